@@ -1,0 +1,4 @@
+//! (being written)
+/// Runs the tool.
+#[must_use]
+pub fn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }

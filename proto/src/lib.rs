@@ -1,0 +1,31 @@
+//! The schemas of feira, as Rust types, and what must be the same wherever those bytes are read:
+//! how keys are encoded and hashed, which sizes are allowed, how an error travels.
+//!
+//! - [`store`]: the store's API, its log, its replication, its change events (`feira.store.v1`);
+//! - [`portal`]: the two portals (`feira.portal.v1`);
+//! - [`build`]: short ways to write transactions;
+//! - [`check`]: the field checks at every gRPC door;
+//! - [`keys`]: integers as keys that sort, ids as parts of keys;
+//! - [`hash`]: where a key stands on the ring, and digests.
+//!
+//! Nothing here does I/O or knows a clock.
+
+pub mod build;
+pub mod check;
+pub mod hash;
+pub mod keys;
+
+/// The store (`feira.store.v1`).
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, rustdoc::all)]
+pub mod store {
+    tonic::include_proto!("feira.store.v1");
+}
+
+/// The portals (`feira.portal.v1`).
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, rustdoc::all)]
+pub mod portal {
+    tonic::include_proto!("feira.portal.v1");
+}
+
+/// All schemas as a serialized `FileDescriptorSet`, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,361 @@
+//! The three closed enums through which the core meets the world: [`Message`] between replicas, [`Input`] into
+//! [`crate::Replica::step`], [`Output`] out of it.
+//!
+//! Payloads of entries never pass through here: an [`Append`] describes its entries by runs, and whoever carries
+//! the message keeps the bytes beside it.
+//!
+//! **Order and durability.** The outputs of one step are carried out in their order, and outputs of later steps
+//! after them. [`Output::after`] says what must be on disk first.
+
+use alloc::vec::Vec;
+
+use crate::types::{Epoch, Membership, NodeId, Offset, Position, ReadTicket, Round, Run, WriteSeq};
+
+/// What one replica says to another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Message {
+    /// Leader → replica: entries, and a commit order that rides along.
+    Append(Append),
+    /// Leader → replica: everything up to here is committed; apply it.
+    CommitOrder {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The last committed position.
+        up_to: Position,
+    },
+    /// Leader → replica: I lead; and a round for reads to wait for.
+    Heartbeat {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The round to acknowledge.
+        round: Round,
+        /// A commit order that rides along.
+        committed: Offset,
+    },
+    /// Leader → replica: my log no longer has what you need; fetch a snapshot of at least this position.
+    InstallSnapshot {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The position of the leader's newest snapshot.
+        at: Position,
+    },
+    /// Leader → replica: stand for election now (graceful handover).
+    HandOver {
+        /// The leader's epoch.
+        epoch: Epoch,
+    },
+    /// Replica → leader: durable up to here, as matched by an append of this epoch.
+    Ack {
+        /// The epoch acknowledged.
+        epoch: Epoch,
+        /// The highest position that an append *of this epoch* matched and that is durable; never taken from
+        /// the log's end.
+        durable_up_to: Position,
+        /// The last heartbeat round heard in this epoch.
+        round: Round,
+    },
+    /// Replica → leader: your append did not fit; this is my log.
+    LogState(LogState),
+    /// Replica → leader: there is a later epoch.
+    StaleEpoch {
+        /// That epoch.
+        epoch: Epoch,
+    },
+    /// Candidate → voter.
+    VoteRequest(VoteRequest),
+    /// Voter → candidate.
+    VoteReply(VoteReply),
+}
+
+/// Entries from the leader, described.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Append {
+    /// The leader's epoch.
+    pub epoch: Epoch,
+    /// The entry just before the first of these.
+    pub previous: Position,
+    /// The entries, as runs that continue `previous`; empty for a probe.
+    pub runs: Vec<Run>,
+    /// Memberships among the entries.
+    pub memberships: Vec<(Offset, Membership)>,
+    /// A commit order that rides along.
+    pub committed: Offset,
+}
+
+/// What a replica's log looks like to a leader whose append did not fit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogState {
+    /// The epoch of the append answered.
+    pub epoch: Epoch,
+    /// The end of the log, after any truncation.
+    pub last: Position,
+    /// What is known committed here.
+    pub committed: Offset,
+    /// The epoch that stood in the way, and its first offset; `None` if the log was only too short.
+    pub conflict: Option<(Epoch, Offset)>,
+    /// The log lost a tail that may have been acknowledged.
+    pub suspect: bool,
+}
+
+/// A candidate asks for a vote.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VoteRequest {
+    /// The epoch it would lead.
+    pub epoch: Epoch,
+    /// The end of its log.
+    pub last: Position,
+    /// Only asks whether it would be granted; changes nothing.
+    pub pre: bool,
+    /// The leader asked for this election, so that a live leader is no reason to refuse.
+    pub handed_over: bool,
+}
+
+/// A voter answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VoteReply {
+    /// The epoch voted on; if not granted, the voter's epoch if that is later.
+    pub epoch: Epoch,
+    /// Yes or no.
+    pub granted: bool,
+    /// This answers a pre-vote.
+    pub pre: bool,
+    /// The end of the voter's log.
+    pub last: Position,
+    /// The voter's log lost a tail that may have been acknowledged.
+    pub suspect: bool,
+}
+
+impl Message {
+    /// The epoch the sender speaks of.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        match self {
+            Message::Append(append) => append.epoch,
+            Message::LogState(state) => state.epoch,
+            Message::VoteRequest(request) => request.epoch,
+            Message::VoteReply(reply) => reply.epoch,
+            Message::CommitOrder { epoch, .. }
+            | Message::Heartbeat { epoch, .. }
+            | Message::InstallSnapshot { epoch, .. }
+            | Message::HandOver { epoch }
+            | Message::Ack { epoch, .. }
+            | Message::StaleEpoch { epoch } => *epoch,
+        }
+    }
+}
+
+/// What happens to a replica.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// One tick of time, with fresh randomness for election timers.
+    Tick {
+        /// Any random number.
+        random: u64,
+    },
+    /// A message from another replica. The carrier has checked cluster, group and incarnation.
+    Receive {
+        /// Who sent it.
+        from: NodeId,
+        /// What it says.
+        message: Message,
+    },
+    /// The way to a replica was lost or opened anew: what was in flight may be gone.
+    Reconnected {
+        /// Which replica.
+        peer: NodeId,
+    },
+    /// Clients want this many entries appended (leader only).
+    Propose {
+        /// How many; at least 1.
+        count: u64,
+    },
+    /// A client wants to read linearizably. Tickets rise.
+    Read {
+        /// The read's number.
+        ticket: ReadTicket,
+    },
+    /// A write handed to the log is durable, and all writes before it.
+    Persisted {
+        /// The write.
+        write: WriteSeq,
+    },
+    /// The log was cut off behind a verified snapshot at this position, which is applied.
+    Purged {
+        /// The last position that is gone from the log.
+        up_to: Offset,
+        /// The newest snapshot that can be served.
+        snapshot: Position,
+    },
+    /// A snapshot fetched from the leader is durable and is the state machine now; log and history begin after it.
+    Installed {
+        /// The snapshot's position.
+        position: Position,
+        /// The membership in force there, and the offset of its entry.
+        membership: (Offset, Membership),
+    },
+    /// Give leadership to another replica (leader only).
+    HandOver {
+        /// Which one; `None`: the most advanced voter.
+        to: Option<NodeId>,
+    },
+    /// Planted fault for demonstrations: keep commit orders back, or stop doing so.
+    HoldCommit {
+        /// Keep them back?
+        hold: bool,
+    },
+}
+
+/// What the world must do for a replica.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Make epoch and vote durable before anything that follows is carried out.
+    SaveBallot(Ballot),
+    /// Cut the log from here on, durably, in order with appends.
+    Truncate {
+        /// The first offset to go.
+        from: Offset,
+    },
+    /// Append to the log; [`Input::Persisted`] reports `write`. On a replica the entries are those of the append
+    /// being stepped, from `run.first` on; on a leader they are the proposals being stepped, or the empty entry
+    /// of its epoch.
+    Append {
+        /// The number of this write.
+        write: WriteSeq,
+        /// The entries.
+        runs: Vec<Run>,
+    },
+    /// Proposals were not taken: this replica does not lead, or is handing over.
+    Refused {
+        /// How many.
+        count: u64,
+    },
+    /// Say this to a replica.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// Stream the entries after `previous` up to `up_to` to a replica as [`Message::Append`]s, in order, each
+    /// within the size limits. Replaces what was still to be streamed to it; with `continues` it extends it.
+    Push {
+        /// To whom.
+        to: NodeId,
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The entry just before the first to send.
+        previous: Position,
+        /// The last entry to send; equal to `previous.offset`: send one empty probe.
+        up_to: Offset,
+        /// This goes on exactly where the push before it ends.
+        continues: bool,
+    },
+    /// Entries up to here are committed and may be applied, in order.
+    Commit {
+        /// The last one.
+        up_to: Position,
+    },
+    /// Reads up to this ticket may be answered once everything up to `at` is applied.
+    ReadsReady {
+        /// The last ticket.
+        up_to: ReadTicket,
+        /// The offset to wait for.
+        at: Offset,
+    },
+    /// Reads up to this ticket cannot be answered here: this replica does not (or no longer) lead.
+    ReadsFailed {
+        /// The last ticket.
+        up_to: ReadTicket,
+    },
+    /// Who leads has changed, or this replica's part in it.
+    RoleChanged(RoleView),
+    /// Fetch a snapshot of at least this position from the leader; [`Input::Installed`] reports it.
+    FetchSnapshot {
+        /// The leader.
+        from: NodeId,
+        /// At least this position.
+        at: Position,
+    },
+    /// The handover asked for was given up (its target did not keep up, or there is nobody).
+    HandOverFailed,
+    /// This replica must stop: going on would break a promise.
+    Fatal(Fatal),
+}
+
+/// What must be durable before an output is carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durable {
+    /// Nothing: it may be carried out at once, while the log is still writing.
+    Nothing,
+    /// The newest [`Output::SaveBallot`] before it.
+    Ballot,
+}
+
+impl Output {
+    /// What must be durable before this is carried out. Acks need no mention of the log: the core sends one only
+    /// after [`Input::Persisted`] has vouched for what it says.
+    #[must_use]
+    pub fn after(&self) -> Durable {
+        match self {
+            Output::Send { .. }
+            | Output::Push { .. }
+            | Output::Append { .. }
+            | Output::Truncate { .. }
+            | Output::RoleChanged(_) => Durable::Ballot,
+            _ => Durable::Nothing,
+        }
+    }
+}
+
+/// What a replica must never forget: the latest epoch it knows and whom it voted for in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ballot {
+    /// The latest epoch known.
+    pub epoch: Epoch,
+    /// The vote in it.
+    pub voted_for: Option<NodeId>,
+}
+
+/// A replica's part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks whether an election would succeed, or stands in one.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// Who leads, as this replica sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RoleView {
+    /// Its own part.
+    pub role: Role,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The leader, if known.
+    pub leader: Option<NodeId>,
+}
+
+/// Why a replica must stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fatal {
+    /// The leader's log contradicts what is committed here: an entry at or below the commit offset has another
+    /// epoch than the leader's.
+    CommittedConflict {
+        /// What is committed here.
+        here: Position,
+        /// What the leader says stands there.
+        leader: Position,
+    },
+    /// Two leaders spoke in one epoch.
+    TwoLeaders {
+        /// That epoch.
+        epoch: Epoch,
+        /// The one known.
+        known: NodeId,
+        /// The other.
+        other: NodeId,
+    },
+}
