@@ -1,1 +1,91 @@
-//! (being written)
+//! One replica without threads, sockets or clock.
+//!
+//! The protocol is a pure function ([`store_core::Replica::step`]), the log and the table are bytes on a disk
+//! ([`store_log`], [`store_db`]). This crate is what lies between: *stages*, objects that do a bounded piece of
+//! work when they are turned, and say what is to be done elsewhere. `store/server` wraps each in a thread and
+//! puts queues between them; the simulator turns them by hand, in any order, in one thread. Neither needs to know
+//! what happens inside, and nothing inside knows who turns it.
+//!
+//! ```text
+//!              Job                                WriterJob
+//!  clients ──► F1 ──►┌────────────┐──────────────────► F2 ──►┌────────┐
+//!  peers   ──►       │    Node    │◄── WriterOut ────────────│ Writer │ append what waits, ONE sync
+//!  ticks   ──►       │ (the core) │                          └────────┘
+//!                    │            │   ApplierJob
+//!  answers ◄─────────│            │──────────────────► F3 ──►┌─────────┐
+//!                    └─────┬──────┘◄── ApplierOut ───────────│ Applier │ committed entries, in order
+//!                          │ PumpJob                         └────┬────┘
+//!                          ▼ (a mailbox that coalesces)           └──► replies, changes, audits, snapshots
+//!                       ┌──────┐
+//!                       │ Pump │ one a peer: the entries that the core wants pushed, within limits
+//!                       └──────┘
+//! ```
+//!
+//! # What a shell does
+//!
+//! It opens a replica ([`open`]), then for ever: collects [`Job`]s and turns the [`Node`]; hands each [`NodeOut`]
+//! to where it belongs; turns [`Writer`] and [`Applier`] while they have jobs (and the applier while it says that
+//! there is more); turns each [`Pump`] whenever its mailbox was posted to and its stream has room. A shell
+//! translates, it does not decide:
+//!
+//! | from | goes to |
+//! |---|---|
+//! | [`NodeOut::Write`] | the writer's queue (F2), in order |
+//! | [`NodeOut::Apply`] | the applier's queue (F3), in order |
+//! | [`NodeOut::Pump`] | that peer's [`PumpInbox::post`] |
+//! | [`NodeOut::Reply`] | the push stream that this peer opened to us (lost if there is none) |
+//! | [`NodeOut::Vote`] | a `Vote` call to, or the answer of the `Vote` call from, that peer |
+//! | [`NodeOut::Answer`] | the client with this ticket |
+//! | [`WriterOut`], [`ApplierOut::Applied`] | the node's inbox, as the [`Job`] that it wraps |
+//! | [`ApplierOut::Answer`] | the client with this ticket |
+//! | [`ApplierOut::AuditAt`], [`ApplierOut::SnapshotAt`] | a thread aside, which opens its read transaction and *then* has [`Applier::resume`] called |
+//!
+//! Any error that a stage returns is fatal for the replica: an fsync that failed is not tried again, an entry that
+//! could not be applied is not skipped. The process ends and recovery sorts it out.
+//!
+//! # Promises
+//!
+//! - *Each ticket is answered exactly once*, by the node or by the applier: [`Answer`] says whether it can have
+//!   happened. Tickets of entries whose fate is open when leadership is lost are answered [`Answer::Unknown`].
+//! - *A ballot is on disk before anything the core said after it leaves the node.*
+//! - *All writes that wait become one append and one sync* on each replica.
+//! - *Nothing is applied before its commit order*, and everything in the log's order, one table transaction a batch.
+//! - *Every queue is bounded*: what clients may have waiting by admission, what a peer may have in flight by the
+//!   core's window, what waits for a pump by coalescing (it holds a cursor, not messages).
+//!
+//! # What it leaves out
+//!
+//! Threads, sockets, TLS, gRPC, addresses, MQTT: `store/server`. Who may lead, what is committed: `store/core`.
+//!
+//! # Interfaces of the stages
+//!
+//! `D: store_log::Disk`, `T: store_db::Table`, `C: Clock`.
+//!
+//! ```text
+//! bootstrap(disk: &D, identity: Identity, members: &proto::store::Membership) -> Result<(), Error>
+//! open(OpenConfig<D, T, C>) -> Result<Engine<D, T, C>, Error>      recovery; ends before anybody is served
+//!
+//! struct Engine { node: Node<D, T, C>, writer: Writer<D>, applier: Applier<D, T>, pumps: Pumps<D> }
+//! Pumps::pump(&self, peer: NodeId) -> (PumpInbox, Pump<D>)
+//!
+//! Node::turn(&mut self, jobs: impl IntoIterator<Item = Job>, outs: &mut Vec<NodeOut>) -> Result<(), Error>
+//! Node::status(&self) -> Status                                   role, positions, peers, problem
+//! Writer::turn(&mut self, jobs: impl IntoIterator<Item = WriterJob>, outs: &mut Vec<WriterOut>) -> Result<(), Error>
+//! Applier::turn(&mut self, jobs: impl IntoIterator<Item = ApplierJob>, outs: &mut Vec<ApplierOut>)
+//!     -> Result<bool, Error>                                      true: there is more to apply, turn again
+//! Applier::resume(&mut self)                                      after AuditAt or SnapshotAt
+//! Pump::turn(&mut self, messages_max: usize, outs: &mut Vec<PumpOut>) -> Result<bool, Error>
+//!                                                                 true: there is more to send, turn again
+//! Pump::disconnected(&mut self)                                   the stream was lost; then Job::Reconnected
+//! PumpInbox::post(&self, job: PumpJob)                            merges; Clone + Send + Sync
+//! ```
+
+pub mod clock;
+pub mod job;
+pub mod limits;
+
+pub use clock::Clock;
+pub use job::{
+    Answer, Applied, ApplierJob, ApplierOut, Job, Lack, NodeOut, PumpJob, PumpOut, Reply, Report, Ticket,
+    WriterJob, WriterOut,
+};

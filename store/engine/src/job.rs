@@ -1,0 +1,377 @@
+//! What passes between the stages: one closed enum in and one out for each. No behaviour here.
+//!
+//! Tickets are the shell's: it makes them (unique over the life of a replica), the engine gives each back once.
+
+use bytes::Bytes;
+use store_core::{Entry, Epoch, Fatal, Message, NodeId, Offset, Position, RoleView, WriteSeq};
+
+/// A client's request, numbered by the shell; unique over the life of a replica.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Ticket(pub u64);
+
+/// What the node is told (queue F1).
+#[derive(Clone, PartialEq, Debug)]
+pub enum Job {
+    /// One tick of time.
+    Tick,
+    /// A client wants this command executed.
+    Write {
+        /// Answered once, by the node or by the applier.
+        ticket: Ticket,
+        /// An encoded `proto::store::Command`, at most [`crate::limits::COMMAND_BYTES_MAX`].
+        command: Bytes,
+    },
+    /// A client wants to read linearizably: answered with [`Answer::ReadReady`] when the table may be read.
+    Read {
+        /// Answered once, by the node.
+        ticket: Ticket,
+    },
+    /// A message from another replica, whose cluster, group and incarnation the shell has checked. Made by
+    /// [`crate::convert`].
+    Peer {
+        /// Who sent it.
+        from: NodeId,
+        /// What it says.
+        message: Message,
+        /// With [`Message::Append`]: its entries, exactly those that its runs describe. Otherwise empty.
+        entries: Vec<Entry<Bytes>>,
+    },
+    /// The push stream to a peer was opened anew, or its pump found its entries purged: what was in flight may
+    /// be gone.
+    Reconnected {
+        /// Which peer.
+        peer: NodeId,
+    },
+    /// From the writer: this write and all before it are durable.
+    Persisted {
+        /// The write.
+        write: WriteSeq,
+        /// Bytes in the log since it was last rolled.
+        bytes_since_roll: u64,
+    },
+    /// From the writer: the log begins after this now.
+    Purged {
+        /// The last offset that is gone.
+        up_to: Offset,
+        /// The newest snapshot, which covers it.
+        snapshot: Position,
+    },
+    /// From the applier.
+    Applied(Applied),
+    /// From the thread aside: the snapshot asked for is written, durable and verified.
+    SnapshotTaken {
+        /// Its position.
+        position: Position,
+    },
+    /// From the thread aside: it could not be written; the next one will be tried in its turn.
+    SnapshotFailed {
+        /// The position asked for.
+        position: Position,
+    },
+    /// A snapshot was fetched from the leader; it is durable, verified and has its name. This is the point of no
+    /// return of an installation: a crash from here on recovers from this snapshot.
+    SnapshotFetched {
+        /// Its position.
+        position: Position,
+        /// The membership in force there, and the offset of its entry.
+        membership: (Offset, proto::store::Membership),
+        /// The stamp of the last entry that it contains.
+        stamp_ms: i64,
+    },
+    /// Give leadership away (answered by [`NodeOut::Role`] or [`NodeOut::HandOverFailed`]).
+    HandOver {
+        /// To whom; `None`: the most advanced voter.
+        to: Option<NodeId>,
+    },
+    /// Planted fault for demonstrations: keep commit orders back, or stop doing so.
+    HoldCommit {
+        /// Keep them back?
+        hold: bool,
+    },
+}
+
+/// Where the applier stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Applied {
+    /// The last applied entry.
+    pub position: Position,
+    /// The offset of the last entry that changed a record: what a publisher must reach.
+    pub last_change: Offset,
+    /// Running hash of all effects up to `position`.
+    pub effects: u64,
+}
+
+/// What the node wants done.
+#[derive(Clone, PartialEq, Debug)]
+pub enum NodeOut {
+    /// For the writer, in order.
+    Write(WriterJob),
+    /// For the applier, in order.
+    Apply(ApplierJob),
+    /// For a peer's pump ([`crate::PumpInbox::post`]).
+    Pump {
+        /// Which peer.
+        to: NodeId,
+        /// What.
+        job: PumpJob,
+    },
+    /// An `Ack`, `LogState` or `StaleEpoch`, back on the push stream that `to` opened. Only the newest of them
+    /// matters: if a later one has to wait, it may replace an `Ack` that waits.
+    Reply {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// A `VoteRequest` to send, or the `VoteReply` to the last request of `to` (given in the very turn that
+    /// took the request).
+    Vote {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// A ticket's answer.
+    Answer {
+        /// Whose.
+        ticket: Ticket,
+        /// What.
+        answer: Answer,
+    },
+    /// Who leads, as this replica sees it, has changed.
+    Role(RoleView),
+    /// Another membership is in force (with the addresses of its members).
+    Members(proto::store::Membership),
+    /// Fetch a snapshot of at least `at` from the leader, then [`Job::SnapshotFetched`]. May come again while a
+    /// fetch is under way.
+    FetchSnapshot {
+        /// The leader.
+        from: NodeId,
+        /// At least this position.
+        at: Position,
+    },
+    /// The handover asked for was given up.
+    HandOverFailed,
+    /// Something that an operator should know; writes may go on.
+    Report(Report),
+    /// Going on would break a promise: end the process.
+    Fatal(Fatal),
+}
+
+/// What the node says of a ticket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Read: the table may be read now; everything up to `at` is applied.
+    ReadReady {
+        /// The offset that the barrier asked for.
+        at: Offset,
+    },
+    /// Never executed here: another replica leads, or none.
+    NotLeader {
+        /// The epoch known here.
+        epoch: Epoch,
+        /// Who leads, if known.
+        leader: Option<NodeId>,
+    },
+    /// Never executed: try again later.
+    Overloaded(Lack),
+    /// Never executed: the command is larger than [`crate::limits::COMMAND_BYTES_MAX`] or empty.
+    BadSize {
+        /// Its size.
+        bytes: usize,
+    },
+    /// Write: leadership was lost while it was in the log without being committed. It may yet happen, or not.
+    Unknown,
+}
+
+/// What there is too little of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lack {
+    /// Places for requests that wait.
+    Places,
+    /// Bytes for writes that wait.
+    Bytes,
+    /// Room on the disk, above the reserve.
+    Disk,
+    /// Room in the table, above the reserve.
+    Table,
+}
+
+impl std::fmt::Display for Lack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Lack::Places => "too many requests wait",
+            Lack::Bytes => "too many bytes wait to be written",
+            Lack::Disk => "the disk is full up to its reserve",
+            Lack::Table => "the database is full up to its reserve",
+        })
+    }
+}
+
+/// What an operator should know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Report {
+    /// This leader's clock is more than an hour ahead of the log; log time goes on from the log's last stamp.
+    ClockJump {
+        /// The log's last stamp.
+        last_stamp_ms: i64,
+        /// The clock.
+        wall_ms: i64,
+    },
+    /// Writes are refused for lack of room; with another voter at hand, leadership is handed over.
+    NoRoom(Lack),
+    /// There is room again.
+    RoomAgain,
+}
+
+/// What the writer is told (queue F2).
+#[derive(Clone, PartialEq, Debug)]
+pub enum WriterJob {
+    /// Append these.
+    Append {
+        /// The number to report.
+        write: WriteSeq,
+        /// Consecutive entries that continue the log.
+        entries: Vec<Entry<Bytes>>,
+        /// A commit mark that rides along: recovery applies up to here.
+        committed: Offset,
+    },
+    /// Cut off this entry and all after it.
+    Truncate {
+        /// The first to go.
+        from: Offset,
+    },
+    /// Begin a new file after this offset, the last of the log.
+    Roll {
+        /// The last offset of the file that ends.
+        at: Offset,
+    },
+    /// A verified snapshot of this position is there: remove files that nobody needs any more.
+    Purge {
+        /// The snapshot's position.
+        snapshot: Position,
+    },
+    /// A fetched snapshot of this position is there: forget the whole log, and begin after it.
+    Reset {
+        /// The snapshot's position.
+        after: Position,
+        /// The stamp of the last entry in it.
+        stamp_ms: i64,
+    },
+}
+
+/// What the writer says.
+#[derive(Clone, PartialEq, Debug)]
+pub enum WriterOut {
+    /// For the node.
+    Node(Job),
+}
+
+/// What the applier is told (queue F3).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ApplierJob {
+    /// Entries up to here are committed and durable here.
+    Commit {
+        /// The last.
+        up_to: Position,
+        /// Who waits for which of them, by offset, rising.
+        tickets: Vec<(Offset, Ticket)>,
+    },
+    /// Stop when exactly this offset is applied, and say [`ApplierOut::SnapshotAt`].
+    SnapshotAt {
+        /// The offset; not yet passed.
+        at: Offset,
+    },
+    /// The offset asked for was truncated: do not stop there.
+    CancelSnapshot,
+    /// Replace the table by the fetched snapshot of this position.
+    Install {
+        /// The snapshot's position.
+        position: Position,
+    },
+}
+
+/// What a pump is told. Posting merges: a pump holds a cursor and the newest of each small message, no queue.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PumpJob {
+    /// [`store_core::Output::Push`].
+    Push {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The entry just before the first to send.
+        previous: Position,
+        /// The last entry to send; equal to `previous.offset`: one empty probe.
+        up_to: Offset,
+        /// Goes on exactly where the push before it ends.
+        continues: bool,
+    },
+    /// `CommitOrder`, `Heartbeat`, `InstallSnapshot` or `HandOver`.
+    Say(Message),
+    /// This replica no longer leads: forget everything.
+    Stop,
+}
+
+/// What a pump says.
+#[derive(Clone, PartialEq, Debug)]
+pub enum PumpOut {
+    /// Send this on the push stream, in order (the first message of a stream gets its `peer` from the shell).
+    Send(proto::store::PushMessage),
+    /// The entries it should send are no longer in the log: tell the node [`Job::Reconnected`].
+    Purged,
+}
+
+/// What the applier says.
+#[derive(Clone, PartialEq, Debug)]
+pub enum ApplierOut {
+    /// For the node (as [`Job::Applied`]), and for whoever waits for an offset or publishes changes.
+    Applied(Applied),
+    /// What became of a ticket's command.
+    Answer {
+        /// Whose.
+        ticket: Ticket,
+        /// What.
+        reply: Reply,
+    },
+    /// An audit entry is applied, and nothing after it. The applier stands still until
+    /// [`crate::Applier::resume`]: open a read transaction first.
+    AuditAt {
+        /// The audit's id.
+        id: Bytes,
+        /// Which keys the auditor wants.
+        prefixes: Vec<Bytes>,
+        /// The entry's position.
+        position: Position,
+        /// Running hash of all effects there.
+        effects: u64,
+    },
+    /// The offset of a snapshot is applied, and nothing after it. The applier stands still until
+    /// [`crate::Applier::resume`]: open a read transaction first, write the snapshot from it aside
+    /// ([`crate::snapshot::write`]), then tell the node [`Job::SnapshotTaken`] or [`Job::SnapshotFailed`].
+    SnapshotAt {
+        /// The position.
+        position: Position,
+    },
+}
+
+/// What became of a command, the same on every replica.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Reply {
+    /// A transaction was decided, now or earlier.
+    Txn(proto::store::TxnResponse),
+    /// A question for an outcome was answered.
+    Outcome(proto::store::OutcomeResponse),
+    /// A command without an answer of its own (publish mark, audit, raised version) is applied.
+    Done {
+        /// Its position.
+        position: Position,
+    },
+    /// It was not executed, and never will be under this identity.
+    Refused {
+        /// Where this was decided.
+        position: Position,
+        /// `INVALID`, `ID_REUSED`, `EXPIRED_ID` or `CLOSED_ID`.
+        reason: proto::store::FailureReason,
+        /// For people.
+        message: String,
+    },
+}

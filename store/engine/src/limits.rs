@@ -1,0 +1,29 @@
+//! Every bound of the engine, and how they hang together.
+
+/// An encoded command at most. Portals bind themselves to less; this is what fits in one message with its header.
+pub const COMMAND_BYTES_MAX: usize = 1 << 20;
+/// Writes that wait for their commit, at most.
+pub const WRITES_WAITING_MAX: usize = 16 * 1_024;
+/// Bytes of writes that wait for their commit, at most.
+pub const WRITE_BYTES_WAITING_MAX: usize = 16 << 20;
+/// Reads that wait for their barrier, at most.
+pub const READS_WAITING_MAX: usize = 64 * 1_024;
+/// Entries in one append message, at most.
+pub const MESSAGE_ENTRIES_MAX: usize = 1_024;
+/// Bytes of entries in one append message, at most, if it is more than one entry.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Entries applied in one table transaction, at most.
+pub const APPLY_ENTRIES_MAX: usize = 1_024;
+/// Bytes of entries applied in one table transaction, at most, if it is more than one entry.
+pub const APPLY_BYTES_MAX: usize = 4 << 20;
+/// Bytes of recent entries kept in memory for pumps and applier; entries not yet written are kept beyond it.
+pub const CACHE_BYTES_MAX: usize = 32 << 20;
+/// Log time may run ahead of its own pace by this much with each entry, to catch up with the clock.
+pub const STAMP_SLACK_MS: i64 = 1_000;
+/// A new leader's clock may be ahead of the log by this much.
+pub const STAMP_JUMP_MS_MAX: i64 = 3_600_000;
+
+const _: () = assert!(COMMAND_BYTES_MAX <= MESSAGE_BYTES_MAX, "a message holds the largest command");
+const _: () = assert!(MESSAGE_BYTES_MAX <= APPLY_BYTES_MAX, "a batch applied holds any message");
+const _: () = assert!(WRITE_BYTES_WAITING_MAX < CACHE_BYTES_MAX, "what waits for its commit stays in memory");
+const _: () = assert!(COMMAND_BYTES_MAX <= WRITE_BYTES_WAITING_MAX, "the largest command can be admitted");
