@@ -1,0 +1,36 @@
+//! What can go wrong with the broker. Nothing here is worth a retry without a change: each says which.
+
+use std::net::SocketAddr;
+
+/// Why the broker did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting that cannot be. Nothing was started.
+    #[error("broker: {field} is {value}, must be at least {min}")]
+    Config {
+        /// The field of [`crate::Config`].
+        field: &'static str,
+        /// What it was.
+        value: usize,
+        /// The smallest that works.
+        min: usize,
+    },
+    /// The address cannot be listened on. Nothing was started.
+    #[error(
+        "broker: cannot listen on {at}: choose another port for the broker in the configuration (0 takes a free \
+         one), or stop what listens there"
+    )]
+    Bind {
+        /// The address asked for.
+        at: SocketAddr,
+        /// What the broker underneath says.
+        #[source]
+        source: mqtt5::MqttError,
+    },
+    /// The broker underneath failed while it ran; its connections are gone. A new one may be started.
+    #[error("broker: stopped by an error of its own; start it again")]
+    Run(#[source] mqtt5::MqttError),
+    /// Connections were still open when the grace was over; they were cut.
+    #[error("broker: some connections did not end in time and were cut")]
+    StopTimedOut,
+}
