@@ -1,9 +1,97 @@
-//! (prose to come: the protocol told in prose, the named invariants)
+//! The replication protocol of feira as a pure function: [`Replica::step`] takes one [`Input`] and says, as
+//! [`Output`]s, what the world must do. There is no clock in here, no randomness, no I/O, no thread and no log
+//! output; time is ticks, randomness is an input, and the bytes of entries never pass through.
+//!
+//! # The protocol in prose
+//!
+//! A *replica group* keeps one log. An entry stands at a [`Position`]: the *epoch* of the leader that wrote it and
+//! its *offset*, which counts 1, 2, 3 … without gaps over all epochs. In each epoch at most one replica leads; it
+//! alone appends, and it never removes or changes what it appended.
+//!
+//! **Writing.** The leader appends a client's entries to its own log and at the same time pushes them to every
+//! replica. An append names the position before its first entry. A replica takes it only if it continues its own
+//! log exactly there; it makes the entries durable and acknowledges the highest position that appends *of this
+//! epoch* have matched. Until then the entries are *intermediate*: on disk, never readable. When a majority of the
+//! voters (the leader's own durable log counts as one) holds an entry of the leader's own epoch, it and all before
+//! it are *committed*: the leader applies them, answers the clients, and sends the *commit order*. A replica
+//! applies on a commit order and on nothing else, and never beyond what it has matched in this epoch and made
+//! durable.
+//!
+//! ```text
+//!  client     leader (e4)                    replica 2              replica 3
+//!    │ write ──►│ append 7 ─┬── Append e4:6 +7 ─►│ append 7             │
+//!    │          │           └── Append e4:6 +7 ───────────────────────►│ append 7
+//!    │          │ fsync 7                        │ fsync 7              │ fsync 7
+//!    │          │◄───────────── Ack e4:7 ────────┤                      │
+//!    │          │ 7 is on 2 of 3: committed, applied                    │
+//!    │◄── done ─┤── CommitOrder e4:7 ───────────►│ apply 7              │
+//!    │          └── CommitOrder e4:7 ────────────────────────────────► │ (not durable yet: applies after fsync)
+//! ```
+//!
+//! **Where logs part.** After failures a replica's log may end in entries that were never committed. If the log is
+//! too short for an append, nothing is cut; if another epoch stands in the append's way, the replica durably
+//! truncates from there. Either way it answers with its [`LogState`], and the leader, which knows where each epoch
+//! begins in its own log ([`EpochHistory`]), probes at the furthest point at which the two can still agree. Each
+//! probe passes at least one epoch, so the point is found in O(epochs). An append that brings nothing new never
+//! shortens a log, so late and repeated messages are harmless. Truncating at or below the commit offset would
+//! break a promise: it is fatal, and the replica stops rather than do it.
+//!
+//! ```text
+//!  leader   offset  1  2  3  4  5  6  7         probe at e5:7?  too short: LogState last e3:6
+//!           epoch   1  1  1  4  4  5  5         probe at e1:3   matches; stream 4 … 7:
+//!  replica  epoch   1  1  1  2  2  3                            e2 stands at 4: truncate 4 … 6, LogState last e1:3
+//!           then    1  1  1                                     resend 4 … 7, ack e5:7
+//! ```
+//!
+//! **Who leads.** A replica that hears no leader for a random while asks the others whether they *would* vote for
+//! it (pre-vote), so that a replica that was cut off cannot depose a working leader. Only if a majority would, it
+//! raises the epoch and asks for votes. A voter gives one vote an epoch, makes it durable first, and gives it only to
+//! a candidate whose log's last position is at least its own. A new leader appends an empty entry at once: by
+//! committing it, it commits all that came before. It never counts replicas for an entry of an earlier epoch.
+//! A leader that does not hear a majority within an election timer steps down. A leader that stops gracefully waits
+//! until another replica has its whole log and tells it to stand at once.
+//!
+//! **Reading.** A read is linearizable if the leader still led after the read arrived. So a read waits for a
+//! heartbeat *round* that was sent after it arrived and that a majority acknowledged, and then for the commit
+//! offset noted before that round to be applied. Reads that arrive while a round is out share the next one. A leader
+//! that has not committed an entry of its own epoch does not know what is committed: reads wait for that too.
+//!
+//! **A log that lost its tail.** A disk may lose what was acknowledged. The replica's log says so (*suspect*), and its
+//! vote counts only for a candidate that has seen every voter's log, until it holds a committed entry of
+//! the current epoch again.
+//!
+//! # Invariants
+//!
+//! [`invariants`] names them; the asserts in here, the simulator's report and docs/ARCHITECTURE.md use the same names.
+//!
+//! # Files
+//!
+//! [`replica`] only dispatches. [`follower`], [`election`] and [`leader`] are the roles, which never import each
+//! other: a role asks for a change by returning a [`state::Change`]. [`state`] is what all roles share.
+//!
+//! # Sources
+//!
+//! Safety is Raft's: Ongaro and Ousterhout 2014, "In Search of an Understandable Consensus Algorithm"; Ongaro's
+//! dissertation 2014 for pre-vote (9.6), leadership transfer (3.10), check-quorum (6.2) and read-index (6.4). Finding the point of
+//! agreement by epochs is Kafka's KIP-101 and KIP-279.
 #![no_std]
+
 extern crate alloc;
 
+mod election;
+mod follower;
+pub mod invariants;
+mod leader;
+pub mod limits;
+pub mod progress;
 pub mod protocol;
+pub mod quorum;
+mod reads;
+pub mod replica;
+mod state;
 pub mod types;
 
 pub use protocol::*;
+pub use replica::{PeerView, Replica};
+pub use state::{Config, Restored};
 pub use types::*;

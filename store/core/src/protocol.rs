@@ -186,7 +186,12 @@ pub enum Input {
         /// The newest snapshot that can be served.
         snapshot: Position,
     },
-    /// A snapshot fetched from the leader is durable and is the state machine now; log and history begin after it.
+    /// A snapshot is here, verified but not installed. Answered by [`Output::Install`] if it is still needed.
+    Fetched {
+        /// The snapshot's position.
+        position: Position,
+    },
+    /// The snapshot of [`Output::Install`] is durable and is the state machine now; the log begins after it.
     Installed {
         /// The snapshot's position.
         position: Position,
@@ -269,13 +274,21 @@ pub enum Output {
     },
     /// Who leads has changed, or this replica's part in it.
     RoleChanged(RoleView),
-    /// Fetch a snapshot of at least this position from the leader; [`Input::Installed`] reports it.
+    /// Fetch a snapshot of at least this position from the leader; [`Input::Fetched`] reports it.
     FetchSnapshot {
         /// The leader.
         from: NodeId,
         /// At least this position.
         at: Position,
     },
+    /// Replace state machine and log by the fetched snapshot at this position; [`Input::Installed`] reports it.
+    /// Until then the replica takes no append.
+    Install {
+        /// The snapshot's position.
+        position: Position,
+    },
+    /// The log can be trusted again: forget durably that it lost a tail.
+    Trusted,
     /// The handover asked for was given up (its target did not keep up, or there is nobody).
     HandOverFailed,
     /// This replica must stop: going on would break a promise.

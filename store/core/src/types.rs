@@ -318,8 +318,8 @@ impl EpochHistory {
         let position = self.position_at(up_to);
         let base = position.expect("only what the log has is purged");
         let after = self.starts.partition_point(|start| start.offset <= up_to);
-        let spans = self.last > up_to
-            && self.starts.get(after).is_none_or(|start| start.offset > up_to.next());
+        let spans =
+            self.last > up_to && self.starts.get(after).is_none_or(|start| start.offset > up_to.next());
         self.starts.drain(..after);
         if spans {
             self.starts.insert(0, Position { epoch: base.epoch, offset: up_to.next() });

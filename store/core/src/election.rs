@@ -1,0 +1,138 @@
+//! Elections: how a voter answers, and the role that asks.
+//!
+//! A candidate first asks whether it would win (pre-vote), which changes nothing anywhere; then it takes the next
+//! epoch, votes for itself durably, and asks in earnest.
+
+use alloc::vec::Vec;
+
+use crate::protocol::{Message, Output, VoteReply, VoteRequest};
+use crate::quorum::has_quorum;
+use crate::state::{Change, State, Timer, send};
+use crate::types::{Epoch, NodeId, Position};
+
+/// Answers a request for a vote; true if the epoch's vote was given. The caller has adopted the request's epoch
+/// where that is due, and knows whether this replica hears a live leader.
+pub(crate) fn answer(
+    state: &mut State,
+    has_live_leader: bool,
+    from: NodeId,
+    request: VoteRequest,
+    out: &mut Vec<Output>,
+) -> bool {
+    let ballot = state.ballot;
+    let in_time = if request.pre {
+        request.epoch > ballot.epoch
+    } else {
+        request.epoch == ballot.epoch && ballot.voted_for.is_none_or(|voted| voted == from)
+    };
+    let granted = in_time
+        && state.is_voter()
+        && (request.handed_over || !has_live_leader)
+        && request.last >= state.history.last();
+    if granted && !request.pre {
+        state.vote(request.epoch, from, out);
+    }
+    let reply = VoteReply {
+        epoch: if granted { request.epoch } else { ballot.epoch },
+        granted,
+        pre: request.pre,
+        last: state.history.last(),
+        suspect: state.suspect,
+    };
+    send(from, Message::VoteReply(reply), out);
+    granted && !request.pre
+}
+
+/// A replica that stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    /// The epoch it asks for.
+    epoch: Epoch,
+    /// It only asks whether it would win.
+    pre: bool,
+    /// The leader asked for this election.
+    handed_over: bool,
+    /// Who has answered what; its own answer is the first.
+    replies: Vec<(NodeId, VoteReply)>,
+    /// Runs out when the election came to nothing.
+    timer: Timer,
+}
+
+impl Candidate {
+    /// Asks the other voters. The change is `Lead` at once where there are none.
+    pub(crate) fn stand(state: &mut State, handed_over: bool, out: &mut Vec<Output>) -> (Candidate, Change) {
+        let mut candidate = Candidate {
+            epoch: state.ballot.epoch.next(),
+            pre: true,
+            handed_over,
+            replies: Vec::new(),
+            timer: Timer::default(),
+        };
+        let change = if handed_over { candidate.in_earnest(state, out) } else { candidate.ask(state, out) };
+        (candidate, change)
+    }
+
+    /// Takes the epoch and asks for votes.
+    fn in_earnest(&mut self, state: &mut State, out: &mut Vec<Output>) -> Change {
+        self.pre = false;
+        state.vote(self.epoch, state.node(), out);
+        self.ask(state, out)
+    }
+
+    fn ask(&mut self, state: &mut State, out: &mut Vec<Output>) -> Change {
+        let last = state.history.last();
+        self.replies.clear();
+        let own = VoteReply { epoch: self.epoch, granted: true, pre: self.pre, last, suspect: state.suspect };
+        self.replies.push((state.node(), own));
+        let request = VoteRequest { epoch: self.epoch, last, pre: self.pre, handed_over: self.handed_over };
+        for peer in state.peers() {
+            send(peer, Message::VoteRequest(request), out);
+        }
+        self.count(state, out)
+    }
+
+    pub(crate) fn receive(
+        &mut self,
+        state: &mut State,
+        from: NodeId,
+        reply: VoteReply,
+        out: &mut Vec<Output>,
+    ) -> Change {
+        // A refusal in earnest counts as a log seen only if the voter has come along to this epoch: otherwise an
+        // older leader may still make its log longer.
+        let asked_for = reply.epoch == self.epoch || (self.pre && !reply.granted);
+        let of_this_ballot = reply.pre == self.pre && asked_for;
+        if !of_this_ballot || self.replies.iter().any(|(node, _)| *node == from) {
+            return Change::None;
+        }
+        self.replies.push((from, reply));
+        self.count(state, out)
+    }
+
+    fn count(&mut self, state: &mut State, out: &mut Vec<Output>) -> Change {
+        if !self.has_won(state) {
+            return Change::None;
+        }
+        if self.pre { self.in_earnest(state, out) } else { Change::Lead }
+    }
+
+    /// A majority granted it; and the vote of a log that lost its tail counts only if every voter's log was seen and none
+    /// is ahead, for then nothing that was acknowledged can be missing.
+    fn has_won(&self, state: &State) -> bool {
+        let membership = state.membership();
+        let reply = |node: NodeId| self.replies.iter().find(|(n, _)| *n == node).map(|(_, reply)| reply);
+        let granted = |node: NodeId| reply(node).is_some_and(|r| r.granted);
+        let trusted = |node: NodeId| reply(node).is_some_and(|r| r.granted && !r.suspect);
+        let last: Position = state.history.last();
+        let all_seen = || {
+            let mut voters = membership.voters.iter().chain(&membership.outgoing);
+            voters.all(|voter| reply(voter.node).is_some_and(|r| r.last <= last))
+        };
+        has_quorum(membership, trusted) || (has_quorum(membership, granted) && all_seen())
+    }
+
+    /// When nobody won in a random time, it stands anew, with a pre-vote.
+    pub(crate) fn tick(&mut self, state: &State, random: u64) -> Change {
+        if self.timer.tick(&state.config, random) { Change::Stand(false) } else { Change::None }
+    }
+}

@@ -1,0 +1,255 @@
+//! The role that takes what a leader pushes, and stands when no leader speaks.
+//!
+//! What it promises: it acknowledges only what appends of this epoch matched and the disk holds; it applies only on
+//! a commit order and only that; it truncates only what contradicts the leader of its epoch and is not committed.
+
+use alloc::vec::Vec;
+
+use crate::protocol::{Append, Fatal, LogState, Message, Output};
+use crate::state::{Change, State, Timer, send};
+use crate::types::{Epoch, EpochHistory, Membership, NodeId, Offset, Position, Round, Run};
+
+/// A follower's own state; a new one for every epoch and every leader.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Follower {
+    /// Whom it follows.
+    pub(crate) leader: Option<NodeId>,
+    /// Runs out when no leader speaks.
+    pub(crate) timer: Timer,
+    /// The highest position that an append of this epoch matched: up to here the log is the leader's.
+    matched: Position,
+    /// The highest commit order of this epoch.
+    ordered: Offset,
+    /// The last heartbeat round heard.
+    round: Round,
+    /// The last position acknowledged.
+    acked: Position,
+}
+
+/// How an append fits a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fit {
+    /// It continues the log; entries from here on are new (past its end: none are).
+    From(Offset),
+    /// The log ends before `previous`.
+    TooShort,
+    /// Another epoch stands here; it and all after it must go.
+    Conflict(Offset, Epoch),
+    /// Another epoch stands where this replica knows an entry to be committed.
+    Broken(Position, Position),
+}
+
+impl Follower {
+    pub(crate) fn new(leader: Option<NodeId>) -> Follower {
+        Follower { leader, ..Follower::default() }
+    }
+
+    /// Whether it heard a leader so recently that an election would only disturb.
+    pub(crate) fn has_live_leader(&self, state: &State) -> bool {
+        self.leader.is_some() && self.timer.elapsed < state.config.ticks_election_min
+    }
+
+    pub(crate) fn tick(&mut self, state: &State, random: u64) -> Change {
+        if !self.timer.tick(&state.config, random) {
+            return Change::None;
+        }
+        self.timer.reset();
+        if state.is_voter() && state.installing.is_none() { Change::Stand(false) } else { Change::None }
+    }
+
+    /// A message of the leader of this epoch.
+    pub(crate) fn receive(
+        &mut self,
+        state: &mut State,
+        from: NodeId,
+        message: Message,
+        out: &mut Vec<Output>,
+    ) -> Change {
+        self.timer.reset();
+        match message {
+            Message::Append(append) => self.append(state, from, append, out),
+            Message::CommitOrder { up_to, .. } => self.order(state, up_to.offset, out),
+            Message::Heartbeat { round, committed, .. } => {
+                self.round = self.round.max(round);
+                self.order(state, committed, out);
+                self.ack(state, from, out);
+            }
+            Message::InstallSnapshot { at, .. } => self.offered(state, from, at, out),
+            Message::HandOver { .. } if state.is_voter() && state.installing.is_none() => {
+                return Change::Stand(true);
+            }
+            _ => {}
+        }
+        Change::None
+    }
+
+    fn append(&mut self, state: &mut State, from: NodeId, append: Append, out: &mut Vec<Output>) {
+        if state.installing.is_some() || !is_well_formed(&append) {
+            return;
+        }
+        let end =
+            append.runs.last().map_or(append.previous, |run| Position { epoch: run.epoch, offset: run.last });
+        match fit(state, &append) {
+            Fit::From(new) => {
+                self.matched = self.matched.max(end);
+                if new <= end.offset {
+                    state.append(cut(append.runs, new), &append.memberships, out);
+                } else {
+                    self.ack(state, from, out);
+                }
+                self.order(state, append.committed, out);
+            }
+            Fit::TooShort => report(state, from, None, out),
+            Fit::Conflict(at, epoch) => {
+                let first = state.history.first_of(epoch).unwrap_or(at);
+                state.truncate(at, out);
+                report(state, from, Some((epoch, first)), out);
+            }
+            Fit::Broken(here, leader) => out.push(Output::Fatal(Fatal::CommittedConflict { here, leader })),
+        }
+    }
+
+    /// A commit order up to `offset`; carried out as far as the log is matched and durable.
+    fn order(&mut self, state: &mut State, offset: Offset, out: &mut Vec<Output>) {
+        self.ordered = self.ordered.max(offset);
+        state.commit(self.ordered.min(self.matched.offset).min(state.durable()), out);
+    }
+
+    /// More of the log is durable.
+    pub(crate) fn persisted(&mut self, state: &mut State, out: &mut Vec<Output>) {
+        self.order(state, self.ordered, out);
+        if let Some(leader) = self.leader
+            && self.durable_match(state) > self.acked
+        {
+            self.ack(state, leader, out);
+        }
+    }
+
+    fn ack(&mut self, state: &State, to: NodeId, out: &mut Vec<Output>) {
+        let durable_up_to = self.durable_match(state);
+        self.acked = durable_up_to;
+        send(to, Message::Ack { epoch: state.ballot.epoch, durable_up_to, round: self.round }, out);
+    }
+
+    /// What this epoch's appends matched and the disk holds.
+    fn durable_match(&self, state: &State) -> Position {
+        if self.matched.offset <= state.durable() {
+            return self.matched;
+        }
+        state.history.position_at(state.durable()).unwrap_or(Position::ZERO)
+    }
+
+    /// The leader's log no longer reaches back to where this one ends: it offers a snapshot.
+    fn offered(&mut self, state: &mut State, from: NodeId, at: Position, out: &mut Vec<Output>) {
+        if at.offset <= state.committed || state.history.contains(at) {
+            // A snapshot is of committed entries only, so having its last one is having them all.
+            self.matched = self.matched.max(at);
+            self.order(state, at.offset, out);
+            report(state, from, None, out);
+        } else if state.installing.is_none() {
+            out.push(Output::FetchSnapshot { from, at });
+        }
+    }
+
+    /// A snapshot was fetched: is it still of use?
+    pub(crate) fn fetched(state: &mut State, position: Position, out: &mut Vec<Output>) {
+        let needed = position.offset > state.committed && !state.history.contains(position);
+        if needed && state.installing.is_none() {
+            state.installing = Some(position);
+            out.push(Output::Install { position });
+        }
+    }
+
+    /// The snapshot is installed. It came from a leader and is of committed entries, so it matches any leader's log;
+    /// but only an append of this epoch makes it acknowledged.
+    pub(crate) fn installed(
+        &mut self,
+        state: &mut State,
+        position: Position,
+        membership: (Offset, Membership),
+        out: &mut Vec<Output>,
+    ) {
+        state.installed(position, membership);
+        if let Some(leader) = self.leader {
+            report(state, leader, None, out);
+        }
+    }
+}
+
+/// Tells the leader what this log looks like.
+fn report(state: &State, to: NodeId, conflict: Option<(Epoch, Offset)>, out: &mut Vec<Output>) {
+    let log_state = LogState {
+        epoch: state.ballot.epoch,
+        last: state.history.last(),
+        committed: state.committed,
+        conflict,
+        suspect: state.suspect,
+    };
+    send(to, Message::LogState(log_state), out);
+}
+
+/// Where `append` fits the log. What is at or below the commit offset matches without being in the log still, but
+/// what the log does have there must not contradict.
+fn fit(state: &State, append: &Append) -> Fit {
+    let history = &state.history;
+    let previous = append.previous;
+    match history.epoch_at(previous.offset) {
+        Some(epoch) if epoch == previous.epoch => {}
+        Some(epoch) if previous.offset <= state.committed => {
+            return Fit::Broken(Position { epoch, offset: previous.offset }, previous);
+        }
+        Some(epoch) => return Fit::Conflict(previous.offset, epoch),
+        None if previous.offset <= state.committed => {}
+        None => return Fit::TooShort,
+    }
+    match first_difference(history, &append.runs) {
+        None => Fit::From(history.last().offset.next()),
+        Some((at, _, None)) => Fit::From(at),
+        Some((at, theirs, Some(ours))) if at <= state.committed => {
+            Fit::Broken(Position { epoch: ours, offset: at }, Position { epoch: theirs, offset: at })
+        }
+        Some((at, _, Some(ours))) => Fit::Conflict(at, ours),
+    }
+}
+
+/// The first offset of `runs` at which `history` has another epoch (then both epochs), or has nothing yet.
+/// What was purged agrees. In the number of epochs: each step passes the end of an epoch on one side.
+fn first_difference(history: &EpochHistory, runs: &[Run]) -> Option<(Offset, Epoch, Option<Epoch>)> {
+    for run in runs {
+        let mut at = run.first.max(history.base().offset.next());
+        for ours in history.runs_from(at) {
+            if at > run.last {
+                break;
+            }
+            if ours.epoch != run.epoch {
+                return Some((at, run.epoch, Some(ours.epoch)));
+            }
+            at = ours.last.next();
+        }
+        if at <= run.last {
+            return Some((at, run.epoch, None));
+        }
+    }
+    None
+}
+
+/// What of `runs` is at or after `from`.
+fn cut(mut runs: Vec<Run>, from: Offset) -> Vec<Run> {
+    runs.retain(|run| run.last >= from);
+    if let Some(first) = runs.first_mut() {
+        first.first = first.first.max(from);
+    }
+    runs
+}
+
+/// Whether the runs continue `previous` without gaps, with epochs that never fall nor pass the leader's.
+fn is_well_formed(append: &Append) -> bool {
+    let mut end = append.previous;
+    for run in &append.runs {
+        if run.first != end.offset.next() || run.last < run.first || run.epoch < end.epoch {
+            return false;
+        }
+        end = Position { epoch: run.epoch, offset: run.last };
+    }
+    end.epoch <= append.epoch
+}

@@ -1,0 +1,76 @@
+//! The invariants, by name. Asserts in the core, the simulator, tests and docs/ARCHITECTURE.md use these.
+//!
+//! | name | says |
+//! |---|---|
+//! | Election safety | at most one leader an epoch |
+//! | Log matching | two logs that have one position in common agree on all before it |
+//! | Leader completeness | a leader's log has every entry committed in earlier epochs |
+//! | State-machine safety | no two replicas apply different entries at one offset |
+//! | Committed is immutable | a committed entry is never truncated or replaced |
+//! | Commit order | purged ≤ snapshot ≤ applied ≤ committed ≤ last, and committed ≤ what is durable |
+//! | Ballot monotonic | epochs never fall, and an epoch has one vote, over a replica's whole life |
+//! | Ack only after durable | an acknowledged position is on that replica's disk |
+//! | Intermediate is unreadable | nothing uncommitted is applied |
+
+use crate::replica::Replica;
+use crate::types::{Epoch, EpochHistory, NodeId, Offset, Position};
+
+/// *Commit order*, of one replica; asserted after every step.
+///
+/// # Panics
+/// If it does not hold.
+pub fn commit_order(replica: &Replica) {
+    let (base, committed, last) = (replica.history().base(), replica.committed(), replica.last());
+    assert!(base.offset <= committed, "commit order: purged {base} ≤ committed {committed}");
+    assert!(committed <= last.offset, "commit order: committed {committed} ≤ last {last}");
+    assert!(replica.durable() <= last.offset, "commit order: durable ≤ last {last}");
+}
+
+/// *Election safety*: at most one leader an epoch, over everything seen so far.
+///
+/// # Errors
+/// The epoch and the two who led it.
+pub fn election_safety(
+    leaders: impl IntoIterator<Item = (Epoch, NodeId)>,
+) -> Result<(), (Epoch, NodeId, NodeId)> {
+    let mut seen: alloc::collections::BTreeMap<Epoch, NodeId> = alloc::collections::BTreeMap::new();
+    for (epoch, node) in leaders {
+        let first = *seen.entry(epoch).or_insert(node);
+        if first != node {
+            return Err((epoch, first, node));
+        }
+    }
+    Ok(())
+}
+
+/// *Log matching*: below the last position that both logs have, they agree.
+///
+/// # Errors
+/// The offset at which they differ although they agree further on.
+pub fn log_matching(a: &EpochHistory, b: &EpochHistory) -> Result<(), Offset> {
+    let from = a.base().offset.max(b.base().offset).next();
+    let to = a.last().offset.min(b.last().offset);
+    let mut differs = None;
+    let mut at = from;
+    while at <= to {
+        match (a.epoch_at(at) == b.epoch_at(at), differs) {
+            (true, Some(earlier)) => return Err(earlier),
+            (false, None) => differs = Some(at),
+            _ => {}
+        }
+        at = at.next();
+    }
+    Ok(())
+}
+
+/// *Leader completeness*: a leader's log has every committed position.
+///
+/// # Errors
+/// A committed position that it lacks.
+pub fn leader_completeness(
+    leader: &EpochHistory,
+    committed: impl IntoIterator<Item = Position>,
+) -> Result<(), Position> {
+    let lacks = |position: &Position| position.offset > leader.base().offset && !leader.contains(*position);
+    committed.into_iter().find(lacks).map_or(Ok(()), Err)
+}

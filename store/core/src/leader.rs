@@ -1,0 +1,433 @@
+//! The role that appends, pushes, counts and commits.
+//!
+//! What it promises: it appends and never removes; it commits by counting only entries of its own epoch; it confirms
+//! a read only after a round that began when the read was there; it steps down when a majority is silent.
+
+use alloc::vec::Vec;
+
+use crate::limits;
+use crate::progress::{Feed, Progress};
+use crate::protocol::{LogState, Message, Output};
+use crate::quorum::{committed_offset, has_quorum};
+use crate::reads::Reads;
+use crate::state::{Change, State, send};
+use crate::types::{EpochHistory, NodeId, Offset, Position, ReadTicket, Round, Run};
+
+/// A handover under way: no proposal is taken until it is over.
+#[derive(Clone, Copy, Debug)]
+struct HandingOver {
+    to: NodeId,
+    ticks: u32,
+    /// The replica had everything and was told to stand.
+    told: bool,
+}
+
+/// A leader's own state, for one epoch.
+#[derive(Clone, Debug)]
+pub(crate) struct Leader {
+    /// Every other member.
+    peers: Vec<Progress>,
+    /// The first entry of this epoch: once it is committed, the commit offset is known.
+    first: Offset,
+    /// The last heartbeat round sent.
+    round: Round,
+    /// Reads waiting for rounds.
+    reads: Reads,
+    /// Ticks since the last heartbeat, and since the last look whether a majority is there.
+    heartbeat_ticks: u32,
+    quorum_ticks: u32,
+    /// Leadership is being given away.
+    handing_over: Option<HandingOver>,
+    /// Commit orders are kept back (a planted fault).
+    hold: bool,
+    /// The commit offset that replicas may be told.
+    told: Offset,
+}
+
+impl Leader {
+    /// Takes over: appends the empty entry of its epoch and asks every replica where the logs agree.
+    pub(crate) fn begin(state: &mut State, out: &mut Vec<Output>) -> Leader {
+        let previous = state.history.last();
+        let first = previous.offset.next();
+        let peers = state.peers().into_iter().map(|node| Progress::new(node, previous)).collect();
+        let mut leader = Leader {
+            peers,
+            first,
+            round: Round(0),
+            reads: Reads::default(),
+            heartbeat_ticks: 0,
+            quorum_ticks: 0,
+            handing_over: None,
+            hold: false,
+            told: state.committed,
+        };
+        state.append(Vec::from([Run { epoch: state.ballot.epoch, first, last: first }]), &[], out);
+        for peer in &mut leader.peers {
+            probe(state, peer, previous, out);
+        }
+        leader
+    }
+
+    /// Whether proposals are taken.
+    pub(crate) fn may_propose(&self) -> bool {
+        self.handing_over.is_none()
+    }
+
+    /// The replicas as this leader sees them.
+    pub(crate) fn peers(&self) -> &[Progress] {
+        &self.peers
+    }
+
+    pub(crate) fn propose(&mut self, state: &mut State, count: u64, out: &mut Vec<Output>) {
+        assert!(count > 0, "a proposal has entries");
+        if !self.may_propose() {
+            out.push(Output::Refused { count });
+            return;
+        }
+        let first = state.history.last().offset.next();
+        let last = Offset(first.0 + count - 1);
+        state.append(Vec::from([Run { epoch: state.ballot.epoch, first, last }]), &[], out);
+        for peer in &mut self.peers {
+            feed(state, peer, out);
+        }
+    }
+
+    pub(crate) fn persisted(&mut self, state: &mut State, out: &mut Vec<Output>) {
+        self.commit(state, out);
+    }
+
+    /// A replica answers.
+    pub(crate) fn receive(
+        &mut self,
+        state: &mut State,
+        from: NodeId,
+        message: &Message,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == from) else { return };
+        peer.silent_ticks = 0;
+        match message {
+            Message::Ack { durable_up_to, round, .. } => {
+                peer.round = peer.round.max(*round);
+                acked(state, peer, *durable_up_to, out);
+                if *round == self.round && durable_up_to.offset < peer.durable.offset {
+                    // It has forgotten what this epoch's appends matched (it stood for election, say, and came
+                    // back): without a new match it could not carry out commit orders.
+                    again(state, peer, out);
+                }
+                self.commit(state, out);
+                self.confirm_reads(state, out);
+            }
+            Message::LogState(log_state) => log_state_arrived(state, peer, log_state, out),
+            _ => {}
+        }
+        self.finish_handover(state, out);
+    }
+
+    /// What was in flight to this replica may be gone.
+    pub(crate) fn reconnected(&mut self, state: &State, node: NodeId, out: &mut Vec<Output>) {
+        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == node) {
+            again(state, peer, out);
+        }
+    }
+
+    pub(crate) fn read(&mut self, state: &State, ticket: ReadTicket, out: &mut Vec<Output>) {
+        self.reads.arrive(ticket);
+        self.begin_round(state, out);
+    }
+
+    /// The last read that this leader will never answer.
+    pub(crate) fn resign(mut self, out: &mut Vec<Output>) {
+        if let Some(up_to) = self.reads.fail() {
+            out.push(Output::ReadsFailed { up_to });
+        }
+    }
+
+    pub(crate) fn hold_commit(&mut self, state: &State, hold: bool, out: &mut Vec<Output>) {
+        self.hold = hold;
+        self.tell_committed(state, out);
+    }
+
+    /// Log before `up_to` is gone; whoever still needs it gets a snapshot.
+    pub(crate) fn purged(&mut self, state: &State, out: &mut Vec<Output>) {
+        for peer in &mut self.peers {
+            if next_needed(peer) <= state.history.base().offset {
+                again(state, peer, out);
+            }
+        }
+    }
+
+    /// The highest offset of its own epoch that a quorum holds is committed, and all before it.
+    fn commit(&mut self, state: &mut State, out: &mut Vec<Output>) {
+        let own = (state.node(), state.durable());
+        let peers = &self.peers;
+        let held = |node: NodeId| {
+            if node == own.0 {
+                return own.1;
+            }
+            peers.iter().find(|peer| peer.node == node).map_or(Offset::ZERO, |peer| peer.durable.offset)
+        };
+        let offset = committed_offset(state.membership(), held);
+        if offset <= state.committed || offset < self.first || offset > state.history.last().offset {
+            return;
+        }
+        let was_established = self.is_established(state);
+        state.commit(offset, out);
+        self.tell_committed(state, out);
+        if !was_established {
+            self.begin_round(state, out);
+        }
+    }
+
+    /// Sends the commit order, unless it is held back.
+    fn tell_committed(&mut self, state: &State, out: &mut Vec<Output>) {
+        if self.hold || self.told == state.committed {
+            return;
+        }
+        self.told = state.committed;
+        let up_to = state.history.position_at(state.committed).expect("the log has what it committed");
+        for peer in &self.peers {
+            send(peer.node, Message::CommitOrder { epoch: state.ballot.epoch, up_to }, out);
+        }
+    }
+
+    /// The commit offset to ride along on other messages.
+    pub(crate) fn told(&self) -> Offset {
+        self.told
+    }
+
+    /// Whether it has committed an entry of its own epoch, so that it knows what is committed.
+    fn is_established(&self, state: &State) -> bool {
+        state.committed >= self.first
+    }
+
+    fn begin_round(&mut self, state: &State, out: &mut Vec<Output>) {
+        if self.is_established(state) && self.reads.wants_round() {
+            self.heartbeat(state, out);
+            self.confirm_reads(state, out);
+        }
+    }
+
+    /// Sends a new round; it also serves the reads that wait, if it may.
+    fn heartbeat(&mut self, state: &State, out: &mut Vec<Output>) {
+        self.round.0 += 1;
+        self.heartbeat_ticks = 0;
+        if self.is_established(state) && self.reads.wants_round() {
+            self.reads.begin(self.round, state.committed);
+        }
+        let (epoch, round, committed) = (state.ballot.epoch, self.round, self.told);
+        for peer in &self.peers {
+            send(peer.node, Message::Heartbeat { epoch, round, committed }, out);
+        }
+    }
+
+    fn confirm_reads(&mut self, state: &State, out: &mut Vec<Output>) {
+        let own = state.node();
+        let peers = &self.peers;
+        let quorum = |round: Round| {
+            has_quorum(state.membership(), |node| {
+                node == own || peers.iter().any(|peer| peer.node == node && peer.round >= round)
+            })
+        };
+        if let Some((up_to, at)) = self.reads.done(quorum) {
+            out.push(Output::ReadsReady { up_to, at });
+            self.begin_round(state, out);
+        }
+    }
+
+    pub(crate) fn tick(&mut self, state: &mut State, out: &mut Vec<Output>) -> Change {
+        for peer in &mut self.peers {
+            peer.silent_ticks = peer.silent_ticks.saturating_add(1);
+            peer.stalled_ticks = if peer.has_in_flight() { peer.stalled_ticks.saturating_add(1) } else { 0 };
+        }
+        self.quorum_ticks += 1;
+        if self.quorum_ticks >= state.config.ticks_election_min {
+            self.quorum_ticks = 0;
+            if !self.hears_quorum(state) {
+                return Change::Follow(None);
+            }
+            self.prefer(state, out);
+        }
+        self.heartbeat_ticks += 1;
+        if self.heartbeat_ticks >= state.config.ticks_heartbeat {
+            self.heartbeat(state, out);
+            self.confirm_reads(state, out);
+            self.ask_again(state, out);
+        }
+        self.give_up_handover(state, out);
+        Change::None
+    }
+
+    fn hears_quorum(&self, state: &State) -> bool {
+        let own = state.node();
+        has_quorum(state.membership(), |node| {
+            let heard =
+                |peer: &Progress| peer.node == node && peer.silent_ticks <= state.config.ticks_election_min;
+            node == own || self.peers.iter().any(heard)
+        })
+    }
+
+    /// Repeats what may have been lost: probes and snapshot offers at once, a stalled stream after a while.
+    fn ask_again(&mut self, state: &State, out: &mut Vec<Output>) {
+        let stalled = state.config.ticks_election_max * limits::STALLED_TIMERS;
+        for peer in &mut self.peers {
+            match peer.feed {
+                Feed::Streaming { .. } if peer.stalled_ticks >= stalled => again(state, peer, out),
+                Feed::Streaming { .. } => {}
+                Feed::Probing { .. } | Feed::Snapshot { .. } => again(state, peer, out),
+            }
+        }
+    }
+
+    /// Begins to give leadership away.
+    pub(crate) fn hand_over(&mut self, state: &State, to: Option<NodeId>, out: &mut Vec<Output>) {
+        let is_candidate = |peer: &&Progress| {
+            let voters = &state.membership().voters;
+            voters.iter().any(|voter| voter.node == peer.node)
+                && peer.silent_ticks < state.config.ticks_election_min
+                && to.is_none_or(|to| to == peer.node)
+        };
+        let target = self.peers.iter().filter(is_candidate).max_by_key(|peer| peer.durable);
+        match target {
+            Some(peer) => {
+                self.handing_over = Some(HandingOver { to: peer.node, ticks: 0, told: false });
+                self.finish_handover(state, out);
+            }
+            None => out.push(Output::HandOverFailed),
+        }
+    }
+
+    /// Tells the successor to stand as soon as it has everything.
+    fn finish_handover(&mut self, state: &State, out: &mut Vec<Output>) {
+        let Some(handing_over) = &mut self.handing_over else { return };
+        let last = state.history.last();
+        let has_all = self.peers.iter().any(|peer| peer.node == handing_over.to && peer.durable == last);
+        if has_all && !handing_over.told {
+            handing_over.told = true;
+            send(handing_over.to, Message::HandOver { epoch: state.ballot.epoch }, out);
+        }
+    }
+
+    fn give_up_handover(&mut self, state: &State, out: &mut Vec<Output>) {
+        let Some(handing_over) = &mut self.handing_over else { return };
+        handing_over.ticks += 1;
+        if handing_over.ticks > state.config.ticks_election_max {
+            self.handing_over = None;
+            out.push(Output::HandOverFailed);
+        }
+    }
+
+    /// Gives leadership to the preferred node once that has everything.
+    fn prefer(&mut self, state: &State, out: &mut Vec<Output>) {
+        let Some(preferred) = state.config.preferred else { return };
+        let ready = |peer: &Progress| {
+            let lag = state.history.last().offset.0.saturating_sub(peer.durable.offset.0);
+            peer.node == preferred
+                && matches!(peer.feed, Feed::Streaming { .. })
+                && lag <= state.config.entries_in_flight_max
+        };
+        let due = preferred != state.node() && self.handing_over.is_none() && self.is_established(state);
+        if due && self.peers.iter().any(ready) {
+            self.hand_over(state, Some(preferred), out);
+        }
+    }
+}
+
+/// The first offset that this replica may still need from the log.
+fn next_needed(peer: &Progress) -> Offset {
+    match peer.feed {
+        Feed::Probing { previous } => previous.offset.next(),
+        Feed::Streaming { .. } => peer.durable.offset.next(),
+        Feed::Snapshot { .. } => Offset(u64::MAX),
+    }
+}
+
+/// Asks where the logs agree, with an empty append at `previous`; or offers a snapshot if the log is gone there.
+fn probe(state: &State, peer: &mut Progress, previous: Position, out: &mut Vec<Output>) {
+    peer.stalled_ticks = 0;
+    if previous.offset < state.history.base().offset {
+        let at = state.snapshot;
+        peer.feed = Feed::Snapshot { at };
+        send(peer.node, Message::InstallSnapshot { epoch: state.ballot.epoch, at }, out);
+        return;
+    }
+    peer.feed = Feed::Probing { previous };
+    let (to, epoch, up_to) = (peer.node, state.ballot.epoch, previous.offset);
+    out.push(Output::Push { to, epoch, previous, up_to, continues: false });
+}
+
+/// Asks again, or anew after something was lost.
+fn again(state: &State, peer: &mut Progress, out: &mut Vec<Output>) {
+    let previous = match peer.feed {
+        Feed::Probing { previous } => previous,
+        Feed::Streaming { .. } => peer.durable,
+        Feed::Snapshot { .. } if peer.durable.offset >= state.history.base().offset => peer.durable,
+        Feed::Snapshot { .. } => Position::ZERO,
+    };
+    probe(state, peer, previous, out);
+}
+
+/// Pushes on, as far as the window allows.
+fn feed(state: &State, peer: &mut Progress, out: &mut Vec<Output>) {
+    let Feed::Streaming { next } = peer.feed else { return };
+    let window_end = Offset(peer.durable.offset.0 + state.config.entries_in_flight_max);
+    let up_to = state.history.last().offset.min(window_end);
+    if up_to < next {
+        return;
+    }
+    let previous = state.history.position_at(next.previous()).expect("a stream goes on inside the log");
+    let (to, epoch) = (peer.node, state.ballot.epoch);
+    out.push(Output::Push { to, epoch, previous, up_to, continues: true });
+    peer.feed = Feed::Streaming { next: up_to.next() };
+}
+
+/// An ack: the window moves on; a probe that matched turns into a stream.
+fn acked(state: &State, peer: &mut Progress, durable: Position, out: &mut Vec<Output>) {
+    let known = durable.offset >= state.history.base().offset;
+    if known && !state.history.contains(durable) {
+        return;
+    }
+    if durable.offset > peer.durable.offset {
+        peer.durable = durable;
+        peer.stalled_ticks = 0;
+    }
+    match peer.feed {
+        Feed::Probing { previous } if durable.offset >= previous.offset => start_stream(state, peer, out),
+        Feed::Streaming { .. } => feed(state, peer, out),
+        Feed::Snapshot { .. } if known && durable.offset > Offset::ZERO => start_stream(state, peer, out),
+        Feed::Probing { .. } | Feed::Snapshot { .. } => {}
+    }
+}
+
+fn start_stream(state: &State, peer: &mut Progress, out: &mut Vec<Output>) {
+    peer.feed = Feed::Streaming { next: peer.durable.offset.next() };
+    feed(state, peer, out);
+}
+
+/// A replica says what its log looks like: probe where the two can still agree.
+fn log_state_arrived(state: &State, peer: &mut Progress, log_state: &LogState, out: &mut Vec<Output>) {
+    if log_state.suspect && log_state.last.offset < peer.durable.offset {
+        // It lost what it had acknowledged, and says so.
+        peer.durable = Position::ZERO;
+    }
+    let agreed = agreement(&state.history, log_state);
+    if log_state.last.offset < state.history.base().offset {
+        probe(state, peer, Position::ZERO, out);
+    } else if agreed.offset >= peer.durable.offset && peer.feed != (Feed::Probing { previous: agreed }) {
+        probe(state, peer, agreed, out);
+    }
+    // Otherwise it is old (this epoch's acks already say that the logs agree further on), or one of many refusals
+    // of a pipeline, and the probe is out already.
+}
+
+/// The furthest position of `history` at which a log that looks like this can still agree with it.
+fn agreement(history: &EpochHistory, log_state: &LogState) -> Position {
+    let at = match log_state.conflict {
+        // None of that epoch's entries can be common: step over all of them at once.
+        Some((epoch, first)) if history.first_of(epoch).is_none() && first <= log_state.last.offset => {
+            Position { epoch, offset: first.previous() }
+        }
+        _ => log_state.last,
+    };
+    history.last_at_most(at)
+}

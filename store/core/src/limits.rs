@@ -1,0 +1,28 @@
+//! Every bound of the protocol, and how they relate. What is configurable has its default here.
+
+/// Members of one group, learners and outgoing voters included.
+pub const MEMBERS_MAX: usize = 15;
+
+/// Ticks between heartbeats of an idle leader (a tick is 10 ms by default).
+pub const TICKS_HEARTBEAT: u32 = 5;
+
+/// The shortest election timer. A follower that heard its leader within it refuses to vote.
+pub const TICKS_ELECTION_MIN: u32 = 30;
+
+/// The longest election timer.
+pub const TICKS_ELECTION_MAX: u32 = 60;
+
+/// Entries on their way to one replica without an ack: the pipeline's depth.
+pub const ENTRIES_IN_FLIGHT_MAX: u64 = 16_384;
+
+/// Election timers (the longest) without any ack while entries are in flight, before the leader probes anew.
+pub const STALLED_TIMERS: u32 = 4;
+
+const _: () = assert!(
+    TICKS_ELECTION_MIN >= 3 * TICKS_HEARTBEAT,
+    "two lost heartbeats in a row must not start an election"
+);
+const _: () = assert!(
+    TICKS_ELECTION_MAX >= TICKS_ELECTION_MIN + TICKS_ELECTION_MIN / 2,
+    "timers must spread, or candidates split the vote again and again"
+);

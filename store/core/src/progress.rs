@@ -1,0 +1,80 @@
+//! The leader's view of one replica: what it holds, what is on its way, and in which of three ways it is fed.
+//!
+//! ```text
+//!            ack at or beyond the probe                      ack: the window moves on
+//!  Probing ────────────────────────────► Streaming ◄──────┐
+//!     ▲  ▲      LogState, reconnect, stall   │  └─────────┘
+//!     │  └───────────────────────────────────┘
+//!     │ LogState: it has the snapshot          what it needs was purged
+//!     └───────────────── Snapshot ◄───────────── (from either)
+//! ```
+
+use crate::types::{NodeId, Offset, Position, Round};
+
+/// How a replica is fed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Feed {
+    /// Where the logs agree is not known yet: one empty append at `previous` asks.
+    Probing {
+        /// The leader's guess of the last common position.
+        previous: Position,
+    },
+    /// The logs agree up to what is acknowledged; entries are pushed ahead of the acks.
+    Streaming {
+        /// The next offset to push.
+        next: Offset,
+    },
+    /// The leader's log does not reach back far enough: the replica fetches a snapshot.
+    Snapshot {
+        /// The snapshot's position.
+        at: Position,
+    },
+}
+
+/// One replica, as its leader sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// Which replica.
+    pub node: NodeId,
+    /// How it is fed.
+    pub feed: Feed,
+    /// What it has acknowledged in this epoch; the leader's log has exactly this.
+    pub durable: Position,
+    /// The last heartbeat round it has acknowledged.
+    pub round: Round,
+    /// Ticks since its last word.
+    pub silent_ticks: u32,
+    /// Ticks since its last ack moved `durable`, while entries are in flight.
+    pub stalled_ticks: u32,
+}
+
+impl Progress {
+    /// A replica of which a new leader knows nothing: the guess is that it has everything up to `previous`.
+    #[must_use]
+    pub fn new(node: NodeId, previous: Position) -> Progress {
+        Progress {
+            node,
+            feed: Feed::Probing { previous },
+            durable: Position::ZERO,
+            round: Round(0),
+            silent_ticks: 0,
+            stalled_ticks: 0,
+        }
+    }
+
+    /// The state's name, for people.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self.feed {
+            Feed::Probing { .. } => "probing",
+            Feed::Streaming { .. } => "streaming",
+            Feed::Snapshot { .. } => "snapshot",
+        }
+    }
+
+    /// Whether anything was pushed that is not acknowledged.
+    #[must_use]
+    pub fn has_in_flight(&self) -> bool {
+        matches!(self.feed, Feed::Streaming { next } if next > self.durable.offset.next())
+    }
+}

@@ -1,0 +1,339 @@
+//! One replica: takes each input to the role it has, and changes roles. Only dispatch; the work is in the roles.
+
+use alloc::vec::Vec;
+
+use crate::election::{self, Candidate};
+use crate::follower::Follower;
+use crate::invariants;
+use crate::leader::Leader;
+use crate::protocol::{Fatal, Input, Message, Output, Role, RoleView, VoteReply, VoteRequest};
+use crate::state::{Change, Config, Restored, State, send};
+use crate::types::{Epoch, EpochHistory, Membership, NodeId, Offset, Position, ReadTicket};
+
+/// The protocol of one replica.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// What every role shares.
+    state: State,
+    /// The role it has now, with that role's own state.
+    role: Part,
+    /// What the world was last told of who leads.
+    told_view: RoleView,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Follower(Follower),
+    Candidate(Candidate),
+    Leader(Leader),
+}
+
+/// A replica as its leader sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PeerView {
+    /// Which replica.
+    pub node: NodeId,
+    /// What it has acknowledged in this epoch.
+    pub durable: Position,
+    /// `probing`, `streaming` or `snapshot`.
+    pub feed: &'static str,
+    /// Ticks since its last word.
+    pub silent_ticks: u32,
+}
+
+impl Replica {
+    /// A replica as its folder remembers it; it starts as a follower.
+    ///
+    /// # Panics
+    /// If `restored` contradicts itself: recovery's bug.
+    #[must_use]
+    pub fn new(config: Config, restored: Restored) -> Replica {
+        let state = State::new(config, restored);
+        let told_view = RoleView { role: Role::Follower, epoch: state.ballot.epoch, leader: None };
+        Replica { state, role: Part::Follower(Follower::new(None)), told_view }
+    }
+
+    /// Takes one input; appends to `out` what the world must do, in order.
+    ///
+    /// # Panics
+    /// If the caller breaks the contract of an input, or an invariant does not hold: both are our own bugs.
+    pub fn step(&mut self, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Tick { random } => self.tick(random, out),
+            Input::Receive { from, message } => self.receive(from, message, out),
+            Input::Reconnected { peer } => {
+                if let Part::Leader(leader) = &mut self.role {
+                    leader.reconnected(&self.state, peer, out);
+                }
+            }
+            Input::Propose { count } => match &mut self.role {
+                Part::Leader(leader) => leader.propose(&mut self.state, count, out),
+                _ => out.push(Output::Refused { count }),
+            },
+            Input::Read { ticket } => self.read(ticket, out),
+            Input::Persisted { write } => {
+                self.state.persisted(write);
+                match &mut self.role {
+                    Part::Leader(leader) => leader.persisted(&mut self.state, out),
+                    Part::Follower(follower) => follower.persisted(&mut self.state, out),
+                    Part::Candidate(_) => {}
+                }
+            }
+            Input::Purged { up_to, snapshot } => {
+                self.state.purge(up_to, snapshot);
+                if let Part::Leader(leader) = &mut self.role {
+                    leader.purged(&self.state, out);
+                }
+            }
+            Input::Fetched { position } => {
+                if let Part::Follower(_) = &self.role {
+                    Follower::fetched(&mut self.state, position, out);
+                }
+            }
+            Input::Installed { position, membership } => {
+                let Part::Follower(follower) = &mut self.role else {
+                    unreachable!("a replica that installs a snapshot neither stands nor leads");
+                };
+                follower.installed(&mut self.state, position, membership, out);
+            }
+            Input::HandOver { to } => match &mut self.role {
+                Part::Leader(leader) => leader.hand_over(&self.state, to, out),
+                _ => out.push(Output::HandOverFailed),
+            },
+            Input::HoldCommit { hold } => {
+                if let Part::Leader(leader) = &mut self.role {
+                    leader.hold_commit(&self.state, hold, out);
+                }
+            }
+        }
+        invariants::commit_order(self);
+    }
+
+    fn tick(&mut self, random: u64, out: &mut Vec<Output>) {
+        let change = match &mut self.role {
+            Part::Follower(follower) => follower.tick(&self.state, random),
+            Part::Candidate(candidate) => candidate.tick(&self.state, random),
+            Part::Leader(leader) => leader.tick(&mut self.state, out),
+        };
+        self.change(change, out);
+    }
+
+    fn read(&mut self, ticket: ReadTicket, out: &mut Vec<Output>) {
+        match &mut self.role {
+            Part::Leader(leader) => leader.read(&self.state, ticket, out),
+            _ => out.push(Output::ReadsFailed { up_to: ticket }),
+        }
+    }
+
+    fn receive(&mut self, from: NodeId, message: Message, out: &mut Vec<Output>) {
+        match message {
+            Message::Append(_)
+            | Message::CommitOrder { .. }
+            | Message::Heartbeat { .. }
+            | Message::InstallSnapshot { .. }
+            | Message::HandOver { .. } => self.receive_from_leader(from, message, out),
+            Message::Ack { epoch, .. } => self.receive_as_leader(from, epoch, &message, out),
+            Message::LogState(log_state) => self.receive_as_leader(from, log_state.epoch, &message, out),
+            Message::StaleEpoch { epoch } => self.later_epoch(epoch, out),
+            Message::VoteRequest(request) => self.receive_vote_request(from, request, out),
+            Message::VoteReply(reply) => self.receive_vote_reply(from, reply, out),
+        }
+    }
+
+    fn receive_from_leader(&mut self, from: NodeId, message: Message, out: &mut Vec<Output>) {
+        let (epoch, own) = (message.epoch(), self.state.ballot.epoch);
+        if epoch < own {
+            send(from, Message::StaleEpoch { epoch: own }, out);
+            return;
+        }
+        if let Some(known) = self.known_leader(epoch)
+            && known != from
+        {
+            out.push(Output::Fatal(Fatal::TwoLeaders { epoch, known, other: from }));
+            return;
+        }
+        if epoch > own {
+            self.state.adopt(epoch, out);
+            self.change(Change::Follow(Some(from)), out);
+        } else if self.known_leader(epoch).is_none() {
+            self.change(Change::Follow(Some(from)), out);
+        }
+        if let Part::Follower(follower) = &mut self.role {
+            let change = follower.receive(&mut self.state, from, message, out);
+            self.change(change, out);
+        }
+    }
+
+    /// The leader of `epoch`, if it is the current one and known.
+    fn known_leader(&self, epoch: Epoch) -> Option<NodeId> {
+        self.view().leader.filter(|_| epoch == self.state.ballot.epoch)
+    }
+
+    fn receive_as_leader(&mut self, from: NodeId, epoch: Epoch, message: &Message, out: &mut Vec<Output>) {
+        if let Part::Leader(leader) = &mut self.role
+            && epoch == self.state.ballot.epoch
+        {
+            leader.receive(&mut self.state, from, message, out);
+        }
+    }
+
+    fn receive_vote_request(&mut self, from: NodeId, request: VoteRequest, out: &mut Vec<Output>) {
+        let has_live_leader = match &self.role {
+            Part::Follower(follower) => follower.has_live_leader(&self.state),
+            Part::Candidate(_) => false,
+            Part::Leader(_) => true,
+        };
+        let heard = request.handed_over || !has_live_leader;
+        if !request.pre && heard {
+            self.later_epoch(request.epoch, out);
+        }
+        let voted = election::answer(&mut self.state, has_live_leader, from, request, out);
+        if let Part::Follower(follower) = &mut self.role
+            && voted
+        {
+            follower.timer.reset();
+        }
+    }
+
+    fn receive_vote_reply(&mut self, from: NodeId, reply: VoteReply, out: &mut Vec<Output>) {
+        if !reply.granted && reply.epoch > self.state.ballot.epoch {
+            self.later_epoch(reply.epoch, out);
+        } else if let Part::Candidate(candidate) = &mut self.role {
+            let change = candidate.receive(&mut self.state, from, reply, out);
+            self.change(change, out);
+        }
+    }
+
+    /// There is a later epoch: take it and wait for its leader.
+    fn later_epoch(&mut self, epoch: Epoch, out: &mut Vec<Output>) {
+        if epoch > self.state.ballot.epoch {
+            self.state.adopt(epoch, out);
+            self.change(Change::Follow(None), out);
+        }
+    }
+
+    fn change(&mut self, mut change: Change, out: &mut Vec<Output>) {
+        while change != Change::None {
+            let mut next = Change::None;
+            match change {
+                Change::None => {}
+                Change::Follow(leader) => {
+                    let role = core::mem::replace(&mut self.role, Part::Follower(Follower::new(leader)));
+                    if let Part::Leader(leader) = role {
+                        leader.resign(out);
+                    }
+                }
+                Change::Stand(handed_over) => {
+                    let (candidate, won) = Candidate::stand(&mut self.state, handed_over, out);
+                    self.role = Part::Candidate(candidate);
+                    next = won;
+                }
+                Change::Lead => return self.lead(out),
+            }
+            self.tell_view(self.view(), out);
+            change = next;
+        }
+    }
+
+    /// The change is told before the leader's first entry, so that whoever carries outputs out knows whose it is.
+    fn lead(&mut self, out: &mut Vec<Output>) {
+        let (epoch, leader) = (self.state.ballot.epoch, Some(self.state.node()));
+        self.tell_view(RoleView { role: Role::Leader, epoch, leader }, out);
+        self.role = Part::Leader(Leader::begin(&mut self.state, out));
+    }
+
+    fn tell_view(&mut self, view: RoleView, out: &mut Vec<Output>) {
+        if view != self.told_view {
+            self.told_view = view;
+            out.push(Output::RoleChanged(view));
+        }
+    }
+
+    /// Who leads, as this replica sees it, and its own part.
+    #[must_use]
+    pub fn view(&self) -> RoleView {
+        let (role, leader) = match &self.role {
+            Part::Follower(follower) => (Role::Follower, follower.leader),
+            Part::Candidate(_) => (Role::Candidate, None),
+            Part::Leader(_) => (Role::Leader, Some(self.state.node())),
+        };
+        RoleView { role, epoch: self.state.ballot.epoch, leader }
+    }
+
+    /// The log, by epochs.
+    #[must_use]
+    pub fn history(&self) -> &EpochHistory {
+        &self.state.history
+    }
+
+    /// The end of the log.
+    #[must_use]
+    pub fn last(&self) -> Position {
+        self.state.history.last()
+    }
+
+    /// Everything up to here is committed, as far as this replica knows.
+    #[must_use]
+    pub fn committed(&self) -> Offset {
+        self.state.committed
+    }
+
+    /// Everything up to here is durable in this replica's log.
+    #[must_use]
+    pub fn durable(&self) -> Offset {
+        self.state.durable()
+    }
+
+    /// The latest epoch known.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.state.ballot.epoch
+    }
+
+    /// The membership in force.
+    #[must_use]
+    pub fn membership(&self) -> &Membership {
+        self.state.membership()
+    }
+
+    /// The newest snapshot that can be served.
+    #[must_use]
+    pub fn snapshot(&self) -> Position {
+        self.state.snapshot
+    }
+
+    /// Whether it leads and takes proposals.
+    #[must_use]
+    pub fn may_propose(&self) -> bool {
+        matches!(&self.role, Part::Leader(leader) if leader.may_propose())
+    }
+
+    /// The log lost a tail that may have been acknowledged.
+    #[must_use]
+    pub fn suspect(&self) -> bool {
+        self.state.suspect
+    }
+
+    /// The commit order that rides along on appends: what a leader has told its replicas.
+    #[must_use]
+    pub fn told(&self) -> Offset {
+        match &self.role {
+            Part::Leader(leader) => leader.told(),
+            _ => self.state.committed,
+        }
+    }
+
+    /// The other replicas, if this one leads.
+    pub fn peers(&self) -> impl Iterator<Item = PeerView> + '_ {
+        let peers = match &self.role {
+            Part::Leader(leader) => leader.peers(),
+            _ => &[],
+        };
+        peers.iter().map(|peer| PeerView {
+            node: peer.node,
+            durable: peer.durable,
+            feed: peer.name(),
+            silent_ticks: peer.silent_ticks,
+        })
+    }
+}

@@ -1,0 +1,304 @@
+//! What every role shares: identity, ballot, log history, what is durable, what is committed; and how a role asks
+//! to become another ([`Change`]).
+//!
+//! Everything that must hold whatever the role is asserted here, at the few places where the state moves.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::limits;
+use crate::protocol::{Ballot, Message, Output};
+use crate::types::{Epoch, EpochHistory, Member, Membership, NodeId, Offset, Position, Run, WriteSeq};
+
+/// What a replica is told once, at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This replica.
+    pub member: Member,
+    /// Ticks between heartbeats of an idle leader.
+    pub ticks_heartbeat: u32,
+    /// The shortest election timer.
+    pub ticks_election_min: u32,
+    /// The longest election timer.
+    pub ticks_election_max: u32,
+    /// Entries on their way to one replica without an ack.
+    pub entries_in_flight_max: u64,
+    /// The node that should lead when it can; the same on all nodes.
+    pub preferred: Option<NodeId>,
+}
+
+impl Config {
+    /// The default timing for `member`.
+    #[must_use]
+    pub fn new(member: Member) -> Config {
+        Config {
+            member,
+            ticks_heartbeat: limits::TICKS_HEARTBEAT,
+            ticks_election_min: limits::TICKS_ELECTION_MIN,
+            ticks_election_max: limits::TICKS_ELECTION_MAX,
+            entries_in_flight_max: limits::ENTRIES_IN_FLIGHT_MAX,
+            preferred: None,
+        }
+    }
+}
+
+/// What a replica's folder remembers at its start.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// Epoch and vote.
+    pub ballot: Ballot,
+    /// Which epoch wrote which offsets of the log. All of it is durable.
+    pub history: EpochHistory,
+    /// The offset known durably to be committed, and applied.
+    pub committed: Offset,
+    /// The memberships: the one in force at the log's base, and those in the log, by rising offset.
+    pub memberships: Vec<(Offset, Membership)>,
+    /// The log lost a tail that may have been acknowledged.
+    pub suspect: bool,
+    /// The newest snapshot that can be served.
+    pub snapshot: Position,
+}
+
+/// A role's wish to become another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) enum Change {
+    /// Stay.
+    None,
+    /// Follow this leader, or wait for one.
+    Follow(Option<NodeId>),
+    /// Stand for election; `true`: the leader asked for it.
+    Stand(bool),
+    /// Lead the epoch of the ballot.
+    Lead,
+}
+
+/// A countdown of ticks whose length is drawn anew after each reset, from the randomness of the next tick.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Timer {
+    /// Ticks since the last reset.
+    pub(crate) elapsed: u32,
+    /// The length drawn; `None` until the first tick after a reset.
+    limit: Option<u32>,
+}
+
+impl Timer {
+    /// Starts over.
+    pub(crate) fn reset(&mut self) {
+        *self = Timer::default();
+    }
+
+    /// Counts one tick; true if the time is up. A preferred leader draws from the shortest eighth.
+    pub(crate) fn tick(&mut self, config: &Config, random: u64) -> bool {
+        let spread = u64::from(config.ticks_election_max - config.ticks_election_min);
+        let spread = if config.preferred == Some(config.member.node) { spread / 8 } else { spread };
+        let drawn = config.ticks_election_min
+            + u32::try_from(random % (spread + 1)).expect("the spread of two u32 fits");
+        let limit = *self.limit.get_or_insert(drawn);
+        self.elapsed += 1;
+        self.elapsed >= limit
+    }
+}
+
+/// The writes handed to the log, and how far the log is durable.
+#[derive(Clone, Debug)]
+struct Writes {
+    /// The last number given.
+    last: WriteSeq,
+    /// Those not yet reported, with the offset that each makes durable.
+    pending: VecDeque<(WriteSeq, Offset)>,
+    /// Everything up to here is durable.
+    durable: Offset,
+}
+
+impl Writes {
+    fn issue(&mut self, last: Offset) -> WriteSeq {
+        self.last.0 += 1;
+        self.pending.push_back((self.last, last));
+        self.last
+    }
+
+    fn persisted(&mut self, write: WriteSeq) {
+        while let Some((_, offset)) = self.pending.pop_front_if(|(seq, _)| *seq <= write) {
+            self.durable = self.durable.max(offset);
+        }
+    }
+
+    /// What is cut is not durable, and a write still under way can no longer vouch for it.
+    fn truncate(&mut self, from: Offset) {
+        let end = from.previous();
+        self.durable = self.durable.min(end);
+        for (_, offset) in &mut self.pending {
+            *offset = (*offset).min(end);
+        }
+    }
+}
+
+/// What every role shares.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    /// What this replica was told.
+    pub(crate) config: Config,
+    /// Latest epoch and the vote in it; durable before anything else happens.
+    pub(crate) ballot: Ballot,
+    /// The log, by epochs.
+    pub(crate) history: EpochHistory,
+    /// Everything up to here is committed, as far as this replica knows.
+    pub(crate) committed: Offset,
+    /// The log lost a tail that may have been acknowledged.
+    pub(crate) suspect: bool,
+    /// The newest snapshot that can be served.
+    pub(crate) snapshot: Position,
+    /// The snapshot being installed; meanwhile no append is taken.
+    pub(crate) installing: Option<Position>,
+    /// The memberships by rising offset; the last one is in force. Never empty unless the replica is new.
+    memberships: Vec<(Offset, Membership)>,
+    /// In force while there is none: nobody.
+    nobody: Membership,
+    /// What is on its way to the disk.
+    writes: Writes,
+}
+
+impl State {
+    pub(crate) fn new(config: Config, restored: Restored) -> State {
+        let last = restored.history.last().offset;
+        assert!(restored.committed <= last, "commit order: committed ≤ last");
+        assert!(restored.history.last().epoch <= restored.ballot.epoch, "the ballot is never behind the log");
+        State {
+            config,
+            ballot: restored.ballot,
+            history: restored.history,
+            committed: restored.committed,
+            suspect: restored.suspect,
+            snapshot: restored.snapshot,
+            installing: None,
+            memberships: restored.memberships,
+            nobody: Membership::default(),
+            writes: Writes { last: WriteSeq(0), pending: VecDeque::new(), durable: last },
+        }
+    }
+
+    /// This replica's node.
+    pub(crate) fn node(&self) -> NodeId {
+        self.config.member.node
+    }
+
+    /// The membership in force.
+    pub(crate) fn membership(&self) -> &Membership {
+        self.memberships.last().map_or(&self.nobody, |(_, membership)| membership)
+    }
+
+    /// Whether this very member, incarnation included, has a vote.
+    pub(crate) fn is_voter(&self) -> bool {
+        self.membership().is_voter(self.config.member)
+    }
+
+    /// Every other member.
+    pub(crate) fn peers(&self) -> Vec<NodeId> {
+        let node = self.node();
+        self.membership().members().iter().map(|m| m.node).filter(|n| *n != node).collect()
+    }
+
+    /// Everything up to here is in the log durably.
+    pub(crate) fn durable(&self) -> Offset {
+        self.writes.durable
+    }
+
+    /// Takes a later epoch, without a vote in it yet.
+    pub(crate) fn adopt(&mut self, epoch: Epoch, out: &mut Vec<Output>) {
+        assert!(epoch > self.ballot.epoch, "ballot monotonic: an epoch is never taken back");
+        self.save_ballot(Ballot { epoch, voted_for: None }, out);
+    }
+
+    /// Gives this epoch's one vote.
+    pub(crate) fn vote(&mut self, epoch: Epoch, node: NodeId, out: &mut Vec<Output>) {
+        let free = epoch > self.ballot.epoch
+            || (epoch == self.ballot.epoch && self.ballot.voted_for.is_none_or(|voted| voted == node));
+        assert!(free, "ballot monotonic: one vote an epoch");
+        let ballot = Ballot { epoch, voted_for: Some(node) };
+        if ballot != self.ballot {
+            self.save_ballot(ballot, out);
+        }
+    }
+
+    fn save_ballot(&mut self, ballot: Ballot, out: &mut Vec<Output>) {
+        self.ballot = ballot;
+        out.push(Output::SaveBallot(ballot));
+    }
+
+    /// Appends runs that continue the log, and memberships among them.
+    pub(crate) fn append(
+        &mut self,
+        runs: Vec<Run>,
+        memberships: &[(Offset, Membership)],
+        out: &mut Vec<Output>,
+    ) {
+        let first = runs.first().expect("an append brings entries").first;
+        for run in &runs {
+            self.history.append(*run);
+        }
+        self.memberships.extend(memberships.iter().filter(|(offset, _)| *offset >= first).cloned());
+        let write = self.writes.issue(self.history.last().offset);
+        out.push(Output::Append { write, runs });
+    }
+
+    /// Removes the entry at `from` and all after it.
+    pub(crate) fn truncate(&mut self, from: Offset, out: &mut Vec<Output>) {
+        assert!(from > self.committed, "committed is immutable: it is never truncated");
+        self.history.truncate(from);
+        self.writes.truncate(from);
+        while self.memberships.last().is_some_and(|(offset, _)| *offset >= from) {
+            self.memberships.pop();
+        }
+        out.push(Output::Truncate { from });
+    }
+
+    /// A write is durable.
+    pub(crate) fn persisted(&mut self, write: WriteSeq) {
+        self.writes.persisted(write);
+    }
+
+    /// Everything up to `to` is committed. Moves forward only.
+    pub(crate) fn commit(&mut self, to: Offset, out: &mut Vec<Output>) {
+        if to <= self.committed {
+            return;
+        }
+        let position =
+            self.history.position_at(to).expect("commit order: only what the log has is committed");
+        self.committed = to;
+        out.push(Output::Commit { up_to: position });
+        if self.suspect && position.epoch == self.ballot.epoch {
+            self.suspect = false;
+            out.push(Output::Trusted);
+        }
+    }
+
+    /// The log now begins after `up_to`.
+    pub(crate) fn purge(&mut self, up_to: Offset, snapshot: Position) {
+        assert!(
+            up_to <= snapshot.offset && snapshot.offset <= self.committed,
+            "commit order: purged ≤ snapshot ≤ committed"
+        );
+        self.history.purge(up_to);
+        self.snapshot = self.snapshot.max(snapshot);
+        let old = self.memberships.partition_point(|(offset, _)| *offset <= up_to);
+        self.memberships.drain(..old.saturating_sub(1));
+    }
+
+    /// The snapshot at `position` has replaced the state and the log.
+    pub(crate) fn installed(&mut self, position: Position, membership: (Offset, Membership)) {
+        assert!(position.offset > self.committed, "committed is immutable: a snapshot never goes back");
+        self.history = EpochHistory::starting_after(position);
+        self.committed = position.offset;
+        self.snapshot = self.snapshot.max(position);
+        self.memberships = Vec::from([membership]);
+        self.writes.pending.clear();
+        self.writes.durable = position.offset;
+        self.installing = None;
+    }
+}
+
+/// Says `message` to `to`.
+pub(crate) fn send(to: NodeId, message: Message, out: &mut Vec<Output>) {
+    out.push(Output::Send { to, message });
+}
