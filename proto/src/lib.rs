@@ -5,6 +5,7 @@
 //! - [`portal`]: the two portals (`feira.portal.v1`);
 //! - [`build`]: short ways to write transactions;
 //! - [`check`]: the field checks at every gRPC door;
+//! - [`write`]: the single-record writes, spelled as transactions;
 //! - [`keys`]: integers as keys that sort, ids as parts of keys;
 //! - [`hash`]: where a key stands on the ring, and digests.
 //!
@@ -14,6 +15,7 @@ pub mod build;
 pub mod check;
 pub mod hash;
 pub mod keys;
+pub mod write;
 
 /// The store (`feira.store.v1`).
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, rustdoc::all)]
