@@ -36,4 +36,23 @@ pub enum Refusal {
     Expired,
     /// The id was closed by `outcome`.
     Closed,
+    /// What was asked for is not here, or no longer.
+    Gone,
+}
+
+impl Error {
+    /// The same failure of something that changes nothing: its outcome is never in doubt.
+    #[must_use]
+    pub fn of_read(self) -> Error {
+        match self {
+            Error::Unknown { message } => Error::Retry { message },
+            other => other,
+        }
+    }
+
+    /// Whether the same call may do better later without any harm: it did not happen this time.
+    #[must_use]
+    pub fn is_retry(&self) -> bool {
+        matches!(self, Error::Retry { .. })
+    }
 }

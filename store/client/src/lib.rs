@@ -1,12 +1,45 @@
-//! The `Store` handle (contract sketch; the owner completes it).
+//! The `Store` handle: what portals and tools hold to read and write the replicated store.
+//!
+//! ```text
+//!   portal, tool
+//!      │ Store (a trait): get, scan, txn, outcome, changes          StoreExt: set, delete, test_and_set …
+//!      ├── Replicated    over gRPC: finds the leader, keeps the order, retries with one identity
+//!      ├── Embedded      one process, same log and table, no network      (crate store-server)
+//!      └── Memory        faults on demand, for tests                      (crate store-engine)
+//!   Session: operations in the order sent, reads included, on top of any of them
+//! ```
+//!
+//! **What a caller must know of a failure** is whether it happened: [`Error`] is *refused* (no, and the same call
+//! will not do better), *retry* (no, but later it may) or *unknown* (it may have; the same identity settles it).
+//! A write with an [`Identity`] is executed at most once however often it is sent; [`request_identity`] makes one.
+//!
+//! **Order.** An operation takes its place when its future is first polled. Writes of one handle to one group are
+//! executed in that order, over retries and failover too.
+//!
+//! [`failure`] is the one table of errors, for this side and the server's. The feature `suite` brings the
+//! conformance suite that every implementation of [`Store`] passes.
+
 pub mod error;
-pub use error::{Error, Refusal};
+mod ext;
+pub mod failure;
+mod identity;
+mod replicated;
+mod session;
+#[cfg(feature = "suite")]
+pub mod suite;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use proto::store::{
-    ChangesResponse, Freshness, Identity, KeyRecord, OutcomeResponse, Position, Record, Txn, TxnResponse,
+    ChangesResponse, Freshness, Identity, KeyRange, KeyRecord, OutcomeResponse, Position, Record, Txn,
+    TxnResponse, scan_request,
 };
+
+pub use crate::error::{Error, Refusal};
+pub use crate::ext::StoreExt;
+pub use crate::identity::{now_ms, request_identity};
+pub use crate::replicated::{Config, Replicated};
+pub use crate::session::{Answer, Session};
 
 /// A record or its absence, and the point of the log at which that is so.
 #[derive(Clone, Debug)]
@@ -37,10 +70,22 @@ pub enum Range {
     Between(Bytes, Bytes),
 }
 
+impl From<Range> for scan_request::Range {
+    fn from(range: Range) -> scan_request::Range {
+        match range {
+            Range::Prefix(prefix) => scan_request::Range::Prefix(prefix),
+            Range::Between(from, to) => scan_request::Range::Between(KeyRange { from, to }),
+        }
+    }
+}
+
 /// A group by number.
 pub type Group = u64;
 
 /// A transactional, replicated key-value store: the handle that portals and tools hold.
+///
+/// Arguments are checked at the door as `proto::check` says; what fails is [`Refusal::Invalid`], and the message
+/// names the field. Reads never fail with [`Error::Unknown`].
 #[async_trait::async_trait]
 pub trait Store: Send + Sync + 'static {
     /// The group that keeps `key`.
@@ -49,12 +94,24 @@ pub trait Store: Send + Sync + 'static {
     fn groups(&self) -> Vec<Group>;
     /// Reads a record.
     async fn get(&self, key: Bytes, freshness: Freshness) -> Result<Got, Error>;
-    /// Reads records in key order.
-    async fn scan(&self, range: Range, limit: u32, after: Option<Bytes>, freshness: Freshness) -> Result<Page, Error>;
+    /// Reads records in key order; `limit` 0 means 100, at most 1,000; `after` is the cursor of the page before.
+    async fn scan(
+        &self,
+        range: Range,
+        limit: u32,
+        after: Option<Bytes>,
+        freshness: Freshness,
+    ) -> Result<Page, Error>;
     /// Executes a transaction: done or refused by its guards (`success` says which).
     async fn txn(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Error>;
-    /// What became of a write.
+    /// What became of a write: `tag` is the key that routed it ([`Txn::tag`]). A write that was never executed is
+    /// closed by asking: it never will be.
     async fn outcome(&self, tag: Bytes, identity: Identity) -> Result<OutcomeResponse, Error>;
-    /// A group's changes after an offset, in order.
-    async fn changes(&self, group: Group, from: u64) -> Result<BoxStream<'static, Result<ChangesResponse, Error>>, Error>;
+    /// A group's changes after an offset, in order, for as long as the stream is held. It ends with an error when
+    /// its node goes away: ask again from the last `up_to`.
+    async fn changes(
+        &self,
+        group: Group,
+        from: u64,
+    ) -> Result<BoxStream<'static, Result<ChangesResponse, Error>>, Error>;
 }

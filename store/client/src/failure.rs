@@ -1,0 +1,223 @@
+//! The one table that maps failures of the store: [`Failure`] (in a `Pipeline`), [`tonic::Status`] with
+//! `google.rpc` details (unary calls) and [`Error`] (the handle) say the same, and a test goes round.
+//!
+//! | reason | gRPC status | details besides ErrorInfo | did it happen? | `Error` |
+//! |---|---|---|---|---|
+//! | INVALID | INVALID_ARGUMENT | BadRequest (field) | no | Refused(Invalid) |
+//! | NOT_LEADER | UNAVAILABLE | RetryInfo; leader in the metadata | no | Retry |
+//! | OVERLOADED | RESOURCE_EXHAUSTED | RetryInfo | no | Retry |
+//! | UNKNOWN_OUTCOME | UNKNOWN | RetryInfo | perhaps | Unknown |
+//! | ID_REUSED | ALREADY_EXISTS | | no | Refused(IdReused) |
+//! | EXPIRED_ID | FAILED_PRECONDITION | | no | Refused(Expired) |
+//! | CLOSED_ID | FAILED_PRECONDITION | | no | Refused(Closed) |
+//! | WRONG_ROUTE | FAILED_PRECONDITION | | no | Retry |
+//! | NOT_SERVING | UNAVAILABLE | RetryInfo | no | Retry |
+//! | NOT_HERE | NOT_FOUND | | no | Refused(Gone) |
+//!
+//! A status without our ErrorInfo was made by a transport or a proxy: unless its code says that the call was
+//! never executed, the outcome is unknown.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use proto::store::{Failure, FailureReason, LeaderHint};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::error::{Error, Refusal};
+
+/// The `domain` of every `google.rpc.ErrorInfo` of the store.
+pub const DOMAIN: &str = "feira";
+
+const LEADER_NODE: &str = "leader_node";
+const LEADER_ADDRESS: &str = "leader_address";
+const LEADER_EPOCH: &str = "leader_epoch";
+
+/// The gRPC status code of a reason.
+#[must_use]
+pub fn code_of(reason: FailureReason) -> Code {
+    match reason {
+        FailureReason::Unspecified => Code::Internal,
+        FailureReason::Invalid => Code::InvalidArgument,
+        FailureReason::NotLeader | FailureReason::NotServing => Code::Unavailable,
+        FailureReason::Overloaded => Code::ResourceExhausted,
+        FailureReason::UnknownOutcome => Code::Unknown,
+        FailureReason::IdReused => Code::AlreadyExists,
+        FailureReason::ExpiredId | FailureReason::ClosedId | FailureReason::WrongRoute => {
+            Code::FailedPrecondition
+        }
+        FailureReason::NotHere => Code::NotFound,
+    }
+}
+
+/// How long a caller should wait before it asks again; `None`: asking again does not help.
+#[must_use]
+pub fn retry_after(reason: FailureReason) -> Option<Duration> {
+    match reason {
+        FailureReason::NotLeader | FailureReason::UnknownOutcome => Some(Duration::from_millis(50)),
+        FailureReason::Overloaded => Some(Duration::from_millis(100)),
+        FailureReason::NotServing => Some(Duration::from_millis(500)),
+        _ => None,
+    }
+}
+
+/// A failure of this reason.
+#[must_use]
+pub fn failure(reason: FailureReason, message: impl Into<String>) -> Failure {
+    Failure {
+        code: code_of(reason) as i32,
+        message: message.into(),
+        reason: reason as i32,
+        leader: None,
+        field: String::new(),
+    }
+}
+
+/// A failure of bad arguments: which field, and what is wrong with it.
+#[must_use]
+pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Failure {
+    Failure { field: field.into(), ..failure(FailureReason::Invalid, message) }
+}
+
+/// Another node leads; the hint says which, if that is known.
+#[must_use]
+pub fn not_leader(leader: Option<LeaderHint>) -> Failure {
+    let message = match &leader {
+        Some(hint) => format!("this node does not lead; node {} at {} does", hint.node, hint.address),
+        None => "this node does not lead, and knows no leader yet".to_owned(),
+    };
+    Failure { leader, ..failure(FailureReason::NotLeader, message) }
+}
+
+/// What a unary call answers.
+#[must_use]
+pub fn status_from(failure: &Failure) -> Status {
+    let code = Code::from_i32(failure.code);
+    let reason = failure.reason();
+    if reason == FailureReason::Unspecified {
+        return Status::new(code, failure.message.clone());
+    }
+    let mut metadata = HashMap::new();
+    if let Some(leader) = &failure.leader {
+        metadata.insert(LEADER_NODE.to_owned(), leader.node.to_string());
+        metadata.insert(LEADER_ADDRESS.to_owned(), leader.address.clone());
+        metadata.insert(LEADER_EPOCH.to_owned(), leader.epoch.to_string());
+    }
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason.as_str_name(), DOMAIN, metadata);
+    if !failure.field.is_empty() {
+        details.add_bad_request_violation(failure.field.clone(), failure.message.clone());
+    }
+    if let Some(delay) = retry_after(reason) {
+        details.set_retry_info(Some(delay));
+    }
+    Status::with_error_details(code, failure.message.clone(), details)
+}
+
+/// What a status of a unary call means.
+#[must_use]
+pub fn failure_from(status: &Status) -> Failure {
+    let mut failure = Failure {
+        code: status.code() as i32,
+        message: status.message().to_owned(),
+        reason: FailureReason::Unspecified as i32,
+        leader: None,
+        field: String::new(),
+    };
+    let Ok(details) = status.check_error_details() else { return failure };
+    let Some(info) = details.error_info().filter(|info| info.domain == DOMAIN) else { return failure };
+    let reason = FailureReason::from_str_name(&info.reason).unwrap_or(FailureReason::Unspecified);
+    failure.reason = reason as i32;
+    failure.leader = leader_from(&info.metadata);
+    if let Some(violation) = details.bad_request().and_then(|bad| bad.field_violations.first()) {
+        failure.field.clone_from(&violation.field);
+    }
+    failure
+}
+
+fn leader_from(metadata: &HashMap<String, String>) -> Option<LeaderHint> {
+    Some(LeaderHint {
+        node: metadata.get(LEADER_NODE)?.parse().ok()?,
+        address: metadata.get(LEADER_ADDRESS)?.clone(),
+        epoch: metadata.get(LEADER_EPOCH)?.parse().ok()?,
+    })
+}
+
+/// What a failure means to a caller of the handle.
+#[must_use]
+pub fn error_from(failure: &Failure) -> Error {
+    let refused = |reason| Error::Refused { reason, message: message_of(failure) };
+    match failure.reason() {
+        FailureReason::Invalid => refused(Refusal::Invalid),
+        FailureReason::IdReused => refused(Refusal::IdReused),
+        FailureReason::ExpiredId => refused(Refusal::Expired),
+        FailureReason::ClosedId => refused(Refusal::Closed),
+        FailureReason::NotHere => refused(Refusal::Gone),
+        FailureReason::NotLeader
+        | FailureReason::Overloaded
+        | FailureReason::WrongRoute
+        | FailureReason::NotServing => Error::Retry { message: message_of(failure) },
+        FailureReason::UnknownOutcome => Error::Unknown { message: message_of(failure) },
+        FailureReason::Unspecified => match Code::from_i32(failure.code) {
+            Code::InvalidArgument | Code::Unimplemented | Code::OutOfRange => refused(Refusal::Invalid),
+            _ => Error::Unknown { message: message_of(failure) },
+        },
+    }
+}
+
+fn message_of(failure: &Failure) -> String {
+    if failure.field.is_empty() {
+        failure.message.clone()
+    } else {
+        format!("{}: {}", failure.field, failure.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every_failure() -> Vec<Failure> {
+        let hint = LeaderHint { node: 3, address: "127.0.0.1:7003".to_owned(), epoch: 9 };
+        let reasons = (1..=10).map(|number| {
+            let reason = FailureReason::try_from(number).expect("reasons are numbered without gaps");
+            failure(reason, format!("because {number}"))
+        });
+        reasons
+            .chain([not_leader(Some(hint)), not_leader(None), invalid("key", "must not be empty")])
+            .collect()
+    }
+
+    #[test]
+    fn every_failure_survives_the_way_through_a_status() {
+        for failure in every_failure() {
+            let status = status_from(&failure);
+            assert_eq!(status.code() as i32, failure.code);
+            assert_eq!(failure_from(&status), failure);
+        }
+        assert!(FailureReason::try_from(11).is_err(), "a new reason needs a row in the table");
+    }
+
+    #[test]
+    fn only_an_unknown_outcome_may_have_happened() {
+        for failure in every_failure() {
+            let unknown = matches!(error_from(&failure), Error::Unknown { .. });
+            assert_eq!(unknown, failure.reason() == FailureReason::UnknownOutcome);
+        }
+    }
+
+    #[test]
+    fn a_status_of_somebody_else_promises_nothing() {
+        let lost = failure_from(&Status::unavailable("connection reset"));
+        assert_eq!(lost.reason(), FailureReason::Unspecified);
+        assert!(matches!(error_from(&lost), Error::Unknown { .. }));
+        let never = failure_from(&Status::unimplemented("no such method"));
+        assert!(matches!(error_from(&never), Error::Refused { reason: Refusal::Invalid, .. }));
+    }
+
+    #[test]
+    fn the_message_of_a_bad_argument_names_the_field() {
+        let error = error_from(&invalid("txn.operations[3].key", "must not be empty"));
+        assert_eq!(error.to_string(), "refused: txn.operations[3].key: must not be empty");
+    }
+}

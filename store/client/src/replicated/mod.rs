@@ -1,0 +1,210 @@
+//! The handle over gRPC: any node's address is enough to begin with; it finds the leader, follows it, and sends
+//! every operation of a group over one stream, in the order asked, many at a time.
+//!
+//! It promises that a write with an identity is executed at most once, whatever breaks, and that
+//! [`Error::Unknown`] is said only when the deadline passed, or a stream broke under a write without identity.
+//! It leaves out the choice among several groups (the ring has one shard so far).
+
+mod codec;
+mod config;
+mod finder;
+mod link;
+mod pending;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use proto::store::kv_client::KvClient;
+use proto::store::pipeline_request::Request;
+use proto::store::pipeline_response::Response;
+use proto::store::{
+    ChangesRequest, ChangesResponse, Freshness, GetRequest, GetResponse, Identity, LeaderHint,
+    OutcomeRequest, OutcomeResponse, Route, ScanRequest, Txn, TxnRequest, TxnResponse, freshness,
+};
+use tokio::task::JoinHandle;
+
+use crate::error::Error;
+use crate::failure::{error_from, failure_from};
+pub use crate::replicated::config::Config;
+use crate::replicated::finder::Finder;
+use crate::replicated::link::Link;
+use crate::replicated::pending::Kind;
+use crate::{Got, Group, Page, Range, Store};
+
+/// How long one node may take over a stale read before the next is asked.
+const STALE_READ_MS_MAX: u64 = 1_000;
+
+/// The handle. Clones share their streams; the last one dropped ends them.
+#[derive(Clone)]
+pub struct Replicated {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    finder: Arc<Finder>,
+    link: Arc<Link>,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Replicated {
+    /// A handle; it connects when it is first used. To be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The configuration cannot work ([`Config::check`]).
+    pub fn new(config: Config) -> Result<Replicated, Error> {
+        config.check()?;
+        let finder = Arc::new(Finder::new(&config));
+        let link = Arc::new(Link::new(Arc::clone(&finder), config.deadline));
+        let driver = tokio::spawn(Arc::clone(&link).drive());
+        Ok(Replicated { inner: Arc::new(Inner { config, finder, link, driver }) })
+    }
+
+    /// The leader that the stream goes to, if there is one now.
+    #[must_use]
+    pub fn leader(&self) -> Option<LeaderHint> {
+        self.inner.link.leader()
+    }
+
+    /// The addresses of all store nodes known so far.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<String> {
+        self.inner.finder.known()
+    }
+
+    fn route(&self) -> Option<Route> {
+        Some(Route { group: self.inner.config.group, ring_version: self.inner.config.ring_version })
+    }
+
+    async fn ask(&self, kind: Kind, request: Request) -> Result<Response, Error> {
+        // No await before this: the first poll of an operation takes its place in the order.
+        let answer = self.inner.link.ask(kind, codec::body_of(request))?;
+        answer.await.unwrap_or_else(|_| Err(Error::Unknown { message: "the handle was closed".to_owned() }))
+    }
+
+    /// A read of whatever some replica has, when there is no leader to ask.
+    async fn get_anywhere(&self, request: GetRequest) -> Result<GetResponse, Error> {
+        let mut last = Error::Retry { message: "no store node is known".to_owned() };
+        for address in self.inner.finder.known() {
+            let mut client = KvClient::new(self.inner.finder.channel(&address)?);
+            let call = client.get(request.clone());
+            match tokio::time::timeout(Duration::from_millis(STALE_READ_MS_MAX), call).await {
+                Ok(Ok(answer)) => return Ok(answer.into_inner()),
+                Ok(Err(status)) => last = error_from(&failure_from(&status)).of_read(),
+                Err(_) => last = Error::Retry { message: format!("{address} did not answer in time") },
+            }
+            if !last.is_retry() {
+                break;
+            }
+        }
+        Err(last)
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Replicated {
+    fn group_of(&self, _key: &[u8]) -> Group {
+        self.inner.config.group
+    }
+
+    fn groups(&self) -> Vec<Group> {
+        vec![self.inner.config.group]
+    }
+
+    async fn get(&self, key: Bytes, freshness: Freshness) -> Result<Got, Error> {
+        let stale = matches!(freshness.kind, Some(freshness::Kind::Stale(true)));
+        let request = GetRequest { route: self.route(), key, freshness: Some(freshness) };
+        let answer = if stale && !self.inner.link.is_open() {
+            self.get_anywhere(request).await?
+        } else {
+            match self.ask(Kind::Read, Request::Get(request)).await.map_err(Error::of_read)? {
+                Response::Get(answer) => answer,
+                other => return Err(mixed_up(&other).of_read()),
+            }
+        };
+        Ok(Got { record: answer.record, applied: answer.applied.unwrap_or_default() })
+    }
+
+    async fn scan(
+        &self,
+        range: Range,
+        limit: u32,
+        after: Option<Bytes>,
+        freshness: Freshness,
+    ) -> Result<Page, Error> {
+        let request = ScanRequest {
+            route: self.route(),
+            range: Some(range.into()),
+            limit,
+            after: after.unwrap_or_default(),
+            freshness: Some(freshness),
+        };
+        match self.ask(Kind::Read, Request::Scan(request)).await.map_err(Error::of_read)? {
+            Response::Scan(answer) => Ok(Page {
+                records: answer.records,
+                next: (!answer.next.is_empty()).then_some(answer.next),
+                applied: answer.applied.unwrap_or_default(),
+            }),
+            other => Err(mixed_up(&other).of_read()),
+        }
+    }
+
+    async fn txn(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Error> {
+        let kind = if identity.is_some() { Kind::Named } else { Kind::Unnamed };
+        let request = TxnRequest { route: self.route(), txn: Some(txn), identity };
+        match self.ask(kind, Request::Txn(request)).await? {
+            Response::Txn(answer) => Ok(answer),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    async fn outcome(&self, tag: Bytes, identity: Identity) -> Result<OutcomeResponse, Error> {
+        let request = OutcomeRequest { route: self.route(), tag, identity: Some(identity) };
+        match self.ask(Kind::Named, Request::Outcome(request)).await? {
+            Response::Outcome(answer) => Ok(answer),
+            other => Err(mixed_up(&other)),
+        }
+    }
+
+    async fn changes(
+        &self,
+        group: Group,
+        from: u64,
+    ) -> Result<BoxStream<'static, Result<ChangesResponse, Error>>, Error> {
+        let route = Some(Route { group, ring_version: self.inner.config.ring_version });
+        let leader = match self.leader() {
+            Some(leader) => leader,
+            None => self.inner.finder.find().await.map_err(|message| Error::Retry { message })?,
+        };
+        let mut client = KvClient::new(self.inner.finder.channel(&leader.address)?);
+        let request = ChangesRequest { route, from_offset: from, until_applied: false };
+        let answers = tokio::time::timeout(self.inner.config.deadline, client.changes(request)).await;
+        let read = |status: tonic::Status| error_from(&failure_from(&status)).of_read();
+        match answers {
+            Ok(Ok(answers)) => Ok(answers.into_inner().map(move |item| item.map_err(read)).boxed()),
+            Ok(Err(status)) => Err(read(status)),
+            Err(_) => Err(Error::Retry { message: format!("{} did not answer in time", leader.address) }),
+        }
+    }
+}
+
+/// The node answered one operation with the answer of another.
+fn mixed_up(answer: &Response) -> Error {
+    let kind = match answer {
+        Response::Txn(_) => "a transaction",
+        Response::Get(_) => "a get",
+        Response::Scan(_) => "a scan",
+        Response::Outcome(_) => "an outcome",
+        Response::Failure(_) => "a failure",
+    };
+    Error::Unknown { message: format!("the node sent the answer of {kind} to another operation") }
+}

@@ -1,0 +1,368 @@
+//! What was asked and is not answered yet, in the order in which it was asked.
+//!
+//! ```text
+//! first                next_to_send            end
+//!   │ answered? sent     │ not sent on this stream
+//!   ▼                    ▼                       ▼
+//!  [s][ ][s][s][ ][s]   [ ][ ][ ]
+//! ```
+//!
+//! An operation takes its place when it is asked, without waiting, and keeps it until it is answered, also over
+//! new streams: a broken stream only sets `next_to_send` back to `first`, so that everything unanswered goes
+//! out again in its first order. All deadlines are equally long, therefore they end in the same order too and
+//! expiry only looks at the front.
+//!
+//! No I/O here and no clock: the link brings both.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use proto::store::pipeline_response::Response;
+use tokio::sync::oneshot;
+
+use crate::error::Error;
+
+/// Operations that may wait, sent or not.
+pub(crate) const WAITING_MAX: usize = 16_384;
+/// Bytes of requests that may wait.
+pub(crate) const WAITING_BYTES_MAX: usize = 64 << 20;
+/// Operations that may be on their way on one stream.
+pub(crate) const IN_FLIGHT_MAX: usize = 4_096;
+
+const _: () = assert!(IN_FLIGHT_MAX <= WAITING_MAX);
+
+/// What an operation gets.
+pub(crate) type Answer = Result<Response, Error>;
+
+/// What may be done with an operation whose answer was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Changes nothing: sent again at will.
+    Read,
+    /// Has an identity: sent again, executed once.
+    Named,
+    /// A write without identity: never sent again once it may have arrived.
+    Unnamed,
+}
+
+struct Slot {
+    kind: Kind,
+    body: Bytes,
+    /// It was put on some stream, and nobody said since that it was not executed.
+    sent: bool,
+    deadline: Instant,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Slot {
+    /// Ends it without an answer from the store.
+    fn give_up(self, message: &str) {
+        let message = message.to_owned();
+        let error = match self.kind {
+            Kind::Named | Kind::Unnamed if self.sent => Error::Unknown { message },
+            _ => Error::Retry { message },
+        };
+        // Whoever asked may have gone: then nobody is told, and that is right.
+        let _ = self.answer.send(Err(error));
+    }
+}
+
+/// The operations of one link.
+#[derive(Default)]
+pub(crate) struct Pending {
+    slots: VecDeque<Option<Slot>>,
+    /// The number of the first slot.
+    first: u64,
+    /// The number of the next slot to put on the stream.
+    next_to_send: u64,
+    /// Slots not answered yet.
+    waiting: usize,
+    /// Their bytes.
+    waiting_bytes: usize,
+    /// Sent on this stream and not answered.
+    in_flight: usize,
+    /// Which stream may send; 0: none is open.
+    stream: u64,
+    /// Streams opened so far.
+    streams: u64,
+    /// The sending side of the stream, when it waits for work or room.
+    waker: Option<Waker>,
+    /// When this stream last made progress: its first send after idling, or its last answer.
+    progress: Option<Instant>,
+}
+
+/// What the sending side of a stream finds.
+pub(crate) enum Next {
+    /// Put this on the stream.
+    Send(u64, Bytes),
+    /// Nothing now; the waker is kept.
+    Wait,
+    /// This stream is over.
+    End,
+}
+
+impl Pending {
+    /// Takes the next place for an operation.
+    pub(crate) fn ask(
+        &mut self,
+        kind: Kind,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Answer>, Error> {
+        if self.waiting >= WAITING_MAX || self.waiting_bytes + body.len() > WAITING_BYTES_MAX {
+            let message = format!("{} operations wait for the store already", self.waiting);
+            return Err(Error::Retry { message });
+        }
+        let (answer, receiver) = oneshot::channel();
+        self.waiting += 1;
+        self.waiting_bytes += body.len();
+        self.slots.push_back(Some(Slot { kind, body, sent: false, deadline, answer }));
+        if self.in_flight < IN_FLIGHT_MAX {
+            self.wake();
+        }
+        Ok(receiver)
+    }
+
+    /// Opens a stream: it sends from the first unanswered operation on. Returns its number.
+    pub(crate) fn open(&mut self) -> u64 {
+        assert_eq!(self.in_flight, 0, "a stream opens after the one before it was closed");
+        self.streams += 1;
+        self.stream = self.streams;
+        self.next_to_send = self.first;
+        self.progress = None;
+        self.stream
+    }
+
+    /// Lets the open stream send no more; answers may still come.
+    pub(crate) fn stop_sending(&mut self) {
+        self.stream = 0;
+        self.wake();
+    }
+
+    /// Closes the stream: what it left unanswered will go out again, or is unknown.
+    pub(crate) fn close(&mut self, why: &str) {
+        self.stop_sending();
+        self.in_flight = 0;
+        let sent_up_to = self.index(self.next_to_send);
+        for slot in self.slots.range_mut(..sent_up_to) {
+            if slot.as_ref().is_some_and(|s| s.sent && s.kind == Kind::Unnamed)
+                && let Some(lost) = slot.take()
+            {
+                self.waiting -= 1;
+                self.waiting_bytes -= lost.body.len();
+                lost.give_up(why);
+            }
+        }
+        self.trim();
+    }
+
+    /// The next operation for the stream numbered `stream`.
+    pub(crate) fn next(&mut self, stream: u64, now: Instant, waker: &Waker) -> Next {
+        if stream != self.stream {
+            return Next::End;
+        }
+        while self.in_flight < IN_FLIGHT_MAX {
+            let index = self.index(self.next_to_send);
+            let Some(place) = self.slots.get_mut(index) else { break };
+            let number = self.next_to_send;
+            self.next_to_send += 1;
+            if let Some(slot) = place
+                && (slot.sent || !slot.answer.is_closed())
+            {
+                slot.sent = true;
+                self.in_flight += 1;
+                self.progress.get_or_insert(now);
+                return Next::Send(number, slot.body.clone());
+            }
+            self.take(number);
+        }
+        self.waker = Some(waker.clone());
+        Next::Wait
+    }
+
+    /// Gives an operation its answer. False: nobody waits for that number.
+    pub(crate) fn answer(&mut self, number: u64, now: Instant, answer: Answer) -> bool {
+        let Some(slot) = self.take(number) else { return false };
+        self.landed(now);
+        let _ = slot.answer.send(answer);
+        true
+    }
+
+    /// The store said that it did not execute this operation: it stays in its place, to be sent again.
+    pub(crate) fn not_executed(&mut self, number: u64) {
+        let index = self.index(number);
+        if let Some(Some(slot)) = self.slots.get_mut(index) {
+            slot.sent = false;
+        }
+    }
+
+    /// Gives up what waited too long.
+    pub(crate) fn expire(&mut self, now: Instant, why: &str) {
+        while let Some(Some(slot)) = self.slots.front() {
+            if slot.deadline > now {
+                break;
+            }
+            let on_stream = self.stream != 0 && self.first < self.next_to_send;
+            if let Some(late) = self.take(self.first) {
+                // Its answer may still come; then nobody waits for it, but the stream did make room.
+                self.in_flight -= usize::from(on_stream && self.in_flight > 0);
+                late.give_up(why);
+            }
+        }
+    }
+
+    /// How long the stream has answered nothing although something is on its way.
+    pub(crate) fn stalled_for(&self, now: Instant) -> Duration {
+        match self.progress {
+            Some(since) if self.in_flight > 0 => now.saturating_duration_since(since),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// Whether a stream may send.
+    pub(crate) fn is_open(&self) -> bool {
+        self.stream != 0
+    }
+
+    fn landed(&mut self, now: Instant) {
+        let was_full = self.in_flight >= IN_FLIGHT_MAX;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.progress = (self.in_flight > 0).then_some(now);
+        if was_full {
+            self.wake();
+        }
+    }
+
+    fn take(&mut self, number: u64) -> Option<Slot> {
+        if number < self.first {
+            return None;
+        }
+        let index = self.index(number);
+        let slot = self.slots.get_mut(index)?.take()?;
+        self.waiting -= 1;
+        self.waiting_bytes -= slot.body.len();
+        self.trim();
+        Some(slot)
+    }
+
+    fn trim(&mut self) {
+        while let Some(None) = self.slots.front() {
+            self.slots.pop_front();
+            self.first += 1;
+        }
+        self.next_to_send = self.next_to_send.max(self.first);
+    }
+
+    fn index(&self, number: u64) -> usize {
+        usize::try_from(number.saturating_sub(self.first)).expect("places are fewer than addresses")
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::store::TxnResponse;
+
+    fn ask(pending: &mut Pending, kind: Kind, body: &'static str, at: Instant) -> oneshot::Receiver<Answer> {
+        pending.ask(kind, Bytes::from_static(body.as_bytes()), at).expect("there is room")
+    }
+
+    fn sent(pending: &mut Pending, stream: u64) -> Vec<(u64, Bytes)> {
+        let mut all = Vec::new();
+        while let Next::Send(number, body) = pending.next(stream, Instant::now(), Waker::noop()) {
+            all.push((number, body));
+        }
+        all
+    }
+
+    fn done() -> Answer {
+        Ok(Response::Txn(TxnResponse::default()))
+    }
+
+    #[test]
+    fn a_broken_stream_sends_what_is_unanswered_again_in_the_first_order() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        let mut waiting: Vec<_> =
+            ["a", "b", "c", "d"].iter().map(|body| ask(&mut pending, Kind::Named, body, now)).collect();
+        let stream = pending.open();
+        let first = sent(&mut pending, stream);
+        assert!(pending.answer(first[1].0, now, done()));
+        assert!(!pending.answer(first[1].0, now, done()), "an answer counts once");
+        pending.close("lost");
+        assert!(matches!(pending.next(stream, now, Waker::noop()), Next::End));
+        let again = pending.open();
+        assert_eq!(sent(&mut pending, again), [first[0].clone(), first[2].clone(), first[3].clone()]);
+        assert!(waiting[1].try_recv().is_ok() && waiting[0].try_recv().is_err());
+    }
+
+    #[test]
+    fn a_write_without_a_name_is_unknown_once_its_stream_broke() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        let mut lost = ask(&mut pending, Kind::Unnamed, "lost", now);
+        let mut told = ask(&mut pending, Kind::Unnamed, "told", now);
+        let stream = pending.open();
+        let numbers = sent(&mut pending, stream);
+        let mut unsent = ask(&mut pending, Kind::Unnamed, "unsent", now);
+        pending.not_executed(numbers[1].0);
+        pending.close("connection reset");
+        assert!(matches!(lost.try_recv(), Ok(Err(Error::Unknown { .. }))));
+        assert!(told.try_recv().is_err() && unsent.try_recv().is_err(), "both are sent again");
+        let again = pending.open();
+        assert_eq!(sent(&mut pending, again).len(), 2);
+    }
+
+    #[test]
+    fn only_what_was_sent_and_may_change_something_expires_as_unknown() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        let mut read = ask(&mut pending, Kind::Read, "read", now);
+        let mut write = ask(&mut pending, Kind::Named, "write", now);
+        let stream = pending.open();
+        assert_eq!(sent(&mut pending, stream).len(), 2);
+        pending.stop_sending();
+        let mut unsent = ask(&mut pending, Kind::Named, "unsent", now);
+        let mut young = ask(&mut pending, Kind::Named, "young", now + Duration::from_secs(9));
+        pending.expire(now, "deadline");
+        assert!(matches!(read.try_recv(), Ok(Err(Error::Retry { .. }))));
+        assert!(matches!(write.try_recv(), Ok(Err(Error::Unknown { .. }))));
+        assert!(matches!(unsent.try_recv(), Ok(Err(Error::Retry { .. }))));
+        assert!(young.try_recv().is_err() && !pending.is_empty());
+    }
+
+    #[test]
+    fn both_bounds_hold() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        let kept: Vec<_> = (0..WAITING_MAX).map(|_| ask(&mut pending, Kind::Read, "x", now)).collect();
+        assert!(pending.ask(Kind::Read, Bytes::new(), now).is_err());
+        let stream = pending.open();
+        assert_eq!(sent(&mut pending, stream).len(), IN_FLIGHT_MAX);
+        assert!(pending.answer(0, now, done()));
+        assert_eq!(sent(&mut pending, stream).len(), 1, "an answer makes room for one");
+        drop(kept);
+        let big = Bytes::from(vec![0; WAITING_BYTES_MAX]);
+        let mut empty = Pending::default();
+        assert!(empty.ask(Kind::Read, big, now).is_ok());
+        assert!(empty.ask(Kind::Read, Bytes::from_static(b"x"), now).is_err());
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_not_sent() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        drop(ask(&mut pending, Kind::Named, "gone", now));
+        let _kept = ask(&mut pending, Kind::Named, "kept", now);
+        let stream = pending.open();
+        assert_eq!(sent(&mut pending, stream), [(1, Bytes::from_static(b"kept"))]);
+    }
+}
