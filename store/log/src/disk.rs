@@ -75,3 +75,30 @@ pub trait DiskFile: Send + Sync + 'static {
     /// As the operating system says.
     fn set_len(&self, bytes: u64) -> io::Result<()>;
 }
+
+/// A disk that several parts of a replica share: the log's writer, and who reads snapshots meanwhile.
+impl<D: Disk> Disk for std::sync::Arc<D> {
+    type File = D::File;
+
+    fn open(&self, path: &str, create: bool) -> io::Result<D::File> {
+        (**self).open(path, create)
+    }
+    fn exists(&self, path: &str) -> io::Result<bool> {
+        (**self).exists(path)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        (**self).rename(from, to)
+    }
+    fn remove(&self, path: &str) -> io::Result<()> {
+        (**self).remove(path)
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        (**self).list()
+    }
+    fn sync_folder(&self) -> io::Result<()> {
+        (**self).sync_folder()
+    }
+    fn free_bytes(&self) -> io::Result<u64> {
+        (**self).free_bytes()
+    }
+}
