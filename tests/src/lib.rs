@@ -1,1 +1,8 @@
-//! (being written)
+//! What the end-to-end tests stand on: real processes, real mosquitto, waiting with deadlines; and the rules of the
+//! house ([`tidy`]). The tests themselves are in `tests/tests/`, one file for each part of the promises.
+#![allow(clippy::unwrap_used)]
+
+pub mod mosquitto;
+pub mod process;
+pub mod tidy;
+pub mod wait;

@@ -1,2 +1,116 @@
-//! Chores.
-fn main() {}
+//! Chores for people and CI: `cargo xtask <chore>`. `cargo xtask test` is what CI runs, all of it.
+//!
+//! Promises: each step says what it runs before it runs it; the first that fails ends the run with exit code 1;
+//! every chore works from any folder of the repository with nothing but Rust and a C compiler installed.
+//!
+//! Leaves out: anything that the tests themselves should do. This crate depends on nothing of feira, so that it
+//! is built in seconds and works while the rest does not compile.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // It talks to people.
+
+mod command;
+mod mosquitto;
+mod steps;
+
+// The rules of the house belong to the tests, which run them on every `cargo test`; here they run without building
+// the workspace. The file is a module of both crates, since neither may depend on the other (one layer).
+#[allow(unreachable_pub)]
+#[path = "../../tests/src/tidy/mod.rs"]
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+
+use crate::command::{cargo, root, run};
+use crate::steps::{Selection, Step};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores for people and CI", version)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Everything that must pass: setup, fmt, clippy, build, features, test, doc, in this order
+    Test {
+        /// Run only this step (may be given more than once)
+        #[arg(long, value_enum, value_name = "STEP")]
+        only: Vec<Step>,
+        /// Leave this step out (may be given more than once)
+        #[arg(long, value_enum, value_name = "STEP")]
+        skip: Vec<Step>,
+    },
+    /// Formats the whole workspace
+    Fmt,
+    /// Checks dependencies against deny.toml (needs cargo-deny)
+    Deny,
+    /// Checks the rules of the house without building the workspace
+    Tidy,
+    /// Prints the lines that the code map in docs/ARCHITECTURE.md lacks, to paste, and those to remove
+    Map,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().chore {
+        Chore::Test { only, skip } => steps::run_all(&Selection { only, skip }),
+        Chore::Fmt => run(cargo().args(["fmt", "--all"])),
+        Chore::Deny => deny(),
+        Chore::Tidy => check_tidy(),
+        Chore::Map => print_map(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn deny() -> anyhow::Result<()> {
+    if !command::succeeds(cargo().args(["deny", "--version"])) {
+        bail!("cargo-deny is not installed; install it with: cargo install --locked cargo-deny");
+    }
+    run(cargo().args(["deny", "check"]))
+}
+
+fn read_tree() -> anyhow::Result<tidy::Tree> {
+    tidy::Tree::read(&root()).with_context(|| format!("cannot read the repository at {}", root().display()))
+}
+
+fn check_tidy() -> anyhow::Result<()> {
+    let tree = read_tree()?;
+    let mut count = 0;
+    for (name, rule) in tidy::RULES {
+        let problems = rule(&tree);
+        if !problems.is_empty() {
+            println!("{name}: {} to mend", problems.len());
+        }
+        for problem in &problems {
+            println!("  {problem}");
+        }
+        count += problems.len();
+    }
+    if count > 0 {
+        bail!("{count} against the rules of the house");
+    }
+    println!("{} rules hold", tidy::RULES.len());
+    Ok(())
+}
+
+fn print_map() -> anyhow::Result<()> {
+    let (missing, stale) = tidy::map::to_paste(&read_tree()?);
+    if missing.is_empty() && stale.is_empty() {
+        println!("the code map is the tree");
+    }
+    for line in &missing {
+        println!("{line}");
+    }
+    for line in &stale {
+        eprintln!("remove {line}");
+    }
+    Ok(())
+}

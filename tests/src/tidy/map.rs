@@ -1,0 +1,153 @@
+//! The rule on the code map: the section "Code map" of docs/ARCHITECTURE.md has one line for each folder and each
+//! Rust file, and none for what is not there.
+//!
+//! A line is ``- `path/to/file.rs`: what it is``; a folder's path ends in a slash. Other files may have a line.
+
+use std::collections::BTreeMap;
+
+use super::problem::Problem;
+use super::sizes::opening;
+use super::tree::Tree;
+
+/// Where the map is.
+pub const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
+
+/// The heading of its section.
+const HEADING: &str = "## Code map";
+
+/// Letters of what the map says of a place.
+const MEANING_MIN: usize = 10;
+
+/// One line of the map.
+struct Line<'a> {
+    number: usize,
+    path: &'a str,
+    meaning: &'a str,
+}
+
+fn lines(text: &str) -> Vec<Line<'_>> {
+    let numbered = (1..).zip(text.lines());
+    let section = numbered.skip_while(|(_, line)| line.trim() != HEADING).skip(1);
+    let section = section.take_while(|(_, line)| !line.starts_with("## "));
+    section
+        .filter_map(|(number, line)| {
+            let (path, rest) = line.trim_start().strip_prefix("- `")?.split_once('`')?;
+            Some(Line { number, path, meaning: rest.trim_start_matches(':').trim() })
+        })
+        .collect()
+}
+
+/// What must have a line: each folder with a slash, each Rust file.
+fn places(tree: &Tree) -> Vec<String> {
+    let folders = tree.folders().into_iter().map(|folder| format!("{folder}/"));
+    let files = tree.rust().map(|(file, _)| file.path.clone());
+    let mut all: Vec<String> = folders.chain(files).collect();
+    all.sort();
+    all
+}
+
+/// Compares map and tree in both directions.
+#[must_use]
+pub fn compare(tree: &Tree) -> Vec<Problem> {
+    let Some(architecture) = tree.file(ARCHITECTURE) else {
+        return vec![Problem::new(ARCHITECTURE, 1, "the file is not there: it holds the code map")];
+    };
+    let places = places(tree);
+    let mut problems = Vec::new();
+    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in lines(&architecture.text) {
+        let mut problem = |what: String| problems.push(Problem::new(ARCHITECTURE, line.number, what));
+        let there = places.iter().any(|place| place == line.path) || tree.file(line.path).is_some();
+        if !there {
+            problem(format!("`{}` is not in the tree: remove the line", line.path));
+        } else if let Some(first) = known.insert(line.path, line.number) {
+            problem(format!("`{}` stands in line {first} already: keep one", line.path));
+        } else if line.meaning.chars().filter(|c| c.is_alphabetic()).count() < MEANING_MIN {
+            problem(format!("`{}`: say what it is", line.path));
+        }
+    }
+    let end = architecture.text.lines().count().max(1);
+    for place in places.iter().filter(|place| !known.contains_key(place.as_str())) {
+        problems.push(Problem::new(
+            ARCHITECTURE,
+            end,
+            format!("missing in the code map: {}", suggestion(tree, place)),
+        ));
+    }
+    problems
+}
+
+/// The line to paste for a place: of a file with the first sentence of its `//!`.
+fn suggestion(tree: &Tree, place: &str) -> String {
+    let opening = tree.file(place).map(|file| opening(&file.text)).unwrap_or_default();
+    let sentence =
+        opening.split_once(". ").map_or(opening.as_str(), |(first, _)| first).trim_end_matches('.');
+    format!("- `{place}`: {sentence}")
+}
+
+/// The missing lines to paste, sorted by path, and the stale ones to remove.
+#[must_use]
+pub fn to_paste(tree: &Tree) -> (Vec<String>, Vec<String>) {
+    let text = tree.file(ARCHITECTURE).map(|file| file.text.as_str()).unwrap_or_default();
+    let map = lines(text);
+    let places = places(tree);
+    let missing = places.iter().filter(|place| !map.iter().any(|line| line.path == **place));
+    let stale =
+        map.iter().filter(|l| !places.iter().any(|place| place == l.path) && tree.file(l.path).is_none());
+    (
+        missing.map(|place| suggestion(tree, place)).collect(),
+        stale.map(|line| format!("{ARCHITECTURE}:{}: - `{}`", line.number, line.path)).collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAP: &str = "# A\n- `not/in/the/section.rs`: ignored\n\n## Code map\n\n- `a/`: the first letter of all\n\
+                       - `a/b.rs`: the second letter of all\n- `a/run`: a file of another kind\n\n## Next\n- `x/`: no\n";
+
+    fn tree(map: &str, more: &[(&str, &str)]) -> Tree {
+        let mut files = vec![("a/b.rs", "//! The letter b.\n"), ("a/run", ""), ("top.md", "")];
+        files.push((ARCHITECTURE, map));
+        files.extend(more);
+        Tree::of(&files)
+    }
+
+    fn with_docs(map: &str) -> String {
+        map.replace("- `a/`", "- `docs/`: what people read\n- `a/`")
+    }
+
+    #[test]
+    fn a_map_equal_to_the_tree_passes() {
+        assert_eq!(compare(&tree(&with_docs(MAP), &[])), []);
+    }
+
+    #[test]
+    fn a_place_without_a_line_fails_with_the_line_to_paste() {
+        let new = ("c/d.rs", "//! The letter d. And more.\n");
+        let found = compare(&tree(&with_docs(MAP), &[new]));
+        let what: Vec<_> = found.iter().map(|p| p.what.as_str()).collect();
+        assert_eq!(
+            what,
+            ["missing in the code map: - `c/`: ", "missing in the code map: - `c/d.rs`: The letter d"]
+        );
+        let (missing, stale) = to_paste(&tree(&with_docs(MAP), &[new]));
+        assert_eq!((missing.len(), stale.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_line_without_a_place_a_double_and_an_empty_one_fail() {
+        let map = with_docs(MAP)
+            .replace(
+                "- `a/run`",
+                "- `a/gone.rs`: was here once before\n- `a/b.rs`: again the same one\n- `a/run`",
+            )
+            .replace("a file of another kind", "?");
+        let found = compare(&tree(&map, &[]));
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0].what.contains("not in the tree") && found[1].what.contains("already"));
+        assert!(found[2].what.contains("say what it is"));
+        assert_eq!(to_paste(&tree(&map, &[])).1.len(), 1);
+    }
+}

@@ -1,0 +1,112 @@
+//! Rules on the shape of files: how long they are, how long their functions are, how they open.
+
+use super::problem::Problem;
+use super::tokens::functions;
+use super::tree::Tree;
+
+/// Lines of a file, tests included.
+const FILE_LINES_MAX: usize = 600;
+
+/// Lines of a function, from the word `fn` to the brace that closes it, blank lines and comments included.
+const FUNCTION_LINES_MAX: usize = 60;
+
+/// Letters of what a file says of itself: one short sentence.
+const OPENING_MIN: usize = 20;
+
+/// No Rust file is longer than [`FILE_LINES_MAX`].
+#[must_use]
+pub fn files_too_long(tree: &Tree) -> Vec<Problem> {
+    let long = tree.rust().map(|(file, _)| (file, file.text.lines().count()));
+    long.filter(|(_, lines)| *lines > FILE_LINES_MAX)
+        .map(|(file, lines)| {
+            let what = format!(
+                "{lines} lines, at most {FILE_LINES_MAX}: find the second thing in it and give that a file"
+            );
+            Problem::new(&file.path, FILE_LINES_MAX + 1, what)
+        })
+        .collect()
+}
+
+/// No function is longer than [`FUNCTION_LINES_MAX`]. A nested function counts by itself and in its outer one.
+#[must_use]
+pub fn functions_too_long(tree: &Tree) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (file, text) in tree.rust() {
+        for function in functions(text) {
+            let lines = function.last_line - function.line + 1;
+            if lines > FUNCTION_LINES_MAX {
+                let what = format!(
+                    "fn {} has {lines} lines, at most {FUNCTION_LINES_MAX}: keep the decisions, move the work into \
+                     functions named after what they do",
+                    function.name
+                );
+                problems.push(Problem::new(&file.path, function.line, what));
+            }
+        }
+    }
+    problems
+}
+
+/// Each Rust file begins with `//!` and says there what it is.
+#[must_use]
+pub fn openings(tree: &Tree) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (file, _) in tree.rust() {
+        let opening = opening(&file.text);
+        if opening.is_empty() {
+            let what = "begin the file with //!: what it is, what it promises, what it leaves out";
+            problems.push(Problem::new(&file.path, 1, what));
+        } else if opening.chars().filter(|c| c.is_alphabetic()).count() < OPENING_MIN {
+            let what = format!("\"{opening}\" does not say what the file is: write a sentence");
+            problems.push(Problem::new(&file.path, 1, what));
+        }
+    }
+    problems
+}
+
+/// The `//!` lines that a text begins with, joined.
+#[must_use]
+pub fn opening(text: &str) -> String {
+    let lines = text.lines().map_while(|line| line.strip_prefix("//!"));
+    lines.map(str::trim).collect::<Vec<_>>().join(" ").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_one_line_too_many_fails() {
+        let (fits, long) = ("x\n".repeat(600), "x\n".repeat(601));
+        let found = files_too_long(&Tree::of(&[("fits.rs", &fits), ("long.rs", &long), ("long.md", &long)]));
+        assert_eq!(found.iter().map(|p| (p.file.as_str(), p.line)).collect::<Vec<_>>(), [("long.rs", 601)]);
+    }
+
+    #[test]
+    fn a_function_of_one_line_too_many_fails() {
+        let fits = format!("\nfn fits() {{\n{}}}\n", "x;\n".repeat(58));
+        let long = format!("impl X {{\nfn long() {{\n{}}}\n}}\n", "x;\n".repeat(59));
+        let found = functions_too_long(&Tree::of(&[("a.rs", &format!("{fits}{long}"))]));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].what.starts_with("fn long has 61 lines"));
+        assert_eq!(found[0].line, 63);
+    }
+
+    #[test]
+    fn braces_in_literals_and_comments_are_not_counted() {
+        let source = format!("fn f() {{ let x = \"{{\"; // {{\n}}\n{}", "x\n".repeat(70));
+        assert_eq!(functions_too_long(&Tree::of(&[("a.rs", &source)])), []);
+    }
+
+    #[test]
+    fn a_file_that_does_not_say_what_it_is_fails() {
+        let found = openings(&Tree::of(&[
+            ("attribute_first.rs", "#![no_std]\n//! The core of everything, told in one sentence.\n"),
+            ("good.rs", "//! The core of everything, told in one sentence.\n"),
+            ("late.rs", "\nfn f() {}\n//! Too late to be an opening, which comes first.\n"),
+            ("short.rs", "//! Chores.\n"),
+        ]));
+        let named: Vec<_> = found.iter().map(|p| p.file.as_str()).collect();
+        assert_eq!(named, ["attribute_first.rs", "late.rs", "short.rs"]);
+    }
+}

@@ -1,0 +1,155 @@
+//! The steps of `cargo xtask test`, in their order, with the time that each took.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+
+use crate::command::{cargo, output, run};
+use crate::mosquitto;
+
+/// One step. The order here is the order in which they run: what fails fast comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Step {
+    /// Installs what the tests need and is not there
+    Setup,
+    /// The formatting is rustfmt's
+    Fmt,
+    /// Clippy has no warning
+    Clippy,
+    /// Everything builds
+    Build,
+    /// Fail points are no part of the binary that is shipped
+    Features,
+    /// The tests of the whole workspace
+    Test,
+    /// The documentation builds without a warning
+    Doc,
+}
+
+/// Which steps to run.
+#[derive(Debug, Default)]
+pub(crate) struct Selection {
+    /// Only these; empty: all.
+    pub(crate) only: Vec<Step>,
+    /// Not these.
+    pub(crate) skip: Vec<Step>,
+}
+
+impl Selection {
+    fn takes(&self, step: Step) -> bool {
+        (self.only.is_empty() || self.only.contains(&step)) && !self.skip.contains(&step)
+    }
+}
+
+/// Runs the selected steps up to the first that fails, and prints how long each took.
+pub(crate) fn run_all(selection: &Selection) -> anyhow::Result<()> {
+    let steps: Vec<Step> =
+        Step::value_variants().iter().copied().filter(|step| selection.takes(*step)).collect();
+    if steps.is_empty() {
+        bail!("no step is left: --only and --skip exclude each other");
+    }
+    let mut times: Vec<(Step, Duration)> = Vec::new();
+    let mut failed = None;
+    for step in steps {
+        eprintln!("\n== {}: {}", name(step), meaning(step));
+        let begun = Instant::now();
+        let done = run_step(step);
+        times.push((step, begun.elapsed()));
+        if let Err(error) = done {
+            failed = Some(error.context(format!("step {} failed", name(step))));
+            break;
+        }
+    }
+    eprintln!();
+    for (i, (step, time)) in times.iter().enumerate() {
+        let ended = if failed.is_some() && i + 1 == times.len() { "FAILED" } else { "ok" };
+        eprintln!("{:<10} {:>8.1} s  {ended}", name(*step), time.as_secs_f64());
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn name(step: Step) -> String {
+    step.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+fn meaning(step: Step) -> String {
+    let value = step.to_possible_value();
+    value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
+}
+
+fn run_step(step: Step) -> anyhow::Result<()> {
+    match step {
+        Step::Setup => mosquitto::ensure(),
+        Step::Fmt => run(cargo().args(["fmt", "--all", "--check"])).context("cargo xtask fmt mends it"),
+        Step::Clippy => {
+            run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
+        }
+        Step::Build => run(cargo().args(["build", "--workspace", "--all-targets", "--locked"])),
+        Step::Features => no_fail_points(),
+        Step::Test => {
+            let mut command = cargo();
+            mosquitto::put_in_path(&mut command);
+            // Without --no-fail-fast one failed crate would hide what the others say.
+            run(command.args(["test", "--workspace", "--locked", "--no-fail-fast"]))
+        }
+        Step::Doc => {
+            let mut command = cargo();
+            command.env("RUSTDOCFLAGS", "-D warnings");
+            run(command.args(["doc", "--workspace", "--no-deps", "--locked"]))
+        }
+    }
+}
+
+/// Asks cargo which features the one binary is built with when it is built alone, as `cargo run --release` does.
+fn no_fail_points() -> anyhow::Result<()> {
+    let mut command = cargo();
+    command.args(["tree", "--locked", "--package", "feira", "--edges", "normal", "--target", "all"]);
+    command.args(["--prefix", "none", "--no-dedupe", "--format", "{p} features: {f}"]);
+    let tree = output(&mut command)?;
+    let with = crates_with_fail_points(&tree);
+    if !with.is_empty() {
+        bail!(
+            "the binary feira would be shipped with fail points, by {}: let only tests turn on the feature failpoints",
+            with.join(", ")
+        );
+    }
+    eprintln!("no crate of the binary feira has the feature failpoints");
+    Ok(())
+}
+
+fn crates_with_fail_points(tree: &str) -> Vec<&str> {
+    let mut with: Vec<&str> = tree
+        .lines()
+        .filter_map(|line| line.split_once(" features: "))
+        .filter(|(_, features)| features.split(',').any(|feature| feature.trim() == "failpoints"))
+        .map(|(name, _)| name)
+        .collect();
+    with.sort_unstable();
+    with.dedup();
+    with
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_and_skip_choose_steps() {
+        let all = Selection::default();
+        assert!(Step::value_variants().iter().all(|step| all.takes(*step)));
+        let some = Selection { only: vec![Step::Fmt, Step::Doc], skip: vec![Step::Doc] };
+        let taken: Vec<_> = Step::value_variants().iter().filter(|step| some.takes(**step)).collect();
+        assert_eq!(taken, [&Step::Fmt]);
+        assert!(run_all(&Selection { only: vec![Step::Fmt], skip: vec![Step::Fmt] }).is_err());
+    }
+
+    #[test]
+    fn a_crate_with_fail_points_is_named() {
+        let tree = "fail v0.5.1 features: default,failpoints\nlog v0.4 features: std\nfail v0.5.1 features: failpoints\n";
+        assert_eq!(crates_with_fail_points(tree), ["fail v0.5.1"]);
+        assert!(
+            crates_with_fail_points("fail v0.5.1 features: default\nfeira v0.1.0 features: \n").is_empty()
+        );
+    }
+}
