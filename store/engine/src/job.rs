@@ -58,6 +58,18 @@ pub enum Job {
     },
     /// From the applier.
     Applied(Applied),
+    /// From the writer: a new file begins after this offset.
+    Rolled {
+        /// The last offset of the file that ended.
+        at: Offset,
+        /// X of the new `log.X`, and of the snapshot of exactly `at`.
+        number: u64,
+    },
+    /// From the writer: there was no room for another file.
+    RollFailed {
+        /// The offset asked for.
+        at: Offset,
+    },
     /// From the thread aside: the snapshot asked for is written, durable and verified.
     SnapshotTaken {
         /// Its position.
@@ -68,15 +80,24 @@ pub enum Job {
         /// The position asked for.
         position: Position,
     },
-    /// A snapshot was fetched from the leader; it is durable, verified and has its name. This is the point of no
-    /// return of an installation: a crash from here on recovers from this snapshot.
+    /// A snapshot was fetched from the leader; it is durable, verified and has its name.
     SnapshotFetched {
         /// Its position.
         position: Position,
-        /// The membership in force there, and the offset of its entry.
-        membership: (Offset, proto::store::Membership),
-        /// The stamp of the last entry that it contains.
-        stamp_ms: i64,
+        /// X of its `snap.X` here.
+        number: u64,
+    },
+    /// From the applier: the table is the fetched snapshot now.
+    Imported(Imported),
+    /// From the writer: the log begins after this position now and is empty.
+    Reset {
+        /// The snapshot's position.
+        after: Position,
+    },
+    /// From the writer: bytes free on the file system.
+    DiskRoom {
+        /// How many.
+        free_bytes: u64,
     },
     /// Give leadership away (answered by [`NodeOut::Role`] or [`NodeOut::HandOverFailed`]).
     HandOver {
@@ -99,6 +120,19 @@ pub struct Applied {
     pub last_change: Offset,
     /// Running hash of all effects up to `position`.
     pub effects: u64,
+}
+
+/// What an imported snapshot holds besides records.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Imported {
+    /// Its position, which is what is applied now.
+    pub position: Position,
+    /// The stamp of the last entry that it contains.
+    pub stamp_ms: i64,
+    /// The offset of the entry that set the membership.
+    pub membership_offset: Offset,
+    /// The membership in force there.
+    pub membership: proto::store::Membership,
 }
 
 /// What the node wants done.
@@ -143,7 +177,7 @@ pub enum NodeOut {
     /// Another membership is in force (with the addresses of its members).
     Members(proto::store::Membership),
     /// Fetch a snapshot of at least `at` from the leader, then [`Job::SnapshotFetched`]. May come again while a
-    /// fetch is under way.
+    /// fetch is under way (then it changes nothing).
     FetchSnapshot {
         /// The leader.
         from: NodeId,
@@ -240,6 +274,8 @@ pub enum WriterJob {
     Truncate {
         /// The first to go.
         from: Offset,
+        /// What is known to be committed, and so never cut.
+        committed: Offset,
     },
     /// Begin a new file after this offset, the last of the log.
     Roll {
@@ -251,20 +287,17 @@ pub enum WriterJob {
         /// The snapshot's position.
         snapshot: Position,
     },
-    /// A fetched snapshot of this position is there: forget the whole log, and begin after it.
+    /// Say how much room there is on the file system.
+    Measure,
+    /// A fetched snapshot of this position is in the table: forget the whole log, and begin after it.
     Reset {
+        /// X of the `log.X` to begin, and of the snapshot.
+        number: u64,
         /// The snapshot's position.
         after: Position,
         /// The stamp of the last entry in it.
         stamp_ms: i64,
     },
-}
-
-/// What the writer says.
-#[derive(Clone, PartialEq, Debug)]
-pub enum WriterOut {
-    /// For the node.
-    Node(Job),
 }
 
 /// What the applier is told (queue F3).
@@ -282,12 +315,19 @@ pub enum ApplierJob {
         /// The offset; not yet passed.
         at: Offset,
     },
-    /// The offset asked for was truncated: do not stop there.
+    /// The log rolled where a stop was asked for: the snapshot there is `snap.X` of this number.
+    SnapshotAs {
+        /// X.
+        number: u64,
+    },
+    /// The offset asked for was truncated, or the log could not roll there: do not stop.
     CancelSnapshot,
     /// Replace the table by the fetched snapshot of this position.
     Install {
         /// The snapshot's position.
         position: Position,
+        /// X of its `snap.X`.
+        number: u64,
     },
 }
 
@@ -304,6 +344,8 @@ pub enum PumpJob {
         up_to: Offset,
         /// Goes on exactly where the push before it ends.
         continues: bool,
+        /// A commit order that rides along.
+        committed: Offset,
     },
     /// `CommitOrder`, `Heartbeat`, `InstallSnapshot` or `HandOver`.
     Say(Message),
@@ -325,6 +367,8 @@ pub enum PumpOut {
 pub enum ApplierOut {
     /// For the node (as [`Job::Applied`]), and for whoever waits for an offset or publishes changes.
     Applied(Applied),
+    /// For the node (as [`Job::Imported`]).
+    Imported(Imported),
     /// What became of a ticket's command.
     Answer {
         /// Whose.
@@ -350,6 +394,8 @@ pub enum ApplierOut {
     SnapshotAt {
         /// The position.
         position: Position,
+        /// X of the `snap.X` to write.
+        number: u64,
     },
 }
 

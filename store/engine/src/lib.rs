@@ -9,7 +9,7 @@
 //! ```text
 //!              Job                                WriterJob
 //!  clients ──► F1 ──►┌────────────┐──────────────────► F2 ──►┌────────┐
-//!  peers   ──►       │    Node    │◄── WriterOut ────────────│ Writer │ append what waits, ONE sync
+//!  peers   ──►       │    Node    │◄── Job ──────────────────│ Writer │ append what waits, ONE sync
 //!  ticks   ──►       │ (the core) │                          └────────┘
 //!                    │            │   ApplierJob
 //!  answers ◄─────────│            │──────────────────► F3 ──►┌─────────┐
@@ -36,7 +36,8 @@
 //! | [`NodeOut::Reply`] | the push stream that this peer opened to us (lost if there is none) |
 //! | [`NodeOut::Vote`] | a `Vote` call to, or the answer of the `Vote` call from, that peer |
 //! | [`NodeOut::Answer`] | the client with this ticket |
-//! | [`WriterOut`], [`ApplierOut::Applied`] | the node's inbox, as the [`Job`] that it wraps |
+//! | the writer's outs, which are [`Job`]s | the node's inbox |
+//! | [`ApplierOut::Applied`], [`ApplierOut::Imported`] | the node's inbox, as the [`Job`]s of these names |
 //! | [`ApplierOut::Answer`] | the client with this ticket |
 //! | [`ApplierOut::AuditAt`], [`ApplierOut::SnapshotAt`] | a thread aside, which opens its read transaction and *then* has [`Applier::resume`] called |
 //!
@@ -70,7 +71,7 @@
 //!
 //! Node::turn(&mut self, jobs: impl IntoIterator<Item = Job>, outs: &mut Vec<NodeOut>) -> Result<(), Error>
 //! Node::status(&self) -> Status                                   role, positions, peers, problem
-//! Writer::turn(&mut self, jobs: impl IntoIterator<Item = WriterJob>, outs: &mut Vec<WriterOut>) -> Result<(), Error>
+//! Writer::turn(&mut self, jobs: impl IntoIterator<Item = WriterJob>, outs: &mut Vec<Job>) -> Result<(), Error>
 //! Applier::turn(&mut self, jobs: impl IntoIterator<Item = ApplierJob>, outs: &mut Vec<ApplierOut>)
 //!     -> Result<bool, Error>                                      true: there is more to apply, turn again
 //! Applier::resume(&mut self)                                      after AuditAt or SnapshotAt
@@ -80,12 +81,18 @@
 //! PumpInbox::post(&self, job: PumpJob)                            merges; Clone + Send + Sync
 //! ```
 
+mod cache;
 pub mod clock;
+pub mod convert;
 pub mod job;
 pub mod limits;
+mod room;
+mod schedule;
+mod stamp;
+mod waiting;
 
 pub use clock::Clock;
 pub use job::{
-    Answer, Applied, ApplierJob, ApplierOut, Job, Lack, NodeOut, PumpJob, PumpOut, Reply, Report, Ticket,
-    WriterJob, WriterOut,
+    Answer, Applied, ApplierJob, ApplierOut, Imported, Job, Lack, NodeOut, PumpJob, PumpOut, Reply, Report,
+    Ticket, WriterJob,
 };

@@ -1,5 +1,8 @@
 //! Every bound of the engine, and how they hang together.
 
+/// Members of one group at most, those on their way in or out included.
+pub const MEMBERS_MAX: usize = 15;
+
 /// An encoded command at most. Portals bind themselves to less; this is what fits in one message with its header.
 pub const COMMAND_BYTES_MAX: usize = 1 << 20;
 /// Writes that wait for their commit, at most.
@@ -22,7 +25,16 @@ pub const CACHE_BYTES_MAX: usize = 32 << 20;
 pub const STAMP_SLACK_MS: i64 = 1_000;
 /// A new leader's clock may be ahead of the log by this much.
 pub const STAMP_JUMP_MS_MAX: i64 = 3_600_000;
+/// Bytes that a replica has handed to its writer and that are not durable, at most; appends beyond are dropped as if
+/// the network had lost them, and the leader resends them.
+pub const REPLICA_BYTES_UNWRITTEN_MAX: usize = 64 << 20;
+/// Ticks between looks at the room that is left.
+pub const ROOM_TICKS: u32 = 10;
+/// Ticks between two times that a leader gives its place away for lack of room.
+pub const HAND_OVER_TICKS: u32 = 1_000;
 
+const _: () =
+    assert!(REPLICA_BYTES_UNWRITTEN_MAX >= 2 * WRITE_BYTES_WAITING_MAX, "a leader's load fits a replica");
 const _: () = assert!(COMMAND_BYTES_MAX <= MESSAGE_BYTES_MAX, "a message holds the largest command");
 const _: () = assert!(MESSAGE_BYTES_MAX <= APPLY_BYTES_MAX, "a batch applied holds any message");
 const _: () = assert!(WRITE_BYTES_WAITING_MAX < CACHE_BYTES_MAX, "what waits for its commit stays in memory");

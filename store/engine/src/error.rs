@@ -1,0 +1,39 @@
+//! What stops a replica. Whatever a stage returns is fatal for it: the process ends, and recovery finds out what is
+//! on disk. What clients are told is in [`crate::Answer`] and [`crate::Reply`], not here.
+
+use store_core::{Offset, Position};
+
+use crate::convert::Malformed;
+
+/// Why a replica cannot go on, or cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log, a ballot or a snapshot.
+    #[error(transparent)]
+    Log(#[from] store_log::Error),
+    /// The table, or applying to it.
+    #[error(transparent)]
+    Table(#[from] store_db::Error),
+    /// An entry in the log that no correct leader writes.
+    #[error("the log has an entry that cannot be used: {0}")]
+    Entry(#[from] Malformed),
+    /// A committed entry that should be there is not.
+    #[error("the log has no entry {0}, which is committed and not applied; there is no snapshot to go on from")]
+    Missing(Offset),
+    /// The log has another entry where an entry was committed.
+    #[error("the log has {found} where {expected} was committed")]
+    Contradiction {
+        /// What is in the log.
+        found: Position,
+        /// What was committed.
+        expected: Position,
+    },
+    /// Neither log nor snapshots reach back to where the table stands.
+    #[error("the log begins after {base}, the table stands at {applied}, and there is no whole snapshot between; move this group folder away and let the node join as a new member")]
+    Unrecoverable {
+        /// The last offset gone from the log.
+        base: Offset,
+        /// Where the table stands.
+        applied: Offset,
+    },
+}

@@ -1,0 +1,38 @@
+//! What a node can say of itself at any moment, for people and for the name service.
+
+use store_core::{Epoch, NodeId, Offset, PeerView, Position, Role};
+
+use crate::job::{Applied, Lack};
+
+/// A replica's state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// Its node.
+    pub node: NodeId,
+    /// Its part.
+    pub role: Role,
+    /// Whether it has a vote.
+    pub is_voter: bool,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Who leads, if known.
+    pub leader: Option<NodeId>,
+    /// The end of its log.
+    pub last: Position,
+    /// Everything up to here is durable in its log.
+    pub durable: Offset,
+    /// Everything up to here is committed, as far as it knows.
+    pub committed: Offset,
+    /// Where its table stands.
+    pub applied: Applied,
+    /// Its newest snapshot.
+    pub snapshot: Position,
+    /// Its log lost a tail that may have been acknowledged.
+    pub suspect: bool,
+    /// Why it refuses writes although it leads.
+    pub lack: Option<Lack>,
+    /// Writes that wait for their commit.
+    pub writes_waiting: usize,
+    /// The other replicas, if it leads.
+    pub peers: Vec<PeerView>,
+}

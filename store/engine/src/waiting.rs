@@ -1,0 +1,165 @@
+//! Who waits for what: tickets of writes that are in the log but not committed, and of reads whose barrier has not
+//! come. Promises that each ticket leaves exactly once, and that what waits is bounded.
+
+use std::collections::VecDeque;
+
+use store_core::{Offset, ReadTicket};
+
+use crate::job::{Lack, Ticket};
+use crate::limits::{READS_WAITING_MAX, WRITE_BYTES_WAITING_MAX, WRITES_WAITING_MAX};
+
+/// Writes appended by this leader and not committed, by offset.
+#[derive(Debug, Default)]
+pub(crate) struct Writes {
+    /// In the order of the log.
+    waiting: VecDeque<Write>,
+    /// Bytes of their commands.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Write {
+    offset: Offset,
+    ticket: Ticket,
+    bytes: usize,
+}
+
+impl Writes {
+    /// Whether a command of `bytes` may join, if so many more are about to.
+    pub(crate) fn admit(&self, more: usize, more_bytes: usize, bytes: usize) -> Result<(), Lack> {
+        if self.waiting.len() + more >= WRITES_WAITING_MAX {
+            return Err(Lack::Places);
+        }
+        if self.bytes + more_bytes + bytes > WRITE_BYTES_WAITING_MAX {
+            return Err(Lack::Bytes);
+        }
+        Ok(())
+    }
+
+    /// The command of `ticket` stands at `offset`.
+    pub(crate) fn push(&mut self, offset: Offset, ticket: Ticket, bytes: usize) {
+        assert!(self.waiting.back().is_none_or(|last| last.offset < offset), "offsets rise");
+        self.bytes += bytes;
+        self.waiting.push_back(Write { offset, ticket, bytes });
+    }
+
+    /// Takes those that are committed.
+    pub(crate) fn take_up_to(&mut self, up_to: Offset) -> Vec<(Offset, Ticket)> {
+        let count = self.waiting.partition_point(|write| write.offset <= up_to);
+        let committed = self.waiting.drain(..count);
+        let bytes = &mut self.bytes;
+        committed
+            .map(|write| {
+                *bytes -= write.bytes;
+                (write.offset, write.ticket)
+            })
+            .collect()
+    }
+
+    /// Takes all: nobody here will learn what becomes of them.
+    pub(crate) fn take_all(&mut self) -> Vec<(Offset, Ticket)> {
+        self.take_up_to(Offset(u64::MAX))
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+/// Reads that wait. All that arrive in one turn share one barrier.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    /// The last number given to the core.
+    last: ReadTicket,
+    /// Those that wait for the core, by number.
+    asked: VecDeque<(ReadTicket, Vec<Ticket>)>,
+    /// Those that wait for an offset to be applied; offsets rise.
+    ready: VecDeque<(Offset, Vec<Ticket>)>,
+    /// How many wait in all.
+    count: usize,
+}
+
+impl Reads {
+    /// Whether one more may join `more` that are about to.
+    pub(crate) fn admit(&self, more: usize) -> Result<(), Lack> {
+        if self.count + more >= READS_WAITING_MAX { Err(Lack::Places) } else { Ok(()) }
+    }
+
+    /// Gives them a number.
+    pub(crate) fn ask(&mut self, tickets: Vec<Ticket>) -> ReadTicket {
+        self.last.0 += 1;
+        self.count += tickets.len();
+        self.asked.push_back((self.last, tickets));
+        self.last
+    }
+
+    /// The core says when those up to `up_to` may go.
+    pub(crate) fn ready(&mut self, up_to: ReadTicket, at: Offset) {
+        let at = self.ready.back().map_or(at, |(last, _)| at.max(*last));
+        while let Some((_, tickets)) = self.asked.pop_front_if(|(number, _)| *number <= up_to) {
+            self.ready.push_back((at, tickets));
+        }
+    }
+
+    /// The core says that those up to `up_to` will not be answered here.
+    pub(crate) fn take_failed(&mut self, up_to: ReadTicket) -> Vec<Ticket> {
+        let mut failed = Vec::new();
+        while let Some((_, tickets)) = self.asked.pop_front_if(|(number, _)| *number <= up_to) {
+            failed.extend(tickets);
+        }
+        self.count -= failed.len();
+        failed
+    }
+
+    /// Takes the next that may go now that `applied` is applied.
+    pub(crate) fn take_ready(&mut self, applied: Offset) -> Option<(Offset, Vec<Ticket>)> {
+        let (at, tickets) = self.ready.pop_front_if(|(at, _)| *at <= applied)?;
+        self.count -= tickets.len();
+        Some((at, tickets))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_leave_once_and_give_their_bytes_back() {
+        let mut writes = Writes::default();
+        for i in 1..=3 {
+            writes.push(Offset(i), Ticket(10 + i), 100);
+        }
+        assert_eq!(writes.take_up_to(Offset(2)), [(Offset(1), Ticket(11)), (Offset(2), Ticket(12))]);
+        assert_eq!(writes.take_up_to(Offset(2)), []);
+        assert_eq!(writes.bytes, 100);
+        assert_eq!(writes.take_all(), [(Offset(3), Ticket(13))]);
+        assert_eq!((writes.bytes, writes.len()), (0, 0));
+    }
+
+    #[test]
+    fn writes_are_bounded_by_places_and_by_bytes() {
+        let mut writes = Writes::default();
+        assert_eq!(writes.admit(WRITES_WAITING_MAX - 1, 0, 1), Ok(()));
+        assert_eq!(writes.admit(WRITES_WAITING_MAX, 0, 1), Err(Lack::Places));
+        writes.push(Offset(1), Ticket(1), WRITE_BYTES_WAITING_MAX - 10);
+        assert_eq!(writes.admit(1, 4, 6), Ok(()));
+        assert_eq!(writes.admit(1, 5, 6), Err(Lack::Bytes));
+    }
+
+    #[test]
+    fn reads_go_when_their_offset_is_applied_and_not_before() {
+        let mut reads = Reads::default();
+        let first = reads.ask(vec![Ticket(1), Ticket(2)]);
+        let second = reads.ask(vec![Ticket(3)]);
+        let third = reads.ask(vec![Ticket(4)]);
+        reads.ready(first, Offset(5));
+        reads.ready(second, Offset(9));
+        assert_eq!(reads.take_ready(Offset(4)), None);
+        assert_eq!(reads.take_ready(Offset(8)), Some((Offset(5), vec![Ticket(1), Ticket(2)])));
+        assert_eq!(reads.take_ready(Offset(8)), None);
+        assert_eq!(reads.take_failed(third), [Ticket(4)]);
+        assert_eq!(reads.take_ready(Offset(9)), Some((Offset(9), vec![Ticket(3)])));
+        assert_eq!(reads.count, 0);
+    }
+}

@@ -1,0 +1,129 @@
+//! The log's writer (the specification's F2): carries out what the node ordered, in order; appends everything that
+//! waits, and then syncs *once*.
+//!
+//! Promises: [`Job::Persisted`] is said only after a sync that covers the write and all before it; a truncation is
+//! durable before any append that comes after it. Leaves out what entries mean and when to roll.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use store_core::{Entry, Offset, WriteSeq};
+use store_log::{BATCH_ENTRIES_BYTES_MAX, Disk, Log, entry_bytes, limits::BATCH_ENTRIES_MAX};
+
+use crate::error::Error;
+use crate::job::{Job, WriterJob};
+
+/// The log, which the writer writes and the node keeps its ballots in.
+pub(crate) type SharedLog<D> = Arc<Mutex<Log<Arc<D>>>>;
+
+/// Takes the log. A panic while it was held cannot leave it half changed in a way that goes unnoticed: it poisons
+/// itself on every error.
+pub(crate) fn lock<D: Disk>(log: &SharedLog<D>) -> MutexGuard<'_, Log<Arc<D>>> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The log's writer.
+#[derive(Debug)]
+pub struct Writer<D: Disk> {
+    /// The log.
+    log: SharedLog<D>,
+    /// Entries of the appends taken in this turn and not yet written; kept for its memory.
+    entries: Vec<Entry<Bytes>>,
+    /// The commit mark of the last of them.
+    committed: Offset,
+    /// The last write whose entries are written or in `entries`, and which was not reported.
+    unreported: Option<WriteSeq>,
+}
+
+impl<D: Disk> Writer<D> {
+    pub(crate) fn new(log: SharedLog<D>) -> Writer<D> {
+        Writer { log, entries: Vec::new(), committed: Offset::ZERO, unreported: None }
+    }
+
+    /// Carries out everything that waits, then syncs once.
+    ///
+    /// # Errors
+    /// The disk failed or is full; the process must end.
+    pub fn turn(
+        &mut self,
+        jobs: impl IntoIterator<Item = WriterJob>,
+        outs: &mut Vec<Job>,
+    ) -> Result<(), Error> {
+        let shared = Arc::clone(&self.log);
+        let mut log = lock(&shared);
+        for job in jobs {
+            self.take(&mut log, job, outs)?;
+        }
+        self.write(&mut log)?;
+        self.report(&mut log, outs)
+    }
+
+    fn take(&mut self, log: &mut Log<Arc<D>>, job: WriterJob, outs: &mut Vec<Job>) -> Result<(), Error> {
+        match job {
+            WriterJob::Append { write, entries, committed } => {
+                self.entries.extend(entries);
+                self.committed = committed;
+                self.unreported = Some(write);
+            }
+            WriterJob::Truncate { from, committed } => {
+                self.write(log)?;
+                log.truncate(from, committed)?;
+            }
+            WriterJob::Roll { at } => {
+                self.write(log)?;
+                outs.push(match log.roll(at) {
+                    Ok(number) => Job::Rolled { at, number },
+                    Err(error) if !error.is_fatal() => Job::RollFailed { at },
+                    Err(error) => return Err(error.into()),
+                });
+            }
+            WriterJob::Purge { snapshot } => {
+                let up_to = store_log::retention::purge(log, snapshot)?;
+                outs.push(Job::Purged { up_to, snapshot });
+            }
+            WriterJob::Measure => {
+                // A file system that does not say how much room it has is taken to have enough: writing will tell.
+                let free_bytes = log.disk().free_bytes().unwrap_or(u64::MAX);
+                outs.push(Job::DiskRoom { free_bytes });
+            }
+            WriterJob::Reset { number, after, stamp_ms } => {
+                // What was appended before is of a log that is about to be forgotten.
+                self.entries.clear();
+                self.unreported = None;
+                log.reset(number, after, stamp_ms)?;
+                outs.push(Job::Reset { after });
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was taken, in batches as large as the log allows.
+    fn write(&mut self, log: &mut Log<Arc<D>>) -> Result<(), Error> {
+        let mut rest = self.entries.as_slice();
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(batch_len(rest));
+            log.append(batch, self.committed)?;
+            rest = after;
+        }
+        self.entries.clear();
+        Ok(())
+    }
+
+    fn report(&mut self, log: &mut Log<Arc<D>>, outs: &mut Vec<Job>) -> Result<(), Error> {
+        if let Some(write) = self.unreported.take() {
+            log.sync()?;
+            outs.push(Job::Persisted { write, bytes_since_roll: log.current_file_bytes() });
+        }
+        Ok(())
+    }
+}
+
+/// How many of these entries, at least one, fit in one batch.
+fn batch_len(entries: &[Entry<Bytes>]) -> usize {
+    let mut bytes = 0;
+    let fits = |entry: &&Entry<Bytes>| {
+        bytes += entry_bytes(entry.payload.len());
+        bytes <= BATCH_ENTRIES_BYTES_MAX
+    };
+    entries.iter().take(BATCH_ENTRIES_MAX).take_while(fits).count().max(1)
+}
