@@ -1,8 +1,8 @@
 //! mosquitto, the one program that the tests need besides Rust and a C compiler: found, or installed.
 //!
 //! Installing happens only as root on a system with apt-get; otherwise the error says what to do. The package's
-//! service is not started: a `policy-rc.d` that forbids it stands while apt-get runs, so nothing is left listening
-//! on port 1883.
+//! service is not started: a `policy-rc.d` that forbids it stands while apt-get runs, and the service is disabled
+//! afterwards, so nothing is left listening on port 1883.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -66,6 +66,10 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
         install().context("cannot install mosquitto")?;
     }
     folder().context("apt-get installed mosquitto, but it is not where programs are")?;
+    // The package enables its service for the next boot; the tests start their own mosquitto on ports of their own.
+    if succeeds(Command::new("systemctl").args(["disable", "--now", "mosquitto"])) {
+        eprintln!("its service is disabled; systemctl enable --now mosquitto undoes that");
+    }
     Ok(())
 }
 
