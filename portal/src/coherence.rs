@@ -1,0 +1,400 @@
+//! When a portal may trust its cache: one pure state machine a replica group (DESIGN section 7).
+//!
+//! ```text
+//!            connected, subscribed           barrier read at R            lease over
+//!   COLD ───────────────────────► (catching) ─────────────► LIVE ◄──────────────────► SUSPECT
+//!     ▲                               ▲   flush, A ← R       │    beat names our nonce    │
+//!     │ connection lost               └──────────────────────┴────────── gap ─────────────┘
+//! ```
+//!
+//! **Promise (`lease-bounds-staleness`): a hit is never older than L, whatever the bus does** — loses, repeats,
+//! reorders or delays messages, falls silent, brings an old leader's messages late, or resumes a session. Why:
+//! - *A* grows only over an unbroken chain (each event and beat names the event before it), or to the offset of a
+//!   barrier read that began after the subscription was acknowledged, with the cache flushed. So every key that
+//!   changed at or before A has been dropped since it was filled.
+//! - A beat that names a nonce of ours was made after the nonce was sent, by a leader that proved its place after
+//!   gathering it; its offset I is thus at or after everything acknowledged when the nonce was sent, at time t.
+//!   When A ≥ I the cache is as new as the store was at t: it may be used until t + L. However late the beat
+//!   arrives, t stays; counting from its arrival would be wrong. A barrier read that began at t proves the same.
+//! - Old messages say only true things about committed entries: at worst they are ignored (offset ≤ A).
+//!
+//! No I/O, no clock: time comes in, what is to be done goes out. Leaves out: the repair of a gap by `Changes` (a gap
+//! flushes), session tokens.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use proto::store::{Beat, BusMessage, Change, bus_message};
+
+use crate::limits::NONCES_OUTSTANDING_MAX;
+
+/// Bytes of a nonce.
+pub const NONCE_BYTES: usize = 16;
+/// A question to the leader: name this in a beat.
+pub type Nonce = [u8; NONCE_BYTES];
+
+/// What is told of a group's cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// Not subscribed: the store is read.
+    Cold,
+    /// Hits are served.
+    Live,
+    /// Subscribed, but without proof of freshness: the store is read.
+    Suspect,
+}
+
+/// What happens to a group's cache.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Input {
+    /// A connection to the broker was made; whether the broker kept a session makes no difference.
+    Connected,
+    /// The subscription of this connection was acknowledged.
+    Subscribed,
+    /// A barrier read has returned.
+    Barrier {
+        /// Which one ([`Output::ReadBarrier`]).
+        number: u64,
+        /// When it was begun.
+        started_ms: u64,
+        /// It reflects the log up to here.
+        offset: u64,
+    },
+    /// A barrier read has failed.
+    BarrierFailed {
+        /// Which one.
+        number: u64,
+    },
+    /// The bus delivered this.
+    Message(BusMessage),
+    /// A nonce is about to be sent.
+    NonceSent {
+        /// 16 random bytes, never used before.
+        nonce: Nonce,
+        /// The time before it is handed to the bus.
+        at_ms: u64,
+    },
+    /// The connection was lost, or messages were thrown away.
+    Lost,
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    /// Subscribe to the group's changes.
+    Subscribe,
+    /// Read the group linearizably, and report the offset. Begun after this output; it may be repeated after a pause.
+    ReadBarrier {
+        /// To tell it from earlier ones.
+        number: u64,
+    },
+    /// This key changed at this offset: what was true before is no longer.
+    Drop {
+        /// Which.
+        key: Bytes,
+        /// Where in the log.
+        offset: u64,
+    },
+    /// Drop everything of the group.
+    Flush,
+}
+
+/// Where the machine stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// No subscription.
+    Cold,
+    /// Subscribed; a barrier read is under way. `after_gap`: it had been following before.
+    Catching { number: u64, span: Option<Span>, after_gap: bool },
+    /// Everything at or before `applied` is known.
+    Following,
+}
+
+/// An unbroken chain that came while a barrier read was under way: all events after `from`, up to `to`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Span {
+    from: u64,
+    to: u64,
+}
+
+/// The state machine of one group.
+#[derive(Clone, Debug)]
+pub struct Coherence {
+    /// The group; messages of others are ignored.
+    group: u64,
+    /// The ring version; messages of others are ignored.
+    ring_version: u64,
+    /// L: how old a hit may be, milliseconds.
+    lease_ms: u64,
+    phase: Phase,
+    /// A: every event at or before this has been applied. Only meaningful when following.
+    applied: u64,
+    /// Hits are served before this time.
+    lease_end_ms: u64,
+    /// The lease was seen to be over, and the generation raised for it.
+    lapsed: bool,
+    /// Raised by everything that voids fills under way.
+    generation: u64,
+    /// Nonces that no beat has named, oldest first, with the times before they were sent.
+    nonces: VecDeque<(Nonce, u64)>,
+    /// The number of the newest barrier read.
+    barriers: u64,
+    /// Gaps seen.
+    gaps: u64,
+    /// Flushes made.
+    flushes: u64,
+    /// Since when hits have not been served; `None` while they are.
+    idle_since_ms: Option<u64>,
+    /// Time in which hits were not served, before `idle_since_ms`.
+    idle_total_ms: u64,
+}
+
+impl Coherence {
+    /// A cold cache of this group. `lease_ms` is L.
+    #[must_use]
+    pub fn new(group: u64, ring_version: u64, lease_ms: u64, now_ms: u64) -> Coherence {
+        assert!(lease_ms > 0, "a lease lasts some time");
+        Coherence {
+            group,
+            ring_version,
+            lease_ms,
+            phase: Phase::Cold,
+            applied: 0,
+            lease_end_ms: 0,
+            lapsed: true,
+            generation: 0,
+            nonces: VecDeque::with_capacity(NONCES_OUTSTANDING_MAX),
+            barriers: 0,
+            gaps: 0,
+            flushes: 0,
+            idle_since_ms: Some(now_ms),
+            idle_total_ms: 0,
+        }
+    }
+
+    /// Whether hits are served now.
+    #[must_use]
+    pub fn is_live(&self, now_ms: u64) -> bool {
+        self.phase == Phase::Following && now_ms < self.lease_end_ms
+    }
+
+    /// What is told of it now.
+    #[must_use]
+    pub fn state(&self, now_ms: u64) -> State {
+        match self.phase {
+            Phase::Following if now_ms < self.lease_end_ms => State::Live,
+            Phase::Following | Phase::Catching { after_gap: true, .. } => State::Suspect,
+            Phase::Cold | Phase::Catching { .. } => State::Cold,
+        }
+    }
+
+    /// A: what a read must at least reflect, so that it cannot fill the cache with the past.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// Fills begun in another generation are void.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Milliseconds left of the lease.
+    #[must_use]
+    pub fn lease_left_ms(&self, now_ms: u64) -> u64 {
+        if self.phase == Phase::Following { self.lease_end_ms.saturating_sub(now_ms) } else { 0 }
+    }
+
+    /// How old a hit may be now: the time since the newest proof of freshness.
+    #[must_use]
+    pub fn age_ms(&self, now_ms: u64) -> u64 {
+        (now_ms + self.lease_ms).saturating_sub(self.lease_end_ms)
+    }
+
+    /// Gaps seen, flushes made, milliseconds in which hits were not served.
+    #[must_use]
+    pub fn totals(&self, now_ms: u64) -> (u64, u64, u64) {
+        let idle = self.idle_since_ms.map_or(0, |since| now_ms.saturating_sub(since));
+        (self.gaps, self.flushes, self.idle_total_ms + idle)
+    }
+
+    /// Takes one input; what is to be done is added to `out`, in order.
+    pub fn step(&mut self, now_ms: u64, input: Input, out: &mut Vec<Output>) {
+        self.note_lapse(now_ms);
+        match input {
+            Input::Connected => {
+                self.go_cold();
+                out.push(Output::Subscribe);
+            }
+            Input::Subscribed => self.catch_up(false, out),
+            Input::Barrier { number, started_ms, offset } => self.barrier(number, started_ms, offset, out),
+            Input::BarrierFailed { number } => self.barrier_again(number, out),
+            Input::Message(message) => self.message(message, out),
+            Input::NonceSent { nonce, at_ms } => self.nonce_sent(nonce, at_ms),
+            Input::Lost => self.go_cold(),
+            Input::Tick => {}
+        }
+        self.count_idle(now_ms);
+    }
+
+    /// The lease ran out unseen: what was being filled is void.
+    fn note_lapse(&mut self, now_ms: u64) {
+        if !self.lapsed && now_ms >= self.lease_end_ms {
+            self.lapsed = true;
+            self.generation += 1;
+            // The time since it ran out was idle, though nobody looked.
+            self.idle_since_ms.get_or_insert(self.lease_end_ms);
+        }
+    }
+
+    fn count_idle(&mut self, now_ms: u64) {
+        match (self.is_live(now_ms), self.idle_since_ms) {
+            (true, Some(since)) => {
+                self.idle_total_ms += now_ms.saturating_sub(since);
+                self.idle_since_ms = None;
+            }
+            (false, None) => self.idle_since_ms = Some(now_ms),
+            _ => {}
+        }
+    }
+
+    fn go_cold(&mut self) {
+        self.phase = Phase::Cold;
+        self.end_lease();
+        self.nonces.clear();
+    }
+
+    fn end_lease(&mut self) {
+        self.lease_end_ms = 0;
+        self.lapsed = true;
+        self.generation += 1;
+    }
+
+    fn catch_up(&mut self, after_gap: bool, out: &mut Vec<Output>) {
+        self.end_lease();
+        self.barriers += 1;
+        self.phase = Phase::Catching { number: self.barriers, span: None, after_gap };
+        out.push(Output::ReadBarrier { number: self.barriers });
+    }
+
+    fn barrier(&mut self, number: u64, started_ms: u64, offset: u64, out: &mut Vec<Output>) {
+        let Phase::Catching { number: awaited, span, .. } = self.phase else { return };
+        if number != awaited {
+            return;
+        }
+        // Nothing was filled while catching, so what the chain brought meanwhile needs no dropping.
+        let chained = span.filter(|span| span.from <= offset).map_or(offset, |span| span.to);
+        self.applied = offset.max(chained);
+        self.phase = Phase::Following;
+        self.generation += 1;
+        self.flushes += 1;
+        out.push(Output::Flush);
+        self.extend_lease(started_ms);
+    }
+
+    fn barrier_again(&mut self, number: u64, out: &mut Vec<Output>) {
+        if let Phase::Catching { number: awaited, after_gap, .. } = self.phase
+            && number == awaited
+        {
+            self.catch_up(after_gap, out);
+        }
+    }
+
+    fn extend_lease(&mut self, proved_ms: u64) {
+        self.lease_end_ms = self.lease_end_ms.max(proved_ms + self.lease_ms);
+        self.lapsed = false;
+    }
+
+    fn nonce_sent(&mut self, nonce: Nonce, at_ms: u64) {
+        if self.nonces.len() == NONCES_OUTSTANDING_MAX {
+            self.nonces.pop_front();
+        }
+        self.nonces.push_back((nonce, at_ms));
+    }
+
+    fn message(&mut self, message: BusMessage, out: &mut Vec<Output>) {
+        if message.group != self.group || message.ring_version != self.ring_version {
+            return;
+        }
+        match message.kind {
+            Some(bus_message::Kind::Events(events)) => {
+                for change in events.changes {
+                    self.event(change, out);
+                }
+            }
+            Some(bus_message::Kind::Beat(beat)) => self.beat(&beat, out),
+            None => {}
+        }
+    }
+
+    fn event(&mut self, change: Change, out: &mut Vec<Output>) {
+        let (previous, offset) = (change.previous, change.offset);
+        if previous >= offset {
+            return; // Nonsense proves nothing; if an event is missing thereby, the next one shows the gap.
+        }
+        match &mut self.phase {
+            Phase::Cold => {}
+            Phase::Catching { span, .. } => chain(span, previous, offset),
+            Phase::Following if offset <= self.applied => {}
+            Phase::Following if previous > self.applied => self.gap(previous, offset, out),
+            Phase::Following => {
+                out.extend(change.keys.into_iter().map(|key| Output::Drop { key, offset }));
+                self.applied = offset;
+            }
+        }
+    }
+
+    fn beat(&mut self, beat: &Beat, out: &mut Vec<Output>) {
+        if beat.previous > beat.offset {
+            return;
+        }
+        match &mut self.phase {
+            Phase::Cold => {}
+            Phase::Catching { span, .. } => chain(span, beat.previous, beat.offset),
+            Phase::Following if beat.previous > self.applied => self.gap(beat.previous, beat.offset, out),
+            Phase::Following => {
+                self.applied = self.applied.max(beat.offset);
+                if let Some(sent_ms) = self.take_named(&beat.nonces) {
+                    self.extend_lease(sent_ms);
+                }
+            }
+        }
+    }
+
+    /// When the newest of our nonces in this beat was sent; named ones are not awaited any more.
+    fn take_named(&mut self, named: &[Bytes]) -> Option<u64> {
+        let mut newest = None;
+        self.nonces.retain(|(nonce, sent_ms)| {
+            let is_named = named.iter().any(|one| one[..] == nonce[..]);
+            if is_named {
+                newest = newest.max(Some(*sent_ms));
+            }
+            !is_named
+        });
+        newest
+    }
+
+    /// Something was missed. What came now begins the chain that the barrier read is joined to.
+    fn gap(&mut self, previous: u64, offset: u64, out: &mut Vec<Output>) {
+        self.gaps += 1;
+        self.catch_up(true, out);
+        if let Phase::Catching { span, .. } = &mut self.phase {
+            chain(span, previous, offset);
+        }
+    }
+}
+
+/// Joins (previous, offset] to the chain, or begins it anew there.
+fn chain(span: &mut Option<Span>, previous: u64, offset: u64) {
+    match span {
+        Some(span) if offset <= span.to => {}
+        Some(span) if previous <= span.to => span.to = offset,
+        _ => *span = Some(Span { from: previous, to: offset }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

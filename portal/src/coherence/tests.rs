@@ -1,0 +1,160 @@
+//! Single steps of the machine; what holds over all schedules is in `tests/coherence.rs`.
+
+use proto::store::Events;
+
+use super::*;
+
+const LEASE_MS: u64 = 1_000;
+
+struct Machine {
+    coherence: Coherence,
+    out: Vec<Output>,
+}
+
+impl Machine {
+    fn step(&mut self, now_ms: u64, input: Input) -> Vec<Output> {
+        self.coherence.step(now_ms, input, &mut self.out);
+        std::mem::take(&mut self.out)
+    }
+
+    /// Connected at 0, following from offset 10 by a barrier read begun at 0.
+    fn following() -> Machine {
+        let mut machine = Machine { coherence: Coherence::new(1, 1, LEASE_MS, 0), out: Vec::new() };
+        assert_eq!(machine.step(0, Input::Connected), [Output::Subscribe]);
+        assert_eq!(machine.coherence.state(0), State::Cold);
+        assert_eq!(machine.step(0, Input::Subscribed), [Output::ReadBarrier { number: 1 }]);
+        let barrier = Input::Barrier { number: 1, started_ms: 0, offset: 10 };
+        assert_eq!(machine.step(5, barrier), [Output::Flush]);
+        assert_eq!((machine.coherence.state(5), machine.coherence.applied()), (State::Live, 10));
+        machine
+    }
+
+    fn state_and_applied(&self, now_ms: u64) -> (State, u64) {
+        (self.coherence.state(now_ms), self.coherence.applied())
+    }
+}
+
+fn message(kind: bus_message::Kind) -> Input {
+    Input::Message(BusMessage { group: 1, ring_version: 1, epoch: 1, kind: Some(kind) })
+}
+
+fn event(previous: u64, offset: u64) -> Input {
+    let keys = vec![Bytes::from("k")];
+    let change = Change { offset, previous, keys, epoch: 1 };
+    message(bus_message::Kind::Events(Events { changes: vec![change] }))
+}
+
+fn beat(previous: u64, offset: u64, nonces: &[Nonce]) -> Input {
+    let nonces = nonces.iter().map(|nonce| Bytes::copy_from_slice(nonce)).collect();
+    message(bus_message::Kind::Beat(Beat { offset, previous, nonces }))
+}
+
+fn drop_at(offset: u64) -> Output {
+    Output::Drop { key: Bytes::from("k"), offset }
+}
+
+#[test]
+fn events_in_order_drop_their_keys() {
+    let mut machine = Machine::following();
+    assert_eq!(machine.step(6, event(7, 12)), [drop_at(12)]);
+    assert_eq!(machine.step(6, event(12, 13)), [drop_at(13)]);
+    assert_eq!(machine.step(6, event(7, 12)), [], "a repeated event");
+    assert_eq!(machine.state_and_applied(6), (State::Live, 13));
+}
+
+#[test]
+fn a_gap_is_suspect_until_a_barrier_read_and_a_flush() {
+    let mut machine = Machine::following();
+    assert_eq!(machine.step(6, event(15, 16)), [Output::ReadBarrier { number: 2 }]);
+    assert_eq!(machine.coherence.state(6), State::Suspect);
+    assert_eq!(machine.step(6, event(16, 20)), []);
+    assert_eq!(machine.step(7, Input::Barrier { number: 1, started_ms: 6, offset: 99 }), [], "an old one");
+    assert_eq!(machine.step(8, Input::Barrier { number: 2, started_ms: 6, offset: 18 }), [Output::Flush]);
+    // 20 came while the read was under way and hangs together with it: no second gap.
+    assert_eq!(machine.state_and_applied(8), (State::Live, 20));
+    assert_eq!(machine.step(9, event(20, 21)), [drop_at(21)]);
+}
+
+#[test]
+fn a_chain_that_the_barrier_does_not_reach_is_not_joined() {
+    let mut machine = Machine::following();
+    machine.step(6, event(15, 16));
+    machine.step(6, event(18, 20));
+    machine.step(8, Input::Barrier { number: 2, started_ms: 6, offset: 17 });
+    assert_eq!(machine.state_and_applied(8), (State::Live, 17));
+    assert_eq!(machine.step(9, event(20, 21)), [Output::ReadBarrier { number: 3 }]);
+}
+
+#[test]
+fn a_beat_extends_the_lease_from_the_sending_of_its_nonce() {
+    let mut machine = Machine::following();
+    machine.step(400, Input::NonceSent { nonce: [1; 16], at_ms: 400 });
+    machine.step(900, beat(7, 11, &[[1; 16]]));
+    assert_eq!(machine.state_and_applied(1_399), (State::Live, 11));
+    assert_eq!(machine.coherence.age_ms(900), 500);
+    assert_eq!(machine.coherence.state(1_400), State::Suspect);
+}
+
+#[test]
+fn a_late_beat_or_one_of_others_proves_nothing() {
+    let mut machine = Machine::following();
+    machine.step(100, Input::NonceSent { nonce: [1; 16], at_ms: 100 });
+    machine.step(1_500, beat(7, 11, &[[2; 16]]));
+    assert_eq!(machine.coherence.state(1_500), State::Suspect);
+    machine.step(1_500, beat(7, 12, &[[1; 16]]));
+    assert_eq!(machine.coherence.state(1_500), State::Suspect);
+    assert_eq!(machine.coherence.applied(), 12);
+}
+
+#[test]
+fn a_lease_that_lapsed_comes_back_with_a_beat_and_voids_fills() {
+    let mut machine = Machine::following();
+    let generation = machine.coherence.generation();
+    machine.step(1_400, Input::NonceSent { nonce: [1; 16], at_ms: 1_400 });
+    assert_eq!(machine.step(1_500, beat(7, 11, &[[1; 16]])), []);
+    assert_eq!(machine.coherence.state(1_500), State::Live);
+    assert!(machine.coherence.generation() > generation);
+    assert_eq!(machine.coherence.totals(1_500).2, 5 + 500, "cold to 5, and from 1000 to 1500");
+}
+
+#[test]
+fn a_beat_that_shows_a_gap_does_not_extend_the_lease() {
+    let mut machine = Machine::following();
+    machine.step(100, Input::NonceSent { nonce: [1; 16], at_ms: 100 });
+    assert_eq!(machine.step(110, beat(11, 12, &[[1; 16]])), [Output::ReadBarrier { number: 2 }]);
+    assert_eq!(machine.coherence.state(110), State::Suspect);
+}
+
+#[test]
+fn a_lost_connection_is_cold_at_once_and_a_new_one_begins_anew() {
+    let mut machine = Machine::following();
+    machine.step(6, Input::Lost);
+    assert_eq!(machine.coherence.state(6), State::Cold);
+    assert_eq!(machine.step(7, event(10, 11)), []);
+    assert_eq!(machine.step(8, Input::Connected), [Output::Subscribe]);
+    assert_eq!(machine.step(8, event(10, 11)), [], "nothing counts before the subscription");
+    assert_eq!(machine.step(9, Input::Subscribed), [Output::ReadBarrier { number: 2 }]);
+    assert_eq!(machine.step(9, Input::BarrierFailed { number: 2 }), [Output::ReadBarrier { number: 3 }]);
+}
+
+#[test]
+fn messages_of_other_groups_and_rings_and_nonsense_are_ignored() {
+    let mut machine = Machine::following();
+    for (group, ring_version) in [(2, 1), (1, 2)] {
+        let kind = Some(bus_message::Kind::Beat(Beat { offset: 99, previous: 98, nonces: vec![] }));
+        machine.step(6, Input::Message(BusMessage { group, ring_version, epoch: 1, kind }));
+    }
+    machine.step(6, event(12, 12));
+    machine.step(6, beat(99, 12, &[]));
+    machine.step(6, Input::Message(BusMessage { group: 1, ring_version: 1, epoch: 1, kind: None }));
+    assert_eq!(machine.state_and_applied(6), (State::Live, 10));
+}
+
+#[test]
+fn outstanding_nonces_are_bounded() {
+    let mut machine = Machine::following();
+    for i in 0..100u8 {
+        machine.step(6, Input::NonceSent { nonce: [i; 16], at_ms: 6 });
+    }
+    assert_eq!(machine.coherence.nonces.len(), NONCES_OUTSTANDING_MAX);
+}

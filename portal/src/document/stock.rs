@@ -1,0 +1,94 @@
+//! A product's stock: `s/{PID}` is `{"initial":10,"adjusted":0,"available":8,"held":2,"open_orders":1}`.
+//!
+//! Invariant, at every offset: `initial + adjusted = available + held`, and `held` is what open and confirmed orders
+//! hold. It moves only by adds, inside the log's order, so that a product that everybody buys needs no lock and no
+//! retry. `open_orders` counts the open orders that hold the product: a deletion guards that it is 0.
+//!
+//! The record outlives its product while confirmed orders hold some of it (`available` is then 0): so the audit
+//! holds after a deletion too, and a product inserted again under the same PID goes on from it.
+
+use serde::{Deserialize, Serialize};
+
+use proto::portal::Stock;
+use proto::store::Record;
+
+use super::read;
+use crate::error::Error;
+
+/// Where the units to sell stand.
+pub const AVAILABLE: &str = "/available";
+/// Where the units in open and confirmed orders stand.
+pub const HELD: &str = "/held";
+/// Where the sum of adjustments stands.
+pub const ADJUSTED: &str = "/adjusted";
+
+/// A stock as stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StockRecord {
+    /// Units when the product was inserted.
+    pub initial: i64,
+    /// The sum of all adjustments since.
+    pub adjusted: i64,
+    /// Units that can be sold.
+    pub available: i64,
+    /// Units in open and confirmed orders.
+    pub held: i64,
+    /// Open orders that hold some.
+    pub open_orders: i64,
+}
+
+impl StockRecord {
+    /// The stock of a new product.
+    #[must_use]
+    pub const fn new(quantity: i64) -> StockRecord {
+        StockRecord { initial: quantity, adjusted: 0, available: quantity, held: 0, open_orders: 0 }
+    }
+
+    /// Reads what is stored under `key`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn read(key: &[u8], record: &Record) -> Result<StockRecord, Error> {
+        read(key, &record.data)
+    }
+
+    /// Whether nothing was lost or made: the conservation law of one product.
+    #[must_use]
+    pub fn is_conserved(&self) -> bool {
+        let had = i128::from(self.initial) + i128::from(self.adjusted);
+        had == i128::from(self.available) + i128::from(self.held) && self.available >= 0 && self.held >= 0
+    }
+
+    /// What people are shown.
+    #[must_use]
+    pub fn shown(&self, record: &Record) -> Stock {
+        Stock {
+            initial: self.initial,
+            adjusted: self.adjusted,
+            available: self.available,
+            held: self.held,
+            etag: record.offset(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::write;
+
+    #[test]
+    fn a_stock_is_stored_as_documented() {
+        let stored = r#"{"initial":10,"adjusted":0,"available":10,"held":0,"open_orders":0}"#;
+        assert_eq!(String::from_utf8_lossy(&write(&StockRecord::new(10))), stored);
+    }
+
+    #[test]
+    fn conservation_is_noticed_when_broken() {
+        let good = StockRecord { initial: 10, adjusted: -2, available: 5, held: 3, open_orders: 1 };
+        assert!(good.is_conserved());
+        assert!(!StockRecord { available: 6, ..good }.is_conserved());
+        assert!(!StockRecord { available: -1, held: 9, ..good }.is_conserved());
+    }
+}

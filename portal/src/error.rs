@@ -1,0 +1,266 @@
+//! What can go wrong for a user, and the one table of codes and reasons (`docs/SCHEMA.md` prints the same).
+//!
+//! Each variant answers: did it happen? (only [`Error::OutcomeUnknown`] says "maybe"), and what can the user do.
+//! The way over the wire, both directions, is in `status`. Leaves out HTTP and MQTT, which will use the same table.
+
+use std::fmt;
+
+use tonic::Code;
+
+/// The kinds of documents that errors speak of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A client, by CID.
+    Client,
+    /// A product, by PID.
+    Product,
+    /// An order, by OID.
+    Order,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 3] = [Kind::Client, Kind::Product, Kind::Order];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::Client => "client",
+            Kind::Product => "product",
+            Kind::Order => "order",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// A product of which there is not enough.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Short {
+    /// Which.
+    pub pid: String,
+    /// How many more the request wanted to take.
+    pub wanted: i64,
+    /// How many were left when the store refused.
+    pub left: i64,
+}
+
+/// Why a request was not (or may not have been) carried out.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Error {
+    /// A field of the request is wrong; the same request will never do.
+    #[error("{field}: {why}")]
+    Invalid {
+        /// Where, as a path: `lines[2].quantity`.
+        field: String,
+        /// What is wrong and what is accepted.
+        why: String,
+    },
+    /// The request id was used before for something else. Nothing was done.
+    #[error("request id {request} was already used for another request; make a new id")]
+    RequestReused {
+        /// The id.
+        request: String,
+    },
+    /// The CID is not registered.
+    #[error("client {cid} is not registered; ask an administrator to insert it")]
+    UnknownClient {
+        /// Which.
+        cid: String,
+    },
+    /// The OID is another client's.
+    #[error("order {oid} is not this client's")]
+    NotYours {
+        /// Which.
+        oid: String,
+    },
+    /// There is no such document.
+    #[error("there is no {kind} {id}")]
+    NotFound {
+        /// What.
+        kind: Kind,
+        /// Which.
+        id: String,
+    },
+    /// The id is taken.
+    #[error("{kind} {id} exists already")]
+    AlreadyExists {
+        /// What.
+        kind: Kind,
+        /// Which.
+        id: String,
+    },
+    /// There is not enough stock. Nothing was moved, of any product.
+    #[error("not enough stock: {}", shortages(.short, *.more))]
+    ShortStock {
+        /// Each product that is short, with how many are left.
+        short: Vec<Short>,
+        /// How many further products are short, that did not fit.
+        more: u64,
+    },
+    /// Open orders hold it.
+    #[error("{kind} {id} is held by open orders: {}{}; cancel them, or delete with cascade", .by.join(", "), and_more(*.more))]
+    Held {
+        /// What.
+        kind: Kind,
+        /// Which.
+        id: String,
+        /// The OIDs of some or all that hold it.
+        by: Vec<String>,
+        /// How many further orders hold it.
+        more: u64,
+    },
+    /// The order is confirmed or cancelled.
+    #[error("order {oid} is {state}; only open orders can be changed")]
+    NotOpen {
+        /// Which.
+        oid: String,
+        /// Its state.
+        state: String,
+    },
+    /// The client or product is being deleted with its orders.
+    #[error("{kind} {id} is being deleted (closing)")]
+    Closing {
+        /// What.
+        kind: Kind,
+        /// Which.
+        id: String,
+    },
+    /// The order would have too many lines.
+    #[error("order {oid} would have {lines} lines; an order has at most 2000")]
+    OrderFull {
+        /// Which.
+        oid: String,
+        /// How many it would have.
+        lines: u64,
+    },
+    /// `if_match` names another version than the current one.
+    #[error("{kind} {id} has changed since it was read (etag now {etag}); read it again")]
+    Changed {
+        /// What.
+        kind: Kind,
+        /// Which.
+        id: String,
+        /// The current etag.
+        etag: u64,
+    },
+    /// Others kept changing what the request rests on. Nothing was done.
+    #[error("gave up after {attempts} attempts, because others kept changing the same documents; try again")]
+    Contended {
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// The request id is older than what the store remembers. Not executed now.
+    #[error(
+        "request id {request} is older than what is remembered; look whether it was done, and make a new id"
+    )]
+    RequestExpired {
+        /// The id.
+        request: String,
+    },
+    /// Somebody asked for the outcome of this id before it ran, and closed it thereby. Never executed.
+    #[error("request id {request} was closed before it ran; make a new id")]
+    RequestClosed {
+        /// The id.
+        request: String,
+    },
+    /// The store cannot serve now. Nothing was done.
+    #[error("the store is unavailable: {why}")]
+    Unavailable {
+        /// What is known.
+        why: String,
+    },
+    /// It may have happened. The same request with the same id settles it.
+    #[error("outcome unknown; send the same request again with request id {request} to settle it")]
+    OutcomeUnknown {
+        /// The id to repeat.
+        request: String,
+        /// The creation time to repeat with it, milliseconds since 1970.
+        created_ms: i64,
+    },
+    /// The portal has too much to do. Nothing was done.
+    #[error("overloaded: {why}")]
+    Overloaded {
+        /// Of what.
+        why: String,
+    },
+    /// What is stored cannot be read: a fault of ours or of the store's.
+    #[error("the record {key} is damaged: {why}")]
+    Damaged {
+        /// Its key.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+fn shortages(short: &[Short], more: u64) -> String {
+    let each: Vec<String> =
+        short.iter().map(|one| format!("{} ({} wanted, {} left)", one.pid, one.wanted, one.left)).collect();
+    format!("{}{}", each.join(", "), and_more(more))
+}
+
+fn and_more(more: u64) -> String {
+    if more == 0 { String::new() } else { format!(" and {more} more") }
+}
+
+impl Error {
+    /// A wrong field.
+    pub fn invalid(field: impl Into<String>, why: impl Into<String>) -> Error {
+        Error::Invalid { field: field.into(), why: why.into() }
+    }
+
+    /// A stored record that cannot be read.
+    pub fn damaged(key: &[u8], why: impl fmt::Display) -> Error {
+        Error::Damaged { key: String::from_utf8_lossy(key).into_owned(), why: why.to_string() }
+    }
+
+    /// The table: gRPC status and machine-readable reason.
+    #[must_use]
+    pub const fn code_and_reason(&self) -> (Code, &'static str) {
+        match self {
+            Error::Invalid { .. } => (Code::InvalidArgument, "INVALID_FIELD"),
+            Error::RequestReused { .. } => (Code::InvalidArgument, "REQUEST_ID_REUSED"),
+            Error::UnknownClient { .. } => (Code::Unauthenticated, "CLIENT_UNKNOWN"),
+            Error::NotYours { .. } => (Code::PermissionDenied, "ORDER_OF_ANOTHER_CLIENT"),
+            Error::NotFound { .. } => (Code::NotFound, "NOT_FOUND"),
+            Error::AlreadyExists { .. } => (Code::AlreadyExists, "ALREADY_EXISTS"),
+            Error::ShortStock { .. } => (Code::FailedPrecondition, "STOCK_SHORT"),
+            Error::Held { .. } => (Code::FailedPrecondition, "HELD_BY_ORDERS"),
+            Error::NotOpen { .. } => (Code::FailedPrecondition, "ORDER_NOT_OPEN"),
+            Error::Closing { .. } => (Code::FailedPrecondition, "CLOSING"),
+            Error::OrderFull { .. } => (Code::FailedPrecondition, "ORDER_FULL"),
+            Error::Changed { .. } => (Code::Aborted, "CHANGED"),
+            Error::Contended { .. } => (Code::Aborted, "CONTENDED"),
+            Error::RequestExpired { .. } => (Code::FailedPrecondition, "REQUEST_ID_EXPIRED"),
+            Error::RequestClosed { .. } => (Code::Aborted, "REQUEST_ID_CLOSED"),
+            Error::Unavailable { .. } => (Code::Unavailable, "STORE_UNAVAILABLE"),
+            Error::OutcomeUnknown { .. } => (Code::DeadlineExceeded, "OUTCOME_UNKNOWN"),
+            Error::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
+            Error::Damaged { .. } => (Code::Internal, "DAMAGED_RECORD"),
+        }
+    }
+
+    /// Whether the operation may have happened in spite of this error.
+    #[must_use]
+    pub const fn may_have_happened(&self) -> bool {
+        matches!(self, Error::OutcomeUnknown { .. })
+    }
+}
+
+/// What a failed read of the store means for the user.
+impl From<store_client::Error> for Error {
+    fn from(error: store_client::Error) -> Error {
+        match error {
+            store_client::Error::Refused { message, .. } => Error::invalid("request", message),
+            store_client::Error::Retry { message } | store_client::Error::Unknown { message } => {
+                Error::Unavailable { why: message }
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Ids: of clients (CID), products (PID) and orders (OID).
+//!
+//! CIDs and PIDs are 1 to 128 bytes of UTF-8, chosen by staff or made from a name ([`slug`]). Whatever they hold,
+//! they are safe in keys: [`proto::keys`] encodes them.
+//!
+//! An **OID** is made by the portal, the same for the same client and request id, so that a repeated CreateOrder
+//! finds its own order. It is 24 characters of Crockford's base32 in small letters:
+//!
+//! ```text
+//!   unique, 12 characters = 60 bits   of digest("oid", CID, request id)
+//!   owner,   8 characters = 40 bits   of digest("owner", CID, unique)
+//!   check,   4 characters = 20 bits   of digest("check", unique, owner)
+//! ```
+//!
+//! So a portal can tell, from the id alone and without asking the store, whether a CID's order is meant
+//! (`owner` fits), another client's (`check` fits, `owner` does not: PERMISSION_DENIED) or nobody's (NOT_FOUND).
+//! Since no record is looked up for a foreign OID, that answer says nothing about whether such an order exists;
+//! and since `owner` also depends on `unique`, the OIDs of one client have nothing visible in common. The digests
+//! are no secrets: whoever holds an OID and guesses its CID can confirm the guess, which the API allows anyway.
+
+use std::fmt;
+
+use proto::hash::digest;
+
+use crate::error::Error;
+use crate::limits::ID_BYTES_MAX;
+
+const _: () = assert!(ID_BYTES_MAX == proto::keys::ID_BYTES_MAX);
+
+/// An id of at most 128 bytes, checked and as it stands in keys.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+struct Name {
+    /// As people write it.
+    text: String,
+    /// As it stands in keys.
+    encoded: String,
+}
+
+impl Name {
+    fn parse(field: &str, text: &str) -> Result<Name, Error> {
+        match proto::keys::encode_id(text) {
+            Ok(encoded) => Ok(Name { text: text.to_owned(), encoded }),
+            Err(error) => Err(Error::invalid(field, error.to_string())),
+        }
+    }
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub struct $type(Name);
+
+        impl $type {
+            /// Checks an id given in `field`.
+            ///
+            /// # Errors
+            /// INVALID_ARGUMENT: it is not 1 to 128 bytes long.
+            pub fn parse(field: &str, text: &str) -> Result<$type, Error> {
+                Name::parse(field, text).map($type)
+            }
+
+            /// As people write it.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0.text
+            }
+
+            /// As it stands in keys.
+            #[must_use]
+            pub fn encoded(&self) -> &str {
+                &self.0.encoded
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0.text)
+            }
+        }
+    };
+}
+
+name_type! {
+    /// The id of a client.
+    Cid
+}
+name_type! {
+    /// The id of a product.
+    Pid
+}
+
+/// The id of an order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Oid([u8; OID_CHARS]);
+
+/// Characters of an OID.
+pub const OID_CHARS: usize = 24;
+const UNIQUE_CHARS: usize = 12;
+const OWNER_CHARS: usize = 8;
+const CHECK_CHARS: usize = OID_CHARS - UNIQUE_CHARS - OWNER_CHARS;
+/// Crockford's base32: no i, l, o, u.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+impl Oid {
+    /// The OID of the order that this client creates with this request id.
+    #[must_use]
+    pub fn derive(cid: &Cid, request_id: &[u8]) -> Oid {
+        let mut oid = [0; OID_CHARS];
+        write_base32(digest(&[b"oid", cid.as_str().as_bytes(), request_id]), &mut oid[..UNIQUE_CHARS]);
+        let (owner, check) = Oid::tags(cid, &oid[..UNIQUE_CHARS]);
+        oid[UNIQUE_CHARS..OID_CHARS - CHECK_CHARS].copy_from_slice(&owner);
+        oid[OID_CHARS - CHECK_CHARS..].copy_from_slice(&check);
+        Oid(oid)
+    }
+
+    fn tags(cid: &Cid, unique: &[u8]) -> ([u8; OWNER_CHARS], [u8; CHECK_CHARS]) {
+        let mut owner = [0; OWNER_CHARS];
+        write_base32(digest(&[b"owner", cid.as_str().as_bytes(), unique]), &mut owner);
+        (owner, Oid::check(unique, &owner))
+    }
+
+    fn check(unique: &[u8], owner: &[u8]) -> [u8; CHECK_CHARS] {
+        let mut check = [0; CHECK_CHARS];
+        write_base32(digest(&[b"check", unique, owner]), &mut check);
+        check
+    }
+
+    /// Reads an OID; `None` if no portal ever made this text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Oid> {
+        let oid: [u8; OID_CHARS] = text.as_bytes().try_into().ok()?;
+        let (unique, rest) = oid.split_at(UNIQUE_CHARS);
+        let (owner, check) = rest.split_at(OWNER_CHARS);
+        (Oid::check(unique, owner) == check && oid.iter().all(|byte| ALPHABET.contains(byte)))
+            .then_some(Oid(oid))
+    }
+
+    /// Whether this client made the order.
+    #[must_use]
+    pub fn belongs_to(&self, cid: &Cid) -> bool {
+        let (owner, _) = Oid::tags(cid, &self.0[..UNIQUE_CHARS]);
+        self.0[UNIQUE_CHARS..OID_CHARS - CHECK_CHARS] == owner
+    }
+
+    /// As people write it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("base32 is ASCII")
+    }
+}
+
+impl fmt::Display for Oid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Oid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Writes the highest bits of a digest, five a character.
+fn write_base32(digest: [u8; 16], into: &mut [u8]) {
+    let mut bits = u128::from_be_bytes(digest);
+    for character in into {
+        *character = ALPHABET[(bits >> 123) as usize];
+        bits <<= 5;
+    }
+}
+
+/// Longest id that is made from a name, bytes.
+const SLUG_BYTES_MAX: usize = 64;
+const _: () = assert!(SLUG_BYTES_MAX <= ID_BYTES_MAX);
+
+/// An id made from a name: small letters and digits, accents of Latin letters dropped, everything else one dash.
+/// "Maçã Fuji (kg)" is "maca-fuji-kg". Letters of other scripts are kept. `None` if nothing is left.
+#[must_use]
+pub fn slug(name: &str) -> Option<String> {
+    let mut slug = String::new();
+    for character in name.chars().flat_map(char::to_lowercase) {
+        let mut utf8 = [0; 4];
+        let part = match without_accent(character) {
+            "" if character.is_alphanumeric() => &*character.encode_utf8(&mut utf8),
+            plain => plain,
+        };
+        if slug.len() + part.len() >= SLUG_BYTES_MAX {
+            break;
+        }
+        let gap = part.is_empty() && !is_mark(character) && !slug.is_empty() && !slug.ends_with('-');
+        slug.push_str(if gap { "-" } else { part });
+    }
+    let slug = slug.trim_end_matches('-');
+    (!slug.is_empty()).then(|| slug.to_owned())
+}
+
+/// A combining accent, as decomposed text has it.
+fn is_mark(character: char) -> bool {
+    ('\u{300}'..='\u{36f}').contains(&character) || character == '\''
+}
+
+/// The plain letters of a small Latin letter with an accent; empty for anything else.
+fn without_accent(character: char) -> &'static str {
+    match character {
+        'à'..='å' | 'ā' | 'ă' | 'ą' | 'ª' => "a",
+        'ç' | 'ć' | 'ĉ' | 'č' => "c",
+        'ď' | 'đ' | 'ð' => "d",
+        'è'..='ë' | 'ē' | 'ė' | 'ę' | 'ě' => "e",
+        'ğ' | 'ģ' => "g",
+        'ì'..='ï' | 'ī' | 'į' | 'ı' => "i",
+        'ł' | 'ľ' | 'ļ' => "l",
+        'ñ' | 'ń' | 'ň' | 'ņ' => "n",
+        'ò'..='ö' | 'ø' | 'ō' | 'ő' | 'º' => "o",
+        'ŕ' | 'ř' => "r",
+        'ś' | 'ş' | 'š' | 'ș' => "s",
+        'ť' | 'ţ' | 'ț' => "t",
+        'ù'..='ü' | 'ū' | 'ů' | 'ű' | 'ų' => "u",
+        'ý' | 'ÿ' => "y",
+        'ź' | 'ż' | 'ž' => "z",
+        'æ' => "ae",
+        'œ' => "oe",
+        'ß' => "ss",
+        'þ' => "th",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cid(text: &str) -> Cid {
+        Cid::parse("cid", text).expect("an id")
+    }
+
+    #[test]
+    fn names_become_ids() {
+        for (name, id) in [
+            ("Maçã Fuji", "maca-fuji"),
+            ("  João d'Água & Filhos! ", "joao-dagua-filhos"),
+            ("Pa\u{303}o de queijo", "pao-de-queijo"),
+            ("Straße № 7", "strasse-7"),
+            ("Яблоко", "яблоко"),
+        ] {
+            assert_eq!(slug(name).as_deref(), Some(id));
+        }
+        assert_eq!(slug(" -- !"), None);
+    }
+
+    #[test]
+    fn ids_have_bounds() {
+        assert!(Cid::parse("cid", &"x".repeat(128)).is_ok());
+        for bad in [String::new(), "x".repeat(129), "é".repeat(65)] {
+            let error = Pid::parse("lines[3].pid", &bad).expect_err("too long or empty");
+            assert!(matches!(error, Error::Invalid { field, .. } if field == "lines[3].pid"));
+        }
+    }
+
+    #[test]
+    fn an_order_id_knows_its_owner_and_nobody_else() {
+        let oid = Oid::derive(&cid("ana"), b"request-1");
+        assert_eq!(oid, Oid::derive(&cid("ana"), b"request-1"));
+        assert_ne!(oid, Oid::derive(&cid("ana"), b"request-2"));
+        assert_ne!(oid, Oid::derive(&cid("bia"), b"request-1"));
+        assert!(oid.belongs_to(&cid("ana")) && !oid.belongs_to(&cid("bia")));
+        assert_eq!(Oid::parse(oid.as_str()), Some(oid));
+    }
+
+    #[test]
+    fn what_no_portal_made_is_no_order_id() {
+        let oid = Oid::derive(&cid("ana"), b"request-1").to_string();
+        for bad in ["", "nope", &oid[1..], &oid.to_uppercase(), &format!("{}0", &oid[..23]), &"é".repeat(12)]
+        {
+            assert!(*bad == *oid || Oid::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn slugs_are_ids_and_stay_as_they_are(name in "\\PC{0,100}") {
+            if let Some(id) = slug(&name) {
+                prop_assert!(Cid::parse("cid", &id).is_ok());
+                prop_assert!(id.len() <= SLUG_BYTES_MAX);
+            }
+        }
+
+        #[test]
+        fn one_wrong_character_is_noticed(at in 0usize..OID_CHARS, by in 1u8..32) {
+            let mut text = Oid::derive(&cid("ana"), b"r").to_string().into_bytes();
+            let value = ALPHABET.iter().position(|one| *one == text[at]).expect("in the alphabet");
+            text[at] = ALPHABET[(value + usize::from(by)) % 32];
+            let changed = String::from_utf8(text).expect("ASCII");
+            // 20 bits of check: with these fixed inputs none passes.
+            prop_assert_eq!(Oid::parse(&changed), None);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Every bound of the portals, with the relations between them checked by the compiler.
+
+/// Longest CID, PID or OID, bytes.
+pub const ID_BYTES_MAX: usize = 128;
+/// Longest request id, bytes (the store's own limit).
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Largest JSON document that a person may send, bytes.
+pub const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
+/// Deepest nesting of such a document.
+pub const DOCUMENT_DEPTH_MAX: usize = 32;
+/// Longest description of a product, bytes: it is copied into every order line.
+pub const DESCRIPTION_BYTES_MAX: usize = 256;
+/// Largest quantity of one product in one order.
+pub const LINE_QUANTITY_MAX: i64 = 1_000_000;
+/// Largest quantity of a product that may be inserted, or moved by one adjustment.
+pub const STOCK_QUANTITY_MAX: i64 = 1_000_000_000_000;
+/// Most lines named in one request.
+pub const REQUEST_LINES_MAX: usize = 1_000;
+/// Most lines of one order.
+pub const ORDER_LINES_MAX: usize = 2_000;
+/// Digits before the decimal point of a price.
+pub const PRICE_WHOLE_DIGITS_MAX: usize = 12;
+/// Digits after the decimal point of a price (the Online Retail data has 0.001).
+pub const PRICE_DECIMALS_MAX: usize = 6;
+/// Largest page of a list, and the page when none is asked for.
+pub const PAGE_MAX: u32 = 1_000;
+/// A page when no size is asked for.
+pub const PAGE_DEFAULT: u32 = 100;
+/// A page ends early when its documents are this many bytes together; gRPC clients take 4 MiB by default.
+pub const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Largest request that a portal reads, bytes.
+pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// Things that hold a deletion back, or short products, named in one error.
+pub const ERROR_LIST_MAX: usize = 100;
+/// Bytes of such a list: details travel in HTTP/2 trailers, of which clients take 16 KiB by default.
+pub const ERROR_LIST_BYTES_MAX: usize = 5_000;
+/// Longest message of an error, bytes (percent-encoded in a trailer: up to three times that).
+pub const ERROR_MESSAGE_BYTES_MAX: usize = 800;
+/// Tries of one user operation whose guards failed, each with what was just read.
+pub const ATTEMPTS_MAX: u32 = 16;
+/// Remembered refusals of earlier calls with the same request id that one call passes over.
+pub const ATTEMPTS_REMEMBERED_MAX: u32 = 1_024;
+/// Nonces of one portal and group that no beat has named yet.
+pub const NONCES_OUTSTANDING_MAX: usize = 16;
+/// Orders of a cascade that are changed at the same time.
+pub const CASCADE_PARALLEL: usize = 8;
+/// Pages of a client's orders that are searched for the open ones that hold its deletion back.
+pub const HOLDER_PAGES_MAX: usize = 20;
+
+/// Parts of a transaction for a new line: two guards, three adds, the holder record.
+pub const PARTS_NEW_LINE: usize = 6;
+/// Parts for a line that is taken out: three adds, the holder record.
+pub const PARTS_GONE_LINE: usize = 4;
+/// Parts besides those of lines: the client, the order, its state.
+pub const PARTS_ORDER: usize = 8;
+
+const _: () = assert!(REQUEST_LINES_MAX <= ORDER_LINES_MAX);
+const _: () = assert!(REQUEST_LINES_MAX * PARTS_NEW_LINE + PARTS_ORDER <= proto::check::TXN_PARTS_MAX);
+const _: () = assert!(ORDER_LINES_MAX * PARTS_GONE_LINE + PARTS_ORDER <= proto::check::TXN_PARTS_MAX);
+const _: () = assert!(DOCUMENT_DEPTH_MAX + 2 < proto::check::JSON_DEPTH_MAX);
+const _: () = assert!(DOCUMENT_BYTES_MAX + 4_096 < proto::check::DATA_BYTES_MAX);
+const _: () = assert!(REQUEST_ID_BYTES_MAX == proto::check::USER_ID_BYTES_MAX);
+const _: () = assert!(PAGE_MAX == proto::check::SCAN_LIMIT_MAX);
+const _: () = assert!(LINE_QUANTITY_MAX <= STOCK_QUANTITY_MAX);
+// A total is exact in rust_decimal (28 digits): price × quantity × lines.
+const _: () = assert!(PRICE_WHOLE_DIGITS_MAX + PRICE_DECIMALS_MAX + 6 + 4 <= 28);
+const _: () = assert!(LINE_QUANTITY_MAX <= 1_000_000 && ORDER_LINES_MAX <= 10_000);
+// The longest request: each line an id, a quantity, tags and lengths.
+const _: () = assert!(REQUEST_LINES_MAX * (ID_BYTES_MAX + 24) + 1_024 <= REQUEST_BYTES_MAX);
+// An error's trailers: details in base64 (4/3) and the message percent-encoded, under 16 KiB.
+const _: () = assert!((ERROR_LIST_BYTES_MAX + 2_000) * 4 / 3 + 3 * ERROR_MESSAGE_BYTES_MAX < 16 * 1024);

@@ -1,0 +1,214 @@
+//! Money: decimal numbers as people write them ("2.55"), exact in every sum, never binary floating point.
+//!
+//! Accepted: 1 to 12 digits, then optionally a point and 1 to 6 digits; as a JSON string or as a plain JSON number,
+//! which is read from its digits and never through an `f64`. No sign, no exponent, no blanks. Stored and shown in one
+//! form: no leading zeros, at least two decimals, no further trailing zeros ("2.5" is "2.50", "0.0010" is "0.001").
+//! Two equal amounts have the same bytes, which is why a transaction can guard a price by its JSON value.
+//! Leaves out: currencies and rounding. Nothing here divides.
+
+use std::fmt;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::limits::{PRICE_DECIMALS_MAX, PRICE_WHOLE_DIGITS_MAX};
+
+/// A price of one unit: not negative, bounded.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Price(Decimal);
+
+/// A sum of prices times quantities: exact.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Total(Decimal);
+
+/// Why a text is not a price.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotAPrice {
+    /// Another grammar.
+    #[error("a price is digits with an optional decimal point and up to 6 decimals, like \"2.55\"")]
+    Grammar,
+    /// A minus sign.
+    #[error("a price is not negative")]
+    Negative,
+    /// Too many digits before the point.
+    #[error("a price has at most 12 digits before the decimal point")]
+    TooLarge,
+    /// Too many digits after the point.
+    #[error("a price has at most 6 decimals")]
+    TooFine,
+}
+
+impl Price {
+    /// Reads a price.
+    ///
+    /// # Errors
+    /// [`NotAPrice`] says what is wrong.
+    pub fn parse(text: &str) -> Result<Price, NotAPrice> {
+        if text.starts_with('-') {
+            return Err(NotAPrice::Negative);
+        }
+        let (whole, decimals) = match text.split_once('.') {
+            Some((_, "")) => return Err(NotAPrice::Grammar),
+            Some(parts) => parts,
+            None => (text, ""),
+        };
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty() || !digits(whole) || !digits(decimals) {
+            return Err(NotAPrice::Grammar);
+        }
+        if decimals.len() > PRICE_DECIMALS_MAX {
+            return Err(NotAPrice::TooFine);
+        }
+        if whole.len() > PRICE_WHOLE_DIGITS_MAX {
+            return Err(NotAPrice::TooLarge);
+        }
+        let value = Decimal::from_str_exact(text).map_err(|_| NotAPrice::Grammar)?;
+        Ok(Price(value.normalize()))
+    }
+
+    /// This price times a quantity. Exact: see the const asserts in `limits`.
+    #[must_use]
+    pub fn times(self, quantity: i64) -> Total {
+        Total(self.0 * Decimal::from(quantity))
+    }
+}
+
+impl Total {
+    /// Nothing.
+    pub const ZERO: Total = Total(Decimal::ZERO);
+
+    /// The exact sum.
+    #[must_use]
+    pub fn plus(self, other: Total) -> Total {
+        Total(self.0 + other.0)
+    }
+
+    /// Reads a stored total.
+    ///
+    /// # Errors
+    /// The text is not a plain decimal number.
+    pub fn parse(text: &str) -> Result<Total, NotAPrice> {
+        if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+            return Err(NotAPrice::Grammar);
+        }
+        Decimal::from_str_exact(text).map(|value| Total(value.normalize())).map_err(|_| NotAPrice::Grammar)
+    }
+}
+
+fn show(value: Decimal, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut value = value.normalize();
+    if value.scale() < 2 {
+        value.rescale(2);
+    }
+    write!(f, "{value}")
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show(self.0, f)
+    }
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show(self.0, f)
+    }
+}
+
+impl Serialize for Price {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl Serialize for Total {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Price {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Price, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        Price::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Total {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Total, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        Total::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn prices_have_one_form() {
+        for (text, shown) in [
+            ("2.55", "2.55"),
+            ("2.5", "2.50"),
+            ("3", "3.00"),
+            ("0", "0.00"),
+            ("000.0010", "0.001"),
+            ("999999999999.999999", "999999999999.999999"),
+        ] {
+            assert_eq!(Price::parse(text).expect(text).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_price_says_why() {
+        for (text, why) in [
+            ("", NotAPrice::Grammar),
+            (".5", NotAPrice::Grammar),
+            ("1.", NotAPrice::Grammar),
+            ("1e2", NotAPrice::Grammar),
+            ("1_000", NotAPrice::Grammar),
+            (" 1", NotAPrice::Grammar),
+            ("1,50", NotAPrice::Grammar),
+            ("-1", NotAPrice::Negative),
+            ("1234567890123", NotAPrice::TooLarge),
+            ("0.0000001", NotAPrice::TooFine),
+        ] {
+            assert_eq!(Price::parse(text), Err(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_largest_order_is_exact() {
+        let price = Price::parse("999999999999.999999").expect("the largest price");
+        let mut total = Total::ZERO;
+        for _ in 0..crate::limits::ORDER_LINES_MAX {
+            total = total.plus(price.times(crate::limits::LINE_QUANTITY_MAX));
+        }
+        assert_eq!(total.to_string(), "1999999999999999998000.00");
+    }
+
+    proptest! {
+        #[test]
+        fn totals_agree_with_integers(lines in proptest::collection::vec((0u64..1_000_000_000, 0i64..1_000_000), 0..50)) {
+            let mut total = Total::ZERO;
+            let mut expected = 0i128;
+            for (millionths, quantity) in lines {
+                let text = format!("{}.{:06}", millionths / 1_000_000, millionths % 1_000_000);
+                total = total.plus(Price::parse(&text).expect("in the grammar").times(quantity));
+                expected += i128::from(millionths) * i128::from(quantity);
+            }
+            let text = format!("{}.{:06}", expected / 1_000_000, expected % 1_000_000);
+            prop_assert_eq!(total, Total::parse(&text).expect("a plain number"));
+            prop_assert_eq!(Total::parse(&total.to_string()), Ok(total));
+        }
+
+        #[test]
+        fn any_text_is_a_price_or_an_error(text in "\\PC{0,20}") {
+            if let Ok(price) = Price::parse(&text) {
+                prop_assert_eq!(Price::parse(&price.to_string()), Ok(price));
+            }
+        }
+    }
+}

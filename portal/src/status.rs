@@ -1,0 +1,286 @@
+//! Errors on the wire: a gRPC status with google.rpc details, and back.
+//!
+//! Every error carries an `ErrorInfo` with domain "feira", the reason of the table in `error`, and its fields as
+//! metadata. Besides, INVALID_ARGUMENT has a `BadRequest` (field, why), and errors with a list have a
+//! `PreconditionFailure`: one violation an item (type = the reason, subject = the PID or OID; for stock the
+//! description is `left=3 wanted=5`). Lists and messages are cut to what HTTP/2 trailers can carry; the metadata
+//! member `more` counts what was left out.
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
+
+use crate::error::{Error, Kind, Short};
+use crate::limits::{ERROR_LIST_BYTES_MAX, ERROR_LIST_MAX, ERROR_MESSAGE_BYTES_MAX};
+
+/// The domain of our reasons.
+pub const DOMAIN: &str = "feira";
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Status {
+        let error = bounded(error);
+        let (code, reason) = error.code_and_reason();
+        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata(&error));
+        match &error {
+            Error::Invalid { field, why } => {
+                details.set_bad_request(vec![tonic_types::FieldViolation::new(field.clone(), why.clone())]);
+            }
+            Error::RequestReused { .. } => {
+                let why = "already used for another request".to_owned();
+                details.set_bad_request(vec![tonic_types::FieldViolation::new("request.id", why)]);
+            }
+            Error::ShortStock { short, .. } => {
+                let each = short.iter().map(|one| {
+                    let left = format!("left={} wanted={}", one.left, one.wanted);
+                    PreconditionViolation::new(reason, one.pid.clone(), left)
+                });
+                details.set_precondition_failure(each.collect::<Vec<_>>());
+            }
+            Error::Held { by, .. } => {
+                let each = by.iter().map(|oid| PreconditionViolation::new(reason, oid.clone(), "open order"));
+                details.set_precondition_failure(each.collect::<Vec<_>>());
+            }
+            _ => {}
+        }
+        let message = cut(&error.to_string(), ERROR_MESSAGE_BYTES_MAX);
+        Status::with_error_details(code, message, details)
+    }
+}
+
+/// The error with its lists and texts cut to what trailers can carry.
+fn bounded(error: Error) -> Error {
+    match error {
+        Error::ShortStock { mut short, more } => {
+            let cut = keep_items(&mut short, |one| one.pid.len() + 40);
+            Error::ShortStock { short, more: more + cut }
+        }
+        Error::Held { kind, id, mut by, more } => {
+            let cut = keep_items(&mut by, |oid| oid.len() + 30);
+            Error::Held { kind, id, by, more: more + cut }
+        }
+        Error::Invalid { field, why } => {
+            Error::Invalid { field: cut(&field, 256), why: cut(&why, ERROR_MESSAGE_BYTES_MAX) }
+        }
+        Error::Unavailable { why } => Error::Unavailable { why: cut(&why, ERROR_MESSAGE_BYTES_MAX) },
+        Error::Damaged { key, why } => {
+            Error::Damaged { key: cut(&key, 600), why: cut(&why, ERROR_MESSAGE_BYTES_MAX) }
+        }
+        other => other,
+    }
+}
+
+/// Cuts a list where its bytes or its length go over; says how many went.
+fn keep_items<T>(items: &mut Vec<T>, bytes: impl Fn(&T) -> usize) -> u64 {
+    let mut room = ERROR_LIST_BYTES_MAX;
+    let fits = items.iter().take(ERROR_LIST_MAX).take_while(|item| {
+        let need = bytes(item) + 20;
+        let fits = need <= room;
+        room = room.saturating_sub(need);
+        fits
+    });
+    let keep = fits.count();
+    let gone = items.len() - keep;
+    items.truncate(keep);
+    gone as u64
+}
+
+fn cut(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let mut end = bytes_max - '…'.len_utf8();
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}
+
+fn metadata(error: &Error) -> HashMap<String, String> {
+    let pairs: Vec<(&str, String)> = match error {
+        Error::Invalid { field, why } => vec![("field", field.clone()), ("why", why.clone())],
+        Error::RequestReused { request }
+        | Error::RequestExpired { request }
+        | Error::RequestClosed { request } => vec![("request", request.clone())],
+        Error::UnknownClient { cid } => vec![("cid", cid.clone())],
+        Error::NotYours { oid } => vec![("oid", oid.clone())],
+        Error::NotFound { kind, id } | Error::AlreadyExists { kind, id } | Error::Closing { kind, id } => {
+            vec![("kind", kind.to_string()), ("id", id.clone())]
+        }
+        Error::ShortStock { more, .. } => vec![("more", more.to_string())],
+        Error::Held { kind, id, more, .. } => {
+            vec![("kind", kind.to_string()), ("id", id.clone()), ("more", more.to_string())]
+        }
+        Error::NotOpen { oid, state } => vec![("oid", oid.clone()), ("state", state.clone())],
+        Error::OrderFull { oid, lines } => vec![("oid", oid.clone()), ("lines", lines.to_string())],
+        Error::Changed { kind, id, etag } => {
+            vec![("kind", kind.to_string()), ("id", id.clone()), ("etag", etag.to_string())]
+        }
+        Error::Contended { attempts } => vec![("attempts", attempts.to_string())],
+        Error::Unavailable { why } | Error::Overloaded { why } => vec![("why", why.clone())],
+        Error::OutcomeUnknown { request, created_ms } => {
+            vec![("request", request.clone()), ("created_ms", created_ms.to_string())]
+        }
+        Error::Damaged { key, why } => vec![("key", key.clone()), ("why", why.clone())],
+    };
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Reads the fields of a status that one of our portals sent.
+struct Fields {
+    metadata: HashMap<String, String>,
+    violations: Vec<PreconditionViolation>,
+}
+
+impl Fields {
+    fn text(&self, name: &str) -> Option<String> {
+        self.metadata.get(name).cloned()
+    }
+
+    fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
+        self.metadata.get(name)?.parse().ok()
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        let word = self.metadata.get("kind")?;
+        Kind::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+
+    fn short(&self) -> Option<Vec<Short>> {
+        let read = |violation: &PreconditionViolation| {
+            let (left, wanted) = violation.description.strip_prefix("left=")?.split_once(" wanted=")?;
+            let (left, wanted) = (left.parse().ok()?, wanted.parse().ok()?);
+            Some(Short { pid: violation.subject.clone(), wanted, left })
+        };
+        self.violations.iter().map(read).collect()
+    }
+
+    fn subjects(&self) -> Vec<String> {
+        self.violations.iter().map(|violation| violation.subject.clone()).collect()
+    }
+
+    fn error(&self, reason: &str) -> Option<Error> {
+        Some(match reason {
+            "INVALID_FIELD" => Error::Invalid { field: self.text("field")?, why: self.text("why")? },
+            "REQUEST_ID_REUSED" => Error::RequestReused { request: self.text("request")? },
+            "CLIENT_UNKNOWN" => Error::UnknownClient { cid: self.text("cid")? },
+            "ORDER_OF_ANOTHER_CLIENT" => Error::NotYours { oid: self.text("oid")? },
+            "NOT_FOUND" => Error::NotFound { kind: self.kind()?, id: self.text("id")? },
+            "ALREADY_EXISTS" => Error::AlreadyExists { kind: self.kind()?, id: self.text("id")? },
+            "STOCK_SHORT" => Error::ShortStock { short: self.short()?, more: self.number("more")? },
+            "HELD_BY_ORDERS" => Error::Held {
+                kind: self.kind()?,
+                id: self.text("id")?,
+                by: self.subjects(),
+                more: self.number("more")?,
+            },
+            "ORDER_NOT_OPEN" => Error::NotOpen { oid: self.text("oid")?, state: self.text("state")? },
+            "CLOSING" => Error::Closing { kind: self.kind()?, id: self.text("id")? },
+            "ORDER_FULL" => Error::OrderFull { oid: self.text("oid")?, lines: self.number("lines")? },
+            "CHANGED" => {
+                Error::Changed { kind: self.kind()?, id: self.text("id")?, etag: self.number("etag")? }
+            }
+            "CONTENDED" => Error::Contended { attempts: self.number("attempts")? },
+            "REQUEST_ID_EXPIRED" => Error::RequestExpired { request: self.text("request")? },
+            "REQUEST_ID_CLOSED" => Error::RequestClosed { request: self.text("request")? },
+            "STORE_UNAVAILABLE" => Error::Unavailable { why: self.text("why")? },
+            "OUTCOME_UNKNOWN" => {
+                let (request, created_ms) = (self.text("request")?, self.number("created_ms")?);
+                Error::OutcomeUnknown { request, created_ms }
+            }
+            "OVERLOADED" => Error::Overloaded { why: self.text("why")? },
+            "DAMAGED_RECORD" => Error::Damaged { key: self.text("key")?, why: self.text("why")? },
+            _ => return None,
+        })
+    }
+}
+
+impl Error {
+    /// The error that a portal sent; `None` if this status is not one of ours (a lost connection, say).
+    #[must_use]
+    pub fn from_status(status: &Status) -> Option<Error> {
+        let details = status.get_error_details();
+        let info = details.error_info()?;
+        if info.domain != DOMAIN {
+            return None;
+        }
+        let violations = details.precondition_failure().map(|failure| failure.violations.clone());
+        let fields = Fields { metadata: info.metadata.clone(), violations: violations.unwrap_or_default() };
+        let error = fields.error(&info.reason)?;
+        (error.code_and_reason().0 == status.code()).then_some(error)
+    }
+
+    /// The gRPC status code alone.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        self.code_and_reason().0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every_error() -> Vec<Error> {
+        let (kind, id) = (Kind::Product, "maçã".to_owned());
+        let oid = "0123456789abcdefghjkmnpq".to_owned();
+        vec![
+            Error::invalid("lines[2].quantity", "not negative"),
+            Error::RequestReused { request: "r".into() },
+            Error::UnknownClient { cid: "ana".into() },
+            Error::NotYours { oid: oid.clone() },
+            Error::NotFound { kind: Kind::Order, id: oid.clone() },
+            Error::AlreadyExists { kind: Kind::Client, id: id.clone() },
+            Error::ShortStock { short: vec![Short { pid: id.clone(), wanted: 5, left: 3 }], more: 0 },
+            Error::Held { kind, id: id.clone(), by: vec![oid.clone()], more: 2 },
+            Error::NotOpen { oid: oid.clone(), state: "confirmed".into() },
+            Error::Closing { kind, id: id.clone() },
+            Error::OrderFull { oid, lines: 2_001 },
+            Error::Changed { kind, id, etag: 17 },
+            Error::Contended { attempts: 16 },
+            Error::RequestExpired { request: "r".into() },
+            Error::RequestClosed { request: "r".into() },
+            Error::Unavailable { why: "no leader".into() },
+            Error::OutcomeUnknown { request: "r".into(), created_ms: 5 },
+            Error::Overloaded { why: "64 requests".into() },
+            Error::damaged(b"s/{x}", "not JSON"),
+        ]
+    }
+
+    #[test]
+    fn every_error_survives_the_wire() {
+        for error in every_error() {
+            let status = Status::from(error.clone());
+            assert_eq!((status.code(), status.message()), (error.code(), error.to_string().as_str()));
+            assert_eq!(Error::from_status(&status), Some(error));
+        }
+    }
+
+    #[test]
+    fn reasons_are_distinct() {
+        let mut reasons: Vec<&str> = every_error().iter().map(|error| error.code_and_reason().1).collect();
+        let all = reasons.len();
+        reasons.sort_unstable();
+        reasons.dedup();
+        assert_eq!(reasons.len(), all);
+    }
+
+    #[test]
+    fn long_lists_fit_in_trailers_and_count_the_rest() {
+        let short = (0..1_000).map(|i| Short { pid: format!("{i:0>128}"), wanted: i64::MAX, left: i64::MIN });
+        let status = Status::from(Error::ShortStock { short: short.collect(), more: 0 });
+        assert!(status.details().len() * 4 / 3 + 3 * status.message().len() < 16 * 1024);
+        let Some(Error::ShortStock { short, more }) = Error::from_status(&status) else {
+            panic!("a shortage: {status:?}")
+        };
+        assert!(short.len() > 20, "{} items fit", short.len());
+        assert_eq!(short.len() as u64 + more, 1_000);
+    }
+
+    #[test]
+    fn foreign_statuses_are_not_ours() {
+        assert_eq!(Error::from_status(&Status::unavailable("connection refused")), None);
+        let details = ErrorDetails::with_error_info("NOT_FOUND", "example.com", HashMap::new());
+        assert_eq!(Error::from_status(&Status::with_error_details(Code::NotFound, "", details)), None);
+    }
+}

@@ -1,0 +1,404 @@
+//! `lease-bounds-staleness`: a hit is never older than the lease, whatever the bus does.
+//!
+//! A model of the store (a log of changes in time), of an honest leader (events in a chain, beats after gathering
+//! nonces) and of a bus that loses, repeats, reorders and delays as it likes, around the real cache. Each hit is
+//! compared with what the store held one lease ago.
+#![allow(clippy::unwrap_used)]
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use portal::cache::{Cache, Capacity, Lookup, Token};
+use portal::coherence::{Coherence, Input, Nonce, Output};
+use proptest::prelude::*;
+use proto::store::{Beat, BusMessage, Change, Events, Record, bus_message};
+
+const LEASE_MS: u64 = 1_000;
+const GROUP: u64 = 1;
+const KEYS: u8 = 4;
+
+#[derive(Clone, Debug)]
+enum Action {
+    Advance(u64),
+    /// Another portal writes a key; the flag says whether entries without changes stand between.
+    Write(u8, bool),
+    /// The leader publishes what it has not published, in one message or one each.
+    Publish(bool),
+    /// A new leader publishes again, from some changes back.
+    Republish(usize),
+    /// The leader proves its place and beats, with the nonces that have reached it.
+    Beat,
+    /// The broker delivers one of the messages in flight, in any order; the flag keeps a copy.
+    Deliver(usize, bool),
+    DeliverAll,
+    Lose(usize),
+    /// A nonce is sent; the flag: it reaches the leader.
+    Nonce(bool),
+    Lost,
+    /// Connects anew; the flag: the subscription is acknowledged at once.
+    Connect(bool),
+    Subscribed,
+    BarrierSampled,
+    BarrierDone,
+    Read(u8),
+    ReadSampled,
+    ReadDone,
+    OwnWrite(u8),
+    OwnWriteDone,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    use Action::*;
+    prop_oneof![
+        3 => (0u64..700).prop_map(Advance),
+        6 => (0..KEYS, any::<bool>()).prop_map(|(key, gap)| Write(key, gap)),
+        4 => any::<bool>().prop_map(Publish),
+        1 => (1usize..6).prop_map(Republish),
+        4 => Just(Beat),
+        3 => (any::<usize>(), any::<bool>()).prop_map(|(at, keep)| Deliver(at, keep)),
+        4 => Just(DeliverAll),
+        1 => any::<usize>().prop_map(Lose),
+        4 => prop::bool::weighted(0.9).prop_map(Nonce),
+        1 => Just(Lost),
+        2 => any::<bool>().prop_map(Connect),
+        1 => Just(Subscribed),
+        3 => Just(BarrierSampled),
+        3 => Just(BarrierDone),
+        9 => (0..KEYS).prop_map(Read),
+        5 => Just(ReadSampled),
+        5 => Just(ReadDone),
+        2 => (0..KEYS).prop_map(OwnWrite),
+        2 => Just(OwnWriteDone),
+    ]
+}
+
+struct Barrier {
+    number: u64,
+    started_ms: u64,
+    offset: Option<u64>,
+}
+
+struct Fetch {
+    key: u8,
+    token: Token,
+    /// What the store said: value and the offset it reflects.
+    said: Option<(u64, u64)>,
+}
+
+struct World {
+    now_ms: u64,
+    /// (offset, time, key) of every change, in order; a change's offset is its key's new value.
+    log: Vec<(u64, u64, u8)>,
+    /// The last offset, changes or not.
+    last: u64,
+    /// How many changes of `log` were published.
+    published: usize,
+    bus: Vec<BusMessage>,
+    /// Nonces that reached the leader since its last beat.
+    gathered: Vec<Nonce>,
+    nonces: u64,
+    cache: Arc<Cache>,
+    connected: bool,
+    barrier: Option<Barrier>,
+    fetches: Vec<Fetch>,
+    writes: Vec<(Token, u64)>,
+    hits: u64,
+}
+
+fn key(number: u8) -> Bytes {
+    Bytes::from(format!("k{number}"))
+}
+
+fn record(value: u64) -> Option<Record> {
+    (value > 0).then(|| Record { data: Bytes::from(value.to_string()), ..Record::default() })
+}
+
+impl World {
+    fn new() -> World {
+        let capacity = Capacity { entries: NonZeroUsize::new(64).unwrap(), bytes: 1 << 20 };
+        let cache = Cache::new(capacity, [(GROUP, Coherence::new(GROUP, 1, LEASE_MS, 0))]);
+        World {
+            now_ms: 0,
+            log: Vec::new(),
+            last: 0,
+            published: 0,
+            bus: Vec::new(),
+            gathered: Vec::new(),
+            nonces: 0,
+            cache,
+            connected: false,
+            barrier: None,
+            fetches: Vec::new(),
+            writes: Vec::new(),
+            hits: 0,
+        }
+    }
+
+    fn value_when(&self, key: u8, holds: impl Fn(u64, u64) -> bool) -> u64 {
+        let change = |one: &&(u64, u64, u8)| one.2 == key && holds(one.0, one.1);
+        self.log.iter().rev().find(change).map_or(0, |(offset, ..)| *offset)
+    }
+
+    fn write(&mut self, key: u8, gap: bool) -> u64 {
+        self.last += if gap { 3 } else { 1 };
+        self.log.push((self.last, self.now_ms, key));
+        self.last
+    }
+
+    fn change(&self, at: usize) -> Change {
+        let (offset, _, number) = self.log[at];
+        let previous = if at == 0 { 0 } else { self.log[at - 1].0 };
+        Change { offset, previous, keys: vec![key(number)], epoch: 1 }
+    }
+
+    fn send(&mut self, kind: bus_message::Kind) {
+        self.bus.push(BusMessage { group: GROUP, ring_version: 1, epoch: 1, kind: Some(kind) });
+    }
+
+    fn publish(&mut self, from: usize, together: bool) {
+        let changes: Vec<Change> = (from..self.log.len()).map(|at| self.change(at)).collect();
+        let size = if together { changes.len().max(1) } else { 1 };
+        for part in changes.chunks(size) {
+            self.send(bus_message::Kind::Events(Events { changes: part.to_vec() }));
+        }
+        self.published = self.log.len();
+    }
+
+    fn beat(&mut self) {
+        let nonces = self.gathered.drain(..).map(|nonce| Bytes::copy_from_slice(&nonce)).collect();
+        let offset = self.last;
+        self.publish(self.published, true);
+        let previous = self.log.last().map_or(0, |(offset, ..)| *offset);
+        self.send(bus_message::Kind::Beat(Beat { offset, previous, nonces }));
+    }
+
+    fn step(&mut self, input: Input) {
+        for output in self.cache.step(GROUP, self.now_ms, input) {
+            match output {
+                Output::ReadBarrier { number } => {
+                    self.barrier = Some(Barrier { number, started_ms: self.now_ms, offset: None });
+                }
+                Output::Subscribe => {}
+                Output::Drop { .. } | Output::Flush => panic!("the cache carries these out"),
+            }
+        }
+    }
+
+    fn deliver(&mut self, at: usize, keep: bool) {
+        if self.bus.is_empty() {
+            return;
+        }
+        let at = at % self.bus.len();
+        let message = if keep { self.bus[at].clone() } else { self.bus.remove(at) };
+        self.step(Input::Message(message));
+    }
+
+    fn nonce(&mut self, arrives: bool) {
+        self.nonces += 1;
+        let nonce = u128::from(self.nonces).to_be_bytes();
+        self.step(Input::NonceSent { nonce, at_ms: self.now_ms });
+        if arrives {
+            self.gathered.push(nonce);
+        }
+    }
+
+    fn read(&mut self, number: u8) {
+        match self.cache.lookup(GROUP, &key(number), self.now_ms) {
+            Lookup::Hit(seen) => {
+                self.hits += 1;
+                let value =
+                    seen.record.map_or(0, |record| String::from_utf8_lossy(&record.data).parse().unwrap());
+                let lease_ago = |_, at_ms| at_ms + LEASE_MS <= self.now_ms;
+                let expected = self.value_when(number, lease_ago);
+                assert!(
+                    value >= expected,
+                    "a hit at {} says {value}, {expected} is older than a lease",
+                    self.now_ms
+                );
+            }
+            Lookup::Miss { token, min_offset } => {
+                assert!(min_offset <= self.last, "nobody knows of more than there is");
+                self.fetches.push(Fetch { key: number, token, said: None });
+            }
+            Lookup::Bypass => {}
+        }
+    }
+
+    fn read_sampled(&mut self) {
+        let last = self.last;
+        let Some(at) = self.fetches.iter().position(|fetch| fetch.said.is_none()) else { return };
+        let value = self.value_when(self.fetches[at].key, |offset, _| offset <= last);
+        self.fetches[at].said = Some((value, last));
+    }
+
+    fn read_done(&mut self) {
+        let Some(at) = self.fetches.iter().position(|fetch| fetch.said.is_some()) else { return };
+        let fetch = self.fetches.remove(at);
+        let (value, offset) = fetch.said.unwrap();
+        self.cache.fill(&fetch.token, record(value), offset, self.now_ms);
+    }
+
+    fn connection(&mut self, action: &Action) {
+        match action {
+            Action::Lost => {
+                self.connected = false;
+                self.step(Input::Lost);
+            }
+            Action::Connect(acknowledged) => {
+                self.connected = true;
+                self.step(Input::Connected);
+                if *acknowledged {
+                    self.step(Input::Subscribed);
+                }
+            }
+            Action::Subscribed if self.connected => self.step(Input::Subscribed),
+            Action::BarrierSampled => {
+                if let Some(barrier) = &mut self.barrier {
+                    barrier.offset.get_or_insert(self.last);
+                }
+            }
+            Action::BarrierDone => {
+                if let Some(Barrier { number, started_ms, offset: Some(offset) }) = self.barrier {
+                    self.barrier = None;
+                    self.step(Input::Barrier { number, started_ms, offset });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn act(&mut self, action: &Action) {
+        match *action {
+            Action::Advance(ms) => self.now_ms += ms,
+            Action::Write(key, gap) => {
+                self.write(key, gap);
+            }
+            Action::Publish(together) => self.publish(self.published, together),
+            Action::Republish(back) => self.publish(self.published.saturating_sub(back), true),
+            Action::Beat => self.beat(),
+            Action::Deliver(at, keep) => self.deliver(at, keep),
+            Action::DeliverAll => {
+                for _ in 0..self.bus.len() {
+                    self.deliver(0, false);
+                }
+            }
+            Action::Lose(at) if !self.bus.is_empty() => {
+                self.bus.remove(at % self.bus.len());
+            }
+            Action::Nonce(arrives) => self.nonce(arrives),
+            Action::Read(key) => self.read(key),
+            Action::ReadSampled => self.read_sampled(),
+            Action::ReadDone => self.read_done(),
+            Action::OwnWrite(number) => {
+                let token = self.cache.watch(GROUP, &key(number));
+                let at = self.write(number, false);
+                self.writes.push((token, at));
+            }
+            Action::OwnWriteDone if !self.writes.is_empty() => {
+                let (token, at) = self.writes.remove(0);
+                self.cache.written(&token, Some(record(at)), at, self.now_ms);
+            }
+            _ => self.connection(action),
+        }
+    }
+
+    /// What a healthy cluster does in a quarter of a second.
+    fn healthy_round(&mut self) {
+        for action in [Action::Nonce(true), Action::Advance(10), Action::Beat, Action::DeliverAll] {
+            self.act(&action);
+        }
+        self.act(&Action::Advance(240));
+    }
+
+    fn connect(&mut self) {
+        for action in [Action::Connect(true), Action::BarrierSampled, Action::BarrierDone] {
+            self.act(&action);
+        }
+    }
+
+    fn read_all(&mut self) {
+        for number in 0..KEYS {
+            for action in [Action::Read(number), Action::ReadSampled, Action::ReadDone] {
+                self.act(&action);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_hit_is_never_older_than_the_lease(
+        actions in prop::collection::vec(action(), 1..160),
+        connected in any::<bool>(),
+    ) {
+        let mut world = World::new();
+        if connected {
+            world.connect();
+            world.healthy_round();
+            world.read_all();
+        }
+        for action in &actions {
+            world.act(action);
+        }
+        world.read_all();
+    }
+
+    /// After any disorder, an honest quarter of a minute brings the cache back: LIVE, and hits again.
+    #[test]
+    fn the_cache_comes_back_by_itself(actions in prop::collection::vec(action(), 1..80)) {
+        let mut world = World::new();
+        for action in &actions {
+            world.act(action);
+        }
+        world.bus.clear();
+        world.fetches.clear();
+        world.connect();
+        for round in 0..6 {
+            world.act(&Action::Write(round % KEYS, true));
+            world.healthy_round();
+            for action in [Action::BarrierSampled, Action::BarrierDone] {
+                world.act(&action);
+            }
+        }
+        world.read_all();
+        let before = world.hits;
+        world.read_all();
+        prop_assert_eq!(world.hits, before + u64::from(KEYS));
+    }
+}
+
+#[test]
+fn a_healthy_cluster_serves_hits_and_sees_writes_within_the_lease() {
+    let mut world = World::new();
+    world.connect();
+    for round in 0..40u8 {
+        world.act(&Action::Write(round % KEYS, round % 3 == 0));
+        world.healthy_round();
+        world.read_all();
+    }
+    assert!(world.hits > 100, "{} hits", world.hits);
+    assert!(world.hits < 160, "each write drops its key: {} hits", world.hits);
+}
+
+#[test]
+fn a_barrier_read_under_a_stream_of_writes_catches_up_at_once() {
+    let mut world = World::new();
+    world.act(&Action::Connect(true));
+    for round in 0..20u8 {
+        world.act(&Action::Write(round % KEYS, false));
+        world.act(&Action::Publish(true));
+        world.act(&Action::DeliverAll);
+        if round == 10 {
+            world.act(&Action::BarrierSampled);
+        }
+    }
+    world.act(&Action::BarrierDone);
+    world.act(&Action::Write(0, false));
+    world.act(&Action::Publish(true));
+    world.act(&Action::DeliverAll);
+    let group = world.cache.groups(world.now_ms)[0];
+    assert_eq!((group.state, group.gaps, group.applied), (portal::coherence::State::Live, 0, world.last));
+}
