@@ -1,1 +1,91 @@
-//! (being written)
+//! Everything a replica keeps in its group folder except the database: who it is, how it voted, its log, its
+//! snapshots. With the database (through LMDB) this is the only code that touches files.
+//!
+//! # The story
+//!
+//! ```text
+//! bootstrap ──► meta  vote  boot  log.0 = [1: membership]
+//!
+//! append ─ append ─ sync ──► durable: may be acked        log.0  [1][2 3 4][5]00000000
+//! truncate(from)    a leader has other entries            log.0  [1][2 3]0000000000000
+//! roll(L) = X       the log goes on in log.X …            log.0  [1][2 3]   log.1 [4 5]000
+//! SnapshotWriter    … and the state at L becomes snap.X   snap.1
+//! remove_before     what three verified snapshots replace is removed
+//!
+//! crash ──► Log::open: leftovers go, the chain is walked, a torn tail is cut and judged, the last
+//!           file is rewritten and synced ──► Recovered
+//! ```
+//!
+//! # Promises, by name
+//!
+//! - **durable-stays**: what was appended before a [`Log::sync`] that returned is there after any crash, unless
+//!   it was truncated; damage to it is an error, never a shorter log (see [`scan`] for the one exception, a
+//!   damaged last batch, and how it is confessed: *suspect*).
+//! - **nothing-invented**: the log holds only entries that were appended, as they were appended.
+//! - **whole-prefix**: after a crash inside any call the log is a prefix of what it was or was to become.
+//! - **vote-stays**: a ballot that [`Log::save_ballot`] confirmed is never older after a crash; a folder that
+//!   lost its `vote`, its `meta` or its log is refused ([`Error::NewMemberNeeded`]).
+//! - **sync-once**: after a failed sync nothing more is written ([`Error::Poisoned`]).
+//!
+//! # Where to read on
+//!
+//! [`format`](mod@format): the bytes. [`scan`]: which cuts are innocent, and why. [`snapshot`]: how files are
+//! numbered. [`sim`]: the disk that tests crash. With the feature `failpoints`, crash tests can stop the process
+//! at `<place>.<step>`: places `meta`, `vote`, `boot`, `bootstrap-mark`, `bootstrap`, `recover`, `roll`, `reset`,
+//! `truncate`, `snapshot` with steps `written`, `synced`, `renamed`, `done`; and `append.begin`,
+//! `append.written`, `append.synced`, `roll.sealed`, `remove.begin`, `truncate.removed`, `snapshot.begun`,
+//! `install.verified`, `install.synced`, `install.renamed`, `install.done`.
+//!
+//! Leaves out: what payloads mean, when to roll or snapshot, and every thread and clock.
+
+mod aside;
+mod ballot;
+pub mod batch;
+mod block;
+mod boot;
+mod bootstrap;
+mod describe;
+pub mod disk;
+mod error;
+mod fault;
+pub mod format;
+mod header;
+mod identity;
+mod incoming;
+pub mod limits;
+mod log;
+mod meta;
+mod names;
+mod plant;
+mod reader;
+mod real;
+mod recover;
+pub mod retention;
+pub mod scan;
+mod segment;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+pub mod snapshot;
+mod snapshot_reader;
+mod truncate;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+pub use batch::{BATCH_ENTRIES_BYTES_MAX, ENTRY_HEADER_BYTES, entry_bytes};
+pub use bootstrap::{FIRST, bootstrap, join};
+pub use describe::{LogLine, describe_log, log_files};
+pub use disk::{Disk, DiskFile};
+pub use error::Error;
+pub use header::LogHeader;
+pub use identity::{BootId, ClusterId, Identity};
+pub use incoming::{IncomingSnapshot, Offered};
+pub use log::{Log, Options};
+pub use meta::{Meta, read as read_meta};
+pub use plant::{Planted, plant};
+pub use reader::LogReader;
+pub use real::{RealDisk, RealFile, boot_id};
+pub use recover::{Cut, LogFile, Recovered};
+pub use snapshot::{SnapshotFile, SnapshotInfo, SnapshotWriter, verify as verify_snapshot};
+pub use snapshot_reader::SnapshotReader;

@@ -1,0 +1,117 @@
+//! Which files may go. The rule: the last three snapshots and the last three log files are kept; a file goes only
+//! if three newer *verified* snapshots make it needless, and never while the caller still needs it. Every kept
+//! verified snapshot keeps the log from its position on.
+
+use store_core::Offset;
+
+use crate::aside;
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::limits::FILES_KEPT;
+use crate::names;
+
+/// A log file and the offset before its first entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileRange {
+    /// X of `log.X`.
+    pub number: u64,
+    /// The offset before its first entry.
+    pub base: Offset,
+}
+
+/// A snapshot, and whether its bytes were verified.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SnapshotState {
+    /// X of `snap.X`.
+    pub number: u64,
+    /// Its whole content was verified by this process.
+    pub verified: bool,
+}
+
+/// What the caller still needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Floor {
+    /// Entries after this offset: they are not applied yet, or are being sent.
+    pub offset: Offset,
+    /// Snapshots from this number on: they are being sent. `u64::MAX` if none is.
+    pub snapshot: u64,
+}
+
+/// What may go.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Plan {
+    /// Log files below this number.
+    pub logs_before: u64,
+    /// These snapshots, oldest first.
+    pub snapshots: Vec<u64>,
+}
+
+/// What may go of `logs` and `snapshots`, both in rising order.
+#[must_use]
+pub fn plan(logs: &[FileRange], snapshots: &[SnapshotState], floor: Floor) -> Plan {
+    let verified: Vec<u64> = snapshots.iter().filter(|s| s.verified).map(|s| s.number).collect();
+    let Some(oldest_kept) = verified.len().checked_sub(FILES_KEPT).map(|at| verified[at]) else {
+        return Plan::default();
+    };
+    let spare = logs.len().saturating_sub(FILES_KEPT);
+    let mut logs_before = 0;
+    for pair in logs.windows(2).take(spare) {
+        // The first file's entries end where the next one's begin.
+        if pair[0].number >= oldest_kept || pair[1].base > floor.offset {
+            break;
+        }
+        logs_before = pair[1].number;
+    }
+    let old = snapshots.iter().map(|s| s.number);
+    let snapshots = old.filter(|number| *number < oldest_kept && *number < floor.snapshot).collect();
+    Plan { logs_before, snapshots }
+}
+
+/// Removes a snapshot, durably.
+///
+/// # Errors
+/// As the operating system says; fatal if the folder cannot be synced.
+pub fn remove_snapshot<D: Disk>(disk: &D, number: u64) -> Result<(), Error> {
+    aside::remove(disk, &names::snapshot_file(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logs(numbers: std::ops::Range<u64>) -> Vec<FileRange> {
+        numbers.map(|number| FileRange { number, base: Offset(number * 10) }).collect()
+    }
+
+    fn snapshots(states: &[(u64, bool)]) -> Vec<SnapshotState> {
+        states
+            .iter()
+            .map(|(number, verified)| SnapshotState { number: *number, verified: *verified })
+            .collect()
+    }
+
+    const NONE: Floor = Floor { offset: Offset(u64::MAX), snapshot: u64::MAX };
+
+    #[test]
+    fn the_last_three_of_each_are_kept() {
+        let all = snapshots(&[(1, true), (2, true), (3, true), (4, true), (5, true)]);
+        assert_eq!(plan(&logs(0..6), &all, NONE), Plan { logs_before: 3, snapshots: vec![1, 2] });
+        assert_eq!(plan(&logs(0..4), &all[..3], NONE), Plan { logs_before: 1, snapshots: vec![] });
+        assert_eq!(plan(&logs(0..3), &all[..2], NONE), Plan::default());
+    }
+
+    #[test]
+    fn snapshots_that_were_not_verified_do_not_count() {
+        let some = snapshots(&[(1, true), (2, true), (3, false), (4, false), (5, true)]);
+        assert_eq!(plan(&logs(0..6), &some, NONE), Plan { logs_before: 1, snapshots: vec![] });
+        let none = snapshots(&[(1, false), (2, false), (3, false), (4, false)]);
+        assert_eq!(plan(&logs(0..6), &none, NONE), Plan::default());
+    }
+
+    #[test]
+    fn what_is_needed_stays() {
+        let all = snapshots(&[(1, true), (2, true), (3, true), (4, true), (5, true)]);
+        let floor = Floor { offset: Offset(19), snapshot: 2 };
+        assert_eq!(plan(&logs(0..6), &all, floor), Plan { logs_before: 1, snapshots: vec![1] });
+    }
+}

@@ -1,0 +1,234 @@
+//! Snapshots: their header, their list, and writing one aside while the log goes on. The bytes inside are the
+//! state machine's. Promises that `snap.X` has its name only once all of it is durable. Byte by byte in
+//! [`crate::format`].
+//!
+//! # Numbers
+//!
+//! Each replica numbers its own files: rolling at L gives `log.X`, and the state at L becomes `snap.X`. Replicas
+//! roll when they like, so X means nothing elsewhere; what is compared over replicas is the position. A snapshot
+//! fetched from another replica under its number F is installed as
+//!
+//! ```text
+//! Y = max(F, newest own log + 1, newest own snapshot + 1)
+//! ```
+//!
+//! and the log begins anew as `log.Y` ([`crate::Log::reset`]), so numbers only rise, a name is never used for
+//! two states, and "operations before `snap.Y` are not in `log.Y`" holds as everywhere. If a crash comes between
+//! the two, recovery lists a `snap.Y` whose position is beyond the end of the log: install it and reset again.
+
+use store_core::{Epoch, GroupId, Offset, Position};
+
+use crate::aside;
+use crate::block::{BLOCK_HEADER_BYTES, Blocks, Totals};
+use crate::disk::{Disk, DiskFile};
+use crate::error::Error;
+use crate::fault;
+use crate::format::{Put, Take};
+use crate::identity::ClusterId;
+use crate::limits::{
+    CLUSTER_ID_BYTES_MAX, FILE_HEADER_BYTES, FILE_NUMBER_MAX, SNAPSHOT_BLOCK_BYTES_MAX, SNAPSHOT_BYTES_MAX,
+};
+use crate::meta::{Meta, same};
+use crate::names;
+
+const MAGIC: [u8; 8] = *b"feiraSNP";
+
+/// What a snapshot is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SnapshotInfo {
+    /// X of `snap.X`.
+    pub number: u64,
+    /// The position of the last entry in it.
+    pub position: Position,
+    /// The stamp of that entry, milliseconds.
+    pub stamp_ms: i64,
+    /// The state-machine version in force there.
+    pub state_machine_version: u32,
+}
+
+/// A snapshot in the folder.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SnapshotFile {
+    /// What it is of.
+    pub info: SnapshotInfo,
+    /// Its length.
+    pub bytes: u64,
+}
+
+impl SnapshotInfo {
+    /// The header's bytes.
+    pub(crate) fn encode(&self, cluster: &ClusterId, group: GroupId) -> Vec<u8> {
+        Put::new(MAGIC)
+            .u32(self.state_machine_version)
+            .u64(group.0)
+            .u64(self.number)
+            .u64(self.position.epoch.0)
+            .u64(self.position.offset.0)
+            .i64(self.stamp_ms)
+            .text(cluster.as_bytes(), CLUSTER_ID_BYTES_MAX)
+            .finish(FILE_HEADER_BYTES)
+    }
+
+    /// Reads and checks the header of `file`.
+    pub(crate) fn read<F: DiskFile>(
+        file: &F,
+        name: &str,
+        cluster: &ClusterId,
+        group: GroupId,
+    ) -> Result<SnapshotInfo, Error> {
+        let mut bytes = vec![0; FILE_HEADER_BYTES];
+        let read = file.read_at(0, &mut bytes).map_err(|e| Error::of("read", name, e))?;
+        let mut take = Take::new(name, &bytes[..read], FILE_HEADER_BYTES, MAGIC)?;
+        let state_machine_version = take.u32();
+        same(name, "group", &take.u64(), &group.0)?;
+        let number = take.u64();
+        let position = Position { epoch: Epoch(take.u64()), offset: Offset(take.u64()) };
+        let stamp_ms = take.i64();
+        let found = take.text(CLUSTER_ID_BYTES_MAX).escape_ascii().to_string();
+        same(name, "cluster", &found, &cluster.to_string())?;
+        Ok(SnapshotInfo { number, position, stamp_ms, state_machine_version })
+    }
+}
+
+/// Opens `snap.number` and reads its header.
+pub(crate) fn open<D: Disk>(
+    disk: &D,
+    cluster: &ClusterId,
+    group: GroupId,
+    number: u64,
+) -> Result<(D::File, SnapshotFile), Error> {
+    let name = names::snapshot_file(number);
+    let file = match disk.open(&name, false) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::Missing { file: name }),
+        other => other.map_err(|e| Error::of("open", &name, e))?,
+    };
+    let info = SnapshotInfo::read(&file, &name, cluster, group)?;
+    same(&name, "number", &info.number, &number)?;
+    let bytes = file.len().map_err(|e| Error::of("measure", &name, e))?;
+    Ok((file, SnapshotFile { info, bytes }))
+}
+
+/// Checks every byte after the header of `file`.
+pub(crate) fn verify_file<F: DiskFile>(file: &F, name: &str, position: Position) -> Result<(), Error> {
+    let mut blocks = Blocks::new(file, name)?;
+    while blocks.step(position)?.is_some() {}
+    Ok(())
+}
+
+/// Checks every byte of `snap.number`.
+///
+/// # Errors
+/// [`Error::Missing`], [`Error::Damaged`], [`Error::Foreign`], [`Error::Version`].
+pub fn verify<D: Disk>(disk: &D, meta: &Meta, number: u64) -> Result<SnapshotFile, Error> {
+    let (file, listed) = open(disk, &meta.cluster, meta.group, number)?;
+    verify_file(&file, &names::snapshot_file(number), listed.info.position)?;
+    Ok(listed)
+}
+
+/// What [`list`] finds: readable headers, and the files whose header cannot be read.
+pub(crate) type Listed = (Vec<SnapshotFile>, Vec<(String, Error)>);
+
+/// The snapshots of the folder, oldest first, by their headers.
+pub(crate) fn list<D: Disk>(disk: &D, cluster: &ClusterId, group: GroupId) -> Result<Listed, Error> {
+    let names = disk.list().map_err(|e| Error::of("list", "the folder", e))?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| names::snapshot_number(name)).collect();
+    numbers.sort_unstable();
+    let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+    for number in numbers {
+        match open(disk, cluster, group, number) {
+            Ok((_, listed)) => found.push(listed),
+            Err(error) => unreadable.push((names::snapshot_file(number), error)),
+        }
+    }
+    Ok((found, unreadable))
+}
+
+/// Writes one snapshot aside. Dropped before [`SnapshotWriter::finish`], it leaves a file that the next start
+/// removes.
+pub struct SnapshotWriter<D: Disk> {
+    /// The folder.
+    disk: D,
+    /// What it is of.
+    info: SnapshotInfo,
+    /// The file, under its unfinished name.
+    file: D::File,
+    /// Where the next block goes.
+    place: u64,
+    /// The block being filled, with room for its header.
+    block: Vec<u8>,
+    /// The blocks written.
+    totals: Totals,
+}
+
+impl<D: Disk> SnapshotWriter<D> {
+    /// Begins `snap.X`, X = `info.number`, which [`crate::Log::roll`] gave.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if X is 0 or too large; what the disk refuses.
+    pub fn create(disk: D, meta: &Meta, info: SnapshotInfo) -> Result<SnapshotWriter<D>, Error> {
+        if !(1..=FILE_NUMBER_MAX).contains(&info.number) {
+            return Err(Error::Invalid(format!("a snapshot's number is 1 to {FILE_NUMBER_MAX}")));
+        }
+        let name = names::snapshot_file(info.number);
+        let file = aside::begin(&disk, &name)?;
+        let header = info.encode(&meta.cluster, meta.group);
+        file.write_at(0, &header).map_err(|e| Error::of("write", &name, e))?;
+        fault::step("snapshot", "begun");
+        let block = vec![0; BLOCK_HEADER_BYTES];
+        let place = FILE_HEADER_BYTES as u64;
+        Ok(SnapshotWriter { disk, info, file, place, block, totals: Totals::new() })
+    }
+
+    /// Adds bytes; a reader gets them back in order, in blocks that may begin anywhere in them.
+    ///
+    /// # Errors
+    /// [`Error::Full`] and others of the disk: drop the writer, nothing was harmed.
+    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            let room = SNAPSHOT_BLOCK_BYTES_MAX + BLOCK_HEADER_BYTES - self.block.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.block.extend_from_slice(now);
+            bytes = later;
+            if now.len() == room {
+                self.end_block()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the block: what follows begins a new one. Nothing to do if nothing was written since.
+    ///
+    /// # Errors
+    /// As [`SnapshotWriter::write`].
+    pub fn end_block(&mut self) -> Result<(), Error> {
+        if self.block.len() == BLOCK_HEADER_BYTES {
+            return Ok(());
+        }
+        if self.place + self.block.len() as u64 > SNAPSHOT_BYTES_MAX {
+            return Err(Error::Invalid(format!("a snapshot has at most {SNAPSHOT_BYTES_MAX} bytes")));
+        }
+        self.totals.seal(&mut self.block);
+        self.put()?;
+        self.block.truncate(BLOCK_HEADER_BYTES);
+        Ok(())
+    }
+
+    fn put(&mut self) -> Result<(), Error> {
+        let name = names::snapshot_file(self.info.number);
+        self.file.write_at(self.place, &self.block).map_err(|e| Error::of("write", &name, e))?;
+        self.place += self.block.len() as u64;
+        Ok(())
+    }
+
+    /// Writes the footer, makes all durable, and gives the file its name.
+    ///
+    /// # Errors
+    /// Fatal if a sync or the renaming fails.
+    pub fn finish(mut self) -> Result<SnapshotFile, Error> {
+        self.end_block()?;
+        self.block = self.totals.footer(self.info.position);
+        self.put()?;
+        aside::finish(&self.disk, &self.file, &names::snapshot_file(self.info.number), "snapshot")?;
+        Ok(SnapshotFile { info: self.info, bytes: self.place })
+    }
+}
