@@ -1,4 +1,17 @@
 //! (being written)
+pub mod admin;
+pub mod ask;
+pub mod config;
+pub mod document;
+pub mod failure;
+pub mod reach;
+pub mod repl;
+pub mod shop;
+pub mod show;
+pub mod verb;
+
 /// Runs the tool.
 #[must_use]
-pub fn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
+pub fn main() -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}

@@ -1,0 +1,110 @@
+//! The calls about clients.
+
+use proto::portal::admin_client::AdminClient;
+use proto::portal::{
+    Client, DeleteClientRequest, GetClientRequest, InsertClientRequest, ListRequest, UpdateClientRequest,
+};
+
+use super::paging::gather;
+use crate::document::Document;
+use crate::failure::Failure;
+use crate::reach::portals::{Call, Portals, READ};
+use crate::reach::request::request_id;
+
+/// Registers a client.
+///
+/// # Errors
+/// ALREADY_EXISTS, or as every call.
+pub async fn insert(
+    portals: &Portals,
+    cid: &str,
+    data: &str,
+    request: Option<&str>,
+) -> Result<Client, Failure> {
+    let request = request_id(request);
+    let message =
+        InsertClientRequest { cid: cid.to_owned(), data: data.to_owned(), request: Some(request.clone()) };
+    let make = |channel| {
+        let message = message.clone();
+        async move { AdminClient::new(channel).insert_client(message).await }
+    };
+    portals.call(Call::write(&request.id), make).await
+}
+
+/// A client.
+///
+/// # Errors
+/// NOT_FOUND, or as every call.
+pub async fn get(portals: &Portals, cid: &str) -> Result<Client, Failure> {
+    let make = |channel| {
+        let message = GetClientRequest { cid: cid.to_owned() };
+        async move { AdminClient::new(channel).get_client(message).await }
+    };
+    portals.call(READ, make).await
+}
+
+/// Replaces a client's data, or sets members of what is there (then only if nobody changes it meanwhile).
+///
+/// # Errors
+/// NOT_FOUND; ABORTED if it is of another version; or as every call.
+pub async fn update(
+    portals: &Portals,
+    cid: &str,
+    document: &Document,
+    if_match: u64,
+    request: Option<&str>,
+) -> Result<Client, Failure> {
+    let request = request_id(request);
+    let (data, if_match) = match document {
+        Document::Whole(text) => (text.clone(), if_match),
+        Document::Members(_) => {
+            let there = get(portals, cid).await?;
+            let mut members = crate::document::members_of(&there.data)?;
+            members.extend(document.members()?);
+            (crate::document::text_of(&members), if if_match == 0 { there.etag } else { if_match })
+        }
+    };
+    let message = UpdateClientRequest { cid: cid.to_owned(), data, if_match, request: Some(request.clone()) };
+    let make = |channel| {
+        let message = message.clone();
+        async move { AdminClient::new(channel).update_client(message).await }
+    };
+    portals.call(Call::write(&request.id), make).await
+}
+
+/// Deletes a client; returns its data.
+///
+/// # Errors
+/// NOT_FOUND; FAILED_PRECONDITION if orders hold it; or as every call.
+pub async fn delete(
+    portals: &Portals,
+    cid: &str,
+    cascade: bool,
+    if_match: u64,
+    request: Option<&str>,
+) -> Result<String, Failure> {
+    let request = request_id(request);
+    let message =
+        DeleteClientRequest { cid: cid.to_owned(), if_match, cascade, request: Some(request.clone()) };
+    let make = |channel| {
+        let message = message.clone();
+        async move { AdminClient::new(channel).delete_client(message).await }
+    };
+    Ok(portals.call(Call::write(&request.id), make).await?.data)
+}
+
+/// Clients whose ids begin so.
+///
+/// # Errors
+/// As every call.
+pub async fn list(portals: &Portals, prefix: &str, limit: Option<u64>) -> Result<Vec<Client>, Failure> {
+    gather(limit, async |limit, after| {
+        let message = ListRequest { prefix: prefix.to_owned(), limit, after };
+        let make = |channel| {
+            let message = message.clone();
+            async move { AdminClient::new(channel).list_clients(message).await }
+        };
+        portals.call(READ, make).await.map(|page| (page.clients, page.next))
+    })
+    .await
+}

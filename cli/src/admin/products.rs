@@ -1,0 +1,147 @@
+//! The calls about products and stock.
+
+use proto::portal::admin_client::AdminClient;
+use proto::portal::{
+    AdjustStockRequest, DeleteProductRequest, GetProductRequest, InsertProductRequest, ListRequest, Product,
+    UpdateProductRequest,
+};
+use serde_json::Value;
+
+use super::paging::gather;
+use crate::document::{Document, Members, members_of, text_of, value};
+use crate::failure::Failure;
+use crate::reach::portals::{Call, Portals, READ};
+use crate::reach::request::request_id;
+
+/// Adds a product.
+///
+/// # Errors
+/// ALREADY_EXISTS, or as every call.
+pub async fn insert(
+    portals: &Portals,
+    pid: &str,
+    data: &str,
+    request: Option<&str>,
+) -> Result<Product, Failure> {
+    let request = request_id(request);
+    let message =
+        InsertProductRequest { pid: pid.to_owned(), data: data.to_owned(), request: Some(request.clone()) };
+    let make = |channel| {
+        let message = message.clone();
+        async move { AdminClient::new(channel).insert_product(message).await }
+    };
+    portals.call(Call::write(&request.id), make).await
+}
+
+/// A product and its stock.
+///
+/// # Errors
+/// NOT_FOUND, or as every call.
+pub async fn get(portals: &Portals, pid: &str) -> Result<Product, Failure> {
+    let make = |channel| {
+        let message = GetProductRequest { pid: pid.to_owned() };
+        async move { AdminClient::new(channel).get_product(message).await }
+    };
+    portals.call(READ, make).await
+}
+
+/// Replaces a product's document, or sets members of what is there. A quantity is an adjustment by the difference
+/// to what was read here, refused if the stock has moved since.
+///
+/// # Errors
+/// NOT_FOUND; ABORTED if product or stock moved; or as every call.
+pub async fn update(
+    portals: &Portals,
+    pid: &str,
+    document: &Document,
+    if_match: u64,
+    request: Option<&str>,
+) -> Result<Product, Failure> {
+    let request = request_id(request);
+    let given = document.members()?;
+    let has_quantity = given.contains_key("quantity");
+    let mut message = UpdateProductRequest {
+        pid: pid.to_owned(),
+        data: document.text(),
+        if_match,
+        if_match_stock: 0,
+        request: Some(request.clone()),
+    };
+    if let Document::Members(_) = document {
+        let there = get(portals, pid).await?;
+        let mut members = members_of_product(&there)?;
+        members.extend(given);
+        message.data = text_of(&members);
+        message.if_match = if if_match == 0 { there.etag } else { if_match };
+        message.if_match_stock = if has_quantity { there.stock.unwrap_or_default().etag } else { 0 };
+    }
+    let make = |channel| {
+        let message = message.clone();
+        async move { AdminClient::new(channel).update_product(message).await }
+    };
+    portals.call(Call::write(&request.id), make).await
+}
+
+/// A product's document without its quantity, which only changes when it is given.
+fn members_of_product(product: &Product) -> Result<Members, Failure> {
+    let mut members = if product.extra.is_empty() { Members::new() } else { members_of(&product.extra)? };
+    members.insert("description".into(), value(&Value::from(product.description.clone())));
+    members.insert("price".into(), value(&Value::from(product.price.clone())));
+    Ok(members)
+}
+
+/// Deletes a product; returns its document.
+///
+/// # Errors
+/// NOT_FOUND; FAILED_PRECONDITION if orders hold it; or as every call.
+pub async fn delete(
+    portals: &Portals,
+    pid: &str,
+    cascade: bool,
+    if_match: u64,
+    request: Option<&str>,
+) -> Result<String, Failure> {
+    let request = request_id(request);
+    let message =
+        DeleteProductRequest { pid: pid.to_owned(), if_match, cascade, request: Some(request.clone()) };
+    let make = |channel| {
+        let message = message.clone();
+        async move { AdminClient::new(channel).delete_product(message).await }
+    };
+    Ok(portals.call(Call::write(&request.id), make).await?.data)
+}
+
+/// Moves stock by a signed amount.
+///
+/// # Errors
+/// NOT_FOUND; FAILED_PRECONDITION if it would fall below zero; or as every call.
+pub async fn adjust(
+    portals: &Portals,
+    pid: &str,
+    amount: i64,
+    request: Option<&str>,
+) -> Result<Product, Failure> {
+    let request = request_id(request);
+    let message = AdjustStockRequest { pid: pid.to_owned(), amount, request: Some(request.clone()) };
+    let make = |channel| {
+        let message = message.clone();
+        async move { AdminClient::new(channel).adjust_stock(message).await }
+    };
+    portals.call(Call::write(&request.id), make).await
+}
+
+/// Products whose ids begin so.
+///
+/// # Errors
+/// As every call.
+pub async fn list(portals: &Portals, prefix: &str, limit: Option<u64>) -> Result<Vec<Product>, Failure> {
+    gather(limit, async |limit, after| {
+        let message = ListRequest { prefix: prefix.to_owned(), limit, after };
+        let make = |channel| {
+            let message = message.clone();
+            async move { AdminClient::new(channel).list_products(message).await }
+        };
+        portals.call(READ, make).await.map(|page| (page.products, page.next))
+    })
+    .await
+}

@@ -1,0 +1,239 @@
+//! The administrators' verbs, bound to calls.
+//!
+//! The tool makes a CID from the client's name and a PID from the product's description, unless one is given, and
+//! always shows it.
+
+use portal::id::slug;
+use proto::portal::PortalStatusRequest;
+use proto::portal::portal_client::PortalClient;
+use serde_json::Value;
+
+use super::{clients, products, view};
+use crate::ask::{ask, ask_until};
+use crate::document::{Document, Members, members_of, of_words, text_member, text_of, typed, value};
+use crate::failure::Failure;
+use crate::reach::portals::{Portals, READ};
+use crate::repl::drive::{Session, Step};
+use crate::repl::ids::{IDS_MAX, Ids};
+use crate::show::answer::Answer;
+use crate::verb::admin::{Admin, MENU};
+use crate::verb::call::Call;
+use crate::verb::spec::{Kind, Menu};
+
+/// An administrator's session.
+pub struct AdminSession {
+    portals: Portals,
+    ids: Ids,
+    may_ask: bool,
+}
+
+impl AdminSession {
+    /// Over these portals; `ids` feeds completion.
+    #[must_use]
+    pub fn new(portals: Portals, ids: Ids) -> AdminSession {
+        AdminSession { portals, ids, may_ask: false }
+    }
+
+    /// Fetches ids for completion. Failing to is no matter: there is less to complete with.
+    pub async fn refresh(&self) {
+        let some = Some(IDS_MAX as u64);
+        if let Ok(found) = clients::list(&self.portals, "", some).await {
+            self.ids.replace(Kind::Cid, found.into_iter().map(|client| client.cid));
+        }
+        if let Ok(found) = products::list(&self.portals, "", some).await {
+            self.ids.replace(Kind::Pid, found.into_iter().map(|product| product.pid));
+        }
+    }
+
+    async fn insert_client(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
+        let (id, words) = split_id(call.all("[CID] DATA"));
+        let data = match (words.is_empty(), self.may_ask) {
+            (false, _) => of_words(words)?.text(),
+            (true, true) => text_of(&ask_client().await?),
+            (true, false) => return Err(no_data("insert-client name='Maria Silva' city=Recife")),
+        };
+        let cid = self.id_for(call.get("--cid").or(id), &data, "name", "--cid")?;
+        let client = clients::insert(&self.portals, &cid, &data, call.get("--request")).await;
+        let client = client.map_err(|failure| taken(failure, "--cid"))?;
+        self.ids.add(Kind::Cid, &client.cid);
+        Ok(view::client(format!("registered with the CID {}", client.cid), &client))
+    }
+
+    async fn insert_product(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
+        let (id, words) = split_id(call.all("[PID] DATA"));
+        let data = match (words.is_empty(), self.may_ask) {
+            (false, _) => of_words(words)?.text(),
+            (true, true) => text_of(&ask_product().await?),
+            (true, false) => {
+                return Err(no_data("insert-product description='Banana prata' quantity=120 price=6.90"));
+            }
+        };
+        let pid = self.id_for(call.get("--pid").or(id), &data, "description", "--pid")?;
+        let product = products::insert(&self.portals, &pid, &data, call.get("--request")).await;
+        let product = product.map_err(|failure| taken(failure, "--pid"))?;
+        self.ids.add(Kind::Pid, &product.pid);
+        Ok(view::product(format!("added with the PID {}", product.pid), &product))
+    }
+
+    /// The id given, or one made from the member that names the thing.
+    fn id_for(&self, given: Option<&str>, data: &str, member: &str, flag: &str) -> Result<String, Failure> {
+        if let Some(id) = given {
+            return Ok(id.to_owned());
+        }
+        let name = text_member(&members_of(data)?, member);
+        name.and_then(|name| slug(&name)).ok_or_else(|| {
+            Failure::usage(format!("the data has no {member} to make an id from"))
+                .next(format!("add {member}=…, or give the id with {flag}"))
+        })
+    }
+
+    async fn change(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
+        let (if_match, request) = (call.count("--if-match").unwrap_or(0), call.get("--request"));
+        let product = call.verb.operation == Admin::UpdateProduct;
+        let document = match call.all("DATA") {
+            [] if self.may_ask => Document::Members(ask_members().await?),
+            [] => return Err(no_data(call.verb.example)),
+            words => of_words(words)?,
+        };
+        if product {
+            let pid = call.text("PID");
+            let changed = products::update(&self.portals, pid, &document, if_match, request).await?;
+            return Ok(view::product(format!("changed product {pid}"), &changed));
+        }
+        let cid = call.text("CID");
+        let changed = clients::update(&self.portals, cid, &document, if_match, request).await?;
+        Ok(view::client(format!("changed client {cid}"), &changed))
+    }
+
+    async fn delete(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
+        let (cascade, request) = (call.has("--cascade"), call.get("--request"));
+        let if_match = call.count("--if-match").unwrap_or(0);
+        if call.verb.operation == Admin::DeleteProduct {
+            let pid = call.text("PID");
+            let data = products::delete(&self.portals, pid, cascade, if_match, request).await?;
+            self.ids.remove(Kind::Pid, pid);
+            return Ok(view::deleted("product", pid, &data));
+        }
+        let cid = call.text("CID");
+        let data = clients::delete(&self.portals, cid, cascade, if_match, request).await?;
+        self.ids.remove(Kind::Cid, cid);
+        Ok(view::deleted("client", cid, &data))
+    }
+
+    async fn show(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
+        let prefix = call.get("PREFIX").unwrap_or("");
+        let limit = call.count("--limit");
+        Ok(match call.verb.operation {
+            Admin::GetClient => {
+                view::client(String::new(), &clients::get(&self.portals, call.text("CID")).await?)
+            }
+            Admin::GetProduct => {
+                view::product(String::new(), &products::get(&self.portals, call.text("PID")).await?)
+            }
+            Admin::ListClients => view::clients(&clients::list(&self.portals, prefix, limit).await?),
+            _ => view::products(&products::list(&self.portals, prefix, limit).await?),
+        })
+    }
+
+    async fn portal(&self) -> Result<Answer, Failure> {
+        let make = |channel| async move { PortalClient::new(channel).status(PortalStatusRequest {}).await };
+        let status = self.portals.call(READ, make).await?;
+        Ok(view::portal(self.portals.address(), &status))
+    }
+
+    async fn adjust(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
+        let (pid, amount) = (call.text("PID"), call.integer("AMOUNT").unwrap_or(0));
+        let product = products::adjust(&self.portals, pid, amount, call.get("--request")).await?;
+        Ok(view::product(format!("moved the stock of {pid} by {amount}"), &product))
+    }
+}
+
+impl Session for AdminSession {
+    type Operation = Admin;
+
+    fn menu(&self) -> &'static Menu<Admin> {
+        &MENU
+    }
+
+    fn prompt(&self) -> String {
+        "admin".to_owned()
+    }
+
+    fn may_ask(&mut self, terminal: bool) {
+        self.may_ask = terminal;
+    }
+
+    async fn run(&mut self, call: Call<Admin>) -> Result<Step, Failure> {
+        let answer = match call.verb.operation {
+            Admin::InsertClient => self.insert_client(&call).await?,
+            Admin::InsertProduct => self.insert_product(&call).await?,
+            Admin::UpdateClient | Admin::UpdateProduct => self.change(&call).await?,
+            Admin::DeleteClient | Admin::DeleteProduct => self.delete(&call).await?,
+            Admin::GetClient | Admin::GetProduct | Admin::ListClients | Admin::ListProducts => {
+                self.show(&call).await?
+            }
+            Admin::AdjustStock => self.adjust(&call).await?,
+            Admin::Portal => self.portal().await?,
+            Admin::Help => return Ok(Step::Help),
+            Admin::Exit => return Ok(Step::Leave),
+        };
+        Ok(Step::Show(answer))
+    }
+}
+
+/// `maria name=Maria`: a first word that is no part of a document is the id.
+fn split_id(words: &[String]) -> (Option<&str>, &[String]) {
+    match words.split_first() {
+        Some((id, rest)) if !id.contains('=') && !id.trim_start().starts_with('{') => (Some(id), rest),
+        _ => (None, words),
+    }
+}
+
+fn no_data(example: &str) -> Failure {
+    Failure::usage("the data is missing").next(format!("such as: {example}"))
+}
+
+fn taken(failure: Failure, flag: &str) -> Failure {
+    if failure.reason == "ALREADY_EXISTS" {
+        return failure.next(format!("if it is another one, give it an id of its own with {flag}"));
+    }
+    failure
+}
+
+async fn ask_client() -> Result<Members, Failure> {
+    let mut members = Members::new();
+    members.insert("name".into(), value(&Value::from(ask_until("name").await?)));
+    members.extend(ask_members().await?);
+    Ok(members)
+}
+
+async fn ask_product() -> Result<Members, Failure> {
+    let mut members = Members::new();
+    members.insert("description".into(), value(&Value::from(ask_until("description").await?)));
+    members.insert("quantity".into(), typed(&ask_until("quantity").await?));
+    members.insert("price".into(), value(&Value::from(ask_until("price, such as 6.90").await?)));
+    members.extend(ask_members().await?);
+    Ok(members)
+}
+
+async fn ask_members() -> Result<Members, Failure> {
+    let mut members = Members::new();
+    while let Some(word) = ask("more, as NAME=VALUE (Enter: done)").await? {
+        members.extend(of_words(&[word])?.members()?);
+    }
+    Ok(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_word_that_is_no_data_is_the_id() {
+        let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        assert_eq!(split_id(&words(&["ana", "name=Ana"])).0, Some("ana"));
+        assert_eq!(split_id(&words(&["name=Ana"])).0, None);
+        assert_eq!(split_id(&words(&["{\"name\":\"Ana\"}"])).0, None);
+        assert_eq!(split_id(&[]).0, None);
+    }
+}

@@ -1,0 +1,154 @@
+//! Clients and products as people and programs see them.
+
+use proto::portal::{Client, PortalStatusResponse, Product};
+use serde_json::{Value, json};
+
+use crate::show::answer::{Answer, Table};
+
+/// A client as a document.
+#[must_use]
+pub fn client_document(client: &Client) -> Value {
+    json!({
+        "cid": client.cid,
+        "data": serde_json::from_str::<Value>(&client.data).unwrap_or_else(|_| client.data.clone().into()),
+        "open_orders": client.open_orders,
+        "etag": client.etag,
+        "version": client.version,
+    })
+}
+
+/// One client.
+#[must_use]
+pub fn client(head: String, client: &Client) -> Answer {
+    let mut answer = clients(std::slice::from_ref(client));
+    answer.head = head;
+    answer.document = client_document(client);
+    answer
+}
+
+/// Clients.
+#[must_use]
+pub fn clients(clients: &[Client]) -> Answer {
+    let mut table = Table::new(&["CID", "DATA", "OPEN ORDERS", "VERSION", "ETAG"], &[2, 3, 4]);
+    for client in clients {
+        table.row([
+            client.cid.clone(),
+            client.data.clone(),
+            client.open_orders.to_string(),
+            client.version.to_string(),
+            client.etag.to_string(),
+        ]);
+    }
+    let head = format!("{} clients", clients.len());
+    Answer::table(head, clients.iter().map(client_document).collect(), table)
+}
+
+/// A product as a document.
+#[must_use]
+pub fn product_document(product: &Product) -> Value {
+    let stock = product.stock.unwrap_or_default();
+    json!({
+        "pid": product.pid,
+        "description": product.description,
+        "price": product.price,
+        "quantity": stock.available,
+        "stock": {
+            "initial": stock.initial, "adjusted": stock.adjusted,
+            "available": stock.available, "held": stock.held, "etag": stock.etag,
+        },
+        "extra": serde_json::from_str::<Value>(&product.extra).unwrap_or(Value::Null),
+        "etag": product.etag,
+        "version": product.version,
+        "stock_age_ms": product.stock_age_ms,
+    })
+}
+
+/// One product.
+#[must_use]
+pub fn product(head: String, product: &Product) -> Answer {
+    let mut answer = products(std::slice::from_ref(product));
+    answer.head = head;
+    answer.document = product_document(product);
+    answer
+}
+
+/// Products.
+#[must_use]
+pub fn products(products: &[Product]) -> Answer {
+    let columns = ["PID", "DESCRIPTION", "PRICE", "LEFT", "IN ORDERS", "VERSION", "ETAG"];
+    let mut table = Table::new(&columns, &[2, 3, 4, 5, 6]);
+    for product in products {
+        let stock = product.stock.unwrap_or_default();
+        table.row([
+            product.pid.clone(),
+            product.description.clone(),
+            product.price.clone(),
+            stock.available.to_string(),
+            stock.held.to_string(),
+            product.version.to_string(),
+            product.etag.to_string(),
+        ]);
+    }
+    let head = format!("{} products", products.len());
+    Answer::table(head, products.iter().map(product_document).collect(), table)
+}
+
+/// What was deleted.
+#[must_use]
+pub fn deleted(what: &str, id: &str, data: &str) -> Answer {
+    let document = json!({
+        "deleted": id,
+        "data": serde_json::from_str::<Value>(data).unwrap_or_else(|_| data.into()),
+    });
+    Answer::line(format!("deleted {what} {id}: {data}"), document)
+}
+
+/// What a portal says of its cache.
+#[must_use]
+pub fn portal(address: &str, status: &PortalStatusResponse) -> Answer {
+    let mut table = Table::new(&["GROUP", "CACHE", "APPLIED", "LEASE LEFT", "SUSPECT"], &[0, 2, 3, 4]);
+    for group in &status.groups {
+        table.row([
+            group.group.to_string(),
+            group.state.clone(),
+            group.applied_offset.to_string(),
+            format!("{} ms", group.lease_ms),
+            format!("{} ms", group.suspect_ms_total),
+        ]);
+    }
+    let head = format!(
+        "{} at {address}: {}/{} cached, {} hits, {} misses, {} bypasses, {} gaps, {} flushes, {} transactions, up {} s",
+        status.name,
+        status.cached,
+        status.capacity,
+        status.hits,
+        status.misses,
+        status.bypasses,
+        status.gaps,
+        status.flushes,
+        status.transactions,
+        status.up_ms / 1_000,
+    );
+    Answer::table(head, portal_document(address, status), table)
+}
+
+/// The same as a document.
+#[must_use]
+pub fn portal_document(address: &str, status: &PortalStatusResponse) -> Value {
+    let groups: Vec<Value> = status
+        .groups
+        .iter()
+        .map(|group| {
+            json!({
+                "group": group.group, "state": group.state, "applied_offset": group.applied_offset,
+                "lease_ms": group.lease_ms, "suspect_ms_total": group.suspect_ms_total,
+            })
+        })
+        .collect();
+    json!({
+        "name": status.name, "address": address, "groups": groups, "cached": status.cached,
+        "capacity": status.capacity, "hits": status.hits, "misses": status.misses,
+        "bypasses": status.bypasses, "gaps": status.gaps, "flushes": status.flushes,
+        "transactions": status.transactions, "up_ms": status.up_ms,
+    })
+}

@@ -1,0 +1,165 @@
+//! Which values are allowed. Every error names the key, what stands there, and what may.
+//!
+//! Leaves out: whether a port is free or a folder can be written; starting finds that out.
+
+use std::collections::BTreeSet;
+
+use super::shape::{Broker, Config, Node, Store};
+use crate::failure::Failure;
+
+/// Group sizes that work: a majority of each is well defined, and more would only be slower.
+const NODE_COUNTS: [usize; 5] = [1, 3, 4, 5, 7];
+/// Portals of a kind.
+const PORTALS_MAX: usize = 32;
+/// Characters of a cluster's name, which stands in MQTT topics.
+const CLUSTER_NAME_MAX: usize = 32;
+
+/// Checks everything that can be checked without starting anything.
+///
+/// # Errors
+/// The first value that is not allowed.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    check_name(&config.cluster)?;
+    check_store(&config.store)?;
+    check_broker(&config.broker)?;
+    check_portals("admin_portals", config.admin_portals.len())?;
+    check_portals("client_portals", config.client_portals.len())?;
+    range("portal.cache_entries", config.portal.cache_entries as u64, 1, 10_000_000)?;
+    range("portal.lease_ms", config.portal.lease_ms, 100, 60_000)?;
+    range("portal.deadline_ms", config.portal.deadline_ms, 100, 60_000)?;
+    range("tool.patience_seconds", config.tool.patience_seconds, 1, 3_600)?;
+    range("tool.grace_seconds", config.tool.grace_seconds, 5, 3_600)?;
+    check_addresses(config)
+}
+
+fn check_name(name: &str) -> Result<(), Failure> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > CLUSTER_NAME_MAX || !name.chars().all(allowed) {
+        return Err(wrong("cluster", name, "1 to 32 of a-z, 0-9 and -"));
+    }
+    Ok(())
+}
+
+fn check_store(store: &Store) -> Result<(), Failure> {
+    range("store.snapshot_seconds", store.snapshot_seconds, 1, 30 * 86_400)?;
+    range("store.snapshot_bytes", store.snapshot_bytes, 64 << 10, 1 << 40)?;
+    range("store.tick_ms", store.tick_ms, 1, 1_000)?;
+    range("store.map_bytes", store.map_bytes, 16 << 20, 1 << 44)?;
+    if !NODE_COUNTS.contains(&store.nodes.len()) {
+        return Err(wrong("store.nodes", &store.nodes.len().to_string(), "1, 3, 4, 5 or 7 nodes"));
+    }
+    let mut ids = BTreeSet::new();
+    for (at, Node { id, .. }) in store.nodes.iter().enumerate() {
+        if *id == 0 || !ids.insert(*id) {
+            return Err(wrong(
+                &format!("store.nodes[{at}].id"),
+                &id.to_string(),
+                "a number from 1 that no other node has",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_broker(broker: &Broker) -> Result<(), Failure> {
+    if broker.program.is_empty() {
+        return Err(wrong("broker.program", "", "the name or path of mosquitto"));
+    }
+    Ok(())
+}
+
+fn check_portals(key: &str, count: usize) -> Result<(), Failure> {
+    if count == 0 || count > PORTALS_MAX {
+        return Err(wrong(key, &count.to_string(), "1 to 32 portals"));
+    }
+    Ok(())
+}
+
+/// Each address once, each with a host and a port.
+fn check_addresses(config: &Config) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    for (key, address) in addresses(config) {
+        let port = split(address)
+            .ok_or_else(|| wrong(&key, address, "host:port, such as 127.0.0.1:7401 (port 0: allotted)"))?;
+        if port != 0 && !seen.insert(address) {
+            return Err(wrong(&key, address, "an address that no other part uses"));
+        }
+    }
+    for (at, node) in config.store.nodes.iter().enumerate() {
+        let key = format!("store.nodes[{at}].address");
+        if !node.address.is_empty() && split(&node.address).is_none_or(|port| port == 0) {
+            return Err(wrong(&key, &node.address, "host:port where other machines reach it, or nothing"));
+        }
+    }
+    Ok(())
+}
+
+/// Every address that something of the cluster listens on, with its key.
+fn addresses(config: &Config) -> Vec<(String, &str)> {
+    let mut all = Vec::new();
+    for (at, node) in config.store.nodes.iter().enumerate() {
+        all.push((format!("store.nodes[{at}].listen"), node.listen.as_str()));
+    }
+    all.push(("broker.listen".to_owned(), config.broker.listen.as_str()));
+    for (at, portal) in config.admin_portals.iter().enumerate() {
+        all.push((format!("admin_portals[{at}].listen"), portal.listen.as_str()));
+    }
+    for (at, portal) in config.client_portals.iter().enumerate() {
+        all.push((format!("client_portals[{at}].listen"), portal.listen.as_str()));
+    }
+    all
+}
+
+/// The port of host:port; `None` if it is not that.
+fn split(address: &str) -> Option<u16> {
+    let (host, port) = address.rsplit_once(':')?;
+    if host.is_empty() || host.contains(char::is_whitespace) {
+        return None;
+    }
+    port.parse().ok()
+}
+
+fn range(key: &str, value: u64, min: u64, max: u64) -> Result<(), Failure> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(wrong(key, &value.to_string(), &format!("{min} to {max}")))
+}
+
+fn wrong(key: &str, value: &str, allowed: &str) -> Failure {
+    Failure::usage(format!("configuration: {key} is {value:?}; allowed: {allowed}")).next(
+        "correct it in the configuration file, in FEIRA_… or with --set; feira config shows what is in force",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn fails_naming(key: &str, change: impl FnOnce(&mut Config)) {
+        let mut config = Config::default();
+        change(&mut config);
+        let failure = check(&config).expect_err("not allowed");
+        assert!(failure.message.contains(key), "{failure} does not name {key}");
+    }
+
+    #[test]
+    fn the_defaults_are_allowed() {
+        check(&Config::default()).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_named() {
+        fails_naming("cluster is \"São Paulo\"", |c| c.cluster = "São Paulo".into());
+        fails_naming("store.nodes is \"2\"", |c| drop(c.store.nodes.pop()));
+        fails_naming("store.nodes[1].id", |c| c.store.nodes[1].id = 1);
+        fails_naming("store.nodes[0].id", |c| c.store.nodes[0].id = 0);
+        fails_naming("store.nodes[2].listen", |c| c.store.nodes[2].listen = "7403".into());
+        fails_naming("admin_portals[0].listen", |c| c.admin_portals[0].listen = "127.0.0.1:7401".into());
+        fails_naming("client_portals is \"0\"", |c| c.client_portals.clear());
+        fails_naming("portal.lease_ms", |c| c.portal.lease_ms = 0);
+        fails_naming("tool.grace_seconds", |c| c.tool.grace_seconds = 1);
+        fails_naming("store.nodes[0].address", |c| c.store.nodes[0].address = "here:0".into());
+    }
+}

@@ -1,0 +1,159 @@
+//! Where values come from: the file, over it the environment (`FEIRA_STORE__SNAPSHOT_SECONDS=60`), over that
+//! flags (`--set store.snapshot_seconds=60`). Keys nobody knows are errors, wherever they come from.
+
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+
+use super::check::check;
+use super::shape::Config;
+use crate::failure::Failure;
+
+/// The file read where none is named.
+pub const FILE_DEFAULT: &str = "feira.toml";
+/// A configuration file is text for people; more is a mistake.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Variables that begin as ours do and are no configuration values.
+const NOT_VALUES: [&str; 3] = ["config", "parent", "history"];
+
+/// Where to look.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file named by `--config` or FEIRA_CONFIG; `None`: `feira.toml` here, if there is one.
+    pub file: Option<PathBuf>,
+    /// `--set KEY=VALUE`, in order.
+    pub set: Vec<String>,
+}
+
+/// A configuration and where it stands.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values in force.
+    pub config: Config,
+    /// The file, whether it is there or not.
+    pub path: PathBuf,
+    /// Whether the file is there.
+    pub from_file: bool,
+    /// `--set` values: child processes get them too.
+    pub set: Vec<String>,
+}
+
+impl Loaded {
+    /// The folder that the file stands in.
+    #[must_use]
+    pub fn base(&self) -> PathBuf {
+        let parent = self.path.parent().unwrap_or(Path::new(""));
+        if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_path_buf() }
+    }
+
+    /// The cluster's folder.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.base().join(&self.config.folder)
+    }
+}
+
+/// Reads and checks the configuration. A file that is named must be there; `feira.toml` need not.
+///
+/// # Errors
+/// The file cannot be read, or a value is unknown, of the wrong type, or not allowed: the key is named.
+pub fn load(sources: &Sources) -> Result<Loaded, Failure> {
+    let path = sources.file.clone().unwrap_or_else(|| PathBuf::from(FILE_DEFAULT));
+    let from_file = path.exists();
+    if !from_file && sources.file.is_some() {
+        return Err(Failure::usage(format!("there is no configuration file {}", path.display()))
+            .next("feira up makes one on its first start"));
+    }
+    let text = if from_file { read(&path)? } else { String::new() };
+    let config = layered(&text, &sources.set).map_err(|error| in_file(&path, error))?;
+    check(&config)?;
+    Ok(Loaded { config, path, from_file, set: sources.set.clone() })
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let bytes = std::fs::metadata(path).map_err(|e| Failure::file("read", path, &e))?.len();
+    if bytes > FILE_BYTES_MAX {
+        return Err(Failure::usage(format!(
+            "{} has {bytes} bytes; at most {FILE_BYTES_MAX}",
+            path.display()
+        )));
+    }
+    std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, &e))
+}
+
+/// The file's text with environment and flags over it.
+fn layered(text: &str, set: &[String]) -> Result<Config, figment::Error> {
+    // Arrays of tables replace the default ones as a whole: two nodes in a file are two, not three.
+    let mut figment = Figment::from(Serialized::defaults(Config::default()))
+        .merge(Toml::string(text))
+        .merge(Env::prefixed("FEIRA_").ignore(&NOT_VALUES).split("__").lowercase(true));
+    for pair in set {
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| figment::Error::from(format!("--set {pair}: not KEY=VALUE")))?;
+        figment = figment.merge((key.trim(), parsed(value)));
+    }
+    figment.extract()
+}
+
+/// A flag's value: whatever it would be in TOML, else text.
+fn parsed(value: &str) -> figment::value::Value {
+    value.parse().unwrap_or_else(|never: std::convert::Infallible| match never {})
+}
+
+fn in_file(path: &Path, error: figment::Error) -> Failure {
+    let said: Vec<String> = error
+        .into_iter()
+        .map(|one| {
+            let key = one.path.join(".");
+            let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
+            format!("configuration: {key}{} (file {}, FEIRA_… or --set)", one.kind, path.display())
+        })
+        .collect();
+    Failure::usage(said.join("\n")).next("a commented file with every key: feira config --template")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failing(text: &str, set: &[&str]) -> String {
+        let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+        in_file(Path::new("f.toml"), layered(text, &set).expect_err("wrong")).to_string()
+    }
+
+    #[test]
+    fn flags_go_over_the_file_and_the_file_over_defaults() {
+        let text = "cluster = \"ceasa\"\n[portal]\nlease_ms = 2000\ncache_entries = 7\n";
+        let config = layered(text, &["portal.lease_ms=3000".into()]).unwrap();
+        assert_eq!((config.cluster.as_str(), config.portal.lease_ms), ("ceasa", 3000));
+        assert_eq!(config.portal.cache_entries, 7);
+        assert_eq!(config.store.nodes.len(), 3);
+    }
+
+    #[test]
+    fn nodes_in_the_file_replace_the_default_ones() {
+        let text = "[[store.nodes]]\nid = 9\nlisten = \"127.0.0.1:1\"\n";
+        let config = layered(text, &[]).unwrap();
+        assert_eq!(config.store.nodes.iter().map(|n| n.id).collect::<Vec<_>>(), [9]);
+    }
+
+    #[test]
+    fn errors_name_the_key() {
+        assert!(failing("[portal]\nlease = 3\n", &[]).contains("lease"));
+        assert!(failing("[portal]\nlease_ms = \"soon\"\n", &[]).contains("portal.lease_ms"));
+        assert!(failing("", &["broker.kind=rabbit"]).contains("broker.kind"));
+        assert!(failing("", &["lease"]).contains("KEY=VALUE"));
+        assert!(
+            failing("cluster = \n", &[]).contains("TOML")
+                || failing("cluster = \n", &[]).contains("expected")
+        );
+    }
+
+    #[test]
+    fn a_named_file_must_be_there() {
+        let sources = Sources { file: Some("no/such.toml".into()), set: Vec::new() };
+        assert!(load(&sources).expect_err("absent").message.contains("no/such.toml"));
+    }
+}

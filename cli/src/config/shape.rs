@@ -1,0 +1,196 @@
+//! The configuration as types: every value, its meaning and its default.
+//!
+//! One file describes a whole cluster, so that each process finds its own part and everybody else's address in
+//! it. Leaves out: where values come from ([`super::load`]) and which are allowed ([`super::check`]).
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole file.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The cluster's name: part of MQTT topics.
+    pub cluster: String,
+    /// Where everything is kept; relative to this file.
+    pub folder: PathBuf,
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,store_engine=debug`.
+    pub log: String,
+    /// The replicated store.
+    pub store: Store,
+    /// The MQTT broker.
+    pub broker: Broker,
+    /// What all portals share.
+    pub portal: Portal,
+    /// The administrators' portals.
+    pub admin_portals: Vec<Instance>,
+    /// The shoppers' portals.
+    pub client_portals: Vec<Instance>,
+    /// The tools.
+    pub tool: Tool,
+}
+
+/// The replicated store.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Seconds after which a new snapshot is begun and the log rolls.
+    pub snapshot_seconds: u64,
+    /// Bytes of log after which a new snapshot is begun and the log rolls.
+    pub snapshot_bytes: u64,
+    /// One tick of the protocol's clock, in milliseconds: heartbeats and election timers count in it.
+    pub tick_ms: u64,
+    /// The largest size the database may grow to, in bytes.
+    pub map_bytes: u64,
+    /// The voters: 1, 3, 4, 5 or 7 of them.
+    pub nodes: Vec<Node>,
+}
+
+/// One node of the store.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Its number, from 1; never given to another folder.
+    pub id: u64,
+    /// host:port where it serves; port 0: `feira up` allots one and writes it here.
+    pub listen: String,
+    /// host:port where others reach it; empty: as `listen`.
+    #[serde(default)]
+    pub address: String,
+    /// Its folder; relative to `folder` above; empty: `node-<id>`.
+    #[serde(default)]
+    pub folder: PathBuf,
+}
+
+/// Which MQTT broker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum BrokerKind {
+    /// The one inside feira.
+    Embedded,
+    /// mosquitto, started by `feira up`.
+    Mosquitto,
+    /// One that somebody else runs at `listen`.
+    External,
+}
+
+/// The MQTT broker.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Broker {
+    /// embedded, mosquitto, or external.
+    pub kind: BrokerKind,
+    /// host:port of the broker.
+    pub listen: String,
+    /// The program to start if `kind` is mosquitto.
+    pub program: String,
+    /// Settings for it; relative to this file; empty: those that feira carries.
+    pub settings: PathBuf,
+}
+
+/// What all portals share.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Portal {
+    /// Entries (records and absences) that a portal's cache holds.
+    pub cache_entries: usize,
+    /// Milliseconds for which a beat lets a cache answer: the bound on staleness.
+    pub lease_ms: u64,
+    /// Milliseconds after which a portal gives up a request.
+    pub deadline_ms: u64,
+}
+
+/// One portal.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Instance {
+    /// host:port where it serves; port 0: `feira up` allots one and writes it here.
+    pub listen: String,
+}
+
+/// The tools.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tool {
+    /// Seconds for which a command is retried before it is given up.
+    pub patience_seconds: u64,
+    /// Seconds that `sair` gives to outstanding answers.
+    pub grace_seconds: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            cluster: "feira".into(),
+            folder: "feira-data".into(),
+            log: "info".into(),
+            store: Store::default(),
+            broker: Broker::default(),
+            portal: Portal::default(),
+            admin_portals: vec![Instance { listen: "127.0.0.1:7411".into() }],
+            client_portals: vec![Instance { listen: "127.0.0.1:7421".into() }],
+            tool: Tool::default(),
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Store {
+        let node = |id: u64| Node { id, listen: format!("127.0.0.1:{}", 7400 + id), ..Node::default() };
+        Store {
+            snapshot_seconds: 300,
+            snapshot_bytes: 256 << 20,
+            tick_ms: 25,
+            map_bytes: 16 << 30,
+            nodes: (1..=3).map(node).collect(),
+        }
+    }
+}
+
+impl Default for Broker {
+    fn default() -> Broker {
+        Broker {
+            kind: BrokerKind::Embedded,
+            listen: "127.0.0.1:7431".into(),
+            program: "mosquitto".into(),
+            settings: PathBuf::new(),
+        }
+    }
+}
+
+impl Default for Portal {
+    fn default() -> Portal {
+        Portal { cache_entries: 10_000, lease_ms: 1_000, deadline_ms: 5_000 }
+    }
+}
+
+impl Default for Tool {
+    fn default() -> Tool {
+        Tool { patience_seconds: 10, grace_seconds: 5 }
+    }
+}
+
+impl Node {
+    /// host:port where others reach it.
+    #[must_use]
+    pub fn reached_at(&self) -> &str {
+        if self.address.is_empty() { &self.listen } else { &self.address }
+    }
+
+    /// The name of its process in a local cluster.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("node-{}", self.id)
+    }
+
+    /// Its folder under the cluster's.
+    #[must_use]
+    pub fn folder_in(&self, cluster: &std::path::Path) -> PathBuf {
+        if self.folder.as_os_str().is_empty() {
+            cluster.join(self.name())
+        } else {
+            cluster.join(&self.folder)
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The commented file that `feira up` writes on a cluster's first start.
+
+use std::fmt::Write;
+
+use super::shape::BrokerKind;
+
+/// What a new cluster shall look like.
+#[derive(Clone, Debug)]
+pub struct Fresh {
+    /// Nodes of the store.
+    pub nodes: u64,
+    /// Administrators' portals.
+    pub admin_portals: u64,
+    /// Shoppers' portals.
+    pub client_portals: u64,
+    /// The broker.
+    pub broker: BrokerKind,
+    /// Port 0 everywhere: allotted at the first start and written back.
+    pub any_ports: bool,
+}
+
+impl Default for Fresh {
+    fn default() -> Fresh {
+        Fresh {
+            nodes: 3,
+            admin_portals: 1,
+            client_portals: 1,
+            broker: BrokerKind::Embedded,
+            any_ports: false,
+        }
+    }
+}
+
+/// The file's text; without `any_ports` it says what [`super::shape::Config::default`] says.
+#[must_use]
+pub fn template(fresh: &Fresh) -> String {
+    let port = |fixed: u64| if fresh.any_ports { 0 } else { fixed };
+    let broker = match fresh.broker {
+        BrokerKind::Embedded => "embedded",
+        BrokerKind::Mosquitto => "mosquitto",
+        BrokerKind::External => "external",
+    };
+    let mut text = HEAD.replace("{broker}", broker).replace("{broker_port}", &port(7431).to_string());
+    text.push_str(NODES);
+    for id in 1..=fresh.nodes {
+        let port = port(7400 + id);
+        write!(text, "\n[[store.nodes]]\nid = {id}\nlisten = \"127.0.0.1:{port}\"\n").expect("text grows");
+    }
+    text.push_str("\n# The portals, as many of each as wanted.\n");
+    for at in 1..=fresh.admin_portals {
+        let port = port(7410 + at);
+        write!(text, "[[admin_portals]]\nlisten = \"127.0.0.1:{port}\"\n\n").expect("text grows");
+    }
+    for at in 1..=fresh.client_portals {
+        let port = port(7420 + at);
+        write!(text, "[[client_portals]]\nlisten = \"127.0.0.1:{port}\"\n\n").expect("text grows");
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+const HEAD: &str = r#"# A feira cluster. Every value can be overridden: FEIRA_PORTAL__LEASE_MS=500, or --set portal.lease_ms=500.
+# `feira config` shows what is in force. Port 0: `feira up` allots one and writes it here.
+
+# Part of MQTT topics: 1 to 32 of a-z, 0-9 and -.
+cluster = "feira"
+# Where everything is kept; relative to this file.
+folder = "feira-data"
+# error, warn, info, debug, trace, or a filter such as "info,store_engine=debug".
+log = "info"
+
+[store]
+# A new snapshot is begun, and the log rolls, after so many seconds or bytes of log.
+snapshot_seconds = 300
+snapshot_bytes = 268435456
+# One tick of the protocol's clock: heartbeats and election timers count in it.
+tick_ms = 25
+# The largest size a node's database may grow to, in bytes (disk is used only as it fills).
+map_bytes = 17179869184
+
+[broker]
+# embedded (inside feira), mosquitto (started by `feira up`), or external (runs already at `listen`).
+kind = "{broker}"
+listen = "127.0.0.1:{broker_port}"
+# The program to start if kind is mosquitto.
+program = "mosquitto"
+# Settings for mosquitto; relative to this file; "": those that feira carries.
+settings = ""
+
+[portal]
+# Records and absences that a portal's cache holds.
+cache_entries = 10000
+# How long a beat of the store lets a cache answer: the bound on staleness.
+lease_ms = 1000
+# After so long a portal gives up a request.
+deadline_ms = 5000
+
+[tool]
+# How long a command is retried before it is given up.
+patience_seconds = 10
+# What `sair` gives to outstanding answers; at least 5.
+grace_seconds = 5
+"#;
+
+const NODES: &str = r#"
+# The voters of the store: 1, 3, 4, 5 or 7. An id is never given to another folder.
+# Each may have `address` (host:port where others reach it, if not as `listen`) and `folder` (else node-<id>).
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::check::check;
+    use crate::config::shape::Config;
+
+    #[test]
+    fn the_file_says_what_the_defaults_say() {
+        let config: Config = toml::from_str(&template(&Fresh::default())).unwrap();
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn a_file_for_more_of_everything_is_allowed() {
+        let fresh =
+            Fresh { nodes: 4, admin_portals: 2, client_portals: 3, any_ports: true, ..Fresh::default() };
+        let config: Config = toml::from_str(&template(&fresh)).unwrap();
+        check(&config).unwrap();
+        assert_eq!((config.store.nodes.len(), config.client_portals.len()), (4, 3));
+        assert!(config.store.nodes.iter().all(|n| n.listen.ends_with(":0")));
+    }
+
+    #[test]
+    fn every_key_is_in_the_file_and_has_a_comment_near() {
+        let text = template(&Fresh::default());
+        let all = toml::to_string(&Config::default()).unwrap();
+        for line in all.lines().filter_map(|line| line.split_once(" = ")) {
+            let key = line.0;
+            let optional = ["address", "folder"].contains(&key);
+            assert!(text.contains(&format!("{key} = ")) || optional, "{key} is not in the template");
+        }
+    }
+}

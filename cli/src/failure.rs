@@ -1,0 +1,207 @@
+//! What can go wrong for a person, in the classes that the exit code tells apart, and what to do next.
+//!
+//! Promises: each failure says what is wrong, where, and (where we know) what to do; its [`Kind`] alone decides
+//! the exit code. Leaves out: how it is printed ([`crate::show`]).
+
+use std::fmt;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// What the caller can do about it; the exit code says it too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// It did not happen, and the same command will not do better (exit code 1).
+    Refused,
+    /// The command itself is wrong (exit code 2).
+    Usage,
+    /// Nobody answered, or nobody could; nothing happened (exit code 3).
+    Unreachable,
+    /// Somebody else was there first: wrong version, exists already, gave up after retries (exit code 4).
+    Conflict,
+    /// It may have happened, and asking did not settle it (exit code 5).
+    Unknown,
+}
+
+impl Kind {
+    /// The exit code of the process.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Refused => 1,
+            Kind::Usage => 2,
+            Kind::Unreachable => 3,
+            Kind::Conflict => 4,
+            Kind::Unknown => 5,
+        }
+    }
+
+    /// One word, for `--json`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Refused => "refused",
+            Kind::Usage => "usage",
+            Kind::Unreachable => "unreachable",
+            Kind::Conflict => "conflict",
+            Kind::Unknown => "unknown",
+        }
+    }
+}
+
+/// Why a command was not done.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub struct Failure {
+    /// Its class.
+    pub kind: Kind,
+    /// What is wrong, and where.
+    pub message: String,
+    /// What to do next, if we know.
+    pub next: Option<String>,
+    /// The machine-readable reason of a portal or of the store, such as `STOCK`; empty if there is none.
+    pub reason: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.next {
+            Some(next) => write!(f, "\n  → {next}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Failure {
+    fn new(kind: Kind, message: impl Into<String>) -> Failure {
+        Failure { kind, message: message.into(), next: None, reason: String::new() }
+    }
+
+    /// It did not happen.
+    pub fn refused(message: impl Into<String>) -> Failure {
+        Failure::new(Kind::Refused, message)
+    }
+
+    /// The command is wrong.
+    pub fn usage(message: impl Into<String>) -> Failure {
+        Failure::new(Kind::Usage, message)
+    }
+
+    /// Nobody answered.
+    pub fn unreachable(message: impl Into<String>) -> Failure {
+        Failure::new(Kind::Unreachable, message)
+    }
+
+    /// Somebody else was first.
+    pub fn conflict(message: impl Into<String>) -> Failure {
+        Failure::new(Kind::Conflict, message)
+    }
+
+    /// It may have happened.
+    pub fn unknown(message: impl Into<String>) -> Failure {
+        Failure::new(Kind::Unknown, message)
+    }
+
+    /// Says what to do next.
+    #[must_use]
+    pub fn next(mut self, next: impl Into<String>) -> Failure {
+        self.next = Some(next.into());
+        self
+    }
+
+    /// A file or folder that could not be used.
+    #[must_use]
+    pub fn file(doing: &str, path: &std::path::Path, error: &std::io::Error) -> Failure {
+        Failure::refused(format!("cannot {doing} {}: {error}", path.display()))
+    }
+
+    /// What a gRPC status means to the person who caused it. A status that leaves the outcome open becomes
+    /// [`Kind::Unreachable`]; whoever sent a write knows better and says [`Kind::Unknown`].
+    #[must_use]
+    pub fn of_status(status: &Status) -> Failure {
+        let kind = match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal => {
+                Kind::Unreachable
+            }
+            Code::AlreadyExists | Code::Aborted => Kind::Conflict,
+            _ => Kind::Refused,
+        };
+        let details = status.get_error_details();
+        let mut message = format!("{}: {}", code_name(status.code()), status.message());
+        for violation in details.bad_request().iter().flat_map(|bad| &bad.field_violations) {
+            if !status.message().contains(&violation.description) {
+                message.push_str(&format!("\n  field {}: {}", violation.field, violation.description));
+            }
+        }
+        for violation in details.precondition_failure().iter().flat_map(|failed| &failed.violations) {
+            if !status.message().contains(&violation.description) {
+                message.push_str(&format!("\n  {}: {}", violation.subject, violation.description));
+            }
+        }
+        let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
+        Failure { kind, message, next: next_step(status.code()).map(str::to_owned), reason }
+    }
+}
+
+/// The name that gRPC gives a code, as the documents spell it.
+#[must_use]
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+fn next_step(code: Code) -> Option<&'static str> {
+    match code {
+        Code::Unauthenticated => Some("register the client first: in feira admin, insert-client"),
+        Code::PermissionDenied => Some("name the client whose order it is: --cid"),
+        Code::NotFound => Some("look for the right id: list-clients, list-products or list-orders"),
+        Code::AlreadyExists => Some("take another id, or change the one that is there with update"),
+        Code::Aborted => Some("read it again and repeat the command on what is there now"),
+        Code::FailedPrecondition => Some("nothing was changed; see above what stands in the way"),
+        Code::ResourceExhausted => Some("nothing was done; try again in a moment"),
+        Code::Unavailable | Code::DeadlineExceeded => {
+            Some("see feira status: a majority of the store's nodes must be serving")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_has_its_own_exit_code() {
+        let kinds = [Kind::Refused, Kind::Usage, Kind::Unreachable, Kind::Conflict, Kind::Unknown];
+        assert_eq!(kinds.map(Kind::exit_code), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_status_becomes_a_class_and_a_next_step() {
+        let of = |code| Failure::of_status(&Status::new(code, "x"));
+        assert_eq!(of(Code::AlreadyExists).kind, Kind::Conflict);
+        assert_eq!(of(Code::Aborted).kind, Kind::Conflict);
+        assert_eq!(of(Code::FailedPrecondition).kind, Kind::Refused);
+        assert_eq!(of(Code::NotFound).kind, Kind::Refused);
+        assert_eq!(of(Code::Unavailable).kind, Kind::Unreachable);
+        assert!(of(Code::Unauthenticated).to_string().contains("insert-client"));
+        assert!(of(Code::InvalidArgument).to_string().starts_with("INVALID_ARGUMENT: x"));
+    }
+}

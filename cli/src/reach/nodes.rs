@@ -1,0 +1,84 @@
+//! The store's nodes, one by one: for status, logs, audits, planted faults. Whoever wants records asks the
+//! `Store` handle instead.
+
+use std::time::Duration;
+
+use proto::store::cluster_client::ClusterClient;
+use proto::store::{Route, StatusRequest, StatusResponse};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::config::shape::{Config, Node};
+use crate::failure::Failure;
+
+/// A node that does not answer a question about itself within this is called silent.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// Audit streams may be long; each message is bounded by this.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// The one group of a ring of one shard.
+#[must_use]
+pub fn route() -> Option<Route> {
+    Some(Route { group: 1, ring_version: 1 })
+}
+
+/// The node of this id.
+///
+/// # Errors
+/// The configuration has no such node.
+pub fn node_of(config: &Config, id: u64) -> Result<&Node, Failure> {
+    config.store.nodes.iter().find(|node| node.id == id).ok_or_else(|| {
+        let known: Vec<String> = config.store.nodes.iter().map(|node| node.id.to_string()).collect();
+        Failure::usage(format!("there is no node {id}")).next(format!("the nodes are {}", known.join(", ")))
+    })
+}
+
+/// A client of one node's operator service.
+///
+/// # Errors
+/// The address is none.
+pub fn cluster(node: &Node) -> Result<ClusterClient<Channel>, Failure> {
+    let channel = channel(node.reached_at())?;
+    Ok(ClusterClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
+}
+
+/// A lazy connection.
+///
+/// # Errors
+/// The address is none.
+pub fn channel(address: &str) -> Result<Channel, Failure> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|e| Failure::usage(format!("{address} is not host:port: {e}")))?;
+    Ok(endpoint.connect_timeout(ANSWER_MAX).tcp_nodelay(true).connect_lazy())
+}
+
+/// What a node says of itself; an error if it is silent.
+///
+/// # Errors
+/// It is unreachable, or does not answer in time.
+pub async fn status(node: &Node) -> Result<StatusResponse, Failure> {
+    let mut client = cluster(node)?;
+    let asked = client.status(StatusRequest { route: route() });
+    match tokio::time::timeout(ANSWER_MAX, asked).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(Failure::of_status(&status)),
+        Err(_) => Err(Failure::unreachable(format!("node {} does not answer", node.id))),
+    }
+}
+
+/// What every node says of itself, in the order of the configuration.
+pub async fn statuses(config: &Config) -> Vec<Result<StatusResponse, Failure>> {
+    futures::future::join_all(config.store.nodes.iter().map(status)).await
+}
+
+/// The node that leads with the latest epoch, if one says so.
+pub async fn leader(config: &Config) -> Option<(&Node, StatusResponse)> {
+    let all = statuses(config).await;
+    config
+        .store
+        .nodes
+        .iter()
+        .zip(all)
+        .filter_map(|(node, status)| status.ok().map(|status| (node, status)))
+        .filter(|(_, status)| status.role() == proto::store::Role::Leader)
+        .max_by_key(|(_, status)| status.epoch)
+}

@@ -1,0 +1,173 @@
+//! Completion, from the table of verbs and the live ids.
+//!
+//! [`candidates`] is plain and tested; [`TableCompleter`] fits it to reedline.
+
+use reedline::{Completer, CompletionResult, Span, Suggestion};
+
+use super::ids::Ids;
+use crate::verb::spec::{Kind, Menu, Verb};
+
+/// One way to go on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// What replaces the word under the cursor.
+    pub value: String,
+    /// Shown beside it.
+    pub about: String,
+    /// Whether a space follows.
+    pub ends: bool,
+}
+
+/// The ways to go on from `line` (up to the cursor), and where the word to replace begins.
+#[must_use]
+pub fn candidates<O>(menu: &'static Menu<O>, ids: &Ids, line: &str) -> (usize, Vec<Candidate>) {
+    let command = line.rfind(';').map_or(0, |at| at + 1);
+    let begin = line[command..].rfind(char::is_whitespace).map_or(command, |at| {
+        let at = command + at;
+        at + line[at..].chars().next().map_or(1, char::len_utf8)
+    });
+    let word = &line[begin..];
+    let before: Vec<&str> = line[command..begin].split_whitespace().collect();
+    let found = match before.split_first() {
+        None => verbs(menu, word),
+        Some((first, rest)) => {
+            menu.find(first).map_or_else(Vec::new, |verb| of_verb(menu, verb, ids, rest, word))
+        }
+    };
+    (begin, found)
+}
+
+fn verbs<O>(menu: &'static Menu<O>, word: &str) -> Vec<Candidate> {
+    let lower = word.to_lowercase();
+    let mut found = Vec::new();
+    for verb in menu.verbs {
+        let names = std::iter::once(&verb.name).chain(verb.aliases);
+        // The name if it fits, else the first alias that does: one line a verb.
+        if let Some(name) = names.into_iter().find(|name| name.to_lowercase().starts_with(&lower)) {
+            found.push(Candidate { value: (*name).to_owned(), about: verb.about.to_owned(), ends: true });
+        }
+    }
+    found
+}
+
+fn of_verb<O>(
+    menu: &'static Menu<O>,
+    verb: &'static Verb<O>,
+    ids: &Ids,
+    before: &[&str],
+    word: &str,
+) -> Vec<Candidate> {
+    let waiting = before.last().and_then(|last| verb.flag(last)).and_then(|flag| flag.value);
+    if let Some((_, kind)) = waiting {
+        return of_kind(menu, kind, ids, word);
+    }
+    if word.starts_with("--") {
+        let flags =
+            verb.flags.iter().filter(|flag| flag.name.starts_with(word) && !before.contains(&flag.name));
+        return flags
+            .map(|f| Candidate { value: f.name.to_owned(), about: f.about.to_owned(), ends: true })
+            .collect();
+    }
+    let kind = verb.arg_at(place(verb, before)).map(|arg| arg.kind);
+    kind.map_or_else(Vec::new, |kind| of_kind(menu, kind, ids, word))
+}
+
+/// How many words by place stand before the cursor.
+fn place<O>(verb: &'static Verb<O>, before: &[&str]) -> usize {
+    let (mut place, mut value_follows) = (0, false);
+    for word in before {
+        match (value_follows, verb.flag(word)) {
+            (true, _) => value_follows = false,
+            (false, Some(flag)) => value_follows = flag.value.is_some(),
+            (false, None) => place += 1,
+        }
+    }
+    place
+}
+
+fn of_kind<O>(menu: &'static Menu<O>, kind: Kind, ids: &Ids, word: &str) -> Vec<Candidate> {
+    if kind == Kind::Verb {
+        return verbs(menu, word);
+    }
+    let ends = kind != Kind::Line;
+    let tail = if ends { "" } else { "=" };
+    ids.beginning(kind, word)
+        .into_iter()
+        .map(|id| Candidate { value: format!("{id}{tail}"), about: String::new(), ends })
+        .collect()
+}
+
+/// For reedline.
+pub struct TableCompleter<O: 'static> {
+    /// The table.
+    pub menu: &'static Menu<O>,
+    /// Live ids.
+    pub ids: Ids,
+}
+
+impl<O> Completer for TableCompleter<O> {
+    fn complete(&mut self, line: &str, pos: usize) -> CompletionResult {
+        let (begin, found) = candidates(self.menu, &self.ids, &line[..pos]);
+        let suggestions: Vec<Suggestion> = found
+            .into_iter()
+            .map(|candidate| Suggestion {
+                value: candidate.value,
+                description: (!candidate.about.is_empty()).then_some(candidate.about),
+                span: Span::new(begin, pos),
+                append_whitespace: candidate.ends,
+                ..Suggestion::default()
+            })
+            .collect();
+        CompletionResult::fresh(suggestions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verb::{admin, kv, shop};
+
+    fn values<O>(menu: &'static Menu<O>, ids: &Ids, line: &str) -> Vec<String> {
+        candidates(menu, ids, line).1.into_iter().map(|candidate| candidate.value).collect()
+    }
+
+    fn known() -> Ids {
+        let ids = Ids::default();
+        ids.replace(Kind::Pid, ["banana".to_owned(), "batata".to_owned(), "mamao".to_owned()]);
+        ids.replace(Kind::Cid, ["ana".to_owned()]);
+        ids.replace(Kind::Oid, ["o1".to_owned(), "o2".to_owned()]);
+        ids
+    }
+
+    #[test]
+    fn every_verb_and_alias_completes_to_itself() {
+        fn all<O>(menu: &'static Menu<O>) {
+            for verb in menu.verbs {
+                for name in std::iter::once(&verb.name).chain(verb.aliases) {
+                    assert!(
+                        values(menu, &Ids::default(), name).iter().any(|value| verb.answers_to(value)),
+                        "{name}"
+                    );
+                }
+            }
+        }
+        all(&admin::MENU);
+        all(&shop::MENU);
+        all(&kv::MENU);
+    }
+
+    #[test]
+    fn live_ids_complete_where_they_belong() {
+        let ids = known();
+        assert_eq!(values(&shop::MENU, &ids, "use a"), ["ana"]);
+        assert_eq!(values(&shop::MENU, &ids, "modify-order "), ["o1", "o2"]);
+        assert_eq!(values(&shop::MENU, &ids, "modify-order o1 ba"), ["banana=", "batata="]);
+        assert_eq!(values(&shop::MENU, &ids, "modify-order o1 --cid "), ["ana"]);
+        assert_eq!(values(&shop::MENU, &ids, "modify-order --cid ana o1 m"), ["mamao="]);
+        assert_eq!(values(&shop::MENU, &ids, "listarPedidos; cancelarP"), ["cancelarPedido"]);
+        assert_eq!(values(&admin::MENU, &ids, "delete-client ana --c"), ["--cascade"]);
+        assert_eq!(values(&admin::MENU, &ids, "help adj"), ["adjust-stock"]);
+        assert!(values(&admin::MENU, &ids, "nonsense b").is_empty());
+        assert_eq!(candidates(&shop::MENU, &ids, "use a").0, 4);
+    }
+}

@@ -1,0 +1,114 @@
+//! The loop of the synchronous REPLs: read, understand, run, show. What differs is behind [`Session`].
+
+use std::future::Future;
+
+use super::ids::Ids;
+use super::lines::{Given, Line, Lines};
+use crate::failure::Failure;
+use crate::show::answer::Answer;
+use crate::show::out::Out;
+use crate::verb::call::{Call, parse};
+use crate::verb::help;
+use crate::verb::near::nearest;
+use crate::verb::spec::Menu;
+use crate::verb::words::{commands, words};
+
+/// What a command leads to.
+pub enum Step {
+    /// Show this and go on.
+    Show(Answer),
+    /// Show everything that can be said.
+    Help,
+    /// Leave.
+    Leave,
+}
+
+/// A REPL's own part.
+pub trait Session: Send {
+    /// What each verb does.
+    type Operation: Copy + Send + Sync + 'static;
+
+    /// The table of verbs.
+    fn menu(&self) -> &'static Menu<Self::Operation>;
+    /// Before the `>`.
+    fn prompt(&self) -> String;
+    /// Whether missing words may be asked for.
+    fn may_ask(&mut self, terminal: bool);
+    /// Runs one command.
+    fn run(&mut self, call: Call<Self::Operation>) -> impl Future<Output = Result<Step, Failure>> + Send;
+}
+
+/// Reads and runs commands until the end, `sair`, or, away from a terminal, the first failure.
+///
+/// # Errors
+/// The first failure, if no person is there to go on.
+pub async fn drive<S: Session>(session: &mut S, given: &Given, ids: Ids, out: &Out) -> Result<(), Failure> {
+    let mut lines = Lines::open(given, session.menu(), ids);
+    let terminal = lines.is_terminal();
+    session.may_ask(terminal);
+    if terminal {
+        out.title(session.menu().title);
+        out.say("help lists the commands, Tab completes, sair leaves");
+    }
+    while let Some(line) = lines.next(&session.prompt()).await? {
+        match run_line(session, &line, out).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(failure) if terminal => out.failure(&failure),
+            Err(mut failure) => {
+                if let Some(place) = lines.place() {
+                    failure.message = format!("line {place}: {}", failure.message);
+                }
+                return Err(failure);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs the commands of a line; false: leave.
+async fn run_line<S: Session>(session: &mut S, line: &Line, out: &Out) -> Result<bool, Failure> {
+    for words in split(line)? {
+        let call = parse(session.menu(), &words)?;
+        let about = call.get("COMMAND").map(str::to_owned);
+        match session.run(call).await? {
+            Step::Show(answer) => out.answer(&answer),
+            Step::Help => explain(session.menu(), about.as_deref(), out)?,
+            Step::Leave => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// The commands of a line, in words.
+///
+/// # Errors
+/// Quotes that do not close, or a line too long.
+pub fn split(line: &Line) -> Result<Vec<Vec<String>>, Failure> {
+    match line {
+        Line::Words(words) => Ok(vec![words.clone()]),
+        Line::Text(text) => commands(text)?.into_iter().map(words).collect(),
+    }
+}
+
+/// Shows the menu, or everything about one command.
+///
+/// # Errors
+/// There is no such command.
+pub fn explain<O>(menu: &'static Menu<O>, about: Option<&str>, out: &Out) -> Result<(), Failure> {
+    let Some(name) = about else {
+        out.title(menu.title);
+        for [usage, about] in help::menu(menu) {
+            out.say(&format!("  {}\n      {about}", out.paint(nu_ansi_term::Style::new().bold(), &usage)));
+        }
+        out.say("several commands on a line are parted by ;  words are quoted as in a shell");
+        return Ok(());
+    };
+    let verb = menu.find(name).ok_or_else(|| {
+        let near = nearest(name, menu.verbs.iter().map(|verb| verb.name));
+        let failure = Failure::usage(format!("there is no command {name:?}"));
+        failure.next(near.map_or("help lists all".to_owned(), |near| format!("did you mean {near}?")))
+    })?;
+    out.say(&help::verb(verb));
+    Ok(())
+}

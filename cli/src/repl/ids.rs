@@ -1,0 +1,74 @@
+//! The ids that completion offers: fetched aside, cached, and never waited for.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, RwLock};
+
+use crate::verb::spec::Kind;
+
+/// Completion is a help, not a listing: more ids than this are not kept.
+pub const IDS_MAX: usize = 2_000;
+
+/// Live ids, shared between whoever fetches them and whoever completes.
+#[derive(Clone, Default)]
+pub struct Ids {
+    shared: Arc<RwLock<Known>>,
+}
+
+/// What is known, by kind.
+#[derive(Default)]
+struct Known {
+    clients: BTreeSet<String>,
+    products: BTreeSet<String>,
+    orders: BTreeSet<String>,
+    keys: BTreeSet<String>,
+}
+
+impl Known {
+    fn of(&mut self, kind: Kind) -> Option<&mut BTreeSet<String>> {
+        match kind {
+            Kind::Cid => Some(&mut self.clients),
+            Kind::Pid | Kind::Line => Some(&mut self.products),
+            Kind::Oid => Some(&mut self.orders),
+            Kind::Key => Some(&mut self.keys),
+            Kind::Text | Kind::Count | Kind::Integer | Kind::Data | Kind::Verb => None,
+        }
+    }
+}
+
+impl Ids {
+    /// Replaces all ids of a kind.
+    pub fn replace(&self, kind: Kind, ids: impl IntoIterator<Item = String>) {
+        if let (Ok(mut known), ids) = (self.shared.write(), ids.into_iter().take(IDS_MAX))
+            && let Some(set) = known.of(kind)
+        {
+            *set = ids.collect();
+        }
+    }
+
+    /// Adds one id.
+    pub fn add(&self, kind: Kind, id: &str) {
+        if let Ok(mut known) = self.shared.write()
+            && let Some(set) = known.of(kind)
+            && set.len() < IDS_MAX
+        {
+            set.insert(id.to_owned());
+        }
+    }
+
+    /// Takes one id out.
+    pub fn remove(&self, kind: Kind, id: &str) {
+        if let Ok(mut known) = self.shared.write()
+            && let Some(set) = known.of(kind)
+        {
+            set.remove(id);
+        }
+    }
+
+    /// The ids of a kind that begin so, in order.
+    #[must_use]
+    pub fn beginning(&self, kind: Kind, prefix: &str) -> Vec<String> {
+        let Ok(mut known) = self.shared.write() else { return Vec::new() };
+        let Some(set) = known.of(kind) else { return Vec::new() };
+        set.range(prefix.to_owned()..).take_while(|id| id.starts_with(prefix)).cloned().collect()
+    }
+}

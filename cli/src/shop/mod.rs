@@ -1,0 +1,7 @@
+//! `feira shop`: the shoppers' REPL.
+//!
+//! [`session`] binds verbs to calls; [`orders`] makes the calls; [`view`] shows the answers.
+
+pub mod orders;
+pub mod session;
+pub mod view;

@@ -1,0 +1,151 @@
+//! The calls about orders.
+
+use proto::portal::shop_client::ShopClient;
+use proto::portal::{
+    BrowseProductsRequest, CreateOrderRequest, GetOrderRequest, LineChange, ListOrdersRequest,
+    ModifyOrderRequest, Order, OrderRequest, OrderSummary, Product, RequestId, ShopGetProductRequest,
+};
+
+use crate::admin::paging::gather;
+use crate::failure::Failure;
+use crate::reach::portals::{Call, Portals, READ};
+
+/// The lines of a request.
+#[must_use]
+pub fn lines(lines: &[(String, i64)]) -> Vec<LineChange> {
+    lines.iter().map(|(pid, quantity)| LineChange { pid: pid.clone(), quantity: *quantity }).collect()
+}
+
+/// Opens an order.
+///
+/// # Errors
+/// UNAUTHENTICATED, NOT_FOUND, FAILED_PRECONDITION (stock), or as every call.
+pub async fn create(
+    portals: &Portals,
+    cid: &str,
+    lines: Vec<LineChange>,
+    request: RequestId,
+    insistent: bool,
+) -> Result<Order, Failure> {
+    let call = Call { request: Some(&request.id), insistent };
+    let message = CreateOrderRequest { cid: cid.to_owned(), lines, request: Some(request.clone()) };
+    let make = |channel| {
+        let message = message.clone();
+        async move { ShopClient::new(channel).create_order(message).await }
+    };
+    portals.call(call, make).await
+}
+
+/// Sets quantities of an order.
+///
+/// # Errors
+/// As [`create`], PERMISSION_DENIED, ABORTED.
+pub async fn modify(
+    portals: &Portals,
+    (cid, oid): (&str, &str),
+    lines: Vec<LineChange>,
+    if_match: u64,
+    request: RequestId,
+    insistent: bool,
+) -> Result<Order, Failure> {
+    let call = Call { request: Some(&request.id), insistent };
+    let message = ModifyOrderRequest {
+        cid: cid.to_owned(),
+        oid: oid.to_owned(),
+        lines,
+        if_match,
+        request: Some(request.clone()),
+    };
+    let make = |channel| {
+        let message = message.clone();
+        async move { ShopClient::new(channel).modify_order(message).await }
+    };
+    portals.call(call, make).await
+}
+
+/// Freezes an order.
+///
+/// # Errors
+/// As every call about an order.
+pub async fn confirm(portals: &Portals, cid: &str, oid: &str, request: RequestId) -> Result<Order, Failure> {
+    let message = OrderRequest { cid: cid.to_owned(), oid: oid.to_owned(), request: Some(request.clone()) };
+    let make = |channel| {
+        let message = message.clone();
+        async move { ShopClient::new(channel).confirm_order(message).await }
+    };
+    portals.call(Call::write(&request.id), make).await
+}
+
+/// Cancels an order.
+///
+/// # Errors
+/// As every call about an order.
+pub async fn cancel(portals: &Portals, cid: &str, oid: &str, request: RequestId) -> Result<Order, Failure> {
+    let message = OrderRequest { cid: cid.to_owned(), oid: oid.to_owned(), request: Some(request.clone()) };
+    let make = |channel| {
+        let message = message.clone();
+        async move { ShopClient::new(channel).cancel_order(message).await }
+    };
+    portals.call(Call::write(&request.id), make).await
+}
+
+/// An order.
+///
+/// # Errors
+/// As every call about an order.
+pub async fn get(portals: &Portals, cid: &str, oid: &str) -> Result<Order, Failure> {
+    let make = |channel| {
+        let message = GetOrderRequest { cid: cid.to_owned(), oid: oid.to_owned() };
+        async move { ShopClient::new(channel).get_order(message).await }
+    };
+    portals.call(READ, make).await
+}
+
+/// A client's orders.
+///
+/// # Errors
+/// UNAUTHENTICATED, or as every call.
+pub async fn list(portals: &Portals, cid: &str, limit: Option<u64>) -> Result<Vec<OrderSummary>, Failure> {
+    gather(limit, async |limit, after| {
+        let message = ListOrdersRequest { cid: cid.to_owned(), limit, after };
+        let make = |channel| {
+            let message = message.clone();
+            async move { ShopClient::new(channel).list_orders(message).await }
+        };
+        portals.call(READ, make).await.map(|page| (page.orders, page.next))
+    })
+    .await
+}
+
+/// What is sold.
+///
+/// # Errors
+/// UNAUTHENTICATED, or as every call.
+pub async fn browse(
+    portals: &Portals,
+    cid: &str,
+    prefix: &str,
+    limit: Option<u64>,
+) -> Result<Vec<Product>, Failure> {
+    gather(limit, async |limit, after| {
+        let message = BrowseProductsRequest { cid: cid.to_owned(), prefix: prefix.to_owned(), limit, after };
+        let make = |channel| {
+            let message = message.clone();
+            async move { ShopClient::new(channel).browse_products(message).await }
+        };
+        portals.call(READ, make).await.map(|page| (page.products, page.next))
+    })
+    .await
+}
+
+/// One product.
+///
+/// # Errors
+/// UNAUTHENTICATED, NOT_FOUND, or as every call.
+pub async fn product(portals: &Portals, cid: &str, pid: &str) -> Result<Product, Failure> {
+    let make = |channel| {
+        let message = ShopGetProductRequest { cid: cid.to_owned(), pid: pid.to_owned() };
+        async move { ShopClient::new(channel).get_product(message).await }
+    };
+    portals.call(READ, make).await
+}

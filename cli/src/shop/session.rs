@@ -1,0 +1,141 @@
+//! The shoppers' verbs, bound to calls. Who orders is said once (`use CID`, or `feira shop --cid CID`).
+
+use proto::portal::portal_client::PortalClient;
+use proto::portal::{Order, PortalStatusRequest};
+use serde_json::json;
+
+use super::{orders, view};
+use crate::admin::view as things;
+use crate::failure::Failure;
+use crate::reach::portals::{Portals, READ};
+use crate::reach::request::request_id;
+use crate::repl::drive::{Session, Step};
+use crate::repl::ids::{IDS_MAX, Ids};
+use crate::show::answer::Answer;
+use crate::verb::call::Call;
+use crate::verb::shop::{MENU, Shop};
+use crate::verb::spec::{Kind, Menu};
+
+/// A shopper's session.
+pub struct ShopSession {
+    portals: Portals,
+    ids: Ids,
+    /// Who orders.
+    cid: Option<String>,
+}
+
+impl ShopSession {
+    /// Over these portals, as this client if one is named; `ids` feeds completion.
+    #[must_use]
+    pub fn new(portals: Portals, ids: Ids, cid: Option<String>) -> ShopSession {
+        if let Some(cid) = &cid {
+            ids.add(Kind::Cid, cid);
+        }
+        ShopSession { portals, ids, cid }
+    }
+
+    /// Fetches ids for completion. Failing to is no matter: there is less to complete with.
+    pub async fn refresh(&self) {
+        let Some(cid) = &self.cid else { return };
+        let some = Some(IDS_MAX as u64);
+        if let Ok(found) = orders::browse(&self.portals, cid, "", some).await {
+            self.ids.replace(Kind::Pid, found.into_iter().map(|product| product.pid));
+        }
+        if let Ok(found) = orders::list(&self.portals, cid, some).await {
+            self.ids.replace(Kind::Oid, found.into_iter().map(|order| order.oid));
+        }
+    }
+
+    fn cid<'a>(&'a self, call: &'a Call<Shop>) -> Result<&'a str, Failure> {
+        call.get("--cid").or(self.cid.as_deref()).ok_or_else(|| {
+            Failure::usage("who orders?").next("say use CID first, or add --cid CID to the command")
+        })
+    }
+
+    async fn enter(&mut self, cid: &str) -> Result<Answer, Failure> {
+        // Asking for orders is how the portal tells a registered client from a stranger.
+        let found = orders::list(&self.portals, cid, Some(IDS_MAX as u64)).await?;
+        self.cid = Some(cid.to_owned());
+        self.ids.add(Kind::Cid, cid);
+        let count = found.len();
+        self.ids.replace(Kind::Oid, found.into_iter().map(|order| order.oid));
+        self.refresh().await;
+        Ok(Answer::line(
+            format!("you are {cid}; {count} orders so far"),
+            json!({"cid": cid, "orders": count}),
+        ))
+    }
+
+    async fn change(&self, call: &Call<Shop>) -> Result<Answer, Failure> {
+        let cid = self.cid(call)?;
+        let request = request_id(call.get("--request"));
+        let lines = orders::lines(&call.lines("PID=QUANTITY"));
+        let (what, order): (&str, Order) = match call.verb.operation {
+            Shop::CreateOrder => {
+                ("opened ", orders::create(&self.portals, cid, lines, request, false).await?)
+            }
+            Shop::ModifyOrder => {
+                let if_match = call.count("--if-match").unwrap_or(0);
+                let which = (cid, call.text("OID"));
+                ("changed ", orders::modify(&self.portals, which, lines, if_match, request, false).await?)
+            }
+            Shop::ConfirmOrder => {
+                ("confirmed ", orders::confirm(&self.portals, cid, call.text("OID"), request).await?)
+            }
+            _ => ("cancelled ", orders::cancel(&self.portals, cid, call.text("OID"), request).await?),
+        };
+        self.ids.add(Kind::Oid, &order.oid);
+        Ok(view::order(what, &order))
+    }
+
+    async fn show(&self, call: &Call<Shop>) -> Result<Answer, Failure> {
+        let cid = self.cid(call)?;
+        let limit = call.count("--limit");
+        Ok(match call.verb.operation {
+            Shop::GetOrder => view::order("", &orders::get(&self.portals, cid, call.text("OID")).await?),
+            Shop::ListOrders => view::orders(&orders::list(&self.portals, cid, limit).await?),
+            Shop::Product => {
+                let product = orders::product(&self.portals, cid, call.text("PID")).await?;
+                things::product(String::new(), &product)
+            }
+            _ => {
+                let prefix = call.get("PREFIX").unwrap_or("");
+                things::products(&orders::browse(&self.portals, cid, prefix, limit).await?)
+            }
+        })
+    }
+
+    async fn portal(&self) -> Result<Answer, Failure> {
+        let make = |channel| async move { PortalClient::new(channel).status(PortalStatusRequest {}).await };
+        let status = self.portals.call(READ, make).await?;
+        Ok(things::portal(self.portals.address(), &status))
+    }
+}
+
+impl Session for ShopSession {
+    type Operation = Shop;
+
+    fn menu(&self) -> &'static Menu<Shop> {
+        &MENU
+    }
+
+    fn prompt(&self) -> String {
+        self.cid.clone().unwrap_or_else(|| "shop".to_owned())
+    }
+
+    fn may_ask(&mut self, _terminal: bool) {}
+
+    async fn run(&mut self, call: Call<Shop>) -> Result<Step, Failure> {
+        let answer = match call.verb.operation {
+            Shop::Use => self.enter(call.text("CID")).await?,
+            Shop::CreateOrder | Shop::ModifyOrder | Shop::ConfirmOrder | Shop::CancelOrder => {
+                self.change(&call).await?
+            }
+            Shop::GetOrder | Shop::ListOrders | Shop::Products | Shop::Product => self.show(&call).await?,
+            Shop::Portal => self.portal().await?,
+            Shop::Help => return Ok(Step::Help),
+            Shop::Exit => return Ok(Step::Leave),
+        };
+        Ok(Step::Show(answer))
+    }
+}

@@ -1,0 +1,69 @@
+//! The answer to one command, as a document and as a table.
+
+use serde_json::{Map, Value, json};
+
+use crate::failure::Failure;
+
+/// What a command answers. People see the lines and the table; `--json` gives the document.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Answer {
+    /// For programs.
+    pub document: Value,
+    /// A line above the table; may be empty.
+    pub head: String,
+    /// For people.
+    pub table: Option<Table>,
+}
+
+/// Columns and rows.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Table {
+    /// Titles of the columns.
+    pub columns: Vec<&'static str>,
+    /// As many cells as columns in each.
+    pub rows: Vec<Vec<String>>,
+    /// Columns of numbers stand to the right.
+    pub right: Vec<usize>,
+}
+
+impl Answer {
+    /// One line.
+    pub fn line(head: impl Into<String>, document: Value) -> Answer {
+        Answer { document, head: head.into(), table: None }
+    }
+
+    /// A table under a line.
+    pub fn table(head: impl Into<String>, document: Value, table: Table) -> Answer {
+        Answer { document, head: head.into(), table: Some(table) }
+    }
+
+    /// A failed command, for programs.
+    #[must_use]
+    pub fn of_failure(failure: &Failure) -> Value {
+        let mut error = Map::new();
+        error.insert("kind".into(), failure.kind.word().into());
+        error.insert("exit".into(), failure.kind.exit_code().into());
+        error.insert("message".into(), failure.message.clone().into());
+        if let Some(next) = &failure.next {
+            error.insert("next".into(), next.clone().into());
+        }
+        if !failure.reason.is_empty() {
+            error.insert("reason".into(), failure.reason.clone().into());
+        }
+        json!({ "error": error })
+    }
+}
+
+impl Table {
+    /// An empty table of these columns; those at `right` hold numbers.
+    #[must_use]
+    pub fn new(columns: &[&'static str], right: &[usize]) -> Table {
+        Table { columns: columns.to_vec(), rows: Vec::new(), right: right.to_vec() }
+    }
+
+    /// Adds a row.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        assert_eq!(cells.len(), self.columns.len(), "a row has a cell for each column");
+        self.rows.push(cells.to_vec());
+    }
+}

@@ -1,0 +1,5 @@
+//! What people see: tables on standard output, or with `--json` one document a result; everything else on standard
+//! error.
+
+pub mod answer;
+pub mod out;

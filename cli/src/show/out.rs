@@ -1,0 +1,135 @@
+//! Where answers go. Promises: standard output carries only answers (with `--json` only documents, one a line);
+//! colours are used only on a terminal and never if NO_COLOR is set; a closed pipe ends output, not the work.
+
+use std::io::{IsTerminal, Write};
+use std::sync::mpsc::SyncSender;
+
+use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, presets};
+use nu_ansi_term::{Color, Style};
+
+use super::answer::{Answer, Table};
+use crate::failure::Failure;
+
+/// A handle on the person's screen, or on a program's pipe.
+#[derive(Clone)]
+pub struct Out {
+    /// Documents instead of tables.
+    pub json: bool,
+    /// Whether colours are wanted.
+    pub color: bool,
+    /// While a line is being edited: prints above it.
+    above: Option<SyncSender<String>>,
+}
+
+impl Out {
+    /// For this process's standard output.
+    #[must_use]
+    pub fn new(json: bool) -> Out {
+        Out { json, color: !json && wants_color() && std::io::stdout().is_terminal(), above: None }
+    }
+
+    /// The same, printing above a line that is being edited.
+    #[must_use]
+    pub fn above(&self, printer: SyncSender<String>) -> Out {
+        Out { above: Some(printer), ..self.clone() }
+    }
+
+    /// Prints an answer.
+    pub fn answer(&self, answer: &Answer) {
+        if self.json {
+            return self.data(&answer.document.to_string());
+        }
+        let mut text = answer.head.clone();
+        if let Some(table) = &answer.table {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&self.rendered(table));
+        }
+        self.data(&text);
+    }
+
+    /// Prints why there is no answer: on standard error, and with `--json` as a document too.
+    pub fn failure(&self, failure: &Failure) {
+        if self.json {
+            self.data(&Answer::of_failure(failure).to_string());
+        }
+        let word = self.paint(Color::Red.bold(), failure.kind.word());
+        self.say(&format!("{word}: {failure}"));
+    }
+
+    /// Says something beside the answers.
+    pub fn say(&self, text: &str) {
+        match &self.above {
+            // A gone editor means that the tool is leaving: then the plain way is right.
+            Some(printer) if printer.send(text.to_owned()).is_ok() => {}
+            _ => drop(writeln!(std::io::stderr(), "{text}")),
+        }
+    }
+
+    /// Says something beside the answers, marked as the head of what follows.
+    pub fn title(&self, text: &str) {
+        self.say(&self.paint(Style::new().bold(), text));
+    }
+
+    /// A piece of text in a style, if colours are wanted.
+    #[must_use]
+    pub fn paint(&self, style: Style, text: &str) -> String {
+        if self.color { style.paint(text).to_string() } else { text.to_owned() }
+    }
+
+    /// A table as text.
+    #[must_use]
+    pub fn rendered(&self, table: &Table) -> String {
+        if table.rows.is_empty() {
+            return "(none)".to_owned();
+        }
+        let mut drawn = comfy_table::Table::new();
+        drawn.load_style(presets::UTF8_FULL_CONDENSED);
+        if std::io::stdout().is_terminal() {
+            drawn.set_content_arrangement(ContentArrangement::Dynamic);
+        }
+        if !self.color {
+            drawn.force_no_tty();
+        }
+        let title = |name: &&'static str| Cell::new(name).add_attribute(Attribute::Bold);
+        drawn.set_header(table.columns.iter().map(title));
+        for row in &table.rows {
+            drawn.add_row(row.iter().enumerate().map(|(at, cell)| {
+                let to_right = table.right.contains(&at);
+                let side = if to_right { CellAlignment::Right } else { CellAlignment::Left };
+                Cell::new(cell).set_alignment(side)
+            }));
+        }
+        drawn.to_string()
+    }
+
+    fn data(&self, text: &str) {
+        match &self.above {
+            Some(printer) if !self.json && printer.send(text.to_owned()).is_ok() => {}
+            // A reader that went away (`| head`) wants no more; that is no failure of the command.
+            _ => drop(writeln!(std::io::stdout(), "{text}")),
+        }
+    }
+}
+
+/// NO_COLOR (no-color.org): set and not empty means no colours.
+#[must_use]
+pub fn wants_color() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_have_a_head_and_rows_and_no_colour_codes() {
+        let out = Out { json: false, color: false, above: None };
+        let mut table = Table::new(&["PID", "LEFT"], &[1]);
+        assert_eq!(out.rendered(&table), "(none)");
+        table.row(["banana".into(), "12".into()]);
+        let text = out.rendered(&table);
+        assert!(text.contains("PID") && text.contains("banana") && !text.contains('\u{1b}'), "{text}");
+    }
+}

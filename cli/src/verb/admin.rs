@@ -1,0 +1,160 @@
+//! The administrators' commands.
+
+use super::spec::{Flag, Kind, Menu, Verb, many, maybe, one, switch, with};
+
+/// What each does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "each is explained by its row of the table below")]
+pub enum Admin {
+    InsertClient,
+    UpdateClient,
+    GetClient,
+    DeleteClient,
+    ListClients,
+    InsertProduct,
+    UpdateProduct,
+    GetProduct,
+    DeleteProduct,
+    ListProducts,
+    AdjustStock,
+    Portal,
+    Help,
+    Exit,
+}
+
+const REQUEST: Flag =
+    with("--request", "ID", Kind::Text, "the request's id: repeat a command with it safely");
+const IF_MATCH: Flag = with("--if-match", "ETAG", Kind::Count, "only if it is still of this etag");
+const LIMIT: Flag = with("--limit", "N", Kind::Count, "at most so many; all if left out");
+
+/// The table.
+pub static MENU: Menu<Admin> = Menu { title: "feira admin: clients, products, stock", verbs: &VERBS };
+
+static VERBS: [Verb<Admin>; 14] = [
+    Verb {
+        operation: Admin::InsertClient,
+        name: "insert-client",
+        aliases: &["inserirCliente", "new-client"],
+        args: &[many("[CID] DATA", Kind::Data, 0)],
+        flags: &[with("--cid", "CID", Kind::Cid, "the id; else made from the name"), REQUEST],
+        about: "registers a client; asks for the data if none is given",
+        example: "insert-client name='Maria Silva' city=Recife",
+    },
+    Verb {
+        operation: Admin::UpdateClient,
+        name: "update-client",
+        aliases: &["modificarCliente"],
+        args: &[one("CID", Kind::Cid), many("DATA", Kind::Data, 0)],
+        flags: &[IF_MATCH, REQUEST],
+        about: "replaces a client's data (a JSON document), or changes the members named (NAME=VALUE)",
+        example: "update-client maria-silva city=Olinda",
+    },
+    Verb {
+        operation: Admin::GetClient,
+        name: "get-client",
+        aliases: &["recuperarCliente", "client"],
+        args: &[one("CID", Kind::Cid)],
+        flags: &[],
+        about: "shows a client",
+        example: "get-client maria-silva",
+    },
+    Verb {
+        operation: Admin::DeleteClient,
+        name: "delete-client",
+        aliases: &["apagarCliente"],
+        args: &[one("CID", Kind::Cid)],
+        flags: &[switch("--cascade", "cancel its open orders first"), IF_MATCH, REQUEST],
+        about: "deletes a client that has no open orders",
+        example: "delete-client maria-silva",
+    },
+    Verb {
+        operation: Admin::ListClients,
+        name: "list-clients",
+        aliases: &["listarClientes", "clients"],
+        args: &[maybe("PREFIX", Kind::Cid)],
+        flags: &[LIMIT],
+        about: "lists clients, all or those whose id begins so",
+        example: "list-clients maria",
+    },
+    Verb {
+        operation: Admin::InsertProduct,
+        name: "insert-product",
+        aliases: &["inserirProduto", "new-product"],
+        args: &[many("[PID] DATA", Kind::Data, 0)],
+        flags: &[with("--pid", "PID", Kind::Pid, "the id; else made from the description"), REQUEST],
+        about: "adds a product: description, quantity, price; asks for them if none is given",
+        example: "insert-product description='Banana prata' quantity=120 price=6.90 unit=kg",
+    },
+    Verb {
+        operation: Admin::UpdateProduct,
+        name: "update-product",
+        aliases: &["modificarProduto"],
+        args: &[one("PID", Kind::Pid), many("DATA", Kind::Data, 0)],
+        flags: &[IF_MATCH, REQUEST],
+        about: "replaces a product's document, or changes the members named (NAME=VALUE)",
+        example: "update-product banana-prata price=7.20",
+    },
+    Verb {
+        operation: Admin::GetProduct,
+        name: "get-product",
+        aliases: &["recuperarProduto", "product"],
+        args: &[one("PID", Kind::Pid)],
+        flags: &[],
+        about: "shows a product and its stock",
+        example: "get-product banana-prata",
+    },
+    Verb {
+        operation: Admin::DeleteProduct,
+        name: "delete-product",
+        aliases: &["apagarProduto"],
+        args: &[one("PID", Kind::Pid)],
+        flags: &[switch("--cascade", "take it out of open orders first"), IF_MATCH, REQUEST],
+        about: "deletes a product that is in no open order",
+        example: "delete-product banana-prata",
+    },
+    Verb {
+        operation: Admin::ListProducts,
+        name: "list-products",
+        aliases: &["listarProdutos", "products"],
+        args: &[maybe("PREFIX", Kind::Pid)],
+        flags: &[LIMIT],
+        about: "lists products, all or those whose id begins so",
+        example: "list-products banana",
+    },
+    Verb {
+        operation: Admin::AdjustStock,
+        name: "adjust-stock",
+        aliases: &["ajustarEstoque", "stock"],
+        args: &[one("PID", Kind::Pid), one("AMOUNT", Kind::Integer)],
+        flags: &[REQUEST],
+        about: "moves stock by a signed amount; never below zero",
+        example: "adjust-stock banana-prata -5",
+    },
+    Verb {
+        operation: Admin::Portal,
+        name: "portal",
+        aliases: &[],
+        args: &[],
+        flags: &[],
+        about: "shows the portal's cache: hits, lease, state",
+        example: "portal",
+    },
+    Verb {
+        operation: Admin::Help,
+        name: "help",
+        aliases: &["ajuda", "menu", "?"],
+        args: &[maybe("COMMAND", Kind::Verb)],
+        flags: &[],
+        about: "this list, or everything about one command",
+        example: "help insert-client",
+    },
+    Verb {
+        operation: Admin::Exit,
+        name: "exit",
+        aliases: &["sair", "quit"],
+        args: &[],
+        flags: &[],
+        about: "leaves",
+        example: "sair",
+    },
+];

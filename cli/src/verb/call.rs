@@ -1,0 +1,200 @@
+//! From words to a call: the verb found, every word bound and checked. A wrong line never reaches a server.
+
+use std::collections::BTreeMap;
+
+use super::key::key_of;
+use super::near::nearest;
+use super::spec::{Arg, Flag, Kind, Menu, Need, Verb};
+use crate::failure::Failure;
+
+/// A line understood: which verb, with which words.
+#[derive(Debug)]
+pub struct Call<O: 'static> {
+    /// The verb.
+    pub verb: &'static Verb<O>,
+    /// Words by the names of their arguments and flags.
+    values: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl<O> Call<O> {
+    /// The word of an argument or flag; `None` if it was left out.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).and_then(|words| words.first()).map(String::as_str)
+    }
+
+    /// The word of an argument that cannot be left out.
+    ///
+    /// # Panics
+    /// If the table does not require it: our own bug.
+    #[must_use]
+    pub fn text(&self, name: &str) -> &str {
+        self.get(name).expect("the table of verbs requires this word")
+    }
+
+    /// All words of an argument.
+    #[must_use]
+    pub fn all(&self, name: &str) -> &[String] {
+        self.values.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a flag was given.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
+    /// A whole number from 0; `None` if it was left out.
+    ///
+    /// # Panics
+    /// If the table does not say that it is one: our own bug.
+    #[must_use]
+    pub fn count(&self, name: &str) -> Option<u64> {
+        self.get(name).map(|word| word.parse().expect("checked when the line was read"))
+    }
+
+    /// A signed whole number; `None` if it was left out.
+    ///
+    /// # Panics
+    /// If the table does not say that it is one: our own bug.
+    #[must_use]
+    pub fn integer(&self, name: &str) -> Option<i64> {
+        self.get(name).map(|word| word.parse().expect("checked when the line was read"))
+    }
+
+    /// The lines of an order, as given.
+    ///
+    /// # Panics
+    /// If the table does not say that they are such: our own bug.
+    #[must_use]
+    pub fn lines(&self, name: &str) -> Vec<(String, i64)> {
+        self.all(name).iter().map(|word| line(word).expect("checked when the line was read")).collect()
+    }
+}
+
+/// Understands the words of one command.
+///
+/// # Errors
+/// No such verb, a word missing, one too many, or one that is not what it must be: with the verb's usage.
+pub fn parse<O>(menu: &'static Menu<O>, words: &[String]) -> Result<Call<O>, Failure> {
+    let Some((first, rest)) = words.split_first() else {
+        return Err(Failure::usage("an empty command").next("help lists the commands"));
+    };
+    let verb = menu.find(first).ok_or_else(|| unknown_verb(menu, first))?;
+    let mut call = Call { verb, values: BTreeMap::new() };
+    let mut place = 0;
+    let mut rest = rest.iter();
+    while let Some(word) = rest.next() {
+        if let Some(flag) = flag_of(verb, word)? {
+            bind_flag(&mut call, flag, word, rest.next_if_value(flag))?;
+            continue;
+        }
+        let arg = verb.arg_at(place).ok_or_else(|| wrong(verb, format!("{word:?} is one word too many")))?;
+        check(verb, arg.name, arg.kind, word)?;
+        call.values.entry(arg.name).or_default().push(word.clone());
+        place += 1;
+    }
+    for arg in verb.args {
+        let given = call.all(arg.name).len();
+        if given < least(arg) {
+            return Err(wrong(verb, format!("{} is missing", arg.name)));
+        }
+    }
+    Ok(call)
+}
+
+/// Takes a flag's value off the words that are left.
+trait NextIfValue {
+    fn next_if_value(&mut self, flag: &Flag) -> Option<String>;
+}
+
+impl NextIfValue for std::slice::Iter<'_, String> {
+    fn next_if_value(&mut self, flag: &Flag) -> Option<String> {
+        flag.value.and_then(|_| self.next().cloned())
+    }
+}
+
+fn least(arg: &Arg) -> usize {
+    match arg.need {
+        Need::One => 1,
+        Need::Maybe => 0,
+        Need::Many(least) => least,
+    }
+}
+
+/// The flag that a word names; a word that looks like a flag and is none is an error, save for a negative number.
+fn flag_of<O>(verb: &'static Verb<O>, word: &str) -> Result<Option<&'static Flag>, Failure> {
+    if !word.starts_with("--") {
+        return Ok(None);
+    }
+    match verb.flag(word) {
+        Some(flag) => Ok(Some(flag)),
+        None => Err(wrong(verb, format!("there is no flag {word}"))),
+    }
+}
+
+fn bind_flag<O>(
+    call: &mut Call<O>,
+    flag: &'static Flag,
+    word: &str,
+    value: Option<String>,
+) -> Result<(), Failure> {
+    let words = match (flag.value, value) {
+        (None, _) => Vec::new(),
+        (Some((name, _)), None) => return Err(wrong(call.verb, format!("{word} needs {name} after it"))),
+        (Some((_, kind)), Some(value)) => {
+            check(call.verb, flag.name, kind, &value)?;
+            vec![value]
+        }
+    };
+    if call.values.insert(flag.name, words).is_some() {
+        return Err(wrong(call.verb, format!("{word} is given twice")));
+    }
+    Ok(())
+}
+
+/// Whether a word is what it must be.
+fn check<O>(verb: &Verb<O>, name: &str, kind: Kind, word: &str) -> Result<(), Failure> {
+    let must = match kind {
+        Kind::Cid | Kind::Pid | Kind::Oid if word.is_empty() || word.len() > ID_BYTES_MAX => {
+            "an id of 1 to 128 bytes"
+        }
+        Kind::Count if word.parse::<u64>().is_err() => "a whole number from 0",
+        Kind::Integer if word.parse::<i64>().is_err() => "a whole number",
+        Kind::Line if line(word).is_none() => "PID=QUANTITY, such as banana=3",
+        Kind::Key => match key_of(word) {
+            Ok(_) => return Ok(()),
+            Err(why) => return Err(wrong(verb, format!("{name} is {word:?}: {why}"))),
+        },
+        _ => return Ok(()),
+    };
+    Err(wrong(verb, format!("{name} is {word:?}, and must be {must}")))
+}
+
+/// Ids of clients, products and orders, as the portals limit them.
+const ID_BYTES_MAX: usize = 128;
+
+/// PID=QUANTITY; the last `=` counts, so that a product's id may hold one.
+fn line(word: &str) -> Option<(String, i64)> {
+    let (pid, quantity) = word.rsplit_once('=')?;
+    let quantity: i64 = quantity.parse().ok()?;
+    (!pid.is_empty() && pid.len() <= ID_BYTES_MAX && quantity >= 0).then(|| (pid.to_owned(), quantity))
+}
+
+fn wrong<O>(verb: &Verb<O>, message: String) -> Failure {
+    Failure::usage(format!("{}: {message}", verb.name)).next(format!(
+        "usage: {}   such as: {}",
+        verb.usage(),
+        verb.example
+    ))
+}
+
+fn unknown_verb<O>(menu: &'static Menu<O>, word: &str) -> Failure {
+    let names =
+        menu.verbs.iter().flat_map(|verb| std::iter::once(verb.name).chain(verb.aliases.iter().copied()));
+    let failure = Failure::usage(format!("there is no command {word:?}"));
+    match nearest(word, names) {
+        Some(near) => failure.next(format!("did you mean {near}? help lists all")),
+        None => failure.next("help lists the commands"),
+    }
+}

@@ -1,0 +1,141 @@
+//! The shoppers' commands.
+
+use super::spec::{Flag, Kind, Menu, Verb, many, maybe, one, with};
+
+/// What each does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "each is explained by its row of the table below")]
+pub enum Shop {
+    Use,
+    CreateOrder,
+    ModifyOrder,
+    GetOrder,
+    ListOrders,
+    ConfirmOrder,
+    CancelOrder,
+    Products,
+    Product,
+    Portal,
+    Help,
+    Exit,
+}
+
+const REQUEST: Flag =
+    with("--request", "ID", Kind::Text, "the request's id: repeat a command with it safely");
+const CID: Flag = with("--cid", "CID", Kind::Cid, "in the name of this client");
+const LIMIT: Flag = with("--limit", "N", Kind::Count, "at most so many; all if left out");
+const IF_MATCH: Flag = with("--if-match", "ETAG", Kind::Count, "only if it is still of this etag");
+
+/// The table.
+pub static MENU: Menu<Shop> = Menu { title: "feira shop: orders", verbs: &VERBS };
+
+static VERBS: [Verb<Shop>; 12] = [
+    Verb {
+        operation: Shop::Use,
+        name: "use",
+        aliases: &["entrar", "login"],
+        args: &[one("CID", Kind::Cid)],
+        flags: &[],
+        about: "says who you are; every command after it is in that name",
+        example: "use maria-silva",
+    },
+    Verb {
+        operation: Shop::CreateOrder,
+        name: "create-order",
+        aliases: &["criarPedido", "order"],
+        args: &[many("PID=QUANTITY", Kind::Line, 0)],
+        flags: &[CID, REQUEST],
+        about: "opens an order, with its first lines if any are given",
+        example: "create-order banana-prata=3 mamao=1",
+    },
+    Verb {
+        operation: Shop::ModifyOrder,
+        name: "modify-order",
+        aliases: &["modificarPedido"],
+        args: &[one("OID", Kind::Oid), many("PID=QUANTITY", Kind::Line, 1)],
+        flags: &[CID, IF_MATCH, REQUEST],
+        about: "sets quantities of an order; 0 removes the line",
+        example: "modify-order 0193 banana-prata=5 mamao=0",
+    },
+    Verb {
+        operation: Shop::GetOrder,
+        name: "get-order",
+        aliases: &["listarPedido", "recuperarPedido"],
+        args: &[one("OID", Kind::Oid)],
+        flags: &[CID],
+        about: "shows an order: lines and total",
+        example: "get-order 0193",
+    },
+    Verb {
+        operation: Shop::ListOrders,
+        name: "list-orders",
+        aliases: &["listarPedidos", "orders"],
+        args: &[],
+        flags: &[CID, LIMIT],
+        about: "lists your orders with their totals",
+        example: "list-orders",
+    },
+    Verb {
+        operation: Shop::ConfirmOrder,
+        name: "confirm-order",
+        aliases: &["confirmarPedido"],
+        args: &[one("OID", Kind::Oid)],
+        flags: &[CID, REQUEST],
+        about: "freezes an order: it is neither changed nor cancelled any more",
+        example: "confirm-order 0193",
+    },
+    Verb {
+        operation: Shop::CancelOrder,
+        name: "cancel-order",
+        aliases: &["cancelarPedido"],
+        args: &[one("OID", Kind::Oid)],
+        flags: &[CID, REQUEST],
+        about: "cancels an order and puts its stock back; a second time changes nothing",
+        example: "cancel-order 0193",
+    },
+    Verb {
+        operation: Shop::Products,
+        name: "products",
+        aliases: &["listarProdutos", "browse"],
+        args: &[maybe("PREFIX", Kind::Pid)],
+        flags: &[CID, LIMIT],
+        about: "lists what is sold, all or what begins so",
+        example: "products banana",
+    },
+    Verb {
+        operation: Shop::Product,
+        name: "product",
+        aliases: &["recuperarProduto", "get-product"],
+        args: &[one("PID", Kind::Pid)],
+        flags: &[CID],
+        about: "shows a product and how many are left",
+        example: "product banana-prata",
+    },
+    Verb {
+        operation: Shop::Portal,
+        name: "portal",
+        aliases: &[],
+        args: &[],
+        flags: &[],
+        about: "shows the portal's cache: hits, lease, state",
+        example: "portal",
+    },
+    Verb {
+        operation: Shop::Help,
+        name: "help",
+        aliases: &["ajuda", "menu", "?"],
+        args: &[maybe("COMMAND", Kind::Verb)],
+        flags: &[],
+        about: "this list, or everything about one command",
+        example: "help modify-order",
+    },
+    Verb {
+        operation: Shop::Exit,
+        name: "exit",
+        aliases: &["sair", "quit"],
+        args: &[],
+        flags: &[],
+        about: "leaves",
+        example: "sair",
+    },
+];

@@ -1,0 +1,101 @@
+//! The tables hold together, and lines are understood or refused with an explanation.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use super::call::{Call, parse};
+use super::spec::{Menu, Need};
+use super::words::words;
+use super::{admin, help, kv, shop};
+use crate::failure::{Failure, Kind};
+
+fn call<O>(menu: &'static Menu<O>, line: &str) -> Result<Call<O>, Failure> {
+    parse(menu, &words(line)?)
+}
+
+#[track_caller]
+fn refused<O: Debug>(menu: &'static Menu<O>, line: &str, saying: &str) {
+    let failure = call(menu, line).expect_err(line);
+    assert_eq!(failure.kind, Kind::Usage);
+    assert!(failure.to_string().contains(saying), "{failure} does not say {saying}");
+}
+
+fn holds_together<O: Copy + PartialEq + Debug>(menu: &'static Menu<O>) {
+    let mut names = BTreeSet::new();
+    for verb in menu.verbs {
+        for name in std::iter::once(&verb.name).chain(verb.aliases) {
+            assert!(names.insert(name.to_lowercase()), "{name} means two commands");
+            assert_eq!(menu.find(name).expect(name).operation, verb.operation);
+        }
+        assert!(!verb.about.is_empty() && !verb.about.ends_with('.'), "{}: about", verb.name);
+        let example = call(menu, verb.example).expect("the example of help works");
+        assert_eq!(example.verb.operation, verb.operation, "{}", verb.example);
+        let help = help::verb(verb);
+        assert!(verb.flags.iter().all(|f| help.contains(f.name)) && help.contains(verb.example));
+        assert!(verb.aliases.iter().all(|alias| help.contains(alias)));
+        for (at, arg) in verb.args.iter().enumerate() {
+            let last = at + 1 == verb.args.len();
+            assert!(last || arg.need == Need::One, "{}: only the last word may be left out", verb.name);
+        }
+    }
+    assert_eq!(help::menu(menu).len(), menu.verbs.len());
+}
+
+#[test]
+fn the_tables_hold_together() {
+    holds_together(&admin::MENU);
+    holds_together(&shop::MENU);
+    holds_together(&kv::MENU);
+}
+
+#[test]
+fn the_names_of_the_specification_are_known() {
+    for name in [
+        "inserirCliente",
+        "modificarCliente",
+        "recuperarCliente",
+        "apagarCliente",
+        "inserirProduto",
+        "modificarProduto",
+        "recuperarProduto",
+        "apagarProduto",
+        "sair",
+    ] {
+        assert!(admin::MENU.find(name).is_some(), "{name}");
+    }
+    for name in ["criarPedido", "modificarPedido", "listarPedido", "listarPedidos", "cancelarPedido", "sair"]
+    {
+        assert!(shop::MENU.find(name).is_some(), "{name}");
+    }
+    for name in ["set", "get", "del", "testAndSet", "create", "read", "update", "delete", "sair"] {
+        assert!(kv::MENU.find(name).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn words_are_bound_to_their_names() {
+    let call = call(&shop::MENU, "modificarPedido 77 a=b=2 mamao=0 --cid ana --if-match 9").unwrap();
+    assert_eq!(call.verb.operation, shop::Shop::ModifyOrder);
+    assert_eq!((call.text("OID"), call.get("--cid"), call.count("--if-match")), ("77", Some("ana"), Some(9)));
+    assert_eq!(call.lines("PID=QUANTITY"), [("a=b".to_owned(), 2), ("mamao".to_owned(), 0)]);
+    let call = super::call::parse(&admin::MENU, &words("adjust-stock x -5").unwrap()).unwrap();
+    assert_eq!(call.integer("AMOUNT"), Some(-5));
+}
+
+#[test]
+fn wrong_lines_are_explained() {
+    refused(&shop::MENU, "modify-order 77", "PID=QUANTITY is missing");
+    refused(&shop::MENU, "modify-order 77 banana", "PID=QUANTITY, such as banana=3");
+    refused(&shop::MENU, "modify-order 77 banana=-1", "PID=QUANTITY");
+    refused(&shop::MENU, "get-order 1 2", "one word too many");
+    refused(&shop::MENU, "get-order", "usage: get-order OID");
+    refused(&shop::MENU, "gt-order 1", "did you mean get-order");
+    refused(&shop::MENU, "get-order 1 --colour", "no flag --colour");
+    refused(&shop::MENU, "get-order 1 --cid", "needs CID after it");
+    refused(&shop::MENU, "list-orders --cid a --cid b", "given twice");
+    refused(&shop::MENU, &format!("use {}", "x".repeat(129)), "1 to 128 bytes");
+    refused(&admin::MENU, "adjust-stock x many", "a whole number");
+    refused(&kv::MENU, "del-version 1 -1", "a whole number from 0");
+    refused(&kv::MENU, "xyzzyx", "help lists the commands");
+    assert!(parse(&kv::MENU, &[]).is_err());
+}
