@@ -50,7 +50,11 @@ enum Chore {
     /// Checks the rules of the house without building the workspace
     Tidy,
     /// Prints the lines that the code map in docs/ARCHITECTURE.md lacks, to paste, and those to remove
-    Map,
+    Map {
+        /// Write them into the file: what is said of each place stays, folders are left to say
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -59,7 +63,8 @@ fn main() -> ExitCode {
         Chore::Fmt => run(cargo().args(["fmt", "--all"])),
         Chore::Deny => deny(),
         Chore::Tidy => check_tidy(),
-        Chore::Map => print_map(),
+        Chore::Map { write: false } => print_map(),
+        Chore::Map { write: true } => write_map(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -112,5 +117,21 @@ fn print_map() -> anyhow::Result<()> {
     for line in &stale {
         eprintln!("remove {line}");
     }
+    Ok(())
+}
+
+fn write_map() -> anyhow::Result<()> {
+    let path = root().join(tidy::map::ARCHITECTURE);
+    let text =
+        tidy::map::mended(&read_tree()?).with_context(|| format!("{} has no code map", path.display()))?;
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    let problems = tidy::map::compare(&read_tree()?);
+    for problem in &problems {
+        println!("{problem}");
+    }
+    if !problems.is_empty() {
+        bail!("{} lines are left to a person", problems.len());
+    }
+    println!("the code map is the tree");
     Ok(())
 }

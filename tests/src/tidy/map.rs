@@ -2,6 +2,8 @@
 //! Rust file, and none for what is not there.
 //!
 //! A line is ``- `path/to/file.rs`: what it is``; a folder's path ends in a slash. Other files may have a line.
+//! [`mended`] writes the section anew: what is said of each place stays, new files get the first sentence of their
+//! `//!`, and what such a sentence cannot say (folders) is left for a person, so that the rule still fails.
 
 use std::collections::BTreeMap;
 
@@ -46,6 +48,11 @@ fn places(tree: &Tree) -> Vec<String> {
     all
 }
 
+/// Whether a path of the map is in the tree: one of the places that must have a line, or another file.
+fn stands(tree: &Tree, places: &[String], path: &str) -> bool {
+    places.iter().any(|place| place == path) || tree.file(path).is_some()
+}
+
 /// Compares map and tree in both directions.
 #[must_use]
 pub fn compare(tree: &Tree) -> Vec<Problem> {
@@ -57,8 +64,7 @@ pub fn compare(tree: &Tree) -> Vec<Problem> {
     let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     for line in lines(&architecture.text) {
         let mut problem = |what: String| problems.push(Problem::new(ARCHITECTURE, line.number, what));
-        let there = places.iter().any(|place| place == line.path) || tree.file(line.path).is_some();
-        if !there {
+        if !stands(tree, &places, line.path) {
             problem(format!("`{}` is not in the tree: remove the line", line.path));
         } else if let Some(first) = known.insert(line.path, line.number) {
             problem(format!("`{}` stands in line {first} already: keep one", line.path));
@@ -77,12 +83,16 @@ pub fn compare(tree: &Tree) -> Vec<Problem> {
     problems
 }
 
-/// The line to paste for a place: of a file with the first sentence of its `//!`.
+/// The line to paste for a place.
 fn suggestion(tree: &Tree, place: &str) -> String {
+    format!("- `{place}`: {}", meaning(tree, place))
+}
+
+/// What a place says of itself: a file the first sentence of its `//!`, with links to items as plain names.
+fn meaning(tree: &Tree, place: &str) -> String {
     let opening = tree.file(place).map(|file| opening(&file.text)).unwrap_or_default();
-    let sentence =
-        opening.split_once(". ").map_or(opening.as_str(), |(first, _)| first).trim_end_matches('.');
-    format!("- `{place}`: {sentence}")
+    let sentence = opening.split_once(". ").map_or(opening.as_str(), |(first, _)| first);
+    sentence.trim_end_matches(['.', ':']).replace("[`", "`").replace("`]", "`")
 }
 
 /// The missing lines to paste, sorted by path, and the stale ones to remove.
@@ -92,12 +102,32 @@ pub fn to_paste(tree: &Tree) -> (Vec<String>, Vec<String>) {
     let map = lines(text);
     let places = places(tree);
     let missing = places.iter().filter(|place| !map.iter().any(|line| line.path == **place));
-    let stale =
-        map.iter().filter(|l| !places.iter().any(|place| place == l.path) && tree.file(l.path).is_none());
+    let stale = map.iter().filter(|line| !stands(tree, &places, line.path));
     (
         missing.map(|place| suggestion(tree, place)).collect(),
         stale.map(|line| format!("{ARCHITECTURE}:{}: - `{}`", line.number, line.path)).collect(),
     )
+}
+
+/// ARCHITECTURE.md with the map's lines equal to the tree, sorted and indented by folder; `None` without a map.
+#[must_use]
+pub fn mended(tree: &Tree) -> Option<String> {
+    let text = &tree.file(ARCHITECTURE)?.text;
+    let map = lines(text);
+    let (first, last) = (map.first()?.number, map.last()?.number);
+    let places = places(tree);
+    let mut said: BTreeMap<String, String> =
+        places.iter().map(|place| (place.clone(), meaning(tree, place))).collect();
+    for line in map.iter().filter(|line| stands(tree, &places, line.path)) {
+        said.insert(line.path.to_owned(), line.meaning.to_owned());
+    }
+    let depth = |path: &str| path.trim_end_matches('/').matches('/').count();
+    let new = said.iter().map(|(path, meaning)| format!("{}- `{path}`: {meaning}", "  ".repeat(depth(path))));
+    let before = text.lines().take(first - 1).map(str::to_owned);
+    let after = text.lines().skip(last).map(str::to_owned);
+    let all: Vec<String> =
+        before.chain(new).chain(after).map(|line| format!("{}\n", line.trim_end())).collect();
+    Some(all.concat())
 }
 
 #[cfg(test)]
@@ -134,6 +164,28 @@ mod tests {
         );
         let (missing, stale) = to_paste(&tree(&with_docs(MAP), &[new]));
         assert_eq!((missing.len(), stale.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_mended_map_keeps_what_is_said_and_follows_the_tree() {
+        let map = with_docs(MAP).replace("- `a/run`", "- `a/gone.rs`: was here once before\n- `a/run`");
+        let text = mended(&tree(&map, &[("a/c/d.rs", "//! Of [`D`]. More.\n")])).unwrap();
+        let lines: Vec<_> = text.lines().skip_while(|line| *line != HEADING).collect();
+        let expected = [
+            HEADING,
+            "",
+            "- `a/`: the first letter of all",
+            "  - `a/b.rs`: the second letter of all",
+            "  - `a/c/`:",
+            "    - `a/c/d.rs`: Of `D`",
+            "  - `a/run`: a file of another kind",
+            "- `docs/`: what people read",
+            "",
+            "## Next",
+            "- `x/`: no",
+        ];
+        assert_eq!(lines, expected);
+        assert!(mended(&tree("# A\n", &[])).is_none());
     }
 
     #[test]
