@@ -20,6 +20,9 @@ const HEADING: &str = "## Code map";
 /// Letters of what the map says of a place.
 const MEANING_MIN: usize = 10;
 
+/// Bytes beyond which only the first part of a file's sentence goes into a line that is written for it.
+const MEANING_LONG: usize = 130;
+
 /// One line of the map.
 struct Line<'a> {
     number: usize,
@@ -88,11 +91,14 @@ fn suggestion(tree: &Tree, place: &str) -> String {
     format!("- `{place}`: {}", meaning(tree, place))
 }
 
-/// What a place says of itself: a file the first sentence of its `//!`, with links to items as plain names.
+/// What a place says of itself: a file the first sentence of its `//!`, or its first part if it is a long one, with
+/// links to items as plain names.
 fn meaning(tree: &Tree, place: &str) -> String {
     let opening = tree.file(place).map(|file| opening(&file.text)).unwrap_or_default();
     let sentence = opening.split_once(". ").map_or(opening.as_str(), |(first, _)| first);
-    sentence.trim_end_matches(['.', ':']).replace("[`", "`").replace("`]", "`")
+    let part = sentence.split([':', ';']).next().filter(|part| part.len() >= MEANING_MIN);
+    let short = part.filter(|_| sentence.len() > MEANING_LONG).unwrap_or(sentence);
+    short.trim_end_matches(['.', ':']).replace("[`", "`").replace("`]", "`")
 }
 
 /// The missing lines to paste, sorted by path, and the stale ones to remove.
@@ -118,7 +124,8 @@ pub fn mended(tree: &Tree) -> Option<String> {
     let places = places(tree);
     let mut said: BTreeMap<String, String> =
         places.iter().map(|place| (place.clone(), meaning(tree, place))).collect();
-    for line in map.iter().filter(|line| stands(tree, &places, line.path)) {
+    let says = |line: &&Line<'_>| line.meaning.chars().filter(|c| c.is_alphabetic()).count() >= MEANING_MIN;
+    for line in map.iter().filter(|line| stands(tree, &places, line.path)).filter(says) {
         said.insert(line.path.to_owned(), line.meaning.to_owned());
     }
     let depth = |path: &str| path.trim_end_matches('/').matches('/').count();
