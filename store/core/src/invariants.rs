@@ -22,8 +22,9 @@ use crate::types::{Epoch, EpochHistory, NodeId, Offset, Position};
 pub fn commit_order(replica: &Replica) {
     let (base, committed, last) = (replica.history().base(), replica.committed(), replica.last());
     assert!(base.offset <= committed, "commit order: purged {base} ≤ committed {committed}");
-    assert!(committed <= last.offset, "commit order: committed {committed} ≤ last {last}");
-    assert!(replica.durable() <= last.offset, "commit order: durable ≤ last {last}");
+    let durable = replica.durable();
+    assert!(committed <= durable, "commit order: committed {committed} ≤ durable {durable}");
+    assert!(durable <= last.offset, "commit order: durable {durable} ≤ last {last}");
 }
 
 /// *Election safety*: at most one leader an epoch, over everything seen so far.

@@ -157,7 +157,9 @@ impl Leader {
         }
     }
 
-    /// The highest offset of its own epoch that a quorum holds is committed, and all before it.
+    /// The highest offset of its own epoch that a quorum holds, this disk among them, is committed, and all before
+    /// it. A quorum of the others would do for safety, but what is applied here must survive a restart in the log
+    /// here, or the state machine would be ahead of it.
     fn commit(&mut self, state: &mut State, out: &mut Vec<Output>) {
         let own = (state.node(), state.durable());
         let peers = &self.peers;
@@ -167,7 +169,7 @@ impl Leader {
             }
             peers.iter().find(|peer| peer.node == node).map_or(Offset::ZERO, |peer| peer.durable.offset)
         };
-        let offset = committed_offset(state.membership(), held);
+        let offset = committed_offset(state.membership(), held).min(own.1);
         if offset <= state.committed || offset < self.first || offset > state.history.last().offset {
             return;
         }
@@ -348,10 +350,12 @@ fn probe(state: &State, peer: &mut Progress, previous: Position, out: &mut Vec<O
     if previous.offset < state.history.base().offset {
         let at = state.snapshot;
         peer.feed = Feed::Snapshot { at };
+        peer.pushed = None;
         send(peer.node, Message::InstallSnapshot { epoch: state.ballot.epoch, at }, out);
         return;
     }
     peer.feed = Feed::Probing { previous };
+    peer.pushed = Some(previous.offset);
     let (to, epoch, up_to) = (peer.node, state.ballot.epoch, previous.offset);
     out.push(Output::Push { to, epoch, previous, up_to, continues: false });
 }
@@ -376,8 +380,9 @@ fn feed(state: &State, peer: &mut Progress, out: &mut Vec<Output>) {
         return;
     }
     let previous = state.history.position_at(next.previous()).expect("a stream goes on inside the log");
-    let (to, epoch) = (peer.node, state.ballot.epoch);
-    out.push(Output::Push { to, epoch, previous, up_to, continues: true });
+    let (to, epoch, continues) = (peer.node, state.ballot.epoch, peer.pushed == Some(previous.offset));
+    out.push(Output::Push { to, epoch, previous, up_to, continues });
+    peer.pushed = Some(up_to);
     peer.feed = Feed::Streaming { next: up_to.next() };
 }
 
@@ -399,6 +404,7 @@ fn acked(state: &State, peer: &mut Progress, durable: Position, out: &mut Vec<Ou
     }
 }
 
+/// Begins a stream after what is acknowledged, which may be further on than the probe that was answered.
 fn start_stream(state: &State, peer: &mut Progress, out: &mut Vec<Output>) {
     peer.feed = Feed::Streaming { next: peer.durable.offset.next() };
     feed(state, peer, out);

@@ -38,6 +38,8 @@ pub struct Progress {
     pub node: NodeId,
     /// How it is fed.
     pub feed: Feed,
+    /// Where the last push to it ends, so that the next one is known to continue it; `None` if there is none.
+    pub pushed: Option<Offset>,
     /// What it has acknowledged in this epoch; the leader's log has exactly this.
     pub durable: Position,
     /// The last heartbeat round it has acknowledged.
@@ -55,6 +57,7 @@ impl Progress {
         Progress {
             node,
             feed: Feed::Probing { previous },
+            pushed: None,
             durable: Position::ZERO,
             round: Round(0),
             silent_ticks: 0,

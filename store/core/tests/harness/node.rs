@@ -1,0 +1,117 @@
+//! One node: a bare core, its disk, and what a crash loses.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use store_core::{Config, Epoch, NodeId, Offset, Position, Replica};
+
+use super::disk::{Disk, Item, Log, Snapshot, Write};
+
+/// What is still to be streamed to one replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stream {
+    pub(crate) epoch: Epoch,
+    /// The last position that was sent.
+    pub(crate) previous: Position,
+    pub(crate) up_to: Offset,
+    /// An empty append is due.
+    pub(crate) probe: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) config: Config,
+    /// The core; `None` while the node is down.
+    pub(crate) replica: Option<Replica>,
+    pub(crate) disk: Disk,
+    /// The log with what is still being written.
+    pub(crate) memory: Log,
+    /// Writes under way, in order.
+    pub(crate) writing: VecDeque<Write>,
+    /// Writes wait for a test's word.
+    pub(crate) slow: bool,
+    /// What the state machine has taken, from offset 1 on.
+    pub(crate) applied: Vec<Item>,
+    pub(crate) streams: BTreeMap<NodeId, Stream>,
+    /// Where the last push to each replica ended, while it may be continued.
+    pub(crate) pushed: BTreeMap<NodeId, Offset>,
+    /// The snapshot asked for.
+    pub(crate) wanted: Option<(NodeId, Position)>,
+    /// The snapshot fetched.
+    pub(crate) fetched: Option<Snapshot>,
+    /// It is to be installed.
+    pub(crate) installing: bool,
+    /// The last read ticket given.
+    pub(crate) tickets: u64,
+    /// What its disk has lost although it may have been acknowledged.
+    pub(crate) lost: BTreeSet<Position>,
+    /// It stopped for good.
+    pub(crate) fatal: bool,
+}
+
+impl Node {
+    pub(crate) fn new(config: Config, disk: Disk) -> Node {
+        Node {
+            config,
+            replica: None,
+            memory: Log::default(),
+            writing: VecDeque::new(),
+            slow: false,
+            applied: disk.log.items[..1].to_vec(),
+            disk,
+            streams: BTreeMap::new(),
+            pushed: BTreeMap::new(),
+            wanted: None,
+            fetched: None,
+            installing: false,
+            tickets: 0,
+            lost: BTreeSet::new(),
+            fatal: false,
+        }
+    }
+
+    pub(crate) fn up(&self) -> &Replica {
+        self.replica.as_ref().expect("the node is up")
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.replica.is_some()
+    }
+
+    /// What is not on disk is gone; the state machine's pages survive, as those of a process do.
+    pub(crate) fn crash(&mut self) {
+        self.replica = None;
+        self.memory = Log::default();
+        self.writing.clear();
+        self.streams.clear();
+        self.pushed.clear();
+        self.wanted = None;
+        self.fetched = None;
+        self.installing = false;
+    }
+
+    /// Starts from the disk, with the state machine as of `committed`.
+    pub(crate) fn restart(&mut self, committed: Offset) {
+        assert!(self.replica.is_none() && !self.fatal, "only a node that is down is started");
+        assert!(committed >= self.disk.snapshot.position().offset, "the state is never behind its snapshot");
+        self.applied.truncate(usize::try_from(committed.0).unwrap());
+        self.memory = self.disk.log.clone();
+        self.replica = Some(Replica::new(self.config.clone(), self.disk.restored(committed)));
+    }
+
+    /// The end of the disk's log after `committed` is lost, `count` entries of it at most.
+    pub(crate) fn lose_tail(&mut self, count: usize, committed: Offset) -> usize {
+        let mut lost = 0;
+        while lost < count && self.disk.log.last().offset > committed {
+            let item = self.disk.log.items.pop().expect("its end is after the commit offset");
+            self.lost.insert(item.position);
+            lost += 1;
+        }
+        self.disk.suspect |= lost > 0;
+        lost
+    }
+
+    /// Whether this entry was durable here once, as far as acknowledgements go.
+    pub(crate) fn held(&self, position: Position) -> bool {
+        self.disk.log.holds(position) || self.lost.contains(&position)
+    }
+}

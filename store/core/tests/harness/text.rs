@@ -1,0 +1,111 @@
+//! Messages and outputs as scripts show them.
+
+use store_core::{Fatal, Message, NodeId, Output, Run};
+
+use super::disk::{Item, Payload};
+
+pub(crate) fn message(message: &Message) -> String {
+    match message {
+        Message::Append(append) if append.runs.is_empty() => {
+            format!("Probe {} at {} committed {}", append.epoch, append.previous, append.committed)
+        }
+        Message::Append(append) => format!(
+            "Append {} after {} {} committed {}",
+            append.epoch,
+            append.previous,
+            runs(&append.runs),
+            append.committed
+        ),
+        Message::CommitOrder { epoch, up_to } => format!("CommitOrder {epoch} up to {up_to}"),
+        Message::Heartbeat { epoch, round, committed } => {
+            format!("Heartbeat {epoch} round {} committed {committed}", round.0)
+        }
+        Message::InstallSnapshot { epoch, at } => format!("InstallSnapshot {epoch} at {at}"),
+        Message::HandOver { epoch } => format!("HandOver {epoch}"),
+        Message::Ack { epoch, durable_up_to, round } => {
+            format!("Ack {epoch} durable {durable_up_to} round {}", round.0)
+        }
+        Message::LogState(state) => {
+            let conflict = state
+                .conflict
+                .map_or(String::new(), |(epoch, first)| format!(" conflict {epoch} from {first}"));
+            let suspect = if state.suspect { " suspect" } else { "" };
+            format!(
+                "LogState {} last {} committed {}{conflict}{suspect}",
+                state.epoch, state.last, state.committed
+            )
+        }
+        Message::StaleEpoch { epoch } => format!("StaleEpoch {epoch}"),
+        Message::VoteRequest(request) => {
+            let handed_over = if request.handed_over { " handed over" } else { "" };
+            format!("{}VoteRequest {} last {}{handed_over}", pre(request.pre), request.epoch, request.last)
+        }
+        Message::VoteReply(reply) => {
+            let answer = if reply.granted { "yes" } else { "no" };
+            let suspect = if reply.suspect { " suspect" } else { "" };
+            format!("{}VoteReply {} {answer} last {}{suspect}", pre(reply.pre), reply.epoch, reply.last)
+        }
+    }
+}
+
+fn pre(pre: bool) -> &'static str {
+    if pre { "Pre" } else { "" }
+}
+
+/// `e2:3 e4:4..6`
+pub(crate) fn runs(runs: &[Run]) -> String {
+    let run = |run: &Run| match run.first == run.last {
+        true => format!("{}:{}", run.epoch, run.first),
+        false => format!("{}:{}..{}", run.epoch, run.first, run.last),
+    };
+    runs.iter().map(run).collect::<Vec<_>>().join(" ")
+}
+
+pub(crate) fn output(output: &Output) -> String {
+    match output {
+        Output::SaveBallot(ballot) => {
+            format!("save ballot {} vote {}", ballot.epoch, node(ballot.voted_for))
+        }
+        Output::Truncate { from } => format!("truncate from {from}"),
+        Output::Append { write, runs: entries } => format!("append w{} {}", write.0, runs(entries)),
+        Output::Refused { count } => format!("refused {count}"),
+        Output::Send { to, message: said } => format!("→ {to}: {}", message(said)),
+        Output::Push { to, epoch, previous, up_to, continues } => {
+            let goes_on = if *continues { " continues" } else { "" };
+            format!("push {to} {epoch} after {previous} up to {up_to}{goes_on}")
+        }
+        Output::Commit { up_to } => format!("commit {up_to}"),
+        Output::ReadsReady { up_to, at } => format!("reads up to {} ready at {at}", up_to.0),
+        Output::ReadsFailed { up_to } => format!("reads up to {} failed", up_to.0),
+        Output::RoleChanged(view) => {
+            format!("role {:?} {} leader {}", view.role, view.epoch, node(view.leader))
+        }
+        Output::FetchSnapshot { from, at } => format!("fetch snapshot of at least {at} from {from}"),
+        Output::Install { position } => format!("install {position}"),
+        Output::Trusted => "trusted".into(),
+        Output::HandOverFailed => "handover failed".into(),
+        Output::Fatal(Fatal::CommittedConflict { here, leader }) => {
+            format!("FATAL committed {here}, leader has {leader}")
+        }
+        Output::Fatal(Fatal::TwoLeaders { epoch, known, other }) => {
+            format!("FATAL two leaders in {epoch}: {known} and {other}")
+        }
+    }
+}
+
+fn node(node: Option<NodeId>) -> String {
+    node.map_or("none".into(), |node| node.to_string())
+}
+
+/// `1:members 2:- 2:apple`: epoch and payload of each entry.
+pub(crate) fn items(items: &[Item]) -> String {
+    let item = |item: &Item| {
+        let payload: &str = match &item.payload {
+            Payload::Empty => "-",
+            Payload::Membership(_) => "members",
+            Payload::Command(label) => label,
+        };
+        format!("{}:{payload}", item.position.epoch.0)
+    };
+    items.iter().map(item).collect::<Vec<_>>().join(" ")
+}
