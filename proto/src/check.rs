@@ -168,7 +168,7 @@ pub fn outcome(request: &OutcomeRequest) -> Checked {
     route(request.route.as_ref())?;
     key("tag", &request.tag)?;
     let Some(whose) = &request.identity else { return Err(Violation::new("identity", "is missing")) };
-    id(whose).map_err(|violation| violation.within("identity"))
+    request_id(whose).map_err(|violation| violation.within("identity"))
 }
 
 /// Checks a `Changes`.
@@ -310,14 +310,18 @@ fn identity_if_any(whose: Option<&Identity>) -> Checked {
 /// # Errors
 /// The first field that breaks a rule.
 pub fn identity(whose: &Identity) -> Checked {
-    id(whose)?;
+    request_id(whose)?;
     ensure(whose.attempt >= 1, "attempt", || "is 0; the first attempt is 1".to_owned())?;
     ensure(whose.digest.len() == crate::hash::DIGEST_BYTES, "digest", || {
         format!("has {} bytes; exactly {} are needed", whose.digest.len(), crate::hash::DIGEST_BYTES)
     })
 }
 
-fn id(whose: &Identity) -> Checked {
+/// Checks what of an identity counts in `Outcome`: its id.
+///
+/// # Errors
+/// The first field that breaks a rule.
+pub fn request_id(whose: &Identity) -> Checked {
     match &whose.id {
         None => Err(Violation::new("id", "is missing: give session or user")),
         Some(Id::Session(of)) => {

@@ -1,1 +1,46 @@
-//! (being written)
+//! One replica's database: a table (LMDB, or memory), and the state machine that committed entries drive.
+//!
+//! ```text
+//!   committed entries ──► apply ──► replies      exactly once: what was answered is remembered (replies)
+//!                           │
+//!                           ├─ txn: guards, operations over an overlay; json: values inside data
+//!                           ▼
+//!   one write transaction: records · remembered replies · change feed · where the database stands
+//!                           │
+//!   reads: query, changes   └─► transfer: the whole state as chunks, out and in
+//! ```
+//!
+//! The table is a trait ([`table`]) with two forms, [`lmdb`] and [`memory`], under one conformance suite
+//! ([`suite`]). Everything above it is deterministic: the same entries on the same state give the same rows, the
+//! same replies and the same running hash of effects on every replica, however they are cut into batches.
+//!
+//! **The log makes writes durable, not the table.** LMDB runs without syncing; [`trust`] says when what it left on
+//! disk may be believed. If it may not, it is emptied, and the replica starts from a snapshot and the log.
+//!
+//! What a client can do wrong is a [`Reply`], part of the state machine; an [`Error`] stops the replica.
+//!
+//! Leaves out: threads, time, sockets, the log, and transactions over several groups.
+
+mod apply;
+pub mod changes;
+mod error;
+mod json;
+pub mod limits;
+pub mod lmdb;
+pub mod memory;
+pub mod query;
+mod record;
+mod replies;
+pub mod state;
+pub mod suite;
+pub mod table;
+pub mod transfer;
+pub mod trust;
+mod txn;
+
+pub use apply::{Reply, apply};
+pub use error::{Error, Source};
+pub use lmdb::{Lmdb, Options};
+pub use memory::Memory;
+pub use replies::Refused;
+pub use table::{Read, Space, Table, Write};

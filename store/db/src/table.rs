@@ -2,7 +2,8 @@
 //!
 //! LMDB's transactions are not `Send`, so transactions are closures. Keys are 1 to 511 bytes, sorted bytewise.
 
-use crate::Error;
+use crate::error::Error;
+use crate::limits::TABLE_KEY_BYTES_MAX;
 
 /// The parts of the table, each a sorted map of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -13,7 +14,7 @@ pub enum Space {
     Replies,
     /// Offset → key in `Replies`, for eviction in order.
     ReplyOrder,
-    /// Session → its state.
+    /// Session → its state; session and sequence → where its reply is remembered.
     Sessions,
     /// Offset → the keys that the entry changed.
     Changes,
@@ -21,7 +22,48 @@ pub enum Space {
     State,
 }
 
-/// What a transaction can read.
+impl Space {
+    /// All of them, in the order in which they are exported.
+    pub const ALL: [Space; 6] =
+        [Space::Records, Space::Replies, Space::ReplyOrder, Space::Sessions, Space::Changes, Space::State];
+
+    /// Its name in the database; never changed.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Space::Records => "records",
+            Space::Replies => "replies",
+            Space::ReplyOrder => "reply_order",
+            Space::Sessions => "sessions",
+            Space::Changes => "changes",
+            Space::State => "state",
+        }
+    }
+
+    /// Its place in [`Space::ALL`]; never changed.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Space::Records => 0,
+            Space::Replies => 1,
+            Space::ReplyOrder => 2,
+            Space::Sessions => 3,
+            Space::Changes => 4,
+            Space::State => 5,
+        }
+    }
+}
+
+/// Panics at a key that no form of the table can hold: our own bug, since the doors check keys.
+pub(crate) fn assert_key(key: &[u8]) {
+    let fits = (1..=TABLE_KEY_BYTES_MAX).contains(&key.len());
+    assert!(fits, "a key of the table has 1 to {TABLE_KEY_BYTES_MAX} bytes, not {}", key.len());
+}
+
+/// What a walk calls with each key and value; false ends it.
+pub type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> Result<bool, Error> + 'v;
+
+/// What a transaction can read. Keys have 1 to 511 bytes; others panic.
 pub trait Read {
     /// The value under `key`.
     ///
@@ -32,12 +74,7 @@ pub trait Read {
     ///
     /// # Errors
     /// The table cannot be read, or what `visit` returns.
-    fn walk(
-        &self,
-        space: Space,
-        from: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, Error>,
-    ) -> Result<(), Error>;
+    fn walk(&self, space: Space, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error>;
 }
 
 /// What a write transaction can do besides; it reads its own writes.

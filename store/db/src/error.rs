@@ -1,0 +1,67 @@
+//! Why the database cannot go on. Every one of these stops the replica; what a client did wrong is never an
+//! [`Error`] but a [`crate::Reply`], since it is part of the state machine's answers.
+
+use std::path::PathBuf;
+
+use store_core::types::Position;
+
+/// The cause under an [`Error`], whatever library it comes from.
+pub type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// Why the database cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The memory map or the disk has no room. Nothing of the transaction was kept. Give it room and restart.
+    #[error("the database is full while {doing}: give it a larger map or disk, then restart")]
+    Full {
+        /// What was being done.
+        doing: &'static str,
+    },
+    /// The table or a file beside it could not be used. Nothing of the transaction was kept.
+    #[error("the database failed while {doing}")]
+    Table {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        #[source]
+        source: Source,
+    },
+    /// What is stored (or imported) is not what was written. The replica must start from a snapshot.
+    #[error("the database is damaged: {what}")]
+    Damaged {
+        /// What was found, and where.
+        what: String,
+    },
+    /// This process has the folder open already: LMDB must never open one twice.
+    #[error("{} is open already in this process", path.display())]
+    AlreadyOpen {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A committed entry that this release cannot apply: it was written by a newer one. Upgrade this node.
+    #[error("the entry at {position} needs a newer release of feira: {what}")]
+    NotUnderstood {
+        /// The entry.
+        position: Position,
+        /// What is not known here.
+        what: String,
+    },
+}
+
+impl Error {
+    /// Whether every replica of this release meets the same error at the same entry, so that restarting
+    /// elsewhere does not help. All other errors are of this machine alone.
+    #[must_use]
+    pub fn is_deterministic(&self) -> bool {
+        matches!(self, Error::NotUnderstood { .. })
+    }
+
+    /// Something around the table failed (a reader's or writer's own error, carried through a transaction).
+    pub fn table(doing: &'static str, source: impl Into<Source>) -> Error {
+        Error::Table { doing, source: source.into() }
+    }
+
+    pub(crate) fn damaged(what: impl Into<String>) -> Error {
+        Error::Damaged { what: what.into() }
+    }
+}

@@ -1,0 +1,400 @@
+//! Exactly once (DESIGN section 5): what was answered to a write is remembered in the transaction of its data.
+//!
+//! **Rules.** A remembered success answers every attempt. A remembered guard failure answers its own attempt and
+//! lower ones; a higher attempt runs. The same id with another digest is ID_REUSED. `Outcome` returns what is
+//! remembered and closes the id: a late original, or a higher attempt, is then refused with CLOSED_ID.
+//!
+//! **Why no clock is trusted.** Remembered answers are dropped in the order in which they were made, after 24 h of
+//! log time or when they are too many. Dropping one raises `forgotten_ms` to at least the creation time *that its
+//! id carries*; an id that is not remembered and was made at or before `forgotten_ms` is refused (EXPIRED), never
+//! run. So whatever the clocks said, an id whose answer was dropped can never run again: the comparison is between
+//! two numbers of the ids themselves. A wrong clock can only cause a refusal. That one clock far ahead does not
+//! refuse everybody, ids made more than 10 s ahead of the log's time are refused and not remembered (INVALID).
+//! Sessions carry a creation time too and follow the same rule: a session is dropped with its last answer, and
+//! while some of its answers are dropped its `lowest` rises above them. A session asks for sequences below its
+//! `lowest` in vain (EXPIRED).
+//!
+//! **What only the window protects.** An id that a person chose has no creation time (0). While it is remembered it
+//! is exactly once; after it was dropped (24 h, or 1,000,000 answers, or 256 MiB) it is a new id, and an `Outcome`
+//! that says NOT_DONE speaks of the window only.
+//!
+//! **The tag.** Answers are kept under the ring hash of the transaction's first key, so that they move with their
+//! range. A retry finds its answer only if its tag has the same hash: callers keep it the same for one id.
+//!
+//! ```text
+//!   Replies     hash of tag (8) | 1 | session (16) | sequence (8)   or   hash of tag (8) | 2 | user id  → Remembered
+//!   ReplyOrder  offset (8)              → stamp (8) | creation (8) | bytes (4) | key in Replies
+//!   Sessions    session (16)            → SessionState
+//!               session | sequence (8)  → hash of tag (8) | offset (8) | bytes (4)
+//! ```
+
+use bytes::Bytes;
+use prost::Message as _;
+use proto::store::identity::Id;
+use proto::store::{
+    AppliedState, FailureReason, Identity, Remembered, SessionSequence, SessionState, TxnResponse,
+};
+
+use crate::error::Error;
+use crate::limits::{
+    CLOCK_AHEAD_MS_MAX, EVICTED_PER_ENTRY_MAX, REMEMBERED_BYTES_MAX, REMEMBERED_COUNT_MAX,
+    REMEMBERED_FAILED_MAX, REMEMBERED_MS_MIN, REMEMBERED_OVERHEAD_BYTES, REMEMBERED_RESPONSE_BYTES_MAX,
+    SESSION_TRIM_PER_ENTRY_MAX,
+};
+use crate::table::{Read, Space, Write};
+
+const SESSION: u8 = 1;
+const USER: u8 = 2;
+const HASH_BYTES: usize = 8;
+const SESSION_BYTES: usize = proto::check::SESSION_BYTES;
+
+/// Why a write was not executed: the same on every replica.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// The store's reason.
+    pub reason: FailureReason,
+    /// For people.
+    pub message: String,
+}
+
+impl Refused {
+    pub(crate) fn new(reason: FailureReason, message: impl Into<String>) -> Refused {
+        Refused { reason, message: message.into() }
+    }
+}
+
+/// Where one write's answer is kept.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    /// The key in Replies.
+    key: Vec<u8>,
+    /// When the id (or the session) was made; 0: unknown.
+    created_ms: i64,
+    session: Option<&'a SessionSequence>,
+}
+
+/// What is known of a write before it runs.
+#[derive(Debug)]
+pub(crate) enum Known {
+    /// Nothing, and it may run.
+    New,
+    /// This is remembered.
+    Answer(Box<Remembered>),
+    /// Nothing, and it must not run.
+    Refused(Refused),
+}
+
+impl<'a> Place<'a> {
+    /// `None` if the identity has no id that can be remembered.
+    pub(crate) fn of(tag: &[u8], identity: &'a Identity) -> Option<Place<'a>> {
+        proto::check::request_id(identity).ok()?;
+        let mut key = Vec::with_capacity(HASH_BYTES + 1 + proto::check::USER_ID_BYTES_MAX);
+        key.extend_from_slice(&proto::hash::ring_hash(tag).to_be_bytes());
+        match identity.id.as_ref()? {
+            Id::Session(session) => {
+                key.push(SESSION);
+                key.extend_from_slice(&session.session);
+                key.extend_from_slice(&session.sequence.to_be_bytes());
+                Some(Place { key, created_ms: session.created_ms, session: Some(session) })
+            }
+            Id::User(user) => {
+                key.push(USER);
+                key.extend_from_slice(&user.id);
+                Some(Place { key, created_ms: user.created_ms, session: None })
+            }
+        }
+    }
+}
+
+/// Looks a write up.
+pub(crate) fn known(
+    read: &impl Read,
+    state: &AppliedState,
+    stamp_ms: i64,
+    place: &Place<'_>,
+) -> Result<Known, Error> {
+    if let Some(row) = read.get(Space::Replies, &place.key)? {
+        return Ok(Known::Answer(Box::new(decode(row)?)));
+    }
+    let mut may_be_forgotten = place.created_ms > 0;
+    if let Some(session) = place.session
+        && let Some(row) = read.get(Space::Sessions, &session.session)?
+    {
+        may_be_forgotten = false;
+        let lowest = session_state(row)?.lowest;
+        if session.sequence < lowest {
+            let message =
+                format!("the session gave up sequences below {lowest}; this is {}", session.sequence);
+            return Ok(Known::Refused(Refused::new(FailureReason::ExpiredId, message)));
+        }
+        if read.get(Space::Sessions, &sequence_key(&session.session, session.sequence))?.is_some() {
+            let message = "this sequence was used for a transaction with another first key";
+            return Ok(Known::Refused(Refused::new(FailureReason::IdReused, message)));
+        }
+    }
+    if may_be_forgotten && place.created_ms <= state.forgotten_ms {
+        let message = "the id is older than what is remembered: nobody can say whether it ran; use a new one";
+        return Ok(Known::Refused(Refused::new(FailureReason::ExpiredId, message)));
+    }
+    let ahead_ms = place.created_ms.saturating_sub(stamp_ms);
+    if may_be_forgotten && ahead_ms > CLOCK_AHEAD_MS_MAX {
+        let message =
+            format!("the id was made {ahead_ms} ms ahead of the store's clock: set the caller's clock");
+        return Ok(Known::Refused(Refused::new(FailureReason::Invalid, message)));
+    }
+    Ok(Known::New)
+}
+
+/// Whether a remembered answer is the one to give: `None` if this attempt is to run.
+pub(crate) fn answer(remembered: &Remembered, identity: &Identity) -> Option<Result<TxnResponse, Refused>> {
+    let closed = || {
+        let message = "the id was closed by Outcome: this write was not executed and never will be";
+        Some(Err(Refused::new(FailureReason::ClosedId, message)))
+    };
+    let Some(response) = &remembered.response else { return closed() };
+    if remembered.digest != identity.digest {
+        let message = "the id was used for another operation or other arguments";
+        return Some(Err(Refused::new(FailureReason::IdReused, message)));
+    }
+    if response.success || identity.attempt <= remembered.attempt {
+        return Some(Ok(TxnResponse { remembered: true, ..response.clone() }));
+    }
+    if remembered.closed { closed() } else { None }
+}
+
+/// Remembers an answer in place of what was remembered under the id, and makes room for it.
+pub(crate) fn remember(
+    write: &mut impl Write,
+    state: &mut AppliedState,
+    place: &Place<'_>,
+    remembered: &Remembered,
+    before: Option<&Remembered>,
+) -> Result<(), Error> {
+    if let Some(before) = before {
+        forget_row(write, state, before, place)?;
+    }
+    let offset = remembered.offset;
+    let row = remembered.encode_to_vec();
+    let bytes = (row.len() + place.key.len()) as u64 + REMEMBERED_OVERHEAD_BYTES;
+    let bytes = u32::try_from(bytes).expect("a remembered answer is bounded");
+    write.put(Space::Replies, &place.key, &row)?;
+    let mut order = Vec::with_capacity(20 + place.key.len());
+    order.extend_from_slice(&remembered.stamp_ms.to_be_bytes());
+    order.extend_from_slice(&place.created_ms.to_be_bytes());
+    order.extend_from_slice(&bytes.to_be_bytes());
+    order.extend_from_slice(&place.key);
+    write.put(Space::ReplyOrder, &offset.to_be_bytes(), &order)?;
+    state.remembered_count += 1;
+    state.remembered_bytes += u64::from(bytes);
+    if let Some(session) = place.session {
+        let mut at = Vec::with_capacity(20);
+        at.extend_from_slice(&place.key[..HASH_BYTES]);
+        at.extend_from_slice(&offset.to_be_bytes());
+        at.extend_from_slice(&bytes.to_be_bytes());
+        write.put(Space::Sessions, &sequence_key(&session.session, session.sequence), &at)?;
+        raise_session(write, state, session, remembered.stamp_ms)?;
+    }
+    Ok(())
+}
+
+/// Takes away the rows by which an answer that is about to be replaced was found in order.
+fn forget_row(
+    write: &mut impl Write,
+    state: &mut AppliedState,
+    before: &Remembered,
+    place: &Place<'_>,
+) -> Result<(), Error> {
+    let order = before.offset.to_be_bytes();
+    let Some(row) = write.get(Space::ReplyOrder, &order)? else {
+        return Err(Error::damaged("a remembered answer is not in the order of answers"));
+    };
+    let bytes = Ordered::of(row).filter(|row| row.key == place.key).map(|row| row.bytes);
+    let bytes = bytes.ok_or_else(|| Error::damaged("the order of answers names another answer"))?;
+    write.delete(Space::ReplyOrder, &order)?;
+    state.remembered_count -= 1;
+    state.remembered_bytes -= u64::from(bytes);
+    Ok(())
+}
+
+/// Raises a session's lowest sequence to what it says, and drops some of the answers below it.
+fn raise_session(
+    write: &mut impl Write,
+    state: &mut AppliedState,
+    session: &SessionSequence,
+    stamp_ms: i64,
+) -> Result<(), Error> {
+    let row = write.get(Space::Sessions, &session.session)?;
+    let mut known = row.map(session_state).transpose()?;
+    if known.as_ref().is_none_or(|known| known.lowest < session.lowest) {
+        let created_ms = known.as_ref().map_or(session.created_ms, |known| known.created_ms);
+        let raised = SessionState { lowest: session.lowest, stamp_ms, created_ms };
+        write.put(Space::Sessions, &session.session, &raised.encode_to_vec())?;
+        known = Some(raised);
+    }
+    let lowest = known.map_or(0, |known| known.lowest);
+    let mut below: Vec<(u64, Vec<u8>)> = Vec::new();
+    write.walk(Space::Sessions, &sequence_key(&session.session, 0), &mut |key, row| {
+        let sequence = sequence_of(key, &session.session).filter(|sequence| *sequence < lowest);
+        if let Some(sequence) = sequence {
+            below.push((sequence, row.to_vec()));
+        }
+        Ok(sequence.is_some() && below.len() < SESSION_TRIM_PER_ENTRY_MAX)
+    })?;
+    for (sequence, row) in below {
+        let (hash, order, bytes) = indexed(&row)?;
+        write.delete(
+            Space::Replies,
+            &[&hash[..], &[SESSION], &session.session, &sequence.to_be_bytes()].concat(),
+        )?;
+        write.delete(Space::ReplyOrder, &order)?;
+        write.delete(Space::Sessions, &sequence_key(&session.session, sequence))?;
+        state.remembered_count -= 1;
+        state.remembered_bytes -= u64::from(bytes);
+    }
+    Ok(())
+}
+
+/// Drops the oldest answers while they are too many, too large or older than they need be. `oldest_ms` keeps the
+/// stamp of the oldest between the entries of a batch; `None`: not known.
+pub(crate) fn evict(
+    write: &mut impl Write,
+    state: &mut AppliedState,
+    now_ms: i64,
+    oldest_ms: &mut Option<i64>,
+) -> Result<(), Error> {
+    for nth in 0.. {
+        let too_large = state.remembered_bytes > REMEMBERED_BYTES_MAX;
+        let too_many = state.remembered_count > REMEMBERED_COUNT_MAX;
+        let too_old = oldest_ms.is_none_or(|oldest| oldest.saturating_add(REMEMBERED_MS_MIN) <= now_ms);
+        if !(too_large || (nth < EVICTED_PER_ENTRY_MAX && (too_many || too_old))) {
+            break;
+        }
+        let mut oldest = None;
+        write.walk(Space::ReplyOrder, &[], &mut |order, row| {
+            oldest = Some((order.to_vec(), row.to_vec()));
+            Ok(false)
+        })?;
+        // Without answers nothing grows old before the first one made from now on.
+        let Some((order, row)) = oldest else {
+            *oldest_ms = Some(now_ms);
+            break;
+        };
+        let row = Ordered::of(&row).ok_or_else(|| Error::damaged("a row of the order of answers"))?;
+        let due = row.stamp_ms.saturating_add(REMEMBERED_MS_MIN) <= now_ms;
+        if !(too_large || too_many || due) {
+            *oldest_ms = Some(row.stamp_ms);
+            break;
+        }
+        drop_oldest(write, state, &order, &row)?;
+        *oldest_ms = None;
+    }
+    Ok(())
+}
+
+fn drop_oldest(
+    write: &mut impl Write,
+    state: &mut AppliedState,
+    order: &[u8],
+    row: &Ordered<'_>,
+) -> Result<(), Error> {
+    write.delete(Space::ReplyOrder, order)?;
+    write.delete(Space::Replies, row.key)?;
+    state.remembered_count -= 1;
+    state.remembered_bytes -= u64::from(row.bytes);
+    let id = &row.key[HASH_BYTES + 1..];
+    if row.key[HASH_BYTES] == USER {
+        state.forgotten_ms = state.forgotten_ms.max(row.created_ms);
+        return Ok(());
+    }
+    let Some((session, sequence)) = id.split_first_chunk::<SESSION_BYTES>() else {
+        return Err(Error::damaged("the order of answers names no session"));
+    };
+    let sequence = sequence.try_into().map(u64::from_be_bytes);
+    let sequence = sequence.map_err(|_| Error::damaged("the order of answers names no sequence"))?;
+    write.delete(Space::Sessions, &sequence_key(session, sequence))?;
+    let mut has_more = false;
+    write.walk(Space::Sessions, &sequence_key(session, 0), &mut |key, _| {
+        has_more = sequence_of(key, session).is_some();
+        Ok(false)
+    })?;
+    let known = write.get(Space::Sessions, session)?.map(session_state).transpose()?;
+    let mut known = known.ok_or_else(|| Error::damaged("a session with answers has no state"))?;
+    if has_more {
+        known.lowest = known.lowest.max(sequence.saturating_add(1));
+        write.put(Space::Sessions, session, &known.encode_to_vec())
+    } else {
+        state.forgotten_ms = state.forgotten_ms.max(known.created_ms);
+        write.delete(Space::Sessions, session).map(|_| ())
+    }
+}
+
+/// An answer as it is remembered: whole if it is small; else without the records' data; else without the results, or
+/// with only the first failed guards.
+pub(crate) fn trimmed(response: &TxnResponse) -> TxnResponse {
+    if response.encoded_len() <= REMEMBERED_RESPONSE_BYTES_MAX {
+        return response.clone();
+    }
+    let mut small = TxnResponse { trimmed: true, ..response.clone() };
+    let records = small.results.iter_mut().map(|result| &mut result.record);
+    for record in records.chain(small.failed.iter_mut().map(|failed| &mut failed.record)).flatten() {
+        record.data = Bytes::new();
+        record.pending.clear();
+    }
+    if small.encoded_len() > REMEMBERED_RESPONSE_BYTES_MAX {
+        small.results.clear();
+        small.failed.truncate(REMEMBERED_FAILED_MAX);
+    }
+    small
+}
+
+/// A row of ReplyOrder.
+struct Ordered<'a> {
+    stamp_ms: i64,
+    created_ms: i64,
+    bytes: u32,
+    key: &'a [u8],
+}
+
+impl<'a> Ordered<'a> {
+    fn of(row: &'a [u8]) -> Option<Ordered<'a>> {
+        let (stamp_ms, rest) = row.split_first_chunk()?;
+        let (created_ms, rest) = rest.split_first_chunk()?;
+        let (bytes, key) = rest.split_first_chunk()?;
+        if key.len() <= HASH_BYTES + 1 {
+            return None;
+        }
+        Some(Ordered {
+            stamp_ms: i64::from_be_bytes(*stamp_ms),
+            created_ms: i64::from_be_bytes(*created_ms),
+            bytes: u32::from_be_bytes(*bytes),
+            key,
+        })
+    }
+}
+
+/// A row of Sessions for one sequence: hash of the tag, key in ReplyOrder, bytes.
+fn indexed(row: &[u8]) -> Result<([u8; 8], [u8; 8], u32), Error> {
+    let parts = || {
+        let (hash, rest) = row.split_first_chunk()?;
+        let (order, bytes) = rest.split_first_chunk()?;
+        Some((*hash, *order, u32::from_be_bytes(bytes.try_into().ok()?)))
+    };
+    parts().ok_or_else(|| Error::damaged("a row of a session's sequence"))
+}
+
+fn sequence_key(session: &[u8], sequence: u64) -> Vec<u8> {
+    [session, &sequence.to_be_bytes()].concat()
+}
+
+/// The sequence in a key of Sessions, if it is of this session.
+fn sequence_of(key: &[u8], session: &[u8]) -> Option<u64> {
+    key.strip_prefix(session)?.try_into().ok().map(u64::from_be_bytes)
+}
+
+fn session_state(row: &[u8]) -> Result<SessionState, Error> {
+    SessionState::decode(row).map_err(|error| Error::damaged(format!("a session's state: {error}")))
+}
+
+fn decode(row: &[u8]) -> Result<Remembered, Error> {
+    Remembered::decode(row).map_err(|error| Error::damaged(format!("a remembered answer: {error}")))
+}

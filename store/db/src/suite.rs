@@ -1,0 +1,152 @@
+//! One conformance suite for every form of the table: run it on each implementation, the real and the fake.
+//!
+//! It panics at the first difference. Leaves out what only one form has (durability, room).
+
+use crate::error::Error;
+use crate::table::{Read, Space, Table, Write};
+
+/// Runs the whole suite; `fresh` makes an empty table.
+///
+/// # Panics
+/// At the first thing that is not as a table promises.
+pub fn run<T: Table>(mut fresh: impl FnMut() -> T) {
+    reads_its_own_writes(&fresh());
+    keeps_nothing_of_a_failed_write(&fresh());
+    keeps_spaces_apart_and_clears_one(&fresh());
+    walks_in_order_from_anywhere(&fresh());
+    stops_walking_when_told(&fresh());
+    takes_keys_and_values_of_every_size(&fresh());
+    clones_are_of_one_table(&fresh());
+}
+
+const HERE: Space = Space::Records;
+
+fn stop() -> Error {
+    Error::damaged("stop here")
+}
+
+fn put<T: Table>(table: &T, rows: &[(&str, &str)]) {
+    let wrote = table.write(|write| {
+        rows.iter().try_for_each(|(key, value)| write.put(HERE, key.as_bytes(), value.as_bytes()))
+    });
+    wrote.expect("a write");
+}
+
+fn keys(read: &impl Read, space: Space, from: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    let walked = read.walk(space, from, &mut |key, _| {
+        found.push(String::from_utf8_lossy(key).into_owned());
+        Ok(true)
+    });
+    walked.expect("a walk");
+    found
+}
+
+fn all<T: Table>(table: &T, from: &str) -> Vec<String> {
+    table.read(|read| Ok(keys(read, HERE, from.as_bytes()))).expect("a read")
+}
+
+fn value<T: Table>(table: &T, key: &str) -> Option<String> {
+    let got = table.read(|read| {
+        Ok(read.get(HERE, key.as_bytes())?.map(|value| String::from_utf8_lossy(value).into_owned()))
+    });
+    got.expect("a read")
+}
+
+fn reads_its_own_writes<T: Table>(table: &T) {
+    let wrote = table.write(|write| {
+        write.put(HERE, b"a", b"1")?;
+        write.put(HERE, b"b", b"2")?;
+        assert_eq!(write.get(HERE, b"a")?, Some(&b"1"[..]));
+        write.put(HERE, b"a", b"3")?;
+        assert_eq!(write.get(HERE, b"a")?, Some(&b"3"[..]));
+        assert_eq!(keys(write, HERE, b""), ["a", "b"]);
+        assert!(write.delete(HERE, b"a")?);
+        assert!(!write.delete(HERE, b"a")?, "it is gone already");
+        assert_eq!(write.get(HERE, b"a")?, None);
+        assert_eq!(keys(write, HERE, b""), ["b"]);
+        Ok(7)
+    });
+    assert_eq!(wrote.expect("a write"), 7, "what the job returns comes back");
+    assert_eq!((value(table, "a"), value(table, "b")), (None, Some("2".to_owned())));
+}
+
+fn keeps_nothing_of_a_failed_write<T: Table>(table: &T) {
+    put(table, &[("a", "1"), ("b", "2")]);
+    let failed: Result<(), Error> = table.write(|write| {
+        write.put(HERE, b"a", b"changed")?;
+        write.put(HERE, b"c", b"new")?;
+        write.delete(HERE, b"b")?;
+        write.clear(HERE)?;
+        write.put(HERE, b"d", b"after")?;
+        Err(stop())
+    });
+    assert!(matches!(failed, Err(Error::Damaged { .. })), "the job's error comes back");
+    assert_eq!(all(table, ""), ["a", "b"]);
+    assert_eq!((value(table, "a"), value(table, "b")), (Some("1".to_owned()), Some("2".to_owned())));
+}
+
+fn keeps_spaces_apart_and_clears_one<T: Table>(table: &T) {
+    let wrote = table.write(|write| {
+        for space in Space::ALL {
+            write.put(space, b"k", space.name().as_bytes())?;
+        }
+        write.clear(Space::Replies)
+    });
+    wrote.expect("a write");
+    for space in Space::ALL {
+        let expected = (space != Space::Replies).then(|| space.name().as_bytes().to_vec());
+        let got = table.read(|read| Ok(read.get(space, b"k")?.map(<[u8]>::to_vec)));
+        assert_eq!(got.expect("a read"), expected, "{space:?}");
+    }
+}
+
+fn walks_in_order_from_anywhere<T: Table>(table: &T) {
+    assert_eq!(all(table, ""), Vec::<String>::new(), "an empty table");
+    assert_eq!(all(table, "a"), Vec::<String>::new(), "an empty table, from a key");
+    put(table, &[("b", "2"), ("aa", "1"), ("c", "3"), ("a", "0"), ("ab", "1")]);
+    assert_eq!(all(table, ""), ["a", "aa", "ab", "b", "c"]);
+    assert_eq!(all(table, "a"), ["a", "aa", "ab", "b", "c"], "from a key that is there");
+    assert_eq!(all(table, "aaa"), ["ab", "b", "c"], "from one that is not");
+    assert_eq!(all(table, "c"), ["c"], "from the last");
+    assert_eq!(all(table, "d"), Vec::<String>::new(), "from beyond the last");
+}
+
+fn stops_walking_when_told<T: Table>(table: &T) {
+    put(table, &[("a", "1"), ("b", "2"), ("c", "3")]);
+    let mut seen = 0;
+    let walked = table.read(|read| {
+        read.walk(HERE, b"", &mut |_, _| {
+            seen += 1;
+            Ok(seen < 2)
+        })
+    });
+    walked.expect("a walk that ends early");
+    assert_eq!(seen, 2);
+    let failed = table.read(|read| read.walk(HERE, b"", &mut |_, _| Err(stop())));
+    assert!(failed.is_err(), "what the visitor returns comes back");
+}
+
+fn takes_keys_and_values_of_every_size<T: Table>(table: &T) {
+    let longest = [0xffu8; 511];
+    let large = vec![7u8; 1 << 20];
+    let wrote = table.write(|write| {
+        write.put(HERE, &[0], b"")?;
+        write.put(HERE, &longest, &large)
+    });
+    wrote.expect("the smallest and the largest row");
+    let got = table.read(|read| {
+        assert_eq!(read.get(HERE, &[0])?, Some(&b""[..]), "an empty value is a value");
+        assert_eq!(read.get(HERE, &longest[1..])?, None);
+        Ok(read.get(HERE, &longest)?.map(<[u8]>::len))
+    });
+    assert_eq!(got.expect("a read"), Some(large.len()));
+}
+
+fn clones_are_of_one_table<T: Table>(table: &T) {
+    let clone = table.clone();
+    put(&clone, &[("a", "1")]);
+    assert_eq!(value(table, "a"), Some("1".to_owned()));
+    clone.sync().expect("a sync");
+    assert!(table.room().expect("the room").1 > 0);
+}

@@ -1,0 +1,184 @@
+//! The whole state as a sequence of chunks of bytes: what snapshots hold and what travels to a replica that is too
+//! far behind.
+//!
+//! Promises: the same state gives the same chunks, byte for byte, on every replica and on either form of the table;
+//! a chunk has at most [`CHUNK_BYTES_MAX`] bytes. An import clears the table first; until it ended, the table says
+//! that it is half imported and neither opens as trusted nor reads as a state. What is imported is verified: order,
+//! shape, number of rows, and a hash of everything.
+//!
+//! ```text
+//!   chunk:  "FDB" | format (1 byte) | kind (1) | body
+//!   kind 1, rows:  space (1) | key length (2) | value length (4) | key | value, again and again
+//!   kind 2, end:   rows (8) | xxh3-128 of all chunks before (16)                  (numbers little-endian)
+//! ```
+//!
+//! Leaves out: files and streams (the log's snapshots keep the chunks, with checksums of their own).
+
+use bytes::Bytes;
+use proto::store::AppliedState;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::error::Error;
+use crate::limits::{CHUNK_BYTES, CHUNK_BYTES_MAX};
+use crate::lmdb::IMPORTING;
+use crate::state;
+use crate::table::{Read, Space, Table, Write};
+
+const HEAD: [u8; 4] = *b"FDB\x01";
+const ROWS: u8 = 1;
+const END: u8 = 2;
+const HEAD_BYTES: usize = HEAD.len() + 1;
+const ROW_HEAD_BYTES: usize = 7;
+
+/// Hands the whole state to `sink`, chunk by chunk, in one picture.
+///
+/// # Errors
+/// The table cannot be read, is half imported, or what `sink` returns.
+pub fn export(read: &impl Read, sink: &mut dyn FnMut(Bytes) -> Result<(), Error>) -> Result<(), Error> {
+    state::read(read)?;
+    let mut hasher = Xxh3::new();
+    let mut rows = 0u64;
+    let mut chunk = begun(ROWS);
+    for space in Space::ALL {
+        read.walk(space, &[], &mut |key, value| {
+            push_row(&mut chunk, space, key, value);
+            rows += 1;
+            if chunk.len() >= CHUNK_BYTES {
+                hasher.update(&chunk);
+                sink(Bytes::from(std::mem::replace(&mut chunk, begun(ROWS))))?;
+            }
+            Ok(true)
+        })?;
+    }
+    if chunk.len() > HEAD_BYTES {
+        hasher.update(&chunk);
+        sink(Bytes::from(chunk))?;
+    }
+    let mut end = begun(END);
+    end.extend_from_slice(&rows.to_le_bytes());
+    end.extend_from_slice(&hasher.digest128().to_le_bytes());
+    sink(Bytes::from(end))
+}
+
+fn begun(kind: u8) -> Vec<u8> {
+    let mut chunk = Vec::with_capacity(if kind == ROWS { CHUNK_BYTES + CHUNK_BYTES / 4 } else { 64 });
+    chunk.extend_from_slice(&HEAD);
+    chunk.push(kind);
+    chunk
+}
+
+fn push_row(chunk: &mut Vec<u8>, space: Space, key: &[u8], value: &[u8]) {
+    chunk.push(space.number());
+    chunk.extend_from_slice(&u16::try_from(key.len()).expect("keys have up to 511 bytes").to_le_bytes());
+    chunk.extend_from_slice(&u32::try_from(value.len()).expect("rows are bounded").to_le_bytes());
+    chunk.extend_from_slice(key);
+    chunk.extend_from_slice(value);
+}
+
+/// An import under way.
+pub struct Import<T> {
+    table: T,
+    hasher: Xxh3,
+    rows: u64,
+    /// The last row, to check the order.
+    last: Option<(u8, Vec<u8>)>,
+    ended: bool,
+}
+
+impl<T: Table> Import<T> {
+    /// Clears the table and marks it as half imported.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub fn begin(table: T) -> Result<Import<T>, Error> {
+        table.write(|write| {
+            Space::ALL.into_iter().try_for_each(|space| write.clear(space))?;
+            write.put(Space::State, IMPORTING, &[])
+        })?;
+        Ok(Import { table, hasher: Xxh3::new(), rows: 0, last: None, ended: false })
+    }
+
+    /// Takes the next chunk.
+    ///
+    /// # Errors
+    /// The chunk is not the next one of an export, or the table cannot be written. The import cannot go on.
+    pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        let wrong = |what: &str| Error::damaged(format!("a chunk of an exported state: {what}"));
+        if self.ended || chunk.len() > CHUNK_BYTES_MAX {
+            return Err(wrong("it comes after the end, or is too long"));
+        }
+        match chunk.strip_prefix(&HEAD).and_then(<[u8]>::split_first) {
+            Some((&ROWS, body)) => {
+                let rows = rows_of(body).ok_or_else(|| wrong("its rows are not rows"))?;
+                self.check_order(&rows)?;
+                self.hasher.update(chunk);
+                self.rows += rows.len() as u64;
+                let put_all = |write: &mut T::Write<'_>| {
+                    rows.iter().try_for_each(|row| write.put(row.space, row.key, row.value))
+                };
+                self.table.write(put_all)
+            }
+            Some((&END, body)) => {
+                let expected =
+                    [&self.rows.to_le_bytes()[..], &self.hasher.digest128().to_le_bytes()].concat();
+                if body != expected {
+                    return Err(wrong("rows are missing or were changed"));
+                }
+                self.ended = true;
+                Ok(())
+            }
+            _ => Err(wrong("it is of another format")),
+        }
+    }
+
+    /// Ends the import: from here on the table is what was exported.
+    ///
+    /// # Errors
+    /// The end was not among the chunks, or the table cannot be written.
+    pub fn finish(self) -> Result<AppliedState, Error> {
+        if !self.ended {
+            return Err(Error::damaged("an exported state has no end"));
+        }
+        self.table.write(|write| {
+            write.delete(Space::State, IMPORTING)?;
+            state::read(write)
+        })
+    }
+
+    fn check_order(&mut self, rows: &[Row<'_>]) -> Result<(), Error> {
+        for row in rows {
+            let place = (row.space.number(), row.key);
+            if self.last.as_ref().is_some_and(|last| (last.0, &last.1[..]) >= place) {
+                return Err(Error::damaged("a chunk of an exported state: its rows are not in order"));
+            }
+            self.last = Some((place.0, row.key.to_vec()));
+        }
+        Ok(())
+    }
+}
+
+struct Row<'a> {
+    space: Space,
+    key: &'a [u8],
+    value: &'a [u8],
+}
+
+fn rows_of(mut body: &[u8]) -> Option<Vec<Row<'_>>> {
+    let mut rows = Vec::new();
+    while !body.is_empty() {
+        let (head, rest) = body.split_first_chunk::<ROW_HEAD_BYTES>()?;
+        let space = *Space::ALL.get(usize::from(head[0]))?;
+        let key_bytes = usize::from(u16::from_le_bytes([head[1], head[2]]));
+        let value_bytes = u32::from_le_bytes([head[3], head[4], head[5], head[6]]) as usize;
+        let (key, rest) = rest.split_at_checked(key_bytes)?;
+        let (value, rest) = rest.split_at_checked(value_bytes)?;
+        if !(1..=crate::limits::TABLE_KEY_BYTES_MAX).contains(&key.len())
+            || (space, key) == (Space::State, IMPORTING)
+        {
+            return None;
+        }
+        rows.push(Row { space, key, value });
+        body = rest;
+    }
+    Some(rows)
+}

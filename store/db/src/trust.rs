@@ -1,0 +1,211 @@
+//! Whether what LMDB left on disk can be believed (DESIGN section 4).
+//!
+//! LMDB runs without syncing, since the log makes writes durable. After a crash of the *process* its pages are
+//! still in the page cache and whole; after a crash of the *machine* any of them may be missing. Two marks beside
+//! `data.mdb` tell which it was:
+//!
+//! ```text
+//!   open ──► opened {boot id, device, inode}, fsynced ──► writes … ──► sync returned ──► clean, fsynced
+//!                                                            ▲                             │
+//!                                                            └──── clean removed, fsynced ◄┘ before the next write
+//! ```
+//!
+//! LMDB is trusted only if `clean` is there, or if the boot id, the device and the inode in `opened` are those of
+//! now. Otherwise everything is removed, and the replica starts from its newest snapshot and the log. A sync that
+//! failed removes both marks, because the page cache may since differ from the disk in either direction.
+//!
+//! Leaves out: LMDB itself ([`crate::lmdb`]).
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::error::Error;
+
+const DATA: &str = "data.mdb";
+const LOCK: &str = "lock.mdb";
+const OPENED: &str = "opened";
+const CLEAN: &str = "clean";
+const FORMAT: u32 = 1;
+
+/// What was found at opening.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The table is what it was.
+    Trusted,
+    /// The table was emptied: the replica starts from its newest snapshot and the log.
+    Discarded(Reason),
+}
+
+/// Why a table was not trusted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// There was none.
+    Absent,
+    /// Neither mark was there, or whole: it was never opened properly, or a sync failed.
+    Unmarked,
+    /// The machine was started since, and the table was not clean; or the data file is another (a copy).
+    Unclean,
+    /// An import of a whole state had not ended.
+    HalfImported,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Absent => "there was none",
+            Reason::Unmarked => "neither of its marks was there and whole",
+            Reason::Unclean => {
+                "it was not closed cleanly before the machine was started or the file was copied"
+            }
+            Reason::HalfImported => "the import of a snapshot had not ended",
+        })
+    }
+}
+
+/// The identity of the running system: it changes with every start of the machine.
+///
+/// # Errors
+/// The system does not say.
+pub fn boot_id() -> Result<String, Error> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    text.map(|id| id.trim().to_owned()).map_err(|error| Error::table("reading the boot id", error))
+}
+
+/// Judges the folder, and removes what cannot be trusted.
+pub(crate) fn judge(folder: &Path, boot_id: &str) -> Result<Verdict, Error> {
+    let verdict = verdict(folder, boot_id).map_err(|error| Error::table("judging the database", error))?;
+    if matches!(verdict, Verdict::Discarded(_)) {
+        discard(folder)?;
+    }
+    Ok(verdict)
+}
+
+fn verdict(folder: &Path, boot_id: &str) -> io::Result<Verdict> {
+    if !folder.join(DATA).try_exists()? {
+        return Ok(Verdict::Discarded(Reason::Absent));
+    }
+    if read(&folder.join(CLEAN))?.is_some_and(|clean| clean == clean_text()) {
+        return Ok(Verdict::Trusted);
+    }
+    match read(&folder.join(OPENED))? {
+        Some(opened) if opened == opened_text(folder, boot_id)? => Ok(Verdict::Trusted),
+        Some(opened) if is_whole(&opened) => Ok(Verdict::Discarded(Reason::Unclean)),
+        _ => Ok(Verdict::Discarded(Reason::Unmarked)),
+    }
+}
+
+/// Removes the table and its marks, the marks first and durably: a crash in between leaves nothing to trust.
+pub(crate) fn discard(folder: &Path) -> Result<(), Error> {
+    let all = || {
+        remove(&folder.join(CLEAN))?;
+        remove(&folder.join(OPENED))?;
+        sync_folder(folder)?;
+        remove(&folder.join(DATA))?;
+        remove(&folder.join(LOCK))?;
+        sync_folder(folder)
+    };
+    all().map_err(|error| Error::table("removing a database that cannot be trusted", error))
+}
+
+/// The marks of one opened table. The holder keeps writes out while it calls these.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    /// Where the table is.
+    folder: PathBuf,
+    /// `clean` may be there.
+    clean: bool,
+}
+
+impl Marks {
+    /// Makes `opened` durable; after the data file is there, before the first write to it.
+    pub(crate) fn begin(folder: &Path, boot_id: &str) -> Result<Marks, Error> {
+        let opened = opened_text(folder, boot_id).and_then(|text| replace(folder, OPENED, &text));
+        opened.map_err(|error| Error::table("marking the database as opened", error))?;
+        Ok(Marks { folder: folder.to_owned(), clean: true })
+    }
+
+    /// Must return before anything is written.
+    pub(crate) fn before_write(&mut self) -> Result<(), Error> {
+        if self.clean {
+            let removed = remove(&self.folder.join(CLEAN)).and_then(|()| sync_folder(&self.folder));
+            removed.map_err(|error| Error::table("removing the mark of a clean database", error))?;
+            self.clean = false;
+        }
+        Ok(())
+    }
+
+    /// A sync returned, and nothing was written since it began.
+    pub(crate) fn after_sync(&mut self) -> Result<(), Error> {
+        if !self.clean {
+            self.clean = true;
+            let written = replace(&self.folder, CLEAN, &clean_text());
+            written.map_err(|error| Error::table("marking the database as clean", error))?;
+        }
+        Ok(())
+    }
+
+    /// A sync failed: the next opening must not trust the table.
+    pub(crate) fn distrust(&mut self) -> Result<(), Error> {
+        let removed = remove(&self.folder.join(CLEAN))
+            .and_then(|()| remove(&self.folder.join(OPENED)))
+            .and_then(|()| sync_folder(&self.folder));
+        removed.map_err(|error| Error::table("removing the marks of a database that failed to sync", error))
+    }
+}
+
+fn opened_text(folder: &Path, boot_id: &str) -> io::Result<String> {
+    let data = fs::metadata(folder.join(DATA))?;
+    Ok(sealed(format!(
+        "feira opened {FORMAT}\nboot {boot_id}\ndevice {}\ninode {}\n",
+        data.dev(),
+        data.ino()
+    )))
+}
+
+fn clean_text() -> String {
+    sealed(format!("feira clean {FORMAT}\n"))
+}
+
+/// The text and its checksum: a torn mark equals nothing.
+fn sealed(text: String) -> String {
+    let sum = xxh3_64(text.as_bytes());
+    text + &format!("checksum {sum:016x}\n")
+}
+
+fn is_whole(mark: &str) -> bool {
+    mark.rfind("checksum ").is_some_and(|at| sealed(mark[..at].to_owned()) == mark)
+}
+
+fn read(path: &Path) -> io::Result<Option<String>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Write, fsync, rename, fsync of the folder.
+fn replace(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    let aside = folder.join(format!("{name}.new"));
+    let mut file = File::create(&aside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&aside, folder.join(name))?;
+    sync_folder(folder)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
