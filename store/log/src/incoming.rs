@@ -2,6 +2,8 @@
 //! Promises that what is resumed was verified block by block, and that nothing gets the name `snap.Y` before all
 //! of it was verified and is durable. How Y is chosen: [`crate::snapshot`].
 
+use std::fmt;
+
 use store_core::Position;
 
 use crate::aside;
@@ -164,4 +166,10 @@ fn whole_bytes<F: DiskFile>(file: &F, name: &str, meta: &Meta, offered: Offered)
     let mut blocks = Blocks::new(file, name)?;
     while let Ok(Some(_)) = blocks.step(info.position) {}
     Ok(blocks.place().min(offered.bytes))
+}
+
+impl<D: Disk> fmt::Debug for IncomingSnapshot<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IncomingSnapshot").field("offered", &self.offered).finish_non_exhaustive()
+    }
 }

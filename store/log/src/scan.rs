@@ -12,8 +12,9 @@
 //!    reader, whether or not it reached the device. So if the last byte is still zero under an unchanged boot
 //!    id, the write did not return: the process was killed inside it, nothing was synced, nobody was told.
 //! 3. What such a write leaves is a proper prefix of one batch and then zeros up to the end of the file. If the
-//!    prefix ends inside the header, the nonzero bytes end before the header does; otherwise the header is whole
-//!    and linked to the batch before, and the nonzero bytes end before the batch does.
+//!    prefix ends inside the header, it begins with the magic (or a part of that) and the nonzero bytes end before
+//!    the header does; otherwise the header is whole and linked to the batch before, and the nonzero bytes end
+//!    before the batch does.
 //!
 //! Exactly this, and only under an unchanged boot id, is innocent ([`Bad::is_torn_write`]). Everything else that
 //! is cut makes the replica suspect: a batch whose last byte is there but whose checksum is wrong (it was
@@ -73,7 +74,7 @@ pub(crate) struct Bad {
     /// What is wrong with it.
     pub(crate) problem: &'static str,
     /// Where the batch would end, if its header is whole and linked to the batch before; where the header would
-    /// end, if that is not whole; `None` if it is whole and wrong.
+    /// end, if it is not whole but begins rightly; otherwise `None`.
     write_end: Option<u64>,
     /// The length of the file.
     file_bytes: u64,
@@ -117,7 +118,10 @@ impl<'a, F: DiskFile> Walk<'a, F> {
                 header
             }
             Ok(_) => return self.bad("a batch does not continue the one before it", None),
-            Err(problem) => return self.bad(problem, Some(place + BATCH_HEADER_BYTES as u64)),
+            Err(problem) => {
+                let write_end = self.begins_a_batch()?.then_some(place + BATCH_HEADER_BYTES as u64);
+                return self.bad(problem, write_end);
+            }
         };
         let end = place + header.batch_bytes() as u64;
         let checked = check_body(&header, self.window.get(place, header.batch_bytes())?, self.last);
@@ -130,6 +134,13 @@ impl<'a, F: DiskFile> Walk<'a, F> {
         self.place = end;
         self.last = entries.last().expect("a batch has entries").position;
         Ok(Step::Batch(header, bytes, entries, self.hash))
+    }
+
+    /// Whether what stands at the next place begins as a batch does, or as the first bytes of one and zeros.
+    fn begins_a_batch(&mut self) -> Result<bool, Error> {
+        let start = self.window.get(self.place, BATCH_MAGIC.len())?;
+        let written = start.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        Ok(written > 0 && start[..written] == BATCH_MAGIC[..written])
     }
 
     fn bad(&mut self, problem: &'static str, write_end: Option<u64>) -> Result<Step<'_>, Error> {

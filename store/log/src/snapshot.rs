@@ -16,6 +16,8 @@
 //! two states, and "operations before `snap.Y` are not in `log.Y`" holds as everywhere. If a crash comes between
 //! the two, recovery lists a `snap.Y` whose position is beyond the end of the log: install it and reset again.
 
+use std::fmt;
+
 use store_core::{Epoch, GroupId, Offset, Position};
 
 use crate::aside;
@@ -230,5 +232,11 @@ impl<D: Disk> SnapshotWriter<D> {
         self.put()?;
         aside::finish(&self.disk, &self.file, &names::snapshot_file(self.info.number), "snapshot")?;
         Ok(SnapshotFile { info: self.info, bytes: self.place })
+    }
+}
+
+impl<D: Disk> fmt::Debug for SnapshotWriter<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotWriter").field("info", &self.info).finish_non_exhaustive()
     }
 }

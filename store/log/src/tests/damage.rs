@@ -1,0 +1,240 @@
+//! Torn and damaged files: what is cut and how it is judged, what is refused and how it is told.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::disk::DiskFile;
+use crate::{Cut, RealDisk};
+
+/// The files of a replica whose log ends in a batch of its own: names and bytes, place and length of that batch.
+struct Picture {
+    files: Vec<(String, Vec<u8>)>,
+    place: usize,
+    bytes: usize,
+}
+
+impl Picture {
+    fn of(disk: &SimDisk, place: u64, end: u64) -> Picture {
+        let names = disk.list().unwrap();
+        let files = names.into_iter().map(|name| (name.clone(), disk.content(&name).unwrap())).collect();
+        Picture { files, place: place as usize, bytes: (end - place) as usize }
+    }
+
+    /// Two batches beyond the first entry; each synced alone, or both at once.
+    fn two_batches(synced_alone: bool) -> (Picture, usize) {
+        let (disk, mut log) = fresh();
+        let middle = log.current_file_bytes();
+        append(&mut log, &[entry(1, 2, 30), entry(1, 3, 700)]);
+        if synced_alone {
+            log.sync().unwrap();
+        }
+        let place = log.current_file_bytes();
+        append(&mut log, &[entry(1, 4, 3), entry(1, 5, 120)]);
+        log.sync().unwrap();
+        (Picture::of(&disk, place, log.current_file_bytes()), middle as usize)
+    }
+
+    /// A copy on another disk, with `log.0` changed.
+    fn copy(&self, change: impl FnOnce(&mut Vec<u8>)) -> SimDisk {
+        self.copy_of("log.0", change)
+    }
+
+    fn copy_of(&self, changed: &str, change: impl FnOnce(&mut Vec<u8>)) -> SimDisk {
+        let disk = SimDisk::new();
+        for (name, bytes) in &self.files {
+            disk.put(name, bytes);
+        }
+        let mut bytes = disk.content(changed).unwrap();
+        change(&mut bytes);
+        disk.put(changed, &bytes);
+        disk
+    }
+
+    fn torn_at(&self, kept: usize) -> impl Fn(&mut Vec<u8>) {
+        let (from, to) = (self.place + kept, self.place + self.bytes);
+        move |bytes| bytes[from..to].fill(0)
+    }
+}
+
+fn cut_of(disk: &SimDisk, id: &str) -> (u64, Option<Cut>, bool) {
+    let (log, found) = open(disk.clone(), id);
+    assert_eq!(all(&log).len() as u64, log.last().offset.0);
+    (log.last().offset.0, found.cut, found.suspect)
+}
+
+#[test]
+fn a_write_torn_at_any_byte_is_cut_and_innocent_only_under_the_same_boot() {
+    let (picture, _) = Picture::two_batches(true);
+    for kept in 0..picture.bytes {
+        let (last, cut, suspect) = cut_of(&picture.copy(picture.torn_at(kept)), "b1");
+        assert_eq!((last, suspect), (3, false), "killed after {kept} bytes");
+        assert_eq!(cut.is_some(), kept > 0);
+        let disk = picture.copy(picture.torn_at(kept));
+        let (last, cut, suspect) = cut_of(&disk, "b2");
+        assert_eq!((last, suspect, cut.is_some()), (3, kept > 0, kept > 0), "power lost after {kept} bytes");
+        assert_eq!(cut_of(&disk, "b2"), (3, None, kept > 0), "the suspicion stays, the cut is done");
+    }
+    let (last, cut, _) = cut_of(&picture.copy(|_| ()), "b2");
+    assert_eq!((last, cut), (5, None));
+}
+
+#[test]
+fn on_a_real_disk_a_torn_write_is_cut_the_same_way() {
+    let (picture, _) = Picture::two_batches(true);
+    for kept in [1, 40, 71, 72, 100, picture.bytes - 1] {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = std::sync::Arc::new(RealDisk::open(folder.path()).unwrap());
+        for (name, bytes) in &picture.files {
+            disk.open(name, true).unwrap().write_at(0, bytes).unwrap();
+        }
+        let zeros = vec![0; picture.bytes - kept];
+        let file = disk.open("log.0", false).unwrap();
+        file.write_at((picture.place + kept) as u64, &zeros).unwrap();
+        let (log, found) = open(disk, "b1");
+        assert_eq!((all(&log).len(), found.suspect), (3, false));
+        assert!(found.cut.unwrap().innocent);
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_last_batch_makes_suspect_even_under_the_same_boot() {
+    let (picture, _) = Picture::two_batches(true);
+    for at in picture.place..picture.place + picture.bytes {
+        let disk = picture.copy(|bytes| bytes[at] ^= 1 << (at % 8));
+        let (last, cut, suspect) = cut_of(&disk, "b1");
+        assert_eq!((last, suspect), (3, true), "bit flipped at {at}");
+        assert!(!cut.unwrap().innocent);
+    }
+}
+
+#[test]
+fn anything_but_a_torn_write_makes_suspect() {
+    let (picture, _) = Picture::two_batches(true);
+    let end = picture.place + picture.bytes;
+    type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let cases: [(&str, Change<'_>); 5] = [
+        ("the file was cut short", &|bytes| bytes.truncate(end - 1)),
+        ("the file was cut short inside a header", &|bytes| bytes.truncate(picture.place + 20)),
+        ("zeros in the middle", &|bytes| bytes[picture.place + 80..picture.place + 90].fill(0)),
+        ("a torn write with something after it", &|bytes| {
+            bytes[end - 9..end].fill(0);
+            bytes[end + 64] = 1;
+        }),
+        ("something that does not begin as a batch", &|bytes| {
+            bytes[picture.place..end].fill(0);
+            bytes[picture.place + 10] = 1;
+        }),
+    ];
+    for (what, change) in cases {
+        let (last, cut, suspect) = cut_of(&picture.copy(change), "b1");
+        assert_eq!((last, suspect), (3, true), "{what}");
+        assert!(!cut.unwrap().innocent, "{what}");
+    }
+}
+
+#[test]
+fn a_bad_batch_that_was_synced_before_a_later_one_is_damage() {
+    let (picture, middle) = Picture::two_batches(true);
+    for at in (middle..picture.place).step_by(5) {
+        let disk = picture.copy(|bytes| bytes[at] ^= 4);
+        let error = try_open(disk, "b2").unwrap_err();
+        let Error::Damaged { file, at: place, .. } = &error else { panic!("{error}") };
+        assert_eq!((file.as_str(), *place as usize), ("log.0", middle), "bit flipped at {at}");
+        assert!(error.to_string().contains("new member") && !error.is_fatal());
+    }
+}
+
+#[test]
+fn batches_of_one_sync_may_be_lost_in_any_order() {
+    let (picture, middle) = Picture::two_batches(false);
+    let disk = picture.copy(|bytes| bytes[middle + 512..middle + 600].fill(0));
+    let (last, cut, suspect) = cut_of(&disk, "b2");
+    let cut = cut.unwrap();
+    assert_eq!((last, suspect, cut.whole_batches, cut.at), (1, true, 1, middle as u64));
+}
+
+#[test]
+fn damage_in_headers_and_older_files_is_refused() {
+    let (disk, mut log) = fresh();
+    append(&mut log, &[entry(1, 2, 30)]);
+    let end = log.current_file_bytes();
+    log.roll(Offset(2)).unwrap();
+    let picture = Picture::of(&disk, 512, end);
+    for at in (0..end as usize).step_by(3) {
+        let error = try_open(picture.copy(|bytes| bytes[at] ^= 16), "b1").unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "bit flipped at {at}: {error}");
+    }
+    for at in 0..512 {
+        let error = try_open(picture.copy_of("log.1", |bytes| bytes[at] ^= 16), "b1").unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "bit flipped at {at}: {error}");
+    }
+    let shorter = try_open(picture.copy(|bytes| bytes.truncate(640)), "b1").unwrap_err();
+    assert!(shorter.to_string().contains("the file before it ends at e1:1"), "{shorter}");
+}
+
+#[test]
+fn damage_in_small_files_is_told_or_taken_the_safe_way() {
+    let (disk, log) = fresh();
+    let picture = Picture::of(&disk, 512, log.current_file_bytes());
+    for at in 0..64 {
+        let error = try_open(picture.copy_of("vote", |bytes| bytes[at] ^= 1), "b1").unwrap_err();
+        assert!(matches!(error, Error::NewMemberNeeded { .. }), "{error}");
+    }
+    for at in 0..256 {
+        let error = try_open(picture.copy_of("meta", |bytes| bytes[at] ^= 1), "b1").unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+    }
+    for at in 0..128 {
+        let disk = picture.copy_of("boot", |bytes| bytes[at] ^= 1);
+        assert!(open(disk, "b1").1.suspect);
+    }
+    let newer = picture.copy_of("meta", |bytes| {
+        bytes[8] = 2;
+        let crc = crc32c::crc32c(&bytes[..252]);
+        bytes[252..].copy_from_slice(&crc.to_le_bytes());
+    });
+    assert!(matches!(try_open(newer, "b1"), Err(Error::Version { found: 2, known: 1, .. })));
+}
+
+#[test]
+fn a_vote_older_than_the_log_was_lost() {
+    let (disk, mut log) = fresh();
+    let old = disk.content("vote").unwrap();
+    log.save_ballot(ballot(2)).unwrap();
+    append(&mut log, &[entry(2, 2, 1)]);
+    log.sync().unwrap();
+    disk.put("vote", &old);
+    let error = try_open(disk, "b1").unwrap_err();
+    assert!(error.to_string().contains("a vote was lost"), "{error}");
+}
+
+#[test]
+fn another_replicas_log_is_refused() {
+    let (disk, _) = fresh();
+    let other = SimDisk::new();
+    bootstrap(&other, &identity(), Incarnation(99), &boot("b1"), &membership()).unwrap();
+    disk.put("log.0", &other.content("log.0").unwrap());
+    assert!(matches!(try_open(disk, "b1"), Err(Error::Foreign { field: "incarnation", .. })));
+}
+
+#[test]
+fn a_reader_tells_damage() {
+    let (disk, mut log) = fresh();
+    let place = log.current_file_bytes();
+    append(&mut log, &[entry(1, 2, 100)]);
+    assert!(disk.flip_bit("log.0", place as usize + 99, 3) && !disk.flip_bit("log.0", 1 << 30, 0));
+    let error = log.reader().read(Offset(1), 9, 9999).unwrap_err();
+    assert!(matches!(error, Error::Damaged { at, .. } if at >= 512), "{error}");
+}
+
+#[test]
+fn a_batch_copied_into_a_payload_is_not_taken_for_one() {
+    let (picture, middle) = Picture::two_batches(true);
+    let (disk, mut log) = fresh();
+    let batch = picture.files.iter().find(|(name, _)| name == "log.0").unwrap().1[picture.place..].to_vec();
+    let payload = Bytes::from(batch[..picture.bytes].to_vec());
+    append(&mut log, &[Entry { payload, ..entry(1, 2, 0) }]);
+    log.sync().unwrap();
+    let picture = Picture::of(&disk, middle as u64, log.current_file_bytes());
+    let (_, cut, _) = cut_of(&picture.copy(|bytes| bytes[middle + 75] ^= 1), "b1");
+    assert_eq!(cut.unwrap().whole_batches, 0);
+}

@@ -1,0 +1,44 @@
+//! The bytes of format version 1, frozen: a change of any of them is a change of what is on people's disks.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::{SnapshotInfo, SnapshotWriter};
+
+fn digest(bytes: &[u8]) -> (usize, u64) {
+    (bytes.len(), xxhash_rust::xxh3::xxh3_64(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn the_bytes_of_every_file_are_frozen() {
+    let (disk, mut log) = fresh();
+    log.save_ballot(Ballot { epoch: Epoch(2), voted_for: Some(NodeId(3)) }).unwrap();
+    let empty = Entry { kind: EntryKind::Empty, payload: Bytes::new(), ..entry(2, 3, 0) };
+    log.append(&[entry(1, 2, 5), empty], Offset(1)).unwrap();
+    log.roll(Offset(3)).unwrap();
+    let (number, position) = (1, Position::new(2, 3));
+    let info = SnapshotInfo { number, position, stamp_ms: 30, state_machine_version: 1 };
+    let mut writer = SnapshotWriter::create(disk.clone(), log.meta(), info).unwrap();
+    writer.write(b"state").unwrap();
+    writer.finish().unwrap();
+    let log_file = disk.content("log.0").unwrap();
+    assert_eq!(hex(&log_file[..16]), "66656972614c4f470100000001000000");
+    assert_eq!(hex(&log_file[632..760]), GOLDEN_BATCH);
+    let found: Vec<_> = ["meta", "vote", "boot", "log.0", "log.1", "snap.1"]
+        .map(|name| (name, digest(&disk.content(name).unwrap())))
+        .to_vec();
+    assert_eq!(found, GOLDEN);
+}
+
+const GOLDEN_BATCH: &str = "";
+const GOLDEN: [(&str, (usize, u64)); 6] = [
+    ("meta", (0, 0)),
+    ("vote", (0, 0)),
+    ("boot", (0, 0)),
+    ("log.0", (0, 0)),
+    ("log.1", (0, 0)),
+    ("snap.1", (0, 0)),
+];
