@@ -177,7 +177,8 @@ impl<W: Write> Applier<'_, W> {
             match &effect.stored {
                 Some(stored) => self.write.put(Space::Records, &effect.key, stored)?,
                 None => {
-                    assert!(self.write.delete(Space::Records, &effect.key)?, "only what is there is deleted")
+                    let was_there = self.write.delete(Space::Records, &effect.key)?;
+                    assert!(was_there, "only what is there is deleted");
                 }
             }
         }

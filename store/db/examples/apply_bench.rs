@@ -1,0 +1,84 @@
+//! How many order-like transactions a second the state machine applies on LMDB, in batches of 100: each guards the
+//! client, the order and three products, writes the order, moves three stocks by two adds each and leaves three
+//! holds. Run it in release: `cargo run --release -p store-db --example apply_bench`.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use prost::Message as _;
+use proto::store::command::Kind;
+use proto::store::{Command, Identity, Txn, TxnCommand};
+use store_core::types::{Entry, EntryKind, Position};
+use store_db::{Lmdb, Options, Reply, Table as _, apply};
+
+const PRODUCTS: u64 = 4_000;
+const CLIENTS: u64 = 1_000;
+const BATCH: usize = 100;
+const ORDERS: u64 = 50_000;
+
+fn entry(offset: u64, txn: Txn, identity: Option<Identity>) -> Entry<Bytes> {
+    let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity }));
+    let payload = Command { kind }.encode_to_vec().into();
+    let stamp_ms = 1_800_000_000_000 + i64::try_from(offset).unwrap();
+    Entry { position: Position::new(1, offset), stamp_ms, kind: EntryKind::Command, payload }
+}
+
+fn stocked() -> Vec<Txn> {
+    let stock = "{\"initial\":1000000,\"adjusted\":0,\"available\":1000000,\"held\":0}";
+    let product = "{\"description\":\"WHITE HANGING HEART T-LIGHT HOLDER\",\"price\":\"2.55\"}";
+    let products = (0..PRODUCTS)
+        .map(|pid| Txn::new().put(format!("p/{{{pid}}}"), 1, product).put(format!("s/{{{pid}}}"), 1, stock));
+    let client = "{\"name\":\"a person\",\"open_orders\":0}";
+    products.chain((0..CLIENTS).map(|cid| Txn::new().put(format!("c/{{{cid}}}"), 1, client))).collect()
+}
+
+fn order(number: u64) -> Txn {
+    let cid = number % CLIENTS;
+    let (client, order) = (format!("c/{{{cid}}}"), format!("o/{{{cid}}}/{number:026}"));
+    let mut txn = Txn::new().guard_exists(client.clone()).guard_absent(order.clone());
+    let mut lines = String::new();
+    for line in 0..3 {
+        let pid = (number.wrapping_mul(2_654_435_761) >> 7).wrapping_add(line * 977) % PRODUCTS;
+        let stock = format!("s/{{{pid}}}");
+        txn = txn
+            .guard_exists(format!("p/{{{pid}}}"))
+            .add(stock.clone(), 2, "/available", -2, Some(0))
+            .add(stock, 2, "/held", 2, None)
+            .put(format!("h/{{{pid}}}/{number:026}"), 2, "{}");
+        lines += &format!(
+            "{{\"pid\":\"{pid}\",\"description\":\"A PRODUCT\",\"quantity\":2,\"price\":\"2.55\"}},"
+        );
+    }
+    let data =
+        format!("{{\"state\":\"open\",\"lines\":[{}],\"total\":\"15.30\"}}", lines.trim_end_matches(','));
+    txn.put(order, 2, data).returning_after().add(client, 2, "/open_orders", 1, None)
+}
+
+fn main() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, _) = Lmdb::open(folder.path(), &Options::new("bench")).unwrap();
+    let mut offset = 0;
+    let mut numbered = |txn, identity| {
+        offset += 1;
+        entry(offset, txn, identity)
+    };
+    let stock: Vec<_> = stocked().into_iter().map(|txn| numbered(txn, None)).collect();
+    for batch in stock.chunks(1_000) {
+        table.write(|write| apply(write, batch)).unwrap();
+    }
+    let orders: Vec<_> = (0..ORDERS)
+        .map(|number| {
+            let id = Identity::user(number.to_be_bytes().to_vec(), 1_800_000_000_000, 1, [7; 16]);
+            numbered(order(number), Some(id))
+        })
+        .collect();
+    let begun = Instant::now();
+    for batch in orders.chunks(BATCH) {
+        let replies = table.write(|write| apply(write, batch)).unwrap();
+        assert!(replies.iter().all(|reply| matches!(reply, Reply::Txn(response) if response.success)));
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let rate = f64::from(u32::try_from(ORDERS).unwrap()) / seconds;
+    println!("{ORDERS} orders of 3 lines in batches of {BATCH}: {seconds:.2} s, {rate:.0} transactions/s");
+}

@@ -1,0 +1,168 @@
+//! The table's two forms under one suite; when LMDB's files are believed.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use store_db::trust::{Reason, Verdict, boot_id};
+use store_db::{Error, Lmdb, Memory, Options, Read as _, Space, Table as _, Write as _, suite};
+
+fn options(boot_id: &str) -> Options {
+    Options { map_bytes: 64 << 20, ..Options::new(boot_id) }
+}
+
+fn open(folder: &Path, boot_id: &str) -> (Lmdb, Verdict) {
+    Lmdb::open(folder, &options(boot_id)).unwrap()
+}
+
+fn put(table: &Lmdb, key: &[u8]) {
+    table.write(|write| write.put(Space::Records, key, b"value")).unwrap();
+}
+
+fn has(table: &Lmdb, key: &[u8]) -> bool {
+    table.read(|read| Ok(read.get(Space::Records, key)?.is_some())).unwrap()
+}
+
+#[test]
+fn memory_is_a_table() {
+    suite::run(Memory::new);
+}
+
+#[test]
+fn lmdb_is_a_table() {
+    let folders: Vec<_> = (0..16).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut next = folders.iter();
+    suite::run(|| open(next.next().unwrap().path(), "boot").0);
+}
+
+#[test]
+fn one_folder_is_opened_once_in_a_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, _) = open(folder.path(), "boot");
+    let clone = table.clone();
+    let detour = folder.path().join(".");
+    for path in [folder.path(), &detour] {
+        assert!(matches!(Lmdb::open(path, &options("boot")), Err(Error::AlreadyOpen { .. })));
+    }
+    drop(table);
+    assert!(
+        matches!(Lmdb::open(&detour, &options("boot")), Err(Error::AlreadyOpen { .. })),
+        "a clone holds it"
+    );
+    drop(clone);
+    assert_eq!(open(folder.path(), "boot").1, Verdict::Trusted, "it is free again");
+}
+
+#[test]
+fn a_walk_hands_out_nothing_that_outlives_it_and_holds_no_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let few_readers = Options { readers_max: 2, ..options("boot") };
+    let (table, _) = Lmdb::open(folder.path(), &few_readers).unwrap();
+    put(&table, b"k");
+    for _ in 0..10 {
+        let mut seen = Vec::new();
+        let walked = table.read(|read| {
+            read.walk(Space::Records, b"", &mut |key, _| {
+                seen.push(key.to_vec());
+                Ok(true)
+            })
+        });
+        walked.unwrap();
+        assert_eq!(seen, [b"k".to_vec()]);
+    }
+}
+
+#[test]
+fn a_reader_keeps_its_picture_while_one_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, _) = open(folder.path(), "boot");
+    put(&table, b"a");
+    let read = table.read(|read| {
+        put(&table, b"b");
+        Ok((read.get(Space::Records, b"a")?.is_some(), read.get(Space::Records, b"b")?.is_some()))
+    });
+    assert_eq!(read.unwrap(), (true, false));
+    assert!(has(&table, b"b"));
+}
+
+#[test]
+fn a_full_map_keeps_nothing_and_reads_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = Options { map_bytes: 1 << 20, ..options("boot") };
+    let (table, _) = Lmdb::open(folder.path(), &small).unwrap();
+    put(&table, b"a");
+    let (used, size) = table.room().unwrap();
+    assert!(used > 0 && used < size && size == 1 << 20, "{used} of {size}");
+    let failed = table.write(|write| {
+        (0..10_000u32).try_for_each(|n| write.put(Space::Records, &n.to_be_bytes(), &[0; 1_000]))
+    });
+    assert!(matches!(failed, Err(Error::Full { .. })), "{failed:?}");
+    assert!(has(&table, b"a") && !has(&table, &0u32.to_be_bytes()));
+    assert!(!failed.unwrap_err().is_deterministic());
+    put(&table, b"b");
+}
+
+#[test]
+fn after_a_process_crash_the_table_is_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, verdict) = open(folder.path(), "boot-1");
+    assert_eq!(verdict, Verdict::Discarded(Reason::Absent));
+    put(&table, b"a");
+    drop(table);
+    let (table, verdict) = open(folder.path(), "boot-1");
+    assert_eq!(verdict, Verdict::Trusted);
+    assert!(has(&table, b"a"));
+}
+
+#[test]
+fn after_a_machine_crash_it_is_emptied_unless_it_was_clean() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, _) = open(folder.path(), "boot-1");
+    put(&table, b"a");
+    table.sync().unwrap();
+    drop(table);
+    let (table, verdict) = open(folder.path(), "boot-2");
+    assert_eq!(verdict, Verdict::Trusted, "clean: everything was synced");
+    assert!(has(&table, b"a") && folder.path().join("clean").exists(), "opening writes nothing");
+    put(&table, b"b");
+    assert!(!folder.path().join("clean").exists(), "the mark goes before the first write");
+    drop(table);
+    let (table, verdict) = open(folder.path(), "boot-3");
+    assert_eq!(verdict, Verdict::Discarded(Reason::Unclean));
+    assert!(!has(&table, b"a"), "it was emptied");
+}
+
+#[test]
+fn a_copied_data_file_is_not_trusted_unless_clean() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, _) = open(folder.path(), "boot");
+    put(&table, b"a");
+    drop(table);
+    let (data, copy) = (folder.path().join("data.mdb"), folder.path().join("copy"));
+    std::fs::copy(&data, &copy).unwrap();
+    std::fs::rename(&copy, &data).unwrap();
+    assert_eq!(open(folder.path(), "boot").1, Verdict::Discarded(Reason::Unclean), "another inode");
+}
+
+#[test]
+fn marks_that_are_gone_or_torn_are_not_trusted() {
+    for keep in [0, 10, 30] {
+        let folder = tempfile::tempdir().unwrap();
+        let (table, _) = open(folder.path(), "boot");
+        put(&table, b"a");
+        table.sync().unwrap();
+        drop(table);
+        for mark in ["opened", "clean"] {
+            let path = folder.path().join(mark);
+            let whole = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &whole[..whole.len().min(keep)]).unwrap();
+        }
+        assert_eq!(open(folder.path(), "boot").1, Verdict::Discarded(Reason::Unmarked), "{keep} bytes kept");
+    }
+}
+
+#[test]
+fn the_boot_id_is_one_line_and_stays() {
+    let id = boot_id().unwrap();
+    assert!(!id.is_empty() && !id.contains(char::is_whitespace));
+    assert_eq!(boot_id().unwrap(), id);
+}
