@@ -17,12 +17,12 @@ const MARKS: &[&str] = &["TODO", "FIXME", "XXX", "HACK"];
 /// Sentences in comments that say the same.
 const SENTENCES: &[&str] = &["being written)", "to come:", "contract sketch"];
 
-/// Whether all of a file is test code.
+/// Whether all of a file is test code: it is `tests.rs`, or below a folder `tests`.
 fn is_test_file(file: &File) -> bool {
-    file.path.split('/').any(|folder| folder == "tests")
+    file.path.trim_end_matches(".rs").split('/').any(|name| name == "tests")
 }
 
-/// No test calls `sleep(` or `sleep_until(`: files below a folder `tests`, and modules under `#[cfg(test)]`.
+/// No test calls `sleep(` or `sleep_until(`: files that are all test code, and modules under `#[cfg(test)]`.
 #[must_use]
 pub fn sleeps(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -94,10 +94,19 @@ mod tests {
         let found = sleeps(&Tree::of(&[
             ("a/src/lib.rs", product),
             ("a/tests/one.rs", "fn f() {\n tokio::time::sleep_until(x) }\n// sleep(\n"),
+            ("b/src/one/tests.rs", "fn f() { sleep(x) }"),
             ("tests/src/cluster.rs", "fn f() { sleep(x) }"),
             (WAITS, "fn f() { sleep(x) }"),
         ]));
-        assert_eq!(lines(&found), [("a/src/lib.rs", 4), ("a/tests/one.rs", 2), ("tests/src/cluster.rs", 1)]);
+        assert_eq!(
+            lines(&found),
+            [
+                ("a/src/lib.rs", 4),
+                ("a/tests/one.rs", 2),
+                ("b/src/one/tests.rs", 1),
+                ("tests/src/cluster.rs", 1)
+            ]
+        );
     }
 
     #[test]
