@@ -22,7 +22,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 96;
 
 /// The recent entries of one log.
 #[derive(Debug)]
-pub struct EntryCache {
+pub(crate) struct EntryCache {
     /// Held for copying handles of entries, never across I/O.
     recent: Mutex<Recent>,
 }
@@ -63,7 +63,7 @@ impl Recent {
 impl EntryCache {
     /// An empty cache of a log that is durable up to `durable`.
     #[must_use]
-    pub fn new(bytes_max: usize, durable: Offset) -> EntryCache {
+    pub(crate) fn new(bytes_max: usize, durable: Offset) -> EntryCache {
         let recent = Recent { entries: VecDeque::new(), bytes: 0, bytes_max, durable, leading: None };
         EntryCache { recent: Mutex::new(recent) }
     }
@@ -74,7 +74,7 @@ impl EntryCache {
     }
 
     /// Takes entries that continue the log.
-    pub fn append(&self, entries: &[Entry<Bytes>]) {
+    pub(crate) fn append(&self, entries: &[Entry<Bytes>]) {
         let mut recent = self.lock();
         for entry in entries {
             if let Some(last) = recent.entries.back() {
@@ -88,7 +88,7 @@ impl EntryCache {
     }
 
     /// Drops the entry at `from` and all after it.
-    pub fn truncate(&self, from: Offset) {
+    pub(crate) fn truncate(&self, from: Offset) {
         let mut recent = self.lock();
         while let Some(entry) = recent.entries.pop_back_if(|entry| entry.position.offset >= from) {
             recent.bytes -= cost(&entry);
@@ -97,7 +97,7 @@ impl EntryCache {
     }
 
     /// Forgets everything: the log begins after `base` now.
-    pub fn reset(&self, base: Offset) {
+    pub(crate) fn reset(&self, base: Offset) {
         let mut recent = self.lock();
         recent.entries.clear();
         recent.bytes = 0;
@@ -105,7 +105,7 @@ impl EntryCache {
     }
 
     /// Up to here the log has the entries on disk, so that they may be evicted.
-    pub fn durable(&self, up_to: Offset) {
+    pub(crate) fn durable(&self, up_to: Offset) {
         let mut recent = self.lock();
         recent.durable = recent.durable.max(up_to);
         recent.evict();
@@ -113,19 +113,25 @@ impl EntryCache {
 
     /// This replica leads this epoch from now on, or (`None`) no longer. Called before anything that the change
     /// brings is written.
-    pub fn lead(&self, epoch: Option<Epoch>) {
+    pub(crate) fn lead(&self, epoch: Option<Epoch>) {
         self.lock().leading = epoch;
     }
 
     /// Whether this replica leads `epoch`.
     #[must_use]
-    pub fn leads(&self, epoch: Epoch) -> bool {
+    pub(crate) fn leads(&self, epoch: Epoch) -> bool {
         self.lock().leading == Some(epoch)
     }
 
     /// Adds to `into` the entries from `from` to `up_to`, as many as are here and keep to the limits (but at least
     /// one). False: `from` is not here, look in the log.
-    pub fn read(&self, from: Offset, up_to: Offset, limits: Limits, into: &mut Vec<Entry<Bytes>>) -> bool {
+    pub(crate) fn read(
+        &self,
+        from: Offset,
+        up_to: Offset,
+        limits: Limits,
+        into: &mut Vec<Entry<Bytes>>,
+    ) -> bool {
         let recent = self.lock();
         let Some(skip) = recent.first().and_then(|first| from.0.checked_sub(first.0)) else { return false };
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
@@ -147,7 +153,7 @@ impl EntryCache {
 
 /// How much to take at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Entries at most.
     pub entries: usize,
     /// Bytes of payload at most, if it is more than one entry.

@@ -85,6 +85,12 @@ pub fn membership_of(payload: &Bytes) -> Result<wire::Membership, Malformed> {
     Ok(membership)
 }
 
+/// The nodes of a membership; one that is both coming and going is there twice.
+pub(crate) fn nodes_of(membership: &wire::Membership) -> impl Iterator<Item = NodeId> + '_ {
+    let members = membership.voters.iter().chain(&membership.outgoing).chain(&membership.learners);
+    members.map(|member| NodeId(member.node))
+}
+
 /// An entry from the wire.
 ///
 /// # Errors

@@ -18,7 +18,9 @@ pub enum Error {
     #[error("the log has an entry that cannot be used: {0}")]
     Entry(#[from] Malformed),
     /// A committed entry that should be there is not.
-    #[error("the log has no entry {0}, which is committed and not applied; there is no snapshot to go on from")]
+    #[error(
+        "the log has no entry {0}, which is committed and not applied; there is no snapshot to go on from"
+    )]
     Missing(Offset),
     /// The log has another entry where an entry was committed.
     #[error("the log has {found} where {expected} was committed")]
@@ -28,12 +30,34 @@ pub enum Error {
         /// What was committed.
         expected: Position,
     },
+    /// A snapshot whose blocks are whole, but not what is in them.
+    #[error("snap.{number} cannot be read: {problem}")]
+    BadSnapshot {
+        /// X.
+        number: u64,
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// Neither log nor snapshots reach back to where the table stands.
-    #[error("the log begins after {base}, the table stands at {applied}, and there is no whole snapshot between; move this group folder away and let the node join as a new member")]
+    #[error(
+        "the log begins after {base}, the table stands at {applied}, and there is no whole snapshot between; move this group folder away and let the node join as a new member"
+    )]
     Unrecoverable {
         /// The last offset gone from the log.
         base: Offset,
         /// Where the table stands.
         applied: Offset,
     },
+}
+
+impl Error {
+    /// Whether the process must end. The others are of one snapshot, and harm nothing else.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Error::Log(error) => error.is_fatal(),
+            Error::BadSnapshot { .. } => false,
+            _ => true,
+        }
+    }
 }

@@ -390,7 +390,7 @@ pub enum ApplierOut {
     },
     /// The offset of a snapshot is applied, and nothing after it. The applier stands still until
     /// [`crate::Applier::resume`]: open a read transaction first, write the snapshot from it aside
-    /// ([`crate::snapshot::write`]), then tell the node [`Job::SnapshotTaken`] or [`Job::SnapshotFailed`].
+    /// ([`crate::Snapshots::write`]), then tell the node [`Job::SnapshotTaken`] or [`Job::SnapshotFailed`].
     SnapshotAt {
         /// The position.
         position: Position,

@@ -58,41 +58,48 @@
 //!
 //! Threads, sockets, TLS, gRPC, addresses, MQTT: `store/server`. Who may lead, what is committed: `store/core`.
 //!
-//! # Interfaces of the stages
+//! # Order in a shell
 //!
-//! `D: store_log::Disk`, `T: store_db::Table`, `C: Clock`.
-//!
-//! ```text
-//! bootstrap(disk: &D, identity: Identity, members: &proto::store::Membership) -> Result<(), Error>
-//! open(OpenConfig<D, T, C>) -> Result<Engine<D, T, C>, Error>      recovery; ends before anybody is served
-//!
-//! struct Engine { node: Node<D, T, C>, writer: Writer<D>, applier: Applier<D, T>, pumps: Pumps<D> }
-//! Pumps::pump(&self, peer: NodeId) -> (PumpInbox, Pump<D>)
-//!
-//! Node::turn(&mut self, jobs: impl IntoIterator<Item = Job>, outs: &mut Vec<NodeOut>) -> Result<(), Error>
-//! Node::status(&self) -> Status                                   role, positions, peers, problem
-//! Writer::turn(&mut self, jobs: impl IntoIterator<Item = WriterJob>, outs: &mut Vec<Job>) -> Result<(), Error>
-//! Applier::turn(&mut self, jobs: impl IntoIterator<Item = ApplierJob>, outs: &mut Vec<ApplierOut>)
-//!     -> Result<bool, Error>                                      true: there is more to apply, turn again
-//! Applier::resume(&mut self)                                      after AuditAt or SnapshotAt
-//! Pump::turn(&mut self, messages_max: usize, outs: &mut Vec<PumpOut>) -> Result<bool, Error>
-//!                                                                 true: there is more to send, turn again
-//! Pump::disconnected(&mut self)                                   the stream was lost; then Job::Reconnected
-//! PumpInbox::post(&self, job: PumpJob)                            merges; Clone + Send + Sync
-//! ```
+//! - A push stream to a peer was lost or is about to be opened: [`PumpInbox::disconnected`] first, then
+//!   [`Job::Reconnected`].
+//! - [`ApplierOut::AuditAt`], [`ApplierOut::SnapshotAt`]: open the read transaction, then [`Applier::resume`] and turn it.
+//! - [`NodeOut::FetchSnapshot`]: [`Snapshots::receive`], write what comes, [`Snapshots::received`], then
+//!   [`Job::SnapshotFetched`].
+//! - Files: [`snapshots`] has the steps of taking and of installing a snapshot, and what a crash after each leaves.
 
+mod applier;
 mod cache;
 pub mod clock;
 pub mod convert;
+mod error;
 pub mod job;
 pub mod limits;
+pub mod memory;
+mod node;
+mod open;
+mod pump;
 mod room;
 mod schedule;
+mod shared_log;
+mod snapshots;
+mod source;
 mod stamp;
+mod status;
 mod waiting;
+mod writer;
 
+pub use applier::Applier;
 pub use clock::Clock;
+pub use error::Error;
 pub use job::{
     Answer, Applied, ApplierJob, ApplierOut, Imported, Job, Lack, NodeOut, PumpJob, PumpOut, Reply, Report,
     Ticket, WriterJob,
 };
+pub use node::{Node, NodeConfig};
+pub use open::{Engine, OpenConfig, Pumps, Recovery, bootstrap, open};
+pub use pump::{Pump, PumpInbox};
+pub use room::Reserve;
+pub use schedule::Policy;
+pub use snapshots::{Snapshots, Streaming};
+pub use status::Status;
+pub use writer::Writer;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use store_core::{
-    Config, Entry, EntryKind, Epoch, Input, Membership, Message, NodeId, Offset, Output, Position, Replica,
+    Config, Entry, EntryKind, Epoch, Input, Member, Message, NodeId, Offset, Output, Position, Replica,
     Restored, Role, RoleView, Run, WriteSeq,
 };
 use store_db::Table;
@@ -20,14 +20,14 @@ use crate::cache::EntryCache;
 use crate::clock::Clock;
 use crate::convert;
 use crate::error::Error;
-use crate::job::{Answer, Applied, ApplierJob, Imported, Job, NodeOut, PumpJob, Report, Ticket, WriterJob};
+use crate::job::{Answer, Applied, ApplierJob, Imported, Job, NodeOut, PumpJob, Ticket, WriterJob};
 use crate::limits::{COMMAND_BYTES_MAX, REPLICA_BYTES_UNWRITTEN_MAX, STAMP_JUMP_MS_MAX};
 use crate::room::{Reserve, Room};
 use crate::schedule::{Policy, Schedule};
+use crate::shared_log::{SharedLog, lock};
 use crate::stamp::Stamps;
 use crate::status::Status;
 use crate::waiting::{Reads, Writes};
-use crate::writer::{SharedLog, lock};
 
 /// What a node is told once, at its start.
 #[derive(Clone, Debug)]
@@ -76,8 +76,9 @@ enum Carried {
 }
 
 /// The stage around the core.
-#[derive(Debug)]
 pub struct Node<D: Disk, T: Table, C: Clock> {
+    /// This very replica.
+    member: Member,
     /// The protocol.
     replica: Replica,
     /// Where ballots are kept. The writer holds it while it writes, so a ballot waits for one sync at most.
@@ -133,6 +134,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     ) -> Node<D, T, C> {
         let snapshot = start.restored.snapshot;
         Node {
+            member: config.core.member,
             replica: Replica::new(config.core, start.restored),
             log,
             table,
@@ -499,7 +501,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         let leading = (view.role == Role::Leader).then_some(view.epoch);
         self.cache.lead(leading);
         if self.leading.is_some() && self.leading != leading {
-            let own = self.replica.member().node;
+            let own = self.member.node;
             let peers = self.members.last().into_iter().flat_map(|(_, m)| convert::nodes_of(m));
             let stop = |to| NodeOut::Pump { to, job: PumpJob::Stop };
             outs.extend(peers.filter(|node| *node != own).map(stop));
@@ -530,6 +532,29 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     #[must_use]
     pub fn members(&self) -> Option<&proto::store::Membership> {
         self.members.last().map(|(_, members)| members)
+    }
+
+    /// What there is to say of it now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let replica = &self.replica;
+        let view = replica.view();
+        Status {
+            node: self.member.node,
+            role: view.role,
+            is_voter: replica.membership().is_voter(self.member),
+            epoch: view.epoch,
+            leader: view.leader,
+            last: replica.last(),
+            durable: replica.durable(),
+            committed: replica.committed(),
+            applied: self.applied,
+            snapshot: replica.snapshot(),
+            suspect: replica.suspect(),
+            lack: self.room.lack(),
+            writes_waiting: self.writes.len(),
+            peers: replica.peers().collect(),
+        }
     }
 
     /// The protocol's state, to look at.

@@ -142,7 +142,6 @@ impl PumpInbox {
 }
 
 /// The pump of one peer.
-#[derive(Debug)]
 pub struct Pump<D: Disk> {
     /// Which peer.
     peer: NodeId,

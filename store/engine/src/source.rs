@@ -19,7 +19,6 @@ pub(crate) enum Found {
 }
 
 /// Memory first, then the log.
-#[derive(Debug)]
 pub(crate) struct Source<D: Disk> {
     /// The recent entries.
     cache: Arc<EntryCache>,

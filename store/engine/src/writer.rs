@@ -4,29 +4,24 @@
 //! Promises: [`Job::Persisted`] is said only after a sync that covers the write and all before it; a truncation is
 //! durable before any append that comes after it. Leaves out what entries mean and when to roll.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use store_core::{Entry, Offset, WriteSeq};
-use store_log::{BATCH_ENTRIES_BYTES_MAX, Disk, Log, entry_bytes, limits::BATCH_ENTRIES_MAX};
+use store_log::limits::BATCH_ENTRIES_MAX;
+use store_log::{BATCH_ENTRIES_BYTES_MAX, Disk, Log, entry_bytes};
 
 use crate::error::Error;
 use crate::job::{Job, WriterJob};
-
-/// The log, which the writer writes and the node keeps its ballots in.
-pub(crate) type SharedLog<D> = Arc<Mutex<Log<Arc<D>>>>;
-
-/// Takes the log. A panic while it was held cannot leave it half changed in a way that goes unnoticed: it poisons
-/// itself on every error.
-pub(crate) fn lock<D: Disk>(log: &SharedLog<D>) -> MutexGuard<'_, Log<Arc<D>>> {
-    log.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::shared_log::{SharedLog, lock};
+use crate::snapshots::Snapshots;
 
 /// The log's writer.
-#[derive(Debug)]
 pub struct Writer<D: Disk> {
     /// The log.
     log: SharedLog<D>,
+    /// Says which files may go.
+    snapshots: Arc<Snapshots<D>>,
     /// Entries of the appends taken in this turn and not yet written; kept for its memory.
     entries: Vec<Entry<Bytes>>,
     /// The commit mark of the last of them.
@@ -36,8 +31,8 @@ pub struct Writer<D: Disk> {
 }
 
 impl<D: Disk> Writer<D> {
-    pub(crate) fn new(log: SharedLog<D>) -> Writer<D> {
-        Writer { log, entries: Vec::new(), committed: Offset::ZERO, unreported: None }
+    pub(crate) fn new(log: SharedLog<D>, snapshots: Arc<Snapshots<D>>) -> Writer<D> {
+        Writer { log, snapshots, entries: Vec::new(), committed: Offset::ZERO, unreported: None }
     }
 
     /// Carries out everything that waits, then syncs once.
@@ -78,8 +73,9 @@ impl<D: Disk> Writer<D> {
                 });
             }
             WriterJob::Purge { snapshot } => {
-                let up_to = store_log::retention::purge(log, snapshot)?;
-                outs.push(Job::Purged { up_to, snapshot });
+                let before = self.snapshots.retire(&log.files(), snapshot.offset)?;
+                log.remove_before(before)?;
+                outs.push(Job::Purged { up_to: log.reader().base(), snapshot });
             }
             WriterJob::Measure => {
                 // A file system that does not say how much room it has is taken to have enough: writing will tell.

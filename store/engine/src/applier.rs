@@ -1,0 +1,239 @@
+//! The applier (the specification's F3): committed entries, in the log's order, into the table; one table
+//! transaction a batch; then the answers.
+//!
+//! ```text
+//!   applied          stop (a snapshot's L)         committed
+//!   ────▓▓▓▓▓▓▓▓▓▓▓▓▓│─────────────────────────────│······· intermediate
+//!       batch        ▲ stands still until resume(): the shell has opened its read transaction
+//! ```
+//!
+//! Promises: nothing beyond the commit order is applied; nothing is skipped; each ticket handed over with a commit is
+//! answered once, after its entry's transaction. At an audit entry, and where a snapshot is asked for, it stands
+//! still until it is resumed, so that a read transaction sees exactly that position.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proto::store::AppliedState;
+use store_core::{Entry, Offset, Position};
+use store_db::{Table, state};
+use store_log::Disk;
+
+use crate::cache::Limits;
+use crate::convert::position_in;
+use crate::error::Error;
+use crate::job::{Applied, ApplierJob, ApplierOut, Imported, Reply, Ticket};
+use crate::limits::{APPLY_BYTES_MAX, APPLY_ENTRIES_MAX};
+use crate::snapshots::Snapshots;
+use crate::source::{Found, Source};
+
+const LIMITS: Limits = Limits { entries: APPLY_ENTRIES_MAX, bytes: APPLY_BYTES_MAX };
+
+/// Where a snapshot is to be taken.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    /// The offset to stand still at.
+    at: Offset,
+    /// X of the snapshot, once the log has rolled.
+    number: Option<u64>,
+}
+
+/// Applies committed entries.
+pub struct Applier<D: Disk, T: Table> {
+    /// The state machine.
+    table: T,
+    /// Where entries come from.
+    source: Source<D>,
+    /// Where a snapshot to install comes from.
+    snapshots: Arc<Snapshots<D>>,
+    /// Where the table stands.
+    applied: Applied,
+    /// The end of what may be applied.
+    committed: Position,
+    /// Who waits for which entry, by offset.
+    tickets: VecDeque<(Offset, Ticket)>,
+    /// A snapshot to be taken.
+    stop: Option<Stop>,
+    /// A snapshot to be installed once everything committed before it is applied.
+    install: Option<(Position, u64)>,
+    /// It stands still until it is resumed.
+    halted: bool,
+    /// Entries of the batch; kept for its memory.
+    entries: Vec<Entry<Bytes>>,
+}
+
+impl<D: Disk, T: Table> Applier<D, T> {
+    pub(crate) fn new(
+        table: T,
+        source: Source<D>,
+        snapshots: Arc<Snapshots<D>>,
+        applied: Applied,
+    ) -> Applier<D, T> {
+        Applier {
+            table,
+            source,
+            snapshots,
+            applied,
+            committed: applied.position,
+            tickets: VecDeque::new(),
+            stop: None,
+            install: None,
+            halted: false,
+            entries: Vec::new(),
+        }
+    }
+
+    /// Takes what was ordered and applies one batch; true if there is more to do, so that it must be turned again.
+    ///
+    /// # Errors
+    /// The replica must stop: an entry could not be read or applied.
+    pub fn turn(
+        &mut self,
+        jobs: impl IntoIterator<Item = ApplierJob>,
+        outs: &mut Vec<ApplierOut>,
+    ) -> Result<bool, Error> {
+        for job in jobs {
+            self.take(job);
+        }
+        self.halt_for_snapshot(outs);
+        if self.halted {
+            return Ok(false);
+        }
+        if self.applied.position.offset < self.limit() {
+            self.apply(outs)?;
+            self.halt_for_snapshot(outs);
+        }
+        let is_done = self.applied.position.offset == self.committed.offset;
+        if is_done
+            && !self.halted
+            && let Some((position, number)) = self.install.take()
+        {
+            self.import(position, number, outs)?;
+        }
+        Ok(!self.halted && self.applied.position.offset < self.limit())
+    }
+
+    /// Goes on after [`ApplierOut::AuditAt`] or [`ApplierOut::SnapshotAt`].
+    pub fn resume(&mut self) {
+        self.halted = false;
+    }
+
+    /// Where the table stands.
+    #[must_use]
+    pub fn applied(&self) -> Applied {
+        self.applied
+    }
+
+    fn take(&mut self, job: ApplierJob) {
+        match job {
+            ApplierJob::Commit { up_to, tickets } => {
+                assert!(up_to.offset >= self.committed.offset, "commit order: it never goes back");
+                self.committed = up_to;
+                self.tickets.extend(tickets);
+            }
+            ApplierJob::SnapshotAt { at } => {
+                assert!(at >= self.applied.position.offset, "a snapshot is asked for before it is passed");
+                self.stop = Some(Stop { at, number: None });
+            }
+            ApplierJob::SnapshotAs { number } => {
+                if let Some(stop) = &mut self.stop {
+                    stop.number = Some(number);
+                }
+            }
+            ApplierJob::CancelSnapshot => self.stop = None,
+            ApplierJob::Install { position, number } => {
+                self.stop = None;
+                self.install = Some((position, number));
+            }
+        }
+    }
+
+    /// The last offset that may be applied now.
+    fn limit(&self) -> Offset {
+        self.stop.map_or(self.committed.offset, |stop| stop.at.min(self.committed.offset))
+    }
+
+    fn halt_for_snapshot(&mut self, outs: &mut Vec<ApplierOut>) {
+        let position = self.applied.position;
+        if !self.halted
+            && let Some(Stop { number: Some(number), .. }) =
+                self.stop.take_if(|stop| stop.number.is_some() && stop.at == position.offset)
+        {
+            self.halted = true;
+            outs.push(ApplierOut::SnapshotAt { position, number });
+        }
+    }
+
+    /// One batch, up to an audit at most.
+    fn apply(&mut self, outs: &mut Vec<ApplierOut>) -> Result<(), Error> {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.clear();
+        let (from, up_to) = (self.applied.position.offset.next(), self.limit());
+        if self.source.read(from, up_to, LIMITS, &mut entries)? == Found::Purged {
+            return Err(Error::Missing(from));
+        }
+        let (replies, state) = self.table.write(|write| {
+            let replies = store_db::apply(write, &entries)?;
+            Ok((replies, state::read(write)?))
+        })?;
+        assert!(!replies.is_empty(), "a batch applies at least one entry");
+        self.applied = standing(&state);
+        if self.applied.position.offset == self.committed.offset && self.applied.position != self.committed {
+            let (found, expected) = (self.applied.position, self.committed);
+            return Err(Error::Contradiction { found, expected });
+        }
+        for (entry, reply) in entries.iter().zip(replies) {
+            self.answer(entry.position, reply, outs);
+        }
+        outs.push(ApplierOut::Applied(self.applied));
+        self.entries = entries;
+        Ok(())
+    }
+
+    fn answer(&mut self, position: Position, reply: store_db::Reply, outs: &mut Vec<ApplierOut>) {
+        let waits = self.tickets.pop_front_if(|(offset, _)| *offset == position.offset);
+        if let store_db::Reply::Audit { id, prefixes } = &reply {
+            let (id, prefixes, effects) = (id.clone(), prefixes.clone(), self.applied.effects);
+            outs.push(ApplierOut::AuditAt { id, prefixes, position, effects });
+            self.halted = true;
+        }
+        let Some((_, ticket)) = waits else { return };
+        let reply = match reply {
+            store_db::Reply::Txn(response) => Reply::Txn(response),
+            store_db::Reply::Outcome(response) => Reply::Outcome(response),
+            store_db::Reply::Refused(refused) => {
+                Reply::Refused { position, reason: refused.reason, message: refused.message }
+            }
+            store_db::Reply::None | store_db::Reply::PublishMark(_) | store_db::Reply::Audit { .. } => {
+                Reply::Done { position }
+            }
+        };
+        outs.push(ApplierOut::Answer { ticket, reply });
+    }
+
+    /// Replaces the table.
+    fn import(&mut self, position: Position, number: u64, outs: &mut Vec<ApplierOut>) -> Result<(), Error> {
+        assert!(position.offset > self.applied.position.offset, "a snapshot never goes back");
+        let state = self.snapshots.import(&self.table, number)?;
+        self.applied = standing(&state);
+        self.committed = position;
+        outs.push(ApplierOut::Imported(Imported {
+            position,
+            stamp_ms: state.stamp_ms,
+            membership_offset: Offset(state.membership_offset),
+            membership: state.membership.unwrap_or_default(),
+        }));
+        outs.push(ApplierOut::Applied(self.applied));
+        Ok(())
+    }
+}
+
+/// Where a table of this state stands.
+pub(crate) fn standing(state: &AppliedState) -> Applied {
+    Applied {
+        position: position_in(state.applied),
+        last_change: Offset(state.last_change),
+        effects: state.effects,
+    }
+}

@@ -1,0 +1,309 @@
+//! From a folder to a replica: recovery. It ends before anybody is served.
+//!
+//! ```text
+//!   log recovered ─► table whole, and not behind what the log still has?
+//!                      no  ─► import the newest whole snapshot
+//!                   ─► does the log have the table's position?
+//!                      no  ─► an installation was cut off: begin the log after that position
+//!                   ─► apply what is known durably to be committed; the rest stays intermediate
+//! ```
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use proto::store::AppliedState;
+use store_core::{EpochHistory, Incarnation, NodeId, Offset, Position, Restored};
+use store_db::{Table, state};
+use store_log::{BootId, Cut, Disk, Identity, Log, LogReader, Meta, Recovered, SnapshotFile};
+
+use prost::Message as _;
+
+use crate::applier::{Applier, standing};
+use crate::cache::EntryCache;
+use crate::clock::Clock;
+use crate::convert;
+use crate::error::Error;
+use crate::job::{ApplierJob, ApplierOut};
+use crate::limits::CACHE_BYTES_MAX;
+use crate::node::{Node, NodeConfig, NodeStart};
+use crate::pump::{Pump, PumpInbox};
+use crate::shared_log::{SharedLog, lock};
+use crate::snapshots::Snapshots;
+use crate::source::Source;
+use crate::writer::Writer;
+
+/// What a replica is made of.
+pub struct OpenConfig<D, T, C> {
+    /// Its folder.
+    pub disk: Arc<D>,
+    /// Whose folder the caller expects it to be.
+    pub identity: Identity,
+    /// This boot of the machine.
+    pub boot_id: BootId,
+    /// Of the log.
+    pub log: store_log::Options,
+    /// Its table, which is empty unless it can be trusted.
+    pub table: T,
+    /// For log time.
+    pub clock: C,
+    /// Of the node. `core.member` is replaced by what the folder says.
+    pub node: NodeConfig,
+}
+
+/// A replica, ready to be turned.
+pub struct Engine<D: Disk, T: Table, C: Clock> {
+    /// F1 and the core.
+    pub node: Node<D, T, C>,
+    /// F2.
+    pub writer: Writer<D>,
+    /// F3.
+    pub applier: Applier<D, T>,
+    /// Makes pumps.
+    pub pumps: Pumps<D>,
+    /// Takes, sends and receives snapshots.
+    pub snapshots: Arc<Snapshots<D>>,
+    /// Reads the log, for people.
+    pub log: LogReader<D::File>,
+    /// What recovery did, for the operator.
+    pub recovery: Recovery,
+}
+
+/// Makes a pump for each peer.
+pub struct Pumps<D: Disk> {
+    /// Where entries come from.
+    source: Source<D>,
+}
+
+impl<D: Disk> Pumps<D> {
+    /// A pump for `peer`, and its mailbox.
+    #[must_use]
+    pub fn pump(&self, peer: NodeId) -> (PumpInbox, Pump<D>) {
+        Pump::new(peer, self.source.clone())
+    }
+}
+
+/// What recovery did.
+#[derive(Debug)]
+pub struct Recovery {
+    /// What was cut from the end of the log.
+    pub cut: Option<Cut>,
+    /// The log lost a tail that may have been acknowledged.
+    pub suspect: bool,
+    /// Snapshots that cannot be read: the file and why.
+    pub unreadable_snapshots: Vec<String>,
+    /// X of the snapshot that the table was imported from.
+    pub imported: Option<u64>,
+    /// The log was begun after this position, because it did not reach the table's.
+    pub reset_to: Option<Position>,
+    /// Entries applied.
+    pub applied_entries: u64,
+    /// Entries that stay intermediate.
+    pub intermediate_entries: u64,
+}
+
+/// Makes a replica in an empty folder: log entry 1 is `members`, the same for every voter of the group.
+///
+/// # Errors
+/// The folder is not empty; this node and incarnation is not among the voters; the disk failed.
+pub fn bootstrap<D: Disk>(
+    disk: &D,
+    identity: &Identity,
+    incarnation: Incarnation,
+    boot_id: &BootId,
+    members: &proto::store::Membership,
+) -> Result<Meta, Error> {
+    let membership = convert::membership_in(members)?;
+    let member = store_core::Member { node: identity.node, incarnation };
+    if !membership.is_voter(member) {
+        let why = format!("{} with this incarnation is not among its voters", identity.node);
+        return Err(Error::Entry(convert::Malformed { what: "first membership", why }));
+    }
+    let payload = Bytes::from(members.encode_to_vec());
+    Ok(store_log::bootstrap(disk, identity, incarnation, boot_id, &payload)?)
+}
+
+/// Recovers a replica.
+///
+/// # Errors
+/// The folder is not this replica's, is damaged, or does not hold enough to go on: each says what to do.
+pub fn open<D: Disk, T: Table, C: Clock>(config: OpenConfig<D, T, C>) -> Result<Engine<D, T, C>, Error> {
+    let OpenConfig { disk, identity, boot_id, log, table, clock, node } = config;
+    let (log, mut recovered) = Log::open(Arc::clone(&disk), &identity, &boot_id, log)?;
+    let reader = log.reader();
+    let shared: SharedLog<D> = Arc::new(Mutex::new(log));
+    let meta = recovered.meta.clone();
+    let snapshots = Arc::new(Snapshots::new(disk, meta, Arc::clone(&shared), &recovered.snapshots));
+    let (state, imported) = settle_table(&table, &snapshots, &recovered)?;
+    let reset_to = settle_log(&table, &state, &snapshots, &shared, &mut recovered)?;
+
+    let cache = Arc::new(EntryCache::new(CACHE_BYTES_MAX, recovered.history.last().offset));
+    let source = Source::new(Arc::clone(&cache), reader.clone());
+    let (committed, snapshot) = known_committed(&state, &snapshots, &recovered);
+    let mut applier = Applier::new(table.clone(), source.clone(), Arc::clone(&snapshots), standing(&state));
+    catch_up(&mut applier, &recovered.history, committed)?;
+
+    let start = NodeStart {
+        restored: restored(&recovered, &state, committed, snapshot)?,
+        members: members(&recovered, &state)?,
+        stamp_ms: recovered.last_stamp_ms.max(state.stamp_ms),
+        applied: applier.applied(),
+    };
+    let recovery = Recovery {
+        cut: recovered.cut,
+        suspect: recovered.suspect,
+        unreadable_snapshots: recovered
+            .unreadable_snapshots
+            .iter()
+            .map(|(file, error)| format!("{file}: {error}"))
+            .collect(),
+        imported,
+        reset_to,
+        applied_entries: committed.0 - standing(&state).position.offset.0,
+        intermediate_entries: recovered.history.last().offset.0 - committed.0,
+    };
+    let mut node_config = node;
+    node_config.core.member = recovered.meta.member;
+    let node = Node::new(node_config, start, Arc::clone(&shared), table, cache, clock);
+    let writer = Writer::new(shared, Arc::clone(&snapshots));
+    Ok(Engine { node, writer, applier, pumps: Pumps { source }, snapshots, log: reader, recovery })
+}
+
+/// The table's state, after the newest whole snapshot was imported if the table is empty or lies before the log.
+fn settle_table<D: Disk, T: Table>(
+    table: &T,
+    snapshots: &Snapshots<D>,
+    recovered: &Recovered,
+) -> Result<(AppliedState, Option<u64>), Error> {
+    let base = recovered.history.base().offset;
+    let found = table.read(|read| state::read(read));
+    if let Ok(state) = &found {
+        let applied = standing(state).position.offset;
+        if applied >= base && applied > Offset::ZERO {
+            return Ok((state.clone(), None));
+        }
+    }
+    let fitting = |file: &&SnapshotFile| file.info.position.offset >= base;
+    for file in recovered.snapshots.iter().rev().filter(fitting) {
+        match snapshots.import(table, file.info.number) {
+            Ok(state) => return Ok((state, Some(file.info.number))),
+            // A damaged one is passed over: an older one will do, with more of the log.
+            Err(Error::Log(store_log::Error::Damaged { .. }) | Error::BadSnapshot { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let state = found?;
+    let applied = standing(&state).position.offset;
+    if applied < base { Err(Error::Unrecoverable { base, applied }) } else { Ok((state, None)) }
+}
+
+/// Begins the log after the table's position if the log does not have that: an installation was cut off, or the log
+/// lost more than the table. A log never begins where there is no snapshot, so one is taken first if need be.
+fn settle_log<D: Disk, T: Table>(
+    table: &T,
+    state: &AppliedState,
+    snapshots: &Snapshots<D>,
+    log: &SharedLog<D>,
+    recovered: &mut Recovered,
+) -> Result<Option<Position>, Error> {
+    let applied = standing(state).position;
+    if recovered.history.contains(applied) {
+        return Ok(None);
+    }
+    let newest_log = lock(log).files().last().map_or(0, |file| file.number);
+    let of_applied = |info: &store_log::SnapshotInfo| info.position == applied && info.number > newest_log;
+    let number = match snapshots.list().into_iter().find(of_applied) {
+        Some(info) => info.number,
+        None => {
+            let number = snapshots.next_number();
+            write_snapshot(table, snapshots, number, applied)?;
+            number
+        }
+    };
+    lock(log).reset(number, applied, state.stamp_ms)?;
+    recovered.history = EpochHistory::starting_after(applied);
+    recovered.memberships.clear();
+    recovered.commit_mark = applied.offset;
+    recovered.last_stamp_ms = state.stamp_ms;
+    Ok(Some(applied))
+}
+
+/// Writes a snapshot of the table as it is, which must be at `position`.
+fn write_snapshot<D: Disk, T: Table>(
+    table: &T,
+    snapshots: &Snapshots<D>,
+    number: u64,
+    position: Position,
+) -> Result<(), Error> {
+    let mut written = Ok(());
+    table.read(|read| {
+        written = snapshots.write(read, number, position);
+        Ok(())
+    })?;
+    written
+}
+
+/// The last offset known durably to be committed, and the newest snapshot that the log continues.
+fn known_committed<D: Disk>(
+    state: &AppliedState,
+    snapshots: &Snapshots<D>,
+    recovered: &Recovered,
+) -> (Offset, Position) {
+    let history = &recovered.history;
+    let usable = |position: &Position| history.contains(*position);
+    let snapshot = snapshots.list().iter().map(|info| info.position).filter(usable).max().unwrap_or_default();
+    let applied = standing(state).position.offset;
+    (recovered.commit_mark.max(applied).max(snapshot.offset), snapshot)
+}
+
+/// Applies what is committed. Audits asked for before the restart have nobody to answer.
+fn catch_up<D: Disk, T: Table>(
+    applier: &mut Applier<D, T>,
+    history: &EpochHistory,
+    committed: Offset,
+) -> Result<(), Error> {
+    let up_to = history.position_at(committed).ok_or(Error::Missing(committed))?;
+    let mut job = Some(ApplierJob::Commit { up_to, tickets: Vec::new() });
+    let mut outs: Vec<ApplierOut> = Vec::new();
+    while applier.applied().position.offset < committed {
+        applier.turn(job.take(), &mut outs)?;
+        applier.resume();
+        outs.clear();
+    }
+    Ok(())
+}
+
+fn restored(
+    recovered: &Recovered,
+    state: &AppliedState,
+    committed: Offset,
+    snapshot: Position,
+) -> Result<Restored, Error> {
+    let with_core = |(offset, members): &(Offset, proto::store::Membership)| {
+        Ok::<_, Error>((*offset, convert::membership_in(members)?))
+    };
+    Ok(Restored {
+        ballot: recovered.ballot,
+        history: recovered.history.clone(),
+        committed,
+        memberships: members(recovered, state)?.iter().map(with_core).collect::<Result<_, _>>()?,
+        suspect: recovered.suspect,
+        snapshot,
+    })
+}
+
+/// The memberships of the log, and the one in force where it begins.
+fn members(
+    recovered: &Recovered,
+    state: &AppliedState,
+) -> Result<Vec<(Offset, proto::store::Membership)>, Error> {
+    let mut members = Vec::new();
+    let first = recovered.memberships.first().map_or(Offset(u64::MAX), |(offset, _)| *offset);
+    if let Some(membership) = state.membership.clone().filter(|_| Offset(state.membership_offset) < first) {
+        members.push((Offset(state.membership_offset), membership));
+    }
+    for (offset, payload) in &recovered.memberships {
+        members.push((*offset, convert::membership_of(payload)?));
+    }
+    Ok(members)
+}

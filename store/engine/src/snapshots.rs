@@ -1,0 +1,295 @@
+//! The snapshots of one replica: writing one aside, receiving one, serving one, importing one, and removing what
+//! nobody needs any more. One handle, shared by whoever does these; all of them take long and none holds a lock
+//! meanwhile.
+//!
+//! # Steps, and what a crash after each leaves
+//!
+//! | taking one at L | a crash here leaves |
+//! |---|---|
+//! | 1 the log rolls at L: `log.X` | a log of one file more |
+//! | 2 L is applied; the state is written aside, fsynced, renamed to `snap.X` | an unfinished file that the next start removes |
+//! | 3 all of it is read back and verified | a snapshot that does not count for removal yet |
+//! | 4 what three verified snapshots make needless is removed, oldest first | a longer log than needed |
+//!
+//! | installing one of P | a crash here leaves |
+//! |---|---|
+//! | 1 received, verified, fsynced, renamed to `snap.Y` | table and log as they were; the leader offers it again |
+//! | 2 imported into the table, which says so itself until it has ended | a table that recovery discards; it imports the newest snapshot |
+//! | 3 the log is reset: `log.Y` begins after P, the old files go | a table at P that the log does not reach: recovery does this step again |
+//! | 4 the core is told | a replica that begins after P |
+//!
+//! The state of the table is framed into the file as chunks, each behind its length (u32, little endian), since a
+//! snapshot's blocks know nothing of chunks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Buf, Bytes, BytesMut};
+use proto::store::AppliedState;
+use store_core::{Offset, Position};
+use store_db::{Read, Table, transfer};
+use store_log::retention::{self, Floor, SnapshotState};
+use store_log::{
+    Disk, IncomingSnapshot, Meta, Offered, SnapshotFile, SnapshotInfo, SnapshotReader, SnapshotWriter,
+};
+
+use crate::convert::position_in;
+use crate::error::Error;
+use crate::shared_log::{SharedLog, lock};
+
+/// Bytes of a chunk's length.
+const LENGTH_BYTES: usize = 4;
+
+/// The snapshots of one replica. Cheap to share; every method may be called from any thread.
+pub struct Snapshots<D: Disk> {
+    /// The folder.
+    disk: Arc<D>,
+    /// Whose it is.
+    meta: Meta,
+    /// Asked for the numbers of log files.
+    log: SharedLog<D>,
+    /// What is there. Held for look-ups only.
+    known: Mutex<BTreeMap<u64, Known>>,
+}
+
+/// One snapshot.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// What it is of.
+    info: SnapshotInfo,
+    /// All of it was read and found right by this process.
+    verified: bool,
+    /// So many are sending it.
+    streams: usize,
+}
+
+/// An open, verified snapshot that is being sent; it is not removed meanwhile.
+pub struct Streaming<D: Disk> {
+    /// Whose it is.
+    snapshots: Arc<Snapshots<D>>,
+    /// The file.
+    reader: SnapshotReader<D::File>,
+}
+
+impl<D: Disk> Snapshots<D> {
+    pub(crate) fn new(disk: Arc<D>, meta: Meta, log: SharedLog<D>, found: &[SnapshotFile]) -> Snapshots<D> {
+        let known =
+            |file: &SnapshotFile| (file.info.number, Known { info: file.info, verified: false, streams: 0 });
+        let known = Mutex::new(found.iter().map(known).collect());
+        Snapshots { disk, meta, log, known }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<u64, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who this replica is.
+    #[must_use]
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// What is there, oldest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<SnapshotInfo> {
+        self.known().values().map(|known| known.info).collect()
+    }
+
+    /// Writes `snap.number` of what `read` sees, and verifies it. `read` was opened when exactly `position` was
+    /// applied ([`crate::ApplierOut::SnapshotAt`]); keep it open until this returns.
+    ///
+    /// # Errors
+    /// The table or the disk failed. Where that is not fatal ([`Error::is_fatal`]), nothing was harmed.
+    pub fn write(&self, read: &impl Read, number: u64, position: Position) -> Result<(), Error> {
+        let state = store_db::state::read(read)?;
+        let found = position_in(state.applied);
+        if found != position {
+            return Err(Error::Contradiction { found, expected: position });
+        }
+        let state_machine_version = state.state_machine_version;
+        let info = SnapshotInfo { number, position, stamp_ms: state.stamp_ms, state_machine_version };
+        let mut writer = SnapshotWriter::create(Arc::clone(&self.disk), &self.meta, info)?;
+        let mut failed = None;
+        let exported = transfer::export(read, &mut |chunk: Bytes| {
+            frame(&mut writer, &chunk).map_err(|error| {
+                failed = Some(error);
+                store_db::Error::Damaged { what: "the snapshot's file failed".to_owned() }
+            })
+        });
+        match failed {
+            Some(error) => return Err(error.into()),
+            None => exported?,
+        }
+        writer.finish()?;
+        self.add(number)?;
+        self.verify_all();
+        Ok(())
+    }
+
+    /// Reads a snapshot that has just got its name, all of it.
+    fn add(&self, number: u64) -> Result<SnapshotInfo, Error> {
+        let info = store_log::verify_snapshot(&self.disk, &self.meta, number)?.info;
+        self.known().insert(number, Known { info, verified: true, streams: 0 });
+        Ok(info)
+    }
+
+    /// Verifies those found at the start. One that is damaged stays unverified: it is not used, and does not count
+    /// among those that are kept.
+    fn verify_all(&self) {
+        let unverified: Vec<u64> =
+            self.known().iter().filter(|(_, k)| !k.verified).map(|(n, _)| *n).collect();
+        for number in unverified {
+            let is_whole = store_log::verify_snapshot(&self.disk, &self.meta, number).is_ok();
+            if let Some(known) = self.known().get_mut(&number) {
+                known.verified = is_whole;
+            }
+        }
+    }
+
+    /// Opens the newest snapshot of at least `at` that is whole, to send it.
+    ///
+    /// # Errors
+    /// The disk failed. `None`: there is no such snapshot.
+    pub fn open(self: &Arc<Self>, at: Position) -> Result<Option<Streaming<D>>, Error> {
+        let fitting: Vec<u64> = self
+            .known()
+            .values()
+            .filter(|k| k.info.position.offset >= at.offset)
+            .map(|k| k.info.number)
+            .collect();
+        for number in fitting.into_iter().rev() {
+            if let Some(known) = self.known().get_mut(&number) {
+                known.streams += 1;
+            }
+            match SnapshotReader::open(&self.disk, &self.meta, number) {
+                Ok(reader) => return Ok(Some(Streaming { snapshots: Arc::clone(self), reader })),
+                Err(store_log::Error::Damaged { .. } | store_log::Error::Missing { .. }) => {
+                    self.release(number);
+                }
+                Err(error) => {
+                    self.release(number);
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn release(&self, number: u64) {
+        if let Some(known) = self.known().get_mut(&number) {
+            known.streams -= 1;
+        }
+    }
+
+    /// Begins to receive a snapshot, or goes on with one that was begun.
+    ///
+    /// # Errors
+    /// What is offered is beyond the limits; the disk failed.
+    pub fn receive(&self, offered: Offered) -> Result<IncomingSnapshot<Arc<D>>, Error> {
+        Ok(IncomingSnapshot::begin(Arc::clone(&self.disk), &self.meta, offered)?)
+    }
+
+    /// Verifies what was received and gives it its name; then the node is told [`crate::Job::SnapshotFetched`] with
+    /// the position and number that this returns.
+    ///
+    /// # Errors
+    /// It is not what was offered: begin again. Or the disk failed.
+    pub fn received(&self, incoming: IncomingSnapshot<Arc<D>>) -> Result<SnapshotInfo, Error> {
+        let newest_log = lock(&self.log).files().last().map_or(0, |file| file.number);
+        let info = incoming.finish(newest_log)?.info;
+        self.known().insert(info.number, Known { info, verified: true, streams: 0 });
+        Ok(info)
+    }
+
+    /// Replaces the table by `snap.number`.
+    ///
+    /// # Errors
+    /// The snapshot is damaged, or the table or the disk failed; then the table says itself that it is not whole.
+    pub(crate) fn import<T: Table>(&self, table: &T, number: u64) -> Result<AppliedState, Error> {
+        let reader = SnapshotReader::open(&self.disk, &self.meta, number)?;
+        let mut import = transfer::Import::begin(table.clone())?;
+        let mut pending = BytesMut::new();
+        reader.each_block(|block: Bytes| -> Result<(), Error> {
+            pending.extend_from_slice(&block);
+            while let Some(chunk) = take_chunk(number, &mut pending)? {
+                import.chunk(&chunk)?;
+            }
+            Ok(())
+        })?;
+        if !pending.is_empty() {
+            return Err(Error::BadSnapshot { number, problem: "it ends inside a chunk" });
+        }
+        let state = import.finish()?;
+        let (found, expected) = (position_in(state.applied), reader.listed().info.position);
+        if found != expected {
+            return Err(Error::Contradiction { found, expected });
+        }
+        Ok(state)
+    }
+
+    /// The number for a snapshot that belongs to no roll of the log.
+    pub(crate) fn next_number(&self) -> u64 {
+        let newest_log = lock(&self.log).files().last().map_or(0, |file| file.number);
+        self.known().keys().last().copied().unwrap_or(0).max(newest_log) + 1
+    }
+
+    /// Removes snapshots that the rule lets go ([`retention`]); returns the first number of log files to keep.
+    pub(crate) fn retire(&self, files: &[retention::FileRange], needed: Offset) -> Result<u64, Error> {
+        let (states, streamed): (Vec<SnapshotState>, u64) = {
+            let known = self.known();
+            let states =
+                known.iter().map(|(number, k)| SnapshotState { number: *number, verified: k.verified });
+            let streamed = known.iter().find(|(_, k)| k.streams > 0).map_or(u64::MAX, |(number, _)| *number);
+            (states.collect(), streamed)
+        };
+        let plan = retention::plan(files, &states, Floor { offset: needed, snapshot: streamed });
+        for number in plan.snapshots {
+            self.known().remove(&number);
+            retention::remove_snapshot(&self.disk, number)?;
+        }
+        Ok(plan.logs_before)
+    }
+}
+
+impl<D: Disk> Streaming<D> {
+    /// What it is of, and its length.
+    #[must_use]
+    pub fn listed(&self) -> SnapshotFile {
+        self.reader.listed()
+    }
+
+    /// Up to `bytes_max` bytes of the file from `at` on; none at its end.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn raw(&self, at: u64, bytes_max: usize) -> Result<Bytes, Error> {
+        Ok(self.reader.raw(at, bytes_max)?)
+    }
+}
+
+impl<D: Disk> Drop for Streaming<D> {
+    fn drop(&mut self) {
+        self.snapshots.release(self.reader.listed().info.number);
+    }
+}
+
+/// Adds a chunk behind its length.
+fn frame<D: Disk>(writer: &mut SnapshotWriter<D>, chunk: &[u8]) -> Result<(), store_log::Error> {
+    let length = u32::try_from(chunk.len()).expect("a chunk is bounded");
+    writer.write(&length.to_le_bytes())?;
+    writer.write(chunk)
+}
+
+/// Takes the next whole chunk off `pending`.
+fn take_chunk(number: u64, pending: &mut BytesMut) -> Result<Option<Bytes>, Error> {
+    let Some(length) = pending.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > store_db::limits::CHUNK_BYTES_MAX {
+        return Err(Error::BadSnapshot { number, problem: "a chunk is longer than any" });
+    }
+    if pending.len() < LENGTH_BYTES + length {
+        return Ok(None);
+    }
+    pending.advance(LENGTH_BYTES);
+    Ok(Some(pending.split_to(length).freeze()))
+}
