@@ -26,19 +26,24 @@ fn the_bytes_of_every_file_are_frozen() {
     writer.finish().unwrap();
     let log_file = disk.content("log.0").unwrap();
     assert_eq!(hex(&log_file[..16]), "66656972614c4f470100000001000000");
-    assert_eq!(hex(&log_file[632..760]), GOLDEN_BATCH);
+    assert_eq!(hex(&log_file[640..768]), GOLDEN_BATCH);
     let found: Vec<_> = ["meta", "vote", "boot", "log.0", "log.1", "snap.1"]
         .map(|name| (name, digest(&disk.content(name).unwrap())))
         .to_vec();
     assert_eq!(found, GOLDEN);
 }
 
-const GOLDEN_BATCH: &str = "";
+const GOLDEN_BATCH: &str = concat!(
+    "6642415402000000020000000000000038000000f4c9d7908002000000000000",
+    "0cd2a3747495397f010000000000000001000000000000000000000000000000",
+    "00000000e776761e010000000000000014000000000000000500000003000000",
+    "2d2e2f303102000000000000001e000000000000000000000001000000000000",
+);
 const GOLDEN: [(&str, (usize, u64)); 6] = [
-    ("meta", (0, 0)),
-    ("vote", (0, 0)),
-    ("boot", (0, 0)),
-    ("log.0", (0, 0)),
-    ("log.1", (0, 0)),
-    ("snap.1", (0, 0)),
+    ("meta", (256, 0x8568_320d_ac6b_2fe9)),
+    ("vote", (64, 0x7234_945f_8aba_8349)),
+    ("boot", (128, 0x844d_53e8_4a86_32d9)),
+    ("log.0", (776, 0xf2cc_6bf6_9cce_d6c1)),
+    ("log.1", (2048, 0x7b1d_c1f8_32bf_a956)),
+    ("snap.1", (597, 0xc8e6_998c_28de_ccb8)),
 ];

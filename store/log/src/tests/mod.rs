@@ -1,5 +1,5 @@
 //! Tests of the whole crate, on the real and on the simulated disk. Here: what they share.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::needless_pass_by_value)]
 
 mod crashes;
 mod damage;
