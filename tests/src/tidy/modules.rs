@@ -144,7 +144,10 @@ pub fn circles(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     for package in packages(tree) {
         let modules = Modules::of(tree, &package.folder);
-        let edges = modules.edges();
+        let mut edges = modules.edges();
+        // The first place of each import is enough to name it.
+        let mut named: BTreeSet<(Name, Name)> = BTreeSet::new();
+        edges.retain(|edge| named.insert((edge.from.clone(), edge.to.clone())));
         let mut seen: BTreeSet<&Name> = BTreeSet::new();
         for edge in &edges {
             if seen.contains(&edge.from) {
