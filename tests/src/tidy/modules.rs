@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::tree::Tree;
 
 /// The modules of the core that each hold one role. Only `replica` knows them all, and it only dispatches.
-const ROLES: &[&str] = &["follower", "election", "leader", "reads"];
+const ROLES: &[&str] = &["follower", "election", "leader"];
 
 /// The path of a module from its crate's root; the root is empty.
 type Name = Vec<String>;
