@@ -37,7 +37,7 @@ pub(crate) fn answer(
         granted,
         pre: request.pre,
         last: state.history.last(),
-        suspect: state.suspect,
+        suspect: state.suspect.is_some(),
     };
     send(from, Message::VoteReply(reply), out);
     granted && !request.pre
@@ -82,7 +82,13 @@ impl Candidate {
     fn ask(&mut self, state: &mut State, out: &mut Vec<Output>) -> Change {
         let last = state.history.last();
         self.replies.clear();
-        let own = VoteReply { epoch: self.epoch, granted: true, pre: self.pre, last, suspect: state.suspect };
+        let own = VoteReply {
+            epoch: self.epoch,
+            granted: true,
+            pre: self.pre,
+            last,
+            suspect: state.suspect.is_some(),
+        };
         self.replies.push((state.node(), own));
         let request = VoteRequest { epoch: self.epoch, last, pre: self.pre, handed_over: self.handed_over };
         for peer in state.peers() {

@@ -183,7 +183,7 @@ fn report(state: &State, to: NodeId, conflict: Option<(Epoch, Offset)>, out: &mu
         last: state.history.last(),
         committed: state.committed,
         conflict,
-        suspect: state.suspect,
+        suspect: state.is_suspect_in_this_epoch(),
     };
     send(to, Message::LogState(log_state), out);
 }

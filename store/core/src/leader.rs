@@ -249,6 +249,7 @@ impl Leader {
                 return Change::Follow(None);
             }
             self.prefer(state, out);
+            self.relieve_suspect(state, out);
         }
         self.heartbeat_ticks += 1;
         if self.heartbeat_ticks >= state.config.ticks_heartbeat {
@@ -289,7 +290,7 @@ impl Leader {
                 && peer.silent_ticks < state.config.ticks_election_min
                 && to.is_none_or(|to| to == peer.node)
         };
-        let target = self.peers.iter().filter(is_candidate).max_by_key(|peer| peer.durable);
+        let target = self.peers.iter().filter(is_candidate).max_by_key(|peer| (!peer.suspect, peer.durable));
         match target {
             Some(peer) => {
                 self.handing_over = Some(HandingOver { to: peer.node, ticks: 0, told: false });
@@ -316,6 +317,24 @@ impl Leader {
         if handing_over.ticks > state.config.ticks_election_max {
             self.handing_over = None;
             out.push(Output::HandOverFailed);
+        }
+    }
+
+    /// Ends the epoch of a log that lost its tail in it, for only in a later epoch can it be trusted again: gives
+    /// leadership away, if those who can be trusted are enough to elect somebody.
+    fn relieve_suspect(&mut self, state: &State, out: &mut Vec<Output>) {
+        let due = self.handing_over.is_none() && self.is_established(state);
+        if !due || !self.peers.iter().any(|peer| peer.suspect) {
+            return;
+        }
+        let trusted = |node: NodeId| {
+            let is_sound =
+                |peer: &Progress| !peer.suspect && peer.silent_ticks < state.config.ticks_election_min;
+            (node == state.node() && state.suspect.is_none())
+                || self.peers.iter().any(|peer| peer.node == node && is_sound(peer))
+        };
+        if has_quorum(state.membership(), trusted) {
+            self.hand_over(state, None, out);
         }
     }
 
@@ -412,6 +431,7 @@ fn start_stream(state: &State, peer: &mut Progress, out: &mut Vec<Output>) {
 
 /// A replica says what its log looks like: probe where the two can still agree.
 fn log_state_arrived(state: &State, peer: &mut Progress, log_state: &LogState, out: &mut Vec<Output>) {
+    peer.suspect |= log_state.suspect;
     if log_state.suspect && log_state.last.offset < peer.durable.offset {
         // It lost what it had acknowledged, and says so.
         peer.durable = Position::ZERO;

@@ -57,8 +57,9 @@
 //! that has not committed an entry of its own epoch does not know what is committed: reads wait for that too.
 //!
 //! **A log that lost its tail.** A disk may lose what was acknowledged. The replica's log says so (*suspect*), and its
-//! vote counts only for a candidate that has seen every voter's log, until it holds a committed entry of
-//! the current epoch again.
+//! vote counts only for a candidate that has seen every voter's log, until it holds a committed entry of an epoch later
+//! than any in which it can have acknowledged what it lost. A leader that hears of such a log in its own epoch
+//! therefore gives leadership away, once, as soon as others can be elected without it.
 //!
 //! # Invariants
 //!

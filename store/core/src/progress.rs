@@ -44,6 +44,8 @@ pub struct Progress {
     pub durable: Position,
     /// The last heartbeat round it has acknowledged.
     pub round: Round,
+    /// It said that its log lost what it may have acknowledged in this epoch.
+    pub suspect: bool,
     /// Ticks since its last word.
     pub silent_ticks: u32,
     /// Ticks since its last ack moved `durable`, while entries are in flight.
@@ -60,6 +62,7 @@ impl Progress {
             pushed: None,
             durable: Position::ZERO,
             round: Round(0),
+            suspect: false,
             silent_ticks: 0,
             stalled_ticks: 0,
         }

@@ -93,7 +93,7 @@ pub struct LogState {
     pub committed: Offset,
     /// The epoch that stood in the way, and its first offset; `None` if the log was only too short.
     pub conflict: Option<(Epoch, Offset)>,
-    /// The log lost a tail that may have been acknowledged.
+    /// The log lost a tail that may have been acknowledged in this very epoch.
     pub suspect: bool,
 }
 

@@ -201,6 +201,8 @@ impl Replica {
         } else if let Part::Candidate(candidate) = &mut self.role {
             let change = candidate.receive(&mut self.state, from, reply, out);
             self.change(change, out);
+            // Between pre-vote and vote the part stays and the epoch rises.
+            self.tell_view(self.view(), out);
         }
     }
 
@@ -311,7 +313,7 @@ impl Replica {
     /// The log lost a tail that may have been acknowledged.
     #[must_use]
     pub fn suspect(&self) -> bool {
-        self.state.suspect
+        self.state.suspect.is_some()
     }
 
     /// The commit order that rides along on appends: what a leader has told its replicas.

@@ -145,8 +145,8 @@ pub(crate) struct State {
     pub(crate) history: EpochHistory,
     /// Everything up to here is committed, as far as this replica knows.
     pub(crate) committed: Offset,
-    /// The log lost a tail that may have been acknowledged.
-    pub(crate) suspect: bool,
+    /// The log lost a tail that may have been acknowledged in this epoch or before; see [`State::commit`].
+    pub(crate) suspect: Option<Epoch>,
     /// The newest snapshot that can be served.
     pub(crate) snapshot: Position,
     /// The snapshot being installed; meanwhile no append is taken.
@@ -169,7 +169,7 @@ impl State {
             ballot: restored.ballot,
             history: restored.history,
             committed: restored.committed,
-            suspect: restored.suspect,
+            suspect: restored.suspect.then_some(restored.ballot.epoch),
             snapshot: restored.snapshot,
             installing: None,
             memberships: restored.memberships,
@@ -258,7 +258,16 @@ impl State {
         self.writes.persisted(write);
     }
 
+    /// Whether the log lost a tail that it may have acknowledged to the leader of this very epoch.
+    pub(crate) fn is_suspect_in_this_epoch(&self) -> bool {
+        self.suspect == Some(self.ballot.epoch)
+    }
+
     /// Everything up to `to` is committed. Moves forward only.
+    ///
+    /// A suspect log can be trusted again once it has a committed entry of an epoch *after* those in which it
+    /// acknowledged what it lost: that epoch's leader won without this replica's word, so it had all that was
+    /// committed before. A committed entry of the same epoch says nothing: what was lost may stand after it.
     pub(crate) fn commit(&mut self, to: Offset, out: &mut Vec<Output>) {
         if to <= self.committed {
             return;
@@ -267,8 +276,8 @@ impl State {
             self.history.position_at(to).expect("commit order: only what the log has is committed");
         self.committed = to;
         out.push(Output::Commit { up_to: position });
-        if self.suspect && position.epoch == self.ballot.epoch {
-            self.suspect = false;
+        if self.suspect.is_some_and(|since| position.epoch > since) {
+            self.suspect = None;
             out.push(Output::Trusted);
         }
     }

@@ -25,3 +25,33 @@ fn topic(name: &str) {
 fn replication() {
     topic("replication");
 }
+
+#[test]
+fn conflicts() {
+    topic("conflicts");
+}
+
+#[test]
+fn elections() {
+    topic("elections");
+}
+
+#[test]
+fn reads() {
+    topic("reads");
+}
+
+#[test]
+fn four_voters() {
+    topic("four_voters");
+}
+
+#[test]
+fn snapshots() {
+    topic("snapshots");
+}
+
+#[test]
+fn suspects() {
+    topic("suspects");
+}

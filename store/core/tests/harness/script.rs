@@ -39,7 +39,8 @@ pub(crate) enum Command {
         #[arg(key)]
         in_flight: Option<u64>,
     },
-    /// Replaces the log of a node that is down: plant n2 epochs=1,1,2 ballot=2 committed=1
+    /// Replaces the log of a node that is down: plant n2 epochs="1,1,2" ballot=2 committed=1
+    /// With believed=3 the node takes its first three entries for committed, although they never were.
     Plant {
         node: Name,
         #[arg(key)]
@@ -48,6 +49,8 @@ pub(crate) enum Command {
         ballot: u64,
         #[arg(key)]
         committed: usize,
+        #[arg(key)]
+        believed: Option<usize>,
     },
     /// Ticks of one node, or of all: tick n1 count=5
     Tick {
@@ -68,6 +71,8 @@ pub(crate) enum Command {
     },
     /// Delivers until nothing is under way.
     Settle,
+    /// So many times: a tick of every node that is up, then `settle`. Silence it: `(run 100)`.
+    Run(u64),
     /// Loses what is under way.
     Drop {
         #[arg(key)]
@@ -198,8 +203,9 @@ impl Runner {
             Command::Copy { .. } | Command::Late | Command::Drop { .. } | Command::Reverse { .. } => {
                 self.disturb(cluster, command);
             }
-            Command::Deliver { .. } | Command::Settle | Command::Tick { .. } | Command::Stand(_) => {
-                go_on(cluster, command)?;
+            Command::Deliver { .. } | Command::Settle | Command::Run(_) => go_on(cluster, command)?,
+            Command::Tick { .. } | Command::Stand(_) => {
+                pass_time(cluster, command)?;
             }
             Command::Isolate(_) | Command::Cut { .. } | Command::Heal | Command::Reconnect { .. } => {
                 link(cluster, command);
@@ -247,31 +253,48 @@ impl Runner {
     }
 }
 
-/// Time and messages.
+/// Messages, and time with them.
 fn go_on(cluster: &mut Cluster, command: &Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Deliver { from, to, count } => {
-            for link in links(cluster, from.map(|n| n), *to) {
+            for link in links(cluster, *from, *to) {
                 let queued = cluster.network[&link].len();
                 for _ in 0..queued.min(count.unwrap_or(queued)) {
                     cluster.deliver(link, 0);
                 }
             }
         }
-        Command::Settle => {
-            for _ in 0..ROUNDS_MAX {
-                let busy = cluster.busy_links();
-                if busy.is_empty() {
-                    return Ok(());
+        Command::Settle => settle(cluster)?,
+        Command::Run(rounds) => {
+            for _ in 0..*rounds {
+                for id in cluster.ids_up() {
+                    cluster.tick(id, patience(id));
                 }
-                for link in busy {
-                    for _ in 0..cluster.network[&link].len() {
-                        cluster.deliver(link, 0);
-                    }
-                }
+                settle(cluster)?;
             }
-            return Err("it does not settle".into());
         }
+        _ => unreachable!("perform hands over only these"),
+    }
+    Ok(())
+}
+
+fn settle(cluster: &mut Cluster) -> Result<(), Box<dyn Error>> {
+    for _ in 0..ROUNDS_MAX {
+        let busy = cluster.busy_links();
+        if busy.is_empty() {
+            return Ok(());
+        }
+        for link in busy {
+            for _ in 0..cluster.network[&link].len() {
+                cluster.deliver(link, 0);
+            }
+        }
+    }
+    Err("it does not settle".into())
+}
+
+fn pass_time(cluster: &mut Cluster, command: &Command) -> Result<(), Box<dyn Error>> {
+    match command {
         Command::Tick { node, count } => {
             for _ in 0..count.unwrap_or(1) {
                 let ids = node.map_or(cluster.ids_up(), |name| vec![name.0]);
@@ -335,10 +358,13 @@ fn ask(cluster: &mut Cluster, command: &Command) {
 /// What happens to a machine and its disk.
 fn machine(cluster: &mut Cluster, command: &Command) -> Result<(), Box<dyn Error>> {
     match command {
-        Command::Plant { node, epochs, ballot, committed } => {
+        Command::Plant { node, epochs, ballot, committed, believed } => {
             let epochs: Vec<u64> = epochs.split(',').map(str::parse).collect::<Result<_, _>>()?;
             let ballot = Ballot { epoch: Epoch(*ballot), voted_for: None };
             cluster.plant(node.0, &epochs, ballot, *committed);
+            let node = cluster.node(node.0);
+            let believed = believed.unwrap_or(*committed);
+            node.applied = node.disk.log.items[..believed].to_vec();
         }
         Command::Crash(name) => cluster.crash(name.0),
         Command::Restart { node, committed } => {
