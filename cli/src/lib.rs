@@ -5,6 +5,8 @@ pub mod config;
 pub mod document;
 pub mod failure;
 pub mod reach;
+pub mod import;
+pub mod kv;
 pub mod repl;
 pub mod shop;
 pub mod show;

@@ -42,11 +42,16 @@ fn check_name(name: &str) -> Result<(), Failure> {
 
 fn check_store(store: &Store) -> Result<(), Failure> {
     range("store.snapshot_seconds", store.snapshot_seconds, 1, 30 * 86_400)?;
-    range("store.snapshot_bytes", store.snapshot_bytes, 64 << 10, 1 << 40)?;
+    range("store.snapshot_bytes", store.snapshot_bytes, 1 << 20, 1 << 40)?;
     range("store.tick_ms", store.tick_ms, 1, 1_000)?;
-    range("store.map_bytes", store.map_bytes, 16 << 20, 1 << 44)?;
+    range("store.map_bytes", store.map_bytes, 256 << 20, 1 << 44)?;
     if !NODE_COUNTS.contains(&store.nodes.len()) {
         return Err(wrong("store.nodes", &store.nodes.len().to_string(), "1, 3, 4, 5 or 7 nodes"));
+    }
+    range("store.disk_reserve_bytes", store.disk_reserve_bytes, 0, 1 << 44)?;
+    let preferred = store.preferred_leader;
+    if preferred != 0 && !store.nodes.iter().any(|node| node.id == preferred) {
+        return Err(wrong("store.preferred_leader", &preferred.to_string(), "the id of a node, or 0"));
     }
     let mut ids = BTreeSet::new();
     for (at, Node { id, .. }) in store.nodes.iter().enumerate() {
@@ -158,6 +163,7 @@ mod tests {
         fails_naming("store.nodes[2].listen", |c| c.store.nodes[2].listen = "7403".into());
         fails_naming("admin_portals[0].listen", |c| c.admin_portals[0].listen = "127.0.0.1:7401".into());
         fails_naming("client_portals is \"0\"", |c| c.client_portals.clear());
+        fails_naming("store.preferred_leader", |c| c.store.preferred_leader = 9);
         fails_naming("portal.lease_ms", |c| c.portal.lease_ms = 0);
         fails_naming("tool.grace_seconds", |c| c.tool.grace_seconds = 1);
         fails_naming("store.nodes[0].address", |c| c.store.nodes[0].address = "here:0".into());

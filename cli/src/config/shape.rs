@@ -43,6 +43,10 @@ pub struct Store {
     pub tick_ms: u64,
     /// The largest size the database may grow to, in bytes.
     pub map_bytes: u64,
+    /// Bytes of the file system that writes leave free.
+    pub disk_reserve_bytes: u64,
+    /// The node that should lead when it can; 0: any.
+    pub preferred_leader: u64,
     /// The voters: 1, 3, 4, 5 or 7 of them.
     pub nodes: Vec<Node>,
 }
@@ -140,9 +144,11 @@ impl Default for Store {
         let node = |id: u64| Node { id, listen: format!("127.0.0.1:{}", 7400 + id), ..Node::default() };
         Store {
             snapshot_seconds: 300,
-            snapshot_bytes: 256 << 20,
-            tick_ms: 25,
+            snapshot_bytes: 64 << 20,
+            tick_ms: 10,
             map_bytes: 16 << 30,
+            disk_reserve_bytes: 256 << 20,
+            preferred_leader: 0,
             nodes: (1..=3).map(node).collect(),
         }
     }

@@ -73,11 +73,15 @@ log = "info"
 [store]
 # A new snapshot is begun, and the log rolls, after so many seconds or bytes of log.
 snapshot_seconds = 300
-snapshot_bytes = 268435456
+snapshot_bytes = 67108864
 # One tick of the protocol's clock: heartbeats and election timers count in it.
-tick_ms = 25
+tick_ms = 10
 # The largest size a node's database may grow to, in bytes (disk is used only as it fills).
 map_bytes = 17179869184
+# Bytes of the file system that writes leave free.
+disk_reserve_bytes = 268435456
+# The node that should lead when it can; 0: any.
+preferred_leader = 0
 
 [broker]
 # embedded (inside feira), mosquitto (started by `feira up`), or external (runs already at `listen`).

@@ -41,6 +41,8 @@ pub enum Typed {
 pub struct Editor {
     asks: mpsc::Sender<String>,
     typed: mpsc::Receiver<Result<Typed, Failure>>,
+    /// A prompt is shown, and its line has not come.
+    asked: bool,
     /// Prints above the line being edited.
     pub printer: SyncSender<String>,
 }
@@ -62,32 +64,21 @@ impl Editor {
             }
         };
         thread::Builder::new().name("terminal".into()).spawn(run).expect("a thread can be started");
-        Editor { asks, typed, printer }
+        Editor { asks, typed, asked: false, printer }
     }
 
-    /// Shows a prompt and reads a line. Not to be called again before the line came.
+    /// Shows a prompt and reads a line. Safe to drop and call again: the line asked for is given then.
     ///
     /// # Errors
     /// The terminal is gone.
-    pub async fn line(&mut self, prompt: &str) -> Result<Typed, Failure> {
-        self.ask(prompt).await?;
-        self.typed().await
-    }
-
-    /// Shows a prompt; [`Editor::typed`] gives the line.
-    ///
-    /// # Errors
-    /// The terminal is gone.
-    pub async fn ask(&mut self, prompt: &str) -> Result<(), Failure> {
-        self.asks.send(prompt.to_owned()).await.map_err(|_| gone())
-    }
-
-    /// The line asked for. Safe to drop and call again.
-    ///
-    /// # Errors
-    /// The terminal is gone.
-    pub async fn typed(&mut self) -> Result<Typed, Failure> {
-        self.typed.recv().await.unwrap_or_else(|| Err(gone()))
+    pub async fn next(&mut self, prompt: &str) -> Result<Typed, Failure> {
+        if !self.asked {
+            self.asks.send(prompt.to_owned()).await.map_err(|_| gone())?;
+            self.asked = true;
+        }
+        let typed = self.typed.recv().await.unwrap_or_else(|| Err(gone()));
+        self.asked = false;
+        typed
     }
 }
 

@@ -71,7 +71,7 @@ impl Lines {
         matches!(self, Lines::Terminal(_))
     }
 
-    /// The next line; `None` at the end.
+    /// The next line; `None` at the end. Safe to drop and call again: no line is lost.
     ///
     /// # Errors
     /// The source cannot be read.
@@ -80,14 +80,14 @@ impl Lines {
             Lines::Words(words) => Ok(words.take().map(Line::Words)),
             Lines::Command(command) => Ok(command.take().map(Line::Text)),
             Lines::Script { lines, number } => {
-                *number += 1;
                 let line = lines.recv().await.transpose();
+                *number += 1;
                 line.map(|some| some.map(Line::Text)).map_err(|mut failure| {
                     failure.message = format!("line {number}: {}", failure.message);
                     failure
                 })
             }
-            Lines::Terminal(editor) => Ok(match editor.line(prompt).await? {
+            Lines::Terminal(editor) => Ok(match editor.next(prompt).await? {
                 Typed::Line(line) => Some(Line::Text(line)),
                 Typed::End => None,
             }),

@@ -1,0 +1,193 @@
+//! The loop: reading goes on while answers come; leaving waits for them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use store_client::Store;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use super::request::{in_short, request_of};
+use super::send::{Done, Sender};
+use super::view::Of;
+use crate::failure::{Failure, Kind};
+use crate::repl::drive::{explain, split};
+use crate::repl::ids::Ids;
+use crate::repl::lines::{Given, Line, Lines};
+use crate::show::out::Out;
+use crate::verb::call::parse;
+use crate::verb::kv::{Kv, MENU};
+use crate::verb::spec;
+
+/// Commands whose answers are awaited at once; reading pauses there.
+const OPEN_MAX: usize = 1_024;
+
+/// The state of a run.
+struct Tool {
+    sender: Sender,
+    out: Out,
+    ids: Ids,
+    /// Answers on their way.
+    coming: JoinSet<(u64, Result<Done, Failure>)>,
+    /// What they are answers to.
+    open: BTreeMap<u64, String>,
+    /// The number of the last command.
+    number: u64,
+    /// The first command that was no success, and how many.
+    first_bad: Option<(Kind, String)>,
+    bad: u64,
+}
+
+/// Runs commands until the end of input or `sair`, then waits for outstanding answers: `grace` at least, less only
+/// if none is outstanding.
+///
+/// # Errors
+/// Away from a terminal: the class of the first command that was invalid, refused, or without an answer.
+pub async fn run(
+    store: Arc<dyn Store>,
+    given: &Given,
+    grace: Duration,
+    out: &Out,
+    quiet: bool,
+) -> Result<(), Failure> {
+    let ids = Ids::default();
+    let mut lines = Lines::open(given, &MENU, ids.clone());
+    let terminal = lines.is_terminal();
+    let out = match &lines {
+        Lines::Terminal(editor) => out.above(editor.printer.clone()),
+        _ => out.clone(),
+    };
+    let mut tool = Tool {
+        sender: Sender::new(store),
+        out,
+        ids,
+        coming: JoinSet::new(),
+        open: BTreeMap::new(),
+        number: 0,
+        first_bad: None,
+        bad: 0,
+    };
+    if !quiet && given.words.is_empty() && given.command.is_none() {
+        explain(&MENU, None, &tool.out)?;
+    }
+    let read = tool.read(&mut lines).await;
+    // The terminal is given back: what comes now is printed plainly.
+    tool.out = Out::new(tool.out.json);
+    tool.leave(grace).await;
+    read?;
+    if terminal { Ok(()) } else { tool.verdict() }
+}
+
+impl Tool {
+    async fn read(&mut self, lines: &mut Lines) -> Result<(), Failure> {
+        loop {
+            tokio::select! {
+                Some(ended) = self.coming.join_next() => self.show(ended),
+                line = lines.next("kv"), if self.open.len() < OPEN_MAX => match line? {
+                    None => return Ok(()),
+                    Some(line) => if !self.line(&line).await { return Ok(()) },
+                },
+            }
+        }
+    }
+
+    /// Understands and sends the commands of a line; false: leave.
+    async fn line(&mut self, line: &Line) -> bool {
+        let commands = match split(line) {
+            Ok(commands) => commands,
+            Err(failure) => {
+                self.failed(&failure);
+                return true;
+            }
+        };
+        for words in commands {
+            match self.command(&words).await {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(failure) => self.failed(&failure),
+            }
+        }
+        true
+    }
+
+    async fn command(&mut self, words: &[String]) -> Result<bool, Failure> {
+        let call = parse(&MENU, words)?;
+        match call.verb.operation {
+            Kv::Exit => return Ok(false),
+            Kv::Help => explain(&MENU, call.get("COMMAND"), &self.out)?,
+            Kv::Wait => {
+                while let Some(ended) = self.coming.join_next().await {
+                    self.show(ended);
+                }
+            }
+            _ => {}
+        }
+        let Some(request) = request_of(&call)? else { return Ok(true) };
+        // One line may hold many commands: each waits here for room, as each line does.
+        while self.open.len() >= OPEN_MAX {
+            match self.coming.join_next().await {
+                Some(ended) => self.show(ended),
+                None => break,
+            }
+        }
+        let number = self.number + 1;
+        let of = Of { number, command: in_short(&call) };
+        let coming = self.sender.start(of.clone(), request)?;
+        self.number = number;
+        if let Some(key) = call.get("KEY") {
+            self.ids.add(spec::Kind::Key, key);
+        }
+        self.open.insert(number, of.command);
+        self.coming.spawn(async move { (number, coming.await) });
+        Ok(true)
+    }
+
+    fn show(&mut self, ended: Result<(u64, Result<Done, Failure>), tokio::task::JoinError>) {
+        let (number, result) = ended.expect("answers neither panic nor are they cancelled");
+        self.open.remove(&number);
+        match result {
+            Ok(done) => {
+                self.out.answer(&done.answer);
+                if let Some(class) = done.class {
+                    self.note(class, &done.answer.head);
+                }
+            }
+            Err(failure) => self.failed(&failure),
+        }
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        self.out.failure(failure);
+        self.note(failure.kind, &failure.message);
+    }
+
+    fn note(&mut self, class: Kind, what: &str) {
+        self.bad += 1;
+        self.first_bad.get_or_insert_with(|| (class, what.to_owned()));
+    }
+
+    /// Waits for outstanding answers, then lists what is still open.
+    async fn leave(&mut self, grace: Duration) {
+        if self.open.is_empty() {
+            return;
+        }
+        self.out.say(&format!("waiting up to {} s for {} answers", grace.as_secs(), self.open.len()));
+        let deadline = Instant::now() + grace;
+        while let Ok(Some(ended)) = timeout_at(deadline, self.coming.join_next()).await {
+            self.show(ended);
+        }
+        for (number, command) in std::mem::take(&mut self.open) {
+            let failure = Failure::unknown(format!("#{number} {command}: no answer yet; it may still happen"));
+            self.failed(&failure);
+        }
+    }
+
+    fn verdict(self) -> Result<(), Failure> {
+        let Some((class, what)) = self.first_bad else { return Ok(()) };
+        let message = format!("{} of the commands did not succeed; the first: {what}", self.bad);
+        let mut failure = Failure::refused(message);
+        failure.kind = class;
+        Err(failure)
+    }
+}
