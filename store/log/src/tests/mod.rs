@@ -3,6 +3,8 @@
 
 mod crashes;
 mod damage;
+#[cfg(feature = "failpoints")]
+mod faults;
 mod golden;
 mod random;
 mod snapshots;
