@@ -269,7 +269,8 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         if !entries.is_empty() && self.unwritten_bytes > REPLICA_BYTES_UNWRITTEN_MAX {
             return Ok(());
         }
-        self.step_with(Input::Receive { from, message }, Carried::Entries(entries), outs)
+        let carried = if entries.is_empty() { Carried::Nothing } else { Carried::Entries(entries) };
+        self.step_with(Input::Receive { from, message }, carried, outs)
     }
 
     fn persisted(&mut self, write: WriteSeq, outs: &mut Vec<NodeOut>) -> Result<(), Error> {

@@ -51,7 +51,7 @@ impl Schedule {
 
     /// Counts a tick; the position to roll at, if it is time. `last` is the end of the log.
     pub(crate) fn due(&mut self, last: Position) -> Option<Position> {
-        self.ticks += 1;
+        self.ticks = self.ticks.saturating_add(1);
         let is_time = self.ticks >= self.policy.ticks || self.log_bytes >= self.policy.log_bytes;
         if !is_time || self.asked.is_some() || last.offset <= self.newest.offset {
             return None;
