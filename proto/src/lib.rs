@@ -5,7 +5,7 @@
 //! - [`portal`]: the two portals (`feira.portal.v1`);
 //! - [`build`]: short ways to write transactions;
 //! - [`check`]: the field checks at every gRPC door;
-//! - [`write`]: the single-record writes, spelled as transactions;
+//! - [`mod@write`]: the single-record writes, spelled as transactions;
 //! - [`keys`]: integers as keys that sort, ids as parts of keys;
 //! - [`hash`]: where a key stands on the ring, and digests.
 //!

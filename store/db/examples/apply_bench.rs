@@ -10,7 +10,7 @@ use prost::Message as _;
 use proto::store::command::Kind;
 use proto::store::{Command, Identity, Txn, TxnCommand};
 use store_core::types::{Entry, EntryKind, Position};
-use store_db::{Lmdb, Options, Reply, Table as _, apply};
+use store_db::{Lmdb, Memory, Options, Reply, Table, apply};
 
 const PRODUCTS: u64 = 4_000;
 const CLIENTS: u64 = 1_000;
@@ -55,24 +55,12 @@ fn order(number: u64) -> Txn {
     txn.put(order, 2, data).returning_after().add(client, 2, "/open_orders", 1, None)
 }
 
-fn main() {
-    let folder = tempfile::tempdir().unwrap();
-    let (table, _) = Lmdb::open(folder.path(), &Options::new("bench")).unwrap();
-    let mut offset = 0;
-    let mut numbered = |txn, identity| {
-        offset += 1;
-        entry(offset, txn, identity)
-    };
-    let stock: Vec<_> = stocked().into_iter().map(|txn| numbered(txn, None)).collect();
+/// Applies the stock, then the orders, and prints how fast the orders went.
+fn measure<T: Table>(name: &str, table: &T, entries: &[Entry<Bytes>]) {
+    let (stock, orders) = entries.split_at(entries.len() - usize::try_from(ORDERS).unwrap());
     for batch in stock.chunks(1_000) {
         table.write(|write| apply(write, batch)).unwrap();
     }
-    let orders: Vec<_> = (0..ORDERS)
-        .map(|number| {
-            let id = Identity::user(number.to_be_bytes().to_vec(), 1_800_000_000_000, 1, [7; 16]);
-            numbered(order(number), Some(id))
-        })
-        .collect();
     let begun = Instant::now();
     for batch in orders.chunks(BATCH) {
         let replies = table.write(|write| apply(write, batch)).unwrap();
@@ -80,5 +68,21 @@ fn main() {
     }
     let seconds = begun.elapsed().as_secs_f64();
     let rate = f64::from(u32::try_from(ORDERS).unwrap()) / seconds;
-    println!("{ORDERS} orders of 3 lines in batches of {BATCH}: {seconds:.2} s, {rate:.0} transactions/s");
+    println!(
+        "{name}: {ORDERS} orders of 3 lines in batches of {BATCH}: {seconds:.2} s, {rate:.0} transactions/s"
+    );
+}
+
+fn main() {
+    let stock = stocked().into_iter().map(|txn| (txn, None));
+    let orders = (0..ORDERS).map(|number| {
+        let id = Identity::user(number.to_be_bytes().to_vec(), 1_800_000_000_000, 1, [7; 16]);
+        (order(number), Some(id))
+    });
+    let numbered = (1..).zip(stock.chain(orders));
+    let entries: Vec<_> = numbered.map(|(offset, (txn, identity))| entry(offset, txn, identity)).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let (lmdb, _) = Lmdb::open(folder.path(), &Options::new("bench")).unwrap();
+    measure("LMDB", &lmdb, &entries);
+    measure("memory", &Memory::new(), &entries);
 }

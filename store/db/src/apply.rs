@@ -159,14 +159,18 @@ impl<W: Write> Applier<'_, W> {
             },
         };
         let response = self.run(&txn)?;
+        let (small, whole) = match replies::trimmed(&response) {
+            Some(small) => (small, Some(response)),
+            None => (response, None),
+        };
         let remembered = Remembered {
             attempt: identity.attempt,
             digest: identity.digest.clone(),
-            response: Some(replies::trimmed(&response)),
+            response: Some(small),
             ..self.remembered(identity)
         };
         replies::remember(self.write, self.state, &place, &remembered, before.as_deref())?;
-        Ok(Reply::Txn(response))
+        Ok(Reply::Txn(whole.or(remembered.response).expect("it was answered just above")))
     }
 
     /// Runs a transaction and writes its effects down.

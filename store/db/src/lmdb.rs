@@ -19,7 +19,7 @@ use lmdb::{
 
 use crate::error::Error;
 use crate::limits::{MAP_BYTES_DEFAULT, READERS_MAX};
-use crate::table::{Read, Space, Table, Visit, Write, assert_key};
+use crate::table::{IMPORTING, Read, Space, Table, Visit, Write, assert_key};
 use crate::trust::{self, Marks, Verdict};
 
 /// Positions of `mdb_cursor_get` (lmdb.h, `MDB_cursor_op`).
@@ -30,8 +30,6 @@ mod cursor_op {
 }
 
 const ENOSPC: i32 = 28;
-/// The row of [`Space::State`] that stands while an import is under way.
-pub(crate) const IMPORTING: &[u8] = b"importing";
 
 /// The folders that are open in this process.
 static OPEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -138,7 +136,8 @@ fn environment(folder: &Path, options: &Options) -> Result<Environment, Error> {
     let map_bytes =
         usize::try_from(options.map_bytes).map_err(|error| Error::table("sizing the map", error))?;
     Environment::new()
-        .set_flags(EnvironmentFlags::NO_SYNC)
+        // NO_TLS: a reader's place belongs to its transaction, so that one thread can read twice at once.
+        .set_flags(EnvironmentFlags::NO_SYNC | EnvironmentFlags::NO_TLS)
         .set_max_dbs(u32::from(Space::State.number()) + 1)
         .set_max_readers(options.readers_max)
         .set_map_size(map_bytes)
@@ -174,10 +173,13 @@ fn half_imported(folder: &Path, options: &Options) -> Result<bool, Error> {
     }
 }
 
-/// Carries an error of LMDB over: what lacks room is told apart.
+/// Carries an error of LMDB over: what lacks room, and damage, are told apart.
 fn failed(doing: &'static str, error: lmdb::Error) -> Error {
     match error {
         lmdb::Error::MapFull | lmdb::Error::Other(ENOSPC) => Error::Full { doing },
+        lmdb::Error::Corrupted | lmdb::Error::PageNotFound | lmdb::Error::Invalid => {
+            Error::damaged(format!("LMDB says so while {doing}: {error}"))
+        }
         other => Error::table(doing, other),
     }
 }

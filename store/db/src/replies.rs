@@ -328,11 +328,11 @@ fn drop_oldest(
     }
 }
 
-/// An answer as it is remembered: whole if it is small; else without the records' data; else without the results, or
-/// with only the first failed guards.
-pub(crate) fn trimmed(response: &TxnResponse) -> TxnResponse {
+/// An answer that is too large to be remembered whole (`None`: it is not), without the records' data; if that does
+/// not do, without the results, or with only the first failed guards.
+pub(crate) fn trimmed(response: &TxnResponse) -> Option<TxnResponse> {
     if response.encoded_len() <= REMEMBERED_RESPONSE_BYTES_MAX {
-        return response.clone();
+        return None;
     }
     let mut small = TxnResponse { trimmed: true, ..response.clone() };
     let records = small.results.iter_mut().map(|result| &mut result.record);
@@ -344,7 +344,7 @@ pub(crate) fn trimmed(response: &TxnResponse) -> TxnResponse {
         small.results.clear();
         small.failed.truncate(REMEMBERED_FAILED_MAX);
     }
-    small
+    Some(small)
 }
 
 /// A row of ReplyOrder.

@@ -5,8 +5,7 @@ use proto::store::{AppliedState, Position};
 
 use crate::error::Error;
 use crate::limits::STATE_MACHINE_VERSION;
-use crate::lmdb::IMPORTING;
-use crate::table::{Read, Space, Write};
+use crate::table::{IMPORTING, Read, Space, Write};
 
 const APPLIED: &[u8] = b"applied";
 

@@ -54,6 +54,9 @@ impl Space {
     }
 }
 
+/// The row of [`Space::State`] that stands while an import is under way.
+pub(crate) const IMPORTING: &[u8] = b"importing";
+
 /// Panics at a key that no form of the table can hold: our own bug, since the doors check keys.
 pub(crate) fn assert_key(key: &[u8]) {
     let fits = (1..=TABLE_KEY_BYTES_MAX).contains(&key.len());

@@ -20,9 +20,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::Error;
 use crate::limits::{CHUNK_BYTES, CHUNK_BYTES_MAX};
-use crate::lmdb::IMPORTING;
 use crate::state;
-use crate::table::{Read, Space, Table, Write};
+use crate::table::{IMPORTING, Read, Space, Table, Write};
 
 const HEAD: [u8; 4] = *b"FDB\x01";
 const ROWS: u8 = 1;

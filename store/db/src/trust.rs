@@ -117,16 +117,20 @@ pub(crate) fn discard(folder: &Path) -> Result<(), Error> {
 pub(crate) struct Marks {
     /// Where the table is.
     folder: PathBuf,
-    /// `clean` may be there.
+    /// `clean` is there and whole.
     clean: bool,
 }
 
 impl Marks {
     /// Makes `opened` durable; after the data file is there, before the first write to it.
     pub(crate) fn begin(folder: &Path, boot_id: &str) -> Result<Marks, Error> {
-        let opened = opened_text(folder, boot_id).and_then(|text| replace(folder, OPENED, &text));
-        opened.map_err(|error| Error::table("marking the database as opened", error))?;
-        Ok(Marks { folder: folder.to_owned(), clean: true })
+        let marked = || {
+            replace(folder, OPENED, &opened_text(folder, boot_id)?)?;
+            Ok(read(&folder.join(CLEAN))? == Some(clean_text()))
+        };
+        let clean =
+            marked().map_err(|error: io::Error| Error::table("marking the database as opened", error))?;
+        Ok(Marks { folder: folder.to_owned(), clean })
     }
 
     /// Must return before anything is written.
@@ -142,9 +146,9 @@ impl Marks {
     /// A sync returned, and nothing was written since it began.
     pub(crate) fn after_sync(&mut self) -> Result<(), Error> {
         if !self.clean {
-            self.clean = true;
             let written = replace(&self.folder, CLEAN, &clean_text());
             written.map_err(|error| Error::table("marking the database as clean", error))?;
+            self.clean = true;
         }
         Ok(())
     }
@@ -208,4 +212,39 @@ fn remove(path: &Path) -> io::Result<()> {
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_failed_to_sync_is_not_trusted_again() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(DATA), b"pages").unwrap();
+        let mut marks = Marks::begin(folder.path(), "boot").unwrap();
+        marks.before_write().unwrap();
+        marks.after_sync().unwrap();
+        assert_eq!(judge(folder.path(), "boot").unwrap(), Verdict::Trusted);
+        marks.before_write().unwrap();
+        marks.distrust().unwrap();
+        assert_eq!(judge(folder.path(), "boot").unwrap(), Verdict::Discarded(Reason::Unmarked));
+        assert_eq!(
+            judge(folder.path(), "boot").unwrap(),
+            Verdict::Discarded(Reason::Absent),
+            "and it is gone"
+        );
+    }
+
+    #[test]
+    fn a_failure_between_removing_and_remaking_leaves_nothing_to_trust() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(DATA), b"pages").unwrap();
+        assert_eq!(
+            judge(folder.path(), "boot").unwrap(),
+            Verdict::Discarded(Reason::Unmarked),
+            "never marked"
+        );
+        assert!(!folder.path().join(DATA).exists());
+    }
 }

@@ -132,6 +132,42 @@ fn after_a_machine_crash_it_is_emptied_unless_it_was_clean() {
 }
 
 #[test]
+fn a_table_opened_after_a_process_crash_can_be_marked_clean_without_a_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, _) = open(folder.path(), "boot-1");
+    put(&table, b"a");
+    drop(table);
+    let (table, _) = open(folder.path(), "boot-1");
+    table.sync().unwrap();
+    drop(table);
+    assert_eq!(open(folder.path(), "boot-2").1, Verdict::Trusted);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_called_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path(), "boot"));
+    let mark = std::fs::read(folder.path().join("opened")).unwrap();
+    let data = std::fs::OpenOptions::new().write(true).open(folder.path().join("data.mdb")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&data, &[0x5a; 8192], 0).unwrap();
+    assert_eq!(std::fs::read(folder.path().join("opened")).unwrap(), mark, "the marks alone do not show it");
+    let error = Lmdb::open(folder.path(), &options("boot")).unwrap_err();
+    assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
+}
+
+#[test]
+fn one_thread_can_read_twice_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, _) = open(folder.path(), "boot");
+    put(&table, b"a");
+    let inner = table.read(|_| {
+        table.room()?;
+        table.read(|read| Ok(read.get(Space::Records, b"a")?.is_some()))
+    });
+    assert!(inner.unwrap());
+}
+
+#[test]
 fn a_copied_data_file_is_not_trusted_unless_clean() {
     let folder = tempfile::tempdir().unwrap();
     let (table, _) = open(folder.path(), "boot");

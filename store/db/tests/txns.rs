@@ -6,7 +6,10 @@ mod kit;
 use kit::fresh;
 use proto::check::{DATA_BYTES_MAX, KEY_BYTES_MAX};
 use proto::store::failed_guard::Reason;
-use proto::store::{Position, Quote, Txn};
+use proto::store::{
+    DeleteRequest, DeleteVersionRequest, Position, Quote, SetRequest, Status, TestAndSetRequest, Txn,
+};
+use proto::write;
 use store_db::limits::{FAILED_GUARDS_MAX, RETURNED_DATA_BYTES_MAX};
 
 fn t() -> Txn {
@@ -218,4 +221,42 @@ fn records_have_a_largest_size_and_keys_a_longest() {
         let refused = replica.txn_as(proto::store::Identity::user("x", 0, 1, [0; 16]), txn);
         assert_eq!(refused, Err(proto::store::FailureReason::Invalid), "the doors refuse it earlier");
     }
+}
+
+#[test]
+fn single_record_writes_have_every_outcome_of_clause_d1() {
+    let mut replica = fresh();
+    let key = bytes::Bytes::from("k");
+    let data = bytes::Bytes::from("one");
+    let set = SetRequest { key: key.clone(), data: data.clone(), timestamp_ms: 7, ..Default::default() };
+    let done = write::set_response(replica.txn(write::set(&set)));
+    assert_eq!((done.status(), done.version, done.record), (Status::Success, 1, None));
+    let taken = write::set_response(replica.txn(write::set(&set)));
+    assert_eq!((taken.status(), taken.record.unwrap().data), (Status::Error, data.clone()));
+
+    let swap =
+        |version| TestAndSetRequest { key: key.clone(), data: "two".into(), version, ..Default::default() };
+    let wrong = write::test_and_set_response(5, replica.txn(write::test_and_set(&swap(5))));
+    assert_eq!((wrong.status(), wrong.record.unwrap().version), (Status::ErrorWv, 1));
+    let swapped = write::test_and_set_response(1, replica.txn(write::test_and_set(&swap(1))));
+    assert_eq!((swapped.status(), swapped.version, swapped.record.unwrap().data), (Status::Success, 2, data));
+    assert_eq!(replica.version("k"), 2);
+
+    let delete_version = |version| DeleteVersionRequest { key: key.clone(), version, ..Default::default() };
+    let wrong = write::delete_version_response(replica.txn(write::delete_version(&delete_version(1))));
+    assert_eq!((wrong.status(), wrong.record.unwrap().version), (Status::ErrorWv, 2));
+    let deleted = write::delete_version_response(replica.txn(write::delete_version(&delete_version(2))));
+    assert_eq!((deleted.status(), deleted.record.unwrap().data), (Status::Success, "two".into()));
+    let absent = write::delete_version_response(replica.txn(write::delete_version(&delete_version(2))));
+    assert_eq!((absent.status(), absent.record), (Status::ErrorNe, None));
+    let absent = write::test_and_set_response(2, replica.txn(write::test_and_set(&swap(2))));
+    assert_eq!((absent.status(), absent.record), (Status::ErrorNe, None));
+
+    let delete = DeleteRequest { key: key.clone(), ..Default::default() };
+    let absent = write::delete_response(replica.txn(write::delete(&delete)));
+    assert_eq!((absent.status(), absent.record), (Status::Error, None));
+    replica.txn(write::set(&set));
+    let deleted = write::delete_response(replica.txn(write::delete(&delete)));
+    assert_eq!((deleted.status(), deleted.record.unwrap().version), (Status::Success, 1));
+    assert_eq!(replica.get("k"), None);
 }

@@ -141,8 +141,8 @@ proptest! {
         check_accounts(&memory);
         // A replica that was restored goes on exactly as the one it came from.
         let restored = Memory::new();
-        let before = memory.read(|read| state::read(read)).unwrap();
-        prop_assert_eq!(imported(restored.clone(), &exported(&disk)).unwrap(), before.clone());
+        let before = memory.read(state::read).unwrap();
+        prop_assert_eq!(&imported(restored.clone(), &exported(&disk)).unwrap(), &before);
         let next = entry(9, before.applied.unwrap().offset + 1, before.stamp_ms + 1, txn_kind(Txn::new().put("z", 1, "z"), None));
         for table in [&memory, &restored] {
             table.write(|write| apply(write, std::slice::from_ref(&next))).unwrap();
@@ -153,7 +153,7 @@ proptest! {
 
 /// What the applied state counts is what is there.
 fn check_accounts(table: &Memory) {
-    let state = table.read(|read| state::read(read)).unwrap();
+    let state = table.read(state::read).unwrap();
     let rows = rows(table);
     let count = |space| rows.iter().filter(|row| row.0 == space).count() as u64;
     assert_eq!(state.remembered_count, count(Space::Replies));
@@ -199,10 +199,7 @@ fn an_import_replaces_everything_and_is_verified() {
     for (nth, bad) in bad.iter().enumerate() {
         let table = Memory::new();
         assert!(matches!(imported(table.clone(), bad), Err(Error::Damaged { .. })), "case {nth}");
-        assert!(
-            table.read(|read| state::read(read)).is_err(),
-            "case {nth}: what is half imported is no state"
-        );
+        assert!(table.read(state::read).is_err(), "case {nth}: what is half imported is no state");
     }
 }
 
@@ -414,5 +411,5 @@ fn a_damaged_row_is_an_error_not_a_panic() {
     let applied = replica.table.write(|write| apply(write, &[next]));
     assert!(matches!(applied, Err(Error::Damaged { .. })));
     spoil(Space::State, b"applied");
-    assert!(matches!(replica.table.read(|read| state::read(read)), Err(Error::Damaged { .. })));
+    assert!(matches!(replica.table.read(state::read), Err(Error::Damaged { .. })));
 }
