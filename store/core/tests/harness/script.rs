@@ -216,7 +216,7 @@ impl Runner {
             Command::Put { .. } | Command::Read(_) | Command::Handover { .. } => ask(cluster, command),
             Command::HoldCommit(name) => cluster.step(name.0, Input::HoldCommit { hold: true }, Vec::new()),
             Command::ReleaseCommit(name) => {
-                cluster.step(name.0, Input::HoldCommit { hold: false }, Vec::new())
+                cluster.step(name.0, Input::HoldCommit { hold: false }, Vec::new());
             }
             _ => machine(cluster, command)?,
         }
