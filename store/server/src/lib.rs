@@ -1,1 +1,56 @@
-//! (being written)
+//! A store node: threads, queues, peer streams and gRPC services around one replica of [`store_engine`], which
+//! decides everything. Here is only what carries.
+//!
+//! ```text
+//!   gRPC Kv ──► kv ──► inbox (F1) ──► node thread ──► F2 ──► writer thread ──┐ persisted
+//!   (unary, pipeline)    ▲   ▲            │  │                               │
+//!                        │   └────────────┼──┼───────────────────────────────┘
+//!   peers ◄── lines ◄────┼────────────────┘  └──────► F3 ──► applier thread ──► answers, applied
+//!         ──► service ───┘                                       │
+//!   answers ──► desk ──► the stream or call that asked           └──► aside: snapshots, audits
+//!   applied ──► reads, Changes, publisher ──► MQTT
+//! ```
+//!
+//! | where | what |
+//! |---|---|
+//! | `serve`, `replica`, `stages`, `aside` | start and stop; the threads; the handshake of work aside |
+//! | `inbox`, `desk` | queue F1 with its lanes; where answers go |
+//! | `kv`, `reads`, `cluster` | the services that anybody calls |
+//! | `peers` | what replicas say to each other, and how a slow one costs nothing |
+//! | `publisher` | the change feed over MQTT |
+//! | `embedded` | the same replica without a network, as a [`store_client::Store`] |
+//!
+//! **Costs.** Threads hand each other batches; a batch of answers is one lock and one wake for each stream that
+//! waits; reads that are ready together run in one read transaction. Nothing is spent per operation but its own
+//! decoding, its entry, and its answer.
+//!
+//! **Bounds.** Every queue has one, and says in its file what stands behind it. A caller that is too fast is slowed
+//! by its own stream's flow control; a peer that is slow, stopped or gone holds a cursor and a few messages.
+
+mod aside;
+mod bootstrap;
+mod cluster;
+mod config;
+mod describe;
+mod desk;
+mod embedded;
+mod error;
+mod hand_over;
+mod inbox;
+mod kv;
+mod machine_clock;
+mod peers;
+mod publisher;
+mod reads;
+mod replica;
+mod serve;
+mod shared;
+mod stages;
+mod stop;
+
+pub use crate::bootstrap::{Founder, bootstrap, founders, is_bootstrapped, random_incarnation};
+pub use crate::config::{Config, Peer, group_folder, split_address};
+pub use crate::embedded::Embedded;
+pub use crate::error::Error;
+pub use crate::serve::{Ready, serve};
+pub use crate::stop::{Stop, Stopper, stop};

@@ -1,0 +1,275 @@
+//! Threads aside: what takes long and reads one picture of the table while the applier goes on. Snapshots, audits,
+//! and the table's sync from time to time.
+//!
+//! The handshake: the applier stands still, a thread opens its read transaction, *then* the applier is told to go
+//! on. It is told so even if the transaction could not be opened: a snapshot or an audit may fail, applying not.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use proto::store::{AuditResponse, FailureReason, KeyRecord};
+use store_client::failure::{failure, status_from};
+use store_core::Position;
+use store_db::{Read, Table as _, query};
+use store_engine::{ApplierOut, Job, Snapshots, convert};
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+
+use crate::error::Error;
+use crate::shared::{Disk, Shared};
+use crate::stages::ToApplier;
+
+/// An audit's picture is kept for so long.
+const AUDIT_S: u64 = 60;
+/// Pictures kept at once; the oldest goes.
+const AUDITS_MAX: usize = 4;
+/// Auditors that may wait for one picture.
+const AUDITORS_MAX: usize = 4;
+/// Records of one answer, and their bytes, about.
+const AUDIT_RECORDS_MAX: usize = 500;
+const AUDIT_BYTES_MAX: usize = 256 << 10;
+/// How often a picture's reader looks whether a slow auditor has room.
+const SLOW_AUDITOR_MS: u64 = 5;
+/// The table is synced so often.
+const SYNC_S: u64 = 30;
+
+/// Where an auditor's answers go.
+pub(crate) type Auditor = mpsc::Sender<Result<AuditResponse, Status>>;
+
+/// The work aside of one replica.
+#[derive(Clone)]
+pub(crate) struct Aside {
+    shared: Arc<Shared>,
+    snapshots: Arc<Snapshots<Disk>>,
+    applier: SyncSender<ToApplier>,
+    audits: Arc<Audits>,
+    /// Takes what ends the node.
+    fatal: mpsc::UnboundedSender<Error>,
+}
+
+/// The pictures of audits.
+#[derive(Default)]
+pub(crate) struct Audits {
+    open: Mutex<VecDeque<(Bytes, SyncSender<Auditor>)>>,
+    /// Raised when another one is open.
+    opened: watch::Sender<u64>,
+}
+
+impl Audits {
+    /// Hands an auditor to the picture of `id`; waits for it to be applied here, bounded.
+    pub(crate) async fn audit(&self, id: &Bytes, auditor: Auditor, wait: Duration) -> Result<(), Status> {
+        let mut opened = self.opened.subscribe();
+        let until = tokio::time::Instant::now() + wait;
+        loop {
+            let picture = self.lock().iter().find(|(open, _)| open == id).map(|(_, ask)| ask.clone());
+            if let Some(ask) = picture {
+                return ask.try_send(auditor).map_err(|refused| {
+                    status_from(&match refused {
+                        TrySendError::Full(_) => {
+                            failure(FailureReason::Overloaded, "too many auditors wait for this picture")
+                        }
+                        TrySendError::Disconnected(_) => gone(),
+                    })
+                });
+            }
+            if tokio::time::timeout_at(until, opened.changed()).await.is_err() {
+                return Err(status_from(&gone()));
+            }
+        }
+    }
+
+    fn add(&self, id: Bytes) -> Receiver<Auditor> {
+        let (ask, asked) = sync_channel(AUDITORS_MAX);
+        let mut open = self.lock();
+        if open.len() >= AUDITS_MAX {
+            open.pop_front();
+        }
+        open.push_back((id, ask));
+        drop(open);
+        self.opened.send_modify(|count| *count += 1);
+        asked
+    }
+
+    fn remove(&self, id: &Bytes) {
+        self.lock().retain(|(open, _)| open != id);
+    }
+
+    /// Lets every picture go.
+    pub(crate) fn close(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Bytes, SyncSender<Auditor>)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn gone() -> proto::store::Failure {
+    failure(
+        FailureReason::NotHere,
+        format!("this replica has no picture of that audit; it is kept for {AUDIT_S} s after its entry"),
+    )
+}
+
+/// Tells the applier to go on when it is dropped, whatever happened.
+struct Resume<'a>(&'a SyncSender<ToApplier>);
+
+impl Drop for Resume<'_> {
+    fn drop(&mut self) {
+        // An applier that has ended needs to hear nothing.
+        let _ = self.0.send(ToApplier::Resume);
+    }
+}
+
+impl Aside {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        snapshots: Arc<Snapshots<Disk>>,
+        applier: SyncSender<ToApplier>,
+        fatal: mpsc::UnboundedSender<Error>,
+    ) -> Aside {
+        Aside { shared, snapshots, applier, audits: Arc::default(), fatal }
+    }
+
+    /// The pictures of audits.
+    pub(crate) fn audits(&self) -> Arc<Audits> {
+        Arc::clone(&self.audits)
+    }
+
+    /// Begins what the applier stands still for.
+    pub(crate) fn begin(&self, at: ApplierOut) {
+        let aside = self.clone();
+        let work = move || match at {
+            ApplierOut::AuditAt { id, prefixes, position, effects } => {
+                aside.audit(&id, &prefixes, position, effects);
+            }
+            ApplierOut::SnapshotAt { position, number } => aside.snapshot(position, number),
+            other => unreachable!("the applier does not stand still for {other:?}"),
+        };
+        if let Err(error) = thread::Builder::new().name("feira-aside".to_owned()).spawn(work) {
+            tracing::error!(%error, "no thread for work aside");
+            drop(Resume(&self.applier));
+        }
+    }
+
+    fn snapshot(&self, position: Position, number: u64) {
+        let resume = Resume(&self.applier);
+        let mut written = None;
+        let read = self.shared.table.read(|read| {
+            drop(resume);
+            written = Some(self.snapshots.write(read, number, position));
+            Ok(())
+        });
+        let failed = match (written, read) {
+            (Some(Ok(())), Ok(())) => {
+                tracing::info!(%position, number, "a snapshot was taken");
+                self.shared.inbox.post([Job::SnapshotTaken { position }]);
+                return;
+            }
+            (Some(Err(error)), _) => error,
+            (_, Err(error)) => error.into(),
+            (None, Ok(())) => unreachable!("the job ran"),
+        };
+        if failed.is_fatal() {
+            // Nobody listens when the node ends already.
+            let _ = self.fatal.send(Error::Stage { stage: "snapshot", source: failed });
+            return;
+        }
+        tracing::warn!(%position, number, error = %failed, "a snapshot could not be taken");
+        self.shared.inbox.post([Job::SnapshotFailed { position }]);
+    }
+
+    fn audit(&self, id: &Bytes, prefixes: &[Bytes], position: Position, effects: u64) {
+        let resume = Resume(&self.applier);
+        let until = Instant::now() + Duration::from_secs(AUDIT_S);
+        let read = self.shared.table.read(|read| {
+            let asked = self.audits.add(id.clone());
+            drop(resume);
+            while let Some(auditor) = next(&asked, until) {
+                let mut picture = Picture { auditor, position, records: Vec::new(), bytes: 0, until };
+                picture.send_all(read, prefixes, effects)?;
+            }
+            Ok(())
+        });
+        self.audits.remove(id);
+        if let Err(error) = read {
+            tracing::warn!(%error, "an audit's picture could not be read");
+        }
+    }
+}
+
+fn next(asked: &Receiver<Auditor>, until: Instant) -> Option<Auditor> {
+    // Too late, or nobody can ask any more.
+    asked.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+}
+
+/// One auditor's answers.
+struct Picture {
+    auditor: Auditor,
+    position: Position,
+    records: Vec<KeyRecord>,
+    bytes: usize,
+    until: Instant,
+}
+
+impl Picture {
+    fn send_all(
+        &mut self,
+        read: &impl Read,
+        prefixes: &[Bytes],
+        effects: u64,
+    ) -> Result<(), store_db::Error> {
+        let mut wanted = true;
+        for prefix in prefixes {
+            query::each(read, prefix, &mut |record| {
+                self.bytes += record.key.len() + record.record.as_ref().map_or(0, |record| record.data.len());
+                self.records.push(record);
+                if self.records.len() >= AUDIT_RECORDS_MAX || self.bytes >= AUDIT_BYTES_MAX {
+                    wanted = self.send(false, 0);
+                }
+                Ok(wanted)
+            })?;
+            if !wanted {
+                return Ok(());
+            }
+        }
+        self.send(true, effects);
+        Ok(())
+    }
+
+    /// Sends what was gathered; false: the auditor has gone, or was too slow.
+    fn send(&mut self, done: bool, effects: u64) -> bool {
+        self.bytes = 0;
+        let position = Some(convert::position_out(self.position));
+        let mut answer =
+            Ok(AuditResponse { position, records: std::mem::take(&mut self.records), done, effects });
+        loop {
+            answer = match self.auditor.try_send(answer) {
+                Ok(()) => return true,
+                Err(mpsc::error::TrySendError::Full(answer)) if Instant::now() < self.until => answer,
+                Err(_) => return false,
+            };
+            thread::sleep(Duration::from_millis(SLOW_AUDITOR_MS));
+        }
+    }
+}
+
+/// Ends the thread that syncs.
+pub(crate) type SyncEnd = Arc<(Mutex<bool>, Condvar)>;
+
+/// Syncs the table from time to time, so that a crash of the machine costs little replay.
+pub(crate) fn run_syncs(shared: &Shared, end: &SyncEnd) -> Result<(), Error> {
+    loop {
+        let ended = end.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = end.1.wait_timeout_while(ended, Duration::from_secs(SYNC_S), |ended| !*ended);
+        if *waited.unwrap_or_else(PoisonError::into_inner).0 {
+            return Ok(());
+        }
+        let synced = shared.table.sync();
+        synced.map_err(|source| Error::Stage { stage: "database", source: source.into() })?;
+    }
+}

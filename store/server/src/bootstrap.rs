@@ -1,0 +1,113 @@
+//! The first start of a group: every founder's folder is made with the same membership as log entry 1. Explicit,
+//! since a folder that is silently made anew would vote under an identity that has promised other things.
+
+use std::path::{Path, PathBuf};
+
+use proto::store::{Member, Membership};
+use store_core::{GroupId, Incarnation, NodeId};
+use store_log::{ClusterId, RealDisk};
+
+use crate::config::{check_cluster, group_folder, split_address, wrong};
+use crate::error::Error;
+use crate::replica::GROUP;
+
+/// A founding voter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Founder {
+    /// Its id, from 1.
+    pub node: u64,
+    /// The random identity of its folder ([`random_incarnation`]); the same in every founder's bootstrap.
+    pub incarnation: u64,
+    /// `host:port` of its store service.
+    pub address: String,
+}
+
+/// A random identity for a folder.
+#[must_use]
+pub fn random_incarnation() -> u64 {
+    fastrand::u64(1..)
+}
+
+/// Founders with random incarnations, of nodes and their addresses.
+#[must_use]
+pub fn founders(nodes: impl IntoIterator<Item = (u64, String)>) -> Vec<Founder> {
+    let founder = |(node, address)| Founder { node, incarnation: random_incarnation(), address };
+    nodes.into_iter().map(founder).collect()
+}
+
+/// Makes the folder of one founder. All founders are given the same list.
+///
+/// # Errors
+/// The list cannot be a group, `node` is not in it, or the folder is not empty.
+pub fn bootstrap(cluster: &str, node: u64, folder: &Path, founders: &[Founder]) -> Result<(), Error> {
+    check_cluster(cluster)?;
+    let me = founders.iter().find(|founder| founder.node == node);
+    let me = me.ok_or_else(|| wrong("node", format!("{node} is not among the founders")))?;
+    for founder in founders {
+        if split_address(&founder.address).is_none() {
+            return Err(wrong(
+                "peers",
+                format!("{:?} of node {} is not host:port", founder.address, founder.node),
+            ));
+        }
+    }
+    let failed = |source: store_engine::Error| Error::Open { group: GROUP, source };
+    let identity = store_log::Identity {
+        cluster: ClusterId::new(cluster.as_bytes()).map_err(|error| failed(error.into()))?,
+        group: GroupId(GROUP),
+        node: NodeId(node),
+        state_machine_version: store_db::limits::STATE_MACHINE_VERSION,
+    };
+    let folder: PathBuf = group_folder(folder, GROUP);
+    let disk = RealDisk::open(&folder).map_err(|error| failed(error.into()))?;
+    let boot_id = store_log::boot_id().map_err(|error| failed(error.into()))?;
+    let incarnation = Incarnation(me.incarnation);
+    store_engine::bootstrap(&disk, &identity, incarnation, &boot_id, &membership(founders))
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// The first membership: the same bytes for every founder, whatever the order of the list.
+fn membership(founders: &[Founder]) -> Membership {
+    let member = |founder: &Founder| Member {
+        node: founder.node,
+        incarnation: founder.incarnation,
+        address: founder.address.clone(),
+    };
+    let mut voters: Vec<Member> = founders.iter().map(member).collect();
+    voters.sort_by_key(|voter| voter.node);
+    Membership { voters, outgoing: Vec::new(), learners: Vec::new() }
+}
+
+/// Whether the folder of a node holds a replica already.
+#[must_use]
+pub fn is_bootstrapped(folder: &Path) -> bool {
+    group_folder(folder, GROUP).join("meta").exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_made_once_and_only_for_a_founder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let founders = founders([(1, "localhost:1".to_owned()), (2, "localhost:2".to_owned())]);
+        assert!(
+            bootstrap("c", 3, folder.path(), &founders).expect_err("no founder").to_string().contains('3')
+        );
+        assert!(!is_bootstrapped(folder.path()));
+        bootstrap("c", 1, folder.path(), &founders).expect("an empty folder");
+        assert!(is_bootstrapped(folder.path()));
+        assert!(bootstrap("c", 1, folder.path(), &founders).is_err(), "never twice");
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_called_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bad = founders([(1, "localhost".to_owned())]);
+        assert!(
+            bootstrap("c", 1, folder.path(), &bad).expect_err("no port").to_string().contains("host:port")
+        );
+    }
+}

@@ -1,0 +1,232 @@
+//! The `Cluster` service: who leads, and the operator's handles.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::Stream;
+use proto::check;
+use proto::store::cluster_server::Cluster;
+use proto::store::command::Kind;
+use proto::store::{
+    AuditCommand, AuditRequest, AuditResponse, FailureReason, HandOverRequest, HandOverResponse,
+    HoldCommitRequest, HoldCommitResponse, LogLine, Role, Route, ShowLogRequest, ShowLogResponse,
+    StartAuditRequest, StartAuditResponse, StatusRequest, StatusResponse, VoterStatus,
+};
+use store_client::failure::{failure, invalid, not_leader, status_from};
+use store_core::{NodeId, Offset};
+use store_engine::{Job, Reply, convert};
+use store_log::{LogReader, RealFile};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::aside::Audits;
+use crate::describe;
+use crate::kv::command_of;
+use crate::shared::{Ask, Shared};
+
+/// Lines of one answer.
+const LINES_MAX: u32 = 1_000;
+const LINES_DEFAULT: u32 = 50;
+/// Bytes of entries read for one answer.
+const LINES_BYTES_MAX: usize = 8 << 20;
+/// How long an audit waits for its entry to be applied here.
+const AUDIT_WAIT_S: u64 = 5;
+/// Answers between an audit's picture and the connection.
+const AUDIT_BUFFERED: usize = 4;
+/// Bytes of an audit's id.
+const AUDIT_ID_BYTES: usize = 16;
+
+/// The service.
+#[derive(Clone)]
+pub(crate) struct ClusterService {
+    shared: Arc<Shared>,
+    audits: Arc<Audits>,
+    log: LogReader<RealFile>,
+}
+
+impl ClusterService {
+    pub(crate) fn new(shared: Arc<Shared>, audits: Arc<Audits>, log: LogReader<RealFile>) -> ClusterService {
+        ClusterService { shared, audits, log }
+    }
+
+    fn door(&self, route: Option<&Route>) -> Result<(), Status> {
+        self.shared.check_route(route).map_err(|failure| status_from(&failure))
+    }
+
+    /// Refuses unless this node leads.
+    fn lead(&self) -> Result<(), Status> {
+        let view = *self.shared.role.borrow();
+        if view.role == store_core::Role::Leader {
+            return Ok(());
+        }
+        Err(status_from(&not_leader(self.shared.leader_hint(view.leader, view.epoch))))
+    }
+
+    fn voters(&self, status: &store_engine::Status) -> Vec<VoterStatus> {
+        let members = self.shared.members();
+        let address = |node: u64| members.by_node.get(&node).map(|m| m.address.clone()).unwrap_or_default();
+        let mut voters = vec![VoterStatus {
+            node: status.node.0,
+            address: address(status.node.0),
+            durable: Some(convert::position_out(status.last)),
+            progress: "itself".to_owned(),
+            silent_ms: 0,
+        }];
+        voters.extend(status.peers.iter().map(|peer| VoterStatus {
+            node: peer.node.0,
+            address: address(peer.node.0),
+            durable: Some(convert::position_out(peer.durable)),
+            progress: peer.feed.to_owned(),
+            silent_ms: u64::from(peer.silent_ticks) * self.shared.config.tick_ms,
+        }));
+        voters.sort_by_key(|voter| voter.node);
+        voters
+    }
+}
+
+fn role_of(status: &store_engine::Status) -> Role {
+    match status.role {
+        store_core::Role::Leader => Role::Leader,
+        _ if !status.is_voter => Role::Learner,
+        store_core::Role::Candidate => Role::Candidate,
+        store_core::Role::Follower => Role::Follower,
+    }
+}
+
+#[tonic::async_trait]
+impl Cluster for ClusterService {
+    type AuditStream = Pin<Box<dyn Stream<Item = Result<AuditResponse, Status>> + Send>>;
+
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        // Whoever asks without a route wants to learn it.
+        if let Some(route) = &request.into_inner().route {
+            self.door(Some(route))?;
+        }
+        let status = self.shared.status();
+        let applied = *self.shared.applied.borrow();
+        let view = *self.shared.role.borrow();
+        Ok(Response::new(StatusResponse {
+            cluster: self.shared.me.cluster.clone().into(),
+            node: status.node.0,
+            route: Some(self.shared.me.route),
+            role: role_of(&status).into(),
+            epoch: view.epoch.0,
+            leader: self.shared.leader_hint(view.leader, view.epoch),
+            last: Some(convert::position_out(status.last)),
+            committed: status.committed.0.max(applied.position.offset.0),
+            applied: Some(convert::position_out(applied.position)),
+            voters: self.voters(&status),
+            effects: applied.effects,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            snapshot: status.snapshot.offset.0,
+            problem: self.shared.problem(),
+            up_ms: u64::try_from(self.shared.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }))
+    }
+
+    async fn hand_over(
+        &self,
+        request: Request<HandOverRequest>,
+    ) -> Result<Response<HandOverResponse>, Status> {
+        let request = request.into_inner();
+        self.door(request.route.as_ref())?;
+        self.lead()?;
+        let to = (request.to != 0).then_some(NodeId(request.to));
+        if let Some(node) = to {
+            let members = self.shared.members();
+            let is_voter = members.membership.voters.iter().any(|voter| voter.node == node.0);
+            let other = node != self.shared.me.member.node;
+            if !is_voter || !other {
+                let message = format!("{} is not another voter of this group", request.to);
+                return Err(status_from(&invalid("to", message)));
+            }
+        }
+        let limit = Duration::from_millis(self.shared.config.hand_over_ms_max);
+        match crate::hand_over::hand_over(&self.shared, to, limit).await {
+            Some(leader) => Ok(Response::new(HandOverResponse { leader: Some(leader) })),
+            None => Err(status_from(&failure(
+                FailureReason::Overloaded,
+                "the handover was given up: no other voter has caught up and answers",
+            ))),
+        }
+    }
+
+    async fn hold_commit(
+        &self,
+        request: Request<HoldCommitRequest>,
+    ) -> Result<Response<HoldCommitResponse>, Status> {
+        let request = request.into_inner();
+        self.door(request.route.as_ref())?;
+        self.lead()?;
+        self.shared.inbox.post([Job::HoldCommit { hold: request.hold }]);
+        Ok(Response::new(HoldCommitResponse {}))
+    }
+
+    async fn show_log(&self, request: Request<ShowLogRequest>) -> Result<Response<ShowLogResponse>, Status> {
+        let request = request.into_inner();
+        self.door(request.route.as_ref())?;
+        if request.limit > LINES_MAX {
+            let message = format!("is {}; at most {LINES_MAX}", request.limit);
+            return Err(status_from(&invalid("limit", message)));
+        }
+        let limit = if request.limit == 0 { LINES_DEFAULT } else { request.limit };
+        let (log, status) = (self.log.clone(), self.shared.status());
+        let applied = self.shared.applied.borrow().position.offset.0;
+        let committed = status.committed.0.max(applied);
+        let read =
+            tokio::task::spawn_blocking(move || show(&log, request.from_offset, limit, committed, applied));
+        let lines = read.await.map_err(|error| Status::internal(error.to_string()))?;
+        let lines = lines.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(ShowLogResponse { lines, committed, applied }))
+    }
+
+    async fn audit(&self, request: Request<AuditRequest>) -> Result<Response<Self::AuditStream>, Status> {
+        let request = request.into_inner();
+        self.door(request.route.as_ref())?;
+        if request.id.len() != AUDIT_ID_BYTES {
+            let message = format!("has {} bytes, not {AUDIT_ID_BYTES}", request.id.len());
+            return Err(status_from(&invalid("id", message)));
+        }
+        let (auditor, answers) = mpsc::channel(AUDIT_BUFFERED);
+        self.audits.audit(&request.id, auditor, Duration::from_secs(AUDIT_WAIT_S)).await?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+
+    async fn start_audit(
+        &self,
+        request: Request<StartAuditRequest>,
+    ) -> Result<Response<StartAuditResponse>, Status> {
+        let request = request.into_inner();
+        let checked = check::start_audit(&request);
+        checked.map_err(|violation| status_from(&invalid(violation.field, violation.problem)))?;
+        self.door(request.route.as_ref())?;
+        let id = Bytes::copy_from_slice(&fastrand::u128(..).to_le_bytes());
+        let command = command_of(Kind::Audit(AuditCommand { id: id.clone(), prefixes: request.prefixes }));
+        let told = self.shared.ask(Ask::Write(command)).await;
+        match told.and_then(|told| self.shared.reply_of(told)).map_err(|failure| status_from(&failure))? {
+            Reply::Done { position } => {
+                let position = Some(convert::position_out(position));
+                Ok(Response::new(StartAuditResponse { id, position }))
+            }
+            other => Err(Status::internal(format!("an audit was answered with {other:?}"))),
+        }
+    }
+}
+
+fn show(
+    log: &LogReader<RealFile>,
+    from: u64,
+    limit: u32,
+    committed: u64,
+    applied: u64,
+) -> Result<Vec<LogLine>, store_log::Error> {
+    let from = Offset(from).max(log.base().next());
+    if from > log.last() {
+        return Ok(Vec::new());
+    }
+    let entries = log.read(from, limit as usize, LINES_BYTES_MAX)?;
+    Ok(entries.iter().take(limit as usize).map(|entry| describe::line(entry, committed, applied)).collect())
+}

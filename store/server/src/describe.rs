@@ -1,0 +1,139 @@
+//! Entries of the log, told to people.
+
+use bytes::Bytes;
+use prost::Message as _;
+use proto::store::command::Kind;
+use proto::store::operation::Action;
+use proto::store::{Command, LogLine, Membership, Txn, identity};
+use store_core::{Entry, EntryKind};
+use store_engine::convert;
+
+/// Characters of a summary, about.
+const SUMMARY_CHARS_MAX: usize = 240;
+
+/// One entry as a line.
+pub(crate) fn line(entry: &Entry<Bytes>, committed: u64, applied: u64) -> LogLine {
+    let (kind, summary) = match entry.kind {
+        EntryKind::Empty => ("empty", "a new leader's first entry".to_owned()),
+        EntryKind::Membership => ("membership", membership(&entry.payload)),
+        EntryKind::Command => command(&entry.payload),
+    };
+    let offset = entry.position.offset.0;
+    LogLine {
+        position: Some(convert::position_out(entry.position)),
+        stamp_ms: entry.stamp_ms,
+        kind: kind.to_owned(),
+        bytes: entry.payload.len() as u64,
+        summary: shorten(summary),
+        committed: offset <= committed,
+        applied: offset <= applied,
+    }
+}
+
+fn membership(payload: &Bytes) -> String {
+    match Membership::decode(payload.clone()) {
+        Ok(members) => {
+            let voters: Vec<String> =
+                members.voters.iter().map(|voter| format!("{} at {}", voter.node, voter.address)).collect();
+            format!("voters {}", voters.join(", "))
+        }
+        Err(error) => format!("not readable: {error}"),
+    }
+}
+
+fn command(payload: &Bytes) -> (&'static str, String) {
+    let command = match Command::decode(payload.clone()) {
+        Ok(command) => command,
+        Err(error) => return ("command", format!("not readable: {error}")),
+    };
+    match command.kind {
+        Some(Kind::Txn(txn)) => {
+            let name = txn.identity.as_ref().map(identity_name).unwrap_or_default();
+            ("txn", format!("{}{name}", transaction(&txn.txn.unwrap_or_default())))
+        }
+        Some(Kind::Outcome(outcome)) => {
+            let name = outcome.identity.as_ref().map(identity_name).unwrap_or_default();
+            ("outcome", format!("of {}{name}", outcome.tag.escape_ascii()))
+        }
+        Some(Kind::PublishMark(mark)) => {
+            ("publish-mark", format!("changes up to {} are published", mark.offset))
+        }
+        Some(Kind::Audit(audit)) => ("audit", format!("of {} prefixes", audit.prefixes.len())),
+        Some(Kind::RaiseVersion(raise)) => ("raise-version", format!("state machine {}", raise.version)),
+        None => ("command", "of a newer release".to_owned()),
+    }
+}
+
+fn transaction(txn: &Txn) -> String {
+    let guards = txn.guards.iter().map(|guard| format!("if {}", guard.key.escape_ascii()));
+    let operations = txn.operations.iter().map(|operation| {
+        let verb = match &operation.action {
+            Some(Action::Put(_)) => "put",
+            Some(Action::Delete(_)) => "delete",
+            Some(Action::Get(_)) => "get",
+            Some(Action::Set(_)) => "set",
+            Some(Action::Append(_)) => "append",
+            Some(Action::Add(_)) => "add",
+            None => "?",
+        };
+        let amount = match &operation.action {
+            Some(Action::Add(add)) => format!(" {:+}", add.amount),
+            _ => String::new(),
+        };
+        format!("{verb} {}{amount}", operation.key.escape_ascii())
+    });
+    guards.chain(operations).collect::<Vec<_>>().join("; ")
+}
+
+fn identity_name(whose: &proto::store::Identity) -> String {
+    match &whose.id {
+        Some(identity::Id::Session(session)) => format!(" (session, {})", session.sequence),
+        Some(identity::Id::User(user)) => {
+            format!(" (request {}, attempt {})", user.id.escape_ascii(), whose.attempt)
+        }
+        None => String::new(),
+    }
+}
+
+fn shorten(text: String) -> String {
+    if text.chars().count() <= SUMMARY_CHARS_MAX {
+        return text;
+    }
+    text.chars().take(SUMMARY_CHARS_MAX).chain(std::iter::once('…')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::store::TxnCommand;
+    use store_core::Position;
+
+    #[test]
+    fn a_transaction_is_told_by_its_keys() {
+        let txn = Txn::new()
+            .guard_exists("c/{1}")
+            .add("s/{x}", 1, "/available", -2, Some(0))
+            .put("o/{1}/9", 1, "{}");
+        let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity: None }));
+        let payload = Command { kind }.encode_to_vec().into();
+        let entry = Entry { position: Position::new(2, 7), stamp_ms: 5, kind: EntryKind::Command, payload };
+        let told = line(&entry, 6, 6);
+        assert_eq!((told.kind.as_str(), told.committed), ("txn", false));
+        assert_eq!(told.summary, "if c/{1}; add s/{x} -2; put o/{1}/9");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_and_long_lines_are_cut() {
+        let entry = |payload: Bytes| Entry {
+            position: Position::new(1, 1),
+            stamp_ms: 0,
+            kind: EntryKind::Command,
+            payload,
+        };
+        assert!(line(&entry(Bytes::from_static(b"\xff\xff")), 9, 9).summary.contains("not readable"));
+        let txn = (0..200).fold(Txn::new(), |txn, i| txn.delete(format!("key-{i}")));
+        let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity: None }));
+        let told = line(&entry(Command { kind }.encode_to_vec().into()), 9, 9);
+        assert_eq!(told.summary.chars().count(), SUMMARY_CHARS_MAX + 1);
+    }
+}

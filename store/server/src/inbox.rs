@@ -1,0 +1,201 @@
+//! Queue F1, the node's inbox: three lanes, each bounded in its own way, and one thread that takes all that waits.
+//!
+//! | lane | who | bounded by |
+//! |---|---|---|
+//! | peers | push streams, votes | room in KiB, waited for by each stream: a peer that floods stops itself |
+//! | stages | writer, applier, snapshots | what the node has given them to do |
+//! | clients | pipelines, unary calls | room in KiB, waited for by each stream: its flow control goes back to the caller |
+//!
+//! Peers and stages are served before clients, so that no load of clients can delay a heartbeat.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use store_engine::Job;
+use tokio::sync::Semaphore;
+
+use crate::desk::Recipient;
+
+/// KiB of peers' messages that may wait.
+const PEER_ROOM_KIB: usize = 32 << 10;
+/// KiB of clients' requests that may wait; each counts for at least one.
+const CLIENT_ROOM_KIB: usize = 64 << 10;
+
+/// Requests of one caller, in their order.
+pub(crate) struct Batch {
+    /// Who gets the answers.
+    pub(crate) from: Arc<dyn Recipient>,
+    /// The requests.
+    pub(crate) jobs: Vec<Job>,
+    /// Their bytes.
+    pub(crate) bytes: usize,
+}
+
+impl Batch {
+    fn cost(&self) -> usize {
+        cost(self.bytes).max(self.jobs.len()).min(CLIENT_ROOM_KIB)
+    }
+}
+
+/// What one turn of the node begins with.
+#[derive(Default)]
+pub(crate) struct Taken {
+    /// From peers and stages.
+    pub(crate) jobs: Vec<Job>,
+    /// From clients.
+    pub(crate) batches: Vec<Batch>,
+}
+
+#[derive(Default)]
+struct Lanes {
+    taken: Taken,
+    /// Room to give back to peers when this is taken.
+    peer_cost: usize,
+    /// Room to give back to clients when this is taken.
+    client_cost: usize,
+    closed: bool,
+}
+
+/// The node has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Closed;
+
+/// The inbox.
+pub(crate) struct Inbox {
+    lanes: Mutex<Lanes>,
+    arrived: Condvar,
+    peer_room: Semaphore,
+    client_room: Semaphore,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Inbox {
+        Inbox {
+            lanes: Mutex::new(Lanes::default()),
+            arrived: Condvar::new(),
+            peer_room: Semaphore::new(PEER_ROOM_KIB),
+            client_room: Semaphore::new(CLIENT_ROOM_KIB),
+        }
+    }
+
+    /// Brings a client's requests; waits for room.
+    pub(crate) async fn submit(&self, batch: Batch) -> Result<(), Closed> {
+        let cost = batch.cost();
+        acquire(&self.client_room, cost).await?;
+        self.put(|lanes| {
+            lanes.client_cost += cost;
+            lanes.taken.batches.push(batch);
+        })
+    }
+
+    /// Brings a peer's message of about this size; waits for room.
+    pub(crate) async fn receive(&self, job: Job, bytes: usize) -> Result<(), Closed> {
+        let cost = cost(bytes).min(PEER_ROOM_KIB);
+        acquire(&self.peer_room, cost).await?;
+        self.put(|lanes| {
+            lanes.peer_cost += cost;
+            lanes.taken.jobs.push(job);
+        })
+    }
+
+    /// Brings what a stage says; never waits.
+    pub(crate) fn post(&self, jobs: impl IntoIterator<Item = Job>) {
+        // A node that has ended needs to hear nothing.
+        let _ = self.put(|lanes| lanes.taken.jobs.extend(jobs));
+    }
+
+    /// Takes all that waits; waits for something until `until`. False: closed.
+    pub(crate) fn take(&self, into: &mut Taken, until: Instant) -> bool {
+        let mut lanes = self.lock();
+        while lanes.taken.jobs.is_empty() && lanes.taken.batches.is_empty() && !lanes.closed {
+            let now = Instant::now();
+            if now >= until {
+                break;
+            }
+            let waited = self.arrived.wait_timeout(lanes, until - now);
+            lanes = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        std::mem::swap(&mut lanes.taken, into);
+        self.peer_room.add_permits(std::mem::take(&mut lanes.peer_cost));
+        self.client_room.add_permits(std::mem::take(&mut lanes.client_cost));
+        !lanes.closed
+    }
+
+    /// Takes nothing more; who waits for room is told.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.peer_room.close();
+        self.client_room.close();
+        self.arrived.notify_all();
+    }
+
+    fn put(&self, put: impl FnOnce(&mut Lanes)) -> Result<(), Closed> {
+        let mut lanes = self.lock();
+        if lanes.closed {
+            return Err(Closed);
+        }
+        put(&mut lanes);
+        drop(lanes);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn cost(bytes: usize) -> usize {
+    1 + bytes / 1_024
+}
+
+async fn acquire(room: &Semaphore, cost: usize) -> Result<(), Closed> {
+    let permits = u32::try_from(cost).expect("a cost is bounded by the room");
+    room.acquire_many(permits).await.map_err(|_| Closed)?.forget();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desk::Told;
+    use futures::FutureExt;
+    use std::time::Duration;
+
+    struct Nobody;
+
+    impl Recipient for Nobody {
+        fn deliver(&self, _: &mut Vec<(u32, Told)>) {}
+        fn close(&self) {}
+    }
+
+    fn batch(bytes: usize) -> Batch {
+        Batch { from: Arc::new(Nobody), jobs: vec![Job::Tick], bytes }
+    }
+
+    #[test]
+    fn clients_wait_for_room_and_peers_do_not_wait_for_clients() {
+        let inbox = Inbox::new();
+        let half = CLIENT_ROOM_KIB / 2 * 1_024;
+        assert_eq!(inbox.submit(batch(half)).now_or_never(), Some(Ok(())));
+        let mut second = Box::pin(inbox.submit(batch(half)));
+        assert_eq!(second.as_mut().now_or_never(), None, "there is no room for both");
+        assert_eq!(inbox.receive(Job::Tick, 9).now_or_never(), Some(Ok(())));
+        inbox.post([Job::Tick]);
+        let mut taken = Taken::default();
+        assert!(inbox.take(&mut taken, Instant::now()));
+        assert_eq!((taken.jobs.len(), taken.batches.len()), (2, 1));
+        assert_eq!(second.now_or_never(), Some(Ok(())), "what was taken made room");
+    }
+
+    #[test]
+    fn a_closed_inbox_wakes_everybody() {
+        let inbox = Arc::new(Inbox::new());
+        let taker = Arc::clone(&inbox);
+        let until = Instant::now() + Duration::from_secs(60);
+        let waiting = std::thread::spawn(move || taker.take(&mut Taken::default(), until));
+        inbox.close();
+        assert!(!waiting.join().expect("no panic"), "the node ends");
+        assert_eq!(inbox.receive(Job::Tick, 1).now_or_never(), Some(Err(Closed)));
+    }
+}

@@ -1,0 +1,243 @@
+//! The two ends of one `Pipeline`: requests that wait, by number, and answers that the stream picks up.
+//!
+//! The node's and the applier's threads deliver a whole batch with one lock and one wake; the stream takes all of
+//! it at once, and runs all reads that became ready in one read transaction.
+//!
+//! **Order.** Writes of a stream are executed in the order sent, or not at all: as soon as one of its requests was
+//! not executed for want of a leader, or its fate is open, the stream is *broken*. Nothing later of it is executed
+//! any more, it answers what waits, and ends; its caller begins again elsewhere, with the first unanswered.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use proto::store::{GetRequest, PipelineResponse, ScanRequest};
+use store_engine::Answer;
+use tokio::sync::Notify;
+
+use crate::desk::{Recipient, Told};
+
+/// Requests of one stream that may wait for their answers.
+pub(crate) const STREAM_WAITING_MAX: usize = 8_192;
+
+/// What a request needs when it is told something.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// A transaction or an outcome: the answer is what is told.
+    Write,
+    /// A read: it is run when it is told that it may be.
+    Get(GetRequest),
+    /// A scan, likewise.
+    Scan(ScanRequest),
+}
+
+/// A request that waits.
+pub(crate) struct Waiting {
+    /// The caller's number for it.
+    pub(crate) number: u64,
+    /// What it is.
+    pub(crate) asked: Asked,
+}
+
+/// What the stream picks up.
+#[derive(Default)]
+pub(crate) struct Picked {
+    /// Requests and what they were told.
+    pub(crate) told: Vec<(Waiting, Told)>,
+    /// Answers made at the door.
+    pub(crate) ready: Vec<PipelineResponse>,
+}
+
+/// The requests and answers of one stream.
+pub(crate) struct Outbox {
+    /// Its number at the desk.
+    pub(crate) id: u32,
+    inner: Mutex<Inner>,
+    broken: AtomicBool,
+    /// Wakes the reading side: there is room, or the stream is broken.
+    pub(crate) changed: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Requests by number, the first of them being `first`.
+    waiting: VecDeque<Option<Waiting>>,
+    first: u32,
+    /// Those not answered.
+    open: usize,
+    picked: Picked,
+    /// No more requests come.
+    ended: bool,
+    waker: Option<Waker>,
+}
+
+impl Inner {
+    fn take(&mut self, number: u32) -> Option<Waiting> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        let waiting = self.waiting.get_mut(index)?.take()?;
+        self.open -= 1;
+        while let Some(None) = self.waiting.front() {
+            self.waiting.pop_front();
+            self.first += 1;
+        }
+        Some(waiting)
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended && self.open == 0 && self.picked.told.is_empty() && self.picked.ready.is_empty()
+    }
+}
+
+impl Outbox {
+    pub(crate) fn new(id: u32) -> Outbox {
+        Outbox { id, inner: Mutex::default(), broken: AtomicBool::new(false), changed: Notify::new() }
+    }
+
+    /// Takes a request in; its number. `None`: the stream is broken, or all numbers are used; it is not taken.
+    pub(crate) fn enter(&self, waiting: Waiting) -> Option<u32> {
+        let mut inner = self.lock();
+        if inner.ended {
+            return None;
+        }
+        let index = u32::try_from(inner.waiting.len()).expect("what waits is bounded");
+        let number = inner.first.checked_add(index)?;
+        inner.waiting.push_back(Some(waiting));
+        inner.open += 1;
+        Some(number)
+    }
+
+    /// Gives an answer at the door.
+    pub(crate) fn answer(&self, response: PipelineResponse) {
+        let mut inner = self.lock();
+        inner.picked.ready.push(response);
+        wake(inner);
+    }
+
+    /// Whether another request may wait.
+    pub(crate) fn has_room(&self) -> bool {
+        let inner = self.lock();
+        inner.open + inner.picked.told.len() + inner.picked.ready.len() < STREAM_WAITING_MAX
+    }
+
+    /// No more requests come.
+    pub(crate) fn end(&self) {
+        let mut inner = self.lock();
+        inner.ended = true;
+        wake(inner);
+    }
+
+    /// Takes all answers that are there. `Ready(false)`: there are none and never will be.
+    pub(crate) fn poll(&self, into: &mut Picked, context: &mut Context<'_>) -> Poll<bool> {
+        let mut inner = self.lock();
+        if inner.picked.told.is_empty() && inner.picked.ready.is_empty() {
+            if inner.is_over() {
+                return Poll::Ready(false);
+            }
+            inner.waker = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        std::mem::swap(&mut inner.picked, into);
+        drop(inner);
+        self.changed.notify_one();
+        Poll::Ready(true)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake(mut inner: MutexGuard<'_, Inner>) {
+    let waker = inner.waker.take();
+    drop(inner);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl Recipient for Outbox {
+    fn deliver(&self, told: &mut Vec<(u32, Told)>) {
+        let breaks = |told: &Told| matches!(told, Told::Answer(Answer::NotLeader { .. } | Answer::Unknown));
+        let broken = told.iter().any(|(_, told)| breaks(told));
+        let mut inner = self.lock();
+        for (number, told) in told.drain(..) {
+            if let Some(waiting) = inner.take(number) {
+                inner.picked.told.push((waiting, told));
+            }
+        }
+        if broken {
+            inner.ended = true;
+            self.broken.store(true, Ordering::Release);
+            self.changed.notify_one();
+        }
+        wake(inner);
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    fn close(&self) {
+        let mut inner = self.lock();
+        inner.ended = true;
+        // What waits has no answer: its caller sees the stream end, and asks elsewhere.
+        inner.waiting.clear();
+        inner.open = 0;
+        self.broken.store(true, Ordering::Release);
+        self.changed.notify_one();
+        wake(inner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store_core::{Epoch, Offset};
+    use store_engine::Reply;
+
+    fn write(number: u64) -> Waiting {
+        Waiting { number, asked: Asked::Write }
+    }
+
+    fn poll(outbox: &Outbox) -> Poll<(bool, Vec<u64>)> {
+        let mut picked = Picked::default();
+        let polled = outbox.poll(&mut picked, &mut Context::from_waker(Waker::noop()));
+        polled.map(|more| (more, picked.told.iter().map(|(waiting, _)| waiting.number).collect()))
+    }
+
+    fn done() -> Told {
+        Told::Reply(Reply::Done { position: store_core::Position::ZERO })
+    }
+
+    #[test]
+    fn answers_find_their_requests_in_any_order() {
+        let outbox = Outbox::new(1);
+        let numbers: Vec<u32> = [70, 71, 72].map(|n| outbox.enter(write(n)).expect("open")).to_vec();
+        assert_eq!(poll(&outbox), Poll::Pending);
+        outbox.deliver(&mut vec![(numbers[1], done())]);
+        outbox.deliver(&mut vec![(numbers[0], done()), (numbers[0], done()), (99, done())]);
+        assert_eq!(poll(&outbox), Poll::Ready((true, vec![71, 70])));
+        outbox.end();
+        assert_eq!(poll(&outbox), Poll::Pending, "one request still waits");
+        let ready = Told::Answer(Answer::ReadReady { at: Offset(3) });
+        outbox.deliver(&mut vec![(numbers[2], ready)]);
+        assert_eq!(poll(&outbox), Poll::Ready((true, vec![72])));
+        assert_eq!(poll(&outbox), Poll::Ready((false, vec![])));
+    }
+
+    #[test]
+    fn a_stream_that_lost_its_leader_takes_nothing_more() {
+        let outbox = Outbox::new(1);
+        let first = outbox.enter(write(1)).expect("open");
+        let second = outbox.enter(write(2)).expect("open");
+        let lost = Told::Answer(Answer::NotLeader { epoch: Epoch(2), leader: None });
+        outbox.deliver(&mut vec![(first, lost)]);
+        assert!(outbox.is_broken() && outbox.enter(write(3)).is_none());
+        assert_eq!(poll(&outbox), Poll::Ready((true, vec![1])));
+        assert_eq!(poll(&outbox), Poll::Pending, "the second is still to be answered");
+        outbox.deliver(&mut vec![(second, Told::Answer(Answer::Unknown))]);
+        assert_eq!(poll(&outbox), Poll::Ready((true, vec![2])));
+        assert_eq!(poll(&outbox), Poll::Ready((false, vec![])));
+    }
+}

@@ -1,0 +1,211 @@
+//! One `Pipeline`: a task that takes requests in, batch by batch, and the stream of answers ([`Outbox`] is between
+//! them). No task, channel or wake is spent on a single operation when more of them wait.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::{FutureExt, Stream};
+use proto::check;
+use proto::store::command::Kind;
+use proto::store::pipeline_request::Request;
+use proto::store::pipeline_response::Response;
+use proto::store::{Failure, Freshness, OutcomeCommand, PipelineRequest, PipelineResponse, TxnCommand};
+use store_client::failure::invalid;
+use store_engine::{Answer, Job, Reply};
+use tokio::task::JoinHandle;
+use tonic::{Status, Streaming};
+
+use super::outbox::{Asked, Outbox, Picked, Waiting};
+use super::unary::{at_door, command_of};
+use crate::desk::{Desk, Recipient, Told};
+use crate::inbox::Batch;
+use crate::reads;
+use crate::shared::Shared;
+
+/// Requests taken in at once.
+const BATCH_MAX: usize = 512;
+/// And their bytes, about.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Opens a stream.
+pub(super) fn open(shared: Arc<Shared>, requests: Streaming<PipelineRequest>) -> Answers {
+    let outbox = shared.desk.register(Outbox::new);
+    let intake =
+        Intake { shared: Arc::clone(&shared), outbox: Arc::clone(&outbox), jobs: Vec::new(), bytes: 0 };
+    let taking = tokio::spawn(intake.run(requests));
+    Answers { shared, outbox, taking, ready: VecDeque::new() }
+}
+
+/// The side that takes requests in.
+struct Intake {
+    shared: Arc<Shared>,
+    outbox: Arc<Outbox>,
+    /// For the node, in order.
+    jobs: Vec<Job>,
+    bytes: usize,
+}
+
+impl Intake {
+    async fn run(mut self, mut requests: Streaming<PipelineRequest>) {
+        loop {
+            while !self.outbox.has_room() {
+                self.outbox.changed.notified().await;
+            }
+            let first = tokio::select! {
+                biased;
+                // Only a broken stream matters here; after a wake for room the requests are looked at again.
+                () = self.outbox.changed.notified() => {
+                    if self.outbox.is_broken() {
+                        break;
+                    }
+                    continue;
+                }
+                first = requests.message() => first,
+            };
+            let Ok(Some(first)) = first else { break };
+            self.take(first);
+            while self.jobs.len() < BATCH_MAX && self.bytes < BATCH_BYTES_MAX {
+                match requests.message().now_or_never() {
+                    Some(Ok(Some(next))) => self.take(next),
+                    _ => break,
+                }
+            }
+            if self.bring().await.is_err() {
+                break;
+            }
+        }
+        self.outbox.end();
+    }
+
+    /// Brings what was taken to the node.
+    async fn bring(&mut self) -> Result<(), crate::inbox::Closed> {
+        if self.jobs.is_empty() {
+            return Ok(());
+        }
+        let from = Arc::clone(&self.outbox) as Arc<dyn Recipient>;
+        let batch =
+            Batch { from, jobs: std::mem::take(&mut self.jobs), bytes: std::mem::take(&mut self.bytes) };
+        self.shared.inbox.submit(batch).await
+    }
+
+    /// Checks a request, and makes it a job if the node has a say in it.
+    fn take(&mut self, request: PipelineRequest) {
+        let number = request.number;
+        if let Err(failure) = self.try_take(request) {
+            let response = Some(Response::Failure(failure));
+            self.outbox.answer(PipelineResponse { number, response });
+        }
+    }
+
+    fn try_take(&mut self, request: PipelineRequest) -> Result<(), Failure> {
+        let checked = check::pipeline(&request);
+        let number = request.number;
+        let Some(request) = request.request else { return Err(invalid("request", "is missing")) };
+        let route = match &request {
+            Request::Txn(txn) => txn.route,
+            Request::Get(get) => get.route,
+            Request::Scan(scan) => scan.route,
+            Request::Outcome(outcome) => outcome.route,
+        };
+        at_door(&self.shared, route.as_ref(), checked)?;
+        match request {
+            Request::Txn(txn) => {
+                self.write(number, Kind::Txn(TxnCommand { txn: txn.txn, identity: txn.identity }));
+            }
+            Request::Outcome(outcome) => {
+                let command = OutcomeCommand { tag: outcome.tag, identity: outcome.identity };
+                self.write(number, Kind::Outcome(command));
+            }
+            Request::Get(get) => self.read(number, get.freshness, Asked::Get(get)),
+            Request::Scan(scan) => self.read(number, scan.freshness, Asked::Scan(scan)),
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, number: u64, kind: Kind) {
+        let command = command_of(kind);
+        if let Some(place) = self.outbox.enter(Waiting { number, asked: Asked::Write }) {
+            self.bytes += command.len();
+            self.jobs.push(Job::Write { ticket: Desk::ticket(self.outbox.id, place), command });
+        }
+    }
+
+    fn read(&mut self, number: u64, freshness: Option<Freshness>, asked: Asked) {
+        let Some(place) = self.outbox.enter(Waiting { number, asked }) else { return };
+        if !freshness.as_ref().is_some_and(Freshness::is_stale) {
+            self.jobs.push(Job::Read { ticket: Desk::ticket(self.outbox.id, place) });
+        } else if reads::must_wait(&self.shared, freshness.as_ref()) {
+            // Rare: a replica that lags behind what the caller has seen.
+            let (shared, outbox) = (Arc::clone(&self.shared), Arc::clone(&self.outbox));
+            tokio::spawn(async move {
+                reads::wait_applied(&shared, freshness.map_or(0, |f| f.min_offset)).await;
+                outbox.deliver(&mut vec![(place, ready())]);
+            });
+        } else {
+            self.outbox.deliver(&mut vec![(place, ready())]);
+        }
+    }
+}
+
+/// A stale read may run at once.
+fn ready() -> Told {
+    Told::Answer(Answer::ReadReady { at: store_core::Offset::ZERO })
+}
+
+/// The side that answers.
+pub(crate) struct Answers {
+    shared: Arc<Shared>,
+    outbox: Arc<Outbox>,
+    taking: JoinHandle<()>,
+    ready: VecDeque<PipelineResponse>,
+}
+
+impl Answers {
+    /// Turns what was picked up into answers; all reads that may run are run on one picture.
+    fn turn(&mut self, picked: Picked) {
+        self.ready.extend(picked.ready);
+        let may_run = |told: &Told| matches!(told, Told::Answer(Answer::ReadReady { .. }));
+        let reads: Vec<&Asked> =
+            picked.told.iter().filter(|(_, told)| may_run(told)).map(|(waiting, _)| &waiting.asked).collect();
+        let mut ran = reads::run(&self.shared, &reads).into_iter();
+        for (waiting, told) in picked.told {
+            let response = match told {
+                told if may_run(&told) => ran.next(),
+                Told::Reply(Reply::Txn(answer)) => Some(Response::Txn(answer)),
+                Told::Reply(Reply::Outcome(answer)) => Some(Response::Outcome(answer)),
+                told => Some(Response::Failure(match self.shared.reply_of(told) {
+                    Err(failure) => failure,
+                    Ok(reply) => invalid("request", format!("has no answer of its own: {reply:?}")),
+                })),
+            };
+            self.ready.push_back(PipelineResponse { number: waiting.number, response });
+        }
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.taking.abort();
+        self.shared.desk.leave(self.outbox.id);
+    }
+}
+
+impl Stream for Answers {
+    type Item = Result<PipelineResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(response) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(response)));
+            }
+            let mut picked = Picked::default();
+            match self.outbox.poll(&mut picked, context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(false) => return Poll::Ready(None),
+                Poll::Ready(true) => self.turn(picked),
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Fetching a snapshot from the leader, when this replica is behind what the leader's log still holds.
+//!
+//! One fetch at a time; a later want replaces the target of the next attempt. What was received stays on disk, and
+//! the next attempt goes on after it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use proto::store::FetchSnapshotRequest;
+use proto::store::replication_client::ReplicationClient;
+use store_core::{NodeId, Position};
+use store_engine::{Job, Snapshots, convert};
+use store_log::{IncomingSnapshot, Offered, SnapshotInfo};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::dial::dial;
+use super::{MESSAGE_BYTES_MAX, introduce};
+use crate::shared::{Disk, Shared};
+
+/// The leader must send the next block within this.
+const BLOCK_MS_MAX: u64 = 5_000;
+const BACKOFF_MS: u64 = 500;
+
+type Incoming = IncomingSnapshot<Arc<Disk>>;
+
+/// The fetching of snapshots.
+pub(super) struct Fetch {
+    shared: Arc<Shared>,
+    snapshots: Arc<Snapshots<Disk>>,
+    wanted: Arc<Mutex<Wanted>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Wanted {
+    /// From whom, and at least which position.
+    next: Option<(NodeId, Position)>,
+    /// A task is at it.
+    busy: bool,
+}
+
+impl Fetch {
+    pub(super) fn new(shared: Arc<Shared>, snapshots: Arc<Snapshots<Disk>>) -> Fetch {
+        Fetch { shared, snapshots, wanted: Arc::default(), task: Mutex::default() }
+    }
+
+    /// Wants a snapshot of at least `at`; begins unless a fetch is under way.
+    pub(super) fn want(&self, runtime: &Handle, from: NodeId, at: Position) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.next = Some((from, at));
+        if std::mem::replace(&mut wanted.busy, true) {
+            return;
+        }
+        let task = fetch(Arc::clone(&self.shared), Arc::clone(&self.snapshots), Arc::clone(&self.wanted));
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(runtime.spawn(task));
+    }
+
+    pub(super) fn close(&self) {
+        if let Some(task) = self.task.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            task.abort();
+        }
+    }
+}
+
+/// Fetches what is wanted; when that is here, the node is told. A fetch that fails is tried again as often as the
+/// leader offers one.
+async fn fetch(shared: Arc<Shared>, snapshots: Arc<Snapshots<Disk>>, wanted: Arc<Mutex<Wanted>>) {
+    loop {
+        let next = {
+            let mut wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = wanted.next.take();
+            wanted.busy = next.is_some();
+            next
+        };
+        let Some((from, at)) = next else { return };
+        match attempt(&shared, &snapshots, from, at).await {
+            Ok(info) => {
+                tracing::info!(%from, position = %info.position, "a snapshot was fetched");
+                shared.inbox.post([Job::SnapshotFetched { position: info.position, number: info.number }]);
+            }
+            Err(why) => {
+                tracing::warn!(%from, why, "a snapshot could not be fetched");
+                tokio::time::sleep(Duration::from_millis(BACKOFF_MS)).await;
+            }
+        }
+    }
+}
+
+async fn attempt(
+    shared: &Shared,
+    snapshots: &Arc<Snapshots<Disk>>,
+    from: NodeId,
+    at: Position,
+) -> Result<SnapshotInfo, String> {
+    let hello = introduce(shared, from).ok_or_else(|| format!("{from} is not a member"))?;
+    let mut client = ReplicationClient::new(dial(shared, from)?).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let mut request = FetchSnapshotRequest {
+        peer: Some(hello),
+        at: Some(convert::position_out(at)),
+        snapshot: 0,
+        from_byte: 0,
+    };
+    // The first call only learns what is offered; if part of that is here already, the second goes on after it.
+    for _ in 0..2 {
+        let limit = Duration::from_millis(BLOCK_MS_MAX);
+        let late = |_| format!("no block within {BLOCK_MS_MAX} ms");
+        let opened = tokio::time::timeout(limit, client.fetch_snapshot(request.clone())).await;
+        let mut blocks = opened.map_err(late)?.map_err(|status| status.message().to_owned())?.into_inner();
+        let mut incoming: Option<Incoming> = None;
+        loop {
+            let block = tokio::time::timeout(limit, blocks.message()).await.map_err(late)?;
+            let Some(block) = block.map_err(|status| status.message().to_owned())? else { break };
+            if incoming.is_none() {
+                let position = convert::position_in(block.position);
+                let offered = Offered { number: block.snapshot, position, bytes: block.total_bytes };
+                let begun = snapshots.receive(offered).map_err(|error| error.to_string())?;
+                if begun.received() > block.at_byte && request.from_byte == 0 {
+                    request.snapshot = block.snapshot;
+                    request.from_byte = begun.received();
+                    break;
+                }
+                incoming = Some(begun);
+            }
+            if let Some(incoming) = &mut incoming {
+                incoming.write(block.at_byte, &block.data).map_err(|error| error.to_string())?;
+            }
+        }
+        if let Some(incoming) = incoming {
+            return snapshots.received(incoming).map_err(|error| error.to_string());
+        }
+    }
+    Err("the leader sent no snapshot".to_owned())
+}

@@ -1,0 +1,225 @@
+//! What this node says to one peer: the push stream while it leads, and requests for votes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use proto::store::PushMessage;
+use proto::store::replication_client::ReplicationClient;
+use store_core::{NodeId, Role, VoteRequest};
+use store_engine::{Job, Pump, PumpInbox, PumpJob, PumpOut, convert};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use super::dial::dial;
+use super::{MESSAGE_BYTES_MAX, from_peer, introduce};
+use crate::shared::{Disk, Shared};
+
+/// Messages between the pump and the connection: what a peer that stands still holds in memory, each at most
+/// [`MESSAGE_BYTES_MAX`].
+const MESSAGES_BUFFERED: usize = 4;
+/// Messages made before the stream is looked at again.
+const MESSAGES_PER_TURN: usize = 4;
+/// The peer must open the stream within this.
+const OPEN_MS_MAX: u64 = 1_000;
+const BACKOFF_MS_FIRST: u64 = 10;
+const BACKOFF_MS_MAX: u64 = 500;
+
+/// The line to one peer.
+pub(super) struct Line {
+    inbox: PumpInbox,
+    /// Something was posted.
+    posted: Arc<Notify>,
+    /// The newest request for a vote.
+    vote: Arc<(Mutex<Option<VoteRequest>>, Notify)>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Line {
+    /// Opens the line: its tasks connect when there is something to say.
+    pub(super) fn open(
+        runtime: &Handle,
+        shared: Arc<Shared>,
+        peer: NodeId,
+        inbox: PumpInbox,
+        pump: Pump<Disk>,
+    ) -> Arc<Line> {
+        let posted = Arc::new(Notify::new());
+        let vote = Arc::new((Mutex::new(None), Notify::new()));
+        let pushing = Pushing {
+            shared: Arc::clone(&shared),
+            peer,
+            pump,
+            inbox: inbox.clone(),
+            posted: Arc::clone(&posted),
+        };
+        let tasks =
+            [runtime.spawn(pushing.run()), runtime.spawn(ask_for_votes(shared, peer, Arc::clone(&vote)))];
+        Arc::new(Line { inbox, posted, vote, tasks })
+    }
+
+    /// For the push stream; merges with what was not sent yet.
+    pub(super) fn post(&self, job: PumpJob) {
+        self.inbox.post(job);
+        self.posted.notify_one();
+    }
+
+    /// Asks for a vote; replaces a request that was not sent yet.
+    pub(super) fn ask_vote(&self, request: VoteRequest) {
+        *self.vote.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(request);
+        self.vote.1.notify_one();
+    }
+
+    pub(super) fn close(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// The push stream over all its lives.
+struct Pushing {
+    shared: Arc<Shared>,
+    peer: NodeId,
+    pump: Pump<Disk>,
+    inbox: PumpInbox,
+    posted: Arc<Notify>,
+}
+
+impl Pushing {
+    async fn run(mut self) {
+        let mut failures = 0u32;
+        loop {
+            while !self.inbox.has_work() {
+                self.posted.notified().await;
+            }
+            match self.stream(&mut failures).await {
+                Ok(()) => {}
+                Err(why) => {
+                    tracing::debug!(peer = %self.peer, why, "the push stream is down");
+                    let longest = BACKOFF_MS_MAX.min(BACKOFF_MS_FIRST << failures.min(16));
+                    failures = failures.saturating_add(1);
+                    tokio::time::sleep(Duration::from_millis(fastrand::u64(longest / 2..=longest))).await;
+                }
+            }
+        }
+    }
+
+    /// One stream, for as long as this node leads.
+    async fn stream(&mut self, failures: &mut u32) -> Result<(), String> {
+        let peer = self.peer;
+        let mut client = ReplicationClient::new(dial(&self.shared, peer)?)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let (sender, receiver) = mpsc::channel(MESSAGES_BUFFERED);
+        // The introduction goes alone, so that a mix-up is told before anything is said.
+        let hello = introduce(&self.shared, peer).ok_or_else(|| format!("{peer} is not a member"))?;
+        sender
+            .try_send(PushMessage { peer: Some(hello), message: None })
+            .map_err(|error| error.to_string())?;
+        let opened = tokio::time::timeout(
+            Duration::from_millis(OPEN_MS_MAX),
+            client.push(ReceiverStream::new(receiver)),
+        );
+        let replies = match opened.await {
+            Ok(Ok(replies)) => replies.into_inner(),
+            Ok(Err(status)) => return Err(status.message().to_owned()),
+            Err(_) => return Err(format!("not opened within {OPEN_MS_MAX} ms")),
+        };
+        *failures = 0;
+        self.inbox.disconnected();
+        self.shared.inbox.post([Job::Reconnected { peer }]);
+        let shared = Arc::clone(&self.shared);
+        let result = tokio::select! {
+            ended = hear(&shared, peer, replies) => ended,
+            ended = self.say(&sender) => ended,
+        };
+        self.inbox.disconnected();
+        self.shared.inbox.post([Job::Reconnected { peer }]);
+        result
+    }
+
+    /// Sends what the pump makes, as the stream has room. `Ok`: this node does not lead any more.
+    async fn say(&mut self, sender: &mpsc::Sender<PushMessage>) -> Result<(), String> {
+        let mut role = self.shared.role.subscribe();
+        let mut outs = Vec::new();
+        loop {
+            let more = self.pump.turn(MESSAGES_PER_TURN, &mut outs).map_err(|error| error.to_string())?;
+            let idle = outs.is_empty() && !more;
+            for out in outs.drain(..) {
+                match out {
+                    PumpOut::Send(message) => {
+                        sender.send(message).await.map_err(|_| "the connection is lost".to_owned())?;
+                    }
+                    PumpOut::Purged => self.shared.inbox.post([Job::Reconnected { peer: self.peer }]),
+                }
+            }
+            if !idle {
+                continue;
+            }
+            tokio::select! {
+                () = self.posted.notified() => {}
+                changed = role.changed() => {
+                    let leads = changed.is_ok() && role.borrow_and_update().role == Role::Leader;
+                    if !leads {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Hears the peer's answers.
+async fn hear(
+    shared: &Shared,
+    peer: NodeId,
+    mut replies: Streaming<proto::store::PushReply>,
+) -> Result<(), String> {
+    loop {
+        match replies.message().await {
+            Ok(Some(reply)) => {
+                let message = convert::reply_in(reply).map_err(|error| error.to_string())?;
+                let brought = shared.inbox.receive(from_peer(peer, message), 0).await;
+                brought.map_err(|_| "this node is stopping".to_owned())?;
+            }
+            Ok(None) => return Err("the peer ended the stream".to_owned()),
+            Err(status) => return Err(status.message().to_owned()),
+        }
+    }
+}
+
+/// Asks for votes, one call at a time; a newer request replaces the one under way.
+async fn ask_for_votes(shared: Arc<Shared>, peer: NodeId, slot: Arc<(Mutex<Option<VoteRequest>>, Notify)>) {
+    let limit = Duration::from_millis(
+        shared.config.tick_ms.saturating_mul(u64::from(shared.config.election_ticks_min)).max(1),
+    );
+    let mut channel = None;
+    loop {
+        let next = slot.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(request) = next else {
+            slot.1.notified().await;
+            continue;
+        };
+        let (Some(hello), Ok(dialled)) = (introduce(&shared, peer), dial(&shared, peer)) else { continue };
+        let channel = channel.get_or_insert(dialled).clone();
+        let mut client = ReplicationClient::new(channel);
+        let mut asking = convert::vote_request_out(&request);
+        asking.peer = Some(hello);
+        let call = tokio::time::timeout(limit, client.vote(asking));
+        let answer = tokio::select! {
+            answer = call => answer,
+            () = slot.1.notified() => continue,
+        };
+        match answer {
+            Ok(Ok(reply)) => match convert::vote_reply_in(&reply.into_inner()) {
+                Ok(message) => shared.inbox.post([from_peer(peer, message)]),
+                Err(error) => tracing::warn!(%peer, %error, "a vote that makes no sense"),
+            },
+            Ok(Err(status)) => tracing::debug!(%peer, why = status.message(), "no vote"),
+            Err(_) => tracing::debug!(%peer, "no vote in time"),
+        }
+    }
+}

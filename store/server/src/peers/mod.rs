@@ -1,0 +1,134 @@
+//! How replicas of one group talk over gRPC: a *line* to each peer (what this node begins) and the `Replication`
+//! service (what peers begin here).
+//!
+//! | from the node | carried by |
+//! |---|---|
+//! | `Pump` | the line's push stream, open while this node leads |
+//! | `Vote` request | the line's vote task, one call at a time, the newest |
+//! | `Reply` | the push stream that the peer opened to us |
+//! | `Vote` reply | the answer of the peer's call |
+//! | `FetchSnapshot` | the snapshot task, one at a time |
+//!
+//! None of them queues: a line holds a cursor and the newest of each small message, so that a peer that is slow,
+//! stopped or gone costs this node nothing but a connection attempt now and then.
+
+mod dial;
+mod fetch;
+mod line;
+mod mailbox;
+mod serve_snapshot;
+mod service;
+mod votes;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use proto::store as wire;
+use store_core::{Message, NodeId};
+use store_engine::{Job, NodeOut, Pumps, Snapshots};
+use tokio::runtime::Handle;
+
+use crate::shared::{Disk, Identity, Shared};
+use fetch::Fetch;
+use line::Line;
+use mailbox::Mailbox;
+pub(crate) use service::ReplicationService;
+use votes::VotesAsked;
+
+/// The largest message between replicas: an append with its entries and what wraps them.
+pub(crate) const MESSAGE_BYTES_MAX: usize = store_engine::limits::MESSAGE_BYTES_MAX * 2 + (64 << 10);
+
+/// All that this node says to its peers.
+pub(crate) struct Peers {
+    shared: Arc<Shared>,
+    pumps: Mutex<Pumps<Disk>>,
+    runtime: Handle,
+    /// One for each peer, made when it is first spoken to.
+    lines: Mutex<HashMap<NodeId, Arc<Line>>>,
+    /// Answers to peers that push to us.
+    mailboxes: Mutex<HashMap<NodeId, Arc<Mailbox>>>,
+    /// Peers that wait for our vote.
+    votes: VotesAsked,
+    fetch: Fetch,
+}
+
+impl Peers {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        pumps: Pumps<Disk>,
+        snapshots: Arc<Snapshots<Disk>>,
+        runtime: Handle,
+    ) -> Arc<Peers> {
+        let fetch = Fetch::new(Arc::clone(&shared), snapshots);
+        Arc::new(Peers {
+            shared,
+            pumps: Mutex::new(pumps),
+            runtime,
+            lines: Mutex::default(),
+            mailboxes: Mutex::default(),
+            votes: VotesAsked::default(),
+            fetch,
+        })
+    }
+
+    /// Carries what the node says to a peer; called on its thread, never waits.
+    pub(crate) fn carry(&self, out: NodeOut) {
+        match out {
+            NodeOut::Pump { to, job } => self.line(to).post(job),
+            NodeOut::Reply { to, message } => self.mailbox(to).put(&message),
+            NodeOut::Vote { to, message: Message::VoteRequest(request) } => self.line(to).ask_vote(request),
+            NodeOut::Vote { to, message } => self.votes.answer(to, &message),
+            NodeOut::FetchSnapshot { from, at } => self.fetch.want(&self.runtime, from, at),
+            other => unreachable!("not for a peer: {other:?}"),
+        }
+    }
+
+    /// Ends every line and every stream of answers.
+    pub(crate) fn close(&self) {
+        for (_, mailbox) in lock(&self.mailboxes).drain() {
+            mailbox.close();
+        }
+        for (_, line) in lock(&self.lines).drain() {
+            line.close();
+        }
+        self.fetch.close();
+    }
+
+    fn line(&self, peer: NodeId) -> Arc<Line> {
+        let mut lines = lock(&self.lines);
+        let made = lines.entry(peer).or_insert_with(|| {
+            let (inbox, pump) = lock(&self.pumps).pump(peer);
+            Line::open(&self.runtime, Arc::clone(&self.shared), peer, inbox, pump)
+        });
+        Arc::clone(made)
+    }
+
+    fn mailbox(&self, peer: NodeId) -> Arc<Mailbox> {
+        Arc::clone(lock(&self.mailboxes).entry(peer).or_default())
+    }
+}
+
+/// How this node introduces itself to `peer`; `None`: the peer is not a member.
+fn introduce(shared: &Shared, peer: NodeId) -> Option<wire::Peer> {
+    let members = shared.members();
+    let to = members.by_node.get(&peer.0)?;
+    let Identity { cluster, route, member } = &shared.me;
+    Some(wire::Peer {
+        cluster: cluster.clone().into(),
+        group: route.group,
+        ring_version: route.ring_version,
+        node: member.node.0,
+        incarnation: member.incarnation.0,
+        to_node: to.node,
+        to_incarnation: to.incarnation,
+    })
+}
+
+/// A message from a peer for the node.
+fn from_peer(from: NodeId, message: Message) -> Job {
+    Job::Peer { from, message, entries: Vec::new() }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

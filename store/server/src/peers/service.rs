@@ -1,0 +1,186 @@
+//! The `Replication` service: what peers begin here. Only members call it; who does not say rightly who he is and
+//! whom he means is refused with what differs.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use prost::Message as _;
+use proto::store::replication_server::Replication;
+use proto::store::{
+    FetchSnapshotRequest, Peer, PushMessage, PushReply, SnapshotBlock, VoteReply, VoteRequest,
+};
+use store_client::failure::{failure, invalid, status_from};
+use store_core::{Message, NodeId};
+use store_engine::{Job, Snapshots, convert};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::mailbox::Replies;
+use super::{Peers, from_peer, serve_snapshot};
+use crate::shared::{Disk, Shared, stopping};
+
+/// The service.
+#[derive(Clone)]
+pub(crate) struct ReplicationService {
+    peers: Arc<Peers>,
+    snapshots: Arc<Snapshots<Disk>>,
+}
+
+impl ReplicationService {
+    pub(crate) fn new(peers: Arc<Peers>, snapshots: Arc<Snapshots<Disk>>) -> ReplicationService {
+        ReplicationService { peers, snapshots }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.peers.shared
+    }
+}
+
+/// Refuses a peer that is of another cluster, group or ring, means another node, or is not who it was.
+fn check_peer(shared: &Shared, peer: Option<&Peer>) -> Result<NodeId, Status> {
+    let mixed = |field: &str, message: String| status_from(&invalid(format!("peer.{field}"), message));
+    let peer = peer.ok_or_else(|| mixed("cluster", "the introduction is missing".to_owned()))?;
+    let me = &shared.me;
+    if peer.cluster != me.cluster.as_bytes() {
+        let theirs = peer.cluster.escape_ascii();
+        return Err(mixed("cluster", format!("this is cluster {}, not {theirs}", me.cluster)));
+    }
+    if (peer.group, peer.ring_version) != (me.route.group, me.route.ring_version) {
+        let (group, ring) = (me.route.group, me.route.ring_version);
+        return Err(mixed("group", format!("this is group {group} of ring version {ring}")));
+    }
+    if peer.to_node != me.member.node.0 {
+        return Err(mixed("to_node", format!("this is node {}, not {}", me.member.node.0, peer.to_node)));
+    }
+    if peer.to_incarnation != me.member.incarnation.0 {
+        let (mine, meant) = (me.member.incarnation.0, peer.to_incarnation);
+        return Err(mixed(
+            "to_incarnation",
+            format!("this folder is incarnation {mine:x}, not {meant:x}: it is a new member"),
+        ));
+    }
+    let members = shared.members();
+    if let Some(known) = members.by_node.get(&peer.node)
+        && known.incarnation != peer.incarnation
+    {
+        let (known, theirs) = (known.incarnation, peer.incarnation);
+        return Err(mixed(
+            "incarnation",
+            format!("node {} is known as incarnation {known:x}, not {theirs:x}", peer.node),
+        ));
+    }
+    // A node that is not known here may have become a member since: its epoch will tell.
+    match peer.node {
+        0 => Err(mixed("node", "node 0 is nobody".to_owned())),
+        node if node == me.member.node.0 => Err(mixed("node", format!("node {node} speaks to itself"))),
+        node => Ok(NodeId(node)),
+    }
+}
+
+/// Brings a peer's pushes to the node until the stream ends.
+async fn take_pushes(
+    shared: Arc<Shared>,
+    peer: NodeId,
+    first: Option<PushMessage>,
+    mut pushes: Streaming<PushMessage>,
+) -> Result<(), Status> {
+    // An introduction may come alone.
+    let mut next = first.filter(|first| first.message.is_some());
+    loop {
+        let push = match next.take() {
+            Some(push) => push,
+            None => match pushes.message().await? {
+                Some(push) => push,
+                None => return Ok(()),
+            },
+        };
+        let bytes = push.encoded_len();
+        let (message, entries) =
+            convert::push_in(push).map_err(|error| status_from(&invalid("message", error.to_string())))?;
+        let job = Job::Peer { from: peer, message, entries };
+        shared.inbox.receive(job, bytes).await.map_err(|_| status_from(&stopping()))?;
+    }
+}
+
+/// The answers on a push stream; the task that takes the pushes ends with it.
+struct PushReplies {
+    replies: Replies,
+    taking: tokio::task::JoinHandle<Result<(), Status>>,
+}
+
+impl Drop for PushReplies {
+    fn drop(&mut self) {
+        self.taking.abort();
+    }
+}
+
+impl Stream for PushReplies {
+    type Item = Result<PushReply, Status>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        use std::future::Future;
+        use std::task::Poll;
+        if let Poll::Ready(reply) = Pin::new(&mut self.replies).poll_next(context) {
+            return Poll::Ready(reply);
+        }
+        if self.taking.is_finished() {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut self.taking).poll(context) {
+            Poll::Ready(Ok(Err(status))) => Poll::Ready(Some(Err(status))),
+            Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Replication for ReplicationService {
+    type PushStream = Pin<Box<dyn Stream<Item = Result<PushReply, Status>> + Send>>;
+    type FetchSnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotBlock, Status>> + Send>>;
+
+    async fn push(
+        &self,
+        request: Request<Streaming<PushMessage>>,
+    ) -> Result<Response<Self::PushStream>, Status> {
+        let mut pushes = request.into_inner();
+        let first = pushes.message().await?;
+        let peer = check_peer(self.shared(), first.as_ref().and_then(|first| first.peer.as_ref()))?;
+        let replies = self.peers.mailbox(peer).open();
+        let taking = tokio::spawn(take_pushes(Arc::clone(self.shared()), peer, first, pushes));
+        Ok(Response::new(Box::pin(PushReplies { replies, taking })))
+    }
+
+    async fn vote(&self, request: Request<VoteRequest>) -> Result<Response<VoteReply>, Status> {
+        let request = request.into_inner();
+        let peer = check_peer(self.shared(), request.peer.as_ref())?;
+        let message = convert::vote_request_in(&request)
+            .map_err(|error| status_from(&invalid("epoch", error.to_string())))?;
+        let answer = self.peers.votes.wait(peer);
+        let brought = self.shared().inbox.receive(from_peer(peer, message), 0).await;
+        brought.map_err(|_| status_from(&stopping()))?;
+        let limit = Duration::from_millis(self.shared().config.request_ms_max);
+        match tokio::time::timeout(limit, answer).await {
+            Ok(Ok(Message::VoteReply(reply))) => Ok(Response::new(convert::vote_reply_out(&reply))),
+            _ => Err(status_from(&failure(
+                proto::store::FailureReason::Overloaded,
+                "a later request of the same peer, or none in time, was answered",
+            ))),
+        }
+    }
+
+    async fn fetch_snapshot(
+        &self,
+        request: Request<FetchSnapshotRequest>,
+    ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
+        let request = request.into_inner();
+        check_peer(self.shared(), request.peer.as_ref())?;
+        let rate = self.shared().config.snapshot_bytes_per_second;
+        let blocks = serve_snapshot::stream(Arc::clone(&self.snapshots), request, rate).await?;
+        Ok(Response::new(Box::pin(blocks)))
+    }
+}

@@ -1,0 +1,212 @@
+//! The change publisher: hints over MQTT that make caches quick (DESIGN section 7). Only the group's leader
+//! publishes; events come from the change feed in the table, in offset order, so nothing is ever queued here.
+//!
+//! ```text
+//!   feed ──► Plan: what is to be published next? ──► Courier: one MQTT 5 connection ──► broker
+//!              ▲ acks ◄──────────────────────────────┘ nonces ◄──────────────────────────┘
+//! ```
+//!
+//! A *life* is one leadership over one connection. It begins at the last publish mark in the log, or, on a new
+//! connection, after what the broker acknowledged. When the broker is slow, the plan waits for its acks; when the
+//! connection is lost, the next life begins where the broker's acks ended: duplicates, never gaps. The broker
+//! dead, slow or stopped touches nothing else in the node: this task waits for it alone.
+//!
+//! The module `v5` of rumqttc is used: reason codes say whether an ack is one, and mosquitto and the embedded
+//! broker both speak MQTT 5.
+
+mod courier;
+mod plan;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use prost::Message as _;
+use proto::store::command::Kind;
+use proto::store::{Beat, BusMessage, Events, PublishMark, bus_message};
+use store_core::{Epoch, Role};
+use store_db::changes::{Feed, since};
+use store_db::{Table as _, state};
+use store_engine::Answer;
+
+use crate::desk::Told;
+use crate::kv::command_of;
+use crate::shared::{Ask, Shared};
+use courier::{Courier, Lost};
+use plan::{Plan, Step};
+
+/// Waits between connections: doubled each time, with jitter.
+const BACKOFF_MS_FIRST: u64 = 50;
+const BACKOFF_MS_MAX: u64 = 2_000;
+/// Waits after a step that the node refused, or a table that could not be read.
+const REFUSED_MS: u64 = 100;
+
+/// Publishes for as long as the node runs.
+pub(crate) async fn run(shared: Arc<Shared>, broker: String) {
+    let (mut failures, mut acked) = (0u32, None);
+    loop {
+        let epoch = leading(&shared).await;
+        match Courier::connect(&shared.me, &broker).await {
+            Ok(courier) => {
+                failures = 0;
+                tracing::info!(broker, %epoch, "publishing changes");
+                let mut life = Life::begin(&shared, courier, epoch, acked.filter(|(of, _)| *of == epoch));
+                let ended = life.live().await;
+                acked = Some((epoch, life.plan.acked()));
+                if let Err(Lost(why)) = ended {
+                    tracing::warn!(
+                        broker,
+                        why,
+                        "the broker is lost; changes will be published from here on later"
+                    );
+                }
+            }
+            Err(Lost(why)) => tracing::debug!(broker, why, "no connection to the broker"),
+        }
+        let longest = BACKOFF_MS_MAX.min(BACKOFF_MS_FIRST << failures.min(16));
+        failures = failures.saturating_add(1);
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(longest / 2..=longest))).await;
+    }
+}
+
+/// Waits until this node leads.
+async fn leading(shared: &Shared) -> Epoch {
+    let mut role = shared.role.subscribe();
+    let epoch = role.wait_for(|view| view.role == Role::Leader).await.map(|view| view.epoch);
+    match epoch {
+        Ok(epoch) => epoch,
+        // The node ends, and this task with it.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// One leadership over one connection.
+struct Life<'a> {
+    shared: &'a Shared,
+    courier: Courier,
+    epoch: Epoch,
+    plan: Plan,
+    began: Instant,
+}
+
+impl<'a> Life<'a> {
+    fn begin(shared: &'a Shared, courier: Courier, epoch: Epoch, acked: Option<(Epoch, u64)>) -> Life<'a> {
+        let mark = shared.table.read(|read| Ok(state::read(read)?.publish_mark)).unwrap_or_else(|error| {
+            tracing::error!(%error, "the publish mark cannot be read; publishing from the start of the feed");
+            0
+        });
+        let plan = Plan::new(mark, acked.map(|(_, acked)| acked));
+        Life { shared, courier, epoch, plan, began: Instant::now() }
+    }
+
+    /// Publishes until the connection is lost or another leads.
+    async fn live(&mut self) -> Result<(), Lost> {
+        while self.still_leads() {
+            while let Some(nonce) = self.courier.nonce() {
+                let now = self.now_ms();
+                self.plan.nonce(nonce, now);
+            }
+            let now = self.now_ms();
+            self.plan.acknowledged(self.courier.acked()?, now);
+            let last_change = self.shared.applied.borrow().last_change.0;
+            match self.plan.next(now, last_change) {
+                Step::Read { after } => self.publish_events(after).await?,
+                Step::Ask => self.ask_barrier().await,
+                Step::Beat { offset, previous, nonces } => {
+                    let beat = Beat { offset, previous, nonces };
+                    self.send(bus_message::Kind::Beat(beat)).await?;
+                }
+                Step::Mark { offset } => self.mark(offset).await,
+                Step::Wait { until_ms } => self.wait(until_ms).await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn still_leads(&self) -> bool {
+        let view = self.shared.role.borrow();
+        view.role == Role::Leader && view.epoch == self.epoch
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn publish_events(&mut self, after: u64) -> Result<(), Lost> {
+        let feed = self.shared.table.read(|read| since(read, after, plan::EVENTS_MAX));
+        match feed {
+            Ok(Feed::Changes(batch)) => {
+                let up_to = batch.up_to.map_or(after, |up_to| up_to.offset);
+                let last = batch.changes.last().map(|change| change.offset);
+                let count = batch.changes.len();
+                if last.is_some() {
+                    self.send(bus_message::Kind::Events(Events { changes: batch.changes })).await?;
+                }
+                self.plan.read(last, up_to, count);
+            }
+            Ok(Feed::CompactedBefore(first)) => {
+                tracing::warn!(
+                    after,
+                    first,
+                    "changes were trimmed before they were published: caches will see a gap"
+                );
+                self.plan.skip_to(first);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the change feed cannot be read");
+                tokio::time::sleep(Duration::from_millis(REFUSED_MS)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, kind: bus_message::Kind) -> Result<(), Lost> {
+        let route = self.shared.me.route;
+        let message = BusMessage {
+            group: route.group,
+            ring_version: route.ring_version,
+            epoch: self.epoch.0,
+            kind: Some(kind),
+        };
+        self.courier.publish(Bytes::from(message.encode_to_vec())).await?;
+        self.plan.sent();
+        Ok(())
+    }
+
+    /// A read-index round that is sent after the nonces were gathered.
+    async fn ask_barrier(&mut self) {
+        match self.shared.ask(Ask::Read).await {
+            Ok(Told::Answer(Answer::ReadReady { at })) => self.plan.confirmed(at.0),
+            // No quorum round, no beat.
+            _ => {
+                self.plan.not_confirmed();
+                tokio::time::sleep(Duration::from_millis(REFUSED_MS)).await;
+            }
+        }
+    }
+
+    async fn mark(&mut self, offset: u64) {
+        let command = command_of(Kind::PublishMark(PublishMark { offset }));
+        match self.shared.ask(Ask::Write(command)).await {
+            Ok(Told::Reply(_)) => {}
+            other => tracing::debug!(?other, "a publish mark was not written; the next one will say more"),
+        }
+        let now = self.now_ms();
+        self.plan.marked(offset, now);
+    }
+
+    /// Waits for a change, a nonce, an ack, another leader, or the time that the plan names.
+    async fn wait(&mut self, until_ms: Option<u64>) -> Result<(), Lost> {
+        let mut applied = self.shared.applied.subscribe();
+        let mut role = self.shared.role.subscribe();
+        let until = self.began + Duration::from_millis(until_ms.unwrap_or(u64::from(u32::MAX)));
+        let (has_room, last) = (self.plan.has_room(), self.plan.last_sent());
+        let epoch = self.epoch;
+        tokio::select! {
+            _ = applied.wait_for(|applied| has_room && applied.last_change.0 > last) => Ok(()),
+            _ = role.wait_for(|view| view.role != Role::Leader || view.epoch != epoch) => Ok(()),
+            heard = self.courier.heard() => heard,
+            () = tokio::time::sleep_until(until.into()) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! What is to be published next: a pure plan, without clock, broker or table.
+//!
+//! ```text
+//!   offsets of changes   …  marked      acked        sent        last change
+//!                            │ in the log │ by broker  │ on the way │ to be read
+//! ```
+//!
+//! Promises: events go out in offset order, each after the one before it or after one that the broker has already
+//! acknowledged; a beat goes out only after a round that was asked for after its nonces were gathered, and after
+//! every event at or below its offset; a mark never says more than the broker acknowledged.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+/// Changes in one message.
+pub(super) const EVENTS_MAX: usize = 256;
+/// Messages on their way to the broker; brokers allow 20 and more.
+pub(super) const IN_FLIGHT_MAX: usize = 16;
+/// A mark is written after so many events.
+const MARK_EVENTS: usize = 256;
+/// Or after so long, if something was published.
+const MARK_MS: u64 = 1_000;
+/// Nonces are gathered for so long before the round; a beat comes at least every 250 ms while nonces come.
+const GATHER_MS: u64 = 100;
+/// Nonces in one beat; each is 16 bytes.
+const NONCES_MAX: usize = 1_024;
+
+const _: () = assert!(GATHER_MS < 250, "a beat comes at least every 250 ms while nonces come");
+
+/// What to do next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// Read the feed after this offset and publish what is there.
+    Read {
+        /// The last change that was sent.
+        after: u64,
+    },
+    /// Do a read-index round.
+    Ask,
+    /// Publish a beat.
+    Beat {
+        /// Everything up to here was sent.
+        offset: u64,
+        /// The last change at or below it.
+        previous: u64,
+        /// Whose lease it extends.
+        nonces: Vec<Bytes>,
+    },
+    /// Write a publish mark.
+    Mark {
+        /// Everything up to here was acknowledged by the broker.
+        offset: u64,
+    },
+    /// Nothing, until something happens or this time.
+    Wait {
+        /// Milliseconds on the caller's clock; `None`: only until something happens.
+        until_ms: Option<u64>,
+    },
+}
+
+/// A beat in the making.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Making {
+    nonces: Vec<Bytes>,
+    /// What the round noted; everything up to it has to be sent first.
+    confirmed: Option<u64>,
+}
+
+/// A message that the broker has not acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct InFlight {
+    /// With its ack, changes up to here are published.
+    up_to: u64,
+    /// Changes in it.
+    events: usize,
+}
+
+/// The plan of one life.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Changes up to here were sent.
+    sent: u64,
+    /// Everything up to here was seen in the feed: no change at or below it is unsent.
+    reached: u64,
+    /// Changes up to here were acknowledged.
+    acked: u64,
+    /// Changes up to here are marked in the log.
+    marked: u64,
+    /// Acknowledged events since the mark.
+    events_unmarked: usize,
+    /// When the first of them was acknowledged.
+    unmarked_since_ms: Option<u64>,
+    /// Messages on their way, oldest first; the last may be filled in after it was sent.
+    in_flight: VecDeque<InFlight>,
+    /// Acks seen on this connection.
+    acks_seen: u64,
+    /// Nonces of the next beat.
+    gathering: Vec<Bytes>,
+    /// When the first of them came.
+    gathering_since_ms: Option<u64>,
+    /// The beat in the making.
+    making: Option<Making>,
+}
+
+impl Plan {
+    /// Begins after the log's mark, or after what the broker acknowledged earlier under the same leadership.
+    pub(super) fn new(mark: u64, acked: Option<u64>) -> Plan {
+        let from = acked.map_or(mark, |acked| acked.max(mark));
+        Plan {
+            sent: from,
+            reached: from,
+            acked: from,
+            marked: mark,
+            events_unmarked: 0,
+            unmarked_since_ms: (from > mark).then_some(0),
+            in_flight: VecDeque::new(),
+            acks_seen: 0,
+            gathering: Vec::new(),
+            gathering_since_ms: None,
+            making: None,
+        }
+    }
+
+    /// What to do next, when the last change applied is `last_change`.
+    pub(super) fn next(&mut self, now_ms: u64, last_change: u64) -> Step {
+        if self.is_mark_due(now_ms) {
+            return Step::Mark { offset: self.acked };
+        }
+        if self.has_room() {
+            if last_change > self.sent {
+                return Step::Read { after: self.sent };
+            }
+            if let Some(step) = self.next_of_beat() {
+                return step;
+            }
+            if self.making.is_none()
+                && self.gathering_since_ms.is_some_and(|since| now_ms >= since + GATHER_MS)
+            {
+                self.gathering_since_ms = None;
+                self.making = Some(Making { nonces: std::mem::take(&mut self.gathering), confirmed: None });
+                return Step::Ask;
+            }
+        }
+        Step::Wait { until_ms: self.due_ms() }
+    }
+
+    fn next_of_beat(&mut self) -> Option<Step> {
+        let confirmed = self.making.as_ref()?.confirmed?;
+        if self.reached < confirmed {
+            return Some(Step::Read { after: self.sent });
+        }
+        let nonces = self.making.take()?.nonces;
+        Some(Step::Beat { offset: self.reached, previous: self.sent, nonces })
+    }
+
+    fn is_mark_due(&self, now_ms: u64) -> bool {
+        self.acked > self.marked
+            && (self.events_unmarked >= MARK_EVENTS
+                || self.unmarked_since_ms.is_some_and(|since| now_ms >= since + MARK_MS))
+    }
+
+    fn due_ms(&self) -> Option<u64> {
+        let mark = self.unmarked_since_ms.filter(|_| self.acked > self.marked).map(|since| since + MARK_MS);
+        let beat = self.gathering_since_ms.filter(|_| self.has_room()).map(|since| since + GATHER_MS);
+        mark.into_iter().chain(beat).min()
+    }
+
+    /// Whether another message may be sent.
+    pub(super) fn has_room(&self) -> bool {
+        self.in_flight.len() < IN_FLIGHT_MAX
+    }
+
+    /// The last change that was sent.
+    pub(super) fn last_sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Changes up to here were acknowledged by the broker.
+    pub(super) fn acked(&self) -> u64 {
+        self.acked
+    }
+
+    /// A portal asks to be named. Beyond the bound it is not named now, and asks again.
+    pub(super) fn nonce(&mut self, nonce: Bytes, now_ms: u64) {
+        if self.gathering.len() < NONCES_MAX {
+            self.gathering.push(nonce);
+            self.gathering_since_ms.get_or_insert(now_ms);
+        }
+    }
+
+    /// A message was handed to the connection.
+    pub(super) fn sent(&mut self) {
+        self.in_flight.push_back(InFlight { up_to: self.sent, events: 0 });
+    }
+
+    /// The feed was read: `last` is its last change, which has been sent, and `up_to` how far it reaches.
+    pub(super) fn read(&mut self, last: Option<u64>, up_to: u64, events: usize) {
+        if let Some(last) = last {
+            assert!(last > self.sent, "events go out in offset order");
+            self.sent = last;
+            let message = self.in_flight.back_mut().expect("what was read was sent");
+            *message = InFlight { up_to: last, events };
+        }
+        self.reached = self.reached.max(up_to);
+    }
+
+    /// The feed begins at `first`: what was before it is gone. The gap shows in the next event's `previous`.
+    pub(super) fn skip_to(&mut self, first: u64) {
+        self.sent = self.sent.max(first.saturating_sub(1));
+        self.reached = self.reached.max(self.sent);
+    }
+
+    /// The round is through, and noted this offset.
+    pub(super) fn confirmed(&mut self, offset: u64) {
+        if let Some(making) = &mut self.making {
+            making.confirmed = Some(offset);
+        }
+    }
+
+    /// The round failed: the nonces wait for another.
+    pub(super) fn not_confirmed(&mut self) {
+        if let Some(making) = self.making.take() {
+            // They are older than GATHER_MS already.
+            self.gathering_since_ms = Some(0);
+            self.gathering.splice(0..0, making.nonces);
+            self.gathering.truncate(NONCES_MAX);
+        }
+    }
+
+    /// The broker has acknowledged so many messages on this connection.
+    pub(super) fn acknowledged(&mut self, acks: u64, now_ms: u64) {
+        while self.acks_seen < acks {
+            self.acks_seen += 1;
+            let Some(message) = self.in_flight.pop_front() else { continue };
+            if message.events > 0 {
+                self.acked = message.up_to;
+                self.events_unmarked += message.events;
+                self.unmarked_since_ms.get_or_insert(now_ms);
+            }
+        }
+    }
+
+    /// A mark was written, or tried.
+    pub(super) fn marked(&mut self, offset: u64, now_ms: u64) {
+        self.marked = offset;
+        self.events_unmarked = 0;
+        self.unmarked_since_ms = (self.acked > offset).then_some(now_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Step = Step::Wait { until_ms: None };
+
+    fn nonce(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    /// Reads and sends one batch that ends in `last`.
+    fn publish(plan: &mut Plan, after: u64, last: u64, events: usize) {
+        assert_eq!(plan.next(0, last), Step::Read { after });
+        plan.sent();
+        plan.read(Some(last), last, events);
+    }
+
+    #[test]
+    fn a_life_begins_at_the_mark_and_sends_what_follows_once() {
+        let mut plan = Plan::new(10, None);
+        assert_eq!(plan.next(0, 10), IDLE);
+        publish(&mut plan, 10, 15, 3);
+        assert_eq!(plan.next(0, 15), IDLE);
+        publish(&mut plan, 15, 16, 1);
+        assert_eq!((plan.acked(), plan.last_sent()), (10, 16));
+    }
+
+    #[test]
+    fn the_next_life_begins_where_the_broker_acknowledged() {
+        let mut plan = Plan::new(10, None);
+        publish(&mut plan, 10, 15, 3);
+        publish(&mut plan, 15, 20, 3);
+        plan.acknowledged(1, 5);
+        let mut next = Plan::new(10, Some(plan.acked()));
+        assert_eq!(next.next(0, 20), Step::Read { after: 15 });
+        assert_eq!(Plan::new(18, Some(15)).last_sent(), 18, "a later mark knows more");
+    }
+
+    #[test]
+    fn a_slow_broker_stops_the_plan_until_it_acknowledges() {
+        let mut plan = Plan::new(0, None);
+        for i in 0..IN_FLIGHT_MAX as u64 {
+            publish(&mut plan, i, i + 1, 1);
+        }
+        assert_eq!(plan.next(0, 99), IDLE);
+        plan.acknowledged(1, 0);
+        assert_eq!(plan.next(0, 99), Step::Read { after: IN_FLIGHT_MAX as u64 });
+    }
+
+    #[test]
+    fn marks_come_by_count_and_by_time_and_only_for_what_is_acknowledged() {
+        let mut plan = Plan::new(0, None);
+        publish(&mut plan, 0, 300, MARK_EVENTS);
+        assert_eq!(plan.next(9_999, 300), IDLE, "nothing is acknowledged");
+        plan.acknowledged(1, 10_000);
+        assert_eq!(plan.next(10_000, 300), Step::Mark { offset: 300 });
+        plan.marked(300, 10_000);
+        publish(&mut plan, 300, 301, 1);
+        plan.acknowledged(2, 10_100);
+        assert_eq!(plan.next(10_200, 301), Step::Wait { until_ms: Some(10_100 + MARK_MS) });
+        assert_eq!(plan.next(10_100 + MARK_MS, 301), Step::Mark { offset: 301 });
+        plan.marked(301, 11_100);
+        assert_eq!(plan.next(99_999, 301), IDLE, "only if something was published");
+    }
+
+    #[test]
+    fn a_beat_follows_a_round_and_every_event_up_to_it() {
+        let mut plan = Plan::new(7, None);
+        plan.nonce(nonce("a"), 1_000);
+        assert_eq!(plan.next(1_000, 7), Step::Wait { until_ms: Some(1_000 + GATHER_MS) });
+        assert_eq!(plan.next(1_000 + GATHER_MS, 7), Step::Ask);
+        plan.nonce(nonce("late"), 1_150);
+        plan.confirmed(12);
+        assert_eq!(plan.next(1_151, 11), Step::Read { after: 7 }, "change 11 goes first");
+        plan.sent();
+        plan.read(Some(11), 11, 1);
+        assert_eq!(plan.next(1_152, 11), Step::Read { after: 11 }, "12 must be known to be no change");
+        plan.read(None, 13, 0);
+        let beat = Step::Beat { offset: 13, previous: 11, nonces: vec![nonce("a")] };
+        assert_eq!(plan.next(1_153, 11), beat);
+        plan.sent();
+        assert_eq!(plan.next(1_160, 11), Step::Wait { until_ms: Some(1_150 + GATHER_MS) });
+        assert_eq!(plan.next(1_150 + GATHER_MS, 11), Step::Ask, "the late one has a round of its own");
+    }
+
+    #[test]
+    fn without_a_round_there_is_no_beat_and_no_nonce_is_lost() {
+        let mut plan = Plan::new(0, None);
+        plan.nonce(nonce("a"), 500);
+        assert_eq!(plan.next(700, 0), Step::Ask);
+        plan.nonce(nonce("b"), 710);
+        plan.not_confirmed();
+        assert_eq!(plan.next(800, 0), Step::Ask);
+        plan.confirmed(0);
+        let nonces = vec![nonce("a"), nonce("b")];
+        assert_eq!(plan.next(801, 0), Step::Beat { offset: 0, previous: 0, nonces });
+        plan.sent();
+        plan.acknowledged(1, 900);
+        assert_eq!((plan.acked(), plan.next(9_999, 0)), (0, IDLE), "a beat publishes no change");
+    }
+
+    #[test]
+    fn what_was_trimmed_shows_as_a_gap() {
+        let mut plan = Plan::new(3, None);
+        assert_eq!(plan.next(0, 90), Step::Read { after: 3 });
+        plan.skip_to(50);
+        assert_eq!(plan.next(0, 90), Step::Read { after: 49 });
+    }
+}

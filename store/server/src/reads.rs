@@ -1,0 +1,127 @@
+//! Reads of the table: which are answered, and from which picture.
+//!
+//! A read that may run is run at once, together with all others that may, in one read transaction: what they
+//! answer is one picture, at the position that each answer says. A read that asks for a `min_offset` which is not
+//! applied yet waits, bounded; one that no majority can ever reach is refused.
+
+use std::time::Duration;
+
+use proto::store::{
+    Failure, FailureReason, Freshness, GetRequest, GetResponse, Position, ScanRequest, ScanResponse, Status,
+    pipeline_response::Response, scan_request,
+};
+use store_client::failure::{failure, invalid};
+use store_db::{Read, Table as _, query, state};
+
+use crate::desk::Told;
+use crate::kv::Asked;
+use crate::shared::{Ask, Shared};
+use store_engine::Answer;
+
+/// How long a read waits for the offset that it asks for.
+const MIN_OFFSET_MS_MAX: u64 = 1_000;
+
+/// Runs reads on one picture; each gets its answer, in order.
+pub(crate) fn run(shared: &Shared, reads: &[&Asked]) -> Vec<Response> {
+    let mut answers = Vec::with_capacity(reads.len());
+    if reads.is_empty() {
+        return answers;
+    }
+    let ran = shared.table.read(|read| {
+        let applied = state::applied(&state::read(read)?);
+        for asked in reads {
+            answers.push(one(read, asked, applied)?);
+        }
+        Ok(())
+    });
+    if let Err(error) = ran {
+        tracing::error!(%error, "the table cannot be read");
+        let failed = failure(FailureReason::NotServing, "this node cannot read its database");
+        answers.resize(reads.len(), Response::Failure(failed));
+    }
+    answers
+}
+
+fn one(read: &impl Read, asked: &Asked, applied: Position) -> Result<Response, store_db::Error> {
+    Ok(match asked {
+        Asked::Get(request) => match too_early(request.freshness.as_ref(), applied) {
+            Some(early) => Response::Failure(early),
+            None => Response::Get(get(read, request, applied)?),
+        },
+        Asked::Scan(request) => match too_early(request.freshness.as_ref(), applied) {
+            Some(early) => Response::Failure(early),
+            None => Response::Scan(scan(read, request, applied)?),
+        },
+        Asked::Write => {
+            Response::Failure(failure(FailureReason::Unspecified, "a write was answered as a read"))
+        }
+    })
+}
+
+fn get(read: &impl Read, request: &GetRequest, applied: Position) -> Result<GetResponse, store_db::Error> {
+    let record = query::get(read, &request.key)?;
+    let status = if record.is_some() { Status::Success } else { Status::Error };
+    Ok(GetResponse { status: status.into(), record, applied: Some(applied) })
+}
+
+fn scan(read: &impl Read, request: &ScanRequest, applied: Position) -> Result<ScanResponse, store_db::Error> {
+    let all = scan_request::Range::Prefix(bytes::Bytes::new());
+    let range = request.range.as_ref().unwrap_or(&all);
+    let (records, next) = query::scan(read, range, request.limit, &request.after)?;
+    Ok(ScanResponse { records, next: next.unwrap_or_default(), applied: Some(applied) })
+}
+
+/// A linearizable read has everything that was ever acknowledged: an offset beyond it was never acknowledged.
+fn too_early(freshness: Option<&Freshness>, applied: Position) -> Option<Failure> {
+    let min_offset = freshness.map_or(0, |freshness| freshness.min_offset);
+    if min_offset <= applied.offset {
+        return None;
+    }
+    if freshness.is_some_and(Freshness::is_stale) {
+        let message = format!("this replica has applied {} and not yet {min_offset}", applied.offset);
+        return Some(failure(FailureReason::NotServing, message));
+    }
+    let message = format!("is {min_offset}, but nothing beyond {} was ever acknowledged", applied.offset);
+    Some(invalid("freshness.min_offset", message))
+}
+
+/// Whether a stale read has to wait before it may run.
+pub(crate) fn must_wait(shared: &Shared, freshness: Option<&Freshness>) -> bool {
+    let min_offset = freshness.map_or(0, |freshness| freshness.min_offset);
+    min_offset > shared.applied.borrow().position.offset.0
+}
+
+/// Waits until `min_offset` is applied here, bounded.
+pub(crate) async fn wait_applied(shared: &Shared, min_offset: u64) {
+    let mut applied = shared.applied.subscribe();
+    let reached = applied.wait_for(|applied| applied.position.offset.0 >= min_offset);
+    // The read itself says so if it was not reached.
+    let _ = tokio::time::timeout(Duration::from_millis(MIN_OFFSET_MS_MAX), reached).await;
+}
+
+/// Runs one read, as fresh as it asks.
+pub(crate) async fn fresh(shared: &Shared, asked: Asked) -> Result<Response, Failure> {
+    let freshness = match &asked {
+        Asked::Get(request) => request.freshness,
+        Asked::Scan(request) => request.freshness,
+        Asked::Write => None,
+    };
+    if freshness.as_ref().is_some_and(Freshness::is_stale) {
+        if must_wait(shared, freshness.as_ref()) {
+            wait_applied(shared, freshness.map_or(0, |freshness| freshness.min_offset)).await;
+        }
+    } else {
+        match shared.ask(Ask::Read).await? {
+            Told::Answer(Answer::ReadReady { .. }) => {}
+            Told::Answer(answer) => return Err(shared.failure_of(&answer)),
+            Told::Reply(_) => {
+                return Err(failure(FailureReason::Unspecified, "a read was answered as a write"));
+            }
+        }
+    }
+    match run(shared, &[&asked]).pop() {
+        Some(Response::Failure(failure)) => Err(failure),
+        Some(response) => Ok(response),
+        None => Err(failure(FailureReason::Unspecified, "a read without an answer")),
+    }
+}

@@ -1,0 +1,204 @@
+//! One running replica: recovery, then its threads. [`crate::serve`] puts the network around it,
+//! [`crate::Embedded`] nothing.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use proto::store::Route;
+use store_core::NodeId;
+use store_db::Lmdb;
+use store_engine::{Engine, NodeConfig, NodeOut, OpenConfig, Policy, Pumps, Reserve, Snapshots};
+use store_log::{ClusterId, LogReader, RealDisk, RealFile};
+use tokio::sync::mpsc;
+
+use crate::aside::{Aside, Audits, SyncEnd, run_syncs};
+use crate::config::Config;
+use crate::desk::Sorter;
+use crate::error::Error;
+use crate::machine_clock::MachineClock;
+use crate::shared::{Disk, Identity, Shared, Start, Table};
+use crate::stages::{ApplierThread, NodeThread, queues, run_writer};
+
+/// The only group while the ring has one shard.
+pub(crate) const GROUP: u64 = 1;
+/// The only ring version while the ring has one shard.
+pub(crate) const RING_VERSION: u64 = 1;
+/// Stacks of the replica's threads.
+const STACK_BYTES: usize = 2 << 20;
+
+/// A recovered replica whose threads do not run yet.
+pub(crate) struct Opened {
+    engine: Engine<Disk, Table, MachineClock>,
+    table: Table,
+    me: Identity,
+}
+
+/// A replica whose threads run.
+pub(crate) struct Running {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) audits: Arc<Audits>,
+    pub(crate) snapshots: Arc<Snapshots<Disk>>,
+    pub(crate) log: LogReader<RealFile>,
+    /// What ends the node.
+    pub(crate) fatal: mpsc::UnboundedReceiver<Error>,
+    threads: Vec<JoinHandle<()>>,
+    sync_end: SyncEnd,
+}
+
+/// What a replica's threads leave to whoever carries messages.
+pub(crate) struct Connect {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pumps: Pumps<Disk>,
+    pub(crate) snapshots: Arc<Snapshots<Disk>>,
+}
+
+/// Recovers the replica in `config`'s folder. Takes as long as it takes: call it off the runtime's threads.
+pub(crate) fn open(config: &Config) -> Result<Opened, Error> {
+    let group = GROUP;
+    let failed = |source: store_engine::Error| Error::Open { group, source };
+    let folder = config.group_folder(group);
+    if !folder.join("meta").exists() {
+        let what = format!("no replica in {}: bootstrap the node first", folder.display());
+        return Err(Error::Folder { what, source: io::Error::from(io::ErrorKind::NotFound) });
+    }
+    let disk = Arc::new(RealDisk::open(&folder).map_err(|error| failed(error.into()))?);
+    let boot_id = store_log::boot_id().map_err(|error| failed(error.into()))?;
+    let (table, verdict) = open_table(config, &folder)?;
+    tracing::info!(?verdict, "the database");
+    let identity = store_log::Identity {
+        cluster: ClusterId::new(config.cluster.as_bytes()).map_err(|error| failed(error.into()))?,
+        group: store_core::GroupId(group),
+        node: NodeId(config.node),
+        state_machine_version: store_db::limits::STATE_MACHINE_VERSION,
+    };
+    let opened = store_engine::open(OpenConfig {
+        disk,
+        identity,
+        boot_id,
+        log: store_log::Options::default(),
+        table: table.clone(),
+        clock: MachineClock::new(),
+        node: node_config(config),
+    });
+    let engine = opened.map_err(failed)?;
+    tracing::info!(recovery = ?engine.recovery, "recovered");
+    let route = Route { group, ring_version: RING_VERSION };
+    let me = Identity { cluster: config.cluster.clone(), route, member: engine.snapshots.meta().member };
+    Ok(Opened { engine, table, me })
+}
+
+fn open_table(config: &Config, folder: &Path) -> Result<(Lmdb, store_db::trust::Verdict), Error> {
+    let failed = |error: store_db::Error| Error::Open { group: GROUP, source: error.into() };
+    let boot_id = store_db::trust::boot_id().map_err(failed)?;
+    let options = store_db::Options { map_bytes: config.table_bytes_max, ..store_db::Options::new(boot_id) };
+    Lmdb::open(&folder.join("db"), &options).map_err(failed)
+}
+
+fn node_config(config: &Config) -> NodeConfig {
+    // The engine replaces the member by what the folder says.
+    let member = store_core::Member { node: NodeId(config.node), incarnation: store_core::Incarnation(0) };
+    let mut core = store_core::Config::new(member);
+    core.ticks_heartbeat = config.heartbeat_ticks;
+    core.ticks_election_min = config.election_ticks_min;
+    core.ticks_election_max = config.election_ticks_max;
+    core.preferred = config.preferred_leader.map(NodeId);
+    let mut node = NodeConfig::new(core, fastrand::u64(..));
+    node.reserve = Reserve { disk_bytes: config.disk_reserve_bytes, table_bytes: config.table_reserve_bytes };
+    let ticks = config.snapshot_seconds.saturating_mul(1_000) / config.tick_ms;
+    node.snapshots = Policy { log_bytes: config.snapshot_log_bytes, ticks };
+    node
+}
+
+impl Opened {
+    /// Starts the threads; `connect` says who takes what is for peers.
+    pub(crate) fn start<F>(
+        self,
+        config: Config,
+        address: String,
+        connect: impl FnOnce(Connect) -> F,
+    ) -> Result<Running, Error>
+    where
+        F: Fn(NodeOut) + Send + Sync + 'static,
+    {
+        let Opened { engine, table, me } = self;
+        let Engine { node, writer, applier, pumps, snapshots, log, .. } = engine;
+        let membership = node.members().cloned().unwrap_or_default();
+        let status = node.status();
+        let shared = Arc::new(Shared::new(Start { me, config, table, address, status, membership }));
+        let (queues, ends) = queues();
+        let (fatal_tell, fatal) = mpsc::unbounded_channel();
+        let aside = Aside::new(
+            Arc::clone(&shared),
+            Arc::clone(&snapshots),
+            queues.applier.clone(),
+            fatal_tell.clone(),
+        );
+        let audits = aside.audits();
+        let connected = Connect { shared: Arc::clone(&shared), pumps, snapshots: Arc::clone(&snapshots) };
+        let to_peers = Arc::new(connect(connected));
+        let node = NodeThread {
+            node,
+            shared: Arc::clone(&shared),
+            queues,
+            to_peers,
+            sorter: Sorter::default(),
+            ticks_to_status: 0,
+        };
+        let applier = ApplierThread {
+            applier,
+            shared: Arc::clone(&shared),
+            jobs: ends.applier,
+            aside,
+            sorter: Sorter::default(),
+        };
+        let sync_end: SyncEnd = Arc::new((Mutex::new(false), Condvar::new()));
+        let (writer_shared, sync_shared, syncs) =
+            (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&sync_end));
+        let threads = vec![
+            spawn("node", &fatal_tell, move || node.run())?,
+            spawn("writer", &fatal_tell, move || run_writer(writer, &ends.writer, &writer_shared))?,
+            spawn("applier", &fatal_tell, move || applier.run())?,
+            spawn("syncs", &fatal_tell, move || run_syncs(&sync_shared, &syncs))?,
+        ];
+        Ok(Running { shared, audits, snapshots, log, fatal, threads, sync_end })
+    }
+}
+
+impl Running {
+    /// Ends the threads: what is in the queues is written and applied, then the table is synced. Call it off the
+    /// runtime's threads.
+    pub(crate) fn stop(&mut self) {
+        self.shared.close();
+        self.audits.close();
+        *self.sync_end.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.sync_end.1.notify_all();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has told so.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Runs one of the replica's threads; an error or a panic ends the node.
+fn spawn(
+    name: &'static str,
+    fatal: &mpsc::UnboundedSender<Error>,
+    work: impl FnOnce() -> Result<(), Error> + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
+    let fatal = fatal.clone();
+    let guarded = move || {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        match ended {
+            Ok(Ok(())) => {}
+            // Nobody listens when the node ends already.
+            Ok(Err(error)) => drop(fatal.send(error)),
+            Err(_) => drop(fatal.send(Error::Ended(name))),
+        }
+    };
+    let builder = thread::Builder::new().name(format!("feira-{name}")).stack_size(STACK_BYTES);
+    builder
+        .spawn(guarded)
+        .map_err(|source| Error::Folder { what: format!("a thread for the {name}"), source })
+}

@@ -1,0 +1,202 @@
+//! One store node from start to stop.
+//!
+//! ```text
+//!   check ─ recover ─ bind ─ threads ─ services ─ SERVING ─ … ─ stop asked
+//!     ─ NOT_SERVING ─ hand leadership over ─ end streams ─ write, apply, sync what is queued ─ end
+//! ```
+//!
+//! The port is bound after recovery, so that nobody waits at a node that cannot answer yet.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::store::cluster_server::ClusterServer;
+use proto::store::kv_server::KvServer;
+use proto::store::replication_server::ReplicationServer;
+use store_core::Role;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tonic::server::NamedService;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::server::HealthReporter;
+
+use crate::cluster::ClusterService;
+use crate::config::Config;
+use crate::error::Error;
+use crate::hand_over::hand_over;
+use crate::kv::KvService;
+use crate::peers::{MESSAGE_BYTES_MAX, Peers, ReplicationService};
+use crate::publisher;
+use crate::replica::{self, Running};
+use crate::stop::Stop;
+
+/// A request of a client is at most this long: the largest transaction, its identity, and what wraps them.
+const REQUEST_BYTES_MAX: usize = proto::check::TXN_BYTES_MAX + (64 << 10);
+/// Flow control: bytes under way on one stream, and on one connection.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// A caller that answers no ping for this long is gone.
+const PING_S: u64 = 5;
+/// Streams that were told to end must have ended within this.
+const DRAIN_MS_MAX: u64 = 1_000;
+
+/// Called once, with the address that was bound, when the node serves.
+pub type Ready = Box<dyn FnOnce(SocketAddr) + Send>;
+
+/// Runs a node until it is asked to stop or cannot go on. Boxed, so that callers need not compile what is inside.
+#[must_use]
+pub fn serve(
+    config: Config,
+    stop: Stop,
+    ready: Ready,
+) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
+    Box::pin(run(config, stop, ready))
+}
+
+async fn run(config: Config, mut stop: Stop, ready: Ready) -> Result<(), Error> {
+    config.check()?;
+    let opening = config.clone();
+    let opened = tokio::task::spawn_blocking(move || replica::open(&opening)).await;
+    let opened = opened.map_err(|_| Error::Ended("recovery"))??;
+    let address = config.listen;
+    let listen = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let bound = listener.local_addr().map_err(listen)?;
+
+    let broker = config.mqtt.clone();
+    let mut peers = None;
+    let mut running = opened.start(config, bound.to_string(), |connect| {
+        let made = Peers::new(connect.shared, connect.pumps, connect.snapshots, Handle::current());
+        peers = Some(Arc::clone(&made));
+        move |out| made.carry(out)
+    })?;
+    let peers = peers.expect("connect was called");
+    let (health, mut serving) = spawn_server(&running, &peers, listener)?;
+    let publishing = broker.map(|broker| tokio::spawn(publisher::run(Arc::clone(&running.shared), broker)));
+    set_serving(&health).await;
+    tracing::info!(node = running.shared.me.member.node.0, address = %bound, "serving");
+    ready(bound);
+
+    let ended = tokio::select! {
+        () = stop.asked() => Ok(()),
+        fatal = running.fatal.recv() => Err(fatal.unwrap_or(Error::Ended("the node"))),
+        ended = &mut serving.task => Err(server_ended(ended)),
+    };
+    if let Some(publishing) = publishing {
+        publishing.abort();
+    }
+    set_not_serving(&health).await;
+    if ended.is_ok() {
+        give_leadership_away(&running).await;
+    }
+    let ended_late = end(running, &peers, serving).await;
+    ended.and(ended_late)
+}
+
+async fn give_leadership_away(running: &Running) {
+    let shared = &running.shared;
+    if shared.role.borrow().role != Role::Leader || shared.members().by_node.len() < 2 {
+        return;
+    }
+    let limit = Duration::from_millis(shared.config.hand_over_ms_max);
+    match hand_over(shared, None, limit).await {
+        Some(leader) => tracing::info!(leader = leader.node, "leadership was handed over"),
+        None => tracing::warn!("leadership could not be handed over in time"),
+    }
+}
+
+/// Ends streams and threads, in this order; an error that a thread ended with meanwhile.
+async fn end(mut running: Running, peers: &Peers, serving: Serving) -> Result<(), Error> {
+    serving.stop.send_replace(true);
+    let stopped = tokio::task::spawn_blocking(move || {
+        running.stop();
+        running.fatal.try_recv().map_or(Ok(()), Err)
+    });
+    let stopped = stopped.await.map_err(|_| Error::Ended("the node"))?;
+    peers.close();
+    let abort = serving.task.abort_handle();
+    if tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), serving.task).await.is_err() {
+        abort.abort();
+    }
+    stopped
+}
+
+/// The gRPC server's task.
+struct Serving {
+    task: JoinHandle<Result<(), tonic::transport::Error>>,
+    stop: watch::Sender<bool>,
+}
+
+fn spawn_server(
+    running: &Running,
+    peers: &Arc<Peers>,
+    listener: TcpListener,
+) -> Result<(HealthReporter, Serving), Error> {
+    let shared = &running.shared;
+    let kv = KvServer::new(KvService::new(Arc::clone(shared))).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let audits = Arc::clone(&running.audits);
+    let cluster = ClusterServer::new(ClusterService::new(Arc::clone(shared), audits, running.log.clone()));
+    let replication = ReplicationService::new(Arc::clone(peers), Arc::clone(&running.snapshots));
+    let replication = ReplicationServer::new(replication)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let (health, health_server) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| Error::Serve(error.to_string()))?;
+    let (stop, mut stopping) = watch::channel(false);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(shared.config.streams_per_connection_max)
+        .http2_keepalive_interval(Some(Duration::from_secs(PING_S)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(PING_S)))
+        .add_service(health_server)
+        .add_service(reflection)
+        .add_service(kv)
+        .add_service(cluster)
+        .add_service(replication)
+        .serve_with_incoming_shutdown(incoming, async move {
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        });
+    Ok((health, Serving { task: tokio::spawn(server), stop }))
+}
+
+fn server_ended(ended: Result<Result<(), tonic::transport::Error>, tokio::task::JoinError>) -> Error {
+    match ended {
+        Ok(Ok(())) => Error::Ended("the gRPC server"),
+        Ok(Err(error)) => Error::Serve(error.to_string()),
+        Err(error) => Error::Serve(error.to_string()),
+    }
+}
+
+/// The names under which health is asked.
+fn names() -> [&'static str; 4] {
+    [
+        "",
+        <KvServer<KvService> as NamedService>::NAME,
+        <ClusterServer<ClusterService> as NamedService>::NAME,
+        <ReplicationServer<ReplicationService> as NamedService>::NAME,
+    ]
+}
+
+async fn set_serving(health: &HealthReporter) {
+    for name in names() {
+        health.set_service_status(name, tonic_health::ServingStatus::Serving).await;
+    }
+}
+
+async fn set_not_serving(health: &HealthReporter) {
+    for name in names() {
+        health.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
+    }
+}

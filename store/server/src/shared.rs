@@ -1,0 +1,256 @@
+//! What the threads, streams and services of one replica know in common.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use proto::store as wire;
+use proto::store::{Failure, FailureReason, LeaderHint, Route};
+use store_client::failure::{failure, invalid, not_leader};
+use store_core::{Epoch, Member, NodeId, RoleView};
+use store_db::lmdb::Lmdb;
+use store_engine::{Answer, Applied, Job, Reply, Status};
+use store_log::RealDisk;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::desk::{Calls, Desk, Told};
+use crate::inbox::{Batch, Closed, Inbox};
+
+/// The table that a server uses.
+pub(crate) type Table = Lmdb;
+/// The disk that a server uses.
+pub(crate) type Disk = RealDisk;
+
+/// Who this replica is.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    /// The cluster's name, as in topics and in `meta`.
+    pub(crate) cluster: String,
+    /// Which replica group, by which picture of the ring.
+    pub(crate) route: Route,
+    /// Node and incarnation.
+    pub(crate) member: Member,
+}
+
+/// See the module.
+pub(crate) struct Shared {
+    /// Who this replica is.
+    pub(crate) me: Identity,
+    /// How it was configured.
+    pub(crate) config: Config,
+    /// Queue F1.
+    pub(crate) inbox: Inbox,
+    /// Where answers go.
+    pub(crate) desk: Desk,
+    /// The unary calls, and what this house itself asks.
+    pub(crate) calls: Arc<Calls>,
+    /// For reads.
+    pub(crate) table: Table,
+    /// Where the applier stands.
+    pub(crate) applied: watch::Sender<Applied>,
+    /// Who leads.
+    pub(crate) role: watch::Sender<RoleView>,
+    /// True: the node stops, and streams end.
+    pub(crate) stopping: watch::Sender<bool>,
+    /// Handovers that were given up, counted.
+    pub(crate) hand_over_failed: watch::Sender<u64>,
+    /// What the node said of itself last.
+    status: Mutex<Arc<Status>>,
+    /// The addresses of the members, from the membership in force and the configuration.
+    members: Mutex<Arc<Members>>,
+    /// Where this node itself can be reached.
+    pub(crate) address: String,
+    /// What an operator should know; empty: nothing.
+    problem: Mutex<String>,
+    /// When this node began to serve.
+    pub(crate) since: Instant,
+}
+
+/// The members of the group.
+#[derive(Default)]
+pub(crate) struct Members {
+    /// As in the log.
+    pub(crate) membership: wire::Membership,
+    /// Each member and its address, by node.
+    pub(crate) by_node: BTreeMap<u64, wire::Member>,
+}
+
+/// What a shared state begins with.
+pub(crate) struct Start {
+    pub(crate) me: Identity,
+    pub(crate) config: Config,
+    pub(crate) table: Table,
+    pub(crate) address: String,
+    pub(crate) status: Status,
+    pub(crate) membership: wire::Membership,
+}
+
+impl Shared {
+    pub(crate) fn new(start: Start) -> Shared {
+        let desk = Desk::default();
+        let calls = desk.register(Calls::new);
+        let Start { me, config, table, address, status, membership } = start;
+        let view = RoleView { role: status.role, epoch: status.epoch, leader: status.leader };
+        let shared = Shared {
+            me,
+            config,
+            inbox: Inbox::new(),
+            desk,
+            calls,
+            table,
+            applied: watch::Sender::new(status.applied),
+            role: watch::Sender::new(view),
+            stopping: watch::Sender::new(false),
+            hand_over_failed: watch::Sender::new(0),
+            status: Mutex::new(Arc::new(status)),
+            members: Mutex::default(),
+            address,
+            problem: Mutex::default(),
+            since: Instant::now(),
+        };
+        shared.set_members(membership);
+        shared
+    }
+
+    /// No more answers: streams end, calls that wait are told.
+    pub(crate) fn close(&self) {
+        self.stopping.send_replace(true);
+        self.inbox.close();
+        self.desk.close();
+    }
+
+    /// What the node said of itself last.
+    pub(crate) fn status(&self) -> Arc<Status> {
+        Arc::clone(&lock(&self.status))
+    }
+
+    pub(crate) fn set_status(&self, status: Status) {
+        *lock(&self.status) = Arc::new(status);
+    }
+
+    /// The members in force.
+    pub(crate) fn members(&self) -> Arc<Members> {
+        Arc::clone(&lock(&self.members))
+    }
+
+    /// Another membership is in force; the configuration's addresses go before the log's.
+    pub(crate) fn set_members(&self, membership: wire::Membership) {
+        let all = membership.voters.iter().chain(&membership.outgoing).chain(&membership.learners);
+        let mut by_node: BTreeMap<u64, wire::Member> =
+            all.map(|member| (member.node, member.clone())).collect();
+        for peer in &self.config.peers {
+            if let Some(member) = by_node.get_mut(&peer.node) {
+                member.address.clone_from(&peer.address);
+            }
+        }
+        if let Some(me) = by_node.get_mut(&self.me.member.node.0) {
+            me.address.clone_from(&self.address);
+        }
+        *lock(&self.members) = Arc::new(Members { membership, by_node });
+    }
+
+    /// What an operator should know.
+    pub(crate) fn problem(&self) -> String {
+        lock(&self.problem).clone()
+    }
+
+    pub(crate) fn set_problem(&self, problem: impl Into<String>) {
+        *lock(&self.problem) = problem.into();
+    }
+
+    /// Who leads, as a caller can use it.
+    pub(crate) fn leader_hint(&self, leader: Option<NodeId>, epoch: Epoch) -> Option<LeaderHint> {
+        let node = leader?.0;
+        let members = self.members();
+        let address = members.by_node.get(&node).map(|member| member.address.clone()).unwrap_or_default();
+        Some(LeaderHint { node, address, epoch: epoch.0 })
+    }
+
+    /// Refuses what was routed by another picture.
+    pub(crate) fn check_route(&self, route: Option<&Route>) -> Result<(), Failure> {
+        let mine = self.me.route;
+        match route {
+            Some(route) if *route == mine => Ok(()),
+            Some(route) => Err(failure(
+                FailureReason::WrongRoute,
+                format!(
+                    "this node serves group {} of ring version {}, not group {} of ring version {}",
+                    mine.group, mine.ring_version, route.group, route.ring_version
+                ),
+            )),
+            None => Err(invalid("route", "is missing")),
+        }
+    }
+
+    /// Puts one request to the node and waits for what it is told.
+    pub(crate) async fn ask(&self, ask: Ask) -> Result<Told, Failure> {
+        let (ticket, answer) = self.calls.open();
+        let (job, bytes, changes) = match ask {
+            Ask::Write(command) => {
+                let bytes = command.len();
+                (Job::Write { ticket, command }, bytes, true)
+            }
+            Ask::Read => (Job::Read { ticket }, 0, false),
+        };
+        let from = Arc::clone(&self.calls) as Arc<dyn crate::desk::Recipient>;
+        self.inbox.submit(Batch { from, jobs: vec![job], bytes }).await.map_err(|Closed| stopping())?;
+        let limit = Duration::from_millis(self.config.request_ms_max);
+        match tokio::time::timeout(limit, answer).await {
+            Ok(Ok(told)) => Ok(told),
+            // Once it is with the node, an end without an answer leaves a write's fate open.
+            Ok(Err(_)) | Err(_) if changes => Err(failure(
+                FailureReason::UnknownOutcome,
+                format!("no majority answered within {} ms", limit.as_millis()),
+            )),
+            Ok(Err(_)) | Err(_) => Err(failure(
+                FailureReason::NotServing,
+                format!("no majority confirmed the leader within {} ms", limit.as_millis()),
+            )),
+        }
+    }
+
+    /// What the node's refusal of a request means to a caller.
+    pub(crate) fn failure_of(&self, answer: &Answer) -> Failure {
+        match answer {
+            Answer::NotLeader { epoch, leader } => not_leader(self.leader_hint(*leader, *epoch)),
+            Answer::Overloaded(lack) => failure(FailureReason::Overloaded, lack.to_string()),
+            Answer::BadSize { bytes } => {
+                let most = store_engine::limits::COMMAND_BYTES_MAX;
+                invalid("txn", format!("is {bytes} bytes with its identity; at most {most} fit in the log"))
+            }
+            Answer::Unknown => failure(
+                FailureReason::UnknownOutcome,
+                "this node stopped leading before the write was committed; the same identity settles it",
+            ),
+            Answer::ReadReady { .. } => failure(FailureReason::Unspecified, "a write was answered as a read"),
+        }
+    }
+
+    /// What the state machine's refusal means to a caller; `Ok` is the reply itself.
+    pub(crate) fn reply_of(&self, told: Told) -> Result<Reply, Failure> {
+        match told {
+            Told::Answer(answer) => Err(self.failure_of(&answer)),
+            Told::Reply(Reply::Refused { reason, message, .. }) => Err(failure(reason, message)),
+            Told::Reply(reply) => Ok(reply),
+        }
+    }
+}
+
+/// What can be asked of the node.
+pub(crate) enum Ask {
+    /// An encoded command.
+    Write(bytes::Bytes),
+    /// A read barrier.
+    Read,
+}
+
+/// The node ends.
+pub(crate) fn stopping() -> Failure {
+    failure(FailureReason::NotServing, "this node is stopping")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each is replaced whole: a panic elsewhere leaves nothing half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,256 @@
+//! The threads around the engine's stages, one each: node (F1), writer (F2), applier (F3), and short-lived ones
+//! aside for snapshots. They carry what one stage says to where the engine's table of contents says it belongs.
+//!
+//! F2 and F3 are bounded channels of batches. The node waits on them only if a disk stands still for longer than
+//! all its admission limits allow; nothing that peers or clients do can make it wait.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::time::{Duration, Instant};
+
+use store_db::Table as _;
+use store_engine::{Answer, Applier, ApplierJob, ApplierOut, Job, Node, NodeOut, Report, Writer, WriterJob};
+
+use crate::aside::Aside;
+use crate::desk::{Sorter, Told};
+use crate::error::Error;
+use crate::inbox::Taken;
+use crate::machine_clock::MachineClock;
+use crate::shared::{Disk, Shared, Table};
+
+/// Batches that may wait in F2 and in F3.
+const BATCHES_MAX: usize = 1_024;
+/// Batches that a writer or applier takes at once.
+const BATCHES_PER_TURN: usize = 256;
+/// How often the node's status is renewed for whoever asks.
+const STATUS_TICKS: u32 = 5;
+
+/// What the applier's thread is told.
+pub(crate) enum ToApplier {
+    /// From the node.
+    Jobs(Vec<ApplierJob>),
+    /// The read transaction that it waited for is open.
+    Resume,
+}
+
+/// The sending ends of the stages' queues.
+#[derive(Clone)]
+pub(crate) struct Queues {
+    /// F2.
+    pub(crate) writer: SyncSender<Vec<WriterJob>>,
+    /// F3.
+    pub(crate) applier: SyncSender<ToApplier>,
+}
+
+/// The receiving ends.
+pub(crate) struct Ends {
+    /// F2.
+    pub(crate) writer: Receiver<Vec<WriterJob>>,
+    /// F3.
+    pub(crate) applier: Receiver<ToApplier>,
+}
+
+/// F2 and F3.
+pub(crate) fn queues() -> (Queues, Ends) {
+    let (writer, writer_end) = sync_channel(BATCHES_MAX);
+    let (applier, applier_end) = sync_channel(BATCHES_MAX);
+    (Queues { writer, applier }, Ends { writer: writer_end, applier: applier_end })
+}
+
+/// The node's thread.
+pub(crate) struct NodeThread {
+    pub(crate) node: Node<Disk, Table, MachineClock>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queues: Queues,
+    /// Takes what is for a peer; never waits.
+    pub(crate) to_peers: Arc<dyn Fn(NodeOut) + Send + Sync>,
+    pub(crate) sorter: Sorter,
+    pub(crate) ticks_to_status: u32,
+}
+
+impl NodeThread {
+    /// Runs until the inbox is closed.
+    pub(crate) fn run(mut self) -> Result<(), Error> {
+        let tick = Duration::from_millis(self.shared.config.tick_ms);
+        let (mut taken, mut outs, mut jobs) = (Taken::default(), Vec::new(), Vec::new());
+        let mut next_tick = Instant::now() + tick;
+        while self.shared.inbox.take(&mut taken, next_tick) {
+            jobs.append(&mut taken.jobs);
+            let now = Instant::now();
+            if now >= next_tick {
+                jobs.push(Job::Tick);
+                // After a long stop there is one tick, not all that were missed.
+                next_tick = (next_tick + tick).max(now);
+                self.ticks_to_status = self.ticks_to_status.saturating_sub(1);
+            }
+            for batch in taken.batches.drain(..) {
+                if batch.from.is_broken() {
+                    self.refuse(&batch.jobs);
+                } else {
+                    jobs.extend(batch.jobs);
+                }
+            }
+            let turned = self.node.turn(jobs.drain(..), &mut outs);
+            turned.map_err(|source| Error::Stage { stage: "node", source })?;
+            self.carry(&mut outs)?;
+            if self.ticks_to_status == 0 {
+                self.shared.set_status(self.node.status());
+                self.ticks_to_status = STATUS_TICKS;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses requests that came after one that was not executed.
+    fn refuse(&mut self, jobs: &[Job]) {
+        let view = *self.shared.role.borrow();
+        for job in jobs {
+            if let Job::Write { ticket, .. } | Job::Read { ticket } = job {
+                let answer = Answer::NotLeader { epoch: view.epoch, leader: view.leader };
+                self.sorter.add(*ticket, Told::Answer(answer));
+            }
+        }
+    }
+
+    /// Carries what the node said to where it belongs.
+    fn carry(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        let (mut writes, mut applies) = (Vec::new(), Vec::new());
+        for out in outs.drain(..) {
+            match out {
+                NodeOut::Write(job) => writes.push(job),
+                NodeOut::Apply(job) => applies.push(job),
+                NodeOut::Answer { ticket, answer } => self.sorter.add(ticket, Told::Answer(answer)),
+                NodeOut::Role(view) => {
+                    self.shared.role.send_replace(view);
+                    self.ticks_to_status = 0;
+                }
+                NodeOut::Members(membership) => self.shared.set_members(membership),
+                NodeOut::HandOverFailed => self.shared.hand_over_failed.send_modify(|count| *count += 1),
+                NodeOut::Report(report) => self.report(report),
+                NodeOut::Fatal(fatal) => return Err(Error::Fatal(fatal)),
+                peer => (self.to_peers)(peer),
+            }
+        }
+        if !writes.is_empty() {
+            self.queues.writer.send(writes).map_err(|_| Error::Ended("the log writer"))?;
+        }
+        if !applies.is_empty() {
+            let sent = self.queues.applier.send(ToApplier::Jobs(applies));
+            sent.map_err(|_| Error::Ended("the applier"))?;
+        }
+        self.shared.desk.deliver(&mut self.sorter);
+        Ok(())
+    }
+
+    fn report(&self, report: Report) {
+        match report {
+            Report::ClockJump { last_stamp_ms, wall_ms } => {
+                tracing::warn!(
+                    last_stamp_ms,
+                    wall_ms,
+                    "this clock is far ahead of the log; log time goes on"
+                );
+                self.shared.set_problem("this node's clock is more than an hour ahead of the log");
+            }
+            Report::NoRoom(lack) => {
+                tracing::warn!(%lack, "writes are refused for lack of room");
+                self.shared.set_problem(lack.to_string());
+            }
+            Report::RoomAgain => {
+                tracing::info!("there is room again");
+                self.shared.set_problem("");
+            }
+        }
+    }
+}
+
+/// The writer's thread: all batches that wait become one turn, hence one sync.
+pub(crate) fn run_writer(
+    mut writer: Writer<Disk>,
+    jobs: &Receiver<Vec<WriterJob>>,
+    shared: &Shared,
+) -> Result<(), Error> {
+    let mut outs = Vec::new();
+    while let Ok(mut batch) = jobs.recv() {
+        for _ in 1..BATCHES_PER_TURN {
+            let Ok(more) = jobs.try_recv() else { break };
+            batch.extend(more);
+        }
+        writer.turn(batch, &mut outs).map_err(|source| Error::Stage { stage: "log writer", source })?;
+        shared.inbox.post(outs.drain(..));
+    }
+    Ok(())
+}
+
+/// The applier's thread.
+pub(crate) struct ApplierThread {
+    pub(crate) applier: Applier<Disk, Table>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) jobs: Receiver<ToApplier>,
+    pub(crate) aside: Aside,
+    pub(crate) sorter: Sorter,
+}
+
+impl ApplierThread {
+    /// Runs until the queue is closed; then the table is synced and marked clean.
+    pub(crate) fn run(mut self) -> Result<(), Error> {
+        let (mut outs, mut batch, mut more) = (Vec::new(), Vec::new(), false);
+        while self.collect(&mut batch, more) {
+            let turned = self.applier.turn(batch.drain(..), &mut outs);
+            more = turned.map_err(|source| Error::Stage { stage: "applier", source })?;
+            self.carry(&mut outs);
+        }
+        let synced = self.shared.table.sync();
+        synced.map_err(|source| Error::Stage { stage: "database", source: source.into() })
+    }
+
+    /// Takes what waits; waits for something unless there is more to apply. False: the queue is closed.
+    fn collect(&mut self, batch: &mut Vec<ApplierJob>, more: bool) -> bool {
+        if !more {
+            match self.jobs.recv() {
+                Ok(job) => self.take(job, batch),
+                Err(_) => return false,
+            }
+        }
+        for _ in 1..BATCHES_PER_TURN {
+            match self.jobs.try_recv() {
+                Ok(job) => self.take(job, batch),
+                Err(TryRecvError::Empty) => break,
+                // Nobody waits for an answer any more: what is committed and not applied is applied at the next
+                // start.
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+        true
+    }
+
+    fn take(&mut self, job: ToApplier, batch: &mut Vec<ApplierJob>) {
+        match job {
+            ToApplier::Jobs(jobs) => batch.extend(jobs),
+            ToApplier::Resume => self.applier.resume(),
+        }
+    }
+
+    fn carry(&mut self, outs: &mut Vec<ApplierOut>) {
+        let mut applied = None;
+        let mut jobs = Vec::new();
+        for out in outs.drain(..) {
+            match out {
+                ApplierOut::Applied(now) => {
+                    applied = Some(now);
+                    jobs.push(Job::Applied(now));
+                }
+                ApplierOut::Answer { ticket, reply } => self.sorter.add(ticket, Told::Reply(reply)),
+                ApplierOut::Imported(imported) => jobs.push(Job::Imported(imported)),
+                at @ (ApplierOut::AuditAt { .. } | ApplierOut::SnapshotAt { .. }) => {
+                    self.aside.begin(at);
+                }
+            }
+        }
+        self.shared.inbox.post(jobs);
+        if let Some(applied) = applied {
+            self.shared.applied.send_replace(applied);
+        }
+        self.shared.desk.deliver(&mut self.sorter);
+    }
+}
