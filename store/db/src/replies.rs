@@ -10,9 +10,13 @@
 //! run. So whatever the clocks said, an id whose answer was dropped can never run again: the comparison is between
 //! two numbers of the ids themselves. A wrong clock can only cause a refusal. That one clock far ahead does not
 //! refuse everybody, ids made more than 10 s ahead of the log's time are refused and not remembered (INVALID).
-//! Sessions carry a creation time too and follow the same rule: a session is dropped with its last answer, and
-//! while some of its answers are dropped its `lowest` rises above them. A session asks for sequences below its
-//! `lowest` in vain (EXPIRED).
+//! Besides, an id older than 24 h of log time that is not remembered is refused at once; that is a promise, not what
+//! safety rests on.
+//!
+//! Sessions carry a creation time too and follow the same rule with `forgotten_sessions_ms`: a session is dropped with
+//! its last answer, and while some of its answers are dropped its `lowest` rises above them. A session asks for
+//! sequences below its `lowest` in vain (EXPIRED). So a session that was idle for a day may find itself forgotten:
+//! its writes are refused, and its owner begins another.
 //!
 //! **What only the window protects.** An id that a person chose has no creation time (0). While it is remembered it
 //! is exactly once; after it was dropped (24 h, or 1,000,000 answers, or 256 MiB) it is a new id, and an `Outcome`
@@ -132,7 +136,13 @@ pub(crate) fn known(
             return Ok(Known::Refused(Refused::new(FailureReason::IdReused, message)));
         }
     }
-    if may_be_forgotten && place.created_ms <= state.forgotten_ms {
+    // The first is what is promised for ids made by the library; the second is what makes it safe.
+    let window_ms = stamp_ms.saturating_sub(REMEMBERED_MS_MIN);
+    let forgotten_ms = match place.session {
+        Some(_) => state.forgotten_sessions_ms,
+        None => window_ms.max(state.forgotten_ms),
+    };
+    if may_be_forgotten && place.created_ms <= forgotten_ms {
         let message = "the id is older than what is remembered: nobody can say whether it ran; use a new one";
         return Ok(Known::Refused(Refused::new(FailureReason::ExpiredId, message)));
     }
@@ -323,7 +333,7 @@ fn drop_oldest(
         known.lowest = known.lowest.max(sequence.saturating_add(1));
         write.put(Space::Sessions, session, &known.encode_to_vec())
     } else {
-        state.forgotten_ms = state.forgotten_ms.max(known.created_ms);
+        state.forgotten_sessions_ms = state.forgotten_sessions_ms.max(known.created_ms);
         write.delete(Space::Sessions, session).map(|_| ())
     }
 }

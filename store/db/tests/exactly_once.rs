@@ -180,21 +180,43 @@ fn a_sequence_with_another_first_key_is_refused() {
 fn ids_that_were_forgotten_never_run_whatever_the_clocks_say() {
     let mut replica = counter();
     let now = replica.stamp_ms;
-    assert!(replica.txn_as(made("old", now - 50), add_one()).unwrap().success);
+    // Made by a clock that is ahead, so that the window alone would still let it run a day later.
+    assert!(replica.txn_as(made("old", now + 9_000), add_one()).unwrap().success);
     replica.stamp_ms += REMEMBERED_MS_MIN - 1;
     replica.txn_as(made("x", 0), add_one()).unwrap();
     assert!(
-        replica.txn_as(made("old", now - 50), add_one()).unwrap().remembered,
+        replica.txn_as(made("old", now + 9_000), add_one()).unwrap().remembered,
         "kept for 24 h of log time"
     );
     replica.stamp_ms += 1;
     replica.txn_as(made("y", 0), add_one()).unwrap();
-    assert_eq!(replica.state().forgotten_ms, now - 50);
-    assert_eq!(replica.txn_as(made("old", now - 50), add_one()), Err(FailureReason::ExpiredId));
-    assert_eq!(replica.txn_as(made("older, never seen", now - 51), add_one()), Err(FailureReason::ExpiredId));
-    assert_eq!(replica.outcome("k", made("old", now - 50)).unwrap().verdict(), Verdict::Expired);
-    assert!(replica.txn_as(made("newer", now - 49), add_one()).unwrap().success);
+    assert_eq!(replica.state().forgotten_ms, now + 9_000);
+    assert_eq!(replica.txn_as(made("old", now + 9_000), add_one()), Err(FailureReason::ExpiredId));
+    assert_eq!(replica.txn_as(made("never seen", now + 5_000), add_one()), Err(FailureReason::ExpiredId));
+    assert_eq!(replica.outcome("k", made("old", now + 9_000)).unwrap().verdict(), Verdict::Expired);
+    assert!(replica.txn_as(made("newer", now + 9_001), add_one()).unwrap().success);
     assert_eq!(value(&replica), "{\"n\":4}");
+}
+
+#[test]
+fn an_id_older_than_the_window_is_refused_even_if_nothing_was_forgotten() {
+    let mut replica = counter();
+    replica.stamp_ms += REMEMBERED_MS_MIN;
+    let edge = replica.stamp_ms - REMEMBERED_MS_MIN;
+    assert_eq!(replica.txn_as(made("old", edge), add_one()), Err(FailureReason::ExpiredId));
+    assert_eq!(replica.outcome("k", made("old", edge)).unwrap().verdict(), Verdict::Expired);
+    assert!(replica.txn_as(made("just in time", edge + 1), add_one()).unwrap().success);
+    assert!(replica.txn_as(session(1, 1), add_one()).unwrap().success, "a session may be older");
+}
+
+#[test]
+fn forgetting_ids_of_users_forgets_no_session() {
+    let mut replica = counter();
+    replica.txn_as(made("old", replica.stamp_ms), add_one()).unwrap();
+    replica.stamp_ms += REMEMBERED_MS_MIN;
+    replica.txn(add_one());
+    assert!(replica.state().forgotten_ms > 5);
+    assert!(replica.txn_as(session(1, 1), add_one()).unwrap().success);
 }
 
 #[test]
