@@ -522,7 +522,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
 
     fn not_leader(&self) -> Answer {
         let view = self.replica.view();
-        Answer::NotLeader { epoch: view.epoch, leader: view.leader }
+        // One that is handing over still leads, but is nobody to send a client to.
+        let leader = view.leader.filter(|leader| *leader != self.member.node);
+        Answer::NotLeader { epoch: view.epoch, leader }
     }
 
     fn tell_members(&self, outs: &mut Vec<NodeOut>) {

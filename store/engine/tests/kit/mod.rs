@@ -3,7 +3,7 @@
 //!
 //! Checked at every step, whatever the test is about: one leader an epoch; nothing applied beyond the commit offset;
 //! the same effects at the same position on every replica; a ticket is answered once.
-#![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub, unused_imports)]
 
 mod network;
 mod replica;
@@ -19,7 +19,7 @@ use store_core::{Epoch, NodeId, Offset, Position, Role};
 use store_engine::{Answer, Clock, Job, NodeConfig, Policy, Reply, Reserve, Ticket};
 
 pub use network::Network;
-pub use replica::Replica;
+pub use replica::{Replica, member, members};
 
 /// What a ticket was answered.
 #[derive(Clone, PartialEq, Debug)]

@@ -103,8 +103,9 @@ impl Replica {
         }
     }
 
-    pub fn open(&mut self, node: NodeConfig, clock: Hands, peers: &[NodeId]) {
-        let engine = store_engine::open(OpenConfig {
+    /// Recovers an engine from the folder.
+    pub fn engine(&self, node: NodeConfig, clock: Hands) -> Engine<SimDisk, Memory, Hands> {
+        let config = OpenConfig {
             disk: Arc::clone(&self.disk),
             identity: identity(self.id),
             boot_id: BootId::new(format!("boot {}", self.boots).as_bytes()).unwrap(),
@@ -112,8 +113,12 @@ impl Replica {
             table: self.table.clone(),
             clock,
             node,
-        })
-        .unwrap();
+        };
+        store_engine::open(config).unwrap()
+    }
+
+    pub fn open(&mut self, node: NodeConfig, clock: Hands, peers: &[NodeId]) {
+        let engine = self.engine(node, clock);
         let pumps = peers.iter().map(|peer| (*peer, engine.pumps.pump(*peer))).collect();
         let (writer, applier) = (VecDeque::new(), VecDeque::new());
         self.inbox.clear();

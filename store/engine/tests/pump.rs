@@ -1,0 +1,111 @@
+//! What a pump sends, merges and keeps back.
+#![allow(clippy::unwrap_used)]
+
+mod kit;
+
+use kit::{Hands, Replica};
+use proto::store::push_message::Message as Wire;
+use store_core::{Epoch, Message, NodeId, Offset, Position, Round};
+use store_engine::{Job, NodeConfig, NodeOut, PumpJob, PumpOut};
+
+const PEER: NodeId = NodeId(2);
+
+/// A group of one that leads epoch 2, with these many commands after its first entry, and a pump of it.
+fn leading(commands: u64) -> (store_engine::Engine<store_log::sim::SimDisk, store_db::Memory, Hands>, Epoch) {
+    let id = NodeId(1);
+    let replica = Replica::bootstrap(id, &kit::members(&[id]));
+    let mut engine =
+        replica.engine(NodeConfig::new(store_core::Config::new(kit::member(id)), 1), Hands::default());
+    let mut outs = Vec::new();
+    while !outs.iter().any(|out| matches!(out, NodeOut::Role(view) if view.leader.is_some())) {
+        engine.node.turn([Job::Tick], &mut outs).unwrap();
+    }
+    let write = |i| Job::Write { ticket: store_engine::Ticket(i), command: vec![1; 100_000].into() };
+    engine.node.turn((0..commands).map(write), &mut outs).unwrap();
+    let epoch = engine.node.status().epoch;
+    (engine, epoch)
+}
+
+fn appends(outs: &[PumpOut]) -> Vec<(u64, usize, u64)> {
+    let append = |out: &PumpOut| match out {
+        PumpOut::Send(proto::store::PushMessage { message: Some(Wire::Append(append)), .. }) => {
+            Some((append.previous.unwrap().offset, append.entries.len(), append.committed))
+        }
+        _ => None,
+    };
+    outs.iter().filter_map(append).collect()
+}
+
+fn push(epoch: Epoch, previous: Position, up_to: u64, continues: bool) -> PumpJob {
+    PumpJob::Push { epoch, previous, up_to: Offset(up_to), continues, committed: Offset(1) }
+}
+
+#[test]
+fn entries_go_out_in_order_within_the_size_of_a_message() {
+    let (engine, epoch) = leading(25);
+    let (inbox, mut pump) = engine.pumps.pump(PEER);
+    let mut outs = Vec::new();
+    inbox.post(push(epoch, Position::new(1, 1), 20, false));
+    inbox.post(push(epoch, Position { epoch, offset: Offset(20) }, 27, true));
+    assert!(pump.turn(1, &mut outs).unwrap(), "there is more");
+    assert!(!pump.turn(100, &mut outs).unwrap());
+    // The empty first entry and ten of 100,000 bytes, then ten, then the rest.
+    assert_eq!(appends(&outs), [(1, 11, 1), (12, 10, 1), (22, 5, 1)]);
+}
+
+#[test]
+fn a_push_that_does_not_continue_replaces_what_was_to_come() {
+    let (engine, epoch) = leading(25);
+    let (inbox, mut pump) = engine.pumps.pump(PEER);
+    let mut outs = Vec::new();
+    inbox.post(push(epoch, Position::new(1, 1), 27, false));
+    pump.turn(1, &mut outs).unwrap();
+    inbox.post(push(epoch, Position { epoch, offset: Offset(26) }, 26, false));
+    pump.turn(100, &mut outs).unwrap();
+    assert_eq!(appends(&outs), [(1, 11, 1), (26, 0, 1)], "one empty probe");
+    inbox.post(push(epoch, Position { epoch, offset: Offset(20) }, 27, true));
+    assert!(!pump.turn(100, &mut outs).unwrap(), "it goes on where nothing ended");
+    assert_eq!(outs.len(), 2);
+}
+
+#[test]
+fn small_messages_are_merged_and_a_commit_order_rides_along() {
+    let (engine, epoch) = leading(3);
+    let (inbox, mut pump) = engine.pumps.pump(PEER);
+    for offset in 2..=4 {
+        let up_to = Position { epoch, offset: Offset(offset) };
+        inbox.post(PumpJob::Say(Message::CommitOrder { epoch, up_to }));
+        inbox.post(PumpJob::Say(Message::Heartbeat { epoch, round: Round(offset), committed: Offset(1) }));
+    }
+    inbox.post(push(epoch, Position::new(1, 1), 5, false));
+    let mut outs = Vec::new();
+    assert!(!pump.turn(100, &mut outs).unwrap());
+    assert_eq!(outs.len(), 2, "one heartbeat, one append");
+    assert_eq!(appends(&outs), [(1, 4, 4)]);
+    let up_to = Position { epoch, offset: Offset(5) };
+    inbox.post(PumpJob::Say(Message::CommitOrder { epoch, up_to }));
+    assert!(!pump.turn(100, &mut outs).unwrap());
+    assert_eq!(outs.len(), 3, "alone when nothing else is to be sent");
+}
+
+#[test]
+fn nothing_is_sent_under_an_epoch_that_is_not_led() {
+    let (engine, epoch) = leading(3);
+    let (inbox, mut pump) = engine.pumps.pump(PEER);
+    let mut outs = Vec::new();
+    inbox.post(push(epoch.next(), Position::new(1, 1), 5, false));
+    assert!(!pump.turn(100, &mut outs).unwrap());
+    assert_eq!(outs, []);
+}
+
+#[test]
+fn what_was_to_be_sent_is_forgotten_with_the_stream() {
+    let (engine, epoch) = leading(3);
+    let (inbox, mut pump) = engine.pumps.pump(PEER);
+    let mut outs = Vec::new();
+    inbox.post(push(epoch, Position::new(1, 1), 4, false));
+    inbox.disconnected();
+    inbox.post(push(epoch, Position { epoch, offset: Offset(4) }, 5, true));
+    assert!(!pump.turn(100, &mut outs).unwrap());
+    assert_eq!(outs, []);
+}
