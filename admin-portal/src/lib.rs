@@ -1,1 +1,24 @@
-//! (being written)
+//! The administrators' portal: the gRPC service `feira.portal.v1.Admin`, one file a group of operations.
+//!
+//! Clients, products and their stock. Every write is one transaction, but for cascades: those set the document to
+//! closing, work off what holds it in bounded batches, and delete it last; a cascade that was interrupted is taken up
+//! again by the same (or another) request.
+
+mod clients;
+mod delete_client;
+mod delete_product;
+mod holders;
+mod products;
+mod service;
+mod stock;
+
+use portal::Config;
+use portal::serve::{Serving, Stop};
+
+/// Runs an admin portal until `stop` is ready.
+///
+/// The future fails if the portal cannot start, or its server failed.
+#[must_use]
+pub fn serve(config: Config, stop: Stop) -> Serving {
+    Box::pin(portal::serve::run(config, stop, service::NAME, service::routes))
+}

@@ -1,10 +1,41 @@
-//! draft
+//! What both portals share: documents, money, ids, the coherent cache, the bus, errors, start and stop.
+//!
+//! ```text
+//!   request ─► ids, documents (checked) ─► reader ──► cache ◄── coherence ◄── bus (MQTT)
+//!                       │                    │ miss, bypass
+//!                       ▼                    ▼
+//!                    change ──► attempt ──► Store (one transaction, exactly once)
+//! ```
+//!
+//! Three rules hold everywhere:
+//! - **Writes never trust the cache.** Whatever a decision rests on is a guard of the transaction.
+//! - **Neither do refusals.** Each comes out of a failed guard, or was read from the store for it.
+//! - **The bus is never a correctness mechanism.** Without it, or against it, a portal only reads the store more often.
+//!
+//! From the bottom: `limits`, `error` and `status` (the one table of errors); `money`, `id`, `key`, `document` (what is
+//! stored); `coherence` (when a cache may be trusted: pure) and `cache`; `handle`, `reader`, `attempt`, `change`, `order_write`, `page` (what
+//! operations are made of); `config`, `bus`, `serve`. The operations themselves are in `admin-portal` and
+//! `client-portal`. `docs/SCHEMA.md` describes keys, records, invariants and errors for people.
+
+pub mod attempt;
+pub mod bus;
 pub mod cache;
+pub mod change;
 pub mod coherence;
+pub mod config;
 pub mod document;
 pub mod error;
+pub mod handle;
 pub mod id;
 pub mod key;
 pub mod limits;
 pub mod money;
+pub mod order_write;
+pub mod page;
+pub mod reader;
+pub mod serve;
 pub mod status;
+
+pub use crate::config::Config;
+pub use crate::error::Error;
+pub use crate::handle::Portal;

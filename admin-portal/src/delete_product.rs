@@ -1,0 +1,120 @@
+//! DeleteProduct. Open orders hold a product; with cascade it is taken out of them first.
+//!
+//! Confirmed orders hold stock for good, and the law `initial + adjusted = available + held` is audited for every stock
+//! record. So while confirmed orders hold some of the product, its stock record stays when the product goes, with
+//! nothing available (the rest is adjusted away); otherwise it goes too.
+//!
+//! A cascade: (1) state closing, from when on no order takes more of it; (2) its line is taken out of every open order,
+//! in batches; (3) the record is deleted, guarded by `open_orders` = 0. As in `delete_client`.
+
+use portal::attempt::{Attempts, Request, shown};
+use portal::document::product::ProductRecord;
+use portal::document::stock::{ADJUSTED, AVAILABLE, HELD, StockRecord};
+use portal::document::{OPEN_ORDERS, STATE, State};
+use portal::error::Kind;
+use portal::id::Pid;
+use portal::{Error, Portal, key};
+use proto::portal::{DeleteProductRequest, DeleteResponse};
+use proto::store::failed_guard::Reason;
+use proto::store::{Txn, TxnResponse};
+use store_client::now_ms;
+
+use crate::holders;
+use crate::products::{guard_match, refused};
+
+/// What is left of a stock when its product goes, and the version that was seen.
+struct Remains {
+    stock: StockRecord,
+    offset: u64,
+}
+
+pub(crate) async fn delete_product(
+    portal: &Portal,
+    mut asked: DeleteProductRequest,
+) -> Result<DeleteResponse, Error> {
+    let given = asked.request.take();
+    let request = Request::new("DeleteProduct", given, &asked)?;
+    let pid = Pid::parse("pid", &asked.pid)?;
+    if asked.cascade {
+        close(portal, &pid, asked.if_match, request.part("close")).await?;
+        holders::remove_all(portal, &pid).await?;
+    }
+    // A closed record is of another version than the administrator saw.
+    let if_match = if asked.cascade { 0 } else { asked.if_match };
+    let mut attempts = Attempts::new(portal, request);
+    let mut remains = None;
+    loop {
+        let answer = attempts.send(deletion(&pid, if_match, remains.as_ref())).await?;
+        if answer.success {
+            return document(&pid, &answer);
+        }
+        if let Some(error) = refused(&pid, &answer) {
+            return Err(error);
+        }
+        let stock_at = key::stock(&pid);
+        let record = portal.read_surely(&stock_at).await?.record;
+        let Some(record) = record else {
+            attempts.again(&answer).await?;
+            continue;
+        };
+        let stock = StockRecord::read(&stock_at, &record)?;
+        if stock.open_orders > 0 {
+            let by = holders::of_product(portal, &pid).await?;
+            let more = stock.open_orders.unsigned_abs().saturating_sub(by.len() as u64);
+            return Err(Error::Held { kind: Kind::Product, id: pid.to_string(), by, more });
+        }
+        remains = (stock.held > 0).then(|| Remains { stock, offset: record.offset() });
+        attempts.again(&answer).await?;
+    }
+}
+
+fn deletion(pid: &Pid, if_match: u64, remains: Option<&Remains>) -> Txn {
+    let (at, stock, now) = (key::product(pid), key::stock(pid), now_ms());
+    let txn = guard_match(Txn::new(), pid, if_match).guard_json(stock.clone(), OPEN_ORDERS, "0");
+    let Some(Remains { stock: seen, offset }) = remains else {
+        return txn
+            .guard_json(stock.clone(), HELD, "0")
+            .delete(at)
+            .returning_before()
+            .delete(stock)
+            .returning_before();
+    };
+    // The stock is shown as it was before: it is read first.
+    txn.guard_offset(stock.clone(), *offset)
+        .delete(at)
+        .returning_before()
+        .get(stock.clone())
+        .add(stock.clone(), now, ADJUSTED, -seen.available, None)
+        .add(stock, now, AVAILABLE, -seen.available, Some(0))
+}
+
+/// The whole document as it was.
+fn document(pid: &Pid, answer: &TxnResponse) -> Result<DeleteResponse, Error> {
+    let (at, stock_at) = (key::product(pid), key::stock(pid));
+    let (Some(product), Some(stock)) = (shown(answer, &at), shown(answer, &stock_at)) else {
+        return Ok(DeleteResponse { data: "{}".to_owned() });
+    };
+    let product = ProductRecord::read(&at, product)?;
+    Ok(DeleteResponse { data: product.document(&StockRecord::read(&stock_at, stock)?) })
+}
+
+/// From now on no order takes more of the product.
+async fn close(portal: &Portal, pid: &Pid, if_match: u64, request: Request) -> Result<(), Error> {
+    let txn = guard_match(Txn::new(), pid, if_match).set_json(
+        key::product(pid),
+        now_ms(),
+        STATE,
+        State::Closing.json(),
+    );
+    let answer = Attempts::new(portal, request).send(txn).await?;
+    let Some(failed) = answer.failed.first().filter(|_| !answer.success) else { return Ok(()) };
+    let closing = match failed.record.as_ref().filter(|record| !record.data.is_empty()) {
+        Some(record) => ProductRecord::read(&failed.key, record)?.state == State::Closing,
+        None => false,
+    };
+    if closing || failed.reason() == Reason::Absent {
+        // Closing: an interrupted cascade is taken up. Absent: perhaps this very request has deleted it; the deletion says.
+        return Ok(());
+    }
+    Err(refused(pid, &answer).unwrap_or_else(|| Error::damaged(&failed.key, "refused without a reason")))
+}

@@ -1,0 +1,141 @@
+//! The open orders that hold a client or a product: listed for a refusal, worked off by a cascade.
+//!
+//! A cascade changes one order a transaction, [`CASCADE_PARALLEL`] at a time, page by page; each step guards what it
+//! read, so that it is harmless when it is repeated, and an interrupted cascade goes on where it stopped.
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use portal::attempt::send_step;
+use portal::change::{Asked, Change, Known, Refused, judge};
+use portal::document;
+use portal::document::order::{HolderRecord, OrderRecord, Phase};
+use portal::id::{Cid, Oid, Pid};
+use portal::limits::{ATTEMPTS_MAX, CASCADE_PARALLEL, ERROR_LIST_MAX, HOLDER_PAGES_MAX};
+use portal::{Error, Portal, key};
+use proto::store::KeyRecord;
+use store_client::{Range, now_ms};
+
+/// Records of one page while searching or working.
+const PAGE: u32 = 200;
+
+/// An open order, by its client and id.
+#[derive(Clone, Debug)]
+pub(crate) struct Holder {
+    cid: Cid,
+    oid: Oid,
+}
+
+/// What a cascade takes out of an order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Out<'a> {
+    /// The order is cancelled.
+    Everything,
+    /// The line of this product goes.
+    Product(&'a Pid),
+}
+
+/// Some of the client's open orders.
+pub(crate) async fn of_client(portal: &Portal, cid: &Cid) -> Result<Vec<String>, Error> {
+    let mut found = Vec::new();
+    let mut after = None;
+    for _ in 0..HOLDER_PAGES_MAX {
+        let listed = portal.list(Range::Prefix(key::orders_of(cid)), PAGE, after).await?;
+        for one in open_orders(cid, &listed.records)? {
+            found.push(one.oid.to_string());
+        }
+        after = listed.records.last().map(|one| one.key.clone());
+        if !listed.more || found.len() >= ERROR_LIST_MAX {
+            break;
+        }
+    }
+    found.truncate(ERROR_LIST_MAX);
+    Ok(found)
+}
+
+/// Some of the open orders that hold the product.
+pub(crate) async fn of_product(portal: &Portal, pid: &Pid) -> Result<Vec<String>, Error> {
+    let listed = portal.list(Range::Prefix(key::holders_of(pid)), PAGE, None).await?;
+    let oids = listed.records.iter().filter_map(|one| key::oid_in(&one.key));
+    Ok(oids.map(|oid| oid.to_string()).take(ERROR_LIST_MAX).collect())
+}
+
+fn open_orders(cid: &Cid, records: &[KeyRecord]) -> Result<Vec<Holder>, Error> {
+    let mut open = Vec::new();
+    for KeyRecord { key: at, record } in records {
+        let Some(record) = record else { continue };
+        if OrderRecord::read(at, record)?.phase == Phase::Open {
+            let oid = key::oid_in(at).ok_or_else(|| Error::damaged(at, "not an order's key"))?;
+            open.push(Holder { cid: cid.clone(), oid });
+        }
+    }
+    Ok(open)
+}
+
+fn holders(records: &[KeyRecord]) -> Result<Vec<Holder>, Error> {
+    let holder = |KeyRecord { key: at, record }: &KeyRecord| {
+        let record = record.as_ref()?;
+        let read = || {
+            let holder: HolderRecord = document::read(at, &record.data)?;
+            let oid = key::oid_in(at).ok_or_else(|| Error::damaged(at, "not a holder's key"))?;
+            Ok(Holder { cid: Cid::parse("cid", &holder.cid)?, oid })
+        };
+        Some(read())
+    };
+    records.iter().filter_map(holder).collect()
+}
+
+/// Cancels all open orders of a client that is closing.
+pub(crate) async fn cancel_all(portal: &Portal, cid: &Cid) -> Result<(), Error> {
+    let range = Range::Prefix(key::orders_of(cid));
+    work_off(portal, range, |records| open_orders(cid, records), Out::Everything).await
+}
+
+/// Takes a product that is closing out of all open orders.
+pub(crate) async fn remove_all(portal: &Portal, pid: &Pid) -> Result<(), Error> {
+    work_off(portal, Range::Prefix(key::holders_of(pid)), holders, Out::Product(pid)).await
+}
+
+async fn work_off(
+    portal: &Portal,
+    range: Range,
+    of_page: impl Fn(&[KeyRecord]) -> Result<Vec<Holder>, Error>,
+    out: Out<'_>,
+) -> Result<(), Error> {
+    let mut after: Option<Bytes> = None;
+    loop {
+        let listed = portal.list(range.clone(), PAGE, after).await?;
+        let steps = of_page(&listed.records)?.into_iter().map(|holder| take_out(portal, holder, out));
+        stream::iter(steps).buffer_unordered(CASCADE_PARALLEL).try_collect::<Vec<()>>().await?;
+        after = listed.records.last().map(|one| one.key.clone());
+        if !listed.more {
+            return Ok(());
+        }
+    }
+}
+
+/// One order of a cascade; an order that no longer is in the way is left alone.
+async fn take_out(portal: &Portal, holder: Holder, out: Out<'_>) -> Result<(), Error> {
+    let Holder { cid, oid } = &holder;
+    let at = key::order(cid, oid);
+    for _ in 0..ATTEMPTS_MAX {
+        let Some(record) = portal.read_surely(&at).await?.record else { return Ok(()) };
+        let known = Known::read(&at, &record)?;
+        let change = Change::by_cascade(cid, oid, now_ms());
+        let txn = match out {
+            _ if known.order.phase != Phase::Open => return Ok(()),
+            Out::Everything => change.cancel(&known)?,
+            Out::Product(pid) => {
+                let none_of_it = [Asked { pid: pid.clone(), quantity: 0 }];
+                change.modify(&known, &none_of_it, &std::collections::HashMap::new())?
+            }
+        };
+        let answer = send_step(portal, txn).await?;
+        if answer.success {
+            return Ok(());
+        }
+        if let Refused::For(error) = judge(cid, oid, &std::collections::HashMap::new(), &answer)? {
+            return Err(error);
+        }
+    }
+    Err(Error::Contended { attempts: ATTEMPTS_MAX })
+}

@@ -1,0 +1,22 @@
+//! BrowseProducts and GetProduct: what can be ordered, with its stock.
+
+use portal::error::Kind;
+use portal::id::Pid;
+use portal::{Error, Portal};
+use proto::portal::{BrowseProductsRequest, BrowseProductsResponse, Product, ShopGetProductRequest};
+
+pub(crate) async fn browse_products(
+    portal: &Portal,
+    asked: &BrowseProductsRequest,
+) -> Result<BrowseProductsResponse, Error> {
+    portal.registered(&asked.cid).await?;
+    let page = portal.products(&asked.prefix, asked.limit, &asked.after).await?;
+    Ok(BrowseProductsResponse { products: page.products, next: page.next })
+}
+
+pub(crate) async fn get_product(portal: &Portal, asked: &ShopGetProductRequest) -> Result<Product, Error> {
+    let pid = Pid::parse("pid", &asked.pid)?;
+    portal.registered(&asked.cid).await?;
+    let product = portal.product(&pid).await?;
+    product.ok_or_else(|| Error::NotFound { kind: Kind::Product, id: pid.to_string() })
+}

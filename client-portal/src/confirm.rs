@@ -1,0 +1,27 @@
+//! ConfirmOrder: freezes an open order; it holds its stock for good. Confirming a confirmed one changes nothing.
+
+use std::collections::HashMap;
+
+use portal::attempt::Request;
+use portal::document::order::Phase;
+use portal::order_write::OrderWrite;
+use portal::{Error, Portal};
+use proto::portal::{Order, OrderRequest};
+
+pub(crate) async fn confirm_order(portal: &Portal, mut asked: OrderRequest) -> Result<Order, Error> {
+    let given = asked.request.take();
+    let request = Request::new("ConfirmOrder", given, &asked)?;
+    let named = portal.named(&asked.cid, &asked.oid).await?;
+    let accepts = &[Phase::Open, Phase::Confirmed];
+    let mut write = OrderWrite::changing(portal, named, request, accepts, 0).await?;
+    loop {
+        let txn = match write.known() {
+            None => write.change().ask(),
+            Some(known) if known.order.phase == Phase::Open => write.change().confirm(known)?,
+            Some(known) => write.change().leave(known),
+        };
+        if let Some(order) = write.send(txn, &HashMap::new()).await? {
+            return Ok(order);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! One user operation as store transactions: the same request id, a digest of what the user asked, and an attempt
+//! number that rises whenever guards failed and the operation is decided anew.
+//!
+//! A transaction is *always* sent, also when the portal already believes that the answer is no: only the store knows
+//! whether this request id was carried out before, and then that answer counts. So every refusal comes out of a
+//! failed guard, is as fresh as the log, and no id is executed twice.
+//!
+//! Bounds: [`ATTEMPTS_MAX`] tries with a jittered pause, then ABORTED. Refusals that are only remembered from an
+//! earlier call are passed over without a pause, since a higher attempt may run.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use proto::check::TXN_BYTES_MAX;
+use proto::portal::RequestId;
+use proto::store::{Identity, Record, Txn, TxnResponse, operation::Action};
+use store_client::Refusal;
+
+use crate::cache::Token;
+use crate::error::Error;
+use crate::handle::Portal;
+use crate::limits::{ATTEMPTS_MAX, ATTEMPTS_REMEMBERED_MAX, REQUEST_ID_BYTES_MAX};
+
+/// The longest pause between two tries is twice this to the sixth.
+const PAUSE_MS: u64 = 1;
+const PAUSE_DOUBLINGS_MAX: u32 = 6;
+
+/// What names a user operation, so that a repetition changes nothing twice.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// 1 to 64 bytes.
+    id: String,
+    /// When it was made, milliseconds since 1970; 0 if a person chose it.
+    created_ms: i64,
+    /// Of the operation's name and arguments.
+    digest: [u8; 16],
+}
+
+impl Request {
+    /// The request of an operation with these arguments (the message without its `request` field). An id that is not
+    /// given is made.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT: the id is too long, or its time is negative.
+    pub fn new(
+        operation: &str,
+        given: Option<RequestId>,
+        arguments: &impl Message,
+    ) -> Result<Request, Error> {
+        let digest = proto::hash::digest(&[operation.as_bytes(), &arguments.encode_to_vec()]);
+        let given = given.unwrap_or_default();
+        if given.id.len() > REQUEST_ID_BYTES_MAX {
+            let why = format!("{} bytes; a request id has at most {REQUEST_ID_BYTES_MAX}", given.id.len());
+            return Err(Error::invalid("request.id", why));
+        }
+        if given.created_ms < 0 {
+            return Err(Error::invalid("request.created_ms", "must not be negative"));
+        }
+        if given.id.is_empty() {
+            let id = uuid::Uuid::now_v7().simple().to_string();
+            return Ok(Request { id, created_ms: store_client::now_ms(), digest });
+        }
+        Ok(Request { id: given.id, created_ms: given.created_ms, digest })
+    }
+
+    /// The id's bytes.
+    #[must_use]
+    pub fn id(&self) -> &[u8] {
+        self.id.as_bytes()
+    }
+
+    /// A request for a part of this operation that is a transaction of its own (a cascade's first step, say):
+    /// the same part of the same request is carried out once.
+    #[must_use]
+    pub fn part(&self, name: &str) -> Request {
+        let id = u128::from_be_bytes(proto::hash::digest(&[b"part", self.id.as_bytes(), name.as_bytes()]));
+        let digest = proto::hash::digest(&[&self.digest, name.as_bytes()]);
+        Request { id: format!("{id:032x}"), created_ms: self.created_ms, digest }
+    }
+
+    fn error(&self, error: store_client::Error) -> Error {
+        let request = self.id.clone();
+        match error {
+            store_client::Error::Refused { reason: Refusal::IdReused, .. } => {
+                Error::RequestReused { request }
+            }
+            store_client::Error::Refused { reason: Refusal::Expired, .. } => {
+                Error::RequestExpired { request }
+            }
+            store_client::Error::Refused { reason: Refusal::Closed, .. } => Error::RequestClosed { request },
+            store_client::Error::Unknown { .. } => {
+                Error::OutcomeUnknown { request, created_ms: self.created_ms }
+            }
+            other => Error::from(other),
+        }
+    }
+}
+
+/// The tries of one operation.
+pub struct Attempts<'p> {
+    portal: &'p Portal,
+    request: Request,
+    /// The number of the next try, from 1.
+    attempt: u32,
+    /// Tries that ran and failed in this call.
+    failed: u32,
+    /// Refusals remembered from earlier calls.
+    passed_over: u32,
+}
+
+impl<'p> Attempts<'p> {
+    /// No try yet.
+    #[must_use]
+    pub fn new(portal: &'p Portal, request: Request) -> Attempts<'p> {
+        Attempts { portal, request, attempt: 1, failed: 0, passed_over: 0 }
+    }
+
+    /// Sends a transaction as the next try. The cache knows of it before this returns. The first guard's key must be
+    /// the same in all tries of a request.
+    ///
+    /// # Errors
+    /// There is no answer: see [`Error`]. A transaction whose guards failed is an answer.
+    pub async fn send(&mut self, txn: Txn) -> Result<TxnResponse, Error> {
+        let bytes = txn.encoded_len();
+        if bytes > TXN_BYTES_MAX {
+            let why =
+                format!("too much for one transaction ({bytes} bytes of {TXN_BYTES_MAX}); send fewer lines");
+            return Err(Error::invalid("lines", why));
+        }
+        let touched = Touches::watch(self.portal, &txn);
+        let identity = Identity::user(
+            self.request.id.clone(),
+            self.request.created_ms,
+            self.attempt,
+            self.request.digest,
+        );
+        self.portal.count_transaction();
+        let answer = self.portal.store.txn(txn, Some(identity)).await;
+        touched.settle(self.portal, answer.as_ref().ok());
+        answer.map_err(|error| self.request.error(error))
+    }
+
+    /// After guards failed: pauses, and lets a higher attempt run.
+    ///
+    /// # Errors
+    /// ABORTED: it was tried often enough.
+    pub async fn again(&mut self, refused: &TxnResponse) -> Result<(), Error> {
+        self.attempt += 1;
+        if refused.remembered {
+            self.passed_over += 1;
+        } else {
+            self.failed += 1;
+        }
+        if self.failed >= ATTEMPTS_MAX || self.passed_over >= ATTEMPTS_REMEMBERED_MAX {
+            return Err(Error::Contended { attempts: self.failed + self.passed_over });
+        }
+        if !refused.remembered {
+            let pause_ms = PAUSE_MS << self.failed.min(PAUSE_DOUBLINGS_MAX);
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=2 * pause_ms))).await;
+        }
+        Ok(())
+    }
+}
+
+/// What a transaction without a user's request id did: a step of a cascade, harmless when repeated, since it guards
+/// what it read.
+///
+/// # Errors
+/// There is no answer.
+pub async fn send_step(portal: &Portal, txn: Txn) -> Result<TxnResponse, Error> {
+    let touched = Touches::watch(portal, &txn);
+    portal.count_transaction();
+    let answer = portal.store.txn(txn, None).await;
+    touched.settle(portal, answer.as_ref().ok());
+    answer.map_err(|error| match error {
+        store_client::Error::Unknown { message } => Error::Unavailable { why: message },
+        other => other.into(),
+    })
+}
+
+/// The keys that a transaction may change, watched from before it is sent until the cache knows of it.
+struct Touches {
+    tokens: Vec<(Bytes, Token)>,
+    /// Keys that are only looked at: dropped if a guard on them failed.
+    guarded: Vec<Bytes>,
+    /// Keys that are deleted.
+    deleted: Vec<Bytes>,
+}
+
+impl Touches {
+    fn watch(portal: &Portal, txn: &Txn) -> Touches {
+        let mut tokens: Vec<(Bytes, Token)> = Vec::with_capacity(txn.operations.len());
+        let mut deleted = Vec::new();
+        for operation in &txn.operations {
+            let key = &operation.key;
+            // Operations on one record stand together, and holder records are never read by key.
+            if key.starts_with(b"h/") || tokens.last().is_some_and(|(last, _)| last == key) {
+                continue;
+            }
+            if matches!(operation.action, Some(Action::Delete(_))) {
+                deleted.push(key.clone());
+            }
+            tokens.push((key.clone(), portal.cache.watch(portal.store.group_of(key), key)));
+        }
+        let guarded = txn.guards.iter().map(|guard| guard.key.clone()).collect();
+        Touches { tokens, guarded, deleted }
+    }
+
+    /// Tells the cache, before anybody hears of it. No answer: what may have been written is forgotten.
+    fn settle(&self, portal: &Portal, answer: Option<&TxnResponse>) {
+        let Some(answer) = answer else {
+            self.tokens.iter().for_each(|(key, _)| portal.cache.forget(key));
+            return;
+        };
+        if !answer.success {
+            // What was cached misled us, or will mislead the next.
+            answer.failed.iter().for_each(|failed| portal.cache.forget(&failed.key));
+            if answer.failed.is_empty() {
+                self.guarded.iter().for_each(|key| portal.cache.forget(key));
+            }
+            return;
+        }
+        let now_ms = portal.now_ms();
+        for (key, token) in &self.tokens {
+            let written = if answer.remembered { None } else { self.left(key, answer) };
+            portal.cache.written(token, written, answer.offset(), now_ms);
+        }
+    }
+
+    /// What the transaction left under a key, if it said so.
+    fn left(&self, key: &Bytes, answer: &TxnResponse) -> Option<Option<Record>> {
+        if self.deleted.contains(key) {
+            return Some(None);
+        }
+        let last = answer.results.iter().rev().find(|touched| touched.key == *key)?;
+        last.record.clone().filter(|record| !record.data.is_empty()).map(Some)
+    }
+}
+
+/// The record that an answer shows of a key, with its data.
+#[must_use]
+pub fn shown<'a>(answer: &'a TxnResponse, key: &[u8]) -> Option<&'a Record> {
+    let of_key = answer.results.iter().rev().filter(|touched| touched.key == key);
+    of_key.filter_map(|touched| touched.record.as_ref()).find(|record| !record.data.is_empty())
+}

@@ -1,0 +1,270 @@
+//! The invalidation bus: MQTT 5 in, steps of [`crate::coherence`] out.
+//!
+//! ```text
+//!   poll task ──► Cache::step ──► commands (bounded) ──► control task: subscribes, reads barriers
+//!      ▲ MQTT                                            nonce task: every 300 ms
+//! ```
+//!
+//! The task that polls never publishes, never waits for the store and never blocks: the library queues requests for
+//! the very task that polls, so waiting there would wait for ever. Sessions are clean and never resumed; a broker
+//! that resumes one all the same changes nothing, since every connection begins with a flush.
+//!
+//! Promises: none that correctness rests on. Whatever goes wrong here costs hits, never truth.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use proto::store::{BusMessage, Freshness, Nonce};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, SubscribeReasonCode};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::coherence::{Input, Output};
+use crate::config::Bus;
+use crate::handle::Portal;
+
+/// How often a nonce is sent.
+const NONCE_PERIOD_MS: u64 = 300;
+/// The broker is asked whether it lives after so long a silence.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// A connection that takes longer is given up.
+const CONNECT_SECONDS_MAX: u64 = 2;
+/// Pauses between attempts to connect.
+const PAUSE_MS_MIN: u64 = 50;
+const PAUSE_MS_MAX: u64 = 1_000;
+/// Pause after a barrier read failed.
+const BARRIER_PAUSE_MS: u64 = 100;
+/// Largest message taken from the bus, bytes.
+const MESSAGE_BYTES_MAX: u32 = 4 << 20;
+/// Requests that wait for the polling task.
+const REQUESTS_MAX: usize = 64;
+/// Commands that wait for the control task.
+const COMMANDS_MAX: usize = 256;
+/// Keys tried to find one of each group, to read a barrier by.
+const BARRIER_KEYS_MAX: usize = 65_536;
+
+/// Where a group's changes and beats are published.
+#[must_use]
+pub fn changes_topic(cluster: &str, group: u64) -> String {
+    format!("feira/{cluster}/changes/{group}")
+}
+
+/// Where portals send nonces for a group's leader.
+#[must_use]
+pub fn nonce_topic(cluster: &str, group: u64) -> String {
+    format!("feira/{cluster}/nonce/{group}")
+}
+
+/// What the polling task wants done.
+enum Command {
+    Subscribe,
+    ReadBarrier { group: u64, number: u64 },
+}
+
+/// What the three tasks share.
+struct Link {
+    portal: Arc<Portal>,
+    cluster: String,
+    /// Each group, with a key that it keeps.
+    groups: Vec<(u64, Bytes)>,
+    client: AsyncClient,
+    connected: AtomicBool,
+    commands: mpsc::Sender<Command>,
+}
+
+/// Keeps the portal's cache coherent until dropped.
+pub async fn run(portal: Arc<Portal>, bus: Bus) {
+    let mut options =
+        MqttOptions::new(format!("feira-{}", uuid::Uuid::new_v4().simple()), bus.host, bus.port);
+    options
+        .set_clean_start(true)
+        .set_session_expiry_interval(Some(0))
+        .set_keep_alive(KEEP_ALIVE)
+        .set_connection_timeout(CONNECT_SECONDS_MAX)
+        .set_max_packet_size(Some(MESSAGE_BYTES_MAX));
+    let (client, events) = AsyncClient::new(options, REQUESTS_MAX);
+    let (commands, to_do) = mpsc::channel(COMMANDS_MAX);
+    let groups = barrier_keys(&portal);
+    let connected = AtomicBool::new(false);
+    let link = Arc::new(Link { portal, cluster: bus.cluster, groups, client, connected, commands });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(control(link.clone(), to_do));
+    tasks.spawn(send_nonces(link.clone()));
+    // Dropping this future drops the set, which aborts the other two.
+    poll(&link, events).await;
+}
+
+/// A key of each group: a linearizable read of it is a barrier of its group.
+fn barrier_keys(portal: &Portal) -> Vec<(u64, Bytes)> {
+    let key_of = |group: u64| {
+        let keys = (0..BARRIER_KEYS_MAX).map(|i| Bytes::from(format!("barrier/{{{i}}}")));
+        keys.into_iter().find(|key| portal.store().group_of(key) == group)
+    };
+    let with_key = |group: u64| match key_of(group) {
+        Some(key) => Some((group, key)),
+        None => {
+            tracing::warn!(group, "no key of this group was found; it is served without a cache");
+            None
+        }
+    };
+    portal.store().groups().into_iter().filter_map(with_key).collect()
+}
+
+/// Takes what the broker sends, for ever.
+async fn poll(link: &Link, mut events: EventLoop) {
+    let mut pause_ms = PAUSE_MS_MIN;
+    loop {
+        match events.poll().await {
+            Ok(Event::Incoming(packet)) => {
+                if matches!(packet, Packet::ConnAck(_)) {
+                    pause_ms = PAUSE_MS_MIN;
+                }
+                if !link.take(packet) {
+                    link.lost();
+                    events.clean();
+                }
+            }
+            Ok(Event::Outgoing(_)) => {}
+            Err(error) => {
+                if link.connected.load(Ordering::Relaxed) {
+                    tracing::warn!(%error, "connection to the broker lost; reading the store");
+                }
+                link.lost();
+                let jitter_ms = fastrand::u64(0..=pause_ms / 2);
+                tokio::time::sleep(Duration::from_millis(pause_ms + jitter_ms)).await;
+                pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
+            }
+        }
+    }
+}
+
+impl Link {
+    /// Takes one packet; false: the connection is of no use and must be made anew.
+    fn take(&self, packet: Packet) -> bool {
+        match packet {
+            Packet::ConnAck(_) => {
+                self.connected.store(true, Ordering::Relaxed);
+                self.step_all(|| Input::Connected)
+            }
+            Packet::SubAck(ack) => {
+                let granted = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
+                if !ack.return_codes.iter().all(granted) {
+                    tracing::warn!(codes = ?ack.return_codes, "the broker refused the subscription");
+                    return false;
+                }
+                tracing::info!("subscribed to changes");
+                self.step_all(|| Input::Subscribed)
+            }
+            Packet::Publish(publish) => match BusMessage::decode(publish.payload) {
+                Ok(message) => self.step(message.group, Input::Message(message)),
+                Err(error) => {
+                    tracing::warn!(%error, "a message that is not ours on the topic of changes");
+                    true
+                }
+            },
+            Packet::Disconnect(_) => false,
+            _ => true,
+        }
+    }
+
+    fn lost(&self) {
+        self.connected.store(false, Ordering::Relaxed);
+        self.step_all(|| Input::Lost);
+    }
+
+    fn step_all(&self, input: impl Fn() -> Input) -> bool {
+        let mut alive = true;
+        for (group, _) in &self.groups {
+            alive &= self.step(*group, input());
+        }
+        alive
+    }
+
+    /// Steps a group; false: what it wants done cannot be queued.
+    fn step(&self, group: u64, input: Input) -> bool {
+        let outputs = self.portal.cache().step(group, self.portal.now_ms(), input);
+        outputs.into_iter().all(|output| match output {
+            // One subscription is for all groups: the first asks for it.
+            Output::Subscribe if self.groups.first().is_none_or(|(first, _)| *first != group) => true,
+            Output::Subscribe => self.commands.try_send(Command::Subscribe).is_ok(),
+            Output::ReadBarrier { number } => {
+                self.commands.try_send(Command::ReadBarrier { group, number }).is_ok()
+            }
+            Output::Drop { .. } | Output::Flush => true,
+        })
+    }
+}
+
+/// Does what the polling task must not.
+async fn control(link: Arc<Link>, mut to_do: mpsc::Receiver<Command>) {
+    let mut barriers = JoinSet::new();
+    while let Some(command) = to_do.recv().await {
+        while barriers.try_join_next().is_some() {}
+        match command {
+            Command::Subscribe => {
+                let topic = |group: &(u64, Bytes)| changes_topic(&link.cluster, group.0);
+                let filters = link.groups.iter().map(|one| Filter::new(topic(one), QoS::AtLeastOnce));
+                if let Err(error) = link.client.subscribe_many(filters.collect::<Vec<_>>()).await {
+                    tracing::warn!(%error, "cannot subscribe to changes");
+                }
+            }
+            Command::ReadBarrier { group, number } => {
+                barriers.spawn(read_barrier(link.clone(), group, number));
+            }
+        }
+    }
+}
+
+async fn read_barrier(link: Arc<Link>, group: u64, number: u64) {
+    let Some((_, key)) = link.groups.iter().find(|(one, _)| *one == group) else { return };
+    let started_ms = link.portal.now_ms();
+    match link.portal.store().get(key.clone(), Freshness::linearizable()).await {
+        Ok(got) => {
+            let offset = got.applied.offset;
+            link.step(group, Input::Barrier { number, started_ms, offset });
+            tracing::debug!(group, offset, "the cache begins anew");
+        }
+        Err(error) => {
+            tracing::debug!(group, %error, "barrier read failed; it is repeated");
+            tokio::time::sleep(Duration::from_millis(BARRIER_PAUSE_MS)).await;
+            link.step(group, Input::BarrierFailed { number });
+        }
+    }
+}
+
+/// Asks the leaders to prove themselves, again and again.
+async fn send_nonces(link: Arc<Link>) {
+    let mut period = tokio::time::interval(Duration::from_millis(NONCE_PERIOD_MS));
+    period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        period.tick().await;
+        link.step_all(|| Input::Tick);
+        if !link.connected.load(Ordering::Relaxed) {
+            continue;
+        }
+        for (group, _) in &link.groups {
+            let nonce = *uuid::Uuid::new_v4().as_bytes();
+            link.step(*group, Input::NonceSent { nonce, at_ms: link.portal.now_ms() });
+            let message = Nonce { nonce: Bytes::copy_from_slice(&nonce) }.encode_to_vec();
+            // A full queue loses it: the next one will do.
+            let topic = nonce_topic(&link.cluster, *group);
+            let _ = link.client.try_publish(topic, QoS::AtMostOnce, false, message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_as_designed() {
+        assert_eq!(changes_topic("feira-1", 1), "feira/feira-1/changes/1");
+        assert_eq!(nonce_topic("feira-1", 1), "feira/feira-1/nonce/1");
+    }
+}

@@ -1,0 +1,415 @@
+//! What an order change is as ONE transaction, and what a refused one means. Pure: documents in, a transaction out.
+//!
+//! ```text
+//!   guards      c/{CID}    /state = "active"                 (first: it routes, and remembers the request)
+//!               o/…        absent, or exactly the version the change was made from
+//!               p/{PID}    /state = "active", and for a new line /price = the price that goes into it
+//!   operations  s/{PID}    available − n (not under 0), held + n, open_orders ± 1 when a line comes or goes
+//!               h/{PID}/…  put when a line comes, deleted when it goes or the order is no longer open
+//!               c/{CID}    open_orders ± 1 when the order is created, confirmed or cancelled
+//!               o/…        the whole order, answered back
+//! ```
+//!
+//! Nothing guards the stock's version or the client's: a product that everybody buys, and a client with many tills,
+//! need no retry. The order's own version is guarded, since its lines are replaced.
+//! Leaves out: reading, sending, trying again (the portals' files, [`crate::attempt`]).
+
+use std::collections::HashMap;
+
+use proto::check::{DATA_BYTES_MAX, TXN_BYTES_MAX};
+use proto::portal::LineChange;
+use proto::store::failed_guard::Reason;
+use proto::store::{FailedGuard, Record, Txn, TxnResponse};
+
+use crate::document::client::ClientRecord;
+use crate::document::order::{HolderRecord, Line, OrderRecord, Phase};
+use crate::document::product::{PRICE, ProductRecord};
+use crate::document::stock::{AVAILABLE, HELD, StockRecord};
+use crate::document::{OPEN_ORDERS, STATE, State, write};
+use crate::error::{Error, Kind, Short};
+use crate::id::{Cid, Oid, Pid};
+use crate::key;
+use crate::limits::{LINE_QUANTITY_MAX, ORDER_LINES_MAX, REQUEST_LINES_MAX};
+
+/// An offset that no record ever has: a guard on it fails and brings the record back.
+const NEVER: u64 = u64::MAX;
+/// What an operation or guard takes in an encoded transaction besides its key, at most.
+const PART_BYTES: usize = 64;
+
+/// One product of a request: this many of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// Which product.
+    pub pid: Pid,
+    /// 0: none of it.
+    pub quantity: i64,
+}
+
+/// Checks the lines of a request and merges those of one product (their quantities added), in the order in which
+/// the products were first named.
+///
+/// # Errors
+/// INVALID_ARGUMENT, with the line.
+pub fn merge(lines: &[LineChange]) -> Result<Vec<Asked>, Error> {
+    if lines.len() > REQUEST_LINES_MAX {
+        return Err(Error::invalid("lines", format!("{} lines; at most {REQUEST_LINES_MAX}", lines.len())));
+    }
+    let mut merged: Vec<Asked> = Vec::with_capacity(lines.len());
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(lines.len());
+    for (at, line) in lines.iter().enumerate() {
+        let field = || format!("lines[{at}].quantity");
+        if !(0..=LINE_QUANTITY_MAX).contains(&line.quantity) {
+            let why = format!("{} is not within 0 and {LINE_QUANTITY_MAX}", line.quantity);
+            return Err(Error::invalid(field(), why));
+        }
+        if let Some(place) = places.get(line.pid.as_str()) {
+            let sum = merged[*place].quantity + line.quantity; // At most 1,000 × 1,000,000.
+            if sum > LINE_QUANTITY_MAX {
+                let why = format!("{} adds up to {sum}; at most {LINE_QUANTITY_MAX} of a product", line.pid);
+                return Err(Error::invalid(field(), why));
+            }
+            merged[*place].quantity = sum;
+        } else {
+            places.insert(&line.pid, merged.len());
+            let pid = Pid::parse(&format!("lines[{at}].pid"), &line.pid)?;
+            merged.push(Asked { pid, quantity: line.quantity });
+        }
+    }
+    Ok(merged)
+}
+
+/// A version of an order that a change starts from.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The order.
+    pub order: OrderRecord,
+    /// The offset of that version.
+    pub offset: u64,
+}
+
+impl Known {
+    /// Reads what is stored under an order's key.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn read(key: &[u8], record: &Record) -> Result<Known, Error> {
+        Ok(Known { order: OrderRecord::read(key, record)?, offset: record.offset() })
+    }
+}
+
+/// A change of one order, being put together.
+#[derive(Debug)]
+pub struct Change<'a> {
+    cid: &'a Cid,
+    oid: &'a Oid,
+    timestamp_ms: i64,
+    txn: Txn,
+}
+
+/// What a refused transaction means.
+#[derive(Debug)]
+pub enum Refused {
+    /// The answer to the user.
+    For(Error),
+    /// What the change was made from has changed: decide anew. The order as it is, if the refusal showed it.
+    Again(Option<Known>),
+}
+
+impl<'a> Change<'a> {
+    /// A change by a client, who must be active.
+    #[must_use]
+    pub fn by_client(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64) -> Change<'a> {
+        let txn = Txn::new().guard_json(key::client(cid), STATE, State::Active.json());
+        Change { cid, oid, timestamp_ms, txn }
+    }
+
+    /// A change by a cascade, while client or product is closing.
+    #[must_use]
+    pub fn by_cascade(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64) -> Change<'a> {
+        Change { cid, oid, timestamp_ms, txn: Txn::new().guard_exists(key::client(cid)) }
+    }
+
+    /// A transaction that changes nothing: it fails and shows the order, unless the request was done before.
+    #[must_use]
+    pub fn ask(mut self) -> Txn {
+        let key = key::order(self.cid, self.oid);
+        self.txn = self.txn.guard_offset(key.clone(), NEVER);
+        self.txn.get(key)
+    }
+
+    /// Creates the order with these lines. `products`: what is known of each; one that is unknown makes the
+    /// transaction fail and say so.
+    ///
+    /// # Errors
+    /// The order would be too large.
+    pub fn create(
+        mut self,
+        asked: &[Asked],
+        products: &HashMap<Pid, Option<ProductRecord>>,
+    ) -> Result<Txn, Error> {
+        self.txn = self.txn.guard_absent(key::order(self.cid, self.oid));
+        self.count_open_order(1);
+        let lines = self.lines(Vec::new(), asked, products)?;
+        self.finish(&OrderRecord::new(Phase::Open, lines))
+    }
+
+    /// Sets the quantities asked for in an open order.
+    ///
+    /// # Errors
+    /// The order would be too large.
+    pub fn modify(
+        mut self,
+        known: &Known,
+        asked: &[Asked],
+        products: &HashMap<Pid, Option<ProductRecord>>,
+    ) -> Result<Txn, Error> {
+        assert_eq!(known.order.phase, Phase::Open, "only open orders are modified");
+        self.guard(known);
+        let lines = self.lines(known.order.lines.clone(), asked, products)?;
+        self.finish(&OrderRecord::new(Phase::Open, lines))
+    }
+
+    /// Freezes an open order: it holds its stock for good.
+    ///
+    /// # Errors
+    /// Never for an order that a portal made.
+    pub fn confirm(mut self, known: &Known) -> Result<Txn, Error> {
+        assert_eq!(known.order.phase, Phase::Open, "only open orders are confirmed");
+        self.guard(known);
+        self.count_open_order(-1);
+        for line in &known.order.lines {
+            self.let_go(&Pid::parse("pid", &line.pid)?, 0);
+        }
+        self.finish(&OrderRecord { phase: Phase::Confirmed, ..known.order.clone() })
+    }
+
+    /// Cancels an open order: its stock goes back.
+    ///
+    /// # Errors
+    /// Never for an order that a portal made.
+    pub fn cancel(mut self, known: &Known) -> Result<Txn, Error> {
+        assert_eq!(known.order.phase, Phase::Open, "only open orders are cancelled");
+        self.guard(known);
+        self.count_open_order(-1);
+        for line in &known.order.lines {
+            self.let_go(&Pid::parse("pid", &line.pid)?, line.quantity);
+        }
+        self.finish(&OrderRecord { phase: Phase::Cancelled, ..known.order.clone() })
+    }
+
+    /// Nothing to do: the order stands as wanted already. Guards that, and answers with it.
+    #[must_use]
+    pub fn leave(mut self, known: &Known) -> Txn {
+        self.guard(known);
+        self.txn.get(key::order(self.cid, self.oid))
+    }
+
+    fn guard(&mut self, known: &Known) {
+        let txn = std::mem::take(&mut self.txn);
+        self.txn = txn.guard_offset(key::order(self.cid, self.oid), known.offset);
+    }
+
+    fn count_open_order(&mut self, by: i64) {
+        let txn = std::mem::take(&mut self.txn);
+        self.txn = txn.add(key::client(self.cid), self.timestamp_ms, OPEN_ORDERS, by, Some(0));
+    }
+
+    /// The lines after the change; their guards and moves are added to the transaction.
+    fn lines(
+        &mut self,
+        mut lines: Vec<Line>,
+        asked: &[Asked],
+        products: &HashMap<Pid, Option<ProductRecord>>,
+    ) -> Result<Vec<Line>, Error> {
+        let places: HashMap<String, usize> =
+            lines.iter().enumerate().map(|(at, line)| (line.pid.clone(), at)).collect();
+        for Asked { pid, quantity } in asked {
+            match places.get(pid.as_str()) {
+                Some(at) => self.change_line(&mut lines[*at], pid, *quantity),
+                None if *quantity == 0 => {}
+                None => match products.get(pid).and_then(Option::as_ref) {
+                    Some(product) => lines.push(self.new_line(pid, *quantity, product)),
+                    None => self.txn = std::mem::take(&mut self.txn).guard_offset(key::product(pid), NEVER),
+                },
+            }
+        }
+        lines.retain(|line| line.quantity > 0);
+        Ok(lines)
+    }
+
+    fn new_line(&mut self, pid: &Pid, quantity: i64, product: &ProductRecord) -> Line {
+        let (at, stock) = (key::product(pid), key::stock(pid));
+        let holder = write(&HolderRecord { cid: self.cid.to_string() });
+        self.txn = std::mem::take(&mut self.txn)
+            .guard_json(at.clone(), STATE, State::Active.json())
+            .guard_json(at, PRICE, product.price_json())
+            .add(stock.clone(), self.timestamp_ms, AVAILABLE, -quantity, Some(0))
+            .add(stock.clone(), self.timestamp_ms, HELD, quantity, Some(0))
+            .add(stock, self.timestamp_ms, OPEN_ORDERS, 1, Some(0))
+            .put(key::holder(pid, self.oid), self.timestamp_ms, holder);
+        let description = product.description.clone();
+        Line { pid: pid.to_string(), description, quantity, price: product.price }
+    }
+
+    /// The price stays. A line that grows needs an orderable product.
+    fn change_line(&mut self, line: &mut Line, pid: &Pid, quantity: i64) {
+        let more = quantity - line.quantity;
+        if quantity == 0 {
+            self.let_go(pid, line.quantity);
+        } else if more != 0 {
+            let stock = key::stock(pid);
+            let mut txn = std::mem::take(&mut self.txn);
+            if more > 0 {
+                txn = txn.guard_json(key::product(pid), STATE, State::Active.json());
+            }
+            self.txn = txn.add(stock.clone(), self.timestamp_ms, AVAILABLE, -more, Some(0)).add(
+                stock,
+                self.timestamp_ms,
+                HELD,
+                more,
+                Some(0),
+            );
+        }
+        line.quantity = quantity;
+    }
+
+    /// The order no longer holds the product open; `back` units go back to be sold.
+    fn let_go(&mut self, pid: &Pid, back: i64) {
+        let stock = key::stock(pid);
+        let mut txn = std::mem::take(&mut self.txn);
+        if back > 0 {
+            txn = txn.add(stock.clone(), self.timestamp_ms, AVAILABLE, back, Some(0)).add(
+                stock.clone(),
+                self.timestamp_ms,
+                HELD,
+                -back,
+                Some(0),
+            );
+        }
+        self.txn =
+            txn.add(stock, self.timestamp_ms, OPEN_ORDERS, -1, Some(0)).delete(key::holder(pid, self.oid));
+    }
+
+    /// Puts the order as it is from now on. An open order is never larger than what one transaction can cancel.
+    fn finish(self, order: &OrderRecord) -> Result<Txn, Error> {
+        let full = |lines: usize| Error::OrderFull { oid: self.oid.to_string(), lines: lines as u64 };
+        let bytes = order.to_bytes();
+        let letting_go: usize = order.lines.iter().map(|line| 4 * (3 * line.pid.len() + PART_BYTES)).sum();
+        let is_open = order.phase == Phase::Open;
+        let too_large = letting_go + bytes.len() > TXN_BYTES_MAX - 4_096 || bytes.len() > DATA_BYTES_MAX;
+        if is_open && (order.lines.len() > ORDER_LINES_MAX || too_large) {
+            return Err(full(order.lines.len()));
+        }
+        Ok(self.txn.put(key::order(self.cid, self.oid), self.timestamp_ms, bytes).returning_after())
+    }
+}
+
+/// What a refused order change means. `taken`: how many more of each product the change takes.
+///
+/// Judged by keys and records, never by the places of guards in our transaction: a remembered refusal may be of
+/// another transaction of the same request.
+///
+/// # Errors
+/// What is stored is damaged.
+pub fn judge(
+    cid: &Cid,
+    oid: &Oid,
+    taken: &HashMap<Pid, i64>,
+    refused: &TxnResponse,
+) -> Result<Refused, Error> {
+    let by_letter =
+        |letter: u8| refused.failed.iter().filter(move |failed| failed.key.first() == Some(&letter));
+    if let Some(failed) = by_letter(b'c').next() {
+        return client_refused(cid, failed);
+    }
+    let mut again = None;
+    if let Some(failed) = by_letter(b'o').next() {
+        match order_refused(oid, failed, refused.remembered)? {
+            Refused::Again(known) => again = Some(Refused::Again(known)),
+            refusal @ Refused::For(_) => return Ok(refusal),
+        }
+    }
+    for failed in by_letter(b'p') {
+        if let Some(error) = product_refused(failed)? {
+            return Ok(Refused::For(error));
+        }
+    }
+    let mut short = Vec::new();
+    for failed in by_letter(b's') {
+        short.extend(stock_refused(failed, taken)?);
+    }
+    if short.is_empty() || again.is_some() {
+        return Ok(again.unwrap_or(Refused::Again(None)));
+    }
+    Ok(Refused::For(Error::ShortStock { short, more: 0 }))
+}
+
+fn client_refused(cid: &Cid, failed: &FailedGuard) -> Result<Refused, Error> {
+    let Some(record) = &failed.record else {
+        return Ok(Refused::For(Error::UnknownClient { cid: cid.to_string() }));
+    };
+    if record.data.is_empty() {
+        // Remembered without data: that the client is not active is all that is ever guarded.
+        return Ok(Refused::For(Error::Closing { kind: Kind::Client, id: cid.to_string() }));
+    }
+    let client = ClientRecord::read(&failed.key, record)?;
+    if client.state == State::Closing {
+        return Ok(Refused::For(Error::Closing { kind: Kind::Client, id: cid.to_string() }));
+    }
+    Err(Error::damaged(
+        &failed.key,
+        format!("refused for {:?}, open_orders {}", failed.reason(), client.open_orders),
+    ))
+}
+
+fn order_refused(oid: &Oid, failed: &FailedGuard, remembered: bool) -> Result<Refused, Error> {
+    let id = oid.to_string();
+    match (failed.reason(), &failed.record) {
+        (Reason::Absent, _) => Ok(Refused::For(Error::NotFound { kind: Kind::Order, id })),
+        (Reason::Present, _) => Ok(Refused::For(Error::AlreadyExists { kind: Kind::Order, id })),
+        (Reason::TooLarge, _) => Ok(Refused::For(Error::OrderFull { oid: id, lines: 0 })),
+        (_, Some(record)) if !remembered && !record.data.is_empty() => {
+            Ok(Refused::Again(Some(Known::read(&failed.key, record)?)))
+        }
+        _ => Ok(Refused::Again(None)),
+    }
+}
+
+fn product_refused(failed: &FailedGuard) -> Result<Option<Error>, Error> {
+    let id = key::id_in(&failed.key).ok_or_else(|| Error::damaged(&failed.key, "not a product's key"))?;
+    let Some(record) = &failed.record else { return Ok(Some(Error::NotFound { kind: Kind::Product, id })) };
+    if record.data.is_empty() {
+        return Ok(None);
+    }
+    let product = ProductRecord::read(&failed.key, record)?;
+    Ok((product.state == State::Closing).then_some(Error::Closing { kind: Kind::Product, id }))
+}
+
+fn stock_refused(failed: &FailedGuard, taken: &HashMap<Pid, i64>) -> Result<Option<Short>, Error> {
+    let id = key::id_in(&failed.key).ok_or_else(|| Error::damaged(&failed.key, "not a stock's key"))?;
+    let pid = Pid::parse("pid", &id)?;
+    let Some(record) = failed.record.as_ref().filter(|record| !record.data.is_empty()) else {
+        return Ok(None);
+    };
+    let stock = StockRecord::read(&failed.key, record)?;
+    match taken.get(&pid).copied() {
+        Some(wanted) if failed.reason() == Reason::BelowMinimum && wanted > 0 => {
+            Ok(Some(Short { pid: id, wanted, left: stock.available }))
+        }
+        // Remembered from another transaction of this request: the order has changed since.
+        _ if !stock.is_conserved() => Err(Error::damaged(&failed.key, "its numbers do not add up")),
+        _ => Ok(None),
+    }
+}
+
+/// How many more of each product a change of `before` to these quantities takes.
+#[must_use]
+pub fn taken(before: Option<&OrderRecord>, asked: &[Asked]) -> HashMap<Pid, i64> {
+    let lines = before.map_or(&[][..], |order| &order.lines);
+    let had: HashMap<&str, i64> = lines.iter().map(|line| (line.pid.as_str(), line.quantity)).collect();
+    let more = |one: &Asked| one.quantity - had.get(one.pid.as_str()).copied().unwrap_or(0);
+    asked.iter().map(|one| (one.pid.clone(), more(one))).filter(|(_, more)| *more > 0).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! The shape of transactions, and what refusals mean; that they do what they say is tested over the real state
+//! machine in the portals' crates.
+
+use proto::store::{Position, guard::Condition, operation::Action};
+
+use super::*;
+use crate::money::Price;
+
+fn cid() -> Cid {
+    Cid::parse("cid", "ana").expect("an id")
+}
+
+fn pid(text: &str) -> Pid {
+    Pid::parse("pid", text).expect("an id")
+}
+
+fn asked(lines: &[(&str, i64)]) -> Vec<Asked> {
+    lines.iter().map(|(text, quantity)| Asked { pid: pid(text), quantity: *quantity }).collect()
+}
+
+fn line_changes(lines: &[(&str, i64)]) -> Vec<LineChange> {
+    lines.iter().map(|(pid, quantity)| LineChange { pid: (*pid).to_owned(), quantity: *quantity }).collect()
+}
+
+fn product(price: &str) -> ProductRecord {
+    let text = format!(r#"{{"description":"thing","price":"{price}"}}"#);
+    ProductRecord::new(&crate::document::product::ProductData::parse(&text).expect("a product"))
+}
+
+fn known(lines: &[(&str, i64, &str)]) -> Known {
+    let line = |(pid, quantity, price): &(&str, i64, &str)| Line {
+        pid: (*pid).to_owned(),
+        description: "thing".to_owned(),
+        quantity: *quantity,
+        price: Price::parse(price).expect("a price"),
+    };
+    Known { order: OrderRecord::new(Phase::Open, lines.iter().map(line).collect()), offset: 7 }
+}
+
+/// Every add as `key pointer amount`.
+fn adds(txn: &Txn) -> Vec<String> {
+    let add = |operation: &proto::store::Operation| match &operation.action {
+        Some(Action::Add(add)) => {
+            assert_eq!(add.minimum, Some(0), "nothing an order moves falls below zero");
+            Some(format!("{} {} {}", String::from_utf8_lossy(&operation.key), add.pointer, add.amount))
+        }
+        _ => None,
+    };
+    txn.operations.iter().filter_map(add).collect()
+}
+
+#[test]
+fn lines_of_one_product_are_merged_in_their_order() {
+    let merged = merge(&line_changes(&[("b", 1), ("a", 2), ("b", 3), ("c", 0)])).expect("good lines");
+    assert_eq!(merged, asked(&[("b", 4), ("a", 2), ("c", 0)]));
+}
+
+#[test]
+fn wrong_lines_are_named() {
+    let many: Vec<(String, i64)> = (0..=1_000).map(|i| (format!("p{i}"), 1)).collect();
+    let many: Vec<(&str, i64)> = many.iter().map(|(pid, quantity)| (pid.as_str(), *quantity)).collect();
+    for (lines, field) in [
+        (&[("a", 1), ("b", -1)][..], "lines[1].quantity"),
+        (&[("a", 1_000_001)], "lines[0].quantity"),
+        (&[("a", 600_000), ("b", 1), ("a", 600_000)], "lines[2].quantity"),
+        (&[("a", i64::MAX), ("a", i64::MAX)], "lines[0].quantity"),
+        (&[("", 1)], "lines[0].pid"),
+        (&many, "lines"),
+    ] {
+        let error = merge(&line_changes(lines)).expect_err(field);
+        assert!(matches!(&error, Error::Invalid { field: at, .. } if at == field), "{error}");
+    }
+}
+
+#[test]
+fn a_modification_moves_exactly_the_difference() {
+    let (cid, oid) = (cid(), Oid::derive(&cid(), b"r"));
+    let products = HashMap::from([(pid("new"), Some(product("3")))]);
+    let lines = asked(&[("more", 5), ("less", 1), ("gone", 0), ("same", 2), ("new", 4)]);
+    let before = known(&[("more", 3, "1.00"), ("less", 4, "1.00"), ("gone", 6, "1.00"), ("same", 2, "1.00")]);
+    let txn = Change::by_client(&cid, &oid, 1).modify(&before, &lines, &products).expect("a transaction");
+    assert_eq!(
+        adds(&txn),
+        [
+            "s/{more} /available -2",
+            "s/{more} /held 2",
+            "s/{less} /available 3",
+            "s/{less} /held -3",
+            "s/{gone} /available 6",
+            "s/{gone} /held -6",
+            "s/{gone} /open_orders -1",
+            "s/{new} /available -4",
+            "s/{new} /held 4",
+            "s/{new} /open_orders 1",
+        ]
+    );
+    let guards: Vec<String> = txn
+        .guards
+        .iter()
+        .map(|guard| match &guard.condition {
+            Some(Condition::Json(json)) => {
+                let value = String::from_utf8_lossy(&json.value).into_owned();
+                format!("{} {} {value}", String::from_utf8_lossy(&guard.key), json.pointer)
+            }
+            other => format!("{} {other:?}", String::from_utf8_lossy(&guard.key)),
+        })
+        .collect();
+    assert_eq!(
+        guards,
+        [
+            r#"c/{ana} /state "active""#.to_owned(),
+            format!("o/{{ana}}/{oid} Some(Offset(7))"),
+            r#"p/{more} /state "active""#.to_owned(),
+            r#"p/{new} /state "active""#.to_owned(),
+            r#"p/{new} /price "3.00""#.to_owned(),
+        ]
+    );
+    assert_eq!(taken(Some(&before.order), &lines), HashMap::from([(pid("more"), 2), (pid("new"), 4)]));
+}
+
+#[test]
+fn the_largest_order_can_be_created_and_cancelled_in_one_transaction_each() {
+    let (cid, oid) = (cid(), Oid::derive(&cid(), b"r"));
+    let pids: Vec<String> = (0..ORDER_LINES_MAX).map(|i| format!("product-{i:04}")).collect();
+    let lines: Vec<(&str, i64, &str)> = pids.iter().map(|pid| (pid.as_str(), 1, "1.00")).collect();
+    let half = known(&lines[..ORDER_LINES_MAX / 2]);
+    let more = asked(&pids[ORDER_LINES_MAX / 2..].iter().map(|pid| (pid.as_str(), 1)).collect::<Vec<_>>());
+    let products: HashMap<Pid, Option<ProductRecord>> =
+        more.iter().map(|one| (one.pid.clone(), Some(product("1")))).collect();
+    let grown = Change::by_client(&cid, &oid, 1).modify(&half, &more, &products).expect("it fits");
+    let cancelled = Change::by_client(&cid, &oid, 1).cancel(&known(&lines)).expect("it fits");
+    for txn in [grown, cancelled] {
+        assert_eq!(proto::check::txn(&txn), Ok(()));
+    }
+    let one_more = asked(&[("one-more", 1)]);
+    let products = HashMap::from([(pid("one-more"), Some(product("1")))]);
+    let full = Change::by_client(&cid, &oid, 1).modify(&known(&lines), &one_more, &products);
+    assert!(matches!(full, Err(Error::OrderFull { lines: 2_001, .. })));
+}
+
+fn refusal(key: bytes::Bytes, reason: Reason, data: Option<&str>, remembered: bool) -> TxnResponse {
+    let record = data.map(|data| Record {
+        data: bytes::Bytes::copy_from_slice(data.as_bytes()),
+        position: Some(Position { epoch: 1, offset: 9 }),
+        ..Record::default()
+    });
+    let failed = FailedGuard { key, reason: reason.into(), record, ..FailedGuard::default() };
+    TxnResponse { failed: vec![failed], remembered, ..TxnResponse::default() }
+}
+
+#[test]
+fn refusals_are_read_from_the_records_that_failed() {
+    let (cid, oid) = (cid(), Oid::derive(&cid(), b"r"));
+    let judged = |refused: &TxnResponse| judge(&cid, &oid, &HashMap::from([(pid("x"), 5)]), refused);
+    let error = |refused: TxnResponse| match judged(&refused) {
+        Ok(Refused::For(error)) => error,
+        other => panic!("a refusal: {other:?}"),
+    };
+    let closing = r#"{"state":"closing","open_orders":1,"data":{}}"#;
+    let stock = r#"{"initial":9,"adjusted":0,"available":3,"held":6,"open_orders":2}"#;
+    assert!(matches!(
+        error(refusal(key::client(&cid), Reason::Absent, None, false)),
+        Error::UnknownClient { .. }
+    ));
+    assert!(matches!(
+        error(refusal(key::client(&cid), Reason::WrongValue, Some(closing), false)),
+        Error::Closing { kind: Kind::Client, .. }
+    ));
+    assert!(matches!(
+        error(refusal(key::product(&pid("x")), Reason::Absent, None, false)),
+        Error::NotFound { kind: Kind::Product, .. }
+    ));
+    let short = vec![Short { pid: "x".to_owned(), wanted: 5, left: 3 }];
+    assert_eq!(
+        error(refusal(key::stock(&pid("x")), Reason::BelowMinimum, Some(stock), false)),
+        Error::ShortStock { short, more: 0 }
+    );
+    let order = String::from_utf8(known(&[("x", 1, "1.00")]).order.to_bytes()).expect("JSON");
+    let moved = |remembered| refusal(key::order(&cid, &oid), Reason::WrongOffset, Some(&order), remembered);
+    assert!(matches!(judged(&moved(false)), Ok(Refused::Again(Some(Known { offset: 9, .. })))));
+    assert!(matches!(judged(&moved(true)), Ok(Refused::Again(None))), "what is remembered is not what is");
+}

@@ -1,0 +1,131 @@
+//! What every operation of a portal holds: the store, the cache, the clock, the counters.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, Shared};
+use proto::portal::{GroupStatus, PortalStatusResponse};
+use store_client::Store;
+
+use crate::cache::{Cache, Capacity, Seen};
+use crate::coherence::{Coherence, State};
+use crate::error::Error;
+
+/// The ring version of messages on the bus, while N = 1.
+pub const RING_VERSION: u64 = 1;
+
+/// A read of the store that others may join.
+pub(crate) type Fetch = Shared<BoxFuture<'static, Result<Seen, Error>>>;
+/// Reads under way, by key, with the time when each began.
+pub(crate) type Fetches = Arc<Mutex<HashMap<Bytes, (u64, Fetch)>>>;
+
+/// Monotonic time since a portal began.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Milliseconds.
+    #[must_use]
+    pub fn now_ms(self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// One portal: shared by all its requests.
+pub struct Portal {
+    /// Which portal this is, for people.
+    name: String,
+    /// The database.
+    pub(crate) store: Arc<dyn Store>,
+    /// The coherent cache before it.
+    pub(crate) cache: Arc<Cache>,
+    /// Reads under way: one a key at a time.
+    pub(crate) fetches: Fetches,
+    /// Counts from when the portal began.
+    clock: Clock,
+    /// Store transactions sent.
+    transactions: AtomicU64,
+}
+
+impl Portal {
+    /// A portal over this store, with a cold cache of this size and lease (L, milliseconds).
+    #[must_use]
+    pub fn new(name: &str, store: Arc<dyn Store>, capacity: Capacity, lease_ms: u64) -> Arc<Portal> {
+        let coherence = |group| (group, Coherence::new(group, RING_VERSION, lease_ms, 0));
+        let cache = Cache::new(capacity, store.groups().into_iter().map(coherence));
+        Arc::new(Portal {
+            name: name.to_owned(),
+            store,
+            cache,
+            fetches: Fetches::default(),
+            clock: Clock(Instant::now()),
+            transactions: AtomicU64::new(0),
+        })
+    }
+
+    /// Monotonic milliseconds since the portal began.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    /// Its clock.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The cache.
+    #[must_use]
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    /// One more transaction goes to the store.
+    pub(crate) fn count_transaction(&self) {
+        self.transactions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What the cache and the bus are doing.
+    #[must_use]
+    pub fn status(&self) -> PortalStatusResponse {
+        let now_ms = self.now_ms();
+        let (groups, counts) = (self.cache.groups(now_ms), self.cache.counts());
+        let state = |state| match state {
+            State::Cold => "COLD",
+            State::Live => "LIVE",
+            State::Suspect => "SUSPECT",
+        };
+        PortalStatusResponse {
+            name: self.name.clone(),
+            cached: self.cache.len() as u64,
+            capacity: self.cache.capacity().entries.get() as u64,
+            hits: counts.hits,
+            misses: counts.misses,
+            bypasses: counts.bypasses,
+            gaps: groups.iter().map(|group| group.gaps).sum(),
+            flushes: groups.iter().map(|group| group.flushes).sum(),
+            transactions: self.transactions.load(Ordering::Relaxed),
+            up_ms: now_ms,
+            groups: groups
+                .iter()
+                .map(|group| GroupStatus {
+                    group: group.group,
+                    state: state(group.state).to_owned(),
+                    applied_offset: group.applied,
+                    lease_ms: group.lease_left_ms,
+                    suspect_ms_total: group.idle_ms,
+                })
+                .collect(),
+        }
+    }
+}

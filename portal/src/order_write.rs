@@ -1,0 +1,218 @@
+//! A write of one order, from its first try to its answer: what creating, modifying, confirming and cancelling share.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use proto::portal::Order;
+use proto::store::Txn;
+
+use crate::attempt::{Attempts, Request, shown};
+use crate::change::{Asked, Change, Known, Refused, judge};
+use crate::document::order::{OrderRecord, Phase};
+use crate::document::product::ProductRecord;
+use crate::document::stock::StockRecord;
+use crate::error::{Error, Kind, Short};
+use crate::handle::Portal;
+use crate::id::{Cid, Oid, Pid};
+use crate::key;
+use crate::limits::ID_BYTES_MAX;
+
+/// Reads of the store that one request has under way at once.
+const READS_PARALLEL: usize = 32;
+
+/// Which client an order request is by, and which order it means.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// The client.
+    pub cid: Cid,
+    /// The order; it is this client's.
+    pub oid: Oid,
+}
+
+impl Portal {
+    /// The client of a request.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT; UNAUTHENTICATED: not registered, which was checked at the store; UNAVAILABLE.
+    pub async fn registered(&self, cid: &str) -> Result<Cid, Error> {
+        let cid = Cid::parse("cid", cid)?;
+        let seen = self.read_certain_absence(&key::client(&cid)).await?;
+        match seen.record {
+            Some(_) => Ok(cid),
+            None => Err(Error::UnknownClient { cid: cid.to_string() }),
+        }
+    }
+
+    /// The client and the order of a request. That the client is registered is only checked before a refusal: the
+    /// transaction, or the read, that follows checks it anyway.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND, UNAVAILABLE.
+    pub async fn named(&self, cid: &str, oid: &str) -> Result<Named, Error> {
+        let parsed = Cid::parse("cid", cid)?;
+        if oid.is_empty() || oid.len() > ID_BYTES_MAX {
+            return Err(Error::invalid("oid", format!("{} bytes; an id has 1 to {ID_BYTES_MAX}", oid.len())));
+        }
+        let refusal = match Oid::parse(oid) {
+            Some(oid) if oid.belongs_to(&parsed) => return Ok(Named { cid: parsed, oid }),
+            Some(_) => Error::NotYours { oid: oid.to_owned() },
+            None => Error::NotFound { kind: Kind::Order, id: oid.to_owned() },
+        };
+        self.registered(cid).await?;
+        Err(refusal)
+    }
+
+    /// What is known of these products; one that the cache says is absent is looked up in the store.
+    ///
+    /// # Errors
+    /// UNAVAILABLE; a record is damaged.
+    pub async fn known_products(
+        &self,
+        pids: impl IntoIterator<Item = Pid>,
+    ) -> Result<HashMap<Pid, Option<ProductRecord>>, Error> {
+        let read = |pid: Pid| async move {
+            let at = key::product(&pid);
+            let seen = self.read_certain_absence(&at).await?;
+            let product = seen.record.map(|record| ProductRecord::read(&at, &record)).transpose()?;
+            Ok::<_, Error>((pid, product))
+        };
+        let reads = futures::stream::iter(pids.into_iter().map(read)).buffer_unordered(READS_PARALLEL);
+        reads.collect::<Vec<_>>().await.into_iter().collect()
+    }
+}
+
+/// A write of one order.
+pub struct OrderWrite<'p> {
+    portal: &'p Portal,
+    named: Named,
+    at: Bytes,
+    attempts: Attempts<'p>,
+    /// The newest version known.
+    known: Option<Known>,
+    /// In which states the order may be.
+    accepts: &'static [Phase],
+    /// The version that it must be; 0: any.
+    if_match: u64,
+}
+
+impl<'p> OrderWrite<'p> {
+    /// A write of an order that is not there yet.
+    #[must_use]
+    pub fn creating(portal: &'p Portal, named: Named, request: Request) -> OrderWrite<'p> {
+        let at = key::order(&named.cid, &named.oid);
+        let attempts = Attempts::new(portal, request);
+        OrderWrite { portal, named, at, attempts, known: None, accepts: &[], if_match: 0 }
+    }
+
+    /// A write of an order that should be there, in one of these states. What is known of it is read, from the cache
+    /// if that may be: its version is guarded.
+    ///
+    /// # Errors
+    /// UNAVAILABLE; the record is damaged.
+    pub async fn changing(
+        portal: &'p Portal,
+        named: Named,
+        request: Request,
+        accepts: &'static [Phase],
+        if_match: u64,
+    ) -> Result<OrderWrite<'p>, Error> {
+        let mut write = OrderWrite { accepts, if_match, ..OrderWrite::creating(portal, named, request) };
+        let seen = portal.read_certain_absence(&write.at).await?;
+        write.known = seen.record.map(|record| Known::read(&write.at, &record)).transpose()?;
+        Ok(write)
+    }
+
+    /// The version to decide on; `None`: there is none that this write can go on from, so it is to [`Change::ask`].
+    #[must_use]
+    pub fn known(&self) -> Option<&Known> {
+        let wanted = |known: &&Known| self.if_match == 0 || known.offset == self.if_match;
+        self.known.as_ref().filter(|known| self.accepts.contains(&known.order.phase)).filter(wanted)
+    }
+
+    /// The beginning of a try.
+    #[must_use]
+    pub fn change(&self) -> Change<'_> {
+        Change::by_client(&self.named.cid, &self.named.oid, store_client::now_ms())
+    }
+
+    /// Sends a try. `None`: decide anew, from what is now known. `taken`: how many more of each product it takes.
+    ///
+    /// # Errors
+    /// The refusal, or that there is no answer.
+    pub async fn send(&mut self, txn: Txn, taken: &HashMap<Pid, i64>) -> Result<Option<Order>, Error> {
+        let answer = self.attempts.send(txn).await?;
+        let Named { cid, oid } = &self.named;
+        if answer.success {
+            if let Some(record) = shown(&answer, &self.at) {
+                return Ok(Some(OrderRecord::read(&self.at, record)?.shown(cid, oid, record)));
+            }
+            return self.as_it_is().await.map(Some);
+        }
+        match judge(cid, oid, taken, &answer)? {
+            Refused::For(Error::ShortStock { short, .. }) => Err(self.all_short(short, taken).await),
+            Refused::For(error) => Err(error),
+            Refused::Again(Some(known)) => {
+                self.refuse_version(&known)?;
+                self.known = Some(known);
+                self.attempts.again(&answer).await?;
+                Ok(None)
+            }
+            Refused::Again(None) => {
+                self.attempts.again(&answer).await?;
+                let seen = self.portal.read_surely(&self.at).await?;
+                self.known = seen.record.map(|record| Known::read(&self.at, &record)).transpose()?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Refuses a version that the store itself has just shown.
+    fn refuse_version(&self, known: &Known) -> Result<(), Error> {
+        let id = self.named.oid.to_string();
+        if self.if_match != 0 && known.offset != self.if_match {
+            return Err(Error::Changed { kind: Kind::Order, id, etag: known.offset });
+        }
+        if self.accepts.contains(&known.order.phase) {
+            return Ok(());
+        }
+        Err(Error::NotOpen { oid: id, state: known.order.phase.word().to_owned() })
+    }
+
+    /// The order, for an answer that was too large to be remembered with it.
+    async fn as_it_is(&self) -> Result<Order, Error> {
+        let Named { cid, oid } = &self.named;
+        match self.portal.read_surely(&self.at).await?.record {
+            Some(record) => Ok(OrderRecord::read(&self.at, &record)?.shown(cid, oid, &record)),
+            None => Err(Error::NotFound { kind: Kind::Order, id: oid.to_string() }),
+        }
+    }
+
+    /// The store tells of the first product that is short. The others are looked up there, for the user's sake; the
+    /// refusal stands anyway.
+    async fn all_short(&self, mut short: Vec<Short>, taken: &HashMap<Pid, i64>) -> Error {
+        let known: Vec<String> = short.iter().map(|one| one.pid.clone()).collect();
+        let others = taken.iter().filter(|(pid, _)| !known.iter().any(|one| one == pid.as_str()));
+        let look = |(pid, wanted): (Pid, i64)| async move {
+            let at = key::stock(&pid);
+            let record = self.portal.read_surely(&at).await.ok()?.record?;
+            let left = StockRecord::read(&at, &record).ok()?.available;
+            (left < wanted).then(|| Short { pid: pid.to_string(), wanted, left })
+        };
+        let others: Vec<(Pid, i64)> = others.map(|(pid, wanted)| (pid.clone(), *wanted)).collect();
+        let found = futures::stream::iter(others.into_iter().map(look)).buffer_unordered(READS_PARALLEL);
+        short.extend(found.collect::<Vec<_>>().await.into_iter().flatten());
+        short.sort_unstable_by(|a, b| a.pid.cmp(&b.pid));
+        Error::ShortStock { short, more: 0 }
+    }
+}
+
+/// The products of which a new line may come: those asked for and not in the order.
+pub fn new_pids<'a>(known: Option<&'a Known>, asked: &'a [Asked]) -> impl Iterator<Item = Pid> + 'a {
+    let lines = known.map_or(&[][..], |known| &known.order.lines);
+    let had: std::collections::HashSet<&str> = lines.iter().map(|line| line.pid.as_str()).collect();
+    asked
+        .iter()
+        .filter(move |one| one.quantity > 0 && !had.contains(one.pid.as_str()))
+        .map(|one| one.pid.clone())
+}

@@ -1,0 +1,116 @@
+//! Reads through the cache (DESIGN section 7): a hit is answered from it; a miss reads the store with `min_offset` =
+//! A, one read a key at a time, and fills; a cache that cannot be trusted is passed by.
+//!
+//! A refusal never rests on what these return alone: [`Portal::read_surely`] asks the store, and writes guard.
+
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use proto::store::{Freshness, KeyRecord};
+use store_client::{Got, Range};
+
+use crate::cache::{Lookup, Seen, Token};
+use crate::error::Error;
+use crate::handle::{Fetch, Portal};
+
+/// A read that began longer ago is not joined: what it returns may be as old as that.
+const JOIN_MS_MAX: u64 = 100;
+
+/// One page of a list.
+#[derive(Debug)]
+pub struct Listed {
+    /// In key order.
+    pub records: Vec<KeyRecord>,
+    /// Whether there may be more after the last of them.
+    pub more: bool,
+}
+
+impl Portal {
+    /// A record or its absence, at most a lease old.
+    ///
+    /// # Errors
+    /// UNAVAILABLE: it is not cached, and the store cannot be read.
+    pub async fn read(&self, key: &Bytes) -> Result<Seen, Error> {
+        let group = self.store.group_of(key);
+        match self.cache.lookup(group, key, self.now_ms()) {
+            Lookup::Hit(seen) => Ok(seen),
+            Lookup::Miss { min_offset, token } => self.fetch(key, min_offset, token).await,
+            Lookup::Bypass => self.ask(key).await,
+        }
+    }
+
+    /// A record or its absence as the store has it now; fills the cache.
+    ///
+    /// # Errors
+    /// UNAVAILABLE: the store cannot be read.
+    pub async fn read_surely(&self, key: &Bytes) -> Result<Seen, Error> {
+        let token = self.cache.watch(self.store.group_of(key), key);
+        let seen = self.ask(key).await?;
+        self.cache.fill(&token, seen.record.clone(), seen.at, self.now_ms());
+        Ok(seen)
+    }
+
+    /// As [`Portal::read`], but an absence that the cache says is checked at the store.
+    ///
+    /// # Errors
+    /// As [`Portal::read`].
+    pub async fn read_certain_absence(&self, key: &Bytes) -> Result<Seen, Error> {
+        let seen = self.read(key).await?;
+        if seen.hit && seen.record.is_none() { self.read_surely(key).await } else { Ok(seen) }
+    }
+
+    /// One page of the store, past the cache.
+    ///
+    /// # Errors
+    /// UNAVAILABLE: the store cannot be read.
+    pub async fn list(&self, range: Range, limit: u32, after: Option<Bytes>) -> Result<Listed, Error> {
+        let page = self.store.scan(range, limit, after, Freshness::linearizable()).await?;
+        Ok(Listed { records: page.records, more: page.next.is_some() })
+    }
+
+    async fn ask(&self, key: &Bytes) -> Result<Seen, Error> {
+        Ok(seen(self.store.get(key.clone(), Freshness::linearizable()).await?))
+    }
+
+    /// Reads the store for all who want this key now. The read runs in a task of its own, so that it ends and is
+    /// forgotten also when nobody waits for it any more.
+    async fn fetch(&self, key: &Bytes, min_offset: u64, token: Token) -> Result<Seen, Error> {
+        let now_ms = self.now_ms();
+        let fetch = {
+            let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+            match fetches.get(key) {
+                Some((began_ms, fetch)) if now_ms.saturating_sub(*began_ms) < JOIN_MS_MAX => fetch.clone(),
+                _ => {
+                    let fetch = self.start_fetch(key, min_offset, token, now_ms);
+                    fetches.insert(key.clone(), (now_ms, fetch.clone()));
+                    fetch
+                }
+            }
+        };
+        fetch.await
+    }
+
+    fn start_fetch(&self, key: &Bytes, min_offset: u64, token: Token, began_ms: u64) -> Fetch {
+        let (store, cache) = (self.store.clone(), self.cache.clone());
+        let (fetches, key, clock) = (self.fetches.clone(), key.clone(), self.clock());
+        let freshness = Freshness::linearizable().with_min_offset(min_offset);
+        let task = tokio::spawn(async move {
+            let answer = store.get(key.clone(), freshness).await.map(seen).map_err(Error::from);
+            if let Ok(seen) = &answer {
+                cache.fill(&token, seen.record.clone(), seen.at, clock.now_ms());
+            }
+            let mut fetches = fetches.lock().unwrap_or_else(PoisonError::into_inner);
+            if fetches.get(&key).is_some_and(|(began, _)| *began == began_ms) {
+                fetches.remove(&key);
+            }
+            answer
+        });
+        let lost = |_| Err(Error::Unavailable { why: "a read of the store was given up".to_owned() });
+        task.map(move |joined| joined.unwrap_or_else(lost)).boxed().shared()
+    }
+}
+
+fn seen(got: Got) -> Seen {
+    Seen { record: got.record, at: got.applied.offset, age_ms: 0, hit: false }
+}

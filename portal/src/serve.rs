@@ -1,0 +1,130 @@
+//! Starting and stopping a portal: the same for both.
+//!
+//! Served beside the portal's own service: `feira.portal.v1.Portal` (status), gRPC health and reflection. A stop lets
+//! requests under way end for at most the grace, then ends.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use proto::portal::portal_server::{Portal as PortalService, PortalServer};
+use proto::portal::{PortalStatusRequest, PortalStatusResponse};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+use tonic_health::ServingStatus;
+
+use crate::bus;
+use crate::config::{Config, StartError};
+use crate::handle::Portal;
+use crate::limits::REQUEST_BYTES_MAX;
+
+/// When this is ready, the portal stops.
+pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A running portal; ready when it has stopped.
+pub type Serving = Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>>;
+
+/// The name of the status service.
+const PORTAL_SERVICE: &str = "feira.portal.v1.Portal";
+/// Requests of one connection that run at once; further ones wait in HTTP/2.
+const STREAMS_MAX: u32 = 1_024;
+
+struct StatusService(Arc<Portal>);
+
+#[tonic::async_trait]
+impl PortalService for StatusService {
+    async fn status(
+        &self,
+        _request: Request<PortalStatusRequest>,
+    ) -> Result<Response<PortalStatusResponse>, Status> {
+        Ok(Response::new(self.0.status()))
+    }
+}
+
+/// Runs a portal until `stop` is ready. `name` is its gRPC service, `routes` makes it.
+///
+/// # Errors
+/// It cannot start, or the server failed.
+pub async fn run(
+    mut config: Config,
+    stop: Stop,
+    name: &'static str,
+    routes: impl FnOnce(Arc<Portal>) -> Routes,
+) -> Result<(), StartError> {
+    config.check()?;
+    let lease_ms = u64::try_from(config.lease.as_millis()).unwrap_or(u64::MAX);
+    let portal = Portal::new(&config.name, config.store.clone(), config.cache, lease_ms);
+    let incoming = listen(config.listen)?;
+    let address =
+        incoming.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    for service in ["", name, PORTAL_SERVICE] {
+        health.set_service_status(service, ServingStatus::Serving).await;
+    }
+    let status = PortalServer::new(StatusService(portal.clone()));
+    let routes =
+        routes(portal.clone()).add_service(status).add_service(health_service).add_service(reflection(name));
+    let mut tasks = JoinSet::new();
+    if let Some(bus) = config.bus.take() {
+        tasks.spawn(bus::run(portal.clone(), bus));
+    }
+    let (stopping, mut stopped) = watch::channel(false);
+    let stopping = async move {
+        stop.await;
+        health.set_service_status("", ServingStatus::NotServing).await;
+        health.set_service_status(name, ServingStatus::NotServing).await;
+        stopping.send_replace(true);
+    };
+    let server = Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, stopping);
+    tracing::info!(portal = config.name, %address, "serving");
+    if let Some(bound) = config.bound.take() {
+        // Nobody waits for it any more: no harm.
+        let _ = bound.send(address);
+    }
+    tokio::select! {
+        served = server => served?,
+        () = grace_over(&mut stopped, config.grace) => {
+            tracing::warn!(portal = config.name, "requests were still under way when the grace ended");
+        }
+    }
+    Ok(())
+}
+
+async fn grace_over(stopped: &mut watch::Receiver<bool>, grace: std::time::Duration) {
+    if stopped.wait_for(|stopped| *stopped).await.is_err() {
+        // The server ended first, and took the signal with it.
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(grace).await;
+}
+
+fn listen(address: SocketAddr) -> Result<TcpIncoming, StartError> {
+    let bound = TcpIncoming::bind(address).map_err(|source| StartError::Listen { address, source })?;
+    Ok(bound.with_nodelay(Some(true)))
+}
+
+/// Reflection of what a portal serves, and not of the store's schemas that are in the same set.
+fn reflection(
+    name: &str,
+) -> tonic_reflection::server::v1::ServerReflectionServer<
+    impl tonic_reflection::server::v1::ServerReflection + use<>,
+> {
+    let service = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name(name)
+        .with_service_name(PORTAL_SERVICE)
+        .with_service_name("grpc.health.v1.Health")
+        .build_v1();
+    service.expect("the descriptors were made when this was built")
+}
+
+/// The largest request that a portal's service decodes, for `max_decoding_message_size`.
+pub const DECODE_BYTES_MAX: usize = REQUEST_BYTES_MAX;
