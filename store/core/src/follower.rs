@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use crate::limits;
 use crate::protocol::{Append, Fatal, LogState, Message, Output};
 use crate::state::{Change, State, Timer, send};
 use crate::types::{Epoch, EpochHistory, Membership, NodeId, Offset, Position, Round, Run};
@@ -169,7 +170,7 @@ impl Follower {
         membership: (Offset, Membership),
         out: &mut Vec<Output>,
     ) {
-        state.installed(position, membership);
+        state.installed(position, membership, out);
         if let Some(leader) = self.leader {
             report(state, leader, None, out);
         }
@@ -242,14 +243,18 @@ fn cut(mut runs: Vec<Run>, from: Offset) -> Vec<Run> {
     runs
 }
 
-/// Whether the runs continue `previous` without gaps, with epochs that never fall nor pass the leader's.
+/// Whether the runs continue `previous` without gaps, with epochs that never fall nor pass the leader's, and the
+/// memberships are among their entries, in order.
 fn is_well_formed(append: &Append) -> bool {
     let mut end = append.previous;
     for run in &append.runs {
-        if run.first != end.offset.next() || run.last < run.first || run.epoch < end.epoch {
+        let continues = end.offset.0 < limits::OFFSET_MAX && run.first == end.offset.next();
+        if !continues || run.last < run.first || run.epoch < end.epoch {
             return false;
         }
         end = Position { epoch: run.epoch, offset: run.last };
     }
-    end.epoch <= append.epoch
+    let offsets = append.memberships.iter().map(|(offset, _)| *offset);
+    let among = offsets.clone().all(|offset| offset > append.previous.offset && offset <= end.offset);
+    end.epoch <= append.epoch && end.offset.0 <= limits::OFFSET_MAX && among && offsets.is_sorted()
 }

@@ -344,6 +344,7 @@ impl Leader {
         let ready = |peer: &Progress| {
             let lag = state.history.last().offset.0.saturating_sub(peer.durable.offset.0);
             peer.node == preferred
+                && peer.silent_ticks < state.config.ticks_election_min
                 && matches!(peer.feed, Feed::Streaming { .. })
                 && lag <= state.config.entries_in_flight_max
         };

@@ -3,6 +3,13 @@
 /// Members of one group, learners and outgoing voters included.
 pub const MEMBERS_MAX: usize = 15;
 
+/// The last epoch and the last offset that a message may name: no election and no log comes near, and what is
+/// computed from them never overflows.
+pub const EPOCH_MAX: u64 = 1 << 62;
+
+/// See [`EPOCH_MAX`].
+pub const OFFSET_MAX: u64 = 1 << 62;
+
 /// Ticks between heartbeats of an idle leader (a tick is 10 ms by default).
 pub const TICKS_HEARTBEAT: u32 = 5;
 

@@ -289,7 +289,8 @@ pub enum Output {
     },
     /// The log can be trusted again: forget durably that it lost a tail.
     Trusted,
-    /// The handover asked for was given up (its target did not keep up, or there is nobody).
+    /// A handover was given up (its target did not keep up, or there is nobody): one that was asked for, or one
+    /// that the leader began by itself.
     HandOverFailed,
     /// This replica must stop: going on would break a promise.
     Fatal(Fatal),

@@ -6,6 +6,7 @@ use crate::election::{self, Candidate};
 use crate::follower::Follower;
 use crate::invariants;
 use crate::leader::Leader;
+use crate::limits;
 use crate::protocol::{Fatal, Input, Message, Output, Role, RoleView, VoteReply, VoteRequest};
 use crate::state::{Change, Config, Restored, State, send};
 use crate::types::{Epoch, EpochHistory, Membership, NodeId, Offset, Position, ReadTicket};
@@ -126,6 +127,10 @@ impl Replica {
     }
 
     fn receive(&mut self, from: NodeId, message: Message, out: &mut Vec<Output>) {
+        if message.epoch().0 > limits::EPOCH_MAX {
+            // Nobody was ever elected that often: adopting it would leave no epoch to stand for.
+            return;
+        }
         match message {
             Message::Append(_)
             | Message::CommitOrder { .. }

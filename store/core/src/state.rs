@@ -162,6 +162,9 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(config: Config, restored: Restored) -> State {
         let last = restored.history.last().offset;
+        let (base, snapshot) = (restored.history.base().offset, restored.snapshot.offset);
+        assert!(base <= snapshot, "commit order: purged ≤ snapshot");
+        assert!(snapshot <= restored.committed, "commit order: snapshot ≤ committed");
         assert!(restored.committed <= last, "commit order: committed ≤ last");
         assert!(restored.history.last().epoch <= restored.ballot.epoch, "the ballot is never behind the log");
         State {
@@ -276,7 +279,11 @@ impl State {
             self.history.position_at(to).expect("commit order: only what the log has is committed");
         self.committed = to;
         out.push(Output::Commit { up_to: position });
-        if self.suspect.is_some_and(|since| position.epoch > since) {
+        self.regain_trust(position, out);
+    }
+
+    fn regain_trust(&mut self, committed: Position, out: &mut Vec<Output>) {
+        if self.suspect.is_some_and(|since| committed.epoch > since) {
             self.suspect = None;
             out.push(Output::Trusted);
         }
@@ -295,7 +302,12 @@ impl State {
     }
 
     /// The snapshot at `position` has replaced the state and the log.
-    pub(crate) fn installed(&mut self, position: Position, membership: (Offset, Membership)) {
+    pub(crate) fn installed(
+        &mut self,
+        position: Position,
+        membership: (Offset, Membership),
+        out: &mut Vec<Output>,
+    ) {
         assert!(position.offset > self.committed, "committed is immutable: a snapshot never goes back");
         self.history = EpochHistory::starting_after(position);
         self.committed = position.offset;
@@ -304,6 +316,7 @@ impl State {
         self.writes.pending.clear();
         self.writes.durable = position.offset;
         self.installing = None;
+        self.regain_trust(position, out);
     }
 }
 

@@ -283,8 +283,8 @@ fn a_restart_cuts_nothing_at_the_known_commit_offset() {
     assert_eq!(kept.payload, Payload::Command("acknowledged".into()));
 }
 
-/// Figure 8, picture (c): n1 leads epoch 4; its entry of epoch 2 has reached n2 and n3, a majority with itself, and
-/// nothing of epoch 4 has left it. n5, with an entry of epoch 3, is down.
+/// Figure 8, picture (c): n1 leads epoch 4; its entry of epoch 2 is acknowledged by n2 and n3, a majority with itself,
+/// and nothing of epoch 4 has left it. n5, with an entry of epoch 3, is down.
 fn figure_8() -> Cluster {
     let mut cluster = Cluster::new(Layout { append_entries: 1, ..Layout::of(5) });
     let logs: [&[u64]; 5] = [&[1, 2], &[1, 2], &[1], &[1], &[1, 3]];
@@ -304,9 +304,15 @@ fn figure_8() -> Cluster {
     for _ in 0..5 {
         cluster.tick(LEADER, 0);
     }
-    while cluster.nodes[&THIRD].memory.items.len() < 2 {
-        cluster.deliver((LEADER, THIRD), 0);
-        while cluster.deliver((THIRD, LEADER), 0) {}
+    for other in [REPLICA, THIRD] {
+        let held = |cluster: &Cluster| {
+            let mut peers = cluster.nodes[&LEADER].up().peers();
+            peers.find(|peer| peer.node == other).expect("a peer").durable
+        };
+        while held(&cluster) < Position::new(2, 2) {
+            cluster.deliver((LEADER, other), 0);
+            while cluster.deliver((other, LEADER), 0) {}
+        }
     }
     assert_eq!([1, 2, 3].map(|id| epochs(&cluster, NodeId(id))), [vec![1, 2, 4], vec![1, 2], vec![1, 2]]);
     cluster

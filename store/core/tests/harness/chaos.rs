@@ -59,6 +59,8 @@ struct Hardship {
     cut: u64,
     purge: u64,
     handover: u64,
+    /// How often a node's disk finishes a write.
+    disk: u64,
     /// A crash may lose what a disk had acknowledged.
     lying_disks: bool,
 }
@@ -73,6 +75,7 @@ impl Hardship {
             cut: dice.pick(&[5, 20, 50]).unwrap(),
             purge: dice.pick(&[0, 20, 60]).unwrap(),
             handover: dice.pick(&[0, 10, 30]).unwrap(),
+            disk: dice.pick(&[50, 300, 500]).unwrap(),
             lying_disks: dice.in_thousand(300),
         }
     }
@@ -163,7 +166,7 @@ impl Chaos {
         for id in self.cluster.ids_up() {
             // Each node's disk has its own speed.
             while self.cluster.nodes[&id].is_up()
-                && self.dice.in_thousand(400 + 100 * (id.0 % 5))
+                && self.dice.in_thousand(self.hardship.disk * (1 + id.0 % 5) / 3)
                 && self.cluster.persist(id, true)
             {}
         }

@@ -1,0 +1,149 @@
+//! Messages that no sound replica would send: a core may ignore them, refuse them or stop with a reason, but it
+//! never panics, and never appends what does not continue its log.
+
+mod harness;
+
+use harness::disk::Disk;
+use proptest::prelude::*;
+use store_core::{
+    Append, Ballot, Config, Epoch, Incarnation, Input, LogState, Member, Membership, Message, NodeId, Offset,
+    Output, Position, ReadTicket, Replica, Round, Run, VoteReply, VoteRequest,
+};
+
+fn member(id: u64) -> Member {
+    Member { node: NodeId(id), incarnation: Incarnation(id) }
+}
+
+fn membership() -> Membership {
+    Membership::of(vec![member(1), member(2), member(3)])
+}
+
+/// A replica of three with six entries, of which four are committed.
+fn replica() -> Replica {
+    let log = Disk::planted(&membership(), &[1, 1, 2, 2, 4, 4]);
+    let disk = Disk { ballot: Ballot { epoch: Epoch(4), voted_for: None }, log, ..Disk::default() };
+    Replica::new(Config::new(member(1)), disk.restored(Offset(4)))
+}
+
+/// Small numbers, where everything happens, and the ends of the range.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![10 => 0..9_u64, 1 => u64::MAX - 2..=u64::MAX]
+}
+
+fn position() -> impl Strategy<Value = Position> {
+    (number(), number()).prop_map(|(epoch, offset)| Position::new(epoch, offset))
+}
+
+fn append() -> impl Strategy<Value = Message> {
+    let run = (number(), number(), number());
+    let runs = prop::collection::vec(
+        run.prop_map(|(epoch, first, last)| Run {
+            epoch: Epoch(epoch),
+            first: Offset(first),
+            last: Offset(last),
+        }),
+        0..3,
+    );
+    let memberships = prop::collection::vec(number().prop_map(|at| (Offset(at), membership())), 0..3);
+    (number(), position(), runs, memberships, number()).prop_map(
+        |(epoch, previous, runs, memberships, committed)| {
+            let committed = Offset(committed);
+            Message::Append(Append { epoch: Epoch(epoch), previous, runs, memberships, committed })
+        },
+    )
+}
+
+/// An append that continues the log, whatever it is, so that more than the first check is reached.
+fn fitting_append() -> impl Strategy<Value = Message> {
+    (4..9_u64, 1..7_u64, 1..4_u64, number()).prop_map(|(epoch, after, count, committed)| {
+        let previous = Position::new([0, 1, 1, 2, 2, 4, 4][usize::try_from(after).expect("small")], after);
+        let (first, last) = (Offset(after + 1), Offset(after + count));
+        let runs = vec![Run { epoch: Epoch(epoch), first, last }];
+        let (epoch, committed) = (Epoch(epoch), Offset(committed));
+        Message::Append(Append { epoch, previous, runs, memberships: vec![], committed })
+    })
+}
+
+fn from_leaders() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        append(),
+        fitting_append(),
+        (number(), position()).prop_map(|(epoch, up_to)| Message::CommitOrder { epoch: Epoch(epoch), up_to }),
+        (number(), number(), number()).prop_map(|(epoch, round, committed)| Message::Heartbeat {
+            epoch: Epoch(epoch),
+            round: Round(round),
+            committed: Offset(committed)
+        }),
+        (number(), position()).prop_map(|(epoch, at)| Message::InstallSnapshot { epoch: Epoch(epoch), at }),
+        number().prop_map(|epoch| Message::HandOver { epoch: Epoch(epoch) }),
+    ]
+}
+
+fn to_leaders_and_candidates() -> impl Strategy<Value = Message> {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    prop_oneof![
+        (number(), position(), number()).prop_map(|(epoch, durable_up_to, round)| Message::Ack {
+            epoch: Epoch(epoch),
+            durable_up_to,
+            round: Round(round)
+        }),
+        (number(), position(), prop::option::of((number(), number())), any::<bool>()).prop_map(
+            |(epoch, last, conflict, suspect)| Message::LogState(LogState {
+                epoch: Epoch(epoch),
+                last,
+                committed: Offset(0),
+                conflict: conflict.map(|(epoch, first)| (Epoch(epoch), Offset(first))),
+                suspect
+            })
+        ),
+        number().prop_map(|epoch| Message::StaleEpoch { epoch: Epoch(epoch) }),
+        (number(), position(), flags).prop_map(|(epoch, last, (pre, handed_over, _))| {
+            Message::VoteRequest(VoteRequest { epoch: Epoch(epoch), last, pre, handed_over })
+        }),
+        (number(), position(), flags).prop_map(|(epoch, last, (granted, pre, suspect))| {
+            Message::VoteReply(VoteReply { epoch: Epoch(epoch), granted, pre, last, suspect })
+        }),
+    ]
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    let sender = (2..5_u64).prop_map(NodeId);
+    let message = prop_oneof![from_leaders(), to_leaders_and_candidates()];
+    prop_oneof![
+        4 => (sender, message).prop_map(|(from, message)| Input::Receive { from, message }),
+        1 => any::<u64>().prop_map(|random| Input::Tick { random }),
+        1 => (1..4_u64).prop_map(|count| Input::Propose { count }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(800) })]
+
+    #[test]
+    fn no_message_makes_a_core_panic(inputs in prop::collection::vec(input(), 1..40), stands in any::<bool>()) {
+        let mut replica = replica();
+        let mut outputs = Vec::new();
+        // Half of them begin with a won election, so that leaders are tried as well.
+        if stands {
+            (0..60).for_each(|_| replica.step(Input::Tick { random: 0 }, &mut outputs));
+            for pre in [true, false] {
+                let reply = VoteReply { epoch: Epoch(5), granted: true, pre, last: Position::ZERO, suspect: false };
+                let message = Message::VoteReply(reply);
+                replica.step(Input::Receive { from: NodeId(2), message }, &mut outputs);
+            }
+            replica.step(Input::Read { ticket: ReadTicket(1) }, &mut outputs);
+        }
+        for input in inputs {
+            let mut outputs = Vec::new();
+            replica.step(input, &mut outputs);
+            for output in &outputs {
+                if let Output::Append { write, .. } = output {
+                    replica.step(Input::Persisted { write: *write }, &mut Vec::new());
+                }
+            }
+            if outputs.iter().any(|output| matches!(output, Output::Fatal(_))) {
+                break;
+            }
+        }
+    }
+}
