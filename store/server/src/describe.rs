@@ -11,8 +11,9 @@ use store_engine::convert;
 /// Characters of a summary, about.
 const SUMMARY_CHARS_MAX: usize = 240;
 
-/// One entry as a line.
-pub(crate) fn line(entry: &Entry<Bytes>, committed: u64, applied: u64) -> LogLine {
+/// One entry as a line, as far as `committed` and `applied` are known.
+#[must_use]
+pub fn line(entry: &Entry<Bytes>, committed: u64, applied: u64) -> LogLine {
     let (kind, summary) = match entry.kind {
         EntryKind::Empty => ("empty", "a new leader's first entry".to_owned()),
         EntryKind::Membership => ("membership", membership(&entry.payload)),

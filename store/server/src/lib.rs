@@ -50,7 +50,8 @@ mod stop;
 
 pub use crate::bootstrap::{Founder, bootstrap, founders, is_bootstrapped, random_incarnation};
 pub use crate::config::{Config, Peer, group_folder, split_address};
+pub use crate::describe::line as describe_entry;
 pub use crate::embedded::Embedded;
 pub use crate::error::Error;
-pub use crate::serve::{Ready, serve};
+pub use crate::serve::{Ready, serve, serve_on};
 pub use crate::stop::{Stop, Stopper, stop};
