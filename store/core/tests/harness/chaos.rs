@@ -258,7 +258,7 @@ impl Chaos {
                 let up_to = self.dice.below(snapshot + 1);
                 self.cluster.purge(id, Offset(up_to), Offset(snapshot));
             }
-            if self.dice.in_thousand(300) && self.cluster.nodes[&id].is_up() {
+            if self.dice.in_thousand(100) && self.cluster.nodes[&id].is_up() {
                 self.cluster.fetch(id);
             }
             if self.dice.in_thousand(300) && self.cluster.nodes[&id].is_up() {
