@@ -65,7 +65,7 @@ pub enum Job {
         /// X of the new `log.X`, and of the snapshot of exactly `at`.
         number: u64,
     },
-    /// From the writer: there was no room for another file.
+    /// From the writer: there was no room for another file, or its number is taken by a snapshot that is arriving.
     RollFailed {
         /// The offset asked for.
         at: Offset,
@@ -286,6 +286,11 @@ pub enum WriterJob {
     Purge {
         /// The snapshot's position.
         snapshot: Position,
+    },
+    /// A fetched snapshot turned out not to be needed: remove it.
+    Discard {
+        /// X of its `snap.X`.
+        number: u64,
     },
     /// Say how much room there is on the file system.
     Measure,

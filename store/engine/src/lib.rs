@@ -84,6 +84,7 @@ mod shared_log;
 mod snapshots;
 mod source;
 mod stamp;
+mod start;
 mod status;
 mod waiting;
 mod writer;
@@ -95,11 +96,12 @@ pub use job::{
     Answer, Applied, ApplierJob, ApplierOut, Imported, Job, Lack, NodeOut, PumpJob, PumpOut, Reply, Report,
     Ticket, WriterJob,
 };
-pub use node::{Node, NodeConfig};
+pub use node::Node;
 pub use open::{Engine, OpenConfig, Pumps, Recovery, bootstrap, open};
 pub use pump::{Pump, PumpInbox};
 pub use room::Reserve;
 pub use schedule::Policy;
 pub use snapshots::{Snapshots, Streaming};
+pub use start::NodeConfig;
 pub use status::Status;
 pub use writer::Writer;

@@ -30,6 +30,8 @@ pub const STAMP_JUMP_MS_MAX: i64 = 3_600_000;
 pub const REPLICA_BYTES_UNWRITTEN_MAX: usize = 64 << 20;
 /// Ticks between looks at the room that is left.
 pub const ROOM_TICKS: u32 = 10;
+/// Ticks before a log that could not be rolled is rolled again.
+pub const ROLL_PAUSE_TICKS: u32 = 100;
 /// Ticks between two times that a leader gives its place away for lack of room.
 pub const HAND_OVER_TICKS: u32 = 1_000;
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use store_core::{
-    Config, Entry, EntryKind, Epoch, Input, Member, Message, NodeId, Offset, Output, Position, Replica,
-    Restored, Role, RoleView, Run, WriteSeq,
+    Entry, EntryKind, Epoch, Input, Member, Message, NodeId, Offset, Output, Position, Replica, Role,
+    RoleView, Run, WriteSeq,
 };
 use store_db::Table;
 use store_log::Disk;
@@ -21,49 +21,14 @@ use crate::clock::Clock;
 use crate::convert;
 use crate::error::Error;
 use crate::job::{Answer, Applied, ApplierJob, Imported, Job, NodeOut, PumpJob, Ticket, WriterJob};
-use crate::limits::{COMMAND_BYTES_MAX, REPLICA_BYTES_UNWRITTEN_MAX, STAMP_JUMP_MS_MAX};
-use crate::room::{Reserve, Room};
-use crate::schedule::{Policy, Schedule};
+use crate::limits::{COMMAND_BYTES_MAX, REPLICA_BYTES_UNWRITTEN_MAX};
+use crate::room::Room;
+use crate::schedule::Schedule;
 use crate::shared_log::{SharedLog, lock};
 use crate::stamp::Stamps;
+use crate::start::{NodeConfig, NodeStart};
 use crate::status::Status;
 use crate::waiting::{Reads, Writes};
-
-/// What a node is told once, at its start.
-#[derive(Clone, Debug)]
-pub struct NodeConfig {
-    /// Of the core.
-    pub core: Config,
-    /// Where its randomness begins; another one on each node and at each start.
-    pub seed: u64,
-    /// What must stay free.
-    pub reserve: Reserve,
-    /// When snapshots are due.
-    pub snapshots: Policy,
-    /// A new leader's clock may be ahead of the log's time by this much; what is beyond is refused and reported.
-    pub clock_jump_ms_max: i64,
-}
-
-impl NodeConfig {
-    /// The defaults around a core configuration.
-    #[must_use]
-    pub fn new(core: Config, seed: u64) -> NodeConfig {
-        let (reserve, snapshots) = (Reserve::default(), Policy::default());
-        NodeConfig { core, seed, reserve, snapshots, clock_jump_ms_max: STAMP_JUMP_MS_MAX }
-    }
-}
-
-/// What recovery found.
-pub(crate) struct NodeStart {
-    /// For the core.
-    pub(crate) restored: Restored,
-    /// The memberships in force, with addresses, by offset.
-    pub(crate) members: Vec<(Offset, proto::store::Membership)>,
-    /// The log's last stamp.
-    pub(crate) stamp_ms: i64,
-    /// Where the table stands.
-    pub(crate) applied: Applied,
-}
 
 /// The bytes that go with an input, for the append that may come out of it.
 enum Carried {
@@ -115,8 +80,10 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     room: Room,
     /// When to take snapshots.
     schedule: Schedule,
-    /// X of the snapshot fetched last.
-    fetched: u64,
+    /// X of a snapshot that was fetched, until the core has said whether it is needed.
+    fetched: Option<u64>,
+    /// X of the snapshot that is being installed.
+    installing: Option<u64>,
     /// A snapshot that is in the table, while the log is being reset to it.
     imported: Option<Imported>,
     /// The core's outputs; kept for their memory.
@@ -153,7 +120,8 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             applied: start.applied,
             room: Room::new(config.reserve),
             schedule: Schedule::new(config.snapshots, snapshot),
-            fetched: 0,
+            fetched: None,
+            installing: None,
             imported: None,
             outputs: Vec::new(),
         }
@@ -205,7 +173,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 Ok(())
             }
             Job::RollFailed { at } => {
-                if self.schedule.truncated(at) {
+                if self.schedule.not_rolled(at) {
                     outs.push(NodeOut::Apply(ApplierJob::CancelSnapshot));
                 }
                 Ok(())
@@ -219,14 +187,11 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 self.schedule.failed(position);
                 Ok(())
             }
-            Job::SnapshotFetched { position, number } => {
-                self.fetched = number;
-                self.step(Input::Fetched { position }, outs)
-            }
+            Job::SnapshotFetched { position, number } => self.fetched(position, number, outs),
             Job::Imported(imported) => {
                 let (after, stamp_ms) = (imported.position, imported.stamp_ms);
                 self.imported = Some(imported);
-                let number = self.fetched;
+                let number = self.installing.expect("a snapshot is imported only while it is installed");
                 outs.push(NodeOut::Write(WriterJob::Reset { number, after, stamp_ms }));
                 Ok(())
             }
@@ -281,7 +246,22 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         self.step(Input::Persisted { write }, outs)
     }
 
+    /// A snapshot is here; if it is not needed (any more), it goes.
+    fn fetched(&mut self, position: Position, number: u64, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        self.fetched = Some(number);
+        if self.installing.is_none() {
+            self.step(Input::Fetched { position }, outs)?;
+        }
+        let not_needed = self.fetched.take();
+        outs.extend(not_needed.map(|number| NodeOut::Write(WriterJob::Discard { number })));
+        Ok(())
+    }
+
     fn purged(&mut self, up_to: Offset, snapshot: Position, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        if up_to > snapshot.offset {
+            // It was being written while a later one was installed, which the core knows of.
+            return Ok(());
+        }
         let old = self.members.partition_point(|(offset, _)| *offset <= up_to);
         self.members.drain(..old.saturating_sub(1));
         self.step(Input::Purged { up_to, snapshot }, outs)
@@ -289,6 +269,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
 
     /// The log is reset to the snapshot that is in the table: it is installed.
     fn installed(&mut self, after: Position, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        self.installing = None;
         let imported = self.imported.take().expect("the log is reset only to an imported snapshot");
         assert_eq!(imported.position, after, "one snapshot is installed at a time");
         let membership = convert::membership_in(&imported.membership)?;
@@ -403,8 +384,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Output::RoleChanged(view) => self.role_changed(view, outs),
             Output::FetchSnapshot { from, at } => outs.push(NodeOut::FetchSnapshot { from, at }),
             Output::Install { position } => {
-                self.schedule.cancel();
-                let number = self.fetched;
+                let number = self.fetched.take().expect("only what was fetched is installed");
+                self.schedule.installing();
+                self.installing = Some(number);
                 outs.push(NodeOut::Apply(ApplierJob::Install { position, number }));
             }
             Output::HandOverFailed => outs.push(NodeOut::HandOverFailed),

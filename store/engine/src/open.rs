@@ -26,11 +26,12 @@ use crate::convert;
 use crate::error::Error;
 use crate::job::{ApplierJob, ApplierOut};
 use crate::limits::CACHE_BYTES_MAX;
-use crate::node::{Node, NodeConfig, NodeStart};
+use crate::node::Node;
 use crate::pump::{Pump, PumpInbox};
 use crate::shared_log::{SharedLog, lock};
 use crate::snapshots::Snapshots;
 use crate::source::Source;
+use crate::start::{NodeConfig, NodeStart};
 use crate::writer::Writer;
 
 /// What a replica is made of.

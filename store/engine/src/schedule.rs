@@ -9,6 +9,8 @@
 
 use store_core::{Offset, Position};
 
+use crate::limits::ROLL_PAUSE_TICKS;
+
 /// How often the log is rolled and the state written aside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
@@ -37,11 +39,15 @@ pub(crate) struct Schedule {
     ticks: u64,
     /// Bytes in the log since it was rolled.
     log_bytes: u64,
+    /// Ticks before the next one may be asked for, after the log could not be rolled.
+    pause: u32,
+    /// A snapshot from elsewhere is being installed.
+    installing: bool,
 }
 
 impl Schedule {
     pub(crate) fn new(policy: Policy, newest: Position) -> Schedule {
-        Schedule { policy, newest, asked: None, ticks: 0, log_bytes: 0 }
+        Schedule { policy, newest, asked: None, ticks: 0, log_bytes: 0, pause: 0, installing: false }
     }
 
     /// Bytes in the log since it was rolled.
@@ -53,7 +59,9 @@ impl Schedule {
     pub(crate) fn due(&mut self, last: Position) -> Option<Position> {
         self.ticks = self.ticks.saturating_add(1);
         let is_time = self.ticks >= self.policy.ticks || self.log_bytes >= self.policy.log_bytes;
-        if !is_time || self.asked.is_some() || last.offset <= self.newest.offset {
+        self.pause = self.pause.saturating_sub(1);
+        let is_busy = self.asked.is_some() || self.installing || self.pause > 0;
+        if !is_time || is_busy || last.offset <= self.newest.offset {
             return None;
         }
         self.ticks = 0;
@@ -71,9 +79,19 @@ impl Schedule {
         gone
     }
 
-    /// A snapshot from elsewhere takes the place of whatever is under way.
-    pub(crate) fn cancel(&mut self) {
+    /// The log could not be rolled at `at`; true if that ends what is under way. It is due again after a pause.
+    pub(crate) fn not_rolled(&mut self, at: Offset) -> bool {
+        let ended = self.truncated(at);
+        if ended {
+            self.pause = ROLL_PAUSE_TICKS;
+        }
+        ended
+    }
+
+    /// A snapshot from elsewhere takes the place of whatever is under way, until it is installed.
+    pub(crate) fn installing(&mut self) {
         self.asked = None;
+        self.installing = true;
     }
 
     /// The snapshot at `position` is there.
@@ -90,6 +108,7 @@ impl Schedule {
     /// A snapshot from elsewhere is installed.
     pub(crate) fn installed(&mut self, position: Position) {
         self.asked = None;
+        self.installing = false;
         self.ticks = 0;
         self.log_bytes = 0;
         self.newest = position;
@@ -132,5 +151,21 @@ mod tests {
         assert!(schedule.truncated(Offset(9)));
         assert_eq!(schedule.under_way(), None);
         assert_eq!(schedule.due(Position::new(2, 9)), Some(Position::new(2, 9)));
+    }
+
+    #[test]
+    fn one_that_could_not_be_rolled_waits_and_none_is_taken_while_another_is_installed() {
+        let mut schedule = Schedule::new(POLICY, Position::ZERO);
+        schedule.grew(1_000);
+        assert!(schedule.due(Position::new(1, 9)).is_some());
+        assert!(schedule.not_rolled(Offset(9)));
+        let waited = (1..).find(|_| schedule.due(Position::new(1, 9)).is_some());
+        assert_eq!(waited, Some(ROLL_PAUSE_TICKS));
+        schedule.installing();
+        schedule.grew(1_000);
+        assert_eq!(schedule.due(Position::new(1, 12)), None);
+        schedule.installed(Position::new(1, 50));
+        schedule.grew(1_000);
+        assert!(schedule.due(Position::new(1, 51)).is_some());
     }
 }

@@ -22,6 +22,7 @@
 //! snapshot's blocks know nothing of chunks.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -48,8 +49,10 @@ pub struct Snapshots<D: Disk> {
     meta: Meta,
     /// Asked for the numbers of log files.
     log: SharedLog<D>,
-    /// What is there. Held for look-ups only.
+    /// What is there. Held for look-ups only; taken after the log's lock where both are.
     known: Mutex<BTreeMap<u64, Known>>,
+    /// Fetched snapshots that have, or are getting, a number which no roll of the log may take meanwhile.
+    arriving: AtomicUsize,
 }
 
 /// One snapshot.
@@ -76,7 +79,7 @@ impl<D: Disk> Snapshots<D> {
         let known =
             |file: &SnapshotFile| (file.info.number, Known { info: file.info, verified: false, streams: 0 });
         let known = Mutex::new(found.iter().map(known).collect());
-        Snapshots { disk, meta, log, known }
+        Snapshots { disk, meta, log, known, arriving: AtomicUsize::new(0) }
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<u64, Known>> {
@@ -195,10 +198,42 @@ impl<D: Disk> Snapshots<D> {
     /// # Errors
     /// It is not what was offered: begin again. Or the disk failed.
     pub fn received(&self, incoming: IncomingSnapshot<Arc<D>>) -> Result<SnapshotInfo, Error> {
-        let newest_log = lock(&self.log).files().last().map_or(0, |file| file.number);
-        let info = incoming.finish(newest_log)?.info;
-        self.known().insert(info.number, Known { info, verified: true, streams: 0 });
-        Ok(info)
+        let newest_log = {
+            // Under the log's lock: no roll can come between the mark and the look.
+            let log = lock(&self.log);
+            self.arriving.fetch_add(1, Ordering::Relaxed);
+            log.files().last().map_or(0, |file| file.number)
+        };
+        match incoming.finish(newest_log) {
+            Ok(file) => {
+                let known = Known { info: file.info, verified: true, streams: 0 };
+                self.known().insert(file.info.number, known);
+                Ok(file.info)
+            }
+            Err(error) => {
+                self.arrived();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Whether a fetched snapshot holds the next number, so that the log cannot roll now.
+    pub(crate) fn is_arriving(&self) -> bool {
+        self.arriving.load(Ordering::Relaxed) > 0
+    }
+
+    /// A fetched snapshot is installed, or will not be.
+    pub(crate) fn arrived(&self) {
+        let before = self.arriving.fetch_sub(1, Ordering::Relaxed);
+        assert!(before > 0, "what arrives was announced");
+    }
+
+    /// Removes a fetched snapshot that is not needed.
+    pub(crate) fn discard(&self, number: u64) -> Result<(), Error> {
+        self.known().remove(&number);
+        retention::remove_snapshot(&self.disk, number)?;
+        self.arrived();
+        Ok(())
     }
 
     /// Replaces the table by `snap.number`.

@@ -66,11 +66,7 @@ impl<D: Disk> Writer<D> {
             }
             WriterJob::Roll { at } => {
                 self.write(log)?;
-                outs.push(match log.roll(at) {
-                    Ok(number) => Job::Rolled { at, number },
-                    Err(error) if !error.is_fatal() => Job::RollFailed { at },
-                    Err(error) => return Err(error.into()),
-                });
+                outs.push(self.roll(log, at)?);
             }
             WriterJob::Purge { snapshot } => {
                 let before = self.snapshots.retire(&log.files(), snapshot.offset)?;
@@ -87,10 +83,23 @@ impl<D: Disk> Writer<D> {
                 self.entries.clear();
                 self.unreported = None;
                 log.reset(number, after, stamp_ms)?;
+                self.snapshots.arrived();
                 outs.push(Job::Reset { after });
             }
+            WriterJob::Discard { number } => self.snapshots.discard(number)?,
         }
         Ok(())
+    }
+
+    fn roll(&self, log: &mut Log<Arc<D>>, at: Offset) -> Result<Job, Error> {
+        if self.snapshots.is_arriving() {
+            return Ok(Job::RollFailed { at });
+        }
+        match log.roll(at) {
+            Ok(number) => Ok(Job::Rolled { at, number }),
+            Err(error) if !error.is_fatal() => Ok(Job::RollFailed { at }),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Writes what was taken, in batches as large as the log allows.

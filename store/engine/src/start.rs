@@ -1,0 +1,44 @@
+//! What a node begins with: what is configured, and what recovery found. No behaviour.
+
+use store_core::{Config, Offset, Restored};
+
+use crate::job::Applied;
+use crate::limits::STAMP_JUMP_MS_MAX;
+use crate::room::Reserve;
+use crate::schedule::Policy;
+
+/// What a node is told once, at its start.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Of the core.
+    pub core: Config,
+    /// Where its randomness begins; another one on each node and at each start.
+    pub seed: u64,
+    /// What must stay free.
+    pub reserve: Reserve,
+    /// When snapshots are due.
+    pub snapshots: Policy,
+    /// A new leader's clock may be ahead of the log's time by this much; what is beyond is refused and reported.
+    pub clock_jump_ms_max: i64,
+}
+
+impl NodeConfig {
+    /// The defaults around a core configuration.
+    #[must_use]
+    pub fn new(core: Config, seed: u64) -> NodeConfig {
+        let (reserve, snapshots) = (Reserve::default(), Policy::default());
+        NodeConfig { core, seed, reserve, snapshots, clock_jump_ms_max: STAMP_JUMP_MS_MAX }
+    }
+}
+
+/// What recovery found.
+pub(crate) struct NodeStart {
+    /// For the core.
+    pub(crate) restored: Restored,
+    /// The memberships in force, with addresses, by offset.
+    pub(crate) members: Vec<(Offset, proto::store::Membership)>,
+    /// The log's last stamp.
+    pub(crate) stamp_ms: i64,
+    /// Where the table stands.
+    pub(crate) applied: Applied,
+}
