@@ -3,8 +3,7 @@
 //! With a membership change under way both the new and the outgoing voters must agree
 //! (Ongaro 2014, "Consensus: Bridging Theory and Practice", section 4.3).
 
-use alloc::vec::Vec;
-
+use crate::limits::MEMBERS_MAX;
 use crate::types::{Member, Membership, NodeId, Offset};
 
 /// How many of `voters` are a majority.
@@ -24,16 +23,25 @@ pub fn has_quorum(membership: &Membership, agrees: impl Fn(NodeId) -> bool) -> b
 /// The highest offset that a quorum holds, given what each voter holds durably.
 ///
 /// No voters hold everything (so that an absent outgoing configuration never limits): callers have at least one.
+///
+/// # Panics
+/// If there are more than [`MEMBERS_MAX`] voters: whoever made the membership checks that.
 pub fn committed_offset(membership: &Membership, durable: impl Fn(NodeId) -> Offset) -> Offset {
-    let held = |voters: &[Member]| held_by_majority(voters.iter().map(|v| durable(v.node)).collect());
+    let held = |voters: &[Member]| held_by_majority(voters, &durable);
     held(&membership.voters).min(held(&membership.outgoing))
 }
 
-/// The highest offset that a majority of these has reached; `Offset(u64::MAX)` if there is nobody.
-fn held_by_majority(mut durable: Vec<Offset>) -> Offset {
-    if durable.is_empty() {
+/// The highest offset that a majority of these has reached; `Offset(u64::MAX)` if there is nobody. Asked at every
+/// ack, so it allocates nothing.
+fn held_by_majority(voters: &[Member], durable: impl Fn(NodeId) -> Offset) -> Offset {
+    if voters.is_empty() {
         return Offset(u64::MAX);
     }
-    durable.sort_unstable();
-    durable[durable.len() - majority(durable.len())]
+    let mut offsets = [Offset::ZERO; MEMBERS_MAX];
+    let held = &mut offsets[..voters.len()];
+    for (offset, voter) in held.iter_mut().zip(voters) {
+        *offset = durable(voter.node);
+    }
+    held.sort_unstable();
+    held[held.len() - majority(held.len())]
 }

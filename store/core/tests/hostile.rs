@@ -25,6 +25,31 @@ fn replica() -> Replica {
     Replica::new(Config::new(member(1)), disk.restored(Offset(4)))
 }
 
+#[test]
+fn malformed_appends_are_ignored() {
+    let run = |epoch, first, last| Run { epoch: Epoch(epoch), first: Offset(first), last: Offset(last) };
+    let cases: [(&str, Position, Vec<Run>, Vec<u64>); 8] = [
+        ("a gap after previous", Position::new(4, 6), vec![run(4, 8, 8)], vec![]),
+        ("an overlap with previous", Position::new(4, 6), vec![run(4, 6, 7)], vec![]),
+        ("a gap between runs", Position::new(4, 6), vec![run(4, 7, 7), run(5, 9, 9)], vec![]),
+        ("a run that ends before it begins", Position::new(4, 6), vec![run(4, 7, 6)], vec![]),
+        ("epochs that fall", Position::new(4, 6), vec![run(3, 7, 7)], vec![]),
+        ("an epoch after the leader's", Position::new(4, 6), vec![run(6, 7, 7)], vec![]),
+        ("a membership before the entries", Position::new(4, 6), vec![run(5, 7, 8)], vec![6]),
+        ("memberships out of order", Position::new(4, 6), vec![run(5, 7, 8)], vec![8, 7]),
+    ];
+    for (what, previous, runs, memberships) in cases {
+        let mut replica = replica();
+        let memberships = memberships.into_iter().map(|at| (Offset(at), membership())).collect();
+        let append = Append { epoch: Epoch(5), previous, runs, memberships, committed: Offset(6) };
+        let mut outputs = Vec::new();
+        replica.step(Input::Receive { from: NodeId(2), message: Message::Append(append) }, &mut outputs);
+        let ignored = |output: &Output| matches!(output, Output::SaveBallot(_) | Output::RoleChanged(_));
+        assert!(outputs.iter().all(ignored), "{what}: {outputs:?}");
+        assert_eq!(replica.last(), Position::new(4, 6), "{what}");
+    }
+}
+
 /// Small numbers, where everything happens, and the ends of the range.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![10 => 0..9_u64, 1 => u64::MAX - 2..=u64::MAX]
