@@ -1,19 +1,84 @@
-//! (being written)
+//! The one binary `feira`: REPLs, a local cluster, every server role, import, audit, status, demo.
+//!
+//! ```text
+//!   args ──► run ──┬─► role (store, portals, broker)      serve until told to stop
+//!                  ├─► up (supervisor of child processes), demo (a tour over it)
+//!                  ├─► admin, shop, kv (sessions) ◄── repl (lines, completion) ◄── verb (tables of verbs)
+//!                  └─► import, audit, status, log
+//!        all of them ──► reach (portals, nodes) · show (tables, JSON) · config · failure
+//! ```
+//!
+//! Data goes to standard output, everything else to standard error. The exit code is decided in one place, below,
+//! by [`failure::Kind`]: 0 done, 1 refused, 2 usage, 3 unreachable, 4 conflict, 5 outcome unknown.
+
 pub mod admin;
+pub mod args;
 pub mod ask;
+pub mod audit;
 pub mod config;
+pub mod demo;
 pub mod document;
 pub mod failure;
-pub mod reach;
 pub mod import;
 pub mod kv;
+pub mod log;
+pub mod reach;
 pub mod repl;
+pub mod role;
+pub mod run;
 pub mod shop;
 pub mod show;
+pub mod status;
+pub mod up;
 pub mod verb;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::args::Cli;
+use crate::failure::{Failure, Kind};
+use crate::show::out::Out;
 
 /// Runs the tool.
 #[must_use]
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers; a closed pipe ends output, not the work.
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return exit(if asked { None } else { Some(Kind::Usage) });
+        }
+    };
+    let out = Out::new(cli.shared.json);
+    match start(cli, &out) {
+        Ok(()) => exit(None),
+        Err(failure) => {
+            out.failure(&failure);
+            exit(Some(failure.kind))
+        }
+    }
+}
+
+fn start(cli: Cli, out: &Out) -> Result<(), Failure> {
+    // Children are told of the death of the thread that started them: a supervisor has only the main one.
+    let mut builder = if run::supervises(&cli.command) {
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    let runtime = builder.enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::refused(format!("the runtime cannot be started: {e}")))?;
+    let done = runtime.block_on(Box::pin(run::run(cli, out)));
+    // A thread that waits for input must not hold the process.
+    runtime.shutdown_background();
+    done
+}
+
+/// The one place where the exit code is decided.
+fn exit(failed: Option<Kind>) -> ExitCode {
+    ExitCode::from(failed.map_or(0, Kind::exit_code))
 }

@@ -25,6 +25,7 @@ pub fn check(config: &Config) -> Result<(), Failure> {
     check_portals("admin_portals", config.admin_portals.len())?;
     check_portals("client_portals", config.client_portals.len())?;
     range("portal.cache_entries", config.portal.cache_entries as u64, 1, 10_000_000)?;
+    range("portal.cache_bytes", config.portal.cache_bytes as u64, 1 << 16, 1 << 40)?;
     range("portal.lease_ms", config.portal.lease_ms, 100, 60_000)?;
     range("portal.deadline_ms", config.portal.deadline_ms, 100, 60_000)?;
     range("tool.patience_seconds", config.tool.patience_seconds, 1, 3_600)?;

@@ -66,7 +66,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Failure> {
             .next("feira up makes one on its first start"));
     }
     let text = if from_file { read(&path)? } else { String::new() };
-    let config = layered(&text, &sources.set).map_err(|error| in_file(&path, error))?;
+    let config = layered(&text, &sources.set).map_err(|error| in_file(&path, *error))?;
     check(&config)?;
     Ok(Loaded { config, path, from_file, set: sources.set.clone() })
 }
@@ -83,7 +83,7 @@ fn read(path: &Path) -> Result<String, Failure> {
 }
 
 /// The file's text with environment and flags over it.
-fn layered(text: &str, set: &[String]) -> Result<Config, figment::Error> {
+fn layered(text: &str, set: &[String]) -> Result<Config, Box<figment::Error>> {
     // Arrays of tables replace the default ones as a whole: two nodes in a file are two, not three.
     let mut figment = Figment::from(Serialized::defaults(Config::default()))
         .merge(Toml::string(text))
@@ -94,7 +94,7 @@ fn layered(text: &str, set: &[String]) -> Result<Config, figment::Error> {
             .ok_or_else(|| figment::Error::from(format!("--set {pair}: not KEY=VALUE")))?;
         figment = figment.merge((key.trim(), parsed(value)));
     }
-    figment.extract()
+    Ok(figment.extract()?)
 }
 
 /// A flag's value: whatever it would be in TOML, else text.
@@ -120,7 +120,7 @@ mod tests {
 
     fn failing(text: &str, set: &[&str]) -> String {
         let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
-        in_file(Path::new("f.toml"), layered(text, &set).expect_err("wrong")).to_string()
+        in_file(Path::new("f.toml"), *layered(text, &set).expect_err("wrong")).to_string()
     }
 
     #[test]

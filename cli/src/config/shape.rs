@@ -99,6 +99,8 @@ pub struct Broker {
 pub struct Portal {
     /// Entries (records and absences) that a portal's cache holds.
     pub cache_entries: usize,
+    /// Bytes that those entries may have together.
+    pub cache_bytes: usize,
     /// Milliseconds for which a beat lets a cache answer: the bound on staleness.
     pub lease_ms: u64,
     /// Milliseconds after which a portal gives up a request.
@@ -167,7 +169,7 @@ impl Default for Broker {
 
 impl Default for Portal {
     fn default() -> Portal {
-        Portal { cache_entries: 10_000, lease_ms: 1_000, deadline_ms: 5_000 }
+        Portal { cache_entries: 100_000, cache_bytes: 256 << 20, lease_ms: 1_000, deadline_ms: 5_000 }
     }
 }
 

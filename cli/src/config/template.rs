@@ -94,7 +94,9 @@ settings = ""
 
 [portal]
 # Records and absences that a portal's cache holds.
-cache_entries = 10000
+cache_entries = 100000
+# Bytes that those may have together.
+cache_bytes = 268435456
 # How long a beat of the store lets a cache answer: the bound on staleness.
 lease_ms = 1000
 # After so long a portal gives up a request.

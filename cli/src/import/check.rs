@@ -45,7 +45,8 @@ pub fn totals(plan: &Plan, refusals: &Refusals) -> Totals {
     }
     for (at, order) in plan.orders.iter().enumerate() {
         if let Some(why) = refusals.orders.get(&at) {
-            let refused = |number: &u64| Entry { number: *number, reason: Reason::ByPortal, detail: why.clone() };
+            let refused =
+                |number: &u64| Entry { number: *number, reason: Reason::ByPortal, detail: why.clone() };
             totals.refused.extend(order.numbers.iter().map(refused));
             continue;
         }
@@ -61,8 +62,14 @@ pub fn totals(plan: &Plan, refusals: &Refusals) -> Totals {
 
 /// The first product whose stock is not what the orders of this import leave, in words. Pure.
 #[must_use]
-pub fn first_difference(plan: &Plan, totals: &Totals, refusals: &Refusals, there: &[Product]) -> Option<String> {
-    let there: HashMap<&str, &Product> = there.iter().map(|product| (product.pid.as_str(), product)).collect();
+pub fn first_difference(
+    plan: &Plan,
+    totals: &Totals,
+    refusals: &Refusals,
+    there: &[Product],
+) -> Option<String> {
+    let there: HashMap<&str, &Product> =
+        there.iter().map(|product| (product.pid.as_str(), product)).collect();
     for (at, new) in plan.products.iter().enumerate() {
         if refusals.products.contains_key(&at) {
             continue;
@@ -105,7 +112,8 @@ mod tests {
         let all = totals(&plan, &Refusals::default());
         assert_eq!((all.lines, all.accepted, all.refused.len(), all.orders), (4, 3, 1, 2));
         assert_eq!(all.taken, [("A".to_owned(), 6), ("B".to_owned(), 3)].into_iter().collect());
-        let refusals = Refusals { orders: [(0, "no".to_owned())].into_iter().collect(), ..Refusals::default() };
+        let refusals =
+            Refusals { orders: [(0, "no".to_owned())].into_iter().collect(), ..Refusals::default() };
         let some = totals(&plan, &refusals);
         assert_eq!((some.accepted, some.refused.len(), some.orders), (1, 3, 1));
         assert_eq!(some.by_reason()[&Reason::ByPortal], 2);

@@ -12,7 +12,14 @@ use super::rows::{BadLine, Raw, fields};
 
 /// InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID, Country.
 pub const COLUMNS: [&str; 8] = [
-    "InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country",
+    "InvoiceNo",
+    "StockCode",
+    "Description",
+    "Quantity",
+    "InvoiceDate",
+    "UnitPrice",
+    "CustomerID",
+    "Country",
 ];
 
 /// Why a line is refused. Each is counted.
@@ -141,7 +148,9 @@ pub fn classify(raw: &Raw) -> Said {
     }
 }
 
-fn of_fields([invoice, code, description, quantity, _date, price, customer, country]: &[Cow<'_, str>; 8]) -> Said {
+fn of_fields(
+    [invoice, code, description, quantity, _date, price, customer, country]: &[Cow<'_, str>; 8],
+) -> Said {
     let customer = number_of(customer.trim());
     let (code, description) = (code.trim(), description.trim());
     let described = (!code.is_empty() && !description.is_empty())
@@ -150,7 +159,11 @@ fn of_fields([invoice, code, description, quantity, _date, price, customer, coun
         Ok(cid) => Some((cid.clone(), country.trim().to_owned())),
         Err(_) => None,
     };
-    Said { verdict: valid(invoice.trim(), code, quantity.trim(), price.trim(), customer), customer: named, described }
+    Said {
+        verdict: valid(invoice.trim(), code, quantity.trim(), price.trim(), customer),
+        customer: named,
+        described,
+    }
 }
 
 fn valid(
@@ -179,7 +192,13 @@ fn valid(
         1..=ID_BYTES_MAX => {}
         _ => return Err(Reason::CodeTooLong),
     }
-    Ok(ValidLine { invoice: invoice.to_owned(), code: code.to_owned(), quantity, price: price_of(price)?, cid })
+    Ok(ValidLine {
+        invoice: invoice.to_owned(),
+        code: code.to_owned(),
+        quantity,
+        price: price_of(price)?,
+        cid,
+    })
 }
 
 /// `17850.0` is 17850.

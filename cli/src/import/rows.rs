@@ -110,7 +110,11 @@ fn field(rest: &str) -> Result<Field<'_>, BadLine> {
             continue;
         }
         let inside = &quoted[..at];
-        let field = if inside.contains('"') { Cow::Owned(inside.replace("\"\"", "\"")) } else { Cow::Borrowed(inside) };
+        let field = if inside.contains('"') {
+            Cow::Owned(inside.replace("\"\"", "\""))
+        } else {
+            Cow::Borrowed(inside)
+        };
         return match after.strip_prefix(',') {
             Some(after) => Ok((field, Some(after))),
             None if after.is_empty() => Ok((field, None)),

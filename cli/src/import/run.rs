@@ -73,6 +73,16 @@ pub async fn run(job: &Job, admin: &Portals, shops: &[Portals], out: &Out) -> Re
     Ok(report(&plan, &totals, took))
 }
 
+/// Only counts; sends nothing.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn dry_run(job: &Job) -> Result<Answer, Failure> {
+    let plan = plan_of(&job.file)?;
+    let totals = totals(&plan, &Refusals::default());
+    Ok(report(&plan, &totals, Duration::ZERO))
+}
+
 fn plan_of(file: &Path) -> Result<Plan, Failure> {
     let input = File::open(file).map_err(|error| Failure::file("open", file, &error))?;
     read(&mut BufReader::with_capacity(1 << 20, input))

@@ -101,10 +101,7 @@ fn orders_merge_the_lines_of_one_code() {
 fn every_customer_of_the_file_is_a_client() {
     let plan = plan_of(SAMPLE.as_bytes());
     let clients: Vec<(&str, &str)> = plan.clients.iter().map(|(c, k)| (c.as_str(), k.as_str())).collect();
-    assert_eq!(
-        clients,
-        [("501", "United Kingdom"), ("502", "France"), ("503", "France"), ("504", "Spain")]
-    );
+    assert_eq!(clients, [("501", "United Kingdom"), ("502", "France"), ("503", "France"), ("504", "Spain")]);
 }
 
 #[test]
@@ -119,7 +116,8 @@ fn the_stock_of_a_code_is_what_orders_take() {
 
 #[test]
 fn bad_bytes_and_long_lines_are_counted_and_spoil_nothing_else() {
-    let mut text = b"InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\r\n".to_vec();
+    let mut text =
+        b"InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\r\n".to_vec();
     text.extend(b"1,A,caf\xe9,1,d,1,5.0,X\r\n");
     text.extend(vec![b'x'; LINE_BYTES_MAX + 10]);
     text.extend(b"\n1,A,b,1,d,1,5.0,X");

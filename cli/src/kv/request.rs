@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use proto::store::{
-    DeleteRequest, DeleteVersionRequest, SetRequest, Status, TestAndSetRequest, Txn, TxnResponse, WriteResponse,
+    DeleteRequest, DeleteVersionRequest, SetRequest, Status, TestAndSetRequest, Txn, TxnResponse,
+    WriteResponse,
 };
 use proto::write;
 use store_client::{Range, now_ms};
@@ -90,9 +91,15 @@ fn got(response: TxnResponse) -> WriteResponse {
 fn updated(response: TxnResponse) -> WriteResponse {
     if !response.success {
         let trimmed = response.trimmed;
-        return WriteResponse { status: Status::ErrorNe.into(), position: response.position, trimmed, ..Default::default() };
+        return WriteResponse {
+            status: Status::ErrorNe.into(),
+            position: response.position,
+            trimmed,
+            ..Default::default()
+        };
     }
-    let old = response.results.first().and_then(|touched| touched.record.as_ref()).map_or(0, |old| old.version);
+    let old =
+        response.results.first().and_then(|touched| touched.record.as_ref()).map_or(0, |old| old.version);
     // The version now is the old one and one, as after a test-and-set.
     write::test_and_set_response(old, response)
 }
@@ -102,15 +109,15 @@ fn updated(response: TxnResponse) -> WriteResponse {
 /// # Errors
 /// A limit that is none.
 pub fn request_of(call: &Call<Kv>) -> Result<Option<Request>, Failure> {
-    let ordered = |txn, reading| {
-        Some(Request::Ordered { txn, reading, id: call.get("--request").map(str::to_owned) })
-    };
+    let ordered =
+        |txn, reading| Some(Request::Ordered { txn, reading, id: call.get("--request").map(str::to_owned) });
     let data = || Bytes::copy_from_slice(call.text("DATA").as_bytes());
     let timestamp_ms = call.integer("--timestamp").unwrap_or_else(now_ms);
     let version = call.count("VERSION").unwrap_or(0);
     Ok(match call.verb.operation {
         Kv::Set => {
-            let set = SetRequest { key: key(call, "KEY"), timestamp_ms, data: data(), ..SetRequest::default() };
+            let set =
+                SetRequest { key: key(call, "KEY"), timestamp_ms, data: data(), ..SetRequest::default() };
             ordered(write::set(&set), Reading::Set)
         }
         Kv::Get if call.has("--stale") => Some(Request::StaleGet(key(call, "KEY"))),

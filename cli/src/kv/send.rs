@@ -66,7 +66,7 @@ impl Sender {
             match (&mut sent).await {
                 Ok(response) => Ok(done(&of, reading, response)),
                 Err(Error::Unknown { message }) => match session.outcome(&sent).await {
-                    Ok(settled) => Ok(settle(&of, reading, settled)),
+                    Ok(settled) => Ok(settle(&of, reading, &settled)),
                     Err(error) => Err(Failure::unknown(format!(
                         "#{} {}: outcome unknown: {message}; asking for it failed too: {error}",
                         of.number, of.command
@@ -91,16 +91,16 @@ fn done(of: &Of, reading: Reading, response: proto::store::TxnResponse) -> Done 
 }
 
 /// An unknown outcome that the store has now told.
-fn settle(of: &Of, reading: Reading, settled: proto::store::OutcomeResponse) -> Done {
+fn settle(of: &Of, reading: Reading, settled: &proto::store::OutcomeResponse) -> Done {
     use proto::store::outcome_response::Verdict;
     match (settled.verdict(), settled.response.clone()) {
         (Verdict::Done | Verdict::Refused, Some(response)) => done(of, reading, response),
-        (Verdict::Done, None) => Done { answer: view::outcome(of, &settled), class: None },
+        (Verdict::Done, None) => Done { answer: view::outcome(of, settled), class: None },
         (Verdict::Expired | Verdict::Unspecified, _) => {
-            Done { answer: view::outcome(of, &settled), class: Some(Kind::Unknown) }
+            Done { answer: view::outcome(of, settled), class: Some(Kind::Unknown) }
         }
         (Verdict::Refused | Verdict::NotDone, _) => {
-            Done { answer: view::outcome(of, &settled), class: Some(Kind::Refused) }
+            Done { answer: view::outcome(of, settled), class: Some(Kind::Refused) }
         }
     }
 }
@@ -119,7 +119,7 @@ async fn named(
     match store.txn(txn, Some(identity.clone())).await {
         Ok(response) => Ok(done(&of, reading, response)),
         Err(Error::Unknown { message }) => match store.outcome(tag, identity).await {
-            Ok(settled) => Ok(settle(&of, reading, settled)),
+            Ok(settled) => Ok(settle(&of, reading, &settled)),
             Err(_) => Err(Failure::unknown(format!("#{} {}: {message}", of.number, of.command))
                 .next(format!("ask later: outcome KEY {id}"))),
         },

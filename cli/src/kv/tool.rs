@@ -178,7 +178,8 @@ impl Tool {
             self.show(ended);
         }
         for (number, command) in std::mem::take(&mut self.open) {
-            let failure = Failure::unknown(format!("#{number} {command}: no answer yet; it may still happen"));
+            let failure =
+                Failure::unknown(format!("#{number} {command}: no answer yet; it may still happen"));
             self.failed(&failure);
         }
     }

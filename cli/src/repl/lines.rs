@@ -49,6 +49,12 @@ pub enum Line {
     Words(Vec<String>),
 }
 
+/// Whether a person will type.
+#[must_use]
+pub fn is_person(given: &Given) -> bool {
+    given.words.is_empty() && given.command.is_none() && std::io::stdin().is_terminal()
+}
+
 impl Lines {
     /// The source that was given: words, `-c`, else standard input, which may be a terminal.
     #[must_use]

@@ -63,7 +63,7 @@ impl Table {
 
     /// Adds a row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        assert_eq!(cells.len(), self.columns.len(), "a row has a cell for each column");
-        self.rows.push(cells.to_vec());
+        assert_eq!(N, self.columns.len(), "a row has a cell for each column");
+        self.rows.push(cells.into());
     }
 }

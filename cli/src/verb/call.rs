@@ -181,7 +181,7 @@ fn line(word: &str) -> Option<(String, i64)> {
     (!pid.is_empty() && pid.len() <= ID_BYTES_MAX && quantity >= 0).then(|| (pid.to_owned(), quantity))
 }
 
-fn wrong<O>(verb: &Verb<O>, message: String) -> Failure {
+fn wrong<O>(verb: &Verb<O>, message: impl std::fmt::Display) -> Failure {
     Failure::usage(format!("{}: {message}", verb.name)).next(format!(
         "usage: {}   such as: {}",
         verb.usage(),

@@ -1,0 +1,297 @@
+//! The command line: subcommands, flags and their help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::shape::BrokerKind;
+
+/// feira: an order-taking backend for shops that keeps selling while machines fail.
+#[derive(Parser, Debug)]
+#[command(name = "feira", version, about, max_term_width = 100, after_help = AFTER)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub shared: Shared,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER: &str = "Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable, 4 conflict, 5 outcome unknown.\n\
+                     Start with: feira demo, or feira up and, in another terminal, feira admin.";
+
+/// Options of every command.
+#[derive(Args, Debug, Clone)]
+pub struct Shared {
+    /// The cluster's configuration file; feira.toml here, if it is there
+    #[arg(long, global = true, env = "FEIRA_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Override a value of the configuration, such as portal.lease_ms=500
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// One JSON document a result on standard output; everything else goes to standard error
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run a whole local cluster: store nodes, broker, portals
+    Up(Up),
+    /// Stop the local cluster that `feira up` runs
+    Down,
+    /// Break and mend a part of the local cluster
+    Node(NodeAct),
+    /// Show each replica's role, epoch, log, committed and applied offset
+    Status(Status),
+    /// The administrators' REPL: clients, products, stock
+    Admin(Tool),
+    /// The shoppers' REPL: orders
+    Shop(Shop),
+    /// The key-value store's own REPL
+    Kv(KvTool),
+    /// Import a file through the portals
+    Import(Import),
+    /// Check the books: stock and orders, at one position, on every replica
+    Audit,
+    /// Look into a node's log, or plant a fault in it
+    #[command(subcommand)]
+    Log(Log),
+    /// A cluster in a temporary folder, with a tour, or on a terminal a shop to play with
+    Demo(Demo),
+    /// Show the configuration in force
+    Config(ConfigShow),
+    /// Run one node of the store in the foreground
+    Store(StoreRole),
+    /// Run a portal for administrators in the foreground
+    AdminPortal(PortalRole),
+    /// Run a portal for shoppers in the foreground
+    ClientPortal(PortalRole),
+    /// Run the MQTT broker in the foreground
+    Broker(Supervised),
+}
+
+/// A new cluster's shape.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Up {
+    /// Nodes of the store, for a new cluster: 1, 3, 4, 5 or 7
+    #[arg(long, value_name = "N")]
+    pub nodes: Option<u64>,
+    /// Administrators' portals, for a new cluster
+    #[arg(long, value_name = "N")]
+    pub admin_portals: Option<u64>,
+    /// Shoppers' portals, for a new cluster
+    #[arg(long, value_name = "N")]
+    pub client_portals: Option<u64>,
+    /// Which MQTT broker, for a new cluster
+    #[arg(long, value_enum)]
+    pub broker: Option<BrokerKind>,
+    /// For a new cluster: any free ports, written to the file
+    #[arg(long)]
+    pub any_ports: bool,
+}
+
+/// What to do with a part of the local cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Act {
+    /// SIGKILL: as if the machine had failed
+    Kill,
+    /// Stop it gracefully: a leader hands over first
+    Stop,
+    /// Start it again, after stopping it if it runs
+    Restart,
+    /// SIGSTOP: as if it hung
+    Pause,
+    /// SIGCONT
+    Resume,
+    /// The leader keeps its commit orders to itself (--off: no longer)
+    HoldCommit,
+}
+
+/// Break and mend.
+#[derive(Args, Debug)]
+pub struct NodeAct {
+    /// What to do
+    #[arg(value_enum)]
+    pub act: Act,
+    /// A node's id, or a part's name: 2, node-2, admin-portal-1, client-portal-1, broker
+    pub id: String,
+    /// With hold-commit: send commit orders again
+    #[arg(long)]
+    pub off: bool,
+}
+
+/// Status.
+#[derive(Args, Debug)]
+pub struct Status {
+    /// Show it again every second until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// A REPL or a single command.
+#[derive(Args, Debug, Clone)]
+pub struct Tool {
+    /// Run these commands (parted by ;) and leave
+    #[arg(short, long, value_name = "COMMANDS")]
+    pub command: Option<String>,
+    /// Ask these portals, not those of the configuration
+    #[arg(long, value_name = "HOST:PORT")]
+    pub portal: Vec<String>,
+    /// One command; without any, a REPL on a terminal, else a script on standard input
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub words: Vec<String>,
+}
+
+/// The shoppers' REPL.
+#[derive(Args, Debug, Clone)]
+pub struct Shop {
+    /// Who orders
+    #[arg(long, value_name = "CID")]
+    pub cid: Option<String>,
+    /// The rest is as in every REPL.
+    #[command(flatten)]
+    pub tool: Tool,
+}
+
+/// The store's REPL.
+#[derive(Args, Debug, Clone)]
+pub struct KvTool {
+    /// Run these commands (parted by ;) and leave
+    #[arg(short, long, value_name = "COMMANDS")]
+    pub command: Option<String>,
+    /// Ask these nodes, not those of the configuration
+    #[arg(long, value_name = "HOST:PORT")]
+    pub store: Vec<String>,
+    /// Seconds that leaving gives to outstanding answers, at least 5
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=3600))]
+    pub grace: Option<u64>,
+    /// Do not show the menu first
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// One command; without any, a REPL on a terminal, else a script on standard input
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub words: Vec<String>,
+}
+
+/// Formats that import understands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Format {
+    /// The UCI Online Retail file, as CSV
+    OnlineRetail,
+}
+
+/// Import.
+#[derive(Args, Debug)]
+pub struct Import {
+    /// What the file is
+    #[arg(long, value_enum)]
+    pub format: Format,
+    /// The file
+    pub file: PathBuf,
+    /// Where refused lines are listed; FILE's name with .refused.csv here, if left out
+    #[arg(long, value_name = "FILE")]
+    pub refused: Option<PathBuf>,
+    /// Requests at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub in_flight: u64,
+    /// Part of every request id: the same label resumes, another imports again
+    #[arg(long, default_value = "online-retail")]
+    pub label: String,
+    /// Do not compare stock with the totals at the end
+    #[arg(long)]
+    pub no_check: bool,
+    /// Only count: send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Logs.
+#[derive(Subcommand, Debug)]
+pub enum Log {
+    /// Entries of a node's log: from the node if it runs, else from its folder
+    Show {
+        /// The node
+        node: u64,
+        /// The first offset shown; the last ones, if left out
+        #[arg(long)]
+        from: Option<u64>,
+        /// How many at most
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        /// Read the folder even if the node runs
+        #[arg(long)]
+        folder: bool,
+    },
+    /// Put entries that no leader sent at the end of a stopped node's log
+    Plant {
+        /// The node
+        node: u64,
+        /// The epoch of the entries; that of the log's last entry, if left out
+        #[arg(long)]
+        epoch: Option<u64>,
+        /// How many
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
+        entries: u64,
+        /// The first offset; after the log's end, if left out
+        #[arg(long)]
+        at: Option<u64>,
+        /// Even where the log is committed: the replica must then find it fatal
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// The demo.
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// Nodes of the store
+    #[arg(long, default_value_t = 3)]
+    pub nodes: u64,
+    /// Play the tour even on a terminal
+    #[arg(long)]
+    pub tour: bool,
+    /// Keep the folder, and say where it is
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Configuration.
+#[derive(Args, Debug)]
+pub struct ConfigShow {
+    /// The commented file that `feira up` would write
+    #[arg(long)]
+    pub template: bool,
+}
+
+/// A part that `feira up` started.
+#[derive(Args, Debug, Clone, Copy)]
+pub struct Supervised {
+    /// Stop when standard input ends: whoever started this is gone
+    #[arg(long, hide = true)]
+    pub supervised: bool,
+}
+
+/// A node.
+#[derive(Args, Debug)]
+pub struct StoreRole {
+    /// Which of the configuration's nodes
+    #[arg(long, value_name = "ID")]
+    pub node: u64,
+    /// Started by `feira up`?
+    #[command(flatten)]
+    pub supervised: Supervised,
+}
+
+/// A portal.
+#[derive(Args, Debug)]
+pub struct PortalRole {
+    /// Which of the configuration's portals of this kind, from 1
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub instance: usize,
+    /// Started by `feira up`?
+    #[command(flatten)]
+    pub supervised: Supervised,
+}

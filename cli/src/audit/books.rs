@@ -1,0 +1,255 @@
+//! The rules of the shop, checked on one picture of all records. Pure.
+//!
+//! - *conserved*: for every product initial + adjusted = available + held, and none below zero;
+//! - *held*: held is the sum of the lines of open and confirmed orders;
+//! - *counted*: a product's and a client's `open_orders` are the open orders there are;
+//! - *listed*: `h/` lists exactly the open orders that hold a product.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portal::document::client::ClientRecord;
+use portal::document::order::{OrderRecord, Phase};
+use portal::document::product::ProductRecord;
+use portal::document::stock::StockRecord;
+use portal::key::{id_in, oid_in};
+use proto::store::KeyRecord;
+
+/// What an audit asks for.
+pub const PREFIXES: [&[u8]; 5] = [b"p/", b"s/", b"o/", b"h/", b"c/"];
+
+/// The records of one picture, summed up.
+#[derive(Debug, Default)]
+pub struct Books {
+    stocks: BTreeMap<String, StockRecord>,
+    products: BTreeSet<String>,
+    clients: BTreeMap<String, i64>,
+    /// Units in open and confirmed orders, by product.
+    held: BTreeMap<String, i64>,
+    /// Open orders, by client.
+    open: BTreeMap<String, i64>,
+    /// Open orders that hold a product.
+    holding: BTreeSet<(String, String)>,
+    /// The same as `h/` lists them.
+    listed: BTreeSet<(String, String)>,
+    /// Records by their first letter.
+    counts: BTreeMap<char, u64>,
+    /// What could not be understood.
+    problems: Vec<String>,
+}
+
+/// What the books hold, in numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    /// Products with stock.
+    pub products: usize,
+    /// Clients.
+    pub clients: usize,
+    /// Orders in any state.
+    pub orders: u64,
+    /// Units in open and confirmed orders.
+    pub held: i64,
+    /// Units to sell.
+    pub available: i64,
+}
+
+impl Books {
+    /// Enters a record.
+    pub fn enter(&mut self, entry: &KeyRecord) {
+        let Some(record) = &entry.record else { return };
+        let key = String::from_utf8_lossy(&entry.key).into_owned();
+        let letter = key.chars().next().unwrap_or('?');
+        *self.counts.entry(letter).or_insert(0) += 1;
+        let Some(id) = id_in(&entry.key) else {
+            return self.problems.push(format!("the key {key} names nothing"));
+        };
+        let read = match letter {
+            'p' => ProductRecord::read(&entry.key, record).map(|_| {
+                self.products.insert(id);
+            }),
+            's' => StockRecord::read(&entry.key, record).map(|stock| {
+                self.stocks.insert(id, stock);
+            }),
+            'c' => ClientRecord::read(&entry.key, record).map(|client| {
+                self.clients.insert(id, client.open_orders);
+            }),
+            'o' => OrderRecord::read(&entry.key, record).map(|order| self.order(&entry.key, &id, &order)),
+            'h' => {
+                if let Some(oid) = oid_in(&entry.key) {
+                    self.listed.insert((id, oid.to_string()));
+                }
+                Ok(())
+            }
+            _ => return,
+        };
+        if let Err(error) = read {
+            self.problems.push(error.to_string());
+        }
+    }
+
+    fn order(&mut self, key: &[u8], cid: &str, order: &OrderRecord) {
+        let Some(oid) = oid_in(key) else { return };
+        if order.phase == Phase::Cancelled {
+            return;
+        }
+        if order.phase == Phase::Open {
+            *self.open.entry(cid.to_owned()).or_insert(0) += 1;
+        }
+        for line in &order.lines {
+            *self.held.entry(line.pid.clone()).or_insert(0) += line.quantity;
+            if order.phase == Phase::Open {
+                self.holding.insert((line.pid.clone(), oid.to_string()));
+            }
+        }
+    }
+
+    /// What the books hold.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        Summary {
+            products: self.stocks.len(),
+            clients: self.clients.len(),
+            orders: self.counts.get(&'o').copied().unwrap_or(0),
+            held: self.stocks.values().map(|stock| stock.held).sum(),
+            available: self.stocks.values().map(|stock| stock.available).sum(),
+        }
+    }
+
+    /// The first rule that is broken, in words.
+    #[must_use]
+    pub fn first_difference(&self) -> Option<String> {
+        self.problems.first().cloned().or_else(|| self.stock_difference()).or_else(|| self.order_difference())
+    }
+
+    fn stock_difference(&self) -> Option<String> {
+        if let Some(pid) = self.products.iter().find(|pid| !self.stocks.contains_key(*pid)) {
+            return Some(format!("product {pid} has no stock record"));
+        }
+        let mut open = BTreeMap::new();
+        for (pid, _) in &self.holding {
+            *open.entry(pid.as_str()).or_insert(0_i64) += 1;
+        }
+        for (pid, stock) in &self.stocks {
+            if !stock.is_conserved() {
+                return Some(format!(
+                    "conserved: product {pid}: initial {} + adjusted {} is not available {} + held {}",
+                    stock.initial, stock.adjusted, stock.available, stock.held
+                ));
+            }
+            let held = self.held.get(pid).copied().unwrap_or(0);
+            if held != stock.held {
+                return Some(format!("held: product {pid}: held {}, but orders hold {held}", stock.held));
+            }
+            let open = open.get(pid.as_str()).copied().unwrap_or(0);
+            if open != stock.open_orders {
+                return Some(format!(
+                    "counted: product {pid}: open_orders {}, but {open} open orders hold it",
+                    stock.open_orders
+                ));
+            }
+        }
+        let orphan = self.held.iter().find(|(pid, held)| **held != 0 && !self.stocks.contains_key(*pid));
+        orphan.map(|(pid, held)| format!("held: orders hold {held} of {pid}, which has no stock record"))
+    }
+
+    fn order_difference(&self) -> Option<String> {
+        for (cid, counted) in &self.clients {
+            let open = self.open.get(cid).copied().unwrap_or(0);
+            if open != *counted {
+                return Some(format!("counted: client {cid}: open_orders {counted}, but {open} are open"));
+            }
+        }
+        if let Some((cid, open)) = self.open.iter().find(|(cid, _)| !self.clients.contains_key(*cid)) {
+            return Some(format!("counted: {open} open orders of {cid}, who is not registered"));
+        }
+        if let Some((pid, oid)) = self.holding.difference(&self.listed).next() {
+            return Some(format!("listed: open order {oid} holds {pid}, and h/ does not say so"));
+        }
+        let (pid, oid) = self.listed.difference(&self.holding).next()?;
+        Some(format!("listed: h/ says that {oid} holds {pid}, and it is no open order that does"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portal::document::order::Line;
+    use portal::id::{Cid, Oid, Pid};
+    use portal::key;
+    use portal::money::Price;
+    use proto::store::Record;
+
+    struct Shop {
+        cid: Cid,
+        pid: Pid,
+        oid: Oid,
+        stock: StockRecord,
+        open_orders: i64,
+        phase: Phase,
+        listed: bool,
+    }
+
+    fn shop() -> Shop {
+        let cid = Cid::parse("cid", "ana").unwrap();
+        let oid = Oid::derive(&cid, b"r1");
+        Shop {
+            pid: Pid::parse("pid", "banana").unwrap(),
+            stock: StockRecord { initial: 10, adjusted: 0, available: 7, held: 3, open_orders: 1 },
+            open_orders: 1,
+            phase: Phase::Open,
+            listed: true,
+            cid,
+            oid,
+        }
+    }
+
+    fn entry(key: bytes::Bytes, data: String) -> KeyRecord {
+        KeyRecord { key, record: Some(Record { data: data.into(), ..Record::default() }) }
+    }
+
+    impl Shop {
+        fn difference(&self) -> Option<String> {
+            let line = Line {
+                pid: "banana".into(),
+                description: "Banana".into(),
+                quantity: 3,
+                price: Price::parse("1").unwrap(),
+            };
+            let json = |value| String::from_utf8(value).unwrap();
+            let mut books = Books::default();
+            let order = portal::document::write(&OrderRecord::new(self.phase, vec![line]));
+            books.enter(&entry(key::order(&self.cid, &self.oid), json(order)));
+            books.enter(&entry(key::stock(&self.pid), json(portal::document::write(&self.stock))));
+            let product = r#"{"state":"active","description":"Banana","price":"1.00","extra":{}}"#;
+            books.enter(&entry(key::product(&self.pid), product.to_owned()));
+            let client = format!(r#"{{"state":"active","open_orders":{},"data":{{}}}}"#, self.open_orders);
+            books.enter(&entry(key::client(&self.cid), client));
+            if self.listed {
+                books.enter(&entry(key::holder(&self.pid, &self.oid), r#"{"cid":"ana"}"#.to_owned()));
+            }
+            books.first_difference()
+        }
+    }
+
+    #[test]
+    fn right_books_have_no_difference() {
+        assert_eq!(shop().difference(), None);
+        let stock = StockRecord { open_orders: 0, ..shop().stock };
+        let confirmed = Shop { phase: Phase::Confirmed, open_orders: 0, listed: false, stock, ..shop() };
+        assert_eq!(confirmed.difference(), None);
+    }
+
+    #[test]
+    fn each_broken_rule_is_named() {
+        let broken = |change: fn(&mut Shop)| {
+            let mut shop = shop();
+            change(&mut shop);
+            shop.difference().expect("a difference")
+        };
+        assert!(broken(|s| s.stock.available = 8).starts_with("conserved: product banana"));
+        assert!(broken(|s| (s.stock.available, s.stock.held) = (8, 2)).starts_with("held: product banana"));
+        assert!(broken(|s| s.stock.open_orders = 0).starts_with("counted: product banana"));
+        assert!(broken(|s| s.open_orders = 2).starts_with("counted: client ana"));
+        assert!(broken(|s| s.listed = false).starts_with("listed: open order"));
+        assert!(broken(|s| s.phase = Phase::Cancelled).starts_with("held: product banana"));
+    }
+}

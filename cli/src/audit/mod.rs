@@ -1,0 +1,9 @@
+//! `feira audit`: the books, at one position of the log, on every replica.
+//!
+//! [`read`] has the leader write an audit entry and reads from each replica what it held where it applied that
+//! entry; [`books`] checks the picture (pure); [`run`] is the command. Exit code 1 and the first difference, if
+//! there is one.
+
+pub mod books;
+pub mod read;
+pub mod run;

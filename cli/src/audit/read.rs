@@ -1,0 +1,144 @@
+//! Pictures of all replicas at the position of one audit entry.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::store::{AuditRequest, KeyRecord, Position, StartAuditRequest};
+use tokio::time::{Instant, sleep};
+
+use super::books::PREFIXES;
+use crate::config::shape::{Config, Node};
+use crate::failure::Failure;
+use crate::reach::nodes;
+
+/// What an election may take before the audit entry is given up.
+const START_MAX: Duration = Duration::from_secs(15);
+/// What a replica may take to send its picture.
+const PICTURE_MAX: Duration = Duration::from_secs(300);
+
+/// An audit entry in the log.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// By which replicas know it.
+    pub id: Bytes,
+    /// Where it stands.
+    pub position: Position,
+}
+
+/// What one replica held there.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Picture {
+    /// The position it speaks of.
+    pub position: Position,
+    /// In key order.
+    pub records: Vec<KeyRecord>,
+    /// The running hash of effects.
+    pub effects: u64,
+}
+
+/// Has the leader write an audit entry, waiting for one if there is none.
+///
+/// # Errors
+/// No leader could be found that wrote it.
+pub async fn start(config: &Config) -> Result<Entry, Failure> {
+    let deadline = Instant::now() + START_MAX;
+    let mut last = Failure::unreachable("no node leads").next("see feira status");
+    loop {
+        if let Some((node, _)) = nodes::leader(config).await {
+            let prefixes = PREFIXES.iter().map(|prefix| Bytes::from_static(prefix)).collect();
+            let request = StartAuditRequest { route: nodes::route(), prefixes };
+            match nodes::cluster(node)?.start_audit(request).await {
+                Ok(answer) => {
+                    let answer = answer.into_inner();
+                    return Ok(Entry { id: answer.id, position: answer.position.unwrap_or_default() });
+                }
+                Err(status) => last = Failure::of_status(&status),
+            }
+        }
+        if Instant::now() >= deadline {
+            return Err(last);
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// What a replica held where it applied the entry.
+///
+/// # Errors
+/// It cannot be reached, or had no picture of it any more.
+pub async fn picture(node: &Node, entry: &Entry) -> Result<Picture, Failure> {
+    let reading = async {
+        let request = AuditRequest { route: nodes::route(), id: entry.id.clone() };
+        let failed = |status: tonic::Status| {
+            let mut failure = Failure::of_status(&status);
+            failure.message = format!("node {}: {}", node.id, failure.message);
+            failure
+        };
+        let mut stream = nodes::cluster(node)?.audit(request).await.map_err(failed)?.into_inner();
+        let mut picture = Picture::default();
+        while let Some(part) = stream.message().await.map_err(failed)? {
+            picture.position = part.position.unwrap_or(picture.position);
+            picture.records.extend(part.records);
+            if part.done {
+                picture.effects = part.effects;
+                return Ok(picture);
+            }
+        }
+        Err(Failure::unreachable(format!("node {}: its picture was cut off", node.id)))
+    };
+    tokio::time::timeout(PICTURE_MAX, reading).await.unwrap_or_else(|_| {
+        Err(Failure::unreachable(format!("node {}: no picture within {PICTURE_MAX:?}", node.id)))
+    })
+}
+
+/// The first difference between two replicas' pictures, in words. Pure.
+#[must_use]
+pub fn first_difference(one: (u64, &Picture), other: (u64, &Picture)) -> Option<String> {
+    let ((id, here), (other_id, there)) = (one, other);
+    if here.position != there.position {
+        return Some(format!("nodes {id} and {other_id} speak of different positions"));
+    }
+    let key = |record: &KeyRecord| crate::verb::key::shown(&record.key);
+    for (a, b) in here.records.iter().zip(&there.records) {
+        if a != b {
+            let which = if a.key == b.key { key(a) } else { format!("{} or {}", key(a), key(b)) };
+            return Some(format!("nodes {id} and {other_id} differ at the record {which}"));
+        }
+    }
+    if here.records.len() != there.records.len() {
+        let (a, b) = (here.records.len(), there.records.len());
+        return Some(format!("node {id} has {a} records, node {other_id} has {b}"));
+    }
+    (here.effects != there.effects).then(|| {
+        format!(
+            "nodes {id} and {other_id} have the same records but different hashes of effects ({:016x}, {:016x})",
+            here.effects, there.effects
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::store::Record;
+
+    fn picture(records: &[(&'static str, &'static str)]) -> Picture {
+        let record = |(key, data): &(&'static str, &'static str)| KeyRecord {
+            key: Bytes::from_static(key.as_bytes()),
+            record: Some(Record { data: Bytes::from_static(data.as_bytes()), ..Record::default() }),
+        };
+        Picture { records: records.iter().map(record).collect(), effects: 7, ..Picture::default() }
+    }
+
+    #[test]
+    fn the_first_difference_between_replicas_is_named() {
+        let one = picture(&[("c/{a}", "1"), ("c/{b}", "2")]);
+        let differs = |other: &Picture| first_difference((1, &one), (2, other));
+        assert_eq!(differs(&one), None);
+        assert!(differs(&picture(&[("c/{a}", "1"), ("c/{b}", "3")])).unwrap().contains("c/{b}"));
+        assert!(differs(&picture(&[("c/{a}", "1")])).unwrap().contains("has 2 records"));
+        assert!(differs(&Picture { effects: 8, ..one.clone() }).unwrap().contains("hashes of effects"));
+        let position = Position { epoch: 1, offset: 1 };
+        assert!(differs(&Picture { position, ..one.clone() }).unwrap().contains("positions"));
+    }
+}

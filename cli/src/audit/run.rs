@@ -1,0 +1,74 @@
+//! The command.
+
+use serde_json::json;
+
+use super::books::Books;
+use super::read::{Picture, first_difference, picture, start};
+use crate::config::shape::Config;
+use crate::failure::Failure;
+use crate::show::answer::{Answer, Table};
+
+/// Audits every replica.
+///
+/// # Errors
+/// The first difference; or a replica that cannot be reached, after the others were found right.
+pub async fn run(config: &Config) -> Result<Answer, Failure> {
+    let entry = start(config).await?;
+    let asked = config.store.nodes.iter().map(|node| picture(node, &entry));
+    let pictures = futures::future::join_all(asked).await;
+    let mut right: Vec<(u64, Picture)> = Vec::new();
+    let mut silent = None;
+    for (node, picture) in config.store.nodes.iter().zip(pictures) {
+        match picture {
+            Ok(picture) => right.push((node.id, picture)),
+            Err(failure) => silent = silent.or(Some(failure)),
+        }
+    }
+    let Some((first, rest)) = right.split_first() else {
+        return Err(silent.unwrap_or_else(|| Failure::unreachable("no replica could be audited")));
+    };
+    let at = format!("e{}:{}", entry.position.epoch, entry.position.offset);
+    let mut books = Books::default();
+    for record in &first.1.records {
+        books.enter(record);
+    }
+    if let Some(difference) = books.first_difference() {
+        return Err(Failure::refused(format!("audit at {at}: {difference}")));
+    }
+    for other in rest {
+        if let Some(difference) = first_difference((first.0, &first.1), (other.0, &other.1)) {
+            return Err(Failure::refused(format!("audit at {at}: {difference}")));
+        }
+    }
+    if let Some(mut failure) = silent {
+        let nodes: Vec<String> = right.iter().map(|(id, _)| id.to_string()).collect();
+        failure.message = format!(
+            "audit at {at}: nodes {} are right and equal, but not all could be read: {}",
+            nodes.join(", "),
+            failure.message
+        );
+        return Err(failure);
+    }
+    Ok(answer(&at, &books, &right))
+}
+
+fn answer(at: &str, books: &Books, right: &[(u64, Picture)]) -> Answer {
+    let summary = books.summary();
+    let mut table = Table::new(&["NODE", "POSITION", "RECORDS", "EFFECTS"], &[0, 2]);
+    for (id, picture) in right {
+        let effects = format!("{:016x}", picture.effects);
+        table.row([id.to_string(), at.to_owned(), picture.records.len().to_string(), effects]);
+    }
+    let head = format!(
+        "audit at {at}: {} products, {} clients, {} orders; {} units to sell, {} held: right and equal on all replicas",
+        summary.products, summary.clients, summary.orders, summary.available, summary.held
+    );
+    let document = json!({
+        "position": at, "products": summary.products, "clients": summary.clients, "orders": summary.orders,
+        "available": summary.available, "held": summary.held,
+        "replicas": right.iter().map(|(id, picture)| json!({
+            "node": id, "records": picture.records.len(), "effects": format!("{:016x}", picture.effects),
+        })).collect::<Vec<_>>(),
+    });
+    Answer::table(head, document, table)
+}

@@ -1,0 +1,97 @@
+//! A planted fault: entries that no leader sent, at the end of a *stopped* node's log. The next leader must truncate
+//! them and resend (clauses A7 and A9); where the log is committed, the tool refuses.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use prost::Message;
+use proto::store::command::Kind;
+use proto::store::{Command, Identity, Txn, TxnCommand};
+use serde_json::json;
+use store_core::{Entry, EntryKind, Offset, Position};
+use store_db::Table as _;
+use store_log::{Planted, RealDisk, boot_id, plant};
+use store_server::group_folder;
+
+use super::show::{Wanted, of_folder};
+use crate::config::load::Loaded;
+use crate::failure::Failure;
+use crate::reach::nodes;
+use crate::show::answer::Answer;
+
+const GROUP: u64 = 1;
+
+/// What to plant.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// The epoch; `None`: that of the log's last entry.
+    pub epoch: Option<u64>,
+    /// How many entries.
+    pub entries: u64,
+    /// The first offset; `None`: after the log's end.
+    pub at: Option<u64>,
+    /// Even where the log is committed.
+    pub force: bool,
+}
+
+/// Plants.
+///
+/// # Errors
+/// The node runs, the place is committed, or the entries would be no log.
+pub fn run(loaded: &Loaded, id: u64, plan: Plan) -> Result<Answer, Failure> {
+    let node = nodes::node_of(&loaded.config, id)?;
+    let planted = in_folder(&node.folder_in(&loaded.folder()), loaded.config.store.map_bytes, plan)?;
+    let said = format!(
+        "planted entries {} to {} in the log of node {id}, {} cut to make room; known to be committed there: up to {}",
+        planted.first, planted.last, planted.cut, planted.commit_mark
+    );
+    let document = json!({
+        "node": id, "first": planted.first.0, "last": planted.last.0, "cut": planted.cut,
+        "committed": planted.commit_mark.0,
+    });
+    Ok(Answer::line(said, document))
+}
+
+/// Plants in a node's folder.
+///
+/// # Errors
+/// As [`run`].
+pub fn in_folder(folder: &Path, map_bytes: u64, plan: Plan) -> Result<Planted, Failure> {
+    let last = of_folder(folder, Wanted { from: None, limit: 1 })?.lines.pop();
+    let last = last.ok_or_else(|| Failure::refused("the log is empty: there is nothing to plant after"))?;
+    let end = last.position.unwrap_or_default();
+    let epoch = plan.epoch.unwrap_or(end.epoch);
+    let first = plan.at.unwrap_or(end.offset + 1);
+    let entries: Vec<Entry<Bytes>> =
+        (0..plan.entries).map(|at| entry(Position::new(epoch, first + at), last.stamp_ms)).collect();
+    let group = group_folder(folder, GROUP);
+    let failed = |error: store_log::Error| {
+        Failure::refused(format!("{}: {error}", group.display()))
+            .next("the node must be stopped (feira node stop), and nothing committed may be touched")
+    };
+    // The lock of the folder: from here on no node can start in it.
+    let disk = RealDisk::open(&group).map_err(failed)?;
+    let applied = applied(&group, map_bytes)?;
+    plant(disk, &boot_id().map_err(failed)?, &entries, applied, plan.force).map_err(failed)
+}
+
+/// How far the database is, which the log alone does not know. Opened as the node itself would open it.
+fn applied(group: &Path, map_bytes: u64) -> Result<Offset, Failure> {
+    let failed = |error: store_db::Error| Failure::refused(format!("{}: {error}", group.display()));
+    let boot_id = store_db::trust::boot_id().map_err(failed)?;
+    let options = store_db::Options { map_bytes, ..store_db::Options::new(boot_id) };
+    let (table, _verdict) = store_db::Lmdb::open(&group.join("db"), &options).map_err(failed)?;
+    let state = table.read(|read| store_db::state::read(read)).map_err(failed)?;
+    Ok(Offset(store_db::state::applied(&state).offset))
+}
+
+/// An entry that would be seen if it were ever applied: it puts a record under `planted/<offset>`.
+fn entry(position: Position, stamp_ms: i64) -> Entry<Bytes> {
+    let key = format!("planted/{}", position.offset);
+    let txn = Txn::new().put(key.clone(), stamp_ms, "planted by hand");
+    let identity =
+        Identity::user(format!("planted-{position}"), 0, 1, proto::hash::digest(&[key.as_bytes()]));
+    let kind = Kind::Txn(TxnCommand { txn: Some(txn), identity: Some(identity) });
+    let payload = Command { kind: Some(kind) }.encode_to_vec().into();
+    Entry { position, stamp_ms, kind: EntryKind::Command, payload }
+}

@@ -1,0 +1,64 @@
+//! `feira admin-portal` and `feira client-portal`: one portal.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portal::cache::Capacity;
+use portal::config::{Bus, Config};
+use store_client::Replicated;
+
+use super::stop::asked;
+use super::store::{resolve, with_causes};
+use crate::config::load::Loaded;
+use crate::config::shape::Instance;
+use crate::failure::Failure;
+
+/// Which of the two.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Which {
+    /// For administrators.
+    Admin,
+    /// For shoppers.
+    Client,
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// It cannot start, or it failed.
+pub async fn run(loaded: &Loaded, which: Which, instance: usize, supervised: bool) -> Result<(), Failure> {
+    let config = config_of(loaded, which, instance)?;
+    let stop = Box::pin(asked(supervised)?);
+    let served = match which {
+        Which::Admin => admin_portal::serve(config, stop).await,
+        Which::Client => client_portal::serve(config, stop).await,
+    };
+    served.map_err(|e| Failure::refused(with_causes(&e)))
+}
+
+fn config_of(loaded: &Loaded, which: Which, instance: usize) -> Result<Config, Failure> {
+    let config = &loaded.config;
+    let (word, all): (&str, &[Instance]) = match which {
+        Which::Admin => ("admin-portal", &config.admin_portals),
+        Which::Client => ("client-portal", &config.client_portals),
+    };
+    let at = instance.checked_sub(1).and_then(|at| all.get(at)).ok_or_else(|| {
+        Failure::usage(format!("there is no {word} {instance}; the configuration has {}", all.len()))
+    })?;
+    let nodes = config.store.nodes.iter().map(|node| node.reached_at().to_owned()).collect();
+    let deadline = Duration::from_millis(config.portal.deadline_ms);
+    let store = Replicated::new(store_client::Config { deadline, ..store_client::Config::of(nodes) })
+        .map_err(|e| Failure::usage(e.to_string()))?;
+    let (host, port) = store_server::split_address(&config.broker.listen).ok_or_else(|| {
+        Failure::usage(format!("broker.listen: {:?} is not host:port", config.broker.listen))
+    })?;
+    let listen = resolve(&format!("{word}s.listen"), &at.listen)?;
+    let entries = NonZeroUsize::new(config.portal.cache_entries).unwrap_or(NonZeroUsize::MIN);
+    Ok(Config {
+        bus: Some(Bus { host: host.to_owned(), port, cluster: config.cluster.clone() }),
+        cache: Capacity { entries, bytes: config.portal.cache_bytes },
+        lease: Duration::from_millis(config.portal.lease_ms),
+        ..Config::new(&format!("{word}-{instance}"), listen, Arc::new(store))
+    })
+}

@@ -1,0 +1,83 @@
+//! `feira store`: one node of the store.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use store_server::{Config, Peer, is_bootstrapped, serve, stop};
+
+use crate::config::load::Loaded;
+use crate::failure::Failure;
+use crate::reach::nodes::node_of;
+use crate::role::stop::asked;
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// It cannot start, or it had to stop.
+pub async fn run(loaded: &Loaded, id: u64, supervised: bool) -> Result<(), Failure> {
+    let config = config_of(loaded, id)?;
+    if !is_bootstrapped(&config.folder) {
+        return Err(Failure::refused(format!("{} holds no replica of node {id}", config.folder.display()))
+            .next("feira up founds a cluster once; a folder that was lost is never made anew under its old identity"));
+    }
+    let asked = asked(supervised)?;
+    let (stopper, stop) = stop();
+    tokio::spawn(async move {
+        asked.await;
+        stopper.stop();
+    });
+    let served = serve(config, stop, Box::new(|_| {}));
+    served.await.map_err(|e| Failure::refused(format!("node {id}: {}", with_causes(&e))))
+}
+
+/// This node's part of the configuration.
+///
+/// # Errors
+/// There is no such node, or its address is none of this machine's.
+pub fn config_of(loaded: &Loaded, id: u64) -> Result<Config, Failure> {
+    let config = &loaded.config;
+    let node = node_of(config, id)?;
+    let others = config.store.nodes.iter().filter(|other| other.id != id);
+    let preferred = config.store.preferred_leader;
+    Ok(Config {
+        cluster: config.cluster.clone(),
+        node: id,
+        folder: node.folder_in(&loaded.folder()),
+        listen: resolve("store.nodes.listen", &node.listen)?,
+        peers: others.map(|other| Peer { node: other.id, address: other.reached_at().to_owned() }).collect(),
+        mqtt: Some(config.broker.listen.clone()),
+        tick_ms: config.store.tick_ms,
+        preferred_leader: (preferred != 0).then_some(preferred),
+        snapshot_log_bytes: config.store.snapshot_bytes,
+        snapshot_seconds: config.store.snapshot_seconds,
+        table_bytes_max: config.store.map_bytes,
+        disk_reserve_bytes: config.store.disk_reserve_bytes,
+        ..Config::default()
+    })
+}
+
+/// An address to listen on.
+///
+/// # Errors
+/// It is none, or has no address here.
+pub fn resolve(key: &str, listen: &str) -> Result<SocketAddr, Failure> {
+    let mut found = listen
+        .to_socket_addrs()
+        .map_err(|e| Failure::usage(format!("configuration: {key} is {listen:?}: {e}")))?;
+    found.next().ok_or_else(|| Failure::usage(format!("configuration: {key} is {listen:?}: no such address")))
+}
+
+/// An error with what caused it.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        source = cause.source();
+    }
+    text
+}

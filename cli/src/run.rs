@@ -1,0 +1,223 @@
+//! From a parsed command line to the command.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store_client::{Replicated, Store};
+
+use crate::admin::session::AdminSession;
+use crate::args::{Cli, Command, Import, KvTool, Log, Shared, Shop, Tool};
+use crate::config::load::{Loaded, Sources, load};
+use crate::config::shape::Instance;
+use crate::config::template::{Fresh, template};
+use crate::failure::Failure;
+use crate::import::run::{Job, run as import};
+use crate::log::show::Wanted;
+use crate::reach::portals::Portals;
+use crate::repl::drive::drive;
+use crate::repl::ids::Ids;
+use crate::repl::lines::Given;
+use crate::role::portals::Which;
+use crate::shop::session::ShopSession;
+use crate::show::answer::Answer;
+use crate::show::out::Out;
+use crate::{audit, demo, kv, log, role, status, up};
+
+/// How long an import waits for a portal or a leader to come back.
+const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Whether a command supervises children: its main thread must live as long as they do.
+#[must_use]
+pub fn supervises(command: &Command) -> bool {
+    matches!(command, Command::Up(_) | Command::Demo(_))
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// Why it was not done.
+pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
+    let sources = Sources { file: cli.shared.config.clone(), set: cli.shared.set.clone() };
+    match cli.command {
+        Command::Up(shape) => up::run::up(&sources, &shape, out).await,
+        Command::Demo(asked) => demo::run::run(&asked, out).await,
+        Command::Config(asked) if asked.template => {
+            out.answer(&Answer::line(
+                template(&Fresh::default()).trim_end(),
+                template(&Fresh::default()).into(),
+            ));
+            Ok(())
+        }
+        command => with_config(command, &load(&sources)?, &cli.shared, out).await,
+    }
+}
+
+async fn with_config(command: Command, loaded: &Loaded, shared: &Shared, out: &Out) -> Result<(), Failure> {
+    match command {
+        Command::Admin(tool) => admin(&tool, loaded, out).await,
+        Command::Shop(tool) => shop(&tool, loaded, out).await,
+        Command::Kv(tool) => key_values(&tool, loaded, out).await,
+        Command::Import(asked) => run_import(asked, loaded, out).await,
+        Command::Status(asked) => status::run(&loaded.config, asked.watch, out).await,
+        Command::Down => shown(up::run::down(loaded).await, out),
+        Command::Node(asked) => shown(up::act::node(loaded, &asked).await, out),
+        Command::Audit => shown(audit::run::run(&loaded.config).await, out),
+        Command::Log(asked) => shown(logs(asked, loaded).await, out),
+        Command::Config(_) => show_config(loaded, out),
+        command => serve(command, loaded, shared).await,
+    }
+}
+
+async fn serve(command: Command, loaded: &Loaded, _shared: &Shared) -> Result<(), Failure> {
+    role::logging::start(&loaded.config.log)?;
+    match command {
+        Command::Store(asked) => role::store::run(loaded, asked.node, asked.supervised.supervised).await,
+        Command::AdminPortal(asked) => {
+            role::portals::run(loaded, Which::Admin, asked.instance, asked.supervised.supervised).await
+        }
+        Command::ClientPortal(asked) => {
+            role::portals::run(loaded, Which::Client, asked.instance, asked.supervised.supervised).await
+        }
+        Command::Broker(asked) => role::broker::run(loaded, asked.supervised).await,
+        other => unreachable!("{other:?} is no role"),
+    }
+}
+
+fn shown(answer: Result<Answer, Failure>, out: &Out) -> Result<(), Failure> {
+    out.answer(&answer?);
+    Ok(())
+}
+
+fn given(tool: &Tool) -> Given {
+    Given { command: tool.command.clone(), words: tool.words.clone() }
+}
+
+fn addresses(asked: &[String], configured: &[Instance]) -> Vec<String> {
+    if asked.is_empty() {
+        configured.iter().map(|portal| portal.listen.clone()).collect()
+    } else {
+        asked.to_vec()
+    }
+}
+
+fn patience(loaded: &Loaded) -> Duration {
+    Duration::from_secs(loaded.config.tool.patience_seconds)
+}
+
+async fn admin(tool: &Tool, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
+    let ids = Ids::default();
+    let addresses = addresses(&tool.portal, &loaded.config.admin_portals);
+    let portals = Portals::new("admin portal", &addresses, patience(loaded), Some(out.clone()))?;
+    let mut session = AdminSession::new(portals, ids.clone());
+    let feeding = Portals::new("admin portal", &addresses, Duration::from_secs(2), None)?;
+    let feeder = feed(AdminSession::new(feeding, ids.clone()), tool);
+    let driven = drive(&mut session, &given(tool), ids, out).await;
+    drop(feeder);
+    driven
+}
+
+/// Fetches ids for completion now and then, if a person is there to complete.
+fn feed(session: AdminSession, tool: &Tool) -> Option<Feeder> {
+    if !crate::repl::lines::is_person(&given(tool)) {
+        return None;
+    }
+    Some(Feeder(tokio::spawn(async move {
+        loop {
+            session.refresh().await;
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    })))
+}
+
+/// Ends its task when it is dropped.
+struct Feeder(tokio::task::JoinHandle<()>);
+
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn shop(asked: &Shop, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
+    let addresses = addresses(&asked.tool.portal, &loaded.config.client_portals);
+    shop_at(&addresses, patience(loaded), asked.cid.clone(), &given(&asked.tool), out).await
+}
+
+/// The shoppers' REPL over these portals.
+///
+/// # Errors
+/// The first failure, if no person is there to go on.
+pub async fn shop_at(
+    addresses: &[String],
+    patience: Duration,
+    cid: Option<String>,
+    given: &Given,
+    out: &Out,
+) -> Result<(), Failure> {
+    let ids = Ids::default();
+    let portals = Portals::new("client portal", addresses, patience, Some(out.clone()))?;
+    let mut session = ShopSession::new(portals, ids.clone(), cid);
+    if crate::repl::lines::is_person(given) {
+        session.refresh().await;
+    }
+    drive(&mut session, given, ids, out).await
+}
+
+async fn key_values(tool: &KvTool, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
+    let nodes = if tool.store.is_empty() {
+        loaded.config.store.nodes.iter().map(|node| node.reached_at().to_owned()).collect()
+    } else {
+        tool.store.clone()
+    };
+    let config = store_client::Config { deadline: patience(loaded), ..store_client::Config::of(nodes) };
+    let store = Replicated::new(config).map_err(|e| Failure::usage(e.to_string()))?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let given = Given { command: tool.command.clone(), words: tool.words.clone() };
+    let grace = Duration::from_secs(tool.grace.unwrap_or(loaded.config.tool.grace_seconds));
+    kv::tool::run(store, &given, grace, out, tool.quiet).await
+}
+
+async fn run_import(asked: Import, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
+    let job = Job {
+        file: asked.file,
+        refused: asked.refused,
+        in_flight: usize::try_from(asked.in_flight).unwrap_or(64),
+        label: asked.label,
+        check: !asked.no_check,
+    };
+    if asked.dry_run {
+        return shown(crate::import::run::dry_run(&job), out);
+    }
+    let admin = addresses(&[], &loaded.config.admin_portals);
+    let admin = Portals::new("admin portal", &admin, IMPORT_PATIENCE, None)?;
+    let shops = addresses(&[], &loaded.config.client_portals);
+    // Each begins with another portal, and goes on to the rest when it fails.
+    let turned =
+        |at: usize| -> Vec<String> { shops.iter().cycle().skip(at).take(shops.len()).cloned().collect() };
+    let shops = (0..shops.len())
+        .map(|at| Portals::new("client portal", &turned(at), IMPORT_PATIENCE, None))
+        .collect::<Result<Vec<Portals>, Failure>>()?;
+    shown(import(&job, &admin, &shops, out).await, out)
+}
+
+async fn logs(asked: Log, loaded: &Loaded) -> Result<Answer, Failure> {
+    match asked {
+        Log::Show { node, from, limit, folder } => {
+            log::show::show(loaded, node, Wanted { from, limit }, folder).await
+        }
+        Log::Plant { node, epoch, entries, at, force } => {
+            log::plant::run(loaded, node, log::plant::Plan { epoch, entries, at, force })
+        }
+    }
+}
+
+fn show_config(loaded: &Loaded, out: &Out) -> Result<(), Failure> {
+    let text = toml::to_string(&loaded.config)
+        .map_err(|e| Failure::refused(format!("the configuration cannot be written: {e}")))?;
+    let document = serde_json::to_value(&loaded.config)
+        .map_err(|e| Failure::refused(format!("the configuration cannot be written: {e}")))?;
+    let from = if loaded.from_file { "" } else { " (not there: defaults)" };
+    out.say(&format!("# {}{from}, with FEIRA_… and --set over it", loaded.path.display()));
+    out.answer(&Answer::line(text.trim_end(), document));
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! `feira node`: orders to the supervisor of a running cluster, and planted faults to a node itself.
+
+use std::time::Duration;
+
+use proto::store::HoldCommitRequest;
+use serde_json::json;
+
+use super::control::{Order, give};
+use super::parts::{name_of, parts};
+use super::ready;
+use super::supervisor::Supervisor;
+use crate::args::{Act, NodeAct};
+use crate::config::load::Loaded;
+use crate::failure::Failure;
+use crate::reach::nodes;
+use crate::show::answer::Answer;
+
+/// What a part gets to recover before it serves.
+const RECOVERY_MAX: Duration = Duration::from_secs(60);
+
+/// Breaks or mends a part.
+///
+/// # Errors
+/// No cluster runs, there is no such part, or it refused.
+pub async fn node(loaded: &Loaded, asked: &NodeAct) -> Result<Answer, Failure> {
+    let name = name_of(&loaded.config, &asked.id)?;
+    if asked.off && asked.act != Act::HoldCommit {
+        return Err(Failure::usage("--off belongs to hold-commit"));
+    }
+    let part = name.clone();
+    let order = match asked.act {
+        Act::Kill => Order::Kill { part },
+        Act::Stop => Order::Stop { part },
+        Act::Restart => Order::Restart { part },
+        Act::Pause => Order::Pause { part },
+        Act::Resume => Order::Resume { part },
+        Act::HoldCommit => return hold_commit(loaded, &name, !asked.off).await,
+    };
+    let mut said = give(&Supervisor::run_folder(loaded), &order).await?;
+    if asked.act == Act::Restart {
+        let part = parts(&loaded.config).into_iter().find(|part| part.name == name);
+        let part = part.ok_or_else(|| Failure::usage(format!("there is no part {name}")))?;
+        if !ready::one(&loaded.config, &part, RECOVERY_MAX).await {
+            return Err(Failure::unreachable(format!(
+                "{said}, but it does not serve after {RECOVERY_MAX:?}"
+            ))
+            .next(format!("its log is {}", loaded.folder().join("log").join(name + ".log").display())));
+        }
+        said.push_str(" and serving");
+    }
+    Ok(Answer::line(said.clone(), json!({ "part": name, "done": said })))
+}
+
+/// Asks a node to keep commit orders back, or to send them again.
+///
+/// # Errors
+/// It is not a node, or not reachable, or does not lead.
+pub async fn hold_commit(loaded: &Loaded, name: &str, hold: bool) -> Result<Answer, Failure> {
+    let node = loaded.config.store.nodes.iter().find(|node| node.name() == name);
+    let node = node.ok_or_else(|| Failure::usage(format!("{name} is no node of the store")))?;
+    let request = HoldCommitRequest { route: nodes::route(), hold };
+    nodes::cluster(node)?.hold_commit(request).await.map_err(|status| Failure::of_status(&status))?;
+    let said = if hold {
+        format!("{name} keeps its commit orders to itself: what it appends stays intermediate everywhere")
+    } else {
+        format!("{name} sends commit orders again")
+    };
+    Ok(Answer::line(said.clone(), json!({ "part": name, "hold": hold, "done": said })))
+}

@@ -1,0 +1,144 @@
+//! One child process: started, signalled, reaped; its output in a file of its own.
+//!
+//! It is in a process group of its own, so that Ctrl-C reaches only the supervisor, which stops parts in order.
+//! A pipe on its standard input ends when the supervisor is gone, however that happened; the child then stops.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::{Child as Process, ChildStdin, Command};
+use tokio::time::timeout;
+
+use super::parts::Part;
+use crate::config::load::Loaded;
+use crate::failure::Failure;
+
+/// How a child is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum State {
+    /// Not started yet.
+    New,
+    /// Running, with this process id.
+    Running(u32),
+    /// Stopped by SIGSTOP.
+    Paused(u32),
+    /// Ended, and how.
+    Ended(String),
+}
+
+/// A part and its process.
+pub struct Child {
+    /// What it is.
+    pub part: Part,
+    /// How it is.
+    pub state: State,
+    process: Option<Process>,
+    /// Held open while the child shall live.
+    lifeline: Option<ChildStdin>,
+    log: PathBuf,
+}
+
+impl Child {
+    /// A part that is not started yet; its log will be in `logs`.
+    #[must_use]
+    pub fn new(part: Part, logs: &Path) -> Child {
+        let log = logs.join(format!("{}.log", part.name));
+        Child { part, state: State::New, process: None, lifeline: None, log }
+    }
+
+    /// Its log file.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The log cannot be opened, or the process not started.
+    pub fn start(&mut self, program: &Path, loaded: &Loaded) -> Result<(), Failure> {
+        let open = OpenOptions::new().create(true).append(true).open(&self.log);
+        let log = open.map_err(|e| Failure::file("open the log", &self.log, &e))?;
+        let again = log.try_clone().map_err(|e| Failure::file("open the log", &self.log, &e))?;
+        let mut command = Command::new(program);
+        command.arg("--config").arg(&loaded.path);
+        for set in &loaded.set {
+            command.arg("--set").arg(set);
+        }
+        command.args(self.part.arguments());
+        command.stdin(Stdio::piped()).stdout(log).stderr(again).process_group(0).kill_on_drop(true);
+        let mut process =
+            command.spawn().map_err(|e| Failure::refused(format!("cannot start {}: {e}", self.part.name)))?;
+        self.lifeline = process.stdin.take();
+        self.state = State::Running(process.id().unwrap_or(0));
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Notices whether it has ended by itself; returns how, once.
+    pub fn notice(&mut self) -> Option<String> {
+        let ended = self.process.as_mut()?.try_wait().ok().flatten()?;
+        self.gone(ended.to_string());
+        Some(ended.to_string())
+    }
+
+    fn gone(&mut self, how: String) {
+        self.state = State::Ended(how);
+        self.process = None;
+        self.lifeline = None;
+    }
+
+    /// Sends a signal. A child that has ended takes none.
+    pub fn signal(&mut self, signal: Signal) {
+        let (State::Running(pid) | State::Paused(pid)) = self.state else { return };
+        let Ok(raw) = i32::try_from(pid) else { return };
+        // It was not reaped yet, so that the number is still its own.
+        if self.process.is_some() && kill(Pid::from_raw(raw), signal).is_ok() {
+            match signal {
+                Signal::SIGSTOP => self.state = State::Paused(pid),
+                Signal::SIGCONT => self.state = State::Running(pid),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until it has ended; false if it has not within `patience`.
+    pub async fn ended_within(&mut self, patience: Duration) -> bool {
+        let Some(process) = self.process.as_mut() else { return true };
+        match timeout(patience, process.wait()).await {
+            Ok(ended) => {
+                let how = ended.map_or_else(|e| e.to_string(), |status| status.to_string());
+                self.gone(how);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Stops it gracefully, and by force when its grace is over. Returns whether force was needed.
+    pub async fn stop(&mut self, grace: Duration) -> bool {
+        self.signal(Signal::SIGTERM);
+        // A paused process takes the signal only when it goes on.
+        self.signal(Signal::SIGCONT);
+        if self.ended_within(grace).await {
+            return false;
+        }
+        self.signal(Signal::SIGKILL);
+        self.ended_within(grace).await;
+        true
+    }
+
+    /// The last lines of its log, for explaining why it ended.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        const LINES: usize = 8;
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text[text.len().saturating_sub(8 << 10)..]).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
+}

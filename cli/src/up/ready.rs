@@ -1,0 +1,107 @@
+//! Waiting until everything serves: a leader that committed an entry of its own, portals and broker that answer.
+
+use std::time::Duration;
+
+use proto::portal::portal_client::PortalClient;
+use proto::portal::{PortalStatusRequest, PortalStatusResponse};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::parts::{Kind, Part};
+use super::supervisor::Supervisor;
+use crate::config::shape::Config;
+use crate::failure::Failure;
+use crate::reach::nodes;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+/// A part that does not answer a question about itself within this does not serve.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// Waits until all parts serve.
+///
+/// # Errors
+/// A part ended (with the end of its log), or patience is over (with what does not serve yet).
+pub async fn all(supervisor: &mut Supervisor, patience: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some((part, how)) = supervisor.notice().into_iter().next() {
+            let child = supervisor.child(&part.name)?;
+            let (words, log) = (child.last_words(), child.log().display().to_string());
+            return Err(Failure::refused(format!("{} ended at its start ({how}):\n{words}", part.name))
+                .next(format!("its whole log is {log}")));
+        }
+        let missing = missing(supervisor).await;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::unreachable(format!(
+                "not serving after {patience:?}: {}",
+                missing.join(", ")
+            ))
+            .next(format!("their logs are in {}", supervisor.loaded.folder().join("log").display())));
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// The parts that do not serve yet.
+async fn missing(supervisor: &Supervisor) -> Vec<String> {
+    let config = &supervisor.loaded.config;
+    let mut missing = Vec::new();
+    for child in &supervisor.children {
+        if !serves(config, &child.part).await {
+            missing.push(child.part.name.clone());
+        }
+    }
+    if missing.is_empty() && !has_leader(config).await {
+        missing.push("a leader of the store".to_owned());
+    }
+    missing
+}
+
+/// Whether a part answers.
+pub async fn serves(config: &Config, part: &Part) -> bool {
+    match part.kind {
+        Kind::Broker => matches!(timeout(ANSWER_MAX, TcpStream::connect(&part.address)).await, Ok(Ok(_))),
+        Kind::Node(id) => match nodes::node_of(config, id) {
+            Ok(node) => nodes::status(node).await.is_ok(),
+            Err(_) => false,
+        },
+        Kind::AdminPortal(_) | Kind::ClientPortal(_) => portal(&part.address).await.is_ok(),
+    }
+}
+
+/// Waits until one part answers; false if patience ends first.
+pub async fn one(config: &Config, part: &Part, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    while !serves(config, part).await {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        sleep(LOOK).await;
+    }
+    true
+}
+
+/// Whether some node leads and has applied an entry of its own epoch: from then on it serves reads and writes.
+pub async fn has_leader(config: &Config) -> bool {
+    match nodes::leader(config).await {
+        Some((_, status)) => status.applied.is_some_and(|applied| applied.epoch == status.epoch),
+        None => false,
+    }
+}
+
+/// What a portal says of itself.
+///
+/// # Errors
+/// It does not answer.
+pub async fn portal(address: &str) -> Result<PortalStatusResponse, Failure> {
+    let mut client = PortalClient::new(nodes::channel(address)?);
+    match timeout(ANSWER_MAX, client.status(PortalStatusRequest {})).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(Failure::of_status(&status)),
+        Err(_) => Err(Failure::unreachable(format!("the portal at {address} does not answer"))),
+    }
+}

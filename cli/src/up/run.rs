@@ -1,0 +1,233 @@
+//! The command: configuration, folders, children, orders, and a clean end.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::bootstrap::bootstrap;
+use super::control::{Order, Reply, answer, give, listen, order};
+use super::ready;
+use super::supervisor::{Supervisor, lock};
+use super::view::endpoints;
+use crate::args::{Act, Up};
+use crate::config::load::{FILE_DEFAULT, Loaded, Sources, load};
+use crate::config::ports::allot_in;
+use crate::config::template::{Fresh, template};
+use crate::failure::Failure;
+use crate::show::answer::Answer;
+use crate::show::out::Out;
+
+/// What the whole cluster gets to come up: recovery and an election.
+pub const START_MAX: Duration = Duration::from_secs(90);
+/// What a whole cluster may take to stop.
+const STOP_MAX: Duration = Duration::from_secs(60);
+/// How often children are looked after.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Runs a cluster until it is told to stop.
+///
+/// # Errors
+/// It cannot start.
+pub async fn up(sources: &Sources, shape: &Up, out: &Out) -> Result<(), Failure> {
+    let loaded = prepare(sources, shape, out)?;
+    let run_folder = Supervisor::run_folder(&loaded);
+    let _lock = lock(&run_folder)?;
+    bootstrap(&loaded)?;
+    let mut supervisor = Supervisor::new(loaded)?;
+    let mut stops = Stops::new()?;
+    // From here on, whatever happens, children are stopped before this returns.
+    let started = async {
+        supervisor.start()?;
+        ready::all(&mut supervisor, START_MAX).await
+    };
+    let started = tokio::select! {
+        started = started => started,
+        () = stops.asked() => Err(Failure::refused("told to stop before everything served")),
+    };
+    let served = match started {
+        Ok(()) => {
+            out.answer(&endpoints(&supervisor));
+            out.say("everything serves; Ctrl-C or sair stops it, feira node and feira status look after it");
+            attend(&mut supervisor, &mut stops, out).await
+        }
+        Err(failure) => Err(failure),
+    };
+    out.say("stopping: portals, nodes, broker");
+    supervisor.stop().await;
+    out.say("stopped");
+    served
+}
+
+/// Stops the cluster that another process runs, and waits until it has stopped.
+///
+/// # Errors
+/// None runs, or it does not stop.
+pub async fn down(loaded: &Loaded) -> Result<Answer, Failure> {
+    let run_folder = Supervisor::run_folder(loaded);
+    give(&run_folder, &Order::Down).await?;
+    let deadline = Instant::now() + STOP_MAX;
+    // Its lock ends with its process.
+    while lock(&run_folder).is_err() {
+        if Instant::now() >= deadline {
+            return Err(Failure::unreachable(format!("the cluster has not stopped after {STOP_MAX:?}")));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(Answer::line("the cluster has stopped", serde_json::json!({ "stopped": true })))
+}
+
+/// The configuration: the file there is, or a new one of the shape asked for; ports allotted.
+///
+/// # Errors
+/// The file is there and has another shape, or cannot be written.
+pub fn prepare(sources: &Sources, shape: &Up, out: &Out) -> Result<Loaded, Failure> {
+    let path = sources.file.clone().unwrap_or_else(|| PathBuf::from(FILE_DEFAULT));
+    if !path.exists() {
+        let fresh = Fresh {
+            nodes: shape.nodes.unwrap_or(3),
+            admin_portals: shape.admin_portals.unwrap_or(1),
+            client_portals: shape.client_portals.unwrap_or(1),
+            broker: shape.broker.unwrap_or(crate::config::shape::BrokerKind::Embedded),
+            any_ports: shape.any_ports,
+        };
+        write_new(&path, &template(&fresh))?;
+        out.say(&format!("wrote the configuration {}", path.display()));
+    }
+    let sources = Sources { file: Some(path.clone()), set: sources.set.clone() };
+    // Checked before ports are allotted, so that a mistake changes nothing.
+    check_shape(&load(&sources)?, shape)?;
+    allot_in(&path)?;
+    load(&sources)
+}
+
+fn write_new(path: &std::path::Path, text: &str) -> Result<(), Failure> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|e| Failure::file("make", folder, &e))?;
+    }
+    std::fs::write(path, text).map_err(|e| Failure::file("write", path, &e))
+}
+
+fn check_shape(loaded: &Loaded, shape: &Up) -> Result<(), Failure> {
+    let config = &loaded.config;
+    let counts = [
+        ("--nodes", shape.nodes, config.store.nodes.len()),
+        ("--admin-portals", shape.admin_portals, config.admin_portals.len()),
+        ("--client-portals", shape.client_portals, config.client_portals.len()),
+    ];
+    for (flag, asked, there) in counts {
+        if asked.is_some_and(|asked| asked != there as u64) {
+            return Err(Failure::usage(format!(
+                "{flag} shapes a new cluster; {} says {there}",
+                loaded.path.display()
+            ))
+            .next("change the file (portals), or name another with --config"));
+        }
+    }
+    if shape.broker.is_some_and(|asked| asked != config.broker.kind) {
+        return Err(Failure::usage(format!(
+            "--broker shapes a new cluster; {} says another",
+            loaded.path.display()
+        ))
+        .next("change broker.kind in the file"));
+    }
+    Ok(())
+}
+
+/// Everything that tells the cluster to stop.
+struct Stops {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    /// Words typed or piped in.
+    words: mpsc::Receiver<String>,
+}
+
+impl Stops {
+    fn new() -> Result<Stops, Failure> {
+        let failed = |e: std::io::Error| Failure::refused(format!("cannot wait for signals: {e}"));
+        let (send, words) = mpsc::channel(1);
+        let read = move || {
+            for line in std::io::stdin().lines() {
+                let Ok(line) = line else { return };
+                if send.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("words".into()).spawn(read).expect("a thread can be started");
+        Ok(Stops {
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+            words,
+        })
+    }
+
+    /// Ready when a signal or `sair` came. The end of standard input is none: services run without a terminal.
+    async fn asked(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                Some(word) = self.words.recv() => match word.trim() {
+                    "sair" | "exit" | "quit" => return,
+                    "" => {}
+                    _ if std::io::stdin().is_terminal() => {
+                        Out::new(false).say("sair stops the cluster; use another terminal for feira admin and the rest");
+                    }
+                    _ => {}
+                },
+            }
+        }
+    }
+}
+
+/// Looks after children and takes orders until told to stop.
+async fn attend(supervisor: &mut Supervisor, stops: &mut Stops, out: &Out) -> Result<(), Failure> {
+    let listener: UnixListener = listen(&Supervisor::run_folder(&supervisor.loaded))?;
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            () = stops.asked() => return Ok(()),
+            _ = look.tick() => {
+                for (part, how) in supervisor.notice() {
+                    let words = supervisor.child(&part.name).map(|child| child.last_words()).unwrap_or_default();
+                    out.say(&format!("{} ended by itself ({how}):\n{words}", part.name));
+                    out.say(&format!("  → start it again with feira node restart {}", part.name));
+                }
+            }
+            Ok((stream, _)) = listener.accept() => {
+                if obey(supervisor, stream, out).await {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Carries out one order; true: stop everything.
+async fn obey(supervisor: &mut Supervisor, stream: UnixStream, out: &Out) -> bool {
+    let Some((order, mut stream)) = order(stream).await else { return false };
+    let (part, act) = match &order {
+        Order::Kill { part } => (part, Act::Kill),
+        Order::Stop { part } => (part, Act::Stop),
+        Order::Restart { part } => (part, Act::Restart),
+        Order::Pause { part } => (part, Act::Pause),
+        Order::Resume { part } => (part, Act::Resume),
+        Order::Down => {
+            answer(&mut stream, &Reply::Done("stopping".to_owned())).await;
+            return true;
+        }
+    };
+    let reply = match supervisor.act(part, act).await {
+        Ok(done) => {
+            out.say(&done);
+            Reply::Done(done)
+        }
+        Err(failure) => Reply::Refused(failure.to_string()),
+    };
+    answer(&mut stream, &reply).await;
+    false
+}

@@ -1,0 +1,152 @@
+//! All children of a local cluster: started in order, broken and mended on request, stopped in order.
+//!
+//! A child that ends is not started again by itself: the person (or test) that watches decides, and sees why.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::child::{Child, State};
+use super::parts::{Kind, Part, parts};
+use crate::args::Act;
+use crate::config::load::Loaded;
+use crate::failure::Failure;
+
+/// What a part gets to stop gracefully: requests under way, leadership handed over, files closed.
+const STOP_GRACE: Duration = Duration::from_secs(15);
+/// SIGKILL takes no time of the process's own.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// The children.
+pub struct Supervisor {
+    /// The configuration they run by.
+    pub loaded: Loaded,
+    /// All parts.
+    pub children: Vec<Child>,
+    /// This binary.
+    program: PathBuf,
+}
+
+impl Supervisor {
+    /// The parts of a configuration, none started. Makes the folders for logs and control.
+    ///
+    /// # Errors
+    /// A folder cannot be made, or this binary cannot be found.
+    pub fn new(loaded: Loaded) -> Result<Supervisor, Failure> {
+        let program = std::env::current_exe()
+            .map_err(|e| Failure::refused(format!("cannot find this program's own file: {e}")))?;
+        let logs = loaded.folder().join("log");
+        std::fs::create_dir_all(&logs).map_err(|e| Failure::file("make", &logs, &e))?;
+        let children = parts(&loaded.config).into_iter().map(|part| Child::new(part, &logs)).collect();
+        Ok(Supervisor { loaded, children, program })
+    }
+
+    /// Starts all parts.
+    ///
+    /// # Errors
+    /// One cannot be started; those before it run.
+    pub fn start(&mut self) -> Result<(), Failure> {
+        for child in &mut self.children {
+            child.start(&self.program, &self.loaded)?;
+        }
+        Ok(())
+    }
+
+    /// The child of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn child(&mut self, name: &str) -> Result<&mut Child, Failure> {
+        self.children
+            .iter_mut()
+            .find(|child| child.part.name == name)
+            .ok_or_else(|| Failure::usage(format!("there is no part {name:?}")))
+    }
+
+    /// Parts that ended by themselves since the last call, and how.
+    pub fn notice(&mut self) -> Vec<(Part, String)> {
+        self.children
+            .iter_mut()
+            .filter_map(|child| child.notice().map(|how| (child.part.clone(), how)))
+            .collect()
+    }
+
+    /// Breaks or mends a part; says what was done.
+    ///
+    /// # Errors
+    /// There is no such part, or it is not in a state for this.
+    pub async fn act(&mut self, name: &str, act: Act) -> Result<String, Failure> {
+        let (program, loaded) = (self.program.clone(), self.loaded.clone());
+        let child = self.child(name)?;
+        child.notice();
+        match (act, &child.state) {
+            (Act::Restart, _) => {
+                let running = !matches!(child.state, State::New | State::Ended(_));
+                if running {
+                    child.stop(STOP_GRACE).await;
+                }
+                child.start(&program, &loaded)?;
+                Ok(format!("{name} restarted"))
+            }
+            (_, State::New | State::Ended(_)) => Err(Failure::refused(format!("{name} does not run"))
+                .next(format!("start it: feira node restart {name}"))),
+            (Act::Kill, _) => {
+                child.signal(Signal::SIGKILL);
+                child.ended_within(KILL_GRACE).await;
+                Ok(format!("{name} killed"))
+            }
+            (Act::Stop, _) => {
+                let forced = child.stop(STOP_GRACE).await;
+                Ok(format!("{name} stopped{}", if forced { " by force: its grace was over" } else { "" }))
+            }
+            (Act::Pause, _) => {
+                child.signal(Signal::SIGSTOP);
+                Ok(format!("{name} paused"))
+            }
+            (Act::Resume, _) => {
+                child.signal(Signal::SIGCONT);
+                Ok(format!("{name} goes on"))
+            }
+            (Act::HoldCommit, _) => Err(Failure::usage("hold-commit is asked of the node itself")),
+        }
+    }
+
+    /// Stops everything: portals, then nodes, then the broker; parts of a kind at the same time.
+    pub async fn stop(&mut self) {
+        let wave = |kind: Kind| match kind {
+            Kind::AdminPortal(_) | Kind::ClientPortal(_) => 0,
+            Kind::Node(_) => 1,
+            Kind::Broker => 2,
+        };
+        for now in 0..3 {
+            let of_wave = self.children.iter_mut().filter(|child| wave(child.part.kind) == now);
+            futures::future::join_all(of_wave.map(|child| child.stop(STOP_GRACE))).await;
+        }
+    }
+
+    /// The folder for what only lives while the cluster runs.
+    #[must_use]
+    pub fn run_folder(loaded: &Loaded) -> PathBuf {
+        loaded.folder().join("run")
+    }
+}
+
+/// Locks a cluster's folder: one supervisor at a time. The lock ends with the process.
+///
+/// # Errors
+/// Another `feira up` runs it, or the folder cannot be used.
+pub fn lock(run_folder: &Path) -> Result<std::fs::File, Failure> {
+    std::fs::create_dir_all(run_folder).map_err(|e| Failure::file("make", run_folder, &e))?;
+    let path = run_folder.join("up.lock");
+    let open = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = open.map_err(|e| Failure::file("open", &path, &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(Failure::refused(format!("another feira up runs the cluster in {}", run_folder.display()))
+                .next("stop it with feira down, or name another configuration with --config"))
+        }
+        Err(std::fs::TryLockError::Error(e)) => Err(Failure::file("lock", &path, &e)),
+    }
+}

@@ -1,0 +1,46 @@
+//! The table of endpoints.
+
+use serde_json::{Value, json};
+
+use super::child::{Child, State};
+use super::supervisor::Supervisor;
+use crate::show::answer::{Answer, Table};
+
+/// A state in words.
+#[must_use]
+pub fn state(state: &State) -> String {
+    match state {
+        State::New => "not started".to_owned(),
+        State::Running(pid) => format!("running, pid {pid}"),
+        State::Paused(pid) => format!("paused, pid {pid}"),
+        State::Ended(how) => format!("ended: {how}"),
+    }
+}
+
+fn pid(child: &Child) -> Option<u32> {
+    match child.state {
+        State::Running(pid) | State::Paused(pid) => Some(pid),
+        State::New | State::Ended(_) => None,
+    }
+}
+
+/// Every part, where it serves, how it is, and its log.
+#[must_use]
+pub fn endpoints(supervisor: &Supervisor) -> Answer {
+    let mut table = Table::new(&["PART", "ADDRESS", "STATE", "LOG"], &[]);
+    let mut parts: Vec<Value> = Vec::new();
+    for child in &supervisor.children {
+        let log = child.log().display().to_string();
+        table.row([child.part.name.clone(), child.part.address.clone(), state(&child.state), log.clone()]);
+        parts.push(json!({
+            "part": child.part.name, "address": child.part.address, "state": state(&child.state),
+            "pid": pid(child), "log": log,
+        }));
+    }
+    let config = &supervisor.loaded.path;
+    let head = format!("cluster {:?} by {}", supervisor.loaded.config.cluster, config.display());
+    let document = json!({
+        "cluster": supervisor.loaded.config.cluster, "config": config.display().to_string(), "parts": parts,
+    });
+    Answer::table(head, document, table)
+}
