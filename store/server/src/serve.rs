@@ -56,18 +56,33 @@ pub fn serve(
     stop: Stop,
     ready: Ready,
 ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
-    Box::pin(run(config, stop, ready))
+    Box::pin(run(config, None, stop, ready))
 }
 
-async fn run(config: Config, mut stop: Stop, ready: Ready) -> Result<(), Error> {
+/// As [`serve`], on a socket that somebody else has bound already; `listen` of the configuration has no meaning.
+#[must_use]
+pub fn serve_on(
+    listener: std::net::TcpListener,
+    config: Config,
+    stop: Stop,
+    ready: Ready,
+) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
+    Box::pin(run(config, Some(listener), stop, ready))
+}
+
+async fn run(
+    config: Config,
+    listener: Option<std::net::TcpListener>,
+    mut stop: Stop,
+    ready: Ready,
+) -> Result<(), Error> {
     config.check()?;
     let opening = config.clone();
     let opened = tokio::task::spawn_blocking(move || replica::open(&opening)).await;
     let opened = opened.map_err(|_| Error::Ended("recovery"))??;
-    let address = config.listen;
-    let listen = |source| Error::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
-    let bound = listener.local_addr().map_err(listen)?;
+    let listener = listen(&config, listener).await?;
+    let failed = |source| Error::Listen { address: config.listen, source };
+    let bound = listener.local_addr().map_err(failed)?;
 
     let broker = config.mqtt.clone();
     let mut peers = None;
@@ -97,6 +112,14 @@ async fn run(config: Config, mut stop: Stop, ready: Ready) -> Result<(), Error> 
     }
     let ended_late = end(running, &peers, serving).await;
     ended.and(ended_late)
+}
+
+async fn listen(config: &Config, bound: Option<std::net::TcpListener>) -> Result<TcpListener, Error> {
+    let listener = match bound {
+        None => TcpListener::bind(config.listen).await,
+        Some(bound) => bound.set_nonblocking(true).and_then(|()| TcpListener::from_std(bound)),
+    };
+    listener.map_err(|source| Error::Listen { address: config.listen, source })
 }
 
 async fn give_leadership_away(running: &Running) {

@@ -5,7 +5,7 @@
 //! all its admission limits allow; nothing that peers or clients do can make it wait.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use store_db::Table as _;
@@ -31,6 +31,8 @@ pub(crate) enum ToApplier {
     Jobs(Vec<ApplierJob>),
     /// The read transaction that it waited for is open.
     Resume,
+    /// The node has ended. (The queue itself never closes: work aside holds an end of it too.)
+    End,
 }
 
 /// The sending ends of the stages' queues.
@@ -69,8 +71,15 @@ pub(crate) struct NodeThread {
 }
 
 impl NodeThread {
-    /// Runs until the inbox is closed.
+    /// Runs until the inbox is closed; then the applier is told to end too.
     pub(crate) fn run(mut self) -> Result<(), Error> {
+        let ended = self.turns();
+        // An applier that has ended already has told why.
+        let _ = self.queues.applier.send(ToApplier::End);
+        ended
+    }
+
+    fn turns(&mut self) -> Result<(), Error> {
         let tick = Duration::from_millis(self.shared.config.tick_ms);
         let (mut taken, mut outs, mut jobs) = (Taken::default(), Vec::new(), Vec::new());
         let mut next_tick = Instant::now() + tick;
@@ -192,7 +201,7 @@ pub(crate) struct ApplierThread {
 }
 
 impl ApplierThread {
-    /// Runs until the queue is closed; then the table is synced and marked clean.
+    /// Runs until it is told to end; then the table is synced and marked clean.
     pub(crate) fn run(mut self) -> Result<(), Error> {
         let (mut outs, mut batch, mut more) = (Vec::new(), Vec::new(), false);
         while self.collect(&mut batch, more) {
@@ -204,31 +213,19 @@ impl ApplierThread {
         synced.map_err(|source| Error::Stage { stage: "database", source: source.into() })
     }
 
-    /// Takes what waits; waits for something unless there is more to apply. False: the queue is closed.
+    /// Takes what waits; waits for something unless there is more to apply. False: it is told to end. What is
+    /// committed and not applied then is applied at the next start: nobody waits for its answer any more.
     fn collect(&mut self, batch: &mut Vec<ApplierJob>, more: bool) -> bool {
-        if !more {
-            match self.jobs.recv() {
-                Ok(job) => self.take(job, batch),
-                Err(_) => return false,
-            }
-        }
-        for _ in 1..BATCHES_PER_TURN {
-            match self.jobs.try_recv() {
-                Ok(job) => self.take(job, batch),
-                Err(TryRecvError::Empty) => break,
-                // Nobody waits for an answer any more: what is committed and not applied is applied at the next
-                // start.
-                Err(TryRecvError::Disconnected) => return false,
+        for taken in 0..BATCHES_PER_TURN {
+            let wait = taken == 0 && !more;
+            match if wait { self.jobs.recv().ok() } else { self.jobs.try_recv().ok() } {
+                Some(ToApplier::Jobs(jobs)) => batch.extend(jobs),
+                Some(ToApplier::Resume) => self.applier.resume(),
+                Some(ToApplier::End) => return false,
+                None => break,
             }
         }
         true
-    }
-
-    fn take(&mut self, job: ToApplier, batch: &mut Vec<ApplierJob>) {
-        match job {
-            ToApplier::Jobs(jobs) => batch.extend(jobs),
-            ToApplier::Resume => self.applier.resume(),
-        }
     }
 
     fn carry(&mut self, outs: &mut Vec<ApplierOut>) {

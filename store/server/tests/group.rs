@@ -1,0 +1,150 @@
+//! A group of three: election, conformance through the handle, order and exactly once over a change of leader.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod kit;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kit::{Nodes, eventually};
+use proto::store::{HandOverRequest, Role, Txn};
+use store_client::{Session, Store, StoreExt, request_identity};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_elect_one_leader() {
+    let nodes = Nodes::start(3).await;
+    let leader = nodes.leader().await;
+    for i in 0..3 {
+        let expected = if i == leader { Role::Leader } else { Role::Follower };
+        eventually("its role is told", || async { (nodes.role(i).await == expected).then_some(()) }).await;
+    }
+    let voters = eventually("the leader has heard of everybody", || async {
+        let voters = nodes.status(leader).await?.voters;
+        (voters.len() == 3 && voters.iter().all(|voter| voter.durable.is_some_and(|d| d.offset > 0)))
+            .then_some(voters)
+    });
+    let voters = voters.await;
+    assert!(voters.iter().all(|voter| nodes.address(voter.node as usize - 1) == voter.address));
+    nodes.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_handle_conforms_whichever_node_it_knows() {
+    let nodes = Nodes::start(3).await;
+    let follower = nodes.follower().await;
+    store_client::suite::run(Arc::new(nodes.store(follower))).await;
+    nodes.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_nodes_conform_and_go_on_without_one() {
+    let mut nodes = Nodes::start(4).await;
+    let leader = nodes.leader().await;
+    nodes.stop(leader).await;
+    let known = nodes.leader().await;
+    store_client::suite::run(Arc::new(nodes.store(known))).await;
+    nodes.stop_all().await;
+}
+
+/// Adds one, only if it is the `i`th: fails unless all before it were executed, once and in order.
+fn step(i: usize) -> Txn {
+    let before = format!("{}", i - 1);
+    Txn::new().guard_json("counter", "/n", before).add("counter", 1, "/n", 1, None)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_keeps_its_order_while_leaders_come_and_go() {
+    let mut nodes = Nodes::start(3).await;
+    let first = nodes.leader().await;
+    let store = nodes.store((first + 1) % 3);
+    store.txn(Txn::new().put("counter", 0, r#"{"n":0}"#), None).await.unwrap();
+    let session = Session::new(Arc::new(store.clone()));
+    let feeding = {
+        let session = session.clone();
+        tokio::spawn(async move {
+            let mut answers = Vec::new();
+            for i in 1..=3_000 {
+                answers.push(session.submit(step(i)).unwrap());
+                if i % 50 == 0 {
+                    // Spread over the changes of leader below.
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                }
+            }
+            answers
+        })
+    };
+    nodes.stop(first).await;
+    nodes.leader().await;
+    nodes.restart(first).await;
+    eventually("leadership is handed over", || async {
+        let request = HandOverRequest { route: Some(kit::ROUTE), to: 0 };
+        nodes.cluster(nodes.leader().await).hand_over(request).await.ok()
+    })
+    .await;
+    for (i, answer) in (1..).zip(feeding.await.unwrap()) {
+        let answered = answer.await;
+        assert!(answered.as_ref().is_ok_and(|answer| answer.success), "operation {i}: {answered:?}");
+    }
+    let counter = store.read(Bytes::from_static(b"counter")).await.unwrap().record.unwrap();
+    assert_eq!(counter.data, r#"{"n":3000}"#);
+    nodes.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledged_writes_survive_the_stop_of_every_node() {
+    let mut nodes = Nodes::start(3).await;
+    let store = nodes.store(0);
+    nodes.leader().await;
+    for i in 0..100u32 {
+        let key = Bytes::from(format!("k{i}"));
+        store.set(key, 1, Bytes::from_static(b"x"), Some(request_identity([0; 16]))).await.unwrap();
+    }
+    for i in 0..3 {
+        nodes.stop(i).await;
+    }
+    for i in 0..3 {
+        nodes.restart(i).await;
+    }
+    nodes.leader().await;
+    let fresh = nodes.store(1);
+    for i in 0..100u32 {
+        assert!(fresh.read(Bytes::from(format!("k{i}"))).await.unwrap().record.is_some(), "k{i}");
+    }
+    nodes.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_too_far_behind_comes_back_by_a_snapshot() {
+    let mut nodes = Nodes::start_with(3, |config| config.snapshot_log_bytes = 1 << 20).await;
+    let leader = nodes.leader().await;
+    let behind = (leader + 1) % 3;
+    nodes.stop(behind).await;
+    let store = nodes.store(leader);
+    let data = Bytes::from(vec![b'x'; 100_000]);
+    let mut last = 0;
+    for i in 0..120 {
+        let put = Txn::new().put(format!("k{}", i % 20), i, data.clone());
+        last = store.txn(put, Some(request_identity([0; 16]))).await.unwrap().offset();
+    }
+    eventually("the leader has let go of the log's beginning", || async {
+        let request = proto::store::ShowLogRequest { route: Some(kit::ROUTE), from_offset: 1, limit: 1 };
+        let shown = nodes.cluster(leader).show_log(request).await.ok()?.into_inner();
+        (shown.lines.first()?.position?.offset > 10).then_some(())
+    })
+    .await;
+    nodes.restart(behind).await;
+    nodes.applied(behind, last).await;
+    let effects = |i| async move { nodes_effects(i).await };
+    let (here, there) = (effects((&nodes, leader)).await, effects((&nodes, behind)).await);
+    assert_eq!(here, there, "both replicas hold the same");
+    nodes.stop_all().await;
+}
+
+/// The running hash of effects, once a node has applied all that it knows committed.
+async fn nodes_effects((nodes, i): (&Nodes, usize)) -> u64 {
+    eventually("everything committed is applied", || async {
+        let status = nodes.status(i).await?;
+        (status.applied?.offset >= status.last?.offset).then_some(status.effects)
+    })
+    .await
+}
