@@ -25,6 +25,8 @@ pub enum Stage {
     Writer,
     Applier,
     Pump(NodeId),
+    /// Lets the node hear of a snapshot that was taken or fetched aside.
+    Aside,
 }
 
 /// What a turn brought to others.
@@ -42,6 +44,8 @@ pub struct Replica {
     pub disk: Arc<SimDisk>,
     pub table: Memory,
     pub inbox: VecDeque<Job>,
+    /// What was done aside and is not reported yet.
+    aside: VecDeque<Job>,
     /// Audits that were reached: id, position, what the table said it had applied then.
     pub audits: Vec<(Bytes, Position, Offset)>,
     /// Jobs that the writer reported as durable.
@@ -92,6 +96,7 @@ impl Replica {
             disk,
             table: Memory::new(),
             inbox: VecDeque::new(),
+            aside: VecDeque::new(),
             audits: Vec::new(),
             persisted: 0,
             snapshots_taken: 0,
@@ -122,6 +127,7 @@ impl Replica {
         let pumps = peers.iter().map(|peer| (*peer, engine.pumps.pump(*peer))).collect();
         let (writer, applier) = (VecDeque::new(), VecDeque::new());
         self.inbox.clear();
+        self.aside.clear();
         self.starts += 1;
         self.up = Some(Up { engine, pumps, writer, applier, applier_has_more: false });
     }
@@ -133,12 +139,14 @@ impl Replica {
     pub fn kill(&mut self) {
         self.up = None;
         self.inbox.clear();
+        self.aside.clear();
         self.disk.kill();
     }
 
     pub fn crash(&mut self, seed: u64) {
         self.up = None;
         self.inbox.clear();
+        self.aside.clear();
         self.table = Memory::new();
         self.boots += 1;
         self.disk.crash(seed);
@@ -201,6 +209,9 @@ impl Replica {
         if !self.inbox.is_empty() {
             stages.push(Stage::Node);
         }
+        if !self.aside.is_empty() {
+            stages.push(Stage::Aside);
+        }
         if !up.writer.is_empty() {
             stages.push(Stage::Writer);
         }
@@ -217,6 +228,10 @@ impl Replica {
             Stage::Node => self.turn_node(made),
             Stage::Writer => self.turn_writer(),
             Stage::Applier => self.turn_applier(made),
+            Stage::Aside => {
+                self.inbox.extend(self.aside.pop_front());
+                Ok(())
+            }
             Stage::Pump(peer) => {
                 let mut outs = Vec::new();
                 let up = self.up.as_mut().unwrap();
@@ -303,7 +318,7 @@ impl Replica {
                     })?;
                     written?;
                     self.snapshots_taken += 1;
-                    self.inbox.push_back(Job::SnapshotTaken { position });
+                    self.aside.push_back(Job::SnapshotTaken { position });
                     up.engine.applier.resume();
                     up.applier_has_more = true;
                 }
@@ -329,7 +344,7 @@ impl Replica {
             incoming.write(at, &from.raw(at, 10_000)?)?;
         }
         let info = snapshots.received(incoming)?;
-        self.inbox.push_back(Job::SnapshotFetched { position: info.position, number: info.number });
+        self.aside.push_back(Job::SnapshotFetched { position: info.position, number: info.number });
         Ok(())
     }
 }
