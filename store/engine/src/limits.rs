@@ -1,7 +1,6 @@
 //! Every bound of the engine, and how they hang together.
 
-/// Members of one group at most, those on their way in or out included.
-pub const MEMBERS_MAX: usize = 15;
+pub use store_core::limits::MEMBERS_MAX;
 
 /// An encoded command at most. Portals bind themselves to less; this is what fits in one message with its header.
 pub const COMMAND_BYTES_MAX: usize = 1 << 20;
@@ -41,3 +40,5 @@ const _: () = assert!(COMMAND_BYTES_MAX <= MESSAGE_BYTES_MAX, "a message holds t
 const _: () = assert!(MESSAGE_BYTES_MAX <= APPLY_BYTES_MAX, "a batch applied holds any message");
 const _: () = assert!(WRITE_BYTES_WAITING_MAX < CACHE_BYTES_MAX, "what waits for its commit stays in memory");
 const _: () = assert!(COMMAND_BYTES_MAX <= WRITE_BYTES_WAITING_MAX, "the largest command can be admitted");
+const _: () =
+    assert!(COMMAND_BYTES_MAX <= store_log::limits::ENTRY_PAYLOAD_BYTES_MAX, "the log takes any command");
