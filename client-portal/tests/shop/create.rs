@@ -1,0 +1,101 @@
+//! CreateOrder.
+
+use portal::Error;
+use portal::error::{Kind, Short};
+use proto::portal::OrderState;
+
+use crate::stall::{Stall, create, shown};
+
+#[tokio::test]
+async fn an_order_takes_its_stock_and_the_prices_of_now() {
+    let stall = Stall::open().await;
+    stall.insert_product("maca", "2.55", 10).await;
+    stall.insert_product("pera", "0.001", 5).await;
+    let order = create(&stall, "ana", &[("maca", 2), ("pera", 1), ("maca", 1)]).await.unwrap();
+    assert_eq!(shown(&order), [("maca", 3, "2.55", "7.65"), ("pera", 1, "0.001", "0.001")]);
+    assert_eq!((order.total.as_str(), order.state()), ("7.651", OrderState::Open));
+    assert_eq!((order.cid.as_str(), order.version), ("ana", 1));
+    let stock = stall.stock("maca").await;
+    assert_eq!((stock.available, stock.held, stock.open_orders), (7, 3, 1));
+    assert_eq!(stall.open_orders("ana").await, 1);
+    stall.audit().await;
+}
+
+#[tokio::test]
+async fn an_empty_order_and_lines_of_zero_are_fine() {
+    let stall = Stall::open().await;
+    let order = create(&stall, "ana", &[("nothing-of-this", 0)]).await.unwrap();
+    assert_eq!((order.lines.len(), order.total.as_str()), (0, "0.00"));
+    stall.audit().await;
+}
+
+#[tokio::test]
+async fn an_order_is_one_transaction_also_with_many_lines() {
+    let stall = Stall::open().await;
+    let pids: Vec<String> = (0..50).map(|i| format!("p{i}")).collect();
+    for pid in &pids {
+        stall.insert_product(pid, "1", 10).await;
+    }
+    let before = stall.transactions().await;
+    let wanted: Vec<(&str, i64)> = pids.iter().map(|pid| (pid.as_str(), 1)).collect();
+    assert_eq!(create(&stall, "ana", &wanted).await.unwrap().total, "50.00");
+    assert_eq!(stall.transactions().await - before, 1);
+    stall.audit().await;
+}
+
+#[tokio::test]
+async fn every_short_product_is_named_with_what_is_left_and_nothing_moves() {
+    let stall = Stall::open().await;
+    for (pid, quantity) in [("a", 3), ("b", 100), ("c", 0), ("d", 4)] {
+        stall.insert_product(pid, "1", quantity).await;
+    }
+    let error = create(&stall, "ana", &[("a", 5), ("b", 5), ("c", 1), ("d", 5)]).await.unwrap_err();
+    let short = [("a", 5, 3), ("c", 1, 0), ("d", 5, 4)];
+    let short = short.map(|(pid, wanted, left)| Short { pid: pid.to_owned(), wanted, left });
+    assert_eq!(error, Error::ShortStock { short: short.to_vec(), more: 0 });
+    assert_eq!(stall.open_orders("ana").await, 0);
+    stall.audit().await;
+}
+
+#[tokio::test]
+async fn the_unregistered_and_the_closing_are_refused() {
+    let stall = Stall::open().await;
+    stall.insert_product("a", "1", 3).await;
+    assert_eq!(create(&stall, "bia", &[("a", 1)]).await, Err(Error::UnknownClient { cid: "bia".to_owned() }));
+    stall.close_client("ana").await;
+    let closing = Error::Closing { kind: Kind::Client, id: "ana".to_owned() };
+    assert_eq!(create(&stall, "ana", &[("a", 1)]).await, Err(closing));
+    stall.audit().await;
+}
+
+#[tokio::test]
+async fn products_that_are_unknown_or_closing_are_refused() {
+    let stall = Stall::open().await;
+    stall.insert_product("a", "1", 3).await;
+    let unknown = Error::NotFound { kind: Kind::Product, id: "x".to_owned() };
+    assert_eq!(create(&stall, "ana", &[("a", 1), ("x", 1)]).await, Err(unknown));
+    stall.close_product("a").await;
+    let closing = Error::Closing { kind: Kind::Product, id: "a".to_owned() };
+    assert_eq!(create(&stall, "ana", &[("a", 1)]).await, Err(closing));
+    stall.audit().await;
+}
+
+#[tokio::test]
+async fn wrong_fields_are_named() {
+    let stall = Stall::open().await;
+    let long = "x".repeat(129);
+    let lots: Vec<(String, i64)> = (0..1_001).map(|i| (format!("p{i}"), 1)).collect();
+    let lots: Vec<(&str, i64)> = lots.iter().map(|(pid, quantity)| (pid.as_str(), *quantity)).collect();
+    let cases: [(&str, &[(&str, i64)], &str); 6] = [
+        ("", &[], "cid"),
+        (&long, &[], "cid"),
+        ("ana", &[("a", -1)], "lines[0].quantity"),
+        ("ana", &[("a", 1), ("a", 1_000_000)], "lines[1].quantity"),
+        ("ana", &[("", 1)], "lines[0].pid"),
+        ("ana", &lots, "lines"),
+    ];
+    for (cid, wanted, field) in cases {
+        let error = create(&stall, cid, wanted).await.unwrap_err();
+        assert!(matches!(&error, Error::Invalid { field: at, .. } if at == field), "{field}: {error}");
+    }
+}

@@ -1,0 +1,87 @@
+//! ConfirmOrder and CancelOrder; starting, stopping, health and reflection.
+
+use portal::Error;
+use portal::error::Kind;
+use proto::portal::{Order, OrderState};
+
+use crate::stall::{Stall, answer, create, naming};
+
+#[tokio::test]
+async fn cancelling_puts_the_stock_back_once() {
+    let stall = Stall::open().await;
+    stall.insert_product("a", "1", 10).await;
+    let order = create(&stall, "ana", &[("a", 4)]).await.unwrap();
+    let cancelled = answer(stall.shop().cancel_order(naming(&order)).await).unwrap();
+    assert_eq!((cancelled.state(), cancelled.total.as_str()), (OrderState::Cancelled, "4.00"));
+    assert_eq!(stall.stock("a").await.available, 10);
+    let again = answer(stall.shop().cancel_order(naming(&order)).await).unwrap();
+    assert_eq!(again, cancelled, "the same version: nothing changed");
+    assert_eq!(stall.stock("a").await.available, 10);
+    assert_eq!(stall.open_orders("ana").await, 0);
+    stall.audit().await;
+}
+
+#[tokio::test]
+async fn confirming_freezes_an_order_and_keeps_its_stock() {
+    let stall = Stall::open().await;
+    stall.insert_product("a", "1", 10).await;
+    let order = create(&stall, "ana", &[("a", 4)]).await.unwrap();
+    let confirmed = answer(stall.shop().confirm_order(naming(&order)).await).unwrap();
+    assert_eq!(confirmed.state(), OrderState::Confirmed);
+    let stock = stall.stock("a").await;
+    assert_eq!((stock.available, stock.held, stock.open_orders), (6, 4, 0));
+    assert_eq!(stall.open_orders("ana").await, 0);
+    assert_eq!(answer(stall.shop().confirm_order(naming(&order)).await).unwrap(), confirmed);
+    let not_open = Error::NotOpen { oid: order.oid.clone(), state: "confirmed".to_owned() };
+    assert_eq!(answer(stall.shop().cancel_order(naming(&order)).await), Err(not_open));
+    stall.audit().await;
+}
+
+#[tokio::test]
+async fn cancelled_orders_are_not_confirmed() {
+    let stall = Stall::open().await;
+    let order = create(&stall, "ana", &[]).await.unwrap();
+    answer(stall.shop().cancel_order(naming(&order)).await).unwrap();
+    let not_open = Error::NotOpen { oid: order.oid.clone(), state: "cancelled".to_owned() };
+    assert_eq!(answer(stall.shop().confirm_order(naming(&order)).await), Err(not_open));
+}
+
+#[tokio::test]
+async fn strangers_the_unknown_and_the_closing_are_refused() {
+    let stall = Stall::open().await;
+    stall.insert_client("bia").await;
+    let order = create(&stall, "ana", &[]).await.unwrap();
+    let of = |cid: &str, oid: &str| Order { cid: cid.to_owned(), oid: oid.to_owned(), ..Order::default() };
+    let not_yours = || Error::NotYours { oid: order.oid.clone() };
+    let nobody = || Error::UnknownClient { cid: "nobody".to_owned() };
+    let unknown = || Error::NotFound { kind: Kind::Order, id: "nope".to_owned() };
+    for (order, error) in [
+        (of("bia", &order.oid), not_yours()),
+        (of("nobody", &order.oid), nobody()),
+        (of("ana", "nope"), unknown()),
+    ] {
+        assert_eq!(answer(stall.shop().cancel_order(naming(&order)).await), Err(error.clone()));
+        assert_eq!(answer(stall.shop().confirm_order(naming(&order)).await), Err(error));
+    }
+    stall.close_client("ana").await;
+    let closing = || Error::Closing { kind: Kind::Client, id: "ana".to_owned() };
+    assert_eq!(answer(stall.shop().cancel_order(naming(&order)).await), Err(closing()));
+    assert_eq!(answer(stall.shop().confirm_order(naming(&order)).await), Err(closing()));
+}
+
+#[tokio::test]
+async fn a_portal_stops_when_told_and_its_port_is_free_again() {
+    let stall = Stall::open().await;
+    create(&stall, "ana", &[]).await.unwrap();
+    stall.close().await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_unavailable() {
+    let stall = Stall::open().await;
+    stall.store.set_down(true);
+    let error = create(&stall, "ana", &[]).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    stall.store.set_down(false);
+    create(&stall, "ana", &[]).await.unwrap();
+}
