@@ -66,7 +66,7 @@ impl Embedded {
         });
         let opened = opened.await.map_err(|_| Error::Ended("recovery"))??;
         // A lone voter has no peers: there is nobody to carry anything to.
-        let running = opened.start(config, NOWHERE.to_owned(), |_| |_: NodeOut| ())?;
+        let running = opened.start(config, None, |_| |_: NodeOut| ())?;
         let shared = Arc::clone(&running.shared);
         let mut role = shared.role.subscribe();
         let limit = Duration::from_millis(ELECTION_MS_MAX);

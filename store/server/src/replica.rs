@@ -112,11 +112,11 @@ fn node_config(config: &Config) -> NodeConfig {
 }
 
 impl Opened {
-    /// Starts the threads; `connect` says who takes what is for peers.
+    /// Starts the threads; `address` is this node's if its port was allotted just now; `connect` says who takes what is for peers.
     pub(crate) fn start<F>(
         self,
         config: Config,
-        address: String,
+        address: Option<String>,
         connect: impl FnOnce(Connect) -> F,
     ) -> Result<Running, Error>
     where

@@ -11,7 +11,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proto::store::cluster_server::ClusterServer;
 use proto::store::kv_server::KvServer;
@@ -43,6 +43,8 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// A caller that answers no ping for this long is gone.
 const PING_S: u64 = 5;
+/// Between two attempts to hand leadership over.
+const HAND_OVER_PAUSE_MS: u64 = 20;
 /// Streams that were told to end must have ended within this.
 const DRAIN_MS_MAX: u64 = 1_000;
 
@@ -86,7 +88,8 @@ async fn run(
 
     let broker = config.mqtt.clone();
     let mut peers = None;
-    let mut running = opened.start(config, bound.to_string(), |connect| {
+    let allotted = (config.listen.port() == 0).then(|| bound.to_string());
+    let mut running = opened.start(config, allotted, |connect| {
         let made = Peers::new(connect.shared, connect.pumps, connect.snapshots, Handle::current());
         peers = Some(Arc::clone(&made));
         move |out| made.carry(out)
@@ -127,10 +130,19 @@ async fn give_leadership_away(running: &Running) {
     if shared.role.borrow().role != Role::Leader || shared.members().by_node.len() < 2 {
         return;
     }
-    let limit = Duration::from_millis(shared.config.hand_over_ms_max);
-    match hand_over(shared, None, limit).await {
-        Some(leader) => tracing::info!(leader = leader.node, "leadership was handed over"),
-        None => tracing::warn!("leadership could not be handed over in time"),
+    let until = Instant::now() + Duration::from_millis(shared.config.hand_over_ms_max);
+    // One that was given up may have met a replica that was just busy.
+    while shared.role.borrow().role == Role::Leader {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            tracing::warn!("leadership could not be handed over in time");
+            return;
+        }
+        if let Some(leader) = hand_over(shared, None, left).await {
+            tracing::info!(leader = leader.node, "leadership was handed over");
+            return;
+        }
+        tokio::time::sleep(left.min(Duration::from_millis(HAND_OVER_PAUSE_MS))).await;
     }
 }
 

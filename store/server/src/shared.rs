@@ -59,8 +59,8 @@ pub(crate) struct Shared {
     status: Mutex<Arc<Status>>,
     /// The addresses of the members, from the membership in force and the configuration.
     members: Mutex<Arc<Members>>,
-    /// Where this node itself can be reached.
-    pub(crate) address: String,
+    /// Where this node itself is reached, if the membership cannot know: its port was allotted just now.
+    address: Option<String>,
     /// What an operator should know; empty: nothing.
     problem: Mutex<String>,
     /// When this node began to serve.
@@ -81,7 +81,7 @@ pub(crate) struct Start {
     pub(crate) me: Identity,
     pub(crate) config: Config,
     pub(crate) table: Table,
-    pub(crate) address: String,
+    pub(crate) address: Option<String>,
     pub(crate) status: Status,
     pub(crate) membership: wire::Membership,
 }
@@ -144,8 +144,8 @@ impl Shared {
                 member.address.clone_from(&peer.address);
             }
         }
-        if let Some(me) = by_node.get_mut(&self.me.member.node.0) {
-            me.address.clone_from(&self.address);
+        if let (Some(me), Some(address)) = (by_node.get_mut(&self.me.member.node.0), &self.address) {
+            me.address.clone_from(address);
         }
         *lock(&self.members) = Arc::new(Members { membership, by_node });
     }

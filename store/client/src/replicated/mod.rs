@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use proto::check;
 use proto::store::kv_client::KvClient;
 use proto::store::pipeline_request::Request;
 use proto::store::pipeline_response::Response;
@@ -26,7 +27,7 @@ use proto::store::{
 };
 use tokio::task::JoinHandle;
 
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 use crate::failure::{error_from, failure_from};
 pub use crate::replicated::config::Config;
 use crate::replicated::finder::Finder;
@@ -36,6 +37,9 @@ use crate::{Got, Group, Page, Range, Store};
 
 /// How long one node may take over a stale read before the next is asked.
 const STALE_READ_MS_MAX: u64 = 1_000;
+
+/// An encoded request: the largest transaction, its identity, and what wraps them.
+const REQUEST_BYTES_MAX: usize = check::TXN_BYTES_MAX + (32 << 10);
 
 /// The handle. Clones share their streams; the last one dropped ends them.
 #[derive(Clone)]
@@ -87,7 +91,14 @@ impl Replicated {
 
     async fn ask(&self, kind: Kind, request: Request) -> Result<Response, Error> {
         // No await before this: the first poll of an operation takes its place in the order.
-        let answer = self.inner.link.ask(kind, codec::body_of(request))?;
+        let body = codec::body_of(request);
+        if body.len() > REQUEST_BYTES_MAX {
+            // A node would end the stream of everybody at the sight of it.
+            let message =
+                format!("txn: is {} bytes; at most {} are allowed", body.len(), check::TXN_BYTES_MAX);
+            return Err(Error::Refused { reason: Refusal::Invalid, message });
+        }
+        let answer = self.inner.link.ask(kind, body)?;
         answer.await.unwrap_or_else(|_| Err(Error::Unknown { message: "the handle was closed".to_owned() }))
     }
 

@@ -31,7 +31,10 @@ pub(crate) const WAITING_BYTES_MAX: usize = 64 << 20;
 /// Operations that may be on their way on one stream.
 pub(crate) const IN_FLIGHT_MAX: usize = 4_096;
 
-const _: () = assert!(IN_FLIGHT_MAX <= WAITING_MAX);
+/// Places, those answered behind one that is not included.
+pub(crate) const PLACES_MAX: usize = 131_072;
+
+const _: () = assert!(IN_FLIGHT_MAX <= WAITING_MAX && WAITING_MAX <= PLACES_MAX);
 
 /// What an operation gets.
 pub(crate) type Answer = Result<Response, Error>;
@@ -111,7 +114,8 @@ impl Pending {
         body: Bytes,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<Answer>, Error> {
-        if self.waiting >= WAITING_MAX || self.waiting_bytes + body.len() > WAITING_BYTES_MAX {
+        let full = self.waiting >= WAITING_MAX || self.slots.len() >= PLACES_MAX;
+        if full || self.waiting_bytes + body.len() > WAITING_BYTES_MAX {
             let message = format!("{} operations wait for the store already", self.waiting);
             return Err(Error::Retry { message });
         }

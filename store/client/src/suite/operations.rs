@@ -145,6 +145,9 @@ pub(super) async fn bad_arguments(store: S) {
     let big = Bytes::from(vec![0; proto::check::DATA_BYTES_MAX + 1]);
     invalid(store.set(key("k"), 0, big, None).await.expect_err("too much data"), "data");
     invalid(store.txn(Txn::new(), None).await.expect_err("nothing asked"), "txn");
+    let huge = (0..4)
+        .fold(Txn::new(), |txn, i| txn.put(key(&format!("{i}")), 0, vec![0; proto::check::DATA_BYTES_MAX]));
+    invalid(store.txn(huge, None).await.expect_err("more than a transaction may be"), "txn");
     let limit = proto::check::SCAN_LIMIT_MAX + 1;
     let scan = store.scan(Range::Prefix(key("")), limit, None, Freshness::linearizable()).await;
     invalid(scan.expect_err("too long a page"), "limit");

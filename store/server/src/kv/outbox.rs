@@ -21,6 +21,11 @@ use crate::desk::{Recipient, Told};
 /// Requests of one stream that may wait for their answers.
 pub(crate) const STREAM_WAITING_MAX: usize = 8_192;
 
+/// Places of one stream, those answered behind one that is not included.
+const STREAM_PLACES_MAX: usize = 65_536;
+
+const _: () = assert!(STREAM_WAITING_MAX <= STREAM_PLACES_MAX);
+
 /// What a request needs when it is told something.
 #[derive(Debug)]
 pub(crate) enum Asked {
@@ -118,6 +123,7 @@ impl Outbox {
     pub(crate) fn has_room(&self) -> bool {
         let inner = self.lock();
         inner.open + inner.picked.told.len() + inner.picked.ready.len() < STREAM_WAITING_MAX
+            && inner.waiting.len() < STREAM_PLACES_MAX
     }
 
     /// No more requests come.
