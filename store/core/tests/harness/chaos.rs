@@ -3,7 +3,7 @@
 
 use store_core::{Input, NodeId, Offset};
 
-use super::cluster::{Cluster, Layout};
+use super::cluster::{Cluster, Envelope, Layout, Link};
 
 /// Rounds of the phase with faults; each node ticks about once in each.
 const ROUNDS: u64 = 500;
@@ -87,6 +87,8 @@ pub(crate) struct Chaos {
     pub(crate) cluster: Cluster,
     dice: Dice,
     hardship: Hardship,
+    /// Copies of messages that will arrive once more, when everybody has forgotten them.
+    kept: Vec<(Link, Envelope)>,
     /// Labels given so far.
     labels: u64,
 }
@@ -103,7 +105,7 @@ impl Chaos {
         let hardship = Hardship::draw(&mut dice);
         let mut cluster = Cluster::new(layout);
         cluster.nodes.values_mut().for_each(|node| node.slow = true);
-        Chaos { cluster, dice, hardship, labels: 0 }
+        Chaos { cluster, dice, hardship, kept: Vec::new(), labels: 0 }
     }
 
     /// The whole life of the cluster.
@@ -138,6 +140,10 @@ impl Chaos {
                 {}
             }
         }
+        if !self.kept.is_empty() && self.dice.in_thousand(100) {
+            let (link, late) = self.kept.swap_remove(self.dice.index(self.kept.len()));
+            self.cluster.post(link, late);
+        }
         let busy = self.cluster.busy_links();
         for _ in 0..4 * busy.len() {
             let Some(link) = self.dice.pick(&busy) else { return };
@@ -152,7 +158,11 @@ impl Chaos {
             let index = if any { self.dice.index(queue.len()) } else { 0 };
             if self.dice.in_thousand(self.hardship.duplication) {
                 let again = queue[index].clone();
-                queue.push_back(again);
+                if self.dice.in_thousand(300) {
+                    self.kept.push((link, again));
+                } else {
+                    queue.push_back(again);
+                }
             }
             if self.dice.in_thousand(self.hardship.loss) {
                 queue.remove(index);
