@@ -102,16 +102,14 @@ pub(crate) async fn list_clients(portal: &Portal, asked: &ListRequest) -> Result
         cid => Some(key::client(&Cid::parse("after", cid)?)),
     };
     let listed = portal.list(Range::Prefix(key::beginning_with('c', prefix)), limit, after).await?;
-    let size = |one: &KeyRecord| one.record.as_ref().map_or(0, |record| record.data.len() + 512);
-    let (records, was_cut) = page::cut(listed.records, size);
-    let mut clients = Vec::with_capacity(records.len());
-    for KeyRecord { key: at, record } in &records {
+    let mut clients = Vec::with_capacity(listed.records.len());
+    for KeyRecord { key: at, record } in &listed.records {
         let Some(record) = record else { continue };
         let id = key::id_in(at).ok_or_else(|| Error::damaged(at, "not a client's key"))?;
         clients.push(ClientRecord::read(at, record)?.shown(&Cid::parse("cid", &id)?, record));
     }
     let next = match clients.last() {
-        Some(last) if listed.more || was_cut => last.cid.clone(),
+        Some(last) if listed.more => last.cid.clone(),
         _ => String::new(),
     };
     Ok(ListClientsResponse { clients, next })

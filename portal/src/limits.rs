@@ -26,8 +26,6 @@ pub const PRICE_DECIMALS_MAX: usize = 6;
 pub const PAGE_MAX: u32 = 1_000;
 /// A page when no size is asked for.
 pub const PAGE_DEFAULT: u32 = 100;
-/// A page ends early when its documents are this many bytes together; gRPC clients take 4 MiB by default.
-pub const PAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Largest request that a portal reads, bytes.
 pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 /// Things that hold a deletion back, or short products, named in one error.

@@ -1,8 +1,8 @@
 //! Pages of lists: limits, cursors, and products joined with their stocks.
 //!
 //! Lists are in key order, which is the order of the ids' bytes as they stand in keys (`{ } / %` and control
-//! characters percent-encoded). A cursor is the id of the last thing shown. A page ends early when its documents grow
-//! large, so that the answer fits in a message.
+//! characters percent-encoded). A cursor is the id of the last thing shown. The store ends a page
+//! early when its records grow large (1 MiB), so that the answer fits in a message: only an empty cursor is the end.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::handle::Portal;
 use crate::id::Pid;
 use crate::key;
-use crate::limits::{ID_BYTES_MAX, PAGE_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
+use crate::limits::{ID_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
 
 /// Pages of stocks read for one page of products: some belong to products that are gone.
 const STOCK_PAGES_MAX: usize = 16;
@@ -51,22 +51,6 @@ pub fn prefix(asked: &str) -> Result<&str, Error> {
     Ok(asked)
 }
 
-/// Takes the records that fit in one message; says whether some were left.
-pub fn cut<T>(records: Vec<T>, bytes: impl Fn(&T) -> usize) -> (Vec<T>, bool) {
-    let mut room = PAGE_BYTES_MAX;
-    let all = records.len();
-    let fits = |record: &T| {
-        let need = bytes(record);
-        let fits = need <= room;
-        room = room.saturating_sub(need);
-        fits
-    };
-    // The first always fits: a record is smaller than a page.
-    let kept: Vec<T> = records.into_iter().take_while(fits).collect();
-    let more = kept.len() < all;
-    (kept, more)
-}
-
 /// One page of products, joined with their stocks.
 #[derive(Debug)]
 pub struct Products {
@@ -89,16 +73,14 @@ impl Portal {
         };
         let range = Range::Prefix(key::beginning_with('p', prefix));
         let listed = self.list(range, limit, after).await?;
-        let size =
-            |one: &proto::store::KeyRecord| one.record.as_ref().map_or(0, |record| record.data.len() + 512);
-        let (records, was_cut) = cut(listed.records, size);
+        let records = listed.records;
         let stocks = self.stocks_of(&records).await?;
         let mut products = Vec::with_capacity(records.len());
         for one in &records {
             products.extend(joined(one, &stocks)?);
         }
         let last = records.last().and_then(|one| key::id_in(&one.key));
-        let next = if listed.more || was_cut { last.unwrap_or_default() } else { String::new() };
+        let next = if listed.more { last.unwrap_or_default() } else { String::new() };
         Ok(Products { products, next })
     }
 

@@ -86,15 +86,14 @@ async fn wrong_fields_are_named() {
     let long = "x".repeat(129);
     let lots: Vec<(String, i64)> = (0..1_001).map(|i| (format!("p{i}"), 1)).collect();
     let lots: Vec<(&str, i64)> = lots.iter().map(|(pid, quantity)| (pid.as_str(), *quantity)).collect();
-    let cases: [(&str, &[(&str, i64)], &str); 6] = [
-        ("", &[], "cid"),
+    for (cid, wanted, field) in [
+        ("", &[][..], "cid"),
         (&long, &[], "cid"),
         ("ana", &[("a", -1)], "lines[0].quantity"),
         ("ana", &[("a", 1), ("a", 1_000_000)], "lines[1].quantity"),
         ("ana", &[("", 1)], "lines[0].pid"),
         ("ana", &lots, "lines"),
-    ];
-    for (cid, wanted, field) in cases {
+    ] {
         let error = create(&stall, cid, wanted).await.unwrap_err();
         assert!(matches!(&error, Error::Invalid { field: at, .. } if at == field), "{field}: {error}");
     }

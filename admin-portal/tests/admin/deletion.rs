@@ -1,0 +1,205 @@
+//! DeleteClient and DeleteProduct, with and without cascade, interrupted and repeated.
+
+use portal::Error;
+use portal::document::order::Phase;
+use portal::error::Kind;
+use portal::id::{Cid, Pid};
+use portal::key;
+use proto::portal::{DeleteClientRequest, DeleteProductRequest, InsertProductRequest};
+use store_engine::memory::Fault;
+
+use crate::office::{Office, answer, id, is_invalid};
+
+fn client(cid: &str, cascade: bool) -> DeleteClientRequest {
+    DeleteClientRequest { cid: cid.to_owned(), if_match: 0, cascade, request: None }
+}
+
+fn product(pid: &str, cascade: bool) -> DeleteProductRequest {
+    DeleteProductRequest { pid: pid.to_owned(), if_match: 0, cascade, request: None }
+}
+
+async fn delete_client(office: &Office, request: DeleteClientRequest) -> Result<String, Error> {
+    answer(office.admin().delete_client(request).await).map(|deleted| deleted.data)
+}
+
+async fn delete_product(office: &Office, request: DeleteProductRequest) -> Result<String, Error> {
+    answer(office.admin().delete_product(request).await).map(|deleted| deleted.data)
+}
+
+async fn is_there(office: &Office, cid: &str) -> bool {
+    office.record(key::client(&Cid::parse("cid", cid).unwrap())).await.is_some()
+}
+
+#[tokio::test]
+async fn what_is_free_is_deleted_and_shown_as_it_was() {
+    let office = Office::open().await;
+    let ana = office.insert_client("ana").await;
+    let a = office.insert_product("a", 3).await;
+    let request = DeleteClientRequest { if_match: ana.etag, ..client("ana", false) };
+    assert_eq!(delete_client(&office, request).await.as_deref(), Ok("{}"));
+    let request = DeleteProductRequest { if_match: a.etag, ..product("a", false) };
+    let document = r#"{"description":"a","quantity":3,"price":"2.50"}"#;
+    assert_eq!(delete_product(&office, request).await.as_deref(), Ok(document));
+    assert!(!is_there(&office, "ana").await && office.stock("a").await.is_none());
+}
+
+#[tokio::test]
+async fn the_missing_the_changed_and_the_wrong_are_refused() {
+    let office = Office::open().await;
+    office.insert_client("ana").await;
+    office.insert_product("a", 3).await;
+    for cascade in [false, true] {
+        let (kind, id) = (Kind::Client, "x".to_owned());
+        assert_eq!(delete_client(&office, client("x", cascade)).await, Err(Error::NotFound { kind, id }));
+        let (kind, id) = (Kind::Product, "x".to_owned());
+        assert_eq!(delete_product(&office, product("x", cascade)).await, Err(Error::NotFound { kind, id }));
+        let request = DeleteClientRequest { if_match: 99, ..client("ana", cascade) };
+        assert!(matches!(delete_client(&office, request).await, Err(Error::Changed { .. })));
+        let request = DeleteProductRequest { if_match: 99, ..product("a", cascade) };
+        assert!(matches!(delete_product(&office, request).await, Err(Error::Changed { .. })));
+        is_invalid(delete_client(&office, client("", cascade)).await, "cid");
+        is_invalid(delete_product(&office, product("", cascade)).await, "pid");
+    }
+    assert!(is_there(&office, "ana").await);
+}
+
+#[tokio::test]
+async fn open_orders_hold_a_client_and_a_product_and_are_listed() {
+    let office = Office::open().await;
+    office.insert_client("ana").await;
+    office.insert_product("a", 1_000).await;
+    let mut oids = Vec::new();
+    for number in 0..3 {
+        oids.push(office.order("ana", number, &[("a", 2)]).await.to_string());
+    }
+    oids.sort();
+    let (by, more) = (oids, 0);
+    let held = Error::Held { kind: Kind::Client, id: "ana".to_owned(), by: by.clone(), more };
+    assert_eq!(delete_client(&office, client("ana", false)).await, Err(held));
+    let held = Error::Held { kind: Kind::Product, id: "a".to_owned(), by, more };
+    assert_eq!(delete_product(&office, product("a", false)).await, Err(held));
+}
+
+#[tokio::test]
+async fn a_long_list_is_cut_and_says_how_many_more() {
+    let office = Office::open().await;
+    office.insert_client("ana").await;
+    office.insert_product("a", 1_000).await;
+    for number in 0..250 {
+        office.order("ana", number, &[("a", 1)]).await;
+    }
+    for error in [
+        delete_client(&office, client("ana", false)).await.unwrap_err(),
+        delete_product(&office, product("a", false)).await.unwrap_err(),
+    ] {
+        let Error::Held { by, more, .. } = error else { panic!("{error}") };
+        assert!(by.len() > 20, "{} orders named", by.len());
+        assert_eq!(by.len() as u64 + more, 250);
+    }
+}
+
+#[tokio::test]
+async fn a_cascade_cancels_the_clients_open_orders_and_keeps_its_history() {
+    let office = Office::open().await;
+    office.insert_client("ana").await;
+    office.insert_product("a", 1_000).await;
+    let sold = office.order("ana", 1_000, &[("a", 7)]).await;
+    office.confirm("ana", &sold).await;
+    let mut open = Vec::new();
+    for number in 0..30 {
+        open.push(office.order("ana", number, &[("a", 2)]).await);
+    }
+    delete_client(&office, client("ana", true)).await.unwrap();
+    assert!(!is_there(&office, "ana").await);
+    for oid in &open {
+        assert_eq!(office.order_of("ana", oid).await.phase, Phase::Cancelled);
+    }
+    assert_eq!(office.order_of("ana", &sold).await.phase, Phase::Confirmed);
+    let stock = office.stock("a").await.unwrap();
+    assert!(stock.is_conserved());
+    assert_eq!((stock.available, stock.held, stock.open_orders), (993, 7, 0));
+}
+
+#[tokio::test]
+async fn a_cascade_takes_the_product_out_of_open_orders() {
+    let office = Office::open().await;
+    office.insert_client("ana").await;
+    office.insert_product("a", 10).await;
+    office.insert_product("b", 10).await;
+    let oid = office.order("ana", 1, &[("a", 2), ("b", 3)]).await;
+    delete_product(&office, product("a", true)).await.unwrap();
+    let order = office.order_of("ana", &oid).await;
+    assert_eq!(
+        (order.phase, order.lines.len(), order.total.to_string()),
+        (Phase::Open, 1, "7.50".to_owned())
+    );
+    assert!(office.stock("a").await.is_none());
+    assert_eq!(office.stock("b").await.unwrap().held, 3);
+}
+
+#[tokio::test]
+async fn stock_that_confirmed_orders_hold_outlives_its_product_and_is_taken_up_again() {
+    let office = Office::open().await;
+    office.insert_client("ana").await;
+    office.insert_product("a", 10).await;
+    let sold = office.order("ana", 1, &[("a", 4)]).await;
+    office.confirm("ana", &sold).await;
+    let document = delete_product(&office, product("a", false)).await.unwrap();
+    assert_eq!(document, r#"{"description":"a","quantity":6,"price":"2.50"}"#);
+    assert!(office.record(key::product(&Pid::parse("pid", "a").unwrap())).await.is_none());
+    let stock = office.stock("a").await.unwrap();
+    assert!(stock.is_conserved());
+    assert_eq!((stock.adjusted, stock.available, stock.held), (-6, 0, 4));
+    let again = office.insert_product("a", 5).await.stock.unwrap();
+    assert_eq!((again.initial, again.adjusted, again.available, again.held), (10, -1, 5, 4));
+}
+
+#[tokio::test]
+async fn an_interrupted_cascade_refuses_new_orders_and_is_taken_up_by_another_request() {
+    let office = Office::open().await;
+    let ana = office.insert_client("ana").await;
+    office.insert_product("a", 10).await;
+    office.order("ana", 1, &[("a", 2)]).await;
+    // It is closed; the scan that follows finds the store away.
+    office.store.plan(None);
+    office.store.plan(Some(Fault::Refuse));
+    let request = DeleteClientRequest { if_match: ana.etag, ..client("ana", true) };
+    let error =
+        delete_client(&office, DeleteClientRequest { if_match: 0, ..request.clone() }).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    let record = office.record(key::client(&Cid::parse("cid", "ana").unwrap())).await.unwrap();
+    assert!(String::from_utf8_lossy(&record.data).contains("closing"));
+    // The version that the administrator saw is gone, but the cascade goes on.
+    delete_client(&office, request).await.unwrap();
+    assert!(!is_there(&office, "ana").await);
+    assert_eq!(office.stock("a").await.unwrap().available, 10);
+}
+
+#[tokio::test]
+async fn lost_answers_are_settled_with_what_was_deleted() {
+    let office = Office::open().await;
+    office.insert_client("ana").await;
+    office.insert_product("a", 3).await;
+    let request = DeleteProductRequest { request: id("r1"), ..product("a", false) };
+    office.store.plan(Some(Fault::LoseAnswer));
+    delete_product(&office, request.clone()).await.unwrap_err();
+    assert!(delete_product(&office, request).await.unwrap().contains("\"quantity\":3"));
+    // Close, scan, and the deletion, whose answer is lost.
+    let request = DeleteClientRequest { request: id("r2"), ..client("ana", true) };
+    office.store.plan(None);
+    office.store.plan(None);
+    office.store.plan(Some(Fault::LoseAnswer));
+    delete_client(&office, request.clone()).await.unwrap_err();
+    assert_eq!(delete_client(&office, request).await.as_deref(), Ok("{}"));
+}
+
+#[tokio::test]
+async fn a_product_inserted_twice_at_once_exists_once() {
+    let office = Office::open().await;
+    let data = r#"{"description":"a","quantity":1,"price":"1"}"#.to_owned();
+    let request = InsertProductRequest { pid: "a".to_owned(), data, request: None };
+    let (mut one, mut other) = (office.admin(), office.admin());
+    let both =
+        futures::future::join(one.insert_product(request.clone()), other.insert_product(request)).await;
+    assert_ne!(both.0.is_ok(), both.1.is_ok());
+}

@@ -1,0 +1,10 @@
+//! The administrators' service over a real loopback connection and the real state machine in memory: every operation,
+//! its success and each way to fail; cascades, interrupted ones too; health and reflection.
+#![allow(clippy::unwrap_used)]
+
+mod clients;
+mod deletion;
+mod office;
+mod products;
+mod services;
+mod stock;

@@ -1,0 +1,78 @@
+//! What is served beside the operations: status, health, reflection; and the statuses as clients of other languages
+//! see them.
+
+use std::collections::BTreeSet;
+
+use proto::portal::portal_client::PortalClient;
+use proto::portal::{GetClientRequest, InsertClientRequest, PortalStatusRequest};
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_types::StatusExt;
+
+use crate::office::Office;
+
+#[tokio::test]
+async fn status_counts_and_tells_the_state_of_the_cache() {
+    let office = Office::open().await;
+    office.insert_client("ana").await;
+    office.admin().get_client(GetClientRequest { cid: "ana".to_owned() }).await.unwrap();
+    let status = PortalClient::new(office.channel.clone()).status(PortalStatusRequest {}).await.unwrap();
+    let status = status.into_inner();
+    assert_eq!((status.name.as_str(), status.transactions, status.bypasses), ("test", 1, 1));
+    assert_eq!((status.groups.len(), status.groups[0].state.as_str()), (1, "COLD"), "there is no bus");
+}
+
+#[tokio::test]
+async fn health_says_serving() {
+    let office = Office::open().await;
+    let mut health = HealthClient::new(office.channel.clone());
+    for service in ["", "feira.portal.v1.Admin", "feira.portal.v1.Portal"] {
+        let answer = health.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap();
+        assert_eq!(answer.into_inner().status(), ServingStatus::Serving, "{service}");
+    }
+}
+
+#[tokio::test]
+async fn reflection_lists_what_is_served_and_nothing_else() {
+    let office = Office::open().await;
+    let ask = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut client = ServerReflectionClient::new(office.channel.clone());
+    let mut answers = client.server_reflection_info(futures::stream::iter([ask])).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else { panic!("a list") };
+    let services: BTreeSet<String> = list.service.into_iter().map(|service| service.name).collect();
+    for name in ["feira.portal.v1.Admin", "feira.portal.v1.Portal", "grpc.health.v1.Health"] {
+        assert!(services.contains(name), "{name} of {services:?}");
+    }
+    assert!(!services.iter().any(|name| name.starts_with("feira.store")), "{services:?}");
+}
+
+#[tokio::test]
+async fn a_status_carries_google_details() {
+    let office = Office::open().await;
+    let request = InsertClientRequest { cid: String::new(), data: "{}".to_owned(), request: None };
+    let status = office.admin().insert_client(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap();
+    assert_eq!((info.domain.as_str(), info.reason.as_str()), ("feira", "INVALID_FIELD"));
+    assert_eq!(details.bad_request().unwrap().field_violations[0].field, "cid");
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_is_refused_before_it_is_read() {
+    let office = Office::open().await;
+    let data = "x".repeat(2 << 20);
+    let request = InsertClientRequest { cid: "ana".to_owned(), data, request: None };
+    let status = office.admin().insert_client(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange);
+}
