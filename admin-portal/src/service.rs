@@ -28,14 +28,17 @@ pub(crate) fn routes(portal: Arc<Portal>) -> Routes {
 #[tonic::async_trait]
 impl Admin for Service {
     async fn insert_client(&self, request: Request<InsertClientRequest>) -> Result<Response<Client>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(clients::insert_client(&self.0, request.into_inner()).await?))
     }
 
     async fn update_client(&self, request: Request<UpdateClientRequest>) -> Result<Response<Client>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(clients::update_client(&self.0, request.into_inner()).await?))
     }
 
     async fn get_client(&self, request: Request<GetClientRequest>) -> Result<Response<Client>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(clients::get_client(&self.0, &request.into_inner()).await?))
     }
 
@@ -43,6 +46,7 @@ impl Admin for Service {
         &self,
         request: Request<DeleteClientRequest>,
     ) -> Result<Response<DeleteResponse>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(delete_client::delete_client(&self.0, request.into_inner()).await?))
     }
 
@@ -50,6 +54,7 @@ impl Admin for Service {
         &self,
         request: Request<ListRequest>,
     ) -> Result<Response<ListClientsResponse>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(clients::list_clients(&self.0, &request.into_inner()).await?))
     }
 
@@ -57,6 +62,7 @@ impl Admin for Service {
         &self,
         request: Request<InsertProductRequest>,
     ) -> Result<Response<Product>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(products::insert_product(&self.0, request.into_inner()).await?))
     }
 
@@ -64,10 +70,12 @@ impl Admin for Service {
         &self,
         request: Request<UpdateProductRequest>,
     ) -> Result<Response<Product>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(products::update_product(&self.0, request.into_inner()).await?))
     }
 
     async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<Product>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(products::get_product(&self.0, &request.into_inner()).await?))
     }
 
@@ -75,6 +83,7 @@ impl Admin for Service {
         &self,
         request: Request<DeleteProductRequest>,
     ) -> Result<Response<DeleteResponse>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(delete_product::delete_product(&self.0, request.into_inner()).await?))
     }
 
@@ -82,10 +91,12 @@ impl Admin for Service {
         &self,
         request: Request<ListRequest>,
     ) -> Result<Response<ListProductsResponse>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(products::list_products(&self.0, &request.into_inner()).await?))
     }
 
     async fn adjust_stock(&self, request: Request<AdjustStockRequest>) -> Result<Response<Product>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(stock::adjust_stock(&self.0, request.into_inner()).await?))
     }
 }

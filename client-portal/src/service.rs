@@ -27,18 +27,22 @@ pub(crate) fn routes(portal: Arc<Portal>) -> Routes {
 #[tonic::async_trait]
 impl Shop for Service {
     async fn create_order(&self, request: Request<CreateOrderRequest>) -> Result<Response<Order>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(create::create_order(&self.0, request.into_inner()).await?))
     }
 
     async fn modify_order(&self, request: Request<ModifyOrderRequest>) -> Result<Response<Order>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(modify::modify_order(&self.0, request.into_inner()).await?))
     }
 
     async fn confirm_order(&self, request: Request<OrderRequest>) -> Result<Response<Order>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(confirm::confirm_order(&self.0, request.into_inner()).await?))
     }
 
     async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<Order>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(list::get_order(&self.0, &request.into_inner()).await?))
     }
 
@@ -46,10 +50,12 @@ impl Shop for Service {
         &self,
         request: Request<ListOrdersRequest>,
     ) -> Result<Response<ListOrdersResponse>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(list::list_orders(&self.0, &request.into_inner()).await?))
     }
 
     async fn cancel_order(&self, request: Request<OrderRequest>) -> Result<Response<Order>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(cancel::cancel_order(&self.0, request.into_inner()).await?))
     }
 
@@ -57,6 +63,7 @@ impl Shop for Service {
         &self,
         request: Request<BrowseProductsRequest>,
     ) -> Result<Response<BrowseProductsResponse>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(browse::browse_products(&self.0, &request.into_inner()).await?))
     }
 
@@ -64,6 +71,7 @@ impl Shop for Service {
         &self,
         request: Request<ShopGetProductRequest>,
     ) -> Result<Response<Product>, Status> {
+        let _permit = self.0.admit()?;
         Ok(Response::new(browse::get_product(&self.0, &request.into_inner()).await?))
     }
 }

@@ -10,6 +10,7 @@ use store_client::Store;
 use tokio::sync::oneshot;
 
 use crate::cache::Capacity;
+use crate::limits::REQUESTS_MAX;
 
 /// What a portal needs.
 pub struct Config {
@@ -27,6 +28,8 @@ pub struct Config {
     pub cache: Capacity,
     /// L: how old a hit may be.
     pub lease: Duration,
+    /// Requests that run at once; more are refused with RESOURCE_EXHAUSTED.
+    pub requests_max: usize,
     /// How long a stop waits for requests under way.
     pub grace: Duration,
 }
@@ -87,6 +90,7 @@ impl Config {
             bus: None,
             cache: Config::default_capacity(),
             lease: Duration::from_secs(1),
+            requests_max: REQUESTS_MAX,
             grace: Duration::from_secs(5),
         }
     }
@@ -99,6 +103,9 @@ impl Config {
         let invalid = |field, why: &str| Err(StartError::Invalid { field, why: why.to_owned() });
         if self.lease < Duration::from_millis(100) || self.lease > Duration::from_secs(60) {
             return invalid("lease", "must be within 100 ms and 60 s");
+        }
+        if !(1..=1_000_000).contains(&self.requests_max) {
+            return invalid("requests_max", "must be within 1 and 1,000,000");
         }
         let Some(bus) = &self.bus else { return Ok(()) };
         if bus.host.is_empty() {
@@ -121,5 +128,31 @@ impl fmt::Debug for Config {
             .field("lease", &self.lease)
             .field("grace", &self.grace)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store_engine::memory::MemoryStore;
+
+    use super::*;
+
+    #[test]
+    fn wrong_values_are_named() {
+        let good = || Config::new("test", ([127, 0, 0, 1], 0).into(), Arc::new(MemoryStore::new()));
+        let bus = |host: &str, cluster: &str| {
+            Some(Bus { host: host.to_owned(), port: 1883, cluster: cluster.to_owned() })
+        };
+        assert!(Config { bus: bus("localhost", "feira-1"), ..good() }.check().is_ok());
+        let named = |config: Config| match config.check() {
+            Err(StartError::Invalid { field, .. }) => field,
+            other => panic!("a refusal: {other:?}"),
+        };
+        assert_eq!(named(Config { lease: Duration::from_millis(99), ..good() }), "lease");
+        assert_eq!(named(Config { requests_max: 0, ..good() }), "requests_max");
+        assert_eq!(named(Config { bus: bus("", "feira-1"), ..good() }), "bus.host");
+        for cluster in ["", "a/b", "a+", "#"] {
+            assert_eq!(named(Config { bus: bus("localhost", cluster), ..good() }), "bus.cluster");
+        }
     }
 }

@@ -9,10 +9,12 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, Shared};
 use proto::portal::{GroupStatus, PortalStatusResponse};
 use store_client::Store;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::cache::{Cache, Capacity, Seen};
 use crate::coherence::{Coherence, State};
 use crate::error::Error;
+use crate::limits::REQUESTS_MAX;
 
 /// The ring version of messages on the bus, while N = 1.
 pub const RING_VERSION: u64 = 1;
@@ -48,12 +50,28 @@ pub struct Portal {
     clock: Clock,
     /// Store transactions sent.
     transactions: AtomicU64,
+    /// Requests that may run at once.
+    requests: Semaphore,
+    /// How many those are, at most.
+    requests_max: usize,
 }
 
 impl Portal {
     /// A portal over this store, with a cold cache of this size and lease (L, milliseconds).
     #[must_use]
     pub fn new(name: &str, store: Arc<dyn Store>, capacity: Capacity, lease_ms: u64) -> Arc<Portal> {
+        Portal::limited(name, store, capacity, lease_ms, REQUESTS_MAX)
+    }
+
+    /// As [`Portal::new`], with a bound of requests that run at once.
+    #[must_use]
+    pub fn limited(
+        name: &str,
+        store: Arc<dyn Store>,
+        capacity: Capacity,
+        lease_ms: u64,
+        requests_max: usize,
+    ) -> Arc<Portal> {
         let coherence = |group| (group, Coherence::new(group, RING_VERSION, lease_ms, 0));
         let cache = Cache::new(capacity, store.groups().into_iter().map(coherence));
         Arc::new(Portal {
@@ -63,7 +81,20 @@ impl Portal {
             fetches: Fetches::default(),
             clock: Clock(Instant::now()),
             transactions: AtomicU64::new(0),
+            requests: Semaphore::new(requests_max),
+            requests_max,
         })
+    }
+
+    /// Lets a request in, until the permit is dropped.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED: as many as may run at once do.
+    pub fn admit(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let full = |_| Error::Overloaded {
+            why: format!("{} requests are under way; try again later", self.requests_max),
+        };
+        self.requests.try_acquire().map_err(full)
     }
 
     /// Monotonic milliseconds since the portal began.

@@ -34,6 +34,8 @@ pub const ERROR_LIST_MAX: usize = 100;
 pub const ERROR_LIST_BYTES_MAX: usize = 5_000;
 /// Longest message of an error, bytes (percent-encoded in a trailer: up to three times that).
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 800;
+/// Requests that one portal works on at once, unless configured.
+pub const REQUESTS_MAX: usize = 4_096;
 /// Tries of one user operation whose guards failed, each with what was just read.
 pub const ATTEMPTS_MAX: u32 = 16;
 /// Remembered refusals of earlier calls with the same request id that one call passes over.

@@ -57,7 +57,8 @@ pub async fn run(
 ) -> Result<(), StartError> {
     config.check()?;
     let lease_ms = u64::try_from(config.lease.as_millis()).unwrap_or(u64::MAX);
-    let portal = Portal::new(&config.name, config.store.clone(), config.cache, lease_ms);
+    let portal =
+        Portal::limited(&config.name, config.store.clone(), config.cache, lease_ms, config.requests_max);
     let incoming = listen(config.listen)?;
     let address =
         incoming.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;

@@ -28,11 +28,17 @@ pub(crate) struct Office {
 
 impl Office {
     pub(crate) async fn open() -> Office {
+        Office::admitting(1_000).await
+    }
+
+    /// An office that works on so many requests at once.
+    pub(crate) async fn admitting(requests_max: usize) -> Office {
         let store = MemoryStore::new();
         let (bound, address) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let mut config = Config::new("test", "127.0.0.1:0".parse().unwrap(), Arc::new(store.clone()));
         config.bound = Some(bound);
+        config.requests_max = requests_max;
         let stopped = Box::pin(async move {
             let _ = stopped.await;
         });

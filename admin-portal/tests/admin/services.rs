@@ -15,7 +15,10 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt;
 
-use crate::office::Office;
+use portal::Error;
+use store_engine::memory::Fault;
+
+use crate::office::{Office, answer};
 
 #[tokio::test]
 async fn status_counts_and_tells_the_state_of_the_cache() {
@@ -75,4 +78,19 @@ async fn a_request_that_is_too_large_is_refused_before_it_is_read() {
     let request = InsertClientRequest { cid: "ana".to_owned(), data, request: None };
     let status = office.admin().insert_client(request).await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange);
+}
+
+#[tokio::test]
+async fn requests_beyond_the_bound_are_refused_and_nothing_is_done() {
+    let office = Office::admitting(1).await;
+    office.store.plan(Some(Fault::DelayAfter(std::time::Duration::from_millis(300))));
+    let insert = |cid: &str| {
+        let request = InsertClientRequest { cid: cid.to_owned(), data: "{}".to_owned(), request: None };
+        let mut admin = office.admin();
+        async move { answer(admin.insert_client(request).await) }
+    };
+    let (one, other) = futures::future::join(insert("ana"), insert("bia")).await;
+    let refused = [one, other].into_iter().filter_map(Result::err).collect::<Vec<_>>();
+    assert!(matches!(refused[..], [Error::Overloaded { .. }]), "{refused:?}");
+    insert("caio").await.unwrap();
 }
