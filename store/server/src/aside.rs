@@ -20,8 +20,8 @@ use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
 use crate::error::Error;
+use crate::queues::ToApplier;
 use crate::shared::{Disk, Shared};
-use crate::stages::ToApplier;
 
 /// An audit's picture is kept for so long.
 const AUDIT_S: u64 = 60;

@@ -23,8 +23,8 @@ use store_engine::{NodeOut, Reply};
 use crate::bootstrap::{bootstrap, founders, is_bootstrapped};
 use crate::config::Config;
 use crate::error::Error;
-use crate::kv::{Asked, command_of, follow_changes};
-use crate::reads;
+use crate::kv::{command_of, follow_changes};
+use crate::reads::{self, Asked};
 use crate::replica::{self, Running};
 use crate::shared::{Ask, Shared};
 

@@ -14,7 +14,7 @@
 //! | where | what |
 //! |---|---|
 //! | `serve`, `replica`, `stages`, `aside` | start and stop; the threads; the handshake of work aside |
-//! | `inbox`, `desk` | queue F1 with its lanes; where answers go |
+//! | `inbox`, `queues`, `desk` | queue F1 with its lanes; F2 and F3; where answers go |
 //! | `kv`, `reads`, `cluster` | the services that anybody calls |
 //! | `peers` | what replicas say to each other, and how a slow one costs nothing |
 //! | `publisher` | the change feed over MQTT |
@@ -41,6 +41,7 @@ mod kv;
 mod machine_clock;
 mod peers;
 mod publisher;
+mod queues;
 mod reads;
 mod replica;
 mod serve;

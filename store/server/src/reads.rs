@@ -14,12 +14,22 @@ use store_client::failure::{failure, invalid};
 use store_db::{Read, Table as _, query, state};
 
 use crate::desk::Told;
-use crate::kv::Asked;
 use crate::shared::{Ask, Shared};
 use store_engine::Answer;
 
 /// How long a read waits for the offset that it asks for.
 const MIN_OFFSET_MS_MAX: u64 = 1_000;
+
+/// What a request needs when it is told something.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// A transaction or an outcome: the answer is what is told.
+    Write,
+    /// A read: it is run when it is told that it may be.
+    Get(GetRequest),
+    /// A scan, likewise.
+    Scan(ScanRequest),
+}
 
 /// Runs reads on one picture; each gets its answer, in order.
 pub(crate) fn run(shared: &Shared, reads: &[&Asked]) -> Vec<Response> {

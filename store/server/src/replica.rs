@@ -18,8 +18,9 @@ use crate::config::Config;
 use crate::desk::Sorter;
 use crate::error::Error;
 use crate::machine_clock::MachineClock;
+use crate::queues::queues;
 use crate::shared::{Disk, Identity, Shared, Start, Table};
-use crate::stages::{ApplierThread, NodeThread, queues, run_writer};
+use crate::stages::{ApplierThread, NodeThread, run_writer};
 
 /// The only group while the ring has one shard.
 pub(crate) const GROUP: u64 = 1;

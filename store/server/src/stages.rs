@@ -5,7 +5,7 @@
 //! all its admission limits allow; nothing that peers or clients do can make it wait.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use store_db::Table as _;
@@ -16,48 +16,13 @@ use crate::desk::{Sorter, Told};
 use crate::error::Error;
 use crate::inbox::Taken;
 use crate::machine_clock::MachineClock;
+use crate::queues::{Queues, ToApplier};
 use crate::shared::{Disk, Shared, Table};
 
-/// Batches that may wait in F2 and in F3.
-const BATCHES_MAX: usize = 1_024;
 /// Batches that a writer or applier takes at once.
 const BATCHES_PER_TURN: usize = 256;
 /// How often the node's status is renewed for whoever asks.
 const STATUS_TICKS: u32 = 5;
-
-/// What the applier's thread is told.
-pub(crate) enum ToApplier {
-    /// From the node.
-    Jobs(Vec<ApplierJob>),
-    /// The read transaction that it waited for is open.
-    Resume,
-    /// The node has ended. (The queue itself never closes: work aside holds an end of it too.)
-    End,
-}
-
-/// The sending ends of the stages' queues.
-#[derive(Clone)]
-pub(crate) struct Queues {
-    /// F2.
-    pub(crate) writer: SyncSender<Vec<WriterJob>>,
-    /// F3.
-    pub(crate) applier: SyncSender<ToApplier>,
-}
-
-/// The receiving ends.
-pub(crate) struct Ends {
-    /// F2.
-    pub(crate) writer: Receiver<Vec<WriterJob>>,
-    /// F3.
-    pub(crate) applier: Receiver<ToApplier>,
-}
-
-/// F2 and F3.
-pub(crate) fn queues() -> (Queues, Ends) {
-    let (writer, writer_end) = sync_channel(BATCHES_MAX);
-    let (applier, applier_end) = sync_channel(BATCHES_MAX);
-    (Queues { writer, applier }, Ends { writer: writer_end, applier: applier_end })
-}
 
 /// The node's thread.
 pub(crate) struct NodeThread {

@@ -1,4 +1,4 @@
-//! Asking a node to stop.
+//! A request to stop a node: one end asks, the other hears, and an end that is dropped has asked.
 
 use tokio::sync::watch;
 

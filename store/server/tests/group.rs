@@ -3,7 +3,9 @@
 
 mod kit;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use kit::{Nodes, eventually};
@@ -46,10 +48,30 @@ async fn four_nodes_conform_and_go_on_without_one() {
     nodes.stop_all().await;
 }
 
+/// Operations of a session on their way.
+const IN_FLIGHT: usize = 200;
+
 /// Adds one, only if it is the `i`th: fails unless all before it were executed, once and in order.
 fn step(i: usize) -> Txn {
     let before = format!("{}", i - 1);
     Txn::new().guard_json("counter", "/n", before).add("counter", 1, "/n", 1, None)
+}
+
+/// Submits steps until it is enough, so many at a time; all must succeed. How many there were.
+async fn feed(session: Session, enough: Arc<AtomicBool>) -> usize {
+    let mut waiting = VecDeque::new();
+    let mut count = 0;
+    while !enough.load(Ordering::Relaxed) || !waiting.is_empty() {
+        if waiting.len() < IN_FLIGHT && !enough.load(Ordering::Relaxed) {
+            count += 1;
+            waiting.push_back((count, session.submit(step(count)).unwrap()));
+            continue;
+        }
+        let Some((number, answer)) = waiting.pop_front() else { break };
+        let answered = answer.await;
+        assert!(answered.as_ref().is_ok_and(|answer| answer.success), "operation {number}: {answered:?}");
+    }
+    count
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,20 +81,8 @@ async fn a_session_keeps_its_order_while_leaders_come_and_go() {
     let store = nodes.store((first + 1) % 3);
     store.txn(Txn::new().put("counter", 0, r#"{"n":0}"#), None).await.unwrap();
     let session = Session::new(Arc::new(store.clone()));
-    let feeding = {
-        let session = session.clone();
-        tokio::spawn(async move {
-            let mut answers = Vec::new();
-            for i in 1..=3_000 {
-                answers.push(session.submit(step(i)).unwrap());
-                if i % 50 == 0 {
-                    // Spread over the changes of leader below.
-                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-                }
-            }
-            answers
-        })
-    };
+    let enough = Arc::new(AtomicBool::new(false));
+    let feeding = tokio::spawn(feed(session.clone(), Arc::clone(&enough)));
     nodes.stop(first).await;
     nodes.leader().await;
     nodes.restart(first).await;
@@ -81,12 +91,11 @@ async fn a_session_keeps_its_order_while_leaders_come_and_go() {
         nodes.cluster(nodes.leader().await).hand_over(request).await.ok()
     })
     .await;
-    for (i, answer) in (1..).zip(feeding.await.unwrap()) {
-        let answered = answer.await;
-        assert!(answered.as_ref().is_ok_and(|answer| answer.success), "operation {i}: {answered:?}");
-    }
+    enough.store(true, Ordering::Relaxed);
+    let count = feeding.await.unwrap();
+    assert!(count > IN_FLIGHT, "the load went on over the changes of leader");
     let counter = store.read(Bytes::from_static(b"counter")).await.unwrap().record.unwrap();
-    assert_eq!(counter.data, r#"{"n":3000}"#);
+    assert_eq!(counter.data, format!(r#"{{"n":{count}}}"#));
     nodes.stop_all().await;
 }
 

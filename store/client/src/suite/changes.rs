@@ -1,4 +1,4 @@
-//! The change feed.
+//! The change feed: every change in order, each naming the one before it, none that is no change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use futures::StreamExt;
 use proto::store::Txn;
 use proto::store::changes_response::Kind;
 
-use super::key;
+use super::key::key;
 use crate::Store;
 
 /// The feed must bring a change that was acknowledged within this.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proto::store::outcome_response::Verdict;
 use proto::store::{Identity, Txn, TxnResponse};
 
-use super::key;
+use super::key::key;
 use crate::{Error, Refusal, Store, StoreExt, request_identity};
 
 type S = Arc<dyn Store>;

@@ -5,13 +5,13 @@
 
 mod changes;
 mod exactly_once;
+mod key;
 mod operations;
 mod sessions;
 mod transactions;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use crate::Store;
@@ -54,9 +54,4 @@ pub async fn run(store: Arc<dyn Store>) {
         let ran = tokio::spawn(check(Arc::clone(&store))).await;
         assert!(ran.is_ok(), "the store does not conform: {name}");
     }
-}
-
-/// A key that no other check and no other run uses.
-fn key(name: &str) -> Bytes {
-    Bytes::from(format!("suite/{}/{name}", uuid::Uuid::new_v4()))
 }

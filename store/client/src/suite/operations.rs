@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proto::store::{Freshness, Record, Status, Txn, WriteResponse};
 
-use super::key;
+use super::key::key;
 use crate::{Error, Range, Refusal, Store, StoreExt};
 
 type S = Arc<dyn Store>;

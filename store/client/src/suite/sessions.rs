@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proto::store::Txn;
 
-use super::key;
+use super::key::key;
 use crate::{Session, Store};
 
 const WRITES: usize = 200;

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use proto::store::failed_guard::Reason;
 use proto::store::{Quote, Txn, TxnResponse};
 
-use super::key;
+use super::key::key;
 use crate::{Store, StoreExt};
 
 type S = Arc<dyn Store>;

@@ -1,10 +1,11 @@
 //! The `Kv` service: checks at the door, then the node; and the way back.
 
 mod changes;
+mod door;
 mod outbox;
 mod pipeline;
 mod unary;
 
 pub(crate) use changes::stream as follow_changes;
-pub(crate) use outbox::Asked;
-pub(crate) use unary::{KvService, command_of};
+pub(crate) use door::command_of;
+pub(crate) use unary::KvService;

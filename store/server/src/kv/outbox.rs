@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use proto::store::{GetRequest, PipelineResponse, ScanRequest};
+use proto::store::PipelineResponse;
 use store_engine::Answer;
 use tokio::sync::Notify;
 
 use crate::desk::{Recipient, Told};
+use crate::reads::Asked;
 
 /// Requests of one stream that may wait for their answers.
 pub(crate) const STREAM_WAITING_MAX: usize = 8_192;
@@ -25,17 +26,6 @@ pub(crate) const STREAM_WAITING_MAX: usize = 8_192;
 const STREAM_PLACES_MAX: usize = 65_536;
 
 const _: () = assert!(STREAM_WAITING_MAX <= STREAM_PLACES_MAX);
-
-/// What a request needs when it is told something.
-#[derive(Debug)]
-pub(crate) enum Asked {
-    /// A transaction or an outcome: the answer is what is told.
-    Write,
-    /// A read: it is run when it is told that it may be.
-    Get(GetRequest),
-    /// A scan, likewise.
-    Scan(ScanRequest),
-}
 
 /// A request that waits.
 pub(crate) struct Waiting {

@@ -17,11 +17,11 @@ use store_engine::{Answer, Job, Reply};
 use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
 
-use super::outbox::{Asked, Outbox, Picked, Waiting};
-use super::unary::{at_door, command_of};
+use super::door::{at_door, command_of};
+use super::outbox::{Outbox, Picked, Waiting};
 use crate::desk::{Desk, Recipient, Told};
 use crate::inbox::Batch;
-use crate::reads;
+use crate::reads::{self, Asked};
 use crate::shared::Shared;
 
 /// Requests taken in at once.

@@ -3,46 +3,29 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use prost::Message as _;
 use proto::check::{self, Violation};
 use proto::store::command::Kind;
 use proto::store::kv_server::Kv;
 use proto::store::pipeline_response::Response as Answered;
 use proto::store::{
-    ChangesRequest, Command, DeleteRequest, DeleteVersionRequest, Failure, FailureReason, GetRequest,
-    GetResponse, Identity, OutcomeCommand, OutcomeRequest, OutcomeResponse, PipelineRequest, Route,
-    ScanRequest, ScanResponse, SetRequest, TestAndSetRequest, Txn, TxnCommand, TxnRequest, TxnResponse,
-    WriteResponse,
+    ChangesRequest, DeleteRequest, DeleteVersionRequest, FailureReason, GetRequest, GetResponse, Identity,
+    OutcomeCommand, OutcomeRequest, OutcomeResponse, PipelineRequest, Route, ScanRequest, ScanResponse,
+    SetRequest, TestAndSetRequest, Txn, TxnCommand, TxnRequest, TxnResponse, WriteResponse,
 };
 use proto::write;
-use store_client::failure::{failure, invalid, status_from};
+use store_client::failure::{failure, status_from};
 use store_engine::Reply;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::outbox::Asked;
+use super::door::{at_door, command_of};
 use super::{changes, pipeline};
-use crate::reads;
+use crate::reads::{self, Asked};
 use crate::shared::{Ask, Shared};
 
 /// The service.
 #[derive(Clone)]
 pub(crate) struct KvService {
     shared: Arc<Shared>,
-}
-
-/// The bytes of a command in the log.
-pub(crate) fn command_of(kind: Kind) -> Bytes {
-    Command { kind: Some(kind) }.encode_to_vec().into()
-}
-
-/// What the door says of a request's fields and route.
-pub(super) fn at_door(
-    shared: &Shared,
-    route: Option<&Route>,
-    checked: Result<(), Violation>,
-) -> Result<(), Failure> {
-    checked.map_err(|violation| invalid(violation.field, violation.problem))?;
-    shared.check_route(route)
 }
 
 impl KvService {

@@ -1,4 +1,4 @@
-//! Connections to peers.
+//! Connections to peers: where a member is reached now, and how soon a silent one counts as gone.
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::dial::dial;
-use super::{MESSAGE_BYTES_MAX, introduce};
+use super::introduce::{MESSAGE_BYTES_MAX, introduce};
 use crate::shared::{Disk, Shared};
 
 /// The leader must send the next block within this.

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::dial::dial;
-use super::{MESSAGE_BYTES_MAX, from_peer, introduce};
+use super::introduce::{MESSAGE_BYTES_MAX, from_peer, introduce};
 use crate::shared::{Disk, Shared};
 
 /// Messages between the pump and the connection: what a peer that stands still holds in memory, each at most

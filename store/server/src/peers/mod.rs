@@ -14,6 +14,7 @@
 
 mod dial;
 mod fetch;
+mod introduce;
 mod line;
 mod mailbox;
 mod serve_snapshot;
@@ -23,20 +24,17 @@ mod votes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use proto::store as wire;
 use store_core::{Message, NodeId};
-use store_engine::{Job, NodeOut, Pumps, Snapshots};
+use store_engine::{NodeOut, Pumps, Snapshots};
 use tokio::runtime::Handle;
 
-use crate::shared::{Disk, Identity, Shared};
+use crate::shared::{Disk, Shared};
 use fetch::Fetch;
+pub(crate) use introduce::MESSAGE_BYTES_MAX;
 use line::Line;
 use mailbox::Mailbox;
 pub(crate) use service::ReplicationService;
 use votes::VotesAsked;
-
-/// The largest message between replicas: an append with its entries and what wraps them.
-pub(crate) const MESSAGE_BYTES_MAX: usize = store_engine::limits::MESSAGE_BYTES_MAX * 2 + (64 << 10);
 
 /// All that this node says to its peers.
 pub(crate) struct Peers {
@@ -106,27 +104,6 @@ impl Peers {
     fn mailbox(&self, peer: NodeId) -> Arc<Mailbox> {
         Arc::clone(lock(&self.mailboxes).entry(peer).or_default())
     }
-}
-
-/// How this node introduces itself to `peer`; `None`: the peer is not a member.
-fn introduce(shared: &Shared, peer: NodeId) -> Option<wire::Peer> {
-    let members = shared.members();
-    let to = members.by_node.get(&peer.0)?;
-    let Identity { cluster, route, member } = &shared.me;
-    Some(wire::Peer {
-        cluster: cluster.clone().into(),
-        group: route.group,
-        ring_version: route.ring_version,
-        node: member.node.0,
-        incarnation: member.incarnation.0,
-        to_node: to.node,
-        to_incarnation: to.incarnation,
-    })
-}
-
-/// A message from a peer for the node.
-fn from_peer(from: NodeId, message: Message) -> Job {
-    Job::Peer { from, message, entries: Vec::new() }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -16,8 +16,9 @@ use store_core::{Message, NodeId};
 use store_engine::{Job, Snapshots, convert};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::introduce::from_peer;
 use super::mailbox::Replies;
-use super::{Peers, from_peer, serve_snapshot};
+use super::{Peers, serve_snapshot};
 use crate::shared::{Disk, Shared, stopping};
 
 /// The service.

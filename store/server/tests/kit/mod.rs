@@ -30,16 +30,19 @@ pub struct Nodes {
     change: fn(&mut Config),
 }
 
-/// Waits until `ask` has something.
+/// Looks until `ask` has something.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
-    let until = tokio::time::Instant::now() + DEADLINE;
-    loop {
-        if let Some(found) = ask().await {
-            return found;
+    let mut looks = tokio::time::interval(Duration::from_millis(10));
+    let found = async {
+        loop {
+            looks.tick().await;
+            if let Some(found) = ask().await {
+                break found;
+            }
         }
-        assert!(tokio::time::Instant::now() < until, "not within {DEADLINE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    };
+    let found = tokio::time::timeout(DEADLINE, found).await;
+    found.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"))
 }
 
 impl Nodes {
