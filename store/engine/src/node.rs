@@ -167,15 +167,11 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 Ok(())
             }
             Job::Rolled { at, number } => {
-                if self.schedule.under_way().is_some_and(|asked| asked.offset == at) {
-                    outs.push(NodeOut::Apply(ApplierJob::SnapshotAs { number }));
-                }
+                self.rolled(at, Some(number), outs);
                 Ok(())
             }
             Job::RollFailed { at } => {
-                if self.schedule.not_rolled(at) {
-                    outs.push(NodeOut::Apply(ApplierJob::CancelSnapshot));
-                }
+                self.rolled(at, None, outs);
                 Ok(())
             }
             Job::SnapshotTaken { position } => {
@@ -244,6 +240,16 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             self.cache.durable(up_to);
         }
         self.step(Input::Persisted { write }, outs)
+    }
+
+    /// The log has rolled for the snapshot under way, and says its number; or it could not.
+    fn rolled(&mut self, at: Offset, number: Option<u64>, outs: &mut Vec<NodeOut>) {
+        let is_meant = self.schedule.under_way().is_some_and(|asked| asked.offset == at);
+        match number {
+            Some(number) if is_meant => outs.push(NodeOut::Apply(ApplierJob::SnapshotAs { number })),
+            None if self.schedule.not_rolled(at) => outs.push(NodeOut::Apply(ApplierJob::CancelSnapshot)),
+            _ => {}
+        }
     }
 
     /// A snapshot is here; if it is not needed (any more), it goes.
