@@ -63,6 +63,8 @@ pub enum Command {
     Demo(Demo),
     /// Show the configuration in force
     Config(ConfigShow),
+    /// Make the folders of a new cluster's nodes, once, without starting anything
+    Bootstrap,
     /// Run one node of the store in the foreground
     Store(StoreRole),
     /// Run a portal for administrators in the foreground
@@ -108,6 +110,8 @@ pub enum Act {
     Resume,
     /// The leader keeps its commit orders to itself (--off: no longer)
     HoldCommit,
+    /// The leader gives its place to another node: a new epoch
+    HandOver,
 }
 
 /// Break and mend.

@@ -64,8 +64,16 @@ async fn with_config(command: Command, loaded: &Loaded, shared: &Shared, out: &O
         Command::Audit => shown(audit::run::run(&loaded.config).await, out),
         Command::Log(asked) => shown(logs(asked, loaded).await, out),
         Command::Config(_) => show_config(loaded, out),
+        Command::Bootstrap => shown(bootstrap(loaded), out),
         command => serve(command, loaded, shared).await,
     }
+}
+
+/// For clusters over several machines: made in one place, each folder then goes to its node's machine.
+fn bootstrap(loaded: &Loaded) -> Result<Answer, Failure> {
+    up::bootstrap::bootstrap(loaded)?;
+    let folder = loaded.folder().display().to_string();
+    Ok(Answer::line(&format!("the nodes' folders are in {folder}"), serde_json::json!({ "folder": folder })))
 }
 
 async fn serve(command: Command, loaded: &Loaded, _shared: &Shared) -> Result<(), Failure> {
@@ -206,7 +214,7 @@ async fn logs(asked: Log, loaded: &Loaded) -> Result<Answer, Failure> {
             log::show::show(loaded, node, Wanted { from, limit }, folder).await
         }
         Log::Plant { node, epoch, entries, at, force } => {
-            log::plant::run(loaded, node, log::plant::Plan { epoch, entries, at, force })
+            log::plant::run(loaded, node, log::plant::Plan { epoch, entries, at, force }).await
         }
     }
 }
