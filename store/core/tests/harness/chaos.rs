@@ -271,7 +271,7 @@ impl Chaos {
             if self.dice.in_thousand(100) && self.cluster.nodes[&id].is_up() {
                 self.cluster.fetch(id);
             }
-            if self.dice.in_thousand(300) && self.cluster.nodes[&id].is_up() {
+            if self.dice.in_thousand(60) && self.cluster.nodes[&id].is_up() {
                 self.cluster.install(id);
             }
         }
