@@ -1,10 +1,11 @@
 //! When a portal may trust its cache: one pure state machine a replica group (DESIGN section 7).
 //!
 //! ```text
-//!            connected, subscribed           barrier read at R            lease over
-//!   COLD ───────────────────────► (catching) ─────────────► LIVE ◄──────────────────► SUSPECT
-//!     ▲                               ▲   flush, A ← R       │    beat names our nonce    │
-//!     │ connection lost               └──────────────────────┴────────── gap ─────────────┘
+//!   COLD ── connected, subscribed, barrier read at R: flush, A ← R ──► LIVE
+//!                                                                      │ ▲
+//!                    lease over · gap · connection lost                ▼ │ a beat names our nonce (no gap), or
+//!                                                                  SUSPECT │ barrier read and flush (after a gap,
+//!                                                                          │ or on a new connection)
 //! ```
 //!
 //! **Promise (`lease-bounds-staleness`): a hit is never older than L, whatever the bus does** — loses, repeats,
@@ -36,11 +37,11 @@ pub type Nonce = [u8; NONCE_BYTES];
 /// What is told of a group's cache.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
-    /// Not subscribed: the store is read.
+    /// Never yet LIVE: the store is read.
     Cold,
     /// Hits are served.
     Live,
-    /// Subscribed, but without proof of freshness: the store is read.
+    /// It was LIVE once and now lacks proof of freshness (lease over, gap, connection lost): the store is read.
     Suspect,
 }
 
@@ -106,8 +107,8 @@ pub enum Output {
 enum Phase {
     /// No subscription.
     Cold,
-    /// Subscribed; a barrier read is under way. `after_gap`: it had been following before.
-    Catching { number: u64, span: Option<Span>, after_gap: bool },
+    /// Subscribed; a barrier read is under way.
+    Catching { number: u64, span: Option<Span> },
     /// Everything at or before `applied` is known.
     Following,
 }
@@ -185,8 +186,8 @@ impl Coherence {
     pub fn state(&self, now_ms: u64) -> State {
         match self.phase {
             Phase::Following if now_ms < self.lease_end_ms => State::Live,
-            Phase::Following | Phase::Catching { after_gap: true, .. } => State::Suspect,
-            Phase::Cold | Phase::Catching { .. } => State::Cold,
+            _ if self.flushes > 0 => State::Suspect,
+            _ => State::Cold,
         }
     }
 
@@ -229,7 +230,7 @@ impl Coherence {
                 self.go_cold();
                 out.push(Output::Subscribe);
             }
-            Input::Subscribed => self.catch_up(false, out),
+            Input::Subscribed => self.catch_up(out),
             Input::Barrier { number, started_ms, offset } => self.barrier(number, started_ms, offset, out),
             Input::BarrierFailed { number } => self.barrier_again(number, out),
             Input::Message(message) => self.message(message, out),
@@ -273,10 +274,10 @@ impl Coherence {
         self.generation += 1;
     }
 
-    fn catch_up(&mut self, after_gap: bool, out: &mut Vec<Output>) {
+    fn catch_up(&mut self, out: &mut Vec<Output>) {
         self.end_lease();
         self.barriers += 1;
-        self.phase = Phase::Catching { number: self.barriers, span: None, after_gap };
+        self.phase = Phase::Catching { number: self.barriers, span: None };
         out.push(Output::ReadBarrier { number: self.barriers });
     }
 
@@ -296,10 +297,10 @@ impl Coherence {
     }
 
     fn barrier_again(&mut self, number: u64, out: &mut Vec<Output>) {
-        if let Phase::Catching { number: awaited, after_gap, .. } = self.phase
+        if let Phase::Catching { number: awaited, .. } = self.phase
             && number == awaited
         {
-            self.catch_up(after_gap, out);
+            self.catch_up(out);
         }
     }
 
@@ -380,7 +381,7 @@ impl Coherence {
     /// Something was missed. What came now begins the chain that the barrier read is joined to.
     fn gap(&mut self, previous: u64, offset: u64, out: &mut Vec<Output>) {
         self.gaps += 1;
-        self.catch_up(true, out);
+        self.catch_up(out);
         if let Phase::Catching { span, .. } = &mut self.phase {
             chain(span, previous, offset);
         }

@@ -126,10 +126,10 @@ fn a_beat_that_shows_a_gap_does_not_extend_the_lease() {
 }
 
 #[test]
-fn a_lost_connection_is_cold_at_once_and_a_new_one_begins_anew() {
+fn a_lost_connection_is_suspect_at_once_and_a_new_one_begins_anew() {
     let mut machine = Machine::following();
     machine.step(6, Input::Lost);
-    assert_eq!(machine.coherence.state(6), State::Cold);
+    assert_eq!(machine.coherence.state(6), State::Suspect);
     assert_eq!(machine.step(7, event(10, 11)), []);
     assert_eq!(machine.step(8, Input::Connected), [Output::Subscribe]);
     assert_eq!(machine.step(8, event(10, 11)), [], "nothing counts before the subscription");

@@ -1,0 +1,236 @@
+//! The bus over a real mosquitto: LIVE, events, a broker that is killed, stopped and comes back. The leader's part
+//! (events in a chain, beats after a read that follows the gathering of nonces) is played here over the change feed of
+//! the real state machine; the real leader is tested with the portals from end to end.
+#![allow(clippy::unwrap_used)]
+
+use std::net::TcpListener;
+use std::num::NonZeroUsize;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use portal::bus::{changes_topic, nonce_topic};
+use portal::cache::Capacity;
+use portal::config::Bus;
+use portal::{Portal, bus};
+use prost::Message;
+use proto::store::{Beat, BusMessage, Events, Freshness, Nonce, Txn, bus_message, changes_response};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use store_client::Store;
+use store_engine::memory::MemoryStore;
+use tempfile::TempDir;
+
+const LEASE: Duration = Duration::from_secs(1);
+const CLUSTER: &str = "bus-test";
+
+struct Broker {
+    child: Child,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Broker {
+    fn start() -> Broker {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = TempDir::new().unwrap();
+        let config = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n");
+        std::fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
+        let child = Broker::spawn(&folder);
+        Broker { child, port, folder }
+    }
+
+    fn spawn(folder: &TempDir) -> Child {
+        // Debian keeps it where services are, which is not on every PATH.
+        let path = format!("{}:/usr/sbin:/usr/local/sbin", std::env::var("PATH").unwrap_or_default());
+        let mut command = Command::new("mosquitto");
+        command.env("PATH", path).arg("-c").arg(folder.path().join("mosquitto.conf"));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("mosquitto is installed")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn restart(&mut self) {
+        self.child = Broker::spawn(&self.folder);
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Gathers nonces, for ever.
+async fn gather(client: AsyncClient, mut events: rumqttc::v5::EventLoop, nonces: Arc<Mutex<Vec<Bytes>>>) {
+    loop {
+        match events.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                client.try_subscribe(nonce_topic(CLUSTER, 1), QoS::AtLeastOnce).unwrap();
+            }
+            Ok(Event::Incoming(Packet::Publish(publish))) => {
+                nonces.lock().unwrap().push(Nonce::decode(publish.payload).unwrap().nonce);
+            }
+            Ok(_) => {}
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// Publishes as the leader does.
+async fn lead(store: MemoryStore, port: u16) {
+    let mut options = MqttOptions::new("leader", "127.0.0.1", port);
+    options.set_clean_start(true).set_connection_timeout(1).set_keep_alive(Duration::from_secs(5));
+    let (client, events) = AsyncClient::new(options, 256);
+    let nonces = Arc::new(Mutex::new(Vec::new()));
+    let _gathering = tokio::task::JoinSet::from_iter([gather(client.clone(), events, nonces.clone())]);
+    let mut feed = store.changes(1, 0).await.unwrap();
+    let (mut published, mut previous) = (0, 0);
+    let send = |kind| {
+        let message = BusMessage { group: 1, ring_version: 1, epoch: 1, kind: Some(kind) };
+        // A full queue loses it: the portal sees a gap.
+        let _ =
+            client.try_publish(changes_topic(CLUSTER, 1), QoS::AtLeastOnce, false, message.encode_to_vec());
+    };
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        pace.tick().await;
+        let gathered: Vec<Bytes> = nonces.lock().unwrap().drain(..).collect();
+        let applied = store.get(Bytes::from("x"), Freshness::linearizable()).await.unwrap().applied.offset;
+        while published < applied {
+            let Some(Ok(answer)) = feed.next().await else { panic!("the feed goes on") };
+            let Some(changes_response::Kind::Changes(batch)) = answer.kind else {
+                panic!("nothing is trimmed")
+            };
+            published = batch.up_to.unwrap().offset;
+            previous = batch.changes.last().map_or(previous, |change| change.offset);
+            if !batch.changes.is_empty() {
+                send(bus_message::Kind::Events(Events { changes: batch.changes }));
+            }
+        }
+        send(bus_message::Kind::Beat(Beat { offset: published, previous, nonces: gathered }));
+    }
+}
+
+struct Scene {
+    store: MemoryStore,
+    portal: Arc<Portal>,
+    broker: Broker,
+    _tasks: tokio::task::JoinSet<()>,
+}
+
+impl Scene {
+    async fn begin() -> Scene {
+        let (store, broker) = (MemoryStore::new(), Broker::start());
+        let capacity = Capacity { entries: NonZeroUsize::new(100).unwrap(), bytes: 1 << 20 };
+        let portal = Portal::new("test", Arc::new(store.clone()), capacity, 1_000);
+        let bus = Bus { host: "127.0.0.1".to_owned(), port: broker.port, cluster: CLUSTER.to_owned() };
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(bus::run(portal.clone(), bus));
+        tasks.spawn(lead(store.clone(), broker.port));
+        let scene = Scene { store, portal, broker, _tasks: tasks };
+        scene.wait_for_beats().await;
+        scene
+    }
+
+    /// LIVE for longer than one lease: not by a barrier read alone, but by beats.
+    async fn wait_for_beats(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut live_since = Instant::now();
+        while live_since.elapsed() < LEASE * 3 / 2 {
+            assert!(Instant::now() < deadline, "no beats: {:?}", self.portal.status());
+            if self.state() != "LIVE" {
+                live_since = Instant::now();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn state(&self) -> String {
+        self.portal.status().groups[0].state.clone()
+    }
+
+    async fn wait_for_another_state(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.state() == "LIVE" {
+            assert!(Instant::now() < deadline, "still LIVE");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Another portal writes; what is read here is at most a lease old, all the time until then.
+    async fn write_and_watch(&self, value: &str) {
+        let key = Bytes::from("k");
+        self.portal.read(&key).await.unwrap();
+        let txn = Txn::new().put(key.clone(), 1, value.to_owned());
+        assert!(self.store.txn(txn, None).await.unwrap().success);
+        let written = Instant::now();
+        loop {
+            let asked = Instant::now();
+            let seen = self.portal.read(&key).await.unwrap();
+            if seen.record.is_some_and(|record| record.data == value) {
+                return;
+            }
+            assert!(asked.duration_since(written) < LEASE, "a hit that is older than the lease");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_of_others_are_seen_and_the_cache_serves_hits_between() {
+    let scene = Scene::begin().await;
+    for round in 0..10 {
+        scene.write_and_watch(&format!("value {round}")).await;
+    }
+    scene.wait_for_beats().await;
+    let key = Bytes::from("k");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !scene.portal.read(&key).await.unwrap().hit {
+        assert!(Instant::now() < deadline, "never a hit: {:?}", scene.portal.status());
+    }
+    assert_eq!(scene.portal.status().gaps, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_killed_costs_hits_and_no_truth_and_the_cache_comes_back() {
+    let mut scene = Scene::begin().await;
+    scene.write_and_watch("before").await;
+    scene.broker.kill();
+    scene.wait_for_another_state().await;
+    for round in 0..20 {
+        scene.write_and_watch(&format!("without {round}")).await;
+    }
+    assert!(!scene.portal.read(&Bytes::from("k")).await.unwrap().hit, "bypassed");
+    scene.broker.restart();
+    scene.wait_for_beats().await;
+    scene.write_and_watch("after").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_stopped_ends_the_lease_and_what_it_held_back_harms_nobody() {
+    let scene = Scene::begin().await;
+    scene.write_and_watch("before").await;
+    scene.broker.signal(Signal::SIGSTOP);
+    scene.write_and_watch("just stopped").await;
+    scene.wait_for_another_state().await;
+    for round in 0..20 {
+        scene.write_and_watch(&format!("stopped {round}")).await;
+    }
+    scene.broker.signal(Signal::SIGCONT);
+    scene.wait_for_beats().await;
+    scene.write_and_watch("after").await;
+}
