@@ -134,7 +134,7 @@ impl Failure {
             }
         }
         for violation in details.precondition_failure().iter().flat_map(|failed| &failed.violations) {
-            if !status.message().contains(&violation.description) {
+            if !status.message().contains(&violation.subject) {
                 message.push_str(&format!("\n  {}: {}", violation.subject, violation.description));
             }
         }

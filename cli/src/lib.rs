@@ -29,6 +29,7 @@ pub mod run;
 pub mod shop;
 pub mod show;
 pub mod status;
+pub mod tools;
 pub mod up;
 pub mod verb;
 

@@ -1,27 +1,19 @@
 //! From a parsed command line to the command.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use store_client::{Replicated, Store};
-
-use crate::admin::session::AdminSession;
-use crate::args::{Cli, Command, Import, KvTool, Log, Shared, Shop, Tool};
+use crate::args::{Cli, Command, Import, Log};
 use crate::config::load::{Loaded, Sources, load};
-use crate::config::shape::Instance;
 use crate::config::template::{Fresh, template};
 use crate::failure::Failure;
 use crate::import::run::{Job, run as import};
 use crate::log::show::Wanted;
 use crate::reach::portals::Portals;
-use crate::repl::drive::drive;
-use crate::repl::ids::Ids;
-use crate::repl::lines::Given;
 use crate::role::portals::Which;
-use crate::shop::session::ShopSession;
 use crate::show::answer::Answer;
 use crate::show::out::Out;
-use crate::{audit, demo, kv, log, role, status, up};
+use crate::tools::{addresses, admin, key_values, shop};
+use crate::{audit, demo, log, role, status, up};
 
 /// How long an import waits for a portal or a leader to come back.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
@@ -48,11 +40,11 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
             ));
             Ok(())
         }
-        command => with_config(command, &load(&sources)?, &cli.shared, out).await,
+        command => with_config(command, &load(&sources)?, out).await,
     }
 }
 
-async fn with_config(command: Command, loaded: &Loaded, shared: &Shared, out: &Out) -> Result<(), Failure> {
+async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
     match command {
         Command::Admin(tool) => admin(&tool, loaded, out).await,
         Command::Shop(tool) => shop(&tool, loaded, out).await,
@@ -65,7 +57,7 @@ async fn with_config(command: Command, loaded: &Loaded, shared: &Shared, out: &O
         Command::Log(asked) => shown(logs(asked, loaded).await, out),
         Command::Config(_) => show_config(loaded, out),
         Command::Bootstrap => shown(bootstrap(loaded), out),
-        command => serve(command, loaded, shared).await,
+        command => serve(command, loaded).await,
     }
 }
 
@@ -73,10 +65,10 @@ async fn with_config(command: Command, loaded: &Loaded, shared: &Shared, out: &O
 fn bootstrap(loaded: &Loaded) -> Result<Answer, Failure> {
     up::bootstrap::bootstrap(loaded)?;
     let folder = loaded.folder().display().to_string();
-    Ok(Answer::line(&format!("the nodes' folders are in {folder}"), serde_json::json!({ "folder": folder })))
+    Ok(Answer::line(format!("the nodes' folders are in {folder}"), serde_json::json!({ "folder": folder })))
 }
 
-async fn serve(command: Command, loaded: &Loaded, _shared: &Shared) -> Result<(), Failure> {
+async fn serve(command: Command, loaded: &Loaded) -> Result<(), Failure> {
     role::logging::start(&loaded.config.log)?;
     match command {
         Command::Store(asked) => role::store::run(loaded, asked.node, asked.supervised.supervised).await,
@@ -94,95 +86,6 @@ async fn serve(command: Command, loaded: &Loaded, _shared: &Shared) -> Result<()
 fn shown(answer: Result<Answer, Failure>, out: &Out) -> Result<(), Failure> {
     out.answer(&answer?);
     Ok(())
-}
-
-fn given(tool: &Tool) -> Given {
-    Given { command: tool.command.clone(), words: tool.words.clone() }
-}
-
-fn addresses(asked: &[String], configured: &[Instance]) -> Vec<String> {
-    if asked.is_empty() {
-        configured.iter().map(|portal| portal.listen.clone()).collect()
-    } else {
-        asked.to_vec()
-    }
-}
-
-fn patience(loaded: &Loaded) -> Duration {
-    Duration::from_secs(loaded.config.tool.patience_seconds)
-}
-
-async fn admin(tool: &Tool, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
-    let ids = Ids::default();
-    let addresses = addresses(&tool.portal, &loaded.config.admin_portals);
-    let portals = Portals::new("admin portal", &addresses, patience(loaded), Some(out.clone()))?;
-    let mut session = AdminSession::new(portals, ids.clone());
-    let feeding = Portals::new("admin portal", &addresses, Duration::from_secs(2), None)?;
-    let feeder = feed(AdminSession::new(feeding, ids.clone()), tool);
-    let driven = drive(&mut session, &given(tool), ids, out).await;
-    drop(feeder);
-    driven
-}
-
-/// Fetches ids for completion now and then, if a person is there to complete.
-fn feed(session: AdminSession, tool: &Tool) -> Option<Feeder> {
-    if !crate::repl::lines::is_person(&given(tool)) {
-        return None;
-    }
-    Some(Feeder(tokio::spawn(async move {
-        loop {
-            session.refresh().await;
-            tokio::time::sleep(Duration::from_secs(5)).await;
-        }
-    })))
-}
-
-/// Ends its task when it is dropped.
-struct Feeder(tokio::task::JoinHandle<()>);
-
-impl Drop for Feeder {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-async fn shop(asked: &Shop, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
-    let addresses = addresses(&asked.tool.portal, &loaded.config.client_portals);
-    shop_at(&addresses, patience(loaded), asked.cid.clone(), &given(&asked.tool), out).await
-}
-
-/// The shoppers' REPL over these portals.
-///
-/// # Errors
-/// The first failure, if no person is there to go on.
-pub async fn shop_at(
-    addresses: &[String],
-    patience: Duration,
-    cid: Option<String>,
-    given: &Given,
-    out: &Out,
-) -> Result<(), Failure> {
-    let ids = Ids::default();
-    let portals = Portals::new("client portal", addresses, patience, Some(out.clone()))?;
-    let mut session = ShopSession::new(portals, ids.clone(), cid);
-    if crate::repl::lines::is_person(given) {
-        session.refresh().await;
-    }
-    drive(&mut session, given, ids, out).await
-}
-
-async fn key_values(tool: &KvTool, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
-    let nodes = if tool.store.is_empty() {
-        loaded.config.store.nodes.iter().map(|node| node.reached_at().to_owned()).collect()
-    } else {
-        tool.store.clone()
-    };
-    let config = store_client::Config { deadline: patience(loaded), ..store_client::Config::of(nodes) };
-    let store = Replicated::new(config).map_err(|e| Failure::usage(e.to_string()))?;
-    let store: Arc<dyn Store> = Arc::new(store);
-    let given = Given { command: tool.command.clone(), words: tool.words.clone() };
-    let grace = Duration::from_secs(tool.grace.unwrap_or(loaded.config.tool.grace_seconds));
-    kv::tool::run(store, &given, grace, out, tool.quiet).await
 }
 
 async fn run_import(asked: Import, loaded: &Loaded, out: &Out) -> Result<(), Failure> {

@@ -39,7 +39,7 @@ pub fn clients(clients: &[Client]) -> Answer {
             client.etag.to_string(),
         ]);
     }
-    let head = format!("{} clients", clients.len());
+    let head = format!("clients: {}", clients.len());
     Answer::table(head, clients.iter().map(client_document).collect(), table)
 }
 
@@ -89,7 +89,7 @@ pub fn products(products: &[Product]) -> Answer {
             product.etag.to_string(),
         ]);
     }
-    let head = format!("{} products", products.len());
+    let head = format!("products: {}", products.len());
     Answer::table(head, products.iter().map(product_document).collect(), table)
 }
 

@@ -11,7 +11,7 @@ use portal::document::client::ClientRecord;
 use portal::document::order::{OrderRecord, Phase};
 use portal::document::product::ProductRecord;
 use portal::document::stock::StockRecord;
-use portal::key::{id_in, oid_in};
+use portal::key::oid_in;
 use proto::store::KeyRecord;
 
 /// What an audit asks for.
@@ -37,6 +37,12 @@ pub struct Books {
     problems: Vec<String>,
 }
 
+/// The client or product that a key is about: what stands in its braces.
+fn named_in(key: &[u8]) -> Option<String> {
+    let (encoded, _) = std::str::from_utf8(key).ok()?.get(2..)?.strip_prefix('{')?.split_once('}')?;
+    proto::keys::decode_id(encoded).ok()
+}
+
 /// What the books hold, in numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Summary {
@@ -59,7 +65,7 @@ impl Books {
         let key = String::from_utf8_lossy(&entry.key).into_owned();
         let letter = key.chars().next().unwrap_or('?');
         *self.counts.entry(letter).or_insert(0) += 1;
-        let Some(id) = id_in(&entry.key) else {
+        let Some(id) = named_in(&entry.key) else {
             return self.problems.push(format!("the key {key} names nothing"));
         };
         let read = match letter {

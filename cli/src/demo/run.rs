@@ -1,6 +1,131 @@
-//! draft
-use crate::{args::Demo, failure::Failure, show::out::Out};
-/// draft
-pub async fn run(_asked: &Demo, _out: &Out) -> Result<(), Failure> {
-    Ok(())
+//! The command: a temporary folder, a cluster in it, the tour or the shop, and a clean end.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::market::buyers;
+use super::stage::Stage;
+use super::{failover, replication, shopping};
+use crate::args::{Demo, Up};
+use crate::config::load::Sources;
+use crate::failure::Failure;
+use crate::repl::lines::Given;
+use crate::show::out::Out;
+use crate::tools::shop_at;
+use crate::up::bootstrap::bootstrap;
+use crate::up::ready;
+use crate::up::run::{START_MAX, attend, prepare};
+use crate::up::supervisor::{Supervisor, lock};
+use crate::up::view::endpoints;
+
+/// Runs the demo.
+///
+/// # Errors
+/// The cluster does not start, or a promise of the tour does not hold.
+pub async fn run(asked: &Demo, out: &Out) -> Result<(), Failure> {
+    let began = Instant::now();
+    let folder = tempfile::Builder::new().prefix("feira-demo-").tempdir();
+    let folder = folder.map_err(|e| Failure::refused(format!("no temporary folder can be made: {e}")))?;
+    let folder = if asked.keep { Kept::There(folder.keep()) } else { Kept::Gone(folder) };
+    let played = in_folder(asked, folder.path(), out).await;
+    if asked.keep {
+        out.say(&format!("the folder is kept: {}", folder.path().display()));
+    }
+    if let Ok(held) = &played
+        && *held > 0
+    {
+        out.title(&format!(
+            "the tour is over: {held} promises held, in {:.0} s",
+            began.elapsed().as_secs_f64()
+        ));
+    }
+    played.map(drop)
+}
+
+/// A folder that goes with us, or stays.
+enum Kept {
+    Gone(tempfile::TempDir),
+    There(PathBuf),
+}
+
+impl Kept {
+    fn path(&self) -> &Path {
+        match self {
+            Kept::Gone(folder) => folder.path(),
+            Kept::There(path) => path,
+        }
+    }
+}
+
+/// Returns how many promises held; 0 for a person's own tour.
+async fn in_folder(asked: &Demo, folder: &Path, out: &Out) -> Result<u32, Failure> {
+    let shape = Up { nodes: Some(asked.nodes), any_ports: true, ..Up::default() };
+    let sources = Sources { file: Some(folder.join("feira.toml")), set: Vec::new() };
+    let loaded = prepare(&sources, &shape, out)?;
+    let _lock = lock(&Supervisor::run_folder(&loaded))?;
+    bootstrap(&loaded)?;
+    let mut supervisor = Supervisor::new(loaded)?;
+    let started = async {
+        supervisor.start()?;
+        ready::all(&mut supervisor, START_MAX).await
+    };
+    let started = tokio::select! {
+        started = started => started,
+        () = told_to_stop() => Err(Failure::refused("told to stop")),
+    };
+    if let Err(failure) = started {
+        supervisor.stop().await;
+        return Err(failure);
+    }
+    out.answer(&endpoints(&supervisor));
+    let mut stage = Stage::new(supervisor, out)?;
+    let person = std::io::stdin().is_terminal() && !asked.tour;
+    let played = tokio::select! {
+        played = Box::pin(play(&mut stage, person)) => played,
+        () = told_to_stop() => Err(Failure::refused("told to stop")),
+    };
+    stage.supervisor.stop().await;
+    played.map(|()| if person { 0 } else { stage.held })
+}
+
+async fn play(stage: &mut Stage, person: bool) -> Result<(), Failure> {
+    if person {
+        return shop(stage).await;
+    }
+    shopping::play(stage).await?;
+    replication::play(stage).await?;
+    failover::play(stage).await
+}
+
+/// Opens the shop for a person, with the cluster running and taking orders from other terminals.
+async fn shop(stage: &mut Stage) -> Result<(), Failure> {
+    shopping::set_up(stage).await?;
+    let config = stage.supervisor.loaded.path.display().to_string();
+    stage.out.say(&format!("in another terminal: export FEIRA_CONFIG={config}"));
+    stage.out.say("  then feira status --watch, feira admin, feira node kill 1, feira audit …");
+    let addresses: Vec<String> = stage.config().client_portals.iter().map(|one| one.listen.clone()).collect();
+    let cid = buyers()?.first().map(|buyer| buyer.cid.clone());
+    let out = stage.out.clone();
+    let given = Given::default();
+    let shop = shop_at(&addresses, Duration::from_secs(10), cid, &given, &out);
+    tokio::select! {
+        left = shop => left,
+        attended = attend(&mut stage.supervisor, std::future::pending(), &stage.out) => attended,
+    }
+}
+
+/// Ready at SIGINT or SIGTERM.
+async fn told_to_stop() {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }

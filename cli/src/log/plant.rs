@@ -13,7 +13,7 @@ use store_db::Table as _;
 use store_log::{Planted, RealDisk, boot_id, plant};
 use store_server::group_folder;
 
-use super::show::{Wanted, of_folder};
+use super::show::{Wanted, of_folder, of_node};
 use crate::config::load::Loaded;
 use crate::failure::Failure;
 use crate::reach::nodes;
@@ -37,10 +37,19 @@ pub struct Plan {
 /// Plants.
 ///
 /// # Errors
-/// The node runs, the place is committed, or the entries would be no log.
-pub fn run(loaded: &Loaded, id: u64, plan: Plan) -> Result<Answer, Failure> {
+/// The node runs, the place is committed, the epoch is the leader's, or the entries would be no log.
+pub async fn run(loaded: &Loaded, id: u64, plan: Plan) -> Result<Answer, Failure> {
     let node = nodes::node_of(&loaded.config, id)?;
-    let planted = in_folder(&node.folder_in(&loaded.folder()), loaded.config.store.map_bytes, plan)?;
+    if nodes::status(node).await.is_ok() {
+        return Err(Failure::refused(format!("node {id} runs")).next(format!("feira node stop {id}")));
+    }
+    let folder = node.folder_in(&loaded.folder());
+    if !plan.force {
+        let (end, _) = end_of(&folder)?;
+        let first = Position::new(plan.epoch.unwrap_or(end.epoch), plan.at.unwrap_or(end.offset + 1));
+        refuse_twins(loaded, first).await?;
+    }
+    let planted = in_folder(&folder, loaded.config.store.map_bytes, plan)?;
     let said = format!(
         "planted entries {} to {} in the log of node {id}, {} cut to make room; known to be committed there: up to {}",
         planted.first, planted.last, planted.cut, planted.commit_mark
@@ -52,18 +61,36 @@ pub fn run(loaded: &Loaded, id: u64, plan: Plan) -> Result<Answer, Failure> {
     Ok(Answer::line(said, document))
 }
 
+/// Refuses entries at positions that are, or could become, the leader's own: two entries of one epoch and offset
+/// are taken for the same entry, so that such a fault would not be corrected but silently kept.
+async fn refuse_twins(loaded: &Loaded, first: Position) -> Result<(), Failure> {
+    let Some((leader, status)) = nodes::leader(&loaded.config).await else { return Ok(()) };
+    let next =
+        "stop the node, hand over at once (feira node hand-over), then plant: nothing may be written between";
+    if status.epoch <= first.epoch.0 {
+        let message =
+            format!("node {} leads in epoch {}: {first} could become its own", leader.id, status.epoch);
+        return Err(Failure::refused(message).next(next));
+    }
+    let wanted = Wanted { from: Some(first.offset.0), limit: 1 };
+    let there = of_node(loaded, leader.id, wanted).await?.lines.into_iter().find_map(|line| line.position);
+    if there.is_some_and(|at| at.offset == first.offset.0 && at.epoch <= first.epoch.0) {
+        let message = format!("node {} has an entry of epoch {} there itself", leader.id, first.epoch.0);
+        return Err(Failure::refused(format!("{first}: {message}")).next(next));
+    }
+    Ok(())
+}
+
 /// Plants in a node's folder.
 ///
 /// # Errors
 /// As [`run`].
 pub fn in_folder(folder: &Path, map_bytes: u64, plan: Plan) -> Result<Planted, Failure> {
-    let last = of_folder(folder, Wanted { from: None, limit: 1 })?.lines.pop();
-    let last = last.ok_or_else(|| Failure::refused("the log is empty: there is nothing to plant after"))?;
-    let end = last.position.unwrap_or_default();
+    let (end, stamp_ms) = end_of(folder)?;
     let epoch = plan.epoch.unwrap_or(end.epoch);
     let first = plan.at.unwrap_or(end.offset + 1);
     let entries: Vec<Entry<Bytes>> =
-        (0..plan.entries).map(|at| entry(Position::new(epoch, first + at), last.stamp_ms)).collect();
+        (0..plan.entries).map(|at| entry(Position::new(epoch, first + at), stamp_ms)).collect();
     let group = group_folder(folder, GROUP);
     let failed = |error: store_log::Error| {
         Failure::refused(format!("{}: {error}", group.display()))
@@ -73,6 +100,13 @@ pub fn in_folder(folder: &Path, map_bytes: u64, plan: Plan) -> Result<Planted, F
     let disk = RealDisk::open(&group).map_err(failed)?;
     let applied = applied(&group, map_bytes)?;
     plant(disk, &boot_id().map_err(failed)?, &entries, applied, plan.force).map_err(failed)
+}
+
+/// The position and the stamp of the log's last entry.
+fn end_of(folder: &Path) -> Result<(proto::store::Position, i64), Failure> {
+    let last = of_folder(folder, Wanted { from: None, limit: 1 })?.lines.pop();
+    let last = last.ok_or_else(|| Failure::refused("the log is empty: there is nothing to plant after"))?;
+    Ok((last.position.unwrap_or_default(), last.stamp_ms))
 }
 
 /// How far the database is, which the log alone does not know. Opened as the node itself would open it.

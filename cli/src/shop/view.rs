@@ -68,5 +68,5 @@ pub fn orders(orders: &[OrderSummary]) -> Answer {
             "oid": order.oid, "state": state(order.state), "lines": order.lines, "total": order.total,
         }));
     }
-    Answer::table(format!("{} orders", orders.len()), documents.into(), table)
+    Answer::table(format!("orders: {}", orders.len()), documents.into(), table)
 }

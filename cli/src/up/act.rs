@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proto::store::HoldCommitRequest;
+use proto::store::{HandOverRequest, HoldCommitRequest};
 use serde_json::json;
 
 use super::control::{Order, give};
@@ -11,6 +11,7 @@ use super::ready;
 use super::supervisor::Supervisor;
 use crate::args::{Act, NodeAct};
 use crate::config::load::Loaded;
+use crate::config::shape::Node;
 use crate::failure::Failure;
 use crate::reach::nodes;
 use crate::show::answer::Answer;
@@ -35,6 +36,7 @@ pub async fn node(loaded: &Loaded, asked: &NodeAct) -> Result<Answer, Failure> {
         Act::Pause => Order::Pause { part },
         Act::Resume => Order::Resume { part },
         Act::HoldCommit => return hold_commit(loaded, &name, !asked.off).await,
+        Act::HandOver => return hand_over(loaded, &name).await,
     };
     let mut said = give(&Supervisor::run_folder(loaded), &order).await?;
     if asked.act == Act::Restart {
@@ -51,13 +53,33 @@ pub async fn node(loaded: &Loaded, asked: &NodeAct) -> Result<Answer, Failure> {
     Ok(Answer::line(said.clone(), json!({ "part": name, "done": said })))
 }
 
+fn node_named<'a>(loaded: &'a Loaded, name: &str) -> Result<&'a Node, Failure> {
+    let node = loaded.config.store.nodes.iter().find(|node| node.name() == name);
+    node.ok_or_else(|| Failure::usage(format!("{name} is no node of the store")))
+}
+
+/// Asks a leader to give its place to the most advanced other node.
+///
+/// # Errors
+/// It is not a node, or not reachable, or does not lead, or nobody can take over.
+pub async fn hand_over(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
+    let request = HandOverRequest { route: nodes::route(), to: 0 };
+    let answer = nodes::cluster(node_named(loaded, name)?)?.hand_over(request).await;
+    let leader =
+        answer.map_err(|status| Failure::of_status(&status))?.into_inner().leader.unwrap_or_default();
+    let said = format!("{name} handed over to node-{}, epoch {}", leader.node, leader.epoch);
+    Ok(Answer::line(
+        said.clone(),
+        json!({ "part": name, "leader": leader.node, "epoch": leader.epoch, "done": said }),
+    ))
+}
+
 /// Asks a node to keep commit orders back, or to send them again.
 ///
 /// # Errors
 /// It is not a node, or not reachable, or does not lead.
 pub async fn hold_commit(loaded: &Loaded, name: &str, hold: bool) -> Result<Answer, Failure> {
-    let node = loaded.config.store.nodes.iter().find(|node| node.name() == name);
-    let node = node.ok_or_else(|| Failure::usage(format!("{name} is no node of the store")))?;
+    let node = node_named(loaded, name)?;
     let request = HoldCommitRequest { route: nodes::route(), hold };
     nodes::cluster(node)?.hold_commit(request).await.map_err(|status| Failure::of_status(&status))?;
     let said = if hold {

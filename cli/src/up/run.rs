@@ -1,5 +1,6 @@
 //! The command: configuration, folders, children, orders, and a clean end.
 
+use std::future::Future;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ pub async fn up(sources: &Sources, shape: &Up, out: &Out) -> Result<(), Failure>
         Ok(()) => {
             out.answer(&endpoints(&supervisor));
             out.say("everything serves; Ctrl-C or sair stops it, feira node and feira status look after it");
-            attend(&mut supervisor, &mut stops, out).await
+            attend(&mut supervisor, stops.asked(), out).await
         }
         Err(failure) => Err(failure),
     };
@@ -185,12 +186,20 @@ impl Stops {
 }
 
 /// Looks after children and takes orders until told to stop.
-async fn attend(supervisor: &mut Supervisor, stops: &mut Stops, out: &Out) -> Result<(), Failure> {
+///
+/// # Errors
+/// Orders cannot be listened for.
+pub async fn attend(
+    supervisor: &mut Supervisor,
+    stop: impl Future<Output = ()>,
+    out: &Out,
+) -> Result<(), Failure> {
+    tokio::pin!(stop);
     let listener: UnixListener = listen(&Supervisor::run_folder(&supervisor.loaded))?;
     let mut look = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
-            () = stops.asked() => return Ok(()),
+            () = &mut stop => return Ok(()),
             _ = look.tick() => {
                 for (part, how) in supervisor.notice() {
                     let words = supervisor.child(&part.name).map(|child| child.last_words()).unwrap_or_default();

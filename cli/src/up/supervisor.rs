@@ -108,7 +108,9 @@ impl Supervisor {
                 child.signal(Signal::SIGCONT);
                 Ok(format!("{name} goes on"))
             }
-            (Act::HoldCommit, _) => Err(Failure::usage("hold-commit is asked of the node itself")),
+            (Act::HoldCommit | Act::HandOver, _) => {
+                Err(Failure::usage("this is asked of the node itself, not of its supervisor"))
+            }
         }
     }
 

@@ -1,0 +1,122 @@
+//! The REPLs as commands: which servers they speak to, and how long they insist.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store_client::{Replicated, Store};
+
+use crate::admin::session::AdminSession;
+use crate::args::{KvTool, Shop, Tool};
+use crate::config::load::Loaded;
+use crate::config::shape::Instance;
+use crate::failure::Failure;
+use crate::kv;
+use crate::reach::portals::Portals;
+use crate::repl::drive::drive;
+use crate::repl::ids::Ids;
+use crate::repl::lines::{Given, is_person};
+use crate::shop::session::ShopSession;
+use crate::show::out::Out;
+
+fn given(tool: &Tool) -> Given {
+    Given { command: tool.command.clone(), words: tool.words.clone() }
+}
+
+/// The addresses asked for, else those configured.
+#[must_use]
+pub fn addresses(asked: &[String], configured: &[Instance]) -> Vec<String> {
+    if asked.is_empty() {
+        configured.iter().map(|portal| portal.listen.clone()).collect()
+    } else {
+        asked.to_vec()
+    }
+}
+
+fn patience(loaded: &Loaded) -> Duration {
+    Duration::from_secs(loaded.config.tool.patience_seconds)
+}
+
+/// `feira admin`.
+///
+/// # Errors
+/// The first failure, if no person is there to go on.
+pub async fn admin(tool: &Tool, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
+    let ids = Ids::default();
+    let addresses = addresses(&tool.portal, &loaded.config.admin_portals);
+    let portals = Portals::new("admin portal", &addresses, patience(loaded), Some(out.clone()))?;
+    let mut session = AdminSession::new(portals, ids.clone());
+    let feeding = Portals::new("admin portal", &addresses, Duration::from_secs(2), None)?;
+    let feeder = feed(AdminSession::new(feeding, ids.clone()), tool);
+    let driven = drive(&mut session, &given(tool), ids, out).await;
+    drop(feeder);
+    driven
+}
+
+/// Fetches ids for completion now and then, if a person is there to complete.
+fn feed(session: AdminSession, tool: &Tool) -> Option<Feeder> {
+    if !is_person(&given(tool)) {
+        return None;
+    }
+    Some(Feeder(tokio::spawn(async move {
+        loop {
+            session.refresh().await;
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    })))
+}
+
+/// Ends its task when it is dropped.
+struct Feeder(tokio::task::JoinHandle<()>);
+
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// `feira shop`.
+///
+/// # Errors
+/// The first failure, if no person is there to go on.
+pub async fn shop(asked: &Shop, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
+    let addresses = addresses(&asked.tool.portal, &loaded.config.client_portals);
+    shop_at(&addresses, patience(loaded), asked.cid.clone(), &given(&asked.tool), out).await
+}
+
+/// The shoppers' REPL over these portals.
+///
+/// # Errors
+/// The first failure, if no person is there to go on.
+pub async fn shop_at(
+    addresses: &[String],
+    patience: Duration,
+    cid: Option<String>,
+    given: &Given,
+    out: &Out,
+) -> Result<(), Failure> {
+    let ids = Ids::default();
+    let portals = Portals::new("client portal", addresses, patience, Some(out.clone()))?;
+    let mut session = ShopSession::new(portals, ids.clone(), cid);
+    if is_person(given) {
+        session.refresh().await;
+    }
+    drive(&mut session, given, ids, out).await
+}
+
+/// `feira kv`.
+///
+/// # Errors
+/// The class of the first command that did not succeed, if no person is there.
+pub async fn key_values(tool: &KvTool, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
+    let nodes = if tool.store.is_empty() {
+        loaded.config.store.nodes.iter().map(|node| node.reached_at().to_owned()).collect()
+    } else {
+        tool.store.clone()
+    };
+    let config = store_client::Config { deadline: patience(loaded), ..store_client::Config::of(nodes) };
+    let store = Replicated::new(config).map_err(|e| Failure::usage(e.to_string()))?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let given = Given { command: tool.command.clone(), words: tool.words.clone() };
+    let grace = Duration::from_secs(tool.grace.unwrap_or(loaded.config.tool.grace_seconds));
+    kv::tool::run(store, &given, grace, out, tool.quiet).await
+}
