@@ -115,31 +115,30 @@ fn barrier_keys(portal: &Portal) -> Vec<(u64, Bytes)> {
     portal.store().groups().into_iter().filter_map(with_key).collect()
 }
 
-/// Takes what the broker sends, for ever.
+/// Takes what the broker sends, for ever. Whatever ends a connection, the next one waits a little, and longer each time
+/// until a subscription is granted.
 async fn poll(link: &Link, mut events: EventLoop) {
     let mut pause_ms = PAUSE_MS_MIN;
     loop {
         match events.poll().await {
+            Ok(Event::Outgoing(_)) => continue,
             Ok(Event::Incoming(packet)) => {
-                if matches!(packet, Packet::ConnAck(_)) {
-                    pause_ms = PAUSE_MS_MIN;
+                let is_granted = matches!(packet, Packet::SubAck(_));
+                if link.take(packet) {
+                    pause_ms = if is_granted { PAUSE_MS_MIN } else { pause_ms };
+                    continue;
                 }
-                if !link.take(packet) {
-                    link.lost();
-                    events.clean();
-                }
+                events.clean();
             }
-            Ok(Event::Outgoing(_)) => {}
-            Err(error) => {
-                if link.connected.load(Ordering::Relaxed) {
-                    tracing::warn!(%error, "connection to the broker lost; reading the store");
-                }
-                link.lost();
-                let jitter_ms = fastrand::u64(0..=pause_ms / 2);
-                tokio::time::sleep(Duration::from_millis(pause_ms + jitter_ms)).await;
-                pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
+            Err(error) if link.connected.load(Ordering::Relaxed) => {
+                tracing::warn!(%error, "connection to the broker lost; reading the store");
             }
+            Err(error) => tracing::debug!(%error, "no connection to the broker"),
         }
+        link.lost();
+        let jitter_ms = fastrand::u64(0..=pause_ms / 2);
+        tokio::time::sleep(Duration::from_millis(pause_ms + jitter_ms)).await;
+        pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
     }
 }
 

@@ -1,10 +1,13 @@
 //! ConfirmOrder and CancelOrder; starting, stopping, health and reflection.
 
+use std::time::{Duration, Instant};
+
 use portal::Error;
 use portal::error::Kind;
 use proto::portal::{Order, OrderState};
+use store_engine::memory::Fault;
 
-use crate::stall::{Stall, answer, create, naming};
+use crate::stall::{Stall, answer, create, creation, naming};
 
 #[tokio::test]
 async fn cancelling_puts_the_stock_back_once() {
@@ -70,10 +73,26 @@ async fn strangers_the_unknown_and_the_closing_are_refused() {
 }
 
 #[tokio::test]
-async fn a_portal_stops_when_told_and_its_port_is_free_again() {
+async fn a_portal_stops_when_told() {
     let stall = Stall::open().await;
     create(&stall, "ana", &[]).await.unwrap();
     stall.close().await;
+}
+
+#[tokio::test]
+async fn a_stop_lets_the_requests_under_way_end() {
+    let stall = Stall::open().await;
+    stall.store.plan(Some(Fault::DelayAfter(Duration::from_millis(200))));
+    let before = stall.store.applied();
+    let mut shop = stall.shop();
+    let order = tokio::spawn(async move { answer(shop.create_order(creation("ana", &[])).await) });
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while stall.store.applied() == before {
+        assert!(Instant::now() < deadline, "the order is under way");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    stall.close().await;
+    assert!(order.await.unwrap().is_ok());
 }
 
 #[tokio::test]
