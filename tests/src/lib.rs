@@ -2,7 +2,9 @@
 //! house ([`tidy`]). The tests themselves are in `tests/tests/`, one file for each part of the promises.
 #![allow(clippy::unwrap_used)]
 
+pub mod cluster;
 pub mod mosquitto;
 pub mod process;
+pub mod shop;
 pub mod tidy;
 pub mod wait;

@@ -22,10 +22,14 @@ pub enum Error {
         "the log has no entry {0}, which is committed and not applied; there is no snapshot to go on from"
     )]
     Missing(Offset),
-    /// The log has another entry where an entry was committed.
-    #[error("the log has {found} where {expected} was committed")]
+    /// The log does not have an entry that was committed here.
+    #[error(
+        "committed conflict: {expected} was committed here, but the log has {found} there or ends with it; \
+         acknowledged entries are lost or replaced. Move this group folder away and let the node join as a new \
+         member"
+    )]
     Contradiction {
-        /// What is in the log.
+        /// What is in the log there, or its end.
         found: Position,
         /// What was committed.
         expected: Position,

@@ -199,7 +199,10 @@ fn settle_table<D: Disk, T: Table>(
 }
 
 /// Begins the log after the table's position if the log does not have that: an installation was cut off, or the log
-/// lost more than the table. A log never begins where there is no snapshot, so one is taken first if need be.
+/// lost its tail and knows it. A log never begins where there is no snapshot, so one is taken first if need be.
+///
+/// What was applied was committed, so a log that claims to be whole and has something else there, or nothing, lost or
+/// replaced what it had acknowledged behind our back: that is fatal, never mended quietly.
 fn settle_log<D: Disk, T: Table>(
     table: &T,
     state: &AppliedState,
@@ -215,6 +218,9 @@ fn settle_log<D: Disk, T: Table>(
     let of_applied = |info: &store_log::SnapshotInfo| info.position == applied && info.number > newest_log;
     let number = match snapshots.list().into_iter().find(of_applied) {
         Some(info) => info.number,
+        None if !recovered.suspect => {
+            return Err(Error::Contradiction { found: recovered.history.last(), expected: applied });
+        }
         None => {
             let number = snapshots.next_number();
             write_snapshot(table, snapshots, number, applied)?;

@@ -1,0 +1,321 @@
+//! A whole cluster of real processes in a temporary folder: store nodes, a broker, portals, each on a port of its
+//! own, each to be killed, stopped and started again as the test likes. Everything ends with the value.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use proto::portal::admin_client::AdminClient;
+use proto::portal::portal_client::PortalClient;
+use proto::portal::shop_client::ShopClient;
+use proto::portal::{PortalStatusRequest, PortalStatusResponse};
+use proto::store::cluster_client::ClusterClient;
+use proto::store::kv_client::KvClient;
+use proto::store::{Role, Route, StatusRequest, StatusResponse};
+use store_client::{Config, Replicated};
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::mosquitto::{Mosquitto, free_port};
+use crate::process::Process;
+use crate::wait;
+
+/// How long anything may take that is not itself under test.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The path of the program under test: built with the tests, so never stale. To be used in integration tests, the
+/// only place where cargo names it.
+#[macro_export]
+macro_rules! feira {
+    () => {
+        env!("CARGO_BIN_EXE_feira-under-test")
+    };
+}
+
+/// What a test wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Store nodes.
+    pub nodes: u64,
+    /// Administrators' portals.
+    pub admin_portals: usize,
+    /// Shoppers' portals.
+    pub client_portals: usize,
+    /// Use the embedded broker instead of mosquitto.
+    pub embedded_broker: bool,
+    /// More lines for the `[store]` section.
+    pub store: &'static str,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { nodes: 3, admin_portals: 1, client_portals: 1, embedded_broker: false, store: "" }
+    }
+}
+
+/// A running cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Everything is in here, and goes with the value.
+    folder: TempDir,
+    /// The program.
+    feira: PathBuf,
+    /// The processes by name (`node-1`, `admin-1`, `shop-1`, `broker`); those that are dead are absent.
+    running: BTreeMap<String, Process>,
+    /// Where each process serves, by name.
+    addresses: BTreeMap<String, String>,
+    /// How to start each process, by name.
+    commands: BTreeMap<String, Vec<String>>,
+    /// The broker, unless it is the embedded one.
+    pub mosquitto: Option<Mosquitto>,
+}
+
+impl Cluster {
+    /// Starts a cluster and waits until it has a leader and every portal is live.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn start(feira: &str, options: Options) -> Cluster {
+        let folder = tempfile::Builder::new().prefix("feira-test-").tempdir().expect("a temporary folder");
+        let mosquitto = (!options.embedded_broker).then(|| Mosquitto::start(folder.path()));
+        let mut cluster = Cluster {
+            folder,
+            feira: PathBuf::from(feira),
+            running: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            commands: BTreeMap::new(),
+            mosquitto,
+        };
+        cluster.configure(options);
+        cluster.bootstrap();
+        let names: Vec<String> = cluster.commands.keys().cloned().collect();
+        for name in names {
+            cluster.run(&name);
+        }
+        cluster.leader().await;
+        cluster.wait_until_live().await;
+        cluster
+    }
+
+    fn configure(&mut self, options: Options) {
+        use std::fmt::Write as _;
+        let listen = |cluster: &mut Cluster, name: String, role: &[&str]| {
+            let address = SocketAddr::from(([127, 0, 0, 1], free_port())).to_string();
+            cluster.addresses.insert(name.clone(), address.clone());
+            cluster.commands.insert(name, role.iter().map(ToString::to_string).collect());
+            address
+        };
+        let mut text = format!("cluster = \"test\"\nfolder = \"data\"\n[store]\n{}\n", options.store);
+        for id in 1..=options.nodes {
+            let address = listen(self, format!("node-{id}"), &["store", "--node", &id.to_string()]);
+            writeln!(text, "[[store.nodes]]\nid = {id}\nlisten = \"{address}\"").expect("text grows");
+        }
+        let (kind, address) = match &self.mosquitto {
+            Some(mosquitto) => ("external", mosquitto.address.to_string()),
+            None => ("embedded", listen(self, "broker".to_owned(), &["broker"])),
+        };
+        writeln!(text, "[broker]\nkind = \"{kind}\"\nlisten = \"{address}\"").expect("text grows");
+        let portals = [("admin", options.admin_portals), ("client", options.client_portals)];
+        for (kind, count) in portals {
+            for at in 1..=count {
+                let role = [&format!("{kind}-portal"), "--instance", &at.to_string()];
+                let address = listen(self, format!("{kind}-{at}"), &role);
+                writeln!(text, "[[{kind}_portals]]\nlisten = \"{address}\"").expect("text grows");
+            }
+        }
+        std::fs::write(self.config(), text).expect("the test's folder can be written");
+    }
+
+    fn bootstrap(&self) {
+        let output = self.tool(&["bootstrap"]);
+        assert!(output.status.success(), "bootstrap: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.path().join("feira.toml")
+    }
+
+    /// The folder of everything.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts a process (again).
+    ///
+    /// # Panics
+    /// If there is none of that name, or it runs.
+    pub fn run(&mut self, name: &str) {
+        assert!(!self.running.contains_key(name), "{name} runs already");
+        let mut command = Command::new(&self.feira);
+        command.arg("--config").arg(self.config()).args(&self.commands[name]);
+        let log = self.path().join(format!("{name}.log"));
+        self.running.insert(name.to_owned(), Process::start(name, command, &log));
+    }
+
+    /// kill -9.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn kill(&mut self, name: &str) {
+        self.running.remove(name).unwrap_or_else(|| panic!("{name} does not run")).kill();
+    }
+
+    /// A graceful stop.
+    ///
+    /// # Panics
+    /// If it does not run, does not end in time, or reports a failure.
+    pub fn stop(&mut self, name: &str) {
+        let mut process = self.running.remove(name).unwrap_or_else(|| panic!("{name} does not run"));
+        let status = process.terminate(PATIENCE);
+        assert!(status.success(), "{name} ended with {status}: {}", process.output());
+    }
+
+    /// Sends a signal, for example SIGSTOP and SIGCONT.
+    pub fn signal(&self, name: &str, signal: Signal) {
+        self.running[name].signal(signal);
+    }
+
+    /// What a process has logged.
+    #[must_use]
+    pub fn log_of(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(format!("{name}.log"))).unwrap_or_default()
+    }
+
+    /// Runs the program with arguments, to its end.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn tool(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = Command::new(&self.feira);
+        command.arg("--config").arg(self.config()).args(arguments);
+        command.stdin(std::process::Stdio::null()).output().expect("the program can be started")
+    }
+
+    /// The nodes that run.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<String> {
+        self.running.keys().filter(|name| name.starts_with("node-")).cloned().collect()
+    }
+
+    /// A lazily connected channel to a process.
+    ///
+    /// # Panics
+    /// If there is none of that name.
+    #[must_use]
+    pub fn channel(&self, name: &str) -> Channel {
+        let address = &self.addresses[name];
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address is a URI");
+        endpoint.connect_timeout(Duration::from_secs(2)).connect_lazy()
+    }
+
+    /// The store service of one node.
+    #[must_use]
+    pub fn kv(&self, node: &str) -> KvClient<Channel> {
+        KvClient::new(self.channel(node))
+    }
+
+    /// An administrators' portal, from 1.
+    #[must_use]
+    pub fn admin(&self, at: usize) -> AdminClient<Channel> {
+        AdminClient::new(self.channel(&format!("admin-{at}")))
+    }
+
+    /// A shoppers' portal, from 1.
+    #[must_use]
+    pub fn shop(&self, at: usize) -> ShopClient<Channel> {
+        ShopClient::new(self.channel(&format!("client-{at}")))
+    }
+
+    /// A handle to the replicated store.
+    ///
+    /// # Panics
+    /// If the handle cannot be made.
+    #[must_use]
+    pub fn store(&self) -> Arc<Replicated> {
+        let nodes = self.addresses.iter().filter(|(name, _)| name.starts_with("node-"));
+        let nodes: Vec<String> = nodes.map(|(_, address)| address.clone()).collect();
+        Arc::new(Replicated::new(Config::of(nodes)).expect("addresses are in order"))
+    }
+
+    /// What a node says of itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn status(&self, node: &str) -> Result<StatusResponse, tonic::Status> {
+        let request = StatusRequest { route: Some(Route { group: 1, ring_version: 1 }) };
+        let mut client = ClusterClient::new(self.channel(node));
+        Ok(client.status(with_timeout(request)).await?.into_inner())
+    }
+
+    /// The name of the leader, once exactly one running node says that it leads the highest epoch, and a majority of
+    /// the nodes that run follow it.
+    pub async fn leader(&self) -> String {
+        wait::until("a leader", PATIENCE, || self.find_leader()).await
+    }
+
+    async fn find_leader(&self) -> Result<String, String> {
+        let mut seen = Vec::new();
+        for node in self.nodes() {
+            if let Ok(status) = self.status(&node).await {
+                seen.push((status.epoch, status.role() == Role::Leader, node));
+            }
+        }
+        let highest = seen.iter().map(|(epoch, ..)| *epoch).max().ok_or("no node answers")?;
+        let leaders: Vec<_> = seen.iter().filter(|(epoch, leads, _)| *leads && *epoch == highest).collect();
+        match leaders.as_slice() {
+            [(_, _, node)] => Ok(node.clone()),
+            _ => Err(format!("{seen:?}")),
+        }
+    }
+
+    /// Waits until every running replica has applied the same log.
+    pub async fn wait_until_equal(&self) {
+        wait::until("equal replicas", PATIENCE, || async {
+            let mut states = Vec::new();
+            for node in self.nodes() {
+                let status = self.status(&node).await.map_err(|error| format!("{node}: {error}"))?;
+                states.push((status.applied, status.last, status.effects));
+            }
+            let equal = states.windows(2).all(|pair| pair[0] == pair[1]);
+            let done = states.first().is_some_and(|(applied, last, _)| applied == last);
+            if equal && done { Ok(()) } else { Err(format!("{states:?}")) }
+        })
+        .await;
+    }
+
+    /// What a portal says of its cache.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn portal_status(&self, name: &str) -> Result<PortalStatusResponse, tonic::Status> {
+        let mut client = PortalClient::new(self.channel(name));
+        Ok(client.status(with_timeout(PortalStatusRequest {})).await?.into_inner())
+    }
+
+    /// Waits until every portal's cache is LIVE.
+    pub async fn wait_until_live(&self) {
+        let portals = self.running.keys().filter(|n| n.starts_with("admin-") || n.starts_with("client-"));
+        for name in portals {
+            wait::until(&format!("{name} to be live"), PATIENCE, || async {
+                let status = self.portal_status(name).await.map_err(|error| error.to_string())?;
+                let live = !status.groups.is_empty() && status.groups.iter().all(|g| g.state == "LIVE");
+                if live { Ok(()) } else { Err(format!("{:?}", status.groups)) }
+            })
+            .await;
+        }
+    }
+}
+
+/// A request that a dead or stopped process cannot hold up for long.
+pub fn with_timeout<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(Duration::from_secs(2));
+    request
+}
