@@ -72,7 +72,7 @@ pub enum Command {
     /// Run a portal for shoppers in the foreground
     ClientPortal(PortalRole),
     /// Run the MQTT broker in the foreground
-    Broker(Supervised),
+    Broker(BrokerRole),
 }
 
 /// A new cluster's shape.
@@ -284,6 +284,17 @@ pub struct StoreRole {
     /// Which of the configuration's nodes
     #[arg(long, value_name = "ID")]
     pub node: u64,
+    /// Started by `feira up`?
+    #[command(flatten)]
+    pub supervised: Supervised,
+}
+
+/// The broker.
+#[derive(Args, Debug)]
+pub struct BrokerRole {
+    /// End this process, whose child we are, when standard input ends
+    #[arg(long, hide = true, value_name = "PID")]
+    pub watch: Option<i32>,
     /// Started by `feira up`?
     #[command(flatten)]
     pub supervised: Supervised,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::args::{Cli, Command, Import, Log};
+use crate::args::{BrokerRole, Cli, Command, Import, Log};
 use crate::config::load::{Loaded, Sources, load};
 use crate::config::template::{Fresh, template};
 use crate::failure::Failure;
@@ -38,6 +38,11 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
                 template(&Fresh::default()).trim_end(),
                 template(&Fresh::default()).into(),
             ));
+            Ok(())
+        }
+        // It holds what another process depends on, not what a configuration says.
+        Command::Broker(BrokerRole { watch: Some(process), .. }) => {
+            role::broker::watch(process);
             Ok(())
         }
         command => with_config(command, &load(&sources)?, out).await,
@@ -78,7 +83,7 @@ async fn serve(command: Command, loaded: &Loaded) -> Result<(), Failure> {
         Command::ClientPortal(asked) => {
             role::portals::run(loaded, Which::Client, asked.instance, asked.supervised.supervised).await
         }
-        Command::Broker(asked) => role::broker::run(loaded, asked.supervised).await,
+        Command::Broker(asked) => role::broker::run(loaded, asked.supervised.supervised).await,
         other => unreachable!("{other:?} is no role"),
     }
 }

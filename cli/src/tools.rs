@@ -117,6 +117,12 @@ pub async fn key_values(tool: &KvTool, loaded: &Loaded, out: &Out) -> Result<(),
     let store = Replicated::new(config).map_err(|e| Failure::usage(e.to_string()))?;
     let store: Arc<dyn Store> = Arc::new(store);
     let given = Given { command: tool.command.clone(), words: tool.words.clone() };
-    let grace = Duration::from_secs(tool.grace.unwrap_or(loaded.config.tool.grace_seconds));
+    let person = is_person(&given);
+    let grace = match tool.grace {
+        Some(seconds) => Duration::from_secs(seconds),
+        None if person => Duration::from_secs(loaded.config.tool.grace_seconds),
+        // Nobody waits impatiently: then every command gets its whole patience, and settles its outcome.
+        None => Duration::from_secs(loaded.config.tool.grace_seconds).max(2 * patience(loaded)),
+    };
     kv::tool::run(store, &given, grace, out, tool.quiet).await
 }

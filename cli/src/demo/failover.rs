@@ -45,7 +45,7 @@ pub async fn play(stage: &mut Stage) -> Result<(), Failure> {
         .await
         .map_err(|_| Failure::unreachable(format!("the orders did not end within {STREAM_MAX:?}")))??;
     let (new_leader, new_epoch) = stage.leader().await?;
-    stage.out.say(&format!("  node-{} leads now, in epoch {new_epoch}", new_leader.id));
+    stage.out.tell(&format!("  node-{} leads now, in epoch {new_epoch}", new_leader.id));
     stage.promise(new_epoch > epoch && new_leader.id != leader.id, "the others elected a new leader")?;
     stage.promise(
         acknowledged.len() == ORDERS,

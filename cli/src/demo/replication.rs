@@ -174,7 +174,7 @@ async fn planted(stage: &mut Stage) -> Result<(u64, u64, u64), Failure> {
         stage.part(&name, Act::Stop).await?;
         stage.command(&format!("node hand-over {}", leader.id));
         if let Err(failure) = hand_over(&stage.supervisor.loaded, &leader.name()).await {
-            stage.out.say(&format!("  {failure}"));
+            stage.out.tell(&format!("  {failure}"));
         }
         stage.command(&format!("log plant {follower} --entries 3"));
         match plant::run(&stage.supervisor.loaded, follower, plan).await {
@@ -184,7 +184,7 @@ async fn planted(stage: &mut Stage) -> Result<(u64, u64, u64), Failure> {
                 return Ok((follower, first, epoch));
             }
             Err(failure) => {
-                stage.out.say(&format!("  {failure}"));
+                stage.out.tell(&format!("  {failure}"));
                 stage.part(&name, Act::Restart).await?;
             }
         }
@@ -199,7 +199,7 @@ async fn committed_is_safe(stage: &mut Stage, name: &str, follower: u64) -> Resu
     let plan = Plan { epoch: None, entries: 1, at: Some(2), force: false };
     let refused = plant::in_folder(&node_folder(stage, follower), stage.config().store.map_bytes, plan);
     if let Err(failure) = &refused {
-        stage.out.say(&format!("  {failure}"));
+        stage.out.tell(&format!("  {failure}"));
     }
     stage.promise(refused.is_err(), "what is committed is not touched")?;
     stage.part(name, Act::Restart).await

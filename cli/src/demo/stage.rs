@@ -72,13 +72,13 @@ impl Stage {
 
     /// The title of an act.
     pub fn act(&self, title: &str) {
-        self.out.say("");
-        self.out.title(&format!("── {title}"));
+        self.out.tell("");
+        self.out.tell(&self.out.paint(nu_ansi_term::Style::new().bold(), &format!("── {title}")));
     }
 
     /// The command that a person would type for what follows.
     pub fn command(&self, line: &str) {
-        self.out.say(&format!("$ feira {line}"));
+        self.out.tell(&format!("$ feira {line}"));
     }
 
     /// Shows an answer.
@@ -95,7 +95,7 @@ impl Stage {
             return Err(Failure::refused(format!("the tour ends: it does not hold that {what}")));
         }
         self.held += 1;
-        self.out.say(&format!("  ✓ {what}"));
+        self.out.tell(&format!("  ✓ {what}"));
         Ok(())
     }
 
@@ -111,7 +111,7 @@ impl Stage {
     ) -> Result<(), Failure> {
         match answer {
             Err(failure) if failure.reason == reason => {
-                self.out.say(&format!("  {failure}"));
+                self.out.tell(&format!("  {failure}"));
                 self.promise(true, what)
             }
             Err(failure) => Err(failure),
@@ -180,7 +180,7 @@ impl Stage {
     /// It cannot be done.
     pub async fn part(&mut self, name: &str, act: Act) -> Result<(), Failure> {
         let done = self.supervisor.act(name, act).await?;
-        self.out.say(&format!("  {done}"));
+        self.out.tell(&format!("  {done}"));
         if act == Act::Restart {
             let part = self.supervisor.child(name)?.part.clone();
             if !ready::one(self.config(), &part, WAIT_MAX).await {

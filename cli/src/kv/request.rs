@@ -49,6 +49,18 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether it may change something.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        match self {
+            Request::Ordered { reading, .. } => *reading != Reading::Get,
+            Request::Outcome { .. } => true,
+            Request::StaleGet(_) | Request::Scan { .. } => false,
+        }
+    }
+}
+
 /// How the answer of a transaction reads in the words of the specification.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reading {

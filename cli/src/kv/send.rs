@@ -65,6 +65,7 @@ impl Sender {
         Ok(Box::pin(async move {
             match (&mut sent).await {
                 Ok(response) => Ok(done(&of, reading, response)),
+                Err(error) if reading == Reading::Get => Err(failure_of(&error.of_read(), Some(&of))),
                 Err(Error::Unknown { message }) => match session.outcome(&sent).await {
                     Ok(settled) => Ok(settle(&of, reading, &settled)),
                     Err(error) => Err(Failure::unknown(format!(

@@ -23,6 +23,14 @@ use crate::verb::spec;
 /// Commands whose answers are awaited at once; reading pauses there.
 const OPEN_MAX: usize = 1_024;
 
+/// A command whose answer has not come.
+struct Open {
+    /// In short.
+    command: String,
+    /// Whether it may have changed something.
+    writes: bool,
+}
+
 /// The state of a run.
 struct Tool {
     sender: Sender,
@@ -31,7 +39,7 @@ struct Tool {
     /// Answers on their way.
     coming: JoinSet<(u64, Result<Done, Failure>)>,
     /// What they are answers to.
-    open: BTreeMap<u64, String>,
+    open: BTreeMap<u64, Open>,
     /// The number of the last command.
     number: u64,
     /// The first command that was no success, and how many.
@@ -133,12 +141,13 @@ impl Tool {
         }
         let number = self.number + 1;
         let of = Of { number, command: in_short(&call) };
+        let writes = request.writes();
         let coming = self.sender.start(of.clone(), request)?;
         self.number = number;
         if let Some(key) = call.get("KEY") {
             self.ids.add(spec::Kind::Key, key);
         }
-        self.open.insert(number, of.command);
+        self.open.insert(number, Open { command: of.command, writes });
         self.coming.spawn(async move { (number, coming.await) });
         Ok(true)
     }
@@ -177,9 +186,12 @@ impl Tool {
         while let Ok(Some(ended)) = timeout_at(deadline, self.coming.join_next()).await {
             self.show(ended);
         }
-        for (number, command) in std::mem::take(&mut self.open) {
-            let failure =
-                Failure::unknown(format!("#{number} {command}: no answer yet; it may still happen"));
+        for (number, Open { command, writes }) in std::mem::take(&mut self.open) {
+            let failure = if writes {
+                Failure::unknown(format!("#{number} {command}: no answer yet; it may still happen"))
+            } else {
+                Failure::unreachable(format!("#{number} {command}: no answer"))
+            };
             self.failed(&failure);
         }
     }

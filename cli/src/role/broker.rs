@@ -1,15 +1,17 @@
 //! `feira broker`: the MQTT broker, embedded or mosquitto.
 //!
 //! mosquitto replaces this process, so that its process id is the broker's own: signals and `feira node` reach it
-//! directly. It gets a copy of the repository's `mosquitto.conf` whose listener is the configured one.
+//! directly. It knows nothing of the pipe that tells of the supervisor's end, and it sheds the kernel's death signal
+//! when it sheds root's rights; so a small child of its own watches the pipe for it ([`watch`]). It gets a copy of the repository's `mosquitto.conf` whose listener is the configured one.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getppid};
 use tokio::sync::{oneshot, watch};
 
 use super::stop::asked;
@@ -55,12 +57,32 @@ fn mosquitto(loaded: &Loaded, at: SocketAddr, supervised: bool) -> Failure {
         Ok(path) => path,
         Err(failure) => return failure,
     };
-    if supervised && let Err(error) = set_pdeathsig(Signal::SIGKILL) {
+    if supervised && let Err(error) = start_watch() {
         tracing::warn!(%error, "mosquitto would outlive feira up");
     }
     let error = Command::new(program).arg("-c").arg(&settings).exec();
     Failure::refused(format!("cannot start {program}: {error}"))
         .next("install mosquitto, name it with broker.program, or set broker.kind = \"embedded\"")
+}
+
+/// Starts the child that watches the pipe on standard input, which it inherits.
+fn start_watch() -> std::io::Result<()> {
+    let program = std::env::current_exe()?;
+    let own = std::process::id().to_string();
+    Command::new(program).args(["broker", "--watch", &own]).spawn().map(drop)
+}
+
+/// Waits for the end of standard input, then ends the process, if it is still our parent: its number cannot have
+/// gone to another then.
+pub fn watch(process: i32) {
+    let mut nothing = [0; 64];
+    while matches!(std::io::stdin().read(&mut nothing), Ok(bytes) if bytes > 0) {}
+    let process = Pid::from_raw(process);
+    if getppid() == process
+        && let Err(error) = kill(process, Signal::SIGKILL)
+    {
+        tracing::warn!(%error, "the broker cannot be ended");
+    }
 }
 
 fn settings_file(loaded: &Loaded, at: SocketAddr) -> Result<PathBuf, Failure> {

@@ -67,6 +67,12 @@ impl Out {
         }
     }
 
+    /// Tells what belongs to the answers (a tour's own words): standard output for people, standard error beside
+    /// documents.
+    pub fn tell(&self, text: &str) {
+        if self.json { self.say(text) } else { self.data(text) }
+    }
+
     /// Says something beside the answers, marked as the head of what follows.
     pub fn title(&self, text: &str) {
         self.say(&self.paint(Style::new().bold(), text));

@@ -8,10 +8,16 @@ const CHANGES_MAX: usize = 3;
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     known
-        .map(|name| (distance(&word, &name.to_lowercase()), name))
+        .map(|name| (likeness(&word, &name.to_lowercase()), name))
         .filter(|(changes, name)| *changes <= CHANGES_MAX && *changes < name.len())
         .min_by_key(|(changes, _)| *changes)
         .map(|(_, name)| name)
+}
+
+/// Changed letters, where a word that was begun is nearly as good as one that was written whole.
+fn likeness(word: &str, name: &str) -> usize {
+    let begun: String = name.chars().take(word.chars().count()).collect();
+    distance(word, name).min(distance(word, &begun) + 1)
 }
 
 /// Letters to insert, delete or replace (Levenshtein 1966), by rows.
@@ -39,6 +45,7 @@ mod tests {
         let known = ["get-order", "list-orders", "sair"];
         assert_eq!(nearest("lst-orders", known.into_iter()), Some("list-orders"));
         assert_eq!(nearest("SAIR", known.into_iter()), Some("sair"));
+        assert_eq!(nearest("lisst", known.into_iter()), Some("list-orders"));
         assert_eq!(nearest("banana", known.into_iter()), None);
     }
 }
