@@ -209,6 +209,7 @@ impl Touches {
 
     /// Tells the cache, before anybody hears of it. No answer: what may have been written is forgotten.
     fn settle(&self, portal: &Portal, answer: Option<&TxnResponse>) {
+        portal.leave_fetches(self.tokens.iter().map(|(key, _)| key));
         let Some(answer) = answer else {
             self.tokens.iter().for_each(|(key, _)| portal.cache.forget(key));
             return;

@@ -203,24 +203,23 @@ impl Cache {
         }
     }
 
-    /// An own write of the token's key was done at offset `at`, before its answer goes out. What was cached is gone;
-    /// what was written (`Some`: known; of that, `None`: deleted) takes its place if nothing happened meanwhile.
+    /// An own write of the token's key was done at offset `at`, before its answer goes out. What was cached is gone, and
+    /// so are fills under way, which may have read the past; what was written (`Some`: known; of that, `None`: deleted)
+    /// takes its place if nothing happened meanwhile.
     pub fn written(&self, token: &Token, written: Option<Option<Record>>, at: u64, now_ms: u64) {
         let mut inner = self.lock();
-        inner.drop_older(&token.key, at);
         let newer = inner.groups.get(&token.group).is_some_and(|one| at > one.applied());
-        if let Some(record) = written
-            && newer
-            && inner.allows(token, now_ms)
-        {
+        let undisturbed = newer && inner.allows(token, now_ms);
+        inner.changed(&token.key, at);
+        if let Some(record) = written.filter(|_| undisturbed) {
             let entry = Entry { group: token.group, record, at };
             inner.insert(token.key.clone(), entry, self.capacity.bytes);
         }
     }
 
-    /// Forgets a key: it may have been written.
+    /// Forgets a key, which may have been written, and voids fills of it under way.
     pub fn forget(&self, key: &Bytes) {
-        self.lock().drop_older(key, u64::MAX);
+        self.lock().changed(key, u64::MAX);
     }
 
     /// Steps a group's state machine: drops and flushes are carried out, the rest comes back.
@@ -435,6 +434,22 @@ mod tests {
         event(&cache, 1, 10, 13, &a);
         cache.written(&token, Some(record("2")), 12, 1);
         assert!(!is_hit(&cache, 1, &a), "an event of the key came first");
+    }
+
+    #[test]
+    fn an_own_write_voids_fills_that_may_have_read_the_past() {
+        let (cache, a) = (live(8, 1 << 20), Bytes::from("a"));
+        for forgotten in [false, true] {
+            let reader = miss(&cache, 1, &a);
+            let writer = cache.watch(1, &a);
+            if forgotten {
+                cache.forget(&a);
+            } else {
+                cache.written(&writer, None, 12, 1);
+            }
+            cache.fill(&reader, record("old"), 11, 1);
+            assert!(!is_hit(&cache, 1, &a));
+        }
     }
 
     #[test]

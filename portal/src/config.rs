@@ -130,29 +130,3 @@ impl fmt::Debug for Config {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use store_engine::memory::MemoryStore;
-
-    use super::*;
-
-    #[test]
-    fn wrong_values_are_named() {
-        let good = || Config::new("test", ([127, 0, 0, 1], 0).into(), Arc::new(MemoryStore::new()));
-        let bus = |host: &str, cluster: &str| {
-            Some(Bus { host: host.to_owned(), port: 1883, cluster: cluster.to_owned() })
-        };
-        assert!(Config { bus: bus("localhost", "feira-1"), ..good() }.check().is_ok());
-        let named = |config: Config| match config.check() {
-            Err(StartError::Invalid { field, .. }) => field,
-            other => panic!("a refusal: {other:?}"),
-        };
-        assert_eq!(named(Config { lease: Duration::from_millis(99), ..good() }), "lease");
-        assert_eq!(named(Config { requests_max: 0, ..good() }), "requests_max");
-        assert_eq!(named(Config { bus: bus("", "feira-1"), ..good() }), "bus.host");
-        for cluster in ["", "a/b", "a+", "#"] {
-            assert_eq!(named(Config { bus: bus("localhost", cluster), ..good() }), "bus.cluster");
-        }
-    }
-}

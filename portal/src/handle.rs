@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -119,6 +119,14 @@ impl Portal {
     #[must_use]
     pub fn cache(&self) -> &Arc<Cache> {
         &self.cache
+    }
+
+    /// Reads of these keys that are under way are not joined any more: they may have read the past.
+    pub(crate) fn leave_fetches<'k>(&self, keys: impl Iterator<Item = &'k Bytes>) {
+        let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+        if !fetches.is_empty() {
+            keys.for_each(|key| drop(fetches.remove(key)));
+        }
     }
 
     /// One more transaction goes to the store.

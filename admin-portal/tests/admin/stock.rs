@@ -1,4 +1,4 @@
-//! AdjustStock.
+//! AdjustStock: amounts that move the stock, and those that are refused.
 
 use portal::Error;
 use portal::error::{Kind, Short};

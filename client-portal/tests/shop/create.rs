@@ -1,4 +1,4 @@
-//! CreateOrder.
+//! CreateOrder: what a new order takes, and what refuses it.
 
 use portal::Error;
 use portal::error::{Kind, Short};

@@ -1,11 +1,13 @@
 //! ConfirmOrder and CancelOrder; starting, stopping, health and reflection.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portal::Error;
+use portal::config::{Bus, StartError};
 use portal::error::Kind;
+use portal::{Config, Error};
 use proto::portal::{Order, OrderState};
-use store_engine::memory::Fault;
+use store_engine::memory::{Fault, MemoryStore};
 
 use crate::stall::{Stall, answer, create, creation, naming};
 
@@ -87,9 +89,10 @@ async fn a_stop_lets_the_requests_under_way_end() {
     let mut shop = stall.shop();
     let order = tokio::spawn(async move { answer(shop.create_order(creation("ana", &[])).await) });
     let deadline = Instant::now() + Duration::from_secs(10);
+    let mut pace = tokio::time::interval(Duration::from_millis(1));
     while stall.store.applied() == before {
         assert!(Instant::now() < deadline, "the order is under way");
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        pace.tick().await;
     }
     stall.close().await;
     assert!(order.await.unwrap().is_ok());
@@ -103,4 +106,23 @@ async fn a_store_that_is_down_is_unavailable() {
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
     stall.store.set_down(false);
     create(&stall, "ana", &[]).await.unwrap();
+}
+
+#[test]
+fn wrong_values_are_named() {
+    let good = || Config::new("test", ([127, 0, 0, 1], 0).into(), Arc::new(MemoryStore::new()));
+    let bus = |host: &str, cluster: &str| {
+        Some(Bus { host: host.to_owned(), port: 1883, cluster: cluster.to_owned() })
+    };
+    assert!(Config { bus: bus("localhost", "feira-1"), ..good() }.check().is_ok());
+    let named = |config: Config| match config.check() {
+        Err(StartError::Invalid { field, .. }) => field,
+        other => panic!("a refusal: {other:?}"),
+    };
+    assert_eq!(named(Config { lease: Duration::from_millis(99), ..good() }), "lease");
+    assert_eq!(named(Config { requests_max: 0, ..good() }), "requests_max");
+    assert_eq!(named(Config { bus: bus("", "feira-1"), ..good() }), "bus.host");
+    for cluster in ["", "a/b", "a+", "#"] {
+        assert_eq!(named(Config { bus: bus("localhost", cluster), ..good() }), "bus.cluster");
+    }
 }

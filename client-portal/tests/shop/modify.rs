@@ -1,4 +1,4 @@
-//! ModifyOrder.
+//! ModifyOrder: the difference that moves, prices that stay, and what refuses a change.
 
 use portal::Error;
 use portal::error::{Kind, Short};

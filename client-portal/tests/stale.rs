@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portal::attempt::Request;
+use portal::attempt::{Attempts, Request};
 use portal::cache::Capacity;
-use portal::change::{Asked, merge, taken};
+use portal::change::{Asked, Change, Known, merge, taken};
 use portal::coherence::{Input, Output};
 use portal::document::client::{ClientData, ClientRecord};
-use portal::document::order::Phase;
+use portal::document::order::{OrderRecord, Phase};
 use portal::document::product::{ProductData, ProductRecord};
 use portal::document::stock::StockRecord;
 use portal::document::write;
@@ -108,6 +108,19 @@ async fn modify(portal: &Portal, order: &Order, quantity: i64) -> Result<Order, 
     }
 }
 
+/// As [`modify`], without joining a read that is under way.
+async fn modify_from_store(portal: &Portal, order: &Order, quantity: i64) -> Order {
+    let oid = Oid::parse(&order.oid).unwrap();
+    let at = key::order(&cid(), &oid);
+    let known = Known::read(&at, &portal.read_surely(&at).await.unwrap().record.unwrap()).unwrap();
+    let (cid, lines) = (cid(), one(quantity));
+    let txn = Change::by_client(&cid, &oid, 1).modify(&known, &lines, &HashMap::new()).unwrap();
+    let answer = Attempts::new(portal, request()).send(txn).await.unwrap();
+    assert!(answer.success);
+    let record = portal::attempt::shown(&answer, &at).unwrap();
+    OrderRecord::read(&at, record).unwrap().shown(&cid, &oid, record)
+}
+
 #[tokio::test]
 async fn a_price_that_was_cached_before_it_changed_does_not_get_into_an_order() {
     let store = market().await;
@@ -172,6 +185,29 @@ async fn ones_own_writes_are_read_at_once_and_from_the_cache() {
     store.set_down(false);
     let order = modify(&portal, &order, 3).await.unwrap();
     assert_eq!(portal.read(&at).await.unwrap().record.unwrap().offset(), order.etag);
+}
+
+#[tokio::test]
+async fn a_read_that_began_before_an_own_write_is_not_joined_after_it() {
+    let store = market().await;
+    let portal = live(&store).await;
+    let order = create(&portal, 2).await.unwrap();
+    let at = key::order(&cid(), &Oid::parse(&order.oid).unwrap());
+    portal.cache().forget(&at);
+    // The reader has read the store, and its answer is on its way while the order is changed.
+    store.plan(Some(Fault::DelayAfter(Duration::from_millis(60))));
+    let reader = portal.clone();
+    let (key, misses) = (at.clone(), portal.status().misses);
+    let slow = tokio::spawn(async move { reader.read(&key).await });
+    while portal.status().misses == misses {
+        tokio::task::yield_now().await;
+    }
+    tokio::task::yield_now().await;
+    let changed = modify_from_store(&portal, &order, 3).await;
+    let seen = portal.read(&at).await.unwrap();
+    assert_eq!(seen.record.unwrap().offset(), changed.etag, "what was just written");
+    slow.await.unwrap().unwrap();
+    assert_eq!(portal.read(&at).await.unwrap().record.unwrap().offset(), changed.etag);
 }
 
 #[tokio::test]

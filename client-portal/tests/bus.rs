@@ -76,6 +76,7 @@ impl Drop for Broker {
 
 /// Gathers nonces, for ever.
 async fn gather(client: AsyncClient, mut events: rumqttc::v5::EventLoop, nonces: Arc<Mutex<Vec<Bytes>>>) {
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
     loop {
         match events.poll().await {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
@@ -85,7 +86,9 @@ async fn gather(client: AsyncClient, mut events: rumqttc::v5::EventLoop, nonces:
                 nonces.lock().unwrap().push(Nonce::decode(publish.payload).unwrap().nonce);
             }
             Ok(_) => {}
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(_) => {
+                pace.tick().await;
+            }
         }
     }
 }
@@ -125,6 +128,11 @@ async fn lead(store: MemoryStore, port: u16) {
     }
 }
 
+/// How often a condition is looked at.
+fn pace() -> tokio::time::Interval {
+    tokio::time::interval(Duration::from_millis(5))
+}
+
 struct Scene {
     store: MemoryStore,
     portal: Arc<Portal>,
@@ -148,14 +156,14 @@ impl Scene {
 
     /// LIVE for longer than one lease: not by a barrier read alone, but by beats.
     async fn wait_for_beats(&self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let (deadline, mut pace) = (Instant::now() + Duration::from_secs(30), pace());
         let mut live_since = Instant::now();
         while live_since.elapsed() < LEASE * 3 / 2 {
             assert!(Instant::now() < deadline, "no beats: {:?}", self.portal.status());
             if self.state() != "LIVE" {
                 live_since = Instant::now();
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            pace.tick().await;
         }
     }
 
@@ -164,10 +172,10 @@ impl Scene {
     }
 
     async fn wait_for_another_state(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let (deadline, mut pace) = (Instant::now() + Duration::from_secs(20), pace());
         while self.state() == "LIVE" {
             assert!(Instant::now() < deadline, "still LIVE");
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            pace.tick().await;
         }
     }
 
@@ -177,7 +185,7 @@ impl Scene {
         self.portal.read(&key).await.unwrap();
         let txn = Txn::new().put(key.clone(), 1, value.to_owned());
         assert!(self.store.txn(txn, None).await.unwrap().success);
-        let written = Instant::now();
+        let (written, mut pace) = (Instant::now(), pace());
         loop {
             let asked = Instant::now();
             let seen = self.portal.read(&key).await.unwrap();
@@ -185,7 +193,7 @@ impl Scene {
                 return;
             }
             assert!(asked.duration_since(written) < LEASE, "a hit that is older than the lease");
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            pace.tick().await;
         }
     }
 }
