@@ -20,8 +20,10 @@ pub const KEY_BYTES_MAX: usize = 480;
 pub const DATA_BYTES_MAX: usize = 512 * 1024;
 /// Guards and operations of a transaction, together.
 pub const TXN_PARTS_MAX: usize = 8_192;
-/// Encoded bytes of a transaction.
-pub const TXN_BYTES_MAX: usize = 1024 * 1024;
+/// Encoded bytes of a transaction: with its identity it fits in an entry of the log, which holds 1 MiB.
+pub const TXN_BYTES_MAX: usize = 1024 * 1024 - 4096;
+/// How far the time that an id carries may be ahead of the clock of the leader that lets it in.
+pub const CLOCK_AHEAD_MS_MAX: i64 = 10_000;
 /// Bytes that an append puts after its key: 16 digits of offset, a dot, 4 digits of index.
 pub const APPEND_SUFFIX_BYTES: usize = 21;
 /// Quotes of one append.
@@ -347,6 +349,23 @@ pub fn request_id(whose: &Identity) -> Checked {
     }
 }
 
+/// Refuses an id made in the future: were it forgotten, everything made until then would be refused as older. Only
+/// the leader's door asks this, by its own clock; nothing that is replicated rests on it.
+///
+/// # Errors
+/// The id was made more than [`CLOCK_AHEAD_MS_MAX`] after `now_ms`.
+pub fn made_by(whose: &Identity, now_ms: i64) -> Checked {
+    let (field, created_ms) = match &whose.id {
+        Some(Id::Session(of)) => ("session.created_ms", of.created_ms),
+        Some(Id::User(of)) => ("user.created_ms", of.created_ms),
+        None => return Ok(()),
+    };
+    let ahead_ms = created_ms.saturating_sub(now_ms);
+    ensure(ahead_ms <= CLOCK_AHEAD_MS_MAX, field, || {
+        format!("is {ahead_ms} ms ahead of this node's clock: set the clock of whoever made the id")
+    })
+}
+
 fn key(field: &str, key: &[u8]) -> Checked {
     ensure((1..=KEY_BYTES_MAX).contains(&key.len()), field, || {
         format!("has {} bytes; a key has 1 to {KEY_BYTES_MAX}", key.len())
@@ -543,6 +562,16 @@ mod tests {
         let cases = [("1", 0), ("[[]]", 2), (r#"{"a[{\"[":[1]}"#, 2), (r#"["\\",[]]"#, 2)];
         for (text, depth) in cases {
             assert_eq!(json_depth(text.as_bytes()), depth, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_id_made_in_the_future_is_refused_at_the_door() {
+        for (created_ms, allowed) in [(0, true), (1_000, true), (11_000, true), (11_001, false)] {
+            let user = Identity::user("x", created_ms, 1, [0; 16]);
+            assert_eq!(made_by(&user, 1_000).is_ok(), allowed, "{created_ms}");
+            let session = Identity::session([1; 16], created_ms.max(1), 1, 1, 1, [0; 16]);
+            assert_eq!(made_by(&session, 1_000).is_ok(), allowed, "{created_ms}");
         }
     }
 }

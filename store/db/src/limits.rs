@@ -44,8 +44,6 @@ pub const REMEMBERED_MS_MIN: i64 = 24 * 3_600 * 1_000;
 pub const EVICTED_PER_ENTRY_MAX: usize = 4;
 /// Answers of a session below its lowest sequence that one entry drops; the rest go with later entries.
 pub const SESSION_TRIM_PER_ENTRY_MAX: usize = 64;
-/// How far an id's creation may be ahead of the log's clock.
-pub const CLOCK_AHEAD_MS_MAX: i64 = 10_000;
 
 /// Rows of the change feed.
 pub const CHANGE_ROWS_MAX: u64 = 65_536;

@@ -9,7 +9,8 @@
 //! id carries*; an id that is not remembered and was made at or before `forgotten_ms` is refused (EXPIRED), never
 //! run. So whatever the clocks said, an id whose answer was dropped can never run again: the comparison is between
 //! two numbers of the ids themselves. A wrong clock can only cause a refusal. That one clock far ahead does not
-//! refuse everybody, ids made more than 10 s ahead of the log's time are refused and not remembered (INVALID).
+//! refuse everybody, a leader lets in no id made more than 10 s ahead of its own clock (`proto::check`). It is not
+//! compared with the log's time, which may lag behind the calendar for hours after the whole cluster was off.
 //! Besides, an id older than 24 h of log time that is not remembered is refused at once; that is a promise, not what
 //! safety rests on.
 //!
@@ -41,9 +42,8 @@ use proto::store::{
 
 use crate::error::Error;
 use crate::limits::{
-    CLOCK_AHEAD_MS_MAX, EVICTED_PER_ENTRY_MAX, REMEMBERED_BYTES_MAX, REMEMBERED_COUNT_MAX,
-    REMEMBERED_FAILED_MAX, REMEMBERED_MS_MIN, REMEMBERED_OVERHEAD_BYTES, REMEMBERED_RESPONSE_BYTES_MAX,
-    SESSION_TRIM_PER_ENTRY_MAX,
+    EVICTED_PER_ENTRY_MAX, REMEMBERED_BYTES_MAX, REMEMBERED_COUNT_MAX, REMEMBERED_FAILED_MAX,
+    REMEMBERED_MS_MIN, REMEMBERED_OVERHEAD_BYTES, REMEMBERED_RESPONSE_BYTES_MAX, SESSION_TRIM_PER_ENTRY_MAX,
 };
 use crate::table::{Read, Space, Write};
 
@@ -145,12 +145,6 @@ pub(crate) fn known(
     if may_be_forgotten && place.created_ms <= forgotten_ms {
         let message = "the id is older than what is remembered: nobody can say whether it ran; use a new one";
         return Ok(Known::Refused(Refused::new(FailureReason::ExpiredId, message)));
-    }
-    let ahead_ms = place.created_ms.saturating_sub(stamp_ms);
-    if may_be_forgotten && ahead_ms > CLOCK_AHEAD_MS_MAX {
-        let message =
-            format!("the id was made {ahead_ms} ms ahead of the store's clock: set the caller's clock");
-        return Ok(Known::Refused(Refused::new(FailureReason::Invalid, message)));
     }
     Ok(Known::New)
 }
