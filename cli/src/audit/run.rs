@@ -1,4 +1,4 @@
-//! The command.
+//! The command: pictures of all replicas, checked one by one and against each other.
 
 use serde_json::json;
 

@@ -198,7 +198,12 @@ impl Tool {
 
     fn verdict(self) -> Result<(), Failure> {
         let Some((class, what)) = self.first_bad else { return Ok(()) };
-        let message = format!("{} of the commands did not succeed; the first: {what}", self.bad);
+        let which = what.split(": ").next().unwrap_or_default();
+        let message = format!(
+            "{} of {} commands did not succeed; the first: {which}",
+            self.bad,
+            self.number.max(self.bad)
+        );
         let mut failure = Failure::refused(message);
         failure.kind = class;
         Err(failure)

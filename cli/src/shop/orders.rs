@@ -1,4 +1,4 @@
-//! The calls about orders.
+//! The calls about orders, each with the request id and the retries that its kind needs.
 
 use proto::portal::shop_client::ShopClient;
 use proto::portal::{

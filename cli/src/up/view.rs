@@ -1,4 +1,4 @@
-//! The table of endpoints.
+//! The table of endpoints: each part of a local cluster, where it serves, how it is, where its log is.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The shoppers' commands.
+//! The shoppers' commands, one row each: names, words, help and an example that works.
 
 use super::spec::{Flag, Kind, Menu, Verb, many, maybe, one, with};
 
