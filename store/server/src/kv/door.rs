@@ -2,16 +2,28 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use proto::check::Violation;
+use proto::check::{self, Violation};
 use proto::store::command::Kind;
 use proto::store::{Command, Failure, Route};
 use store_client::failure::invalid;
+use store_client::now_ms;
 
 use crate::shared::Shared;
 
-/// The bytes of a command in the log.
-pub(crate) fn command_of(kind: Kind) -> Bytes {
-    Command { kind: Some(kind) }.encode_to_vec().into()
+/// The bytes of a command in the log, unless its id was made in this node's future.
+pub(crate) fn command_of(kind: Kind) -> Result<Bytes, Failure> {
+    let identity = match &kind {
+        Kind::Txn(txn) => txn.identity.as_ref(),
+        Kind::Outcome(outcome) => outcome.identity.as_ref(),
+        _ => None,
+    };
+    if let Some(identity) = identity {
+        check::made_by(identity, now_ms()).map_err(|violation| {
+            let field = format!("identity.{}", violation.field);
+            invalid(field, violation.problem)
+        })?;
+    }
+    Ok(Command { kind: Some(kind) }.encode_to_vec().into())
 }
 
 /// What the door says of a request's fields and route.

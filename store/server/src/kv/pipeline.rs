@@ -112,11 +112,11 @@ impl Intake {
         at_door(&self.shared, route.as_ref(), checked)?;
         match request {
             Request::Txn(txn) => {
-                self.write(number, Kind::Txn(TxnCommand { txn: txn.txn, identity: txn.identity }));
+                self.write(number, Kind::Txn(TxnCommand { txn: txn.txn, identity: txn.identity }))?;
             }
             Request::Outcome(outcome) => {
                 let command = OutcomeCommand { tag: outcome.tag, identity: outcome.identity };
-                self.write(number, Kind::Outcome(command));
+                self.write(number, Kind::Outcome(command))?;
             }
             Request::Get(get) => self.read(number, get.freshness, Asked::Get(get)),
             Request::Scan(scan) => self.read(number, scan.freshness, Asked::Scan(scan)),
@@ -124,12 +124,13 @@ impl Intake {
         Ok(())
     }
 
-    fn write(&mut self, number: u64, kind: Kind) {
-        let command = command_of(kind);
+    fn write(&mut self, number: u64, kind: Kind) -> Result<(), Failure> {
+        let command = command_of(kind)?;
         if let Some(place) = self.outbox.enter(Waiting { number, asked: Asked::Write }) {
             self.bytes += command.len();
             self.jobs.push(Job::Write { ticket: Desk::ticket(self.outbox.id, place), command });
         }
+        Ok(())
     }
 
     fn read(&mut self, number: u64, freshness: Option<Freshness>, asked: Asked) {

@@ -38,14 +38,14 @@ impl KvService {
     }
 
     async fn execute(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Status> {
-        let command = command_of(Kind::Txn(TxnCommand { txn: Some(txn), identity }));
-        match self.write(command).await? {
+        match self.write(Kind::Txn(TxnCommand { txn: Some(txn), identity })).await? {
             Reply::Txn(response) => Ok(response),
             other => Err(unexpected(&other)),
         }
     }
 
-    async fn write(&self, command: Bytes) -> Result<Reply, Status> {
+    async fn write(&self, kind: Kind) -> Result<Reply, Status> {
+        let command = command_of(kind).map_err(|failure| status_from(&failure))?;
         let told = self.shared.ask(Ask::Write(command)).await;
         told.and_then(|told| self.shared.reply_of(told)).map_err(|failure| status_from(&failure))
     }
@@ -130,7 +130,7 @@ impl Kv for KvService {
         let request = request.into_inner();
         self.door(request.route.as_ref(), check::outcome(&request))?;
         let OutcomeRequest { tag, identity, .. } = request;
-        match self.write(command_of(Kind::Outcome(OutcomeCommand { tag, identity }))).await? {
+        match self.write(Kind::Outcome(OutcomeCommand { tag, identity })).await? {
             Reply::Outcome(answer) => Ok(Response::new(answer)),
             other => Err(unexpected(&other)),
         }

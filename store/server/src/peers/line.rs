@@ -191,6 +191,13 @@ async fn hear(
     }
 }
 
+/// Waits until there is a newer request. (A wake alone says nothing: it may be of the request that was taken.)
+async fn replaced(slot: &(Mutex<Option<VoteRequest>>, Notify)) {
+    while slot.0.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+        slot.1.notified().await;
+    }
+}
+
 /// Asks for votes, one call at a time; a newer request replaces the one under way.
 async fn ask_for_votes(shared: Arc<Shared>, peer: NodeId, slot: Arc<(Mutex<Option<VoteRequest>>, Notify)>) {
     let limit = Duration::from_millis(
@@ -211,7 +218,7 @@ async fn ask_for_votes(shared: Arc<Shared>, peer: NodeId, slot: Arc<(Mutex<Optio
         let call = tokio::time::timeout(limit, client.vote(asking));
         let answer = tokio::select! {
             answer = call => answer,
-            () = slot.1.notified() => continue,
+            () = replaced(&slot) => continue,
         };
         match answer {
             Ok(Ok(reply)) => match convert::vote_reply_in(&reply.into_inner()) {

@@ -77,7 +77,7 @@ impl Nodes {
             node: i as u64 + 1,
             folder: self.path(i),
             // The last node of a group has nobody to hand over to, and need not wait long for that.
-            hand_over_ms_max: 500,
+            hand_over_ms_max: 1_000,
             ..Config::default()
         };
         (self.change)(&mut config);
