@@ -23,7 +23,7 @@ use store_engine::{NodeOut, Reply};
 use crate::bootstrap::{bootstrap, founders, is_bootstrapped};
 use crate::config::Config;
 use crate::error::Error;
-use crate::kv::{command_of, follow_changes};
+use crate::kv::{client_command, follow_changes};
 use crate::reads::{self, Asked};
 use crate::replica::{self, Running};
 use crate::shared::{Ask, Shared};
@@ -100,7 +100,8 @@ impl Embedded {
     }
 
     async fn write(&self, kind: Kind) -> Result<Reply, store_client::Error> {
-        let told = self.shared.ask(Ask::Write(command_of(kind))).await;
+        let command = client_command(kind).map_err(|failure| error_from(&failure))?;
+        let told = self.shared.ask(Ask::Write(command)).await;
         told.and_then(|told| self.shared.reply_of(told)).map_err(|failure| error_from(&failure))
     }
 }

@@ -10,20 +10,23 @@ use store_client::now_ms;
 
 use crate::shared::Shared;
 
-/// The bytes of a command in the log, unless its id was made in this node's future.
-pub(crate) fn command_of(kind: Kind) -> Result<Bytes, Failure> {
+/// The bytes of a command in the log.
+pub(crate) fn command_of(kind: Kind) -> Bytes {
+    Command { kind: Some(kind) }.encode_to_vec().into()
+}
+
+/// The bytes of a client's command, unless its id was made in this node's future.
+pub(crate) fn client_command(kind: Kind) -> Result<Bytes, Failure> {
     let identity = match &kind {
         Kind::Txn(txn) => txn.identity.as_ref(),
         Kind::Outcome(outcome) => outcome.identity.as_ref(),
         _ => None,
     };
     if let Some(identity) = identity {
-        check::made_by(identity, now_ms()).map_err(|violation| {
-            let field = format!("identity.{}", violation.field);
-            invalid(field, violation.problem)
-        })?;
+        let refused = |found: Violation| invalid(format!("identity.{}", found.field), found.problem);
+        check::made_by(identity, now_ms()).map_err(refused)?;
     }
-    Ok(Command { kind: Some(kind) }.encode_to_vec().into())
+    Ok(command_of(kind))
 }
 
 /// What the door says of a request's fields and route.

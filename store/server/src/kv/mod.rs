@@ -7,5 +7,5 @@ mod pipeline;
 mod unary;
 
 pub(crate) use changes::stream as follow_changes;
-pub(crate) use door::command_of;
+pub(crate) use door::{client_command, command_of};
 pub(crate) use unary::KvService;

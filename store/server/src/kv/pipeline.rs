@@ -17,7 +17,7 @@ use store_engine::{Answer, Job, Reply};
 use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
 
-use super::door::{at_door, command_of};
+use super::door::{at_door, client_command};
 use super::outbox::{Outbox, Picked, Waiting};
 use crate::desk::{Desk, Recipient, Told};
 use crate::inbox::Batch;
@@ -125,7 +125,7 @@ impl Intake {
     }
 
     fn write(&mut self, number: u64, kind: Kind) -> Result<(), Failure> {
-        let command = command_of(kind)?;
+        let command = client_command(kind)?;
         if let Some(place) = self.outbox.enter(Waiting { number, asked: Asked::Write }) {
             self.bytes += command.len();
             self.jobs.push(Job::Write { ticket: Desk::ticket(self.outbox.id, place), command });

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use proto::check::{self, Violation};
 use proto::store::command::Kind;
 use proto::store::kv_server::Kv;
@@ -17,7 +16,7 @@ use store_client::failure::{failure, status_from};
 use store_engine::Reply;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::door::{at_door, command_of};
+use super::door::{at_door, client_command};
 use super::{changes, pipeline};
 use crate::reads::{self, Asked};
 use crate::shared::{Ask, Shared};
@@ -45,7 +44,7 @@ impl KvService {
     }
 
     async fn write(&self, kind: Kind) -> Result<Reply, Status> {
-        let command = command_of(kind).map_err(|failure| status_from(&failure))?;
+        let command = client_command(kind).map_err(|failure| status_from(&failure))?;
         let told = self.shared.ask(Ask::Write(command)).await;
         told.and_then(|told| self.shared.reply_of(told)).map_err(|failure| status_from(&failure))
     }
