@@ -130,8 +130,15 @@ async fn planted_conflicts_are_truncated_and_rebuilt() {
     let leader = cluster.leader().await;
     let replica = cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
     let id = replica.trim_start_matches("node-").to_owned();
+    // Nothing more may be written in this epoch: its planted entries stand where no others of it do.
+    wait::until("the change publisher to be done", Duration::from_secs(10), || async {
+        let log = log_of(&cluster, &replica).await;
+        let last = log.last().map(|line| line.kind.clone()).unwrap_or_default();
+        if last == "publish-mark" { Ok(()) } else { Err(last) }
+    })
+    .await;
+    cluster.wait_until_equal().await;
     cluster.stop(&replica);
-    // The planted entries are of the epoch that ends here: the next leader's is above it.
     let mut control = ClusterClient::new(cluster.channel(&leader));
     control.hand_over(HandOverRequest { route: ROUTE, to: 0 }).await.unwrap();
     let leader = cluster.leader().await;
