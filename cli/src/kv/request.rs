@@ -28,6 +28,8 @@ pub enum Request {
         reading: Reading,
         /// The request id that a person gave.
         id: Option<String>,
+        /// Of what the person asked, so that the id cannot be used for something else.
+        digest: [u8; 16],
     },
     /// Whatever any replica has applied.
     StaleGet(Bytes),
@@ -121,8 +123,10 @@ fn updated(response: TxnResponse) -> WriteResponse {
 /// # Errors
 /// A limit that is none.
 pub fn request_of(call: &Call<Kv>) -> Result<Option<Request>, Failure> {
-    let ordered =
-        |txn, reading| Some(Request::Ordered { txn, reading, id: call.get("--request").map(str::to_owned) });
+    let ordered = |txn, reading| {
+        let id = call.get("--request").map(str::to_owned);
+        Some(Request::Ordered { txn, reading, id, digest: digest(call) })
+    };
     let data = || Bytes::copy_from_slice(call.text("DATA").as_bytes());
     let timestamp_ms = call.integer("--timestamp").unwrap_or_else(now_ms);
     let version = call.count("VERSION").unwrap_or(0);
@@ -163,6 +167,13 @@ pub fn request_of(call: &Call<Kv>) -> Result<Option<Request>, Failure> {
     })
 }
 
+/// Of the command and all its words; a timestamp counts only if it was given, since "now" differs in a retry.
+fn digest(call: &Call<Kv>) -> [u8; 16] {
+    let words = ["KEY", "VERSION", "DATA", "--timestamp"].map(|name| call.get(name).unwrap_or_default());
+    let parts: Vec<&[u8]> = std::iter::once(call.verb.name).chain(words).map(str::as_bytes).collect();
+    proto::hash::digest(&parts)
+}
+
 fn scan(call: &Call<Kv>, range: Range) -> Result<Request, Failure> {
     let limit = call.count("--limit").unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
@@ -200,10 +211,15 @@ mod tests {
 
     #[test]
     fn commands_become_transactions() {
-        let Some(Request::Ordered { txn, reading, id }) = request("set 17 x --request r1").unwrap() else {
+        let Some(Request::Ordered { txn, reading, id, digest }) = request("set 17 x --request r1").unwrap()
+        else {
             panic!("a transaction")
         };
         assert_eq!((reading, id.as_deref()), (Reading::Set, Some("r1")));
+        let Some(Request::Ordered { digest: other, .. }) = request("set 17 y --request r1").unwrap() else {
+            panic!("a transaction")
+        };
+        assert_ne!(digest, other, "the same id with another command must be told apart");
         assert_eq!(txn.tag().unwrap().as_ref(), key_of("17").unwrap());
         assert!(matches!(request("get 1 --stale").unwrap(), Some(Request::StaleGet(_))));
         assert!(matches!(request("range 1 9").unwrap(), Some(Request::Scan { limit: 100, .. })));

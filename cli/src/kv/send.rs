@@ -47,8 +47,10 @@ impl Sender {
     pub fn start(&self, of: Of, request: Request) -> Result<Coming, Failure> {
         let store = Arc::clone(&self.store);
         Ok(match request {
-            Request::Ordered { txn, reading, id: None } => self.in_order(of, txn, reading)?,
-            Request::Ordered { txn, reading, id: Some(id) } => Box::pin(named(store, of, txn, reading, id)),
+            Request::Ordered { txn, reading, id: None, .. } => self.in_order(of, txn, reading)?,
+            Request::Ordered { txn, reading, id: Some(id), digest } => {
+                Box::pin(named(store, of, (txn, reading), (id, digest)))
+            }
             Request::StaleGet(key) => Box::pin(stale_get(store, of, key)),
             Request::Scan { range, limit, stale } => {
                 // A linearizable scan comes after what was sent before it: an ordered read tells when that is.
@@ -110,12 +112,10 @@ fn settle(of: &Of, reading: Reading, settled: &proto::store::OutcomeResponse) ->
 async fn named(
     store: Arc<dyn Store>,
     of: Of,
-    txn: Txn,
-    reading: Reading,
-    id: String,
+    (txn, reading): (Txn, Reading),
+    (id, digest): (String, [u8; 16]),
 ) -> Result<Done, Failure> {
     let tag = txn.tag().cloned().unwrap_or_default();
-    let digest = proto::hash::digest(&[of.command.as_bytes()]);
     let identity = Identity::user(id.clone(), 0, 1, digest);
     match store.txn(txn, Some(identity.clone())).await {
         Ok(response) => Ok(done(&of, reading, response)),

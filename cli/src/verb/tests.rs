@@ -72,6 +72,21 @@ fn the_names_of_the_specification_are_known() {
     }
 }
 
+fn understood<O>(menu: &'static Menu<O>, script: &str) {
+    for line in script.lines() {
+        for command in super::words::commands(line).unwrap() {
+            call(menu, command).expect(command);
+        }
+    }
+}
+
+#[test]
+fn the_example_scripts_are_understood() {
+    understood(&admin::MENU, include_str!("../../../examples/admin.feira"));
+    understood(&shop::MENU, include_str!("../../../examples/shop.feira"));
+    understood(&kv::MENU, include_str!("../../../examples/kv.feira"));
+}
+
 #[test]
 fn words_are_bound_to_their_names() {
     let call = call(&shop::MENU, "modificarPedido 77 a=b=2 mamao=0 --cid ana --if-match 9").unwrap();

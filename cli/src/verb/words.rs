@@ -16,6 +16,9 @@ pub fn commands(line: &str) -> Result<Vec<&str>, Failure> {
     if line.len() > LINE_BYTES_MAX {
         return Err(Failure::usage(format!("the line has {} bytes; at most {LINE_BYTES_MAX}", line.len())));
     }
+    if line.trim_start().starts_with('#') {
+        return Ok(Vec::new());
+    }
     let mut parts = Vec::new();
     let (mut from, mut quote, mut escaped) = (0, None, false);
     for (at, c) in line.char_indices() {
@@ -55,6 +58,7 @@ mod tests {
         assert_eq!(commands("get 1; set 2 'a;b' ;; # no\n").unwrap(), ["get 1", "set 2 'a;b'"]);
         assert_eq!(commands("set 1 \"a\\\";b\"; del 1").unwrap(), ["set 1 \"a\\\";b\"", "del 1"]);
         assert!(commands("   ").unwrap().is_empty());
+        assert!(commands(" # a comment; with a semicolon").unwrap().is_empty());
         assert!(commands(&"x".repeat(LINE_BYTES_MAX + 1)).is_err());
     }
 
