@@ -91,10 +91,15 @@ impl NodeThread {
         let (mut writes, mut applies) = (Vec::new(), Vec::new());
         for out in outs.drain(..) {
             match out {
-                NodeOut::Write(job) => writes.push(job),
+                NodeOut::Write(job) => {
+                    tell(&job);
+                    writes.push(job);
+                }
                 NodeOut::Apply(job) => applies.push(job),
                 NodeOut::Answer { ticket, answer } => self.sorter.add(ticket, Told::Answer(answer)),
                 NodeOut::Role(view) => {
+                    let leader = view.leader.map_or(0, |leader| leader.0);
+                    tracing::info!(role = ?view.role, epoch = view.epoch.0, leader, "who leads has changed");
                     self.shared.role.send_replace(view);
                     self.ticks_to_status = 0;
                 }
@@ -122,9 +127,8 @@ impl NodeThread {
                 tracing::warn!(
                     last_stamp_ms,
                     wall_ms,
-                    "this clock is far ahead of the log; log time goes on"
+                    "the calendar is far ahead of the log's time, which goes on and catches up slowly"
                 );
-                self.shared.set_problem("this node's clock is more than an hour ahead of the log");
             }
             Report::NoRoom(lack) => {
                 tracing::warn!(%lack, "writes are refused for lack of room");
@@ -135,6 +139,20 @@ impl NodeThread {
                 self.shared.set_problem("");
             }
         }
+    }
+}
+
+/// What an operator wants to know of the log.
+fn tell(job: &WriterJob) {
+    match job {
+        WriterJob::Truncate { from, committed } => tracing::warn!(
+            from = from.0,
+            committed = committed.0,
+            "truncating intermediate entries that the leader's log does not have"
+        ),
+        WriterJob::Roll { at } => tracing::info!(at = at.0, "the log rolls, and a snapshot is begun"),
+        WriterJob::Reset { after, .. } => tracing::info!(%after, "a fetched snapshot replaces the log"),
+        _ => {}
     }
 }
 
