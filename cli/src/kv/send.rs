@@ -169,9 +169,12 @@ async fn outcome(store: Arc<dyn Store>, of: Of, tag: Bytes, id: String) -> Resul
 /// What an error of the store means to a person.
 #[must_use]
 pub fn failure_of(error: &Error, of: Option<&Of>) -> Failure {
+    let (Error::Refused { message: said, .. }
+    | Error::Retry { message: said }
+    | Error::Unknown { message: said }) = error;
     let message = match of {
-        Some(of) => format!("#{} {}: {error}", of.number, of.command),
-        None => error.to_string(),
+        Some(of) => format!("#{} {}: {said}", of.number, of.command),
+        None => said.clone(),
     };
     match error {
         Error::Refused { .. } => Failure::refused(message),

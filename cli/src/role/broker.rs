@@ -2,7 +2,7 @@
 //!
 //! mosquitto replaces this process, so that its process id is the broker's own: signals and `feira node` reach it
 //! directly. It knows nothing of the pipe that tells of the supervisor's end, and it sheds the kernel's death signal
-//! when it sheds root's rights; so a small child of its own watches the pipe for it ([`watch`]). It gets a copy of the repository's `mosquitto.conf` whose listener is the configured one.
+//! when it sheds root's rights; so a small child of its own watches the pipe for it ([`watch()`]). It gets a copy of the repository's `mosquitto.conf` whose listener is the configured one.
 
 use std::io::Read;
 use std::net::SocketAddr;
