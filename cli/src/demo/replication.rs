@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use proto::store::{LogLine, Txn};
-use store_client::request_identity;
+use proto::store::{Identity, LogLine, Txn};
 use tokio::time::{Instant, sleep};
 
 use super::stage::Stage;
@@ -36,7 +35,8 @@ pub async fn play(stage: &mut Stage) -> Result<(), Failure> {
 async fn put(stage: &Stage, key: &str) -> Result<u64, Failure> {
     let now = store_client::now_ms();
     let txn = Txn::new().put(Bytes::copy_from_slice(key.as_bytes()), now, "demo");
-    let identity = request_identity(proto::hash::digest(&[key.as_bytes()]));
+    // An id that people can read in the log; the cluster is new, so that nobody used it before.
+    let identity = Identity::user(key.to_owned(), 0, 1, proto::hash::digest(&[key.as_bytes()]));
     let answer = stage.store.txn(txn, Some(identity)).await;
     Ok(answer.map_err(|error| crate::kv::send::failure_of(&error, None))?.offset())
 }

@@ -37,9 +37,10 @@ pub async fn run(asked: &Demo, out: &Out) -> Result<(), Failure> {
     if let Ok(held) = &played
         && *held > 0
     {
-        out.title(&format!(
-            "the tour is over: {held} promises held, in {:.0} s",
-            began.elapsed().as_secs_f64()
+        let seconds = began.elapsed().as_secs_f64();
+        out.tell(&format!(
+            "
+the tour is over: {held} promises held, in {seconds:.0} s"
         ));
     }
     played.map(drop)
