@@ -12,17 +12,15 @@
 //! | Ack only after durable | an acknowledged position is on that replica's disk |
 //! | Intermediate is unreadable | nothing uncommitted is applied |
 
-use crate::replica::Replica;
 use crate::types::{Epoch, EpochHistory, NodeId, Offset, Position};
 
-/// *Commit order*, of one replica; asserted after every step.
+/// *Commit order*, of one replica's log; asserted after every step.
 ///
 /// # Panics
 /// If it does not hold.
-pub fn commit_order(replica: &Replica) {
-    let (base, committed, last) = (replica.history().base(), replica.committed(), replica.last());
+pub fn commit_order(history: &EpochHistory, committed: Offset, durable: Offset) {
+    let (base, last) = (history.base(), history.last());
     assert!(base.offset <= committed, "commit order: purged {base} ≤ committed {committed}");
-    let durable = replica.durable();
     assert!(committed <= durable, "commit order: committed {committed} ≤ durable {durable}");
     assert!(durable <= last.offset, "commit order: durable {durable} ≤ last {last}");
 }

@@ -107,7 +107,7 @@ impl Replica {
                 }
             }
         }
-        invariants::commit_order(self);
+        invariants::commit_order(self.history(), self.committed(), self.durable());
     }
 
     fn tick(&mut self, random: u64, out: &mut Vec<Output>) {
