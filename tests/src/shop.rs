@@ -1,5 +1,8 @@
 //! Short ways to do what staff and shoppers do, for tests.
 
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
 use proto::portal::admin_client::AdminClient;
 use proto::portal::shop_client::ShopClient;
 use proto::portal::{
@@ -7,7 +10,8 @@ use proto::portal::{
     Order, Product, RequestId,
 };
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::StatusExt;
 
 /// A request id that no other has.
 #[must_use]
@@ -75,4 +79,71 @@ pub async fn order(
 ) -> Result<Order, Status> {
     let request = CreateOrderRequest { cid: cid.to_owned(), lines: lines(wanted), request: request_id() };
     Ok(shop.create_order(patient(request)).await?.into_inner())
+}
+
+/// What a server says when it refuses, read from the wire by nobody's code but ours: the status, and the details of
+/// google.rpc.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The gRPC status.
+    pub code: Code,
+    /// The machine-readable reason; empty if there is none.
+    pub reason: String,
+    /// What the reason's fields say.
+    pub metadata: BTreeMap<String, String>,
+    /// Items of a list: what, and what of it.
+    pub items: Vec<(String, String)>,
+    /// Fields that a `BadRequest` names.
+    pub fields: Vec<String>,
+    /// For people.
+    pub message: String,
+}
+
+impl Refusal {
+    /// One member of the metadata.
+    ///
+    /// # Panics
+    /// If it is not there.
+    #[must_use]
+    pub fn says(&self, name: &str) -> &str {
+        self.metadata.get(name).unwrap_or_else(|| panic!("{name} is not told: {self:?}"))
+    }
+
+    /// The status and the reason together, as the error table has them.
+    #[must_use]
+    pub fn class(&self) -> (Code, &str) {
+        (self.code, self.reason.as_str())
+    }
+}
+
+/// The refusal in an answer.
+///
+/// # Panics
+/// If it is none, or one without a sentence for people.
+#[track_caller]
+pub fn refusal<T: Debug>(answer: Result<Response<T>, Status>) -> Refusal {
+    refused(answer.map(Response::into_inner))
+}
+
+/// As [`refusal`], of an answer already taken out.
+///
+/// # Panics
+/// As [`refusal`].
+#[track_caller]
+pub fn refused<T: Debug>(answer: Result<T, Status>) -> Refusal {
+    let status = answer.expect_err("a refusal");
+    assert!(!status.message().is_empty(), "a person is told nothing: {status:?}");
+    let details = status.get_error_details();
+    let info = details.error_info();
+    let violations = details.precondition_failure().map(|failure| failure.violations.clone());
+    let items = violations.unwrap_or_default().into_iter().map(|one| (one.subject, one.description));
+    let bad = details.bad_request().map(|bad| bad.field_violations.clone()).unwrap_or_default();
+    Refusal {
+        code: status.code(),
+        reason: info.map(|info| info.reason.clone()).unwrap_or_default(),
+        metadata: info.map(|info| info.metadata.clone().into_iter().collect()).unwrap_or_default(),
+        items: items.collect(),
+        fields: bad.into_iter().map(|violation| violation.field).collect(),
+        message: status.message().to_owned(),
+    }
 }
