@@ -182,11 +182,15 @@ fn spawn_server(
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let (health, health_server) = tonic_health::server::health_reporter();
-    let reflection = tonic_reflection::server::Builder::configure()
+    let mut reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| Error::Serve(error.to_string()))?;
+        .with_service_name("grpc.health.v1.Health");
+    // Not the portals' services, whose schemas are in the same set.
+    for name in names().into_iter().filter(|name| !name.is_empty()) {
+        reflection = reflection.with_service_name(name);
+    }
+    let reflection = reflection.build_v1().map_err(|error| Error::Serve(error.to_string()))?;
     let (stop, mut stopping) = watch::channel(false);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()

@@ -195,6 +195,7 @@ async fn reflection_lists_the_services_and_health_says_serving() {
     let names: Vec<String> = listed.service.into_iter().map(|service| service.name).collect();
     for name in ["feira.store.v1.Kv", "feira.store.v1.Cluster", "feira.store.v1.Replication"] {
         assert!(names.iter().any(|listed| listed == name), "{name} in {names:?}");
+        assert!(!names.iter().any(|listed| listed.contains("portal")), "only what is served here: {names:?}");
         let request = HealthCheckRequest { service: name.to_owned() };
         let health = HealthClient::new(nodes.channel(0)).check(request).await.unwrap().into_inner();
         assert_eq!(health.status, 1, "{name} is SERVING");
