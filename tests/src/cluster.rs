@@ -204,13 +204,34 @@ impl Cluster {
         self.running.keys().filter(|name| name.starts_with("node-")).cloned().collect()
     }
 
+    /// Where a process serves, host:port.
+    ///
+    /// # Panics
+    /// If there is none of that name.
+    #[must_use]
+    pub fn address(&self, name: &str) -> &str {
+        self.addresses.get(name).unwrap_or_else(|| panic!("there is no {name}"))
+    }
+
+    /// Every process that was not killed or stopped runs, and none has said that it panicked.
+    ///
+    /// # Panics
+    /// If one has ended by itself or panicked, with what it said.
+    pub fn all_run(&mut self) {
+        for (name, process) in &mut self.running {
+            let (ended, said) = (process.ended(), process.output());
+            assert!(ended.is_none(), "{name} ended ({ended:?}): {said}");
+            assert!(!said.contains("panicked"), "{name}: {said}");
+        }
+    }
+
     /// A lazily connected channel to a process.
     ///
     /// # Panics
     /// If there is none of that name.
     #[must_use]
     pub fn channel(&self, name: &str) -> Channel {
-        let address = &self.addresses[name];
+        let address = self.address(name);
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address is a URI");
         endpoint.connect_timeout(Duration::from_secs(2)).connect_lazy()
     }
