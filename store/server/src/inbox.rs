@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use store_engine::Job;
 use tokio::sync::Semaphore;
+use tokio::task::coop::unconstrained;
 
 use crate::desk::Recipient;
 
@@ -149,9 +150,11 @@ fn cost(bytes: usize) -> usize {
     1 + bytes / 1_024
 }
 
+/// Takes room, or a place in the queue for it, at the first poll. Outside of tokio's budget for a task: that would
+/// send back whoever comes after a hundred others of the same task, to come again behind those who came later.
 async fn acquire(room: &Semaphore, cost: usize) -> Result<(), Closed> {
     let permits = u32::try_from(cost).expect("a cost is bounded by the room");
-    room.acquire_many(permits).await.map_err(|_| Closed)?.forget();
+    unconstrained(room.acquire_many(permits)).await.map_err(|_| Closed)?.forget();
     Ok(())
 }
 
@@ -186,6 +189,23 @@ mod tests {
         assert!(inbox.take(&mut taken, Instant::now()));
         assert_eq!((taken.jobs.len(), taken.batches.len()), (2, 1));
         assert_eq!(second.now_or_never(), Some(Ok(())), "what was taken made room");
+    }
+
+    /// tokio gives a task a budget of 128 such steps a poll; the 129th lost its place to those after it.
+    #[tokio::test]
+    async fn a_thousand_requests_of_one_task_take_their_places_at_once() {
+        let inbox = Arc::new(Inbox::new());
+        let taken = Arc::clone(&inbox);
+        let task = tokio::spawn(async move {
+            for at in 0..1_000 {
+                let mut place = Box::pin(taken.submit(batch(1)));
+                assert!(futures::poll!(&mut place).is_ready(), "request {at} lost its place");
+            }
+        });
+        task.await.expect("no panic");
+        let mut all = Taken::default();
+        inbox.take(&mut all, Instant::now());
+        assert_eq!(all.batches.len(), 1_000);
     }
 
     #[test]
