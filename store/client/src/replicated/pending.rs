@@ -22,7 +22,7 @@ use bytes::Bytes;
 use proto::store::pipeline_response::Response;
 use tokio::sync::oneshot;
 
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 
 /// Operations that may wait, sent or not.
 pub(crate) const WAITING_MAX: usize = 16_384;
@@ -53,8 +53,11 @@ pub(crate) enum Kind {
 struct Slot {
     kind: Kind,
     body: Bytes,
-    /// It was put on some stream, and nobody said since that it was not executed.
+    /// It was put on the stream that is open, and nobody said since that it was not executed.
     sent: bool,
+    /// A named write: an earlier stream broke with it on its way. What a node says later of *its* copy is no word
+    /// about that one: from then on only the log can say that it did not happen.
+    lost: bool,
     deadline: Instant,
     answer: oneshot::Sender<Answer>,
 }
@@ -64,11 +67,24 @@ impl Slot {
     fn give_up(self, message: &str) {
         let message = message.to_owned();
         let error = match self.kind {
-            Kind::Named | Kind::Unnamed if self.sent => Error::Unknown { message },
+            Kind::Named | Kind::Unnamed if self.sent || self.lost => Error::Unknown { message },
             _ => Error::Retry { message },
         };
         // Whoever asked may have gone: then nobody is told, and that is right.
         let _ = self.answer.send(Err(error));
+    }
+
+    /// Ends it with what the store said.
+    fn conclude(self, answer: Answer) {
+        match answer {
+            // Refused at a node's door: of the copy that got lost the node knows nothing.
+            Err(Error::Retry { message } | Error::Refused { reason: Refusal::Invalid, message })
+                if self.lost =>
+            {
+                self.give_up(&message);
+            }
+            answer => drop(self.answer.send(answer)),
+        }
     }
 }
 
@@ -122,7 +138,7 @@ impl Pending {
         let (answer, receiver) = oneshot::channel();
         self.waiting += 1;
         self.waiting_bytes += body.len();
-        self.slots.push_back(Some(Slot { kind, body, sent: false, deadline, answer }));
+        self.slots.push_back(Some(Slot { kind, body, sent: false, lost: false, deadline, answer }));
         if self.in_flight < IN_FLIGHT_MAX {
             self.wake();
         }
@@ -150,13 +166,15 @@ impl Pending {
         self.stop_sending();
         self.in_flight = 0;
         let sent_up_to = self.index(self.next_to_send);
-        for slot in self.slots.range_mut(..sent_up_to) {
-            if slot.as_ref().is_some_and(|s| s.sent && s.kind == Kind::Unnamed)
-                && let Some(lost) = slot.take()
-            {
+        for place in self.slots.range_mut(..sent_up_to) {
+            let Some(slot) = place.as_mut().filter(|slot| slot.sent) else { continue };
+            if slot.kind != Kind::Unnamed {
+                slot.sent = false;
+                slot.lost |= slot.kind == Kind::Named;
+            } else if let Some(unnamed) = place.take() {
                 self.waiting -= 1;
-                self.waiting_bytes -= lost.body.len();
-                lost.give_up(why);
+                self.waiting_bytes -= unnamed.body.len();
+                unnamed.give_up(why);
             }
         }
         self.trim();
@@ -173,7 +191,7 @@ impl Pending {
             let number = self.next_to_send;
             self.next_to_send += 1;
             if let Some(slot) = place
-                && (slot.sent || !slot.answer.is_closed())
+                && (slot.lost || !slot.answer.is_closed())
             {
                 slot.sent = true;
                 self.in_flight += 1;
@@ -190,7 +208,7 @@ impl Pending {
     pub(crate) fn answer(&mut self, number: u64, now: Instant, answer: Answer) -> bool {
         let Some(slot) = self.take(number) else { return false };
         self.landed(now);
-        let _ = slot.answer.send(answer);
+        slot.conclude(answer);
         true
     }
 
@@ -326,6 +344,38 @@ mod tests {
         assert!(told.try_recv().is_err() && unsent.try_recv().is_err(), "both are sent again");
         let again = pending.open();
         assert_eq!(sent(&mut pending, again).len(), 2);
+    }
+
+    #[test]
+    fn a_write_lost_on_one_stream_and_refused_on_the_next_was_called_not_done() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        let mut late = ask(&mut pending, Kind::Named, "late", now);
+        let mut full = ask(&mut pending, Kind::Named, "full", now);
+        let mut ahead = ask(&mut pending, Kind::Named, "ahead", now);
+        let mut read = ask(&mut pending, Kind::Read, "read", now);
+        let mut closed = ask(&mut pending, Kind::Named, "closed", now);
+        let mut bad = ask(&mut pending, Kind::Read, "bad", now);
+        let stream = pending.open();
+        let numbers: Vec<u64> = sent(&mut pending, stream).into_iter().map(|(number, _)| number).collect();
+        pending.close("the leader died with all of them in its log");
+        let again = pending.open();
+        assert_eq!(sent(&mut pending, again).len(), 6);
+        let refused = |reason| Err(Error::Refused { reason, message: String::new() });
+        assert!(pending.answer(numbers[1], now, Err(Error::Retry { message: String::new() })));
+        assert!(pending.answer(numbers[2], now, refused(Refusal::Invalid)));
+        assert!(pending.answer(numbers[3], now, Err(Error::Retry { message: String::new() })));
+        assert!(pending.answer(numbers[4], now, refused(Refusal::Closed)));
+        assert!(pending.answer(numbers[5], now, refused(Refusal::Invalid)));
+        pending.not_executed(numbers[0]);
+        pending.close("it does not lead");
+        pending.expire(now, "deadline");
+        for unknown in [&mut late, &mut full, &mut ahead] {
+            assert!(matches!(unknown.try_recv(), Ok(Err(Error::Unknown { .. }))));
+        }
+        assert!(matches!(read.try_recv(), Ok(Err(Error::Retry { .. }))));
+        assert_eq!(bad.try_recv(), Ok(refused(Refusal::Invalid)), "a read has no copy to fear");
+        let by_the_log = closed.try_recv().expect("answered");
+        assert_eq!(by_the_log, refused(Refusal::Closed), "what the log decided is true of every copy");
     }
 
     #[test]
