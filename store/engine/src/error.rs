@@ -42,6 +42,15 @@ pub enum Error {
         /// What is wrong.
         problem: &'static str,
     },
+    /// The log was cut off behind a snapshot, and none is left that it continues.
+    #[error(
+        "the log begins after {base}, and no snapshot of {base} or later can be read: snap files were removed or \
+         damaged. Put them back, or move this group folder away and let the node join as a new member"
+    )]
+    NoSnapshot {
+        /// The last offset gone from the log.
+        base: Offset,
+    },
     /// Neither log nor snapshots reach back to where the table stands.
     #[error(
         "the log begins after {base}, the table stands at {applied}, and there is no whole snapshot between; move this group folder away and let the node join as a new member"

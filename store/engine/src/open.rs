@@ -140,7 +140,7 @@ pub fn open<D: Disk, T: Table, C: Clock>(config: OpenConfig<D, T, C>) -> Result<
 
     let cache = Arc::new(EntryCache::new(CACHE_BYTES_MAX, recovered.history.last().offset));
     let source = Source::new(Arc::clone(&cache), reader.clone());
-    let (committed, snapshot) = known_committed(&state, &snapshots, &recovered);
+    let (committed, snapshot) = known_committed(&state, &snapshots, &recovered)?;
     let mut applier = Applier::new(table.clone(), source.clone(), Arc::clone(&snapshots), standing(&state));
     catch_up(&mut applier, &recovered.history, committed)?;
 
@@ -250,17 +250,22 @@ fn write_snapshot<D: Disk, T: Table>(
     written
 }
 
-/// The last offset known durably to be committed, and the newest snapshot that the log continues.
+/// The last offset known durably to be committed, and the newest snapshot that the log continues. A log that was cut
+/// off behind snapshots needs one of them, even if the table is whole: others are fed from it.
 fn known_committed<D: Disk>(
     state: &AppliedState,
     snapshots: &Snapshots<D>,
     recovered: &Recovered,
-) -> (Offset, Position) {
+) -> Result<(Offset, Position), Error> {
     let history = &recovered.history;
     let usable = |position: &Position| history.contains(*position);
     let snapshot = snapshots.list().iter().map(|info| info.position).filter(usable).max().unwrap_or_default();
+    let base = history.base().offset;
+    if snapshot.offset < base {
+        return Err(Error::NoSnapshot { base });
+    }
     let applied = standing(state).position.offset;
-    (recovered.commit_mark.max(applied).max(snapshot.offset), snapshot)
+    Ok((recovered.commit_mark.max(applied).max(snapshot.offset), snapshot))
 }
 
 /// Applies what is committed. Audits asked for before the restart have nobody to answer.

@@ -39,6 +39,10 @@ struct Real {
 
 impl Real {
     fn open(folder: &Path, log_bytes: u64) -> Real {
+        Real::try_open(folder, log_bytes).unwrap()
+    }
+
+    fn try_open(folder: &Path, log_bytes: u64) -> Result<Real, store_engine::Error> {
         let (table, _) = Lmdb::open(&folder.join("db"), &store_db::Options::new("this boot")).unwrap();
         let disk = Arc::new(RealDisk::open(folder.join("log")).unwrap());
         let mut node = NodeConfig::new(Config::new(kit::member(NODE)), 7);
@@ -53,8 +57,8 @@ impl Real {
             clock: Hands::default(),
             node,
         };
-        let engine = store_engine::open(config).unwrap();
-        Real { engine, table, inbox: Vec::new(), replies: Vec::new(), leads: false }
+        let engine = store_engine::open(config)?;
+        Ok(Real { engine, table, inbox: Vec::new(), replies: Vec::new(), leads: false })
     }
 
     /// Turns every stage once, and a tick.
@@ -156,6 +160,23 @@ fn a_restart_goes_on_with_the_table_and_without_it_begins_with_snapshot_or_log()
     assert!(fourth.engine.recovery.imported.is_some(), "{:?}", fourth.engine.recovery);
     assert!(fourth.has(0) && fourth.has(100));
     assert!(fourth.engine.recovery.applied_entries < 20);
+}
+
+#[test]
+fn a_folder_whose_snapshots_were_deleted_panicked_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    bootstrapped(folder.path());
+    let mut first = Real::open(folder.path(), 2_000);
+    first.put(0..70);
+    assert!(first.engine.log.base().0 > 0, "the log was cut off behind snapshots");
+    drop(first);
+    for file in std::fs::read_dir(folder.path().join("log")).unwrap().map(Result::unwrap) {
+        if file.file_name().to_string_lossy().starts_with("snap.") {
+            std::fs::remove_file(file.path()).unwrap();
+        }
+    }
+    let refused = Real::try_open(folder.path(), 2_000).err().unwrap();
+    assert!(refused.to_string().contains("no snapshot of"), "{refused}");
 }
 
 #[test]
