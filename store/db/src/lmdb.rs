@@ -115,9 +115,11 @@ impl Lmdb {
         let folder = folder.canonicalize().map_err(unusable)?;
         let place = Place::take(folder.clone())?;
         let mut verdict = trust::judge(&folder, &options.boot_id)?;
-        if verdict == Verdict::Trusted && half_imported(&folder, options)? {
+        if verdict == Verdict::Trusted
+            && let Some(reason) = unfit(&folder, options)?
+        {
             trust::discard(&folder)?;
-            verdict = Verdict::Discarded(trust::Reason::HalfImported);
+            verdict = Verdict::Discarded(reason);
         }
         let environment = environment(&folder, options)?;
         let mut marks = Marks::begin(&folder, &options.boot_id)?;
@@ -158,6 +160,16 @@ fn open_spaces(environment: &Environment, marks: &mut Marks) -> Result<Spaces, E
     Ok([open(records)?, open(replies)?, open(order)?, open(sessions)?, open(changes)?, open(state)?])
 }
 
+/// Why a table that its marks vouch for is of no use all the same. Snapshots and log have all that was in it, so
+/// damage that LMDB sees is no reason to refuse.
+fn unfit(folder: &Path, options: &Options) -> Result<Option<trust::Reason>, Error> {
+    match half_imported(folder, options) {
+        Ok(half) => Ok(half.then_some(trust::Reason::HalfImported)),
+        Err(Error::Damaged { .. }) => Ok(Some(trust::Reason::Damaged)),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether an import was cut off: then the spaces hold parts of two states.
 fn half_imported(folder: &Path, options: &Options) -> Result<bool, Error> {
     let environment = environment(folder, options)?;
@@ -177,9 +189,10 @@ fn half_imported(folder: &Path, options: &Options) -> Result<bool, Error> {
 fn failed(doing: &'static str, error: lmdb::Error) -> Error {
     match error {
         lmdb::Error::MapFull | lmdb::Error::Other(ENOSPC) => Error::Full { doing },
-        lmdb::Error::Corrupted | lmdb::Error::PageNotFound | lmdb::Error::Invalid => {
-            Error::damaged(format!("LMDB says so while {doing}: {error}"))
-        }
+        lmdb::Error::Corrupted
+        | lmdb::Error::PageNotFound
+        | lmdb::Error::Invalid
+        | lmdb::Error::VersionMismatch => Error::damaged(format!("LMDB says so while {doing}: {error}")),
         other => Error::table(doing, other),
     }
 }

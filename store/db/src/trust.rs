@@ -52,6 +52,8 @@ pub enum Reason {
     Unclean,
     /// An import of a whole state had not ended.
     HalfImported,
+    /// LMDB could not open it.
+    Damaged,
 }
 
 impl fmt::Display for Reason {
@@ -63,6 +65,7 @@ impl fmt::Display for Reason {
                 "it was not closed cleanly before the machine was started or the file was copied"
             }
             Reason::HalfImported => "the import of a snapshot had not ended",
+            Reason::Damaged => "it is damaged",
         })
     }
 }
