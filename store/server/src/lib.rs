@@ -13,7 +13,7 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | `serve`, `replica`, `stages`, `aside` | start and stop; the threads; the handshake of work aside |
+//! | `serve`, `accept`, `replica`, `stages`, `aside` | start and stop; the door for connections; the threads; the handshake of work aside |
 //! | `inbox`, `queues`, `desk` | queue F1 with its lanes; F2 and F3; where answers go |
 //! | `kv`, `reads`, `cluster` | the services that anybody calls |
 //! | `peers` | what replicas say to each other, and how a slow one costs nothing |
@@ -27,6 +27,7 @@
 //! **Bounds.** Every queue has one, and says in its file what stands behind it. A caller that is too fast is slowed
 //! by its own stream's flow control; a peer that is slow, stopped or gone holds a cursor and a few messages.
 
+mod accept;
 mod aside;
 mod bootstrap;
 mod cluster;

@@ -23,9 +23,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::server::NamedService;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 
+use crate::accept::connections;
 use crate::cluster::ClusterService;
 use crate::config::Config;
 use crate::error::Error;
@@ -192,7 +192,7 @@ fn spawn_server(
     }
     let reflection = reflection.build_v1().map_err(|error| Error::Serve(error.to_string()))?;
     let (stop, mut stopping) = watch::channel(false);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = connections(listener);
     let server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -108,6 +108,8 @@ async fn take_pushes(
 struct PushReplies {
     replies: Replies,
     taking: tokio::task::JoinHandle<Result<(), Status>>,
+    /// The end of `taking` was told.
+    told: bool,
 }
 
 impl Drop for PushReplies {
@@ -125,17 +127,17 @@ impl Stream for PushReplies {
     ) -> std::task::Poll<Option<Self::Item>> {
         use std::future::Future;
         use std::task::Poll;
+
         if let Poll::Ready(reply) = Pin::new(&mut self.replies).poll_next(context) {
             return Poll::Ready(reply);
         }
-        if self.taking.is_finished() {
+        if self.told {
             return Poll::Ready(None);
         }
-        match Pin::new(&mut self.taking).poll(context) {
-            Poll::Ready(Ok(Err(status))) => Poll::Ready(Some(Err(status))),
-            Poll::Ready(_) => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
+        let ended = std::task::ready!(Pin::new(&mut self.taking).poll(context));
+        self.told = true;
+        // Why its pushes are not taken any more: the peer's log says so.
+        Poll::Ready(ended.ok().and_then(Result::err).map(Err))
     }
 }
 
@@ -153,7 +155,7 @@ impl Replication for ReplicationService {
         let peer = check_peer(self.shared(), first.as_ref().and_then(|first| first.peer.as_ref()))?;
         let replies = self.peers.mailbox(peer).open();
         let taking = tokio::spawn(take_pushes(Arc::clone(self.shared()), peer, first, pushes));
-        Ok(Response::new(Box::pin(PushReplies { replies, taking })))
+        Ok(Response::new(Box::pin(PushReplies { replies, taking, told: false })))
     }
 
     async fn vote(&self, request: Request<VoteRequest>) -> Result<Response<VoteReply>, Status> {
@@ -183,5 +185,25 @@ impl Replication for ReplicationService {
         let rate = self.shared().config.snapshot_bytes_per_second;
         let blocks = serve_snapshot::stream(Arc::clone(&self.snapshots), request, rate).await?;
         Ok(Response::new(Box::pin(blocks)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::mailbox::Mailbox;
+    use futures::StreamExt;
+
+    #[tokio::test]
+    async fn a_push_that_could_not_be_taken_ended_the_stream_without_a_reason() {
+        let taking = tokio::spawn(async { Err(status_from(&stopping())) });
+        while !taking.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let replies = Arc::new(Mailbox::default()).open();
+        let mut answers = PushReplies { replies, taking, told: false };
+        let why = answers.next().await.expect("an answer").expect_err("a refusal");
+        assert!(why.message().contains("stopping"), "{why}");
+        assert!(answers.next().await.is_none());
     }
 }
