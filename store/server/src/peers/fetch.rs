@@ -3,7 +3,7 @@
 //! One fetch at a time; a later want replaces the target of the next attempt. What was received stays on disk, and
 //! the next attempt goes on after it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proto::store::FetchSnapshotRequest;
@@ -40,6 +40,14 @@ struct Wanted {
     busy: bool,
 }
 
+impl Wanted {
+    /// A snapshot at `position` is here. The leader repeats its offer with every heartbeat while it is fetched: what
+    /// this one fulfils is not fetched again.
+    fn fulfil(&mut self, position: Position) {
+        self.next.take_if(|(_, at)| at.offset <= position.offset);
+    }
+}
+
 impl Fetch {
     pub(super) fn new(shared: Arc<Shared>, snapshots: Arc<Snapshots<Disk>>) -> Fetch {
         Fetch { shared, snapshots, wanted: Arc::default(), task: Mutex::default() }
@@ -47,17 +55,17 @@ impl Fetch {
 
     /// Wants a snapshot of at least `at`; begins unless a fetch is under way.
     pub(super) fn want(&self, runtime: &Handle, from: NodeId, at: Position) {
-        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wanted = lock(&self.wanted);
         wanted.next = Some((from, at));
         if std::mem::replace(&mut wanted.busy, true) {
             return;
         }
         let task = fetch(Arc::clone(&self.shared), Arc::clone(&self.snapshots), Arc::clone(&self.wanted));
-        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(runtime.spawn(task));
+        *lock(&self.task) = Some(runtime.spawn(task));
     }
 
     pub(super) fn close(&self) {
-        if let Some(task) = self.task.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(task) = lock(&self.task).take() {
             task.abort();
         }
     }
@@ -68,7 +76,7 @@ impl Fetch {
 async fn fetch(shared: Arc<Shared>, snapshots: Arc<Snapshots<Disk>>, wanted: Arc<Mutex<Wanted>>) {
     loop {
         let next = {
-            let mut wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut wanted = lock(&wanted);
             let next = wanted.next.take();
             wanted.busy = next.is_some();
             next
@@ -77,6 +85,7 @@ async fn fetch(shared: Arc<Shared>, snapshots: Arc<Snapshots<Disk>>, wanted: Arc
         match attempt(&shared, &snapshots, from, at).await {
             Ok(info) => {
                 tracing::info!(%from, position = %info.position, "a snapshot was fetched");
+                lock(&wanted).fulfil(info.position);
                 shared.inbox.post([Job::SnapshotFetched { position: info.position, number: info.number }]);
             }
             Err(why) => {
@@ -131,4 +140,23 @@ async fn attempt(
         }
     }
     Err("the leader sent no snapshot".to_owned())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each is replaced whole: a panic elsewhere leaves nothing half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offer_repeated_while_its_snapshot_was_fetched_was_fetched_again() {
+        let mut wanted = Wanted { next: Some((NodeId(1), Position::new(3, 40))), busy: true };
+        wanted.fulfil(Position::new(3, 39));
+        assert!(wanted.next.is_some(), "it is of an earlier position");
+        wanted.fulfil(Position::new(3, 40));
+        assert_eq!(wanted.next, None);
+    }
 }
