@@ -115,7 +115,8 @@ impl Cluster for ClusterService {
             role: role_of(&status).into(),
             epoch: view.epoch.0,
             leader: self.shared.leader_hint(view.leader, view.epoch),
-            last: Some(convert::position_out(status.last)),
+            // The applier may be ahead of the core's last word: what is applied is in the log, and committed.
+            last: Some(convert::position_out(status.last.max(applied.position))),
             committed: status.committed.0.max(applied.position.offset.0),
             applied: Some(convert::position_out(applied.position)),
             voters: self.voters(&status),
