@@ -21,8 +21,11 @@ use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::mosquitto::{Mosquitto, free_port};
-use crate::process::Process;
+use crate::process::{Dialogue, Process};
 use crate::wait;
+
+/// Lines of each process's log that a failed test shows.
+const LOG_LINES_SHOWN: usize = 25;
 
 /// How long anything may take that is not itself under test.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -193,9 +196,26 @@ impl Cluster {
     /// # Panics
     /// If it cannot be started.
     pub fn tool(&self, arguments: &[&str]) -> std::process::Output {
+        self.tool_given(arguments, "")
+    }
+
+    /// Runs the program with arguments and a script on standard input, to its end.
+    ///
+    /// # Panics
+    /// If it cannot be started, or does not end in time.
+    pub fn tool_given(&self, arguments: &[&str], script: &str) -> std::process::Output {
+        let mut tool = Dialogue::start(self.command(arguments));
+        tool.say(script);
+        tool.hang_up();
+        tool.output_within(PATIENCE * 2)
+    }
+
+    /// The program with arguments and this cluster's configuration, not started.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.feira);
         command.arg("--config").arg(self.config()).args(arguments);
-        command.stdin(std::process::Stdio::null()).output().expect("the program can be started")
+        command
     }
 
     /// The nodes that run.
@@ -330,6 +350,22 @@ impl Cluster {
                 if live { Ok(()) } else { Err(format!("{:?}", status.groups)) }
             })
             .await;
+        }
+    }
+}
+
+/// What a failed test leaves to be read: the end of every process's log.
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let brokers = self.mosquitto.iter().map(|_| "mosquitto".to_owned());
+        for name in self.commands.keys().cloned().chain(brokers) {
+            let log = self.log_of(&name);
+            let from = log.lines().count().saturating_sub(LOG_LINES_SHOWN);
+            let lines: Vec<&str> = log.lines().skip(from).collect();
+            eprintln!("the end of the log of {name}:\n{}", lines.join("\n"));
         }
     }
 }

@@ -1,10 +1,15 @@
-//! A real child process that never outlives its test: its output goes to a file, signals are real signals.
+//! A real child process that never outlives its test: its output goes to a file, signals are real signals. With a
+//! [`Dialogue`] a test talks to one over pipes or a terminal.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -85,4 +90,179 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a terminal program asks to know where the cursor is, and what a terminal answers (ECMA-48, CPR).
+const WHERE_IS_THE_CURSOR: &[u8] = b"\x1b[6n";
+const AT_THE_TOP: &[u8] = b"\x1b[1;1R";
+
+/// A child to talk to: what is said is its input, what it says is collected as it comes.
+#[derive(Debug)]
+pub struct Dialogue {
+    /// The child itself.
+    child: Child,
+    /// Its input; `None` once there is no more.
+    input: Option<File>,
+    /// Its standard output so far, or all that it drew on its terminal.
+    said: Arc<Mutex<Vec<u8>>>,
+    /// Its standard error so far.
+    complained: Arc<Mutex<Vec<u8>>>,
+    /// The threads that collect.
+    listening: Vec<JoinHandle<()>>,
+}
+
+impl Dialogue {
+    /// Starts `command` with pipes.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start(mut command: Command) -> Dialogue {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program can be started");
+        let (said, complained) = (Arc::default(), Arc::default());
+        let out = child.stdout.take().expect("a pipe was asked for");
+        let err = child.stderr.take().expect("a pipe was asked for");
+        let listening =
+            vec![listen(out, None, Arc::clone(&said)), listen(err, None, Arc::clone(&complained))];
+        let input = child.stdin.take().map(|pipe| File::from(std::os::fd::OwnedFd::from(pipe)));
+        Dialogue { child, input, said, complained, listening }
+    }
+
+    /// Starts `command` on a terminal of its own, 120 columns by 40 lines.
+    ///
+    /// # Panics
+    /// If the machine has no terminal to give, or the program cannot be started.
+    #[must_use]
+    pub fn on_terminal(mut command: Command) -> Dialogue {
+        let size = Winsize { ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(Some(&size), None).expect("the machine has pseudo terminals");
+        let (ours, theirs) = (File::from(pty.master), File::from(pty.slave));
+        let end = || Stdio::from(theirs.try_clone().expect("a file handle can be cloned"));
+        let command = command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end());
+        let child = command.spawn().expect("the program can be started");
+        let said = Arc::default();
+        let again = |file: &File| file.try_clone().expect("a file handle can be cloned");
+        let listening = vec![listen(again(&ours), Some(again(&ours)), Arc::clone(&said))];
+        Dialogue { child, input: Some(ours), said, complained: Arc::default(), listening }
+    }
+
+    /// Says something, to the byte. A child that has ended hears nothing.
+    pub fn say(&mut self, text: &str) {
+        if let Some(input) = &mut self.input {
+            let _ = input.write_all(text.as_bytes());
+        }
+    }
+
+    /// Says no more.
+    pub fn hang_up(&mut self) {
+        self.input = None;
+    }
+
+    /// Its standard output so far, or all that it drew on its terminal.
+    #[must_use]
+    pub fn said(&self) -> String {
+        text(&self.said)
+    }
+
+    /// Its standard error so far.
+    #[must_use]
+    pub fn complained(&self) -> String {
+        text(&self.complained)
+    }
+
+    /// Waits until it has said something, on either output.
+    ///
+    /// # Panics
+    /// If it does not within `within`.
+    pub fn hears(&mut self, what: &str, within: Duration) {
+        wait::until_blocking(&format!("{what:?} to be said"), within, || {
+            let (said, complained) = (self.said(), self.complained());
+            let heard = said.contains(what) || complained.contains(what);
+            if heard { Ok(()) } else { Err(format!("{said}\n{complained}")) }
+        });
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// If it is not there any more.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid fits"));
+        kill(pid, signal).expect("a running child takes signals");
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Panics
+    /// If it cannot be waited for.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If it does not end within `within`.
+    pub fn ends_within(&mut self, within: Duration) -> ExitStatus {
+        wait::until_blocking("the end of a program", within, || match self.ended() {
+            Some(status) => Ok(status),
+            None => Err(format!("it said: {}\n{}", self.said(), self.complained())),
+        })
+    }
+
+    /// Waits for its end and for all that it said.
+    ///
+    /// # Panics
+    /// If it does not end within `within`.
+    pub fn output_within(mut self, within: Duration) -> Output {
+        let status = self.ends_within(within);
+        for listening in self.listening.drain(..) {
+            listening.join().expect("a listener does not panic");
+        }
+        let whole = |bytes: &Mutex<Vec<u8>>| bytes.lock().expect("a listener does not panic").clone();
+        Output { status, stdout: whole(&self.said), stderr: whole(&self.complained) }
+    }
+}
+
+impl Drop for Dialogue {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text(bytes: &Mutex<Vec<u8>>) -> String {
+    String::from_utf8_lossy(&bytes.lock().expect("a listener does not panic")).into_owned()
+}
+
+/// Collects what comes, until it ends; on a terminal it also tells where the cursor is, as any terminal does.
+fn listen(
+    mut from: impl Read + Send + 'static,
+    to: Option<File>,
+    into: Arc<Mutex<Vec<u8>>>,
+) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let (mut chunk, mut answered) = ([0; 4_096], 0);
+        while let Ok(bytes) = from.read(&mut chunk) {
+            if bytes == 0 {
+                return;
+            }
+            let mut all = into.lock().expect("a listener does not panic");
+            all.extend_from_slice(&chunk[..bytes]);
+            let Some(mut to) = to.as_ref() else { continue };
+            let asked =
+                all.windows(WHERE_IS_THE_CURSOR.len()).filter(|it| *it == WHERE_IS_THE_CURSOR).count();
+            for _ in answered..asked {
+                let _ = to.write_all(AT_THE_TOP);
+            }
+            answered = asked;
+        }
+    })
 }

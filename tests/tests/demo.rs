@@ -1,0 +1,88 @@
+//! `feira demo` without a terminal: it plays its tour to the end, exits 0, and each step that it promises is in what
+//! it says.
+#![allow(clippy::unwrap_used)]
+
+use std::process::Command;
+use std::time::Duration;
+
+use feira_tests::process::Dialogue;
+
+/// The whole tour, on a machine that runs other tests too.
+const TOUR: Duration = Duration::from_secs(240);
+
+/// What a person is shown, in this order.
+const STEPS: [&str; 41] = [
+    "admin-portal-1",
+    "── The market opens",
+    "✓ five goods begin with \"ba\"",
+    "── A client is registered once",
+    "registered with the CID raimunda-alves",
+    "ALREADY_EXISTS",
+    "✓ a second client of that CID is refused",
+    "UNAUTHENTICATED",
+    "✓ who is not registered is not served",
+    "── An order takes its stock in one transaction",
+    "(open): total 33.70",
+    "✓ three units went from the stall into the order",
+    "── A change moves exactly the difference",
+    "(open): total 34.50",
+    "✓ all of the other went back",
+    "shop --cid raimunda-alves list-orders",
+    "── Nobody buys what is not there",
+    "FAILED_PRECONDITION: not enough stock: banana-prata (176 wanted, 175 left)",
+    "✓ nothing moved",
+    "── A cancelled order gives its stock back, once",
+    "✓ all units are back, and a second cancel changed nothing",
+    "── An entry is intermediate until the commit order",
+    "before the commit order:",
+    "intermediate",
+    "✓ each replica has the entry durably",
+    "✓ on the commit order each replica applied it",
+    "── A replica with entries that no leader sent is corrected",
+    "the planted conflict, in the stopped replica's folder:",
+    "planted/",
+    "after the leader resent from the point of agreement:",
+    "✓ the planted entries were truncated",
+    "✓ both logs are equal",
+    "✓ nobody ever read a planted entry",
+    "✓ what is committed is not touched",
+    "── kill -9 of the leader in the middle of",
+    "✓ the others elected a new leader",
+    "✓ every acknowledged order is there",
+    "── The books",
+    "right and equal on all replicas",
+    "✓ initial + adjusted = available + held for every product",
+    "the tour is over:",
+];
+
+fn tour(arguments: &[&str]) -> std::process::Output {
+    let mut command = Command::new(feira_tests::feira!());
+    command.arg("demo").args(arguments);
+    let mut demo = Dialogue::start(command);
+    demo.hang_up();
+    demo.output_within(TOUR)
+}
+
+#[test]
+fn the_tour_shows_each_step_and_ends_well() {
+    shows_each_step(&tour(&[]), 3);
+}
+
+#[test]
+fn four_nodes_play_it_too() {
+    shows_each_step(&tour(&["--nodes", "4"]), 4);
+}
+
+fn shows_each_step(output: &std::process::Output, nodes: usize) {
+    let (said, beside) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}\n{beside}");
+    let mut from = 0;
+    for step in STEPS {
+        let found = said[from..].find(step);
+        let at =
+            found.unwrap_or_else(|| panic!("{step:?} does not come, or not in its turn:\n{said}\n{beside}"));
+        from += at;
+    }
+    assert!(said.contains(&format!("node-{nodes} ")) && !said.contains(&format!("node-{} ", nodes + 1)));
+    assert!(!said.contains('\u{1b}'), "no colours for a pipe");
+}

@@ -1,0 +1,132 @@
+//! The REPLs on a real (pseudo) terminal: prompt, completion of verbs and of live ids with Tab, hints and history,
+//! errors that do not end the session, `sair`.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use feira_tests::cluster::{Cluster, Options, PATIENCE};
+use feira_tests::process::Dialogue;
+use feira_tests::wait;
+
+const TAB: &str = "\t";
+const ENTER: &str = "\r";
+const UP: &str = "\x1b[A";
+const CTRL_C: &str = "\x03";
+const CTRL_D: &str = "\x04";
+
+/// A REPL on a terminal, its history in a file of the test's own.
+fn repl(cluster: &Cluster, arguments: &[&str], history: &Path) -> Dialogue {
+    let mut command = cluster.command(arguments);
+    command.env("FEIRA_HISTORY", history).env("NO_COLOR", "1");
+    Dialogue::on_terminal(command)
+}
+
+/// Waits for the prompt to be shown once more than `before` times; how often it was shown.
+fn prompted(tool: &Dialogue, prompt: &str, before: usize) -> usize {
+    wait::until_blocking(&format!("the prompt {prompt:?}"), PATIENCE, || {
+        let said = tool.said();
+        let shown = said.matches(prompt).count();
+        if shown > before { Ok(shown) } else { Err(format!("{said:?}")) }
+    })
+}
+
+#[tokio::test]
+async fn a_person_is_led_by_prompt_completion_and_history() {
+    let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
+    let product = ["admin", "insert-product", "description=Banana prata", "quantity=9", "price=1"];
+    assert!(cluster.tool(&product).status.success());
+    let history = cluster.path().join("history");
+    let mut tool = repl(&cluster, &["admin"], &history);
+    tool.hears("help lists the commands, Tab completes, sair leaves", PATIENCE);
+    prompted(&tool, "admin> ", 0);
+    tool.say("inserirCl");
+    tool.hears("inserirCl", PATIENCE);
+    tool.say(&format!("{TAB}name=Ana{ENTER}"));
+    tool.hears("registered", PATIENCE);
+    tool.say(&format!("get-clientt ana{ENTER}"));
+    tool.hears("did you mean get-client?", PATIENCE);
+    // Live ids are fetched now and then: Tab until this one is known, no faster than a person.
+    tool.say("get-product ban");
+    let mut pressed: Option<Instant> = None;
+    wait::until_blocking("the id to be completed", PATIENCE, || {
+        if pressed.is_none_or(|at| at.elapsed() > Duration::from_secs(1)) {
+            pressed = Some(Instant::now());
+            tool.say(TAB);
+        }
+        let said = tool.said();
+        if said.contains("banana-prata") { Ok(()) } else { Err(format!("{said:?}")) }
+    });
+    tool.say(ENTER);
+    tool.hears("Banana prata", PATIENCE);
+    tool.say("half a line");
+    tool.hears("half a line", PATIENCE);
+    let shown = tool.said().matches("admin> ").count();
+    tool.say(CTRL_C);
+    prompted(&tool, "admin> ", shown);
+    tool.say(&format!("sair{ENTER}"));
+    let status = tool.ends_within(PATIENCE);
+    assert!(status.success(), "{status}: {:?}", tool.said());
+
+    // Another session has the lines of the one before.
+    let kept = std::fs::read_to_string(&history).unwrap();
+    assert!(kept.contains("inserirCliente name=Ana") && kept.contains("sair"), "{kept}");
+    let mut tool = repl(&cluster, &["admin"], &history);
+    prompted(&tool, "admin> ", 0);
+    tool.say(&format!("adjust-stock banana-prata 3{ENTER}"));
+    tool.hears("12", PATIENCE);
+    let shown = tool.said().matches("adjust-stock banana-prata 3").count();
+    tool.say(UP);
+    wait::until_blocking("the last line to come back", PATIENCE, || {
+        let said = tool.said();
+        let again = said.matches("adjust-stock banana-prata 3").count();
+        if again > shown { Ok(()) } else { Err(format!("{said:?}")) }
+    });
+    tool.say(ENTER);
+    tool.hears("15", PATIENCE);
+    tool.say(CTRL_D);
+    assert!(tool.ends_within(PATIENCE).success());
+}
+
+#[tokio::test]
+async fn a_shopper_logs_in_and_orders_and_errors_do_not_end_the_session() {
+    let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
+    let both =
+        "insert-client ana {}; insert-product fig '{\"description\":\"Fig\",\"quantity\":3,\"price\":2}'";
+    assert!(cluster.tool(&["admin", "-c", both]).status.success());
+    let mut tool = repl(&cluster, &["shop"], &cluster.path().join("history"));
+    prompted(&tool, "shop> ", 0);
+    tool.say(&format!("use nobody{ENTER}"));
+    tool.hears("UNAUTHENTICATED", PATIENCE);
+    tool.say(&format!("entrar ana{ENTER}"));
+    tool.hears("you are ana; 0 orders so far", PATIENCE);
+    prompted(&tool, "ana> ", 0);
+    tool.say(&format!("create-order fig=9{ENTER}"));
+    tool.hears("3 left", PATIENCE);
+    tool.say(&format!("create-order fig=2{ENTER}"));
+    tool.hears("total 4.00", PATIENCE);
+    tool.say(&format!("sair{ENTER}"));
+    assert!(tool.ends_within(PATIENCE).success(), "a person has seen the refusals: they are no failure");
+}
+
+#[tokio::test]
+async fn answers_of_the_store_come_above_the_line_that_is_being_typed() {
+    let options = Options { admin_portals: 0, client_portals: 0, ..Options::default() };
+    let cluster = Cluster::start(feira_tests::feira!(), options).await;
+    let mut tool = repl(&cluster, &["kv", "--quiet"], &cluster.path().join("history"));
+    prompted(&tool, "kv> ", 0);
+    for at in 1..=5 {
+        tool.say(&format!("set {at} x{ENTER}"));
+    }
+    for at in 1..=5 {
+        tool.hears(&format!("#{at} set {at}: SUCCESS"), PATIENCE);
+    }
+    tool.say("test-a");
+    tool.hears("test-a", PATIENCE);
+    tool.say(&format!("{TAB}5 1 y{ENTER}"));
+    tool.hears("#6 test-and-set 5: SUCCESS, version now 2", PATIENCE);
+    tool.say(&format!("del nothing{ENTER}"));
+    tool.hears("#7 del nothing: ERROR", PATIENCE);
+    tool.say(&format!("sair{ENTER}"));
+    assert!(tool.ends_within(PATIENCE).success());
+}

@@ -1,0 +1,344 @@
+//! `feira up` as people use it: clusters of several shapes, the table of endpoints, parts broken and mended, a part
+//! that dies, a clean end and a violent one, and folders that are lost or taken.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use feira_tests::cluster::PATIENCE;
+use feira_tests::process::Dialogue;
+use feira_tests::wait;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// What a whole cluster may take to come up or to stop, on a machine that runs other tests too.
+const LONG: Duration = Duration::from_secs(120);
+
+/// A place for clusters, whether one runs or not.
+struct Place(tempfile::TempDir);
+
+/// A cluster that `feira up` runs.
+struct Up {
+    /// The supervisor.
+    tool: Dialogue,
+    /// What it says of each part.
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    name: String,
+    address: String,
+    pid: i32,
+    log: PathBuf,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::Builder::new().prefix("feira-test-up-").tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(feira_tests::feira!());
+        command.arg("--config").arg(self.path().join("feira.toml")).args(arguments);
+        command
+    }
+
+    /// Runs a tool to its end.
+    fn tool(&self, arguments: &[&str]) -> Output {
+        let mut tool = Dialogue::start(self.command(arguments));
+        tool.hang_up();
+        tool.output_within(LONG)
+    }
+
+    #[track_caller]
+    fn done(&self, arguments: &[&str]) -> String {
+        let output = self.tool(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a tool that must fail so, and say so.
+    #[track_caller]
+    fn fails(&self, arguments: &[&str], code: i32, saying: &str) {
+        let output = self.tool(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(saying), "{saying} is not in: {said}");
+    }
+
+    /// Starts a cluster and waits until it says that everything serves.
+    fn up(&self, shape: &[&str]) -> Up {
+        let mut tool = Dialogue::start(self.command(&[&["--json", "up"][..], shape].concat()));
+        tool.hears("everything serves", LONG);
+        let said = tool.said();
+        let told: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
+        let text = |part: &Value, name: &str| part[name].as_str().unwrap().to_owned();
+        let parts = told["parts"].as_array().unwrap().iter().map(|part| Part {
+            name: text(part, "part"),
+            address: text(part, "address"),
+            pid: i32::try_from(part["pid"].as_i64().unwrap()).unwrap(),
+            log: PathBuf::from(text(part, "log")),
+        });
+        Up { parts: parts.collect(), tool }
+    }
+
+    /// What `feira status` says.
+    fn status(&self) -> Value {
+        serde_json::from_str(&self.done(&["--json", "status"])).unwrap()
+    }
+
+    /// The id of the node that leads, once one does.
+    fn leader(&self) -> String {
+        wait::until_blocking("a leader", PATIENCE, || {
+            let status = self.status();
+            let nodes = status["nodes"].as_array().unwrap();
+            let epoch = nodes.iter().filter_map(|node| node["epoch"].as_u64()).max();
+            let leads = |node: &&Value| node["role"] == "leader" && node["epoch"].as_u64() == epoch;
+            match nodes.iter().find(leads) {
+                Some(node) => Ok(node["node"].to_string()),
+                None => Err(status.to_string()),
+            }
+        })
+    }
+}
+
+impl Up {
+    fn pid(&self, name: &str) -> i32 {
+        self.parts.iter().find(|part| part.name == name).unwrap_or_else(|| panic!("no {name}")).pid
+    }
+
+    fn addresses(&self) -> BTreeSet<String> {
+        self.parts.iter().map(|part| part.address.clone()).collect()
+    }
+
+    /// Waits until every part is gone.
+    fn all_gone(&self) {
+        for Part { name, pid, .. } in &self.parts {
+            gone(name, *pid);
+        }
+    }
+
+    /// Waits for the supervisor's end, which must be a good one.
+    fn ends_well(mut self) {
+        let status = self.tool.ends_within(LONG);
+        assert!(status.success(), "{status}: {}", self.tool.complained());
+        self.all_gone();
+    }
+}
+
+fn is_there(pid: i32) -> bool {
+    kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
+}
+
+fn gone(name: &str, pid: i32) {
+    wait::until_blocking(&format!("the end of {name}"), PATIENCE, || {
+        if is_there(pid) { Err(format!("pid {pid} is there")) } else { Ok(()) }
+    });
+}
+
+fn serves_as_told(shape: &[&str], expected: &[&str]) {
+    let place = Place::new();
+    let up = place.up(&[&["--any-ports"][..], shape].concat());
+    let names: Vec<&str> = up.parts.iter().map(|part| part.name.as_str()).collect();
+    assert_eq!(names, expected);
+    let addresses = up.addresses();
+    assert_eq!(addresses.len(), expected.len(), "{:?}", up.parts);
+    for part in &up.parts {
+        assert!(is_there(part.pid) && part.log.is_file(), "{part:?}");
+        std::net::TcpStream::connect(&part.address).unwrap();
+    }
+    let file = std::fs::read_to_string(place.path().join("feira.toml")).unwrap();
+    assert!(file.contains('#') && addresses.iter().all(|address| file.contains(address.as_str())), "{file}");
+    // A portal serves before its cache does: it reads the store until then.
+    let status = wait::until_blocking("every cache to be live", PATIENCE, || {
+        let status = place.status();
+        let live = |portal: &Value| portal["groups"][0]["state"] == "LIVE";
+        let all = status["portals"].as_array().unwrap().iter().all(live);
+        if all { Ok(status) } else { Err(status.to_string()) }
+    });
+    let listed = |kind: &str| expected.iter().filter(|name| name.starts_with(kind)).count();
+    assert_eq!(status["nodes"].as_array().unwrap().len(), listed("node"));
+    assert_eq!(status["portals"].as_array().unwrap().len(), listed("admin") + listed("client"));
+    place.done(&["admin", "insert-client", "ana", "{}"]);
+    place.done(&["admin", "insert-product", "fig", "description=Fig", "quantity=5", "price=1"]);
+    place.done(&["shop", "--cid", "ana", "create-order", "fig=2"]);
+    place.done(&["audit"]);
+    assert!(place.done(&["down"]).contains("stopped"));
+    up.ends_well();
+
+    // Started again, by its file alone, it has its data and its addresses.
+    let up = place.up(&[]);
+    assert_eq!(up.addresses(), addresses);
+    assert!(place.done(&["shop", "--cid", "ana", "list-orders"]).contains("2.00"));
+    place.done(&["audit"]);
+    up.tool.signal(Signal::SIGTERM);
+    up.ends_well();
+}
+
+#[test]
+fn three_nodes_with_the_embedded_broker_serve_and_keep_their_data() {
+    let parts = ["broker", "node-1", "node-2", "node-3", "admin-portal-1", "client-portal-1"];
+    serves_as_told(&[], &parts);
+}
+
+#[test]
+fn four_nodes_and_two_portals_of_each_kind_serve_with_mosquitto() {
+    let shape = ["--nodes", "4", "--admin-portals", "2", "--client-portals", "2", "--broker", "mosquitto"];
+    let nodes = ["broker", "node-1", "node-2", "node-3", "node-4"];
+    let portals = ["admin-portal-1", "admin-portal-2", "client-portal-1", "client-portal-2"];
+    serves_as_told(&shape, &[&nodes[..], &portals].concat());
+}
+
+#[test]
+fn parts_are_broken_and_mended_on_request() {
+    let place = Place::new();
+    let mut up = place.up(&["--any-ports"]);
+    place.done(&["admin", "insert-client", "ana", "{}"]);
+    let leader = place.leader();
+    let pid = up.pid(&format!("node-{leader}"));
+    assert!(place.done(&["node", "kill", &leader]).contains("killed"));
+    gone(&leader, pid);
+    up.tool.hears(&format!("node-{leader} killed"), PATIENCE);
+    assert_ne!(place.leader(), leader);
+    place.done(&["admin", "update-client", "ana", "{\"n\":1}"]);
+    for act in ["kill", "stop", "pause", "resume"] {
+        place.fails(&["node", act, &leader], 1, &format!("feira node restart node-{leader}"));
+    }
+    assert!(place.done(&["node", "restart", &leader]).contains("and serving"));
+    let role = |id: &str| {
+        let (status, id) = (place.status(), id.parse::<u64>().unwrap());
+        let node = status["nodes"].as_array().unwrap().iter().find(|node| node["node"] == id).cloned();
+        node.unwrap()["role"].clone()
+    };
+    assert_ne!(role(&leader), "down");
+
+    // Stopped gracefully; paused, so that it hangs and answers nobody; resumed.
+    assert!(place.done(&["node", "stop", &leader]).contains("stopped"));
+    assert_eq!(role(&leader), "down");
+    place.done(&["node", "restart", &leader]);
+    let now = place.leader();
+    assert!(place.done(&["node", "pause", &now]).contains("node-"));
+    wait::until_blocking("another leader", PATIENCE, || {
+        let other = place.leader();
+        if other == now { Err("the paused one") } else { Ok(()) }
+    });
+    assert_eq!(role(&now), "down", "it hangs");
+    place.done(&["node", "resume", &now]);
+    wait::until_blocking("the resumed node to follow", PATIENCE, || {
+        let role = role(&now);
+        if role == "down" { Err(role.to_string()) } else { Ok(()) }
+    });
+
+    // Faults of a node itself.
+    let leader = place.leader();
+    place.done(&["node", "hold-commit", &leader]);
+    place.done(&["kv", "set", "held", "x"]);
+    place.done(&["node", "hold-commit", &leader, "--off"]);
+    assert!(place.done(&["node", "hand-over", &leader]).contains("handed over to node-"));
+    place.fails(&["node", "hold-commit", "client-portal-1"], 2, "is no node of the store");
+    place.fails(&["node", "kill", "9"], 2, "the parts are broker, node-1");
+    place.fails(&["node", "kill", "1", "--off"], 2, "--off belongs to hold-commit");
+
+    // Portals and the broker are parts like any other.
+    for part in ["broker", "admin-portal-1", "client-portal-1"] {
+        place.done(&["node", "kill", part]);
+        gone(part, up.pid(part));
+        assert!(place.done(&["node", "restart", part]).contains("and serving"), "{part}");
+    }
+    assert!(place.done(&["admin", "get-client", "ana"]).contains("ana"));
+    place.done(&["audit"]);
+    up.tool.say("sair\n");
+    let status = up.tool.ends_within(LONG);
+    assert!(status.success(), "{status}: {}", up.tool.complained());
+}
+
+#[test]
+fn a_part_that_dies_is_noticed_and_a_second_supervisor_is_refused() {
+    let place = Place::new();
+    place.fails(&["down"], 2, "there is no configuration file");
+    let mut up = place.up(&["--any-ports"]);
+    place.fails(&["up"], 1, "another feira up runs the cluster in");
+    place.fails(&["up", "--nodes", "4"], 2, "--nodes shapes a new cluster");
+    kill(Pid::from_raw(up.pid("node-2")), Signal::SIGKILL).unwrap();
+    up.tool.hears("node-2 ended by itself (signal: 9 (SIGKILL))", PATIENCE);
+    up.tool.hears("feira node restart node-2", PATIENCE);
+    kill(Pid::from_raw(up.pid("client-portal-1")), Signal::SIGTERM).unwrap();
+    up.tool.hears("client-portal-1 ended by itself (exit status: 0)", PATIENCE);
+    place.done(&["node", "restart", "2"]);
+    assert!(place.done(&["down"]).contains("stopped"));
+    up.ends_well();
+    place.fails(&["down"], 3, "no feira up runs the cluster in");
+    place.fails(&["node", "kill", "1"], 3, "start it with feira up");
+}
+
+fn killed_with_all(shape: &[&str]) {
+    let place = Place::new();
+    let mut up = place.up(&[&["--any-ports"][..], shape].concat());
+    place.done(&["kv", "set", "kept", "x"]);
+    up.tool.signal(Signal::SIGKILL);
+    up.tool.ends_within(PATIENCE);
+    up.all_gone();
+    let up = place.up(&[]);
+    assert!(place.done(&["kv", "get", "kept"]).contains("SUCCESS"));
+    place.done(&["down"]);
+    up.ends_well();
+}
+
+#[test]
+fn kill_9_of_the_supervisor_takes_every_part_with_it() {
+    killed_with_all(&[]);
+}
+
+#[test]
+fn kill_9_of_the_supervisor_takes_mosquitto_with_it() {
+    killed_with_all(&["--broker", "mosquitto"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_cluster_folder_is_explained_and_nothing_is_made_anew() {
+    let place = Place::new();
+    let up = place.up(&["--any-ports"]);
+    place.done(&["kv", "set", "kept", "x"]);
+    place.done(&["down"]);
+    up.ends_well();
+    let data = place.path().join("feira-data");
+    let (node, aside) = (data.join("node-2"), place.path().join("aside"));
+    std::fs::rename(&node, &aside).unwrap();
+    place.fails(&["up"], 1, "the folder of node 2 is gone");
+    place.fails(&["up"], 1, "membership change");
+    assert!(!node.exists(), "an empty folder is another member");
+    place.fails(&["store", "--node", "2"], 1, "node-2");
+    std::fs::rename(&aside, &node).unwrap();
+    place.fails(&["--set", "cluster=other", "up"], 1, "was founded as \"feira\"");
+    // A node under another's folder is not believed.
+    let other = data.join("node-1");
+    std::fs::rename(&node, &aside).unwrap();
+    let copied = Command::new("cp").arg("-r").args([&other, &node]).status().unwrap();
+    assert!(copied.success());
+    let refused = place.tool(&["store", "--node", "2"]);
+    assert!(!refused.status.success(), "{refused:?}");
+    std::fs::remove_dir_all(&node).unwrap();
+    std::fs::rename(&aside, &node).unwrap();
+    // A port that somebody else has: which part, and why, is said, and what was started is stopped.
+    let file = std::fs::read_to_string(place.path().join("feira.toml")).unwrap();
+    let portal = file.lines().rev().find_map(|line| line.strip_prefix("listen = ")).unwrap();
+    let taken = std::net::TcpListener::bind(portal.trim_matches('"')).unwrap();
+    let refused = place.tool(&["up"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("client-portal-1"), "{said}");
+    assert!(said.contains("in use"), "{said}");
+    drop(taken);
+    let up = place.up(&[]);
+    assert!(place.done(&["kv", "get", "kept"]).contains("SUCCESS"));
+    place.done(&["down"]);
+    up.ends_well();
+}
