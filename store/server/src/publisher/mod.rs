@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use prost::Message as _;
 use proto::store::command::Kind;
-use proto::store::{Beat, BusMessage, Events, PublishMark, bus_message};
+use proto::store::{Beat, BusMessage, ChangeBatch, Events, PublishMark, bus_message};
 use store_core::{Epoch, Role};
 use store_db::changes::{Feed, since};
 use store_db::{Table as _, state};
@@ -135,12 +135,14 @@ impl<'a> Life<'a> {
     async fn publish_events(&mut self, after: u64) -> Result<(), Lost> {
         let feed = self.shared.table.read(|read| since(read, after, plan::EVENTS_MAX));
         match feed {
-            Ok(Feed::Changes(batch)) => {
-                let up_to = batch.up_to.map_or(after, |up_to| up_to.offset);
-                let last = batch.changes.last().map(|change| change.offset);
-                let count = batch.changes.len();
+            Ok(Feed::Changes(ChangeBatch { mut changes, up_to })) => {
+                let count = plan::fitting(changes.iter().map(prost::Message::encoded_len));
+                let is_whole = count == changes.len();
+                changes.truncate(count);
+                let last = changes.last().map(|change| change.offset);
+                let up_to = up_to.filter(|_| is_whole).map(|up_to| up_to.offset).or(last).unwrap_or(after);
                 if last.is_some() {
-                    self.send(bus_message::Kind::Events(Events { changes: batch.changes })).await?;
+                    self.send(bus_message::Kind::Events(Events { changes })).await?;
                 }
                 self.plan.read(last, up_to, count);
             }

@@ -15,6 +15,10 @@ use bytes::Bytes;
 
 /// Changes in one message.
 pub(super) const EVENTS_MAX: usize = 256;
+/// Bytes of the changes in one message, unless one alone is larger: with what wraps them they stay well below the
+/// 1 MiB that brokers take (`mosquitto.conf`, the embedded one). A message that the broker refuses ends the
+/// connection, and the next one would begin with the same message.
+const EVENTS_BYTES_MAX: usize = 512 << 10;
 /// Messages on their way to the broker; brokers allow 20 and more.
 pub(super) const IN_FLIGHT_MAX: usize = 16;
 /// A mark is written after so many events.
@@ -101,6 +105,16 @@ pub(super) struct Plan {
     gathering_since_ms: Option<u64>,
     /// The beat in the making.
     making: Option<Making>,
+}
+
+/// How many changes of these sizes, at least one of them, go into one message.
+pub(super) fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
+    let mut bytes = 0;
+    let fits = |(taken, size): &(usize, usize)| {
+        bytes += size;
+        *taken == 0 || bytes <= EVENTS_BYTES_MAX
+    };
+    sizes.enumerate().take_while(fits).count()
 }
 
 impl Plan {
@@ -348,6 +362,14 @@ mod tests {
         plan.sent();
         plan.acknowledged(1, 900);
         assert_eq!((plan.acked(), plan.next(9_999, 0)), (0, IDLE), "a beat publishes no change");
+    }
+
+    #[test]
+    fn large_changes_together_made_a_message_that_brokers_refuse_for_ever() {
+        assert_eq!(fitting([300 << 10, 200 << 10, 300 << 10].into_iter()), 2);
+        assert_eq!(fitting([900 << 10, 1].into_iter()), 1, "one alone always goes");
+        assert_eq!(fitting([100; EVENTS_MAX].into_iter()), EVENTS_MAX);
+        assert_eq!(fitting(std::iter::empty()), 0);
     }
 
     #[test]
