@@ -20,7 +20,8 @@ use store_client::{Config, Replicated};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::mosquitto::{Mosquitto, free_port};
+use crate::mosquitto::Mosquitto;
+use crate::port::Port;
 use crate::process::{Dialogue, Process};
 use crate::wait;
 
@@ -71,6 +72,8 @@ pub struct Cluster {
     running: BTreeMap<String, Process>,
     /// Where each process serves, by name.
     addresses: BTreeMap<String, String>,
+    /// Keeps the ports of those addresses.
+    ports: Vec<Port>,
     /// How to start each process, by name.
     commands: BTreeMap<String, Vec<String>>,
     /// The broker, unless it is the embedded one.
@@ -90,6 +93,7 @@ impl Cluster {
             feira: PathBuf::from(feira),
             running: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            ports: Vec::new(),
             commands: BTreeMap::new(),
             mosquitto,
         };
@@ -107,7 +111,9 @@ impl Cluster {
     fn configure(&mut self, options: Options) {
         use std::fmt::Write as _;
         let listen = |cluster: &mut Cluster, name: String, role: &[&str]| {
-            let address = SocketAddr::from(([127, 0, 0, 1], free_port())).to_string();
+            let port = Port::lease();
+            let address = SocketAddr::from(([127, 0, 0, 1], port.number)).to_string();
+            cluster.ports.push(port);
             cluster.addresses.insert(name.clone(), address.clone());
             cluster.commands.insert(name, role.iter().map(ToString::to_string).collect());
             address

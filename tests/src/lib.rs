@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod mosquitto;
+pub mod port;
 pub mod process;
 pub mod shop;
 pub mod tidy;

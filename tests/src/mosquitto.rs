@@ -1,10 +1,11 @@
 //! A real mosquitto with the repository's configuration, on a port of its own.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::port::Port;
 use crate::process::Process;
 use crate::wait;
 
@@ -15,6 +16,8 @@ pub struct Mosquitto {
     pub process: Option<Process>,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Keeps the port.
+    _port: Port,
     /// Its configuration and its log.
     folder: PathBuf,
 }
@@ -26,8 +29,9 @@ impl Mosquitto {
     /// If mosquitto is not installed (`cargo xtask test` installs it) or does not listen.
     #[must_use]
     pub fn start(folder: &Path) -> Mosquitto {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let mut mosquitto = Mosquitto { process: None, address, folder: folder.to_owned() };
+        let port = Port::lease();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
+        let mut mosquitto = Mosquitto { process: None, address, _port: port, folder: folder.to_owned() };
         mosquitto.start_again();
         mosquitto
     }
@@ -59,14 +63,4 @@ impl Mosquitto {
     pub fn kill(&mut self) {
         self.process = None;
     }
-}
-
-/// A port that was free a moment ago.
-///
-/// # Panics
-/// If the machine has none.
-#[must_use]
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
 }

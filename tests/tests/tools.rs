@@ -6,7 +6,7 @@
 use std::process::Output;
 
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
-use feira_tests::mosquitto::free_port;
+use feira_tests::port::Port;
 use feira_tests::process::Dialogue;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -312,7 +312,8 @@ async fn each_class_has_its_exit_code() {
     exits(&tool(&["kv", "gett", "2"]), 2);
     exits(&tool(&["no-such-command"]), 2);
     exits(&tool(&["kv", "--grace", "1"]), 2);
-    let nobody = format!("127.0.0.1:{}", free_port());
+    let nobody = Port::lease();
+    let nobody = format!("127.0.0.1:{}", nobody.number);
     let impatient = ["--set", "tool.patience_seconds=1"];
     let none = tool(&[&impatient[..], &["kv", "--store", &nobody, "get", "1"]].concat());
     exits(&none, 3);
