@@ -5,7 +5,7 @@ mod kit;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use kit::{Nodes, eventually};
@@ -58,7 +58,7 @@ fn step(i: usize) -> Txn {
 }
 
 /// Submits steps until it is enough, so many at a time; all must succeed. How many there were.
-async fn feed(session: Session, enough: Arc<AtomicBool>) -> usize {
+async fn feed(session: Session, enough: Arc<AtomicBool>, answered: Arc<AtomicUsize>) -> usize {
     let mut waiting = VecDeque::new();
     let mut count = 0;
     while !enough.load(Ordering::Relaxed) || !waiting.is_empty() {
@@ -68,10 +68,18 @@ async fn feed(session: Session, enough: Arc<AtomicBool>) -> usize {
             continue;
         }
         let Some((number, answer)) = waiting.pop_front() else { break };
-        let answered = answer.await;
-        assert!(answered.as_ref().is_ok_and(|answer| answer.success), "operation {number}: {answered:?}");
+        let told = answer.await;
+        assert!(told.as_ref().is_ok_and(|answer| answer.success), "operation {number}: {told:?}");
+        answered.store(number, Ordering::Relaxed);
     }
     count
+}
+
+/// Waits until more has been answered than now is.
+async fn goes_on(answered: &AtomicUsize) {
+    let before = answered.load(Ordering::Relaxed);
+    let grew = || async { (answered.load(Ordering::Relaxed) > before).then_some(()) };
+    eventually("the load goes on", grew).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,18 +90,20 @@ async fn a_session_keeps_its_order_while_leaders_come_and_go() {
     store.txn(Txn::new().put("counter", 0, r#"{"n":0}"#), None).await.unwrap();
     let session = Session::new(Arc::new(store.clone()));
     let enough = Arc::new(AtomicBool::new(false));
-    let feeding = tokio::spawn(feed(session.clone(), Arc::clone(&enough)));
+    let answered = Arc::new(AtomicUsize::new(0));
+    let feeding = tokio::spawn(feed(session.clone(), Arc::clone(&enough), Arc::clone(&answered)));
+    goes_on(&answered).await;
     nodes.stop(first).await;
-    nodes.leader().await;
+    goes_on(&answered).await;
     nodes.restart(first).await;
     eventually("leadership is handed over", || async {
         let request = HandOverRequest { route: Some(kit::ROUTE), to: 0 };
         nodes.cluster(nodes.leader().await).hand_over(request).await.ok()
     })
     .await;
+    goes_on(&answered).await;
     enough.store(true, Ordering::Relaxed);
     let count = feeding.await.unwrap();
-    assert!(count > IN_FLIGHT, "the load went on over the changes of leader");
     let counter = store.read(Bytes::from_static(b"counter")).await.unwrap().record.unwrap();
     assert_eq!(counter.data, format!(r#"{{"n":{count}}}"#));
     nodes.stop_all().await;
