@@ -28,6 +28,7 @@ use proto::store::{
 };
 use store_client::{Store, StoreExt, request_identity};
 use tonic::Code;
+use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
@@ -102,6 +103,20 @@ async fn every_endpoint_lists_what_it_serves_and_is_serving() {
     assert_eq!(misplaced.unwrap_err().code(), Code::Unimplemented);
 }
 
+/// Ids that were used for something else, are too old, or were closed.
+async fn refuses_ids(kv: &mut KvClient<Channel>) {
+    let identity = request_identity([1; 16]);
+    kv.txn(put(identity.clone())).await.unwrap();
+    let reused = Identity { digest: Bytes::from_static(&[2; 16]), ..identity };
+    assert_eq!(refusal(kv.txn(put(reused)).await).class(), (Code::AlreadyExists, "ID_REUSED"));
+    let old = Identity::user(Bytes::from_static(b"old"), 1, 1, [1; 16]);
+    assert_eq!(refusal(kv.txn(put(old)).await).class(), (Code::FailedPrecondition, "EXPIRED_ID"));
+    let closed = request_identity([1; 16]);
+    let tag = Bytes::from_static(b"k");
+    kv.outcome(OutcomeRequest { route: ROUTE, tag, identity: Some(closed.clone()) }).await.unwrap();
+    assert_eq!(refusal(kv.txn(put(closed)).await).class(), (Code::FailedPrecondition, "CLOSED_ID"));
+}
+
 #[tokio::test]
 async fn every_reason_of_the_store_has_its_status_and_details() {
     let cluster = Cluster::start(feira_tests::feira!(), only_store(3)).await;
@@ -135,17 +150,7 @@ async fn every_reason_of_the_store_has_its_status_and_details() {
         assert_eq!(wrong.class(), (Code::FailedPrecondition, "WRONG_ROUTE"));
     }
 
-    let identity = request_identity([1; 16]);
-    kv.txn(put(identity.clone())).await.unwrap();
-    let reused = Identity { digest: Bytes::from_static(&[2; 16]), ..identity };
-    assert_eq!(refusal(kv.txn(put(reused)).await).class(), (Code::AlreadyExists, "ID_REUSED"));
-    let old = Identity::user(Bytes::from_static(b"old"), 1, 1, [1; 16]);
-    assert_eq!(refusal(kv.txn(put(old)).await).class(), (Code::FailedPrecondition, "EXPIRED_ID"));
-    let closed = request_identity([1; 16]);
-    let tag = Bytes::from_static(b"k");
-    kv.outcome(OutcomeRequest { route: ROUTE, tag, identity: Some(closed.clone()) }).await.unwrap();
-    assert_eq!(refusal(kv.txn(put(closed)).await).class(), (Code::FailedPrecondition, "CLOSED_ID"));
-
+    refuses_ids(&mut kv).await;
     let key = Bytes::from_static(b"k");
     let beyond = |freshness: Freshness| {
         let freshness = Some(freshness.with_min_offset(1 << 40));

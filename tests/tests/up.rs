@@ -198,6 +198,17 @@ fn four_nodes_and_two_portals_of_each_kind_serve_with_mosquitto() {
     serves_as_told(&shape, &[&nodes[..], &portals].concat());
 }
 
+fn faults_of_a_node_itself(place: &Place) {
+    let leader = place.leader();
+    place.done(&["node", "hold-commit", &leader]);
+    place.done(&["kv", "set", "held", "x"]);
+    place.done(&["node", "hold-commit", &leader, "--off"]);
+    assert!(place.done(&["node", "hand-over", &leader]).contains("handed over to node-"));
+    place.fails(&["node", "hold-commit", "client-portal-1"], 2, "is no node of the store");
+    place.fails(&["node", "kill", "9"], 2, "the parts are broker, node-1");
+    place.fails(&["node", "kill", "1", "--off"], 2, "--off belongs to hold-commit");
+}
+
 #[test]
 fn parts_are_broken_and_mended_on_request() {
     let place = Place::new();
@@ -238,15 +249,7 @@ fn parts_are_broken_and_mended_on_request() {
         if role == "down" { Err(role.to_string()) } else { Ok(()) }
     });
 
-    // Faults of a node itself.
-    let leader = place.leader();
-    place.done(&["node", "hold-commit", &leader]);
-    place.done(&["kv", "set", "held", "x"]);
-    place.done(&["node", "hold-commit", &leader, "--off"]);
-    assert!(place.done(&["node", "hand-over", &leader]).contains("handed over to node-"));
-    place.fails(&["node", "hold-commit", "client-portal-1"], 2, "is no node of the store");
-    place.fails(&["node", "kill", "9"], 2, "the parts are broker, node-1");
-    place.fails(&["node", "kill", "1", "--off"], 2, "--off belongs to hold-commit");
+    faults_of_a_node_itself(&place);
 
     // Portals and the broker are parts like any other.
     for part in ["broker", "admin-portal-1", "client-portal-1"] {
