@@ -6,7 +6,8 @@
 //!
 //! A cascade: (1) state closing, from when on nothing new can come; (2) every open order is cancelled, in batches;
 //! (3) the record is deleted, guarded by `open_orders` = 0. Each is repeated harmlessly; (1) and (3) carry the user's
-//! request id, so that a repeated request is answered as the first.
+//! request id, so that a repeated request is answered as the first; (2) and (3) guard that the state is closing, so that
+//! nothing happens to a client who was registered anew under the CID since.
 
 use portal::attempt::{Attempts, Request, shown};
 use portal::document::client::ClientRecord;
@@ -36,13 +37,14 @@ pub(crate) async fn delete_client(
     // A closed record is of another version than the administrator saw.
     let if_match = if asked.cascade { 0 } else { asked.if_match };
     let at = key::client(&cid);
-    let txn = guard_match(Txn::new(), &cid, if_match)
-        .guard_json(at.clone(), OPEN_ORDERS, "0")
-        .delete(at.clone())
-        .returning_before();
+    let mut txn = guard_match(Txn::new(), &cid, if_match);
+    if asked.cascade {
+        txn = txn.guard_json(at.clone(), STATE, State::Closing.json());
+    }
+    let txn = txn.guard_json(at.clone(), OPEN_ORDERS, "0").delete(at.clone()).returning_before();
     let answer = Attempts::new(portal, request).send(txn).await?;
     if !answer.success {
-        return Err(held(portal, &cid, &answer).await?);
+        return Err(held(portal, &cid, asked.cascade, &answer).await?);
     }
     let record = shown(&answer, &at).map(|record| ClientRecord::read(&at, record)).transpose()?;
     let data = record.map_or_else(|| "{}".to_owned(), |record| record.data.get().to_owned());
@@ -79,7 +81,7 @@ fn is_closing(answer: &TxnResponse) -> Result<bool, Error> {
 }
 
 /// Why the deletion was refused.
-async fn held(portal: &Portal, cid: &Cid, answer: &TxnResponse) -> Result<Error, Error> {
+async fn held(portal: &Portal, cid: &Cid, cascade: bool, answer: &TxnResponse) -> Result<Error, Error> {
     let counted = answer.failed.iter().find(|failed| failed.reason() == Reason::WrongValue);
     let Some(FailedGuard { key: at, record: Some(record), .. }) = counted else {
         return Ok(refused(cid, answer));
@@ -87,7 +89,12 @@ async fn held(portal: &Portal, cid: &Cid, answer: &TxnResponse) -> Result<Error,
     if answer.failed.iter().any(|failed| failed.reason() == Reason::WrongOffset) {
         return Ok(refused(cid, answer));
     }
-    let open = u64::try_from(ClientRecord::read(at, record)?.open_orders).unwrap_or(0);
+    let client = ClientRecord::read(at, record)?;
+    if cascade && client.state != State::Closing {
+        // What was closed is gone, and the CID was inserted anew: that one is not this request's to delete.
+        return Ok(Error::Changed { kind: Kind::Client, id: cid.to_string(), etag: record.offset() });
+    }
+    let open = u64::try_from(client.open_orders).unwrap_or(0);
     let by = holders::of_client(portal, cid).await?;
     let more = open.saturating_sub(by.len() as u64);
     Ok(Error::Held { kind: Kind::Client, id: cid.to_string(), by, more })

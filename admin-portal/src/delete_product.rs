@@ -16,7 +16,7 @@ use portal::id::Pid;
 use portal::{Error, Portal, key};
 use proto::portal::{DeleteProductRequest, DeleteResponse};
 use proto::store::failed_guard::Reason;
-use proto::store::{Txn, TxnResponse};
+use proto::store::{Record, Txn, TxnResponse};
 use store_client::now_ms;
 
 use crate::holders;
@@ -39,17 +39,15 @@ pub(crate) async fn delete_product(
         close(portal, &pid, asked.if_match, request.part("close")).await?;
         holders::remove_all(portal, &pid).await?;
     }
-    // A closed record is of another version than the administrator saw.
-    let if_match = if asked.cascade { 0 } else { asked.if_match };
     let mut attempts = Attempts::new(portal, request);
     let mut remains = None;
     loop {
-        let answer = attempts.send(deletion(&pid, if_match, remains.as_ref())).await?;
+        let answer = attempts.send(deletion(&pid, &asked, remains.as_ref())).await?;
         if answer.success {
             return document(&pid, &answer);
         }
         if let Some(error) = refused(&pid, &answer) {
-            return Err(error);
+            return Err(anew(error, &answer));
         }
         let stock_at = key::stock(&pid);
         let record = portal.read_surely(&stock_at).await?.record;
@@ -68,9 +66,15 @@ pub(crate) async fn delete_product(
     }
 }
 
-fn deletion(pid: &Pid, if_match: u64, remains: Option<&Remains>) -> Txn {
+fn deletion(pid: &Pid, asked: &DeleteProductRequest, remains: Option<&Remains>) -> Txn {
     let (at, stock, now) = (key::product(pid), key::stock(pid), now_ms());
-    let txn = guard_match(Txn::new(), pid, if_match).guard_json(stock.clone(), OPEN_ORDERS, "0");
+    let txn = if asked.cascade {
+        // A closed record is of another version than the administrator saw.
+        guard_match(Txn::new(), pid, 0).guard_json(at.clone(), STATE, State::Closing.json())
+    } else {
+        guard_match(Txn::new(), pid, asked.if_match)
+    };
+    let txn = txn.guard_json(stock.clone(), OPEN_ORDERS, "0");
     let Some(Remains { stock: seen, offset }) = remains else {
         return txn
             .guard_json(stock.clone(), HELD, "0")
@@ -86,6 +90,16 @@ fn deletion(pid: &Pid, if_match: u64, remains: Option<&Remains>) -> Txn {
         .get(stock.clone())
         .add(stock.clone(), now, ADJUSTED, -seen.available, None)
         .add(stock, now, AVAILABLE, -seen.available, Some(0))
+}
+
+/// A deletion guards the state only in a cascade, whose product is closing; if it is not, what was closed is gone and the
+/// PID was inserted anew: that one is not this request's to delete.
+fn anew(error: Error, answer: &TxnResponse) -> Error {
+    let etag = answer.failed.first().and_then(|failed| failed.record.as_ref()).map_or(0, Record::offset);
+    match error {
+        Error::Closing { kind, id } => Error::Changed { kind, id, etag },
+        other => other,
+    }
 }
 
 /// The whole document as it was.

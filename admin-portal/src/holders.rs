@@ -12,7 +12,7 @@ use portal::document::order::{HolderRecord, OrderRecord, Phase};
 use portal::id::{Cid, Oid, Pid};
 use portal::limits::{ATTEMPTS_MAX, CASCADE_PARALLEL, ERROR_LIST_MAX, HOLDER_PAGES_MAX};
 use portal::{Error, Portal, key};
-use proto::store::KeyRecord;
+use proto::store::{FailedGuard, KeyRecord};
 use store_client::{Range, now_ms};
 
 /// Records of one page while searching or working.
@@ -32,6 +32,16 @@ pub(crate) enum Out<'a> {
     Everything,
     /// The line of this product goes.
     Product(&'a Pid),
+}
+
+impl Out<'_> {
+    /// The record that the cascade deletes at last, which is closing as long as it has work to do.
+    fn closing(self, cid: &Cid) -> Bytes {
+        match self {
+            Out::Everything => key::client(cid),
+            Out::Product(pid) => key::product(pid),
+        }
+    }
 }
 
 /// Some of the client's open orders.
@@ -113,14 +123,16 @@ async fn work_off(
     }
 }
 
-/// One order of a cascade; an order that no longer is in the way is left alone.
+/// One order of a cascade; an order that no longer is in the way is left alone. So is one of a client or product that is
+/// not closing: another cascade has ended, and what was inserted since is not this one's to touch. (Nor can an order be
+/// open whose client is gone.)
 async fn take_out(portal: &Portal, holder: Holder, out: Out<'_>) -> Result<(), Error> {
     let Holder { cid, oid } = &holder;
-    let at = key::order(cid, oid);
+    let (at, closing) = (key::order(cid, oid), out.closing(cid));
     for _ in 0..ATTEMPTS_MAX {
         let Some(record) = portal.read_surely(&at).await?.record else { return Ok(()) };
         let known = Known::read(&at, &record)?;
-        let change = Change::by_cascade(cid, oid, now_ms());
+        let change = Change::by_cascade(cid, oid, now_ms(), closing.clone());
         let txn = match out {
             _ if known.order.phase != Phase::Open => return Ok(()),
             Out::Everything => change.cancel(&known)?,
@@ -130,7 +142,8 @@ async fn take_out(portal: &Portal, holder: Holder, out: Out<'_>) -> Result<(), E
             }
         };
         let answer = send_step(portal, txn).await?;
-        if answer.success {
+        let is_over = |failed: &FailedGuard| failed.key == closing || failed.key == key::client(cid);
+        if answer.success || answer.failed.iter().any(is_over) {
             return Ok(());
         }
         if let Refused::For(error) = judge(cid, oid, &std::collections::HashMap::new(), &answer)? {

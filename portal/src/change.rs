@@ -16,6 +16,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use proto::check::{DATA_BYTES_MAX, TXN_BYTES_MAX};
 use proto::portal::LineChange;
 use proto::store::failed_guard::Reason;
@@ -123,10 +124,12 @@ impl<'a> Change<'a> {
         Change { cid, oid, timestamp_ms, txn }
     }
 
-    /// A change by a cascade, while client or product is closing.
+    /// A change by a cascade, while `closing` (the key of the client or product that it deletes) is in that state: one
+    /// that was deleted and inserted anew meanwhile is not what the cascade was asked for.
     #[must_use]
-    pub fn by_cascade(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64) -> Change<'a> {
-        Change { cid, oid, timestamp_ms, txn: Txn::new().guard_exists(key::client(cid)) }
+    pub fn by_cascade(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64, closing: Bytes) -> Change<'a> {
+        let txn = Txn::new().guard_exists(key::client(cid));
+        Change { cid, oid, timestamp_ms, txn: txn.guard_json(closing, STATE, State::Closing.json()) }
     }
 
     /// A transaction that changes nothing: it fails and shows the order, unless the request was done before.

@@ -194,6 +194,63 @@ async fn lost_answers_are_settled_with_what_was_deleted() {
 }
 
 #[tokio::test]
+async fn a_cascade_sent_again_leaves_orders_made_since_alone() {
+    let office = Office::open().await;
+    office.insert_client("ana").await;
+    office.insert_product("a", 10).await;
+    let of_client = DeleteClientRequest { request: id("r1"), ..client("ana", true) };
+    delete_client(&office, of_client.clone()).await.unwrap();
+    office.insert_client("ana").await;
+    let of_product = DeleteProductRequest { request: id("r2"), ..product("a", true) };
+    delete_product(&office, of_product.clone()).await.unwrap();
+    office.insert_product("a", 10).await;
+    let oid = office.order("ana", 1, &[("a", 3)]).await;
+    delete_client(&office, of_client).await.unwrap();
+    delete_product(&office, of_product).await.unwrap();
+    let order = office.order_of("ana", &oid).await;
+    assert_eq!(
+        (order.phase, order.lines.len()),
+        (Phase::Open, 1),
+        "a repeated request is answered, not carried out"
+    );
+    assert!(is_there(&office, "ana").await);
+    assert_eq!(office.stock("a").await.unwrap().held, 3);
+}
+
+#[tokio::test]
+async fn a_cascade_overtaken_by_another_leaves_what_was_inserted_anew() {
+    let office = Office::open().await;
+    for round in ["one", "two"] {
+        // Closed, then the scan finds the store away; another administrator ends it and registers the same id anew.
+        let (of_client, of_product) = (id(&format!("c-{round}")), id(&format!("p-{round}")));
+        let of_client = DeleteClientRequest { request: of_client, ..client("ana", true) };
+        let of_product = DeleteProductRequest { request: of_product, ..product("a", true) };
+        let _ = delete_client(&office, client("ana", true)).await;
+        let _ = delete_product(&office, product("a", true)).await;
+        office.insert_client("ana").await;
+        office.insert_product("a", 10).await;
+        office.store.plan(None);
+        office.store.plan(Some(Fault::Refuse));
+        delete_client(&office, of_client.clone()).await.unwrap_err();
+        delete_client(&office, client("ana", true)).await.unwrap();
+        office.store.plan(None);
+        office.store.plan(Some(Fault::Refuse));
+        delete_product(&office, of_product.clone()).await.unwrap_err();
+        delete_product(&office, product("a", true)).await.unwrap();
+        office.insert_client("ana").await;
+        office.insert_product("a", 10).await;
+        if round == "two" {
+            office.order("ana", 7, &[("a", 3)]).await;
+        }
+        let error = delete_client(&office, of_client).await.unwrap_err();
+        assert!(matches!(error, Error::Changed { kind: Kind::Client, .. }), "{error}");
+        let error = delete_product(&office, of_product).await.unwrap_err();
+        assert!(matches!(error, Error::Changed { kind: Kind::Product, .. }), "{error}");
+        assert!(is_there(&office, "ana").await && office.stock("a").await.is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_product_inserted_twice_at_once_exists_once() {
     let office = Office::open().await;
     let data = r#"{"description":"a","quantity":1,"price":"1"}"#.to_owned();
