@@ -18,6 +18,8 @@
 //!   When A ≥ I the cache is as new as the store was at t: it may be used until t + L. However late the beat
 //!   arrives, t stays; counting from its arrival would be wrong. A barrier read that began at t proves the same.
 //! - Old messages say only true things about committed entries: at worst they are ignored (offset ≤ A).
+//! - Were A beyond the log, because a message was of no leader of ours, changes would be ignored as old; but then the
+//!   leader's beats are behind A, extend no lease, and the cache begins anew.
 //!
 //! No I/O, no clock: time comes in, what is to be done goes out. Leaves out: the repair of a gap by `Changes` (a gap
 //! flushes), session tokens.
@@ -233,7 +235,7 @@ impl Coherence {
             Input::Subscribed => self.catch_up(out),
             Input::Barrier { number, started_ms, offset } => self.barrier(number, started_ms, offset, out),
             Input::BarrierFailed { number } => self.barrier_again(number, out),
-            Input::Message(message) => self.message(message, out),
+            Input::Message(message) => self.message(now_ms, message, out),
             Input::NonceSent { nonce, at_ms } => self.nonce_sent(nonce, at_ms),
             Input::Lost => self.go_cold(),
             Input::Tick => {}
@@ -316,7 +318,7 @@ impl Coherence {
         self.nonces.push_back((nonce, at_ms));
     }
 
-    fn message(&mut self, message: BusMessage, out: &mut Vec<Output>) {
+    fn message(&mut self, now_ms: u64, message: BusMessage, out: &mut Vec<Output>) {
         if message.group != self.group || message.ring_version != self.ring_version {
             return;
         }
@@ -326,7 +328,7 @@ impl Coherence {
                     self.event(change, out);
                 }
             }
-            Some(bus_message::Kind::Beat(beat)) => self.beat(&beat, out),
+            Some(bus_message::Kind::Beat(beat)) => self.beat(now_ms, &beat, out),
             None => {}
         }
     }
@@ -348,7 +350,10 @@ impl Coherence {
         }
     }
 
-    fn beat(&mut self, beat: &Beat, out: &mut Vec<Output>) {
+    /// A beat that names a nonce of ours and is behind A proves nothing new: it is late, or A is not of this log (a forged
+    /// event, another cluster's under our name) and would let later changes pass unseen. So it extends no lease; and if the
+    /// lease is over, for want of better ones, the cache begins anew from what the store says.
+    fn beat(&mut self, now_ms: u64, beat: &Beat, out: &mut Vec<Output>) {
         if beat.previous > beat.offset {
             return;
         }
@@ -357,9 +362,15 @@ impl Coherence {
             Phase::Catching { span, .. } => chain(span, beat.previous, beat.offset),
             Phase::Following if beat.previous > self.applied => self.gap(beat.previous, beat.offset, out),
             Phase::Following => {
-                self.applied = self.applied.max(beat.offset);
-                if let Some(sent_ms) = self.take_named(&beat.nonces) {
+                let Some(sent_ms) = self.take_named(&beat.nonces) else {
+                    self.applied = self.applied.max(beat.offset);
+                    return;
+                };
+                if beat.offset >= self.applied {
+                    self.applied = beat.offset;
                     self.extend_lease(sent_ms);
+                } else if now_ms >= self.lease_end_ms {
+                    self.gap(beat.previous, beat.offset, out);
                 }
             }
         }

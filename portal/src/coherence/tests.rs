@@ -107,6 +107,23 @@ fn a_late_beat_or_one_of_others_proves_nothing() {
 }
 
 #[test]
+fn an_offset_that_no_leader_published_is_outlived() {
+    let mut machine = Machine::following();
+    assert_eq!(machine.step(6, event(7, u64::MAX)), [drop_at(u64::MAX)]);
+    for (at_ms, nonce) in [(300, 1), (600, 2), (900, 3)] {
+        machine.step(at_ms, Input::NonceSent { nonce: [nonce; 16], at_ms });
+        assert_eq!(machine.step(at_ms + 99, beat(7, 12, &[[nonce; 16]])), [], "it may be a late one");
+    }
+    assert_eq!(machine.coherence.state(LEASE_MS), State::Suspect, "changes pass unseen: no hits");
+    machine.step(1_200, Input::NonceSent { nonce: [4; 16], at_ms: 1_200 });
+    assert_eq!(machine.step(1_300, beat(12, 13, &[[5; 16]])), [], "a beat for others");
+    assert_eq!(machine.step(1_300, beat(12, 13, &[[4; 16]])), [Output::ReadBarrier { number: 2 }]);
+    let barrier = Input::Barrier { number: 2, started_ms: 1_300, offset: 14 };
+    assert_eq!(machine.step(1_301, barrier), [Output::Flush]);
+    assert_eq!(machine.state_and_applied(1_301), (State::Live, 14));
+}
+
+#[test]
 fn a_lease_that_lapsed_comes_back_with_a_beat_and_voids_fills() {
     let mut machine = Machine::following();
     let generation = machine.coherence.generation();
