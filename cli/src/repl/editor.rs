@@ -89,7 +89,12 @@ fn gone() -> Failure {
 fn read(reedline: &mut Reedline, prompt: &Words) -> Result<Typed, Failure> {
     loop {
         match reedline.read_line(prompt) {
-            Ok(Signal::Success(line)) => return Ok(Typed::Line(line)),
+            Ok(Signal::Success(line)) => {
+                // Now, and not when the thread ends: leaving does not wait for it. Without a file there is none to
+                // write, which is no failure of the line.
+                let _ = reedline.sync_history();
+                return Ok(Typed::Line(line));
+            }
             Ok(Signal::CtrlD) => return Ok(Typed::End),
             Ok(_) => {}
             Err(error) => return Err(Failure::refused(format!("the terminal cannot be read: {error}"))),
