@@ -10,6 +10,7 @@ use feira_tests::shop::{
     Refusal, insert_client, insert_product, order, patient, product, refusal, refused, request_id,
 };
 use feira_tests::wait;
+use nix::sys::signal::Signal;
 use proto::portal::admin_client::AdminClient;
 use proto::portal::{
     AdjustStockRequest, BrowseProductsRequest, Client, DeleteClientRequest, DeleteProductRequest,
@@ -453,8 +454,12 @@ async fn an_absence_is_cached_and_refuses_nobody_who_was_registered_since() {
         if cached { Ok(()) } else { Err(format!("{before:?} {now:?}")) }
     })
     .await;
+    // No event can tell that it is wrong now: only asking the store can.
+    let broker = cluster.mosquitto.as_ref().unwrap().process.as_ref().unwrap();
+    broker.signal(Signal::SIGSTOP);
     insert_client(&mut admin, "new").await.unwrap();
     shop.browse_products(patient(browse())).await.unwrap();
+    broker.signal(Signal::SIGCONT);
 
     // The same for an administrator's own read of what was absent a moment ago.
     let mut there = cluster.admin(2);

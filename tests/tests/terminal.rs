@@ -116,10 +116,10 @@ async fn answers_of_the_store_come_above_the_line_that_is_being_typed() {
     let mut tool = repl(&cluster, &["kv", "--quiet"], &cluster.path().join("history"));
     prompted(&tool, "kv> ", 0);
     for at in 1..=5 {
+        let shown = tool.said().matches("kv> ").count();
         tool.say(&format!("set {at} x{ENTER}"));
-    }
-    for at in 1..=5 {
         tool.hears(&format!("#{at} set {at}: SUCCESS"), PATIENCE);
+        prompted(&tool, "kv> ", shown);
     }
     tool.say("test-a");
     tool.hears("test-a", PATIENCE);

@@ -79,6 +79,7 @@ impl Place {
     fn up(&self, shape: &[&str]) -> Up {
         let mut tool = Dialogue::start(self.command(&[&["--json", "up"][..], shape].concat()));
         tool.hears("everything serves", LONG);
+        tool.hears("}\n", PATIENCE);
         let said = tool.said();
         let told: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
         let text = |part: &Value, name: &str| part[name].as_str().unwrap().to_owned();
@@ -132,6 +133,18 @@ impl Up {
         let status = self.tool.ends_within(LONG);
         assert!(status.success(), "{status}: {}", self.tool.complained());
         self.all_gone();
+    }
+}
+
+/// A test that fails leaves nothing running.
+impl Drop for Up {
+    fn drop(&mut self) {
+        if self.tool.ended().is_none() {
+            self.tool.signal(Signal::SIGKILL);
+        }
+        for part in self.parts.iter().filter(|_| std::thread::panicking()) {
+            let _ = kill(Pid::from_raw(part.pid), Signal::SIGKILL);
+        }
     }
 }
 
@@ -287,6 +300,8 @@ fn killed_with_all(shape: &[&str]) {
     let place = Place::new();
     let mut up = place.up(&[&["--any-ports"][..], shape].concat());
     place.done(&["kv", "set", "kept", "x"]);
+    // One that hangs goes too.
+    place.done(&["node", "pause", "1"]);
     up.tool.signal(Signal::SIGKILL);
     up.tool.ends_within(PATIENCE);
     up.all_gone();
