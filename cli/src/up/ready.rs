@@ -25,13 +25,14 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 pub async fn all(supervisor: &mut Supervisor, patience: Duration) -> Result<(), Failure> {
     let deadline = Instant::now() + patience;
     loop {
+        // First who answers, then who has ended: another program may answer at a dead part's address.
+        let missing = missing(supervisor).await;
         if let Some((part, how)) = supervisor.notice().into_iter().next() {
             let child = supervisor.child(&part.name)?;
             let (words, log) = (child.last_words(), child.log().display().to_string());
             return Err(Failure::refused(format!("{} ended at its start ({how}):\n{words}", part.name))
                 .next(format!("its whole log is {log}")));
         }
-        let missing = missing(supervisor).await;
         if missing.is_empty() {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 //!
 //! A child that ends is not started again by itself: the person (or test) that watches decides, and sees why.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,21 @@ use crate::failure::Failure;
 const STOP_GRACE: Duration = Duration::from_secs(15);
 /// SIGKILL takes no time of the process's own.
 const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// Refuses addresses that something else listens on.
+fn require_free<'a>(parts: impl Iterator<Item = &'a Part>) -> Result<(), Failure> {
+    let in_use = parts.filter_map(|part| {
+        let error = TcpListener::bind(&part.address).err()?;
+        Some(format!("{} at {}: {error}", part.name, part.address))
+    });
+    let in_use: Vec<String> = in_use.collect();
+    if in_use.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::refused(format!("cannot listen for {}", in_use.join("; "))).next(
+        "another cluster may run there (feira down in its folder); or change the ports in the file, 0 takes any free one",
+    ))
+}
 
 /// The children.
 pub struct Supervisor {
@@ -42,11 +58,12 @@ impl Supervisor {
         Ok(Supervisor { loaded, children, program })
     }
 
-    /// Starts all parts.
+    /// Starts all parts. Whatever listens on an address of theirs already would be taken for them, so nothing may.
     ///
     /// # Errors
-    /// One cannot be started; those before it run.
+    /// An address is in use, and nothing was started; or a part cannot be started, and those before it run.
     pub fn start(&mut self) -> Result<(), Failure> {
+        require_free(self.children.iter().map(|child| &child.part))?;
         for child in &mut self.children {
             child.start(&self.program, &self.loaded)?;
         }
@@ -150,5 +167,21 @@ pub fn lock(run_folder: &Path) -> Result<std::fs::File, Failure> {
                 .next("stop it with feira down, or name another configuration with --config"))
         }
         Err(std::fs::TryLockError::Error(e)) => Err(Failure::file("lock", &path, &e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_whose_address_another_program_has_is_not_taken_for_serving() {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = other.local_addr().unwrap().to_string();
+        let part = Part { kind: Kind::Node(1), name: "node-1".to_owned(), address: address.clone() };
+        let failure = require_free([&part].into_iter()).unwrap_err();
+        assert!(failure.message.contains(&address) && failure.message.contains("node-1"), "{failure}");
+        drop(other);
+        assert!(require_free([&part].into_iter()).is_ok());
     }
 }
