@@ -1,6 +1,7 @@
 //! Where answers go. Promises: standard output carries only answers (with `--json` only documents, one a line);
 //! colours are used only on a terminal and never if NO_COLOR is set; a closed pipe ends output, not the work.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc::SyncSender;
 
@@ -39,7 +40,7 @@ impl Out {
         if self.json {
             return self.data(&answer.document.to_string());
         }
-        let mut text = answer.head.clone();
+        let mut text = harmless(&answer.head).into_owned();
         if let Some(table) = &answer.table {
             if !text.is_empty() {
                 text.push('\n');
@@ -55,7 +56,7 @@ impl Out {
             self.data(&Answer::of_failure(failure).to_string());
         }
         let word = self.paint(Color::Red.bold(), failure.kind.word());
-        self.say(&format!("{word}: {failure}"));
+        self.say(&format!("{word}: {}", harmless(&failure.to_string())));
     }
 
     /// Says something beside the answers.
@@ -104,7 +105,7 @@ impl Out {
             drawn.add_row(row.iter().enumerate().map(|(at, cell)| {
                 let to_right = table.right.contains(&at);
                 let side = if to_right { CellAlignment::Right } else { CellAlignment::Left };
-                Cell::new(cell).set_alignment(side)
+                Cell::new(harmless(cell)).set_alignment(side)
             }));
         }
         drawn.to_string()
@@ -117,6 +118,22 @@ impl Out {
             _ => drop(writeln!(std::io::stdout(), "{text}")),
         }
     }
+}
+
+/// Text that somebody stored, with what a terminal would obey written out: a product's description must not move the
+/// cursor, colour the screen or turn the direction of what follows.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| {
+        (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(obeyed) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if obeyed(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown.into()
 }
 
 /// NO_COLOR (no-color.org): set and not empty means no colours.
@@ -137,5 +154,15 @@ mod tests {
         table.row(["banana".into(), "12".into()]);
         let text = out.rendered(&table);
         assert!(text.contains("PID") && text.contains("banana") && !text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn a_stored_escape_sequence_is_shown_not_obeyed() {
+        let out = Out { json: false, color: false, above: None };
+        let mut table = Table::new(&["DESCRIPTION", "LEFT"], &[1]);
+        table.row(["\u{1b}[2Jred\u{7}\u{202e}".into(), "1".into()]);
+        let text = out.rendered(&table);
+        assert!(text.contains("\\u{1b}[2Jred\\u{7}\\u{202e}") && !text.contains('\u{1b}'), "{text}");
+        assert_eq!(harmless("Mamão, 日本\nb"), "Mamão, 日本\nb");
     }
 }
