@@ -14,6 +14,9 @@ use crate::failure::Failure;
 use crate::verb::spec::Menu;
 use crate::verb::words::LINE_BYTES_MAX;
 
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Where the commands of a run come from.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
@@ -115,6 +118,7 @@ fn script() -> mpsc::Receiver<Result<String, Failure>> {
     let (send, lines) = mpsc::channel(64);
     let run = move || {
         let mut input = std::io::stdin().lock();
+        skip_mark(&mut input);
         while let Some(line) = read_line(&mut input) {
             let failed = line.is_err();
             if send.blocking_send(line).is_err() || failed {
@@ -124,6 +128,13 @@ fn script() -> mpsc::Receiver<Result<String, Failure>> {
     };
     thread::Builder::new().name("script".into()).spawn(run).expect("a thread can be started");
     lines
+}
+
+/// Editors on other systems begin a file with a byte order mark; it is no part of the first command.
+fn skip_mark(input: &mut impl BufRead) {
+    if input.fill_buf().is_ok_and(|begin| begin.starts_with(BYTE_ORDER_MARK)) {
+        input.consume(BYTE_ORDER_MARK.len());
+    }
 }
 
 fn read_line(input: &mut impl BufRead) -> Option<Result<String, Failure>> {
@@ -146,6 +157,13 @@ fn read_line(input: &mut impl BufRead) -> Option<Result<String, Failure>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_command() {
+        let mut input: &[u8] = b"\xef\xbb\xbflist-orders\r\n";
+        skip_mark(&mut input);
+        assert_eq!(read_line(&mut input).unwrap().unwrap(), "list-orders");
+    }
 
     #[test]
     fn script_lines_are_bounded_and_checked() {

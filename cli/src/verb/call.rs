@@ -164,13 +164,23 @@ fn check<O>(verb: &Verb<O>, name: &str, kind: Kind, word: &str) -> Result<(), Fa
         Kind::Line if line(word).is_none() => "PID=QUANTITY, such as banana=3",
         Kind::Key => match key_of(word) {
             Ok(_) => return Ok(()),
-            Err(why) => return Err(wrong(verb, format!("{name} is {word:?}: {why}"))),
+            Err(why) => return Err(wrong(verb, format!("{name} is {:?}: {why}", shortened(word)))),
         },
         _ => return Ok(()),
     };
-    Err(wrong(verb, format!("{name} is {word:?}, and must be {must}")))
+    Err(wrong(verb, format!("{name} is {:?}, and must be {must}", shortened(word))))
 }
 
+/// A word as messages quote it.
+fn shortened(word: &str) -> std::borrow::Cow<'_, str> {
+    match word.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &word[..end]).into(),
+        None => word.into(),
+    }
+}
+
+/// Characters of a word that a message quotes.
+const QUOTED_CHARS_MAX: usize = 40;
 /// Ids of clients, products and orders, as the portals limit them.
 const ID_BYTES_MAX: usize = 128;
 
@@ -192,7 +202,7 @@ fn wrong<O>(verb: &Verb<O>, message: impl std::fmt::Display) -> Failure {
 fn unknown_verb<O>(menu: &'static Menu<O>, word: &str) -> Failure {
     let names =
         menu.verbs.iter().flat_map(|verb| std::iter::once(verb.name).chain(verb.aliases.iter().copied()));
-    let failure = Failure::usage(format!("there is no command {word:?}"));
+    let failure = Failure::usage(format!("there is no command {:?}", shortened(word)));
     match nearest(word, names) {
         Some(near) => failure.next(format!("did you mean {near}? help lists all")),
         None => failure.next("help lists the commands"),

@@ -1,15 +1,16 @@
 //! Which known word was probably meant: the one with the fewest letters to change.
 
-/// More changed letters than this are another word.
+/// More changed letters than this are another word; so is a word of which most letters change.
 const CHANGES_MAX: usize = 3;
 
 /// The nearest of `known` to `word`, if any is near.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
+    let most = CHANGES_MAX.min(word.chars().count().div_ceil(2));
     known
         .map(|name| (likeness(&word, &name.to_lowercase()), name))
-        .filter(|(changes, name)| *changes <= CHANGES_MAX && *changes < name.len())
+        .filter(|(changes, name)| *changes <= most && *changes < name.len())
         .min_by_key(|(changes, _)| *changes)
         .map(|(_, name)| name)
 }
@@ -47,5 +48,10 @@ mod tests {
         assert_eq!(nearest("SAIR", known.into_iter()), Some("sair"));
         assert_eq!(nearest("lisst", known.into_iter()), Some("list-orders"));
         assert_eq!(nearest("banana", known.into_iter()), None);
+    }
+
+    #[test]
+    fn a_short_word_is_not_taken_for_any_long_one() {
+        assert_eq!(nearest("foo", ["modificarCliente", "get-client"].into_iter()), None);
     }
 }
