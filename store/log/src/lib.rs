@@ -30,7 +30,7 @@
 //! # Where to read on
 //!
 //! [`format`](mod@format): the bytes. [`scan`]: which cuts are innocent, and why. [`snapshot`]: how files are
-//! numbered. [`sim`]: the disk that tests crash. With the feature `failpoints`, crash tests can stop the process
+//! numbered. `sim` (with its feature): the disk that tests crash. With the feature `failpoints`, crash tests can stop the process
 //! at `<place>.<step>`: places `meta`, `vote`, `boot`, `bootstrap-mark`, `bootstrap`, `recover`, `roll`, `reset`,
 //! `truncate`, `snapshot` with steps `written`, `synced`, `renamed`, `done`; and `append.begin`,
 //! `append.written`, `append.synced`, `roll.sealed`, `remove.begin`, `truncate.removed`, `snapshot.begun`,
