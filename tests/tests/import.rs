@@ -1,7 +1,8 @@
-//! `feira import` of a generated file with every irregularity of the real one (cancellations, bad debt, missing
-//! customers and descriptions, negative quantities, free and odd prices, duplicates, one code twice in an invoice,
-//! codes that differ by case, spaces, broken lines, an invoice of more lines than a request may name), while leaders
-//! and portals die. The totals are counted here, without the importer's code.
+//! `feira import` of a generated file with every irregularity of the real one, while leaders and portals die.
+//!
+//! The irregularities: cancellations, bad debt, missing customers and descriptions, negative quantities, free and odd
+//! prices, duplicates, one code twice in an invoice, codes that differ by case, spaces, broken lines, an invoice of
+//! more lines than a request may name. The totals are counted here, without the importer's code.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -1,5 +1,7 @@
-//! An order: `o/{CID}/OID` is `{"state":"open","lines":[{"pid":…,"description":…,"quantity":2,"price":"2.55"}],
-//! "total":"5.10"}`; and `h/{PID}/OID`, `{"cid":"ana"}`: that open order holds that product.
+//! An order (`o/{CID}/OID`), and what says that it holds a product while it is open (`h/{PID}/OID`).
+//!
+//! The first is `{"state":"open","lines":[{"pid":…,"description":…,"quantity":2,"price":"2.55"}],"total":"5.10"}`, the
+//! second `{"cid":"ana"}`.
 //!
 //! Price and description of a line are those of the moment when the line was added. Lines keep the order in which
 //! they were added. A state never goes back: open → confirmed or open → cancelled.

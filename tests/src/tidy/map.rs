@@ -2,8 +2,9 @@
 //! Rust file, and none for what is not there.
 //!
 //! A line is ``- `path/to/file.rs`: what it is``; a folder's path ends in a slash. Other files may have a line.
-//! [`mended`] writes the section anew: what is said of each place stays, new files get the first sentence of their
-//! `//!`, and what such a sentence cannot say (folders) is left for a person, so that the rule still fails.
+//! Of a Rust file the map says the first sentence of its `//!`, so that the two cannot part. [`mended`] writes the
+//! section anew: what is said of folders and other files stays, and a new folder is left for a person to describe, so
+//! that the rule still fails.
 
 use std::collections::BTreeMap;
 
@@ -56,6 +57,10 @@ fn stands(tree: &Tree, places: &[String], path: &str) -> bool {
     places.iter().any(|place| place == path) || tree.file(path).is_some()
 }
 
+fn is_rust(tree: &Tree, path: &str) -> bool {
+    path.ends_with(".rs") && tree.file(path).is_some()
+}
+
 /// Compares map and tree in both directions.
 #[must_use]
 pub fn compare(tree: &Tree) -> Vec<Problem> {
@@ -73,6 +78,8 @@ pub fn compare(tree: &Tree) -> Vec<Problem> {
             problem(format!("`{}` stands in line {first} already: keep one", line.path));
         } else if line.meaning.chars().filter(|c| c.is_alphabetic()).count() < MEANING_MIN {
             problem(format!("`{}`: say what it is", line.path));
+        } else if is_rust(tree, line.path) && line.meaning != meaning(tree, line.path) {
+            problem(format!("`{}`: the file says \"{}\" of itself", line.path, meaning(tree, line.path)));
         }
     }
     let end = architecture.text.lines().count().max(1);
@@ -125,7 +132,8 @@ pub fn mended(tree: &Tree) -> Option<String> {
     let mut said: BTreeMap<String, String> =
         places.iter().map(|place| (place.clone(), meaning(tree, place))).collect();
     let says = |line: &&Line<'_>| line.meaning.chars().filter(|c| c.is_alphabetic()).count() >= MEANING_MIN;
-    for line in map.iter().filter(|line| stands(tree, &places, line.path)).filter(says) {
+    let by_people = |line: &&Line<'_>| stands(tree, &places, line.path) && !is_rust(tree, line.path);
+    for line in map.iter().filter(by_people).filter(says) {
         said.insert(line.path.to_owned(), line.meaning.to_owned());
     }
     let depth = |path: &str| path.trim_end_matches('/').matches('/').count();
@@ -142,10 +150,10 @@ mod tests {
     use super::*;
 
     const MAP: &str = "# A\n- `not/in/the/section.rs`: ignored\n\n## Code map\n\n- `a/`: the first letter of all\n\
-                       - `a/b.rs`: the second letter of all\n- `a/run`: a file of another kind\n\n## Next\n- `x/`: no\n";
+                       - `a/b.rs`: The second letter of all\n- `a/run`: a file of another kind\n\n## Next\n- `x/`: no\n";
 
     fn tree(map: &str, more: &[(&str, &str)]) -> Tree {
-        let mut files = vec![("a/b.rs", "//! The letter b.\n"), ("a/run", ""), ("top.md", "")];
+        let mut files = vec![("a/b.rs", "//! The second letter of all.\n"), ("a/run", ""), ("top.md", "")];
         files.push((ARCHITECTURE, map));
         files.extend(more);
         Tree::of(&files)
@@ -182,7 +190,7 @@ mod tests {
             HEADING,
             "",
             "- `a/`: the first letter of all",
-            "  - `a/b.rs`: the second letter of all",
+            "  - `a/b.rs`: The second letter of all",
             "  - `a/c/`:",
             "    - `a/c/d.rs`: Of `D`",
             "  - `a/run`: a file of another kind",
@@ -204,9 +212,19 @@ mod tests {
             )
             .replace("a file of another kind", "?");
         let found = compare(&tree(&map, &[]));
-        assert_eq!(found.len(), 3, "{found:?}");
-        assert!(found[0].what.contains("not in the tree") && found[1].what.contains("already"));
-        assert!(found[2].what.contains("say what it is"));
+        let what: Vec<_> = found.iter().map(|p| p.what.as_str()).collect();
+        assert_eq!(what.len(), 3, "{what:?}");
+        assert!(what[0].contains("not in the tree") && what[1].contains("already"));
+        assert!(what[2].contains("say what it is"));
         assert_eq!(to_paste(&tree(&map, &[])).1.len(), 1);
+    }
+
+    #[test]
+    fn a_line_that_says_other_than_its_file_fails_and_is_mended() {
+        let map = with_docs(MAP).replace("The second letter", "The last letter");
+        let found = compare(&tree(&map, &[]));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].what.contains("The second letter of all"), "{found:?}");
+        assert!(mended(&tree(&map, &[])).unwrap().contains("`a/b.rs`: The second letter of all\n"));
     }
 }
