@@ -10,12 +10,13 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
+use parking_lot::Mutex;
 use prost::Message;
 use proto::store::{Identity, OutcomeResponse, Txn, TxnResponse};
 use tokio::sync::{mpsc, oneshot};
@@ -120,7 +121,7 @@ impl Session {
         let tag = txn.tag().cloned().unwrap_or_default();
         let (answer, receiver) = oneshot::channel();
         // The lock makes the sequence and the place in the queue one step.
-        let mut sequences = lock(&self.inner.sequences);
+        let mut sequences = self.inner.sequences.lock();
         let full = |_| Error::Retry { message: format!("{SUBMITTED_MAX} operations wait in this session") };
         let place = self.inner.submit.try_reserve().map_err(full)?;
         sequences.last += 1;
@@ -138,14 +139,14 @@ impl Session {
     /// As [`Store::outcome`].
     pub async fn outcome(&self, answer: &Answer) -> Result<OutcomeResponse, Error> {
         let settled = self.inner.store.outcome(answer.tag.clone(), answer.identity.clone()).await?;
-        lock(&self.inner.sequences).unknown.remove(&answer.sequence);
+        self.inner.sequences.lock().unknown.remove(&answer.sequence);
         Ok(settled)
     }
 
     /// Operations submitted and not answered.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        lock(&self.inner.sequences).open.len()
+        self.inner.sequences.lock().open.len()
     }
 }
 
@@ -191,13 +192,9 @@ fn end(
     ended: (u64, oneshot::Sender<Result<TxnResponse, Error>>, Result<TxnResponse, Error>),
 ) {
     let (sequence, answer, result) = ended;
-    lock(sequences).answered(sequence, matches!(result, Err(Error::Unknown { .. })));
+    sequences.lock().answered(sequence, matches!(result, Err(Error::Unknown { .. })));
     // Whoever submitted it may not care for the answer.
     let _ = answer.send(result);
-}
-
-fn lock(sequences: &Mutex<Sequences>) -> MutexGuard<'_, Sequences> {
-    sequences.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use store_core::{Entry, Epoch, Offset};
 
 /// What an entry costs in memory besides its payload.
@@ -68,14 +68,9 @@ impl EntryCache {
         EntryCache { recent: Mutex::new(recent) }
     }
 
-    /// A panic elsewhere cannot leave it half changed: nothing in here panics between two changes.
-    fn lock(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes entries that continue the log.
     pub(crate) fn append(&self, entries: &[Entry<Bytes>]) {
-        let mut recent = self.lock();
+        let mut recent = self.recent.lock();
         for entry in entries {
             if let Some(last) = recent.entries.back() {
                 let next = last.position.offset.next();
@@ -89,7 +84,7 @@ impl EntryCache {
 
     /// Drops the entry at `from` and all after it.
     pub(crate) fn truncate(&self, from: Offset) {
-        let mut recent = self.lock();
+        let mut recent = self.recent.lock();
         while let Some(entry) = recent.entries.pop_back_if(|entry| entry.position.offset >= from) {
             recent.bytes -= cost(&entry);
         }
@@ -98,7 +93,7 @@ impl EntryCache {
 
     /// Forgets everything: the log begins after `base` now.
     pub(crate) fn reset(&self, base: Offset) {
-        let mut recent = self.lock();
+        let mut recent = self.recent.lock();
         recent.entries.clear();
         recent.bytes = 0;
         recent.durable = base;
@@ -106,7 +101,7 @@ impl EntryCache {
 
     /// Up to here the log has the entries on disk, so that they may be evicted.
     pub(crate) fn durable(&self, up_to: Offset) {
-        let mut recent = self.lock();
+        let mut recent = self.recent.lock();
         recent.durable = recent.durable.max(up_to);
         recent.evict();
     }
@@ -114,13 +109,13 @@ impl EntryCache {
     /// This replica leads this epoch from now on, or (`None`) no longer. Called before anything that the change
     /// brings is written.
     pub(crate) fn lead(&self, epoch: Option<Epoch>) {
-        self.lock().leading = epoch;
+        self.recent.lock().leading = epoch;
     }
 
     /// Whether this replica leads `epoch`.
     #[must_use]
     pub(crate) fn leads(&self, epoch: Epoch) -> bool {
-        self.lock().leading == Some(epoch)
+        self.recent.lock().leading == Some(epoch)
     }
 
     /// Adds to `into` the entries from `from` to `up_to`, as many as are here and keep to the limits (but at least
@@ -132,7 +127,7 @@ impl EntryCache {
         limits: Limits,
         into: &mut Vec<Entry<Bytes>>,
     ) -> bool {
-        let recent = self.lock();
+        let recent = self.recent.lock();
         let Some(skip) = recent.first().and_then(|first| from.0.checked_sub(first.0)) else { return false };
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         if skip >= recent.entries.len() {
@@ -216,7 +211,7 @@ mod tests {
         cache.truncate(Offset(4));
         cache.append(&entries(4..=5, 10));
         assert_eq!(read(&cache, 3, 9, ANY), Some(vec![3, 4, 5]));
-        assert_eq!(cache.lock().durable, Offset(3));
+        assert_eq!(cache.recent.lock().durable, Offset(3));
         cache.reset(Offset(50));
         cache.append(&entries(51..=51, 10));
         assert_eq!(read(&cache, 51, 60, ANY), Some(vec![51]));

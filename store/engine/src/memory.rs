@@ -6,11 +6,12 @@
 //! [`Error::Retry`] was not; with one seed and one order of calls the same faults strike the same calls. Leaves out:
 //! durability, and everything about replicas. The only file of this crate that knows tokio.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
+use parking_lot::Mutex;
 use prost::Message as _;
 use proto::check::Violation;
 use proto::store::command::Kind;
@@ -122,10 +123,6 @@ impl Default for MemoryStore {
     }
 }
 
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl MemoryStore {
     /// An empty store without faults.
     #[must_use]
@@ -150,17 +147,17 @@ impl MemoryStore {
     /// From now on faults strike at random, or no longer.
     pub fn set_faults(&self, faults: Option<Faults>) {
         let random = faults.map(|faults| (fastrand::Rng::with_seed(faults.seed), faults));
-        held(&self.inner.plan).random = random;
+        self.inner.plan.lock().random = random;
     }
 
     /// Strikes the next operation for which nothing is planned yet; `None` lets it pass.
     pub fn plan(&self, fault: Option<Fault>) {
-        held(&self.inner.plan).next.push_back(fault);
+        self.inner.plan.lock().next.push_back(fault);
     }
 
     /// Refuses everything, or no longer.
     pub fn set_down(&self, down: bool) {
-        held(&self.inner.plan).is_down = down;
+        self.inner.plan.lock().is_down = down;
     }
 
     /// The last applied offset.
@@ -171,7 +168,7 @@ impl MemoryStore {
 
     /// Runs `work` as one operation, with whatever strikes it.
     async fn operation<T>(&self, work: impl FnOnce(&Inner) -> Result<T, Error> + Send) -> Result<T, Error> {
-        let fault = held(&self.inner.plan).strike();
+        let fault = self.inner.plan.lock().strike();
         match fault {
             Some(Fault::Refuse) => {
                 return Err(Error::Retry { message: "a planned fault refused it".to_owned() });
@@ -197,7 +194,7 @@ impl Inner {
     /// Appends one command to the log that there is not, and applies it.
     fn execute(&self, kind: Kind) -> Result<Reply, Error> {
         let payload = Bytes::from(Command { kind: Some(kind) }.encode_to_vec());
-        let mut last = held(&self.last);
+        let mut last = self.last.lock();
         let position = Position::new(1, last.0.offset.0 + 1);
         let stamp_ms = last.1.max(now_ms());
         let entry = Entry { position, stamp_ms, kind: EntryKind::Command, payload };

@@ -24,7 +24,7 @@ use crate::job::{Answer, Applied, ApplierJob, Imported, Job, NodeOut, PumpJob, T
 use crate::limits::{COMMAND_BYTES_MAX, REPLICA_BYTES_UNWRITTEN_MAX};
 use crate::room::Room;
 use crate::schedule::Schedule;
-use crate::shared_log::{SharedLog, lock};
+use crate::shared_log::SharedLog;
 use crate::stamp::Stamps;
 use crate::start::{NodeConfig, NodeStart};
 use crate::status::Status;
@@ -363,8 +363,8 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         outs: &mut Vec<NodeOut>,
     ) -> Result<(), Error> {
         match output {
-            Output::SaveBallot(ballot) => lock(&self.log).save_ballot(ballot)?,
-            Output::Trusted => lock(&self.log).clear_suspect()?,
+            Output::SaveBallot(ballot) => self.log.lock().save_ballot(ballot)?,
+            Output::Trusted => self.log.lock().clear_suspect()?,
             Output::Append { write, runs } => self.append(write, &runs, carried, outs)?,
             Output::Truncate { from } => self.truncate(from, outs),
             Output::Refused { .. } => self.refuse(carried, outs),

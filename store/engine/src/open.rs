@@ -9,9 +9,9 @@
 //! ```
 
 use std::sync::Arc;
-use std::sync::Mutex;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use proto::store::AppliedState;
 use store_core::{EpochHistory, Incarnation, NodeId, Offset, Position, Restored};
 use store_db::{Table, state};
@@ -28,7 +28,7 @@ use crate::job::{ApplierJob, ApplierOut};
 use crate::limits::CACHE_BYTES_MAX;
 use crate::node::Node;
 use crate::pump::{Pump, PumpInbox};
-use crate::shared_log::{SharedLog, lock};
+use crate::shared_log::SharedLog;
 use crate::snapshots::Snapshots;
 use crate::source::Source;
 use crate::start::{NodeConfig, NodeStart};
@@ -214,7 +214,7 @@ fn settle_log<D: Disk, T: Table>(
     if recovered.history.contains(applied) {
         return Ok(None);
     }
-    let newest_log = lock(log).files().last().map_or(0, |file| file.number);
+    let newest_log = log.lock().files().last().map_or(0, |file| file.number);
     let of_applied = |info: &store_log::SnapshotInfo| info.position == applied && info.number > newest_log;
     let number = match snapshots.list().into_iter().find(of_applied) {
         Some(info) => info.number,
@@ -227,7 +227,7 @@ fn settle_log<D: Disk, T: Table>(
             number
         }
     };
-    lock(log).reset(number, applied, state.stamp_ms)?;
+    log.lock().reset(number, applied, state.stamp_ms)?;
     recovered.history = EpochHistory::starting_after(applied);
     recovered.memberships.clear();
     recovered.commit_mark = applied.offset;

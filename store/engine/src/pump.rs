@@ -12,9 +12,10 @@
 //! epoch in which this replica leads, checked after they were read ([`EntryCache::leads`]); a hand-over goes out
 //! after everything that was to be sent before it. Leaves out the stream itself and what becomes of it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use proto::store as wire;
 use store_core::{Entry, Epoch, Message, NodeId, Offset, Position};
 use store_log::Disk;
@@ -109,7 +110,7 @@ impl Pending {
 impl PumpInbox {
     /// Merges `job` into what is still to be said.
     pub fn post(&self, job: PumpJob) {
-        let mut pending = self.lock();
+        let mut pending = self.pending.lock();
         match job {
             PumpJob::Push { epoch, previous, up_to, continues, committed } => {
                 let probe = previous.offset == up_to;
@@ -133,11 +134,7 @@ impl PumpInbox {
     /// Whether there is anything to say.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        self.lock().has_work()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock().has_work()
     }
 }
 
@@ -183,7 +180,7 @@ impl<D: Disk> Pump<D> {
     fn next(&mut self) -> Result<Option<PumpOut>, Error> {
         let small = |message: Message| Ok(Some(PumpOut::Send(convert::push_out(&message))));
         let (cursor, replaced) = {
-            let mut pending = self.inbox.lock();
+            let mut pending = self.inbox.pending.lock();
             if let Some(message) = pending.heartbeat.take().or_else(|| pending.install.take()) {
                 return small(message);
             }
@@ -192,7 +189,7 @@ impl<D: Disk> Pump<D> {
         if let Some(cursor) = cursor {
             return self.append(cursor, replaced);
         }
-        let mut pending = self.inbox.lock();
+        let mut pending = self.inbox.pending.lock();
         match pending.commit.take().or_else(|| pending.hand_over.take()) {
             Some(message) => small(message),
             None => Ok(None),
@@ -205,7 +202,7 @@ impl<D: Disk> Pump<D> {
         if cursor.up_to > cursor.previous.offset {
             let from = cursor.previous.offset.next();
             if self.source.read(from, cursor.up_to, LIMITS, &mut self.entries)? == Found::Purged {
-                self.inbox.lock().replace(None);
+                self.inbox.pending.lock().replace(None);
                 return Ok(Some(PumpOut::Purged));
             }
         }
@@ -229,7 +226,7 @@ impl<D: Disk> Pump<D> {
     /// Moves the cursor on, unless it was replaced meanwhile; returns the commit order that rides along, which then
     /// need not be sent alone.
     fn advance(&self, cursor: Cursor, end: Position, replaced: u64) -> Offset {
-        let mut pending = self.inbox.lock();
+        let mut pending = self.inbox.pending.lock();
         let mut committed = cursor.committed;
         if let Some(Message::CommitOrder { epoch, up_to }) = &pending.commit
             && *epoch == cursor.epoch

@@ -22,10 +22,11 @@
 //! snapshot's blocks know nothing of chunks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes, BytesMut};
+use parking_lot::Mutex;
 use proto::store::AppliedState;
 use store_core::{Offset, Position};
 use store_db::{Read, Table, transfer};
@@ -36,7 +37,7 @@ use store_log::{
 
 use crate::convert::position_in;
 use crate::error::Error;
-use crate::shared_log::{SharedLog, lock};
+use crate::shared_log::SharedLog;
 
 /// Bytes of a chunk's length.
 const LENGTH_BYTES: usize = 4;
@@ -82,10 +83,6 @@ impl<D: Disk> Snapshots<D> {
         Snapshots { disk, meta, log, known, arriving: AtomicUsize::new(0) }
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<u64, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Who this replica is.
     #[must_use]
     pub fn meta(&self) -> &Meta {
@@ -95,7 +92,7 @@ impl<D: Disk> Snapshots<D> {
     /// What is there, oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<SnapshotInfo> {
-        self.known().values().map(|known| known.info).collect()
+        self.known.lock().values().map(|known| known.info).collect()
     }
 
     /// Writes `snap.number` of what `read` sees, and verifies it. `read` was opened when exactly `position` was
@@ -132,7 +129,7 @@ impl<D: Disk> Snapshots<D> {
     /// Reads a snapshot that has just got its name, all of it.
     fn add(&self, number: u64) -> Result<SnapshotInfo, Error> {
         let info = store_log::verify_snapshot(&self.disk, &self.meta, number)?.info;
-        self.known().insert(number, Known { info, verified: true, streams: 0 });
+        self.known.lock().insert(number, Known { info, verified: true, streams: 0 });
         Ok(info)
     }
 
@@ -140,10 +137,10 @@ impl<D: Disk> Snapshots<D> {
     /// among those that are kept.
     fn verify_all(&self) {
         let unverified: Vec<u64> =
-            self.known().iter().filter(|(_, k)| !k.verified).map(|(n, _)| *n).collect();
+            self.known.lock().iter().filter(|(_, k)| !k.verified).map(|(n, _)| *n).collect();
         for number in unverified {
             let is_whole = store_log::verify_snapshot(&self.disk, &self.meta, number).is_ok();
-            if let Some(known) = self.known().get_mut(&number) {
+            if let Some(known) = self.known.lock().get_mut(&number) {
                 known.verified = is_whole;
             }
         }
@@ -155,13 +152,14 @@ impl<D: Disk> Snapshots<D> {
     /// The disk failed. `None`: there is no such snapshot.
     pub fn open(self: &Arc<Self>, at: Position) -> Result<Option<Streaming<D>>, Error> {
         let fitting: Vec<u64> = self
-            .known()
+            .known
+            .lock()
             .values()
             .filter(|k| k.info.position.offset >= at.offset)
             .map(|k| k.info.number)
             .collect();
         for number in fitting.into_iter().rev() {
-            if let Some(known) = self.known().get_mut(&number) {
+            if let Some(known) = self.known.lock().get_mut(&number) {
                 known.streams += 1;
             }
             match SnapshotReader::open(&self.disk, &self.meta, number) {
@@ -179,7 +177,7 @@ impl<D: Disk> Snapshots<D> {
     }
 
     fn release(&self, number: u64) {
-        if let Some(known) = self.known().get_mut(&number) {
+        if let Some(known) = self.known.lock().get_mut(&number) {
             known.streams -= 1;
         }
     }
@@ -200,14 +198,14 @@ impl<D: Disk> Snapshots<D> {
     pub fn received(&self, incoming: IncomingSnapshot<Arc<D>>) -> Result<SnapshotInfo, Error> {
         let newest_log = {
             // Under the log's lock: no roll can come between the mark and the look.
-            let log = lock(&self.log);
+            let log = self.log.lock();
             self.arriving.fetch_add(1, Ordering::Relaxed);
             log.files().last().map_or(0, |file| file.number)
         };
         match incoming.finish(newest_log) {
             Ok(file) => {
                 let known = Known { info: file.info, verified: true, streams: 0 };
-                self.known().insert(file.info.number, known);
+                self.known.lock().insert(file.info.number, known);
                 Ok(file.info)
             }
             Err(error) => {
@@ -230,7 +228,7 @@ impl<D: Disk> Snapshots<D> {
 
     /// Removes a fetched snapshot that is not needed.
     pub(crate) fn discard(&self, number: u64) -> Result<(), Error> {
-        self.known().remove(&number);
+        self.known.lock().remove(&number);
         retention::remove_snapshot(&self.disk, number)?;
         self.arrived();
         Ok(())
@@ -264,14 +262,14 @@ impl<D: Disk> Snapshots<D> {
 
     /// The number for a snapshot that belongs to no roll of the log.
     pub(crate) fn next_number(&self) -> u64 {
-        let newest_log = lock(&self.log).files().last().map_or(0, |file| file.number);
-        self.known().keys().last().copied().unwrap_or(0).max(newest_log) + 1
+        let newest_log = self.log.lock().files().last().map_or(0, |file| file.number);
+        self.known.lock().keys().last().copied().unwrap_or(0).max(newest_log) + 1
     }
 
     /// Removes snapshots that the rule lets go ([`retention`]); returns the first number of log files to keep.
     pub(crate) fn retire(&self, files: &[retention::FileRange], needed: Offset) -> Result<u64, Error> {
         let (states, streamed): (Vec<SnapshotState>, u64) = {
-            let known = self.known();
+            let known = self.known.lock();
             let states =
                 known.iter().map(|(number, k)| SnapshotState { number: *number, verified: k.verified });
             let streamed = known.iter().find(|(_, k)| k.streams > 0).map_or(u64::MAX, |(number, _)| *number);
@@ -279,7 +277,7 @@ impl<D: Disk> Snapshots<D> {
         };
         let plan = retention::plan(files, &states, Floor { offset: needed, snapshot: streamed });
         for number in plan.snapshots {
-            self.known().remove(&number);
+            self.known.lock().remove(&number);
             retention::remove_snapshot(&self.disk, number)?;
         }
         Ok(plan.logs_before)

@@ -13,7 +13,7 @@ use store_log::{BATCH_ENTRIES_BYTES_MAX, Disk, Log, entry_bytes};
 
 use crate::error::Error;
 use crate::job::{Job, WriterJob};
-use crate::shared_log::{SharedLog, lock};
+use crate::shared_log::SharedLog;
 use crate::snapshots::Snapshots;
 
 /// The log's writer.
@@ -45,7 +45,7 @@ impl<D: Disk> Writer<D> {
         outs: &mut Vec<Job>,
     ) -> Result<(), Error> {
         let shared = Arc::clone(&self.log);
-        let mut log = lock(&shared);
+        let mut log = shared.lock();
         for job in jobs {
             self.take(&mut log, job, outs)?;
         }

@@ -5,12 +5,13 @@
 //! on. It is told so even if the transaction could not be opened: a snapshot or an audit may fail, applying not.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
 use proto::store::{AuditResponse, FailureReason, KeyRecord};
 use store_client::failure::{failure, status_from};
 use store_core::Position;
@@ -65,7 +66,7 @@ impl Audits {
         let mut opened = self.opened.subscribe();
         let until = tokio::time::Instant::now() + wait;
         loop {
-            let picture = self.lock().iter().find(|(open, _)| open == id).map(|(_, ask)| ask.clone());
+            let picture = self.open.lock().iter().find(|(open, _)| open == id).map(|(_, ask)| ask.clone());
             if let Some(ask) = picture {
                 return ask.try_send(auditor).map_err(|refused| {
                     status_from(&match refused {
@@ -84,7 +85,7 @@ impl Audits {
 
     fn add(&self, id: Bytes) -> Receiver<Auditor> {
         let (ask, asked) = sync_channel(AUDITORS_MAX);
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         if open.len() >= AUDITS_MAX {
             open.pop_front();
         }
@@ -95,16 +96,12 @@ impl Audits {
     }
 
     fn remove(&self, id: &Bytes) {
-        self.lock().retain(|(open, _)| open != id);
+        self.open.lock().retain(|(open, _)| open != id);
     }
 
     /// Lets every picture go.
     pub(crate) fn close(&self) {
-        self.lock().clear();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(Bytes, SyncSender<Auditor>)>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().clear();
     }
 }
 
@@ -264,11 +261,12 @@ pub(crate) type SyncEnd = Arc<(Mutex<bool>, Condvar)>;
 /// Syncs the table from time to time, so that a crash of the machine costs little replay.
 pub(crate) fn run_syncs(shared: &Shared, end: &SyncEnd) -> Result<(), Error> {
     loop {
-        let ended = end.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = end.1.wait_timeout_while(ended, Duration::from_secs(SYNC_S), |ended| !*ended);
-        if *waited.unwrap_or_else(PoisonError::into_inner).0 {
+        let mut ended = end.0.lock();
+        end.1.wait_while_for(&mut ended, |ended| !*ended, Duration::from_secs(SYNC_S));
+        if *ended {
             return Ok(());
         }
+        drop(ended);
         let synced = shared.table.sync();
         synced.map_err(|source| Error::Stage { stage: "database", source: source.into() })?;
     }

@@ -8,9 +8,10 @@
 //! Answers for a recipient that is gone are dropped: its caller has gone too.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use store_engine::{Answer, Reply, Ticket};
 use tokio::sync::oneshot;
 
@@ -51,18 +52,18 @@ impl Desk {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         assert!(number < u32::MAX, "a process does not serve four billion streams");
         let recipient = Arc::new(make(number));
-        self.lock().insert(number, Arc::clone(&recipient) as Arc<dyn Recipient>);
+        self.recipients.lock().insert(number, Arc::clone(&recipient) as Arc<dyn Recipient>);
         recipient
     }
 
     /// Forgets a recipient.
     pub(crate) fn leave(&self, number: u32) {
-        self.lock().remove(&number);
+        self.recipients.lock().remove(&number);
     }
 
     /// Tells every recipient that no answer will ever come.
     pub(crate) fn close(&self) {
-        let all: Vec<_> = self.lock().drain().map(|(_, recipient)| recipient).collect();
+        let all: Vec<_> = self.recipients.lock().drain().map(|(_, recipient)| recipient).collect();
         for recipient in all {
             recipient.close();
         }
@@ -79,7 +80,7 @@ impl Desk {
             if told.is_empty() {
                 continue;
             }
-            let recipient = self.lock().get(number).cloned();
+            let recipient = self.recipients.lock().get(number).cloned();
             match recipient {
                 Some(recipient) => recipient.deliver(told),
                 None => told.clear(),
@@ -88,10 +89,6 @@ impl Desk {
         if sorter.by_recipient.len() > RECIPIENTS_KEPT {
             sorter.by_recipient.clear();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Arc<dyn Recipient>>> {
-        self.recipients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,7 +134,7 @@ impl Calls {
     /// A place for one call.
     pub(crate) fn open(&self) -> (Ticket, oneshot::Receiver<Told>) {
         let (sender, receiver) = oneshot::channel();
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         waiting.last = waiting.last.wrapping_add(1);
         // After four billion calls the numbers begin again; those of calls still open are passed over.
         while waiting.answers.contains_key(&waiting.last) {
@@ -147,15 +144,11 @@ impl Calls {
         waiting.answers.insert(number, sender);
         (Desk::ticket(self.recipient, number), receiver)
     }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Recipient for Calls {
     fn deliver(&self, told: &mut Vec<(u32, Told)>) {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         for (number, told) in told.drain(..) {
             if let Some(answer) = waiting.answers.remove(&number) {
                 // The caller may have given up.
@@ -165,7 +158,7 @@ impl Recipient for Calls {
     }
 
     fn close(&self) {
-        self.lock().answers.clear();
+        self.waiting.lock().answers.clear();
     }
 }
 

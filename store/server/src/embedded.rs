@@ -2,12 +2,13 @@
 //! trait. For tools and tests; what it writes is as durable as a group of one can make it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use parking_lot::Mutex;
 use proto::check::{self, Violation};
 use proto::store::command::Kind;
 use proto::store::pipeline_response::Response;
@@ -86,7 +87,7 @@ impl Embedded {
     /// # Errors
     /// What a thread ended with.
     pub async fn close(&self) -> Result<(), Error> {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = self.running.lock().take();
         let Some(mut running) = running else { return Ok(()) };
         let stopped = tokio::task::spawn_blocking(move || {
             running.stop();

@@ -8,9 +8,10 @@
 //!
 //! Peers and stages are served before clients, so that no load of clients can delay a heartbeat.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::{Condvar, Mutex};
 use store_engine::Job;
 use tokio::sync::Semaphore;
 use tokio::task::coop::unconstrained;
@@ -107,14 +108,13 @@ impl Inbox {
 
     /// Takes all that waits; waits for something until `until`. False: closed.
     pub(crate) fn take(&self, into: &mut Taken, until: Instant) -> bool {
-        let mut lanes = self.lock();
+        let mut lanes = self.lanes.lock();
         while lanes.taken.jobs.is_empty() && lanes.taken.batches.is_empty() && !lanes.closed {
             let now = Instant::now();
             if now >= until {
                 break;
             }
-            let waited = self.arrived.wait_timeout(lanes, until - now);
-            lanes = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.arrived.wait_for(&mut lanes, until - now);
         }
         std::mem::swap(&mut lanes.taken, into);
         self.peer_room.add_permits(std::mem::take(&mut lanes.peer_cost));
@@ -124,14 +124,14 @@ impl Inbox {
 
     /// Takes nothing more; who waits for room is told.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
+        self.lanes.lock().closed = true;
         self.peer_room.close();
         self.client_room.close();
         self.arrived.notify_all();
     }
 
     fn put(&self, put: impl FnOnce(&mut Lanes)) -> Result<(), Closed> {
-        let mut lanes = self.lock();
+        let mut lanes = self.lanes.lock();
         if lanes.closed {
             return Err(Closed);
         }
@@ -139,10 +139,6 @@ impl Inbox {
         drop(lanes);
         self.arrived.notify_one();
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Lanes> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,9 +3,10 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use parking_lot::{Condvar, Mutex};
 use proto::store::Route;
 use store_core::NodeId;
 use store_db::Lmdb;
@@ -173,7 +174,7 @@ impl Running {
     pub(crate) fn stop(&mut self) {
         self.shared.close();
         self.audits.close();
-        *self.sync_end.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.sync_end.0.lock() = true;
         self.sync_end.1.notify_all();
         for thread in self.threads.drain(..) {
             // A thread that panicked has told so.

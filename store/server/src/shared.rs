@@ -1,9 +1,10 @@
 //! What the threads, streams and services of one replica know in common.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use proto::store as wire;
 use proto::store::{Failure, FailureReason, LeaderHint, Route};
 use store_client::failure::{failure, invalid, not_leader};
@@ -122,16 +123,16 @@ impl Shared {
 
     /// What the node said of itself last.
     pub(crate) fn status(&self) -> Arc<Status> {
-        Arc::clone(&lock(&self.status))
+        Arc::clone(&self.status.lock())
     }
 
     pub(crate) fn set_status(&self, status: Status) {
-        *lock(&self.status) = Arc::new(status);
+        *self.status.lock() = Arc::new(status);
     }
 
     /// The members in force.
     pub(crate) fn members(&self) -> Arc<Members> {
-        Arc::clone(&lock(&self.members))
+        Arc::clone(&self.members.lock())
     }
 
     /// Another membership is in force; the configuration's addresses go before the log's.
@@ -147,16 +148,16 @@ impl Shared {
         if let (Some(me), Some(address)) = (by_node.get_mut(&self.me.member.node.0), &self.address) {
             me.address.clone_from(address);
         }
-        *lock(&self.members) = Arc::new(Members { membership, by_node });
+        *self.members.lock() = Arc::new(Members { membership, by_node });
     }
 
     /// What an operator should know.
     pub(crate) fn problem(&self) -> String {
-        lock(&self.problem).clone()
+        self.problem.lock().clone()
     }
 
     pub(crate) fn set_problem(&self, problem: impl Into<String>) {
-        *lock(&self.problem) = problem.into();
+        *self.problem.lock() = problem.into();
     }
 
     /// Who leads, as a caller can use it.
@@ -248,9 +249,4 @@ pub(crate) enum Ask {
 /// The node ends.
 pub(crate) fn stopping() -> Failure {
     failure(FailureReason::NotServing, "this node is stopping")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each is replaced whole: a panic elsewhere leaves nothing half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,11 +1,11 @@
 //! Finds who leads: asks every node it knows, believes the highest epoch, and learns addresses on the way.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
 use proto::store::cluster_client::ClusterClient;
 use proto::store::{LeaderHint, Role, Route, StatusRequest, StatusResponse};
 use tonic::transport::{Channel, Endpoint};
@@ -46,7 +46,7 @@ impl Finder {
 
     /// The connection to an address.
     pub(crate) fn channel(&self, address: &str) -> Result<Channel, Error> {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = self.nodes.lock();
         if let Some(channel) = nodes.channels.get(address) {
             return Ok(channel.clone());
         }
@@ -72,13 +72,13 @@ impl Finder {
 
     /// Drops a connection that does not answer, so that the next use makes a new one.
     pub(crate) fn forget(&self, address: &str) {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = self.nodes.lock();
         nodes.channels.remove(address);
     }
 
     /// All addresses known.
     pub(crate) fn known(&self) -> Vec<String> {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).known.clone()
+        self.nodes.lock().known.clone()
     }
 
     /// Asks every node; the answer of the highest epoch counts. A node that says that it leads is believed at
@@ -137,7 +137,7 @@ impl Finder {
     }
 
     fn learn(&self, status: &StatusResponse) {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = self.nodes.lock();
         let leader = status.leader.iter().map(|hint| &hint.address);
         for address in status.voters.iter().map(|voter| &voter.address).chain(leader) {
             if !address.is_empty() && nodes.known.len() < NODES_MAX && !nodes.known.contains(address) {

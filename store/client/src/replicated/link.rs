@@ -5,12 +5,13 @@
 //! is polled by the connection, which packs everything that waits into its next frames.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::Stream;
+use parking_lot::{Mutex, MutexGuard};
 use proto::store::pipeline_response::Response;
 use proto::store::{Failure, FailureReason, LeaderHint, PipelineResponse};
 use tokio::sync::oneshot;
@@ -91,7 +92,7 @@ impl Link {
 
     /// Whom the stream goes to.
     pub(crate) fn leader(&self) -> Option<LeaderHint> {
-        lock(&self.leader).clone()
+        self.leader.lock().clone()
     }
 
     /// Drives the link until the handle is dropped.
@@ -104,7 +105,7 @@ impl Link {
             tokio::select! {
                 () = &mut streams => unreachable!("the loop over streams has no end"),
                 _ = sweep.tick() => {
-                    let why = lock(&self.problem).clone();
+                    let why = self.problem.lock().clone();
                     self.pending().expire(Instant::now(), &why);
                 }
             }
@@ -123,13 +124,13 @@ impl Link {
             };
             tracing::debug!(why = broken.why, "no stream to the leader of the group");
             self.pending().close(&broken.why);
-            lock(&self.problem).clone_from(&broken.why);
+            self.problem.lock().clone_from(&broken.why);
             if broken.answered {
                 (failures, hops) = (0, 0);
             }
             let elsewhere =
                 broken.hint.filter(|hint| Some(&hint.address) != self.leader().map(|l| l.address).as_ref());
-            lock(&self.leader).take();
+            self.leader.lock().take();
             if elsewhere.is_some() && hops < HOPS_MAX {
                 hops += 1;
                 hint = elsewhere;
@@ -149,7 +150,7 @@ impl Link {
 
     /// One life of the stream.
     async fn run(self: &Arc<Link>, target: &LeaderHint) -> Broken {
-        *lock(&self.leader) = Some(target.clone());
+        *self.leader.lock() = Some(target.clone());
         let number = self.pending().open();
         let sending = Sending { link: Arc::clone(self), number };
         let opened =
@@ -267,7 +268,7 @@ impl Link {
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
-        lock(&self.pending)
+        self.pending.lock()
     }
 }
 
@@ -293,9 +294,4 @@ impl Stream for Sending {
 fn backoff(failures: u32) -> Duration {
     let longest = BACKOFF_MS_MAX.min(BACKOFF_MS_FIRST << failures.min(16));
     Duration::from_millis(fastrand::u64(longest / 2..=longest))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing in here can panic half way through a change that others rely on.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,9 +9,9 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use parking_lot::{Mutex, MutexGuard};
 use proto::store::PipelineResponse;
 use store_engine::Answer;
 use tokio::sync::Notify;
@@ -91,7 +91,7 @@ impl Outbox {
 
     /// Takes a request in; its number. `None`: the stream is broken, or all numbers are used; it is not taken.
     pub(crate) fn enter(&self, waiting: Waiting) -> Option<u32> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if inner.ended {
             return None;
         }
@@ -104,28 +104,28 @@ impl Outbox {
 
     /// Gives an answer at the door.
     pub(crate) fn answer(&self, response: PipelineResponse) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.picked.ready.push(response);
         wake(inner);
     }
 
     /// Whether another request may wait.
     pub(crate) fn has_room(&self) -> bool {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         inner.open + inner.picked.told.len() + inner.picked.ready.len() < STREAM_WAITING_MAX
             && inner.waiting.len() < STREAM_PLACES_MAX
     }
 
     /// No more requests come.
     pub(crate) fn end(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.ended = true;
         wake(inner);
     }
 
     /// Takes all answers that are there. `Ready(false)`: there are none and never will be.
     pub(crate) fn poll(&self, into: &mut Picked, context: &mut Context<'_>) -> Poll<bool> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if inner.picked.told.is_empty() && inner.picked.ready.is_empty() {
             if inner.is_over() {
                 return Poll::Ready(false);
@@ -137,10 +137,6 @@ impl Outbox {
         drop(inner);
         self.changed.notify_one();
         Poll::Ready(true)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -156,7 +152,7 @@ impl Recipient for Outbox {
     fn deliver(&self, told: &mut Vec<(u32, Told)>) {
         let breaks = |told: &Told| matches!(told, Told::Answer(Answer::NotLeader { .. } | Answer::Unknown));
         let broken = told.iter().any(|(_, told)| breaks(told));
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         for (number, told) in told.drain(..) {
             if let Some(waiting) = inner.take(number) {
                 inner.picked.told.push((waiting, told));
@@ -175,7 +171,7 @@ impl Recipient for Outbox {
     }
 
     fn close(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.ended = true;
         // What waits has no answer: its caller sees the stream end, and asks elsewhere.
         inner.waiting.clear();

@@ -3,9 +3,10 @@
 //! One fetch at a time; a later want replaces the target of the next attempt. What was received stays on disk, and
 //! the next attempt goes on after it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use proto::store::FetchSnapshotRequest;
 use proto::store::replication_client::ReplicationClient;
 use store_core::{NodeId, Position};
@@ -55,17 +56,17 @@ impl Fetch {
 
     /// Wants a snapshot of at least `at`; begins unless a fetch is under way.
     pub(super) fn want(&self, runtime: &Handle, from: NodeId, at: Position) {
-        let mut wanted = lock(&self.wanted);
+        let mut wanted = self.wanted.lock();
         wanted.next = Some((from, at));
         if std::mem::replace(&mut wanted.busy, true) {
             return;
         }
         let task = fetch(Arc::clone(&self.shared), Arc::clone(&self.snapshots), Arc::clone(&self.wanted));
-        *lock(&self.task) = Some(runtime.spawn(task));
+        *self.task.lock() = Some(runtime.spawn(task));
     }
 
     pub(super) fn close(&self) {
-        if let Some(task) = lock(&self.task).take() {
+        if let Some(task) = self.task.lock().take() {
             task.abort();
         }
     }
@@ -76,7 +77,7 @@ impl Fetch {
 async fn fetch(shared: Arc<Shared>, snapshots: Arc<Snapshots<Disk>>, wanted: Arc<Mutex<Wanted>>) {
     loop {
         let next = {
-            let mut wanted = lock(&wanted);
+            let mut wanted = wanted.lock();
             let next = wanted.next.take();
             wanted.busy = next.is_some();
             next
@@ -85,7 +86,7 @@ async fn fetch(shared: Arc<Shared>, snapshots: Arc<Snapshots<Disk>>, wanted: Arc
         match attempt(&shared, &snapshots, from, at).await {
             Ok(info) => {
                 tracing::info!(%from, position = %info.position, "a snapshot was fetched");
-                lock(&wanted).fulfil(info.position);
+                wanted.lock().fulfil(info.position);
                 shared.inbox.post([Job::SnapshotFetched { position: info.position, number: info.number }]);
             }
             Err(why) => {
@@ -140,11 +141,6 @@ async fn attempt(
         }
     }
     Err("the leader sent no snapshot".to_owned())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each is replaced whole: a panic elsewhere leaves nothing half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! What this node says to one peer: the push stream while it leads, and requests for votes.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use proto::store::PushMessage;
 use proto::store::replication_client::ReplicationClient;
 use store_core::{NodeId, Role, VoteRequest};
@@ -68,7 +69,7 @@ impl Line {
 
     /// Asks for a vote; replaces a request that was not sent yet.
     pub(super) fn ask_vote(&self, request: VoteRequest) {
-        *self.vote.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(request);
+        *self.vote.0.lock() = Some(request);
         self.vote.1.notify_one();
     }
 
@@ -193,7 +194,7 @@ async fn hear(
 
 /// Waits until there is a newer request. (A wake alone says nothing: it may be of the request that was taken.)
 async fn replaced(slot: &(Mutex<Option<VoteRequest>>, Notify)) {
-    while slot.0.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+    while slot.0.lock().is_none() {
         slot.1.notified().await;
     }
 }
@@ -205,7 +206,7 @@ async fn ask_for_votes(shared: Arc<Shared>, peer: NodeId, slot: Arc<(Mutex<Optio
     );
     let mut channel = None;
     loop {
-        let next = slot.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let next = slot.0.lock().take();
         let Some(request) = next else {
             slot.1.notified().await;
             continue;

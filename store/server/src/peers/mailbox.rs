@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
+use parking_lot::{Mutex, MutexGuard};
 use proto::store::PushReply;
 use proto::store::push_reply::Message as Kind;
 use store_core::Message;
@@ -34,7 +35,7 @@ impl Mailbox {
     /// Puts an answer in.
     pub(super) fn put(&self, message: &Message) {
         let reply = convert::reply_out(message);
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let is_ack = |reply: &PushReply| matches!(reply.message, Some(Kind::Ack(_)));
         if is_ack(&reply) && inner.waiting.back().is_some_and(is_ack) {
             inner.waiting.pop_back();
@@ -48,7 +49,7 @@ impl Mailbox {
 
     /// Empties it for a new stream; the one before ends.
     pub(super) fn open(self: &Arc<Mailbox>) -> Replies {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.waiting.clear();
         inner.stream += 1;
         let stream = inner.stream;
@@ -58,13 +59,9 @@ impl Mailbox {
 
     /// Ends the stream.
     pub(super) fn close(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.stream += 1;
         wake(inner);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -86,7 +83,7 @@ impl Stream for Replies {
     type Item = Result<PushReply, Status>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut inner = self.mailbox.lock();
+        let mut inner = self.mailbox.inner.lock();
         if inner.stream != self.stream {
             return Poll::Ready(None);
         }

@@ -22,8 +22,9 @@ mod service;
 mod votes;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use store_core::{Message, NodeId};
 use store_engine::{NodeOut, Pumps, Snapshots};
 use tokio::runtime::Handle;
@@ -83,29 +84,25 @@ impl Peers {
 
     /// Ends every line and every stream of answers.
     pub(crate) fn close(&self) {
-        for (_, mailbox) in lock(&self.mailboxes).drain() {
+        for (_, mailbox) in self.mailboxes.lock().drain() {
             mailbox.close();
         }
-        for (_, line) in lock(&self.lines).drain() {
+        for (_, line) in self.lines.lock().drain() {
             line.close();
         }
         self.fetch.close();
     }
 
     fn line(&self, peer: NodeId) -> Arc<Line> {
-        let mut lines = lock(&self.lines);
+        let mut lines = self.lines.lock();
         let made = lines.entry(peer).or_insert_with(|| {
-            let (inbox, pump) = lock(&self.pumps).pump(peer);
+            let (inbox, pump) = self.pumps.lock().pump(peer);
             Line::open(&self.runtime, Arc::clone(&self.shared), peer, inbox, pump)
         });
         Arc::clone(made)
     }
 
     fn mailbox(&self, peer: NodeId) -> Arc<Mailbox> {
-        Arc::clone(lock(&self.mailboxes).entry(peer).or_default())
+        Arc::clone(self.mailboxes.lock().entry(peer).or_default())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,8 +2,8 @@
 //! one place a peer is enough; an earlier call of the same peer is let go.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use store_core::{Message, NodeId};
 use tokio::sync::oneshot;
 
@@ -17,13 +17,13 @@ impl VotesAsked {
     /// Waits for the answer to the request that is brought to the node next.
     pub(super) fn wait(&self, peer: NodeId) -> oneshot::Receiver<Message> {
         let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, sender);
+        self.waiting.lock().insert(peer, sender);
         receiver
     }
 
     /// The node's answer.
     pub(super) fn answer(&self, peer: NodeId, message: &Message) {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
+        let waiting = self.waiting.lock().remove(&peer);
         if let Some(waiting) = waiting {
             // The caller may have given up: then the vote is lost, as on any network.
             let _ = waiting.send(message.clone());
