@@ -12,8 +12,10 @@ mod products;
 mod service;
 mod stock;
 
-use portal::Config;
+use std::sync::Arc;
+
 use portal::serve::{Serving, Stop};
+use portal::{Config, Portal};
 
 /// Runs an admin portal until `stop` is ready.
 ///
@@ -21,4 +23,10 @@ use portal::serve::{Serving, Stop};
 #[must_use]
 pub fn serve(config: Config, stop: Stop) -> Serving {
     Box::pin(portal::serve::run(config, stop, service::NAME, service::routes))
+}
+
+/// The service without a server, for whoever calls it in this process: each call is a request of one portal.
+#[must_use]
+pub fn admin(portal: Arc<Portal>) -> impl proto::portal::admin_server::Admin {
+    service::Service(portal)
 }

@@ -18,7 +18,7 @@ use crate::{clients, delete_client, delete_product, products, stock};
 /// The name of the gRPC service.
 pub(crate) const NAME: &str = "feira.portal.v1.Admin";
 
-struct Service(Arc<Portal>);
+pub(crate) struct Service(pub(crate) Arc<Portal>);
 
 /// The routes of the service.
 pub(crate) fn routes(portal: Arc<Portal>) -> Routes {

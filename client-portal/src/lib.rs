@@ -11,8 +11,10 @@ mod list;
 mod modify;
 mod service;
 
-use portal::Config;
+use std::sync::Arc;
+
 use portal::serve::{Serving, Stop};
+use portal::{Config, Portal};
 
 /// Runs a client portal until `stop` is ready.
 ///
@@ -20,4 +22,10 @@ use portal::serve::{Serving, Stop};
 #[must_use]
 pub fn serve(config: Config, stop: Stop) -> Serving {
     Box::pin(portal::serve::run(config, stop, service::NAME, service::routes))
+}
+
+/// The service without a server, for whoever calls it in this process: each call is a request of one portal.
+#[must_use]
+pub fn shop(portal: Arc<Portal>) -> impl proto::portal::shop_server::Shop {
+    service::Service(portal)
 }

@@ -17,7 +17,7 @@ use crate::{browse, cancel, confirm, create, list, modify};
 /// The name of the gRPC service.
 pub(crate) const NAME: &str = "feira.portal.v1.Shop";
 
-struct Service(Arc<Portal>);
+pub(crate) struct Service(pub(crate) Arc<Portal>);
 
 /// The routes of the service.
 pub(crate) fn routes(portal: Arc<Portal>) -> Routes {

@@ -199,7 +199,9 @@ impl<'p> OrderWrite<'p> {
             let left = StockRecord::read(&at, &record).ok()?.available;
             (left < wanted).then(|| Short { pid: pid.to_string(), wanted, left })
         };
-        let others: Vec<(Pid, i64)> = others.map(|(pid, wanted)| (pid.clone(), *wanted)).collect();
+        let mut others: Vec<(Pid, i64)> = others.map(|(pid, wanted)| (pid.clone(), *wanted)).collect();
+        // In one order, whatever the map's: a simulated run must be the same each time.
+        others.sort_unstable_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
         let found = futures::stream::iter(others.into_iter().map(look)).buffer_unordered(READS_PARALLEL);
         short.extend(found.collect::<Vec<_>>().await.into_iter().flatten());
         short.sort_unstable_by(|a, b| a.pid.cmp(&b.pid));

@@ -17,9 +17,25 @@ pub fn request_identity(digest: [u8; 16]) -> Identity {
     Identity::user(id.as_bytes().to_vec(), created_ms, 1, digest)
 }
 
+#[cfg(feature = "sim")]
+thread_local! {
+    /// The calendar of a simulation that runs on this thread.
+    static SIMULATED_MS: std::cell::Cell<Option<i64>> = const { std::cell::Cell::new(None) };
+}
+
+/// From now on [`now_ms`] says this on the calling thread; `None`: the machine's calendar again.
+#[cfg(feature = "sim")]
+pub fn simulate_now_ms(now_ms: Option<i64>) {
+    SIMULATED_MS.set(now_ms);
+}
+
 /// Milliseconds since 1970 by this machine's calendar.
 #[must_use]
 pub fn now_ms() -> i64 {
+    #[cfg(feature = "sim")]
+    if let Some(simulated_ms) = SIMULATED_MS.get() {
+        return simulated_ms;
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -37,6 +37,8 @@ use proto::store::{
 
 pub use crate::error::{Error, Refusal};
 pub use crate::ext::StoreExt;
+#[cfg(feature = "sim")]
+pub use crate::identity::simulate_now_ms;
 pub use crate::identity::{now_ms, request_identity};
 pub use crate::replicated::{Config, Replicated};
 pub use crate::session::{Answer, Session};
