@@ -68,6 +68,7 @@
 //! - Files: [`snapshots`] has the steps of taking and of installing a snapshot, and what a crash after each leaves.
 
 mod applier;
+mod arrival;
 mod cache;
 pub mod clock;
 pub mod convert;

@@ -4,9 +4,9 @@ pub use store_core::limits::MEMBERS_MAX;
 
 /// An encoded command at most. Portals bind themselves to less; this is what fits in one message with its header.
 pub const COMMAND_BYTES_MAX: usize = 1 << 20;
-/// Writes that wait for their commit, at most.
+/// Writes of a leader's clients from admission until they are applied, at most: uncommitted, or behind its applier.
 pub const WRITES_WAITING_MAX: usize = 16 * 1_024;
-/// Bytes of writes that wait for their commit, at most.
+/// Their bytes, at most.
 pub const WRITE_BYTES_WAITING_MAX: usize = 16 << 20;
 /// Reads that wait for their barrier, at most.
 pub const READS_WAITING_MAX: usize = 64 * 1_024;
@@ -38,7 +38,8 @@ const _: () =
     assert!(REPLICA_BYTES_UNWRITTEN_MAX >= 2 * WRITE_BYTES_WAITING_MAX, "a leader's load fits a replica");
 const _: () = assert!(COMMAND_BYTES_MAX <= MESSAGE_BYTES_MAX, "a message holds the largest command");
 const _: () = assert!(MESSAGE_BYTES_MAX <= APPLY_BYTES_MAX, "a batch applied holds any message");
-const _: () = assert!(WRITE_BYTES_WAITING_MAX < CACHE_BYTES_MAX, "what waits for its commit stays in memory");
+const _: () = assert!(WRITE_BYTES_WAITING_MAX < CACHE_BYTES_MAX, "what waits to be applied stays in memory");
+const _: () = assert!(APPLY_ENTRIES_MAX <= WRITES_WAITING_MAX, "the applier can work in full batches");
 const _: () = assert!(COMMAND_BYTES_MAX <= WRITE_BYTES_WAITING_MAX, "the largest command can be admitted");
 const _: () =
     assert!(COMMAND_BYTES_MAX <= store_log::limits::ENTRY_PAYLOAD_BYTES_MAX, "the log takes any command");

@@ -1,27 +1,31 @@
 //! The stage around the core (the specification's F1): takes what clients, peers, ticks and the other stages bring,
 //! steps the core, and sends each of its outputs where it belongs.
 //!
+//! The file has what drives a turn. [`clients`] admits and refuses requests, [`outputs`] carries out what the core
+//! wants, [`install`] brings a snapshot in.
+//!
 //! Promises: a ballot is durable before anything that the core said after it leaves; all client writes that wait
 //! when it is turned become one append; a ticket is answered once. Leaves out whatever takes long: it writes no
 //! log, applies nothing, and reads no table, so that a heartbeat never waits for a disk (but for a ballot's).
+
+mod clients;
+mod install;
+mod outputs;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use store_core::{
-    Entry, EntryKind, Epoch, Input, Member, Message, NodeId, Offset, Output, Position, Replica, Role,
-    RoleView, Run, WriteSeq,
-};
+use store_core::{Entry, Epoch, Input, Member, Message, NodeId, Offset, Output, Position, Replica, WriteSeq};
 use store_db::Table;
 use store_log::Disk;
 
+use crate::arrival::Arrival;
 use crate::cache::EntryCache;
 use crate::clock::Clock;
-use crate::convert;
 use crate::error::Error;
-use crate::job::{Answer, Applied, ApplierJob, Imported, Job, NodeOut, PumpJob, Ticket, WriterJob};
-use crate::limits::{COMMAND_BYTES_MAX, REPLICA_BYTES_UNWRITTEN_MAX};
+use crate::job::{Applied, ApplierJob, Job, NodeOut, Ticket, WriterJob};
+use crate::limits::REPLICA_BYTES_UNWRITTEN_MAX;
 use crate::room::Room;
 use crate::schedule::Schedule;
 use crate::shared_log::SharedLog;
@@ -56,7 +60,7 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     stamps: Stamps<C>,
     /// Election timers.
     random: fastrand::Rng,
-    /// Tickets in the log, not committed.
+    /// Tickets in the log, not committed; and what is committed and not applied.
     writes: Writes,
     /// Tickets of reads.
     reads: Reads,
@@ -80,12 +84,8 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     room: Room,
     /// When to take snapshots.
     schedule: Schedule,
-    /// X of a snapshot that was fetched, until the core has said whether it is needed.
-    fetched: Option<u64>,
-    /// X of the snapshot that is being installed.
-    installing: Option<u64>,
-    /// A snapshot that is in the table, while the log is being reset to it.
-    imported: Option<Imported>,
+    /// A snapshot from the leader.
+    arrival: Arrival,
     /// The core's outputs; kept for their memory.
     outputs: Vec<Output>,
 }
@@ -120,9 +120,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             applied: start.applied,
             room: Room::new(config.reserve),
             schedule: Schedule::new(config.snapshots, snapshot),
-            fetched: None,
-            installing: None,
-            imported: None,
+            arrival: Arrival::None,
             outputs: Vec::new(),
         }
     }
@@ -163,6 +161,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Job::Purged { up_to, snapshot } => self.purged(up_to, snapshot, outs),
             Job::Applied(applied) => {
                 self.applied = applied;
+                self.writes.applied(applied.position.offset);
                 self.answer_reads(outs);
                 Ok(())
             }
@@ -186,8 +185,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Job::SnapshotFetched { position, number } => self.fetched(position, number, outs),
             Job::Imported(imported) => {
                 let (after, stamp_ms) = (imported.position, imported.stamp_ms);
-                self.imported = Some(imported);
-                let number = self.installing.expect("a snapshot is imported only while it is installed");
+                let number = self.arrival.imported(imported);
                 outs.push(NodeOut::Write(WriterJob::Reset { number, after, stamp_ms }));
                 Ok(())
             }
@@ -252,17 +250,6 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         }
     }
 
-    /// A snapshot is here; if it is not needed (any more), it goes.
-    fn fetched(&mut self, position: Position, number: u64, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
-        self.fetched = Some(number);
-        if self.installing.is_none() {
-            self.step(Input::Fetched { position }, outs)?;
-        }
-        let not_needed = self.fetched.take();
-        outs.extend(not_needed.map(|number| NodeOut::Write(WriterJob::Discard { number })));
-        Ok(())
-    }
-
     fn purged(&mut self, up_to: Offset, snapshot: Position, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
         if up_to > snapshot.offset {
             // It was being written while a later one was installed, which the core knows of.
@@ -271,248 +258,6 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         let old = self.members.partition_point(|(offset, _)| *offset <= up_to);
         self.members.drain(..old.saturating_sub(1));
         self.step(Input::Purged { up_to, snapshot }, outs)
-    }
-
-    /// The log is reset to the snapshot that is in the table: it is installed.
-    fn installed(&mut self, after: Position, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
-        self.installing = None;
-        let imported = self.imported.take().expect("the log is reset only to an imported snapshot");
-        assert_eq!(imported.position, after, "one snapshot is installed at a time");
-        let membership = convert::membership_in(&imported.membership)?;
-        self.unwritten.clear();
-        self.unwritten_bytes = 0;
-        self.cache.reset(after.offset);
-        self.stamps.note(imported.stamp_ms);
-        self.schedule.installed(after);
-        self.members = vec![(imported.membership_offset, imported.membership)];
-        self.tell_members(outs);
-        let membership = (imported.membership_offset, membership);
-        self.step(Input::Installed { position: after, membership }, outs)
-    }
-
-    fn admit_write(&mut self, ticket: Ticket, command: Bytes, outs: &mut Vec<NodeOut>) {
-        let bytes = command.len();
-        let lack = self
-            .room
-            .lack()
-            .map_or(Ok(()), Err)
-            .and_then(|()| self.writes.admit(self.commands.len(), self.commands_bytes, bytes));
-        let answer = match lack {
-            _ if !self.replica.may_propose() => self.not_leader(),
-            _ if bytes == 0 || bytes > COMMAND_BYTES_MAX => Answer::BadSize { bytes },
-            Err(lack) => Answer::Overloaded(lack),
-            Ok(()) => {
-                self.commands_bytes += bytes;
-                self.commands.push((ticket, command));
-                return;
-            }
-        };
-        outs.push(NodeOut::Answer { ticket, answer });
-    }
-
-    fn admit_read(&mut self, ticket: Ticket, outs: &mut Vec<NodeOut>) {
-        match self.reads.admit(self.asking.len()) {
-            Ok(()) => self.asking.push(ticket),
-            Err(lack) => outs.push(NodeOut::Answer { ticket, answer: Answer::Overloaded(lack) }),
-        }
-    }
-
-    /// All commands of this turn become one append.
-    fn propose(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
-        self.commands_bytes = 0;
-        if self.commands.is_empty() {
-            return Ok(());
-        }
-        let commands = std::mem::take(&mut self.commands);
-        let count = commands.len() as u64;
-        self.step_with(Input::Propose { count }, Carried::Commands(commands), outs)
-    }
-
-    /// All reads of this turn share one barrier.
-    fn ask(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
-        if self.asking.is_empty() {
-            return Ok(());
-        }
-        let ticket = self.reads.ask(std::mem::take(&mut self.asking));
-        self.step(Input::Read { ticket }, outs)
-    }
-
-    fn step(&mut self, input: Input, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
-        self.step_with(input, Carried::Nothing, outs)
-    }
-
-    fn step_with(
-        &mut self,
-        input: Input,
-        mut carried: Carried,
-        outs: &mut Vec<NodeOut>,
-    ) -> Result<(), Error> {
-        let mut outputs = std::mem::take(&mut self.outputs);
-        self.replica.step(input, &mut outputs);
-        for output in outputs.drain(..) {
-            self.carry_out(output, &mut carried, outs)?;
-        }
-        self.outputs = outputs;
-        Ok(())
-    }
-
-    fn carry_out(
-        &mut self,
-        output: Output,
-        carried: &mut Carried,
-        outs: &mut Vec<NodeOut>,
-    ) -> Result<(), Error> {
-        match output {
-            Output::SaveBallot(ballot) => self.log.lock().save_ballot(ballot)?,
-            Output::Trusted => self.log.lock().clear_suspect()?,
-            Output::Append { write, runs } => self.append(write, &runs, carried, outs)?,
-            Output::Truncate { from } => self.truncate(from, outs),
-            Output::Refused { .. } => self.refuse(carried, outs),
-            Output::Send { to, message } => outs.push(route(to, message)),
-            Output::Push { to, epoch, previous, up_to, continues } => {
-                let committed = self.replica.told();
-                let job = PumpJob::Push { epoch, previous, up_to, continues, committed };
-                outs.push(NodeOut::Pump { to, job });
-            }
-            Output::Commit { up_to } => {
-                let tickets = self.writes.take_up_to(up_to.offset);
-                outs.push(NodeOut::Apply(ApplierJob::Commit { up_to, tickets }));
-            }
-            Output::ReadsReady { up_to, at } => {
-                self.reads.ready(up_to, at);
-                self.answer_reads(outs);
-            }
-            Output::ReadsFailed { up_to } => {
-                let answer = self.not_leader();
-                let failed = self.reads.take_failed(up_to).into_iter();
-                outs.extend(failed.map(|ticket| NodeOut::Answer { ticket, answer: answer.clone() }));
-            }
-            Output::RoleChanged(view) => self.role_changed(view, outs),
-            Output::FetchSnapshot { from, at } => outs.push(NodeOut::FetchSnapshot { from, at }),
-            Output::Install { position } => {
-                let number = self.fetched.take().expect("only what was fetched is installed");
-                self.schedule.installing();
-                self.installing = Some(number);
-                outs.push(NodeOut::Apply(ApplierJob::Install { position, number }));
-            }
-            Output::HandOverFailed => outs.push(NodeOut::HandOverFailed),
-            Output::Fatal(fatal) => outs.push(NodeOut::Fatal(fatal)),
-        }
-        Ok(())
-    }
-
-    fn append(
-        &mut self,
-        write: WriteSeq,
-        runs: &[Run],
-        carried: &mut Carried,
-        outs: &mut Vec<NodeOut>,
-    ) -> Result<(), Error> {
-        let entries = match std::mem::replace(carried, Carried::Nothing) {
-            Carried::Nothing => vec![self.first_entry(runs[0], outs)],
-            Carried::Commands(commands) => self.command_entries(runs[0], commands),
-            Carried::Entries(mut entries) => {
-                let first = runs[0].first;
-                entries.retain(|entry| entry.position.offset >= first);
-                entries
-            }
-        };
-        assert_eq!(convert::runs_of(&entries), runs, "the entries are those that the core appended");
-        let members = self.members.len();
-        for entry in &entries {
-            self.stamps.note(entry.stamp_ms);
-            if entry.kind == EntryKind::Membership {
-                self.members.push((entry.position.offset, convert::membership_of(&entry.payload)?));
-            }
-        }
-        if self.members.len() > members {
-            self.tell_members(outs);
-        }
-        let last = runs[runs.len() - 1].last;
-        let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
-        self.unwritten.push_back((write, last, bytes));
-        self.unwritten_bytes += bytes;
-        self.cache.append(&entries);
-        let committed = self.replica.committed();
-        outs.push(NodeOut::Write(WriterJob::Append { write, entries, committed }));
-        Ok(())
-    }
-
-    fn first_entry(&mut self, run: Run, outs: &mut Vec<NodeOut>) -> Entry<Bytes> {
-        assert_eq!(run.first, run.last, "a new leader begins with one entry");
-        let (stamp_ms, report) = self.stamps.first();
-        outs.extend(report.map(NodeOut::Report));
-        let position = Position { epoch: run.epoch, offset: run.first };
-        Entry { position, stamp_ms, kind: EntryKind::Empty, payload: Bytes::new() }
-    }
-
-    fn command_entries(&mut self, run: Run, commands: Vec<(Ticket, Bytes)>) -> Vec<Entry<Bytes>> {
-        let stamp_ms = self.stamps.next();
-        let entry = |(offset, (ticket, payload)): (u64, (Ticket, Bytes))| {
-            let position = Position { epoch: run.epoch, offset: Offset(offset) };
-            self.writes.push(position.offset, ticket, payload.len());
-            Entry { position, stamp_ms, kind: EntryKind::Command, payload }
-        };
-        (run.first.0..).zip(commands).map(entry).collect()
-    }
-
-    fn truncate(&mut self, from: Offset, outs: &mut Vec<NodeOut>) {
-        assert!(self.leading.is_none(), "a leader never truncates");
-        self.cache.truncate(from);
-        for (_, last, _) in &mut self.unwritten {
-            *last = (*last).min(from.previous());
-        }
-        let members = self.members.len();
-        while self.members.last().is_some_and(|(offset, _)| *offset >= from) {
-            self.members.pop();
-        }
-        if self.members.len() < members {
-            self.tell_members(outs);
-        }
-        if self.schedule.truncated(from) {
-            outs.push(NodeOut::Apply(ApplierJob::CancelSnapshot));
-        }
-        let committed = self.replica.committed();
-        outs.push(NodeOut::Write(WriterJob::Truncate { from, committed }));
-    }
-
-    fn refuse(&mut self, carried: &mut Carried, outs: &mut Vec<NodeOut>) {
-        if let Carried::Commands(commands) = std::mem::replace(carried, Carried::Nothing) {
-            let answer = self.not_leader();
-            let refused = commands.into_iter();
-            outs.extend(refused.map(|(ticket, _)| NodeOut::Answer { ticket, answer: answer.clone() }));
-        }
-    }
-
-    /// Before anything else that the change brings: pumps may no longer send, and who waits for a commit here waits
-    /// in vain.
-    fn role_changed(&mut self, view: RoleView, outs: &mut Vec<NodeOut>) {
-        let leading = (view.role == Role::Leader).then_some(view.epoch);
-        self.cache.lead(leading);
-        if self.leading.is_some() && self.leading != leading {
-            let own = self.member.node;
-            let peers = self.members.last().into_iter().flat_map(|(_, m)| convert::nodes_of(m));
-            let stop = |to| NodeOut::Pump { to, job: PumpJob::Stop };
-            outs.extend(peers.filter(|node| *node != own).map(stop));
-            let lost = self.writes.take_all().into_iter();
-            outs.extend(lost.map(|(_, ticket)| NodeOut::Answer { ticket, answer: Answer::Unknown }));
-        }
-        self.leading = leading;
-        outs.push(NodeOut::Role(view));
-    }
-
-    fn answer_reads(&mut self, outs: &mut Vec<NodeOut>) {
-        while let Some((at, tickets)) = self.reads.take_ready(self.applied.position.offset) {
-            let answer = |ticket| NodeOut::Answer { ticket, answer: Answer::ReadReady { at } };
-            outs.extend(tickets.into_iter().map(answer));
-        }
-    }
-
-    fn not_leader(&self) -> Answer {
-        let view = self.replica.view();
-        // One that is handing over still leads, but is nobody to send a client to.
-        let leader = view.leader.filter(|leader| *leader != self.member.node);
-        Answer::NotLeader { epoch: view.epoch, leader }
     }
 
     fn tell_members(&self, outs: &mut Vec<NodeOut>) {
@@ -552,20 +297,5 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     #[must_use]
     pub fn replica(&self) -> &Replica {
         &self.replica
-    }
-}
-
-/// Which way a message goes.
-fn route(to: NodeId, message: Message) -> NodeOut {
-    match message {
-        Message::Ack { .. } | Message::LogState(_) | Message::StaleEpoch { .. } => {
-            NodeOut::Reply { to, message }
-        }
-        Message::VoteRequest(_) | Message::VoteReply(_) => NodeOut::Vote { to, message },
-        Message::CommitOrder { .. }
-        | Message::Heartbeat { .. }
-        | Message::InstallSnapshot { .. }
-        | Message::HandOver { .. } => NodeOut::Pump { to, job: PumpJob::Say(message) },
-        Message::Append(_) => unreachable!("the core pushes, pumps append"),
     }
 }

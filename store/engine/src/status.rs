@@ -31,7 +31,7 @@ pub struct Status {
     pub suspect: bool,
     /// Why it refuses writes although it leads.
     pub lack: Option<Lack>,
-    /// Writes that wait for their commit.
+    /// Writes that wait for their commit, or to be applied.
     pub writes_waiting: usize,
     /// The other replicas, if it leads.
     pub peers: Vec<PeerView>,

@@ -1,5 +1,6 @@
 //! Who waits for what: tickets of writes that are in the log but not committed, and of reads whose barrier has not
-//! come. Promises that each ticket leaves exactly once, and that what waits is bounded.
+//! come. Promises that each ticket leaves exactly once, and that what waits is bounded: a write keeps its place until
+//! it is applied, so that an applier that stands still fills memory no further than admission lets it.
 
 use std::collections::VecDeque;
 
@@ -8,12 +9,14 @@ use store_core::{Offset, ReadTicket};
 use crate::job::{Lack, Ticket};
 use crate::limits::{READS_WAITING_MAX, WRITE_BYTES_WAITING_MAX, WRITES_WAITING_MAX};
 
-/// Writes appended by this leader and not committed, by offset.
+/// Writes appended by this leader and not applied, by offset.
 #[derive(Debug, Default)]
 pub(crate) struct Writes {
-    /// In the order of the log.
+    /// Not committed, in the order of the log.
     waiting: VecDeque<Write>,
-    /// Bytes of their commands.
+    /// Committed and not applied: offset and bytes. The applier has the tickets.
+    applying: VecDeque<(Offset, usize)>,
+    /// Bytes of the commands of both.
     bytes: usize,
 }
 
@@ -27,7 +30,7 @@ struct Write {
 impl Writes {
     /// Whether a command of `bytes` may join, if so many more are about to.
     pub(crate) fn admit(&self, more: usize, more_bytes: usize, bytes: usize) -> Result<(), Lack> {
-        if self.waiting.len() + more >= WRITES_WAITING_MAX {
+        if self.len() + more >= WRITES_WAITING_MAX {
             return Err(Lack::Places);
         }
         if self.bytes + more_bytes + bytes > WRITE_BYTES_WAITING_MAX {
@@ -43,27 +46,40 @@ impl Writes {
         self.waiting.push_back(Write { offset, ticket, bytes });
     }
 
-    /// Takes those that are committed.
+    /// Takes those that are committed. They keep their places until they are applied.
     pub(crate) fn take_up_to(&mut self, up_to: Offset) -> Vec<(Offset, Ticket)> {
         let count = self.waiting.partition_point(|write| write.offset <= up_to);
+        let applying = &mut self.applying;
         let committed = self.waiting.drain(..count);
-        let bytes = &mut self.bytes;
         committed
             .map(|write| {
-                *bytes -= write.bytes;
+                applying.push_back((write.offset, write.bytes));
                 (write.offset, write.ticket)
             })
             .collect()
     }
 
-    /// Takes all: nobody here will learn what becomes of them.
-    pub(crate) fn take_all(&mut self) -> Vec<(Offset, Ticket)> {
-        self.take_up_to(Offset(u64::MAX))
+    /// Everything up to here is applied.
+    pub(crate) fn applied(&mut self, up_to: Offset) {
+        while let Some((_, bytes)) = self.applying.pop_front_if(|(offset, _)| *offset <= up_to) {
+            self.bytes -= bytes;
+        }
     }
 
-    /// How many wait.
+    /// Takes all that are not committed: nobody here will learn what becomes of them.
+    pub(crate) fn take_all(&mut self) -> Vec<(Offset, Ticket)> {
+        let lost = self.waiting.drain(..);
+        let bytes = &mut self.bytes;
+        lost.map(|write| {
+            *bytes -= write.bytes;
+            (write.offset, write.ticket)
+        })
+        .collect()
+    }
+
+    /// How many wait to be committed or applied.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.applying.len()
     }
 }
 
@@ -132,9 +148,28 @@ mod tests {
         }
         assert_eq!(writes.take_up_to(Offset(2)), [(Offset(1), Ticket(11)), (Offset(2), Ticket(12))]);
         assert_eq!(writes.take_up_to(Offset(2)), []);
-        assert_eq!(writes.bytes, 100);
+        writes.applied(Offset(1));
+        assert_eq!((writes.bytes, writes.len()), (200, 2));
         assert_eq!(writes.take_all(), [(Offset(3), Ticket(13))]);
+        assert_eq!((writes.bytes, writes.len()), (100, 1));
+        writes.applied(Offset(9));
         assert_eq!((writes.bytes, writes.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_was_committed_and_not_applied_was_not_bounded() {
+        let mut writes = Writes::default();
+        for i in 1..=WRITES_WAITING_MAX as u64 {
+            writes.push(Offset(i), Ticket(i), 1);
+        }
+        assert_eq!(writes.take_up_to(Offset(u64::MAX)).len(), WRITES_WAITING_MAX);
+        assert_eq!(writes.admit(0, 0, 1), Err(Lack::Places), "the applier stands still");
+        writes.applied(Offset(1));
+        assert_eq!(writes.admit(0, 0, 1), Ok(()));
+        writes.push(Offset(u64::MAX), Ticket(0), WRITE_BYTES_WAITING_MAX - WRITES_WAITING_MAX);
+        assert_eq!(writes.take_up_to(Offset(u64::MAX)).len(), 1);
+        writes.applied(Offset(2));
+        assert_eq!(writes.admit(0, 0, 3), Err(Lack::Bytes));
     }
 
     #[test]

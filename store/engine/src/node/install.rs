@@ -1,0 +1,49 @@
+//! A snapshot from the leader on its way into table and log; `Arrival` says how far it is.
+//!
+//! Promises: what is not needed goes; when one is installed, everything that was known of the log before it is
+//! forgotten. Leaves out the files: [`crate::snapshots`].
+
+use store_core::{Input, Position};
+use store_db::Table;
+use store_log::Disk;
+
+use super::Node;
+use crate::clock::Clock;
+use crate::convert;
+use crate::error::Error;
+use crate::job::{NodeOut, WriterJob};
+
+impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
+    /// A snapshot is here; if it is not needed (any more), it goes.
+    pub(super) fn fetched(
+        &mut self,
+        position: Position,
+        number: u64,
+        outs: &mut Vec<NodeOut>,
+    ) -> Result<(), Error> {
+        let not_needed = if self.arrival.fetched(number) {
+            self.step(Input::Fetched { position }, outs)?;
+            self.arrival.unwanted()
+        } else {
+            Some(number)
+        };
+        outs.extend(not_needed.map(|number| NodeOut::Write(WriterJob::Discard { number })));
+        Ok(())
+    }
+
+    /// The log is reset to the snapshot that is in the table: it is installed.
+    pub(super) fn installed(&mut self, after: Position, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        let imported = self.arrival.installed();
+        assert_eq!(imported.position, after, "one snapshot is installed at a time");
+        let membership = convert::membership_in(&imported.membership)?;
+        self.unwritten.clear();
+        self.unwritten_bytes = 0;
+        self.cache.reset(after.offset);
+        self.stamps.note(imported.stamp_ms);
+        self.schedule.installed(after);
+        self.members = vec![(imported.membership_offset, imported.membership)];
+        self.tell_members(outs);
+        let membership = (imported.membership_offset, membership);
+        self.step(Input::Installed { position: after, membership }, outs)
+    }
+}

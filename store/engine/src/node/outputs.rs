@@ -1,0 +1,189 @@
+//! What the core wants done, carried out or sent where it belongs.
+//!
+//! Promises: in the core's order; a ballot is durable before anything after it leaves. Leaves out when the core is
+//! stepped, and with what.
+
+use bytes::Bytes;
+use store_core::{
+    Entry, EntryKind, Input, Message, NodeId, Offset, Output, Position, Role, RoleView, Run, WriteSeq,
+};
+use store_db::Table;
+use store_log::Disk;
+
+use super::{Carried, Node};
+use crate::clock::Clock;
+use crate::convert;
+use crate::error::Error;
+use crate::job::{Answer, ApplierJob, NodeOut, PumpJob, Ticket, WriterJob};
+
+impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
+    pub(super) fn step(&mut self, input: Input, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        self.step_with(input, Carried::Nothing, outs)
+    }
+
+    pub(super) fn step_with(
+        &mut self,
+        input: Input,
+        mut carried: Carried,
+        outs: &mut Vec<NodeOut>,
+    ) -> Result<(), Error> {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.replica.step(input, &mut outputs);
+        for output in outputs.drain(..) {
+            self.carry_out(output, &mut carried, outs)?;
+        }
+        self.outputs = outputs;
+        Ok(())
+    }
+
+    fn carry_out(
+        &mut self,
+        output: Output,
+        carried: &mut Carried,
+        outs: &mut Vec<NodeOut>,
+    ) -> Result<(), Error> {
+        match output {
+            Output::SaveBallot(ballot) => self.log.lock().save_ballot(ballot)?,
+            Output::Trusted => self.log.lock().clear_suspect()?,
+            Output::Append { write, runs } => self.append(write, &runs, carried, outs)?,
+            Output::Truncate { from } => self.truncate(from, outs),
+            Output::Refused { .. } => self.refuse(carried, outs),
+            Output::Send { to, message } => outs.push(route(to, message)),
+            Output::Push { to, epoch, previous, up_to, continues } => {
+                let committed = self.replica.told();
+                let job = PumpJob::Push { epoch, previous, up_to, continues, committed };
+                outs.push(NodeOut::Pump { to, job });
+            }
+            Output::Commit { up_to } => {
+                let tickets = self.writes.take_up_to(up_to.offset);
+                outs.push(NodeOut::Apply(ApplierJob::Commit { up_to, tickets }));
+            }
+            Output::ReadsReady { up_to, at } => {
+                self.reads.ready(up_to, at);
+                self.answer_reads(outs);
+            }
+            Output::ReadsFailed { up_to } => {
+                let answer = self.not_leader();
+                let failed = self.reads.take_failed(up_to).into_iter();
+                outs.extend(failed.map(|ticket| NodeOut::Answer { ticket, answer: answer.clone() }));
+            }
+            Output::RoleChanged(view) => self.role_changed(view, outs),
+            Output::FetchSnapshot { from, at } => outs.push(NodeOut::FetchSnapshot { from, at }),
+            Output::Install { position } => {
+                let number = self.arrival.install();
+                self.schedule.installing();
+                outs.push(NodeOut::Apply(ApplierJob::Install { position, number }));
+            }
+            Output::HandOverFailed => outs.push(NodeOut::HandOverFailed),
+            Output::Fatal(fatal) => outs.push(NodeOut::Fatal(fatal)),
+        }
+        Ok(())
+    }
+
+    fn append(
+        &mut self,
+        write: WriteSeq,
+        runs: &[Run],
+        carried: &mut Carried,
+        outs: &mut Vec<NodeOut>,
+    ) -> Result<(), Error> {
+        let entries = match std::mem::replace(carried, Carried::Nothing) {
+            Carried::Nothing => vec![self.first_entry(runs[0], outs)],
+            Carried::Commands(commands) => self.command_entries(runs[0], commands),
+            Carried::Entries(mut entries) => {
+                let first = runs[0].first;
+                entries.retain(|entry| entry.position.offset >= first);
+                entries
+            }
+        };
+        assert_eq!(convert::runs_of(&entries), runs, "the entries are those that the core appended");
+        let members = self.members.len();
+        for entry in &entries {
+            self.stamps.note(entry.stamp_ms);
+            if entry.kind == EntryKind::Membership {
+                self.members.push((entry.position.offset, convert::membership_of(&entry.payload)?));
+            }
+        }
+        if self.members.len() > members {
+            self.tell_members(outs);
+        }
+        let last = runs[runs.len() - 1].last;
+        let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
+        self.unwritten.push_back((write, last, bytes));
+        self.unwritten_bytes += bytes;
+        self.cache.append(&entries);
+        let committed = self.replica.committed();
+        outs.push(NodeOut::Write(WriterJob::Append { write, entries, committed }));
+        Ok(())
+    }
+
+    fn first_entry(&mut self, run: Run, outs: &mut Vec<NodeOut>) -> Entry<Bytes> {
+        assert_eq!(run.first, run.last, "a new leader begins with one entry");
+        let (stamp_ms, report) = self.stamps.first();
+        outs.extend(report.map(NodeOut::Report));
+        let position = Position { epoch: run.epoch, offset: run.first };
+        Entry { position, stamp_ms, kind: EntryKind::Empty, payload: Bytes::new() }
+    }
+
+    fn command_entries(&mut self, run: Run, commands: Vec<(Ticket, Bytes)>) -> Vec<Entry<Bytes>> {
+        let stamp_ms = self.stamps.next();
+        let entry = |(offset, (ticket, payload)): (u64, (Ticket, Bytes))| {
+            let position = Position { epoch: run.epoch, offset: Offset(offset) };
+            self.writes.push(position.offset, ticket, payload.len());
+            Entry { position, stamp_ms, kind: EntryKind::Command, payload }
+        };
+        (run.first.0..).zip(commands).map(entry).collect()
+    }
+
+    fn truncate(&mut self, from: Offset, outs: &mut Vec<NodeOut>) {
+        assert!(self.leading.is_none(), "a leader never truncates");
+        self.cache.truncate(from);
+        for (_, last, _) in &mut self.unwritten {
+            *last = (*last).min(from.previous());
+        }
+        let members = self.members.len();
+        while self.members.last().is_some_and(|(offset, _)| *offset >= from) {
+            self.members.pop();
+        }
+        if self.members.len() < members {
+            self.tell_members(outs);
+        }
+        if self.schedule.truncated(from) {
+            outs.push(NodeOut::Apply(ApplierJob::CancelSnapshot));
+        }
+        let committed = self.replica.committed();
+        outs.push(NodeOut::Write(WriterJob::Truncate { from, committed }));
+    }
+
+    /// Before anything else that the change brings: pumps may no longer send, and who waits for a commit here waits
+    /// in vain.
+    fn role_changed(&mut self, view: RoleView, outs: &mut Vec<NodeOut>) {
+        let leading = (view.role == Role::Leader).then_some(view.epoch);
+        self.cache.lead(leading);
+        if self.leading.is_some() && self.leading != leading {
+            let own = self.member.node;
+            let peers = self.members.last().into_iter().flat_map(|(_, m)| convert::nodes_of(m));
+            let stop = |to| NodeOut::Pump { to, job: PumpJob::Stop };
+            outs.extend(peers.filter(|node| *node != own).map(stop));
+            let lost = self.writes.take_all().into_iter();
+            outs.extend(lost.map(|(_, ticket)| NodeOut::Answer { ticket, answer: Answer::Unknown }));
+        }
+        self.leading = leading;
+        outs.push(NodeOut::Role(view));
+    }
+}
+
+/// Which way a message goes.
+fn route(to: NodeId, message: Message) -> NodeOut {
+    match message {
+        Message::Ack { .. } | Message::LogState(_) | Message::StaleEpoch { .. } => {
+            NodeOut::Reply { to, message }
+        }
+        Message::VoteRequest(_) | Message::VoteReply(_) => NodeOut::Vote { to, message },
+        Message::CommitOrder { .. }
+        | Message::Heartbeat { .. }
+        | Message::InstallSnapshot { .. }
+        | Message::HandOver { .. } => NodeOut::Pump { to, job: PumpJob::Say(message) },
+        Message::Append(_) => unreachable!("the core pushes, pumps append"),
+    }
+}
