@@ -10,7 +10,7 @@ use proto::store::{Command, Identity, Txn, TxnCommand};
 use serde_json::json;
 use store_core::{Entry, EntryKind, Offset, Position};
 use store_db::Table as _;
-use store_log::{Planted, RealDisk, boot_id, plant};
+use store_log::{BootId, Planted, RealDisk, boot_id, plant};
 use store_server::group_folder;
 
 use super::show::{Wanted, of_folder, of_node};
@@ -98,8 +98,9 @@ pub fn in_folder(folder: &Path, map_bytes: u64, plan: Plan) -> Result<Planted, F
     };
     // The lock of the folder: from here on no node can start in it.
     let disk = RealDisk::open(&group).map_err(failed)?;
-    let applied = applied(&group, map_bytes)?;
-    plant(disk, &boot_id().map_err(failed)?, &entries, applied, plan.force).map_err(failed)
+    let boot_id = boot_id().map_err(failed)?;
+    let applied = applied(&group, map_bytes, &boot_id)?;
+    plant(disk, &boot_id, &entries, applied, plan.force).map_err(failed)
 }
 
 /// The position and the stamp of the log's last entry.
@@ -110,10 +111,9 @@ fn end_of(folder: &Path) -> Result<(proto::store::Position, i64), Failure> {
 }
 
 /// How far the database is, which the log alone does not know. Opened as the node itself would open it.
-fn applied(group: &Path, map_bytes: u64) -> Result<Offset, Failure> {
+fn applied(group: &Path, map_bytes: u64, boot_id: &BootId) -> Result<Offset, Failure> {
     let failed = |error: store_db::Error| Failure::refused(format!("{}: {error}", group.display()));
-    let boot_id = store_db::trust::boot_id().map_err(failed)?;
-    let options = store_db::Options { map_bytes, ..store_db::Options::new(boot_id) };
+    let options = store_db::Options { map_bytes, ..store_db::Options::new(boot_id.to_string()) };
     let (table, _verdict) = store_db::Lmdb::open(&group.join("db"), &options).map_err(failed)?;
     let state = table.read(|read| store_db::state::read(read)).map_err(failed)?;
     Ok(Offset(store_db::state::applied(&state).offset))

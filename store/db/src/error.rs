@@ -1,6 +1,7 @@
 //! Why the database cannot go on. Every one of these stops the replica; what a client did wrong is never an
 //! [`Error`] but a [`crate::Reply`], since it is part of the state machine's answers.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use store_core::types::Position;
@@ -11,11 +12,27 @@ pub type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 /// Why the database cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The memory map or the disk has no room. Nothing of the transaction was kept. Give it room and restart.
-    #[error("the database is full while {doing}: give it a larger map or disk, then restart")]
+    /// The memory map or the disk has no room. Nothing of the transaction was kept: what was to be applied is
+    /// applied after a restart, and nothing is skipped.
+    #[error("{} has no room while {doing}: {lack}, then restart the node, which goes on where it stopped", file.display())]
     Full {
+        /// The file that cannot grow.
+        file: PathBuf,
         /// What was being done.
         doing: &'static str,
+        /// What there is too little of.
+        lack: Lack,
+    },
+    /// The disk failed, or took only a part of what was written. Nothing of the transaction was kept.
+    #[error("{} failed while {doing}, or its file system is full: look at the disk, free some space, then restart the node", file.display())]
+    Failing {
+        /// The file.
+        file: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        #[source]
+        source: Source,
     },
     /// The table or a file beside it could not be used. Nothing of the transaction was kept.
     #[error("the database failed while {doing}")]
@@ -46,6 +63,24 @@ pub enum Error {
         /// What is not known here.
         what: String,
     },
+}
+
+/// What the database has too little of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lack {
+    /// The map: a configured size.
+    Map,
+    /// The file system.
+    Disk,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Lack::Map => "its map is full: raise store.map_bytes in the configuration",
+            Lack::Disk => "its file system is full: free some space",
+        })
+    }
 }
 
 impl Error {

@@ -39,7 +39,7 @@ pub mod trust;
 mod txn;
 
 pub use apply::{Reply, apply};
-pub use error::{Error, Source};
+pub use error::{Error, Lack, Source};
 pub use lmdb::{Lmdb, Options};
 pub use memory::Memory;
 pub use replies::Refused;

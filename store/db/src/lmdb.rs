@@ -10,14 +10,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use lmdb::{
     Cursor as _, Database, DatabaseFlags, Environment, EnvironmentFlags, RoTransaction, RwTransaction,
     Transaction as _, WriteFlags,
 };
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::error::Error;
+use crate::error::{Error, Lack};
 use crate::limits::{MAP_BYTES_DEFAULT, READERS_MAX};
 use crate::table::{IMPORTING, Read, Space, Table, Visit, Write, assert_key};
 use crate::trust::{self, Marks, Verdict};
@@ -29,6 +30,7 @@ mod cursor_op {
     pub(super) const SET_RANGE: u32 = 17;
 }
 
+const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
 /// The folders that are open in this process.
@@ -41,7 +43,7 @@ pub struct Options {
     pub map_bytes: u64,
     /// Read transactions at once.
     pub readers_max: u32,
-    /// The identity of the running system ([`trust::boot_id`]).
+    /// The identity of the running system: it changes with every start of the machine.
     pub boot_id: String,
 }
 
@@ -61,14 +63,14 @@ pub struct Lmdb {
 
 #[derive(Debug)]
 struct Inner {
-    /// Closed before `_place` is given back, since fields drop in this order.
+    /// Closed before `place` is given back, since fields drop in this order.
     environment: Environment,
     /// One database a space, by [`Space::number`].
     spaces: Spaces,
     /// Held by each write from before it begins until it has committed.
     gate: Mutex<Gate>,
     /// The folder's place in the registry.
-    _place: Place,
+    place: Place,
 }
 
 #[derive(Debug)]
@@ -77,6 +79,8 @@ struct Gate {
     marks: Marks,
     /// Write transactions so far.
     commits: u64,
+    /// The data file is known to have so many bytes at least.
+    covered_bytes: u64,
 }
 
 type Spaces = [Database; Space::ALL.len()];
@@ -101,7 +105,7 @@ impl Drop for Place {
 }
 
 fn registry() -> MutexGuard<'static, BTreeSet<PathBuf>> {
-    OPEN.lock().expect("nothing panics while it holds the registry")
+    OPEN.lock()
 }
 
 impl Lmdb {
@@ -123,14 +127,14 @@ impl Lmdb {
         }
         let environment = environment(&folder, options)?;
         let mut marks = Marks::begin(&folder, &options.boot_id)?;
-        let spaces = open_spaces(&environment, &mut marks)?;
-        let gate = Mutex::new(Gate { marks, commits: 0 });
-        let inner = Arc::new(Inner { environment, spaces, gate, _place: place });
+        let spaces = open_spaces(&folder, &environment, &mut marks)?;
+        let gate = Mutex::new(Gate { marks, commits: 0, covered_bytes: 0 });
+        let inner = Arc::new(Inner { environment, spaces, gate, place });
         Ok((Lmdb { inner }, verdict))
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
-        self.inner.gate.lock().expect("a write that panics ends the replica")
+        self.inner.gate.lock()
     }
 }
 
@@ -144,17 +148,17 @@ fn environment(folder: &Path, options: &Options) -> Result<Environment, Error> {
         .set_max_readers(options.readers_max)
         .set_map_size(map_bytes)
         .open(folder)
-        .map_err(|error| failed("opening the database", error))
+        .map_err(|error| failed(folder, "opening the database", error))
 }
 
-fn open_spaces(environment: &Environment, marks: &mut Marks) -> Result<Spaces, Error> {
+fn open_spaces(folder: &Path, environment: &Environment, marks: &mut Marks) -> Result<Spaces, Error> {
     let mut open = |space: Space| match environment.open_db(Some(space.name())) {
         Err(lmdb::Error::NotFound) => {
             marks.before_write()?;
             let made = environment.create_db(Some(space.name()), DatabaseFlags::empty());
-            made.map_err(|error| failed("making a space", error))
+            made.map_err(|error| failed(folder, "making a space", error))
         }
-        other => other.map_err(|error| failed("opening a space", error)),
+        other => other.map_err(|error| failed(folder, "opening a space", error)),
     };
     let [records, replies, order, sessions, changes, state] = Space::ALL;
     Ok([open(records)?, open(replies)?, open(order)?, open(sessions)?, open(changes)?, open(state)?])
@@ -163,32 +167,49 @@ fn open_spaces(environment: &Environment, marks: &mut Marks) -> Result<Spaces, E
 /// Why a table that its marks vouch for is of no use all the same. Snapshots and log have all that was in it, so
 /// damage that LMDB sees is no reason to refuse.
 fn unfit(folder: &Path, options: &Options) -> Result<Option<trust::Reason>, Error> {
-    match half_imported(folder, options) {
-        Ok(half) => Ok(half.then_some(trust::Reason::HalfImported)),
+    match looked_into(folder, options) {
         Err(Error::Damaged { .. }) => Ok(Some(trust::Reason::Damaged)),
-        Err(error) => Err(error),
+        other => other,
     }
 }
 
-/// Whether an import was cut off: then the spaces hold parts of two states.
-fn half_imported(folder: &Path, options: &Options) -> Result<bool, Error> {
+/// Looks into the table, at its file's length before anything else: looking at a page that the file does not reach
+/// would kill the process.
+fn looked_into(folder: &Path, options: &Options) -> Result<Option<trust::Reason>, Error> {
+    let failed = |doing, error| failed(folder, doing, error);
+    let length = trust::data_bytes(folder)?;
     let environment = environment(folder, options)?;
+    if length < page_end_bytes(&environment).map_err(|error| failed("measuring the database", error))? {
+        return Ok(Some(trust::Reason::Short));
+    }
     let state = match environment.open_db(Some(Space::State.name())) {
-        Err(lmdb::Error::NotFound) => return Ok(false),
+        Err(lmdb::Error::NotFound) => return Ok(None),
         other => other.map_err(|error| failed("opening a space", error))?,
     };
     let reading = environment.begin_ro_txn().map_err(|error| failed("beginning to read", error))?;
     match reading.get(state, &IMPORTING) {
-        Ok(_) => Ok(true),
-        Err(lmdb::Error::NotFound) => Ok(false),
+        Ok(_) => Ok(Some(trust::Reason::HalfImported)),
+        Err(lmdb::Error::NotFound) => Ok(None),
         Err(error) => Err(failed("reading", error)),
     }
 }
 
+/// Where the last page that LMDB ever took would end.
+fn page_end_bytes(environment: &Environment) -> lmdb::Result<u64> {
+    let pages = environment.info()?.last_pgno() as u64 + 1;
+    Ok(pages * u64::from(environment.stat()?.page_size()))
+}
+
 /// Carries an error of LMDB over: what lacks room, and damage, are told apart.
-fn failed(doing: &'static str, error: lmdb::Error) -> Error {
+fn failed(folder: &Path, doing: &'static str, error: lmdb::Error) -> Error {
+    let full = |lack| Error::Full { file: folder.join(trust::DATA), doing, lack };
     match error {
-        lmdb::Error::MapFull | lmdb::Error::Other(ENOSPC) => Error::Full { doing },
+        lmdb::Error::MapFull => full(Lack::Map),
+        lmdb::Error::Other(ENOSPC) => full(Lack::Disk),
+        // LMDB says so, too, when a disk takes only a part of what is written.
+        lmdb::Error::Other(EIO) => {
+            Error::Failing { file: folder.join(trust::DATA), doing, source: error.into() }
+        }
         lmdb::Error::Corrupted
         | lmdb::Error::PageNotFound
         | lmdb::Error::Invalid
@@ -199,26 +220,26 @@ fn failed(doing: &'static str, error: lmdb::Error) -> Error {
 
 fn get<'t>(
     txn: &'t impl lmdb::Transaction,
-    spaces: &Spaces,
+    inner: &Inner,
     space: Space,
     key: &[u8],
 ) -> Result<Option<&'t [u8]>, Error> {
     assert_key(key);
-    match txn.get(spaces[usize::from(space.number())], &key) {
+    match txn.get(inner.space(space), &key) {
         Ok(value) => Ok(Some(value)),
         Err(lmdb::Error::NotFound) => Ok(None),
-        Err(error) => Err(failed("reading", error)),
+        Err(error) => Err(inner.failed("reading", error)),
     }
 }
 
 fn walk(
     txn: &impl lmdb::Transaction,
-    spaces: &Spaces,
+    inner: &Inner,
     (space, from): (Space, &[u8]),
     visit: &mut Visit<'_>,
 ) -> Result<(), Error> {
-    let cursor = txn.open_ro_cursor(spaces[usize::from(space.number())]);
-    let cursor = cursor.map_err(|error| failed("beginning to walk", error))?;
+    let cursor = txn.open_ro_cursor(inner.space(space));
+    let cursor = cursor.map_err(|error| inner.failed("beginning to walk", error))?;
     // LMDB answers BadValSize to an empty key, and has no key longer than its limit.
     let mut step = match from {
         [] => cursor.get(None, None, cursor_op::FIRST),
@@ -229,7 +250,7 @@ fn walk(
             Ok((Some(key), value)) if visit(key, value)? => step = cursor.get(None, None, cursor_op::NEXT),
             Ok((Some(_), _)) | Err(lmdb::Error::NotFound) => return Ok(()),
             Ok((None, _)) => return Err(Error::damaged("a cursor of LMDB stands on no key")),
-            Err(error) => return Err(failed("walking", error)),
+            Err(error) => return Err(inner.failed("walking", error)),
         }
     }
 }
@@ -238,56 +259,55 @@ fn walk(
 #[derive(Debug)]
 pub struct Reading<'t> {
     txn: RoTransaction<'t>,
-    spaces: &'t Spaces,
+    inner: &'t Inner,
 }
 
 /// A write transaction.
 #[derive(Debug)]
 pub struct Writing<'t> {
     txn: RwTransaction<'t>,
-    spaces: &'t Spaces,
+    inner: &'t Inner,
 }
 
 impl Read for Reading<'_> {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<&[u8]>, Error> {
-        get(&self.txn, self.spaces, space, key)
+        get(&self.txn, self.inner, space, key)
     }
 
     fn walk(&self, space: Space, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
-        walk(&self.txn, self.spaces, (space, from), visit)
+        walk(&self.txn, self.inner, (space, from), visit)
     }
 }
 
 impl Read for Writing<'_> {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<&[u8]>, Error> {
-        get(&self.txn, self.spaces, space, key)
+        get(&self.txn, self.inner, space, key)
     }
 
     fn walk(&self, space: Space, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
-        walk(&self.txn, self.spaces, (space, from), visit)
+        walk(&self.txn, self.inner, (space, from), visit)
     }
 }
 
 impl Write for Writing<'_> {
     fn put(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), Error> {
         assert_key(key);
-        let written =
-            self.txn.put(self.spaces[usize::from(space.number())], &key, &value, WriteFlags::empty());
-        written.map_err(|error| failed("writing", error))
+        let written = self.txn.put(self.inner.space(space), &key, &value, WriteFlags::empty());
+        written.map_err(|error| self.inner.failed("writing", error))
     }
 
     fn delete(&mut self, space: Space, key: &[u8]) -> Result<bool, Error> {
         assert_key(key);
-        match self.txn.del(self.spaces[usize::from(space.number())], &key, None) {
+        match self.txn.del(self.inner.space(space), &key, None) {
             Ok(()) => Ok(true),
             Err(lmdb::Error::NotFound) => Ok(false),
-            Err(error) => Err(failed("deleting", error)),
+            Err(error) => Err(self.inner.failed("deleting", error)),
         }
     }
 
     fn clear(&mut self, space: Space) -> Result<(), Error> {
-        let cleared = self.txn.clear_db(self.spaces[usize::from(space.number())]);
-        cleared.map_err(|error| failed("emptying a space", error))
+        let cleared = self.txn.clear_db(self.inner.space(space));
+        cleared.map_err(|error| self.inner.failed("emptying a space", error))
     }
 }
 
@@ -296,20 +316,23 @@ impl Table for Lmdb {
     type Write<'t> = Writing<'t>;
 
     fn read<T>(&self, job: impl FnOnce(&Reading<'_>) -> Result<T, Error>) -> Result<T, Error> {
-        let txn =
-            self.inner.environment.begin_ro_txn().map_err(|error| failed("beginning to read", error))?;
-        job(&Reading { txn, spaces: &self.inner.spaces })
+        let inner = &*self.inner;
+        let txn = inner.environment.begin_ro_txn();
+        let txn = txn.map_err(|error| inner.failed("beginning to read", error))?;
+        job(&Reading { txn, inner })
     }
 
     fn write<T>(&self, job: impl FnOnce(&mut Writing<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let inner = &*self.inner;
         let mut gate = self.gate();
         gate.marks.before_write()?;
-        let txn =
-            self.inner.environment.begin_rw_txn().map_err(|error| failed("beginning to write", error))?;
-        let mut writing = Writing { txn, spaces: &self.inner.spaces };
+        let txn = inner.environment.begin_rw_txn();
+        let txn = txn.map_err(|error| inner.failed("beginning to write", error))?;
+        let mut writing = Writing { txn, inner };
         let done = job(&mut writing)?;
         gate.commits += 1;
-        writing.txn.commit().map_err(|error| failed("committing", error))?;
+        writing.txn.commit().map_err(|error| inner.failed("committing", error))?;
+        inner.cover(&mut gate)?;
         Ok(done)
     }
 
@@ -320,18 +343,39 @@ impl Table for Lmdb {
         let mut gate = self.gate();
         if let Err(error) = synced {
             gate.marks.distrust()?;
-            return Err(failed("syncing", error));
+            return Err(self.inner.failed("syncing", error));
         }
         if gate.commits == before { gate.marks.after_sync() } else { Ok(()) }
     }
 
     fn room(&self) -> Result<(u64, u64), Error> {
-        let told = |error| failed("measuring the database", error);
+        let told = |error| self.inner.failed("measuring the database", error);
         let environment = &self.inner.environment;
         let info = environment.info().map_err(told)?;
         let free = environment.freelist().map_err(told)?;
         let page_bytes = u64::from(environment.stat().map_err(told)?.page_size());
         let used = (info.last_pgno() as u64 + 1).saturating_sub(free as u64);
         Ok((used * page_bytes, info.map_size() as u64))
+    }
+}
+
+impl Inner {
+    fn space(&self, space: Space) -> Database {
+        self.spaces[usize::from(space.number())]
+    }
+
+    fn failed(&self, doing: &'static str, error: lmdb::Error) -> Error {
+        failed(&self.place.0, doing, error)
+    }
+
+    /// Makes the data file as long as LMDB's count of pages says: LMDB never writes a page that was taken and given
+    /// back within one transaction, and the file may end before it. Then a file that is too short was cut.
+    fn cover(&self, gate: &mut Gate) -> Result<(), Error> {
+        let wanted = page_end_bytes(&self.environment);
+        let wanted = wanted.map_err(|error| self.failed("measuring the database", error))?;
+        if wanted > gate.covered_bytes {
+            gate.covered_bytes = trust::lengthen(&self.place.0, wanted)?;
+        }
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! `data.mdb` tell which it was:
 //!
 //! ```text
-//!   open ──► opened {boot id, device, inode}, fsynced ──► writes … ──► sync returned ──► clean, fsynced
+//!   open ──► opened {boot id, device, inode}, fsynced ──► writes … ──► sync returned ──► clean {length}, fsynced
 //!                                                            ▲                             │
 //!                                                            └──── clean removed, fsynced ◄┘ before the next write
 //! ```
@@ -14,7 +14,12 @@
 //! now. Otherwise everything is removed, and the replica starts from its newest snapshot and the log. A sync that
 //! failed removes both marks, because the page cache may since differ from the disk in either direction.
 //!
-//! Leaves out: LMDB itself ([`crate::lmdb`]).
+//! LMDB maps its file, and a page that the file does not reach kills the process that looks at it (SIGBUS). So a
+//! file that is shorter than `clean` says is not trusted either. Under `opened`, and under a `clean` of format 1,
+//! which had no length, LMDB's own count of pages decides ([`crate::lmdb`]).
+//!
+//! Leaves out: LMDB itself; bytes that changed without the length changing: LMDB has no checksums, and only
+//! comparing replicas finds those (`feira audit`).
 
 use std::fmt;
 use std::fs::{self, File};
@@ -26,11 +31,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Error;
 
-const DATA: &str = "data.mdb";
+pub(crate) const DATA: &str = "data.mdb";
 const LOCK: &str = "lock.mdb";
 const OPENED: &str = "opened";
 const CLEAN: &str = "clean";
-const FORMAT: u32 = 1;
+const OPENED_FORMAT: u32 = 1;
+/// Format 1 of `clean` had no length.
+const CLEAN_FORMAT: u32 = 2;
 
 /// What was found at opening.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +59,8 @@ pub enum Reason {
     Unclean,
     /// An import of a whole state had not ended.
     HalfImported,
+    /// Its file is shorter than what was written to it.
+    Short,
     /// LMDB could not open it.
     Damaged,
 }
@@ -64,19 +73,11 @@ impl fmt::Display for Reason {
             Reason::Unclean => {
                 "it was not closed cleanly before the machine was started or the file was copied"
             }
+            Reason::Short => "its file is shorter than what was written to it",
             Reason::HalfImported => "the import of a snapshot had not ended",
             Reason::Damaged => "it is damaged",
         })
     }
-}
-
-/// The identity of the running system: it changes with every start of the machine.
-///
-/// # Errors
-/// The system does not say.
-pub fn boot_id() -> Result<String, Error> {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    text.map(|id| id.trim().to_owned()).map_err(|error| Error::table("reading the boot id", error))
 }
 
 /// Judges the folder, and removes what cannot be trusted.
@@ -92,8 +93,9 @@ fn verdict(folder: &Path, boot_id: &str) -> io::Result<Verdict> {
     if !folder.join(DATA).try_exists()? {
         return Ok(Verdict::Discarded(Reason::Absent));
     }
-    if read(&folder.join(CLEAN))?.is_some_and(|clean| clean == clean_text()) {
-        return Ok(Verdict::Trusted);
+    if let Some(bytes) = read(&folder.join(CLEAN))?.as_deref().and_then(clean_bytes) {
+        let is_short = fs::metadata(folder.join(DATA))?.len() < bytes;
+        return Ok(if is_short { Verdict::Discarded(Reason::Short) } else { Verdict::Trusted });
     }
     match read(&folder.join(OPENED))? {
         Some(opened) if opened == opened_text(folder, boot_id)? => Ok(Verdict::Trusted),
@@ -129,7 +131,7 @@ impl Marks {
     pub(crate) fn begin(folder: &Path, boot_id: &str) -> Result<Marks, Error> {
         let marked = || {
             replace(folder, OPENED, &opened_text(folder, boot_id)?)?;
-            Ok(read(&folder.join(CLEAN))? == Some(clean_text()))
+            Ok(read(&folder.join(CLEAN))?.as_deref().and_then(clean_bytes).is_some())
         };
         let clean =
             marked().map_err(|error: io::Error| Error::table("marking the database as opened", error))?;
@@ -149,7 +151,8 @@ impl Marks {
     /// A sync returned, and nothing was written since it began.
     pub(crate) fn after_sync(&mut self) -> Result<(), Error> {
         if !self.clean {
-            let written = replace(&self.folder, CLEAN, &clean_text());
+            let length = fs::metadata(self.folder.join(DATA)).map(|data| data.len());
+            let written = length.and_then(|bytes| replace(&self.folder, CLEAN, &clean_text(bytes)));
             written.map_err(|error| Error::table("marking the database as clean", error))?;
             self.clean = true;
         }
@@ -168,14 +171,44 @@ impl Marks {
 fn opened_text(folder: &Path, boot_id: &str) -> io::Result<String> {
     let data = fs::metadata(folder.join(DATA))?;
     Ok(sealed(format!(
-        "feira opened {FORMAT}\nboot {boot_id}\ndevice {}\ninode {}\n",
+        "feira opened {OPENED_FORMAT}\nboot {boot_id}\ndevice {}\ninode {}\n",
         data.dev(),
         data.ino()
     )))
 }
 
-fn clean_text() -> String {
-    sealed(format!("feira clean {FORMAT}\n"))
+fn clean_text(bytes: u64) -> String {
+    sealed(format!("feira clean {CLEAN_FORMAT}\nbytes {bytes}\n"))
+}
+
+/// The length that a mark of a clean table says its file has; 0 where it says nothing (format 1). `None`: it is torn,
+/// or of a format that is not known here.
+fn clean_bytes(mark: &str) -> Option<u64> {
+    if mark == sealed("feira clean 1\n".to_owned()) {
+        return Some(0);
+    }
+    let bytes =
+        mark.strip_prefix(&format!("feira clean {CLEAN_FORMAT}\nbytes "))?.lines().next()?.parse().ok()?;
+    (mark == clean_text(bytes)).then_some(bytes)
+}
+
+/// The length of the data file.
+pub(crate) fn data_bytes(folder: &Path) -> Result<u64, Error> {
+    let data = fs::metadata(folder.join(DATA));
+    data.map(|data| data.len()).map_err(|error| Error::table("measuring the database's file", error))
+}
+
+/// Makes the data file at least so long; returns its length.
+pub(crate) fn lengthen(folder: &Path, bytes: u64) -> Result<u64, Error> {
+    let longer = || {
+        let data = File::options().write(true).open(folder.join(DATA))?;
+        let length = data.metadata()?.len();
+        if length < bytes {
+            data.set_len(bytes)?;
+        }
+        Ok(length.max(bytes))
+    };
+    longer().map_err(|error: io::Error| Error::table("lengthening the database's file", error))
 }
 
 /// The text and its checksum: a torn mark equals nothing.
@@ -249,5 +282,32 @@ mod tests {
             "never marked"
         );
         assert!(!folder.path().join(DATA).exists());
+    }
+
+    #[test]
+    fn a_clean_table_whose_file_was_cut_killed_the_process_that_opened_it() {
+        for boot in ["boot", "another boot"] {
+            let folder = tempfile::tempdir().unwrap();
+            let data = folder.path().join(DATA);
+            fs::write(&data, [7; 8192]).unwrap();
+            let mut marks = Marks::begin(folder.path(), "boot").unwrap();
+            marks.before_write().unwrap();
+            marks.after_sync().unwrap();
+            assert_eq!(judge(folder.path(), boot).unwrap(), Verdict::Trusted);
+            File::options().write(true).open(&data).unwrap().set_len(8191).unwrap();
+            assert_eq!(judge(folder.path(), boot).unwrap(), Verdict::Discarded(Reason::Short));
+            assert!(!data.exists() && !folder.path().join(CLEAN).exists());
+        }
+    }
+
+    #[test]
+    fn marks_of_older_releases_are_read_and_torn_or_unknown_ones_are_not() {
+        assert_eq!(clean_bytes(&sealed("feira clean 1\n".to_owned())), Some(0));
+        assert_eq!(clean_bytes(&clean_text(4096)), Some(4096));
+        let torn = clean_text(4096);
+        assert_eq!(clean_bytes(&torn[..torn.len() - 2]), None);
+        assert_eq!(clean_bytes(&torn.replace("4096", "4095")), None);
+        assert_eq!(clean_bytes(&sealed("feira clean 3\nbytes 4096\n".to_owned())), None);
+        assert_eq!(clean_bytes(&sealed("feira clean 2\nbytes 4096\nmore\n".to_owned())), None);
     }
 }

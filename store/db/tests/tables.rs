@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use store_db::trust::{Reason, Verdict, boot_id};
-use store_db::{Error, Lmdb, Memory, Options, Read as _, Space, Table as _, Write as _, suite};
+use store_db::trust::{Reason, Verdict};
+use store_db::{Error, Lack, Lmdb, Memory, Options, Read as _, Space, Table as _, Write as _, suite};
 
 fn options(boot_id: &str) -> Options {
     Options { map_bytes: 64 << 20, ..Options::new(boot_id) }
@@ -112,9 +112,12 @@ fn a_full_map_keeps_nothing_and_reads_go_on() {
     let failed = table.write(|write| {
         (0..10_000u32).try_for_each(|n| write.put(Space::Records, &n.to_be_bytes(), &[0; 1_000]))
     });
-    assert!(matches!(failed, Err(Error::Full { .. })), "{failed:?}");
+    assert!(matches!(failed, Err(Error::Full { lack: Lack::Map, .. })), "{failed:?}");
     assert!(has(&table, b"a") && !has(&table, &0u32.to_be_bytes()));
-    assert!(!failed.unwrap_err().is_deterministic());
+    let failed = failed.unwrap_err();
+    assert!(!failed.is_deterministic());
+    let said = failed.to_string();
+    assert!(said.contains("data.mdb") && said.contains("raise store.map_bytes"), "{said}");
     put(&table, b"b");
 }
 
@@ -212,9 +215,58 @@ fn marks_that_are_gone_or_torn_are_not_trusted() {
     }
 }
 
+/// Fills a table, cuts its file to `keep` bytes of 64 KiB and more, and opens it again.
+fn cut_and_open(keep: u64, boot_id: &str, sync: bool) -> (tempfile::TempDir, Lmdb, Verdict) {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, _) = open(folder.path(), "boot");
+    let rows = table
+        .write(|write| (0..500u32).try_for_each(|n| write.put(Space::Records, &n.to_be_bytes(), &[7; 500])));
+    rows.unwrap();
+    if sync {
+        table.sync().unwrap();
+    }
+    drop(table);
+    let data = std::fs::File::options().write(true).open(folder.path().join("data.mdb")).unwrap();
+    assert!(data.metadata().unwrap().len() > 64 << 10);
+    data.set_len(keep).unwrap();
+    let (table, verdict) = open(folder.path(), boot_id);
+    (folder, table, verdict)
+}
+
 #[test]
-fn the_boot_id_is_one_line_and_stays() {
-    let id = boot_id().unwrap();
-    assert!(!id.is_empty() && !id.contains(char::is_whitespace));
-    assert_eq!(boot_id().unwrap(), id);
+fn a_cut_file_killed_the_process_that_looked_at_a_page_behind_its_end() {
+    for (sync, boot_id) in [(true, "boot"), (true, "another boot"), (false, "boot")] {
+        for keep in [0, 100, 4096, 8192, 20_000, 64 << 10] {
+            let (_folder, table, verdict) = cut_and_open(keep, boot_id, sync);
+            let reason = match verdict {
+                Verdict::Discarded(reason) => Some(reason),
+                // What is empty is made anew.
+                Verdict::Trusted if keep == 0 && !sync => None,
+                Verdict::Trusted => panic!("{keep} bytes were trusted"),
+            };
+            assert!(matches!(reason, None | Some(Reason::Short | Reason::Damaged)), "{reason:?}");
+            let walked = table.read(|read| read.walk(Space::Records, b"", &mut |_, _| panic!("it is empty")));
+            walked.unwrap();
+            put(&table, b"k");
+        }
+    }
+}
+
+#[test]
+fn the_file_is_never_shorter_than_what_lmdb_counts_as_its_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut table, _) = open(folder.path(), "boot");
+    for round in 0..100u32 {
+        // Rows that come and go within one transaction leave pages that are taken and never written.
+        let mixed = table.write(|write| {
+            let rows = 100 + round * 10;
+            (0..rows).try_for_each(|n| write.put(Space::Records, &n.to_be_bytes(), &[1; 1_500]))?;
+            (0..rows).rev().try_for_each(|n| write.delete(Space::Records, &n.to_be_bytes()).map(|_| ()))
+        });
+        mixed.unwrap();
+        drop(table);
+        let (again, verdict) = open(folder.path(), "boot");
+        assert_eq!(verdict, Verdict::Trusted, "round {round}");
+        table = again;
+    }
 }

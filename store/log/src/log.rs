@@ -8,9 +8,10 @@
 //! Leaves out what entries mean, and when to roll or remove ([`crate::retention`] says what may go).
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use store_core::{Ballot, Entry, Offset, Position};
 
 use crate::aside;

@@ -6,9 +6,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::{Mutex, MutexGuard};
 use store_core::{Entry, Offset};
 
 use crate::batch::{self, BatchHeader, entry_bytes};
@@ -62,7 +63,7 @@ pub(crate) type SharedIndex<F> = Arc<Mutex<Index<F>>>;
 
 /// Looks at the index. A panic elsewhere cannot leave it half changed: every change is a few assignments.
 pub(crate) fn lock<F>(shared: &SharedIndex<F>) -> MutexGuard<'_, Index<F>> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+    shared.lock()
 }
 
 /// Reads the log; cheap to clone, usable from any thread.

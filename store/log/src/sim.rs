@@ -12,7 +12,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::disk::{Disk, DiskFile};
 
@@ -105,7 +107,7 @@ fn below(seed: &mut u64, limit: usize) -> usize {
 }
 
 fn locked(state: &Arc<Mutex<State>>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+    state.lock()
 }
 
 fn died() -> io::Error {

@@ -11,7 +11,7 @@ use proto::store::Route;
 use store_core::NodeId;
 use store_db::Lmdb;
 use store_engine::{Engine, NodeConfig, NodeOut, OpenConfig, Policy, Pumps, Reserve, Snapshots};
-use store_log::{ClusterId, LogReader, RealDisk, RealFile};
+use store_log::{BootId, ClusterId, LogReader, RealDisk, RealFile};
 use tokio::sync::mpsc;
 
 use crate::aside::{Aside, Audits, SyncEnd, run_syncs};
@@ -67,7 +67,7 @@ pub(crate) fn open(config: &Config) -> Result<Opened, Error> {
     }
     let disk = Arc::new(RealDisk::open(&folder).map_err(|error| failed(error.into()))?);
     let boot_id = store_log::boot_id().map_err(|error| failed(error.into()))?;
-    let (table, verdict) = open_table(config, &folder)?;
+    let (table, verdict) = open_table(config, &folder, &boot_id)?;
     tracing::info!(?verdict, "the database");
     let identity = store_log::Identity {
         cluster: ClusterId::new(config.cluster.as_bytes()).map_err(|error| failed(error.into()))?,
@@ -91,10 +91,14 @@ pub(crate) fn open(config: &Config) -> Result<Opened, Error> {
     Ok(Opened { engine, table, me })
 }
 
-fn open_table(config: &Config, folder: &Path) -> Result<(Lmdb, store_db::trust::Verdict), Error> {
+fn open_table(
+    config: &Config,
+    folder: &Path,
+    boot_id: &BootId,
+) -> Result<(Lmdb, store_db::trust::Verdict), Error> {
     let failed = |error: store_db::Error| Error::Open { group: GROUP, source: error.into() };
-    let boot_id = store_db::trust::boot_id().map_err(failed)?;
-    let options = store_db::Options { map_bytes: config.table_bytes_max, ..store_db::Options::new(boot_id) };
+    let map_bytes = config.table_bytes_max;
+    let options = store_db::Options { map_bytes, ..store_db::Options::new(boot_id.to_string()) };
     Lmdb::open(&folder.join("db"), &options).map_err(failed)
 }
 
