@@ -8,14 +8,18 @@ use alloc::vec::Vec;
 use crate::protocol::{Message, Output, VoteReply, VoteRequest};
 use crate::quorum::has_quorum;
 use crate::state::{Change, State, Timer, send};
-use crate::types::{Epoch, NodeId, Position};
+use crate::types::{Epoch, Member, Position};
 
 /// Answers a request for a vote; true if the epoch's vote was given. The caller has adopted the request's epoch
 /// where that is due, and knows whether this replica hears a live leader.
+///
+/// It does not matter what the membership here says of either of the two: it may be older than the candidate's, which
+/// asks only those that its own log makes voters. If this replica refused because it still takes itself for a learner,
+/// a group whose other voters wait for its vote would stand still for ever.
 pub(crate) fn answer(
     state: &mut State,
     has_live_leader: bool,
-    from: NodeId,
+    from: Member,
     request: VoteRequest,
     out: &mut Vec<Output>,
 ) -> bool {
@@ -23,12 +27,10 @@ pub(crate) fn answer(
     let in_time = if request.pre {
         request.epoch > ballot.epoch
     } else {
-        request.epoch == ballot.epoch && ballot.voted_for.is_none_or(|voted| voted == from)
+        request.epoch == ballot.epoch && state.may_vote_for(from)
     };
-    let granted = in_time
-        && state.is_voter()
-        && (request.handed_over || !has_live_leader)
-        && request.last >= state.history.last();
+    let granted =
+        in_time && (request.handed_over || !has_live_leader) && request.last >= state.history.last();
     if granted && !request.pre {
         state.vote(request.epoch, from, out);
     }
@@ -38,8 +40,9 @@ pub(crate) fn answer(
         pre: request.pre,
         last: state.history.last(),
         suspect: state.suspect.is_some(),
+        candidate: from.incarnation,
     };
-    send(from, Message::VoteReply(reply), out);
+    send(from.node, Message::VoteReply(reply), out);
     granted && !request.pre
 }
 
@@ -53,7 +56,7 @@ pub(crate) struct Candidate {
     /// The leader asked for this election.
     handed_over: bool,
     /// Who has answered what; its own answer is the first.
-    replies: Vec<(NodeId, VoteReply)>,
+    replies: Vec<(Member, VoteReply)>,
     /// Runs out when the election came to nothing.
     timer: Timer,
 }
@@ -75,7 +78,7 @@ impl Candidate {
     /// Takes the epoch and asks for votes.
     fn in_earnest(&mut self, state: &mut State, out: &mut Vec<Output>) -> Change {
         self.pre = false;
-        state.vote(self.epoch, state.node(), out);
+        state.vote(self.epoch, state.config.member, out);
         self.ask(state, out)
     }
 
@@ -88,11 +91,13 @@ impl Candidate {
             pre: self.pre,
             last,
             suspect: state.suspect.is_some(),
+            candidate: state.config.member.incarnation,
         };
-        self.replies.push((state.node(), own));
+        self.replies.push((state.config.member, own));
         let request = VoteRequest { epoch: self.epoch, last, pre: self.pre, handed_over: self.handed_over };
-        for peer in state.peers() {
-            send(peer, Message::VoteRequest(request), out);
+        // Learners are not asked: they do not count.
+        for peer in state.peers().into_iter().filter(|peer| state.membership().is_voter(*peer)) {
+            send(peer.node, Message::VoteRequest(request), out);
         }
         self.count(state, out)
     }
@@ -100,7 +105,7 @@ impl Candidate {
     pub(crate) fn receive(
         &mut self,
         state: &mut State,
-        from: NodeId,
+        from: Member,
         reply: VoteReply,
         out: &mut Vec<Output>,
     ) -> Change {
@@ -108,7 +113,7 @@ impl Candidate {
         // older leader may still make its log longer.
         let asked_for = reply.epoch == self.epoch || (self.pre && !reply.granted);
         let of_this_ballot = reply.pre == self.pre && asked_for;
-        if !of_this_ballot || self.replies.iter().any(|(node, _)| *node == from) {
+        if !of_this_ballot || self.replies.iter().any(|(member, _)| *member == from) {
             return Change::None;
         }
         self.replies.push((from, reply));
@@ -126,13 +131,13 @@ impl Candidate {
     /// is ahead, for then nothing that was acknowledged can be missing.
     fn has_won(&self, state: &State) -> bool {
         let membership = state.membership();
-        let reply = |node: NodeId| self.replies.iter().find(|(n, _)| *n == node).map(|(_, reply)| reply);
-        let granted = |node: NodeId| reply(node).is_some_and(|r| r.granted);
-        let trusted = |node: NodeId| reply(node).is_some_and(|r| r.granted && !r.suspect);
+        let reply = |member: Member| self.replies.iter().find(|(m, _)| *m == member).map(|(_, reply)| reply);
+        let granted = |member: Member| reply(member).is_some_and(|r| r.granted);
+        let trusted = |member: Member| reply(member).is_some_and(|r| r.granted && !r.suspect);
         let last: Position = state.history.last();
         let all_seen = || {
             let mut voters = membership.voters.iter().chain(&membership.outgoing);
-            voters.all(|voter| reply(voter.node).is_some_and(|r| r.last <= last))
+            voters.all(|voter| reply(*voter).is_some_and(|r| r.last <= last))
         };
         has_quorum(membership, trusted) || (has_quorum(membership, granted) && all_seen())
     }

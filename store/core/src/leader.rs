@@ -3,6 +3,8 @@
 //! What it promises: it appends and never removes; it commits by counting only entries of its own epoch; it confirms
 //! a read only after a round that began when the read was there; it steps down when a majority is silent.
 
+mod members;
+
 use alloc::vec::Vec;
 
 use crate::limits;
@@ -11,7 +13,7 @@ use crate::protocol::{LogState, Message, Output};
 use crate::quorum::{committed_offset, has_quorum};
 use crate::reads::Reads;
 use crate::state::{Change, State, send};
-use crate::types::{EpochHistory, NodeId, Offset, Position, ReadTicket, Round, Run};
+use crate::types::{EpochHistory, Member, NodeId, Offset, Position, ReadTicket, Round, Run};
 
 /// A handover under way: no proposal is taken until it is over.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +27,7 @@ struct HandingOver {
 /// A leader's own state, for one epoch.
 #[derive(Clone, Debug)]
 pub(crate) struct Leader {
-    /// Every other member.
+    /// Every other member that can be spoken to, and those that leave until they know it.
     peers: Vec<Progress>,
     /// The first entry of this epoch: once it is committed, the commit offset is known.
     first: Offset,
@@ -49,7 +51,7 @@ impl Leader {
     pub(crate) fn begin(state: &mut State, out: &mut Vec<Output>) -> Leader {
         let previous = state.history.last();
         let first = previous.offset.next();
-        let peers = state.peers().into_iter().map(|node| Progress::new(node, previous)).collect();
+        let peers = state.peers().into_iter().map(|member| Progress::new(member, previous)).collect();
         let mut leader = Leader {
             peers,
             first,
@@ -100,11 +102,11 @@ impl Leader {
     pub(crate) fn receive(
         &mut self,
         state: &mut State,
-        from: NodeId,
+        from: Member,
         message: &Message,
         out: &mut Vec<Output>,
     ) {
-        let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == from) else { return };
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.member == from) else { return };
         peer.silent_ticks = 0;
         match message {
             Message::Ack { durable_up_to, round, .. } => {
@@ -121,12 +123,15 @@ impl Leader {
             Message::LogState(log_state) => log_state_arrived(state, peer, log_state, out),
             _ => {}
         }
+        if !state.membership().contains(from) {
+            self.forget_departed(state, out);
+        }
         self.finish_handover(state, out);
     }
 
     /// What was in flight to this replica may be gone.
     pub(crate) fn reconnected(&mut self, state: &State, node: NodeId, out: &mut Vec<Output>) {
-        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == node) {
+        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.member.node == node) {
             again(state, peer, out);
         }
     }
@@ -161,13 +166,13 @@ impl Leader {
     /// it. A quorum of the others would do for safety, but what is applied here must survive a restart in the log
     /// here, or the state machine would be ahead of it.
     fn commit(&mut self, state: &mut State, out: &mut Vec<Output>) {
-        let own = (state.node(), state.durable());
+        let own = (state.config.member, state.durable());
         let peers = &self.peers;
-        let held = |node: NodeId| {
-            if node == own.0 {
+        let held = |member: Member| {
+            if member == own.0 {
                 return own.1;
             }
-            peers.iter().find(|peer| peer.node == node).map_or(Offset::ZERO, |peer| peer.durable.offset)
+            peers.iter().find(|peer| peer.member == member).map_or(Offset::ZERO, |peer| peer.durable.offset)
         };
         let offset = committed_offset(state.membership(), held).min(own.1);
         if offset <= state.committed || offset < self.first || offset > state.history.last().offset {
@@ -179,6 +184,7 @@ impl Leader {
         if !was_established {
             self.begin_round(state, out);
         }
+        self.finish_change(state, out);
     }
 
     /// Sends the commit order, unless it is held back.
@@ -189,7 +195,7 @@ impl Leader {
         self.told = state.committed;
         let up_to = state.history.position_at(state.committed).expect("the log has what it committed");
         for peer in &self.peers {
-            send(peer.node, Message::CommitOrder { epoch: state.ballot.epoch, up_to }, out);
+            send(peer.member.node, Message::CommitOrder { epoch: state.ballot.epoch, up_to }, out);
         }
     }
 
@@ -219,16 +225,16 @@ impl Leader {
         }
         let (epoch, round, committed) = (state.ballot.epoch, self.round, self.told);
         for peer in &self.peers {
-            send(peer.node, Message::Heartbeat { epoch, round, committed }, out);
+            send(peer.member.node, Message::Heartbeat { epoch, round, committed }, out);
         }
     }
 
     fn confirm_reads(&mut self, state: &State, out: &mut Vec<Output>) {
-        let own = state.node();
+        let own = state.config.member;
         let peers = &self.peers;
         let quorum = |round: Round| {
-            has_quorum(state.membership(), |node| {
-                node == own || peers.iter().any(|peer| peer.node == node && peer.round >= round)
+            has_quorum(state.membership(), |member| {
+                member == own || peers.iter().any(|peer| peer.member == member && peer.round >= round)
             })
         };
         if let Some((up_to, at)) = self.reads.done(quorum) {
@@ -250,6 +256,7 @@ impl Leader {
             }
             self.prefer(state, out);
             self.relieve_suspect(state, out);
+            self.forget_departed(state, out);
         }
         self.heartbeat_ticks += 1;
         if self.heartbeat_ticks >= state.config.ticks_heartbeat {
@@ -258,15 +265,16 @@ impl Leader {
             self.ask_again(state, out);
         }
         self.give_up_handover(state, out);
-        Change::None
+        self.leave(state)
     }
 
     fn hears_quorum(&self, state: &State) -> bool {
-        let own = state.node();
-        has_quorum(state.membership(), |node| {
-            let heard =
-                |peer: &Progress| peer.node == node && peer.silent_ticks <= state.config.ticks_election_min;
-            node == own || self.peers.iter().any(heard)
+        let own = state.config.member;
+        has_quorum(state.membership(), |member| {
+            let heard = |peer: &Progress| {
+                peer.member == member && peer.silent_ticks <= state.config.ticks_election_min
+            };
+            member == own || self.peers.iter().any(heard)
         })
     }
 
@@ -285,15 +293,14 @@ impl Leader {
     /// Begins to give leadership away.
     pub(crate) fn hand_over(&mut self, state: &State, to: Option<NodeId>, out: &mut Vec<Output>) {
         let is_candidate = |peer: &&Progress| {
-            let voters = &state.membership().voters;
-            voters.iter().any(|voter| voter.node == peer.node)
+            state.membership().voters.contains(&peer.member)
                 && peer.silent_ticks < state.config.ticks_election_min
-                && to.is_none_or(|to| to == peer.node)
+                && to.is_none_or(|to| to == peer.member.node)
         };
         let target = self.peers.iter().filter(is_candidate).max_by_key(|peer| (!peer.suspect, peer.durable));
         match target {
             Some(peer) => {
-                self.handing_over = Some(HandingOver { to: peer.node, ticks: 0, told: false });
+                self.handing_over = Some(HandingOver { to: peer.member.node, ticks: 0, told: false });
                 self.finish_handover(state, out);
             }
             None => out.push(Output::HandOverFailed),
@@ -304,7 +311,8 @@ impl Leader {
     fn finish_handover(&mut self, state: &State, out: &mut Vec<Output>) {
         let Some(handing_over) = &mut self.handing_over else { return };
         let last = state.history.last();
-        let has_all = self.peers.iter().any(|peer| peer.node == handing_over.to && peer.durable == last);
+        let has_all =
+            self.peers.iter().any(|peer| peer.member.node == handing_over.to && peer.durable == last);
         if has_all && !handing_over.told {
             handing_over.told = true;
             send(handing_over.to, Message::HandOver { epoch: state.ballot.epoch }, out);
@@ -327,11 +335,11 @@ impl Leader {
         if !due || !self.peers.iter().any(|peer| peer.suspect) {
             return;
         }
-        let trusted = |node: NodeId| {
+        let trusted = |member: Member| {
             let is_sound =
                 |peer: &Progress| !peer.suspect && peer.silent_ticks < state.config.ticks_election_min;
-            (node == state.node() && state.suspect.is_none())
-                || self.peers.iter().any(|peer| peer.node == node && is_sound(peer))
+            (member == state.config.member && state.suspect.is_none())
+                || self.peers.iter().any(|peer| peer.member == member && is_sound(peer))
         };
         if has_quorum(state.membership(), trusted) {
             self.hand_over(state, None, out);
@@ -343,7 +351,8 @@ impl Leader {
         let Some(preferred) = state.config.preferred else { return };
         let ready = |peer: &Progress| {
             let lag = state.history.last().offset.0.saturating_sub(peer.durable.offset.0);
-            peer.node == preferred
+            peer.member.node == preferred
+                && state.membership().voters.contains(&peer.member)
                 && peer.silent_ticks < state.config.ticks_election_min
                 && matches!(peer.feed, Feed::Streaming { .. })
                 && lag <= state.config.entries_in_flight_max
@@ -371,12 +380,12 @@ fn probe(state: &State, peer: &mut Progress, previous: Position, out: &mut Vec<O
         let at = state.snapshot;
         peer.feed = Feed::Snapshot { at };
         peer.pushed = None;
-        send(peer.node, Message::InstallSnapshot { epoch: state.ballot.epoch, at }, out);
+        send(peer.member.node, Message::InstallSnapshot { epoch: state.ballot.epoch, at }, out);
         return;
     }
     peer.feed = Feed::Probing { previous };
     peer.pushed = Some(previous.offset);
-    let (to, epoch, up_to) = (peer.node, state.ballot.epoch, previous.offset);
+    let (to, epoch, up_to) = (peer.member.node, state.ballot.epoch, previous.offset);
     out.push(Output::Push { to, epoch, previous, up_to, continues: false });
 }
 
@@ -400,7 +409,7 @@ fn feed(state: &State, peer: &mut Progress, out: &mut Vec<Output>) {
         return;
     }
     let previous = state.history.position_at(next.previous()).expect("a stream goes on inside the log");
-    let (to, epoch, continues) = (peer.node, state.ballot.epoch, peer.pushed == Some(previous.offset));
+    let (to, epoch, continues) = (peer.member.node, state.ballot.epoch, peer.pushed == Some(previous.offset));
     out.push(Output::Push { to, epoch, previous, up_to, continues });
     peer.pushed = Some(up_to);
     peer.feed = Feed::Streaming { next: up_to.next() };

@@ -56,6 +56,23 @@
 //! offset noted before that round to be applied. Reads that arrive while a round is out share the next one. A leader
 //! that has not committed an entry of its own epoch does not know what is committed: reads wait for that too.
 //!
+//! **Who is a member.** The membership is in the log, entry 1 of every log is one, and the last one in a log is in force
+//! from its append, committed or not; with a truncation it goes, and the one before it is in force again. A leader
+//! that has committed an entry of its own epoch may begin one change ([`MemberChange`]). A change of votes is *joint*
+//! first: commits, elections, reads and check-quorum need a majority of the voters before *and* of those after it, so
+//! that at no moment two majorities exist that do not meet. When the joint membership is committed, the leader, whoever
+//! it is by then, appends the one that it leads to. A leader that is no longer a voter leads until that is committed,
+//! without counting itself, and gives leadership away. A new member learns first, and gets a vote only when it keeps
+//! up. Learners never count and never stand; but a replica answers whoever asks it for its vote, for the candidate may
+//! know of a change that it does not. A member that was removed is told so, stands no more, and if it was not told,
+//! cannot disturb: who hears a leader refuses it, and its log is behind.
+//!
+//! ```text
+//!  leader n1 │ promote n4 ─┬─ e2:7 joint {1 2 3 4}·{1 2 3} ─► 2, 3, 4
+//!            │             │   acks of two of {1 2 3} and three of {1 2 3 4}: committed
+//!            │             └─ e2:8 {1 2 3 4} ──────────────► 2, 3, 4    acks of three of {1 2 3 4}: done
+//! ```
+//!
 //! **A log that lost its tail.** A disk may lose what was acknowledged. The replica's log says so (*suspect*), and its
 //! vote counts only for a candidate that has seen every voter's log, until it holds a committed entry of an epoch later
 //! than any in which it can have acknowledged what it lost. A leader that hears of such a log in its own epoch
@@ -67,13 +84,14 @@
 //!
 //! # Files
 //!
-//! [`replica`] only dispatches. [`follower`], [`election`] and [`leader`] are the roles, which never import each
+//! [`replica`] only dispatches. [`membership`] computes what a change leads to. [`follower`], [`election`] and [`leader`] are the roles, which never import each
 //! other: a role asks for a change by returning a [`state::Change`]. [`state`] is what all roles share.
 //!
 //! # Sources
 //!
 //! Safety is Raft's: Ongaro and Ousterhout 2014, "In Search of an Understandable Consensus Algorithm"; Ongaro's
-//! dissertation 2014 for pre-vote (9.6), leadership transfer (3.10), check-quorum (6.2) and read-index (6.4). Finding the point of
+//! dissertation 2014 for pre-vote (9.6), leadership transfer (3.10), joint consensus (4.3), check-quorum (6.2) and
+//! read-index (6.4). Finding the point of
 //! agreement by epochs is Kafka's KIP-101 and KIP-279.
 #![no_std]
 
@@ -84,6 +102,7 @@ mod follower;
 pub mod invariants;
 mod leader;
 pub mod limits;
+pub mod membership;
 pub mod progress;
 pub mod protocol;
 pub mod quorum;
@@ -92,6 +111,7 @@ pub mod replica;
 mod state;
 pub mod types;
 
+pub use membership::{ChangeRefusal, MemberChange};
 pub use protocol::*;
 pub use replica::{PeerView, Replica};
 pub use state::{Config, Restored};

@@ -9,7 +9,7 @@
 //!     └───────────────── Snapshot ◄───────────── (from either)
 //! ```
 
-use crate::types::{NodeId, Offset, Position, Round};
+use crate::types::{Member, Offset, Position, Round};
 
 /// How a replica is fed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,8 +34,8 @@ pub enum Feed {
 /// One replica, as its leader sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Progress {
-    /// Which replica.
-    pub node: NodeId,
+    /// Which replica: a new folder of the same node has a progress of its own.
+    pub member: Member,
     /// How it is fed.
     pub feed: Feed,
     /// Where the last push to it ends, so that the next one is known to continue it; `None` if there is none.
@@ -55,9 +55,9 @@ pub struct Progress {
 impl Progress {
     /// A replica of which a new leader knows nothing: the guess is that it has everything up to `previous`.
     #[must_use]
-    pub fn new(node: NodeId, previous: Position) -> Progress {
+    pub fn new(member: Member, previous: Position) -> Progress {
         Progress {
-            node,
+            member,
             feed: Feed::Probing { previous },
             pushed: None,
             durable: Position::ZERO,

@@ -9,7 +9,10 @@
 
 use alloc::vec::Vec;
 
-use crate::types::{Epoch, Membership, NodeId, Offset, Position, ReadTicket, Round, Run, WriteSeq};
+use crate::membership::{ChangeRefusal, MemberChange};
+use crate::types::{
+    Epoch, Incarnation, Member, Membership, NodeId, Offset, Position, ReadTicket, Round, Run, WriteSeq,
+};
 
 /// What one replica says to another.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -123,6 +126,8 @@ pub struct VoteReply {
     pub last: Position,
     /// The voter's log lost a tail that may have been acknowledged.
     pub suspect: bool,
+    /// The folder whose request this answers: another one of the same node must not take the vote for its own.
+    pub candidate: Incarnation,
 }
 
 impl Message {
@@ -152,10 +157,11 @@ pub enum Input {
         /// Any random number.
         random: u64,
     },
-    /// A message from another replica. The carrier has checked cluster, group and incarnation.
+    /// A message from another replica. The carrier has checked cluster and group, and that the sender meant this
+    /// incarnation.
     Receive {
-        /// Who sent it.
-        from: NodeId,
+        /// Who sent it: this very folder, for another one of the same node knows nothing of its votes and acks.
+        from: Member,
         /// What it says.
         message: Message,
     },
@@ -203,6 +209,12 @@ pub enum Input {
         /// Which one; `None`: the most advanced voter.
         to: Option<NodeId>,
     },
+    /// Change who is a member (leader only). Answered in the same step by [`Output::AppendMembership`] or
+    /// [`Output::ChangeRefused`]; done when a membership that is not joint is committed after that.
+    ChangeMembers {
+        /// What is asked for.
+        change: MemberChange,
+    },
     /// Planted fault for demonstrations: keep commit orders back, or stop doing so.
     HoldCommit {
         /// Keep them back?
@@ -228,6 +240,23 @@ pub enum Output {
         write: WriteSeq,
         /// The entries.
         runs: Vec<Run>,
+    },
+    /// Append this membership to the log as one entry (leader only); [`Input::Persisted`] reports `write`. It is
+    /// in force at once: what comes after this may be for members that only it names.
+    AppendMembership {
+        /// The number of this write.
+        write: WriteSeq,
+        /// Where the entry stands.
+        position: Position,
+        /// The entry.
+        membership: Membership,
+    },
+    /// The change asked for was not begun.
+    ChangeRefused(ChangeRefusal),
+    /// This node is not spoken to any more, or is another folder from now on: close what was opened to it.
+    Forget {
+        /// Which node.
+        peer: NodeId,
     },
     /// Proposals were not taken: this replica does not lead, or is handing over.
     Refused {
@@ -314,6 +343,7 @@ impl Output {
             Output::Send { .. }
             | Output::Push { .. }
             | Output::Append { .. }
+            | Output::AppendMembership { .. }
             | Output::Truncate { .. }
             | Output::RoleChanged(_) => Durable::Ballot,
             _ => Durable::Nothing,

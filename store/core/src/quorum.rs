@@ -1,10 +1,11 @@
 //! Majorities, plain and joint: who has enough votes, and which offset enough voters hold.
 //!
 //! With a membership change under way both the new and the outgoing voters must agree
-//! (Ongaro 2014, "Consensus: Bridging Theory and Practice", section 4.3).
+//! (Ongaro 2014, "Consensus: Bridging Theory and Practice", section 4.3). What counts is the member, not the node: a new
+//! folder says nothing for the one whose place it takes, whose votes and acks it does not know.
 
 use crate::limits::MEMBERS_MAX;
-use crate::types::{Member, Membership, NodeId, Offset};
+use crate::types::{Member, Membership, Offset};
 
 /// How many of `voters` are a majority.
 #[must_use]
@@ -13,10 +14,9 @@ pub fn majority(voters: usize) -> usize {
 }
 
 /// Whether the voters for which `agrees` holds are a quorum. No voters at all are never one.
-pub fn has_quorum(membership: &Membership, agrees: impl Fn(NodeId) -> bool) -> bool {
-    let enough = |voters: &[Member]| {
-        voters.iter().filter(|voter| agrees(voter.node)).count() >= majority(voters.len())
-    };
+pub fn has_quorum(membership: &Membership, agrees: impl Fn(Member) -> bool) -> bool {
+    let enough =
+        |voters: &[Member]| voters.iter().filter(|voter| agrees(**voter)).count() >= majority(voters.len());
     enough(&membership.voters) && (membership.outgoing.is_empty() || enough(&membership.outgoing))
 }
 
@@ -26,21 +26,21 @@ pub fn has_quorum(membership: &Membership, agrees: impl Fn(NodeId) -> bool) -> b
 ///
 /// # Panics
 /// If there are more than [`MEMBERS_MAX`] voters: whoever made the membership checks that.
-pub fn committed_offset(membership: &Membership, durable: impl Fn(NodeId) -> Offset) -> Offset {
+pub fn committed_offset(membership: &Membership, durable: impl Fn(Member) -> Offset) -> Offset {
     let held = |voters: &[Member]| held_by_majority(voters, &durable);
     held(&membership.voters).min(held(&membership.outgoing))
 }
 
 /// The highest offset that a majority of these has reached; `Offset(u64::MAX)` if there is nobody. Asked at every
 /// ack, so it allocates nothing.
-fn held_by_majority(voters: &[Member], durable: impl Fn(NodeId) -> Offset) -> Offset {
+fn held_by_majority(voters: &[Member], durable: impl Fn(Member) -> Offset) -> Offset {
     if voters.is_empty() {
         return Offset(u64::MAX);
     }
     let mut offsets = [Offset::ZERO; MEMBERS_MAX];
     let held = &mut offsets[..voters.len()];
     for (offset, voter) in held.iter_mut().zip(voters) {
-        *offset = durable(voter.node);
+        *offset = durable(*voter);
     }
     held.sort_unstable();
     held[held.len() - majority(held.len())]

@@ -7,9 +7,12 @@ use crate::follower::Follower;
 use crate::invariants;
 use crate::leader::Leader;
 use crate::limits;
+use crate::membership::ChangeRefusal;
 use crate::protocol::{Fatal, Input, Message, Output, Role, RoleView, VoteReply, VoteRequest};
 use crate::state::{Change, Config, Restored, State, send};
-use crate::types::{Epoch, EpochHistory, Membership, NodeId, Offset, Position, ReadTicket};
+use crate::types::{
+    Epoch, EpochHistory, Incarnation, Member, Membership, NodeId, Offset, Position, ReadTicket,
+};
 
 /// The protocol of one replica.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ enum Part {
 pub struct PeerView {
     /// Which replica.
     pub node: NodeId,
+    /// Its folder.
+    pub incarnation: Incarnation,
     /// What it has acknowledged in this epoch.
     pub durable: Position,
     /// `probing`, `streaming` or `snapshot`.
@@ -101,6 +106,10 @@ impl Replica {
                 Part::Leader(leader) => leader.hand_over(&self.state, to, out),
                 _ => out.push(Output::HandOverFailed),
             },
+            Input::ChangeMembers { change } => match &mut self.role {
+                Part::Leader(leader) => leader.change_members(&mut self.state, change, out),
+                _ => out.push(Output::ChangeRefused(ChangeRefusal::NotLeader)),
+            },
             Input::HoldCommit { hold } => {
                 if let Part::Leader(leader) = &mut self.role {
                     leader.hold_commit(&self.state, hold, out);
@@ -126,7 +135,7 @@ impl Replica {
         }
     }
 
-    fn receive(&mut self, from: NodeId, message: Message, out: &mut Vec<Output>) {
+    fn receive(&mut self, from: Member, message: Message, out: &mut Vec<Output>) {
         if message.epoch().0 > limits::EPOCH_MAX {
             // Nobody was ever elected that often: adopting it would leave no epoch to stand for.
             return;
@@ -136,7 +145,7 @@ impl Replica {
             | Message::CommitOrder { .. }
             | Message::Heartbeat { .. }
             | Message::InstallSnapshot { .. }
-            | Message::HandOver { .. } => self.receive_from_leader(from, message, out),
+            | Message::HandOver { .. } => self.receive_from_leader(from.node, message, out),
             Message::Ack { epoch, .. } => self.receive_as_leader(from, epoch, &message, out),
             Message::LogState(log_state) => self.receive_as_leader(from, log_state.epoch, &message, out),
             Message::StaleEpoch { epoch } => self.later_epoch(epoch, out),
@@ -174,7 +183,7 @@ impl Replica {
         self.view().leader.filter(|_| epoch == self.state.ballot.epoch)
     }
 
-    fn receive_as_leader(&mut self, from: NodeId, epoch: Epoch, message: &Message, out: &mut Vec<Output>) {
+    fn receive_as_leader(&mut self, from: Member, epoch: Epoch, message: &Message, out: &mut Vec<Output>) {
         if let Part::Leader(leader) = &mut self.role
             && epoch == self.state.ballot.epoch
         {
@@ -182,7 +191,7 @@ impl Replica {
         }
     }
 
-    fn receive_vote_request(&mut self, from: NodeId, request: VoteRequest, out: &mut Vec<Output>) {
+    fn receive_vote_request(&mut self, from: Member, request: VoteRequest, out: &mut Vec<Output>) {
         let has_live_leader = match &self.role {
             Part::Follower(follower) => follower.has_live_leader(&self.state),
             Part::Candidate(_) => false,
@@ -200,7 +209,10 @@ impl Replica {
         }
     }
 
-    fn receive_vote_reply(&mut self, from: NodeId, reply: VoteReply, out: &mut Vec<Output>) {
+    fn receive_vote_reply(&mut self, from: Member, reply: VoteReply, out: &mut Vec<Output>) {
+        if reply.candidate != self.state.config.member.incarnation {
+            return;
+        }
         if !reply.granted && reply.epoch > self.state.ballot.epoch {
             self.later_epoch(reply.epoch, out);
         } else if let Part::Candidate(candidate) = &mut self.role {
@@ -303,6 +315,12 @@ impl Replica {
         self.state.membership()
     }
 
+    /// Whether the membership in force is committed.
+    #[must_use]
+    pub fn is_membership_committed(&self) -> bool {
+        self.state.is_membership_committed()
+    }
+
     /// The newest snapshot that can be served.
     #[must_use]
     pub fn snapshot(&self) -> Position {
@@ -337,7 +355,8 @@ impl Replica {
             _ => &[],
         };
         peers.iter().map(|peer| PeerView {
-            node: peer.node,
+            node: peer.member.node,
+            incarnation: peer.member.incarnation,
             durable: peer.durable,
             feed: peer.name(),
             silent_ticks: peer.silent_ticks,

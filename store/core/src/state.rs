@@ -141,6 +141,9 @@ pub(crate) struct State {
     pub(crate) config: Config,
     /// Latest epoch and the vote in it; durable before anything else happens.
     pub(crate) ballot: Ballot,
+    /// Which folder of that node has this epoch's vote; unknown after a restart. Two folders of one node are two
+    /// members, and must not both get it.
+    voted_member: Option<Member>,
     /// The log, by epochs.
     pub(crate) history: EpochHistory,
     /// Everything up to here is committed, as far as this replica knows.
@@ -170,6 +173,7 @@ impl State {
         State {
             config,
             ballot: restored.ballot,
+            voted_member: None,
             history: restored.history,
             committed: restored.committed,
             suspect: restored.suspect.then_some(restored.ballot.epoch),
@@ -196,10 +200,23 @@ impl State {
         self.membership().is_voter(self.config.member)
     }
 
-    /// Every other member.
-    pub(crate) fn peers(&self) -> Vec<NodeId> {
+    /// The offset of the entry that set the membership in force.
+    pub(crate) fn membership_offset(&self) -> Offset {
+        self.memberships.last().map_or(Offset::ZERO, |(offset, _)| *offset)
+    }
+
+    /// Whether the membership in force is committed.
+    pub(crate) fn is_membership_committed(&self) -> bool {
+        self.membership_offset() <= self.committed
+    }
+
+    /// Every other member that can be spoken to, one a node.
+    pub(crate) fn peers(&self) -> Vec<Member> {
         let node = self.node();
-        self.membership().members().iter().map(|m| m.node).filter(|n| *n != node).collect()
+        let mut peers: Vec<Member> =
+            self.membership().addressed().filter(|member| member.node != node).collect();
+        peers.sort_unstable();
+        peers
     }
 
     /// Everything up to here is in the log durably.
@@ -213,19 +230,25 @@ impl State {
         self.save_ballot(Ballot { epoch, voted_for: None }, out);
     }
 
+    /// Whether this member may have the vote of the current epoch.
+    pub(crate) fn may_vote_for(&self, member: Member) -> bool {
+        self.ballot.voted_for.is_none() || self.voted_member == Some(member)
+    }
+
     /// Gives this epoch's one vote.
-    pub(crate) fn vote(&mut self, epoch: Epoch, node: NodeId, out: &mut Vec<Output>) {
-        let free = epoch > self.ballot.epoch
-            || (epoch == self.ballot.epoch && self.ballot.voted_for.is_none_or(|voted| voted == node));
+    pub(crate) fn vote(&mut self, epoch: Epoch, member: Member, out: &mut Vec<Output>) {
+        let free = epoch > self.ballot.epoch || (epoch == self.ballot.epoch && self.may_vote_for(member));
         assert!(free, "ballot monotonic: one vote an epoch");
-        let ballot = Ballot { epoch, voted_for: Some(node) };
+        let ballot = Ballot { epoch, voted_for: Some(member.node) };
         if ballot != self.ballot {
             self.save_ballot(ballot, out);
         }
+        self.voted_member = Some(member);
     }
 
     fn save_ballot(&mut self, ballot: Ballot, out: &mut Vec<Output>) {
         self.ballot = ballot;
+        self.voted_member = None;
         out.push(Output::SaveBallot(ballot));
     }
 
@@ -243,6 +266,15 @@ impl State {
         self.memberships.extend(memberships.iter().filter(|(offset, _)| *offset >= first).cloned());
         let write = self.writes.issue(self.history.last().offset);
         out.push(Output::Append { write, runs });
+    }
+
+    /// Appends a membership as the leader's next entry; it is in force from here on.
+    pub(crate) fn append_membership(&mut self, membership: Membership, out: &mut Vec<Output>) {
+        let (epoch, offset) = (self.ballot.epoch, self.history.last().offset.next());
+        self.history.append(Run { epoch, first: offset, last: offset });
+        self.memberships.push((offset, membership.clone()));
+        let write = self.writes.issue(offset);
+        out.push(Output::AppendMembership { write, position: Position { epoch, offset }, membership });
     }
 
     /// Removes the entry at `from` and all after it.

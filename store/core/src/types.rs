@@ -121,6 +121,13 @@ pub struct Member {
     pub incarnation: Incarnation,
 }
 
+impl fmt::Display for Member {
+    /// The node, and by what its folder is told from others of that node.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (incarnation {:016x})", self.node, self.incarnation.0)
+    }
+}
+
 /// Who has a say in a group. It is in the log: entry 1 of every log is the first membership, and each is in
 /// force from its append.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

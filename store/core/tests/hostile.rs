@@ -6,8 +6,8 @@ mod harness;
 use harness::disk::Disk;
 use proptest::prelude::*;
 use store_core::{
-    Append, Ballot, Config, Epoch, Incarnation, Input, LogState, Member, Membership, Message, NodeId, Offset,
-    Output, Position, ReadTicket, Replica, Round, Run, VoteReply, VoteRequest,
+    Append, Ballot, Config, Epoch, Incarnation, Input, LogState, Member, MemberChange, Membership, Message,
+    NodeId, Offset, Output, Position, ReadTicket, Replica, Round, Run, VoteReply, VoteRequest,
 };
 
 fn member(id: u64) -> Member {
@@ -43,7 +43,7 @@ fn malformed_appends_are_ignored() {
         let memberships = memberships.into_iter().map(|at| (Offset(at), membership())).collect();
         let append = Append { epoch: Epoch(5), previous, runs, memberships, committed: Offset(6) };
         let mut outputs = Vec::new();
-        replica.step(Input::Receive { from: NodeId(2), message: Message::Append(append) }, &mut outputs);
+        replica.step(Input::Receive { from: member(2), message: Message::Append(append) }, &mut outputs);
         let ignored = |output: &Output| matches!(output, Output::SaveBallot(_) | Output::RoleChanged(_));
         assert!(outputs.iter().all(ignored), "{what}: {outputs:?}");
         assert_eq!(replica.last(), Position::new(4, 6), "{what}");
@@ -59,6 +59,16 @@ fn position() -> impl Strategy<Value = Position> {
     (number(), number()).prop_map(|(epoch, offset)| Position::new(epoch, offset))
 }
 
+/// Any, joint or without voters.
+fn any_membership() -> impl Strategy<Value = Membership> {
+    let members = || prop::collection::vec((1..5_u64).prop_map(member), 0..4);
+    (members(), members(), members()).prop_map(|(voters, outgoing, learners)| Membership {
+        voters,
+        outgoing,
+        learners,
+    })
+}
+
 fn append() -> impl Strategy<Value = Message> {
     let run = (number(), number(), number());
     let runs = prop::collection::vec(
@@ -69,7 +79,10 @@ fn append() -> impl Strategy<Value = Message> {
         }),
         0..3,
     );
-    let memberships = prop::collection::vec(number().prop_map(|at| (Offset(at), membership())), 0..3);
+    let memberships = prop::collection::vec(
+        (number(), any_membership()).prop_map(|(at, members)| (Offset(at), members)),
+        0..3,
+    );
     (number(), position(), runs, memberships, number()).prop_map(
         |(epoch, previous, runs, memberships, committed)| {
             let committed = Offset(committed);
@@ -80,12 +93,14 @@ fn append() -> impl Strategy<Value = Message> {
 
 /// An append that continues the log, whatever it is, so that more than the first check is reached.
 fn fitting_append() -> impl Strategy<Value = Message> {
-    (4..9_u64, 1..7_u64, 1..4_u64, number()).prop_map(|(epoch, after, count, committed)| {
+    let fields = (4..9_u64, 1..7_u64, 1..4_u64, number(), prop::option::of(any_membership()));
+    fields.prop_map(|(epoch, after, count, committed, membership)| {
         let previous = Position::new([0, 1, 1, 2, 2, 4, 4][usize::try_from(after).expect("small")], after);
         let (first, last) = (Offset(after + 1), Offset(after + count));
         let runs = vec![Run { epoch: Epoch(epoch), first, last }];
         let (epoch, committed) = (Epoch(epoch), Offset(committed));
-        Message::Append(Append { epoch, previous, runs, memberships: vec![], committed })
+        let memberships = membership.map(|members| (first, members)).into_iter().collect();
+        Message::Append(Append { epoch, previous, runs, memberships, committed })
     })
 }
 
@@ -126,18 +141,30 @@ fn to_leaders_and_candidates() -> impl Strategy<Value = Message> {
             Message::VoteRequest(VoteRequest { epoch: Epoch(epoch), last, pre, handed_over })
         }),
         (number(), position(), flags).prop_map(|(epoch, last, (granted, pre, suspect))| {
-            Message::VoteReply(VoteReply { epoch: Epoch(epoch), granted, pre, last, suspect })
+            let candidate = member(1).incarnation;
+            Message::VoteReply(VoteReply { epoch: Epoch(epoch), granted, pre, last, suspect, candidate })
         }),
     ]
 }
 
+fn change() -> impl Strategy<Value = MemberChange> {
+    let who = || (1..5_u64).prop_map(member);
+    prop_oneof![
+        who().prop_map(MemberChange::AddLearner),
+        who().prop_map(MemberChange::Promote),
+        who().prop_map(MemberChange::Remove),
+        (who(), who()).prop_map(|(old, new)| MemberChange::Replace { old, new }),
+    ]
+}
+
 fn input() -> impl Strategy<Value = Input> {
-    let sender = (2..5_u64).prop_map(NodeId);
+    let sender = (2..5_u64).prop_map(member);
     let message = prop_oneof![from_leaders(), to_leaders_and_candidates()];
     prop_oneof![
         4 => (sender, message).prop_map(|(from, message)| Input::Receive { from, message }),
         1 => any::<u64>().prop_map(|random| Input::Tick { random }),
         1 => (1..4_u64).prop_map(|count| Input::Propose { count }),
+        1 => change().prop_map(|change| Input::ChangeMembers { change }),
     ]
 }
 
@@ -152,9 +179,10 @@ proptest! {
         if stands {
             (0..60).for_each(|_| replica.step(Input::Tick { random: 0 }, &mut outputs));
             for pre in [true, false] {
-                let reply = VoteReply { epoch: Epoch(5), granted: true, pre, last: Position::ZERO, suspect: false };
+                let (last, candidate) = (Position::ZERO, member(1).incarnation);
+                let reply = VoteReply { epoch: Epoch(5), granted: true, pre, last, suspect: false, candidate };
                 let message = Message::VoteReply(reply);
-                replica.step(Input::Receive { from: NodeId(2), message }, &mut outputs);
+                replica.step(Input::Receive { from: member(2), message }, &mut outputs);
             }
             replica.step(Input::Read { ticket: ReadTicket(1) }, &mut outputs);
         }
@@ -162,7 +190,7 @@ proptest! {
             let mut outputs = Vec::new();
             replica.step(input, &mut outputs);
             for output in &outputs {
-                if let Output::Append { write, .. } = output {
+                if let Output::Append { write, .. } | Output::AppendMembership { write, .. } = output {
                     replica.step(Input::Persisted { write: *write }, &mut Vec::new());
                 }
             }

@@ -10,11 +10,11 @@ fn voters(ids: &[u64]) -> Vec<Member> {
 /// Voters 1, 2, 3 … as many as there are offsets; 0 is a voter that was not heard of.
 fn committed(held: &[u64]) -> u64 {
     let ids: Vec<u64> = (1..=held.len() as u64).collect();
-    committed_offset(&Membership::of(voters(&ids)), |node| Offset(held[index(node)])).0
+    committed_offset(&Membership::of(voters(&ids)), |voter| Offset(held[index(voter)])).0
 }
 
-fn index(node: NodeId) -> usize {
-    usize::try_from(node.0 - 1).expect("a small id")
+fn index(voter: Member) -> usize {
+    usize::try_from(voter.node.0 - 1).expect("a small id")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,8 +28,8 @@ enum Vote {
 fn ballot(votes: &[Vote]) -> (bool, bool) {
     let ids: Vec<u64> = (1..=votes.len() as u64).collect();
     let membership = Membership::of(voters(&ids));
-    let won = has_quorum(&membership, |node| votes[index(node)] == Vote::Yes);
-    (won, has_quorum(&membership, |node| votes[index(node)] != Vote::No))
+    let won = has_quorum(&membership, |voter| votes[index(voter)] == Vote::Yes);
+    (won, has_quorum(&membership, |voter| votes[index(voter)] != Vote::No))
 }
 
 #[test]
@@ -104,14 +104,15 @@ fn a_change_under_way_needs_both_majorities() {
         |new: &[u64], old: &[u64]| Membership { outgoing: voters(old), ..Membership::of(voters(new)) };
     // One of three is replaced: 1 2 3 → 2 3 4.
     let replaced = change(&[2, 3, 4], &[1, 2, 3]);
-    let agree = |membership: &Membership, who: &[u64]| has_quorum(membership, |node| who.contains(&node.0));
+    let agree =
+        |membership: &Membership, who: &[u64]| has_quorum(membership, |voter| who.contains(&voter.node.0));
     assert!(agree(&replaced, &[2, 3]), "two who are in both");
     assert!(!agree(&replaced, &[1, 2]), "only the old majority");
     assert!(!agree(&replaced, &[2, 4]), "only the new majority");
     assert!(agree(&replaced, &[1, 2, 4]), "another pair on each side");
     // All are replaced: the slower side decides.
     let moved = change(&[4, 5, 6], &[1, 2, 3]);
-    let held = |node: NodeId| Offset([10, 20, 30, 7, 8, 9][index(node)]);
+    let held = |voter: Member| Offset([10, 20, 30, 7, 8, 9][index(voter)]);
     assert_eq!(committed_offset(&moved, held), Offset(8));
     assert_eq!(committed_offset(&change(&[1, 2, 3], &[4, 5, 6]), held), Offset(8));
     assert_eq!(committed_offset(&change(&[1, 2, 3], &[]), held), Offset(20));

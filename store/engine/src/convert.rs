@@ -321,6 +321,7 @@ pub fn vote_reply_in(reply: &wire::VoteReply) -> Result<Message, Malformed> {
         pre: reply.pre,
         last: position_in(reply.last),
         suspect: reply.suspect,
+        candidate: Incarnation(reply.candidate_incarnation),
     }))
 }
 
@@ -333,5 +334,6 @@ pub fn vote_reply_out(reply: &VoteReply) -> wire::VoteReply {
         pre: reply.pre,
         last: Some(position_out(reply.last)),
         suspect: reply.suspect,
+        candidate_incarnation: reply.candidate.0,
     }
 }

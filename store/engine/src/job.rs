@@ -3,7 +3,7 @@
 //! Tickets are the shell's: it makes them (unique over the life of a replica), the engine gives each back once.
 
 use bytes::Bytes;
-use store_core::{Entry, Epoch, Fatal, Message, NodeId, Offset, Position, RoleView, WriteSeq};
+use store_core::{Entry, Epoch, Fatal, Member, Message, NodeId, Offset, Position, RoleView, WriteSeq};
 
 /// A client's request, numbered by the shell; unique over the life of a replica.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -29,8 +29,8 @@ pub enum Job {
     /// A message from another replica, whose cluster, group and incarnation the shell has checked. Made by
     /// [`crate::convert`].
     Peer {
-        /// Who sent it.
-        from: NodeId,
+        /// Who sent it: which folder, as its introduction says.
+        from: Member,
         /// What it says.
         message: Message,
         /// With [`Message::Append`]: its entries, exactly those that its runs describe. Otherwise empty.

@@ -10,13 +10,14 @@
 
 mod clients;
 mod install;
+mod members;
 mod outputs;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use store_core::{Entry, Epoch, Input, Member, Message, NodeId, Offset, Output, Position, Replica, WriteSeq};
+use store_core::{Entry, Epoch, Input, Member, Message, Offset, Output, Position, Replica, WriteSeq};
 use store_db::Table;
 use store_log::Disk;
 
@@ -220,7 +221,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     /// A message of a peer. What would not fit in memory is dropped, as networks do.
     fn hear(
         &mut self,
-        from: NodeId,
+        from: Member,
         message: Message,
         entries: Vec<Entry<Bytes>>,
         outs: &mut Vec<NodeOut>,

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use prost::Message as _;
 use proto::store as wire;
 use store_core::{
-    Append, Entry, EntryKind, Epoch, LogState, Message, Offset, Position, Round, Run, VoteReply, VoteRequest,
+    Append, Entry, EntryKind, Epoch, Incarnation, LogState, Message, Offset, Position, Round, Run, VoteReply,
+    VoteRequest,
 };
 use store_engine::convert;
 use store_engine::limits::{COMMAND_BYTES_MAX, MEMBERS_MAX, MESSAGE_ENTRIES_MAX};
@@ -58,7 +59,7 @@ proptest! {
         let request = VoteRequest { epoch: Epoch(3), last, pre, handed_over: granted };
         let back = convert::vote_request_in(&convert::vote_request_out(&request)).unwrap();
         prop_assert_eq!(back, Message::VoteRequest(request));
-        let reply = VoteReply { epoch: Epoch(3), granted, pre, last, suspect };
+        let reply = VoteReply { epoch: Epoch(3), granted, pre, last, suspect, candidate: Incarnation(7) };
         let back = convert::vote_reply_in(&convert::vote_reply_out(&reply)).unwrap();
         prop_assert_eq!(back, Message::VoteReply(reply));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use store_core::{Append, Input, Message, NodeId, Offset, Output, Position, Role, Run};
+use store_core::{Append, Input, Message, NodeId, Offset, Output, Position, ReadTicket, Role, Run};
 
 use super::cluster::{Cluster, Envelope};
 use super::disk::{Item, Payload, Write, memberships, runs};
@@ -22,7 +22,7 @@ impl Cluster {
         let mut appended = false;
         for output in outputs {
             self.note(|| format!("  {}", text::output(&output)));
-            appended |= matches!(output, Output::Append { .. });
+            appended |= matches!(output, Output::Append { .. } | Output::AppendMembership { .. });
             self.carry_out(id, output, &mut given);
         }
         if self.nodes[&id].fatal {
@@ -46,7 +46,7 @@ impl Cluster {
         match output {
             Output::SaveBallot(ballot) => {
                 let old = std::mem::replace(&mut self.node(id).disk.ballot, ballot);
-                self.witness.saves_ballot(id, old, ballot);
+                self.witness.saves_ballot(self.nodes[&id].config.member, old, ballot);
             }
             Output::Truncate { from } => {
                 self.counts.truncations += 1;
@@ -59,6 +59,17 @@ impl Cluster {
                 let items = self.take_up(id, &runs, given);
                 self.node(id).writing.push_back(Write::Append(write, items));
             }
+            Output::AppendMembership { write, position, membership } => {
+                let run = Run { epoch: position.epoch, first: position.offset, last: position.offset };
+                let entry = (position.offset, Payload::Membership(membership));
+                let items = self.take_up(id, &[run], &mut VecDeque::from([entry]));
+                self.node(id).writing.push_back(Write::Append(write, items));
+            }
+            Output::ChangeRefused(_) => self.counts.changes_refused += 1,
+            Output::Forget { peer } => {
+                self.node(id).streams.remove(&peer);
+                self.node(id).pushed.remove(&peer);
+            }
             Output::Refused { count } => self.counts.refused += count,
             Output::Send { to, message } => self.send(id, to, message),
             Output::Push { to, epoch, previous, up_to, continues } => {
@@ -70,17 +81,8 @@ impl Cluster {
                 );
             }
             Output::Commit { up_to } => self.apply(id, up_to),
-            Output::ReadsReady { up_to, at } => {
-                assert!(
-                    self.nodes[&id].applied.len() as u64 >= at.0,
-                    "all that is committed is applied here"
-                );
-                self.witness.reads_end(id, up_to, Some(at));
-            }
-            Output::ReadsFailed { up_to } => {
-                self.counts.reads_failed += 1;
-                self.witness.reads_end(id, up_to, None);
-            }
+            Output::ReadsReady { up_to, at } => self.reads_end(id, up_to, Some(at)),
+            Output::ReadsFailed { up_to } => self.reads_end(id, up_to, None),
             Output::RoleChanged(view) => {
                 self.node(id).streams.clear();
                 self.node(id).pushed.clear();
@@ -97,6 +99,13 @@ impl Cluster {
             Output::HandOverFailed => self.counts.handovers_failed += 1,
             Output::Fatal(_) => self.node(id).fatal = true,
         }
+    }
+
+    fn reads_end(&mut self, id: NodeId, up_to: ReadTicket, at: Option<Offset>) {
+        let applied = self.nodes[&id].applied.len() as u64;
+        assert!(at.is_none_or(|at| applied >= at.0), "all that is committed is applied here");
+        self.counts.reads_failed += u64::from(at.is_none());
+        self.witness.reads_end(id, up_to, at);
     }
 
     /// Appends in memory what `runs` describe: the payloads given, or a new leader's empty entry.
@@ -127,7 +136,8 @@ impl Cluster {
             self.node(id).streams.remove(&to);
             self.node(id).pushed.remove(&to);
         }
-        self.post((id, to), Envelope { message, items: Vec::new() });
+        let from = self.nodes[&id].config.member;
+        self.post((id, to), Envelope { from, message, items: Vec::new() });
     }
 
     fn push(&mut self, id: NodeId, to: NodeId, stream: Stream, continues: bool) {
@@ -176,7 +186,8 @@ impl Cluster {
             node.streams.remove(&to);
         }
         self.counts.probes += u64::from(is_probe);
-        self.post((id, to), Envelope { message, items });
+        let from = self.member(id);
+        self.post((id, to), Envelope { from, message, items });
         true
     }
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use store_core::{
-    Ballot, Config, Epoch, Incarnation, Input, Member, Membership, Message, NodeId, Offset, ReadTicket, Role,
+    Ballot, Config, Epoch, Incarnation, Input, Member, MemberChange, Membership, Message, NodeId, Offset,
+    ReadTicket, Role,
 };
 
 use super::disk::{Disk, Item, Payload, Snapshot};
@@ -15,6 +16,8 @@ use super::witness::Witness;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     pub(crate) voters: u64,
+    /// Nodes with an empty folder, which are no members yet.
+    pub(crate) spares: u64,
     pub(crate) preferred: Option<NodeId>,
     /// Entries in one append at most.
     pub(crate) append_entries: usize,
@@ -28,13 +31,23 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn of(voters: u64) -> Layout {
-        Layout { voters, preferred: None, append_entries: 100, in_flight: 0, ticks: None, eager: true }
+        Layout {
+            voters,
+            spares: 0,
+            preferred: None,
+            append_entries: 100,
+            in_flight: 0,
+            ticks: None,
+            eager: true,
+        }
     }
 }
 
 /// A message under way, with the entries that an append describes.
 #[derive(Clone, Debug)]
 pub(crate) struct Envelope {
+    /// The folder that said it.
+    pub(crate) from: Member,
     pub(crate) message: Message,
     pub(crate) items: Vec<Item>,
 }
@@ -52,6 +65,7 @@ pub(crate) struct Counts {
     pub(crate) reads_failed: u64,
     pub(crate) handovers_failed: u64,
     pub(crate) trusted: u64,
+    pub(crate) changes_refused: u64,
 }
 
 #[derive(Debug)]
@@ -75,10 +89,10 @@ impl Cluster {
         let member = |id| Member { node: NodeId(id), incarnation: Incarnation(id) };
         let membership = Membership::of((1..=layout.voters).map(member).collect());
         let log = Disk::planted(&membership, &[1]);
-        let witness = Witness::new(&membership, log.items[0].clone());
+        let witness = Witness::new(log.items[0].clone());
         let disk = Disk { ballot: Ballot { epoch: Epoch(1), voted_for: None }, log, ..Disk::default() };
-        let node = |member: &Member| {
-            let mut config = Config::new(*member);
+        let node = |member: Member, disk: Disk| {
+            let mut config = Config::new(member);
             config.preferred = layout.preferred;
             if layout.in_flight > 0 {
                 config.entries_in_flight_max = layout.in_flight;
@@ -88,11 +102,14 @@ impl Cluster {
                 config.ticks_election_min = min;
                 config.ticks_election_max = max;
             }
-            let mut node = Node::new(config, disk.clone());
-            node.restart(Offset(1));
+            let committed = disk.log.last().offset;
+            let mut node = Node::new(config, disk);
+            node.restart(committed);
             (member.node, node)
         };
-        let nodes = membership.voters.iter().map(node).collect();
+        let founders = membership.voters.iter().map(|voter| node(*voter, disk.clone()));
+        let spares = (layout.voters + 1..=layout.voters + layout.spares).map(member);
+        let nodes = founders.chain(spares.map(|spare| node(spare, Disk::default()))).collect();
         Cluster {
             layout,
             membership,
@@ -157,6 +174,15 @@ impl Cluster {
         ticket
     }
 
+    pub(crate) fn change_members(&mut self, id: NodeId, change: MemberChange) {
+        self.step(id, Input::ChangeMembers { change }, Vec::new());
+    }
+
+    /// The folder that a node has now.
+    pub(crate) fn member(&self, id: NodeId) -> Member {
+        self.nodes[&id].config.member
+    }
+
     /// Queues a message; a cut link loses it.
     pub(crate) fn post(&mut self, link: Link, envelope: Envelope) {
         if self.cut.contains(&link) {
@@ -179,6 +205,7 @@ impl Cluster {
         }
         self.note(|| format!("{from}→{to}: {described}"));
         let items = envelope.items.into_iter().map(|item| item.payload).collect();
+        let from = envelope.from;
         self.step(to, Input::Receive { from, message: envelope.message }, items);
         true
     }

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use store_core::{Config, Epoch, NodeId, Offset, Position, Replica};
+use store_core::{Config, Epoch, Incarnation, Member, Membership, NodeId, Offset, Position, Replica};
 
-use super::disk::{Disk, Item, Log, Snapshot, Write};
+use super::disk::{Disk, Item, Log, Snapshot, Write, memberships};
+
+/// Folders that a node may have had; the incarnation of the first is the node's number.
+pub(crate) const FOLDERS: u64 = 100;
 
 /// What is still to be streamed to one replica.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +59,7 @@ impl Node {
             memory: Log::default(),
             writing: VecDeque::new(),
             slow: false,
-            applied: disk.log.items[..1].to_vec(),
+            applied: disk.log.items.iter().take(1).cloned().collect(),
             disk,
             streams: BTreeMap::new(),
             pushed: BTreeMap::new(),
@@ -108,6 +111,23 @@ impl Node {
         }
         self.disk.suspect |= lost > 0;
         lost
+    }
+
+    /// The folder is gone; an empty one, with another identity, is there in its place.
+    pub(crate) fn wipe(&mut self) {
+        assert!(self.replica.is_none(), "a disk is wiped while its node is down");
+        let old = self.config.member;
+        self.config.member = Member { incarnation: Incarnation(old.incarnation.0 + FOLDERS), ..old };
+        let (config, slow) = (self.config.clone(), self.slow);
+        *self = Node { slow, ..Node::new(config, Disk::default()) };
+    }
+
+    /// The membership in force by this log.
+    pub(crate) fn membership_in(&self, log: &Log) -> Option<Membership> {
+        let before = usize::try_from(log.base.offset.0).unwrap();
+        let mut all = memberships(&self.disk.snapshot.state[..before]);
+        all.extend(memberships(&log.items));
+        all.pop().map(|(_, membership)| membership)
     }
 
     /// Whether this entry was durable here once, as far as acknowledgements go.

@@ -6,9 +6,10 @@ use std::fmt::Write as _;
 use std::str::FromStr;
 
 use goldenscript::Context;
-use store_core::{Ballot, Epoch, Input, NodeId, Offset};
+use store_core::{Ballot, Epoch, Incarnation, Input, Member, MemberChange, NodeId, Offset};
 
 use super::cluster::{Cluster, Envelope, Layout, Link};
+use super::node::FOLDERS;
 use super::text;
 
 /// More rounds of delivery than any script needs: what goes on for longer never ends.
@@ -27,11 +28,29 @@ impl FromStr for Name {
     }
 }
 
+/// A folder of a node as scripts write it: `n1`, and after it was wiped `n1b`, `n1c`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Folder(Member);
+
+impl FromStr for Folder {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Folder, String> {
+        let node = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
+        let (node, letter) = if node.is_empty() { (text, "") } else { text.split_at(node.len()) };
+        let Name(node) = node.parse()?;
+        let folder = letter.bytes().next().map_or(0, |letter| u64::from(letter - b'a'));
+        Ok(Folder(Member { node, incarnation: Incarnation(node.0 + folder * FOLDERS) }))
+    }
+}
+
 #[derive(Clone, Debug, goldenscript::Command)]
 pub(crate) enum Command {
-    /// Starts a cluster: cluster 3 preferred=n2 append_entries=2 in_flight=4
+    /// Starts a cluster: cluster 3 spares=1 preferred=n2 append_entries=2 in_flight=4
     Cluster {
         voters: u64,
+        #[arg(key)]
+        spares: Option<u64>,
         #[arg(key)]
         preferred: Option<Name>,
         #[arg(key)]
@@ -156,6 +175,29 @@ pub(crate) enum Command {
     Fetch(Name),
     /// The installation of a snapshot is done.
     Install(Name),
+    /// Asks a leader to add a learner: add n1 n4
+    Add {
+        node: Name,
+        who: Folder,
+    },
+    Promote {
+        node: Name,
+        who: Folder,
+    },
+    Remove {
+        node: Name,
+        who: Folder,
+    },
+    /// replace n1 n3 n3b
+    Replace {
+        node: Name,
+        old: Folder,
+        new: Folder,
+    },
+    /// A node that is down gets an empty folder, which is another member: n3b.
+    Wipe(Name),
+    /// The membership in force on every node.
+    Members,
     /// Every node's role and offsets.
     Status,
     /// Every node's log: what is on disk before the bar.
@@ -175,8 +217,9 @@ impl goldenscript::Runner for Runner {
     type Command = Command;
 
     fn run(&mut self, command: &Command, _context: &Context) -> Result<String, Box<dyn Error>> {
-        if let Command::Cluster { voters, preferred, append_entries, in_flight } = command {
+        if let Command::Cluster { voters, spares, preferred, append_entries, in_flight } = command {
             let mut layout = Layout::of(*voters);
+            layout.spares = spares.unwrap_or(0);
             layout.preferred = preferred.map(|name| name.0);
             layout.append_entries = append_entries.unwrap_or(layout.append_entries);
             layout.in_flight = in_flight.unwrap_or(layout.in_flight);
@@ -210,6 +253,11 @@ impl Runner {
             Command::Isolate(_) | Command::Cut { .. } | Command::Heal | Command::Reconnect { .. } => {
                 link(cluster, command);
             }
+            Command::Add { .. }
+            | Command::Promote { .. }
+            | Command::Remove { .. }
+            | Command::Replace { .. } => change_members(cluster, command),
+            Command::Members => return Ok(members(cluster)),
             Command::Status => return Ok(status(cluster)),
             Command::Log => return Ok(logs(cluster)),
             Command::Network => return Ok(network(cluster)),
@@ -355,6 +403,28 @@ fn ask(cluster: &mut Cluster, command: &Command) {
     }
 }
 
+fn change_members(cluster: &mut Cluster, command: &Command) {
+    let (node, change) = match command {
+        Command::Add { node, who } => (node, MemberChange::AddLearner(who.0)),
+        Command::Promote { node, who } => (node, MemberChange::Promote(who.0)),
+        Command::Remove { node, who } => (node, MemberChange::Remove(who.0)),
+        Command::Replace { node, old, new } => (node, MemberChange::Replace { old: old.0, new: new.0 }),
+        _ => unreachable!("perform hands over only these"),
+    };
+    cluster.change_members(node.0, change);
+}
+
+/// `n4b: voters n1 n2 n3 learners n4b`
+fn members(cluster: &Cluster) -> String {
+    let line = |node: &super::node::Node| {
+        let log = if node.is_up() { &node.memory } else { &node.disk.log };
+        let own = text::member(node.config.member);
+        let members = node.membership_in(log).map_or("none".to_owned(), |m| text::membership(&m));
+        format!("{own}: {members}\n")
+    };
+    cluster.nodes.values().map(line).collect()
+}
+
 /// What happens to a machine and its disk.
 fn machine(cluster: &mut Cluster, command: &Command) -> Result<(), Box<dyn Error>> {
     match command {
@@ -367,6 +437,7 @@ fn machine(cluster: &mut Cluster, command: &Command) -> Result<(), Box<dyn Error
             node.applied = node.disk.log.items[..believed].to_vec();
         }
         Command::Crash(name) => cluster.crash(name.0),
+        Command::Wipe(name) => cluster.node(name.0).wipe(),
         Command::Restart { node, committed } => {
             let node = cluster.node(node.0);
             node.restart(Offset(committed.unwrap_or(node.applied.len() as u64)));
@@ -418,8 +489,13 @@ fn status(cluster: &Cluster) -> String {
         let leader = view.leader.map_or(String::new(), |leader| format!(" of {leader}"));
         let (last, committed, durable) = (replica.last(), replica.committed(), replica.durable());
         let suspect = if replica.suspect() { " suspect" } else { "" };
+        let part = match node.config.member {
+            member if replica.membership().is_voter(member) => "",
+            member if replica.membership().contains(member) => " learner",
+            _ => " outside",
+        };
         lines += &format!(
-            "{id} {:?} {}{leader} last {last} committed {committed} durable {durable}{suspect}",
+            "{id} {:?} {}{leader} last {last} committed {committed} durable {durable}{suspect}{part}",
             view.role, view.epoch
         );
         let peers: Vec<_> =

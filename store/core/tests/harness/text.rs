@@ -1,8 +1,9 @@
 //! Messages and outputs as scripts show them.
 
-use store_core::{Fatal, Message, NodeId, Output, Run};
+use store_core::{Fatal, Member, Membership, Message, NodeId, Output, Run};
 
 use super::disk::{Item, Payload};
+use super::node::FOLDERS;
 
 pub(crate) fn message(message: &Message) -> String {
     match message {
@@ -68,6 +69,11 @@ pub(crate) fn output(output: &Output) -> String {
         }
         Output::Truncate { from } => format!("truncate from {from}"),
         Output::Append { write, runs: entries } => format!("append w{} {}", write.0, runs(entries)),
+        Output::AppendMembership { write, position, membership: members } => {
+            format!("append w{} {position} {}", write.0, membership(members))
+        }
+        Output::ChangeRefused(refusal) => format!("change refused: {refusal}"),
+        Output::Forget { peer } => format!("forget {peer}"),
         Output::Refused { count } => format!("refused {count}"),
         Output::Send { to, message: said } => format!("→ {to}: {}", message(said)),
         Output::Push { to, epoch, previous, up_to, continues } => {
@@ -95,6 +101,24 @@ pub(crate) fn output(output: &Output) -> String {
 
 fn node(node: Option<NodeId>) -> String {
     node.map_or("none".into(), |node| node.to_string())
+}
+
+/// `n3`, and for the second and third folder of that node `n3b`, `n3c`.
+pub(crate) fn member(member: Member) -> String {
+    let folder = u8::try_from(member.incarnation.0 / FOLDERS).expect("a small number of folders");
+    let letter = if folder == 0 { String::new() } else { char::from(b'a' + folder).to_string() };
+    format!("{}{letter}", member.node)
+}
+
+/// `voters n1 n2 n3 n4 outgoing n1 n2 n3 learners n5`
+pub(crate) fn membership(members: &Membership) -> String {
+    let parts =
+        [("voters", &members.voters), ("outgoing", &members.outgoing), ("learners", &members.learners)];
+    let part = |(name, of): &(&str, &Vec<Member>)| {
+        let names: Vec<String> = of.iter().map(|m| member(*m)).collect();
+        format!("{name} {}", names.join(" "))
+    };
+    parts.iter().filter(|(_, of)| !of.is_empty()).map(part).collect::<Vec<_>>().join(" ")
 }
 
 /// `1:members 2:- 2:apple`: epoch and payload of each entry.

@@ -5,16 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use store_core::{
-    Ballot, Epoch, Membership, Message, NodeId, Offset, Position, ReadTicket, invariants, quorum,
-};
+use store_core::{Ballot, Epoch, Member, Message, NodeId, Offset, Position, ReadTicket, invariants, quorum};
 
 use super::disk::{Disk, Item, Log, Payload};
 use super::node::Node;
 
 #[derive(Debug)]
 pub(crate) struct Witness {
-    membership: Membership,
     /// Who led, by epoch.
     leaders: Vec<(Epoch, NodeId)>,
     /// Every entry ever appended: its payload, and what stood before it.
@@ -22,7 +19,7 @@ pub(crate) struct Witness {
     /// Every entry ever committed; offset 1 first.
     committed: Vec<Item>,
     /// Every vote ever saved.
-    votes: BTreeMap<(NodeId, Epoch), NodeId>,
+    votes: BTreeMap<(Member, Epoch), NodeId>,
     /// What was acknowledged to clients when each waiting read arrived.
     reads: BTreeMap<(NodeId, ReadTicket), Offset>,
     /// Reads that were answered.
@@ -30,9 +27,8 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    pub(crate) fn new(membership: &Membership, first: Item) -> Witness {
+    pub(crate) fn new(first: Item) -> Witness {
         Witness {
-            membership: membership.clone(),
             leaders: Vec::new(),
             entries: HashMap::new(),
             committed: vec![first],
@@ -64,13 +60,18 @@ impl Witness {
         assert!(self.committed.starts_with(state), "state-machine safety: {node} installs something else");
     }
 
-    pub(crate) fn saves_ballot(&mut self, node: NodeId, old: Ballot, new: Ballot) {
-        assert!(new.epoch >= old.epoch, "ballot monotonic: {node} falls from {} to {}", old.epoch, new.epoch);
+    pub(crate) fn saves_ballot(&mut self, member: Member, old: Ballot, new: Ballot) {
+        assert!(
+            new.epoch >= old.epoch,
+            "ballot monotonic: {member} falls from {} to {}",
+            old.epoch,
+            new.epoch
+        );
         if let Some(to) = new.voted_for {
-            let first = *self.votes.entry((node, new.epoch)).or_insert(to);
-            assert_eq!(first, to, "ballot monotonic: {node} votes twice in {}", new.epoch);
+            let first = *self.votes.entry((member, new.epoch)).or_insert(to);
+            assert_eq!(first, to, "ballot monotonic: {member} votes twice in {}", new.epoch);
         } else {
-            assert!(new.epoch > old.epoch, "ballot monotonic: {node} takes back a vote in {}", new.epoch);
+            assert!(new.epoch > old.epoch, "ballot monotonic: {member} takes back a vote in {}", new.epoch);
         }
     }
 
@@ -103,7 +104,11 @@ impl Witness {
         }
         assert!(is_leader, "intermediate is unreadable: {id} applies {} before any leader", item.position);
         assert_eq!(index, self.committed.len(), "entries are committed in order");
-        let held = quorum::has_quorum(&self.membership, |voter| nodes[&voter].held(item.position));
+        let membership = nodes[&id].membership_in(&nodes[&id].memory).expect("a leader has a membership");
+        let held = quorum::has_quorum(&membership, |voter| {
+            let node = &nodes[&voter.node];
+            node.config.member == voter && node.held(item.position)
+        });
         assert!(held, "{id} commits {}, which no majority holds durably", item.position);
         self.committed.push(item.clone());
     }

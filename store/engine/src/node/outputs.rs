@@ -46,6 +46,11 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Output::SaveBallot(ballot) => self.log.lock().save_ballot(ballot)?,
             Output::Trusted => self.log.lock().clear_suspect()?,
             Output::Append { write, runs } => self.append(write, &runs, carried, outs)?,
+            Output::AppendMembership { write, position, membership } => {
+                self.append_membership(write, position, &membership, outs);
+            }
+            Output::ChangeRefused(refusal) => unreachable!("nobody asked for a change: {refusal}"),
+            Output::Forget { peer } => outs.push(NodeOut::Pump { to: peer, job: PumpJob::Stop }),
             Output::Truncate { from } => self.truncate(from, outs),
             Output::Refused { .. } => self.refuse(carried, outs),
             Output::Send { to, message } => outs.push(route(to, message)),

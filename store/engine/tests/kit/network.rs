@@ -8,6 +8,8 @@ use proto::store as wire;
 use store_core::{Message, NodeId};
 use store_engine::{Job, convert};
 
+use super::replica::member;
+
 /// Which stream.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Channel {
@@ -99,7 +101,7 @@ impl Network {
             self.appends += 1;
             self.entries += entries.len() as u64;
         }
-        Some(Job::Peer { from: link.from, message, entries })
+        Some(Job::Peer { from: member(link.from), message, entries })
     }
 
     pub fn is_cut(&self, a: NodeId, b: NodeId) -> bool {

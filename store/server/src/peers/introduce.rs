@@ -1,7 +1,7 @@
 //! What every message between peers has in common: who speaks to whom, how large it may be, how it reaches the node.
 
 use proto::store as wire;
-use store_core::{Message, NodeId};
+use store_core::{Member, Message, NodeId};
 use store_engine::Job;
 
 use crate::shared::{Identity, Shared};
@@ -26,6 +26,6 @@ pub(super) fn introduce(shared: &Shared, peer: NodeId) -> Option<wire::Peer> {
 }
 
 /// A message from a peer for the node.
-pub(super) fn from_peer(from: NodeId, message: Message) -> Job {
+pub(super) fn from_peer(from: Member, message: Message) -> Job {
     Job::Peer { from, message, entries: Vec::new() }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use proto::store::PushMessage;
 use proto::store::replication_client::ReplicationClient;
-use store_core::{NodeId, Role, VoteRequest};
+use store_core::{Incarnation, Member, NodeId, Role, VoteRequest};
 use store_engine::{Job, Pump, PumpInbox, PumpJob, PumpOut, convert};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
@@ -117,6 +117,8 @@ impl Pushing {
         let (sender, receiver) = mpsc::channel(MESSAGES_BUFFERED);
         // The introduction goes alone, so that a mix-up is told before anything is said.
         let hello = introduce(&self.shared, peer).ok_or_else(|| format!("{peer} is not a member"))?;
+        // It takes the stream only if it is this very folder.
+        let folder = Member { node: peer, incarnation: Incarnation(hello.to_incarnation) };
         sender
             .try_send(PushMessage { peer: Some(hello), message: None })
             .map_err(|error| error.to_string())?;
@@ -134,7 +136,7 @@ impl Pushing {
         self.shared.inbox.post([Job::Reconnected { peer }]);
         let shared = Arc::clone(&self.shared);
         let result = tokio::select! {
-            ended = hear(&shared, peer, replies) => ended,
+            ended = hear(&shared, folder, replies) => ended,
             ended = self.say(&sender) => ended,
         };
         self.inbox.disconnected();
@@ -176,7 +178,7 @@ impl Pushing {
 /// Hears the peer's answers.
 async fn hear(
     shared: &Shared,
-    peer: NodeId,
+    peer: Member,
     mut replies: Streaming<proto::store::PushReply>,
 ) -> Result<(), String> {
     loop {
@@ -214,6 +216,7 @@ async fn ask_for_votes(shared: Arc<Shared>, peer: NodeId, slot: Arc<(Mutex<Optio
         let (Some(hello), Ok(dialled)) = (introduce(&shared, peer), dial(&shared, peer)) else { continue };
         let channel = channel.get_or_insert(dialled).clone();
         let mut client = ReplicationClient::new(channel);
+        let folder = Member { node: peer, incarnation: Incarnation(hello.to_incarnation) };
         let mut asking = convert::vote_request_out(&request);
         asking.peer = Some(hello);
         let call = tokio::time::timeout(limit, client.vote(asking));
@@ -223,7 +226,7 @@ async fn ask_for_votes(shared: Arc<Shared>, peer: NodeId, slot: Arc<(Mutex<Optio
         };
         match answer {
             Ok(Ok(reply)) => match convert::vote_reply_in(&reply.into_inner()) {
-                Ok(message) => shared.inbox.post([from_peer(peer, message)]),
+                Ok(message) => shared.inbox.post([from_peer(folder, message)]),
                 Err(error) => tracing::warn!(%peer, %error, "a vote that makes no sense"),
             },
             Ok(Err(status)) => tracing::debug!(%peer, why = status.message(), "no vote"),

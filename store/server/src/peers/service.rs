@@ -12,7 +12,7 @@ use proto::store::{
     FetchSnapshotRequest, Peer, PushMessage, PushReply, SnapshotBlock, VoteReply, VoteRequest,
 };
 use store_client::failure::{failure, invalid, status_from};
-use store_core::{Message, NodeId};
+use store_core::{Incarnation, Member, Message, NodeId};
 use store_engine::{Job, Snapshots, convert};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -39,7 +39,7 @@ impl ReplicationService {
 }
 
 /// Refuses a peer that is of another cluster, group or ring, means another node, or is not who it was.
-fn check_peer(shared: &Shared, peer: Option<&Peer>) -> Result<NodeId, Status> {
+fn check_peer(shared: &Shared, peer: Option<&Peer>) -> Result<Member, Status> {
     let mixed = |field: &str, message: String| status_from(&invalid(format!("peer.{field}"), message));
     let peer = peer.ok_or_else(|| mixed("cluster", "the introduction is missing".to_owned()))?;
     let me = &shared.me;
@@ -75,14 +75,14 @@ fn check_peer(shared: &Shared, peer: Option<&Peer>) -> Result<NodeId, Status> {
     match peer.node {
         0 => Err(mixed("node", "node 0 is nobody".to_owned())),
         node if node == me.member.node.0 => Err(mixed("node", format!("node {node} speaks to itself"))),
-        node => Ok(NodeId(node)),
+        node => Ok(Member { node: NodeId(node), incarnation: Incarnation(peer.incarnation) }),
     }
 }
 
 /// Brings a peer's pushes to the node until the stream ends.
 async fn take_pushes(
     shared: Arc<Shared>,
-    peer: NodeId,
+    peer: Member,
     first: Option<PushMessage>,
     mut pushes: Streaming<PushMessage>,
 ) -> Result<(), Status> {
@@ -153,7 +153,7 @@ impl Replication for ReplicationService {
         let mut pushes = request.into_inner();
         let first = pushes.message().await?;
         let peer = check_peer(self.shared(), first.as_ref().and_then(|first| first.peer.as_ref()))?;
-        let replies = self.peers.mailbox(peer).open();
+        let replies = self.peers.mailbox(peer.node).open();
         let taking = tokio::spawn(take_pushes(Arc::clone(self.shared()), peer, first, pushes));
         Ok(Response::new(Box::pin(PushReplies { replies, taking, told: false })))
     }
@@ -163,7 +163,7 @@ impl Replication for ReplicationService {
         let peer = check_peer(self.shared(), request.peer.as_ref())?;
         let message = convert::vote_request_in(&request)
             .map_err(|error| status_from(&invalid("epoch", error.to_string())))?;
-        let answer = self.peers.votes.wait(peer);
+        let answer = self.peers.votes.wait(peer.node);
         let brought = self.shared().inbox.receive(from_peer(peer, message), 0).await;
         brought.map_err(|_| status_from(&stopping()))?;
         let limit = Duration::from_millis(self.shared().config.request_ms_max);

@@ -1,0 +1,152 @@
+//! What a leader does about changes of membership: begins one, follows each with its view of the replicas, finishes
+//! a joint one, whoever began it, and leaves when it has removed itself.
+
+use alloc::vec::Vec;
+
+use super::{Leader, feed, probe};
+use crate::membership::{ChangeRefusal, MemberChange};
+use crate::progress::{Feed, Progress};
+use crate::protocol::Output;
+use crate::quorum::has_quorum;
+use crate::state::{Change, State};
+use crate::types::{Member, Membership, Offset};
+
+impl Leader {
+    /// Begins a change, or says why not.
+    pub(crate) fn change_members(&mut self, state: &mut State, change: MemberChange, out: &mut Vec<Output>) {
+        match self.admit(state, change) {
+            Ok(next) => self.enter(state, next, out),
+            Err(refusal) => out.push(Output::ChangeRefused(refusal)),
+        }
+    }
+
+    fn admit(&self, state: &State, change: MemberChange) -> Result<Membership, ChangeRefusal> {
+        if !self.may_propose() {
+            return Err(ChangeRefusal::NotLeader);
+        }
+        if !self.is_established(state) {
+            return Err(ChangeRefusal::NotEstablished);
+        }
+        if state.membership().is_joint() || !state.is_membership_committed() {
+            return Err(ChangeRefusal::UnderWay);
+        }
+        let next = change.begin(state.membership())?;
+        if let MemberChange::AddLearner(member) = change {
+            self.is_free(state, member)?;
+        }
+        if let Some(learner) = change.promoted() {
+            self.has_caught_up(state, learner)?;
+        }
+        let moves_votes = next.is_joint();
+        if moves_votes && !has_quorum(&next, |member| self.is_heard(state, member)) {
+            return Err(ChangeRefusal::WouldLoseQuorum);
+        }
+        Ok(next)
+    }
+
+    /// A new folder of a node takes the place of one that is gone. While that one may be there, it is a mistake: from
+    /// the change on it would be cut off.
+    fn is_free(&self, state: &State, member: Member) -> Result<(), ChangeRefusal> {
+        let same_node = |other: &Member| other.node == member.node;
+        let Some(by) = state.membership().addressed().find(same_node) else { return Ok(()) };
+        let speaks =
+            |peer: &Progress| peer.member == by && peer.silent_ticks < state.config.ticks_election_min;
+        let is_there = by == state.config.member || self.peers.iter().any(speaks);
+        if is_there { Err(ChangeRefusal::NodeTaken { by }) } else { Ok(()) }
+    }
+
+    /// Whether it has answered in this epoch, and lately.
+    fn is_heard(&self, state: &State, member: Member) -> bool {
+        let heard = |peer: &Progress| {
+            let has_answered = peer.round.0 > 0 || peer.durable.offset > Offset::ZERO;
+            peer.member == member && has_answered && peer.silent_ticks < state.config.ticks_election_min
+        };
+        member == state.config.member || self.peers.iter().any(heard)
+    }
+
+    /// A learner has caught up when what it lacks fits into what may be on its way to it: then the new majority commits
+    /// as fast as the old one. It is judged at one moment; one that falls behind later is a slow voter, as any may be.
+    fn has_caught_up(&self, state: &State, learner: Member) -> Result<(), ChangeRefusal> {
+        let last = state.history.last().offset;
+        let durable = self
+            .peers
+            .iter()
+            .find(|peer| peer.member == learner)
+            .map(|peer| (peer.durable.offset, matches!(peer.feed, Feed::Streaming { .. })));
+        match durable {
+            Some((durable, true))
+                if last.0 - durable.0 <= state.config.entries_in_flight_max
+                    && self.is_heard(state, learner) =>
+            {
+                Ok(())
+            }
+            other => Err(ChangeRefusal::NotCaughtUp {
+                durable: other.map(|(durable, _)| durable).unwrap_or_default(),
+                last,
+            }),
+        }
+    }
+
+    /// Appends a membership, which is in force from here on, and tells everybody whom it concerns.
+    fn enter(&mut self, state: &mut State, membership: Membership, out: &mut Vec<Output>) {
+        let previous = state.history.last();
+        state.append_membership(membership, out);
+        let members = state.peers();
+        // A folder that another of its node has replaced is not spoken to from here on; who leaves still hears so.
+        let replaced = |peer: &Progress| {
+            members.iter().any(|member| member.node == peer.member.node && *member != peer.member)
+        };
+        self.peers.retain(|peer| {
+            let keep = !replaced(peer);
+            if !keep {
+                out.push(Output::Forget { peer: peer.member.node });
+            }
+            keep
+        });
+        for member in members {
+            if !self.peers.iter().any(|peer| peer.member == member) {
+                let mut peer = Progress::new(member, previous);
+                probe(state, &mut peer, previous, out);
+                self.peers.push(peer);
+            }
+        }
+        for peer in &mut self.peers {
+            feed(state, peer, out);
+        }
+    }
+
+    /// What follows when more is committed: a joint membership is left, whoever entered it; and a leader that is no
+    /// voter any more gives leadership away.
+    pub(super) fn finish_change(&mut self, state: &mut State, out: &mut Vec<Output>) {
+        if !self.is_established(state) || !state.is_membership_committed() {
+            return;
+        }
+        if state.membership().is_joint() {
+            let settled = state.membership().settled();
+            self.enter(state, settled, out);
+        } else if !state.is_voter() && self.handing_over.is_none() {
+            self.hand_over(state, None, out);
+        }
+        self.forget_departed(state, out);
+    }
+
+    /// Members that were removed are fed until they have, committed, the membership without them, so that they know.
+    pub(super) fn forget_departed(&mut self, state: &State, out: &mut Vec<Output>) {
+        let told = state.is_membership_committed();
+        self.peers.retain(|peer| {
+            let knows = told && peer.durable.offset >= state.membership_offset();
+            let is_gone = peer.silent_ticks > state.config.ticks_election_min;
+            let keep = state.membership().contains(peer.member) || !(knows || is_gone);
+            if !keep {
+                out.push(Output::Forget { peer: peer.member.node });
+            }
+            keep
+        });
+    }
+
+    /// A leader that has removed itself, and to whom nobody listens in time, steps down.
+    pub(super) fn leave(&self, state: &State) -> Change {
+        let is_out = !state.is_voter() && state.is_membership_committed();
+        if is_out && self.handing_over.is_none() { Change::Follow(None) } else { Change::None }
+    }
+}
