@@ -1,5 +1,6 @@
-//! The file `boot`: under which boot of the machine the replica last started, and whether it is suspect.
-//! A lost or damaged file reads as "another boot" and "suspect": the safe answer to both questions.
+//! The file `boot`: under which boot of the machine the replica last started, whether it is suspect, and which
+//! log file was the newest. A lost or damaged file reads as "another boot" and "suspect": the safe answer to both
+//! questions; it says nothing of log files then.
 //! Byte by byte in [`crate::format`].
 
 use crate::aside;
@@ -20,21 +21,25 @@ pub(crate) struct BootState {
     pub(crate) id: Option<BootId>,
     /// The log lost a tail that may have been acknowledged.
     pub(crate) suspect: bool,
+    /// X of a `log.X` that was there durably and was not taken away by a truncation: at least this one must be
+    /// there still. 0 if the file does not say.
+    pub(crate) newest_log: u64,
 }
 
 /// The bytes of the file.
-pub(crate) fn encode(id: &BootId, suspect: bool) -> Vec<u8> {
-    Put::new(MAGIC).u32(u32::from(suspect)).text(id.as_bytes(), BOOT_ID_BYTES_MAX).finish(BYTES)
+pub(crate) fn encode(id: &BootId, suspect: bool, newest_log: u64) -> Vec<u8> {
+    let flags = Put::new(MAGIC).u32(u32::from(suspect));
+    flags.text(id.as_bytes(), BOOT_ID_BYTES_MAX).u64(newest_log).finish(BYTES)
 }
 
 /// Replaces the file, durably.
-pub(crate) fn write<D: Disk>(disk: &D, id: &BootId, suspect: bool) -> Result<(), Error> {
-    aside::replace(disk, BOOT, &encode(id, suspect), "boot")
+pub(crate) fn write<D: Disk>(disk: &D, id: &BootId, suspect: bool, newest_log: u64) -> Result<(), Error> {
+    aside::replace(disk, BOOT, &encode(id, suspect, newest_log), "boot")
 }
 
 /// What the file says.
 pub(crate) fn read<D: Disk>(disk: &D) -> Result<BootState, Error> {
-    let unknown = BootState { id: None, suspect: true };
+    let unknown = BootState { id: None, suspect: true, newest_log: 0 };
     let Some(bytes) = aside::read(disk, BOOT, BYTES)? else { return Ok(unknown) };
     let mut take = match Take::new(BOOT, &bytes, BYTES, MAGIC) {
         Err(Error::Damaged { .. }) => return Ok(unknown),
@@ -42,5 +47,6 @@ pub(crate) fn read<D: Disk>(disk: &D) -> Result<BootState, Error> {
     };
     let suspect = take.u32() != 0;
     let id = BootId::new(take.text(BOOT_ID_BYTES_MAX)).ok();
-    Ok(BootState { id, suspect })
+    let newest_log = take.u64();
+    Ok(BootState { id, suspect, newest_log })
 }

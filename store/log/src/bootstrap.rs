@@ -98,7 +98,7 @@ fn make_folder<D: Disk>(
         member,
         state_machine_version: identity.state_machine_version,
     };
-    boot::write(disk, boot_id, false)?;
+    boot::write(disk, boot_id, false, 0)?;
     ballot::write(disk, Ballot { epoch, voted_for: None }, incarnation)?;
     Ok(meta)
 }

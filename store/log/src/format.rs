@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | `meta` | who this replica is; written once | – |
 //! | `vote` | epoch and vote | `vote.part`, fsync, rename, fsync of the folder |
-//! | `boot` | boot id at the last start, and whether the replica is suspect | `boot.part`, same |
+//! | `boot` | boot id at the last start, whether the replica is suspect, the newest log file | `boot.part`, same |
 //! | `log.X` | entries after the state in `snap.X`; X = 0, 1, 2 … | `log.X.part`, same; otherwise only appended to |
 //! | `snap.X` | the state at exactly the last offset of `log.(X-1)`; X = 1, 2 … | `snap.X.part` or `snap.X.incoming`, same |
 //! | `bootstrap` | a bootstrap is under way | removed at its end |
@@ -56,7 +56,8 @@
 //! | 12 | 4 | 1: suspect; 0: not |
 //! | 16 | 1 | n = length of the boot id, 1 to 64 |
 //! | 17 | 64 | boot id, then zeros |
-//! | 81 | 43 | zeros |
+//! | 81 | 8 | the newest log file: `log.X` of this X or a higher one must be there; 0: not said |
+//! | 89 | 35 | zeros |
 //! | 124 | 4 | CRC of bytes 0 to 123 |
 //!
 //! # `log.X`

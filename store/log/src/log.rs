@@ -200,6 +200,14 @@ impl<D: Disk> Log<D> {
         if from > self.last.offset {
             return Ok(());
         }
+        let keeps =
+            lock(&self.shared).pieces.iter().rfind(|piece| piece.base < from).map(|piece| piece.number);
+        let keeps = keeps.expect("the log's first file begins before the cut");
+        if keeps < self.segment.header.number {
+            // Before the files go: what `boot` says is there must be there after any crash.
+            let marked = boot::write(&self.disk, &self.boot_id, self.suspect, keeps);
+            self.fatal_poisons(marked)?;
+        }
         let job = truncate::Job { disk: &self.disk, meta: &self.meta, step: self.options.preallocate_bytes };
         let cut = job.run(&self.shared, from, &mut self.buffer);
         let cut = self.poisons("truncation", cut)?;
@@ -238,6 +246,7 @@ impl<D: Disk> Log<D> {
         let segment = self.create(header, "roll")?;
         lock(&self.shared).pieces.push_back(piece_of(&segment));
         self.segment = segment;
+        self.mark_newest()?;
         Ok(header.number)
     }
 
@@ -296,7 +305,7 @@ impl<D: Disk> Log<D> {
             let removed = aside::remove(&self.disk, &names::log_file(number));
             self.poisons("reset", removed)?;
         }
-        Ok(())
+        self.mark_newest()
     }
 
     /// Makes epoch and vote durable.
@@ -324,7 +333,7 @@ impl<D: Disk> Log<D> {
     pub fn clear_suspect(&mut self) -> Result<(), Error> {
         self.guard()?;
         if self.suspect {
-            let saved = boot::write(&self.disk, &self.boot_id, false);
+            let saved = boot::write(&self.disk, &self.boot_id, false, self.segment.header.number);
             self.fatal_poisons(saved)?;
             self.suspect = false;
         }
@@ -397,6 +406,16 @@ impl<D: Disk> Log<D> {
         let step = self.options.preallocate_bytes;
         let created = Segment::create(&self.disk, &self.meta, header, &content, step, place);
         self.fatal_poisons(created)
+    }
+
+    /// Notes in `boot` that a new log file is there: its loss is noticed then. Without room for that the older
+    /// note stays, which claims less.
+    fn mark_newest(&mut self) -> Result<(), Error> {
+        let marked = boot::write(&self.disk, &self.boot_id, self.suspect, self.segment.header.number);
+        match self.fatal_poisons(marked) {
+            Err(error) if error.is_fatal() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn guard(&self) -> Result<(), Error> {

@@ -122,13 +122,14 @@ pub(crate) fn recover<D: Disk>(
     let ballot = ballot::read(disk, meta.member.incarnation)?;
     let boot = boot::read(disk)?;
     let headers = headers(disk, &meta, &listed)?;
+    check_newest(&headers, boot.newest_log)?;
     let (walked, learned) = walk_all(headers)?;
     check_ballot(ballot, learned.history.last())?;
     let newest = walked.last().expect("there is at least one log file");
     let cut = judge_cut(newest, learned.history.last(), boot.id.as_ref() == Some(boot_id))?;
     let suspect = boot.suspect || cut.as_ref().is_some_and(|cut| !cut.innocent);
     // From here on the folder is changed. The suspicion comes first: a crash after the cut must not forget it.
-    boot::write(disk, boot_id, suspect)?;
+    boot::write(disk, boot_id, suspect, newest.header.number)?;
     let logs: Vec<LogFile> = walked.iter().map(Walked::listed).collect();
     let opened = rewrite_last(disk, &meta, walked, &learned, step)?;
     clean(disk, &listed, logs[0].number)?;
@@ -201,6 +202,18 @@ fn headers<D: Disk>(disk: &D, meta: &Meta, listed: &[String]) -> Result<Vec<(D::
     }
     found.reverse();
     Ok(found)
+}
+
+/// A log file that was the newest one is only ever removed by a truncation, which says so in `boot` first.
+fn check_newest<F>(headers: &[(F, LogHeader)], expected: u64) -> Result<(), Error> {
+    let newest = headers.last().map_or(0, |(_, header)| header.number);
+    if newest >= expected {
+        return Ok(());
+    }
+    let missing = names::log_file(expected);
+    Err(lost(format!(
+        "{missing} is gone (the file boot says that it was there): the log ends with log.{newest}"
+    )))
 }
 
 fn walk_all<F: DiskFile>(headers: Vec<(F, LogHeader)>) -> Result<(Vec<Walked<F>>, Learned), Error> {

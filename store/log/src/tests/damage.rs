@@ -238,3 +238,40 @@ fn a_batch_copied_into_a_payload_is_not_taken_for_one() {
     let (_, cut, _) = cut_of(&picture.copy(|bytes| bytes[middle + 75] ^= 1), "b1");
     assert_eq!(cut.unwrap().whole_batches, 0);
 }
+
+#[test]
+fn a_newest_log_file_that_was_removed_went_unseen_if_nothing_in_it_was_applied() {
+    let (disk, mut log) = fresh();
+    append(&mut log, &[entry(1, 2, 40)]);
+    log.roll(Offset(2)).unwrap();
+    append(&mut log, &[entry(1, 3, 40)]);
+    log.sync().unwrap();
+    drop(log);
+    disk.remove("log.1").unwrap();
+    let error = try_open(disk.clone(), "b1").unwrap_err();
+    let told = error.to_string();
+    assert!(matches!(error, Error::NewMemberNeeded { .. }) && told.starts_with("log.1 is gone"), "{told}");
+    // Under a boot file of an older release, which has zeros there, it cannot be known.
+    disk.put("boot", &crate::boot::encode(&boot("b1"), false, 0));
+    let (log, _) = open(disk, "b1");
+    assert_eq!(log.last().offset, Offset(2));
+}
+
+#[test]
+fn a_log_file_that_a_truncation_removed_is_not_missed() {
+    let (disk, mut log) = fresh();
+    for offset in 2..5 {
+        append(&mut log, &[entry(1, offset, 40)]);
+        log.roll(Offset(offset)).unwrap();
+    }
+    log.truncate(Offset(3), Offset(1)).unwrap();
+    drop(log);
+    disk.kill();
+    let (mut log, found) = open(disk.clone(), "b1");
+    assert_eq!((log.last().offset, found.logs.len()), (Offset(2), 2));
+    log.reset(7, Position::new(1, 90), 5).unwrap();
+    drop(log);
+    assert_eq!(open(disk.clone(), "b1").0.last().offset, Offset(90));
+    disk.remove("log.7").unwrap();
+    assert!(matches!(try_open(disk, "b1"), Err(Error::NewMemberNeeded { .. })));
+}

@@ -42,7 +42,7 @@ const GOLDEN_BATCH: &str = concat!(
 const GOLDEN: [(&str, (usize, u64)); 6] = [
     ("meta", (256, 0x8568_320d_ac6b_2fe9)),
     ("vote", (64, 0x7234_945f_8aba_8349)),
-    ("boot", (128, 0x844d_53e8_4a86_32d9)),
+    ("boot", (128, 0x3584_78b4_6653_f64a)),
     ("log.0", (776, 0xf2cc_6bf6_9cce_d6c1)),
     ("log.1", (2048, 0x7b1d_c1f8_32bf_a956)),
     ("snap.1", (597, 0xc8e6_998c_28de_ccb8)),
