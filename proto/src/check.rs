@@ -362,7 +362,9 @@ pub fn made_by(whose: &Identity, now_ms: i64) -> Checked {
     };
     let ahead_ms = created_ms.saturating_sub(now_ms);
     ensure(ahead_ms <= CLOCK_AHEAD_MS_MAX, field, || {
-        format!("is {ahead_ms} ms ahead of this node's clock: set the clock of whoever made the id")
+        format!(
+            "is {ahead_ms} ms ahead of this node's clock: this clock, or that of whoever made the id, is wrong"
+        )
     })
 }
 

@@ -13,6 +13,7 @@
 //! | WRONG_ROUTE | FAILED_PRECONDITION | | no | Retry |
 //! | NOT_SERVING | UNAVAILABLE | RetryInfo | no | Retry |
 //! | NOT_HERE | NOT_FOUND | | no | Refused(Gone) |
+//! | CLOCKS_APART | UNAVAILABLE | RetryInfo, BadRequest (field) | no | Retry |
 //!
 //! A status without our ErrorInfo was made by a transport or a proxy: unless its code says that the call was
 //! never executed, the outcome is unknown.
@@ -39,7 +40,9 @@ pub fn code_of(reason: FailureReason) -> Code {
     match reason {
         FailureReason::Unspecified => Code::Internal,
         FailureReason::Invalid => Code::InvalidArgument,
-        FailureReason::NotLeader | FailureReason::NotServing => Code::Unavailable,
+        FailureReason::NotLeader | FailureReason::NotServing | FailureReason::ClocksApart => {
+            Code::Unavailable
+        }
         FailureReason::Overloaded => Code::ResourceExhausted,
         FailureReason::UnknownOutcome => Code::Unknown,
         FailureReason::IdReused => Code::AlreadyExists,
@@ -56,7 +59,7 @@ pub fn retry_after(reason: FailureReason) -> Option<Duration> {
     match reason {
         FailureReason::NotLeader | FailureReason::UnknownOutcome => Some(Duration::from_millis(50)),
         FailureReason::Overloaded => Some(Duration::from_millis(100)),
-        FailureReason::NotServing => Some(Duration::from_millis(500)),
+        FailureReason::NotServing | FailureReason::ClocksApart => Some(Duration::from_millis(500)),
         _ => None,
     }
 }
@@ -156,7 +159,8 @@ pub fn error_from(failure: &Failure) -> Error {
         FailureReason::NotLeader
         | FailureReason::Overloaded
         | FailureReason::WrongRoute
-        | FailureReason::NotServing => Error::Retry { message: message_of(failure) },
+        | FailureReason::NotServing
+        | FailureReason::ClocksApart => Error::Retry { message: message_of(failure) },
         FailureReason::UnknownOutcome => Error::Unknown { message: message_of(failure) },
         FailureReason::Unspecified => match Code::from_i32(failure.code) {
             Code::InvalidArgument | Code::Unimplemented | Code::OutOfRange => refused(Refusal::Invalid),
@@ -179,7 +183,7 @@ mod tests {
 
     fn every_failure() -> Vec<Failure> {
         let hint = LeaderHint { node: 3, address: "127.0.0.1:7003".to_owned(), epoch: 9 };
-        let reasons = (1..=10).map(|number| {
+        let reasons = (1..=11).map(|number| {
             let reason = FailureReason::try_from(number).expect("reasons are numbered without gaps");
             failure(reason, format!("because {number}"))
         });
@@ -195,7 +199,7 @@ mod tests {
             assert_eq!(status.code() as i32, failure.code);
             assert_eq!(failure_from(&status), failure);
         }
-        assert!(FailureReason::try_from(11).is_err(), "a new reason needs a row in the table");
+        assert!(FailureReason::try_from(12).is_err(), "a new reason needs a row in the table");
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //! [`failure`] is the one table of errors, for this side and the server's. The feature `suite` brings the
 //! conformance suite that every implementation of [`Store`] passes.
 
+pub mod connect;
 pub mod error;
 mod ext;
 pub mod failure;

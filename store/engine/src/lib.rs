@@ -99,7 +99,7 @@ pub use job::{
 };
 pub use node::Node;
 pub use open::{Engine, OpenConfig, Pumps, Recovery, bootstrap, open};
-pub use pump::{Pump, PumpInbox};
+pub use pump::{Pump, PumpInbox, Turned};
 pub use room::Reserve;
 pub use schedule::Policy;
 pub use snapshots::{Snapshots, Streaming};

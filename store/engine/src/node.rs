@@ -290,6 +290,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             suspect: replica.suspect(),
             lack: self.room.lack(),
             writes_waiting: self.writes.len(),
+            log_time_lag_ms: self.stamps.lag_ms(),
             peers: replica.peers().collect(),
         }
     }

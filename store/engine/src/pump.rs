@@ -138,6 +138,36 @@ impl PumpInbox {
     }
 }
 
+/// Where a turn of the pump may get entries from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entries {
+    /// From memory alone.
+    InMemory,
+    /// From the log on disk too.
+    Anywhere,
+}
+
+/// How a turn of the pump ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turned {
+    /// Nothing is left to be said.
+    Idle,
+    /// There is more to say.
+    More,
+    /// What comes next has to be read from the log on disk.
+    NeedsDisk,
+}
+
+/// What may be said next.
+enum Next {
+    /// This.
+    Say(PumpOut),
+    /// Nothing.
+    Nothing,
+    /// Entries that are only on disk.
+    OnDisk,
+}
+
 /// The pump of one peer.
 pub struct Pump<D: Disk> {
     /// Which peer.
@@ -169,16 +199,36 @@ impl<D: Disk> Pump<D> {
     /// # Errors
     /// The log cannot be read.
     pub fn turn(&mut self, messages_max: usize, outs: &mut Vec<PumpOut>) -> Result<bool, Error> {
+        Ok(self.make(messages_max, Entries::Anywhere, outs)? != Turned::Idle)
+    }
+
+    /// As [`Pump::turn`], but never reads a disk: for a thread that others wait for.
+    ///
+    /// # Errors
+    /// As [`Pump::turn`].
+    pub fn turn_in_memory(&mut self, messages_max: usize, outs: &mut Vec<PumpOut>) -> Result<Turned, Error> {
+        self.make(messages_max, Entries::InMemory, outs)
+    }
+
+    fn make(
+        &mut self,
+        messages_max: usize,
+        entries: Entries,
+        outs: &mut Vec<PumpOut>,
+    ) -> Result<Turned, Error> {
         for _ in 0..messages_max {
-            let Some(out) = self.next()? else { break };
-            outs.push(out);
+            match self.next(entries)? {
+                Next::Say(out) => outs.push(out),
+                Next::Nothing => break,
+                Next::OnDisk => return Ok(Turned::NeedsDisk),
+            }
         }
-        Ok(self.inbox.has_work())
+        Ok(if self.inbox.has_work() { Turned::More } else { Turned::Idle })
     }
 
     /// The next message: what keeps leadership and reads alive first, then entries, then what may wait.
-    fn next(&mut self) -> Result<Option<PumpOut>, Error> {
-        let small = |message: Message| Ok(Some(PumpOut::Send(convert::push_out(&message))));
+    fn next(&mut self, entries: Entries) -> Result<Next, Error> {
+        let small = |message: Message| Ok(Next::Say(PumpOut::Send(convert::push_out(&message))));
         let (cursor, replaced) = {
             let mut pending = self.inbox.pending.lock();
             if let Some(message) = pending.heartbeat.take().or_else(|| pending.install.take()) {
@@ -187,28 +237,33 @@ impl<D: Disk> Pump<D> {
             (pending.cursor.filter(|cursor| !cursor.is_done()), pending.replaced)
         };
         if let Some(cursor) = cursor {
-            return self.append(cursor, replaced);
+            return self.append(cursor, replaced, entries);
         }
         let mut pending = self.inbox.pending.lock();
         match pending.commit.take().or_else(|| pending.hand_over.take()) {
             Some(message) => small(message),
-            None => Ok(None),
+            None => Ok(Next::Nothing),
         }
     }
 
     /// The next append at `cursor`.
-    fn append(&mut self, cursor: Cursor, replaced: u64) -> Result<Option<PumpOut>, Error> {
+    fn append(&mut self, cursor: Cursor, replaced: u64, entries: Entries) -> Result<Next, Error> {
         self.entries.clear();
         if cursor.up_to > cursor.previous.offset {
-            let from = cursor.previous.offset.next();
-            if self.source.read(from, cursor.up_to, LIMITS, &mut self.entries)? == Found::Purged {
-                self.inbox.pending.lock().replace(None);
-                return Ok(Some(PumpOut::Purged));
+            let (from, up_to) = (cursor.previous.offset.next(), cursor.up_to);
+            if !self.source.cache().read(from, up_to, LIMITS, &mut self.entries) {
+                if entries == Entries::InMemory {
+                    return Ok(Next::OnDisk);
+                }
+                if self.source.read(from, up_to, LIMITS, &mut self.entries)? == Found::Purged {
+                    let dropped = self.drop_cursor(replaced);
+                    return Ok(if dropped { Next::Say(PumpOut::Purged) } else { Next::Nothing });
+                }
             }
         }
         if !self.source.cache().leads(cursor.epoch) {
-            self.inbox.post(PumpJob::Stop);
-            return Ok(None);
+            self.drop_cursor(replaced);
+            return Ok(Next::Nothing);
         }
         let end = self.entries.last().map_or(cursor.previous, |entry| entry.position);
         let committed = self.advance(cursor, end, replaced);
@@ -220,7 +275,17 @@ impl<D: Disk> Pump<D> {
             committed: committed.0,
         };
         let message = Some(wire::push_message::Message::Append(append));
-        Ok(Some(PumpOut::Send(wire::PushMessage { peer: None, message })))
+        Ok(Next::Say(PumpOut::Send(wire::PushMessage { peer: None, message })))
+    }
+
+    /// Forgets the entries to send, unless the core has said anew meanwhile which those are.
+    fn drop_cursor(&self, replaced: u64) -> bool {
+        let mut pending = self.inbox.pending.lock();
+        let is_same = pending.replaced == replaced;
+        if is_same {
+            pending.replace(None);
+        }
+        is_same
     }
 
     /// Moves the cursor on, unless it was replaced meanwhile; returns the commit order that rides along, which then

@@ -55,6 +55,11 @@ impl<C: Clock> Stamps<C> {
         (stamp, None)
     }
 
+    /// How far the log's time is behind the calendar, or (negative) the calendar behind it; 0 while there is no stamp.
+    pub(crate) fn lag_ms(&self) -> i64 {
+        if self.last_ms == 0 { 0 } else { self.clock.wall_ms().saturating_sub(self.vouched()) }
+    }
+
     /// The last stamp, moved on by what the monotonic clock says.
     fn vouched(&self) -> i64 {
         let since = self.clock.monotonic_ms().saturating_sub(self.seen_at_ms);
@@ -100,6 +105,23 @@ mod tests {
         assert_eq!(stamps.next(), 1_000_400, "the calendar went back");
         hands.set(9_000_000, 600);
         assert_eq!(stamps.next(), 1_000_400 + 150 + 1_000, "the calendar jumped ahead");
+    }
+
+    #[test]
+    fn the_lag_tells_a_clock_set_back_from_one_set_forward() {
+        let hands = Hands::default();
+        hands.set(1_000_000, 0);
+        let mut stamps = Stamps::new(hands.clone(), 0, STAMP_JUMP_MS_MAX);
+        assert_eq!(stamps.lag_ms(), 0, "nobody has stamped anything");
+        stamps.first();
+        hands.set(1_600_000, 600_000);
+        assert_eq!(stamps.lag_ms(), 0, "an idle hour is none");
+        hands.set(1_540_000, 600_000);
+        assert_eq!(stamps.lag_ms(), -60_000);
+        hands.set(1_720_000, 600_000);
+        assert_eq!(stamps.lag_ms(), 120_000);
+        stamps.next();
+        assert_eq!(stamps.lag_ms(), 119_000, "each append catches up by a second");
     }
 
     #[test]

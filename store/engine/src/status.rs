@@ -33,6 +33,10 @@ pub struct Status {
     pub lack: Option<Lack>,
     /// Writes that wait for their commit, or to be applied.
     pub writes_waiting: usize,
+    /// Its clock minus the log's time (the last stamp, moved on by its monotonic clock), milliseconds: how far the log's
+    /// time lags behind, or (negative) the clock. Of a follower only a clock behind says something: it cannot know how
+    /// long nobody wrote before it started.
+    pub log_time_lag_ms: i64,
     /// The other replicas, if it leads.
     pub peers: Vec<PeerView>,
 }

@@ -6,12 +6,14 @@ mod kit;
 use kit::{Hands, Replica};
 use proto::store::push_message::Message as Wire;
 use store_core::{Epoch, Message, NodeId, Offset, Position, Round};
-use store_engine::{Job, NodeConfig, NodeOut, PumpJob, PumpOut};
+use store_engine::{Job, NodeConfig, NodeOut, PumpJob, PumpOut, Turned};
 
 const PEER: NodeId = NodeId(2);
 
+type Engine = store_engine::Engine<store_log::sim::SimDisk, store_db::Memory, Hands>;
+
 /// A group of one that leads epoch 2, with these many commands after its first entry, and a pump of it.
-fn leading(commands: u64) -> (store_engine::Engine<store_log::sim::SimDisk, store_db::Memory, Hands>, Epoch) {
+fn leading(commands: u64) -> (Engine, Epoch) {
     let id = NodeId(1);
     let replica = Replica::bootstrap(id, &kit::members(&[id]));
     let mut engine =
@@ -51,6 +53,43 @@ fn entries_go_out_in_order_within_the_size_of_a_message() {
     assert!(!pump.turn(100, &mut outs).unwrap());
     // The empty first entry and ten of 100,000 bytes, then ten, then the rest.
     assert_eq!(appends(&outs), [(1, 11, 1), (12, 10, 1), (22, 5, 1)]);
+}
+
+#[test]
+fn a_pump_read_the_log_from_disk_on_whichever_thread_turned_it() {
+    let id = NodeId(1);
+    let replica = Replica::bootstrap(id, &kit::members(&[id]));
+    let config = || NodeConfig::new(store_core::Config::new(kit::member(id)), 1);
+    let mut first = replica.engine(config(), Hands::default());
+    lead(&mut first);
+    drop(first);
+    // What an earlier life of the process wrote is in no memory.
+    let mut engine = replica.engine(config(), Hands::default());
+    let epoch = lead(&mut engine);
+    let (inbox, mut pump) = engine.pumps.pump(PEER);
+    let mut outs = Vec::new();
+    inbox.post(push(epoch, Position::ZERO, 2, false));
+    assert_eq!(pump.turn_in_memory(9, &mut outs).unwrap(), Turned::NeedsDisk);
+    assert_eq!(outs, []);
+    assert!(!pump.turn(9, &mut outs).unwrap());
+    assert_eq!(appends(&outs), [(0, 2, 1)]);
+    inbox.post(push(epoch, Position::new(2, 2), 3, false));
+    assert_eq!(pump.turn_in_memory(9, &mut outs).unwrap(), Turned::Idle, "this life's entry is in memory");
+    assert_eq!(outs.len(), 2);
+}
+
+/// Lets a group of one elect itself, and write its first entry.
+fn lead(engine: &mut Engine) -> Epoch {
+    let mut outs = Vec::new();
+    while engine.node.status().role != store_core::Role::Leader {
+        engine.node.turn([Job::Tick], &mut outs).unwrap();
+    }
+    let write = |out| match out {
+        NodeOut::Write(job) => Some(job),
+        _ => None,
+    };
+    engine.writer.turn(outs.into_iter().filter_map(write), &mut Vec::new()).unwrap();
+    engine.node.status().epoch
 }
 
 #[test]

@@ -123,7 +123,8 @@ impl Cluster for ClusterService {
             effects: applied.effects,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             snapshot: status.snapshot.offset.0,
-            problem: self.shared.problem(),
+            problem: self.shared.problems.text(),
+            log_time_lag_ms: if view.role == store_core::Role::Leader { status.log_time_lag_ms } else { 0 },
             up_ms: u64::try_from(self.shared.since.elapsed().as_millis()).unwrap_or(u64::MAX),
         }))
     }

@@ -101,7 +101,7 @@ impl Embedded {
     }
 
     async fn write(&self, kind: Kind) -> Result<Reply, store_client::Error> {
-        let command = client_command(kind).map_err(|failure| error_from(&failure))?;
+        let command = client_command(&self.shared, kind).map_err(|failure| error_from(&failure))?;
         let told = self.shared.ask(Ask::Write(command)).await;
         told.and_then(|told| self.shared.reply_of(told)).map_err(|failure| error_from(&failure))
     }

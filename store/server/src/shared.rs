@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::desk::{Calls, Desk, Told};
 use crate::inbox::{Batch, Closed, Inbox};
+use crate::problems::Problems;
 
 /// The table that a server uses.
 pub(crate) type Table = Lmdb;
@@ -62,8 +63,8 @@ pub(crate) struct Shared {
     members: Mutex<Arc<Members>>,
     /// Where this node itself is reached, if the membership cannot know: its port was allotted just now.
     address: Option<String>,
-    /// What an operator should know; empty: nothing.
-    problem: Mutex<String>,
+    /// What an operator should know.
+    pub(crate) problems: Problems,
     /// When this node began to serve.
     pub(crate) since: Instant,
 }
@@ -107,7 +108,7 @@ impl Shared {
             status: Mutex::new(Arc::new(status)),
             members: Mutex::default(),
             address,
-            problem: Mutex::default(),
+            problems: Problems::default(),
             since: Instant::now(),
         };
         shared.set_members(membership);
@@ -148,16 +149,8 @@ impl Shared {
         if let (Some(me), Some(address)) = (by_node.get_mut(&self.me.member.node.0), &self.address) {
             me.address.clone_from(address);
         }
+        self.problems.keep_peers(|node| by_node.contains_key(&node));
         *self.members.lock() = Arc::new(Members { membership, by_node });
-    }
-
-    /// What an operator should know.
-    pub(crate) fn problem(&self) -> String {
-        self.problem.lock().clone()
-    }
-
-    pub(crate) fn set_problem(&self, problem: impl Into<String>) {
-        *self.problem.lock() = problem.into();
     }
 
     /// Who leads, as a caller can use it.

@@ -15,7 +15,9 @@ use crate::aside::Aside;
 use crate::desk::{Sorter, Told};
 use crate::error::Error;
 use crate::inbox::Taken;
+use crate::log_time;
 use crate::machine_clock::MachineClock;
+use crate::problems::About;
 use crate::queues::{Queues, ToApplier};
 use crate::shared::{Disk, Shared, Table};
 
@@ -68,7 +70,9 @@ impl NodeThread {
             turned.map_err(|source| Error::Stage { stage: "node", source })?;
             self.carry(&mut outs)?;
             if self.ticks_to_status == 0 {
-                self.shared.set_status(self.node.status());
+                let status = self.node.status();
+                log_time::look(&self.shared.problems, status.role, status.log_time_lag_ms);
+                self.shared.set_status(status);
                 self.ticks_to_status = STATUS_TICKS;
             }
         }
@@ -132,11 +136,11 @@ impl NodeThread {
             }
             Report::NoRoom(lack) => {
                 tracing::warn!(%lack, "writes are refused for lack of room");
-                self.shared.set_problem(lack.to_string());
+                self.shared.problems.raise(About::Room, lack.to_string());
             }
             Report::RoomAgain => {
                 tracing::info!("there is room again");
-                self.shared.set_problem("");
+                self.shared.problems.clear(About::Room);
             }
         }
     }

@@ -8,20 +8,15 @@ use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use proto::store::cluster_client::ClusterClient;
 use proto::store::{LeaderHint, Role, Route, StatusRequest, StatusResponse};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
+use crate::connect::{Windows, connect};
 use crate::error::{Error, Refusal};
 use crate::replicated::config::{Config, NODES_MAX};
 
-/// A node must take a connection within this.
-const CONNECT_MS_MAX: u64 = 500;
 /// A node must answer who leads within this.
 const STATUS_MS_MAX: u64 = 700;
-/// A connection that answers no ping for this long is lost.
-const PING_MS: u64 = 1_000;
-/// Flow control: bytes under way on one stream, and on one connection.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+const WINDOWS: Windows = Windows { stream_bytes: 1 << 20, connection_bytes: 4 << 20 };
 
 /// The nodes known, and the connections to them.
 pub(crate) struct Finder {
@@ -50,20 +45,10 @@ impl Finder {
         if let Some(channel) = nodes.channels.get(address) {
             return Ok(channel.clone());
         }
-        let endpoint =
-            Endpoint::from_shared(format!("http://{address}")).map_err(|source| Error::Refused {
-                reason: Refusal::Invalid,
-                message: format!("node address {address:?}: {source}"),
-            })?;
-        let channel = endpoint
-            .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_millis(PING_MS))
-            .keep_alive_timeout(Duration::from_millis(PING_MS))
-            .keep_alive_while_idle(true)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .connect_lazy();
+        let channel = connect(address, WINDOWS).map_err(|source| Error::Refused {
+            reason: Refusal::Invalid,
+            message: format!("node address {address:?}: {source}"),
+        })?;
         if nodes.channels.len() < NODES_MAX {
             nodes.channels.insert(address.to_owned(), channel.clone());
         }

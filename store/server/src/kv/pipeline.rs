@@ -125,7 +125,7 @@ impl Intake {
     }
 
     fn write(&mut self, number: u64, kind: Kind) -> Result<(), Failure> {
-        let command = client_command(kind)?;
+        let command = client_command(&self.shared, kind)?;
         if let Some(place) = self.outbox.enter(Waiting { number, asked: Asked::Write }) {
             self.bytes += command.len();
             self.jobs.push(Job::Write { ticket: Desk::ticket(self.outbox.id, place), command });

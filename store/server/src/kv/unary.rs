@@ -44,7 +44,7 @@ impl KvService {
     }
 
     async fn write(&self, kind: Kind) -> Result<Reply, Status> {
-        let command = client_command(kind).map_err(|failure| status_from(&failure))?;
+        let command = client_command(&self.shared, kind).map_err(|failure| status_from(&failure))?;
         let told = self.shared.ask(Ask::Write(command)).await;
         told.and_then(|told| self.shared.reply_of(told)).map_err(|failure| status_from(&failure))
     }

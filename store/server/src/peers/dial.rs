@@ -1,31 +1,79 @@
-//! Connections to peers: where a member is reached now, and how soon a silent one counts as gone.
+//! Connections to peers: where a member is reached now, and when a connection that is kept is made anew.
 
-use std::time::Duration;
-
+use store_client::connect::{Windows, connect};
 use store_core::NodeId;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::shared::Shared;
 
-const CONNECT_MS_MAX: u64 = 500;
-/// A peer that answers no ping for this long is gone.
-const PING_MS: u64 = 1_000;
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+const WINDOWS: Windows = Windows { stream_bytes: 4 << 20, connection_bytes: 8 << 20 };
 
-/// A connection to a peer, made when it is first used. It reconnects by itself.
-pub(super) fn dial(shared: &Shared, peer: NodeId) -> Result<Channel, String> {
+/// Where a peer is reached now.
+pub(super) fn address_of(shared: &Shared, peer: NodeId) -> Result<String, String> {
     let members = shared.members();
     let member = members.by_node.get(&peer.0).ok_or_else(|| format!("{peer} is not a member"))?;
-    let endpoint = Endpoint::from_shared(format!("http://{}", member.address))
-        .map_err(|error| format!("the address {:?} of {peer}: {error}", member.address))?;
-    Ok(endpoint
-        .connect_timeout(Duration::from_millis(CONNECT_MS_MAX))
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_millis(PING_MS))
-        .keep_alive_timeout(Duration::from_millis(PING_MS))
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .connect_lazy())
+    Ok(member.address.clone())
+}
+
+/// A connection to a peer, made when it is first used.
+pub(super) fn dial(shared: &Shared, peer: NodeId) -> Result<Channel, String> {
+    dial_at(&address_of(shared, peer)?)
+}
+
+/// A connection to an address of a peer.
+pub(super) fn dial_at(address: &str) -> Result<Channel, String> {
+    connect(address, WINDOWS).map_err(|error| format!("the address {address:?} of a peer: {error}"))
+}
+
+/// A connection that is used again and again, made anew when the peer is reached elsewhere, or failed.
+pub(super) struct Kept<C> {
+    /// The connection, and where it goes.
+    made: Option<(String, C)>,
+}
+
+impl<C: Clone> Kept<C> {
+    pub(super) fn new() -> Kept<C> {
+        Kept { made: None }
+    }
+
+    /// The connection to `address`.
+    pub(super) fn to(
+        &mut self,
+        address: &str,
+        dial: impl FnOnce(&str) -> Result<C, String>,
+    ) -> Result<C, String> {
+        if let Some((made_to, connection)) = &self.made
+            && made_to == address
+        {
+            return Ok(connection.clone());
+        }
+        let connection = dial(address)?;
+        self.made = Some((address.to_owned(), connection.clone()));
+        Ok(connection)
+    }
+
+    /// It did not answer: the next use makes a new one.
+    pub(super) fn broke(&mut self) {
+        self.made = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_for_votes_was_kept_when_its_peer_had_moved() {
+        let (mut kept, mut dialled) = (Kept::new(), 0);
+        let mut to = |kept: &mut Kept<u32>, address: &str| {
+            kept.to(address, |_| {
+                dialled += 1;
+                Ok(dialled)
+            })
+        };
+        assert_eq!((to(&mut kept, "a:1"), to(&mut kept, "a:1")), (Ok(1), Ok(1)));
+        assert_eq!(to(&mut kept, "b:1"), Ok(2), "it moved");
+        kept.broke();
+        assert_eq!((to(&mut kept, "b:1"), to(&mut kept, "b:1")), (Ok(3), Ok(3)));
+    }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use proto::store::FetchSnapshotRequest;
 use proto::store::replication_client::ReplicationClient;
+use proto::store::{FetchSnapshotRequest, SnapshotBlock};
 use store_core::{NodeId, Position};
 use store_engine::{Job, Snapshots, convert};
 use store_log::{IncomingSnapshot, Offered, SnapshotInfo};
@@ -121,26 +121,43 @@ async fn attempt(
         loop {
             let block = tokio::time::timeout(limit, blocks.message()).await.map_err(late)?;
             let Some(block) = block.map_err(|status| status.message().to_owned())? else { break };
-            if incoming.is_none() {
-                let position = convert::position_in(block.position);
-                let offered = Offered { number: block.snapshot, position, bytes: block.total_bytes };
-                let begun = snapshots.receive(offered).map_err(|error| error.to_string())?;
-                if begun.received() > block.at_byte && request.from_byte == 0 {
-                    request.snapshot = block.snapshot;
-                    request.from_byte = begun.received();
-                    break;
+            let writing = match incoming.take() {
+                Some(incoming) => incoming,
+                None => {
+                    let position = convert::position_in(block.position);
+                    let offered = Offered { number: block.snapshot, position, bytes: block.total_bytes };
+                    let here = Arc::clone(snapshots);
+                    let begun = on_disk(move || here.receive(offered)).await?;
+                    if begun.received() > block.at_byte && request.from_byte == 0 {
+                        request.snapshot = block.snapshot;
+                        request.from_byte = begun.received();
+                        break;
+                    }
+                    begun
                 }
-                incoming = Some(begun);
-            }
-            if let Some(incoming) = &mut incoming {
-                incoming.write(block.at_byte, &block.data).map_err(|error| error.to_string())?;
-            }
+            };
+            incoming = Some(on_disk(move || write(writing, &block)).await?);
         }
         if let Some(incoming) = incoming {
-            return snapshots.received(incoming).map_err(|error| error.to_string());
+            let here = Arc::clone(snapshots);
+            return on_disk(move || here.received(incoming)).await;
         }
     }
     Err("the leader sent no snapshot".to_owned())
+}
+
+fn write(mut incoming: Incoming, block: &SnapshotBlock) -> Result<Incoming, store_engine::Error> {
+    incoming.write(block.at_byte, &block.data)?;
+    Ok(incoming)
+}
+
+/// Does one thing with a snapshot's file where threads may wait for a disk. There is one fetch at a time, hence one
+/// such thread.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, store_engine::Error> + Send + 'static,
+) -> Result<T, String> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

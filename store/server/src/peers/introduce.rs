@@ -1,9 +1,12 @@
 //! What every message between peers has in common: who speaks to whom, how large it may be, how it reaches the node.
 
 use proto::store as wire;
+use store_client::failure::failure_from;
 use store_core::{Member, Message, NodeId};
 use store_engine::Job;
+use tonic::Status;
 
+use crate::problems::About;
 use crate::shared::{Identity, Shared};
 
 /// The largest message between replicas: an append with its entries and what wraps them.
@@ -23,6 +26,29 @@ pub(super) fn introduce(shared: &Shared, peer: NodeId) -> Option<wire::Peer> {
         to_node: to.node,
         to_incarnation: to.incarnation,
     })
+}
+
+/// What a peer says of a stream or call that this node began: a mix-up (another cluster, another node, another folder at
+/// its address) is told to whoever looks after this node, until it is over.
+pub(super) fn told_by_peer<T>(shared: &Shared, peer: NodeId, told: Result<&T, &Status>) {
+    let about = About::Peer(peer.0);
+    let refused = told.err().map(failure_from).filter(|failure| {
+        failure.reason() == wire::FailureReason::Invalid && failure.field.starts_with("peer.")
+    });
+    match refused {
+        Some(failure) => {
+            let at = shared.members().by_node.get(&peer.0).map(|m| m.address.clone()).unwrap_or_default();
+            let text = format!("{peer} at {at} refuses this node: {}", failure.message);
+            if shared.problems.raise(about, text) {
+                tracing::warn!(%peer, at, why = failure.message, "the node at a peer's address refuses this node");
+            }
+        }
+        None if told.is_ok() && shared.problems.clear(about) => {
+            tracing::info!(%peer, "the peer takes this node for who it is again");
+        }
+        // Whatever else went wrong says nothing of who is there.
+        None => {}
+    }
 }
 
 /// A message from a peer for the node.

@@ -7,15 +7,15 @@ use parking_lot::Mutex;
 use proto::store::PushMessage;
 use proto::store::replication_client::ReplicationClient;
 use store_core::{Incarnation, Member, NodeId, Role, VoteRequest};
-use store_engine::{Job, Pump, PumpInbox, PumpJob, PumpOut, convert};
+use store_engine::{Job, Pump, PumpInbox, PumpJob, PumpOut, Turned, convert};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::dial::dial;
-use super::introduce::{MESSAGE_BYTES_MAX, from_peer, introduce};
+use super::dial::{Kept, address_of, dial, dial_at};
+use super::introduce::{MESSAGE_BYTES_MAX, from_peer, introduce, told_by_peer};
 use crate::shared::{Disk, Shared};
 
 /// Messages between the pump and the connection: what a peer that stands still holds in memory, each at most
@@ -52,7 +52,7 @@ impl Line {
         let pushing = Pushing {
             shared: Arc::clone(&shared),
             peer,
-            pump,
+            pump: Arc::new(Mutex::new(pump)),
             inbox: inbox.clone(),
             posted: Arc::clone(&posted),
         };
@@ -84,7 +84,8 @@ impl Line {
 struct Pushing {
     shared: Arc<Shared>,
     peer: NodeId,
-    pump: Pump<Disk>,
+    /// Locked for one turn at a time, by this task or by the thread that reads the log for it.
+    pump: Arc<Mutex<Pump<Disk>>>,
     inbox: PumpInbox,
     posted: Arc<Notify>,
 }
@@ -127,8 +128,10 @@ impl Pushing {
             client.push(ReceiverStream::new(receiver)),
         );
         let replies = match opened.await {
-            Ok(Ok(replies)) => replies.into_inner(),
-            Ok(Err(status)) => return Err(status.message().to_owned()),
+            Ok(opened) => {
+                told_by_peer(&self.shared, peer, opened.as_ref());
+                opened.map_err(|status| status.message().to_owned())?.into_inner()
+            }
             Err(_) => return Err(format!("not opened within {OPEN_MS_MAX} ms")),
         };
         *failures = 0;
@@ -144,12 +147,29 @@ impl Pushing {
         result
     }
 
+    /// Lets the pump make messages; true if there may be more. The log is read from disk on another thread: this one
+    /// has heartbeats of others to send.
+    async fn turn(&self, outs: &mut Vec<PumpOut>) -> Result<bool, String> {
+        let turned = match self.pump.try_lock() {
+            Some(mut pump) => {
+                pump.turn_in_memory(MESSAGES_PER_TURN, outs).map_err(|error| error.to_string())?
+            }
+            None => Turned::NeedsDisk,
+        };
+        if turned != Turned::NeedsDisk || !outs.is_empty() {
+            return Ok(turned != Turned::Idle);
+        }
+        let (made, more) = turn_on_disk(Arc::clone(&self.pump)).await?;
+        outs.extend(made);
+        Ok(more)
+    }
+
     /// Sends what the pump makes, as the stream has room. `Ok`: this node does not lead any more.
-    async fn say(&mut self, sender: &mpsc::Sender<PushMessage>) -> Result<(), String> {
+    async fn say(&self, sender: &mpsc::Sender<PushMessage>) -> Result<(), String> {
         let mut role = self.shared.role.subscribe();
         let mut outs = Vec::new();
         loop {
-            let more = self.pump.turn(MESSAGES_PER_TURN, &mut outs).map_err(|error| error.to_string())?;
+            let more = self.turn(&mut outs).await?;
             let idle = outs.is_empty() && !more;
             for out in outs.drain(..) {
                 match out {
@@ -173,6 +193,17 @@ impl Pushing {
             }
         }
     }
+}
+
+/// Turns a pump on a thread that may wait for a disk. If nobody waits for it any more, its messages are lost with their
+/// stream, of which the node hears.
+async fn turn_on_disk(pump: Arc<Mutex<Pump<Disk>>>) -> Result<(Vec<PumpOut>, bool), String> {
+    let turning = tokio::task::spawn_blocking(move || {
+        let mut outs = Vec::new();
+        let more = pump.lock().turn(MESSAGES_PER_TURN, &mut outs).map_err(|error| error.to_string())?;
+        Ok((outs, more))
+    });
+    turning.await.map_err(|error| error.to_string())?
 }
 
 /// Hears the peer's answers.
@@ -206,15 +237,17 @@ async fn ask_for_votes(shared: Arc<Shared>, peer: NodeId, slot: Arc<(Mutex<Optio
     let limit = Duration::from_millis(
         shared.config.tick_ms.saturating_mul(u64::from(shared.config.election_ticks_min)).max(1),
     );
-    let mut channel = None;
+    let mut kept = Kept::new();
     loop {
         let next = slot.0.lock().take();
         let Some(request) = next else {
             slot.1.notified().await;
             continue;
         };
-        let (Some(hello), Ok(dialled)) = (introduce(&shared, peer), dial(&shared, peer)) else { continue };
-        let channel = channel.get_or_insert(dialled).clone();
+        let Some(hello) = introduce(&shared, peer) else { continue };
+        let Ok(channel) = address_of(&shared, peer).and_then(|address| kept.to(&address, dial_at)) else {
+            continue;
+        };
         let mut client = ReplicationClient::new(channel);
         let folder = Member { node: peer, incarnation: Incarnation(hello.to_incarnation) };
         let mut asking = convert::vote_request_out(&request);
@@ -224,6 +257,12 @@ async fn ask_for_votes(shared: Arc<Shared>, peer: NodeId, slot: Arc<(Mutex<Optio
             answer = call => answer,
             () = replaced(&slot) => continue,
         };
+        if let Ok(told) = &answer {
+            told_by_peer(&shared, peer, told.as_ref());
+        }
+        if !matches!(answer, Ok(Ok(_))) {
+            kept.broke();
+        }
         match answer {
             Ok(Ok(reply)) => match convert::vote_reply_in(&reply.into_inner()) {
                 Ok(message) => shared.inbox.post([from_peer(folder, message)]),

@@ -17,6 +17,7 @@ mod fetch;
 mod introduce;
 mod line;
 mod mailbox;
+mod places;
 mod serve_snapshot;
 mod service;
 mod votes;
@@ -33,7 +34,8 @@ use crate::shared::{Disk, Shared};
 use fetch::Fetch;
 pub(crate) use introduce::MESSAGE_BYTES_MAX;
 use line::Line;
-use mailbox::Mailbox;
+use mailbox::{Mailbox, Replies};
+use places::Places;
 pub(crate) use service::ReplicationService;
 use votes::VotesAsked;
 
@@ -45,7 +47,7 @@ pub(crate) struct Peers {
     /// One for each peer, made when it is first spoken to.
     lines: Mutex<HashMap<NodeId, Arc<Line>>>,
     /// Answers to peers that push to us.
-    mailboxes: Mutex<HashMap<NodeId, Arc<Mailbox>>>,
+    mailboxes: Mutex<Places<Arc<Mailbox>>>,
     /// Peers that wait for our vote.
     votes: VotesAsked,
     fetch: Fetch,
@@ -74,7 +76,12 @@ impl Peers {
     pub(crate) fn carry(&self, out: NodeOut) {
         match out {
             NodeOut::Pump { to, job } => self.line(to).post(job),
-            NodeOut::Reply { to, message } => self.mailbox(to).put(&message),
+            NodeOut::Reply { to, message } => {
+                // Lost if the peer has no stream: it opens one, and asks again.
+                if let Some(mailbox) = self.mailboxes.lock().get(to) {
+                    mailbox.put(&message);
+                }
+            }
             NodeOut::Vote { to, message: Message::VoteRequest(request) } => self.line(to).ask_vote(request),
             NodeOut::Vote { to, message } => self.votes.answer(to, &message),
             NodeOut::FetchSnapshot { from, at } => self.fetch.want(&self.runtime, from, at),
@@ -84,7 +91,7 @@ impl Peers {
 
     /// Ends every line and every stream of answers.
     pub(crate) fn close(&self) {
-        for (_, mailbox) in self.mailboxes.lock().drain() {
+        for mailbox in self.mailboxes.lock().drain() {
             mailbox.close();
         }
         for (_, line) in self.lines.lock().drain() {
@@ -102,7 +109,19 @@ impl Peers {
         Arc::clone(made)
     }
 
-    fn mailbox(&self, peer: NodeId) -> Arc<Mailbox> {
-        Arc::clone(self.mailboxes.lock().entry(peer).or_default())
+    /// The answers for a stream that `peer` opens; `None`: too many nodes that are no members have one.
+    fn answers(&self, peer: NodeId) -> Option<Replies> {
+        let mut mailboxes = self.mailboxes.lock();
+        // One that a stream empties has another owner: that stream.
+        if !mailboxes.admits(peer, &self.shared.members(), |mailbox| Arc::strong_count(mailbox) > 1) {
+            return None;
+        }
+        if let Some(mailbox) = mailboxes.get(peer) {
+            return Some(mailbox.open());
+        }
+        let mailbox = Arc::new(Mailbox::default());
+        let replies = mailbox.open();
+        mailboxes.put(peer, mailbox);
+        Some(replies)
     }
 }

@@ -1,6 +1,7 @@
 //! The `Replication` service: what peers begin here. Only members call it; who does not say rightly who he is and
 //! whom he means is refused with what differs.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::introduce::from_peer;
 use super::mailbox::Replies;
 use super::{Peers, serve_snapshot};
+use crate::config::CLUSTER_NAME_BYTES_MAX;
+use crate::problems::About;
 use crate::shared::{Disk, Shared, stopping};
 
 /// The service.
@@ -36,6 +39,21 @@ impl ReplicationService {
     fn shared(&self) -> &Arc<Shared> {
         &self.peers.shared
     }
+
+    /// Who calls; a caller who is mixed up is told, and so is whoever looks after this node.
+    fn introduced(&self, peer: Option<&Peer>, address: Option<SocketAddr>) -> Result<Member, Status> {
+        let checked = check_peer(self.shared(), peer);
+        if let Err(refused) = &checked {
+            let from = address.map_or_else(|| "somewhere".to_owned(), |address| address.to_string());
+            let named = peer.map_or(0, |peer| peer.node);
+            let why = refused.message();
+            let text = format!("a caller at {from}, as node {named}, was refused: {why}");
+            if self.shared().problems.notice(About::Caller, text) {
+                tracing::warn!(from, node = named, why, "a peer's call was refused: it does not belong here");
+            }
+        }
+        checked
+    }
 }
 
 /// Refuses a peer that is of another cluster, group or ring, means another node, or is not who it was.
@@ -44,7 +62,8 @@ fn check_peer(shared: &Shared, peer: Option<&Peer>) -> Result<Member, Status> {
     let peer = peer.ok_or_else(|| mixed("cluster", "the introduction is missing".to_owned()))?;
     let me = &shared.me;
     if peer.cluster != me.cluster.as_bytes() {
-        let theirs = peer.cluster.escape_ascii();
+        let theirs = &peer.cluster[..peer.cluster.len().min(CLUSTER_NAME_BYTES_MAX)];
+        let theirs = theirs.escape_ascii();
         return Err(mixed("cluster", format!("this is cluster {}, not {theirs}", me.cluster)));
     }
     if (peer.group, peer.ring_version) != (me.route.group, me.route.ring_version) {
@@ -77,6 +96,12 @@ fn check_peer(shared: &Shared, peer: Option<&Peer>) -> Result<Member, Status> {
         node if node == me.member.node.0 => Err(mixed("node", format!("node {node} speaks to itself"))),
         node => Ok(Member { node: NodeId(node), incarnation: Incarnation(peer.incarnation) }),
     }
+}
+
+/// There is no place for another caller who is no member.
+fn crowded() -> Status {
+    let message = "too many nodes that are no members of this group speak to this node";
+    status_from(&failure(proto::store::FailureReason::Overloaded, message))
 }
 
 /// Brings a peer's pushes to the node until the stream ends.
@@ -150,20 +175,22 @@ impl Replication for ReplicationService {
         &self,
         request: Request<Streaming<PushMessage>>,
     ) -> Result<Response<Self::PushStream>, Status> {
+        let address = request.remote_addr();
         let mut pushes = request.into_inner();
         let first = pushes.message().await?;
-        let peer = check_peer(self.shared(), first.as_ref().and_then(|first| first.peer.as_ref()))?;
-        let replies = self.peers.mailbox(peer.node).open();
+        let peer = self.introduced(first.as_ref().and_then(|first| first.peer.as_ref()), address)?;
+        let replies = self.peers.answers(peer.node).ok_or_else(crowded)?;
         let taking = tokio::spawn(take_pushes(Arc::clone(self.shared()), peer, first, pushes));
         Ok(Response::new(Box::pin(PushReplies { replies, taking, told: false })))
     }
 
     async fn vote(&self, request: Request<VoteRequest>) -> Result<Response<VoteReply>, Status> {
+        let address = request.remote_addr();
         let request = request.into_inner();
-        let peer = check_peer(self.shared(), request.peer.as_ref())?;
+        let peer = self.introduced(request.peer.as_ref(), address)?;
         let message = convert::vote_request_in(&request)
             .map_err(|error| status_from(&invalid("epoch", error.to_string())))?;
-        let answer = self.peers.votes.wait(peer.node);
+        let answer = self.peers.votes.wait(peer.node, &self.shared().members()).ok_or_else(crowded)?;
         let brought = self.shared().inbox.receive(from_peer(peer, message), 0).await;
         brought.map_err(|_| status_from(&stopping()))?;
         let limit = Duration::from_millis(self.shared().config.request_ms_max);
@@ -180,8 +207,9 @@ impl Replication for ReplicationService {
         &self,
         request: Request<FetchSnapshotRequest>,
     ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
+        let address = request.remote_addr();
         let request = request.into_inner();
-        check_peer(self.shared(), request.peer.as_ref())?;
+        self.introduced(request.peer.as_ref(), address)?;
         let rate = self.shared().config.snapshot_bytes_per_second;
         let blocks = serve_snapshot::stream(Arc::clone(&self.snapshots), request, rate).await?;
         Ok(Response::new(Box::pin(blocks)))

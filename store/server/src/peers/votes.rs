@@ -1,29 +1,35 @@
 //! Peers that wait for this node's vote. The node answers the last request of a peer in the turn that takes it, so
 //! one place a peer is enough; an earlier call of the same peer is let go.
 
-use std::collections::HashMap;
-
 use parking_lot::Mutex;
 use store_core::{Message, NodeId};
 use tokio::sync::oneshot;
 
+use super::places::Places;
+use crate::shared::Members;
+
 /// Who waits.
 #[derive(Default)]
 pub(super) struct VotesAsked {
-    waiting: Mutex<HashMap<NodeId, oneshot::Sender<Message>>>,
+    waiting: Mutex<Places<oneshot::Sender<Message>>>,
 }
 
 impl VotesAsked {
-    /// Waits for the answer to the request that is brought to the node next.
-    pub(super) fn wait(&self, peer: NodeId) -> oneshot::Receiver<Message> {
+    /// Waits for the answer to the request that is brought to the node next. `None`: too many nodes that are no
+    /// members wait.
+    pub(super) fn wait(&self, peer: NodeId, members: &Members) -> Option<oneshot::Receiver<Message>> {
+        let mut waiting = self.waiting.lock();
+        if !waiting.admits(peer, members, |sender| !sender.is_closed()) {
+            return None;
+        }
         let (sender, receiver) = oneshot::channel();
-        self.waiting.lock().insert(peer, sender);
-        receiver
+        waiting.put(peer, sender);
+        Some(receiver)
     }
 
     /// The node's answer.
     pub(super) fn answer(&self, peer: NodeId, message: &Message) {
-        let waiting = self.waiting.lock().remove(&peer);
+        let waiting = self.waiting.lock().remove(peer);
         if let Some(waiting) = waiting {
             // The caller may have given up: then the vote is lost, as on any network.
             let _ = waiting.send(message.clone());

@@ -1,0 +1,122 @@
+//! What an operator should know of this node, one text for each thing that is wrong: the `problem` of its status.
+//!
+//! Promises: the same thing is told once, however often it happens; a *standing* problem stays until it is over, a
+//! *passing* one (somebody did something wrong) until it has not been seen for a minute; what is kept is bounded. It
+//! leaves the logging to whoever found the problem, and says whether it is news.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// A passing problem is told for so long after it was last seen.
+const PASSING: Duration = Duration::from_secs(60);
+/// The same kind of problem is news again after this, if its text has changed.
+const NEWS_AGAIN: Duration = Duration::from_secs(10);
+
+/// What a problem is about; there is one of each at a time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum About {
+    /// Room on the disk or in the database. Standing.
+    Room,
+    /// This node's clock and the log's time are far apart. Standing.
+    LogTime,
+    /// Ids that were made far ahead of this node's clock. Passing.
+    Ids,
+    /// This peer does not take this node for who it is, or is not who it should be. Standing.
+    Peer(u64),
+    /// Somebody who introduced himself wrongly. Passing.
+    Caller,
+}
+
+#[derive(Debug)]
+struct Known {
+    text: String,
+    /// Over then; `None`: when it is cleared.
+    until: Option<Instant>,
+    /// Last logged.
+    told: Instant,
+}
+
+impl Known {
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}
+
+/// The problems of one node.
+#[derive(Default)]
+pub(crate) struct Problems {
+    known: Mutex<BTreeMap<About, Known>>,
+}
+
+impl Problems {
+    /// This is wrong until it is cleared. True: it is news, to be logged.
+    pub(crate) fn raise(&self, about: About, text: String) -> bool {
+        self.put(about, text, None, Instant::now())
+    }
+
+    /// This was wrong just now. True: it is news, to be logged.
+    pub(crate) fn notice(&self, about: About, text: String) -> bool {
+        let now = Instant::now();
+        self.put(about, text, Some(now + PASSING), now)
+    }
+
+    fn put(&self, about: About, text: String, until: Option<Instant>, now: Instant) -> bool {
+        let mut known = self.known.lock();
+        let before = known.get(&about).filter(|before| !before.is_over(now));
+        let is_news = before.is_none_or(|before| before.text != text && now >= before.told + NEWS_AGAIN);
+        let told = before.filter(|_| !is_news).map_or(now, |before| before.told);
+        known.insert(about, Known { text, until, told });
+        is_news
+    }
+
+    /// It is over. True: it was there.
+    pub(crate) fn clear(&self, about: About) -> bool {
+        self.known.lock().remove(&about).is_some()
+    }
+
+    /// Problems of peers that are members no more are none.
+    pub(crate) fn keep_peers(&self, is_member: impl Fn(u64) -> bool) {
+        self.known.lock().retain(|about, _| !matches!(about, About::Peer(node) if !is_member(*node)));
+    }
+
+    /// All of them in one text; empty: none.
+    pub(crate) fn text(&self) -> String {
+        let now = Instant::now();
+        let mut known = self.known.lock();
+        known.retain(|_, problem| !problem.is_over(now));
+        known.values().map(|problem| problem.text.as_str()).collect::<Vec<_>>().join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_that_happens_again_and_again_is_told_once() {
+        let (problems, start) = (Problems::default(), Instant::now());
+        let until = Some(start + PASSING);
+        assert!(problems.put(About::Caller, "of cluster a".to_owned(), until, start));
+        assert!(!problems.put(About::Caller, "of cluster a".to_owned(), until, start));
+        assert!(!problems.put(About::Caller, "of cluster b".to_owned(), until, start), "too soon");
+        assert_eq!(problems.text(), "of cluster b");
+        assert!(problems.put(About::Caller, "of cluster c".to_owned(), until, start + NEWS_AGAIN));
+        assert!(
+            problems.put(About::Caller, "of cluster c".to_owned(), until, start + PASSING),
+            "it was over"
+        );
+    }
+
+    #[test]
+    fn one_problem_that_ends_leaves_the_others() {
+        let problems = Problems::default();
+        assert!(problems.raise(About::Room, "the disk is full".to_owned()));
+        assert!(problems.raise(About::Peer(7), "node 7 is another".to_owned()));
+        assert!(problems.raise(About::Peer(8), "node 8 is another".to_owned()));
+        assert!(problems.clear(About::Room) && !problems.clear(About::Room));
+        problems.keep_peers(|node| node == 8);
+        assert_eq!(problems.text(), "node 8 is another");
+    }
+}
