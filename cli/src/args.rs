@@ -4,7 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::check::port_of;
 use crate::config::shape::BrokerKind;
+
+/// host:port, where something can be reached.
+fn address(word: &str) -> Result<String, String> {
+    match port_of(word) {
+        Some(1..) => Ok(word.to_owned()),
+        _ => Err("it must be host:port, such as 127.0.0.1:7411 (feira config shows yours)".to_owned()),
+    }
+}
 
 /// feira: an order-taking backend for shops that keeps selling while machines fail.
 #[derive(Parser, Debug)]
@@ -21,10 +30,16 @@ pub struct Cli {
 const AFTER: &str = "Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable, 4 conflict, 5 outcome unknown.\n\
                      Start with: feira demo, or feira up and, in another terminal, feira admin.";
 
+const NODE: &str = "Such as: feira node kill 1, feira node start 1, feira node pause broker.";
+const ADMIN: &str =
+    "Such as: feira admin insert-client name=Ana city=Recife. All commands: feira admin help.";
+const SHOP: &str = "Such as: feira shop --cid ana create-order banana=3. All commands: feira shop help.";
+const KV: &str = "Such as: feira kv set 17 'two kilos'. All commands: feira kv help.";
+
 /// Options of every command.
 #[derive(Args, Debug, Clone)]
 pub struct Shared {
-    /// The cluster's configuration file; feira.toml here, if it is there
+    /// The cluster's configuration file; if left out, feira.toml here, and without that the defaults
     #[arg(long, global = true, env = "FEIRA_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Override a value of the configuration, such as portal.lease_ms=500
@@ -43,14 +58,18 @@ pub enum Command {
     /// Stop the local cluster that `feira up` runs
     Down,
     /// Break and mend a part of the local cluster
+    #[command(after_help = NODE)]
     Node(NodeAct),
     /// Show each replica's role, epoch, log, committed and applied offset
     Status(Status),
-    /// The administrators' REPL: clients, products, stock
+    /// Work as an administrator: clients, products, stock
+    #[command(after_help = ADMIN)]
     Admin(Tool),
-    /// The shoppers' REPL: orders
+    /// Order as a shopper
+    #[command(after_help = SHOP)]
     Shop(Shop),
-    /// The key-value store's own REPL
+    /// Use the key-value store itself: set, get, del, test-and-set, scan
+    #[command(after_help = KV)]
     Kv(KvTool),
     /// Import a file through the portals
     Import(Import),
@@ -59,7 +78,7 @@ pub enum Command {
     /// Look into a node's log, or plant a fault in it
     #[command(subcommand)]
     Log(Log),
-    /// A cluster in a temporary folder, with a tour, or on a terminal a shop to play with
+    /// Start a cluster in a temporary folder and play a tour, or on a terminal open a shop
     Demo(Demo),
     /// Show the configuration in force
     Config(ConfigShow),
@@ -78,19 +97,19 @@ pub enum Command {
 /// A new cluster's shape.
 #[derive(Args, Debug, Clone, Default)]
 pub struct Up {
-    /// Nodes of the store, for a new cluster: 1, 3, 4, 5 or 7
+    /// Nodes of the store, for a new cluster: 1, 3, 4, 5 or 7; 3 if left out
     #[arg(long, value_name = "N")]
     pub nodes: Option<u64>,
-    /// Administrators' portals, for a new cluster
+    /// Administrators' portals, for a new cluster; 1 if left out
     #[arg(long, value_name = "N")]
     pub admin_portals: Option<u64>,
-    /// Shoppers' portals, for a new cluster
+    /// Shoppers' portals, for a new cluster; 1 if left out
     #[arg(long, value_name = "N")]
     pub client_portals: Option<u64>,
-    /// Which MQTT broker, for a new cluster
+    /// Which MQTT broker, for a new cluster; embedded if left out
     #[arg(long, value_enum)]
     pub broker: Option<BrokerKind>,
-    /// For a new cluster: any free ports, written to the file
+    /// For a new cluster: any free ports, written to the file; else 7401 and on
     #[arg(long)]
     pub any_ports: bool,
 }
@@ -102,11 +121,13 @@ pub enum Act {
     Kill,
     /// Stop it gracefully: a leader hands over first
     Stop,
+    /// Start it, if it does not run
+    Start,
     /// Start it again, after stopping it if it runs
     Restart,
     /// SIGSTOP: as if it hung
     Pause,
-    /// SIGCONT
+    /// SIGCONT: it goes on after a pause
     Resume,
     /// The leader keeps its commit orders to itself (--off: no longer)
     HoldCommit,
@@ -142,7 +163,7 @@ pub struct Tool {
     #[arg(short, long, value_name = "COMMANDS")]
     pub command: Option<String>,
     /// Ask these portals, not those of the configuration
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub portal: Vec<String>,
     /// One command; without any, a REPL on a terminal, else a script on standard input
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
@@ -152,7 +173,7 @@ pub struct Tool {
 /// The shoppers' REPL.
 #[derive(Args, Debug, Clone)]
 pub struct Shop {
-    /// Who orders
+    /// Who orders; else the command use says it
     #[arg(long, value_name = "CID")]
     pub cid: Option<String>,
     /// The rest is as in every REPL.
@@ -167,12 +188,12 @@ pub struct KvTool {
     #[arg(short, long, value_name = "COMMANDS")]
     pub command: Option<String>,
     /// Ask these nodes, not those of the configuration
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub store: Vec<String>,
-    /// Seconds that leaving gives to outstanding answers, at least 5
+    /// Seconds that leaving gives to outstanding answers, 5 to 3600; tool.grace_seconds if left out
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=3600))]
     pub grace: Option<u64>,
-    /// Do not show the menu first
+    /// On a terminal: do not show the menu first
     #[arg(long, short)]
     pub quiet: bool,
     /// One command; without any, a REPL on a terminal, else a script on standard input
@@ -193,13 +214,13 @@ pub struct Import {
     /// What the file is
     #[arg(long, value_enum)]
     pub format: Format,
-    /// The file
+    /// The file to import
     pub file: PathBuf,
     /// Where refused lines are listed; FILE's name with .refused.csv here, if left out
     #[arg(long, value_name = "FILE")]
     pub refused: Option<PathBuf>,
-    /// Requests at once
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    /// Requests on their way at once, 1 to 1024
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub in_flight: u64,
     /// Part of every request id: the same label resumes, another imports again
     #[arg(long, default_value = "online-retail")]
@@ -215,15 +236,15 @@ pub struct Import {
 /// Logs.
 #[derive(Subcommand, Debug)]
 pub enum Log {
-    /// Entries of a node's log: from the node if it runs, else from its folder
+    /// Show entries of a node's log: from the node if it runs, else from its folder
     Show {
-        /// The node
+        /// The node's id, such as 1
         node: u64,
         /// The first offset shown; the last ones, if left out
-        #[arg(long)]
+        #[arg(long, value_name = "OFFSET")]
         from: Option<u64>,
-        /// How many at most
-        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        /// How many entries at most, 1 to 1000
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
         /// Read the folder even if the node runs
         #[arg(long)]
@@ -231,16 +252,16 @@ pub enum Log {
     },
     /// Put entries that no leader sent at the end of a stopped node's log
     Plant {
-        /// The node
+        /// The node's id, such as 1
         node: u64,
         /// The epoch of the entries; that of the log's last entry, if left out
-        #[arg(long)]
+        #[arg(long, value_name = "EPOCH")]
         epoch: Option<u64>,
-        /// How many
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
+        /// How many, 1 to 100
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
         entries: u64,
         /// The first offset; after the log's end, if left out
-        #[arg(long)]
+        #[arg(long, value_name = "OFFSET")]
         at: Option<u64>,
         /// Even where the log is committed: the replica must then find it fatal
         #[arg(long)]
@@ -251,8 +272,8 @@ pub enum Log {
 /// The demo.
 #[derive(Args, Debug)]
 pub struct Demo {
-    /// Nodes of the store
-    #[arg(long, default_value_t = 3)]
+    /// Nodes of the store: 1, 3, 4, 5 or 7
+    #[arg(long, value_name = "N", default_value_t = 3)]
     pub nodes: u64,
     /// Play the tour even on a terminal
     #[arg(long)]
@@ -265,7 +286,7 @@ pub struct Demo {
 /// Configuration.
 #[derive(Args, Debug)]
 pub struct ConfigShow {
-    /// The commented file that `feira up` would write
+    /// Instead, show the commented file that `feira up` would write
     #[arg(long)]
     pub template: bool,
 }

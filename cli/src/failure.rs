@@ -139,7 +139,8 @@ impl Failure {
             }
         }
         let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
-        Failure { kind, message, next: next_step(status.code()).map(str::to_owned), reason }
+        let next = of_reason(&reason).or_else(|| next_step(status.code()));
+        Failure { kind, message, next: next.map(str::to_owned), reason }
     }
 }
 
@@ -164,6 +165,19 @@ pub fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// What to do about what a portal says.
+fn of_reason(reason: &str) -> Option<&'static str> {
+    match reason {
+        "HELD_BY_ORDERS" => Some("nothing was changed; --cascade cancels what holds it, or empties it there"),
+        "CLOSING" => {
+            Some("an administrator deletes it with its orders; delete it again with --cascade to finish")
+        }
+        "STOCK_SHORT" => Some("nothing was changed; take less, or have an administrator adjust the stock"),
+        "ORDER_NOT_OPEN" => Some("nothing was changed; open another order"),
+        _ => None,
     }
 }
 

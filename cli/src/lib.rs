@@ -13,7 +13,6 @@
 
 pub mod admin;
 pub mod args;
-pub mod ask;
 pub mod audit;
 pub mod config;
 pub mod demo;

@@ -34,10 +34,8 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
         Command::Up(shape) => up::run::up(&sources, &shape, out).await,
         Command::Demo(asked) => demo::run::run(&asked, out).await,
         Command::Config(asked) if asked.template => {
-            out.answer(&Answer::line(
-                template(&Fresh::default()).trim_end(),
-                template(&Fresh::default()).into(),
-            ));
+            let text = template(&Fresh::default());
+            out.answer(&Answer::text(&text, text.as_str().into()));
             Ok(())
         }
         // It holds what another process depends on, not what a configuration says.
@@ -134,6 +132,6 @@ fn show_config(loaded: &Loaded, out: &Out) -> Result<(), Failure> {
         .map_err(|e| Failure::refused(format!("the configuration cannot be written: {e}")))?;
     let from = if loaded.from_file { "" } else { " (not there: defaults)" };
     out.say(&format!("# {}{from}, with FEIRA_… and --set over it", loaded.path.display()));
-    out.answer(&Answer::line(text.trim_end(), document));
+    out.answer(&Answer::text(&text, document));
     Ok(())
 }

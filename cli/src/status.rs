@@ -1,13 +1,12 @@
 //! `feira status`: each replica's role, epoch, log, committed and applied offset, and each portal's cache.
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use proto::portal::PortalStatusResponse;
 use proto::store::{Role, StatusResponse};
 use serde_json::{Value, json};
 
-use crate::admin::view::portal_document;
+use crate::admin::cache::portal_document;
 use crate::config::shape::Config;
 use crate::failure::Failure;
 use crate::kv::view::position;
@@ -26,9 +25,8 @@ const WATCH: Duration = Duration::from_secs(1);
 pub async fn run(config: &Config, watch: bool, out: &Out) -> Result<(), Failure> {
     loop {
         let (nodes, portals, some) = look(config).await;
-        if watch && !out.json && std::io::stdout().is_terminal() {
-            // Home, and clear what is below: the picture stays in place without flicker.
-            out.answer(&Answer::line("\u{1b}[H\u{1b}[J", Value::Null));
+        if watch {
+            out.clear();
         }
         if out.json {
             let document = json!({ "nodes": nodes.document, "portals": portals.document });
@@ -59,17 +57,15 @@ async fn look(config: &Config) -> (Answer, Answer, bool) {
     (of_nodes(config, &statuses), of_portals(config).await, some)
 }
 
-/// The nodes as a table.
+/// The nodes as a table, and what ails them below it.
 #[must_use]
 pub fn of_nodes(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -> Answer {
-    let columns =
-        ["NODE", "ADDRESS", "ROLE", "EPOCH", "LAST", "COMMITTED", "APPLIED", "SNAPSHOT", "EFFECTS", "NOTE"];
+    let columns = ["NODE", "ADDRESS", "ROLE", "EPOCH", "LAST", "COMMIT", "APPLIED", "SNAP", "EFFECTS"];
     let mut table = Table::new(&columns, &[0, 3, 4, 5, 6, 7]);
-    let mut documents = Vec::new();
+    let (mut documents, mut notes) = (Vec::new(), Vec::new());
     for (node, status) in config.store.nodes.iter().zip(statuses) {
-        let id = node.id.to_string();
-        let address = node.reached_at().to_owned();
-        match status {
+        let (id, address) = (node.id.to_string(), node.reached_at().to_owned());
+        let note = match status {
             Ok(status) => {
                 table.row([
                     id,
@@ -78,33 +74,26 @@ pub fn of_nodes(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -
                     status.epoch.to_string(),
                     position(status.last),
                     status.committed.to_string(),
-                    position(status.applied),
+                    status.applied.unwrap_or_default().offset.to_string(),
                     status.snapshot.to_string(),
-                    format!("{:016x}", status.effects),
-                    status.problem.clone(),
+                    // Enough to see by eye whether two differ; --json has all of it.
+                    format!("{:08x}", status.effects >> 32),
                 ]);
                 documents.push(document(node.id, node.reached_at(), status));
+                status.problem.as_str()
             }
             Err(failure) => {
-                let dash = || "-".to_owned();
-                let why = failure.message.lines().next().unwrap_or_default().to_owned();
-                table.row([
-                    id,
-                    address,
-                    "down".to_owned(),
-                    dash(),
-                    dash(),
-                    dash(),
-                    dash(),
-                    dash(),
-                    dash(),
-                    why,
-                ]);
+                table.row_begun([id, address, "down".to_owned()]);
                 documents.push(json!({ "node": node.id, "address": node.reached_at(), "role": "down" }));
+                failure.message.lines().next().unwrap_or_default()
             }
+        };
+        if !note.is_empty() {
+            notes.push(format!("node {}: {note}", node.id));
         }
     }
-    Answer::table(format!("cluster {:?}", config.cluster), documents.into(), table)
+    let head = format!("cluster {:?}", config.cluster);
+    Answer { notes, ..Answer::table(head, documents.into(), table) }
 }
 
 fn document(id: u64, address: &str, status: &StatusResponse) -> Value {
@@ -133,10 +122,8 @@ pub fn role(role: Role) -> &'static str {
 }
 
 async fn of_portals(config: &Config) -> Answer {
-    let mut table = Table::new(
-        &["PORTAL", "ADDRESS", "CACHE", "LEASE LEFT", "CACHED", "HITS", "MISSES", "BYPASSES", "GAPS"],
-        &[3, 4, 5, 6, 7, 8],
-    );
+    let columns = ["PORTAL", "ADDRESS", "CACHE", "LEASE", "CACHED", "HITS", "MISSES", "BYPASSES"];
+    let mut table = Table::new(&columns, &[3, 4, 5, 6, 7]);
     let mut documents = Vec::new();
     for (word, instances) in
         [("admin-portal", &config.admin_portals), ("client-portal", &config.client_portals)]
@@ -145,23 +132,12 @@ async fn of_portals(config: &Config) -> Answer {
             let (name, address) = (format!("{word}-{at}"), instance.listen.clone());
             match ready::portal(&address).await {
                 Ok(status) => {
-                    table.row(portal_row(name, address.clone(), &status));
                     documents.push(portal_document(&address, &status));
+                    table.row(portal_row(name, address, &status));
                 }
                 Err(_) => {
-                    let dash = || "-".to_owned();
                     documents.push(json!({ "name": name, "address": address, "state": "down" }));
-                    table.row([
-                        name,
-                        address,
-                        "down".to_owned(),
-                        dash(),
-                        dash(),
-                        dash(),
-                        dash(),
-                        dash(),
-                        dash(),
-                    ]);
+                    table.row_begun([name, address, "down".to_owned()]);
                 }
             }
         }
@@ -169,7 +145,7 @@ async fn of_portals(config: &Config) -> Answer {
     Answer::table("", documents.into(), table)
 }
 
-fn portal_row(name: String, address: String, status: &PortalStatusResponse) -> [String; 9] {
+fn portal_row(name: String, address: String, status: &PortalStatusResponse) -> [String; 8] {
     let states: Vec<&str> = status.groups.iter().map(|group| group.state.as_str()).collect();
     let lease = status.groups.iter().map(|group| group.lease_ms).min().unwrap_or(0);
     [
@@ -177,10 +153,38 @@ fn portal_row(name: String, address: String, status: &PortalStatusResponse) -> [
         address,
         states.join(" "),
         format!("{lease} ms"),
-        format!("{}/{}", status.cached, status.capacity),
+        status.cached.to_string(),
         status.hits.to_string(),
         status.misses.to_string(),
         status.bypasses.to_string(),
-        status.gaps.to_string(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::shape::Config;
+
+    #[test]
+    fn the_nodes_fit_in_a_hundred_columns() {
+        let config = Config::default();
+        let at = |offset| Some(proto::store::Position { epoch: 12, offset });
+        let status = StatusResponse {
+            role: Role::Candidate.into(),
+            epoch: 12,
+            last: at(1_234_567),
+            committed: 1_234_567,
+            applied: at(1_234_567),
+            snapshot: 1_234_567,
+            effects: u64::MAX,
+            problem: "a problem that is told in a line of its own, however long it may be".to_owned(),
+            ..StatusResponse::default()
+        };
+        let down = Err(Failure::unreachable("UNAVAILABLE: tcp connect error"));
+        let answer = of_nodes(&config, &[Ok(status.clone()), down, Ok(status)]);
+        let text = Out::new(false).rendered(answer.table.as_ref().unwrap());
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        assert!(text.contains("ffffffff") && answer.notes.len() == 3, "{text}");
+        assert_eq!(answer.document[0]["effects"], "ffffffffffffffff");
+    }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
 use feira_tests::process::Dialogue;
 use feira_tests::wait;
+use nix::sys::signal::Signal;
 
 const TAB: &str = "\t";
 const ENTER: &str = "\r";
@@ -128,5 +129,72 @@ async fn answers_of_the_store_come_above_the_line_that_is_being_typed() {
     tool.say(&format!("del nothing{ENTER}"));
     tool.hears("#7 del nothing: ERROR", PATIENCE);
     tool.say(&format!("sair{ENTER}"));
+    assert!(tool.ends_within(PATIENCE).success());
+}
+
+/// Waits until the tool has taken this line: it stands in the history as soon as the terminal was given back.
+fn taken(history: &Path, line: &str) {
+    wait::until_blocking(&format!("{line:?} to be taken"), PATIENCE, || {
+        let kept = std::fs::read_to_string(history).unwrap_or_default();
+        if kept.lines().any(|kept| kept == line) { Ok(()) } else { Err(kept) }
+    });
+}
+
+#[tokio::test]
+async fn who_waits_may_stop_waiting_and_answers_to_questions_may_be_typed_ahead() {
+    let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
+    let history = cluster.path().join("history");
+    let mut tool = repl(&cluster, &["admin"], &history);
+    prompted(&tool, "admin> ", 0);
+    tool.say(&format!(
+        "insert-client{ENTER}Ana Maria{ENTER}city=Recife{ENTER}{ENTER}get-client ana-maria{ENTER}"
+    ));
+    tool.hears("registered with the CID ana-maria", PATIENCE);
+    tool.hears("\"city\":\"Recife\"", PATIENCE);
+    let shown = tool.said().matches("name: ").count();
+    tool.say(&format!("insert-client{ENTER}"));
+    prompted(&tool, "name: ", shown);
+    tool.say(CTRL_C);
+    tool.hears("given up: nothing was sent", PATIENCE);
+    cluster.signal("admin-1", Signal::SIGSTOP);
+    tool.say(&format!("get-client nobody{ENTER}"));
+    taken(&history, "get-client nobody");
+    // The terminal of a test controls no session, so that the signal does not come from it.
+    tool.signal(Signal::SIGINT);
+    tool.hears("interrupted: what was sent may still be done", PATIENCE);
+    cluster.signal("admin-1", Signal::SIGCONT);
+    tool.say(&format!("get-client noone{ENTER}"));
+    tool.hears("NOT_FOUND", PATIENCE);
+    tool.say(CTRL_D);
+    assert!(tool.ends_within(PATIENCE).success());
+}
+
+#[tokio::test]
+async fn status_goes_on_in_place_until_it_is_told_to_stop() {
+    let options = Options { admin_portals: 0, client_portals: 0, ..Options::default() };
+    let cluster = Cluster::start(feira_tests::feira!(), options).await;
+    let mut tool = Dialogue::on_terminal(cluster.command(&["status", "--watch"]));
+    tool.hears("\u{1b}[H\u{1b}[J", PATIENCE);
+    tool.hears("leader", PATIENCE);
+    tool.signal(Signal::SIGINT);
+    assert!(tool.ends_within(PATIENCE).success());
+}
+
+#[tokio::test]
+async fn lines_typed_while_a_command_runs_were_lost_but_for_the_first() {
+    let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
+    let history = cluster.path().join("history");
+    let mut tool = repl(&cluster, &["admin"], &history);
+    prompted(&tool, "admin> ", 0);
+    cluster.signal("admin-1", Signal::SIGSTOP);
+    tool.say(&format!("insert-client c0 {{}}{ENTER}"));
+    taken(&history, "insert-client c0 {}");
+    let ahead: String = (1..=40).map(|at| format!("insert-client c{at} {{}}{ENTER}")).collect();
+    tool.say(&ahead);
+    cluster.signal("admin-1", Signal::SIGCONT);
+    for at in 0..=40 {
+        tool.hears(&format!("registered with the CID c{at}\r\n"), PATIENCE);
+    }
+    tool.say(CTRL_D);
     assert!(tool.ends_within(PATIENCE).success());
 }

@@ -125,7 +125,7 @@ async fn invalid_commands_are_reported_and_the_valid_ones_are_sent() {
         "pairs of 0-9 and a-f",
         "there is no flag --no",
         "a quote does not close",
-        "--limit is 0, and must be 1 to 1000",
+        "--limit is \"0\", and must be 1 to 1000",
         "creates a record; ERROR",
     ] {
         assert!(said.contains(what), "{what} is not in: {said}");
@@ -133,6 +133,7 @@ async fn invalid_commands_are_reported_and_the_valid_ones_are_sent() {
     let answered = out(&output);
     assert!(answered.contains("#1 set 1: SUCCESS") && answered.contains("#2 get 1: SUCCESS"), "{answered}");
     assert!(!answered.contains("#3"), "nothing is sent after sair: {answered}");
+    assert!(!said.contains("feira kv: the replicated store"), "the menu is for people: {said}");
 }
 
 /// Pauses the nodes that do not lead: writes wait for a majority, and stale reads do not.
@@ -255,6 +256,10 @@ async fn staff_and_shoppers_do_everything_by_script_in_either_language() {
         table.contains("SUBTOTAL") && table.contains("total 12.00") && !table.contains('\u{1b}'),
         "{table}"
     );
+    exits(&cluster.tool(&["admin", "insert-client", "a\nb", "{}"]), 0);
+    let listed = cluster.tool(&["admin", "list-clients", "a\n"]);
+    assert!(out(&listed).contains("│ a\\nb "), "an id's line feed splits no row: {}", out(&listed));
+    exits(&cluster.tool(&["admin", "delete-client", "a\nb"]), 0);
     exits(&cluster.tool(&["admin", "delete-product", "fig", "--cascade"]), 0);
     exits(&cluster.tool(&["admin", "-c", "delete-client bia; apagarCliente ana-maria --cascade"]), 0);
     exits(&cluster.tool(&["audit"]), 0);
@@ -312,6 +317,24 @@ async fn each_class_has_its_exit_code() {
     exits(&tool(&["kv", "gett", "2"]), 2);
     exits(&tool(&["no-such-command"]), 2);
     exits(&tool(&["kv", "--grace", "1"]), 2);
+    for wrong in [
+        &["admin", "--portal", "nonsense", "list-clients"][..],
+        &["shop", "--portal", "127.0.0.1:0", "products"],
+        &["kv", "--store", "127.0.0.1:99999", "scan"],
+    ] {
+        let output = tool(wrong);
+        exits(&output, 2);
+        assert!(err(&output).contains("such as 127.0.0.1:7411"), "{wrong:?}: {}", err(&output));
+    }
+    let nameless = tool(&["admin", "insert-client", "", "name=x"]);
+    exits(&nameless, 2);
+    assert!(
+        err(&nameless).contains("CID is \"\", and must be an id of 1 to 128 bytes"),
+        "{}",
+        err(&nameless)
+    );
+    exits(&tool(&["admin", "list-clients", "--limit", "0"]), 2);
+    exits(&tool(&["shop", "--cid", "ana", "products", "--limit", "100001"]), 2);
     let nobody = Port::lease();
     let nobody = format!("127.0.0.1:{}", nobody.number);
     let impatient = ["--set", "tool.patience_seconds=1"];

@@ -235,7 +235,7 @@ fn parts_are_broken_and_mended_on_request() {
     assert_ne!(place.leader(), leader);
     place.done(&["admin", "update-client", "ana", "{\"n\":1}"]);
     for act in ["kill", "stop", "pause", "resume"] {
-        place.fails(&["node", act, &leader], 1, &format!("feira node restart node-{leader}"));
+        place.fails(&["node", act, &leader], 1, &format!("feira node start node-{leader}"));
     }
     assert!(place.done(&["node", "restart", &leader]).contains("and serving"));
     let role = |id: &str| {
@@ -286,7 +286,7 @@ fn a_part_that_dies_is_noticed_and_a_second_supervisor_is_refused() {
     place.fails(&["up", "--nodes", "4"], 2, "--nodes shapes a new cluster");
     kill(Pid::from_raw(up.pid("node-2")), Signal::SIGKILL).unwrap();
     up.tool.hears("node-2 ended by itself (signal: 9 (SIGKILL))", PATIENCE);
-    up.tool.hears("feira node restart node-2", PATIENCE);
+    up.tool.hears("feira node start node-2", PATIENCE);
     kill(Pid::from_raw(up.pid("client-portal-1")), Signal::SIGTERM).unwrap();
     up.tool.hears("client-portal-1 ended by itself (exit status: 0)", PATIENCE);
     place.done(&["node", "restart", "2"]);
@@ -319,6 +319,32 @@ fn kill_9_of_the_supervisor_takes_every_part_with_it() {
 #[test]
 fn kill_9_of_the_supervisor_takes_mosquitto_with_it() {
     killed_with_all(&["--broker", "mosquitto"]);
+}
+
+#[test]
+fn a_restart_waited_a_minute_for_a_node_that_had_refused_to_start() {
+    let place = Place::new();
+    let up = place.up(&["--any-ports"]);
+    place.fails(&["node", "start", "2"], 1, "node-2 runs already");
+    place.done(&["node", "kill", "2"]);
+    let meta = place.path().join("feira-data/node-2/groups/1/meta");
+    let kept = std::fs::read(&meta).unwrap();
+    std::fs::write(&meta, b"nonsense").unwrap();
+    for act in ["start", "restart"] {
+        let begun = std::time::Instant::now();
+        let refused = place.tool(&["node", act, "2"]);
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        for what in ["node-2 ended at its start (exit status: ", "meta", "its whole log is ", "node-2.log"] {
+            assert!(said.contains(what), "{what} is not in: {said}");
+        }
+        assert_eq!(said.matches("ended at its start").count(), 1, "{said}");
+    }
+    std::fs::write(&meta, kept).unwrap();
+    assert!(place.done(&["node", "start", "2"]).contains("node-2 started and serving"));
+    place.done(&["down"]);
+    up.ends_well();
 }
 
 #[test]

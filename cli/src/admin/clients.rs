@@ -24,11 +24,8 @@ pub async fn insert(
     let request = request_id(request);
     let message =
         InsertClientRequest { cid: cid.to_owned(), data: data.to_owned(), request: Some(request.clone()) };
-    let make = |channel| {
-        let message = message.clone();
-        async move { AdminClient::new(channel).insert_client(message).await }
-    };
-    portals.call(Call::write(&request.id), make).await
+    let rpc = |channel, message| async move { AdminClient::new(channel).insert_client(message).await };
+    portals.send(Call::write(&request.id), message, rpc).await
 }
 
 /// A client.
@@ -36,11 +33,9 @@ pub async fn insert(
 /// # Errors
 /// NOT_FOUND, or as every call.
 pub async fn get(portals: &Portals, cid: &str) -> Result<Client, Failure> {
-    let make = |channel| {
-        let message = GetClientRequest { cid: cid.to_owned() };
-        async move { AdminClient::new(channel).get_client(message).await }
-    };
-    portals.call(READ, make).await
+    let message = GetClientRequest { cid: cid.to_owned() };
+    let rpc = |channel, message| async move { AdminClient::new(channel).get_client(message).await };
+    portals.send(READ, message, rpc).await
 }
 
 /// Replaces a client's data, or sets members of what is there (then only if nobody changes it meanwhile).
@@ -65,11 +60,8 @@ pub async fn update(
         }
     };
     let message = UpdateClientRequest { cid: cid.to_owned(), data, if_match, request: Some(request.clone()) };
-    let make = |channel| {
-        let message = message.clone();
-        async move { AdminClient::new(channel).update_client(message).await }
-    };
-    portals.call(Call::write(&request.id), make).await
+    let rpc = |channel, message| async move { AdminClient::new(channel).update_client(message).await };
+    portals.send(Call::write(&request.id), message, rpc).await
 }
 
 /// Deletes a client; returns its data.
@@ -86,11 +78,8 @@ pub async fn delete(
     let request = request_id(request);
     let message =
         DeleteClientRequest { cid: cid.to_owned(), if_match, cascade, request: Some(request.clone()) };
-    let make = |channel| {
-        let message = message.clone();
-        async move { AdminClient::new(channel).delete_client(message).await }
-    };
-    Ok(portals.call(Call::write(&request.id), make).await?.data)
+    let rpc = |channel, message| async move { AdminClient::new(channel).delete_client(message).await };
+    Ok(portals.send(Call::write(&request.id), message, rpc).await?.data)
 }
 
 /// Clients whose ids begin so.
@@ -100,11 +89,8 @@ pub async fn delete(
 pub async fn list(portals: &Portals, prefix: &str, limit: Option<u64>) -> Result<Vec<Client>, Failure> {
     gather(limit, async |limit, after| {
         let message = ListRequest { prefix: prefix.to_owned(), limit, after };
-        let make = |channel| {
-            let message = message.clone();
-            async move { AdminClient::new(channel).list_clients(message).await }
-        };
-        portals.call(READ, make).await.map(|page| (page.clients, page.next))
+        let rpc = |channel, message| async move { AdminClient::new(channel).list_clients(message).await };
+        portals.send(READ, message, rpc).await.map(|page| (page.clients, page.next))
     })
     .await
 }

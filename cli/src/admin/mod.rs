@@ -1,7 +1,9 @@
 //! `feira admin`: the administrators' REPL.
 //!
-//! [`session`] binds verbs to calls; [`clients`] and [`products`] make the calls; [`view`] shows the answers.
+//! [`session`] binds verbs to calls; [`clients`] and [`products`] make the calls; [`view`] shows the answers;
+//! [`cache`] is the `portal` of both REPLs.
 
+pub mod cache;
 pub mod clients;
 pub mod paging;
 pub mod products;

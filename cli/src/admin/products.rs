@@ -26,11 +26,8 @@ pub async fn insert(
     let request = request_id(request);
     let message =
         InsertProductRequest { pid: pid.to_owned(), data: data.to_owned(), request: Some(request.clone()) };
-    let make = |channel| {
-        let message = message.clone();
-        async move { AdminClient::new(channel).insert_product(message).await }
-    };
-    portals.call(Call::write(&request.id), make).await
+    let rpc = |channel, message| async move { AdminClient::new(channel).insert_product(message).await };
+    portals.send(Call::write(&request.id), message, rpc).await
 }
 
 /// A product and its stock.
@@ -38,11 +35,9 @@ pub async fn insert(
 /// # Errors
 /// NOT_FOUND, or as every call.
 pub async fn get(portals: &Portals, pid: &str) -> Result<Product, Failure> {
-    let make = |channel| {
-        let message = GetProductRequest { pid: pid.to_owned() };
-        async move { AdminClient::new(channel).get_product(message).await }
-    };
-    portals.call(READ, make).await
+    let message = GetProductRequest { pid: pid.to_owned() };
+    let rpc = |channel, message| async move { AdminClient::new(channel).get_product(message).await };
+    portals.send(READ, message, rpc).await
 }
 
 /// Replaces a product's document, or sets members of what is there. A quantity is an adjustment by the difference
@@ -75,11 +70,8 @@ pub async fn update(
         message.if_match = if if_match == 0 { there.etag } else { if_match };
         message.if_match_stock = if has_quantity { there.stock.unwrap_or_default().etag } else { 0 };
     }
-    let make = |channel| {
-        let message = message.clone();
-        async move { AdminClient::new(channel).update_product(message).await }
-    };
-    portals.call(Call::write(&request.id), make).await
+    let rpc = |channel, message| async move { AdminClient::new(channel).update_product(message).await };
+    portals.send(Call::write(&request.id), message, rpc).await
 }
 
 /// A product's document without its quantity, which only changes when it is given.
@@ -104,11 +96,8 @@ pub async fn delete(
     let request = request_id(request);
     let message =
         DeleteProductRequest { pid: pid.to_owned(), if_match, cascade, request: Some(request.clone()) };
-    let make = |channel| {
-        let message = message.clone();
-        async move { AdminClient::new(channel).delete_product(message).await }
-    };
-    Ok(portals.call(Call::write(&request.id), make).await?.data)
+    let rpc = |channel, message| async move { AdminClient::new(channel).delete_product(message).await };
+    Ok(portals.send(Call::write(&request.id), message, rpc).await?.data)
 }
 
 /// Moves stock by a signed amount.
@@ -123,11 +112,8 @@ pub async fn adjust(
 ) -> Result<Product, Failure> {
     let request = request_id(request);
     let message = AdjustStockRequest { pid: pid.to_owned(), amount, request: Some(request.clone()) };
-    let make = |channel| {
-        let message = message.clone();
-        async move { AdminClient::new(channel).adjust_stock(message).await }
-    };
-    portals.call(Call::write(&request.id), make).await
+    let rpc = |channel, message| async move { AdminClient::new(channel).adjust_stock(message).await };
+    portals.send(Call::write(&request.id), message, rpc).await
 }
 
 /// Products whose ids begin so.
@@ -137,11 +123,8 @@ pub async fn adjust(
 pub async fn list(portals: &Portals, prefix: &str, limit: Option<u64>) -> Result<Vec<Product>, Failure> {
     gather(limit, async |limit, after| {
         let message = ListRequest { prefix: prefix.to_owned(), limit, after };
-        let make = |channel| {
-            let message = message.clone();
-            async move { AdminClient::new(channel).list_products(message).await }
-        };
-        portals.call(READ, make).await.map(|page| (page.products, page.next))
+        let rpc = |channel, message| async move { AdminClient::new(channel).list_products(message).await };
+        portals.send(READ, message, rpc).await.map(|page| (page.products, page.next))
     })
     .await
 }

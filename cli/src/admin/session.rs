@@ -4,34 +4,33 @@
 //! always shows it.
 
 use portal::id::slug;
-use proto::portal::PortalStatusRequest;
-use proto::portal::portal_client::PortalClient;
 use serde_json::Value;
 
-use super::{clients, products, view};
-use crate::ask::{ask, ask_until};
+use super::{cache, clients, products, view};
 use crate::document::{Document, Members, members_of, of_words, text_member, text_of, typed, value};
 use crate::failure::Failure;
-use crate::reach::portals::{Portals, READ};
+use crate::reach::portals::Portals;
+use crate::repl::ask::Asker;
 use crate::repl::drive::{Session, Step};
 use crate::repl::ids::{IDS_MAX, Ids};
 use crate::show::answer::Answer;
 use crate::verb::admin::{Admin, MENU};
-use crate::verb::call::Call;
+use crate::verb::call::{Call, check_id};
 use crate::verb::spec::{Kind, Menu};
 
 /// An administrator's session.
 pub struct AdminSession {
     portals: Portals,
     ids: Ids,
-    may_ask: bool,
+    /// How missing data is asked for, if a person is there.
+    asker: Option<Asker>,
 }
 
 impl AdminSession {
     /// Over these portals; `ids` feeds completion.
     #[must_use]
     pub fn new(portals: Portals, ids: Ids) -> AdminSession {
-        AdminSession { portals, ids, may_ask: false }
+        AdminSession { portals, ids, asker: None }
     }
 
     /// Fetches ids for completion. Failing to is no matter: there is less to complete with.
@@ -46,11 +45,11 @@ impl AdminSession {
     }
 
     async fn insert_client(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
-        let (id, words) = split_id(call.all("[CID] DATA"));
-        let data = match (words.is_empty(), self.may_ask) {
-            (false, _) => of_words(words)?.text(),
-            (true, true) => text_of(&ask_client().await?),
-            (true, false) => return Err(no_data("insert-client name='Maria Silva' city=Recife")),
+        let (id, words) = split_id(call, "CID")?;
+        let data = match (words, &self.asker) {
+            ([], Some(asker)) => text_of(&ask_client(asker).await?),
+            ([], None) => return Err(no_data("insert-client name='Maria Silva' city=Recife")),
+            (words, _) => of_words(words)?.text(),
         };
         let cid = self.id_for(call.get("--cid").or(id), &data, "name", "--cid")?;
         let client = clients::insert(&self.portals, &cid, &data, call.get("--request")).await;
@@ -60,13 +59,13 @@ impl AdminSession {
     }
 
     async fn insert_product(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
-        let (id, words) = split_id(call.all("[PID] DATA"));
-        let data = match (words.is_empty(), self.may_ask) {
-            (false, _) => of_words(words)?.text(),
-            (true, true) => text_of(&ask_product().await?),
-            (true, false) => {
+        let (id, words) = split_id(call, "PID")?;
+        let data = match (words, &self.asker) {
+            ([], Some(asker)) => text_of(&ask_product(asker).await?),
+            ([], None) => {
                 return Err(no_data("insert-product description='Banana prata' quantity=120 price=6.90"));
             }
+            (words, _) => of_words(words)?.text(),
         };
         let pid = self.id_for(call.get("--pid").or(id), &data, "description", "--pid")?;
         let product = products::insert(&self.portals, &pid, &data, call.get("--request")).await;
@@ -90,10 +89,10 @@ impl AdminSession {
     async fn change(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
         let (if_match, request) = (call.count("--if-match").unwrap_or(0), call.get("--request"));
         let product = call.verb.operation == Admin::UpdateProduct;
-        let document = match call.all("DATA") {
-            [] if self.may_ask => Document::Members(ask_members().await?),
-            [] => return Err(no_data(call.verb.example)),
-            words => of_words(words)?,
+        let document = match (call.all("DATA"), &self.asker) {
+            ([], Some(asker)) => Document::Members(ask_members(asker).await?),
+            ([], None) => return Err(no_data(call.verb.example)),
+            (words, _) => of_words(words)?,
         };
         if product {
             let pid = call.text("PID");
@@ -135,12 +134,6 @@ impl AdminSession {
         })
     }
 
-    async fn portal(&self) -> Result<Answer, Failure> {
-        let make = |channel| async move { PortalClient::new(channel).status(PortalStatusRequest {}).await };
-        let status = self.portals.call(READ, make).await?;
-        Ok(view::portal(self.portals.address(), &status))
-    }
-
     async fn adjust(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
         let (pid, amount) = (call.text("PID"), call.integer("AMOUNT").unwrap_or(0));
         let product = products::adjust(&self.portals, pid, amount, call.get("--request")).await?;
@@ -159,8 +152,8 @@ impl Session for AdminSession {
         "admin".to_owned()
     }
 
-    fn may_ask(&mut self, terminal: bool) {
-        self.may_ask = terminal;
+    fn ask_with(&mut self, asker: Option<Asker>) {
+        self.asker = asker;
     }
 
     async fn run(&mut self, call: Call<Admin>) -> Result<Step, Failure> {
@@ -173,7 +166,7 @@ impl Session for AdminSession {
                 self.show(&call).await?
             }
             Admin::AdjustStock => self.adjust(&call).await?,
-            Admin::Portal => self.portal().await?,
+            Admin::Portal => cache::ask(&self.portals).await?,
             Admin::Help => return Ok(Step::Help),
             Admin::Exit => return Ok(Step::Leave),
         };
@@ -182,10 +175,14 @@ impl Session for AdminSession {
 }
 
 /// `maria name=Maria`: a first word that is no part of a document is the id.
-fn split_id(words: &[String]) -> (Option<&str>, &[String]) {
+fn split_id<'a>(call: &'a Call<Admin>, name: &str) -> Result<(Option<&'a str>, &'a [String]), Failure> {
+    let words = call.all(call.verb.args[0].name);
     match words.split_first() {
-        Some((id, rest)) if !id.contains('=') && !id.trim_start().starts_with('{') => (Some(id), rest),
-        _ => (None, words),
+        Some((id, rest)) if !id.contains('=') && !id.trim_start().starts_with('{') => {
+            check_id(call.verb, name, id)?;
+            Ok((Some(id), rest))
+        }
+        _ => Ok((None, words)),
     }
 }
 
@@ -200,25 +197,25 @@ fn taken(failure: Failure, flag: &str) -> Failure {
     failure
 }
 
-async fn ask_client() -> Result<Members, Failure> {
+async fn ask_client(asker: &Asker) -> Result<Members, Failure> {
     let mut members = Members::new();
-    members.insert("name".into(), value(&Value::from(ask_until("name").await?)));
-    members.extend(ask_members().await?);
+    members.insert("name".into(), value(&Value::from(asker.ask_until("name").await?)));
+    members.extend(ask_members(asker).await?);
     Ok(members)
 }
 
-async fn ask_product() -> Result<Members, Failure> {
+async fn ask_product(asker: &Asker) -> Result<Members, Failure> {
     let mut members = Members::new();
-    members.insert("description".into(), value(&Value::from(ask_until("description").await?)));
-    members.insert("quantity".into(), typed(&ask_until("quantity").await?));
-    members.insert("price".into(), value(&Value::from(ask_until("price, such as 6.90").await?)));
-    members.extend(ask_members().await?);
+    members.insert("description".into(), value(&Value::from(asker.ask_until("description").await?)));
+    members.insert("quantity".into(), typed(&asker.ask_until("quantity").await?));
+    members.insert("price".into(), value(&Value::from(asker.ask_until("price, such as 6.90").await?)));
+    members.extend(ask_members(asker).await?);
     Ok(members)
 }
 
-async fn ask_members() -> Result<Members, Failure> {
+async fn ask_members(asker: &Asker) -> Result<Members, Failure> {
     let mut members = Members::new();
-    while let Some(word) = ask("more, as NAME=VALUE (Enter: done)").await? {
+    while let Some(word) = asker.ask("more, as NAME=VALUE (Enter: done)").await? {
         members.extend(of_words(&[word])?.members()?);
     }
     Ok(members)
@@ -227,13 +224,20 @@ async fn ask_members() -> Result<Members, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verb::call::parse;
+    use crate::verb::words::words;
 
     #[test]
     fn a_first_word_that_is_no_data_is_the_id() {
-        let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-        assert_eq!(split_id(&words(&["ana", "name=Ana"])).0, Some("ana"));
-        assert_eq!(split_id(&words(&["name=Ana"])).0, None);
-        assert_eq!(split_id(&words(&["{\"name\":\"Ana\"}"])).0, None);
-        assert_eq!(split_id(&[]).0, None);
+        let id_of = |line: &str| {
+            let call = parse(&MENU, &words(line).unwrap()).unwrap();
+            split_id(&call, "CID").map(|(id, _)| id.map(str::to_owned))
+        };
+        assert_eq!(id_of("insert-client ana name=Ana").unwrap().as_deref(), Some("ana"));
+        assert_eq!(id_of("insert-client name=Ana").unwrap(), None);
+        assert_eq!(id_of("insert-client '{\"name\":\"Ana\"}'").unwrap(), None);
+        assert_eq!(id_of("insert-client").unwrap(), None);
+        let empty = id_of("insert-client '' name=Ana").unwrap_err();
+        assert!(empty.to_string().contains("CID is \"\", and must be an id of 1 to 128 bytes"), "{empty}");
     }
 }

@@ -1,16 +1,21 @@
 //! Clients and products as people and programs see them.
 
-use proto::portal::{Client, PortalStatusResponse, Product};
+use proto::portal::{Client, Product};
 use serde_json::{Value, json};
 
 use crate::show::answer::{Answer, Table};
+
+/// Stored JSON as a document; what is none is text.
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
 
 /// A client as a document.
 #[must_use]
 pub fn client_document(client: &Client) -> Value {
     json!({
         "cid": client.cid,
-        "data": serde_json::from_str::<Value>(&client.data).unwrap_or_else(|_| client.data.clone().into()),
+        "data": json_of(&client.data),
         "open_orders": client.open_orders,
         "etag": client.etag,
         "version": client.version,
@@ -68,6 +73,9 @@ pub fn product_document(product: &Product) -> Value {
 pub fn product(head: String, product: &Product) -> Answer {
     let mut answer = products(std::slice::from_ref(product));
     answer.head = head;
+    if !product.extra.is_empty() && product.extra != "{}" {
+        answer.notes.push(format!("and: {}", product.extra));
+    }
     answer.document = product_document(product);
     answer
 }
@@ -98,57 +106,7 @@ pub fn products(products: &[Product]) -> Answer {
 pub fn deleted(what: &str, id: &str, data: &str) -> Answer {
     let document = json!({
         "deleted": id,
-        "data": serde_json::from_str::<Value>(data).unwrap_or_else(|_| data.into()),
+        "data": json_of(data),
     });
     Answer::line(format!("deleted {what} {id}: {data}"), document)
-}
-
-/// What a portal says of its cache.
-#[must_use]
-pub fn portal(address: &str, status: &PortalStatusResponse) -> Answer {
-    let mut table = Table::new(&["GROUP", "CACHE", "APPLIED", "LEASE LEFT", "SUSPECT"], &[0, 2, 3, 4]);
-    for group in &status.groups {
-        table.row([
-            group.group.to_string(),
-            group.state.clone(),
-            group.applied_offset.to_string(),
-            format!("{} ms", group.lease_ms),
-            format!("{} ms", group.suspect_ms_total),
-        ]);
-    }
-    let head = format!(
-        "{} at {address}: {}/{} cached, {} hits, {} misses, {} bypasses, {} gaps, {} flushes, {} transactions, up {} s",
-        status.name,
-        status.cached,
-        status.capacity,
-        status.hits,
-        status.misses,
-        status.bypasses,
-        status.gaps,
-        status.flushes,
-        status.transactions,
-        status.up_ms / 1_000,
-    );
-    Answer::table(head, portal_document(address, status), table)
-}
-
-/// The same as a document.
-#[must_use]
-pub fn portal_document(address: &str, status: &PortalStatusResponse) -> Value {
-    let groups: Vec<Value> = status
-        .groups
-        .iter()
-        .map(|group| {
-            json!({
-                "group": group.group, "state": group.state, "applied_offset": group.applied_offset,
-                "lease_ms": group.lease_ms, "suspect_ms_total": group.suspect_ms_total,
-            })
-        })
-        .collect();
-    json!({
-        "name": status.name, "address": address, "groups": groups, "cached": status.cached,
-        "capacity": status.capacity, "hits": status.hits, "misses": status.misses,
-        "bypasses": status.bypasses, "gaps": status.gaps, "flushes": status.flushes,
-        "transactions": status.transactions, "up_ms": status.up_ms,
-    })
 }

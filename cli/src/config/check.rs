@@ -85,7 +85,7 @@ fn check_portals(key: &str, count: usize) -> Result<(), Failure> {
 fn check_addresses(config: &Config) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
     for (key, address) in addresses(config) {
-        let port = split(address)
+        let port = port_of(address)
             .ok_or_else(|| wrong(&key, address, "host:port, such as 127.0.0.1:7401 (port 0: allotted)"))?;
         if port != 0 && !seen.insert(address) {
             return Err(wrong(&key, address, "an address that no other part uses"));
@@ -93,7 +93,7 @@ fn check_addresses(config: &Config) -> Result<(), Failure> {
     }
     for (at, node) in config.store.nodes.iter().enumerate() {
         let key = format!("store.nodes[{at}].address");
-        if !node.address.is_empty() && split(&node.address).is_none_or(|port| port == 0) {
+        if !node.address.is_empty() && port_of(&node.address).is_none_or(|port| port == 0) {
             return Err(wrong(&key, &node.address, "host:port where other machines reach it, or nothing"));
         }
     }
@@ -117,7 +117,8 @@ fn addresses(config: &Config) -> Vec<(String, &str)> {
 }
 
 /// The port of host:port; `None` if it is not that.
-fn split(address: &str) -> Option<u16> {
+#[must_use]
+pub fn port_of(address: &str) -> Option<u16> {
     let (host, port) = address.rsplit_once(':')?;
     if host.is_empty() || host.contains(char::is_whitespace) {
         return None;

@@ -183,10 +183,14 @@ impl Stage {
         self.out.tell(&format!("  {done}"));
         if act == Act::Restart {
             let part = self.supervisor.child(name)?.part.clone();
-            if !ready::one(self.config(), &part, WAIT_MAX).await {
-                let words = self.supervisor.child(name)?.last_words();
-                return Err(Failure::unreachable(format!("{name} does not serve again:\n{words}")));
-            }
+            let loaded = self.supervisor.loaded.clone();
+            let supervisor = &mut self.supervisor;
+            let end = async || {
+                let child = supervisor.child(name)?;
+                child.notice();
+                Ok(child.end())
+            };
+            ready::one(&loaded, &part, WAIT_MAX, end).await?;
         }
         Ok(())
     }

@@ -8,14 +8,13 @@ use proto::store::{
 use proto::write;
 use store_client::{Range, now_ms};
 
-use crate::failure::Failure;
 use crate::verb::call::Call;
 use crate::verb::key::{key_of, shown};
-use crate::verb::kv::Kv;
+use crate::verb::kv::{Kv, RECORDS_MAX};
 
-/// Records of a scan when no limit is given, and the most of a page.
+/// Records of a scan when no limit is given.
 const LIMIT_DEFAULT: u64 = 100;
-const LIMIT_MAX: u64 = 1_000;
+const _: () = assert!(LIMIT_DEFAULT <= RECORDS_MAX && RECORDS_MAX <= u32::MAX as u64);
 
 /// What to send.
 #[derive(Clone, Debug)]
@@ -119,10 +118,8 @@ fn updated(response: TxnResponse) -> WriteResponse {
 }
 
 /// What a command sends; `None`: it sends nothing.
-///
-/// # Errors
-/// A limit that is none.
-pub fn request_of(call: &Call<Kv>) -> Result<Option<Request>, Failure> {
+#[must_use]
+pub fn request_of(call: &Call<Kv>) -> Option<Request> {
     let ordered = |txn, reading| {
         let id = call.get("--request").map(str::to_owned);
         Some(Request::Ordered { txn, reading, id, digest: digest(call) })
@@ -130,7 +127,7 @@ pub fn request_of(call: &Call<Kv>) -> Result<Option<Request>, Failure> {
     let data = || Bytes::copy_from_slice(call.text("DATA").as_bytes());
     let timestamp_ms = call.integer("--timestamp").unwrap_or_else(now_ms);
     let version = call.count("VERSION").unwrap_or(0);
-    Ok(match call.verb.operation {
+    match call.verb.operation {
         Kv::Set => {
             let set =
                 SetRequest { key: key(call, "KEY"), timestamp_ms, data: data(), ..SetRequest::default() };
@@ -159,12 +156,12 @@ pub fn request_of(call: &Call<Kv>) -> Result<Option<Request>, Failure> {
         }
         Kv::Scan => {
             let prefix = call.get("PREFIX").map_or_else(Bytes::new, |_| key(call, "PREFIX"));
-            Some(scan(call, Range::Prefix(prefix))?)
+            Some(scan(call, Range::Prefix(prefix)))
         }
-        Kv::Range => Some(scan(call, Range::Between(key(call, "FROM"), key(call, "TO")))?),
+        Kv::Range => Some(scan(call, Range::Between(key(call, "FROM"), key(call, "TO")))),
         Kv::Outcome => Some(Request::Outcome { tag: key(call, "KEY"), id: call.text("ID").to_owned() }),
         Kv::Wait | Kv::Help | Kv::Exit => None,
-    })
+    }
 }
 
 /// Of the command and all its words; a timestamp counts only if it was given, since "now" differs in a retry.
@@ -174,14 +171,10 @@ fn digest(call: &Call<Kv>) -> [u8; 16] {
     proto::hash::digest(&parts)
 }
 
-fn scan(call: &Call<Kv>, range: Range) -> Result<Request, Failure> {
+fn scan(call: &Call<Kv>, range: Range) -> Request {
     let limit = call.count("--limit").unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Failure::usage(format!("--limit is {limit}, and must be 1 to {LIMIT_MAX}"))
-            .next("to go on after a page, use range from its last key"));
-    }
-    let limit = u32::try_from(limit).expect("checked above");
-    Ok(Request::Scan { range, limit, stale: call.has("--stale") })
+    let limit = u32::try_from(limit).expect("checked when the line was read");
+    Request::Scan { range, limit, stale: call.has("--stale") }
 }
 
 /// The bytes of a word that the table says is a key.
@@ -205,26 +198,24 @@ mod tests {
     use crate::verb::words::words;
     use proto::store::{Record, Touched};
 
-    fn request(line: &str) -> Result<Option<Request>, Failure> {
+    fn request(line: &str) -> Option<Request> {
         request_of(&parse(&MENU, &words(line).unwrap()).unwrap())
     }
 
     #[test]
     fn commands_become_transactions() {
-        let Some(Request::Ordered { txn, reading, id, digest }) = request("set 17 x --request r1").unwrap()
-        else {
+        let Some(Request::Ordered { txn, reading, id, digest }) = request("set 17 x --request r1") else {
             panic!("a transaction")
         };
         assert_eq!((reading, id.as_deref()), (Reading::Set, Some("r1")));
-        let Some(Request::Ordered { digest: other, .. }) = request("set 17 y --request r1").unwrap() else {
+        let Some(Request::Ordered { digest: other, .. }) = request("set 17 y --request r1") else {
             panic!("a transaction")
         };
         assert_ne!(digest, other, "the same id with another command must be told apart");
         assert_eq!(txn.tag().unwrap().as_ref(), key_of("17").unwrap());
-        assert!(matches!(request("get 1 --stale").unwrap(), Some(Request::StaleGet(_))));
-        assert!(matches!(request("range 1 9").unwrap(), Some(Request::Scan { limit: 100, .. })));
-        assert!(request("scan --limit 0").unwrap_err().message.contains("1 to 1000"));
-        assert!(request("wait").unwrap().is_none());
+        assert!(matches!(request("get 1 --stale"), Some(Request::StaleGet(_))));
+        assert!(matches!(request("range 1 9"), Some(Request::Scan { limit: 100, .. })));
+        assert!(request("wait").is_none());
     }
 
     #[test]

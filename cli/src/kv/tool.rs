@@ -15,6 +15,7 @@ use crate::failure::{Failure, Kind};
 use crate::repl::drive::{explain, split};
 use crate::repl::ids::Ids;
 use crate::repl::lines::{Given, Line, Lines};
+use crate::repl::mode::Interrupts;
 use crate::show::out::Out;
 use crate::verb::call::parse;
 use crate::verb::kv::{Kv, MENU};
@@ -22,6 +23,12 @@ use crate::verb::spec;
 
 /// Commands whose answers are awaited at once; reading pauses there.
 const OPEN_MAX: usize = 1_024;
+
+/// An answer with its number, as its task gives it.
+type Ended = Result<(u64, Result<Done, Failure>), tokio::task::JoinError>;
+
+/// What may be waited for without a word.
+const PATIENT: Duration = Duration::from_millis(500);
 
 /// A command whose answer has not come.
 struct Open {
@@ -45,6 +52,8 @@ struct Tool {
     /// The first command that was no success, and how many.
     first_bad: Option<(Kind, String)>,
     bad: u64,
+    /// Ctrl-C of a person who waits.
+    interrupts: Interrupts,
 }
 
 /// Runs commands until the end of input or `sair`, then waits for outstanding answers: `grace` at least, less only
@@ -75,12 +84,14 @@ pub async fn run(
         number: 0,
         first_bad: None,
         bad: 0,
+        interrupts: Interrupts::of(terminal),
     };
-    if !quiet && given.words.is_empty() && given.command.is_none() {
+    if !quiet && terminal {
         explain(&MENU, None, &tool.out)?;
     }
     let read = tool.read(&mut lines).await;
     // The terminal is given back: what comes now is printed plainly.
+    drop(lines);
     tool.out = Out::new(tool.out.json);
     tool.leave(grace).await;
     read?;
@@ -125,13 +136,14 @@ impl Tool {
             Kv::Exit => return Ok(false),
             Kv::Help => explain(&MENU, call.get("COMMAND"), &self.out)?,
             Kv::Wait => {
-                while let Some(ended) = self.coming.join_next().await {
+                self.interrupts.forget();
+                while let Some(ended) = self.next_answer().await {
                     self.show(ended);
                 }
             }
             _ => {}
         }
-        let Some(request) = request_of(&call)? else { return Ok(true) };
+        let Some(request) = request_of(&call) else { return Ok(true) };
         // One line may hold many commands: each waits here for room, as each line does.
         while self.open.len() >= OPEN_MAX {
             match self.coming.join_next().await {
@@ -152,7 +164,26 @@ impl Tool {
         Ok(true)
     }
 
-    fn show(&mut self, ended: Result<(u64, Result<Done, Failure>), tokio::task::JoinError>) {
+    /// The next answer to come; `None`: nothing is open, or a person waits no longer.
+    async fn next_answer(&mut self) -> Option<Ended> {
+        tokio::select! {
+            ended = self.coming.join_next() => ended,
+            () = self.interrupts.next() => None,
+        }
+    }
+
+    /// Shows answers as they come; false if there is nothing more to wait for before that moment.
+    async fn show_until(&mut self, moment: Instant) -> bool {
+        loop {
+            match timeout_at(moment, self.next_answer()).await {
+                Ok(Some(ended)) => self.show(ended),
+                Ok(None) => return false,
+                Err(_) => return true,
+            }
+        }
+    }
+
+    fn show(&mut self, ended: Ended) {
         let (number, result) = ended.expect("answers neither panic nor are they cancelled");
         self.open.remove(&number);
         match result {
@@ -181,10 +212,12 @@ impl Tool {
         if self.open.is_empty() {
             return;
         }
-        self.out.say(&format!("waiting up to {} s for {} answers", grace.as_secs(), self.open.len()));
-        let deadline = Instant::now() + grace;
-        while let Ok(Some(ended)) = timeout_at(deadline, self.coming.join_next()).await {
-            self.show(ended);
+        let begun = Instant::now();
+        self.interrupts.forget();
+        if self.show_until(begun + PATIENT).await {
+            let answers = if self.open.len() == 1 { "answer" } else { "answers" };
+            self.out.say(&format!("waiting up to {} s for {} {answers}", grace.as_secs(), self.open.len()));
+            self.show_until(begun + grace).await;
         }
         for (number, Open { command, writes }) in std::mem::take(&mut self.open) {
             let failure = if writes {

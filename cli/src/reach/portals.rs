@@ -137,6 +137,23 @@ impl Portals {
         Err(self.gave_up(call, lost))
     }
 
+    /// Calls with a message, which each attempt gets anew.
+    ///
+    /// # Errors
+    /// As [`Portals::call`].
+    pub async fn send<M, T, F>(
+        &self,
+        call: Call<'_>,
+        message: M,
+        rpc: impl Fn(Channel, M) -> F,
+    ) -> Result<T, Failure>
+    where
+        M: Clone,
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.call(call, |channel| rpc(channel, message.clone())).await
+    }
+
     fn notice_lost(&self, address: &str, call: Call<'_>, lost: &mut bool) {
         if let (false, Some(out), Some(id)) = (*lost, &self.notices, call.request) {
             out.say(&format!("no answer from {address}: asking again with the same request id {id}"));

@@ -2,8 +2,10 @@
 
 use std::future::Future;
 
+use super::ask::Asker;
 use super::ids::Ids;
 use super::lines::{Given, Line, Lines};
+use super::mode::Interrupts;
 use crate::failure::Failure;
 use crate::show::answer::Answer;
 use crate::show::out::Out;
@@ -32,8 +34,8 @@ pub trait Session: Send {
     fn menu(&self) -> &'static Menu<Self::Operation>;
     /// Before the `>`.
     fn prompt(&self) -> String;
-    /// Whether missing words may be asked for.
-    fn may_ask(&mut self, terminal: bool);
+    /// How missing words may be asked for; `None`: nobody is there.
+    fn ask_with(&mut self, asker: Option<Asker>);
     /// Runs one command.
     fn run(&mut self, call: Call<Self::Operation>) -> impl Future<Output = Result<Step, Failure>> + Send;
 }
@@ -45,13 +47,19 @@ pub trait Session: Send {
 pub async fn drive<S: Session>(session: &mut S, given: &Given, ids: Ids, out: &Out) -> Result<(), Failure> {
     let mut lines = Lines::open(given, session.menu(), ids);
     let terminal = lines.is_terminal();
-    session.may_ask(terminal);
+    session.ask_with(lines.asker());
+    let mut interrupts = Interrupts::of(terminal);
     if terminal {
         out.title(session.menu().title);
         out.say("help lists the commands, Tab completes, sair leaves");
     }
     while let Some(line) = lines.next(&session.prompt()).await? {
-        match run_line(session, &line, out).await {
+        interrupts.forget();
+        let ran = tokio::select! {
+            ran = run_line(session, &line, out) => ran,
+            () = interrupts.next() => Err(given_up()),
+        };
+        match ran {
             Ok(true) => {}
             Ok(false) => return Ok(()),
             Err(failure) if terminal => out.failure(&failure),
@@ -64,6 +72,12 @@ pub async fn drive<S: Session>(session: &mut S, given: &Given, ids: Ids, out: &O
         }
     }
     Ok(())
+}
+
+/// A person does not want to wait for an answer any longer.
+fn given_up() -> Failure {
+    Failure::unknown("interrupted: what was sent may still be done")
+        .next("look whether it was, before you repeat it")
 }
 
 /// Runs the commands of a line; false: leave.

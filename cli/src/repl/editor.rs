@@ -1,6 +1,7 @@
 //! The terminal: reedline on a thread of its own, so that answers can come while a line is being edited.
 //!
-//! Promises: history is kept in a file and bounded; Ctrl-C clears the line, Ctrl-D leaves.
+//! Promises: history is kept in a file and bounded; Ctrl-C clears the line, Ctrl-D leaves; what is typed ahead is taken
+//! in turn, whatever it was typed into ([`super::mode`]); the terminal is given back when the editor is dropped.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -14,10 +15,12 @@ use reedline::{
 };
 use tokio::sync::mpsc;
 
+use super::ask::{Asked, Asker};
 use super::complete::TableCompleter;
 use super::highlight::TableHighlighter;
 use super::hint::TableHinter;
 use super::ids::Ids;
+use super::mode::Held;
 use crate::failure::Failure;
 use crate::show::out::wants_color;
 use crate::verb::spec::Menu;
@@ -39,32 +42,51 @@ pub enum Typed {
 
 /// A terminal being read.
 pub struct Editor {
-    asks: mpsc::Sender<String>,
+    asks: mpsc::Sender<Asked>,
     typed: mpsc::Receiver<Result<Typed, Failure>>,
     /// A prompt is shown, and its line has not come.
     asked: bool,
     /// Prints above the line being edited.
     pub printer: SyncSender<String>,
+    /// While it lives, what is typed between lines waits; `None` if the terminal does not let itself be told.
+    _held: Option<Held>,
 }
 
 impl Editor {
     /// Starts the thread.
     #[must_use]
     pub fn start<O: Send + Sync + 'static>(menu: &'static Menu<O>, ids: Ids) -> Editor {
+        let held = Held::hold();
         let external = ExternalPrinter::new(PRINTED_WAITING_MAX);
         let printer = external.sender();
-        let (asks, mut prompts) = mpsc::channel::<String>(1);
+        let (asks, mut prompts) = mpsc::channel::<Asked>(1);
         let (tell, typed) = mpsc::channel(1);
         let run = move || {
             let mut reedline = terminal(menu, ids, external);
-            while let Some(prompt) = prompts.blocking_recv() {
-                if tell.blocking_send(read(&mut reedline, &Words(prompt))).is_err() {
-                    return;
+            let mut plain = Reedline::create().with_ansi_colors(wants_color());
+            while let Some(asked) = prompts.blocking_recv() {
+                match asked {
+                    Asked::Line(prompt) => {
+                        let line = read(&mut reedline, &Words { words: prompt, mark: "> " });
+                        if tell.blocking_send(line).is_err() {
+                            return;
+                        }
+                    }
+                    Asked::Question(question, answer) => {
+                        // Whoever asked may have gone: then the answer is nobody's.
+                        let _ = answer.send(reply(&mut plain, &Words { words: question, mark: ": " }));
+                    }
                 }
             }
         };
         thread::Builder::new().name("terminal".into()).spawn(run).expect("a thread can be started");
-        Editor { asks, typed, asked: false, printer }
+        Editor { asks, typed, asked: false, printer, _held: held }
+    }
+
+    /// A way to ask questions between lines.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        Asker(self.asks.clone())
     }
 
     /// Shows a prompt and reads a line. Safe to drop and call again: the line asked for is given then.
@@ -73,7 +95,7 @@ impl Editor {
     /// The terminal is gone.
     pub async fn next(&mut self, prompt: &str) -> Result<Typed, Failure> {
         if !self.asked {
-            self.asks.send(prompt.to_owned()).await.map_err(|_| gone())?;
+            self.asks.send(Asked::Line(prompt.to_owned())).await.map_err(|_| gone())?;
             self.asked = true;
         }
         let typed = self.typed.recv().await.unwrap_or_else(|| Err(gone()));
@@ -99,6 +121,15 @@ fn read(reedline: &mut Reedline, prompt: &Words) -> Result<Typed, Failure> {
             Ok(_) => {}
             Err(error) => return Err(Failure::refused(format!("the terminal cannot be read: {error}"))),
         }
+    }
+}
+
+/// The answer to a question; `None` if it is empty.
+fn reply(plain: &mut Reedline, question: &Words) -> Result<Option<String>, Failure> {
+    match plain.read_line(question) {
+        Ok(Signal::Success(line)) => Ok(Some(line.trim().to_owned()).filter(|answer| !answer.is_empty())),
+        Ok(_) => Err(Failure::usage("given up: nothing was sent")),
+        Err(error) => Err(Failure::refused(format!("the terminal cannot be read: {error}"))),
     }
 }
 
@@ -133,11 +164,15 @@ fn history_file() -> Option<PathBuf> {
 }
 
 /// A prompt of plain words.
-struct Words(String);
+struct Words {
+    words: String,
+    /// What parts it from what is typed.
+    mark: &'static str,
+}
 
 impl Prompt for Words {
     fn render_prompt_left(&self) -> Cow<'_, str> {
-        Cow::Borrowed(&self.0)
+        Cow::Borrowed(&self.words)
     }
 
     fn render_prompt_right(&self) -> Cow<'_, str> {
@@ -145,7 +180,7 @@ impl Prompt for Words {
     }
 
     fn render_prompt_indicator(&self, _mode: PromptEditMode) -> Cow<'_, str> {
-        Cow::Borrowed("> ")
+        Cow::Borrowed(self.mark)
     }
 
     fn render_prompt_multiline_indicator(&self) -> Cow<'_, str> {

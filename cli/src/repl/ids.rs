@@ -1,7 +1,9 @@
 //! The ids that completion offers: fetched aside, cached, and never waited for.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use crate::verb::spec::Kind;
 
@@ -30,7 +32,7 @@ impl Known {
             Kind::Pid | Kind::Line => Some(&mut self.products),
             Kind::Oid => Some(&mut self.orders),
             Kind::Key => Some(&mut self.keys),
-            Kind::Text | Kind::Count | Kind::Integer | Kind::Data | Kind::Verb => None,
+            Kind::Text | Kind::Count | Kind::Limit(_) | Kind::Integer | Kind::Data | Kind::Verb => None,
         }
     }
 }
@@ -38,17 +40,15 @@ impl Known {
 impl Ids {
     /// Replaces all ids of a kind.
     pub fn replace(&self, kind: Kind, ids: impl IntoIterator<Item = String>) {
-        if let (Ok(mut known), ids) = (self.shared.write(), ids.into_iter().take(IDS_MAX))
-            && let Some(set) = known.of(kind)
-        {
-            *set = ids.collect();
+        let ids = ids.into_iter().take(IDS_MAX).collect();
+        if let Some(set) = self.shared.write().of(kind) {
+            *set = ids;
         }
     }
 
     /// Adds one id.
     pub fn add(&self, kind: Kind, id: &str) {
-        if let Ok(mut known) = self.shared.write()
-            && let Some(set) = known.of(kind)
+        if let Some(set) = self.shared.write().of(kind)
             && set.len() < IDS_MAX
         {
             set.insert(id.to_owned());
@@ -57,9 +57,7 @@ impl Ids {
 
     /// Takes one id out.
     pub fn remove(&self, kind: Kind, id: &str) {
-        if let Ok(mut known) = self.shared.write()
-            && let Some(set) = known.of(kind)
-        {
+        if let Some(set) = self.shared.write().of(kind) {
             set.remove(id);
         }
     }
@@ -67,7 +65,7 @@ impl Ids {
     /// The ids of a kind that begin so, in order.
     #[must_use]
     pub fn beginning(&self, kind: Kind, prefix: &str) -> Vec<String> {
-        let Ok(mut known) = self.shared.write() else { return Vec::new() };
+        let mut known = self.shared.write();
         let Some(set) = known.of(kind) else { return Vec::new() };
         set.range(prefix.to_owned()..).take_while(|id| id.starts_with(prefix)).cloned().collect()
     }

@@ -8,6 +8,7 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
+use super::ask::Asker;
 use super::editor::{Editor, Typed};
 use super::ids::Ids;
 use crate::failure::Failure;
@@ -78,6 +79,15 @@ impl Lines {
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         matches!(self, Lines::Terminal(_))
+    }
+
+    /// A way to ask the person who types; `None` if nobody does.
+    #[must_use]
+    pub fn asker(&self) -> Option<Asker> {
+        match self {
+            Lines::Terminal(editor) => Some(editor.asker()),
+            _ => None,
+        }
     }
 
     /// The next line; `None` at the end. Safe to drop and call again: no line is lost.

@@ -1,8 +1,10 @@
 //! Reading commands: from a terminal with completion, hints and history; from a script; from `-c`.
 //!
 //! [`lines`] gives one line after another whatever their source; [`drive`] understands and runs them;
-//! [`ids`] knows live ids; [`complete`], [`hint`], [`highlight`] and [`editor`] are the terminal.
+//! [`ids`] knows live ids; [`complete`], [`hint`], [`highlight`] and [`editor`] are the terminal; [`mode`] is the terminal
+//! between lines, and [`ask`] asks for what a line left out.
 
+pub mod ask;
 pub mod complete;
 pub mod drive;
 pub mod editor;
@@ -10,3 +12,4 @@ pub mod highlight;
 pub mod hint;
 pub mod ids;
 pub mod lines;
+pub mod mode;

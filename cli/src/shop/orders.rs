@@ -29,11 +29,8 @@ pub async fn create(
 ) -> Result<Order, Failure> {
     let call = Call { request: Some(&request.id), insistent };
     let message = CreateOrderRequest { cid: cid.to_owned(), lines, request: Some(request.clone()) };
-    let make = |channel| {
-        let message = message.clone();
-        async move { ShopClient::new(channel).create_order(message).await }
-    };
-    portals.call(call, make).await
+    let rpc = |channel, message| async move { ShopClient::new(channel).create_order(message).await };
+    portals.send(call, message, rpc).await
 }
 
 /// Sets quantities of an order.
@@ -56,11 +53,8 @@ pub async fn modify(
         if_match,
         request: Some(request.clone()),
     };
-    let make = |channel| {
-        let message = message.clone();
-        async move { ShopClient::new(channel).modify_order(message).await }
-    };
-    portals.call(call, make).await
+    let rpc = |channel, message| async move { ShopClient::new(channel).modify_order(message).await };
+    portals.send(call, message, rpc).await
 }
 
 /// Freezes an order.
@@ -69,11 +63,8 @@ pub async fn modify(
 /// As every call about an order.
 pub async fn confirm(portals: &Portals, cid: &str, oid: &str, request: RequestId) -> Result<Order, Failure> {
     let message = OrderRequest { cid: cid.to_owned(), oid: oid.to_owned(), request: Some(request.clone()) };
-    let make = |channel| {
-        let message = message.clone();
-        async move { ShopClient::new(channel).confirm_order(message).await }
-    };
-    portals.call(Call::write(&request.id), make).await
+    let rpc = |channel, message| async move { ShopClient::new(channel).confirm_order(message).await };
+    portals.send(Call::write(&request.id), message, rpc).await
 }
 
 /// Cancels an order.
@@ -82,11 +73,8 @@ pub async fn confirm(portals: &Portals, cid: &str, oid: &str, request: RequestId
 /// As every call about an order.
 pub async fn cancel(portals: &Portals, cid: &str, oid: &str, request: RequestId) -> Result<Order, Failure> {
     let message = OrderRequest { cid: cid.to_owned(), oid: oid.to_owned(), request: Some(request.clone()) };
-    let make = |channel| {
-        let message = message.clone();
-        async move { ShopClient::new(channel).cancel_order(message).await }
-    };
-    portals.call(Call::write(&request.id), make).await
+    let rpc = |channel, message| async move { ShopClient::new(channel).cancel_order(message).await };
+    portals.send(Call::write(&request.id), message, rpc).await
 }
 
 /// An order.
@@ -94,11 +82,9 @@ pub async fn cancel(portals: &Portals, cid: &str, oid: &str, request: RequestId)
 /// # Errors
 /// As every call about an order.
 pub async fn get(portals: &Portals, cid: &str, oid: &str) -> Result<Order, Failure> {
-    let make = |channel| {
-        let message = GetOrderRequest { cid: cid.to_owned(), oid: oid.to_owned() };
-        async move { ShopClient::new(channel).get_order(message).await }
-    };
-    portals.call(READ, make).await
+    let message = GetOrderRequest { cid: cid.to_owned(), oid: oid.to_owned() };
+    let rpc = |channel, message| async move { ShopClient::new(channel).get_order(message).await };
+    portals.send(READ, message, rpc).await
 }
 
 /// A client's orders.
@@ -108,11 +94,8 @@ pub async fn get(portals: &Portals, cid: &str, oid: &str) -> Result<Order, Failu
 pub async fn list(portals: &Portals, cid: &str, limit: Option<u64>) -> Result<Vec<OrderSummary>, Failure> {
     gather(limit, async |limit, after| {
         let message = ListOrdersRequest { cid: cid.to_owned(), limit, after };
-        let make = |channel| {
-            let message = message.clone();
-            async move { ShopClient::new(channel).list_orders(message).await }
-        };
-        portals.call(READ, make).await.map(|page| (page.orders, page.next))
+        let rpc = |channel, message| async move { ShopClient::new(channel).list_orders(message).await };
+        portals.send(READ, message, rpc).await.map(|page| (page.orders, page.next))
     })
     .await
 }
@@ -129,11 +112,8 @@ pub async fn browse(
 ) -> Result<Vec<Product>, Failure> {
     gather(limit, async |limit, after| {
         let message = BrowseProductsRequest { cid: cid.to_owned(), prefix: prefix.to_owned(), limit, after };
-        let make = |channel| {
-            let message = message.clone();
-            async move { ShopClient::new(channel).browse_products(message).await }
-        };
-        portals.call(READ, make).await.map(|page| (page.products, page.next))
+        let rpc = |channel, message| async move { ShopClient::new(channel).browse_products(message).await };
+        portals.send(READ, message, rpc).await.map(|page| (page.products, page.next))
     })
     .await
 }
@@ -143,9 +123,7 @@ pub async fn browse(
 /// # Errors
 /// UNAUTHENTICATED, NOT_FOUND, or as every call.
 pub async fn product(portals: &Portals, cid: &str, pid: &str) -> Result<Product, Failure> {
-    let make = |channel| {
-        let message = ShopGetProductRequest { cid: cid.to_owned(), pid: pid.to_owned() };
-        async move { ShopClient::new(channel).get_product(message).await }
-    };
-    portals.call(READ, make).await
+    let message = ShopGetProductRequest { cid: cid.to_owned(), pid: pid.to_owned() };
+    let rpc = |channel, message| async move { ShopClient::new(channel).get_product(message).await };
+    portals.send(READ, message, rpc).await
 }

@@ -1,17 +1,18 @@
 //! The shoppers' verbs, bound to calls. Who orders is said once (`use CID`, or `feira shop --cid CID`).
 
-use proto::portal::portal_client::PortalClient;
-use proto::portal::{Order, PortalStatusRequest};
+use proto::portal::Order;
 use serde_json::json;
 
 use super::{orders, view};
-use crate::admin::view as things;
+use crate::admin::{cache, view as things};
 use crate::failure::Failure;
-use crate::reach::portals::{Portals, READ};
+use crate::reach::portals::Portals;
 use crate::reach::request::request_id;
+use crate::repl::ask::Asker;
 use crate::repl::drive::{Session, Step};
 use crate::repl::ids::{IDS_MAX, Ids};
 use crate::show::answer::Answer;
+use crate::show::out::in_line;
 use crate::verb::call::Call;
 use crate::verb::shop::{MENU, Shop};
 use crate::verb::spec::{Kind, Menu};
@@ -104,12 +105,6 @@ impl ShopSession {
             }
         })
     }
-
-    async fn portal(&self) -> Result<Answer, Failure> {
-        let make = |channel| async move { PortalClient::new(channel).status(PortalStatusRequest {}).await };
-        let status = self.portals.call(READ, make).await?;
-        Ok(things::portal(self.portals.address(), &status))
-    }
 }
 
 impl Session for ShopSession {
@@ -120,10 +115,10 @@ impl Session for ShopSession {
     }
 
     fn prompt(&self) -> String {
-        self.cid.clone().unwrap_or_else(|| "shop".to_owned())
+        self.cid.as_deref().map_or_else(|| "shop".to_owned(), |cid| in_line(cid).into_owned())
     }
 
-    fn may_ask(&mut self, _terminal: bool) {}
+    fn ask_with(&mut self, _asker: Option<Asker>) {}
 
     async fn run(&mut self, call: Call<Shop>) -> Result<Step, Failure> {
         let answer = match call.verb.operation {
@@ -132,7 +127,7 @@ impl Session for ShopSession {
                 self.change(&call).await?
             }
             Shop::GetOrder | Shop::ListOrders | Shop::Products | Shop::Product => self.show(&call).await?,
-            Shop::Portal => self.portal().await?,
+            Shop::Portal => cache::ask(&self.portals).await?,
             Shop::Help => return Ok(Step::Help),
             Shop::Exit => return Ok(Step::Leave),
         };

@@ -9,10 +9,12 @@ use crate::failure::Failure;
 pub struct Answer {
     /// For programs.
     pub document: Value,
-    /// A line above the table; may be empty.
+    /// One line above the table; may be empty.
     pub head: String,
     /// For people.
     pub table: Option<Table>,
+    /// Lines below the table.
+    pub notes: Vec<String>,
 }
 
 /// Columns and rows.
@@ -29,12 +31,19 @@ pub struct Table {
 impl Answer {
     /// One line.
     pub fn line(head: impl Into<String>, document: Value) -> Answer {
-        Answer { document, head: head.into(), table: None }
+        Answer { document, head: head.into(), table: None, notes: Vec::new() }
+    }
+
+    /// Text of several lines, such as a file.
+    #[must_use]
+    pub fn text(text: &str, document: Value) -> Answer {
+        let notes = text.lines().map(str::to_owned).collect();
+        Answer { document, head: String::new(), table: None, notes }
     }
 
     /// A table under a line.
     pub fn table(head: impl Into<String>, document: Value, table: Table) -> Answer {
-        Answer { document, head: head.into(), table: Some(table) }
+        Answer { document, head: head.into(), table: Some(table), notes: Vec::new() }
     }
 
     /// A failed command, for programs.
@@ -65,5 +74,12 @@ impl Table {
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         assert_eq!(N, self.columns.len(), "a row has a cell for each column");
         self.rows.push(cells.into());
+    }
+
+    /// Adds a row of which only the first cells are known; dashes stand for the rest.
+    pub fn row_begun<const N: usize>(&mut self, cells: [String; N]) {
+        let mut row: Vec<String> = cells.into();
+        row.resize_with(self.columns.len(), || "-".to_owned());
+        self.rows.push(row);
     }
 }

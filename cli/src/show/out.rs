@@ -40,14 +40,21 @@ impl Out {
         if self.json {
             return self.data(&answer.document.to_string());
         }
-        let mut text = harmless(&answer.head).into_owned();
-        if let Some(table) = &answer.table {
-            if !text.is_empty() {
-                text.push('\n');
-            }
-            text.push_str(&self.rendered(table));
+        let mut lines: Vec<Cow<'_, str>> = Vec::new();
+        if !answer.head.is_empty() {
+            lines.push(in_line(&answer.head));
         }
-        self.data(&text);
+        lines.extend(answer.table.as_ref().map(|table| self.rendered(table).into()));
+        lines.extend(answer.notes.iter().map(|note| in_line(note)));
+        self.data(&lines.join("\n"));
+    }
+
+    /// Empties the screen, if there is one: the next picture takes the place of this one.
+    pub fn clear(&self) {
+        if !self.json && std::io::stdout().is_terminal() {
+            // Home, and clear what is below: without flicker.
+            self.data("\u{1b}[H\u{1b}[J");
+        }
     }
 
     /// Prints why there is no answer: on standard error, and with `--json` as a document too.
@@ -56,7 +63,7 @@ impl Out {
             self.data(&Answer::of_failure(failure).to_string());
         }
         let word = self.paint(Color::Red.bold(), failure.kind.word());
-        self.say(&format!("{word}: {}", harmless(&failure.to_string())));
+        self.say(&format!("{word}: {}", in_lines(&failure.to_string())));
     }
 
     /// Says something beside the answers.
@@ -105,7 +112,7 @@ impl Out {
             drawn.add_row(row.iter().enumerate().map(|(at, cell)| {
                 let to_right = table.right.contains(&at);
                 let side = if to_right { CellAlignment::Right } else { CellAlignment::Left };
-                Cell::new(harmless(cell)).set_alignment(side)
+                Cell::new(in_line(cell)).set_alignment(side)
             }));
         }
         drawn.to_string()
@@ -122,9 +129,21 @@ impl Out {
 
 /// Text that somebody stored, with what a terminal would obey written out: a product's description must not move the
 /// cursor, colour the screen or turn the direction of what follows.
-fn harmless(text: &str) -> Cow<'_, str> {
+/// Nor may it begin another line, which would read as another answer.
+#[must_use]
+pub fn in_line(text: &str) -> Cow<'_, str> {
+    written_out(text, false)
+}
+
+/// The same for text that may have several lines.
+fn in_lines(text: &str) -> Cow<'_, str> {
+    written_out(text, true)
+}
+
+fn written_out(text: &str, lines: bool) -> Cow<'_, str> {
     let obeyed = |c: char| {
-        (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        (c.is_control() && !(lines && c == '\n'))
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
     };
     if !text.contains(obeyed) {
         return text.into();
@@ -163,6 +182,16 @@ mod tests {
         table.row(["\u{1b}[2Jred\u{7}\u{202e}".into(), "1".into()]);
         let text = out.rendered(&table);
         assert!(text.contains("\\u{1b}[2Jred\\u{7}\\u{202e}") && !text.contains('\u{1b}'), "{text}");
-        assert_eq!(harmless("Mamão, 日本\nb"), "Mamão, 日本\nb");
+        assert_eq!(in_lines("Mamão, 日本\nb"), "Mamão, 日本\nb");
+    }
+
+    #[test]
+    fn an_id_with_a_line_feed_split_its_row() {
+        let out = Out { json: false, color: false, above: None };
+        let mut table = Table::new(&["PID", "LEFT"], &[1]);
+        table.row(["a\nb".into(), "1".into()]);
+        let text = out.rendered(&table);
+        assert!(text.contains("a\\nb") && text.lines().count() == 5, "{text}");
+        assert_eq!(in_line("deleted client a\r\nb"), "deleted client a\\r\\nb");
     }
 }

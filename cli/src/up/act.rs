@@ -5,7 +5,7 @@ use std::time::Duration;
 use proto::store::{HandOverRequest, HoldCommitRequest};
 use serde_json::json;
 
-use super::control::{Order, give};
+use super::control::{Order, give, look};
 use super::parts::{name_of, parts};
 use super::ready;
 use super::supervisor::Supervisor;
@@ -32,6 +32,7 @@ pub async fn node(loaded: &Loaded, asked: &NodeAct) -> Result<Answer, Failure> {
     let order = match asked.act {
         Act::Kill => Order::Kill { part },
         Act::Stop => Order::Stop { part },
+        Act::Start => Order::Start { part },
         Act::Restart => Order::Restart { part },
         Act::Pause => Order::Pause { part },
         Act::Resume => Order::Resume { part },
@@ -39,15 +40,11 @@ pub async fn node(loaded: &Loaded, asked: &NodeAct) -> Result<Answer, Failure> {
         Act::HandOver => return hand_over(loaded, &name).await,
     };
     let mut said = give(&Supervisor::run_folder(loaded), &order).await?;
-    if asked.act == Act::Restart {
+    if matches!(asked.act, Act::Start | Act::Restart) {
         let part = parts(&loaded.config).into_iter().find(|part| part.name == name);
         let part = part.ok_or_else(|| Failure::usage(format!("there is no part {name}")))?;
-        if !ready::one(&loaded.config, &part, RECOVERY_MAX).await {
-            return Err(Failure::unreachable(format!(
-                "{said}, but it does not serve after {RECOVERY_MAX:?}"
-            ))
-            .next(format!("its log is {}", loaded.folder().join("log").join(name + ".log").display())));
-        }
+        let run_folder = Supervisor::run_folder(loaded);
+        ready::one(loaded, &part, RECOVERY_MAX, async || look(&run_folder, &name).await).await?;
         said.push_str(" and serving");
     }
     Ok(Answer::line(said.clone(), json!({ "part": name, "done": said })))

@@ -3,7 +3,8 @@
 //! It is in a process group of its own, so that Ctrl-C reaches only the supervisor, which stops parts in order.
 //! A pipe on its standard input ends when the supervisor is gone, however that happened; the child then stops.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use nix::unistd::Pid;
 use tokio::process::{Child as Process, ChildStdin, Command};
 use tokio::time::timeout;
 
+use super::control::Ended;
 use super::parts::Part;
 use crate::config::load::Loaded;
 use crate::failure::Failure;
@@ -40,6 +42,8 @@ pub struct Child {
     /// Held open while the child shall live.
     lifeline: Option<ChildStdin>,
     log: PathBuf,
+    /// The length of its log when it was started last.
+    log_from: u64,
 }
 
 impl Child {
@@ -47,7 +51,7 @@ impl Child {
     #[must_use]
     pub fn new(part: Part, logs: &Path) -> Child {
         let log = logs.join(format!("{}.log", part.name));
-        Child { part, state: State::New, process: None, lifeline: None, log }
+        Child { part, state: State::New, process: None, lifeline: None, log, log_from: 0 }
     }
 
     /// Its log file.
@@ -64,6 +68,7 @@ impl Child {
         let open = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = open.map_err(|e| Failure::file("open the log", &self.log, &e))?;
         let again = log.try_clone().map_err(|e| Failure::file("open the log", &self.log, &e))?;
+        self.log_from = log.metadata().map_or(0, |log| log.len());
         let mut command = Command::new(program);
         command.arg("--config").arg(&loaded.path);
         for set in &loaded.set {
@@ -132,12 +137,29 @@ impl Child {
         true
     }
 
-    /// The last lines of its log, for explaining why it ended.
+    /// How it ended and what it said last; `None`: it runs. As it was noticed last.
+    #[must_use]
+    pub fn end(&self) -> Option<Ended> {
+        match &self.state {
+            State::Running(_) | State::Paused(_) => None,
+            State::New => Some(Ended { how: "not started".to_owned(), words: String::new() }),
+            State::Ended(how) => Some(Ended { how: how.clone(), words: self.last_words() }),
+        }
+    }
+
+    /// The last lines of its log since it was started, for explaining why it ended.
     #[must_use]
     pub fn last_words(&self) -> String {
         const LINES: usize = 8;
-        let text = std::fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text[text.len().saturating_sub(8 << 10)..]).into_owned();
+        const BYTES: u64 = 8 << 10;
+        let mut text = Vec::new();
+        // A log that cannot be read explains nothing.
+        let _ = File::open(&self.log).and_then(|mut log| {
+            let end = log.metadata()?.len();
+            log.seek(SeekFrom::Start(self.log_from.max(end.saturating_sub(BYTES))))?;
+            log.take(BYTES).read_to_end(&mut text)
+        });
+        let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LINES)..].join("\n")
     }

@@ -38,6 +38,11 @@ pub enum Order {
         /// Its name.
         part: String,
     },
+    /// Start a part that does not run.
+    Start {
+        /// Its name.
+        part: String,
+    },
     /// Start a part again.
     Restart {
         /// Its name.
@@ -53,6 +58,11 @@ pub enum Order {
         /// Its name.
         part: String,
     },
+    /// Say whether a part runs.
+    Look {
+        /// Its name.
+        part: String,
+    },
     /// Stop everything.
     Down,
 }
@@ -65,6 +75,17 @@ pub enum Reply {
     Done(String),
     /// Not done, and why.
     Refused(String),
+    /// Whether the part runs: `None`, or how it ended.
+    Looked(Option<Ended>),
+}
+
+/// The end of a part.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ended {
+    /// Its exit status or signal, in words.
+    pub how: String,
+    /// What it wrote last, since it was started.
+    pub words: String,
 }
 
 /// A path short enough for a socket, and what must stay open while it is used.
@@ -116,11 +137,31 @@ pub async fn answer(stream: &mut UnixStream, reply: &Reply) {
     let _ = timeout(ORDER_MAX, stream.write_all(line.as_bytes())).await;
 }
 
-/// Gives an order to the `feira up` that runs in this folder.
+/// Gives an order to the `feira up` that runs in this folder; says what was done.
 ///
 /// # Errors
 /// None runs there, or it refused.
 pub async fn give(run_folder: &Path, order: &Order) -> Result<String, Failure> {
+    match ask(run_folder, order).await? {
+        Reply::Done(what) => Ok(what),
+        Reply::Refused(why) => Err(Failure::refused(why)),
+        Reply::Looked(_) => Err(Failure::unknown("feira up answered something else than was asked")),
+    }
+}
+
+/// How a part of the `feira up` that runs in this folder has ended; `None`: it runs.
+///
+/// # Errors
+/// None runs there, or there is no such part.
+pub async fn look(run_folder: &Path, part: &str) -> Result<Option<Ended>, Failure> {
+    match ask(run_folder, &Order::Look { part: part.to_owned() }).await? {
+        Reply::Looked(ended) => Ok(ended),
+        Reply::Refused(why) => Err(Failure::refused(why)),
+        Reply::Done(_) => Err(Failure::unknown("feira up answered something else than was asked")),
+    }
+}
+
+async fn ask(run_folder: &Path, order: &Order) -> Result<Reply, Failure> {
     let nobody = |_| {
         Failure::unreachable(format!("no feira up runs the cluster in {}", run_folder.display()))
             .next("start it with feira up, or name its configuration with --config")
@@ -135,11 +176,7 @@ pub async fn give(run_folder: &Path, order: &Order) -> Result<String, Failure> {
     let mut reply = String::new();
     let read = timeout(ANSWER_MAX, reader.read_line(&mut reply)).await;
     read.map_err(|_| Failure::unknown("feira up does not answer"))?.map_err(cut)?;
-    match serde_json::from_str(&reply) {
-        Ok(Reply::Done(what)) => Ok(what),
-        Ok(Reply::Refused(why)) => Err(Failure::refused(why)),
-        Err(_) => Err(Failure::unknown("feira up went away before it answered")),
-    }
+    serde_json::from_str(&reply).map_err(|_| Failure::unknown("feira up went away before it answered"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Waiting until everything serves: a leader that committed an entry of its own, portals and broker that answer.
 
+use std::path::Path;
 use std::time::Duration;
 
 use proto::portal::portal_client::PortalClient;
@@ -7,8 +8,10 @@ use proto::portal::{PortalStatusRequest, PortalStatusResponse};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::control::Ended;
 use super::parts::{Kind, Part};
 use super::supervisor::Supervisor;
+use crate::config::load::Loaded;
 use crate::config::shape::Config;
 use crate::failure::Failure;
 use crate::reach::nodes;
@@ -29,9 +32,7 @@ pub async fn all(supervisor: &mut Supervisor, patience: Duration) -> Result<(), 
         let missing = missing(supervisor).await;
         if let Some((part, how)) = supervisor.notice().into_iter().next() {
             let child = supervisor.child(&part.name)?;
-            let (words, log) = (child.last_words(), child.log().display().to_string());
-            return Err(Failure::refused(format!("{} ended at its start ({how}):\n{words}", part.name))
-                .next(format!("its whole log is {log}")));
+            return Err(ended_at_start(&part.name, &how, &child.last_words(), child.log()));
         }
         if missing.is_empty() {
             return Ok(());
@@ -45,6 +46,13 @@ pub async fn all(supervisor: &mut Supervisor, patience: Duration) -> Result<(), 
         }
         sleep(LOOK).await;
     }
+}
+
+/// A part that ended instead of serving: what it said last is why.
+#[must_use]
+pub fn ended_at_start(part: &str, how: &str, words: &str, log: &Path) -> Failure {
+    Failure::refused(format!("{part} ended at its start ({how}):\n{words}"))
+        .next(format!("its whole log is {}", log.display()))
 }
 
 /// The parts that do not serve yet.
@@ -74,16 +82,29 @@ pub async fn serves(config: &Config, part: &Part) -> bool {
     }
 }
 
-/// Waits until one part answers; false if patience ends first.
-pub async fn one(config: &Config, part: &Part, patience: Duration) -> bool {
+/// Waits until one part answers; `end` says whether it has ended meanwhile.
+///
+/// # Errors
+/// It ended (with the end of its log), patience is over, or `end` fails.
+pub async fn one(
+    loaded: &Loaded,
+    part: &Part,
+    patience: Duration,
+    mut end: impl AsyncFnMut() -> Result<Option<Ended>, Failure>,
+) -> Result<(), Failure> {
     let deadline = Instant::now() + patience;
-    while !serves(config, part).await {
+    let log = loaded.folder().join("log").join(format!("{}.log", part.name));
+    while !serves(&loaded.config, part).await {
+        if let Some(Ended { how, words }) = end().await? {
+            return Err(ended_at_start(&part.name, &how, &words, &log));
+        }
         if Instant::now() >= deadline {
-            return false;
+            return Err(Failure::unreachable(format!("{} does not serve after {patience:?}", part.name))
+                .next(format!("its log is {}", log.display())));
         }
         sleep(LOOK).await;
     }
-    true
+    Ok(())
 }
 
 /// Whether some node leads and has applied an entry of its own epoch: from then on it serves reads and writes.

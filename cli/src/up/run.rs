@@ -204,7 +204,7 @@ pub async fn attend(
                 for (part, how) in supervisor.notice() {
                     let words = supervisor.child(&part.name).map(|child| child.last_words()).unwrap_or_default();
                     out.say(&format!("{} ended by itself ({how}):\n{words}", part.name));
-                    out.say(&format!("  → start it again with feira node restart {}", part.name));
+                    out.say(&format!("  → start it again with feira node start {}", part.name));
                 }
             }
             Ok((stream, _)) = listener.accept() => {
@@ -220,6 +220,7 @@ pub async fn attend(
 async fn obey(supervisor: &mut Supervisor, stream: UnixStream, out: &Out) -> bool {
     let Some((order, mut stream)) = order(stream).await else { return false };
     let (part, act) = match &order {
+        Order::Start { part } => (part, Act::Start),
         Order::Kill { part } => (part, Act::Kill),
         Order::Stop { part } => (part, Act::Stop),
         Order::Restart { part } => (part, Act::Restart),
@@ -228,6 +229,14 @@ async fn obey(supervisor: &mut Supervisor, stream: UnixStream, out: &Out) -> boo
         Order::Down => {
             answer(&mut stream, &Reply::Done("stopping".to_owned())).await;
             return true;
+        }
+        Order::Look { part } => {
+            let reply = match supervisor.child(part) {
+                Ok(child) => Reply::Looked(child.end()),
+                Err(failure) => Reply::Refused(failure.to_string()),
+            };
+            answer(&mut stream, &reply).await;
+            return false;
         }
     };
     let reply = match supervisor.act(part, act).await {

@@ -98,6 +98,14 @@ impl Supervisor {
         let child = self.child(name)?;
         child.notice();
         match (act, &child.state) {
+            (Act::Start, State::Running(_) | State::Paused(_)) => {
+                Err(Failure::refused(format!("{name} runs already"))
+                    .next(format!("stop it first: feira node restart {name} does both")))
+            }
+            (Act::Start, _) => {
+                child.start(&program, &loaded)?;
+                Ok(format!("{name} started"))
+            }
             (Act::Restart, _) => {
                 let running = !matches!(child.state, State::New | State::Ended(_));
                 if running {
@@ -107,7 +115,7 @@ impl Supervisor {
                 Ok(format!("{name} restarted"))
             }
             (_, State::New | State::Ended(_)) => Err(Failure::refused(format!("{name} does not run"))
-                .next(format!("start it: feira node restart {name}"))),
+                .next(format!("start it: feira node start {name}"))),
             (Act::Kill, _) => {
                 child.signal(Signal::SIGKILL);
                 child.ended_within(KILL_GRACE).await;

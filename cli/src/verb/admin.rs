@@ -1,6 +1,7 @@
 //! The administrators' commands, one row each: names, words, help and an example that works.
 
-use super::spec::{Flag, Kind, Menu, Verb, many, maybe, one, switch, with};
+use super::shared::{self, IF_MATCH, LIMIT, REQUEST};
+use super::spec::{Kind, Menu, Verb, many, maybe, one, switch, with};
 
 /// What each does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,11 +22,6 @@ pub enum Admin {
     Help,
     Exit,
 }
-
-const REQUEST: Flag =
-    with("--request", "ID", Kind::Text, "the request's id: repeat a command with it safely");
-const IF_MATCH: Flag = with("--if-match", "ETAG", Kind::Count, "only if it is still of this etag");
-const LIMIT: Flag = with("--limit", "N", Kind::Count, "at most so many; all if left out");
 
 /// The table.
 pub static MENU: Menu<Admin> = Menu { title: "feira admin: clients, products, stock", verbs: &VERBS };
@@ -130,31 +126,7 @@ static VERBS: [Verb<Admin>; 14] = [
         about: "moves stock by a signed amount; never below zero",
         example: "adjust-stock banana-prata -5",
     },
-    Verb {
-        operation: Admin::Portal,
-        name: "portal",
-        aliases: &[],
-        args: &[],
-        flags: &[],
-        about: "shows the portal's cache: hits, lease, state",
-        example: "portal",
-    },
-    Verb {
-        operation: Admin::Help,
-        name: "help",
-        aliases: &["ajuda", "menu", "?"],
-        args: &[maybe("COMMAND", Kind::Verb)],
-        flags: &[],
-        about: "this list, or everything about one command",
-        example: "help insert-client",
-    },
-    Verb {
-        operation: Admin::Exit,
-        name: "exit",
-        aliases: &["sair", "quit"],
-        args: &[],
-        flags: &[],
-        about: "leaves",
-        example: "sair",
-    },
+    shared::portal(Admin::Portal),
+    shared::help(Admin::Help, "help insert-client"),
+    shared::exit(Admin::Exit, "leaves"),
 ];

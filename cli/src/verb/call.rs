@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use proto::keys::ID_BYTES_MAX;
+
 use super::key::key_of;
 use super::near::nearest;
 use super::spec::{Arg, Flag, Kind, Menu, Need, Verb};
@@ -85,8 +87,9 @@ pub fn parse<O>(menu: &'static Menu<O>, words: &[String]) -> Result<Call<O>, Fai
     let mut place = 0;
     let mut rest = rest.iter();
     while let Some(word) = rest.next() {
-        if let Some(flag) = flag_of(verb, word)? {
-            bind_flag(&mut call, flag, word, rest.next_if_value(flag))?;
+        if let Some((flag, joined)) = flag_of(verb, word)? {
+            let value = joined.map(str::to_owned).or_else(|| rest.next_if_value(flag));
+            bind_flag(&mut call, flag, value)?;
             continue;
         }
         let arg = verb.arg_at(place).ok_or_else(|| wrong(verb, format!("{word:?} is one word too many")))?;
@@ -122,33 +125,36 @@ fn least(arg: &Arg) -> usize {
     }
 }
 
-/// The flag that a word names; a word that looks like a flag and is none is an error, save for a negative number.
-fn flag_of<O>(verb: &'static Verb<O>, word: &str) -> Result<Option<&'static Flag>, Failure> {
+/// A flag, and its value if it stands in the same word.
+type Flagged<'w> = (&'static Flag, Option<&'w str>);
+
+/// The flag that a word names (`--limit`, `--limit=3`); a word that looks like a flag and is none is an error, save
+/// for a negative number.
+fn flag_of<'w, O>(verb: &'static Verb<O>, word: &'w str) -> Result<Option<Flagged<'w>>, Failure> {
     if !word.starts_with("--") {
         return Ok(None);
     }
-    match verb.flag(word) {
-        Some(flag) => Ok(Some(flag)),
-        None => Err(wrong(verb, format!("there is no flag {word}"))),
+    let (name, joined) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+    match verb.flag(name) {
+        Some(flag) => Ok(Some((flag, joined))),
+        None => Err(wrong(verb, format!("there is no flag {}", shortened(name)))),
     }
 }
 
-fn bind_flag<O>(
-    call: &mut Call<O>,
-    flag: &'static Flag,
-    word: &str,
-    value: Option<String>,
-) -> Result<(), Failure> {
+fn bind_flag<O>(call: &mut Call<O>, flag: &'static Flag, value: Option<String>) -> Result<(), Failure> {
     let words = match (flag.value, value) {
-        (None, _) => Vec::new(),
-        (Some((name, _)), None) => return Err(wrong(call.verb, format!("{word} needs {name} after it"))),
+        (None, None) => Vec::new(),
+        (None, Some(_)) => return Err(wrong(call.verb, format!("{} takes no value", flag.name))),
+        (Some((name, _)), None) => {
+            return Err(wrong(call.verb, format!("{} needs {name} after it", flag.name)));
+        }
         (Some((_, kind)), Some(value)) => {
             check(call.verb, flag.name, kind, &value)?;
             vec![value]
         }
     };
     if call.values.insert(flag.name, words).is_some() {
-        return Err(wrong(call.verb, format!("{word} is given twice")));
+        return Err(wrong(call.verb, format!("{} is given twice", flag.name)));
     }
     Ok(())
 }
@@ -156,8 +162,9 @@ fn bind_flag<O>(
 /// Whether a word is what it must be.
 fn check<O>(verb: &Verb<O>, name: &str, kind: Kind, word: &str) -> Result<(), Failure> {
     let must = match kind {
-        Kind::Cid | Kind::Pid | Kind::Oid if word.is_empty() || word.len() > ID_BYTES_MAX => {
-            "an id of 1 to 128 bytes"
+        Kind::Cid | Kind::Pid | Kind::Oid => return check_id(verb, name, word),
+        Kind::Limit(most) if !word.parse::<u64>().is_ok_and(|limit| (1..=most).contains(&limit)) => {
+            return Err(wrong(verb, format!("{name} is {:?}, and must be 1 to {most}", shortened(word))));
         }
         Kind::Count if word.parse::<u64>().is_err() => "a whole number from 0",
         Kind::Integer if word.parse::<i64>().is_err() => "a whole number",
@@ -171,6 +178,18 @@ fn check<O>(verb: &Verb<O>, name: &str, kind: Kind, word: &str) -> Result<(), Fa
     Err(wrong(verb, format!("{name} is {:?}, and must be {must}", shortened(word))))
 }
 
+/// Whether a word can be the id of a client, a product or an order.
+///
+/// # Errors
+/// It cannot: with the verb's usage.
+pub fn check_id<O>(verb: &Verb<O>, name: &str, word: &str) -> Result<(), Failure> {
+    if (1..=ID_BYTES_MAX).contains(&word.len()) {
+        return Ok(());
+    }
+    let message = format!("{name} is {:?}, and must be an id of 1 to {ID_BYTES_MAX} bytes", shortened(word));
+    Err(wrong(verb, message))
+}
+
 /// A word as messages quote it.
 fn shortened(word: &str) -> std::borrow::Cow<'_, str> {
     match word.char_indices().nth(QUOTED_CHARS_MAX) {
@@ -181,8 +200,6 @@ fn shortened(word: &str) -> std::borrow::Cow<'_, str> {
 
 /// Characters of a word that a message quotes.
 const QUOTED_CHARS_MAX: usize = 40;
-/// Ids of clients, products and orders, as the portals limit them.
-const ID_BYTES_MAX: usize = 128;
 
 /// PID=QUANTITY; the last `=` counts, so that a product's id may hold one.
 fn line(word: &str) -> Option<(String, i64)> {

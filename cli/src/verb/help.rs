@@ -13,7 +13,8 @@ pub fn menu<O>(menu: &Menu<O>) -> Vec<[String; 2]> {
 pub fn verb<O>(verb: &Verb<O>) -> String {
     let mut text = format!("{}\n  {}\n", verb.usage(), verb.about);
     for flag in verb.flags {
-        text.push_str(&format!("  {:<12} {}\n", flag.name, flag.about));
+        let shown = flag.value.map_or(flag.name.to_owned(), |(value, _)| format!("{} {value}", flag.name));
+        text.push_str(&format!("  {shown:<15} {}\n", flag.about));
     }
     if !verb.aliases.is_empty() {
         text.push_str(&format!("  also: {}\n", verb.aliases.join(", ")));

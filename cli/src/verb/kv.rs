@@ -1,5 +1,6 @@
 //! The commands of the key-value store's own tool.
 
+use super::shared::{self, REQUEST};
 use super::spec::{Flag, Kind, Menu, Verb, maybe, one, switch, with};
 
 /// What each does.
@@ -20,9 +21,17 @@ pub enum Kv {
     Exit,
 }
 
-const REQUEST: Flag =
-    with("--request", "ID", Kind::Text, "the request's id: repeat a command with it safely");
-const TIMESTAMP: Flag = with("--timestamp", "MS", Kind::Integer, "the record's timestamp; else now");
+/// The most records of one scan.
+pub const RECORDS_MAX: u64 = 1_000;
+
+const LIMIT: Flag = with(
+    "--limit",
+    "N",
+    Kind::Limit(RECORDS_MAX),
+    "at most so many, up to 1000; 100 if left out; range goes on from the last key",
+);
+const TIMESTAMP: Flag =
+    with("--timestamp", "MS", Kind::Integer, "the record's timestamp, milliseconds since 1970; else now");
 const STALE: Flag = switch("--stale", "whatever any replica has applied; the answer says up to where");
 
 /// The table.
@@ -89,7 +98,7 @@ static VERBS: [Verb<Kv>; 12] = [
         name: "scan",
         aliases: &["listar"],
         args: &[maybe("PREFIX", Kind::Key)],
-        flags: &[with("--limit", "N", Kind::Count, "at most so many; 100 if left out"), STALE],
+        flags: &[LIMIT, STALE],
         about: "lists records in key order, all or those whose (text) key begins so",
         example: "scan p/",
     },
@@ -98,7 +107,7 @@ static VERBS: [Verb<Kv>; 12] = [
         name: "range",
         aliases: &["intervalo"],
         args: &[one("FROM", Kind::Key), one("TO", Kind::Key)],
-        flags: &[with("--limit", "N", Kind::Count, "at most so many; 100 if left out"), STALE],
+        flags: &[LIMIT, STALE],
         about: "lists records from a key (inclusive) to a key (exclusive)",
         example: "range 1 100",
     },
@@ -120,22 +129,6 @@ static VERBS: [Verb<Kv>; 12] = [
         about: "waits for all outstanding answers",
         example: "wait",
     },
-    Verb {
-        operation: Kv::Help,
-        name: "help",
-        aliases: &["ajuda", "menu", "?"],
-        args: &[maybe("COMMAND", Kind::Verb)],
-        flags: &[],
-        about: "this list, or everything about one command",
-        example: "help test-and-set",
-    },
-    Verb {
-        operation: Kv::Exit,
-        name: "exit",
-        aliases: &["sair", "quit"],
-        args: &[],
-        flags: &[],
-        about: "stops reading, waits for outstanding answers (at least the grace), leaves",
-        example: "sair",
-    },
+    shared::help(Kv::Help, "help test-and-set"),
+    shared::exit(Kv::Exit, "stops reading, waits for outstanding answers (at least the grace), leaves"),
 ];

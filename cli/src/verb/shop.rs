@@ -1,5 +1,6 @@
 //! The shoppers' commands, one row each: names, words, help and an example that works.
 
+use super::shared::{self, IF_MATCH, LIMIT, REQUEST};
 use super::spec::{Flag, Kind, Menu, Verb, many, maybe, one, with};
 
 /// What each does.
@@ -20,11 +21,7 @@ pub enum Shop {
     Exit,
 }
 
-const REQUEST: Flag =
-    with("--request", "ID", Kind::Text, "the request's id: repeat a command with it safely");
 const CID: Flag = with("--cid", "CID", Kind::Cid, "in the name of this client");
-const LIMIT: Flag = with("--limit", "N", Kind::Count, "at most so many; all if left out");
-const IF_MATCH: Flag = with("--if-match", "ETAG", Kind::Count, "only if it is still of this etag");
 
 /// The table.
 pub static MENU: Menu<Shop> = Menu { title: "feira shop: orders", verbs: &VERBS };
@@ -96,7 +93,7 @@ static VERBS: [Verb<Shop>; 12] = [
     Verb {
         operation: Shop::Products,
         name: "products",
-        aliases: &["listarProdutos", "browse"],
+        aliases: &["listarProdutos", "list-products", "browse"],
         args: &[maybe("PREFIX", Kind::Pid)],
         flags: &[CID, LIMIT],
         about: "lists what is sold, all or what begins so",
@@ -111,31 +108,7 @@ static VERBS: [Verb<Shop>; 12] = [
         about: "shows a product and how many are left",
         example: "product banana-prata",
     },
-    Verb {
-        operation: Shop::Portal,
-        name: "portal",
-        aliases: &[],
-        args: &[],
-        flags: &[],
-        about: "shows the portal's cache: hits, lease, state",
-        example: "portal",
-    },
-    Verb {
-        operation: Shop::Help,
-        name: "help",
-        aliases: &["ajuda", "menu", "?"],
-        args: &[maybe("COMMAND", Kind::Verb)],
-        flags: &[],
-        about: "this list, or everything about one command",
-        example: "help modify-order",
-    },
-    Verb {
-        operation: Shop::Exit,
-        name: "exit",
-        aliases: &["sair", "quit"],
-        args: &[],
-        flags: &[],
-        about: "leaves",
-        example: "sair",
-    },
+    shared::portal(Shop::Portal),
+    shared::help(Shop::Help, "help modify-order"),
+    shared::exit(Shop::Exit, "leaves"),
 ];

@@ -15,6 +15,8 @@ pub enum Kind {
     Text,
     /// A whole number from 0.
     Count,
+    /// How many at most: a whole number from 1 to this.
+    Limit(u64),
     /// A whole number, signed.
     Integer,
     /// PID=QUANTITY.

@@ -93,6 +93,8 @@ fn words_are_bound_to_their_names() {
     assert_eq!(call.verb.operation, shop::Shop::ModifyOrder);
     assert_eq!((call.text("OID"), call.get("--cid"), call.count("--if-match")), ("77", Some("ana"), Some(9)));
     assert_eq!(call.lines("PID=QUANTITY"), [("a=b".to_owned(), 2), ("mamao".to_owned(), 0)]);
+    let joined = parse(&shop::MENU, &words("list-orders --limit=3 --cid=a=b").unwrap()).unwrap();
+    assert_eq!((joined.count("--limit"), joined.get("--cid")), (Some(3), Some("a=b")));
     let call = super::call::parse(&admin::MENU, &words("adjust-stock x -5").unwrap()).unwrap();
     assert_eq!(call.integer("AMOUNT"), Some(-5));
 }
@@ -107,9 +109,14 @@ fn wrong_lines_are_explained() {
     refused(&shop::MENU, "gt-order 1", "did you mean get-order");
     refused(&shop::MENU, "get-order 1 --colour", "no flag --colour");
     refused(&shop::MENU, "get-order 1 --cid", "needs CID after it");
+    refused(&admin::MENU, "delete-client a --cascade=yes", "--cascade takes no value");
     refused(&shop::MENU, "list-orders --cid a --cid b", "given twice");
     refused(&shop::MENU, &format!("use {}", "x".repeat(129)), "1 to 128 bytes");
     refused(&admin::MENU, "adjust-stock x many", "a whole number");
+    refused(&admin::MENU, "list-clients --limit 0", "--limit is \"0\", and must be 1 to 100000");
+    refused(&shop::MENU, "products --limit 100001", "1 to 100000");
+    refused(&kv::MENU, "scan --limit 99999999999999999999", "1 to 1000");
+    refused(&kv::MENU, "range 1 9 --limit some", "1 to 1000");
     refused(&kv::MENU, "del-version 1 -1", "a whole number from 0");
     refused(&kv::MENU, "xyzzyx", "help lists the commands");
     assert!(parse(&kv::MENU, &[]).is_err());

@@ -1,0 +1,44 @@
+//! Asking the person at the terminal for what a command left out.
+//!
+//! Promises: questions are read by the same thread as lines, so that answers typed or pasted ahead are taken in turn.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::failure::Failure;
+
+/// What the terminal's thread is asked for.
+pub enum Asked {
+    /// A line, after this prompt.
+    Line(String),
+    /// The answer to a question; `None`: an empty one.
+    Question(String, oneshot::Sender<Result<Option<String>, Failure>>),
+}
+
+/// A way to ask.
+#[derive(Clone)]
+pub struct Asker(pub mpsc::Sender<Asked>);
+
+impl Asker {
+    /// Asks one question; an empty answer is `None`.
+    ///
+    /// # Errors
+    /// The terminal is gone, or the person gave up (Ctrl-C, Ctrl-D).
+    pub async fn ask(&self, question: &str) -> Result<Option<String>, Failure> {
+        let (answer, answered) = oneshot::channel();
+        let gone = || Failure::refused("the terminal is gone");
+        self.0.send(Asked::Question(question.to_owned(), answer)).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Asks until there is an answer.
+    ///
+    /// # Errors
+    /// As [`Asker::ask`].
+    pub async fn ask_until(&self, question: &str) -> Result<String, Failure> {
+        loop {
+            if let Some(answer) = self.ask(question).await? {
+                return Ok(answer);
+            }
+        }
+    }
+}

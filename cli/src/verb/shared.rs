@@ -1,0 +1,61 @@
+//! Flags and rows that more than one table has, said once.
+
+use super::spec::{Arg, Flag, Kind, Verb, maybe, with};
+
+/// Items that a list for people holds; programs page by prefix.
+pub const LIST_ITEMS_MAX: usize = 100_000;
+
+/// Repeats a write safely.
+pub const REQUEST: Flag =
+    with("--request", "ID", Kind::Text, "the request's id: repeat a command with it safely; else a new one");
+/// Changes only what was read.
+pub const IF_MATCH: Flag =
+    with("--if-match", "ETAG", Kind::Count, "only if it is still of this etag; else whatever its etag");
+/// Shortens a list.
+pub const LIMIT: Flag = with(
+    "--limit",
+    "N",
+    Kind::Limit(LIST_ITEMS_MAX as u64),
+    "at most so many, up to 100000; all if left out",
+);
+
+/// The row of `portal`.
+pub const fn portal<O>(operation: O) -> Verb<O> {
+    Verb {
+        operation,
+        name: "portal",
+        aliases: &[],
+        args: &[],
+        flags: &[],
+        about: "shows the portal's cache: hits, lease, state",
+        example: "portal",
+    }
+}
+
+const COMMAND: [Arg; 1] = [maybe("COMMAND", Kind::Verb)];
+
+/// The row of `help`; the example is of the table's own.
+pub const fn help<O>(operation: O, example: &'static str) -> Verb<O> {
+    Verb {
+        operation,
+        name: "help",
+        aliases: &["ajuda", "menu", "?"],
+        args: &COMMAND,
+        flags: &[],
+        about: "this list, or everything about one command",
+        example,
+    }
+}
+
+/// The row of `sair`; what leaving waits for is of the table's own.
+pub const fn exit<O>(operation: O, about: &'static str) -> Verb<O> {
+    Verb {
+        operation,
+        name: "exit",
+        aliases: &["sair", "quit"],
+        args: &[],
+        flags: &[],
+        about,
+        example: "sair",
+    }
+}
