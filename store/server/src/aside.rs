@@ -23,6 +23,7 @@ use tonic::Status;
 use crate::error::Error;
 use crate::queues::ToApplier;
 use crate::shared::{Disk, Shared};
+use crate::thread_to_stream::Sender;
 
 /// An audit's picture is kept for so long.
 const AUDIT_S: u64 = 60;
@@ -33,13 +34,11 @@ const AUDITORS_MAX: usize = 4;
 /// Records of one answer, and their bytes, about.
 const AUDIT_RECORDS_MAX: usize = 500;
 const AUDIT_BYTES_MAX: usize = 256 << 10;
-/// How often a picture's reader looks whether a slow auditor has room.
-const SLOW_AUDITOR_MS: u64 = 5;
 /// The table is synced so often.
 const SYNC_S: u64 = 30;
 
 /// Where an auditor's answers go.
-pub(crate) type Auditor = mpsc::Sender<Result<AuditResponse, Status>>;
+pub(crate) type Auditor = Sender<Result<AuditResponse, Status>>;
 
 /// The work aside of one replica.
 #[derive(Clone)]
@@ -242,16 +241,8 @@ impl Picture {
     fn send(&mut self, done: bool, effects: u64) -> bool {
         self.bytes = 0;
         let position = Some(convert::position_out(self.position));
-        let mut answer =
-            Ok(AuditResponse { position, records: std::mem::take(&mut self.records), done, effects });
-        loop {
-            answer = match self.auditor.try_send(answer) {
-                Ok(()) => return true,
-                Err(mpsc::error::TrySendError::Full(answer)) if Instant::now() < self.until => answer,
-                Err(_) => return false,
-            };
-            thread::sleep(Duration::from_millis(SLOW_AUDITOR_MS));
-        }
+        let records = std::mem::take(&mut self.records);
+        self.auditor.send(Ok(AuditResponse { position, records, done, effects }), self.until)
     }
 }
 

@@ -18,14 +18,13 @@ use store_client::failure::{failure, invalid, not_leader, status_from};
 use store_core::{NodeId, Offset};
 use store_engine::{Job, Reply, convert};
 use store_log::{LogReader, RealFile};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::aside::Audits;
 use crate::describe;
 use crate::kv::command_of;
 use crate::shared::{Ask, Shared};
+use crate::thread_to_stream;
 
 /// Lines of one answer.
 const LINES_MAX: u32 = 1_000;
@@ -192,9 +191,9 @@ impl Cluster for ClusterService {
             let message = format!("has {} bytes, not {AUDIT_ID_BYTES}", request.id.len());
             return Err(status_from(&invalid("id", message)));
         }
-        let (auditor, answers) = mpsc::channel(AUDIT_BUFFERED);
+        let (auditor, answers) = thread_to_stream::channel(AUDIT_BUFFERED);
         self.audits.audit(&request.id, auditor, Duration::from_secs(AUDIT_WAIT_S)).await?;
-        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn start_audit(

@@ -51,6 +51,8 @@ mod serve;
 mod shared;
 mod stages;
 mod stop;
+mod thread_to_stream;
+mod too_large;
 
 pub use crate::bootstrap::{Founder, bootstrap, founders, is_bootstrapped, random_incarnation};
 pub use crate::config::{Config, Peer, group_folder, split_address};

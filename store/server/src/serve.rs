@@ -35,9 +35,8 @@ use crate::peers::{MESSAGE_BYTES_MAX, Peers, ReplicationService};
 use crate::publisher;
 use crate::replica::{self, Running};
 use crate::stop::Stop;
+use crate::too_large::{REQUEST_BYTES_MAX, ToldTooLarge};
 
-/// A request of a client is at most this long: the largest transaction, its identity, and what wraps them.
-const REQUEST_BYTES_MAX: usize = proto::check::TXN_BYTES_MAX + (64 << 10);
 /// Flow control: bytes under way on one stream, and on one connection.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
@@ -176,7 +175,8 @@ fn spawn_server(
     let shared = &running.shared;
     let kv = KvServer::new(KvService::new(Arc::clone(shared))).max_decoding_message_size(REQUEST_BYTES_MAX);
     let audits = Arc::clone(&running.audits);
-    let cluster = ClusterServer::new(ClusterService::new(Arc::clone(shared), audits, running.log.clone()));
+    let cluster = ClusterService::new(Arc::clone(shared), audits, running.log.clone());
+    let cluster = ClusterServer::new(cluster).max_decoding_message_size(REQUEST_BYTES_MAX);
     let replication = ReplicationService::new(Arc::clone(peers), Arc::clone(&running.snapshots));
     let replication = ReplicationServer::new(replication)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -201,8 +201,8 @@ fn spawn_server(
         .http2_keepalive_timeout(Some(Duration::from_secs(PING_S)))
         .add_service(health_server)
         .add_service(reflection)
-        .add_service(kv)
-        .add_service(cluster)
+        .add_service(ToldTooLarge(kv))
+        .add_service(ToldTooLarge(cluster))
         .add_service(replication)
         .serve_with_incoming_shutdown(incoming, async move {
             let _ = stopping.wait_for(|stopping| *stopping).await;

@@ -161,6 +161,28 @@ async fn writes_of_a_pipeline_are_executed_in_the_order_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_longer_than_any_was_answered_in_the_transports_words() {
+    let nodes = Nodes::start(1).await;
+    let node = nodes.leader().await;
+    let data = Bytes::from(vec![b'x'; 2 << 20]);
+    let long = SetRequest { data: data.clone(), ..set("k") };
+    let why = told(nodes.kv(node).set(long).await, FailureReason::Invalid, Code::InvalidArgument);
+    assert!(why.starts_with("request is longer than"), "{why}");
+    let start = StartAuditRequest { route: Some(ROUTE), prefixes: vec![data.clone()] };
+    told(nodes.cluster(node).start_audit(start).await, FailureReason::Invalid, Code::InvalidArgument);
+
+    let step = |number, txn_of| PipelineRequest { number, request: Some(Request::Txn(txn(txn_of, None))) };
+    let requests = [step(1, Txn::new().put("a", 1, "1")), step(2, Txn::new().put("b", 1, data))];
+    let mut answers = nodes.kv(node).pipeline(stream::iter(requests)).await.unwrap().into_inner();
+    let first = answers.next().await.unwrap().unwrap();
+    assert!(matches!(first.response, Some(Response::Txn(answered)) if first.number == 1 && answered.success));
+    let end = answers.next().await.unwrap();
+    let why = told(end, FailureReason::Invalid, Code::InvalidArgument);
+    assert!(why.starts_with("request is longer than"), "{why}");
+    nodes.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pipeline_that_meets_no_leader_ends_and_executes_nothing_later() {
     let nodes = Nodes::start(3).await;
     let follower = nodes.follower().await;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::{Mutex, MutexGuard};
-use proto::store::PipelineResponse;
+use proto::store::{Failure, PipelineResponse};
 use store_engine::Answer;
 use tokio::sync::Notify;
 
@@ -64,6 +64,8 @@ struct Inner {
     picked: Picked,
     /// No more requests come.
     ended: bool,
+    /// Why, if one was refused that the stream cannot go on after.
+    refusal: Option<Failure>,
     waker: Option<Waker>,
 }
 
@@ -116,11 +118,17 @@ impl Outbox {
             && inner.waiting.len() < STREAM_PLACES_MAX
     }
 
-    /// No more requests come.
-    pub(crate) fn end(&self) {
+    /// No more requests come; `refusal` says why, if one was refused that the stream cannot go on after.
+    pub(crate) fn end(&self, refusal: Option<Failure>) {
         let mut inner = self.inner.lock();
         inner.ended = true;
+        inner.refusal = refusal;
         wake(inner);
+    }
+
+    /// What the stream ends with when everything is answered, once.
+    pub(crate) fn take_refusal(&self) -> Option<Failure> {
+        self.inner.lock().refusal.take()
     }
 
     /// Takes all answers that are there. `Ready(false)`: there are none and never will be.
@@ -210,7 +218,7 @@ mod tests {
         outbox.deliver(&mut vec![(numbers[1], done())]);
         outbox.deliver(&mut vec![(numbers[0], done()), (numbers[0], done()), (99, done())]);
         assert_eq!(poll(&outbox), Poll::Ready((true, vec![71, 70])));
-        outbox.end();
+        outbox.end(None);
         assert_eq!(poll(&outbox), Poll::Pending, "one request still waits");
         let ready = Told::Answer(Answer::ReadReady { at: Offset(3) });
         outbox.deliver(&mut vec![(numbers[2], ready)]);

@@ -12,7 +12,7 @@ use proto::store::command::Kind;
 use proto::store::pipeline_request::Request;
 use proto::store::pipeline_response::Response;
 use proto::store::{Failure, Freshness, OutcomeCommand, PipelineRequest, PipelineResponse, TxnCommand};
-use store_client::failure::invalid;
+use store_client::failure::{invalid, status_from};
 use store_engine::{Answer, Job, Reply};
 use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
@@ -23,6 +23,7 @@ use crate::desk::{Desk, Recipient, Told};
 use crate::inbox::Batch;
 use crate::reads::{self, Asked};
 use crate::shared::Shared;
+use crate::too_large::too_large;
 
 /// Requests taken in at once.
 const BATCH_MAX: usize = 512;
@@ -32,8 +33,13 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Opens a stream.
 pub(super) fn open(shared: Arc<Shared>, requests: Streaming<PipelineRequest>) -> Answers {
     let outbox = shared.desk.register(Outbox::new);
-    let intake =
-        Intake { shared: Arc::clone(&shared), outbox: Arc::clone(&outbox), jobs: Vec::new(), bytes: 0 };
+    let intake = Intake {
+        shared: Arc::clone(&shared),
+        outbox: Arc::clone(&outbox),
+        jobs: Vec::new(),
+        bytes: 0,
+        refusal: None,
+    };
     let taking = tokio::spawn(intake.run(requests));
     Answers { shared, outbox, taking, ready: VecDeque::new() }
 }
@@ -45,6 +51,8 @@ struct Intake {
     /// For the node, in order.
     jobs: Vec<Job>,
     bytes: usize,
+    /// Why the stream cannot go on, if a request had no number to answer it by.
+    refusal: Option<Failure>,
 }
 
 impl Intake {
@@ -64,19 +72,35 @@ impl Intake {
                 }
                 first = requests.message() => first,
             };
-            let Ok(Some(first)) = first else { break };
-            self.take(first);
-            while self.jobs.len() < BATCH_MAX && self.bytes < BATCH_BYTES_MAX {
-                match requests.message().now_or_never() {
-                    Some(Ok(Some(next))) => self.take(next),
-                    _ => break,
-                }
-            }
-            if self.bring().await.is_err() {
+            let more = self.gather(first, &mut requests);
+            if self.bring().await.is_err() || !more {
                 break;
             }
         }
-        self.outbox.end();
+        self.outbox.end(self.refusal);
+    }
+
+    /// Takes what has come, a batch at most; whether more may come.
+    fn gather(
+        &mut self,
+        first: Result<Option<PipelineRequest>, Status>,
+        requests: &mut Streaming<PipelineRequest>,
+    ) -> bool {
+        let mut next = Some(first);
+        while let Some(arrived) = next.take() {
+            match arrived {
+                Ok(Some(request)) => self.take(request),
+                Ok(None) => return false,
+                Err(status) => {
+                    self.refusal = too_large(&status);
+                    return false;
+                }
+            }
+            if self.jobs.len() < BATCH_MAX && self.bytes < BATCH_BYTES_MAX {
+                next = requests.message().now_or_never();
+            }
+        }
+        true
     }
 
     /// Brings what was taken to the node.
@@ -204,7 +228,10 @@ impl Stream for Answers {
             let mut picked = Picked::default();
             match self.outbox.poll(&mut picked, context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(false) => return Poll::Ready(None),
+                Poll::Ready(false) => {
+                    let refusal = self.outbox.take_refusal();
+                    return Poll::Ready(refusal.map(|failure| Err(status_from(&failure))));
+                }
                 Poll::Ready(true) => self.turn(picked),
             }
         }

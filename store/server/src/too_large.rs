@@ -1,0 +1,57 @@
+//! Requests that are longer than any that could be executed. The transport does not read them, and answers OUT_OF_RANGE
+//! in its own words; callers get what every other bad argument gets instead: INVALID_ARGUMENT with field and details.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use proto::store::Failure;
+use store_client::failure::{failure_from, invalid, status_from};
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::server::NamedService;
+use tonic::{Code, Status};
+
+/// A request of a client is at most this long: the largest transaction, its identity, and what wraps them.
+pub(crate) const REQUEST_BYTES_MAX: usize = proto::check::TXN_BYTES_MAX + (64 << 10);
+
+/// What a status of the transport means, if it is about a request that was too long.
+pub(crate) fn too_large(status: &Status) -> Option<Failure> {
+    let by_transport = failure_from(status).reason() == proto::store::FailureReason::Unspecified;
+    (status.code() == Code::OutOfRange && by_transport).then(|| {
+        let txn = proto::check::TXN_BYTES_MAX;
+        let message = format!("is longer than {REQUEST_BYTES_MAX} bytes; a transaction has at most {txn}");
+        invalid("request", message)
+    })
+}
+
+/// A service whose callers are told in our words that a request was too long.
+#[derive(Clone)]
+pub(crate) struct ToldTooLarge<S>(pub(crate) S);
+
+impl<S: NamedService> NamedService for ToldTooLarge<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<http::Request<Body>> for ToldTooLarge<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let answer = self.0.call(request);
+        Box::pin(async move {
+            let answer = answer.await?;
+            // A call that failed has its status in the headers: there is no body whose end could bring it.
+            let refused = Status::from_header_map(answer.headers()).as_ref().and_then(too_large);
+            Ok(refused.map_or(answer, |failure| status_from(&failure).into_http()))
+        })
+    }
+}
