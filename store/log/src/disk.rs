@@ -75,6 +75,9 @@ pub trait DiskFile: Send + Sync + 'static {
     /// # Errors
     /// As the operating system says.
     fn set_len(&self, bytes: u64) -> io::Result<()>;
+    /// Lets go of what is kept of the file in memory and is durable, so that the next reader reads the medium and
+    /// large files do not drive others out. A hint: nothing is promised.
+    fn drop_cached(&self) {}
 }
 
 /// A disk that several parts of a replica share: the log's writer, and who reads snapshots meanwhile.

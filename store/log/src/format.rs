@@ -1,6 +1,6 @@
 //! The bytes of every file in a group folder: this page is the specification, and the code below writes and
-//! checks headers by it (batches: [`crate::batch`]; blocks: [`crate::block`]). Promises that the bytes of format
-//! version 1 never change (a test compares them with frozen ones). All integers are little endian; a CRC is
+//! checks headers by it (batches: [`crate::batch`]; blocks: [`crate::block`]). Promises that the bytes of a format
+//! version never change (a test compares them with frozen ones). All integers are little endian; a CRC is
 //! CRC-32C (RFC 3720, appendix B.4); a hash is xxh3-64 with seed 0.
 //!
 //! # Names
@@ -120,7 +120,7 @@
 //! | byte | size | field |
 //! |---|---|---|
 //! | 0 | 8 | magic `feiraSNP` |
-//! | 8 | 4 | format version, 1 |
+//! | 8 | 4 | format version, 2; in version 1 there are no packed blocks |
 //! | 12 | 4 | state-machine version |
 //! | 16 | 8 | group |
 //! | 24 | 8 | X, as numbered by the replica that holds this copy |
@@ -132,14 +132,16 @@
 //! | 121 | 387 | zeros |
 //! | 508 | 4 | CRC of bytes 0 to 507 |
 //!
-//! Then blocks: magic `fBLK` (4), bytes of data d, 1 to 262,144 (4), number of the block 0, 1, 2 … (4), CRC of
-//! bytes 4 to 11 and the data (4), data (d). Then the footer (64 bytes), which ends the file:
+//! Then blocks: magic (4), bytes of data d, 1 to 262,144 (4), number of the block 0, 1, 2 … (4), CRC of bytes 4
+//! to 11 and the data (4), data (d). The magic is `fBLK` for data as it is, or `fBLZ` for packed data: the length of
+//! what it unpacks to, 1 to 262,144 (4), and that in the LZ4 block format (`lz4_Block_format.md` of the LZ4
+//! project). A block is packed only if that makes it shorter. Then the footer (64 bytes), which ends the file:
 //!
 //! | byte | size | field |
 //! |---|---|---|
 //! | 0 | 8 | magic `feiraEND` |
 //! | 8 | 8 | count of blocks |
-//! | 16 | 8 | bytes of data in all blocks |
+//! | 16 | 8 | bytes of data in all blocks, packed as they are |
 //! | 24 | 8 | epoch, as in the header |
 //! | 32 | 8 | offset, as in the header |
 //! | 40 | 8 | hash of all bytes between header and footer |
@@ -151,8 +153,11 @@
 
 use crate::error::Error;
 
-/// The version of all formats here.
+/// The version of all formats here but that of snapshots.
 pub const FORMAT_VERSION: u32 = 1;
+
+/// The version of snapshots: since 2, blocks may be packed. Version 1 is still read.
+pub const SNAPSHOT_FORMAT_VERSION: u32 = 2;
 
 /// Bytes of a magic number.
 const MAGIC_BYTES: usize = 8;
@@ -166,7 +171,12 @@ pub(crate) struct Put {
 impl Put {
     /// A record that begins with magic and format version.
     pub(crate) fn new(magic: [u8; MAGIC_BYTES]) -> Put {
-        Put { bytes: magic.to_vec() }.u32(FORMAT_VERSION)
+        Put::versioned(magic, FORMAT_VERSION)
+    }
+
+    /// A record that begins with magic and this format version.
+    pub(crate) fn versioned(magic: [u8; MAGIC_BYTES], version: u32) -> Put {
+        Put { bytes: magic.to_vec() }.u32(version)
     }
 
     /// A record that begins with its magic alone.
@@ -225,10 +235,20 @@ impl<'a> Take<'a> {
         length: usize,
         magic: [u8; MAGIC_BYTES],
     ) -> Result<Take<'a>, Error> {
+        Take::versioned(file, bytes, length, magic, FORMAT_VERSION)
+    }
+
+    /// The same of a record of any version from 1 to `known`.
+    pub(crate) fn versioned(
+        file: &str,
+        bytes: &'a [u8],
+        length: usize,
+        magic: [u8; MAGIC_BYTES],
+        known: u32,
+    ) -> Result<Take<'a>, Error> {
         let mut take = Take::bare(file, 0, bytes, length, magic)?;
         let found = take.u32();
-        if found != FORMAT_VERSION {
-            let known = FORMAT_VERSION;
+        if !(1..=known).contains(&found) {
             return Err(Error::Version { file: file.to_owned(), what: "format version", found, known });
         }
         Ok(take)

@@ -52,6 +52,7 @@ pub mod format;
 mod header;
 mod identity;
 mod incoming;
+mod inspect;
 pub mod limits;
 mod log;
 mod meta;
@@ -81,6 +82,10 @@ pub use error::Error;
 pub use header::LogHeader;
 pub use identity::{BootId, ClusterId, Identity};
 pub use incoming::{IncomingSnapshot, Offered};
+pub use inspect::{
+    BlockLine, FileEnd, LogFileReport, LogReport, SnapshotReport, inspect_snapshot, snapshot_files,
+    verify_log, verify_snapshots,
+};
 pub use log::{Log, Options};
 pub use meta::{Meta, read as read_meta};
 pub use plant::{Planted, plant};

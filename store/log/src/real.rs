@@ -189,4 +189,10 @@ impl DiskFile for RealFile {
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.file.set_len(bytes)
     }
+
+    fn drop_cached(&self) {
+        use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+        // A hint: where it is not taken, nothing is lost.
+        let _ = posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    }
 }

@@ -122,7 +122,7 @@ pub(crate) fn recover<D: Disk>(
     let ballot = ballot::read(disk, meta.member.incarnation)?;
     let boot = boot::read(disk)?;
     let headers = headers(disk, &meta, &listed)?;
-    check_newest(&headers, boot.newest_log)?;
+    check_newest(headers.last().map(|(_, header)| header.number), boot.newest_log)?;
     let (walked, learned) = walk_all(headers)?;
     check_ballot(ballot, learned.history.last())?;
     let newest = walked.last().expect("there is at least one log file");
@@ -205,8 +205,8 @@ fn headers<D: Disk>(disk: &D, meta: &Meta, listed: &[String]) -> Result<Vec<(D::
 }
 
 /// A log file that was the newest one is only ever removed by a truncation, which says so in `boot` first.
-fn check_newest<F>(headers: &[(F, LogHeader)], expected: u64) -> Result<(), Error> {
-    let newest = headers.last().map_or(0, |(_, header)| header.number);
+pub(crate) fn check_newest(newest: Option<u64>, expected: u64) -> Result<(), Error> {
+    let Some(newest) = newest else { return Err(lost("every log file is gone".to_owned())) };
     if newest >= expected {
         return Ok(());
     }

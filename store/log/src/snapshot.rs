@@ -25,7 +25,7 @@ use crate::block::{BLOCK_HEADER_BYTES, Blocks, Totals};
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::fault;
-use crate::format::{Put, Take};
+use crate::format::{Put, SNAPSHOT_FORMAT_VERSION, Take};
 use crate::identity::ClusterId;
 use crate::limits::{
     CLUSTER_ID_BYTES_MAX, FILE_HEADER_BYTES, FILE_NUMBER_MAX, SNAPSHOT_BLOCK_BYTES_MAX, SNAPSHOT_BYTES_MAX,
@@ -60,7 +60,7 @@ pub struct SnapshotFile {
 impl SnapshotInfo {
     /// The header's bytes.
     pub(crate) fn encode(&self, cluster: &ClusterId, group: GroupId) -> Vec<u8> {
-        Put::new(MAGIC)
+        Put::versioned(MAGIC, SNAPSHOT_FORMAT_VERSION)
             .u32(self.state_machine_version)
             .u64(group.0)
             .u64(self.number)
@@ -80,7 +80,8 @@ impl SnapshotInfo {
     ) -> Result<SnapshotInfo, Error> {
         let mut bytes = vec![0; FILE_HEADER_BYTES];
         let read = file.read_at(0, &mut bytes).map_err(|e| Error::of("read", name, e))?;
-        let mut take = Take::new(name, &bytes[..read], FILE_HEADER_BYTES, MAGIC)?;
+        let bytes = &bytes[..read];
+        let mut take = Take::versioned(name, bytes, FILE_HEADER_BYTES, MAGIC, SNAPSHOT_FORMAT_VERSION)?;
         let state_machine_version = take.u32();
         same(name, "group", &take.u64(), &group.0)?;
         let number = take.u64();
@@ -158,6 +159,8 @@ pub struct SnapshotWriter<D: Disk> {
     place: u64,
     /// The block being filled, with room for its header.
     block: Vec<u8>,
+    /// The same block packed; kept for its memory.
+    packed: Vec<u8>,
     /// The blocks written.
     totals: Totals,
 }
@@ -178,7 +181,7 @@ impl<D: Disk> SnapshotWriter<D> {
         fault::step("snapshot", "begun");
         let block = vec![0; BLOCK_HEADER_BYTES];
         let place = FILE_HEADER_BYTES as u64;
-        Ok(SnapshotWriter { disk, info, file, place, block, totals: Totals::new() })
+        Ok(SnapshotWriter { disk, info, file, place, block, packed: Vec::new(), totals: Totals::new() })
     }
 
     /// Adds bytes; a reader gets them back in order, in blocks that may begin anywhere in them.
@@ -209,16 +212,9 @@ impl<D: Disk> SnapshotWriter<D> {
         if self.place + self.block.len() as u64 > SNAPSHOT_BYTES_MAX {
             return Err(Error::Invalid(format!("a snapshot has at most {SNAPSHOT_BYTES_MAX} bytes")));
         }
-        self.totals.seal(&mut self.block);
-        self.put()?;
+        let sealed = self.totals.seal(&mut self.block, &mut self.packed);
+        self.place = put(&self.file, self.info.number, self.place, sealed)?;
         self.block.truncate(BLOCK_HEADER_BYTES);
-        Ok(())
-    }
-
-    fn put(&mut self) -> Result<(), Error> {
-        let name = names::snapshot_file(self.info.number);
-        self.file.write_at(self.place, &self.block).map_err(|e| Error::of("write", &name, e))?;
-        self.place += self.block.len() as u64;
         Ok(())
     }
 
@@ -228,11 +224,19 @@ impl<D: Disk> SnapshotWriter<D> {
     /// Fatal if a sync or the renaming fails.
     pub fn finish(mut self) -> Result<SnapshotFile, Error> {
         self.end_block()?;
-        self.block = self.totals.footer(self.info.position);
-        self.put()?;
+        let footer = self.totals.footer(self.info.position);
+        self.place = put(&self.file, self.info.number, self.place, &footer)?;
         aside::finish(&self.disk, &self.file, &names::snapshot_file(self.info.number), "snapshot")?;
+        // Whoever reads it back to verify it reads the disk, not the memory that it was written from.
+        self.file.drop_cached();
         Ok(SnapshotFile { info: self.info, bytes: self.place })
     }
+}
+
+/// Writes at `place` of `snap.number`; returns the place after it.
+fn put<F: DiskFile>(file: &F, number: u64, place: u64, bytes: &[u8]) -> Result<u64, Error> {
+    file.write_at(place, bytes).map_err(|e| Error::of("write", &names::snapshot_file(number), e))?;
+    Ok(place + bytes.len() as u64)
 }
 
 impl<D: Disk> fmt::Debug for SnapshotWriter<D> {

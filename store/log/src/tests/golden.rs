@@ -1,8 +1,8 @@
-//! The bytes of format version 1, frozen: a change of any of them is a change of what is on people's disks.
+//! The bytes of each format version, frozen: a change of any of them is a change of what is on people's disks.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::{SnapshotInfo, SnapshotWriter};
+use crate::{SnapshotInfo, SnapshotWriter, verify_snapshot};
 
 fn digest(bytes: &[u8]) -> (usize, u64) {
     (bytes.len(), xxhash_rust::xxh3::xxh3_64(bytes))
@@ -31,7 +31,35 @@ fn the_bytes_of_every_file_are_frozen() {
         .map(|name| (name, digest(&disk.content(name).unwrap())))
         .to_vec();
     assert_eq!(found, GOLDEN);
+    // As the first release wrote it: the same but for the version, since a block is packed only if that pays.
+    let mut bytes = disk.content("snap.1").unwrap();
+    bytes[8] = 1;
+    let crc = crc32c::crc32c(&bytes[..508]);
+    bytes[508..512].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(digest(&bytes), GOLDEN_SNAPSHOT_1);
+    disk.put("snap.1", &bytes);
+    assert_eq!(verify_snapshot(&disk, log.meta(), 1).unwrap().info, info);
+    bytes[8] = 3;
+    let crc = crc32c::crc32c(&bytes[..508]);
+    bytes[508..512].copy_from_slice(&crc.to_le_bytes());
+    disk.put("snap.1", &bytes);
+    assert!(matches!(verify_snapshot(&disk, log.meta(), 1), Err(Error::Version { found: 3, known: 2, .. })));
 }
+
+#[test]
+fn the_bytes_of_a_packed_block_are_frozen() {
+    let (disk, log) = fresh();
+    let info =
+        SnapshotInfo { number: 1, position: Position::new(1, 1), stamp_ms: 0, state_machine_version: 1 };
+    let mut writer = SnapshotWriter::create(disk.clone(), log.meta(), info).unwrap();
+    writer.write(&[b'a'; 100]).unwrap();
+    writer.finish().unwrap();
+    let bytes = disk.content("snap.1").unwrap();
+    assert_eq!(hex(&bytes[512..bytes.len() - 64]), GOLDEN_PACKED);
+}
+
+const GOLDEN_PACKED: &str = "66424c5a1000000000000000d16384f9640000001f6101004a60616161616161";
+const GOLDEN_SNAPSHOT_1: (usize, u64) = (597, 0xc8e6_998c_28de_ccb8);
 
 const GOLDEN_BATCH: &str = concat!(
     "6642415402000000020000000000000038000000f4c9d7908002000000000000",
@@ -45,5 +73,5 @@ const GOLDEN: [(&str, (usize, u64)); 6] = [
     ("boot", (128, 0x3584_78b4_6653_f64a)),
     ("log.0", (776, 0xf2cc_6bf6_9cce_d6c1)),
     ("log.1", (2048, 0x7b1d_c1f8_32bf_a956)),
-    ("snap.1", (597, 0xc8e6_998c_28de_ccb8)),
+    ("snap.1", (597, 0x6e99_da59_298c_65f2)),
 ];

@@ -6,6 +6,7 @@ mod damage;
 #[cfg(feature = "failpoints")]
 mod faults;
 mod golden;
+mod inspect;
 mod random;
 mod snapshots;
 mod suite;

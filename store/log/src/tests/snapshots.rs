@@ -7,13 +7,23 @@ use crate::{IncomingSnapshot, Offered, SnapshotInfo, SnapshotReader, SnapshotWri
 
 const POSITION: Position = Position::new(1, 1);
 
+/// 700 bytes that cannot be packed, by `seed`.
+fn noise(seed: u8) -> Vec<u8> {
+    let mut state = u64::from(seed) + 1;
+    let next = || {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(700).collect()
+}
+
 /// `snap.number` with `blocks` blocks of 700 bytes, on a new disk.
 fn source(number: u64, blocks: u8) -> (SimDisk, Log<SimDisk>, Vec<u8>) {
     let (disk, log) = fresh();
     let info = SnapshotInfo { number, position: POSITION, stamp_ms: 5, state_machine_version: 1 };
     let mut writer = SnapshotWriter::create(disk.clone(), log.meta(), info).unwrap();
     for i in 0..blocks {
-        writer.write(&[i; 700]).unwrap();
+        writer.write(&noise(i)).unwrap();
         writer.end_block().unwrap();
     }
     writer.finish().unwrap();
@@ -41,7 +51,7 @@ fn offered(number: u64, bytes: &[u8]) -> Offered {
 fn what_was_written_is_read_block_by_block() {
     let (disk, log, bytes) = source(1, 3);
     let blocks = blocks_of(&disk, &log, 1);
-    assert_eq!(blocks, [vec![0; 700], vec![1; 700], vec![2; 700]]);
+    assert_eq!(blocks, [noise(0), noise(1), noise(2)]);
     let reader = SnapshotReader::open(&disk, log.meta(), 1).unwrap();
     assert_eq!(reader.raw(0, usize::MAX).unwrap(), bytes);
     assert_eq!(
@@ -173,7 +183,7 @@ fn a_full_disk_stops_a_snapshot_and_nothing_else() {
     let info = SnapshotInfo { number: 1, position: POSITION, stamp_ms: 5, state_machine_version: 1 };
     let mut writer = SnapshotWriter::create(disk.clone(), log.meta(), info).unwrap();
     disk.set_capacity(Some(5000));
-    writer.write(&vec![1; 10_000]).unwrap();
+    (0..16).for_each(|seed| writer.write(&noise(seed)).unwrap());
     assert!(matches!(writer.finish(), Err(Error::Full { .. })));
     append(&mut log, &[entry(1, 2, 10)]);
     log.sync().unwrap();
