@@ -5,6 +5,11 @@
 //! failover. The session tells the store the lowest sequence that it may still repeat; an operation whose outcome
 //! is unknown keeps that number down until [`Session::outcome`] settled it.
 //!
+//! A store forgets a session that was idle for long, and refuses it from then on (`EXPIRED`). The session begins anew under
+//! another id then, for what is submitted later. What was refused is *not* sent again: the refusal says that the id is
+//! not remembered, and a copy that was lost on its way may have run before it was forgotten. Only its caller
+//! can tell whether it matters. The order holds: what was refused has not run, and what runs comes later.
+//!
 //! It leaves out batching and the wire: those are the [`Store`]'s.
 
 use std::collections::BTreeSet;
@@ -21,7 +26,7 @@ use prost::Message;
 use proto::store::{Identity, OutcomeResponse, Txn, TxnResponse};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 use crate::{Store, now_ms};
 
 /// Operations of a session on their way at once.
@@ -39,15 +44,18 @@ pub struct Session {
 
 struct Inner {
     store: Arc<dyn Store>,
-    id: [u8; 16],
-    created_ms: i64,
     sequences: Arc<Mutex<Sequences>>,
     submit: mpsc::Sender<Submitted>,
 }
 
-/// Which sequences may still be repeated.
-#[derive(Default)]
+/// Under which id the session goes, and which sequences may still be repeated. Sequences run on over its ids.
 struct Sequences {
+    /// The store knows the session by this.
+    id: [u8; 16],
+    /// When the id was made.
+    created_ms: i64,
+    /// The first sequence under this id.
+    first: u64,
     /// The last one given out.
     last: u64,
     /// Submitted and not answered.
@@ -57,19 +65,38 @@ struct Sequences {
 }
 
 impl Sequences {
-    fn lowest(&self) -> u64 {
-        let open = self.open.first().copied().unwrap_or(self.last + 1);
-        open.min(self.unknown.first().copied().unwrap_or(open))
+    fn begin() -> Sequences {
+        let (open, unknown) = (BTreeSet::new(), BTreeSet::new());
+        let id = *uuid::Uuid::new_v4().as_bytes();
+        Sequences { id, created_ms: now_ms().max(1), first: 1, last: 0, open, unknown }
     }
 
-    fn answered(&mut self, sequence: u64, unknown: bool) {
+    /// Of this id: the store remembers no answers under an earlier one that it forgot.
+    fn lowest(&self) -> u64 {
+        let first = |set: &BTreeSet<u64>| set.range(self.first..).next().copied();
+        let open = first(&self.open).unwrap_or(self.last + 1);
+        open.min(first(&self.unknown).unwrap_or(open))
+    }
+
+    fn answered(&mut self, sequence: u64, error: Option<&Error>) {
         self.open.remove(&sequence);
-        if unknown {
-            self.unknown.insert(sequence);
-            while self.unknown.len() > UNKNOWN_MAX {
-                self.unknown.pop_first();
+        match error {
+            Some(Error::Unknown { .. }) => {
+                self.unknown.insert(sequence);
+                while self.unknown.len() > UNKNOWN_MAX {
+                    self.unknown.pop_first();
+                }
             }
+            Some(Error::Refused { reason: Refusal::Expired, .. }) if sequence >= self.first => self.renew(),
+            _ => {}
         }
+    }
+
+    /// The store has forgotten the session: what is submitted from now on goes under another id.
+    fn renew(&mut self) {
+        self.first = self.last + 1;
+        let Sequences { id, created_ms, .. } = Sequences::begin();
+        (self.id, self.created_ms) = (id, created_ms);
     }
 }
 
@@ -105,11 +132,10 @@ impl Session {
     /// A new session. To be called inside a tokio runtime.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Session {
-        let sequences = Arc::new(Mutex::new(Sequences::default()));
+        let sequences = Arc::new(Mutex::new(Sequences::begin()));
         let (submit, submitted) = mpsc::channel(SUBMITTED_MAX);
         tokio::spawn(run(Arc::clone(&store), submitted, Arc::clone(&sequences)));
-        let id = *uuid::Uuid::new_v4().as_bytes();
-        Session { inner: Arc::new(Inner { store, id, created_ms: now_ms().max(1), sequences, submit }) }
+        Session { inner: Arc::new(Inner { store, sequences, submit }) }
     }
 
     /// Takes the next place in the session's order, at once; the answer comes later.
@@ -127,7 +153,7 @@ impl Session {
         sequences.last += 1;
         let sequence = sequences.last;
         sequences.open.insert(sequence);
-        let (id, created_ms) = (self.inner.id, self.inner.created_ms);
+        let (id, created_ms) = (sequences.id, sequences.created_ms);
         let identity = Identity::session(id, created_ms, sequence, sequences.lowest(), 1, digest);
         place.send(Submitted { txn, identity: identity.clone(), sequence, answer });
         Ok(Answer { sequence, tag, identity, receiver })
@@ -192,7 +218,7 @@ fn end(
     ended: (u64, oneshot::Sender<Result<TxnResponse, Error>>, Result<TxnResponse, Error>),
 ) {
     let (sequence, answer, result) = ended;
-    sequences.lock().answered(sequence, matches!(result, Err(Error::Unknown { .. })));
+    sequences.lock().answered(sequence, result.as_ref().err());
     // Whoever submitted it may not care for the answer.
     let _ = answer.send(result);
 }
@@ -203,18 +229,43 @@ mod tests {
 
     #[test]
     fn the_lowest_sequence_waits_for_the_open_and_the_unknown() {
-        let mut sequences = Sequences::default();
+        let mut sequences = Sequences::begin();
+        let unknown = Error::Unknown { message: String::new() };
         assert_eq!(sequences.lowest(), 1);
         for sequence in 1..=3 {
             sequences.last = sequence;
             sequences.open.insert(sequence);
         }
-        sequences.answered(1, false);
+        sequences.answered(1, None);
         assert_eq!(sequences.lowest(), 2);
-        sequences.answered(2, true);
-        sequences.answered(3, false);
+        sequences.answered(2, Some(&unknown));
+        sequences.answered(3, None);
         assert_eq!(sequences.lowest(), 2, "what is unknown may still be asked for");
         sequences.unknown.remove(&2);
         assert_eq!(sequences.lowest(), 4);
+    }
+    #[test]
+    fn a_session_that_the_store_forgot_was_refused_for_ever() {
+        let mut sequences = Sequences::begin();
+        let expired = Error::Refused { reason: Refusal::Expired, message: String::new() };
+        let first_id = sequences.id;
+        sequences.last = 3;
+        sequences.open.extend(1..=3);
+        sequences.answered(1, Some(&expired));
+        let second_id = sequences.id;
+        assert_ne!(first_id, second_id, "what is submitted later goes under another id");
+        sequences.answered(2, Some(&expired));
+        assert_eq!(sequences.id, second_id, "one forgotten id is one renewal");
+        assert_eq!(
+            (sequences.lowest(), sequences.open.len()),
+            (4, 1),
+            "the third is of the first id, and still open"
+        );
+        sequences.last = 4;
+        sequences.open.insert(4);
+        sequences.answered(3, Some(&Error::Unknown { message: String::new() }));
+        assert_eq!(sequences.lowest(), 4, "what an earlier id asked keeps nothing of this one");
+        sequences.answered(4, Some(&expired));
+        assert_ne!(sequences.id, second_id);
     }
 }

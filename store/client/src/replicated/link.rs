@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::future::{Fuse, FusedFuture};
+use futures::{FutureExt, Stream};
 use parking_lot::{Mutex, MutexGuard};
 use proto::store::pipeline_response::Response;
 use proto::store::{Failure, FailureReason, LeaderHint, PipelineResponse};
@@ -188,16 +189,26 @@ impl Link {
     async fn collect(&self, target: &LeaderHint, mut answers: Streaming<PipelineResponse>) -> Broken {
         let mut broken = Broken { why: String::new(), hint: None, answered: false };
         let mut watch = tokio::time::interval(Duration::from_millis(STALL_MS));
+        let search = Fuse::terminated();
+        tokio::pin!(search);
         loop {
             let answer = tokio::select! {
                 biased;
                 answer = answers.message() => answer,
-                _ = watch.tick() => {
-                    if let Some(later) = self.later_leader(target).await {
+                // Beside the answers: they do not wait for a node that is slow to say who leads.
+                found = &mut search, if !search.is_terminated() => {
+                    let found: Option<LeaderHint> = found;
+                    if let Some(later) = found && self.stalls() {
                         broken.why = format!("{} is silent, and node {} leads", target.address, later.node);
                         broken.hint = Some(later);
                         self.finder.forget(&target.address);
                         return broken;
+                    }
+                    continue;
+                }
+                _ = watch.tick(), if search.is_terminated() => {
+                    if self.stalls() {
+                        search.set(self.later_leader(target).fuse());
                     }
                     continue;
                 }
@@ -258,11 +269,13 @@ impl Link {
         None
     }
 
+    /// Whether nothing was answered for too long.
+    fn stalls(&self) -> bool {
+        self.pending().stalled_for(Instant::now()) >= Duration::from_millis(STALL_MS)
+    }
+
     /// A leader of a later epoch than the one whose stream stalls.
     async fn later_leader(&self, target: &LeaderHint) -> Option<LeaderHint> {
-        if self.pending().stalled_for(Instant::now()) < Duration::from_millis(STALL_MS) {
-            return None;
-        }
         let found = self.finder.find().await.ok()?;
         (found.epoch > target.epoch && found.node != target.node).then_some(found)
     }
