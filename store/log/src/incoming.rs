@@ -54,6 +54,7 @@ impl<D: Disk> IncomingSnapshot<D> {
         }
         let name = names::incoming_file(offered.number);
         let file = disk.open(&name, true).map_err(|e| Error::of("create", &name, e))?;
+        fault::step("install", "begun");
         let received = whole_bytes(&file, &name, meta, offered).unwrap_or(0);
         file.set_len(received).map_err(|e| Error::of("trim", &name, e))?;
         Ok(IncomingSnapshot { disk, meta: meta.clone(), offered, file, received })
@@ -116,6 +117,7 @@ impl<D: Disk> IncomingSnapshot<D> {
         let info = SnapshotInfo { number, ..info };
         let header = info.encode(&self.meta.cluster, self.meta.group);
         self.file.write_at(0, &header).map_err(|e| Error::of("write", &name, e))?;
+        fault::step("install", "renumbered");
         let target = names::snapshot_file(number);
         self.file.sync_data().map_err(|e| Error::sync(&name, e))?;
         fault::step("install", "synced");
@@ -132,7 +134,10 @@ impl<D: Disk> IncomingSnapshot<D> {
     /// # Errors
     /// As the operating system says.
     pub fn discard(self) -> Result<(), Error> {
-        aside::remove(&self.disk, &names::incoming_file(self.offered.number))
+        fault::step("discard", "begin");
+        aside::remove(&self.disk, &names::incoming_file(self.offered.number))?;
+        fault::step("discard", "removed");
+        Ok(())
     }
 
     fn verify(&self, name: &str) -> Result<SnapshotInfo, Error> {

@@ -31,10 +31,7 @@
 //!
 //! [`format`](mod@format): the bytes. [`scan`]: which cuts are innocent, and why. [`snapshot`]: how files are
 //! numbered. `sim` (with its feature): the disk that tests crash. With the feature `failpoints`, crash tests can stop the process
-//! at `<place>.<step>`: places `meta`, `vote`, `boot`, `bootstrap-mark`, `bootstrap`, `recover`, `roll`, `reset`,
-//! `truncate`, `snapshot` with steps `written`, `synced`, `renamed`, `done`; and `append.begin`,
-//! `append.written`, `append.synced`, `roll.sealed`, `remove.begin`, `truncate.removed`, `snapshot.begun`,
-//! `install.verified`, `install.synced`, `install.renamed`, `install.done`.
+//! at each step of every change of a file ([`fault::FAIL_POINTS`]).
 //!
 //! Leaves out: what payloads mean, when to roll or snapshot, and every thread and clock.
 
@@ -47,7 +44,7 @@ mod bootstrap;
 mod describe;
 pub mod disk;
 mod error;
-mod fault;
+pub mod fault;
 pub mod format;
 mod header;
 mod identity;

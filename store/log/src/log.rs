@@ -268,6 +268,7 @@ impl<D: Disk> Log<D> {
             let removed = aside::remove(&self.disk, &name);
             self.fatal_poisons(removed)?;
             lock(&self.shared).pieces.pop_front();
+            fault::step("remove", "removed");
         }
     }
 
@@ -304,6 +305,7 @@ impl<D: Disk> Log<D> {
         for number in old {
             let removed = aside::remove(&self.disk, &names::log_file(number));
             self.poisons("reset", removed)?;
+            fault::step("reset", "removed");
         }
         self.mark_newest()
     }

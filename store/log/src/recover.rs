@@ -15,6 +15,7 @@ use crate::batch::{BatchHeader, EntryPlace};
 use crate::boot;
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
+use crate::fault;
 use crate::header::LogHeader;
 use crate::identity::{BootId, Identity};
 use crate::limits::FILE_HEADER_BYTES;
@@ -349,6 +350,7 @@ fn clean<D: Disk>(disk: &D, listed: &[String], oldest: u64) -> Result<(), Error>
     let mut removed = false;
     for name in listed.iter().filter(leftover) {
         disk.remove(name).map_err(|e| Error::of("remove", name, e))?;
+        fault::step("recover", "removed");
         removed = true;
     }
     if removed {

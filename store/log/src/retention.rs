@@ -7,6 +7,7 @@ use store_core::Offset;
 use crate::aside;
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::fault;
 use crate::limits::FILES_KEPT;
 use crate::names;
 
@@ -72,7 +73,10 @@ pub fn plan(logs: &[FileRange], snapshots: &[SnapshotState], floor: Floor) -> Pl
 /// # Errors
 /// As the operating system says; fatal if the folder cannot be synced.
 pub fn remove_snapshot<D: Disk>(disk: &D, number: u64) -> Result<(), Error> {
-    aside::remove(disk, &names::snapshot_file(number))
+    fault::step("remove-snapshot", "begin");
+    aside::remove(disk, &names::snapshot_file(number))?;
+    fault::step("remove-snapshot", "removed");
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::aside;
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
+use crate::fault;
 use crate::header::LogHeader;
 use crate::limits::{CHUNK_BYTES, FILE_HEADER_BYTES};
 use crate::meta::Meta;
@@ -80,6 +81,7 @@ impl<F: DiskFile> Segment<F> {
         }
         let target = needed.next_multiple_of(self.step);
         zero_fill(&*self.file, &self.name(), self.allocated..target)?;
+        fault::step("append", "extended");
         self.sync()?;
         self.allocated = target;
         Ok(())
