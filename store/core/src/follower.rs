@@ -55,7 +55,7 @@ impl Follower {
             return Change::None;
         }
         self.timer.reset();
-        if state.is_voter() && state.installing.is_none() { Change::Stand(false) } else { Change::None }
+        if state.may_stand() && state.installing.is_none() { Change::Stand(false) } else { Change::None }
     }
 
     /// A message of the leader of this epoch.
@@ -76,7 +76,7 @@ impl Follower {
                 self.ack(state, from, out);
             }
             Message::InstallSnapshot { at, .. } => self.offered(state, from, at, out),
-            Message::HandOver { .. } if state.is_voter() && state.installing.is_none() => {
+            Message::HandOver { .. } if state.may_stand() && state.installing.is_none() => {
                 return Change::Stand(true);
             }
             _ => {}

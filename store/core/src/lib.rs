@@ -63,7 +63,9 @@
 //! that at no moment two majorities exist that do not meet. When the joint membership is committed, the leader, whoever
 //! it is by then, appends the one that it leads to. A leader that is no longer a voter leads until that is committed,
 //! without counting itself, and gives leadership away. A new member learns first, and gets a vote only when it keeps
-//! up. Learners never count and never stand; but a replica answers whoever asks it for its vote, for the candidate may
+//! up. Learners never count and never stand (but who
+//! was a voter until a change that it does not know to be committed does, without counting itself: its log may be the
+//! only one that can win); and a replica answers whoever asks it for its vote, for the candidate may
 //! know of a change that it does not. A member that was removed is told so, stands no more, and if it was not told,
 //! cannot disturb: who hears a leader refuses it, and its log is behind.
 //!

@@ -200,6 +200,15 @@ impl State {
         self.membership().is_voter(self.config.member)
     }
 
+    /// Whether it stands for election: it is a voter now, or was one by the last membership that it knows to be committed
+    /// or by one since. Who has removed itself and had not committed that may be the only one whose log is long enough
+    /// to lead; it does not count itself (Ongaro 2014, section 4.2.2).
+    pub(crate) fn may_stand(&self) -> bool {
+        let known = self.memberships.partition_point(|(offset, _)| *offset <= self.committed);
+        let open = &self.memberships[known.saturating_sub(1)..];
+        open.iter().any(|(_, membership)| membership.is_voter(self.config.member))
+    }
+
     /// The offset of the entry that set the membership in force.
     pub(crate) fn membership_offset(&self) -> Offset {
         self.memberships.last().map_or(Offset::ZERO, |(offset, _)| *offset)

@@ -18,6 +18,7 @@ fn clusters_survive_faults_and_become_one_again() {
     let seeds = replayed.map_or(0..from_environment("FEIRA_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
     let many = seeds.end - seeds.start;
     let (mut elections, mut truncated, mut installed, mut answered, mut trusted) = (0, 0, 0, 0, 0);
+    let (mut changed, mut swapped, mut inherited, mut wiped) = (0, 0, 0, 0);
     for seed in seeds {
         println!("seed {seed}");
         let mut chaos = Chaos::new(seed);
@@ -29,9 +30,14 @@ fn clusters_survive_faults_and_become_one_again() {
         installed += u64::from(counts.installs > 0);
         answered += u64::from(chaos.cluster.witness.reads_answered > 5);
         trusted += u64::from(counts.trusted > 0);
+        changed += u64::from(counts.memberships > 3);
+        swapped += u64::from(counts.swaps > 0);
+        inherited += u64::from(counts.inherited > 0);
+        wiped += u64::from(counts.wiped > 0);
     }
     println!(
-        "of {many}: elections {elections} truncated {truncated} installed {installed} answered {answered} trusted {trusted}"
+        "of {many}: elections {elections} truncated {truncated} installed {installed} answered {answered} trusted {trusted} \
+         changed {changed} swapped {swapped} inherited {inherited} wiped {wiped}"
     );
     if replayed.is_none() {
         // Faults that never happen prove nothing.
@@ -39,6 +45,12 @@ fn clusters_survive_faults_and_become_one_again() {
         assert!(4 * truncated > many, "logs were truncated in {truncated} of {many}");
         assert!(4 * installed > many, "snapshots were installed in {installed} of {many}");
         assert!(2 * answered > many, "reads were answered in {answered} of {many}");
+        assert!(6 * changed > many, "members changed in {changed} of {many}");
+        assert!(
+            20 * inherited > many,
+            "joint changes were finished by another leader in {inherited} of {many}"
+        );
+        assert!(20 * wiped > many, "disks were lost for good in {wiped} of {many}");
         assert!(20 * trusted > many, "suspect logs were trusted again in {trusted} of {many}");
     }
 }

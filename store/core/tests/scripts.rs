@@ -55,3 +55,8 @@ fn snapshots() {
 fn suspects() {
     topic("suspects");
 }
+
+#[test]
+fn members() {
+    topic("members");
+}

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use store_core::{Append, Input, Message, NodeId, Offset, Output, Position, ReadTicket, Role, Run};
+use store_core::{
+    Append, Input, Membership, Message, NodeId, Offset, Output, Position, ReadTicket, Role, Run,
+};
 
 use super::cluster::{Cluster, Envelope};
 use super::disk::{Item, Payload, Write, memberships, runs};
@@ -60,6 +62,7 @@ impl Cluster {
                 self.node(id).writing.push_back(Write::Append(write, items));
             }
             Output::AppendMembership { write, position, membership } => {
+                self.counts_membership(id, position, &membership);
                 let run = Run { epoch: position.epoch, first: position.offset, last: position.offset };
                 let entry = (position.offset, Payload::Membership(membership));
                 let items = self.take_up(id, &[run], &mut VecDeque::from([entry]));
@@ -99,6 +102,18 @@ impl Cluster {
             Output::HandOverFailed => self.counts.handovers_failed += 1,
             Output::Fatal(_) => self.node(id).fatal = true,
         }
+    }
+
+    fn counts_membership(&mut self, id: NodeId, at: Position, next: &Membership) {
+        let is_membership = |item: &&Item| matches!(item.payload, Payload::Membership(_));
+        let before = self.nodes[&id].memory.items.iter().rev().find(is_membership);
+        let is_older = before.is_some_and(|item| item.position.epoch < at.epoch);
+        let was_joint = self.nodes[&id].membership_in(&self.nodes[&id].memory).is_some_and(|m| m.is_joint());
+        let comes = next.voters.iter().any(|voter| !next.outgoing.contains(voter));
+        let goes = next.outgoing.iter().any(|voter| !next.voters.contains(voter));
+        self.counts.swaps += u64::from(comes && goes);
+        self.counts.memberships += 1;
+        self.counts.inherited += u64::from(was_joint && !next.is_joint() && is_older);
     }
 
     fn reads_end(&mut self, id: NodeId, up_to: ReadTicket, at: Option<Offset>) {

@@ -1,7 +1,7 @@
 //! A seeded simulation: a phase with every fault that the protocol must survive, then a phase without, in which the
 //! cluster must become one again. The witness watches every step of both.
 
-use store_core::{Input, NodeId, Offset};
+use store_core::{Input, Member, NodeId, Offset};
 
 use super::cluster::{Cluster, Envelope, Layout, Link};
 
@@ -31,7 +31,7 @@ impl Dice {
     }
 
     /// From 0 to `end`, without it.
-    fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.any() % end
     }
 
@@ -40,18 +40,18 @@ impl Dice {
     }
 
     /// True so many times in a thousand.
-    fn in_thousand(&mut self, times: u64) -> bool {
+    pub(super) fn in_thousand(&mut self, times: u64) -> bool {
         self.below(1_000) < times
     }
 
-    fn pick<T: Copy>(&mut self, of: &[T]) -> Option<T> {
+    pub(super) fn pick<T: Copy>(&mut self, of: &[T]) -> Option<T> {
         if of.is_empty() { None } else { Some(of[self.index(of.len())]) }
     }
 }
 
 /// How hard one seed is on its cluster; each number is times in a thousand.
 #[derive(Clone, Copy, Debug)]
-struct Hardship {
+pub(super) struct Hardship {
     loss: u64,
     duplication: u64,
     reordering: u64,
@@ -59,13 +59,23 @@ struct Hardship {
     cut: u64,
     purge: u64,
     handover: u64,
+    /// How often the operator asks for another membership.
+    pub(super) change: u64,
+    /// How often a node that is down loses its disk for good.
+    wipe: u64,
     /// How often a node's disk finishes a write.
     disk: u64,
     /// A crash may lose what a disk had acknowledged.
-    lying_disks: bool,
+    pub(super) lying_disks: bool,
 }
 
 impl Hardship {
+    /// Every other seed is about changes of membership: so easy on the rest that many get through.
+    fn of_changes(self, dice: &mut Dice) -> Hardship {
+        let loss = self.loss.min(10);
+        Hardship { loss, crash: dice.pick(&[0, 2, 8]).unwrap(), cut: 5, change: 500, disk: 500, ..self }
+    }
+
     fn draw(dice: &mut Dice) -> Hardship {
         Hardship {
             loss: dice.pick(&[0, 10, 50, 150]).unwrap(),
@@ -75,6 +85,8 @@ impl Hardship {
             cut: dice.pick(&[5, 20, 50]).unwrap(),
             purge: dice.pick(&[0, 20, 60]).unwrap(),
             handover: dice.pick(&[0, 10, 30]).unwrap(),
+            change: dice.pick(&[0, 50, 150, 400]).unwrap(),
+            wipe: dice.pick(&[0, 20, 60]).unwrap(),
             disk: dice.pick(&[50, 300, 500]).unwrap(),
             lying_disks: dice.in_thousand(300),
         }
@@ -85,8 +97,8 @@ impl Hardship {
 #[derive(Debug)]
 pub(crate) struct Chaos {
     pub(crate) cluster: Cluster,
-    dice: Dice,
-    hardship: Hardship,
+    pub(super) dice: Dice,
+    pub(super) hardship: Hardship,
     /// Copies of messages that will arrive once more, when everybody has forgotten them.
     kept: Vec<(Link, Envelope)>,
     /// Labels given so far.
@@ -97,12 +109,18 @@ impl Chaos {
     pub(crate) fn new(seed: u64) -> Chaos {
         let mut dice = Dice(seed);
         let mut layout = Layout::of(3 + seed % 3);
+        layout.spares = dice.pick(&[0, 1, 2, 2]).unwrap();
         layout.preferred = dice.in_thousand(250).then_some(NodeId(1));
         layout.append_entries = 1 + dice.index(4);
         layout.in_flight = 4 + dice.below(12);
         layout.ticks = Some(TICKS);
         layout.eager = false;
-        let hardship = Hardship::draw(&mut dice);
+        let mut hardship = Hardship::draw(&mut dice);
+        if seed % 2 == 1 {
+            hardship = hardship.of_changes(&mut dice);
+            layout.spares = layout.spares.max(1);
+            layout.in_flight = 100;
+        }
         let mut cluster = Cluster::new(layout);
         cluster.nodes.values_mut().for_each(|node| node.slow = true);
         Chaos { cluster, dice, hardship, kept: Vec::new(), labels: 0 }
@@ -115,6 +133,7 @@ impl Chaos {
             self.carry_messages();
             self.write_disks();
             self.use_it();
+            self.change_members();
             self.break_machines();
             self.break_links();
             self.move_snapshots();
@@ -212,6 +231,8 @@ impl Chaos {
                 }
             } else if self.dice.in_thousand(100) {
                 self.restart(id);
+            } else if self.dice.in_thousand(self.hardship.wipe) && self.may_wipe(id) {
+                self.cluster.wipe(id);
             }
         }
     }
@@ -227,7 +248,8 @@ impl Chaos {
         assert!(!self.cluster.nodes[&id].fatal, "{id} stopped for good");
         let lied_to = self.cluster.nodes.values().any(|node| node.disk.suspect);
         let node = self.cluster.node(id);
-        let (least, most) = (node.disk.snapshot.position().offset.0.max(1), node.applied.len() as u64);
+        let most = node.applied.len() as u64;
+        let least = node.disk.snapshot.position().offset.0.max(1).min(most);
         let committed = Offset(least + self.dice.below(most - least + 1));
         if self.hardship.lying_disks && !lied_to && self.dice.in_thousand(500) {
             let count = 1 + self.dice.index(6);
@@ -240,11 +262,12 @@ impl Chaos {
         if self.dice.in_thousand(self.hardship.cut) {
             let ids = self.cluster.ids();
             let (one, other) = (self.dice.pick(&ids).unwrap(), self.dice.pick(&ids).unwrap());
-            match self.dice.below(4) {
+            match self.dice.below(6) {
                 0 => self.cluster.cut.extend([(one, other)]),
                 1 => self.cluster.cut.extend([(one, other), (other, one)]),
                 2 => self.cluster.cut.extend(ids.iter().flat_map(|id| [(one, *id), (*id, one)])),
-                _ => self.cluster.cut.extend(ids.iter().map(|id| (one, *id))),
+                3 => self.cluster.cut.extend(ids.iter().map(|id| (one, *id))),
+                _ => self.split(&ids),
             }
         }
         if self.dice.in_thousand(40) {
@@ -258,12 +281,20 @@ impl Chaos {
         }
     }
 
+    /// Two sides that hear nothing of each other.
+    pub(super) fn split(&mut self, ids: &[NodeId]) {
+        let (one, other): (Vec<NodeId>, Vec<NodeId>) = ids.iter().partition(|_| self.dice.in_thousand(500));
+        for (a, b) in one.iter().flat_map(|a| other.iter().map(move |b| (*a, *b))) {
+            self.cluster.cut.extend([(a, b), (b, a)]);
+        }
+    }
+
     fn move_snapshots(&mut self) {
         for id in self.cluster.ids_up() {
             if self.dice.in_thousand(self.hardship.purge) {
                 let node = &self.cluster.nodes[&id];
-                let (least, most) =
-                    (node.disk.snapshot.position().offset.0.max(1), node.applied.len() as u64);
+                let most = node.applied.len() as u64;
+                let least = node.disk.snapshot.position().offset.0.max(1).min(most);
                 let snapshot = least + self.dice.below(most - least + 1);
                 let up_to = self.dice.below(snapshot + 1);
                 self.cluster.purge(id, Offset(up_to), Offset(snapshot));
@@ -291,8 +322,8 @@ impl Chaos {
         }
         for label in ["healed", "again"] {
             let rounds = self.converge();
-            let leader = self.cluster.leaders()[0];
             assert!(rounds.is_some(), "no convergence in {HEALING_ROUNDS_MAX} rounds:\n{}", self.picture());
+            let leader = self.cluster.leaders()[0];
             self.cluster.propose(leader, &[label.into()]);
             self.cluster.read(leader);
         }
@@ -303,6 +334,7 @@ impl Chaos {
     fn converge(&mut self) -> Option<u64> {
         (0..HEALING_ROUNDS_MAX).find(|_| {
             self.pass_time();
+            self.mend();
             for link in self.cluster.busy_links() {
                 for _ in 0..self.cluster.network[&link].len() {
                     self.cluster.deliver(link, 0);
@@ -316,30 +348,38 @@ impl Chaos {
         })
     }
 
-    /// One leader, whom all follow, and whose log all have and have applied, to its end.
+    /// One leader, whom all members follow, and whose log all have and have applied, to its end; no change is under way
+    /// and nobody gone is still a member.
     fn is_one(&self) -> bool {
         let [leader] = self.cluster.leaders()[..] else { return false };
         let leading = self.cluster.nodes[&leader].up();
-        self.cluster.nodes.values().all(|node| {
-            let replica = node.up();
-            let (view, led) = (replica.view(), leading.view());
-            (view.leader, view.epoch) == (led.leader, led.epoch)
-                && replica.last() == leading.last()
-                && replica.committed() == leading.last().offset
-                && node.applied == self.cluster.witness.committed()
-        })
+        let membership = leading.membership();
+        let is_there = |member: &Member| self.cluster.member(member.node) == *member;
+        let is_settled = !membership.is_joint() && membership.members().iter().all(is_there);
+        let mut members = self.cluster.nodes.values().filter(|n| membership.contains(n.config.member));
+        is_settled
+            && members.all(|node| {
+                let replica = node.up();
+                let (view, led) = (replica.view(), leading.view());
+                (view.leader, view.epoch) == (led.leader, led.epoch)
+                    && replica.last() == leading.last()
+                    && replica.committed() == leading.last().offset
+                    && node.applied == self.cluster.witness.committed()
+            })
     }
 
     fn picture(&self) -> String {
-        let line = |(id, node): (&NodeId, &super::node::Node)| {
+        let line = |node: &super::node::Node| {
             let replica = node.up();
             let (view, last, committed) = (replica.view(), replica.last(), replica.committed());
             let peers: Vec<_> = replica.peers().collect();
             format!(
-                "{id} {view:?} last {last} committed {committed} suspect {} {peers:?}\n",
-                replica.suspect()
+                "{} {view:?} last {last} committed {committed} suspect {} {} {peers:?}\n",
+                super::text::member(node.config.member),
+                replica.suspect(),
+                super::text::membership(replica.membership()),
             )
         };
-        self.cluster.nodes.iter().map(line).collect()
+        self.cluster.nodes.values().map(line).collect()
     }
 }

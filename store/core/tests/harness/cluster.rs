@@ -66,6 +66,14 @@ pub(crate) struct Counts {
     pub(crate) handovers_failed: u64,
     pub(crate) trusted: u64,
     pub(crate) changes_refused: u64,
+    /// Memberships that leaders appended.
+    pub(crate) memberships: u64,
+    /// Joint changes in which one voter went and another came.
+    pub(crate) swaps: u64,
+    /// Joint changes that were finished in another epoch than they were begun in.
+    pub(crate) inherited: u64,
+    /// Disks that were lost for good.
+    pub(crate) wiped: u64,
 }
 
 #[derive(Debug)]
@@ -232,6 +240,12 @@ impl Cluster {
     pub(crate) fn crash(&mut self, id: NodeId) {
         self.node(id).crash();
         self.witness.goes_down(id);
+    }
+
+    /// A node that is down loses its folder for good.
+    pub(crate) fn wipe(&mut self, id: NodeId) {
+        self.node(id).wipe();
+        self.counts.wiped += 1;
     }
 
     pub(crate) fn reconnect(&mut self, id: NodeId, peer: NodeId) {

@@ -13,6 +13,7 @@ pub(crate) mod chaos;
 pub(crate) mod cluster;
 pub(crate) mod disk;
 pub(crate) mod node;
+pub(crate) mod operator;
 pub(crate) mod script;
 pub(crate) mod text;
 pub(crate) mod witness;

@@ -47,6 +47,8 @@ pub(crate) struct Node {
     pub(crate) tickets: u64,
     /// What its disk has lost although it may have been acknowledged.
     pub(crate) lost: BTreeSet<Position>,
+    /// What its former folders held when they were lost, for it was acknowledged.
+    former: BTreeMap<Member, Log>,
     /// It stopped for good.
     pub(crate) fatal: bool,
 }
@@ -68,6 +70,7 @@ impl Node {
             installing: false,
             tickets: 0,
             lost: BTreeSet::new(),
+            former: BTreeMap::new(),
             fatal: false,
         }
     }
@@ -118,8 +121,10 @@ impl Node {
         assert!(self.replica.is_none(), "a disk is wiped while its node is down");
         let old = self.config.member;
         self.config.member = Member { incarnation: Incarnation(old.incarnation.0 + FOLDERS), ..old };
+        let mut former = std::mem::take(&mut self.former);
+        former.insert(old, std::mem::take(&mut self.disk.log));
         let (config, slow) = (self.config.clone(), self.slow);
-        *self = Node { slow, ..Node::new(config, Disk::default()) };
+        *self = Node { slow, former, ..Node::new(config, Disk::default()) };
     }
 
     /// The membership in force by this log.
@@ -130,8 +135,11 @@ impl Node {
         all.pop().map(|(_, membership)| membership)
     }
 
-    /// Whether this entry was durable here once, as far as acknowledgements go.
-    pub(crate) fn held(&self, position: Position) -> bool {
+    /// Whether this entry was durable in that folder once, as far as acknowledgements go.
+    pub(crate) fn held(&self, member: Member, position: Position) -> bool {
+        if self.config.member != member {
+            return self.former.get(&member).is_some_and(|log| log.holds(position));
+        }
         self.disk.log.holds(position) || self.lost.contains(&position)
     }
 }

@@ -437,7 +437,7 @@ fn machine(cluster: &mut Cluster, command: &Command) -> Result<(), Box<dyn Error
             node.applied = node.disk.log.items[..believed].to_vec();
         }
         Command::Crash(name) => cluster.crash(name.0),
-        Command::Wipe(name) => cluster.node(name.0).wipe(),
+        Command::Wipe(name) => cluster.wipe(name.0),
         Command::Restart { node, committed } => {
             let node = cluster.node(node.0);
             node.restart(Offset(committed.unwrap_or(node.applied.len() as u64)));

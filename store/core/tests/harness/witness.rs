@@ -105,10 +105,7 @@ impl Witness {
         assert!(is_leader, "intermediate is unreadable: {id} applies {} before any leader", item.position);
         assert_eq!(index, self.committed.len(), "entries are committed in order");
         let membership = nodes[&id].membership_in(&nodes[&id].memory).expect("a leader has a membership");
-        let held = quorum::has_quorum(&membership, |voter| {
-            let node = &nodes[&voter.node];
-            node.config.member == voter && node.held(item.position)
-        });
+        let held = quorum::has_quorum(&membership, |voter| nodes[&voter.node].held(voter, item.position));
         assert!(held, "{id} commits {}, which no majority holds durably", item.position);
         self.committed.push(item.clone());
     }
