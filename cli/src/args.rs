@@ -75,9 +75,12 @@ pub enum Command {
     Import(Import),
     /// Check the books: stock and orders, at one position, on every replica
     Audit,
-    /// Look into a node's log, or plant a fault in it
+    /// Look into a node's log, verify it, or plant a fault in it
     #[command(subcommand)]
     Log(Log),
+    /// Look into a node's snapshots, or verify them
+    #[command(subcommand)]
+    Snapshot(Snapshot),
     /// Start a cluster in a temporary folder and play a tour, or on a terminal open a shop
     Demo(Demo),
     /// Show the configuration in force
@@ -250,6 +253,11 @@ pub enum Log {
         #[arg(long)]
         folder: bool,
     },
+    /// Verify every byte of a node's log files in its folder, whether the node runs or not
+    Verify {
+        /// The node's id, such as 1
+        node: u64,
+    },
     /// Put entries that no leader sent at the end of a stopped node's log
     Plant {
         /// The node's id, such as 1
@@ -266,6 +274,26 @@ pub enum Log {
         /// Even where the log is committed: the replica must then find it fatal
         #[arg(long)]
         force: bool,
+    },
+}
+
+/// Snapshots.
+#[derive(Subcommand, Debug)]
+pub enum Snapshot {
+    /// Show one snapshot in a node's folder, block by block, each checked
+    Show {
+        /// The node's id, such as 1
+        node: u64,
+        /// X of snap.X; the newest, if left out
+        number: Option<u64>,
+        /// How many blocks at most, 1 to 1000; all are checked
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// Verify every byte of all snapshots in a node's folder, whether the node runs or not
+    Verify {
+        /// The node's id, such as 1
+        node: u64,
     },
 }
 

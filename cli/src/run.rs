@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::args::{BrokerRole, Cli, Command, Import, Log};
+use crate::args::{BrokerRole, Cli, Command, Import, Log, Snapshot};
 use crate::config::load::{Loaded, Sources, load};
 use crate::config::template::{Fresh, template};
 use crate::failure::Failure;
@@ -57,7 +57,11 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         Command::Down => shown(up::run::down(loaded).await, out),
         Command::Node(asked) => shown(up::act::node(loaded, &asked).await, out),
         Command::Audit => shown(audit::run::run(&loaded.config).await, out),
-        Command::Log(asked) => shown(logs(asked, loaded).await, out),
+        Command::Log(asked) => logs(asked, loaded, out).await,
+        Command::Snapshot(Snapshot::Show { node, number, limit }) => {
+            log::snapshot::show(loaded, node, number, limit as usize, out)
+        }
+        Command::Snapshot(Snapshot::Verify { node }) => log::snapshot::verify(loaded, node, out),
         Command::Config(_) => show_config(loaded, out),
         Command::Bootstrap => shown(bootstrap(loaded), out),
         command => serve(command, loaded).await,
@@ -114,13 +118,14 @@ async fn run_import(asked: Import, loaded: &Loaded, out: &Out) -> Result<(), Fai
     shown(import(&job, &admin, &shops, out).await, out)
 }
 
-async fn logs(asked: Log, loaded: &Loaded) -> Result<Answer, Failure> {
+async fn logs(asked: Log, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
     match asked {
         Log::Show { node, from, limit, folder } => {
-            log::show::show(loaded, node, Wanted { from, limit }, folder).await
+            shown(log::show::show(loaded, node, Wanted { from, limit }, folder).await, out)
         }
+        Log::Verify { node } => log::verify::run(loaded, node, out),
         Log::Plant { node, epoch, entries, at, force } => {
-            log::plant::run(loaded, node, log::plant::Plan { epoch, entries, at, force }).await
+            shown(log::plant::run(loaded, node, log::plant::Plan { epoch, entries, at, force }).await, out)
         }
     }
 }

@@ -3,6 +3,7 @@
 //! configurations, explained.
 #![allow(clippy::unwrap_used)]
 
+use std::path::Path;
 use std::process::Output;
 
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
@@ -446,6 +447,70 @@ async fn status_and_logs_show_where_every_replica_stands() {
     exits(&dead, 3);
     assert!(err(&dead).contains("no node of the store answers"), "{}", err(&dead));
     exits(&cluster.tool(&["--set", "tool.patience_seconds=1", "audit"]), 3);
+}
+
+/// What verifying node 2's files tells; they must be whole.
+#[track_caller]
+fn verified(cluster: &Cluster, what: &str) -> Value {
+    let output = cluster.tool(&["--json", what, "verify", "2"]);
+    exits(&output, 0);
+    documents(&output).remove(0)
+}
+
+/// Turns one bit of a file in a node's folder.
+fn damage(file: &Path, at: usize) {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn every_byte_of_a_nodes_files_is_verified_and_damage_is_told_by_file_and_byte() {
+    let store = "snapshot_seconds = 1\n";
+    let mut cluster = Cluster::start(feira_tests::feira!(), Options { store, ..only_store() }).await;
+    // A snapshot is taken when something was written since the last one.
+    feira_tests::wait::until_blocking("a snapshot", PATIENCE, || {
+        exits(&cluster.tool(&["kv", "-c", "set k x; del k"]), 0);
+        let told = verified(&cluster, "snapshot");
+        if told["snapshots"].as_array().unwrap().is_empty() { Err(told.to_string()) } else { Ok(()) }
+    });
+    let log = verified(&cluster, "log");
+    assert_eq!((&log["whole"], &log["suspect"]), (&json!(true), &json!(false)), "{log}");
+    assert!(log["files"].as_array().unwrap().len() > 1, "{log}");
+    assert!(log["last"]["offset"].as_u64() >= log["commit_mark"].as_u64(), "{log}");
+    let shown = cluster.tool(&["--json", "snapshot", "show", "2"]);
+    exits(&shown, 0);
+    let shown = documents(&shown).remove(0);
+    assert!(!shown["shown"].as_array().unwrap().is_empty() && shown["damage"].is_null(), "{shown}");
+    assert!(shown["of"]["position"]["offset"].as_u64() <= log["last"]["offset"].as_u64(), "{shown}");
+    let plain = cluster.tool(&["snapshot", "show", "2"]);
+    assert!(out(&plain).contains("the state at e"), "{}", out(&plain));
+    exits(&cluster.tool(&["snapshot", "show", "2", "999"]), 2);
+    exits(&cluster.tool(&["log", "verify", "9"]), 2);
+
+    cluster.stop("node-2");
+    let folder = cluster.path().join("data/node-2/groups/1");
+    let newest = verified(&cluster, "log")["files"].as_array().unwrap().last().unwrap()["file"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let snapshot = shown["file"].as_str().unwrap().to_owned();
+    let at = usize::try_from(shown["shown"][0]["at"].as_u64().unwrap()).unwrap() + 40;
+    damage(&folder.join(&snapshot), at);
+    // In the header, which ends with a checksum.
+    damage(&folder.join(&newest), 20);
+    for (what, file) in [("snapshot", &snapshot), ("log", &newest)] {
+        let output = cluster.tool(&["--json", what, "verify", "2"]);
+        exits(&output, 1);
+        assert_eq!(documents(&output)[0]["whole"], false, "{}", out(&output));
+        assert!(err(&output).contains(&format!("{file} is damaged at byte ")), "{}", err(&output));
+    }
+    let plain = cluster.tool(&["log", "verify", "2"]);
+    assert!(
+        out(&plain).contains("DAMAGED (1)") && out(&plain).contains("damaged at byte"),
+        "{}",
+        out(&plain)
+    );
 }
 
 #[tokio::test]

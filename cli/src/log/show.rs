@@ -5,16 +5,14 @@ use std::path::Path;
 
 use proto::store::{LogLine, Position, ShowLogRequest};
 use serde_json::{Value, json};
-use store_log::{RealDisk, describe_log, log_files};
-use store_server::{describe_entry, group_folder};
+use store_log::{describe_log, log_files};
+use store_server::describe_entry;
 
+use super::folder::Folder;
 use crate::config::load::Loaded;
 use crate::failure::{Failure, Kind};
 use crate::reach::nodes;
 use crate::show::answer::{Answer, Table};
-
-/// The one group of a ring of one shard.
-const GROUP: u64 = 1;
 
 /// What is to be shown.
 #[derive(Clone, Copy, Debug)]
@@ -75,13 +73,12 @@ pub async fn of_node(loaded: &Loaded, id: u64, wanted: Wanted) -> Result<Shown, 
 /// # Errors
 /// It cannot be read.
 pub fn of_folder(folder: &Path, wanted: Wanted) -> Result<Shown, Failure> {
-    let folder = group_folder(folder, GROUP);
-    let failed = |error: store_log::Error| Failure::refused(format!("{}: {error}", folder.display()));
-    let disk = RealDisk::peek(&folder).map_err(failed)?;
+    let folder = Folder::of_node(folder)?;
+    let (disk, failed) = (&folder.disk, |error: store_log::Error| folder.failed(&error));
     let mut shown = Shown::default();
     let mut kept: VecDeque<store_core::Entry<bytes::Bytes>> = VecDeque::new();
     let limit = wanted.limit as usize;
-    for number in log_files(&disk).map_err(failed)? {
+    for number in log_files(disk).map_err(failed)? {
         let mut visit = |line: store_log::LogLine| {
             match line {
                 store_log::LogLine::Batch { commit_mark, .. } => {
@@ -107,7 +104,7 @@ pub fn of_folder(folder: &Path, wanted: Wanted) -> Result<Shown, Failure> {
             }
             true
         };
-        describe_log(&disk, number, &mut visit).map_err(failed)?;
+        describe_log(disk, number, &mut visit).map_err(failed)?;
     }
     // What is applied is in the database; the log knows only a lower bound of what is committed.
     shown.lines = kept.iter().map(|entry| describe_entry(entry, shown.committed, 0)).collect();
