@@ -3,11 +3,13 @@
 //! Promises: each step says what it runs before it runs it; the first that fails ends the run with exit code 1;
 //! every chore works from any folder of the repository with nothing but Rust and a C compiler installed.
 //!
-//! Leaves out: anything that the tests themselves should do. This crate depends on nothing of feira, so that it
-//! is built in seconds and works while the rest does not compile.
+//! Leaves out: anything that the tests themselves should do. Of feira this crate depends on the linearizability
+//! checker alone, which depends on nothing of feira, so that it is built in seconds and works while the rest does not
+//! compile.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // It talks to people.
 
 mod command;
+mod lincheck;
 mod mosquitto;
 mod steps;
 
@@ -55,6 +57,8 @@ enum Chore {
         #[arg(long)]
         write: bool,
     },
+    /// Judges whether histories are linearizable: 0 all are, 1 some are not, 2 some cannot be judged
+    Lincheck(lincheck::Lincheck),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Chore::Tidy => check_tidy(),
         Chore::Map { write: false } => print_map(),
         Chore::Map { write: true } => write_map(),
+        Chore::Lincheck(asked) => return lincheck::run(&asked),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
