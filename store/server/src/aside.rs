@@ -25,8 +25,10 @@ use crate::queues::ToApplier;
 use crate::shared::{Disk, Shared};
 use crate::thread_to_stream::Sender;
 
-/// An audit's picture is kept for so long.
+/// An audit's picture is kept for so long, for auditors that are slow.
 const AUDIT_S: u64 = 60;
+/// And while nobody asks for it only so long: what is replaced under an open picture takes new room in the table.
+const AUDIT_UNASKED_S: u64 = 3;
 /// Pictures kept at once; the oldest goes.
 const AUDITS_MAX: usize = 4;
 /// Auditors that may wait for one picture.
@@ -107,7 +109,7 @@ impl Audits {
 fn gone() -> proto::store::Failure {
     failure(
         FailureReason::NotHere,
-        format!("this replica has no picture of that audit; it is kept for {AUDIT_S} s after its entry"),
+        format!("this replica has no picture of that audit: it goes {AUDIT_UNASKED_S} s after it was asked for last"),
     )
 }
 
@@ -200,7 +202,8 @@ impl Aside {
 
 fn next(asked: &Receiver<Auditor>, until: Instant) -> Option<Auditor> {
     // Too late, or nobody can ask any more.
-    asked.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+    let patience = Duration::from_secs(AUDIT_UNASKED_S);
+    asked.recv_timeout(until.saturating_duration_since(Instant::now()).min(patience)).ok()
 }
 
 /// One auditor's answers.
@@ -260,5 +263,18 @@ pub(crate) fn run_syncs(shared: &Shared, end: &SyncEnd) -> Result<(), Error> {
         drop(ended);
         let synced = shared.table.sync();
         synced.map_err(|source| Error::Stage { stage: "database", source: source.into() })?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_that_nobody_asked_for_let_the_table_grow_for_a_minute() {
+        let (_ask, asked) = sync_channel(AUDITORS_MAX);
+        let begun = Instant::now();
+        assert!(next(&asked, begun + Duration::from_secs(AUDIT_S)).is_none());
+        assert!(begun.elapsed() < Duration::from_secs(AUDIT_S / 2), "kept for {:?}", begun.elapsed());
     }
 }
