@@ -55,7 +55,11 @@ impl Follower {
             return Change::None;
         }
         self.timer.reset();
-        if state.may_stand() && state.installing.is_none() { Change::Stand(false) } else { Change::None }
+        if state.may_stand() && state.installing.is_none() {
+            return Change::Stand(false);
+        }
+        // Who does not stand must not go on taking a leader that is gone for a live one: it may be asked for its vote.
+        if self.leader.is_some() { Change::Follow(None) } else { Change::None }
     }
 
     /// A message of the leader of this epoch.
