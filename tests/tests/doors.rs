@@ -103,7 +103,7 @@ async fn every_endpoint_lists_what_it_serves_and_is_serving() {
     assert_eq!(misplaced.unwrap_err().code(), Code::Unimplemented);
 }
 
-/// Ids that were used for something else, are too old, or were closed.
+/// Ids that were used for something else, are too old, are of the future, or were closed.
 async fn refuses_ids(kv: &mut KvClient<Channel>) {
     let identity = request_identity([1; 16]);
     kv.txn(put(identity.clone())).await.unwrap();
@@ -111,6 +111,9 @@ async fn refuses_ids(kv: &mut KvClient<Channel>) {
     assert_eq!(refusal(kv.txn(put(reused)).await).class(), (Code::AlreadyExists, "ID_REUSED"));
     let old = Identity::user(Bytes::from_static(b"old"), 1, 1, [1; 16]);
     assert_eq!(refusal(kv.txn(put(old)).await).class(), (Code::FailedPrecondition, "EXPIRED_ID"));
+    let an_hour_ahead = store_client::now_ms() + 3_600_000;
+    let future = Identity::user(Bytes::from_static(b"future"), an_hour_ahead, 1, [1; 16]);
+    assert_eq!(refusal(kv.txn(put(future)).await).class(), (Code::Unavailable, "CLOCKS_APART"));
     let closed = request_identity([1; 16]);
     let tag = Bytes::from_static(b"k");
     kv.outcome(OutcomeRequest { route: ROUTE, tag, identity: Some(closed.clone()) }).await.unwrap();
@@ -394,9 +397,9 @@ async fn messages_that_are_too_large_are_refused_and_the_next_is_served() {
     let leader = cluster.leader().await;
     let (mut kv, mut admin) = (cluster.kv(&leader), cluster.admin(1));
     let large = SetRequest { data: vec![b'x'; 32 << 20].into(), ..set("k") };
-    let status = kv.set(large).await.unwrap_err();
-    assert!(matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted), "{status:?}");
-    assert!(status.message().contains("too large"), "{status:?}");
+    let long = refusal(kv.set(large).await);
+    assert_eq!(long.class(), (Code::InvalidArgument, "INVALID"), "{long:?}");
+    assert_eq!(long.fields, ["request"], "{long:?}");
     let request = InsertClientRequest { cid: "ana".into(), data: "x".repeat(8 << 20), request: None };
     let status = admin.insert_client(patient(request)).await.unwrap_err();
     assert!(matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted), "{status:?}");
