@@ -39,6 +39,8 @@ pub struct Store {
     pub snapshot_seconds: u64,
     /// Bytes of log after which a new snapshot is begun and the log rolls.
     pub snapshot_bytes: u64,
+    /// So many of the newest snapshots, and of the newest log files, are kept.
+    pub files_kept: u64,
     /// One tick of the protocol's clock, in milliseconds: heartbeats and election timers count in it.
     pub tick_ms: u64,
     /// The largest size the database may grow to, in bytes.
@@ -147,6 +149,7 @@ impl Default for Store {
         Store {
             snapshot_seconds: 300,
             snapshot_bytes: 64 << 20,
+            files_kept: 3,
             tick_ms: 10,
             map_bytes: 16 << 30,
             disk_reserve_bytes: 256 << 20,

@@ -74,6 +74,8 @@ log = "info"
 # A new snapshot is begun, and the log rolls, after so many seconds or bytes of log.
 snapshot_seconds = 300
 snapshot_bytes = 67108864
+# So many of the newest snapshots, and of the newest log files, are kept.
+files_kept = 3
 # One tick of the protocol's clock: heartbeats and election timers count in it.
 tick_ms = 10
 # The largest size a node's database may grow to, in bytes (disk is used only as it fills).

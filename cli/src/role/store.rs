@@ -49,6 +49,7 @@ pub fn config_of(loaded: &Loaded, id: u64) -> Result<Config, Failure> {
         preferred_leader: (preferred != 0).then_some(preferred),
         snapshot_log_bytes: config.store.snapshot_bytes,
         snapshot_seconds: config.store.snapshot_seconds,
+        files_kept: usize::try_from(config.store.files_kept).unwrap_or(usize::MAX),
         table_bytes_max: config.store.map_bytes,
         disk_reserve_bytes: config.store.disk_reserve_bytes,
         ..Config::default()

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::limits::STATE_MACHINE_VERSION;
 use crate::table::{IMPORTING, Read, Space, Write};
 
-const APPLIED: &[u8] = b"applied";
+pub(crate) const APPLIED: &[u8] = b"applied";
 
 /// Where the database stands; at the start of a log if nothing was applied yet.
 ///

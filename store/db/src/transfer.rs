@@ -15,6 +15,7 @@
 //! Leaves out: files and streams (the log's snapshots keep the chunks, with checksums of their own).
 
 use bytes::Bytes;
+use prost::Message as _;
 use proto::store::AppliedState;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -74,14 +75,95 @@ fn push_row(chunk: &mut Vec<u8>, space: Space, key: &[u8], value: &[u8]) {
     chunk.extend_from_slice(value);
 }
 
+/// What an exported state holds.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Contents {
+    /// Rows of each space, in the order of [`Space::ALL`].
+    pub rows: [u64; Space::ALL.len()],
+    /// Where the state stands.
+    pub state: AppliedState,
+}
+
+/// Checks the chunks of an exported state without a table: order, shape, number of rows, and the hash of everything.
+#[derive(Default)]
+pub struct Checker {
+    hasher: Xxh3,
+    /// Rows of each space so far.
+    rows: [u64; Space::ALL.len()],
+    /// The last row, to check the order.
+    last: Option<(u8, Vec<u8>)>,
+    /// Where the state stands, once its row was there.
+    state: Option<AppliedState>,
+    /// The end was there.
+    ended: bool,
+}
+
+impl Checker {
+    /// Takes the next chunk.
+    ///
+    /// # Errors
+    /// The chunk is not the next one of an export.
+    pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        self.take(chunk).map(|_| ())
+    }
+
+    /// Ends the check.
+    ///
+    /// # Errors
+    /// The end was not among the chunks, or nothing says where the state stands.
+    pub fn finish(self) -> Result<Contents, Error> {
+        match self.state {
+            Some(state) if self.ended => Ok(Contents { rows: self.rows, state }),
+            Some(_) => Err(Error::damaged("an exported state has no end")),
+            None => Err(Error::damaged("an exported state does not say where it stands")),
+        }
+    }
+
+    /// The rows of the next chunk, checked; none at the end.
+    fn take<'c>(&mut self, chunk: &'c [u8]) -> Result<Vec<Row<'c>>, Error> {
+        let wrong = |what: &str| Error::damaged(format!("a chunk of an exported state: {what}"));
+        if self.ended || chunk.len() > CHUNK_BYTES_MAX {
+            return Err(wrong("it comes after the end, or is too long"));
+        }
+        match chunk.strip_prefix(&HEAD).and_then(<[u8]>::split_first) {
+            Some((&ROWS, body)) => {
+                let rows = rows_of(body).ok_or_else(|| wrong("its rows are not rows"))?;
+                rows.iter().try_for_each(|row| self.row(row))?;
+                self.hasher.update(chunk);
+                Ok(rows)
+            }
+            Some((&END, body)) => {
+                let count: u64 = self.rows.iter().sum();
+                let expected = [&count.to_le_bytes()[..], &self.hasher.digest128().to_le_bytes()].concat();
+                if body != expected {
+                    return Err(wrong("rows are missing or were changed"));
+                }
+                self.ended = true;
+                Ok(Vec::new())
+            }
+            _ => Err(wrong("it is of another format")),
+        }
+    }
+
+    fn row(&mut self, row: &Row<'_>) -> Result<(), Error> {
+        let place = (row.space.number(), row.key);
+        if self.last.as_ref().is_some_and(|last| (last.0, &last.1[..]) >= place) {
+            return Err(Error::damaged("a chunk of an exported state: its rows are not in order"));
+        }
+        self.last = Some((place.0, row.key.to_vec()));
+        self.rows[usize::from(place.0)] += 1;
+        if (row.space, row.key) == (Space::State, state::APPLIED) {
+            let state = AppliedState::decode(row.value);
+            self.state = Some(state.map_err(|error| Error::damaged(format!("the applied state: {error}")))?);
+        }
+        Ok(())
+    }
+}
+
 /// An import under way.
 pub struct Import<T> {
     table: T,
-    hasher: Xxh3,
-    rows: u64,
-    /// The last row, to check the order.
-    last: Option<(u8, Vec<u8>)>,
-    ended: bool,
+    checker: Checker,
 }
 
 impl<T: Table> Import<T> {
@@ -94,7 +176,7 @@ impl<T: Table> Import<T> {
             Space::ALL.into_iter().try_for_each(|space| write.clear(space))?;
             write.put(Space::State, IMPORTING, &[])
         })?;
-        Ok(Import { table, hasher: Xxh3::new(), rows: 0, last: None, ended: false })
+        Ok(Import { table, checker: Checker::default() })
     }
 
     /// Takes the next chunk.
@@ -102,32 +184,14 @@ impl<T: Table> Import<T> {
     /// # Errors
     /// The chunk is not the next one of an export, or the table cannot be written. The import cannot go on.
     pub fn chunk(&mut self, chunk: &[u8]) -> Result<(), Error> {
-        let wrong = |what: &str| Error::damaged(format!("a chunk of an exported state: {what}"));
-        if self.ended || chunk.len() > CHUNK_BYTES_MAX {
-            return Err(wrong("it comes after the end, or is too long"));
+        let rows = self.checker.take(chunk)?;
+        if rows.is_empty() {
+            return Ok(());
         }
-        match chunk.strip_prefix(&HEAD).and_then(<[u8]>::split_first) {
-            Some((&ROWS, body)) => {
-                let rows = rows_of(body).ok_or_else(|| wrong("its rows are not rows"))?;
-                self.check_order(&rows)?;
-                self.hasher.update(chunk);
-                self.rows += rows.len() as u64;
-                let put_all = |write: &mut T::Write<'_>| {
-                    rows.iter().try_for_each(|row| write.put(row.space, row.key, row.value))
-                };
-                self.table.write(put_all)
-            }
-            Some((&END, body)) => {
-                let expected =
-                    [&self.rows.to_le_bytes()[..], &self.hasher.digest128().to_le_bytes()].concat();
-                if body != expected {
-                    return Err(wrong("rows are missing or were changed"));
-                }
-                self.ended = true;
-                Ok(())
-            }
-            _ => Err(wrong("it is of another format")),
-        }
+        let put_all = |write: &mut T::Write<'_>| {
+            rows.iter().try_for_each(|row| write.put(row.space, row.key, row.value))
+        };
+        self.table.write(put_all)
     }
 
     /// Ends the import: from here on the table is what was exported.
@@ -135,24 +199,13 @@ impl<T: Table> Import<T> {
     /// # Errors
     /// The end was not among the chunks, or the table cannot be written.
     pub fn finish(self) -> Result<AppliedState, Error> {
-        if !self.ended {
+        if !self.checker.ended {
             return Err(Error::damaged("an exported state has no end"));
         }
         self.table.write(|write| {
             write.delete(Space::State, IMPORTING)?;
             state::read(write)
         })
-    }
-
-    fn check_order(&mut self, rows: &[Row<'_>]) -> Result<(), Error> {
-        for row in rows {
-            let place = (row.space.number(), row.key);
-            if self.last.as_ref().is_some_and(|last| (last.0, &last.1[..]) >= place) {
-                return Err(Error::damaged("a chunk of an exported state: its rows are not in order"));
-            }
-            self.last = Some((place.0, row.key.to_vec()));
-        }
-        Ok(())
     }
 }
 

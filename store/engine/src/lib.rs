@@ -102,7 +102,7 @@ pub use open::{Engine, OpenConfig, Pumps, Recovery, bootstrap, open};
 pub use pump::{Pump, PumpInbox, Turned};
 pub use room::Reserve;
 pub use schedule::Policy;
-pub use snapshots::{Snapshots, Streaming};
+pub use snapshots::{Snapshots, Streaming, snapshot_contents};
 pub use start::NodeConfig;
 pub use status::Status;
 pub use writer::Writer;

@@ -32,7 +32,8 @@ use store_core::{Offset, Position};
 use store_db::{Read, Table, transfer};
 use store_log::retention::{self, Floor, SnapshotState};
 use store_log::{
-    Disk, IncomingSnapshot, Meta, Offered, SnapshotFile, SnapshotInfo, SnapshotReader, SnapshotWriter,
+    Disk, DiskFile, IncomingSnapshot, Meta, Offered, SnapshotFile, SnapshotInfo, SnapshotReader,
+    SnapshotWriter,
 };
 
 use crate::convert::position_in;
@@ -241,17 +242,7 @@ impl<D: Disk> Snapshots<D> {
     pub(crate) fn import<T: Table>(&self, table: &T, number: u64) -> Result<AppliedState, Error> {
         let reader = SnapshotReader::open(&self.disk, &self.meta, number)?;
         let mut import = transfer::Import::begin(table.clone())?;
-        let mut pending = BytesMut::new();
-        reader.each_block(|block: Bytes| -> Result<(), Error> {
-            pending.extend_from_slice(&block);
-            while let Some(chunk) = take_chunk(number, &mut pending)? {
-                import.chunk(&chunk)?;
-            }
-            Ok(())
-        })?;
-        if !pending.is_empty() {
-            return Err(Error::BadSnapshot { number, problem: "it ends inside a chunk" });
-        }
+        each_chunk(&reader, &mut |chunk| Ok(import.chunk(chunk)?))?;
         let state = import.finish()?;
         let (found, expected) = (position_in(state.applied), reader.listed().info.position);
         if found != expected {
@@ -266,8 +257,13 @@ impl<D: Disk> Snapshots<D> {
         self.known.lock().keys().last().copied().unwrap_or(0).max(newest_log) + 1
     }
 
-    /// Removes snapshots that the rule lets go ([`retention`]); returns the first number of log files to keep.
-    pub(crate) fn retire(&self, files: &[retention::FileRange], needed: Offset) -> Result<u64, Error> {
+    /// Removes snapshots that the rule lets go ([`retention`]), so that `kept` stay; returns the first number of log files to keep.
+    pub(crate) fn retire(
+        &self,
+        kept: usize,
+        files: &[retention::FileRange],
+        needed: Offset,
+    ) -> Result<u64, Error> {
         let (states, streamed): (Vec<SnapshotState>, u64) = {
             let known = self.known.lock();
             let states =
@@ -275,7 +271,7 @@ impl<D: Disk> Snapshots<D> {
             let streamed = known.iter().find(|(_, k)| k.streams > 0).map_or(u64::MAX, |(number, _)| *number);
             (states.collect(), streamed)
         };
-        let plan = retention::plan(files, &states, Floor { offset: needed, snapshot: streamed });
+        let plan = retention::plan(kept, files, &states, Floor { offset: needed, snapshot: streamed });
         for number in plan.snapshots {
             self.known.lock().remove(&number);
             retention::remove_snapshot(&self.disk, number)?;
@@ -303,6 +299,41 @@ impl<D: Disk> Streaming<D> {
 impl<D: Disk> Drop for Streaming<D> {
     fn drop(&mut self) {
         self.snapshots.release(self.reader.listed().info.number);
+    }
+}
+
+/// What `snap.number` of a folder holds, all of it checked, down to the rows and the position that they say: for
+/// people and tests, without a table and without changing anything.
+///
+/// # Errors
+/// The snapshot is damaged, says another position than its rows, or cannot be read.
+pub fn snapshot_contents<D: Disk>(disk: &D, meta: &Meta, number: u64) -> Result<transfer::Contents, Error> {
+    let reader = SnapshotReader::open(disk, meta, number)?;
+    let mut checker = transfer::Checker::default();
+    each_chunk(&reader, &mut |chunk| Ok(checker.chunk(chunk)?))?;
+    let contents = checker.finish()?;
+    let (found, expected) = (position_in(contents.state.applied), reader.listed().info.position);
+    if found == expected { Ok(contents) } else { Err(Error::Contradiction { found, expected }) }
+}
+
+/// Calls `visit` with each chunk of a snapshot, in order.
+fn each_chunk<F: DiskFile>(
+    reader: &SnapshotReader<F>,
+    visit: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let number = reader.listed().info.number;
+    let mut pending = BytesMut::new();
+    reader.each_block(|block: Bytes| -> Result<(), Error> {
+        pending.extend_from_slice(&block);
+        while let Some(chunk) = take_chunk(number, &mut pending)? {
+            visit(&chunk)?;
+        }
+        Ok(())
+    })?;
+    if pending.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::BadSnapshot { number, problem: "it ends inside a chunk" })
     }
 }
 

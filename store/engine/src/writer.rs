@@ -69,7 +69,8 @@ impl<D: Disk> Writer<D> {
                 outs.push(self.roll(log, at)?);
             }
             WriterJob::Purge { snapshot } => {
-                let before = self.snapshots.retire(&log.files(), snapshot.offset)?;
+                let before =
+                    self.snapshots.retire(log.options().files_kept, &log.files(), snapshot.offset)?;
                 log.remove_before(before)?;
                 outs.push(Job::Purged { up_to: log.reader().base(), snapshot });
             }

@@ -52,7 +52,7 @@ impl Real {
             disk,
             identity: identity(),
             boot_id: boot(),
-            log: store_log::Options { preallocate_bytes: 64 << 10 },
+            log: store_log::Options { preallocate_bytes: 64 << 10, ..Default::default() },
             table: table.clone(),
             clock: Hands::default(),
             node,

@@ -48,6 +48,17 @@ fn one_too_far_behind(seed: u64) -> (Cluster, NodeId) {
     (cluster, away)
 }
 
+/// Every snapshot in a node's folder holds the state that its name and header promise, down to its rows.
+fn contents_are_whole(cluster: &Cluster, id: NodeId) {
+    let disk = &cluster.replicas[&id].disk;
+    let meta = store_log::read_meta(disk).unwrap().unwrap();
+    for number in store_log::snapshot_files(disk).unwrap() {
+        let contents = store_engine::snapshot_contents(disk, &meta, number).unwrap();
+        let records = contents.rows[usize::from(store_db::Space::Records.number())];
+        assert!(records > 1 && contents.state.applied.unwrap().offset > 0, "{id} snap.{number}");
+    }
+}
+
 #[test]
 fn the_log_stays_bounded_and_a_replica_too_far_behind_is_brought_back() {
     for seed in 0..SEEDS {
@@ -60,6 +71,7 @@ fn the_log_stays_bounded_and_a_replica_too_far_behind_is_brought_back() {
         for id in cluster.replicas.keys().copied().filter(|id| *id != away) {
             assert!((3..=5).contains(&files(&cluster, id, "log.")), "seed {seed}: {id}");
             assert!((3..=4).contains(&files(&cluster, id, "snap.")), "seed {seed}: {id}");
+            contents_are_whole(&cluster, id);
         }
         cluster.restart(away);
         cluster.converge();

@@ -41,8 +41,11 @@ pub const READ_BYTES_MAX: usize = 8 << 20;
 /// Highest number of a log file or snapshot: no chain of installs can make the next one overflow.
 pub const FILE_NUMBER_MAX: u64 = 1 << 48;
 
-/// So many of the newest snapshots, and of the newest log files, are kept.
-pub const FILES_KEPT: usize = 3;
+/// So many of the newest snapshots, and of the newest log files, are kept, unless configured otherwise.
+pub const FILES_KEPT_DEFAULT: usize = 3;
+
+/// Most of each that can be kept.
+pub const FILES_KEPT_MAX: usize = 1_000;
 
 /// Bytes copied or scanned at a time.
 pub(crate) const CHUNK_BYTES: usize = 1 << 20;
@@ -54,4 +57,4 @@ const _: () = assert!(READ_BYTES_MAX >= BATCH_BYTES_MAX, "every batch can be rea
 const _: () = assert!(LOG_FILE_BYTES_MAX > PREALLOCATE_BYTES_MAX + BATCH_BYTES_MAX as u64);
 const _: () = assert!(CLUSTER_ID_BYTES_MAX <= u8::MAX as usize && BOOT_ID_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(SNAPSHOT_BLOCK_BYTES_MAX < CHUNK_BYTES, "a block fits the reading window");
-const _: () = assert!(FILES_KEPT >= 1);
+const _: () = assert!(FILES_KEPT_DEFAULT >= 1 && FILES_KEPT_DEFAULT <= FILES_KEPT_MAX);

@@ -23,7 +23,9 @@ use crate::error::Error;
 use crate::fault;
 use crate::header::LogHeader;
 use crate::identity::{BootId, Identity};
-use crate::limits::{LOG_FILE_BYTES_MAX, PREALLOCATE_BYTES_DEFAULT, PREALLOCATE_BYTES_MAX};
+use crate::limits::{
+    FILES_KEPT_DEFAULT, FILES_KEPT_MAX, LOG_FILE_BYTES_MAX, PREALLOCATE_BYTES_DEFAULT, PREALLOCATE_BYTES_MAX,
+};
 use crate::meta::Meta;
 use crate::names;
 use crate::reader::{BatchRef, Index, LogReader, Piece, SharedIndex, lock};
@@ -37,11 +39,13 @@ use crate::truncate;
 pub struct Options {
     /// Log files grow by so many zero bytes at a time: 1 to 2^30.
     pub preallocate_bytes: u64,
+    /// So many of the newest snapshots and log files are kept: 1 to 1,000. See [`crate::retention`].
+    pub files_kept: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { preallocate_bytes: PREALLOCATE_BYTES_DEFAULT }
+        Options { preallocate_bytes: PREALLOCATE_BYTES_DEFAULT, files_kept: FILES_KEPT_DEFAULT }
     }
 }
 
@@ -95,6 +99,12 @@ impl<D: Disk> Log<D> {
         if !(1..=PREALLOCATE_BYTES_MAX).contains(&step) {
             return Err(Error::Invalid(format!(
                 "preallocation is 1 to {PREALLOCATE_BYTES_MAX} bytes, not {step}"
+            )));
+        }
+        let kept = options.files_kept;
+        if !(1..=FILES_KEPT_MAX).contains(&kept) {
+            return Err(Error::Invalid(format!(
+                "1 to {FILES_KEPT_MAX} files of a kind are kept, not {kept}"
             )));
         }
         let (opened, recovered) = recover(&disk, identity, boot_id, step)?;
@@ -340,6 +350,12 @@ impl<D: Disk> Log<D> {
             self.suspect = false;
         }
         Ok(())
+    }
+
+    /// What was configured.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        self.options
     }
 
     /// A handle to read with, from any thread.

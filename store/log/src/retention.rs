@@ -1,6 +1,7 @@
-//! Which files may go. The rule: the last three snapshots and the last three log files are kept; a file goes only
-//! if three newer *verified* snapshots make it needless, and never while the caller still needs it. Every kept
-//! verified snapshot keeps the log from its position on.
+//! Which files may go. The rule: the last three (configurable) snapshots and the last three log files are kept; a file
+//! goes only if three newer *verified* snapshots make it needless, and never while the caller still needs it. Every
+//! kept verified snapshot keeps the log from its position on, and so does one that is being sent: who installs it
+//! goes on with the log behind it.
 
 use store_core::Offset;
 
@@ -8,7 +9,6 @@ use crate::aside;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::fault;
-use crate::limits::FILES_KEPT;
 use crate::names;
 
 /// A log file and the offset before its first entry.
@@ -47,18 +47,19 @@ pub struct Plan {
     pub snapshots: Vec<u64>,
 }
 
-/// What may go of `logs` and `snapshots`, both in rising order.
+/// What may go of `logs` and `snapshots`, both in rising order, so that `kept` of each stay (at least 1).
 #[must_use]
-pub fn plan(logs: &[FileRange], snapshots: &[SnapshotState], floor: Floor) -> Plan {
+pub fn plan(kept: usize, logs: &[FileRange], snapshots: &[SnapshotState], floor: Floor) -> Plan {
+    assert!(kept > 0, "a log without a snapshot behind it could not be recovered");
     let verified: Vec<u64> = snapshots.iter().filter(|s| s.verified).map(|s| s.number).collect();
-    let Some(oldest_kept) = verified.len().checked_sub(FILES_KEPT).map(|at| verified[at]) else {
+    let Some(oldest_kept) = verified.len().checked_sub(kept).map(|at| verified[at]) else {
         return Plan::default();
     };
-    let spare = logs.len().saturating_sub(FILES_KEPT);
+    let spare = logs.len().saturating_sub(kept);
     let mut logs_before = 0;
     for pair in logs.windows(2).take(spare) {
         // The first file's entries end where the next one's begin.
-        if pair[0].number >= oldest_kept || pair[1].base > floor.offset {
+        if pair[0].number >= oldest_kept.min(floor.snapshot) || pair[1].base > floor.offset {
             break;
         }
         logs_before = pair[1].number;
@@ -99,23 +100,32 @@ mod tests {
     #[test]
     fn the_last_three_of_each_are_kept() {
         let all = snapshots(&[(1, true), (2, true), (3, true), (4, true), (5, true)]);
-        assert_eq!(plan(&logs(0..6), &all, NONE), Plan { logs_before: 3, snapshots: vec![1, 2] });
-        assert_eq!(plan(&logs(0..4), &all[..3], NONE), Plan { logs_before: 1, snapshots: vec![] });
-        assert_eq!(plan(&logs(0..3), &all[..2], NONE), Plan::default());
+        assert_eq!(plan(3, &logs(0..6), &all, NONE), Plan { logs_before: 3, snapshots: vec![1, 2] });
+        assert_eq!(plan(3, &logs(0..4), &all[..3], NONE), Plan { logs_before: 1, snapshots: vec![] });
+        assert_eq!(plan(3, &logs(0..3), &all[..2], NONE), Plan::default());
+        assert_eq!(plan(1, &logs(0..6), &all, NONE), Plan { logs_before: 5, snapshots: vec![1, 2, 3, 4] });
+        assert_eq!(plan(5, &logs(0..6), &all, NONE), Plan { logs_before: 1, snapshots: vec![] });
     }
 
     #[test]
     fn snapshots_that_were_not_verified_do_not_count() {
         let some = snapshots(&[(1, true), (2, true), (3, false), (4, false), (5, true)]);
-        assert_eq!(plan(&logs(0..6), &some, NONE), Plan { logs_before: 1, snapshots: vec![] });
+        assert_eq!(plan(3, &logs(0..6), &some, NONE), Plan { logs_before: 1, snapshots: vec![] });
         let none = snapshots(&[(1, false), (2, false), (3, false), (4, false)]);
-        assert_eq!(plan(&logs(0..6), &none, NONE), Plan::default());
+        assert_eq!(plan(3, &logs(0..6), &none, NONE), Plan::default());
     }
 
     #[test]
     fn what_is_needed_stays() {
         let all = snapshots(&[(1, true), (2, true), (3, true), (4, true), (5, true)]);
         let floor = Floor { offset: Offset(19), snapshot: 2 };
-        assert_eq!(plan(&logs(0..6), &all, floor), Plan { logs_before: 1, snapshots: vec![1] });
+        assert_eq!(plan(3, &logs(0..6), &all, floor), Plan { logs_before: 1, snapshots: vec![1] });
+    }
+
+    #[test]
+    fn whoever_had_fetched_an_old_snapshot_found_the_log_behind_it_gone() {
+        let all = snapshots(&[(1, true), (2, true), (3, true), (4, true), (5, true)]);
+        let sending = Floor { offset: Offset(u64::MAX), snapshot: 2 };
+        assert_eq!(plan(3, &logs(0..6), &all, sending), Plan { logs_before: 2, snapshots: vec![1] });
     }
 }

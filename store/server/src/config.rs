@@ -41,6 +41,8 @@ pub struct Config {
     pub snapshot_log_bytes: u64,
     /// And after so many seconds if there is something new. At least 1.
     pub snapshot_seconds: u64,
+    /// So many of the newest snapshots, and of the newest log files, are kept. 1 to 1,000.
+    pub files_kept: usize,
     /// The largest size of the database, in bytes of address space. 64 MiB to 16 TiB.
     pub table_bytes_max: u64,
     /// Bytes of the file system that writes leave free.
@@ -83,6 +85,7 @@ impl Default for Config {
             preferred_leader: None,
             snapshot_log_bytes: 64 << 20,
             snapshot_seconds: 3_600,
+            files_kept: store_log::limits::FILES_KEPT_DEFAULT,
             table_bytes_max: 16 << 30,
             disk_reserve_bytes: 256 << 20,
             table_reserve_bytes: 64 << 20,
@@ -113,6 +116,8 @@ impl Config {
         };
         at_least("snapshot_log_bytes", self.snapshot_log_bytes, 1 << 20)?;
         at_least("snapshot_seconds", self.snapshot_seconds, 1)?;
+        let kept = 1..=store_log::limits::FILES_KEPT_MAX;
+        ensure(kept.contains(&self.files_kept), "files_kept", || format!("is not {kept:?}"))?;
         at_least("table_bytes_max", self.table_bytes_max, 64 << 20)?;
         ensure(self.table_bytes_max <= 16 << 40, "table_bytes_max", || "is more than 16 TiB".to_owned())?;
         at_least("snapshot_bytes_per_second", self.snapshot_bytes_per_second, 1 << 20)?;

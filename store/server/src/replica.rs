@@ -80,7 +80,7 @@ pub(crate) fn open(config: &Config) -> Result<Opened, Error> {
         disk,
         identity,
         boot_id,
-        log: store_log::Options::default(),
+        log: store_log::Options { files_kept: config.files_kept, ..Default::default() },
         table: table.clone(),
         clock: MachineClock::new(),
         node: node_config(config),

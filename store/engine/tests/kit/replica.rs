@@ -114,7 +114,7 @@ impl Replica {
             disk: Arc::clone(&self.disk),
             identity: identity(self.id),
             boot_id: BootId::new(format!("boot {}", self.boots).as_bytes()).unwrap(),
-            log: store_log::Options { preallocate_bytes: 64 << 10 },
+            log: store_log::Options { preallocate_bytes: 64 << 10, ..Default::default() },
             table: self.table.clone(),
             clock,
             node,

@@ -19,7 +19,7 @@ use crate::{BootId, ClusterId, Disk, Error, Identity, Log, Options, Recovered, b
 
 pub(crate) const INCARNATION: Incarnation = Incarnation(0x1122_3344_5566_7788);
 /// Small, so that files are extended often.
-pub(crate) const OPTIONS: Options = Options { preallocate_bytes: 2048 };
+pub(crate) const OPTIONS: Options = Options { preallocate_bytes: 2048, files_kept: 3 };
 
 pub(crate) fn identity() -> Identity {
     let cluster = ClusterId::new(b"market").unwrap();
