@@ -4,7 +4,7 @@
 //! - Large ones, of real executions: they are accepted, within a bounded number of steps.
 //! - Large ones with one impossible answer: they are refused.
 //!
-//! The seed of a history is in the message of what fails.
+//! The seed of a history is in the message of what fails. `FEIRA_SEEDS=n` makes n small histories of each model.
 #![allow(clippy::unwrap_used)]
 
 mod execute;
@@ -18,7 +18,7 @@ use crate::subjects::{Detail, Subject};
 
 type History<M> = Vec<Operation<<M as feira_lincheck::Model>::Op, <M as feira_lincheck::Model>::Answer>>;
 
-/// Small histories of each model.
+/// Small histories of each model; `FEIRA_SEEDS=n` makes so many.
 const SMALL: u64 = 6_000;
 
 /// No clock: the same steps on every machine.
@@ -50,19 +50,26 @@ fn mutate<M: Subject>(model: &M, history: &mut History<M>, random: &mut fastrand
     }
 }
 
+/// Up to six operations of all sorts.
+fn small(random: &mut fastrand::Rng) -> Shape {
+    let (operations, processes) = (random.usize(1..=6), random.u64(1..=4));
+    Shape { operations, processes, keys: random.usize(1..=2), lost_percent: 30, detail: Detail::Vague }
+}
+
+/// Up to eight operations on one key, of which most are lost and many are alike.
+fn lossy(random: &mut fastrand::Rng) -> Shape {
+    let (operations, processes) = (random.usize(1..=8), random.u64(1..=4));
+    Shape { operations, processes, keys: 1, lost_percent: 50, detail: Detail::Few }
+}
+
 /// The search and the naive checker say the same of every small history; both verdicts come often.
 fn agrees_with_the_naive_checker<M: Subject + Default>() {
     let model = M::default();
+    let histories = std::env::var("FEIRA_SEEDS").map_or(SMALL, |count| count.parse().unwrap());
     let (mut yes, mut no) = (0_u64, 0_u64);
-    for seed in 0..SMALL {
+    for seed in 0..histories {
         let mut random = fastrand::Rng::with_seed(seed);
-        let shape = Shape {
-            operations: random.usize(1..=6),
-            processes: random.u64(1..=4),
-            keys: random.usize(1..=2),
-            lost_percent: 30,
-            detail: Detail::Vague,
-        };
+        let shape = if random.bool() { small(&mut random) } else { lossy(&mut random) };
         let mut history = execute(&model, &shape, &mut random);
         for _ in 0..random.usize(..=3).min(history.len()) {
             mutate(&model, &mut history, &mut random);
@@ -73,7 +80,7 @@ fn agrees_with_the_naive_checker<M: Subject + Default>() {
         assert_eq!(verdict.is_linearizable(), expected, "seed {seed}: {history:#?}");
         if expected { yes += 1 } else { no += 1 }
     }
-    assert!(yes > SMALL / 10 && no > SMALL / 10, "only one verdict was tried: {yes} yes, {no} no");
+    assert!(yes > histories / 10 && no > histories / 10, "only one verdict was tried: {yes} yes, {no} no");
 }
 
 /// A real execution is accepted, in few steps for each operation.

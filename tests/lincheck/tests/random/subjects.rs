@@ -13,6 +13,8 @@ pub(crate) enum Detail {
     Full,
     /// Half of the values are one of three, and answers leave things out.
     Vague,
+    /// All values are one of three, and answers leave things out.
+    Few,
 }
 
 /// A model whose operations can be made up.
@@ -37,13 +39,18 @@ pub(crate) trait Subject: Model {
     fn impossible(&self, operation: &Operation<Self::Op, Self::Answer>) -> Option<Outcome<Self::Answer>>;
 }
 
+/// Whether the next value is unique.
+fn unique(detail: Detail, random: &mut fastrand::Rng) -> bool {
+    match detail {
+        Detail::Full => true,
+        Detail::Vague => random.bool(),
+        Detail::Few => false,
+    }
+}
+
 /// A value: unique, or one of three.
 fn value(number: usize, detail: Detail, random: &mut fastrand::Rng) -> Value {
-    if detail == Detail::Full || random.bool() {
-        Value::from(number + 10)
-    } else {
-        Value::from(random.u8(..3))
-    }
+    if unique(detail, random) { Value::from(number + 10) } else { Value::from(random.u8(..3)) }
 }
 
 impl Subject for CasRegister {
@@ -98,8 +105,11 @@ impl Subject for KvAppend {
         detail: Detail,
         random: &mut fastrand::Rng,
     ) -> AppendOp {
-        let unique = detail == Detail::Full || random.bool();
-        let text = if unique { format!("<{number}>") } else { "ab"[..random.usize(..=2)].to_owned() };
+        let text = if unique(detail, random) {
+            format!("<{number}>")
+        } else {
+            "ab"[..random.usize(..=2)].to_owned()
+        };
         match random.u8(..32) {
             0..=15 => AppendOp::Get,
             16 => AppendOp::Put(text),
