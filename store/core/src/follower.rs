@@ -47,7 +47,17 @@ impl Follower {
 
     /// Whether it heard a leader so recently that an election would only disturb.
     pub(crate) fn has_live_leader(&self, state: &State) -> bool {
-        self.leader.is_some() && self.timer.elapsed < state.config.ticks_election_min
+        let spoke = self.timer.elapsed < state.config.ticks_election_min && !self.timer.is_hurried;
+        self.leader.is_some() && spoke
+    }
+
+    /// The way from a replica was lost. If that was the leader its process has most likely ended, and waiting on would
+    /// only keep clients waiting. If it lives, it speaks again before the time is up; and if it does not come through
+    /// to here alone, the others hear it and refuse the pre-vote.
+    pub(crate) fn lost(&mut self, peer: NodeId) {
+        if self.leader == Some(peer) {
+            self.timer.hurry();
+        }
     }
 
     pub(crate) fn tick(&mut self, state: &State, random: u64) -> Change {

@@ -165,7 +165,8 @@ pub enum Input {
         /// What it says.
         message: Message,
     },
-    /// The way to a replica was lost or opened anew: what was in flight may be gone.
+    /// The way to a replica was lost or opened anew: what was in flight may be gone. To a follower: the way from it
+    /// was lost.
     Reconnected {
         /// Which replica.
         peer: NodeId,

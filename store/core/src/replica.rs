@@ -67,11 +67,11 @@ impl Replica {
         match input {
             Input::Tick { random } => self.tick(random, out),
             Input::Receive { from, message } => self.receive(from, message, out),
-            Input::Reconnected { peer } => {
-                if let Part::Leader(leader) = &mut self.role {
-                    leader.reconnected(&self.state, peer, out);
-                }
-            }
+            Input::Reconnected { peer } => match &mut self.role {
+                Part::Leader(leader) => leader.reconnected(&self.state, peer, out),
+                Part::Follower(follower) => follower.lost(peer),
+                Part::Candidate(_) => {}
+            },
             Input::Propose { count } => match &mut self.role {
                 Part::Leader(leader) => leader.propose(&mut self.state, count, out),
                 _ => out.push(Output::Refused { count }),

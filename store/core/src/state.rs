@@ -80,6 +80,8 @@ pub(crate) struct Timer {
     pub(crate) elapsed: u32,
     /// The length drawn; `None` until the first tick after a reset.
     limit: Option<u32>,
+    /// It was cut short.
+    pub(crate) is_hurried: bool,
 }
 
 impl Timer {
@@ -88,12 +90,22 @@ impl Timer {
         *self = Timer::default();
     }
 
+    /// Cuts the rest short: to one to a few heartbeats from now, in which a leader that lives would have spoken.
+    pub(crate) fn hurry(&mut self) {
+        if !self.is_hurried {
+            (self.is_hurried, self.limit) = (true, None);
+        }
+    }
+
     /// Counts one tick; true if the time is up. A preferred leader draws from the shortest eighth.
     pub(crate) fn tick(&mut self, config: &Config, random: u64) -> bool {
         let spread = u64::from(config.ticks_election_max - config.ticks_election_min);
         let spread = if config.preferred == Some(config.member.node) { spread / 8 } else { spread };
-        let drawn = config.ticks_election_min
-            + u32::try_from(random % (spread + 1)).expect("the spread of two u32 fits");
+        let (least, spread) = match self.is_hurried {
+            true => (self.elapsed + config.ticks_heartbeat, spread / 3),
+            false => (config.ticks_election_min, spread),
+        };
+        let drawn = least + u32::try_from(random % (spread + 1)).expect("the spread of two u32 fits");
         let limit = *self.limit.get_or_insert(drawn);
         self.elapsed += 1;
         self.elapsed >= limit

@@ -109,7 +109,9 @@ impl Audits {
 fn gone() -> proto::store::Failure {
     failure(
         FailureReason::NotHere,
-        format!("this replica has no picture of that audit: it goes {AUDIT_UNASKED_S} s after it was asked for last"),
+        format!(
+            "this replica has no picture of that audit: it goes {AUDIT_UNASKED_S} s after it was asked for last"
+        ),
     )
 }
 

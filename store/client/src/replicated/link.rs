@@ -34,9 +34,10 @@ const STALL_MS: u64 = 1_000;
 const SWEEP_MS: u64 = 100;
 /// After a refusal, how long the answers to what was sent before are still collected.
 const DRAIN_MS_MAX: u64 = 300;
-/// Waits between attempts: doubled each time, with jitter.
+/// Waits between attempts: doubled each time, with jitter. An election takes some 400 ms, and whoever waits when it is
+/// over waits for nothing; an attempt costs each node one small call.
 const BACKOFF_MS_FIRST: u64 = 20;
-const BACKOFF_MS_MAX: u64 = 1_000;
+const BACKOFF_MS_MAX: u64 = 80;
 /// Hints that are followed without a wait, one after the other.
 const HOPS_MAX: u32 = 3;
 /// An answer larger than this is not taken.

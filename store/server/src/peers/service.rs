@@ -104,6 +104,18 @@ fn crowded() -> Status {
     status_from(&failure(proto::store::FailureReason::Overloaded, message))
 }
 
+/// Tells the node, when it is dropped, that nothing more comes from a peer on this stream.
+struct Lost {
+    shared: Arc<Shared>,
+    peer: NodeId,
+}
+
+impl Drop for Lost {
+    fn drop(&mut self) {
+        self.shared.inbox.post([Job::Reconnected { peer: self.peer }]);
+    }
+}
+
 /// Brings a peer's pushes to the node until the stream ends.
 async fn take_pushes(
     shared: Arc<Shared>,
@@ -111,6 +123,7 @@ async fn take_pushes(
     first: Option<PushMessage>,
     mut pushes: Streaming<PushMessage>,
 ) -> Result<(), Status> {
+    let _lost = Lost { shared: Arc::clone(&shared), peer: peer.node };
     // An introduction may come alone.
     let mut next = first.filter(|first| first.message.is_some());
     loop {
