@@ -19,6 +19,7 @@ mod steps;
 #[path = "../../tests/src/tidy/mod.rs"]
 mod tidy;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -59,6 +60,13 @@ enum Chore {
     },
     /// Judges whether histories are linearizable: 0 all are, 1 some are not, 2 some cannot be judged
     Lincheck(lincheck::Lincheck),
+    /// Runs seeds of the simulation, in release (--seeds N, --from SEED, --jobs J; --help says more)
+    #[command(disable_help_flag = true)]
+    Simulate {
+        /// What the simulator is told
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -70,6 +78,7 @@ fn main() -> ExitCode {
         Chore::Map { write: false } => print_map(),
         Chore::Map { write: true } => write_map(),
         Chore::Lincheck(asked) => return lincheck::run(&asked),
+        Chore::Simulate { arguments } => simulate(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,6 +94,10 @@ fn deny() -> anyhow::Result<()> {
         bail!("cargo-deny is not installed; install it with: cargo install --locked cargo-deny");
     }
     run(cargo().args(["deny", "check"]))
+}
+
+fn simulate(arguments: &[OsString]) -> anyhow::Result<()> {
+    run(cargo().args(["run", "--release", "--locked", "--package", "feira-simulator", "--"]).args(arguments))
 }
 
 fn read_tree() -> anyhow::Result<tidy::Tree> {

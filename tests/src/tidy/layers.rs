@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("broker", 3),
     ("feira", 4),
     ("feira-tests", 5),
+    ("feira-simulator", 5),
     ("xtask", 5),
 ];
 

@@ -1,0 +1,222 @@
+//! The network between nodes: what is sent arrives after a while, or late, twice, out of order, never. What is sent on
+//! one stream arrives in order unless a fault says otherwise. Everything goes over the wire format, both ways.
+//!
+//! Leaves out when faults come, and the clients' side of the network (`handle`).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use prost::Message as _;
+use proto::store as wire;
+use store_core::{Member, Message, NodeId, Position};
+use store_engine::{Job, convert};
+use store_log::SnapshotFile;
+
+use crate::time::{MS, Micros};
+
+/// Which stream between two nodes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Channel {
+    Push,
+    Reply,
+    Vote,
+    VoteReply,
+    Snapshot,
+}
+
+/// What is said.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    /// An encoded message of the protocol.
+    Wire(Bytes),
+    /// Send me the snapshot of at least this position, from this byte on.
+    Ask { at: Position, from_byte: u64 },
+    /// A piece of it.
+    Block { file: SnapshotFile, at_byte: u64, data: Bytes },
+}
+
+/// A message on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Packet {
+    pub(crate) from: usize,
+    /// The folder that speaks.
+    pub(crate) speaker: Member,
+    pub(crate) to: usize,
+    pub(crate) channel: Channel,
+    pub(crate) body: Body,
+}
+
+impl Packet {
+    fn wire(speaker: Member, to: usize, channel: Channel, message: &impl prost::Message) -> Packet {
+        Packet::new(speaker, to, channel, Body::Wire(message.encode_to_vec().into()))
+    }
+
+    pub(crate) fn new(speaker: Member, to: usize, channel: Channel, body: Body) -> Packet {
+        Packet { from: index_of(speaker.node), speaker, to, channel, body }
+    }
+
+    pub(crate) fn push(speaker: Member, to: usize, message: &wire::PushMessage) -> Packet {
+        Packet::wire(speaker, to, Channel::Push, message)
+    }
+
+    pub(crate) fn reply(speaker: Member, to: usize, message: &Message) -> Packet {
+        Packet::wire(speaker, to, Channel::Reply, &convert::reply_out(message))
+    }
+
+    pub(crate) fn vote(speaker: Member, to: usize, message: &Message) -> Packet {
+        match message {
+            Message::VoteRequest(request) => {
+                Packet::wire(speaker, to, Channel::Vote, &convert::vote_request_out(request))
+            }
+            Message::VoteReply(reply) => {
+                Packet::wire(speaker, to, Channel::VoteReply, &convert::vote_reply_out(reply))
+            }
+            other => unreachable!("not a vote: {other:?}"),
+        }
+    }
+
+    /// What the node that gets it is told; `None`: it is not for the node itself.
+    pub(crate) fn job(&self) -> Option<Job> {
+        let Body::Wire(bytes) = &self.body else { return None };
+        let bytes = bytes.clone();
+        let sound = "a node says only what another understands";
+        let (message, entries) = match self.channel {
+            Channel::Push => convert::push_in(wire::PushMessage::decode(bytes).expect(sound)).expect(sound),
+            Channel::Reply => {
+                (convert::reply_in(wire::PushReply::decode(bytes).expect(sound)).expect(sound), Vec::new())
+            }
+            Channel::Vote => {
+                let request = wire::VoteRequest::decode(bytes).expect(sound);
+                (convert::vote_request_in(&request).expect(sound), Vec::new())
+            }
+            Channel::VoteReply => {
+                let reply = wire::VoteReply::decode(bytes).expect(sound);
+                (convert::vote_reply_in(&reply).expect(sound), Vec::new())
+            }
+            Channel::Snapshot => return None,
+        };
+        Some(Job::Peer { from: self.speaker, message, entries })
+    }
+
+    /// A number that is the same for the same message.
+    pub(crate) fn digest(&self) -> u64 {
+        let bytes = match &self.body {
+            Body::Wire(bytes) | Body::Block { data: bytes, .. } => xxhash_rust::xxh3::xxh3_64(bytes),
+            Body::Ask { at, from_byte } => at.offset.0 ^ from_byte << 20,
+        };
+        bytes ^ (self.from as u64) << 8 ^ (self.to as u64) << 4 ^ self.channel as u64
+    }
+}
+
+/// The index of a node by its id.
+pub(crate) fn index_of(node: NodeId) -> usize {
+    usize::try_from(node.0).expect("few nodes") - 1
+}
+
+/// What became of a message that was sent.
+#[derive(Debug, Default)]
+pub(crate) struct Fate {
+    /// When it arrives: once, twice, or never.
+    pub(crate) arrivals: Vec<Micros>,
+    /// Its stream breaks now, as a connection does that lost something.
+    pub(crate) breaks: bool,
+}
+
+/// The state of the network.
+#[derive(Debug)]
+pub(crate) struct Network {
+    /// Faults that cut the way from one node to another now.
+    cuts: Vec<Vec<u32>>,
+    /// Faults that hold what is for or from a node.
+    clogs: Vec<u32>,
+    /// What they hold.
+    held: Vec<Packet>,
+    /// The longest extra delay.
+    pub(crate) delay_us: Micros,
+    /// Messages lost and doubled, of a hundred.
+    pub(crate) loss: u32,
+    pub(crate) duplication: u32,
+    /// Messages overtake each other.
+    pub(crate) reorder: bool,
+    /// When the last message of a stream arrives.
+    last: BTreeMap<(usize, usize, Channel), Micros>,
+}
+
+impl Network {
+    pub(crate) fn new(nodes: usize) -> Network {
+        Network {
+            cuts: vec![vec![0; nodes]; nodes],
+            clogs: vec![0; nodes],
+            held: Vec::new(),
+            delay_us: 0,
+            loss: 0,
+            duplication: 0,
+            reorder: false,
+            last: BTreeMap::new(),
+        }
+    }
+
+    /// One more fault cuts this way.
+    pub(crate) fn cut(&mut self, from: usize, to: usize) {
+        self.cuts[from][to] += 1;
+    }
+
+    /// One fault less; true if the way is open again.
+    pub(crate) fn mend(&mut self, from: usize, to: usize) -> bool {
+        self.cuts[from][to] -= 1;
+        self.cuts[from][to] == 0
+    }
+
+    pub(crate) fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.cuts[from][to] > 0
+    }
+
+    pub(crate) fn clog(&mut self, node: usize) {
+        self.clogs[node] += 1;
+    }
+
+    /// Releases a node; what was held for or from it and is held by nobody else goes on.
+    pub(crate) fn release(&mut self, node: usize) -> Vec<Packet> {
+        self.clogs[node] -= 1;
+        let held = std::mem::take(&mut self.held);
+        let (held, released) = held.into_iter().partition(|packet| self.is_clogged(packet));
+        self.held = held;
+        released
+    }
+
+    pub(crate) fn is_clogged(&self, packet: &Packet) -> bool {
+        self.clogs[packet.from] > 0 || self.clogs[packet.to] > 0
+    }
+
+    /// Holds a message of a clogged node.
+    pub(crate) fn hold(&mut self, packet: Packet) {
+        self.held.push(packet);
+    }
+
+    /// Decides what becomes of a message sent now.
+    pub(crate) fn send(&mut self, packet: &Packet, now: Micros, random: &mut fastrand::Rng) -> Fate {
+        let mut fate = Fate::default();
+        if self.is_cut(packet.from, packet.to) {
+            return fate;
+        }
+        if random.u32(..100) < self.loss {
+            fate.breaks = random.bool();
+            return fate;
+        }
+        let copies = if random.u32(..100) < self.duplication { 2 } else { 1 };
+        for copy in 0..copies {
+            let usual = random.u64(80..600);
+            let extra =
+                if self.delay_us > 0 && random.u32(..4) == 0 { random.u64(..self.delay_us) } else { 0 };
+            let late = if copy > 0 { random.u64(..50 * MS) } else { 0 };
+            let mut at = now + usual + extra + late;
+            let last = self.last.entry((packet.from, packet.to, packet.channel)).or_insert(0);
+            if !self.reorder && copy == 0 {
+                at = at.max(*last + 1);
+                *last = at;
+            }
+            fate.arrivals.push(at);
+        }
+        fate
+    }
+}

@@ -1,0 +1,34 @@
+//! What clients count: how many operations they asked for, and how those ended.
+
+use std::ops::AddAssign;
+
+/// The counts of one run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Score {
+    /// Operations asked for.
+    pub asked: u64,
+    /// Answered by the state machine: done, or refused by what was there.
+    pub succeeded: u64,
+    /// Not done, for want of a leader, room or time.
+    pub failed: u64,
+    /// Nobody could tell at the end of the run.
+    pub unknown: u64,
+    /// Operations whose answer was lost, at first.
+    pub lost: u64,
+    /// Of those, settled later.
+    pub settled: u64,
+    /// Changes of orders done.
+    pub orders: u64,
+}
+
+impl AddAssign for Score {
+    fn add_assign(&mut self, other: Score) {
+        self.asked += other.asked;
+        self.succeeded += other.succeeded;
+        self.failed += other.failed;
+        self.unknown += other.unknown;
+        self.lost += other.lost;
+        self.settled += other.settled;
+        self.orders += other.orders;
+    }
+}

@@ -1,0 +1,425 @@
+//! One node: its disk, its table, its clocks, and while it runs the engine and the queues around its stages. It does
+//! what `store/server` does with threads: it carries what one stage says to where it belongs, and decides nothing.
+//!
+//! A process that dies leaves its disk and (as LMDB's pages in the kernel's cache) its table; a machine that dies
+//! leaves what was synced of the disk, and no table.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use store_core::{GroupId, Incarnation, Member, NodeId};
+use store_db::{Memory, Table as _};
+use store_engine::{
+    Applier, ApplierJob, ApplierOut, Clock as _, Error, Job, Node, NodeConfig, NodeOut, OpenConfig, Policy,
+    Pump, PumpInbox, PumpOut, Reserve, Snapshots, Status, Streaming, Writer, WriterJob,
+};
+use store_log::sim::SimDisk;
+use store_log::{BootId, ClusterId, Identity};
+
+use crate::door::{Answered, Door, Told};
+use crate::fetching::Fetching;
+use crate::network::{Packet, index_of};
+use crate::plan::Planted;
+use crate::time::NodeClock;
+use crate::violation::{ensure, violated};
+use crate::witness::Witness;
+
+/// Bytes that the disk must have free for writes to be admitted.
+const RESERVE_BYTES: u64 = 64 << 10;
+/// Log files grow by so much at a time.
+const PREALLOCATE_BYTES: u64 = 8 << 10;
+
+/// Which stage to turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    Node,
+    Writer,
+    Applier,
+    Pump(usize),
+    /// Lets the node hear of what was done aside.
+    Aside,
+}
+
+/// What a turn brought to others.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    pub(crate) packets: Vec<Packet>,
+    pub(crate) answers: Vec<Answered>,
+    /// The node wants a snapshot from this other one.
+    pub(crate) fetch: Option<(usize, store_core::Position)>,
+}
+
+/// A node.
+pub(crate) struct Shell {
+    pub(crate) index: usize,
+    pub(crate) member: Member,
+    pub(crate) disk: Arc<SimDisk>,
+    pub(crate) table: Memory,
+    pub(crate) clock: NodeClock,
+    /// Raised with every start and every end, so that what was meant for another life is known.
+    pub(crate) life: u64,
+    /// Boots of its machine.
+    boots: u64,
+    /// While it runs.
+    pub(crate) up: Option<Up>,
+    /// It stands still.
+    pub(crate) paused: u32,
+    /// An error of the disk was planted: a failure of this node needs no other excuse.
+    pub(crate) excused: bool,
+    /// Its disk is full.
+    pub(crate) capped: bool,
+    /// Its files were harmed: it may refuse to start for good.
+    pub(crate) damaged: bool,
+    /// Why it will not start any more.
+    pub(crate) gone: Option<String>,
+    /// How much longer its disk takes.
+    pub(crate) slow_us: u64,
+    /// Snapshots taken, and installed.
+    pub(crate) taken: u64,
+    pub(crate) installed: u64,
+}
+
+/// A node that runs.
+pub(crate) struct Up {
+    pub(crate) node: Node<SimDisk, Memory, NodeClock>,
+    writer: Writer<SimDisk>,
+    applier: Applier<SimDisk, Memory>,
+    pub(crate) snapshots: Arc<Snapshots<SimDisk>>,
+    /// One for each other node.
+    pumps: BTreeMap<usize, (PumpInbox, Pump<SimDisk>)>,
+    /// What came from peers and stages.
+    inbox: Vec<Job>,
+    pub(crate) door: Door,
+    writes: VecDeque<WriterJob>,
+    applies: VecDeque<ApplierJob>,
+    applier_has_more: bool,
+    aside: VecDeque<Job>,
+    /// Stages whose turn is scheduled: node, writer, applier, aside, then pumps.
+    pub(crate) scheduled: Vec<bool>,
+    /// Snapshots that are being sent, by receiver.
+    pub(crate) serving: BTreeMap<usize, Streaming<SimDisk>>,
+    /// The snapshot that is being fetched.
+    pub(crate) fetching: Option<Fetching>,
+}
+
+impl Stage {
+    pub(crate) fn slot(self) -> usize {
+        match self {
+            Stage::Node => 0,
+            Stage::Writer => 1,
+            Stage::Applier => 2,
+            Stage::Aside => 3,
+            Stage::Pump(peer) => 4 + peer,
+        }
+    }
+}
+
+/// The identity of a node's folder.
+pub(crate) fn identity(node: NodeId) -> Identity {
+    let cluster = ClusterId::new(b"simulated").expect("a name of a cluster");
+    Identity { cluster, group: GroupId(1), node, state_machine_version: 1 }
+}
+
+/// The first member on a node.
+pub(crate) fn first_member(index: usize) -> Member {
+    let node = index as u64 + 1;
+    Member { node: NodeId(node), incarnation: Incarnation(100 + node) }
+}
+
+impl Shell {
+    /// A founder of the group, bootstrapped.
+    pub(crate) fn bootstrap(index: usize, members: &proto::store::Membership, clock: NodeClock) -> Shell {
+        let (member, disk) = (first_member(index), Arc::new(SimDisk::new()));
+        let boot = BootId::new(b"boot 0").expect("a boot id");
+        store_engine::bootstrap(&disk, &identity(member.node), member.incarnation, &boot, members)
+            .expect("a new disk can be bootstrapped");
+        Shell {
+            index,
+            member,
+            disk,
+            table: Memory::new(),
+            clock,
+            life: 0,
+            boots: 0,
+            up: None,
+            paused: 0,
+            excused: false,
+            capped: false,
+            damaged: false,
+            gone: None,
+            slow_us: 0,
+            taken: 0,
+            installed: 0,
+        }
+    }
+
+    /// Recovers and runs.
+    ///
+    /// # Errors
+    /// What recovery says; the node is not up then.
+    pub(crate) fn start(
+        &mut self,
+        seed: u64,
+        snapshots: Policy,
+        nodes: usize,
+        witness: &mut Witness,
+    ) -> Result<(), Error> {
+        let mut config = NodeConfig::new(store_core::Config::new(self.member), seed);
+        config.reserve = Reserve { disk_bytes: RESERVE_BYTES, table_bytes: 0 };
+        config.snapshots = snapshots;
+        let opened = store_engine::open(OpenConfig {
+            disk: Arc::clone(&self.disk),
+            identity: identity(self.member.node),
+            boot_id: BootId::new(format!("boot {}", self.boots).as_bytes()).expect("a boot id"),
+            log: store_log::Options { preallocate_bytes: PREALLOCATE_BYTES, ..store_log::Options::default() },
+            table: self.table.clone(),
+            clock: self.clock.clone(),
+            node: config,
+        });
+        let engine = match opened {
+            Ok(engine) => engine,
+            Err(error) => {
+                self.disk.kill();
+                return Err(error);
+            }
+        };
+        let peers = (0..nodes).filter(|peer| *peer != self.index);
+        let pumps = peers.map(|peer| (peer, engine.pumps.pump(NodeId(peer as u64 + 1)))).collect();
+        self.life += 1;
+        witness.started(self.index, &engine.node, self.damaged);
+        self.up = Some(Up {
+            node: engine.node,
+            writer: engine.writer,
+            applier: engine.applier,
+            snapshots: engine.snapshots,
+            pumps,
+            inbox: Vec::new(),
+            door: Door::default(),
+            writes: VecDeque::new(),
+            applies: VecDeque::new(),
+            applier_has_more: false,
+            aside: VecDeque::new(),
+            scheduled: vec![false; 4 + nodes],
+            serving: BTreeMap::new(),
+            fetching: None,
+        });
+        Ok(())
+    }
+
+    /// The process is gone: `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.up = None;
+        self.life += 1;
+        self.excused = false;
+        self.disk.kill();
+    }
+
+    /// The machine lost its power.
+    pub(crate) fn lose_power(&mut self, seed: u64) {
+        self.kill();
+        self.table = Memory::new();
+        self.boots += 1;
+        self.disk.crash(seed);
+    }
+
+    /// The disk is replaced by an empty one.
+    pub(crate) fn wipe(&mut self) {
+        self.kill();
+        self.table = Memory::new();
+        self.disk = Arc::new(SimDisk::new());
+        self.damaged = true;
+    }
+
+    pub(crate) fn status(&self) -> Option<Status> {
+        self.up.as_ref().map(|up| up.node.status())
+    }
+
+    /// Brings the node something; nothing if it is down.
+    pub(crate) fn hear(&mut self, job: Job) {
+        if let Some(up) = &mut self.up {
+            up.inbox.push(job);
+        }
+    }
+
+    /// The stream to a peer was lost, or opened anew.
+    pub(crate) fn reconnected(&mut self, peer: usize) {
+        if let Some(up) = &mut self.up
+            && let Some((inbox, _)) = up.pumps.get(&peer)
+        {
+            inbox.disconnected();
+            up.inbox.push(Job::Reconnected { peer: NodeId(peer as u64 + 1) });
+        }
+    }
+
+    /// Something done aside is ready to be heard of.
+    pub(crate) fn done_aside(&mut self, job: Job) {
+        if let Some(up) = &mut self.up {
+            up.aside.push_back(job);
+        }
+    }
+
+    /// The stages that have something to do and no turn scheduled; marks them as scheduled.
+    pub(crate) fn due(&mut self, into: &mut Vec<Stage>) {
+        let Some(up) = &mut self.up else { return };
+        let busy = [
+            (Stage::Node, !up.inbox.is_empty() || up.door.has_work()),
+            (Stage::Writer, !up.writes.is_empty()),
+            (Stage::Applier, !up.applies.is_empty() || up.applier_has_more),
+            (Stage::Aside, !up.aside.is_empty()),
+        ];
+        let pumps = up.pumps.iter().map(|(peer, (inbox, _))| (Stage::Pump(*peer), inbox.has_work()));
+        for (stage, is_busy) in busy.into_iter().chain(pumps) {
+            if is_busy && !std::mem::replace(&mut up.scheduled[stage.slot()], true) {
+                into.push(stage);
+            }
+        }
+    }
+
+    /// Turns a stage with all that waits for it.
+    ///
+    /// # Errors
+    /// As the stage: the process must end.
+    pub(crate) fn turn(
+        &mut self,
+        stage: Stage,
+        messages_max: usize,
+        planted: Planted,
+        witness: &mut Witness,
+        made: &mut Made,
+    ) -> Result<(), Error> {
+        let up = self.up.as_mut().expect("only a node that runs is turned");
+        up.scheduled[stage.slot()] = false;
+        match stage {
+            Stage::Node => self.turn_node(planted, witness, made),
+            Stage::Writer => self.turn_writer(witness),
+            Stage::Applier => self.turn_applier(witness, made),
+            Stage::Aside => {
+                up.inbox.extend(up.aside.pop_front());
+                Ok(())
+            }
+            Stage::Pump(peer) => self.turn_pump(peer, messages_max, made),
+        }
+    }
+
+    fn turn_node(&mut self, planted: Planted, witness: &mut Witness, made: &mut Made) -> Result<(), Error> {
+        let up = self.up.as_mut().expect("it runs");
+        let mut jobs = std::mem::take(&mut up.inbox);
+        up.door.jobs(&mut jobs, &mut made.answers);
+        let mut outs = Vec::new();
+        up.node.turn(jobs, &mut outs)?;
+        for out in outs {
+            witness.node_said(self.index, &up.node, &out);
+            match out {
+                NodeOut::Write(job) => {
+                    if planted == Planted::EarlyAck
+                        && let WriterJob::Append { write, .. } = &job
+                    {
+                        up.inbox.push(Job::Persisted { write: *write, bytes_since_roll: 0 });
+                    }
+                    up.writes.push_back(job);
+                }
+                NodeOut::Apply(job) => up.applies.push_back(job),
+                NodeOut::Pump { to, job } => {
+                    if let Some((inbox, _)) = up.pumps.get(&index_of(to)) {
+                        inbox.post(job);
+                    }
+                }
+                NodeOut::Reply { to, message } => {
+                    made.packets.push(Packet::reply(self.member, index_of(to), &message));
+                }
+                NodeOut::Vote { to, message } => {
+                    made.packets.push(Packet::vote(self.member, index_of(to), &message));
+                }
+                NodeOut::Answer { ticket, answer } => {
+                    made.answers.extend(up.door.answer(ticket, Told::Answer(answer), &self.table));
+                }
+                NodeOut::FetchSnapshot { from, at } => made.fetch = Some((index_of(from), at)),
+                NodeOut::Fatal(fatal) if !self.damaged => {
+                    violated("committed is immutable", format!("{} must stop: {fatal:?}", self.member.node));
+                }
+                NodeOut::Fatal(_) => self.gone = Some("it must stop".to_owned()),
+                NodeOut::Role(_) | NodeOut::Members(_) | NodeOut::HandOverFailed | NodeOut::Report(_) => {}
+            }
+        }
+        witness.node_turned(self.index, &up.node);
+        Ok(())
+    }
+
+    fn turn_writer(&mut self, witness: &mut Witness) -> Result<(), Error> {
+        let up = self.up.as_mut().expect("it runs");
+        let jobs: Vec<WriterJob> = up.writes.drain(..).collect();
+        witness.writer_begins(self.index, &jobs);
+        let mut outs = Vec::new();
+        up.writer.turn(jobs, &mut outs)?;
+        witness.writer_ended(self.index);
+        up.inbox.extend(outs);
+        Ok(())
+    }
+
+    fn turn_applier(&mut self, witness: &mut Witness, made: &mut Made) -> Result<(), Error> {
+        let may_fail = self.may_fail();
+        let up = self.up.as_mut().expect("it runs");
+        let mut outs = Vec::new();
+        up.applier_has_more = up.applier.turn(up.applies.drain(..), &mut outs)?;
+        for out in outs {
+            match out {
+                ApplierOut::Applied(applied) => {
+                    witness.applied(self.index, applied, &self.table);
+                    up.inbox.push(Job::Applied(applied));
+                }
+                ApplierOut::Imported(imported) => {
+                    self.installed += 1;
+                    up.inbox.push(Job::Imported(imported));
+                }
+                ApplierOut::Answer { ticket, reply } => {
+                    made.answers.extend(up.door.answer(ticket, Told::Reply(reply), &self.table));
+                }
+                ApplierOut::AuditAt { .. } => unreachable!("nobody asks for an audit here"),
+                ApplierOut::SnapshotAt { position, number } => {
+                    let written = self.table.read(|read| Ok(up.snapshots.write(read, number, position)))?;
+                    let told = match written {
+                        Ok(()) => {
+                            self.taken += 1;
+                            Job::SnapshotTaken { position }
+                        }
+                        Err(error) if error.is_fatal() => return Err(error),
+                        Err(_) => {
+                            ensure(may_fail, "a snapshot can be taken", || {
+                                format!("{} at {position}", self.member.node)
+                            });
+                            Job::SnapshotFailed { position }
+                        }
+                    };
+                    up.aside.push_back(told);
+                    up.applier.resume();
+                    up.applier_has_more = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn turn_pump(&mut self, peer: usize, messages_max: usize, made: &mut Made) -> Result<(), Error> {
+        let up = self.up.as_mut().expect("it runs");
+        let (_, pump) = up.pumps.get_mut(&peer).expect("there is one for each peer");
+        let mut outs = Vec::new();
+        pump.turn(messages_max, &mut outs)?;
+        for out in outs {
+            match out {
+                PumpOut::Send(message) => made.packets.push(Packet::push(self.member, peer, &message)),
+                PumpOut::Purged => up.inbox.push(Job::Reconnected { peer: NodeId(peer as u64 + 1) }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Something was done to its disk that explains a failure.
+    pub(crate) fn may_fail(&self) -> bool {
+        self.excused || self.capped || self.damaged || self.disk.is_dead()
+    }
+
+    /// What the calendar of this node shows.
+    pub(crate) fn wall_ms(&self) -> i64 {
+        self.clock.wall_ms()
+    }
+}

@@ -1,0 +1,354 @@
+//! Staff and shoppers: they call the production portals (the same services, without a server), which read and write
+//! through simulated handles. A request whose answer was lost is sent again, under its id, through another portal.
+//!
+//! Each shopper keeps a book of the orders that were confirmed to it; at the end the store must hold exactly those.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use portal::cache::Capacity;
+use portal::{Error, Portal};
+use proto::portal::admin_server::Admin;
+use proto::portal::shop_server::Shop;
+use proto::portal::{
+    AdjustStockRequest, CreateOrderRequest, GetOrderRequest, InsertClientRequest, InsertProductRequest,
+    LineChange, ModifyOrderRequest, Order, OrderRequest, OrderState, RequestId,
+};
+use tonic::{Request, Response, Status};
+
+use crate::handle::SimStore;
+use crate::score::Score;
+use crate::tasks::Sleeper;
+use crate::time::{MS, Micros, SECOND};
+use crate::violation::{ensure, violated};
+
+/// Products on sale.
+const PRODUCTS: usize = 4;
+/// Of each, at the beginning.
+const STOCK: i64 = 300;
+/// How long a portal's cache would hold, if it ever became warm.
+const LEASE_MS: u64 = 1_000;
+/// Times that a request is sent which nobody carried out.
+const TRIES_MAX: u32 = 4;
+
+/// One portal of each kind, over one handle each.
+#[derive(Clone)]
+pub(crate) struct Portals {
+    shop: Arc<dyn Shop>,
+    admin: Arc<dyn Admin>,
+}
+
+impl Portals {
+    pub(crate) fn new(number: usize, shop: SimStore, admin: SimStore) -> Portals {
+        let capacity = Capacity { entries: NonZeroUsize::MIN.saturating_add(255), bytes: 1 << 20 };
+        let portal = |kind: &str, store: SimStore| {
+            Portal::new(&format!("{kind} {number}"), Arc::new(store), capacity, LEASE_MS)
+        };
+        Portals {
+            shop: Arc::new(client_portal::shop(portal("client portal", shop))),
+            admin: Arc::new(admin_portal::admin(portal("admin portal", admin))),
+        }
+    }
+}
+
+/// What a shopper knows of one of its orders.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Known {
+    pub(crate) state: OrderState,
+    /// Quantities by product.
+    pub(crate) lines: BTreeMap<String, i64>,
+}
+
+/// The orders of all shoppers, by CID and OID.
+pub(crate) type Books = Rc<RefCell<BTreeMap<(String, String), Known>>>;
+
+/// What everybody in the shop has.
+#[derive(Clone)]
+pub(crate) struct Shopping {
+    pub(crate) portals: Vec<Portals>,
+    pub(crate) sleeper: Sleeper,
+    pub(crate) score: Rc<RefCell<Score>>,
+    pub(crate) books: Books,
+    /// The products are there.
+    pub(crate) is_open: Rc<Cell<bool>>,
+}
+
+/// A shopper, or the one of the staff.
+pub(crate) struct Person {
+    pub(crate) name: String,
+    pub(crate) shopping: Shopping,
+    pub(crate) random: fastrand::Rng,
+    /// Requests made so far.
+    pub(crate) requests: u64,
+}
+
+fn pid(product: usize) -> String {
+    format!("fruit-{product}")
+}
+
+fn known(order: &Order) -> Known {
+    let lines = order.lines.iter().map(|line| (line.pid.clone(), line.quantity)).collect();
+    Known { state: order.state(), lines }
+}
+
+impl Person {
+    /// Sends one request until its fate is known. `Err`: it was refused or not carried out.
+    async fn settled<T, F>(&mut self, send: impl Fn(Portals, RequestId) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.requests += 1;
+        let created_ms = self.shopping.sleeper.now.wall_ms();
+        let id = RequestId { id: format!("{}-{}", self.name, self.requests), created_ms };
+        let (mut in_doubt, mut tries) = (false, 0);
+        loop {
+            let portals = self.shopping.portals[self.random.usize(..self.shopping.portals.len())].clone();
+            let status = match send(portals, id.clone()).await {
+                Ok(response) => {
+                    self.shopping.score.borrow_mut().settled += u64::from(in_doubt);
+                    return Ok(response.into_inner());
+                }
+                Err(status) => status,
+            };
+            tries += 1;
+            match Error::from_status(&status) {
+                Some(Error::OutcomeUnknown { .. }) => {
+                    self.shopping.score.borrow_mut().lost += u64::from(!in_doubt);
+                    in_doubt = true;
+                }
+                Some(
+                    error @ (Error::Unavailable { .. } | Error::Overloaded { .. } | Error::Contended { .. }),
+                ) => {
+                    if !in_doubt && tries >= TRIES_MAX {
+                        return Err(error);
+                    }
+                }
+                // A calendar that is behind refuses ids that it takes to be of the future.
+                Some(error @ Error::Invalid { .. }) if !in_doubt => return Err(error),
+                Some(Error::Invalid { .. }) => {}
+                Some(
+                    error @ (Error::Damaged { .. }
+                    | Error::RequestReused { .. }
+                    | Error::RequestClosed { .. }),
+                ) => {
+                    violated("the shop understands what is stored", error.to_string());
+                }
+                Some(refusal) => return Err(refusal),
+                None => violated("the shop understands what is stored", status.to_string()),
+            }
+            let again = self.shopping.sleeper.now.us() + self.random.u64(50..400) * MS;
+            self.shopping.sleeper.until(again).await;
+        }
+    }
+
+    /// Counts how a request ended.
+    fn count(&self, ended: &Result<(), Error>) {
+        let mut score = self.shopping.score.borrow_mut();
+        score.asked += 1;
+        match ended {
+            Ok(()) => {
+                score.succeeded += 1;
+                score.orders += 1;
+            }
+            Err(
+                Error::Unavailable { .. }
+                | Error::Overloaded { .. }
+                | Error::Contended { .. }
+                | Error::Invalid { .. },
+            ) => score.failed += 1,
+            Err(_) => score.succeeded += 1,
+        }
+    }
+
+    /// The staff: registers everybody, puts the products on sale, and moves their stock now and then.
+    pub(crate) async fn staff(mut self, shoppers: u32, operations: u32, until: Micros) {
+        for shopper in 0..shoppers {
+            let name = shopper_name(shopper);
+            let insert = |portals: Portals, request: RequestId| {
+                let request = InsertClientRequest {
+                    cid: name.clone(),
+                    data: format!("{{\"name\":\"{name}\"}}"),
+                    request: Some(request),
+                };
+                async move { portals.admin.insert_client(Request::new(request)).await }
+            };
+            self.must(insert).await;
+        }
+        for product in 0..PRODUCTS {
+            let insert = |portals: Portals, request: RequestId| {
+                let data = format!(
+                    "{{\"description\":\"Fruit {product}\",\"price\":\"1.50\",\"quantity\":{STOCK}}}"
+                );
+                let request = InsertProductRequest { pid: pid(product), data, request: Some(request) };
+                async move { portals.admin.insert_product(Request::new(request)).await }
+            };
+            self.must(insert).await;
+        }
+        self.shopping.is_open.set(true);
+        for number in 0..operations {
+            let at = until / u64::from(operations) * u64::from(number);
+            self.shopping.sleeper.until(at).await;
+            let (pid, amount) = (pid(self.random.usize(..PRODUCTS)), self.random.i64(1..60) - 10);
+            let amount = if amount == 0 { 1 } else { amount };
+            let adjusted = self
+                .settled(|portals, request| {
+                    let request = AdjustStockRequest { pid: pid.clone(), amount, request: Some(request) };
+                    async move { portals.admin.adjust_stock(Request::new(request)).await }
+                })
+                .await;
+            self.count(&adjusted.map(|_| ()));
+        }
+    }
+
+    /// Repeats an insertion until it is done.
+    async fn must<T, F>(&mut self, send: impl Fn(Portals, RequestId) -> F)
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        while let Err(error) = self.settled(&send).await {
+            let is_here = matches!(error, Error::AlreadyExists { .. });
+            ensure(!is_here, "nothing is applied twice", || format!("{error} at its first insertion"));
+            let again = self.shopping.sleeper.now.us() + 100 * MS;
+            self.shopping.sleeper.until(again).await;
+        }
+    }
+
+    /// A shopper: so many changes of orders, spread over the time until `until`.
+    pub(crate) async fn shopper(mut self, operations: u32, until: Micros) {
+        while !self.shopping.is_open.get() {
+            let again = self.shopping.sleeper.now.us() + 50 * MS;
+            self.shopping.sleeper.until(again).await;
+        }
+        let (begin, pace) = (SECOND, (until - SECOND) / u64::from(operations));
+        for number in 0..operations {
+            let at = begin + pace * u64::from(number) + self.random.u64(..pace.max(1));
+            self.shopping.sleeper.until(at).await;
+            let open = self.open_order();
+            let ended = match (self.random.u32(..100), open) {
+                (0..30, _) | (_, None) => self.create().await,
+                (30..70, Some(oid)) => self.modify(oid).await,
+                (70..80, Some(oid)) => self.end(oid, OrderState::Cancelled).await,
+                (80..86, Some(oid)) => self.end(oid, OrderState::Confirmed).await,
+                (_, Some(oid)) => self.look(oid).await,
+            };
+            self.count(&ended);
+        }
+    }
+
+    fn open_order(&mut self) -> Option<String> {
+        let books = self.shopping.books.borrow();
+        let mine =
+            books.iter().filter(|((cid, _), known)| *cid == self.name && known.state == OrderState::Open);
+        let open: Vec<&String> = mine.map(|((_, oid), _)| oid).collect();
+        if open.is_empty() { None } else { Some(open[self.random.usize(..open.len())].clone()) }
+    }
+
+    fn lines(&mut self) -> Vec<LineChange> {
+        let count = self.random.usize(1..4);
+        let line =
+            |_| LineChange { pid: pid(self.random.usize(..PRODUCTS)), quantity: self.random.i64(0..6) };
+        (0..count).map(line).collect()
+    }
+
+    /// Writes into the book what an answer says, which must be what is expected.
+    fn book(&self, order: &Order, expected: Known) {
+        let (oid, found) = (order.oid.clone(), known(order));
+        ensure(found == expected, "the answer is what was asked for", || {
+            format!("order {oid} of {}: {found:?}, expected {expected:?}", self.name)
+        });
+        self.shopping.books.borrow_mut().insert((self.name.clone(), oid), expected);
+    }
+
+    async fn create(&mut self) -> Result<(), Error> {
+        let (cid, lines) = (self.name.clone(), self.lines());
+        let mut expected = Known { state: OrderState::Open, lines: BTreeMap::new() };
+        add(&mut expected.lines, &lines, false);
+        let order = self
+            .settled(|portals, request| {
+                let (cid, lines) = (cid.clone(), lines.clone());
+                let request = CreateOrderRequest { cid, lines, request: Some(request) };
+                async move { portals.shop.create_order(Request::new(request)).await }
+            })
+            .await?;
+        self.book(&order, expected);
+        Ok(())
+    }
+
+    async fn modify(&mut self, oid: String) -> Result<(), Error> {
+        let (cid, lines) = (self.name.clone(), self.lines());
+        let mut expected = self.known(&oid);
+        add(&mut expected.lines, &lines, true);
+        let order = self
+            .settled(|portals, request| {
+                let (cid, oid, lines) = (cid.clone(), oid.clone(), lines.clone());
+                let request = ModifyOrderRequest { cid, oid, lines, if_match: 0, request: Some(request) };
+                async move { portals.shop.modify_order(Request::new(request)).await }
+            })
+            .await?;
+        self.book(&order, expected);
+        Ok(())
+    }
+
+    async fn end(&mut self, oid: String, state: OrderState) -> Result<(), Error> {
+        let cid = self.name.clone();
+        let expected = Known { state, ..self.known(&oid) };
+        let order = self
+            .settled(|portals, request| {
+                let request = OrderRequest { cid: cid.clone(), oid: oid.clone(), request: Some(request) };
+                async move {
+                    match state {
+                        OrderState::Cancelled => portals.shop.cancel_order(Request::new(request)).await,
+                        _ => portals.shop.confirm_order(Request::new(request)).await,
+                    }
+                }
+            })
+            .await?;
+        self.book(&order, expected);
+        Ok(())
+    }
+
+    /// A shopper sees its own writes, whichever portal it asks.
+    async fn look(&mut self, oid: String) -> Result<(), Error> {
+        let (cid, expected) = (self.name.clone(), self.known(&oid));
+        let order = self
+            .settled(|portals, _| {
+                let request = GetOrderRequest { cid: cid.clone(), oid: oid.clone() };
+                async move { portals.shop.get_order(Request::new(request)).await }
+            })
+            .await?;
+        let found = known(&order);
+        ensure(found == expected, "session guarantees", || {
+            format!("{cid} sees {oid} as {found:?} and left it as {expected:?}")
+        });
+        Ok(())
+    }
+
+    fn known(&self, oid: &str) -> Known {
+        let books = self.shopping.books.borrow();
+        books[&(self.name.clone(), oid.to_owned())].clone()
+    }
+}
+
+/// The name of a shopper, which is its CID.
+pub(crate) fn shopper_name(shopper: u32) -> String {
+    format!("shopper-{shopper}")
+}
+
+/// What these lines make of an order: lines of one product are merged first; 0 takes a line out.
+fn add(into: &mut BTreeMap<String, i64>, lines: &[LineChange], replaces: bool) {
+    let mut merged: BTreeMap<&str, i64> = BTreeMap::new();
+    for line in lines {
+        *merged.entry(&line.pid).or_default() += line.quantity;
+    }
+    for (pid, quantity) in merged {
+        if quantity > 0 {
+            into.insert(pid.to_owned(), quantity);
+        } else if replaces {
+            into.remove(pid);
+        }
+    }
+}

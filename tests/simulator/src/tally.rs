@@ -1,0 +1,104 @@
+//! What many runs did, counted: proof that the faults came, and that the shop went on selling meanwhile.
+
+use std::fmt;
+
+use crate::faults::Kind;
+use crate::run::Outcome;
+use crate::score::Score;
+use crate::time::SECOND;
+
+/// So many of a hundred seeds must meet each kind of fault, and each thing that faults bring about.
+const PERCENT_MIN: u64 = 5;
+/// From so many seeds on that can be asked for.
+const SEEDS_MIN: u64 = 100;
+
+/// The counts of many runs.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Runs.
+    pub seeds: u64,
+    /// Runs that met each kind of fault, in the order of [`Kind::ALL`].
+    pub met: [u64; Kind::ALL.len()],
+    /// Runs in which the leader changed, entries were truncated, a snapshot was taken, one was installed from
+    /// elsewhere, a node came back suspect.
+    pub brought: [u64; 5],
+    /// What clients counted.
+    pub score: Score,
+    /// Events that happened.
+    pub events: u64,
+    /// Simulated microseconds.
+    pub simulated_us: u64,
+}
+
+const BROUGHT: [&str; 5] =
+    ["leader changed", "intermediate truncated", "snapshot taken", "snapshot installed", "suspect log"];
+
+impl Tally {
+    /// Counts a run.
+    pub fn add(&mut self, outcome: &Outcome) {
+        self.seeds += 1;
+        self.score += outcome.score;
+        self.events += outcome.events;
+        self.simulated_us += outcome.ended_at;
+        for (count, kind) in self.met.iter_mut().zip(Kind::ALL) {
+            *count += u64::from(outcome.met.contains(&kind));
+        }
+        let (seen, (taken, installed)) = (outcome.seen, outcome.snapshots);
+        let brought = [seen.elections > 1, seen.truncations > 0, taken > 0, installed > 0, seen.suspects > 0];
+        for (count, came) in self.brought.iter_mut().zip(brought) {
+            *count += u64::from(came);
+        }
+    }
+
+    /// What the runs did too little of to prove anything. Nothing is asked of fewer than a hundred.
+    #[must_use]
+    pub fn lacks(&self) -> Vec<String> {
+        let mut lacks = Vec::new();
+        if self.seeds < SEEDS_MIN {
+            return lacks;
+        }
+        for (count, name) in self.rows() {
+            if count * 100 < PERCENT_MIN * self.seeds {
+                lacks.push(format!(
+                    "{name} came in {count} of {} seeds; {PERCENT_MIN} % are needed",
+                    self.seeds
+                ));
+            }
+        }
+        if 2 * self.score.succeeded < self.score.asked {
+            lacks.push(format!("only {} of {} operations succeeded", self.score.succeeded, self.score.asked));
+        }
+        lacks
+    }
+
+    fn rows(&self) -> impl Iterator<Item = (u64, &'static str)> {
+        let kinds = self.met.into_iter().zip(Kind::ALL.map(Kind::word));
+        kinds.chain(self.brought.into_iter().zip(BROUGHT))
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |part: u64, of: u64| part * 100 / of.max(1);
+        writeln!(f, "{:<24}{:>10}{:>6}", "in seeds", "count", "%")?;
+        for (count, name) in self.rows() {
+            writeln!(f, "{name:<24}{count:>10}{:>6}", percent(count, self.seeds))?;
+        }
+        let Score { asked, succeeded, failed, unknown, lost, settled, orders } = self.score;
+        writeln!(f, "{:<24}{asked:>10}", "operations")?;
+        let parts = [
+            ("succeeded", succeeded),
+            ("not done", failed),
+            ("never settled", unknown),
+            ("answer lost", lost),
+            ("settled later", settled),
+            ("orders changed", orders),
+        ];
+        for (name, count) in parts {
+            writeln!(f, "{name:<24}{count:>10}{:>6}", percent(count, asked))?;
+        }
+        writeln!(f, "{:<24}{:>10}", "events", self.events)?;
+        let hours = self.simulated_us / SECOND / 36;
+        write!(f, "{:<24}{:>7}.{:02} h", "simulated", hours / 100, hours % 100)
+    }
+}

@@ -1,0 +1,129 @@
+//! Simulated time: one clock for all, a calendar a node, and the queue of what happens when.
+//!
+//! Promises: of two events at one moment the one that was scheduled first comes first, so the order is total and a run
+//! is a function of its seed. Leaves out what the events are.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use store_engine::Clock;
+
+/// Microseconds since the run began.
+pub type Micros = u64;
+
+/// One millisecond.
+pub const MS: Micros = 1_000;
+/// One second.
+pub const SECOND: Micros = 1_000_000;
+/// What calendars show at the beginning of a run, milliseconds since 1970.
+pub const WALL_MS_FIRST: i64 = 1_790_000_000_000;
+
+/// The clock of a run; clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct Now(Arc<AtomicU64>);
+
+impl Now {
+    /// The present moment.
+    #[must_use]
+    pub fn us(&self) -> Micros {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Moves on; never back.
+    pub(crate) fn advance_to(&self, at: Micros) {
+        assert!(at >= self.us(), "time does not go back");
+        self.0.store(at, Ordering::Relaxed);
+    }
+
+    /// What a right calendar shows now.
+    #[must_use]
+    pub fn wall_ms(&self) -> i64 {
+        WALL_MS_FIRST + i64::try_from(self.us() / MS).unwrap_or(i64::MAX)
+    }
+}
+
+/// The clocks of one node: its calendar may be wrong, its monotonic clock is not.
+#[derive(Clone, Debug)]
+pub struct NodeClock {
+    /// The run's.
+    now: Now,
+    /// How far its calendar is ahead.
+    ahead_ms: Arc<AtomicI64>,
+}
+
+impl NodeClock {
+    pub(crate) fn new(now: Now) -> NodeClock {
+        NodeClock { now, ahead_ms: Arc::default() }
+    }
+
+    /// The calendar jumps.
+    pub(crate) fn jump(&self, ms: i64) {
+        self.ahead_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// The calendar is set right.
+    pub(crate) fn set_right(&self) {
+        self.ahead_ms.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Clock for NodeClock {
+    fn wall_ms(&self) -> i64 {
+        self.now.wall_ms() + self.ahead_ms.load(Ordering::Relaxed)
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        self.now.us() / MS
+    }
+}
+
+/// What will happen, by time.
+#[derive(Debug)]
+pub(crate) struct Agenda<E> {
+    heap: BinaryHeap<Reverse<Entry<E>>>,
+    scheduled: u64,
+}
+
+#[derive(Debug)]
+struct Entry<E> {
+    at: Micros,
+    number: u64,
+    event: E,
+}
+
+impl<E> Agenda<E> {
+    pub(crate) fn new() -> Agenda<E> {
+        Agenda { heap: BinaryHeap::new(), scheduled: 0 }
+    }
+
+    pub(crate) fn add(&mut self, at: Micros, event: E) {
+        self.scheduled += 1;
+        self.heap.push(Reverse(Entry { at, number: self.scheduled, event }));
+    }
+
+    pub(crate) fn next(&mut self) -> Option<(Micros, E)> {
+        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.event))
+    }
+}
+
+impl<E> PartialEq for Entry<E> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.number) == (other.at, other.number)
+    }
+}
+
+impl<E> Eq for Entry<E> {}
+
+impl<E> PartialOrd for Entry<E> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<E> Ord for Entry<E> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}

@@ -1,0 +1,350 @@
+//! What each fault does to the world when it comes, and when it ends. What happens besides is the production code's.
+//!
+//! Damage (rotten bits, old chunks, a wiped disk) befalls one node a run, the victim, and only while no other node has
+//! lost anything: more than a minority of harmed disks is beyond what any replicated log can promise. From then on
+//! power losses are kills, since a log that lost its tail counts as harmed until it is trusted again.
+
+use store_engine::Job;
+use store_log::sim::Operation;
+use store_log::{Disk as _, DiskFile as _};
+
+use crate::faults::{Fault, Kind};
+use crate::time::MS;
+use crate::violation::ensure;
+use crate::world::{Event, World};
+
+/// No space left on the device.
+const ENOSPC: i32 = 28;
+/// Input/output error.
+const EIO: i32 = 5;
+/// The unit in which old content comes back.
+const CHUNK_BYTES: usize = 4_096;
+/// Between two nodes that are clogged or released.
+const CLOG_STEP_US: u64 = 150 * MS;
+
+impl World {
+    /// A fault of the plan comes.
+    pub(crate) fn fault(&mut self, place: usize) {
+        let fault = self.plan.faults[place];
+        if self.healing || (self.shells[fault.node].up.is_none() && needs_node(fault.kind)) {
+            return;
+        }
+        let came = match fault.kind {
+            Kind::Delay | Kind::Loss | Kind::Duplication | Kind::Reorder => self.noise(&fault),
+            Kind::Partition | Kind::OneWay => self.partition(&fault, true),
+            Kind::Clog => self.clog(&fault),
+            Kind::Kill | Kind::PowerLoss => {
+                self.crash(fault.node, fault.lasts, fault.kind == Kind::PowerLoss)
+            }
+            Kind::AllAtOnce => self.all_at_once(&fault),
+            Kind::DieWriting => self.die_writing(&fault),
+            Kind::SyncFails | Kind::DiskFull => self.disk_error(&fault),
+            Kind::BitRot | Kind::OldChunk | Kind::Wipe => self.damage(&fault),
+            _ => self.mischief(&fault),
+        };
+        if came {
+            self.trace.say(self.now.us(), || format!("fault {place}: {fault:?}"));
+            if !self.met.contains(&fault.kind) {
+                self.met.push(fault.kind);
+            }
+            self.agenda.add(fault.at + fault.lasts, Event::FaultEnds(place));
+        }
+    }
+
+    /// A fault ends; also when healing begins.
+    pub(crate) fn fault_ends(&mut self, place: usize) {
+        let fault = self.plan.faults[place];
+        match fault.kind {
+            Kind::Delay => self.network.delay_us = 0,
+            Kind::Loss => self.network.loss = 0,
+            Kind::Duplication => self.network.duplication = 0,
+            Kind::Reorder => self.network.reorder = false,
+            Kind::Partition | Kind::OneWay => {
+                self.partition(&fault, false);
+            }
+            Kind::Pause => self.shells[fault.node].paused -= 1,
+            Kind::SlowDisk => self.shells[fault.node].slow_us = 0,
+            Kind::DiskFull => {
+                self.shells[fault.node].disk.set_capacity(None);
+                self.shells[fault.node].capped = false;
+            }
+            Kind::ClientCut => self.clients_cut[fault.node] -= 1,
+            Kind::OldChunk => self.bring_back_old(fault.node),
+            Kind::HoldCommit => {
+                for node in 0..self.plan.nodes {
+                    self.shells[node].hear(Job::HoldCommit { hold: false });
+                    self.schedule(node);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn noise(&mut self, fault: &Fault) -> bool {
+        let percent = u32::try_from(fault.dice % 25).expect("small") + 2;
+        match fault.kind {
+            Kind::Delay => self.network.delay_us = (fault.dice % 400 + 5) * MS,
+            Kind::Loss => self.network.loss = percent,
+            Kind::Duplication => self.network.duplication = percent * 2,
+            _ => {
+                self.network.reorder = true;
+                self.network.delay_us = self.network.delay_us.max(20 * MS);
+            }
+        }
+        true
+    }
+
+    /// Which ways a fault cuts.
+    fn ways(&self, fault: &Fault) -> Vec<(usize, usize)> {
+        let nodes = self.plan.nodes;
+        let pairs = (0..nodes).flat_map(|a| (0..nodes).map(move |b| (a, b))).filter(|(a, b)| a != b);
+        if fault.kind == Kind::OneWay {
+            let other =
+                (fault.node + 1 + usize::try_from(fault.dice % 8).expect("small") % (nodes - 1)) % nodes;
+            let all = fault.dice & 256 > 0;
+            return pairs.filter(|(a, b)| *a == fault.node && (all || *b == other)).collect();
+        }
+        let side = |node: usize| (fault.dice >> node) & 1 == u64::from(node != fault.node);
+        let alone = fault.dice & 1024 > 0;
+        let apart = |a: usize, b: usize| {
+            if alone { (a == fault.node) != (b == fault.node) } else { side(a) != side(b) }
+        };
+        pairs.filter(|(a, b)| apart(*a, *b)).collect()
+    }
+
+    fn partition(&mut self, fault: &Fault, cut: bool) -> bool {
+        let ways = self.ways(fault);
+        for (from, to) in &ways {
+            if cut {
+                self.network.cut(*from, *to);
+            } else if self.network.mend(*from, *to) {
+                let at = self.now.us() + self.random.u64(..400) * MS;
+                self.agenda.add(at, Event::StreamReset { from: *from, to: *to });
+            }
+        }
+        !ways.is_empty()
+    }
+
+    /// Nodes are clogged one by one, and released in another order.
+    fn clog(&mut self, fault: &Fault) -> bool {
+        let mut order = fastrand::Rng::with_seed(fault.dice);
+        let mut nodes: Vec<usize> = (0..self.plan.nodes).collect();
+        order.shuffle(&mut nodes);
+        nodes.truncate(order.usize(1..=self.plan.nodes));
+        for (turn, node) in nodes.iter().enumerate() {
+            self.agenda.add(fault.at + turn as u64 * CLOG_STEP_US, Event::Clog(*node));
+        }
+        order.shuffle(&mut nodes);
+        let first = fault.at + nodes.len() as u64 * CLOG_STEP_US + fault.lasts;
+        for (turn, node) in nodes.iter().enumerate() {
+            self.agenda.add(first + turn as u64 * CLOG_STEP_US, Event::Release(*node));
+        }
+        true
+    }
+
+    fn crash(&mut self, node: usize, down: u64, power: bool) -> bool {
+        self.end(node, power && !self.any_damaged());
+        self.agenda.add(self.now.us() + down, Event::Start(node));
+        true
+    }
+
+    fn all_at_once(&mut self, fault: &Fault) -> bool {
+        for node in 0..self.plan.nodes {
+            if self.shells[node].up.is_some() {
+                let power = fault.dice & 1 > 0;
+                let down = fault.lasts / 4 + self.random.u64(..fault.lasts / 2 + 1);
+                self.crash(node, down, power);
+            }
+        }
+        true
+    }
+
+    /// The machine stops inside some write, now or while the node recovers.
+    fn die_writing(&mut self, fault: &Fault) -> bool {
+        let (node, in_recovery) = (fault.node, fault.dice & 2 > 0);
+        if in_recovery {
+            self.crash(node, fault.lasts, fault.dice & 4 > 0);
+        }
+        self.after_failure[node] = (fault.lasts, fault.dice & 1 > 0);
+        let shell = &mut self.shells[node];
+        shell.excused = true;
+        shell.disk.die_at((fault.dice >> 8) % if in_recovery { 12 } else { 60 }, fault.dice);
+        true
+    }
+
+    fn disk_error(&mut self, fault: &Fault) -> bool {
+        let node = fault.node;
+        self.after_failure[node] = (fault.lasts, fault.dice & 1 > 0);
+        let (skip, shell) = ((fault.dice >> 8) % 6, &mut self.shells[node]);
+        if fault.kind == Kind::SyncFails {
+            let operation = if fault.dice & 2 > 0 { Operation::Sync } else { Operation::SyncFolder };
+            shell.excused = true;
+            shell.disk.fail(operation, skip, EIO);
+        } else if fault.dice & 2 > 0 {
+            shell.excused = true;
+            let operation = if fault.dice & 4 > 0 { Operation::Write } else { Operation::Change };
+            shell.disk.fail(operation, skip, ENOSPC);
+        } else {
+            let names = shell.disk.list().unwrap_or_default();
+            let used: u64 =
+                names.iter().filter_map(|name| shell.disk.content(name)).map(|c| c.len() as u64).sum();
+            shell.disk.set_capacity(Some(used + (fault.dice >> 8) % (200 << 10)));
+            shell.capped = true;
+        }
+        true
+    }
+
+    /// Whether the victim may be harmed now: everybody else is up and has lost nothing.
+    fn may_damage(&self, node: usize) -> bool {
+        let sound = |index: usize| self.shells[index].status().is_some_and(|status| !status.suspect);
+        !self.any_damaged() && (0..self.plan.nodes).filter(|other| *other != node).all(sound)
+    }
+
+    fn damage(&mut self, fault: &Fault) -> bool {
+        let node = fault.node;
+        if !self.may_damage(node) {
+            return false;
+        }
+        match fault.kind {
+            Kind::BitRot => {
+                let restart = fault.dice & 1 > 0;
+                if !self.rot(node, fault.dice) {
+                    return false;
+                }
+                if restart {
+                    self.end(node, fault.dice & 2 > 0);
+                    self.agenda.add(self.now.us() + fault.lasts, Event::Start(node));
+                }
+            }
+            Kind::OldChunk => {
+                let disk = &self.shells[node].disk;
+                let names = disk.list().unwrap_or_default();
+                let logs =
+                    names.into_iter().filter(|name| name.starts_with("log.") || name.starts_with("snap."));
+                self.old = logs.filter_map(|name| disk.content(&name).map(|bytes| (name, bytes))).collect();
+            }
+            _ => {
+                self.shells[node].wipe();
+                self.break_streams(node);
+                self.start(node);
+                ensure(self.shells[node].up.is_none(), "an old identity on a wiped disk", || {
+                    format!("node {} starts from an empty folder", node + 1)
+                });
+            }
+        }
+        true
+    }
+
+    /// Flips a bit somewhere in what is written of a file.
+    fn rot(&mut self, node: usize, dice: u64) -> bool {
+        let shell = &mut self.shells[node];
+        let names = shell.disk.list().unwrap_or_default();
+        let Some(name) = names.get(usize::try_from(dice >> 8).unwrap_or(0) % names.len().max(1)) else {
+            return false;
+        };
+        let content = shell.disk.content(name).unwrap_or_default();
+        let written = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        if written == 0 {
+            return false;
+        }
+        let at = usize::try_from(dice >> 20).unwrap_or(0) % written;
+        let bit = u8::try_from(dice % 8).expect("below 8");
+        shell.damaged = true;
+        let flipped = shell.disk.flip_bit(name, at, bit);
+        self.trace
+            .say(self.now.us(), || format!("bit {bit} of byte {at} of {name} (written {written}) flips"));
+        flipped
+    }
+
+    /// The victim loses its power, and a chunk of a file is found as it was some time ago. Never a chunk at the end
+    /// of what is written: a device that returns zeros for the end of a synced write is beyond what can be noticed.
+    fn bring_back_old(&mut self, node: usize) {
+        let old = std::mem::take(&mut self.old);
+        if !self.may_damage(node) || self.shells[node].up.is_none() {
+            return;
+        }
+        self.end(node, true);
+        self.agenda.add(self.now.us() + 500 * MS, Event::Start(node));
+        let disk = std::sync::Arc::clone(&self.shells[node].disk);
+        for (name, before) in old {
+            let Some(now) = disk.content(&name) else { continue };
+            let written = now.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            let end = before.len().min(now.len()).min(written.saturating_sub(CHUNK_BYTES));
+            let chunks = (0..end / CHUNK_BYTES).map(|chunk| chunk * CHUNK_BYTES..(chunk + 1) * CHUNK_BYTES);
+            let changed: Vec<_> =
+                chunks.filter(|range| before[range.clone()] != now[range.clone()]).collect();
+            if changed.is_empty() {
+                continue;
+            }
+            let range = changed[self.random.usize(..changed.len())].clone();
+            let file = disk.open(&name, false);
+            let written = file.and_then(|file| {
+                file.write_at(range.start as u64, &before[range.clone()])?;
+                file.sync_data()
+            });
+            self.shells[node].damaged = written.is_ok();
+            self.trace.say(self.now.us(), || format!("bytes {range:?} of {name} are old"));
+            return;
+        }
+    }
+
+    fn mischief(&mut self, fault: &Fault) -> bool {
+        let (node, dice) = (fault.node, fault.dice);
+        match fault.kind {
+            Kind::Pause => self.shells[node].paused += 1,
+            Kind::SlowDisk => self.shells[node].slow_us = (dice % 400 + 20) * MS,
+            Kind::ClockJump => {
+                let small = dice % 10 < 8;
+                let most = if small { 8_000 } else { 40 * 60 * 1_000 };
+                let by = i64::try_from((dice >> 8) % (2 * most)).expect("small")
+                    - i64::try_from(most).expect("small");
+                self.shells[node].clock.jump(by);
+            }
+            Kind::HandOver => {
+                let Some(leader) = self.leader() else { return false };
+                let to = (dice & 1 > 0 && node != leader).then(|| World::id(node));
+                self.shells[leader].hear(Job::HandOver { to });
+                self.schedule(leader);
+            }
+            Kind::HoldCommit => {
+                let Some(leader) = self.leader() else { return false };
+                self.shells[leader].hear(Job::HoldCommit { hold: true });
+                self.schedule(leader);
+            }
+            _ => self.clients_cut[node] += 1,
+        }
+        true
+    }
+
+    /// No more faults: what lasts ends, everybody comes back, calendars are set right.
+    pub(crate) fn heal(&mut self) {
+        self.healing = true;
+        self.trace.say(self.now.us(), || "healing begins".to_owned());
+        for node in 0..self.plan.nodes {
+            self.shells[node].clock.set_right();
+            if self.shells[node].excused && self.shells[node].up.is_some() {
+                // What was planted and has not struck goes with the process.
+                self.end(node, false);
+            }
+            let at = self.now.us() + self.random.u64(1..500) * MS;
+            self.agenda.add(at, Event::Start(node));
+        }
+    }
+}
+
+/// Whether a fault befalls a node that runs.
+fn needs_node(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Kill
+            | Kind::PowerLoss
+            | Kind::DieWriting
+            | Kind::SyncFails
+            | Kind::DiskFull
+            | Kind::BitRot
+            | Kind::OldChunk
+            | Kind::Wipe
+            | Kind::Pause
+            | Kind::SlowDisk
+    )
+}

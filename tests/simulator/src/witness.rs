@@ -1,0 +1,382 @@
+//! The witness: it sees everything that every node says, writes and applies, and knows what must never be seen. It
+//! keeps its own account of each log, made from what was ordered and from what was durably done, and never asks a
+//! node whether it is right.
+//!
+//! Checked here, by the names of `store_core::invariants`, at every event that could break one: election safety, log
+//! matching (each entry ever appended has one content and one predecessor), leader completeness, state-machine
+//! safety (equal effects at equal offsets), committed on a quorum and immutable, commit order, ballot monotonic, ack
+//! only after durable, intermediate is unreadable, and that what was durable is there after a crash.
+
+use std::collections::{BTreeMap, HashMap};
+
+use store_core::{
+    Epoch, EpochHistory, Member, Message, NodeId, Offset, Position, Replica, Role, RoleView, invariants,
+    quorum,
+};
+use store_db::{Memory, Table as _, query};
+use store_engine::{Applied, ApplierJob, Node, NodeOut, WriterJob};
+use store_log::sim::SimDisk;
+
+use crate::network::index_of;
+use crate::time::NodeClock;
+use crate::violation::{ensure, violated};
+
+type SimNode = Node<SimDisk, Memory, NodeClock>;
+
+/// The stock is looked at after so many batches.
+const STOCK_EVERY: u32 = 8;
+
+/// What is known of one node, over all its lives.
+#[derive(Debug)]
+struct Account {
+    member: Member,
+    /// The latest epoch that it was seen in.
+    epoch: Epoch,
+    /// Its log as the node ordered it.
+    ordered: EpochHistory,
+    /// Its log as it is durably on disk.
+    durable: EpochHistory,
+    /// The log as it will be when the writer's turn ends well.
+    turning: EpochHistory,
+    /// A turn was begun that shortens the log; whether it ended well is not known.
+    in_doubt: bool,
+    /// Everything up to here it took for committed, in this life.
+    committed: Offset,
+    /// The epoch that it leads.
+    leads: Option<Epoch>,
+}
+
+/// An entry as it was first appended by anybody.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    content: u64,
+    before: Position,
+}
+
+/// What the counters want to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Seen {
+    /// Leaders elected.
+    pub elections: u64,
+    /// Truncations of intermediate entries.
+    pub truncations: u64,
+    /// Logs that begin after a snapshot that came from elsewhere.
+    pub resets: u64,
+    /// Logs that were cut off behind snapshots.
+    pub suspects: u64,
+}
+
+/// All accounts.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    accounts: Vec<Account>,
+    leaders: BTreeMap<Epoch, NodeId>,
+    votes: BTreeMap<(Member, Epoch), NodeId>,
+    entries: HashMap<Position, Entry>,
+    /// By offset, from 1: what was committed, and the epoch of the leader that did.
+    committed: Vec<(Position, Epoch)>,
+    effects: BTreeMap<Offset, (Position, u64)>,
+    batches: u32,
+    pub(crate) seen: Seen,
+}
+
+fn has(history: &EpochHistory, position: Position) -> bool {
+    position.offset <= history.base().offset || history.contains(position)
+}
+
+impl Witness {
+    pub(crate) fn new(members: &[Member]) -> Witness {
+        let account = |member: &Member| Account {
+            member: *member,
+            epoch: Epoch(0),
+            ordered: EpochHistory::default(),
+            durable: EpochHistory::default(),
+            turning: EpochHistory::default(),
+            in_doubt: false,
+            committed: Offset::ZERO,
+            leads: None,
+        };
+        Witness {
+            accounts: members.iter().map(account).collect(),
+            leaders: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            entries: HashMap::new(),
+            committed: Vec::new(),
+            effects: BTreeMap::new(),
+            batches: 0,
+            seen: Seen::default(),
+        }
+    }
+
+    /// A node has recovered. What was durably in its log is there, unless its files were harmed.
+    pub(crate) fn started(&mut self, index: usize, node: &SimNode, damaged: bool) {
+        let (replica, account) = (node.replica(), &mut self.accounts[index]);
+        let (found, durable) = (replica.history(), account.durable.last());
+        if self.entries.is_empty() {
+            let first = found.last();
+            self.entries.insert(first, Entry { content: 0, before: Position::ZERO });
+            self.committed.push((first, first.epoch));
+        }
+        ensure(damaged || account.in_doubt || has(found, durable), "ack only after durable", || {
+            format!(
+                "{durable} was durable on {}; after recovery its log ends in {}",
+                account.member.node,
+                found.last()
+            )
+        });
+        ensure(
+            self.entries.contains_key(&found.last()) || found.last() == found.base(),
+            "log matching",
+            || format!("{} recovered {}, which nobody ever appended", account.member.node, found.last()),
+        );
+        ensure(replica.epoch() >= account.epoch, "ballot monotonic", || {
+            format!("{} was in {} and recovered {}", account.member.node, account.epoch, replica.epoch())
+        });
+        let known = self.committed.len() as u64;
+        ensure(replica.committed().0 <= known, "intermediate is unreadable", || {
+            format!("{} recovered with {} committed of {known}", account.member.node, replica.committed())
+        });
+        account.ordered = found.clone();
+        account.durable = found.clone();
+        account.turning = found.clone();
+        (account.in_doubt, account.leads) = (false, None);
+        account.committed = replica.committed();
+        self.seen.suspects += u64::from(replica.suspect());
+        self.compare_logs(index);
+    }
+
+    /// *Log matching*, of one log with all others.
+    fn compare_logs(&self, index: usize) {
+        let one = &self.accounts[index];
+        for other in self.accounts.iter().filter(|other| other.member != one.member) {
+            if let Err(offset) = invariants::log_matching(&one.ordered, &other.ordered) {
+                let (a, b) = (one.member.node, other.member.node);
+                violated("log matching", format!("{a} and {b} differ at {offset} and agree later"));
+            }
+        }
+    }
+
+    /// A node says something; called in the order in which it does.
+    pub(crate) fn node_said(&mut self, index: usize, node: &SimNode, out: &NodeOut) {
+        match out {
+            NodeOut::Write(job) => self.ordered(index, job),
+            NodeOut::Apply(ApplierJob::Commit { up_to, .. }) => self.commits(index, node.replica(), *up_to),
+            NodeOut::Reply { message: Message::Ack { durable_up_to, .. }, .. } => {
+                let account = &self.accounts[index];
+                ensure(has(&account.durable, *durable_up_to), "ack only after durable", || {
+                    let last = account.durable.last();
+                    format!("{} acknowledges {durable_up_to}; durable up to {last}", account.member.node)
+                });
+            }
+            NodeOut::Vote { message: Message::VoteRequest(request), .. } if !request.pre => {
+                let own = self.accounts[index].member.node;
+                self.votes(index, request.epoch, own);
+            }
+            NodeOut::Vote { to, message: Message::VoteReply(reply) } if reply.granted && !reply.pre => {
+                self.votes(index, reply.epoch, *to);
+            }
+            NodeOut::Role(view) => self.role(index, node.replica(), *view),
+            _ => {}
+        }
+    }
+
+    fn votes(&mut self, index: usize, epoch: Epoch, candidate: NodeId) {
+        let member = self.accounts[index].member;
+        let first = *self.votes.entry((member, epoch)).or_insert(candidate);
+        ensure(first == candidate, "ballot monotonic", || {
+            format!("{} votes for {candidate} in {epoch}, and voted for {first}", member.node)
+        });
+    }
+
+    fn role(&mut self, index: usize, replica: &Replica, view: RoleView) {
+        let node = self.accounts[index].member.node;
+        let leads = (view.role == Role::Leader).then_some(view.epoch);
+        let before = std::mem::replace(&mut self.accounts[index].leads, leads);
+        let Some(epoch) = leads.filter(|_| leads != before) else { return };
+        self.seen.elections += 1;
+        let known = *self.leaders.entry(epoch).or_insert(node);
+        if let Err((epoch, a, b)) = invariants::election_safety([(epoch, known), (epoch, node)]) {
+            violated("election safety", format!("{a} and {b} lead in {epoch}"));
+        }
+        let earlier = self.committed.iter().filter(|(_, by)| *by < epoch).map(|(position, _)| *position);
+        if let Err(lacks) = invariants::leader_completeness(replica.history(), earlier) {
+            violated("leader completeness", format!("{node} leads in {epoch} and lacks {lacks}"));
+        }
+        self.compare_logs(index);
+    }
+
+    /// The node has ordered something of its writer.
+    fn ordered(&mut self, index: usize, job: &WriterJob) {
+        let account = &mut self.accounts[index];
+        match job {
+            WriterJob::Append { entries, .. } => {
+                for entry in entries {
+                    let before = account.ordered.last();
+                    let kind = entry.kind as u64;
+                    let content = xxhash_rust::xxh3::xxh3_64_with_seed(&entry.payload, kind)
+                        ^ entry.stamp_ms.cast_unsigned();
+                    let mine = Entry { content, before };
+                    let first = *self.entries.entry(entry.position).or_insert(mine);
+                    let same = first.content == content || first.content == 0;
+                    ensure(
+                        same && (first.before == before || before.offset == account.ordered.base().offset),
+                        "log matching",
+                        || {
+                            let node = account.member.node;
+                            format!(
+                                "{} after {before} on {node}; it was first appended after {}",
+                                entry.position, first.before
+                            )
+                        },
+                    );
+                    account.ordered.append(run(entry.position));
+                }
+            }
+            WriterJob::Truncate { from, .. } => {
+                self.seen.truncations += 1;
+                let known = account.committed;
+                ensure(*from > known, "committed is immutable", || {
+                    format!("{} truncates from {from}; {known} is committed", account.member.node)
+                });
+                account.ordered.truncate(*from);
+            }
+            WriterJob::Reset { after, .. } => {
+                self.seen.resets += 1;
+                account.ordered = EpochHistory::starting_after(*after);
+            }
+            _ => {}
+        }
+    }
+
+    /// The writer's turn begins, with these jobs.
+    pub(crate) fn writer_begins(&mut self, index: usize, jobs: &[WriterJob]) {
+        let account = &mut self.accounts[index];
+        for job in jobs {
+            match job {
+                WriterJob::Append { entries, .. } => {
+                    for entry in entries {
+                        account.turning.append(run(entry.position));
+                    }
+                }
+                WriterJob::Truncate { from, .. } => {
+                    account.in_doubt = true;
+                    account.turning.truncate(*from);
+                }
+                WriterJob::Reset { after, .. } => {
+                    account.in_doubt = true;
+                    account.turning = EpochHistory::starting_after(*after);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The writer's turn ended well: everything is durable.
+    pub(crate) fn writer_ended(&mut self, index: usize) {
+        let account = &mut self.accounts[index];
+        account.in_doubt = false;
+        account.durable.clone_from(&account.turning);
+    }
+
+    fn commits(&mut self, index: usize, replica: &Replica, up_to: Position) {
+        let account = &mut self.accounts[index];
+        let (node, history) = (account.member.node, replica.history());
+        let from = account.committed.next();
+        account.committed = account.committed.max(up_to.offset);
+        let (leads, known) = (account.leads, self.committed.len() as u64);
+        for offset in from.0..=up_to.offset.0 {
+            let Some(position) = history.position_at(Offset(offset)) else { continue };
+            match self.committed.get(usize::try_from(offset - 1).expect("a short log")) {
+                Some((there, _)) => ensure(*there == position, "committed is immutable", || {
+                    format!("{node} commits {position} where {there} was committed")
+                }),
+                None => {
+                    assert_eq!(self.committed.len() as u64, offset - 1, "commits are seen in order");
+                    self.committed.push((position, leads.unwrap_or(position.epoch)));
+                }
+            }
+        }
+        if self.committed.len() as u64 > known {
+            ensure(leads.is_some(), "committed on a quorum", || {
+                format!("{node} does not lead and is the first to commit {up_to}")
+            });
+            let holds = |member: Member| {
+                let account = &self.accounts[index_of(member.node)];
+                account.member == member && has(&account.durable, up_to)
+            };
+            ensure(quorum::has_quorum(replica.membership(), holds), "committed on a quorum", || {
+                let holders: Vec<Member> = self
+                    .accounts
+                    .iter()
+                    .map(|account| account.member)
+                    .filter(|member| holds(*member))
+                    .collect();
+                format!("{node} commits {up_to}, which only {holders:?} hold durably")
+            });
+        }
+    }
+
+    /// A node's turn has ended.
+    pub(crate) fn node_turned(&mut self, index: usize, node: &SimNode) {
+        let (replica, account) = (node.replica(), &mut self.accounts[index]);
+        let epoch = replica.epoch();
+        ensure(epoch >= account.epoch, "ballot monotonic", || {
+            format!("{} was in {} and is in {epoch}", account.member.node, account.epoch)
+        });
+        account.epoch = epoch;
+        let (base, snapshot) = (replica.history().base().offset, replica.snapshot().offset);
+        let (committed, last) = (replica.committed(), replica.last().offset);
+        ensure(base <= snapshot && snapshot <= committed && committed <= last, "commit order", || {
+            format!(
+                "{}: purged {base} ≤ snapshot {snapshot} ≤ committed {committed} ≤ last {last}",
+                account.member.node
+            )
+        });
+    }
+
+    /// A node has applied up to here.
+    pub(crate) fn applied(&mut self, index: usize, applied: Applied, table: &Memory) {
+        let (node, offset) = (self.accounts[index].member.node, applied.position.offset);
+        let committed = usize::try_from(offset.0 - 1).ok().and_then(|at| self.committed.get(at));
+        ensure(
+            committed.is_some_and(|(there, _)| *there == applied.position),
+            "intermediate is unreadable",
+            || format!("{node} applied {}; committed there: {committed:?}", applied.position),
+        );
+        let mine = (applied.position, applied.effects);
+        let first = *self.effects.entry(offset).or_insert(mine);
+        ensure(first == mine, "state-machine safety", || {
+            format!(
+                "{node} applied {} with effects {:x}, another {} with {:x}",
+                mine.0, mine.1, first.0, first.1
+            )
+        });
+        self.batches += 1;
+        if self.batches.is_multiple_of(STOCK_EVERY) {
+            check_stock(node, table);
+        }
+    }
+
+    /// The last offset that was committed.
+    pub(crate) fn last_committed(&self) -> Offset {
+        Offset(self.committed.len() as u64)
+    }
+}
+
+fn run(position: Position) -> store_core::Run {
+    store_core::Run { epoch: position.epoch, first: position.offset, last: position.offset }
+}
+
+/// Every product's stock adds up, and none is below zero, in the state that this table is in.
+pub(crate) fn check_stock(node: NodeId, table: &Memory) {
+    let looked = table.read(|read| {
+        query::each(read, b"s/", &mut |found| {
+            let record = found.record.unwrap_or_default();
+            let stock = portal::document::stock::StockRecord::read(&found.key, &record);
+            let sound = stock.as_ref().is_ok_and(portal::document::stock::StockRecord::is_conserved);
+            ensure(sound, "stock conserved", || format!("{node}: {:?} is {stock:?}", found.key));
+            Ok(true)
+        })
+    });
+    looked.expect("a table in memory can be read");
+}

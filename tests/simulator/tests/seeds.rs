@@ -1,0 +1,60 @@
+//! The simulation on a fixed set of seeds, and the simulator itself: the same seed gives the same run, a planted bug is
+//! caught and shrunk. One seed again, with its last events: `FEIRA_SEED=n cargo xtask simulate`; many:
+//! `cargo xtask simulate --seeds N`.
+
+use feira_simulator::hunt::Hunt;
+use feira_simulator::shrink::shrink;
+use feira_simulator::{Kind, Plan, Planted, run};
+
+/// Seeds of an ordinary run of the tests.
+const SEEDS: std::ops::Range<u64> = 0..100;
+
+#[test]
+fn whatever_happens_every_promise_is_kept() {
+    let caught = Hunt::of(SEEDS).run(|outcome| {
+        if outcome.violation.is_some() {
+            println!("seed {}", outcome.seed);
+        }
+    });
+    println!("{}", caught.tally);
+    let told = caught.failures.first().map(|outcome| (outcome.seed, outcome.violation.clone()));
+    assert_eq!(told, None, "play it again: FEIRA_SEED=<seed> cargo xtask simulate");
+    assert_eq!(caught.tally.lacks(), Vec::<String>::new());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in 1_000..1_003 {
+        let (one, other) = (run(Plan::of_seed(seed), false), run(Plan::of_seed(seed), true));
+        assert_eq!((one.trace, one.events), (other.trace, other.events), "seed {seed}");
+        assert_eq!((one.ended_at, one.score), (other.ended_at, other.score), "seed {seed}");
+        assert_eq!(one.history, other.history, "seed {seed}");
+        assert!(one.ended_at >= 60_000_000 && one.score.asked >= 1_000, "a run is of some length");
+    }
+    assert_ne!(run(Plan::of_seed(1), false).trace, run(Plan::of_seed(2), false).trace);
+}
+
+#[test]
+fn without_faults_every_operation_is_answered() {
+    let outcome = run(Plan::with_swarm(7, Some(Vec::new())), false);
+    assert_eq!(outcome.violation, None);
+    assert_eq!((outcome.score.unknown, outcome.score.lost), (0, 0));
+    assert!(outcome.score.failed * 10 < outcome.score.asked, "{:?}", outcome.score);
+}
+
+#[test]
+fn a_planted_bug_is_caught_and_shrunk() {
+    let swarm = Some(vec![Kind::Kill, Kind::Delay, Kind::SlowDisk, Kind::PowerLoss]);
+    let hunt = Hunt { swarm, planted: Planted::EarlyAck, ..Hunt::of(0..20) };
+    let caught = hunt.run(|_| {});
+    let failure = caught.failures.first().expect("acks that come before the log is written are caught");
+    let violation = failure.violation.as_ref().expect("it failed");
+    assert_eq!(violation.invariant, "ack only after durable");
+    let plan = hunt.plan(failure.seed);
+    let shrunk = shrink(&plan).expect("it fails again");
+    assert!(shrunk.faults.len() < plan.faults.len(), "{} of {}", shrunk.faults.len(), plan.faults.len());
+    assert_eq!(
+        shrunk.outcome.violation.map(|violation| violation.invariant),
+        Some(violation.invariant.clone())
+    );
+}
