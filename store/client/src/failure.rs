@@ -14,6 +14,8 @@
 //! | NOT_SERVING | UNAVAILABLE | RetryInfo | no | Retry |
 //! | NOT_HERE | NOT_FOUND | | no | Refused(Gone) |
 //! | CLOCKS_APART | UNAVAILABLE | RetryInfo, BadRequest (field) | no | Retry |
+//! | CHANGE_NOT_YET | UNAVAILABLE | RetryInfo | no | Retry |
+//! | CHANGE_REFUSED | FAILED_PRECONDITION | | no | Refused(Invalid) |
 //!
 //! A status without our ErrorInfo was made by a transport or a proxy: unless its code says that the call was
 //! never executed, the outcome is unknown.
@@ -40,15 +42,17 @@ pub fn code_of(reason: FailureReason) -> Code {
     match reason {
         FailureReason::Unspecified => Code::Internal,
         FailureReason::Invalid => Code::InvalidArgument,
-        FailureReason::NotLeader | FailureReason::NotServing | FailureReason::ClocksApart => {
-            Code::Unavailable
-        }
+        FailureReason::NotLeader
+        | FailureReason::NotServing
+        | FailureReason::ClocksApart
+        | FailureReason::ChangeNotYet => Code::Unavailable,
         FailureReason::Overloaded => Code::ResourceExhausted,
         FailureReason::UnknownOutcome => Code::Unknown,
         FailureReason::IdReused => Code::AlreadyExists,
-        FailureReason::ExpiredId | FailureReason::ClosedId | FailureReason::WrongRoute => {
-            Code::FailedPrecondition
-        }
+        FailureReason::ExpiredId
+        | FailureReason::ClosedId
+        | FailureReason::WrongRoute
+        | FailureReason::ChangeRefused => Code::FailedPrecondition,
         FailureReason::NotHere => Code::NotFound,
     }
 }
@@ -58,7 +62,7 @@ pub fn code_of(reason: FailureReason) -> Code {
 pub fn retry_after(reason: FailureReason) -> Option<Duration> {
     match reason {
         FailureReason::NotLeader | FailureReason::UnknownOutcome => Some(Duration::from_millis(50)),
-        FailureReason::Overloaded => Some(Duration::from_millis(100)),
+        FailureReason::Overloaded | FailureReason::ChangeNotYet => Some(Duration::from_millis(100)),
         FailureReason::NotServing | FailureReason::ClocksApart => Some(Duration::from_millis(500)),
         _ => None,
     }
@@ -151,7 +155,7 @@ fn leader_from(metadata: &HashMap<String, String>) -> Option<LeaderHint> {
 pub fn error_from(failure: &Failure) -> Error {
     let refused = |reason| Error::Refused { reason, message: message_of(failure) };
     match failure.reason() {
-        FailureReason::Invalid => refused(Refusal::Invalid),
+        FailureReason::Invalid | FailureReason::ChangeRefused => refused(Refusal::Invalid),
         FailureReason::IdReused => refused(Refusal::IdReused),
         FailureReason::ExpiredId => refused(Refusal::Expired),
         FailureReason::ClosedId => refused(Refusal::Closed),
@@ -160,6 +164,7 @@ pub fn error_from(failure: &Failure) -> Error {
         | FailureReason::Overloaded
         | FailureReason::WrongRoute
         | FailureReason::NotServing
+        | FailureReason::ChangeNotYet
         | FailureReason::ClocksApart => Error::Retry { message: message_of(failure) },
         FailureReason::UnknownOutcome => Error::Unknown { message: message_of(failure) },
         FailureReason::Unspecified => match Code::from_i32(failure.code) {
@@ -183,7 +188,7 @@ mod tests {
 
     fn every_failure() -> Vec<Failure> {
         let hint = LeaderHint { node: 3, address: "127.0.0.1:7003".to_owned(), epoch: 9 };
-        let reasons = (1..=11).map(|number| {
+        let reasons = (1..=13).map(|number| {
             let reason = FailureReason::try_from(number).expect("reasons are numbered without gaps");
             failure(reason, format!("because {number}"))
         });
@@ -199,7 +204,7 @@ mod tests {
             assert_eq!(status.code() as i32, failure.code);
             assert_eq!(failure_from(&status), failure);
         }
-        assert!(FailureReason::try_from(12).is_err(), "a new reason needs a row in the table");
+        assert!(FailureReason::try_from(14).is_err(), "a new reason needs a row in the table");
     }
 
     #[test]

@@ -12,11 +12,12 @@ use proto::store::cluster_server::{Cluster, ClusterServer};
 use proto::store::kv_server::{Kv, KvServer};
 use proto::store::pipeline_response::Response as Answered;
 use proto::store::{
-    AuditRequest, AuditResponse, ChangesRequest, ChangesResponse, DeleteRequest, DeleteVersionRequest,
-    GetRequest, GetResponse, HandOverRequest, HandOverResponse, HoldCommitRequest, HoldCommitResponse,
-    OutcomeRequest, OutcomeResponse, PipelineRequest, PipelineResponse, Role, ScanRequest, ScanResponse,
-    SetRequest, ShowLogRequest, ShowLogResponse, StartAuditRequest, StartAuditResponse, StatusRequest,
-    StatusResponse, TestAndSetRequest, Txn, TxnRequest, TxnResponse, WriteResponse,
+    AuditRequest, AuditResponse, ChangeMembersRequest, ChangeMembersResponse, ChangesRequest,
+    ChangesResponse, DeleteRequest, DeleteVersionRequest, GetRequest, GetResponse, HandOverRequest,
+    HandOverResponse, HoldCommitRequest, HoldCommitResponse, OutcomeRequest, OutcomeResponse,
+    PipelineRequest, PipelineResponse, Role, ScanRequest, ScanResponse, SetRequest, ShowLogRequest,
+    ShowLogResponse, StartAuditRequest, StartAuditResponse, StatusRequest, StatusResponse, TestAndSetRequest,
+    Txn, TxnRequest, TxnResponse, WriteResponse,
 };
 use store_client::{Config, Replicated, Store};
 use tokio::net::TcpListener;
@@ -64,6 +65,9 @@ impl Cluster for Leader {
         no()
     }
     async fn start_audit(&self, _: Request<StartAuditRequest>) -> Told<StartAuditResponse> {
+        no()
+    }
+    async fn change_members(&self, _: Request<ChangeMembersRequest>) -> Told<ChangeMembersResponse> {
         no()
     }
 }

@@ -3,7 +3,10 @@
 //! Tickets are the shell's: it makes them (unique over the life of a replica), the engine gives each back once.
 
 use bytes::Bytes;
-use store_core::{Entry, Epoch, Fatal, Member, Message, NodeId, Offset, Position, RoleView, WriteSeq};
+use store_core::{
+    ChangeRefusal, Entry, Epoch, Fatal, Member, MemberChange, Message, NodeId, Offset, Position, RoleView,
+    WriteSeq,
+};
 
 /// A client's request, numbered by the shell; unique over the life of a replica.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -104,11 +107,24 @@ pub enum Job {
         /// To whom; `None`: the most advanced voter.
         to: Option<NodeId>,
     },
+    /// Change who is a member: answered once, when the whole change is committed, or when it was not begun.
+    ChangeMembers(ChangeAsked),
     /// Planted fault for demonstrations: keep commit orders back, or stop doing so.
     HoldCommit {
         /// Keep them back?
         hold: bool,
     },
+}
+
+/// A change of members that a client asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChangeAsked {
+    /// Answered once, with [`Answer::Changed`] or [`Answer::ChangeRefused`].
+    pub ticket: Ticket,
+    /// What is asked for.
+    pub change: MemberChange,
+    /// Where a learner that is added is reached (`host:port`); otherwise empty.
+    pub address: String,
 }
 
 /// Where the applier stands.
@@ -165,6 +181,11 @@ pub enum NodeOut {
         /// What.
         message: Message,
     },
+    /// A node that is no member any more, or is another folder from now on: end what was opened to it.
+    Forget {
+        /// Which node.
+        peer: NodeId,
+    },
     /// A ticket's answer.
     Answer {
         /// Whose.
@@ -214,8 +235,16 @@ pub enum Answer {
         /// Its size.
         bytes: usize,
     },
-    /// Write: leadership was lost while it was in the log without being committed. It may yet happen, or not.
+    /// Write or change of members: leadership was lost while it was in the log without being committed. It may yet
+    /// happen, or not.
     Unknown,
+    /// Change of members: it is committed.
+    Changed {
+        /// The offset of the membership that it led to.
+        at: Offset,
+    },
+    /// Change of members: it was not begun.
+    ChangeRefused(ChangeRefusal),
 }
 
 /// What there is too little of.

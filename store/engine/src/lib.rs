@@ -70,6 +70,7 @@
 mod applier;
 mod arrival;
 mod cache;
+mod changing;
 pub mod clock;
 pub mod convert;
 mod error;
@@ -94,11 +95,11 @@ pub use applier::Applier;
 pub use clock::Clock;
 pub use error::Error;
 pub use job::{
-    Answer, Applied, ApplierJob, ApplierOut, Imported, Job, Lack, NodeOut, PumpJob, PumpOut, Reply, Report,
-    Ticket, WriterJob,
+    Answer, Applied, ApplierJob, ApplierOut, ChangeAsked, Imported, Job, Lack, NodeOut, PumpJob, PumpOut,
+    Reply, Report, Ticket, WriterJob,
 };
 pub use node::Node;
-pub use open::{Engine, OpenConfig, Pumps, Recovery, bootstrap, open};
+pub use open::{Engine, OpenConfig, Pumps, Recovery, bootstrap, join, open};
 pub use pump::{Pump, PumpInbox, Turned};
 pub use room::Reserve;
 pub use schedule::Policy;

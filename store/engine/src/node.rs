@@ -23,6 +23,7 @@ use store_log::Disk;
 
 use crate::arrival::Arrival;
 use crate::cache::EntryCache;
+use crate::changing::Changing;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::job::{Applied, ApplierJob, Job, NodeOut, Ticket, WriterJob};
@@ -77,6 +78,8 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     unwritten_bytes: usize,
     /// Memberships with addresses, as the core has them without; the last is in force.
     members: Vec<(Offset, proto::store::Membership)>,
+    /// The change of members that was asked for here and is not committed.
+    changing: Option<Changing>,
     /// The epoch that this replica leads.
     leading: Option<Epoch>,
     /// Where the applier stands.
@@ -117,6 +120,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             unwritten: VecDeque::new(),
             unwritten_bytes: 0,
             members: start.members,
+            changing: None,
             leading: None,
             applied: start.applied,
             room: Room::new(config.reserve),
@@ -197,6 +201,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 outs.extend(report.map(NodeOut::Report));
                 Ok(())
             }
+            Job::ChangeMembers(asked) => self.change_members(asked, outs),
             Job::HandOver { to } => self.step(Input::HandOver { to }, outs),
             Job::HoldCommit { hold } => self.step(Input::HoldCommit { hold }, outs),
         }

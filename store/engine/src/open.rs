@@ -124,6 +124,19 @@ pub fn bootstrap<D: Disk>(
     Ok(store_log::bootstrap(disk, identity, incarnation, boot_id, &payload)?)
 }
 
+/// Makes the folder of a *new member*, empty: it learns from the leader once a membership change has added it.
+///
+/// # Errors
+/// The folder is not empty; the disk failed.
+pub fn join<D: Disk>(
+    disk: &D,
+    identity: &Identity,
+    incarnation: Incarnation,
+    boot_id: &BootId,
+) -> Result<Meta, Error> {
+    Ok(store_log::join(disk, identity, incarnation, boot_id)?)
+}
+
 /// Recovers a replica.
 ///
 /// # Errors

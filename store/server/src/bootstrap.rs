@@ -1,11 +1,11 @@
-//! The first start of a group: every founder's folder is made with the same membership as log entry 1. Explicit,
-//! since a folder that is silently made anew would vote under an identity that has promised other things.
+//! The first start of a replica. A group's founders' folders are made with the same membership as log entry 1; that of a
+//! new member of a group that is there is made empty, and a membership change lets it in. Both are explicit, since a folder that is silently made anew would vote under an identity that has promised other things.
 
 use std::path::{Path, PathBuf};
 
 use proto::store::{Member, Membership};
 use store_core::{GroupId, Incarnation, NodeId};
-use store_log::{ClusterId, RealDisk};
+use store_log::{BootId, ClusterId, Identity, RealDisk};
 
 use crate::config::{check_cluster, group_folder, split_address, wrong};
 use crate::error::Error;
@@ -51,8 +51,32 @@ pub fn bootstrap(cluster: &str, node: u64, folder: &Path, founders: &[Founder]) 
             ));
         }
     }
-    let failed = |source: store_engine::Error| Error::Open { group: GROUP, source };
-    let identity = store_log::Identity {
+    let (disk, identity, boot_id) = place(cluster, node, folder)?;
+    let incarnation = Incarnation(me.incarnation);
+    store_engine::bootstrap(&disk, &identity, incarnation, &boot_id, &membership(founders))
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// Makes the folder of a new member of a group that is there, and says its incarnation. It holds nothing, and its node
+/// serves nobody, until a membership change adds it (`ChangeMembers`).
+///
+/// # Errors
+/// The folder is not empty, or the names are none.
+pub fn join(cluster: &str, node: u64, folder: &Path) -> Result<u64, Error> {
+    check_cluster(cluster)?;
+    if node == 0 {
+        return Err(wrong("node", "node 0 is nobody"));
+    }
+    let (disk, identity, boot_id) = place(cluster, node, folder)?;
+    let incarnation = random_incarnation();
+    store_engine::join(&disk, &identity, Incarnation(incarnation), &boot_id).map_err(failed)?;
+    Ok(incarnation)
+}
+
+/// Where a node's replica is made, and as whose.
+fn place(cluster: &str, node: u64, folder: &Path) -> Result<(RealDisk, Identity, BootId), Error> {
+    let identity = Identity {
         cluster: ClusterId::new(cluster.as_bytes()).map_err(|error| failed(error.into()))?,
         group: GroupId(GROUP),
         node: NodeId(node),
@@ -61,10 +85,11 @@ pub fn bootstrap(cluster: &str, node: u64, folder: &Path, founders: &[Founder]) 
     let folder: PathBuf = group_folder(folder, GROUP);
     let disk = RealDisk::open(&folder).map_err(|error| failed(error.into()))?;
     let boot_id = store_log::boot_id().map_err(|error| failed(error.into()))?;
-    let incarnation = Incarnation(me.incarnation);
-    store_engine::bootstrap(&disk, &identity, incarnation, &boot_id, &membership(founders))
-        .map_err(failed)?;
-    Ok(())
+    Ok((disk, identity, boot_id))
+}
+
+fn failed(source: store_engine::Error) -> Error {
+    Error::Open { group: GROUP, source }
 }
 
 /// The first membership: the same bytes for every founder, whatever the order of the list.
@@ -100,6 +125,16 @@ mod tests {
         bootstrap("c", 1, folder.path(), &founders).expect("an empty folder");
         assert!(is_bootstrapped(folder.path()));
         assert!(bootstrap("c", 1, folder.path(), &founders).is_err(), "never twice");
+    }
+
+    #[test]
+    fn a_new_members_folder_is_made_once_and_never_the_same() {
+        let (one, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let first = join("c", 4, one.path()).expect("an empty folder");
+        assert!(is_bootstrapped(one.path()));
+        assert!(join("c", 4, one.path()).is_err(), "never twice");
+        assert_ne!(first, join("c", 4, other.path()).expect("an empty folder"));
+        assert!(join("c", 0, other.path()).is_err() && join("c/d", 5, other.path()).is_err());
     }
 
     #[test]

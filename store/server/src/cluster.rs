@@ -10,19 +10,22 @@ use proto::check;
 use proto::store::cluster_server::Cluster;
 use proto::store::command::Kind;
 use proto::store::{
-    AuditCommand, AuditRequest, AuditResponse, FailureReason, HandOverRequest, HandOverResponse,
-    HoldCommitRequest, HoldCommitResponse, LogLine, Role, Route, ShowLogRequest, ShowLogResponse,
-    StartAuditRequest, StartAuditResponse, StatusRequest, StatusResponse, VoterStatus,
+    AuditCommand, AuditRequest, AuditResponse, ChangeMembersRequest, ChangeMembersResponse, FailureReason,
+    HandOverRequest, HandOverResponse, HoldCommitRequest, HoldCommitResponse, LogLine, Role, Route,
+    ShowLogRequest, ShowLogResponse, StartAuditRequest, StartAuditResponse, StatusRequest, StatusResponse,
+    VoterStatus,
 };
 use store_client::failure::{failure, invalid, not_leader, status_from};
-use store_core::{NodeId, Offset};
-use store_engine::{Job, Reply, convert};
+use store_core::{ChangeRefusal, NodeId, Offset};
+use store_engine::{Answer, Job, Reply, convert};
 use store_log::{LogReader, RealFile};
 use tonic::{Request, Response, Status};
 
 use crate::aside::Audits;
 use crate::describe;
+use crate::desk::Told;
 use crate::kv::command_of;
+use crate::members;
 use crate::shared::{Ask, Shared};
 use crate::thread_to_stream;
 
@@ -124,6 +127,8 @@ impl Cluster for ClusterService {
             snapshot: status.snapshot.offset.0,
             problem: self.shared.problems.text(),
             log_time_lag_ms: if view.role == store_core::Role::Leader { status.log_time_lag_ms } else { 0 },
+            members: members::statuses(&self.shared.members().membership),
+            incarnation: self.shared.me.member.incarnation.0,
             up_ms: u64::try_from(self.shared.since.elapsed().as_millis()).unwrap_or(u64::MAX),
         }))
     }
@@ -152,6 +157,33 @@ impl Cluster for ClusterService {
                 FailureReason::Overloaded,
                 "the handover was given up: no other voter has caught up and answers",
             ))),
+        }
+    }
+
+    async fn change_members(
+        &self,
+        request: Request<ChangeMembersRequest>,
+    ) -> Result<Response<ChangeMembersResponse>, Status> {
+        let request = request.into_inner();
+        self.door(request.route.as_ref())?;
+        self.lead()?;
+        let membership = &self.shared.members().membership;
+        let asked = members::change_in(request.change, membership);
+        let (change, address) = asked.map_err(|failure| status_from(&failure))?;
+        tracing::info!(?change, address, "a change of members is asked for");
+        let told = self.shared.ask(Ask::ChangeMembers(change, address)).await;
+        let answer = match told.map_err(|failure| status_from(&failure))? {
+            Told::Answer(answer) => answer,
+            Told::Reply(reply) => return Err(Status::internal(format!("a change was answered {reply:?}"))),
+        };
+        match answer {
+            Answer::Changed { at } => {
+                Ok(Response::new(ChangeMembersResponse { changed: true, offset: at.0 }))
+            }
+            Answer::ChangeRefused(ChangeRefusal::Already) => {
+                Ok(Response::new(ChangeMembersResponse::default()))
+            }
+            other => Err(status_from(&self.shared.failure_of(&other))),
         }
     }
 

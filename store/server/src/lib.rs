@@ -41,6 +41,7 @@ mod inbox;
 mod kv;
 mod log_time;
 mod machine_clock;
+mod members;
 mod peers;
 mod problems;
 mod publisher;
@@ -54,7 +55,7 @@ mod stop;
 mod thread_to_stream;
 mod too_large;
 
-pub use crate::bootstrap::{Founder, bootstrap, founders, is_bootstrapped, random_incarnation};
+pub use crate::bootstrap::{Founder, bootstrap, founders, is_bootstrapped, join, random_incarnation};
 pub use crate::config::{Config, Peer, group_folder, split_address};
 pub use crate::describe::line as describe_entry;
 pub use crate::embedded::Embedded;

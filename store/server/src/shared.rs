@@ -1,6 +1,6 @@
 //! What the threads, streams and services of one replica know in common.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use proto::store as wire;
 use proto::store::{Failure, FailureReason, LeaderHint, Route};
 use store_client::failure::{failure, invalid, not_leader};
-use store_core::{Epoch, Member, NodeId, RoleView};
+use store_core::{Epoch, Member, MemberChange, NodeId, RoleView};
 use store_db::lmdb::Lmdb;
-use store_engine::{Answer, Applied, Job, Reply, Status};
+use store_engine::{Answer, Applied, ChangeAsked, Job, Reply, Status};
 use store_log::RealDisk;
 use tokio::sync::watch;
 
@@ -59,6 +59,9 @@ pub(crate) struct Shared {
     pub(crate) hand_over_failed: watch::Sender<u64>,
     /// What the node said of itself last.
     status: Mutex<Arc<Status>>,
+    /// Node and incarnation of the members when this node started: where the configuration names another address for
+    /// one of them, it goes before the log's. Who comes later is where the change said.
+    configured: BTreeSet<(u64, u64)>,
     /// The addresses of the members, from the membership in force and the configuration.
     members: Mutex<Arc<Members>>,
     /// Where this node itself is reached, if the membership cannot know: its port was allotted just now.
@@ -106,6 +109,7 @@ impl Shared {
             stopping: watch::Sender::new(false),
             hand_over_failed: watch::Sender::new(0),
             status: Mutex::new(Arc::new(status)),
+            configured: everybody(&membership).map(|member| (member.node, member.incarnation)).collect(),
             members: Mutex::default(),
             address,
             problems: Problems::default(),
@@ -138,11 +142,12 @@ impl Shared {
 
     /// Another membership is in force; the configuration's addresses go before the log's.
     pub(crate) fn set_members(&self, membership: wire::Membership) {
-        let all = membership.voters.iter().chain(&membership.outgoing).chain(&membership.learners);
         let mut by_node: BTreeMap<u64, wire::Member> =
-            all.map(|member| (member.node, member.clone())).collect();
+            everybody(&membership).map(|member| (member.node, member.clone())).collect();
         for peer in &self.config.peers {
-            if let Some(member) = by_node.get_mut(&peer.node) {
+            if let Some(member) = by_node.get_mut(&peer.node)
+                && self.configured.contains(&(member.node, member.incarnation))
+            {
                 member.address.clone_from(&peer.address);
             }
         }
@@ -186,6 +191,9 @@ impl Shared {
                 (Job::Write { ticket, command }, bytes, true)
             }
             Ask::Read => (Job::Read { ticket }, 0, false),
+            Ask::ChangeMembers(change, address) => {
+                (Job::ChangeMembers(ChangeAsked { ticket, change, address }), 0, true)
+            }
         };
         let from = Arc::clone(&self.calls) as Arc<dyn crate::desk::Recipient>;
         self.inbox.submit(Batch { from, jobs: vec![job], bytes }).await.map_err(|Closed| stopping())?;
@@ -217,6 +225,10 @@ impl Shared {
                 FailureReason::UnknownOutcome,
                 "this node stopped leading before the write was committed; the same identity settles it",
             ),
+            Answer::ChangeRefused(refusal) => crate::members::refused(*refusal),
+            Answer::Changed { .. } => {
+                failure(FailureReason::Unspecified, "a request was answered as a change of members")
+            }
             Answer::ReadReady { .. } => failure(FailureReason::Unspecified, "a write was answered as a read"),
         }
     }
@@ -237,6 +249,13 @@ pub(crate) enum Ask {
     Write(bytes::Bytes),
     /// A read barrier.
     Read,
+    /// A change of members, and the address of the one that it adds.
+    ChangeMembers(MemberChange, String),
+}
+
+/// All members. Where a new folder takes the place of a lost one of its node, the new one comes later.
+fn everybody(membership: &wire::Membership) -> impl Iterator<Item = &wire::Member> {
+    membership.outgoing.iter().chain(&membership.voters).chain(&membership.learners)
 }
 
 /// The node ends.

@@ -9,7 +9,9 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use store_db::Table as _;
-use store_engine::{Answer, Applier, ApplierJob, ApplierOut, Job, Node, NodeOut, Report, Writer, WriterJob};
+use store_engine::{
+    Answer, Applier, ApplierJob, ApplierOut, ChangeAsked, Job, Node, NodeOut, Report, Writer, WriterJob,
+};
 
 use crate::aside::Aside;
 use crate::desk::{Sorter, Told};
@@ -83,7 +85,10 @@ impl NodeThread {
     fn refuse(&mut self, jobs: &[Job]) {
         let view = *self.shared.role.borrow();
         for job in jobs {
-            if let Job::Write { ticket, .. } | Job::Read { ticket } = job {
+            if let Job::Write { ticket, .. }
+            | Job::Read { ticket }
+            | Job::ChangeMembers(ChangeAsked { ticket, .. }) = job
+            {
                 let answer = Answer::NotLeader { epoch: view.epoch, leader: view.leader };
                 self.sorter.add(*ticket, Told::Answer(answer));
             }

@@ -124,7 +124,9 @@ impl Finder {
     fn learn(&self, status: &StatusResponse) {
         let mut nodes = self.nodes.lock();
         let leader = status.leader.iter().map(|hint| &hint.address);
-        for address in status.voters.iter().map(|voter| &voter.address).chain(leader) {
+        // Every node names all members: who knows only one that was removed since still finds the others.
+        let members = status.members.iter().filter_map(|one| one.member.as_ref()).map(|one| &one.address);
+        for address in members.chain(status.voters.iter().map(|voter| &voter.address)).chain(leader) {
             if !address.is_empty() && nodes.known.len() < NODES_MAX && !nodes.known.contains(address) {
                 nodes.known.push(address.clone());
             }

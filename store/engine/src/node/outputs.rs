@@ -49,8 +49,8 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Output::AppendMembership { write, position, membership } => {
                 self.append_membership(write, position, &membership, outs);
             }
-            Output::ChangeRefused(refusal) => unreachable!("nobody asked for a change: {refusal}"),
-            Output::Forget { peer } => outs.push(NodeOut::Pump { to: peer, job: PumpJob::Stop }),
+            Output::ChangeRefused(refusal) => self.change_refused(refusal, outs),
+            Output::Forget { peer } => outs.push(NodeOut::Forget { peer }),
             Output::Truncate { from } => self.truncate(from, outs),
             Output::Refused { .. } => self.refuse(carried, outs),
             Output::Send { to, message } => outs.push(route(to, message)),
@@ -62,6 +62,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Output::Commit { up_to } => {
                 let tickets = self.writes.take_up_to(up_to.offset);
                 outs.push(NodeOut::Apply(ApplierJob::Commit { up_to, tickets }));
+                self.change_committed(up_to.offset, outs);
             }
             Output::ReadsReady { up_to, at } => {
                 self.reads.ready(up_to, at);
@@ -171,7 +172,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             let stop = |to| NodeOut::Pump { to, job: PumpJob::Stop };
             outs.extend(peers.filter(|node| *node != own).map(stop));
             let lost = self.writes.take_all().into_iter();
-            outs.extend(lost.map(|(_, ticket)| NodeOut::Answer { ticket, answer: Answer::Unknown }));
+            let changing = self.changing.take().map(|changing| changing.ticket);
+            let lost = lost.map(|(_, ticket)| ticket).chain(changing);
+            outs.extend(lost.map(|ticket| NodeOut::Answer { ticket, answer: Answer::Unknown }));
         }
         self.leading = leading;
         outs.push(NodeOut::Role(view));

@@ -256,6 +256,7 @@ impl Replica {
                 NodeOut::Write(job) => up.writer.push_back(job),
                 NodeOut::Apply(job) => up.applier.push_back(job),
                 NodeOut::Pump { to, job } => up.pumps[&to].0.post(job),
+                NodeOut::Forget { peer } => up.pumps[&peer].0.post(store_engine::PumpJob::Stop),
                 NodeOut::Reply { to, message } => made.packets.push(Packet::reply(self.id, to, &message)),
                 NodeOut::Vote { to, message } => made.packets.push(Packet::vote(self.id, to, &message)),
                 NodeOut::Answer { ticket, answer } => made.answers.push((ticket, Told::Node(answer))),

@@ -73,6 +73,11 @@ impl Line {
         self.vote.1.notify_one();
     }
 
+    /// Whether it says nothing any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.tasks.iter().all(JoinHandle::is_finished)
+    }
+
     pub(super) fn close(&self) {
         for task in &self.tasks {
             task.abort();

@@ -24,8 +24,10 @@ mod votes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use proto::store as wire;
 use store_core::{Message, NodeId};
 use store_engine::{NodeOut, Pumps, Snapshots};
 use tokio::runtime::Handle;
@@ -39,13 +41,18 @@ use places::Places;
 pub(crate) use service::ReplicationService;
 use votes::VotesAsked;
 
+/// What was said last to a member that leaves has this long to be sent.
+const FAREWELL_MS: u64 = 1_000;
+
 /// All that this node says to its peers.
 pub(crate) struct Peers {
     shared: Arc<Shared>,
     pumps: Mutex<Pumps<Disk>>,
     runtime: Handle,
-    /// One for each peer, made when it is first spoken to.
-    lines: Mutex<HashMap<NodeId, Arc<Line>>>,
+    /// One for each peer, made when it is first spoken to, and anew when it is another folder or elsewhere.
+    lines: Mutex<HashMap<NodeId, (wire::Member, Arc<Line>)>>,
+    /// Lines to members that left, for a moment.
+    leaving: Mutex<Vec<Arc<Line>>>,
     /// Answers to peers that push to us.
     mailboxes: Mutex<Places<Arc<Mailbox>>>,
     /// Peers that wait for our vote.
@@ -66,6 +73,7 @@ impl Peers {
             pumps: Mutex::new(pumps),
             runtime,
             lines: Mutex::default(),
+            leaving: Mutex::default(),
             mailboxes: Mutex::default(),
             votes: VotesAsked::default(),
             fetch,
@@ -84,6 +92,7 @@ impl Peers {
             }
             NodeOut::Vote { to, message: Message::VoteRequest(request) } => self.line(to).ask_vote(request),
             NodeOut::Vote { to, message } => self.votes.answer(to, &message),
+            NodeOut::Forget { peer } => self.forget(peer),
             NodeOut::FetchSnapshot { from, at } => self.fetch.want(&self.runtime, from, at),
             other => unreachable!("not for a peer: {other:?}"),
         }
@@ -94,19 +103,40 @@ impl Peers {
         for mailbox in self.mailboxes.lock().drain() {
             mailbox.close();
         }
-        for (_, line) in self.lines.lock().drain() {
+        let lines = self.lines.lock().drain().map(|(_, (_, line))| line).collect::<Vec<_>>();
+        for line in lines.into_iter().chain(self.leaving.lock().drain(..)) {
             line.close();
         }
         self.fetch.close();
     }
 
     fn line(&self, peer: NodeId) -> Arc<Line> {
+        let members = self.shared.members();
+        // Who leaves is no member any more, and is told so on the line that is there.
+        let member = members.by_node.get(&peer.0);
         let mut lines = self.lines.lock();
-        let made = lines.entry(peer).or_insert_with(|| {
-            let (inbox, pump) = self.pumps.lock().pump(peer);
-            Line::open(&self.runtime, Arc::clone(&self.shared), peer, inbox, pump)
+        if let Some((who, line)) = lines.get(&peer) {
+            if member.is_none_or(|member| member == who) {
+                return Arc::clone(line);
+            }
+            line.close();
+        }
+        let (inbox, pump) = self.pumps.lock().pump(peer);
+        let line = Line::open(&self.runtime, Arc::clone(&self.shared), peer, inbox, pump);
+        lines.insert(peer, (member.cloned().unwrap_or_default(), Arc::clone(&line)));
+        line
+    }
+
+    /// The line to a node that is no member any more, or another folder: it says what it has to say, and ends.
+    fn forget(&self, peer: NodeId) {
+        let Some((_, line)) = self.lines.lock().remove(&peer) else { return };
+        let mut leaving = self.leaving.lock();
+        leaving.retain(|line| !line.is_closed());
+        leaving.push(Arc::clone(&line));
+        self.runtime.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(FAREWELL_MS)).await;
+            line.close();
         });
-        Arc::clone(made)
     }
 
     /// The answers for a stream that `peer` opens; `None`: too many nodes that are no members have one.

@@ -11,7 +11,7 @@ use proto::store::cluster_client::ClusterClient;
 use proto::store::kv_client::KvClient;
 use proto::store::{Role, Route, StatusRequest, StatusResponse};
 use store_client::Replicated;
-use store_server::{Config, Error, Stopper, bootstrap, founders, serve_on, stop};
+use store_server::{Config, Error, Stopper, bootstrap, founders, join, serve_on, stop};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
@@ -71,6 +71,24 @@ impl Nodes {
         self.folder.path().join(format!("node-{}", i + 1))
     }
 
+    /// Starts one more node, of an empty folder: no member yet. Its index and its incarnation.
+    pub async fn join(&mut self) -> (usize, u64) {
+        let i = self.running.len();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        self.addresses.push(listener.local_addr().unwrap());
+        let incarnation = join("test", i as u64 + 1, &self.path(i)).unwrap();
+        let running = self.launch(i, listener).await;
+        self.running.push(Some(running));
+        (i, incarnation)
+    }
+
+    /// A stopped node loses its folder and gets an empty one, which is another member: its incarnation.
+    pub fn wipe(&mut self, i: usize) -> u64 {
+        assert!(self.running[i].is_none(), "a folder is lost while nobody uses it");
+        std::fs::remove_dir_all(self.path(i)).unwrap();
+        join("test", i as u64 + 1, &self.path(i)).unwrap()
+    }
+
     async fn launch(&self, i: usize, listener: TcpListener) -> Running {
         let mut config = Config {
             cluster: "test".to_owned(),
@@ -85,7 +103,9 @@ impl Nodes {
         let (ready, is_ready) = tokio::sync::oneshot::channel();
         let ready = Box::new(move |address| ready.send(address).expect("somebody waits"));
         let task = tokio::spawn(serve_on(listener, config, stop, ready));
-        is_ready.await.expect("the node serves");
+        if is_ready.await.is_err() {
+            panic!("the node does not serve: {:?}", task.await);
+        }
         Running { stopper, task }
     }
 
@@ -149,6 +169,19 @@ impl Nodes {
             leaders.dedup();
             let index = usize::try_from(leaders[0].0).unwrap() - 1;
             (leaders.len() == 1 && self.running[index].is_some()).then_some(index)
+        })
+        .await
+    }
+
+    /// Waits for a node that leads, whatever the others know; its index.
+    pub async fn leading(&self) -> usize {
+        eventually("somebody leads", || async {
+            let mut leaders = Vec::new();
+            for i in (0..self.running.len()).filter(|i| self.running[*i].is_some()) {
+                let status = self.status(i).await?;
+                leaders.extend((status.role() == Role::Leader).then_some((status.epoch, i)));
+            }
+            leaders.into_iter().max().map(|(_, i)| i)
         })
         .await
     }
