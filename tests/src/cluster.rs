@@ -20,6 +20,7 @@ use store_client::{Config, Replicated};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::mesh::Mesh;
 use crate::mosquitto::Mosquitto;
 use crate::port::Port;
 use crate::process::{Dialogue, Process};
@@ -53,11 +54,20 @@ pub struct Options {
     pub embedded_broker: bool,
     /// More lines for the `[store]` section.
     pub store: &'static str,
+    /// Let the nodes reach each other over a [`Mesh`], whose wires can be cut.
+    pub wired: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { nodes: 3, admin_portals: 1, client_portals: 1, embedded_broker: false, store: "" }
+        Options {
+            nodes: 3,
+            admin_portals: 1,
+            client_portals: 1,
+            embedded_broker: false,
+            store: "",
+            wired: false,
+        }
     }
 }
 
@@ -78,6 +88,10 @@ pub struct Cluster {
     commands: BTreeMap<String, Vec<String>>,
     /// The broker, unless it is the embedded one.
     pub mosquitto: Option<Mosquitto>,
+    /// The wires between the nodes, if the test wants some.
+    pub mesh: Option<Mesh>,
+    /// What a failed test leaves to be read stays in its folder.
+    pub keep_if_failed: bool,
 }
 
 impl Cluster {
@@ -86,6 +100,17 @@ impl Cluster {
     /// # Panics
     /// If it does not come up.
     pub async fn start(feira: &str, options: Options) -> Cluster {
+        let mut cluster = Cluster::prepare(feira, options);
+        cluster.begin().await;
+        cluster
+    }
+
+    /// A cluster that is configured and not founded: its nodes' folders ([`Cluster::data_of`]) are not made yet.
+    ///
+    /// # Panics
+    /// If its folder cannot be written.
+    #[must_use]
+    pub fn prepare(feira: &str, options: Options) -> Cluster {
         let folder = tempfile::Builder::new().prefix("feira-test-").tempdir().expect("a temporary folder");
         let mosquitto = (!options.embedded_broker).then(|| Mosquitto::start(folder.path()));
         let mut cluster = Cluster {
@@ -96,16 +121,25 @@ impl Cluster {
             ports: Vec::new(),
             commands: BTreeMap::new(),
             mosquitto,
+            mesh: None,
+            keep_if_failed: false,
         };
         cluster.configure(options);
-        cluster.bootstrap();
-        let names: Vec<String> = cluster.commands.keys().cloned().collect();
-        for name in names {
-            cluster.run(&name);
-        }
-        cluster.leader().await;
-        cluster.wait_until_live().await;
         cluster
+    }
+
+    /// Founds what was prepared, starts it, and waits until it has a leader and every portal is live.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn begin(&mut self) {
+        self.bootstrap();
+        let names: Vec<String> = self.commands.keys().cloned().collect();
+        for name in names {
+            self.run(&name);
+        }
+        self.leader().await;
+        self.wait_until_live().await;
     }
 
     fn configure(&mut self, options: Options) {
@@ -136,7 +170,26 @@ impl Cluster {
                 writeln!(text, "[[{kind}_portals]]\nlisten = \"{address}\"").expect("text grows");
             }
         }
-        std::fs::write(self.config(), text).expect("the test's folder can be written");
+        std::fs::write(self.config(), &text).expect("the test's folder can be written");
+        if options.wired {
+            self.lay_wires(options.nodes, &text);
+        }
+    }
+
+    /// Gives each node a configuration of its own, in which the others are reached over wires.
+    fn lay_wires(&mut self, nodes: u64, text: &str) {
+        let at = |id: u64| self.address(&format!("node-{id}")).parse().expect("an address");
+        let mesh = Mesh::between(&(1..=nodes).map(|id| (id, at(id))).collect());
+        for from in 1..=nodes {
+            let mut own = text.to_owned();
+            for to in (1..=nodes).filter(|to| *to != from) {
+                let listen = format!("listen = \"{}\"", self.address(&format!("node-{to}")));
+                own = own.replace(&listen, &format!("{listen}\naddress = \"{}\"", mesh.address(from, to)));
+            }
+            let path = self.path().join(format!("node-{from}.toml"));
+            std::fs::write(path, own).expect("the test's folder can be written");
+        }
+        self.mesh = Some(mesh);
     }
 
     fn bootstrap(&self) {
@@ -148,6 +201,20 @@ impl Cluster {
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.path().join("feira.toml")
+    }
+
+    /// The configuration that a process is started with.
+    fn config_of(&self, name: &str) -> PathBuf {
+        if self.mesh.is_some() && name.starts_with("node-") {
+            return self.path().join(format!("{name}.toml"));
+        }
+        self.config()
+    }
+
+    /// The folder of a node's data.
+    #[must_use]
+    pub fn data_of(&self, node: &str) -> PathBuf {
+        self.path().join("data").join(node)
     }
 
     /// The folder of everything.
@@ -163,7 +230,7 @@ impl Cluster {
     pub fn run(&mut self, name: &str) {
         assert!(!self.running.contains_key(name), "{name} runs already");
         let mut command = Command::new(&self.feira);
-        command.arg("--config").arg(self.config()).args(&self.commands[name]);
+        command.arg("--config").arg(self.config_of(name)).args(&self.commands[name]);
         let log = self.path().join(format!("{name}.log"));
         self.running.insert(name.to_owned(), Process::start(name, command, &log));
     }
@@ -222,6 +289,25 @@ impl Cluster {
         let mut command = Command::new(&self.feira);
         command.arg("--config").arg(self.config()).args(arguments);
         command
+    }
+
+    /// Starts the processes again that have ended by themselves; how many that were.
+    pub fn run_those_that_ended(&mut self) -> usize {
+        let ended =
+            self.running.iter_mut().filter_map(|(name, process)| process.ended().map(|_| name.clone()));
+        let ended: Vec<String> = ended.collect();
+        for name in &ended {
+            self.running.remove(name);
+            self.run(name);
+        }
+        ended.len()
+    }
+
+    /// Where the store nodes serve, host:port each.
+    #[must_use]
+    pub fn node_addresses(&self) -> Vec<String> {
+        let nodes = self.addresses.iter().filter(|(name, _)| name.starts_with("node-"));
+        nodes.map(|(_, address)| address.clone()).collect()
     }
 
     /// The nodes that run.
@@ -286,9 +372,7 @@ impl Cluster {
     /// If the handle cannot be made.
     #[must_use]
     pub fn store(&self) -> Arc<Replicated> {
-        let nodes = self.addresses.iter().filter(|(name, _)| name.starts_with("node-"));
-        let nodes: Vec<String> = nodes.map(|(_, address)| address.clone()).collect();
-        Arc::new(Replicated::new(Config::of(nodes)).expect("addresses are in order"))
+        Arc::new(Replicated::new(Config::of(self.node_addresses())).expect("addresses are in order"))
     }
 
     /// What a node says of itself.
@@ -365,6 +449,10 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;
+        }
+        if self.keep_if_failed {
+            self.folder.disable_cleanup(true);
+            eprintln!("folders and logs are left in {}", self.path().display());
         }
         let brokers = self.mosquitto.iter().map(|_| "mosquitto".to_owned());
         for name in self.commands.keys().cloned().chain(brokers) {

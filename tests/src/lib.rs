@@ -2,7 +2,9 @@
 //! house ([`tidy`]). The tests themselves are in `tests/tests/`, one file for each part of the promises.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+pub mod chaos;
 pub mod cluster;
+pub mod mesh;
 pub mod mosquitto;
 pub mod port;
 pub mod process;

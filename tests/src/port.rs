@@ -23,6 +23,15 @@ impl Port {
     /// If none of many is free.
     #[must_use]
     pub fn lease() -> Port {
+        Port::lease_bound().0
+    }
+
+    /// Leases a free port and listens on it at once.
+    ///
+    /// # Panics
+    /// As [`Port::lease`].
+    #[must_use]
+    pub fn lease_bound() -> (Port, TcpListener) {
         let span = u32::from(RANGE.end - RANGE.start);
         let start = std::hash::RandomState::new().hash_one(std::process::id()) % u64::from(span);
         let start = u32::try_from(start).expect("below the span");
@@ -30,8 +39,8 @@ impl Port {
             (0..span).map(|at| RANGE.start + u16::try_from((start + at) % span).expect("in the range"));
         let free = |number: u16| {
             let lease = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
-            TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
-            Some(Port { number, _lease: lease })
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
+            Some((Port { number, _lease: lease }, listener))
         };
         numbers.into_iter().find_map(free).expect("a free port")
     }

@@ -8,6 +8,7 @@
 //! compile.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // It talks to people.
 
+mod chaos;
 mod command;
 mod lincheck;
 mod mosquitto;
@@ -67,6 +68,13 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<OsString>,
     },
+    /// Real nodes with real files under many clients and faults: kills, pauses, partitions, full disks
+    #[command(disable_help_flag = true)]
+    Chaos {
+        /// --seconds N --history FILE [--seed S] [--faults LIST] [--nodes 3|4] and what --help says
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -79,6 +87,7 @@ fn main() -> ExitCode {
         Chore::Map { write: true } => write_map(),
         Chore::Lincheck(asked) => return lincheck::run(&asked),
         Chore::Simulate { arguments } => simulate(&arguments),
+        Chore::Chaos { arguments } => chaos::chaos(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

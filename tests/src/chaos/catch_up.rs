@@ -1,0 +1,163 @@
+//! A replica that was away through several snapshots comes back: how long it takes to catch up while nobody writes,
+//! then while 64 clients write, and what that costs the writers. Measured in one run, on one cluster.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use store_client::{StoreExt, request_identity};
+use tokio::task::JoinSet;
+
+use super::load::{Gate, store_of};
+use crate::cluster::{Cluster, Options, PATIENCE};
+use crate::wait;
+
+/// Clients that write.
+const CLIENTS: u64 = 64;
+/// Bytes of each write's data.
+const DATA_BYTES: usize = 1 << 10;
+/// Snapshots that the leader takes while the replica is away: the log then no longer reaches back to it.
+const SNAPSHOTS: usize = 4;
+/// Snapshots are taken this often, so that a run ends.
+const STORE: &str = "snapshot_bytes = 16777216";
+/// The rate before is measured for so long.
+const BEFORE: Duration = Duration::from_secs(5);
+/// Until it has caught up, at most.
+const CATCH_UP_MAX: Duration = Duration::from_secs(300);
+
+/// What was measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// To catch up while nobody writes.
+    pub idle: Duration,
+    /// To catch up while all write.
+    pub busy: Duration,
+    /// Writes a second while the replica is away.
+    pub rate_before: f64,
+    /// Writes a second while it catches up.
+    pub rate_during: f64,
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (idle, busy) = (self.idle.as_secs_f64(), self.busy.as_secs_f64());
+        writeln!(f, "caught up while nobody writes     {idle:>9.2} s")?;
+        writeln!(f, "caught up while {CLIENTS} clients write  {busy:>9.2} s  ({:.1} times)", busy / idle)?;
+        writeln!(f, "writes a second before            {:>9.0}", self.rate_before)?;
+        let share = 100.0 * self.rate_during / self.rate_before;
+        writeln!(f, "writes a second during            {:>9.0}    ({share:.0} %)", self.rate_during)
+    }
+}
+
+/// Measures on a cluster of three.
+///
+/// # Panics
+/// If the cluster does not do what it should.
+pub async fn measure(feira: &Path) -> Measured {
+    let feira = feira.to_str().expect("the program's path is text");
+    let options = Options {
+        client_portals: 0,
+        admin_portals: 0,
+        embedded_broker: true,
+        store: STORE,
+        ..Options::default()
+    };
+    let mut cluster = Cluster::start(feira, options).await;
+    let writers = Writers::start(&cluster);
+    let leader = cluster.leader().await;
+    let follower = cluster.nodes().into_iter().find(|node| *node != leader).expect("a follower");
+
+    away_through_snapshots(&mut cluster, &leader, &follower).await;
+    writers.pause().await;
+    let begun = Instant::now();
+    cluster.run(&follower);
+    caught_up(&cluster, &leader, &follower).await;
+    let idle = begun.elapsed();
+
+    writers.gate.open();
+    away_through_snapshots(&mut cluster, &leader, &follower).await;
+    let rate_before = writers.rate(wait::pass(BEFORE)).await;
+    let begun = Instant::now();
+    cluster.run(&follower);
+    let rate_during = writers.rate(caught_up(&cluster, &leader, &follower)).await;
+    let busy = begun.elapsed();
+
+    writers.pause().await;
+    cluster.wait_until_equal().await;
+    Measured { idle, busy, rate_before, rate_during }
+}
+
+async fn away_through_snapshots(cluster: &mut Cluster, leader: &str, follower: &str) {
+    cluster.kill(follower);
+    let cluster = &*cluster;
+    let mut last = cluster.status(leader).await.expect("the leader answers").snapshot;
+    for _ in 0..SNAPSHOTS {
+        last = wait::until("a snapshot", CATCH_UP_MAX, || async {
+            let status = cluster.status(leader).await.map_err(|error| error.to_string())?;
+            if status.snapshot > last { Ok(status.snapshot) } else { Err(format!("still at {last}")) }
+        })
+        .await;
+    }
+}
+
+/// Waits until the follower has applied what the leader had committed a moment before.
+async fn caught_up(cluster: &Cluster, leader: &str, follower: &str) {
+    wait::until("a replica to catch up", CATCH_UP_MAX, || async {
+        let said = |error: tonic::Status| error.to_string();
+        let committed = cluster.status(leader).await.map_err(said)?.committed;
+        let applied = cluster.status(follower).await.map_err(said)?.applied.unwrap_or_default().offset;
+        if applied >= committed { Ok(()) } else { Err(format!("{applied} of {committed}")) }
+    })
+    .await;
+}
+
+/// Clients that write new keys as fast as they are answered.
+struct Writers {
+    gate: Arc<Gate>,
+    written: Arc<AtomicU64>,
+    _clients: JoinSet<()>,
+}
+
+impl Writers {
+    fn start(cluster: &Cluster) -> Writers {
+        let (gate, written) = (Arc::new(Gate::default()), Arc::new(AtomicU64::new(0)));
+        let mut clients = JoinSet::new();
+        for at in 0..CLIENTS {
+            let store = store_of(cluster, PATIENCE);
+            let (gate, written) = (Arc::clone(&gate), Arc::clone(&written));
+            clients.spawn(async move {
+                let data = Bytes::from(vec![b'x'; DATA_BYTES]);
+                for next in 0_u64.. {
+                    let _inside = gate.enter().await;
+                    let (key, id) = (Bytes::from(format!("c/{at}/{next}")), request_identity([4; 16]));
+                    let answer = store.set(key, 0, data.clone(), Some(id)).await;
+                    written.fetch_add(u64::from(answer.is_ok()), Ordering::Relaxed);
+                }
+            });
+        }
+        Writers { gate, written, _clients: clients }
+    }
+
+    /// Writes a second until something is done.
+    async fn rate(&self, until: impl Future<Output = ()>) -> f64 {
+        let (begun, before) = (Instant::now(), self.written.load(Ordering::Relaxed));
+        until.await;
+        let written = self.written.load(Ordering::Relaxed) - before;
+        // Counts of writes are far below where a double is no longer exact.
+        #[allow(clippy::cast_precision_loss)]
+        let written = written as f64;
+        written / begun.elapsed().as_secs_f64()
+    }
+
+    async fn pause(&self) {
+        self.gate.close();
+        wait::until("writers to hear", PATIENCE * 2, || async {
+            let inside = self.gate.inside();
+            if inside == 0 { Ok(()) } else { Err(format!("{inside} wait")) }
+        })
+        .await;
+    }
+}

@@ -1,0 +1,45 @@
+//! Who led when, as the nodes' own logs tell it: every node says each change of its role, with the epoch.
+
+use std::collections::BTreeMap;
+
+/// What a node says when it begins to lead, before the epoch.
+const LEADS: &str = "role=Leader epoch=";
+
+/// The leader of each epoch, from the logs of all nodes.
+///
+/// # Errors
+/// Two nodes led in one epoch.
+pub fn leaders<'l>(
+    logs: impl IntoIterator<Item = (&'l str, &'l str)>,
+) -> Result<BTreeMap<u64, String>, String> {
+    let mut leaders: BTreeMap<u64, String> = BTreeMap::new();
+    for (node, log) in logs {
+        for (_, rest) in log.lines().filter_map(|line| line.split_once(LEADS)) {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            let epoch = digits.parse().map_err(|error| format!("{node} said {LEADS}{rest}: {error}"))?;
+            let first = leaders.entry(epoch).or_insert_with(|| node.to_owned());
+            if first != node {
+                return Err(format!("election safety: {first} and {node} led in epoch {epoch}"));
+            }
+        }
+    }
+    Ok(leaders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_leaders_of_one_epoch_are_told() {
+        let log = |epoch: u64| format!("INFO who leads has changed role=Leader epoch={epoch} leader=1\n");
+        let (one, both) = (log(1), log(1) + &log(3));
+        assert_eq!(
+            leaders([("node-1", one.as_str()), ("node-2", "role=Follower epoch=1")]).map(|l| l.len()),
+            Ok(1)
+        );
+        assert_eq!(leaders([("node-1", both.as_str()), ("node-2", &log(2))]).map(|l| l.len()), Ok(3));
+        let error = leaders([("node-1", both.as_str()), ("node-2", &one)]).expect_err("two");
+        assert!(error.contains("node-1 and node-2 led in epoch 1"), "{error}");
+    }
+}

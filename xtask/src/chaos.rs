@@ -1,0 +1,28 @@
+//! `cargo xtask chaos`: builds the program and the chaos runner as they are shipped, and runs it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::command::{cargo, run};
+
+/// Runs `chaos` with these arguments, in the caller's folder.
+pub(crate) fn chaos(arguments: &[OsString]) -> anyhow::Result<()> {
+    let packages = ["--package", "feira", "--package", "feira-tests", "--bin", "feira", "--bin", "chaos"];
+    run(cargo().args(["build", "--release", "--locked"]).args(packages))?;
+    let folder = release()?;
+    let mut command = Command::new(folder.join("chaos"));
+    run(command.arg("--feira").arg(folder.join("feira")).args(arguments))
+}
+
+/// Where cargo puts what it builds for release: beside the folder that this program was built into.
+fn release() -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe().context("this program does not know its path")?;
+    let target = this.parent().and_then(|profile| profile.parent());
+    let Some(release) = target.map(|target| target.join("release")) else {
+        bail!("{} is in no target folder", this.display());
+    };
+    Ok(release)
+}
