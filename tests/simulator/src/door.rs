@@ -166,6 +166,7 @@ fn failure_of(answer: &Answer) -> Failure {
         Answer::BadSize { bytes } => invalid("txn", format!("is {bytes} bytes")),
         Answer::Unknown => failure(FailureReason::UnknownOutcome, "leadership was lost before the commit"),
         Answer::ReadReady { .. } => unreachable!("a read is run"),
+        Answer::Changed { .. } | Answer::ChangeRefused(_) => unreachable!("nobody here changes members yet"),
     }
 }
 

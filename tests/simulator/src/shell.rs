@@ -11,7 +11,7 @@ use store_core::{GroupId, Incarnation, Member, NodeId};
 use store_db::{Memory, Table as _};
 use store_engine::{
     Applier, ApplierJob, ApplierOut, Clock as _, Error, Job, Node, NodeConfig, NodeOut, OpenConfig, Policy,
-    Pump, PumpInbox, PumpOut, Reserve, Snapshots, Status, Streaming, Writer, WriterJob,
+    Pump, PumpInbox, PumpJob, PumpOut, Reserve, Snapshots, Status, Streaming, Writer, WriterJob,
 };
 use store_log::sim::SimDisk;
 use store_log::{BootId, ClusterId, Identity};
@@ -322,6 +322,11 @@ impl Shell {
                 NodeOut::Pump { to, job } => {
                     if let Some((inbox, _)) = up.pumps.get(&index_of(to)) {
                         inbox.post(job);
+                    }
+                }
+                NodeOut::Forget { peer } => {
+                    if let Some((inbox, _)) = up.pumps.get(&index_of(peer)) {
+                        inbox.post(PumpJob::Stop);
                     }
                 }
                 NodeOut::Reply { to, message } => {
