@@ -74,8 +74,17 @@ impl Drop for Broker {
     }
 }
 
-/// Gathers nonces, for ever.
-async fn gather(client: AsyncClient, mut events: rumqttc::v5::EventLoop, nonces: Arc<Mutex<Vec<Bytes>>>) {
+async fn log_of(store: &MemoryStore) -> u64 {
+    store.get(Bytes::from("x"), Freshness::linearizable()).await.unwrap().log_id
+}
+
+/// Gathers the nonces for one log's leader, for ever.
+async fn gather(
+    client: AsyncClient,
+    mut events: rumqttc::v5::EventLoop,
+    log_id: u64,
+    nonces: Arc<Mutex<Vec<Bytes>>>,
+) {
     let mut pace = tokio::time::interval(Duration::from_millis(50));
     loop {
         match events.poll().await {
@@ -83,7 +92,11 @@ async fn gather(client: AsyncClient, mut events: rumqttc::v5::EventLoop, nonces:
                 client.try_subscribe(nonce_topic(CLUSTER, 1), QoS::AtLeastOnce).unwrap();
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => {
-                nonces.lock().unwrap().push(Nonce::decode(publish.payload).unwrap().nonce);
+                if let Ok(nonce) = Nonce::decode(publish.payload)
+                    && nonce.log_id == log_id
+                {
+                    nonces.lock().unwrap().push(nonce.nonce);
+                }
             }
             Ok(_) => {}
             Err(_) => {
@@ -95,15 +108,21 @@ async fn gather(client: AsyncClient, mut events: rumqttc::v5::EventLoop, nonces:
 
 /// Publishes as the leader does.
 async fn lead(store: MemoryStore, port: u16) {
-    let mut options = MqttOptions::new("leader", "127.0.0.1", port);
+    lead_as("leader", store, port).await;
+}
+
+async fn lead_as(name: &str, store: MemoryStore, port: u16) {
+    let mut options = MqttOptions::new(name, "127.0.0.1", port);
     options.set_clean_start(true).set_connection_timeout(1).set_keep_alive(Duration::from_secs(5));
     let (client, events) = AsyncClient::new(options, 256);
     let nonces = Arc::new(Mutex::new(Vec::new()));
-    let _gathering = tokio::task::JoinSet::from_iter([gather(client.clone(), events, nonces.clone())]);
+    let log_id = log_of(&store).await;
+    let _gathering =
+        tokio::task::JoinSet::from_iter([gather(client.clone(), events, log_id, nonces.clone())]);
     let mut feed = store.changes(1, 0).await.unwrap();
     let (mut published, mut previous) = (0, 0);
     let send = |kind| {
-        let message = BusMessage { group: 1, ring_version: 1, epoch: 1, kind: Some(kind) };
+        let message = BusMessage { group: 1, ring_version: 1, epoch: 1, kind: Some(kind), log_id };
         // A full queue loses it: the portal sees a gap.
         let _ =
             client.try_publish(changes_topic(CLUSTER, 1), QoS::AtLeastOnce, false, message.encode_to_vec());
@@ -241,4 +260,94 @@ async fn a_broker_that_is_stopped_ends_the_lease_and_what_it_held_back_harms_nob
     scene.broker.signal(Signal::SIGCONT);
     scene.wait_for_beats().await;
     scene.write_and_watch("after").await;
+}
+
+/// Somebody else on the broker: publishes what it likes.
+struct Stranger {
+    client: AsyncClient,
+    _polling: tokio::task::JoinSet<()>,
+}
+
+impl Stranger {
+    fn connect(port: u16) -> Stranger {
+        let mut options = MqttOptions::new("stranger", "127.0.0.1", port);
+        options.set_clean_start(true);
+        let (client, mut events) = AsyncClient::new(options, 64);
+        let poll = async move { while events.poll().await.is_ok() {} };
+        Stranger { client, _polling: tokio::task::JoinSet::from_iter([poll]) }
+    }
+
+    async fn publish(&self, topic: String, payload: Vec<u8>) {
+        self.client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
+    }
+
+    async fn change(&self, log_id: u64, previous: u64, offset: u64) {
+        let change = proto::store::Change { offset, previous, keys: vec![Bytes::from("k")], epoch: 1 };
+        let kind = Some(bus_message::Kind::Events(Events { changes: vec![change] }));
+        let message = BusMessage { group: 1, ring_version: 1, epoch: 1, kind, log_id };
+        self.publish(changes_topic(CLUSTER, 1), message.encode_to_vec()).await;
+    }
+}
+
+impl Scene {
+    async fn wait_until(&self, what: &str, holds: impl Fn(&proto::portal::PortalStatusResponse) -> bool) {
+        let (deadline, mut pace) = (Instant::now() + Duration::from_secs(20), pace());
+        while !holds(&self.portal.status()) {
+            assert!(Instant::now() < deadline, "never {what}: {:?}", self.portal.status());
+            pace.tick().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_clusters_of_one_name_on_one_broker_do_not_mislead_each_others_caches() {
+    let scene = Scene::begin().await;
+    let other = MemoryStore::new();
+    for round in 0..50 {
+        other.txn(Txn::new().put("k", 1, format!("{round}")), None).await.unwrap();
+    }
+    let leading = tokio::task::JoinSet::from_iter([lead_as("leader-of-another", other, scene.broker.port)]);
+    scene.wait_until("ignored", |status| status.ignored >= 5).await;
+    let before = scene.portal.status();
+    for round in 0..10 {
+        scene.write_and_watch(&format!("value {round}")).await;
+    }
+    scene.wait_for_beats().await;
+    let after = scene.portal.status();
+    assert_eq!((after.gaps, after.flushes), (before.gaps, 1), "the other's messages move nothing");
+    drop(leading);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_large_or_no_message_is_ignored_and_the_connection_lives_on() {
+    let scene = Scene::begin().await;
+    let stranger = Stranger::connect(scene.broker.port);
+    for topic in [changes_topic(CLUSTER, 1), nonce_topic(CLUSTER, 1)] {
+        stranger.publish(topic.clone(), vec![0xff; 2 << 20]).await;
+        stranger.publish(topic, vec![0xff; 9]).await;
+    }
+    scene.wait_until("ignored", |status| status.ignored == 1).await;
+    scene.wait_for_beats().await;
+    assert_eq!(scene.portal.status().flushes, 1, "one connection, one beginning");
+    scene.write_and_watch("after").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offset_that_is_not_in_the_log_is_no_error_for_shoppers_and_is_outlived() {
+    let scene = Scene::begin().await;
+    let stranger = Stranger::connect(scene.broker.port);
+    stranger.change(log_of(&scene.store).await, 0, 1 << 40).await;
+    scene.wait_until("misled", |status| status.groups[0].applied_offset >= 1 << 40).await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    for key in 0.. {
+        // Each a miss, which asks the store for at least A.
+        scene.portal.read(&Bytes::from(format!("never read {key}"))).await.unwrap();
+        let status = scene.portal.status();
+        if status.flushes > 1 && status.groups[0].applied_offset < 1 << 40 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "never well again: {status:?}");
+    }
+    scene.write_and_watch("after").await;
+    scene.wait_for_beats().await;
 }

@@ -37,8 +37,9 @@ async fn live(store: &MemoryStore) -> Arc<Portal> {
     step(Input::Connected);
     let outputs = step(Input::Subscribed);
     let [Output::ReadBarrier { number }] = outputs[..] else { panic!("{outputs:?}") };
-    let offset = store.get(Bytes::from("x"), Freshness::linearizable()).await.unwrap().applied.offset;
-    step(Input::Barrier { number, started_ms: portal.now_ms(), offset });
+    let got = store.get(Bytes::from("x"), Freshness::linearizable()).await.unwrap();
+    let (offset, log_id) = (got.applied.offset, got.log_id);
+    step(Input::Barrier { number, started_ms: portal.now_ms(), offset, log_id });
     portal
 }
 

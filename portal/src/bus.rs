@@ -9,6 +9,10 @@
 //! the very task that polls, so waiting there would wait for ever. Sessions are clean and never resumed; a broker
 //! that resumes one all the same changes nothing, since every connection begins with a flush.
 //!
+//! Anybody on the broker can publish to our topics. The broker is told not to send what is larger than a message of
+//! ours can be (MQTT 5, 3.1.2.11.4: it discards that, and the connection lives on); what is no message, or of another
+//! cluster of our name, is counted, told of once a connection, and ignored.
+//!
 //! Promises: none that correctness rests on. Whatever goes wrong here costs hits, never truth.
 
 use std::sync::Arc;
@@ -39,8 +43,9 @@ const PAUSE_MS_MIN: u64 = 50;
 const PAUSE_MS_MAX: u64 = 1_000;
 /// Pause after a barrier read failed.
 const BARRIER_PAUSE_MS: u64 = 100;
-/// Largest message taken from the bus, bytes.
-const MESSAGE_BYTES_MAX: u32 = 4 << 20;
+/// Largest packet taken from the bus, bytes: what `mosquitto.conf` and the embedded broker take from a publisher, and
+/// thus the largest transaction's keys.
+const PACKET_BYTES_MAX: u32 = 1 << 20;
 /// Requests that wait for the polling task.
 const REQUESTS_MAX: usize = 64;
 /// Commands that wait for the control task.
@@ -66,12 +71,21 @@ enum Command {
     ReadBarrier { group: u64, number: u64 },
 }
 
+/// A replica group, as seen from here.
+struct GroupLink {
+    group: u64,
+    /// A key that it keeps: a linearizable read of it is a barrier of the group.
+    key: Bytes,
+    /// Where its leader publishes.
+    changes: String,
+    /// Where its leader hears nonces.
+    nonces: String,
+}
+
 /// What the three tasks share.
 struct Link {
     portal: Arc<Portal>,
-    cluster: String,
-    /// Each group, with a key that it keeps.
-    groups: Vec<(u64, Bytes)>,
+    groups: Vec<GroupLink>,
     client: AsyncClient,
     connected: AtomicBool,
     commands: mpsc::Sender<Command>,
@@ -86,12 +100,12 @@ pub async fn run(portal: Arc<Portal>, bus: Bus) {
         .set_session_expiry_interval(Some(0))
         .set_keep_alive(KEEP_ALIVE)
         .set_connection_timeout(CONNECT_SECONDS_MAX)
-        .set_max_packet_size(Some(MESSAGE_BYTES_MAX));
+        .set_max_packet_size(Some(PACKET_BYTES_MAX));
     let (client, events) = AsyncClient::new(options, REQUESTS_MAX);
     let (commands, to_do) = mpsc::channel(COMMANDS_MAX);
-    let groups = barrier_keys(&portal);
+    let groups = groups(&portal, &bus.cluster);
     let connected = AtomicBool::new(false);
-    let link = Arc::new(Link { portal, cluster: bus.cluster, groups, client, connected, commands });
+    let link = Arc::new(Link { portal, groups, client, connected, commands });
     let mut tasks = JoinSet::new();
     tasks.spawn(control(link.clone(), to_do));
     tasks.spawn(send_nonces(link.clone()));
@@ -99,20 +113,23 @@ pub async fn run(portal: Arc<Portal>, bus: Bus) {
     poll(&link, events).await;
 }
 
-/// A key of each group: a linearizable read of it is a barrier of its group.
-fn barrier_keys(portal: &Portal) -> Vec<(u64, Bytes)> {
+/// Each group with a key of it.
+fn groups(portal: &Portal, cluster: &str) -> Vec<GroupLink> {
     let key_of = |group: u64| {
-        let keys = (0..BARRIER_KEYS_MAX).map(|i| Bytes::from(format!("barrier/{{{i}}}")));
-        keys.into_iter().find(|key| portal.store().group_of(key) == group)
+        let mut keys = (0..BARRIER_KEYS_MAX).map(|i| Bytes::from(format!("barrier/{{{i}}}")));
+        keys.find(|key| portal.store().group_of(key) == group)
     };
-    let with_key = |group: u64| match key_of(group) {
-        Some(key) => Some((group, key)),
+    let linked = |group: u64| match key_of(group) {
+        Some(key) => {
+            let (changes, nonces) = (changes_topic(cluster, group), nonce_topic(cluster, group));
+            Some(GroupLink { group, key, changes, nonces })
+        }
         None => {
             tracing::warn!(group, "no key of this group was found; it is served without a cache");
             None
         }
     };
-    portal.store().groups().into_iter().filter_map(with_key).collect()
+    portal.store().groups().into_iter().filter_map(linked).collect()
 }
 
 /// Takes what the broker sends, for ever. Whatever ends a connection, the next one waits a little, and longer each time
@@ -159,13 +176,13 @@ impl Link {
                 tracing::info!("subscribed to changes");
                 self.step_all(|| Input::Subscribed)
             }
-            Packet::Publish(publish) => match BusMessage::decode(publish.payload) {
-                Ok(message) => self.step(message.group, Input::Message(message)),
-                Err(error) => {
-                    tracing::warn!(%error, "a message that is not ours on the topic of changes");
-                    true
-                }
-            },
+            Packet::Publish(publish) => {
+                let Some(of) = self.groups.iter().find(|one| publish.topic == one.changes) else {
+                    return true;
+                };
+                let message = BusMessage::decode(publish.payload);
+                self.step(of.group, message.map_or(Input::Malformed, Input::Message))
+            }
             Packet::Disconnect(_) => false,
             _ => true,
         }
@@ -178,8 +195,8 @@ impl Link {
 
     fn step_all(&self, input: impl Fn() -> Input) -> bool {
         let mut alive = true;
-        for (group, _) in &self.groups {
-            alive &= self.step(*group, input());
+        for of in &self.groups {
+            alive &= self.step(of.group, input());
         }
         alive
     }
@@ -189,10 +206,18 @@ impl Link {
         let outputs = self.portal.cache().step(group, self.portal.now_ms(), input);
         outputs.into_iter().all(|output| match output {
             // One subscription is for all groups: the first asks for it.
-            Output::Subscribe if self.groups.first().is_none_or(|(first, _)| *first != group) => true,
+            Output::Subscribe if self.groups.first().is_none_or(|first| first.group != group) => true,
             Output::Subscribe => self.commands.try_send(Command::Subscribe).is_ok(),
             Output::ReadBarrier { number } => {
                 self.commands.try_send(Command::ReadBarrier { group, number }).is_ok()
+            }
+            Output::Ignored => {
+                tracing::warn!(
+                    group,
+                    "ignored a message on the topic of changes that is not of the log that is read here: perhaps \
+                     another cluster of this name uses the broker; more are counted without a word"
+                );
+                true
             }
             Output::Drop { .. } | Output::Flush => true,
         })
@@ -206,8 +231,8 @@ async fn control(link: Arc<Link>, mut to_do: mpsc::Receiver<Command>) {
         while barriers.try_join_next().is_some() {}
         match command {
             Command::Subscribe => {
-                let topic = |group: &(u64, Bytes)| changes_topic(&link.cluster, group.0);
-                let filters = link.groups.iter().map(|one| Filter::new(topic(one), QoS::AtLeastOnce));
+                let filter = |of: &GroupLink| Filter::new(of.changes.clone(), QoS::AtLeastOnce);
+                let filters = link.groups.iter().map(filter);
                 if let Err(error) = link.client.subscribe_many(filters.collect::<Vec<_>>()).await {
                     tracing::warn!(%error, "cannot subscribe to changes");
                 }
@@ -220,12 +245,12 @@ async fn control(link: Arc<Link>, mut to_do: mpsc::Receiver<Command>) {
 }
 
 async fn read_barrier(link: Arc<Link>, group: u64, number: u64) {
-    let Some((_, key)) = link.groups.iter().find(|(one, _)| *one == group) else { return };
+    let Some(of) = link.groups.iter().find(|one| one.group == group) else { return };
     let started_ms = link.portal.now_ms();
-    match link.portal.store().get(key.clone(), Freshness::linearizable()).await {
+    match link.portal.store().get(of.key.clone(), Freshness::linearizable()).await {
         Ok(got) => {
-            let offset = got.applied.offset;
-            link.step(group, Input::Barrier { number, started_ms, offset });
+            let (offset, log_id) = (got.applied.offset, got.log_id);
+            link.step(group, Input::Barrier { number, started_ms, offset, log_id });
             tracing::debug!(group, offset, "the cache begins anew");
         }
         Err(error) => {
@@ -246,13 +271,16 @@ async fn send_nonces(link: Arc<Link>) {
         if !link.connected.load(Ordering::Relaxed) {
             continue;
         }
-        for (group, _) in &link.groups {
+        for of in &link.groups {
+            let log_id = link.portal.cache().log_id(of.group);
+            if log_id == 0 {
+                continue; // No barrier read has said yet whose leader to ask.
+            }
             let nonce = *uuid::Uuid::new_v4().as_bytes();
-            link.step(*group, Input::NonceSent { nonce, at_ms: link.portal.now_ms() });
-            let message = Nonce { nonce: Bytes::copy_from_slice(&nonce) }.encode_to_vec();
+            link.step(of.group, Input::NonceSent { nonce, at_ms: link.portal.now_ms() });
+            let message = Nonce { nonce: Bytes::copy_from_slice(&nonce), log_id }.encode_to_vec();
             // A full queue loses it: the next one will do.
-            let topic = nonce_topic(&link.cluster, *group);
-            let _ = link.client.try_publish(topic, QoS::AtMostOnce, false, message);
+            let _ = link.client.try_publish(of.nonces.clone(), QoS::AtMostOnce, false, message);
         }
     }
 }

@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lru::LruCache;
+use parking_lot::{Mutex, MutexGuard};
 use proto::store::Record;
 
-use crate::coherence::{Coherence, Input, Output, State};
+use crate::coherence::{Coherence, Input, Output, State, Totals};
 
 /// A record or its absence, and how it is known.
 #[derive(Clone, PartialEq, Debug)]
@@ -95,6 +96,8 @@ pub struct GroupView {
     pub gaps: u64,
     /// Flushes made.
     pub flushes: u64,
+    /// Deliveries of the bus that were none of the group's log.
+    pub ignored: u64,
     /// Time in which hits were not served.
     pub idle_ms: u64,
 }
@@ -157,9 +160,8 @@ impl Cache {
         Arc::new(Cache { inner: Mutex::new(inner), capacity })
     }
 
-    /// A panic elsewhere while the lock was held leaves nothing half done that matters: drops come before inserts.
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     /// What is known of a key now.
@@ -238,9 +240,21 @@ impl Cache {
                 inner.flush(group);
                 false
             }
-            Output::Subscribe | Output::ReadBarrier { .. } => true,
+            Output::Subscribe | Output::ReadBarrier { .. } | Output::Ignored => true,
         });
         outputs
+    }
+
+    /// A linearizable read, begun with this token, reflects less than A said then: A is not of this log.
+    pub fn beyond(&self, token: &Token, now_ms: u64) {
+        let outputs = self.step(token.group, now_ms, Input::Beyond { generation: token.generation });
+        assert!(outputs.is_empty(), "the next tick says what is to be done");
+    }
+
+    /// The log that a group's messages must be of; 0: not known.
+    #[must_use]
+    pub fn log_id(&self, group: u64) -> u64 {
+        self.lock().groups.get(&group).map_or(0, Coherence::log_id)
     }
 
     /// What the cache has done.
@@ -275,10 +289,10 @@ impl Cache {
             .groups
             .iter()
             .map(|(group, one)| {
-                let (gaps, flushes, idle_ms) = one.totals(now_ms);
+                let Totals { gaps, flushes, ignored, idle_ms } = one.totals(now_ms);
                 let (state, applied) = (one.state(now_ms), one.applied());
                 let lease_left_ms = one.lease_left_ms(now_ms);
-                GroupView { group: *group, state, applied, lease_left_ms, gaps, flushes, idle_ms }
+                GroupView { group: *group, state, applied, lease_left_ms, gaps, flushes, ignored, idle_ms }
             })
             .collect();
         views.sort_unstable_by_key(|view| view.group);
@@ -364,7 +378,7 @@ mod tests {
             cache.step(group, 0, Input::Connected);
             let outputs = cache.step(group, 0, Input::Subscribed);
             let [Output::ReadBarrier { number }] = outputs[..] else { panic!("{outputs:?}") };
-            cache.step(group, 0, Input::Barrier { number, started_ms: 0, offset: 10 });
+            cache.step(group, 0, Input::Barrier { number, started_ms: 0, offset: 10, log_id: 1 });
         }
         cache
     }
@@ -388,7 +402,7 @@ mod tests {
         let change = proto::store::Change { offset, previous, keys: vec![key.clone()], epoch: 1 };
         let events = proto::store::Events { changes: vec![change] };
         let kind = Some(proto::store::bus_message::Kind::Events(events));
-        let message = proto::store::BusMessage { group, ring_version: 1, epoch: 1, kind };
+        let message = proto::store::BusMessage { group, ring_version: 1, epoch: 1, kind, log_id: 1 };
         cache.step(group, 1, Input::Message(message));
     }
 
@@ -460,7 +474,7 @@ mod tests {
         let token = cache.watch(1, &Bytes::from("c"));
         let outputs = cache.step(1, 1, Input::Subscribed);
         let [Output::ReadBarrier { number }] = outputs[..] else { panic!("{outputs:?}") };
-        cache.step(1, 1, Input::Barrier { number, started_ms: 1, offset: 10 });
+        cache.step(1, 1, Input::Barrier { number, started_ms: 1, offset: 10, log_id: 1 });
         cache.fill(&token, record("1"), 11, 1);
         assert!(!is_hit(&cache, 1, &a) && !is_hit(&cache, 1, &Bytes::from("c")) && is_hit(&cache, 2, &b));
     }

@@ -18,8 +18,10 @@
 //!   When A ≥ I the cache is as new as the store was at t: it may be used until t + L. However late the beat
 //!   arrives, t stays; counting from its arrival would be wrong. A barrier read that began at t proves the same.
 //! - Old messages say only true things about committed entries: at worst they are ignored (offset ≤ A).
+//! - Messages name their log; those of another one than the barrier read are ignored: another cluster may have our
+//!   name on our broker. If nothing else comes, the cache begins anew and asks which log it reads.
 //! - Were A beyond the log, because a message was of no leader of ours, changes would be ignored as old; but then the
-//!   leader's beats are behind A, extend no lease, and the cache begins anew.
+//!   leader's beats are behind A, extend no lease, and the cache begins anew. So it does at once when a read shows it.
 //!
 //! No I/O, no clock: time comes in, what is to be done goes out. Leaves out: the repair of a gap by `Changes` (a gap
 //! flushes), session tokens.
@@ -62,6 +64,8 @@ pub enum Input {
         started_ms: u64,
         /// It reflects the log up to here.
         offset: u64,
+        /// Which log that is.
+        log_id: u64,
     },
     /// A barrier read has failed.
     BarrierFailed {
@@ -76,6 +80,13 @@ pub enum Input {
         nonce: Nonce,
         /// The time before it is handed to the bus.
         at_ms: u64,
+    },
+    /// The bus delivered what is no message.
+    Malformed,
+    /// A linearizable read that was begun in this generation reflects less than A.
+    Beyond {
+        /// When the read was begun.
+        generation: u64,
     },
     /// The connection was lost, or messages were thrown away.
     Lost,
@@ -102,6 +113,8 @@ pub enum Output {
     },
     /// Drop everything of the group.
     Flush,
+    /// For the first time on this connection, what was delivered was none of this log's, and was ignored.
+    Ignored,
 }
 
 /// Where the machine stands.
@@ -111,15 +124,38 @@ enum Phase {
     Cold,
     /// Subscribed; a barrier read is under way.
     Catching { number: u64, span: Option<Span> },
+    /// Subscribed; A is not of this log. A barrier read begins at the next tick.
+    Astray,
     /// Everything at or before `applied` is known.
     Following,
+}
+
+/// A point of a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Point {
+    offset: u64,
+    log_id: u64,
 }
 
 /// An unbroken chain that came while a barrier read was under way: all events after `from`, up to `to`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Span {
+    log_id: u64,
     from: u64,
     to: u64,
+}
+
+/// What a group's cache has been through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Totals {
+    /// Gaps seen.
+    pub gaps: u64,
+    /// Flushes made.
+    pub flushes: u64,
+    /// Deliveries that were none of this log's: of another cluster of the same name, or no messages at all.
+    pub ignored: u64,
+    /// Milliseconds in which hits were not served.
+    pub idle_ms: u64,
 }
 
 /// The state machine of one group.
@@ -131,6 +167,8 @@ pub struct Coherence {
     ring_version: u64,
     /// L: how old a hit may be, milliseconds.
     lease_ms: u64,
+    /// The log that the last barrier read was of; messages of others are ignored. 0: not known.
+    log_id: u64,
     phase: Phase,
     /// A: every event at or before this has been applied. Only meaningful when following.
     applied: u64,
@@ -148,6 +186,10 @@ pub struct Coherence {
     gaps: u64,
     /// Flushes made.
     flushes: u64,
+    /// Deliveries that were none of this log's.
+    ignored: u64,
+    /// It was told of on this connection.
+    ignored_told: bool,
     /// Since when hits have not been served; `None` while they are.
     idle_since_ms: Option<u64>,
     /// Time in which hits were not served, before `idle_since_ms`.
@@ -163,6 +205,7 @@ impl Coherence {
             group,
             ring_version,
             lease_ms,
+            log_id: 0,
             phase: Phase::Cold,
             applied: 0,
             lease_end_ms: 0,
@@ -172,6 +215,8 @@ impl Coherence {
             barriers: 0,
             gaps: 0,
             flushes: 0,
+            ignored: 0,
+            ignored_told: false,
             idle_since_ms: Some(now_ms),
             idle_total_ms: 0,
         }
@@ -191,6 +236,12 @@ impl Coherence {
             _ if self.flushes > 0 => State::Suspect,
             _ => State::Cold,
         }
+    }
+
+    /// The log that is followed, to be named in nonces; 0: not known.
+    #[must_use]
+    pub fn log_id(&self) -> u64 {
+        self.log_id
     }
 
     /// A: what a read must at least reflect, so that it cannot fill the cache with the past.
@@ -217,11 +268,16 @@ impl Coherence {
         (now_ms + self.lease_ms).saturating_sub(self.lease_end_ms)
     }
 
-    /// Gaps seen, flushes made, milliseconds in which hits were not served.
+    /// What it has been through.
     #[must_use]
-    pub fn totals(&self, now_ms: u64) -> (u64, u64, u64) {
-        let idle = self.idle_since_ms.map_or(0, |since| now_ms.saturating_sub(since));
-        (self.gaps, self.flushes, self.idle_total_ms + idle)
+    pub fn totals(&self, now_ms: u64) -> Totals {
+        let idle_ms = self.idle_since_ms.map_or(0, |since| now_ms.saturating_sub(since));
+        Totals {
+            gaps: self.gaps,
+            flushes: self.flushes,
+            ignored: self.ignored,
+            idle_ms: self.idle_total_ms + idle_ms,
+        }
     }
 
     /// Takes one input; what is to be done is added to `out`, in order.
@@ -230,14 +286,20 @@ impl Coherence {
         match input {
             Input::Connected => {
                 self.go_cold();
+                self.ignored_told = false;
                 out.push(Output::Subscribe);
             }
             Input::Subscribed => self.catch_up(out),
-            Input::Barrier { number, started_ms, offset } => self.barrier(number, started_ms, offset, out),
+            Input::Barrier { number, started_ms, offset, log_id } => {
+                self.barrier(number, started_ms, Point { offset, log_id }, out);
+            }
             Input::BarrierFailed { number } => self.barrier_again(number, out),
             Input::Message(message) => self.message(now_ms, message, out),
             Input::NonceSent { nonce, at_ms } => self.nonce_sent(nonce, at_ms),
+            Input::Malformed => self.ignore(out),
+            Input::Beyond { generation } => self.beyond(generation),
             Input::Lost => self.go_cold(),
+            Input::Tick if self.phase == Phase::Astray => self.catch_up(out),
             Input::Tick => {}
         }
         self.count_idle(now_ms);
@@ -283,14 +345,15 @@ impl Coherence {
         out.push(Output::ReadBarrier { number: self.barriers });
     }
 
-    fn barrier(&mut self, number: u64, started_ms: u64, offset: u64, out: &mut Vec<Output>) {
+    fn barrier(&mut self, number: u64, started_ms: u64, at: Point, out: &mut Vec<Output>) {
         let Phase::Catching { number: awaited, span, .. } = self.phase else { return };
         if number != awaited {
             return;
         }
+        self.log_id = at.log_id;
         // Nothing was filled while catching, so what the chain brought meanwhile needs no dropping.
-        let chained = span.filter(|span| span.from <= offset).map_or(offset, |span| span.to);
-        self.applied = offset.max(chained);
+        let joins = |span: &Span| span.from <= at.offset && span.log_id == at.log_id;
+        self.applied = span.filter(joins).map_or(at.offset, |span| span.to.max(at.offset));
         self.phase = Phase::Following;
         self.generation += 1;
         self.flushes += 1;
@@ -318,31 +381,62 @@ impl Coherence {
         self.nonces.push_back((nonce, at_ms));
     }
 
-    fn message(&mut self, now_ms: u64, message: BusMessage, out: &mut Vec<Output>) {
-        if message.group != self.group || message.ring_version != self.ring_version {
-            return;
-        }
-        match message.kind {
-            Some(bus_message::Kind::Events(events)) => {
-                for change in events.changes {
-                    self.event(change, out);
-                }
-            }
-            Some(bus_message::Kind::Beat(beat)) => self.beat(now_ms, &beat, out),
-            None => {}
+    /// A read showed that A is beyond the log. Not if the cache has begun anew since the read.
+    fn beyond(&mut self, generation: u64) {
+        if self.phase == Phase::Following && self.generation == generation {
+            self.gaps += 1;
+            self.end_lease();
+            self.phase = Phase::Astray;
         }
     }
 
-    fn event(&mut self, change: Change, out: &mut Vec<Output>) {
+    fn ignore(&mut self, out: &mut Vec<Output>) {
+        self.ignored += 1;
+        if !self.ignored_told {
+            self.ignored_told = true;
+            out.push(Output::Ignored);
+        }
+    }
+
+    fn message(&mut self, now_ms: u64, message: BusMessage, out: &mut Vec<Output>) {
+        let misled = message.group != self.group || message.ring_version != self.ring_version;
+        if misled || message.log_id == 0 {
+            return self.ignore(out);
+        }
+        let is_learning = self.log_id == 0 && self.phase != Phase::Following;
+        if message.log_id != self.log_id && !is_learning {
+            self.ignore(out);
+            // Nothing of our log has come for a lease: perhaps another log is ours now (a cluster that was made anew).
+            if self.phase == Phase::Following && now_ms >= self.lease_end_ms {
+                self.log_id = 0;
+                self.catch_up(out);
+            }
+            return;
+        }
+        let log_id = message.log_id;
+        match message.kind {
+            Some(bus_message::Kind::Events(events)) => {
+                for change in events.changes {
+                    self.event(log_id, change, out);
+                }
+            }
+            Some(bus_message::Kind::Beat(beat)) => self.beat(now_ms, log_id, &beat, out),
+            None => self.ignore(out),
+        }
+    }
+
+    fn event(&mut self, log_id: u64, change: Change, out: &mut Vec<Output>) {
         let (previous, offset) = (change.previous, change.offset);
         if previous >= offset {
             return; // Nonsense proves nothing; if an event is missing thereby, the next one shows the gap.
         }
         match &mut self.phase {
-            Phase::Cold => {}
-            Phase::Catching { span, .. } => chain(span, previous, offset),
+            Phase::Cold | Phase::Astray => {}
+            Phase::Catching { span, .. } => chain(span, Span { log_id, from: previous, to: offset }),
             Phase::Following if offset <= self.applied => {}
-            Phase::Following if previous > self.applied => self.gap(previous, offset, out),
+            Phase::Following if previous > self.applied => {
+                self.gap(Span { log_id, from: previous, to: offset }, out);
+            }
             Phase::Following => {
                 out.extend(change.keys.into_iter().map(|key| Output::Drop { key, offset }));
                 self.applied = offset;
@@ -353,14 +447,15 @@ impl Coherence {
     /// A beat that names a nonce of ours and is behind A proves nothing new: it is late, or A is not of this log (a forged
     /// event, another cluster's under our name) and would let later changes pass unseen. So it extends no lease; and if the
     /// lease is over, for want of better ones, the cache begins anew from what the store says.
-    fn beat(&mut self, now_ms: u64, beat: &Beat, out: &mut Vec<Output>) {
+    fn beat(&mut self, now_ms: u64, log_id: u64, beat: &Beat, out: &mut Vec<Output>) {
         if beat.previous > beat.offset {
             return;
         }
+        let said = Span { log_id, from: beat.previous, to: beat.offset };
         match &mut self.phase {
-            Phase::Cold => {}
-            Phase::Catching { span, .. } => chain(span, beat.previous, beat.offset),
-            Phase::Following if beat.previous > self.applied => self.gap(beat.previous, beat.offset, out),
+            Phase::Cold | Phase::Astray => {}
+            Phase::Catching { span, .. } => chain(span, said),
+            Phase::Following if beat.previous > self.applied => self.gap(said, out),
             Phase::Following => {
                 let Some(sent_ms) = self.take_named(&beat.nonces) else {
                     self.applied = self.applied.max(beat.offset);
@@ -370,7 +465,7 @@ impl Coherence {
                     self.applied = beat.offset;
                     self.extend_lease(sent_ms);
                 } else if now_ms >= self.lease_end_ms {
-                    self.gap(beat.previous, beat.offset, out);
+                    self.gap(said, out);
                 }
             }
         }
@@ -390,21 +485,21 @@ impl Coherence {
     }
 
     /// Something was missed. What came now begins the chain that the barrier read is joined to.
-    fn gap(&mut self, previous: u64, offset: u64, out: &mut Vec<Output>) {
+    fn gap(&mut self, said: Span, out: &mut Vec<Output>) {
         self.gaps += 1;
         self.catch_up(out);
         if let Phase::Catching { span, .. } = &mut self.phase {
-            chain(span, previous, offset);
+            *span = Some(said);
         }
     }
 }
 
-/// Joins (previous, offset] to the chain, or begins it anew there.
-fn chain(span: &mut Option<Span>, previous: u64, offset: u64) {
+/// Joins what follows to the chain, or begins it anew there.
+fn chain(span: &mut Option<Span>, next: Span) {
     match span {
-        Some(span) if offset <= span.to => {}
-        Some(span) if previous <= span.to => span.to = offset,
-        _ => *span = Some(Span { from: previous, to: offset }),
+        Some(span) if span.log_id == next.log_id && next.to <= span.to => {}
+        Some(span) if span.log_id == next.log_id && next.from <= span.to => span.to = next.to,
+        _ => *span = Some(next),
     }
 }
 

@@ -1,12 +1,13 @@
 //! What every operation of a portal holds: the store, the cache, the clock, the counters.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 use proto::portal::{GroupStatus, PortalStatusResponse};
 use store_client::Store;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -92,7 +93,10 @@ impl Portal {
     /// RESOURCE_EXHAUSTED: as many as may run at once do.
     pub fn admit(&self) -> Result<SemaphorePermit<'_>, Error> {
         let full = |_| Error::Overloaded {
-            why: format!("{} requests are under way; try again later", self.requests_max),
+            why: format!(
+                "as many requests as may run at once ({}) are under way; try again later",
+                self.requests_max
+            ),
         };
         self.requests.try_acquire().map_err(full)
     }
@@ -123,7 +127,7 @@ impl Portal {
 
     /// Reads of these keys that are under way are not joined any more: they may have read the past.
     pub(crate) fn leave_fetches<'k>(&self, keys: impl Iterator<Item = &'k Bytes>) {
-        let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fetches = self.fetches.lock();
         if !fetches.is_empty() {
             keys.for_each(|key| drop(fetches.remove(key)));
         }
@@ -153,6 +157,7 @@ impl Portal {
             bypasses: counts.bypasses,
             gaps: groups.iter().map(|group| group.gaps).sum(),
             flushes: groups.iter().map(|group| group.flushes).sum(),
+            ignored: groups.iter().map(|group| group.ignored).sum(),
             transactions: self.transactions.load(Ordering::Relaxed),
             up_ms: now_ms,
             groups: groups

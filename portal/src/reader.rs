@@ -3,12 +3,10 @@
 //!
 //! A refusal never rests on what these return alone: [`Portal::read_surely`] asks the store, and writes guard.
 
-use std::sync::PoisonError;
-
 use bytes::Bytes;
 use futures::FutureExt;
 use proto::store::{Freshness, KeyRecord};
-use store_client::{Got, Range};
+use store_client::{Got, Range, Refusal, Store};
 
 use crate::cache::{Lookup, Seen, Token};
 use crate::error::Error;
@@ -78,7 +76,7 @@ impl Portal {
     async fn fetch(&self, key: &Bytes, min_offset: u64, token: Token) -> Result<Seen, Error> {
         let now_ms = self.now_ms();
         let fetch = {
-            let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut fetches = self.fetches.lock();
             match fetches.get(key) {
                 Some((began_ms, fetch)) if now_ms.saturating_sub(*began_ms) < JOIN_MS_MAX => fetch.clone(),
                 _ => {
@@ -94,13 +92,23 @@ impl Portal {
     fn start_fetch(&self, key: &Bytes, min_offset: u64, token: Token, began_ms: u64) -> Fetch {
         let (store, cache) = (self.store.clone(), self.cache.clone());
         let (fetches, key, clock) = (self.fetches.clone(), key.clone(), self.clock());
-        let freshness = Freshness::linearizable().with_min_offset(min_offset);
         let task = tokio::spawn(async move {
-            let answer = store.get(key.clone(), freshness).await.map(seen).map_err(Error::from);
-            if let Ok(seen) = &answer {
-                cache.fill(&token, seen.record.clone(), seen.at, clock.now_ms());
+            let answer = get(&*store, &key, min_offset).await;
+            match &answer {
+                Ok(seen) if seen.at >= min_offset => {
+                    cache.fill(&token, seen.record.clone(), seen.at, clock.now_ms());
+                }
+                Ok(seen) => {
+                    tracing::warn!(
+                        min_offset,
+                        at = seen.at,
+                        "the bus spoke of what is not in the log; the cache begins anew"
+                    );
+                    cache.beyond(&token, clock.now_ms());
+                }
+                Err(_) => {}
             }
-            let mut fetches = fetches.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut fetches = fetches.lock();
             if fetches.get(&key).is_some_and(|(began, _)| *began == began_ms) {
                 fetches.remove(&key);
             }
@@ -108,6 +116,18 @@ impl Portal {
         });
         let lost = |_| Err(Error::Unavailable { why: "a read of the store was given up".to_owned() });
         task.map(move |joined| joined.unwrap_or_else(lost)).boxed().shared()
+    }
+}
+
+/// Reads a key at or after `min_offset`, so that a replica that lags cannot show the past. A store that has nothing so
+/// late refuses; what it has then is all there is, and shows that `min_offset` is not of its log.
+async fn get(store: &dyn Store, key: &Bytes, min_offset: u64) -> Result<Seen, Error> {
+    let fresh = Freshness::linearizable();
+    match store.get(key.clone(), fresh.with_min_offset(min_offset)).await {
+        Err(store_client::Error::Refused { reason: Refusal::Invalid, .. }) => {
+            Ok(seen(store.get(key.clone(), fresh).await?))
+        }
+        answer => Ok(seen(answer?)),
     }
 }
 

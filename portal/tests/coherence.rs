@@ -16,6 +16,7 @@ use proto::store::{Beat, BusMessage, Change, Events, Record, bus_message};
 
 const LEASE_MS: u64 = 1_000;
 const GROUP: u64 = 1;
+const LOG: u64 = 77;
 const KEYS: u8 = 4;
 
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ enum Action {
     Publish(bool),
     /// A new leader publishes again, from some changes back.
     Republish(usize),
+    /// Another cluster of the same name publishes: an event and a beat about this range, with all our nonces.
+    Foreign(u64, u64),
     /// The leader proves its place and beats, with the nonces that have reached it.
     Beat,
     /// The broker delivers one of the messages in flight, in any order; the flag keeps a copy.
@@ -63,6 +66,7 @@ fn action() -> impl Strategy<Value = Action> {
         8 => (0..KEYS, any::<bool>()).prop_map(|(key, gap)| Write(key, gap)),
         2 => any::<bool>().prop_map(Publish),
         1 => (1usize..6).prop_map(Republish),
+        2 => (0u64..60, 0u64..60).prop_map(|(from, more)| Foreign(from, from + more)),
         8 => Just(Beat),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(at, keep)| Deliver(at, keep)),
         8 => Just(DeliverAll),
@@ -158,7 +162,7 @@ impl World {
     }
 
     fn send(&mut self, kind: bus_message::Kind) {
-        self.bus.push(BusMessage { group: GROUP, ring_version: 1, epoch: 1, kind: Some(kind) });
+        self.bus.push(BusMessage { group: GROUP, ring_version: 1, epoch: 1, kind: Some(kind), log_id: LOG });
     }
 
     fn publish(&mut self, from: usize, together: bool) {
@@ -178,13 +182,29 @@ impl World {
         self.send(bus_message::Kind::Beat(Beat { offset, previous, nonces }));
     }
 
+    fn foreign(&mut self, from: u64, to: u64) {
+        let change = Change { offset: to, previous: from, keys: vec![key(0)], epoch: 1 };
+        let nonces = (1..=self.nonces).map(|nonce| Bytes::copy_from_slice(&u128::from(nonce).to_be_bytes()));
+        let beat = Beat { offset: to, previous: from, nonces: nonces.collect() };
+        let events = bus_message::Kind::Events(Events { changes: vec![change] });
+        for kind in [events, bus_message::Kind::Beat(beat)] {
+            self.bus.push(BusMessage {
+                group: GROUP,
+                ring_version: 1,
+                epoch: 9,
+                kind: Some(kind),
+                log_id: LOG + 1,
+            });
+        }
+    }
+
     fn step(&mut self, input: Input) {
         for output in self.cache.step(GROUP, self.now_ms, input) {
             match output {
                 Output::ReadBarrier { number } => {
                     self.barrier = Some(Barrier { number, started_ms: self.now_ms, offset: None });
                 }
-                Output::Subscribe => {}
+                Output::Subscribe | Output::Ignored => {}
                 Output::Drop { .. } | Output::Flush => panic!("the cache carries these out"),
             }
         }
@@ -266,7 +286,7 @@ impl World {
             Action::BarrierDone => {
                 if let Some(Barrier { number, started_ms, offset: Some(offset) }) = self.barrier {
                     self.barrier = None;
-                    self.step(Input::Barrier { number, started_ms, offset });
+                    self.step(Input::Barrier { number, started_ms, offset, log_id: LOG });
                 }
             }
             _ => {}
@@ -281,6 +301,7 @@ impl World {
             }
             Action::Publish(together) => self.publish(self.published, together),
             Action::Republish(back) => self.publish(self.published.saturating_sub(back), true),
+            Action::Foreign(from, to) => self.foreign(from, to),
             Action::Beat => self.beat(),
             Action::Deliver(at, keep) => self.deliver(at, keep),
             Action::DeliverAll => {

@@ -52,6 +52,8 @@ pub struct Options {
     pub client_portals: usize,
     /// Use the embedded broker instead of mosquitto.
     pub embedded_broker: bool,
+    /// Use this broker, which another cluster of the same name uses too.
+    pub shared_broker: Option<SocketAddr>,
     /// More lines for the `[store]` section.
     pub store: &'static str,
     /// Let the nodes reach each other over a [`Mesh`], whose wires can be cut.
@@ -65,6 +67,7 @@ impl Default for Options {
             admin_portals: 1,
             client_portals: 1,
             embedded_broker: false,
+            shared_broker: None,
             store: "",
             wired: false,
         }
@@ -112,7 +115,8 @@ impl Cluster {
     #[must_use]
     pub fn prepare(feira: &str, options: Options) -> Cluster {
         let folder = tempfile::Builder::new().prefix("feira-test-").tempdir().expect("a temporary folder");
-        let mosquitto = (!options.embedded_broker).then(|| Mosquitto::start(folder.path()));
+        let own_mosquitto = !options.embedded_broker && options.shared_broker.is_none();
+        let mosquitto = own_mosquitto.then(|| Mosquitto::start(folder.path()));
         let mut cluster = Cluster {
             folder,
             feira: PathBuf::from(feira),
@@ -157,8 +161,9 @@ impl Cluster {
             let address = listen(self, format!("node-{id}"), &["store", "--node", &id.to_string()]);
             writeln!(text, "[[store.nodes]]\nid = {id}\nlisten = \"{address}\"").expect("text grows");
         }
-        let (kind, address) = match &self.mosquitto {
-            Some(mosquitto) => ("external", mosquitto.address.to_string()),
+        let external = self.mosquitto.as_ref().map(|own| own.address).or(options.shared_broker);
+        let (kind, address) = match external {
+            Some(address) => ("external", address.to_string()),
             None => ("embedded", listen(self, "broker".to_owned(), &["broker"])),
         };
         writeln!(text, "[broker]\nkind = \"{kind}\"\nlisten = \"{address}\"").expect("text grows");

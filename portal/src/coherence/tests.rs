@@ -5,6 +5,7 @@ use proto::store::Events;
 use super::*;
 
 const LEASE_MS: u64 = 1_000;
+const LOG: u64 = 77;
 
 struct Machine {
     coherence: Coherence,
@@ -23,7 +24,7 @@ impl Machine {
         assert_eq!(machine.step(0, Input::Connected), [Output::Subscribe]);
         assert_eq!(machine.coherence.state(0), State::Cold);
         assert_eq!(machine.step(0, Input::Subscribed), [Output::ReadBarrier { number: 1 }]);
-        let barrier = Input::Barrier { number: 1, started_ms: 0, offset: 10 };
+        let barrier = barrier(1, 0, 10);
         assert_eq!(machine.step(5, barrier), [Output::Flush]);
         assert_eq!((machine.coherence.state(5), machine.coherence.applied()), (State::Live, 10));
         machine
@@ -34,8 +35,12 @@ impl Machine {
     }
 }
 
+fn barrier(number: u64, started_ms: u64, offset: u64) -> Input {
+    Input::Barrier { number, started_ms, offset, log_id: LOG }
+}
+
 fn message(kind: bus_message::Kind) -> Input {
-    Input::Message(BusMessage { group: 1, ring_version: 1, epoch: 1, kind: Some(kind) })
+    Input::Message(BusMessage { group: 1, ring_version: 1, epoch: 1, kind: Some(kind), log_id: LOG })
 }
 
 fn event(previous: u64, offset: u64) -> Input {
@@ -68,8 +73,8 @@ fn a_gap_is_suspect_until_a_barrier_read_and_a_flush() {
     assert_eq!(machine.step(6, event(15, 16)), [Output::ReadBarrier { number: 2 }]);
     assert_eq!(machine.coherence.state(6), State::Suspect);
     assert_eq!(machine.step(6, event(16, 20)), []);
-    assert_eq!(machine.step(7, Input::Barrier { number: 1, started_ms: 6, offset: 99 }), [], "an old one");
-    assert_eq!(machine.step(8, Input::Barrier { number: 2, started_ms: 6, offset: 18 }), [Output::Flush]);
+    assert_eq!(machine.step(7, barrier(1, 6, 99)), [], "an old one");
+    assert_eq!(machine.step(8, barrier(2, 6, 18)), [Output::Flush]);
     // 20 came while the read was under way and hangs together with it: no second gap.
     assert_eq!(machine.state_and_applied(8), (State::Live, 20));
     assert_eq!(machine.step(9, event(20, 21)), [drop_at(21)]);
@@ -80,7 +85,7 @@ fn a_chain_that_the_barrier_does_not_reach_is_not_joined() {
     let mut machine = Machine::following();
     machine.step(6, event(15, 16));
     machine.step(6, event(18, 20));
-    machine.step(8, Input::Barrier { number: 2, started_ms: 6, offset: 17 });
+    machine.step(8, barrier(2, 6, 17));
     assert_eq!(machine.state_and_applied(8), (State::Live, 17));
     assert_eq!(machine.step(9, event(20, 21)), [Output::ReadBarrier { number: 3 }]);
 }
@@ -118,7 +123,7 @@ fn an_offset_that_no_leader_published_is_outlived() {
     machine.step(1_200, Input::NonceSent { nonce: [4; 16], at_ms: 1_200 });
     assert_eq!(machine.step(1_300, beat(12, 13, &[[5; 16]])), [], "a beat for others");
     assert_eq!(machine.step(1_300, beat(12, 13, &[[4; 16]])), [Output::ReadBarrier { number: 2 }]);
-    let barrier = Input::Barrier { number: 2, started_ms: 1_300, offset: 14 };
+    let barrier = barrier(2, 1_300, 14);
     assert_eq!(machine.step(1_301, barrier), [Output::Flush]);
     assert_eq!(machine.state_and_applied(1_301), (State::Live, 14));
 }
@@ -131,7 +136,7 @@ fn a_lease_that_lapsed_comes_back_with_a_beat_and_voids_fills() {
     assert_eq!(machine.step(1_500, beat(7, 11, &[[1; 16]])), []);
     assert_eq!(machine.coherence.state(1_500), State::Live);
     assert!(machine.coherence.generation() > generation);
-    assert_eq!(machine.coherence.totals(1_500).2, 5 + 500, "cold to 5, and from 1000 to 1500");
+    assert_eq!(machine.coherence.totals(1_500).idle_ms, 5 + 500, "cold to 5, and from 1000 to 1500");
 }
 
 #[test]
@@ -159,12 +164,81 @@ fn messages_of_other_groups_and_rings_and_nonsense_are_ignored() {
     let mut machine = Machine::following();
     for (group, ring_version) in [(2, 1), (1, 2)] {
         let kind = Some(bus_message::Kind::Beat(Beat { offset: 99, previous: 98, nonces: vec![] }));
-        machine.step(6, Input::Message(BusMessage { group, ring_version, epoch: 1, kind }));
+        machine.step(6, Input::Message(BusMessage { group, ring_version, epoch: 1, kind, log_id: LOG }));
     }
+    machine.step(6, Input::Malformed);
     machine.step(6, event(12, 12));
     machine.step(6, beat(99, 12, &[]));
-    machine.step(6, Input::Message(BusMessage { group: 1, ring_version: 1, epoch: 1, kind: None }));
+    machine
+        .step(6, Input::Message(BusMessage { group: 1, ring_version: 1, epoch: 1, kind: None, log_id: LOG }));
     assert_eq!(machine.state_and_applied(6), (State::Live, 10));
+    assert_eq!(machine.coherence.totals(6).ignored, 4);
+}
+
+fn of_log(log_id: u64, input: Input) -> Input {
+    let Input::Message(message) = input else { panic!("a message") };
+    Input::Message(BusMessage { log_id, ..message })
+}
+
+#[test]
+fn another_cluster_of_the_same_name_moves_neither_a_nor_the_lease() {
+    let mut machine = Machine::following();
+    machine.step(400, Input::NonceSent { nonce: [1; 16], at_ms: 400 });
+    assert_eq!(machine.step(401, of_log(78, event(10, 11))), [Output::Ignored], "told of once");
+    assert_eq!(machine.step(402, of_log(78, event(90, 99))), [], "no gap");
+    assert_eq!(machine.step(403, of_log(78, beat(7, 99, &[[1; 16]]))), [], "no lease");
+    assert_eq!(machine.step(404, of_log(0, beat(7, 99, &[[1; 16]]))), [], "a message must say its log");
+    assert_eq!(machine.state_and_applied(405), (State::Live, 10));
+    assert_eq!((machine.coherence.lease_left_ms(405), machine.coherence.totals(405).ignored), (595, 4));
+    machine.step(500, beat(7, 11, &[[1; 16]]));
+    assert_eq!(
+        (machine.coherence.lease_left_ms(500), machine.coherence.applied()),
+        (900, 11),
+        "our own does"
+    );
+    machine.step(600, Input::Connected);
+    assert_eq!(machine.step(601, of_log(78, event(10, 11))), [Output::Ignored], "told of on each connection");
+}
+
+#[test]
+fn another_clusters_chain_is_not_joined_to_the_first_barrier_read() {
+    let mut machine = Machine { coherence: Coherence::new(1, 1, LEASE_MS, 0), out: Vec::new() };
+    machine.step(0, Input::Connected);
+    machine.step(0, Input::Subscribed);
+    machine.step(1, event(5, 12));
+    machine.step(1, of_log(78, event(5, 500)));
+    machine.step(2, barrier(1, 0, 10));
+    assert_eq!(machine.state_and_applied(2), (State::Live, 10));
+}
+
+#[test]
+fn a_cluster_that_was_made_anew_under_the_name_is_followed_after_a_lease() {
+    let mut machine = Machine::following();
+    assert_eq!(machine.step(500, of_log(78, beat(2, 3, &[]))), [Output::Ignored], "not while ours is heard");
+    let outputs = machine.step(LEASE_MS, of_log(78, event(3, 4)));
+    assert_eq!(outputs, [Output::ReadBarrier { number: 2 }]);
+    machine.step(1_001, of_log(78, event(4, 5)));
+    let anew = Input::Barrier { number: 2, started_ms: 1_000, offset: 4, log_id: 78 };
+    assert_eq!(machine.step(1_002, anew), [Output::Flush]);
+    assert_eq!(machine.state_and_applied(1_002), (State::Live, 5), "what came meanwhile was its own");
+    assert_eq!(machine.step(1_003, of_log(78, event(5, 6))), [drop_at(6)]);
+    assert_eq!((machine.coherence.log_id(), machine.step(1_004, event(6, 7))), (78, vec![]));
+}
+
+#[test]
+fn a_read_that_shows_less_than_a_begins_the_cache_anew() {
+    let mut machine = Machine::following();
+    machine.step(6, event(7, u64::MAX));
+    let generation = machine.coherence.generation();
+    assert_eq!(machine.step(7, Input::Beyond { generation }), []);
+    assert_eq!(machine.coherence.state(7), State::Suspect, "at once");
+    assert_eq!(machine.step(8, event(10, 11)), [], "nothing counts before the barrier read");
+    assert_eq!(machine.step(9, Input::Tick), [Output::ReadBarrier { number: 2 }]);
+    assert_eq!(machine.step(9, Input::Tick), [], "one is enough");
+    assert_eq!(machine.step(10, barrier(2, 9, 11)), [Output::Flush]);
+    assert_eq!(machine.state_and_applied(10), (State::Live, 11));
+    machine.step(11, Input::Beyond { generation });
+    assert_eq!(machine.coherence.state(11), State::Live, "a read from before");
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub struct Got {
     pub record: Option<Record>,
     /// The read reflects the log up to here.
     pub applied: Position,
+    /// Which log that is: clusters have different ones, also if they have the same name. 0: not known yet.
+    pub log_id: u64,
 }
 
 /// One page of a scan.

@@ -106,6 +106,8 @@ impl<W: Write> Applier<'_, W> {
         let membership = proto::store::Membership::decode(entry.payload.clone());
         let membership =
             membership.map_err(|error| not_understood(entry.position, format!("a membership: {error}")))?;
+        self.state.membership.get_or_insert_with(|| membership.clone());
+        self.state.log_id = state::log_id(self.state);
         self.state.membership = Some(membership);
         self.state.membership_offset = self.at.offset;
         Ok(Reply::None)

@@ -1,7 +1,7 @@
 //! Where the database stands: one row, written in the transaction of every batch.
 
 use prost::Message as _;
-use proto::store::{AppliedState, Position};
+use proto::store::{AppliedState, Membership, Position};
 
 use crate::error::Error;
 use crate::limits::STATE_MACHINE_VERSION;
@@ -33,6 +33,27 @@ pub fn read(read: &impl Read) -> Result<AppliedState, Error> {
 #[must_use]
 pub fn applied(state: &AppliedState) -> Position {
     state.applied.unwrap_or_default()
+}
+
+/// Which log the database is of: a digest of who founded the group. 0 before the first membership is applied.
+#[must_use]
+pub fn log_id(state: &AppliedState) -> u64 {
+    match (state.log_id, &state.membership) {
+        (0, Some(founders)) => founded_by(founders),
+        (known, _) => known,
+    }
+}
+
+/// Nodes and incarnations in the order of the nodes; addresses may change, and the list be in any order.
+fn founded_by(founders: &Membership) -> u64 {
+    let mut members: Vec<(u64, u64)> =
+        founders.voters.iter().map(|voter| (voter.node, voter.incarnation)).collect();
+    members.sort_unstable();
+    let numbers = members.iter().flat_map(|(node, incarnation)| [node, incarnation]);
+    let bytes: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
+    let digest = u128::from_be_bytes(proto::hash::digest(&[b"log", &bytes]));
+    // 0 says that it is not known.
+    u64::try_from(digest >> 64).expect("the upper half").max(1)
 }
 
 pub(crate) fn write(write: &mut impl Write, state: &AppliedState) -> Result<(), Error> {

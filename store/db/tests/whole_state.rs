@@ -345,6 +345,30 @@ fn marks_memberships_and_versions_are_kept_where_the_database_stands() {
 }
 
 #[test]
+fn a_log_is_known_by_its_founders_for_ever() {
+    let member = |node, incarnation, address: &str| Member { node, incarnation, address: address.into() };
+    let founded = |voters: Vec<Member>| {
+        let replica = fresh();
+        let payload = Membership { voters, ..Default::default() }.encode_to_vec().into();
+        let first =
+            Entry { position: Position::new(1, 1), stamp_ms: 5, kind: EntryKind::Membership, payload };
+        replica.table.write(|write| apply(write, &[first])).unwrap();
+        replica
+    };
+    let id = |replica: &Replica<Memory>| state::log_id(&replica.state());
+    let one = founded(vec![member(1, 7, "a:1"), member(2, 8, "b:1")]);
+    let log_id = state::log_id(&one.state());
+    assert_eq!(id(&founded(vec![member(2, 8, "b:9"), member(1, 7, "a:9")])), log_id, "order, address");
+    assert_ne!(id(&founded(vec![member(1, 7, "a:1"), member(2, 9, "b:1")])), log_id);
+    let payload =
+        Membership { voters: vec![member(3, 3, "c:1")], ..Default::default() }.encode_to_vec().into();
+    let later = Entry { position: Position::new(1, 2), stamp_ms: 6, kind: EntryKind::Membership, payload };
+    one.table.write(|write| apply(write, &[later])).unwrap();
+    assert_eq!(id(&one), log_id, "members come and go, the log stays");
+    assert_eq!(state::log_id(&fresh().state()), 0, "nobody knows yet");
+}
+
+#[test]
 fn an_audit_ends_its_batch() {
     let mut replica = fresh();
     let audit = Kind::Audit(AuditCommand { id: vec![1; 16].into(), prefixes: vec!["s/".into()] });

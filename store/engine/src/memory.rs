@@ -72,6 +72,8 @@ pub struct MemoryStore {
 
 #[derive(Debug)]
 struct Inner {
+    /// Which log it is: another one for each store.
+    log_id: u64,
     /// The state machine's table.
     table: Memory,
     /// The last entry's position and stamp: held while an entry is applied, never while waiting.
@@ -128,6 +130,7 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> MemoryStore {
         let inner = Inner {
+            log_id: fastrand::u64(1..),
             table: Memory::new(),
             last: Mutex::new((Position::ZERO, 0)),
             applied: watch::Sender::new(0),
@@ -220,8 +223,13 @@ impl Inner {
             }
             Ok(Ok((job(read)?, applied)))
         });
-        read.map_err(|error| failed(&error))?.map_err(|applied| Error::Retry {
-            message: format!("offset {} is asked for, {applied} is applied", freshness.min_offset),
+        read.map_err(|error| failed(&error))?.map_err(|applied| {
+            let message =
+                format!("is {}, but nothing beyond {applied} was ever acknowledged", freshness.min_offset);
+            match freshness.is_stale() {
+                true => Error::Retry { message },
+                false => error_from(&invalid("freshness.min_offset", message)),
+            }
         })
     }
 }
@@ -257,7 +265,8 @@ impl Store for MemoryStore {
             proto::store::GetRequest { route: Some(ROUTE), key: key.clone(), freshness: Some(freshness) };
         checked(proto::check::get(&request))?;
         let read = self.operation(|inner| inner.read(&freshness, |read| query::get(read, &key))).await;
-        read.map(|(record, applied)| Got { record, applied }).map_err(Error::of_read)
+        let log_id = self.inner.log_id;
+        read.map(|(record, applied)| Got { record, applied, log_id }).map_err(Error::of_read)
     }
 
     async fn scan(

@@ -133,7 +133,10 @@ impl Store for Embedded {
         let request = GetRequest { route: self.route(), key, freshness: Some(freshness) };
         at_door(check::get(&request))?;
         match reads::fresh(&self.shared, Asked::Get(request)).await.map_err(|failure| read_error(&failure))? {
-            Response::Get(got) => Ok(Got { record: got.record, applied: got.applied.unwrap_or_default() }),
+            Response::Get(got) => {
+                let applied = got.applied.unwrap_or_default();
+                Ok(Got { record: got.record, applied, log_id: got.log_id })
+            }
             _ => Err(mixed_up().of_read()),
         }
     }

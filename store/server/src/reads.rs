@@ -38,9 +38,10 @@ pub(crate) fn run(shared: &Shared, reads: &[&Asked]) -> Vec<Response> {
         return answers;
     }
     let ran = shared.table.read(|read| {
-        let applied = state::applied(&state::read(read)?);
+        let state = state::read(read)?;
+        let at = At { applied: state::applied(&state), log_id: state::log_id(&state) };
         for asked in reads {
-            answers.push(one(read, asked, applied)?);
+            answers.push(one(read, asked, at)?);
         }
         Ok(())
     });
@@ -52,15 +53,22 @@ pub(crate) fn run(shared: &Shared, reads: &[&Asked]) -> Vec<Response> {
     answers
 }
 
-fn one(read: &impl Read, asked: &Asked, applied: Position) -> Result<Response, store_db::Error> {
+/// Which picture it is.
+#[derive(Clone, Copy)]
+struct At {
+    applied: Position,
+    log_id: u64,
+}
+
+fn one(read: &impl Read, asked: &Asked, at: At) -> Result<Response, store_db::Error> {
     Ok(match asked {
-        Asked::Get(request) => match too_early(request.freshness.as_ref(), applied) {
+        Asked::Get(request) => match too_early(request.freshness.as_ref(), at.applied) {
             Some(early) => Response::Failure(early),
-            None => Response::Get(get(read, request, applied)?),
+            None => Response::Get(get(read, request, at)?),
         },
-        Asked::Scan(request) => match too_early(request.freshness.as_ref(), applied) {
+        Asked::Scan(request) => match too_early(request.freshness.as_ref(), at.applied) {
             Some(early) => Response::Failure(early),
-            None => Response::Scan(scan(read, request, applied)?),
+            None => Response::Scan(scan(read, request, at.applied)?),
         },
         Asked::Write => {
             Response::Failure(failure(FailureReason::Unspecified, "a write was answered as a read"))
@@ -68,10 +76,10 @@ fn one(read: &impl Read, asked: &Asked, applied: Position) -> Result<Response, s
     })
 }
 
-fn get(read: &impl Read, request: &GetRequest, applied: Position) -> Result<GetResponse, store_db::Error> {
+fn get(read: &impl Read, request: &GetRequest, at: At) -> Result<GetResponse, store_db::Error> {
     let record = query::get(read, &request.key)?;
     let status = if record.is_some() { Status::Success } else { Status::Error };
-    Ok(GetResponse { status: status.into(), record, applied: Some(applied) })
+    Ok(GetResponse { status: status.into(), record, applied: Some(at.applied), log_id: at.log_id })
 }
 
 fn scan(read: &impl Read, request: &ScanRequest, applied: Position) -> Result<ScanResponse, store_db::Error> {

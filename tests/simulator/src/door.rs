@@ -173,14 +173,20 @@ fn failure_of(answer: &Answer) -> Failure {
 /// Runs a read that may run.
 fn read(table: &Memory, asked: &Asked) -> Response {
     let ran = table.read(|read| {
-        let applied = state::applied(&state::read(read)?);
+        let state = state::read(read)?;
+        let (applied, log_id) = (state::applied(&state), state::log_id(&state));
         Ok(match asked {
             Asked::Get(request) => match too_early(request.freshness.as_ref(), applied.offset) {
                 Some(early) => Response::Failure(early),
                 None => {
                     let record = query::get(read, &request.key)?;
                     let status = if record.is_some() { Status::Success } else { Status::Error };
-                    Response::Get(GetResponse { status: status.into(), record, applied: Some(applied) })
+                    Response::Get(GetResponse {
+                        status: status.into(),
+                        record,
+                        applied: Some(applied),
+                        log_id,
+                    })
                 }
             },
             Asked::Scan(request) => {

@@ -87,7 +87,8 @@ impl Store for SimStore {
         let request = GetRequest { route: Some(ROUTE), key, freshness: Some(freshness) };
         match self.ask(Kind::Read, Request::Get(request)).await.map_err(Error::of_read)? {
             Response::Get(answer) => {
-                Ok(Got { record: answer.record, applied: answer.applied.unwrap_or_default() })
+                let applied = answer.applied.unwrap_or_default();
+                Ok(Got { record: answer.record, applied, log_id: answer.log_id })
             }
             other => Err(mixed_up(&other).of_read()),
         }

@@ -142,7 +142,8 @@ impl Store for Replicated {
                 other => return Err(mixed_up(&other).of_read()),
             }
         };
-        Ok(Got { record: answer.record, applied: answer.applied.unwrap_or_default() })
+        let applied = answer.applied.unwrap_or_default();
+        Ok(Got { record: answer.record, applied, log_id: answer.log_id })
     }
 
     async fn scan(

@@ -19,7 +19,7 @@ use crate::Store;
 type Check = fn(Arc<dyn Store>) -> BoxFuture<'static, ()>;
 
 /// The checks, by name.
-const CHECKS: [(&str, Check); 21] = [
+const CHECKS: [(&str, Check); 23] = [
     ("set creates, and only creates", |s| Box::pin(operations::set_creates_only(s))),
     ("get answers with the record or its absence", |s| Box::pin(operations::get_answers(s))),
     ("delete answers with what was there", |s| Box::pin(operations::delete_answers(s))),
@@ -29,6 +29,10 @@ const CHECKS: [(&str, Check); 21] = [
     ("a scan is in order and can be continued", |s| Box::pin(operations::scan_pages(s))),
     ("bad arguments are refused by field", |s| Box::pin(operations::bad_arguments(s))),
     ("a read says how far it has seen", |s| Box::pin(operations::reads_say_their_position(s))),
+    ("a read says of which log it is", |s| Box::pin(operations::reads_say_of_which_log_they_are(s))),
+    ("a read of what was never written is refused", |s| {
+        Box::pin(operations::a_read_of_what_was_never_written_is_refused(s))
+    }),
     ("every guard holds, or fails with its reason", |s| Box::pin(transactions::guards(s))),
     ("a failed guard changes nothing", |s| Box::pin(transactions::all_or_nothing(s))),
     ("every operation does what it says", |s| Box::pin(transactions::every_operation(s))),

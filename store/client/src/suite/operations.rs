@@ -165,3 +165,17 @@ pub(super) async fn reads_say_their_position(store: S) {
     let page = store.scan(Range::Prefix(key), 1, None, stale).await.expect("stale scan");
     assert!(page.applied.offset >= made.offset && page.records.len() == 1);
 }
+
+pub(super) async fn reads_say_of_which_log_they_are(store: S) {
+    let one = store.read(key("a")).await.expect("get");
+    create(&store, &key("k"), "x").await;
+    let other = store.read(key("k")).await.expect("get");
+    assert_ne!(one.log_id, 0, "it is known as soon as reads are answered");
+    assert_eq!(one.log_id, other.log_id);
+}
+
+pub(super) async fn a_read_of_what_was_never_written_is_refused(store: S) {
+    let beyond = Freshness::linearizable().with_min_offset(1 << 40);
+    let error = store.get(key("k"), beyond).await.expect_err("nothing so late was acknowledged");
+    assert!(matches!(error, Error::Refused { reason: Refusal::Invalid, .. }), "{error}");
+}

@@ -46,11 +46,13 @@ pub(crate) async fn run(shared: Arc<Shared>, broker: String) {
     let (mut failures, mut acked) = (0u32, None);
     loop {
         let epoch = leading(&shared).await;
-        match Courier::connect(&shared.me, &broker).await {
+        let log = log(&shared);
+        match Courier::connect(&shared.me, log.id, &broker).await {
             Ok(courier) => {
                 failures = 0;
                 tracing::info!(broker, %epoch, "publishing changes");
-                let mut life = Life::begin(&shared, courier, epoch, acked.filter(|(of, _)| *of == epoch));
+                let acked_before = acked.filter(|(of, _)| *of == epoch).map(|(_, acked)| acked);
+                let mut life = Life::begin(&shared, courier, epoch, log, acked_before);
                 let ended = life.live().await;
                 acked = Some((epoch, life.plan.acked()));
                 if let Err(Lost(why)) = ended {
@@ -69,14 +71,36 @@ pub(crate) async fn run(shared: Arc<Shared>, broker: String) {
     }
 }
 
-/// Waits until this node leads.
+/// What the log says of itself.
+#[derive(Clone, Copy)]
+struct Log {
+    /// Which it is; 0 if the table could not be read: portals ignore what is said of log 0.
+    id: u64,
+    /// Every change up to here was published.
+    mark: u64,
+}
+
+fn log(shared: &Shared) -> Log {
+    let read = shared.table.read(|read| {
+        let state = state::read(read)?;
+        Ok(Log { id: state::log_id(&state), mark: state.publish_mark })
+    });
+    read.unwrap_or_else(|error| {
+        tracing::error!(%error, "the publish mark cannot be read; publishing from the start of the feed");
+        Log { id: 0, mark: 0 }
+    })
+}
+
+/// Waits until this node leads, and has applied the first entry of its log: by the founders that it names the log is
+/// known.
 async fn leading(shared: &Shared) -> Epoch {
-    let mut role = shared.role.subscribe();
+    let (mut applied, mut role) = (shared.applied.subscribe(), shared.role.subscribe());
+    let begun = applied.wait_for(|applied| applied.position.offset.0 > 0).await.is_ok();
     let epoch = role.wait_for(|view| view.role == Role::Leader).await.map(|view| view.epoch);
     match epoch {
-        Ok(epoch) => epoch,
+        Ok(epoch) if begun => epoch,
         // The node ends, and this task with it.
-        Err(_) => std::future::pending().await,
+        _ => std::future::pending().await,
     }
 }
 
@@ -85,18 +109,15 @@ struct Life<'a> {
     shared: &'a Shared,
     courier: Courier,
     epoch: Epoch,
+    log_id: u64,
     plan: Plan,
     began: Instant,
 }
 
 impl<'a> Life<'a> {
-    fn begin(shared: &'a Shared, courier: Courier, epoch: Epoch, acked: Option<(Epoch, u64)>) -> Life<'a> {
-        let mark = shared.table.read(|read| Ok(state::read(read)?.publish_mark)).unwrap_or_else(|error| {
-            tracing::error!(%error, "the publish mark cannot be read; publishing from the start of the feed");
-            0
-        });
-        let plan = Plan::new(mark, acked.map(|(_, acked)| acked));
-        Life { shared, courier, epoch, plan, began: Instant::now() }
+    fn begin(shared: &'a Shared, courier: Courier, epoch: Epoch, log: Log, acked: Option<u64>) -> Life<'a> {
+        let plan = Plan::new(log.mark, acked);
+        Life { shared, courier, epoch, log_id: log.id, plan, began: Instant::now() }
     }
 
     /// Publishes until the connection is lost or another leads.
@@ -169,6 +190,7 @@ impl<'a> Life<'a> {
             ring_version: route.ring_version,
             epoch: self.epoch.0,
             kind: Some(kind),
+            log_id: self.log_id,
         };
         self.courier.publish(Bytes::from(message.encode_to_vec())).await?;
         self.plan.sent();

@@ -1,0 +1,114 @@
+//! What others do on the broker: publish what is too large or no message, or run a cluster of the same name. Caches
+//! go on, LIVE and right, and connections stand; leaders and portals count and ignore the rest.
+#![allow(clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+
+use feira_tests::cluster::{Cluster, Options, PATIENCE};
+use feira_tests::shop::{insert_client, patient};
+use feira_tests::wait;
+use proto::portal::{GetClientRequest, PortalStatusResponse};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+
+/// More than any nonce, and less than brokers take.
+const LARGE_BYTES: usize = 600 << 10;
+
+async fn status(cluster: &Cluster, portal: &str) -> PortalStatusResponse {
+    cluster.portal_status(portal).await.unwrap()
+}
+
+/// Publishes these, one after the other, and waits until the broker has taken all of them.
+async fn publish(broker: SocketAddr, messages: Vec<(&str, Vec<u8>)>) {
+    let mut options = MqttOptions::new("stranger", broker.ip().to_string(), broker.port());
+    options.set_clean_start(true);
+    let (stranger, mut events) = AsyncClient::new(options, messages.len() + 1);
+    let mut wanted = messages.len();
+    for (topic, payload) in messages {
+        stranger.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
+    }
+    while wanted > 0 {
+        let event = tokio::time::timeout(PATIENCE, events.poll()).await.unwrap().unwrap();
+        wanted -= usize::from(matches!(event, Event::Incoming(Packet::PubAck(_))));
+    }
+}
+
+/// Beats come: two leases later the cache is LIVE (again, if this machine was busy), though it has not begun anew.
+async fn beats_come(cluster: &Cluster) {
+    for portal in ["admin-1", "client-1"] {
+        let before = status(cluster, portal).await;
+        let after = wait::until("a lease from a beat", PATIENCE, || async {
+            let now = status(cluster, portal).await;
+            let held = now.groups[0].state == "LIVE" && now.up_ms > before.up_ms + 2_000;
+            if held { Ok(now) } else { Err(format!("{now:?}")) }
+        })
+        .await;
+        assert_eq!((after.flushes, after.gaps), (before.flushes, before.gaps), "{portal}: {after:?}");
+    }
+}
+
+async fn strangers_messages_are_ignored(cluster: &Cluster, broker: SocketAddr) {
+    insert_client(&mut cluster.admin(1), "ana").await.unwrap();
+    beats_come(cluster).await;
+    let mut messages = Vec::new();
+    for topic in ["feira/test/nonce/1", "feira/test/changes/1"] {
+        messages.extend([(topic, vec![0xff; LARGE_BYTES]), (topic, vec![0xff; 7]), (topic, Vec::new())]);
+    }
+    publish(broker, messages).await;
+    wait::until("the portal to count them", PATIENCE, || async {
+        let ignored = status(cluster, "client-1").await.ignored;
+        if ignored == 3 { Ok(()) } else { Err(ignored.to_string()) }
+    })
+    .await;
+    beats_come(cluster).await;
+    let leader = cluster.log_of(&cluster.leader().await);
+    assert!(!leader.contains("the broker is lost"), "the publisher's connection stands: {leader}");
+    let told = leader.lines().filter(|line| line.contains("ignored on the topic of nonces")).count();
+    assert_eq!(told, 1, "once a connection: {leader}");
+}
+
+#[tokio::test]
+async fn an_oversized_nonce_ended_the_publishers_connection_on_mosquitto() {
+    let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
+    let broker = cluster.mosquitto.as_ref().unwrap().address;
+    strangers_messages_are_ignored(&cluster, broker).await;
+}
+
+#[tokio::test]
+async fn an_oversized_nonce_ended_the_publishers_connection_on_the_embedded_broker() {
+    let options = Options { embedded_broker: true, ..Options::default() };
+    let cluster = Cluster::start(feira_tests::feira!(), options).await;
+    let broker = cluster.address("broker").parse().unwrap();
+    strangers_messages_are_ignored(&cluster, broker).await;
+}
+
+#[tokio::test]
+async fn two_clusters_of_one_name_on_one_broker_misled_each_others_caches() {
+    let options = Options { nodes: 1, ..Options::default() };
+    let one = Cluster::start(feira_tests::feira!(), options).await;
+    let shared_broker = Some(one.mosquitto.as_ref().unwrap().address);
+    let other = Cluster::start(feira_tests::feira!(), Options { shared_broker, ..options }).await;
+    // The same keys, at offsets that are far apart.
+    insert_client(&mut one.admin(1), "ana").await.unwrap();
+    for count in 0..100 {
+        insert_client(&mut other.admin(1), &format!("client-{count}")).await.unwrap();
+    }
+    insert_client(&mut other.admin(1), "ana").await.unwrap();
+    for cluster in [&one, &other] {
+        beats_come(cluster).await;
+        wait::until("a hit", PATIENCE, || async {
+            let before = status(cluster, "admin-1").await;
+            let asked = GetClientRequest { cid: "ana".to_owned() };
+            cluster.admin(1).get_client(patient(asked)).await.unwrap();
+            let after = status(cluster, "admin-1").await;
+            if after.hits > before.hits { Ok(()) } else { Err(format!("{after:?}")) }
+        })
+        .await;
+        let seen = status(cluster, "admin-1").await;
+        assert!(seen.ignored > 0 && seen.gaps == 0, "{seen:?}");
+        let log = cluster.log_of("admin-1");
+        let told = log.lines().filter(|line| line.contains("not of the log that is read here")).count();
+        assert_eq!(told, 1, "once: {log}");
+    }
+}
