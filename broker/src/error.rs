@@ -17,15 +17,14 @@ pub enum Error {
     },
     /// The address cannot be listened on. Nothing was started.
     #[error(
-        "broker: cannot listen on {at}: choose another port for the broker in the configuration (0 takes a free \
-         one), or stop what listens there"
+        "broker: cannot listen on {at} ({cause}): choose another port for the broker in the configuration (0 takes a \
+         free one), or stop what listens there"
     )]
     Bind {
         /// The address asked for.
         at: SocketAddr,
-        /// What the broker underneath says.
-        #[source]
-        source: mqtt5::MqttError,
+        /// What the system says, without the advice of the broker underneath: ours is of feira's configuration.
+        cause: String,
     },
     /// The broker underneath failed while it ran; its connections are gone. A new one may be started.
     #[error("broker: stopped by an error of its own; start it again")]
@@ -33,4 +32,16 @@ pub enum Error {
     /// Connections were still open when the grace was over; they were cut.
     #[error("broker: some connections did not end in time and were cut")]
     StopTimedOut,
+}
+
+impl Error {
+    /// A bind that failed, as the broker underneath tells of it: a paragraph with one line an address,
+    /// `  - <address>: <cause> (<advice>)`, and more advice.
+    pub(crate) fn bind(at: SocketAddr, error: &mqtt5::MqttError) -> Error {
+        let told = error.to_string();
+        let of_address = format!("- {at}: ");
+        let line = told.lines().find_map(|line| line.trim_start().strip_prefix(&of_address));
+        let cause = line.map(|line| line.rsplit_once(" (").map_or(line, |(cause, _advice)| cause));
+        Error::Bind { at, cause: cause.or(told.lines().next()).unwrap_or("no cause is known").to_owned() }
+    }
 }

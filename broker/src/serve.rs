@@ -36,7 +36,7 @@ async fn run(
 ) -> Result<(), Error> {
     config.check()?;
     let bound = MqttBroker::with_config(config.underneath()).await;
-    let mut broker = bound.map_err(|source| Error::Bind { at: config.at, source })?;
+    let mut broker = bound.map_err(|error| Error::bind(config.at, &error))?;
     let at = broker.local_addr().unwrap_or(config.at);
     tracing::info!(%at, "broker listens");
     // Whoever started it may not care about the address; then the receiver is gone.

@@ -246,7 +246,10 @@ async fn a_port_that_is_taken_is_an_error_that_says_what_to_do() {
     let (ready, bound) = oneshot::channel();
     let error = serve(on_port(broker.at.port()), stopped, ready).await.unwrap_err();
     assert!(matches!(error, Error::Bind { at, .. } if at == broker.at), "{error:?}");
-    assert!(error.to_string().contains("choose another port"), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("choose another port") && text.contains("Address already in use"), "{text}");
+    assert_eq!(text.matches("port").count(), 1, "one hint: {text}");
+    assert!(std::error::Error::source(&error).is_none(), "nothing is told a second time by its causes");
     assert!(bound.await.is_err(), "nothing was reported as bound");
     broker.stop().await;
 }
