@@ -106,7 +106,7 @@ pub(crate) async fn list_clients(portal: &Portal, asked: &ListRequest) -> Result
     for KeyRecord { key: at, record } in &listed.records {
         let Some(record) = record else { continue };
         let id = key::id_in(at).ok_or_else(|| Error::damaged(at, "not a client's key"))?;
-        clients.push(ClientRecord::read(at, record)?.shown(&Cid::parse("cid", &id)?, record));
+        clients.push(ClientRecord::read(at, record)?.shown(&Cid::stored("cid", &id)?, record));
     }
     let next = match clients.last() {
         Some(last) if listed.more => last.cid.clone(),

@@ -87,7 +87,7 @@ fn holders(records: &[KeyRecord]) -> Result<Vec<Holder>, Error> {
         let read = || {
             let holder: HolderRecord = document::read(at, &record.data)?;
             let oid = key::oid_in(at).ok_or_else(|| Error::damaged(at, "not a holder's key"))?;
-            Ok(Holder { cid: Cid::parse("cid", &holder.cid)?, oid })
+            Ok(Holder { cid: Cid::stored("cid", &holder.cid)?, oid })
         };
         Some(read())
     };

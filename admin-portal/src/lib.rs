@@ -1,8 +1,17 @@
 //! The administrators' portal: the gRPC service `feira.portal.v1.Admin`, one file a group of operations.
 //!
-//! Clients, products and their stock. Every write is one transaction, but for cascades: those set the document to
-//! closing, work off what holds it in bounded batches, and delete it last; a cascade that was interrupted is taken up
-//! again by the same (or another) request.
+//! ```text
+//!   service ──► clients · products · stock        one transaction each (`portal::attempt`)
+//!          └──► delete_client · delete_product ──► holders: the open orders in the way, listed or worked off
+//! ```
+//!
+//! Promises: every write is one transaction, but for cascades: those set the document to closing, work off what holds it
+//! in bounded batches, and delete it last; a cascade that was interrupted is taken up again by the same (or another)
+//! request. A repeated request id changes nothing twice. A deletion that is refused lists what holds the document. Stock
+//! moves inside the log's order, and never below zero.
+//!
+//! Leaves out: documents, cache, errors, start and stop (the crate `portal`); orders (`client-portal`); who an
+//! administrator is: whoever reaches the port is one.
 
 mod clients;
 mod delete_client;

@@ -46,7 +46,7 @@ fn why(pid: &Pid, amount: i64, answer: &TxnResponse) -> Result<Error, Error> {
     match (failed.reason(), &failed.record) {
         (Reason::BelowMinimum, Some(record)) => {
             let left = StockRecord::read(&failed.key, record)?.available;
-            let short = vec![Short { pid: pid.to_string(), wanted: -amount, left }];
+            let short = vec![Short { pid: pid.to_string(), wanted: -amount, left, holds: 0 }];
             Ok(Error::ShortStock { short, more: 0 })
         }
         (Reason::Overflow, _) => Ok(Error::invalid("amount", "the stock would not fit in 64 bits")),

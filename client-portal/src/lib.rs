@@ -1,7 +1,17 @@
 //! The shoppers' portal: the gRPC service `feira.portal.v1.Shop`, one file a group of operations.
 //!
-//! Every operation takes the CID, and only registered clients get past it. An order change is one transaction of the
-//! store (`portal::change`), which is also what makes 64 clients on one product fair: nobody retries for stock.
+//! ```text
+//!   service ──► create · modify · confirm · cancel   each one transaction (`portal::order_write`, `portal::change`)
+//!          └──► list · browse                        reads through the cache, lists past it
+//! ```
+//!
+//! Promises: every operation takes the CID, and only registered clients get past it, to their own orders only. An order
+//! change is one transaction of the store, all or nothing, which is also what makes 64 clients on one product fair:
+//! nobody retries for stock. A repeated request id changes nothing twice; what a lost answer left unknown, the same
+//! request settles. No refusal rests on the cache alone.
+//!
+//! Leaves out: documents, cache, errors, start and stop (the crate `portal`); clients, products and stock
+//! (`admin-portal`); passwords: whoever knows a CID is that client.
 
 mod browse;
 mod cancel;

@@ -20,6 +20,7 @@ use store_client::Refusal;
 use crate::cache::Token;
 use crate::error::Error;
 use crate::handle::Portal;
+use crate::id::plain;
 use crate::limits::{ATTEMPTS_MAX, ATTEMPTS_REMEMBERED_MAX, REQUEST_ID_BYTES_MAX};
 
 /// The longest pause between two tries is twice this to the sixth.
@@ -42,7 +43,7 @@ impl Request {
     /// given is made.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT: the id is too long, or its time is negative.
+    /// INVALID_ARGUMENT: the id is too long or has a control character, or its time is negative.
     pub fn new(
         operation: &str,
         given: Option<RequestId>,
@@ -54,6 +55,7 @@ impl Request {
             let why = format!("{} bytes; a request id has at most {REQUEST_ID_BYTES_MAX}", given.id.len());
             return Err(Error::invalid("request.id", why));
         }
+        plain("request.id", &given.id)?;
         if given.created_ms < 0 {
             return Err(Error::invalid("request.created_ms", "must not be negative"));
         }

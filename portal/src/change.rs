@@ -79,6 +79,18 @@ pub fn merge(lines: &[LineChange]) -> Result<Vec<Asked>, Error> {
     Ok(merged)
 }
 
+/// How many more of a product a change takes, besides what the order holds already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taking {
+    /// At least 1.
+    pub more: i64,
+    /// What the order holds before the change.
+    pub holds: i64,
+}
+
+/// What a change takes, of each product of which it takes more.
+pub type Taken = HashMap<Pid, Taking>;
+
 /// A version of an order that a change starts from.
 #[derive(Clone, Debug)]
 pub struct Known {
@@ -181,7 +193,7 @@ impl<'a> Change<'a> {
         self.guard(known);
         self.count_open_order(-1);
         for line in &known.order.lines {
-            self.let_go(&Pid::parse("pid", &line.pid)?, 0);
+            self.let_go(&Pid::stored("pid", &line.pid)?, 0);
         }
         self.finish(&OrderRecord { phase: Phase::Confirmed, ..known.order.clone() })
     }
@@ -195,7 +207,7 @@ impl<'a> Change<'a> {
         self.guard(known);
         self.count_open_order(-1);
         for line in &known.order.lines {
-            self.let_go(&Pid::parse("pid", &line.pid)?, line.quantity);
+            self.let_go(&Pid::stored("pid", &line.pid)?, line.quantity);
         }
         self.finish(&OrderRecord { phase: Phase::Cancelled, ..known.order.clone() })
     }
@@ -307,19 +319,14 @@ impl<'a> Change<'a> {
     }
 }
 
-/// What a refused order change means. `taken`: how many more of each product the change takes.
+/// What a refused order change means.
 ///
 /// Judged by keys and records, never by the places of guards in our transaction: a remembered refusal may be of
 /// another transaction of the same request.
 ///
 /// # Errors
 /// What is stored is damaged.
-pub fn judge(
-    cid: &Cid,
-    oid: &Oid,
-    taken: &HashMap<Pid, i64>,
-    refused: &TxnResponse,
-) -> Result<Refused, Error> {
+pub fn judge(cid: &Cid, oid: &Oid, taken: &Taken, refused: &TxnResponse) -> Result<Refused, Error> {
     let by_letter =
         |letter: u8| refused.failed.iter().filter(move |failed| failed.key.first() == Some(&letter));
     if let Some(failed) = by_letter(b'c').next() {
@@ -388,16 +395,16 @@ fn product_refused(failed: &FailedGuard) -> Result<Option<Error>, Error> {
     Ok((product.state == State::Closing).then_some(Error::Closing { kind: Kind::Product, id }))
 }
 
-fn stock_refused(failed: &FailedGuard, taken: &HashMap<Pid, i64>) -> Result<Option<Short>, Error> {
+fn stock_refused(failed: &FailedGuard, taken: &Taken) -> Result<Option<Short>, Error> {
     let id = key::id_in(&failed.key).ok_or_else(|| Error::damaged(&failed.key, "not a stock's key"))?;
-    let pid = Pid::parse("pid", &id)?;
+    let pid = Pid::stored("pid", &id)?;
     let Some(record) = failed.record.as_ref().filter(|record| !record.data.is_empty()) else {
         return Ok(None);
     };
     let stock = StockRecord::read(&failed.key, record)?;
     match taken.get(&pid).copied() {
-        Some(wanted) if failed.reason() == Reason::BelowMinimum && wanted > 0 => {
-            Ok(Some(Short { pid: id, wanted, left: stock.available }))
+        Some(Taking { more, holds }) if failed.reason() == Reason::BelowMinimum => {
+            Ok(Some(Short { pid: id, wanted: more, left: stock.available, holds }))
         }
         // Remembered from another transaction of this request: the order has changed since.
         _ if !stock.is_conserved() => Err(Error::damaged(&failed.key, "its numbers do not add up")),
@@ -405,13 +412,16 @@ fn stock_refused(failed: &FailedGuard, taken: &HashMap<Pid, i64>) -> Result<Opti
     }
 }
 
-/// How many more of each product a change of `before` to these quantities takes.
+/// What a change of `before` to these quantities takes.
 #[must_use]
-pub fn taken(before: Option<&OrderRecord>, asked: &[Asked]) -> HashMap<Pid, i64> {
+pub fn taken(before: Option<&OrderRecord>, asked: &[Asked]) -> Taken {
     let lines = before.map_or(&[][..], |order| &order.lines);
     let had: HashMap<&str, i64> = lines.iter().map(|line| (line.pid.as_str(), line.quantity)).collect();
-    let more = |one: &Asked| one.quantity - had.get(one.pid.as_str()).copied().unwrap_or(0);
-    asked.iter().map(|one| (one.pid.clone(), more(one))).filter(|(_, more)| *more > 0).collect()
+    let taking = |one: &Asked| {
+        let holds = had.get(one.pid.as_str()).copied().unwrap_or(0);
+        (one.pid.clone(), Taking { more: one.quantity - holds, holds })
+    };
+    asked.iter().map(taking).filter(|(_, taking)| taking.more > 0).collect()
 }
 
 #[cfg(test)]

@@ -48,6 +48,18 @@ pub struct Short {
     pub wanted: i64,
     /// How many were left when the store refused.
     pub left: i64,
+    /// How many the order holds already, which are not among those wanted.
+    pub holds: i64,
+}
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Short { pid, wanted, left, holds } = self;
+        match holds {
+            0 => write!(f, "{pid} ({wanted} wanted, {left} left)"),
+            _ => write!(f, "{pid} ({wanted} more wanted than the {holds} it holds, {left} left)"),
+        }
+    }
 }
 
 /// Why a request was not (or may not have been) carried out.
@@ -200,8 +212,7 @@ pub enum Error {
 }
 
 fn shortages(short: &[Short], more: u64) -> String {
-    let each: Vec<String> =
-        short.iter().map(|one| format!("{} ({} wanted, {} left)", one.pid, one.wanted, one.left)).collect();
+    let each: Vec<String> = short.iter().map(Short::to_string).collect();
     format!("{}{}", each.join(", "), and_more(more))
 }
 

@@ -27,6 +27,23 @@ use crate::limits::ID_BYTES_MAX;
 
 const _: () = assert!(ID_BYTES_MAX == proto::keys::ID_BYTES_MAX);
 
+/// Checks that a text of one line has no character that would break the line or that nobody sees: control characters
+/// (newlines, tabs, escape sequences) and separators of lines and paragraphs.
+///
+/// # Errors
+/// INVALID_ARGUMENT: it has one; which, and where.
+pub fn plain(field: &str, text: &str) -> Result<(), Error> {
+    let hidden = |one: &(usize, char)| one.1.is_control() || matches!(one.1, '\u{2028}' | '\u{2029}');
+    match text.char_indices().find(hidden) {
+        Some((at, bad)) => {
+            let why =
+                format!("has the control character U+{:04X} at byte {at}; leave it out", u32::from(bad));
+            Err(Error::invalid(field, why))
+        }
+        None => Ok(()),
+    }
+}
+
 /// An id of at most 128 bytes, checked and as it stands in keys.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 struct Name {
@@ -55,8 +72,17 @@ macro_rules! name_type {
             /// Checks an id given in `field`.
             ///
             /// # Errors
-            /// INVALID_ARGUMENT: it is not 1 to 128 bytes long.
+            /// INVALID_ARGUMENT: it is not 1 to 128 bytes long, or has a control character.
             pub fn parse(field: &str, text: &str) -> Result<$type, Error> {
+                plain(field, text)?;
+                $type::stored(field, text)
+            }
+
+            /// An id that stands in a record or key: also one that nobody may choose any more.
+            ///
+            /// # Errors
+            /// INVALID_ARGUMENT: it is not 1 to 128 bytes long.
+            pub fn stored(field: &str, text: &str) -> Result<$type, Error> {
                 Name::parse(field, text).map($type)
             }
 
@@ -258,6 +284,18 @@ mod tests {
             let error = Pid::parse("lines[3].pid", &bad).expect_err("too long or empty");
             assert!(matches!(error, Error::Invalid { field, .. } if field == "lines[3].pid"));
         }
+    }
+
+    #[test]
+    fn an_id_with_a_control_character_is_refused_with_its_place() {
+        for (bad, code, at) in [("a\nb", "U+000A", 1), ("é\u{1b}[1m", "U+001B", 2), ("\u{85}", "U+0085", 0)]
+        {
+            let error = Cid::parse("cid", bad).expect_err("a control character").to_string();
+            assert!(error.starts_with("cid: has the control character"), "{error}");
+            assert!(error.contains(&format!("{code} at byte {at};")) && !error.contains(bad), "{error}");
+        }
+        assert!(Pid::stored("pid", "a\nb").is_ok(), "what is stored can still be listed");
+        assert!(Pid::parse("pid", "a\u{2028}").is_err() && Pid::parse("pid", "{}/% ção").is_ok());
     }
 
     #[test]

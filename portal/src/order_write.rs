@@ -8,13 +8,13 @@ use proto::portal::Order;
 use proto::store::Txn;
 
 use crate::attempt::{Attempts, Request, shown};
-use crate::change::{Asked, Change, Known, Refused, judge};
+use crate::change::{Asked, Change, Known, Refused, Taken, Taking, judge};
 use crate::document::order::{OrderRecord, Phase};
 use crate::document::product::ProductRecord;
 use crate::document::stock::StockRecord;
 use crate::error::{Error, Kind, Short};
 use crate::handle::Portal;
-use crate::id::{Cid, Oid, Pid};
+use crate::id::{Cid, Oid, Pid, plain};
 use crate::key;
 use crate::limits::ID_BYTES_MAX;
 
@@ -54,6 +54,7 @@ impl Portal {
         if oid.is_empty() || oid.len() > ID_BYTES_MAX {
             return Err(Error::invalid("oid", format!("{} bytes; an id has 1 to {ID_BYTES_MAX}", oid.len())));
         }
+        plain("oid", oid)?;
         let refusal = match Oid::parse(oid) {
             Some(oid) if oid.belongs_to(&parsed) => return Ok(Named { cid: parsed, oid }),
             Some(_) => Error::NotYours { oid: oid.to_owned() },
@@ -136,11 +137,11 @@ impl<'p> OrderWrite<'p> {
         Change::by_client(&self.named.cid, &self.named.oid, store_client::now_ms())
     }
 
-    /// Sends a try. `None`: decide anew, from what is now known. `taken`: how many more of each product it takes.
+    /// Sends a try. `None`: decide anew, from what is now known.
     ///
     /// # Errors
     /// The refusal, or that there is no answer.
-    pub async fn send(&mut self, txn: Txn, taken: &HashMap<Pid, i64>) -> Result<Option<Order>, Error> {
+    pub async fn send(&mut self, txn: Txn, taken: &Taken) -> Result<Option<Order>, Error> {
         let answer = self.attempts.send(txn).await?;
         let Named { cid, oid } = &self.named;
         if answer.success {
@@ -190,16 +191,16 @@ impl<'p> OrderWrite<'p> {
 
     /// The store tells of the first product that is short. The others are looked up there, for the user's sake; the
     /// refusal stands anyway.
-    async fn all_short(&self, mut short: Vec<Short>, taken: &HashMap<Pid, i64>) -> Error {
+    async fn all_short(&self, mut short: Vec<Short>, taken: &Taken) -> Error {
         let known: Vec<String> = short.iter().map(|one| one.pid.clone()).collect();
         let others = taken.iter().filter(|(pid, _)| !known.iter().any(|one| one == pid.as_str()));
-        let look = |(pid, wanted): (Pid, i64)| async move {
+        let look = |(pid, Taking { more, holds }): (Pid, Taking)| async move {
             let at = key::stock(&pid);
             let record = self.portal.read_surely(&at).await.ok()?.record?;
             let left = StockRecord::read(&at, &record).ok()?.available;
-            (left < wanted).then(|| Short { pid: pid.to_string(), wanted, left })
+            (left < more).then(|| Short { pid: pid.to_string(), wanted: more, left, holds })
         };
-        let mut others: Vec<(Pid, i64)> = others.map(|(pid, wanted)| (pid.clone(), *wanted)).collect();
+        let mut others: Vec<(Pid, Taking)> = others.map(|(pid, taking)| (pid.clone(), *taking)).collect();
         // In one order, whatever the map's: a simulated run must be the same each time.
         others.sort_unstable_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
         let found = futures::stream::iter(others.into_iter().map(look)).buffer_unordered(READS_PARALLEL);

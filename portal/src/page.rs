@@ -15,7 +15,7 @@ use crate::document::product::ProductRecord;
 use crate::document::stock::StockRecord;
 use crate::error::Error;
 use crate::handle::Portal;
-use crate::id::Pid;
+use crate::id::{Pid, plain};
 use crate::key;
 use crate::limits::{ID_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
 
@@ -48,6 +48,7 @@ pub fn prefix(asked: &str) -> Result<&str, Error> {
             format!("{} bytes; ids have at most {ID_BYTES_MAX}", asked.len()),
         ));
     }
+    plain("prefix", asked)?;
     Ok(asked)
 }
 
@@ -133,7 +134,7 @@ impl Portal {
 fn joined(one: &proto::store::KeyRecord, stocks: &HashMap<Bytes, Record>) -> Result<Option<Product>, Error> {
     let Some(record) = &one.record else { return Ok(None) };
     let damaged = || Error::damaged(&one.key, "not a product's key");
-    let pid = Pid::parse("pid", &key::id_in(&one.key).ok_or_else(damaged)?)?;
+    let pid = Pid::stored("pid", &key::id_in(&one.key).ok_or_else(damaged)?)?;
     let product = ProductRecord::read(&one.key, record)?;
     let stock_at = key::stock(&pid);
     let stock =

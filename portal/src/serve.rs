@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use axum::body::Body;
 use proto::portal::portal_server::{Portal as PortalService, PortalServer};
 use proto::portal::{PortalStatusRequest, PortalStatusResponse};
 use tokio::sync::watch;
@@ -20,6 +21,7 @@ use tonic_health::ServingStatus;
 
 use crate::bus;
 use crate::config::{Config, StartError};
+use crate::error::Error;
 use crate::handle::Portal;
 use crate::limits::REQUEST_BYTES_MAX;
 
@@ -32,6 +34,13 @@ pub type Serving = Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>>;
 const PORTAL_SERVICE: &str = "feira.portal.v1.Portal";
 /// Requests of one connection that run at once; further ones wait in HTTP/2.
 const STREAMS_MAX: u32 = 1_024;
+
+/// The gRPC code OUT_OF_RANGE as its header has it.
+const OUT_OF_RANGE: &str = "11";
+/// What is wrong with a request of more than [`REQUEST_BYTES_MAX`].
+const TOO_LARGE: &str =
+    "is larger than 1 MiB (1,048,576 bytes), the most that a portal reads; send it in parts";
+const _: () = assert!(REQUEST_BYTES_MAX == 1_048_576, "the text above says so");
 
 struct StatusService(Arc<Portal>);
 
@@ -82,7 +91,7 @@ pub async fn run(
     };
     let server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
-        .add_routes(routes)
+        .add_routes(explained(routes))
         .serve_with_incoming_shutdown(incoming, stopping);
     tracing::info!(portal = config.name, %address, "serving");
     if let Some(bound) = config.bound.take() {
@@ -104,6 +113,19 @@ async fn grace_over(stopped: &mut watch::Receiver<bool>, grace: std::time::Durat
         std::future::pending::<()>().await;
     }
     tokio::time::sleep(grace).await;
+}
+
+/// The routes, with what the gRPC library says of a request that is too large ([`DECODE_BYTES_MAX`]; the only thing for
+/// which it says OUT_OF_RANGE, and we never do) put into the words of our own table of errors.
+fn explained(routes: Routes) -> Routes {
+    let in_our_words = |response: axum::response::Response<Body>| async move {
+        let code = response.headers().get(Status::GRPC_STATUS);
+        if code.is_none_or(|code| *code != OUT_OF_RANGE) {
+            return response;
+        }
+        Status::from(Error::invalid("request", TOO_LARGE)).into_http()
+    };
+    routes.into_axum_router().layer(axum::middleware::map_response(in_our_words)).into()
 }
 
 fn listen(address: SocketAddr) -> Result<TcpIncoming, StartError> {

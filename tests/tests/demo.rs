@@ -29,7 +29,7 @@ const STEPS: [&str; 41] = [
     "✓ all of the other went back",
     "shop --cid raimunda-alves list-orders",
     "── Nobody buys what is not there",
-    "FAILED_PRECONDITION: not enough stock: banana-prata (176 wanted, 175 left)",
+    "FAILED_PRECONDITION: not enough stock: banana-prata (176 more wanted than the 5 it holds, 175 left)",
     "✓ nothing moved",
     "── A cancelled order gives its stock back, once",
     "✓ all units are back, and a second cancel changed nothing",

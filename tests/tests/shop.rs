@@ -153,7 +153,8 @@ async fn an_order_that_the_stock_cannot_fill_says_how_many_are_left_and_moves_no
     assert!(short.message.contains("caqui (5 wanted, 3 left)"), "{short:?}");
     let made = order(&mut two, "ana", &[("caqui", 2)]).await.unwrap();
     let short = refused(modify(&mut one, &made, &[("caqui", 4), ("fig", 1)]).await);
-    assert_eq!((short.class(), short.items[0].1.as_str()), (SHORT, "left=1 wanted=2"));
+    assert_eq!((short.class(), short.items[0].1.as_str()), (SHORT, "left=1 wanted=2 holds=2"));
+    assert!(short.message.contains("caqui (2 more wanted than the 2 it holds, 1 left)"), "{short:?}");
     assert_eq!(get(&mut two, "ana", &made.oid).await.unwrap(), made);
     let all = modify(&mut one, &made, &[("caqui", 3)]).await.unwrap();
     assert_eq!(all.lines[0].quantity, 3, "all that is there");

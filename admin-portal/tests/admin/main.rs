@@ -4,6 +4,7 @@
 
 mod clients;
 mod deletion;
+mod doors;
 mod office;
 mod products;
 mod services;

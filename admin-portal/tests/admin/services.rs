@@ -72,15 +72,6 @@ async fn a_status_carries_google_details() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_too_large_is_refused_before_it_is_read() {
-    let office = Office::open().await;
-    let data = "x".repeat(2 << 20);
-    let request = InsertClientRequest { cid: "ana".to_owned(), data, request: None };
-    let status = office.admin().insert_client(request).await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange);
-}
-
-#[tokio::test]
 async fn requests_beyond_the_bound_are_refused_and_nothing_is_done() {
     let office = Office::admitting(1).await;
     office.store.plan(Some(Fault::DelayAfter(std::time::Duration::from_millis(300))));

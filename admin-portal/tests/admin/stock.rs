@@ -27,7 +27,7 @@ async fn stock_moves_by_the_amount() {
 async fn stock_does_not_fall_below_zero() {
     let office = Office::open().await;
     office.insert_product("a", 10).await;
-    let short = vec![Short { pid: "a".to_owned(), wanted: 11, left: 10 }];
+    let short = vec![Short { pid: "a".to_owned(), wanted: 11, left: 10, holds: 0 }];
     assert_eq!(adjust(&office, "a", -11).await, Err(Error::ShortStock { short, more: 0 }));
     assert_eq!(office.stock("a").await.unwrap().available, 10);
 }

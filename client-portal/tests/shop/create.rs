@@ -51,7 +51,7 @@ async fn every_short_product_is_named_with_what_is_left_and_nothing_moves() {
     }
     let error = create(&stall, "ana", &[("a", 5), ("b", 5), ("c", 1), ("d", 5)]).await.unwrap_err();
     let short = [("a", 5, 3), ("c", 1, 0), ("d", 5, 4)];
-    let short = short.map(|(pid, wanted, left)| Short { pid: pid.to_owned(), wanted, left });
+    let short = short.map(|(pid, wanted, left)| Short { pid: pid.to_owned(), wanted, left, holds: 0 });
     assert_eq!(error, Error::ShortStock { short: short.to_vec(), more: 0 });
     assert_eq!(stall.open_orders("ana").await, 0);
     stall.audit().await;

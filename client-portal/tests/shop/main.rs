@@ -4,6 +4,7 @@
 
 mod concurrency;
 mod create;
+mod doors;
 mod lifecycle;
 mod lists;
 mod modify;

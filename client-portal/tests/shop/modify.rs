@@ -47,7 +47,8 @@ async fn a_line_keeps_its_price_and_a_new_one_takes_that_of_now() {
 async fn shortage_leaves_everything_as_it_was() {
     let (stall, order) = stall_and_order().await;
     let error = modify(&stall, &order, &[("a", 13), ("b", 1)]).await.unwrap_err();
-    let short = vec![Short { pid: "a".to_owned(), wanted: 11, left: 8 }];
+    let short = vec![Short { pid: "a".to_owned(), wanted: 11, left: 8, holds: 2 }];
+    assert!(error.to_string().ends_with("a (11 more wanted than the 2 it holds, 8 left)"), "{error}");
     assert_eq!(error, Error::ShortStock { short, more: 0 });
     assert_eq!(
         modify(&stall, &order, &[("a", 10)]).await.unwrap().lines[0].quantity,

@@ -115,7 +115,8 @@ fn a_modification_moves_exactly_the_difference() {
             r#"p/{new} /price "3.00""#.to_owned(),
         ]
     );
-    assert_eq!(taken(Some(&before.order), &lines), HashMap::from([(pid("more"), 2), (pid("new"), 4)]));
+    let takes = [(pid("more"), Taking { more: 2, holds: 3 }), (pid("new"), Taking { more: 4, holds: 0 })];
+    assert_eq!(taken(Some(&before.order), &lines), HashMap::from(takes));
 }
 
 #[test]
@@ -151,7 +152,9 @@ fn refusal(key: bytes::Bytes, reason: Reason, data: Option<&str>, remembered: bo
 #[test]
 fn refusals_are_read_from_the_records_that_failed() {
     let (cid, oid) = (cid(), Oid::derive(&cid(), b"r"));
-    let judged = |refused: &TxnResponse| judge(&cid, &oid, &HashMap::from([(pid("x"), 5)]), refused);
+    let judged = |refused: &TxnResponse| {
+        judge(&cid, &oid, &HashMap::from([(pid("x"), Taking { more: 5, holds: 1 })]), refused)
+    };
     let error = |refused: TxnResponse| match judged(&refused) {
         Ok(Refused::For(error)) => error,
         other => panic!("a refusal: {other:?}"),
@@ -170,7 +173,7 @@ fn refusals_are_read_from_the_records_that_failed() {
         error(refusal(key::product(&pid("x")), Reason::Absent, None, false)),
         Error::NotFound { kind: Kind::Product, .. }
     ));
-    let short = vec![Short { pid: "x".to_owned(), wanted: 5, left: 3 }];
+    let short = vec![Short { pid: "x".to_owned(), wanted: 5, left: 3, holds: 1 }];
     assert_eq!(
         error(refusal(key::stock(&pid("x")), Reason::BelowMinimum, Some(stock), false)),
         Error::ShortStock { short, more: 0 }

@@ -77,8 +77,11 @@ impl Members {
             let why = format!("nested too deeply; at most {DOCUMENT_DEPTH_MAX} levels");
             return Err(Error::invalid(field, why));
         }
-        serde_json::from_str(text)
-            .map_err(|error| Error::invalid(field, format!("not a JSON object: {error}")))
+        let not_json =
+            |error: serde_json::Error| Error::invalid(field, format!("not a JSON object: {error}"));
+        let value: &RawValue = serde_json::from_str(text).map_err(not_json)?;
+        distinct(&mut field.to_owned(), value.get())?;
+        serde_json::from_str(text).map_err(not_json)
     }
 
     /// Takes a member out.
@@ -149,6 +152,66 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
+/// Refuses a member that comes twice in an object, at any depth: readers do not agree on which of the two counts. The
+/// text is JSON, no deeper than [`DOCUMENT_DEPTH_MAX`]; `path` leads to it, and after a refusal to the member.
+fn distinct(path: &mut String, text: &str) -> Result<(), Error> {
+    use std::fmt::Write as _;
+
+    let length = path.len();
+    let within = |path: &mut String, value: &RawValue, step: std::fmt::Arguments<'_>| {
+        path.write_fmt(step).expect("a string grows");
+        distinct(path, value.get())?;
+        path.truncate(length);
+        Ok::<_, Error>(())
+    };
+    let not_json = |error: serde_json::Error| Error::invalid("data", format!("not JSON: {error}"));
+    match text.as_bytes().first() {
+        Some(b'{') => {
+            let Pairs(pairs) = serde_json::from_str(text).map_err(not_json)?;
+            let mut names = std::collections::HashSet::with_capacity(pairs.len());
+            for (name, value) in &pairs {
+                let step = name.escape_debug();
+                if !names.insert(name.as_str()) {
+                    write!(path, ".{step}").expect("a string grows");
+                    return Err(Error::invalid(path.as_str(), "comes twice in its object; leave one"));
+                }
+                within(path, value, format_args!(".{step}"))?;
+            }
+        }
+        Some(b'[') => {
+            let values: Vec<&RawValue> = serde_json::from_str(text).map_err(not_json)?;
+            for (at, value) in values.iter().enumerate() {
+                within(path, value, format_args!("[{at}]"))?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The members of an object as they come, names that come twice among them.
+struct Pairs<'t>(Vec<(String, &'t RawValue)>);
+
+impl<'de> Deserialize<'de> for Pairs<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Pairs<'de>, D::Error> {
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Pairs<'de>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Pairs<'de>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = from.next_entry::<String, &'de RawValue>()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        from.deserialize_map(All)
+    }
+}
+
 /// How deeply brackets are nested in a JSON text: values kept as text are not parsed further, here or in the store.
 fn depth(text: &str) -> usize {
     let (mut depth, mut deepest, mut quoted, mut escaped) = (0usize, 0, false, false);
@@ -202,9 +265,26 @@ mod tests {
     fn what_is_no_object_is_refused_with_its_field() {
         let deep = format!("{}{}", "{\"a\":".repeat(200), "1".to_owned() + &"}".repeat(200));
         let large = format!("{{\"a\":\"{}\"}}", "x".repeat(DOCUMENT_BYTES_MAX));
-        for bad in ["", "[]", "null", "{\"a\":1,\"a\":2}", "{\"a\":1} x", "{'a':1}", &deep, &large] {
+        for bad in ["", "[]", "null", "{\"a\":1} x", "{'a':1}", "{\"a\":{\"b\":}}", &deep, &large] {
             let error = Members::parse("data", bad).expect_err(bad);
             assert!(matches!(error, Error::Invalid { field, .. } if field == "data"));
+        }
+    }
+
+    #[test]
+    fn a_member_that_comes_twice_is_refused_at_any_depth_with_its_path() {
+        for (bad, field) in [
+            (r#"{"a":1,"a":2}"#, "data.a"),
+            (r#"{"x":{"y":{"a":1,"b":2,"a":3}}}"#, "data.x.y.a"),
+            (r#" {"tags":[{"k":1},{"k":1,"k":1}]} "#, "data.tags[1].k"),
+            (r#"{"x":{"a":1,"\u0061":2}}"#, "data.x.a"),
+            (r#"{"x":{"\n":1,"\n":2}}"#, "data.x.\\n"),
+        ] {
+            let error = Members::parse("data", bad).expect_err(bad);
+            assert!(matches!(&error, Error::Invalid { field: at, .. } if at == field), "{error}");
+        }
+        for good in [r#"{"a":{"a":{"a":1}},"b":[{"a":1},{"a":1}]}"#, r#"{"":{"":[[],{},"{"]}}"#] {
+            assert!(Members::parse("data", good).is_ok(), "{good}");
         }
     }
 }

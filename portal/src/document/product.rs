@@ -12,7 +12,7 @@ use proto::store::Record;
 use super::stock::StockRecord;
 use super::{Members, State, raw, read, string};
 use crate::error::Error;
-use crate::id::Pid;
+use crate::id::{Pid, plain};
 use crate::limits::{DESCRIPTION_BYTES_MAX, STOCK_QUANTITY_MAX};
 use crate::money::Price;
 
@@ -64,6 +64,7 @@ impl ProductData {
 
 fn description_of(value: &RawValue) -> Result<String, Error> {
     let text = string("data.description", value)?;
+    plain("data.description", text.trim())?;
     match text.trim().len() {
         0 => Err(Error::invalid("data.description", "is empty")),
         1..=DESCRIPTION_BYTES_MAX => Ok(text.trim().to_owned()),
@@ -178,6 +179,7 @@ mod tests {
             (r#"{"price":"1","quantity":1}"#, "data.description"),
             (r#"{"description":"","price":"1"}"#, "data.description"),
             (r#"{"description":7,"price":"1"}"#, "data.description"),
+            (r#"{"description":"two\nlines","price":"1"}"#, "data.description"),
             (r#"{"description":"x"}"#, "data.price"),
             (r#"{"description":"x","price":1e2}"#, "data.price"),
             (r#"{"description":"x","price":-1}"#, "data.price"),
