@@ -279,7 +279,7 @@ pub fn reply_out(message: &Message) -> wire::PushReply {
         Message::StaleEpoch { epoch } => Wire::StaleEpoch(wire::StaleEpoch { epoch: epoch.0 }),
         other => unreachable!("not an answer to a push: {other:?}"),
     };
-    wire::PushReply { message: Some(message) }
+    wire::PushReply { message: Some(message), no_room: false }
 }
 
 /// A request for a vote from the wire. Its `peer` is the shell's to check.

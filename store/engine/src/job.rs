@@ -45,6 +45,13 @@ pub enum Job {
         /// Which peer.
         peer: NodeId,
     },
+    /// A peer says whether it lacks room on its disk or in its table.
+    PeerRoom {
+        /// Which peer.
+        peer: NodeId,
+        /// It has less than its reserve.
+        lacks: bool,
+    },
     /// From the writer: this write and all before it are durable.
     Persisted {
         /// The write.
@@ -258,6 +265,8 @@ pub enum Lack {
     Disk,
     /// Room in the table, above the reserve.
     Table,
+    /// Room on so many replicas that no majority has any.
+    Majority,
 }
 
 impl std::fmt::Display for Lack {
@@ -267,6 +276,9 @@ impl std::fmt::Display for Lack {
             Lack::Bytes => "too many bytes wait to be written",
             Lack::Disk => "the disk is full up to its reserve",
             Lack::Table => "the database is full up to its reserve",
+            Lack::Majority => {
+                "on a majority of the replicas the disk or the database is full up to its reserve"
+            }
         })
     }
 }

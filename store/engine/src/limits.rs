@@ -29,6 +29,10 @@ pub const STAMP_JUMP_MS_MAX: i64 = 3_600_000;
 pub const REPLICA_BYTES_UNWRITTEN_MAX: usize = 64 << 20;
 /// Ticks between looks at the room that is left.
 pub const ROOM_TICKS: u32 = 10;
+/// The part of half of its reserve that a replica still fills with entries when it is down to that half.
+pub const SCARCE_SHARE: u64 = 8;
+/// Bytes that an entry counts for beside its payload, where room is scarce.
+pub const ENTRY_BYTES_BESIDE: usize = 64;
 /// Ticks before a log that could not be rolled is rolled again.
 pub const ROLL_PAUSE_TICKS: u32 = 100;
 /// Ticks between two times that a leader gives its place away for lack of room.

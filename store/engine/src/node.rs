@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use store_core::{Entry, Epoch, Input, Member, Message, Offset, Output, Position, Replica, WriteSeq};
+use store_core::{Entry, Epoch, Input, Member, Message, NodeId, Offset, Output, Position, Replica, WriteSeq};
 use store_db::Table;
 use store_log::Disk;
 
@@ -27,7 +27,7 @@ use crate::changing::Changing;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::job::{Applied, ApplierJob, Job, NodeOut, Ticket, WriterJob};
-use crate::limits::REPLICA_BYTES_UNWRITTEN_MAX;
+use crate::limits::{ENTRY_BYTES_BESIDE, REPLICA_BYTES_UNWRITTEN_MAX};
 use crate::room::Room;
 use crate::schedule::Schedule;
 use crate::shared_log::SharedLog;
@@ -159,6 +159,10 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             }
             Job::Peer { from, message, entries } => self.hear(from, message, entries, outs),
             Job::Reconnected { peer } => self.step(Input::Reconnected { peer }, outs),
+            Job::PeerRoom { peer, lacks } => {
+                self.room.hear(peer, lacks);
+                Ok(())
+            }
             Job::Persisted { write, bytes_since_roll } => {
                 self.schedule.grew(bytes_since_roll);
                 self.persisted(write, outs)
@@ -195,12 +199,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 Ok(())
             }
             Job::Reset { after } => self.installed(after, outs),
-            Job::DiskRoom { free_bytes } => {
-                let (used, usable) = self.table.room()?;
-                let report = self.room.look(free_bytes, usable.saturating_sub(used));
-                outs.extend(report.map(NodeOut::Report));
-                Ok(())
-            }
+            Job::DiskRoom { free_bytes } => self.look_at_room(free_bytes, outs),
             Job::ChangeMembers(asked) => self.change_members(asked, outs),
             Job::HandOver { to } => self.step(Input::HandOver { to }, outs),
             Job::HoldCommit { hold } => self.step(Input::HoldCommit { hold }, outs),
@@ -213,8 +212,8 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         if self.room.is_due() {
             outs.push(NodeOut::Write(WriterJob::Measure));
         }
-        if self.leading.is_some() && self.room.should_hand_over() {
-            self.step(Input::HandOver { to: None }, outs)?;
+        if self.leading.is_some() {
+            self.hand_over_for_room(outs)?;
         }
         if let Some(at) = self.schedule.due(self.replica.last()) {
             outs.push(NodeOut::Write(WriterJob::Roll { at: at.offset }));
@@ -223,7 +222,33 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         Ok(())
     }
 
-    /// A message of a peer. What would not fit in memory is dropped, as networks do.
+    fn look_at_room(&mut self, free_bytes: u64, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        let (used, usable) = self.table.room()?;
+        let report = self.room.look(free_bytes, usable.saturating_sub(used));
+        outs.extend(report.map(NodeOut::Report));
+        Ok(())
+    }
+
+    /// Gives leadership away for lack of room, to one that has some; where nobody has, it stays.
+    fn hand_over_for_room(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        let own = self.member.node;
+        let with_room = self.voters().find(|voter| *voter != own && self.room.has(*voter));
+        if with_room.is_none() || !self.room.should_hand_over() {
+            return Ok(());
+        }
+        // The most advanced one, unless that might be one that lacks room too.
+        let all = self.voters().all(|voter| self.room.has(voter));
+        let to = if all { None } else { with_room };
+        self.step(Input::HandOver { to }, outs)
+    }
+
+    /// The voters of the membership in force.
+    fn voters(&self) -> impl Iterator<Item = NodeId> {
+        let members = self.members.last();
+        members.into_iter().flat_map(|(_, members)| members.voters.iter().map(|voter| NodeId(voter.node)))
+    }
+
+    /// A message of a peer. What would not fit in memory or on the disk is dropped, as networks do.
     fn hear(
         &mut self,
         from: Member,
@@ -231,7 +256,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         entries: Vec<Entry<Bytes>>,
         outs: &mut Vec<NodeOut>,
     ) -> Result<(), Error> {
-        if !entries.is_empty() && self.unwritten_bytes > REPLICA_BYTES_UNWRITTEN_MAX {
+        let bytes = entries.iter().map(|entry| entry.payload.len() + ENTRY_BYTES_BESIDE).sum();
+        let fits = self.unwritten_bytes <= REPLICA_BYTES_UNWRITTEN_MAX && self.room.takes(bytes);
+        if !entries.is_empty() && !fits {
             return Ok(());
         }
         let carried = if entries.is_empty() { Carried::Nothing } else { Carried::Entries(entries) };

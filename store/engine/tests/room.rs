@@ -42,7 +42,8 @@ fn a_leader_without_room_gives_its_place_away() {
     for seed in 0..6 {
         let mut cluster = with_reserve(seed, 3);
         let full = cluster.leader();
-        cluster.replicas[&full].disk.set_capacity(Some(RESERVE.disk_bytes / 2));
+        // What is used counts: less than the reserve is free, and more than half of it.
+        cluster.replicas[&full].disk.set_capacity(Some(RESERVE.disk_bytes));
         cluster.run("another leader", |cluster| cluster.current_leader().is_some_and(|id| id != full));
         cluster.must_put("after", "2");
         cluster.converge();
@@ -73,4 +74,62 @@ fn a_command_that_is_too_large_or_empty_is_refused() {
         cluster.run("the answer", |cluster| cluster.answers.contains_key(&ticket));
         assert_eq!(cluster.answers[&ticket], Told::Node(Answer::BadSize { bytes }));
     }
+}
+
+#[test]
+fn what_a_majority_had_no_room_for_was_appended_and_waited_for_ever() {
+    let mut cluster = with_reserve(2, 3);
+    let leader = cluster.leader();
+    let others: Vec<_> = cluster.replicas.keys().copied().filter(|id| *id != leader).collect();
+    let tell = |cluster: &mut Cluster, lacks| {
+        let say = |peer: &_| Job::PeerRoom { peer: *peer, lacks };
+        let said: Vec<Job> = others.iter().map(say).collect();
+        let leading = cluster.replicas.get_mut(&leader).unwrap();
+        said.into_iter().for_each(|job| leading.hear(job));
+    };
+    tell(&mut cluster, true);
+    let last = cluster.replicas[&leader].status().unwrap().last;
+    let (write, read) = (cluster.put(leader, "refused", "2"), cluster.read(leader));
+    cluster.run("answers", |cluster| [write, read].iter().all(|ticket| cluster.answers.contains_key(ticket)));
+    assert_eq!(cluster.answers[&write], Told::Node(Answer::Overloaded(Lack::Majority)));
+    assert!(matches!(cluster.answers[&read], Told::Node(Answer::ReadReady { .. })), "reads go on");
+    assert_eq!(cluster.replicas[&leader].status().unwrap().last, last, "nothing was appended");
+    tell(&mut cluster, false);
+    cluster.must_put("after", "3");
+}
+
+#[test]
+fn a_replica_took_what_was_pushed_until_its_disk_was_full_and_ended() {
+    let mut cluster = with_reserve(3, 3);
+    let leader = cluster.leader();
+    let full = cluster.replicas.keys().copied().find(|id| *id != leader).unwrap();
+    cluster.replicas[&full].disk.set_capacity(Some(RESERVE.disk_bytes / 4));
+    cluster.run("the lack is seen", |cluster| cluster.replicas[&full].status().unwrap().lack.is_some());
+    cluster.run("nothing on its way", |cluster| cluster.replicas[&full].inbox.is_empty());
+    let last = cluster.replicas[&full].status().unwrap().last;
+    // An eighth of half the reserve is 64 KiB: some of these, and no more.
+    let value = "v".repeat(10 << 10);
+    for at in 0..20 {
+        cluster.must_put(&format!("k{at}"), &value);
+    }
+    let stood = cluster.replicas[&full].status().unwrap();
+    assert!(stood.last.offset.0 <= last.offset.0 + 6, "{last} became {}", stood.last);
+    assert_eq!(cluster.current_leader(), Some(leader), "it hears the leader and does not disturb");
+    cluster.replicas[&full].disk.set_capacity(None);
+    cluster.converge();
+    assert_eq!(cluster.value(full, "k19"), Some(value), "it goes on by itself");
+}
+
+#[test]
+fn a_majority_without_room_kept_a_new_leader_from_answering_reads() {
+    let mut cluster = with_reserve(4, 3);
+    let old = cluster.leader();
+    let others: Vec<_> = cluster.replicas.keys().copied().filter(|id| *id != old).collect();
+    for id in [old, others[0]] {
+        cluster.replicas[&id].disk.set_capacity(Some(RESERVE.disk_bytes / 4));
+    }
+    cluster.run("who has room leads", |cluster| cluster.current_leader() == Some(others[1]));
+    let read = cluster.read(others[1]);
+    cluster.run("an answer", |cluster| cluster.answers.contains_key(&read));
+    assert!(matches!(cluster.answers[&read], Told::Node(Answer::ReadReady { .. })));
 }

@@ -11,7 +11,7 @@ use store_log::Disk;
 use super::{Carried, Node};
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::job::{Answer, NodeOut, Ticket};
+use crate::job::{Answer, Lack, NodeOut, Ticket};
 use crate::limits::COMMAND_BYTES_MAX;
 
 impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
@@ -20,6 +20,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         let lack = self
             .room
             .lack()
+            .or_else(|| self.room.majority_lacks(self.voters()).then_some(Lack::Majority))
             .map_or(Ok(()), Err)
             .and_then(|()| self.writes.admit(self.commands.len(), self.commands_bytes, bytes));
         let answer = match lack {

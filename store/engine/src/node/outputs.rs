@@ -177,6 +177,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             outs.extend(lost.map(|ticket| NodeOut::Answer { ticket, answer: Answer::Unknown }));
         }
         self.leading = leading;
+        self.room.forget_peers();
         outs.push(NodeOut::Role(view));
     }
 }

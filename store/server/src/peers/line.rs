@@ -217,9 +217,13 @@ async fn hear(
     peer: Member,
     mut replies: Streaming<proto::store::PushReply>,
 ) -> Result<(), String> {
+    let mut lacks = None;
     loop {
         match replies.message().await {
             Ok(Some(reply)) => {
+                if lacks.replace(reply.no_room) != Some(reply.no_room) {
+                    shared.inbox.post([Job::PeerRoom { peer: peer.node, lacks: reply.no_room }]);
+                }
                 let message = convert::reply_in(reply).map_err(|error| error.to_string())?;
                 let brought = shared.inbox.receive(from_peer(peer, message), 0).await;
                 brought.map_err(|_| "this node is stopping".to_owned())?;

@@ -32,9 +32,9 @@ struct Inner {
 }
 
 impl Mailbox {
-    /// Puts an answer in.
-    pub(super) fn put(&self, message: &Message) {
-        let reply = convert::reply_out(message);
+    /// Puts an answer in, and whether this replica lacks room.
+    pub(super) fn put(&self, message: &Message, no_room: bool) {
+        let reply = PushReply { no_room, ..convert::reply_out(message) };
         let mut inner = self.inner.lock();
         let is_ack = |reply: &PushReply| matches!(reply.message, Some(Kind::Ack(_)));
         if is_ack(&reply) && inner.waiting.back().is_some_and(is_ack) {
@@ -116,7 +116,7 @@ mod tests {
         let mut replies = mailbox.open();
         let stale = Message::StaleEpoch { epoch: Epoch(4) };
         for message in [ack(1), ack(2), stale.clone(), ack(3), ack(4)] {
-            mailbox.put(&message);
+            mailbox.put(&message, false);
         }
         let all: Vec<Message> = std::iter::from_fn(|| next(&mut replies)).collect();
         assert_eq!(all, [ack(2), stale, ack(4)]);
@@ -127,11 +127,11 @@ mod tests {
         let mailbox = Arc::new(Mailbox::default());
         let mut first = mailbox.open();
         for epoch in 1..=100 {
-            mailbox.put(&Message::StaleEpoch { epoch: Epoch(epoch) });
+            mailbox.put(&Message::StaleEpoch { epoch: Epoch(epoch) }, false);
         }
         assert_eq!(std::iter::from_fn(|| next(&mut first)).count(), WAITING_MAX);
         let mut second = mailbox.open();
-        mailbox.put(&ack(1));
+        mailbox.put(&ack(1), false);
         assert_eq!(first.next().now_or_never().map(|item| item.is_none()), Some(true), "the first has ended");
         assert_eq!(next(&mut second), Some(ack(1)));
     }

@@ -87,7 +87,7 @@ impl Peers {
             NodeOut::Reply { to, message } => {
                 // Lost if the peer has no stream: it opens one, and asks again.
                 if let Some(mailbox) = self.mailboxes.lock().get(to) {
-                    mailbox.put(&message);
+                    mailbox.put(&message, self.shared.status().lack.is_some());
                 }
             }
             NodeOut::Vote { to, message: Message::VoteRequest(request) } => self.line(to).ask_vote(request),
