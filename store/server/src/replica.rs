@@ -54,6 +54,8 @@ pub(crate) struct Connect {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pumps: Pumps<Disk>,
     pub(crate) snapshots: Arc<Snapshots<Disk>>,
+    /// Where they tell what must end the node.
+    pub(crate) fatal: mpsc::UnboundedSender<Error>,
 }
 
 /// Recovers the replica in `config`'s folder. Takes as long as it takes: call it off the runtime's threads.
@@ -143,7 +145,9 @@ impl Opened {
             fatal_tell.clone(),
         );
         let audits = aside.audits();
-        let connected = Connect { shared: Arc::clone(&shared), pumps, snapshots: Arc::clone(&snapshots) };
+        let (fatal_peers, snapshots_peers) = (fatal_tell.clone(), Arc::clone(&snapshots));
+        let connected =
+            Connect { shared: Arc::clone(&shared), pumps, snapshots: snapshots_peers, fatal: fatal_peers };
         let to_peers = Arc::new(connect(connected));
         let node = NodeThread {
             node,

@@ -89,7 +89,7 @@ async fn run(
     let mut peers = None;
     let allotted = (config.listen.port() == 0).then(|| bound.to_string());
     let mut running = opened.start(config, allotted, |connect| {
-        let made = Peers::new(connect.shared, connect.pumps, connect.snapshots, Handle::current());
+        let made = Peers::new(connect, Handle::current());
         peers = Some(Arc::clone(&made));
         move |out| made.carry(out)
     })?;

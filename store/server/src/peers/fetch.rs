@@ -1,7 +1,8 @@
 //! Fetching a snapshot from the leader, when this replica is behind what the leader's log still holds.
 //!
 //! One fetch at a time; a later want replaces the target of the next attempt. What was received stays on disk, and
-//! the next attempt goes on after it.
+//! the next attempt goes on after it. An error of the disk after which nothing can be trusted (a failed sync) ends the
+//! node: a second sync of the same bytes would succeed over what the first one lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,12 @@ use store_core::{NodeId, Position};
 use store_engine::{Job, Snapshots, convert};
 use store_log::{IncomingSnapshot, Offered, SnapshotInfo};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::dial::dial;
 use super::introduce::{MESSAGE_BYTES_MAX, introduce};
+use crate::error::Error;
 use crate::shared::{Disk, Shared};
 
 /// The leader must send the next block within this.
@@ -30,6 +33,8 @@ pub(super) struct Fetch {
     shared: Arc<Shared>,
     snapshots: Arc<Snapshots<Disk>>,
     wanted: Arc<Mutex<Wanted>>,
+    /// Where what must end the node is told.
+    fatal: mpsc::UnboundedSender<Error>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -50,8 +55,12 @@ impl Wanted {
 }
 
 impl Fetch {
-    pub(super) fn new(shared: Arc<Shared>, snapshots: Arc<Snapshots<Disk>>) -> Fetch {
-        Fetch { shared, snapshots, wanted: Arc::default(), task: Mutex::default() }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        snapshots: Arc<Snapshots<Disk>>,
+        fatal: mpsc::UnboundedSender<Error>,
+    ) -> Fetch {
+        Fetch { shared, snapshots, wanted: Arc::default(), fatal, task: Mutex::default() }
     }
 
     /// Wants a snapshot of at least `at`; begins unless a fetch is under way.
@@ -61,8 +70,14 @@ impl Fetch {
         if std::mem::replace(&mut wanted.busy, true) {
             return;
         }
-        let task = fetch(Arc::clone(&self.shared), Arc::clone(&self.snapshots), Arc::clone(&self.wanted));
-        *self.task.lock() = Some(runtime.spawn(task));
+        let (shared, snapshots) = (Arc::clone(&self.shared), Arc::clone(&self.snapshots));
+        let (wanted, fatal) = (Arc::clone(&self.wanted), self.fatal.clone());
+        *self.task.lock() = Some(runtime.spawn(async move {
+            if let Err(source) = fetch(shared, snapshots, wanted).await {
+                // Nobody listens when the node ends already.
+                let _ = fatal.send(Error::Stage { stage: "snapshot", source });
+            }
+        }));
     }
 
     pub(super) fn close(&self) {
@@ -72,9 +87,34 @@ impl Fetch {
     }
 }
 
+/// Why an attempt brought no snapshot.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    /// The leader, or the way to it.
+    #[error("{0}")]
+    Peer(String),
+    /// What was to be done with the file here.
+    #[error(transparent)]
+    Here(#[from] store_engine::Error),
+}
+
+impl Failed {
+    /// What must end the node, if this is that; otherwise another attempt is made.
+    fn fatal(self) -> Result<Failed, store_engine::Error> {
+        match self {
+            Failed::Here(error) if error.is_fatal() => Err(error),
+            other => Ok(other),
+        }
+    }
+}
+
 /// Fetches what is wanted; when that is here, the node is told. A fetch that fails is tried again as often as the
-/// leader offers one.
-async fn fetch(shared: Arc<Shared>, snapshots: Arc<Snapshots<Disk>>, wanted: Arc<Mutex<Wanted>>) {
+/// leader offers one, unless the failure is fatal.
+async fn fetch(
+    shared: Arc<Shared>,
+    snapshots: Arc<Snapshots<Disk>>,
+    wanted: Arc<Mutex<Wanted>>,
+) -> Result<(), store_engine::Error> {
     loop {
         let next = {
             let mut wanted = wanted.lock();
@@ -82,15 +122,16 @@ async fn fetch(shared: Arc<Shared>, snapshots: Arc<Snapshots<Disk>>, wanted: Arc
             wanted.busy = next.is_some();
             next
         };
-        let Some((from, at)) = next else { return };
+        let Some((from, at)) = next else { return Ok(()) };
         match attempt(&shared, &snapshots, from, at).await {
             Ok(info) => {
                 tracing::info!(%from, position = %info.position, "a snapshot was fetched");
                 wanted.lock().fulfil(info.position);
                 shared.inbox.post([Job::SnapshotFetched { position: info.position, number: info.number }]);
             }
-            Err(why) => {
-                tracing::warn!(%from, why, "a snapshot could not be fetched");
+            Err(failed) => {
+                let why = failed.fatal()?;
+                tracing::warn!(%from, %why, "a snapshot could not be fetched");
                 tokio::time::sleep(Duration::from_millis(BACKOFF_MS)).await;
             }
         }
@@ -102,9 +143,10 @@ async fn attempt(
     snapshots: &Arc<Snapshots<Disk>>,
     from: NodeId,
     at: Position,
-) -> Result<SnapshotInfo, String> {
-    let hello = introduce(shared, from).ok_or_else(|| format!("{from} is not a member"))?;
-    let mut client = ReplicationClient::new(dial(shared, from)?).max_decoding_message_size(MESSAGE_BYTES_MAX);
+) -> Result<SnapshotInfo, Failed> {
+    let hello = introduce(shared, from).ok_or_else(|| Failed::Peer(format!("{from} is not a member")))?;
+    let channel = dial(shared, from).map_err(Failed::Peer)?;
+    let mut client = ReplicationClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let mut request = FetchSnapshotRequest {
         peer: Some(hello),
         at: Some(convert::position_out(at)),
@@ -114,13 +156,14 @@ async fn attempt(
     // The first call only learns what is offered; if part of that is here already, the second goes on after it.
     for _ in 0..2 {
         let limit = Duration::from_millis(BLOCK_MS_MAX);
-        let late = |_| format!("no block within {BLOCK_MS_MAX} ms");
+        let late = |_| Failed::Peer(format!("no block within {BLOCK_MS_MAX} ms"));
+        let refused = |status: tonic::Status| Failed::Peer(status.message().to_owned());
         let opened = tokio::time::timeout(limit, client.fetch_snapshot(request.clone())).await;
-        let mut blocks = opened.map_err(late)?.map_err(|status| status.message().to_owned())?.into_inner();
+        let mut blocks = opened.map_err(late)?.map_err(refused)?.into_inner();
         let mut incoming: Option<Incoming> = None;
         loop {
             let block = tokio::time::timeout(limit, blocks.message()).await.map_err(late)?;
-            let Some(block) = block.map_err(|status| status.message().to_owned())? else { break };
+            let Some(block) = block.map_err(refused)? else { break };
             let writing = match incoming.take() {
                 Some(incoming) => incoming,
                 None => {
@@ -143,7 +186,7 @@ async fn attempt(
             return on_disk(move || here.received(incoming)).await;
         }
     }
-    Err("the leader sent no snapshot".to_owned())
+    Err(Failed::Peer("the leader sent no snapshot".to_owned()))
 }
 
 fn write(mut incoming: Incoming, block: &SnapshotBlock) -> Result<Incoming, store_engine::Error> {
@@ -155,9 +198,9 @@ fn write(mut incoming: Incoming, block: &SnapshotBlock) -> Result<Incoming, stor
 /// such thread.
 async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, store_engine::Error> + Send + 'static,
-) -> Result<T, String> {
+) -> Result<T, Failed> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    Ok(done.map_err(|error| Failed::Peer(error.to_string()))??)
 }
 
 #[cfg(test)]
@@ -171,5 +214,16 @@ mod tests {
         assert!(wanted.next.is_some(), "it is of an earlier position");
         wanted.fulfil(Position::new(3, 40));
         assert_eq!(wanted.next, None);
+    }
+
+    #[test]
+    fn a_sync_that_failed_under_a_fetched_snapshot_was_tried_again() {
+        let source = || std::io::Error::from_raw_os_error(5);
+        let sync = store_log::Error::Sync { file: "snap.3".to_owned(), source: source() };
+        let ends = Failed::Here(sync.into()).fatal().unwrap_err();
+        assert!(ends.to_string().contains("snap.3"), "{ends}");
+        let full = store_log::Error::Full { operation: "write", file: "snap.3".to_owned(), source: source() };
+        assert!(Failed::Here(full.into()).fatal().is_ok(), "room can come back");
+        assert!(Failed::Peer("gone".to_owned()).fatal().is_ok());
     }
 }

@@ -29,9 +29,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use proto::store as wire;
 use store_core::{Message, NodeId};
-use store_engine::{NodeOut, Pumps, Snapshots};
+use store_engine::{NodeOut, Pumps};
 use tokio::runtime::Handle;
 
+use crate::replica::Connect;
 use crate::shared::{Disk, Shared};
 use fetch::Fetch;
 pub(crate) use introduce::MESSAGE_BYTES_MAX;
@@ -61,13 +62,9 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        pumps: Pumps<Disk>,
-        snapshots: Arc<Snapshots<Disk>>,
-        runtime: Handle,
-    ) -> Arc<Peers> {
-        let fetch = Fetch::new(Arc::clone(&shared), snapshots);
+    pub(crate) fn new(connect: Connect, runtime: Handle) -> Arc<Peers> {
+        let Connect { shared, pumps, snapshots, fatal } = connect;
+        let fetch = Fetch::new(Arc::clone(&shared), snapshots, fatal);
         Arc::new(Peers {
             shared,
             pumps: Mutex::new(pumps),
