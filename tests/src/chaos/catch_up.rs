@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use store_client::{StoreExt, request_identity};
+use proto::store::Txn;
+use store_client::{Store, request_identity};
 use tokio::task::JoinSet;
 
 use super::load::{Gate, store_of};
@@ -17,12 +18,16 @@ use crate::wait;
 
 /// Clients that write.
 const CLIENTS: u64 = 64;
+/// Keys of each client, written again and again, so that the state to be fetched is as large in both measurements.
+const KEYS: u64 = 500;
 /// Bytes of each write's data.
 const DATA_BYTES: usize = 1 << 10;
 /// Snapshots that the leader takes while the replica is away: the log then no longer reaches back to it.
 const SNAPSHOTS: usize = 4;
 /// Snapshots are taken this often, so that a run ends.
 const STORE: &str = "snapshot_bytes = 16777216";
+/// What the replica says when it has taken one over.
+const INSTALLED: &str = "a fetched snapshot replaces the log";
 /// The rate before is measured for so long.
 const BEFORE: Duration = Duration::from_secs(5);
 /// Until it has caught up, at most.
@@ -93,6 +98,8 @@ pub async fn measure(feira: &Path) -> Measured {
 
     writers.pause().await;
     cluster.wait_until_equal().await;
+    let installed = cluster.log_of(&follower).matches(INSTALLED).count();
+    assert!(installed >= 2, "both times by a snapshot, not {installed}: the log reached back");
     Measured { idle, busy, rate_whole, rate_before, rate_during }
 }
 
@@ -120,7 +127,7 @@ async fn caught_up(cluster: &Cluster, leader: &str, follower: &str) {
     .await;
 }
 
-/// Clients that write new keys as fast as they are answered.
+/// Clients that write as fast as they are answered.
 struct Writers {
     gate: Arc<Gate>,
     written: Arc<AtomicU64>,
@@ -138,8 +145,8 @@ impl Writers {
                 let data = Bytes::from(vec![b'x'; DATA_BYTES]);
                 for next in 0_u64.. {
                     let _inside = gate.enter().await;
-                    let (key, id) = (Bytes::from(format!("c/{at}/{next}")), request_identity([4; 16]));
-                    let answer = store.set(key, 0, data.clone(), Some(id)).await;
+                    let put = Txn::new().put(format!("c/{at}/{}", next % KEYS), 0, data.clone());
+                    let answer = store.txn(put, Some(request_identity([4; 16]))).await;
                     written.fetch_add(u64::from(answer.is_ok()), Ordering::Relaxed);
                 }
             });

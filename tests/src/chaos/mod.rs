@@ -95,7 +95,9 @@ pub async fn run(settings: &Settings) -> Report {
         let harmed = Instant::now();
         report.ended_for_room += nemesis.strike(fault, &mut cluster, &load).await;
         load.more(WRITES_AFTER, RECOVERY).await;
-        report.faults.entry(fault).or_default().push(shared.tally.longest_gap(harmed));
+        let gap = shared.tally.longest_gap(harmed);
+        eprintln!("{} round {}: {fault}: {} ms without a write", utc(), shared.round(), gap.as_millis());
+        report.faults.entry(fault).or_default().push(gap);
         load.pause(settings.volume.deadline * 4 + PATIENCE).await;
         compare(&mut cluster, &load, &mut auditor).await;
         report.verified += 1;
@@ -178,4 +180,17 @@ fn conclude(cluster: &Cluster, shared: &Shared, report: &mut Report) {
     report.operations = shared.tally.counts();
     let limits = Limits { time_max: Some(JUDGE_TIME_MAX), ..Limits::default() };
     report.judged = shared.history.judge(&limits).unwrap_or_else(|what| panic!("{what}"));
+}
+
+/// The time of day, as the nodes' logs say it.
+fn utc() -> String {
+    let ms = store_client::now_ms();
+    let of_day = |unit: i64, count: i64| ms / unit % count;
+    format!(
+        "{:02}:{:02}:{:02}.{:03}Z",
+        of_day(3_600_000, 24),
+        of_day(60_000, 60),
+        of_day(1_000, 60),
+        of_day(1, 1_000)
+    )
 }

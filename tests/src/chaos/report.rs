@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::fault::Fault;
-use super::tally::{Ended, median_and_worst};
+use super::tally::{Ended, spread};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -41,11 +41,11 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {}, {} nodes, {:.0} s", self.seed, self.nodes, self.took.as_secs_f64())?;
-        writeln!(f, "\n{:<16} {:>5}  {:>22}", "FAULT", "TIMES", "NO WRITE, MEDIAN/WORST")?;
+        let heads = ("FAULT", "TIMES", "NO WRITE: MEDIAN", "90 %", "WORST");
+        writeln!(f, "\n{:<16} {:>5}  {:>16} {:>8} {:>8}", heads.0, heads.1, heads.2, heads.3, heads.4)?;
         for (fault, gaps) in &self.faults {
-            let (median, worst) = median_and_worst(gaps).unwrap_or_default();
-            let both = format!("{}/{} ms", median.as_millis(), worst.as_millis());
-            writeln!(f, "{fault:<16} {:>5}  {both:>22}", gaps.len())?;
+            let [median, most, worst] = spread(gaps).unwrap_or_default().map(|gap| gap.as_millis());
+            writeln!(f, "{fault:<16} {:>5}  {median:>13} ms {most:>5} ms {worst:>5} ms", gaps.len())?;
         }
         writeln!(f, "\n{:<16} {:>9} {:>9} {:>9}", "OPERATION", "OK", "REFUSED", "UNKNOWN")?;
         let kinds: std::collections::BTreeSet<_> = self.operations.keys().map(|(kind, _)| *kind).collect();

@@ -79,12 +79,13 @@ fn longest_gap(successes: &[Instant], until: Instant) -> Duration {
         .unwrap_or_default()
 }
 
-/// The middle and the largest of some times.
+/// Of some times the median, that which nine of ten do not exceed, and the worst.
 #[must_use]
-pub fn median_and_worst(times: &[Duration]) -> Option<(Duration, Duration)> {
+pub fn spread(times: &[Duration]) -> Option<[Duration; 3]> {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
-    Some((*sorted.get(sorted.len() / 2)?, *sorted.last()?))
+    let at = |place: usize| sorted.get(place.min(sorted.len().saturating_sub(1))).copied();
+    Some([at(sorted.len() / 2)?, at(sorted.len() * 9 / 10)?, at(usize::MAX)?])
 }
 
 #[cfg(test)]
@@ -102,8 +103,10 @@ mod tests {
 
     #[test]
     fn the_middle_of_none_is_none() {
-        assert_eq!(median_and_worst(&[]), None);
+        assert_eq!(spread(&[]), None);
         let ms = Duration::from_millis;
-        assert_eq!(median_and_worst(&[ms(9), ms(1), ms(5)]), Some((ms(5), ms(9))));
+        assert_eq!(spread(&[ms(9), ms(1), ms(5)]), Some([ms(5), ms(9), ms(9)]));
+        let many: Vec<Duration> = (1..=20).map(ms).collect();
+        assert_eq!(spread(&many), Some([ms(11), ms(19), ms(20)]));
     }
 }
