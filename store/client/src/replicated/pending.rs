@@ -165,7 +165,7 @@ impl Pending {
     pub(crate) fn close(&mut self, why: &str) {
         self.stop_sending();
         self.in_flight = 0;
-        let sent_up_to = self.index(self.next_to_send);
+        let sent_up_to = self.index_to_send();
         for place in self.slots.range_mut(..sent_up_to) {
             let Some(slot) = place.as_mut().filter(|slot| slot.sent) else { continue };
             if slot.kind != Kind::Unnamed {
@@ -186,7 +186,7 @@ impl Pending {
             return Next::End;
         }
         while self.in_flight < IN_FLIGHT_MAX {
-            let index = self.index(self.next_to_send);
+            let index = self.index_to_send();
             let Some(place) = self.slots.get_mut(index) else { break };
             let number = self.next_to_send;
             self.next_to_send += 1;
@@ -214,7 +214,7 @@ impl Pending {
 
     /// The store said that it did not execute this operation: it stays in its place, to be sent again.
     pub(crate) fn not_executed(&mut self, number: u64) {
-        let index = self.index(number);
+        let Some(index) = self.index(number) else { return };
         if let Some(Some(slot)) = self.slots.get_mut(index) {
             slot.sent = false;
         }
@@ -263,10 +263,7 @@ impl Pending {
     }
 
     fn take(&mut self, number: u64) -> Option<Slot> {
-        if number < self.first {
-            return None;
-        }
-        let index = self.index(number);
+        let index = self.index(number)?;
         let slot = self.slots.get_mut(index)?.take()?;
         self.waiting -= 1;
         self.waiting_bytes -= slot.body.len();
@@ -282,8 +279,14 @@ impl Pending {
         self.next_to_send = self.next_to_send.max(self.first);
     }
 
-    fn index(&self, number: u64) -> usize {
-        usize::try_from(number.saturating_sub(self.first)).expect("places are fewer than addresses")
+    /// The place of an operation. `None`: it has left, and every place belongs to a later one.
+    fn index(&self, number: u64) -> Option<usize> {
+        let index = number.checked_sub(self.first)?;
+        Some(usize::try_from(index).expect("places are fewer than addresses"))
+    }
+
+    fn index_to_send(&self) -> usize {
+        self.index(self.next_to_send).expect("what has left is never sent")
     }
 
     fn wake(&mut self) {
@@ -376,6 +379,72 @@ mod tests {
         assert_eq!(bad.try_recv(), Ok(refused(Refusal::Invalid)), "a read has no copy to fear");
         let by_the_log = closed.try_recv().expect("answered");
         assert_eq!(by_the_log, refused(Refusal::Closed), "what the log decided is true of every copy");
+    }
+
+    #[test]
+    fn a_late_word_about_an_expired_operation_was_taken_for_one_about_the_next() {
+        let (mut pending, now) = (Pending::default(), Instant::now());
+        let _read = ask(&mut pending, Kind::Read, "read", now);
+        let mut write = ask(&mut pending, Kind::Named, "write", now + Duration::from_secs(1));
+        let stream = pending.open();
+        let numbers = sent(&mut pending, stream);
+        pending.expire(now, "deadline");
+        pending.not_executed(numbers[0].0);
+        pending.close("it stopped leading with the write in its log");
+        pending.expire(now + Duration::from_secs(1), "deadline");
+        assert!(matches!(write.try_recv(), Ok(Err(Error::Unknown { .. }))));
+    }
+
+    /// Streams come and go, answers come late, deadlines pass: whatever the order, an operation that some node took
+    /// and never said it had not executed is not called undone, and each gets one answer.
+    #[test]
+    fn what_a_node_took_and_did_not_refuse_is_never_called_undone() {
+        for seed in 0..200 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let (mut pending, begun) = (Pending::default(), Instant::now());
+            // By number: its answer, and how many copies of it a node may have executed.
+            let (mut asked, mut copies): (Vec<oneshot::Receiver<Answer>>, Vec<u32>) =
+                (Vec::new(), Vec::new());
+            let (mut stream, mut on_it) = (None, Vec::new());
+            for step in 0..300 {
+                let now = begun + Duration::from_millis(step);
+                match rng.u8(..8) {
+                    0 | 1 => {
+                        let deadline = now + Duration::from_millis(40);
+                        asked.push(ask(&mut pending, Kind::Named, "write", deadline));
+                        copies.push(0);
+                    }
+                    2 if stream.is_none() => stream = Some(pending.open()),
+                    3 | 4 => {
+                        let taken = stream.map(|stream| sent(&mut pending, stream)).unwrap_or_default();
+                        for (number, _) in taken {
+                            copies[usize::try_from(number).expect("few")] += 1;
+                            on_it.push(number);
+                        }
+                    }
+                    5 if !on_it.is_empty() => {
+                        let number = on_it.swap_remove(rng.usize(..on_it.len()));
+                        copies[usize::try_from(number).expect("few")] -= 1;
+                        pending.not_executed(number);
+                    }
+                    6 if rng.u8(..4) == 0 && stream.take().is_some() => {
+                        pending.close("lost");
+                        on_it.clear();
+                    }
+                    _ => pending.expire(now, "deadline"),
+                }
+            }
+            pending.close("the end");
+            pending.expire(begun + Duration::from_secs(9), "deadline");
+            for (number, (mut answer, copies)) in asked.into_iter().zip(copies).enumerate() {
+                let answer = answer.try_recv().expect("everything has an end");
+                let undone = matches!(answer, Err(Error::Retry { .. }));
+                assert!(
+                    !undone || copies == 0,
+                    "seed {seed}: {number} may have been executed {copies} times"
+                );
+            }
+        }
     }
 
     #[test]
