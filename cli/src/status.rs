@@ -117,6 +117,7 @@ pub fn role(role: Role) -> &'static str {
         Role::Follower => "follower",
         Role::Candidate => "candidate",
         Role::Learner => "learner",
+        Role::Outside => "outside",
         Role::Unspecified => "unknown",
     }
 }

@@ -325,7 +325,7 @@ fn what_is_remembered_can_be_looked_up_without_closing() {
 fn marks_memberships_and_versions_are_kept_where_the_database_stands() {
     let mut replica = fresh();
     let members = Membership {
-        voters: vec![Member { node: 1, incarnation: 7, address: "a:1".into() }],
+        voters: vec![Member { node: 1, incarnation: 7, address: "a:1".into(), joined: false }],
         ..Default::default()
     };
     let payload = members.encode_to_vec().into();
@@ -346,7 +346,12 @@ fn marks_memberships_and_versions_are_kept_where_the_database_stands() {
 
 #[test]
 fn a_log_is_known_by_its_founders_for_ever() {
-    let member = |node, incarnation, address: &str| Member { node, incarnation, address: address.into() };
+    let member = |node, incarnation, address: &str| Member {
+        node,
+        incarnation,
+        address: address.into(),
+        joined: false,
+    };
     let founded = |voters: Vec<Member>| {
         let replica = fresh();
         let payload = Membership { voters, ..Default::default() }.encode_to_vec().into();

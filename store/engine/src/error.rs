@@ -25,8 +25,8 @@ pub enum Error {
     /// The log does not have an entry that was committed here.
     #[error(
         "committed conflict: {expected} was committed here, but the log has {found} there or ends with it; \
-         acknowledged entries are lost or replaced. Move this group folder away and let the node join as a new \
-         member"
+         acknowledged entries are lost or replaced. Keep this folder for examination, and let the node come back \
+         empty, as a new member (feira member replace NODE)"
     )]
     Contradiction {
         /// What is in the log there, or its end.
@@ -45,7 +45,7 @@ pub enum Error {
     /// The log was cut off behind a snapshot, and none is left that it continues.
     #[error(
         "the log begins after {base}, and no snapshot of {base} or later can be read: snap files were removed or \
-         damaged. Put them back, or move this group folder away and let the node join as a new member"
+         damaged. Put them back, or let the node come back empty, as a new member (feira member replace NODE)"
     )]
     NoSnapshot {
         /// The last offset gone from the log.
@@ -53,7 +53,7 @@ pub enum Error {
     },
     /// Neither log nor snapshots reach back to where the table stands.
     #[error(
-        "the log begins after {base}, the table stands at {applied}, and there is no whole snapshot between; move this group folder away and let the node join as a new member"
+        "the log begins after {base}, the table stands at {applied}, and there is no whole snapshot between; let the node come back empty, as a new member (feira member replace NODE)"
     )]
     Unrecoverable {
         /// The last offset gone from the log.
@@ -64,6 +64,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The folder cannot be used any more under its identity: the node comes back with an empty one, as a new member.
+    #[must_use]
+    pub fn needs_new_member(&self) -> bool {
+        match self {
+            Error::Log(error) => error.needs_new_member(),
+            Error::NoSnapshot { .. } | Error::Unrecoverable { .. } | Error::Contradiction { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether the process must end. The others are of one snapshot, and harm nothing else.
     #[must_use]
     pub fn is_fatal(&self) -> bool {

@@ -318,6 +318,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             durable: replica.durable(),
             committed: replica.committed(),
             applied: self.applied,
+            members_at: self.members.last().map(|(offset, _)| *offset).unwrap_or_default(),
             snapshot: replica.snapshot(),
             suspect: replica.suspect(),
             lack: self.room.lack(),

@@ -25,6 +25,8 @@ pub struct Status {
     pub committed: Offset,
     /// Where its table stands.
     pub applied: Applied,
+    /// The membership in force stands here in its log.
+    pub members_at: Offset,
     /// Its newest snapshot.
     pub snapshot: Position,
     /// Its log lost a tail that may have been acknowledged.

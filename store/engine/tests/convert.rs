@@ -115,7 +115,7 @@ fn append(epoch: u64, previous: Position, entries: &[Entry<Bytes>]) -> wire::Pus
 
 #[test]
 fn an_append_is_described_by_its_runs() {
-    let member = wire::Member { node: 1, incarnation: 9, address: "a:1".to_owned() };
+    let member = wire::Member { node: 1, incarnation: 9, address: "a:1".to_owned(), joined: false };
     let membership = wire::Membership { voters: vec![member], ..wire::Membership::default() };
     let payload = Bytes::from(membership.encode_to_vec());
     let changed = Entry { kind: EntryKind::Membership, ..entry(4, 7, payload) };
@@ -151,7 +151,7 @@ fn what_no_correct_replica_sends_is_refused_with_its_reason() {
 
 #[test]
 fn a_membership_names_each_node_once_and_has_a_voter() {
-    let member = |node| wire::Member { node, incarnation: 1, address: String::new() };
+    let member = |node| wire::Member { node, incarnation: 1, address: String::new(), joined: false };
     let of = |nodes: &[u64]| wire::Membership {
         voters: nodes.iter().map(|node| member(*node)).collect(),
         ..wire::Membership::default()

@@ -54,7 +54,7 @@ pub enum Error {
     Poisoned,
     /// Bytes on disk are not what was written, where that cannot be a write torn by a crash.
     #[error(
-        "{file} is damaged at byte {at}: {problem}; do not repair it by hand: move this group folder away and let the node join as a new member (it fetches the state from the others)"
+        "{file} is damaged at byte {at}: {problem}; do not repair it by hand: let the node come back empty, as a new member that fetches the state from the others (feira member replace NODE)"
     )]
     Damaged {
         /// The file.
@@ -91,14 +91,16 @@ pub enum Error {
         known: u32,
     },
     /// The folder has never been bootstrapped.
-    #[error("this folder holds no replica yet: bootstrap the cluster, or add this node as a new member")]
+    #[error(
+        "this folder holds no replica yet: bootstrap the cluster, or let the node in (feira member add NODE)"
+    )]
     NotBootstrapped,
     /// A bootstrap did not finish, and this node has never served.
     #[error("a bootstrap of this folder was interrupted before it finished: run it again")]
     BootstrapInterrupted,
     /// What this replica promised cannot be known any more: it may not act under its old identity.
     #[error(
-        "{reason}: this replica can no longer keep what it promised and must not vote under its old identity; move the folder away and add the node as a new member"
+        "{reason}: this replica can no longer keep what it promised and must not vote under its old identity; let the node come back empty, as a new member (feira member replace NODE)"
     )]
     NewMemberNeeded {
         /// What was lost.
@@ -190,6 +192,12 @@ impl Error {
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
         self.is_fatal()
+    }
+
+    /// The folder cannot be used any more under its identity: the node comes back with an empty one, as a new member.
+    #[must_use]
+    pub fn needs_new_member(&self) -> bool {
+        matches!(self, Error::Damaged { .. } | Error::NewMemberNeeded { .. })
     }
 
     /// The operating system's error of a write, a rename or the like.

@@ -98,6 +98,7 @@ fn membership(founders: &[Founder]) -> Membership {
         node: founder.node,
         incarnation: founder.incarnation,
         address: founder.address.clone(),
+        joined: false,
     };
     let mut voters: Vec<Member> = founders.iter().map(member).collect();
     voters.sort_by_key(|voter| voter.node);

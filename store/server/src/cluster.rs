@@ -89,7 +89,10 @@ impl ClusterService {
     }
 }
 
-fn role_of(status: &store_engine::Status) -> Role {
+fn role_of(shared: &Shared, status: &store_engine::Status) -> Role {
+    if shared.is_outside() {
+        return Role::Outside;
+    }
     match status.role {
         store_core::Role::Leader => Role::Leader,
         _ if !status.is_voter => Role::Learner,
@@ -114,7 +117,7 @@ impl Cluster for ClusterService {
             cluster: self.shared.me.cluster.clone().into(),
             node: status.node.0,
             route: Some(self.shared.me.route),
-            role: role_of(&status).into(),
+            role: role_of(&self.shared, &status).into(),
             epoch: view.epoch.0,
             leader: self.shared.leader_hint(view.leader, view.epoch),
             // The applier may be ahead of the core's last word: what is applied is in the log, and committed.

@@ -56,3 +56,14 @@ pub enum Error {
     #[error("gRPC server: {0}")]
     Serve(String),
 }
+
+impl Error {
+    /// The folder cannot be used any more under its identity: the node comes back with an empty one, as a new member.
+    #[must_use]
+    pub fn needs_new_member(&self) -> bool {
+        match self {
+            Error::Open { source, .. } | Error::Stage { source, .. } => source.needs_new_member(),
+            _ => false,
+        }
+    }
+}

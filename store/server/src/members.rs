@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     fn member(node: u64, incarnation: u64) -> wire::Member {
-        wire::Member { node, incarnation, address: format!("127.0.0.1:{}", 7_000 + node) }
+        wire::Member { node, incarnation, address: format!("127.0.0.1:{}", 7_000 + node), joined: false }
     }
 
     /// The lost folder of node 3 is being replaced by its new one.

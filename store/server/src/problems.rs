@@ -23,6 +23,8 @@ pub(crate) enum About {
     LogTime,
     /// Ids that were made far ahead of this node's clock. Passing.
     Ids,
+    /// This node is in no part of the group. Standing.
+    Membership,
     /// This peer does not take this node for who it is, or is not who it should be. Standing.
     Peer(u64),
     /// Somebody who introduced himself wrongly. Passing.

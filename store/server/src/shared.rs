@@ -1,14 +1,15 @@
 //! What the threads, streams and services of one replica know in common.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use proto::store as wire;
 use proto::store::{Failure, FailureReason, LeaderHint, Route};
 use store_client::failure::{failure, invalid, not_leader};
-use store_core::{Epoch, Member, MemberChange, NodeId, RoleView};
+use store_core::{Epoch, Member, MemberChange, NodeId, Role, RoleView};
 use store_db::lmdb::Lmdb;
 use store_engine::{Answer, Applied, ChangeAsked, Job, Reply, Status};
 use store_log::RealDisk;
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::desk::{Calls, Desk, Told};
 use crate::inbox::{Batch, Closed, Inbox};
-use crate::problems::Problems;
+use crate::problems::{About, Problems};
 
 /// The table that a server uses.
 pub(crate) type Table = Lmdb;
@@ -59,9 +60,10 @@ pub(crate) struct Shared {
     pub(crate) hand_over_failed: watch::Sender<u64>,
     /// What the node said of itself last.
     status: Mutex<Arc<Status>>,
-    /// Node and incarnation of the members when this node started: where the configuration names another address for
-    /// one of them, it goes before the log's. Who comes later is where the change said.
-    configured: BTreeSet<(u64, u64)>,
+    /// By its log this node is in no part of the group.
+    outside: AtomicBool,
+    /// A member has said that this node was removed, which its own log does not have.
+    told_removed: AtomicBool,
     /// The addresses of the members, from the membership in force and the configuration.
     members: Mutex<Arc<Members>>,
     /// Where this node itself is reached, if the membership cannot know: its port was allotted just now.
@@ -109,7 +111,8 @@ impl Shared {
             stopping: watch::Sender::new(false),
             hand_over_failed: watch::Sender::new(0),
             status: Mutex::new(Arc::new(status)),
-            configured: everybody(&membership).map(|member| (member.node, member.incarnation)).collect(),
+            outside: AtomicBool::new(false),
+            told_removed: AtomicBool::new(false),
             members: Mutex::default(),
             address,
             problems: Problems::default(),
@@ -140,13 +143,14 @@ impl Shared {
         Arc::clone(&self.members.lock())
     }
 
-    /// Another membership is in force; the configuration's addresses go before the log's.
+    /// Another membership is in force. A founder is where the configuration says; who came by a change is where the change
+    /// said, since a configuration may be older than the change.
     pub(crate) fn set_members(&self, membership: wire::Membership) {
         let mut by_node: BTreeMap<u64, wire::Member> =
             everybody(&membership).map(|member| (member.node, member.clone())).collect();
         for peer in &self.config.peers {
             if let Some(member) = by_node.get_mut(&peer.node)
-                && self.configured.contains(&(member.node, member.incarnation))
+                && !member.joined
             {
                 member.address.clone_from(&peer.address);
             }
@@ -155,7 +159,69 @@ impl Shared {
             me.address.clone_from(address);
         }
         self.problems.keep_peers(|node| by_node.contains_key(&node));
+        self.note_membership(&membership);
         *self.members.lock() = Arc::new(Members { membership, by_node });
+    }
+
+    fn note_membership(&self, membership: &wire::Membership) {
+        let outside = !contains(membership, self.me.member);
+        self.outside.store(outside, Ordering::Relaxed);
+        self.told_removed.store(false, Ordering::Relaxed);
+        if !outside {
+            self.problems.clear(About::Membership);
+            return;
+        }
+        let node = self.me.member.node.0;
+        let text = if membership.voters.is_empty() {
+            format!(
+                "this folder is empty and waits to be let in: feira member add {node}, or feira member replace {node} \
+                 if it takes the place of a lost one"
+            )
+        } else {
+            format!(
+                "node {node} (incarnation {:x}) is not a member of its group, as far as its log reaches; feira member \
+                 list shows who is; a node that was removed can be stopped",
+                self.me.member.incarnation.0
+            )
+        };
+        if self.problems.raise(About::Membership, text.clone()) {
+            tracing::warn!(why = text, "this node serves nobody");
+        }
+    }
+
+    /// A member says that this node was removed. It can know: what it committed reaches beyond this node's log.
+    pub(crate) fn told_removed(&self, by: NodeId, why: &str) {
+        self.told_removed.store(true, Ordering::Relaxed);
+        let text = format!("{by} says: {why}; this node can be stopped");
+        if self.problems.raise(About::Membership, text.clone()) {
+            tracing::warn!(why = text, "this node serves nobody");
+        }
+    }
+
+    /// A member speaks to this node as to another: what was said of a removal is not so, or no longer.
+    pub(crate) fn spoken_to(&self) {
+        if self.told_removed.swap(false, Ordering::Relaxed) && !self.outside.load(Ordering::Relaxed) {
+            self.problems.clear(About::Membership);
+        }
+    }
+
+    /// Whether this node is in no part of the group, as far as it knows. A leader that removes itself leads until that is
+    /// committed.
+    pub(crate) fn is_outside(&self) -> bool {
+        let outside = self.outside.load(Ordering::Relaxed) || self.told_removed.load(Ordering::Relaxed);
+        outside && self.role.borrow().role != Role::Leader
+    }
+
+    /// Refuses to speak for a group that this node is not in: what it holds may be of any time.
+    pub(crate) fn check_member(&self) -> Result<(), Failure> {
+        if !self.is_outside() {
+            return Ok(());
+        }
+        let message = format!(
+            "node {} is not a member of its group (removed, or not let in yet): ask another node",
+            self.me.member.node.0
+        );
+        Err(failure(FailureReason::NotServing, message))
     }
 
     /// Who leads, as a caller can use it.
@@ -256,6 +322,11 @@ pub(crate) enum Ask {
 /// All members. Where a new folder takes the place of a lost one of its node, the new one comes later.
 fn everybody(membership: &wire::Membership) -> impl Iterator<Item = &wire::Member> {
     membership.outgoing.iter().chain(&membership.voters).chain(&membership.learners)
+}
+
+/// Whether this very folder is in the group, in any part.
+pub(crate) fn contains(membership: &wire::Membership, member: Member) -> bool {
+    everybody(membership).any(|one| one.node == member.node.0 && one.incarnation == member.incarnation.0)
 }
 
 /// The node ends.

@@ -112,7 +112,10 @@ impl NodeThread {
                     self.shared.role.send_replace(view);
                     self.ticks_to_status = 0;
                 }
-                NodeOut::Members(membership) => self.shared.set_members(membership),
+                NodeOut::Members(membership) => {
+                    self.shared.set_members(membership);
+                    self.ticks_to_status = 0;
+                }
                 NodeOut::HandOverFailed => self.shared.hand_over_failed.send_modify(|count| *count += 1),
                 NodeOut::Report(report) => self.report(report),
                 NodeOut::Fatal(fatal) => return Err(Error::Fatal(fatal)),

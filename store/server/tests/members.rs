@@ -23,7 +23,7 @@ fn name(i: usize) -> MemberName {
 }
 
 fn learner(nodes: &Nodes, i: usize, incarnation: u64) -> Change {
-    Change::AddLearner(Member { node: i as u64 + 1, incarnation, address: nodes.address(i) })
+    Change::AddLearner(Member { node: i as u64 + 1, incarnation, address: nodes.address(i), joined: false })
 }
 
 async fn ask(nodes: &Nodes, i: usize, change: Change) -> Result<ChangeMembersResponse, Status> {
@@ -188,15 +188,15 @@ async fn what_makes_no_sense_is_refused_with_its_reason() {
     assert_eq!((code, reason), (Code::Unavailable, FailureReason::NotLeader));
     let (code, reason, ..) = refused(leader, Change::Promote(name(8))).await;
     assert_eq!((code, reason), (Code::FailedPrecondition, FailureReason::ChangeRefused));
-    let nowhere = Member { node: 4, incarnation: 4, address: "nowhere".to_owned() };
+    let nowhere = Member { node: 4, incarnation: 4, address: "nowhere".to_owned(), joined: false };
     let (code, _, field, _) = refused(leader, Change::AddLearner(nowhere)).await;
     assert_eq!((code, field.as_str()), (Code::InvalidArgument, "add_learner.address"));
-    let taken = Member { node: 1, incarnation: 4, address: nodes.address(0) };
+    let taken = Member { node: 1, incarnation: 4, address: nodes.address(0), joined: false };
     let (_, reason, _, message) = refused(leader, Change::AddLearner(taken)).await;
     assert_eq!(reason, FailureReason::ChangeRefused, "{message}");
 
     // A learner that nobody reaches never catches up.
-    let absent = Member { node: 4, incarnation: 4, address: "127.0.0.1:1".to_owned() };
+    let absent = Member { node: 4, incarnation: 4, address: "127.0.0.1:1".to_owned(), joined: false };
     assert!(change(&nodes, Change::AddLearner(absent)).await.changed);
     let leader = nodes.leading().await;
     let status = ask(&nodes, leader, Change::Promote(name(3))).await.unwrap_err();

@@ -117,7 +117,7 @@ impl World {
         let member = |index: usize| {
             let member = first_member(index);
             let address = format!("node-{}", member.node.0);
-            WireMember { node: member.node.0, incarnation: member.incarnation.0, address }
+            WireMember { node: member.node.0, incarnation: member.incarnation.0, address, joined: false }
         };
         let members = Membership { voters: (0..nodes).map(member).collect(), ..Membership::default() };
         let shell = |index| Shell::bootstrap(index, &members, NodeClock::new(now.clone()));

@@ -33,7 +33,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         }
         let newcomer = match change {
             MemberChange::AddLearner(Member { node, incarnation }) => {
-                Some(wire::Member { node: node.0, incarnation: incarnation.0, address })
+                Some(wire::Member { node: node.0, incarnation: incarnation.0, address, joined: true })
             }
             MemberChange::Promote(_) | MemberChange::Remove(_) | MemberChange::Replace { .. } => None,
         };

@@ -77,6 +77,7 @@ pub fn members(ids: &[NodeId]) -> Membership {
         node: id.0,
         incarnation: member(*id).incarnation.0,
         address: format!("127.0.0.1:{}", 7_000 + id.0),
+        joined: false,
     };
     Membership { voters: ids.iter().map(member).collect(), ..Membership::default() }
 }

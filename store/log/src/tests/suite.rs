@@ -244,7 +244,7 @@ fn lost_files_ask_for_a_new_member<D: Disk + Clone>(disk: D) {
         disk.rename(name, "elsewhere").unwrap();
         let error = try_open(disk.clone(), "b1").unwrap_err();
         assert!(matches!(error, Error::NewMemberNeeded { .. }), "{name}: {error}");
-        assert!(error.to_string().contains("add the node as a new member"));
+        assert!(error.to_string().contains("as a new member (feira member replace NODE)"));
         disk.rename("elsewhere", name).unwrap();
     }
     disk.remove("boot").unwrap();

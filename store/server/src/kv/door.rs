@@ -1,4 +1,5 @@
-//! What stands between a request and the node: its fields and route are checked, and what it asks becomes bytes.
+//! What stands between a request and the node: its fields and route are checked, and that the node is in the group; what
+//! it asks becomes bytes.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -50,5 +51,6 @@ pub(super) fn at_door(
     checked: Result<(), Violation>,
 ) -> Result<(), Failure> {
     checked.map_err(|violation| invalid(violation.field, violation.problem))?;
-    shared.check_route(route)
+    shared.check_route(route)?;
+    shared.check_member()
 }

@@ -12,6 +12,9 @@ use crate::shared::{Identity, Shared};
 /// The largest message between replicas: an append with its entries and what wraps them.
 pub(crate) const MESSAGE_BYTES_MAX: usize = store_engine::limits::MESSAGE_BYTES_MAX * 2 + (64 << 10);
 
+/// The field of a refusal that tells a candidate that it was removed.
+pub(super) const REMOVED: &str = "peer.member";
+
 /// How this node introduces itself to `peer`; `None`: the peer is not a member.
 pub(super) fn introduce(shared: &Shared, peer: NodeId) -> Option<wire::Peer> {
     let members = shared.members();
@@ -36,6 +39,7 @@ pub(super) fn told_by_peer<T>(shared: &Shared, peer: NodeId, told: Result<&T, &S
         failure.reason() == wire::FailureReason::Invalid && failure.field.starts_with("peer.")
     });
     match refused {
+        Some(failure) if failure.field == REMOVED => shared.told_removed(peer, &failure.message),
         Some(failure) => {
             let at = shared.members().by_node.get(&peer.0).map(|m| m.address.clone()).unwrap_or_default();
             let text = format!("{peer} at {at} refuses this node: {}", failure.message);

@@ -13,16 +13,16 @@ use proto::store::{
     FetchSnapshotRequest, Peer, PushMessage, PushReply, SnapshotBlock, VoteReply, VoteRequest,
 };
 use store_client::failure::{failure, invalid, status_from};
-use store_core::{Incarnation, Member, Message, NodeId};
+use store_core::{Incarnation, Member, Message, NodeId, Position};
 use store_engine::{Job, Snapshots, convert};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::introduce::from_peer;
+use super::introduce::{REMOVED, from_peer};
 use super::mailbox::Replies;
 use super::{Peers, serve_snapshot};
 use crate::config::CLUSTER_NAME_BYTES_MAX;
 use crate::problems::About;
-use crate::shared::{Disk, Shared, stopping};
+use crate::shared::{Disk, Shared, contains, stopping};
 
 /// The service.
 #[derive(Clone)]
@@ -96,6 +96,22 @@ fn check_peer(shared: &Shared, peer: Option<&Peer>) -> Result<Member, Status> {
         node if node == me.member.node.0 => Err(mixed("node", format!("node {node} speaks to itself"))),
         node => Ok(Member { node: NodeId(node), incarnation: Incarnation(peer.incarnation) }),
     }
+}
+
+/// Refuses a candidate that was removed and cannot know: the membership without it is committed here, and its log does
+/// not reach as far as this one. The core would not vote for it either, but could not say why. Whether this membership
+/// is the newest does not matter: who was let in by a later one has more in his log than this node.
+fn check_candidate(shared: &Shared, peer: Member, last: Position) -> Result<(), Status> {
+    let (members, status) = (shared.members(), shared.status());
+    let known = members.membership.voters.is_empty() || contains(&members.membership, peer);
+    if known || status.committed < status.members_at || last >= status.last {
+        return Ok(());
+    }
+    let message = format!(
+        "{} (incarnation {:x}) was removed from the group: the membership at offset {} is without it",
+        peer.node, peer.incarnation.0, status.members_at
+    );
+    Err(status_from(&invalid(REMOVED, message)))
 }
 
 /// There is no place for another caller who is no member.
@@ -192,6 +208,7 @@ impl Replication for ReplicationService {
         let mut pushes = request.into_inner();
         let first = pushes.message().await?;
         let peer = self.introduced(first.as_ref().and_then(|first| first.peer.as_ref()), address)?;
+        self.shared().spoken_to();
         let replies = self.peers.answers(peer.node).ok_or_else(crowded)?;
         let taking = tokio::spawn(take_pushes(Arc::clone(self.shared()), peer, first, pushes));
         Ok(Response::new(Box::pin(PushReplies { replies, taking, told: false })))
@@ -203,6 +220,9 @@ impl Replication for ReplicationService {
         let peer = self.introduced(request.peer.as_ref(), address)?;
         let message = convert::vote_request_in(&request)
             .map_err(|error| status_from(&invalid("epoch", error.to_string())))?;
+        if let Message::VoteRequest(asked) = &message {
+            check_candidate(self.shared(), peer, asked.last)?;
+        }
         let answer = self.peers.votes.wait(peer.node, &self.shared().members()).ok_or_else(crowded)?;
         let brought = self.shared().inbox.receive(from_peer(peer, message), 0).await;
         brought.map_err(|_| status_from(&stopping()))?;
