@@ -15,6 +15,14 @@ fn address(word: &str) -> Result<String, String> {
     }
 }
 
+/// A node as people name it: 3, or node-3.
+fn node_id(word: &str) -> Result<u64, String> {
+    match word.strip_prefix("node-").unwrap_or(word).parse() {
+        Ok(id @ 1..) => Ok(id),
+        _ => Err("it must be the id of a node, such as 3 or node-3".to_owned()),
+    }
+}
+
 /// feira: an order-taking backend for shops that keeps selling while machines fail.
 #[derive(Parser, Debug)]
 #[command(name = "feira", version, about, max_term_width = 100, after_help = AFTER)]
@@ -31,6 +39,7 @@ const AFTER: &str = "Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable, 4 co
                      Start with: feira demo, or feira up and, in another terminal, feira admin.";
 
 const NODE: &str = "Such as: feira node kill 1, feira node start 1, feira node pause broker.";
+const MEMBER: &str = "Each waits until the change is committed. Given again after a failure, a command goes on where it stopped.";
 const ADMIN: &str =
     "Such as: feira admin insert-client name=Ana city=Recife. All commands: feira admin help.";
 const SHOP: &str = "Such as: feira shop --cid ana create-order banana=3. All commands: feira shop help.";
@@ -60,6 +69,9 @@ pub enum Command {
     /// Break and mend a part of the local cluster
     #[command(after_help = NODE)]
     Node(NodeAct),
+    /// Let nodes into the group of replicas, give them a vote, remove or replace them, while writes go on
+    #[command(subcommand, after_help = MEMBER)]
+    Member(Member),
     /// Show each replica's role, epoch, log, committed and applied offset
     Status(Status),
     /// Work as an administrator: clients, products, stock
@@ -149,6 +161,70 @@ pub struct NodeAct {
     /// With hold-commit: send commit orders again
     #[arg(long)]
     pub off: bool,
+}
+
+/// Members of the group.
+#[derive(Subcommand, Debug)]
+pub enum Member {
+    /// Show who is in the group: voters, learners, and how far behind each is
+    List,
+    /// Let a node in, with an empty folder: it receives the log and has no vote
+    Add(MemberAdd),
+    /// Give a learner that has caught up a vote
+    Promote {
+        /// The node's id, such as 4
+        #[arg(value_parser = node_id)]
+        node: u64,
+        /// How long.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Take a node out of the group, the leader too, and out of the configuration
+    Remove {
+        /// The node's id, such as 4
+        #[arg(value_parser = node_id)]
+        node: u64,
+        /// How long.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Bring a node back whose folder is lost or damaged: an empty folder takes its place
+    Replace {
+        /// The node's id, such as 3
+        #[arg(value_parser = node_id)]
+        node: u64,
+        /// Another node, which is a learner, takes its place instead
+        #[arg(long, value_name = "ID", value_parser = node_id)]
+        by: Option<u64>,
+        /// How long.
+        #[command(flatten)]
+        wait: Wait,
+    },
+}
+
+/// A node to be let in.
+#[derive(Args, Debug)]
+pub struct MemberAdd {
+    /// The node's id, such as 4; the next free one, if left out
+    #[arg(value_parser = node_id)]
+    pub node: Option<u64>,
+    /// Where it serves, if the configuration does not say; a free port on loopback, if the other nodes are there
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    pub listen: Option<String>,
+    /// Where others reach it, if not as --listen
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, requires = "listen")]
+    pub address: Option<String>,
+    /// How long.
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// How long a change may take.
+#[derive(Args, Debug, Clone, Copy)]
+pub struct Wait {
+    /// Seconds for which a change is waited for, 0 to 86400
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub wait: u64,
 }
 
 /// Status.

@@ -4,7 +4,7 @@
 //!   args ──► run ──┬─► role (store, portals, broker)      serve until told to stop
 //!                  ├─► up (supervisor of child processes), demo (a tour over it)
 //!                  ├─► admin, shop, kv (sessions) ◄── repl (lines, completion) ◄── verb (tables of verbs)
-//!                  └─► import, audit, status, log
+//!                  └─► import, audit, status, log, member
 //!        all of them ──► reach (portals, nodes) · show (tables, JSON) · config · failure
 //! ```
 //!
@@ -21,6 +21,7 @@ pub mod failure;
 pub mod import;
 pub mod kv;
 pub mod log;
+pub mod member;
 pub mod reach;
 pub mod repl;
 pub mod role;

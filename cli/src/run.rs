@@ -13,7 +13,7 @@ use crate::role::portals::Which;
 use crate::show::answer::Answer;
 use crate::show::out::Out;
 use crate::tools::{addresses, admin, key_values, shop};
-use crate::{audit, demo, log, role, status, up};
+use crate::{audit, demo, log, member, role, status, up};
 
 /// How long an import waits for a portal or a leader to come back.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
@@ -55,6 +55,7 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         Command::Import(asked) => run_import(asked, loaded, out).await,
         Command::Status(asked) => status::run(&loaded.config, asked.watch, out).await,
         Command::Down => shown(up::run::down(loaded).await, out),
+        Command::Member(asked) => shown(member::run::run(loaded, asked, out).await, out),
         Command::Node(asked) => shown(up::act::node(loaded, &asked).await, out),
         Command::Audit => shown(audit::run::run(&loaded.config).await, out),
         Command::Log(asked) => logs(asked, loaded, out).await,
@@ -70,7 +71,9 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
 
 /// For clusters over several machines: made in one place, each folder then goes to its node's machine.
 fn bootstrap(loaded: &Loaded) -> Result<Answer, Failure> {
-    up::bootstrap::bootstrap(loaded)?;
+    if let Some(lost) = up::bootstrap::bootstrap(loaded)?.first() {
+        return Err(Failure::refused(lost.why.clone()).next(lost.next.clone()));
+    }
     let folder = loaded.folder().display().to_string();
     Ok(Answer::line(format!("the nodes' folders are in {folder}"), serde_json::json!({ "folder": folder })))
 }

@@ -202,6 +202,19 @@ impl Cluster {
         assert!(output.status.success(), "bootstrap: {}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// A node that `feira member add` has put into the configuration: it can be run from now on.
+    ///
+    /// # Panics
+    /// If the configuration has no such node.
+    pub fn joined(&mut self, id: u64) {
+        let text = std::fs::read_to_string(self.config()).expect("the configuration can be read");
+        let (_, node) = text.split_once(&format!("id = {id}\nlisten = \"")).expect("the node is in it");
+        let address = node.split('"').next().expect("an address").to_owned();
+        let name = format!("node-{id}");
+        self.addresses.insert(name.clone(), address);
+        self.commands.insert(name, vec!["store".to_owned(), "--node".to_owned(), id.to_string()]);
+    }
+
     /// The configuration file.
     #[must_use]
     pub fn config(&self) -> PathBuf {

@@ -6,6 +6,7 @@ pub mod chaos;
 pub mod cluster;
 pub mod mesh;
 pub mod mosquitto;
+pub mod place;
 pub mod port;
 pub mod process;
 pub mod shop;

@@ -2,171 +2,25 @@
 //! that dies, a clean end and a violent one, and folders that are lost or taken.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use feira_tests::cluster::PATIENCE;
-use feira_tests::process::Dialogue;
+use feira_tests::place::{LONG, Place, gone, is_there};
 use feira_tests::wait;
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// What a whole cluster may take to come up or to stop, on a machine that runs other tests too.
-const LONG: Duration = Duration::from_secs(120);
-
-/// A place for clusters, whether one runs or not.
-struct Place(tempfile::TempDir);
-
-/// A cluster that `feira up` runs.
-struct Up {
-    /// The supervisor.
-    tool: Dialogue,
-    /// What it says of each part.
-    parts: Vec<Part>,
-}
-
-#[derive(Debug)]
-struct Part {
-    name: String,
-    address: String,
-    pid: i32,
-    log: PathBuf,
-}
-
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::Builder::new().prefix("feira-test-up-").tempdir().unwrap())
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(feira_tests::feira!());
-        command.arg("--config").arg(self.path().join("feira.toml")).args(arguments);
-        command
-    }
-
-    /// Runs a tool to its end.
-    fn tool(&self, arguments: &[&str]) -> Output {
-        let mut tool = Dialogue::start(self.command(arguments));
-        tool.hang_up();
-        tool.output_within(LONG)
-    }
-
-    #[track_caller]
-    fn done(&self, arguments: &[&str]) -> String {
-        let output = self.tool(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Runs a tool that must fail so, and say so.
-    #[track_caller]
-    fn fails(&self, arguments: &[&str], code: i32, saying: &str) {
-        let output = self.tool(arguments);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-        assert!(said.contains(saying), "{saying} is not in: {said}");
-    }
-
-    /// Starts a cluster and waits until it says that everything serves.
-    fn up(&self, shape: &[&str]) -> Up {
-        let mut tool = Dialogue::start(self.command(&[&["--json", "up"][..], shape].concat()));
-        tool.hears("everything serves", LONG);
-        tool.hears("}\n", PATIENCE);
-        let said = tool.said();
-        let told: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
-        let text = |part: &Value, name: &str| part[name].as_str().unwrap().to_owned();
-        let parts = told["parts"].as_array().unwrap().iter().map(|part| Part {
-            name: text(part, "part"),
-            address: text(part, "address"),
-            pid: i32::try_from(part["pid"].as_i64().unwrap()).unwrap(),
-            log: PathBuf::from(text(part, "log")),
-        });
-        Up { parts: parts.collect(), tool }
-    }
-
-    /// What `feira status` says.
-    fn status(&self) -> Value {
-        serde_json::from_str(&self.done(&["--json", "status"])).unwrap()
-    }
-
-    /// The id of the node that leads, once one does.
-    fn leader(&self) -> String {
-        wait::until_blocking("a leader", PATIENCE, || {
-            let status = self.status();
-            let nodes = status["nodes"].as_array().unwrap();
-            let epoch = nodes.iter().filter_map(|node| node["epoch"].as_u64()).max();
-            let leads = |node: &&Value| node["role"] == "leader" && node["epoch"].as_u64() == epoch;
-            match nodes.iter().find(leads) {
-                Some(node) => Ok(node["node"].to_string()),
-                None => Err(status.to_string()),
-            }
-        })
-    }
-}
-
-impl Up {
-    fn pid(&self, name: &str) -> i32 {
-        self.parts.iter().find(|part| part.name == name).unwrap_or_else(|| panic!("no {name}")).pid
-    }
-
-    fn addresses(&self) -> BTreeSet<String> {
-        self.parts.iter().map(|part| part.address.clone()).collect()
-    }
-
-    /// Waits until every part is gone.
-    fn all_gone(&self) {
-        for Part { name, pid, .. } in &self.parts {
-            gone(name, *pid);
-        }
-    }
-
-    /// Waits for the supervisor's end, which must be a good one.
-    fn ends_well(mut self) {
-        let status = self.tool.ends_within(LONG);
-        assert!(status.success(), "{status}: {}", self.tool.complained());
-        self.all_gone();
-    }
-}
-
-/// A test that fails leaves nothing running.
-impl Drop for Up {
-    fn drop(&mut self) {
-        if self.tool.ended().is_none() {
-            self.tool.signal(Signal::SIGKILL);
-        }
-        for part in self.parts.iter().filter(|_| std::thread::panicking()) {
-            let _ = kill(Pid::from_raw(part.pid), Signal::SIGKILL);
-        }
-    }
-}
-
-fn is_there(pid: i32) -> bool {
-    kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH)
-}
-
-fn gone(name: &str, pid: i32) {
-    wait::until_blocking(&format!("the end of {name}"), PATIENCE, || {
-        if is_there(pid) { Err(format!("pid {pid} is there")) } else { Ok(()) }
-    });
-}
-
 fn serves_as_told(shape: &[&str], expected: &[&str]) {
-    let place = Place::new();
+    let place = Place::new(feira_tests::feira!());
     let up = place.up(&[&["--any-ports"][..], shape].concat());
     let names: Vec<&str> = up.parts.iter().map(|part| part.name.as_str()).collect();
     assert_eq!(names, expected);
     let addresses = up.addresses();
     assert_eq!(addresses.len(), expected.len(), "{:?}", up.parts);
     for part in &up.parts {
-        assert!(is_there(part.pid) && part.log.is_file(), "{part:?}");
+        assert!(is_there(part.pid.unwrap()) && part.log.is_file(), "{part:?}");
         std::net::TcpStream::connect(&part.address).unwrap();
     }
     let file = std::fs::read_to_string(place.path().join("feira.toml")).unwrap();
@@ -224,7 +78,7 @@ fn faults_of_a_node_itself(place: &Place) {
 
 #[test]
 fn parts_are_broken_and_mended_on_request() {
-    let place = Place::new();
+    let place = Place::new(feira_tests::feira!());
     let mut up = place.up(&["--any-ports"]);
     place.done(&["admin", "insert-client", "ana", "{}"]);
     let leader = place.leader();
@@ -279,7 +133,7 @@ fn parts_are_broken_and_mended_on_request() {
 
 #[test]
 fn a_part_that_dies_is_noticed_and_a_second_supervisor_is_refused() {
-    let place = Place::new();
+    let place = Place::new(feira_tests::feira!());
     place.fails(&["down"], 2, "there is no configuration file");
     let mut up = place.up(&["--any-ports"]);
     place.fails(&["up"], 1, "another feira up runs the cluster in");
@@ -297,7 +151,7 @@ fn a_part_that_dies_is_noticed_and_a_second_supervisor_is_refused() {
 }
 
 fn killed_with_all(shape: &[&str]) {
-    let place = Place::new();
+    let place = Place::new(feira_tests::feira!());
     let mut up = place.up(&[&["--any-ports"][..], shape].concat());
     place.done(&["kv", "set", "kept", "x"]);
     // One that hangs goes too.
@@ -323,7 +177,7 @@ fn kill_9_of_the_supervisor_takes_mosquitto_with_it() {
 
 #[test]
 fn a_restart_waited_a_minute_for_a_node_that_had_refused_to_start() {
-    let place = Place::new();
+    let place = Place::new(feira_tests::feira!());
     let up = place.up(&["--any-ports"]);
     place.fails(&["node", "start", "2"], 1, "node-2 runs already");
     place.done(&["node", "kill", "2"]);
@@ -349,7 +203,7 @@ fn a_restart_waited_a_minute_for_a_node_that_had_refused_to_start() {
 
 #[test]
 fn what_is_wrong_with_a_cluster_folder_is_explained_and_nothing_is_made_anew() {
-    let place = Place::new();
+    let place = Place::new(feira_tests::feira!());
     let up = place.up(&["--any-ports"]);
     place.done(&["kv", "set", "kept", "x"]);
     place.done(&["down"]);
@@ -357,8 +211,8 @@ fn what_is_wrong_with_a_cluster_folder_is_explained_and_nothing_is_made_anew() {
     let data = place.path().join("feira-data");
     let (node, aside) = (data.join("node-2"), place.path().join("aside"));
     std::fs::rename(&node, &aside).unwrap();
-    place.fails(&["up"], 1, "the folder of node 2 is gone");
-    place.fails(&["up"], 1, "membership change");
+    place.fails(&["bootstrap"], 1, "the folder of node 2 is gone");
+    place.fails(&["bootstrap"], 1, "member replace 2");
     assert!(!node.exists(), "an empty folder is another member");
     place.fails(&["store", "--node", "2"], 1, "node-2");
     std::fs::rename(&aside, &node).unwrap();

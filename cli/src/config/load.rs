@@ -47,6 +47,15 @@ impl Loaded {
         if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_path_buf() }
     }
 
+    /// A command for this cluster, as a person would type it.
+    #[must_use]
+    pub fn command(&self, what: &str) -> String {
+        if self.path == Path::new(FILE_DEFAULT) {
+            return format!("feira {what}");
+        }
+        format!("feira --config {} {what}", self.path.display())
+    }
+
     /// The cluster's folder.
     #[must_use]
     pub fn folder(&self) -> PathBuf {

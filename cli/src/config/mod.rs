@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod load;
+pub mod nodes;
 pub mod ports;
 pub mod shape;
 pub mod template;

@@ -49,7 +49,7 @@ pub struct Store {
     pub disk_reserve_bytes: u64,
     /// The node that should lead when it can; 0: any.
     pub preferred_leader: u64,
-    /// The voters: 1, 3, 4, 5 or 7 of them.
+    /// Its nodes: a new cluster has 1, 3, 4, 5 or 7; `feira member` puts more in and takes some out.
     pub nodes: Vec<Node>,
 }
 

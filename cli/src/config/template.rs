@@ -112,7 +112,7 @@ grace_seconds = 5
 "#;
 
 const NODES: &str = r#"
-# The voters of the store: 1, 3, 4, 5 or 7. An id is never given to another folder.
+# The nodes of the store: 1, 3, 4, 5 or 7 in a new cluster. Later, feira member adds, removes and replaces them, here too.
 # Each may have `address` (host:port where others reach it, if not as `listen`) and `folder` (else node-<id>).
 "#;
 

@@ -67,11 +67,11 @@ async fn in_folder(asked: &Demo, folder: &Path, out: &Out) -> Result<u32, Failur
     let sources = Sources { file: Some(folder.join("feira.toml")), set: Vec::new() };
     let loaded = prepare(&sources, &shape, out)?;
     let _lock = lock(&Supervisor::run_folder(&loaded))?;
-    bootstrap(&loaded)?;
+    let mut left_out = bootstrap(&loaded)?;
     let mut supervisor = Supervisor::new(loaded)?;
     let started = async {
         supervisor.start()?;
-        ready::all(&mut supervisor, START_MAX).await
+        ready::all(&mut supervisor, &mut left_out, START_MAX).await
     };
     let started = tokio::select! {
         started = started => started,
@@ -81,7 +81,7 @@ async fn in_folder(asked: &Demo, folder: &Path, out: &Out) -> Result<u32, Failur
         supervisor.stop().await;
         return Err(failure);
     }
-    out.answer(&endpoints(&supervisor));
+    out.answer(&endpoints(&supervisor, &left_out));
     let mut stage = Stage::new(supervisor, out)?;
     let person = std::io::stdin().is_terminal() && !asked.tour;
     let played = tokio::select! {

@@ -8,7 +8,7 @@ use store_server::group_folder;
 use crate::failure::Failure;
 
 /// The one group of a ring of one shard.
-const GROUP: u64 = 1;
+pub const GROUP: u64 = 1;
 
 /// A group's folder.
 pub struct Folder {

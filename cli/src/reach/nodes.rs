@@ -37,7 +37,15 @@ pub fn node_of(config: &Config, id: u64) -> Result<&Node, Failure> {
 /// # Errors
 /// The address is none.
 pub fn cluster(node: &Node) -> Result<ClusterClient<Channel>, Failure> {
-    let channel = channel(node.reached_at())?;
+    cluster_at(node.reached_at())
+}
+
+/// A client of the operator service at an address.
+///
+/// # Errors
+/// The address is none.
+pub fn cluster_at(address: &str) -> Result<ClusterClient<Channel>, Failure> {
+    let channel = channel(address)?;
     Ok(ClusterClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
@@ -56,12 +64,20 @@ pub fn channel(address: &str) -> Result<Channel, Failure> {
 /// # Errors
 /// It is unreachable, or does not answer in time.
 pub async fn status(node: &Node) -> Result<StatusResponse, Failure> {
-    let mut client = cluster(node)?;
+    status_at(node.reached_at()).await
+}
+
+/// What the node at an address says of itself; an error if it is silent.
+///
+/// # Errors
+/// It is unreachable, or does not answer in time.
+pub async fn status_at(address: &str) -> Result<StatusResponse, Failure> {
+    let mut client = cluster_at(address)?;
     let asked = client.status(StatusRequest { route: route() });
     match tokio::time::timeout(ANSWER_MAX, asked).await {
         Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) => Err(Failure::of_status(&status)),
-        Err(_) => Err(Failure::unreachable(format!("node {} does not answer", node.id))),
+        Err(_) => Err(Failure::unreachable(format!("the node at {address} does not answer"))),
     }
 }
 

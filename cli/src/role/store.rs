@@ -16,8 +16,13 @@ use crate::role::stop::asked;
 pub async fn run(loaded: &Loaded, id: u64, supervised: bool) -> Result<(), Failure> {
     let config = config_of(loaded, id)?;
     if !is_bootstrapped(&config.folder) {
-        return Err(Failure::refused(format!("{} holds no replica of node {id}", config.folder.display()))
-            .next("feira up founds a cluster once; a folder that was lost is never made anew under its old identity"));
+        let next = format!(
+            "a folder that was lost is never made anew under its old identity; let the node come back empty: {}; the \
+             first time: feira up, or feira bootstrap, or feira member add {id}",
+            loaded.command(&format!("member replace {id}"))
+        );
+        let what = format!("{} holds no replica of node {id}", config.folder.display());
+        return Err(Failure::refused(what).next(next));
     }
     let asked = asked(supervised)?;
     let (stopper, stop) = stop();
@@ -26,7 +31,16 @@ pub async fn run(loaded: &Loaded, id: u64, supervised: bool) -> Result<(), Failu
         stopper.stop();
     });
     let served = serve(config, stop, Box::new(|_| {}));
-    served.await.map_err(|e| Failure::refused(format!("node {id}: {}", with_causes(&e))))
+    served.await.map_err(|e| {
+        let failure = Failure::refused(format!("node {id}: {}", with_causes(&e)));
+        if !e.needs_new_member() {
+            return failure;
+        }
+        failure.next(format!(
+            "the other nodes serve without it; bring it back empty: {}",
+            loaded.command(&format!("member replace {id}"))
+        ))
+    })
 }
 
 /// This node's part of the configuration.

@@ -1,59 +1,64 @@
 //! The first start of a cluster: every node's folder is made once, with one membership that all know.
 //!
-//! `cluster.json` in the cluster's folder remembers who was founded. From then on a node's folder that is missing
-//! is an error that explains, never made anew: an empty folder is *another* member (DESIGN 3.11), and one that
-//! came back under the old identity could vote twice in one epoch and lose acknowledged writes.
+//! From then on a node's folder that is missing is never made anew by itself: an empty folder is *another* member
+//! (DESIGN 3.11), and one that came back under the old identity could vote twice in one epoch and lose acknowledged
+//! writes. Such a node is left out, with what brings it back; the others start while a majority of them is there.
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use store_server::{Founder, founders, is_bootstrapped};
 
+use super::founded::{self, Founded, FoundedNode};
 use crate::config::load::Loaded;
+use crate::config::shape::Node;
 use crate::failure::Failure;
 
-const NAME: &str = "cluster.json";
+/// Sizes of a new group that work: a majority of each is well defined, and more would only be slower.
+const NODE_COUNTS: [usize; 5] = [1, 3, 4, 5, 7];
 
-/// What was founded.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Founded {
-    /// The cluster's name, which is in every node's `meta`.
-    cluster: String,
-    /// Every folder was made: none may be made again.
-    complete: bool,
-    nodes: Vec<FoundedNode>,
+/// A node that is not started, and what to do about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeftOut {
+    /// Its id.
+    pub id: u64,
+    /// Why.
+    pub why: String,
+    /// The command that brings it back.
+    pub next: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FoundedNode {
-    id: u64,
-    /// The random identity of its folder.
-    incarnation: u64,
-    /// Where it was reached then.
-    address: String,
+impl LeftOut {
+    /// A node whose folder cannot be used under its identity any more.
+    #[must_use]
+    pub fn lost(loaded: &Loaded, id: u64, why: String) -> LeftOut {
+        LeftOut { id, why, next: loaded.command(&format!("member replace {id}")) }
+    }
 }
 
-/// Makes the folders of a new cluster, or checks those of one that was made before.
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "node-{} is left out: {}\n  → bring it back: {}", self.id, self.why, self.next)
+    }
+}
+
+/// Makes the folders of a new cluster, or checks those of one that was made before; the nodes that cannot be started.
 ///
 /// # Errors
-/// A folder of a cluster that was made before is missing, the configuration has other nodes than the cluster, or
-/// a folder cannot be made.
-pub fn bootstrap(loaded: &Loaded) -> Result<(), Failure> {
+/// What is left is no majority, the cluster has another name, or a folder cannot be made.
+pub fn bootstrap(loaded: &Loaded) -> Result<Vec<LeftOut>, Failure> {
     let folder = loaded.folder();
     std::fs::create_dir_all(&folder).map_err(|e| Failure::file("make", &folder, &e))?;
-    let path = folder.join(NAME);
-    let mut founded = match read(&path)? {
+    let mut founded = match founded::read(&folder)? {
         Some(founded) => founded,
         None => found(loaded, &folder)?,
     };
-    check(loaded, &founded, &path)?;
+    check_name(loaded, &founded, &folder)?;
     if founded.complete {
-        return check_folders(loaded, &folder);
+        return check_nodes(loaded, &founded, &folder);
     }
+    check_founders(loaded, &founded)?;
     // An interrupted first start: nothing was served yet, so that folders may still be made.
-    write(&path, &founded)?;
+    founded::write(&folder, &founded)?;
     let members: Vec<Founder> = founded
         .nodes
         .iter()
@@ -68,7 +73,8 @@ pub fn bootstrap(loaded: &Loaded) -> Result<(), Failure> {
             .map_err(|e| Failure::refused(format!("node {}: {e}", node.id)))?;
     }
     founded.complete = true;
-    write(&path, &founded)
+    founded::write(&folder, &founded)?;
+    Ok(Vec::new())
 }
 
 /// A new cluster's founders; folders that hold a replica already are not ours to found again.
@@ -78,80 +84,121 @@ fn found(loaded: &Loaded, folder: &Path) -> Result<Founded, Failure> {
         let message = format!(
             "{} holds a replica, but {} is missing: its cluster was founded elsewhere",
             node.folder_in(folder).display(),
-            folder.join(NAME).display()
+            founded::path(folder).display()
         );
         return Err(Failure::refused(message).next("give the new cluster an empty folder (key folder)"));
     }
+    if !NODE_COUNTS.contains(&nodes.len()) {
+        let message = format!("a new cluster has 1, 3, 4, 5 or 7 nodes, not {}", nodes.len());
+        return Err(
+            Failure::usage(message).next("correct store.nodes in the file; feira member add grows it later")
+        );
+    }
     let members = founders(nodes.iter().map(|node| (node.id, node.reached_at().to_owned())));
+    let node = |one: Founder| FoundedNode {
+        id: one.node,
+        incarnation: one.incarnation,
+        address: one.address,
+        voter: true,
+    };
     Ok(Founded {
         cluster: loaded.config.cluster.clone(),
         complete: false,
-        nodes: members
-            .into_iter()
-            .map(|one| FoundedNode { id: one.node, incarnation: one.incarnation, address: one.address })
-            .collect(),
+        nodes: members.into_iter().map(node).collect(),
     })
 }
 
-fn check(loaded: &Loaded, founded: &Founded, path: &Path) -> Result<(), Failure> {
-    if founded.cluster != loaded.config.cluster {
-        return Err(Failure::refused(format!(
-            "the configuration names the cluster {:?}, but {} was founded as {:?}",
-            loaded.config.cluster,
-            path.display(),
-            founded.cluster
-        ))
-        .next("put the old name back, or give the new cluster another folder"));
+fn check_name(loaded: &Loaded, founded: &Founded, folder: &Path) -> Result<(), Failure> {
+    if founded.cluster == loaded.config.cluster {
+        return Ok(());
     }
+    Err(Failure::refused(format!(
+        "the configuration names the cluster {:?}, but {} was founded as {:?}",
+        loaded.config.cluster,
+        founded::path(folder).display(),
+        founded.cluster
+    ))
+    .next("put the old name back, or give the new cluster another folder"))
+}
+
+/// An interrupted first start goes on with the nodes that it was begun with.
+fn check_founders(loaded: &Loaded, founded: &Founded) -> Result<(), Failure> {
     let mut there: Vec<u64> = founded.nodes.iter().map(|node| node.id).collect();
     let mut wanted: Vec<u64> = loaded.config.store.nodes.iter().map(|node| node.id).collect();
     there.sort_unstable();
     wanted.sort_unstable();
-    if there != wanted {
-        return Err(Failure::refused(format!(
-            "the configuration has the nodes {wanted:?}, but the cluster was founded with {there:?}"
-        ))
-        .next("a node is added or removed by a membership change, not by the configuration"));
+    if there == wanted {
+        return Ok(());
     }
-    Ok(())
+    Err(Failure::refused(format!(
+        "the configuration has the nodes {wanted:?}, but the cluster's first start was begun with {there:?}"
+    ))
+    .next("put those back and start it; then feira member add, or feira member remove"))
 }
 
-fn check_folders(loaded: &Loaded, folder: &Path) -> Result<(), Failure> {
-    for node in &loaded.config.store.nodes {
-        let place = node.folder_in(folder);
-        if !is_bootstrapped(&place) {
-            return Err(Failure::refused(format!(
-                "the folder of node {} is gone: {}. It is not made anew: an empty folder is another member, and \
-                 under the old identity it could vote against its own past",
-                node.id,
-                place.display()
-            ))
-            .next("put the folder back, or replace the node by a membership change; the others can run without it"));
-        }
+/// Which of the nodes of a cluster that was founded before cannot be started.
+fn check_nodes(loaded: &Loaded, founded: &Founded, folder: &Path) -> Result<Vec<LeftOut>, Failure> {
+    let nodes = &loaded.config.store.nodes;
+    let mut left_out: Vec<LeftOut> =
+        nodes.iter().filter_map(|node| check_node(loaded, founded, node, folder)).collect();
+    for gone in founded.nodes.iter().filter(|gone| nodes.iter().all(|node| node.id != gone.id)) {
+        left_out.push(LeftOut {
+            id: gone.id,
+            why: format!("it is a node of the cluster, but not in {}", loaded.path.display()),
+            next: format!(
+                "put it back into the file, or remove it from the group: {}",
+                loaded.command(&format!("member remove {}", gone.id))
+            ),
+        });
     }
-    Ok(())
+    require_majority(founded, &left_out)?;
+    Ok(left_out)
 }
 
-fn read(path: &Path) -> Result<Option<Founded>, Failure> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|e| Failure::refused(format!("{} cannot be understood: {e}", path.display()))),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Failure::file("read", path, &e)),
+fn check_node(loaded: &Loaded, founded: &Founded, node: &Node, folder: &Path) -> Option<LeftOut> {
+    let place = node.folder_in(folder);
+    if is_bootstrapped(&place) {
+        return None;
     }
+    let place = place.display();
+    if founded.nodes.iter().all(|known| known.id != node.id) {
+        return Some(LeftOut {
+            id: node.id,
+            why: format!(
+                "it is in the configuration, but was never let into the group; {place} is not there"
+            ),
+            next: loaded.command(&format!("member add {}", node.id)),
+        });
+    }
+    let what = if node.folder_in(folder).exists() { "holds no replica any more" } else { "is gone" };
+    let why = format!(
+        "the folder of node {} {what}: {place}. It is not made anew by itself: an empty folder is another member, \
+         and under the old identity it could vote against its own past",
+        node.id
+    );
+    Some(LeftOut::lost(loaded, node.id, why))
 }
 
-/// Write, fsync, rename, fsync of the folder.
-fn write(path: &Path, founded: &Founded) -> Result<(), Failure> {
-    let failed = |e: std::io::Error| Failure::file("write", path, &e);
-    let text = serde_json::to_string_pretty(founded).expect("what was founded is JSON");
-    let beside = path.with_extension("json.new");
-    std::fs::write(&beside, text).map_err(failed)?;
-    std::fs::File::open(&beside).and_then(|file| file.sync_all()).map_err(failed)?;
-    std::fs::rename(&beside, path).map_err(failed)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+/// Refuses to start what could elect nobody.
+///
+/// # Errors
+/// The voters that are left are no majority.
+pub fn require_majority(founded: &Founded, left_out: &[LeftOut]) -> Result<(), Failure> {
+    let is_out = |node: &&FoundedNode| left_out.iter().any(|out| out.id == node.id);
+    let voters = founded.nodes.iter().filter(|node| node.voter).count();
+    let lost = founded.nodes.iter().filter(|node| node.voter).filter(is_out).count();
+    if (voters - lost) * 2 > voters || lost == 0 {
+        return Ok(());
+    }
+    let told: Vec<&str> = left_out.iter().map(|out| out.why.as_str()).collect();
+    let message = format!(
+        "{} of {voters} voters can be started, which is no majority: nobody could be elected\n{}",
+        voters - lost,
+        told.join("\n")
+    );
+    Err(Failure::refused(message).next(
+        "put back the folders that were lost: an empty one cannot stand in for what only a majority remembers",
+    ))
 }
 
 #[cfg(test)]
@@ -165,37 +212,58 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_made_once_and_a_lost_one_is_an_error() {
+    fn folders_are_made_once_and_a_lost_one_is_left_out_with_its_command() {
         let folder = tempfile::tempdir().unwrap();
         let loaded = loaded(folder.path());
-        bootstrap(&loaded).unwrap();
-        bootstrap(&loaded).unwrap();
-        let lost = loaded.config.store.nodes[1].folder_in(&loaded.folder());
-        std::fs::remove_dir_all(&lost).unwrap();
+        assert_eq!(bootstrap(&loaded).unwrap(), []);
+        assert_eq!(bootstrap(&loaded).unwrap(), []);
+        let place = |at: usize| loaded.config.store.nodes[at].folder_in(&loaded.folder());
+        std::fs::remove_dir_all(place(1)).unwrap();
+        let left_out = bootstrap(&loaded).unwrap();
+        let told = left_out[0].to_string();
+        assert!(left_out.len() == 1 && told.contains("node 2 is gone"), "{told}");
+        assert!(told.contains("member replace 2") && told.contains("feira.toml"), "{told}");
+        assert!(!place(1).exists(), "nothing was made");
+        std::fs::remove_dir_all(place(2)).unwrap();
         let failure = bootstrap(&loaded).unwrap_err().to_string();
-        assert!(failure.contains("node 2 is gone") && failure.contains("membership change"), "{failure}");
-        assert!(!lost.exists(), "nothing was made");
+        assert!(failure.contains("1 of 3 voters") && failure.contains("node 3 is gone"), "{failure}");
     }
 
     #[test]
     fn an_interrupted_first_start_is_finished() {
         let folder = tempfile::tempdir().unwrap();
-        let loaded = loaded(folder.path());
+        let mut loaded = loaded(folder.path());
         std::fs::create_dir_all(loaded.folder()).unwrap();
-        let founded = found(&loaded, &loaded.folder()).unwrap();
-        write(&loaded.folder().join(NAME), &founded).unwrap();
+        let begun = found(&loaded, &loaded.folder()).unwrap();
+        founded::write(&loaded.folder(), &begun).unwrap();
+        let third = loaded.config.store.nodes.pop().unwrap();
+        assert!(bootstrap(&loaded).unwrap_err().to_string().contains("begun with [1, 2, 3]"));
+        loaded.config.store.nodes.push(third);
         bootstrap(&loaded).unwrap();
-        assert!(read(&loaded.folder().join(NAME)).unwrap().unwrap().complete);
+        assert!(founded::read(&loaded.folder()).unwrap().unwrap().complete);
     }
 
     #[test]
-    fn other_nodes_or_another_name_are_refused() {
+    fn nodes_that_the_file_has_too_many_or_too_few_are_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let mut loaded = loaded(folder.path());
         bootstrap(&loaded).unwrap();
-        loaded.config.store.nodes.pop();
-        assert!(bootstrap(&loaded).unwrap_err().to_string().contains("founded with [1, 2, 3]"));
+        let third = loaded.config.store.nodes.pop().unwrap();
+        let told = bootstrap(&loaded).unwrap()[0].to_string();
+        assert!(told.contains("member remove 3"), "{told}");
+        loaded.config.store.nodes.push(third);
+        loaded.config.store.nodes.push(Node { id: 4, listen: "127.0.0.1:7404".into(), ..Node::default() });
+        let told = bootstrap(&loaded).unwrap()[0].to_string();
+        assert!(told.contains("node-4") && told.contains("member add 4"), "{told}");
         loaded.config = Config { cluster: "other".into(), ..Config::default() };
         assert!(bootstrap(&loaded).unwrap_err().to_string().contains("\"other\""));
+    }
+
+    #[test]
+    fn a_new_cluster_of_two_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut loaded = loaded(folder.path());
+        loaded.config.store.nodes.pop();
+        assert!(bootstrap(&loaded).unwrap_err().to_string().contains("1, 3, 4, 5 or 7 nodes, not 2"));
     }
 }

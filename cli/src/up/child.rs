@@ -36,6 +36,8 @@ pub enum State {
 pub struct Child {
     /// What it is.
     pub part: Part,
+    /// It is not started with the others: something has to be done about it first.
+    pub left_out: bool,
     /// How it is.
     pub state: State,
     process: Option<Process>,
@@ -51,7 +53,7 @@ impl Child {
     #[must_use]
     pub fn new(part: Part, logs: &Path) -> Child {
         let log = logs.join(format!("{}.log", part.name));
-        Child { part, state: State::New, process: None, lifeline: None, log, log_from: 0 }
+        Child { part, left_out: false, state: State::New, process: None, lifeline: None, log, log_from: 0 }
     }
 
     /// Its log file.

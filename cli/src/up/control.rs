@@ -63,6 +63,8 @@ pub enum Order {
         /// Its name.
         part: String,
     },
+    /// Read the configuration again: nodes came or went.
+    Renew,
     /// Stop everything.
     Down,
 }

@@ -6,13 +6,14 @@
 //!   control.sock ◄──┴── feira node kill|restart|…, feira down
 //! ```
 //!
-//! [`parts`] says what runs, [`bootstrap`] makes the folders once, [`child`] and [`supervisor`] run it,
+//! [`parts`] says what runs, [`bootstrap`] makes the folders once, which [`founded`] remembers, [`child`] and [`supervisor`] run it,
 //! [`ready`] waits until it serves, [`control`] takes orders, [`view`] shows it, [`run`] is the command.
 
 pub mod act;
 pub mod bootstrap;
 pub mod child;
 pub mod control;
+pub mod founded;
 pub mod parts;
 pub mod ready;
 pub mod run;

@@ -8,7 +8,9 @@ use proto::portal::{PortalStatusRequest, PortalStatusResponse};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::bootstrap::{LeftOut, require_majority};
 use super::control::Ended;
+use super::founded;
 use super::parts::{Kind, Part};
 use super::supervisor::Supervisor;
 use crate::config::load::Loaded;
@@ -21,18 +23,25 @@ const LOOK: Duration = Duration::from_millis(50);
 /// A part that does not answer a question about itself within this does not serve.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// Waits until all parts serve.
+/// Waits until all parts serve but those that are left out. A node that ends instead is left out too, while a majority of
+/// the voters is there without it.
 ///
 /// # Errors
-/// A part ended (with the end of its log), or patience is over (with what does not serve yet).
-pub async fn all(supervisor: &mut Supervisor, patience: Duration) -> Result<(), Failure> {
+/// A part that is needed ended (with the end of its log), or patience is over (with what does not serve yet).
+pub async fn all(
+    supervisor: &mut Supervisor,
+    left_out: &mut Vec<LeftOut>,
+    patience: Duration,
+) -> Result<(), Failure> {
     let deadline = Instant::now() + patience;
     loop {
         // First who answers, then who has ended: another program may answer at a dead part's address.
         let missing = missing(supervisor).await;
         if let Some((part, how)) = supervisor.notice().into_iter().next() {
             let child = supervisor.child(&part.name)?;
-            return Err(ended_at_start(&part.name, &how, &child.last_words(), child.log()));
+            let failure = ended_at_start(&part.name, &how, &child.last_words(), child.log());
+            do_without(supervisor, left_out, &part, failure)?;
+            continue;
         }
         if missing.is_empty() {
             return Ok(());
@@ -48,6 +57,30 @@ pub async fn all(supervisor: &mut Supervisor, patience: Duration) -> Result<(), 
     }
 }
 
+/// Goes on without a node that has ended, if the others can.
+fn do_without(
+    supervisor: &mut Supervisor,
+    left_out: &mut Vec<LeftOut>,
+    part: &Part,
+    failure: Failure,
+) -> Result<(), Failure> {
+    let Kind::Node(id) = part.kind else { return Err(failure) };
+    let Some(founded) = founded::read(&supervisor.loaded.folder())? else { return Err(failure) };
+    let why = failure.message;
+    // What cannot be used any more says so itself.
+    let one = if why.contains("member replace") {
+        LeftOut::lost(&supervisor.loaded, id, why)
+    } else {
+        let next =
+            format!("mend what it says, then {}", supervisor.loaded.command(&format!("node start {id}")));
+        LeftOut { id, why, next }
+    };
+    left_out.push(one);
+    require_majority(&founded, left_out)?;
+    supervisor.leave_out([id].into_iter());
+    Ok(())
+}
+
 /// A part that ended instead of serving: what it said last is why.
 #[must_use]
 pub fn ended_at_start(part: &str, how: &str, words: &str, log: &Path) -> Failure {
@@ -59,7 +92,7 @@ pub fn ended_at_start(part: &str, how: &str, words: &str, log: &Path) -> Failure
 async fn missing(supervisor: &Supervisor) -> Vec<String> {
     let config = &supervisor.loaded.config;
     let mut missing = Vec::new();
-    for child in &supervisor.children {
+    for child in supervisor.children.iter().filter(|child| !child.left_out) {
         if !serves(config, &child.part).await {
             missing.push(child.part.name.clone());
         }

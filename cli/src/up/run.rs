@@ -37,13 +37,14 @@ pub async fn up(sources: &Sources, shape: &Up, out: &Out) -> Result<(), Failure>
     let loaded = prepare(sources, shape, out)?;
     let run_folder = Supervisor::run_folder(&loaded);
     let _lock = lock(&run_folder)?;
-    bootstrap(&loaded)?;
+    let mut left_out = bootstrap(&loaded)?;
     let mut supervisor = Supervisor::new(loaded)?;
+    supervisor.leave_out(left_out.iter().map(|out| out.id));
     let mut stops = Stops::new()?;
     // From here on, whatever happens, children are stopped before this returns.
     let started = async {
         supervisor.start()?;
-        ready::all(&mut supervisor, START_MAX).await
+        ready::all(&mut supervisor, &mut left_out, START_MAX).await
     };
     let started = tokio::select! {
         started = started => started,
@@ -51,8 +52,14 @@ pub async fn up(sources: &Sources, shape: &Up, out: &Out) -> Result<(), Failure>
     };
     let served = match started {
         Ok(()) => {
-            out.answer(&endpoints(&supervisor));
-            out.say("everything serves; Ctrl-C or sair stops it, feira node and feira status look after it");
+            out.answer(&endpoints(&supervisor, &left_out));
+            for one in &left_out {
+                out.say(&one.to_string());
+            }
+            let who = if left_out.is_empty() { "everything" } else { "everything else" };
+            out.say(&format!(
+                "{who} serves; Ctrl-C or sair stops it, feira node and feira status look after it"
+            ));
             attend(&mut supervisor, stops.asked(), out).await
         }
         Err(failure) => Err(failure),
@@ -226,6 +233,14 @@ async fn obey(supervisor: &mut Supervisor, stream: UnixStream, out: &Out) -> boo
         Order::Restart { part } => (part, Act::Restart),
         Order::Pause { part } => (part, Act::Pause),
         Order::Resume { part } => (part, Act::Resume),
+        Order::Renew => {
+            let reply = match supervisor.renew() {
+                Ok(done) => Reply::Done(done),
+                Err(failure) => Reply::Refused(failure.to_string()),
+            };
+            answer(&mut stream, &reply).await;
+            return false;
+        }
         Order::Down => {
             answer(&mut stream, &Reply::Done("stopping".to_owned())).await;
             return true;

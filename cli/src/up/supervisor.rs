@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use super::child::{Child, State};
 use super::parts::{Kind, Part, parts};
 use crate::args::Act;
-use crate::config::load::Loaded;
+use crate::config::load::{Loaded, Sources, load};
 use crate::failure::Failure;
 
 /// What a part gets to stop gracefully: requests under way, leadership handed over, files closed.
@@ -58,13 +58,50 @@ impl Supervisor {
         Ok(Supervisor { loaded, children, program })
     }
 
-    /// Starts all parts. Whatever listens on an address of theirs already would be taken for them, so nothing may.
+    /// Marks nodes that are not to be started with the others.
+    pub fn leave_out(&mut self, ids: impl Iterator<Item = u64>) {
+        for id in ids {
+            // One that the configuration does not have is no part.
+            if let Some(child) = self.children.iter_mut().find(|child| child.part.kind == Kind::Node(id)) {
+                child.left_out = true;
+            }
+        }
+    }
+
+    /// Reads the configuration again: parts that came wait for their start, parts that went must have ended.
+    ///
+    /// # Errors
+    /// The configuration is wrong, or a part that is not in it any more runs.
+    pub fn renew(&mut self) -> Result<String, Failure> {
+        let sources = Sources { file: Some(self.loaded.path.clone()), set: self.loaded.set.clone() };
+        let loaded = load(&sources)?;
+        let wanted = parts(&loaded.config);
+        self.notice();
+        let gone = |child: &Child| !wanted.contains(&child.part);
+        if let Some(child) = self.children.iter().find(|child| gone(child) && child.end().is_none()) {
+            let name = &child.part.name;
+            return Err(Failure::refused(format!(
+                "{name} runs, and is not so in the configuration any more"
+            ))
+            .next(format!("stop it first: feira node stop {name}")));
+        }
+        let logs = loaded.folder().join("log");
+        let mut before: Vec<Child> = self.children.drain(..).filter(|child| !gone(child)).collect();
+        for part in wanted {
+            let kept = before.iter().position(|child| child.part == part);
+            self.children.push(kept.map_or_else(|| Child::new(part, &logs), |at| before.remove(at)));
+        }
+        self.loaded = loaded;
+        Ok("the configuration was read again".to_owned())
+    }
+
+    /// Starts all parts but those left out. Whatever listens on an address of theirs already would be taken for them, so nothing may.
     ///
     /// # Errors
     /// An address is in use, and nothing was started; or a part cannot be started, and those before it run.
     pub fn start(&mut self) -> Result<(), Failure> {
-        require_free(self.children.iter().map(|child| &child.part))?;
-        for child in &mut self.children {
+        require_free(self.children.iter().filter(|child| !child.left_out).map(|child| &child.part))?;
+        for child in self.children.iter_mut().filter(|child| !child.left_out) {
             child.start(&self.program, &self.loaded)?;
         }
         Ok(())
@@ -164,16 +201,34 @@ impl Supervisor {
 /// # Errors
 /// Another `feira up` runs it, or the folder cannot be used.
 pub fn lock(run_folder: &Path) -> Result<std::fs::File, Failure> {
+    let held = || {
+        Failure::refused(format!("another feira up runs the cluster in {}", run_folder.display()))
+            .next("stop it with feira down, or name another configuration with --config")
+    };
+    lock_file(run_folder, "up.lock", held)
+}
+
+/// Locks something else of a cluster's folder, which ends with the process too.
+///
+/// # Errors
+/// It is locked, or the folder cannot be used.
+pub fn lock_named(loaded: &Loaded, name: &str, held: &str) -> Result<std::fs::File, Failure> {
+    let held = || Failure::refused(held).next("wait until it has ended");
+    lock_file(&Supervisor::run_folder(loaded), name, held)
+}
+
+fn lock_file(
+    run_folder: &Path,
+    name: &str,
+    held: impl FnOnce() -> Failure,
+) -> Result<std::fs::File, Failure> {
     std::fs::create_dir_all(run_folder).map_err(|e| Failure::file("make", run_folder, &e))?;
-    let path = run_folder.join("up.lock");
+    let path = run_folder.join(name);
     let open = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = open.map_err(|e| Failure::file("open", &path, &e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(Failure::refused(format!("another feira up runs the cluster in {}", run_folder.display()))
-                .next("stop it with feira down, or name another configuration with --config"))
-        }
+        Err(std::fs::TryLockError::WouldBlock) => Err(held()),
         Err(std::fs::TryLockError::Error(e)) => Err(Failure::file("lock", &path, &e)),
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::bootstrap::LeftOut;
 use super::child::{Child, State};
 use super::supervisor::Supervisor;
 use crate::show::answer::{Answer, Table};
@@ -24,9 +25,9 @@ fn pid(child: &Child) -> Option<u32> {
     }
 }
 
-/// Every part, where it serves, how it is, and its log.
+/// Every part, where it serves, how it is, and its log; and who was left out.
 #[must_use]
-pub fn endpoints(supervisor: &Supervisor) -> Answer {
+pub fn endpoints(supervisor: &Supervisor, left_out: &[LeftOut]) -> Answer {
     let mut table = Table::new(&["PART", "ADDRESS", "STATE", "LOG"], &[]);
     let mut parts: Vec<Value> = Vec::new();
     for child in &supervisor.children {
@@ -39,8 +40,10 @@ pub fn endpoints(supervisor: &Supervisor) -> Answer {
     }
     let config = &supervisor.loaded.path;
     let head = format!("cluster {:?} by {}", supervisor.loaded.config.cluster, config.display());
+    let out = |one: &LeftOut| json!({ "node": one.id, "why": one.why, "next": one.next });
     let document = json!({
         "cluster": supervisor.loaded.config.cluster, "config": config.display().to_string(), "parts": parts,
+        "left_out": left_out.iter().map(out).collect::<Vec<Value>>(),
     });
     Answer::table(head, document, table)
 }

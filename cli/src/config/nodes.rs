@@ -1,0 +1,231 @@
+//! A node put into the configuration file, or taken out of it, when the group has grown or shrunk. The file is changed as
+//! text, so that comments and everything else stay as they are, and is read again before it takes the old one's place:
+//! what does not then say exactly what it should is not written.
+
+use std::io::Write as _;
+use std::ops::Range;
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::check::check;
+use super::shape::{Config, Node};
+use crate::failure::Failure;
+
+const HEADER: &str = "[[store.nodes]]";
+
+/// Only what has an `id`.
+#[derive(Deserialize)]
+struct Ids {
+    #[serde(default)]
+    store: Nodes,
+}
+
+#[derive(Deserialize, Default)]
+struct Nodes {
+    #[serde(default)]
+    nodes: Vec<Id>,
+}
+
+#[derive(Deserialize)]
+struct Id {
+    id: Spanned<u64>,
+}
+
+/// Puts a node into the file, after those that are there.
+///
+/// # Errors
+/// The file cannot be read or written, or what it would say then is not allowed.
+pub fn add(path: &Path, node: &Node) -> Result<(), Failure> {
+    let text = read(path)?;
+    let mut wanted = parsed(&text)?;
+    wanted.store.nodes.push(node.clone());
+    replace(path, &with(&text, node)?, &wanted, &lines(node))
+}
+
+/// Takes a node out of the file.
+///
+/// # Errors
+/// The file cannot be read or written, or what it would say then is not allowed.
+pub fn remove(path: &Path, id: u64) -> Result<(), Failure> {
+    let text = read(path)?;
+    let mut wanted = parsed(&text)?;
+    wanted.store.nodes.retain(|node| node.id != id);
+    let by_hand = format!("without node {id}");
+    replace(path, &without(&text, id)?, &wanted, &by_hand)
+}
+
+/// Whether the file would still be right without the node.
+///
+/// # Errors
+/// Why not.
+pub fn check_without(config: &Config, id: u64) -> Result<(), Failure> {
+    let mut wanted = config.clone();
+    wanted.store.nodes.retain(|node| node.id != id);
+    check(&wanted)
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Failure::usage(format!(
+            "there is no configuration file {} that the node could stand in",
+            path.display()
+        ))
+        .next("write one: feira config --template")),
+        Err(e) => Err(Failure::file("read", path, &e)),
+    }
+}
+
+fn parsed(text: &str) -> Result<Config, Failure> {
+    toml::from_str(text).map_err(|e| Failure::usage(format!("the configuration file is not understood: {e}")))
+}
+
+fn lines(node: &Node) -> String {
+    let mut lines = format!("{HEADER}\nid = {}\nlisten = {:?}\n", node.id, node.listen);
+    if !node.address.is_empty() {
+        lines.push_str(&format!("address = {:?}\n", node.address));
+    }
+    if !node.folder.as_os_str().is_empty() {
+        lines.push_str(&format!("folder = {:?}\n", node.folder.display().to_string()));
+    }
+    lines
+}
+
+/// The text with one more node.
+fn with(text: &str, node: &Node) -> Result<String, Failure> {
+    let mut new = text.to_owned();
+    match ids(text)?.last() {
+        Some(last) => {
+            let block = block(text, last.span().start).unwrap_or(text.len()..text.len());
+            new.insert_str(block.end, &format!("\n{}", lines(node)));
+        }
+        // The defaults are in force: they have to be said now.
+        None => {
+            for one in Config::default().store.nodes.iter().chain([node]) {
+                new.push_str(&format!("\n{}", lines(one)));
+            }
+        }
+    }
+    Ok(new)
+}
+
+/// The text without this node.
+fn without(text: &str, id: u64) -> Result<String, Failure> {
+    let mut new = text.to_owned();
+    let ids = ids(text)?;
+    if ids.is_empty() {
+        for one in Config::default().store.nodes.iter().filter(|node| node.id != id) {
+            new.push_str(&format!("\n{}", lines(one)));
+        }
+    } else if let Some(found) = ids.iter().find(|known| *known.get_ref() == id)
+        && let Some(block) = block(text, found.span().start)
+    {
+        // The empty line before it goes too.
+        let start = if text[..block.start].ends_with("\n\n") { block.start - 1 } else { block.start };
+        new.replace_range(start..block.end, "");
+    }
+    Ok(new)
+}
+
+fn ids(text: &str) -> Result<Vec<Spanned<u64>>, Failure> {
+    let ids: Ids = toml::from_str(text)
+        .map_err(|e| Failure::usage(format!("the configuration file is not understood: {e}")))?;
+    Ok(ids.store.nodes.into_iter().map(|node| node.id).collect())
+}
+
+/// The lines of the node that has its id here, from its header to its last value; `None`: it is written in another way.
+fn block(text: &str, at: usize) -> Option<Range<usize>> {
+    let start = text[..at].rfind(HEADER)?;
+    let start = text[..start].rfind('\n').map_or(0, |line| line + 1);
+    let (mut end, mut here) = (start, start);
+    for line in text[start..].split_inclusive('\n') {
+        let said = line.trim_start();
+        if here > start && said.starts_with('[') {
+            break;
+        }
+        here += line.len();
+        if !said.trim().is_empty() && !said.starts_with('#') {
+            end = here;
+        }
+    }
+    Some(start..end)
+}
+
+/// Puts the new text in the file's place if it says what is wanted.
+fn replace(path: &Path, new: &str, wanted: &Config, by_hand: &str) -> Result<(), Failure> {
+    check(wanted)?;
+    if parsed(new).ok().as_ref() != Some(wanted) {
+        let message = format!("{} is written in a way that cannot be changed safely", path.display());
+        return Err(Failure::refused(message).next(format!("change store.nodes in it by hand: {by_hand}")));
+    }
+    let beside = path.with_extension("toml.new");
+    let failed = |e: std::io::Error| Failure::file("write", &beside, &e);
+    let mut file = std::fs::File::create(&beside).map_err(failed)?;
+    file.write_all(new.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    std::fs::rename(&beside, path).map_err(|e| Failure::file("replace", path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::template::{Fresh, template};
+
+    fn node(id: u64) -> Node {
+        Node { id, listen: format!("127.0.0.1:{}", 7_400 + id), ..Node::default() }
+    }
+
+    fn file(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("feira.toml");
+        std::fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    fn ids_in(path: &Path) -> Vec<u64> {
+        let config = parsed(&std::fs::read_to_string(path).unwrap()).unwrap();
+        config.store.nodes.iter().map(|node| node.id).collect()
+    }
+
+    #[test]
+    fn a_node_comes_and_goes_and_the_rest_of_the_file_stays() {
+        let text = template(&Fresh::default());
+        let (_folder, path) = file(&text);
+        add(&path, &node(4)).unwrap();
+        assert_eq!(ids_in(&path), [1, 2, 3, 4]);
+        let grown = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(grown.matches('#').count(), text.matches('#').count());
+        remove(&path, 4).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        remove(&path, 1).unwrap();
+        assert_eq!(ids_in(&path), [2, 3]);
+        add(&path, &Node { address: "h:1".into(), folder: "elsewhere".into(), ..node(9) }).unwrap();
+        assert_eq!(ids_in(&path), [2, 3, 9]);
+    }
+
+    #[test]
+    fn nodes_that_were_only_defaults_are_said_with_the_new_one() {
+        let (_folder, path) = file("cluster = \"c\"\n");
+        add(&path, &node(4)).unwrap();
+        assert_eq!(ids_in(&path), [1, 2, 3, 4]);
+        let (_folder, path) = file("");
+        remove(&path, 3).unwrap();
+        assert_eq!(ids_in(&path), [1, 2]);
+    }
+
+    #[test]
+    fn what_would_not_be_right_is_not_written() {
+        let inline = "[store]\nnodes = [{ id = 1, listen = \"127.0.0.1:7401\" }]\n";
+        let (_folder, path) = file(inline);
+        let failure = add(&path, &node(2)).unwrap_err().to_string();
+        assert!(failure.contains("by hand") && failure.contains("id = 2"), "{failure}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), inline);
+        let (_folder, path) = file(&template(&Fresh::default()));
+        let taken = Node { listen: "127.0.0.1:7401".into(), ..node(4) };
+        assert!(add(&path, &taken).unwrap_err().message.contains("no other part uses"));
+        let mut config = Config::default();
+        config.store.preferred_leader = 2;
+        assert!(check_without(&config, 2).unwrap_err().message.contains("preferred_leader"));
+    }
+}

@@ -1,0 +1,207 @@
+//! One change of members, asked of whoever leads until it is committed: over elections, lost answers and a learner that
+//! has yet to catch up, for a bounded time.
+
+use std::time::{Duration, Instant};
+
+use proto::store::change_members_request::Change;
+use proto::store::{
+    ChangeMembersRequest, ChangeMembersResponse, FailureReason, Member, MemberName, MemberPart,
+};
+use store_client::failure::failure_from;
+use tokio::time::{sleep, timeout};
+use tonic::Status;
+
+use super::group::{Group, Picture};
+use crate::failure::{Failure, Kind};
+use crate::reach::nodes;
+use crate::show::out::Out;
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often a wait is told.
+const TELL: Duration = Duration::from_secs(1);
+/// One attempt gets at least this.
+const ATTEMPT_MIN: Duration = Duration::from_secs(2);
+
+/// How long, and to whom it is told meanwhile.
+pub struct Patience<'a> {
+    /// Given up then.
+    pub until: Instant,
+    /// Where the wait is told.
+    pub out: &'a Out,
+    told: Option<Instant>,
+}
+
+/// What came of one attempt that was not the last word.
+struct Attempt {
+    why: String,
+    /// It may have happened.
+    unknown: bool,
+    /// The leader said so; else nobody answered.
+    answered: bool,
+}
+
+impl<'a> Patience<'a> {
+    /// So long from now on.
+    #[must_use]
+    pub fn new(wait: Duration, out: &'a Out) -> Patience<'a> {
+        Patience { until: Instant::now() + wait, out, told: None }
+    }
+
+    /// Waits a moment, and tells what for; false: no time is left.
+    pub async fn pause(&mut self, why: &str) -> bool {
+        if Instant::now() >= self.until {
+            return false;
+        }
+        if self.told.is_none_or(|told| told.elapsed() >= TELL) {
+            let left = self.until.saturating_duration_since(Instant::now()).as_secs();
+            self.out.say(&format!("waiting, {left} s left: {why}"));
+            self.told = Some(Instant::now());
+        }
+        sleep(PAUSE).await;
+        true
+    }
+}
+
+/// Makes a change: returns when it is committed, and whether it was so before.
+///
+/// # Errors
+/// The leader refuses it; it is not done when patience is over, or that is not known.
+pub async fn change(
+    group: &mut Group,
+    wanted: &Change,
+    patience: &mut Patience<'_>,
+) -> Result<ChangeMembersResponse, Failure> {
+    let mut unknown = false;
+    loop {
+        let attempt = match attempt(group, wanted, patience.until).await? {
+            Ok(done) => return Ok(done),
+            Err(attempt) => attempt,
+        };
+        unknown |= attempt.unknown;
+        if !patience.pause(&attempt.why).await {
+            return Err(given_up(&attempt, unknown));
+        }
+    }
+}
+
+/// Asks once. The outer error is the last word.
+async fn attempt(
+    group: &mut Group,
+    wanted: &Change,
+    until: Instant,
+) -> Result<Result<ChangeMembersResponse, Attempt>, Failure> {
+    let nobody = |why: String| Ok(Err(Attempt { why, unknown: false, answered: false }));
+    let picture = match group.look().await {
+        Ok(picture) if picture.is_leaders() => picture,
+        Ok(_) => return nobody("no node leads".to_owned()),
+        Err(failure) if failure.kind == Kind::Unreachable => return nobody(failure.message),
+        Err(failure) => return Err(failure),
+    };
+    let request = ChangeMembersRequest { route: nodes::route(), change: Some(wanted.clone()) };
+    let mut leader = nodes::cluster_at(&picture.address)?;
+    let limit = until.saturating_duration_since(Instant::now()).max(ATTEMPT_MIN);
+    match timeout(limit, leader.change_members(request)).await {
+        Ok(Ok(done)) => Ok(Ok(done.into_inner())),
+        Ok(Err(status)) => judged(&status).map(Err),
+        Err(_) => {
+            let why = format!("node {} does not answer", picture.status.node);
+            Ok(Err(Attempt { why, unknown: true, answered: true }))
+        }
+    }
+}
+
+/// Whether a refusal is the last word.
+fn judged(status: &Status) -> Result<Attempt, Failure> {
+    let why = status.message().to_owned();
+    match failure_from(status).reason() {
+        FailureReason::NotLeader | FailureReason::NotServing => {
+            Ok(Attempt { why, unknown: false, answered: false })
+        }
+        FailureReason::ChangeNotYet | FailureReason::Overloaded => {
+            Ok(Attempt { why, unknown: false, answered: true })
+        }
+        // A transport's word, or the leader's that it lost its place: asked again it says what is so.
+        FailureReason::UnknownOutcome | FailureReason::Unspecified => {
+            Ok(Attempt { why, unknown: true, answered: true })
+        }
+        reason => {
+            let failure = Failure { reason: reason.as_str_name().to_owned(), ..Failure::refused(why) };
+            Err(failure.next("nothing was changed; feira member list shows who is in the group"))
+        }
+    }
+}
+
+fn given_up(attempt: &Attempt, unknown: bool) -> Failure {
+    let why = &attempt.why;
+    if unknown {
+        return Failure::unknown(format!("it is not known whether the change was made: {why}"))
+            .next("feira member list shows what is so; the same command may be given again");
+    }
+    if attempt.answered {
+        return Failure::refused(format!("not done: {why}")).next(
+            "give the same command again: it goes on where it stopped; --wait SECONDS gives it longer",
+        );
+    }
+    Failure::unreachable(format!("not done: {why}"))
+        .next("see feira status: a majority of the store's nodes must be serving")
+}
+
+/// The leader's picture when no change is under way.
+///
+/// # Errors
+/// There is none in time.
+pub async fn settled(group: &mut Group, patience: &mut Patience<'_>) -> Result<Picture, Failure> {
+    loop {
+        let picture = group.look().await;
+        let why = match &picture {
+            Ok(picture) if !picture.is_leaders() => "no node leads",
+            Ok(picture) if picture.members().any(|(_, part)| is_moving(part)) => {
+                "another change is under way"
+            }
+            Ok(_) => return picture,
+            Err(_) => "no member of the group answers",
+        };
+        if !patience.pause(why).await {
+            picture?;
+            return Err(Failure::unreachable(format!("not done: {why}"))
+                .next("see feira status: a majority of the store's nodes must be serving"));
+        }
+    }
+}
+
+fn is_moving(part: MemberPart) -> bool {
+    matches!(part, MemberPart::Incoming | MemberPart::Outgoing)
+}
+
+/// The very folder that is meant.
+#[must_use]
+pub fn name(member: &Member) -> MemberName {
+    MemberName { node: member.node, incarnation: member.incarnation }
+}
+
+/// Where the change stands in the log, in words.
+#[must_use]
+pub fn done_at(done: &ChangeMembersResponse) -> String {
+    if done.changed { format!(" since offset {} of the log", done.offset) } else { " already".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store_client::failure::{failure, invalid, status_from};
+
+    #[test]
+    fn what_may_have_happened_is_asked_again_and_what_was_refused_is_not() {
+        let of = |reason| judged(&status_from(&failure(reason, "x")));
+        let unknown = of(FailureReason::UnknownOutcome).unwrap();
+        assert!(unknown.unknown && given_up(&unknown, true).kind == Kind::Unknown);
+        assert!(judged(&Status::unavailable("connection reset")).unwrap().unknown);
+        let early = of(FailureReason::ChangeNotYet).unwrap();
+        assert!(!early.unknown && given_up(&early, false).kind == Kind::Refused);
+        assert_eq!(given_up(&early, true).kind, Kind::Unknown, "an earlier attempt may have been made");
+        assert_eq!(given_up(&of(FailureReason::NotLeader).unwrap(), false).kind, Kind::Unreachable);
+        assert_eq!(of(FailureReason::ChangeRefused).err().unwrap().reason, "CHANGE_REFUSED");
+        assert!(judged(&status_from(&invalid("promote", "x"))).is_err());
+    }
+}

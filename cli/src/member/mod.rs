@@ -1,0 +1,18 @@
+//! `feira member`: who is in the group, and changes of that, for operators.
+//!
+//! ```text
+//!   run ──► place   a node on this machine: its lines in feira.toml, its folder, its process
+//!    │  └─► change  one change, asked of whoever leads until it is committed
+//!    └────► group   who is in the group now; list shows it
+//! ```
+//!
+//! Promises: a command that was cut off, or whose outcome is not known, may be given again, and goes on where it stopped;
+//! no folder is ever deleted or used under another's identity; every wait is bounded (`--wait`) and told on standard error.
+//! What may be changed when, the leader decides; this only asks.
+
+pub mod change;
+pub mod group;
+pub mod list;
+pub mod place;
+pub mod replace;
+pub mod run;

@@ -1,0 +1,209 @@
+//! A node on this machine: its lines in the configuration file, its folder, its process.
+//!
+//! Promises: a folder that holds something is never written over; it is moved aside, under a name that is told, and only
+//! while nobody uses it. Where `feira up` runs the cluster it starts and stops the process; elsewhere the person is told
+//! the command.
+
+use std::net::{TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use store_log::RealDisk;
+use store_server::{group_folder, join};
+
+use crate::config::load::Loaded;
+use crate::config::nodes as file;
+use crate::config::shape::Node;
+use crate::failure::{Failure, Kind};
+use crate::log::folder::GROUP;
+use crate::show::out::Out;
+use crate::up::control::{Order, give, look};
+use crate::up::founded::{self, FoundedNode};
+use crate::up::parts::parts;
+use crate::up::ready;
+use crate::up::supervisor::Supervisor;
+
+/// What a node gets to recover before it serves.
+const RECOVERY_MAX: Duration = Duration::from_secs(60);
+/// Folders moved aside beside each other.
+const ASIDE_MAX: u32 = 1_000;
+/// The first port of the store's nodes; a node's own is its id further on.
+const PORT_BASE: u64 = 7_400;
+
+/// What is in a node's folder.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Held {
+    /// Nothing.
+    Nothing,
+    /// The replica of this incarnation, as its `meta` says.
+    Replica(u64),
+    /// Something that does not say whose it is.
+    Remains(String),
+}
+
+/// What is in the folder of a node.
+///
+/// # Errors
+/// It holds the replica of another node or cluster.
+pub fn held(loaded: &Loaded, node: &Node) -> Result<Held, Failure> {
+    let folder = group_folder(&node.folder_in(&loaded.folder()), GROUP);
+    let is_empty = std::fs::read_dir(&folder).map_or(true, |mut files| files.next().is_none());
+    if is_empty {
+        return Ok(Held::Nothing);
+    }
+    let meta = RealDisk::peek(&folder).and_then(|disk| store_log::read_meta(&disk));
+    let meta = match meta {
+        Ok(Some(meta)) => meta,
+        Ok(None) => return Ok(Held::Remains("meta is gone".to_owned())),
+        Err(error) => return Ok(Held::Remains(error.to_string())),
+    };
+    if meta.member.node.0 == node.id && meta.cluster.as_bytes() == loaded.config.cluster.as_bytes() {
+        return Ok(Held::Replica(meta.member.incarnation.0));
+    }
+    let cluster = meta.cluster.as_bytes().escape_ascii();
+    let message = format!("{} belongs to {} of cluster {cluster}", folder.display(), meta.member.node);
+    Err(Failure::refused(message).next("move it away, or give the node another folder in the configuration"))
+}
+
+/// Makes an empty folder for a node: its incarnation.
+///
+/// # Errors
+/// The folder is not empty, or cannot be made.
+pub fn make_folder(loaded: &Loaded, node: &Node) -> Result<u64, Failure> {
+    let folder = node.folder_in(&loaded.folder());
+    std::fs::create_dir_all(&folder).map_err(|e| Failure::file("make", &folder, &e))?;
+    join(&loaded.config.cluster, node.id, &folder)
+        .map_err(|e| Failure::refused(format!("the folder of node {}: {e}", node.id)))
+}
+
+/// Moves what a node's folder holds aside; where it is then.
+///
+/// # Errors
+/// A process uses it, or it cannot be moved.
+pub fn set_aside(loaded: &Loaded, node: &Node) -> Result<PathBuf, Failure> {
+    let folder = node.folder_in(&loaded.folder());
+    if let Err(error @ store_log::Error::InUse { .. }) = RealDisk::open(group_folder(&folder, GROUP)) {
+        return Err(Failure::refused(format!("node {}: {error}", node.id))
+            .next(format!("stop it: {}", loaded.command(&format!("node stop {}", node.id)))));
+    }
+    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let free =
+        (1..=ASIDE_MAX).map(|n| folder.with_file_name(format!("{name}.aside-{n}"))).find(|to| !to.exists());
+    let aside = free.ok_or_else(|| {
+        Failure::refused(format!("there are {ASIDE_MAX} folders {name}.aside-… already"))
+            .next("delete some of them")
+    })?;
+    std::fs::rename(&folder, &aside).map_err(|e| Failure::file("move aside", &folder, &e))?;
+    Ok(aside)
+}
+
+/// Refuses to make a folder here for a node that listens on another machine.
+///
+/// # Errors
+/// Its address is none of this machine's.
+pub fn require_here(node: &Node) -> Result<(), Failure> {
+    let host = node.listen.rsplit_once(':').map_or(node.listen.as_str(), |(host, _)| host);
+    match TcpListener::bind(format!("{host}:0")) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let message =
+                format!("node {} listens at {}, and that is not here: {error}", node.id, node.listen);
+            Err(Failure::refused(message).next("give this command on the machine where the node is to run"))
+        }
+    }
+}
+
+/// An address for a new node beside those that are there.
+///
+/// # Errors
+/// The others are on several machines, so that nobody can guess; or no port is free.
+pub fn address_for(loaded: &Loaded, id: u64) -> Result<String, Failure> {
+    let nodes = &loaded.config.store.nodes;
+    let on_loopback = |address: &str| {
+        address.to_socket_addrs().is_ok_and(|mut found| found.all(|address| address.ip().is_loopback()))
+    };
+    if !nodes.iter().all(|node| on_loopback(node.reached_at())) {
+        return Err(Failure::usage(
+            "the other nodes are on several machines: where is this one to be reached?",
+        )
+        .next("say it: --listen HOST:PORT"));
+    }
+    let usual = format!("127.0.0.1:{}", PORT_BASE + id);
+    let is_ours = parts(&loaded.config).iter().any(|part| part.address == usual);
+    if !is_ours && id < 10 && TcpListener::bind(&usual).is_ok() {
+        return Ok(usual);
+    }
+    let any = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    any.map(|address| address.to_string()).map_err(|e| Failure::refused(format!("no port is to be had: {e}")))
+}
+
+/// Whether `feira up` runs this cluster here; it reads the configuration again.
+///
+/// # Errors
+/// It refuses the configuration.
+pub async fn renew(loaded: &Loaded) -> Result<bool, Failure> {
+    match give(&Supervisor::run_folder(loaded), &Order::Renew).await {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.kind == Kind::Unreachable => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Starts a node's process if `feira up` runs the cluster; else says how. Whether it was started.
+///
+/// # Errors
+/// It ended instead of serving.
+pub async fn start(loaded: &Loaded, node: &Node, out: &Out) -> Result<bool, Failure> {
+    let part = node.name();
+    if !renew(loaded).await? {
+        if crate::reach::nodes::status(node).await.is_err() {
+            out.say(&format!("start it, in another terminal: {}", by_hand(loaded, node)));
+        }
+        return Ok(false);
+    }
+    let run_folder = Supervisor::run_folder(loaded);
+    if look(&run_folder, &part).await?.is_some() {
+        give(&run_folder, &Order::Start { part: part.clone() }).await?;
+        out.say(&format!("{part} started"));
+    }
+    let all = parts(&loaded.config);
+    let one = all.iter().find(|one| one.name == part).expect("a node of the configuration is a part");
+    ready::one(loaded, one, RECOVERY_MAX, async || look(&run_folder, &part).await).await?;
+    Ok(true)
+}
+
+/// The command that runs a node by hand.
+#[must_use]
+pub fn by_hand(loaded: &Loaded, node: &Node) -> String {
+    loaded.command(&format!("store --node {}", node.id))
+}
+
+/// Takes a removed node out of the configuration, after stopping its process if `feira up` runs it. Whether it was there.
+///
+/// # Errors
+/// The process does not stop, or the file cannot be changed.
+pub async fn forget(loaded: &Loaded, id: u64, out: &Out) -> Result<bool, Failure> {
+    let Some(node) = loaded.config.store.nodes.iter().find(|node| node.id == id) else { return Ok(false) };
+    let run_folder = Supervisor::run_folder(loaded);
+    let part = node.name();
+    match look(&run_folder, &part).await {
+        Ok(None) => {
+            let stopped = give(&run_folder, &Order::Stop { part }).await?;
+            out.say(&stopped);
+        }
+        Ok(Some(_)) => {}
+        Err(failure) if matches!(failure.kind, Kind::Unreachable | Kind::Refused) => {}
+        Err(failure) => return Err(failure),
+    }
+    file::remove(&loaded.path, id)?;
+    renew(loaded).await?;
+    Ok(true)
+}
+
+/// Notes a node in the cluster's folder.
+///
+/// # Errors
+/// The note cannot be read or written.
+pub fn note(loaded: &Loaded, id: u64, incarnation: u64, address: &str, voter: bool) -> Result<(), Failure> {
+    founded::note(&loaded.folder(), FoundedNode { id, incarnation, address: address.to_owned(), voter })
+}

@@ -1,0 +1,129 @@
+//! `cluster.json` in a cluster's folder: which nodes' folders were made here, and for whom. From then on a folder that is
+//! missing is known to be lost, and is never made anew by itself.
+//!
+//! It is a note, not the truth: who is in the group stands in the group's log. `feira member` keeps it in step.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+
+const NAME: &str = "cluster.json";
+
+/// What was founded, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Founded {
+    /// The cluster's name, which is in every node's `meta`.
+    pub cluster: String,
+    /// Every founder's folder was made: none may be made again.
+    pub complete: bool,
+    /// The nodes.
+    pub nodes: Vec<FoundedNode>,
+}
+
+/// A node whose folder was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FoundedNode {
+    /// Its id.
+    pub id: u64,
+    /// The random identity of its folder.
+    pub incarnation: u64,
+    /// Where it was reached then.
+    pub address: String,
+    /// It had a vote when this was noted.
+    #[serde(default = "founders_vote")]
+    pub voter: bool,
+}
+
+fn founders_vote() -> bool {
+    true
+}
+
+/// Where the note of a cluster's folder is.
+#[must_use]
+pub fn path(folder: &Path) -> PathBuf {
+    folder.join(NAME)
+}
+
+/// Reads the note; `None`: no cluster was founded in this folder.
+///
+/// # Errors
+/// It cannot be read or understood.
+pub fn read(folder: &Path) -> Result<Option<Founded>, Failure> {
+    let path = path(folder);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|e| Failure::refused(format!("{} cannot be understood: {e}", path.display()))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Failure::file("read", &path, &e)),
+    }
+}
+
+/// Writes the note: write, fsync, rename, fsync of the folder.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write(folder: &Path, founded: &Founded) -> Result<(), Failure> {
+    let path = path(folder);
+    let failed = |e: std::io::Error| Failure::file("write", &path, &e);
+    let text = serde_json::to_string_pretty(founded).expect("what was founded is JSON");
+    let beside = path.with_extension("json.new");
+    std::fs::write(&beside, text).map_err(failed)?;
+    std::fs::File::open(&beside).and_then(|file| file.sync_all()).map_err(failed)?;
+    std::fs::rename(&beside, &path).map_err(failed)?;
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+/// Notes a node, in the place of what was noted of it before. Where nothing was founded nothing is noted: the cluster
+/// was founded on another machine.
+///
+/// # Errors
+/// The note cannot be read or written.
+pub fn note(folder: &Path, node: FoundedNode) -> Result<(), Failure> {
+    let Some(mut founded) = read(folder)? else { return Ok(()) };
+    founded.nodes.retain(|known| known.id != node.id);
+    founded.nodes.push(node);
+    founded.nodes.sort_by_key(|node| node.id);
+    write(folder, &founded)
+}
+
+/// Forgets a node that was removed from the group.
+///
+/// # Errors
+/// The note cannot be read or written.
+pub fn forget(folder: &Path, id: u64) -> Result<(), Failure> {
+    let Some(mut founded) = read(folder)? else { return Ok(()) };
+    if founded.nodes.iter().any(|node| node.id == id) {
+        founded.nodes.retain(|node| node.id != id);
+        write(folder, &founded)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: u64, voter: bool) -> FoundedNode {
+        FoundedNode { id, incarnation: id * 100, address: format!("127.0.0.1:{id}"), voter }
+    }
+
+    #[test]
+    fn nodes_come_and_go_and_a_note_of_founders_alone_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        note(folder.path(), node(4, false)).unwrap();
+        assert_eq!(read(folder.path()).unwrap(), None, "founded elsewhere");
+        let old =
+            r#"{"cluster":"c","complete":true,"nodes":[{"id":1,"incarnation":100,"address":"127.0.0.1:1"}]}"#;
+        std::fs::write(path(folder.path()), old).unwrap();
+        note(folder.path(), node(4, false)).unwrap();
+        note(folder.path(), node(4, true)).unwrap();
+        assert_eq!(read(folder.path()).unwrap().unwrap().nodes, [node(1, true), node(4, true)]);
+        forget(folder.path(), 1).unwrap();
+        assert_eq!(read(folder.path()).unwrap().unwrap().nodes, [node(4, true)]);
+    }
+}
