@@ -12,6 +12,7 @@ mod chaos;
 mod command;
 mod lincheck;
 mod mosquitto;
+mod mutations;
 mod steps;
 
 // The rules of the house belong to the tests, which run them on every `cargo test`; here they run without building
@@ -38,7 +39,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Everything that must pass: setup, fmt, clippy, build, features, test, doc, in this order
+    /// Everything that must pass: setup, fmt, clippy, build, features, test, mutations, doc, in this order
     Test {
         /// Run only this step (may be given more than once)
         #[arg(long, value_enum, value_name = "STEP")]
@@ -68,6 +69,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<OsString>,
     },
+    /// Plants deliberate bugs of the store, and hunts each with the simulations until a promise is broken
+    Mutations(mutations::Mutations),
     /// Real nodes with real files under many clients and faults: kills, pauses, partitions, full disks
     #[command(disable_help_flag = true)]
     Chaos {
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Chore::Map { write: true } => write_map(),
         Chore::Lincheck(asked) => return lincheck::run(&asked),
         Chore::Simulate { arguments } => simulate(&arguments),
+        Chore::Mutations(asked) => mutations::hunt_all(&asked),
         Chore::Chaos { arguments } => chaos::chaos(&arguments),
     };
     match done {

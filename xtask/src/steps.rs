@@ -7,6 +7,7 @@ use clap::ValueEnum;
 
 use crate::command::{cargo, output, run};
 use crate::mosquitto;
+use crate::mutations::{Mutations, hunt_all};
 
 /// One step. The order here is the order in which they run: what fails fast comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,10 +20,12 @@ pub(crate) enum Step {
     Clippy,
     /// Everything builds
     Build,
-    /// Fail points are no part of the binary that is shipped
+    /// Fail points and deliberate bugs are no part of the binary that is shipped
     Features,
     /// The tests of the whole workspace
     Test,
+    /// The deliberate bugs of the protocol are caught
+    Mutations,
     /// The documentation builds without a warning
     Doc,
 }
@@ -86,13 +89,14 @@ fn run_step(step: Step) -> anyhow::Result<()> {
             run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
         }
         Step::Build => run(cargo().args(["build", "--workspace", "--all-targets", "--locked"])),
-        Step::Features => no_fail_points(),
+        Step::Features => nothing_planted(),
         Step::Test => {
             let mut command = cargo();
             mosquitto::put_in_path(&mut command);
             // Without --no-fail-fast one failed crate would hide what the others say.
             run(command.args(["test", "--workspace", "--locked", "--no-fail-fast"]))
         }
+        Step::Mutations => hunt_all(&Mutations::quick()),
         Step::Doc => {
             let mut command = cargo();
             command.env("RUSTDOCFLAGS", "-D warnings");
@@ -101,28 +105,31 @@ fn run_step(step: Step) -> anyhow::Result<()> {
     }
 }
 
+/// Features that only tests may turn on: places to crash at, and deliberate bugs.
+const FOR_TESTS: [&str; 2] = ["failpoints", "mutations"];
+
 /// Asks cargo which features the one binary is built with when it is built alone, as `cargo run --release` does.
-fn no_fail_points() -> anyhow::Result<()> {
+fn nothing_planted() -> anyhow::Result<()> {
     let mut command = cargo();
     command.args(["tree", "--locked", "--package", "feira", "--edges", "normal", "--target", "all"]);
     command.args(["--prefix", "none", "--no-dedupe", "--format", "{p} features: {f}"]);
     let tree = output(&mut command)?;
-    let with = crates_with_fail_points(&tree);
-    if !with.is_empty() {
-        bail!(
-            "the binary feira would be shipped with fail points, by {}: let only tests turn on the feature failpoints",
-            with.join(", ")
-        );
+    for feature in FOR_TESTS {
+        let with = crates_with(&tree, feature);
+        if !with.is_empty() {
+            let with = with.join(", ");
+            bail!("the binary feira would be shipped with {feature}, by {with}: let only tests turn it on");
+        }
+        eprintln!("no crate of the binary feira has the feature {feature}");
     }
-    eprintln!("no crate of the binary feira has the feature failpoints");
     Ok(())
 }
 
-fn crates_with_fail_points(tree: &str) -> Vec<&str> {
+fn crates_with<'t>(tree: &'t str, feature: &str) -> Vec<&'t str> {
     let mut with: Vec<&str> = tree
         .lines()
         .filter_map(|line| line.split_once(" features: "))
-        .filter(|(_, features)| features.split(',').any(|feature| feature.trim() == "failpoints"))
+        .filter(|(_, features)| features.split(',').any(|one| one.trim() == feature))
         .map(|(name, _)| name)
         .collect();
     with.sort_unstable();
@@ -145,11 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_with_fail_points_is_named() {
+    fn a_crate_with_a_feature_for_tests_is_named() {
         let tree = "fail v0.5.1 features: default,failpoints\nlog v0.4 features: std\nfail v0.5.1 features: failpoints\n";
-        assert_eq!(crates_with_fail_points(tree), ["fail v0.5.1"]);
-        assert!(
-            crates_with_fail_points("fail v0.5.1 features: default\nfeira v0.1.0 features: \n").is_empty()
-        );
+        assert_eq!(crates_with(tree, "failpoints"), ["fail v0.5.1"]);
+        assert_eq!(crates_with("store-core v0.1.0 features: mutations", "mutations"), ["store-core v0.1.0"]);
+        let clean = "fail v0.5.1 features: default\nfeira v0.1.0 features: \n";
+        assert!(FOR_TESTS.iter().all(|feature| crates_with(clean, feature).is_empty()));
     }
 }

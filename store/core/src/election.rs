@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use crate::mutation::{Mutation, planted};
 use crate::protocol::{Message, Output, VoteReply, VoteRequest};
 use crate::quorum::has_quorum;
 use crate::state::{Change, State, Timer, send};
@@ -29,8 +30,8 @@ pub(crate) fn answer(
     } else {
         request.epoch == ballot.epoch && state.may_vote_for(from)
     };
-    let granted =
-        in_time && (request.handed_over || !has_live_leader) && request.last >= state.history.last();
+    let is_behind = request.last < state.history.last() && !planted(Mutation::NoUpToDateCheck);
+    let granted = in_time && (request.handed_over || !has_live_leader) && !is_behind;
     if granted && !request.pre {
         state.vote(request.epoch, from, out);
     }
@@ -133,7 +134,9 @@ impl Candidate {
         let membership = state.membership();
         let reply = |member: Member| self.replies.iter().find(|(m, _)| *m == member).map(|(_, reply)| reply);
         let granted = |member: Member| reply(member).is_some_and(|r| r.granted);
-        let trusted = |member: Member| reply(member).is_some_and(|r| r.granted && !r.suspect);
+        let trusted = |member: Member| {
+            reply(member).is_some_and(|r| r.granted && (!r.suspect || planted(Mutation::SuspectVoteCounts)))
+        };
         let last: Position = state.history.last();
         let all_seen = || {
             let mut voters = membership.voters.iter().chain(&membership.outgoing);

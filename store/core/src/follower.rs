@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 
 use crate::limits;
+use crate::mutation::{Mutation, planted};
 use crate::protocol::{Append, Fatal, LogState, Message, Output};
 use crate::state::{Change, State, Timer, send};
 use crate::types::{Epoch, EpochHistory, Membership, NodeId, Offset, Position, Round, Run};
@@ -110,6 +111,10 @@ impl Follower {
                 if new <= end.offset {
                     state.append(cut(append.runs, new), &append.memberships, out);
                 } else {
+                    let after = end.offset.next();
+                    if planted(Mutation::LateAppendTruncates) && after < new && after > state.committed {
+                        state.truncate(after, out);
+                    }
                     self.ack(state, from, out);
                 }
                 self.order(state, append.committed, out);
@@ -117,7 +122,8 @@ impl Follower {
             Fit::TooShort => report(state, from, None, out),
             Fit::Conflict(at, epoch) => {
                 let first = state.history.first_of(epoch).unwrap_or(at);
-                state.truncate(at, out);
+                let to_commit = planted(Mutation::TruncateToCommit);
+                state.truncate(if to_commit { state.committed.next() } else { at }, out);
                 report(state, from, Some((epoch, first)), out);
             }
             Fit::Broken(here, leader) => out.push(Output::Fatal(Fatal::CommittedConflict { here, leader })),
@@ -127,7 +133,9 @@ impl Follower {
     /// A commit order up to `offset`; carried out as far as the log is matched and durable.
     fn order(&mut self, state: &mut State, offset: Offset, out: &mut Vec<Output>) {
         self.ordered = self.ordered.max(offset);
-        state.commit(self.ordered.min(self.matched.offset).min(state.durable()), out);
+        let ordered = if planted(Mutation::ApplyBeforeOrder) { self.matched.offset } else { self.ordered };
+        let matched = if planted(Mutation::ApplyUnmatched) { ordered } else { self.matched.offset };
+        state.commit(ordered.min(matched).min(state.durable()), out);
     }
 
     /// More of the log is durable.
@@ -148,7 +156,10 @@ impl Follower {
 
     /// What this epoch's appends matched and the disk holds.
     fn durable_match(&self, state: &State) -> Position {
-        if self.matched.offset <= state.durable() {
+        if planted(Mutation::CountUnverifiedTail) {
+            return state.history.position_at(state.durable()).unwrap_or(Position::ZERO);
+        }
+        if self.matched.offset <= state.durable() || planted(Mutation::AckBeforeDurable) {
             return self.matched;
         }
         state.history.position_at(state.durable()).unwrap_or(Position::ZERO)
@@ -209,7 +220,7 @@ fn fit(state: &State, append: &Append) -> Fit {
     let history = &state.history;
     let previous = append.previous;
     match history.epoch_at(previous.offset) {
-        Some(epoch) if epoch == previous.epoch => {}
+        Some(epoch) if epoch == previous.epoch || planted(Mutation::PreviousByOffset) => {}
         Some(epoch) if previous.offset <= state.committed => {
             return Fit::Broken(Position { epoch, offset: previous.offset }, previous);
         }

@@ -8,6 +8,7 @@ mod members;
 use alloc::vec::Vec;
 
 use crate::limits;
+use crate::mutation::{Mutation, planted};
 use crate::progress::{Feed, Progress};
 use crate::protocol::{LogState, Message, Output};
 use crate::quorum::{committed_offset, has_quorum};
@@ -174,8 +175,10 @@ impl Leader {
             }
             peers.iter().find(|peer| peer.member == member).map_or(Offset::ZERO, |peer| peer.durable.offset)
         };
-        let offset = committed_offset(state.membership(), held).min(own.1);
-        if offset <= state.committed || offset < self.first || offset > state.history.last().offset {
+        let offset = committed_offset(state.membership(), held);
+        let offset = if planted(Mutation::CommitBeyondOwnDisk) { offset } else { offset.min(own.1) };
+        let is_older = offset < self.first && !planted(Mutation::CommitOlderEpoch);
+        if offset <= state.committed || is_older || offset > state.history.last().offset {
             return;
         }
         let was_established = self.is_established(state);
@@ -209,8 +212,13 @@ impl Leader {
         state.committed >= self.first
     }
 
+    /// Whether reads may be answered by rounds sent from now on.
+    fn may_read(&self, state: &State) -> bool {
+        self.is_established(state) || planted(Mutation::ReadBeforeOwnEpoch)
+    }
+
     fn begin_round(&mut self, state: &State, out: &mut Vec<Output>) {
-        if self.is_established(state) && self.reads.wants_round() {
+        if self.may_read(state) && self.reads.wants_round() {
             self.heartbeat(state, out);
             self.confirm_reads(state, out);
         }
@@ -220,7 +228,7 @@ impl Leader {
     fn heartbeat(&mut self, state: &State, out: &mut Vec<Output>) {
         self.round.0 += 1;
         self.heartbeat_ticks = 0;
-        if self.is_established(state) && self.reads.wants_round() {
+        if self.may_read(state) && self.reads.wants_round() {
             self.reads.begin(self.round, state.committed);
         }
         let (epoch, round, committed) = (state.ballot.epoch, self.round, self.told);
@@ -234,7 +242,11 @@ impl Leader {
         let peers = &self.peers;
         let quorum = |round: Round| {
             has_quorum(state.membership(), |member| {
-                member == own || peers.iter().any(|peer| peer.member == member && peer.round >= round)
+                let lately = |peer: &Progress| {
+                    planted(Mutation::LeaseRead) && peer.silent_ticks < state.config.ticks_election_max
+                };
+                let heard = |peer: &Progress| peer.round >= round || lately(peer);
+                member == own || peers.iter().any(|peer| peer.member == member && heard(peer))
             })
         };
         if let Some((up_to, at)) = self.reads.done(quorum) {
@@ -418,7 +430,8 @@ fn feed(state: &State, peer: &mut Progress, out: &mut Vec<Output>) {
 /// An ack: the window moves on; a probe that matched turns into a stream.
 fn acked(state: &State, peer: &mut Progress, durable: Position, out: &mut Vec<Output>) {
     let known = durable.offset >= state.history.base().offset;
-    if known && !state.history.contains(durable) {
+    let is_ours = state.history.contains(durable) || planted(Mutation::CountUnverifiedTail);
+    if known && !is_ours {
         return;
     }
     if durable.offset > peer.durable.offset {
@@ -465,5 +478,8 @@ fn agreement(history: &EpochHistory, log_state: &LogState) -> Position {
         }
         _ => log_state.last,
     };
+    if planted(Mutation::LastEpochOnly) && history.first_of(at.epoch).is_none() {
+        return history.last();
+    }
     history.last_at_most(at)
 }

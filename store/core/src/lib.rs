@@ -105,6 +105,7 @@ pub mod invariants;
 mod leader;
 pub mod limits;
 pub mod membership;
+pub mod mutation;
 pub mod progress;
 pub mod protocol;
 pub mod quorum;

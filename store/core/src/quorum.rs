@@ -5,19 +5,21 @@
 //! folder says nothing for the one whose place it takes, whose votes and acks it does not know.
 
 use crate::limits::MEMBERS_MAX;
+use crate::mutation::{Mutation, planted};
 use crate::types::{Member, Membership, Offset};
 
 /// How many of `voters` are a majority.
 #[must_use]
 pub fn majority(voters: usize) -> usize {
-    voters / 2 + 1
+    if planted(Mutation::HalfIsMajority) { voters.div_ceil(2) } else { voters / 2 + 1 }
 }
 
 /// Whether the voters for which `agrees` holds are a quorum. No voters at all are never one.
 pub fn has_quorum(membership: &Membership, agrees: impl Fn(Member) -> bool) -> bool {
     let enough =
         |voters: &[Member]| voters.iter().filter(|voter| agrees(**voter)).count() >= majority(voters.len());
-    enough(&membership.voters) && (membership.outgoing.is_empty() || enough(&membership.outgoing))
+    let outgoing = outgoing(membership);
+    enough(&membership.voters) && (outgoing.is_empty() || enough(outgoing))
 }
 
 /// The highest offset that a quorum holds, given what each voter holds durably.
@@ -28,7 +30,12 @@ pub fn has_quorum(membership: &Membership, agrees: impl Fn(Member) -> bool) -> b
 /// If there are more than [`MEMBERS_MAX`] voters: whoever made the membership checks that.
 pub fn committed_offset(membership: &Membership, durable: impl Fn(Member) -> Offset) -> Offset {
     let held = |voters: &[Member]| held_by_majority(voters, &durable);
-    held(&membership.voters).min(held(&membership.outgoing))
+    held(&membership.voters).min(held(outgoing(membership)))
+}
+
+/// The voters before a change under way, whose majority is needed too.
+fn outgoing(membership: &Membership) -> &[Member] {
+    if planted(Mutation::JointForgetsOutgoing) { &[] } else { &membership.outgoing }
 }
 
 /// The highest offset that a majority of these has reached; `Offset(u64::MAX)` if there is nobody. Asked at every

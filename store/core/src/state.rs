@@ -7,6 +7,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::limits;
+use crate::mutation::{Mutation, planted};
 use crate::protocol::{Ballot, Message, Output};
 use crate::types::{Epoch, EpochHistory, Member, Membership, NodeId, Offset, Position, Run, WriteSeq};
 
@@ -140,7 +141,7 @@ impl Writes {
     fn truncate(&mut self, from: Offset) {
         let end = from.previous();
         self.durable = self.durable.min(end);
-        for (_, offset) in &mut self.pending {
+        for (_, offset) in self.pending.iter_mut().filter(|_| !planted(Mutation::PersistAfterCut)) {
             *offset = (*offset).min(end);
         }
     }
@@ -182,9 +183,13 @@ impl State {
         assert!(snapshot <= restored.committed, "commit order: snapshot ≤ committed");
         assert!(restored.committed <= last, "commit order: committed ≤ last");
         assert!(restored.history.last().epoch <= restored.ballot.epoch, "the ballot is never behind the log");
+        let mut ballot = restored.ballot;
+        if planted(Mutation::ForgetVote) {
+            ballot.voted_for = None;
+        }
         State {
             config,
-            ballot: restored.ballot,
+            ballot,
             voted_member: None,
             history: restored.history,
             committed: restored.committed,
@@ -253,7 +258,7 @@ impl State {
 
     /// Whether this member may have the vote of the current epoch.
     pub(crate) fn may_vote_for(&self, member: Member) -> bool {
-        self.ballot.voted_for.is_none() || self.voted_member == Some(member)
+        self.ballot.voted_for.is_none() || self.voted_member == Some(member) || planted(Mutation::TwoVotes)
     }
 
     /// Gives this epoch's one vote.
@@ -362,7 +367,9 @@ impl State {
         out: &mut Vec<Output>,
     ) {
         assert!(position.offset > self.committed, "committed is immutable: a snapshot never goes back");
-        self.history = EpochHistory::starting_after(position);
+        let loses_epoch = planted(Mutation::InstallLosesEpoch);
+        let after = if loses_epoch { Position { epoch: Epoch(1), ..position } } else { position };
+        self.history = EpochHistory::starting_after(after);
         self.committed = position.offset;
         self.snapshot = self.snapshot.max(position);
         self.memberships = Vec::from([membership]);

@@ -17,6 +17,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 use proto::store::AppliedState;
+use store_core::mutation::{Mutation, planted};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::Error;
@@ -41,7 +42,11 @@ pub fn export(read: &impl Read, sink: &mut dyn FnMut(Bytes) -> Result<(), Error>
     let mut chunk = begun(ROWS);
     for space in Space::ALL {
         read.walk(space, &[], &mut |key, value| {
-            push_row(&mut chunk, space, key, value);
+            if planted(Mutation::SnapshotWrongPosition) && space == Space::State {
+                push_row(&mut chunk, space, key, &one_earlier(value));
+            } else {
+                push_row(&mut chunk, space, key, value);
+            }
             rows += 1;
             if chunk.len() >= CHUNK_BYTES {
                 hasher.update(&chunk);
@@ -58,6 +63,15 @@ pub fn export(read: &impl Read, sink: &mut dyn FnMut(Bytes) -> Result<(), Error>
     end.extend_from_slice(&rows.to_le_bytes());
     end.extend_from_slice(&hasher.digest128().to_le_bytes());
     sink(Bytes::from(end))
+}
+
+/// What [`Mutation::SnapshotWrongPosition`] makes of the row of the applied state.
+fn one_earlier(row: &[u8]) -> Vec<u8> {
+    let mut state = AppliedState::decode(row).unwrap_or_default();
+    if let Some(applied) = &mut state.applied {
+        applied.offset = applied.offset.saturating_sub(1);
+    }
+    state.encode_to_vec()
 }
 
 fn begun(kind: u8) -> Vec<u8> {

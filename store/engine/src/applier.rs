@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use proto::store::AppliedState;
+use store_core::mutation::{Mutation, planted};
 use store_core::{Entry, Offset, Position};
 use store_db::{Table, state};
 use store_log::Disk;
@@ -151,14 +152,17 @@ impl<D: Disk, T: Table> Applier<D, T> {
 
     /// The last offset that may be applied now.
     fn limit(&self) -> Offset {
-        self.stop.map_or(self.committed.offset, |stop| stop.at.min(self.committed.offset))
+        let stop = self.stop.filter(|_| !planted(Mutation::SnapshotPassesRoll));
+        stop.map_or(self.committed.offset, |stop| stop.at.min(self.committed.offset))
     }
 
     fn halt_for_snapshot(&mut self, outs: &mut Vec<ApplierOut>) {
         let position = self.applied.position;
+        let passed = |at: Offset| planted(Mutation::SnapshotPassesRoll) && at < position.offset;
+        let is_there = |at: Offset| at == position.offset || passed(at);
         if !self.halted
             && let Some(Stop { number: Some(number), .. }) =
-                self.stop.take_if(|stop| stop.number.is_some() && stop.at == position.offset)
+                self.stop.take_if(|stop| stop.number.is_some() && is_there(stop.at))
         {
             self.halted = true;
             outs.push(ApplierOut::SnapshotAt { position, number });

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::{Buf, Bytes, BytesMut};
 use parking_lot::Mutex;
 use proto::store::AppliedState;
+use store_core::mutation::{Mutation, planted};
 use store_core::{Offset, Position};
 use store_db::{Read, Table, transfer};
 use store_log::retention::{self, Floor, SnapshotState};
@@ -107,6 +108,9 @@ impl<D: Disk> Snapshots<D> {
         if found != position {
             return Err(Error::Contradiction { found, expected: position });
         }
+        let is_wrong = planted(Mutation::SnapshotWrongPosition);
+        let position =
+            if is_wrong { Position { offset: found.offset.previous(), ..found } } else { position };
         let state_machine_version = state.state_machine_version;
         let info = SnapshotInfo { number, position, stamp_ms: state.stamp_ms, state_machine_version };
         let mut writer = SnapshotWriter::create(Arc::clone(&self.disk), &self.meta, info)?;

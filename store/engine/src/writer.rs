@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use store_core::mutation::{Mutation, planted};
 use store_core::{Entry, Offset, WriteSeq};
 use store_log::limits::BATCH_ENTRIES_MAX;
 use store_log::{BATCH_ENTRIES_BYTES_MAX, Disk, Log, entry_bytes};
@@ -117,7 +118,9 @@ impl<D: Disk> Writer<D> {
 
     fn report(&mut self, log: &mut Log<Arc<D>>, outs: &mut Vec<Job>) -> Result<(), Error> {
         if let Some(write) = self.unreported.take() {
-            log.sync()?;
+            if !planted(Mutation::SkipFsync) {
+                log.sync()?;
+            }
             outs.push(Job::Persisted { write, bytes_since_roll: log.current_file_bytes() });
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! Replacing a file as a whole: write aside, sync, rename, sync the folder. Promises that after a crash at any
 //! step the name has the old bytes or all of the new ones, and that it has the new ones once this returned.
 
+use store_core::mutation::{Mutation, planted};
+
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::fault;
@@ -18,12 +20,18 @@ pub(crate) fn begin<D: Disk>(disk: &D, name: &str) -> Result<D::File, Error> {
 pub(crate) fn finish<D: Disk>(disk: &D, file: &D::File, name: &str, place: &str) -> Result<(), Error> {
     let part = names::part(name);
     fault::step(place, "written");
-    file.sync_data().map_err(|e| Error::sync(&part, e))?;
+    let skips = (planted(Mutation::VoteWithoutSync) && place == "vote")
+        || (planted(Mutation::RecoverWithoutSync) && place == "recover");
+    if !skips {
+        file.sync_data().map_err(|e| Error::sync(&part, e))?;
+    }
     fault::step(place, "synced");
     // Whether a rename that failed has happened is anybody's guess.
     disk.rename(&part, name).map_err(|e| Error::of("rename", &part, e).half_done("replacement", name))?;
     fault::step(place, "renamed");
-    disk.sync_folder().map_err(|e| Error::sync("the folder", e))?;
+    if !skips {
+        disk.sync_folder().map_err(|e| Error::sync("the folder", e))?;
+    }
     fault::step(place, "done");
     Ok(())
 }

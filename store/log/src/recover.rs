@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use store_core::mutation::{Mutation, planted};
 use store_core::{Ballot, EntryKind, EpochHistory, Offset, Position, Run};
 
 use crate::ballot;
@@ -315,7 +316,8 @@ fn judge_cut<F>(newest: &Walked<F>, last: Position, same_boot: bool) -> Result<O
         bytes: bad.data_end - bad.place,
         problem: bad.problem,
         whole_batches: *whole_batches,
-        innocent: same_boot && *whole_batches == 0 && bad.is_torn_write(),
+        innocent: (same_boot && *whole_batches == 0 && bad.is_torn_write())
+            || planted(Mutation::CutWithoutSuspicion),
     }))
 }
 

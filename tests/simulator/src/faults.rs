@@ -118,8 +118,8 @@ impl Kind {
     /// How often it comes, compared with others.
     const fn weight(self) -> u32 {
         match self {
-            Kind::AllAtOnce | Kind::HoldCommit => 2,
-            Kind::BitRot | Kind::Wipe => 1,
+            Kind::AllAtOnce | Kind::HoldCommit | Kind::BitRot => 2,
+            Kind::Wipe => 1,
             Kind::OldChunk => 3,
             _ => 4,
         }

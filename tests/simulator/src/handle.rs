@@ -24,7 +24,9 @@ use crate::door::StreamId;
 use crate::time::{MS, Micros, SECOND};
 
 /// How long an operation waits for its answer.
-const DEADLINE_US: Micros = 5 * SECOND;
+pub(crate) const DEADLINE_US: Micros = 5 * SECOND;
+/// How long one waits whose client has little patience: less than an election takes.
+pub(crate) const DEADLINE_US_SHORT: Micros = 700 * MS;
 /// A stream that answers nothing for so long is given up.
 const STALL_US: Micros = SECOND;
 const BACKOFF_FIRST_US: Micros = 20 * MS;
@@ -204,6 +206,7 @@ pub(crate) enum Act {
 #[derive(Debug)]
 pub(crate) struct Handle {
     store: SimStore,
+    patience: Micros,
     slots: BTreeMap<u64, Slot>,
     numbers: u64,
     pub(crate) open: Option<Open>,
@@ -215,10 +218,12 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    pub(crate) fn new() -> Handle {
+    /// Its operations wait for their answers for `patience`.
+    pub(crate) fn new(patience: Micros) -> Handle {
         let store = SimStore { asked: Arc::default() };
         Handle {
             store,
+            patience,
             slots: BTreeMap::new(),
             numbers: 0,
             open: None,
@@ -240,7 +245,7 @@ impl Handle {
             self.numbers += 1;
             let request = PipelineRequest { number: self.numbers, request: Some(request) };
             let mut slot =
-                Slot { kind, request, sent: false, lost: false, deadline: now + DEADLINE_US, answer };
+                Slot { kind, request, sent: false, lost: false, deadline: now + self.patience, answer };
             if let Some(open) = &mut self.open {
                 if !self.slots.values().any(|slot| slot.sent) {
                     open.progress = now;

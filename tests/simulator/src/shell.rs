@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use store_core::{GroupId, Incarnation, Member, NodeId};
+use store_core::{GroupId, Incarnation, Member, NodeId, Offset};
 use store_db::{Memory, Table as _};
 use store_engine::{
     Applier, ApplierJob, ApplierOut, Clock as _, Error, Job, Node, NodeConfig, NodeOut, OpenConfig, Policy,
@@ -28,6 +28,8 @@ use crate::witness::Witness;
 const RESERVE_BYTES: u64 = 64 << 10;
 /// Log files grow by so much at a time.
 const PREALLOCATE_BYTES: u64 = 8 << 10;
+/// So many entries at the end of a log that was recovered are compared with what was appended.
+const TAIL_ENTRIES: u64 = 64;
 
 /// Which stage to turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -186,7 +188,10 @@ impl Shell {
         let peers = (0..nodes).filter(|peer| *peer != self.index);
         let pumps = peers.map(|peer| (peer, engine.pumps.pump(NodeId(peer as u64 + 1)))).collect();
         self.life += 1;
-        witness.started(self.index, &engine.node, self.damaged);
+        let before = Offset(engine.log.last().0.saturating_sub(TAIL_ENTRIES));
+        let from = engine.log.base().max(before).next();
+        let tail = engine.log.read(from, usize::MAX, usize::MAX).unwrap_or_default();
+        witness.started(self.index, &engine.node, self.damaged, &tail);
         self.up = Some(Up {
             node: engine.node,
             writer: engine.writer,
@@ -356,7 +361,7 @@ impl Shell {
         witness.writer_begins(self.index, &jobs);
         let mut outs = Vec::new();
         up.writer.turn(jobs, &mut outs)?;
-        witness.writer_ended(self.index);
+        witness.writer_ended(self.index, &outs);
         up.inbox.extend(outs);
         Ok(())
     }
@@ -381,6 +386,7 @@ impl Shell {
                 }
                 ApplierOut::AuditAt { .. } => unreachable!("nobody asks for an audit here"),
                 ApplierOut::SnapshotAt { position, number } => {
+                    witness.snapshot_at(self.index, position, number);
                     let written = self.table.read(|read| Ok(up.snapshots.write(read, number, position)))?;
                     let told = match written {
                         Ok(()) => {

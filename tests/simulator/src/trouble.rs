@@ -19,6 +19,8 @@ const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
 /// The unit in which old content comes back.
 const CHUNK_BYTES: usize = 4_096;
+/// A bit that flips at the end of the log is in the last so many bytes.
+const TAIL_BYTES: usize = 600;
 /// Between two nodes that are clogged or released.
 const CLOG_STEP_US: u64 = 150 * MS;
 
@@ -207,7 +209,7 @@ impl World {
         }
         match fault.kind {
             Kind::BitRot => {
-                let restart = fault.dice & 1 > 0;
+                let restart = fault.dice & 1 > 0 || hits_end(fault.dice);
                 if !self.rot(node, fault.dice) {
                     return false;
                 }
@@ -238,7 +240,12 @@ impl World {
     /// Flips a bit somewhere in what is written of a file.
     fn rot(&mut self, node: usize, dice: u64) -> bool {
         let shell = &mut self.shells[node];
-        let names = shell.disk.list().unwrap_or_default();
+        let mut names = shell.disk.list().unwrap_or_default();
+        if hits_end(dice) {
+            names.retain(|name| name.starts_with("log."));
+            names.sort_unstable_by_key(|name| (name.len(), name.clone()));
+            names = names.split_off(names.len().saturating_sub(1));
+        }
         let Some(name) = names.get(usize::try_from(dice >> 8).unwrap_or(0) % names.len().max(1)) else {
             return false;
         };
@@ -247,7 +254,8 @@ impl World {
         if written == 0 {
             return false;
         }
-        let at = usize::try_from(dice >> 20).unwrap_or(0) % written;
+        let place = usize::try_from(dice >> 20).unwrap_or(0);
+        let at = if hits_end(dice) { written - 1 - place % written.min(TAIL_BYTES) } else { place % written };
         let bit = u8::try_from(dice % 8).expect("below 8");
         shell.damaged = true;
         let flipped = shell.disk.flip_bit(name, at, bit);
@@ -330,6 +338,11 @@ impl World {
             self.agenda.add(at, Event::Start(node));
         }
     }
+}
+
+/// Whether a bit flips at the end of the newest log file, where nothing later proves what was there: three in four.
+fn hits_end(dice: u64) -> bool {
+    dice & 24 > 0
 }
 
 /// Whether a fault befalls a node that runs.

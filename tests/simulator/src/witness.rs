@@ -9,12 +9,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use bytes::Bytes;
 use store_core::{
-    Epoch, EpochHistory, Member, Message, NodeId, Offset, Position, Replica, Role, RoleView, invariants,
-    quorum,
+    Entry, Epoch, EpochHistory, Member, Membership, Message, NodeId, Offset, Position, Replica, Role,
+    RoleView, invariants,
 };
 use store_db::{Memory, Table as _, query};
-use store_engine::{Applied, ApplierJob, Node, NodeOut, WriterJob};
+use store_engine::{Applied, ApplierJob, Job, Node, NodeOut, WriterJob};
 use store_log::sim::SimDisk;
 
 use crate::network::index_of;
@@ -48,7 +49,7 @@ struct Account {
 
 /// An entry as it was first appended by anybody.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct First {
     content: u64,
     before: Position,
 }
@@ -72,12 +73,26 @@ pub(crate) struct Witness {
     accounts: Vec<Account>,
     leaders: BTreeMap<Epoch, NodeId>,
     votes: BTreeMap<(Member, Epoch), NodeId>,
-    entries: HashMap<Position, Entry>,
+    entries: HashMap<Position, First>,
     /// By offset, from 1: what was committed, and the epoch of the leader that did.
     committed: Vec<(Position, Epoch)>,
     effects: BTreeMap<Offset, (Position, u64)>,
+    /// Where each node's log files end, by the number of the next one.
+    rolls: BTreeMap<(usize, u64), Offset>,
     batches: u32,
     pub(crate) seen: Seen,
+}
+
+/// Whether more than half of the voters hold something, before and after a change under way: counted here anew, since
+/// what is watched must not be judge of itself.
+fn is_held(membership: &Membership, holds: impl Fn(Member) -> bool) -> bool {
+    let enough = |voters: &[Member]| 2 * voters.iter().filter(|voter| holds(**voter)).count() > voters.len();
+    enough(&membership.voters) && (membership.outgoing.is_empty() || enough(&membership.outgoing))
+}
+
+/// One number for all that an entry says.
+fn content_of(entry: &Entry<Bytes>) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(&entry.payload, entry.kind as u64) ^ entry.stamp_ms.cast_unsigned()
 }
 
 fn has(history: &EpochHistory, position: Position) -> bool {
@@ -103,18 +118,19 @@ impl Witness {
             entries: HashMap::new(),
             committed: Vec::new(),
             effects: BTreeMap::new(),
+            rolls: BTreeMap::new(),
             batches: 0,
             seen: Seen::default(),
         }
     }
 
     /// A node has recovered. What was durably in its log is there, unless its files were harmed.
-    pub(crate) fn started(&mut self, index: usize, node: &SimNode, damaged: bool) {
+    pub(crate) fn started(&mut self, index: usize, node: &SimNode, damaged: bool, tail: &[Entry<Bytes>]) {
         let (replica, account) = (node.replica(), &mut self.accounts[index]);
         let (found, durable) = (replica.history(), account.durable.last());
         if self.entries.is_empty() {
             let first = found.last();
-            self.entries.insert(first, Entry { content: 0, before: Position::ZERO });
+            self.entries.insert(first, First { content: 0, before: Position::ZERO });
             self.committed.push((first, first.epoch));
         }
         ensure(damaged || account.in_doubt || has(found, durable), "ack only after durable", || {
@@ -124,6 +140,23 @@ impl Witness {
                 found.last()
             )
         });
+        ensure(
+            account.in_doubt || has(found, durable) || replica.suspect(),
+            "a lost tail is told of",
+            || {
+                let (node, last) = (account.member.node, found.last());
+                format!(
+                    "{durable} was durable on {node}; it recovered {last} and does not take itself for suspect"
+                )
+            },
+        );
+        for entry in tail {
+            let (here, first) = (content_of(entry), self.entries.get(&entry.position));
+            ensure(first.is_some_and(|f| f.content == here || f.content == 0), "log matching", || {
+                let (node, at) = (account.member.node, entry.position);
+                format!("{node} recovered {at} with other content than was ever appended there")
+            });
+        }
         ensure(
             self.entries.contains_key(&found.last()) || found.last() == found.base(),
             "log matching",
@@ -212,10 +245,8 @@ impl Witness {
             WriterJob::Append { entries, .. } => {
                 for entry in entries {
                     let before = account.ordered.last();
-                    let kind = entry.kind as u64;
-                    let content = xxhash_rust::xxh3::xxh3_64_with_seed(&entry.payload, kind)
-                        ^ entry.stamp_ms.cast_unsigned();
-                    let mine = Entry { content, before };
+                    let content = content_of(entry);
+                    let mine = First { content, before };
                     let first = *self.entries.entry(entry.position).or_insert(mine);
                     let same = first.content == content || first.content == 0;
                     ensure(
@@ -237,6 +268,12 @@ impl Witness {
                 let known = account.committed;
                 ensure(*from > known, "committed is immutable", || {
                     format!("{} truncates from {from}; {known} is committed", account.member.node)
+                });
+                let after = usize::try_from(from.0 - 1).expect("a short log");
+                let mut later = self.committed.iter().skip(after).map(|(position, _)| *position);
+                let lost = later.find(|position| account.ordered.contains(*position));
+                ensure(lost.is_none(), "committed is immutable", || {
+                    format!("{} truncates from {from}; {lost:?} was committed", account.member.node)
                 });
                 account.ordered.truncate(*from);
             }
@@ -272,10 +309,23 @@ impl Witness {
     }
 
     /// The writer's turn ended well: everything is durable.
-    pub(crate) fn writer_ended(&mut self, index: usize) {
+    pub(crate) fn writer_ended(&mut self, index: usize, outs: &[Job]) {
         let account = &mut self.accounts[index];
         account.in_doubt = false;
         account.durable.clone_from(&account.turning);
+        for out in outs {
+            if let Job::Rolled { at, number } = out {
+                self.rolls.insert((index, *number), *at);
+            }
+        }
+    }
+
+    /// A node is about to take a snapshot.
+    pub(crate) fn snapshot_at(&self, index: usize, position: Position, number: u64) {
+        let (node, rolled) = (self.accounts[index].member.node, self.rolls.get(&(index, number)));
+        ensure(rolled == Some(&position.offset), "a snapshot ends where its log begins", || {
+            format!("{node} takes snap.{number} at {position}; log.{number} begins after {rolled:?}")
+        });
     }
 
     fn commits(&mut self, index: usize, replica: &Replica, up_to: Position) {
@@ -300,11 +350,14 @@ impl Witness {
             ensure(leads.is_some(), "committed on a quorum", || {
                 format!("{node} does not lead and is the first to commit {up_to}")
             });
+            ensure(leads == Some(up_to.epoch), "committed on a quorum", || {
+                format!("{node} leads {leads:?} and commits {up_to}, an entry of another epoch, by counting")
+            });
             let holds = |member: Member| {
                 let account = &self.accounts[index_of(member.node)];
                 account.member == member && has(&account.durable, up_to)
             };
-            ensure(quorum::has_quorum(replica.membership(), holds), "committed on a quorum", || {
+            ensure(is_held(replica.membership(), holds), "committed on a quorum", || {
                 let holders: Vec<Member> = self
                     .accounts
                     .iter()

@@ -14,7 +14,7 @@ use store_engine::{Error, Job};
 
 use crate::door::{Answered, StreamId};
 use crate::faults::Kind;
-use crate::handle::{Act, Handle};
+use crate::handle::{Act, DEADLINE_US, DEADLINE_US_SHORT, Handle, SimStore};
 use crate::network::{Body, Network, Packet};
 use crate::plan::Plan;
 use crate::registers::{Notes, Writer};
@@ -22,7 +22,7 @@ use crate::score::Score;
 use crate::shell::{Made, Shell, Stage, first_member};
 use crate::shop::{Books, Person, Portals, Shopping, shopper_name};
 use crate::tasks::Tasks;
-use crate::time::{Agenda, MS, Micros, NodeClock, Now};
+use crate::time::{Agenda, MS, Micros, NodeClock, Now, SECOND};
 use crate::trace::Trace;
 use crate::violation::violated;
 use crate::witness::Witness;
@@ -35,6 +35,8 @@ const SWEEP_US: Micros = 100 * MS;
 const CLOCK_US: Micros = 10 * MS;
 /// A node that found no room tries to start again after this.
 const START_AGAIN_US: Micros = 400 * MS;
+/// A request that was lost may arrive up to so late.
+const LATE_US_MAX: Micros = 12 * SECOND;
 /// Portals of each kind.
 const PORTALS: usize = 2;
 
@@ -158,8 +160,8 @@ impl World {
         world
     }
 
-    fn store(&mut self) -> crate::handle::SimStore {
-        let handle = Handle::new();
+    fn store(&mut self, patience: Micros) -> SimStore {
+        let handle = Handle::new(patience);
         let store = handle.store();
         self.handles.push(handle);
         store
@@ -171,7 +173,9 @@ impl World {
         let share = operations / (writers + shoppers + 1);
         let random = |number: u32| fastrand::Rng::with_seed(seed.rotate_left(17) ^ u64::from(number));
         for session in 0..writers {
-            let store = self.store();
+            // Some give up early, so that there are outcomes that only the log can tell.
+            let patience = if session % 2 == 0 { DEADLINE_US_SHORT } else { DEADLINE_US };
+            let store = self.store(patience);
             let writer = Writer {
                 session,
                 store,
@@ -182,7 +186,8 @@ impl World {
             };
             self.tasks.spawn(writer.run(share + 1, faults_until));
         }
-        let portals = (0..PORTALS).map(|number| Portals::new(number, self.store(), self.store())).collect();
+        let mut store = || self.store(DEADLINE_US);
+        let portals = (0..PORTALS).map(|number| Portals::new(number, store(), store())).collect();
         let shopping = Shopping {
             portals,
             sleeper: self.tasks.sleeper(),
@@ -506,6 +511,11 @@ impl World {
                 open.is_cut = true;
                 let at = self.now.us() + self.random.u64(1..1_000) * MS;
                 self.agenda.add(at, Event::StreamLost(stream));
+                if self.random.u32(..3) == 0 {
+                    // It was only stuck somewhere, and comes when its client has long gone on.
+                    let late = self.now.us() + self.random.u64(1..LATE_US_MAX);
+                    self.agenda.add(late, Event::Arrive { node, stream, request });
+                }
             }
         }
     }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::{Leader, feed, probe};
 use crate::membership::{ChangeRefusal, MemberChange};
+use crate::mutation::{Mutation, planted};
 use crate::progress::{Feed, Progress};
 use crate::protocol::Output;
 use crate::quorum::has_quorum;
@@ -27,7 +28,8 @@ impl Leader {
         if !self.is_established(state) {
             return Err(ChangeRefusal::NotEstablished);
         }
-        if state.membership().is_joint() || !state.is_membership_committed() {
+        let is_under_way = state.membership().is_joint() || !state.is_membership_committed();
+        if is_under_way && !planted(Mutation::OverlappingChanges) {
             return Err(ChangeRefusal::UnderWay);
         }
         let next = change.begin(state.membership())?;

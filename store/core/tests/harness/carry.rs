@@ -208,7 +208,9 @@ impl Cluster {
 
     fn apply(&mut self, id: NodeId, up_to: Position) {
         let node = &self.nodes[&id];
-        let is_leader = node.up().view().role == Role::Leader;
+        let view = node.up().view();
+        let is_leader = view.role == Role::Leader;
+        self.witness.commits(id, is_leader.then_some(view.epoch), up_to);
         let first = Offset(node.applied.len() as u64 + 1);
         let items = node.memory.slice(first, up_to.offset).expect("what is committed is in the log");
         assert_eq!(items.last().map(|item| item.position), Some(up_to), "the core knows what it commits");

@@ -228,6 +228,10 @@ impl Chaos {
             if self.cluster.nodes[&id].is_up() {
                 if self.dice.in_thousand(self.hardship.crash) {
                     self.crash(id);
+                    if self.dice.in_thousand(300) {
+                        // Back before anybody has missed it: what it said is still under way.
+                        self.restart(id);
+                    }
                 }
             } else if self.dice.in_thousand(100) {
                 self.restart(id);
@@ -253,9 +257,18 @@ impl Chaos {
         let committed = Offset(least + self.dice.below(most - least + 1));
         if self.hardship.lying_disks && !lied_to && self.dice.in_thousand(500) {
             let count = 1 + self.dice.index(6);
-            node.lose_tail(count, committed);
+            let lost = node.lose_tail(count, committed);
+            node.restart(committed);
+            if lost > 0 && self.dice.in_thousand(500) {
+                // The worst moment: a leader, who may be all that has it still, is heard by nobody.
+                let leader = self.dice.pick(&self.cluster.leaders());
+                let ids = self.cluster.ids();
+                let ways = |one: NodeId| ids.iter().flat_map(move |id| [(one, *id), (*id, one)]);
+                self.cluster.cut.extend(leader.into_iter().flat_map(ways));
+            }
+        } else {
+            node.restart(committed);
         }
-        node.restart(committed);
     }
 
     fn break_links(&mut self) {
@@ -310,12 +323,14 @@ impl Chaos {
 
     /// Everything works again: the cluster must become one, twice, with a write between.
     fn heal(&mut self) {
-        self.cluster.cut.clear();
-        self.cluster.layout.eager = true;
         for id in self.cluster.ids() {
             if !self.cluster.nodes[&id].is_up() {
                 self.restart(id);
             }
+        }
+        self.cluster.cut.clear();
+        self.cluster.layout.eager = true;
+        for id in self.cluster.ids() {
             self.cluster.node(id).slow = false;
             while self.cluster.persist(id, true) {}
             self.cluster.step(id, Input::HoldCommit { hold: false }, Vec::new());

@@ -5,10 +5,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use store_core::{Ballot, Epoch, Member, Message, NodeId, Offset, Position, ReadTicket, invariants, quorum};
+use store_core::{
+    Ballot, Epoch, Member, Membership, Message, NodeId, Offset, Position, ReadTicket, invariants,
+};
 
 use super::disk::{Disk, Item, Log, Payload};
 use super::node::Node;
+
+/// Whether more than half of the voters hold something, before and after a change under way: counted here anew, since
+/// what is watched must not be judge of itself.
+fn is_held(membership: &Membership, holds: impl Fn(Member) -> bool) -> bool {
+    let enough = |voters: &[Member]| 2 * voters.iter().filter(|voter| holds(**voter)).count() > voters.len();
+    enough(&membership.voters) && (membership.outgoing.is_empty() || enough(&membership.outgoing))
+}
 
 #[derive(Debug)]
 pub(crate) struct Witness {
@@ -89,6 +98,16 @@ impl Witness {
         }
     }
 
+    /// `id` takes everything up to `up_to` for committed. Who is the first to do so counted: only entries of the epoch
+    /// that it leads may be counted (figure 8 of the Raft paper shows what else would come of it, seldom).
+    pub(crate) fn commits(&self, id: NodeId, leads: Option<Epoch>, up_to: Position) {
+        let is_first = up_to.offset.0 > self.committed.len() as u64;
+        assert!(
+            !is_first || leads.is_none_or(|epoch| epoch == up_to.epoch),
+            "committed on a quorum: {id} leads {leads:?} and commits {up_to}, of another epoch, by counting"
+        );
+    }
+
     /// `item` is about to be applied at `node`.
     pub(crate) fn applies(
         &mut self,
@@ -105,8 +124,12 @@ impl Witness {
         assert!(is_leader, "intermediate is unreadable: {id} applies {} before any leader", item.position);
         assert_eq!(index, self.committed.len(), "entries are committed in order");
         let membership = nodes[&id].membership_in(&nodes[&id].memory).expect("a leader has a membership");
-        let held = quorum::has_quorum(&membership, |voter| nodes[&voter.node].held(voter, item.position));
-        assert!(held, "{id} commits {}, which no majority holds durably", item.position);
+        let held = is_held(&membership, |voter| nodes[&voter.node].held(voter, item.position));
+        assert!(
+            held,
+            "committed on a quorum: {id} commits {}, which no majority holds durably",
+            item.position
+        );
         self.committed.push(item.clone());
     }
 

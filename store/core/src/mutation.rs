@@ -1,0 +1,147 @@
+//! Deliberate bugs of the store, by name: the simulations must catch every one of them, or they prove little.
+//!
+//! Each is one short `if` at the line that keeps the promise which it breaks, here and in the crates above, which have
+//! no list of their own. Without the feature `mutations`, which only the hunt for them turns on (`cargo xtask
+//! mutations`; a test asks that no binary is shipped with it), [`planted`] is the constant `false` and the compiler
+//! removes every site. docs/TESTING.md has the table of what catches which, and how fast.
+
+macro_rules! mutations {
+    ($($variant:ident $name:literal $text:literal,)*) => {
+        /// A deliberate bug.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Mutation {
+            $(#[doc = $text] $variant,)*
+        }
+
+        impl Mutation {
+            /// All of them.
+            pub const ALL: &[Mutation] = &[$(Mutation::$variant),*];
+
+            /// Whether it is a bug of the protocol itself, which bare cores can show.
+            #[must_use]
+            pub const fn is_of_core(self) -> bool {
+                self as u8 <= Mutation::LeaseRead as u8
+            }
+
+            /// Its name in tables and arguments.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Mutation::$variant => $name),* }
+            }
+
+            /// What it does, in half a line.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Mutation::$variant => $text),* }
+            }
+        }
+    };
+}
+
+mutations! {
+    // Counting and committing.
+    CommitOlderEpoch "commit-older-epoch" "a leader commits an entry of an older epoch by counting",
+    CommitBeyondOwnDisk "commit-beyond-own-disk" "a leader commits what others hold and its own disk does not yet",
+    HalfIsMajority "half-is-majority" "half of an even group is a quorum",
+    JointForgetsOutgoing "joint-forgets-outgoing" "a joint membership needs the new majority alone",
+    OverlappingChanges "overlapping-changes" "a membership change begins before the last one is committed",
+    CountUnverifiedTail "count-unverified-tail" "a replica acks its log's end unmatched, and the leader counts offsets",
+    // A replica's log.
+    AckBeforeDurable "ack-before-durable" "a replica acks what matched before its disk has it",
+    PersistAfterCut "persist-after-cut" "a write under way vouches for what a truncation cut and others replaced",
+    TruncateToCommit "truncate-to-commit" "a conflict truncates to the replica's own commit offset",
+    LateAppendTruncates "late-append-truncates" "a late short append that brings nothing new shortens the log",
+    PreviousByOffset "previous-by-offset" "an append fits wherever the offset before it is there",
+    LastEpochOnly "last-epoch-only" "a leader looks for agreement in the replica's last epoch alone",
+    ApplyBeforeOrder "apply-before-order" "a replica applies what is durable without a commit order",
+    ApplyUnmatched "apply-unmatched" "a commit order applies what no append of the epoch matched",
+    InstallLosesEpoch "install-loses-epoch" "installing a snapshot loses the epoch of its last entry",
+    // Elections.
+    ForgetVote "forget-vote" "the vote of the epoch is forgotten at a restart",
+    TwoVotes "two-votes" "an epoch's vote is given to everybody who asks",
+    NoUpToDateCheck "no-up-to-date-check" "a voter does not compare logs",
+    SuspectVoteCounts "suspect-vote-counts" "the vote of a log that lost its tail counts like any other",
+    // Reads.
+    ReadWithoutQuorum "read-without-quorum" "a read waits for no round",
+    ReadJoinsRound "read-joins-round" "a read joins the round that was sent before it came",
+    ReadBeforeOwnEpoch "read-before-own-epoch" "a new leader reads before it committed an entry of its epoch",
+    LeaseRead "lease-read" "a read is confirmed by who was heard within an election timer",
+    // Of the crates above, from here on (see `is_of_core`): files and stages.
+    SkipFsync "skip-fsync" "the writer reports a write as durable without a sync",
+    VoteWithoutSync "vote-without-sync" "the file vote is replaced without any sync",
+    RecoverWithoutSync "recover-without-sync" "recovery takes what is in the page cache for durable",
+    ChecksumIgnored "checksum-ignored" "the checksum of a batch is not compared",
+    CutWithoutSuspicion "cut-without-suspicion" "whatever recovery cuts off a log's end is taken to be torn",
+    ApplyIntermediate "apply-intermediate" "recovery applies the log to its end",
+    OldIdentity "old-identity" "a replica whose disk is empty comes back under its old identity",
+    SnapshotWrongPosition "snapshot-wrong-position" "a snapshot says that it ends one entry earlier than it does",
+    SnapshotPassesRoll "snapshot-passes-roll" "the state of a snapshot is taken some entries after the log rolled",
+    // The state machine.
+    ForgetReply "forget-reply" "answers to writes are not remembered",
+    WindowWithoutMark "window-without-mark" "few answers are remembered, and no mark is left of those forgotten",
+    OpenAfterOutcome "open-after-outcome" "an outcome that says not done leaves the way open for the original",
+    SequencesComeBack "sequences-come-back" "a session's sequence runs again after the session gave it up",
+    VersionGuardIgnored "version-guard-ignored" "a guard on a record's version always holds",
+    MinimumIgnored "minimum-ignored" "an addition goes below the minimum that it names",
+}
+
+#[cfg(not(feature = "mutations"))]
+mod switch {
+    use super::Mutation;
+
+    /// Whether this bug is planted: never.
+    #[inline(always)]
+    #[must_use]
+    pub const fn planted(_: Mutation) -> bool {
+        false
+    }
+}
+
+#[cfg(feature = "mutations")]
+mod switch {
+    use core::sync::atomic::{AtomicU8, Ordering};
+
+    use super::Mutation;
+
+    /// Of no mutation.
+    const NONE: u8 = u8::MAX;
+    const _: () = assert!(Mutation::ALL.len() < NONE as usize);
+
+    /// The one that is planted in this process.
+    static PLANTED: AtomicU8 = AtomicU8::new(NONE);
+
+    /// Whether this bug is planted.
+    #[inline]
+    #[must_use]
+    pub fn planted(mutation: Mutation) -> bool {
+        PLANTED.load(Ordering::Relaxed) == mutation as u8
+    }
+
+    /// Plants a bug in the whole process, in place of the one before; `None`: none.
+    pub fn plant(mutation: Option<Mutation>) {
+        PLANTED.store(mutation.map_or(NONE, |mutation| mutation as u8), Ordering::Relaxed);
+    }
+}
+
+#[cfg(feature = "mutations")]
+pub use switch::plant;
+pub use switch::planted;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn every_mutation_has_a_name_of_its_own_and_a_row_in_the_table_of_the_documentation() {
+        let table = include_str!("../../../docs/TESTING.md");
+        let mut names: Vec<&str> = Mutation::ALL.iter().map(|mutation| mutation.name()).collect();
+        for mutation in Mutation::ALL {
+            let row = alloc::format!("| `{}` | {} |", mutation.name(), mutation.text());
+            assert!(table.contains(&row), "docs/TESTING.md lacks {row}: cargo xtask mutations");
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Mutation::ALL.len());
+    }
+}
