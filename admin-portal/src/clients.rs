@@ -5,12 +5,13 @@ use portal::document::client::{ClientData, ClientRecord, DATA};
 use portal::document::write;
 use portal::error::Kind;
 use portal::id::{Cid, slug};
+use portal::page::{LeftOut, Page};
 use portal::{Error, Portal, key, page};
 use proto::portal::{
     Client, GetClientRequest, InsertClientRequest, ListClientsResponse, ListRequest, UpdateClientRequest,
 };
 use proto::store::failed_guard::Reason;
-use proto::store::{KeyRecord, Txn, TxnResponse};
+use proto::store::{KeyRecord, Record, Txn, TxnResponse};
 use store_client::{Range, now_ms};
 
 pub(crate) async fn insert_client(portal: &Portal, mut asked: InsertClientRequest) -> Result<Client, Error> {
@@ -23,7 +24,7 @@ pub(crate) async fn insert_client(portal: &Portal, mut asked: InsertClientReques
             let why = "is empty, and the data has no member \"name\" to make one from";
             Cid::parse("cid", &made.ok_or_else(|| Error::invalid("cid", why))?)?
         }
-        cid => Cid::parse("cid", cid)?,
+        cid => Cid::chosen("cid", cid)?,
     };
     let at = key::client(&cid);
     let txn = Txn::new()
@@ -101,16 +102,20 @@ pub(crate) async fn list_clients(portal: &Portal, asked: &ListRequest) -> Result
         "" => None,
         cid => Some(key::client(&Cid::parse("after", cid)?)),
     };
-    let listed = portal.list(Range::Prefix(key::beginning_with('c', prefix)), limit, after).await?;
-    let mut clients = Vec::with_capacity(listed.records.len());
-    for KeyRecord { key: at, record } in &listed.records {
+    let range = Range::Prefix(key::beginning_with('c', prefix));
+    let cursor_of = |key: &[u8]| key::id_in(key).filter(|id| Cid::parse("after", id).is_ok());
+    let Page { records, next } = portal.page(range, limit, after, cursor_of).await?;
+    let mut clients = Vec::with_capacity(records.len());
+    let mut left_out = LeftOut::default();
+    for KeyRecord { key: at, record } in &records {
         let Some(record) = record else { continue };
-        let id = key::id_in(at).ok_or_else(|| Error::damaged(at, "not a client's key"))?;
-        clients.push(ClientRecord::read(at, record)?.shown(&Cid::stored("cid", &id)?, record));
+        clients.extend(left_out.or(listed(at, record))?);
     }
-    let next = match clients.last() {
-        Some(last) if listed.more => last.cid.clone(),
-        _ => String::new(),
-    };
-    Ok(ListClientsResponse { clients, next })
+    Ok(ListClientsResponse { clients, next, damage: left_out.damage() })
+}
+
+fn listed(at: &[u8], record: &Record) -> Result<Client, Error> {
+    let cid = key::id_in(at).and_then(|id| Cid::stored("cid", &id).ok());
+    let cid = cid.ok_or_else(|| Error::damaged(at, "not a client's key"))?;
+    Ok(ClientRecord::read(at, record)?.shown(&cid, record))
 }

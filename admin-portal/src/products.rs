@@ -27,7 +27,7 @@ pub(crate) async fn insert_product(
             let why = "is empty, and the description has no letters or digits to make one from";
             Pid::parse("pid", &slug(&data.description).ok_or_else(|| Error::invalid("pid", why))?)?
         }
-        pid => Pid::parse("pid", pid)?,
+        pid => Pid::chosen("pid", pid)?,
     };
     let mut attempts = Attempts::new(portal, request);
     let mut remains: Option<u64> = None;
@@ -185,5 +185,5 @@ pub(crate) async fn list_products(
     asked: &ListRequest,
 ) -> Result<ListProductsResponse, Error> {
     let page = portal.products(&asked.prefix, asked.limit, &asked.after).await?;
-    Ok(ListProductsResponse { products: page.products, next: page.next })
+    Ok(ListProductsResponse { products: page.products, next: page.next, damage: page.damage })
 }

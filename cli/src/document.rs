@@ -54,6 +54,18 @@ impl Document {
         }
     }
 
+    /// The same with a decimal point in this member, where a person typed `NAME=1,99`. Whole documents keep their bytes.
+    #[must_use]
+    pub fn with_point(mut self, name: &str) -> Document {
+        if let Document::Members(members) = &mut self
+            && let Some(text) = text_member(members, name)
+            && let Some(number) = with_point(&text)
+        {
+            members.insert(name.to_owned(), value(&number.into()));
+        }
+        self
+    }
+
     /// The text to send.
     #[must_use]
     pub fn text(&self) -> String {
@@ -91,6 +103,15 @@ pub fn value(json: &serde_json::Value) -> Box<RawValue> {
 #[must_use]
 pub fn text_member(members: &Members, name: &str) -> Option<String> {
     serde_json::from_str(members.get(name)?.get()).ok()
+}
+
+/// `1,99` as `1.99`: a comma before one or two digits is a decimal comma. `None`: it is no such number; before three
+/// digits a comma may stand between thousands, and is not guessed at.
+#[must_use]
+pub fn with_point(text: &str) -> Option<String> {
+    let (whole, decimals) = text.split_once(',')?;
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    (digits(whole) && digits(decimals) && decimals.len() <= 2).then(|| format!("{whole}.{decimals}"))
 }
 
 /// What a person typed as a value.
@@ -135,6 +156,17 @@ mod tests {
     fn a_whole_document_keeps_its_bytes() {
         let text = r#"{"price": 2.5000, "b":1}"#;
         assert_eq!(words(&[text]).unwrap().text(), text);
+    }
+
+    #[test]
+    fn a_decimal_comma_becomes_a_point_where_it_is_certain() {
+        let price = |words: &[&str]| self::words(words).unwrap().with_point("price").text();
+        assert_eq!(price(&["price=1,99", "note=1,99"]), r#"{"note":"1,99","price":"1.99"}"#);
+        assert_eq!(price(&["price=12,5"]), r#"{"price":"12.5"}"#);
+        for kept in ["1,999", "1.000,50", ",5", "5,", "1,2,3", "1.99"] {
+            assert_eq!(price(&[&format!("price={kept}")]), format!(r#"{{"price":"{kept}"}}"#));
+        }
+        assert_eq!(price(&[r#"{"price":"1,99"}"#]), r#"{"price":"1,99"}"#);
     }
 
     #[test]

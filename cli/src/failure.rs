@@ -119,14 +119,17 @@ impl Failure {
     /// [`Kind::Unreachable`]; whoever sent a write knows better and says [`Kind::Unknown`].
     #[must_use]
     pub fn of_status(status: &Status) -> Failure {
+        let details = status.get_error_details();
+        let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
         let kind = match status.code() {
+            // It was answered: asking again finds the same record.
+            Code::Internal if reason == DAMAGED => Kind::Refused,
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal => {
                 Kind::Unreachable
             }
             Code::AlreadyExists | Code::Aborted => Kind::Conflict,
             _ => Kind::Refused,
         };
-        let details = status.get_error_details();
         let mut message = format!("{}: {}", code_name(status.code()), status.message());
         for violation in details.bad_request().iter().flat_map(|bad| &bad.field_violations) {
             if !status.message().contains(&violation.description) {
@@ -138,8 +141,11 @@ impl Failure {
                 message.push_str(&format!("\n  {}: {}", violation.subject, violation.description));
             }
         }
-        let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
-        let next = of_reason(&reason).or_else(|| next_step(status.code()));
+        let kind_of = |info: tonic_types::ErrorInfo| info.metadata.get("kind").cloned();
+        let missing = details.error_info().cloned().and_then(kind_of).unwrap_or_default();
+        let next = of_reason(&reason)
+            .or_else(|| of_missing(status.code(), &missing))
+            .or_else(|| next_step(status.code()));
         Failure { kind, message, next: next.map(str::to_owned), reason }
     }
 }
@@ -168,24 +174,39 @@ pub fn code_name(code: Code) -> &'static str {
     }
 }
 
+/// A record that no portal wrote, as portals say it.
+const DAMAGED: &str = "DAMAGED_RECORD";
+
 /// What to do about what a portal says.
 fn of_reason(reason: &str) -> Option<&'static str> {
     match reason {
         "HELD_BY_ORDERS" => Some("nothing was changed; --cascade cancels what holds it, or empties it there"),
-        "CLOSING" => {
-            Some("an administrator deletes it with its orders; delete it again with --cascade to finish")
-        }
-        "STOCK_SHORT" => Some("nothing was changed; take less, or have an administrator adjust the stock"),
+        "CLOSING" => Some(
+            "staff are deleting it with its orders: nothing new; deleting it again with cascade finishes",
+        ),
+        "STOCK_SHORT" => Some("nothing was changed; take what is left, or less"),
+        DAMAGED => Some("no portal wrote it: look at it with feira kv get, and mend or delete it there"),
         "ORDER_NOT_OPEN" => Some("nothing was changed; open another order"),
+        _ => None,
+    }
+}
+
+/// Where to look for the id of what was not found: commands of whoever can ask for such a thing.
+fn of_missing(code: Code, kind: &str) -> Option<&'static str> {
+    match (code, kind) {
+        (Code::NotFound, "order") => Some("look for the right id: list-orders"),
+        (Code::NotFound, "product") => Some("look for the right id: list-products"),
+        (Code::NotFound, "client") => Some("look for the right id: list-clients"),
         _ => None,
     }
 }
 
 fn next_step(code: Code) -> Option<&'static str> {
     match code {
-        Code::Unauthenticated => Some("register the client first: in feira admin, insert-client"),
+        Code::Unauthenticated => {
+            Some("check the CID; a new client is registered by staff (feira admin, insert-client)")
+        }
         Code::PermissionDenied => Some("name the client whose order it is: --cid"),
-        Code::NotFound => Some("look for the right id: list-clients, list-products or list-orders"),
         Code::AlreadyExists => Some("take another id, or change the one that is there with update"),
         Code::Aborted => Some("read it again and repeat the command on what is there now"),
         Code::FailedPrecondition => Some("nothing was changed; see above what stands in the way"),
@@ -205,6 +226,26 @@ mod tests {
     fn every_class_has_its_own_exit_code() {
         let kinds = [Kind::Refused, Kind::Usage, Kind::Unreachable, Kind::Conflict, Kind::Unknown];
         assert_eq!(kinds.map(Kind::exit_code), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_shopper_who_named_a_wrong_product_was_sent_to_list_clients() {
+        use portal::error::Kind as Of;
+        for (kind, list) in
+            [(Of::Order, "list-orders"), (Of::Product, "list-products"), (Of::Client, "list-clients")]
+        {
+            let failure = Failure::of_status(&portal::Error::NotFound { kind, id: "x".into() }.into());
+            assert_eq!(failure.next.unwrap(), format!("look for the right id: {list}"));
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_was_called_unreachable() {
+        let damaged = portal::Error::damaged(b"p/{x}", "expected value at line 1 column 1");
+        let failure = Failure::of_status(&damaged.into());
+        assert_eq!(failure.kind, Kind::Refused);
+        assert!(failure.to_string().contains("p/{x}") && failure.to_string().contains("feira kv get"));
+        assert_eq!(Failure::of_status(&Status::internal("x")).kind, Kind::Unreachable);
     }
 
     #[test]

@@ -48,9 +48,12 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            if !asked && wants_json() {
+                Out::new(true).data_of_failure(&misused(&error));
+            }
             // Help and version are answers; a closed pipe ends output, not the work.
             let _ = error.print();
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             return exit(if asked { None } else { Some(Kind::Usage) });
         }
     };
@@ -62,6 +65,18 @@ pub fn main() -> ExitCode {
             exit(Some(failure.kind))
         }
     }
+}
+
+/// Whether `--json` stands on a command line that could not be understood as a whole.
+fn wants_json() -> bool {
+    std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
+}
+
+/// A wrong command line, for programs: what is wrong, without the usage that people get below it.
+fn misused(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let what = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default().trim().to_owned();
+    Failure::usage(what).next("feira --help lists the commands, feira COMMAND --help what each takes")
 }
 
 fn start(cli: Cli, out: &Out) -> Result<(), Failure> {

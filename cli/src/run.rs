@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::args::{BrokerRole, Cli, Command, Import, Log, Snapshot};
 use crate::config::load::{Loaded, Sources, load};
+use crate::config::shape::{Config, Instance};
 use crate::config::template::{Fresh, template};
 use crate::failure::Failure;
 use crate::import::run::{Job, run as import};
@@ -48,6 +49,15 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
 }
 
 async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
+    if !loaded.from_file
+        && let Some(asked) = asked_of(&command, &loaded.config)
+    {
+        out.say(&format!(
+            "no {} here: asking {} (the defaults, with FEIRA_… and --set over them; --config FILE names a cluster's)",
+            loaded.path.display(),
+            asked.join(", ")
+        ));
+    }
     match command {
         Command::Admin(tool) => admin(&tool, loaded, out).await,
         Command::Shop(tool) => shop(&tool, loaded, out).await,
@@ -66,6 +76,23 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         Command::Config(_) => show_config(loaded, out),
         Command::Bootstrap => shown(bootstrap(loaded), out),
         command => serve(command, loaded).await,
+    }
+}
+
+/// The addresses of the configuration that a command asks, and that nobody named.
+fn asked_of(command: &Command, config: &Config) -> Option<Vec<String>> {
+    let portals =
+        |portals: &[Instance]| portals.iter().map(|portal| portal.listen.clone()).collect::<Vec<_>>();
+    let nodes = || config.store.nodes.iter().map(|node| node.reached_at().to_owned()).collect::<Vec<_>>();
+    match command {
+        Command::Status(_) | Command::Audit | Command::Member(_) => Some(nodes()),
+        Command::Kv(tool) if tool.store.is_empty() => Some(nodes()),
+        Command::Admin(tool) if tool.portal.is_empty() => Some(portals(&config.admin_portals)),
+        Command::Shop(shop) if shop.tool.portal.is_empty() => Some(portals(&config.client_portals)),
+        Command::Import(asked) if !asked.dry_run => {
+            Some([portals(&config.admin_portals), portals(&config.client_portals)].concat())
+        }
+        _ => None,
     }
 }
 

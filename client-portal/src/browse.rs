@@ -11,7 +11,7 @@ pub(crate) async fn browse_products(
 ) -> Result<BrowseProductsResponse, Error> {
     portal.registered(&asked.cid).await?;
     let page = portal.products(&asked.prefix, asked.limit, &asked.after).await?;
-    Ok(BrowseProductsResponse { products: page.products, next: page.next })
+    Ok(BrowseProductsResponse { products: page.products, next: page.next, damage: page.damage })
 }
 
 pub(crate) async fn get_product(portal: &Portal, asked: &ShopGetProductRequest) -> Result<Product, Error> {

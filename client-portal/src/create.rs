@@ -1,5 +1,8 @@
 //! CreateOrder: an order with its first lines, in one transaction.
 //!
+//! Lines may be missing: the order is then open and empty, to be filled by ModifyOrder (clause C3). A quantity of 0 takes
+//! a line out, and there is none yet: that is a mistake, and refused.
+//!
 //! The OID derives from (CID, request id), so a repeated request finds its own order. The client's registration is a
 //! guard of the transaction and is not read before.
 
@@ -14,6 +17,10 @@ pub(crate) async fn create_order(portal: &Portal, mut asked: CreateOrderRequest)
     let given = asked.request.take();
     let cid = Cid::parse("cid", &asked.cid)?;
     let request = Request::new("CreateOrder", given, &asked)?;
+    if let Some(at) = asked.lines.iter().position(|line| line.quantity == 0) {
+        let why = "0 takes a line out, and a new order has none; leave the line out, or order at least 1";
+        return Err(Error::invalid(format!("lines[{at}].quantity"), why));
+    }
     let lines = merge(&asked.lines)?;
     let oid = Oid::derive(&cid, request.id());
     let taken = taken(None, &lines);

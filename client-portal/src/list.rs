@@ -2,7 +2,8 @@
 
 use portal::document::order::OrderRecord;
 use portal::error::Kind;
-use portal::id::Oid;
+use portal::id::{Cid, Oid};
+use portal::page::{LeftOut, Page};
 use portal::{Error, Portal, key, page};
 use proto::portal::{GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order};
 use store_client::Range;
@@ -30,16 +31,21 @@ pub(crate) async fn list_orders(
             Some(key::order(&cid, &oid))
         }
     };
-    let listed = portal.list(Range::Prefix(key::orders_of(&cid)), limit, after).await?;
-    let mut orders = Vec::with_capacity(listed.records.len());
-    for one in &listed.records {
+    let range = Range::Prefix(key::orders_of(&cid));
+    let cursor_of = |at: &[u8]| oid_at(&cid, at).map(|oid| oid.to_string());
+    let Page { records, next } = portal.page(range, limit, after, cursor_of).await?;
+    let mut orders = Vec::with_capacity(records.len());
+    let mut left_out = LeftOut::default();
+    for one in &records {
         let Some(record) = &one.record else { continue };
-        let oid = key::oid_in(&one.key).ok_or_else(|| Error::damaged(&one.key, "not an order's key"))?;
-        orders.push(OrderRecord::read(&one.key, record)?.summary(&oid));
+        let oid = oid_at(&cid, &one.key).ok_or_else(|| Error::damaged(&one.key, "not an order's key"));
+        let shown = oid.and_then(|oid| Ok(OrderRecord::read(&one.key, record)?.summary(&oid)));
+        orders.extend(left_out.or(shown)?);
     }
-    let next = match orders.last() {
-        Some(last) if listed.more => last.oid.clone(),
-        _ => String::new(),
-    };
-    Ok(ListOrdersResponse { orders, next })
+    Ok(ListOrdersResponse { orders, next, damage: left_out.damage() })
+}
+
+/// The OID of the order that this client has under this key; `None`: it is no order's key.
+fn oid_at(cid: &Cid, at: &[u8]) -> Option<Oid> {
+    key::oid_in(at).filter(|oid| key::order(cid, oid) == at)
 }

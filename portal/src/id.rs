@@ -78,6 +78,21 @@ macro_rules! name_type {
                 $type::stored(field, text)
             }
 
+            /// Checks an id for something new: beside what [`Self::parse`] asks, one that people can name again.
+            ///
+            /// # Errors
+            /// INVALID_ARGUMENT: as [`Self::parse`], or it begins or ends with a blank, or begins with a dash.
+            pub fn chosen(field: &str, text: &str) -> Result<$type, Error> {
+                let id = $type::parse(field, text)?;
+                if text.trim() != text {
+                    return Err(Error::invalid(field, "begins or ends with a blank, which nobody would see"));
+                }
+                if text.starts_with('-') {
+                    return Err(Error::invalid(field, "begins with -, as only the flags of tools do"));
+                }
+                Ok(id)
+            }
+
             /// An id that stands in a record or key: also one that nobody may choose any more.
             ///
             /// # Errors
@@ -284,6 +299,18 @@ mod tests {
             let error = Pid::parse("lines[3].pid", &bad).expect_err("too long or empty");
             assert!(matches!(error, Error::Invalid { field, .. } if field == "lines[3].pid"));
         }
+    }
+
+    #[test]
+    fn a_blank_or_a_flag_could_be_chosen_as_an_id() {
+        for bad in [" ", " ana", "ana\u{a0}", "--help", "-", ""] {
+            let error = Cid::chosen("cid", bad).expect_err(bad);
+            assert!(matches!(error, Error::Invalid { field, .. } if field == "cid"), "{bad}");
+        }
+        for good in ["ana maria", "a-b", "{}/%"] {
+            assert!(Pid::chosen("pid", good).is_ok(), "{good}");
+        }
+        assert!(Cid::parse("cid", "--help").is_ok(), "one that is there can still be named, and deleted");
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub enum NotAPrice {
     /// Another grammar.
     #[error("a price is digits with an optional decimal point and up to 6 decimals, like \"2.55\"")]
     Grammar,
+    /// A decimal comma.
+    #[error("a price has a decimal point, not a comma: \"2.55\", and nothing between thousands")]
+    Comma,
     /// A minus sign.
     #[error("a price is not negative")]
     Negative,
@@ -46,6 +49,9 @@ impl Price {
     pub fn parse(text: &str) -> Result<Price, NotAPrice> {
         if text.starts_with('-') {
             return Err(NotAPrice::Negative);
+        }
+        if text.contains(',') {
+            return Err(NotAPrice::Comma);
         }
         let (whole, decimals) = match text.split_once('.') {
             Some((_, "")) => return Err(NotAPrice::Grammar),
@@ -170,7 +176,7 @@ mod tests {
             ("1e2", NotAPrice::Grammar),
             ("1_000", NotAPrice::Grammar),
             (" 1", NotAPrice::Grammar),
-            ("1,50", NotAPrice::Grammar),
+            ("1,50", NotAPrice::Comma),
             ("-1", NotAPrice::Negative),
             ("1234567890123", NotAPrice::TooLarge),
             ("0.0000001", NotAPrice::TooFine),

@@ -3,12 +3,15 @@
 //! Lists are in key order, which is the order of the ids' bytes as they stand in keys (`{ } / %` and control
 //! characters percent-encoded). A cursor is the id of the last thing shown. The store ends a page
 //! early when its records grow large (1 MiB), so that the answer fits in a message: only an empty cursor is the end.
+//!
+//! One damaged record must not take a list down: it is left out and named ([`LeftOut`]), and the cursor goes past it
+//! also where its key holds no id that a cursor could be ([`Portal::page`]).
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use proto::portal::Product;
-use proto::store::Record;
+use proto::portal::{Damage, DamagedRecord, Product};
+use proto::store::{KeyRecord, Record};
 use store_client::Range;
 
 use crate::document::product::ProductRecord;
@@ -17,10 +20,13 @@ use crate::error::Error;
 use crate::handle::Portal;
 use crate::id::{Pid, plain};
 use crate::key;
-use crate::limits::{ID_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
+use crate::limits::{ERROR_LIST_MAX, ID_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
+use crate::status::cut_damage;
 
 /// Pages of stocks read for one page of products: some belong to products that are gone.
 const STOCK_PAGES_MAX: usize = 16;
+/// Pages read on in one request because no cursor can name the key that a page ends at.
+const STRAY_PAGES_MAX: usize = 16;
 
 /// The size of a page that a request asks for.
 ///
@@ -52,6 +58,15 @@ pub fn prefix(asked: &str) -> Result<&str, Error> {
     Ok(asked)
 }
 
+/// One page of records.
+#[derive(Debug)]
+pub struct Page {
+    /// In key order.
+    pub records: Vec<KeyRecord>,
+    /// The cursor; empty: that was all.
+    pub next: String,
+}
+
 /// One page of products, joined with their stocks.
 #[derive(Debug)]
 pub struct Products {
@@ -59,9 +74,76 @@ pub struct Products {
     pub products: Vec<Product>,
     /// The cursor; empty: that was all.
     pub next: String,
+    /// What was left out.
+    pub damage: Option<Damage>,
+}
+
+/// The records of a page that are not what portals write, each named, up to a bound.
+#[derive(Debug, Default)]
+pub struct LeftOut(Damage);
+
+impl LeftOut {
+    /// What a record shows; a damaged one is noted and shows nothing.
+    ///
+    /// # Errors
+    /// Any other error.
+    pub fn or<T>(&mut self, shown: Result<T, Error>) -> Result<Option<T>, Error> {
+        match shown {
+            Ok(shown) => Ok(Some(shown)),
+            Err(Error::Damaged { key, why }) => {
+                tracing::warn!(%key, %why, "a damaged record is left out of a list");
+                if self.0.records.len() < ERROR_LIST_MAX {
+                    let (key, why) = cut_damage(&key, &why);
+                    self.0.records.push(DamagedRecord { key, why });
+                } else {
+                    self.0.more += 1;
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// For the answer; `None`: nothing was left out.
+    #[must_use]
+    pub fn damage(self) -> Option<Damage> {
+        Some(self.0).filter(|damage| !damage.records.is_empty())
+    }
 }
 
 impl Portal {
+    /// One page of the store, past the cache. `cursor_of` is what a cursor says of a key; where it has no words, which
+    /// only keys that no portal wrote have, the page goes on to the next key that has.
+    ///
+    /// # Errors
+    /// UNAVAILABLE; [`Error::Damaged`] if there are too many such keys in a row.
+    pub async fn page(
+        &self,
+        range: Range,
+        limit: u32,
+        after: Option<Bytes>,
+        cursor_of: impl Fn(&[u8]) -> Option<String>,
+    ) -> Result<Page, Error> {
+        let mut listed = self.list(range.clone(), limit, after).await?;
+        for _ in 0..STRAY_PAGES_MAX {
+            let last = listed.records.last().filter(|_| listed.more).map(|one| one.key.clone());
+            let Some(last) = last else { return Ok(Page { records: listed.records, next: String::new() }) };
+            if let Some(next) = cursor_of(&last) {
+                return Ok(Page { records: listed.records, next });
+            }
+            let mut further = self.list(range.clone(), PAGE_MAX, Some(last)).await?;
+            let keep = further.records.iter().position(|one| cursor_of(&one.key).is_some());
+            let keep = keep.map_or(further.records.len(), |at| at + 1);
+            listed.more = further.more || keep < further.records.len();
+            listed.records.extend(further.records.drain(..keep));
+        }
+        let last = listed.records.last().map_or(&b""[..], |one| &one.key);
+        Err(Error::damaged(
+            last,
+            "and thousands before it: keys that no portal wrote; delete them with feira kv",
+        ))
+    }
+
     /// Products whose PID begins with `prefix`, after the PID `after`.
     ///
     /// # Errors
@@ -73,20 +155,19 @@ impl Portal {
             pid => Some(key::product(&Pid::parse("after", pid)?)),
         };
         let range = Range::Prefix(key::beginning_with('p', prefix));
-        let listed = self.list(range, limit, after).await?;
-        let records = listed.records;
+        let cursor_of = |key: &[u8]| key::id_in(key).filter(|id| Pid::parse("after", id).is_ok());
+        let Page { records, next } = self.page(range, limit, after, cursor_of).await?;
         let stocks = self.stocks_of(&records).await?;
         let mut products = Vec::with_capacity(records.len());
+        let mut left_out = LeftOut::default();
         for one in &records {
-            products.extend(joined(one, &stocks)?);
+            products.extend(left_out.or(joined(one, &stocks))?.flatten());
         }
-        let last = records.last().and_then(|one| key::id_in(&one.key));
-        let next = if listed.more { last.unwrap_or_default() } else { String::new() };
-        Ok(Products { products, next })
+        Ok(Products { products, next, damage: left_out.damage() })
     }
 
     /// The stocks between the first and the last of these products.
-    async fn stocks_of(&self, products: &[proto::store::KeyRecord]) -> Result<HashMap<Bytes, Record>, Error> {
+    async fn stocks_of(&self, products: &[KeyRecord]) -> Result<HashMap<Bytes, Record>, Error> {
         let (Some(first), Some(last)) = (products.first(), products.last()) else {
             return Ok(HashMap::new());
         };
@@ -131,10 +212,10 @@ impl Portal {
     }
 }
 
-fn joined(one: &proto::store::KeyRecord, stocks: &HashMap<Bytes, Record>) -> Result<Option<Product>, Error> {
+fn joined(one: &KeyRecord, stocks: &HashMap<Bytes, Record>) -> Result<Option<Product>, Error> {
     let Some(record) = &one.record else { return Ok(None) };
     let damaged = || Error::damaged(&one.key, "not a product's key");
-    let pid = Pid::stored("pid", &key::id_in(&one.key).ok_or_else(damaged)?)?;
+    let pid = key::id_in(&one.key).and_then(|id| Pid::stored("pid", &id).ok()).ok_or_else(damaged)?;
     let product = ProductRecord::read(&one.key, record)?;
     let stock_at = key::stock(&pid);
     let stock =

@@ -67,7 +67,8 @@ fn bounded(error: Error) -> Error {
         }
         Error::Unavailable { why } => Error::Unavailable { why: cut(&why, ERROR_MESSAGE_BYTES_MAX) },
         Error::Damaged { key, why } => {
-            Error::Damaged { key: cut(&key, 600), why: cut(&why, ERROR_MESSAGE_BYTES_MAX) }
+            let (key, why) = cut_damage(&key, &why);
+            Error::Damaged { key, why }
         }
         other => other,
     }
@@ -86,6 +87,11 @@ fn keep_items<T>(items: &mut Vec<T>, bytes: impl Fn(&T) -> usize) -> u64 {
     let gone = items.len() - keep;
     items.truncate(keep);
     gone as u64
+}
+
+/// A damaged record's key and what is wrong with it, cut to what an answer can carry.
+pub(crate) fn cut_damage(key: &str, why: &str) -> (String, String) {
+    (cut(key, 600), cut(why, ERROR_MESSAGE_BYTES_MAX))
 }
 
 fn cut(text: &str, bytes_max: usize) -> String {

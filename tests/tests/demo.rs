@@ -22,7 +22,7 @@ const STEPS: [&str; 41] = [
     "UNAUTHENTICATED",
     "✓ who is not registered is not served",
     "── An order takes its stock in one transaction",
-    "(open): total 33.70",
+    ": total 33.70",
     "✓ three units went from the stall into the order",
     "── A change moves exactly the difference",
     "(open): total 34.50",

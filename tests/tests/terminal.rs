@@ -39,7 +39,7 @@ async fn a_person_is_led_by_prompt_completion_and_history() {
     assert!(cluster.tool(&product).status.success());
     let history = cluster.path().join("history");
     let mut tool = repl(&cluster, &["admin"], &history);
-    tool.hears("help lists the commands, Tab completes, sair leaves", PATIENCE);
+    tool.hears("help lists the commands, Tab completes, exit (or sair) leaves", PATIENCE);
     prompted(&tool, "admin> ", 0);
     tool.say("inserirCl");
     tool.hears("inserirCl", PATIENCE);
@@ -108,6 +108,52 @@ async fn a_shopper_logs_in_and_orders_and_errors_do_not_end_the_session() {
     tool.hears("total 4.00", PATIENCE);
     tool.say(&format!("sair{ENTER}"));
     assert!(tool.ends_within(PATIENCE).success(), "a person has seen the refusals: they are no failure");
+}
+
+#[tokio::test]
+async fn completing_a_product_and_typing_the_rest_orders_it() {
+    let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
+    let both = "insert-client ana {}; insert-product figo-roxo description=Figo quantity=9 price=2";
+    assert!(cluster.tool(&["admin", "-c", both]).status.success());
+    let mut tool = repl(&cluster, &["shop"], &cluster.path().join("history"));
+    prompted(&tool, "shop> ", 0);
+    // Nobody ordered yet, so nothing is known that could be completed: the line stays, and no menu comes.
+    tool.say(&format!("create-order {TAB}x=1{ENTER}"));
+    tool.hears("who orders?", PATIENCE);
+    assert!(!tool.said().contains("NO RECORDS"), "{}", tool.said());
+    tool.say(&format!("use ana{ENTER}"));
+    tool.hears("you are ana; 0 orders so far", PATIENCE);
+    prompted(&tool, "ana> ", 0);
+    tool.say(&format!("create-order fig{TAB}=3{ENTER}"));
+    tool.hears("opened order", PATIENCE);
+    tool.hears("total 6.00", PATIENCE);
+    tool.say(&format!("exit{ENTER}"));
+    assert!(tool.ends_within(PATIENCE).success());
+}
+
+#[tokio::test]
+async fn each_field_of_a_new_product_is_checked_as_it_is_entered() {
+    let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
+    let mut tool = repl(&cluster, &["admin"], &cluster.path().join("history"));
+    prompted(&tool, "admin> ", 0);
+    tool.say(&format!("insert-product{ENTER}"));
+    for (question, answers, complaint) in [
+        ("description: ", &["!!", "Figo roxo"][..], "to make the id from"),
+        ("quantity: ", &["many", "12"], "data.quantity: must be an integer"),
+        ("price, such as 6.90: ", &["cheap", "1,99"], "data.price: a price is digits"),
+    ] {
+        let shown = prompted(&tool, question, 0);
+        tool.say(&format!("{}{ENTER}", answers[0]));
+        tool.hears(complaint, PATIENCE);
+        prompted(&tool, question, shown);
+        tool.say(&format!("{}{ENTER}", answers[1]));
+    }
+    prompted(&tool, "Enter: done", 0);
+    tool.say(ENTER);
+    tool.hears("added with the PID figo-roxo", PATIENCE);
+    tool.hears("1.99", PATIENCE);
+    tool.say(CTRL_D);
+    assert!(tool.ends_within(PATIENCE).success());
 }
 
 #[tokio::test]

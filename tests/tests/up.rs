@@ -34,6 +34,7 @@ fn serves_as_told(shape: &[&str], expected: &[&str]) {
     });
     let listed = |kind: &str| expected.iter().filter(|name| name.starts_with(kind)).count();
     assert_eq!(status["nodes"].as_array().unwrap().len(), listed("node"));
+    assert_eq!((&status["broker"]["state"], &status["serving"]), (&"up".into(), &true.into()), "{status}");
     assert_eq!(status["portals"].as_array().unwrap().len(), listed("admin") + listed("client"));
     place.done(&["admin", "insert-client", "ana", "{}"]);
     place.done(&["admin", "insert-product", "fig", "description=Fig", "quantity=5", "price=1"]);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod clients;
+mod damage;
 mod deletion;
 mod doors;
 mod office;

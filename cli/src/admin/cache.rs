@@ -31,7 +31,7 @@ fn portal(address: &str, status: &PortalStatusResponse) -> Answer {
         ]);
     }
     let head = format!(
-        "{} at {address}: {}/{} cached, {} hits, {} misses, {} bypasses, {} gaps, {} flushes, {} transactions, up {} s",
+        "{} at {address}: {}/{} cached, {} hits, {} misses, {} bypasses, {} gaps, {} flushes, {} ignored, {} transactions, up {} s",
         status.name,
         status.cached,
         status.capacity,
@@ -40,6 +40,7 @@ fn portal(address: &str, status: &PortalStatusResponse) -> Answer {
         status.bypasses,
         status.gaps,
         status.flushes,
+        status.ignored,
         status.transactions,
         status.up_ms / 1_000,
     );
@@ -63,6 +64,6 @@ pub fn portal_document(address: &str, status: &PortalStatusResponse) -> Value {
         "name": status.name, "address": address, "groups": groups, "cached": status.cached,
         "capacity": status.capacity, "hits": status.hits, "misses": status.misses,
         "bypasses": status.bypasses, "gaps": status.gaps, "flushes": status.flushes,
-        "transactions": status.transactions, "up_ms": status.up_ms,
+        "transactions": status.transactions, "ignored": status.ignored, "up_ms": status.up_ms,
     })
 }

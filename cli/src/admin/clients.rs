@@ -5,7 +5,7 @@ use proto::portal::{
     Client, DeleteClientRequest, GetClientRequest, InsertClientRequest, ListRequest, UpdateClientRequest,
 };
 
-use super::paging::gather;
+use super::paging::{Listing, gather};
 use crate::document::Document;
 use crate::failure::Failure;
 use crate::reach::portals::{Call, Portals, READ};
@@ -86,11 +86,11 @@ pub async fn delete(
 ///
 /// # Errors
 /// As every call.
-pub async fn list(portals: &Portals, prefix: &str, limit: Option<u64>) -> Result<Vec<Client>, Failure> {
+pub async fn list(portals: &Portals, prefix: &str, limit: Option<u64>) -> Result<Listing<Client>, Failure> {
     gather(limit, async |limit, after| {
         let message = ListRequest { prefix: prefix.to_owned(), limit, after };
         let rpc = |channel, message| async move { AdminClient::new(channel).list_clients(message).await };
-        portals.send(READ, message, rpc).await.map(|page| (page.clients, page.next))
+        portals.send(READ, message, rpc).await.map(|page| (page.clients, page.next, page.damage))
     })
     .await
 }

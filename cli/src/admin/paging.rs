@@ -2,11 +2,25 @@
 
 use std::future::Future;
 
+use proto::portal::Damage;
+
 use crate::failure::Failure;
 use crate::verb::shared::LIST_ITEMS_MAX;
 
 /// Items asked for at once.
 const PAGE: u32 = 500;
+
+/// What a list shows, and the records that it had to leave out because no portal wrote them.
+#[derive(Debug)]
+pub struct Listing<T> {
+    /// In the order of their keys.
+    pub items: Vec<T>,
+    /// What was left out, in words; one warning a record, up to a bound.
+    pub warnings: Vec<String>,
+}
+
+/// Warnings of one list; a list with more damage than this is looked into in other ways.
+const WARNINGS_MAX: usize = 20;
 
 /// Gathers pages until there are no more, or `limit` is reached. `fetch` gets how many to ask for and the cursor.
 ///
@@ -15,17 +29,23 @@ const PAGE: u32 = 500;
 pub async fn gather<T, F>(
     limit: Option<u64>,
     mut fetch: impl FnMut(u32, String) -> F,
-) -> Result<Vec<T>, Failure>
+) -> Result<Listing<T>, Failure>
 where
-    F: Future<Output = Result<(Vec<T>, String), Failure>>,
+    F: Future<Output = Result<(Vec<T>, String, Option<Damage>), Failure>>,
 {
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     let mut all = Vec::new();
+    let mut damage = Damage::default();
     let mut after = String::new();
     while all.len() < limit {
         let want = u32::try_from(limit - all.len()).unwrap_or(PAGE).min(PAGE);
-        let (page, next) = fetch(want, after).await?;
+        let (page, next, left_out) = fetch(want, after).await?;
         all.extend(page);
+        let left_out = left_out.unwrap_or_default();
+        damage.more += left_out.more;
+        damage.records.extend(left_out.records);
+        damage.more += damage.records.len().saturating_sub(WARNINGS_MAX) as u64;
+        damage.records.truncate(WARNINGS_MAX);
         if all.len() > LIST_ITEMS_MAX {
             return Err(Failure::refused(format!("the list has more than {LIST_ITEMS_MAX} items"))
                 .next("ask for a part of it: give a prefix or --limit"));
@@ -36,5 +56,41 @@ where
         after = next;
     }
     all.truncate(limit);
-    Ok(all)
+    Ok(Listing { items: all, warnings: warnings(&damage) })
+}
+
+/// What was left out, in words.
+fn warnings(damage: &Damage) -> Vec<String> {
+    let each = damage.records.iter().map(|record| {
+        let key = shlex::try_quote(&record.key).unwrap_or_else(|_| record.key.as_str().into());
+        format!(
+            "left out the record {}, which is damaged: {}\n  → no portal wrote it: look at it with feira kv get {key}, \
+             and if nobody needs it, feira kv del {key}",
+            record.key, record.why
+        )
+    });
+    let more = (damage.more > 0).then(|| format!("left out {} more damaged records", damage.more));
+    each.chain(more).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::portal::DamagedRecord;
+
+    #[tokio::test]
+    async fn damage_of_all_pages_is_told_up_to_a_bound() {
+        let record = |at: usize| DamagedRecord { key: format!("p/{{{at}}}"), why: "not JSON".into() };
+        let listing = gather(None, async |_, after: String| {
+            let page: usize = after.parse().unwrap_or(0);
+            let damage = Damage { records: (0..15).map(|at| record(page * 15 + at)).collect(), more: 2 };
+            let next = if page < 1 { (page + 1).to_string() } else { String::new() };
+            Ok((vec![page], next, Some(damage)))
+        });
+        let listing = listing.await.unwrap();
+        assert_eq!(listing.items, [0, 1]);
+        assert_eq!(listing.warnings.len(), WARNINGS_MAX + 1);
+        assert!(listing.warnings[0].contains("feira kv get 'p/{0}'"), "{}", listing.warnings[0]);
+        assert!(listing.warnings[WARNINGS_MAX].contains("14 more"), "{}", listing.warnings[WARNINGS_MAX]);
+    }
 }

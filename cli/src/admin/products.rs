@@ -7,7 +7,7 @@ use proto::portal::{
 };
 use serde_json::Value;
 
-use super::paging::gather;
+use super::paging::{Listing, gather};
 use crate::document::{Document, Members, members_of, text_of, value};
 use crate::failure::Failure;
 use crate::reach::portals::{Call, Portals, READ};
@@ -120,11 +120,11 @@ pub async fn adjust(
 ///
 /// # Errors
 /// As every call.
-pub async fn list(portals: &Portals, prefix: &str, limit: Option<u64>) -> Result<Vec<Product>, Failure> {
+pub async fn list(portals: &Portals, prefix: &str, limit: Option<u64>) -> Result<Listing<Product>, Failure> {
     gather(limit, async |limit, after| {
         let message = ListRequest { prefix: prefix.to_owned(), limit, after };
         let rpc = |channel, message| async move { AdminClient::new(channel).list_products(message).await };
-        portals.send(READ, message, rpc).await.map(|page| (page.products, page.next))
+        portals.send(READ, message, rpc).await.map(|page| (page.products, page.next, page.damage))
     })
     .await
 }

@@ -4,10 +4,9 @@
 //! always shows it.
 
 use portal::id::slug;
-use serde_json::Value;
 
-use super::{cache, clients, products, view};
-use crate::document::{Document, Members, members_of, of_words, text_member, text_of, typed, value};
+use super::{cache, clients, form, products, view};
+use crate::document::{Document, members_of, of_words, text_member, text_of};
 use crate::failure::Failure;
 use crate::reach::portals::Portals;
 use crate::repl::ask::Asker;
@@ -37,17 +36,17 @@ impl AdminSession {
     pub async fn refresh(&self) {
         let some = Some(IDS_MAX as u64);
         if let Ok(found) = clients::list(&self.portals, "", some).await {
-            self.ids.replace(Kind::Cid, found.into_iter().map(|client| client.cid));
+            self.ids.replace(Kind::Cid, found.items.into_iter().map(|client| client.cid));
         }
         if let Ok(found) = products::list(&self.portals, "", some).await {
-            self.ids.replace(Kind::Pid, found.into_iter().map(|product| product.pid));
+            self.ids.replace(Kind::Pid, found.items.into_iter().map(|product| product.pid));
         }
     }
 
     async fn insert_client(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
         let (id, words) = split_id(call, "CID")?;
         let data = match (words, &self.asker) {
-            ([], Some(asker)) => text_of(&ask_client(asker).await?),
+            ([], Some(asker)) => text_of(&form::client(asker).await?),
             ([], None) => return Err(no_data("insert-client name='Maria Silva' city=Recife")),
             (words, _) => of_words(words)?.text(),
         };
@@ -61,17 +60,18 @@ impl AdminSession {
     async fn insert_product(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
         let (id, words) = split_id(call, "PID")?;
         let data = match (words, &self.asker) {
-            ([], Some(asker)) => text_of(&ask_product(asker).await?),
+            ([], Some(asker)) => text_of(&form::product(asker).await?),
             ([], None) => {
                 return Err(no_data("insert-product description='Banana prata' quantity=120 price=6.90"));
             }
-            (words, _) => of_words(words)?.text(),
+            (words, _) => of_words(words)?.with_point("price").text(),
         };
         let pid = self.id_for(call.get("--pid").or(id), &data, "description", "--pid")?;
         let product = products::insert(&self.portals, &pid, &data, call.get("--request")).await;
         let product = product.map_err(|failure| taken(failure, "--pid"))?;
         self.ids.add(Kind::Pid, &product.pid);
-        Ok(view::product(format!("added with the PID {}", product.pid), &product))
+        let head = format!("added with the PID {}", product.pid);
+        Ok(view::product(head, &product).noting(view::fine_price(&product)))
     }
 
     /// The id given, or one made from the member that names the thing.
@@ -90,14 +90,16 @@ impl AdminSession {
         let (if_match, request) = (call.count("--if-match").unwrap_or(0), call.get("--request"));
         let product = call.verb.operation == Admin::UpdateProduct;
         let document = match (call.all("DATA"), &self.asker) {
-            ([], Some(asker)) => Document::Members(ask_members(asker).await?),
+            ([], Some(asker)) => Document::Members(form::members(asker).await?),
             ([], None) => return Err(no_data(call.verb.example)),
             (words, _) => of_words(words)?,
         };
         if product {
             let pid = call.text("PID");
+            let document = document.with_point("price");
             let changed = products::update(&self.portals, pid, &document, if_match, request).await?;
-            return Ok(view::product(format!("changed product {pid}"), &changed));
+            let answer = view::product(format!("changed product {pid}"), &changed);
+            return Ok(answer.noting(view::fine_price(&changed)));
         }
         let cid = call.text("CID");
         let changed = clients::update(&self.portals, cid, &document, if_match, request).await?;
@@ -129,8 +131,14 @@ impl AdminSession {
             Admin::GetProduct => {
                 view::product(String::new(), &products::get(&self.portals, call.text("PID")).await?)
             }
-            Admin::ListClients => view::clients(&clients::list(&self.portals, prefix, limit).await?),
-            _ => view::products(&products::list(&self.portals, prefix, limit).await?),
+            Admin::ListClients => {
+                let found = clients::list(&self.portals, prefix, limit).await?;
+                view::clients(&found.items).warning(found.warnings)
+            }
+            _ => {
+                let found = products::list(&self.portals, prefix, limit).await?;
+                view::products(&found.items).warning(found.warnings)
+            }
         })
     }
 
@@ -195,30 +203,6 @@ fn taken(failure: Failure, flag: &str) -> Failure {
         return failure.next(format!("if it is another one, give it an id of its own with {flag}"));
     }
     failure
-}
-
-async fn ask_client(asker: &Asker) -> Result<Members, Failure> {
-    let mut members = Members::new();
-    members.insert("name".into(), value(&Value::from(asker.ask_until("name").await?)));
-    members.extend(ask_members(asker).await?);
-    Ok(members)
-}
-
-async fn ask_product(asker: &Asker) -> Result<Members, Failure> {
-    let mut members = Members::new();
-    members.insert("description".into(), value(&Value::from(asker.ask_until("description").await?)));
-    members.insert("quantity".into(), typed(&asker.ask_until("quantity").await?));
-    members.insert("price".into(), value(&Value::from(asker.ask_until("price, such as 6.90").await?)));
-    members.extend(ask_members(asker).await?);
-    Ok(members)
-}
-
-async fn ask_members(asker: &Asker) -> Result<Members, Failure> {
-    let mut members = Members::new();
-    while let Some(word) = asker.ask("more, as NAME=VALUE (Enter: done)").await? {
-        members.extend(of_words(&[word])?.members()?);
-    }
-    Ok(members)
 }
 
 #[cfg(test)]

@@ -80,6 +80,15 @@ pub fn product(head: String, product: &Product) -> Answer {
     answer
 }
 
+/// A price finer than people pay: kept exactly, since unit prices below a cent are real, and told, since most are a slip.
+#[must_use]
+pub fn fine_price(product: &Product) -> Option<String> {
+    let decimals = product.price.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    (decimals > 2).then(|| {
+        format!("the price {} has {decimals} decimals: it is kept and summed exactly", product.price)
+    })
+}
+
 /// Products.
 #[must_use]
 pub fn products(products: &[Product]) -> Answer {

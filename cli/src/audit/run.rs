@@ -6,7 +6,7 @@ use super::books::Books;
 use super::read::{Picture, first_difference, picture, start};
 use crate::config::shape::Config;
 use crate::failure::Failure;
-use crate::show::answer::{Answer, Table};
+use crate::show::answer::{Answer, Table, counted};
 
 /// Audits every replica.
 ///
@@ -21,11 +21,12 @@ pub async fn run(config: &Config) -> Result<Answer, Failure> {
     for (node, picture) in config.store.nodes.iter().zip(pictures) {
         match picture {
             Ok(picture) => right.push((node.id, picture)),
-            Err(failure) => silent = silent.or(Some(failure)),
+            Err(failure) => silent = silent.or(Some((node.id, failure))),
         }
     }
     let Some((first, rest)) = right.split_first() else {
-        return Err(silent.unwrap_or_else(|| Failure::unreachable("no replica could be audited")));
+        let failure = silent.map(|(_, failure)| failure);
+        return Err(failure.unwrap_or_else(|| Failure::unreachable("no replica could be audited")));
     };
     let at = format!("e{}:{}", entry.position.epoch, entry.position.offset);
     let mut books = Books::default();
@@ -40,14 +41,18 @@ pub async fn run(config: &Config) -> Result<Answer, Failure> {
             return Err(Failure::refused(format!("audit at {at}: {difference}")));
         }
     }
-    if let Some(mut failure) = silent {
+    if let Some((missing, mut failure)) = silent {
         let nodes: Vec<String> = right.iter().map(|(id, _)| id.to_string()).collect();
         failure.message = format!(
             "audit at {at}: nodes {} are right and equal, but not all could be read: {}",
             nodes.join(", "),
             failure.message
         );
-        return Err(failure);
+        // A majority serves the shop; whether all replicas are equal only all of them can show.
+        return Err(failure.next(format!(
+            "an audit needs every replica: start node {missing} (in a local cluster: feira node start {missing}), \
+             let it catch up, and audit again"
+        )));
     }
     Ok(answer(&at, &books, &right))
 }
@@ -60,8 +65,12 @@ fn answer(at: &str, books: &Books, right: &[(u64, Picture)]) -> Answer {
         table.row([id.to_string(), at.to_owned(), picture.records.len().to_string(), effects]);
     }
     let head = format!(
-        "audit at {at}: {} products, {} clients, {} orders; {} units to sell, {} held: right and equal on all replicas",
-        summary.products, summary.clients, summary.orders, summary.available, summary.held
+        "audit at {at}: {}, {}, {}; {} to sell, {} held: right and equal on all replicas",
+        counted(summary.products, "product"),
+        counted(summary.clients, "client"),
+        counted(summary.orders, "order"),
+        counted(summary.available, "unit"),
+        summary.held
     );
     let document = json!({
         "position": at, "products": summary.products, "clients": summary.clients, "orders": summary.orders,

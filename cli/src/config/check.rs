@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use tracing_subscriber::EnvFilter;
+
 use super::shape::{Broker, Config, Node, Store};
 use crate::failure::Failure;
 
@@ -11,6 +13,8 @@ use crate::failure::Failure;
 const NODES_MAX: usize = 15;
 /// Portals of a kind.
 const PORTALS_MAX: usize = 32;
+/// What `log` may be.
+const LOG_ALLOWED: &str = "error, warn, info, debug, trace, or a filter such as info,store_engine=debug";
 /// Characters of a cluster's name, which stands in MQTT topics.
 const CLUSTER_NAME_MAX: usize = 32;
 
@@ -20,6 +24,10 @@ const CLUSTER_NAME_MAX: usize = 32;
 /// The first value that is not allowed.
 pub fn check(config: &Config) -> Result<(), Failure> {
     check_name(&config.cluster)?;
+    if config.folder.as_os_str().is_empty() {
+        return Err(wrong("folder", "", "a folder, absolute or relative to the configuration file"));
+    }
+    check_log(&config.log)?;
     check_store(&config.store)?;
     check_broker(&config.broker)?;
     check_portals("admin_portals", config.admin_portals.len())?;
@@ -39,6 +47,15 @@ fn check_name(name: &str) -> Result<(), Failure> {
         return Err(wrong("cluster", name, "1 to 32 of a-z, 0-9 and -"));
     }
     Ok(())
+}
+
+/// Here, so that no part starts before another finds out.
+fn check_log(filter: &str) -> Result<(), Failure> {
+    match EnvFilter::try_new(filter) {
+        Ok(_) if !filter.trim().is_empty() => Ok(()),
+        Ok(_) => Err(wrong("log", filter, LOG_ALLOWED)),
+        Err(error) => Err(wrong("log", filter, &format!("{LOG_ALLOWED} ({error})"))),
+    }
 }
 
 fn check_store(store: &Store) -> Result<(), Failure> {
@@ -161,6 +178,9 @@ mod tests {
     fn what_is_not_allowed_is_named() {
         fails_naming("cluster is \"São Paulo\"", |c| c.cluster = "São Paulo".into());
         fails_naming("store.nodes is \"0\"", |c| c.store.nodes.clear());
+        fails_naming("folder is \"\"", |c| c.folder = "".into());
+        fails_naming("log is \"info,store_engine=loud\"", |c| c.log = "info,store_engine=loud".into());
+        fails_naming("log is \" \"", |c| c.log = " ".into());
         fails_naming("store.nodes[1].id", |c| c.store.nodes[1].id = 1);
         fails_naming("store.nodes[0].id", |c| c.store.nodes[0].id = 0);
         fails_naming("store.nodes[2].listen", |c| c.store.nodes[2].listen = "7403".into());

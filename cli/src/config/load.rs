@@ -88,7 +88,21 @@ fn read(path: &Path) -> Result<String, Failure> {
             path.display()
         )));
     }
-    std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, &e))
+    let bytes = std::fs::read(path).map_err(|e| Failure::file("read", path, &e))?;
+    text_of(bytes).map_err(|(line, at)| {
+        let message =
+            format!("configuration: {} is not UTF-8: line {line} has the byte 0x{at:02x}", path.display());
+        Failure::usage(message).next("save the file as UTF-8; feira config --template shows one")
+    })
+}
+
+/// The text, or the line and value of the first byte that is none.
+fn text_of(bytes: Vec<u8>) -> Result<String, (usize, u8)> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let bytes = error.as_bytes();
+        (1 + bytes[..at].iter().filter(|byte| **byte == b'\n').count(), bytes[at])
+    })
 }
 
 /// The file's text with environment and flags over it.
@@ -158,6 +172,17 @@ mod tests {
             failing("cluster = \n", &[]).contains("TOML")
                 || failing("cluster = \n", &[]).contains("expected")
         );
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf8_is_wrong_and_its_line_is_named() {
+        assert_eq!(text_of(b"a = 1\nb = \"\xe9\"\n".to_vec()), Err((2, 0xe9)));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("feira.toml");
+        std::fs::write(&file, b"cluster = \"a\"\n# S\xe3o\n").unwrap();
+        let failure = load(&Sources { file: Some(file), set: Vec::new() }).expect_err("not UTF-8");
+        assert_eq!(failure.kind, crate::failure::Kind::Usage);
+        assert!(failure.message.contains("line 2 has the byte 0xe3"), "{failure}");
     }
 
     #[test]

@@ -103,7 +103,7 @@ async fn gather(mut stream: Stream) -> Result<BTreeSet<(String, String)>, Failur
 async fn listed(stage: &Stage) -> Result<BTreeSet<(String, String)>, Failure> {
     let mut all = BTreeSet::new();
     for buyer in buyers()?.into_iter().take(SHOPPERS) {
-        let found = orders::list(&stage.shop, &buyer.cid, None).await?;
+        let found = orders::list(&stage.shop, &buyer.cid, None).await?.items;
         all.extend(found.into_iter().map(|order| (buyer.cid.clone(), order.oid)));
     }
     Ok(all)

@@ -43,7 +43,7 @@ pub async fn play(stage: &mut Stage) -> Result<(), Failure> {
     stage.act("The market opens: four clients, forty goods");
     set_up(stage).await?;
     stage.command("admin list-products ba");
-    let found = products::list(&stage.admin, "ba", None).await?;
+    let found = products::list(&stage.admin, "ba", None).await?.items;
     stage.show(&things::products(&found));
     stage.promise(found.len() == 5, "five goods begin with \"ba\", in order")?;
     register(stage).await?;
@@ -112,7 +112,7 @@ async fn modify(stage: &mut Stage, oid: &str) -> Result<(), Failure> {
     stage.promise(after.0.0 == before.0.0 - 2, "two more of the one")?;
     stage.promise(after.1 == (before.1.0 + 2, before.1.1 - 2), "all of the other went back")?;
     stage.command(&format!("shop --cid {CID} list-orders"));
-    let list = orders::list(&stage.shop, CID, None).await?;
+    let list = orders::list(&stage.shop, CID, None).await?.items;
     stage.show(&view::orders(&list));
     let expected = total(&[(BANANA, 5)])?;
     let listed = list.len() == 1 && list[0].oid == oid && list[0].total == expected;

@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::check::Totals;
 use super::plan::Plan;
-use crate::show::answer::{Answer, Table};
+use crate::show::answer::{Answer, Table, counted};
 
 /// The answer of an import that took so long.
 #[must_use]
 pub fn report(plan: &Plan, totals: &Totals, took: Duration) -> Answer {
     let mut table = Table::new(&["LINES", "WHAT BECAME OF THEM"], &[0]);
-    table.row([totals.accepted.to_string(), format!("accepted, in {} orders", totals.orders)]);
+    table.row([totals.accepted.to_string(), format!("accepted, in {}", counted(totals.orders, "order"))]);
     let mut reasons = Map::new();
     for (reason, count) in totals.by_reason() {
         table.row([count.to_string(), format!("refused: {}", reason.words())]);
@@ -24,10 +24,10 @@ pub fn report(plan: &Plan, totals: &Totals, took: Duration) -> Answer {
     #[expect(clippy::cast_precision_loss, reason = "counts of lines, for a rate that people read")]
     let (orders, lines) = (rate(totals.orders as f64), rate(totals.accepted as f64));
     let head = format!(
-        "{} clients, {} products, {} orders in {seconds:.1} s ({orders:.0} orders/s, {lines:.0} lines/s)",
-        plan.clients.len(),
-        plan.products.len(),
-        totals.orders,
+        "{}, {}, {} in {seconds:.1} s ({orders:.0} orders/s, {lines:.0} lines/s)",
+        counted(plan.clients.len(), "client"),
+        counted(plan.products.len(), "product"),
+        counted(totals.orders, "order"),
     );
     let document: Value = json!({
         "lines": totals.lines, "accepted": totals.accepted, "refused": totals.refused.len(),

@@ -13,7 +13,7 @@ use super::send::{Importer, Refusals};
 use crate::admin::products;
 use crate::failure::Failure;
 use crate::reach::portals::Portals;
-use crate::show::answer::Answer;
+use crate::show::answer::{Answer, counted};
 use crate::show::out::Out;
 
 /// A list of products may come from caches; after their lease it must be right.
@@ -43,12 +43,12 @@ pub async fn run(job: &Job, admin: &Portals, shops: &[Portals], out: &Out) -> Re
     let planned = tokio::task::spawn_blocking(move || plan_of(&file)).await;
     let plan = planned.map_err(|e| Failure::refused(format!("reading the file was cut off: {e}")))??;
     out.say(&format!(
-        "{} lines: {} clients, {} products, {} orders, {} lines refused",
-        plan.lines,
-        plan.clients.len(),
-        plan.products.len(),
-        plan.orders.len(),
-        plan.refused.len()
+        "{}: {}, {}, {}, {} refused",
+        counted(plan.lines, "line"),
+        counted(plan.clients.len(), "client"),
+        counted(plan.products.len(), "product"),
+        counted(plan.orders.len(), "order"),
+        counted(plan.refused.len(), "line")
     ));
     let began = Instant::now();
     let (in_flight, label, next) = (job.in_flight, job.label.clone(), 0.into());
@@ -57,7 +57,11 @@ pub async fn run(job: &Job, admin: &Portals, shops: &[Portals], out: &Out) -> Re
     let totals = totals(&plan, &refusals);
     let path = job.refused.clone().unwrap_or_else(|| refused_beside(&job.file));
     refused::write(&path, &totals.refused)?;
-    out.say(&format!("{} refused lines are listed in {}", totals.refused.len(), path.display()));
+    out.say(&format!(
+        "what was refused is listed in {} ({})",
+        path.display(),
+        counted(totals.refused.len(), "line")
+    ));
     if totals.accepted + totals.refused.len() as u64 != totals.lines {
         return Err(Failure::refused(format!(
             "totals: {} accepted and {} refused are not {} lines",
@@ -96,7 +100,7 @@ fn refused_beside(file: &Path) -> PathBuf {
 async fn check(admin: &Portals, plan: &Plan, totals: &Totals, refusals: &Refusals) -> Result<(), Failure> {
     let deadline = Instant::now() + CHECK_MAX;
     loop {
-        let there = products::list(admin, "", None).await?;
+        let there = products::list(admin, "", None).await?.items;
         let Some(difference) = first_difference(plan, totals, refusals, &there) else { return Ok(()) };
         if Instant::now() >= deadline {
             return Err(Failure::refused(format!("totals: {difference}"))

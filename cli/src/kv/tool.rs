@@ -12,7 +12,7 @@ use super::request::{in_short, request_of};
 use super::send::{Done, Sender};
 use super::view::Of;
 use crate::failure::{Failure, Kind};
-use crate::repl::drive::{explain, split};
+use crate::repl::drive::{asks_help, explain, split};
 use crate::repl::ids::Ids;
 use crate::repl::lines::{Given, Line, Lines};
 use crate::repl::mode::Interrupts;
@@ -131,6 +131,10 @@ impl Tool {
     }
 
     async fn command(&mut self, words: &[String]) -> Result<bool, Failure> {
+        if let Some(verb) = asks_help(words) {
+            explain(&MENU, Some(verb), &self.out)?;
+            return Ok(true);
+        }
         let call = parse(&MENU, words)?;
         match call.verb.operation {
             Kv::Exit => return Ok(false),

@@ -173,8 +173,10 @@ impl Portals {
         match call.request {
             Some(id) if lost => Failure::unknown(format!("outcome unknown: no answer from {tried}"))
                 .next(format!("repeat the command with --request {id}: it is done once at most")),
-            _ => Failure::unreachable(format!("no answer from {tried}"))
-                .next("see feira status; feira up starts a local cluster"),
+            _ => Failure::unreachable(format!("no answer from {tried}")).next(
+                "see feira status: in a local cluster that runs, feira node start PART starts what is down; \
+                     feira up starts a whole one",
+            ),
         }
     }
 }

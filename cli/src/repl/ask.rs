@@ -5,6 +5,7 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::failure::Failure;
+use crate::show::out::in_line;
 
 /// What the terminal's thread is asked for.
 pub enum Asked {
@@ -30,14 +31,21 @@ impl Asker {
         answered.await.map_err(|_| gone())?
     }
 
-    /// Asks until there is an answer.
+    /// Asks until there is an answer that `accept` takes; what is wrong with one is said above the next question.
     ///
     /// # Errors
     /// As [`Asker::ask`].
-    pub async fn ask_until(&self, question: &str) -> Result<String, Failure> {
+    pub async fn ask_until<T>(
+        &self,
+        question: &str,
+        accept: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, Failure> {
+        let mut asked = question.to_owned();
         loop {
-            if let Some(answer) = self.ask(question).await? {
-                return Ok(answer);
+            let Some(answer) = self.ask(&asked).await? else { continue };
+            match accept(&answer) {
+                Ok(accepted) => return Ok(accepted),
+                Err(why) => asked = format!("  {}\n{question}", in_line(&why)),
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! [`candidates`] is plain and tested; [`TableCompleter`] fits it to reedline.
 
-use reedline::{Completer, CompletionResult, Span, Suggestion};
+use reedline::{Completer, CompletionOrigin, CompletionResult, Span, Suggestion};
 
 use super::ids::Ids;
 use crate::verb::spec::{Kind, Menu, Verb};
@@ -89,11 +89,11 @@ fn of_kind<O>(menu: &'static Menu<O>, kind: Kind, ids: &Ids, word: &str) -> Vec<
     if kind == Kind::Verb {
         return verbs(menu, word);
     }
+    // Whoever completes a product types `=3` as the usage says: the hint shows it, completion does not add to it.
     let ends = kind != Kind::Line;
-    let tail = if ends { "" } else { "=" };
     ids.beginning(kind, word)
         .into_iter()
-        .map(|id| Candidate { value: format!("{id}{tail}"), about: String::new(), ends })
+        .map(|id| Candidate { value: id, about: String::new(), ends })
         .collect()
 }
 
@@ -108,6 +108,11 @@ pub struct TableCompleter<O: 'static> {
 impl<O> Completer for TableCompleter<O> {
     fn complete(&mut self, line: &str, pos: usize) -> CompletionResult {
         let (begin, found) = candidates(self.menu, &self.ids, &line[..pos]);
+        if found.is_empty() {
+            // "No answer yet" opens no menu, where a final one would open it to say that it is empty.
+            let (suggestions, origin) = (Vec::new().into(), CompletionOrigin::new(line, pos));
+            return CompletionResult::Stale { suggestions, origin, partial: None };
+        }
         let suggestions: Vec<Suggestion> = found
             .into_iter()
             .map(|candidate| Suggestion {
@@ -157,13 +162,30 @@ mod tests {
     }
 
     #[test]
+    fn an_equals_sign_typed_after_a_completed_product_was_one_too_many() {
+        let ids = known();
+        let completed = values(&shop::MENU, &ids, "create-order mam").remove(0);
+        let line = format!("create-order {completed}=3");
+        let call = crate::verb::call::parse(&shop::MENU, &crate::verb::words::words(&line).unwrap()).unwrap();
+        assert_eq!(call.lines("PID=QUANTITY"), [("mamao".to_owned(), 3)]);
+    }
+
+    #[test]
+    fn nothing_to_complete_opened_a_menu_that_said_no_records() {
+        let mut completer = TableCompleter { menu: &shop::MENU, ids: Ids::default() };
+        let line = "create-order ";
+        assert!(completer.complete(line, line.len()).is_provisional());
+        assert!(!completer.complete("cre", 3).is_provisional());
+    }
+
+    #[test]
     fn live_ids_complete_where_they_belong() {
         let ids = known();
         assert_eq!(values(&shop::MENU, &ids, "use a"), ["ana"]);
         assert_eq!(values(&shop::MENU, &ids, "modify-order "), ["o1", "o2"]);
-        assert_eq!(values(&shop::MENU, &ids, "modify-order o1 ba"), ["banana=", "batata="]);
+        assert_eq!(values(&shop::MENU, &ids, "modify-order o1 ba"), ["banana", "batata"]);
         assert_eq!(values(&shop::MENU, &ids, "modify-order o1 --cid "), ["ana"]);
-        assert_eq!(values(&shop::MENU, &ids, "modify-order --cid ana o1 m"), ["mamao="]);
+        assert_eq!(values(&shop::MENU, &ids, "modify-order --cid ana o1 m"), ["mamao"]);
         assert_eq!(values(&shop::MENU, &ids, "listarPedidos; cancelarP"), ["cancelarPedido"]);
         assert_eq!(values(&admin::MENU, &ids, "delete-client ana --c"), ["--cascade"]);
         assert_eq!(values(&admin::MENU, &ids, "help adj"), ["adjust-stock"]);

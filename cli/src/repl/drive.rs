@@ -9,9 +9,8 @@ use super::mode::Interrupts;
 use crate::failure::Failure;
 use crate::show::answer::Answer;
 use crate::show::out::Out;
-use crate::verb::call::{Call, parse};
+use crate::verb::call::{Call, parse, unknown_verb};
 use crate::verb::help;
-use crate::verb::near::nearest;
 use crate::verb::spec::Menu;
 use crate::verb::words::{commands, words};
 
@@ -51,7 +50,7 @@ pub async fn drive<S: Session>(session: &mut S, given: &Given, ids: Ids, out: &O
     let mut interrupts = Interrupts::of(terminal);
     if terminal {
         out.title(session.menu().title);
-        out.say("help lists the commands, Tab completes, sair leaves");
+        out.say("help lists the commands, Tab completes, exit (or sair) leaves");
     }
     while let Some(line) = lines.next(&session.prompt()).await? {
         interrupts.forget();
@@ -83,6 +82,10 @@ fn given_up() -> Failure {
 /// Runs the commands of a line; false: leave.
 async fn run_line<S: Session>(session: &mut S, line: &Line, out: &Out) -> Result<bool, Failure> {
     for words in split(line)? {
+        if let Some(verb) = asks_help(&words) {
+            explain(session.menu(), Some(verb), out)?;
+            continue;
+        }
         let call = parse(session.menu(), &words)?;
         let about = call.get("COMMAND").map(str::to_owned);
         match session.run(call).await? {
@@ -92,6 +95,15 @@ async fn run_line<S: Session>(session: &mut S, line: &Line, out: &Out) -> Result
         }
     }
     Ok(true)
+}
+
+/// The command that `COMMAND --help` asks about.
+#[must_use]
+pub fn asks_help(words: &[String]) -> Option<&str> {
+    match words {
+        [verb, flag] if flag == "--help" => Some(verb),
+        _ => None,
+    }
 }
 
 /// The commands of a line, in words.
@@ -118,11 +130,7 @@ pub fn explain<O>(menu: &'static Menu<O>, about: Option<&str>, out: &Out) -> Res
         out.say("several commands on a line are parted by ;  words are quoted as in a shell");
         return Ok(());
     };
-    let verb = menu.find(name).ok_or_else(|| {
-        let near = nearest(name, menu.verbs.iter().map(|verb| verb.name));
-        let failure = Failure::usage(format!("there is no command {name:?}"));
-        failure.next(near.map_or("help lists all".to_owned(), |near| format!("did you mean {near}?")))
-    })?;
+    let verb = menu.find(name).ok_or_else(|| unknown_verb(menu, name))?;
     out.say(&help::verb(verb));
     Ok(())
 }

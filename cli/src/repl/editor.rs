@@ -141,8 +141,8 @@ fn terminal<O: Send + Sync>(menu: &'static Menu<O>, ids: Ids, printer: ExternalP
     let columns = ColumnarMenu::default().with_name(MENU_NAME).with_columns(2);
     let reedline = Reedline::create()
         .with_ansi_colors(color)
-        .with_completer(Box::new(TableCompleter { menu, ids }))
-        .with_hinter(Box::new(TableHinter::new(menu)))
+        .with_completer(Box::new(TableCompleter { menu, ids: ids.clone() }))
+        .with_hinter(Box::new(TableHinter::new(menu, ids)))
         .with_highlighter(Box::new(TableHighlighter { menu, color }))
         .with_menu(ReedlineMenu::EngineCompleter(Box::new(columns)))
         .with_edit_mode(Box::new(Emacs::new(keys)))

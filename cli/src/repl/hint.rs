@@ -3,17 +3,22 @@
 use nu_ansi_term::{Color, Style};
 use reedline::{Hinter, History, SearchQuery};
 
-use crate::verb::spec::{Arg, Menu};
+use super::ids::Ids;
+use crate::verb::spec::{Arg, Kind, Menu};
 
-/// The words that a verb still wants after what was typed.
+/// The words that a verb still wants after what was typed; after a product that is known, the rest of its word.
 #[must_use]
-pub fn wanted<O>(menu: &'static Menu<O>, line: &str) -> String {
+pub fn wanted<O>(menu: &'static Menu<O>, ids: &Ids, line: &str) -> String {
     let mut words = line.split_whitespace();
     let Some(verb) = words.next().and_then(|first| menu.find(first)) else { return String::new() };
+    let given: Vec<&str> = words.filter(|word| !word.starts_with("--")).collect();
     if !line.ends_with(char::is_whitespace) {
-        return String::new();
+        let Some((last, before)) = given.split_last() else { return String::new() };
+        let is_line = verb.arg_at(before.len()).is_some_and(|arg| arg.kind == Kind::Line);
+        let known = is_line && ids.beginning(Kind::Line, last).first().is_some_and(|id| id == last);
+        return if known { "=QUANTITY".to_owned() } else { String::new() };
     }
-    let given = words.filter(|word| !word.starts_with("--")).count();
+    let given = given.len();
     let rest: Vec<String> = verb.args.iter().skip(given).map(Arg::shown).collect();
     rest.join(" ")
 }
@@ -21,6 +26,8 @@ pub fn wanted<O>(menu: &'static Menu<O>, line: &str) -> String {
 /// For reedline.
 pub struct TableHinter<O: 'static> {
     menu: &'static Menu<O>,
+    /// Live ids.
+    ids: Ids,
     /// What accepting the hint adds; usage is shown and never added.
     addition: String,
 }
@@ -28,8 +35,8 @@ pub struct TableHinter<O: 'static> {
 impl<O> TableHinter<O> {
     /// Hints for this table.
     #[must_use]
-    pub fn new(menu: &'static Menu<O>) -> TableHinter<O> {
-        TableHinter { menu, addition: String::new() }
+    pub fn new(menu: &'static Menu<O>, ids: Ids) -> TableHinter<O> {
+        TableHinter { menu, ids, addition: String::new() }
     }
 }
 
@@ -44,7 +51,8 @@ impl<O: Send + Sync> Hinter for TableHinter<O> {
         if let Some(rest) = found.as_ref().and_then(|item| item.command_line.strip_prefix(line)) {
             self.addition = rest.to_owned();
         }
-        let shown = if self.addition.is_empty() { wanted(self.menu, line) } else { self.addition.clone() };
+        let shown =
+            if self.addition.is_empty() { wanted(self.menu, &self.ids, line) } else { self.addition.clone() };
         if color { Style::new().fg(Color::DarkGray).paint(shown).to_string() } else { shown }
     }
 
@@ -67,9 +75,16 @@ mod tests {
 
     #[test]
     fn the_words_still_wanted_are_hinted() {
-        assert_eq!(wanted(&shop::MENU, "modify-order "), "OID PID=QUANTITY…");
-        assert_eq!(wanted(&shop::MENU, "modify-order 7 "), "PID=QUANTITY…");
-        assert_eq!(wanted(&shop::MENU, "modify-order"), "");
-        assert_eq!(wanted(&shop::MENU, "nonsense "), "");
+        let ids = Ids::default();
+        ids.add(Kind::Pid, "banana");
+        let wanted = |line| wanted(&shop::MENU, &ids, line);
+        assert_eq!(wanted("modify-order "), "OID PID=QUANTITY…");
+        assert_eq!(wanted("modify-order 7 "), "PID=QUANTITY…");
+        assert_eq!(wanted("modify-order 7 banana"), "=QUANTITY");
+        assert_eq!(wanted("modify-order banana"), "");
+        assert_eq!(wanted("create-order banan"), "");
+        assert_eq!(wanted("create-order banana=3 banana"), "=QUANTITY");
+        assert_eq!(wanted("modify-order"), "");
+        assert_eq!(wanted("nonsense "), "");
     }
 }

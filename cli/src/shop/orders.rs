@@ -6,7 +6,7 @@ use proto::portal::{
     ModifyOrderRequest, Order, OrderRequest, OrderSummary, Product, RequestId, ShopGetProductRequest,
 };
 
-use crate::admin::paging::gather;
+use crate::admin::paging::{Listing, gather};
 use crate::failure::Failure;
 use crate::reach::portals::{Call, Portals, READ};
 
@@ -91,11 +91,15 @@ pub async fn get(portals: &Portals, cid: &str, oid: &str) -> Result<Order, Failu
 ///
 /// # Errors
 /// UNAUTHENTICATED, or as every call.
-pub async fn list(portals: &Portals, cid: &str, limit: Option<u64>) -> Result<Vec<OrderSummary>, Failure> {
+pub async fn list(
+    portals: &Portals,
+    cid: &str,
+    limit: Option<u64>,
+) -> Result<Listing<OrderSummary>, Failure> {
     gather(limit, async |limit, after| {
         let message = ListOrdersRequest { cid: cid.to_owned(), limit, after };
         let rpc = |channel, message| async move { ShopClient::new(channel).list_orders(message).await };
-        portals.send(READ, message, rpc).await.map(|page| (page.orders, page.next))
+        portals.send(READ, message, rpc).await.map(|page| (page.orders, page.next, page.damage))
     })
     .await
 }
@@ -109,11 +113,11 @@ pub async fn browse(
     cid: &str,
     prefix: &str,
     limit: Option<u64>,
-) -> Result<Vec<Product>, Failure> {
+) -> Result<Listing<Product>, Failure> {
     gather(limit, async |limit, after| {
         let message = BrowseProductsRequest { cid: cid.to_owned(), prefix: prefix.to_owned(), limit, after };
         let rpc = |channel, message| async move { ShopClient::new(channel).browse_products(message).await };
-        portals.send(READ, message, rpc).await.map(|page| (page.products, page.next))
+        portals.send(READ, message, rpc).await.map(|page| (page.products, page.next, page.damage))
     })
     .await
 }

@@ -11,7 +11,7 @@ use crate::reach::request::request_id;
 use crate::repl::ask::Asker;
 use crate::repl::drive::{Session, Step};
 use crate::repl::ids::{IDS_MAX, Ids};
-use crate::show::answer::Answer;
+use crate::show::answer::{Answer, counted};
 use crate::show::out::in_line;
 use crate::verb::call::Call;
 use crate::verb::shop::{MENU, Shop};
@@ -40,10 +40,10 @@ impl ShopSession {
         let Some(cid) = &self.cid else { return };
         let some = Some(IDS_MAX as u64);
         if let Ok(found) = orders::browse(&self.portals, cid, "", some).await {
-            self.ids.replace(Kind::Pid, found.into_iter().map(|product| product.pid));
+            self.ids.replace(Kind::Pid, found.items.into_iter().map(|product| product.pid));
         }
         if let Ok(found) = orders::list(&self.portals, cid, some).await {
-            self.ids.replace(Kind::Oid, found.into_iter().map(|order| order.oid));
+            self.ids.replace(Kind::Oid, found.items.into_iter().map(|order| order.oid));
         }
     }
 
@@ -58,11 +58,11 @@ impl ShopSession {
         let found = orders::list(&self.portals, cid, Some(IDS_MAX as u64)).await?;
         self.cid = Some(cid.to_owned());
         self.ids.add(Kind::Cid, cid);
-        let count = found.len();
-        self.ids.replace(Kind::Oid, found.into_iter().map(|order| order.oid));
+        let count = found.items.len();
+        self.ids.replace(Kind::Oid, found.items.into_iter().map(|order| order.oid));
         self.refresh().await;
         Ok(Answer::line(
-            format!("you are {cid}; {count} orders so far"),
+            format!("you are {cid}; {} so far", counted(count, "order")),
             json!({"cid": cid, "orders": count}),
         ))
     }
@@ -70,7 +70,8 @@ impl ShopSession {
     async fn change(&self, call: &Call<Shop>) -> Result<Answer, Failure> {
         let cid = self.cid(call)?;
         let request = request_id(call.get("--request"));
-        let lines = orders::lines(&call.lines("PID=QUANTITY"));
+        let given = call.lines("PID=QUANTITY");
+        let (merged, lines) = (view::merged(&given), orders::lines(&given));
         let (what, order): (&str, Order) = match call.verb.operation {
             Shop::CreateOrder => {
                 ("opened ", orders::create(&self.portals, cid, lines, request, false).await?)
@@ -86,7 +87,7 @@ impl ShopSession {
             _ => ("cancelled ", orders::cancel(&self.portals, cid, call.text("OID"), request).await?),
         };
         self.ids.add(Kind::Oid, &order.oid);
-        Ok(view::order(what, &order))
+        Ok(view::order(what, &order).noting(merged))
     }
 
     async fn show(&self, call: &Call<Shop>) -> Result<Answer, Failure> {
@@ -94,14 +95,18 @@ impl ShopSession {
         let limit = call.count("--limit");
         Ok(match call.verb.operation {
             Shop::GetOrder => view::order("", &orders::get(&self.portals, cid, call.text("OID")).await?),
-            Shop::ListOrders => view::orders(&orders::list(&self.portals, cid, limit).await?),
+            Shop::ListOrders => {
+                let found = orders::list(&self.portals, cid, limit).await?;
+                view::orders(&found.items).warning(found.warnings)
+            }
             Shop::Product => {
                 let product = orders::product(&self.portals, cid, call.text("PID")).await?;
                 things::product(String::new(), &product)
             }
             _ => {
                 let prefix = call.get("PREFIX").unwrap_or("");
-                things::products(&orders::browse(&self.portals, cid, prefix, limit).await?)
+                let found = orders::browse(&self.portals, cid, prefix, limit).await?;
+                things::products(&found.items).warning(found.warnings)
             }
         })
     }

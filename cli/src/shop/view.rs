@@ -1,5 +1,7 @@
 //! Orders as people and programs see them.
 
+use std::collections::BTreeMap;
+
 use proto::portal::{Order, OrderState, OrderSummary};
 use serde_json::{Value, json};
 
@@ -48,8 +50,37 @@ pub fn order(what: &str, order: &Order) -> Answer {
             line.subtotal.clone(),
         ]);
     }
-    let head = format!("{what}order {} ({}): total {}", order.oid, state(order.state), order.total);
-    Answer::table(head, order_document(order), table)
+    // "opened", "confirmed" and "cancelled" say the state themselves.
+    let state = match what {
+        "" | "changed " => format!(" ({})", state(order.state)),
+        _ => String::new(),
+    };
+    let head = format!("{what}order {}{state}: total {}", order.oid, order.total);
+    let empty = (order.lines.is_empty() && order.state() == OrderState::Open).then(|| {
+        format!(
+            "it has no lines yet: modify-order {0} PID=QUANTITY adds some, cancel-order {0} ends it; as long as it is \
+             open its client cannot be deleted",
+            order.oid
+        )
+    });
+    Answer::table(head, order_document(order), table).noting(empty)
+}
+
+/// Products that a command names more than once: their quantities are added, which whoever meant something else must
+/// see.
+#[must_use]
+pub fn merged(lines: &[(String, i64)]) -> Option<String> {
+    let mut sums: BTreeMap<&str, (usize, i64)> = BTreeMap::new();
+    for (pid, quantity) in lines {
+        let (times, sum) = sums.entry(pid).or_default();
+        (*times, *sum) = (*times + 1, sum.saturating_add(*quantity));
+    }
+    let several = sums.iter().filter(|(_, (times, _))| *times > 1);
+    let said: Vec<String> = several.map(|(pid, (_, sum))| format!("{pid}={sum}")).collect();
+    (!said.is_empty()).then(|| {
+        let said = said.join(", ");
+        format!("lines of one product were added up: {said}")
+    })
 }
 
 /// Orders with their totals.
@@ -69,4 +100,42 @@ pub fn orders(orders: &[OrderSummary]) -> Answer {
         }));
     }
     Answer::table(format!("orders: {}", orders.len()), documents.into(), table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(state: OrderState, lines: usize) -> Order {
+        let lines = vec![proto::portal::OrderLine::default(); lines];
+        Order { oid: "7".into(), total: "0.00".into(), state: state.into(), lines, ..Order::default() }
+    }
+
+    #[test]
+    fn the_state_is_said_once() {
+        assert_eq!(super::order("opened ", &order(OrderState::Open, 1)).head, "opened order 7: total 0.00");
+        let changed = super::order("changed ", &order(OrderState::Open, 1));
+        assert_eq!((changed.head.as_str(), changed.notes.len()), ("changed order 7 (open): total 0.00", 0));
+        assert_eq!(
+            super::order("", &order(OrderState::Cancelled, 1)).head,
+            "order 7 (cancelled): total 0.00"
+        );
+    }
+
+    #[test]
+    fn an_empty_open_order_is_no_surprise() {
+        let opened = super::order("opened ", &order(OrderState::Open, 0));
+        assert!(opened.notes[0].contains("modify-order 7") && opened.notes[0].contains("cancel-order 7"));
+        assert!(super::order("cancelled ", &order(OrderState::Cancelled, 0)).notes.is_empty());
+    }
+
+    #[test]
+    fn lines_that_are_added_up_are_told() {
+        let lines = |pairs: &[(&str, i64)]| -> Vec<(String, i64)> {
+            pairs.iter().map(|(pid, quantity)| ((*pid).to_owned(), *quantity)).collect()
+        };
+        assert_eq!(merged(&lines(&[("a", 1), ("b", 2)])), None);
+        let said = merged(&lines(&[("b", 1), ("a", 1), ("b", 2), ("a", 0)])).unwrap();
+        assert_eq!(said, "lines of one product were added up: a=1, b=3");
+    }
 }

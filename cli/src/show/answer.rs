@@ -15,6 +15,15 @@ pub struct Answer {
     pub table: Option<Table>,
     /// Lines below the table.
     pub notes: Vec<String>,
+    /// What is said beside the answer, with `--json` too: on standard error.
+    pub warnings: Vec<String>,
+}
+
+/// So many of them, with the right word: "1 order", "2 orders".
+#[must_use]
+pub fn counted<N: Copy + std::fmt::Display + PartialEq + From<u8>>(count: N, word: &str) -> String {
+    let plural = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {word}{plural}")
 }
 
 /// Columns and rows.
@@ -31,19 +40,33 @@ pub struct Table {
 impl Answer {
     /// One line.
     pub fn line(head: impl Into<String>, document: Value) -> Answer {
-        Answer { document, head: head.into(), table: None, notes: Vec::new() }
+        Answer { document, head: head.into(), table: None, notes: Vec::new(), warnings: Vec::new() }
     }
 
     /// Text of several lines, such as a file.
     #[must_use]
     pub fn text(text: &str, document: Value) -> Answer {
         let notes = text.lines().map(str::to_owned).collect();
-        Answer { document, head: String::new(), table: None, notes }
+        Answer { notes, ..Answer::line("", document) }
     }
 
     /// A table under a line.
     pub fn table(head: impl Into<String>, document: Value, table: Table) -> Answer {
-        Answer { document, head: head.into(), table: Some(table), notes: Vec::new() }
+        Answer { table: Some(table), ..Answer::line(head, document) }
+    }
+
+    /// The same with a line below it.
+    #[must_use]
+    pub fn noting(mut self, note: Option<String>) -> Answer {
+        self.notes.extend(note);
+        self
+    }
+
+    /// The same with these warnings.
+    #[must_use]
+    pub fn warning(mut self, warnings: impl IntoIterator<Item = String>) -> Answer {
+        self.warnings.extend(warnings);
+        self
     }
 
     /// A failed command, for programs.
@@ -81,5 +104,19 @@ impl Table {
         let mut row: Vec<String> = cells.into();
         row.resize_with(self.columns.len(), || "-".to_owned());
         self.rows.push(row);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_told_in_the_singular() {
+        assert_eq!(
+            (counted(1_u64, "product"), counted(0_usize, "product")),
+            ("1 product".into(), "0 products".into())
+        );
+        assert_eq!(counted(2_i64, "order"), "2 orders");
     }
 }

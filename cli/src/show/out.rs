@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc::SyncSender;
 
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, presets};
 use nu_ansi_term::{Color, Style};
 
 use super::answer::{Answer, Table};
@@ -37,6 +37,14 @@ impl Out {
 
     /// Prints an answer.
     pub fn answer(&self, answer: &Answer) {
+        self.data_of(answer);
+        for warning in &answer.warnings {
+            let word = self.paint(Color::Yellow.bold(), "warning");
+            self.say(&format!("{word}: {}", in_lines(warning)));
+        }
+    }
+
+    fn data_of(&self, answer: &Answer) {
         if self.json {
             return self.data(&answer.document.to_string());
         }
@@ -59,11 +67,16 @@ impl Out {
 
     /// Prints why there is no answer: on standard error, and with `--json` as a document too.
     pub fn failure(&self, failure: &Failure) {
+        self.data_of_failure(failure);
+        let word = self.paint(Color::Red.bold(), failure.kind.word());
+        self.say(&format!("{word}: {}", in_lines(&failure.to_string())));
+    }
+
+    /// With `--json`: the failure as a document, and nothing for people.
+    pub fn data_of_failure(&self, failure: &Failure) {
         if self.json {
             self.data(&Answer::of_failure(failure).to_string());
         }
-        let word = self.paint(Color::Red.bold(), failure.kind.word());
-        self.say(&format!("{word}: {}", in_lines(&failure.to_string())));
     }
 
     /// Says something beside the answers.
@@ -98,11 +111,16 @@ impl Out {
         if table.rows.is_empty() {
             return "(none)".to_owned();
         }
+        let width =
+            std::io::stdout().is_terminal().then(comfy_table::Table::new).and_then(|table| table.width());
+        self.drawn(table, width)
+    }
+
+    /// A table no wider than that, if text can be broken so far; ids and numbers are never broken, because people copy
+    /// them.
+    fn drawn(&self, table: &Table, width: Option<u16>) -> String {
         let mut drawn = comfy_table::Table::new();
         drawn.load_style(presets::UTF8_FULL_CONDENSED);
-        if std::io::stdout().is_terminal() {
-            drawn.set_content_arrangement(ContentArrangement::Dynamic);
-        }
         if !self.color {
             drawn.force_no_tty();
         }
@@ -114,6 +132,15 @@ impl Out {
                 let side = if to_right { CellAlignment::Right } else { CellAlignment::Left };
                 Cell::new(in_line(cell)).set_alignment(side)
             }));
+        }
+        if let Some(width) = width {
+            drawn.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+            let whole = std::iter::once(0).chain(table.right.iter().copied());
+            for at in whole {
+                if let Some(column) = drawn.column_mut(at) {
+                    column.set_constraint(ColumnConstraint::ContentWidth);
+                }
+            }
         }
         drawn.to_string()
     }
@@ -173,6 +200,17 @@ mod tests {
         table.row(["banana".into(), "12".into()]);
         let text = out.rendered(&table);
         assert!(text.contains("PID") && text.contains("banana") && !text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn a_narrow_terminal_broke_ids_in_two() {
+        let out = Out { json: false, color: false, above: None };
+        let mut table = Table::new(&["OID", "DESCRIPTION", "TOTAL"], &[2]);
+        let oid = "0123456789abcdefghjkmnpq";
+        table.row([oid.into(), "a long description of a small thing ".repeat(4), "1999999999.00".into()]);
+        let text = out.drawn(&table, Some(70));
+        assert!(text.contains(oid) && text.contains("1999999999.00"), "{text}");
+        assert!(text.lines().count() > 5 && text.lines().all(|line| line.chars().count() <= 70), "{text}");
     }
 
     #[test]

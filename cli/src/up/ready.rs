@@ -106,13 +106,18 @@ async fn missing(supervisor: &Supervisor) -> Vec<String> {
 /// Whether a part answers.
 pub async fn serves(config: &Config, part: &Part) -> bool {
     match part.kind {
-        Kind::Broker => matches!(timeout(ANSWER_MAX, TcpStream::connect(&part.address)).await, Ok(Ok(_))),
+        Kind::Broker => broker(&part.address).await,
         Kind::Node(id) => match nodes::node_of(config, id) {
             Ok(node) => nodes::status(node).await.is_ok(),
             Err(_) => false,
         },
         Kind::AdminPortal(_) | Kind::ClientPortal(_) => portal(&part.address).await.is_ok(),
     }
+}
+
+/// Whether something listens where the broker is to be.
+pub async fn broker(address: &str) -> bool {
+    matches!(timeout(ANSWER_MAX, TcpStream::connect(address)).await, Ok(Ok(_)))
 }
 
 /// Waits until one part answers; `end` says whether it has ended meanwhile.

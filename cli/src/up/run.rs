@@ -58,7 +58,7 @@ pub async fn up(sources: &Sources, shape: &Up, out: &Out) -> Result<(), Failure>
             }
             let who = if left_out.is_empty() { "everything" } else { "everything else" };
             out.say(&format!(
-                "{who} serves; Ctrl-C or sair stops it, feira node and feira status look after it"
+                "{who} serves; Ctrl-C or exit stops it, feira node and feira status look after it"
             ));
             attend(&mut supervisor, stops.asked(), out).await
         }
@@ -183,7 +183,7 @@ impl Stops {
                     "sair" | "exit" | "quit" => return,
                     "" => {}
                     _ if std::io::stdin().is_terminal() => {
-                        Out::new(false).say("sair stops the cluster; use another terminal for feira admin and the rest");
+                        Out::new(false).say("exit (or sair) stops the cluster; use another terminal for feira admin and the rest");
                     }
                     _ => {}
                 },

@@ -216,12 +216,18 @@ fn wrong<O>(verb: &Verb<O>, message: impl std::fmt::Display) -> Failure {
     ))
 }
 
-fn unknown_verb<O>(menu: &'static Menu<O>, word: &str) -> Failure {
+/// There is no such command: which one may be meant.
+#[must_use]
+pub fn unknown_verb<O>(menu: &'static Menu<O>, word: &str) -> Failure {
     let names =
         menu.verbs.iter().flat_map(|verb| std::iter::once(verb.name).chain(verb.aliases.iter().copied()));
     let failure = Failure::usage(format!("there is no command {:?}", shortened(word)));
     match nearest(word, names) {
-        Some(near) => failure.next(format!("did you mean {near}? help lists all")),
+        // Help lists names only: of an alias it would not be found there.
+        Some(near) => match menu.find(near).map_or(near, |verb| verb.name) {
+            name if name == near => failure.next(format!("did you mean {near}? help lists all")),
+            name => failure.next(format!("did you mean {near}, also called {name}? help lists all")),
+        },
         None => failure.next("help lists the commands"),
     }
 }

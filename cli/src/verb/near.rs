@@ -7,7 +7,8 @@ const CHANGES_MAX: usize = 3;
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
-    let most = CHANGES_MAX.min(word.chars().count().div_ceil(2));
+    // A third of its letters: "admin" is not a mistyped "login".
+    let most = CHANGES_MAX.min(word.chars().count().div_ceil(3));
     known
         .map(|name| (likeness(&word, &name.to_lowercase()), name))
         .filter(|(changes, name)| *changes <= most && *changes < name.len())
@@ -15,10 +16,13 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&
         .map(|(_, name)| name)
 }
 
-/// Changed letters, where a word that was begun is nearly as good as one that was written whole.
+/// Changed letters, where a word that was begun is nearly as good as one that was written whole; a letter too many or
+/// too few in what was written shifts where its beginning ends.
 fn likeness(word: &str, name: &str) -> usize {
-    let begun: String = name.chars().take(word.chars().count()).collect();
-    distance(word, name).min(distance(word, &begun) + 1)
+    let length = word.chars().count();
+    let begun = |letters: usize| distance(word, &name.chars().take(letters).collect::<String>()) + 1;
+    let begun = (length.saturating_sub(1)..=length + 1).map(begun).min().unwrap_or(usize::MAX);
+    distance(word, name).min(begun)
 }
 
 /// Letters to insert, delete or replace (Levenshtein 1966), by rows.
@@ -48,6 +52,16 @@ mod tests {
         assert_eq!(nearest("SAIR", known.into_iter()), Some("sair"));
         assert_eq!(nearest("lisst", known.into_iter()), Some("list-orders"));
         assert_eq!(nearest("banana", known.into_iter()), None);
+    }
+
+    #[test]
+    fn a_shopper_who_typed_admin_was_asked_whether_login_was_meant() {
+        let known = ["login", "use", "products", "list-orders"];
+        for word in ["admin", "quite", "produce-everything"] {
+            assert_eq!(nearest(word, known.into_iter()), None, "{word}");
+        }
+        assert_eq!(nearest("logn", known.into_iter()), Some("login"));
+        assert_eq!(nearest("product", known.into_iter()), Some("products"));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub const fn help<O>(operation: O, example: &'static str) -> Verb<O> {
     }
 }
 
-/// The row of `sair`; what leaving waits for is of the table's own.
+/// The row of `exit`; what leaving waits for is of the table's own.
 pub const fn exit<O>(operation: O, about: &'static str) -> Verb<O> {
     Verb {
         operation,
@@ -56,6 +56,6 @@ pub const fn exit<O>(operation: O, about: &'static str) -> Verb<O> {
         args: &[],
         flags: &[],
         about,
-        example: "sair",
+        example: "exit",
     }
 }

@@ -42,7 +42,7 @@ static VERBS: [Verb<Shop>; 12] = [
         aliases: &["criarPedido", "order"],
         args: &[many("PID=QUANTITY", Kind::Line, 0)],
         flags: &[CID, REQUEST],
-        about: "opens an order, with its first lines if any are given",
+        about: "opens an order, with its first lines if any are given; lines of one product are added up",
         example: "create-order banana-prata=3 mamao=1",
     },
     Verb {
@@ -51,7 +51,7 @@ static VERBS: [Verb<Shop>; 12] = [
         aliases: &["modificarPedido"],
         args: &[one("OID", Kind::Oid), many("PID=QUANTITY", Kind::Line, 1)],
         flags: &[CID, IF_MATCH, REQUEST],
-        about: "sets quantities of an order; 0 removes the line",
+        about: "sets quantities of an order; 0 removes the line, lines of one product are added up",
         example: "modify-order 0193 banana-prata=5 mamao=0",
     },
     Verb {

@@ -4,7 +4,7 @@ use portal::Error;
 use portal::error::{Kind, Short};
 use proto::portal::OrderState;
 
-use crate::stall::{Stall, create, shown};
+use crate::stall::{Stall, create, modify, shown};
 
 #[tokio::test]
 async fn an_order_takes_its_stock_and_the_prices_of_now() {
@@ -22,11 +22,27 @@ async fn an_order_takes_its_stock_and_the_prices_of_now() {
 }
 
 #[tokio::test]
-async fn an_empty_order_and_lines_of_zero_are_fine() {
+async fn an_empty_order_is_open_and_is_filled_by_a_change() {
     let stall = Stall::open().await;
-    let order = create(&stall, "ana", &[("nothing-of-this", 0)]).await.unwrap();
-    assert_eq!((order.lines.len(), order.total.as_str()), (0, "0.00"));
+    stall.insert_product("a", "2", 3).await;
+    let order = create(&stall, "ana", &[]).await.unwrap();
+    assert_eq!((order.lines.len(), order.total.as_str(), order.state()), (0, "0.00", OrderState::Open));
+    assert_eq!(stall.open_orders("ana").await, 1);
+    let filled = modify(&stall, &order, &[("a", 2)]).await.unwrap();
+    assert_eq!(shown(&filled), [("a", 2, "2.00", "4.00")]);
     stall.audit().await;
+}
+
+#[tokio::test]
+async fn a_line_of_zero_opened_an_empty_order() {
+    let stall = Stall::open().await;
+    stall.insert_product("a", "1", 3).await;
+    for wanted in [&[("a", 0)][..], &[("a", 1), ("a", 0)]] {
+        let error = create(&stall, "ana", wanted).await.unwrap_err();
+        let field = format!("lines[{}].quantity", wanted.len() - 1);
+        assert!(matches!(&error, Error::Invalid { field: at, .. } if *at == field), "{error}");
+    }
+    assert_eq!(stall.open_orders("ana").await, 0);
 }
 
 #[tokio::test]

@@ -6,6 +6,10 @@ use proto::portal::{
     BrowseProductsRequest, GetOrderRequest, ListOrdersRequest, OrderState, ShopGetProductRequest,
 };
 
+use bytes::Bytes;
+use proto::store::Txn;
+use store_client::Store;
+
 use crate::stall::{Stall, answer, create, naming};
 
 fn getting(cid: &str, oid: &str) -> GetOrderRequest {
@@ -48,7 +52,7 @@ async fn orders_are_listed_page_by_page() {
     stall.insert_product("a", "1.10", 100).await;
     let mut expected = Vec::new();
     for i in 0..7 {
-        let order = create(&stall, "ana", &[("a", i)]).await.unwrap();
+        let order = create(&stall, "ana", &[("a", i + 1)]).await.unwrap();
         expected.push((order.oid, order.total, order.lines.len()));
     }
     create(&stall, "ana2", &[("a", 1)]).await.unwrap();
@@ -79,6 +83,31 @@ async fn a_list_shows_the_state_and_refuses_bad_fields() {
     }
     let error = answer(stall.shop().list_orders(listing("nobody", 0, "")).await).unwrap_err();
     assert_eq!(error, Error::UnknownClient { cid: "nobody".to_owned() });
+}
+
+#[tokio::test]
+async fn one_damaged_record_took_the_whole_list_of_orders_down() {
+    let stall = Stall::open().await;
+    let order = create(&stall, "ana", &[]).await.unwrap();
+    let damaged = [&b"o/{ana}/"[..], b"o/{ana}/zzz", b"o/{ana}/x/0123456789abcdefghjkmnpq"];
+    for key in damaged {
+        let put = Txn::new().put(Bytes::copy_from_slice(key), 1, b"no order".to_vec());
+        assert!(stall.store.txn(put, None).await.unwrap().success);
+    }
+    for limit in [0, 1] {
+        let (mut oids, mut left_out, mut after) = (Vec::new(), Vec::new(), String::new());
+        loop {
+            let page = answer(stall.shop().list_orders(listing("ana", limit, &after)).await).unwrap();
+            oids.extend(page.orders.into_iter().map(|one| one.oid));
+            left_out.extend(page.damage.unwrap_or_default().records.into_iter().map(|one| one.key));
+            after = page.next;
+            if after.is_empty() {
+                break;
+            }
+        }
+        left_out.sort();
+        assert_eq!((oids, left_out.len()), (vec![order.oid.clone()], 3), "limit {limit}");
+    }
 }
 
 #[tokio::test]

@@ -247,10 +247,11 @@ impl Person {
         if open.is_empty() { None } else { Some(open[self.random.usize(..open.len())].clone()) }
     }
 
-    fn lines(&mut self) -> Vec<LineChange> {
+    /// Some lines, each of at least `least`: a new order has nothing that a 0 could take out.
+    fn lines(&mut self, least: i64) -> Vec<LineChange> {
         let count = self.random.usize(1..4);
         let line =
-            |_| LineChange { pid: pid(self.random.usize(..PRODUCTS)), quantity: self.random.i64(0..6) };
+            |_| LineChange { pid: pid(self.random.usize(..PRODUCTS)), quantity: self.random.i64(least..6) };
         (0..count).map(line).collect()
     }
 
@@ -264,7 +265,7 @@ impl Person {
     }
 
     async fn create(&mut self) -> Result<(), Error> {
-        let (cid, lines) = (self.name.clone(), self.lines());
+        let (cid, lines) = (self.name.clone(), self.lines(1));
         let mut expected = Known { state: OrderState::Open, lines: BTreeMap::new() };
         add(&mut expected.lines, &lines, false);
         let order = self
@@ -279,7 +280,7 @@ impl Person {
     }
 
     async fn modify(&mut self, oid: String) -> Result<(), Error> {
-        let (cid, lines) = (self.name.clone(), self.lines());
+        let (cid, lines) = (self.name.clone(), self.lines(0));
         let mut expected = self.known(&oid);
         add(&mut expected.lines, &lines, true);
         let order = self

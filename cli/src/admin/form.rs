@@ -1,0 +1,129 @@
+//! Asking a person for a client or a product, field by field, where a command left the data out.
+//!
+//! Promises: each answer is checked when it is given, by the portal's own rules for documents; what is wrong is said
+//! above the same question. Leaves out: whether the id is taken, which only the store knows.
+
+use portal::document::client::ClientData;
+use portal::document::product::ProductData;
+use portal::id::slug;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::document::{Members, of_words, text_of, typed, value, with_point};
+use crate::failure::Failure;
+use crate::repl::ask::Asker;
+
+/// A field that is accepted, or why it is not.
+type Field = Result<Box<RawValue>, String>;
+
+/// A client: its name, and whatever else.
+///
+/// # Errors
+/// The person gave up.
+pub async fn client(asker: &Asker) -> Result<Members, Failure> {
+    let mut given = Members::new();
+    given.insert("name".into(), asker.ask_until("name", client_name).await?);
+    given.extend(members(asker).await?);
+    Ok(given)
+}
+
+/// A product: description, quantity, price, and whatever else.
+///
+/// # Errors
+/// The person gave up.
+pub async fn product(asker: &Asker) -> Result<Members, Failure> {
+    let mut given = Members::new();
+    given.insert("description".into(), asker.ask_until("description", description).await?);
+    given.insert("quantity".into(), asker.ask_until("quantity", quantity).await?);
+    given.insert("price".into(), asker.ask_until("price, such as 6.90", price).await?);
+    given.extend(members(asker).await?);
+    Ok(given)
+}
+
+/// Further members, one a line, until an empty line.
+///
+/// # Errors
+/// The person gave up.
+pub async fn members(asker: &Asker) -> Result<Members, Failure> {
+    const QUESTION: &str = "more, as NAME=VALUE (Enter: done)";
+    let mut given = Members::new();
+    let mut question = QUESTION.to_owned();
+    while let Some(word) = asker.ask(&question).await? {
+        question = match of_words(&[word]).and_then(|document| document.members()) {
+            Ok(more) => {
+                given.extend(more);
+                QUESTION.to_owned()
+            }
+            Err(failure) => format!("  {}\n{QUESTION}", failure.message),
+        };
+    }
+    Ok(given)
+}
+
+fn client_name(answer: &str) -> Field {
+    let given = value(&Value::from(answer));
+    let document = text_of(&Members::from([("name".to_owned(), given.clone())]));
+    ClientData::parse(&document).map_err(|error| error.to_string())?;
+    named(answer)?;
+    Ok(given)
+}
+
+fn description(answer: &str) -> Field {
+    named(answer)?;
+    of_product("description", value(&Value::from(answer)))
+}
+
+fn quantity(answer: &str) -> Field {
+    of_product("quantity", typed(answer))
+}
+
+fn price(answer: &str) -> Field {
+    let answer = with_point(answer).unwrap_or_else(|| answer.to_owned());
+    of_product("price", value(&Value::from(answer)))
+}
+
+/// The id is made from it.
+fn named(answer: &str) -> Result<(), String> {
+    let why = "it has no letter or digit to make the id from";
+    slug(answer).map(drop).ok_or_else(|| format!("{answer:?}: {why}"))
+}
+
+/// Whether the portal takes this in a product: in a document that is right otherwise.
+fn of_product(name: &str, given: Box<RawValue>) -> Field {
+    let mut document: Members = [("description", "x"), ("price", "1")]
+        .into_iter()
+        .map(|(name, right)| (name.to_owned(), value(&Value::from(right))))
+        .collect();
+    document.insert(name.to_owned(), given.clone());
+    match ProductData::parse(&text_of(&document)) {
+        Ok(_) => Ok(given),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_field_is_checked_as_it_is_entered() {
+        let text = |field: Field| field.map(|raw| raw.get().to_owned());
+        assert_eq!(text(quantity("12")).unwrap(), "12");
+        assert_eq!(text(price("1,99")).unwrap(), "\"1.99\"");
+        assert_eq!(text(price("0.001")).unwrap(), "\"0.001\"");
+        assert_eq!(text(description("Maçã \"Fuji\"")).unwrap(), "\"Maçã \\\"Fuji\\\"\"");
+        for (wrong, saying) in [
+            (quantity("many"), "data.quantity"),
+            (quantity("-1"), "data.quantity"),
+            (quantity("1.5"), "data.quantity"),
+            (price("cheap"), "data.price"),
+            (price("1,999"), "not a comma"),
+            (description(&"x".repeat(257)), "at most 256"),
+            (description("!!"), "to make the id from"),
+            (client_name("?"), "to make the id from"),
+        ] {
+            let why = wrong.unwrap_err();
+            assert!(why.contains(saying), "{why}");
+        }
+    }
+}
