@@ -24,6 +24,7 @@ pub mod error;
 mod ext;
 pub mod failure;
 mod identity;
+pub mod pipeline;
 mod replicated;
 mod session;
 #[cfg(feature = "suite")]

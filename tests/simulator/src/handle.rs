@@ -14,11 +14,12 @@ use futures::stream::BoxStream;
 use proto::store::pipeline_request::Request;
 use proto::store::pipeline_response::Response;
 use proto::store::{
-    ChangesResponse, FailureReason, Freshness, GetRequest, Identity, OutcomeRequest, OutcomeResponse,
-    PipelineRequest, PipelineResponse, Route, ScanRequest, Txn, TxnRequest, TxnResponse,
+    ChangesResponse, FailureReason, Freshness, Identity, OutcomeResponse, PipelineRequest, PipelineResponse,
+    Route, Txn, TxnResponse,
 };
 use store_client::failure::error_from;
-use store_client::{Error, Got, Group, Page, Range, Refusal, Store};
+use store_client::pipeline::{Kind, Pipelined};
+use store_client::{Error, Got, Group, Page, Range, Refusal, Store, pipeline};
 
 use crate::door::StreamId;
 use crate::time::{MS, Micros, SECOND};
@@ -35,14 +36,6 @@ const BACKOFF_MAX_US: Micros = SECOND;
 const ROUTE: Route = Route { group: 1, ring_version: 1 };
 
 type Answer = Result<Response, Error>;
-
-/// What may be done with an operation whose answer was lost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
-    Read,
-    Named,
-    Unnamed,
-}
 
 /// An operation that a task has asked and the world has not taken yet.
 #[derive(Debug)]
@@ -62,6 +55,12 @@ impl SimStore {
     fn lock(&self) -> MutexGuard<'_, Vec<Asked>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Pipelined for SimStore {
+    fn route(&self) -> Route {
+        ROUTE
+    }
 
     async fn ask(&self, kind: Kind, request: Request) -> Answer {
         let (answer, answered) = oneshot::channel();
@@ -69,10 +68,6 @@ impl SimStore {
         self.lock().push(Asked { kind, request, answer });
         answered.await.unwrap_or_else(|_| Err(Error::Unknown { message: "the run has ended".to_owned() }))
     }
-}
-
-fn mixed_up(answer: &Response) -> Error {
-    Error::Unknown { message: format!("the answer of another operation: {answer:?}") }
 }
 
 #[async_trait::async_trait]
@@ -86,14 +81,7 @@ impl Store for SimStore {
     }
 
     async fn get(&self, key: Bytes, freshness: Freshness) -> Result<Got, Error> {
-        let request = GetRequest { route: Some(ROUTE), key, freshness: Some(freshness) };
-        match self.ask(Kind::Read, Request::Get(request)).await.map_err(Error::of_read)? {
-            Response::Get(answer) => {
-                let applied = answer.applied.unwrap_or_default();
-                Ok(Got { record: answer.record, applied, log_id: answer.log_id })
-            }
-            other => Err(mixed_up(&other).of_read()),
-        }
+        pipeline::get(self, pipeline::get_request(self, key, freshness)).await
     }
 
     async fn scan(
@@ -103,38 +91,15 @@ impl Store for SimStore {
         after: Option<Bytes>,
         freshness: Freshness,
     ) -> Result<Page, Error> {
-        let request = ScanRequest {
-            route: Some(ROUTE),
-            range: Some(range.into()),
-            limit,
-            after: after.unwrap_or_default(),
-            freshness: Some(freshness),
-        };
-        match self.ask(Kind::Read, Request::Scan(request)).await.map_err(Error::of_read)? {
-            Response::Scan(answer) => Ok(Page {
-                records: answer.records,
-                next: (!answer.next.is_empty()).then_some(answer.next),
-                applied: answer.applied.unwrap_or_default(),
-            }),
-            other => Err(mixed_up(&other).of_read()),
-        }
+        pipeline::scan(self, range, limit, after, freshness).await
     }
 
     async fn txn(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Error> {
-        let kind = if identity.is_some() { Kind::Named } else { Kind::Unnamed };
-        let request = TxnRequest { route: Some(ROUTE), txn: Some(txn), identity };
-        match self.ask(kind, Request::Txn(request)).await? {
-            Response::Txn(answer) => Ok(answer),
-            other => Err(mixed_up(&other)),
-        }
+        pipeline::txn(self, txn, identity).await
     }
 
     async fn outcome(&self, tag: Bytes, identity: Identity) -> Result<OutcomeResponse, Error> {
-        let request = OutcomeRequest { route: Some(ROUTE), tag, identity: Some(identity) };
-        match self.ask(Kind::Named, Request::Outcome(request)).await? {
-            Response::Outcome(answer) => Ok(answer),
-            other => Err(mixed_up(&other)),
-        }
+        pipeline::outcome(self, tag, identity).await
     }
 
     async fn changes(

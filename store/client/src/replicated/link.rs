@@ -21,9 +21,10 @@ use tonic::{Request, Status, Streaming};
 
 use crate::error::Error;
 use crate::failure::{error_from, failure_from};
+use crate::pipeline::Kind;
 use crate::replicated::codec::{Numbered, PipelineCodec};
 use crate::replicated::finder::Finder;
-use crate::replicated::pending::{Answer, Kind, Next, Pending};
+use crate::replicated::pending::{Answer, Next, Pending};
 
 const PIPELINE: &str = "/feira.store.v1.Kv/Pipeline";
 /// The leader must open the stream within this.

@@ -23,17 +23,17 @@ use proto::store::pipeline_request::Request;
 use proto::store::pipeline_response::Response;
 use proto::store::{
     ChangesRequest, ChangesResponse, Freshness, GetRequest, GetResponse, Identity, LeaderHint,
-    OutcomeRequest, OutcomeResponse, Route, ScanRequest, Txn, TxnRequest, TxnResponse, freshness,
+    OutcomeResponse, Route, Txn, TxnResponse, freshness,
 };
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Refusal};
 use crate::failure::{error_from, failure_from};
+use crate::pipeline::{Kind, Pipelined};
 pub use crate::replicated::config::Config;
 use crate::replicated::finder::Finder;
 use crate::replicated::link::Link;
-use crate::replicated::pending::Kind;
-use crate::{Got, Group, Page, Range, Store};
+use crate::{Got, Group, Page, Range, Store, pipeline};
 
 /// How long one node may take over a stale read before the next is asked.
 const STALE_READ_MS_MAX: u64 = 1_000;
@@ -85,23 +85,6 @@ impl Replicated {
         self.inner.finder.known()
     }
 
-    fn route(&self) -> Option<Route> {
-        Some(Route { group: self.inner.config.group, ring_version: self.inner.config.ring_version })
-    }
-
-    async fn ask(&self, kind: Kind, request: Request) -> Result<Response, Error> {
-        // No await before this: the first poll of an operation takes its place in the order.
-        let body = codec::body_of(request);
-        if body.len() > REQUEST_BYTES_MAX {
-            // A node would end the stream of everybody at the sight of it.
-            let message =
-                format!("txn: is {} bytes; at most {} are allowed", body.len(), check::TXN_BYTES_MAX);
-            return Err(Error::Refused { reason: Refusal::Invalid, message });
-        }
-        let answer = self.inner.link.ask(kind, body)?;
-        answer.await.unwrap_or_else(|_| Err(Error::Unknown { message: "the handle was closed".to_owned() }))
-    }
-
     /// A read of whatever some replica has, when there is no leader to ask.
     async fn get_anywhere(&self, request: GetRequest) -> Result<GetResponse, Error> {
         let mut last = Error::Retry { message: "no store node is known".to_owned() };
@@ -121,6 +104,25 @@ impl Replicated {
     }
 }
 
+impl Pipelined for Replicated {
+    fn route(&self) -> Route {
+        Route { group: self.inner.config.group, ring_version: self.inner.config.ring_version }
+    }
+
+    async fn ask(&self, kind: Kind, request: Request) -> Result<Response, Error> {
+        // No await before this: the first poll of an operation takes its place in the order.
+        let body = codec::body_of(request);
+        if body.len() > REQUEST_BYTES_MAX {
+            // A node would end the stream of everybody at the sight of it.
+            let message =
+                format!("txn: is {} bytes; at most {} are allowed", body.len(), check::TXN_BYTES_MAX);
+            return Err(Error::Refused { reason: Refusal::Invalid, message });
+        }
+        let answer = self.inner.link.ask(kind, body)?;
+        answer.await.unwrap_or_else(|_| Err(Error::Unknown { message: "the handle was closed".to_owned() }))
+    }
+}
+
 #[async_trait::async_trait]
 impl Store for Replicated {
     fn group_of(&self, _key: &[u8]) -> Group {
@@ -133,17 +135,12 @@ impl Store for Replicated {
 
     async fn get(&self, key: Bytes, freshness: Freshness) -> Result<Got, Error> {
         let stale = matches!(freshness.kind, Some(freshness::Kind::Stale(true)));
-        let request = GetRequest { route: self.route(), key, freshness: Some(freshness) };
-        let answer = if stale && !self.inner.link.is_open() {
-            self.get_anywhere(request).await?
+        let request = pipeline::get_request(self, key, freshness);
+        if stale && !self.inner.link.is_open() {
+            self.get_anywhere(request).await.map(pipeline::got)
         } else {
-            match self.ask(Kind::Read, Request::Get(request)).await.map_err(Error::of_read)? {
-                Response::Get(answer) => answer,
-                other => return Err(mixed_up(&other).of_read()),
-            }
-        };
-        let applied = answer.applied.unwrap_or_default();
-        Ok(Got { record: answer.record, applied, log_id: answer.log_id })
+            pipeline::get(self, request).await
+        }
     }
 
     async fn scan(
@@ -153,38 +150,15 @@ impl Store for Replicated {
         after: Option<Bytes>,
         freshness: Freshness,
     ) -> Result<Page, Error> {
-        let request = ScanRequest {
-            route: self.route(),
-            range: Some(range.into()),
-            limit,
-            after: after.unwrap_or_default(),
-            freshness: Some(freshness),
-        };
-        match self.ask(Kind::Read, Request::Scan(request)).await.map_err(Error::of_read)? {
-            Response::Scan(answer) => Ok(Page {
-                records: answer.records,
-                next: (!answer.next.is_empty()).then_some(answer.next),
-                applied: answer.applied.unwrap_or_default(),
-            }),
-            other => Err(mixed_up(&other).of_read()),
-        }
+        pipeline::scan(self, range, limit, after, freshness).await
     }
 
     async fn txn(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Error> {
-        let kind = if identity.is_some() { Kind::Named } else { Kind::Unnamed };
-        let request = TxnRequest { route: self.route(), txn: Some(txn), identity };
-        match self.ask(kind, Request::Txn(request)).await? {
-            Response::Txn(answer) => Ok(answer),
-            other => Err(mixed_up(&other)),
-        }
+        pipeline::txn(self, txn, identity).await
     }
 
     async fn outcome(&self, tag: Bytes, identity: Identity) -> Result<OutcomeResponse, Error> {
-        let request = OutcomeRequest { route: self.route(), tag, identity: Some(identity) };
-        match self.ask(Kind::Named, Request::Outcome(request)).await? {
-            Response::Outcome(answer) => Ok(answer),
-            other => Err(mixed_up(&other)),
-        }
+        pipeline::outcome(self, tag, identity).await
     }
 
     async fn changes(
@@ -207,16 +181,4 @@ impl Store for Replicated {
             Err(_) => Err(Error::Retry { message: format!("{} did not answer in time", leader.address) }),
         }
     }
-}
-
-/// The node answered one operation with the answer of another.
-fn mixed_up(answer: &Response) -> Error {
-    let kind = match answer {
-        Response::Txn(_) => "a transaction",
-        Response::Get(_) => "a get",
-        Response::Scan(_) => "a scan",
-        Response::Outcome(_) => "an outcome",
-        Response::Failure(_) => "a failure",
-    };
-    Error::Unknown { message: format!("the node sent the answer of {kind} to another operation") }
 }

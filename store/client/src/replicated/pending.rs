@@ -23,6 +23,7 @@ use proto::store::pipeline_response::Response;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Refusal};
+use crate::pipeline::Kind;
 
 /// Operations that may wait, sent or not.
 pub(crate) const WAITING_MAX: usize = 16_384;
@@ -38,17 +39,6 @@ const _: () = assert!(IN_FLIGHT_MAX <= WAITING_MAX && WAITING_MAX <= PLACES_MAX)
 
 /// What an operation gets.
 pub(crate) type Answer = Result<Response, Error>;
-
-/// What may be done with an operation whose answer was lost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
-    /// Changes nothing: sent again at will.
-    Read,
-    /// Has an identity: sent again, executed once.
-    Named,
-    /// A write without identity: never sent again once it may have arrived.
-    Unnamed,
-}
 
 struct Slot {
     kind: Kind,

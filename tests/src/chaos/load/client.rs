@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use feira_lincheck::dialect::Dialect;
-use feira_lincheck::{AppendAnswer, AppendOp, RecordAnswer, RecordOp};
+use feira_lincheck::{AppendAnswer, AppendOp, RecordAnswer, RecordOp, Records};
 use proto::store::outcome_response::Verdict;
 use proto::store::{Freshness, Identity, Txn, TxnResponse};
 use store_client::{Error, Page, Range, Replicated, Store, request_identity};
@@ -63,7 +63,7 @@ impl Client {
         let shared = Arc::clone(&self.shared);
         self.recorded(&shared.history.records, key, op, async |client, op| match spelling::txn_of(key, op) {
             Some(txn) => {
-                client.txn(spelling::kind(op), txn).await.map(|answer| spelling::answer_of(op, answer))
+                client.txn(Records::function(op), txn).await.map(|answer| spelling::answer_of(op, answer))
             }
             None => client.read(key).await,
         })

@@ -9,18 +9,6 @@ use proto::store::{
 use proto::write;
 use serde_json::Value;
 
-/// What an operation is called in the summary.
-pub(super) fn kind(op: &RecordOp) -> &'static str {
-    match op {
-        RecordOp::Get => "get",
-        RecordOp::Set(_) => "set",
-        RecordOp::Put(_) => "put",
-        RecordOp::Delete => "delete",
-        RecordOp::DeleteVersion(_) => "delete-version",
-        RecordOp::TestAndSet { .. } => "test-and-set",
-    }
-}
-
 /// The transaction; `None`: it is a read.
 pub(super) fn txn_of(key: &str, op: &RecordOp) -> Option<Txn> {
     let (key, route, identity, timestamp_ms) = (Bytes::from(key.to_owned()), None, None, 0);
