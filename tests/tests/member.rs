@@ -70,7 +70,11 @@ fn json(place: &Place, arguments: &[&str]) -> Value {
 
 /// Node and part of each member.
 fn members(place: &Place) -> Vec<(u64, String)> {
-    let listed = json(place, &["member", "list"]);
+    // What others than the leader know may be old.
+    let listed = wait::until_blocking("a leader's list of members", PATIENCE, || {
+        let listed = json(place, &["member", "list"]);
+        if listed["leader"].is_null() { Err(listed.to_string()) } else { Ok(listed) }
+    });
     let all = listed["members"].as_array().unwrap().clone();
     all.iter().map(|one| (one["node"].as_u64().unwrap(), one["part"].as_str().unwrap().to_owned())).collect()
 }

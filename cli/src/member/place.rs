@@ -128,10 +128,12 @@ pub fn address_for(loaded: &Loaded, id: u64) -> Result<String, Failure> {
         )
         .next("say it: --listen HOST:PORT"));
     }
-    let usual = format!("127.0.0.1:{}", PORT_BASE + id);
-    let is_ours = parts(&loaded.config).iter().any(|part| part.address == usual);
-    if !is_ours && id < 10 && TcpListener::bind(&usual).is_ok() {
-        return Ok(usual);
+    // Where the others do not stand at the usual ports, those are another cluster's.
+    let usual = |id: u64| format!("127.0.0.1:{}", PORT_BASE + id);
+    let all_usual = nodes.iter().all(|node| node.reached_at() == usual(node.id));
+    let is_ours = parts(&loaded.config).iter().any(|part| part.address == usual(id));
+    if all_usual && !is_ours && id < 10 && TcpListener::bind(usual(id)).is_ok() {
+        return Ok(usual(id));
     }
     let any = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     any.map(|address| address.to_string()).map_err(|e| Failure::refused(format!("no port is to be had: {e}")))

@@ -243,7 +243,8 @@ fn raise_session(
     let mut below: Vec<(u64, Vec<u8>)> = Vec::new();
     write.walk(Space::Sessions, &sequence_key(&session.session, 0), &mut |key, row| {
         let sequence = sequence_of(key, &session.session).filter(|sequence| *sequence < lowest);
-        if let Some(sequence) = sequence {
+        // What has just been answered stays, though it may be below: a later answer grew old before its own did.
+        if let Some(sequence) = sequence.filter(|sequence| *sequence != session.sequence) {
             below.push((sequence, row.to_vec()));
         }
         Ok(sequence.is_some() && below.len() < SESSION_TRIM_PER_ENTRY_MAX)

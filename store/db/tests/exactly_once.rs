@@ -278,6 +278,22 @@ fn a_session_that_loses_some_answers_cannot_repeat_them() {
 }
 
 #[test]
+fn an_attempt_below_what_grew_old_lost_its_answer_and_left_an_empty_session_for_ever() {
+    let mut replica = counter();
+    replica.txn_as(session(6, 1), add_one()).unwrap();
+    replica.stamp_ms += REMEMBERED_MS_MIN;
+    let failing = Txn::new().guard_absent("k").put("k", 1, "{}");
+    assert!(!replica.txn_as(session(5, 1), failing).unwrap().success);
+    let again = Identity::session([9; 16], 5, 5, 1, 2, D);
+    assert!(replica.txn_as(again.clone(), add_one()).unwrap().success);
+    assert!(replica.txn_as(again, add_one()).unwrap().remembered);
+    assert_eq!(value(&replica), "{\"n\":2}");
+    replica.stamp_ms += REMEMBERED_MS_MIN;
+    replica.txn(add_one());
+    assert_eq!(replica.count(Space::Sessions), 0);
+}
+
+#[test]
 fn at_most_a_few_answers_are_dropped_by_one_entry() {
     let mut replica = counter();
     for n in 0..10 {
