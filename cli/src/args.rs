@@ -148,6 +148,8 @@ pub enum Act {
     HoldCommit,
     /// The leader gives its place to another node: a new epoch
     HandOver,
+    /// The node, which does not lead, has its database replaced by the leader's: after feira audit found it different
+    Resync,
 }
 
 /// Break and mend.

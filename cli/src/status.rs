@@ -165,7 +165,7 @@ fn document(id: u64, address: &str, status: &StatusResponse) -> Value {
         "leader": status.leader.as_ref().map(|leader| leader.node), "last": place(status.last),
         "committed": status.committed, "applied": place(status.applied), "snapshot": status.snapshot,
         "effects": format!("{:016x}", status.effects), "problem": status.problem, "up_ms": status.up_ms,
-        "log_time_lag_ms": status.log_time_lag_ms,
+        "log_time_lag_ms": status.log_time_lag_ms, "fenced": !status.fenced.is_empty(),
     })
 }
 

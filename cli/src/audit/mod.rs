@@ -5,5 +5,6 @@
 //! there is one.
 
 pub mod books;
+mod minority;
 pub mod read;
 pub mod run;

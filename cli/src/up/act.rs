@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proto::store::{HandOverRequest, HoldCommitRequest};
+use proto::store::{HandOverRequest, HoldCommitRequest, ResyncRequest};
 use serde_json::json;
 
 use super::control::{Order, give, look};
@@ -38,6 +38,7 @@ pub async fn node(loaded: &Loaded, asked: &NodeAct) -> Result<Answer, Failure> {
         Act::Resume => Order::Resume { part },
         Act::HoldCommit => return hold_commit(loaded, &name, !asked.off).await,
         Act::HandOver => return hand_over(loaded, &name).await,
+        Act::Resync => return resync(loaded, &name).await,
     };
     let mut said = give(&Supervisor::run_folder(loaded), &order).await?;
     if matches!(asked.act, Act::Start | Act::Restart) {
@@ -69,6 +70,22 @@ pub async fn hand_over(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
         said.clone(),
         json!({ "part": name, "leader": leader.node, "epoch": leader.epoch, "done": said }),
     ))
+}
+
+/// Tells a node that its state is wrong: it serves and leads no more until it has the leader's.
+///
+/// # Errors
+/// It is not a node, or not reachable, or leads, or knows no leader.
+async fn resync(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
+    let node = node_named(loaded, name)?;
+    let request = ResyncRequest { route: nodes::route() };
+    let told = nodes::cluster(node)?.resync(request).await;
+    told.map_err(|status| Failure::of_status(&status))?;
+    let said = format!(
+        "{name} is fenced: it serves no reads and does not lead until its database was replaced by the leader's \
+         (feira status tells when)"
+    );
+    Ok(Answer::line(said.clone(), json!({ "part": name, "done": said })))
 }
 
 /// Asks a node to keep commit orders back, or to send them again.

@@ -16,6 +16,7 @@
 //! | CLOCKS_APART | UNAVAILABLE | RetryInfo, BadRequest (field) | no | Retry |
 //! | CHANGE_NOT_YET | UNAVAILABLE | RetryInfo | no | Retry |
 //! | CHANGE_REFUSED | FAILED_PRECONDITION | | no | Refused(Invalid) |
+//! | DIVIDED | UNAVAILABLE | RetryInfo | no | Retry |
 //!
 //! A status without our ErrorInfo was made by a transport or a proxy: unless its code says that the call was
 //! never executed, the outcome is unknown.
@@ -45,7 +46,8 @@ pub fn code_of(reason: FailureReason) -> Code {
         FailureReason::NotLeader
         | FailureReason::NotServing
         | FailureReason::ClocksApart
-        | FailureReason::ChangeNotYet => Code::Unavailable,
+        | FailureReason::ChangeNotYet
+        | FailureReason::Divided => Code::Unavailable,
         FailureReason::Overloaded => Code::ResourceExhausted,
         FailureReason::UnknownOutcome => Code::Unknown,
         FailureReason::IdReused => Code::AlreadyExists,
@@ -63,7 +65,9 @@ pub fn retry_after(reason: FailureReason) -> Option<Duration> {
     match reason {
         FailureReason::NotLeader | FailureReason::UnknownOutcome => Some(Duration::from_millis(50)),
         FailureReason::Overloaded | FailureReason::ChangeNotYet => Some(Duration::from_millis(100)),
-        FailureReason::NotServing | FailureReason::ClocksApart => Some(Duration::from_millis(500)),
+        FailureReason::NotServing | FailureReason::ClocksApart | FailureReason::Divided => {
+            Some(Duration::from_millis(500))
+        }
         _ => None,
     }
 }
@@ -165,7 +169,8 @@ pub fn error_from(failure: &Failure) -> Error {
         | FailureReason::WrongRoute
         | FailureReason::NotServing
         | FailureReason::ChangeNotYet
-        | FailureReason::ClocksApart => Error::Retry { message: message_of(failure) },
+        | FailureReason::ClocksApart
+        | FailureReason::Divided => Error::Retry { message: message_of(failure) },
         FailureReason::UnknownOutcome => Error::Unknown { message: message_of(failure) },
         FailureReason::Unspecified => match Code::from_i32(failure.code) {
             Code::InvalidArgument | Code::Unimplemented | Code::OutOfRange => refused(Refusal::Invalid),
@@ -188,7 +193,7 @@ mod tests {
 
     fn every_failure() -> Vec<Failure> {
         let hint = LeaderHint { node: 3, address: "127.0.0.1:7003".to_owned(), epoch: 9 };
-        let reasons = (1..=13).map(|number| {
+        let reasons = (1..=14).map(|number| {
             let reason = FailureReason::try_from(number).expect("reasons are numbered without gaps");
             failure(reason, format!("because {number}"))
         });
@@ -204,7 +209,7 @@ mod tests {
             assert_eq!(status.code() as i32, failure.code);
             assert_eq!(failure_from(&status), failure);
         }
-        assert!(FailureReason::try_from(14).is_err(), "a new reason needs a row in the table");
+        assert!(FailureReason::try_from(15).is_err(), "a new reason needs a row in the table");
     }
 
     #[test]

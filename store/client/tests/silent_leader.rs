@@ -15,9 +15,9 @@ use proto::store::{
     AuditRequest, AuditResponse, ChangeMembersRequest, ChangeMembersResponse, ChangesRequest,
     ChangesResponse, DeleteRequest, DeleteVersionRequest, GetRequest, GetResponse, HandOverRequest,
     HandOverResponse, HoldCommitRequest, HoldCommitResponse, OutcomeRequest, OutcomeResponse,
-    PipelineRequest, PipelineResponse, Role, ScanRequest, ScanResponse, SetRequest, ShowLogRequest,
-    ShowLogResponse, StartAuditRequest, StartAuditResponse, StatusRequest, StatusResponse, TestAndSetRequest,
-    Txn, TxnRequest, TxnResponse, WriteResponse,
+    PipelineRequest, PipelineResponse, ResyncRequest, ResyncResponse, Role, ScanRequest, ScanResponse,
+    SetRequest, ShowLogRequest, ShowLogResponse, StartAuditRequest, StartAuditResponse, StatusRequest,
+    StatusResponse, TestAndSetRequest, Txn, TxnRequest, TxnResponse, WriteResponse,
 };
 use store_client::{Config, Replicated, Store};
 use tokio::net::TcpListener;
@@ -56,6 +56,9 @@ impl Cluster for Leader {
         no()
     }
     async fn hold_commit(&self, _: Request<HoldCommitRequest>) -> Told<HoldCommitResponse> {
+        no()
+    }
+    async fn resync(&self, _: Request<ResyncRequest>) -> Told<ResyncResponse> {
         no()
     }
     async fn show_log(&self, _: Request<ShowLogRequest>) -> Told<ShowLogResponse> {

@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use crate::checkpoints::Checkpoint;
 use crate::limits;
 use crate::mutation::{Mutation, planted};
 use crate::protocol::{Append, Fatal, LogState, Message, Output};
@@ -26,6 +27,8 @@ pub(crate) struct Follower {
     round: Round,
     /// The last position acknowledged.
     acked: Position,
+    /// The offset at which the leader compares checkpoints; 0: it does not.
+    compare: Offset,
 }
 
 /// How an append fits a log.
@@ -85,11 +88,14 @@ impl Follower {
         match message {
             Message::Append(append) => self.append(state, from, append, out),
             Message::CommitOrder { up_to, .. } => self.order(state, up_to.offset, out),
-            Message::Heartbeat { round, committed, .. } => {
+            Message::Heartbeat { round, committed, compare, .. } => {
                 self.round = self.round.max(round);
+                self.compare = compare;
                 self.order(state, committed, out);
                 self.ack(state, from, out);
+                self.want_replacement(state, from, out);
             }
+            Message::Fence { at, .. } => state.fence(Some(at), out),
             Message::InstallSnapshot { at, .. } => self.offered(state, from, at, out),
             Message::HandOver { .. } if state.may_stand() && state.installing.is_none() => {
                 return Change::Stand(true);
@@ -151,7 +157,33 @@ impl Follower {
     fn ack(&mut self, state: &State, to: NodeId, out: &mut Vec<Output>) {
         let durable_up_to = self.durable_match(state);
         self.acked = durable_up_to;
-        send(to, Message::Ack { epoch: state.ballot.epoch, durable_up_to, round: self.round }, out);
+        let (epoch, round, fenced) = (state.ballot.epoch, self.round, state.is_fenced());
+        let checkpoint = self.compared(state);
+        send(to, Message::Ack { epoch, durable_up_to, round, checkpoint, fenced }, out);
+    }
+
+    /// The checkpoint that the leader asks for; never of a state that is known to be wrong.
+    fn compared(&self, state: &State) -> Option<Checkpoint> {
+        if self.compare == Offset::ZERO || state.is_fenced() {
+            return None;
+        }
+        state.checkpoints.at(self.compare)
+    }
+
+    /// A fenced replica asks for a snapshot that its log goes on from, as long as it has none.
+    fn want_replacement(&self, state: &State, from: NodeId, out: &mut Vec<Output>) {
+        if state.is_fenced() && !state.replacing && state.installing.is_none() {
+            out.push(Output::FetchSnapshot { from, at: state.history.base() });
+        }
+    }
+
+    /// A snapshot was fetched whose last entry is in the log, as far as who fetched it could see.
+    pub(crate) fn fetched_beside(state: &mut State, position: Position, out: &mut Vec<Output>) {
+        let fits = position.offset <= state.committed && state.history.contains(position);
+        if state.is_fenced() && fits && !state.replacing && state.installing.is_none() {
+            state.replacing = true;
+            out.push(Output::Replace { position });
+        }
     }
 
     /// What this epoch's appends matched and the disk holds.
@@ -172,7 +204,7 @@ impl Follower {
             self.matched = self.matched.max(at);
             self.order(state, at.offset, out);
             report(state, from, None, out);
-        } else if state.installing.is_none() {
+        } else if state.installing.is_none() && !state.replacing {
             out.push(Output::FetchSnapshot { from, at });
         }
     }
@@ -180,7 +212,7 @@ impl Follower {
     /// A snapshot was fetched: is it still of use?
     pub(crate) fn fetched(state: &mut State, position: Position, out: &mut Vec<Output>) {
         let needed = position.offset > state.committed && !state.history.contains(position);
-        if needed && state.installing.is_none() {
+        if needed && state.installing.is_none() && !state.replacing {
             state.installing = Some(position);
             out.push(Output::Install { position });
         }

@@ -11,7 +11,12 @@
 //! | Ballot monotonic | epochs never fall, and an epoch has one vote, over a replica's whole life |
 //! | Ack only after durable | an acknowledged position is on that replica's disk |
 //! | Intermediate is unreadable | nothing uncommitted is applied |
+//! | Fenced with a reason | a replica fences itself only when a majority has another hash at the same position, of the same version, or when an operator says so |
+//! | Fenced is silent | a fenced replica neither stands nor leads, serves no reads, and gives no snapshots |
+//! | Fence before discard | a fence is durable before anything of the table is thrown away, and goes only after the table was replaced |
 
+use crate::checkpoints::Checkpoint;
+use crate::protocol::Role;
 use crate::types::{Epoch, EpochHistory, NodeId, Offset, Position};
 
 /// *Commit order*, of one replica's log; asserted after every step.
@@ -23,6 +28,25 @@ pub fn commit_order(history: &EpochHistory, committed: Offset, durable: Offset) 
     assert!(base.offset <= committed, "commit order: purged {base} ≤ committed {committed}");
     assert!(committed <= durable, "commit order: committed {committed} ≤ durable {durable}");
     assert!(durable <= last.offset, "commit order: durable {durable} ≤ last {last}");
+}
+
+/// *Fenced is silent*, as far as the protocol goes; asserted after every step.
+///
+/// # Panics
+/// If it does not hold.
+pub fn fenced_is_silent(is_fenced: bool, role: Role) {
+    assert!(!is_fenced || role == Role::Follower, "fenced is silent: it stands or leads as {role:?}");
+}
+
+/// *Fenced with a reason*: what is had here and what a majority has can be compared, and differ.
+///
+/// # Panics
+/// If it does not hold.
+pub fn fenced_with_reason(own: Checkpoint, majority: Checkpoint) {
+    let is_same_place = own.position.offset == majority.position.offset;
+    assert!(is_same_place, "fenced with a reason: {} and {} are compared", own.position, majority.position);
+    assert!(own.version == majority.version, "fenced with a reason: state machines of one version");
+    assert!(own != majority, "fenced with a reason: both have {:x}", own.effects);
 }
 
 /// *Election safety*: at most one leader an epoch, over everything seen so far.

@@ -3,10 +3,13 @@
 //! What it promises: it appends and never removes; it commits by counting only entries of its own epoch; it confirms
 //! a read only after a round that began when the read was there; it steps down when a majority is silent.
 
+mod comparing;
 mod members;
 
 use alloc::vec::Vec;
 
+use crate::checkpoints::Checkpoint;
+use crate::comparison::Comparison;
 use crate::limits;
 use crate::mutation::{Mutation, planted};
 use crate::progress::{Feed, Progress};
@@ -45,6 +48,8 @@ pub(crate) struct Leader {
     hold: bool,
     /// The commit offset that replicas may be told.
     told: Offset,
+    /// The replicas' states, compared.
+    comparison: Comparison,
 }
 
 impl Leader {
@@ -63,6 +68,7 @@ impl Leader {
             handing_over: None,
             hold: false,
             told: state.committed,
+            comparison: Comparison::default(),
         };
         state.append(Vec::from([Run { epoch: state.ballot.epoch, first, last: first }]), &[], out);
         for peer in &mut leader.peers {
@@ -99,18 +105,21 @@ impl Leader {
         self.commit(state, out);
     }
 
-    /// A replica answers.
+    /// A replica answers. Returns the checkpoint of a majority that has another state than this leader: it must step
+    /// down, and be fenced.
     pub(crate) fn receive(
         &mut self,
         state: &mut State,
         from: Member,
         message: &Message,
         out: &mut Vec<Output>,
-    ) {
-        let Some(peer) = self.peers.iter_mut().find(|peer| peer.member == from) else { return };
+    ) -> Option<Checkpoint> {
+        let peer = self.peers.iter_mut().find(|peer| peer.member == from)?;
         peer.silent_ticks = 0;
+        let mut wrong = None;
         match message {
-            Message::Ack { durable_up_to, round, .. } => {
+            Message::Ack { durable_up_to, round, checkpoint, fenced, .. } => {
+                peer.fenced = *fenced;
                 peer.round = peer.round.max(*round);
                 acked(state, peer, *durable_up_to, out);
                 if *round == self.round && durable_up_to.offset < peer.durable.offset {
@@ -120,6 +129,7 @@ impl Leader {
                 }
                 self.commit(state, out);
                 self.confirm_reads(state, out);
+                wrong = self.answered(state, from, *checkpoint, *fenced, out);
             }
             Message::LogState(log_state) => log_state_arrived(state, peer, log_state, out),
             _ => {}
@@ -128,6 +138,7 @@ impl Leader {
             self.forget_departed(state, out);
         }
         self.finish_handover(state, out);
+        wrong
     }
 
     /// What was in flight to this replica may be gone.
@@ -232,8 +243,9 @@ impl Leader {
             self.reads.begin(self.round, state.committed);
         }
         let (epoch, round, committed) = (state.ballot.epoch, self.round, self.told);
+        let compare = self.compared(state);
         for peer in &self.peers {
-            send(peer.member.node, Message::Heartbeat { epoch, round, committed }, out);
+            send(peer.member.node, Message::Heartbeat { epoch, round, committed, compare }, out);
         }
     }
 
@@ -273,6 +285,7 @@ impl Leader {
         self.heartbeat_ticks += 1;
         if self.heartbeat_ticks >= state.config.ticks_heartbeat {
             self.heartbeat(state, out);
+            self.fence_minority(state, out);
             self.confirm_reads(state, out);
             self.ask_again(state, out);
         }
@@ -306,6 +319,7 @@ impl Leader {
     pub(crate) fn hand_over(&mut self, state: &State, to: Option<NodeId>, out: &mut Vec<Output>) {
         let is_candidate = |peer: &&Progress| {
             state.membership().voters.contains(&peer.member)
+                && !peer.fenced
                 && peer.silent_ticks < state.config.ticks_election_min
                 && to.is_none_or(|to| to == peer.member.node)
         };
@@ -365,6 +379,7 @@ impl Leader {
             let lag = state.history.last().offset.0.saturating_sub(peer.durable.offset.0);
             peer.member.node == preferred
                 && state.membership().voters.contains(&peer.member)
+                && !peer.fenced
                 && peer.silent_ticks < state.config.ticks_election_min
                 && matches!(peer.feed, Feed::Streaming { .. })
                 && lag <= state.config.entries_in_flight_max

@@ -80,6 +80,22 @@
 //! than any in which it can have acknowledged what it lost. A leader that hears of such a log in its own epoch
 //! therefore gives leadership away, once, as soon as others can be elected without it.
 //!
+//! **Whose state is right.** Replicas that apply the same entries reach the same state, unless a disk or a mistake
+//! changes it behind their backs. Each keeps a running hash of what it applied and notes it every
+//! [`limits::CHECKPOINT_EVERY`] offsets ([`checkpoints`]). The leader asks in its heartbeats for the hash at one offset;
+//! when a majority has the same, whoever has another is told ([`Message::Fence`]) and *fences* itself: it keeps its log,
+//! acknowledges and votes, for those are sound, but it neither stands nor leads, and whoever carries it neither serves
+//! reads from its table nor gives snapshots of it, until the table was replaced by a snapshot of the leader's. A leader
+//! that finds itself in the minority steps down first. Where no majority has the same hash nobody is fenced: the leader
+//! says so ([`Output::Doubt`]), and while no majority *can* have one, writes are refused.
+//!
+//! ```text
+//!  leader n1 ── Heartbeat compare 2048 ──► n2: Ack 2048 a1…      n3: Ack 2048 9e…
+//!            ◄── a1… a1… 9e…: n3 differs from a majority
+//!            ── Fence 2048 a1… ──────────────────────────────► n3: fence durable; table no longer read or written
+//!                                                               fetch a snapshot; replace the table; go on with the log
+//! ```
+//!
 //! # Invariants
 //!
 //! [`invariants`] names them; the asserts in here, the simulator's report and docs/ARCHITECTURE.md use the same names.
@@ -99,6 +115,8 @@
 
 extern crate alloc;
 
+pub mod checkpoints;
+mod comparison;
 mod election;
 mod follower;
 pub mod invariants;
@@ -114,6 +132,7 @@ pub mod replica;
 mod state;
 pub mod types;
 
+pub use checkpoints::{Checkpoint, Checkpoints, Doubt, Verdict};
 pub use membership::{ChangeRefusal, MemberChange};
 pub use protocol::*;
 pub use replica::{PeerView, Replica};

@@ -25,6 +25,19 @@ pub const ENTRIES_IN_FLIGHT_MAX: u64 = 16_384;
 /// Election timers (the longest) without any ack while entries are in flight, before the leader probes anew.
 pub const STALLED_TIMERS: u32 = 4;
 
+/// Checkpoints of its state that a replica remembers.
+pub const CHECKPOINTS_KEPT: usize = 64;
+
+/// Offsets between two checkpoints.
+pub const CHECKPOINT_EVERY: u64 = 1_024;
+
+/// Heartbeats that ask for one checkpoint, if there is a newer one and somebody does not answer.
+pub const BEATS_COMPARED: u32 = 100;
+
+const _: () = assert!(
+    CHECKPOINT_EVERY * (CHECKPOINTS_KEPT as u64) >= ENTRIES_IN_FLIGHT_MAX,
+    "a replica that keeps up still has the checkpoint that its leader asks for"
+);
 const _: () = assert!(
     TICKS_ELECTION_MIN >= 3 * TICKS_HEARTBEAT,
     "two lost heartbeats in a row must not start an election"

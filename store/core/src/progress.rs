@@ -46,6 +46,8 @@ pub struct Progress {
     pub round: Round,
     /// It said that its log lost what it may have acknowledged in this epoch.
     pub suspect: bool,
+    /// It said that its table is not to be believed until it has been replaced.
+    pub fenced: bool,
     /// Ticks since its last word.
     pub silent_ticks: u32,
     /// Ticks since its last ack moved `durable`, while entries are in flight.
@@ -63,6 +65,7 @@ impl Progress {
             durable: Position::ZERO,
             round: Round(0),
             suspect: false,
+            fenced: false,
             silent_ticks: 0,
             stalled_ticks: 0,
         }

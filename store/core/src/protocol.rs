@@ -9,6 +9,7 @@
 
 use alloc::vec::Vec;
 
+use crate::checkpoints::{Checkpoint, Doubt};
 use crate::membership::{ChangeRefusal, MemberChange};
 use crate::types::{
     Epoch, Incarnation, Member, Membership, NodeId, Offset, Position, ReadTicket, Round, Run, WriteSeq,
@@ -34,6 +35,15 @@ pub enum Message {
         round: Round,
         /// A commit order that rides along.
         committed: Offset,
+        /// Say with every ack which checkpoint you have at this offset; 0: none is asked for.
+        compare: Offset,
+    },
+    /// Leader → replica: a majority has this checkpoint, and you have another there: your state is wrong.
+    Fence {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// The majority's checkpoint.
+        at: Checkpoint,
     },
     /// Leader → replica: my log no longer has what you need; fetch a snapshot of at least this position.
     InstallSnapshot {
@@ -56,6 +66,10 @@ pub enum Message {
         durable_up_to: Position,
         /// The last heartbeat round heard in this epoch.
         round: Round,
+        /// The checkpoint at the offset that the last heartbeat of this epoch asked for, if there is one.
+        checkpoint: Option<Checkpoint>,
+        /// The table here is wrong and waits to be replaced: do not hand leadership over to this replica.
+        fenced: bool,
     },
     /// Replica → leader: your append did not fit; this is my log.
     LogState(LogState),
@@ -141,6 +155,7 @@ impl Message {
             Message::VoteReply(reply) => reply.epoch,
             Message::CommitOrder { epoch, .. }
             | Message::Heartbeat { epoch, .. }
+            | Message::Fence { epoch, .. }
             | Message::InstallSnapshot { epoch, .. }
             | Message::HandOver { epoch }
             | Message::Ack { epoch, .. }
@@ -204,6 +219,26 @@ pub enum Input {
         position: Position,
         /// The membership in force there, and the offset of its entry.
         membership: (Offset, Membership),
+    },
+    /// The applier has come by a checkpoint.
+    Checkpointed(Checkpoint),
+    /// The state machine was replaced by a snapshot's: these are its checkpoints, oldest first.
+    Inherited(Vec<Checkpoint>),
+    /// An operator says that the table is wrong: it is to be replaced. Only a follower that hears a leader does so;
+    /// for anybody else it changes nothing.
+    Fence,
+    /// A fenced replica has fetched a snapshot whose last entry is in its log. Answered by [`Output::Replace`] if it
+    /// is of use.
+    FetchedBeside {
+        /// The snapshot's position.
+        position: Position,
+    },
+    /// The snapshot of [`Output::Replace`] could not be given its place; another will be fetched.
+    NotReplaced,
+    /// A fenced replica's table was replaced, durably, and its fence is gone.
+    Unfenced {
+        /// The position of its only snapshot.
+        snapshot: Position,
     },
     /// Give leadership to another replica (leader only).
     HandOver {
@@ -317,6 +352,22 @@ pub enum Output {
         /// The snapshot's position.
         position: Position,
     },
+    /// The table is wrong. Make that durable before anything that follows is carried out; then neither read it nor
+    /// write it, and neither take nor give snapshots of it, until it is replaced.
+    Fence {
+        /// What a majority has; `None`: an operator said so.
+        majority: Option<Checkpoint>,
+        /// What is had here.
+        own: Option<Checkpoint>,
+    },
+    /// Replace the table, and no more than that, by the fetched snapshot at this position, which the log has;
+    /// [`Input::Unfenced`] reports it. Appends go on meanwhile.
+    Replace {
+        /// The snapshot's position.
+        position: Position,
+    },
+    /// What a leader thinks of the replicas' states has changed.
+    Doubt(Doubt),
     /// The log can be trusted again: forget durably that it lost a tail.
     Trusted,
     /// A handover was given up (its target did not keep up, or there is nobody): one that was asked for, or one

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::checkpoints::{Checkpoint, Checkpoints, Doubt};
 use crate::election::{self, Candidate};
 use crate::follower::Follower;
 use crate::invariants;
@@ -43,6 +44,8 @@ pub struct PeerView {
     pub durable: Position,
     /// `probing`, `streaming` or `snapshot`.
     pub feed: &'static str,
+    /// Its table is wrong and waits to be replaced.
+    pub fenced: bool,
     /// Ticks since its last word.
     pub silent_ticks: u32,
 }
@@ -115,8 +118,31 @@ impl Replica {
                     leader.hold_commit(&self.state, hold, out);
                 }
             }
+            of_states => self.step_of_states(of_states, out),
         }
         invariants::commit_order(self.history(), self.committed(), self.durable());
+        invariants::fenced_is_silent(self.state.is_fenced(), self.view().role);
+    }
+
+    /// What concerns the state here, and whether it is right.
+    fn step_of_states(&mut self, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Checkpointed(checkpoint) => self.state.checkpoints.add(checkpoint),
+            Input::Inherited(all) => self.state.checkpoints = Checkpoints::new(all),
+            Input::Fence => {
+                if let Part::Follower(Follower { leader: Some(_), .. }) = &self.role {
+                    self.state.fence(None, out);
+                }
+            }
+            Input::FetchedBeside { position } => {
+                if let Part::Follower(_) = &self.role {
+                    Follower::fetched_beside(&mut self.state, position, out);
+                }
+            }
+            Input::NotReplaced => self.state.replacing = false,
+            Input::Unfenced { snapshot } => self.state.unfenced(snapshot),
+            other => unreachable!("{other:?} is taken elsewhere"),
+        }
     }
 
     fn tick(&mut self, random: u64, out: &mut Vec<Output>) {
@@ -144,6 +170,7 @@ impl Replica {
             Message::Append(_)
             | Message::CommitOrder { .. }
             | Message::Heartbeat { .. }
+            | Message::Fence { .. }
             | Message::InstallSnapshot { .. }
             | Message::HandOver { .. } => self.receive_from_leader(from.node, message, out),
             Message::Ack { epoch, .. } => self.receive_as_leader(from, epoch, &message, out),
@@ -187,7 +214,16 @@ impl Replica {
         if let Part::Leader(leader) = &mut self.role
             && epoch == self.state.ballot.epoch
         {
-            leader.receive(&mut self.state, from, message, out);
+            let wrong = leader.receive(&mut self.state, from, message, out);
+            self.step_down_if_wrong(wrong, out);
+        }
+    }
+
+    /// A leader whose state is not a majority's gives up leadership first; then it is fenced like any other.
+    fn step_down_if_wrong(&mut self, majority: Option<Checkpoint>, out: &mut Vec<Output>) {
+        if majority.is_some() {
+            self.change(Change::Follow(None), out);
+            self.state.fence(majority, out);
         }
     }
 
@@ -339,6 +375,27 @@ impl Replica {
         self.state.suspect.is_some()
     }
 
+    /// The state here is wrong and waits to be replaced.
+    #[must_use]
+    pub fn fenced(&self) -> bool {
+        self.state.is_fenced()
+    }
+
+    /// The last checkpoint of the state here.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.state.checkpoints.newest()
+    }
+
+    /// What a leader thinks of the replicas' states; nothing, if this one does not lead.
+    #[must_use]
+    pub fn doubt(&self) -> Doubt {
+        match &self.role {
+            Part::Leader(leader) => leader.doubt(),
+            _ => Doubt::None,
+        }
+    }
+
     /// The commit order that rides along on appends: what a leader has told its replicas.
     #[must_use]
     pub fn told(&self) -> Offset {
@@ -359,6 +416,7 @@ impl Replica {
             incarnation: peer.member.incarnation,
             durable: peer.durable,
             feed: peer.name(),
+            fenced: peer.fenced,
             silent_ticks: peer.silent_ticks,
         })
     }

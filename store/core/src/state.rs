@@ -6,6 +6,8 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::checkpoints::{Checkpoint, Checkpoints};
+use crate::invariants;
 use crate::limits;
 use crate::mutation::{Mutation, planted};
 use crate::protocol::{Ballot, Message, Output};
@@ -58,6 +60,10 @@ pub struct Restored {
     pub suspect: bool,
     /// The newest snapshot that can be served.
     pub snapshot: Position,
+    /// The table's last checkpoints, oldest first.
+    pub checkpoints: Vec<Checkpoint>,
+    /// The table is wrong and was not replaced yet.
+    pub fenced: bool,
 }
 
 /// A role's wish to become another.
@@ -167,6 +173,12 @@ pub(crate) struct State {
     pub(crate) snapshot: Position,
     /// The snapshot being installed; meanwhile no append is taken.
     pub(crate) installing: Option<Position>,
+    /// The state's last checkpoints.
+    pub(crate) checkpoints: Checkpoints,
+    /// The state is wrong and waits to be replaced: this replica neither stands nor leads.
+    fenced: bool,
+    /// A fenced replica's table is being replaced beside its log.
+    pub(crate) replacing: bool,
     /// The memberships by rising offset; the last one is in force. Never empty unless the replica is new.
     memberships: Vec<(Offset, Membership)>,
     /// In force while there is none: nobody.
@@ -196,6 +208,9 @@ impl State {
             suspect: restored.suspect.then_some(restored.ballot.epoch),
             snapshot: restored.snapshot,
             installing: None,
+            checkpoints: Checkpoints::new(restored.checkpoints),
+            fenced: restored.fenced,
+            replacing: false,
             memberships: restored.memberships,
             nobody: Membership::default(),
             writes: Writes { last: WriteSeq(0), pending: VecDeque::new(), durable: last },
@@ -220,7 +235,12 @@ impl State {
     /// Whether it stands for election: it is a voter now, or was one by the last membership that it knows to be committed
     /// or by one since. Who has removed itself and had not committed that may be the only one whose log is long enough
     /// to lead; it does not count itself (Ongaro 2014, section 4.2.2).
+    ///
+    /// One whose state is wrong does not: who leads answers from it.
     pub(crate) fn may_stand(&self) -> bool {
+        if self.fenced {
+            return false;
+        }
         let known = self.memberships.partition_point(|(offset, _)| *offset <= self.committed);
         let open = &self.memberships[known.saturating_sub(1)..];
         open.iter().any(|(_, membership)| membership.is_voter(self.config.member))
@@ -377,6 +397,42 @@ impl State {
         self.writes.durable = position.offset;
         self.installing = None;
         self.regain_trust(position, out);
+    }
+}
+
+impl State {
+    /// Whether the state here is wrong and waits to be replaced.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.fenced
+    }
+
+    /// Takes the state here for wrong, because a majority has `majority`, or because an operator says so. Nothing
+    /// happens if it was taken for wrong already, or is being replaced as a whole.
+    pub(crate) fn fence(&mut self, majority: Option<Checkpoint>, out: &mut Vec<Output>) {
+        if self.fenced || self.installing.is_some() {
+            return;
+        }
+        let own = match majority {
+            Some(majority) => self.checkpoints.at(majority.position.offset),
+            None => self.checkpoints.newest(),
+        };
+        if let Some(majority) = majority {
+            let Some(own) = own.filter(|own| own.version == majority.version && *own != majority) else {
+                return;
+            };
+            invariants::fenced_with_reason(own, majority);
+        }
+        self.fenced = true;
+        out.push(Output::Fence { majority, own });
+    }
+
+    /// The wrong state was replaced.
+    pub(crate) fn unfenced(&mut self, snapshot: Position) {
+        assert!(
+            self.history.base().offset <= snapshot.offset && snapshot.offset <= self.committed,
+            "commit order: purged ≤ snapshot ≤ committed"
+        );
+        (self.fenced, self.replacing, self.snapshot) = (false, false, snapshot);
     }
 }
 

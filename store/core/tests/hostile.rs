@@ -6,8 +6,9 @@ mod harness;
 use harness::disk::Disk;
 use proptest::prelude::*;
 use store_core::{
-    Append, Ballot, Config, Epoch, Incarnation, Input, LogState, Member, MemberChange, Membership, Message,
-    NodeId, Offset, Output, Position, ReadTicket, Replica, Round, Run, VoteReply, VoteRequest,
+    Append, Ballot, Checkpoint, Config, Epoch, Incarnation, Input, LogState, Member, MemberChange,
+    Membership, Message, NodeId, Offset, Output, Position, ReadTicket, Replica, Round, Run, VoteReply,
+    VoteRequest,
 };
 
 fn member(id: u64) -> Member {
@@ -112,7 +113,12 @@ fn from_leaders() -> impl Strategy<Value = Message> {
         (number(), number(), number()).prop_map(|(epoch, round, committed)| Message::Heartbeat {
             epoch: Epoch(epoch),
             round: Round(round),
-            committed: Offset(committed)
+            committed: Offset(committed),
+            compare: Offset(round)
+        }),
+        (number(), position(), number()).prop_map(|(epoch, position, effects)| Message::Fence {
+            epoch: Epoch(epoch),
+            at: Checkpoint { position, effects, version: 1 }
         }),
         (number(), position()).prop_map(|(epoch, at)| Message::InstallSnapshot { epoch: Epoch(epoch), at }),
         number().prop_map(|epoch| Message::HandOver { epoch: Epoch(epoch) }),
@@ -125,7 +131,9 @@ fn to_leaders_and_candidates() -> impl Strategy<Value = Message> {
         (number(), position(), number()).prop_map(|(epoch, durable_up_to, round)| Message::Ack {
             epoch: Epoch(epoch),
             durable_up_to,
-            round: Round(round)
+            round: Round(round),
+            checkpoint: Some(Checkpoint { position: durable_up_to, effects: round, version: 1 }),
+            fenced: round % 3 == 0
         }),
         (number(), position(), prop::option::of((number(), number())), any::<bool>()).prop_map(
             |(epoch, last, conflict, suspect)| Message::LogState(LogState {

@@ -57,6 +57,11 @@ fn suspects() {
 }
 
 #[test]
+fn states() {
+    topic("states");
+}
+
+#[test]
 fn members() {
     topic("members");
 }

@@ -23,6 +23,7 @@
 
 mod apply;
 pub mod changes;
+pub mod checkpoints;
 mod error;
 mod json;
 pub mod limits;

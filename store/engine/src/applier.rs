@@ -9,7 +9,9 @@
 //!
 //! Promises: nothing beyond the commit order is applied; nothing is skipped; each ticket handed over with a commit is
 //! answered once, after its entry's transaction. At an audit entry, and where a snapshot is asked for, it stands
-//! still until it is resumed, so that a read transaction sees exactly that position.
+//! still until it is resumed, so that a read transaction sees exactly that position. Every so many offsets it notes a
+//! checkpoint, in the transaction of exactly that offset: a batch ends there. A table that is known to be wrong is
+//! neither read nor written until it is replaced.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,12 +19,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proto::store::AppliedState;
 use store_core::mutation::{Mutation, planted};
-use store_core::{Entry, Offset, Position};
-use store_db::{Table, state};
+use store_core::{Checkpoint, Entry, Offset, Position};
+use store_db::{Table, checkpoints, state};
 use store_log::Disk;
 
 use crate::cache::Limits;
-use crate::convert::position_in;
+use crate::convert::{checkpoint_in, position_in};
 use crate::error::Error;
 use crate::job::{Applied, ApplierJob, ApplierOut, Imported, Reply, Ticket};
 use crate::limits::{APPLY_BYTES_MAX, APPLY_ENTRIES_MAX};
@@ -60,6 +62,12 @@ pub struct Applier<D: Disk, T: Table> {
     install: Option<(Position, u64)>,
     /// It stands still until it is resumed.
     halted: bool,
+    /// The table is wrong.
+    fenced: bool,
+    /// A snapshot to replace the wrong table by.
+    replace: Option<(Position, u64)>,
+    /// Offsets between two checkpoints.
+    checkpoint_every: u64,
     /// Entries of the batch; kept for its memory.
     entries: Vec<Entry<Bytes>>,
 }
@@ -70,7 +78,9 @@ impl<D: Disk, T: Table> Applier<D, T> {
         source: Source<D>,
         snapshots: Arc<Snapshots<D>>,
         applied: Applied,
+        checkpoint_every: u64,
     ) -> Applier<D, T> {
+        assert!(checkpoint_every > 0, "checkpoints are apart");
         Applier {
             table,
             source,
@@ -81,6 +91,9 @@ impl<D: Disk, T: Table> Applier<D, T> {
             stop: None,
             install: None,
             halted: false,
+            fenced: false,
+            replace: None,
+            checkpoint_every,
             entries: Vec::new(),
         }
     }
@@ -96,6 +109,16 @@ impl<D: Disk, T: Table> Applier<D, T> {
     ) -> Result<bool, Error> {
         for job in jobs {
             self.take(job);
+        }
+        if self.fenced {
+            self.give_up_tickets(outs);
+            if let Some((position, number)) = self.replace.take() {
+                self.replace(position, number, outs)?;
+            } else if let Some((position, number)) = self.install.take() {
+                self.import(position, number, outs)?;
+            } else {
+                return Ok(false);
+            }
         }
         self.halt_for_snapshot(outs);
         if self.halted {
@@ -143,6 +166,8 @@ impl<D: Disk, T: Table> Applier<D, T> {
                 }
             }
             ApplierJob::CancelSnapshot => self.stop = None,
+            ApplierJob::Fence => self.fence(),
+            ApplierJob::Replace { position, number } => self.replace = Some((position, number)),
             ApplierJob::Install { position, number } => {
                 self.stop = None;
                 self.install = Some((position, number));
@@ -150,10 +175,25 @@ impl<D: Disk, T: Table> Applier<D, T> {
         }
     }
 
-    /// The last offset that may be applied now.
+    /// The last offset that may be applied now, in one batch.
     fn limit(&self) -> Offset {
+        let every = self.checkpoint_every;
+        let checkpoint = Offset((self.applied.position.offset.0 / every + 1).saturating_mul(every));
         let stop = self.stop.filter(|_| !planted(Mutation::SnapshotPassesRoll));
-        stop.map_or(self.committed.offset, |stop| stop.at.min(self.committed.offset))
+        let stop = stop.map_or(checkpoint, |stop| stop.at.min(checkpoint));
+        stop.min(self.committed.offset)
+    }
+
+    /// From here on the table is wrong.
+    pub(crate) fn fence(&mut self) {
+        self.fenced = true;
+        self.stop = None;
+    }
+
+    /// Whoever waits for an entry that the wrong table has not come to gets no answer from it.
+    fn give_up_tickets(&mut self, outs: &mut Vec<ApplierOut>) {
+        let unknown = |(_, ticket)| ApplierOut::Answer { ticket, reply: Reply::Unknown };
+        outs.extend(self.tickets.drain(..).map(unknown));
     }
 
     fn halt_for_snapshot(&mut self, outs: &mut Vec<ApplierOut>) {
@@ -177,9 +217,13 @@ impl<D: Disk, T: Table> Applier<D, T> {
         if self.source.read(from, up_to, LIMITS, &mut entries)? == Found::Purged {
             return Err(Error::Missing(from));
         }
-        let (replies, state) = self.table.write(|write| {
+        let every = self.checkpoint_every;
+        let (replies, state, checkpoint) = self.table.write(|write| {
             let replies = store_db::apply(write, &entries)?;
-            Ok((replies, state::read(write)?))
+            let state = state::read(write)?;
+            let is_due = state::applied(&state).offset.is_multiple_of(every);
+            let checkpoint = if is_due { Some(checkpoints::note(write, &state)?) } else { None };
+            Ok((replies, state, checkpoint))
         })?;
         assert!(!replies.is_empty(), "a batch applies at least one entry");
         self.applied = standing(&state);
@@ -190,6 +234,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
         for (entry, reply) in entries.iter().zip(replies) {
             self.answer(entry.position, reply, outs);
         }
+        outs.extend(checkpoint.map(|noted| ApplierOut::Checkpoint(checkpoint_in(noted))));
         outs.push(ApplierOut::Applied(self.applied));
         self.entries = entries;
         Ok(())
@@ -218,19 +263,43 @@ impl<D: Disk, T: Table> Applier<D, T> {
 
     /// Replaces the table.
     fn import(&mut self, position: Position, number: u64, outs: &mut Vec<ApplierOut>) -> Result<(), Error> {
-        assert!(position.offset > self.applied.position.offset, "a snapshot never goes back");
-        let state = self.snapshots.import(&self.table, number)?;
-        self.applied = standing(&state);
+        let is_later = position.offset > self.applied.position.offset;
+        assert!(is_later || self.fenced, "a snapshot never goes back");
+        let imported = self.import_as(position, number)?;
         self.committed = position;
-        outs.push(ApplierOut::Imported(Imported {
-            position,
-            stamp_ms: state.stamp_ms,
-            membership_offset: Offset(state.membership_offset),
-            membership: state.membership.unwrap_or_default(),
-        }));
+        outs.push(ApplierOut::Imported(imported));
         outs.push(ApplierOut::Applied(self.applied));
         Ok(())
     }
+
+    /// Replaces the wrong table; what is committed after the snapshot is applied again, to a right one.
+    fn replace(&mut self, position: Position, number: u64, outs: &mut Vec<ApplierOut>) -> Result<(), Error> {
+        assert!(position.offset <= self.committed.offset, "commit order: snapshot ≤ committed");
+        let imported = self.import_as(position, number)?;
+        outs.push(ApplierOut::Replaced(imported));
+        outs.push(ApplierOut::Applied(self.applied));
+        Ok(())
+    }
+
+    fn import_as(&mut self, position: Position, number: u64) -> Result<Imported, Error> {
+        let state = self.snapshots.import(&self.table, number)?;
+        self.applied = standing(&state);
+        self.fenced = false;
+        Ok(Imported {
+            number,
+            position,
+            checkpoints: remembered(&self.table)?,
+            stamp_ms: state.stamp_ms,
+            membership_offset: Offset(state.membership_offset),
+            membership: state.membership.unwrap_or_default(),
+        })
+    }
+}
+
+/// The checkpoints of a table, oldest first.
+pub(crate) fn remembered<T: Table>(table: &T) -> Result<Vec<Checkpoint>, Error> {
+    let known = table.read(|read| checkpoints::read(read))?;
+    Ok(known.into_iter().map(checkpoint_in).collect())
 }
 
 /// Where a table of this state stands.

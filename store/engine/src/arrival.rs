@@ -79,7 +79,9 @@ mod tests {
         assert!(!arrival.fetched(6));
         assert_eq!(arrival.unwanted(), None, "it is being installed");
         let imported = Imported {
+            number: 5,
             position: Position::new(2, 9),
+            checkpoints: Vec::new(),
             stamp_ms: 7,
             membership_offset: Offset(1),
             membership: proto::store::Membership::default(),

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use proto::store as wire;
 use store_core::{
-    Append, Entry, EntryKind, Epoch, Incarnation, LogState, Member, Membership, Message, NodeId, Offset,
-    Position, Round, Run, VoteReply, VoteRequest,
+    Append, Checkpoint, Entry, EntryKind, Epoch, Incarnation, LogState, Member, Membership, Message, NodeId,
+    Offset, Position, Round, Run, VoteReply, VoteRequest,
 };
 
 use crate::limits::{COMMAND_BYTES_MAX, MEMBERS_MAX, MESSAGE_ENTRIES_MAX};
@@ -38,6 +38,20 @@ pub fn position_in(position: Option<wire::Position>) -> Position {
 #[must_use]
 pub fn position_out(position: Position) -> wire::Position {
     wire::Position { epoch: position.epoch.0, offset: position.offset.0 }
+}
+
+/// A checkpoint from the wire, or from a table.
+#[must_use]
+pub fn checkpoint_in(checkpoint: wire::Checkpoint) -> Checkpoint {
+    let wire::Checkpoint { position, effects, version } = checkpoint;
+    Checkpoint { position: position_in(position), effects, version }
+}
+
+/// A checkpoint for the wire.
+#[must_use]
+pub fn checkpoint_out(checkpoint: Checkpoint) -> wire::Checkpoint {
+    let Checkpoint { position, effects, version } = checkpoint;
+    wire::Checkpoint { position: Some(position_out(position)), effects, version }
 }
 
 /// A membership from the wire.
@@ -157,7 +171,12 @@ pub fn push_in(message: wire::PushMessage) -> Result<(Message, Vec<Entry<Bytes>>
             epoch: Epoch(heartbeat.epoch),
             round: Round(heartbeat.round),
             committed: Offset(heartbeat.committed),
+            compare: Offset(heartbeat.compare),
         },
+        Wire::Fence(fence) => {
+            let at = fence.at.ok_or_else(|| malformed("fence", "it says no checkpoint"))?;
+            Message::Fence { epoch: Epoch(fence.epoch), at: checkpoint_in(at) }
+        }
         Wire::InstallSnapshot(install) => {
             Message::InstallSnapshot { epoch: Epoch(install.epoch), at: position_in(install.at) }
         }
@@ -215,8 +234,14 @@ pub fn push_out(message: &Message) -> wire::PushMessage {
         Message::CommitOrder { epoch, up_to } => {
             Wire::CommitOrder(wire::CommitOrder { epoch: epoch.0, up_to: Some(position_out(*up_to)) })
         }
-        Message::Heartbeat { epoch, round, committed } => {
-            Wire::Heartbeat(wire::Heartbeat { epoch: epoch.0, round: round.0, committed: committed.0 })
+        Message::Heartbeat { epoch, round, committed, compare } => Wire::Heartbeat(wire::Heartbeat {
+            epoch: epoch.0,
+            round: round.0,
+            committed: committed.0,
+            compare: compare.0,
+        }),
+        Message::Fence { epoch, at } => {
+            Wire::Fence(wire::Fence { epoch: epoch.0, at: Some(checkpoint_out(*at)) })
         }
         Message::InstallSnapshot { epoch, at } => {
             Wire::InstallSnapshot(wire::InstallSnapshot { epoch: epoch.0, at: Some(position_out(*at)) })
@@ -238,6 +263,8 @@ pub fn reply_in(reply: wire::PushReply) -> Result<Message, Malformed> {
             epoch: Epoch(ack.epoch),
             durable_up_to: position_in(ack.durable_up_to),
             round: Round(ack.round),
+            checkpoint: ack.checkpoint.map(checkpoint_in),
+            fenced: ack.fenced,
         },
         Wire::LogState(state) => Message::LogState(LogState {
             epoch: Epoch(state.epoch),
@@ -260,10 +287,12 @@ pub fn reply_in(reply: wire::PushReply) -> Result<Message, Malformed> {
 pub fn reply_out(message: &Message) -> wire::PushReply {
     use wire::push_reply::Message as Wire;
     let message = match message {
-        Message::Ack { epoch, durable_up_to, round } => Wire::Ack(wire::Ack {
+        Message::Ack { epoch, durable_up_to, round, checkpoint, fenced } => Wire::Ack(wire::Ack {
             epoch: epoch.0,
             durable_up_to: Some(position_out(*durable_up_to)),
             round: round.0,
+            checkpoint: checkpoint.map(checkpoint_out),
+            fenced: *fenced,
         }),
         Message::LogState(state) => {
             let (conflict_epoch, conflict_first) = state.conflict.unwrap_or_default();

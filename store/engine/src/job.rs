@@ -4,9 +4,10 @@
 
 use bytes::Bytes;
 use store_core::{
-    ChangeRefusal, Entry, Epoch, Fatal, Member, MemberChange, Message, NodeId, Offset, Position, RoleView,
-    WriteSeq,
+    ChangeRefusal, Checkpoint, Doubt, Entry, Epoch, Fatal, Member, MemberChange, Message, NodeId, Offset,
+    Position, RoleView, WriteSeq,
 };
+use store_log::Fence;
 
 /// A client's request, numbered by the shell; unique over the life of a replica.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -22,6 +23,14 @@ pub enum Job {
         /// Answered once, by the node or by the applier.
         ticket: Ticket,
         /// An encoded `proto::store::Command`, at most [`crate::limits::COMMAND_BYTES_MAX`].
+        command: Bytes,
+    },
+    /// An operator wants an audit: this command is written even where writes are refused because the replicas have
+    /// different states.
+    Audit {
+        /// Answered once, by the node or by the applier.
+        ticket: Ticket,
+        /// An encoded `proto::store::Command`.
         command: Bytes,
     },
     /// A client wants to read linearizably: answered with [`Answer::ReadReady`] when the table may be read.
@@ -99,6 +108,38 @@ pub enum Job {
     },
     /// From the applier: the table is the fetched snapshot now.
     Imported(Imported),
+    /// From the applier: a checkpoint of the state.
+    Checkpoint(Checkpoint),
+    /// A fenced replica has fetched a snapshot whose last entry is in its log; it is verified and waits under the name
+    /// of a transfer.
+    ReplacementFetched {
+        /// Its position.
+        position: Position,
+    },
+    /// From the writer: that snapshot has its name, in the place of a wrong one.
+    Adopted {
+        /// Its position.
+        position: Position,
+        /// X of its `snap.X`.
+        number: u64,
+    },
+    /// From the writer: there was no room for it. Another is fetched.
+    NotAdopted,
+    /// From the applier: the table of a fenced replica is that snapshot now.
+    Replaced(Imported),
+    /// From the writer: the wrong snapshots and the fence are gone.
+    Unfenced,
+    /// An operator says that the table here is wrong. Answered at once, with [`Answer::Resyncing`] or
+    /// [`Answer::CannotResync`].
+    Resync {
+        /// Answered once, by the node.
+        ticket: Ticket,
+    },
+    /// Somebody asked for a snapshot of at least this offset, and there is none.
+    SnapshotWanted {
+        /// The offset.
+        at: Offset,
+    },
     /// From the writer: the log begins after this position now and is empty.
     Reset {
         /// The snapshot's position.
@@ -148,8 +189,12 @@ pub struct Applied {
 /// What an imported snapshot holds besides records.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Imported {
+    /// X of its `snap.X`.
+    pub number: u64,
     /// Its position, which is what is applied now.
     pub position: Position,
+    /// The checkpoints that it brings, oldest first.
+    pub checkpoints: Vec<Checkpoint>,
     /// The stamp of the last entry that it contains.
     pub stamp_ms: i64,
     /// The offset of the entry that set the membership.
@@ -214,6 +259,8 @@ pub enum NodeOut {
     },
     /// The handover asked for was given up.
     HandOverFailed,
+    /// The table is wrong from here on (the fence is durable), or right again: whether it may be read, and why not.
+    Fenced(Option<Fence>),
     /// Something that an operator should know; writes may go on.
     Report(Report),
     /// Going on would break a promise: end the process.
@@ -252,6 +299,18 @@ pub enum Answer {
     },
     /// Change of members: it was not begun.
     ChangeRefused(ChangeRefusal),
+    /// Write, never executed: the replicas have different states at this offset, and no majority has the same.
+    Divided {
+        /// The offset.
+        at: Offset,
+    },
+    /// Resync: the fence is durable.
+    Resyncing,
+    /// Resync: nothing was done. This replica leads (true), or knows no leader.
+    CannotResync {
+        /// It leads.
+        leads: bool,
+    },
 }
 
 /// What there is too little of.
@@ -297,6 +356,8 @@ pub enum Report {
     NoRoom(Lack),
     /// There is room again.
     RoomAgain,
+    /// This leader thinks so of the replicas' states now.
+    Doubt(Doubt),
 }
 
 /// What the writer is told (queue F2).
@@ -335,6 +396,18 @@ pub enum WriterJob {
     },
     /// Say how much room there is on the file system.
     Measure,
+    /// The snapshot that a fenced replica has fetched gets its name.
+    Adopt {
+        /// Its position.
+        position: Position,
+    },
+    /// It turned out not to be needed: remove it.
+    Unstage,
+    /// The table was replaced by this snapshot: remove all others, then the fence.
+    Unfence {
+        /// X of its `snap.X`.
+        number: u64,
+    },
     /// A fetched snapshot of this position is in the table: forget the whole log, and begin after it.
     Reset {
         /// X of the `log.X` to begin, and of the snapshot.
@@ -368,6 +441,15 @@ pub enum ApplierJob {
     },
     /// The offset asked for was truncated, or the log could not roll there: do not stop.
     CancelSnapshot,
+    /// The table is wrong: neither apply to it nor take snapshots of it until it is replaced.
+    Fence,
+    /// Replace the wrong table by a snapshot of this position, from which the log goes on.
+    Replace {
+        /// The snapshot's position.
+        position: Position,
+        /// X of its `snap.X`.
+        number: u64,
+    },
     /// Replace the table by the fetched snapshot of this position.
     Install {
         /// The snapshot's position.
@@ -415,6 +497,10 @@ pub enum ApplierOut {
     Applied(Applied),
     /// For the node (as [`Job::Imported`]).
     Imported(Imported),
+    /// For the node (as [`Job::Checkpoint`]).
+    Checkpoint(Checkpoint),
+    /// For the node (as [`Job::Replaced`]).
+    Replaced(Imported),
     /// What became of a ticket's command.
     Answer {
         /// Whose.
@@ -457,6 +543,9 @@ pub enum Reply {
         /// Its position.
         position: Position,
     },
+    /// It is committed; what became of it is not known here, since the table turned out to be wrong before it came to
+    /// it. The same identity settles it elsewhere.
+    Unknown,
     /// It was not executed, and never will be under this identity.
     Refused {
         /// Where this was decided.

@@ -36,6 +36,8 @@
 //! | [`NodeOut::Reply`] | the push stream that this peer opened to us (lost if there is none) |
 //! | [`NodeOut::Vote`] | a `Vote` call to, or the answer of the `Vote` call from, that peer |
 //! | [`NodeOut::Answer`] | the client with this ticket |
+//! | [`NodeOut::Fenced`] | whoever reads the table: not from here on, or again |
+//! | [`ApplierOut::Checkpoint`], [`ApplierOut::Replaced`] | the node's inbox, as the [`Job`]s of these names |
 //! | the writer's outs, which are [`Job`]s | the node's inbox |
 //! | [`ApplierOut::Applied`], [`ApplierOut::Imported`] | the node's inbox, as the [`Job`]s of these names |
 //! | [`ApplierOut::Answer`] | the client with this ticket |

@@ -2,13 +2,14 @@
 //! steps the core, and sends each of its outputs where it belongs.
 //!
 //! The file has what drives a turn. [`clients`] admits and refuses requests, [`outputs`] carries out what the core
-//! wants, [`install`] brings a snapshot in.
+//! wants, [`install`] brings a snapshot in, [`fencing`] replaces a table that is wrong.
 //!
 //! Promises: a ballot is durable before anything that the core said after it leaves; all client writes that wait
 //! when it is turned become one append; a ticket is answered once. Leaves out whatever takes long: it writes no
 //! log, applies nothing, and reads no table, so that a heartbeat never waits for a disk (but for a ballot's).
 
 mod clients;
+mod fencing;
 mod install;
 mod members;
 mod outputs;
@@ -19,18 +20,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use store_core::{Entry, Epoch, Input, Member, Message, NodeId, Offset, Output, Position, Replica, WriteSeq};
 use store_db::Table;
-use store_log::Disk;
+use store_log::{Disk, Fence};
 
 use crate::arrival::Arrival;
 use crate::cache::EntryCache;
 use crate::changing::Changing;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::job::{Applied, ApplierJob, Job, NodeOut, Ticket, WriterJob};
+use crate::job::{Applied, ApplierJob, Imported, Job, NodeOut, Ticket, WriterJob};
 use crate::limits::{ENTRY_BYTES_BESIDE, REPLICA_BYTES_UNWRITTEN_MAX};
 use crate::room::Room;
 use crate::schedule::Schedule;
 use crate::shared_log::SharedLog;
+use crate::snapshots::Snapshots;
 use crate::stamp::Stamps;
 use crate::start::{NodeConfig, NodeStart};
 use crate::status::Status;
@@ -90,6 +92,12 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     schedule: Schedule,
     /// A snapshot from the leader.
     arrival: Arrival,
+    /// Told when the table is wrong, or right again.
+    snapshots: Arc<Snapshots<D>>,
+    /// Why the table is wrong.
+    fence: Option<Fence>,
+    /// What the wrong table was replaced by; what else was wrong is going.
+    replaced: Option<Imported>,
     /// The core's outputs; kept for their memory.
     outputs: Vec<Output>,
 }
@@ -101,9 +109,13 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         log: SharedLog<D>,
         table: T,
         cache: Arc<EntryCache>,
+        snapshots: Arc<Snapshots<D>>,
         clock: C,
     ) -> Node<D, T, C> {
-        let snapshot = start.restored.snapshot;
+        let mut schedule = Schedule::new(config.snapshots, start.restored.snapshot);
+        if start.fence.is_some() {
+            schedule.installing();
+        }
         Node {
             member: config.core.member,
             replica: Replica::new(config.core, start.restored),
@@ -124,8 +136,11 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             leading: None,
             applied: start.applied,
             room: Room::new(config.reserve),
-            schedule: Schedule::new(config.snapshots, snapshot),
+            schedule,
             arrival: Arrival::None,
+            snapshots,
+            fence: start.fence,
+            replaced: None,
             outputs: Vec::new(),
         }
     }
@@ -150,7 +165,11 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         match job {
             Job::Tick => self.tick(outs),
             Job::Write { ticket, command } => {
-                self.admit_write(ticket, command, outs);
+                self.admit_write(ticket, command, self.divided(), outs);
+                Ok(())
+            }
+            Job::Audit { ticket, command } => {
+                self.admit_write(ticket, command, None, outs);
                 Ok(())
             }
             Job::Read { ticket } => {
@@ -184,11 +203,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             }
             Job::SnapshotTaken { position } => {
                 self.schedule.taken(position);
-                outs.push(NodeOut::Write(WriterJob::Purge { snapshot: position }));
-                Ok(())
-            }
-            Job::SnapshotFailed { position } => {
-                self.schedule.failed(position);
+                if self.fence.is_none() {
+                    outs.push(NodeOut::Write(WriterJob::Purge { snapshot: position }));
+                }
                 Ok(())
             }
             Job::SnapshotFetched { position, number } => self.fetched(position, number, outs),
@@ -199,10 +216,39 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 Ok(())
             }
             Job::Reset { after } => self.installed(after, outs),
+            job => self.take_of_states(job, outs),
+        }
+    }
+
+    /// What concerns the replicas' states, snapshots that are asked for, and operators.
+    fn take_of_states(&mut self, job: Job, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        match job {
+            Job::Checkpoint(checkpoint) => self.step(Input::Checkpointed(checkpoint), outs),
+            Job::ReplacementFetched { position } => self.replacement_fetched(position, outs),
+            Job::Adopted { position, number } => {
+                outs.push(NodeOut::Apply(ApplierJob::Replace { position, number }));
+                Ok(())
+            }
+            Job::NotAdopted => self.step(Input::NotReplaced, outs),
+            Job::Replaced(imported) => {
+                self.replaced(imported, outs);
+                Ok(())
+            }
+            Job::Unfenced => self.unfenced(outs),
+            Job::Resync { ticket } => self.resync(ticket, outs),
+            Job::SnapshotFailed { position } => {
+                self.schedule.failed(position);
+                Ok(())
+            }
+            Job::SnapshotWanted { at } => {
+                self.schedule.want(at);
+                Ok(())
+            }
             Job::DiskRoom { free_bytes } => self.look_at_room(free_bytes, outs),
             Job::ChangeMembers(asked) => self.change_members(asked, outs),
             Job::HandOver { to } => self.step(Input::HandOver { to }, outs),
             Job::HoldCommit { hold } => self.step(Input::HoldCommit { hold }, outs),
+            other => unreachable!("{other:?} was taken above"),
         }
     }
 
@@ -321,6 +367,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             members_at: self.members.last().map(|(offset, _)| *offset).unwrap_or_default(),
             snapshot: replica.snapshot(),
             suspect: replica.suspect(),
+            fence: self.fence,
+            doubt: replica.doubt(),
+            checkpoint: replica.checkpoint(),
             lack: self.room.lack(),
             writes_waiting: self.writes.len(),
             log_time_lag_ms: self.stamps.lag_ms(),

@@ -16,11 +16,11 @@ use proto::store::AppliedState;
 use store_core::mutation::{Mutation, planted};
 use store_core::{EpochHistory, Incarnation, NodeId, Offset, Position, Restored};
 use store_db::{Table, state};
-use store_log::{BootId, Cut, Disk, Identity, Log, LogReader, Meta, Recovered, SnapshotFile};
+use store_log::{BootId, Cut, Disk, Fence, Identity, Log, LogReader, Meta, Recovered, SnapshotFile};
 
 use prost::Message as _;
 
-use crate::applier::{Applier, standing};
+use crate::applier::{Applier, remembered, standing};
 use crate::cache::EntryCache;
 use crate::clock::Clock;
 use crate::convert;
@@ -98,6 +98,8 @@ pub struct Recovery {
     pub imported: Option<u64>,
     /// The log was begun after this position, because it did not reach the table's.
     pub reset_to: Option<Position>,
+    /// The table is wrong: nothing is applied to it, until it is replaced.
+    pub fence: Option<Fence>,
     /// Entries applied.
     pub applied_entries: u64,
     /// Entries that stay intermediate.
@@ -151,21 +153,29 @@ pub fn open<D: Disk, T: Table, C: Clock>(config: OpenConfig<D, T, C>) -> Result<
     let reader = log.reader();
     let shared: SharedLog<D> = Arc::new(Mutex::new(log));
     let meta = recovered.meta.clone();
-    let snapshots = Arc::new(Snapshots::new(disk, meta, Arc::clone(&shared), &recovered.snapshots));
+    let fenced = recovered.fence.is_some();
+    let snapshots = Arc::new(Snapshots::new(disk, meta, Arc::clone(&shared), &recovered.snapshots, fenced));
     let (state, imported) = settle_table(&table, &snapshots, &recovered)?;
     let reset_to = settle_log(&table, &state, &snapshots, &shared, &mut recovered)?;
 
     let cache = Arc::new(EntryCache::new(CACHE_BYTES_MAX, recovered.history.last().offset));
     let source = Source::new(Arc::clone(&cache), reader.clone());
     let (committed, snapshot) = known_committed(&state, &snapshots, &recovered)?;
-    let mut applier = Applier::new(table.clone(), source.clone(), Arc::clone(&snapshots), standing(&state));
-    catch_up(&mut applier, &recovered.history, committed)?;
+    let mut applier = Applier::new(
+        table.clone(),
+        source.clone(),
+        Arc::clone(&snapshots),
+        standing(&state),
+        node.checkpoint_every,
+    );
+    catch_up(&mut applier, &recovered.history, committed, fenced)?;
 
     let start = NodeStart {
-        restored: restored(&recovered, &state, committed, snapshot)?,
+        restored: restored(&recovered, &table, &state, committed, snapshot)?,
         members: members(&recovered, &state)?,
         stamp_ms: recovered.last_stamp_ms.max(state.stamp_ms),
         applied: applier.applied(),
+        fence: recovered.fence,
     };
     let recovery = Recovery {
         cut: recovered.cut,
@@ -177,12 +187,14 @@ pub fn open<D: Disk, T: Table, C: Clock>(config: OpenConfig<D, T, C>) -> Result<
             .collect(),
         imported,
         reset_to,
-        applied_entries: committed.0 - standing(&state).position.offset.0,
+        fence: recovered.fence,
+        applied_entries: applier.applied().position.offset.0 - standing(&state).position.offset.0,
         intermediate_entries: recovered.history.last().offset.0 - committed.0,
     };
     let mut node_config = node;
     node_config.core.member = recovered.meta.member;
-    let node = Node::new(node_config, start, Arc::clone(&shared), table, cache, clock);
+    let node =
+        Node::new(node_config, start, Arc::clone(&shared), table, cache, Arc::clone(&snapshots), clock);
     let writer = Writer::new(shared, Arc::clone(&snapshots));
     Ok(Engine { node, writer, applier, pumps: Pumps { source }, snapshots, log: reader, recovery })
 }
@@ -288,15 +300,21 @@ fn known_committed<D: Disk>(
     Ok((recovered.commit_mark.max(applied).max(snapshot.offset), snapshot))
 }
 
-/// Applies what is committed. Audits asked for before the restart have nobody to answer.
+/// Applies what is committed, unless the table is wrong. Audits asked for before the restart have nobody to answer.
 fn catch_up<D: Disk, T: Table>(
     applier: &mut Applier<D, T>,
     history: &EpochHistory,
     committed: Offset,
+    fenced: bool,
 ) -> Result<(), Error> {
     let up_to = history.position_at(committed).ok_or(Error::Missing(committed))?;
     let mut job = Some(ApplierJob::Commit { up_to, tickets: Vec::new() });
     let mut outs: Vec<ApplierOut> = Vec::new();
+    if fenced {
+        applier.fence();
+        applier.turn(job.take(), &mut outs)?;
+        return Ok(());
+    }
     while applier.applied().position.offset < committed {
         applier.turn(job.take(), &mut outs)?;
         applier.resume();
@@ -305,8 +323,9 @@ fn catch_up<D: Disk, T: Table>(
     Ok(())
 }
 
-fn restored(
+fn restored<T: Table>(
     recovered: &Recovered,
+    table: &T,
     state: &AppliedState,
     committed: Offset,
     snapshot: Position,
@@ -321,6 +340,8 @@ fn restored(
         memberships: members(recovered, state)?.iter().map(with_core).collect::<Result<_, _>>()?,
         suspect: recovered.suspect,
         snapshot,
+        checkpoints: remembered(table)?,
+        fenced: recovered.fence.is_some(),
     })
 }
 

@@ -47,6 +47,8 @@ struct Pending {
     commit: Option<Message>,
     /// The newest heartbeat.
     heartbeat: Option<Message>,
+    /// The newest word that this replica's state is wrong.
+    fence: Option<Message>,
     /// The newest offer of a snapshot.
     install: Option<Message>,
     /// A hand-over, to be sent when nothing else is left.
@@ -95,6 +97,7 @@ impl Pending {
         match &message {
             Message::CommitOrder { .. } => self.commit = Some(message),
             Message::Heartbeat { .. } => self.heartbeat = Some(message),
+            Message::Fence { .. } => self.fence = Some(message),
             Message::InstallSnapshot { .. } => self.install = Some(message),
             Message::HandOver { .. } => self.hand_over = Some(message),
             other => unreachable!("a pump says what leaders say, not {other:?}"),
@@ -102,7 +105,7 @@ impl Pending {
     }
 
     fn has_work(&self) -> bool {
-        let small = [&self.commit, &self.heartbeat, &self.install, &self.hand_over];
+        let small = [&self.commit, &self.heartbeat, &self.fence, &self.install, &self.hand_over];
         self.cursor.is_some_and(|cursor| !cursor.is_done()) || small.iter().any(|message| message.is_some())
     }
 }
@@ -231,7 +234,8 @@ impl<D: Disk> Pump<D> {
         let small = |message: Message| Ok(Next::Say(PumpOut::Send(convert::push_out(&message))));
         let (cursor, replaced) = {
             let mut pending = self.inbox.pending.lock();
-            if let Some(message) = pending.heartbeat.take().or_else(|| pending.install.take()) {
+            let urgent = pending.heartbeat.take().or_else(|| pending.fence.take());
+            if let Some(message) = urgent.or_else(|| pending.install.take()) {
                 return small(message);
             }
             (pending.cursor.filter(|cursor| !cursor.is_done()), pending.replaced)

@@ -43,11 +43,22 @@ pub(crate) struct Schedule {
     pause: u32,
     /// A snapshot from elsewhere is being installed.
     installing: bool,
+    /// Somebody needs one that is newer than all there are.
+    wanted: bool,
 }
 
 impl Schedule {
     pub(crate) fn new(policy: Policy, newest: Position) -> Schedule {
-        Schedule { policy, newest, asked: None, ticks: 0, log_bytes: 0, pause: 0, installing: false }
+        Schedule {
+            policy,
+            newest,
+            asked: None,
+            ticks: 0,
+            log_bytes: 0,
+            pause: 0,
+            installing: false,
+            wanted: false,
+        }
     }
 
     /// Bytes in the log since it was rolled.
@@ -58,7 +69,8 @@ impl Schedule {
     /// Counts a tick; the position to roll at, if it is time. `last` is the end of the log.
     pub(crate) fn due(&mut self, last: Position) -> Option<Position> {
         self.ticks = self.ticks.saturating_add(1);
-        let is_time = self.ticks >= self.policy.ticks || self.log_bytes >= self.policy.log_bytes;
+        let is_time =
+            self.wanted || self.ticks >= self.policy.ticks || self.log_bytes >= self.policy.log_bytes;
         self.pause = self.pause.saturating_sub(1);
         let is_busy = self.asked.is_some() || self.installing || self.pause > 0;
         if !is_time || is_busy || last.offset <= self.newest.offset {
@@ -66,8 +78,14 @@ impl Schedule {
         }
         self.ticks = 0;
         self.log_bytes = 0;
+        self.wanted = false;
         self.asked = Some(last);
         self.asked
+    }
+
+    /// Somebody needs a snapshot of at least `at`: if there is none, one is due at once.
+    pub(crate) fn want(&mut self, at: Offset) {
+        self.wanted |= self.newest.offset < at.max(Offset(1));
     }
 
     /// The log was cut from here on; true if the snapshot under way went with it. It is due again at once.
@@ -140,6 +158,17 @@ mod tests {
         schedule.taken(Position::new(1, 9));
         let asked = (0..20).filter_map(|_| schedule.due(Position::new(1, 10))).collect::<Vec<_>>();
         assert_eq!(asked, [Position::new(1, 10)], "after ten ticks");
+    }
+
+    #[test]
+    fn one_that_somebody_needs_is_due_at_once() {
+        let mut schedule = Schedule::new(POLICY, Position::new(1, 5));
+        schedule.want(Offset(5));
+        assert_eq!(schedule.due(Position::new(1, 9)), None, "there is one");
+        schedule.want(Offset(6));
+        assert_eq!(schedule.due(Position::new(1, 9)), Some(Position::new(1, 9)));
+        schedule.taken(Position::new(1, 9));
+        assert_eq!(schedule.due(Position::new(1, 10)), None, "one was enough");
     }
 
     #[test]

@@ -18,6 +18,15 @@
 //! | 3 the log is reset: `log.Y` begins after P, the old files go | a table at P that the log does not reach: recovery does this step again |
 //! | 4 the core is told | a replica that begins after P |
 //!
+//! | replacing a wrong table by one of P, which the log has | a crash here leaves |
+//! |---|---|
+//! | 1 the file `fence` is durable; from here on no snapshot of the table gets a name or is given away | a replica that is fenced again, and fetches one |
+//! | 2 received, verified | the same; the transfer goes on |
+//! | 3 named `snap.N`, N the newest log file, in the place of a wrong one | the same |
+//! | 4 imported into the table | the same |
+//! | 5 every other snapshot is removed, for they are wrong | the same |
+//! | 6 `fence` is removed | a replica like any other, that has `snap.N` and the log behind P |
+//!
 //! The state of the table is framed into the file as chunks, each behind its length (u32, little endian), since a
 //! snapshot's blocks know nothing of chunks.
 
@@ -39,6 +48,7 @@ use store_log::{
 
 use crate::convert::position_in;
 use crate::error::Error;
+use crate::job::Job;
 use crate::shared_log::SharedLog;
 
 /// Bytes of a chunk's length.
@@ -56,6 +66,19 @@ pub struct Snapshots<D: Disk> {
     known: Mutex<BTreeMap<u64, Known>>,
     /// Fetched snapshots that have, or are getting, a number which no roll of the log may take meanwhile.
     arriving: AtomicUsize,
+    /// Whether the table can be believed. Held while a snapshot of it gets its name: none does once it is wrong.
+    standing: Mutex<Standing>,
+    /// A verified snapshot that is to replace a wrong table.
+    staged: Mutex<Option<IncomingSnapshot<Arc<D>>>>,
+}
+
+/// Whether what is in the table, and so in the snapshots of it, can be believed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Standing {
+    /// It is wrong.
+    fenced: bool,
+    /// Another replica has another, and no majority says yet which is right.
+    doubted: bool,
 }
 
 /// One snapshot.
@@ -78,11 +101,29 @@ pub struct Streaming<D: Disk> {
 }
 
 impl<D: Disk> Snapshots<D> {
-    pub(crate) fn new(disk: Arc<D>, meta: Meta, log: SharedLog<D>, found: &[SnapshotFile]) -> Snapshots<D> {
+    pub(crate) fn new(
+        disk: Arc<D>,
+        meta: Meta,
+        log: SharedLog<D>,
+        found: &[SnapshotFile],
+        fenced: bool,
+    ) -> Snapshots<D> {
         let known =
             |file: &SnapshotFile| (file.info.number, Known { info: file.info, verified: false, streams: 0 });
         let known = Mutex::new(found.iter().map(known).collect());
-        Snapshots { disk, meta, log, known, arriving: AtomicUsize::new(0) }
+        let standing = Mutex::new(Standing { fenced, doubted: false });
+        let (arriving, staged) = (AtomicUsize::new(0), Mutex::new(None));
+        Snapshots { disk, meta, log, known, arriving, standing, staged }
+    }
+
+    /// The table, and every snapshot of it, is wrong from here on.
+    pub(crate) fn fence(&self) {
+        self.standing.lock().fenced = true;
+    }
+
+    /// Another replica has another state, or that is settled.
+    pub(crate) fn doubt(&self, doubted: bool) {
+        self.standing.lock().doubted = doubted;
     }
 
     /// Who this replica is.
@@ -125,7 +166,12 @@ impl<D: Disk> Snapshots<D> {
             Some(error) => return Err(error.into()),
             None => exported?,
         }
+        let standing = self.standing.lock();
+        if standing.fenced {
+            return Err(Error::BadSnapshot { number, problem: "the table that it is of is wrong" });
+        }
         writer.finish()?;
+        drop(standing);
         self.add(number)?;
         self.verify_all();
         Ok(())
@@ -156,6 +202,9 @@ impl<D: Disk> Snapshots<D> {
     /// # Errors
     /// The disk failed. `None`: there is no such snapshot.
     pub fn open(self: &Arc<Self>, at: Position) -> Result<Option<Streaming<D>>, Error> {
+        if *self.standing.lock() != Standing::default() {
+            return Ok(None);
+        }
         let fitting: Vec<u64> = self
             .known
             .lock()
@@ -183,7 +232,8 @@ impl<D: Disk> Snapshots<D> {
 
     fn release(&self, number: u64) {
         if let Some(known) = self.known.lock().get_mut(&number) {
-            known.streams -= 1;
+            // One that took its place is sent to nobody yet.
+            known.streams = known.streams.saturating_sub(1);
         }
     }
 
@@ -195,15 +245,19 @@ impl<D: Disk> Snapshots<D> {
         Ok(IncomingSnapshot::begin(Arc::clone(&self.disk), &self.meta, offered)?)
     }
 
-    /// Verifies what was received and gives it its name; then the node is told [`crate::Job::SnapshotFetched`] with
-    /// the position and number that this returns.
+    /// Verifies what was received and gives it its name, or keeps it without one if it is to replace a wrong table
+    /// beside the log. Returns its position, and what the node is to be told.
     ///
     /// # Errors
     /// It is not what was offered: begin again. Or the disk failed.
-    pub fn received(&self, incoming: IncomingSnapshot<Arc<D>>) -> Result<SnapshotInfo, Error> {
+    pub fn received(&self, incoming: IncomingSnapshot<Arc<D>>) -> Result<(Position, Job), Error> {
         let newest_log = {
             // Under the log's lock: no roll can come between the mark and the look.
             let log = self.log.lock();
+            if self.standing.lock().fenced && incoming.offered().position.offset <= log.last().offset {
+                drop(log);
+                return self.stage(incoming);
+            }
             self.arriving.fetch_add(1, Ordering::Relaxed);
             log.files().last().map_or(0, |file| file.number)
         };
@@ -211,13 +265,46 @@ impl<D: Disk> Snapshots<D> {
             Ok(file) => {
                 let known = Known { info: file.info, verified: true, streams: 0 };
                 self.known.lock().insert(file.info.number, known);
-                Ok(file.info)
+                let SnapshotInfo { number, position, .. } = file.info;
+                Ok((position, Job::SnapshotFetched { position, number }))
             }
             Err(error) => {
                 self.arrived();
                 Err(error.into())
             }
         }
+    }
+
+    /// Keeps a snapshot that is to replace a wrong table.
+    fn stage(&self, incoming: IncomingSnapshot<Arc<D>>) -> Result<(Position, Job), Error> {
+        let position = incoming.verified()?.position;
+        *self.staged.lock() = Some(incoming);
+        Ok((position, Job::ReplacementFetched { position }))
+    }
+
+    /// Removes what was kept: it is not needed.
+    pub(crate) fn unstage(&self) -> Result<(), Error> {
+        let staged = self.staged.lock().take();
+        Ok(staged.map_or(Ok(()), IncomingSnapshot::discard)?)
+    }
+
+    /// Gives what was kept the name `snap.number`. Nothing that is known besides is of any use any more.
+    pub(crate) fn adopt(&self, number: u64) -> Result<(), Error> {
+        let staged = self.staged.lock().take().expect("what is adopted was fetched");
+        let info = staged.adopt(number)?.info;
+        let mut known = self.known.lock();
+        known.clear();
+        known.insert(number, Known { info, verified: true, streams: 0 });
+        Ok(())
+    }
+
+    /// The table was replaced by `snap.number`: every other snapshot goes, and from here on those of the table are
+    /// right.
+    pub(crate) fn unfence(&self, number: u64) -> Result<(), Error> {
+        self.known.lock().retain(|known, _| *known == number);
+        retention::keep_only_snapshot(&self.disk, number)?;
+        self.standing.lock().fenced = false;
+        Ok(())
     }
 
     /// Whether a fetched snapshot holds the next number, so that the log cannot roll now.
@@ -270,8 +357,11 @@ impl<D: Disk> Snapshots<D> {
     ) -> Result<u64, Error> {
         let (states, streamed): (Vec<SnapshotState>, u64) = {
             let known = self.known.lock();
-            let states =
-                known.iter().map(|(number, k)| SnapshotState { number: *number, verified: k.verified });
+            let states = known.iter().map(|(number, k)| SnapshotState {
+                number: *number,
+                last: k.info.position.offset,
+                verified: k.verified,
+            });
             let streamed = known.iter().find(|(_, k)| k.streams > 0).map_or(u64::MAX, |(number, _)| *number);
             (states.collect(), streamed)
         };
@@ -296,6 +386,10 @@ impl<D: Disk> Streaming<D> {
     /// # Errors
     /// The file cannot be read.
     pub fn raw(&self, at: u64, bytes_max: usize) -> Result<Bytes, Error> {
+        if self.snapshots.standing.lock().fenced {
+            let number = self.reader.listed().info.number;
+            return Err(Error::BadSnapshot { number, problem: "the table that it is of is wrong" });
+        }
         Ok(self.reader.raw(at, bytes_max)?)
     }
 }

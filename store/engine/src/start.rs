@@ -1,6 +1,8 @@
 //! What a node begins with: what is configured, and what recovery found. No behaviour.
 
+use store_core::limits::CHECKPOINT_EVERY;
 use store_core::{Config, Offset, Restored};
+use store_log::Fence;
 
 use crate::job::Applied;
 use crate::limits::STAMP_JUMP_MS_MAX;
@@ -20,6 +22,8 @@ pub struct NodeConfig {
     pub snapshots: Policy,
     /// A new leader's clock may be ahead of the log's time by this much; what is beyond is refused and reported.
     pub clock_jump_ms_max: i64,
+    /// Offsets between two checkpoints of the state: the same on all replicas of a group, or they are never compared.
+    pub checkpoint_every: u64,
 }
 
 impl NodeConfig {
@@ -27,7 +31,8 @@ impl NodeConfig {
     #[must_use]
     pub fn new(core: Config, seed: u64) -> NodeConfig {
         let (reserve, snapshots) = (Reserve::default(), Policy::default());
-        NodeConfig { core, seed, reserve, snapshots, clock_jump_ms_max: STAMP_JUMP_MS_MAX }
+        let checkpoint_every = CHECKPOINT_EVERY;
+        NodeConfig { core, seed, reserve, snapshots, clock_jump_ms_max: STAMP_JUMP_MS_MAX, checkpoint_every }
     }
 }
 
@@ -41,4 +46,6 @@ pub(crate) struct NodeStart {
     pub(crate) stamp_ms: i64,
     /// Where the table stands.
     pub(crate) applied: Applied,
+    /// The table is not to be believed.
+    pub(crate) fence: Option<Fence>,
 }

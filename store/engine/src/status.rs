@@ -1,6 +1,7 @@
 //! What a node can say of itself at any moment, for people and for the name service.
 
-use store_core::{Epoch, NodeId, Offset, PeerView, Position, Role};
+use store_core::{Checkpoint, Doubt, Epoch, NodeId, Offset, PeerView, Position, Role};
+use store_log::Fence;
 
 use crate::job::{Applied, Lack};
 
@@ -31,6 +32,12 @@ pub struct Status {
     pub snapshot: Position,
     /// Its log lost a tail that may have been acknowledged.
     pub suspect: bool,
+    /// Why its table is not to be believed, and is being replaced.
+    pub fence: Option<Fence>,
+    /// If it leads: what speaks against the replicas' states.
+    pub doubt: Doubt,
+    /// Its state's last checkpoint.
+    pub checkpoint: Option<Checkpoint>,
     /// Why it refuses writes although it leads.
     pub lack: Option<Lack>,
     /// Writes that wait for their commit, or to be applied.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use store_core::mutation::{Mutation, planted};
-use store_core::{Entry, Offset, WriteSeq};
+use store_core::{Entry, Offset, Position, WriteSeq};
 use store_log::limits::BATCH_ENTRIES_MAX;
 use store_log::{BATCH_ENTRIES_BYTES_MAX, Disk, Log, entry_bytes};
 
@@ -89,6 +89,16 @@ impl<D: Disk> Writer<D> {
                 outs.push(Job::Reset { after });
             }
             WriterJob::Discard { number } => self.snapshots.discard(number)?,
+            WriterJob::Adopt { position } => {
+                self.write(log)?;
+                outs.push(self.adopt(log, position)?);
+            }
+            WriterJob::Unstage => self.snapshots.unstage()?,
+            WriterJob::Unfence { number } => {
+                self.snapshots.unfence(number)?;
+                log.clear_fence()?;
+                outs.push(Job::Unfenced);
+            }
         }
         Ok(())
     }
@@ -101,6 +111,21 @@ impl<D: Disk> Writer<D> {
             Ok(number) => Ok(Job::Rolled { at, number }),
             Err(error) if !error.is_fatal() => Ok(Job::RollFailed { at }),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives the snapshot that is to replace the table the number of the newest log file; there is no `snap.0`.
+    fn adopt(&self, log: &mut Log<Arc<D>>, position: Position) -> Result<Job, Error> {
+        let newest = log.files().last().map_or(0, |file| file.number);
+        let adopted = match newest {
+            0 if self.snapshots.is_arriving() => return Ok(Job::NotAdopted),
+            0 => log.roll(log.last().offset).map_err(Error::from),
+            number => Ok(number),
+        };
+        match adopted.and_then(|number| self.snapshots.adopt(number).map(|()| number)) {
+            Ok(number) => Ok(Job::Adopted { position, number }),
+            Err(error) if !error.is_fatal() => Ok(Job::NotAdopted),
+            Err(error) => Err(error),
         }
     }
 

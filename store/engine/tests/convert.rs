@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use prost::Message as _;
 use proto::store as wire;
 use store_core::{
-    Append, Entry, EntryKind, Epoch, Incarnation, LogState, Message, Offset, Position, Round, Run, VoteReply,
-    VoteRequest,
+    Append, Checkpoint, Entry, EntryKind, Epoch, Incarnation, LogState, Message, Offset, Position, Round,
+    Run, VoteReply, VoteRequest,
 };
 use store_engine::convert;
 use store_engine::limits::{COMMAND_BYTES_MAX, MEMBERS_MAX, MESSAGE_ENTRIES_MAX};
@@ -16,15 +16,22 @@ fn position() -> impl Strategy<Value = Position> {
     (1u64..9, 1u64..99).prop_map(|(epoch, offset)| Position::new(epoch, offset))
 }
 
+fn checkpoint(position: Position, effects: u64) -> Checkpoint {
+    Checkpoint { position, effects, version: 1 }
+}
+
 fn leaders() -> impl Strategy<Value = Message> {
     let epoch = (1u64..9).prop_map(Epoch);
     prop_oneof![
         (epoch.clone(), position()).prop_map(|(epoch, up_to)| Message::CommitOrder { epoch, up_to }),
         (epoch.clone(), 0u64..99, 0u64..99).prop_map(|(epoch, round, committed)| Message::Heartbeat {
+            compare: Offset(round * 8),
             epoch,
             round: Round(round),
             committed: Offset(committed)
         }),
+        (epoch.clone(), position(), any::<u64>())
+            .prop_map(|(epoch, at, effects)| Message::Fence { epoch, at: checkpoint(at, effects) }),
         (epoch.clone(), position()).prop_map(|(epoch, at)| Message::InstallSnapshot { epoch, at }),
         epoch.prop_map(|epoch| Message::HandOver { epoch }),
     ]
@@ -36,6 +43,8 @@ fn replicas() -> impl Strategy<Value = Message> {
     let state = (epoch.clone(), position(), 0u64..99, conflict, any::<bool>());
     prop_oneof![
         (epoch.clone(), position(), 0u64..99).prop_map(|(epoch, durable_up_to, round)| Message::Ack {
+            checkpoint: (round % 2 == 0).then_some(checkpoint(durable_up_to, round)),
+            fenced: round % 3 == 0,
             epoch,
             durable_up_to,
             round: Round(round)

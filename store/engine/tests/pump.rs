@@ -114,7 +114,12 @@ fn small_messages_are_merged_and_a_commit_order_rides_along() {
     for offset in 2..=4 {
         let up_to = Position { epoch, offset: Offset(offset) };
         inbox.post(PumpJob::Say(Message::CommitOrder { epoch, up_to }));
-        inbox.post(PumpJob::Say(Message::Heartbeat { epoch, round: Round(offset), committed: Offset(1) }));
+        inbox.post(PumpJob::Say(Message::Heartbeat {
+            epoch,
+            round: Round(offset),
+            committed: Offset(1),
+            compare: Offset(0),
+        }));
     }
     inbox.post(push(epoch, Position::new(1, 1), 5, false));
     let mut outs = Vec::new();

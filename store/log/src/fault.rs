@@ -9,7 +9,7 @@ use std::sync::Once;
 
 /// Every fail point. A place whose file is written aside and renamed has `written` (aside, not yet synced), `synced`,
 /// `renamed` (the folder is not yet synced) and `done`.
-pub const FAIL_POINTS: [&str; 61] = [
+pub const FAIL_POINTS: [&str; 71] = [
     // Making a replica.
     "bootstrap-mark.written",
     "bootstrap-mark.synced",
@@ -80,6 +80,18 @@ pub const FAIL_POINTS: [&str; 61] = [
     "remove.removed",
     "remove-snapshot.begin",
     "remove-snapshot.removed",
+    // A snapshot from elsewhere takes the place of the table beside the log.
+    "adopt.renumbered",
+    "adopt.synced",
+    "adopt.renamed",
+    "adopt.done",
+    // The table is known to be wrong; it was replaced.
+    "fence.written",
+    "fence.synced",
+    "fence.renamed",
+    "fence.done",
+    "unfence.begin",
+    "unfence.removed",
     // A transfer that is given up.
     "discard.begin",
     "discard.removed",

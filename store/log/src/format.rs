@@ -10,6 +10,7 @@
 //! | `meta` | who this replica is; written once | – |
 //! | `vote` | epoch and vote | `vote.part`, fsync, rename, fsync of the folder |
 //! | `boot` | boot id at the last start, whether the replica is suspect, the newest log file | `boot.part`, same |
+//! | `fence` | the table is known to be wrong, and why | `fence.part`, same; removed when the table was replaced |
 //! | `log.X` | entries after the state in `snap.X`; X = 0, 1, 2 … | `log.X.part`, same; otherwise only appended to |
 //! | `snap.X` | the state at exactly the last offset of `log.(X-1)`; X = 1, 2 … | `snap.X.part` or `snap.X.incoming`, same |
 //! | `bootstrap` | a bootstrap is under way | removed at its end |
@@ -59,6 +60,21 @@
 //! | 81 | 8 | the newest log file: `log.X` of this X or a higher one must be there; 0: not said |
 //! | 89 | 35 | zeros |
 //! | 124 | 4 | CRC of bytes 0 to 123 |
+//!
+//! `fence` (96 bytes):
+//!
+//! | byte | size | field |
+//! |---|---|---|
+//! | 0 | 8 | magic `feiraFNC` |
+//! | 8 | 4 | format version, 1 |
+//! | 12 | 4 | 1: a majority has another state; 0: an operator said so |
+//! | 16 | 8 | epoch of the position compared, or 0 |
+//! | 24 | 8 | its offset, or 0 |
+//! | 32 | 8 | the hash of effects here, or 0 |
+//! | 40 | 8 | that of the majority, or 0 |
+//! | 48 | 8 | incarnation of the replica, as in `meta` |
+//! | 56 | 36 | zeros |
+//! | 92 | 4 | CRC of bytes 0 to 91 |
 //!
 //! # `log.X`
 //!

@@ -60,6 +60,12 @@ impl<D: Disk> IncomingSnapshot<D> {
         Ok(IncomingSnapshot { disk, meta: meta.clone(), offered, file, received })
     }
 
+    /// What is sent.
+    #[must_use]
+    pub fn offered(&self) -> Offered {
+        self.offered
+    }
+
     /// So many bytes are there: send from here on.
     #[must_use]
     pub fn received(&self) -> u64 {
@@ -101,31 +107,53 @@ impl<D: Disk> IncomingSnapshot<D> {
     /// [`Error::Damaged`], [`Error::Foreign`], [`Error::OtherPosition`] if it is not what was offered: the file is
     /// removed, begin again. [`Error::Gap`] if bytes are missing. Fatal if a sync or the renaming fails.
     pub fn finish(self, log_newest: u64) -> Result<SnapshotFile, Error> {
+        let info = self.verified()?;
+        fault::step("install", "verified");
+        let number = self.next_number(log_newest)?;
+        self.name(info, number, "install")
+    }
+
+    /// Makes a verified transfer `snap.number`, durably, in the place of whatever has that name: for a replica whose
+    /// own snapshots are wrong, and whose log stays ([`crate::snapshot`]).
+    ///
+    /// # Errors
+    /// As [`IncomingSnapshot::finish`].
+    pub fn adopt(self, number: u64) -> Result<SnapshotFile, Error> {
+        let info = self.verified()?;
+        self.name(info, number, "adopt")
+    }
+
+    /// Checks all of it; what is not what was offered is removed.
+    ///
+    /// # Errors
+    /// As [`IncomingSnapshot::finish`].
+    pub fn verified(&self) -> Result<SnapshotInfo, Error> {
         let name = names::incoming_file(self.offered.number);
         if !self.complete() {
             return Err(Error::Gap { file: name, received: self.received, at: self.offered.bytes });
         }
-        let info = match self.verify(&name) {
-            Ok(info) => info,
-            Err(error) => {
-                self.disk.remove(&name).map_err(|e| Error::of("remove", &name, e))?;
-                return Err(error);
-            }
-        };
-        fault::step("install", "verified");
-        let number = self.next_number(log_newest)?;
+        let checked = self.verify(&name);
+        if checked.is_err() {
+            self.disk.remove(&name).map_err(|e| Error::of("remove", &name, e))?;
+        }
+        checked
+    }
+
+    /// Gives a verified file its number and its name, durably. `place` names the fail points.
+    fn name(self, info: SnapshotInfo, number: u64, place: &str) -> Result<SnapshotFile, Error> {
+        let name = names::incoming_file(self.offered.number);
         let info = SnapshotInfo { number, ..info };
         let header = info.encode(&self.meta.cluster, self.meta.group);
         self.file.write_at(0, &header).map_err(|e| Error::of("write", &name, e))?;
-        fault::step("install", "renumbered");
+        fault::step(place, "renumbered");
         let target = names::snapshot_file(number);
         self.file.sync_data().map_err(|e| Error::sync(&name, e))?;
-        fault::step("install", "synced");
+        fault::step(place, "synced");
         let renamed = self.disk.rename(&name, &target);
         renamed.map_err(|e| Error::of("rename", &name, e).half_done("replacement", &target))?;
-        fault::step("install", "renamed");
+        fault::step(place, "renamed");
         self.disk.sync_folder().map_err(|e| Error::sync("the folder", e))?;
-        fault::step("install", "done");
+        fault::step(place, "done");
         Ok(SnapshotFile { info, bytes: self.offered.bytes })
     }
 

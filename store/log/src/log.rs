@@ -21,6 +21,7 @@ use crate::boot;
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::fault;
+use crate::fence::{self, Fence};
 use crate::header::LogHeader;
 use crate::identity::{BootId, Identity};
 use crate::limits::{
@@ -350,6 +351,26 @@ impl<D: Disk> Log<D> {
             self.suspect = false;
         }
         Ok(())
+    }
+
+    /// Makes it durable that the table is wrong.
+    ///
+    /// # Errors
+    /// [`Error::Full`] with nothing changed; otherwise fatal.
+    pub fn save_fence(&mut self, fence: Fence) -> Result<(), Error> {
+        self.guard()?;
+        let saved = fence::write(&self.disk, fence, self.meta.member.incarnation);
+        self.fatal_poisons(saved)
+    }
+
+    /// Makes it durable that the table was replaced: nothing is said against it any more.
+    ///
+    /// # Errors
+    /// As [`Log::save_fence`].
+    pub fn clear_fence(&mut self) -> Result<(), Error> {
+        self.guard()?;
+        let removed = fence::remove(&self.disk);
+        self.fatal_poisons(removed)
     }
 
     /// What was configured.

@@ -17,6 +17,7 @@ use crate::boot;
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::fault;
+use crate::fence::{self, Fence};
 use crate::header::LogHeader;
 use crate::identity::{BootId, Identity};
 use crate::limits::FILE_HEADER_BYTES;
@@ -44,6 +45,8 @@ pub struct Recovered {
     pub last_stamp_ms: i64,
     /// The log lost a tail that may have been acknowledged, now or at an earlier start.
     pub suspect: bool,
+    /// The table is known to be wrong, and was not replaced yet.
+    pub fence: Option<Fence>,
     /// The log files, oldest first.
     pub logs: Vec<LogFile>,
     /// The snapshots, oldest first. Only their headers were read: verify before use.
@@ -144,6 +147,7 @@ pub(crate) fn recover<D: Disk>(
         commit_mark: learned.commit_mark,
         last_stamp_ms: learned.last_stamp_ms,
         suspect,
+        fence: fence::read(disk)?,
         logs,
         snapshots,
         unreadable_snapshots,

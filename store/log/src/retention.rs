@@ -25,6 +25,8 @@ pub struct FileRange {
 pub struct SnapshotState {
     /// X of `snap.X`.
     pub number: u64,
+    /// The last offset in it.
+    pub last: Offset,
     /// Its whole content was verified by this process.
     pub verified: bool,
 }
@@ -55,11 +57,14 @@ pub fn plan(kept: usize, logs: &[FileRange], snapshots: &[SnapshotState], floor:
     let Some(oldest_kept) = verified.len().checked_sub(kept).map(|at| verified[at]) else {
         return Plan::default();
     };
+    // Where the log must go on from: what is kept, and what is being sent.
+    let is_needed = |s: &&SnapshotState| s.number == oldest_kept || s.number == floor.snapshot;
+    let needed = snapshots.iter().filter(is_needed).map(|s| s.last).min().unwrap_or(Offset::ZERO);
     let spare = logs.len().saturating_sub(kept);
     let mut logs_before = 0;
     for pair in logs.windows(2).take(spare) {
         // The first file's entries end where the next one's begin.
-        if pair[0].number >= oldest_kept.min(floor.snapshot) || pair[1].base > floor.offset {
+        if pair[1].base > needed || pair[1].base > floor.offset {
             break;
         }
         logs_before = pair[1].number;
@@ -67,6 +72,16 @@ pub fn plan(kept: usize, logs: &[FileRange], snapshots: &[SnapshotState], floor:
     let old = snapshots.iter().map(|s| s.number);
     let snapshots = old.filter(|number| *number < oldest_kept && *number < floor.snapshot).collect();
     Plan { logs_before, snapshots }
+}
+
+/// Removes every snapshot but this one, readable or not, durably: the others are of a wrong state.
+///
+/// # Errors
+/// As the operating system says; fatal if the folder cannot be synced.
+pub fn keep_only_snapshot<D: Disk>(disk: &D, number: u64) -> Result<(), Error> {
+    let listed = disk.list().map_err(|e| Error::of("list", "the folder", e))?;
+    let others = listed.iter().filter_map(|name| names::snapshot_number(name)).filter(|n| *n != number);
+    others.into_iter().try_for_each(|other| remove_snapshot(disk, other))
 }
 
 /// Removes a snapshot, durably.
@@ -91,7 +106,11 @@ mod tests {
     fn snapshots(states: &[(u64, bool)]) -> Vec<SnapshotState> {
         states
             .iter()
-            .map(|(number, verified)| SnapshotState { number: *number, verified: *verified })
+            .map(|(number, verified)| SnapshotState {
+                number: *number,
+                last: Offset(number * 10),
+                verified: *verified,
+            })
             .collect()
     }
 
@@ -120,6 +139,13 @@ mod tests {
         let all = snapshots(&[(1, true), (2, true), (3, true), (4, true), (5, true)]);
         let floor = Floor { offset: Offset(19), snapshot: 2 };
         assert_eq!(plan(3, &logs(0..6), &all, floor), Plan { logs_before: 1, snapshots: vec![1] });
+    }
+
+    #[test]
+    fn a_snapshot_that_was_taken_over_keeps_the_log_behind_its_position() {
+        let mut all = snapshots(&[(3, true), (4, true), (5, true)]);
+        all[0].last = Offset(12);
+        assert_eq!(plan(3, &logs(0..6), &all, NONE), Plan { logs_before: 1, snapshots: vec![] });
     }
 
     #[test]

@@ -15,6 +15,11 @@
 //! and the log begins anew as `log.Y` ([`crate::Log::reset`]), so numbers only rise, a name is never used for
 //! two states, and "operations before `snap.Y` are not in `log.Y`" holds as everywhere. If a crash comes between
 //! the two, recovery lists a `snap.Y` whose position is beyond the end of the log: install it and reset again.
+//!
+//! A replica whose *table* is wrong and whose log is right takes over a snapshot of a position that its log has. It
+//! becomes `snap.N`, N the newest log file (1 at least), in the place of a wrong one of that name; all its other
+//! snapshots, which are wrong too, go then. So `snap.N` may be of an earlier position than the base of `log.N`, and
+//! what may be removed of the log is decided by positions ([`crate::retention`]).
 
 use std::fmt;
 

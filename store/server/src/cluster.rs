@@ -11,9 +11,9 @@ use proto::store::cluster_server::Cluster;
 use proto::store::command::Kind;
 use proto::store::{
     AuditCommand, AuditRequest, AuditResponse, ChangeMembersRequest, ChangeMembersResponse, FailureReason,
-    HandOverRequest, HandOverResponse, HoldCommitRequest, HoldCommitResponse, LogLine, Role, Route,
-    ShowLogRequest, ShowLogResponse, StartAuditRequest, StartAuditResponse, StatusRequest, StatusResponse,
-    VoterStatus,
+    HandOverRequest, HandOverResponse, HoldCommitRequest, HoldCommitResponse, LogLine, ResyncRequest,
+    ResyncResponse, Role, Route, ShowLogRequest, ShowLogResponse, StartAuditRequest, StartAuditResponse,
+    StatusRequest, StatusResponse, VoterStatus,
 };
 use store_client::failure::{failure, invalid, not_leader, status_from};
 use store_core::{ChangeRefusal, NodeId, Offset};
@@ -24,9 +24,11 @@ use tonic::{Request, Response, Status};
 use crate::aside::Audits;
 use crate::describe;
 use crate::desk::Told;
+use crate::fencing;
 use crate::kv::command_of;
 use crate::members;
 use crate::shared::{Ask, Shared};
+use crate::states;
 use crate::thread_to_stream;
 
 /// Lines of one answer.
@@ -76,6 +78,7 @@ impl ClusterService {
             durable: Some(convert::position_out(status.last)),
             progress: "itself".to_owned(),
             silent_ms: 0,
+            fenced: status.fence.is_some(),
         }];
         voters.extend(status.peers.iter().map(|peer| VoterStatus {
             node: peer.node.0,
@@ -83,6 +86,7 @@ impl ClusterService {
             durable: Some(convert::position_out(peer.durable)),
             progress: peer.feed.to_owned(),
             silent_ms: u64::from(peer.silent_ticks) * self.shared.config.tick_ms,
+            fenced: peer.fenced,
         }));
         voters.sort_by_key(|voter| voter.node);
         voters
@@ -132,6 +136,9 @@ impl Cluster for ClusterService {
             log_time_lag_ms: if view.role == store_core::Role::Leader { status.log_time_lag_ms } else { 0 },
             members: members::statuses(&self.shared.members().membership),
             incarnation: self.shared.me.member.incarnation.0,
+            fenced: self.shared.fence.borrow().as_ref().map(states::fence_text).unwrap_or_default(),
+            doubt: states::doubt_text(status.doubt),
+            checkpoint: status.checkpoint.map(convert::checkpoint_out),
             up_ms: u64::try_from(self.shared.since.elapsed().as_millis()).unwrap_or(u64::MAX),
         }))
     }
@@ -190,6 +197,16 @@ impl Cluster for ClusterService {
         }
     }
 
+    async fn resync(&self, request: Request<ResyncRequest>) -> Result<Response<ResyncResponse>, Status> {
+        self.door(request.into_inner().route.as_ref())?;
+        tracing::warn!("an operator says that this replica's state is wrong");
+        match self.shared.ask(Ask::Resync).await.map_err(|failure| status_from(&failure))? {
+            Told::Answer(Answer::Resyncing) => Ok(Response::new(ResyncResponse {})),
+            Told::Answer(other) => Err(status_from(&self.shared.failure_of(&other))),
+            Told::Reply(reply) => Err(Status::internal(format!("a resync was answered {reply:?}"))),
+        }
+    }
+
     async fn hold_commit(
         &self,
         request: Request<HoldCommitRequest>,
@@ -226,6 +243,7 @@ impl Cluster for ClusterService {
             let message = format!("has {} bytes, not {AUDIT_ID_BYTES}", request.id.len());
             return Err(status_from(&invalid("id", message)));
         }
+        fencing::check(&self.shared).map_err(|refused| status_from(&refused))?;
         let (auditor, answers) = thread_to_stream::channel(AUDIT_BUFFERED);
         self.audits.audit(&request.id, auditor, Duration::from_secs(AUDIT_WAIT_S)).await?;
         Ok(Response::new(Box::pin(answers)))
@@ -241,7 +259,7 @@ impl Cluster for ClusterService {
         self.door(request.route.as_ref())?;
         let id = Bytes::copy_from_slice(&fastrand::u128(..).to_le_bytes());
         let command = command_of(Kind::Audit(AuditCommand { id: id.clone(), prefixes: request.prefixes }));
-        let told = self.shared.ask(Ask::Write(command)).await;
+        let told = self.shared.ask(Ask::Audit(command)).await;
         match told.and_then(|told| self.shared.reply_of(told)).map_err(|failure| status_from(&failure))? {
             Reply::Done { position } => {
                 let position = Some(convert::position_out(position));

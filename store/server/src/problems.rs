@@ -19,6 +19,10 @@ const NEWS_AGAIN: Duration = Duration::from_secs(10);
 pub(crate) enum About {
     /// Room on the disk or in the database. Standing.
     Room,
+    /// This replica's table is wrong. Standing.
+    Fence,
+    /// The replicas' states differ. Standing.
+    Doubt,
     /// This node's clock and the log's time are far apart. Standing.
     LogTime,
     /// Ids that were made far ahead of this node's clock. Passing.

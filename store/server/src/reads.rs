@@ -14,6 +14,7 @@ use store_client::failure::{failure, invalid};
 use store_db::{Read, Table as _, query, state};
 
 use crate::desk::Told;
+use crate::fencing;
 use crate::shared::{Ask, Shared};
 use store_engine::Answer;
 
@@ -35,6 +36,10 @@ pub(crate) enum Asked {
 pub(crate) fn run(shared: &Shared, reads: &[&Asked]) -> Vec<Response> {
     let mut answers = Vec::with_capacity(reads.len());
     if reads.is_empty() {
+        return answers;
+    }
+    if let Err(refused) = fencing::check(shared) {
+        answers.resize(reads.len(), Response::Failure(refused));
         return answers;
     }
     let ran = shared.table.read(|read| {

@@ -9,16 +9,17 @@ use parking_lot::Mutex;
 use proto::store as wire;
 use proto::store::{Failure, FailureReason, LeaderHint, Route};
 use store_client::failure::{failure, invalid, not_leader};
-use store_core::{Epoch, Member, MemberChange, NodeId, Role, RoleView};
+use store_core::{Doubt, Epoch, Member, MemberChange, NodeId, Role, RoleView};
 use store_db::lmdb::Lmdb;
 use store_engine::{Answer, Applied, ChangeAsked, Job, Reply, Status};
-use store_log::RealDisk;
+use store_log::{Fence, RealDisk};
 use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::desk::{Calls, Desk, Told};
 use crate::inbox::{Batch, Closed, Inbox};
 use crate::problems::{About, Problems};
+use crate::states;
 
 /// The table that a server uses.
 pub(crate) type Table = Lmdb;
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) applied: watch::Sender<Applied>,
     /// Who leads.
     pub(crate) role: watch::Sender<RoleView>,
+    /// Why the table must not be read; `None`: it may.
+    pub(crate) fence: watch::Sender<Option<Fence>>,
     /// True: the node stops, and streams end.
     pub(crate) stopping: watch::Sender<bool>,
     /// Handovers that were given up, counted.
@@ -108,6 +111,7 @@ impl Shared {
             table,
             applied: watch::Sender::new(status.applied),
             role: watch::Sender::new(view),
+            fence: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
             hand_over_failed: watch::Sender::new(0),
             status: Mutex::new(Arc::new(status)),
@@ -119,6 +123,10 @@ impl Shared {
             since: Instant::now(),
         };
         shared.set_members(membership);
+        if let Some(fence) = shared.status().fence {
+            shared.problems.raise(About::Fence, states::fence_text(&fence));
+            shared.fence.send_replace(Some(fence));
+        }
         shared
     }
 
@@ -256,6 +264,11 @@ impl Shared {
                 let bytes = command.len();
                 (Job::Write { ticket, command }, bytes, true)
             }
+            Ask::Audit(command) => {
+                let bytes = command.len();
+                (Job::Audit { ticket, command }, bytes, true)
+            }
+            Ask::Resync => (Job::Resync { ticket }, 0, false),
             Ask::Read => (Job::Read { ticket }, 0, false),
             Ask::ChangeMembers(change, address) => {
                 (Job::ChangeMembers(ChangeAsked { ticket, change, address }), 0, true)
@@ -291,6 +304,17 @@ impl Shared {
                 FailureReason::UnknownOutcome,
                 "this node stopped leading before the write was committed; the same identity settles it",
             ),
+            Answer::Divided { at } => {
+                failure(FailureReason::Divided, states::doubt_text(Doubt::Divided(*at)))
+            }
+            Answer::CannotResync { leads: true } => failure(
+                FailureReason::ChangeRefused,
+                "this replica leads, and its state would be replaced by its own: hand leadership over first",
+            ),
+            Answer::CannotResync { leads: false } => {
+                failure(FailureReason::ChangeNotYet, "this replica knows no leader whose state it could take")
+            }
+            Answer::Resyncing => failure(FailureReason::Unspecified, "a request was answered as a resync"),
             Answer::ChangeRefused(refusal) => crate::members::refused(*refusal),
             Answer::Changed { .. } => {
                 failure(FailureReason::Unspecified, "a request was answered as a change of members")
@@ -303,6 +327,11 @@ impl Shared {
     pub(crate) fn reply_of(&self, told: Told) -> Result<Reply, Failure> {
         match told {
             Told::Answer(answer) => Err(self.failure_of(&answer)),
+            Told::Reply(Reply::Unknown) => Err(failure(
+                FailureReason::UnknownOutcome,
+                "this replica's state turned out to be wrong before it came to the write, which is committed; the \
+                 same identity settles it elsewhere",
+            )),
             Told::Reply(Reply::Refused { reason, message, .. }) => Err(failure(reason, message)),
             Told::Reply(reply) => Ok(reply),
         }
@@ -313,6 +342,10 @@ impl Shared {
 pub(crate) enum Ask {
     /// An encoded command.
     Write(bytes::Bytes),
+    /// The encoded command of an audit.
+    Audit(bytes::Bytes),
+    /// That this replica's table is replaced.
+    Resync,
     /// A read barrier.
     Read,
     /// A change of members, and the address of the one that it adds.

@@ -16,6 +16,7 @@ use store_engine::{
 use crate::aside::Aside;
 use crate::desk::{Sorter, Told};
 use crate::error::Error;
+use crate::fencing;
 use crate::inbox::Taken;
 use crate::log_time;
 use crate::machine_clock::MachineClock;
@@ -86,6 +87,8 @@ impl NodeThread {
         let view = *self.shared.role.borrow();
         for job in jobs {
             if let Job::Write { ticket, .. }
+            | Job::Audit { ticket, .. }
+            | Job::Resync { ticket }
             | Job::Read { ticket }
             | Job::ChangeMembers(ChangeAsked { ticket, .. }) = job
             {
@@ -109,6 +112,7 @@ impl NodeThread {
                 NodeOut::Role(view) => {
                     let leader = view.leader.map_or(0, |leader| leader.0);
                     tracing::info!(role = ?view.role, epoch = view.epoch.0, leader, "who leads has changed");
+                    self.shared.problems.clear(About::Doubt);
                     self.shared.role.send_replace(view);
                     self.ticks_to_status = 0;
                 }
@@ -117,6 +121,10 @@ impl NodeThread {
                     self.ticks_to_status = 0;
                 }
                 NodeOut::HandOverFailed => self.shared.hand_over_failed.send_modify(|count| *count += 1),
+                NodeOut::Fenced(fence) => {
+                    fencing::fenced(&self.shared, fence);
+                    self.ticks_to_status = 0;
+                }
                 NodeOut::Report(report) => self.report(report),
                 NodeOut::Fatal(fatal) => return Err(Error::Fatal(fatal)),
                 peer => (self.to_peers)(peer),
@@ -146,6 +154,7 @@ impl NodeThread {
                 tracing::warn!(%lack, "writes are refused for lack of room");
                 self.shared.problems.raise(About::Room, lack.to_string());
             }
+            Report::Doubt(doubt) => fencing::doubted(&self.shared, doubt),
             Report::RoomAgain => {
                 tracing::info!("there is room again");
                 self.shared.problems.clear(About::Room);
@@ -164,6 +173,9 @@ fn tell(job: &WriterJob) {
         ),
         WriterJob::Roll { at } => tracing::info!(at = at.0, "the log rolls, and a snapshot is begun"),
         WriterJob::Reset { after, .. } => tracing::info!(%after, "a fetched snapshot replaces the log"),
+        WriterJob::Adopt { position } => {
+            tracing::info!(%position, "a fetched snapshot replaces the wrong database; the log stays");
+        }
         _ => {}
     }
 }
@@ -233,6 +245,8 @@ impl ApplierThread {
                     jobs.push(Job::Applied(now));
                 }
                 ApplierOut::Answer { ticket, reply } => self.sorter.add(ticket, Told::Reply(reply)),
+                ApplierOut::Checkpoint(checkpoint) => jobs.push(Job::Checkpoint(checkpoint)),
+                ApplierOut::Replaced(imported) => jobs.push(Job::Replaced(imported)),
                 ApplierOut::Imported(imported) => jobs.push(Job::Imported(imported)),
                 at @ (ApplierOut::AuditAt { .. } | ApplierOut::SnapshotAt { .. }) => {
                     self.aside.begin(at);

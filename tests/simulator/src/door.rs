@@ -117,8 +117,8 @@ impl Door {
         }
     }
 
-    /// What a ticket is told, as an answer to its caller.
-    pub(crate) fn answer(&mut self, ticket: Ticket, told: Told, table: &Memory) -> Option<Answered> {
+    /// What a ticket is told, as an answer to its caller. No table: it must not be read.
+    pub(crate) fn answer(&mut self, ticket: Ticket, told: Told, table: Option<&Memory>) -> Option<Answered> {
         let waiting = self.waiting.remove(&ticket)?;
         if matches!(told, Told::Answer(Answer::NotLeader { .. } | Answer::Unknown))
             && !self.broken.contains(&waiting.stream)
@@ -126,12 +126,18 @@ impl Door {
             self.broken.push(waiting.stream);
         }
         let response = match (told, &waiting.asked) {
-            (Told::Answer(Answer::ReadReady { .. }), asked) => read(table, asked),
+            (Told::Answer(Answer::ReadReady { .. }), asked) => match table {
+                Some(table) => read(table, asked),
+                None => Response::Failure(failure(FailureReason::NotServing, "this replica is fenced")),
+            },
             (Told::Answer(answer), _) => Response::Failure(failure_of(&answer)),
             (Told::Reply(Reply::Txn(answer)), _) => Response::Txn(answer),
             (Told::Reply(Reply::Outcome(answer)), _) => Response::Outcome(answer),
             (Told::Reply(Reply::Refused { reason, message, .. }), _) => {
                 Response::Failure(failure(reason, message))
+            }
+            (Told::Reply(Reply::Unknown), _) => {
+                Response::Failure(failure(FailureReason::UnknownOutcome, "this replica is fenced"))
             }
             (Told::Reply(Reply::Done { .. }), _) => unreachable!("no client asks for what has no answer"),
         };
@@ -165,6 +171,10 @@ fn failure_of(answer: &Answer) -> Failure {
         Answer::Overloaded(lack) => failure(FailureReason::Overloaded, lack.to_string()),
         Answer::BadSize { bytes } => invalid("txn", format!("is {bytes} bytes")),
         Answer::Unknown => failure(FailureReason::UnknownOutcome, "leadership was lost before the commit"),
+        Answer::Divided { .. } => failure(FailureReason::Divided, "the replicas differ"),
+        Answer::Resyncing | Answer::CannotResync { .. } => {
+            unreachable!("the operator's tickets are nobody's")
+        }
         Answer::ReadReady { .. } => unreachable!("a read is run"),
         Answer::Changed { .. } | Answer::ChangeRefused(_) => unreachable!("nobody here changes members yet"),
     }

@@ -51,11 +51,13 @@ pub enum Kind {
     HoldCommit,
     /// Clients cannot reach a node.
     ClientCut,
+    /// A record in the victim's table is changed behind the engine's back.
+    WrongState,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 22] = [
+    pub const ALL: [Kind; 23] = [
         Kind::Delay,
         Kind::Loss,
         Kind::Duplication,
@@ -78,6 +80,7 @@ impl Kind {
         Kind::HandOver,
         Kind::HoldCommit,
         Kind::ClientCut,
+        Kind::WrongState,
     ];
 
     /// Its word in reports and arguments.
@@ -106,6 +109,7 @@ impl Kind {
             Kind::HandOver => "hand-over",
             Kind::HoldCommit => "hold-commit",
             Kind::ClientCut => "client-cut",
+            Kind::WrongState => "wrong-state",
         }
     }
 
@@ -186,7 +190,7 @@ pub(crate) fn schedule(random: &mut fastrand::Rng, swarm: &Swarm, nodes: usize, 
         if kind.is_damage() && std::mem::replace(&mut damaged, true) {
             continue;
         }
-        let node = if kind.is_damage() { victim } else { random.usize(..nodes) };
+        let node = if kind.is_damage() || kind == Kind::WrongState { victim } else { random.usize(..nodes) };
         let lasts = lasting(random, kind).min(until - at);
         faults.push(Fault { at, lasts, kind, node, dice: random.u64(..) });
     }

@@ -58,6 +58,6 @@ pub(crate) fn finish(
         return Ok(Progress::Until(received));
     }
     let (_, incoming) = fetching.incoming.take().expect("it is complete");
-    let info = snapshots.received(incoming)?;
-    Ok(Progress::Done(Job::SnapshotFetched { position: info.position, number: info.number }))
+    let (_, told) = snapshots.received(incoming)?;
+    Ok(Progress::Done(told))
 }

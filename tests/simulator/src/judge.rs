@@ -11,6 +11,8 @@ use proto::store::scan_request::Range;
 use store_db::{Memory, Read as _, Space, Table as _, query};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use store_engine::{Job, Ticket};
+
 use crate::history::{Action, Operation, Result};
 use crate::registers::{list_prefix, value_of};
 use crate::shell::Shell;
@@ -23,6 +25,8 @@ use crate::world::World;
 const ANSWER_US_MAX: Micros = 15 * SECOND;
 /// And every client has got all its answers within this.
 const CLIENTS_US_MAX: Micros = 120 * SECOND;
+/// Between two looks whether they are.
+const LOOK_US: Micros = 200 * MS;
 /// After the last client's answer the replicas are equal within this.
 const CONVERGE_US_MAX: Micros = 20 * SECOND;
 
@@ -64,8 +68,8 @@ impl World {
                 let (committed, applied, suspect) =
                     (status.committed, status.applied.position, status.suspect);
                 format!(
-                    "{}: {role:?} {epoch} last {last} committed {committed} applied {applied} suspect {suspect} lack {:?}",
-                    status.node, status.lack
+                    "{}: {role:?} {epoch} last {last} committed {committed} applied {applied} suspect {suspect} lack {:?} fence {:?} doubt {:?}",
+                    status.node, status.lack, status.fence, status.doubt
                 )
             }
             (None, Some(why)) => format!("{}: gone: {why}", shell.member.node),
@@ -80,8 +84,40 @@ impl World {
         let Some(first) = statuses.first() else { return false };
         self.leader().is_some()
             && first.applied.position.offset == self.witness.last_committed()
-            && statuses.iter().all(|s| s.last == first.last && s.applied == first.applied)
+            && statuses
+                .iter()
+                .all(|s| s.last == first.last && s.applied == first.applied && s.fence.is_none())
             && first.applied.position == first.last
+            && self.tables_differ().is_none()
+    }
+
+    /// If not all tables are equal: the node whose table was changed, or else one that differs from the first.
+    fn tables_differ(&self) -> Option<usize> {
+        let digests: Vec<(&Shell, u64)> = self.sound().map(|shell| (shell, digest(&shell.table))).collect();
+        let (_, first) = digests.first()?;
+        let differs = digests.iter().find(|(_, digest)| digest != first)?;
+        let wrong = digests.iter().find(|(shell, _)| shell.wrong);
+        Some(wrong.unwrap_or(differs).0.index)
+    }
+
+    /// What an operator does whose audit finds a record that differs where no hash has told: the record was not used
+    /// since, or the log ends before the next checkpoint. The replica that differs takes its state from the leader.
+    fn resync_who_differs(&mut self) {
+        let statuses: Option<Vec<_>> = self.sound().map(Shell::status).collect();
+        let at_rest = statuses.is_some_and(|all| {
+            let first = all[0].applied.position;
+            all.iter().all(|s| s.last == first && s.applied.position == first && s.fence.is_none())
+        });
+        let Some(index) = Some(()).filter(|()| at_rest).and_then(|()| self.tables_differ()) else { return };
+        ensure(self.shells[index].wrong, "state-machine safety", || {
+            format!("the table of node {} differs, and nobody changed it", index + 1)
+        });
+        let leads = self.leader() == Some(index);
+        let ticket = Ticket(u64::MAX);
+        let job = if leads { Job::HandOver { to: None } } else { Job::Resync { ticket } };
+        self.trace.say(self.now.us(), || format!("the operator tells node {}: {job:?}", index + 1));
+        self.shells[index].hear(job);
+        self.schedule(index);
     }
 
     fn converge(&mut self) {
@@ -92,7 +128,8 @@ impl World {
                 if self.is_converged() {
                     return;
                 }
-                next_look = self.now.us() + 20 * MS;
+                self.resync_who_differs();
+                next_look = self.now.us() + LOOK_US;
             }
             ensure(self.now.us() < until && self.step(), "healing: the replicas become equal", || {
                 self.standing()

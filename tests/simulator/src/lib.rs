@@ -28,6 +28,7 @@
 //! Leaves out: LMDB (its form in memory is used: a machine crash loses it whole), gRPC, threads, caches of portals
 //! (they stay cold), and faults of more than a minority of disks.
 
+mod counters;
 mod door;
 pub mod faults;
 mod fetching;

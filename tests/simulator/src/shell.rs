@@ -26,6 +26,8 @@ use crate::witness::Witness;
 
 /// Bytes that the disk must have free for writes to be admitted.
 const RESERVE_BYTES: u64 = 64 << 10;
+/// Offsets between two checkpoints: few, so that a short log has many.
+const CHECKPOINT_EVERY: u64 = 64;
 /// Log files grow by so much at a time.
 const PREALLOCATE_BYTES: u64 = 8 << 10;
 /// So many entries at the end of a log that was recovered are compared with what was appended.
@@ -72,6 +74,8 @@ pub(crate) struct Shell {
     pub(crate) capped: bool,
     /// Its files were harmed: it may refuse to start for good.
     pub(crate) damaged: bool,
+    /// Its table was changed behind its back, and was not replaced since.
+    pub(crate) wrong: bool,
     /// Why it will not start any more.
     pub(crate) gone: Option<String>,
     /// How much longer its disk takes.
@@ -79,6 +83,8 @@ pub(crate) struct Shell {
     /// Snapshots taken, and installed.
     pub(crate) taken: u64,
     pub(crate) installed: u64,
+    /// Wrong tables replaced.
+    pub(crate) replaced: u64,
 }
 
 /// A node that runs.
@@ -102,6 +108,13 @@ pub(crate) struct Up {
     pub(crate) serving: BTreeMap<usize, Streaming<SimDisk>>,
     /// The snapshot that is being fetched.
     pub(crate) fetching: Option<Fetching>,
+}
+
+impl Up {
+    /// Brings the node something.
+    pub(crate) fn hear(&mut self, job: Job) {
+        self.inbox.push(job);
+    }
 }
 
 impl Stage {
@@ -148,10 +161,12 @@ impl Shell {
             excused: false,
             capped: false,
             damaged: false,
+            wrong: false,
             gone: None,
             slow_us: 0,
             taken: 0,
             installed: 0,
+            replaced: 0,
         }
     }
 
@@ -169,6 +184,7 @@ impl Shell {
         let mut config = NodeConfig::new(store_core::Config::new(self.member), seed);
         config.reserve = Reserve { disk_bytes: RESERVE_BYTES, table_bytes: 0 };
         config.snapshots = snapshots;
+        config.checkpoint_every = CHECKPOINT_EVERY;
         let opened = store_engine::open(OpenConfig {
             disk: Arc::clone(&self.disk),
             identity: identity(self.member.node),
@@ -341,13 +357,16 @@ impl Shell {
                     made.packets.push(Packet::vote(self.member, index_of(to), &message));
                 }
                 NodeOut::Answer { ticket, answer } => {
-                    made.answers.extend(up.door.answer(ticket, Told::Answer(answer), &self.table));
+                    let table = up.node.status().fence.is_none().then_some(&self.table);
+                    made.answers.extend(up.door.answer(ticket, Told::Answer(answer), table));
                 }
                 NodeOut::FetchSnapshot { from, at } => made.fetch = Some((index_of(from), at)),
                 NodeOut::Fatal(fatal) if !self.damaged => {
                     violated("committed is immutable", format!("{} must stop: {fatal:?}", self.member.node));
                 }
                 NodeOut::Fatal(_) => self.gone = Some("it must stop".to_owned()),
+                NodeOut::Fenced(None) => self.wrong = false,
+                NodeOut::Fenced(Some(_)) => {}
                 NodeOut::Role(_) | NodeOut::Members(_) | NodeOut::HandOverFailed | NodeOut::Report(_) => {}
             }
         }
@@ -381,8 +400,13 @@ impl Shell {
                     self.installed += 1;
                     up.inbox.push(Job::Imported(imported));
                 }
+                ApplierOut::Checkpoint(checkpoint) => up.inbox.push(Job::Checkpoint(checkpoint)),
+                ApplierOut::Replaced(imported) => {
+                    self.replaced += 1;
+                    up.inbox.push(Job::Replaced(imported));
+                }
                 ApplierOut::Answer { ticket, reply } => {
-                    made.answers.extend(up.door.answer(ticket, Told::Reply(reply), &self.table));
+                    made.answers.extend(up.door.answer(ticket, Told::Reply(reply), None));
                 }
                 ApplierOut::AuditAt { .. } => unreachable!("nobody asks for an audit here"),
                 ApplierOut::SnapshotAt { position, number } => {
@@ -395,6 +419,7 @@ impl Shell {
                         }
                         Err(error) if error.is_fatal() => return Err(error),
                         Err(_) => {
+                            let may_fail = may_fail || up.node.status().fence.is_some();
                             ensure(may_fail, "a snapshot can be taken", || {
                                 format!("{} at {position}", self.member.node)
                             });

@@ -20,8 +20,9 @@ pub struct Tally {
     /// Runs that met each kind of fault, in the order of [`Kind::ALL`].
     pub met: [u64; Kind::ALL.len()],
     /// Runs in which the leader changed, entries were truncated, a snapshot was taken, one was installed from
-    /// elsewhere, a node came back suspect.
-    pub brought: [u64; 5],
+    /// elsewhere, a node came back suspect, a node was fenced because a majority had another state, a wrong table was
+    /// replaced.
+    pub brought: [u64; 7],
     /// What clients counted.
     pub score: Score,
     /// Events that happened.
@@ -30,8 +31,15 @@ pub struct Tally {
     pub simulated_us: u64,
 }
 
-const BROUGHT: [&str; 5] =
-    ["leader changed", "intermediate truncated", "snapshot taken", "snapshot installed", "suspect log"];
+const BROUGHT: [&str; 7] = [
+    "leader changed",
+    "intermediate truncated",
+    "snapshot taken",
+    "snapshot installed",
+    "suspect log",
+    "minority fenced",
+    "wrong table replaced",
+];
 
 impl Tally {
     /// Counts a run.
@@ -44,7 +52,15 @@ impl Tally {
             *count += u64::from(outcome.met.contains(&kind));
         }
         let (seen, (taken, installed)) = (outcome.seen, outcome.snapshots);
-        let brought = [seen.elections > 1, seen.truncations > 0, taken > 0, installed > 0, seen.suspects > 0];
+        let brought = [
+            seen.elections > 1,
+            seen.truncations > 0,
+            taken > 0,
+            installed > 0,
+            seen.suspects > 0,
+            seen.fenced > 0,
+            seen.healed > 0,
+        ];
         for (count, came) in self.brought.iter_mut().zip(brought) {
             *count += u64::from(came);
         }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use store_core::{Member, Position};
-use store_engine::Error;
+use store_engine::{Error, Job};
 use store_log::SnapshotFile;
 
 use crate::fetching::{Fetching, Progress, finish, take};
@@ -40,10 +40,15 @@ impl Shell {
     /// # Errors
     /// The disk failed.
     pub(crate) fn serve(&mut self, to: usize, at: Position, from_byte: u64) -> Result<Option<Packet>, Error> {
-        let Some(up) = &mut self.up else { return Ok(None) };
+        // What a replica gives away before it is found out is as wrong as it is: that nothing can find out, and it does
+        // not happen here.
+        let Some(up) = self.up.as_mut().filter(|_| !self.wrong) else { return Ok(None) };
         if from_byte == 0 || !up.serving.contains_key(&to) {
             up.serving.remove(&to);
-            let Some(streaming) = up.snapshots.open(at)? else { return Ok(None) };
+            let Some(streaming) = up.snapshots.open(at)? else {
+                up.hear(Job::SnapshotWanted { at: at.offset });
+                return Ok(None);
+            };
             up.serving.insert(to, streaming);
         }
         let streaming = &up.serving[&to];

@@ -8,6 +8,7 @@ use store_engine::Job;
 use store_log::sim::Operation;
 use store_log::{Disk as _, DiskFile as _};
 
+use crate::counters;
 use crate::faults::{Fault, Kind};
 use crate::time::MS;
 use crate::violation::ensure;
@@ -42,6 +43,7 @@ impl World {
             Kind::DieWriting => self.die_writing(&fault),
             Kind::SyncFails | Kind::DiskFull => self.disk_error(&fault),
             Kind::BitRot | Kind::OldChunk | Kind::Wipe => self.damage(&fault),
+            Kind::WrongState => self.spoil(&fault),
             _ => self.mischief(&fault),
         };
         if came {
@@ -237,6 +239,18 @@ impl World {
         true
     }
 
+    /// Changes a record of the victim's table. Not while that table is being replaced: then it is of no interest.
+    fn spoil(&mut self, fault: &Fault) -> bool {
+        let shell = &mut self.shells[fault.node];
+        let is_fenced = shell.status().is_some_and(|status| status.fence.is_some());
+        if is_fenced || !counters::spoil(&shell.table, fault.dice) {
+            return false;
+        }
+        shell.wrong = true;
+        self.witness.spoilt(fault.node);
+        true
+    }
+
     /// Flips a bit somewhere in what is written of a file.
     fn rot(&mut self, node: usize, dice: u64) -> bool {
         let shell = &mut self.shells[node];
@@ -357,6 +371,7 @@ fn needs_node(kind: Kind) -> bool {
             | Kind::BitRot
             | Kind::OldChunk
             | Kind::Wipe
+            | Kind::WrongState
             | Kind::Pause
             | Kind::SlowDisk
     )

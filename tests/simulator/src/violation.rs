@@ -46,7 +46,9 @@ impl Violation {
 }
 
 /// The invariants' names, as asserts begin with them.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 11] = [
+    "fenced with a reason",
+    "fenced is silent",
     "election safety",
     "log matching",
     "leader completeness",

@@ -5,7 +5,7 @@
 //! Checked here, by the names of `store_core::invariants`, at every event that could break one: election safety, log
 //! matching (each entry ever appended has one content and one predecessor), leader completeness, state-machine
 //! safety (equal effects at equal offsets), committed on a quorum and immutable, commit order, ballot monotonic, ack
-//! only after durable, intermediate is unreadable, and that what was durable is there after a crash.
+//! only after durable, intermediate is unreadable, fenced with a reason, fenced is silent, and that what was durable is there after a crash.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,6 +16,7 @@ use store_core::{
 };
 use store_db::{Memory, Table as _, query};
 use store_engine::{Applied, ApplierJob, Job, Node, NodeOut, WriterJob};
+use store_log::Fence;
 use store_log::sim::SimDisk;
 
 use crate::network::index_of;
@@ -45,6 +46,10 @@ struct Account {
     committed: Offset,
     /// The epoch that it leads.
     leads: Option<Epoch>,
+    /// Its table was changed behind its back, and was not replaced since.
+    wrong: bool,
+    /// It is fenced.
+    fenced: bool,
 }
 
 /// An entry as it was first appended by anybody.
@@ -65,6 +70,14 @@ pub struct Seen {
     pub resets: u64,
     /// Logs that were cut off behind snapshots.
     pub suspects: u64,
+    /// Replicas that fenced themselves because a majority had another state, and how many of them led.
+    pub fenced: u64,
+    /// See `fenced`.
+    pub fenced_leaders: u64,
+    /// Fences that an operator asked for.
+    pub resynced: u64,
+    /// Fences that went because the table was replaced.
+    pub healed: u64,
 }
 
 /// All accounts.
@@ -110,6 +123,8 @@ impl Witness {
             in_doubt: false,
             committed: Offset::ZERO,
             leads: None,
+            wrong: false,
+            fenced: false,
         };
         Witness {
             accounts: members.iter().map(account).collect(),
@@ -173,6 +188,7 @@ impl Witness {
         account.durable = found.clone();
         account.turning = found.clone();
         (account.in_doubt, account.leads) = (false, None);
+        account.fenced = replica.fenced();
         account.committed = replica.committed();
         self.seen.suspects += u64::from(replica.suspect());
         self.compare_logs(index);
@@ -209,8 +225,33 @@ impl Witness {
                 self.votes(index, reply.epoch, *to);
             }
             NodeOut::Role(view) => self.role(index, node.replica(), *view),
+            NodeOut::Fenced(fence) => self.fenced(index, *fence),
             _ => {}
         }
+    }
+
+    /// The table of this node is wrong from here on.
+    pub(crate) fn spoilt(&mut self, index: usize) {
+        self.accounts[index].wrong = true;
+    }
+
+    /// A node fences itself, or has another table.
+    fn fenced(&mut self, index: usize, fence: Option<Fence>) {
+        let account = &mut self.accounts[index];
+        match fence {
+            Some(Fence { differs: Some(differs) }) => {
+                self.seen.fenced += 1;
+                ensure(account.wrong, "fenced with a reason", || {
+                    format!("{} has a sound table and is fenced: {differs:?}", account.member.node)
+                });
+            }
+            Some(Fence { differs: None }) => self.seen.resynced += 1,
+            None => {
+                self.seen.healed += 1;
+                account.wrong = false;
+            }
+        }
+        account.fenced = fence.is_some();
     }
 
     fn votes(&mut self, index: usize, epoch: Epoch, candidate: NodeId) {
@@ -225,8 +266,10 @@ impl Witness {
         let node = self.accounts[index].member.node;
         let leads = (view.role == Role::Leader).then_some(view.epoch);
         let before = std::mem::replace(&mut self.accounts[index].leads, leads);
+        self.seen.fenced_leaders += u64::from(before.is_some() && leads.is_none() && replica.fenced());
         let Some(epoch) = leads.filter(|_| leads != before) else { return };
         self.seen.elections += 1;
+        ensure(!self.accounts[index].fenced, "fenced is silent", || format!("{node} leads in {epoch}"));
         let known = *self.leaders.entry(epoch).or_insert(node);
         if let Err((epoch, a, b)) = invariants::election_safety([(epoch, known), (epoch, node)]) {
             violated("election safety", format!("{a} and {b} lead in {epoch}"));
@@ -396,6 +439,9 @@ impl Witness {
             "intermediate is unreadable",
             || format!("{node} applied {}; committed there: {committed:?}", applied.position),
         );
+        if self.accounts[index].wrong {
+            return;
+        }
         let mine = (applied.position, applied.effects);
         let first = *self.effects.entry(offset).or_insert(mine);
         ensure(first == mine, "state-machine safety", || {

@@ -12,6 +12,7 @@ use proto::store::{Member as WireMember, Membership, PipelineRequest, PipelineRe
 use store_core::{NodeId, Role};
 use store_engine::{Error, Job};
 
+use crate::counters;
 use crate::door::{Answered, StreamId};
 use crate::faults::Kind;
 use crate::handle::{Act, DEADLINE_US, DEADLINE_US_SHORT, Handle, SimStore};
@@ -186,6 +187,8 @@ impl World {
             };
             self.tasks.spawn(writer.run(share + 1, faults_until));
         }
+        let counting = Rc::new(self.store(DEADLINE_US));
+        self.tasks.spawn(counters::count(counting, self.tasks.sleeper(), random(900), faults_until));
         let mut store = || self.store(DEADLINE_US);
         let portals = (0..PORTALS).map(|number| Portals::new(number, store(), store())).collect();
         let shopping = Shopping {

@@ -95,6 +95,7 @@ impl Cluster {
             }
             Output::FetchSnapshot { from, at } => self.node(id).wanted = Some((from, at)),
             Output::Install { .. } => self.node(id).installing = true,
+            Output::Fence { .. } | Output::Replace { .. } | Output::Doubt(_) => {}
             Output::Trusted => {
                 self.counts.trusted += 1;
                 self.node(id).disk.suspect = false;

@@ -141,6 +141,8 @@ impl Disk {
             memberships: in_force,
             suspect: self.suspect,
             snapshot: self.snapshot.position(),
+            checkpoints: Vec::new(),
+            fenced: false,
         }
     }
 

@@ -15,5 +15,6 @@ pub(crate) mod disk;
 pub(crate) mod node;
 pub(crate) mod operator;
 pub(crate) mod script;
+pub(crate) mod tables;
 pub(crate) mod text;
 pub(crate) mod witness;

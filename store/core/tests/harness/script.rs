@@ -17,7 +17,7 @@ const ROUNDS_MAX: usize = 1_000;
 
 /// A node as scripts write it: `n1`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Name(NodeId);
+pub(crate) struct Name(pub(crate) NodeId);
 
 impl FromStr for Name {
     type Err = String;
@@ -194,6 +194,27 @@ pub(crate) enum Command {
         old: Folder,
         new: Folder,
     },
+    /// The applier of a node comes by a checkpoint: checkpoint n1 2 11
+    Checkpoint {
+        node: Name,
+        offset: u64,
+        effects: u64,
+        #[arg(key)]
+        version: Option<u32>,
+    },
+    /// An operator says that the table of a node is wrong.
+    Fence(Name),
+    /// A fenced node has fetched a snapshot of this offset.
+    Beside {
+        node: Name,
+        offset: u64,
+    },
+    /// Its table is that snapshot, with this hash at this checkpoint: unfenced n3 2 11
+    Unfenced {
+        node: Name,
+        offset: u64,
+        effects: u64,
+    },
     /// A node that is down gets an empty folder, which is another member: n3b.
     Wipe(Name),
     /// The membership in force on every node.
@@ -257,6 +278,10 @@ impl Runner {
             | Command::Promote { .. }
             | Command::Remove { .. }
             | Command::Replace { .. } => change_members(cluster, command),
+            Command::Checkpoint { .. }
+            | Command::Fence(_)
+            | Command::Beside { .. }
+            | Command::Unfenced { .. } => super::tables::tell(cluster, command),
             Command::Members => return Ok(members(cluster)),
             Command::Status => return Ok(status(cluster)),
             Command::Log => return Ok(logs(cluster)),
@@ -489,13 +514,14 @@ fn status(cluster: &Cluster) -> String {
         let leader = view.leader.map_or(String::new(), |leader| format!(" of {leader}"));
         let (last, committed, durable) = (replica.last(), replica.committed(), replica.durable());
         let suspect = if replica.suspect() { " suspect" } else { "" };
+        let fenced = if replica.fenced() { " fenced" } else { "" };
         let part = match node.config.member {
             member if replica.membership().is_voter(member) => "",
             member if replica.membership().contains(member) => " learner",
             _ => " outside",
         };
         lines += &format!(
-            "{id} {:?} {}{leader} last {last} committed {committed} durable {durable}{suspect}{part}",
+            "{id} {:?} {}{leader} last {last} committed {committed} durable {durable}{suspect}{fenced}{part}",
             view.role, view.epoch
         );
         let peers: Vec<_> =

@@ -1,6 +1,6 @@
 //! Messages and outputs as scripts show them.
 
-use store_core::{Fatal, Member, Membership, Message, NodeId, Output, Run};
+use store_core::{Checkpoint, Fatal, Member, Membership, Message, NodeId, Offset, Output, Run};
 
 use super::disk::{Item, Payload};
 use super::node::FOLDERS;
@@ -18,13 +18,17 @@ pub(crate) fn message(message: &Message) -> String {
             append.committed
         ),
         Message::CommitOrder { epoch, up_to } => format!("CommitOrder {epoch} up to {up_to}"),
-        Message::Heartbeat { epoch, round, committed } => {
-            format!("Heartbeat {epoch} round {} committed {committed}", round.0)
+        Message::Heartbeat { epoch, round, committed, compare } => {
+            let compare = if *compare > Offset::ZERO { format!(" compare {compare}") } else { String::new() };
+            format!("Heartbeat {epoch} round {} committed {committed}{compare}", round.0)
         }
+        Message::Fence { epoch, at } => format!("Fence {epoch} {}", checkpoint(*at)),
         Message::InstallSnapshot { epoch, at } => format!("InstallSnapshot {epoch} at {at}"),
         Message::HandOver { epoch } => format!("HandOver {epoch}"),
-        Message::Ack { epoch, durable_up_to, round } => {
-            format!("Ack {epoch} durable {durable_up_to} round {}", round.0)
+        Message::Ack { epoch, durable_up_to, round, checkpoint: found, fenced } => {
+            let found = found.map_or(String::new(), |found| format!(" checkpoint {}", checkpoint(found)));
+            let fenced = if *fenced { " fenced" } else { "" };
+            format!("Ack {epoch} durable {durable_up_to} round {}{found}{fenced}", round.0)
         }
         Message::LogState(state) => {
             let conflict = state
@@ -47,6 +51,13 @@ pub(crate) fn message(message: &Message) -> String {
             format!("{}VoteReply {} {answer} last {}{suspect}", pre(reply.pre), reply.epoch, reply.last)
         }
     }
+}
+
+/// `e2:8 hash 11`, and the version if it is not 1.
+fn checkpoint(checkpoint: Checkpoint) -> String {
+    let version =
+        if checkpoint.version == 1 { String::new() } else { format!(" version {}", checkpoint.version) };
+    format!("{} hash {}{version}", checkpoint.position, checkpoint.effects)
 }
 
 fn pre(pre: bool) -> &'static str {
@@ -88,6 +99,12 @@ pub(crate) fn output(output: &Output) -> String {
         }
         Output::FetchSnapshot { from, at } => format!("fetch snapshot of at least {at} from {from}"),
         Output::Install { position } => format!("install {position}"),
+        Output::Fence { majority, own } => {
+            let told = |found: &Option<Checkpoint>| found.map_or("none".into(), checkpoint);
+            format!("fence: majority {}, own {}", told(majority), told(own))
+        }
+        Output::Replace { position } => format!("replace the table by a snapshot of {position}"),
+        Output::Doubt(doubt) => format!("doubt {doubt:?}"),
         Output::Trusted => "trusted".into(),
         Output::HandOverFailed => "handover failed".into(),
         Output::Fatal(Fatal::CommittedConflict { here, leader }) => {

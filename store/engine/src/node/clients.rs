@@ -4,7 +4,7 @@
 //! admitted write: the applier answers it, or the change of leadership ([`super::outputs`]).
 
 use bytes::Bytes;
-use store_core::Input;
+use store_core::{Doubt, Input, Offset};
 use store_db::Table;
 use store_log::Disk;
 
@@ -15,7 +15,13 @@ use crate::job::{Answer, Lack, NodeOut, Ticket};
 use crate::limits::COMMAND_BYTES_MAX;
 
 impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
-    pub(super) fn admit_write(&mut self, ticket: Ticket, command: Bytes, outs: &mut Vec<NodeOut>) {
+    pub(super) fn admit_write(
+        &mut self,
+        ticket: Ticket,
+        command: Bytes,
+        divided: Option<Offset>,
+        outs: &mut Vec<NodeOut>,
+    ) {
         let bytes = command.len();
         let lack = self
             .room
@@ -25,6 +31,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             .and_then(|()| self.writes.admit(self.commands.len(), self.commands_bytes, bytes));
         let answer = match lack {
             _ if !self.replica.may_propose() => self.not_leader(),
+            _ if divided.is_some() => Answer::Divided { at: divided.unwrap_or_default() },
             _ if bytes == 0 || bytes > COMMAND_BYTES_MAX => Answer::BadSize { bytes },
             Err(lack) => Answer::Overloaded(lack),
             Ok(()) => {
@@ -34,6 +41,14 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             }
         };
         outs.push(NodeOut::Answer { ticket, answer });
+    }
+
+    /// Where the replicas' states are known to differ without a majority for any: then clients' writes are refused.
+    pub(super) fn divided(&self) -> Option<Offset> {
+        match self.replica.doubt() {
+            Doubt::Divided(at) => Some(at),
+            Doubt::None | Doubt::Contested(_) => None,
+        }
     }
 
     pub(super) fn admit_read(&mut self, ticket: Ticket, outs: &mut Vec<NodeOut>) {

@@ -41,9 +41,15 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         self.cache.reset(after.offset);
         self.stamps.note(imported.stamp_ms);
         self.schedule.installed(after);
-        self.members = vec![(imported.membership_offset, imported.membership)];
+        self.members = vec![(imported.membership_offset, imported.membership.clone())];
         self.tell_members(outs);
         let membership = (imported.membership_offset, membership);
-        self.step(Input::Installed { position: after, membership }, outs)
+        self.step(Input::Installed { position: after, membership }, outs)?;
+        self.step(Input::Inherited(imported.checkpoints.clone()), outs)?;
+        if self.fence.is_some() {
+            self.schedule.installing();
+            self.replaced(imported, outs);
+        }
+        Ok(())
     }
 }

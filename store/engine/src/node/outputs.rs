@@ -80,6 +80,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 self.schedule.installing();
                 outs.push(NodeOut::Apply(ApplierJob::Install { position, number }));
             }
+            Output::Fence { majority, own } => self.fence(majority, own, outs)?,
+            Output::Replace { position } => outs.push(NodeOut::Write(WriterJob::Adopt { position })),
+            Output::Doubt(doubt) => self.doubts(doubt, outs),
             Output::HandOverFailed => outs.push(NodeOut::HandOverFailed),
             Output::Fatal(fatal) => outs.push(NodeOut::Fatal(fatal)),
         }
@@ -177,6 +180,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             outs.extend(lost.map(|ticket| NodeOut::Answer { ticket, answer: Answer::Unknown }));
         }
         self.leading = leading;
+        self.snapshots.doubt(false);
         self.room.forget_peers();
         outs.push(NodeOut::Role(view));
     }
@@ -191,6 +195,7 @@ fn route(to: NodeId, message: Message) -> NodeOut {
         Message::VoteRequest(_) | Message::VoteReply(_) => NodeOut::Vote { to, message },
         Message::CommitOrder { .. }
         | Message::Heartbeat { .. }
+        | Message::Fence { .. }
         | Message::InstallSnapshot { .. }
         | Message::HandOver { .. } => NodeOut::Pump { to, job: PumpJob::Say(message) },
         Message::Append(_) => unreachable!("the core pushes, pumps append"),

@@ -50,12 +50,19 @@ pub struct Setting {
     pub nodes: u64,
     pub snapshots: Policy,
     pub reserve: Reserve,
+    pub checkpoint_every: u64,
 }
 
 impl Setting {
     pub fn new(seed: u64) -> Setting {
         let reserve = Reserve { disk_bytes: 0, table_bytes: 0 };
-        Setting { seed, nodes: 3, snapshots: Policy { log_bytes: u64::MAX, ticks: u64::MAX }, reserve }
+        Setting {
+            seed,
+            nodes: 3,
+            snapshots: Policy { log_bytes: u64::MAX, ticks: u64::MAX },
+            reserve,
+            checkpoint_every: 1_024,
+        }
     }
 }
 
@@ -72,6 +79,8 @@ pub struct Cluster {
     starts: u64,
     leaders: BTreeMap<Epoch, NodeId>,
     effects: BTreeMap<Offset, (Position, u64)>,
+    /// A node whose table a test has changed: its effects may differ.
+    pub spoilt: Option<NodeId>,
 }
 
 /// Steps that a test waits at most for anything.
@@ -93,6 +102,7 @@ impl Cluster {
             starts: 0,
             leaders: BTreeMap::new(),
             effects: BTreeMap::new(),
+            spoilt: None,
         };
         for id in ids {
             cluster.restart(id);
@@ -108,6 +118,7 @@ impl Cluster {
         let mut config = NodeConfig::new(store_core::Config::new(member), self.setting.seed ^ self.starts);
         config.reserve = self.setting.reserve;
         config.snapshots = self.setting.snapshots;
+        config.checkpoint_every = self.setting.checkpoint_every;
         self.replicas.get_mut(&id).unwrap().open(config, self.clock.clone(), &peers);
         for peer in peers {
             self.reconnect(id, peer);
@@ -215,7 +226,8 @@ impl Cluster {
         for packet in made.packets {
             self.network.send(packet);
         }
-        for applied in made.applied {
+        let is_spoilt = self.spoilt == Some(id);
+        for applied in made.applied.into_iter().filter(|_| !is_spoilt) {
             let mine = (applied.position, applied.effects);
             let first = *self.effects.entry(applied.position.offset).or_insert(mine);
             assert_eq!(first, mine, "state-machine safety: the same effects at the same offset");
@@ -234,7 +246,10 @@ impl Cluster {
         if self.network.is_cut(id, from) {
             return;
         }
-        let Some(streaming) = self.replicas[&from].offer(at) else { return };
+        let Some(streaming) = self.replicas[&from].offer(at) else {
+            self.replicas.get_mut(&from).unwrap().hear(Job::SnapshotWanted { at: at.offset });
+            return;
+        };
         if self.replicas.get_mut(&id).unwrap().receive(&streaming).is_err() {
             self.crash(id);
         }

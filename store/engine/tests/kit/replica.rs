@@ -263,7 +263,11 @@ impl Replica {
                 NodeOut::Answer { ticket, answer } => made.answers.push((ticket, Told::Node(answer))),
                 NodeOut::FetchSnapshot { from, at } => made.fetch = Some((from, at)),
                 NodeOut::Fatal(fatal) => panic!("{} must stop: {fatal:?}", self.id),
-                NodeOut::Role(_) | NodeOut::Members(_) | NodeOut::HandOverFailed | NodeOut::Report(_) => {}
+                NodeOut::Role(_)
+                | NodeOut::Members(_)
+                | NodeOut::HandOverFailed
+                | NodeOut::Fenced(_)
+                | NodeOut::Report(_) => {}
             }
         }
         Ok(())
@@ -304,6 +308,8 @@ impl Replica {
                     self.imported = imported.position.offset;
                     self.inbox.push_back(Job::Imported(imported));
                 }
+                ApplierOut::Checkpoint(checkpoint) => self.inbox.push_back(Job::Checkpoint(checkpoint)),
+                ApplierOut::Replaced(imported) => self.inbox.push_back(Job::Replaced(imported)),
                 ApplierOut::Answer { ticket, reply } => made.answers.push((ticket, Told::Applied(reply))),
                 ApplierOut::AuditAt { id, position, .. } => {
                     let state = self.table.read(state::read).unwrap();
@@ -345,8 +351,8 @@ impl Replica {
             let at = incoming.received();
             incoming.write(at, &from.raw(at, 10_000)?)?;
         }
-        let info = snapshots.received(incoming)?;
-        self.aside.push_back(Job::SnapshotFetched { position: info.position, number: info.number });
+        let (_, told) = snapshots.received(incoming)?;
+        self.aside.push_back(told);
         Ok(())
     }
 }

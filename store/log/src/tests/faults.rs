@@ -10,7 +10,7 @@ use super::*;
 use crate::fault::FAIL_POINTS;
 use crate::sim::SimDisk;
 use crate::{
-    IncomingSnapshot, Offered, SnapshotInfo, SnapshotReader, SnapshotWriter, retention, verify_log,
+    Fence, IncomingSnapshot, Offered, SnapshotInfo, SnapshotReader, SnapshotWriter, retention, verify_log,
     verify_snapshots,
 };
 
@@ -35,6 +35,8 @@ struct Promises {
     ballot: u64,
     /// Snapshots that have their names, and are not being removed.
     snapshots: Vec<u64>,
+    /// The table is known to be wrong, or right again; `None`: that is changing.
+    fenced: Option<bool>,
     /// The log is being thrown away for the fetched snapshot.
     resetting: bool,
     /// It was.
@@ -80,12 +82,36 @@ fn live(disk: &SimDisk, fetched: &Bytes, done: &mut Promises) -> Result<(), Erro
     done.removing = Offset(2);
     log.remove_before(1)?;
     fetch(disk, &log, fetched, false)?;
+    done.fenced = None;
+    log.save_fence(Fence { differs: None })?;
+    done.fenced = Some(true);
+    let newest = adopt(disk, &log, done)?;
+    retention::keep_only_snapshot(disk, newest)?;
+    done.fenced = None;
+    log.clear_fence()?;
+    done.fenced = Some(false);
     let installed = fetch(disk, &log, fetched, true)?;
     done.snapshots.push(installed);
     done.resetting = true;
     log.reset(installed, FETCHED, 0)?;
     done.reset = true;
     Ok(())
+}
+
+/// Takes over a snapshot of a position that the log has.
+fn adopt(disk: &SimDisk, log: &Log<SimDisk>, done: &mut Promises) -> Result<u64, Error> {
+    let source = SimDisk::new();
+    make(&source);
+    write_snapshot(&source, 2, Position::new(1, 3))?;
+    let bytes = source.content("snap.2").unwrap();
+    let offered = Offered { number: 2, position: Position::new(1, 3), bytes: bytes.len() as u64 };
+    let mut incoming = IncomingSnapshot::begin(disk.clone(), log.meta(), offered)?;
+    incoming.write(0, &bytes)?;
+    let newest = log.files().last().unwrap().number;
+    done.snapshots.clear();
+    incoming.adopt(newest)?;
+    done.snapshots.push(newest);
+    Ok(newest)
 }
 
 /// Fetches a snapshot, or gives the transfer up.
@@ -112,6 +138,7 @@ fn check(disk: &SimDisk, boot_id: &str, promised: &Promises, at: &str) {
         opened => opened.unwrap_or_else(|error| panic!("{at}: {error}")),
     };
     assert!(found.ballot.epoch.0 >= promised.ballot, "{at}: vote-stays");
+    assert!(promised.fenced.is_none_or(|fenced| found.fence.is_some() == fenced), "{at}: a fence stays");
     assert!(found.unreadable_snapshots.is_empty(), "{at}");
     for number in &promised.snapshots {
         SnapshotReader::open(disk, log.meta(), *number).unwrap_or_else(|error| panic!("{at}: {error}"));
@@ -154,7 +181,7 @@ fn die_at(name: &'static str, passing: u64, power_loss: Option<u64>, fetched: &B
         }
     };
     fail::cfg_callback(name, on_pass).unwrap();
-    let mut promised = Promises::default();
+    let mut promised = Promises { fenced: Some(false), ..Promises::default() };
     let ended = live(&disk, fetched, &mut promised);
     fail::remove(name);
     if passed.load(Ordering::Relaxed) <= passing {

@@ -12,7 +12,7 @@ use proto::store::replication_client::ReplicationClient;
 use proto::store::{FetchSnapshotRequest, SnapshotBlock};
 use store_core::{NodeId, Position};
 use store_engine::{Job, Snapshots, convert};
-use store_log::{IncomingSnapshot, Offered, SnapshotInfo};
+use store_log::{IncomingSnapshot, Offered};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -124,10 +124,10 @@ async fn fetch(
         };
         let Some((from, at)) = next else { return Ok(()) };
         match attempt(&shared, &snapshots, from, at).await {
-            Ok(info) => {
-                tracing::info!(%from, position = %info.position, "a snapshot was fetched");
-                wanted.lock().fulfil(info.position);
-                shared.inbox.post([Job::SnapshotFetched { position: info.position, number: info.number }]);
+            Ok((position, told)) => {
+                tracing::info!(%from, %position, "a snapshot was fetched");
+                wanted.lock().fulfil(position);
+                shared.inbox.post([told]);
             }
             Err(failed) => {
                 let why = failed.fatal()?;
@@ -143,7 +143,7 @@ async fn attempt(
     snapshots: &Arc<Snapshots<Disk>>,
     from: NodeId,
     at: Position,
-) -> Result<SnapshotInfo, Failed> {
+) -> Result<(Position, Job), Failed> {
     let hello = introduce(shared, from).ok_or_else(|| Failed::Peer(format!("{from} is not a member")))?;
     let channel = dial(shared, from).map_err(Failed::Peer)?;
     let mut client = ReplicationClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);

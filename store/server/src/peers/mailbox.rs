@@ -102,7 +102,8 @@ mod tests {
     use store_core::{Epoch, Position, Round};
 
     fn ack(offset: u64) -> Message {
-        Message::Ack { epoch: Epoch(1), durable_up_to: Position::new(1, offset), round: Round(0) }
+        let (epoch, durable_up_to, round) = (Epoch(1), Position::new(1, offset), Round(0));
+        Message::Ack { epoch, durable_up_to, round, checkpoint: None, fenced: false }
     }
 
     fn next(replies: &mut Replies) -> Option<Message> {

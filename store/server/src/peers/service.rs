@@ -15,7 +15,7 @@ use proto::store::{
 use store_client::failure::{failure, invalid, status_from};
 use store_core::{Incarnation, Member, Message, NodeId, Position};
 use store_engine::{Job, Snapshots, convert};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::introduce::{REMOVED, from_peer};
 use super::mailbox::Replies;
@@ -244,7 +244,13 @@ impl Replication for ReplicationService {
         let request = request.into_inner();
         self.introduced(request.peer.as_ref(), address)?;
         let rate = self.shared().config.snapshot_bytes_per_second;
-        let blocks = serve_snapshot::stream(Arc::clone(&self.snapshots), request, rate).await?;
+        let at = convert::position_in(request.at);
+        let streamed = serve_snapshot::stream(Arc::clone(&self.snapshots), request, rate).await;
+        let blocks = streamed.inspect_err(|refused| {
+            if refused.code() == Code::NotFound {
+                self.shared().inbox.post([Job::SnapshotWanted { at: at.offset }]);
+            }
+        })?;
         Ok(Response::new(Box::pin(blocks)))
     }
 }

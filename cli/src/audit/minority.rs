@@ -1,0 +1,77 @@
+//! Which replica is wrong, when they are not all equal, and how it gets right again. Pure.
+
+use super::read::{Picture, first_difference};
+
+/// What an audit says of replicas that differ.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Told {
+    /// Who differs from whom, and where first.
+    pub(super) what: String,
+    /// What to do.
+    pub(super) next: String,
+}
+
+/// Compares the pictures of the replicas that could be read, of `nodes` in all. `None`: they are equal.
+#[must_use]
+pub(super) fn told(pictures: &[(u64, Picture)], nodes: usize) -> Option<Told> {
+    let (first, rest) = pictures.split_first()?;
+    let differs = |a: &(u64, Picture), b: &(u64, Picture)| first_difference((a.0, &a.1), (b.0, &b.1));
+    let difference = rest.iter().find_map(|other| differs(first, other))?;
+    let alike = |one: &(u64, Picture)| pictures.iter().filter(|other| differs(one, other).is_none()).count();
+    let Some(right) = pictures.iter().find(|one| alike(one) > nodes / 2) else {
+        return Some(Told {
+            what: format!("{difference}; no majority of the {nodes} replicas is equal, so nobody can say which is right"),
+            next: "read the other nodes too if they are down; else look at the records on each node, hand over to one \
+                   that is right (feira node hand-over NODE), and have the others take its state (feira node resync \
+                   NODE)"
+                .to_owned(),
+        });
+    };
+    let (mut wrong, mut equal) = (Vec::new(), Vec::new());
+    for one in pictures {
+        if differs(right, one).is_some() { wrong.push(one) } else { equal.push(one.0.to_string()) }
+    }
+    let found: Vec<String> = wrong.iter().filter_map(|one| differs(right, one)).collect();
+    let named: Vec<String> = wrong.iter().map(|one| one.0.to_string()).collect();
+    let resyncs: Vec<String> = wrong.iter().map(|one| format!("feira node resync node-{}", one.0)).collect();
+    Some(Told {
+        what: format!(
+            "node {} is in the minority: {}; nodes {} are equal, and a majority",
+            named.join(" and node "),
+            found.join("; "),
+            equal.join(" and ")
+        ),
+        next: format!(
+            "have it take the state of the others: {} (if it leads: feira node hand-over node-{} first)",
+            resyncs.join("; "),
+            named[0]
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(node: u64, effects: u64) -> (u64, Picture) {
+        (node, Picture { effects, ..Picture::default() })
+    }
+
+    #[test]
+    fn the_minority_is_named_and_what_to_do() {
+        assert_eq!(told(&[picture(1, 7), picture(2, 7), picture(3, 7)], 3), None);
+        let one = told(&[picture(1, 9), picture(2, 7), picture(3, 7)], 3).expect("they differ");
+        assert!(one.what.starts_with("node 1 is in the minority"), "{}", one.what);
+        assert!(one.what.contains("nodes 2 and 3 are equal"), "{}", one.what);
+        assert!(one.next.contains("feira node resync node-1"), "{}", one.next);
+    }
+
+    #[test]
+    fn without_a_majority_nobody_is_named() {
+        for pictures in [&[picture(1, 7), picture(2, 9)][..], &[picture(1, 7), picture(2, 8), picture(3, 9)]]
+        {
+            let all = told(pictures, 3).expect("they differ");
+            assert!(all.what.contains("no majority of the 3 replicas"), "{}", all.what);
+        }
+    }
+}

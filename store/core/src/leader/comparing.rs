@@ -1,0 +1,124 @@
+//! What a leader does about the replicas' states: asks for the same checkpoint everywhere, judges the answers, and
+//! tells whoever is in the minority.
+//!
+//! It rides on heartbeats and their answers: one offset is asked for at a time, until everybody who speaks has
+//! answered the same, or for [`limits::BEATS_COMPARED`] heartbeats if there is a newer one. When it is over, nothing
+//! more is sent until this replica has a newer checkpoint.
+
+use alloc::vec::Vec;
+
+use super::Leader;
+use crate::checkpoints::{Checkpoint, Doubt, Verdict, verdict};
+use crate::comparison::Comparison;
+use crate::limits;
+use crate::protocol::{Message, Output};
+use crate::state::{State, send};
+use crate::types::{Member, Offset};
+
+impl Leader {
+    /// What is thought of the replicas' states.
+    pub(crate) fn doubt(&self) -> Doubt {
+        self.comparison.doubt
+    }
+
+    /// The offset that the next heartbeat asks for; 0: nothing is to be compared.
+    pub(super) fn compared(&mut self, state: &State) -> Offset {
+        let newest = state.checkpoints.newest();
+        let waits = |leader: &Leader| leader.peers.iter().any(|peer| leader.owes_answer(state, peer.member));
+        let comparison = &self.comparison;
+        let is_over = comparison.asked.is_none_or(|asked| {
+            let is_newer = newest.is_some_and(|newest| newest.position.offset > asked.position.offset);
+            is_newer && (comparison.beats >= limits::BEATS_COMPARED || !waits(self))
+        });
+        if is_over {
+            let doubt = self.comparison.doubt;
+            self.comparison = Comparison { asked: newest, doubt, ..Comparison::default() };
+        }
+        let asked = self.comparison.asked;
+        // Who differs may have another table soon, and then another answer.
+        let differs = |(_, answer): &(Member, Option<Checkpoint>)| answer.is_some() && *answer != asked;
+        if !waits(self) && !self.comparison.answers.iter().any(differs) {
+            return Offset::ZERO;
+        }
+        self.comparison.beats = self.comparison.beats.saturating_add(1);
+        asked.map_or(Offset::ZERO, |asked| asked.position.offset)
+    }
+
+    /// Whether this member can answer and has not.
+    fn owes_answer(&self, state: &State, member: Member) -> bool {
+        let can = |peer: &crate::progress::Progress| {
+            peer.member == member
+                && !peer.fenced
+                && peer.silent_ticks <= state.config.ticks_election_min
+                && state.membership().contains(member)
+        };
+        !self.comparison.has_answered(member) && self.peers.iter().any(can)
+    }
+
+    /// A replica has answered. Returns the majority's checkpoint if this leader itself is in the minority.
+    pub(super) fn answered(
+        &mut self,
+        state: &State,
+        from: Member,
+        checkpoint: Option<Checkpoint>,
+        fenced: bool,
+        out: &mut Vec<Output>,
+    ) -> Option<Checkpoint> {
+        let asked = self.comparison.asked?;
+        let answer = checkpoint
+            .filter(|found| found.position.offset == asked.position.offset)
+            .map(|found| (from, (found.version == asked.version).then_some(found)));
+        // What a fenced replica said of its table counts no more: it is about to have another.
+        let is_news = answer.is_some_and(|answer| !self.comparison.answers.contains(&answer));
+        let is_void = fenced && self.comparison.has_answered(from);
+        if !(is_news || is_void) {
+            return None;
+        }
+        self.comparison.answers.retain(|(who, _)| *who != from);
+        self.comparison.answers.extend(answer.filter(|_| !fenced));
+        self.judge(state, asked, out)
+    }
+
+    fn judge(&mut self, state: &State, asked: Checkpoint, out: &mut Vec<Output>) -> Option<Checkpoint> {
+        let (own, offset) = (state.config.member, asked.position.offset);
+        let comparison = &self.comparison;
+        let judged = verdict(state.membership(), |member| {
+            if member == own { Some(asked) } else { comparison.answer_of(member) }
+        });
+        let before = comparison.doubt;
+        let doubt = match judged {
+            Verdict::Agreed(_) => Doubt::None,
+            Verdict::Divided => Doubt::Divided(offset),
+            // What was divided stays so until a majority agrees.
+            Verdict::Open { contested: true } if !matches!(before, Doubt::Divided(_)) => {
+                Doubt::Contested(offset)
+            }
+            Verdict::Open { .. } => before,
+        };
+        if doubt != before {
+            self.comparison.doubt = doubt;
+            out.push(Output::Doubt(doubt));
+        }
+        match judged {
+            Verdict::Agreed(majority) if majority != asked => Some(majority),
+            _ => None,
+        }
+    }
+
+    /// Tells those in the minority, with every heartbeat until they are fenced.
+    pub(super) fn fence_minority(&self, state: &State, out: &mut Vec<Output>) {
+        let Some(asked) = self.comparison.asked.filter(|_| !self.comparison.answers.is_empty()) else {
+            return;
+        };
+        let own = state.config.member;
+        let answer =
+            |member: Member| if member == own { Some(asked) } else { self.comparison.answer_of(member) };
+        let Verdict::Agreed(majority) = verdict(state.membership(), answer) else { return };
+        let differs = |(who, found): &&(Member, Option<Checkpoint>)| {
+            found.is_some_and(|found| found != majority) && self.peers.iter().any(|peer| peer.member == *who)
+        };
+        for (who, _) in self.comparison.answers.iter().filter(differs) {
+            send(who.node, Message::Fence { epoch: state.ballot.epoch, at: majority }, out);
+        }
+    }
+}

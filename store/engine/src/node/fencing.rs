@@ -1,0 +1,98 @@
+//! A replica whose table is wrong, from the word that it is until it has another.
+//!
+//! ```text
+//!  the core says so ─► fence durable ─► applier, snapshots and whoever reads are told      (a crash: fenced again)
+//!  a snapshot that the log goes on from is fetched ─► it is snap.N ─► the table is replaced (a crash: fetched again)
+//!  ─► the wrong snapshots go ─► the fence goes ─► the core is told                          (a crash: as before it)
+//! ```
+//!
+//! Promises *fence before discard*: nothing of the table goes before the fence is durable, and the fence goes after
+//! everything that was wrong has gone. Meanwhile the log goes on: this replica acknowledges and votes. Leaves out who is
+//! right ([`store_core::checkpoints`]) and the files ([`crate::snapshots`]).
+
+use store_core::{Checkpoint, Doubt, Input, Position, Role};
+use store_db::Table;
+use store_log::{Difference, Disk, Fence};
+
+use super::Node;
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::job::{Answer, ApplierJob, Imported, NodeOut, Report, Ticket, WriterJob};
+
+impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
+    /// The core says that the table is wrong.
+    pub(super) fn fence(
+        &mut self,
+        majority: Option<Checkpoint>,
+        own: Option<Checkpoint>,
+        outs: &mut Vec<NodeOut>,
+    ) -> Result<(), Error> {
+        let differs = majority.zip(own).map(|(majority, own)| Difference {
+            position: majority.position,
+            own: own.effects,
+            majority: majority.effects,
+        });
+        let fence = Fence { differs };
+        self.log.lock().save_fence(fence)?;
+        self.fence = Some(fence);
+        self.snapshots.fence();
+        if self.schedule.under_way().is_some() {
+            outs.push(NodeOut::Apply(ApplierJob::CancelSnapshot));
+        }
+        self.schedule.installing();
+        outs.push(NodeOut::Apply(ApplierJob::Fence));
+        outs.push(NodeOut::Fenced(self.fence));
+        Ok(())
+    }
+
+    /// An operator says that the table is wrong.
+    pub(super) fn resync(&mut self, ticket: Ticket, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        let view = self.replica.view();
+        let leads = view.role == Role::Leader;
+        let answer = if leads || view.leader.is_none() {
+            Answer::CannotResync { leads }
+        } else {
+            self.step(Input::Fence, outs)?;
+            Answer::Resyncing
+        };
+        outs.push(NodeOut::Answer { ticket, answer });
+        Ok(())
+    }
+
+    /// A snapshot whose last entry seemed to be in the log is here.
+    pub(super) fn replacement_fetched(
+        &mut self,
+        position: Position,
+        outs: &mut Vec<NodeOut>,
+    ) -> Result<(), Error> {
+        let before = outs.len();
+        self.step(Input::FetchedBeside { position }, outs)?;
+        if outs.len() == before {
+            outs.push(NodeOut::Write(WriterJob::Unstage));
+        }
+        Ok(())
+    }
+
+    /// The table was replaced by a snapshot, with or without the log: what was wrong goes.
+    pub(super) fn replaced(&mut self, imported: Imported, outs: &mut Vec<NodeOut>) {
+        outs.push(NodeOut::Write(WriterJob::Unfence { number: imported.number }));
+        self.replaced = Some(imported);
+    }
+
+    /// Everything that was wrong is gone.
+    pub(super) fn unfenced(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        let imported = self.replaced.take().expect("a fence goes only after the table was replaced");
+        self.fence = None;
+        self.schedule.installed(imported.position);
+        self.step(Input::Inherited(imported.checkpoints), outs)?;
+        self.step(Input::Unfenced { snapshot: imported.position }, outs)?;
+        outs.push(NodeOut::Fenced(None));
+        Ok(())
+    }
+
+    /// What the leader that this replica is thinks of the states has changed.
+    pub(super) fn doubts(&mut self, doubt: Doubt, outs: &mut Vec<NodeOut>) {
+        self.snapshots.doubt(matches!(doubt, Doubt::Contested(_)));
+        outs.push(NodeOut::Report(Report::Doubt(doubt)));
+    }
+}

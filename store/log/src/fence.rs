@@ -1,0 +1,74 @@
+//! The file `fence`: while it is there, the table of this replica is known to be wrong. Promises that once
+//! [`write`] returned no crash forgets it, and that it goes only by [`remove`]. A file that cannot be read says the same as
+//! one that can: the table is not to be believed. Byte by byte in [`crate::format`].
+
+use store_core::{Epoch, Incarnation, Offset, Position};
+
+use crate::aside;
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::fault;
+use crate::format::{Put, Take};
+use crate::names::FENCE;
+
+const MAGIC: [u8; 8] = *b"feiraFNC";
+const BYTES: usize = 96;
+
+/// Why the table is not to be believed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Fence {
+    /// What a majority has, and what is had here, at a position; `None`: an operator said so (or the file cannot be
+    /// read).
+    pub differs: Option<Difference>,
+}
+
+/// The hashes that differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// Where.
+    pub position: Position,
+    /// The hash of effects here.
+    pub own: u64,
+    /// That of a majority.
+    pub majority: u64,
+}
+
+/// The bytes of the file.
+pub(crate) fn encode(fence: Fence, incarnation: Incarnation) -> Vec<u8> {
+    let none = Difference { position: Position::ZERO, own: 0, majority: 0 };
+    let Difference { position, own, majority } = fence.differs.unwrap_or(none);
+    Put::new(MAGIC)
+        .u32(u32::from(fence.differs.is_some()))
+        .u64(position.epoch.0)
+        .u64(position.offset.0)
+        .u64(own)
+        .u64(majority)
+        .u64(incarnation.0)
+        .finish(BYTES)
+}
+
+/// Makes it durable that the table is wrong.
+pub(crate) fn write<D: Disk>(disk: &D, fence: Fence, incarnation: Incarnation) -> Result<(), Error> {
+    aside::replace(disk, FENCE, &encode(fence, incarnation), "fence")
+}
+
+/// Makes it durable that the table is right again.
+pub(crate) fn remove<D: Disk>(disk: &D) -> Result<(), Error> {
+    fault::step("unfence", "begin");
+    aside::remove(disk, FENCE)?;
+    fault::step("unfence", "removed");
+    Ok(())
+}
+
+/// Why the table is not to be believed; `None`: nothing is said against it.
+pub(crate) fn read<D: Disk>(disk: &D) -> Result<Option<Fence>, Error> {
+    let Some(bytes) = aside::read(disk, FENCE, BYTES)? else { return Ok(None) };
+    let mut take = match Take::new(FENCE, &bytes, BYTES, MAGIC) {
+        Err(Error::Damaged { .. }) => return Ok(Some(Fence::default())),
+        other => other?,
+    };
+    let is_told = take.u32() == 1;
+    let position = Position { epoch: Epoch(take.u64()), offset: Offset(take.u64()) };
+    let difference = Difference { position, own: take.u64(), majority: take.u64() };
+    Ok(Some(Fence { differs: is_told.then_some(difference) }))
+}

@@ -1,0 +1,162 @@
+//! Replicas whose database is wrong, over real processes and real files: bytes of a record change in `data.mdb` while
+//! the node is stopped, as a disk or a hand might change them. What a transaction uses is found by the state's hash, on
+//! a follower and on a leader; what nobody uses is found by `feira audit`. Each time the replica heals.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use feira_tests::cluster::{Cluster, Options};
+use feira_tests::wait;
+use futures::StreamExt as _;
+use proto::store::cluster_client::ClusterClient;
+use proto::store::{Freshness, GetRequest, HandOverRequest, ResyncRequest, Route, Status, Txn};
+use store_client::{Replicated, Store as _, request_identity};
+
+const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1 });
+/// Tests share the machine with others.
+const HEALED_WITHIN: Duration = Duration::from_secs(90);
+/// More offsets than lie between two checkpoints.
+const WRITES: u32 = 1_100;
+const AT_ONCE: usize = 64;
+
+const BEFORE: &str = "as-it-was-written-by-the-client-0001";
+const AFTER: &str = "as-it-was-written-by-the-client-0009";
+
+async fn cluster() -> Cluster {
+    let options =
+        Options { admin_portals: 0, client_portals: 0, embedded_broker: true, ..Options::default() };
+    Cluster::start(feira_tests::feira!(), options).await
+}
+
+async fn execute(store: &Replicated, txn: Txn) {
+    let answer = store.txn(txn, Some(request_identity([5; 16]))).await.unwrap();
+    assert!(answer.success, "{:?}", answer.failed);
+}
+
+/// A record whose number counts, and which keeps the rest of itself.
+async fn write_counter(store: &Replicated, key: &'static str) {
+    let data = format!("{{\"state\":\"active\",\"open_orders\":0,\"data\":{{\"name\":\"{BEFORE}\"}}}}");
+    execute(store, Txn::new().put(key, 1, data)).await;
+}
+
+/// Changes what stands for [`BEFORE`] in the database of a node that is stopped, wherever it stands.
+fn change_bytes(cluster: &Cluster, node: &str) {
+    let file = cluster.data_of(node).join("groups/1/db/data.mdb");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let found: Vec<usize> = bytes
+        .windows(BEFORE.len())
+        .enumerate()
+        .filter(|(_, at)| *at == BEFORE.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!found.is_empty(), "{} has the record", file.display());
+    for at in found {
+        bytes[at..at + AFTER.len()].copy_from_slice(AFTER.as_bytes());
+    }
+    std::fs::write(&file, bytes).unwrap();
+}
+
+/// What a replica itself holds.
+async fn held(cluster: &Cluster, node: &str, key: &'static str) -> Result<String, tonic::Status> {
+    let request = GetRequest { route: ROUTE, key: Bytes::from(key), freshness: Some(Freshness::stale()) };
+    let answer = cluster.kv(node).get(request).await?.into_inner();
+    assert_eq!(answer.status(), Status::Success);
+    Ok(String::from_utf8_lossy(&answer.record.unwrap().data).into_owned())
+}
+
+/// Stops a follower, changes a record in its database, and starts it again: it notices nothing.
+async fn spoil_a_follower(cluster: &mut Cluster, key: &'static str) -> String {
+    cluster.wait_until_equal().await;
+    let leader = cluster.leader().await;
+    let victim = cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
+    cluster.stop(&victim);
+    change_bytes(cluster, &victim);
+    cluster.run(&victim);
+    let seen = wait::until("the changed record", HEALED_WITHIN, || async {
+        held(cluster, &victim, key).await.map_err(|status| status.to_string())
+    })
+    .await;
+    assert!(seen.contains(AFTER), "the database was trusted: {seen}");
+    victim
+}
+
+async fn write_many(store: &Replicated) {
+    let writes = (0..WRITES).map(|at| execute(store, Txn::new().put(format!("other/{at}"), 1, "x")));
+    futures::stream::iter(writes).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+}
+
+async fn healed(cluster: &Cluster, node: &str, key: &'static str) {
+    wait::until("the replica has another state", HEALED_WITHIN, || async {
+        let status = cluster.status(node).await.map_err(|status| status.to_string())?;
+        let seen = held(cluster, node, key).await.map_err(|status| status.to_string())?;
+        let is_healed = status.fenced.is_empty() && seen.contains(BEFORE);
+        if is_healed { Ok(()) } else { Err(format!("{}; {seen}", status.problem)) }
+    })
+    .await;
+    cluster.wait_until_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_record_was_changed_is_fenced_when_it_is_used_and_heals() {
+    let mut cluster = cluster().await;
+    let store = cluster.store();
+    write_counter(&store, "counter").await;
+    let victim = spoil_a_follower(&mut cluster, "counter").await;
+    execute(&store, Txn::new().add("counter", 1, "/open_orders", 1, None)).await;
+    write_many(&store).await;
+    wait::until("it is fenced", HEALED_WITHIN, || async {
+        let log = cluster.log_of(&victim);
+        if log.contains("it is fenced") { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    healed(&cluster, &victim, "counter").await;
+    assert!(cluster.log_of(&victim).contains("serves again"));
+    for node in cluster.nodes().iter().filter(|node| **node != victim) {
+        assert!(!cluster.log_of(node).contains("it is fenced"), "{node} was right");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_record_was_changed_steps_down_before_it_is_fenced() {
+    let mut cluster = cluster().await;
+    let store = cluster.store();
+    write_counter(&store, "counter").await;
+    let victim = spoil_a_follower(&mut cluster, "counter").await;
+    let leader = cluster.leader().await;
+    let to = victim.trim_start_matches("node-").parse().unwrap();
+    wait::until("the replica leads", HEALED_WITHIN, || async {
+        let mut leads = ClusterClient::new(cluster.channel(&leader));
+        leads.hand_over(HandOverRequest { route: ROUTE, to }).await.map_err(|status| status.to_string())
+    })
+    .await;
+    assert_eq!(cluster.leader().await, victim);
+    execute(&store, Txn::new().add("counter", 1, "/open_orders", 1, None)).await;
+    write_many(&store).await;
+    healed(&cluster, &victim, "counter").await;
+    let log = cluster.log_of(&victim);
+    let (fenced, led) = (log.find("it is fenced").unwrap(), log.rfind("role=Leader").unwrap());
+    let stepped_down = log[led..].find("role=Follower").map(|at| led + at).unwrap();
+    assert!(stepped_down < fenced, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_nobody_uses_is_found_by_the_audit_and_mended_by_a_resync() {
+    let mut cluster = cluster().await;
+    let store = cluster.store();
+    write_counter(&store, "c/{ana}").await;
+    let victim = spoil_a_follower(&mut cluster, "c/{ana}").await;
+    let audit = cluster.tool(&["audit"]);
+    let told = String::from_utf8_lossy(&audit.stderr).into_owned();
+    assert!(!audit.status.success());
+    let number = victim.trim_start_matches("node-");
+    assert!(told.contains(&format!("node {number} is in the minority")), "{told}");
+    assert!(told.contains("c/{ana}") && told.contains(&format!("feira node resync {victim}")), "{told}");
+    let leader = cluster.leader().await;
+    let refused = ClusterClient::new(cluster.channel(&leader)).resync(ResyncRequest { route: ROUTE }).await;
+    assert!(refused.unwrap_err().message().contains("this replica leads"));
+    let resync = cluster.tool(&["node", "resync", &victim]);
+    assert!(resync.status.success(), "{}", String::from_utf8_lossy(&resync.stderr));
+    healed(&cluster, &victim, "c/{ana}").await;
+    assert!(cluster.tool(&["audit"]).status.success());
+}
