@@ -43,6 +43,10 @@ const MEMBER: &str = "Each waits until the change is committed. Given again afte
 const ADMIN: &str =
     "Such as: feira admin insert-client name=Ana city=Recife. All commands: feira admin help.";
 const SHOP: &str = "Such as: feira shop --cid ana create-order banana=3. All commands: feira shop help.";
+const BACKUP: &str =
+    "Such as: feira backup --out /backups/shop-monday. What it holds: feira restore --verify-only FILE.";
+const RESTORE: &str = "The configuration says which nodes the new cluster has and where its folder is, which must be empty. \
+                       Then: feira up. The old cluster must not serve any more.";
 const KV: &str = "Such as: feira kv set 17 'two kilos'. All commands: feira kv help.";
 
 /// Options of every command.
@@ -93,6 +97,12 @@ pub enum Command {
     /// Look into a node's snapshots, or verify them
     #[command(subcommand)]
     Snapshot(Snapshot),
+    /// Write the whole state of the running store to one file, while it serves
+    #[command(after_help = BACKUP)]
+    Backup(Backup),
+    /// Make the folders of a new cluster that begins with the state of a backup
+    #[command(after_help = RESTORE)]
+    Restore(Restore),
     /// Start a cluster in a temporary folder and play a tour, or on a terminal open a shop
     Demo(Demo),
     /// Show the configuration in force
@@ -107,6 +117,30 @@ pub enum Command {
     ClientPortal(PortalRole),
     /// Run the MQTT broker in the foreground
     Broker(BrokerRole),
+}
+
+/// A backup.
+#[derive(Args, Debug, Clone)]
+pub struct Backup {
+    /// The file to write; it gets its name when it is whole
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Take it from this node; if left out, from one that does not lead
+    #[arg(long, value_name = "NODE")]
+    pub from: Option<u64>,
+    /// Replace the file if it is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// A new cluster from a backup.
+#[derive(Args, Debug, Clone)]
+pub struct Restore {
+    /// The backup; a snap.X of a node's folder is one too
+    pub file: PathBuf,
+    /// Only read and check the file, all of it
+    #[arg(long)]
+    pub verify_only: bool,
 }
 
 /// A new cluster's shape.

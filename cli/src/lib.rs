@@ -4,7 +4,7 @@
 //!   args ──► run ──┬─► role (store, portals, broker)      serve until told to stop
 //!                  ├─► up (supervisor of child processes), demo (a tour over it)
 //!                  ├─► admin, shop, kv (sessions) ◄── repl (lines, completion) ◄── verb (tables of verbs)
-//!                  └─► import, audit, status, log, member
+//!                  └─► import, audit, status, log, member, backup
 //!        all of them ──► reach (portals, nodes) · show (tables, JSON) · config · failure
 //! ```
 //!
@@ -14,6 +14,7 @@
 pub mod admin;
 pub mod args;
 pub mod audit;
+pub mod backup;
 pub mod config;
 pub mod demo;
 pub mod document;

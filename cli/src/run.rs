@@ -14,7 +14,7 @@ use crate::role::portals::Which;
 use crate::show::answer::Answer;
 use crate::show::out::Out;
 use crate::tools::{addresses, admin, key_values, shop};
-use crate::{audit, demo, log, member, role, status, up};
+use crate::{audit, backup, demo, log, member, role, status, up};
 
 /// How long an import waits for a portal or a leader to come back.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
@@ -74,6 +74,8 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         }
         Command::Snapshot(Snapshot::Verify { node }) => log::snapshot::verify(loaded, node, out),
         Command::Config(_) => show_config(loaded, out),
+        Command::Backup(asked) => shown(backup::take::run(loaded, &asked).await, out),
+        Command::Restore(asked) => shown(backup::restore::run(loaded, &asked), out),
         Command::Bootstrap => shown(bootstrap(loaded), out),
         command => serve(command, loaded).await,
     }

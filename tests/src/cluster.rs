@@ -137,9 +137,18 @@ impl Cluster {
     /// # Panics
     /// If it does not come up.
     pub async fn begin(&mut self) {
-        self.bootstrap();
+        self.found();
+        self.run_all().await;
+    }
+
+    /// Starts everything, and waits until there is a leader and every portal is live.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn run_all(&mut self) {
         let names: Vec<String> = self.commands.keys().cloned().collect();
-        for name in names {
+        for name in names.iter().filter(|name| !self.running.contains_key(*name)).cloned().collect::<Vec<_>>()
+        {
             self.run(&name);
         }
         self.leader().await;
@@ -197,7 +206,11 @@ impl Cluster {
         self.mesh = Some(mesh);
     }
 
-    fn bootstrap(&self) {
+    /// Makes the folders of the nodes, if they are not made yet.
+    ///
+    /// # Panics
+    /// If they cannot be made.
+    pub fn found(&self) {
         let output = self.tool(&["bootstrap"]);
         assert!(output.status.success(), "bootstrap: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -246,9 +259,18 @@ impl Cluster {
     /// # Panics
     /// If there is none of that name, or it runs.
     pub fn run(&mut self, name: &str) {
+        self.run_with(name, &[]);
+    }
+
+    /// Starts a process (again), with more in its environment.
+    ///
+    /// # Panics
+    /// If there is none of that name, or it runs.
+    pub fn run_with(&mut self, name: &str, environment: &[(&str, &str)]) {
         assert!(!self.running.contains_key(name), "{name} runs already");
         let mut command = Command::new(&self.feira);
         command.arg("--config").arg(self.config_of(name)).args(&self.commands[name]);
+        command.envs(environment.iter().copied());
         let log = self.path().join(format!("{name}.log"));
         self.running.insert(name.to_owned(), Process::start(name, command, &log));
     }
@@ -259,6 +281,28 @@ impl Cluster {
     /// If it does not run.
     pub fn kill(&mut self, name: &str) {
         self.running.remove(name).unwrap_or_else(|| panic!("{name} does not run")).kill();
+    }
+
+    /// Whether a process that was started has not ended.
+    ///
+    /// # Panics
+    /// If it was not started.
+    #[must_use]
+    pub fn is_running(&self, name: &str) -> bool {
+        self.running[name].is_running()
+    }
+
+    /// Waits until a process has ended by itself; how it did.
+    ///
+    /// # Panics
+    /// If it does not run, or does not end in time.
+    pub async fn ended(&mut self, name: &str) -> std::process::ExitStatus {
+        let mut process = self.running.remove(name).unwrap_or_else(|| panic!("{name} does not run"));
+        let process = std::sync::Mutex::new(&mut process);
+        wait::until(&format!("the end of {name}"), PATIENCE, || async {
+            process.lock().expect("nobody else has it").ended().ok_or("it runs")
+        })
+        .await
     }
 
     /// A graceful stop.

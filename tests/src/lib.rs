@@ -12,3 +12,4 @@ pub mod process;
 pub mod shop;
 pub mod tidy;
 pub mod wait;
+pub mod writers;

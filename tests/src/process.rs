@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use crate::wait;
@@ -76,6 +77,17 @@ impl Process {
     /// If it cannot be waited for.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// Whether it has not ended; one that has ended stays to be asked how.
+    ///
+    /// # Panics
+    /// If the system does not say.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid fits"));
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        waitid(Id::Pid(pid), look).expect("a child can be looked at") == WaitStatus::StillAlive
     }
 
     /// What it has written so far.

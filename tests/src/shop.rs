@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Instant;
 
 use proto::portal::admin_client::AdminClient;
 use proto::portal::shop_client::ShopClient;
@@ -79,6 +80,26 @@ pub async fn order(
 ) -> Result<Order, Status> {
     let request = CreateOrderRequest { cid: cid.to_owned(), lines: lines(wanted), request: request_id() };
     Ok(shop.create_order(patient(request)).await?.into_inner())
+}
+
+/// Orders, and asks again under the same id while the outcome is open: a busy or broken cluster takes its time.
+///
+/// # Panics
+/// If it is not done in time.
+pub async fn order_surely(shop: &mut ShopClient<Channel>, request: &CreateOrderRequest) -> Order {
+    let until = Instant::now() + crate::cluster::PATIENCE * 2;
+    loop {
+        match shop.create_order(patient(request.clone())).await {
+            Ok(order) => return order.into_inner(),
+            Err(status) => assert!(Instant::now() < until, "no order: {status}"),
+        }
+    }
+}
+
+/// A request for an order, with an id of its own.
+#[must_use]
+pub fn order_request(cid: &str, wanted: &[(&str, i64)]) -> CreateOrderRequest {
+    CreateOrderRequest { cid: cid.to_owned(), lines: lines(wanted), request: request_id() }
 }
 
 /// What a server says when it refuses, read from the wire by nobody's code but ours: the status, and the details of

@@ -62,6 +62,7 @@ fn check_store(store: &Store) -> Result<(), Failure> {
     range("store.snapshot_seconds", store.snapshot_seconds, 1, 30 * 86_400)?;
     range("store.snapshot_bytes", store.snapshot_bytes, 1 << 20, 1 << 40)?;
     range("store.files_kept", store.files_kept, 1, 1_000)?;
+    range("store.snapshot_bytes_per_second", store.snapshot_bytes_per_second, 1 << 20, 1 << 40)?;
     range("store.tick_ms", store.tick_ms, 1, 1_000)?;
     range("store.map_bytes", store.map_bytes, 256 << 20, 1 << 44)?;
     if store.nodes.is_empty() || store.nodes.len() > NODES_MAX {

@@ -41,6 +41,8 @@ pub struct Store {
     pub snapshot_bytes: u64,
     /// So many of the newest snapshots, and of the newest log files, are kept.
     pub files_kept: u64,
+    /// Bytes a second at which a node sends a snapshot to one that is too far behind, or a backup.
+    pub snapshot_bytes_per_second: u64,
     /// One tick of the protocol's clock, in milliseconds: heartbeats and election timers count in it.
     pub tick_ms: u64,
     /// The largest size the database may grow to, in bytes.
@@ -150,6 +152,7 @@ impl Default for Store {
             snapshot_seconds: 300,
             snapshot_bytes: 64 << 20,
             files_kept: 3,
+            snapshot_bytes_per_second: 64 << 20,
             tick_ms: 10,
             map_bytes: 16 << 30,
             disk_reserve_bytes: 256 << 20,

@@ -76,6 +76,8 @@ snapshot_seconds = 300
 snapshot_bytes = 67108864
 # So many of the newest snapshots, and of the newest log files, are kept.
 files_kept = 3
+# Bytes a second at which a node sends a snapshot to one that is too far behind, or a backup.
+snapshot_bytes_per_second = 67108864
 # One tick of the protocol's clock: heartbeats and election timers count in it.
 tick_ms = 10
 # The largest size a node's database may grow to, in bytes (disk is used only as it fills).

@@ -1,8 +1,9 @@
 //! A node's folder, looked into: never locked and never changed, whether the node runs or not.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use store_log::{Error, RealDisk};
+use store_log::RealDisk;
 use store_server::group_folder;
 
 use crate::failure::Failure;
@@ -31,11 +32,11 @@ impl Folder {
 
     /// What an error means to the person who asked.
     #[must_use]
-    pub fn failed(&self, error: &Error) -> Failure {
+    pub fn failed(&self, error: &dyn Display) -> Failure {
         named(&self.path, error)
     }
 }
 
-fn named(path: &Path, error: &Error) -> Failure {
+fn named(path: &Path, error: &dyn Display) -> Failure {
     Failure::refused(format!("{}: {error}", path.display()))
 }

@@ -1,7 +1,11 @@
-//! `feira snapshot show|verify`: what a node's snapshot files hold, every byte checked, damage told by file and byte.
+//! `feira snapshot show|verify`: what a node's snapshot files hold, every byte checked, damage told by file and byte; and
+//! the state inside, down to its rows, which must be of the position that the file says.
 
 use serde_json::{Value, json};
-use store_log::{BlockLine, SnapshotReport, inspect_snapshot, snapshot_files, verify_snapshots};
+use store_db::Space;
+use store_db::transfer::Contents;
+use store_engine::snapshot_contents;
+use store_log::{BlockLine, SnapshotReport, inspect_snapshot, read_meta, snapshot_files, verify_snapshots};
 
 use super::folder::Folder;
 use crate::config::load::Loaded;
@@ -15,6 +19,23 @@ fn folder_of(loaded: &Loaded, id: u64) -> Result<Folder, Failure> {
     Folder::of_node(&node.folder_in(&loaded.folder()))
 }
 
+/// What `snap.number` holds; `None` if it was removed meanwhile.
+fn contents_of(folder: &Folder, number: u64) -> Result<Option<Contents>, store_engine::Error> {
+    let meta = read_meta(&folder.disk)?.ok_or(store_log::Error::NotBootstrapped)?;
+    match snapshot_contents(&folder.disk, &meta, number) {
+        Err(store_engine::Error::Log(store_log::Error::Missing { .. })) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// The state in a snapshot whose blocks are whole: what it holds, or what is wrong with it. `None`: there is nothing to
+/// look at, or it was removed meanwhile.
+fn inside(folder: &Folder, report: &SnapshotReport) -> Option<Result<Contents, String>> {
+    let listed = report.listed.filter(|_| report.damage.is_none())?;
+    let found = contents_of(folder, listed.info.number).transpose()?;
+    Some(found.map_err(|error| format!("{}: {error}", report.file)))
+}
+
 /// Verifies every snapshot in a node's folder, and shows what is there.
 ///
 /// # Errors
@@ -22,26 +43,36 @@ fn folder_of(loaded: &Loaded, id: u64) -> Result<Folder, Failure> {
 pub fn verify(loaded: &Loaded, id: u64, out: &Out) -> Result<(), Failure> {
     let folder = folder_of(loaded, id)?;
     let reports = verify_snapshots(&folder.disk).map_err(|error| folder.failed(&error))?;
-    let columns = ["FILE", "STATE AT", "BLOCKS", "BYTES", "UNPACKED", "FOUND"];
-    let mut table = Table::new(&columns, &[1, 2, 3, 4]);
+    let columns = ["FILE", "STATE AT", "BLOCKS", "BYTES", "UNPACKED", "RECORDS", "FOUND"];
+    let mut table = Table::new(&columns, &[1, 2, 3, 4, 5]);
+    let mut problems: Vec<String> = Vec::new();
+    let mut documents: Vec<Value> = Vec::new();
     for report in &reports {
+        let inside = inside(&folder, report);
+        problems.extend(report.damage.as_ref().map(ToString::to_string));
+        problems.extend(inside.iter().filter_map(|state| state.as_ref().err().cloned()));
+        let is_whole = report.damage.is_none() && !matches!(inside, Some(Err(_)));
         table.row([
             report.file.clone(),
             report.listed.map_or_else(|| "-".to_owned(), |listed| listed.info.position.to_string()),
             report.blocks.to_string(),
             report.listed.map_or(0, |listed| listed.bytes).to_string(),
             report.plain_bytes.to_string(),
-            if report.damage.is_some() { "damaged" } else { "whole" }.to_owned(),
+            inside.as_ref().and_then(|state| state.as_ref().ok()).map_or("-".to_owned(), records),
+            if is_whole { "whole" } else { "damaged" }.to_owned(),
         ]);
+        documents.push(document(report, inside.as_ref()));
     }
-    let damage = || reports.iter().filter_map(|report| report.damage.as_ref());
     // The first is told as the failure.
-    let notes = damage().skip(1).map(|error| format!("damage: {error}")).collect();
-    let head = format!("snapshots of node {id}: {}, {} of them damaged", reports.len(), damage().count());
-    let documents: Vec<Value> = reports.iter().map(document).collect();
-    let document = json!({ "node": id, "whole": damage().next().is_none(), "snapshots": documents });
+    let notes = problems.iter().skip(1).map(|problem| format!("damage: {problem}")).collect();
+    let head = format!("snapshots of node {id}: {}, {} of them damaged", reports.len(), problems.len());
+    let document = json!({ "node": id, "whole": problems.is_empty(), "snapshots": documents });
     out.answer(&Answer { notes, ..Answer::table(head, document, table) });
-    damage().next().map_or(Ok(()), |error| Err(folder.failed(error)))
+    problems.first().map_or(Ok(()), |problem| Err(folder.failed(problem)))
+}
+
+fn records(contents: &Contents) -> String {
+    contents.rows[usize::from(Space::Records.number())].to_string()
 }
 
 /// Shows one snapshot (the newest, if none is named), block by block.
@@ -72,11 +103,19 @@ pub fn show(loaded: &Loaded, id: u64, number: Option<u64>, limit: usize, out: &O
         true
     };
     let report = inspect_snapshot(&folder.disk, number, &mut keep).map_err(|error| folder.failed(&error))?;
-    out.answer(&answer(id, &report, &blocks));
-    report.damage.as_ref().map_or(Ok(()), |error| Err(folder.failed(error)))
+    let inside = inside(&folder, &report);
+    out.answer(&answer(id, &report, inside.as_ref(), &blocks));
+    let problem = report.damage.as_ref().map(ToString::to_string);
+    let problem = problem.or(inside.and_then(Result::err));
+    problem.map_or(Ok(()), |problem| Err(folder.failed(&problem)))
 }
 
-fn answer(id: u64, report: &SnapshotReport, blocks: &[BlockLine]) -> Answer {
+fn answer(
+    id: u64,
+    report: &SnapshotReport,
+    inside: Option<&Result<Contents, String>>,
+    blocks: &[BlockLine],
+) -> Answer {
     let mut table = Table::new(&["BLOCK", "AT BYTE", "BYTES", "UNPACKED"], &[0, 1, 2, 3]);
     let mut documents: Vec<Value> = Vec::new();
     for block in blocks {
@@ -98,19 +137,24 @@ fn answer(id: u64, report: &SnapshotReport, blocks: &[BlockLine]) -> Answer {
             info.position, info.stamp_ms, info.state_machine_version, listed.bytes
         )
     });
-    let verdict = if report.damage.is_some() { "DAMAGED" } else { "whole" };
+    let is_whole = report.damage.is_none() && !matches!(inside, Some(Err(_)));
+    let verdict = if is_whole { "whole" } else { "DAMAGED" };
     let head = format!("{} of node {id}{of}; {verdict}", report.file);
     let mut notes = Vec::new();
+    if let Some(Ok(contents)) = inside {
+        let (records, effects) = (records(contents), contents.state.effects);
+        notes.push(format!("records: {records}; state hash {effects:016x}"));
+    }
     if report.blocks > blocks.len() as u64 {
         notes.push(format!("{} of {} blocks are shown: --limit", blocks.len(), report.blocks));
     }
-    let mut told = document(report);
+    let mut told = document(report, inside);
     told["node"] = id.into();
     told["shown"] = documents.into();
     Answer { notes, ..Answer::table(head, told, table) }
 }
 
-fn document(report: &SnapshotReport) -> Value {
+fn document(report: &SnapshotReport, inside: Option<&Result<Contents, String>>) -> Value {
     let listed = report.listed.map(|listed| {
         let info = listed.info;
         json!({
@@ -119,8 +163,17 @@ fn document(report: &SnapshotReport) -> Value {
             "bytes": listed.bytes,
         })
     });
+    let state = inside.and_then(|state| state.as_ref().ok()).map(|contents| {
+        let rows =
+            Space::ALL.map(|space| (space.name().to_owned(), contents.rows[usize::from(space.number())]));
+        let rows: serde_json::Map<String, Value> =
+            rows.into_iter().map(|(name, rows)| (name, rows.into())).collect();
+        json!({ "rows": rows, "effects": format!("{:016x}", contents.state.effects) })
+    });
+    let damage = report.damage.as_ref().map(ToString::to_string);
+    let damage = damage.or(inside.and_then(|state| state.as_ref().err().cloned()));
     json!({
         "file": report.file, "of": listed, "blocks": report.blocks, "data_bytes": report.data_bytes,
-        "unpacked_bytes": report.plain_bytes, "damage": report.damage.as_ref().map(ToString::to_string),
+        "unpacked_bytes": report.plain_bytes, "state": state, "damage": damage,
     })
 }

@@ -104,6 +104,9 @@ fn file_document(file: &LogFileReport) -> Value {
     json!({
         "file": file.file, "bytes": file.bytes, "whole_bytes": file.whole_bytes, "batches": file.batches,
         "entries": file.entries, "last": { "epoch": file.last.epoch.0, "offset": file.last.offset.0 },
+        "after": file.header.map(|header| json!({
+            "epoch": header.base.epoch.0, "offset": header.base.offset.0,
+        })),
         "found": found, "at": at,
     })
 }

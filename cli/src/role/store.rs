@@ -64,6 +64,7 @@ pub fn config_of(loaded: &Loaded, id: u64) -> Result<Config, Failure> {
         snapshot_log_bytes: config.store.snapshot_bytes,
         snapshot_seconds: config.store.snapshot_seconds,
         files_kept: usize::try_from(config.store.files_kept).unwrap_or(usize::MAX),
+        snapshot_bytes_per_second: config.store.snapshot_bytes_per_second,
         table_bytes_max: config.store.map_bytes,
         disk_reserve_bytes: config.store.disk_reserve_bytes,
         ..Config::default()

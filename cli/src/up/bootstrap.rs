@@ -77,6 +77,18 @@ pub fn bootstrap(loaded: &Loaded) -> Result<Vec<LeftOut>, Failure> {
     Ok(Vec::new())
 }
 
+/// Refuses a number of nodes that no new cluster has.
+///
+/// # Errors
+/// It is such a number.
+pub fn check_count(nodes: &[Node]) -> Result<(), Failure> {
+    if NODE_COUNTS.contains(&nodes.len()) {
+        return Ok(());
+    }
+    let message = format!("a new cluster has 1, 3, 4, 5 or 7 nodes, not {}", nodes.len());
+    Err(Failure::usage(message).next("correct store.nodes in the file; feira member add grows it later"))
+}
+
 /// A new cluster's founders; folders that hold a replica already are not ours to found again.
 fn found(loaded: &Loaded, folder: &Path) -> Result<Founded, Failure> {
     let nodes = &loaded.config.store.nodes;
@@ -88,23 +100,12 @@ fn found(loaded: &Loaded, folder: &Path) -> Result<Founded, Failure> {
         );
         return Err(Failure::refused(message).next("give the new cluster an empty folder (key folder)"));
     }
-    if !NODE_COUNTS.contains(&nodes.len()) {
-        let message = format!("a new cluster has 1, 3, 4, 5 or 7 nodes, not {}", nodes.len());
-        return Err(
-            Failure::usage(message).next("correct store.nodes in the file; feira member add grows it later")
-        );
-    }
+    check_count(nodes)?;
     let members = founders(nodes.iter().map(|node| (node.id, node.reached_at().to_owned())));
-    let node = |one: Founder| FoundedNode {
-        id: one.node,
-        incarnation: one.incarnation,
-        address: one.address,
-        voter: true,
-    };
     Ok(Founded {
         cluster: loaded.config.cluster.clone(),
         complete: false,
-        nodes: members.into_iter().map(node).collect(),
+        nodes: members.into_iter().map(FoundedNode::of).collect(),
     })
 }
 

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use store_server::Founder;
 
 use crate::failure::Failure;
 
@@ -36,6 +37,15 @@ pub struct FoundedNode {
     /// It had a vote when this was noted.
     #[serde(default = "founders_vote")]
     pub voter: bool,
+}
+
+impl FoundedNode {
+    /// A founder.
+    #[must_use]
+    pub fn of(founder: Founder) -> FoundedNode {
+        let Founder { node, incarnation, address } = founder;
+        FoundedNode { id: node, incarnation, address, voter: true }
+    }
 }
 
 fn founders_vote() -> bool {

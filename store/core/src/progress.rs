@@ -81,6 +81,15 @@ impl Progress {
         }
     }
 
+    /// The log after this offset is still to be pushed to it: what a snapshot brings is not.
+    #[must_use]
+    pub fn needs_after(&self) -> Offset {
+        match self.feed {
+            Feed::Snapshot { at } => at.offset.max(self.durable.offset),
+            Feed::Probing { .. } | Feed::Streaming { .. } => self.durable.offset,
+        }
+    }
+
     /// Whether anything was pushed that is not acknowledged.
     #[must_use]
     pub fn has_in_flight(&self) -> bool {

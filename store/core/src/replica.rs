@@ -42,6 +42,8 @@ pub struct PeerView {
     pub incarnation: Incarnation,
     /// What it has acknowledged in this epoch.
     pub durable: Position,
+    /// The log after this offset is still to be pushed to it.
+    pub needs_after: Offset,
     /// `probing`, `streaming` or `snapshot`.
     pub feed: &'static str,
     /// Its table is wrong and waits to be replaced.
@@ -415,6 +417,7 @@ impl Replica {
             node: peer.member.node,
             incarnation: peer.member.incarnation,
             durable: peer.durable,
+            needs_after: peer.needs_after(),
             feed: peer.name(),
             fenced: peer.fenced,
             silent_ticks: peer.silent_ticks,

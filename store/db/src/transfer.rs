@@ -59,10 +59,54 @@ pub fn export(read: &impl Read, sink: &mut dyn FnMut(Bytes) -> Result<(), Error>
         hasher.update(&chunk);
         sink(Bytes::from(chunk))?;
     }
+    sink(end_of(rows, &hasher))
+}
+
+/// Hands the chunks of an exported state on, all rows as they are but the one that says where the state stands.
+pub struct Rewrite<F> {
+    /// Checks what comes in.
+    checker: Checker,
+    /// Of what goes out.
+    hasher: Xxh3,
+    /// The new row, from the old one.
+    change: F,
+}
+
+impl<F: FnMut(&AppliedState) -> AppliedState> Rewrite<F> {
+    /// Calls `change` with where the state stands, and writes what it returns in its place.
+    pub fn new(change: F) -> Rewrite<F> {
+        Rewrite { checker: Checker::default(), hasher: Xxh3::new(), change }
+    }
+
+    /// Takes the next chunk; what takes its place.
+    ///
+    /// # Errors
+    /// The chunk is not the next one of an export.
+    pub fn chunk(&mut self, chunk: &[u8]) -> Result<Bytes, Error> {
+        let rows = self.checker.take(chunk)?;
+        if self.checker.ended {
+            let count = self.checker.rows.iter().sum();
+            return Ok(end_of(count, &self.hasher));
+        }
+        let mut written = begun(ROWS);
+        for row in &rows {
+            if (row.space, row.key) == (Space::State, state::APPLIED) {
+                let old = self.checker.state.as_ref().expect("the checker has just read it");
+                push_row(&mut written, row.space, row.key, &(self.change)(old).encode_to_vec());
+            } else {
+                push_row(&mut written, row.space, row.key, row.value);
+            }
+        }
+        self.hasher.update(&written);
+        Ok(Bytes::from(written))
+    }
+}
+
+fn end_of(rows: u64, hasher: &Xxh3) -> Bytes {
     let mut end = begun(END);
     end.extend_from_slice(&rows.to_le_bytes());
     end.extend_from_slice(&hasher.digest128().to_le_bytes());
-    sink(Bytes::from(end))
+    Bytes::from(end)
 }
 
 /// What [`Mutation::SnapshotWrongPosition`] makes of the row of the applied state.

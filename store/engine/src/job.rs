@@ -388,6 +388,8 @@ pub enum WriterJob {
     Purge {
         /// The snapshot's position.
         snapshot: Position,
+        /// The log after this offset is still to be pushed to a replica that answers; `Offset(u64::MAX)`: to none.
+        peers: Offset,
     },
     /// A fetched snapshot turned out not to be needed: remove it.
     Discard {

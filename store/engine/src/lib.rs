@@ -71,6 +71,7 @@
 
 mod applier;
 mod arrival;
+pub mod backup;
 mod cache;
 mod changing;
 pub mod clock;

@@ -35,6 +35,8 @@ pub const SCARCE_SHARE: u64 = 8;
 pub const ENTRY_BYTES_BESIDE: usize = 64;
 /// Ticks before a log that could not be rolled is rolled again.
 pub const ROLL_PAUSE_TICKS: u32 = 100;
+/// Ticks without a word from a replica after which a leader keeps no log for it.
+pub const PEER_SILENT_TICKS_MAX: u32 = 1_000;
 /// Ticks between two times that a leader gives its place away for lack of room.
 pub const HAND_OVER_TICKS: u32 = 1_000;
 

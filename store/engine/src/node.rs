@@ -28,7 +28,7 @@ use crate::changing::Changing;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::job::{Applied, ApplierJob, Imported, Job, NodeOut, Ticket, WriterJob};
-use crate::limits::{ENTRY_BYTES_BESIDE, REPLICA_BYTES_UNWRITTEN_MAX};
+use crate::limits::{ENTRY_BYTES_BESIDE, PEER_SILENT_TICKS_MAX, REPLICA_BYTES_UNWRITTEN_MAX};
 use crate::room::Room;
 use crate::schedule::Schedule;
 use crate::shared_log::SharedLog;
@@ -204,7 +204,8 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Job::SnapshotTaken { position } => {
                 self.schedule.taken(position);
                 if self.fence.is_none() {
-                    outs.push(NodeOut::Write(WriterJob::Purge { snapshot: position }));
+                    let peers = self.pushed_after();
+                    outs.push(NodeOut::Write(WriterJob::Purge { snapshot: position, peers }));
                 }
                 Ok(())
             }
@@ -286,6 +287,13 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         let all = self.voters().all(|voter| self.room.has(voter));
         let to = if all { None } else { with_room };
         self.step(Input::HandOver { to }, outs)
+    }
+
+    /// The log after this offset is still to be pushed to a replica that answers. One that does not is not waited for:
+    /// it may be gone for good, and a snapshot will bring it back.
+    fn pushed_after(&self) -> Offset {
+        let answering = self.replica.peers().filter(|peer| peer.silent_ticks <= PEER_SILENT_TICKS_MAX);
+        answering.map(|peer| peer.needs_after).min().unwrap_or(Offset(u64::MAX))
     }
 
     /// The voters of the membership in force.

@@ -81,6 +81,15 @@ struct Standing {
     doubted: bool,
 }
 
+/// The log behind these offsets is needed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needed {
+    /// By recovery.
+    pub(crate) applied: Offset,
+    /// To be pushed to a slow replica; `Offset(u64::MAX)`: none is.
+    pub(crate) peers: Offset,
+}
+
 /// One snapshot.
 #[derive(Clone, Copy, Debug)]
 struct Known {
@@ -353,7 +362,7 @@ impl<D: Disk> Snapshots<D> {
         &self,
         kept: usize,
         files: &[retention::FileRange],
-        needed: Offset,
+        needed: Needed,
     ) -> Result<u64, Error> {
         let (states, streamed): (Vec<SnapshotState>, u64) = {
             let known = self.known.lock();
@@ -365,7 +374,8 @@ impl<D: Disk> Snapshots<D> {
             let streamed = known.iter().find(|(_, k)| k.streams > 0).map_or(u64::MAX, |(number, _)| *number);
             (states.collect(), streamed)
         };
-        let plan = retention::plan(kept, files, &states, Floor { offset: needed, snapshot: streamed });
+        let floor = Floor { offset: needed.applied, peers: needed.peers, snapshot: streamed };
+        let plan = retention::plan(kept, files, &states, floor);
         for number in plan.snapshots {
             self.known.lock().remove(&number);
             retention::remove_snapshot(&self.disk, number)?;
@@ -415,7 +425,7 @@ pub fn snapshot_contents<D: Disk>(disk: &D, meta: &Meta, number: u64) -> Result<
 }
 
 /// Calls `visit` with each chunk of a snapshot, in order.
-fn each_chunk<F: DiskFile>(
+pub(crate) fn each_chunk<F: DiskFile>(
     reader: &SnapshotReader<F>,
     visit: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
@@ -436,7 +446,7 @@ fn each_chunk<F: DiskFile>(
 }
 
 /// Adds a chunk behind its length.
-fn frame<D: Disk>(writer: &mut SnapshotWriter<D>, chunk: &[u8]) -> Result<(), store_log::Error> {
+pub(crate) fn frame<D: Disk>(writer: &mut SnapshotWriter<D>, chunk: &[u8]) -> Result<(), store_log::Error> {
     let length = u32::try_from(chunk.len()).expect("a chunk is bounded");
     writer.write(&length.to_le_bytes())?;
     writer.write(chunk)

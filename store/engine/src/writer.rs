@@ -15,7 +15,7 @@ use store_log::{BATCH_ENTRIES_BYTES_MAX, Disk, Log, entry_bytes};
 use crate::error::Error;
 use crate::job::{Job, WriterJob};
 use crate::shared_log::SharedLog;
-use crate::snapshots::Snapshots;
+use crate::snapshots::{Needed, Snapshots};
 
 /// The log's writer.
 pub struct Writer<D: Disk> {
@@ -69,9 +69,9 @@ impl<D: Disk> Writer<D> {
                 self.write(log)?;
                 outs.push(self.roll(log, at)?);
             }
-            WriterJob::Purge { snapshot } => {
-                let before =
-                    self.snapshots.retire(log.options().files_kept, &log.files(), snapshot.offset)?;
+            WriterJob::Purge { snapshot, peers } => {
+                let needed = Needed { applied: snapshot.offset, peers };
+                let before = self.snapshots.retire(log.options().files_kept, &log.files(), needed)?;
                 log.remove_before(before)?;
                 outs.push(Job::Purged { up_to: log.reader().base(), snapshot });
             }

@@ -18,6 +18,7 @@ use crate::limits::FILE_HEADER_BYTES;
 use crate::meta::{self, Meta};
 use crate::names;
 use crate::segment::{Content, Segment};
+use crate::snapshot::{SnapshotInfo, SnapshotWriter};
 
 /// The first position of every log.
 pub const FIRST: Position = Position::new(1, 1);
@@ -72,6 +73,40 @@ pub fn join<D: Disk>(
     finish(disk, &meta)
 }
 
+/// Makes the folder of a founder whose group begins with a state and not with nothing: `snap.1`, which `fill` writes,
+/// is that state at exactly `info.position`, and the log goes on behind it in `log.1`, still empty. Every founder is
+/// given the same. The ballot is that position's epoch without a vote.
+///
+/// # Errors
+/// [`Error::NotEmpty`] if anything is in the folder; what the disk refuses; what `fill` returns.
+pub fn restore<D: Disk + Clone, E: From<Error>>(
+    disk: &D,
+    identity: &Identity,
+    incarnation: Incarnation,
+    boot_id: &BootId,
+    info: SnapshotInfo,
+    fill: impl FnOnce(&mut SnapshotWriter<D>) -> Result<(), E>,
+) -> Result<Meta, E> {
+    if incarnation.0 == 0 {
+        return Err(Error::Invalid("an incarnation is random and not 0".to_owned()).into());
+    }
+    let info = SnapshotInfo { number: 1, ..info };
+    let meta = make_folder(disk, identity, incarnation, boot_id, info.position.epoch)?;
+    let mut writer = SnapshotWriter::create(disk.clone(), &meta, info)?;
+    fill(&mut writer)?;
+    writer.finish()?;
+    let header = LogHeader {
+        number: 1,
+        fresh: true,
+        base: info.position,
+        base_stamp_ms: info.stamp_ms,
+        hash_before: 0,
+    };
+    Segment::create(disk, &meta, header, &Content { copy: None, batch: &[] }, 1, "bootstrap")?;
+    boot::write(disk, boot_id, false, 1)?;
+    Ok(finish(disk, &meta)?)
+}
+
 /// Checks that the folder is empty, marks it, and writes everything but the log and `meta`.
 fn make_folder<D: Disk>(
     disk: &D,
@@ -82,7 +117,8 @@ fn make_folder<D: Disk>(
 ) -> Result<Meta, Error> {
     let listed = disk.list().map_err(|e| Error::of("list", "the folder", e))?;
     let interrupted = listed.iter().any(|name| name == names::BOOTSTRAP);
-    let leftovers = ["log.0", names::VOTE, names::BOOT, names::BOOTSTRAP, names::LOCK_FILE];
+    let leftovers =
+        ["log.0", "log.1", "snap.1", names::VOTE, names::BOOT, names::BOOTSTRAP, names::LOCK_FILE];
     let foreign = |name: &&String| {
         let leftover = interrupted && (leftovers.contains(&name.as_str()) || names::is_part(name));
         !leftover && *name != names::LOCK_FILE && **name != names::part(names::BOOTSTRAP)

@@ -2,10 +2,14 @@
 //! step is nothing. Promises that every step of every change of a file is in [`FAIL_POINTS`], and nothing else: a
 //! step that is not there panics, and a test passes each one and crashes at it.
 //!
-//! In a binary that was built with the feature they are set by the environment, in the syntax of that crate:
-//! `FAILPOINTS='vote.synced=1*off->pause'` holds the thread at its second passing, where a test kills the process.
+//! In a binary that was built with the feature and asks for it ([`from_environment`]; only that of the tests does), they
+//! are set by the environment. `FAILPOINTS` has the syntax of that crate: `FAILPOINTS='vote.synced=1*off->pause'` holds the
+//! thread at its second passing, where a test kills the process. `FAILPOINTS_ABORT_AT=vote.synced:2` ends the process there
+//! itself, at its second passing (`:1` may be left out): what kill -9 leaves on disk, without a race. With
+//! `FAILPOINTS_ABORT_IF=/some/file` only passings count at which that file is there.
 
 use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Every fail point. A place whose file is written aside and renamed has `written` (aside, not yet synced), `synced`,
 /// `renamed` (the folder is not yet synced) and `done`.
@@ -107,15 +111,40 @@ pub(crate) fn step(place: &str, step: &str) {
     }
 }
 
-/// Sets fail points as the variable FAILPOINTS says, for the life of the process; only the first call does so, and
-/// none without the feature.
+/// The variable that names the fail point at which the process ends, and at which passing.
+const ABORT_AT: &str = "FAILPOINTS_ABORT_AT";
+/// The variable that names the file without which passings do not count.
+const ABORT_IF: &str = "FAILPOINTS_ABORT_IF";
+
+/// Sets fail points as the variables say, for the life of the process; only the first call does so, and none without
+/// the feature.
 ///
 /// # Panics
-/// The variable cannot be understood: a test that is written wrongly.
+/// A variable cannot be understood: a test that is written wrongly.
 pub fn from_environment() {
     static ONCE: Once = Once::new();
     if cfg!(feature = "failpoints") {
-        // Its end would clear them.
-        ONCE.call_once(|| std::mem::forget(fail::FailScenario::setup()));
+        ONCE.call_once(|| {
+            // Its end would clear them.
+            std::mem::forget(fail::FailScenario::setup());
+            if let Ok(wanted) = std::env::var(ABORT_AT) {
+                abort_at(&wanted);
+            }
+        });
     }
+}
+
+fn abort_at(wanted: &str) {
+    let (name, passing) = wanted.split_once(':').unwrap_or((wanted, "1"));
+    let passing: u64 = passing.parse().expect("FAILPOINTS_ABORT_AT is a fail point, or one and a number");
+    assert!(FAIL_POINTS.contains(&name), "FAILPOINTS_ABORT_AT names no fail point: {name}");
+    let passed = AtomicU64::new(0);
+    let condition = std::env::var_os(ABORT_IF).map(std::path::PathBuf::from);
+    let end = move || {
+        let counts = condition.as_ref().is_none_or(|file| file.exists());
+        if counts && passed.fetch_add(1, Ordering::Relaxed) + 1 == passing {
+            std::process::abort();
+        }
+    };
+    fail::cfg_callback(name, end).expect("a callback is always taken");
 }

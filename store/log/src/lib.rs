@@ -73,7 +73,7 @@ mod window;
 mod tests;
 
 pub use batch::{BATCH_ENTRIES_BYTES_MAX, ENTRY_HEADER_BYTES, entry_bytes};
-pub use bootstrap::{FIRST, bootstrap, join};
+pub use bootstrap::{FIRST, bootstrap, join, restore};
 pub use describe::{LogLine, describe_log, log_files};
 pub use disk::{Disk, DiskFile};
 pub use error::Error;
@@ -91,5 +91,5 @@ pub use plant::{Planted, plant};
 pub use reader::LogReader;
 pub use real::{RealDisk, RealFile, boot_id};
 pub use recover::{Cut, LogFile, Recovered};
-pub use snapshot::{SnapshotFile, SnapshotInfo, SnapshotWriter, verify as verify_snapshot};
+pub use snapshot::{Origin, SnapshotFile, SnapshotInfo, SnapshotWriter, verify as verify_snapshot};
 pub use snapshot_reader::SnapshotReader;

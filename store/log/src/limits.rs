@@ -47,6 +47,9 @@ pub const FILES_KEPT_DEFAULT: usize = 3;
 /// Most of each that can be kept.
 pub const FILES_KEPT_MAX: usize = 1_000;
 
+/// A slow replica keeps at most so many times the log files that are kept anyway.
+pub const FILES_FOR_PEERS: usize = 2;
+
 /// Bytes copied or scanned at a time.
 pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 

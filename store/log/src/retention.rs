@@ -1,7 +1,8 @@
 //! Which files may go. The rule: the last three (configurable) snapshots and the last three log files are kept; a file
 //! goes only if three newer *verified* snapshots make it needless, and never while the caller still needs it. Every
 //! kept verified snapshot keeps the log from its position on, and so does one that is being sent: who installs it
-//! goes on with the log behind it.
+//! goes on with the log behind it. So does a slow replica, from where it stands, but never more than
+//! [`FILES_FOR_PEERS`] times the files that are kept anyway: one that does not catch up gets a snapshot instead.
 
 use store_core::Offset;
 
@@ -9,6 +10,7 @@ use crate::aside;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::fault;
+use crate::limits::FILES_FOR_PEERS;
 use crate::names;
 
 /// A log file and the offset before its first entry.
@@ -34,8 +36,10 @@ pub struct SnapshotState {
 /// What the caller still needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Floor {
-    /// Entries after this offset: they are not applied yet, or are being sent.
+    /// Entries after this offset: they are not applied yet.
     pub offset: Offset,
+    /// Entries after this offset: they are to be pushed to a replica that is slow. `Offset(u64::MAX)` if none is.
+    pub peers: Offset,
     /// Snapshots from this number on: they are being sent. `u64::MAX` if none is.
     pub snapshot: u64,
 }
@@ -62,9 +66,11 @@ pub fn plan(kept: usize, logs: &[FileRange], snapshots: &[SnapshotState], floor:
     let needed = snapshots.iter().filter(is_needed).map(|s| s.last).min().unwrap_or(Offset::ZERO);
     let spare = logs.len().saturating_sub(kept);
     let mut logs_before = 0;
-    for pair in logs.windows(2).take(spare) {
+    for (at, pair) in logs.windows(2).take(spare).enumerate() {
         // The first file's entries end where the next one's begin.
-        if pair[1].base > needed || pair[1].base > floor.offset {
+        let is_bounded = logs.len() - at <= kept.saturating_mul(FILES_FOR_PEERS);
+        let is_pushed = is_bounded && pair[1].base > floor.peers;
+        if pair[1].base > needed || pair[1].base > floor.offset || is_pushed {
             break;
         }
         logs_before = pair[1].number;
@@ -114,7 +120,7 @@ mod tests {
             .collect()
     }
 
-    const NONE: Floor = Floor { offset: Offset(u64::MAX), snapshot: u64::MAX };
+    const NONE: Floor = Floor { offset: Offset(u64::MAX), peers: Offset(u64::MAX), snapshot: u64::MAX };
 
     #[test]
     fn the_last_three_of_each_are_kept() {
@@ -137,7 +143,7 @@ mod tests {
     #[test]
     fn what_is_needed_stays() {
         let all = snapshots(&[(1, true), (2, true), (3, true), (4, true), (5, true)]);
-        let floor = Floor { offset: Offset(19), snapshot: 2 };
+        let floor = Floor { offset: Offset(19), snapshot: 2, ..NONE };
         assert_eq!(plan(3, &logs(0..6), &all, floor), Plan { logs_before: 1, snapshots: vec![1] });
     }
 
@@ -151,7 +157,22 @@ mod tests {
     #[test]
     fn whoever_had_fetched_an_old_snapshot_found_the_log_behind_it_gone() {
         let all = snapshots(&[(1, true), (2, true), (3, true), (4, true), (5, true)]);
-        let sending = Floor { offset: Offset(u64::MAX), snapshot: 2 };
+        let sending = Floor { snapshot: 2, ..NONE };
         assert_eq!(plan(3, &logs(0..6), &all, sending), Plan { logs_before: 2, snapshots: vec![1] });
+    }
+
+    #[test]
+    fn a_slow_replica_lost_the_log_that_was_being_pushed_to_it() {
+        let all = snapshots(&[(1, true), (2, true), (3, true), (4, true), (5, true)]);
+        let slow = Floor { peers: Offset(15), ..NONE };
+        assert_eq!(plan(3, &logs(0..6), &all, slow), Plan { logs_before: 1, snapshots: vec![1, 2] });
+    }
+
+    #[test]
+    fn a_replica_that_never_catches_up_keeps_a_bounded_log() {
+        let all = snapshots(&[(7, true), (8, true), (9, true)]);
+        let stuck = Floor { peers: Offset(0), ..NONE };
+        assert_eq!(plan(3, &logs(0..10), &all, stuck), Plan { logs_before: 4, snapshots: vec![] });
+        assert_eq!(plan(3, &logs(4..10), &all, stuck), Plan::default());
     }
 }

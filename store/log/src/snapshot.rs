@@ -53,6 +53,15 @@ pub struct SnapshotInfo {
     pub state_machine_version: u32,
 }
 
+/// Whose state a snapshot is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The group.
+    pub group: GroupId,
+}
+
 /// A snapshot in the folder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SnapshotFile {
@@ -76,25 +85,33 @@ impl SnapshotInfo {
             .finish(FILE_HEADER_BYTES)
     }
 
-    /// Reads and checks the header of `file`.
+    /// Reads the header of `file`, which must be of this cluster and group.
     pub(crate) fn read<F: DiskFile>(
         file: &F,
         name: &str,
         cluster: &ClusterId,
         group: GroupId,
     ) -> Result<SnapshotInfo, Error> {
+        let (origin, info) = SnapshotInfo::read_any(file, name)?;
+        same(name, "group", &origin.group.0, &group.0)?;
+        same(name, "cluster", &origin.cluster.to_string(), &cluster.to_string())?;
+        Ok(info)
+    }
+
+    /// Reads and checks the header of `file`, of whatever cluster it is.
+    pub(crate) fn read_any<F: DiskFile>(file: &F, name: &str) -> Result<(Origin, SnapshotInfo), Error> {
         let mut bytes = vec![0; FILE_HEADER_BYTES];
         let read = file.read_at(0, &mut bytes).map_err(|e| Error::of("read", name, e))?;
         let bytes = &bytes[..read];
         let mut take = Take::versioned(name, bytes, FILE_HEADER_BYTES, MAGIC, SNAPSHOT_FORMAT_VERSION)?;
         let state_machine_version = take.u32();
-        same(name, "group", &take.u64(), &group.0)?;
+        let group = GroupId(take.u64());
         let number = take.u64();
         let position = Position { epoch: Epoch(take.u64()), offset: Offset(take.u64()) };
         let stamp_ms = take.i64();
-        let found = take.text(CLUSTER_ID_BYTES_MAX).escape_ascii().to_string();
-        same(name, "cluster", &found, &cluster.to_string())?;
-        Ok(SnapshotInfo { number, position, stamp_ms, state_machine_version })
+        let cluster = ClusterId::new(take.text(CLUSTER_ID_BYTES_MAX))?;
+        let info = SnapshotInfo { number, position, stamp_ms, state_machine_version };
+        Ok((Origin { cluster, group }, info))
     }
 }
 
@@ -156,6 +173,8 @@ pub(crate) fn list<D: Disk>(disk: &D, cluster: &ClusterId, group: GroupId) -> Re
 pub struct SnapshotWriter<D: Disk> {
     /// The folder.
     disk: D,
+    /// The name it will have.
+    name: String,
     /// What it is of.
     info: SnapshotInfo,
     /// The file, under its unfinished name.
@@ -176,17 +195,31 @@ impl<D: Disk> SnapshotWriter<D> {
     /// # Errors
     /// [`Error::Invalid`] if X is 0 or too large; what the disk refuses.
     pub fn create(disk: D, meta: &Meta, info: SnapshotInfo) -> Result<SnapshotWriter<D>, Error> {
+        let origin = Origin { cluster: meta.cluster.clone(), group: meta.group };
+        SnapshotWriter::alone(disk, names::snapshot_file(info.number), &origin, info)
+    }
+
+    /// Begins a snapshot that stands alone: under any name, in any folder, to be read by
+    /// [`crate::SnapshotReader::alone`].
+    ///
+    /// # Errors
+    /// As [`SnapshotWriter::create`].
+    pub fn alone(
+        disk: D,
+        name: String,
+        origin: &Origin,
+        info: SnapshotInfo,
+    ) -> Result<SnapshotWriter<D>, Error> {
         if !(1..=FILE_NUMBER_MAX).contains(&info.number) {
             return Err(Error::Invalid(format!("a snapshot's number is 1 to {FILE_NUMBER_MAX}")));
         }
-        let name = names::snapshot_file(info.number);
         let file = aside::begin(&disk, &name)?;
-        let header = info.encode(&meta.cluster, meta.group);
+        let header = info.encode(&origin.cluster, origin.group);
         file.write_at(0, &header).map_err(|e| Error::of("write", &name, e))?;
         fault::step("snapshot", "begun");
         let block = vec![0; BLOCK_HEADER_BYTES];
         let place = FILE_HEADER_BYTES as u64;
-        Ok(SnapshotWriter { disk, info, file, place, block, packed: Vec::new(), totals: Totals::new() })
+        Ok(SnapshotWriter { disk, name, info, file, place, block, packed: Vec::new(), totals: Totals::new() })
     }
 
     /// Adds bytes; a reader gets them back in order, in blocks that may begin anywhere in them.
@@ -218,7 +251,7 @@ impl<D: Disk> SnapshotWriter<D> {
             return Err(Error::Invalid(format!("a snapshot has at most {SNAPSHOT_BYTES_MAX} bytes")));
         }
         let sealed = self.totals.seal(&mut self.block, &mut self.packed);
-        self.place = put(&self.file, self.info.number, self.place, sealed)?;
+        self.place = put(&self.file, &self.name, self.place, sealed)?;
         self.block.truncate(BLOCK_HEADER_BYTES);
         Ok(())
     }
@@ -230,17 +263,17 @@ impl<D: Disk> SnapshotWriter<D> {
     pub fn finish(mut self) -> Result<SnapshotFile, Error> {
         self.end_block()?;
         let footer = self.totals.footer(self.info.position);
-        self.place = put(&self.file, self.info.number, self.place, &footer)?;
-        aside::finish(&self.disk, &self.file, &names::snapshot_file(self.info.number), "snapshot")?;
+        self.place = put(&self.file, &self.name, self.place, &footer)?;
+        aside::finish(&self.disk, &self.file, &self.name, "snapshot")?;
         // Whoever reads it back to verify it reads the disk, not the memory that it was written from.
         self.file.drop_cached();
         Ok(SnapshotFile { info: self.info, bytes: self.place })
     }
 }
 
-/// Writes at `place` of `snap.number`; returns the place after it.
-fn put<F: DiskFile>(file: &F, number: u64, place: u64, bytes: &[u8]) -> Result<u64, Error> {
-    file.write_at(place, bytes).map_err(|e| Error::of("write", &names::snapshot_file(number), e))?;
+/// Writes at `place` of a snapshot; returns the place after it.
+fn put<F: DiskFile>(file: &F, name: &str, place: u64, bytes: &[u8]) -> Result<u64, Error> {
+    file.write_at(place, bytes).map_err(|e| Error::of("write", name, e))?;
     Ok(place + bytes.len() as u64)
 }
 

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::limits::SNAPSHOT_BLOCK_BYTES_MAX;
 use crate::meta::Meta;
 use crate::names;
-use crate::snapshot::{self, SnapshotFile};
+use crate::snapshot::{self, Origin, SnapshotFile, SnapshotInfo};
 
 /// An open, verified snapshot. The file stays readable even if its name is removed meanwhile.
 #[derive(Debug)]
@@ -32,6 +32,23 @@ impl<F: DiskFile> SnapshotReader<F> {
         let name = names::snapshot_file(number);
         snapshot::verify_file(&file, &name, listed.info.position)?;
         Ok(SnapshotReader { file, name, listed })
+    }
+
+    /// Opens a snapshot that stands alone, under any name and of any cluster, and verifies all of it; says whose it is.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Damaged`] (which says so too of a file that is something else), [`Error::Version`].
+    pub fn alone<D: Disk<File = F>>(disk: &D, name: &str) -> Result<(Origin, SnapshotReader<F>), Error> {
+        let file = match disk.open(name, false) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::Missing { file: name.to_owned() });
+            }
+            other => other.map_err(|e| Error::of("open", name, e))?,
+        };
+        let (origin, info) = SnapshotInfo::read_any(&file, name)?;
+        snapshot::verify_file(&file, name, info.position)?;
+        let bytes = file.len().map_err(|e| Error::of("measure", name, e))?;
+        Ok((origin, SnapshotReader { file, name: name.to_owned(), listed: SnapshotFile { info, bytes } }))
     }
 
     /// What it is of, and its length.

@@ -93,7 +93,7 @@ fn failed(source: store_engine::Error) -> Error {
 }
 
 /// The first membership: the same bytes for every founder, whatever the order of the list.
-fn membership(founders: &[Founder]) -> Membership {
+pub(crate) fn membership(founders: &[Founder]) -> Membership {
     let member = |founder: &Founder| Member {
         node: founder.node,
         incarnation: founder.incarnation,

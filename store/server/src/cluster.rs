@@ -10,10 +10,10 @@ use proto::check;
 use proto::store::cluster_server::Cluster;
 use proto::store::command::Kind;
 use proto::store::{
-    AuditCommand, AuditRequest, AuditResponse, ChangeMembersRequest, ChangeMembersResponse, FailureReason,
-    HandOverRequest, HandOverResponse, HoldCommitRequest, HoldCommitResponse, LogLine, ResyncRequest,
-    ResyncResponse, Role, Route, ShowLogRequest, ShowLogResponse, StartAuditRequest, StartAuditResponse,
-    StatusRequest, StatusResponse, VoterStatus,
+    AuditCommand, AuditRequest, AuditResponse, BackupRequest, BackupResponse, ChangeMembersRequest,
+    ChangeMembersResponse, FailureReason, HandOverRequest, HandOverResponse, HoldCommitRequest,
+    HoldCommitResponse, LogLine, ResyncRequest, ResyncResponse, Role, Route, ShowLogRequest, ShowLogResponse,
+    StartAuditRequest, StartAuditResponse, StatusRequest, StatusResponse, VoterStatus,
 };
 use store_client::failure::{failure, invalid, not_leader, status_from};
 use store_core::{ChangeRefusal, NodeId, Offset};
@@ -22,6 +22,7 @@ use store_log::{LogReader, RealFile};
 use tonic::{Request, Response, Status};
 
 use crate::aside::Audits;
+use crate::backup::Backups;
 use crate::describe;
 use crate::desk::Told;
 use crate::fencing;
@@ -48,12 +49,14 @@ const AUDIT_ID_BYTES: usize = 16;
 pub(crate) struct ClusterService {
     shared: Arc<Shared>,
     audits: Arc<Audits>,
+    backups: Backups,
     log: LogReader<RealFile>,
 }
 
 impl ClusterService {
     pub(crate) fn new(shared: Arc<Shared>, audits: Arc<Audits>, log: LogReader<RealFile>) -> ClusterService {
-        ClusterService { shared, audits, log }
+        let backups = Backups::new(Arc::clone(&shared));
+        ClusterService { shared, audits, backups, log }
     }
 
     fn door(&self, route: Option<&Route>) -> Result<(), Status> {
@@ -108,6 +111,7 @@ fn role_of(shared: &Shared, status: &store_engine::Status) -> Role {
 #[tonic::async_trait]
 impl Cluster for ClusterService {
     type AuditStream = Pin<Box<dyn Stream<Item = Result<AuditResponse, Status>> + Send>>;
+    type BackupStream = Pin<Box<dyn Stream<Item = Result<BackupResponse, Status>> + Send>>;
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         // Whoever asks without a route wants to learn it.
@@ -247,6 +251,12 @@ impl Cluster for ClusterService {
         let (auditor, answers) = thread_to_stream::channel(AUDIT_BUFFERED);
         self.audits.audit(&request.id, auditor, Duration::from_secs(AUDIT_WAIT_S)).await?;
         Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn backup(&self, request: Request<BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+        let request = request.into_inner();
+        self.door(request.route.as_ref())?;
+        Ok(Response::new(Box::pin(self.backups.begin(request).await?)))
     }
 
     async fn start_audit(

@@ -14,6 +14,7 @@
 //! | where | what |
 //! |---|---|
 //! | `serve`, `accept`, `replica`, `stages`, `aside` | start and stop; the door for connections; the threads; the handshake of work aside |
+//! | `bootstrap`, `backup` | the folders of a new cluster, from nothing or from a backup; a backup of a running node |
 //! | `inbox`, `queues`, `desk` | queue F1 with its lanes; F2 and F3; where answers go |
 //! | `kv`, `reads`, `cluster` | the services that anybody calls |
 //! | `peers` | what replicas say to each other, and how a slow one costs nothing |
@@ -29,6 +30,7 @@
 
 mod accept;
 mod aside;
+mod backup;
 mod bootstrap;
 mod cluster;
 mod config;
@@ -57,6 +59,7 @@ mod stop;
 mod thread_to_stream;
 mod too_large;
 
+pub use crate::backup::Source;
 pub use crate::bootstrap::{Founder, bootstrap, founders, is_bootstrapped, join, random_incarnation};
 pub use crate::config::{Config, Peer, group_folder, split_address};
 pub use crate::describe::line as describe_entry;

@@ -60,7 +60,6 @@ pub(crate) struct Connect {
 
 /// Recovers the replica in `config`'s folder. Takes as long as it takes: call it off the runtime's threads.
 pub(crate) fn open(config: &Config) -> Result<Opened, Error> {
-    store_log::fault::from_environment();
     let group = GROUP;
     let failed = |source: store_engine::Error| Error::Open { group, source };
     let folder = config.group_folder(group);

@@ -172,6 +172,8 @@ async fn attempt(
                     let here = Arc::clone(snapshots);
                     let begun = on_disk(move || here.receive(offered)).await?;
                     if begun.received() > block.at_byte && request.from_byte == 0 {
+                        let (received, bytes) = (begun.received(), block.total_bytes);
+                        tracing::info!(%from, received, bytes, "the fetch of a snapshot goes on where it ended");
                         request.snapshot = block.snapshot;
                         request.from_byte = begun.received();
                         break;

@@ -1,0 +1,129 @@
+//! `feira restore`: the folders of a new cluster that begins with the state of a backup.
+//!
+//! All of it is made aside, in a folder beside the cluster's, which gets its name when everything is there: whatever
+//! happens, there is a whole cluster or none. What an earlier attempt left aside goes.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use store_db::Space;
+use store_server::{Source, founders};
+
+use super::unusable;
+use crate::args;
+use crate::config::load::Loaded;
+use crate::failure::Failure;
+use crate::show::answer::Answer;
+use crate::up::bootstrap::check_count;
+use crate::up::founded::{self, Founded, FoundedNode};
+
+/// Checks a backup, and unless only that was asked for makes a cluster from it.
+///
+/// # Errors
+/// The file cannot be used; the cluster's folder is not empty; a folder cannot be made. Nothing was changed then.
+pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
+    let folder = loaded.folder();
+    if !asked.verify_only {
+        check_place(loaded, &folder)?;
+    }
+    let source = Source::open(&asked.file).map_err(|error| unusable(&asked.file, &error))?;
+    let (of, contents) = (source.backup().file.info, &source.backup().contents);
+    let cluster = source.backup().origin.cluster.to_string();
+    let records = contents.rows[usize::from(Space::Records.number())];
+    let file = asked.file.display().to_string();
+    let mut document = json!({
+        "file": file, "cluster": cluster, "records": records, "bytes": source.backup().file.bytes,
+        "position": { "epoch": of.position.epoch.0, "offset": of.position.offset.0 },
+        "stamp_ms": of.stamp_ms, "effects": format!("{:016x}", contents.state.effects),
+    });
+    let head =
+        format!("{file}: whole; the state of the cluster {cluster} at {}: {records} records", of.position);
+    if asked.verify_only {
+        return Ok(Answer::line(head, document));
+    }
+    make(loaded, &source, &folder)?;
+    let begins = source.beginning().position;
+    document["folder"] = folder.display().to_string().into();
+    document["begins_after"] = json!({ "epoch": begins.epoch.0, "offset": begins.offset.0 });
+    let mut answer = Answer::line(head, document);
+    answer.notes.push(format!(
+        "the new cluster is in {}; its log begins after {begins}; start it with feira up",
+        folder.display()
+    ));
+    answer.notes.push("the old cluster must not serve any more: they do not know of each other".to_owned());
+    Ok(answer)
+}
+
+/// Refuses a place where something is, nodes whose folders are elsewhere, and a number of them that cannot be.
+fn check_place(loaded: &Loaded, folder: &Path) -> Result<(), Failure> {
+    check_count(&loaded.config.store.nodes)?;
+    if let Some(node) =
+        loaded.config.store.nodes.iter().find(|node| !node.folder_in(folder).starts_with(folder))
+    {
+        return Err(Failure::refused(format!("the folder of node {} is not in {}", node.id, folder.display()))
+            .next("restore with folders of the nodes in the cluster's folder (leave store.nodes.folder out), then move them"));
+    }
+    let found = match std::fs::read_dir(folder) {
+        Ok(mut found) => found.next().transpose().map_err(|e| Failure::file("read", folder, &e))?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(e) => return Err(Failure::file("read", folder, &e)),
+    };
+    found.map_or(Ok(()), |found| {
+        Err(Failure::refused(format!("{} is not empty: {} is there", folder.display(), found.path().display()))
+            .next("a backup becomes a new cluster in an empty folder: give it one (key folder), or move the old one away"))
+    })
+}
+
+fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<(), Failure> {
+    let aside = Aside::make(folder)?;
+    let nodes = &loaded.config.store.nodes;
+    let cluster = &loaded.config.cluster;
+    let founders = founders(nodes.iter().map(|node| (node.id, node.reached_at().to_owned())));
+    for node in nodes {
+        let found = source.found(cluster, node.id, &node.folder_in(&aside.path), &founders);
+        found.map_err(|e| Failure::refused(format!("node {}: {e}; nothing was restored", node.id)))?;
+    }
+    let nodes = founders.into_iter().map(FoundedNode::of).collect();
+    founded::write(&aside.path, &Founded { cluster: cluster.clone(), complete: true, nodes })?;
+    aside.publish(folder)
+}
+
+/// The folder aside; it goes with the value.
+struct Aside {
+    /// Where it is.
+    path: PathBuf,
+}
+
+impl Aside {
+    fn make(folder: &Path) -> Result<Aside, Failure> {
+        let mut name = folder.file_name().unwrap_or_default().to_owned();
+        name.push(".restoring");
+        let path = folder.with_file_name(name);
+        match std::fs::remove_dir_all(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Failure::file("remove", &path, &e));
+            }
+            _ => {}
+        }
+        std::fs::create_dir_all(&path).map_err(|e| Failure::file("make", &path, &e))?;
+        Ok(Aside { path })
+    }
+
+    /// Gives the folder its name, durably. An empty folder of that name gives way.
+    fn publish(self, folder: &Path) -> Result<(), Failure> {
+        let failed = |e: std::io::Error| Failure::file("make", folder, &e);
+        std::fs::File::open(&self.path).and_then(|aside| aside.sync_all()).map_err(failed)?;
+        std::fs::rename(&self.path, folder).map_err(failed)?;
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+        std::fs::File::open(parent.unwrap_or(Path::new(".")))
+            .and_then(|parent| parent.sync_all())
+            .map_err(failed)
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // What stays is removed by the next attempt.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}

@@ -1,0 +1,197 @@
+//! `feira backup`: the state of a running node, at one position, to one file.
+//!
+//! The file is written aside, in the folder `FILE.part` beside it, synced, read back and checked; only then it gets its
+//! name. It holds everything that the leader had committed when the backup was asked for.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::store::{BackupRequest, BackupResponse};
+use serde_json::json;
+use store_core::{Epoch, GroupId, Offset, Position};
+use store_db::Space;
+use store_engine::backup::{Backup, BackupWriter};
+use store_log::{ClusterId, Origin, RealDisk, RealFile, SnapshotInfo};
+
+use super::unusable;
+use crate::args;
+use crate::config::load::Loaded;
+use crate::config::shape::{Config, Node};
+use crate::failure::Failure;
+use crate::reach::nodes;
+use crate::show::answer::Answer;
+
+/// A node that sends nothing for so long is given up; the first chunk may have to wait for what is to be in it.
+const CHUNK_MAX: Duration = Duration::from_secs(30);
+/// The name of the file in its folder aside.
+const ASIDE: &str = "backup";
+
+/// Takes a backup.
+///
+/// # Errors
+/// The file is there already, no node answers, the node was lost meanwhile, or the disk refuses; the file is then as it
+/// was.
+pub async fn run(loaded: &Loaded, asked: &args::Backup) -> Result<Answer, Failure> {
+    let out = &asked.out;
+    if out.is_dir() || out.file_name().is_none() {
+        return Err(Failure::usage(format!("{} is a folder; --out names a file", out.display())));
+    }
+    if out.exists() && !asked.force {
+        return Err(Failure::refused(format!("{} is there already", out.display()))
+            .next("give another name, or --force to replace it"));
+    }
+    let (node, min_offset) = choose(&loaded.config, asked.from).await?;
+    let folder = Folder::make(out)?;
+    receive(node, min_offset, &folder.path).await?;
+    let backup = folder.open()?;
+    folder.publish(out)?;
+    let (file, contents) = (backup.file, &backup.contents);
+    let records = contents.rows[usize::from(Space::Records.number())];
+    let position = file.info.position;
+    let head = format!(
+        "{}: the state of node {} at {position}: {records} records, {} bytes",
+        out.display(),
+        node.id,
+        file.bytes
+    );
+    let document = json!({
+        "file": out.display().to_string(), "node": node.id, "records": records, "bytes": file.bytes,
+        "position": { "epoch": position.epoch.0, "offset": position.offset.0 },
+        "effects": format!("{:016x}", contents.state.effects),
+    });
+    let mut answer = Answer::line(head, document);
+    if min_offset == 0 {
+        answer.notes.push(format!(
+            "no node leads now: the backup holds what node {} had applied, others may have more",
+            node.id
+        ));
+    }
+    Ok(answer)
+}
+
+/// The node to ask, and the offset that its state must hold: what the leader has committed by now. 0: none leads.
+async fn choose(config: &Config, from: Option<u64>) -> Result<(&Node, u64), Failure> {
+    let named = from.map(|id| nodes::node_of(config, id)).transpose()?;
+    let statuses = nodes::statuses(config).await;
+    let answering = || {
+        let both = config.store.nodes.iter().zip(&statuses);
+        both.filter_map(|(node, status)| status.as_ref().ok().map(|status| (node, status)))
+    };
+    let leads = |status: &proto::store::StatusResponse| status.role() == proto::store::Role::Leader;
+    let leader = answering().filter(|(_, status)| leads(status)).max_by_key(|(_, status)| status.epoch);
+    let min_offset = leader.map_or(0, |(_, status)| status.committed);
+    if let Some(node) = named {
+        return Ok((node, min_offset));
+    }
+    // One that does not lead has less to do; of those the one that has most.
+    let best = answering().max_by_key(|(_, status)| {
+        (!leads(status) && status.problem.is_empty(), status.applied.map_or(0, |at| at.offset))
+    });
+    let (node, _) = best.ok_or_else(|| {
+        Failure::unreachable("no node of the store answers").next("start the cluster: feira up")
+    })?;
+    Ok((node, min_offset))
+}
+
+/// Writes what the node sends to the file aside.
+async fn receive(node: &Node, min_offset: u64, aside: &Path) -> Result<(), Failure> {
+    let lost = |what: String| Failure::unreachable(format!("node {}: {what}; no file was written", node.id));
+    let late = |_| lost(format!("it sent nothing for {CHUNK_MAX:?}"));
+    let refused = |status: tonic::Status| {
+        let mut failure = Failure::of_status(&status);
+        failure.message = format!("node {}: {}; no file was written", node.id, failure.message);
+        failure
+    };
+    let request = BackupRequest { route: nodes::route(), min_offset };
+    let mut client = nodes::cluster(node)?;
+    let opened = tokio::time::timeout(CHUNK_MAX, client.backup(request)).await;
+    let mut parts = opened.map_err(late)?.map_err(refused)?.into_inner();
+    let mut writer = None;
+    while let Some(part) =
+        tokio::time::timeout(CHUNK_MAX, parts.message()).await.map_err(late)?.map_err(refused)?
+    {
+        let taken = match writer.take() {
+            Some(writer) => writer,
+            None => begin(&part, aside)?,
+        };
+        writer = Some(write(taken, &part).map_err(|error| unusable(aside, &error))?);
+    }
+    let writer = writer.ok_or_else(|| lost("it sent nothing".to_owned()))?;
+    match writer.finish() {
+        Ok(_) => Ok(()),
+        Err(store_engine::Error::Table(error)) => Err(lost(format!("what it sent was cut off: {error}"))),
+        Err(error) => Err(unusable(aside, &error)),
+    }
+}
+
+type Writer = BackupWriter<Arc<RealDisk>>;
+
+fn begin(part: &BackupResponse, aside: &Path) -> Result<Writer, Failure> {
+    let position = part.position.unwrap_or_default();
+    let info = SnapshotInfo {
+        number: 1,
+        position: Position { epoch: Epoch(position.epoch), offset: Offset(position.offset) },
+        stamp_ms: part.stamp_ms,
+        state_machine_version: part.state_machine_version,
+    };
+    let begun = || -> Result<Writer, store_engine::Error> {
+        let origin = Origin { cluster: ClusterId::new(&part.cluster)?, group: GroupId(part.group) };
+        BackupWriter::create(Arc::new(RealDisk::open(aside)?), ASIDE, &origin, info)
+    };
+    begun().map_err(|error| unusable(aside, &error))
+}
+
+fn write(mut writer: Writer, part: &BackupResponse) -> Result<Writer, store_engine::Error> {
+    writer.chunk(&part.chunk)?;
+    Ok(writer)
+}
+
+/// The folder aside; it goes with the value.
+struct Folder {
+    /// Where it is.
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Beside the file, so that it can be renamed. What an earlier attempt left there goes.
+    fn make(out: &Path) -> Result<Folder, Failure> {
+        let mut name = out.file_name().expect("it names a file").to_owned();
+        name.push(".part");
+        let path = out.with_file_name(name);
+        match std::fs::remove_dir_all(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Failure::file("remove", &path, &e));
+            }
+            _ => {}
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+            return Err(Failure::refused(format!("there is no folder {}", parent.display())));
+        }
+        std::fs::create_dir(&path).map_err(|e| Failure::file("make", &path, &e))?;
+        Ok(Folder { path })
+    }
+
+    /// Reads back what was written, all of it.
+    fn open(&self) -> Result<Backup<RealFile>, Failure> {
+        let disk = RealDisk::peek(&self.path).map_err(|error| unusable(&self.path, &error.into()))?;
+        Backup::open(&disk, ASIDE).map_err(|error| unusable(&self.path, &error))
+    }
+
+    /// Gives the file its name, durably.
+    fn publish(self, out: &Path) -> Result<(), Failure> {
+        let failed = |e: std::io::Error| Failure::file("write", out, &e);
+        std::fs::rename(self.path.join(ASIDE), out).map_err(failed)?;
+        let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        std::fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What stays is removed by the next attempt.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}

@@ -1,0 +1,178 @@
+//! A backup and what is founded from it, on simulated disks: the same rows under other members, and every cut of the
+//! founding leaves a folder that says that it is not whole.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message as _;
+use proto::store::{Command, Member, Membership, Txn, TxnCommand, command};
+use store_core::{Entry, EntryKind, GroupId, Incarnation, NodeId, Position};
+use store_db::{Memory, Space, Table as _, apply, state, transfer};
+use store_engine::backup::{Backup, BackupWriter, OFFSETS_SKIPPED};
+use store_log::sim::SimDisk;
+use store_log::{BootId, ClusterId, Identity, Log, Origin, SnapshotInfo};
+
+const NOW_MS: i64 = 5_000_000;
+const INCARNATION: u64 = 77;
+
+fn members(incarnation: u64) -> Membership {
+    let voter = Member { node: 1, incarnation, address: "localhost:1".to_owned(), ..Member::default() };
+    Membership { voters: vec![voter], outgoing: Vec::new(), learners: Vec::new() }
+}
+
+fn identity() -> Identity {
+    Identity {
+        cluster: ClusterId::new(b"new").unwrap(),
+        group: GroupId(1),
+        node: NodeId(1),
+        state_machine_version: store_db::limits::STATE_MACHINE_VERSION,
+    }
+}
+
+fn boot() -> BootId {
+    BootId::new(b"b1").unwrap()
+}
+
+/// A table of forty records, and its backup in a file of another disk.
+fn backed_up() -> (Memory, SimDisk) {
+    let entry = |offset, kind, payload: Vec<u8>| Entry {
+        position: Position::new(3, offset),
+        stamp_ms: 1_000 + i64::try_from(offset).unwrap(),
+        kind,
+        payload: Bytes::from(payload),
+    };
+    let put = |offset: u64| {
+        let txn = Txn::new().put(Bytes::from(format!("k{offset}")), 0, Bytes::from(vec![7; 20_000]));
+        let kind = Some(command::Kind::Txn(TxnCommand { txn: Some(txn), identity: None }));
+        entry(offset, EntryKind::Command, Command { kind }.encode_to_vec())
+    };
+    let first = entry(1, EntryKind::Membership, members(1).encode_to_vec());
+    let entries: Vec<Entry<Bytes>> = [first].into_iter().chain((2..42).map(put)).collect();
+    let table = Memory::new();
+    table.write(|write| apply(write, &entries)).unwrap();
+    let disk = SimDisk::new();
+    table
+        .read(|read| {
+            let state = state::read(read)?;
+            let info = SnapshotInfo {
+                number: 9,
+                position: Position::new(3, 41),
+                stamp_ms: state.stamp_ms,
+                state_machine_version: state.state_machine_version,
+            };
+            let origin = Origin { cluster: ClusterId::new(b"old").unwrap(), group: GroupId(1) };
+            let mut writer = BackupWriter::create(disk.clone(), "shop", &origin, info).unwrap();
+            transfer::export(read, &mut |chunk| {
+                writer.chunk(&chunk).unwrap();
+                Ok(())
+            })?;
+            writer.finish().unwrap();
+            Ok(())
+        })
+        .unwrap();
+    (table, disk)
+}
+
+#[test]
+fn a_group_founded_from_a_backup_has_its_rows_and_nothing_else_of_the_old_one() {
+    let (table, file) = backed_up();
+    let backup = Backup::open(&file, "shop").unwrap();
+    assert_eq!(backup.origin.cluster.to_string(), "old");
+    let disk = SimDisk::new();
+    let beginning = backup.beginning(NOW_MS);
+    let incarnation = Incarnation(INCARNATION);
+    backup.found(&disk, &identity(), incarnation, &boot(), &members(INCARNATION), beginning).unwrap();
+    let (log, recovered) =
+        Log::open(disk.clone(), &identity(), &boot(), store_log::Options::default()).unwrap();
+    assert_eq!(log.last(), Position::new(3, 41 + OFFSETS_SKIPPED));
+    assert_eq!(log.last(), beginning.position);
+    assert_eq!(recovered.snapshots.len(), 1);
+    let contents = store_engine::snapshot_contents(&disk, log.meta(), 1).unwrap();
+    assert_eq!(contents.rows, backup.contents.rows);
+    let old = table.read(state::read).unwrap();
+    let new = &contents.state;
+    assert_eq!((new.effects, new.stamp_ms), (old.effects, NOW_MS));
+    assert_ne!(state::log_id(new), state::log_id(&old));
+    assert_eq!(new.membership, Some(members(INCARNATION)));
+    assert_eq!(new.membership_offset, log.last().offset.0);
+    // Log time never goes back, even if the clock does.
+    assert_eq!(backup.beginning(0).stamp_ms, old.stamp_ms);
+    // What is in the table after an import is what was in the old one.
+    let number = usize::from(Space::Records.number());
+    assert_eq!(contents.rows[number], 40);
+}
+
+#[test]
+fn somebody_who_is_no_founder_is_refused_and_a_folder_is_used_once() {
+    let (_, file) = backed_up();
+    let backup = Backup::open(&file, "shop").unwrap();
+    let disk = SimDisk::new();
+    let beginning = backup.beginning(NOW_MS);
+    let found = |incarnation| {
+        let incarnation = Incarnation(incarnation);
+        backup.found(&disk, &identity(), incarnation, &boot(), &members(INCARNATION), beginning)
+    };
+    assert!(found(INCARNATION + 1).unwrap_err().to_string().contains("not among its voters"));
+    found(INCARNATION).unwrap();
+    assert!(found(INCARNATION).unwrap_err().to_string().contains("wants an empty folder"));
+}
+
+#[test]
+fn a_founding_that_was_cut_off_anywhere_is_told_from_a_whole_one_and_can_be_done_again() {
+    let (_, file) = backed_up();
+    let backup = Backup::open(&file, "shop").unwrap();
+    let beginning = backup.beginning(NOW_MS);
+    let found = |disk: &SimDisk| {
+        backup.found(disk, &identity(), Incarnation(INCARNATION), &boot(), &members(INCARNATION), beginning)
+    };
+    let mut cuts = 0;
+    for operations in 0.. {
+        let disk = SimDisk::new();
+        disk.die_at(operations, operations);
+        if found(&disk).is_ok() {
+            break;
+        }
+        cuts += 1;
+        disk.crash(operations);
+        let opened = || Log::open(disk.clone(), &identity(), &boot(), store_log::Options::default());
+        if let Err(error) = opened() {
+            let told = error.to_string();
+            assert!(
+                told.contains("interrupted") || told.contains("holds no replica"),
+                "{operations}: {told}"
+            );
+            found(&disk).unwrap_or_else(|error| panic!("{operations}: {error}"));
+        }
+        let (log, _) = opened().unwrap_or_else(|error| panic!("{operations}: {error}"));
+        assert_eq!(log.last(), beginning.position, "{operations}");
+        assert!(store_engine::snapshot_contents(&disk, log.meta(), 1).is_ok(), "{operations}");
+    }
+    assert!(cuts > 20, "{cuts}");
+}
+
+#[test]
+fn a_backup_that_was_cut_off_or_changed_is_refused() {
+    let (_, file) = backed_up();
+    let whole = file.content("shop").unwrap();
+    let opens = |bytes: &[u8]| {
+        let disk = SimDisk::new();
+        disk.put("shop", bytes);
+        Backup::open(&disk, "shop").map(|_| ())
+    };
+    opens(&whole).unwrap();
+    for at in (0..whole.len()).step_by(97).chain([whole.len() - 1]) {
+        assert!(opens(&whole[..at]).is_err(), "cut at {at}");
+        let mut bytes = whole.clone();
+        bytes[at] ^= 4;
+        assert!(opens(&bytes).is_err(), "changed at {at}");
+    }
+    // Half of the chunks only: the writer does not let that pass for a backup.
+    let info =
+        SnapshotInfo { number: 1, position: Position::new(3, 41), stamp_ms: 0, state_machine_version: 1 };
+    let origin = Origin { cluster: ClusterId::new(b"old").unwrap(), group: GroupId(1) };
+    let disk = Arc::new(SimDisk::new());
+    let writer = BackupWriter::create(Arc::clone(&disk), "half", &origin, info).unwrap();
+    assert!(writer.finish().is_err());
+    assert!(disk.content("half").is_none(), "it has no name");
+}

@@ -1,0 +1,189 @@
+//! `Cluster.Backup`: the whole state of this node at one position, streamed while everything goes on. And what is
+//! founded from a backup: the counterpart of [`crate::bootstrap`].
+//!
+//! A thread of its own opens one read transaction and exports what that sees, so it is one state that the replica was
+//! in, whatever is applied meanwhile; at a bounded rate, since the node has other work. What is replaced under an open
+//! picture takes new room in the table: so few backups run at once, and one whose caller does not read is given up.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use proto::store::{BackupRequest, BackupResponse, FailureReason, Membership};
+use store_client::failure::{failure, status_from};
+use store_core::{GroupId, Incarnation, NodeId};
+use store_db::{Table as _, state, transfer};
+use store_engine::backup::{Backup, Beginning};
+use store_log::{ClusterId, Identity, RealDisk, RealFile};
+use tokio::sync::Semaphore;
+use tonic::Status;
+
+use crate::bootstrap::{Founder, membership};
+use crate::config::{check_cluster, group_folder, wrong};
+use crate::error::Error;
+use crate::fencing;
+use crate::replica::GROUP;
+use crate::shared::Shared;
+use crate::thread_to_stream::{self, Receiver, Sender};
+
+/// Backups that a node sends at once.
+const BACKUPS_MAX: usize = 2;
+/// Chunks that wait for the stream.
+const BUFFERED: usize = 4;
+/// A caller who takes nothing for so long is given up.
+const STALL_S: u64 = 30;
+/// And a backup that takes longer than this.
+const BACKUP_S_MAX: u64 = 6 * 3_600;
+/// How long the offset asked for may take to be applied.
+const WAIT_S: u64 = 10;
+
+/// The backups of one node.
+#[derive(Clone)]
+pub(crate) struct Backups {
+    shared: Arc<Shared>,
+    places: Arc<Semaphore>,
+}
+
+impl Backups {
+    pub(crate) fn new(shared: Arc<Shared>) -> Backups {
+        Backups { shared, places: Arc::new(Semaphore::new(BACKUPS_MAX)) }
+    }
+
+    /// Begins one.
+    pub(crate) async fn begin(
+        &self,
+        request: BackupRequest,
+    ) -> Result<Receiver<Result<BackupResponse, Status>>, Status> {
+        let refuse = |reason, message: String| status_from(&failure(reason, message));
+        fencing::check(&self.shared).map_err(|failure| status_from(&failure))?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            refuse(FailureReason::Overloaded, format!("{BACKUPS_MAX} backups are sent already"))
+        })?;
+        let mut applied = self.shared.applied.subscribe();
+        let there = applied.wait_for(|applied| applied.position.offset.0 >= request.min_offset);
+        let waited = tokio::time::timeout(Duration::from_secs(WAIT_S), there).await;
+        if !matches!(waited, Ok(Ok(_))) {
+            let at = self.shared.applied.borrow().position;
+            let wanted = request.min_offset;
+            let message =
+                format!("this replica stands at {at} and did not get to offset {wanted} in {WAIT_S} s");
+            return Err(refuse(FailureReason::NotServing, message));
+        }
+        let (sender, chunks) = thread_to_stream::channel(BUFFERED);
+        let shared = Arc::clone(&self.shared);
+        let work = move || {
+            let _place = place;
+            send(&shared, &sender);
+        };
+        let spawned = thread::Builder::new().name("feira-backup".to_owned()).spawn(work);
+        spawned.map_err(|error| Status::internal(format!("no thread for the backup: {error}")))?;
+        Ok(chunks)
+    }
+}
+
+fn send(shared: &Shared, sender: &Sender<Result<BackupResponse, Status>>) {
+    let begun = Instant::now();
+    let (mut given_up, mut fenced) = (false, None);
+    let sent = shared.table.read(|read| {
+        let state = state::read(read)?;
+        let mut next = BackupResponse {
+            cluster: shared.me.cluster.clone().into(),
+            group: shared.me.route.group,
+            position: Some(state::applied(&state)),
+            stamp_ms: state.stamp_ms,
+            state_machine_version: state.state_machine_version,
+            ..BackupResponse::default()
+        };
+        let mut bytes = 0;
+        transfer::export(read, &mut |chunk| {
+            bytes += chunk.len();
+            let part = BackupResponse { chunk, ..std::mem::take(&mut next) };
+            // A state that turned out to be wrong meanwhile must not become a whole backup.
+            fenced = fencing::check(shared).err();
+            let until = Instant::now() + Duration::from_secs(STALL_S);
+            given_up =
+                fenced.is_some() || begun.elapsed().as_secs() > BACKUP_S_MAX || !sender.send(Ok(part), until);
+            if given_up {
+                // Only this backup ends.
+                return Err(store_db::Error::Damaged { what: "the backup was given up".to_owned() });
+            }
+            let due = bytes as f64 / shared.config.snapshot_bytes_per_second as f64;
+            thread::sleep(Duration::from_secs_f64(due).saturating_sub(begun.elapsed()));
+            Ok(())
+        })
+    });
+    match sent {
+        Err(_) if fenced.is_some() => {
+            tracing::warn!("a backup was given up: this replica was fenced meanwhile");
+            if let Some(failure) = fenced {
+                // Whoever does not hear it misses the end of the state, and knows by that.
+                sender.send(Err(status_from(&failure)), Instant::now());
+            }
+        }
+        Ok(()) => tracing::info!("a backup was sent"),
+        Err(_) if given_up => tracing::warn!("a backup was given up: its caller has gone or takes too long"),
+        Err(error) => {
+            tracing::warn!(%error, "a backup could not be read");
+            sender.send(Err(Status::internal(error.to_string())), Instant::now());
+        }
+    }
+}
+
+/// What a new cluster is founded from: a backup that was read and checked, all of it.
+pub struct Source {
+    backup: Backup<RealFile>,
+    /// The position that the new cluster goes on after, and its log time: the same for every founder.
+    beginning: Beginning,
+}
+
+impl Source {
+    /// Opens a backup's file and checks all of it.
+    ///
+    /// # Errors
+    /// It cannot be read, is damaged, cut off, something else, or of a newer version.
+    pub fn open(path: &Path) -> Result<Source, store_engine::Error> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let backup = Backup::open(&RealDisk::peek(folder)?, &name)?;
+        let beginning = backup.beginning(store_client::now_ms());
+        Ok(Source { backup, beginning })
+    }
+
+    /// What is in it.
+    #[must_use]
+    pub fn backup(&self) -> &Backup<RealFile> {
+        &self.backup
+    }
+
+    /// Where a cluster founded from it goes on.
+    #[must_use]
+    pub fn beginning(&self) -> Beginning {
+        self.beginning
+    }
+
+    /// Makes the folder of one founder of a new cluster that begins with this state. All founders are given the same
+    /// list.
+    ///
+    /// # Errors
+    /// The list cannot be a group, `node` is not in it, or the folder is not empty.
+    pub fn found(&self, cluster: &str, node: u64, folder: &Path, founders: &[Founder]) -> Result<(), Error> {
+        check_cluster(cluster)?;
+        let me = founders.iter().find(|founder| founder.node == node);
+        let me = me.ok_or_else(|| wrong("node", format!("{node} is not among the founders")))?;
+        let failed = |source: store_engine::Error| Error::Open { group: GROUP, source };
+        let identity = Identity {
+            cluster: ClusterId::new(cluster.as_bytes()).map_err(|error| failed(error.into()))?,
+            group: GroupId(GROUP),
+            node: NodeId(node),
+            state_machine_version: store_db::limits::STATE_MACHINE_VERSION,
+        };
+        let disk = RealDisk::open(group_folder(folder, GROUP)).map_err(|error| failed(error.into()))?;
+        let boot_id = store_log::boot_id().map_err(|error| failed(error.into()))?;
+        let members: Membership = membership(founders);
+        let incarnation = Incarnation(me.incarnation);
+        let disk = Arc::new(disk);
+        let found = self.backup.found(&disk, &identity, incarnation, &boot_id, &members, self.beginning);
+        found.map_err(failed)
+    }
+}
