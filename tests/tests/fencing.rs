@@ -6,12 +6,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use feira_tests::cluster::{Cluster, Options};
+use feira_tests::cluster::{Cluster, Options, with_timeout};
 use feira_tests::wait;
 use futures::StreamExt as _;
+use nix::sys::signal::Signal;
 use proto::store::cluster_client::ClusterClient;
 use proto::store::{Freshness, GetRequest, HandOverRequest, ResyncRequest, Route, Status, Txn};
 use store_client::{Replicated, Store as _, request_identity};
+use tonic::Code;
 
 const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1 });
 /// Tests share the machine with others.
@@ -159,4 +161,49 @@ async fn a_record_that_nobody_uses_is_found_by_the_audit_and_mended_by_a_resync(
     assert!(resync.status.success(), "{}", String::from_utf8_lossy(&resync.stderr));
     healed(&cluster, &victim, "c/{ana}").await;
     assert!(cluster.tool(&["audit"]).status.success());
+}
+
+/// Fences a node whose peers stand still from then on, so that it cannot heal.
+async fn fence_alone(cluster: &Cluster, node: &str) {
+    let others: Vec<String> = cluster.nodes().into_iter().filter(|other| other != node).collect();
+    let signal = |signal| others.iter().for_each(|other| cluster.signal(other, signal));
+    wait::until("it is fenced while its peers stand still", HEALED_WITHIN, || async {
+        // It takes a while to notice that its leader is silent; on a slow machine it may have noticed already.
+        signal(Signal::SIGSTOP);
+        let mut asked = ClusterClient::new(cluster.channel(node));
+        let told = asked.resync(with_timeout(ResyncRequest { route: ROUTE })).await;
+        if told.is_err() {
+            signal(Signal::SIGCONT);
+        }
+        told.map(drop).map_err(|status| status.to_string())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fenced_replica_refuses_stale_reads_and_is_fenced_after_a_kill() {
+    let mut cluster = cluster().await;
+    let store = cluster.store();
+    write_counter(&store, "counter").await;
+    cluster.wait_until_equal().await;
+    let leader = cluster.leader().await;
+    let victim = cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
+    fence_alone(&cluster, &victim).await;
+    for _ in 0..2 {
+        let fenced = wait::until("it says that it is fenced", HEALED_WITHIN, || async {
+            let status = cluster.status(&victim).await.map_err(|status| status.to_string())?;
+            if status.fenced.is_empty() { Err("not yet".to_owned()) } else { Ok(status) }
+        })
+        .await;
+        assert!(fenced.problem.starts_with("fenced: an operator asked for it"), "{}", fenced.problem);
+        let refused = held(&cluster, &victim, "counter").await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+        assert!(refused.message().starts_with("fenced: "), "{refused}");
+        cluster.kill(&victim);
+        cluster.run(&victim);
+    }
+    for other in cluster.nodes().iter().filter(|node| **node != victim) {
+        cluster.signal(other, Signal::SIGCONT);
+    }
+    healed(&cluster, &victim, "counter").await;
 }

@@ -85,12 +85,13 @@ fn whoever_leads_or_knows_no_leader_is_not_resynced() {
     assert_eq!(cluster.answers[&ticket], Told::Node(Answer::CannotResync { leads: false }));
 }
 
-#[test]
-fn a_crash_at_any_disk_operation_of_healing_leaves_a_fence_or_a_right_table() {
-    let mut finished = false;
-    for operations in 0..200 {
+/// Crashes at one disk operation after another, until the healing comes to its end before.
+fn crash_at_each_operation(table_survives: bool) {
+    let (mut finished, mut fenced_again) = (false, 0);
+    for operations in 0..300 {
         let (mut cluster, victim) = one_spoilt(setting(3));
-        cluster.give(victim, |ticket| Job::Resync { ticket });
+        let table = cluster.replicas[&victim].table.clone();
+        let ticket = cluster.give(victim, |ticket| Job::Resync { ticket });
         cluster.replicas[&victim].disk.die_at(operations, operations);
         let crashed = |cluster: &Cluster| !cluster.replicas[&victim].is_up();
         cluster.run("a crash, or it is healed", |cluster| crashed(cluster) || is_healed(cluster, victim));
@@ -98,20 +99,38 @@ fn a_crash_at_any_disk_operation_of_healing_leaves_a_fence_or_a_right_table() {
             finished = true;
             break;
         }
+        if table_survives {
+            cluster.replicas.get_mut(&victim).unwrap().table = table;
+        }
         cluster.restart(victim);
         let is_fenced = cluster.replicas[&victim].status().unwrap().fence.is_some();
         let is_right = cluster.value(victim, "kept").as_deref() == Some(KEPT);
-        // Before the fence was durable nothing had begun: an operator would ask again.
+        fenced_again += u32::from(is_fenced);
+        let was_told = cluster.answers.contains_key(&ticket);
+        assert!(is_fenced || is_right || !was_told, "after {operations} operations the fence is gone");
         if !is_fenced && !is_right {
+            // The fence had not become durable, and nothing had begun: an operator would ask again.
             cluster.run("it knows its leader", |cluster| {
                 cluster.replicas[&victim].status().is_some_and(|status| status.leader.is_some())
             });
             cluster.give(victim, |ticket| Job::Resync { ticket });
         }
-        assert!(is_fenced || is_right || operations < 6, "after {operations} operations the fence is gone");
         cluster.run("it is healed", |cluster| is_healed(cluster, victim));
         cluster.spoilt = None;
         cluster.converge();
     }
-    assert!(finished, "the crashes went through all of it");
+    assert!(
+        finished && fenced_again > 5,
+        "the crashes went through all of it: fenced again {fenced_again} times"
+    );
+}
+
+#[test]
+fn a_crash_at_any_disk_operation_of_healing_leaves_a_fence_or_a_right_table() {
+    crash_at_each_operation(true);
+}
+
+#[test]
+fn a_power_loss_at_any_disk_operation_of_healing_leaves_a_fence_or_a_right_table() {
+    crash_at_each_operation(false);
 }
