@@ -11,6 +11,7 @@ use proto::store::scan_request::Range;
 use store_db::{Memory, Read as _, Space, Table as _, query};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use store_core::Doubt;
 use store_engine::{Job, Ticket};
 
 use crate::history::{Action, Operation, Result};
@@ -108,7 +109,14 @@ impl World {
             let first = all[0].applied.position;
             all.iter().all(|s| s.last == first && s.applied.position == first && s.fence.is_none())
         });
-        let Some(index) = Some(()).filter(|()| at_rest).and_then(|()| self.tables_differ()) else { return };
+        let in_doubt = self
+            .leader()
+            .and_then(|leader| self.shells[leader].status())
+            .is_some_and(|s| s.doubt != Doubt::None);
+        let differs = if at_rest { self.tables_differ() } else { None };
+        // Or a leader says that two differ, and the third cannot say who is right, for it needs a snapshot itself.
+        let wrong = self.sound().find(|shell| in_doubt && shell.wrong).map(|shell| shell.index);
+        let Some(index) = differs.or(wrong) else { return };
         ensure(self.shells[index].wrong, "state-machine safety", || {
             format!("the table of node {} differs, and nobody changed it", index + 1)
         });

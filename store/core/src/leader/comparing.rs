@@ -76,10 +76,17 @@ impl Leader {
         }
         self.comparison.answers.retain(|(who, _)| *who != from);
         self.comparison.answers.extend(answer.filter(|_| !fenced));
-        self.judge(state, asked, out)
+        self.judge(state, asked, is_void, out)
     }
 
-    fn judge(&mut self, state: &State, asked: Checkpoint, out: &mut Vec<Output>) -> Option<Checkpoint> {
+    /// `is_void`: somebody's answer counts no more.
+    fn judge(
+        &mut self,
+        state: &State,
+        asked: Checkpoint,
+        is_void: bool,
+        out: &mut Vec<Output>,
+    ) -> Option<Checkpoint> {
         let (own, offset) = (state.config.member, asked.position.offset);
         let comparison = &self.comparison;
         let judged = verdict(state.membership(), |member| {
@@ -92,6 +99,10 @@ impl Leader {
             // What was divided stays so until a majority agrees.
             Verdict::Open { contested: true } if !matches!(before, Doubt::Divided(_)) => {
                 Doubt::Contested(offset)
+            }
+            // Who differed will have this leader's state.
+            Verdict::Open { contested: false } if is_void && matches!(before, Doubt::Contested(_)) => {
+                Doubt::None
             }
             Verdict::Open { .. } => before,
         };
