@@ -483,6 +483,17 @@ impl Cluster {
         .await;
     }
 
+    /// The books are right and the same on every replica.
+    ///
+    /// # Panics
+    /// If they are not, or if a replica stays away.
+    pub async fn assert_audited(&self) {
+        // A node that was restarted may not serve yet, and an audit wants them all.
+        self.wait_until_equal().await;
+        let audit = self.tool(&["audit"]);
+        assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stderr));
+    }
+
     /// What a portal says of its cache.
     ///
     /// # Errors

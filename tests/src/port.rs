@@ -4,8 +4,9 @@
 use std::hash::BuildHasher;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
-/// Where leases are looked for: under the default `ip_local_port_range` (32768 and above).
-const RANGE: std::ops::Range<u16> = 16_000..32_000;
+/// Where leases are looked for: under the default `ip_local_port_range` (32768 and above), and beside where
+/// `feira up --any-ports` looks.
+const RANGE: std::ops::Range<u16> = 20_000..32_000;
 
 /// A port of the loopback interface, free for TCP and ours until dropped.
 #[derive(Debug)]

@@ -86,11 +86,6 @@ fn is_about(refusal: &Refusal, class: (Code, &str), kind: &str, id: &str) {
     assert!(refusal.message.contains(id), "{refusal:?}");
 }
 
-fn audited(cluster: &Cluster) {
-    let audit = cluster.tool(&["audit"]);
-    assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stderr));
-}
-
 #[tokio::test]
 async fn clients_are_inserted_updated_shown_and_deleted_and_the_other_portal_sees_it() {
     let cluster = two_admins().await;
@@ -234,7 +229,7 @@ async fn products_are_inserted_updated_adjusted_shown_and_deleted() {
         here.delete_product(patient(without_product("maca-fuji", false))).await.unwrap().into_inner();
     assert_eq!(deleted.data, r#"{"description":"Maçã","quantity":20,"price":"3.10"}"#);
     assert_eq!(refused(product(&mut here, "maca-fuji").await).class(), NOT_FOUND);
-    audited(&cluster);
+    cluster.assert_audited().await;
 }
 
 #[tokio::test]
@@ -279,7 +274,7 @@ async fn operations_on_products_are_refused_with_status_reason_and_fields() {
         names_field(&refusal(here.adjust_stock(patient(adjusting("fig", amount))).await), "amount");
     }
     assert_eq!(numbers(&product(&mut there, "fig").await.unwrap()), (10, 0, 10, 0));
-    audited(&cluster);
+    cluster.assert_audited().await;
 }
 
 #[tokio::test]
@@ -308,7 +303,7 @@ async fn wrong_fields_of_products_are_named() {
     names_field(&refusal(here.adjust_stock(patient(adjusting("", 1))).await), "pid");
     names_field(&refusal(here.delete_product(patient(without_product("", true))).await), "pid");
     assert_eq!(product(&mut here, "fig").await.unwrap().etag, fig.etag, "none of it changed anything");
-    audited(&cluster);
+    cluster.assert_audited().await;
 }
 
 #[tokio::test]
@@ -356,7 +351,7 @@ async fn what_orders_hold_is_deleted_only_with_cascade() {
     assert_eq!((left.state(), lines, left.total.as_str()), (OrderState::Open, vec![("kiwi", 3)], "6.00"));
     let gone = refused(order(&mut shop, "bia", &[("fig", 1)]).await);
     is_about(&gone, NOT_FOUND, "product", "fig");
-    audited(&cluster);
+    cluster.assert_audited().await;
 }
 
 #[tokio::test]

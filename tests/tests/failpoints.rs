@@ -112,8 +112,7 @@ impl Street {
         order_surely(&mut self.cluster.shop(1), &order_request("ana", &[("fig", 1)])).await;
         self.cluster.wait_until_equal().await;
         verify(&self.cluster, &self.acknowledged).await;
-        let audit = self.cluster.tool(&["audit"]);
-        assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stderr));
+        self.cluster.assert_audited().await;
         for id in ["1", "2", "3"] {
             for kind in ["log", "snapshot"] {
                 let said = self.cluster.tool(&[kind, "verify", id]);

@@ -324,8 +324,7 @@ impl Market {
             }
         }
         assert_eq!((orders, &ordered), (expected.invoices.len(), &expected.sold));
-        let audit = self.cluster.tool(&["audit"]);
-        assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stderr));
+        self.cluster.assert_audited().await;
     }
 
     /// Waits until the import has made so many orders at least.

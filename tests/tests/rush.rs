@@ -58,6 +58,5 @@ async fn sixty_four_clients_buy_one_product_until_it_is_gone() {
     let after = cluster.portal_status("client-1").await.unwrap().transactions;
     let orders = u64::try_from(STOCK).unwrap() + CLIENTS as u64;
     assert_eq!(after - before, orders, "an order is one transaction");
-    let audit = cluster.tool(&["audit"]);
-    assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stderr));
+    cluster.assert_audited().await;
 }

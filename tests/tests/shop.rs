@@ -42,8 +42,7 @@ async fn open() -> Cluster {
 
 /// The books, at one position on every replica; the stock of a product as it must be in the end.
 async fn close(cluster: &Cluster, stocks: &[(&str, i64, i64)]) {
-    let audit = cluster.tool(&["audit"]);
-    assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stderr));
+    cluster.assert_audited().await;
     for (pid, available, held) in stocks {
         let stock = stock(cluster, pid).await;
         assert_eq!((stock.0, stock.1), (*available, *held), "{pid}");

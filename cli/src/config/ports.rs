@@ -1,13 +1,22 @@
 //! Port 0 in the file means "any": one is allotted at the first start and written back, so that the cluster keeps
 //! its addresses. Comments and everything else in the file stay as they are.
+//!
+//! Such a port is below those that the kernel gives to outgoing connections: between its choice and the moment when the
+//! part listens, any client on the machine could be given it otherwise, and again at every restart of the part.
 
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::failure::Failure;
+
+/// Where ports are looked for: under the default `ip_local_port_range` (32768 and above).
+const RANGE: Range<u16> = 10_000..20_000;
+/// Ports tried in there; then the kernel is asked for any.
+const TRIES_MAX: u32 = 200;
 
 /// Only what has a `listen`.
 #[derive(Deserialize)]
@@ -80,7 +89,16 @@ fn bind(listen: &str) -> Result<TcpListener, Failure> {
     let address = addresses
         .next()
         .ok_or_else(|| Failure::refused(format!("{listen} is not an address of this machine")))?;
-    TcpListener::bind(address).map_err(cannot)
+    any_at(address.ip()).map_err(cannot)
+}
+
+/// Listens on a free port of this address, one that stays free while nobody listens there.
+///
+/// # Errors
+/// The address is not of this machine, or no port is free.
+pub fn any_at(host: IpAddr) -> std::io::Result<TcpListener> {
+    let tried = (0..TRIES_MAX).map(|_| TcpListener::bind(SocketAddr::new(host, fastrand::u16(RANGE))));
+    tried.flatten().next().map_or_else(|| TcpListener::bind(SocketAddr::new(host, 0)), Ok)
 }
 
 #[cfg(test)]
@@ -100,5 +118,7 @@ mod tests {
         assert!(ports.iter().all(|listen| !listen.ends_with(":0")));
         assert_eq!(text.matches('#').count(), new.matches('#').count());
         assert_eq!(allot(&new).unwrap(), None);
+        let numbers = ports.iter().map(|listen| listen.rsplit(':').next().unwrap().parse().unwrap());
+        assert!(numbers.into_iter().all(|number: u16| RANGE.contains(&number)), "{ports:?}");
     }
 }

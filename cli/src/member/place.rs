@@ -4,7 +4,7 @@
 //! while nobody uses it. Where `feira up` runs the cluster it starts and stops the process; elsewhere the person is told
 //! the command.
 
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::{Ipv4Addr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use store_server::{group_folder, join};
 
 use crate::config::load::Loaded;
 use crate::config::nodes as file;
+use crate::config::ports;
 use crate::config::shape::Node;
 use crate::failure::{Failure, Kind};
 use crate::log::folder::GROUP;
@@ -135,7 +136,7 @@ pub fn address_for(loaded: &Loaded, id: u64) -> Result<String, Failure> {
     if all_usual && !is_ours && id < 10 && TcpListener::bind(usual(id)).is_ok() {
         return Ok(usual(id));
     }
-    let any = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let any = ports::any_at(Ipv4Addr::LOCALHOST.into()).and_then(|socket| socket.local_addr());
     any.map(|address| address.to_string()).map_err(|e| Failure::refused(format!("no port is to be had: {e}")))
 }
 
