@@ -284,7 +284,7 @@ impl Market {
     }
 
     /// What is in the shop is what was counted here: nothing is left of any product, and all of it is in orders.
-    fn has_what_was_counted(&self) {
+    async fn has_what_was_counted(&self) {
         let expected = &self.expected;
         let products = self.told(&["admin", "list-products"]);
         let mut held = BTreeMap::new();
@@ -362,10 +362,10 @@ async fn a_dirty_file_is_imported_to_the_last_line_and_a_second_time_changes_not
     );
     market.end(market.start());
     market.lists_the_refused();
-    market.has_what_was_counted();
+    market.has_what_was_counted().await;
     market.cluster.wait_until_equal().await;
     market.end(market.start());
-    market.has_what_was_counted();
+    market.has_what_was_counted().await;
 }
 
 #[tokio::test]
@@ -379,7 +379,7 @@ async fn an_import_goes_on_by_itself_when_the_leader_is_killed() {
     market.cluster.run(&leader);
     market.end(import);
     market.lists_the_refused();
-    market.has_what_was_counted();
+    market.has_what_was_counted().await;
     market.cluster.wait_until_equal().await;
 }
 
@@ -395,7 +395,7 @@ async fn an_import_goes_on_by_itself_when_portals_are_killed() {
     market.cluster.run("client-1");
     market.cluster.wait_until_live().await;
     market.lists_the_refused();
-    market.has_what_was_counted();
+    market.has_what_was_counted().await;
 }
 
 #[tokio::test]
@@ -406,7 +406,7 @@ async fn an_import_that_was_killed_is_finished_by_another() {
     drop(import);
     market.end(market.start());
     market.lists_the_refused();
-    market.has_what_was_counted();
+    market.has_what_was_counted().await;
 }
 
 #[tokio::test]

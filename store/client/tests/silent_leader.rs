@@ -12,12 +12,12 @@ use proto::store::cluster_server::{Cluster, ClusterServer};
 use proto::store::kv_server::{Kv, KvServer};
 use proto::store::pipeline_response::Response as Answered;
 use proto::store::{
-    AuditRequest, AuditResponse, ChangeMembersRequest, ChangeMembersResponse, ChangesRequest,
-    ChangesResponse, DeleteRequest, DeleteVersionRequest, GetRequest, GetResponse, HandOverRequest,
-    HandOverResponse, HoldCommitRequest, HoldCommitResponse, OutcomeRequest, OutcomeResponse,
-    PipelineRequest, PipelineResponse, ResyncRequest, ResyncResponse, Role, ScanRequest, ScanResponse,
-    SetRequest, ShowLogRequest, ShowLogResponse, StartAuditRequest, StartAuditResponse, StatusRequest,
-    StatusResponse, TestAndSetRequest, Txn, TxnRequest, TxnResponse, WriteResponse,
+    AuditRequest, AuditResponse, BackupRequest, BackupResponse, ChangeMembersRequest, ChangeMembersResponse,
+    ChangesRequest, ChangesResponse, DeleteRequest, DeleteVersionRequest, GetRequest, GetResponse,
+    HandOverRequest, HandOverResponse, HoldCommitRequest, HoldCommitResponse, OutcomeRequest,
+    OutcomeResponse, PipelineRequest, PipelineResponse, ResyncRequest, ResyncResponse, Role, ScanRequest,
+    ScanResponse, SetRequest, ShowLogRequest, ShowLogResponse, StartAuditRequest, StartAuditResponse,
+    StatusRequest, StatusResponse, TestAndSetRequest, Txn, TxnRequest, TxnResponse, WriteResponse,
 };
 use store_client::{Config, Replicated, Store};
 use tokio::net::TcpListener;
@@ -43,6 +43,7 @@ struct Leader {
 #[tonic::async_trait]
 impl Cluster for Leader {
     type AuditStream = Answers<AuditResponse>;
+    type BackupStream = Answers<BackupResponse>;
 
     async fn status(&self, _: Request<StatusRequest>) -> Told<StatusResponse> {
         if self.asked.fetch_add(1, Ordering::Relaxed) > 0 {
@@ -65,6 +66,9 @@ impl Cluster for Leader {
         no()
     }
     async fn audit(&self, _: Request<AuditRequest>) -> Told<Self::AuditStream> {
+        no()
+    }
+    async fn backup(&self, _: Request<BackupRequest>) -> Told<Self::BackupStream> {
         no()
     }
     async fn start_audit(&self, _: Request<StartAuditRequest>) -> Told<StartAuditResponse> {
