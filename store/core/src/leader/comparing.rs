@@ -2,8 +2,8 @@
 //! tells whoever is in the minority.
 //!
 //! It rides on heartbeats and their answers: one offset is asked for at a time, until everybody who speaks has
-//! answered the same, or for [`limits::BEATS_COMPARED`] heartbeats if there is a newer one. When it is over, nothing
-//! more is sent until this replica has a newer checkpoint.
+//! answered the same, or for [`limits::BEATS_COMPARED`] heartbeats if there is a newer one, or until this replica itself
+//! has forgotten it. When it is over, nothing more is sent until this replica has a newer checkpoint.
 
 use alloc::vec::Vec;
 
@@ -28,7 +28,8 @@ impl Leader {
         let comparison = &self.comparison;
         let is_over = comparison.asked.is_none_or(|asked| {
             let is_newer = newest.is_some_and(|newest| newest.position.offset > asked.position.offset);
-            is_newer && (comparison.beats >= limits::BEATS_COMPARED || !waits(self))
+            let is_kept = state.checkpoints.at(asked.position.offset).is_some();
+            is_newer && (comparison.beats >= limits::BEATS_COMPARED || !is_kept || !waits(self))
         });
         if is_over {
             let doubt = self.comparison.doubt;
@@ -64,7 +65,9 @@ impl Leader {
         fenced: bool,
         out: &mut Vec<Output>,
     ) -> Option<Checkpoint> {
-        let asked = self.comparison.asked?;
+        // One that is not kept any more settles nothing: this replica could not even fence itself by it.
+        let is_kept = |asked: &Checkpoint| state.checkpoints.at(asked.position.offset) == Some(*asked);
+        let asked = self.comparison.asked.filter(is_kept)?;
         let answer = checkpoint
             .filter(|found| found.position.offset == asked.position.offset)
             .map(|found| (from, (found.version == asked.version).then_some(found)));
