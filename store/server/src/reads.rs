@@ -11,6 +11,7 @@ use proto::store::{
     pipeline_response::Response, scan_request,
 };
 use store_client::failure::{failure, invalid};
+use store_core::Offset;
 use store_db::{Read, Table as _, query, state};
 
 use crate::desk::Told;
@@ -32,8 +33,8 @@ pub(crate) enum Asked {
     Scan(ScanRequest),
 }
 
-/// Runs reads on one picture; each gets its answer, in order.
-pub(crate) fn run(shared: &Shared, reads: &[&Asked]) -> Vec<Response> {
+/// Runs reads on one picture; each gets its answer, in order. With each comes the offset that its picture must hold.
+pub(crate) fn run(shared: &Shared, reads: &[(&Asked, Offset)]) -> Vec<Response> {
     let mut answers = Vec::with_capacity(reads.len());
     if reads.is_empty() {
         return answers;
@@ -45,8 +46,11 @@ pub(crate) fn run(shared: &Shared, reads: &[&Asked]) -> Vec<Response> {
     let ran = shared.table.read(|read| {
         let state = state::read(read)?;
         let at = At { applied: state::applied(&state), log_id: state::log_id(&state) };
-        for asked in reads {
-            answers.push(one(read, asked, at)?);
+        for (asked, ready) in reads {
+            answers.push(match gone_back(*ready, at.applied) {
+                Some(failure) => Response::Failure(failure),
+                None => one(read, asked, at)?,
+            });
         }
         Ok(())
     });
@@ -94,6 +98,18 @@ fn scan(read: &impl Read, request: &ScanRequest, applied: Position) -> Result<Sc
     Ok(ScanResponse { records, next: next.unwrap_or_default(), applied: Some(applied) })
 }
 
+/// A read that was told to run may have waited long for its caller to take answers; meanwhile a wrong table may have been
+/// replaced by a right one that is not yet where the wrong one was.
+fn gone_back(ready: Offset, applied: Position) -> Option<Failure> {
+    (applied.offset < ready.0).then(|| {
+        let message = format!(
+            "this replica's state was replaced, and has {} but not yet {ready}: ask again",
+            applied.offset
+        );
+        failure(FailureReason::NotServing, message)
+    })
+}
+
 /// A linearizable read has everything that was ever acknowledged: an offset beyond it was never acknowledged.
 fn too_early(freshness: Option<&Freshness>, applied: Position) -> Option<Failure> {
     let min_offset = freshness.map_or(0, |freshness| freshness.min_offset);
@@ -129,22 +145,36 @@ pub(crate) async fn fresh(shared: &Shared, asked: Asked) -> Result<Response, Fai
         Asked::Scan(request) => request.freshness,
         Asked::Write => None,
     };
-    if freshness.as_ref().is_some_and(Freshness::is_stale) {
+    let ready = if freshness.as_ref().is_some_and(Freshness::is_stale) {
         if must_wait(shared, freshness.as_ref()) {
             wait_applied(shared, freshness.map_or(0, |freshness| freshness.min_offset)).await;
         }
+        Offset::ZERO
     } else {
         match shared.ask(Ask::Read).await? {
-            Told::Answer(Answer::ReadReady { .. }) => {}
+            Told::Answer(Answer::ReadReady { at }) => at,
             Told::Answer(answer) => return Err(shared.failure_of(&answer)),
             Told::Reply(_) => {
                 return Err(failure(FailureReason::Unspecified, "a read was answered as a write"));
             }
         }
-    }
-    match run(shared, &[&asked]).pop() {
+    };
+    match run(shared, &[(&asked, ready)]).pop() {
         Some(Response::Failure(failure)) => Err(failure),
         Some(response) => Ok(response),
         None => Err(failure(FailureReason::Unspecified, "a read without an answer")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_that_waited_while_its_table_was_replaced_was_answered_from_the_past() {
+        let applied = Position { epoch: 2, offset: 40 };
+        let refused = gone_back(Offset(41), applied).expect("the table went back");
+        assert_eq!(refused.reason(), FailureReason::NotServing);
+        assert_eq!((gone_back(Offset(40), applied), gone_back(Offset::ZERO, applied)), (None, None));
     }
 }

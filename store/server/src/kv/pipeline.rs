@@ -13,6 +13,7 @@ use proto::store::pipeline_request::Request;
 use proto::store::pipeline_response::Response;
 use proto::store::{Failure, Freshness, OutcomeCommand, PipelineRequest, PipelineResponse, TxnCommand};
 use store_client::failure::{invalid, status_from};
+use store_core::Offset;
 use store_engine::{Answer, Job, Reply};
 use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
@@ -176,7 +177,7 @@ impl Intake {
 
 /// A stale read may run at once.
 fn ready() -> Told {
-    Told::Answer(Answer::ReadReady { at: store_core::Offset::ZERO })
+    Told::Answer(Answer::ReadReady { at: Offset::ZERO })
 }
 
 /// The side that answers.
@@ -191,13 +192,17 @@ impl Answers {
     /// Turns what was picked up into answers; all reads that may run are run on one picture.
     fn turn(&mut self, picked: Picked) {
         self.ready.extend(picked.ready);
-        let may_run = |told: &Told| matches!(told, Told::Answer(Answer::ReadReady { .. }));
-        let reads: Vec<&Asked> =
-            picked.told.iter().filter(|(_, told)| may_run(told)).map(|(waiting, _)| &waiting.asked).collect();
+        let may_run = |told: &Told| match told {
+            Told::Answer(Answer::ReadReady { at }) => Some(*at),
+            _ => None,
+        };
+        let reads: Vec<(&Asked, Offset)> = (picked.told.iter())
+            .filter_map(|(waiting, told)| Some((&waiting.asked, may_run(told)?)))
+            .collect();
         let mut ran = reads::run(&self.shared, &reads).into_iter();
         for (waiting, told) in picked.told {
             let response = match told {
-                told if may_run(&told) => ran.next(),
+                told if may_run(&told).is_some() => ran.next(),
                 Told::Reply(Reply::Txn(answer)) => Some(Response::Txn(answer)),
                 Told::Reply(Reply::Outcome(answer)) => Some(Response::Outcome(answer)),
                 told => Some(Response::Failure(match self.shared.reply_of(told) {
