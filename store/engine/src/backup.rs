@@ -18,6 +18,7 @@
 
 use bytes::Bytes;
 use proto::store::{AppliedState, Membership};
+use store_core::limits::{EPOCH_MAX, OFFSET_MAX};
 use store_core::{Incarnation, Member, Offset, Position};
 use store_db::{state, transfer};
 use store_log::{BootId, Disk, DiskFile, Identity, Origin, SnapshotFile, SnapshotInfo, SnapshotReader};
@@ -95,7 +96,7 @@ impl<F: DiskFile> Backup<F> {
     /// Opens the file `name` of `disk` and checks all of it, down to the rows.
     ///
     /// # Errors
-    /// It is missing, damaged, cut off, something else, or of a newer version.
+    /// It is missing, damaged, cut off, something else, of a newer version, or of a position that no log has.
     pub fn open<D: Disk<File = F>>(disk: &D, name: &str) -> Result<Backup<F>, Error> {
         let (origin, reader) = SnapshotReader::alone(disk, name)?;
         let mut checker = transfer::Checker::default();
@@ -107,6 +108,11 @@ impl<F: DiskFile> Backup<F> {
         if found > known {
             let what = "state-machine version";
             return Err(store_log::Error::Version { file: name.to_owned(), what, found, known }.into());
+        }
+        let Position { epoch, offset } = file.info.position;
+        if epoch.0 >= EPOCH_MAX || offset.0 > OFFSET_MAX - OFFSETS_SKIPPED {
+            let why = format!("{name} is of {}, and no log can go on so far after it", file.info.position);
+            return Err(store_log::Error::Invalid(why).into());
         }
         Ok(Backup { origin, file, contents, reader })
     }

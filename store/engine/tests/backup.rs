@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
-use proto::store::{Command, Member, Membership, Txn, TxnCommand, command};
+use proto::store::{AppliedState, Command, Member, Membership, Txn, TxnCommand, command};
 use store_core::{Entry, EntryKind, GroupId, Incarnation, NodeId, Position};
 use store_db::{Memory, Space, Table as _, apply, state, transfer};
 use store_engine::backup::{Backup, BackupWriter, OFFSETS_SKIPPED};
@@ -36,6 +36,12 @@ fn boot() -> BootId {
 
 /// A table of forty records, and its backup in a file of another disk.
 fn backed_up() -> (Memory, SimDisk) {
+    backed_up_as(41)
+}
+
+/// The same, whose file says that it is of this offset.
+fn backed_up_as(offset: u64) -> (Memory, SimDisk) {
+    let at = Position::new(3, offset);
     let entry = |offset, kind, payload: Vec<u8>| Entry {
         position: Position::new(3, offset),
         stamp_ms: 1_000 + i64::try_from(offset).unwrap(),
@@ -57,14 +63,18 @@ fn backed_up() -> (Memory, SimDisk) {
             let state = state::read(read)?;
             let info = SnapshotInfo {
                 number: 9,
-                position: Position::new(3, 41),
+                position: at,
                 stamp_ms: state.stamp_ms,
                 state_machine_version: state.state_machine_version,
             };
             let origin = Origin { cluster: ClusterId::new(b"old").unwrap(), group: GroupId(1) };
             let mut writer = BackupWriter::create(disk.clone(), "shop", &origin, info).unwrap();
+            let mut rewrite = transfer::Rewrite::new(|old| AppliedState {
+                applied: Some(proto::store::Position { epoch: 3, offset }),
+                ..old.clone()
+            });
             transfer::export(read, &mut |chunk| {
-                writer.chunk(&chunk).unwrap();
+                writer.chunk(&rewrite.chunk(&chunk)?).unwrap();
                 Ok(())
             })?;
             writer.finish().unwrap();
@@ -101,6 +111,18 @@ fn a_group_founded_from_a_backup_has_its_rows_and_nothing_else_of_the_old_one() 
     // What is in the table after an import is what was in the old one.
     let number = usize::from(Space::Records.number());
     assert_eq!(contents.rows[number], 40);
+}
+
+#[test]
+fn a_backup_of_a_position_that_no_log_goes_on_from_is_refused() {
+    let last = store_core::limits::OFFSET_MAX - OFFSETS_SKIPPED;
+    let (_, file) = backed_up_as(last);
+    assert_eq!(Backup::open(&file, "shop").unwrap().beginning(0).position.offset.0, last + OFFSETS_SKIPPED);
+    for offset in [last + 1, u64::MAX] {
+        let (_, file) = backed_up_as(offset);
+        let refused = Backup::open(&file, "shop").map(drop).unwrap_err();
+        assert!(refused.to_string().contains("no log can go on"), "{refused}");
+    }
 }
 
 #[test]
