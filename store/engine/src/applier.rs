@@ -112,6 +112,10 @@ impl<D: Disk, T: Table> Applier<D, T> {
         }
         if self.fenced {
             self.give_up_tickets(outs);
+            if self.halted {
+                // Whoever is about to read the table as it stood must not find another one.
+                return Ok(false);
+            }
             if let Some((position, number)) = self.replace.take() {
                 self.replace(position, number, outs)?;
             } else if let Some((position, number)) = self.install.take() {

@@ -231,10 +231,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 Ok(())
             }
             Job::NotAdopted => self.step(Input::NotReplaced, outs),
-            Job::Replaced(imported) => {
-                self.replaced(imported, outs);
-                Ok(())
-            }
+            Job::Replaced(imported) => self.replaced(imported, outs),
             Job::Unfenced => self.unfenced(outs),
             Job::Resync { ticket } => self.resync(ticket, outs),
             Job::SnapshotFailed { position } => {

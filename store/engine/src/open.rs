@@ -273,7 +273,7 @@ fn write_snapshot<D: Disk, T: Table>(
 ) -> Result<(), Error> {
     let mut written = Ok(());
     table.read(|read| {
-        written = snapshots.write(read, number, position);
+        written = snapshots.write_any(read, number, position);
         Ok(())
     })?;
     written

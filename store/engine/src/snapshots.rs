@@ -20,7 +20,7 @@
 //!
 //! | replacing a wrong table by one of P, which the log has | a crash here leaves |
 //! |---|---|
-//! | 1 the file `fence` is durable; from here on no snapshot of the table gets a name or is given away | a replica that is fenced again, and fetches one |
+//! | 1 the file `fence` is durable; from here on no snapshot of that table gets a name or is given away, ever ([`crate::standing`]) | a replica that is fenced again, and fetches one |
 //! | 2 received, verified | the same; the transfer goes on |
 //! | 3 named `snap.N`, N the newest log file, in the place of a wrong one | the same |
 //! | 4 imported into the table | the same |
@@ -42,17 +42,20 @@ use store_core::{Offset, Position};
 use store_db::{Read, Table, transfer};
 use store_log::retention::{self, Floor, SnapshotState};
 use store_log::{
-    Disk, DiskFile, IncomingSnapshot, Meta, Offered, SnapshotFile, SnapshotInfo, SnapshotReader,
-    SnapshotWriter,
+    Disk, DiskFile, IncomingSnapshot, Meta, Offered, SealedSnapshot, SnapshotFile, SnapshotInfo,
+    SnapshotReader, SnapshotWriter,
 };
 
 use crate::convert::position_in;
 use crate::error::Error;
 use crate::job::Job;
 use crate::shared_log::SharedLog;
+use crate::standing::{Standing, Vintage};
 
 /// Bytes of a chunk's length.
 const LENGTH_BYTES: usize = 4;
+
+const WRONG: &str = "the table that it is of is wrong";
 
 /// The snapshots of one replica. Cheap to share; every method may be called from any thread.
 pub struct Snapshots<D: Disk> {
@@ -66,19 +69,18 @@ pub struct Snapshots<D: Disk> {
     known: Mutex<BTreeMap<u64, Known>>,
     /// Fetched snapshots that have, or are getting, a number which no roll of the log may take meanwhile.
     arriving: AtomicUsize,
-    /// Whether the table can be believed. Held while a snapshot of it gets its name: none does once it is wrong.
-    standing: Mutex<Standing>,
-    /// A verified snapshot that is to replace a wrong table.
-    staged: Mutex<Option<IncomingSnapshot<Arc<D>>>>,
+    /// Whether the table, and so the snapshots of it, can be believed.
+    standing: Standing,
+    /// What is to replace a wrong table. Nothing else is received meanwhile: it might be the same file.
+    staged: Mutex<Option<Staged<D>>>,
 }
 
-/// Whether what is in the table, and so in the snapshots of it, can be believed.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-struct Standing {
-    /// It is wrong.
-    fenced: bool,
-    /// Another replica has another, and no majority says yet which is right.
-    doubted: bool,
+/// A transfer that is whole and was verified.
+struct Staged<D: Disk> {
+    /// The transfer.
+    incoming: IncomingSnapshot<Arc<D>>,
+    /// What it is of.
+    info: SnapshotInfo,
 }
 
 /// The log behind these offsets is needed.
@@ -120,19 +122,19 @@ impl<D: Disk> Snapshots<D> {
         let known =
             |file: &SnapshotFile| (file.info.number, Known { info: file.info, verified: false, streams: 0 });
         let known = Mutex::new(found.iter().map(known).collect());
-        let standing = Mutex::new(Standing { fenced, doubted: false });
         let (arriving, staged) = (AtomicUsize::new(0), Mutex::new(None));
-        Snapshots { disk, meta, log, known, arriving, standing, staged }
+        Snapshots { disk, meta, log, known, arriving, standing: Standing::new(fenced), staged }
     }
 
-    /// The table, and every snapshot of it, is wrong from here on.
-    pub(crate) fn fence(&self) {
-        self.standing.lock().fenced = true;
+    /// Told when the table, and every snapshot of it, is wrong, and when replicas differ.
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
     }
 
-    /// Another replica has another state, or that is settled.
-    pub(crate) fn doubt(&self, doubted: bool) {
-        self.standing.lock().doubted = doubted;
+    /// Which table it is that is read now: for [`Snapshots::write`], taken while the applier stands still.
+    #[must_use]
+    pub fn vintage(&self) -> Vintage {
+        self.standing.vintage()
     }
 
     /// Who this replica is.
@@ -148,11 +150,42 @@ impl<D: Disk> Snapshots<D> {
     }
 
     /// Writes `snap.number` of what `read` sees, and verifies it. `read` was opened when exactly `position` was
-    /// applied ([`crate::ApplierOut::SnapshotAt`]); keep it open until this returns.
+    /// applied ([`crate::ApplierOut::SnapshotAt`]), and then the table was of that `vintage`; keep it open until this
+    /// returns.
     ///
     /// # Errors
-    /// The table or the disk failed. Where that is not fatal ([`Error::is_fatal`]), nothing was harmed.
-    pub fn write(&self, read: &impl Read, number: u64, position: Position) -> Result<(), Error> {
+    /// The table or the disk failed, or the table has turned out to be wrong. Where that is not fatal
+    /// ([`Error::is_fatal`]), nothing was harmed.
+    pub fn write(
+        &self,
+        read: &impl Read,
+        vintage: Vintage,
+        number: u64,
+        position: Position,
+    ) -> Result<(), Error> {
+        let wrong = || Error::BadSnapshot { number, problem: WRONG };
+        let sealed = self.export(read, number, position)?;
+        self.standing.if_right(vintage, || sealed.publish()).ok_or_else(wrong)??;
+        self.add(number)?;
+        self.verify_all();
+        self.standing.if_right(vintage, || ()).ok_or_else(wrong)
+    }
+
+    /// The same of a table that is at `position` and that nobody writes, be it wrong: for recovery, which needs one behind
+    /// which a log begins.
+    pub(crate) fn write_any(&self, read: &impl Read, number: u64, position: Position) -> Result<(), Error> {
+        self.export(read, number, position)?.publish()?;
+        self.add(number)?;
+        Ok(())
+    }
+
+    /// Writes what `read` sees aside, durably.
+    fn export(
+        &self,
+        read: &impl Read,
+        number: u64,
+        position: Position,
+    ) -> Result<SealedSnapshot<Arc<D>>, Error> {
         let state = store_db::state::read(read)?;
         let found = position_in(state.applied);
         if found != position {
@@ -175,15 +208,7 @@ impl<D: Disk> Snapshots<D> {
             Some(error) => return Err(error.into()),
             None => exported?,
         }
-        let standing = self.standing.lock();
-        if standing.fenced {
-            return Err(Error::BadSnapshot { number, problem: "the table that it is of is wrong" });
-        }
-        writer.finish()?;
-        drop(standing);
-        self.add(number)?;
-        self.verify_all();
-        Ok(())
+        Ok(writer.seal()?)
     }
 
     /// Reads a snapshot that has just got its name, all of it.
@@ -211,7 +236,7 @@ impl<D: Disk> Snapshots<D> {
     /// # Errors
     /// The disk failed. `None`: there is no such snapshot.
     pub fn open(self: &Arc<Self>, at: Position) -> Result<Option<Streaming<D>>, Error> {
-        if *self.standing.lock() != Standing::default() {
+        if !self.standing.may_give() {
             return Ok(None);
         }
         let fitting: Vec<u64> = self
@@ -249,8 +274,12 @@ impl<D: Disk> Snapshots<D> {
     /// Begins to receive a snapshot, or goes on with one that was begun.
     ///
     /// # Errors
-    /// What is offered is beyond the limits; the disk failed.
+    /// What is offered is beyond the limits, or another one waits to take the table's place; the disk failed.
     pub fn receive(&self, offered: Offered) -> Result<IncomingSnapshot<Arc<D>>, Error> {
+        if self.staged.lock().is_some() {
+            let problem = "another one is about to replace the database";
+            return Err(Error::BadSnapshot { number: offered.number, problem });
+        }
         Ok(IncomingSnapshot::begin(Arc::clone(&self.disk), &self.meta, offered)?)
     }
 
@@ -260,13 +289,13 @@ impl<D: Disk> Snapshots<D> {
     /// # Errors
     /// It is not what was offered: begin again. Or the disk failed.
     pub fn received(&self, incoming: IncomingSnapshot<Arc<D>>) -> Result<(Position, Job), Error> {
+        let reaches = |last: Offset| incoming.offered().position.offset <= last;
+        if self.standing.is_fenced() && reaches(self.log.lock().last().offset) {
+            return self.stage(incoming);
+        }
         let newest_log = {
             // Under the log's lock: no roll can come between the mark and the look.
             let log = self.log.lock();
-            if self.standing.lock().fenced && incoming.offered().position.offset <= log.last().offset {
-                drop(log);
-                return self.stage(incoming);
-            }
             self.arriving.fetch_add(1, Ordering::Relaxed);
             log.files().last().map_or(0, |file| file.number)
         };
@@ -286,21 +315,24 @@ impl<D: Disk> Snapshots<D> {
 
     /// Keeps a snapshot that is to replace a wrong table.
     fn stage(&self, incoming: IncomingSnapshot<Arc<D>>) -> Result<(Position, Job), Error> {
-        let position = incoming.verified()?.position;
-        *self.staged.lock() = Some(incoming);
+        let info = incoming.verified()?;
+        let position = info.position;
+        *self.staged.lock() = Some(Staged { incoming, info });
         Ok((position, Job::ReplacementFetched { position }))
     }
 
     /// Removes what was kept: it is not needed.
     pub(crate) fn unstage(&self) -> Result<(), Error> {
         let staged = self.staged.lock().take();
-        Ok(staged.map_or(Ok(()), IncomingSnapshot::discard)?)
+        Ok(staged.map_or(Ok(()), |staged| staged.incoming.discard())?)
     }
 
     /// Gives what was kept the name `snap.number`. Nothing that is known besides is of any use any more.
-    pub(crate) fn adopt(&self, number: u64) -> Result<(), Error> {
-        let staged = self.staged.lock().take().expect("what is adopted was fetched");
-        let info = staged.adopt(number)?.info;
+    pub(crate) fn adopt(&self, number: u64, position: Position) -> Result<(), Error> {
+        let mut staged = self.staged.lock();
+        let Staged { incoming, info } = staged.take().expect("what is adopted was fetched");
+        assert_eq!(info.position, position, "one at a time is fetched");
+        let info = incoming.adopt(info, number)?.info;
         let mut known = self.known.lock();
         known.clear();
         known.insert(number, Known { info, verified: true, streams: 0 });
@@ -312,7 +344,7 @@ impl<D: Disk> Snapshots<D> {
     pub(crate) fn unfence(&self, number: u64) -> Result<(), Error> {
         self.known.lock().retain(|known, _| *known == number);
         retention::keep_only_snapshot(&self.disk, number)?;
-        self.standing.lock().fenced = false;
+        self.standing.unfence();
         Ok(())
     }
 
@@ -396,9 +428,9 @@ impl<D: Disk> Streaming<D> {
     /// # Errors
     /// The file cannot be read.
     pub fn raw(&self, at: u64, bytes_max: usize) -> Result<Bytes, Error> {
-        if self.snapshots.standing.lock().fenced {
+        if !self.snapshots.standing.may_give() {
             let number = self.reader.listed().info.number;
-            return Err(Error::BadSnapshot { number, problem: "the table that it is of is wrong" });
+            return Err(Error::BadSnapshot { number, problem: "the state that it is of may be wrong" });
         }
         Ok(self.reader.raw(at, bytes_max)?)
     }

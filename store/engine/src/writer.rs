@@ -118,13 +118,19 @@ impl<D: Disk> Writer<D> {
     fn adopt(&self, log: &mut Log<Arc<D>>, position: Position) -> Result<Job, Error> {
         let newest = log.files().last().map_or(0, |file| file.number);
         let adopted = match newest {
-            0 if self.snapshots.is_arriving() => return Ok(Job::NotAdopted),
+            0 if self.snapshots.is_arriving() => {
+                self.snapshots.unstage()?;
+                return Ok(Job::NotAdopted);
+            }
             0 => log.roll(log.last().offset).map_err(Error::from),
             number => Ok(number),
         };
-        match adopted.and_then(|number| self.snapshots.adopt(number).map(|()| number)) {
+        match adopted.and_then(|number| self.snapshots.adopt(number, position).map(|()| number)) {
             Ok(number) => Ok(Job::Adopted { position, number }),
-            Err(error) if !error.is_fatal() => Ok(Job::NotAdopted),
+            Err(error) if !error.is_fatal() => {
+                self.snapshots.unstage()?;
+                Ok(Job::NotAdopted)
+            }
             Err(error) => Err(error),
         }
     }

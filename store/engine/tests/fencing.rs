@@ -5,9 +5,12 @@
 mod kit;
 
 use kit::{Cluster, Setting, Told};
-use store_core::NodeId;
+use prost::Message as _;
+use proto::store::AppliedState;
+use store_core::{Doubt, NodeId, Position};
 use store_db::{Space, Table as _, Write as _};
 use store_engine::{Answer, Job, Policy};
+use store_log::{Disk as _, DiskFile as _};
 
 const KEPT: &str = "what-was-written";
 
@@ -36,6 +39,38 @@ fn one_spoilt(setting: Setting) -> (Cluster, NodeId) {
         .unwrap();
     cluster.spoilt = Some(victim);
     (cluster, victim)
+}
+
+/// Its running hash is another from now on, as after an effect that only it had.
+fn spoil_hash(cluster: &mut Cluster, victim: NodeId) {
+    let table = cluster.replicas[&victim].table.clone();
+    table
+        .write(|write| {
+            let row = store_db::Read::get(write, Space::State, b"applied")?.unwrap();
+            let mut state = AppliedState::decode(row).unwrap();
+            state.effects ^= 1;
+            write.put(Space::State, b"applied", &state.encode_to_vec())
+        })
+        .unwrap();
+    cluster.spoilt = Some(victim);
+}
+
+fn fence(cluster: &mut Cluster, victim: NodeId) {
+    cluster.give(victim, |ticket| Job::Resync { ticket });
+    cluster.run("it is fenced", |cluster| is_fenced(cluster, victim));
+}
+
+/// A node that is down will be fenced when it starts.
+fn leave_fence(cluster: &Cluster, victim: NodeId) {
+    let disk = &cluster.replicas[&victim].disk;
+    let fence = disk.open("fence", true).unwrap();
+    fence.write_at(0, b"damaged, and so believed").unwrap();
+    fence.sync_data().unwrap();
+    disk.sync_folder().unwrap();
+}
+
+fn is_fenced(cluster: &Cluster, id: NodeId) -> bool {
+    cluster.replicas[&id].status().is_some_and(|status| status.fence.is_some())
 }
 
 fn is_healed(cluster: &Cluster, id: NodeId) -> bool {
@@ -133,4 +168,172 @@ fn a_crash_at_any_disk_operation_of_healing_leaves_a_fence_or_a_right_table() {
 #[test]
 fn a_power_loss_at_any_disk_operation_of_healing_leaves_a_fence_or_a_right_table() {
     crash_at_each_operation(false);
+}
+
+#[test]
+fn a_healed_replica_had_forgotten_the_checkpoint_that_was_asked_for_and_writes_stayed_refused() {
+    for seed in 0..8 {
+        let mut cluster = Cluster::start(Setting { nodes: 2, ..setting(seed) });
+        for i in 0..20 + seed {
+            cluster.must_put(&format!("k{i}"), &"v".repeat(300));
+        }
+        cluster.converge();
+        let leader = cluster.leader();
+        let victim = cluster.replicas.keys().copied().find(|id| *id != leader).unwrap();
+        spoil_hash(&mut cluster, victim);
+        let mut refused = false;
+        while !refused {
+            let ticket = cluster.put(leader, "more", &"v".repeat(300));
+            cluster.run("an answer", |cluster| cluster.answers.contains_key(&ticket));
+            refused = matches!(cluster.answers[&ticket], Told::Node(Answer::Divided { .. }));
+        }
+        fence(&mut cluster, victim);
+        cluster.run("both have the same, and writes are taken again", |cluster| {
+            cluster.replicas[&leader].status().is_some_and(|status| status.doubt == Doubt::None)
+        });
+        cluster.spoilt = None;
+        cluster.must_put("again", "v");
+        cluster.converge();
+    }
+}
+
+#[test]
+fn a_snapshot_that_was_begun_before_the_fence_got_its_name_after_it_was_gone() {
+    let (mut cluster, victim) = one_spoilt(setting(4));
+    let before = cluster.replicas[&victim].snapshots().vintage();
+    fence(&mut cluster, victim);
+    cluster.run("it has another table", |cluster| is_healed(cluster, victim));
+    cluster.spoilt = None;
+    cluster.converge();
+    let replica = &cluster.replicas[&victim];
+    let position = replica.status().unwrap().applied.position;
+    // Whoever began to write one of the wrong table is as slow as that.
+    let written = replica.table.read(|read| Ok(replica.snapshots().write(read, before, 900, position)));
+    assert!(written.unwrap().is_err_and(|error| !error.is_fatal()));
+    assert!(!replica.disk.exists("snap.900").unwrap());
+    let now = replica.snapshots().vintage();
+    let written = replica.table.read(|read| Ok(replica.snapshots().write(read, now, 900, position)));
+    written.unwrap().unwrap();
+}
+
+#[test]
+fn a_table_was_replaced_under_a_snapshot_that_was_about_to_read_it() {
+    for seed in 0..4 {
+        let (mut cluster, victim) = one_spoilt(setting(seed));
+        cluster.replicas.get_mut(&victim).unwrap().writes_held = true;
+        while !cluster.replicas[&victim].is_held() {
+            cluster.must_put("more", &"v".repeat(300));
+            cluster.run_ms(50);
+        }
+        fence(&mut cluster, victim);
+        cluster.run_ms(3_000);
+        let replica = cluster.replicas.get_mut(&victim).unwrap();
+        replica.writes_held = false;
+        replica.write_held().unwrap();
+        cluster.run("it has another table", |cluster| is_healed(cluster, victim));
+        cluster.spoilt = None;
+        cluster.converge();
+    }
+}
+
+#[test]
+fn a_second_transfer_took_the_place_of_the_one_that_was_about_to_replace_the_table() {
+    let (mut cluster, victim) = one_spoilt(setting(5));
+    let leader = cluster.leader();
+    fence(&mut cluster, victim);
+    let streaming = cluster.replicas[&leader].offer(Position::ZERO).unwrap();
+    let replica = cluster.replicas.get_mut(&victim).unwrap();
+    // The first may be the second already: it fetches by itself.
+    let _ = replica.receive(&streaming);
+    assert!(replica.receive(&streaming).is_err_and(|error| !error.is_fatal()));
+    cluster.run("it has another table", |cluster| is_healed(cluster, victim));
+}
+
+#[test]
+fn what_was_being_sent_went_on_while_nobody_knew_whose_state_is_right() {
+    let mut cluster = Cluster::start(setting(6));
+    for i in 0..30 {
+        cluster.must_put(&format!("k{i}"), &"v".repeat(300));
+    }
+    cluster.converge();
+    let leader = cluster.leader();
+    let others: Vec<NodeId> = cluster.replicas.keys().copied().filter(|id| *id != leader).collect();
+    cluster.kill(others[1]);
+    let streaming = cluster.replicas[&leader].offer(Position::ZERO).unwrap();
+    assert!(!streaming.raw(0, 100).unwrap().is_empty());
+    spoil_hash(&mut cluster, others[0]);
+    for i in 0..20 {
+        cluster.must_put(&format!("l{i}"), "v");
+    }
+    cluster.run("two differ", |cluster| {
+        let status = cluster.replicas[&leader].status();
+        status.is_some_and(|status| matches!(status.doubt, Doubt::Contested(_)))
+    });
+    assert!(cluster.replicas[&leader].offer(Position::ZERO).is_none());
+    assert!(streaming.raw(0, 100).is_err_and(|error| !error.is_fatal()));
+}
+
+/// It led, had a long log that nobody else had, and was away for so long that the others' log no longer reaches back.
+#[test]
+fn a_fenced_replica_whose_log_is_another_takes_log_and_table_of_the_others() {
+    let mut cluster = Cluster::start(setting(7));
+    for i in 0..10 {
+        cluster.must_put(&format!("k{i}"), &"v".repeat(300));
+    }
+    cluster.converge();
+    let victim = cluster.leader();
+    cluster.isolate(victim);
+    for i in 0..500 {
+        cluster.put(victim, &format!("lost{i}"), "v");
+    }
+    let last = |cluster: &Cluster, id: &NodeId| cluster.replicas[id].status().unwrap().last.offset.0;
+    cluster.run("its log is long", |cluster| last(cluster, &victim) > 500);
+    cluster.kill(victim);
+    leave_fence(&cluster, victim);
+    cluster.heal();
+    let others: Vec<NodeId> = cluster.replicas.keys().copied().filter(|id| *id != victim).collect();
+    while others.iter().any(|id| cluster.replicas[id].log_base().0 < 20) {
+        cluster.must_put("more", &"v".repeat(300));
+        // The log is not kept for a replica that has been silent for long.
+        cluster.run_ms(1_000);
+    }
+    assert!(last(&cluster, &others[0]) < 400, "their snapshots lie where its log is another");
+    cluster.restart(victim);
+    assert!(is_fenced(&cluster, victim));
+    cluster.run("it has log and table of the others", |cluster| !is_fenced(cluster, victim));
+    let replica = &cluster.replicas[&victim];
+    assert_eq!((replica.fetched, replica.installs), (1, 1), "nothing is fetched in vain");
+    cluster.converge();
+}
+
+/// The limit that docs/PROTOCOL.md tells of, and the way out of docs/OPERATIONS.md.
+#[test]
+fn an_entry_that_only_a_fenced_replica_and_a_dead_leader_have_is_kept_and_found_again() {
+    let mut cluster = Cluster::start(setting(8));
+    cluster.must_put("kept", KEPT);
+    cluster.converge();
+    let leader = cluster.leader();
+    let others: Vec<NodeId> = cluster.replicas.keys().copied().filter(|id| *id != leader).collect();
+    let (victim, behind) = (others[0], others[1]);
+    cluster.isolate(behind);
+    cluster.must_put("acknowledged", "v");
+    cluster.kill(leader);
+    cluster.kill(victim);
+    leave_fence(&cluster, victim);
+    cluster.heal();
+    cluster.restart(victim);
+    cluster.run_ms(20_000);
+    assert_eq!(cluster.current_leader(), None, "one may not lead, the other must not");
+    assert!(is_fenced(&cluster, victim) && cluster.value(behind, "acknowledged").is_none());
+    cluster.kill(victim);
+    cluster.replicas[&victim].disk.remove("fence").unwrap();
+    cluster.replicas[&victim].disk.sync_folder().unwrap();
+    cluster.restart(victim);
+    cluster.converge();
+    assert_eq!(cluster.leader(), victim);
+    assert_eq!(cluster.value(behind, "acknowledged").as_deref(), Some("v"));
+    cluster.give(victim, |_| Job::HandOver { to: Some(behind) });
+    cluster.run("the other leads", |cluster| cluster.current_leader() == Some(behind));
+    fence(&mut cluster, victim);
+    cluster.run("it has the other's table", |cluster| is_healed(cluster, victim));
 }

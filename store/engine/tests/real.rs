@@ -88,7 +88,7 @@ impl Real {
                     let mut written = Ok(());
                     let snapshots = &self.engine.snapshots;
                     let read = self.table.read(|read| {
-                        written = snapshots.write(read, number, position);
+                        written = snapshots.write(read, snapshots.vintage(), number, position);
                         Ok(())
                     });
                     read.unwrap();

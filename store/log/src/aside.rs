@@ -18,22 +18,36 @@ pub(crate) fn begin<D: Disk>(disk: &D, name: &str) -> Result<D::File, Error> {
 
 /// Makes the bytes of `file` durable, then gives it its name, durably. `place` names the fail points.
 pub(crate) fn finish<D: Disk>(disk: &D, file: &D::File, name: &str, place: &str) -> Result<(), Error> {
-    let part = names::part(name);
+    sync::<D>(file, name, place)?;
+    rename(disk, name, place)
+}
+
+/// Makes the bytes of `file` durable, still under the unfinished name of `name`.
+pub(crate) fn sync<D: Disk>(file: &D::File, name: &str, place: &str) -> Result<(), Error> {
     fault::step(place, "written");
-    let skips = (planted(Mutation::VoteWithoutSync) && place == "vote")
-        || (planted(Mutation::RecoverWithoutSync) && place == "recover");
-    if !skips {
-        file.sync_data().map_err(|e| Error::sync(&part, e))?;
+    if !skips_sync(place) {
+        file.sync_data().map_err(|e| Error::sync(&names::part(name), e))?;
     }
     fault::step(place, "synced");
+    Ok(())
+}
+
+/// Gives what was synced its name, durably.
+pub(crate) fn rename<D: Disk>(disk: &D, name: &str, place: &str) -> Result<(), Error> {
+    let part = names::part(name);
     // Whether a rename that failed has happened is anybody's guess.
     disk.rename(&part, name).map_err(|e| Error::of("rename", &part, e).half_done("replacement", name))?;
     fault::step(place, "renamed");
-    if !skips {
+    if !skips_sync(place) {
         disk.sync_folder().map_err(|e| Error::sync("the folder", e))?;
     }
     fault::step(place, "done");
     Ok(())
+}
+
+fn skips_sync(place: &str) -> bool {
+    (planted(Mutation::VoteWithoutSync) && place == "vote")
+        || (planted(Mutation::RecoverWithoutSync) && place == "recover")
 }
 
 /// Replaces `name` by `bytes`, durably.

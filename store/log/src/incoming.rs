@@ -113,14 +113,14 @@ impl<D: Disk> IncomingSnapshot<D> {
         self.name(info, number, "install")
     }
 
-    /// Makes a verified transfer `snap.number`, durably, in the place of whatever has that name: for a replica whose
-    /// own snapshots are wrong, and whose log stays ([`crate::snapshot`]).
+    /// Makes a transfer that was [`IncomingSnapshot::verified`] `snap.number`, durably, in the place of whatever has that
+    /// name: for a replica whose own snapshots are wrong, and whose log stays ([`crate::snapshot`]). It takes the time of a
+    /// sync, whatever the length; nothing else may have touched the transfer since.
     ///
     /// # Errors
     /// As [`IncomingSnapshot::finish`].
-    pub fn adopt(self, number: u64) -> Result<SnapshotFile, Error> {
-        let info = self.verified()?;
-        self.name(info, number, "adopt")
+    pub fn adopt(self, verified: SnapshotInfo, number: u64) -> Result<SnapshotFile, Error> {
+        self.name(verified, number, "adopt")
     }
 
     /// Checks all of it; what is not what was offered is removed.

@@ -91,5 +91,7 @@ pub use plant::{Planted, plant};
 pub use reader::LogReader;
 pub use real::{RealDisk, RealFile, boot_id};
 pub use recover::{Cut, LogFile, Recovered};
-pub use snapshot::{Origin, SnapshotFile, SnapshotInfo, SnapshotWriter, verify as verify_snapshot};
+pub use snapshot::{
+    Origin, SealedSnapshot, SnapshotFile, SnapshotInfo, SnapshotWriter, verify as verify_snapshot,
+};
 pub use snapshot_reader::SnapshotReader;

@@ -260,14 +260,45 @@ impl<D: Disk> SnapshotWriter<D> {
     ///
     /// # Errors
     /// Fatal if a sync or the renaming fails.
-    pub fn finish(mut self) -> Result<SnapshotFile, Error> {
+    pub fn finish(self) -> Result<SnapshotFile, Error> {
+        self.seal()?.publish()
+    }
+
+    /// Writes the footer and makes all durable, which may take long; the name is still to be given.
+    ///
+    /// # Errors
+    /// Fatal if the sync fails.
+    pub fn seal(mut self) -> Result<SealedSnapshot<D>, Error> {
         self.end_block()?;
         let footer = self.totals.footer(self.info.position);
         self.place = put(&self.file, &self.name, self.place, &footer)?;
-        aside::finish(&self.disk, &self.file, &self.name, "snapshot")?;
+        aside::sync::<D>(&self.file, &self.name, "snapshot")?;
         // Whoever reads it back to verify it reads the disk, not the memory that it was written from.
         self.file.drop_cached();
-        Ok(SnapshotFile { info: self.info, bytes: self.place })
+        Ok(SealedSnapshot { disk: self.disk, name: self.name, info: self.info, bytes: self.place })
+    }
+}
+
+/// A snapshot that is durable and has no name yet. Dropped, it is as a writer that was dropped.
+pub struct SealedSnapshot<D: Disk> {
+    /// The folder.
+    disk: D,
+    /// The name it will have.
+    name: String,
+    /// What it is of.
+    info: SnapshotInfo,
+    /// Its length.
+    bytes: u64,
+}
+
+impl<D: Disk> SealedSnapshot<D> {
+    /// Gives the file its name, durably.
+    ///
+    /// # Errors
+    /// Fatal.
+    pub fn publish(self) -> Result<SnapshotFile, Error> {
+        aside::rename(&self.disk, &self.name, "snapshot")?;
+        Ok(SnapshotFile { info: self.info, bytes: self.bytes })
     }
 }
 
@@ -280,5 +311,11 @@ fn put<F: DiskFile>(file: &F, name: &str, place: u64, bytes: &[u8]) -> Result<u6
 impl<D: Disk> fmt::Debug for SnapshotWriter<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SnapshotWriter").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+impl<D: Disk> fmt::Debug for SealedSnapshot<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedSnapshot").field("info", &self.info).finish_non_exhaustive()
     }
 }

@@ -160,8 +160,9 @@ impl Aside {
         let resume = Resume(&self.applier);
         let mut written = None;
         let read = self.shared.table.read(|read| {
+            let vintage = self.snapshots.vintage();
             drop(resume);
-            written = Some(self.snapshots.write(read, number, position));
+            written = Some(self.snapshots.write(read, vintage, number, position));
             Ok(())
         });
         let failed = match (written, read) {

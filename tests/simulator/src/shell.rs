@@ -411,7 +411,9 @@ impl Shell {
                 ApplierOut::AuditAt { .. } => unreachable!("nobody asks for an audit here"),
                 ApplierOut::SnapshotAt { position, number } => {
                     witness.snapshot_at(self.index, position, number);
-                    let written = self.table.read(|read| Ok(up.snapshots.write(read, number, position)))?;
+                    let written = self.table.read(|read| {
+                        Ok(up.snapshots.write(read, up.snapshots.vintage(), number, position))
+                    })?;
                     let told = match written {
                         Ok(()) => {
                             self.taken += 1;

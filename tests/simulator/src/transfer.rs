@@ -53,7 +53,14 @@ impl Shell {
         }
         let streaming = &up.serving[&to];
         let file = streaming.listed();
-        let data = streaming.raw(from_byte.min(file.bytes), PIECE_BYTES)?;
+        let data = match streaming.raw(from_byte.min(file.bytes), PIECE_BYTES) {
+            Ok(data) => data,
+            Err(error) if !error.is_fatal() => {
+                up.serving.remove(&to);
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         if from_byte + data.len() as u64 >= file.bytes {
             up.serving.remove(&to);
         }

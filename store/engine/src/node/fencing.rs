@@ -35,7 +35,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         let fence = Fence { differs };
         self.log.lock().save_fence(fence)?;
         self.fence = Some(fence);
-        self.snapshots.fence();
+        self.snapshots.standing().fence();
         if self.schedule.under_way().is_some() {
             outs.push(NodeOut::Apply(ApplierJob::CancelSnapshot));
         }
@@ -74,9 +74,12 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     }
 
     /// The table was replaced by a snapshot, with or without the log: what was wrong goes.
-    pub(super) fn replaced(&mut self, imported: Imported, outs: &mut Vec<NodeOut>) {
+    pub(super) fn replaced(&mut self, imported: Imported, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
         outs.push(NodeOut::Write(WriterJob::Unfence { number: imported.number }));
+        // At once, since the applier goes on: what it notes from here on comes after these.
+        self.step(Input::Inherited(imported.checkpoints.clone()), outs)?;
         self.replaced = Some(imported);
+        Ok(())
     }
 
     /// Everything that was wrong is gone.
@@ -84,7 +87,6 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         let imported = self.replaced.take().expect("a fence goes only after the table was replaced");
         self.fence = None;
         self.schedule.installed(imported.position);
-        self.step(Input::Inherited(imported.checkpoints), outs)?;
         self.step(Input::Unfenced { snapshot: imported.position }, outs)?;
         outs.push(NodeOut::Fenced(None));
         Ok(())
@@ -92,7 +94,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
 
     /// What the leader that this replica is thinks of the states has changed.
     pub(super) fn doubts(&mut self, doubt: Doubt, outs: &mut Vec<NodeOut>) {
-        self.snapshots.doubt(matches!(doubt, Doubt::Contested(_)));
+        self.snapshots.standing().doubt(matches!(doubt, Doubt::Contested(_)));
         outs.push(NodeOut::Report(Report::Doubt(doubt)));
     }
 }

@@ -45,11 +45,10 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         self.tell_members(outs);
         let membership = (imported.membership_offset, membership);
         self.step(Input::Installed { position: after, membership }, outs)?;
-        self.step(Input::Inherited(imported.checkpoints.clone()), outs)?;
         if self.fence.is_some() {
             self.schedule.installing();
-            self.replaced(imported, outs);
+            return self.replaced(imported, outs);
         }
-        Ok(())
+        self.step(Input::Inherited(imported.checkpoints), outs)
     }
 }

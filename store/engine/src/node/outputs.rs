@@ -180,7 +180,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             outs.extend(lost.map(|ticket| NodeOut::Answer { ticket, answer: Answer::Unknown }));
         }
         self.leading = leading;
-        self.snapshots.doubt(false);
+        self.snapshots.standing().doubt(false);
         self.room.forget_peers();
         outs.push(NodeOut::Role(view));
     }

@@ -250,7 +250,8 @@ impl Cluster {
             self.replicas.get_mut(&from).unwrap().hear(Job::SnapshotWanted { at: at.offset });
             return;
         };
-        if self.replicas.get_mut(&id).unwrap().receive(&streaming).is_err() {
+        let received = self.replicas.get_mut(&id).unwrap().receive(&streaming);
+        if received.is_err_and(|error| error.is_fatal() || self.replicas[&id].disk.is_dead()) {
             self.crash(id);
         }
     }

@@ -10,7 +10,7 @@ use store_core::{GroupId, Incarnation, Member, NodeId, Offset, Position};
 use store_db::{Memory, Table, query, state};
 use store_engine::{
     Applied, ApplierJob, ApplierOut, Engine, Error, Job, NodeConfig, NodeOut, OpenConfig, Pump, PumpInbox,
-    PumpOut, Status, Streaming, Ticket, WriterJob,
+    PumpOut, Snapshots, Status, Streaming, Ticket, WriterJob,
 };
 use store_log::sim::SimDisk;
 use store_log::{BootId, ClusterId, Identity, Offered};
@@ -52,8 +52,12 @@ pub struct Replica {
     pub persisted: u64,
     pub snapshots_taken: u64,
     pub installs: u64,
+    /// Snapshots that came here whole.
+    pub fetched: u64,
     /// The position of a snapshot that is in the table, and that the core may not know of yet.
     pub imported: Offset,
+    /// Snapshots are not written for now: whoever does it is slow.
+    pub writes_held: bool,
     pub starts: u64,
     boots: u64,
     up: Option<Up>,
@@ -66,6 +70,8 @@ struct Up {
     writer: VecDeque<WriterJob>,
     applier: VecDeque<ApplierJob>,
     applier_has_more: bool,
+    /// A snapshot that the applier stands still for, and that is held.
+    held: Option<(Position, u64)>,
 }
 
 pub fn member(id: NodeId) -> Member {
@@ -102,7 +108,9 @@ impl Replica {
             persisted: 0,
             snapshots_taken: 0,
             installs: 0,
+            fetched: 0,
             imported: Offset::ZERO,
+            writes_held: false,
             starts: 0,
             boots: 0,
             up: None,
@@ -130,7 +138,7 @@ impl Replica {
         self.inbox.clear();
         self.aside.clear();
         self.starts += 1;
-        self.up = Some(Up { engine, pumps, writer, applier, applier_has_more: false });
+        self.up = Some(Up { engine, pumps, writer, applier, applier_has_more: false, held: None });
     }
 
     pub fn is_up(&self) -> bool {
@@ -318,21 +326,44 @@ impl Replica {
                     up.applier_has_more = true;
                 }
                 ApplierOut::SnapshotAt { position, number } => {
-                    let mut written = Ok(());
-                    let snapshots = &up.engine.snapshots;
-                    self.table.read(|read| {
-                        written = snapshots.write(read, number, position);
-                        Ok(())
-                    })?;
-                    written?;
-                    self.snapshots_taken += 1;
-                    self.aside.push_back(Job::SnapshotTaken { position });
-                    up.engine.applier.resume();
-                    up.applier_has_more = true;
+                    up.held = Some((position, number));
                 }
             }
         }
+        if self.writes_held { Ok(()) } else { self.write_held() }
+    }
+
+    /// Writes the snapshot for which the applier stands still, if it does.
+    pub fn write_held(&mut self) -> Result<(), Error> {
+        let Some(up) = &mut self.up else { return Ok(()) };
+        let Some((position, number)) = up.held.take() else { return Ok(()) };
+        let snapshots = &up.engine.snapshots;
+        let mut written = Ok(());
+        self.table.read(|read| {
+            written = snapshots.write(read, snapshots.vintage(), number, position);
+            Ok(())
+        })?;
+        self.aside.push_back(match written {
+            Ok(()) => {
+                self.snapshots_taken += 1;
+                Job::SnapshotTaken { position }
+            }
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(_) => Job::SnapshotFailed { position },
+        });
+        up.engine.applier.resume();
+        up.applier_has_more = true;
         Ok(())
+    }
+
+    /// The applier stands still for a snapshot that is held.
+    pub fn is_held(&self) -> bool {
+        self.up.as_ref().is_some_and(|up| up.held.is_some())
+    }
+
+    /// Its snapshots.
+    pub fn snapshots(&self) -> &Snapshots<SimDisk> {
+        &self.up.as_ref().unwrap().engine.snapshots
     }
 
     /// Opens a snapshot to send it.
@@ -352,6 +383,7 @@ impl Replica {
             incoming.write(at, &from.raw(at, 10_000)?)?;
         }
         let (_, told) = snapshots.received(incoming)?;
+        self.fetched += 1;
         self.aside.push_back(told);
         Ok(())
     }

@@ -109,7 +109,8 @@ fn adopt(disk: &SimDisk, log: &Log<SimDisk>, done: &mut Promises) -> Result<u64,
     incoming.write(0, &bytes)?;
     let newest = log.files().last().unwrap().number;
     done.snapshots.clear();
-    incoming.adopt(newest)?;
+    let verified = incoming.verified()?;
+    incoming.adopt(verified, newest)?;
     done.snapshots.push(newest);
     Ok(newest)
 }

@@ -1,0 +1,105 @@
+//! Whether what is in a replica's table can be believed, and with it every snapshot of it.
+//!
+//! Promises: a snapshot of a table that turned out to be wrong never gets its name, however long it was written and
+//! whatever the table has been replaced by meanwhile. Leaves out who finds out: `store-core`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+/// Which of the tables that this replica has had since its start: another one after each fence and each replacement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Vintage(u64);
+
+impl Vintage {
+    fn is_right(self) -> bool {
+        self.0.is_multiple_of(2)
+    }
+
+    fn next(self) -> Vintage {
+        Vintage(self.0 + 1)
+    }
+}
+
+/// What is thought of the table.
+pub(crate) struct Standing {
+    /// Odd: the table is wrong. Held while a snapshot gets its name, which is a rename and a sync of the folder.
+    vintage: Mutex<Vintage>,
+    /// Another replica has another state, and no majority says yet which is right.
+    doubted: AtomicBool,
+}
+
+impl Standing {
+    pub(crate) fn new(fenced: bool) -> Standing {
+        Standing { vintage: Mutex::new(Vintage(u64::from(fenced))), doubted: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn vintage(&self) -> Vintage {
+        *self.vintage.lock()
+    }
+
+    pub(crate) fn is_fenced(&self) -> bool {
+        !self.vintage().is_right()
+    }
+
+    /// Whether a snapshot may go to another replica.
+    pub(crate) fn may_give(&self) -> bool {
+        !self.doubted.load(Ordering::Relaxed) && !self.is_fenced()
+    }
+
+    /// From here on the table is wrong.
+    pub(crate) fn fence(&self) {
+        let mut vintage = self.vintage.lock();
+        if vintage.is_right() {
+            *vintage = vintage.next();
+        }
+    }
+
+    /// It was replaced.
+    pub(crate) fn unfence(&self) {
+        let mut vintage = self.vintage.lock();
+        if !vintage.is_right() {
+            *vintage = vintage.next();
+        }
+    }
+
+    /// Another replica has another state, or that is settled.
+    pub(crate) fn doubt(&self, doubted: bool) {
+        self.doubted.store(doubted, Ordering::Relaxed);
+    }
+
+    /// Does `work` unless the table of that time has turned out to be wrong; it cannot meanwhile.
+    pub(crate) fn if_right<R>(&self, then: Vintage, work: impl FnOnce() -> R) -> Option<R> {
+        let now = self.vintage.lock();
+        (*now == then && now.is_right()).then(work)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_begun_before_a_fence_is_wrong_even_after_the_table_was_replaced() {
+        let standing = Standing::new(false);
+        let before = standing.vintage();
+        assert_eq!(standing.if_right(before, || 1), Some(1));
+        standing.fence();
+        standing.fence();
+        let meanwhile = standing.vintage();
+        assert_eq!((standing.if_right(before, || 1), standing.if_right(meanwhile, || 1)), (None, None));
+        standing.unfence();
+        assert_eq!((standing.if_right(before, || 1), standing.if_right(meanwhile, || 1)), (None, None));
+        assert_eq!(standing.if_right(standing.vintage(), || 1), Some(1));
+    }
+
+    #[test]
+    fn neither_a_wrong_table_nor_a_doubted_one_is_given_away() {
+        let standing = Standing::new(true);
+        assert!(!standing.may_give() && standing.is_fenced());
+        standing.unfence();
+        assert!(standing.may_give());
+        standing.doubt(true);
+        assert!(!standing.may_give() && !standing.is_fenced());
+    }
+}
