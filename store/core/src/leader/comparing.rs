@@ -119,8 +119,9 @@ impl Leader {
         }
     }
 
-    /// Tells those in the minority, with every heartbeat until they are fenced.
-    pub(super) fn fence_minority(&self, state: &State, out: &mut Vec<Output>) {
+    /// Tells those in the minority, with every heartbeat until they are fenced. If a majority came about because others are
+    /// members now, nobody says anything new: so the doubt ends here.
+    pub(super) fn fence_minority(&mut self, state: &State, out: &mut Vec<Output>) {
         let Some(asked) = self.comparison.asked.filter(|_| !self.comparison.answers.is_empty()) else {
             return;
         };
@@ -128,6 +129,10 @@ impl Leader {
         let answer =
             |member: Member| if member == own { Some(asked) } else { self.comparison.answer_of(member) };
         let Verdict::Agreed(majority) = verdict(state.membership(), answer) else { return };
+        if majority == asked && self.comparison.doubt != Doubt::None {
+            self.comparison.doubt = Doubt::None;
+            out.push(Output::Doubt(Doubt::None));
+        }
         let differs = |(who, found): &&(Member, Option<Checkpoint>)| {
             found.is_some_and(|found| found != majority) && self.peers.iter().any(|peer| peer.member == *who)
         };
