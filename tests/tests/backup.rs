@@ -214,11 +214,17 @@ async fn every_snapshot_and_every_backup_is_one_state_that_the_memory_was_in() {
     // Snapshots are copied as they appear: three are taken while numbers change.
     let snapshots = cluster.data_of("node-2").join("groups/1");
     let mut files: Vec<(u64, PathBuf)> = Vec::new();
+    let mut newest = 1;
     for number in 2..=4 {
-        let copied = wait::until("a snapshot", PATIENCE, || async {
+        // The newest one there is: on a busy machine those between two looks are gone already.
+        let copied;
+        (newest, copied) = wait::until("another snapshot", PATIENCE, || async {
+            let listed = names(&snapshots);
+            let numbers = listed.iter().filter_map(|name| name.strip_prefix("snap.")?.parse::<u64>().ok());
+            let later = numbers.max().filter(|last| *last > newest).ok_or(format!("{listed:?}"))?;
             let copy = folder.join(format!("copy-{number}"));
-            let copied = std::fs::copy(snapshots.join(format!("snap.{number}")), &copy);
-            copied.map(|_| copy)
+            let copied = std::fs::copy(snapshots.join(format!("snap.{later}")), &copy);
+            copied.map(|_| (later, copy)).map_err(|error| error.to_string())
         })
         .await;
         let told = done(&cluster, &["restore", "--verify-only", copied.to_str().unwrap()]);
