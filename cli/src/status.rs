@@ -30,7 +30,12 @@ pub async fn run(config: &Config, watch: bool, out: &Out) -> Result<(), Failure>
     // Taken before the first picture: who sees it may press Ctrl-C at once.
     let mut interrupts = Interrupts::of(watch);
     loop {
-        let Picture { nodes, portals, broker, trouble } = look(config).await;
+        // A part that does not answer must not keep whoever wants to leave.
+        let picture = tokio::select! {
+            picture = look(config) => picture,
+            () = interrupts.next() => return Ok(()),
+        };
+        let Picture { nodes, portals, broker, trouble } = picture;
         if watch {
             out.clear();
         }

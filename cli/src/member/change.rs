@@ -160,6 +160,7 @@ pub async fn settled(group: &mut Group, patience: &mut Patience<'_>) -> Result<P
                 "another change is under way"
             }
             Ok(_) => return picture,
+            Err(failure) if failure.kind != Kind::Unreachable => return picture,
             Err(_) => "no member of the group answers",
         };
         if !patience.pause(why).await {

@@ -37,22 +37,20 @@ impl Group {
     /// The leader's picture; without a leader, that of a member that knows the latest epoch.
     ///
     /// # Errors
-    /// No member answers.
+    /// No member answers, or one has another log than the others: it is of another cluster of the same name.
     pub async fn look(&mut self) -> Result<Picture, Failure> {
         let all = futures::future::join_all(self.addresses.iter().map(|at| nodes::status_at(at))).await;
-        let mut best: Option<Picture> = None;
-        for (address, status) in self.addresses.clone().into_iter().zip(all) {
-            let Ok(status) = status else { continue };
-            if status.cluster != self.cluster.as_bytes() || status.role() == Role::Outside {
-                continue;
-            }
-            self.learn(&status);
-            let rank = |status: &StatusResponse| (status.role() == Role::Leader, status.epoch);
-            if best.as_ref().is_none_or(|best| rank(&status) > rank(&best.status)) {
-                best = Some(Picture { address, status });
-            }
-        }
-        best.ok_or_else(|| {
+        let pictures: Vec<Picture> = self
+            .addresses
+            .iter()
+            .zip(all)
+            .filter_map(|(address, status)| Some(Picture { address: address.clone(), status: status.ok()? }))
+            .filter(|one| one.status.cluster == self.cluster.as_bytes() && one.status.role() != Role::Outside)
+            .collect();
+        of_one_log(&pictures)?;
+        pictures.iter().for_each(|picture| self.learn(&picture.status));
+        let rank = |picture: &Picture| (picture.is_leaders(), picture.status.epoch);
+        pictures.into_iter().rev().max_by_key(rank).ok_or_else(|| {
             Failure::unreachable(format!("no member of the group answers at {}", self.addresses.join(", ")))
                 .next("start the nodes first: feira up, or feira store --node ID on each machine")
         })
@@ -65,6 +63,25 @@ impl Group {
             }
         }
     }
+}
+
+/// Refuses nodes of two clusters that have one name: their logs are not one.
+fn of_one_log(pictures: &[Picture]) -> Result<(), Failure> {
+    // One that is just joining does not know it yet.
+    let known = || pictures.iter().filter(|picture| picture.status.log_id != 0);
+    let with = |log_id: u64| known().filter(move |picture| picture.status.log_id == log_id);
+    // The log of most nodes is meant; of two that as many have, the one named first.
+    let Some(ours) = known().rev().map(|one| one.status.log_id).max_by_key(|id| with(*id).count()) else {
+        return Ok(());
+    };
+    let Some(other) = known().find(|picture| picture.status.log_id != ours) else { return Ok(()) };
+    let alike: Vec<&str> = with(ours).map(|picture| picture.address.as_str()).collect();
+    let (node, address) = (other.status.node, &other.address);
+    Err(Failure::refused(format!(
+        "node {node} at {address} has another log than {}: it is of another cluster of the same name; nothing was changed",
+        alike.join(", ")
+    ))
+    .next("correct the addresses (store.nodes), or stop what should not run there"))
 }
 
 impl Picture {
@@ -83,5 +100,28 @@ impl Picture {
     #[must_use]
     pub fn folders_of(&self, node: u64) -> Vec<(Member, MemberPart)> {
         self.members().filter(|(one, _)| one.node == node).map(|(one, part)| (one.clone(), part)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(node: u64, log_id: u64) -> Picture {
+        let status = StatusResponse { node, log_id, ..StatusResponse::default() };
+        Picture { address: format!("10.0.0.{node}:7001"), status }
+    }
+
+    #[test]
+    fn a_node_of_another_cluster_of_the_same_name_was_listened_to() {
+        assert!(of_one_log(&[]).is_ok());
+        assert!(of_one_log(&[at(1, 7), at(2, 0), at(3, 7)]).is_ok(), "one is just joining");
+        for pictures in [[at(2, 9), at(1, 7), at(3, 7)], [at(1, 7), at(3, 7), at(2, 9)]] {
+            let refused = of_one_log(&pictures).unwrap_err();
+            let named = "node 2 at 10.0.0.2:7001 has another log than 10.0.0.1:7001, 10.0.0.3:7001";
+            assert!(refused.message.starts_with(named), "{refused}");
+        }
+        let refused = of_one_log(&[at(1, 7), at(2, 9)]).unwrap_err();
+        assert!(refused.message.starts_with("node 2 at"), "the one that is named first is meant: {refused}");
     }
 }

@@ -11,7 +11,7 @@
 use std::path::PathBuf;
 
 use proto::store::change_members_request::Change;
-use proto::store::{ChangeMembersResponse, Member, MemberName, MemberPart, Replacement};
+use proto::store::{ChangeMembersResponse, FailureReason, Member, MemberName, MemberPart, Replacement};
 use serde_json::json;
 
 use super::change::{Patience, change, done_at, name, settled};
@@ -171,7 +171,7 @@ async fn add_when_silent(
     let wanted = Change::AddLearner(member);
     loop {
         match change(group, &wanted, patience).await {
-            Err(failure) if failure.message.contains("in the group already") => {
+            Err(failure) if failure.reason == FailureReason::NodeTaken.as_str_name() => {
                 if !patience.pause(&failure.message).await {
                     return Err(failure);
                 }

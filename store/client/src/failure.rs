@@ -16,6 +16,7 @@
 //! | CLOCKS_APART | UNAVAILABLE | RetryInfo, BadRequest (field) | no | Retry |
 //! | CHANGE_NOT_YET | UNAVAILABLE | RetryInfo | no | Retry |
 //! | CHANGE_REFUSED | FAILED_PRECONDITION | | no | Refused(Invalid) |
+//! | NODE_TAKEN | FAILED_PRECONDITION | | no | Refused(Invalid) |
 //! | DIVIDED | UNAVAILABLE | RetryInfo | no | Retry |
 //!
 //! A status without our ErrorInfo was made by a transport or a proxy: unless its code says that the call was
@@ -54,7 +55,8 @@ pub fn code_of(reason: FailureReason) -> Code {
         FailureReason::ExpiredId
         | FailureReason::ClosedId
         | FailureReason::WrongRoute
-        | FailureReason::ChangeRefused => Code::FailedPrecondition,
+        | FailureReason::ChangeRefused
+        | FailureReason::NodeTaken => Code::FailedPrecondition,
         FailureReason::NotHere => Code::NotFound,
     }
 }
@@ -159,7 +161,9 @@ fn leader_from(metadata: &HashMap<String, String>) -> Option<LeaderHint> {
 pub fn error_from(failure: &Failure) -> Error {
     let refused = |reason| Error::Refused { reason, message: message_of(failure) };
     match failure.reason() {
-        FailureReason::Invalid | FailureReason::ChangeRefused => refused(Refusal::Invalid),
+        FailureReason::Invalid | FailureReason::ChangeRefused | FailureReason::NodeTaken => {
+            refused(Refusal::Invalid)
+        }
         FailureReason::IdReused => refused(Refusal::IdReused),
         FailureReason::ExpiredId => refused(Refusal::Expired),
         FailureReason::ClosedId => refused(Refusal::Closed),
@@ -193,7 +197,7 @@ mod tests {
 
     fn every_failure() -> Vec<Failure> {
         let hint = LeaderHint { node: 3, address: "127.0.0.1:7003".to_owned(), epoch: 9 };
-        let reasons = (1..=14).map(|number| {
+        let reasons = (1..=15).map(|number| {
             let reason = FailureReason::try_from(number).expect("reasons are numbered without gaps");
             failure(reason, format!("because {number}"))
         });
@@ -209,7 +213,7 @@ mod tests {
             assert_eq!(status.code() as i32, failure.code);
             assert_eq!(failure_from(&status), failure);
         }
-        assert!(FailureReason::try_from(15).is_err(), "a new reason needs a row in the table");
+        assert!(FailureReason::try_from(16).is_err(), "a new reason needs a row in the table");
     }
 
     #[test]

@@ -19,14 +19,20 @@ pub(crate) fn change_in(
     change: Option<Change>,
     members: &wire::Membership,
 ) -> Result<(MemberChange, String), Failure> {
-    let named = |field: &str, name: Option<wire::MemberName>| name_in(field, name, members);
+    let named = |field: &str, name: Option<wire::MemberName>| {
+        let member = name_in(field, name, members)?;
+        let gone = |node| failure(FailureReason::ChangeRefused, format!("node {node} is not a member"));
+        if member.incarnation == NO_FOLDER { Err(gone(member.node.0)) } else { Ok(member) }
+    };
+    // Whoever is gone need not go: the leader says that it is so already, when that is committed.
+    let leaving = |field: &str, name: Option<wire::MemberName>| name_in(field, name, members);
     let change = change.ok_or_else(|| invalid("change", "is missing"))?;
     Ok(match change {
         Change::AddLearner(member) => return add_in(member),
         Change::Promote(name) => (MemberChange::Promote(named("promote", Some(name))?), String::new()),
-        Change::Remove(name) => (MemberChange::Remove(named("remove", Some(name))?), String::new()),
+        Change::Remove(name) => (MemberChange::Remove(leaving("remove", Some(name))?), String::new()),
         Change::Replace(replacement) => {
-            let old = named("replace.old", replacement.old)?;
+            let old = leaving("replace.old", replacement.old)?;
             let new = named("replace.new", replacement.new)?;
             (MemberChange::Replace { old, new }, String::new())
         }
@@ -50,6 +56,10 @@ fn add_in(member: wire::Member) -> Result<(MemberChange, String), Failure> {
     Ok((MemberChange::AddLearner(who), member.address))
 }
 
+/// No folder has it.
+const NO_FOLDER: Incarnation = Incarnation(0);
+
+/// The member that is meant; with [`NO_FOLDER`] if its node is not in the group.
 fn name_in(
     field: &str,
     name: Option<wire::MemberName>,
@@ -71,7 +81,7 @@ fn name_in(
     folders.dedup();
     match folders[..] {
         [incarnation] => Ok(Member { node: NodeId(name.node), incarnation: Incarnation(incarnation) }),
-        [] => Err(failure(FailureReason::ChangeRefused, format!("node {} is not a member", name.node))),
+        [] => Ok(Member { node: NodeId(name.node), incarnation: NO_FOLDER }),
         _ => {
             let message =
                 format!("node {} is in the group with several folders: give the incarnation", name.node);
@@ -87,10 +97,10 @@ pub(crate) fn refused(refusal: ChangeRefusal) -> Failure {
         | ChangeRefusal::NotEstablished
         | ChangeRefusal::UnderWay
         | ChangeRefusal::NotCaughtUp { .. } => FailureReason::ChangeNotYet,
+        ChangeRefusal::NodeTaken { .. } => FailureReason::NodeTaken,
         ChangeRefusal::Already
         | ChangeRefusal::NoSuchMember(_)
         | ChangeRefusal::WrongPart(_)
-        | ChangeRefusal::NodeTaken { .. }
         | ChangeRefusal::WouldLoseQuorum
         | ChangeRefusal::TooManyMembers
         | ChangeRefusal::LastVoter => FailureReason::ChangeRefused,
@@ -155,7 +165,10 @@ mod tests {
         assert_eq!(removed(1, 0).expect("one folder").0, of(1, 1));
         assert_eq!(removed(3, 3).expect("that folder").0, of(3, 3));
         assert_eq!(removed(3, 0).expect_err("two folders").field, "remove.incarnation");
-        assert_eq!(removed(9, 0).expect_err("nobody").reason(), FailureReason::ChangeRefused);
+        assert_eq!(removed(9, 0).expect("gone already").0, of(9, 0));
+        let promoted =
+            change_in(Some(Change::Promote(wire::MemberName { node: 9, incarnation: 0 })), &replacing());
+        assert_eq!(promoted.expect_err("nobody").reason(), FailureReason::ChangeRefused);
         assert_eq!(removed(0, 0).expect_err("nobody").field, "remove");
     }
 
