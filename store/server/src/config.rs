@@ -10,6 +10,8 @@ use crate::error::Error;
 
 /// Bytes of a cluster's name: it is part of MQTT topics and of every stream's first message.
 pub(crate) const CLUSTER_NAME_BYTES_MAX: usize = 64;
+/// Bytes of an address at most.
+pub(crate) const ADDRESS_BYTES_MAX: usize = 261;
 
 /// A store node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,10 +9,7 @@ use proto::store::{Failure, FailureReason, MemberPart, MemberStatus};
 use store_client::failure::{failure, invalid};
 use store_core::{ChangeRefusal, Incarnation, Member, MemberChange, NodeId};
 
-use crate::config::split_address;
-
-/// Bytes of an address at most.
-const ADDRESS_BYTES_MAX: usize = 261;
+use crate::config::{ADDRESS_BYTES_MAX, split_address};
 
 /// What is asked for, and the address of the member that it adds.
 pub(crate) fn change_in(

@@ -15,7 +15,7 @@ use store_engine::{Answer, Applied, ChangeAsked, Job, Reply, Status};
 use store_log::{Fence, RealDisk};
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{ADDRESS_BYTES_MAX, Config, split_address};
 use crate::desk::{Calls, Desk, Told};
 use crate::inbox::{Batch, Closed, Inbox};
 use crate::problems::{About, Problems};
@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     outside: AtomicBool,
     /// A member has said that this node was removed, which its own log does not have.
     told_removed: AtomicBool,
+    /// Who pushes to this node, or did last, as it introduced itself.
+    pushing: Mutex<Option<wire::Member>>,
     /// The addresses of the members, from the membership in force and the configuration.
     members: Mutex<Arc<Members>>,
     /// Where this node itself is reached, if the membership cannot know: its port was allotted just now.
@@ -117,6 +119,7 @@ impl Shared {
             status: Mutex::new(Arc::new(status)),
             outside: AtomicBool::new(false),
             told_removed: AtomicBool::new(false),
+            pushing: Mutex::default(),
             members: Mutex::default(),
             address,
             problems: Problems::default(),
@@ -206,8 +209,18 @@ impl Shared {
         }
     }
 
-    /// A member speaks to this node as to another: what was said of a removal is not so, or no longer.
-    pub(crate) fn spoken_to(&self) {
+    /// Who pushes to this node, or did last.
+    pub(crate) fn pushing(&self) -> Option<wire::Member> {
+        self.pushing.lock().clone()
+    }
+
+    /// A member pushes to this node as to another, and says where it is reached: what was said of a removal is not so, or
+    /// no longer.
+    pub(crate) fn spoken_to(&self, by: Member, address: &str) {
+        if address.len() <= ADDRESS_BYTES_MAX && split_address(address).is_some() {
+            let (node, incarnation, address) = (by.node.0, by.incarnation.0, address.to_owned());
+            *self.pushing.lock() = Some(wire::Member { node, incarnation, address, joined: false });
+        }
         if self.told_removed.swap(false, Ordering::Relaxed) && !self.outside.load(Ordering::Relaxed) {
             self.problems.clear(About::Membership);
         }

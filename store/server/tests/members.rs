@@ -11,8 +11,8 @@ use bytes::Bytes;
 use kit::{Nodes, ROUTE, eventually};
 use proto::store::change_members_request::Change;
 use proto::store::{
-    ChangeMembersRequest, ChangeMembersResponse, FailureReason, Freshness, Member, MemberName, MemberPart,
-    Replacement,
+    ChangeMembersRequest, ChangeMembersResponse, FailureReason, Freshness, HandOverRequest, Member,
+    MemberName, MemberPart, Replacement,
 };
 use store_client::failure::failure_from;
 use store_client::{Replicated, Store, StoreExt};
@@ -223,5 +223,65 @@ async fn what_makes_no_sense_is_refused_with_its_reason() {
     let status = ask(&nodes, leader, Change::Remove(name(sound))).await.unwrap_err();
     assert_eq!(failure_from(&status).reason(), FailureReason::ChangeRefused);
     assert!(status.message().contains("writes would stop"), "{status}");
+    nodes.stop_all().await;
+}
+
+/// Writes until the log of `i` begins late enough for a replica without it to need a snapshot.
+async fn let_go_of_the_beginning(nodes: &Nodes, i: usize) {
+    let (store, data) = (nodes.store(i), Bytes::from(vec![b'x'; 100_000]));
+    eventually("the log's beginning is gone", || async {
+        for k in 0..10 {
+            store.set(format!("k{k}").into(), 0, data.clone(), None).await.ok();
+        }
+        let request = proto::store::ShowLogRequest { route: Some(ROUTE), from_offset: 1, limit: 1 };
+        let shown = nodes.cluster(i).show_log(request).await.ok()?.into_inner();
+        (shown.lines.first()?.position?.offset > 10).then_some(())
+    })
+    .await;
+}
+
+/// The snapshot was offered to it, and it knew nobody to fetch it from: its own membership is in that snapshot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_member_could_not_join_a_group_whose_log_no_longer_begins_at_one() {
+    let mut nodes = Nodes::start_with(3, |config| config.snapshot_log_bytes = 1 << 20).await;
+    let leader = nodes.leader().await;
+    let_go_of_the_beginning(&nodes, leader).await;
+    let (fourth, incarnation) = nodes.join().await;
+    let added = change(&nodes, learner(&nodes, fourth, incarnation)).await;
+    nodes.applied(fourth, added.offset).await;
+    let promoted = change(&nodes, Change::Promote(name(fourth))).await;
+    nodes.applied(fourth, promoted.offset).await;
+    nodes.stop_all().await;
+}
+
+/// The new folder of the node leads, and whoever was away while it came knows only the lost one: its pushes were refused,
+/// for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_away_refused_a_leader_whose_folder_is_new() {
+    let mut nodes = Nodes::start(5).await;
+    let first = nodes.leader().await;
+    let (lost, away) = ((first + 1) % 5, (first + 2) % 5);
+    nodes.stop(away).await;
+    nodes.stop(lost).await;
+    let incarnation = nodes.wipe(lost);
+    nodes.restart(lost).await;
+    change_when_silent(&nodes, learner(&nodes, lost, incarnation)).await;
+    let members = nodes.status(nodes.leading().await).await.unwrap().members;
+    let node = lost as u64 + 1;
+    let mut folders = members.iter().filter_map(|one| one.member.as_ref()).filter(|one| one.node == node);
+    let old = folders.find(|one| one.incarnation != incarnation).unwrap().incarnation;
+    let (old, new) = (MemberName { node, incarnation: old }, MemberName { node, incarnation });
+    let replaced = change(&nodes, Change::Replace(Replacement { old: Some(old), new: Some(new) })).await;
+    eventually("the new folder leads", || async {
+        let leader = nodes.leading().await;
+        let request = HandOverRequest { route: Some(ROUTE), to: node };
+        if leader != lost {
+            nodes.cluster(leader).hand_over(request).await.ok()?;
+        }
+        Some(())
+    })
+    .await;
+    nodes.restart(away).await;
+    nodes.applied(away, replaced.offset).await;
     nodes.stop_all().await;
 }

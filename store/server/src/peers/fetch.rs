@@ -17,8 +17,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::dial::dial;
-use super::introduce::{MESSAGE_BYTES_MAX, introduce};
+use super::dial::dial_at;
+use super::introduce::{MESSAGE_BYTES_MAX, introduce_to, leader_at};
 use crate::error::Error;
 use crate::shared::{Disk, Shared};
 
@@ -144,8 +144,9 @@ async fn attempt(
     from: NodeId,
     at: Position,
 ) -> Result<(Position, Job), Failed> {
-    let hello = introduce(shared, from).ok_or_else(|| Failed::Peer(format!("{from} is not a member")))?;
-    let channel = dial(shared, from).map_err(Failed::Peer)?;
+    let leader = leader_at(shared, from).ok_or_else(|| Failed::Peer(format!("{from} is not known here")))?;
+    let hello = introduce_to(shared, &leader);
+    let channel = dial_at(&leader.address).map_err(Failed::Peer)?;
     let mut client = ReplicationClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let mut request = FetchSnapshotRequest {
         peer: Some(hello),

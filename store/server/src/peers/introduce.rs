@@ -17,10 +17,22 @@ pub(super) const REMOVED: &str = "peer.member";
 
 /// How this node introduces itself to `peer`; `None`: the peer is not a member.
 pub(super) fn introduce(shared: &Shared, peer: NodeId) -> Option<wire::Peer> {
-    let members = shared.members();
-    let to = members.by_node.get(&peer.0)?;
+    Some(introduce_to(shared, shared.members().by_node.get(&peer.0)?))
+}
+
+/// The leader, as it introduced itself when it began to push; or as the membership here has it. That may be older: a new
+/// member has none at all until it has fetched a snapshot.
+pub(super) fn leader_at(shared: &Shared, peer: NodeId) -> Option<wire::Member> {
+    let pushing = shared.pushing().filter(|pushing| pushing.node == peer.0);
+    pushing.or_else(|| shared.members().by_node.get(&peer.0).cloned())
+}
+
+/// How this node introduces itself to this folder.
+pub(super) fn introduce_to(shared: &Shared, to: &wire::Member) -> wire::Peer {
     let Identity { cluster, route, member } = &shared.me;
-    Some(wire::Peer {
+    let members = shared.members();
+    let address = members.by_node.get(&member.node.0).map(|me| me.address.clone()).unwrap_or_default();
+    wire::Peer {
         cluster: cluster.clone().into(),
         group: route.group,
         ring_version: route.ring_version,
@@ -28,7 +40,8 @@ pub(super) fn introduce(shared: &Shared, peer: NodeId) -> Option<wire::Peer> {
         incarnation: member.incarnation.0,
         to_node: to.node,
         to_incarnation: to.incarnation,
-    })
+        address,
+    }
 }
 
 /// What a peer says of a stream or call that this node began: a mix-up (another cluster, another node, another folder at

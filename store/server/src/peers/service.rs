@@ -41,8 +41,19 @@ impl ReplicationService {
     }
 
     /// Who calls; a caller who is mixed up is told, and so is whoever looks after this node.
-    fn introduced(&self, peer: Option<&Peer>, address: Option<SocketAddr>) -> Result<Member, Status> {
-        let checked = check_peer(self.shared(), peer);
+    ///
+    /// A leader may be a folder that is not known here yet: its epoch will tell. So may a candidate, whose log then `ends`
+    /// after the one here.
+    fn introduced(
+        &self,
+        peer: Option<&Peer>,
+        ends: Option<Position>,
+        address: Option<SocketAddr>,
+    ) -> Result<Member, Status> {
+        let checked = check_peer(self.shared(), peer).and_then(|member| {
+            let behind = ends.is_some_and(|ends| ends <= self.shared().status().last);
+            if behind { check_folder(self.shared(), member) } else { Ok(member) }
+        });
         if let Err(refused) = &checked {
             let from = address.map_or_else(|| "somewhere".to_owned(), |address| address.to_string());
             let named = peer.map_or(0, |peer| peer.node);
@@ -80,21 +91,24 @@ fn check_peer(shared: &Shared, peer: Option<&Peer>) -> Result<Member, Status> {
             format!("this folder is incarnation {mine:x}, not {meant:x}: it is a new member"),
         ));
     }
-    let members = shared.members();
-    if let Some(known) = members.by_node.get(&peer.node)
-        && known.incarnation != peer.incarnation
-    {
-        let (known, theirs) = (known.incarnation, peer.incarnation);
-        return Err(mixed(
-            "incarnation",
-            format!("node {} is known as incarnation {known:x}, not {theirs:x}", peer.node),
-        ));
-    }
     // A node that is not known here may have become a member since: its epoch will tell.
     match peer.node {
         0 => Err(mixed("node", "node 0 is nobody".to_owned())),
         node if node == me.member.node.0 => Err(mixed("node", format!("node {node} speaks to itself"))),
         node => Ok(Member { node: NodeId(node), incarnation: Incarnation(peer.incarnation) }),
+    }
+}
+
+/// Refuses a folder of a node that is known as another.
+fn check_folder(shared: &Shared, peer: Member) -> Result<Member, Status> {
+    let members = shared.members();
+    let (node, theirs) = (peer.node, peer.incarnation.0);
+    match members.by_node.get(&node.0).map(|known| known.incarnation) {
+        Some(known) if known != theirs => {
+            let message = format!("node {} is known as incarnation {known:x}, not {theirs:x}", node.0);
+            Err(status_from(&invalid("peer.incarnation", message)))
+        }
+        _ => Ok(peer),
     }
 }
 
@@ -207,8 +221,9 @@ impl Replication for ReplicationService {
         let address = request.remote_addr();
         let mut pushes = request.into_inner();
         let first = pushes.message().await?;
-        let peer = self.introduced(first.as_ref().and_then(|first| first.peer.as_ref()), address)?;
-        self.shared().spoken_to();
+        let hello = first.as_ref().and_then(|first| first.peer.as_ref());
+        let peer = self.introduced(hello, None, address)?;
+        self.shared().spoken_to(peer, hello.map_or("", |hello| &hello.address));
         let replies = self.peers.answers(peer.node).ok_or_else(crowded)?;
         let taking = tokio::spawn(take_pushes(Arc::clone(self.shared()), peer, first, pushes));
         Ok(Response::new(Box::pin(PushReplies { replies, taking, told: false })))
@@ -217,7 +232,8 @@ impl Replication for ReplicationService {
     async fn vote(&self, request: Request<VoteRequest>) -> Result<Response<VoteReply>, Status> {
         let address = request.remote_addr();
         let request = request.into_inner();
-        let peer = self.introduced(request.peer.as_ref(), address)?;
+        let ends = convert::position_in(request.last);
+        let peer = self.introduced(request.peer.as_ref(), Some(ends), address)?;
         let message = convert::vote_request_in(&request)
             .map_err(|error| status_from(&invalid("epoch", error.to_string())))?;
         if let Message::VoteRequest(asked) = &message {
@@ -242,7 +258,8 @@ impl Replication for ReplicationService {
     ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
         let address = request.remote_addr();
         let request = request.into_inner();
-        self.introduced(request.peer.as_ref(), address)?;
+        // The leader knows whom it offers a snapshot.
+        self.introduced(request.peer.as_ref(), Some(Position::ZERO), address)?;
         let rate = self.shared().config.snapshot_bytes_per_second;
         let at = convert::position_in(request.at);
         let streamed = serve_snapshot::stream(Arc::clone(&self.snapshots), request, rate).await;
