@@ -15,11 +15,15 @@ use proto::store::{
     PipelineRequest, PipelineResponse, ScanRequest, ScanResponse, Status, TxnCommand, scan_request,
 };
 use store_client::failure::{failure, invalid, not_leader};
+use store_core::MemberChange;
 use store_db::{Memory, Table as _, query, state};
-use store_engine::{Answer, Job, Reply, Ticket};
+use store_engine::{Answer, ChangeAsked, Job, Reply, Ticket};
 
 /// A client's stream, unique over a run.
 pub(crate) type StreamId = u64;
+
+/// Of what comes on no client's stream.
+const NO_STREAM: StreamId = 0;
 
 /// An answer, and on which stream.
 pub(crate) type Answered = (StreamId, PipelineResponse);
@@ -53,6 +57,8 @@ pub(crate) struct Door {
     broken: Vec<StreamId>,
     /// Who waits, by ticket.
     waiting: BTreeMap<Ticket, Waiting>,
+    /// The operator's requests, by ticket.
+    changes: BTreeMap<Ticket, u64>,
     /// The last ticket given out.
     tickets: u64,
     /// Requests that came since the node was turned.
@@ -66,6 +72,7 @@ impl Door {
         stream: StreamId,
         request: PipelineRequest,
         wall_ms: i64,
+        is_outside: bool,
     ) -> Option<Answered> {
         let number = request.number;
         let checked = check::pipeline(&request);
@@ -73,6 +80,9 @@ impl Door {
             |failure| Some((stream, PipelineResponse { number, response: Some(Response::Failure(failure)) }));
         if let Err(violation) = checked {
             return refused(invalid(violation.field, violation.problem));
+        }
+        if is_outside {
+            return refused(failure(FailureReason::NotServing, "this node is not a member of its group"));
         }
         let ticket = Ticket(self.tickets + 1);
         let (job, asked) = match request.request.expect("checked") {
@@ -96,6 +106,19 @@ impl Door {
         self.waiting.insert(ticket, Waiting { stream, number, asked });
         self.came.push((stream, job));
         None
+    }
+
+    /// The operator asks for a change of members.
+    pub(crate) fn change(&mut self, number: u64, change: MemberChange, address: String) {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.changes.insert(ticket, number);
+        self.came.push((NO_STREAM, Job::ChangeMembers(ChangeAsked { ticket, change, address })));
+    }
+
+    /// The number of the operator's request, if it was one.
+    pub(crate) fn operators(&mut self, ticket: Ticket) -> Option<u64> {
+        self.changes.remove(&ticket)
     }
 
     /// Whether something came.
@@ -176,7 +199,9 @@ fn failure_of(answer: &Answer) -> Failure {
             unreachable!("the operator's tickets are nobody's")
         }
         Answer::ReadReady { .. } => unreachable!("a read is run"),
-        Answer::Changed { .. } | Answer::ChangeRefused(_) => unreachable!("nobody here changes members yet"),
+        Answer::Changed { .. } | Answer::ChangeRefused(_) => {
+            unreachable!("a change of members has a ticket of the operator's")
+        }
     }
 }
 

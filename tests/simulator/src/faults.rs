@@ -53,11 +53,13 @@ pub enum Kind {
     ClientCut,
     /// A record in the victim's table is changed behind the engine's back.
     WrongState,
+    /// The operator wants other members: one more, one less, one in another's place, or something that makes no sense.
+    MemberChange,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 23] = [
+    pub const ALL: [Kind; 24] = [
         Kind::Delay,
         Kind::Loss,
         Kind::Duplication,
@@ -81,6 +83,7 @@ impl Kind {
         Kind::HoldCommit,
         Kind::ClientCut,
         Kind::WrongState,
+        Kind::MemberChange,
     ];
 
     /// Its word in reports and arguments.
@@ -110,6 +113,7 @@ impl Kind {
             Kind::HoldCommit => "hold-commit",
             Kind::ClientCut => "client-cut",
             Kind::WrongState => "wrong-state",
+            Kind::MemberChange => "member-change",
         }
     }
 
@@ -162,9 +166,14 @@ pub(crate) fn choose(random: &mut fastrand::Rng) -> Swarm {
     }
 }
 
-/// The schedule of one run, by time.
-pub(crate) fn schedule(random: &mut fastrand::Rng, swarm: &Swarm, nodes: usize, until: Micros) -> Vec<Fault> {
-    let victim = random.usize(..nodes);
+/// The schedule of one run, by time; the victim is one of the founders.
+pub(crate) fn schedule(
+    random: &mut fastrand::Rng,
+    swarm: &Swarm,
+    (founders, nodes): (usize, usize),
+    until: Micros,
+) -> Vec<Fault> {
+    let victim = random.usize(..founders);
     let pause = random.u64(500..4_000) * MS;
     let (mut at, mut faults, mut damaged) = (SECOND, Vec::new(), false);
     let total: u32 = swarm.iter().map(|kind| kind.weight()).sum();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use store_core::Position;
+use store_core::{Member, Position};
 use store_engine::{Error, Job, Snapshots};
 use store_log::sim::SimDisk;
 use store_log::{IncomingSnapshot, Offered, SnapshotFile};
@@ -13,7 +13,7 @@ use crate::time::Micros;
 /// A snapshot on its way here.
 pub(crate) struct Fetching {
     /// From whom.
-    pub(crate) from: usize,
+    pub(crate) from: Member,
     /// At least which position.
     pub(crate) at: Position,
     /// Which one is sent, and what there is of it.

@@ -30,6 +30,8 @@ pub(crate) const DEADLINE_US: Micros = 5 * SECOND;
 pub(crate) const DEADLINE_US_SHORT: Micros = 700 * MS;
 /// A stream that answers nothing for so long is given up.
 const STALL_US: Micros = SECOND;
+/// The same, of a client that stays: longer than it takes to elect another leader.
+const STALL_US_STAYING: Micros = 4 * SECOND;
 const BACKOFF_FIRST_US: Micros = 20 * MS;
 const BACKOFF_MAX_US: Micros = SECOND;
 
@@ -172,6 +174,8 @@ pub(crate) enum Act {
 pub(crate) struct Handle {
     store: SimStore,
     patience: Micros,
+    /// A stream that answers nothing for so long is given up.
+    stall: Micros,
     slots: BTreeMap<u64, Slot>,
     numbers: u64,
     pub(crate) open: Option<Open>,
@@ -189,6 +193,7 @@ impl Handle {
         Handle {
             store,
             patience,
+            stall: STALL_US,
             slots: BTreeMap::new(),
             numbers: 0,
             open: None,
@@ -196,6 +201,11 @@ impl Handle {
             hint: None,
             failures: 0,
         }
+    }
+
+    /// One that stays where it is for longer, whatever happens to the node there.
+    pub(crate) fn staying(patience: Micros) -> Handle {
+        Handle { stall: STALL_US_STAYING, ..Handle::new(patience) }
     }
 
     /// The side that clients hold.
@@ -310,7 +320,7 @@ impl Handle {
         let in_flight = self.slots.values().any(|slot| slot.sent);
         if let Some(open) = &self.open
             && in_flight
-            && now > open.progress + STALL_US
+            && now > open.progress + self.stall
         {
             let stream = open.stream;
             self.hint = None;

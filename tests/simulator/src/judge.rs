@@ -56,9 +56,10 @@ impl World {
         }
     }
 
-    /// Those that can run at all.
+    /// The members, if their folders are there.
     fn sound(&self) -> impl Iterator<Item = &Shell> {
-        self.shells.iter().filter(|shell| shell.gone.is_none())
+        let membership = self.witness.membership();
+        self.shells.iter().filter(|shell| shell.gone.is_none() && membership.contains(shell.member))
     }
 
     /// Where every node stands, for a report.
@@ -76,14 +77,17 @@ impl World {
             (None, Some(why)) => format!("{}: gone: {why}", shell.member.node),
             (None, None) => format!("{}: down", shell.member.node),
         };
-        self.shells.iter().map(one).collect::<Vec<_>>().join("; ")
+        let nodes = self.shells.iter().map(one).collect::<Vec<_>>().join("; ");
+        format!("{nodes}; at {}: {:?}", self.witness.membership_at(), self.witness.membership())
     }
 
     fn is_converged(&self) -> bool {
         let statuses: Option<Vec<_>> = self.sound().map(Shell::status).collect();
         let Some(statuses) = statuses else { return false };
         let Some(first) = statuses.first() else { return false };
-        self.leader().is_some()
+        self.is_quiet()
+            && statuses.len() == self.witness.membership().members().len()
+            && self.leader().is_some()
             && first.applied.position.offset == self.witness.last_committed()
             && statuses
                 .iter()
@@ -106,7 +110,7 @@ impl World {
     fn resync_who_differs(&mut self) {
         let statuses: Option<Vec<_>> = self.sound().map(Shell::status).collect();
         let at_rest = statuses.is_some_and(|all| {
-            let first = all[0].applied.position;
+            let first = all.first().map(|one| one.applied.position).unwrap_or_default();
             all.iter().all(|s| s.last == first && s.applied.position == first && s.fence.is_none())
         });
         let in_doubt = self
@@ -114,13 +118,16 @@ impl World {
             .and_then(|leader| self.shells[leader].status())
             .is_some_and(|s| s.doubt != Doubt::None);
         let differs = if at_rest { self.tables_differ() } else { None };
-        // Or a leader says that two differ, and the third cannot say who is right, for it needs a snapshot itself.
-        let wrong = self.sound().find(|shell| in_doubt && shell.wrong).map(|shell| shell.index);
+        // Or a leader says that two differ, and the third cannot say who is right, for it needs a snapshot itself; or it is
+        // the leader who is wrong, and somebody waits for a snapshot that it does not give away here.
+        let leader = self.leader();
+        let stands_in_the_way = |shell: &&Shell| shell.wrong && (in_doubt || leader == Some(shell.index));
+        let wrong = self.sound().find(stands_in_the_way).map(|shell| shell.index);
         let Some(index) = differs.or(wrong) else { return };
         ensure(self.shells[index].wrong, "state-machine safety", || {
             format!("the table of node {} differs, and nobody changed it", index + 1)
         });
-        let leads = self.leader() == Some(index);
+        let leads = leader == Some(index);
         let ticket = Ticket(u64::MAX);
         let job = if leads { Job::HandOver { to: None } } else { Job::Resync { ticket } };
         self.trace.say(self.now.us(), || format!("the operator tells node {}: {job:?}", index + 1));

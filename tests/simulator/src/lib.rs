@@ -28,8 +28,10 @@
 //! Leaves out: LMDB (its form in memory is used: a machine crash loses it whole), gRPC, threads, caches of portals
 //! (they stay cold), and faults of more than a minority of disks.
 
+mod changes;
 mod counters;
 mod door;
+mod electorate;
 pub mod faults;
 mod fetching;
 mod handle;
@@ -37,8 +39,12 @@ pub mod history;
 pub mod hunt;
 mod judge;
 mod linear;
+mod lines;
 mod network;
+mod nodes;
+mod operator;
 pub mod plan;
+mod readers;
 mod registers;
 pub mod run;
 pub mod score;

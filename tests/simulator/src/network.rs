@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message as _;
 use proto::store as wire;
-use store_core::{Member, Message, NodeId, Position};
+use store_core::{Incarnation, Member, Message, NodeId, Position};
 use store_engine::{Job, convert};
 use store_log::SnapshotFile;
 
@@ -42,28 +42,39 @@ pub(crate) struct Packet {
     /// The folder that speaks.
     pub(crate) speaker: Member,
     pub(crate) to: usize,
+    /// The folder that is meant: no other takes it.
+    pub(crate) folder: Incarnation,
     pub(crate) channel: Channel,
     pub(crate) body: Body,
 }
 
+/// What a node is told by a packet.
+pub(crate) struct Heard {
+    pub(crate) job: Job,
+    /// Of an answer to a push: the peer lacks room.
+    pub(crate) no_room: Option<bool>,
+}
+
 impl Packet {
-    fn wire(speaker: Member, to: usize, channel: Channel, message: &impl prost::Message) -> Packet {
+    fn wire(speaker: Member, to: Member, channel: Channel, message: &impl prost::Message) -> Packet {
         Packet::new(speaker, to, channel, Body::Wire(message.encode_to_vec().into()))
     }
 
-    pub(crate) fn new(speaker: Member, to: usize, channel: Channel, body: Body) -> Packet {
-        Packet { from: index_of(speaker.node), speaker, to, channel, body }
+    pub(crate) fn new(speaker: Member, to: Member, channel: Channel, body: Body) -> Packet {
+        let (from, folder) = (index_of(speaker.node), to.incarnation);
+        Packet { from, speaker, to: index_of(to.node), folder, channel, body }
     }
 
-    pub(crate) fn push(speaker: Member, to: usize, message: &wire::PushMessage) -> Packet {
+    pub(crate) fn push(speaker: Member, to: Member, message: &wire::PushMessage) -> Packet {
         Packet::wire(speaker, to, Channel::Push, message)
     }
 
-    pub(crate) fn reply(speaker: Member, to: usize, message: &Message) -> Packet {
-        Packet::wire(speaker, to, Channel::Reply, &convert::reply_out(message))
+    pub(crate) fn reply(speaker: Member, to: Member, message: &Message, no_room: bool) -> Packet {
+        let reply = wire::PushReply { no_room, ..convert::reply_out(message) };
+        Packet::wire(speaker, to, Channel::Reply, &reply)
     }
 
-    pub(crate) fn vote(speaker: Member, to: usize, message: &Message) -> Packet {
+    pub(crate) fn vote(speaker: Member, to: Member, message: &Message) -> Packet {
         match message {
             Message::VoteRequest(request) => {
                 Packet::wire(speaker, to, Channel::Vote, &convert::vote_request_out(request))
@@ -76,26 +87,32 @@ impl Packet {
     }
 
     /// What the node that gets it is told; `None`: it is not for the node itself.
-    pub(crate) fn job(&self) -> Option<Job> {
+    pub(crate) fn heard(&self) -> Option<Heard> {
         let Body::Wire(bytes) = &self.body else { return None };
         let bytes = bytes.clone();
         let sound = "a node says only what another understands";
-        let (message, entries) = match self.channel {
-            Channel::Push => convert::push_in(wire::PushMessage::decode(bytes).expect(sound)).expect(sound),
+        let (mut entries, mut no_room) = (Vec::new(), None);
+        let message = match self.channel {
+            Channel::Push => {
+                let (message, brought) =
+                    convert::push_in(wire::PushMessage::decode(bytes).expect(sound)).expect(sound);
+                entries = brought;
+                message
+            }
             Channel::Reply => {
-                (convert::reply_in(wire::PushReply::decode(bytes).expect(sound)).expect(sound), Vec::new())
+                let reply = wire::PushReply::decode(bytes).expect(sound);
+                no_room = Some(reply.no_room);
+                convert::reply_in(reply).expect(sound)
             }
             Channel::Vote => {
-                let request = wire::VoteRequest::decode(bytes).expect(sound);
-                (convert::vote_request_in(&request).expect(sound), Vec::new())
+                convert::vote_request_in(&wire::VoteRequest::decode(bytes).expect(sound)).expect(sound)
             }
             Channel::VoteReply => {
-                let reply = wire::VoteReply::decode(bytes).expect(sound);
-                (convert::vote_reply_in(&reply).expect(sound), Vec::new())
+                convert::vote_reply_in(&wire::VoteReply::decode(bytes).expect(sound)).expect(sound)
             }
             Channel::Snapshot => return None,
         };
-        Some(Job::Peer { from: self.speaker, message, entries })
+        Some(Heard { job: Job::Peer { from: self.speaker, message, entries }, no_room })
     }
 
     /// A number that is the same for the same message.

@@ -3,11 +3,13 @@
 
 use store_engine::Policy;
 
-use crate::faults::{self, Fault, Swarm};
+use crate::faults::{self, Fault, Kind, Swarm};
 use crate::time::{Micros, SECOND};
 
 /// The phase with faults lasts so long.
 const FAULTS_US: Micros = 50 * SECOND;
+/// Nodes that wait outside, at most.
+const SPARES_MAX: usize = 2;
 /// Client operations of an ordinary run, at least.
 pub const OPERATIONS_MIN: u32 = 1_000;
 
@@ -28,6 +30,8 @@ pub struct Plan {
     pub seed: u64,
     /// Voters at the beginning.
     pub nodes: usize,
+    /// Nodes that wait outside with empty folders.
+    pub spares: usize,
     /// The kinds of faults.
     pub swarm: Swarm,
     /// The faults.
@@ -60,12 +64,14 @@ impl Plan {
         let nodes = [3, 3, 3, 4, 5][random.usize(..5)];
         let chosen = faults::choose(&mut random);
         let swarm = swarm.unwrap_or(chosen);
-        let faults = faults::schedule(&mut random, &swarm, nodes, FAULTS_US);
+        let spares = if swarm.contains(&Kind::MemberChange) { random.usize(1..=SPARES_MAX) } else { 0 };
+        let faults = faults::schedule(&mut random, &swarm, (nodes, nodes + spares), FAULTS_US);
         let log_bytes = [u64::MAX, 4_000, 10_000, 30_000, 200_000][random.usize(..5)];
         let ticks = if random.u32(..4) == 0 { u64::MAX } else { random.u64(100..3_000) };
         Plan {
             seed,
             nodes,
+            spares,
             swarm,
             faults,
             faults_until: FAULTS_US,

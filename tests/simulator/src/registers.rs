@@ -72,7 +72,7 @@ pub(crate) fn list_prefix(list: u32) -> Bytes {
     Bytes::from(format!("l/{{{list}}}/"))
 }
 
-fn register(key: u32) -> Bytes {
+pub(crate) fn register(key: u32) -> Bytes {
     Bytes::from(format!("r/{{{key}}}"))
 }
 

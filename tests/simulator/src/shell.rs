@@ -7,18 +7,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use store_core::{GroupId, Incarnation, Member, NodeId, Offset};
+use store_core::{GroupId, Incarnation, Member, Message, NodeId, Offset, Role};
 use store_db::{Memory, Table as _};
 use store_engine::{
-    Applier, ApplierJob, ApplierOut, Clock as _, Error, Job, Node, NodeConfig, NodeOut, OpenConfig, Policy,
-    Pump, PumpInbox, PumpJob, PumpOut, Reserve, Snapshots, Status, Streaming, Writer, WriterJob,
+    Answer, Applier, ApplierJob, ApplierOut, Clock as _, Error, Job, Node, NodeConfig, NodeOut, OpenConfig,
+    Policy, Reserve, Snapshots, Status, Streaming, Ticket, Writer, WriterJob,
 };
 use store_log::sim::SimDisk;
 use store_log::{BootId, ClusterId, Identity};
 
 use crate::door::{Answered, Door, Told};
 use crate::fetching::Fetching;
-use crate::network::{Packet, index_of};
+use crate::lines::Lines;
+use crate::network::{Heard, Packet};
 use crate::plan::Planted;
 use crate::time::NodeClock;
 use crate::violation::{ensure, violated};
@@ -30,6 +31,8 @@ const RESERVE_BYTES: u64 = 64 << 10;
 const CHECKPOINT_EVERY: u64 = 64;
 /// Log files grow by so much at a time.
 const PREALLOCATE_BYTES: u64 = 8 << 10;
+/// Ticks between two looks whether there is room, as a server's.
+const LACK_TICKS: u32 = 5;
 /// So many entries at the end of a log that was recovered are compared with what was appended.
 const TAIL_ENTRIES: u64 = 64;
 
@@ -50,13 +53,18 @@ pub(crate) struct Made {
     pub(crate) packets: Vec<Packet>,
     pub(crate) answers: Vec<Answered>,
     /// The node wants a snapshot from this other one.
-    pub(crate) fetch: Option<(usize, store_core::Position)>,
+    pub(crate) fetch: Option<(NodeId, store_core::Position)>,
+    /// What the operator is told, by the number of the request.
+    pub(crate) told: Vec<(u64, Answer)>,
 }
 
 /// A node.
 pub(crate) struct Shell {
     pub(crate) index: usize,
+    /// Who its folder says it is.
     pub(crate) member: Member,
+    /// Who it was before its folder was lost, while the group may still count on that one.
+    pub(crate) ghost: Option<Member>,
     pub(crate) disk: Arc<SimDisk>,
     pub(crate) table: Memory,
     pub(crate) clock: NodeClock,
@@ -93,8 +101,14 @@ pub(crate) struct Up {
     writer: Writer<SimDisk>,
     applier: Applier<SimDisk, Memory>,
     pub(crate) snapshots: Arc<Snapshots<SimDisk>>,
-    /// One for each other node.
-    pumps: BTreeMap<usize, (PumpInbox, Pump<SimDisk>)>,
+    /// To the other nodes.
+    pub(crate) lines: Lines,
+    /// It leads.
+    leads: bool,
+    /// It lacks room, as it was when that was looked at last; and the ticks since.
+    lack: (bool, u32),
+    /// Reads that wait, and what was committed anywhere when they came.
+    reads: BTreeMap<Ticket, Offset>,
     /// What came from peers and stages.
     inbox: Vec<Job>,
     pub(crate) door: Door,
@@ -105,7 +119,7 @@ pub(crate) struct Up {
     /// Stages whose turn is scheduled: node, writer, applier, aside, then pumps.
     pub(crate) scheduled: Vec<bool>,
     /// Snapshots that are being sent, by receiver.
-    pub(crate) serving: BTreeMap<usize, Streaming<SimDisk>>,
+    pub(crate) serving: BTreeMap<Member, Streaming<SimDisk>>,
     /// The snapshot that is being fetched.
     pub(crate) fetching: Option<Fetching>,
 }
@@ -114,6 +128,60 @@ impl Up {
     /// Brings the node something.
     pub(crate) fn hear(&mut self, job: Job) {
         self.inbox.push(job);
+    }
+
+    /// Whether a packet is taken: see [`Lines::takes`].
+    pub(crate) fn takes(&mut self, packet: &Packet, heard: Option<&Heard>) -> bool {
+        let node = &self.node;
+        self.lines.takes(packet, heard.map(|heard| &heard.job), || node.status())
+    }
+
+    /// It is in no part of the group, as far as it knows, and serves nobody.
+    pub(crate) fn is_outside(&self) -> bool {
+        !self.leads && !self.lines.is_member()
+    }
+}
+
+impl Up {
+    /// What a ticket is told: to the client, or the operator, who asked.
+    fn answer(&mut self, ticket: Ticket, answer: Answer, table: &Memory, made: &mut Made) {
+        if let Some(came) = self.reads.remove(&ticket)
+            && let Answer::ReadReady { at } = answer
+        {
+            ensure(at >= came, "reads are linearizable", || {
+                let node = self.node.status().node;
+                format!("{node} answers a read from the state at {at}; {came} was committed when it came")
+            });
+        }
+        if let Some(number) = self.door.operators(ticket) {
+            made.told.push((number, answer));
+            return;
+        }
+        let table = self.node.status().fence.is_none().then_some(table);
+        made.answers.extend(self.door.answer(ticket, Told::Answer(answer), table));
+    }
+
+    /// Carries what the node says to its peers, or of itself.
+    fn carry(&mut self, own: Member, out: NodeOut, made: &mut Made) -> Result<(), Error> {
+        match out {
+            NodeOut::Pump { to, job } => self.lines.post(to, job),
+            NodeOut::Forget { peer } => self.lines.forget(peer, &mut made.packets)?,
+            NodeOut::Reply { to, message } => {
+                let to = self.lines.asker(to);
+                made.packets.extend(to.map(|to| Packet::reply(own, to, &message, self.lack.0)));
+            }
+            NodeOut::Vote { to, message } => {
+                let asks = matches!(message, Message::VoteRequest(_));
+                let to = if asks { self.lines.at(to) } else { self.lines.asker(to) };
+                made.packets.extend(to.map(|to| Packet::vote(own, to, &message)));
+            }
+            NodeOut::FetchSnapshot { from, at } => made.fetch = Some((from, at)),
+            NodeOut::Members(membership) => self.lines.members(membership),
+            NodeOut::Role(view) => self.leads = view.role == Role::Leader,
+            NodeOut::Fenced(_) | NodeOut::HandOverFailed | NodeOut::Report(_) => {}
+            other => unreachable!("{other:?} was taken before"),
+        }
+        Ok(())
     }
 }
 
@@ -144,14 +212,26 @@ pub(crate) fn first_member(index: usize) -> Member {
 impl Shell {
     /// A founder of the group, bootstrapped.
     pub(crate) fn bootstrap(index: usize, members: &proto::store::Membership, clock: NodeClock) -> Shell {
-        let (member, disk) = (first_member(index), Arc::new(SimDisk::new()));
-        let boot = BootId::new(b"boot 0").expect("a boot id");
-        store_engine::bootstrap(&disk, &identity(member.node), member.incarnation, &boot, members)
+        let shell = Shell::bare(index, clock);
+        let (member, boot) = (shell.member, BootId::new(b"boot 0").expect("a boot id"));
+        store_engine::bootstrap(&*shell.disk, &identity(member.node), member.incarnation, &boot, members)
             .expect("a new disk can be bootstrapped");
+        shell
+    }
+
+    /// A node outside the group, with an empty folder that can be let in.
+    pub(crate) fn spare(index: usize, clock: NodeClock) -> Shell {
+        let shell = Shell::bare(index, clock);
+        shell.join();
+        shell
+    }
+
+    fn bare(index: usize, clock: NodeClock) -> Shell {
         Shell {
             index,
-            member,
-            disk,
+            member: first_member(index),
+            ghost: None,
+            disk: Arc::new(SimDisk::new()),
             table: Memory::new(),
             clock,
             life: 0,
@@ -168,6 +248,24 @@ impl Shell {
             installed: 0,
             replaced: 0,
         }
+    }
+
+    /// Makes its folder, empty.
+    fn join(&self) {
+        let boot = BootId::new(format!("boot {}", self.boots).as_bytes()).expect("a boot id");
+        let Member { node, incarnation } = self.member;
+        store_engine::join(&*self.disk, &identity(node), incarnation, &boot)
+            .expect("a new disk can be made a member's");
+    }
+
+    /// The node comes back with an empty folder, as another member. Returns who it was.
+    pub(crate) fn come_back_empty(&mut self) -> Member {
+        self.wipe();
+        let before = self.member;
+        self.member.incarnation = Incarnation(before.incarnation.0 + 1_000);
+        (self.damaged, self.wrong, self.gone) = (false, false, None);
+        self.join();
+        before
     }
 
     /// Recovers and runs.
@@ -201,8 +299,7 @@ impl Shell {
                 return Err(error);
             }
         };
-        let peers = (0..nodes).filter(|peer| *peer != self.index);
-        let pumps = peers.map(|peer| (peer, engine.pumps.pump(NodeId(peer as u64 + 1)))).collect();
+        let membership = engine.node.members().cloned().unwrap_or_default();
         self.life += 1;
         let before = Offset(engine.log.last().0.saturating_sub(TAIL_ENTRIES));
         let from = engine.log.base().max(before).next();
@@ -213,7 +310,10 @@ impl Shell {
             writer: engine.writer,
             applier: engine.applier,
             snapshots: engine.snapshots,
-            pumps,
+            lines: Lines::new(self.member, engine.pumps, membership),
+            leads: false,
+            lack: (false, 0),
+            reads: BTreeMap::new(),
             inbox: Vec::new(),
             door: Door::default(),
             writes: VecDeque::new(),
@@ -264,10 +364,8 @@ impl Shell {
 
     /// The stream to a peer was lost, or opened anew.
     pub(crate) fn reconnected(&mut self, peer: usize) {
-        if let Some(up) = &mut self.up
-            && let Some((inbox, _)) = up.pumps.get(&peer)
-        {
-            inbox.disconnected();
+        if let Some(up) = &mut self.up {
+            up.lines.disconnected(peer);
             up.inbox.push(Job::Reconnected { peer: NodeId(peer as u64 + 1) });
         }
     }
@@ -288,7 +386,7 @@ impl Shell {
             (Stage::Applier, !up.applies.is_empty() || up.applier_has_more),
             (Stage::Aside, !up.aside.is_empty()),
         ];
-        let pumps = up.pumps.iter().map(|(peer, (inbox, _))| (Stage::Pump(*peer), inbox.has_work()));
+        let pumps = up.lines.busy().map(|peer| (Stage::Pump(peer), true));
         for (stage, is_busy) in busy.into_iter().chain(pumps) {
             if is_busy && !std::mem::replace(&mut up.scheduled[stage.slot()], true) {
                 into.push(stage);
@@ -318,7 +416,11 @@ impl Shell {
                 up.inbox.extend(up.aside.pop_front());
                 Ok(())
             }
-            Stage::Pump(peer) => self.turn_pump(peer, messages_max, made),
+            Stage::Pump(peer) => {
+                let purged = up.lines.turn(peer, messages_max, &mut made.packets)?;
+                up.inbox.extend(purged);
+                Ok(())
+            }
         }
     }
 
@@ -326,8 +428,18 @@ impl Shell {
         let up = self.up.as_mut().expect("it runs");
         let mut jobs = std::mem::take(&mut up.inbox);
         up.door.jobs(&mut jobs, &mut made.answers);
+        for job in &jobs {
+            match job {
+                Job::Read { ticket } => drop(up.reads.insert(*ticket, witness.last_committed())),
+                Job::Tick => up.lack.1 += 1,
+                _ => {}
+            }
+        }
         let mut outs = Vec::new();
         up.node.turn(jobs, &mut outs)?;
+        if up.lack.1 >= LACK_TICKS {
+            up.lack = (up.node.status().lack.is_some(), 0);
+        }
         for out in outs {
             witness.node_said(self.index, &up.node, &out);
             match out {
@@ -340,34 +452,13 @@ impl Shell {
                     up.writes.push_back(job);
                 }
                 NodeOut::Apply(job) => up.applies.push_back(job),
-                NodeOut::Pump { to, job } => {
-                    if let Some((inbox, _)) = up.pumps.get(&index_of(to)) {
-                        inbox.post(job);
-                    }
-                }
-                NodeOut::Forget { peer } => {
-                    if let Some((inbox, _)) = up.pumps.get(&index_of(peer)) {
-                        inbox.post(PumpJob::Stop);
-                    }
-                }
-                NodeOut::Reply { to, message } => {
-                    made.packets.push(Packet::reply(self.member, index_of(to), &message));
-                }
-                NodeOut::Vote { to, message } => {
-                    made.packets.push(Packet::vote(self.member, index_of(to), &message));
-                }
-                NodeOut::Answer { ticket, answer } => {
-                    let table = up.node.status().fence.is_none().then_some(&self.table);
-                    made.answers.extend(up.door.answer(ticket, Told::Answer(answer), table));
-                }
-                NodeOut::FetchSnapshot { from, at } => made.fetch = Some((index_of(from), at)),
                 NodeOut::Fatal(fatal) if !self.damaged => {
                     violated("committed is immutable", format!("{} must stop: {fatal:?}", self.member.node));
                 }
                 NodeOut::Fatal(_) => self.gone = Some("it must stop".to_owned()),
                 NodeOut::Fenced(None) => self.wrong = false,
-                NodeOut::Fenced(Some(_)) => {}
-                NodeOut::Role(_) | NodeOut::Members(_) | NodeOut::HandOverFailed | NodeOut::Report(_) => {}
+                NodeOut::Answer { ticket, answer } => up.answer(ticket, answer, &self.table, made),
+                out => up.carry(self.member, out, made)?,
             }
         }
         witness.node_turned(self.index, &up.node);
@@ -432,20 +523,6 @@ impl Shell {
                     up.applier.resume();
                     up.applier_has_more = true;
                 }
-            }
-        }
-        Ok(())
-    }
-
-    fn turn_pump(&mut self, peer: usize, messages_max: usize, made: &mut Made) -> Result<(), Error> {
-        let up = self.up.as_mut().expect("it runs");
-        let (_, pump) = up.pumps.get_mut(&peer).expect("there is one for each peer");
-        let mut outs = Vec::new();
-        pump.turn(messages_max, &mut outs)?;
-        for out in outs {
-            match out {
-                PumpOut::Send(message) => made.packets.push(Packet::push(self.member, peer, &message)),
-                PumpOut::Purged => up.inbox.push(Job::Reconnected { peer: NodeId(peer as u64 + 1) }),
             }
         }
         Ok(())

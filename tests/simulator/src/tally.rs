@@ -21,8 +21,8 @@ pub struct Tally {
     pub met: [u64; Kind::ALL.len()],
     /// Runs in which the leader changed, entries were truncated, a snapshot was taken, one was installed from
     /// elsewhere, a node came back suspect, a node was fenced because a majority had another state, a wrong table was
-    /// replaced.
-    pub brought: [u64; 7],
+    /// replaced, the voters changed, a member whose folder was lost was replaced.
+    pub brought: [u64; 9],
     /// What clients counted.
     pub score: Score,
     /// Events that happened.
@@ -31,7 +31,7 @@ pub struct Tally {
     pub simulated_us: u64,
 }
 
-const BROUGHT: [&str; 7] = [
+const BROUGHT: [&str; 9] = [
     "leader changed",
     "intermediate truncated",
     "snapshot taken",
@@ -39,6 +39,8 @@ const BROUGHT: [&str; 7] = [
     "suspect log",
     "minority fenced",
     "wrong table replaced",
+    "voters changed",
+    "lost folder replaced",
 ];
 
 impl Tally {
@@ -60,6 +62,8 @@ impl Tally {
             seen.suspects > 0,
             seen.fenced > 0,
             seen.healed > 0,
+            seen.changes > 0,
+            seen.regained > 0,
         ];
         for (count, came) in self.brought.iter_mut().zip(brought) {
             *count += u64::from(came);

@@ -2,7 +2,7 @@
 //! what does not come is asked for again, and what was received stays on disk for the next attempt.
 
 use bytes::Bytes;
-use store_core::{Member, Position};
+use store_core::{Member, NodeId, Position};
 use store_engine::{Error, Job};
 use store_log::SnapshotFile;
 
@@ -18,7 +18,8 @@ const PIECE_US_MAX: Micros = 700 * MS;
 
 impl Up {
     /// The node wants a snapshot; an offer that is repeated changes nothing.
-    pub(crate) fn want(&mut self, own: Member, from: usize, at: Position, now: Micros) -> Option<Packet> {
+    pub(crate) fn want(&mut self, own: Member, from: NodeId, at: Position, now: Micros) -> Option<Packet> {
+        let from = self.lines.at(from)?;
         if let Some(fetching) = &self.fetching
             && fetching.from == from
             && now < fetching.asked_at + PIECE_US_MAX
@@ -30,7 +31,7 @@ impl Up {
     }
 }
 
-fn ask(own: Member, to: usize, at: Position, from_byte: u64) -> Packet {
+fn ask(own: Member, to: Member, at: Position, from_byte: u64) -> Packet {
     Packet::new(own, to, Channel::Snapshot, Body::Ask { at, from_byte })
 }
 
@@ -39,7 +40,12 @@ impl Shell {
     ///
     /// # Errors
     /// The disk failed.
-    pub(crate) fn serve(&mut self, to: usize, at: Position, from_byte: u64) -> Result<Option<Packet>, Error> {
+    pub(crate) fn serve(
+        &mut self,
+        to: Member,
+        at: Position,
+        from_byte: u64,
+    ) -> Result<Option<Packet>, Error> {
         // What a replica gives away before it is found out is as wrong as it is: that nothing can find out, and it does
         // not happen here.
         let Some(up) = self.up.as_mut().filter(|_| !self.wrong) else { return Ok(None) };
@@ -74,7 +80,7 @@ impl Shell {
     /// A sync failed: the process must end.
     pub(crate) fn receive(
         &mut self,
-        from: usize,
+        from: Member,
         file: &SnapshotFile,
         at_byte: u64,
         data: &Bytes,

@@ -4,12 +4,15 @@
 //! lost anything: more than a minority of harmed disks is beyond what any replicated log can promise. From then on
 //! power losses are kills, since a log that lost its tail counts as harmed until it is trusted again.
 
+use store_core::Member;
 use store_engine::Job;
 use store_log::sim::Operation;
 use store_log::{Disk as _, DiskFile as _};
 
 use crate::counters;
 use crate::faults::{Fault, Kind};
+use crate::network::index_of;
+use crate::operator::VOTERS_MIN;
 use crate::time::MS;
 use crate::violation::ensure;
 use crate::world::{Event, World};
@@ -44,6 +47,7 @@ impl World {
             Kind::SyncFails | Kind::DiskFull => self.disk_error(&fault),
             Kind::BitRot | Kind::OldChunk | Kind::Wipe => self.damage(&fault),
             Kind::WrongState => self.spoil(&fault),
+            Kind::MemberChange => self.want_change(&fault),
             _ => self.mischief(&fault),
         };
         if came {
@@ -75,7 +79,7 @@ impl World {
             Kind::ClientCut => self.clients_cut[fault.node] -= 1,
             Kind::OldChunk => self.bring_back_old(fault.node),
             Kind::HoldCommit => {
-                for node in 0..self.plan.nodes {
+                for node in 0..self.shells.len() {
                     self.shells[node].hear(Job::HoldCommit { hold: false });
                     self.schedule(node);
                 }
@@ -100,7 +104,7 @@ impl World {
 
     /// Which ways a fault cuts.
     fn ways(&self, fault: &Fault) -> Vec<(usize, usize)> {
-        let nodes = self.plan.nodes;
+        let nodes = self.shells.len();
         let pairs = (0..nodes).flat_map(|a| (0..nodes).map(move |b| (a, b))).filter(|(a, b)| a != b);
         if fault.kind == Kind::OneWay {
             let other =
@@ -132,9 +136,9 @@ impl World {
     /// Nodes are clogged one by one, and released in another order.
     fn clog(&mut self, fault: &Fault) -> bool {
         let mut order = fastrand::Rng::with_seed(fault.dice);
-        let mut nodes: Vec<usize> = (0..self.plan.nodes).collect();
+        let mut nodes: Vec<usize> = (0..self.shells.len()).collect();
         order.shuffle(&mut nodes);
-        nodes.truncate(order.usize(1..=self.plan.nodes));
+        nodes.truncate(order.usize(1..=self.shells.len()));
         for (turn, node) in nodes.iter().enumerate() {
             self.agenda.add(fault.at + turn as u64 * CLOG_STEP_US, Event::Clog(*node));
         }
@@ -153,7 +157,7 @@ impl World {
     }
 
     fn all_at_once(&mut self, fault: &Fault) -> bool {
-        for node in 0..self.plan.nodes {
+        for node in 0..self.shells.len() {
             if self.shells[node].up.is_some() {
                 let power = fault.dice & 1 > 0;
                 let down = fault.lasts / 4 + self.random.u64(..fault.lasts / 2 + 1);
@@ -198,10 +202,18 @@ impl World {
         true
     }
 
-    /// Whether the victim may be harmed now: everybody else is up and has lost nothing.
+    /// Whether the victim may be harmed now: the other voters are enough without it, and are up and have lost nothing;
+    /// and nobody else can become a voter meanwhile who is not asked for.
     fn may_damage(&self, node: usize) -> bool {
-        let sound = |index: usize| self.shells[index].status().is_some_and(|status| !status.suspect);
-        !self.any_damaged() && (0..self.plan.nodes).filter(|other| *other != node).all(sound)
+        let (membership, member) = (self.witness.membership(), self.shells[node].member);
+        let sound = |voter: &Member| {
+            let shell = &self.shells[index_of(voter.node)];
+            self.is_sound(*voter) && shell.status().is_some_and(|status| !status.suspect)
+        };
+        !self.any_damaged()
+            && self.is_quiet()
+            && (membership.voters.len() >= VOTERS_MIN || !membership.is_voter(member))
+            && membership.voters.iter().filter(|voter| **voter != member).all(sound)
     }
 
     fn damage(&mut self, fault: &Fault) -> bool {
@@ -241,9 +253,12 @@ impl World {
 
     /// Changes a record of the victim's table. Not while that table is being replaced: then it is of no interest.
     fn spoil(&mut self, fault: &Fault) -> bool {
+        let (membership, member) = (self.witness.membership(), self.shells[fault.node].member);
+        let is_one_of_many =
+            self.is_quiet() && membership.is_voter(member) && membership.voters.len() >= VOTERS_MIN;
         let shell = &mut self.shells[fault.node];
         let is_fenced = shell.status().is_some_and(|status| status.fence.is_some());
-        if is_fenced || !counters::spoil(&shell.table, fault.dice) {
+        if is_fenced || !is_one_of_many || !counters::spoil(&shell.table, fault.dice) {
             return false;
         }
         shell.wrong = true;
@@ -342,14 +357,15 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.healing = true;
         self.trace.say(self.now.us(), || "healing begins".to_owned());
-        for node in 0..self.plan.nodes {
+        for node in 0..self.shells.len() {
             self.shells[node].clock.set_right();
             if self.shells[node].excused && self.shells[node].up.is_some() {
                 // What was planted and has not struck goes with the process.
                 self.end(node, false);
             }
             let at = self.now.us() + self.random.u64(1..500) * MS;
-            self.agenda.add(at, Event::Start(node));
+            let gone = self.shells[node].gone.is_some();
+            self.agenda.add(at, if gone { Event::ComeBackEmpty(node) } else { Event::Start(node) });
         }
     }
 }

@@ -19,6 +19,7 @@ use store_engine::{Applied, ApplierJob, Job, Node, NodeOut, WriterJob};
 use store_log::Fence;
 use store_log::sim::SimDisk;
 
+use crate::electorate::{Electorate, is_majority};
 use crate::network::index_of;
 use crate::time::NodeClock;
 use crate::violation::{ensure, violated};
@@ -78,12 +79,20 @@ pub struct Seen {
     pub resynced: u64,
     /// Fences that went because the table was replaced.
     pub healed: u64,
+    /// Memberships with other voters that were committed.
+    pub changes: u64,
+    /// Lost folders whose place another member has taken.
+    pub regained: u64,
 }
 
 /// All accounts.
 #[derive(Debug)]
 pub(crate) struct Witness {
     accounts: Vec<Account>,
+    /// The logs of folders that were lost, as they were.
+    retired: BTreeMap<Member, EpochHistory>,
+    founders: Vec<Member>,
+    electorate: Electorate,
     leaders: BTreeMap<Epoch, NodeId>,
     votes: BTreeMap<(Member, Epoch), NodeId>,
     entries: HashMap<Position, First>,
@@ -96,26 +105,15 @@ pub(crate) struct Witness {
     pub(crate) seen: Seen,
 }
 
-/// Whether more than half of the voters hold something, before and after a change under way: counted here anew, since
-/// what is watched must not be judge of itself.
-fn is_held(membership: &Membership, holds: impl Fn(Member) -> bool) -> bool {
-    let enough = |voters: &[Member]| 2 * voters.iter().filter(|voter| holds(**voter)).count() > voters.len();
-    enough(&membership.voters) && (membership.outgoing.is_empty() || enough(&membership.outgoing))
-}
-
 /// One number for all that an entry says.
 fn content_of(entry: &Entry<Bytes>) -> u64 {
     xxhash_rust::xxh3::xxh3_64_with_seed(&entry.payload, entry.kind as u64) ^ entry.stamp_ms.cast_unsigned()
 }
 
-fn has(history: &EpochHistory, position: Position) -> bool {
-    position.offset <= history.base().offset || history.contains(position)
-}
-
-impl Witness {
-    pub(crate) fn new(members: &[Member]) -> Witness {
-        let account = |member: &Member| Account {
-            member: *member,
+impl Account {
+    fn new(member: Member) -> Account {
+        Account {
+            member,
             epoch: Epoch(0),
             ordered: EpochHistory::default(),
             durable: EpochHistory::default(),
@@ -125,9 +123,22 @@ impl Witness {
             leads: None,
             wrong: false,
             fenced: false,
-        };
+        }
+    }
+}
+
+fn has(history: &EpochHistory, position: Position) -> bool {
+    position.offset <= history.base().offset || history.contains(position)
+}
+
+impl Witness {
+    /// A witness of these nodes, of which the first so many found the group.
+    pub(crate) fn new(members: &[Member], founders: usize) -> Witness {
         Witness {
-            accounts: members.iter().map(account).collect(),
+            accounts: members.iter().map(|member| Account::new(*member)).collect(),
+            retired: BTreeMap::new(),
+            founders: members[..founders].to_vec(),
+            electorate: Electorate::default(),
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
             entries: HashMap::new(),
@@ -139,6 +150,31 @@ impl Witness {
         }
     }
 
+    /// The folder of this node is lost, and it comes back as another member.
+    pub(crate) fn comes_back_empty(&mut self, index: usize, as_whom: Member) {
+        let before = std::mem::replace(&mut self.accounts[index], Account::new(as_whom));
+        self.retired.insert(before.member, before.durable);
+        self.rolls.retain(|(node, _), _| *node != index);
+    }
+
+    /// The last membership that was committed.
+    pub(crate) fn membership(&self) -> &Membership {
+        self.electorate.now()
+    }
+
+    /// Where that stands.
+    pub(crate) fn membership_at(&self) -> Offset {
+        self.electorate.at()
+    }
+
+    /// Whether no other membership than that can come to be unless somebody asks for it: it is not joint, and nobody has
+    /// one in its log that is not committed.
+    pub(crate) fn is_membership_settled(&self) -> bool {
+        let open = |log: &EpochHistory| self.electorate.is_open(log, &self.committed);
+        let opens = |account: &Account| open(&account.ordered) || open(&account.durable);
+        !self.membership().is_joint() && !self.accounts.iter().any(opens)
+    }
+
     /// A node has recovered. What was durably in its log is there, unless its files were harmed.
     pub(crate) fn started(&mut self, index: usize, node: &SimNode, damaged: bool, tail: &[Entry<Bytes>]) {
         let (replica, account) = (node.replica(), &mut self.accounts[index]);
@@ -147,6 +183,7 @@ impl Witness {
             let first = found.last();
             self.entries.insert(first, First { content: 0, before: Position::ZERO });
             self.committed.push((first, first.epoch));
+            self.electorate.founded(first, &self.founders);
         }
         ensure(damaged || account.in_doubt || has(found, durable), "ack only after durable", || {
             format!(
@@ -274,8 +311,16 @@ impl Witness {
         if let Err((epoch, a, b)) = invariants::election_safety([(epoch, known), (epoch, node)]) {
             violated("election safety", format!("{a} and {b} lead in {epoch}"));
         }
+        let (own, log) = (self.accounts[index].member, &self.accounts[index].ordered);
+        let membership = self.electorate.in_force(log, &self.committed);
+        let voted = |voter: Member| voter == own || self.votes.get(&(voter, epoch)) == Some(&node);
+        ensure(is_majority(membership, voted), "election safety", || {
+            let voters: Vec<&Member> =
+                self.votes.keys().filter(|(_, at)| *at == epoch).map(|(m, _)| m).collect();
+            format!("{node} leads in {epoch}, for which only {voters:?} voted, of {membership:?}")
+        });
         let earlier = self.committed.iter().filter(|(_, by)| *by < epoch).map(|(position, _)| *position);
-        if let Err(lacks) = invariants::leader_completeness(replica.history(), earlier) {
+        if let Err(lacks) = invariants::leader_completeness(log, earlier) {
             violated("leader completeness", format!("{node} leads in {epoch} and lacks {lacks}"));
         }
         self.compare_logs(index);
@@ -287,6 +332,7 @@ impl Witness {
         match job {
             WriterJob::Append { entries, .. } => {
                 for entry in entries {
+                    self.electorate.appended(entry);
                     let before = account.ordered.last();
                     let content = content_of(entry);
                     let mine = First { content, before };
@@ -386,6 +432,7 @@ impl Witness {
                 None => {
                     assert_eq!(self.committed.len() as u64, offset - 1, "commits are seen in order");
                     self.committed.push((position, leads.unwrap_or(position.epoch)));
+                    self.seen.changes += u64::from(self.electorate.committed(position));
                 }
             }
         }
@@ -396,20 +443,28 @@ impl Witness {
             ensure(leads == Some(up_to.epoch), "committed on a quorum", || {
                 format!("{node} leads {leads:?} and commits {up_to}, an entry of another epoch, by counting")
             });
-            let holds = |member: Member| {
-                let account = &self.accounts[index_of(member.node)];
-                account.member == member && has(&account.durable, up_to)
-            };
-            ensure(is_held(replica.membership(), holds), "committed on a quorum", || {
-                let holders: Vec<Member> = self
-                    .accounts
-                    .iter()
-                    .map(|account| account.member)
-                    .filter(|member| holds(*member))
-                    .collect();
-                format!("{node} commits {up_to}, which only {holders:?} hold durably")
-            });
+            self.is_held(index, up_to);
         }
+    }
+
+    /// A leader counts: a majority of the membership that is in force in its log holds the entry durably, or did before
+    /// its folder was lost.
+    fn is_held(&self, index: usize, up_to: Position) {
+        let holds = |member: Member| {
+            let account = &self.accounts[index_of(member.node)];
+            let log =
+                if account.member == member { Some(&account.durable) } else { self.retired.get(&member) };
+            log.is_some_and(|log| has(log, up_to))
+        };
+        let account = &self.accounts[index];
+        let membership = self.electorate.in_force(&account.ordered, &self.committed);
+        ensure(is_majority(membership, holds), "committed on a quorum", || {
+            let holders: Vec<Member> = membership.members().into_iter().filter(|m| holds(*m)).collect();
+            format!(
+                "{} commits {up_to}, which only {holders:?} hold durably, of {membership:?}",
+                account.member.node
+            )
+        });
     }
 
     /// A node's turn has ended.

@@ -9,33 +9,30 @@ use std::rc::Rc;
 
 use futures::channel::oneshot;
 use proto::store::{Member as WireMember, Membership, PipelineRequest, PipelineResponse};
-use store_core::{NodeId, Role};
-use store_engine::{Error, Job};
+use store_core::{MemberChange, NodeId, Role};
+use store_engine::Answer;
 
 use crate::counters;
 use crate::door::{Answered, StreamId};
 use crate::faults::Kind;
 use crate::handle::{Act, DEADLINE_US, DEADLINE_US_SHORT, Handle, SimStore};
-use crate::network::{Body, Network, Packet};
+use crate::network::{Body, Heard, Network, Packet};
+use crate::operator::Operator;
 use crate::plan::Plan;
+use crate::readers;
 use crate::registers::{Notes, Writer};
 use crate::score::Score;
-use crate::shell::{Made, Shell, Stage, first_member};
+use crate::shell::{Shell, Stage, first_member};
 use crate::shop::{Books, Person, Portals, Shopping, shopper_name};
 use crate::tasks::Tasks;
 use crate::time::{Agenda, MS, Micros, NodeClock, Now, SECOND};
 use crate::trace::Trace;
-use crate::violation::violated;
 use crate::witness::Witness;
 
-/// Between two ticks of a node.
-const TICK_US: Micros = 10 * MS;
 /// Between two looks at what clients wait for.
 const SWEEP_US: Micros = 100 * MS;
 /// Between two turns of tokio's clock.
 const CLOCK_US: Micros = 10 * MS;
-/// A node that found no room tries to start again after this.
-const START_AGAIN_US: Micros = 400 * MS;
 /// A request that was lost may arrive up to so late.
 const LATE_US_MAX: Micros = 12 * SECOND;
 /// Portals of each kind.
@@ -59,6 +56,21 @@ pub(crate) enum Event {
         to: usize,
     },
     Start(usize),
+    /// A node that cannot start any more comes back with an empty folder.
+    ComeBackEmpty(usize),
+    /// The operator looks at the cluster.
+    Operate,
+    /// A request of the operator has come to a node.
+    Ask {
+        node: usize,
+        number: u64,
+        change: MemberChange,
+    },
+    /// The operator hears what became of a request.
+    Told {
+        number: u64,
+        answer: Answer,
+    },
     /// A request of a client has come to a node.
     Arrive {
         node: usize,
@@ -89,7 +101,8 @@ pub(crate) struct World {
     pub(crate) shells: Vec<Shell>,
     pub(crate) network: Network,
     pub(crate) witness: Witness,
-    handles: Vec<Handle>,
+    pub(crate) operator: Operator,
+    pub(crate) handles: Vec<Handle>,
     /// Whose stream it is.
     streams: BTreeMap<StreamId, usize>,
     tasks: Tasks,
@@ -109,26 +122,34 @@ pub(crate) struct World {
     pub(crate) old: Vec<(String, Vec<u8>)>,
     /// Kinds of faults that came to pass.
     pub(crate) met: Vec<Kind>,
-    starts: u64,
-    stages: Vec<Stage>,
+    pub(crate) starts: u64,
+    pub(crate) stages: Vec<Stage>,
     acts: Vec<Act>,
 }
 
 impl World {
     pub(crate) fn new(plan: Plan, watch: bool) -> World {
-        let (now, nodes) = (Now::default(), plan.nodes);
+        let (now, nodes) = (Now::default(), plan.nodes + plan.spares);
         let member = |index: usize| {
             let member = first_member(index);
             let address = format!("node-{}", member.node.0);
             WireMember { node: member.node.0, incarnation: member.incarnation.0, address, joined: false }
         };
-        let members = Membership { voters: (0..nodes).map(member).collect(), ..Membership::default() };
-        let shell = |index| Shell::bootstrap(index, &members, NodeClock::new(now.clone()));
+        let members = Membership { voters: (0..plan.nodes).map(member).collect(), ..Membership::default() };
+        let shell = |index| {
+            let clock = NodeClock::new(now.clone());
+            if index < plan.nodes {
+                Shell::bootstrap(index, &members, clock)
+            } else {
+                Shell::spare(index, clock)
+            }
+        };
         let firsts: Vec<_> = (0..nodes).map(first_member).collect();
         let mut world = World {
             shells: (0..nodes).map(shell).collect(),
             network: Network::new(nodes),
-            witness: Witness::new(&firsts),
+            witness: Witness::new(&firsts, plan.nodes),
+            operator: Operator::new(plan.seed),
             handles: Vec::new(),
             streams: BTreeMap::new(),
             tasks: Tasks::new(now.clone()),
@@ -156,6 +177,7 @@ impl World {
         for (place, fault) in world.plan.faults.iter().enumerate() {
             world.agenda.add(fault.at, Event::Fault(place));
         }
+        world.agenda.add(SWEEP_US, Event::Operate);
         world.agenda.add(SWEEP_US, Event::Sweep);
         world.agenda.add(CLOCK_US, Event::TurnClock);
         world
@@ -189,6 +211,10 @@ impl World {
         }
         let counting = Rc::new(self.store(DEADLINE_US));
         self.tasks.spawn(counters::count(counting, self.tasks.sleeper(), random(900), faults_until));
+        let staying = Handle::staying(DEADLINE_US);
+        let (store, sleeper) = (staying.store(), self.tasks.sleeper());
+        self.handles.push(staying);
+        self.tasks.spawn(readers::read(store, sleeper, random(901), faults_until));
         let mut store = || self.store(DEADLINE_US);
         let portals = (0..PORTALS).map(|number| Portals::new(number, store(), store())).collect();
         let shopping = Shopping {
@@ -241,6 +267,10 @@ impl World {
                 self.schedule(from);
             }
             Event::Start(node) => self.start(node),
+            Event::ComeBackEmpty(node) => self.come_back_empty(node),
+            Event::Operate => self.operate(),
+            Event::Ask { node, number, change } => self.ask(node, number, change),
+            Event::Told { number, answer } => self.operator.told(number, &answer, &self.witness),
             Event::Arrive { node, stream, request } => self.arrive(node, stream, request),
             Event::Answer { stream, response } => {
                 let (now, owner) = (self.now.us(), self.streams[&stream]);
@@ -284,152 +314,6 @@ impl World {
         }
     }
 
-    // Nodes.
-
-    fn tick(&mut self, node: usize, life: u64) {
-        let shell = &mut self.shells[node];
-        if shell.life != life {
-            return;
-        }
-        if shell.paused == 0 {
-            shell.hear(Job::Tick);
-        }
-        self.agenda.add(self.now.us() + TICK_US, Event::Tick { node, life });
-        self.schedule(node);
-    }
-
-    /// Schedules the turns that have become due on a node.
-    pub(crate) fn schedule(&mut self, node: usize) {
-        let mut stages = std::mem::take(&mut self.stages);
-        self.shells[node].due(&mut stages);
-        let (life, slow) = (self.shells[node].life, self.shells[node].slow_us);
-        for stage in stages.drain(..) {
-            let takes = match stage {
-                Stage::Node => self.random.u64(20..80),
-                Stage::Writer => {
-                    self.random.u64(80..400) + if slow > 0 { self.random.u64(..slow) } else { 0 }
-                }
-                Stage::Applier => self.random.u64(30..150),
-                Stage::Aside => self.random.u64(1..30) * MS,
-                Stage::Pump(_) => self.random.u64(5..30),
-            };
-            self.agenda.add(self.now.us() + takes, Event::Turn { node, life, stage });
-        }
-        self.stages = stages;
-    }
-
-    fn turn(&mut self, node: usize, life: u64, stage: Stage) {
-        if self.shells[node].life != life {
-            return;
-        }
-        if self.shells[node].paused > 0 {
-            self.agenda.add(self.now.us() + 5 * MS, Event::Turn { node, life, stage });
-            return;
-        }
-        self.trace.event(self.now.us(), 1, node as u64, stage.slot() as u64);
-        let (messages_max, planted) = (self.random.usize(1..5), self.plan.planted);
-        let mut made = Made::default();
-        let turned = self.shells[node].turn(stage, messages_max, planted, &mut self.witness, &mut made);
-        self.carry(node, made);
-        match turned {
-            Err(error) => self.failed(node, &error),
-            Ok(()) if self.shells[node].gone.is_some() => self.end(node, false),
-            Ok(()) => self.schedule(node),
-        }
-    }
-
-    /// Carries what a turn brought to where it belongs.
-    fn carry(&mut self, node: usize, made: Made) {
-        for packet in made.packets {
-            self.send(&packet);
-        }
-        for answered in made.answers {
-            self.answer(node, answered);
-        }
-        if let Some((from, at)) = made.fetch {
-            let now = self.now.us();
-            let own = self.shells[node].member;
-            let ask = self.shells[node].up.as_mut().and_then(|up| up.want(own, from, at, now));
-            if let Some(packet) = ask {
-                self.send(&packet);
-            }
-        }
-    }
-
-    /// A node's process ends because of an error.
-    fn failed(&mut self, node: usize, error: &Error) {
-        let shell = &self.shells[node];
-        if !shell.may_fail() {
-            violated("no failure without a fault", format!("{}: {error}", shell.member.node));
-        }
-        let (down, power) = self.after_failure[node];
-        self.trace.say(self.now.us(), || format!("node {} fails: {error}", node + 1));
-        self.end(node, power && !self.any_damaged());
-        self.agenda.add(self.now.us() + down.max(START_AGAIN_US / 4), Event::Start(node));
-    }
-
-    pub(crate) fn any_damaged(&self) -> bool {
-        self.shells.iter().any(|shell| shell.damaged)
-    }
-
-    /// Ends a node: the process alone, or its machine.
-    pub(crate) fn end(&mut self, node: usize, power: bool) {
-        self.trace.say(self.now.us(), || format!("node {} is down (power lost: {power})", node + 1));
-        if power {
-            let seed = self.random.u64(..);
-            self.shells[node].lose_power(seed);
-        } else {
-            self.shells[node].kill();
-        }
-        self.break_streams(node);
-    }
-
-    /// The streams of clients to a node break, after a while.
-    pub(crate) fn break_streams(&mut self, node: usize) {
-        for handle in &self.handles {
-            if let Some(open) = handle.open.as_ref().filter(|open| open.node == node) {
-                let at = self.now.us() + self.random.u64(1..200) * MS;
-                self.agenda.add(at, Event::StreamLost(open.stream));
-            }
-        }
-    }
-
-    /// Starts a node that is down.
-    pub(crate) fn start(&mut self, node: usize) {
-        if self.shells[node].up.is_some() || self.shells[node].gone.is_some() {
-            return;
-        }
-        self.starts += 1;
-        let seed = self.plan.seed ^ self.starts.rotate_left(32);
-        let (nodes, snapshots) = (self.plan.nodes, self.plan.snapshots);
-        match self.shells[node].start(seed, snapshots, nodes, &mut self.witness) {
-            Ok(()) => {
-                let suspect = self.shells[node].status().is_some_and(|status| status.suspect);
-                self.trace.say(self.now.us(), || format!("node {} starts (suspect: {suspect})", node + 1));
-                let life = self.shells[node].life;
-                self.agenda.add(self.now.us() + self.random.u64(..TICK_US), Event::Tick { node, life });
-                for peer in (0..nodes).filter(|peer| *peer != node) {
-                    self.shells[node].reconnected(peer);
-                    let at = self.now.us() + self.random.u64(..100) * MS;
-                    self.agenda.add(at, Event::StreamReset { from: peer, to: node });
-                }
-            }
-            Err(error) => self.cannot_start(node, &error),
-        }
-    }
-
-    fn cannot_start(&mut self, node: usize, error: &Error) {
-        let shell = &mut self.shells[node];
-        self.trace.say(self.now.us(), || format!("node {} cannot start: {error}", node + 1));
-        if shell.capped || std::mem::take(&mut shell.excused) {
-            self.agenda.add(self.now.us() + START_AGAIN_US, Event::Start(node));
-        } else if shell.damaged {
-            shell.gone = Some(error.to_string());
-        } else {
-            violated("recovery ends well", format!("{}: {error}", shell.member.node));
-        }
-    }
-
     // The network.
 
     pub(crate) fn send(&mut self, packet: &Packet) {
@@ -449,17 +333,26 @@ impl World {
             return self.network.hold(packet);
         }
         let (from, to) = (packet.from, packet.to);
-        if self.network.is_cut(from, to) || self.shells[to].up.is_none() {
+        if self.network.is_cut(from, to) {
             return;
         }
-        if let Some(job) = packet.job() {
-            self.shells[to].hear(job);
+        let Some(up) = &mut self.shells[to].up else { return };
+        let heard = packet.heard();
+        if !up.takes(&packet, heard.as_ref()) {
+            return;
+        }
+        if let Some(Heard { job, no_room }) = heard {
+            let room = no_room.and_then(|lacks| up.lines.room(from, lacks));
+            room.into_iter().for_each(|room| up.hear(room));
+            up.hear(job);
             return self.schedule(to);
         }
-        let now = self.now.us();
+        let (now, speaker) = (self.now.us(), packet.speaker);
         let done = match &packet.body {
-            Body::Ask { at, from_byte } => self.shells[to].serve(from, *at, *from_byte),
-            Body::Block { file, at_byte, data } => self.shells[to].receive(from, file, *at_byte, data, now),
+            Body::Ask { at, from_byte } => self.shells[to].serve(speaker, *at, *from_byte),
+            Body::Block { file, at_byte, data } => {
+                self.shells[to].receive(speaker, file, *at_byte, data, now)
+            }
             Body::Wire(_) => unreachable!("it is a job"),
         };
         match done {
@@ -480,7 +373,7 @@ impl World {
     // Clients.
 
     /// How long a message between a client and a node takes; `None`: it is lost.
-    fn client_delay(&mut self, node: usize) -> Option<Micros> {
+    pub(crate) fn client_delay(&mut self, node: usize) -> Option<Micros> {
         if self.clients_cut[node] > 0 || self.random.u32(..100) < self.network.loss / 4 {
             return None;
         }
@@ -525,7 +418,7 @@ impl World {
 
     fn open(&mut self, handle: usize) {
         let hint = self.handles[handle].hint.take();
-        let node = hint.unwrap_or_else(|| self.random.usize(..self.plan.nodes));
+        let node = hint.unwrap_or_else(|| self.random.usize(..self.shells.len()));
         let stream = self.streams.len() as StreamId + 1;
         self.streams.insert(stream, handle);
         self.handles[handle].opened(stream, node, self.now.us(), &mut self.acts);
@@ -539,13 +432,14 @@ impl World {
             self.agenda.add(self.now.us() + MS, Event::StreamLost(stream));
             return;
         };
-        if let Some(answered) = up.door.take(stream, request, wall_ms) {
+        let is_outside = up.is_outside();
+        if let Some(answered) = up.door.take(stream, request, wall_ms, is_outside) {
             self.answer(node, answered);
         }
         self.schedule(node);
     }
 
-    fn answer(&mut self, node: usize, (stream, response): Answered) {
+    pub(crate) fn answer(&mut self, node: usize, (stream, response): Answered) {
         self.trace.event(self.now.us(), 4, stream, response.number);
         let (delay, owner) = (self.client_delay(node), self.streams[&stream]);
         let mut at = self.now.us() + delay.unwrap_or(0);

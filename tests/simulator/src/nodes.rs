@@ -1,0 +1,204 @@
+//! The nodes of the world: their ticks and turns, how they start and end, and how one whose folder is lost comes back.
+//!
+//! Leaves out what makes them end (`trouble`), and how one that comes back empty is let in (`operator`).
+
+use store_core::Member;
+use store_engine::{Error, Job};
+
+use crate::shell::{Made, Stage};
+use crate::time::{MS, Micros, SECOND};
+use crate::violation::violated;
+use crate::world::{Event, World};
+
+/// Between two ticks of a node.
+const TICK_US: Micros = 10 * MS;
+/// A node that found no room tries to start again after this.
+const START_AGAIN_US: Micros = 400 * MS;
+/// A node that cannot start any more has an empty folder within this.
+const EMPTY_US_MAX: Micros = 8 * SECOND;
+
+impl World {
+    pub(crate) fn tick(&mut self, node: usize, life: u64) {
+        let shell = &mut self.shells[node];
+        if shell.life != life {
+            return;
+        }
+        if shell.paused == 0 {
+            shell.hear(Job::Tick);
+        }
+        self.agenda.add(self.now.us() + TICK_US, Event::Tick { node, life });
+        self.schedule(node);
+    }
+
+    /// Schedules the turns that have become due on a node.
+    pub(crate) fn schedule(&mut self, node: usize) {
+        let mut stages = std::mem::take(&mut self.stages);
+        self.shells[node].due(&mut stages);
+        let (life, slow) = (self.shells[node].life, self.shells[node].slow_us);
+        for stage in stages.drain(..) {
+            let takes = match stage {
+                Stage::Node => self.random.u64(20..80),
+                Stage::Writer => {
+                    self.random.u64(80..400) + if slow > 0 { self.random.u64(..slow) } else { 0 }
+                }
+                Stage::Applier => self.random.u64(30..150),
+                Stage::Aside => self.random.u64(1..30) * MS,
+                Stage::Pump(_) => self.random.u64(5..30),
+            };
+            self.agenda.add(self.now.us() + takes, Event::Turn { node, life, stage });
+        }
+        self.stages = stages;
+    }
+
+    pub(crate) fn turn(&mut self, node: usize, life: u64, stage: Stage) {
+        if self.shells[node].life != life {
+            return;
+        }
+        if self.shells[node].paused > 0 {
+            self.agenda.add(self.now.us() + 5 * MS, Event::Turn { node, life, stage });
+            return;
+        }
+        self.trace.event(self.now.us(), 1, node as u64, stage.slot() as u64);
+        let (messages_max, planted) = (self.random.usize(1..5), self.plan.planted);
+        let mut made = Made::default();
+        let turned = self.shells[node].turn(stage, messages_max, planted, &mut self.witness, &mut made);
+        self.carry(node, made);
+        match turned {
+            Err(error) => self.failed(node, &error),
+            Ok(()) if self.shells[node].gone.is_some() => {
+                self.end(node, false);
+                self.is_gone(node);
+            }
+            Ok(()) => self.schedule(node),
+        }
+    }
+
+    /// Carries what a turn brought to where it belongs.
+    fn carry(&mut self, node: usize, made: Made) {
+        for packet in made.packets {
+            self.send(&packet);
+        }
+        for answered in made.answers {
+            self.answer(node, answered);
+        }
+        for (number, answer) in made.told {
+            self.answer_operator(node, number, answer);
+        }
+        if let Some((from, at)) = made.fetch {
+            let now = self.now.us();
+            let own = self.shells[node].member;
+            let ask = self.shells[node].up.as_mut().and_then(|up| up.want(own, from, at, now));
+            if let Some(packet) = ask {
+                self.send(&packet);
+            }
+        }
+    }
+
+    /// A node's process ends because of an error.
+    pub(crate) fn failed(&mut self, node: usize, error: &Error) {
+        let shell = &self.shells[node];
+        if !shell.may_fail() {
+            violated("no failure without a fault", format!("{}: {error}", shell.member.node));
+        }
+        let (down, power) = self.after_failure[node];
+        self.trace.say(self.now.us(), || format!("node {} fails: {error}", node + 1));
+        self.end(node, power && !self.any_damaged());
+        self.agenda.add(self.now.us() + down.max(START_AGAIN_US / 4), Event::Start(node));
+    }
+
+    /// Whether a disk was harmed, or one was lost that the group may still count on.
+    pub(crate) fn any_damaged(&self) -> bool {
+        self.shells.iter().any(|shell| shell.damaged || shell.ghost.is_some())
+    }
+
+    /// Ends a node: the process alone, or its machine.
+    pub(crate) fn end(&mut self, node: usize, power: bool) {
+        self.trace.say(self.now.us(), || format!("node {} is down (power lost: {power})", node + 1));
+        if power {
+            let seed = self.random.u64(..);
+            self.shells[node].lose_power(seed);
+        } else {
+            self.shells[node].kill();
+        }
+        self.break_streams(node);
+    }
+
+    /// The streams of clients to a node break, after a while.
+    pub(crate) fn break_streams(&mut self, node: usize) {
+        for handle in &self.handles {
+            if let Some(open) = handle.open.as_ref().filter(|open| open.node == node) {
+                let at = self.now.us() + self.random.u64(1..200) * MS;
+                self.agenda.add(at, Event::StreamLost(open.stream));
+            }
+        }
+    }
+
+    /// Starts a node that is down.
+    pub(crate) fn start(&mut self, node: usize) {
+        if self.shells[node].up.is_some() || self.shells[node].gone.is_some() {
+            return;
+        }
+        self.starts += 1;
+        let seed = self.plan.seed ^ self.starts.rotate_left(32);
+        let (nodes, snapshots) = (self.shells.len(), self.plan.snapshots);
+        match self.shells[node].start(seed, snapshots, nodes, &mut self.witness) {
+            Ok(()) => {
+                let suspect = self.shells[node].status().is_some_and(|status| status.suspect);
+                self.trace.say(self.now.us(), || format!("node {} starts (suspect: {suspect})", node + 1));
+                let life = self.shells[node].life;
+                self.agenda.add(self.now.us() + self.random.u64(..TICK_US), Event::Tick { node, life });
+                for peer in (0..nodes).filter(|peer| *peer != node) {
+                    self.shells[node].reconnected(peer);
+                    let at = self.now.us() + self.random.u64(..100) * MS;
+                    self.agenda.add(at, Event::StreamReset { from: peer, to: node });
+                }
+            }
+            Err(error) => self.cannot_start(node, &error),
+        }
+    }
+
+    fn cannot_start(&mut self, node: usize, error: &Error) {
+        let shell = &mut self.shells[node];
+        self.trace.say(self.now.us(), || format!("node {} cannot start: {error}", node + 1));
+        if shell.capped || std::mem::take(&mut shell.excused) {
+            self.agenda.add(self.now.us() + START_AGAIN_US, Event::Start(node));
+        } else if shell.damaged {
+            shell.gone = Some(error.to_string());
+            self.is_gone(node);
+        } else {
+            violated("recovery ends well", format!("{}: {error}", shell.member.node));
+        }
+    }
+
+    /// A node will not start any more. After a while somebody gives it an empty folder.
+    pub(crate) fn is_gone(&mut self, node: usize) {
+        let at = self.now.us() + self.random.u64(500..EMPTY_US_MAX / MS) * MS;
+        self.agenda.add(at, Event::ComeBackEmpty(node));
+    }
+
+    /// A node that will not start any more, or is in no part of the group, comes back with an empty folder, and waits
+    /// outside.
+    pub(crate) fn come_back_empty(&mut self, node: usize) {
+        if self.shells[node].gone.is_none() {
+            return;
+        }
+        self.give_empty_folder(node);
+    }
+
+    /// A node is another member from here on. If the group may still count on the one that it was, that one is a ghost.
+    pub(crate) fn give_empty_folder(&mut self, node: usize) {
+        let is_known = |member: Member| self.witness.membership().contains(member);
+        let outside = !is_known(self.shells[node].member) && self.witness.is_membership_settled();
+        let before = self.shells[node].come_back_empty();
+        let member = self.shells[node].member;
+        self.witness.comes_back_empty(node, member);
+        self.break_streams(node);
+        if !outside {
+            assert!(self.shells.iter().all(|shell| shell.ghost.is_none()), "one folder is lost at a time");
+            self.shells[node].ghost = Some(before);
+            self.operator.heard_of_loss(self.now.us());
+        }
+        self.trace.say(self.now.us(), || format!("node {} has an empty folder: {member}", node + 1));
+        self.agenda.add(self.now.us() + MS, Event::Start(node));
+    }
+}
