@@ -22,8 +22,9 @@ const CLIENTS: u64 = 64;
 const KEYS: u64 = 500;
 /// Bytes of each write's data.
 const DATA_BYTES: usize = 1 << 10;
-/// Snapshots that the leader takes while the replica is away: the log then no longer reaches back to it.
-const SNAPSHOTS: usize = 4;
+/// Snapshots that the leader takes while the replica is away: more than the log files that are kept for a replica that
+/// is slow, so that the log no longer reaches back to it.
+const SNAPSHOTS: usize = 3 * store_log::limits::FILES_FOR_PEERS + 2;
 /// Snapshots are taken this often, so that a run ends.
 const STORE: &str = "snapshot_bytes = 16777216";
 /// What the replica says when it has taken one over.
