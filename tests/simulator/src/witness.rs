@@ -172,7 +172,10 @@ impl Witness {
     pub(crate) fn is_membership_settled(&self) -> bool {
         let open = |log: &EpochHistory| self.electorate.is_open(log, &self.committed);
         let opens = |account: &Account| open(&account.ordered) || open(&account.durable);
-        !self.membership().is_joint() && !self.accounts.iter().any(opens)
+        // What somebody who was removed still has in its log, nobody will ever take from it.
+        let membership = self.membership();
+        let members = self.accounts.iter().filter(|account| membership.contains(account.member));
+        !membership.is_joint() && !members.into_iter().any(opens)
     }
 
     /// A node has recovered. What was durably in its log is there, unless its files were harmed.
