@@ -5,7 +5,7 @@
 //!                  ├─► up (supervisor of child processes), demo (a tour over it)
 //!                  ├─► admin, shop, kv (sessions) ◄── repl (lines, completion) ◄── verb (tables of verbs)
 //!                  └─► import, audit, status, log, member, backup
-//!        all of them ──► reach (portals, nodes) · show (tables, JSON) · config · failure
+//!        all of them ──► reach (portals, nodes) · show (tables, JSON) · config · aside · failure
 //! ```
 //!
 //! Data goes to standard output, everything else to standard error. The exit code is decided in one place, below,
@@ -13,6 +13,7 @@
 
 pub mod admin;
 pub mod args;
+pub mod aside;
 pub mod audit;
 pub mod backup;
 pub mod config;

@@ -1,6 +1,6 @@
-//! A real process ends at every named step of what it does with its files ([`store_log::fault::FAIL_POINTS`]): rotation,
-//! snapshots, removal, votes, truncation, installing a snapshot, changes of members, recovery itself. It comes back by
-//! itself, nothing that was acknowledged is lost, the replicas agree, and the shop's books are right.
+//! A real process ends at every named step of what it does with its files, and comes back: rotation, snapshots, removal,
+//! votes, truncation, installing a snapshot, changes of members, recovery itself ([`store_log::fault::FAIL_POINTS`]). It
+//! does so by itself, nothing that was acknowledged is lost, the replicas agree, and the shop's books are right.
 //!
 //! The process ends itself there (`FAILPOINTS_ABORT_AT`), as kill -9 would: what it had written is in the kernel's hands. What
 //! a machine without power leaves is simulated (`store/log/src/tests/faults.rs`, `tests/simulator`).

@@ -3,7 +3,7 @@
 //! All of it is made aside, in a folder beside the cluster's, which gets its name when everything is there: whatever
 //! happens, there is a whole cluster or none. What an earlier attempt left aside goes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::json;
 use store_db::Space;
@@ -11,6 +11,7 @@ use store_server::{Source, founders};
 
 use super::unusable;
 use crate::args;
+use crate::aside::{Aside, publish};
 use crate::config::load::Loaded;
 use crate::failure::Failure;
 use crate::show::answer::Answer;
@@ -75,7 +76,7 @@ fn check_place(loaded: &Loaded, folder: &Path) -> Result<(), Failure> {
 }
 
 fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<(), Failure> {
-    let aside = Aside::make(folder)?;
+    let aside = Aside::beside(folder, ".restoring")?;
     let nodes = &loaded.config.store.nodes;
     let cluster = &loaded.config.cluster;
     let founders = founders(nodes.iter().map(|node| (node.id, node.reached_at().to_owned())));
@@ -85,45 +86,5 @@ fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<(), Failure> 
     }
     let nodes = founders.into_iter().map(FoundedNode::of).collect();
     founded::write(&aside.path, &Founded { cluster: cluster.clone(), complete: true, nodes })?;
-    aside.publish(folder)
-}
-
-/// The folder aside; it goes with the value.
-struct Aside {
-    /// Where it is.
-    path: PathBuf,
-}
-
-impl Aside {
-    fn make(folder: &Path) -> Result<Aside, Failure> {
-        let mut name = folder.file_name().unwrap_or_default().to_owned();
-        name.push(".restoring");
-        let path = folder.with_file_name(name);
-        match std::fs::remove_dir_all(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Failure::file("remove", &path, &e));
-            }
-            _ => {}
-        }
-        std::fs::create_dir_all(&path).map_err(|e| Failure::file("make", &path, &e))?;
-        Ok(Aside { path })
-    }
-
-    /// Gives the folder its name, durably. An empty folder of that name gives way.
-    fn publish(self, folder: &Path) -> Result<(), Failure> {
-        let failed = |e: std::io::Error| Failure::file("make", folder, &e);
-        std::fs::File::open(&self.path).and_then(|aside| aside.sync_all()).map_err(failed)?;
-        std::fs::rename(&self.path, folder).map_err(failed)?;
-        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-        std::fs::File::open(parent.unwrap_or(Path::new(".")))
-            .and_then(|parent| parent.sync_all())
-            .map_err(failed)
-    }
-}
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        // What stays is removed by the next attempt.
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
+    publish(&aside.path, folder)
 }

@@ -3,7 +3,7 @@
 //! The file is written aside, in the folder `FILE.part` beside it, synced, read back and checked; only then it gets its
 //! name. It holds everything that the leader had committed when the backup was asked for.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use store_log::{ClusterId, Origin, RealDisk, RealFile, SnapshotInfo};
 
 use super::unusable;
 use crate::args;
+use crate::aside::{Aside, publish};
 use crate::config::load::Loaded;
 use crate::config::shape::{Config, Node};
 use crate::failure::Failure;
@@ -25,7 +26,7 @@ use crate::show::answer::Answer;
 /// A node that sends nothing for so long is given up; the first chunk may have to wait for what is to be in it.
 const CHUNK_MAX: Duration = Duration::from_secs(30);
 /// The name of the file in its folder aside.
-const ASIDE: &str = "backup";
+const NAME: &str = "backup";
 
 /// Takes a backup.
 ///
@@ -42,10 +43,10 @@ pub async fn run(loaded: &Loaded, asked: &args::Backup) -> Result<Answer, Failur
             .next("give another name, or --force to replace it"));
     }
     let (node, min_offset) = choose(&loaded.config, asked.from).await?;
-    let folder = Folder::make(out)?;
-    receive(node, min_offset, &folder.path).await?;
-    let backup = folder.open()?;
-    folder.publish(out)?;
+    let aside = folder_beside(out)?;
+    receive(node, min_offset, &aside.path).await?;
+    let backup = opened(&aside.path)?;
+    publish(&aside.path.join(NAME), out)?;
     let (file, contents) = (backup.file, &backup.contents);
     let records = contents.rows[usize::from(Space::Records.number())];
     let position = file.info.position;
@@ -137,7 +138,7 @@ fn begin(part: &BackupResponse, aside: &Path) -> Result<Writer, Failure> {
     };
     let begun = || -> Result<Writer, store_engine::Error> {
         let origin = Origin { cluster: ClusterId::new(&part.cluster)?, group: GroupId(part.group) };
-        BackupWriter::create(Arc::new(RealDisk::open(aside)?), ASIDE, &origin, info)
+        BackupWriter::create(Arc::new(RealDisk::open(aside)?), NAME, &origin, info)
     };
     begun().map_err(|error| unusable(aside, &error))
 }
@@ -147,51 +148,17 @@ fn write(mut writer: Writer, part: &BackupResponse) -> Result<Writer, store_engi
     Ok(writer)
 }
 
-/// The folder aside; it goes with the value.
-struct Folder {
-    /// Where it is.
-    path: PathBuf,
+/// The folder `FILE.part`.
+fn folder_beside(out: &Path) -> Result<Aside, Failure> {
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+        return Err(Failure::refused(format!("there is no folder {}", parent.display())));
+    }
+    Aside::beside(out, ".part")
 }
 
-impl Folder {
-    /// Beside the file, so that it can be renamed. What an earlier attempt left there goes.
-    fn make(out: &Path) -> Result<Folder, Failure> {
-        let mut name = out.file_name().expect("it names a file").to_owned();
-        name.push(".part");
-        let path = out.with_file_name(name);
-        match std::fs::remove_dir_all(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Failure::file("remove", &path, &e));
-            }
-            _ => {}
-        }
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
-            return Err(Failure::refused(format!("there is no folder {}", parent.display())));
-        }
-        std::fs::create_dir(&path).map_err(|e| Failure::file("make", &path, &e))?;
-        Ok(Folder { path })
-    }
-
-    /// Reads back what was written, all of it.
-    fn open(&self) -> Result<Backup<RealFile>, Failure> {
-        let disk = RealDisk::peek(&self.path).map_err(|error| unusable(&self.path, &error.into()))?;
-        Backup::open(&disk, ASIDE).map_err(|error| unusable(&self.path, &error))
-    }
-
-    /// Gives the file its name, durably.
-    fn publish(self, out: &Path) -> Result<(), Failure> {
-        let failed = |e: std::io::Error| Failure::file("write", out, &e);
-        std::fs::rename(self.path.join(ASIDE), out).map_err(failed)?;
-        let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
-        std::fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What stays is removed by the next attempt.
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
+/// Reads back what was written, all of it.
+fn opened(folder: &Path) -> Result<Backup<RealFile>, Failure> {
+    let disk = RealDisk::peek(folder).map_err(|error| unusable(folder, &error.into()))?;
+    Backup::open(&disk, NAME).map_err(|error| unusable(folder, &error))
 }

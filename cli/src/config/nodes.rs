@@ -2,7 +2,6 @@
 //! text, so that comments and everything else stay as they are, and is read again before it takes the old one's place:
 //! what does not then say exactly what it should is not written.
 
-use std::io::Write as _;
 use std::ops::Range;
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use toml::Spanned;
 
 use super::check::check;
 use super::shape::{Config, Node};
+use crate::aside;
 use crate::failure::Failure;
 
 const HEADER: &str = "[[store.nodes]]";
@@ -160,11 +160,7 @@ fn replace(path: &Path, new: &str, wanted: &Config, by_hand: &str) -> Result<(),
         let message = format!("{} is written in a way that cannot be changed safely", path.display());
         return Err(Failure::refused(message).next(format!("change store.nodes in it by hand: {by_hand}")));
     }
-    let beside = path.with_extension("toml.new");
-    let failed = |e: std::io::Error| Failure::file("write", &beside, &e);
-    let mut file = std::fs::File::create(&beside).map_err(failed)?;
-    file.write_all(new.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    std::fs::rename(&beside, path).map_err(|e| Failure::file("replace", path, &e))
+    aside::replace(path, new)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::aside;
 use crate::failure::Failure;
 
 /// Where ports are looked for: under the default `ip_local_port_range` (32768 and above).
@@ -47,9 +48,7 @@ struct Listen {
 pub fn allot_in(path: &Path) -> Result<bool, Failure> {
     let text = std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, &e))?;
     let Some(new) = allot(&text)? else { return Ok(false) };
-    let beside = path.with_extension("toml.new");
-    std::fs::write(&beside, new).map_err(|e| Failure::file("write", &beside, &e))?;
-    std::fs::rename(&beside, path).map_err(|e| Failure::file("replace", path, &e))?;
+    aside::replace(path, &new)?;
     Ok(true)
 }
 

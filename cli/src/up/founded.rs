@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use store_server::Founder;
 
+use crate::aside;
 use crate::failure::Failure;
 
 const NAME: &str = "cluster.json";
@@ -73,19 +74,13 @@ pub fn read(folder: &Path) -> Result<Option<Founded>, Failure> {
     }
 }
 
-/// Writes the note: write, fsync, rename, fsync of the folder.
+/// Writes the note.
 ///
 /// # Errors
 /// It cannot be written.
 pub fn write(folder: &Path, founded: &Founded) -> Result<(), Failure> {
-    let path = path(folder);
-    let failed = |e: std::io::Error| Failure::file("write", &path, &e);
     let text = serde_json::to_string_pretty(founded).expect("what was founded is JSON");
-    let beside = path.with_extension("json.new");
-    std::fs::write(&beside, text).map_err(failed)?;
-    std::fs::File::open(&beside).and_then(|file| file.sync_all()).map_err(failed)?;
-    std::fs::rename(&beside, &path).map_err(failed)?;
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    aside::replace(&path(folder), &text)
 }
 
 /// Notes a node, in the place of what was noted of it before. Where nothing was founded nothing is noted: the cluster
