@@ -24,7 +24,7 @@
 //! | 2 received, verified | the same; the transfer goes on |
 //! | 3 named `snap.N`, N the newest log file, in the place of a wrong one | the same |
 //! | 4 imported into the table | the same |
-//! | 5 every other snapshot is removed, for they are wrong | the same |
+//! | 5 every snapshot of a lower number is removed, for they are wrong | the same |
 //! | 6 `fence` is removed | a replica like any other, that has `snap.N` and the log behind P |
 //!
 //! The state of the table is framed into the file as chunks, each behind its length (u32, little endian), since a
@@ -327,23 +327,24 @@ impl<D: Disk> Snapshots<D> {
         Ok(staged.map_or(Ok(()), |staged| staged.incoming.discard())?)
     }
 
-    /// Gives what was kept the name `snap.number`. Nothing that is known besides is of any use any more.
+    /// Gives what was kept the name `snap.number`, that of the newest log file. What is known besides is wrong, and of no
+    /// higher number, unless it came from another replica.
     pub(crate) fn adopt(&self, number: u64, position: Position) -> Result<(), Error> {
         let mut staged = self.staged.lock();
         let Staged { incoming, info } = staged.take().expect("what is adopted was fetched");
         assert_eq!(info.position, position, "one at a time is fetched");
         let info = incoming.adopt(info, number)?.info;
         let mut known = self.known.lock();
-        known.clear();
+        known.retain(|other, _| *other > number);
         known.insert(number, Known { info, verified: true, streams: 0 });
         Ok(())
     }
 
-    /// The table was replaced by `snap.number`: every other snapshot goes, and from here on those of the table are
-    /// right.
+    /// The table was replaced by `snap.number`: every snapshot before it goes, and from here on those of the table are
+    /// right. One of a higher number was fetched meanwhile, and waits to be installed.
     pub(crate) fn unfence(&self, number: u64) -> Result<(), Error> {
-        self.known.lock().retain(|known, _| *known == number);
-        retention::keep_only_snapshot(&self.disk, number)?;
+        self.known.lock().retain(|known, _| *known >= number);
+        retention::remove_snapshots_before(&self.disk, number)?;
         self.standing.unfence();
         Ok(())
     }

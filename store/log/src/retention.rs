@@ -80,14 +80,14 @@ pub fn plan(kept: usize, logs: &[FileRange], snapshots: &[SnapshotState], floor:
     Plan { logs_before, snapshots }
 }
 
-/// Removes every snapshot but this one, readable or not, durably: the others are of a wrong state.
+/// Removes every snapshot of a number below this one, readable or not, durably: they are of a wrong state.
 ///
 /// # Errors
 /// As the operating system says; fatal if the folder cannot be synced.
-pub fn keep_only_snapshot<D: Disk>(disk: &D, number: u64) -> Result<(), Error> {
+pub fn remove_snapshots_before<D: Disk>(disk: &D, number: u64) -> Result<(), Error> {
     let listed = disk.list().map_err(|e| Error::of("list", "the folder", e))?;
-    let others = listed.iter().filter_map(|name| names::snapshot_number(name)).filter(|n| *n != number);
-    others.into_iter().try_for_each(|other| remove_snapshot(disk, other))
+    let mut before = listed.iter().filter_map(|name| names::snapshot_number(name)).filter(|n| *n < number);
+    before.try_for_each(|wrong| remove_snapshot(disk, wrong))
 }
 
 /// Removes a snapshot, durably.

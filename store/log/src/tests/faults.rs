@@ -86,7 +86,7 @@ fn live(disk: &SimDisk, fetched: &Bytes, done: &mut Promises) -> Result<(), Erro
     log.save_fence(Fence { differs: None })?;
     done.fenced = Some(true);
     let newest = adopt(disk, &log, done)?;
-    retention::keep_only_snapshot(disk, newest)?;
+    retention::remove_snapshots_before(disk, newest)?;
     done.fenced = None;
     log.clear_fence()?;
     done.fenced = Some(false);

@@ -158,6 +158,19 @@ fn an_installed_snapshot_never_takes_a_number_in_use() {
 }
 
 #[test]
+fn a_snapshot_fetched_while_a_wrong_table_was_replaced_went_with_the_wrong_ones() {
+    let (disk, log) = fresh();
+    for number in [1, 2, 4, 7] {
+        let info = SnapshotInfo { number, position: POSITION, stamp_ms: 5, state_machine_version: 1 };
+        SnapshotWriter::create(disk.clone(), log.meta(), info).unwrap().finish().unwrap();
+    }
+    crate::retention::remove_snapshots_before(&disk, 4).unwrap();
+    let names = disk.list().unwrap();
+    let left: Vec<u64> = names.iter().filter_map(|name| crate::names::snapshot_number(name)).collect();
+    assert_eq!(left, [4, 7]);
+}
+
+#[test]
 fn what_was_received_wrongly_is_thrown_away() {
     let (_, _, bytes) = source(2, 1);
     let (disk, log) = fresh();
