@@ -20,7 +20,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::{Error, Lack};
 use crate::limits::{MAP_BYTES_DEFAULT, READERS_MAX};
-use crate::table::{IMPORTING, Read, Space, Table, Visit, Write, assert_key};
+use crate::table::{IMPORTING, Read, Space, Table, Visit, Write, assert_key, not_in_order};
 use crate::trust::{self, Marks, Verdict};
 
 /// Positions of `mdb_cursor_get` (lmdb.h, `MDB_cursor_op`).
@@ -294,6 +294,14 @@ impl Write for Writing<'_> {
         assert_key(key);
         let written = self.txn.put(self.inner.space(space), &key, &value, WriteFlags::empty());
         written.map_err(|error| self.inner.failed("writing", error))
+    }
+
+    fn append(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        assert_key(key);
+        match self.txn.put(self.inner.space(space), &key, &value, WriteFlags::APPEND) {
+            Err(lmdb::Error::KeyExist) => Err(not_in_order(space)),
+            written => written.map_err(|error| self.inner.failed("writing", error)),
+        }
     }
 
     fn delete(&mut self, space: Space, key: &[u8]) -> Result<bool, Error> {

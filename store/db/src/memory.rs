@@ -11,7 +11,7 @@ use std::ops::Bound;
 use std::sync::{Arc, RwLock};
 
 use crate::error::Error;
-use crate::table::{Read, Space, Table, Visit, Write, assert_key};
+use crate::table::{Read, Space, Table, Visit, Write, assert_key, not_in_order};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -25,6 +25,8 @@ pub struct Memory {
 #[derive(Debug, Default)]
 pub struct Spaces {
     maps: [Map; Space::ALL.len()],
+    /// Of all keys and values: asked for again and again, and so not counted each time.
+    bytes: usize,
 }
 
 /// How to take one step back.
@@ -55,6 +57,29 @@ impl Spaces {
     fn map(&mut self, space: Space) -> &mut Map {
         &mut self.maps[usize::from(space.number())]
     }
+
+    /// Sets or removes a row; what was there.
+    fn set(&mut self, space: Space, key: Vec<u8>, value: Option<Vec<u8>>) -> Option<Vec<u8>> {
+        let key_bytes = key.len();
+        self.bytes += value.as_ref().map_or(0, |value| key_bytes + value.len());
+        let before = match value {
+            Some(value) => self.map(space).insert(key, value),
+            None => self.map(space).remove(&key),
+        };
+        self.bytes -= before.as_ref().map_or(0, |before| key_bytes + before.len());
+        before
+    }
+
+    /// Replaces a whole space; what was there.
+    fn set_all(&mut self, space: Space, rows: Map) -> Map {
+        let before = std::mem::replace(self.map(space), rows);
+        self.bytes = self.bytes + bytes_of(self.map(space)) - bytes_of(&before);
+        before
+    }
+}
+
+fn bytes_of(rows: &Map) -> usize {
+    rows.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 
 impl Read for Spaces {
@@ -88,21 +113,26 @@ impl Read for Writing<'_> {
 impl Write for Writing<'_> {
     fn put(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), Error> {
         assert_key(key);
-        let before = self.spaces.map(space).insert(key.to_vec(), value.to_vec());
+        let before = self.spaces.set(space, key.to_vec(), Some(value.to_vec()));
         self.undos.push(Undo::Row(space, key.to_vec(), before));
         Ok(())
     }
 
+    fn append(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let is_behind = self.spaces.map(space).last_key_value().is_none_or(|(last, _)| last.as_slice() < key);
+        if is_behind { self.put(space, key, value) } else { Err(not_in_order(space)) }
+    }
+
     fn delete(&mut self, space: Space, key: &[u8]) -> Result<bool, Error> {
         assert_key(key);
-        let before = self.spaces.map(space).remove(key);
+        let before = self.spaces.set(space, key.to_vec(), None);
         let was_there = before.is_some();
         self.undos.push(Undo::Row(space, key.to_vec(), before));
         Ok(was_there)
     }
 
     fn clear(&mut self, space: Space) -> Result<(), Error> {
-        let before = std::mem::take(self.spaces.map(space));
+        let before = self.spaces.set_all(space, Map::new());
         self.undos.push(Undo::Space(space, before));
         Ok(())
     }
@@ -112,13 +142,12 @@ impl Writing<'_> {
     fn roll_back(self) {
         for undo in self.undos.into_iter().rev() {
             match undo {
-                Undo::Row(space, key, Some(value)) => {
-                    self.spaces.map(space).insert(key, value);
+                Undo::Row(space, key, before) => {
+                    self.spaces.set(space, key, before);
                 }
-                Undo::Row(space, key, None) => {
-                    self.spaces.map(space).remove(&key);
+                Undo::Space(space, rows) => {
+                    self.spaces.set_all(space, rows);
                 }
-                Undo::Space(space, map) => *self.spaces.map(space) = map,
             }
         }
     }
@@ -148,7 +177,38 @@ impl Table for Memory {
 
     fn room(&self) -> Result<(u64, u64), Error> {
         let spaces = self.spaces.read().expect("a write that panics ends the replica");
-        let rows = spaces.maps.iter().flatten();
-        Ok((rows.map(|(key, value)| (key.len() + value.len()) as u64).sum(), u64::MAX))
+        Ok((spaces.bytes as u64, u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_what_keys_and_values_take_whatever_happened_to_them() {
+        let table = Memory::new();
+        let used = || table.room().unwrap().0;
+        let wrote = table.write(|write| {
+            write.put(Space::Records, b"a", b"12")?;
+            write.put(Space::Records, b"a", b"345")?;
+            write.append(Space::Records, b"bb", b"6")?;
+            write.put(Space::Replies, b"c", b"78")?;
+            write.delete(Space::Replies, b"c")?;
+            write.delete(Space::Replies, b"absent")
+        });
+        assert!(!wrote.unwrap());
+        assert_eq!(used(), 1 + 3 + 2 + 1);
+        let failed: Result<(), Error> = table.write(|write| {
+            write.put(Space::Records, b"a", b"")?;
+            write.delete(Space::Records, b"bb")?;
+            write.clear(Space::Records)?;
+            write.put(Space::Records, b"d", b"9")?;
+            Err(Error::damaged("stop here"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(used(), 1 + 3 + 2 + 1, "what was taken back");
+        table.write(|write| write.clear(Space::Records)).unwrap();
+        assert_eq!(used(), 0);
     }
 }

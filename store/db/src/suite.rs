@@ -13,6 +13,7 @@ pub fn run<T: Table>(mut fresh: impl FnMut() -> T) {
     reads_its_own_writes(&fresh());
     keeps_nothing_of_a_failed_write(&fresh());
     keeps_spaces_apart_and_clears_one(&fresh());
+    appends_behind_all_others_only(&fresh());
     walks_in_order_from_anywhere(&fresh());
     stops_walking_when_told(&fresh());
     takes_keys_and_values_of_every_size(&fresh());
@@ -99,6 +100,27 @@ fn keeps_spaces_apart_and_clears_one<T: Table>(table: &T) {
         let got = table.read(|read| Ok(read.get(space, b"k")?.map(<[u8]>::to_vec)));
         assert_eq!(got.expect("a read"), expected, "{space:?}");
     }
+}
+
+fn appends_behind_all_others_only<T: Table>(table: &T) {
+    put(table, &[("b", "1")]);
+    let long = "x".repeat(3_000);
+    let wrote = table.write(|write| {
+        (0..200).try_for_each(|at| write.append(HERE, format!("c{at:03}").as_bytes(), long.as_bytes()))?;
+        // Another space does not matter.
+        write.append(Space::Replies, b"a", b"2")
+    });
+    wrote.expect("a write");
+    assert_eq!((all(table, "").len(), all(table, "c199")), (201, vec!["c199".to_owned()]));
+    for key in ["a", "c199", "c1"] {
+        let refused = table.write(|write| {
+            write.append(HERE, b"d", b"3")?;
+            write.append(HERE, key.as_bytes(), b"4")
+        });
+        assert!(matches!(refused, Err(Error::Damaged { .. })), "{key}: {refused:?}");
+    }
+    assert_eq!(value(table, "c199"), Some(long), "nothing was kept of what was refused");
+    assert_eq!(all(table, "d"), Vec::<String>::new());
 }
 
 fn walks_in_order_from_anywhere<T: Table>(table: &T) {

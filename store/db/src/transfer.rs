@@ -246,10 +246,14 @@ impl<T: Table> Import<T> {
         if rows.is_empty() {
             return Ok(());
         }
-        let put_all = |write: &mut T::Write<'_>| {
-            rows.iter().try_for_each(|row| write.put(row.space, row.key, row.value))
+        // Spaces come one after the other, their rows in order, and all but that of the mark were empty.
+        let take_all = |write: &mut T::Write<'_>| {
+            rows.iter().try_for_each(|row| match row.space {
+                Space::State => write.put(row.space, row.key, row.value),
+                space => write.append(space, row.key, row.value),
+            })
         };
-        self.table.write(put_all)
+        self.table.write(take_all)
     }
 
     /// Ends the import: from here on the table is what was exported.

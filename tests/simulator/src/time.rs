@@ -90,7 +90,8 @@ pub(crate) struct Agenda<E> {
 struct Entry<E> {
     at: Micros,
     number: u64,
-    event: E,
+    /// Apart, since a heap moves its entries about.
+    event: Box<E>,
 }
 
 impl<E> Agenda<E> {
@@ -100,11 +101,11 @@ impl<E> Agenda<E> {
 
     pub(crate) fn add(&mut self, at: Micros, event: E) {
         self.scheduled += 1;
-        self.heap.push(Reverse(Entry { at, number: self.scheduled, event }));
+        self.heap.push(Reverse(Entry { at, number: self.scheduled, event: Box::new(event) }));
     }
 
     pub(crate) fn next(&mut self) -> Option<(Micros, E)> {
-        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.event))
+        self.heap.pop().map(|Reverse(entry)| (entry.at, *entry.event))
     }
 }
 
