@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use proto::store::Txn;
-use store_client::{Store, request_identity};
+use store_client::Session;
 use tokio::task::JoinSet;
 
 use super::load::{Gate, store_of};
@@ -29,7 +29,7 @@ const SNAPSHOTS: usize = 3 * store_log::limits::FILES_FOR_PEERS + 2;
 const STORE: &str = "snapshot_bytes = 16777216";
 /// What the replica says when it has taken one over.
 const INSTALLED: &str = "a fetched snapshot replaces the log";
-/// The rate before is measured for so long.
+/// Writing goes on for so long after the snapshots, before the replica comes back; the rates before are of this time.
 const BEFORE: Duration = Duration::from_secs(5);
 /// Until it has caught up, at most.
 const CATCH_UP_MAX: Duration = Duration::from_secs(300);
@@ -82,6 +82,8 @@ pub async fn measure(feira: &Path) -> Measured {
     let follower = cluster.nodes().into_iter().find(|node| *node != leader).expect("a follower");
 
     away_through_snapshots(&mut cluster, &leader, &follower).await;
+    // As long as below, so that as much of the log is to be pushed behind the snapshot.
+    wait::pass(BEFORE).await;
     writers.pause().await;
     let begun = Instant::now();
     cluster.run(&follower);
@@ -140,15 +142,17 @@ impl Writers {
         let (gate, written) = (Arc::new(Gate::default()), Arc::new(AtomicU64::new(0)));
         let mut clients = JoinSet::new();
         for at in 0..CLIENTS {
-            let store = store_of(cluster, PATIENCE);
+            // A session's answers are forgotten as the next one is asked for. Remembered ones would make the state larger
+            // from one measurement to the next.
+            let session = Session::new(store_of(cluster, PATIENCE));
             let (gate, written) = (Arc::clone(&gate), Arc::clone(&written));
             clients.spawn(async move {
                 let data = Bytes::from(vec![b'x'; DATA_BYTES]);
                 for next in 0_u64.. {
                     let _inside = gate.enter().await;
                     let put = Txn::new().put(format!("c/{at}/{}", next % KEYS), 0, data.clone());
-                    let answer = store.txn(put, Some(request_identity([4; 16]))).await;
-                    written.fetch_add(u64::from(answer.is_ok()), Ordering::Relaxed);
+                    let submitted = session.submit(put).expect("nothing else waits in this session");
+                    written.fetch_add(u64::from(submitted.await.is_ok()), Ordering::Relaxed);
                 }
             });
         }
