@@ -83,6 +83,11 @@ mutations! {
     SequencesComeBack "sequences-come-back" "a session's sequence runs again after the session gave it up",
     VersionGuardIgnored "version-guard-ignored" "a guard on a record's version always holds",
     MinimumIgnored "minimum-ignored" "an addition goes below the minimum that it names",
+    // States that differ.
+    FenceNobody "fence-nobody" "a leader tells nobody that a majority has another state",
+    FenceByLeader "fence-by-leader" "a leader takes its own state for that of the majority",
+    FencedStands "fenced-stands" "a replica whose state is wrong stands for election",
+    FenceForgotten "fence-forgotten" "no fence is written: a restart takes a wrong state for right",
 }
 
 #[cfg(not(feature = "mutations"))]

@@ -238,7 +238,7 @@ impl State {
     ///
     /// One whose state is wrong does not: who leads answers from it.
     pub(crate) fn may_stand(&self) -> bool {
-        if self.fenced {
+        if self.fenced && !planted(Mutation::FencedStands) {
             return false;
         }
         let known = self.memberships.partition_point(|(offset, _)| *offset <= self.committed);

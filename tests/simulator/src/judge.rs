@@ -11,7 +11,7 @@ use proto::store::scan_request::Range;
 use store_db::{Memory, Read as _, Space, Table as _, query};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use store_core::Doubt;
+use store_core::{Checkpoint, Doubt};
 use store_engine::{Job, Ticket};
 
 use crate::history::{Action, Operation, Result};
@@ -105,6 +105,14 @@ impl World {
         Some(wrong.unwrap_or(differs).0.index)
     }
 
+    /// Whether another member has another checkpoint at the same offset.
+    fn is_told_by_hash(&self, index: usize) -> bool {
+        let checkpoint = |shell: &Shell| shell.status().and_then(|status| status.checkpoint);
+        let Some(own) = checkpoint(&self.shells[index]) else { return false };
+        let differs = |other: Checkpoint| other.position.offset == own.position.offset && other != own;
+        self.sound().filter_map(checkpoint).any(differs)
+    }
+
     /// What an operator does whose audit finds a record that differs where no hash has told: the record was not used
     /// since, or the log ends before the next checkpoint. The replica that differs takes its state from the leader.
     fn resync_who_differs(&mut self) {
@@ -118,6 +126,8 @@ impl World {
             .and_then(|leader| self.shells[leader].status())
             .is_some_and(|s| s.doubt != Doubt::None);
         let differs = if at_rest { self.tables_differ() } else { None };
+        // What a hash has told, the cluster mends by itself.
+        let differs = differs.filter(|index| in_doubt || !self.is_told_by_hash(*index));
         // Or a leader says that two differ, and the third cannot say who is right, for it needs a snapshot itself; or it is
         // the leader who is wrong, and somebody waits for a snapshot that it does not give away here.
         let leader = self.leader();

@@ -51,6 +51,8 @@ struct Account {
     wrong: bool,
     /// It is fenced.
     fenced: bool,
+    /// Its table was replaced, and the fence may go.
+    unfences: bool,
 }
 
 /// An entry as it was first appended by anybody.
@@ -123,6 +125,7 @@ impl Account {
             leads: None,
             wrong: false,
             fenced: false,
+            unfences: false,
         }
     }
 }
@@ -228,7 +231,10 @@ impl Witness {
         account.durable = found.clone();
         account.turning = found.clone();
         (account.in_doubt, account.leads) = (false, None);
-        account.fenced = replica.fenced();
+        ensure(replica.fenced() || !account.fenced || account.unfences, "fence before discard", || {
+            format!("{} was fenced, its table was not replaced, and it believes it", account.member.node)
+        });
+        (account.fenced, account.unfences) = (replica.fenced(), false);
         account.committed = replica.committed();
         self.seen.suspects += u64::from(replica.suspect());
         self.compare_logs(index);
@@ -248,7 +254,10 @@ impl Witness {
     /// A node says something; called in the order in which it does.
     pub(crate) fn node_said(&mut self, index: usize, node: &SimNode, out: &NodeOut) {
         match out {
-            NodeOut::Write(job) => self.ordered(index, job),
+            NodeOut::Write(job) => {
+                self.accounts[index].unfences |= matches!(job, WriterJob::Unfence { .. });
+                self.ordered(index, job);
+            }
             NodeOut::Apply(ApplierJob::Commit { up_to, .. }) => self.commits(index, node.replica(), *up_to),
             NodeOut::Reply { message: Message::Ack { durable_up_to, .. }, .. } => {
                 let account = &self.accounts[index];
@@ -291,7 +300,7 @@ impl Witness {
                 account.wrong = false;
             }
         }
-        account.fenced = fence.is_some();
+        (account.fenced, account.unfences) = (fence.is_some(), false);
     }
 
     fn votes(&mut self, index: usize, epoch: Epoch, candidate: NodeId) {

@@ -11,6 +11,7 @@ use super::Leader;
 use crate::checkpoints::{Checkpoint, Doubt, Verdict, verdict};
 use crate::comparison::Comparison;
 use crate::limits;
+use crate::mutation::{Mutation, planted};
 use crate::protocol::{Message, Output};
 use crate::state::{State, send};
 use crate::types::{Member, Offset};
@@ -128,7 +129,9 @@ impl Leader {
         let own = state.config.member;
         let answer =
             |member: Member| if member == own { Some(asked) } else { self.comparison.answer_of(member) };
-        let Verdict::Agreed(majority) = verdict(state.membership(), answer) else { return };
+        let by_leader = planted(Mutation::FenceByLeader).then_some(Verdict::Agreed(asked));
+        let judged = by_leader.unwrap_or_else(|| verdict(state.membership(), answer));
+        let Verdict::Agreed(majority) = judged else { return };
         if majority == asked && self.comparison.doubt != Doubt::None {
             self.comparison.doubt = Doubt::None;
             out.push(Output::Doubt(Doubt::None));
@@ -137,6 +140,9 @@ impl Leader {
             found.is_some_and(|found| found != majority) && self.peers.iter().any(|peer| peer.member == *who)
         };
         for (who, _) in self.comparison.answers.iter().filter(differs) {
+            if planted(Mutation::FenceNobody) {
+                break;
+            }
             send(who.node, Message::Fence { epoch: state.ballot.epoch, at: majority }, out);
         }
     }

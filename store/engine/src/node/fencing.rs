@@ -10,6 +10,7 @@
 //! everything that was wrong has gone. Meanwhile the log goes on: this replica acknowledges and votes. Leaves out who is
 //! right ([`store_core::checkpoints`]) and the files ([`crate::snapshots`]).
 
+use store_core::mutation::{Mutation, planted};
 use store_core::{Checkpoint, Doubt, Input, Position, Role};
 use store_db::Table;
 use store_log::{Difference, Disk, Fence};
@@ -33,7 +34,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             majority: majority.effects,
         });
         let fence = Fence { differs };
-        self.log.lock().save_fence(fence)?;
+        if !planted(Mutation::FenceForgotten) {
+            self.log.lock().save_fence(fence)?;
+        }
         self.fence = Some(fence);
         self.snapshots.standing().fence();
         if self.schedule.under_way().is_some() {
