@@ -51,7 +51,14 @@ impl World {
 
     fn answer_again(&mut self) {
         let (until, before) = (self.now.us() + ANSWER_US_MAX, self.score.borrow().succeeded);
+        let mut next_look = until - ANSWER_US_MAX / 2;
         while self.clients_running() > 0 && self.score.borrow().succeeded == before {
+            if self.now.us() >= next_look {
+                // Two differ, and whoever could say which is right needs a snapshot, which nobody gives away until it is
+                // said: an operator must decide, and if writes need them, too, nothing is answered before.
+                self.resync_who_differs();
+                next_look += LOOK_US;
+            }
             ensure(self.now.us() < until && self.step(), "healing: the cluster answers", || self.standing());
         }
     }
@@ -133,6 +140,12 @@ impl World {
         let leader = self.leader();
         let stands_in_the_way = |shell: &&Shell| shell.wrong && (in_doubt || leader == Some(shell.index));
         let wrong = self.sound().find(stands_in_the_way).map(|shell| shell.index);
+        // Or the one that differed has lost its folder since: a leader that has not heard it has nothing to doubt.
+        let forgets = leader.filter(|_| in_doubt && self.sound().all(|shell| !shell.wrong));
+        if let Some(leader) = forgets {
+            self.tell(leader, Job::HandOver { to: None });
+            return;
+        }
         let Some(index) = differs.or(wrong) else { return };
         ensure(self.shells[index].wrong, "state-machine safety", || {
             format!("the table of node {} differs, and nobody changed it", index + 1)
@@ -140,6 +153,10 @@ impl World {
         let leads = leader == Some(index);
         let ticket = Ticket(u64::MAX);
         let job = if leads { Job::HandOver { to: None } } else { Job::Resync { ticket } };
+        self.tell(index, job);
+    }
+
+    fn tell(&mut self, index: usize, job: Job) {
         self.trace.say(self.now.us(), || format!("the operator tells node {}: {job:?}", index + 1));
         self.shells[index].hear(job);
         self.schedule(index);

@@ -11,7 +11,7 @@ use store_core::{Incarnation, Member, Message, NodeId};
 use store_engine::{Error, Job, Pump, PumpInbox, PumpJob, PumpOut, Pumps, Status};
 use store_log::sim::SimDisk;
 
-use crate::network::{Channel, Packet, index_of};
+use crate::network::{Body, Channel, Packet, index_of};
 
 /// Messages that a pump which is forgotten may still make.
 const FAREWELL_MESSAGES: usize = 8;
@@ -155,7 +155,8 @@ impl Lines {
                 let status = status();
                 request.last > status.last || !(is_other || self.was_removed(packet.speaker, &status))
             }
-            (Channel::Snapshot, _) => !is_other,
+            // What was asked for comes from whom it was asked.
+            (Channel::Snapshot, _) => !is_other || matches!(packet.body, Body::Block { .. }),
             _ => true,
         };
         if taken && matches!(packet.channel, Channel::Push | Channel::Vote) {

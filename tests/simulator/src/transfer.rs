@@ -19,7 +19,8 @@ const PIECE_US_MAX: Micros = 700 * MS;
 impl Up {
     /// The node wants a snapshot; an offer that is repeated changes nothing.
     pub(crate) fn want(&mut self, own: Member, from: NodeId, at: Position, now: Micros) -> Option<Packet> {
-        let from = self.lines.at(from)?;
+        // Who pushes may be another folder than the membership here knows, which is older.
+        let from = self.lines.asker(from).or_else(|| self.lines.at(from))?;
         if let Some(fetching) = &self.fetching
             && fetching.from == from
             && now < fetching.asked_at + PIECE_US_MAX
