@@ -31,8 +31,10 @@ impl Default for Policy {
 pub(crate) struct Schedule {
     /// When.
     policy: Policy,
-    /// The last position that a snapshot covers, or that was asked for and failed.
+    /// The last position that a snapshot covers.
     newest: Position,
+    /// The last position that a snapshot covers, or that was asked for and failed: the log was rolled there.
+    tried: Position,
     /// The one under way.
     asked: Option<Position>,
     /// Ticks since the last one was asked for.
@@ -52,6 +54,7 @@ impl Schedule {
         Schedule {
             policy,
             newest,
+            tried: newest,
             asked: None,
             ticks: 0,
             log_bytes: 0,
@@ -73,7 +76,7 @@ impl Schedule {
             self.wanted || self.ticks >= self.policy.ticks || self.log_bytes >= self.policy.log_bytes;
         self.pause = self.pause.saturating_sub(1);
         let is_busy = self.asked.is_some() || self.installing || self.pause > 0;
-        if !is_time || is_busy || last.offset <= self.newest.offset {
+        if !is_time || is_busy || last.offset <= self.tried.offset {
             return None;
         }
         self.ticks = 0;
@@ -114,13 +117,20 @@ impl Schedule {
 
     /// The snapshot at `position` is there.
     pub(crate) fn taken(&mut self, position: Position) {
-        self.asked.take_if(|asked| *asked == position);
         self.newest = self.newest.max(position);
+        self.tried(position);
     }
 
-    /// The snapshot at `position` will not be there; the next one is taken in its turn.
+    /// The snapshot at `position` will not be there; the next one is taken in its turn, or after a pause if somebody needs
+    /// one.
     pub(crate) fn failed(&mut self, position: Position) {
-        self.taken(position);
+        self.pause = ROLL_PAUSE_TICKS;
+        self.tried(position);
+    }
+
+    fn tried(&mut self, position: Position) {
+        self.asked.take_if(|asked| *asked == position);
+        self.tried = self.tried.max(position);
     }
 
     /// A snapshot from elsewhere is installed.
@@ -129,7 +139,7 @@ impl Schedule {
         self.installing = false;
         self.ticks = 0;
         self.log_bytes = 0;
-        self.newest = position;
+        (self.newest, self.tried) = (position, position);
     }
 
     /// The one under way.
@@ -169,6 +179,17 @@ mod tests {
         assert_eq!(schedule.due(Position::new(1, 9)), Some(Position::new(1, 9)));
         schedule.taken(Position::new(1, 9));
         assert_eq!(schedule.due(Position::new(1, 10)), None, "one was enough");
+    }
+
+    #[test]
+    fn whoever_needed_a_snapshot_got_none_after_one_had_failed() {
+        let mut schedule = Schedule::new(Policy { ticks: u64::MAX, ..POLICY }, Position::ZERO);
+        schedule.grew(1_000);
+        assert!(schedule.due(Position::new(1, 5)).is_some());
+        schedule.failed(Position::new(1, 5));
+        schedule.want(Offset(0));
+        let waited = (1..1_000).find(|_| schedule.due(Position::new(1, 6)).is_some());
+        assert_eq!(waited, Some(ROLL_PAUSE_TICKS), "there is none, whatever was tried");
     }
 
     #[test]

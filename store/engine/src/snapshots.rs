@@ -397,6 +397,10 @@ impl<D: Disk> Snapshots<D> {
         files: &[retention::FileRange],
         needed: Needed,
     ) -> Result<u64, Error> {
+        // One that was fetched counts for nothing before it is installed, and is not to go before that.
+        if self.is_arriving() {
+            return Ok(0);
+        }
         let (states, streamed): (Vec<SnapshotState>, u64) = {
             let known = self.known.lock();
             let states = known.iter().map(|(number, k)| SnapshotState {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kit::{Cluster, Setting, Told};
 use prost::Message as _;
 use proto::store::{AuditCommand, Command, command};
-use store_core::{NodeId, Offset};
+use store_core::{NodeId, Offset, Position};
 use store_engine::{Answer, Job, Policy, Reply};
 
 const SEEDS: u64 = 6;
@@ -87,6 +87,27 @@ fn the_log_stays_bounded_and_a_replica_too_far_behind_is_brought_back() {
         cluster.converge();
         assert_eq!(cluster.replicas[&away].installs, 1, "what was installed is there after a restart");
     }
+}
+
+/// Seed 17034 of the simulation: the offer was repeated while a node was slow, a snapshot of its own was taken meanwhile, and
+/// the first that it had fetched went as one of too many; the node ended when it was to be installed.
+#[test]
+fn a_fetched_snapshot_was_removed_before_it_was_installed() {
+    let (mut cluster, away) = one_too_far_behind(3);
+    let leader = cluster.leader();
+    cluster.isolate(away);
+    cluster.restart(away);
+    let streaming = cluster.replicas[&leader].offer(Position::ZERO).unwrap();
+    let replica = cluster.replicas.get_mut(&away).unwrap();
+    for _ in 0..4 {
+        replica.receive(&streaming).unwrap();
+    }
+    replica.purge();
+    drop(streaming);
+    cluster.heal();
+    cluster.converge();
+    assert_eq!(cluster.replicas[&away].installs, 1);
+    contents_are_whole(&cluster, away);
 }
 
 #[test]

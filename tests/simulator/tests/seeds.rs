@@ -11,7 +11,7 @@ const SEEDS: std::ops::Range<u64> = 0..100;
 
 /// Seeds that once failed, and over what. Most found faults of the simulation itself; a bug of the store has a test of its own
 /// besides, since a seed is another run as soon as runs are planned otherwise.
-const FOUND: [(u64, &str); 6] = [
+const FOUND: [(u64, &str); 8] = [
     (5, "two differed, the third needed a snapshot, and the leader went on doubting after one was fenced"),
     (4_888, "the judge waited for a change of members that only a removed node had in its log"),
     (5_992, "the one that differed had lost its folder, and no operator made the leader forget its answer"),
@@ -21,6 +21,8 @@ const FOUND: [(u64, &str); 6] = [
         "writes needed a voter that needed a snapshot, and no operator decided between two that differed",
     ),
     (8_934, "as 6255"),
+    (17_034, "a fetched snapshot was removed as one of too many before it was installed"),
+    (17_971, "a leader whose only attempt at a snapshot had failed took none for a replica that needed one"),
 ];
 
 #[test]

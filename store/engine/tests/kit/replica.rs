@@ -288,6 +288,13 @@ impl Replica {
         self.disk.operations() - before
     }
 
+    /// The writer is to remove what a snapshot of where the log stands makes needless.
+    pub fn purge(&mut self) {
+        let snapshot = self.status().unwrap().applied.position;
+        self.up.as_mut().unwrap().writer.push_back(WriterJob::Purge { snapshot, peers: Offset(u64::MAX) });
+        self.turn_writer().unwrap();
+    }
+
     pub fn writer_jobs(&self) -> usize {
         self.up.as_ref().unwrap().writer.len()
     }
