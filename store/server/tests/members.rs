@@ -254,24 +254,22 @@ async fn a_new_member_could_not_join_a_group_whose_log_no_longer_begins_at_one()
     nodes.stop_all().await;
 }
 
-/// The new folder of the node leads, and whoever was away while it came knows only the lost one: its pushes were refused,
-/// for good.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_was_away_refused_a_leader_whose_folder_is_new() {
-    let mut nodes = Nodes::start(5).await;
+/// One of five is away while another's lost folder is replaced by a new one, which leads then. Returns the leader, who is
+/// away, and the offset of the change.
+async fn led_by_a_new_folder(nodes: &mut Nodes) -> (usize, usize, u64) {
     let first = nodes.leader().await;
     let (lost, away) = ((first + 1) % 5, (first + 2) % 5);
     nodes.stop(away).await;
     nodes.stop(lost).await;
     let incarnation = nodes.wipe(lost);
     nodes.restart(lost).await;
-    change_when_silent(&nodes, learner(&nodes, lost, incarnation)).await;
+    change_when_silent(nodes, learner(nodes, lost, incarnation)).await;
     let members = nodes.status(nodes.leading().await).await.unwrap().members;
     let node = lost as u64 + 1;
     let mut folders = members.iter().filter_map(|one| one.member.as_ref()).filter(|one| one.node == node);
     let old = folders.find(|one| one.incarnation != incarnation).unwrap().incarnation;
     let (old, new) = (MemberName { node, incarnation: old }, MemberName { node, incarnation });
-    let replaced = change(&nodes, Change::Replace(Replacement { old: Some(old), new: Some(new) })).await;
+    let replaced = change(nodes, Change::Replace(Replacement { old: Some(old), new: Some(new) })).await;
     eventually("the new folder leads", || async {
         let leader = nodes.leading().await;
         let request = HandOverRequest { route: Some(ROUTE), to: node };
@@ -281,7 +279,26 @@ async fn a_replica_that_was_away_refused_a_leader_whose_folder_is_new() {
         Some(())
     })
     .await;
+    (lost, away, replaced.offset)
+}
+
+/// Whoever was away while the new folder came knows only the lost one: its pushes were refused, for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_away_refused_a_leader_whose_folder_is_new() {
+    let mut nodes = Nodes::start(5).await;
+    let (_, away, replaced) = led_by_a_new_folder(&mut nodes).await;
     nodes.restart(away).await;
-    nodes.applied(away, replaced.offset).await;
+    nodes.applied(away, replaced).await;
+    nodes.stop_all().await;
+}
+
+/// It fetches from the new folder, not from the one that it knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_away_fetches_a_snapshot_from_a_leader_whose_folder_is_new() {
+    let mut nodes = Nodes::start_with(5, |config| config.snapshot_log_bytes = 1 << 20).await;
+    let (leader, away, replaced) = led_by_a_new_folder(&mut nodes).await;
+    let_go_of_the_beginning(&nodes, leader).await;
+    nodes.restart(away).await;
+    nodes.applied(away, replaced).await;
     nodes.stop_all().await;
 }
