@@ -11,7 +11,7 @@ use crate::failure::Failure;
 /// Writes a small file in the place of whatever has its name.
 ///
 /// # Errors
-/// It cannot be written; what was there is still there.
+/// It cannot be written, and what was there is still there; or it is not certain that it outlives a loss of power.
 pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     let beside = beside(path, ".new");
     std::fs::write(&beside, text).map_err(|e| Failure::file("write", &beside, &e))?;
