@@ -54,9 +54,9 @@ enum Chore {
     Deny,
     /// Checks the rules of the house without building the workspace
     Tidy,
-    /// Prints the lines that the code map in docs/ARCHITECTURE.md lacks, to paste, and those to remove
+    /// Lists all Rust files, each with what it says of itself
     Map {
-        /// Write them into the file: what is said of each place stays, folders are left to say
+        /// Write the folders into the code map of docs/ARCHITECTURE.md: what is said stays, a new one is left to say
         #[arg(long)]
         write: bool,
     },
@@ -138,15 +138,8 @@ fn check_tidy() -> anyhow::Result<()> {
 }
 
 fn print_map() -> anyhow::Result<()> {
-    let (missing, stale) = tidy::map::to_paste(&read_tree()?);
-    if missing.is_empty() && stale.is_empty() {
-        println!("the code map is the tree");
-    }
-    for line in &missing {
+    for line in tidy::map::listed(&read_tree()?) {
         println!("{line}");
-    }
-    for line in &stale {
-        eprintln!("remove {line}");
     }
     Ok(())
 }

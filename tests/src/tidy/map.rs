@@ -1,10 +1,9 @@
-//! The rule on the code map: the section "Code map" of docs/ARCHITECTURE.md has one line for each folder and each
-//! Rust file, and none for what is not there.
+//! The rule on the code map: the section "Code map" of docs/ARCHITECTURE.md has one line for each folder, and none for
+//! what is not there.
 //!
-//! A line is ``- `path/to/file.rs`: what it is``; a folder's path ends in a slash. Other files may have a line.
-//! Of a Rust file the map says the first sentence of its `//!`, so that the two cannot part. [`mended`] writes the
-//! section anew: what is said of folders and other files stays, and a new folder is left for a person to describe, so
-//! that the rule still fails.
+//! A line is ``- `path/to/folder/`: what it is``. Files have none: [`listed`] makes the list of all Rust files from the
+//! first sentence of each, whenever somebody wants it, so that nobody has to keep it. [`mended`] writes the section anew:
+//! what is said of folders stays, and a new folder is left for a person to describe, so that the rule still fails.
 
 use std::collections::BTreeMap;
 
@@ -43,22 +42,11 @@ fn lines(text: &str) -> Vec<Line<'_>> {
         .collect()
 }
 
-/// What must have a line: each folder with a slash, each Rust file.
+/// The places that have a line: each folder, with a slash.
 fn places(tree: &Tree) -> Vec<String> {
-    let folders = tree.folders().into_iter().map(|folder| format!("{folder}/"));
-    let files = tree.rust().map(|(file, _)| file.path.clone());
-    let mut all: Vec<String> = folders.chain(files).collect();
+    let mut all: Vec<String> = tree.folders().into_iter().map(|folder| format!("{folder}/")).collect();
     all.sort();
     all
-}
-
-/// Whether a path of the map is in the tree: one of the places that must have a line, or another file.
-fn stands(tree: &Tree, places: &[String], path: &str) -> bool {
-    places.iter().any(|place| place == path) || tree.file(path).is_some()
-}
-
-fn is_rust(tree: &Tree, path: &str) -> bool {
-    path.ends_with(".rs") && tree.file(path).is_some()
 }
 
 /// Compares map and tree in both directions.
@@ -72,14 +60,12 @@ pub fn compare(tree: &Tree) -> Vec<Problem> {
     let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     for line in lines(&architecture.text) {
         let mut problem = |what: String| problems.push(Problem::new(ARCHITECTURE, line.number, what));
-        if !stands(tree, &places, line.path) {
-            problem(format!("`{}` is not in the tree: remove the line", line.path));
+        if !places.iter().any(|place| place == line.path) {
+            problem(format!("`{}` is no folder of the tree: remove the line", line.path));
         } else if let Some(first) = known.insert(line.path, line.number) {
             problem(format!("`{}` stands in line {first} already: keep one", line.path));
         } else if line.meaning.chars().filter(|c| c.is_alphabetic()).count() < MEANING_MIN {
             problem(format!("`{}`: say what it is", line.path));
-        } else if is_rust(tree, line.path) && line.meaning != meaning(tree, line.path) {
-            problem(format!("`{}`: the file says \"{}\" of itself", line.path, meaning(tree, line.path)));
         }
     }
     let end = architecture.text.lines().count().max(1);
@@ -87,39 +73,29 @@ pub fn compare(tree: &Tree) -> Vec<Problem> {
         problems.push(Problem::new(
             ARCHITECTURE,
             end,
-            format!("missing in the code map: {}", suggestion(tree, place)),
+            format!("missing in the code map: - `{place}`: what it is"),
         ));
     }
     problems
 }
 
-/// The line to paste for a place.
-fn suggestion(tree: &Tree, place: &str) -> String {
-    format!("- `{place}`: {}", meaning(tree, place))
-}
-
-/// What a place says of itself: a file the first sentence of its `//!`, or its first part if it is a long one, with
-/// links to items as plain names.
-fn meaning(tree: &Tree, place: &str) -> String {
-    let opening = tree.file(place).map(|file| opening(&file.text)).unwrap_or_default();
+/// What a file says of itself: the first sentence of its `//!`, or its first part if it is a long one, with links to
+/// items as plain names.
+fn meaning(text: &str) -> String {
+    let opening = opening(text);
     let sentence = opening.split_once(". ").map_or(opening.as_str(), |(first, _)| first);
     let part = sentence.split([':', ';']).next().filter(|part| part.len() >= MEANING_MIN);
     let short = part.filter(|_| sentence.len() > MEANING_LONG).unwrap_or(sentence);
     short.trim_end_matches(['.', ':']).replace("[`", "`").replace("`]", "`")
 }
 
-/// The missing lines to paste, sorted by path, and the stale ones to remove.
+/// A line for each Rust file, sorted by path: what it says of itself.
 #[must_use]
-pub fn to_paste(tree: &Tree) -> (Vec<String>, Vec<String>) {
-    let text = tree.file(ARCHITECTURE).map(|file| file.text.as_str()).unwrap_or_default();
-    let map = lines(text);
-    let places = places(tree);
-    let missing = places.iter().filter(|place| !map.iter().any(|line| line.path == **place));
-    let stale = map.iter().filter(|line| !stands(tree, &places, line.path));
-    (
-        missing.map(|place| suggestion(tree, place)).collect(),
-        stale.map(|line| format!("{ARCHITECTURE}:{}: - `{}`", line.number, line.path)).collect(),
-    )
+pub fn listed(tree: &Tree) -> Vec<String> {
+    let mut all: Vec<String> =
+        tree.rust().map(|(file, _)| format!("{}: {}", file.path, meaning(&file.text))).collect();
+    all.sort();
+    all
 }
 
 /// ARCHITECTURE.md with the map's lines equal to the tree, sorted and indented by folder; `None` without a map.
@@ -128,16 +104,13 @@ pub fn mended(tree: &Tree) -> Option<String> {
     let text = &tree.file(ARCHITECTURE)?.text;
     let map = lines(text);
     let (first, last) = (map.first()?.number, map.last()?.number);
-    let places = places(tree);
-    let mut said: BTreeMap<String, String> =
-        places.iter().map(|place| (place.clone(), meaning(tree, place))).collect();
-    let says = |line: &&Line<'_>| line.meaning.chars().filter(|c| c.is_alphabetic()).count() >= MEANING_MIN;
-    let by_people = |line: &&Line<'_>| stands(tree, &places, line.path) && !is_rust(tree, line.path);
-    for line in map.iter().filter(by_people).filter(says) {
-        said.insert(line.path.to_owned(), line.meaning.to_owned());
-    }
+    let said: BTreeMap<&str, &str> = map.iter().map(|line| (line.path, line.meaning)).collect();
     let depth = |path: &str| path.trim_end_matches('/').matches('/').count();
-    let new = said.iter().map(|(path, meaning)| format!("{}- `{path}`: {meaning}", "  ".repeat(depth(path))));
+    let places = places(tree);
+    let new = places.iter().map(|place| {
+        let meaning = said.get(place.as_str()).copied().unwrap_or_default();
+        format!("{}- `{place}`: {meaning}", "  ".repeat(depth(place)))
+    });
     let before = text.lines().take(first - 1).map(str::to_owned);
     let after = text.lines().skip(last).map(str::to_owned);
     let all: Vec<String> =
@@ -149,8 +122,8 @@ pub fn mended(tree: &Tree) -> Option<String> {
 mod tests {
     use super::*;
 
-    const MAP: &str = "# A\n- `not/in/the/section.rs`: ignored\n\n## Code map\n\n- `a/`: the first letter of all\n\
-                       - `a/b.rs`: The second letter of all\n- `a/run`: a file of another kind\n\n## Next\n- `x/`: no\n";
+    const MAP: &str = "# A\n- `not/in/the/section/`: ignored\n\n## Code map\n\n- `a/`: the first letter of all\n\
+                       - `docs/`: what people read\n\n## Next\n- `x/`: no\n";
 
     fn tree(map: &str, more: &[(&str, &str)]) -> Tree {
         let mut files = vec![("a/b.rs", "//! The second letter of all.\n"), ("a/run", ""), ("top.md", "")];
@@ -159,41 +132,38 @@ mod tests {
         Tree::of(&files)
     }
 
-    fn with_docs(map: &str) -> String {
-        map.replace("- `a/`", "- `docs/`: what people read\n- `a/`")
+    fn whats(problems: &[Problem]) -> Vec<&str> {
+        problems.iter().map(|problem| problem.what.as_str()).collect()
     }
 
     #[test]
     fn a_map_equal_to_the_tree_passes() {
-        assert_eq!(compare(&tree(&with_docs(MAP), &[])), []);
+        assert_eq!(compare(&tree(MAP, &[])), []);
     }
 
     #[test]
-    fn a_place_without_a_line_fails_with_the_line_to_paste() {
-        let new = ("c/d.rs", "//! The letter d. And more.\n");
-        let found = compare(&tree(&with_docs(MAP), &[new]));
-        let what: Vec<_> = found.iter().map(|p| p.what.as_str()).collect();
-        assert_eq!(
-            what,
-            ["missing in the code map: - `c/`: ", "missing in the code map: - `c/d.rs`: The letter d"]
-        );
-        let (missing, stale) = to_paste(&tree(&with_docs(MAP), &[new]));
-        assert_eq!((missing.len(), stale.len()), (2, 0));
+    fn a_folder_without_a_line_fails_with_the_line_to_paste() {
+        let found = compare(&tree(MAP, &[("c/d.rs", "//! The letter d. And more.\n")]));
+        assert_eq!(whats(&found), ["missing in the code map: - `c/`: what it is"]);
+    }
+
+    #[test]
+    fn the_list_of_files_says_what_each_says_of_itself() {
+        let tree = tree(MAP, &[("c/d.rs", "//! Of [`D`]. More.\n")]);
+        assert_eq!(listed(&tree), ["a/b.rs: The second letter of all", "c/d.rs: Of `D`"]);
     }
 
     #[test]
     fn a_mended_map_keeps_what_is_said_and_follows_the_tree() {
-        let map = with_docs(MAP).replace("- `a/run`", "- `a/gone.rs`: was here once before\n- `a/run`");
+        let map =
+            MAP.replace("- `docs/`", "- `a/gone/`: was here once before\n  - `a/b.rs`: a file\n- `docs/`");
         let text = mended(&tree(&map, &[("a/c/d.rs", "//! Of [`D`]. More.\n")])).unwrap();
         let lines: Vec<_> = text.lines().skip_while(|line| *line != HEADING).collect();
         let expected = [
             HEADING,
             "",
             "- `a/`: the first letter of all",
-            "  - `a/b.rs`: The second letter of all",
             "  - `a/c/`:",
-            "    - `a/c/d.rs`: Of `D`",
-            "  - `a/run`: a file of another kind",
             "- `docs/`: what people read",
             "",
             "## Next",
@@ -204,27 +174,15 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_a_place_a_double_and_an_empty_one_fail() {
-        let map = with_docs(MAP)
-            .replace(
-                "- `a/run`",
-                "- `a/gone.rs`: was here once before\n- `a/b.rs`: again the same one\n- `a/run`",
-            )
-            .replace("a file of another kind", "?");
+    fn a_line_without_a_folder_a_double_and_an_empty_one_fail() {
+        let map = MAP.replace("- `docs/`: what people read", "- `docs/`: ?").replace(
+            "\n\n## Next",
+            "\n- `a/b.rs`: a file, not a folder\n- `a/`: again the same one\n\n## Next",
+        );
         let found = compare(&tree(&map, &[]));
-        let what: Vec<_> = found.iter().map(|p| p.what.as_str()).collect();
+        let what = whats(&found);
         assert_eq!(what.len(), 3, "{what:?}");
-        assert!(what[0].contains("not in the tree") && what[1].contains("already"));
-        assert!(what[2].contains("say what it is"));
-        assert_eq!(to_paste(&tree(&map, &[])).1.len(), 1);
-    }
-
-    #[test]
-    fn a_line_that_says_other_than_its_file_fails_and_is_mended() {
-        let map = with_docs(MAP).replace("The second letter", "The last letter");
-        let found = compare(&tree(&map, &[]));
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].what.contains("The second letter of all"), "{found:?}");
-        assert!(mended(&tree(&map, &[])).unwrap().contains("`a/b.rs`: The second letter of all\n"));
+        assert!(what[0].contains("say what it is"), "{what:?}");
+        assert!(what[1].contains("no folder") && what[2].contains("already"), "{what:?}");
     }
 }
