@@ -47,6 +47,8 @@ const BACKUP: &str =
     "Such as: feira backup --out /backups/shop-monday. What it holds: feira restore --verify-only FILE.";
 const RESTORE: &str = "The configuration says which nodes the new cluster has and where its folder is, which must be empty. \
                        Then: feira up. The old cluster must not serve any more.";
+const KEY: &str =
+    "feira up and feira bootstrap make the key of a new cluster, feira restore that of a restored one.";
 const KV: &str = "Such as: feira kv set 17 'two kilos'. All commands: feira kv help.";
 
 /// Options of every command.
@@ -107,6 +109,9 @@ pub enum Command {
     Demo(Demo),
     /// Show the configuration in force
     Config(ConfigShow),
+    /// The cluster's key: who may speak as a node or an operator
+    #[command(subcommand, after_help = KEY)]
+    Key(Key),
     /// Make the folders of a new cluster's nodes, once, without starting anything
     Bootstrap,
     /// Run one node of the store in the foreground
@@ -141,6 +146,22 @@ pub struct Restore {
     /// Only read and check the file, all of it
     #[arg(long)]
     pub verify_only: bool,
+}
+
+/// The cluster's key.
+#[derive(Subcommand, Debug)]
+pub enum Key {
+    /// Make the key of a cluster whose folders an earlier version made
+    Make,
+    /// Write what machines are given that run portals only
+    Export {
+        /// The key of the bus alone: it can neither vote, push nor change members
+        #[arg(long, required = true)]
+        portals: bool,
+        /// The file; portals.key beside the configuration, if left out
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// A new cluster's shape.

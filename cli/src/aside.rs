@@ -2,8 +2,9 @@
 //! synced. Whatever happens, there is what was there before or what is new; what a killed command left aside is made
 //! anew by the next one.
 
-use std::fs::File;
-use std::io::ErrorKind;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
@@ -15,6 +16,26 @@ use crate::failure::Failure;
 pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     let beside = beside(path, ".new");
     std::fs::write(&beside, text).map_err(|e| Failure::file("write", &beside, &e))?;
+    publish(&beside, path)
+}
+
+/// As [`replace`], for a file that only its owner may read: it has mode 600 before it has a byte.
+///
+/// # Errors
+/// As for [`replace`].
+pub fn replace_secret(path: &Path, text: &str) -> Result<(), Failure> {
+    let beside = beside(path, ".new");
+    match std::fs::remove_file(&beside) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(Failure::file("remove", &beside, &e)),
+        _ => {}
+    }
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|e| Failure::file("write", &beside, &e))?;
     publish(&beside, path)
 }
 

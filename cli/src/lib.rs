@@ -5,7 +5,7 @@
 //!                  ├─► up (supervisor of child processes), demo (a tour over it)
 //!                  ├─► admin, shop, kv (sessions) ◄── repl (lines, completion) ◄── verb (tables of verbs)
 //!                  └─► import, audit, status, log, member, backup
-//!        all of them ──► reach (portals, nodes) · show (tables, JSON) · config · aside · failure
+//!        all of them ──► reach (portals, nodes) · show (tables, JSON) · config · key · aside · failure
 //! ```
 //!
 //! Data goes to standard output, everything else to standard error. The exit code is decided in one place, below,
@@ -21,6 +21,7 @@ pub mod demo;
 pub mod document;
 pub mod failure;
 pub mod import;
+pub mod key;
 pub mod kv;
 pub mod log;
 pub mod member;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::args::{BrokerRole, Cli, Command, Import, Log, Snapshot};
+use crate::args::{BrokerRole, Cli, Command, Import, Key, Log, Snapshot};
 use crate::config::load::{Loaded, Sources, load};
 use crate::config::shape::{Config, Instance};
 use crate::config::template::{Fresh, template};
@@ -14,7 +14,7 @@ use crate::role::portals::Which;
 use crate::show::answer::Answer;
 use crate::show::out::Out;
 use crate::tools::{addresses, admin, key_values, shop};
-use crate::{audit, backup, demo, log, member, role, status, up};
+use crate::{audit, backup, demo, key, log, member, role, status, up};
 
 /// How long an import waits for a portal or a leader to come back.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
@@ -76,6 +76,8 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         Command::Config(_) => show_config(loaded, out),
         Command::Backup(asked) => shown(backup::take::run(loaded, &asked).await, out),
         Command::Restore(asked) => shown(backup::restore::run(loaded, &asked), out),
+        Command::Key(Key::Make) => shown(key::make::make(loaded), out),
+        Command::Key(Key::Export { out: to, .. }) => shown(key::make::export(loaded, to), out),
         Command::Bootstrap => shown(bootstrap(loaded), out),
         command => serve(command, loaded).await,
     }

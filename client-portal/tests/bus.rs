@@ -29,6 +29,13 @@ use tempfile::TempDir;
 const LEASE: Duration = Duration::from_secs(1);
 const CLUSTER: &str = "bus-test";
 
+/// Keys of a cluster of these tests, which nobody changes.
+fn keys() -> tokio::sync::watch::Receiver<store_keys::KeyFile> {
+    let id = store_keys::ClusterId::new(7).unwrap();
+    let key = store_keys::ClusterKey::new(id, store_keys::Secret::new([7; store_keys::KEY_BYTES]));
+    tokio::sync::watch::channel(store_keys::KeyFile::Cluster(key)).1
+}
+
 struct Broker {
     child: Child,
     port: u16,
@@ -164,7 +171,12 @@ impl Scene {
         let (store, broker) = (MemoryStore::new(), Broker::start());
         let capacity = Capacity { entries: NonZeroUsize::new(100).unwrap(), bytes: 1 << 20 };
         let portal = Portal::new("test", Arc::new(store.clone()), capacity, 1_000);
-        let bus = Bus { host: "127.0.0.1".to_owned(), port: broker.port, cluster: CLUSTER.to_owned() };
+        let bus = Bus {
+            host: "127.0.0.1".to_owned(),
+            port: broker.port,
+            cluster: CLUSTER.to_owned(),
+            keys: keys(),
+        };
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(bus::run(portal.clone(), bus));
         tasks.spawn(lead(store.clone(), broker.port));

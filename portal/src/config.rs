@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store_client::Store;
-use tokio::sync::oneshot;
+use store_keys::KeyFile;
+use tokio::sync::{oneshot, watch};
 
 use crate::cache::Capacity;
 use crate::limits::REQUESTS_MAX;
@@ -43,6 +44,8 @@ pub struct Bus {
     pub port: u16,
     /// The cluster's name in topics: `feira/<cluster>/changes/<group>`.
     pub cluster: String,
+    /// The cluster's id and the keys of the bus, as the key file says now.
+    pub keys: watch::Receiver<KeyFile>,
 }
 
 /// Why a portal does not start, or stopped by itself.

@@ -3,7 +3,7 @@
 //! All of it is made aside, in a folder beside the cluster's, which gets its name when everything is there: whatever
 //! happens, there is a whole cluster or none. What an earlier attempt left aside goes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use store_db::Space;
@@ -14,6 +14,7 @@ use crate::args;
 use crate::aside::{Aside, publish};
 use crate::config::load::Loaded;
 use crate::failure::Failure;
+use crate::key::place;
 use crate::show::answer::Answer;
 use crate::up::bootstrap::check_count;
 use crate::up::founded::{self, Founded, FoundedNode};
@@ -42,7 +43,7 @@ pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
     if asked.verify_only {
         return Ok(Answer::line(head, document));
     }
-    make(loaded, &source, &folder)?;
+    let former = make(loaded, &source, &folder)?;
     let begins = source.beginning().position;
     document["folder"] = folder.display().to_string().into();
     document["begins_after"] = json!({ "epoch": begins.epoch.0, "offset": begins.offset.0 });
@@ -52,6 +53,11 @@ pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
         folder.display()
     ));
     answer.notes.push("the old cluster must not serve any more: they do not know of each other".to_owned());
+    answer.notes.push(format!(
+        "it has a key of its own: {}; portals and tools elsewhere need a copy{}",
+        place::path(loaded).display(),
+        former.map(|former| format!("; the old cluster's is now {}", former.display())).unwrap_or_default()
+    ));
     Ok(answer)
 }
 
@@ -75,7 +81,8 @@ fn check_place(loaded: &Loaded, folder: &Path) -> Result<(), Failure> {
     })
 }
 
-fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<(), Failure> {
+/// Where the key file is now that stood beside the configuration, if there was one.
+fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<Option<PathBuf>, Failure> {
     let aside = Aside::beside(folder, ".restoring")?;
     let nodes = &loaded.config.store.nodes;
     let cluster = &loaded.config.cluster;
@@ -84,7 +91,14 @@ fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<(), Failure> 
         let found = source.found(cluster, node.id, &node.folder_in(&aside.path), &founders);
         found.map_err(|e| Failure::refused(format!("node {}: {e}; nothing was restored", node.id)))?;
     }
+    // Another cluster than the one that was backed up: whoever holds that one's key has no say here.
+    let key = place::random()?;
+    for node in nodes {
+        place::write(&place::in_folder(&node.folder_in(&aside.path)), &key)?;
+    }
     let nodes = founders.into_iter().map(FoundedNode::of).collect();
     founded::write(&aside.path, &Founded { cluster: cluster.clone(), complete: true, nodes })?;
-    publish(&aside.path, folder)
+    let former = place::replace(&place::path(loaded), &key)?;
+    publish(&aside.path, folder)?;
+    Ok(former)
 }

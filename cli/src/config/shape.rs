@@ -15,6 +15,8 @@ pub struct Config {
     pub cluster: String,
     /// Where everything is kept; relative to this file.
     pub folder: PathBuf,
+    /// The cluster's key file; relative to this file; empty: `cluster.key`, or `portals.key` if only that is there.
+    pub key: PathBuf,
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,store_engine=debug`.
     pub log: String,
     /// The replicated store.
@@ -134,6 +136,7 @@ impl Default for Config {
         Config {
             cluster: "feira".into(),
             folder: "feira-data".into(),
+            key: PathBuf::new(),
             log: "info".into(),
             store: Store::default(),
             broker: Broker::default(),

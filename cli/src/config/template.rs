@@ -67,6 +67,8 @@ const HEAD: &str = r#"# A feira cluster. Every value can be overridden: FEIRA_PO
 cluster = "feira"
 # Where everything is kept; relative to this file.
 folder = "feira-data"
+# Who speaks as a node or an operator; relative to this file; "": cluster.key, or portals.key if only that is there.
+key = ""
 # error, warn, info, debug, trace, or a filter such as "info,store_engine=debug".
 log = "info"
 

@@ -16,6 +16,7 @@ use crate::config::nodes as file;
 use crate::config::ports;
 use crate::config::shape::Node;
 use crate::failure::{Failure, Kind};
+use crate::key::place::of_node;
 use crate::log::folder::GROUP;
 use crate::show::out::Out;
 use crate::up::control::{Order, give, look};
@@ -69,10 +70,11 @@ pub fn held(loaded: &Loaded, node: &Node) -> Result<Held, Failure> {
 /// Makes an empty folder for a node: its incarnation.
 ///
 /// # Errors
-/// The folder is not empty, or cannot be made.
+/// The folder is not empty, or cannot be made; or this machine has not been given the cluster's key.
 pub fn make_folder(loaded: &Loaded, node: &Node) -> Result<u64, Failure> {
     let folder = node.folder_in(&loaded.folder());
     std::fs::create_dir_all(&folder).map_err(|e| Failure::file("make", &folder, &e))?;
+    of_node(loaded, &folder)?;
     join(&loaded.config.cluster, node.id, &folder)
         .map_err(|e| Failure::refused(format!("the folder of node {}: {e}", node.id)))
 }

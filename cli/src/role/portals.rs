@@ -13,6 +13,8 @@ use super::store::{resolve, with_causes};
 use crate::config::load::Loaded;
 use crate::config::shape::Instance;
 use crate::failure::Failure;
+use crate::key::follow::follow;
+use crate::key::place::of_portal;
 
 /// Which of the two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,10 +55,12 @@ fn config_of(loaded: &Loaded, which: Which, instance: usize) -> Result<Config, F
     let (host, port) = store_server::split_address(&config.broker.listen).ok_or_else(|| {
         Failure::usage(format!("broker.listen: {:?} is not host:port", config.broker.listen))
     })?;
+    let again = loaded.clone();
+    let keys = follow(of_portal(loaded)?, move || of_portal(&again));
     let listen = resolve(&format!("{word}s.listen"), &at.listen)?;
     let entries = NonZeroUsize::new(config.portal.cache_entries).unwrap_or(NonZeroUsize::MIN);
     Ok(Config {
-        bus: Some(Bus { host: host.to_owned(), port, cluster: config.cluster.clone() }),
+        bus: Some(Bus { host: host.to_owned(), port, cluster: config.cluster.clone(), keys }),
         cache: Capacity { entries, bytes: config.portal.cache_bytes },
         lease: Duration::from_millis(config.portal.lease_ms),
         ..Config::new(&format!("{word}-{instance}"), listen, Arc::new(store))

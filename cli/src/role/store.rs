@@ -6,6 +6,8 @@ use store_server::{Config, Peer, is_bootstrapped, serve, stop};
 
 use crate::config::load::Loaded;
 use crate::failure::Failure;
+use crate::key::follow::follow;
+use crate::key::place::of_node;
 use crate::reach::nodes::node_of;
 use crate::role::stop::asked;
 
@@ -24,13 +26,15 @@ pub async fn run(loaded: &Loaded, id: u64, supervised: bool) -> Result<(), Failu
         let what = format!("{} holds no replica of node {id}", config.folder.display());
         return Err(Failure::refused(what).next(next));
     }
+    let (loaded_again, folder) = (loaded.clone(), config.folder.clone());
+    let keys = follow(of_node(loaded, &folder)?, move || of_node(&loaded_again, &folder));
     let asked = asked(supervised)?;
     let (stopper, stop) = stop();
     tokio::spawn(async move {
         asked.await;
         stopper.stop();
     });
-    let served = serve(config, stop, Box::new(|_| {}));
+    let served = serve(config, keys, stop, Box::new(|_| {}));
     served.await.map_err(|e| {
         let failure = Failure::refused(format!("node {id}: {}", with_causes(&e)));
         if !e.needs_new_member() {

@@ -12,6 +12,7 @@ use super::founded::{self, Founded, FoundedNode};
 use crate::config::load::Loaded;
 use crate::config::shape::Node;
 use crate::failure::Failure;
+use crate::key::{make, place};
 
 /// Sizes of a new group that work: a majority of each is well defined, and more would only be slower.
 const NODE_COUNTS: [usize; 5] = [1, 3, 4, 5, 7];
@@ -54,11 +55,14 @@ pub fn bootstrap(loaded: &Loaded) -> Result<Vec<LeftOut>, Failure> {
     };
     check_name(loaded, &founded, &folder)?;
     if founded.complete {
-        return check_nodes(loaded, &founded, &folder);
+        let left_out = check_nodes(loaded, &founded, &folder)?;
+        make::keep(loaded, left_out.is_empty())?;
+        return Ok(left_out);
     }
     check_founders(loaded, &founded)?;
     // An interrupted first start: nothing was served yet, so that folders may still be made.
     founded::write(&folder, &founded)?;
+    let key = make::found(loaded)?;
     let members: Vec<Founder> = founded
         .nodes
         .iter()
@@ -66,11 +70,11 @@ pub fn bootstrap(loaded: &Loaded) -> Result<Vec<LeftOut>, Failure> {
         .collect();
     for node in &loaded.config.store.nodes {
         let place = node.folder_in(&folder);
-        if is_bootstrapped(&place) {
-            continue;
+        if !is_bootstrapped(&place) {
+            store_server::bootstrap(&loaded.config.cluster, node.id, &place, &members)
+                .map_err(|e| Failure::refused(format!("node {}: {e}", node.id)))?;
         }
-        store_server::bootstrap(&loaded.config.cluster, node.id, &place, &members)
-            .map_err(|e| Failure::refused(format!("node {}: {e}", node.id)))?;
+        place::write(&place::in_folder(&place), &key)?;
     }
     founded.complete = true;
     founded::write(&folder, &founded)?;
@@ -101,6 +105,7 @@ fn found(loaded: &Loaded, folder: &Path) -> Result<Founded, Failure> {
         return Err(Failure::refused(message).next("give the new cluster an empty folder (key folder)"));
     }
     check_count(nodes)?;
+    make::require_none(loaded)?;
     let members = founders(nodes.iter().map(|node| (node.id, node.reached_at().to_owned())));
     Ok(Founded {
         cluster: loaded.config.cluster.clone(),

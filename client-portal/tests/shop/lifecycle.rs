@@ -108,11 +108,18 @@ async fn a_store_that_is_down_is_unavailable() {
     create(&stall, "ana", &[]).await.unwrap();
 }
 
+/// Keys of a cluster of these tests, which nobody changes.
+fn keys() -> tokio::sync::watch::Receiver<store_keys::KeyFile> {
+    let id = store_keys::ClusterId::new(7).unwrap();
+    let key = store_keys::ClusterKey::new(id, store_keys::Secret::new([7; store_keys::KEY_BYTES]));
+    tokio::sync::watch::channel(store_keys::KeyFile::Cluster(key)).1
+}
+
 #[test]
 fn wrong_values_are_named() {
     let good = || Config::new("test", ([127, 0, 0, 1], 0).into(), Arc::new(MemoryStore::new()));
     let bus = |host: &str, cluster: &str| {
-        Some(Bus { host: host.to_owned(), port: 1883, cluster: cluster.to_owned() })
+        Some(Bus { host: host.to_owned(), port: 1883, cluster: cluster.to_owned(), keys: keys() })
     };
     assert!(Config { bus: bus("localhost", "feira-1"), ..good() }.check().is_ok());
     let named = |config: Config| match config.check() {

@@ -20,6 +20,8 @@ use store_client::failure::{error_from, failure, failure_from, invalid};
 use store_client::{Got, Group, Page, Range, Store};
 use store_core::Role;
 use store_engine::{NodeOut, Reply};
+use store_keys::{ClusterId, ClusterKey, KEY_BYTES, Secret};
+use tokio::sync::watch;
 
 use crate::bootstrap::{bootstrap, founders, is_bootstrapped};
 use crate::config::Config;
@@ -33,6 +35,12 @@ use crate::shared::{Ask, Shared};
 const ELECTION_MS_MAX: u64 = 10_000;
 /// Its address in the membership: nobody calls it.
 const NOWHERE: &str = "localhost:1";
+
+/// It has no door at which anybody could prove anything.
+fn alone() -> watch::Receiver<ClusterKey> {
+    let id = ClusterId::new(1).expect("it is not 0");
+    watch::channel(ClusterKey::new(id, Secret::new([0; KEY_BYTES]))).1
+}
 
 /// The embedded store. Clones are of the same one.
 #[derive(Clone)]
@@ -67,7 +75,7 @@ impl Embedded {
         });
         let opened = opened.await.map_err(|_| Error::Ended("recovery"))??;
         // A lone voter has no peers: there is nobody to carry anything to.
-        let running = opened.start(config, None, |_| |_: NodeOut| ())?;
+        let running = opened.start(config, alone(), None, |_| |_: NodeOut| ())?;
         let shared = Arc::clone(&running.shared);
         let mut role = shared.role.subscribe();
         let limit = Duration::from_millis(ELECTION_MS_MAX);

@@ -11,8 +11,9 @@ use proto::store::Route;
 use store_core::NodeId;
 use store_db::Lmdb;
 use store_engine::{Engine, NodeConfig, NodeOut, OpenConfig, Policy, Pumps, Reserve, Snapshots};
+use store_keys::ClusterKey;
 use store_log::{BootId, ClusterId, LogReader, RealDisk, RealFile};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::aside::{Aside, Audits, SyncEnd, run_syncs};
 use crate::config::Config;
@@ -120,10 +121,11 @@ fn node_config(config: &Config) -> NodeConfig {
 }
 
 impl Opened {
-    /// Starts the threads; `address` is this node's if its port was allotted just now; `connect` says who takes what is for peers.
+    /// Starts the threads; `keys` is the cluster key as its file says now; `address` is this node's if its port was allotted just now; `connect` says who takes what is for peers.
     pub(crate) fn start<F>(
         self,
         config: Config,
+        keys: watch::Receiver<ClusterKey>,
         address: Option<String>,
         connect: impl FnOnce(Connect) -> F,
     ) -> Result<Running, Error>
@@ -134,7 +136,7 @@ impl Opened {
         let Engine { node, writer, applier, pumps, snapshots, log, .. } = engine;
         let membership = node.members().cloned().unwrap_or_default();
         let status = node.status();
-        let shared = Arc::new(Shared::new(Start { me, config, table, address, status, membership }));
+        let shared = Arc::new(Shared::new(Start { me, config, keys, table, address, status, membership }));
         let (queues, ends) = queues();
         let (fatal_tell, fatal) = mpsc::unbounded_channel();
         let aside = Aside::new(

@@ -17,6 +17,7 @@ use proto::store::cluster_server::ClusterServer;
 use proto::store::kv_server::KvServer;
 use proto::store::replication_server::ReplicationServer;
 use store_core::Role;
+use store_keys::ClusterKey;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -50,14 +51,16 @@ const DRAIN_MS_MAX: u64 = 1_000;
 /// Called once, with the address that was bound, when the node serves.
 pub type Ready = Box<dyn FnOnce(SocketAddr) + Send>;
 
-/// Runs a node until it is asked to stop or cannot go on. Boxed, so that callers need not compile what is inside.
+/// Runs a node until it is asked to stop or cannot go on; `keys` is the cluster key, as its file says now. Boxed, so that
+/// callers need not compile what is inside.
 #[must_use]
 pub fn serve(
     config: Config,
+    keys: watch::Receiver<ClusterKey>,
     stop: Stop,
     ready: Ready,
 ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
-    Box::pin(run(config, None, stop, ready))
+    Box::pin(run(config, keys, None, stop, ready))
 }
 
 /// As [`serve`], on a socket that somebody else has bound already; `listen` of the configuration has no meaning.
@@ -65,14 +68,16 @@ pub fn serve(
 pub fn serve_on(
     listener: std::net::TcpListener,
     config: Config,
+    keys: watch::Receiver<ClusterKey>,
     stop: Stop,
     ready: Ready,
 ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
-    Box::pin(run(config, Some(listener), stop, ready))
+    Box::pin(run(config, keys, Some(listener), stop, ready))
 }
 
 async fn run(
     config: Config,
+    keys: watch::Receiver<ClusterKey>,
     listener: Option<std::net::TcpListener>,
     mut stop: Stop,
     ready: Ready,
@@ -88,7 +93,7 @@ async fn run(
     let broker = config.mqtt.clone();
     let mut peers = None;
     let allotted = (config.listen.port() == 0).then(|| bound.to_string());
-    let mut running = opened.start(config, allotted, |connect| {
+    let mut running = opened.start(config, keys, allotted, |connect| {
         let made = Peers::new(connect, Handle::current());
         peers = Some(Arc::clone(&made));
         move |out| made.carry(out)
@@ -97,7 +102,8 @@ async fn run(
     let (health, mut serving) = spawn_server(&running, &peers, listener)?;
     let publishing = broker.map(|broker| tokio::spawn(publisher::run(Arc::clone(&running.shared), broker)));
     set_serving(&health).await;
-    tracing::info!(node = running.shared.me.member.node.0, address = %bound, "serving");
+    let cluster = running.shared.keys.borrow().id();
+    tracing::info!(node = running.shared.me.member.node.0, address = %bound, %cluster, "serving");
     ready(bound);
 
     let ended = tokio::select! {

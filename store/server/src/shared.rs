@@ -12,6 +12,7 @@ use store_client::failure::{failure, invalid, not_leader};
 use store_core::{Doubt, Epoch, Member, MemberChange, NodeId, Role, RoleView};
 use store_db::lmdb::Lmdb;
 use store_engine::{Answer, Applied, ChangeAsked, Job, Reply, Status};
+use store_keys::ClusterKey;
 use store_log::{Fence, RealDisk};
 use tokio::sync::watch;
 
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) me: Identity,
     /// How it was configured.
     pub(crate) config: Config,
+    /// The cluster's id and keys, as the key file says now.
+    pub(crate) keys: watch::Receiver<ClusterKey>,
     /// Queue F1.
     pub(crate) inbox: Inbox,
     /// Where answers go.
@@ -92,6 +95,7 @@ pub(crate) struct Members {
 pub(crate) struct Start {
     pub(crate) me: Identity,
     pub(crate) config: Config,
+    pub(crate) keys: watch::Receiver<ClusterKey>,
     pub(crate) table: Table,
     pub(crate) address: Option<String>,
     pub(crate) status: Status,
@@ -102,11 +106,12 @@ impl Shared {
     pub(crate) fn new(start: Start) -> Shared {
         let desk = Desk::default();
         let calls = desk.register(Calls::new);
-        let Start { me, config, table, address, status, membership } = start;
+        let Start { me, config, keys, table, address, status, membership } = start;
         let view = RoleView { role: status.role, epoch: status.epoch, leader: status.leader };
         let shared = Shared {
             me,
             config,
+            keys,
             inbox: Inbox::new(),
             desk,
             calls,

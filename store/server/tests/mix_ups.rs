@@ -65,7 +65,13 @@ async fn a_node_of_another_cluster_at_a_members_address_was_met_in_silence() {
         ..Config::default()
     };
     let (stopper, stop) = stop();
-    let stranger = tokio::spawn(serve_on(listener, config, stop, Box::new(|_| ())));
+    let stranger = tokio::spawn(serve_on(
+        listener,
+        config,
+        tokio::sync::watch::channel(kit::key()).1,
+        stop,
+        Box::new(|_| ()),
+    ));
 
     let said = eventually("the leader says who is at its member's address", || async {
         let problem = nodes.status(leader).await?.problem;

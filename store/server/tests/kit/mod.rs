@@ -11,12 +11,19 @@ use proto::store::cluster_client::ClusterClient;
 use proto::store::kv_client::KvClient;
 use proto::store::{Role, Route, StatusRequest, StatusResponse};
 use store_client::Replicated;
+use store_keys::{ClusterId, ClusterKey, KEY_BYTES, Secret};
 use store_server::{Config, Error, Stopper, bootstrap, founders, join, serve_on, stop};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
 pub const ROUTE: Route = Route { group: 1, ring_version: 1 };
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The key of every group in these tests.
+pub fn key() -> ClusterKey {
+    ClusterKey::new(ClusterId::new(7).unwrap(), Secret::new([7; KEY_BYTES]))
+}
 
 struct Running {
     stopper: Stopper,
@@ -102,7 +109,7 @@ impl Nodes {
         let (stopper, stop) = stop();
         let (ready, is_ready) = tokio::sync::oneshot::channel();
         let ready = Box::new(move |address| ready.send(address).expect("somebody waits"));
-        let task = tokio::spawn(serve_on(listener, config, stop, ready));
+        let task = tokio::spawn(serve_on(listener, config, watch::channel(key()).1, stop, ready));
         if is_ready.await.is_err() {
             panic!("the node does not serve: {:?}", task.await);
         }
