@@ -2,17 +2,20 @@
 
 use portal::attempt::{Attempts, Request, shown};
 use portal::document::client::{ClientData, ClientRecord, DATA};
-use portal::document::write;
+use portal::document::{STATE, State, write};
 use portal::error::Kind;
 use portal::id::{Cid, slug};
+use portal::limits::{FREE_IDS_MAX, ID_BYTES_MAX};
 use portal::page::{LeftOut, Page};
 use portal::{Error, Portal, key, page};
 use proto::portal::{
     Client, GetClientRequest, InsertClientRequest, ListClientsResponse, ListRequest, UpdateClientRequest,
 };
 use proto::store::failed_guard::Reason;
-use proto::store::{KeyRecord, Record, Txn, TxnResponse};
+use proto::store::{FailedGuard, KeyRecord, Record, Txn, TxnResponse};
 use store_client::{Range, now_ms};
+
+use crate::holders;
 
 pub(crate) async fn insert_client(portal: &Portal, mut asked: InsertClientRequest) -> Result<Client, Error> {
     let given = asked.request.take();
@@ -22,20 +25,63 @@ pub(crate) async fn insert_client(portal: &Portal, mut asked: InsertClientReques
         "" => {
             let made = data.name.as_deref().and_then(slug);
             let why = "is empty, and the data has no member \"name\" to make one from";
-            Cid::parse("cid", &made.ok_or_else(|| Error::invalid("cid", why))?)?
+            Cid::chosen("cid", &made.ok_or_else(|| Error::invalid("cid", why))?)?
         }
         cid => Cid::chosen("cid", cid)?,
     };
     let at = key::client(&cid);
-    let txn = Txn::new()
-        .guard_absent(at.clone())
-        .put(at, now_ms(), write(&ClientRecord::new(data)))
-        .returning_after();
+    let mut txn = Txn::new().guard_absent(at.clone());
+    // Orders come only to a client that is there, and one that was removed since leaves its mark: what is not found here
+    // is not there when the client is inserted. An order without either is from before there were such marks.
+    if let Some(order) = holders::any_order(portal, &cid).await? {
+        txn = txn.guard_absent(order);
+    }
+    let txn = txn.put(at.clone(), now_ms(), write(&ClientRecord::new(data))).returning_after();
     let answer = Attempts::new(portal, request).send(txn).await?;
     if answer.success {
         return answered(portal, &cid, &answer).await;
     }
-    Err(Error::AlreadyExists { kind: Kind::Client, id: cid.to_string() })
+    let there = answer.failed.iter().find(|failed| failed.key == at);
+    if there.is_some_and(|failed| registers(failed)) {
+        return Err(Error::AlreadyExists { kind: Kind::Client, id: cid.to_string() });
+    }
+    let free = free_like(portal, &cid).await?;
+    Err(Error::IdKept { id: cid.to_string(), free: free.map(|free| free.to_string()) })
+}
+
+/// Whether the record on which a guard failed registers somebody.
+fn registers(failed: &FailedGuard) -> bool {
+    failed.record.as_ref().is_none_or(|record| ClientRecord::registers(&failed.key, record))
+}
+
+/// An id like this one that nobody has and under which no orders lie: `ana-2`, then `ana-3`.
+async fn free_like(portal: &Portal, cid: &Cid) -> Result<Option<Cid>, Error> {
+    let (base, from) = numbered(cid.as_str());
+    for number in (from..).take(FREE_IDS_MAX as usize) {
+        let Ok(free) = Cid::chosen("cid", &with_number(base, number)) else { return Ok(None) };
+        let taken = portal.read_surely(&key::client(&free)).await?.record.is_some();
+        if !taken && holders::any_order(portal, &free).await?.is_none() {
+            return Ok(Some(free));
+        }
+    }
+    Ok(None)
+}
+
+/// An id without the number at its end, and the next number.
+fn numbered(id: &str) -> (&str, u64) {
+    let parts = id.rsplit_once('-').filter(|(base, _)| !base.is_empty());
+    let next = |digits: &str| digits.parse::<u32>().ok().map(|number| u64::from(number) + 1);
+    parts.and_then(|(base, digits)| Some((base, next(digits)?))).unwrap_or((id, 2))
+}
+
+/// `base-number`, the base cut so that it is an id.
+fn with_number(base: &str, number: u64) -> String {
+    let suffix = format!("-{number}");
+    let mut end = base.len().min(ID_BYTES_MAX - suffix.len());
+    while !base.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{suffix}", &base[..end])
 }
 
 pub(crate) async fn update_client(portal: &Portal, mut asked: UpdateClientRequest) -> Result<Client, Error> {
@@ -45,6 +91,7 @@ pub(crate) async fn update_client(portal: &Portal, mut asked: UpdateClientReques
     let data = ClientData::parse(&asked.data)?;
     let at = key::client(&cid);
     let txn = guard_match(Txn::new(), &cid, asked.if_match)
+        .guard_json(at.clone(), STATE, State::Active.json())
         .set_json(at, now_ms(), DATA, data.data.get().to_owned())
         .returning_after();
     let answer = Attempts::new(portal, request).send(txn).await?;
@@ -59,18 +106,20 @@ pub(crate) fn guard_match(txn: Txn, cid: &Cid, if_match: u64) -> Txn {
     }
 }
 
-/// Why [`guard_match`] failed.
+/// Why [`guard_match`], or a guard on the client's state beside it, failed.
 pub(crate) fn refused(cid: &Cid, answer: &TxnResponse) -> Error {
-    let id = cid.to_string();
-    match answer.failed.first() {
-        Some(failed) if failed.reason() == Reason::WrongOffset => {
-            let etag = failed.record.as_ref().map_or(0, proto::store::Record::offset);
-            Error::Changed { kind: Kind::Client, id, etag }
+    let (kind, id) = (Kind::Client, cid.to_string());
+    let Some(failed) = answer.failed.first() else { return Error::NotFound { kind, id } };
+    if !registers(failed) {
+        return Error::Gone { id };
+    }
+    match failed.reason() {
+        Reason::Absent => Error::NotFound { kind, id },
+        Reason::WrongOffset => {
+            Error::Changed { kind, id, etag: failed.record.as_ref().map_or(0, Record::offset) }
         }
-        Some(failed) if failed.reason() != Reason::Absent => {
-            Error::damaged(&failed.key, format!("refused for {:?}", failed.reason()))
-        }
-        _ => Error::NotFound { kind: Kind::Client, id },
+        Reason::WrongValue => Error::Closing { kind, id },
+        reason => Error::damaged(&failed.key, format!("refused for {reason:?}")),
     }
 }
 
@@ -86,9 +135,16 @@ async fn answered(portal: &Portal, cid: &Cid, answer: &TxnResponse) -> Result<Cl
 
 async fn client(portal: &Portal, cid: &Cid) -> Result<Client, Error> {
     let at = key::client(cid);
-    match portal.read_certain_absence(&at).await?.record {
-        Some(record) => Ok(ClientRecord::read(&at, &record)?.shown(cid, &record)),
-        None => Err(Error::NotFound { kind: Kind::Client, id: cid.to_string() }),
+    let mut seen = portal.read_certain_absence(&at).await?;
+    if seen.hit && seen.record.as_ref().is_some_and(|record| !ClientRecord::registers(&at, record)) {
+        seen = portal.read_surely(&at).await?;
+    }
+    let Some(record) = seen.record else {
+        return Err(Error::NotFound { kind: Kind::Client, id: cid.to_string() });
+    };
+    match ClientRecord::read(&at, &record)? {
+        client if client.state == State::Gone => Err(Error::Gone { id: cid.to_string() }),
+        client => Ok(client.shown(cid, &record)),
     }
 }
 
@@ -109,13 +165,32 @@ pub(crate) async fn list_clients(portal: &Portal, asked: &ListRequest) -> Result
     let mut left_out = LeftOut::default();
     for KeyRecord { key: at, record } in &records {
         let Some(record) = record else { continue };
-        clients.extend(left_out.or(listed(at, record))?);
+        clients.extend(left_out.or(listed(at, record))?.flatten());
     }
     Ok(ListClientsResponse { clients, next, damage: left_out.damage() })
 }
 
-fn listed(at: &[u8], record: &Record) -> Result<Client, Error> {
+/// What a list shows of a record: nothing of a client who was removed.
+fn listed(at: &[u8], record: &Record) -> Result<Option<Client>, Error> {
     let cid = key::id_in(at).and_then(|id| Cid::stored("cid", &id).ok());
     let cid = cid.ok_or_else(|| Error::damaged(at, "not a client's key"))?;
-    Ok(ClientRecord::read(at, record)?.shown(&cid, record))
+    let client = ClientRecord::read(at, record)?;
+    Ok((client.state != State::Gone).then(|| client.shown(&cid, record)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_proposed_with_the_next_number_and_stays_an_id() {
+        for (id, proposed) in
+            [("ana", "ana-2"), ("ana-2", "ana-3"), ("ana-b", "ana-b-2"), ("-7", "-7-2"), ("0042", "0042-2")]
+        {
+            let (base, number) = numbered(id);
+            assert_eq!(with_number(base, number), proposed);
+        }
+        let long = with_number(&"é".repeat(64), 10);
+        assert!(long.len() <= ID_BYTES_MAX && long.ends_with("é-10"), "{long}");
+    }
 }

@@ -1,27 +1,42 @@
 //! DeleteClient. Open orders hold a client; with cascade they are cancelled first.
 //!
 //! Its confirmed and cancelled orders stay: confirmed ones are the shop's sales and account for the stock they hold
-//! for good (the audit counts them), cancelled ones are history. They are under the CID, so a client that is inserted
-//! again with it sees them: a new person takes a new CID.
+//! for good (the audit counts them), cancelled ones are history. They are under the CID, so while there are any the CID
+//! stays taken: the deletion leaves a record of state gone there, and nobody is registered under it again. Without
+//! orders the record goes, and the CID is free.
+//!
+//! Whether there are orders is looked up before the deletion, which guards the offset of the client's record: every order
+//! that is created moves it, so that none can come in between.
 //!
 //! A cascade: (1) state closing, from when on nothing new can come; (2) every open order is cancelled, in batches;
-//! (3) the record is deleted, guarded by `open_orders` = 0. Each is repeated harmlessly; (1) and (3) carry the user's
+//! (3) the deletion, guarded by `open_orders` = 0. Each is repeated harmlessly; (1) and (3) carry the user's
 //! request id, so that a repeated request is answered as the first; (2) and (3) guard that the state is closing, so that
 //! nothing happens to a client who was registered anew under the CID since.
 
 use portal::attempt::{Attempts, Request, shown};
 use portal::document::client::ClientRecord;
-use portal::document::{OPEN_ORDERS, STATE, State};
+use portal::document::{OPEN_ORDERS, STATE, State, write};
 use portal::error::Kind;
 use portal::id::Cid;
 use portal::{Error, Portal, key};
 use proto::portal::{DeleteClientRequest, DeleteResponse};
 use proto::store::failed_guard::Reason;
-use proto::store::{FailedGuard, Txn, TxnResponse};
+use proto::store::{FailedGuard, Record, Txn, TxnResponse};
 use store_client::now_ms;
 
 use crate::clients::{guard_match, refused};
-use crate::holders;
+use crate::holders::{self, Changed};
+
+/// An offset that no record ever has: a guard on it fails and says what is there.
+const NEVER: u64 = u64::MAX;
+
+/// What a deletion rests on.
+struct Seen {
+    /// The version of the client's record.
+    offset: u64,
+    /// Whether orders lie under its id, in whatever state.
+    has_orders: bool,
+}
 
 pub(crate) async fn delete_client(
     portal: &Portal,
@@ -30,72 +45,107 @@ pub(crate) async fn delete_client(
     let given = asked.request.take();
     let request = Request::new("DeleteClient", given, &asked)?;
     let cid = Cid::parse("cid", &asked.cid)?;
+    let (mut continued, mut changed) = (false, Changed::default());
     if asked.cascade {
-        close(portal, &cid, asked.if_match, request.part("close")).await?;
-        holders::cancel_all(portal, &cid).await?;
+        continued = !close(portal, &cid, asked.if_match, request.part("close")).await?;
+        changed = holders::cancel_all(portal, &cid).await?;
     }
-    // A closed record is of another version than the administrator saw.
-    let if_match = if asked.cascade { 0 } else { asked.if_match };
     let at = key::client(&cid);
-    let mut txn = guard_match(Txn::new(), &cid, if_match);
+    let mut attempts = Attempts::new(portal, request);
+    loop {
+        let seen = look(portal, &cid).await?;
+        let answer = attempts.send(deletion(&cid, &asked, seen.as_ref())).await?;
+        if answer.success {
+            let record = shown(&answer, &at).map(|record| ClientRecord::read(&at, record)).transpose()?;
+            let data = record.map_or_else(|| "{}".to_owned(), |record| record.data.get().to_owned());
+            return Ok(changed.deleted(data, continued));
+        }
+        if let Some(error) = refusal(portal, &cid, &asked, &answer).await? {
+            return Err(error);
+        }
+        attempts.again(&answer).await?;
+    }
+}
+
+/// The client's record, and after it its orders; `None`: there is nobody to delete.
+async fn look(portal: &Portal, cid: &Cid) -> Result<Option<Seen>, Error> {
+    let at = key::client(cid);
+    let record = portal.read_surely(&at).await?.record;
+    let Some(record) = record.filter(|record| ClientRecord::registers(&at, record)) else { return Ok(None) };
+    let has_orders = holders::any_order(portal, cid).await?.is_some();
+    Ok(Some(Seen { offset: record.offset(), has_orders }))
+}
+
+fn deletion(cid: &Cid, asked: &DeleteClientRequest, seen: Option<&Seen>) -> Txn {
+    let at = key::client(cid);
+    // With cascade the record was closed, and is of another version than the administrator saw.
+    let is_meant = |seen: &&Seen| asked.cascade || [0, seen.offset].contains(&asked.if_match);
+    let seen = seen.filter(is_meant);
+    let mut txn = Txn::new().guard_offset(at.clone(), seen.map_or(NEVER, |seen| seen.offset));
     if asked.cascade {
         txn = txn.guard_json(at.clone(), STATE, State::Closing.json());
     }
-    let txn = txn.guard_json(at.clone(), OPEN_ORDERS, "0").delete(at.clone()).returning_before();
+    let txn = txn.guard_json(at.clone(), OPEN_ORDERS, "0");
+    match seen {
+        Some(Seen { has_orders: true, .. }) => txn.put(at, now_ms(), write(&ClientRecord::gone())),
+        _ => txn.delete(at),
+    }
+    .returning_before()
+}
+
+/// From now on the client's orders do not change, but by a cascade; false: that was so before this call.
+async fn close(portal: &Portal, cid: &Cid, if_match: u64, request: Request) -> Result<bool, Error> {
+    let at = key::client(cid);
+    let txn = guard_match(Txn::new(), cid, if_match)
+        .guard_json(at.clone(), STATE, State::Active.json())
+        .set_json(at, now_ms(), STATE, State::Closing.json());
     let answer = Attempts::new(portal, request).send(txn).await?;
-    if !answer.success {
-        return Err(held(portal, &cid, asked.cascade, &answer).await?);
+    if answer.success {
+        return Ok(!answer.remembered);
     }
-    let record = shown(&answer, &at).map(|record| ClientRecord::read(&at, record)).transpose()?;
-    let data = record.map_or_else(|| "{}".to_owned(), |record| record.data.get().to_owned());
-    Ok(DeleteResponse { data })
+    // Absent or gone: perhaps this very request has deleted it; the deletion says. Closing: an interrupted cascade is
+    // taken up again, whatever version it was begun from.
+    let is_over = |failed: &FailedGuard| matches!(failed.reason(), Reason::Absent | Reason::WrongValue);
+    if answer.failed.iter().any(is_over) { Ok(false) } else { Err(refused(cid, &answer)) }
 }
 
-/// From now on the client's orders do not change, but by a cascade.
-async fn close(portal: &Portal, cid: &Cid, if_match: u64, request: Request) -> Result<(), Error> {
-    let txn = guard_match(Txn::new(), cid, if_match).set_json(
-        key::client(cid),
-        now_ms(),
-        STATE,
-        State::Closing.json(),
-    );
-    let answer = Attempts::new(portal, request).send(txn).await?;
-    if answer.success || answer.failed.first().is_some_and(is_absent) || is_closing(&answer)? {
-        // Absent: perhaps this very request has deleted it. The deletion says.
-        return Ok(());
-    }
-    Err(refused(cid, &answer))
-}
-
-fn is_absent(failed: &FailedGuard) -> bool {
-    failed.reason() == Reason::Absent
-}
-
-/// An interrupted cascade had closed it: it is taken up again, whatever version it was begun from.
-fn is_closing(answer: &TxnResponse) -> Result<bool, Error> {
-    let Some(failed) = answer.failed.first() else { return Ok(false) };
-    match failed.record.as_ref().filter(|record| !record.data.is_empty()) {
-        Some(record) => Ok(ClientRecord::read(&failed.key, record)?.state == State::Closing),
-        None => Ok(false),
-    }
-}
-
-/// Why the deletion was refused.
-async fn held(portal: &Portal, cid: &Cid, cascade: bool, answer: &TxnResponse) -> Result<Error, Error> {
-    let counted = answer.failed.iter().find(|failed| failed.reason() == Reason::WrongValue);
-    let Some(FailedGuard { key: at, record: Some(record), .. }) = counted else {
-        return Ok(refused(cid, answer));
+/// Why the deletion was refused; `None`: the client changed meanwhile, and it is to be tried again.
+async fn refusal(
+    portal: &Portal,
+    cid: &Cid,
+    asked: &DeleteClientRequest,
+    answer: &TxnResponse,
+) -> Result<Option<Error>, Error> {
+    let Some(FailedGuard { key: at, record: Some(record), .. }) = answer.failed.first() else {
+        return Ok(Some(refused(cid, answer)));
     };
-    if answer.failed.iter().any(|failed| failed.reason() == Reason::WrongOffset) {
-        return Ok(refused(cid, answer));
+    if !ClientRecord::registers(at, record) {
+        return Ok(Some(Error::Gone { id: cid.to_string() }));
+    }
+    if record.data.is_empty() {
+        // Remembered without its data: what is there now decides, unless a version was asked for.
+        let is_other = !asked.cascade && ![0, record.offset()].contains(&asked.if_match);
+        return Ok(is_other.then(|| changed(cid, record)));
     }
     let client = ClientRecord::read(at, record)?;
-    if cascade && client.state != State::Closing {
+    let is_other = if asked.cascade {
         // What was closed is gone, and the CID was inserted anew: that one is not this request's to delete.
-        return Ok(Error::Changed { kind: Kind::Client, id: cid.to_string(), etag: record.offset() });
+        client.state != State::Closing
+    } else {
+        ![0, record.offset()].contains(&asked.if_match)
+    };
+    if is_other {
+        return Ok(Some(changed(cid, record)));
+    }
+    if client.open_orders == 0 {
+        return Ok(None);
     }
     let open = u64::try_from(client.open_orders).unwrap_or(0);
     let by = holders::of_client(portal, cid).await?;
     let more = open.saturating_sub(by.len() as u64);
-    Ok(Error::Held { kind: Kind::Client, id: cid.to_string(), by, more })
+    Ok(Some(Error::Held { kind: Kind::Client, id: cid.to_string(), by, more }))
+}
+
+fn changed(cid: &Cid, record: &Record) -> Error {
+    Error::Changed { kind: Kind::Client, id: cid.to_string(), etag: record.offset() }
 }

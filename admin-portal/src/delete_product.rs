@@ -19,7 +19,7 @@ use proto::store::failed_guard::Reason;
 use proto::store::{Record, Txn, TxnResponse};
 use store_client::now_ms;
 
-use crate::holders;
+use crate::holders::{self, Changed};
 use crate::products::{guard_match, refused};
 
 /// What is left of a stock when its product goes, and the version that was seen.
@@ -35,16 +35,17 @@ pub(crate) async fn delete_product(
     let given = asked.request.take();
     let request = Request::new("DeleteProduct", given, &asked)?;
     let pid = Pid::parse("pid", &asked.pid)?;
+    let (mut continued, mut changed) = (false, Changed::default());
     if asked.cascade {
-        close(portal, &pid, asked.if_match, request.part("close")).await?;
-        holders::remove_all(portal, &pid).await?;
+        continued = !close(portal, &pid, asked.if_match, request.part("close")).await?;
+        changed = holders::remove_all(portal, &pid).await?;
     }
     let mut attempts = Attempts::new(portal, request);
     let mut remains = None;
     loop {
         let answer = attempts.send(deletion(&pid, &asked, remains.as_ref())).await?;
         if answer.success {
-            return document(&pid, &answer);
+            return Ok(changed.deleted(document(&pid, &answer)?, continued));
         }
         if let Some(error) = refused(&pid, &answer) {
             return Err(anew(error, &answer));
@@ -103,32 +104,32 @@ fn anew(error: Error, answer: &TxnResponse) -> Error {
 }
 
 /// The whole document as it was.
-fn document(pid: &Pid, answer: &TxnResponse) -> Result<DeleteResponse, Error> {
+fn document(pid: &Pid, answer: &TxnResponse) -> Result<String, Error> {
     let (at, stock_at) = (key::product(pid), key::stock(pid));
     let (Some(product), Some(stock)) = (shown(answer, &at), shown(answer, &stock_at)) else {
-        return Ok(DeleteResponse { data: "{}".to_owned() });
+        return Ok("{}".to_owned());
     };
     let product = ProductRecord::read(&at, product)?;
-    Ok(DeleteResponse { data: product.document(&StockRecord::read(&stock_at, stock)?) })
+    Ok(product.document(&StockRecord::read(&stock_at, stock)?))
 }
 
-/// From now on no order takes more of the product.
-async fn close(portal: &Portal, pid: &Pid, if_match: u64, request: Request) -> Result<(), Error> {
-    let txn = guard_match(Txn::new(), pid, if_match).set_json(
-        key::product(pid),
-        now_ms(),
-        STATE,
-        State::Closing.json(),
-    );
+/// From now on no order takes more of the product; false: that was so before this call.
+async fn close(portal: &Portal, pid: &Pid, if_match: u64, request: Request) -> Result<bool, Error> {
+    let at = key::product(pid);
+    let txn = guard_match(Txn::new(), pid, if_match)
+        .guard_json(at.clone(), STATE, State::Active.json())
+        .set_json(at, now_ms(), STATE, State::Closing.json());
     let answer = Attempts::new(portal, request).send(txn).await?;
-    let Some(failed) = answer.failed.first().filter(|_| !answer.success) else { return Ok(()) };
+    let Some(failed) = answer.failed.first().filter(|_| !answer.success) else {
+        return Ok(!answer.remembered);
+    };
     let closing = match failed.record.as_ref().filter(|record| !record.data.is_empty()) {
         Some(record) => ProductRecord::read(&failed.key, record)?.state == State::Closing,
         None => false,
     };
     if closing || failed.reason() == Reason::Absent {
         // Closing: an interrupted cascade is taken up. Absent: perhaps this very request has deleted it; the deletion says.
-        return Ok(());
+        return Ok(false);
     }
     Err(refused(pid, &answer).unwrap_or_else(|| Error::damaged(&failed.key, "refused without a reason")))
 }

@@ -10,8 +10,11 @@ use portal::change::{Asked, Change, Known, Refused, judge};
 use portal::document;
 use portal::document::order::{HolderRecord, OrderRecord, Phase};
 use portal::id::{Cid, Oid, Pid};
-use portal::limits::{ATTEMPTS_MAX, CASCADE_PARALLEL, ERROR_LIST_MAX, HOLDER_PAGES_MAX};
+use portal::limits::{
+    ATTEMPTS_MAX, CASCADE_NAMED_MAX, CASCADE_PARALLEL, ERROR_LIST_MAX, HOLDER_PAGES_MAX,
+};
 use portal::{Error, Portal, key};
+use proto::portal::{ChangedOrder, DeleteResponse};
 use proto::store::{FailedGuard, KeyRecord};
 use store_client::{Range, now_ms};
 
@@ -23,6 +26,30 @@ const PAGE: u32 = 200;
 pub(crate) struct Holder {
     cid: Cid,
     oid: Oid,
+}
+
+/// The orders that a cascade has changed: the first by name, the others counted.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    orders: Vec<ChangedOrder>,
+    more: u64,
+}
+
+impl Changed {
+    fn add(&mut self, holder: Holder) {
+        if self.orders.len() < CASCADE_NAMED_MAX {
+            let Holder { cid, oid } = holder;
+            self.orders.push(ChangedOrder { cid: cid.to_string(), oid: oid.to_string() });
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// The answer of the deletion that they were changed for. `continued`: others may have been changed before.
+    pub(crate) fn deleted(mut self, data: String, continued: bool) -> DeleteResponse {
+        self.orders.sort_unstable_by(|a, b| (&a.oid, &a.cid).cmp(&(&b.oid, &b.cid)));
+        DeleteResponse { data, orders: self.orders, orders_more: self.more, continued }
+    }
 }
 
 /// What a cascade takes out of an order.
@@ -42,6 +69,12 @@ impl Out<'_> {
             Out::Product(pid) => key::product(pid),
         }
     }
+}
+
+/// An order that lies under the id of a client, in whatever state.
+pub(crate) async fn any_order(portal: &Portal, cid: &Cid) -> Result<Option<Bytes>, Error> {
+    let listed = portal.list(Range::Prefix(key::orders_of(cid)), 1, None).await?;
+    Ok(listed.records.into_iter().next().map(|one| one.key))
 }
 
 /// Some of the client's open orders.
@@ -95,13 +128,13 @@ fn holders(records: &[KeyRecord]) -> Result<Vec<Holder>, Error> {
 }
 
 /// Cancels all open orders of a client that is closing.
-pub(crate) async fn cancel_all(portal: &Portal, cid: &Cid) -> Result<(), Error> {
+pub(crate) async fn cancel_all(portal: &Portal, cid: &Cid) -> Result<Changed, Error> {
     let range = Range::Prefix(key::orders_of(cid));
     work_off(portal, range, |records| open_orders(cid, records), Out::Everything).await
 }
 
 /// Takes a product that is closing out of all open orders.
-pub(crate) async fn remove_all(portal: &Portal, pid: &Pid) -> Result<(), Error> {
+pub(crate) async fn remove_all(portal: &Portal, pid: &Pid) -> Result<Changed, Error> {
     work_off(portal, Range::Prefix(key::holders_of(pid)), holders, Out::Product(pid)).await
 }
 
@@ -110,31 +143,34 @@ async fn work_off(
     range: Range,
     of_page: impl Fn(&[KeyRecord]) -> Result<Vec<Holder>, Error>,
     out: Out<'_>,
-) -> Result<(), Error> {
+) -> Result<Changed, Error> {
+    let mut changed = Changed::default();
     let mut after: Option<Bytes> = None;
     loop {
         let listed = portal.list(range.clone(), PAGE, after).await?;
         let steps = of_page(&listed.records)?.into_iter().map(|holder| take_out(portal, holder, out));
-        stream::iter(steps).buffer_unordered(CASCADE_PARALLEL).try_collect::<Vec<()>>().await?;
+        let steps = stream::iter(steps).buffer_unordered(CASCADE_PARALLEL);
+        let done: Vec<Option<Holder>> = steps.try_collect().await?;
+        done.into_iter().flatten().for_each(|holder| changed.add(holder));
         after = listed.records.last().map(|one| one.key.clone());
         if !listed.more {
-            return Ok(());
+            return Ok(changed);
         }
     }
 }
 
 /// One order of a cascade; an order that no longer is in the way is left alone. So is one of a client or product that is
 /// not closing: another cascade has ended, and what was inserted since is not this one's to touch. (Nor can an order be
-/// open whose client is gone.)
-async fn take_out(portal: &Portal, holder: Holder, out: Out<'_>) -> Result<(), Error> {
+/// open whose client is gone.) Returns it if it was changed here.
+async fn take_out(portal: &Portal, holder: Holder, out: Out<'_>) -> Result<Option<Holder>, Error> {
     let Holder { cid, oid } = &holder;
     let (at, closing) = (key::order(cid, oid), out.closing(cid));
     for _ in 0..ATTEMPTS_MAX {
-        let Some(record) = portal.read_surely(&at).await?.record else { return Ok(()) };
+        let Some(record) = portal.read_surely(&at).await?.record else { return Ok(None) };
         let known = Known::read(&at, &record)?;
         let change = Change::by_cascade(cid, oid, now_ms(), closing.clone());
         let txn = match out {
-            _ if known.order.phase != Phase::Open => return Ok(()),
+            _ if known.order.phase != Phase::Open => return Ok(None),
             Out::Everything => change.cancel(&known)?,
             Out::Product(pid) => {
                 let none_of_it = [Asked { pid: pid.clone(), quantity: 0 }];
@@ -143,8 +179,11 @@ async fn take_out(portal: &Portal, holder: Holder, out: Out<'_>) -> Result<(), E
         };
         let answer = send_step(portal, txn).await?;
         let is_over = |failed: &FailedGuard| failed.key == closing || failed.key == key::client(cid);
-        if answer.success || answer.failed.iter().any(is_over) {
-            return Ok(());
+        if answer.success {
+            return Ok(Some(holder));
+        }
+        if answer.failed.iter().any(is_over) {
+            return Ok(None);
         }
         if let Refused::For(error) = judge(cid, oid, &std::collections::HashMap::new(), &answer)? {
             return Err(error);

@@ -25,7 +25,7 @@ pub(crate) async fn insert_product(
     let pid = match asked.pid.as_str() {
         "" => {
             let why = "is empty, and the description has no letters or digits to make one from";
-            Pid::parse("pid", &slug(&data.description).ok_or_else(|| Error::invalid("pid", why))?)?
+            Pid::chosen("pid", &slug(&data.description).ok_or_else(|| Error::invalid("pid", why))?)?
         }
         pid => Pid::chosen("pid", pid)?,
     };

@@ -186,6 +186,9 @@ fn of_reason(reason: &str) -> Option<&'static str> {
         ),
         "STOCK_SHORT" => Some("nothing was changed; take what is left, or less"),
         DAMAGED => Some("no portal wrote it: look at it with feira kv get, and mend or delete it there"),
+        "CLIENT_GONE" => Some("a person who comes back is registered under another id: insert-client"),
+        "ID_KEPT" => Some("give the id with --cid: who has another person's id sees that person's orders"),
+        "ORDER_EMPTY" => Some("nothing was changed; modify-order adds lines, cancel-order closes it"),
         "ORDER_NOT_OPEN" => Some("nothing was changed; open another order"),
         _ => None,
     }

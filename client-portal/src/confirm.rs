@@ -1,4 +1,5 @@
-//! ConfirmOrder: freezes an open order; it holds its stock for good. Confirming a confirmed one changes nothing.
+//! ConfirmOrder: freezes an open order; it holds its stock for good. Confirming a confirmed one changes nothing. One
+//! without lines is refused: there is nothing to sell in it, and a confirmation is never undone.
 
 use std::collections::HashMap;
 
@@ -17,8 +18,9 @@ pub(crate) async fn confirm_order(portal: &Portal, mut asked: OrderRequest) -> R
     loop {
         let txn = match write.known() {
             None => write.change().ask(),
-            Some(known) if known.order.phase == Phase::Open => write.change().confirm(known)?,
-            Some(known) => write.change().leave(known),
+            Some(known) if known.order.phase != Phase::Open => write.change().leave(known),
+            Some(known) if known.order.lines.is_empty() => write.change().confirm_none(known),
+            Some(known) => write.change().confirm(known)?,
         };
         if let Some(order) = write.send(txn, &HashMap::new()).await? {
             return Ok(order);

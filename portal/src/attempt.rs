@@ -126,9 +126,8 @@ impl<'p> Attempts<'p> {
     pub async fn send(&mut self, txn: Txn) -> Result<TxnResponse, Error> {
         let bytes = txn.encoded_len();
         if bytes > TXN_BYTES_MAX {
-            let why =
-                format!("too much for one transaction ({bytes} bytes of {TXN_BYTES_MAX}); send fewer lines");
-            return Err(Error::invalid("lines", why));
+            let why = format!("too much for one transaction ({bytes} bytes of {TXN_BYTES_MAX}); send it in parts");
+            return Err(Error::invalid("request", why));
         }
         let touched = Touches::watch(self.portal, &txn);
         let identity = Identity::user(

@@ -17,7 +17,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use proto::check::{DATA_BYTES_MAX, TXN_BYTES_MAX};
+use proto::check::DATA_BYTES_MAX;
 use proto::portal::LineChange;
 use proto::store::failed_guard::Reason;
 use proto::store::{FailedGuard, Record, Txn, TxnResponse};
@@ -27,13 +27,17 @@ use crate::document::order::{HolderRecord, Line, OrderRecord, Phase};
 use crate::document::product::{PRICE, ProductRecord};
 use crate::document::stock::{AVAILABLE, HELD, StockRecord};
 use crate::document::{OPEN_ORDERS, STATE, State, write};
-use crate::error::{Error, Kind, Short};
+use crate::error::{Error, Full, Kind, Short};
 use crate::id::{Cid, Oid, Pid};
 use crate::key;
-use crate::limits::{LINE_QUANTITY_MAX, ORDER_LINES_MAX, REQUEST_LINES_MAX};
+use crate::limits::{LINE_QUANTITY_MAX, ORDER_BYTES_MAX, ORDER_LINES_MAX, REQUEST_LINES_MAX};
 
 /// An offset that no record ever has: a guard on it fails and brings the record back.
 const NEVER: u64 = u64::MAX;
+/// Where an order's lines stand in its record.
+const LINES: &str = "/lines";
+/// What no order has for its lines: a guard on it always fails.
+const NO_LINES_VALUE: &str = "null";
 /// What an operation or guard takes in an encoded transaction besides its key, at most.
 const PART_BYTES: usize = 64;
 
@@ -198,6 +202,16 @@ impl<'a> Change<'a> {
         self.finish(&OrderRecord { phase: Phase::Confirmed, ..known.order.clone() })
     }
 
+    /// Refuses to confirm an order without lines: fails with [`Reason::WrongValue`] alone as long as it is the version
+    /// that has none, and as every change does if it has become another since.
+    #[must_use]
+    pub fn confirm_none(mut self, known: &Known) -> Txn {
+        assert!(known.order.lines.is_empty(), "an order with lines is confirmed");
+        self.guard(known);
+        let key = key::order(self.cid, self.oid);
+        self.txn.guard_json(key.clone(), LINES, NO_LINES_VALUE).get(key)
+    }
+
     /// Cancels an open order: its stock goes back.
     ///
     /// # Errors
@@ -307,13 +321,18 @@ impl<'a> Change<'a> {
 
     /// Puts the order as it is from now on. An open order is never larger than what one transaction can cancel.
     fn finish(self, order: &OrderRecord) -> Result<Txn, Error> {
-        let full = |lines: usize| Error::OrderFull { oid: self.oid.to_string(), lines: lines as u64 };
         let bytes = order.to_bytes();
         let letting_go: usize = order.lines.iter().map(|line| 4 * (3 * line.pid.len() + PART_BYTES)).sum();
-        let is_open = order.phase == Phase::Open;
-        let too_large = letting_go + bytes.len() > TXN_BYTES_MAX - 4_096 || bytes.len() > DATA_BYTES_MAX;
-        if is_open && (order.lines.len() > ORDER_LINES_MAX || too_large) {
-            return Err(full(order.lines.len()));
+        let over = |bytes: usize, most: usize| {
+            (bytes > most).then_some(Full::Bytes { bytes: bytes as u64, most: most as u64 })
+        };
+        let too_many = order.lines.len() > ORDER_LINES_MAX;
+        let full = too_many
+            .then_some(Full::Lines(order.lines.len() as u64))
+            .or_else(|| over(bytes.len(), DATA_BYTES_MAX))
+            .or_else(|| over(letting_go + bytes.len(), ORDER_BYTES_MAX));
+        if let Some(full) = full.filter(|_| order.phase == Phase::Open) {
+            return Err(Error::OrderFull { oid: self.oid.to_string(), full });
         }
         Ok(self.txn.put(key::order(self.cid, self.oid), self.timestamp_ms, bytes).returning_after())
     }
@@ -363,13 +382,12 @@ fn client_refused(cid: &Cid, failed: &FailedGuard) -> Result<Refused, Error> {
         return Ok(Refused::For(Error::Closing { kind: Kind::Client, id: cid.to_string() }));
     }
     let client = ClientRecord::read(&failed.key, record)?;
-    if client.state == State::Closing {
-        return Ok(Refused::For(Error::Closing { kind: Kind::Client, id: cid.to_string() }));
+    let why = || format!("refused for {:?}, open_orders {}", failed.reason(), client.open_orders);
+    match client.state {
+        State::Closing => Ok(Refused::For(Error::Closing { kind: Kind::Client, id: cid.to_string() })),
+        State::Gone => Ok(Refused::For(Error::UnknownClient { cid: cid.to_string() })),
+        State::Active => Err(Error::damaged(&failed.key, why())),
     }
-    Err(Error::damaged(
-        &failed.key,
-        format!("refused for {:?}, open_orders {}", failed.reason(), client.open_orders),
-    ))
 }
 
 fn order_refused(oid: &Oid, failed: &FailedGuard, remembered: bool) -> Result<Refused, Error> {
@@ -377,7 +395,8 @@ fn order_refused(oid: &Oid, failed: &FailedGuard, remembered: bool) -> Result<Re
     match (failed.reason(), &failed.record) {
         (Reason::Absent, _) => Ok(Refused::For(Error::NotFound { kind: Kind::Order, id })),
         (Reason::Present, _) => Ok(Refused::For(Error::AlreadyExists { kind: Kind::Order, id })),
-        (Reason::TooLarge, _) => Ok(Refused::For(Error::OrderFull { oid: id, lines: 0 })),
+        (Reason::WrongValue, _) => Ok(Refused::For(Error::OrderEmpty { oid: id })),
+        (Reason::TooLarge, _) => Err(Error::damaged(&failed.key, "it would outgrow a record")),
         (_, Some(record)) if !remembered && !record.data.is_empty() => {
             Ok(Refused::Again(Some(Known::read(&failed.key, record)?)))
         }

@@ -7,6 +7,8 @@ use std::fmt;
 
 use tonic::Code;
 
+use crate::limits::ORDER_LINES_MAX;
+
 /// The kinds of documents that errors speak of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -99,6 +101,20 @@ pub enum Error {
         /// Which.
         id: String,
     },
+    /// The client was removed, and its orders are kept.
+    #[error("client {id} was removed; its orders are kept under the id")]
+    Gone {
+        /// Which.
+        id: String,
+    },
+    /// The id cannot be given to a new client: orders of a removed one lie under it.
+    #[error("the id {id} is kept for the orders of a client who was removed, and is not given to another: {}", proposal(.free.as_deref()))]
+    IdKept {
+        /// Which.
+        id: String,
+        /// An id like it that is free, if one was found soon.
+        free: Option<String>,
+    },
     /// The id is taken.
     #[error("{kind} {id} exists already")]
     AlreadyExists {
@@ -143,13 +159,19 @@ pub enum Error {
         /// Which.
         id: String,
     },
-    /// The order would have too many lines.
-    #[error("order {oid} would have {lines} lines; an order has at most 2000")]
+    /// The order would have too many lines, or too many bytes.
+    #[error("order {oid} would have {full}; open another order for the rest")]
     OrderFull {
         /// Which.
         oid: String,
-        /// How many it would have.
-        lines: u64,
+        /// Of what too much.
+        full: Full,
+    },
+    /// The order has no lines: confirmed, it could never be undone.
+    #[error("order {oid} has no lines: there is nothing to confirm; add some, or cancel it")]
+    OrderEmpty {
+        /// Which.
+        oid: String,
     },
     /// `if_match` names another version than the current one.
     #[error("{kind} {id} has changed since it was read (etag now {etag}); read it again")]
@@ -211,6 +233,35 @@ pub enum Error {
     },
 }
 
+/// Which bound an order would break.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Full {
+    /// So many lines.
+    Lines(u64),
+    /// Bytes: long ids and descriptions fill an order before its lines do.
+    Bytes {
+        /// What it would take, as a record or in the transaction that cancels it.
+        bytes: u64,
+        /// What there is room for.
+        most: u64,
+    },
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Full::Lines(lines) => write!(f, "{lines} lines, and has at most {ORDER_LINES_MAX}"),
+            Full::Bytes { bytes, most } => {
+                write!(f, "{bytes} bytes, because its ids and descriptions are long, and has at most {most}")
+            }
+        }
+    }
+}
+
+fn proposal(free: Option<&str>) -> String {
+    free.map_or_else(|| "choose another id".to_owned(), |free| format!("{free} is free"))
+}
+
 fn shortages(short: &[Short], more: u64) -> String {
     let each: Vec<String> = short.iter().map(Short::to_string).collect();
     format!("{}{}", each.join(", "), and_more(more))
@@ -240,12 +291,15 @@ impl Error {
             Error::UnknownClient { .. } => (Code::Unauthenticated, "CLIENT_UNKNOWN"),
             Error::NotYours { .. } => (Code::PermissionDenied, "ORDER_OF_ANOTHER_CLIENT"),
             Error::NotFound { .. } => (Code::NotFound, "NOT_FOUND"),
+            Error::Gone { .. } => (Code::NotFound, "CLIENT_GONE"),
             Error::AlreadyExists { .. } => (Code::AlreadyExists, "ALREADY_EXISTS"),
+            Error::IdKept { .. } => (Code::AlreadyExists, "ID_KEPT"),
             Error::ShortStock { .. } => (Code::FailedPrecondition, "STOCK_SHORT"),
             Error::Held { .. } => (Code::FailedPrecondition, "HELD_BY_ORDERS"),
             Error::NotOpen { .. } => (Code::FailedPrecondition, "ORDER_NOT_OPEN"),
             Error::Closing { .. } => (Code::FailedPrecondition, "CLOSING"),
             Error::OrderFull { .. } => (Code::FailedPrecondition, "ORDER_FULL"),
+            Error::OrderEmpty { .. } => (Code::FailedPrecondition, "ORDER_EMPTY"),
             Error::Changed { .. } => (Code::Aborted, "CHANGED"),
             Error::Contended { .. } => (Code::Aborted, "CONTENDED"),
             Error::RequestExpired { .. } => (Code::FailedPrecondition, "REQUEST_ID_EXPIRED"),

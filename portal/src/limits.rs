@@ -18,6 +18,10 @@ pub const STOCK_QUANTITY_MAX: i64 = 1_000_000_000_000;
 pub const REQUEST_LINES_MAX: usize = 1_000;
 /// Most lines of one order.
 pub const ORDER_LINES_MAX: usize = 2_000;
+/// Most bytes of the transaction that cancels an open order.
+pub const ORDER_BYTES_MAX: usize = proto::check::TXN_BYTES_MAX - 4_096;
+/// Ids that are tried to find a free one like an id that is kept.
+pub const FREE_IDS_MAX: u32 = 32;
 /// Digits before the decimal point of a price.
 pub const PRICE_WHOLE_DIGITS_MAX: usize = 12;
 /// Digits after the decimal point of a price (the Online Retail data has 0.001).
@@ -42,6 +46,8 @@ pub const ATTEMPTS_MAX: u32 = 16;
 pub const ATTEMPTS_REMEMBERED_MAX: u32 = 1_024;
 /// Nonces of one portal and group that no beat has named yet.
 pub const NONCES_OUTSTANDING_MAX: usize = 16;
+/// Orders that the answer of a cascade names.
+pub const CASCADE_NAMED_MAX: usize = 1_000;
 /// Orders of a cascade that are changed at the same time.
 pub const CASCADE_PARALLEL: usize = 8;
 /// Pages of a client's orders that are searched for the open ones that hold its deletion back.

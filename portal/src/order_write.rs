@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use futures::StreamExt;
 use proto::portal::Order;
-use proto::store::Txn;
+use proto::store::{Record, Txn};
 
 use crate::attempt::{Attempts, Request, shown};
 use crate::change::{Asked, Change, Known, Refused, Taken, Taking, judge};
+use crate::document::client::ClientRecord;
 use crate::document::order::{OrderRecord, Phase};
 use crate::document::product::ProductRecord;
 use crate::document::stock::StockRecord;
@@ -37,11 +38,16 @@ impl Portal {
     /// INVALID_ARGUMENT; UNAUTHENTICATED: not registered, which was checked at the store; UNAVAILABLE.
     pub async fn registered(&self, cid: &str) -> Result<Cid, Error> {
         let cid = Cid::parse("cid", cid)?;
-        let seen = self.read_certain_absence(&key::client(&cid)).await?;
-        match seen.record {
-            Some(_) => Ok(cid),
-            None => Err(Error::UnknownClient { cid: cid.to_string() }),
+        let at = key::client(&cid);
+        let registers = |record: &Option<Record>| {
+            record.as_ref().is_some_and(|record| ClientRecord::registers(&at, record))
+        };
+        let seen = self.read_certain_absence(&at).await?;
+        // A client who was removed may have been seen in the cache: that is an absence as any other.
+        if registers(&seen.record) || (seen.hit && registers(&self.read_surely(&at).await?.record)) {
+            return Ok(cid);
         }
+        Err(Error::UnknownClient { cid: cid.to_string() })
     }
 
     /// The client and the order of a request. That the client is registered is only checked before a refusal: the

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
-use crate::error::{Error, Kind, Short};
+use crate::error::{Error, Full, Kind, Short};
 use crate::limits::{ERROR_LIST_BYTES_MAX, ERROR_LIST_MAX, ERROR_MESSAGE_BYTES_MAX};
 
 /// The domain of our reasons.
@@ -121,7 +121,18 @@ fn metadata(error: &Error) -> HashMap<String, String> {
             vec![("kind", kind.to_string()), ("id", id.clone()), ("more", more.to_string())]
         }
         Error::NotOpen { oid, state } => vec![("oid", oid.clone()), ("state", state.clone())],
-        Error::OrderFull { oid, lines } => vec![("oid", oid.clone()), ("lines", lines.to_string())],
+        Error::Gone { id } => vec![("kind", Kind::Client.to_string()), ("id", id.clone())],
+        Error::IdKept { id, free } => {
+            let kept = [("kind", Kind::Client.to_string()), ("id", id.clone())];
+            kept.into_iter().chain(free.clone().map(|free| ("free", free))).collect()
+        }
+        Error::OrderFull { oid, full: Full::Lines(lines) } => {
+            vec![("oid", oid.clone()), ("lines", lines.to_string())]
+        }
+        Error::OrderFull { oid, full: Full::Bytes { bytes, most } } => {
+            vec![("oid", oid.clone()), ("bytes", bytes.to_string()), ("most", most.to_string())]
+        }
+        Error::OrderEmpty { oid } => vec![("oid", oid.clone())],
         Error::Changed { kind, id, etag } => {
             vec![("kind", kind.to_string()), ("id", id.clone()), ("etag", etag.to_string())]
         }
@@ -167,6 +178,13 @@ impl Fields {
         self.violations.iter().map(read).collect()
     }
 
+    fn full(&self) -> Option<Full> {
+        if let Some(lines) = self.number("lines") {
+            return Some(Full::Lines(lines));
+        }
+        Some(Full::Bytes { bytes: self.number("bytes")?, most: self.number("most")? })
+    }
+
     fn subjects(&self) -> Vec<String> {
         self.violations.iter().map(|violation| violation.subject.clone()).collect()
     }
@@ -188,7 +206,10 @@ impl Fields {
             },
             "ORDER_NOT_OPEN" => Error::NotOpen { oid: self.text("oid")?, state: self.text("state")? },
             "CLOSING" => Error::Closing { kind: self.kind()?, id: self.text("id")? },
-            "ORDER_FULL" => Error::OrderFull { oid: self.text("oid")?, lines: self.number("lines")? },
+            "CLIENT_GONE" => Error::Gone { id: self.text("id")? },
+            "ID_KEPT" => Error::IdKept { id: self.text("id")?, free: self.text("free") },
+            "ORDER_FULL" => Error::OrderFull { oid: self.text("oid")?, full: self.full()? },
+            "ORDER_EMPTY" => Error::OrderEmpty { oid: self.text("oid")? },
             "CHANGED" => {
                 Error::Changed { kind: self.kind()?, id: self.text("id")?, etag: self.number("etag")? }
             }
@@ -254,7 +275,12 @@ mod tests {
             Error::Held { kind, id: id.clone(), by: vec![oid.clone()], more: 2 },
             Error::NotOpen { oid: oid.clone(), state: "confirmed".into() },
             Error::Closing { kind, id: id.clone() },
-            Error::OrderFull { oid, lines: 2_001 },
+            Error::OrderFull { oid: oid.clone(), full: Full::Lines(2_001) },
+            Error::OrderFull { oid: oid.clone(), full: Full::Bytes { bytes: 1_100_000, most: 1_040_384 } },
+            Error::OrderEmpty { oid },
+            Error::Gone { id: id.clone() },
+            Error::IdKept { id: id.clone(), free: Some("ana-2".to_owned()) },
+            Error::IdKept { id: id.clone(), free: None },
             Error::Changed { kind, id, etag: 17 },
             Error::Contended { attempts: 16 },
             Error::RequestExpired { request: "r".into() },

@@ -129,6 +129,8 @@ async fn a_page_of_large_clients_ends_early() {
 async fn lost_answers_are_settled_and_ids_belong_to_one_request() {
     let office = Office::open().await;
     let request = InsertClientRequest { request: id("r1"), ..inserting("ana", "{}") };
+    // The look for orders under the id, then the insertion.
+    office.store.plan(None);
     office.store.plan(Some(Fault::LoseAnswer));
     let lost = answer(office.admin().insert_client(request.clone()).await).unwrap_err();
     assert_eq!(lost, Error::OutcomeUnknown { request: "r1".to_owned(), created_ms: 0 });

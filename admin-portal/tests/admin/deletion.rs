@@ -1,6 +1,7 @@
 //! DeleteClient and DeleteProduct, with and without cascade, interrupted and repeated.
 
 use portal::Error;
+use portal::document::client::ClientRecord;
 use portal::document::order::Phase;
 use portal::error::Kind;
 use portal::id::{Cid, Pid};
@@ -27,7 +28,8 @@ async fn delete_product(office: &Office, request: DeleteProductRequest) -> Resul
 }
 
 async fn is_there(office: &Office, cid: &str) -> bool {
-    office.record(key::client(&Cid::parse("cid", cid).unwrap())).await.is_some()
+    let at = key::client(&Cid::parse("cid", cid).unwrap());
+    office.record(at.clone()).await.is_some_and(|record| ClientRecord::registers(&at, &record))
 }
 
 #[tokio::test]
@@ -109,8 +111,12 @@ async fn a_cascade_cancels_the_clients_open_orders_and_keeps_its_history() {
     for number in 0..30 {
         open.push(office.order("ana", number, &[("a", 2)]).await);
     }
-    delete_client(&office, client("ana", true)).await.unwrap();
+    let deleted = answer(office.admin().delete_client(client("ana", true)).await).unwrap();
     assert!(!is_there(&office, "ana").await);
+    let mut named: Vec<String> = open.iter().map(ToString::to_string).collect();
+    named.sort();
+    let changed: Vec<String> = deleted.orders.into_iter().map(|order| order.oid).collect();
+    assert_eq!((changed, deleted.orders_more, deleted.continued), (named, 0, false), "what it cancelled");
     for oid in &open {
         assert_eq!(office.order_of("ana", oid).await.phase, Phase::Cancelled);
     }
@@ -127,7 +133,10 @@ async fn a_cascade_takes_the_product_out_of_open_orders() {
     office.insert_product("a", 10).await;
     office.insert_product("b", 10).await;
     let oid = office.order("ana", 1, &[("a", 2), ("b", 3)]).await;
-    delete_product(&office, product("a", true)).await.unwrap();
+    let deleted = answer(office.admin().delete_product(product("a", true)).await).unwrap();
+    let changed: Vec<(String, String)> =
+        deleted.orders.into_iter().map(|order| (order.cid, order.oid)).collect();
+    assert_eq!((changed, deleted.continued), (vec![("ana".to_owned(), oid.to_string())], false));
     let order = office.order_of("ana", &oid).await;
     assert_eq!(
         (order.phase, order.lines.len(), order.total.to_string()),
@@ -169,8 +178,9 @@ async fn an_interrupted_cascade_refuses_new_orders_and_is_taken_up_by_another_re
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
     let record = office.record(key::client(&Cid::parse("cid", "ana").unwrap())).await.unwrap();
     assert!(String::from_utf8_lossy(&record.data).contains("closing"));
-    // The version that the administrator saw is gone, but the cascade goes on.
-    delete_client(&office, request).await.unwrap();
+    // The version that the administrator saw is gone, but the cascade goes on, and says that it was begun before.
+    let deleted = answer(office.admin().delete_client(request).await).unwrap();
+    assert!(deleted.continued && deleted.orders.len() == 1, "{deleted:?}");
     assert!(!is_there(&office, "ana").await);
     assert_eq!(office.stock("a").await.unwrap().available, 10);
 }
@@ -184,12 +194,14 @@ async fn lost_answers_are_settled_with_what_was_deleted() {
     office.store.plan(Some(Fault::LoseAnswer));
     delete_product(&office, request.clone()).await.unwrap_err();
     assert!(delete_product(&office, request).await.unwrap().contains("\"quantity\":3"));
-    // Close, scan, and the deletion, whose answer is lost.
+    // Close, scan, a look at the client and its orders, and the deletion, whose answer is lost.
     let request = DeleteClientRequest { request: id("r2"), ..client("ana", true) };
-    office.store.plan(None);
-    office.store.plan(None);
+    for _ in 0..4 {
+        office.store.plan(None);
+    }
     office.store.plan(Some(Fault::LoseAnswer));
-    delete_client(&office, request.clone()).await.unwrap_err();
+    let lost = delete_client(&office, request.clone()).await.unwrap_err();
+    assert!(matches!(lost, Error::OutcomeUnknown { .. }), "{lost}");
     assert_eq!(delete_client(&office, request).await.as_deref(), Ok("{}"));
 }
 

@@ -6,6 +6,7 @@ mod clients;
 mod damage;
 mod deletion;
 mod doors;
+mod gone;
 mod office;
 mod products;
 mod services;

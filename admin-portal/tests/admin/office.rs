@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use portal::change::{Asked, Change, Known};
-use portal::document::order::OrderRecord;
+use portal::document::order::{OrderRecord, Phase};
 use portal::document::product::ProductRecord;
 use portal::document::stock::StockRecord;
 use portal::id::{Cid, Oid, Pid};
@@ -84,6 +84,12 @@ impl Office {
 
     /// An open order with these lines; `number` makes its id.
     pub(crate) async fn order(&self, cid: &str, number: u32, lines: &[(&str, i64)]) -> Oid {
+        let (oid, txn) = self.creation(cid, number, lines).await;
+        self.done(txn).await;
+        oid
+    }
+
+    async fn creation(&self, cid: &str, number: u32, lines: &[(&str, i64)]) -> (Oid, Txn) {
         let cid = Cid::parse("cid", cid).unwrap();
         let oid = Oid::derive(&cid, &number.to_be_bytes());
         let mut asked = Vec::new();
@@ -95,14 +101,29 @@ impl Office {
             products.insert(pid.clone(), Some(ProductRecord::read(&at, &record).unwrap()));
             asked.push(Asked { pid, quantity: *quantity });
         }
-        self.done(Change::by_client(&cid, &oid, 1).create(&asked, &products).unwrap()).await;
-        oid
+        (oid, Change::by_client(&cid, &oid, 1).create(&asked, &products).unwrap())
     }
 
     pub(crate) async fn confirm(&self, cid: &str, oid: &Oid) {
         let known = self.order_record(cid, oid).await.unwrap();
         let cid = Cid::parse("cid", cid).unwrap();
         self.done(Change::by_client(&cid, oid, 1).confirm(&known).unwrap()).await;
+    }
+
+    /// As [`Office::order`]; `None`: the client may not order (any more).
+    pub(crate) async fn try_order(&self, cid: &str, number: u32, lines: &[(&str, i64)]) -> Option<Oid> {
+        let (oid, txn) = self.creation(cid, number, lines).await;
+        self.store.txn(txn, None).await.unwrap().success.then_some(oid)
+    }
+
+    /// Confirms an order, unless it was cancelled meanwhile.
+    pub(crate) async fn try_confirm(&self, cid: &str, oid: &Oid) {
+        let known = self.order_record(cid, oid).await.unwrap();
+        if known.order.phase == Phase::Open {
+            let cid = Cid::parse("cid", cid).unwrap();
+            let txn = Change::by_client(&cid, oid, 1).confirm(&known).unwrap();
+            self.store.txn(txn, None).await.unwrap();
+        }
     }
 
     pub(crate) async fn order_of(&self, cid: &str, oid: &Oid) -> OrderRecord {

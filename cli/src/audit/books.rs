@@ -3,10 +3,12 @@
 //! - *conserved*: for every product initial + adjusted = available + held, and none below zero;
 //! - *held*: held is the sum of the lines of open and confirmed orders;
 //! - *counted*: a product's and a client's `open_orders` are the open orders there are;
-//! - *listed*: `h/` lists exactly the open orders that hold a product.
+//! - *listed*: `h/` lists exactly the open orders that hold a product;
+//! - *gone*: a client who was removed has left orders, and none that are open.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portal::document::State;
 use portal::document::client::ClientRecord;
 use portal::document::order::{OrderRecord, Phase};
 use portal::document::product::ProductRecord;
@@ -23,6 +25,10 @@ pub struct Books {
     stocks: BTreeMap<String, StockRecord>,
     products: BTreeSet<String>,
     clients: BTreeMap<String, i64>,
+    /// Clients who were removed, and whose orders are kept.
+    gone: BTreeSet<String>,
+    /// Those under whose ids orders lie, in whatever state.
+    ordered: BTreeSet<String>,
     /// Units in open and confirmed orders, by product.
     held: BTreeMap<String, i64>,
     /// Open orders, by client.
@@ -75,8 +81,9 @@ impl Books {
             's' => StockRecord::read(&entry.key, record).map(|stock| {
                 self.stocks.insert(id, stock);
             }),
-            'c' => ClientRecord::read(&entry.key, record).map(|client| {
-                self.clients.insert(id, client.open_orders);
+            'c' => ClientRecord::read(&entry.key, record).map(|client| match client.state {
+                State::Gone => drop(self.gone.insert(id)),
+                State::Active | State::Closing => drop(self.clients.insert(id, client.open_orders)),
             }),
             'o' => OrderRecord::read(&entry.key, record).map(|order| self.order(&entry.key, &id, &order)),
             'h' => {
@@ -94,6 +101,7 @@ impl Books {
 
     fn order(&mut self, key: &[u8], cid: &str, order: &OrderRecord) {
         let Some(oid) = oid_in(key) else { return };
+        self.ordered.insert(cid.to_owned());
         if order.phase == Phase::Cancelled {
             return;
         }
@@ -164,6 +172,9 @@ impl Books {
                 return Some(format!("counted: client {cid}: open_orders {counted}, but {open} are open"));
             }
         }
+        if let Some(cid) = self.gone.difference(&self.ordered).next() {
+            return Some(format!("gone: client {cid} was removed, and no orders keep the id"));
+        }
         if let Some((cid, open)) = self.open.iter().find(|(cid, _)| !self.clients.contains_key(*cid)) {
             return Some(format!("counted: {open} open orders of {cid}, who is not registered"));
         }
@@ -192,6 +203,7 @@ mod tests {
         open_orders: i64,
         phase: Phase,
         listed: bool,
+        client: &'static str,
     }
 
     fn shop() -> Shop {
@@ -203,6 +215,7 @@ mod tests {
             open_orders: 1,
             phase: Phase::Open,
             listed: true,
+            client: "active",
             cid,
             oid,
         }
@@ -227,7 +240,8 @@ mod tests {
             books.enter(&entry(key::stock(&self.pid), json(portal::document::write(&self.stock))));
             let product = r#"{"state":"active","description":"Banana","price":"1.00","extra":{}}"#;
             books.enter(&entry(key::product(&self.pid), product.to_owned()));
-            let client = format!(r#"{{"state":"active","open_orders":{},"data":{{}}}}"#, self.open_orders);
+            let (state, open_orders) = (self.client, self.open_orders);
+            let client = format!(r#"{{"state":"{state}","open_orders":{open_orders},"data":{{}}}}"#);
             books.enter(&entry(key::client(&self.cid), client));
             if self.listed {
                 books.enter(&entry(key::holder(&self.pid, &self.oid), r#"{"cid":"ana"}"#.to_owned()));
@@ -242,6 +256,7 @@ mod tests {
         let stock = StockRecord { open_orders: 0, ..shop().stock };
         let confirmed = Shop { phase: Phase::Confirmed, open_orders: 0, listed: false, stock, ..shop() };
         assert_eq!(confirmed.difference(), None);
+        assert_eq!(Shop { client: "gone", ..confirmed }.difference(), None, "its client was removed");
     }
 
     #[test]
@@ -256,6 +271,12 @@ mod tests {
         assert!(broken(|s| s.stock.open_orders = 0).starts_with("counted: product banana"));
         assert!(broken(|s| s.open_orders = 2).starts_with("counted: client ana"));
         assert!(broken(|s| s.listed = false).starts_with("listed: open order"));
+        assert!(broken(|s| s.client = "gone").starts_with("counted: 1 open orders of ana, who is not"));
+        let mut books = Books::default();
+        let cid = Cid::parse("cid", "ana").unwrap();
+        let gone = String::from_utf8(portal::document::write(&ClientRecord::gone())).unwrap();
+        books.enter(&entry(key::client(&cid), gone));
+        assert!(books.first_difference().unwrap().starts_with("gone: client ana was removed"));
         assert!(broken(|s| s.phase = Phase::Cancelled).starts_with("held: product banana"));
     }
 }

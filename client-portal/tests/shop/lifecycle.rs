@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use portal::config::{Bus, StartError};
 use portal::error::Kind;
 use portal::{Config, Error};
-use proto::portal::{Order, OrderState};
+use proto::portal::{Order, OrderRequest, OrderState};
 use store_engine::memory::{Fault, MemoryStore};
 
-use crate::stall::{Stall, answer, create, creation, naming};
+use crate::stall::{Stall, answer, create, creation, id, modify, naming};
 
 #[tokio::test]
 async fn cancelling_puts_the_stock_back_once() {
@@ -42,6 +42,54 @@ async fn confirming_freezes_an_order_and_keeps_its_stock() {
     stall.audit().await;
 }
 
+/// Confirmed it could never be undone, and it sells nothing.
+#[tokio::test]
+async fn an_order_without_lines_is_not_confirmed_and_stays_open() {
+    let stall = Stall::open().await;
+    stall.insert_product("a", "1", 10).await;
+    let empty = || create(&stall, "ana", &[]);
+    let order = empty().await.unwrap();
+    let refused = Error::OrderEmpty { oid: order.oid.clone() };
+    let confirm = |request: &str| OrderRequest { request: id(request), ..naming(&order) };
+    assert_eq!(answer(stall.shop().confirm_order(confirm("r1")).await), Err(refused.clone()));
+    let filled = modify(&stall, &order, &[("a", 2)]).await.unwrap();
+    let again = answer(stall.shop().confirm_order(confirm("r1")).await);
+    assert_eq!(again, Err(refused), "the same request has the same answer");
+    let emptied = modify(&stall, &filled, &[("a", 0)]).await.unwrap();
+    assert_eq!((emptied.state(), emptied.lines.len()), (OrderState::Open, 0));
+    modify(&stall, &order, &[("a", 3)]).await.unwrap();
+    let confirmed = answer(stall.shop().confirm_order(confirm("r2")).await).unwrap();
+    assert_eq!((confirmed.state(), confirmed.total.as_str()), (OrderState::Confirmed, "3.00"));
+    let other = empty().await.unwrap();
+    answer(stall.shop().cancel_order(naming(&other)).await).unwrap();
+    stall.audit().await;
+}
+
+/// The order gets a line after the portal has read it, and before the store judges.
+#[tokio::test]
+async fn an_order_that_is_filled_while_it_is_confirmed_is_confirmed_once() {
+    let stall = Stall::open().await;
+    stall.insert_product("a", "1", 10).await;
+    let order = create(&stall, "ana", &[]).await.unwrap();
+    let confirm = OrderRequest { request: id("r1"), ..naming(&order) };
+    // What this portal's cache does not know is read; then the confirmation comes late.
+    let mut shop = stall.shop();
+    stall.store.plan(None);
+    stall.store.plan(Some(Fault::DelayBefore(Duration::from_secs(3))));
+    let sent = confirm.clone();
+    let confirming = tokio::spawn(async move { answer(shop.confirm_order(sent).await) });
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while stall.store.planned() > 0 {
+        assert!(Instant::now() < deadline, "the confirmation is under way");
+        tokio::task::yield_now().await;
+    }
+    stall.fill(&order, "a", 2).await;
+    let confirmed = confirming.await.unwrap().unwrap();
+    assert_eq!((confirmed.state(), confirmed.lines.len()), (OrderState::Confirmed, 1));
+    assert_eq!(answer(stall.shop().confirm_order(confirm).await), Ok(confirmed));
+    stall.audit().await;
+}
+
 #[tokio::test]
 async fn cancelled_orders_are_not_confirmed() {
     let stall = Stall::open().await;
@@ -68,6 +116,11 @@ async fn strangers_the_unknown_and_the_closing_are_refused() {
         assert_eq!(answer(stall.shop().cancel_order(naming(&order)).await), Err(error.clone()));
         assert_eq!(answer(stall.shop().confirm_order(naming(&order)).await), Err(error));
     }
+    stall.remove_client("bia").await;
+    let gone = || Error::UnknownClient { cid: "bia".to_owned() };
+    let of_bia = of("bia", &order.oid);
+    assert_eq!(answer(stall.shop().cancel_order(naming(&of_bia)).await), Err(gone()));
+    assert_eq!(create(&stall, "bia", &[]).await, Err(gone()), "removed, with orders that are kept");
     stall.close_client("ana").await;
     let closing = || Error::Closing { kind: Kind::Client, id: "ana".to_owned() };
     assert_eq!(answer(stall.shop().cancel_order(naming(&order)).await), Err(closing()));

@@ -1,6 +1,7 @@
 //! ModifyOrder: the difference that moves, prices that stay, and what refuses a change.
 
 use portal::Error;
+use portal::error::Full;
 use portal::error::{Kind, Short};
 use portal::id::{Cid, Oid};
 use proto::portal::{ModifyOrderRequest, Order};
@@ -132,6 +133,23 @@ async fn if_match_names_the_version_that_is_changed() {
 }
 
 #[tokio::test]
+async fn an_order_that_is_full_by_its_bytes_says_so_in_bytes() {
+    let stall = Stall::open().await;
+    let pids: Vec<String> = (0..1_000).map(|i| format!("{i:03}{}", "é".repeat(62))).collect();
+    for pid in &pids {
+        stall.insert_product(pid, "1", 1).await;
+    }
+    let wanted: Vec<(&str, i64)> = pids.iter().map(|pid| (pid.as_str(), 1)).collect();
+    let order = create(&stall, "ana", &wanted[..300]).await.unwrap();
+    let order = modify(&stall, &order, &wanted[300..400]).await.unwrap();
+    let error = modify(&stall, &order, &wanted[400..]).await.unwrap_err();
+    let Error::OrderFull { full: Full::Bytes { bytes, most }, .. } = error else { panic!("{error}") };
+    assert!(bytes > most && most > 500_000, "{bytes} of {most}");
+    assert!(error.to_string().contains(&format!("{bytes} bytes, because")), "{error}");
+    stall.audit().await;
+}
+
+#[tokio::test]
 async fn an_order_is_full_at_two_thousand_lines() {
     let stall = Stall::open().await;
     let pids: Vec<String> = (0..2_001).map(|i| format!("p{i}")).collect();
@@ -143,7 +161,8 @@ async fn an_order_is_full_at_two_thousand_lines() {
     let order = modify(&stall, &order, &wanted[1_000..2_000]).await.unwrap();
     assert_eq!((order.lines.len(), order.total.as_str()), (2_000, "2000.00"));
     let error = modify(&stall, &order, &wanted[2_000..]).await.unwrap_err();
-    assert_eq!(error, Error::OrderFull { oid: order.oid.clone(), lines: 2_001 });
+    assert_eq!(error, Error::OrderFull { oid: order.oid.clone(), full: Full::Lines(2_001) });
+    assert!(error.to_string().contains("2001 lines, and has at most 2000"), "{error}");
     answer(stall.shop().cancel_order(naming(&order)).await).unwrap();
     stall.audit().await;
 }

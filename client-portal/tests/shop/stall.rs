@@ -1,13 +1,15 @@
 //! A client portal over a store in memory, and what tests ask of it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use portal::change::{Asked, Change, Known};
 use portal::document::client::{ClientData, ClientRecord};
 use portal::document::order::{OrderRecord, Phase};
 use portal::document::product::{ProductData, ProductRecord};
 use portal::document::stock::StockRecord;
 use portal::document::write;
-use portal::id::{Cid, Pid};
+use portal::id::{Cid, Oid, Pid};
 use portal::{Config, Error, key};
 use proto::portal::portal_client::PortalClient;
 use proto::portal::shop_client::ShopClient;
@@ -79,6 +81,25 @@ impl Stall {
     pub(crate) async fn close_client(&self, cid: &str) {
         let at = key::client(&Cid::parse("cid", cid).unwrap());
         self.done(Txn::new().set_json(at, 1, "/state", "\"closing\"")).await;
+    }
+
+    /// Leaves what DeleteClient leaves of a client whose orders are kept.
+    pub(crate) async fn remove_client(&self, cid: &str) {
+        let at = key::client(&Cid::parse("cid", cid).unwrap());
+        self.done(Txn::new().put(at, 1, write(&ClientRecord::gone()))).await;
+    }
+
+    /// Puts a line into an open order that has none, past the portal.
+    pub(crate) async fn fill(&self, order: &Order, pid: &str, quantity: i64) {
+        let (cid, oid) = (Cid::parse("cid", &order.cid).unwrap(), Oid::parse(&order.oid).unwrap());
+        let (at, pid) = (key::order(&cid, &oid), Pid::parse("pid", pid).unwrap());
+        let product_at = key::product(&pid);
+        let read = |at: bytes::Bytes| async { self.store.get(at, Freshness::linearizable()).await.unwrap() };
+        let known = Known::read(&at, &read(at.clone()).await.record.unwrap()).unwrap();
+        let product = ProductRecord::read(&product_at, &read(product_at.clone()).await.record.unwrap());
+        let products = HashMap::from([(pid.clone(), Some(product.unwrap()))]);
+        let txn = Change::by_client(&cid, &oid, 1).modify(&known, &[Asked { pid, quantity }], &products);
+        self.done(txn.unwrap()).await;
     }
 
     pub(crate) async fn insert_product(&self, pid: &str, price: &str, quantity: i64) {

@@ -136,7 +136,7 @@ fn the_largest_order_can_be_created_and_cancelled_in_one_transaction_each() {
     let one_more = asked(&[("one-more", 1)]);
     let products = HashMap::from([(pid("one-more"), Some(product("1")))]);
     let full = Change::by_client(&cid, &oid, 1).modify(&known(&lines), &one_more, &products);
-    assert!(matches!(full, Err(Error::OrderFull { lines: 2_001, .. })));
+    assert!(matches!(full, Err(Error::OrderFull { full: Full::Lines(2_001), .. })));
 }
 
 fn refusal(key: bytes::Bytes, reason: Reason, data: Option<&str>, remembered: bool) -> TxnResponse {

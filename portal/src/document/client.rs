@@ -1,7 +1,10 @@
 //! A client: `c/{CID}` is `{"state":"active","open_orders":0,"data":{…}}`.
 //!
 //! `data` is what staff sent, kept as it is. It stands apart from our members, so that its names are free.
-//! `open_orders` moves only by adds, `state` only in a cascade, `data` only by UpdateClient.
+//! `open_orders` moves only by adds, `state` only in a deletion, `data` only by UpdateClient.
+//!
+//! A client that was removed while orders of it are left leaves `{"state":"gone","open_orders":0,"data":{}}`: whoever is
+//! registered next under that id would find the orders of somebody else.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -58,12 +61,25 @@ impl ClientRecord {
         ClientRecord { state: State::Active, open_orders: 0, data: data.data }
     }
 
+    /// What a removed client leaves under its id while orders of it are there: nothing of its data.
+    #[must_use]
+    pub fn gone() -> ClientRecord {
+        let data = RawValue::from_string("{}".to_owned()).expect("an object is JSON");
+        ClientRecord { state: State::Gone, open_orders: 0, data }
+    }
+
     /// Reads what is stored under `key`.
     ///
     /// # Errors
     /// [`Error::Damaged`].
     pub fn read(key: &[u8], record: &Record) -> Result<ClientRecord, Error> {
         read(key, &record.data)
+    }
+
+    /// Whether somebody is registered by this record: also by one that cannot be read, which says nothing else.
+    #[must_use]
+    pub fn registers(key: &[u8], record: &Record) -> bool {
+        ClientRecord::read(key, record).map_or(true, |client| client.state != State::Gone)
     }
 
     /// What staff are shown.
@@ -94,6 +110,15 @@ mod tests {
         let record = Record { data: bytes.into(), ..Record::default() };
         let read = ClientRecord::read(b"c/{ana}", &record).expect("what we wrote");
         assert_eq!((read.state, read.open_orders), (State::Active, 0));
+    }
+
+    #[test]
+    fn a_removed_client_is_stored_as_documented_and_registers_nobody() {
+        let bytes = write(&ClientRecord::gone());
+        assert_eq!(String::from_utf8_lossy(&bytes), r#"{"state":"gone","open_orders":0,"data":{}}"#);
+        let record = |data: Vec<u8>| Record { data: data.into(), ..Record::default() };
+        assert!(!ClientRecord::registers(b"c/{ana}", &record(bytes)));
+        assert!(ClientRecord::registers(b"c/{ana}", &record(b"damaged".to_vec())));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub enum State {
     Active,
     /// It is being deleted with its orders: nothing new.
     Closing,
+    /// A client that was removed, and whose orders are kept under its id: nobody else is given it.
+    Gone,
 }
 
 impl State {
@@ -39,6 +41,7 @@ impl State {
         match self {
             State::Active => "\"active\"",
             State::Closing => "\"closing\"",
+            State::Gone => "\"gone\"",
         }
     }
 }

@@ -109,7 +109,11 @@ impl ProductRecord {
     /// # Errors
     /// [`Error::Damaged`].
     pub fn read(key: &[u8], record: &Record) -> Result<ProductRecord, Error> {
-        read(key, &record.data)
+        let product: ProductRecord = read(key, &record.data)?;
+        match product.state {
+            State::Active | State::Closing => Ok(product),
+            State::Gone => Err(Error::damaged(key, "the state gone is of clients only")),
+        }
     }
 
     /// The price as a JSON value, for a guard.

@@ -158,6 +158,12 @@ impl MemoryStore {
         self.inner.plan.lock().next.push_back(fault);
     }
 
+    /// Planned faults that have yet to strike (or to pass).
+    #[must_use]
+    pub fn planned(&self) -> usize {
+        self.inner.plan.lock().next.len()
+    }
+
     /// Refuses everything, or no longer.
     pub fn set_down(&self, down: bool) {
         self.inner.plan.lock().is_down = down;
