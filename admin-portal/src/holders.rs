@@ -10,9 +10,7 @@ use portal::change::{Asked, Change, Known, Refused, judge};
 use portal::document;
 use portal::document::order::{HolderRecord, OrderRecord, Phase};
 use portal::id::{Cid, Oid, Pid};
-use portal::limits::{
-    ATTEMPTS_MAX, CASCADE_NAMED_MAX, CASCADE_PARALLEL, ERROR_LIST_MAX, HOLDER_PAGES_MAX,
-};
+use portal::limits::{ATTEMPTS_MAX, CASCADE_NAMED_MAX, CASCADE_PARALLEL, ERROR_LIST_MAX, HOLDER_PAGES_MAX};
 use portal::{Error, Portal, key};
 use proto::portal::{ChangedOrder, DeleteResponse};
 use proto::store::{FailedGuard, KeyRecord};

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use prost::Message;
 use proto::check::TXN_BYTES_MAX;
 use proto::portal::RequestId;
-use proto::store::{Identity, Record, Txn, TxnResponse, operation::Action};
+use proto::store::{Identity, Record, Returning, Txn, TxnResponse, operation::Action};
 use store_client::Refusal;
 
 use crate::cache::Token;
@@ -126,7 +126,8 @@ impl<'p> Attempts<'p> {
     pub async fn send(&mut self, txn: Txn) -> Result<TxnResponse, Error> {
         let bytes = txn.encoded_len();
         if bytes > TXN_BYTES_MAX {
-            let why = format!("too much for one transaction ({bytes} bytes of {TXN_BYTES_MAX}); send it in parts");
+            let why =
+                format!("too much for one transaction ({bytes} bytes of {TXN_BYTES_MAX}); send it in parts");
             return Err(Error::invalid("request", why));
         }
         let touched = Touches::watch(self.portal, &txn);
@@ -187,6 +188,8 @@ struct Touches {
     guarded: Vec<Bytes>,
     /// Keys that are deleted.
     deleted: Vec<Bytes>,
+    /// Keys of which the answer shows what was there before, and not what was left.
+    shown_before: Vec<Bytes>,
 }
 
 impl Touches {
@@ -205,7 +208,9 @@ impl Touches {
             tokens.push((key.clone(), portal.cache.watch(portal.store.group_of(key), key)));
         }
         let guarded = txn.guards.iter().map(|guard| guard.key.clone()).collect();
-        Touches { tokens, guarded, deleted }
+        let before = txn.operations.iter().filter(|one| one.returning() == Returning::Before);
+        let shown_before = before.map(|operation| operation.key.clone()).collect();
+        Touches { tokens, guarded, deleted, shown_before }
     }
 
     /// Tells the cache, before anybody hears of it. No answer: what may have been written is forgotten.
@@ -235,6 +240,9 @@ impl Touches {
         if self.deleted.contains(key) {
             return Some(None);
         }
+        if self.shown_before.contains(key) {
+            return None;
+        }
         let last = answer.results.iter().rev().find(|touched| touched.key == *key)?;
         last.record.clone().filter(|record| !record.data.is_empty()).map(Some)
     }
@@ -245,4 +253,27 @@ impl Touches {
 pub fn shown<'a>(answer: &'a TxnResponse, key: &[u8]) -> Option<&'a Record> {
     let of_key = answer.results.iter().rev().filter(|touched| touched.key == key);
     of_key.filter_map(|touched| touched.record.as_ref()).find(|record| !record.data.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::store::Touched;
+
+    /// A cache that took it for what was left would show a removed client for as long as no event drops it.
+    #[test]
+    fn a_record_shown_as_it_was_before_is_not_taken_for_what_was_left() {
+        let key = Bytes::from_static(b"c/{ana}");
+        let record = Record { data: Bytes::from_static(b"{}"), ..Record::default() };
+        let results = vec![Touched { key: key.clone(), record: Some(record.clone()) }];
+        let answer = TxnResponse { success: true, results, ..TxnResponse::default() };
+        let left = |shown_before: &[&Bytes], deleted: &[&Bytes]| {
+            let owned = |keys: &[&Bytes]| keys.iter().map(|key| (*key).clone()).collect();
+            let (shown_before, deleted) = (owned(shown_before), owned(deleted));
+            Touches { tokens: Vec::new(), guarded: Vec::new(), deleted, shown_before }.left(&key, &answer)
+        };
+        assert_eq!(left(&[], &[]), Some(Some(record)));
+        assert_eq!(left(&[&key], &[]), None);
+        assert_eq!(left(&[&key], &[&key]), Some(None));
+    }
 }

@@ -200,7 +200,8 @@ async fn whatever_races_no_order_lies_under_an_id_that_is_free_or_anothers() {
         let (cid, removed, again) = round.unwrap();
         let at = key::client(&Cid::parse("cid", &cid).unwrap());
         let orders = key::orders_of(&Cid::parse("cid", &cid).unwrap());
-        let page = office.store.scan(Range::Prefix(orders), 10, None, proto::store::Freshness::linearizable());
+        let page =
+            office.store.scan(Range::Prefix(orders), 10, None, proto::store::Freshness::linearizable());
         let has_orders = !page.await.unwrap().records.is_empty();
         let there = office.record(at.clone()).await;
         match (removed, has_orders) {
