@@ -38,8 +38,10 @@ pub struct Cli {
 const AFTER: &str = "Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable, 4 conflict, 5 outcome unknown.\n\
                      Start with: feira demo, or feira up and, in another terminal, feira admin.";
 
-const NODE: &str = "Such as: feira node kill 1, feira node start 1, feira node pause broker.";
+const NODE: &str = "Such as: feira node kill 1, feira node start 1, feira node pause broker, feira node hand-over 3 (3 then leads).";
 const MEMBER: &str = "Each waits until the change is committed. Given again after a failure, a command goes on where it stopped.";
+const HEALTH: &str = "Well is: a leader with a majority, which takes writes, and a portal of each kind that reads through the \
+                      store. For containers: feira health --wait 60.";
 const ADMIN: &str =
     "Such as: feira admin insert-client name=Ana city=Recife. All commands: feira admin help.";
 const SHOP: &str = "Such as: feira shop --cid ana create-order banana=3. All commands: feira shop help.";
@@ -80,6 +82,9 @@ pub enum Command {
     Member(Member),
     /// Show each replica's role, epoch, log, committed and applied offset
     Status(Status),
+    /// Tell in one line whether staff and shoppers can work now: exit code 0, else 3
+    #[command(after_help = HEALTH)]
+    Health(Health),
     /// Work as an administrator: clients, products, stock
     #[command(after_help = ADMIN)]
     Admin(Tool),
@@ -199,9 +204,9 @@ pub enum Act {
     Pause,
     /// SIGCONT: it goes on after a pause
     Resume,
-    /// The leader keeps its commit orders to itself (--off: no longer)
+    /// The leader, this node, keeps its commit orders to itself (--off: no longer)
     HoldCommit,
-    /// The leader gives its place to another node: a new epoch
+    /// The leader gives its place to this node: a new epoch
     HandOver,
     /// The node, which does not lead, has its database replaced by the leader's: after feira audit found it different
     Resync,
@@ -290,6 +295,17 @@ pub struct Status {
     /// Show it again every second until Ctrl-C
     #[arg(long)]
     pub watch: bool,
+}
+
+/// Health.
+#[derive(Args, Debug, Clone, Copy)]
+pub struct Health {
+    /// Wait so long for it to become so, 0 to 86400 seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub wait: u64,
+    /// What is degraded (a part is down that others stand in for) is not well enough: exit code 3
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// A REPL or a single command.

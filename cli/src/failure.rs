@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use store_client::Cause;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -60,11 +61,19 @@ pub struct Failure {
     pub next: Option<String>,
     /// The machine-readable reason of a portal or of the store, such as `STOCK`; empty if there is none.
     pub reason: String,
+    /// The server whose answer this is, such as `client portal 127.0.0.1:7421`; empty if it is none's.
+    pub by: String,
+    /// It was told already: only the exit code is left to be given.
+    pub told: bool,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
+        // A refusal is the shop's; where something stands in the way, it matters who says so.
+        if matches!(self.kind, Kind::Unreachable | Kind::Unknown) && !self.by.is_empty() {
+            write!(f, " ({} says so)", self.by)?;
+        }
         match &self.next {
             Some(next) => write!(f, "\n  → {next}"),
             None => Ok(()),
@@ -74,7 +83,8 @@ impl fmt::Display for Failure {
 
 impl Failure {
     fn new(kind: Kind, message: impl Into<String>) -> Failure {
-        Failure { kind, message: message.into(), next: None, reason: String::new() }
+        let (reason, by) = (String::new(), String::new());
+        Failure { kind, message: message.into(), next: None, reason, by, told: false }
     }
 
     /// It did not happen.
@@ -109,6 +119,51 @@ impl Failure {
         self
     }
 
+    /// What stands between a caller of the store and an answer.
+    #[must_use]
+    pub fn of_cause(cause: Cause, message: impl Into<String>) -> Failure {
+        let reason = match cause {
+            Cause::Away => "",
+            Cause::Busy => "OVERLOADED",
+            Cause::NoRoom => "NO_ROOM",
+            Cause::ClocksApart => CLOCKS,
+            Cause::Divided => "DIVIDED",
+        };
+        let next = of_reason(reason).or_else(|| next_step(Code::Unavailable));
+        let next = next.map(str::to_owned);
+        Failure { next, reason: reason.to_owned(), ..Failure::new(Kind::Unreachable, message) }
+    }
+
+    /// Was told already.
+    #[must_use]
+    pub fn told(mut self) -> Failure {
+        self.told = true;
+        self
+    }
+
+    /// Says whose answer it is.
+    #[must_use]
+    pub fn by(mut self, server: impl Into<String>) -> Failure {
+        self.by = server.into();
+        self
+    }
+
+    /// A request that was made now by this machine's clock, and is too old for the store. `age_ms`: how long ago by the clock
+    /// of the server that says so.
+    #[must_use]
+    pub fn wrong_clock(age_ms: i64, server: &str) -> Failure {
+        let hours = age_ms / 3_600_000;
+        let message = match hours {
+            0 => format!("the clocks of this machine and of {server} are behind the store's"),
+            _ => format!("the clock of this machine is about {hours} h behind that of {server}"),
+        };
+        let message = format!(
+            "{message}: what is asked now counts as asked longer ago than is remembered; nothing was done"
+        );
+        let failure = Failure { reason: CLOCKS.to_owned(), ..Failure::refused(message) };
+        failure.next("set the clock that is wrong; date -u shows this machine's")
+    }
+
     /// A file or folder that could not be used.
     #[must_use]
     pub fn file(doing: &str, path: &std::path::Path, error: &std::io::Error) -> Failure {
@@ -122,6 +177,8 @@ impl Failure {
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
         let kind = match status.code() {
+            // It was answered, by a node that knows better whom to ask.
+            Code::Unavailable if reason == NOT_LEADER => Kind::Refused,
             // It was answered: asking again finds the same record.
             Code::Internal if reason == DAMAGED => Kind::Refused,
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal => {
@@ -130,7 +187,11 @@ impl Failure {
             Code::AlreadyExists | Code::Aborted => Kind::Conflict,
             _ => Kind::Refused,
         };
-        let mut message = format!("{}: {}", code_name(status.code()), status.message());
+        let said = match status.message() {
+            "" if status.code() == Code::Unimplemented => "what answers there does not serve this",
+            said => said,
+        };
+        let mut message = format!("{}: {said}", code_name(status.code()));
         for violation in details.bad_request().iter().flat_map(|bad| &bad.field_violations) {
             if !status.message().contains(&violation.description) {
                 message.push_str(&format!("\n  field {}: {}", violation.field, violation.description));
@@ -146,7 +207,7 @@ impl Failure {
         let next = of_reason(&reason)
             .or_else(|| of_missing(status.code(), &missing))
             .or_else(|| next_step(status.code()));
-        Failure { kind, message, next: next.map(str::to_owned), reason }
+        Failure { next: next.map(str::to_owned), reason, ..Failure::new(kind, message) }
     }
 }
 
@@ -174,8 +235,15 @@ pub fn code_name(code: Code) -> &'static str {
     }
 }
 
+/// A node's refusal of what only the leader does.
+pub const NOT_LEADER: &str = "NOT_LEADER";
 /// A record that no portal wrote, as portals say it.
 const DAMAGED: &str = "DAMAGED_RECORD";
+
+/// What stands in the way until somebody mends it, as portals say it.
+const NO_ROOM: &str = "STORE_NO_ROOM";
+const CLOCKS: &str = "CLOCKS_APART";
+const DIVIDED: &str = "STORE_DIVIDED";
 
 /// What to do about what a portal says.
 fn of_reason(reason: &str) -> Option<&'static str> {
@@ -185,10 +253,20 @@ fn of_reason(reason: &str) -> Option<&'static str> {
             "staff are deleting it with its orders: nothing new; deleting it again with cascade finishes",
         ),
         "STOCK_SHORT" => Some("nothing was changed; take what is left, or less"),
+        NO_ROOM | "NO_ROOM" => Some(
+            "nothing was done; feira status names the node: free disk space there, or raise store.map_bytes; then it goes on",
+        ),
+        CLOCKS => Some(
+            "nothing was done; compare date -u on this machine, the portals' and the nodes', and set what is wrong",
+        ),
+        DIVIDED | "DIVIDED" => {
+            Some("nothing was done; feira audit shows who differs, feira status whom to start or resync")
+        }
         DAMAGED => Some("no portal wrote it: look at it with feira kv get, and mend or delete it there"),
         "CLIENT_GONE" => Some("a person who comes back is registered under another id: insert-client"),
         "ID_KEPT" => Some("give the id with --cid: who has another person's id sees that person's orders"),
         "ORDER_EMPTY" => Some("nothing was changed; modify-order adds lines, cancel-order closes it"),
+        NOT_LEADER => Some("ask the node that leads: feira status shows it"),
         "ORDER_NOT_OPEN" => Some("nothing was changed; open another order"),
         _ => None,
     }

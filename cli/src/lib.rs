@@ -4,7 +4,7 @@
 //!   args ──► run ──┬─► role (store, portals, broker)      serve until told to stop
 //!                  ├─► up (supervisor of child processes), demo (a tour over it)
 //!                  ├─► admin, shop, kv (sessions) ◄── repl (lines, completion) ◄── verb (tables of verbs)
-//!                  └─► import, audit, status, log, member, backup
+//!                  └─► import, audit, status, health, log, member, backup
 //!        all of them ──► reach (portals, nodes) · show (tables, JSON) · config · key · aside · failure
 //! ```
 //!
@@ -20,6 +20,7 @@ pub mod config;
 pub mod demo;
 pub mod document;
 pub mod failure;
+pub mod health;
 pub mod import;
 pub mod key;
 pub mod kv;
@@ -56,15 +57,22 @@ pub fn main() -> ExitCode {
                 Out::new(true).data_of_failure(&misused(&error));
             }
             // Help and version are answers; a closed pipe ends output, not the work.
-            let _ = error.print();
-            return exit(if asked { None } else { Some(Kind::Usage) });
+            let printed = error.print();
+            let lost = printed.is_err_and(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
+            return exit(if asked { lost.then_some(Kind::Refused) } else { Some(Kind::Usage) });
         }
     };
     let out = Out::new(cli.shared.json);
-    match start(cli, &out) {
+    match start(cli, &out).and_then(|()| out.check()) {
         Ok(()) => exit(None),
         Err(failure) => {
-            out.failure(&failure);
+            if !failure.told {
+                out.failure(&failure);
+            }
+            match out.check() {
+                Err(lost) if lost != failure => out.say(&lost.to_string()),
+                _ => {}
+            }
             exit(Some(failure.kind))
         }
     }

@@ -14,7 +14,7 @@ use crate::role::portals::Which;
 use crate::show::answer::Answer;
 use crate::show::out::Out;
 use crate::tools::{addresses, admin, key_values, shop};
-use crate::{audit, backup, demo, key, log, member, role, status, up};
+use crate::{audit, backup, demo, health, key, log, member, role, status, up};
 
 /// How long an import waits for a portal or a leader to come back.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
@@ -64,6 +64,7 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         Command::Kv(tool) => key_values(&tool, loaded, out).await,
         Command::Import(asked) => run_import(asked, loaded, out).await,
         Command::Status(asked) => status::run(&loaded.config, asked.watch, out).await,
+        Command::Health(asked) => health::run(&loaded.config, asked, out).await,
         Command::Down => shown(up::run::down(loaded).await, out),
         Command::Member(asked) => shown(member::run::run(loaded, asked, out).await, out),
         Command::Node(asked) => shown(up::act::node(loaded, &asked).await, out),
@@ -89,7 +90,7 @@ fn asked_of(command: &Command, config: &Config) -> Option<Vec<String>> {
         |portals: &[Instance]| portals.iter().map(|portal| portal.listen.clone()).collect::<Vec<_>>();
     let nodes = || config.store.nodes.iter().map(|node| node.reached_at().to_owned()).collect::<Vec<_>>();
     match command {
-        Command::Status(_) | Command::Audit | Command::Member(_) => Some(nodes()),
+        Command::Status(_) | Command::Health(_) | Command::Audit | Command::Member(_) => Some(nodes()),
         Command::Kv(tool) if tool.store.is_empty() => Some(nodes()),
         Command::Admin(tool) if tool.portal.is_empty() => Some(portals(&config.admin_portals)),
         Command::Shop(shop) if shop.tool.portal.is_empty() => Some(portals(&config.client_portals)),
@@ -148,6 +149,7 @@ async fn run_import(asked: Import, loaded: &Loaded, out: &Out) -> Result<(), Fai
         |at: usize| -> Vec<String> { shops.iter().cycle().skip(at).take(shops.len()).cloned().collect() };
     let shops = (0..shops.len())
         .map(|at| Portals::new("client portal", &turned(at), IMPORT_PATIENCE, None))
+        .map(|portals| portals.map(Portals::beginning_with_the_first))
         .collect::<Result<Vec<Portals>, Failure>>()?;
     shown(import(&job, &admin, &shops, out).await, out)
 }

@@ -1,23 +1,22 @@
-//! `feira status`: where each replica stands, each portal's cache, the broker, and whether the store can serve.
+//! `feira status`: where each replica stands, each portal's cache, the broker, and whether people can work.
 //!
-//! The last is the exit code too: 0 only if a majority of the voters answers and one of them leads.
+//! The last is the exit code too, the same as that of [`crate::health`].
 
 use std::time::Duration;
 
 use clap::ValueEnum;
 use proto::portal::PortalStatusResponse;
-use proto::store::{MemberPart, Role, StatusResponse};
+use proto::store::{Role, StatusResponse};
 use serde_json::{Value, json};
 
 use crate::admin::cache::portal_document;
 use crate::config::shape::Config;
 use crate::failure::Failure;
+use crate::health::{self, Health, PortalSeen};
 use crate::kv::view::position;
-use crate::reach::nodes;
 use crate::repl::mode::Interrupts;
 use crate::show::answer::{Answer, Table, counted};
 use crate::show::out::Out;
-use crate::up::ready;
 
 /// Between two pictures of `--watch`.
 const WATCH: Duration = Duration::from_secs(1);
@@ -25,7 +24,7 @@ const WATCH: Duration = Duration::from_secs(1);
 /// Shows the cluster once, or again and again.
 ///
 /// # Errors
-/// The store cannot serve: no majority of its voters answers, or none of them leads.
+/// Staff or shoppers cannot work: [`Health`] says why.
 pub async fn run(config: &Config, watch: bool, out: &Out) -> Result<(), Failure> {
     // Taken before the first picture: who sees it may press Ctrl-C at once.
     let mut interrupts = Interrupts::of(watch);
@@ -35,24 +34,28 @@ pub async fn run(config: &Config, watch: bool, out: &Out) -> Result<(), Failure>
             picture = look(config) => picture,
             () = interrupts.next() => return Ok(()),
         };
-        let Picture { nodes, portals, broker, trouble } = picture;
+        let Picture { nodes, portals, broker, health } = picture;
         if watch {
             out.clear();
         }
         if out.json {
-            let document = json!({
-                "nodes": nodes.document, "portals": portals.document, "broker": broker.document,
-                "serving": trouble.is_none(),
-            });
+            let mut document = health.document();
+            document["nodes"] = nodes.document;
+            document["portals"] = portals.document;
+            document["broker"] = broker.document;
             out.answer(&Answer::line("", document));
         } else {
             out.answer(&nodes);
             out.answer(&portals);
             out.answer(&broker);
+            if health.problem.is_none() {
+                out.answer(&Answer::line(health.line(), json!(null)));
+            }
         }
-        match trouble {
-            trouble if !watch => return trouble.map_or(Ok(()), Err),
-            Some(trouble) => out.say(&trouble.message),
+        out.check()?;
+        match health.problem {
+            problem if !watch => return problem.map_or(Ok(()), Err),
+            Some(problem) => out.say(&problem.message),
             None => {}
         }
         tokio::select! {
@@ -67,58 +70,17 @@ struct Picture {
     nodes: Answer,
     portals: Answer,
     broker: Answer,
-    /// Why the store cannot serve; `None`: it can.
-    trouble: Option<Failure>,
+    health: Health,
 }
 
 async fn look(config: &Config) -> Picture {
-    let (statuses, portals, broker) =
-        tokio::join!(nodes::statuses(config), of_portals(config), of_broker(config));
-    let trouble = trouble(config, &statuses);
-    Picture { nodes: of_nodes(config, &statuses), portals, broker, trouble }
-}
-
-/// Why the store cannot serve, by what its nodes say; `None`: a leader and a majority of the voters answer.
-fn trouble(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -> Option<Failure> {
-    let nodes = config.store.nodes.iter().map(|node| node.id).zip(statuses);
-    let answering: Vec<(u64, &StatusResponse)> =
-        nodes.clone().filter_map(|(id, status)| Some((id, status.as_ref().ok()?))).collect();
-    let silent: Vec<u64> = nodes.filter(|(_, status)| status.is_err()).map(|(id, _)| id).collect();
-    let start: Vec<String> = silent.iter().map(|id| format!("feira node start {id}")).collect();
-    let start = format!("start what is down (in a local cluster: {})", start.join(", "));
-    if answering.is_empty() {
-        let failure = Failure::unreachable("no node of the store answers");
-        return Some(
-            failure
-                .next("feira up starts a local cluster; in one that runs, feira node start ID starts a node"),
-        );
+    let seen = health::look(config).await;
+    Picture {
+        nodes: of_nodes(config, &seen.nodes),
+        portals: of_portals(&seen.portals),
+        broker: of_broker(config, seen.broker),
+        health: Health::of(config, &seen),
     }
-    // The leader knows best who votes; a node outside of the group has an old membership.
-    let inside = answering.iter().filter(|(_, status)| status.role() != Role::Outside);
-    let newest = inside.max_by_key(|(_, status)| (status.role() == Role::Leader, status.epoch));
-    let voters = newest.map_or_else(Vec::new, |(_, status)| voters_of(status));
-    let voters =
-        if voters.is_empty() { config.store.nodes.iter().map(|node| node.id).collect() } else { voters };
-    let voting = answering.iter().filter(|(id, _)| voters.contains(id)).count();
-    let needed = voters.len() / 2 + 1;
-    if voting < needed {
-        let message = format!(
-            "no quorum: {voting} of {} answer, {needed} are needed to serve; nothing is lost",
-            counted(voters.len(), "voter")
-        );
-        return Some(Failure::unreachable(message).next(start));
-    }
-    if answering.iter().any(|(_, status)| status.role() == Role::Leader) {
-        return None;
-    }
-    let failure = Failure::unreachable("no node leads: an election is under way");
-    Some(failure.next("look again in a moment; if it stays so, the nodes do not reach each other"))
-}
-
-/// Who votes, by the newest membership that a node knows.
-fn voters_of(status: &StatusResponse) -> Vec<u64> {
-    let voting = status.members.iter().filter(|member| member.part() != MemberPart::MemberLearner);
-    voting.filter_map(|member| Some(member.member.as_ref()?.node)).collect()
 }
 
 /// The nodes as a table, and what ails them below it.
@@ -187,25 +149,24 @@ pub fn role(role: Role) -> &'static str {
     }
 }
 
-async fn of_portals(config: &Config) -> Answer {
+fn of_portals(portals: &[PortalSeen]) -> Answer {
     let columns = ["PORTAL", "ADDRESS", "CACHE", "LEASE", "CACHED", "HITS", "MISSES", "BYPASSES"];
     let mut table = Table::new(&columns, &[3, 4, 5, 6, 7]);
     let (mut documents, mut notes) = (Vec::new(), Vec::new());
-    for (word, instances) in
-        [("admin-portal", &config.admin_portals), ("client-portal", &config.client_portals)]
-    {
-        for (at, instance) in (1..).zip(instances) {
-            let (name, address) = (format!("{word}-{at}"), instance.listen.clone());
-            match ready::portal(&address).await {
-                Ok(status) => {
-                    documents.push(portal_document(&address, &status));
-                    notes.extend(ignored(&name, status.ignored));
-                    table.row(portal_row(name, address, &status));
-                }
-                Err(_) => {
-                    documents.push(json!({ "name": name, "address": address, "state": "down" }));
-                    table.row_begun([name, address, "down".to_owned()]);
-                }
+    for PortalSeen { name, address, status, trouble, .. } in portals {
+        let (name, address) = (name.clone(), address.clone());
+        match status {
+            Ok(status) => {
+                let mut document = portal_document(&address, status);
+                document["trouble"] = trouble.clone().into();
+                documents.push(document);
+                notes.extend(ignored(&name, status.ignored));
+                notes.extend(trouble.as_ref().map(|why| format!("{name} does not serve: {why}")));
+                table.row(portal_row(name, address, status));
+            }
+            Err(_) => {
+                documents.push(json!({ "name": name, "address": address, "state": "down" }));
+                table.row_begun([name, address, "down".to_owned()]);
             }
         }
     }
@@ -220,11 +181,11 @@ fn ignored(name: &str, messages: u64) -> Option<String> {
 }
 
 /// Where the broker is, and whether anything answers there.
-async fn of_broker(config: &Config) -> Answer {
+fn of_broker(config: &Config, up: bool) -> Answer {
     let kind = config.broker.kind.to_possible_value();
     let kind = kind.as_ref().map_or("", |kind| kind.get_name());
     let address = &config.broker.listen;
-    let state = if ready::broker(address).await { "up" } else { "down" };
+    let state = if up { "up" } else { "down" };
     let meaning = if state == "up" { "" } else { ": portals read the store meanwhile, only slower" };
     let document = json!({ "name": "broker", "kind": kind, "address": address, "state": state });
     Answer::line(format!("broker ({kind}) at {address} is {state}{meaning}"), document)
@@ -249,41 +210,6 @@ fn portal_row(name: String, address: String, status: &PortalStatusResponse) -> [
 mod tests {
     use super::*;
     use crate::config::shape::Config;
-
-    #[test]
-    fn a_cluster_without_a_quorum_was_no_failure() {
-        let config = Config::default();
-        let status =
-            |role: Role| Ok(StatusResponse { role: role.into(), epoch: 3, ..StatusResponse::default() });
-        let down = || Err(Failure::unreachable("down"));
-        let of = |statuses: [Result<StatusResponse, Failure>; 3]| {
-            trouble(&config, &statuses).map(|failure| (failure.kind.exit_code(), failure.to_string()))
-        };
-        assert_eq!(of([status(Role::Leader), status(Role::Follower), status(Role::Follower)]), None);
-        assert_eq!(of([down(), status(Role::Leader), status(Role::Follower)]), None);
-        let (code, said) = of([down(), down(), status(Role::Leader)]).unwrap();
-        assert_eq!(code, 3);
-        assert!(
-            said.contains("1 of 3 voters answer, 2 are needed")
-                && said.contains("feira node start 1, feira node start 2")
-        );
-        let (_, said) = of([down(), status(Role::Candidate), status(Role::Follower)]).unwrap();
-        assert!(said.contains("no node leads"), "{said}");
-        let (_, said) = of([down(), down(), down()]).unwrap();
-        assert!(said.contains("no node of the store answers"), "{said}");
-    }
-
-    #[test]
-    fn who_votes_is_what_the_membership_says() {
-        let member = |node: u64, part: MemberPart| proto::store::MemberStatus {
-            member: Some(proto::store::Member { node, ..Default::default() }),
-            part: part.into(),
-        };
-        let members = vec![member(1, MemberPart::Voter), member(2, MemberPart::MemberLearner)];
-        let leader = StatusResponse { role: Role::Leader.into(), members, ..StatusResponse::default() };
-        let down = || Err(Failure::unreachable("down"));
-        assert!(trouble(&Config::default(), &[Ok(leader), down(), down()]).is_none());
-    }
 
     #[test]
     fn the_nodes_fit_in_a_hundred_columns() {

@@ -88,11 +88,15 @@ impl Request {
                 Error::RequestReused { request }
             }
             store_client::Error::Refused { reason: Refusal::Expired, .. } => {
-                Error::RequestExpired { request }
+                let age_ms = match self.created_ms {
+                    0 => 0,
+                    made_ms => store_client::now_ms().saturating_sub(made_ms).max(1),
+                };
+                Error::RequestExpired { age_ms, request }
             }
             store_client::Error::Refused { reason: Refusal::Closed, .. } => Error::RequestClosed { request },
-            store_client::Error::Unknown { .. } => {
-                Error::OutcomeUnknown { request, created_ms: self.created_ms }
+            store_client::Error::Unknown { message } => {
+                Error::OutcomeUnknown { why: message, request, created_ms: self.created_ms }
             }
             other => Error::from(other),
         }
@@ -176,7 +180,7 @@ pub async fn send_step(portal: &Portal, txn: Txn) -> Result<TxnResponse, Error> 
     let answer = portal.store.txn(txn, None).await;
     touched.settle(portal, answer.as_ref().ok());
     answer.map_err(|error| match error {
-        store_client::Error::Unknown { message } => Error::Unavailable { why: message },
+        store_client::Error::Unknown { message } => Error::away(message),
         other => other.into(),
     })
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use store_client::Cause;
 use tonic::Code;
 
 use crate::limits::ORDER_LINES_MAX;
@@ -63,6 +64,8 @@ impl fmt::Display for Short {
         }
     }
 }
+
+const HOUR_MS: i64 = 3_600_000;
 
 /// Why a request was not (or may not have been) carried out.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -190,10 +193,10 @@ pub enum Error {
         attempts: u32,
     },
     /// The request id is older than what the store remembers. Not executed now.
-    #[error(
-        "request id {request} is older than what is remembered; look whether it was done, and make a new id"
-    )]
+    #[error("request id {request} is older than what is remembered: {}", expired(*.age_ms))]
     RequestExpired {
+        /// How long ago it was made by the portal's clock, milliseconds; 0: it does not say when it was made.
+        age_ms: i64,
         /// The id.
         request: String,
     },
@@ -206,12 +209,16 @@ pub enum Error {
     /// The store cannot serve now. Nothing was done.
     #[error("the store is unavailable: {why}")]
     Unavailable {
+        /// What stands in the way.
+        cause: Cause,
         /// What is known.
         why: String,
     },
     /// It may have happened. The same request with the same id settles it.
-    #[error("outcome unknown; send the same request again with request id {request} to settle it")]
+    #[error("outcome unknown ({why}); send the same request again with request id {request} to settle it")]
     OutcomeUnknown {
+        /// What is known of why there was no answer.
+        why: String,
         /// The id to repeat.
         request: String,
         /// The creation time to repeat with it, milliseconds since 1970.
@@ -267,6 +274,20 @@ fn shortages(short: &[Short], more: u64) -> String {
     format!("{}{}", each.join(", "), and_more(more))
 }
 
+/// What an id's age says of why it is not remembered.
+fn expired(age_ms: i64) -> String {
+    const LOOK: &str = "look whether it was done, and make a new id";
+    let age = match age_ms / HOUR_MS {
+        _ if age_ms == 0 => return LOOK.to_owned(),
+        0 => "less than an hour".to_owned(),
+        hours => format!("{hours} h"),
+    };
+    format!(
+        "by this portal's clock it was made {age} ago; if it was made just now, the clock of its maker or of the store is \
+         wrong; else {LOOK}"
+    )
+}
+
 fn and_more(more: u64) -> String {
     if more == 0 { String::new() } else { format!(" and {more} more") }
 }
@@ -304,11 +325,16 @@ impl Error {
             Error::Contended { .. } => (Code::Aborted, "CONTENDED"),
             Error::RequestExpired { .. } => (Code::FailedPrecondition, "REQUEST_ID_EXPIRED"),
             Error::RequestClosed { .. } => (Code::Aborted, "REQUEST_ID_CLOSED"),
-            Error::Unavailable { .. } => (Code::Unavailable, "STORE_UNAVAILABLE"),
+            Error::Unavailable { cause, .. } => (Code::Unavailable, reason_of(*cause)),
             Error::OutcomeUnknown { .. } => (Code::DeadlineExceeded, "OUTCOME_UNKNOWN"),
             Error::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
             Error::Damaged { .. } => (Code::Internal, "DAMAGED_RECORD"),
         }
+    }
+
+    /// The store cannot be reached, or cannot serve.
+    pub fn away(why: impl Into<String>) -> Error {
+        Error::Unavailable { cause: Cause::Away, why: why.into() }
     }
 
     /// Whether the operation may have happened in spite of this error.
@@ -318,14 +344,24 @@ impl Error {
     }
 }
 
+/// The reason that says what stands between a user and the store.
+pub(crate) const fn reason_of(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Away => "STORE_UNAVAILABLE",
+        Cause::Busy => "STORE_BUSY",
+        Cause::NoRoom => "STORE_NO_ROOM",
+        Cause::ClocksApart => "CLOCKS_APART",
+        Cause::Divided => "STORE_DIVIDED",
+    }
+}
+
 /// What a failed read of the store means for the user.
 impl From<store_client::Error> for Error {
     fn from(error: store_client::Error) -> Error {
         match error {
             store_client::Error::Refused { message, .. } => Error::invalid("request", message),
-            store_client::Error::Retry { message } | store_client::Error::Unknown { message } => {
-                Error::Unavailable { why: message }
-            }
+            store_client::Error::Retry { cause, message } => Error::Unavailable { cause, why: message },
+            store_client::Error::Unknown { message } => Error::away(message),
         }
     }
 }

@@ -160,6 +160,7 @@ impl Portal {
             ignored: groups.iter().map(|group| group.ignored).sum(),
             transactions: self.transactions.load(Ordering::Relaxed),
             up_ms: now_ms,
+            store_problem: self.store.trouble().unwrap_or_default(),
             groups: groups
                 .iter()
                 .map(|group| GroupStatus {

@@ -114,7 +114,7 @@ impl Portal {
             }
             answer
         });
-        let lost = |_| Err(Error::Unavailable { why: "a read of the store was given up".to_owned() });
+        let lost = |_| Err(Error::away("a read of the store was given up"));
         task.map(move |joined| joined.unwrap_or_else(lost)).boxed().shared()
     }
 }

@@ -8,10 +8,11 @@
 
 use std::collections::HashMap;
 
+use store_client::Cause;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
-use crate::error::{Error, Full, Kind, Short};
+use crate::error::{Error, Full, Kind, Short, reason_of};
 use crate::limits::{ERROR_LIST_BYTES_MAX, ERROR_LIST_MAX, ERROR_MESSAGE_BYTES_MAX};
 
 /// The domain of our reasons.
@@ -65,7 +66,12 @@ fn bounded(error: Error) -> Error {
         Error::Invalid { field, why } => {
             Error::Invalid { field: cut(&field, 256), why: cut(&why, ERROR_MESSAGE_BYTES_MAX) }
         }
-        Error::Unavailable { why } => Error::Unavailable { why: cut(&why, ERROR_MESSAGE_BYTES_MAX) },
+        Error::Unavailable { cause, why } => {
+            Error::Unavailable { cause, why: cut(&why, ERROR_MESSAGE_BYTES_MAX) }
+        }
+        Error::OutcomeUnknown { why, request, created_ms } => {
+            Error::OutcomeUnknown { why: cut(&why, ERROR_MESSAGE_BYTES_MAX), request, created_ms }
+        }
         Error::Damaged { key, why } => {
             let (key, why) = cut_damage(&key, &why);
             Error::Damaged { key, why }
@@ -108,9 +114,12 @@ fn cut(text: &str, bytes_max: usize) -> String {
 fn metadata(error: &Error) -> HashMap<String, String> {
     let pairs: Vec<(&str, String)> = match error {
         Error::Invalid { field, why } => vec![("field", field.clone()), ("why", why.clone())],
-        Error::RequestReused { request }
-        | Error::RequestExpired { request }
-        | Error::RequestClosed { request } => vec![("request", request.clone())],
+        Error::RequestReused { request } | Error::RequestClosed { request } => {
+            vec![("request", request.clone())]
+        }
+        Error::RequestExpired { age_ms, request } => {
+            vec![("age_ms", age_ms.to_string()), ("request", request.clone())]
+        }
         Error::UnknownClient { cid } => vec![("cid", cid.clone())],
         Error::NotYours { oid } => vec![("oid", oid.clone())],
         Error::NotFound { kind, id } | Error::AlreadyExists { kind, id } | Error::Closing { kind, id } => {
@@ -137,9 +146,9 @@ fn metadata(error: &Error) -> HashMap<String, String> {
             vec![("kind", kind.to_string()), ("id", id.clone()), ("etag", etag.to_string())]
         }
         Error::Contended { attempts } => vec![("attempts", attempts.to_string())],
-        Error::Unavailable { why } | Error::Overloaded { why } => vec![("why", why.clone())],
-        Error::OutcomeUnknown { request, created_ms } => {
-            vec![("request", request.clone()), ("created_ms", created_ms.to_string())]
+        Error::Unavailable { why, .. } | Error::Overloaded { why } => vec![("why", why.clone())],
+        Error::OutcomeUnknown { why, request, created_ms } => {
+            vec![("why", why.clone()), ("request", request.clone()), ("created_ms", created_ms.to_string())]
         }
         Error::Damaged { key, why } => vec![("key", key.clone()), ("why", why.clone())],
     };
@@ -214,16 +223,21 @@ impl Fields {
                 Error::Changed { kind: self.kind()?, id: self.text("id")?, etag: self.number("etag")? }
             }
             "CONTENDED" => Error::Contended { attempts: self.number("attempts")? },
-            "REQUEST_ID_EXPIRED" => Error::RequestExpired { request: self.text("request")? },
+            "REQUEST_ID_EXPIRED" => Error::RequestExpired {
+                age_ms: self.number("age_ms").unwrap_or(0),
+                request: self.text("request")?,
+            },
             "REQUEST_ID_CLOSED" => Error::RequestClosed { request: self.text("request")? },
-            "STORE_UNAVAILABLE" => Error::Unavailable { why: self.text("why")? },
             "OUTCOME_UNKNOWN" => {
                 let (request, created_ms) = (self.text("request")?, self.number("created_ms")?);
-                Error::OutcomeUnknown { request, created_ms }
+                Error::OutcomeUnknown { why: self.text("why").unwrap_or_default(), request, created_ms }
             }
             "OVERLOADED" => Error::Overloaded { why: self.text("why")? },
             "DAMAGED_RECORD" => Error::Damaged { key: self.text("key")?, why: self.text("why")? },
-            _ => return None,
+            other => {
+                let cause = Cause::ALL.into_iter().find(|cause| reason_of(*cause) == other)?;
+                Error::Unavailable { cause, why: self.text("why")? }
+            }
         })
     }
 }
@@ -283,10 +297,9 @@ mod tests {
             Error::IdKept { id: id.clone(), free: None },
             Error::Changed { kind, id, etag: 17 },
             Error::Contended { attempts: 16 },
-            Error::RequestExpired { request: "r".into() },
+            Error::RequestExpired { age_ms: 90_000_000, request: "r".into() },
             Error::RequestClosed { request: "r".into() },
-            Error::Unavailable { why: "no leader".into() },
-            Error::OutcomeUnknown { request: "r".into(), created_ms: 5 },
+            Error::OutcomeUnknown { why: "no majority".into(), request: "r".into(), created_ms: 5 },
             Error::Overloaded { why: "64 requests".into() },
             Error::damaged(b"s/{x}", "not JSON"),
         ]
@@ -294,7 +307,8 @@ mod tests {
 
     #[test]
     fn every_error_survives_the_wire() {
-        for error in every_error() {
+        let unavailable = Cause::ALL.map(|cause| Error::Unavailable { cause, why: "no leader".into() });
+        for error in every_error().into_iter().chain(unavailable) {
             let status = Status::from(error.clone());
             assert_eq!((status.code(), status.message()), (error.code(), error.to_string().as_str()));
             assert_eq!(Error::from_status(&status), Some(error));

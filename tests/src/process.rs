@@ -41,13 +41,19 @@ impl Process {
         Process { name: name.to_owned(), child, log: log.to_owned() }
     }
 
-    /// Sends a signal.
+    /// Sends a signal. After SIGSTOP all of its threads stand still: until the one thread that takes the signal is scheduled,
+    /// the others go on, which on a busy machine is long enough to answer.
     ///
     /// # Panics
     /// If it is not there any more.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid fits"));
         kill(pid, signal).unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.name));
+        if signal == Signal::SIGSTOP {
+            let stopped =
+                waitid(Id::Pid(pid), WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+            stopped.unwrap_or_else(|error| panic!("{} cannot be waited for: {error}", self.name));
+        }
     }
 
     /// kill -9, and waits until it is gone.

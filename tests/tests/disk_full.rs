@@ -13,7 +13,7 @@ use feira_tests::chaos::load::store_of;
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
 use feira_tests::wait;
 use proto::store::Status;
-use store_client::{Error, Replicated, StoreExt, request_identity};
+use store_client::{Cause, Error, Replicated, StoreExt, request_identity};
 
 const DISK_BYTES: u64 = 192 << 20;
 /// Eight MiB are the reserve: a leader refuses writes; below four a replica takes no entries.
@@ -106,7 +106,11 @@ async fn full_disks_of_a_majority_refuse_writes_and_serve_reads_until_there_is_r
     wait::until("writes to be refused for lack of room", PATIENCE, || async {
         let key = format!("during/{}", tries.fetch_add(1, Ordering::Relaxed));
         match write(&impatient, &key).await {
-            Err(Error::Retry { message }) if message.contains("full up to its reserve") => Ok(()),
+            Err(Error::Retry { cause: Cause::NoRoom, message })
+                if message.contains("full up to its reserve") =>
+            {
+                Ok(())
+            }
             other => Err(format!("{other:?}")),
         }
     })

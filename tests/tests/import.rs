@@ -316,7 +316,7 @@ impl Market {
             let output = self.cluster.tool(&arguments);
             for order in String::from_utf8(output.stdout).unwrap().lines() {
                 let order: Value = serde_json::from_str(order).unwrap();
-                assert_eq!(order["state"], "open", "{order}");
+                assert_eq!(order["state"], "confirmed", "{order}");
                 for line in order["lines"].as_array().unwrap() {
                     let pid = line["pid"].as_str().unwrap().to_owned();
                     *ordered.entry(pid).or_insert(0) += line["quantity"].as_i64().unwrap();
@@ -407,6 +407,82 @@ async fn an_import_that_was_killed_is_finished_by_another() {
     market.end(market.start());
     market.lists_the_refused();
     market.has_what_was_counted().await;
+}
+
+/// A file with these lines.
+fn file_of(lines: &[&str]) -> String {
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    format!("{HEADER}\n{text}")
+}
+
+#[tokio::test]
+async fn a_file_that_was_mended_goes_on_where_it_was_refused_and_tells_what_changed() {
+    let options = Options { client_portals: 2, ..Options::default() };
+    let cluster = Cluster::start(feira_tests::feira!(), options).await;
+    let file = cluster.path().join("shop.csv");
+    let import = |lines: &[&str]| {
+        std::fs::write(&file, file_of(lines)).unwrap();
+        let refused = cluster.path().join("refused.csv");
+        let arguments = ["--json", "import", "--format", "online-retail", file.to_str().unwrap()];
+        let output = cluster.tool(&[&arguments[..], &["--refused", refused.to_str().unwrap()]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (report, std::fs::read_to_string(refused).unwrap())
+    };
+    let orders = |cid: &str| {
+        let listed = cluster.tool(&["--json", "shop", "--cid", cid, "list-orders"]);
+        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+        listed.as_array().unwrap().clone()
+    };
+    // Invoice 1 is whole, one line of 2 and all of 3 are spoiled.
+    let (one, two) = ("1,A,Apple,2,d,1.00,501,X", "2,A,Apple,3,d,1.00,502,X");
+    let spoiled = ["2,B,Beet,two,d,2.00,502,X", "3,A,Apple,some,d,1.00,503,X"];
+    let (first, _) = import(&[one, two, spoiled[0], spoiled[1]]);
+    assert_eq!((&first["accepted"], &first["refused"], &first["orders"]), (&2.into(), &2.into(), &2.into()));
+    assert!(orders("501").iter().all(|order| order["state"] == "confirmed"), "invoices are of the past");
+
+    let mended = ["2,B,Beet,2,d,2.00,502,X", "3,A,Apple,4,d,1.00,503,X"];
+    let (second, refused) = import(&[one, two, mended[0], mended[1]]);
+    // 1 is there; 3 is new, and needs more apples than there were; 2 is there with other lines, which is told.
+    assert_eq!((&second["accepted"], &second["refused"]), (&2.into(), &2.into()), "{second}");
+    assert_eq!((&second["there_already"], &second["changed"]), (&1.into(), &1.into()), "{second}");
+    assert!(refused.contains("is there already, and has 0 of B, and the file 2"), "{refused}");
+    for cid in ["501", "502", "503"] {
+        let orders = orders(cid);
+        assert!(orders.len() == 1 && orders[0]["state"] == "confirmed", "{cid}: {orders:?}");
+    }
+    let apple = cluster.tool(&["--json", "admin", "get-product", "A"]);
+    let apple: Value = serde_json::from_slice(&apple.stdout).unwrap();
+    assert_eq!((&apple["stock"]["held"], &apple["stock"]["available"]), (&9.into(), &0.into()), "{apple}");
+    // And again: nothing new.
+    let (third, _) = import(&[one, two, mended[0], mended[1]]);
+    assert_eq!((&third["accepted"], &third["there_already"]), (&2.into(), &2.into()), "{third}");
+    assert_eq!(orders("503").len(), 1);
+    cluster.assert_audited().await;
+}
+
+#[tokio::test]
+async fn what_the_portal_refused_is_imported_when_the_file_is_mended() {
+    let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
+    let file = cluster.path().join("shop.csv");
+    let import = |lines: &[&str]| {
+        std::fs::write(&file, file_of(lines)).unwrap();
+        let refused = cluster.path().join("refused.csv");
+        let arguments = ["--json", "import", "--format", "online-retail", file.to_str().unwrap()];
+        let output = cluster.tool(&[&arguments[..], &["--refused", refused.to_str().unwrap()]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (report, std::fs::read_to_string(refused).unwrap())
+    };
+    let there = cluster.tool(&["admin", "insert-product", "A", "description=Apple", "quantity=5", "price=1"]);
+    assert!(there.status.success());
+    let (first, refused) = import(&["1,A,Apple,5,d,1.50,501,X", "2,B,Beet,1,d,2.00,501,X"]);
+    assert_eq!((&first["accepted"], &first["refused"]), (&1.into(), &1.into()), "{first}");
+    assert!(refused.contains("costs 1.00, and 1.5") && refused.contains("in the file"), "{refused}");
+    let (second, refused) = import(&["1,A,Apple,5,d,1.00,501,X", "2,B,Beet,1,d,2.00,501,X"]);
+    assert_eq!((&second["accepted"], &second["refused"]), (&2.into(), &0.into()), "{second}: {refused}");
+    assert_eq!(second["there_already"], 1);
+    cluster.assert_audited().await;
 }
 
 #[tokio::test]

@@ -121,7 +121,8 @@ async fn a_cluster_grows_to_five_and_shrinks_to_three_while_writes_go_on() {
 
     // The leader goes, and one more.
     let leader = place.leader();
-    assert_eq!(json(&place, &["member", "remove", &leader])["changed"], true);
+    let removed = json(&place, &["member", "remove", &leader]);
+    assert_eq!((&removed["changed"], &removed["may_fail"]), (&Value::Bool(true), &1.into()), "{removed}");
     let other = place.leader();
     assert_ne!(other, leader);
     place.done(&["member", "remove", &format!("node-{other}")]);
@@ -160,7 +161,16 @@ async fn a_lost_and_a_damaged_folder_stopped_the_whole_cluster_at_its_start() {
     assert_eq!(told["left_out"][0]["node"], 2, "{told}");
     place.fails(&["node", "start", "2"], 1, "member replace 2");
     let load = Load::start(store(&place), "k");
-    let replaced = json(&place, &["member", "replace", "node-2"]);
+    let output = place.tool(&["--json", "member", "replace", "node-2"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !told.contains("in the group already"), "{told}");
+    let replaced: Value = serde_json::from_slice(&output.stdout).unwrap();
+    wait::until("the refusal of the lost folder to be forgotten", Duration::from_secs(30), || async {
+        let problems: Vec<Value> =
+            place.status()["nodes"].as_array().unwrap().iter().map(|node| node["problem"].clone()).collect();
+        if problems.iter().all(|problem| problem == "") { Ok(()) } else { Err(format!("{problems:?}")) }
+    })
+    .await;
     assert_eq!((&replaced["part"], &replaced["aside"]), (&Value::from("voter"), &Value::Null), "{replaced}");
     assert_eq!(members(&place), voters(&[1, 2, 3]));
     // Nothing is lost when the other founder that wrote with it goes.
@@ -168,12 +178,16 @@ async fn a_lost_and_a_damaged_folder_stopped_the_whole_cluster_at_its_start() {
     assert!(place.done(&["kv", "get", "kept"]).contains("SUCCESS"));
     damage_log(&data(&place, 1));
     place.fails(&["node", "start", "1"], 1, "member replace 1");
+    up.tool.hears("node-1 ended by itself", PATIENCE);
+    up.tool.hears("bring it back: ", PATIENCE);
+    assert!(!up.tool.complained().contains("start it again"), "one hint: {}", up.tool.complained());
     assert!(load.end(&store(&place), "k").await > 0);
     place.done(&["down"]);
     up.ends_well();
 
     let mut up = place.up(&[]);
     up.tool.hears("node-1 is left out: node-1 ended at its start", PATIENCE);
+    assert!(!up.tool.complained().contains("start it again"), "one hint: {}", up.tool.complained());
     up.tool.hears("member replace 1", PATIENCE);
     assert!(place.done(&["kv", "get", "kept"]).contains("SUCCESS"));
     let replaced = json(&place, &["member", "replace", "1"]);
@@ -270,7 +284,17 @@ async fn nodes_started_by_hand_join_leave_and_serve_nobody_from_then_on() {
     replace.hears("store --node 3", PATIENCE);
     cluster.run("node-3");
     let status = replace.ends_within(LONG);
-    assert!(status.success(), "{}", replace.complained());
+    let told = replace.complained();
+    assert!(status.success(), "{told}");
+    let well = || async {
+        let mut problems = Vec::new();
+        for node in ["node-1", "node-2", "node-3"] {
+            problems.push(cluster.status(node).await.map_err(|status| status.to_string())?.problem);
+        }
+        if problems.iter().all(String::is_empty) { Ok(()) } else { Err(format!("{problems:?}")) }
+    };
+    wait::until("the refusal of the lost folder to be forgotten", Duration::from_secs(30), well).await;
+    assert!(!told.contains("in the group already"), "{told}");
     assert!(load.end(&cluster.store(), "k").await > 0);
     cluster.stop("node-4");
     cluster.wait_until_equal().await;

@@ -71,7 +71,13 @@ fn faults_of_a_node_itself(place: &Place) {
     place.done(&["node", "hold-commit", &leader]);
     place.done(&["kv", "set", "held", "x"]);
     place.done(&["node", "hold-commit", &leader, "--off"]);
-    assert!(place.done(&["node", "hand-over", &leader]).contains("handed over to node-"));
+    let heir = if leader == "1" { "2" } else { "1" };
+    assert!(place.done(&["node", "hand-over", heir]).contains(&format!("handed over to node-{heir}")));
+    place.fails(
+        &["node", "hold-commit", &leader],
+        1,
+        &format!("node-{leader} does not lead: node-{heir} does"),
+    );
     place.fails(&["node", "hold-commit", "client-portal-1"], 2, "is no node of the store");
     place.fails(&["node", "kill", "9"], 2, "the parts are broker, node-1");
     place.fails(&["node", "kill", "1", "--off"], 2, "--off belongs to hold-commit");

@@ -25,7 +25,7 @@ pub async fn insert(
     let message =
         InsertClientRequest { cid: cid.to_owned(), data: data.to_owned(), request: Some(request.clone()) };
     let rpc = |channel, message| async move { AdminClient::new(channel).insert_client(message).await };
-    portals.send(Call::write(&request.id), message, rpc).await
+    portals.send(Call::write(&request), message, rpc).await
 }
 
 /// A client.
@@ -61,7 +61,7 @@ pub async fn update(
     };
     let message = UpdateClientRequest { cid: cid.to_owned(), data, if_match, request: Some(request.clone()) };
     let rpc = |channel, message| async move { AdminClient::new(channel).update_client(message).await };
-    portals.send(Call::write(&request.id), message, rpc).await
+    portals.send(Call::write(&request), message, rpc).await
 }
 
 /// Deletes a client; returns its data.
@@ -79,7 +79,7 @@ pub async fn delete(
     let message =
         DeleteClientRequest { cid: cid.to_owned(), if_match, cascade, request: Some(request.clone()) };
     let rpc = |channel, message| async move { AdminClient::new(channel).delete_client(message).await };
-    Ok(portals.send(Call::write(&request.id), message, rpc).await?.data)
+    Ok(portals.send(Call::write(&request), message, rpc).await?.data)
 }
 
 /// Clients whose ids begin so.

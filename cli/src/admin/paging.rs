@@ -15,7 +15,9 @@ const PAGE: u32 = 500;
 pub struct Listing<T> {
     /// In the order of their keys.
     pub items: Vec<T>,
-    /// What was left out, in words; one warning a record, up to a bound.
+    /// There are more than the limit let through.
+    pub more: bool,
+    /// What was left out, in words: one warning a record, up to a bound, and that there are more.
     pub warnings: Vec<String>,
 }
 
@@ -34,11 +36,13 @@ where
     F: Future<Output = Result<(Vec<T>, String, Option<Damage>), Failure>>,
 {
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    // One more than is shown tells whether there are more.
+    let most = limit.saturating_add(1);
     let mut all = Vec::new();
     let mut damage = Damage::default();
     let mut after = String::new();
-    while all.len() < limit {
-        let want = u32::try_from(limit - all.len()).unwrap_or(PAGE).min(PAGE);
+    while all.len() < most {
+        let want = u32::try_from(most - all.len()).unwrap_or(PAGE).min(PAGE);
         let (page, next, left_out) = fetch(want, after).await?;
         all.extend(page);
         let left_out = left_out.unwrap_or_default();
@@ -46,7 +50,7 @@ where
         damage.records.extend(left_out.records);
         damage.more += damage.records.len().saturating_sub(WARNINGS_MAX) as u64;
         damage.records.truncate(WARNINGS_MAX);
-        if all.len() > LIST_ITEMS_MAX {
+        if limit == usize::MAX && all.len() > LIST_ITEMS_MAX {
             return Err(Failure::refused(format!("the list has more than {LIST_ITEMS_MAX} items"))
                 .next("ask for a part of it: give a prefix or --limit"));
         }
@@ -55,8 +59,11 @@ where
         }
         after = next;
     }
+    let more = all.len() > limit;
     all.truncate(limit);
-    Ok(Listing { items: all, warnings: warnings(&damage) })
+    let cut =
+        more.then(|| format!("only the first {limit} are shown, and there are more: --limit N shows more"));
+    Ok(Listing { items: all, more, warnings: warnings(&damage).into_iter().chain(cut).collect() })
 }
 
 /// What was left out, in words.
@@ -77,6 +84,29 @@ fn warnings(damage: &Damage) -> Vec<String> {
 mod tests {
     use super::*;
     use proto::portal::DamagedRecord;
+
+    #[tokio::test]
+    async fn a_list_that_is_cut_says_so_and_one_that_fits_does_not() {
+        let of = async |limit: u64| {
+            let fetch = async |want: u32, after: String| {
+                let from: usize = after.parse().unwrap_or(0);
+                let items: Vec<usize> = (from..3).take(want as usize).collect();
+                // As portals do: a full page has a cursor, whether or not anything comes after it.
+                let next = if items.len() == want as usize {
+                    (from + items.len()).to_string()
+                } else {
+                    String::new()
+                };
+                Ok((items, next, None))
+            };
+            let listing = gather(Some(limit), fetch).await.unwrap();
+            (listing.items.len(), listing.more, listing.warnings.join("; "))
+        };
+        let (shown, more, told) = of(2).await;
+        assert!((shown, more) == (2, true) && told.contains("only the first 2"), "{told}");
+        assert_eq!(of(3).await, (3, false, String::new()));
+        assert_eq!(of(9).await, (3, false, String::new()));
+    }
 
     #[tokio::test]
     async fn damage_of_all_pages_is_told_up_to_a_bound() {

@@ -27,7 +27,7 @@ pub async fn insert(
     let message =
         InsertProductRequest { pid: pid.to_owned(), data: data.to_owned(), request: Some(request.clone()) };
     let rpc = |channel, message| async move { AdminClient::new(channel).insert_product(message).await };
-    portals.send(Call::write(&request.id), message, rpc).await
+    portals.send(Call::write(&request), message, rpc).await
 }
 
 /// A product and its stock.
@@ -71,7 +71,7 @@ pub async fn update(
         message.if_match_stock = if has_quantity { there.stock.unwrap_or_default().etag } else { 0 };
     }
     let rpc = |channel, message| async move { AdminClient::new(channel).update_product(message).await };
-    portals.send(Call::write(&request.id), message, rpc).await
+    portals.send(Call::write(&request), message, rpc).await
 }
 
 /// A product's document without its quantity, which only changes when it is given.
@@ -97,7 +97,7 @@ pub async fn delete(
     let message =
         DeleteProductRequest { pid: pid.to_owned(), if_match, cascade, request: Some(request.clone()) };
     let rpc = |channel, message| async move { AdminClient::new(channel).delete_product(message).await };
-    Ok(portals.send(Call::write(&request.id), message, rpc).await?.data)
+    Ok(portals.send(Call::write(&request), message, rpc).await?.data)
 }
 
 /// Moves stock by a signed amount.
@@ -113,7 +113,7 @@ pub async fn adjust(
     let request = request_id(request);
     let message = AdjustStockRequest { pid: pid.to_owned(), amount, request: Some(request.clone()) };
     let rpc = |channel, message| async move { AdminClient::new(channel).adjust_stock(message).await };
-    portals.send(Call::write(&request.id), message, rpc).await
+    portals.send(Call::write(&request), message, rpc).await
 }
 
 /// Products whose ids begin so.

@@ -176,8 +176,12 @@ async fn planted(stage: &mut Stage) -> Result<(u64, u64, u64), Failure> {
         let name = format!("node-{follower}");
         stage.command(&format!("node stop {follower}"));
         stage.part(&name, Act::Stop).await?;
-        stage.command(&format!("node hand-over {}", leader.id));
-        if let Err(failure) = hand_over(&stage.supervisor.loaded, &leader.name()).await {
+        let heirs =
+            stage.config().store.nodes.iter().filter(|node| ![leader.id, follower].contains(&node.id));
+        let heir =
+            heirs.last().cloned().ok_or_else(|| Failure::usage("the tour needs at least three nodes"))?;
+        stage.command(&format!("node hand-over {}", heir.id));
+        if let Err(failure) = hand_over(&stage.supervisor.loaded, &heir.name()).await {
             stage.out.tell(&format!("  {failure}"));
         }
         stage.command(&format!("log plant {follower} --entries 3"));

@@ -1,6 +1,6 @@
 //! The totals at the end, and whether the market agrees with them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use proto::portal::Product;
 
@@ -44,9 +44,10 @@ pub fn totals(plan: &Plan, refusals: &Refusals) -> Totals {
         totals.refused.push(Entry { number: line.number, reason: line.reason, detail: String::new() });
     }
     for (at, order) in plan.orders.iter().enumerate() {
-        if let Some(why) = refusals.orders.get(&at) {
-            let refused =
-                |number: &u64| Entry { number: *number, reason: Reason::ByPortal, detail: why.clone() };
+        let refused = refusals.orders.get(&at).map(|why| (Reason::ByPortal, why));
+        let changed = refusals.changed.get(&at).map(|why| (Reason::Changed, why));
+        if let Some((reason, why)) = refused.or(changed) {
+            let refused = |number: &u64| Entry { number: *number, reason, detail: why.clone() };
             totals.refused.extend(order.numbers.iter().map(refused));
             continue;
         }
@@ -70,8 +71,11 @@ pub fn first_difference(
 ) -> Option<String> {
     let there: HashMap<&str, &Product> =
         there.iter().map(|product| (product.pid.as_str(), product)).collect();
+    // What an order holds that differs from the file, the file does not tell.
+    let untold = refusals.changed.keys().flat_map(|order| plan.orders[*order].lines.keys());
+    let untold: HashSet<&usize> = untold.chain(refusals.stocks.keys()).collect();
     for (at, new) in plan.products.iter().enumerate() {
-        if refusals.products.contains_key(&at) {
+        if refusals.products.contains_key(&at) || untold.contains(&at) {
             continue;
         }
         let taken = totals.taken.get(&new.pid).copied().unwrap_or(0);

@@ -55,11 +55,13 @@ pub enum Reason {
     BadPrice,
     /// The portal refused the client, the product or the order.
     ByPortal,
+    /// An earlier run made an order of the invoice, and the file has other lines for it now.
+    Changed,
 }
 
 impl Reason {
     /// All of them, in the order of reports.
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 16] = [
         Reason::LineTooLong,
         Reason::NotUtf8,
         Reason::Quotes,
@@ -75,6 +77,7 @@ impl Reason {
         Reason::CodeTooLong,
         Reason::BadPrice,
         Reason::ByPortal,
+        Reason::Changed,
     ];
 
     /// For reports and for the file of refused lines.
@@ -96,6 +99,7 @@ impl Reason {
             Reason::CodeTooLong => "the stock code has more than 128 bytes",
             Reason::BadPrice => "the price is no decimal number from 0",
             Reason::ByPortal => "refused by the portal",
+            Reason::Changed => "the invoice is there already, with other lines",
         }
     }
 }

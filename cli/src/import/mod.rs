@@ -11,6 +11,7 @@
 
 pub mod check;
 pub mod classify;
+pub mod earlier;
 pub mod plan;
 pub mod refused;
 pub mod report;

@@ -6,13 +6,25 @@ use serde_json::{Map, Value, json};
 
 use super::check::Totals;
 use super::plan::Plan;
+use super::send::Refusals;
 use crate::show::answer::{Answer, Table, counted};
+
+/// What has changed since an earlier run is told up to so many times; the file of refused lines has all of it.
+const TOLD_MAX: usize = 20;
+const CONFIRMED: &str = "invoices are of the past: their orders are confirmed, and hold what was sold";
 
 /// The answer of an import that took so long.
 #[must_use]
-pub fn report(plan: &Plan, totals: &Totals, took: Duration) -> Answer {
+pub fn report(plan: &Plan, totals: &Totals, refusals: &Refusals, took: Duration) -> Answer {
+    let there = match refusals.there {
+        0 => String::new(),
+        there => format!(" ({there} of them there already)"),
+    };
     let mut table = Table::new(&["LINES", "WHAT BECAME OF THEM"], &[0]);
-    table.row([totals.accepted.to_string(), format!("accepted, in {}", counted(totals.orders, "order"))]);
+    table.row([
+        totals.accepted.to_string(),
+        format!("accepted, in {}{there}", counted(totals.orders, "confirmed order")),
+    ]);
     let mut reasons = Map::new();
     for (reason, count) in totals.by_reason() {
         table.row([count.to_string(), format!("refused: {}", reason.words())]);
@@ -32,7 +44,21 @@ pub fn report(plan: &Plan, totals: &Totals, took: Duration) -> Answer {
     let document: Value = json!({
         "lines": totals.lines, "accepted": totals.accepted, "refused": totals.refused.len(),
         "reasons": reasons, "clients": plan.clients.len(), "products": plan.products.len(),
-        "orders": totals.orders, "seconds": seconds, "orders_per_second": orders, "lines_per_second": lines,
+        "orders": totals.orders, "there_already": refusals.there, "changed": refusals.changed.len(),
+        "raised": refusals.raised.len(), "seconds": seconds, "orders_per_second": orders, "lines_per_second": lines,
     });
-    Answer::table(head, document, table)
+    let raised = refusals.raised.iter().map(|(at, by)| {
+        format!(
+            "the stock of {} was raised by {by}, which the file needs more than before",
+            plan.products[*at].pid
+        )
+    });
+    let told: Vec<String> =
+        refusals.changed.values().chain(refusals.stocks.values()).cloned().chain(raised).collect();
+    let more = told.len().saturating_sub(TOLD_MAX);
+    let more = (more > 0).then(|| format!("and {more} more like these"));
+    let mut answer = Answer::table(head, document, table);
+    answer.notes.push(CONFIRMED.to_owned());
+    answer.notes.extend(told.into_iter().take(TOLD_MAX).chain(more));
+    answer
 }

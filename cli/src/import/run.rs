@@ -74,7 +74,7 @@ pub async fn run(job: &Job, admin: &Portals, shops: &[Portals], out: &Out) -> Re
         check(admin, &plan, &totals, &refusals).await?;
         out.say("checked: every product has what the orders leave of it, and orders hold the rest");
     }
-    Ok(report(&plan, &totals, took))
+    Ok(report(&plan, &totals, &refusals, took))
 }
 
 /// Only counts; sends nothing.
@@ -83,8 +83,9 @@ pub async fn run(job: &Job, admin: &Portals, shops: &[Portals], out: &Out) -> Re
 /// The file cannot be read.
 pub fn dry_run(job: &Job) -> Result<Answer, Failure> {
     let plan = plan_of(&job.file)?;
-    let totals = totals(&plan, &Refusals::default());
-    Ok(report(&plan, &totals, Duration::ZERO))
+    let none = Refusals::default();
+    let totals = totals(&plan, &none);
+    Ok(report(&plan, &totals, &none, Duration::ZERO))
 }
 
 fn plan_of(file: &Path) -> Result<Plan, Failure> {

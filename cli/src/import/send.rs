@@ -2,18 +2,19 @@
 //! cut off is simply run again.
 //!
 //! Promises: at most `in_flight` requests wait at once; what the portal refuses is remembered and the rest goes on;
-//! only a portal that cannot be reached ends the import.
+//! only a portal that cannot be reached ends the import; what earlier runs did counts as done ([`super::earlier`]), also after
+//! the file was mended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use portal::money::Price;
 use proto::portal::{LineChange, Product, RequestId};
 use serde_json::json;
 
+use super::earlier::{Compared, Earlier, Stocked, VERSIONS_MAX, compare, compare_product};
 use super::plan::{NewOrder, NewProduct, Plan};
 use crate::admin::{clients, products};
 use crate::failure::{Failure, Kind};
@@ -25,7 +26,7 @@ const REQUEST_LINES_MAX: usize = portal::limits::REQUEST_LINES_MAX;
 /// Bytes of a request id.
 const REQUEST_ID_BYTES_MAX: usize = portal::limits::REQUEST_ID_BYTES_MAX;
 
-/// What the portals refused, and why, by client, product and order.
+/// What the portals refused, and why, by client, product and order; and what was there already.
 #[derive(Debug, Default)]
 pub struct Refusals {
     /// By CID.
@@ -34,6 +35,34 @@ pub struct Refusals {
     pub products: BTreeMap<usize, String>,
     /// By place in the plan.
     pub orders: BTreeMap<usize, String>,
+    /// Orders that an earlier run made of other lines than the file has now: what is different. By place in the plan.
+    pub changed: BTreeMap<usize, String>,
+    /// Products whose stock the file alone does not tell: what is to be told of each. By place in the plan.
+    pub stocks: BTreeMap<usize, String>,
+    /// Products whose stock was raised to what the mended file needs, by how much. By place in the plan.
+    pub raised: BTreeMap<usize, i64>,
+    /// Orders that were there already.
+    pub there: usize,
+}
+
+/// What became of an order.
+enum Placed {
+    /// It was there, as the file has it.
+    There,
+    /// It is there, and the file has it otherwise now.
+    Changed(String),
+    /// The portal refused it.
+    Refused(String),
+}
+
+/// What became of a product.
+enum Shelved {
+    /// It was there with less; so much was added.
+    Raised(i64),
+    /// It was there with more.
+    Over(String),
+    /// The portal refused it, or it is another.
+    Refused(String),
 }
 
 /// Sends plans.
@@ -64,13 +93,29 @@ impl Importer<'_> {
 
         let clients = stream::iter(&plan.clients).map(|(cid, country)| self.client(cid, country));
         refusals.clients = gather(clients, self.in_flight, &client_bar).await?;
+        let known = plan.clients.keys().filter(|cid| !refusals.clients.contains_key(*cid));
+        let earlier = stream::iter(known).map(|cid| self.orders_of(cid)).buffer_unordered(self.in_flight);
+        let earlier: Vec<(String, HashSet<String>)> = earlier.try_collect().await?;
+        let earlier: Earlier = earlier.into_iter().collect();
+
         let products = stream::iter(plan.products.iter().enumerate()).map(|(at, new)| self.product(at, new));
-        refusals.products = gather(products, self.in_flight, &product_bar).await?;
-        let spoiled = &refusals;
+        for (at, shelved) in gather(products, self.in_flight, &product_bar).await? {
+            match shelved {
+                Shelved::Raised(by) => drop(refusals.raised.insert(at, by)),
+                Shelved::Over(why) => drop(refusals.stocks.insert(at, why)),
+                Shelved::Refused(why) => drop(refusals.products.insert(at, why)),
+            }
+        }
+        let seen = (&earlier, &refusals);
         let orders =
-            stream::iter(plan.orders.iter().enumerate()).map(|(at, new)| self.order(at, new, plan, spoiled));
-        let refused = gather(orders, self.in_flight, &order_bar).await?;
-        refusals.orders = refused;
+            stream::iter(plan.orders.iter().enumerate()).map(|(at, new)| self.order(at, new, plan, seen));
+        for (at, placed) in gather(orders, self.in_flight, &order_bar).await? {
+            match placed {
+                Placed::There => refusals.there += 1,
+                Placed::Changed(why) => drop(refusals.changed.insert(at, why)),
+                Placed::Refused(why) => drop(refusals.orders.insert(at, why)),
+            }
+        }
         Ok(refusals)
     }
 
@@ -96,18 +141,73 @@ impl Importer<'_> {
         }
     }
 
-    async fn product(&self, at: usize, new: &NewProduct) -> Result<Option<(usize, String)>, Failure> {
+    /// The orders that a client has before this run sends any.
+    async fn orders_of(&self, cid: &str) -> Result<(String, HashSet<String>), Failure> {
+        let found = orders::list(self.shop(), cid, None).await;
+        let found = found.map_err(again)?;
+        Ok((cid.to_owned(), found.items.into_iter().map(|order| order.oid).collect()))
+    }
+
+    fn shop(&self) -> &Portals {
+        &self.shops[self.next.fetch_add(1, Ordering::Relaxed) % self.shops.len()]
+    }
+
+    async fn product(&self, at: usize, new: &NewProduct) -> Result<Option<(usize, Shelved)>, Failure> {
+        let refused = |why| Ok(Some((at, Shelved::Refused(why))));
         let data = json!({
             "description": new.description, "price": new.price.to_string(), "quantity": new.stock,
         });
-        let request = self.request("product", &new.pid);
-        match products::insert(self.admin, &new.pid, &data.to_string(), Some(&request.id)).await {
-            Ok(_) => Ok(None),
-            Err(failure) if failure.reason == "ALREADY_EXISTS" => {
-                let there = products::get(self.admin, &new.pid).await?;
-                Ok((!same(&there, new)).then(|| (at, format!("exists already, and differs: {}", new.pid))))
+        let data = data.to_string();
+        for version in 0..VERSIONS_MAX {
+            let request = self.request("product", &versioned(&new.pid, version));
+            let ours = match products::insert(self.admin, &new.pid, &data, Some(&request.id)).await {
+                Ok(_) => return Ok(None),
+                Err(failure) if failure.reason == REUSED => true,
+                Err(failure) if failure.reason == "ALREADY_EXISTS" => false,
+                Err(failure) => return refused(refusal(failure)?),
+            };
+            match products::get(self.admin, &new.pid).await {
+                Ok(there) => {
+                    return self.shelved(&there, new, ours).await.map(|told| told.map(|told| (at, told)));
+                }
+                // The earlier one was refused.
+                Err(failure) if failure.reason == "NOT_FOUND" => {}
+                Err(failure) => return refused(refusal(failure)?),
             }
-            Err(failure) => refusal(failure).map(|why| Some((at, why))),
+        }
+        refused(mended_too_often(&new.pid))
+    }
+
+    /// What is to be done about a product that is there; `ours`: an earlier run of this import made it.
+    async fn shelved(
+        &self,
+        there: &Product,
+        new: &NewProduct,
+        ours: bool,
+    ) -> Result<Option<Shelved>, Failure> {
+        let pid = &new.pid;
+        match compare_product(there, new) {
+            Stocked::Same => Ok(None),
+            Stocked::Short(by) if ours => {
+                let request = self.request("stock", &format!("{pid}={}", new.stock));
+                match products::adjust(self.admin, pid, by, Some(&request.id)).await {
+                    Ok(_) => Ok(Some(Shelved::Raised(by))),
+                    Err(failure) => Ok(Some(Shelved::Refused(refusal(failure)?))),
+                }
+            }
+            Stocked::Over(by) if ours => Ok(Some(Shelved::Over(format!(
+                "product {pid} has {by} more than the file needs now: they stay"
+            )))),
+            Stocked::Short(by) => Ok(Some(Shelved::Refused(format!(
+                "product {pid} exists already, and differs: it has {by} less than the file needs; adjust-stock {pid} {by} \
+                 adds them"
+            )))),
+            Stocked::Over(by) => Ok(Some(Shelved::Refused(format!(
+                "product {pid} exists already, and differs: it has {by} more than the file needs"
+            )))),
+            Stocked::Other(why) => {
+                Ok(Some(Shelved::Refused(format!("product {pid} exists already, and differs: it {why}"))))
+            }
         }
     }
 
@@ -116,57 +216,142 @@ impl Importer<'_> {
         at: usize,
         new: &NewOrder,
         plan: &Plan,
-        spoiled: &Refusals,
-    ) -> Result<Option<(usize, String)>, Failure> {
+        (earlier, spoiled): (&Earlier, &Refusals),
+    ) -> Result<Option<(usize, Placed)>, Failure> {
+        let refused = |why| Ok(Some((at, Placed::Refused(why))));
         if let Some(why) = spoiled.clients.get(&new.cid) {
-            return Ok(Some((at, format!("client {}: {why}", new.cid))));
+            return refused(format!("client {}: {why}", new.cid));
+        }
+        let names: Vec<String> = (0..VERSIONS_MAX)
+            .map(|version| versioned(&format!("{}/{}", new.invoice, new.cid), version))
+            .collect();
+        let ids: Vec<String> = names.iter().map(|name| self.request("order", name).id).collect();
+        let shop = self.shop();
+        let mut from = 0;
+        while let Some((at_there, oid)) = earlier.order(&new.cid, &ids[from..]) {
+            let name = &names[from + at_there];
+            match self.there(shop, (new, plan), name, &oid).await {
+                Ok(Some(placed)) => return Ok(Some((at, placed))),
+                Ok(None) => from += at_there + 1,
+                Err(failure) => return refused(refusal(failure)?),
+            }
         }
         if let Some(why) = new.lines.keys().find_map(|product| spoiled.products.get(product)) {
-            return Ok(Some((at, why.clone())));
+            return refused(why.clone());
         }
-        let shop = &self.shops[self.next.fetch_add(1, Ordering::Relaxed) % self.shops.len()];
-        match self.place(shop, new, plan).await {
-            Ok(()) => Ok(None),
-            Err(failure) => refusal(failure).map(|why| Some((at, why))),
+        for name in names.get(from..).unwrap_or_default() {
+            match self.place(shop, new, plan, name).await {
+                Ok(()) => return Ok(None),
+                // The earlier one was refused, or it would be there.
+                Err(failure) if failure.reason == REUSED => {}
+                Err(failure) => return refused(refusal(failure)?),
+            }
         }
+        refused(mended_too_often(&new.invoice))
     }
 
-    /// Creates an order; one of more lines than a request may name takes several requests. If a later one is
-    /// refused, the order is cancelled, so that a refused order holds no stock.
-    async fn place(&self, shop: &Portals, new: &NewOrder, plan: &Plan) -> Result<(), Failure> {
-        let lines: Vec<LineChange> = new
-            .lines
-            .iter()
-            .map(|(product, quantity)| LineChange {
-                pid: plan.products[*product].pid.clone(),
-                quantity: *quantity,
-            })
-            .collect();
+    /// What is to be done about an order that is there under this name; `None`: it was taken back.
+    async fn there(
+        &self,
+        shop: &Portals,
+        (new, plan): (&NewOrder, &Plan),
+        name: &str,
+        oid: &str,
+    ) -> Result<Option<Placed>, Failure> {
+        let there = orders::get(shop, &new.cid, oid).await?;
+        let wanted =
+            new.lines.iter().map(|(product, quantity)| (plan.products[*product].pid.as_str(), *quantity));
+        let wanted: BTreeMap<&str, i64> = wanted.collect();
+        match compare(&there, &wanted, wanted.len() > REQUEST_LINES_MAX) {
+            Compared::Done => {}
+            Compared::Open => self.confirm(shop, new, name, oid).await?,
+            Compared::Unfinished => {
+                let lines = lines_of(new, plan);
+                self.fill(shop, new, name, oid, lines.chunks(REQUEST_LINES_MAX).skip(1)).await?;
+                self.confirm(shop, new, name, oid).await?;
+            }
+            Compared::TakenBack => return Ok(None),
+            Compared::Other(how) => {
+                let told =
+                    format!("order {oid} of invoice {} is there already, and {how}: it stays", new.invoice);
+                return Ok(Some(Placed::Changed(told)));
+            }
+        }
+        Ok(Some(Placed::There))
+    }
+
+    /// Creates an order and confirms it, since it is of the past; one of more lines than a request may name takes several
+    /// requests. If a later one is refused, the order is cancelled, so that a refused order holds no stock.
+    async fn place(&self, shop: &Portals, new: &NewOrder, plan: &Plan, name: &str) -> Result<(), Failure> {
+        let lines = lines_of(new, plan);
         let mut parts = lines.chunks(REQUEST_LINES_MAX);
-        let name = format!("{}/{}", new.invoice, new.cid);
         let first = parts.next().unwrap_or_default().to_vec();
-        let order = orders::create(shop, &new.cid, first, self.request("order", &name), true).await?;
+        let order = orders::create(shop, &new.cid, first, self.request("order", name), true).await?;
+        self.fill(shop, new, name, &order.oid, parts).await?;
+        self.confirm(shop, new, name, &order.oid).await
+    }
+
+    async fn fill<'l>(
+        &self,
+        shop: &Portals,
+        new: &NewOrder,
+        name: &str,
+        oid: &str,
+        parts: impl Iterator<Item = &'l [LineChange]>,
+    ) -> Result<(), Failure> {
         for (part, lines) in parts.enumerate() {
             let request = self.request("order", &format!("{name}/{part}"));
-            let which = (new.cid.as_str(), order.oid.as_str());
+            let which = (new.cid.as_str(), oid);
             if let Err(failure) = orders::modify(shop, which, lines.to_vec(), 0, request, true).await {
+                // Of a portal that cannot be reached nobody knows what it did: another run goes on.
+                if matches!(failure.kind, Kind::Unreachable | Kind::Unknown) {
+                    return Err(failure);
+                }
                 let request = self.request("order", &format!("{name}/cancel"));
-                orders::cancel(shop, &new.cid, &order.oid, request).await?;
+                orders::cancel(shop, &new.cid, oid, request).await?;
                 return Err(failure);
             }
         }
         Ok(())
     }
+
+    async fn confirm(&self, shop: &Portals, new: &NewOrder, name: &str, oid: &str) -> Result<(), Failure> {
+        let request = self.request("order", &format!("{name}/confirm"));
+        orders::confirm(shop, &new.cid, oid, request).await.map(drop)
+    }
+}
+
+/// What a request id says that was used for other content.
+const REUSED: &str = "REQUEST_ID_REUSED";
+
+/// The name under which the so-many-th version of something is sent.
+fn versioned(name: &str, version: usize) -> String {
+    if version == 0 { name.to_owned() } else { format!("{name}~{version}") }
+}
+
+fn mended_too_often(what: &str) -> String {
+    format!(
+        "{what} was refused in {VERSIONS_MAX} versions of the file under this label: import it under another --label"
+    )
+}
+
+/// An order's lines as a request has them.
+fn lines_of(new: &NewOrder, plan: &Plan) -> Vec<LineChange> {
+    let line = |(product, quantity): (&usize, &i64)| LineChange {
+        pid: plan.products[*product].pid.clone(),
+        quantity: *quantity,
+    };
+    new.lines.iter().map(line).collect()
 }
 
 /// Runs calls, so many at once, and gathers what was refused.
-async fn gather<K: Ord, F>(
+async fn gather<K: Ord, V, F>(
     calls: impl futures::Stream<Item = F>,
     in_flight: usize,
     bar: &ProgressBar,
-) -> Result<BTreeMap<K, String>, Failure>
+) -> Result<BTreeMap<K, V>, Failure>
 where
-    F: Future<Output = Result<Option<(K, String)>, Failure>>,
+    F: Future<Output = Result<Option<(K, V)>, Failure>>,
 {
     let ended = calls.buffer_unordered(in_flight).inspect(|_| bar.inc(1));
     let refused = ended.try_filter_map(|refused| async move { Ok(refused) }).try_collect().await;
@@ -178,17 +363,18 @@ where
 fn refusal(failure: Failure) -> Result<String, Failure> {
     match failure.kind {
         Kind::Refused | Kind::Conflict | Kind::Usage => Ok(failure.message),
-        Kind::Unreachable | Kind::Unknown => {
-            Err(failure.next("run the same import again: what is done already is not done twice"))
-        }
+        Kind::Unreachable | Kind::Unknown => Err(again(failure)),
     }
 }
 
-/// Whether the product there is the one that this import would insert.
-fn same(there: &Product, new: &NewProduct) -> bool {
-    let price = Price::parse(&there.price);
-    let initial = there.stock.map(|stock| stock.initial + stock.adjusted);
-    there.description == new.description && price.is_ok_and(|p| p == new.price) && initial == Some(new.stock)
+/// The import ends here, and can be given again; what stands in its way is told first.
+fn again(failure: Failure) -> Failure {
+    const AGAIN: &str = "run the same import again: what is done already is not done twice";
+    let next = match &failure.next {
+        Some(next) if !failure.reason.is_empty() => format!("{next}; then {AGAIN}"),
+        _ => AGAIN.to_owned(),
+    };
+    failure.next(next)
 }
 
 /// A progress bar; without a terminal it is hidden.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use proto::store::{Freshness, Identity, Txn};
-use store_client::{Error, Range, Session, Store};
+use store_client::{Error, Range, Refusal, Session, Store};
 
 use super::request::{Reading, Request};
 use super::view::{self, Of};
@@ -38,6 +38,12 @@ impl Sender {
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Sender {
         Sender { session: Session::new(Arc::clone(&store)), store }
+    }
+
+    /// Why answers do not come, if that is known.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.store.trouble()
     }
 
     /// Sends a request; the answer comes later.
@@ -170,16 +176,18 @@ async fn outcome(store: Arc<dyn Store>, of: Of, tag: Bytes, id: String) -> Resul
 #[must_use]
 pub fn failure_of(error: &Error, of: Option<&Of>) -> Failure {
     let (Error::Refused { message: said, .. }
-    | Error::Retry { message: said }
+    | Error::Retry { message: said, .. }
     | Error::Unknown { message: said }) = error;
     let message = match of {
         Some(of) => format!("#{} {}: {said}", of.number, of.command),
         None => said.clone(),
     };
     match error {
+        Error::Refused { reason: Refusal::Expired, .. } => Failure::refused(message).next(
+            "if this was asked for the first time, the clock of this machine is behind the store's: compare date -u",
+        ),
         Error::Refused { .. } => Failure::refused(message),
-        Error::Retry { .. } => Failure::unreachable(message)
-            .next("see feira status: a majority of the store's nodes must be serving"),
+        Error::Retry { cause, .. } => Failure::of_cause(*cause, message),
         Error::Unknown { .. } => Failure::unknown(message),
     }
 }

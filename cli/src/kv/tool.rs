@@ -17,6 +17,7 @@ use crate::repl::ids::Ids;
 use crate::repl::lines::{Given, Line, Lines};
 use crate::repl::mode::Interrupts;
 use crate::show::out::Out;
+use crate::show::waiting::Waiting;
 use crate::verb::call::parse;
 use crate::verb::kv::{Kv, MENU};
 use crate::verb::spec;
@@ -27,6 +28,8 @@ const OPEN_MAX: usize = 1_024;
 /// An answer with its number, as its task gives it.
 type Ended = Result<(u64, Result<Done, Failure>), tokio::task::JoinError>;
 
+/// How often a person who waits is told why.
+const TELL: Duration = Duration::from_millis(500);
 /// What may be waited for without a word.
 const PATIENT: Duration = Duration::from_millis(500);
 
@@ -47,8 +50,10 @@ struct Tool {
     coming: JoinSet<(u64, Result<Done, Failure>)>,
     /// What they are answers to.
     open: BTreeMap<u64, Open>,
-    /// The number of the last command.
+    /// The number of the last command that was sent.
     number: u64,
+    /// Commands given, also those that were not understood.
+    given: u64,
     /// The first command that was no success, and how many.
     first_bad: Option<(Kind, String)>,
     bad: u64,
@@ -82,6 +87,7 @@ pub async fn run(
         coming: JoinSet::new(),
         open: BTreeMap::new(),
         number: 0,
+        given: 0,
         first_bad: None,
         bad: 0,
         interrupts: Interrupts::of(terminal),
@@ -92,7 +98,7 @@ pub async fn run(
     let read = tool.read(&mut lines).await;
     // The terminal is given back: what comes now is printed plainly.
     drop(lines);
-    tool.out = Out::new(tool.out.json);
+    tool.out = tool.out.plain();
     tool.leave(grace).await;
     read?;
     if terminal { Ok(()) } else { tool.verdict() }
@@ -105,7 +111,7 @@ impl Tool {
                 Some(ended) = self.coming.join_next() => self.show(ended),
                 line = lines.next("kv"), if self.open.len() < OPEN_MAX => match line? {
                     None => return Ok(()),
-                    Some(line) => if !self.line(&line).await { return Ok(()) },
+                    Some(line) => if !self.line(&line).await || self.out.check().is_err() { return Ok(()) },
                 },
             }
         }
@@ -116,11 +122,13 @@ impl Tool {
         let commands = match split(line) {
             Ok(commands) => commands,
             Err(failure) => {
+                self.given += 1;
                 self.failed(&failure);
                 return true;
             }
         };
         for words in commands {
+            self.given += 1;
             match self.command(&words).await {
                 Ok(true) => {}
                 Ok(false) => return false,
@@ -211,6 +219,20 @@ impl Tool {
         self.first_bad.get_or_insert_with(|| (class, what.to_owned()));
     }
 
+    /// Shows answers until that moment, and tells a person why they do not come.
+    async fn wait_telling(&mut self, end: Instant) {
+        let mut waiting = Waiting::on_terminal(true);
+        while self.show_until((Instant::now() + TELL).min(end)).await {
+            let now = Instant::now();
+            if now >= end {
+                return;
+            }
+            if let Some(why) = self.sender.trouble() {
+                waiting.show(&format!("waiting, {} s left: {why}", (end - now).as_secs()));
+            }
+        }
+    }
+
     /// Waits for outstanding answers, then lists what is still open.
     async fn leave(&mut self, grace: Duration) {
         if self.open.is_empty() {
@@ -221,7 +243,7 @@ impl Tool {
         if self.show_until(begun + PATIENT).await {
             let answers = if self.open.len() == 1 { "answer" } else { "answers" };
             self.out.say(&format!("waiting up to {} s for {} {answers}", grace.as_secs(), self.open.len()));
-            self.show_until(begun + grace).await;
+            self.wait_telling(begun + grace).await;
         }
         for (number, Open { command, writes }) in std::mem::take(&mut self.open) {
             let failure = if writes {
@@ -236,11 +258,7 @@ impl Tool {
     fn verdict(self) -> Result<(), Failure> {
         let Some((class, what)) = self.first_bad else { return Ok(()) };
         let which = what.split(": ").next().unwrap_or_default();
-        let message = format!(
-            "{} of {} commands did not succeed; the first: {which}",
-            self.bad,
-            self.number.max(self.bad)
-        );
+        let message = format!("{} of {} commands did not succeed; the first: {which}", self.bad, self.given);
         let mut failure = Failure::refused(message);
         failure.kind = class;
         Err(failure)

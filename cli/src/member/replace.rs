@@ -162,6 +162,10 @@ async fn fresh_folder(
     Ok((incarnation, aside))
 }
 
+fn wanted_node(wanted: &Change) -> u64 {
+    if let Change::AddLearner(member) = wanted { member.node } else { 0 }
+}
+
 /// The leader takes a new folder of a node only when the lost one has been silent for a while.
 async fn add_when_silent(
     group: &mut Group,
@@ -172,7 +176,9 @@ async fn add_when_silent(
     loop {
         match change(group, &wanted, patience).await {
             Err(failure) if failure.reason == FailureReason::NodeTaken.as_str_name() => {
-                if !patience.pause(&failure.message).await {
+                let id = wanted_node(&wanted);
+                let why = format!("the leader makes sure that the lost folder of node {id} is silent");
+                if !patience.pause(&why).await {
                     return Err(failure);
                 }
             }

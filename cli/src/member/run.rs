@@ -16,7 +16,7 @@ use crate::config::nodes as file;
 use crate::config::shape::Node;
 use crate::failure::Failure;
 use crate::reach::nodes::node_of;
-use crate::show::answer::Answer;
+use crate::show::answer::{Answer, counted};
 use crate::show::out::Out;
 use crate::up::founded;
 use crate::up::supervisor::lock_named;
@@ -172,10 +172,40 @@ async fn promote(loaded: &Loaded, id: u64, patience: &mut Patience<'_>) -> Resul
     Ok(Answer::line(head, document))
 }
 
+/// How many others have a vote.
+fn others_with_a_vote(picture: &Picture, id: u64) -> Result<usize, Failure> {
+    let votes = |part: MemberPart| matches!(part, MemberPart::Voter | MemberPart::Incoming);
+    let (its, others): (Vec<_>, Vec<_>) =
+        picture.members().filter(|(_, part)| votes(*part)).partition(|(member, _)| member.node == id);
+    if others.is_empty() && !its.is_empty() {
+        let message =
+            format!("node {id} is the last voter: without it there is no store; nothing was changed");
+        return Err(Failure::refused(message)
+            .next("let another node in and give it a vote first (member add, member promote), or stop all: feira down"));
+    }
+    Ok(others.len())
+}
+
+/// How many of so many voters may fail while the rest serves.
+fn may_fail(voters: usize) -> usize {
+    voters.saturating_sub(1) / 2
+}
+
+/// What is left of the group's strength, in words.
+fn left(voters: usize) -> String {
+    let what = match may_fail(voters) {
+        0 => "none may fail any more, or the shop stops".to_owned(),
+        one @ 1 => format!("{one} may fail"),
+        more => format!("{more} of them may fail"),
+    };
+    format!("{} left: {what}", counted(voters, "voter"))
+}
+
 /// Takes a node out of the group, and then out of the configuration.
 async fn remove(loaded: &Loaded, id: u64, patience: &mut Patience<'_>) -> Result<Answer, Failure> {
     let mut group = Group::of(&loaded.config);
     let picture = settled(&mut group, patience).await?;
+    let voters = others_with_a_vote(&picture, id)?;
     let configured = node_of(&loaded.config, id).is_ok();
     if configured {
         file::check_without(&loaded.config, id)?;
@@ -197,8 +227,12 @@ async fn remove(loaded: &Loaded, id: u64, patience: &mut Patience<'_>) -> Result
     };
     let document = json!({
         "change": "remove", "node": id, "changed": done.changed, "offset": done.offset, "configured": stopped,
+        "voters": voters, "may_fail": may_fail(voters),
     });
     let mut answer = Answer::line(head, document);
+    if done.changed {
+        answer.notes.push(left(voters));
+    }
     if let Ok(node) = node_of(&loaded.config, id) {
         if crate::reach::nodes::status(node).await.is_ok() {
             answer.notes.push("its process still runs, and refuses whatever it is asked: stop it".to_owned());
@@ -210,4 +244,39 @@ async fn remove(loaded: &Loaded, id: u64, patience: &mut Patience<'_>) -> Result
         }
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(voters: &[u64], learners: &[u64]) -> Picture {
+        let member = |node: &u64, part: MemberPart| proto::store::MemberStatus {
+            member: Some(Member { node: *node, ..Member::default() }),
+            part: part.into(),
+        };
+        let voters = voters.iter().map(|node| member(node, MemberPart::Voter));
+        let learners = learners.iter().map(|node| member(node, MemberPart::MemberLearner));
+        let status =
+            proto::store::StatusResponse { members: voters.chain(learners).collect(), ..Default::default() };
+        Picture { address: String::new(), status }
+    }
+
+    #[test]
+    fn the_last_voter_is_not_removed_and_that_is_a_refusal() {
+        let refused = others_with_a_vote(&picture(&[1], &[2]), 1).unwrap_err();
+        assert_eq!(refused.kind.exit_code(), 1, "{refused}");
+        assert_eq!(others_with_a_vote(&picture(&[1], &[2]), 2), Ok(1));
+        assert_eq!(others_with_a_vote(&picture(&[1, 2, 3], &[]), 3), Ok(2));
+    }
+
+    #[test]
+    fn a_removal_says_how_many_may_still_fail() {
+        assert_eq!(left(2), "2 voters left: none may fail any more, or the shop stops");
+        assert_eq!(left(1), "1 voter left: none may fail any more, or the shop stops");
+        assert_eq!(
+            (left(4), left(5)),
+            ("4 voters left: 1 may fail".into(), "5 voters left: 2 of them may fail".into())
+        );
+    }
 }

@@ -1,5 +1,10 @@
 //! Reaching servers: portals with retries under one request id, store nodes one by one.
 
+pub mod effort;
 pub mod nodes;
 pub mod portals;
 pub mod request;
+pub mod stranger;
+
+#[cfg(test)]
+mod tests;

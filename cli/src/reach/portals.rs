@@ -2,17 +2,22 @@
 //! same request id.
 //!
 //! Promises: a call ends within its patience; a refusal is never retried; a write whose answer was lost is asked
-//! about by repeating its request id, and only if that brings no answer either is the outcome called unknown.
+//! about by repeating its request id, and only if that brings no answer either is the outcome called unknown; what waiting
+//! does not cure is tried once at each portal and told ([`super::effort`]).
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use portal::error::Error;
-use tokio::time::Instant;
+use proto::portal::portal_client::PortalClient;
+use proto::portal::{PortalStatusRequest, RequestId};
+use tokio::time::{sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, ConnectError, Response, Status};
+use tonic::{Code, Response, Status};
 
+use super::effort::{Attempt, Effort, judge};
+use super::stranger;
 use crate::failure::Failure;
 use crate::show::out::Out;
 
@@ -20,26 +25,26 @@ use crate::show::out::Out;
 const ATTEMPT_MAX: Duration = Duration::from_secs(6);
 /// Connecting; loopback and local networks answer in far less.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
-/// Waits between attempts grow from the first to the second of these.
-const PAUSE_MS: (u64, u64) = (20, 1_000);
+/// How often a portal that has not answered yet is asked why, if somebody waits who sees it.
+const ASK_WHY: Duration = Duration::from_secs(1);
 
 /// The portals of one kind.
 pub struct Portals {
-    kind: &'static str,
-    places: Vec<(String, Channel)>,
-    /// The one that answered last.
+    pub(super) kind: &'static str,
+    pub(super) places: Vec<(String, Channel)>,
+    /// The one that answered last; at first any of them, so that all tools together use all portals.
     current: AtomicUsize,
     /// How long a call is retried.
-    patience: Duration,
+    pub(super) patience: Duration,
     /// Told when an answer is lost and when that is settled.
-    notices: Option<Out>,
+    pub(super) notices: Option<Out>,
 }
 
 /// What is known of a call, for retrying it.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// The request id of a write; `None`: it changes nothing.
-    pub request: Option<&'a str>,
+    pub request: Option<&'a RequestId>,
     /// Whether "others kept changing it" is tried again too.
     pub insistent: bool,
 }
@@ -50,19 +55,9 @@ pub const READ: Call<'static> = Call { request: None, insistent: false };
 impl Call<'_> {
     /// A write under this request id.
     #[must_use]
-    pub fn write(request: &str) -> Call<'_> {
+    pub fn write(request: &RequestId) -> Call<'_> {
         Call { request: Some(request), insistent: false }
     }
-}
-
-/// What an attempt tells.
-enum Attempt {
-    /// The portal answered: that is the answer.
-    Final(Status),
-    /// It did not happen; another attempt may do better.
-    Again(Status),
-    /// It may have happened.
-    Lost(Status),
 }
 
 impl Portals {
@@ -86,7 +81,15 @@ impl Portals {
         if places.is_empty() {
             return Err(Failure::usage(format!("no {kind} is configured")));
         }
-        Ok(Portals { kind, places, current: AtomicUsize::new(0), patience, notices })
+        let current = AtomicUsize::new(fastrand::usize(..places.len()));
+        Ok(Portals { kind, places, current, patience, notices })
+    }
+
+    /// The same, beginning with the first address: whoever has several of them spreads them itself.
+    #[must_use]
+    pub fn beginning_with_the_first(self) -> Portals {
+        self.current.store(0, Ordering::Relaxed);
+        self
     }
 
     /// The address that answered last.
@@ -95,46 +98,35 @@ impl Portals {
         &self.places[self.current.load(Ordering::Relaxed) % self.places.len()].0
     }
 
-    /// Calls until there is an answer or patience ends.
+    /// Calls until there is an answer, or nothing that waiting could change.
     ///
     /// # Errors
-    /// What the portal answered, or that none did.
+    /// What the portal answered, or why none did.
     pub async fn call<T, F>(&self, call: Call<'_>, make: impl Fn(Channel) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let deadline = Instant::now() + self.patience;
-        let (mut lost, mut pause_ms) = (false, PAUSE_MS.0);
-        let mut first = true;
-        while first || Instant::now() < deadline {
-            first = false;
+        let mut effort = Effort::new(self, call);
+        loop {
             let at = self.current.load(Ordering::Relaxed) % self.places.len();
             let (address, channel) = &self.places[at];
-            let left = deadline.saturating_duration_since(Instant::now()).min(ATTEMPT_MAX);
-            let attempt = tokio::time::timeout(left.max(CONNECT_MAX), make(channel.clone())).await;
-            let status = match attempt.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer"))) {
+            let status = match attempt(&mut effort, address, channel, make(channel.clone())).await {
                 Ok(answer) => {
-                    self.settled(lost, call);
+                    effort.settled();
                     return Ok(answer.into_inner());
                 }
                 Err(status) => status,
             };
-            match judge(status, call.insistent) {
-                Attempt::Final(status) => {
-                    self.settled(lost, call);
-                    return Err(Failure::of_status(&status));
-                }
-                Attempt::Again(status) => tracing::debug!(%address, %status, "portal did not serve"),
-                Attempt::Lost(status) => {
-                    tracing::debug!(%address, %status, "no answer");
-                    self.notice_lost(address, call, &mut lost);
-                }
+            let attempt = judge(status, call.insistent);
+            let last = effort.heard(at, &attempt);
+            if let (true, Attempt::Final(status)) = (last, attempt) {
+                return Err(self.refusal(at, call, &status).await);
             }
             self.current.store((at + 1) % self.places.len(), Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(pause_ms / 2..=pause_ms))).await;
-            pause_ms = (pause_ms * 2).min(PAUSE_MS.1);
+            if !effort.pause().await {
+                return Err(effort.gave_up());
+            }
         }
-        Err(self.gave_up(call, lost))
     }
 
     /// Calls with a message, which each attempt gets anew.
@@ -154,65 +146,72 @@ impl Portals {
         self.call(call, |channel| rpc(channel, message.clone())).await
     }
 
-    fn notice_lost(&self, address: &str, call: Call<'_>, lost: &mut bool) {
-        if let (false, Some(out), Some(id)) = (*lost, &self.notices, call.request) {
-            out.say(&format!("no answer from {address}: asking again with the same request id {id}"));
-        }
-        *lost = true;
-    }
-
-    fn settled(&self, lost: bool, call: Call<'_>) {
-        if let (true, Some(out), Some(id)) = (lost, &self.notices, call.request) {
-            out.say(&format!("settled: the request {id} has its answer now"));
-        }
-    }
-
-    fn gave_up(&self, call: Call<'_>, lost: bool) -> Failure {
-        let all: Vec<&str> = self.places.iter().map(|(address, _)| address.as_str()).collect();
-        let tried = format!("{} {} within {:?}", self.kind, all.join(", "), self.patience);
-        match call.request {
-            Some(id) if lost => Failure::unknown(format!("outcome unknown: no answer from {tried}"))
-                .next(format!("repeat the command with --request {id}: it is done once at most")),
-            _ => Failure::unreachable(format!("no answer from {tried}")).next(
-                "see feira status: in a local cluster that runs, feira node start PART starts what is down; \
-                     feira up starts a whole one",
-            ),
-        }
-    }
-}
-
-/// What a status tells of an attempt. The portals' own errors say it themselves; anything else is a connection's.
-fn judge(status: Status, insistent: bool) -> Attempt {
-    match Error::from_status(&status) {
-        Some(Error::Unavailable { .. } | Error::Overloaded { .. }) => Attempt::Again(status),
-        Some(Error::Contended { .. }) if insistent => Attempt::Again(status),
-        Some(Error::OutcomeUnknown { .. }) => Attempt::Lost(status),
-        Some(_) => Attempt::Final(status),
-        None if never_sent(&status) => Attempt::Again(status),
-        None => match status.code() {
-            Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal | Code::DeadlineExceeded => {
-                Attempt::Lost(status)
+    /// What a refusal means to the person whose call it was.
+    async fn refusal(&self, at: usize, call: Call<'_>, status: &Status) -> Failure {
+        let (address, channel) = &self.places[at];
+        let failure = match Error::from_status(status) {
+            None if status.code() == Code::Unimplemented => {
+                stranger::failure(self.kind, address, channel.clone()).await
             }
-            _ => Attempt::Final(status),
-        },
+            Some(Error::RequestExpired { age_ms, .. })
+                if call.request.is_some_and(|request| request.created_ms > 0) =>
+            {
+                Failure::wrong_clock(age_ms, &format!("{} {address}", self.kind))
+            }
+            _ => Failure::of_status(status),
+        };
+        failure.by(format!("{} {address}", self.kind))
     }
 }
 
-/// Whether no connection was made, so that nothing can have happened.
-fn never_sent(status: &Status) -> bool {
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        if error.is::<ConnectError>() {
-            return true;
+/// One attempt. While a person waits for it, the portal is asked what it waits for itself.
+async fn attempt<T>(
+    effort: &mut Effort<'_>,
+    address: &str,
+    channel: &Channel,
+    answer: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<Response<T>, Status> {
+    let left = effort.deadline.saturating_duration_since(tokio::time::Instant::now()).min(ATTEMPT_MAX);
+    let answer = timeout(left.max(CONNECT_MAX), answer);
+    tokio::pin!(answer);
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => {
+                return answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")));
+            }
+            () = sleep(ASK_WHY), if effort.waiting.is_seen() => {
+                effort.tell();
+            }
         }
-        source = error.source();
+        // Beside the answer, which ends both.
+        let why = tokio::select! {
+            biased;
+            answer = &mut answer => {
+                return answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")));
+            }
+            why = reason(channel.clone()) => why,
+        };
+        effort.told_meanwhile(address, &why);
     }
-    false
+}
+
+/// Why a portal cannot answer now, as it sees it; empty if it does not say.
+async fn reason(channel: Channel) -> String {
+    let mut portal = PortalClient::new(channel);
+    match timeout(ASK_WHY, portal.status(PortalStatusRequest {})).await {
+        Ok(Ok(status)) => status.into_inner().store_problem,
+        _ => String::new(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn id(id: &str) -> RequestId {
+        RequestId { id: id.to_owned(), created_ms: 0 }
+    }
 
     fn lost(status: Status) -> bool {
         matches!(judge(status, false), Attempt::Lost(_))
@@ -220,9 +219,10 @@ mod tests {
 
     #[test]
     fn only_a_lost_answer_leaves_the_outcome_open() {
-        assert!(lost(Error::OutcomeUnknown { request: "r".into(), created_ms: 1 }.into()));
+        let unknown = Error::OutcomeUnknown { why: "x".into(), request: "r".into(), created_ms: 1 };
+        assert!(lost(unknown.into()));
         assert!(lost(Status::unavailable("connection reset")));
-        assert!(!lost(Error::Unavailable { why: "no leader".into() }.into()));
+        assert!(!lost(Error::away("no leader").into()));
         assert!(matches!(judge(Error::UnknownClient { cid: "x".into() }.into(), false), Attempt::Final(_)));
         assert!(matches!(judge(Error::Contended { attempts: 9 }.into(), true), Attempt::Again(_)));
         assert!(matches!(judge(Error::Contended { attempts: 9 }.into(), false), Attempt::Final(_)));
@@ -236,7 +236,7 @@ mod tests {
             Portals::new("admin portal", std::slice::from_ref(&free), Duration::from_millis(200), None)
                 .unwrap();
         let failure = portals
-            .call(Call::write("r"), |channel| async move {
+            .call(Call::write(&id("r")), |channel| async move {
                 let mut client = proto::portal::admin_client::AdminClient::new(channel);
                 client.get_client(proto::portal::GetClientRequest { cid: "x".into() }).await
             })

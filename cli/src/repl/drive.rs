@@ -89,7 +89,11 @@ async fn run_line<S: Session>(session: &mut S, line: &Line, out: &Out) -> Result
         let call = parse(session.menu(), &words)?;
         let about = call.get("COMMAND").map(str::to_owned);
         match session.run(call).await? {
-            Step::Show(answer) => out.answer(&answer),
+            Step::Show(answer) => {
+                out.answer(&answer);
+                // What follows in a script may rest on it.
+                out.check()?;
+            }
             Step::Help => explain(session.menu(), about.as_deref(), out)?,
             Step::Leave => return Ok(false),
         }

@@ -27,7 +27,7 @@ pub async fn create(
     request: RequestId,
     insistent: bool,
 ) -> Result<Order, Failure> {
-    let call = Call { request: Some(&request.id), insistent };
+    let call = Call { request: Some(&request), insistent };
     let message = CreateOrderRequest { cid: cid.to_owned(), lines, request: Some(request.clone()) };
     let rpc = |channel, message| async move { ShopClient::new(channel).create_order(message).await };
     portals.send(call, message, rpc).await
@@ -45,7 +45,7 @@ pub async fn modify(
     request: RequestId,
     insistent: bool,
 ) -> Result<Order, Failure> {
-    let call = Call { request: Some(&request.id), insistent };
+    let call = Call { request: Some(&request), insistent };
     let message = ModifyOrderRequest {
         cid: cid.to_owned(),
         oid: oid.to_owned(),
@@ -64,7 +64,7 @@ pub async fn modify(
 pub async fn confirm(portals: &Portals, cid: &str, oid: &str, request: RequestId) -> Result<Order, Failure> {
     let message = OrderRequest { cid: cid.to_owned(), oid: oid.to_owned(), request: Some(request.clone()) };
     let rpc = |channel, message| async move { ShopClient::new(channel).confirm_order(message).await };
-    portals.send(Call::write(&request.id), message, rpc).await
+    portals.send(Call::write(&request), message, rpc).await
 }
 
 /// Cancels an order.
@@ -74,7 +74,7 @@ pub async fn confirm(portals: &Portals, cid: &str, oid: &str, request: RequestId
 pub async fn cancel(portals: &Portals, cid: &str, oid: &str, request: RequestId) -> Result<Order, Failure> {
     let message = OrderRequest { cid: cid.to_owned(), oid: oid.to_owned(), request: Some(request.clone()) };
     let rpc = |channel, message| async move { ShopClient::new(channel).cancel_order(message).await };
-    portals.send(Call::write(&request.id), message, rpc).await
+    portals.send(Call::write(&request), message, rpc).await
 }
 
 /// An order.

@@ -61,8 +61,9 @@ impl ShopSession {
         let count = found.items.len();
         self.ids.replace(Kind::Oid, found.items.into_iter().map(|order| order.oid));
         self.refresh().await;
+        let at_least = if found.more { "more than " } else { "" };
         Ok(Answer::line(
-            format!("you are {cid}; {} so far", counted(count, "order")),
+            format!("you are {cid}; {at_least}{} so far", counted(count, "order")),
             json!({"cid": cid, "orders": count}),
         ))
     }

@@ -82,6 +82,9 @@ impl Answer {
         if !failure.reason.is_empty() {
             error.insert("reason".into(), failure.reason.clone().into());
         }
+        if !failure.by.is_empty() {
+            error.insert("from".into(), failure.by.clone().into());
+        }
         json!({ "error": error })
     }
 }

@@ -3,3 +3,4 @@
 
 pub mod answer;
 pub mod out;
+pub mod waiting;

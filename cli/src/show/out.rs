@@ -1,9 +1,11 @@
 //! Where answers go. Promises: standard output carries only answers (with `--json` only documents, one a line);
-//! colours are used only on a terminal and never if NO_COLOR is set; a closed pipe ends output, not the work.
+//! colours are used only on a terminal and never if NO_COLOR is set; a closed pipe ends output, not the work; an answer that
+//! could not be written (a full disk) is a failure of the command.
 
 use std::borrow::Cow;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
 
 use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, presets};
 use nu_ansi_term::{Color, Style};
@@ -20,19 +22,43 @@ pub struct Out {
     pub color: bool,
     /// While a line is being edited: prints above it.
     above: Option<SyncSender<String>>,
+    /// Why an answer could not be written, the first time.
+    lost: Arc<OnceLock<String>>,
 }
 
 impl Out {
     /// For this process's standard output.
     #[must_use]
     pub fn new(json: bool) -> Out {
-        Out { json, color: !json && wants_color() && std::io::stdout().is_terminal(), above: None }
+        let color = !json && wants_color() && std::io::stdout().is_terminal();
+        Out { json, color, above: None, lost: Arc::default() }
     }
 
     /// The same, printing above a line that is being edited.
     #[must_use]
     pub fn above(&self, printer: SyncSender<String>) -> Out {
         Out { above: Some(printer), ..self.clone() }
+    }
+
+    /// The same, no longer above a line.
+    #[must_use]
+    pub fn plain(&self) -> Out {
+        Out { above: None, ..self.clone() }
+    }
+
+    /// Whether every answer so far was written, or nobody wants them any more.
+    ///
+    /// # Errors
+    /// One was not, for another reason than a closed pipe.
+    pub fn check(&self) -> Result<(), Failure> {
+        match self.lost.get() {
+            None => Ok(()),
+            Some(why) => {
+                let message = format!("cannot write to standard output: {why}");
+                Err(Failure::refused(message)
+                    .next("the command itself was done; make room, and ask for the answer again"))
+            }
+        }
     }
 
     /// Prints an answer.
@@ -149,7 +175,12 @@ impl Out {
         match &self.above {
             Some(printer) if !self.json && printer.send(text.to_owned()).is_ok() => {}
             // A reader that went away (`| head`) wants no more; that is no failure of the command.
-            _ => drop(writeln!(std::io::stdout(), "{text}")),
+            _ => match writeln!(std::io::stdout(), "{text}") {
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                    self.lost.get_or_init(|| error.to_string());
+                }
+                _ => {}
+            },
         }
     }
 }
@@ -194,7 +225,7 @@ mod tests {
 
     #[test]
     fn tables_have_a_head_and_rows_and_no_colour_codes() {
-        let out = Out { json: false, color: false, above: None };
+        let out = Out { color: false, ..Out::new(false) };
         let mut table = Table::new(&["PID", "LEFT"], &[1]);
         assert_eq!(out.rendered(&table), "(none)");
         table.row(["banana".into(), "12".into()]);
@@ -204,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_broke_ids_in_two() {
-        let out = Out { json: false, color: false, above: None };
+        let out = Out { color: false, ..Out::new(false) };
         let mut table = Table::new(&["OID", "DESCRIPTION", "TOTAL"], &[2]);
         let oid = "0123456789abcdefghjkmnpq";
         table.row([oid.into(), "a long description of a small thing ".repeat(4), "1999999999.00".into()]);
@@ -215,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_stored_escape_sequence_is_shown_not_obeyed() {
-        let out = Out { json: false, color: false, above: None };
+        let out = Out { color: false, ..Out::new(false) };
         let mut table = Table::new(&["DESCRIPTION", "LEFT"], &[1]);
         table.row(["\u{1b}[2Jred\u{7}\u{202e}".into(), "1".into()]);
         let text = out.rendered(&table);
@@ -225,7 +256,7 @@ mod tests {
 
     #[test]
     fn an_id_with_a_line_feed_split_its_row() {
-        let out = Out { json: false, color: false, above: None };
+        let out = Out { color: false, ..Out::new(false) };
         let mut table = Table::new(&["PID", "LEFT"], &[1]);
         table.row(["a\nb".into(), "1".into()]);
         let text = out.rendered(&table);

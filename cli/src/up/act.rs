@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use proto::store::{HandOverRequest, HoldCommitRequest, ResyncRequest};
 use serde_json::json;
+use store_client::failure::failure_from;
+use tonic::Status;
 
 use super::control::{Order, give, look};
 use super::parts::{name_of, parts};
@@ -12,7 +14,7 @@ use super::supervisor::Supervisor;
 use crate::args::{Act, NodeAct};
 use crate::config::load::Loaded;
 use crate::config::shape::Node;
-use crate::failure::Failure;
+use crate::failure::{Failure, NOT_LEADER};
 use crate::reach::nodes;
 use crate::show::answer::Answer;
 
@@ -56,20 +58,44 @@ fn node_named<'a>(loaded: &'a Loaded, name: &str) -> Result<&'a Node, Failure> {
     node.ok_or_else(|| Failure::usage(format!("{name} is no node of the store")))
 }
 
-/// Asks a leader to give its place to the most advanced other node.
+/// Asks the leader to give its place to this node.
 ///
 /// # Errors
-/// It is not a node, or not reachable, or does not lead, or nobody can take over.
+/// It is not a node, no node leads, or the node cannot take over.
 pub async fn hand_over(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
-    let request = HandOverRequest { route: nodes::route(), to: 0 };
-    let answer = nodes::cluster(node_named(loaded, name)?)?.hand_over(request).await;
+    let to = node_named(loaded, name)?;
+    let Some((from, status)) = nodes::leader(&loaded.config).await else {
+        return Err(Failure::unreachable("no node leads: there is nothing to hand over")
+            .next("see feira status: a majority of the store's nodes must be serving"));
+    };
+    if from.id == to.id {
+        let said = format!("{name} leads already: name the node that is to lead");
+        let document = json!({ "part": name, "leader": to.id, "epoch": status.epoch, "done": said });
+        return Ok(Answer::line(said, document));
+    }
+    let request = HandOverRequest { route: nodes::route(), to: to.id };
+    let answer = nodes::cluster(from)?.hand_over(request).await;
     let leader =
         answer.map_err(|status| Failure::of_status(&status))?.into_inner().leader.unwrap_or_default();
-    let said = format!("{name} handed over to node-{}, epoch {}", leader.node, leader.epoch);
+    let said = format!("{} handed over to node-{}, epoch {}", from.name(), leader.node, leader.epoch);
     Ok(Answer::line(
         said.clone(),
         json!({ "part": name, "leader": leader.node, "epoch": leader.epoch, "done": said }),
     ))
+}
+
+/// What a node's refusal means; one that does not lead names the node that does.
+fn only_the_leader(loaded: &Loaded, name: &str, act: &str, status: &Status) -> Failure {
+    let failure = Failure::of_status(status);
+    if failure.reason != NOT_LEADER {
+        return failure;
+    }
+    let message = |leads: String| format!("{name} does not lead: {leads}; nothing was changed");
+    match failure_from(status).leader {
+        Some(leader) => Failure { message: message(format!("node-{} does", leader.node)), ..failure }
+            .next(format!("perhaps you want: {}", loaded.command(&format!("node {act} {}", leader.node)))),
+        None => Failure { message: message("no node is known to".to_owned()), ..failure },
+    }
 }
 
 /// Tells a node that its state is wrong: it serves and leads no more until it has the leader's.
@@ -95,9 +121,13 @@ async fn resync(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
 pub async fn hold_commit(loaded: &Loaded, name: &str, hold: bool) -> Result<Answer, Failure> {
     let node = node_named(loaded, name)?;
     let request = HoldCommitRequest { route: nodes::route(), hold };
-    nodes::cluster(node)?.hold_commit(request).await.map_err(|status| Failure::of_status(&status))?;
+    let held = nodes::cluster(node)?.hold_commit(request).await;
+    held.map_err(|status| only_the_leader(loaded, name, "hold-commit", &status))?;
     let said = if hold {
-        format!("{name} keeps its commit orders to itself: what it appends stays intermediate everywhere")
+        format!(
+            "{name} keeps its commit orders to itself: what it appends stays intermediate on the other nodes; itself it \
+             commits, applies and answers"
+        )
     } else {
         format!("{name} sends commit orders again")
     };

@@ -18,6 +18,8 @@ use crate::config::shape::Config;
 use crate::failure::Failure;
 use crate::reach::nodes;
 
+/// What a node names that cannot use its folder any more.
+const REPLACE: &str = "member replace";
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 /// A part that does not answer a question about itself within this does not serve.
@@ -68,7 +70,7 @@ fn do_without(
     let Some(founded) = founded::read(&supervisor.loaded.folder())? else { return Err(failure) };
     let why = failure.message;
     // What cannot be used any more says so itself.
-    let one = if why.contains("member replace") {
+    let one = if why.contains(REPLACE) {
         LeftOut::lost(&supervisor.loaded, id, why)
     } else {
         let next =
@@ -79,6 +81,18 @@ fn do_without(
     require_majority(&founded, left_out)?;
     supervisor.leave_out([id].into_iter());
     Ok(())
+}
+
+/// What brings a part back that ended: a node that says that its folder cannot be used any more comes back with an empty one,
+/// and starting it again would only end the same way.
+#[must_use]
+pub fn way_back(loaded: &Loaded, part: &Part, last_words: &str) -> String {
+    match part.kind {
+        Kind::Node(id) if last_words.contains(REPLACE) => {
+            format!("bring it back: {}", loaded.command(&format!("member replace {id}")))
+        }
+        _ => format!("start it again with feira node start {}", part.name),
+    }
 }
 
 /// A part that ended instead of serving: what it said last is why.

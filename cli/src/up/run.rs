@@ -211,7 +211,7 @@ pub async fn attend(
                 for (part, how) in supervisor.notice() {
                     let words = supervisor.child(&part.name).map(|child| child.last_words()).unwrap_or_default();
                     out.say(&format!("{} ended by itself ({how}):\n{words}", part.name));
-                    out.say(&format!("  → start it again with feira node start {}", part.name));
+                    out.say(&format!("  → {}", ready::way_back(&supervisor.loaded, &part, &words)));
                 }
             }
             Ok((stream, _)) = listener.accept() => {

@@ -14,6 +14,8 @@ pub enum Error {
     /// It did not happen; trying again later may do.
     #[error("unavailable: {message}")]
     Retry {
+        /// What stands in the way.
+        cause: Cause,
         /// For people.
         message: String,
     },
@@ -23,6 +25,32 @@ pub enum Error {
         /// For people.
         message: String,
     },
+}
+
+/// What stands in the way of a call that did not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Nobody who could serve was reached: no leader, no majority, a node that starts or stops.
+    Away,
+    /// Too much waits already, of everybody's.
+    Busy,
+    /// A disk or a database is full, where it matters.
+    NoRoom,
+    /// The clock of a node and that of whoever made the id are apart: one of them is wrong.
+    ClocksApart,
+    /// The replicas have different states, and nobody can say which is right.
+    Divided,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Cause; 5] = [Cause::Away, Cause::Busy, Cause::NoRoom, Cause::ClocksApart, Cause::Divided];
+
+    /// Whether it passes by itself, so that waiting is worth while; else somebody must do something first.
+    #[must_use]
+    pub const fn passes(self) -> bool {
+        matches!(self, Cause::Away | Cause::Busy)
+    }
 }
 
 /// Why the store refused.
@@ -41,11 +69,16 @@ pub enum Refusal {
 }
 
 impl Error {
+    /// Nobody who could serve was reached: it did not happen.
+    pub fn away(message: impl Into<String>) -> Error {
+        Error::Retry { cause: Cause::Away, message: message.into() }
+    }
+
     /// The same failure of something that changes nothing: its outcome is never in doubt.
     #[must_use]
     pub fn of_read(self) -> Error {
         match self {
-            Error::Unknown { message } => Error::Retry { message },
+            Error::Unknown { message } => Error::away(message),
             other => other,
         }
     }

@@ -4,20 +4,21 @@
 //! | reason | gRPC status | details besides ErrorInfo | did it happen? | `Error` |
 //! |---|---|---|---|---|
 //! | INVALID | INVALID_ARGUMENT | BadRequest (field) | no | Refused(Invalid) |
-//! | NOT_LEADER | UNAVAILABLE | RetryInfo; leader in the metadata | no | Retry |
-//! | OVERLOADED | RESOURCE_EXHAUSTED | RetryInfo | no | Retry |
+//! | NOT_LEADER | UNAVAILABLE | RetryInfo; leader in the metadata | no | Retry(Away) |
+//! | OVERLOADED | RESOURCE_EXHAUSTED | RetryInfo | no | Retry(Busy) |
 //! | UNKNOWN_OUTCOME | UNKNOWN | RetryInfo | perhaps | Unknown |
 //! | ID_REUSED | ALREADY_EXISTS | | no | Refused(IdReused) |
 //! | EXPIRED_ID | FAILED_PRECONDITION | | no | Refused(Expired) |
 //! | CLOSED_ID | FAILED_PRECONDITION | | no | Refused(Closed) |
-//! | WRONG_ROUTE | FAILED_PRECONDITION | | no | Retry |
-//! | NOT_SERVING | UNAVAILABLE | RetryInfo | no | Retry |
+//! | WRONG_ROUTE | FAILED_PRECONDITION | | no | Retry(Away) |
+//! | NOT_SERVING | UNAVAILABLE | RetryInfo | no | Retry(Away) |
 //! | NOT_HERE | NOT_FOUND | | no | Refused(Gone) |
-//! | CLOCKS_APART | UNAVAILABLE | RetryInfo, BadRequest (field) | no | Retry |
-//! | CHANGE_NOT_YET | UNAVAILABLE | RetryInfo | no | Retry |
+//! | CLOCKS_APART | UNAVAILABLE | RetryInfo, BadRequest (field) | no | Retry(ClocksApart) |
+//! | CHANGE_NOT_YET | UNAVAILABLE | RetryInfo | no | Retry(Away) |
 //! | CHANGE_REFUSED | FAILED_PRECONDITION | | no | Refused(Invalid) |
 //! | NODE_TAKEN | FAILED_PRECONDITION | | no | Refused(Invalid) |
-//! | DIVIDED | UNAVAILABLE | RetryInfo | no | Retry |
+//! | DIVIDED | UNAVAILABLE | RetryInfo | no | Retry(Divided) |
+//! | NO_ROOM | RESOURCE_EXHAUSTED | RetryInfo | no | Retry(NoRoom) |
 //!
 //! A status without our ErrorInfo was made by a transport or a proxy: unless its code says that the call was
 //! never executed, the outcome is unknown.
@@ -29,7 +30,7 @@ use proto::store::{Failure, FailureReason, LeaderHint};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::error::{Error, Refusal};
+use crate::error::{Cause, Error, Refusal};
 
 /// The `domain` of every `google.rpc.ErrorInfo` of the store.
 pub const DOMAIN: &str = "feira";
@@ -49,7 +50,7 @@ pub fn code_of(reason: FailureReason) -> Code {
         | FailureReason::ClocksApart
         | FailureReason::ChangeNotYet
         | FailureReason::Divided => Code::Unavailable,
-        FailureReason::Overloaded => Code::ResourceExhausted,
+        FailureReason::Overloaded | FailureReason::NoRoom => Code::ResourceExhausted,
         FailureReason::UnknownOutcome => Code::Unknown,
         FailureReason::IdReused => Code::AlreadyExists,
         FailureReason::ExpiredId
@@ -67,9 +68,10 @@ pub fn retry_after(reason: FailureReason) -> Option<Duration> {
     match reason {
         FailureReason::NotLeader | FailureReason::UnknownOutcome => Some(Duration::from_millis(50)),
         FailureReason::Overloaded | FailureReason::ChangeNotYet => Some(Duration::from_millis(100)),
-        FailureReason::NotServing | FailureReason::ClocksApart | FailureReason::Divided => {
-            Some(Duration::from_millis(500))
-        }
+        FailureReason::NotServing
+        | FailureReason::ClocksApart
+        | FailureReason::Divided
+        | FailureReason::NoRoom => Some(Duration::from_millis(500)),
         _ => None,
     }
 }
@@ -160,6 +162,7 @@ fn leader_from(metadata: &HashMap<String, String>) -> Option<LeaderHint> {
 #[must_use]
 pub fn error_from(failure: &Failure) -> Error {
     let refused = |reason| Error::Refused { reason, message: message_of(failure) };
+    let retry = |cause| Error::Retry { cause, message: message_of(failure) };
     match failure.reason() {
         FailureReason::Invalid | FailureReason::ChangeRefused | FailureReason::NodeTaken => {
             refused(Refusal::Invalid)
@@ -169,12 +172,13 @@ pub fn error_from(failure: &Failure) -> Error {
         FailureReason::ClosedId => refused(Refusal::Closed),
         FailureReason::NotHere => refused(Refusal::Gone),
         FailureReason::NotLeader
-        | FailureReason::Overloaded
         | FailureReason::WrongRoute
         | FailureReason::NotServing
-        | FailureReason::ChangeNotYet
-        | FailureReason::ClocksApart
-        | FailureReason::Divided => Error::Retry { message: message_of(failure) },
+        | FailureReason::ChangeNotYet => retry(Cause::Away),
+        FailureReason::Overloaded => retry(Cause::Busy),
+        FailureReason::NoRoom => retry(Cause::NoRoom),
+        FailureReason::ClocksApart => retry(Cause::ClocksApart),
+        FailureReason::Divided => retry(Cause::Divided),
         FailureReason::UnknownOutcome => Error::Unknown { message: message_of(failure) },
         FailureReason::Unspecified => match Code::from_i32(failure.code) {
             Code::InvalidArgument | Code::Unimplemented | Code::OutOfRange => refused(Refusal::Invalid),
@@ -197,7 +201,7 @@ mod tests {
 
     fn every_failure() -> Vec<Failure> {
         let hint = LeaderHint { node: 3, address: "127.0.0.1:7003".to_owned(), epoch: 9 };
-        let reasons = (1..=15).map(|number| {
+        let reasons = (1..=16).map(|number| {
             let reason = FailureReason::try_from(number).expect("reasons are numbered without gaps");
             failure(reason, format!("because {number}"))
         });
@@ -213,7 +217,7 @@ mod tests {
             assert_eq!(status.code() as i32, failure.code);
             assert_eq!(failure_from(&status), failure);
         }
-        assert!(FailureReason::try_from(16).is_err(), "a new reason needs a row in the table");
+        assert!(FailureReason::try_from(17).is_err(), "a new reason needs a row in the table");
     }
 
     #[test]

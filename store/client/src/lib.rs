@@ -37,7 +37,7 @@ use proto::store::{
     TxnResponse, scan_request,
 };
 
-pub use crate::error::{Error, Refusal};
+pub use crate::error::{Cause, Error, Refusal};
 pub use crate::ext::StoreExt;
 #[cfg(feature = "sim")]
 pub use crate::identity::simulate_now_ms;
@@ -98,6 +98,10 @@ pub trait Store: Send + Sync + 'static {
     fn group_of(&self, key: &[u8]) -> Group;
     /// All groups.
     fn groups(&self) -> Vec<Group>;
+    /// Why what was asked waits in vain for now, for people; `None`: it does not.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
     /// Reads a record.
     async fn get(&self, key: Bytes, freshness: Freshness) -> Result<Got, Error>;
     /// Reads records in key order; `limit` 0 means 100, at most 1,000; `after` is the cursor of the page before.

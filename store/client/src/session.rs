@@ -26,7 +26,7 @@ use prost::Message;
 use proto::store::{Identity, OutcomeResponse, Txn, TxnResponse};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::error::{Error, Refusal};
+use crate::error::{Cause, Error, Refusal};
 use crate::{Store, now_ms};
 
 /// Operations of a session on their way at once.
@@ -148,7 +148,10 @@ impl Session {
         let (answer, receiver) = oneshot::channel();
         // The lock makes the sequence and the place in the queue one step.
         let mut sequences = self.inner.sequences.lock();
-        let full = |_| Error::Retry { message: format!("{SUBMITTED_MAX} operations wait in this session") };
+        let full = |_| Error::Retry {
+            cause: Cause::Busy,
+            message: format!("{SUBMITTED_MAX} operations wait in this session"),
+        };
         let place = self.inner.submit.try_reserve().map_err(full)?;
         sequences.last += 1;
         let sequence = sequences.last;

@@ -328,6 +328,17 @@ pub enum Lack {
     Majority,
 }
 
+impl Lack {
+    /// The reason that a caller is told: what passes by itself, and what somebody must mend.
+    #[must_use]
+    pub const fn reason(self) -> proto::store::FailureReason {
+        match self {
+            Lack::Places | Lack::Bytes => proto::store::FailureReason::Overloaded,
+            Lack::Disk | Lack::Table | Lack::Majority => proto::store::FailureReason::NoRoom,
+        }
+    }
+}
+
 impl std::fmt::Display for Lack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

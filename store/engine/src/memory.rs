@@ -20,7 +20,7 @@ use proto::store::{
     Position as WirePosition, Route, ScanRequest, Txn, TxnCommand, TxnResponse, changes_response,
 };
 use store_client::failure::{error_from, failure, invalid};
-use store_client::{Error, Got, Group, Page, Range, Store, now_ms};
+use store_client::{Cause, Error, Got, Group, Page, Range, Store, now_ms};
 use store_core::{Entry, EntryKind, Position};
 use store_db::changes::Feed;
 use store_db::{Memory, Reply, Table, changes, query, state};
@@ -38,6 +38,8 @@ const FEED_ROWS_MAX: usize = 1_000;
 pub enum Fault {
     /// It is not executed: [`Error::Retry`].
     Refuse,
+    /// It is not executed, for a reason that waiting does not cure: [`Cause::NoRoom`].
+    NoRoom,
     /// It is executed, and its answer is lost: [`Error::Unknown`] (of a read: [`Error::Retry`]).
     LoseAnswer,
     /// It waits before it is executed, so that operations sent later may come first.
@@ -92,12 +94,17 @@ struct Plan {
     random: Option<(fastrand::Rng, Faults)>,
     /// Every operation is refused.
     is_down: bool,
+    /// Everything is refused for lack of room.
+    is_full: bool,
 }
 
 impl Plan {
     fn strike(&mut self) -> Option<Fault> {
         if self.is_down {
             return Some(Fault::Refuse);
+        }
+        if self.is_full {
+            return Some(Fault::NoRoom);
         }
         if let Some(planned) = self.next.pop_front() {
             return planned;
@@ -169,6 +176,11 @@ impl MemoryStore {
         self.inner.plan.lock().is_down = down;
     }
 
+    /// Has no room for anything, or has again.
+    pub fn set_full(&self, full: bool) {
+        self.inner.plan.lock().is_full = full;
+    }
+
     /// The last applied offset.
     #[must_use]
     pub fn applied(&self) -> u64 {
@@ -180,7 +192,13 @@ impl MemoryStore {
         let fault = self.inner.plan.lock().strike();
         match fault {
             Some(Fault::Refuse) => {
-                return Err(Error::Retry { message: "a planned fault refused it".to_owned() });
+                return Err(Error::away("a planned fault refused it"));
+            }
+            Some(Fault::NoRoom) => {
+                return Err(Error::Retry {
+                    cause: Cause::NoRoom,
+                    message: "a planned disk is full".to_owned(),
+                });
             }
             Some(Fault::DelayBefore(wait)) => tokio::time::sleep(wait).await,
             _ => {}
@@ -233,7 +251,7 @@ impl Inner {
             let message =
                 format!("is {}, but nothing beyond {applied} was ever acknowledged", freshness.min_offset);
             match freshness.is_stale() {
-                true => Error::Retry { message },
+                true => Error::away(message),
                 false => error_from(&invalid("freshness.min_offset", message)),
             }
         })

@@ -29,6 +29,7 @@ use crate::desk::Told;
 use crate::fencing;
 use crate::kv::command_of;
 use crate::members;
+use crate::problems::About;
 use crate::shared::{Ask, Shared};
 use crate::states;
 use crate::thread_to_stream;
@@ -71,6 +72,15 @@ impl ClusterService {
             return Ok(());
         }
         Err(status_from(&not_leader(self.shared.leader_hint(view.leader, view.epoch))))
+    }
+
+    /// Why this leader takes no writes; empty: it does, or does not lead.
+    fn writes_refused(&self, status: &store_engine::Status) -> String {
+        match status.doubt {
+            _ if status.role != store_core::Role::Leader => String::new(),
+            doubt @ store_core::Doubt::Divided(_) => states::doubt_text(doubt),
+            _ => self.shared.problems.about(About::Room),
+        }
     }
 
     fn voters(&self, status: &store_engine::Status) -> Vec<VoterStatus> {
@@ -147,6 +157,7 @@ impl Cluster for ClusterService {
             // A table that is being replaced does not say it.
             log_id: self.shared.table.read(|read| state::read(read)).map_or(0, |state| state::log_id(&state)),
             up_ms: u64::try_from(self.shared.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            writes_refused: self.writes_refused(&status),
         }))
     }
 

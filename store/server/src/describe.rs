@@ -33,10 +33,22 @@ pub fn line(entry: &Entry<Bytes>, committed: u64, applied: u64) -> LogLine {
 
 fn membership(payload: &Bytes) -> String {
     match Membership::decode(payload.clone()) {
-        Ok(members) => {
-            let voters: Vec<String> =
-                members.voters.iter().map(|voter| format!("{} at {}", voter.node, voter.address)).collect();
-            format!("voters {}", voters.join(", "))
+        Ok(Membership { voters, outgoing, learners }) => {
+            // Two folders of one node are two members.
+            let named = |members: &[proto::store::Member]| {
+                let each = members
+                    .iter()
+                    .map(|one| format!("{} at {} ({:08x})", one.node, one.address, one.incarnation >> 32));
+                each.collect::<Vec<_>>().join(", ")
+            };
+            let mut told = match outgoing.is_empty() {
+                true => format!("settled: voters {}", named(&voters)),
+                false => format!("joint: voters {}, before {}", named(&voters), named(&outgoing)),
+            };
+            if !learners.is_empty() {
+                told.push_str(&format!("; learners {}", named(&learners)));
+            }
+            told
         }
         Err(error) => format!("not readable: {error}"),
     }
@@ -121,6 +133,29 @@ mod tests {
         let told = line(&entry, 6, 6);
         assert_eq!((told.kind.as_str(), told.committed), ("txn", false));
         assert_eq!(told.summary, "if c/{1}; add s/{x} -2; put o/{1}/9");
+    }
+
+    #[test]
+    fn consecutive_memberships_are_told_apart() {
+        let member = |node: u64, incarnation: u64| proto::store::Member {
+            node,
+            incarnation,
+            address: format!("h:{node}"),
+            joined: false,
+        };
+        let told = |voters: &[u64], outgoing: &[u64], learners: &[u64]| {
+            let of = |nodes: &[u64]| nodes.iter().map(|node| member(*node, *node << 32)).collect();
+            let members = Membership { voters: of(voters), outgoing: of(outgoing), learners: of(learners) };
+            let payload = members.encode_to_vec().into();
+            let position = Position::new(1, 1);
+            let entry = Entry { position, stamp_ms: 0, kind: EntryKind::Membership, payload };
+            line(&entry, 1, 1).summary
+        };
+        let one = "1 at h:1 (00000001)";
+        assert_eq!(told(&[1], &[], &[]), format!("settled: voters {one}"));
+        let two = "2 at h:2 (00000002)";
+        assert_eq!(told(&[1], &[], &[2]), format!("settled: voters {one}; learners {two}"));
+        assert_eq!(told(&[1, 2], &[1], &[]), format!("joint: voters {one}, {two}, before {one}"));
     }
 
     #[test]

@@ -82,6 +82,19 @@ impl Problems {
         self.known.lock().remove(&about).is_some()
     }
 
+    /// It is over, if it is about this.
+    pub(crate) fn clear_if(&self, about: About, is_it: impl Fn(&str) -> bool) {
+        let mut known = self.known.lock();
+        if known.get(&about).is_some_and(|known| is_it(&known.text)) {
+            known.remove(&about);
+        }
+    }
+
+    /// What is said about this; empty: nothing.
+    pub(crate) fn about(&self, about: About) -> String {
+        self.known.lock().get(&about).map(|known| known.text.clone()).unwrap_or_default()
+    }
+
     /// Problems of peers that are members no more are none.
     pub(crate) fn keep_peers(&self, is_member: impl Fn(u64) -> bool) {
         self.known.lock().retain(|about, _| !matches!(about, About::Peer(node) if !is_member(*node)));

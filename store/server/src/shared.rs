@@ -313,7 +313,7 @@ impl Shared {
     pub(crate) fn failure_of(&self, answer: &Answer) -> Failure {
         match answer {
             Answer::NotLeader { epoch, leader } => not_leader(self.leader_hint(*leader, *epoch)),
-            Answer::Overloaded(lack) => failure(FailureReason::Overloaded, lack.to_string()),
+            Answer::Overloaded(lack) => failure(lack.reason(), lack.to_string()),
             Answer::BadSize { bytes } => {
                 let most = store_engine::limits::COMMAND_BYTES_MAX;
                 invalid("txn", format!("is {bytes} bytes with its identity; at most {most} fit in the log"))

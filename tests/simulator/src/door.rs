@@ -191,7 +191,7 @@ fn failure_of(answer: &Answer) -> Failure {
             };
             not_leader(leader.map(hint))
         }
-        Answer::Overloaded(lack) => failure(FailureReason::Overloaded, lack.to_string()),
+        Answer::Overloaded(lack) => failure(lack.reason(), lack.to_string()),
         Answer::BadSize { bytes } => invalid("txn", format!("is {bytes} bytes")),
         Answer::Unknown => failure(FailureReason::UnknownOutcome, "leadership was lost before the commit"),
         Answer::Divided { .. } => failure(FailureReason::Divided, "the replicas differ"),

@@ -113,6 +113,10 @@ impl Finder {
         let call = client.status(StatusRequest { route: Some(self.route) });
         match tokio::time::timeout(Duration::from_millis(STATUS_MS_MAX), call).await {
             Ok(Ok(status)) => Ok(status.into_inner()),
+            // Some other server answers there, which has no words for it.
+            Ok(Err(status)) if status.message().is_empty() => {
+                Err(format!("is no node of the store ({})", status.code()))
+            }
             Ok(Err(status)) => Err(status.message().to_owned()),
             Err(_) => {
                 self.forget(address);

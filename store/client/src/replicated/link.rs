@@ -93,6 +93,20 @@ impl Link {
         self.pending().is_open()
     }
 
+    /// Why what waits is not answered: there is no stream, or the leader is silent.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        // One after the other: each takes the same lock.
+        let waits = !self.pending().is_empty();
+        let open = self.is_open();
+        match self.leader() {
+            Some(leader) if open && self.stalls() => {
+                Some(format!("{} leads, and has not answered for a while", leader.address))
+            }
+            None if waits => Some(self.problem.lock().clone()),
+            _ => None,
+        }
+    }
+
     /// Whom the stream goes to.
     pub(crate) fn leader(&self) -> Option<LeaderHint> {
         self.leader.lock().clone()
@@ -262,13 +276,23 @@ impl Link {
                     return Some(failure);
                 }
                 FailureReason::UnknownOutcome => return Some(failure),
-                _ => Err(error_from(&failure)),
+                _ => Err(self.said_by_the_leader(error_from(&failure))),
             },
             Some(response) => Ok(response),
             None => Err(Error::Unknown { message: "the node sent an empty answer".to_owned() }),
         };
         self.pending().answer(number, Instant::now(), result);
         None
+    }
+
+    /// The same error with who gave it, where that may be what somebody has to know to mend it.
+    fn said_by_the_leader(&self, error: Error) -> Error {
+        match (error, self.leader()) {
+            (Error::Retry { cause, message }, Some(leader)) => {
+                Error::Retry { cause, message: format!("{}: {message}", leader.address) }
+            }
+            (error, _) => error,
+        }
     }
 
     /// Whether nothing was answered for too long.

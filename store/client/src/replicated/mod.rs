@@ -87,14 +87,14 @@ impl Replicated {
 
     /// A read of whatever some replica has, when there is no leader to ask.
     async fn get_anywhere(&self, request: GetRequest) -> Result<GetResponse, Error> {
-        let mut last = Error::Retry { message: "no store node is known".to_owned() };
+        let mut last = Error::away("no store node is known");
         for address in self.inner.finder.known() {
             let mut client = KvClient::new(self.inner.finder.channel(&address)?);
             let call = client.get(request.clone());
             match tokio::time::timeout(Duration::from_millis(STALE_READ_MS_MAX), call).await {
                 Ok(Ok(answer)) => return Ok(answer.into_inner()),
                 Ok(Err(status)) => last = error_from(&failure_from(&status)).of_read(),
-                Err(_) => last = Error::Retry { message: format!("{address} did not answer in time") },
+                Err(_) => last = Error::away(format!("{address} did not answer in time")),
             }
             if !last.is_retry() {
                 break;
@@ -133,6 +133,10 @@ impl Store for Replicated {
         vec![self.inner.config.group]
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.inner.link.trouble()
+    }
+
     async fn get(&self, key: Bytes, freshness: Freshness) -> Result<Got, Error> {
         let stale = matches!(freshness.kind, Some(freshness::Kind::Stale(true)));
         let request = pipeline::get_request(self, key, freshness);
@@ -169,7 +173,7 @@ impl Store for Replicated {
         let route = Some(Route { group, ring_version: self.inner.config.ring_version });
         let leader = match self.leader() {
             Some(leader) => leader,
-            None => self.inner.finder.find().await.map_err(|message| Error::Retry { message })?,
+            None => self.inner.finder.find().await.map_err(Error::away)?,
         };
         let mut client = KvClient::new(self.inner.finder.channel(&leader.address)?);
         let request = ChangesRequest { route, from_offset: from, until_applied: false };
@@ -178,7 +182,7 @@ impl Store for Replicated {
         match answers {
             Ok(Ok(answers)) => Ok(answers.into_inner().map(move |item| item.map_err(read)).boxed()),
             Ok(Err(status)) => Err(read(status)),
-            Err(_) => Err(Error::Retry { message: format!("{} did not answer in time", leader.address) }),
+            Err(_) => Err(Error::away(format!("{} did not answer in time", leader.address))),
         }
     }
 }

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use proto::store::pipeline_response::Response;
 use tokio::sync::oneshot;
 
-use crate::error::{Error, Refusal};
+use crate::error::{Cause, Error, Refusal};
 use crate::pipeline::Kind;
 
 /// Operations that may wait, sent or not.
@@ -58,7 +58,7 @@ impl Slot {
         let message = message.to_owned();
         let error = match self.kind {
             Kind::Named | Kind::Unnamed if self.sent || self.lost => Error::Unknown { message },
-            _ => Error::Retry { message },
+            _ => Error::away(message),
         };
         // Whoever asked may have gone: then nobody is told, and that is right.
         let _ = self.answer.send(Err(error));
@@ -68,7 +68,7 @@ impl Slot {
     fn conclude(self, answer: Answer) {
         match answer {
             // Refused at a node's door: of the copy that got lost the node knows nothing.
-            Err(Error::Retry { message } | Error::Refused { reason: Refusal::Invalid, message })
+            Err(Error::Retry { message, .. } | Error::Refused { reason: Refusal::Invalid, message })
                 if self.lost =>
             {
                 self.give_up(&message);
@@ -123,7 +123,7 @@ impl Pending {
         let full = self.waiting >= WAITING_MAX || self.slots.len() >= PLACES_MAX;
         if full || self.waiting_bytes + body.len() > WAITING_BYTES_MAX {
             let message = format!("{} operations wait for the store already", self.waiting);
-            return Err(Error::Retry { message });
+            return Err(Error::Retry { cause: Cause::Busy, message });
         }
         let (answer, receiver) = oneshot::channel();
         self.waiting += 1;
@@ -354,9 +354,9 @@ mod tests {
         let again = pending.open();
         assert_eq!(sent(&mut pending, again).len(), 6);
         let refused = |reason| Err(Error::Refused { reason, message: String::new() });
-        assert!(pending.answer(numbers[1], now, Err(Error::Retry { message: String::new() })));
+        assert!(pending.answer(numbers[1], now, Err(Error::away(""))));
         assert!(pending.answer(numbers[2], now, refused(Refusal::Invalid)));
-        assert!(pending.answer(numbers[3], now, Err(Error::Retry { message: String::new() })));
+        assert!(pending.answer(numbers[3], now, Err(Error::away(""))));
         assert!(pending.answer(numbers[4], now, refused(Refusal::Closed)));
         assert!(pending.answer(numbers[5], now, refused(Refusal::Invalid)));
         pending.not_executed(numbers[0]);

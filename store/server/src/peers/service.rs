@@ -58,13 +58,21 @@ impl ReplicationService {
             let from = address.map_or_else(|| "somewhere".to_owned(), |address| address.to_string());
             let named = peer.map_or(0, |peer| peer.node);
             let why = refused.message();
-            let text = format!("a caller at {from}, as node {named}, was refused: {why}");
+            let text = format!("a caller at {from}{}{why}", refused_as(named));
             if self.shared().problems.notice(About::Caller, text) {
                 tracing::warn!(from, node = named, why, "a peer's call was refused: it does not belong here");
             }
+        } else if let Some(peer) = peer {
+            // Whoever was mixed up (with a folder that was replaced, say) has found its way.
+            let was = refused_as(peer.node);
+            self.shared().problems.clear_if(About::Caller, |text| text.contains(&was));
         }
         checked
     }
+}
+
+fn refused_as(node: u64) -> String {
+    format!(", as node {node}, was refused: ")
 }
 
 /// Refuses a peer that is of another cluster, group or ring, means another node, or is not who it was.

@@ -1,0 +1,364 @@
+//! `feira health`: whether staff and shoppers can work now, in one line and an exit code.
+//!
+//! Promises: *well* is a leader with a majority that takes writes, and of each kind of portal that is configured one that reads
+//! through the store. What is down beside that is *degraded*: named, and no failure unless that is asked for. `feira status` ends
+//! with the same code. Leaves out how each part stands: [`crate::status`].
+
+use std::time::Duration;
+
+use portal::error::Error;
+use proto::portal::admin_client::AdminClient;
+use proto::portal::shop_client::ShopClient;
+use proto::portal::{ListOrdersRequest, ListRequest, PortalStatusResponse};
+use proto::store::{MemberPart, Role, StatusResponse};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout};
+use tonic::Status;
+use tonic::transport::Channel;
+
+use crate::args::Health as Asked;
+use crate::config::shape::Config;
+use crate::failure::Failure;
+use crate::reach::{nodes, stranger};
+use crate::show::answer::{Answer, counted};
+use crate::show::out::Out;
+use crate::up::ready;
+
+/// A portal answers a small read within this, or nobody can work with it.
+const READ_MAX: Duration = Duration::from_secs(3);
+/// Between two looks of whoever waits.
+const LOOK: Duration = Duration::from_millis(500);
+/// A client whom nobody registers: that it is unknown is read through the store like any answer.
+const NOBODY: &str = "feira-health";
+
+/// Everything that was seen at one moment.
+#[derive(Debug)]
+pub struct Seen {
+    /// What each node says, in the order of the configuration.
+    pub nodes: Vec<Result<StatusResponse, Failure>>,
+    /// The portals, administrators' first.
+    pub portals: Vec<PortalSeen>,
+    /// Whether anything answers where the broker is to be.
+    pub broker: bool,
+}
+
+/// What was seen of a portal.
+#[derive(Debug)]
+pub struct PortalSeen {
+    /// Its kind, as its name begins: `admin-portal`.
+    pub kind: &'static str,
+    /// Its name: `admin-portal-1`.
+    pub name: String,
+    /// Where it is to serve.
+    pub address: String,
+    /// What it says of itself.
+    pub status: Result<PortalStatusResponse, Failure>,
+    /// Why it does not read through the store; `None`: it does.
+    pub trouble: Option<String>,
+}
+
+/// Whether people can work, and what is down.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Health {
+    /// Why they cannot; `None`: they can.
+    pub problem: Option<Failure>,
+    /// What is down that others stand in for.
+    pub degraded: Vec<String>,
+    /// Who leads.
+    leader: Option<u64>,
+}
+
+/// Looks, once or until all is well, and tells.
+///
+/// # Errors
+/// They cannot work, or something is degraded and that is not well enough.
+pub async fn run(config: &Config, asked: Asked, out: &Out) -> Result<(), Failure> {
+    let deadline = Instant::now() + Duration::from_secs(asked.wait);
+    let health = loop {
+        let health = Health::of(config, &look(config).await);
+        if health.is_well(asked.strict) || Instant::now() + LOOK >= deadline {
+            break health;
+        }
+        sleep(LOOK).await;
+    };
+    out.answer(&Answer::line(health.line(), health.document()));
+    if health.is_well(asked.strict) {
+        return Ok(());
+    }
+    let degraded = || Failure::unreachable(health.degraded.join("; "));
+    Err(health.problem.clone().unwrap_or_else(degraded).told())
+}
+
+/// Looks at every part at once.
+pub async fn look(config: &Config) -> Seen {
+    let all = [("admin-portal", &config.admin_portals), ("client-portal", &config.client_portals)];
+    let portals = all.into_iter().flat_map(|(kind, instances)| {
+        (1..).zip(instances).map(move |(at, instance)| portal(kind, at, instance.listen.clone()))
+    });
+    let (nodes, portals, broker) = tokio::join!(
+        nodes::statuses(config),
+        futures::future::join_all(portals),
+        ready::broker(&config.broker.listen)
+    );
+    Seen { nodes, portals, broker }
+}
+
+async fn portal(kind: &'static str, at: usize, address: String) -> PortalSeen {
+    let (status, trouble) = tokio::join!(ready::portal(&address), read(kind, &address));
+    PortalSeen { kind, name: format!("{kind}-{at}"), address, status, trouble }
+}
+
+/// Reads through a portal what it never answers from its cache. Why it does not answer, if it does not.
+async fn read(kind: &str, address: &str) -> Option<String> {
+    let channel = match nodes::channel(address) {
+        Ok(channel) => channel,
+        Err(failure) => return Some(failure.message),
+    };
+    let answer = timeout(READ_MAX, async {
+        if kind == "admin-portal" {
+            let list = ListRequest { limit: 1, ..ListRequest::default() };
+            AdminClient::new(channel.clone()).list_products(list).await.map(drop)
+        } else {
+            let list = ListOrdersRequest { cid: NOBODY.to_owned(), limit: 1, ..ListOrdersRequest::default() };
+            ShopClient::new(channel.clone()).list_orders(list).await.map(drop)
+        }
+    });
+    match answer.await {
+        Ok(Ok(())) => None,
+        Ok(Err(status)) => why_not(&status, channel).await,
+        Err(_) => Some(format!("does not answer within {} s", READ_MAX.as_secs())),
+    }
+}
+
+/// A refusal was read through the store, too.
+async fn why_not(status: &Status, channel: Channel) -> Option<String> {
+    match Error::from_status(status) {
+        Some(
+            Error::Unavailable { why, .. } | Error::Overloaded { why } | Error::OutcomeUnknown { why, .. },
+        ) => Some(why),
+        Some(_) => None,
+        None if status.code() == tonic::Code::Unimplemented => {
+            let who = stranger::name(channel).await.unwrap_or_else(|| "another program".to_owned());
+            Some(format!("{who} answers there"))
+        }
+        None => Some("is down".to_owned()),
+    }
+}
+
+impl Health {
+    /// What follows from what was seen. Pure.
+    #[must_use]
+    pub fn of(config: &Config, seen: &Seen) -> Health {
+        let problem = store_problem(config, &seen.nodes).or_else(|| portals_problem(&seen.portals));
+        let mut degraded = Vec::new();
+        for (node, status) in config.store.nodes.iter().zip(&seen.nodes) {
+            match status {
+                Err(_) => degraded.push(format!("node-{} is down", node.id)),
+                Ok(status) if !status.fenced.is_empty() => {
+                    degraded.push(format!("node-{} is fenced", node.id));
+                }
+                Ok(_) => {}
+            }
+        }
+        for PortalSeen { name, trouble, .. } in &seen.portals {
+            degraded.extend(trouble.as_ref().map(|why| format!("{name}: {why}")));
+        }
+        if !seen.broker {
+            degraded.push("the broker is down".to_owned());
+        }
+        let leads = |status: &&StatusResponse| status.role() == Role::Leader;
+        let leader = seen.nodes.iter().flatten().filter(leads).max_by_key(|status| status.epoch);
+        Health { problem, degraded, leader: leader.map(|status| status.node) }
+    }
+
+    /// Whether it is well enough.
+    #[must_use]
+    pub fn is_well(&self, strict: bool) -> bool {
+        self.problem.is_none() && !(strict && !self.degraded.is_empty())
+    }
+
+    /// All of it in one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let leads =
+            self.leader.map_or_else(|| "no node leads".to_owned(), |node| format!("node-{node} leads"));
+        match (&self.problem, self.degraded.as_slice()) {
+            (Some(problem), _) => format!("not serving: {}", problem.message.replace('\n', " ")),
+            (None, []) => {
+                format!("well: {leads}, writes are taken, portals of each kind read through the store")
+            }
+            (None, degraded) => {
+                format!("degraded: {leads}, and people can work, but {}", degraded.join("; "))
+            }
+        }
+    }
+
+    /// The same for programs.
+    #[must_use]
+    pub fn document(&self) -> Value {
+        json!({
+            "serving": self.problem.is_none(), "leader": self.leader, "degraded": self.degraded,
+            "problem": self.problem.as_ref().map(|failure| failure.message.clone()),
+            "next": self.problem.as_ref().and_then(|failure| failure.next.clone()),
+        })
+    }
+}
+
+/// Why no portal of a kind serves; `None`: one of each kind does.
+fn portals_problem(portals: &[PortalSeen]) -> Option<Failure> {
+    for (kind, whom) in [("admin-portal", "staff"), ("client-portal", "shoppers")] {
+        let mut of_kind = portals.iter().filter(|portal| portal.kind == kind).peekable();
+        if of_kind.peek().is_none() || of_kind.clone().any(|portal| portal.trouble.is_none()) {
+            continue;
+        }
+        let each = of_kind.map(|portal| {
+            let why = portal.trouble.as_deref().unwrap_or_default();
+            format!("{} at {} {why}", portal.name, portal.address)
+        });
+        let message = format!("no portal serves {whom}: {}", each.collect::<Vec<_>>().join("; "));
+        return Some(
+            Failure::unreachable(message)
+                .next("in a local cluster that runs: feira node start PART; feira status shows all parts"),
+        );
+    }
+    None
+}
+
+/// Why the store cannot serve, by what its nodes say; `None`: a leader and a majority of the voters answer, and it takes writes.
+#[must_use]
+pub fn store_problem(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -> Option<Failure> {
+    let nodes = config.store.nodes.iter().map(|node| node.id).zip(statuses);
+    let answering: Vec<(u64, &StatusResponse)> =
+        nodes.clone().filter_map(|(id, status)| Some((id, status.as_ref().ok()?))).collect();
+    let silent: Vec<u64> = nodes.filter(|(_, status)| status.is_err()).map(|(id, _)| id).collect();
+    let start: Vec<String> = silent.iter().map(|id| format!("feira node start {id}")).collect();
+    let start = format!("start what is down (in a local cluster: {})", start.join(", "));
+    if answering.is_empty() {
+        let failure = Failure::unreachable("no node of the store answers");
+        return Some(
+            failure
+                .next("feira up starts a local cluster; in one that runs, feira node start ID starts a node"),
+        );
+    }
+    // The leader knows best who votes; a node outside of the group has an old membership.
+    let inside = answering.iter().filter(|(_, status)| status.role() != Role::Outside);
+    let newest = inside.max_by_key(|(_, status)| (status.role() == Role::Leader, status.epoch));
+    let voters = newest.map_or_else(Vec::new, |(_, status)| voters_of(status));
+    let voters =
+        if voters.is_empty() { config.store.nodes.iter().map(|node| node.id).collect() } else { voters };
+    let voting = answering.iter().filter(|(id, _)| voters.contains(id)).count();
+    let needed = voters.len() / 2 + 1;
+    if voting < needed {
+        let message = format!(
+            "no quorum: {voting} of {} answer, {needed} are needed to serve; nothing is lost",
+            counted(voters.len(), "voter")
+        );
+        return Some(Failure::unreachable(message).next(start));
+    }
+    let leaders = answering.iter().map(|(_, status)| status).filter(|status| status.role() == Role::Leader);
+    match leaders.max_by_key(|status| status.epoch) {
+        None => {
+            let failure = Failure::unreachable("no node leads: an election is under way");
+            Some(failure.next("look again in a moment; if it stays so, the nodes do not reach each other"))
+        }
+        Some(leader) if !leader.writes_refused.is_empty() => {
+            let failure = Failure::unreachable(format!("writes are refused: {}", leader.writes_refused));
+            Some(
+                failure
+                    .next("see feira status and OPERATIONS, \"Watch\": somebody must mend it; reads go on"),
+            )
+        }
+        Some(_) => None,
+    }
+}
+
+/// Who votes, by the newest membership that a node knows.
+fn voters_of(status: &StatusResponse) -> Vec<u64> {
+    let voting = status.members.iter().filter(|member| member.part() != MemberPart::MemberLearner);
+    voting.filter_map(|member| Some(member.member.as_ref()?.node)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(role: Role) -> Result<StatusResponse, Failure> {
+        Ok(StatusResponse { role: role.into(), epoch: 3, node: 2, ..StatusResponse::default() })
+    }
+
+    fn down() -> Result<StatusResponse, Failure> {
+        Err(Failure::unreachable("down"))
+    }
+
+    fn portal(kind: &'static str, at: usize, trouble: Option<&str>) -> PortalSeen {
+        PortalSeen {
+            kind,
+            name: format!("{kind}-{at}"),
+            address: format!("127.0.0.1:741{at}"),
+            status: Err(Failure::unreachable("not asked")),
+            trouble: trouble.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_cluster_without_a_quorum_was_no_failure() {
+        let config = Config::default();
+        let of = |statuses: [Result<StatusResponse, Failure>; 3]| {
+            store_problem(&config, &statuses).map(|failure| (failure.kind.exit_code(), failure.to_string()))
+        };
+        assert_eq!(of([status(Role::Leader), status(Role::Follower), status(Role::Follower)]), None);
+        assert_eq!(of([down(), status(Role::Leader), status(Role::Follower)]), None);
+        let (code, said) = of([down(), down(), status(Role::Leader)]).unwrap();
+        assert_eq!(code, 3);
+        assert!(
+            said.contains("1 of 3 voters answer, 2 are needed")
+                && said.contains("feira node start 1, feira node start 2")
+        );
+        let (_, said) = of([down(), status(Role::Candidate), status(Role::Follower)]).unwrap();
+        assert!(said.contains("no node leads"), "{said}");
+        let (_, said) = of([down(), down(), down()]).unwrap();
+        assert!(said.contains("no node of the store answers"), "{said}");
+    }
+
+    #[test]
+    fn who_votes_is_what_the_membership_says() {
+        let member = |node: u64, part: MemberPart| proto::store::MemberStatus {
+            member: Some(proto::store::Member { node, ..Default::default() }),
+            part: part.into(),
+        };
+        let members = vec![member(1, MemberPart::Voter), member(2, MemberPart::MemberLearner)];
+        let leader = StatusResponse { role: Role::Leader.into(), members, ..StatusResponse::default() };
+        assert!(store_problem(&Config::default(), &[Ok(leader), down(), down()]).is_none());
+    }
+
+    #[test]
+    fn what_others_stand_in_for_is_degraded_and_the_rest_is_a_failure() {
+        let config = Config::default();
+        let of = |nodes: [Result<StatusResponse, Failure>; 3], portals: Vec<PortalSeen>, broker: bool| {
+            Health::of(&config, &Seen { nodes: nodes.into(), portals, broker })
+        };
+        let nodes = || [status(Role::Follower), status(Role::Leader), down()];
+        let one_down = || {
+            vec![
+                portal("admin-portal", 1, None),
+                portal("client-portal", 1, Some("is down")),
+                portal("client-portal", 2, None),
+            ]
+        };
+        let health = of(nodes(), one_down(), false);
+        assert!(health.is_well(false) && !health.is_well(true));
+        let told = health.line();
+        for part in ["node-2 leads", "node-3 is down", "client-portal-1: is down", "the broker is down"] {
+            assert!(told.starts_with("degraded: ") && told.contains(part), "{part} is not in: {told}");
+        }
+        let none = vec![portal("admin-portal", 1, Some("is down")), portal("client-portal", 1, None)];
+        let health = of(nodes(), none, true);
+        assert!(health.line().contains("no portal serves staff: admin-portal-1 at 127.0.0.1:7411 is down"));
+        assert!(!health.is_well(false) && !health.line().contains('\n'));
+        let full =
+            StatusResponse { writes_refused: "the disk is full".into(), ..status(Role::Leader).unwrap() };
+        let health = of([Ok(full), status(Role::Follower), down()], one_down(), true);
+        assert_eq!(health.line(), "not serving: writes are refused: the disk is full");
+        assert_eq!(health.problem.unwrap().kind.exit_code(), 3);
+    }
+}
