@@ -38,9 +38,12 @@ pub mod up;
 pub mod verb;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use nix::sys::signal::Signal;
 
 use crate::args::Cli;
 use crate::failure::{Failure, Kind};
@@ -78,6 +81,14 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// A write beyond the size that files may have (ulimit -f) is an error like that of a full disk, and does not end the process
+/// in the middle of it: a signal that is caught is not deadly.
+fn outlive_file_limits() -> Result<(), Failure> {
+    let caught = Arc::new(AtomicBool::new(false));
+    let registered = signal_hook::flag::register(Signal::SIGXFSZ as i32, caught);
+    registered.map(drop).map_err(|e| Failure::refused(format!("SIGXFSZ cannot be caught: {e}")))
+}
+
 /// Whether `--json` stands on a command line that could not be understood as a whole.
 fn wants_json() -> bool {
     std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
@@ -91,6 +102,7 @@ fn misused(error: &clap::Error) -> Failure {
 }
 
 fn start(cli: Cli, out: &Out) -> Result<(), Failure> {
+    outlive_file_limits()?;
     // Children are told of the death of the thread that started them: a supervisor has only the main one.
     let mut builder = if run::supervises(&cli.command) {
         tokio::runtime::Builder::new_current_thread()

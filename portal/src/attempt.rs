@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use proto::check::TXN_BYTES_MAX;
+use proto::check::{self, AHEAD_MS_MAX, TXN_BYTES_MAX};
 use proto::portal::RequestId;
 use proto::store::{Identity, Record, Returning, Txn, TxnResponse, operation::Action};
 use store_client::Refusal;
@@ -58,6 +58,10 @@ impl Request {
         plain("request.id", &given.id)?;
         if given.created_ms < 0 {
             return Err(Error::invalid("request.created_ms", "must not be negative"));
+        }
+        if given.created_ms.saturating_sub(store_client::now_ms()) > AHEAD_MS_MAX {
+            let why = "is more than a hundred years from now; milliseconds since 1970 are meant";
+            return Err(Error::invalid("request.created_ms", why));
         }
         if given.id.is_empty() {
             let id = uuid::Uuid::now_v7().simple().to_string();
@@ -128,7 +132,7 @@ impl<'p> Attempts<'p> {
     /// # Errors
     /// There is no answer: see [`Error`]. A transaction whose guards failed is an answer.
     pub async fn send(&mut self, txn: Txn) -> Result<TxnResponse, Error> {
-        let bytes = txn.encoded_len();
+        let bytes = check::txn_bytes(&txn);
         if bytes > TXN_BYTES_MAX {
             let why =
                 format!("too much for one transaction ({bytes} bytes of {TXN_BYTES_MAX}); send it in parts");

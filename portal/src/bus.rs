@@ -17,7 +17,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message;
@@ -25,6 +25,7 @@ use proto::store::{BusMessage, Freshness, Nonce};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use store_client::backoff::Backoff;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -133,16 +134,19 @@ fn groups(portal: &Portal, cluster: &str) -> Vec<GroupLink> {
 }
 
 /// Takes what the broker sends, for ever. Whatever ends a connection, the next one waits a little, and longer each time
-/// until a subscription is granted.
+/// until one lasts.
 async fn poll(link: &Link, mut events: EventLoop) {
-    let mut pause_ms = PAUSE_MS_MIN;
+    let mut backoff = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
+    let mut granted: Option<Instant> = None;
     loop {
         match events.poll().await {
             Ok(Event::Outgoing(_)) => continue,
             Ok(Event::Incoming(packet)) => {
                 let is_granted = matches!(packet, Packet::SubAck(_));
                 if link.take(packet) {
-                    pause_ms = if is_granted { PAUSE_MS_MIN } else { pause_ms };
+                    if is_granted {
+                        granted = Some(Instant::now());
+                    }
                     continue;
                 }
                 events.clean();
@@ -153,9 +157,8 @@ async fn poll(link: &Link, mut events: EventLoop) {
             Err(error) => tracing::debug!(%error, "no connection to the broker"),
         }
         link.lost();
-        let jitter_ms = fastrand::u64(0..=pause_ms / 2);
-        tokio::time::sleep(Duration::from_millis(pause_ms + jitter_ms)).await;
-        pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
+        let lasted = granted.take().map_or(Duration::ZERO, |granted| granted.elapsed());
+        tokio::time::sleep(backoff.after(lasted)).await;
     }
 }
 

@@ -8,15 +8,16 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::body::Body;
 use proto::portal::portal_server::{Portal as PortalService, PortalServer};
 use proto::portal::{PortalStatusRequest, PortalStatusResponse};
+use store_client::unreadable::{explained, unreadable};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tonic_health::ServingStatus;
 
 use crate::bus;
@@ -35,8 +36,6 @@ const PORTAL_SERVICE: &str = "feira.portal.v1.Portal";
 /// Requests of one connection that run at once; further ones wait in HTTP/2.
 const STREAMS_MAX: u32 = 1_024;
 
-/// The gRPC code OUT_OF_RANGE as its header has it.
-const OUT_OF_RANGE: &str = "11";
 /// What is wrong with a request of more than [`REQUEST_BYTES_MAX`].
 const TOO_LARGE: &str =
     "is larger than 1 MiB (1,048,576 bytes), the most that a portal reads; send it in parts";
@@ -91,7 +90,7 @@ pub async fn run(
     };
     let server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
-        .add_routes(explained(routes))
+        .add_routes(in_our_words(routes))
         .serve_with_incoming_shutdown(incoming, stopping);
     tracing::info!(portal = config.name, %address, "serving");
     if let Some(bound) = config.bound.take() {
@@ -116,16 +115,19 @@ async fn grace_over(stopped: &mut watch::Receiver<bool>, grace: std::time::Durat
 }
 
 /// The routes, with what the gRPC library says of a request that is too large ([`DECODE_BYTES_MAX`]; the only thing for
-/// which it says OUT_OF_RANGE, and we never do) put into the words of our own table of errors.
-fn explained(routes: Routes) -> Routes {
-    let in_our_words = |response: axum::response::Response<Body>| async move {
-        let code = response.headers().get(Status::GRPC_STATUS);
-        if code.is_none_or(|code| *code != OUT_OF_RANGE) {
-            return response;
-        }
-        Status::from(Error::invalid("request", TOO_LARGE)).into_http()
+/// which it says OUT_OF_RANGE, and we never do) or no message put into the words of our own table of errors.
+fn in_our_words(routes: Routes) -> Routes {
+    let explain = |status: &Status| {
+        let what = match status.code() {
+            Code::OutOfRange if status.details().is_empty() => Some(TOO_LARGE.to_owned()),
+            _ => unreadable(status),
+        };
+        what.map(|what| Status::from(Error::invalid("request", what)))
     };
-    routes.into_axum_router().layer(axum::middleware::map_response(in_our_words)).into()
+    let layer = axum::middleware::map_response(move |response: axum::response::Response| async move {
+        explained(response.map(Body::new), explain)
+    });
+    routes.into_axum_router().layer(layer).into()
 }
 
 fn listen(address: SocketAddr) -> Result<TcpIncoming, StartError> {

@@ -20,10 +20,13 @@ pub const KEY_BYTES_MAX: usize = 480;
 pub const DATA_BYTES_MAX: usize = 512 * 1024;
 /// Guards and operations of a transaction, together.
 pub const TXN_PARTS_MAX: usize = 8_192;
-/// Encoded bytes of a transaction: with its identity it fits in an entry of the log, which holds 1 MiB.
+/// Encoded bytes of a transaction, with what its appends add to their keys: with its identity it fits in an entry of the
+/// log, which holds 1 MiB, and the keys that it changes fit in a packet of the bus.
 pub const TXN_BYTES_MAX: usize = 1024 * 1024 - 4096;
 /// How far the time that an id carries may be ahead of the clock of the leader that lets it in.
 pub const CLOCK_AHEAD_MS_MAX: i64 = 10_000;
+/// How far the time that an id carries can be ahead of any clock that anybody set: further is no time, but a mistake.
+pub const AHEAD_MS_MAX: i64 = 100 * 366 * 24 * 3_600 * 1_000;
 /// Bytes that an append puts after its key: 16 digits of offset, a dot, 4 digits of index.
 pub const APPEND_SUFFIX_BYTES: usize = 21;
 /// Quotes of one append.
@@ -47,6 +50,7 @@ const _: () = assert!(DATA_BYTES_MAX + KEY_BYTES_MAX < TXN_BYTES_MAX, "the large
 const _: () = assert!(TXN_PARTS_MAX <= 1 << 16, "an operation's index has four hexadecimal digits");
 const _: () = assert!(APPEND_SUFFIX_BYTES == 16 + 1 + 4 && APPEND_SUFFIX_BYTES < KEY_BYTES_MAX);
 const _: () = assert!(crate::hash::DIGEST_BYTES == SESSION_BYTES, "one size of opaque id");
+const _: () = assert!(CLOCK_AHEAD_MS_MAX < AHEAD_MS_MAX);
 const _: () = assert!(SCAN_LIMIT_DEFAULT <= SCAN_LIMIT_MAX);
 
 /// A field that breaks a rule.
@@ -209,6 +213,18 @@ pub fn pipeline(request: &PipelineRequest) -> Checked {
     }
 }
 
+/// The bytes of a transaction that count ([`TXN_BYTES_MAX`]): encoded, with what its appends add to their keys, since the keys
+/// that a transaction changes are told of in one message.
+#[must_use]
+pub fn txn_bytes(txn: &Txn) -> usize {
+    prost::Message::encoded_len(txn) + appended_bytes(txn)
+}
+
+fn appended_bytes(txn: &Txn) -> usize {
+    let is_append = |operation: &&Operation| matches!(operation.action, Some(Action::Append(_)));
+    txn.operations.iter().filter(is_append).count() * APPEND_SUFFIX_BYTES
+}
+
 /// Checks a transaction by itself; fields are named from `txn` on.
 ///
 /// # Errors
@@ -218,9 +234,11 @@ pub fn txn(txn: &Txn) -> Checked {
     ensure((1..=TXN_PARTS_MAX).contains(&parts), "txn", || {
         format!("has {parts} guards and operations; 1 to {TXN_PARTS_MAX} are allowed")
     })?;
-    let bytes = prost::Message::encoded_len(txn);
+    let (bytes, added) = (txn_bytes(txn), appended_bytes(txn));
     ensure(bytes <= TXN_BYTES_MAX, "txn", || {
-        format!("has {bytes} bytes; up to {TXN_BYTES_MAX} are allowed: split it")
+        let with =
+            if added > 0 { format!(" ({added} of them the ends of appended keys)") } else { String::new() };
+        format!("has {bytes} bytes{with}; up to {TXN_BYTES_MAX} are allowed: split it")
     })?;
     for (index, part) in txn.guards.iter().enumerate() {
         guard(part).map_err(|violation| violation.within(&format!("txn.guards[{index}]")))?;
@@ -349,17 +367,33 @@ pub fn request_id(whose: &Identity) -> Checked {
     }
 }
 
+/// When an id was made, and the field that says so.
+fn made_at(whose: &Identity) -> Option<(&'static str, i64)> {
+    match &whose.id {
+        Some(Id::Session(of)) => Some(("session.created_ms", of.created_ms)),
+        Some(Id::User(of)) => Some(("user.created_ms", of.created_ms)),
+        None => None,
+    }
+}
+
+/// Refuses an id whose time is no time: no clock is so wrong, whoever's it is.
+///
+/// # Errors
+/// The id says that it was made more than [`AHEAD_MS_MAX`] after `now_ms`.
+pub fn made_some_time(whose: &Identity, now_ms: i64) -> Checked {
+    let Some((field, created_ms)) = made_at(whose) else { return Ok(()) };
+    ensure(created_ms.saturating_sub(now_ms) <= AHEAD_MS_MAX, field, || {
+        format!("is {created_ms}, more than a hundred years from now; milliseconds since 1970 are meant")
+    })
+}
+
 /// Refuses an id made in the future: were it forgotten, everything made until then would be refused as older. Only
 /// the leader's door asks this, by its own clock; nothing that is replicated rests on it.
 ///
 /// # Errors
 /// The id was made more than [`CLOCK_AHEAD_MS_MAX`] after `now_ms`.
 pub fn made_by(whose: &Identity, now_ms: i64) -> Checked {
-    let (field, created_ms) = match &whose.id {
-        Some(Id::Session(of)) => ("session.created_ms", of.created_ms),
-        Some(Id::User(of)) => ("user.created_ms", of.created_ms),
-        None => return Ok(()),
-    };
+    let Some((field, created_ms)) = made_at(whose) else { return Ok(()) };
     let ahead_ms = created_ms.saturating_sub(now_ms);
     ensure(ahead_ms <= CLOCK_AHEAD_MS_MAX, field, || {
         format!(
@@ -431,149 +465,4 @@ pub fn json_depth(json: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::{KeyRange, Quote};
-    use bytes::Bytes;
-
-    fn problem(checked: Checked) -> String {
-        checked.expect_err("must be refused").to_string()
-    }
-
-    fn here() -> Option<Route> {
-        Some(Route { group: 1, ring_version: 1 })
-    }
-
-    fn txn_problem(body: &Txn) -> String {
-        problem(txn(body))
-    }
-
-    #[test]
-    fn keys_and_data_have_limits() {
-        let mut request = SetRequest { route: here(), key: "k".into(), ..SetRequest::default() };
-        assert_eq!(set(&request), Ok(()));
-        request.data = vec![0; DATA_BYTES_MAX].into();
-        request.key = vec![b'k'; KEY_BYTES_MAX].into();
-        assert_eq!(set(&request), Ok(()));
-        request.data = vec![0; DATA_BYTES_MAX + 1].into();
-        assert_eq!(problem(set(&request)), "data: has 524289 bytes; a record's data has up to 524288");
-        request.key = vec![b'k'; KEY_BYTES_MAX + 1].into();
-        assert_eq!(problem(set(&request)), "key: has 481 bytes; a key has 1 to 480");
-        request.key = Bytes::new();
-        assert_eq!(problem(set(&request)), "key: has 0 bytes; a key has 1 to 480");
-        request.route = None;
-        assert_eq!(problem(set(&request)), "route: is missing: say which group is meant");
-        let get_without_group =
-            GetRequest { route: Some(Route::default()), key: "k".into(), freshness: None };
-        assert!(problem(get(&get_without_group)).starts_with("route.group"));
-    }
-
-    #[test]
-    fn a_transaction_names_the_part_that_is_wrong() {
-        assert!(txn_problem(&Txn::new()).starts_with("txn: has 0 guards"));
-        let mut many = Txn::new();
-        many.operations = vec![Txn::new().get("k").operations[0].clone(); TXN_PARTS_MAX + 1];
-        assert!(txn_problem(&many).starts_with("txn: has 8193"));
-        let big = Txn::new().put("a", 0, vec![0; DATA_BYTES_MAX]).put("b", 0, vec![0; DATA_BYTES_MAX]);
-        assert!(txn_problem(&big).contains("split it"));
-        let cases = [
-            (Txn::new().get("k").add("k", 0, "x", 1, None), "txn.operations[1].add.pointer"),
-            (Txn::new().set_json("k", 0, "/a~2", "1"), "txn.operations[0].set.pointer"),
-            (Txn::new().set_json("k", 0, "/a~", "1"), "txn.operations[0].set.pointer"),
-            (Txn::new().set_json("k", 0, "/a", "{"), "txn.operations[0].set.value"),
-            (
-                Txn::new().set_json("k", 0, "/a", "[".repeat(65) + &"]".repeat(65)),
-                "txn.operations[0].set.value",
-            ),
-            (Txn::new().guard_json("k", "/a", "1 2"), "txn.guards[0].json.value"),
-            (Txn::new().guard_json("k", &"/a".repeat(129), "1"), "txn.guards[0].json.pointer"),
-            (Txn::new().guard_version("k", 0), "txn.guards[0].version"),
-            (Txn::new().guard_offset("k", 0), "txn.guards[0].offset"),
-            (Txn::new().guard_exists(""), "txn.guards[0].key"),
-            (Txn::new().append(vec![b'a'; 460], 0, "", vec![]), "txn.operations[0].key"),
-            (
-                Txn::new().get("k").append("p", 0, "{}", vec![Quote::of(1, "/a", "/b")]),
-                "txn.operations[1].append.quotes[0].operation",
-            ),
-        ];
-        for (body, field) in cases {
-            assert_eq!(txn(&body).expect_err(field).field, field);
-        }
-        assert_eq!(txn(&Txn::new().get("k").append("p", 0, "{}", vec![Quote::of(0, "/a~1~0", "")])), Ok(()));
-    }
-
-    #[test]
-    fn what_is_missing_or_unknown_is_named() {
-        let mut body = Txn::new().get("k").guard_exists("k");
-        body.guards[0].condition = None;
-        assert_eq!(txn(&body).expect_err("no condition").field, "txn.guards[0].condition");
-        body.guards.clear();
-        body.operations[0].returning = 9;
-        assert_eq!(txn(&body).expect_err("unknown enum").field, "txn.operations[0].returning");
-        body.operations[0].returning = 0;
-        body.operations[0].action = None;
-        assert_eq!(txn(&body).expect_err("no action").field, "txn.operations[0].action");
-        assert!(problem(pipeline(&PipelineRequest::default())).starts_with("request"));
-        let inner = TxnRequest { route: here(), txn: Some(body), identity: None };
-        let request = PipelineRequest { number: 1, request: Some(pipeline_request::Request::Txn(inner)) };
-        assert!(problem(pipeline(&request)).starts_with("txn.txn.operations[0].action"));
-    }
-
-    #[test]
-    fn identities_are_ones_that_can_be_remembered() {
-        let good = Identity::session([1; 16], 5, 3, 2, 1, [0; 16]);
-        assert_eq!(identity(&good), Ok(()));
-        let cases = [
-            (Identity::session([1; 16], 5, 0, 0, 1, [0; 16]), "session.sequence"),
-            (Identity::session([1; 16], 5, 3, 4, 1, [0; 16]), "session.lowest"),
-            (Identity::session([1; 16], 0, 3, 3, 1, [0; 16]), "session.created_ms"),
-            (Identity::user("", 0, 1, [0; 16]), "user.id"),
-            (Identity::user(vec![b'x'; 65], 0, 1, [0; 16]), "user.id"),
-            (Identity::user("x", -1, 1, [0; 16]), "user.created_ms"),
-            (Identity::user("x", 0, 0, [0; 16]), "attempt"),
-            (Identity { digest: Bytes::from_static(b"short"), ..good.clone() }, "digest"),
-            (Identity { id: None, ..good.clone() }, "id"),
-        ];
-        for (whose, field) in cases {
-            assert_eq!(identity(&whose).expect_err(field).field, field);
-        }
-        let mut request = OutcomeRequest { route: here(), tag: "k".into(), identity: None };
-        assert_eq!(outcome(&request).expect_err("no identity").field, "identity");
-        request.identity = Some(Identity { attempt: 0, digest: Bytes::new(), ..good });
-        assert_eq!(outcome(&request), Ok(()), "of the identity only the id counts");
-    }
-
-    #[test]
-    fn scans_have_a_range_and_a_limit() {
-        let prefix = Some(scan_request::Range::Prefix(Bytes::new()));
-        let mut request =
-            ScanRequest { route: here(), range: prefix, limit: 1_000, ..ScanRequest::default() };
-        assert_eq!(scan(&request), Ok(()));
-        request.limit = 1_001;
-        assert!(problem(scan(&request)).starts_with("limit: is 1001"));
-        request.limit = 0;
-        let range = KeyRange { from: Bytes::new(), to: vec![0; 481].into() };
-        request.range = Some(scan_request::Range::Between(range));
-        assert!(problem(scan(&request)).starts_with("between.to"));
-        request.range = None;
-        assert!(problem(scan(&request)).starts_with("range"));
-    }
-
-    #[test]
-    fn depth_counts_brackets_outside_strings() {
-        let cases = [("1", 0), ("[[]]", 2), (r#"{"a[{\"[":[1]}"#, 2), (r#"["\\",[]]"#, 2)];
-        for (text, depth) in cases {
-            assert_eq!(json_depth(text.as_bytes()), depth, "{text}");
-        }
-    }
-
-    #[test]
-    fn an_id_made_in_the_future_is_refused_at_the_door() {
-        for (created_ms, allowed) in [(0, true), (1_000, true), (11_000, true), (11_001, false)] {
-            let user = Identity::user("x", created_ms, 1, [0; 16]);
-            assert_eq!(made_by(&user, 1_000).is_ok(), allowed, "{created_ms}");
-            let session = Identity::session([1; 16], created_ms.max(1), 1, 1, 1, [0; 16]);
-            assert_eq!(made_by(&session, 1_000).is_ok(), allowed, "{created_ms}");
-        }
-    }
-}
+mod tests;

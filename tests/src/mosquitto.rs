@@ -20,6 +20,8 @@ pub struct Mosquitto {
     _port: Port,
     /// Its configuration and its log.
     folder: PathBuf,
+    /// It takes no packet that is larger.
+    packet_bytes_max: Option<u32>,
 }
 
 impl Mosquitto {
@@ -29,9 +31,19 @@ impl Mosquitto {
     /// If mosquitto is not installed (`cargo xtask test` installs it) or does not listen.
     #[must_use]
     pub fn start(folder: &Path) -> Mosquitto {
+        Mosquitto::start_with(folder, None)
+    }
+
+    /// The same, with another limit on packets.
+    ///
+    /// # Panics
+    /// As [`Mosquitto::start`].
+    #[must_use]
+    pub fn start_with(folder: &Path, packet_bytes_max: Option<u32>) -> Mosquitto {
         let port = Port::lease();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
-        let mut mosquitto = Mosquitto { process: None, address, _port: port, folder: folder.to_owned() };
+        let mut mosquitto =
+            Mosquitto { process: None, address, _port: port, folder: folder.to_owned(), packet_bytes_max };
         mosquitto.start_again();
         mosquitto
     }
@@ -43,9 +55,14 @@ impl Mosquitto {
     pub fn start_again(&mut self) {
         let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../mosquitto.conf");
         let shipped = std::fs::read_to_string(shipped).expect("the repository has mosquitto.conf");
-        let kept = shipped.lines().filter(|line| !line.trim_start().starts_with("listener "));
+        let limit = self.packet_bytes_max.map(|bytes| format!("max_packet_size {bytes}"));
+        let replaced: &[&str] =
+            if limit.is_some() { &["listener ", "max_packet_size "] } else { &["listener "] };
+        let is_kept = |line: &&str| !replaced.iter().any(|start| line.trim_start().starts_with(start));
+        let kept = shipped.lines().filter(is_kept);
         let listener = format!("listener {} 127.0.0.1", self.address.port());
-        let text: Vec<&str> = std::iter::once(listener.as_str()).chain(kept).collect();
+        let text: Vec<&str> =
+            std::iter::once(listener.as_str()).chain(limit.as_deref()).chain(kept).collect();
         let path = self.folder.join("mosquitto.conf");
         std::fs::write(&path, text.join("\n")).expect("the test's folder can be written");
         let mut command = Command::new("mosquitto");

@@ -5,12 +5,15 @@
 use std::net::SocketAddr;
 
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
+use feira_tests::mosquitto::Mosquitto;
 use feira_tests::shop::{insert_client, patient};
 use feira_tests::wait;
 use proto::portal::{GetClientRequest, PortalStatusResponse};
+use proto::store::Txn;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use store_client::{Store as _, request_identity};
 
 /// More than any nonce, and less than brokers take.
 const LARGE_BYTES: usize = 600 << 10;
@@ -81,6 +84,37 @@ async fn an_oversized_nonce_ended_the_publishers_connection_on_the_embedded_brok
     let cluster = Cluster::start(feira_tests::feira!(), options).await;
     let broker = cluster.address("broker").parse().unwrap();
     strangers_messages_are_ignored(&cluster, broker).await;
+}
+
+/// The publisher began with it on one connection after the other, and caches stayed SUSPECT for good.
+#[tokio::test]
+async fn a_change_that_the_broker_does_not_take_is_a_gap_and_what_follows_is_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::start_with(folder.path(), Some(64 << 10));
+    let shared_broker = Some(broker.address);
+    let cluster =
+        Cluster::start(feira_tests::feira!(), Options { nodes: 1, shared_broker, ..Options::default() })
+            .await;
+    beats_come(&cluster).await;
+    let prefix = vec![b'k'; 459];
+    let large = (0..500).fold(Txn::new(), |txn, _| txn.append(prefix.clone(), 1, "{}", Vec::new()));
+    let written = cluster.store().txn(large, Some(request_identity([7; 16]))).await.unwrap();
+    assert!(written.success);
+    let gaps = wait::until("the gap is seen", PATIENCE, || async {
+        let gaps = status(&cluster, "admin-1").await.gaps;
+        if gaps > 0 { Ok(gaps) } else { Err("none yet") }
+    })
+    .await;
+    insert_client(&mut cluster.admin(1), "ana").await.unwrap();
+    wait::until("the caches are live again", PATIENCE, || async {
+        let now = status(&cluster, "client-1").await;
+        if now.groups[0].state == "LIVE" { Ok(()) } else { Err(format!("{now:?}, after {gaps} gaps")) }
+    })
+    .await;
+    beats_come(&cluster).await;
+    let leader = cluster.log_of(&cluster.leader().await);
+    assert!(leader.contains("larger than the broker takes"), "{leader}");
+    assert!(!leader.contains("the broker is lost"), "the publisher's connection stands: {leader}");
 }
 
 #[tokio::test]

@@ -103,11 +103,21 @@ async fn attempt(
     let limit = until.saturating_duration_since(Instant::now()).max(ATTEMPT_MIN);
     match timeout(limit, leader.change_members(request)).await {
         Ok(Ok(done)) => Ok(Ok(done.into_inner())),
-        Ok(Err(status)) => judged(&status).map(Err),
+        Ok(Err(status)) => judged(&status).map(|attempt| Err(attempt.waits(&picture))),
         Err(_) => {
             let why = format!("node {} does not answer", picture.status.node);
-            Ok(Err(Attempt { why, unknown: true, answered: true }))
+            Ok(Err(Attempt { why, unknown: true, answered: true }.waits(&picture)))
         }
+    }
+}
+
+impl Attempt {
+    /// With the change that was under way when it was made, and whom that waits for.
+    fn waits(mut self, picture: &Picture) -> Attempt {
+        if let Some(waits) = picture.waits() {
+            self.why = format!("{}; {waits}", self.why);
+        }
+        self
     }
 }
 
@@ -155,15 +165,15 @@ pub async fn settled(group: &mut Group, patience: &mut Patience<'_>) -> Result<P
     loop {
         let picture = group.look().await;
         let why = match &picture {
-            Ok(picture) if !picture.is_leaders() => "no node leads",
+            Ok(picture) if !picture.is_leaders() => "no node leads".to_owned(),
             Ok(picture) if picture.members().any(|(_, part)| is_moving(part)) => {
-                "another change is under way"
+                picture.waits().unwrap_or_else(|| "another change is under way".to_owned())
             }
             Ok(_) => return picture,
             Err(failure) if failure.kind != Kind::Unreachable => return picture,
-            Err(_) => "no member of the group answers",
+            Err(_) => "no member of the group answers".to_owned(),
         };
-        if !patience.pause(why).await {
+        if !patience.pause(&why).await {
             picture?;
             return Err(Failure::unreachable(format!("not done: {why}"))
                 .next("see feira status: a majority of the store's nodes must be serving"));

@@ -96,6 +96,19 @@ impl Picture {
         self.status.members.iter().filter_map(|one: &MemberStatus| Some((one.member.as_ref()?, one.part())))
     }
 
+    /// The change of members that its leader has under way and not committed, in words: whom it waits for.
+    #[must_use]
+    pub fn waits(&self) -> Option<String> {
+        let nodes: Vec<String> = self.status.change_waits_for.iter().map(u64::to_string).collect();
+        match &nodes[..] {
+            [] => None,
+            [node] => Some(format!("a change of members is under way and waits for node {node}")),
+            nodes => {
+                Some(format!("a change of members is under way and waits for nodes {}", nodes.join(", ")))
+            }
+        }
+    }
+
     /// The folders with which this node is in the group.
     #[must_use]
     pub fn folders_of(&self, node: u64) -> Vec<(Member, MemberPart)> {
@@ -110,6 +123,17 @@ mod tests {
     fn at(node: u64, log_id: u64) -> Picture {
         let status = StatusResponse { node, log_id, ..StatusResponse::default() };
         Picture { address: format!("10.0.0.{node}:7001"), status }
+    }
+
+    #[test]
+    fn a_change_that_waits_is_told_with_the_nodes_that_it_waits_for() {
+        let of = |change_waits_for| {
+            let status = StatusResponse { change_waits_for, ..StatusResponse::default() };
+            Picture { address: String::new(), status }.waits()
+        };
+        assert_eq!(of(vec![]), None);
+        assert!(of(vec![2]).is_some_and(|told| told.ends_with("waits for node 2")));
+        assert!(of(vec![2, 3]).is_some_and(|told| told.ends_with("waits for nodes 2, 3")));
     }
 
     #[test]

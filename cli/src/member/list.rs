@@ -38,7 +38,8 @@ pub async fn list(config: &Config) -> Result<Answer, Failure> {
             "leads": picture.is_leaders() && picture.status.node == member.node,
         }));
     }
-    let (outside, notes) = outside(config, &picture).await;
+    let (outside, mut notes) = outside(config, &picture).await;
+    notes.splice(0..0, picture.waits());
     let head = match picture.is_leaders() {
         true => format!("node {} leads epoch {}", picture.status.node, picture.status.epoch),
         false => format!("no node leads; this is what node {} knows", picture.status.node),
@@ -46,6 +47,7 @@ pub async fn list(config: &Config) -> Result<Answer, Failure> {
     let leader = picture.is_leaders().then_some(picture.status.node);
     let document = json!({
         "leader": leader, "epoch": picture.status.epoch, "members": members, "outside": outside,
+        "change_waits_for": picture.status.change_waits_for,
     });
     Ok(Answer { notes, ..Answer::table(head, document, table) })
 }

@@ -19,6 +19,7 @@
 //! [`failure`] is the one table of errors, for this side and the server's. The feature `suite` brings the
 //! conformance suite that every implementation of [`Store`] passes.
 
+pub mod backoff;
 pub mod connect;
 pub mod error;
 mod ext;
@@ -29,6 +30,7 @@ mod replicated;
 mod session;
 #[cfg(feature = "suite")]
 pub mod suite;
+pub mod unreadable;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;

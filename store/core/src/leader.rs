@@ -8,9 +8,11 @@ mod members;
 
 use alloc::vec::Vec;
 
+use crate::asked_change::AskedChange;
 use crate::checkpoints::Checkpoint;
 use crate::comparison::Comparison;
 use crate::limits;
+use crate::membership::ChangeRefusal;
 use crate::mutation::{Mutation, planted};
 use crate::progress::{Feed, Progress};
 use crate::protocol::{LogState, Message, Output};
@@ -50,6 +52,8 @@ pub(crate) struct Leader {
     told: Offset,
     /// The replicas' states, compared.
     comparison: Comparison,
+    /// A change of votes that was asked for and waits for its round.
+    asked: Option<AskedChange>,
 }
 
 impl Leader {
@@ -69,6 +73,7 @@ impl Leader {
             hold: false,
             told: state.committed,
             comparison: Comparison::default(),
+            asked: None,
         };
         state.append(Vec::from([Run { epoch: state.ballot.epoch, first, last: first }]), &[], out);
         for peer in &mut leader.peers {
@@ -129,6 +134,7 @@ impl Leader {
                 }
                 self.commit(state, out);
                 self.confirm_reads(state, out);
+                self.confirm_change(state, out);
                 wrong = self.answered(state, from, *checkpoint, *fenced, out);
             }
             Message::LogState(log_state) => log_state_arrived(state, peer, log_state, out),
@@ -153,8 +159,11 @@ impl Leader {
         self.begin_round(state, out);
     }
 
-    /// The last read that this leader will never answer.
+    /// The last read that this leader will never answer, and the change that it will never begin.
     pub(crate) fn resign(mut self, out: &mut Vec<Output>) {
+        if self.asked.take().is_some() {
+            out.push(Output::ChangeRefused(ChangeRefusal::NotLeader));
+        }
         if let Some(up_to) = self.reads.fail() {
             out.push(Output::ReadsFailed { up_to });
         }
@@ -280,6 +289,7 @@ impl Leader {
             }
             self.prefer(state, out);
             self.relieve_suspect(state, out);
+            self.relieve_damaged(state, out);
             self.forget_departed(state, out);
         }
         self.heartbeat_ticks += 1;
@@ -290,6 +300,7 @@ impl Leader {
             self.ask_again(state, out);
         }
         self.give_up_handover(state, out);
+        self.give_up_change(state, out);
         self.leave(state)
     }
 
@@ -368,6 +379,21 @@ impl Leader {
                 || self.peers.iter().any(|peer| peer.member == member && is_sound(peer))
         };
         if has_quorum(state.membership(), trusted) {
+            self.hand_over(state, None, out);
+        }
+    }
+
+    /// Gives leadership away because the table here is damaged, if another voter could lead and serve; otherwise it stays, and
+    /// serves what can be read.
+    pub(crate) fn relieve_damaged(&mut self, state: &State, out: &mut Vec<Output>) {
+        let could_serve = |peer: &Progress| {
+            state.membership().voters.contains(&peer.member)
+                && !peer.fenced
+                && !peer.suspect
+                && peer.silent_ticks < state.config.ticks_election_min
+                && matches!(peer.feed, Feed::Streaming { .. })
+        };
+        if state.damaged && self.handing_over.is_none() && self.peers.iter().any(could_serve) {
             self.hand_over(state, None, out);
         }
     }

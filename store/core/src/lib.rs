@@ -115,6 +115,7 @@
 
 extern crate alloc;
 
+mod asked_change;
 pub mod checkpoints;
 mod comparison;
 mod election;

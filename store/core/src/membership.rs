@@ -66,7 +66,8 @@ pub enum ChangeRefusal {
         /// The end of the leader's log.
         last: Offset,
     },
-    /// A majority of the voters that the change would leave is silent: the change would stop all writes.
+    /// No majority of the voters before the change, or of those after it, has answered the round that was sent for it: the
+    /// change could not be finished, and would stop all writes.
     WouldLoseQuorum,
     /// The group would have more than [`MEMBERS_MAX`] members.
     TooManyMembers,
@@ -94,7 +95,10 @@ impl fmt::Display for ChangeRefusal {
                 write!(f, "it has not caught up: it holds offset {durable} of {last}, or does not answer")
             }
             ChangeRefusal::WouldLoseQuorum => {
-                write!(f, "no majority of the voters that would be left answers: writes would stop")
+                write!(
+                    f,
+                    "no majority of the voters now, or of those that would be left, has answered: writes would stop"
+                )
             }
             ChangeRefusal::TooManyMembers => write!(f, "a group has at most {MEMBERS_MAX} members"),
             ChangeRefusal::LastVoter => write!(f, "the last voter cannot be removed"),

@@ -45,6 +45,7 @@ mutations! {
     HalfIsMajority "half-is-majority" "half of an even group is a quorum",
     JointForgetsOutgoing "joint-forgets-outgoing" "a joint membership needs the new majority alone",
     OverlappingChanges "overlapping-changes" "a membership change begins before the last one is committed",
+    ChangeWithoutRound "change-without-round" "votes move before the voters have answered a round that was sent for it",
     CountUnverifiedTail "count-unverified-tail" "a replica acks its log's end unmatched, and the leader counts offsets",
     // A replica's log.
     AckBeforeDurable "ack-before-durable" "a replica acks what matched before its disk has it",

@@ -227,6 +227,9 @@ pub enum Input {
     /// An operator says that the table is wrong: it is to be replaced. Only a follower that hears a leader does so;
     /// for anybody else it changes nothing.
     Fence,
+    /// The table's own store reports that what it holds is damaged. The replica takes its table for wrong as soon as it follows
+    /// a leader; one that leads gives leadership away first, and stays where no other voter could lead.
+    Damaged,
     /// A fenced replica has fetched a snapshot whose last entry is in its log. Answered by [`Output::Replace`] if it
     /// is of use.
     FetchedBeside {
@@ -245,8 +248,9 @@ pub enum Input {
         /// Which one; `None`: the most advanced voter.
         to: Option<NodeId>,
     },
-    /// Change who is a member (leader only). Answered in the same step by [`Output::AppendMembership`] or
-    /// [`Output::ChangeRefused`]; done when a membership that is not joint is committed after that.
+    /// Change who is a member (leader only). Answered by [`Output::AppendMembership`] or [`Output::ChangeRefused`]: in the
+    /// same step, or, if it moves votes, when a heartbeat round that was sent after this has come back or an election timer
+    /// is over. Done when a membership that is not joint is committed after that.
     ChangeMembers {
         /// What is asked for.
         change: MemberChange,
@@ -355,10 +359,12 @@ pub enum Output {
     /// The table is wrong. Make that durable before anything that follows is carried out; then neither read it nor
     /// write it, and neither take nor give snapshots of it, until it is replaced.
     Fence {
-        /// What a majority has; `None`: an operator said so.
+        /// What a majority has; `None`: an operator said so, or the table is damaged.
         majority: Option<Checkpoint>,
         /// What is had here.
         own: Option<Checkpoint>,
+        /// The table's own store reported damage.
+        damaged: bool,
     },
     /// Replace the table, and no more than that, by the fetched snapshot at this position, which the log has;
     /// [`Input::Unfenced`] reports it. Appends go on meanwhile.

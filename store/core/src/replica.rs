@@ -122,6 +122,9 @@ impl Replica {
             }
             of_states => self.step_of_states(of_states, out),
         }
+        if let Part::Follower(Follower { leader: Some(_), .. }) = &self.role {
+            self.state.fence_damaged(out);
+        }
         invariants::commit_order(self.history(), self.committed(), self.durable());
         invariants::fenced_is_silent(self.state.is_fenced(), self.view().role);
     }
@@ -134,6 +137,12 @@ impl Replica {
             Input::Fence => {
                 if let Part::Follower(Follower { leader: Some(_), .. }) = &self.role {
                     self.state.fence(None, out);
+                }
+            }
+            Input::Damaged => {
+                self.state.damaged = !self.state.is_fenced();
+                if let Part::Leader(leader) = &mut self.role {
+                    leader.relieve_damaged(&self.state, out);
                 }
             }
             Input::FetchedBeside { position } => {
@@ -377,6 +386,12 @@ impl Replica {
         self.state.suspect.is_some()
     }
 
+    /// The table here is reported to be damaged, and the replica goes on with it: nobody else can lead, or nobody leads.
+    #[must_use]
+    pub fn stays_damaged(&self) -> bool {
+        self.state.damaged && !self.state.is_fenced()
+    }
+
     /// The state here is wrong and waits to be replaced.
     #[must_use]
     pub fn fenced(&self) -> bool {
@@ -404,6 +419,15 @@ impl Replica {
         match &self.role {
             Part::Leader(leader) => leader.told(),
             _ => self.state.committed,
+        }
+    }
+
+    /// Whom a change of members under way waits for, if this replica leads.
+    #[must_use]
+    pub fn awaited(&self) -> Vec<Member> {
+        match &self.role {
+            Part::Leader(leader) => leader.awaited(&self.state),
+            _ => Vec::new(),
         }
     }
 

@@ -177,6 +177,8 @@ pub(crate) struct State {
     pub(crate) checkpoints: Checkpoints,
     /// The state is wrong and waits to be replaced: this replica neither stands nor leads.
     fenced: bool,
+    /// The table is reported to be damaged, and not fenced for it yet.
+    pub(crate) damaged: bool,
     /// A fenced replica's table is being replaced beside its log.
     pub(crate) replacing: bool,
     /// The memberships by rising offset; the last one is in force. Never empty unless the replica is new.
@@ -210,6 +212,7 @@ impl State {
             installing: None,
             checkpoints: Checkpoints::new(restored.checkpoints),
             fenced: restored.fenced,
+            damaged: false,
             replacing: false,
             memberships: restored.memberships,
             nobody: Membership::default(),
@@ -396,6 +399,8 @@ impl State {
         self.writes.pending.clear();
         self.writes.durable = position.offset;
         self.installing = None;
+        // What was damaged was replaced too.
+        self.damaged = false;
         self.regain_trust(position, out);
     }
 }
@@ -423,7 +428,16 @@ impl State {
             invariants::fenced_with_reason(own, majority);
         }
         self.fenced = true;
-        out.push(Output::Fence { majority, own });
+        out.push(Output::Fence { majority, own, damaged: false });
+    }
+
+    /// Takes the state here for wrong, because the table's own store says that it is damaged.
+    pub(crate) fn fence_damaged(&mut self, out: &mut Vec<Output>) {
+        if !self.damaged || self.fenced || self.installing.is_some() {
+            return;
+        }
+        self.fenced = true;
+        out.push(Output::Fence { majority: None, own: self.checkpoints.newest(), damaged: true });
     }
 
     /// The wrong state was replaced.
@@ -432,7 +446,7 @@ impl State {
             self.history.base().offset <= snapshot.offset && snapshot.offset <= self.committed,
             "commit order: purged ≤ snapshot ≤ committed"
         );
-        (self.fenced, self.replacing, self.snapshot) = (false, false, snapshot);
+        (self.fenced, self.replacing, self.damaged, self.snapshot) = (false, false, false, snapshot);
     }
 }
 

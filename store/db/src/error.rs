@@ -49,6 +49,16 @@ pub enum Error {
         /// What was found, and where.
         what: String,
     },
+    /// LMDB reports that its own pages are damaged. The replica's table is of no use any more, whatever else can be read: it is
+    /// made anew from a snapshot.
+    #[error("the database is damaged: LMDB says so while {doing}")]
+    Unreadable {
+        /// What was being done.
+        doing: &'static str,
+        /// What LMDB says.
+        #[source]
+        source: Source,
+    },
     /// This process has the folder open already: LMDB must never open one twice.
     #[error("{} is open already in this process", path.display())]
     AlreadyOpen {
@@ -72,6 +82,8 @@ pub enum Lack {
     Map,
     /// The file system.
     Disk,
+    /// The size that files of this process may have.
+    FileSize,
 }
 
 impl fmt::Display for Lack {
@@ -79,6 +91,7 @@ impl fmt::Display for Lack {
         f.write_str(match self {
             Lack::Map => "its map is full: raise store.map_bytes in the configuration",
             Lack::Disk => "its file system is full: free some space",
+            Lack::FileSize => "the process may write no larger file: raise the limit (ulimit -f)",
         })
     }
 }
@@ -89,6 +102,19 @@ impl Error {
     #[must_use]
     pub fn is_deterministic(&self) -> bool {
         matches!(self, Error::NotUnderstood { .. })
+    }
+
+    /// Whether the table must be made anew from a snapshot.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Error::Damaged { .. } | Error::Unreadable { .. })
+    }
+
+    /// Whether the table's own store reports the damage, so that it is of this replica alone. What can be read and is wrong may
+    /// be so on every replica.
+    #[must_use]
+    pub fn is_reported_by_store(&self) -> bool {
+        matches!(self, Error::Unreadable { .. })
     }
 
     /// Something around the table failed (a reader's or writer's own error, carried through a transaction).

@@ -16,7 +16,7 @@ use lmdb::{
     Cursor as _, Database, DatabaseFlags, Environment, EnvironmentFlags, RoTransaction, RwTransaction,
     Transaction as _, WriteFlags,
 };
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::error::{Error, Lack};
 use crate::limits::{MAP_BYTES_DEFAULT, READERS_MAX};
@@ -31,7 +31,9 @@ mod cursor_op {
 }
 
 const EIO: i32 = 5;
+const EFBIG: i32 = 27;
 const ENOSPC: i32 = 28;
+const EDQUOT: i32 = 122;
 
 /// The folders that are open in this process.
 static OPEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -55,6 +57,9 @@ impl Options {
     }
 }
 
+/// What a damaged table is said to be; the first words that LMDB found for it.
+type Damage = Mutex<Option<String>>;
+
 /// A table on LMDB. Clones are of the same table; the last one closes it.
 #[derive(Clone, Debug)]
 pub struct Lmdb {
@@ -63,14 +68,27 @@ pub struct Lmdb {
 
 #[derive(Debug)]
 struct Inner {
-    /// Closed before `place` is given back, since fields drop in this order.
-    environment: Environment,
-    /// One database a space, by [`Space::number`].
-    spaces: Spaces,
+    /// Closed before `place` is given back, since fields drop in this order. Another one after [`Table::reset`]: the files of the
+    /// one before are removed, and their readers keep it until they have done.
+    opened: RwLock<Arc<Opened>>,
+    /// How it was opened.
+    options: Options,
+    /// What LMDB has reported of damage.
+    damage: Damage,
     /// Held by each write from before it begins until it has committed.
     gate: Mutex<Gate>,
     /// The folder's place in the registry.
     place: Place,
+}
+
+/// One opening of the folder's files.
+#[derive(Debug)]
+struct Opened {
+    environment: Environment,
+    /// One database a space, by [`Space::number`].
+    spaces: Spaces,
+    /// Where the files are.
+    folder: PathBuf,
 }
 
 #[derive(Debug)]
@@ -125,12 +143,27 @@ impl Lmdb {
             trust::discard(&folder)?;
             verdict = Verdict::Discarded(reason);
         }
-        let environment = environment(&folder, options)?;
-        let mut marks = Marks::begin(&folder, &options.boot_id)?;
-        let spaces = open_spaces(&folder, &environment, &mut marks)?;
+        let (opened, marks) = Opened::open(&folder, options)?;
         let gate = Mutex::new(Gate { marks, commits: 0, covered_bytes: 0 });
-        let inner = Arc::new(Inner { environment, spaces, gate, place });
+        let (opened, damage) = (RwLock::new(Arc::new(opened)), Damage::default());
+        let inner = Arc::new(Inner { opened, options: options.clone(), damage, gate, place });
         Ok((Lmdb { inner }, verdict))
+    }
+
+    fn opened(&self) -> Arc<Opened> {
+        Arc::clone(&self.inner.opened.read())
+    }
+
+    /// Looks at an error: damage that LMDB reports is kept in mind, and no mark vouches for the table any more. (If a mark cannot
+    /// be removed, the caller has the first error to tell of, and the next opening finds the damage again.)
+    fn noted(&self, marks: &mut Marks, error: Error) -> Error {
+        if let Error::Unreadable { doing, source } = &error {
+            self.inner.damage.lock().get_or_insert_with(|| format!("{source} (while {doing})"));
+        }
+        if error.is_damage() {
+            let _ = marks.distrust();
+        }
+        error
     }
 
     fn gate(&self) -> MutexGuard<'_, Gate> {
@@ -168,7 +201,7 @@ fn open_spaces(folder: &Path, environment: &Environment, marks: &mut Marks) -> R
 /// damage that LMDB sees is no reason to refuse.
 fn unfit(folder: &Path, options: &Options) -> Result<Option<trust::Reason>, Error> {
     match looked_into(folder, options) {
-        Err(Error::Damaged { .. }) => Ok(Some(trust::Reason::Damaged)),
+        Err(error) if error.is_damage() => Ok(Some(trust::Reason::Damaged)),
         other => other,
     }
 }
@@ -205,41 +238,48 @@ fn failed(folder: &Path, doing: &'static str, error: lmdb::Error) -> Error {
     let full = |lack| Error::Full { file: folder.join(trust::DATA), doing, lack };
     match error {
         lmdb::Error::MapFull => full(Lack::Map),
-        lmdb::Error::Other(ENOSPC) => full(Lack::Disk),
+        lmdb::Error::Other(ENOSPC | EDQUOT) => full(Lack::Disk),
+        lmdb::Error::Other(EFBIG) => full(Lack::FileSize),
         // LMDB says so, too, when a disk takes only a part of what is written.
         lmdb::Error::Other(EIO) => {
             Error::Failing { file: folder.join(trust::DATA), doing, source: error.into() }
         }
+        // What LMDB says when a page is not what its tree says, and of a transaction or an environment that has met such.
         lmdb::Error::Corrupted
         | lmdb::Error::PageNotFound
         | lmdb::Error::Invalid
-        | lmdb::Error::VersionMismatch => Error::damaged(format!("LMDB says so while {doing}: {error}")),
+        | lmdb::Error::VersionMismatch
+        | lmdb::Error::Panic
+        | lmdb::Error::BadTxn
+        | lmdb::Error::Incompatible
+        | lmdb::Error::CursorFull
+        | lmdb::Error::PageFull => Error::Unreadable { doing, source: error.into() },
         other => Error::table(doing, other),
     }
 }
 
 fn get<'t>(
     txn: &'t impl lmdb::Transaction,
-    inner: &Inner,
+    opened: &Opened,
     space: Space,
     key: &[u8],
 ) -> Result<Option<&'t [u8]>, Error> {
     assert_key(key);
-    match txn.get(inner.space(space), &key) {
+    match txn.get(opened.space(space), &key) {
         Ok(value) => Ok(Some(value)),
         Err(lmdb::Error::NotFound) => Ok(None),
-        Err(error) => Err(inner.failed("reading", error)),
+        Err(error) => Err(opened.failed("reading", error)),
     }
 }
 
 fn walk(
     txn: &impl lmdb::Transaction,
-    inner: &Inner,
+    opened: &Opened,
     (space, from): (Space, &[u8]),
     visit: &mut Visit<'_>,
 ) -> Result<(), Error> {
-    let cursor = txn.open_ro_cursor(inner.space(space));
-    let cursor = cursor.map_err(|error| inner.failed("beginning to walk", error))?;
+    let cursor = txn.open_ro_cursor(opened.space(space));
+    let cursor = cursor.map_err(|error| opened.failed("beginning to walk", error))?;
     // LMDB answers BadValSize to an empty key, and has no key longer than its limit.
     let mut step = match from {
         [] => cursor.get(None, None, cursor_op::FIRST),
@@ -250,7 +290,7 @@ fn walk(
             Ok((Some(key), value)) if visit(key, value)? => step = cursor.get(None, None, cursor_op::NEXT),
             Ok((Some(_), _)) | Err(lmdb::Error::NotFound) => return Ok(()),
             Ok((None, _)) => return Err(Error::damaged("a cursor of LMDB stands on no key")),
-            Err(error) => return Err(inner.failed("walking", error)),
+            Err(error) => return Err(opened.failed("walking", error)),
         }
     }
 }
@@ -259,63 +299,63 @@ fn walk(
 #[derive(Debug)]
 pub struct Reading<'t> {
     txn: RoTransaction<'t>,
-    inner: &'t Inner,
+    opened: &'t Opened,
 }
 
 /// A write transaction.
 #[derive(Debug)]
 pub struct Writing<'t> {
     txn: RwTransaction<'t>,
-    inner: &'t Inner,
+    opened: &'t Opened,
 }
 
 impl Read for Reading<'_> {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<&[u8]>, Error> {
-        get(&self.txn, self.inner, space, key)
+        get(&self.txn, self.opened, space, key)
     }
 
     fn walk(&self, space: Space, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
-        walk(&self.txn, self.inner, (space, from), visit)
+        walk(&self.txn, self.opened, (space, from), visit)
     }
 }
 
 impl Read for Writing<'_> {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<&[u8]>, Error> {
-        get(&self.txn, self.inner, space, key)
+        get(&self.txn, self.opened, space, key)
     }
 
     fn walk(&self, space: Space, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
-        walk(&self.txn, self.inner, (space, from), visit)
+        walk(&self.txn, self.opened, (space, from), visit)
     }
 }
 
 impl Write for Writing<'_> {
     fn put(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), Error> {
         assert_key(key);
-        let written = self.txn.put(self.inner.space(space), &key, &value, WriteFlags::empty());
-        written.map_err(|error| self.inner.failed("writing", error))
+        let written = self.txn.put(self.opened.space(space), &key, &value, WriteFlags::empty());
+        written.map_err(|error| self.opened.failed("writing", error))
     }
 
     fn append(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), Error> {
         assert_key(key);
-        match self.txn.put(self.inner.space(space), &key, &value, WriteFlags::APPEND) {
+        match self.txn.put(self.opened.space(space), &key, &value, WriteFlags::APPEND) {
             Err(lmdb::Error::KeyExist) => Err(not_in_order(space)),
-            written => written.map_err(|error| self.inner.failed("writing", error)),
+            written => written.map_err(|error| self.opened.failed("writing", error)),
         }
     }
 
     fn delete(&mut self, space: Space, key: &[u8]) -> Result<bool, Error> {
         assert_key(key);
-        match self.txn.del(self.inner.space(space), &key, None) {
+        match self.txn.del(self.opened.space(space), &key, None) {
             Ok(()) => Ok(true),
             Err(lmdb::Error::NotFound) => Ok(false),
-            Err(error) => Err(self.inner.failed("deleting", error)),
+            Err(error) => Err(self.opened.failed("deleting", error)),
         }
     }
 
     fn clear(&mut self, space: Space) -> Result<(), Error> {
-        let cleared = self.txn.clear_db(self.inner.space(space));
-        cleared.map_err(|error| self.inner.failed("emptying a space", error))
+        let cleared = self.txn.clear_db(self.opened.space(space));
+        cleared.map_err(|error| self.opened.failed("emptying a space", error))
     }
 }
 
@@ -324,56 +364,102 @@ impl Table for Lmdb {
     type Write<'t> = Writing<'t>;
 
     fn read<T>(&self, job: impl FnOnce(&Reading<'_>) -> Result<T, Error>) -> Result<T, Error> {
-        let inner = &*self.inner;
-        let txn = inner.environment.begin_ro_txn();
-        let txn = txn.map_err(|error| inner.failed("beginning to read", error))?;
-        job(&Reading { txn, inner })
+        let opened = self.opened();
+        opened.read(job).map_err(|error| match error.is_reported_by_store() {
+            true => self.noted(&mut self.gate().marks, error),
+            false => error,
+        })
     }
 
     fn write<T>(&self, job: impl FnOnce(&mut Writing<'_>) -> Result<T, Error>) -> Result<T, Error> {
-        let inner = &*self.inner;
         let mut gate = self.gate();
-        gate.marks.before_write()?;
-        let txn = inner.environment.begin_rw_txn();
-        let txn = txn.map_err(|error| inner.failed("beginning to write", error))?;
-        let mut writing = Writing { txn, inner };
-        let done = job(&mut writing)?;
-        gate.commits += 1;
-        writing.txn.commit().map_err(|error| inner.failed("committing", error))?;
-        inner.cover(&mut gate)?;
-        Ok(done)
+        let opened = self.opened();
+        opened.write(&mut gate, job).map_err(|error| self.noted(&mut gate.marks, error))
+    }
+
+    fn damage(&self) -> Option<String> {
+        self.inner.damage.lock().clone()
+    }
+
+    fn reset(&self) -> Result<(), Error> {
+        let mut gate = self.gate();
+        let folder = &self.inner.place.0;
+        // A crash from here on leaves no mark, and so nothing that is believed.
+        trust::discard(folder)?;
+        let (opened, marks) = Opened::open(folder, &self.inner.options)?;
+        *gate = Gate { marks, commits: gate.commits + 1, covered_bytes: 0 };
+        *self.inner.opened.write() = Arc::new(opened);
+        *self.inner.damage.lock() = None;
+        Ok(())
     }
 
     /// Besides, marks the table as clean if nothing was written meanwhile.
     fn sync(&self) -> Result<(), Error> {
         let before = self.gate().commits;
-        let synced = self.inner.environment.sync(true);
+        let opened = self.opened();
+        let synced = opened.environment.sync(true);
         let mut gate = self.gate();
         if let Err(error) = synced {
             gate.marks.distrust()?;
-            return Err(self.inner.failed("syncing", error));
+            return Err(opened.failed("syncing", error));
         }
         if gate.commits == before { gate.marks.after_sync() } else { Ok(()) }
     }
 
     fn room(&self) -> Result<(u64, u64), Error> {
-        let told = |error| self.inner.failed("measuring the database", error);
-        let environment = &self.inner.environment;
-        let info = environment.info().map_err(told)?;
-        let free = environment.freelist().map_err(told)?;
-        let page_bytes = u64::from(environment.stat().map_err(told)?.page_size());
-        let used = (info.last_pgno() as u64 + 1).saturating_sub(free as u64);
-        Ok((used * page_bytes, info.map_size() as u64))
+        let opened = self.opened();
+        opened.room().map_err(|error| {
+            self.noted(&mut self.gate().marks, opened.failed("measuring the database", error))
+        })
     }
 }
 
-impl Inner {
+impl Opened {
+    /// Opens the folder's files, which can be believed, or are not there.
+    fn open(folder: &Path, options: &Options) -> Result<(Opened, Marks), Error> {
+        let environment = environment(folder, options)?;
+        let mut marks = Marks::begin(folder, &options.boot_id)?;
+        let spaces = open_spaces(folder, &environment, &mut marks)?;
+        Ok((Opened { environment, spaces, folder: folder.to_owned() }, marks))
+    }
+
+    fn read<T>(&self, job: impl FnOnce(&Reading<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let txn = self.environment.begin_ro_txn();
+        let txn = txn.map_err(|error| self.failed("beginning to read", error))?;
+        job(&Reading { txn, opened: self })
+    }
+
+    fn write<T>(
+        &self,
+        gate: &mut Gate,
+        job: impl FnOnce(&mut Writing<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        gate.marks.before_write()?;
+        let txn = self.environment.begin_rw_txn();
+        let txn = txn.map_err(|error| self.failed("beginning to write", error))?;
+        let mut writing = Writing { txn, opened: self };
+        let done = job(&mut writing)?;
+        gate.commits += 1;
+        writing.txn.commit().map_err(|error| self.failed("committing", error))?;
+        self.cover(gate)?;
+        Ok(done)
+    }
+
+    /// Bytes used and bytes that can be used.
+    fn room(&self) -> lmdb::Result<(u64, u64)> {
+        let info = self.environment.info()?;
+        let free = self.environment.freelist()?;
+        let page_bytes = u64::from(self.environment.stat()?.page_size());
+        let used = (info.last_pgno() as u64 + 1).saturating_sub(free as u64);
+        Ok((used * page_bytes, info.map_size() as u64))
+    }
+
     fn space(&self, space: Space) -> Database {
         self.spaces[usize::from(space.number())]
     }
 
     fn failed(&self, doing: &'static str, error: lmdb::Error) -> Error {
-        failed(&self.place.0, doing, error)
+        failed(&self.folder, doing, error)
     }
 
     /// Makes the data file as long as LMDB's count of pages says: LMDB never writes a page that was taken and given
@@ -382,7 +468,7 @@ impl Inner {
         let wanted = page_end_bytes(&self.environment);
         let wanted = wanted.map_err(|error| self.failed("measuring the database", error))?;
         if wanted > gate.covered_bytes {
-            gate.covered_bytes = trust::lengthen(&self.place.0, wanted)?;
+            gate.covered_bytes = trust::lengthen(&self.folder, wanted)?;
         }
         Ok(())
     }

@@ -6,9 +6,9 @@
 //!
 //! Leaves out: durability, and a limit of size.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use crate::error::Error;
 use crate::table::{Read, Space, Table, Visit, Write, assert_key, not_in_order};
@@ -19,6 +19,8 @@ type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     spaces: Arc<RwLock<Spaces>>,
+    /// What was reported of damage.
+    damage: Arc<Mutex<Option<String>>>,
 }
 
 /// One map a space, by [`Space::number`].
@@ -27,6 +29,8 @@ pub struct Spaces {
     maps: [Map; Space::ALL.len()],
     /// Of all keys and values: asked for again and again, and so not counted each time.
     bytes: usize,
+    /// Keys of [`Space::Records`] that cannot be read: planted damage.
+    damaged: BTreeSet<Vec<u8>>,
 }
 
 /// How to take one step back.
@@ -50,6 +54,22 @@ impl Memory {
     #[must_use]
     pub fn new() -> Memory {
         Memory::default()
+    }
+
+    /// From here on a read of this record finds a damaged page, as one of LMDB's may be.
+    ///
+    /// # Panics
+    /// If a write has panicked.
+    pub fn plant_damage(&self, key: &[u8]) {
+        self.spaces.write().expect("a write that panics ends the replica").damaged.insert(key.to_vec());
+    }
+
+    fn noted<T>(&self, ran: Result<T, Error>) -> Result<T, Error> {
+        if let Err(Error::Unreadable { source, .. }) = &ran {
+            let mut damage = self.damage.lock().expect("nothing panics while it is held");
+            damage.get_or_insert_with(|| source.to_string());
+        }
+        ran
     }
 }
 
@@ -85,6 +105,9 @@ fn bytes_of(rows: &Map) -> usize {
 impl Read for Spaces {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<&[u8]>, Error> {
         assert_key(key);
+        if space == Space::Records && self.damaged.contains(key) {
+            return Err(Error::Unreadable { doing: "reading", source: "a planted page".into() });
+        }
         Ok(self.maps[usize::from(space.number())].get(key).map(Vec::as_slice))
     }
 
@@ -158,7 +181,8 @@ impl Table for Memory {
     type Write<'t> = Writing<'t>;
 
     fn read<T>(&self, job: impl FnOnce(&Spaces) -> Result<T, Error>) -> Result<T, Error> {
-        job(&self.spaces.read().expect("a write that panics ends the replica"))
+        let ran = job(&self.spaces.read().expect("a write that panics ends the replica"));
+        self.noted(ran)
     }
 
     fn write<T>(&self, job: impl FnOnce(&mut Writing<'_>) -> Result<T, Error>) -> Result<T, Error> {
@@ -168,7 +192,17 @@ impl Table for Memory {
         if done.is_err() {
             writing.roll_back();
         }
-        done
+        self.noted(done)
+    }
+
+    fn damage(&self) -> Option<String> {
+        self.damage.lock().expect("nothing panics while it is held").clone()
+    }
+
+    fn reset(&self) -> Result<(), Error> {
+        *self.spaces.write().expect("a write that panics ends the replica") = Spaces::default();
+        *self.damage.lock().expect("nothing panics while it is held") = None;
+        Ok(())
     }
 
     fn sync(&self) -> Result<(), Error> {

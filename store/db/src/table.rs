@@ -126,6 +126,14 @@ pub trait Table: Clone + Send + Sync + 'static {
     /// # Errors
     /// The transaction cannot begin or commit, or what `job` returns.
     fn write<T>(&self, job: impl FnOnce(&mut Self::Write<'_>) -> Result<T, Error>) -> Result<T, Error>;
+    /// What the store under the table has reported of damage since it was opened or reset; `None`: nothing. Whatever read or
+    /// wrote met it.
+    fn damage(&self) -> Option<String>;
+    /// Empties the table, whatever is in it, even if its store reports damage. Readers go on with what they had.
+    ///
+    /// # Errors
+    /// The table cannot be made anew; it must not be used any more.
+    fn reset(&self) -> Result<(), Error>;
     /// Makes what was committed durable.
     ///
     /// # Errors

@@ -225,11 +225,14 @@ pub struct Import<T> {
 }
 
 impl<T: Table> Import<T> {
-    /// Clears the table and marks it as half imported.
+    /// Clears the table and marks it as half imported. One that is damaged is made anew: even clearing it would read it.
     ///
     /// # Errors
     /// The table cannot be written.
     pub fn begin(table: T) -> Result<Import<T>, Error> {
+        if table.damage().is_some() {
+            table.reset()?;
+        }
         table.write(|write| {
             Space::ALL.into_iter().try_for_each(|space| write.clear(space))?;
             write.put(Space::State, IMPORTING, &[])

@@ -12,7 +12,8 @@
 //!
 //! LMDB is trusted only if `clean` is there, or if the boot id, the device and the inode in `opened` are those of
 //! now. Otherwise everything is removed, and the replica starts from its newest snapshot and the log. A sync that
-//! failed removes both marks, because the page cache may since differ from the disk in either direction.
+//! failed removes both marks, because the page cache may since differ from the disk in either direction; so does damage that is
+//! found while the table is open, or it would be found again after every start.
 //!
 //! LMDB maps its file, and a page that the file does not reach kills the process that looks at it (SIGBUS). So a
 //! file that is shorter than `clean` says is not trusted either. Under `opened`, and under a `clean` of format 1,
@@ -29,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::error::Error;
+use crate::error::{Error, Lack};
 
 pub(crate) const DATA: &str = "data.mdb";
 const LOCK: &str = "lock.mdb";
@@ -124,6 +125,8 @@ pub(crate) struct Marks {
     folder: PathBuf,
     /// `clean` is there and whole.
     clean: bool,
+    /// The table is not to be believed: no mark vouches for it again.
+    distrusted: bool,
 }
 
 impl Marks {
@@ -135,7 +138,7 @@ impl Marks {
         };
         let clean =
             marked().map_err(|error: io::Error| Error::table("marking the database as opened", error))?;
-        Ok(Marks { folder: folder.to_owned(), clean })
+        Ok(Marks { folder: folder.to_owned(), clean, distrusted: false })
     }
 
     /// Must return before anything is written.
@@ -150,7 +153,7 @@ impl Marks {
 
     /// A sync returned, and nothing was written since it began.
     pub(crate) fn after_sync(&mut self) -> Result<(), Error> {
-        if !self.clean {
+        if !self.clean && !self.distrusted {
             let length = fs::metadata(self.folder.join(DATA)).map(|data| data.len());
             let written = length.and_then(|bytes| replace(&self.folder, CLEAN, &clean_text(bytes)));
             written.map_err(|error| Error::table("marking the database as clean", error))?;
@@ -159,12 +162,18 @@ impl Marks {
         Ok(())
     }
 
-    /// A sync failed: the next opening must not trust the table.
+    /// A sync failed, or damage was found: the next opening must not trust the table.
     pub(crate) fn distrust(&mut self) -> Result<(), Error> {
+        if self.distrusted {
+            return Ok(());
+        }
+        (self.clean, self.distrusted) = (false, true);
         let removed = remove(&self.folder.join(CLEAN))
             .and_then(|()| remove(&self.folder.join(OPENED)))
             .and_then(|()| sync_folder(&self.folder));
-        removed.map_err(|error| Error::table("removing the marks of a database that failed to sync", error))
+        removed.map_err(|error| {
+            Error::table("removing the marks of a database that is not to be believed", error)
+        })
     }
 }
 
@@ -208,7 +217,17 @@ pub(crate) fn lengthen(folder: &Path, bytes: u64) -> Result<u64, Error> {
         }
         Ok(length.max(bytes))
     };
-    longer().map_err(|error: io::Error| Error::table("lengthening the database's file", error))
+    longer().map_err(|error: io::Error| no_room(folder, "lengthening the database's file", error))
+}
+
+/// An error of the operating system; what lacks room is told apart.
+fn no_room(folder: &Path, doing: &'static str, error: io::Error) -> Error {
+    let lack = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Lack::Disk,
+        io::ErrorKind::FileTooLarge => Lack::FileSize,
+        _ => return Error::table(doing, error),
+    };
+    Error::Full { file: folder.join(DATA), doing, lack }
 }
 
 /// The text and its checksum: a torn mark equals nothing.

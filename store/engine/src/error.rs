@@ -80,6 +80,8 @@ impl Error {
         match self {
             Error::Log(error) => error.is_fatal(),
             Error::BadSnapshot { .. } => false,
+            // Whoever only read: the replica is taken out for it, or goes on.
+            Error::Table(error) => !error.is_reported_by_store(),
             _ => true,
         }
     }

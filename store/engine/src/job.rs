@@ -354,7 +354,7 @@ impl std::fmt::Display for Lack {
 }
 
 /// What an operator should know.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
     /// This leader's clock is more than an hour ahead of the log; log time goes on from the log's last stamp.
     ClockJump {
@@ -369,6 +369,9 @@ pub enum Report {
     RoomAgain,
     /// This leader thinks so of the replicas' states now.
     Doubt(Doubt),
+    /// The store under the table reports this damage, and the replica goes on with it, since nobody else can lead; `None`: no
+    /// longer.
+    Damage(Option<String>),
 }
 
 /// What the writer is told (queue F2).

@@ -96,6 +96,10 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     snapshots: Arc<Snapshots<D>>,
     /// Why the table is wrong.
     fence: Option<Fence>,
+    /// The core knows that the table is damaged.
+    is_damage_known: bool,
+    /// It is told that the table is damaged and this replica goes on with it.
+    is_damage_told: bool,
     /// What the wrong table was replaced by; what else was wrong is going.
     replaced: Option<Imported>,
     /// The core's outputs; kept for their memory.
@@ -140,6 +144,8 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             arrival: Arrival::None,
             snapshots,
             fence: start.fence,
+            is_damage_known: false,
+            is_damage_told: false,
             replaced: None,
             outputs: Vec::new(),
         }
@@ -253,6 +259,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     fn tick(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
         let random = self.random.u64(..);
         self.step(Input::Tick { random }, outs)?;
+        self.look_for_damage(outs)?;
         if self.room.is_due() {
             outs.push(NodeOut::Write(WriterJob::Measure));
         }
@@ -267,7 +274,11 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     }
 
     fn look_at_room(&mut self, free_bytes: u64, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
-        let (used, usable) = self.table.room()?;
+        let (used, usable) = match self.table.room() {
+            // Told by the next tick: the room is the least of its troubles.
+            Err(error) if error.is_reported_by_store() => return Ok(()),
+            room => room?,
+        };
         let report = self.room.look(free_bytes, usable.saturating_sub(used));
         outs.extend(report.map(NodeOut::Report));
         Ok(())
@@ -370,6 +381,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             committed: replica.committed(),
             applied: self.applied,
             members_at: self.members.last().map(|(offset, _)| *offset).unwrap_or_default(),
+            awaited: awaited(replica),
             snapshot: replica.snapshot(),
             suspect: replica.suspect(),
             fence: self.fence,
@@ -387,4 +399,11 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     pub fn replica(&self) -> &Replica {
         &self.replica
     }
+}
+
+/// The nodes that a change of members under way waits for, each once.
+fn awaited(replica: &Replica) -> Vec<NodeId> {
+    let mut nodes: Vec<NodeId> = replica.awaited().iter().map(|member| member.node).collect();
+    nodes.dedup();
+    nodes
 }

@@ -153,6 +153,8 @@ pub fn open<D: Disk, T: Table, C: Clock>(config: OpenConfig<D, T, C>) -> Result<
     let reader = log.reader();
     let shared: SharedLog<D> = Arc::new(Mutex::new(log));
     let meta = recovered.meta.clone();
+    // No mark vouched for a damaged table, so it was not believed: it is made anew here, from what is right.
+    let was_damaged = recovered.fence.take_if(|fence| fence.damaged).is_some();
     let fenced = recovered.fence.is_some();
     let snapshots = Arc::new(Snapshots::new(disk, meta, Arc::clone(&shared), &recovered.snapshots, fenced));
     let (state, imported) = settle_table(&table, &snapshots, &recovered)?;
@@ -169,6 +171,9 @@ pub fn open<D: Disk, T: Table, C: Clock>(config: OpenConfig<D, T, C>) -> Result<
         node.checkpoint_every,
     );
     catch_up(&mut applier, &recovered.history, committed, fenced)?;
+    if was_damaged {
+        shared.lock().clear_fence()?;
+    }
 
     let start = NodeStart {
         restored: restored(&recovered, &table, &state, committed, snapshot)?,

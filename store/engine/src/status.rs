@@ -28,6 +28,8 @@ pub struct Status {
     pub applied: Applied,
     /// The membership in force stands here in its log.
     pub members_at: Offset,
+    /// If it leads: the nodes that a change of members under way waits for.
+    pub awaited: Vec<NodeId>,
     /// Its newest snapshot.
     pub snapshot: Position,
     /// Its log lost a tail that may have been acknowledged.

@@ -337,3 +337,62 @@ fn an_entry_that_only_a_fenced_replica_and_a_dead_leader_have_is_kept_and_found_
     fence(&mut cluster, victim);
     cluster.run("it has the other's table", |cluster| is_healed(cluster, victim));
 }
+
+/// A read meets a page that the store under the table finds damaged.
+fn damage(cluster: &Cluster, victim: NodeId) {
+    let table = &cluster.replicas[&victim].table;
+    table.plant_damage(b"kept");
+    let read = table.read(|read| store_db::Read::get(read, Space::Records, b"kept").map(drop));
+    assert!(read.is_err_and(|error| error.is_reported_by_store()));
+}
+
+#[test]
+fn a_follower_whose_store_reports_damage_is_fenced_for_it_and_takes_the_leaders_state() {
+    for seed in 0..4 {
+        let mut cluster = Cluster::start(setting(seed));
+        cluster.must_put("kept", KEPT);
+        cluster.converge();
+        let leader = cluster.leader();
+        let victim = cluster.replicas.keys().copied().find(|id| *id != leader).unwrap();
+        damage(&cluster, victim);
+        cluster.run("it is fenced for damage", |cluster| {
+            let fence = cluster.replicas[&victim].status().and_then(|status| status.fence);
+            fence.is_some_and(|fence| fence.damaged)
+        });
+        cluster.run("it has another table", |cluster| is_healed(cluster, victim));
+        cluster.converge();
+        assert_eq!(cluster.replicas[&victim].table.damage(), None, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_leader_whose_store_reports_damage_gives_leadership_away_before_it_is_fenced() {
+    for seed in 0..4 {
+        let mut cluster = Cluster::start(setting(seed));
+        cluster.must_put("kept", KEPT);
+        cluster.converge();
+        let leader = cluster.leader();
+        damage(&cluster, leader);
+        cluster.run("another leads", |cluster| cluster.current_leader().is_some_and(|id| id != leader));
+        cluster.run("it has another table", |cluster| is_healed(cluster, leader));
+        cluster.must_put("later", "v");
+        cluster.converge();
+    }
+}
+
+#[test]
+fn a_damaged_leader_that_nobody_can_follow_goes_on_until_somebody_can() {
+    let mut cluster = Cluster::start(Setting { nodes: 2, ..setting(3) });
+    cluster.must_put("kept", KEPT);
+    cluster.converge();
+    let leader = cluster.leader();
+    let other = cluster.replicas.keys().copied().find(|id| *id != leader).unwrap();
+    cluster.isolate(other);
+    cluster.run_ms(250);
+    damage(&cluster, leader);
+    cluster.run_ms(30);
+    assert!(!is_fenced(&cluster, leader), "it leads on as long as it may");
+    cluster.heal();
+    cluster.run("it has another table", |cluster| is_healed(cluster, leader));
+    cluster.converge();
+}

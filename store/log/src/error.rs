@@ -204,7 +204,8 @@ impl Error {
     pub(crate) fn of(operation: &'static str, file: &str, source: io::Error) -> Error {
         let file = file.to_owned();
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            // The last is a limit on the size of files (ulimit -f), once SIGXFSZ does not end the process.
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Error::Full { operation, file, source }
             }
             _ => Error::Io { operation, file, source },

@@ -18,9 +18,16 @@ const BYTES: usize = 96;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Fence {
     /// What a majority has, and what is had here, at a position; `None`: an operator said so (or the file cannot be
-    /// read).
+    /// read), or it is damaged.
     pub differs: Option<Difference>,
+    /// The table's own store reported damage to a read.
+    pub damaged: bool,
 }
+
+/// Why, as the file has it.
+const BY_OPERATOR: u32 = 0;
+const DIFFERS: u32 = 1;
+const DAMAGED: u32 = 2;
 
 /// The hashes that differ.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,8 +44,13 @@ pub struct Difference {
 pub(crate) fn encode(fence: Fence, incarnation: Incarnation) -> Vec<u8> {
     let none = Difference { position: Position::ZERO, own: 0, majority: 0 };
     let Difference { position, own, majority } = fence.differs.unwrap_or(none);
+    let why = match fence {
+        Fence { differs: Some(_), .. } => DIFFERS,
+        Fence { damaged: true, .. } => DAMAGED,
+        _ => BY_OPERATOR,
+    };
     Put::new(MAGIC)
-        .u32(u32::from(fence.differs.is_some()))
+        .u32(why)
         .u64(position.epoch.0)
         .u64(position.offset.0)
         .u64(own)
@@ -67,8 +79,8 @@ pub(crate) fn read<D: Disk>(disk: &D) -> Result<Option<Fence>, Error> {
         Err(Error::Damaged { .. }) => return Ok(Some(Fence::default())),
         other => other?,
     };
-    let is_told = take.u32() == 1;
+    let why = take.u32();
     let position = Position { epoch: Epoch(take.u64()), offset: Offset(take.u64()) };
     let difference = Difference { position, own: take.u64(), majority: take.u64() };
-    Ok(Some(Fence { differs: is_told.then_some(difference) }))
+    Ok(Some(Fence { differs: (why == DIFFERS).then_some(difference), damaged: why == DAMAGED }))
 }

@@ -149,6 +149,7 @@ impl Cluster for ClusterService {
             snapshot: status.snapshot.offset.0,
             problem: self.shared.problems.text(),
             log_time_lag_ms: if view.role == store_core::Role::Leader { status.log_time_lag_ms } else { 0 },
+            change_waits_for: status.awaited.iter().map(|node| node.0).collect(),
             members: members::statuses(&self.shared.members().membership),
             incarnation: self.shared.me.member.incarnation.0,
             fenced: self.shared.fence.borrow().as_ref().map(states::fence_text).unwrap_or_default(),

@@ -10,7 +10,7 @@ use store_log::Fence;
 
 use crate::problems::About;
 use crate::shared::Shared;
-use crate::states::{doubt_text, fence_text};
+use crate::states::{damage_text, doubt_text, fence_text};
 
 /// Refuses to read a table that is not to be believed.
 pub(crate) fn check(shared: &Shared) -> Result<(), Failure> {
@@ -34,6 +34,18 @@ pub(crate) fn fenced(shared: &Shared, fence: Option<Fence>) {
         }
     }
     shared.fence.send_replace(fence);
+}
+
+/// LMDB reports damage, and this node goes on with it; or no longer.
+pub(crate) fn damaged(shared: &Shared, damage: Option<String>) {
+    match damage {
+        Some(damage) => {
+            let why = damage_text(&damage);
+            tracing::error!(why, "the database is damaged");
+            shared.problems.raise(About::Damage, why);
+        }
+        None => drop(shared.problems.clear(About::Damage)),
+    }
 }
 
 /// What the leader that this node is thinks of the states has changed.

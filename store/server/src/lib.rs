@@ -32,6 +32,7 @@ mod accept;
 mod aside;
 mod backup;
 mod bootstrap;
+mod change_waits;
 mod cluster;
 mod config;
 mod describe;

@@ -21,6 +21,8 @@ pub(crate) enum About {
     Room,
     /// This replica's table is wrong. Standing.
     Fence,
+    /// LMDB reports damage, and nobody else can serve. Standing.
+    Damage,
     /// The replicas' states differ. Standing.
     Doubt,
     /// This node's clock and the log's time are far apart. Standing.
@@ -29,6 +31,8 @@ pub(crate) enum About {
     Ids,
     /// This node is in no part of the group. Standing.
     Membership,
+    /// A change of members that waits for nodes. Standing.
+    ChangeWaits,
     /// This peer does not take this node for who it is, or is not who it should be. Standing.
     Peer(u64),
     /// Somebody who introduced himself wrongly. Passing.

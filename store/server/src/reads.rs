@@ -56,7 +56,8 @@ pub(crate) fn run(shared: &Shared, reads: &[(&Asked, Offset)]) -> Vec<Response> 
     });
     if let Err(error) = ran {
         tracing::error!(%error, "the table cannot be read");
-        let failed = failure(FailureReason::NotServing, "this node cannot read its database");
+        let failed =
+            failure(FailureReason::NotServing, format!("this node cannot read its database: {error}"));
         answers.resize(reads.len(), Response::Failure(failed));
     }
     answers

@@ -16,6 +16,7 @@ use store_log::{BootId, ClusterId, LogReader, RealDisk, RealFile};
 use tokio::sync::{mpsc, watch};
 
 use crate::aside::{Aside, Audits, SyncEnd, run_syncs};
+use crate::change_waits::ChangeWaits;
 use crate::config::Config;
 use crate::desk::Sorter;
 use crate::error::Error;
@@ -157,6 +158,7 @@ impl Opened {
             to_peers,
             sorter: Sorter::default(),
             ticks_to_status: 0,
+            change_waits: ChangeWaits::default(),
         };
         let applier = ApplierThread {
             applier,

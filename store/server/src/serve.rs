@@ -205,11 +205,11 @@ fn spawn_server(
         .max_concurrent_streams(shared.config.streams_per_connection_max)
         .http2_keepalive_interval(Some(Duration::from_secs(PING_S)))
         .http2_keepalive_timeout(Some(Duration::from_secs(PING_S)))
-        .add_service(health_server)
-        .add_service(reflection)
+        .add_service(ToldTooLarge(health_server))
+        .add_service(ToldTooLarge(reflection))
         .add_service(ToldTooLarge(kv))
         .add_service(ToldTooLarge(cluster))
-        .add_service(replication)
+        .add_service(ToldTooLarge(replication))
         .serve_with_incoming_shutdown(incoming, async move {
             let _ = stopping.wait_for(|stopping| *stopping).await;
         });

@@ -295,17 +295,10 @@ impl Shared {
         let from = Arc::clone(&self.calls) as Arc<dyn crate::desk::Recipient>;
         self.inbox.submit(Batch { from, jobs: vec![job], bytes }).await.map_err(|Closed| stopping())?;
         let limit = Duration::from_millis(self.config.request_ms_max);
+        let began = Instant::now();
         match tokio::time::timeout(limit, answer).await {
             Ok(Ok(told)) => Ok(told),
-            // Once it is with the node, an end without an answer leaves a write's fate open.
-            Ok(Err(_)) | Err(_) if changes => Err(failure(
-                FailureReason::UnknownOutcome,
-                format!("no majority answered within {} ms", limit.as_millis()),
-            )),
-            Ok(Err(_)) | Err(_) => Err(failure(
-                FailureReason::NotServing,
-                format!("no majority confirmed the leader within {} ms", limit.as_millis()),
-            )),
+            ended => Err(unanswered(changes, ended.is_err(), began.elapsed())),
         }
     }
 
@@ -378,6 +371,28 @@ fn everybody(membership: &wire::Membership) -> impl Iterator<Item = &wire::Membe
 /// Whether this very folder is in the group, in any part.
 pub(crate) fn contains(membership: &wire::Membership, member: Member) -> bool {
     everybody(membership).any(|one| one.node == member.node.0 && one.incarnation == member.incarnation.0)
+}
+
+/// What came of a request that the node had and did not answer: it waited so long, or the node stopped meanwhile. Once it is with
+/// the node, an end without an answer leaves a write's fate open.
+fn unanswered(changes: bool, expired: bool, waited: Duration) -> Failure {
+    let ms = waited.as_millis();
+    match (changes, expired) {
+        (true, true) => {
+            failure(FailureReason::UnknownOutcome, format!("no majority answered within {ms} ms"))
+        }
+        (true, false) => failure(
+            FailureReason::UnknownOutcome,
+            format!("this node stopped while the write waited, for {ms} ms"),
+        ),
+        (false, true) => {
+            failure(FailureReason::NotServing, format!("no majority confirmed the leader within {ms} ms"))
+        }
+        (false, false) => failure(
+            FailureReason::NotServing,
+            format!("this node stopped while the read waited, for {ms} ms"),
+        ),
+    }
 }
 
 /// The node ends.

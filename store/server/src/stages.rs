@@ -14,6 +14,7 @@ use store_engine::{
 };
 
 use crate::aside::Aside;
+use crate::change_waits::ChangeWaits;
 use crate::desk::{Sorter, Told};
 use crate::error::Error;
 use crate::fencing;
@@ -38,6 +39,7 @@ pub(crate) struct NodeThread {
     pub(crate) to_peers: Arc<dyn Fn(NodeOut) + Send + Sync>,
     pub(crate) sorter: Sorter,
     pub(crate) ticks_to_status: u32,
+    pub(crate) change_waits: ChangeWaits,
 }
 
 impl NodeThread {
@@ -75,6 +77,7 @@ impl NodeThread {
             if self.ticks_to_status == 0 {
                 let status = self.node.status();
                 log_time::look(&self.shared.problems, status.role, status.log_time_lag_ms);
+                self.change_waits.look(&self.shared.problems, &status, now);
                 self.shared.set_status(status);
                 self.ticks_to_status = STATUS_TICKS;
             }
@@ -154,6 +157,7 @@ impl NodeThread {
                 tracing::warn!(%lack, "writes are refused for lack of room");
                 self.shared.problems.raise(About::Room, lack.to_string());
             }
+            Report::Damage(damage) => fencing::damaged(&self.shared, damage),
             Report::Doubt(doubt) => fencing::doubted(&self.shared, doubt),
             Report::RoomAgain => {
                 tracing::info!("there is room again");

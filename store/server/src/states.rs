@@ -10,10 +10,19 @@ pub(crate) fn fence_text(fence: &Fence) -> String {
             "at {} a majority has another state than this replica (hash {:016x}, here {:016x})",
             differs.position, differs.majority, differs.own
         ),
+        None if fence.damaged => "LMDB reports that the database here is damaged".to_owned(),
         None => "an operator asked for it".to_owned(),
     };
     format!(
         "fenced: {why}; it serves no reads and does not lead until its database was replaced by the leader's"
+    )
+}
+
+/// Why a replica goes on with a damaged table.
+pub(crate) fn damage_text(damage: &str) -> String {
+    format!(
+        "LMDB reports that the database here is damaged: {damage}; reads that meet it fail. No other voter can lead and serve now, so \
+         this node goes on; it takes another state as soon as one can: start the others"
     )
 }
 
@@ -42,7 +51,7 @@ mod tests {
     #[test]
     fn a_fence_says_where_and_what_differs() {
         let differs = Difference { position: Position::new(3, 2048), own: 0xab, majority: 0xcd };
-        let told = fence_text(&Fence { differs: Some(differs) });
+        let told = fence_text(&Fence { differs: Some(differs), damaged: false });
         assert!(
             told.contains("at e3:2048") && told.contains("00000000000000cd, here 00000000000000ab"),
             "{told}"

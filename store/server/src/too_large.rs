@@ -1,4 +1,4 @@
-//! Requests that are longer than any that could be executed. The transport does not read them, and answers OUT_OF_RANGE
+//! Requests that are longer than any that could be executed, or are no message. The transport answers OUT_OF_RANGE and INTERNAL
 //! in its own words; callers get what every other bad argument gets instead: INVALID_ARGUMENT with field and details.
 
 use std::convert::Infallible;
@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use proto::store::Failure;
 use store_client::failure::{failure_from, invalid, status_from};
+use store_client::unreadable::{explained, unreadable};
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::NamedService;
@@ -15,7 +16,7 @@ use tonic::{Code, Status};
 pub(crate) const REQUEST_BYTES_MAX: usize = proto::check::TXN_BYTES_MAX + (64 << 10);
 
 /// What a status of the transport means, if it is about a request that was too long.
-pub(crate) fn too_large(status: &Status) -> Option<Failure> {
+fn too_large(status: &Status) -> Option<Failure> {
     let by_transport = failure_from(status).reason() == proto::store::FailureReason::Unspecified;
     (status.code() == Code::OutOfRange && by_transport).then(|| {
         let txn = proto::check::TXN_BYTES_MAX;
@@ -24,7 +25,12 @@ pub(crate) fn too_large(status: &Status) -> Option<Failure> {
     })
 }
 
-/// A service whose callers are told in our words that a request was too long.
+/// What a status of the transport means, if it is about a request that could not be taken as it came.
+pub(crate) fn not_taken(status: &Status) -> Option<Failure> {
+    too_large(status).or_else(|| unreadable(status).map(|what| invalid("request", what)))
+}
+
+/// A service whose callers are told in our words that a request was too long, or no message.
 #[derive(Clone)]
 pub(crate) struct ToldTooLarge<S>(pub(crate) S);
 
@@ -48,10 +54,8 @@ where
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let answer = self.0.call(request);
         Box::pin(async move {
-            let answer = answer.await?;
-            // A call that failed has its status in the headers: there is no body whose end could bring it.
-            let refused = Status::from_header_map(answer.headers()).as_ref().and_then(too_large);
-            Ok(refused.map_or(answer, |failure| status_from(&failure).into_http()))
+            let in_our_words = |status: &Status| not_taken(status).map(|failure| status_from(&failure));
+            Ok(explained(answer.await?, in_our_words))
         })
     }
 }

@@ -38,6 +38,36 @@ async fn the_handle_conforms_whichever_node_it_knows() {
     nodes.stop_all().await;
 }
 
+/// Connections that stand at a node, as the system counts them.
+fn connections_at(nodes: &Nodes, i: usize) -> usize {
+    let port: u16 = nodes.address(i).rsplit(':').next().unwrap().parse().unwrap();
+    let local = format!(":{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let is_here = |line: &&str| {
+        let columns: Vec<&str> = line.split_whitespace().take(4).collect();
+        columns.get(1).is_some_and(|at| at.ends_with(&local)) && columns.get(3) == Some(&"01")
+    };
+    table.lines().filter(is_here).count()
+}
+
+/// What it had handed to the connection held the handle's link, and that the connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_handle_gives_its_connection_and_its_call_back() {
+    let nodes = Nodes::start(1).await;
+    nodes.leader().await;
+    let before = connections_at(&nodes, 0);
+    for count in 0..20u8 {
+        let store = nodes.store(0);
+        store.set(Bytes::from(vec![b'k', count]), 1, Bytes::new(), None).await.unwrap();
+        assert!(connections_at(&nodes, 0) > 0, "the handle is connected");
+    }
+    eventually("the connections of the handles are gone", || async {
+        (connections_at(&nodes, 0) <= before).then_some(())
+    })
+    .await;
+    nodes.stop_all().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_nodes_conform_and_go_on_without_one() {
     let mut nodes = Nodes::start(4).await;

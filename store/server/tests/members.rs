@@ -226,6 +226,25 @@ async fn what_makes_no_sense_is_refused_with_its_reason() {
     nodes.stop_all().await;
 }
 
+/// It was heard within an election timer, and that was enough: the change was begun, and could not be finished.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_is_not_removed_when_another_voter_has_just_stopped() {
+    // So long that the stopped one still counts as heard.
+    let patient = |config: &mut store_server::Config| {
+        (config.election_ticks_min, config.election_ticks_max) = (200, 400);
+    };
+    let mut nodes = Nodes::start_with(3, patient).await;
+    let leader = nodes.leader().await;
+    let store = nodes.store(leader);
+    store.set(Bytes::from_static(b"first"), 1, Bytes::from_static(b"1"), None).await.unwrap();
+    nodes.stop((leader + 1) % 3).await;
+    let status = ask(&nodes, leader, Change::Remove(name(leader))).await.unwrap_err();
+    assert_eq!(failure_from(&status).reason(), FailureReason::ChangeRefused, "{status}");
+    assert_eq!(parts(&nodes, leader).await, voters(&[1, 2, 3]), "nothing was appended");
+    store.set(Bytes::from_static(b"second"), 1, Bytes::from_static(b"2"), None).await.unwrap();
+    nodes.stop_all().await;
+}
+
 /// Writes until the log of `i` begins late enough for a replica without it to need a snapshot.
 async fn let_go_of_the_beginning(nodes: &Nodes, i: usize) {
     let (store, data) = (nodes.store(i), Bytes::from(vec![b'x'; 100_000]));

@@ -288,13 +288,17 @@ impl Witness {
     fn fenced(&mut self, index: usize, fence: Option<Fence>) {
         let account = &mut self.accounts[index];
         match fence {
-            Some(Fence { differs: Some(differs) }) => {
+            Some(Fence { differs: Some(differs), .. }) => {
                 self.seen.fenced += 1;
                 ensure(account.wrong, "fenced with a reason", || {
                     format!("{} has a sound table and is fenced: {differs:?}", account.member.node)
                 });
             }
-            Some(Fence { differs: None }) => self.seen.resynced += 1,
+            // No fault damages what is under a table here.
+            Some(Fence { damaged: true, .. }) => ensure(false, "fenced with a reason", || {
+                format!("{} is fenced for damage that nobody did", account.member.node)
+            }),
+            Some(Fence { differs: None, .. }) => self.seen.resynced += 1,
             None => {
                 self.seen.healed += 1;
                 account.wrong = false;

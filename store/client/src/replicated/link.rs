@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Request, Status, Streaming};
 
+use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::failure::{error_from, failure_from};
 use crate::pipeline::Kind;
@@ -36,9 +37,15 @@ const SWEEP_MS: u64 = 100;
 /// After a refusal, how long the answers to what was sent before are still collected.
 const DRAIN_MS_MAX: u64 = 300;
 /// Waits between attempts: doubled each time, with jitter. An election takes some 400 ms, and whoever waits when it is
-/// over waits for nothing; an attempt costs each node one small call.
+/// over waits for nothing; an attempt costs each node one small call. What has failed for longer than any election is tried
+/// more seldom.
 const BACKOFF_MS_FIRST: u64 = 20;
-const BACKOFF_MS_MAX: u64 = 80;
+const BACKOFF_MS_ELECTION: u64 = 80;
+const BACKOFF_MS_MAX: u64 = 640;
+/// Attempts that an election may take.
+const ATTEMPTS_ELECTION: u32 = 40;
+/// A stream that answered for so long was well.
+const STEADY: Duration = Duration::from_secs(1);
 /// Hints that are followed without a wait, one after the other.
 const HOPS_MAX: u32 = 3;
 /// An answer larger than this is not taken.
@@ -88,6 +95,11 @@ impl Link {
         Ok(receiver)
     }
 
+    /// Ends for good: the sending side of a stream, which the connection holds, ends too.
+    pub(crate) fn end(&self) {
+        self.pending().end();
+    }
+
     /// Whether a stream is open.
     pub(crate) fn is_open(&self) -> bool {
         self.pending().is_open()
@@ -130,11 +142,14 @@ impl Link {
     }
 
     async fn keep_a_stream(self: Arc<Link>) {
-        let (mut failures, mut hops, mut hint) = (0u32, 0u32, None);
+        let mut election = Backoff::new(BACKOFF_MS_FIRST, BACKOFF_MS_ELECTION);
+        let mut longer = Backoff::new(BACKOFF_MS_ELECTION, BACKOFF_MS_MAX);
+        let (mut attempts, mut hops, mut hint) = (0u32, 0u32, None);
         loop {
             while self.pending().is_empty() {
                 self.work.notified().await;
             }
+            let began = Instant::now();
             let broken = match self.target(hint.take()).await {
                 Ok(target) => self.run(&target).await,
                 Err(why) => Broken { why, hint: None, answered: false },
@@ -142,8 +157,11 @@ impl Link {
             tracing::debug!(why = broken.why, "no stream to the leader of the group");
             self.pending().close(&broken.why);
             self.problem.lock().clone_from(&broken.why);
-            if broken.answered {
-                (failures, hops) = (0, 0);
+            // That something was answered is not enough: what breaks the stream may be asked again on the next.
+            if broken.answered && began.elapsed() >= STEADY {
+                (attempts, hops) = (0, 0);
+                election.reset();
+                longer.reset();
             }
             let elsewhere =
                 broken.hint.filter(|hint| Some(&hint.address) != self.leader().map(|l| l.address).as_ref());
@@ -153,8 +171,9 @@ impl Link {
                 hint = elsewhere;
                 continue;
             }
-            tokio::time::sleep(backoff(failures)).await;
-            (failures, hops) = (failures.saturating_add(1), 0);
+            let backoff = if attempts < ATTEMPTS_ELECTION { &mut election } else { &mut longer };
+            tokio::time::sleep(backoff.after(Duration::ZERO)).await;
+            (attempts, hops) = (attempts.saturating_add(1), 0);
         }
     }
 
@@ -328,9 +347,4 @@ impl Stream for Sending {
             Next::End => Poll::Ready(None),
         }
     }
-}
-
-fn backoff(failures: u32) -> Duration {
-    let longest = BACKOFF_MS_MAX.min(BACKOFF_MS_FIRST << failures.min(16));
-    Duration::from_millis(fastrand::u64(longest / 2..=longest))
 }

@@ -57,6 +57,8 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.driver.abort();
+        // What the driver had handed to the connection is not the driver's any more.
+        self.link.end();
     }
 }
 

@@ -98,6 +98,8 @@ pub(crate) struct Pending {
     streams: u64,
     /// The sending side of the stream, when it waits for work or room.
     waker: Option<Waker>,
+    /// The handle is gone.
+    is_ended: bool,
     /// When this stream last made progress: its first send after idling, or its last answer.
     progress: Option<Instant>,
 }
@@ -151,6 +153,12 @@ impl Pending {
         self.wake();
     }
 
+    /// No stream sends any more, whatever opens.
+    pub(crate) fn end(&mut self) {
+        self.is_ended = true;
+        self.stop_sending();
+    }
+
     /// Closes the stream: what it left unanswered will go out again, or is unknown.
     pub(crate) fn close(&mut self, why: &str) {
         self.stop_sending();
@@ -172,7 +180,7 @@ impl Pending {
 
     /// The next operation for the stream numbered `stream`.
     pub(crate) fn next(&mut self, stream: u64, now: Instant, waker: &Waker) -> Next {
-        if stream != self.stream {
+        if self.is_ended || stream != self.stream {
             return Next::End;
         }
         while self.in_flight < IN_FLIGHT_MAX {

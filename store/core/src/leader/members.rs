@@ -4,21 +4,81 @@
 use alloc::vec::Vec;
 
 use super::{Leader, feed, probe};
+use crate::asked_change::AskedChange;
 use crate::membership::{ChangeRefusal, MemberChange};
 use crate::mutation::{Mutation, planted};
 use crate::progress::{Feed, Progress};
 use crate::protocol::Output;
 use crate::quorum::has_quorum;
 use crate::state::{Change, State};
-use crate::types::{Member, Membership, Offset};
+use crate::types::{Member, Membership, Offset, Round};
 
 impl Leader {
-    /// Begins a change, or says why not.
+    /// Begins a change, or says why not. One that moves votes waits for a round of its own first.
     pub(crate) fn change_members(&mut self, state: &mut State, change: MemberChange, out: &mut Vec<Output>) {
-        match self.admit(state, change) {
+        let admitted = match self.asked {
+            Some(_) => Err(ChangeRefusal::UnderWay),
+            None => self.admit(state, change),
+        };
+        match admitted {
+            Ok(next) if next.is_joint() && !planted(Mutation::ChangeWithoutRound) => {
+                self.heartbeat(state, out);
+                self.confirm_reads(state, out);
+                self.asked = Some(AskedChange { change, round: self.round, ticks: 0 });
+                self.confirm_change(state, out);
+            }
             Ok(next) => self.enter(state, next, out),
             Err(refusal) => out.push(Output::ChangeRefused(refusal)),
         }
+    }
+
+    /// Begins the change that waits, if majorities of the voters before it and of those after it have answered its round.
+    pub(super) fn confirm_change(&mut self, state: &mut State, out: &mut Vec<Output>) {
+        let Some(AskedChange { change, round, .. }) = self.asked else { return };
+        match self.admit(state, change) {
+            Ok(next) if has_quorum(&next, |member| self.has_answered(state, member, round)) => {
+                self.asked = None;
+                self.enter(state, next, out);
+            }
+            Ok(_) => {}
+            Err(refusal) => {
+                self.asked = None;
+                out.push(Output::ChangeRefused(refusal));
+            }
+        }
+    }
+
+    /// Refuses the change whose round has not come back within an election timer.
+    pub(super) fn give_up_change(&mut self, state: &State, out: &mut Vec<Output>) {
+        let Some(asked) = &mut self.asked else { return };
+        asked.ticks += 1;
+        if asked.ticks > state.config.ticks_election_max {
+            self.asked = None;
+            out.push(Output::ChangeRefused(ChangeRefusal::WouldLoseQuorum));
+        }
+    }
+
+    fn has_answered(&self, state: &State, member: Member, round: Round) -> bool {
+        let answered = |peer: &Progress| peer.member == member && peer.round >= round;
+        member == state.config.member || self.peers.iter().any(answered)
+    }
+
+    /// Whom the change waits for whose membership is in force and not committed: the voters before it and after it that
+    /// do not hold it.
+    pub(crate) fn awaited(&self, state: &State) -> Vec<Member> {
+        let (membership, at) = (state.membership(), state.membership_offset());
+        if state.is_membership_committed() {
+            return Vec::new();
+        }
+        let holds = |member: &Member| {
+            let held = |peer: &Progress| peer.member == *member && peer.durable.offset >= at;
+            (*member == state.config.member && state.durable() >= at) || self.peers.iter().any(held)
+        };
+        let voters = membership.voters.iter().chain(&membership.outgoing);
+        let mut awaited: Vec<Member> = voters.filter(|member| !holds(member)).copied().collect();
+        awaited.sort_unstable();
+        awaited.dedup();
+        awaited
     }
 
     fn admit(&self, state: &State, change: MemberChange) -> Result<Membership, ChangeRefusal> {
@@ -38,10 +98,6 @@ impl Leader {
         }
         if let Some(learner) = change.promoted() {
             self.has_caught_up(state, learner)?;
-        }
-        let moves_votes = next.is_joint();
-        if moves_votes && !has_quorum(&next, |member| self.is_heard(state, member)) {
-            return Err(ChangeRefusal::WouldLoseQuorum);
         }
         Ok(next)
     }

@@ -68,7 +68,7 @@ impl Cluster {
                 let items = self.take_up(id, &[run], &mut VecDeque::from([entry]));
                 self.node(id).writing.push_back(Write::Append(write, items));
             }
-            Output::ChangeRefused(_) => self.counts.changes_refused += 1,
+            Output::ChangeRefused(_) => self.change_refused(id),
             Output::Forget { peer } => {
                 self.node(id).streams.remove(&peer);
                 self.node(id).pushed.remove(&peer);
@@ -105,6 +105,11 @@ impl Cluster {
         }
     }
 
+    fn change_refused(&mut self, id: NodeId) {
+        self.counts.changes_refused += 1;
+        self.rounds.ends(id);
+    }
+
     fn counts_membership(&mut self, id: NodeId, at: Position, next: &Membership) {
         let is_membership = |item: &&Item| matches!(item.payload, Payload::Membership(_));
         let before = self.nodes[&id].memory.items.iter().rev().find(is_membership);
@@ -114,6 +119,8 @@ impl Cluster {
         let goes = next.outgoing.iter().any(|voter| !next.voters.contains(voter));
         self.counts.swaps += u64::from(comes && goes);
         self.counts.memberships += 1;
+        let config = &self.nodes[&id].config;
+        self.rounds.appends(config.member, next, config.ticks_election_max);
         self.counts.inherited += u64::from(was_joint && !next.is_joint() && is_older);
     }
 
@@ -148,6 +155,7 @@ impl Cluster {
 
     fn send(&mut self, id: NodeId, to: NodeId, message: Message) {
         self.witness.says(id, to, &message, &self.nodes[&id].disk);
+        self.rounds.says(id, &message);
         if matches!(message, Message::InstallSnapshot { .. }) {
             self.node(id).streams.remove(&to);
             self.node(id).pushed.remove(&to);

@@ -9,6 +9,7 @@ use store_core::{
 
 use super::disk::{Disk, Item, Payload, Snapshot};
 use super::node::Node;
+use super::rounds::Rounds;
 use super::text;
 use super::witness::Witness;
 
@@ -86,6 +87,8 @@ pub(crate) struct Cluster {
     /// Links that lose everything.
     pub(crate) cut: BTreeSet<Link>,
     pub(crate) witness: Witness,
+    /// The rounds that changes of votes wait for.
+    pub(crate) rounds: Rounds,
     pub(crate) counts: Counts,
     /// What happened since it was last taken; `None`: nobody wants to know.
     pub(crate) trace: Option<Vec<String>>,
@@ -125,6 +128,7 @@ impl Cluster {
             network: BTreeMap::new(),
             cut: BTreeSet::new(),
             witness,
+            rounds: Rounds::default(),
             counts: Counts::default(),
             trace: None,
         }
@@ -165,6 +169,7 @@ impl Cluster {
     }
 
     pub(crate) fn tick(&mut self, id: NodeId, random: u64) {
+        self.rounds.ticks(id);
         self.step(id, Input::Tick { random }, Vec::new());
     }
 
@@ -183,7 +188,9 @@ impl Cluster {
     }
 
     pub(crate) fn change_members(&mut self, id: NodeId, change: MemberChange) {
+        let before = self.rounds.asks(id);
         self.step(id, Input::ChangeMembers { change }, Vec::new());
+        self.rounds.asked(id, before);
     }
 
     /// The folder that a node has now.
@@ -214,6 +221,7 @@ impl Cluster {
         self.note(|| format!("{from}→{to}: {described}"));
         let items = envelope.items.into_iter().map(|item| item.payload).collect();
         let from = envelope.from;
+        self.rounds.hears(to, from, &envelope.message);
         self.step(to, Input::Receive { from, message: envelope.message }, items);
         true
     }
@@ -240,6 +248,7 @@ impl Cluster {
     pub(crate) fn crash(&mut self, id: NodeId) {
         self.node(id).crash();
         self.witness.goes_down(id);
+        self.rounds.ends(id);
     }
 
     /// A node that is down loses its folder for good.

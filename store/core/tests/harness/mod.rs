@@ -14,6 +14,7 @@ pub(crate) mod cluster;
 pub(crate) mod disk;
 pub(crate) mod node;
 pub(crate) mod operator;
+pub(crate) mod rounds;
 pub(crate) mod script;
 pub(crate) mod tables;
 pub(crate) mod text;

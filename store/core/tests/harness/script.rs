@@ -204,6 +204,8 @@ pub(crate) enum Command {
     },
     /// An operator says that the table of a node is wrong.
     Fence(Name),
+    /// A read of the table of a node finds damage.
+    Damage(Name),
     /// A fenced node has fetched a snapshot of this offset.
     Beside {
         node: Name,
@@ -280,6 +282,7 @@ impl Runner {
             | Command::Replace { .. } => change_members(cluster, command),
             Command::Checkpoint { .. }
             | Command::Fence(_)
+            | Command::Damage(_)
             | Command::Beside { .. }
             | Command::Unfenced { .. } => super::tables::tell(cluster, command),
             Command::Members => return Ok(members(cluster)),

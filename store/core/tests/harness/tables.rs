@@ -12,6 +12,7 @@ pub(crate) fn tell(cluster: &mut Cluster, command: &Command) {
             (node, Input::Checkpointed(checkpoint))
         }
         Command::Fence(node) => (node, Input::Fence),
+        Command::Damage(node) => (node, Input::Damaged),
         Command::Beside { node, offset } => {
             let position = cluster.nodes[&node.0].up().history().position_at(Offset(*offset));
             (node, Input::FetchedBeside { position: position.expect("the log has it") })

@@ -99,7 +99,8 @@ pub(crate) fn output(output: &Output) -> String {
         }
         Output::FetchSnapshot { from, at } => format!("fetch snapshot of at least {at} from {from}"),
         Output::Install { position } => format!("install {position}"),
-        Output::Fence { majority, own } => {
+        Output::Fence { majority: None, damaged: true, .. } => "fence: the table is damaged".to_owned(),
+        Output::Fence { majority, own, .. } => {
             let told = |found: &Option<Checkpoint>| found.map_or("none".into(), checkpoint);
             format!("fence: majority {}, own {}", told(majority), told(own))
         }

@@ -14,7 +14,7 @@ use super::node::Node;
 
 /// Whether more than half of the voters hold something, before and after a change under way: counted here anew, since
 /// what is watched must not be judge of itself.
-fn is_held(membership: &Membership, holds: impl Fn(Member) -> bool) -> bool {
+pub(super) fn is_held(membership: &Membership, holds: impl Fn(Member) -> bool) -> bool {
     let enough = |voters: &[Member]| 2 * voters.iter().filter(|voter| holds(**voter)).count() > voters.len();
     enough(&membership.voters) && (membership.outgoing.is_empty() || enough(&membership.outgoing))
 }

@@ -26,6 +26,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         &mut self,
         majority: Option<Checkpoint>,
         own: Option<Checkpoint>,
+        damaged: bool,
         outs: &mut Vec<NodeOut>,
     ) -> Result<(), Error> {
         let differs = majority.zip(own).map(|(majority, own)| Difference {
@@ -33,7 +34,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             own: own.effects,
             majority: majority.effects,
         });
-        let fence = Fence { differs };
+        let fence = Fence { differs, damaged };
         if !planted(Mutation::FenceForgotten) {
             self.log.lock().save_fence(fence)?;
         }
@@ -45,6 +46,26 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         self.schedule.installing();
         outs.push(NodeOut::Apply(ApplierJob::Fence));
         outs.push(NodeOut::Fenced(self.fence));
+        Ok(())
+    }
+
+    /// Looks whether the store under the table has reported damage, to whatever read met it, and tells what is made of it.
+    pub(super) fn look_for_damage(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        let damage = self.table.damage();
+        if damage.is_some() && !std::mem::replace(&mut self.is_damage_known, damage.is_some()) {
+            let alone = self.voters().eq([self.member.node]);
+            if alone {
+                // Nobody could serve meanwhile, and nobody has a snapshot but this node: it makes its table anew at its start.
+                return Err(store_db::Error::Damaged { what: damage.unwrap_or_default() }.into());
+            }
+            self.step(Input::Damaged, outs)?;
+        }
+        self.is_damage_known = damage.is_some();
+        let stays = damage.filter(|_| self.replica.stays_damaged());
+        if stays.is_some() != self.is_damage_told {
+            self.is_damage_told = stays.is_some();
+            outs.push(NodeOut::Report(Report::Damage(stays)));
+        }
         Ok(())
     }
 

@@ -80,7 +80,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 self.schedule.installing();
                 outs.push(NodeOut::Apply(ApplierJob::Install { position, number }));
             }
-            Output::Fence { majority, own } => self.fence(majority, own, outs)?,
+            Output::Fence { majority, own, damaged } => self.fence(majority, own, damaged, outs)?,
             Output::Replace { position } => outs.push(NodeOut::Write(WriterJob::Adopt { position })),
             Output::Doubt(doubt) => self.doubts(doubt, outs),
             Output::HandOverFailed => outs.push(NodeOut::HandOverFailed),

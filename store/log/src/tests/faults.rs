@@ -83,7 +83,7 @@ fn live(disk: &SimDisk, fetched: &Bytes, done: &mut Promises) -> Result<(), Erro
     log.remove_before(1)?;
     fetch(disk, &log, fetched, false)?;
     done.fenced = None;
-    log.save_fence(Fence { differs: None })?;
+    log.save_fence(Fence::default())?;
     done.fenced = Some(true);
     let newest = adopt(disk, &log, done)?;
     retention::remove_snapshots_before(disk, newest)?;

@@ -27,6 +27,11 @@ pub(crate) fn client_command(shared: &Shared, kind: Kind) -> Result<Bytes, Failu
         Kind::Outcome(outcome) => outcome.identity.as_ref(),
         _ => None,
     };
+    if let Some(identity) = identity {
+        // Nobody's clock, so nobody's alarm.
+        check::made_some_time(identity, now_ms())
+            .map_err(|found| invalid(format!("identity.{}", found.field), found.problem))?;
+    }
     if let Some(identity) = identity
         && shared.role.borrow().role == Role::Leader
     {

@@ -24,7 +24,7 @@ use crate::desk::{Desk, Recipient, Told};
 use crate::inbox::Batch;
 use crate::reads::{self, Asked};
 use crate::shared::Shared;
-use crate::too_large::too_large;
+use crate::too_large::not_taken;
 
 /// Requests taken in at once.
 const BATCH_MAX: usize = 512;
@@ -93,7 +93,7 @@ impl Intake {
                 Ok(Some(request)) => self.take(request),
                 Ok(None) => return false,
                 Err(status) => {
-                    self.refusal = too_large(&status);
+                    self.refusal = not_taken(&status);
                     return false;
                 }
             }

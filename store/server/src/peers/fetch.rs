@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use proto::store::replication_client::ReplicationClient;
 use proto::store::{FetchSnapshotRequest, SnapshotBlock};
+use store_client::backoff::Backoff;
 use store_core::{NodeId, Position};
 use store_engine::{Job, Snapshots, convert};
 use store_log::{IncomingSnapshot, Offered};
@@ -24,7 +25,8 @@ use crate::shared::{Disk, Shared};
 
 /// The leader must send the next block within this.
 const BLOCK_MS_MAX: u64 = 5_000;
-const BACKOFF_MS: u64 = 500;
+const BACKOFF_MS_FIRST: u64 = 500;
+const BACKOFF_MS_MAX: u64 = 10_000;
 
 type Incoming = IncomingSnapshot<Arc<Disk>>;
 
@@ -38,12 +40,20 @@ pub(super) struct Fetch {
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
-#[derive(Default)]
+/// What is wanted, and how it went so far.
 struct Wanted {
     /// From whom, and at least which position.
     next: Option<(NodeId, Position)>,
     /// A task is at it.
     busy: bool,
+    /// Between attempts; what was fetched is whole, and the next wish has nothing to do with it.
+    backoff: Backoff,
+}
+
+impl Default for Wanted {
+    fn default() -> Wanted {
+        Wanted { next: None, busy: false, backoff: Backoff::new(BACKOFF_MS_FIRST, BACKOFF_MS_MAX) }
+    }
 }
 
 impl Wanted {
@@ -51,6 +61,7 @@ impl Wanted {
     /// this one fulfils is not fetched again.
     fn fulfil(&mut self, position: Position) {
         self.next.take_if(|(_, at)| at.offset <= position.offset);
+        self.backoff.reset();
     }
 }
 
@@ -132,7 +143,8 @@ async fn fetch(
             Err(failed) => {
                 let why = failed.fatal()?;
                 tracing::warn!(%from, %why, "a snapshot could not be fetched");
-                tokio::time::sleep(Duration::from_millis(BACKOFF_MS)).await;
+                let pause = wanted.lock().backoff.after(Duration::ZERO);
+                tokio::time::sleep(pause).await;
             }
         }
     }
@@ -212,7 +224,8 @@ mod tests {
 
     #[test]
     fn an_offer_repeated_while_its_snapshot_was_fetched_was_fetched_again() {
-        let mut wanted = Wanted { next: Some((NodeId(1), Position::new(3, 40))), busy: true };
+        let mut wanted =
+            Wanted { next: Some((NodeId(1), Position::new(3, 40))), busy: true, ..Wanted::default() };
         wanted.fulfil(Position::new(3, 39));
         assert!(wanted.next.is_some(), "it is of an earlier position");
         wanted.fulfil(Position::new(3, 40));

@@ -1,11 +1,12 @@
 //! What this node says to one peer: the push stream while it leads, and requests for votes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use proto::store::PushMessage;
 use proto::store::replication_client::ReplicationClient;
+use store_client::backoff::Backoff;
 use store_core::{Incarnation, Member, NodeId, Role, VoteRequest};
 use store_engine::{Job, Pump, PumpInbox, PumpJob, PumpOut, Turned, convert};
 use tokio::runtime::Handle;
@@ -97,25 +98,24 @@ struct Pushing {
 
 impl Pushing {
     async fn run(mut self) {
-        let mut failures = 0u32;
+        let mut backoff = Backoff::new(BACKOFF_MS_FIRST, BACKOFF_MS_MAX);
         loop {
             while !self.inbox.has_work() {
                 self.posted.notified().await;
             }
-            match self.stream(&mut failures).await {
+            let began = Instant::now();
+            match self.stream().await {
                 Ok(()) => {}
                 Err(why) => {
                     tracing::debug!(peer = %self.peer, why, "the push stream is down");
-                    let longest = BACKOFF_MS_MAX.min(BACKOFF_MS_FIRST << failures.min(16));
-                    failures = failures.saturating_add(1);
-                    tokio::time::sleep(Duration::from_millis(fastrand::u64(longest / 2..=longest))).await;
+                    tokio::time::sleep(backoff.after(began.elapsed())).await;
                 }
             }
         }
     }
 
     /// One stream, for as long as this node leads.
-    async fn stream(&mut self, failures: &mut u32) -> Result<(), String> {
+    async fn stream(&mut self) -> Result<(), String> {
         let peer = self.peer;
         let mut client = ReplicationClient::new(dial(&self.shared, peer)?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -139,7 +139,6 @@ impl Pushing {
             }
             Err(_) => return Err(format!("not opened within {OPEN_MS_MAX} ms")),
         };
-        *failures = 0;
         self.inbox.disconnected();
         self.shared.inbox.post([Job::Reconnected { peer }]);
         let shared = Arc::clone(&self.shared);

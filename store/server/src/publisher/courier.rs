@@ -30,6 +30,10 @@ const NONCE_BYTES: usize = 16;
 /// Bytes of the largest packet that the broker may send: the topic is the longest part of one with a nonce, and the
 /// cluster's name of the topic.
 const PACKET_BYTES_MAX: u32 = 4 << 10;
+/// Bytes of the largest packet that is sent: what `mosquitto.conf` and the embedded broker take, and what portals ask for.
+const SENT_BYTES_MAX: u32 = 1 << 20;
+/// Bytes of a packet beside topic and payload (MQTT 5, 3.3): a header, lengths, the packet's id, no properties.
+const SENT_BYTES_BESIDE: usize = 16;
 /// The broker must take the connection and the subscription within this.
 const CONNECT_MS_MAX: u64 = 3_000;
 /// A broker that is silent for longer is lost.
@@ -44,6 +48,8 @@ pub(super) struct Lost(pub(super) String);
 struct Seen {
     /// The subscription stands.
     subscribed: bool,
+    /// The largest packet that the broker says it takes.
+    packet_bytes_max: Option<u32>,
     /// Messages that the broker acknowledged; it does so in their order (MQTT 5, 4.6).
     acks: u64,
     /// Why the connection ended.
@@ -110,6 +116,12 @@ impl Courier {
         Ok(())
     }
 
+    /// Bytes of the largest message that the broker takes.
+    pub(super) fn message_bytes_max(&self) -> usize {
+        let said = self.seen.borrow().packet_bytes_max.unwrap_or(SENT_BYTES_MAX);
+        (said.min(SENT_BYTES_MAX) as usize).saturating_sub(self.topic.len() + SENT_BYTES_BESIDE)
+    }
+
     /// Messages acknowledged so far.
     pub(super) fn acked(&mut self) -> Result<u64, Lost> {
         let seen = self.seen.borrow_and_update();
@@ -142,6 +154,11 @@ impl Courier {
 async fn poll(mut events: EventLoop, tell: watch::Sender<Seen>, mut ear: Ear) {
     loop {
         let lost = match events.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(ack))) => {
+                let said = ack.properties.and_then(|properties| properties.max_packet_size);
+                tell.send_modify(|seen| seen.packet_bytes_max = said);
+                None
+            }
             Ok(Event::Incoming(Packet::SubAck(_))) => {
                 tell.send_modify(|seen| seen.subscribed = true);
                 None

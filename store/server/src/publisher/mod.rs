@@ -24,6 +24,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use proto::store::command::Kind;
 use proto::store::{Beat, BusMessage, ChangeBatch, Events, PublishMark, bus_message};
+use store_client::backoff::Backoff;
 use store_core::{Epoch, Role};
 use store_db::changes::{Feed, since};
 use store_db::{Table as _, state};
@@ -35,27 +36,43 @@ use crate::shared::{Ask, Shared};
 use courier::{Courier, Lost};
 use plan::{Plan, Step};
 
-/// Waits between connections: doubled each time, with jitter.
+/// Waits between connections.
 const BACKOFF_MS_FIRST: u64 = 50;
 const BACKOFF_MS_MAX: u64 = 2_000;
+/// A message that so many connections were lost over, one after the other, is skipped: the broker does not take it.
+const LIVES_MAX: u32 = 5;
+/// Bytes of a message beside its changes or nonces, more than there ever are.
+const MESSAGE_BYTES_BESIDE: usize = 256;
 /// Waits after a step that the node refused, or a table that could not be read.
 const REFUSED_MS: u64 = 100;
 
 /// Publishes for as long as the node runs.
 pub(crate) async fn run(shared: Arc<Shared>, broker: String) {
-    let (mut failures, mut acked) = (0u32, None);
+    let mut backoff = Backoff::new(BACKOFF_MS_FIRST, BACKOFF_MS_MAX);
+    let (mut acked, mut stuck) = (None, Stuck::default());
     loop {
         let epoch = leading(&shared).await;
         let log = log(&shared);
+        let began = Instant::now();
         match Courier::connect(&shared.me, log.id, &broker).await {
             Ok(courier) => {
-                failures = 0;
                 tracing::info!(broker, %epoch, "publishing changes");
                 let acked_before = acked.filter(|(of, _)| *of == epoch).map(|(_, acked)| acked);
                 let mut life = Life::begin(&shared, courier, epoch, log, acked_before);
+                let from = life.plan.acked();
                 let ended = life.live().await;
                 acked = Some((epoch, life.plan.acked()));
+                if life.plan.acked() > from {
+                    backoff.reset();
+                }
                 if let Err(Lost(why)) = ended {
+                    if let Some(skipped) = stuck.lost(life.plan.acked() > from, life.plan.first_unacked()) {
+                        tracing::warn!(
+                            up_to = skipped,
+                            "the broker does not take these changes: caches will see a gap"
+                        );
+                        acked = Some((epoch, skipped));
+                    }
                     tracing::warn!(
                         broker,
                         why,
@@ -65,9 +82,29 @@ pub(crate) async fn run(shared: Arc<Shared>, broker: String) {
             }
             Err(Lost(why)) => tracing::debug!(broker, why, "no connection to the broker"),
         }
-        let longest = BACKOFF_MS_MAX.min(BACKOFF_MS_FIRST << failures.min(16));
-        failures = failures.saturating_add(1);
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(longest / 2..=longest))).await;
+        tokio::time::sleep(backoff.after(began.elapsed())).await;
+    }
+}
+
+/// A message over which one connection after the other was lost.
+#[derive(Debug, Default)]
+struct Stuck {
+    /// Its last change.
+    up_to: u64,
+    /// The connections.
+    lives: u32,
+}
+
+impl Stuck {
+    /// A connection was lost, with or without getting on, and this was what the broker had not acknowledged first. Returns
+    /// the end of what is to be skipped.
+    fn lost(&mut self, got_on: bool, unacked: Option<u64>) -> Option<u64> {
+        let up_to = unacked.filter(|_| !got_on)?;
+        if self.up_to != up_to {
+            *self = Stuck { up_to, lives: 0 };
+        }
+        self.lives += 1;
+        (self.lives >= LIVES_MAX).then(|| std::mem::take(self).up_to)
     }
 }
 
@@ -133,7 +170,9 @@ impl<'a> Life<'a> {
             match self.plan.next(now, last_change) {
                 Step::Read { after } => self.publish_events(after).await?,
                 Step::Ask => self.ask_barrier().await,
-                Step::Beat { offset, previous, nonces } => {
+                Step::Beat { offset, previous, mut nonces } => {
+                    // Whoever is not named asks again.
+                    nonces.truncate(plan::nonces_fitting(self.room_bytes()));
                     let beat = Beat { offset, previous, nonces };
                     self.send(bus_message::Kind::Beat(beat)).await?;
                 }
@@ -157,7 +196,18 @@ impl<'a> Life<'a> {
         let feed = self.shared.table.read(|read| since(read, after, plan::EVENTS_MAX));
         match feed {
             Ok(Feed::Changes(ChangeBatch { mut changes, up_to })) => {
-                let count = plan::fitting(changes.iter().map(prost::Message::encoded_len));
+                let sizes = changes.iter().map(prost::Message::encoded_len);
+                let count = plan::fitting(sizes, self.room_bytes());
+                if let (0, Some(first)) = (count, changes.first()) {
+                    let (offset, keys) = (first.offset, first.keys.len());
+                    tracing::warn!(
+                        offset,
+                        keys,
+                        "a change is larger than the broker takes: caches will see a gap"
+                    );
+                    self.plan.skip(offset);
+                    return Ok(());
+                }
                 let is_whole = count == changes.len();
                 changes.truncate(count);
                 let last = changes.last().map(|change| change.offset);
@@ -181,6 +231,11 @@ impl<'a> Life<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What a message can carry to this broker.
+    fn room_bytes(&self) -> usize {
+        self.courier.message_bytes_max().saturating_sub(MESSAGE_BYTES_BESIDE)
     }
 
     async fn send(&mut self, kind: bus_message::Kind) -> Result<(), Lost> {
@@ -232,5 +287,22 @@ impl<'a> Life<'a> {
             heard = self.courier.heard() => heard,
             () = tokio::time::sleep_until(until.into()) => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_connection_after_the_other_is_lost_over_is_skipped() {
+        let mut stuck = Stuck::default();
+        let mut lost = |got_on, unacked| stuck.lost(got_on, unacked);
+        assert!((1..LIVES_MAX).all(|_| lost(false, Some(7)).is_none()));
+        assert_eq!(lost(false, None), None, "the broker was lost over nothing");
+        assert_eq!(lost(true, Some(9)), None, "it took something");
+        assert_eq!(lost(false, Some(7)), Some(7));
+        assert!((1..LIVES_MAX).all(|_| lost(false, Some(8)).is_none()));
+        assert_eq!(lost(false, Some(8)), Some(8));
     }
 }

@@ -19,6 +19,10 @@ pub(super) const EVENTS_MAX: usize = 256;
 /// 1 MiB that brokers take (`mosquitto.conf`, the embedded one). A message that the broker refuses ends the
 /// connection, and the next one would begin with the same message.
 const EVENTS_BYTES_MAX: usize = 512 << 10;
+/// Bytes beside each change in a message of several: tag and length.
+const CHANGE_BYTES_BESIDE: usize = 6;
+/// Bytes beside a nonce in a beat, with itself.
+const NONCE_BYTES: usize = 18;
 /// Messages on their way to the broker; brokers allow 20 and more.
 pub(super) const IN_FLIGHT_MAX: usize = 16;
 /// A mark is written after so many events.
@@ -107,14 +111,19 @@ pub(super) struct Plan {
     making: Option<Making>,
 }
 
-/// How many changes of these sizes, at least one of them, go into one message.
-pub(super) fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
+/// How many changes of these sizes go into one message whose changes may have `bytes_max`; 0: the first is too large for any.
+pub(super) fn fitting(sizes: impl Iterator<Item = usize>, bytes_max: usize) -> usize {
     let mut bytes = 0;
     let fits = |(taken, size): &(usize, usize)| {
-        bytes += size;
-        *taken == 0 || bytes <= EVENTS_BYTES_MAX
+        bytes += size + CHANGE_BYTES_BESIDE;
+        bytes <= bytes_max && (*taken == 0 || bytes <= EVENTS_BYTES_MAX)
     };
     sizes.enumerate().take_while(fits).count()
+}
+
+/// How many nonces go into a beat that may have `bytes_max`.
+pub(super) fn nonces_fitting(bytes_max: usize) -> usize {
+    bytes_max / NONCE_BYTES
 }
 
 impl Plan {
@@ -223,6 +232,16 @@ impl Plan {
     pub(super) fn skip_to(&mut self, first: u64) {
         self.sent = self.sent.max(first.saturating_sub(1));
         self.reached = self.reached.max(self.sent);
+    }
+
+    /// The change at `offset` is never sent: it is too large. The gap shows in what is said next.
+    pub(super) fn skip(&mut self, offset: u64) {
+        self.skip_to(offset.saturating_add(1));
+    }
+
+    /// The end of the first message with changes that the broker has not acknowledged.
+    pub(super) fn first_unacked(&self) -> Option<u64> {
+        self.in_flight.iter().find(|message| message.events > 0).map(|message| message.up_to)
     }
 
     /// The round is through, and noted this offset.
@@ -366,10 +385,28 @@ mod tests {
 
     #[test]
     fn large_changes_together_made_a_message_that_brokers_refuse_for_ever() {
-        assert_eq!(fitting([300 << 10, 200 << 10, 300 << 10].into_iter()), 2);
-        assert_eq!(fitting([900 << 10, 1].into_iter()), 1, "one alone always goes");
-        assert_eq!(fitting([100; EVENTS_MAX].into_iter()), EVENTS_MAX);
-        assert_eq!(fitting(std::iter::empty()), 0);
+        let fitting = |sizes: &[usize]| fitting(sizes.iter().copied(), 1 << 20);
+        assert_eq!(fitting(&[300 << 10, 200 << 10, 300 << 10]), 2);
+        assert_eq!(fitting(&[900 << 10, 1]), 1, "one alone goes if any broker takes it");
+        assert_eq!(fitting(&[100; EVENTS_MAX]), EVENTS_MAX);
+        assert_eq!(fitting(&[]), 0);
+    }
+
+    #[test]
+    fn a_change_that_no_message_can_carry_shows_as_a_gap_and_what_follows_goes_out() {
+        assert_eq!(fitting([40 << 10, 1].into_iter(), 32 << 10), 0);
+        let mut plan = Plan::new(5, None);
+        assert_eq!(plan.next(0, 9), Step::Read { after: 5 });
+        plan.skip(9);
+        plan.nonce(nonce("a"), 0);
+        assert_eq!(plan.next(200, 9), Step::Ask);
+        plan.confirmed(9);
+        let nonces = vec![nonce("a")];
+        assert_eq!(plan.next(201, 9), Step::Beat { offset: 9, previous: 9, nonces });
+        plan.sent();
+        assert_eq!(plan.first_unacked(), None, "a beat is no change");
+        publish(&mut plan, 9, 12, 1);
+        assert_eq!(plan.first_unacked(), Some(12));
     }
 
     #[test]
