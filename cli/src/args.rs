@@ -187,6 +187,15 @@ pub struct Up {
     /// For a new cluster: any free ports, written to the file; else 7401 and on
     #[arg(long)]
     pub any_ports: bool,
+    /// Run it in the background, and let it stay when the terminal goes; feira down stops it
+    #[arg(long)]
+    pub detach: bool,
+    /// Leave a part that ended by itself as it is, for whoever watches
+    #[arg(long)]
+    pub no_restart: bool,
+    /// This is the one in the background
+    #[arg(long, hide = true, conflicts_with = "detach")]
+    pub detached: bool,
 }
 
 /// What to do with a part of the local cluster.

@@ -9,13 +9,17 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 
-/// Writes a small file in the place of whatever has its name.
+/// Writes a small file in the place of whatever has its name; who may read it stays as it was.
 ///
 /// # Errors
 /// It cannot be written, and what was there is still there; or it is not certain that it outlives a loss of power.
 pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     let beside = beside(path, ".new");
     std::fs::write(&beside, text).map_err(|e| Failure::file("write", &beside, &e))?;
+    if let Ok(before) = std::fs::metadata(path) {
+        let kept = std::fs::set_permissions(&beside, before.permissions());
+        kept.map_err(|e| Failure::file("write", &beside, &e))?;
+    }
     publish(&beside, path)
 }
 

@@ -5,7 +5,7 @@
 //!                  ├─► up (supervisor of child processes), demo (a tour over it)
 //!                  ├─► admin, shop, kv (sessions) ◄── repl (lines, completion) ◄── verb (tables of verbs)
 //!                  └─► import, audit, status, health, log, member, backup
-//!        all of them ──► reach (portals, nodes) · show (tables, JSON) · config · key · aside · failure
+//!        all of them ──► reach (portals, nodes) · show (tables, JSON) · config · key · aside · private · failure
 //! ```
 //!
 //! Data goes to standard output, everything else to standard error. The exit code is decided in one place, below,
@@ -26,6 +26,7 @@ pub mod key;
 pub mod kv;
 pub mod log;
 pub mod member;
+pub mod private;
 pub mod reach;
 pub mod repl;
 pub mod role;
@@ -44,6 +45,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Parser;
 use clap::error::ErrorKind;
 use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
 
 use crate::args::Cli;
 use crate::failure::{Failure, Kind};
@@ -52,6 +54,8 @@ use crate::show::out::Out;
 /// Runs the tool.
 #[must_use]
 pub fn main() -> ExitCode {
+    // What this process makes is its owner's: data, backups, logs, history hold names and orders of people.
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::args::{BrokerRole, Cli, Command, Import, Key, Log, Snapshot};
+use crate::config::environment::Environment;
 use crate::config::load::{Loaded, Sources, load};
 use crate::config::shape::{Config, Instance};
 use crate::config::template::{Fresh, template};
@@ -10,10 +11,12 @@ use crate::failure::Failure;
 use crate::import::run::{Job, run as import};
 use crate::log::show::Wanted;
 use crate::reach::portals::Portals;
+use crate::role::logging::LogFile;
 use crate::role::portals::Which;
 use crate::show::answer::Answer;
 use crate::show::out::Out;
 use crate::tools::{addresses, admin, key_values, shop};
+use crate::up::parts::Kind;
 use crate::{audit, backup, demo, health, key, log, member, role, status, up};
 
 /// How long an import waits for a portal or a leader to come back.
@@ -25,12 +28,28 @@ pub fn supervises(command: &Command) -> bool {
     matches!(command, Command::Up(_) | Command::Demo(_))
 }
 
+/// Whether `feira up` started this process.
+fn is_supervised(command: &Command) -> bool {
+    match command {
+        Command::Store(asked) => asked.supervised.supervised,
+        Command::AdminPortal(asked) | Command::ClientPortal(asked) => asked.supervised.supervised,
+        Command::Broker(asked) => asked.supervised.supervised || asked.watch.is_some(),
+        _ => false,
+    }
+}
+
 /// Runs a command.
 ///
 /// # Errors
 /// Why it was not done.
 pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
     let sources = Sources { file: cli.shared.config.clone(), set: cli.shared.set.clone() };
+    // A child of feira up has its environment, and feira up has told of it.
+    if !is_supervised(&cli.command)
+        && let Some(warning) = Environment::read()?.warning()
+    {
+        out.say(&warning);
+    }
     match cli.command {
         Command::Up(shape) => up::run::up(&sources, &shape, out).await,
         Command::Demo(asked) => demo::run::run(&asked, out).await,
@@ -111,7 +130,8 @@ fn bootstrap(loaded: &Loaded) -> Result<Answer, Failure> {
 }
 
 async fn serve(command: Command, loaded: &Loaded) -> Result<(), Failure> {
-    role::logging::start(&loaded.config.log)?;
+    let log = is_supervised(&command).then(|| log_of(&command, loaded));
+    role::logging::start(&loaded.config.log, log)?;
     match command {
         Command::Store(asked) => role::store::run(loaded, asked.node, asked.supervised.supervised).await,
         Command::AdminPortal(asked) => {
@@ -123,6 +143,17 @@ async fn serve(command: Command, loaded: &Loaded) -> Result<(), Failure> {
         Command::Broker(asked) => role::broker::run(loaded, asked.supervised.supervised).await,
         other => unreachable!("{other:?} is no role"),
     }
+}
+
+/// Where a part logs that `feira up` started.
+fn log_of(command: &Command, loaded: &Loaded) -> LogFile {
+    let kind = match command {
+        Command::Store(asked) => Kind::Node(asked.node),
+        Command::AdminPortal(asked) => Kind::AdminPortal(asked.instance),
+        Command::ClientPortal(asked) => Kind::ClientPortal(asked.instance),
+        _ => Kind::Broker,
+    };
+    LogFile::of(&loaded.config, &loaded.folder().join("log"), &kind.name())
 }
 
 fn shown(answer: Result<Answer, Failure>, out: &Out) -> Result<(), Failure> {

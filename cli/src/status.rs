@@ -161,6 +161,7 @@ fn of_portals(portals: &[PortalSeen]) -> Answer {
                 document["trouble"] = trouble.clone().into();
                 documents.push(document);
                 notes.extend(ignored(&name, status.ignored));
+                notes.extend(bus_problem(&name, &status.bus_problem));
                 notes.extend(trouble.as_ref().map(|why| format!("{name} does not serve: {why}")));
                 table.row(portal_row(name, address, status));
             }
@@ -178,6 +179,12 @@ fn ignored(name: &str, messages: u64) -> Option<String> {
     let of = counted(messages, "message");
     let why = "of another cluster of this name, or none of ours";
     (messages > 0).then(|| format!("{name}: {of} of the bus ignored: {why}"))
+}
+
+/// Why a portal cannot use the broker, if it cannot.
+fn bus_problem(name: &str, why: &str) -> Option<String> {
+    (!why.is_empty())
+        .then(|| format!("{name}: the broker cannot be used: {why}; it reads the store meanwhile"))
 }
 
 /// Where the broker is, and whether anything answers there.

@@ -174,6 +174,7 @@ impl Scene {
         let bus = Bus {
             host: "127.0.0.1".to_owned(),
             port: broker.port,
+            login: None,
             cluster: CLUSTER.to_owned(),
             keys: keys(),
         };

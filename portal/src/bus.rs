@@ -24,13 +24,13 @@ use prost::Message;
 use proto::store::{BusMessage, Freshness, Nonce};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, SubscribeReasonCode};
-use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use store_client::backoff::Backoff;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::coherence::{Input, Output};
-use crate::config::Bus;
+use crate::config::{Bus, Login};
 use crate::handle::Portal;
 
 /// How often a nonce is sent.
@@ -102,6 +102,9 @@ pub async fn run(portal: Arc<Portal>, bus: Bus) {
         .set_keep_alive(KEEP_ALIVE)
         .set_connection_timeout(CONNECT_SECONDS_MAX)
         .set_max_packet_size(Some(PACKET_BYTES_MAX));
+    if let Some(Login { user, password }) = bus.login {
+        options.set_credentials(user, password);
+    }
     let (client, events) = AsyncClient::new(options, REQUESTS_MAX);
     let (commands, to_do) = mpsc::channel(COMMANDS_MAX);
     let groups = groups(&portal, &bus.cluster);
@@ -138,27 +141,49 @@ fn groups(portal: &Portal, cluster: &str) -> Vec<GroupLink> {
 async fn poll(link: &Link, mut events: EventLoop) {
     let mut backoff = Backoff::new(PAUSE_MS_MIN, PAUSE_MS_MAX);
     let mut granted: Option<Instant> = None;
+    let mut failures = 0u32;
     loop {
         match events.poll().await {
             Ok(Event::Outgoing(_)) => continue,
             Ok(Event::Incoming(packet)) => {
                 let is_granted = matches!(packet, Packet::SubAck(_));
+                let left = matches!(packet, Packet::Disconnect(_));
                 if link.take(packet) {
                     if is_granted {
                         granted = Some(Instant::now());
+                        failures = 0;
+                        link.portal.tell_bus("");
                     }
                     continue;
                 }
                 events.clean();
+                failures = failures.saturating_add(1);
+                let why = if left { "it ended the connection" } else { "it refused what was asked of it" };
+                unusable(link, why, failures);
             }
             Err(error) if link.connected.load(Ordering::Relaxed) => {
                 tracing::warn!(%error, "connection to the broker lost; reading the store");
+                failures = failures.saturating_add(1);
             }
-            Err(error) => tracing::debug!(%error, "no connection to the broker"),
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                let why = match error {
+                    ConnectionError::Timeout(_) => format!("no answer within {CONNECT_SECONDS_MAX} s"),
+                    other => other.to_string(),
+                };
+                unusable(link, &why, failures);
+            }
         }
         link.lost();
         let lasted = granted.take().map_or(Duration::ZERO, |granted| granted.elapsed());
         tokio::time::sleep(backoff.after(lasted)).await;
+    }
+}
+
+/// No subscription came about. Told from the second time on: at a start of everything the broker may come up last.
+fn unusable(link: &Link, why: &str, failures: u32) {
+    if failures > 1 && link.portal.tell_bus(why) {
+        tracing::warn!(why, "the broker cannot be used; reading the store, and trying again and again");
     }
 }
 

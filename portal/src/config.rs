@@ -42,10 +42,27 @@ pub struct Bus {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// Who this portal says that it is to that broker, if the broker asks.
+    pub login: Option<Login>,
     /// The cluster's name in topics: `feira/<cluster>/changes/<group>`.
     pub cluster: String,
     /// The cluster's id and the keys of the bus, as the key file says now.
     pub keys: watch::Receiver<KeyFile>,
+}
+
+/// A user of a broker. Its password is shown nowhere.
+#[derive(Clone)]
+pub struct Login {
+    /// The user's name.
+    pub user: String,
+    /// The password; empty: none.
+    pub password: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 /// Why a portal does not start, or stopped by itself.

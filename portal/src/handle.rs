@@ -55,6 +55,8 @@ pub struct Portal {
     requests: Semaphore,
     /// How many those are, at most.
     requests_max: usize,
+    /// Why the broker cannot be used; empty: it can.
+    bus_problem: Mutex<String>,
 }
 
 impl Portal {
@@ -84,6 +86,7 @@ impl Portal {
             transactions: AtomicU64::new(0),
             requests: Semaphore::new(requests_max),
             requests_max,
+            bus_problem: Mutex::default(),
         })
     }
 
@@ -133,6 +136,16 @@ impl Portal {
         }
     }
 
+    /// Why the broker cannot be used; empty: it can. True: that is news.
+    pub(crate) fn tell_bus(&self, problem: &str) -> bool {
+        let mut told = self.bus_problem.lock();
+        let is_news = *told != problem;
+        if is_news {
+            problem.clone_into(&mut told);
+        }
+        is_news
+    }
+
     /// One more transaction goes to the store.
     pub(crate) fn count_transaction(&self) {
         self.transactions.fetch_add(1, Ordering::Relaxed);
@@ -161,6 +174,7 @@ impl Portal {
             transactions: self.transactions.load(Ordering::Relaxed),
             up_ms: now_ms,
             store_problem: self.store.trouble().unwrap_or_default(),
+            bus_problem: self.bus_problem.lock().clone(),
             groups: groups
                 .iter()
                 .map(|group| GroupStatus {

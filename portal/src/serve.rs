@@ -75,8 +75,8 @@ pub async fn run(
         health.set_service_status(service, ServingStatus::Serving).await;
     }
     let status = PortalServer::new(StatusService(portal.clone()));
-    let routes =
-        routes(portal.clone()).add_service(status).add_service(health_service).add_service(reflection(name));
+    let routes = routes(portal.clone()).add_service(status).add_service(health_service);
+    let routes = reflected(routes, name);
     let mut tasks = JoinSet::new();
     if let Some(bus) = config.bus.take() {
         tasks.spawn(bus::run(portal.clone(), bus));
@@ -135,20 +135,20 @@ fn listen(address: SocketAddr) -> Result<TcpIncoming, StartError> {
     Ok(bound.with_nodelay(Some(true)))
 }
 
-/// Reflection of what a portal serves, and not of the store's schemas that are in the same set.
-fn reflection(
-    name: &str,
-) -> tonic_reflection::server::v1::ServerReflectionServer<
-    impl tonic_reflection::server::v1::ServerReflection + use<>,
-> {
-    let service = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .with_service_name(name)
-        .with_service_name(PORTAL_SERVICE)
-        .with_service_name("grpc.health.v1.Health")
-        .build_v1();
-    service.expect("the descriptors were made when this was built")
+/// Reflection of what a portal serves, and not of the store's schemas that are in the same set. Tools that are older than
+/// its first whole version ask for the one before.
+fn reflected(routes: Routes, name: &str) -> Routes {
+    let made = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name(name)
+            .with_service_name(PORTAL_SERVICE)
+            .with_service_name("grpc.health.v1.Health")
+    };
+    let right = "the descriptors were made when this was built";
+    let (now, before) = (made().build_v1().expect(right), made().build_v1alpha().expect(right));
+    routes.add_service(now).add_service(before)
 }
 
 /// The largest request that a portal's service decodes, for `max_decoding_message_size`.

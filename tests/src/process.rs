@@ -152,8 +152,17 @@ impl Dialogue {
     /// # Panics
     /// If the machine has no terminal to give, or the program cannot be started.
     #[must_use]
-    pub fn on_terminal(mut command: Command) -> Dialogue {
-        let size = Winsize { ws_row: 40, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+    pub fn on_terminal(command: Command) -> Dialogue {
+        Dialogue::on_terminal_of(command, 120)
+    }
+
+    /// The same on a terminal with so many columns.
+    ///
+    /// # Panics
+    /// As [`Dialogue::on_terminal`].
+    #[must_use]
+    pub fn on_terminal_of(mut command: Command, columns: u16) -> Dialogue {
+        let size = Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).expect("the machine has pseudo terminals");
         let (ours, theirs) = (File::from(pty.master), File::from(pty.slave));
         let end = || Stdio::from(theirs.try_clone().expect("a file handle can be cloned"));

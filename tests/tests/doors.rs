@@ -35,6 +35,8 @@ use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_reflection::pb::v1alpha;
+use tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient as OlderReflectionClient;
 use tonic_types::StatusExt;
 
 const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1 });
@@ -60,6 +62,22 @@ async fn reflected(cluster: &Cluster, name: &str, question: MessageRequest) -> M
     answers.into_inner().next().await.unwrap().unwrap().message_response.unwrap()
 }
 
+/// The services that the version of reflection before the first whole one lists.
+async fn listed_to_older_tools(cluster: &Cluster, name: &str) -> Vec<String> {
+    let question = v1alpha::server_reflection_request::MessageRequest::ListServices(String::new());
+    let ask = v1alpha::ServerReflectionRequest { host: String::new(), message_request: Some(question) };
+    let mut reflection = OlderReflectionClient::new(cluster.channel(name));
+    let answers = reflection.server_reflection_info(futures::stream::iter([ask])).await.unwrap();
+    let answer = answers.into_inner().next().await.unwrap().unwrap().message_response.unwrap();
+    let v1alpha::server_reflection_response::MessageResponse::ListServicesResponse(listed) = answer else {
+        panic!("{name}: {answer:?}")
+    };
+    let mut listed: Vec<String> = listed.service.into_iter().map(|one| one.name).collect();
+    listed.retain(|service| !service.starts_with("grpc."));
+    listed.sort();
+    listed
+}
+
 #[tokio::test]
 async fn every_endpoint_lists_what_it_serves_and_is_serving() {
     let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
@@ -79,6 +97,7 @@ async fn every_endpoint_lists_what_it_serves_and_is_serving() {
         listed.retain(|service| !service.starts_with("grpc."));
         listed.sort();
         assert_eq!(listed, own, "{name} lists what it serves, and nothing else");
+        assert_eq!(listed_to_older_tools(&cluster, name).await, own, "{name}, asked by an older tool");
         for service in own.iter().copied().chain([""]) {
             let request = HealthCheckRequest { service: service.to_owned() };
             let health = HealthClient::new(cluster.channel(name)).check(request).await.unwrap().into_inner();

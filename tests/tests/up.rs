@@ -142,7 +142,7 @@ fn parts_are_broken_and_mended_on_request() {
 fn a_part_that_dies_is_noticed_and_a_second_supervisor_is_refused() {
     let place = Place::new(feira_tests::feira!());
     place.fails(&["down"], 2, "there is no configuration file");
-    let mut up = place.up(&["--any-ports"]);
+    let mut up = place.up(&["--any-ports", "--no-restart"]);
     place.fails(&["up"], 1, "another feira up runs the cluster in");
     place.fails(&["up", "--nodes", "4"], 2, "--nodes shapes a new cluster");
     kill(Pid::from_raw(up.pid("node-2")), Signal::SIGKILL).unwrap();
@@ -157,6 +157,62 @@ fn a_part_that_dies_is_noticed_and_a_second_supervisor_is_refused() {
     place.fails(&["node", "kill", "1"], 3, "start it with feira up");
 }
 
+#[test]
+fn a_part_that_ends_by_itself_is_started_again_after_a_pause_that_grows() {
+    let place = Place::new(feira_tests::feira!());
+    let mut up = place.up(&["--any-ports"]);
+    let pid = |place: &Place, name: &str| {
+        // Its log says nothing of its process: the supervisor's table at the start does, and then only /proc.
+        let config = place.path().join("feira.toml").display().to_string();
+        let arguments =
+            name.replace("node-", "store\0--node\0").replace("client-portal-", "client-portal\0--instance\0");
+        wait::until_blocking(name, PATIENCE, || process_with(&config, &arguments).ok_or("it does not run"))
+    };
+    let first = pid(&place, "node-2");
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+    up.tool.hears("node-2 ended by itself (signal: 9 (SIGKILL))", PATIENCE);
+    up.tool.hears("it is started again in 1 s", PATIENCE);
+    up.tool.hears("node-2 was started again", PATIENCE);
+    let second = pid(&place, "node-2");
+    assert_ne!(first, second);
+    kill(Pid::from_raw(second), Signal::SIGKILL).unwrap();
+    up.tool.hears("it is started again in 2 s", PATIENCE);
+    wait::until_blocking("the node to serve again", PATIENCE, || {
+        let status = place.status();
+        let down = status["nodes"].as_array().unwrap().iter().any(|node| node["role"] == "down");
+        if down { Err(status.to_string()) } else { Ok(()) }
+    });
+    // Not what was stopped, by us or by somebody else; nor what says that its files are damaged.
+    place.done(&["node", "kill", "1"]);
+    kill(Pid::from_raw(pid(&place, "client-portal-1")), Signal::SIGTERM).unwrap();
+    up.tool.hears("client-portal-1 ended by itself (exit status: 0)", PATIENCE);
+    up.tool.hears("start it again with feira node start client-portal-1", PATIENCE);
+    std::fs::write(place.path().join("feira-data/node-3/groups/1/meta"), b"nonsense").unwrap();
+    kill(Pid::from_raw(pid(&place, "node-3")), Signal::SIGKILL).unwrap();
+    up.tool.hears("node-3 was started again", PATIENCE);
+    up.tool.hears("node-3 ended by itself (exit status: ", PATIENCE);
+    up.tool.hears("member replace 3", PATIENCE);
+    place.done(&["node", "start", "1"]);
+    let said = up.tool.complained();
+    let told = said.rfind("node-3 ended by itself (exit status: ").unwrap();
+    assert!(!said[told..].contains("started again in"), "{said}");
+    assert!(!said.contains("node-1 was started again") && !said.contains("client-portal-1 was"), "{said}");
+    let log = std::fs::read_to_string(place.path().join("feira-data/log/up.log")).unwrap();
+    assert!(log.contains("node-2 was started again"), "{log}");
+    place.done(&["down"]);
+    up.ends_well();
+}
+
+/// The process of this cluster with these arguments.
+fn process_with(config: &str, arguments: &str) -> Option<i32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.find(|pid| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.contains(config) && line.contains(arguments)
+    })
+}
+
 fn killed_with_all(shape: &[&str]) {
     let place = Place::new(feira_tests::feira!());
     let mut up = place.up(&[&["--any-ports"][..], shape].concat());
@@ -165,8 +221,10 @@ fn killed_with_all(shape: &[&str]) {
     place.done(&["node", "pause", "1"]);
     up.tool.signal(Signal::SIGKILL);
     up.tool.ends_within(PATIENCE);
+    // At once: the next one waits for the parts of this one, which are still ending.
+    let next = place.up(&[]);
     up.all_gone();
-    let up = place.up(&[]);
+    let up = next;
     assert!(place.done(&["kv", "get", "kept"]).contains("SUCCESS"));
     place.done(&["down"]);
     up.ends_well();

@@ -71,6 +71,15 @@ enum Chore {
     },
     /// Plants deliberate bugs of the store, and hunts each with the simulations until a promise is broken
     Mutations(mutations::Mutations),
+    /// `feira up`, kill -9 of anything, and again: never refused
+    Kills {
+        /// How often
+        #[arg(long, default_value_t = 100)]
+        rounds: u32,
+        /// The seed of another run, to play it once more
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Real nodes with real files under many clients and faults: kills, pauses, partitions, full disks
     #[command(disable_help_flag = true)]
     Chaos {
@@ -91,6 +100,7 @@ fn main() -> ExitCode {
         Chore::Lincheck(asked) => return lincheck::run(&asked),
         Chore::Simulate { arguments } => simulate(&arguments),
         Chore::Mutations(asked) => mutations::hunt_all(&asked),
+        Chore::Kills { rounds, seed } => kills(rounds, seed),
         Chore::Chaos { arguments } => chaos::chaos(&arguments),
     };
     match done {
@@ -111,6 +121,16 @@ fn deny() -> anyhow::Result<()> {
 
 fn simulate(arguments: &[OsString]) -> anyhow::Result<()> {
     run(cargo().args(["run", "--release", "--locked", "--package", "feira-simulator", "--"]).args(arguments))
+}
+
+fn kills(rounds: u32, seed: Option<u64>) -> anyhow::Result<()> {
+    let mut tests = cargo();
+    tests.args(["test", "--locked", "--package", "feira-tests", "--test", "killed", "--", "--nocapture"]);
+    tests.env("KILL_ROUNDS", rounds.to_string());
+    if let Some(seed) = seed {
+        tests.env("KILL_SEED", seed.to_string());
+    }
+    run(&mut tests)
 }
 
 fn read_tree() -> anyhow::Result<tidy::Tree> {

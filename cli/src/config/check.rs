@@ -3,10 +3,11 @@
 //! Leaves out: whether a port is free or a folder can be written; starting finds that out.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use tracing_subscriber::EnvFilter;
 
-use super::shape::{Broker, Config, Node, Store};
+use super::shape::{Broker, BrokerKind, Config, Node, Store};
 use crate::failure::Failure;
 
 /// Members that a group can have.
@@ -28,6 +29,8 @@ pub fn check(config: &Config) -> Result<(), Failure> {
         return Err(wrong("folder", "", "a folder, absolute or relative to the configuration file"));
     }
     check_log(&config.log)?;
+    range("log_bytes", config.log_bytes, 1 << 12, 1 << 40)?;
+    range("log_files_kept", config.log_files_kept as u64, 1, 1_000)?;
     check_store(&config.store)?;
     check_broker(&config.broker)?;
     check_portals("admin_portals", config.admin_portals.len())?;
@@ -90,6 +93,18 @@ fn check_broker(broker: &Broker) -> Result<(), Failure> {
     if broker.program.is_empty() {
         return Err(wrong("broker.program", "", "the name or path of mosquitto"));
     }
+    let Broker { user, password_file, .. } = broker;
+    if broker.kind == BrokerKind::Embedded && !user.is_empty() {
+        return Err(wrong("broker.user", user, "nothing: the embedded broker asks nobody who he is"));
+    }
+    if user.is_empty() && !password_file.as_os_str().is_empty() {
+        let told = password_file.display().to_string();
+        return Err(wrong(
+            "broker.password_file",
+            &told,
+            "a file only where broker.user says whose password it is",
+        ));
+    }
     Ok(())
 }
 
@@ -100,7 +115,8 @@ fn check_portals(key: &str, count: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Each address once, each with a host and a port.
+/// Each address once, each with a host and a port. Nodes of several machines may all listen on one, such as 0.0.0.0:7401,
+/// if it is said where each is reached.
 fn check_addresses(config: &Config) -> Result<(), Failure> {
     let mut seen = BTreeSet::new();
     for (key, address) in addresses(config) {
@@ -111,19 +127,45 @@ fn check_addresses(config: &Config) -> Result<(), Failure> {
         }
     }
     for (at, node) in config.store.nodes.iter().enumerate() {
-        let key = format!("store.nodes[{at}].address");
-        if !node.address.is_empty() && port_of(&node.address).is_none_or(|port| port == 0) {
-            return Err(wrong(&key, &node.address, "host:port where other machines reach it, or nothing"));
-        }
+        check_reach(at, node)?;
     }
     Ok(())
 }
 
-/// Every address that something of the cluster listens on, with its key.
+/// Where others reach a node must be somewhere.
+fn check_reach(at: usize, node: &Node) -> Result<(), Failure> {
+    let (listen, address) = (format!("store.nodes[{at}].listen"), format!("store.nodes[{at}].address"));
+    if port_of(&node.listen).is_none() {
+        return Err(wrong(&listen, &node.listen, "host:port, such as 127.0.0.1:7401 (port 0: allotted)"));
+    }
+    if node.address.is_empty() {
+        if is_everywhere(&node.listen) {
+            let allowed =
+                "an address of this machine, or this one together with address, where others reach the node";
+            return Err(wrong(&listen, &node.listen, allowed));
+        }
+        return Ok(());
+    }
+    if port_of(&node.address).is_none_or(|port| port == 0) || is_everywhere(&node.address) {
+        return Err(wrong(&address, &node.address, "host:port where other machines reach it, or nothing"));
+    }
+    Ok(())
+}
+
+/// Whether a host:port means all addresses of a machine: one can listen there, and nobody can be told of it.
+#[must_use]
+pub fn is_everywhere(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let ip: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    ip.is_some_and(|ip| ip.is_unspecified())
+}
+
+/// Every address where a part is reached, with its key.
 fn addresses(config: &Config) -> Vec<(String, &str)> {
     let mut all = Vec::new();
     for (at, node) in config.store.nodes.iter().enumerate() {
-        all.push((format!("store.nodes[{at}].listen"), node.listen.as_str()));
+        let key = if node.address.is_empty() { "listen" } else { "address" };
+        all.push((format!("store.nodes[{at}].{key}"), node.reached_at()));
     }
     all.push(("broker.listen".to_owned(), config.broker.listen.as_str()));
     for (at, portal) in config.admin_portals.iter().enumerate() {
@@ -191,5 +233,34 @@ mod tests {
         fails_naming("portal.lease_ms", |c| c.portal.lease_ms = 0);
         fails_naming("tool.grace_seconds", |c| c.tool.grace_seconds = 1);
         fails_naming("store.nodes[0].address", |c| c.store.nodes[0].address = "here:0".into());
+    }
+
+    #[test]
+    fn nodes_of_three_machines_may_all_listen_everywhere_if_each_says_where_it_is_reached() {
+        let mut config = Config::default();
+        for (node, host) in config.store.nodes.iter_mut().zip(["10.0.0.1", "10.0.0.2", "10.0.0.3"]) {
+            node.listen = "0.0.0.0:7401".into();
+            node.address = format!("{host}:7401");
+        }
+        check(&config).unwrap();
+        config.store.nodes[2].address = "10.0.0.1:7401".into();
+        assert!(check(&config).unwrap_err().message.contains("store.nodes[2].address"));
+    }
+
+    #[test]
+    fn an_address_that_means_every_address_is_told_to_nobody() {
+        for everywhere in ["0.0.0.0:7401", "[::]:7401"] {
+            fails_naming("store.nodes[0].listen", |c| c.store.nodes[0].listen = everywhere.into());
+            fails_naming("store.nodes[0].address", |c| c.store.nodes[0].address = everywhere.into());
+        }
+    }
+
+    #[test]
+    fn a_user_is_for_a_broker_that_asks() {
+        fails_naming("broker.user", |c| c.broker.user = "feira".into());
+        fails_naming("broker.password_file", |c| {
+            c.broker.kind = BrokerKind::External;
+            c.broker.password_file = "secret".into();
+        });
     }
 }

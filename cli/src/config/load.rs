@@ -1,12 +1,14 @@
 //! Where values come from: the file, over it the environment (`FEIRA_STORE__SNAPSHOT_SECONDS=60`), over that
-//! flags (`--set store.snapshot_seconds=60`). Keys nobody knows are errors, wherever they come from.
+//! flags (`--set store.snapshot_seconds=60`). Keys nobody knows are errors in the file and in flags; what the environment
+//! holds besides is not ours to judge ([`super::environment`]).
 
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
+use figment::providers::{Format, Serialized, Toml};
 
 use super::check::check;
+use super::environment::{Environment, Override, flag};
 use super::shape::Config;
 use crate::failure::Failure;
 
@@ -14,8 +16,6 @@ use crate::failure::Failure;
 pub const FILE_DEFAULT: &str = "feira.toml";
 /// A configuration file is text for people; more is a mistake.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Variables that begin as ours do and are no configuration values.
-const NOT_VALUES: [&str; 3] = ["config", "parent", "history"];
 
 /// Where to look.
 #[derive(Clone, Debug, Default)]
@@ -75,8 +75,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, Failure> {
             .next("feira up makes one on its first start"));
     }
     let text = if from_file { read(&path)? } else { String::new() };
-    let config = layered(&text, &sources.set).map_err(|error| in_file(&path, *error))?;
-    check(&config)?;
+    let overrides = overrides(Environment::read()?, &sources.set)?;
+    let config = layered(&text, &overrides).map_err(|error| in_file(&path, *error, &overrides))?;
+    check(&config).map_err(|failure| naming_origin(failure, &overrides))?;
     Ok(Loaded { config, path, from_file, set: sources.set.clone() })
 }
 
@@ -105,36 +106,58 @@ fn text_of(bytes: Vec<u8>) -> Result<String, (usize, u8)> {
     })
 }
 
-/// The file's text with environment and flags over it.
-fn layered(text: &str, set: &[String]) -> Result<Config, Box<figment::Error>> {
-    // Arrays of tables replace the default ones as a whole: two nodes in a file are two, not three.
-    let mut figment = Figment::from(Serialized::defaults(Config::default()))
-        .merge(Toml::string(text))
-        .merge(Env::prefixed("FEIRA_").ignore(&NOT_VALUES).split("__").lowercase(true));
+/// What goes over the file, in the order in which it does.
+fn overrides(environment: Environment, set: &[String]) -> Result<Vec<Override>, Failure> {
+    let mut all = environment.overrides;
     for pair in set {
-        let (key, value) = pair
-            .split_once('=')
-            .ok_or_else(|| figment::Error::from(format!("--set {pair}: not KEY=VALUE")))?;
-        figment = figment.merge((key.trim(), parsed(value)));
+        let flag = flag(pair).ok_or_else(|| {
+            Failure::usage(format!("configuration: --set {pair}: not KEY=VALUE"))
+                .next("such as --set portal.lease_ms=500")
+        })?;
+        all.push(flag);
+    }
+    Ok(all)
+}
+
+/// The file's text with environment and flags over it.
+fn layered(text: &str, overrides: &[Override]) -> Result<Config, Box<figment::Error>> {
+    // Arrays of tables replace the default ones as a whole: two nodes in a file are two, not three.
+    let mut figment = Figment::from(Serialized::defaults(Config::default())).merge(Toml::string(text));
+    for one in overrides {
+        figment = figment.merge((one.key.as_str(), one.value.clone()));
     }
     Ok(figment.extract()?)
 }
 
-/// A flag's value: whatever it would be in TOML, else text.
-fn parsed(value: &str) -> figment::value::Value {
-    value.parse().unwrap_or_else(|never: std::convert::Infallible| match never {})
-}
-
-fn in_file(path: &Path, error: figment::Error) -> Failure {
+fn in_file(path: &Path, error: figment::Error, overrides: &[Override]) -> Failure {
+    let file = format!("the file {}", path.display());
     let said: Vec<String> = error
         .into_iter()
         .map(|one| {
             let key = one.path.join(".");
+            let from = origin(&key, overrides).unwrap_or(&file);
             let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
-            format!("configuration: {key}{} (file {}, FEIRA_… or --set)", one.kind, path.display())
+            format!("configuration: {key}{} (in {from})", one.kind)
         })
         .collect();
     Failure::usage(said.join("\n")).next("a commented file with every key: feira config --template")
+}
+
+/// What set this key last, if not the file: the key itself, or the list that it is a part of.
+fn origin<'a>(key: &str, overrides: &'a [Override]) -> Option<&'a String> {
+    let is_part = |one: &&Override| {
+        key.strip_prefix(one.key.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    overrides.iter().rev().find(is_part).map(|one| &one.from)
+}
+
+/// Names what set a value that is not allowed, if that was not the file.
+fn naming_origin(mut failure: Failure, overrides: &[Override]) -> Failure {
+    let key = failure.message.strip_prefix("configuration: ").and_then(|rest| rest.split(' ').next());
+    if let Some(from) = key.and_then(|key| origin(key, overrides)) {
+        failure.message = format!("{} (in {from})", failure.message);
+    }
+    failure
 }
 
 #[cfg(test)]
@@ -143,13 +166,22 @@ mod tests {
 
     fn failing(text: &str, set: &[&str]) -> String {
         let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
-        in_file(Path::new("f.toml"), *layered(text, &set).expect_err("wrong")).to_string()
+        match overrides(Environment::default(), &set) {
+            Ok(set) => {
+                in_file(Path::new("f.toml"), *layered(text, &set).expect_err("wrong"), &set).to_string()
+            }
+            Err(failure) => failure.to_string(),
+        }
+    }
+
+    fn set(pairs: &[&str]) -> Vec<Override> {
+        pairs.iter().map(|pair| flag(pair).unwrap()).collect()
     }
 
     #[test]
     fn flags_go_over_the_file_and_the_file_over_defaults() {
         let text = "cluster = \"ceasa\"\n[portal]\nlease_ms = 2000\ncache_entries = 7\n";
-        let config = layered(text, &["portal.lease_ms=3000".into()]).unwrap();
+        let config = layered(text, &set(&["portal.lease_ms=3000"])).unwrap();
         assert_eq!((config.cluster.as_str(), config.portal.lease_ms), ("ceasa", 3000));
         assert_eq!(config.portal.cache_entries, 7);
         assert_eq!(config.store.nodes.len(), 3);
@@ -167,11 +199,24 @@ mod tests {
         assert!(failing("[portal]\nlease = 3\n", &[]).contains("lease"));
         assert!(failing("[portal]\nlease_ms = \"soon\"\n", &[]).contains("portal.lease_ms"));
         assert!(failing("", &["broker.kind=rabbit"]).contains("broker.kind"));
+        assert!(failing("", &["broker.kind=rabbit"]).contains("(in --set broker.kind)"));
+        assert!(failing("[portal]\nlease_ms = \"soon\"\n", &[]).contains("(in the file f.toml)"));
         assert!(failing("", &["lease"]).contains("KEY=VALUE"));
         assert!(
             failing("cluster = \n", &[]).contains("TOML")
                 || failing("cluster = \n", &[]).contains("expected")
         );
+    }
+
+    #[test]
+    fn what_set_a_value_that_is_not_allowed_is_named() {
+        let config = layered("", &set(&["cluster=São Paulo"])).unwrap();
+        let variable =
+            Override { from: "the variable FEIRA_CLUSTER".into(), ..set(&["cluster=x"]).remove(0) };
+        let named = naming_origin(check(&config).unwrap_err(), &[variable]).message;
+        assert!(named.ends_with("(in the variable FEIRA_CLUSTER)"), "{named}");
+        let list = set(&["store.nodes=[]"]);
+        assert!(origin("store.nodes[0].listen", &list).is_some() && origin("store.nodes_x", &list).is_none());
     }
 
     #[test]

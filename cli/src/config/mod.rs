@@ -1,6 +1,7 @@
 //! One TOML file for a whole cluster, overridden by the environment and by flags, checked before anything starts.
 
 pub mod check;
+pub mod environment;
 pub mod load;
 pub mod nodes;
 pub mod ports;

@@ -19,6 +19,10 @@ pub struct Config {
     pub key: PathBuf,
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,store_engine=debug`.
     pub log: String,
+    /// Bytes of a log file of `feira up` after which the next is begun.
+    pub log_bytes: u64,
+    /// So many log files of a part are kept besides the one that is written.
+    pub log_files_kept: usize,
     /// The replicated store.
     pub store: Store,
     /// The MQTT broker.
@@ -97,6 +101,10 @@ pub struct Broker {
     pub program: String,
     /// Settings for it; relative to this file; empty: those that feira carries.
     pub settings: PathBuf,
+    /// Who nodes and portals say that they are, to a broker that asks; empty: nobody.
+    pub user: String,
+    /// The file with that user's password, one line; relative to this file; empty: no password.
+    pub password_file: PathBuf,
 }
 
 /// What all portals share.
@@ -138,6 +146,8 @@ impl Default for Config {
             folder: "feira-data".into(),
             key: PathBuf::new(),
             log: "info".into(),
+            log_bytes: 16 << 20,
+            log_files_kept: 3,
             store: Store::default(),
             broker: Broker::default(),
             portal: Portal::default(),
@@ -172,6 +182,8 @@ impl Default for Broker {
             listen: "127.0.0.1:7431".into(),
             program: "mosquitto".into(),
             settings: PathBuf::new(),
+            user: String::new(),
+            password_file: PathBuf::new(),
         }
     }
 }

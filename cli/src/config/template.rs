@@ -71,6 +71,9 @@ folder = "feira-data"
 key = ""
 # error, warn, info, debug, trace, or a filter such as "info,store_engine=debug".
 log = "info"
+# Under `feira up`, a part's next log file is begun after so many bytes; so many older ones are kept.
+log_bytes = 16777216
+log_files_kept = 3
 
 [store]
 # A new snapshot is begun, and the log rolls, after so many seconds or bytes of log.
@@ -97,6 +100,9 @@ listen = "127.0.0.1:{broker_port}"
 program = "mosquitto"
 # Settings for mosquitto; relative to this file; "": those that feira carries.
 settings = ""
+# Who nodes and portals say that they are to mosquitto or an external broker, and the file with the password; "": nobody.
+user = ""
+password_file = ""
 
 [portal]
 # Records and absences that a portal's cache holds.

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use nix::sys::signal::Signal;
 
 use super::market::buyers;
 use super::stage::Stage;
@@ -13,6 +13,7 @@ use crate::args::{Demo, Up};
 use crate::config::load::Sources;
 use crate::failure::Failure;
 use crate::repl::lines::Given;
+use crate::role::signals::Signals;
 use crate::show::out::Out;
 use crate::tools::shop_at;
 use crate::up::bootstrap::bootstrap;
@@ -20,6 +21,7 @@ use crate::up::ready;
 use crate::up::run::{START_MAX, attend, prepare};
 use crate::up::supervisor::{Supervisor, lock};
 use crate::up::view::endpoints;
+use crate::up::voice::Voice;
 
 /// Runs the demo.
 ///
@@ -68,7 +70,7 @@ async fn in_folder(asked: &Demo, folder: &Path, out: &Out) -> Result<u32, Failur
     let loaded = prepare(&sources, &shape, out)?;
     let _lock = lock(&Supervisor::run_folder(&loaded))?;
     let mut left_out = bootstrap(&loaded)?;
-    let mut supervisor = Supervisor::new(loaded)?;
+    let mut supervisor = Supervisor::new(loaded, Voice::on(out)).await?;
     let started = async {
         supervisor.start()?;
         ready::all(&mut supervisor, &mut left_out, START_MAX).await
@@ -78,7 +80,7 @@ async fn in_folder(asked: &Demo, folder: &Path, out: &Out) -> Result<u32, Failur
         () = told_to_stop() => Err(Failure::refused("told to stop")),
     };
     if let Err(failure) = started {
-        supervisor.stop().await;
+        supervisor.stop(Signal::SIGTERM).await;
         return Err(failure);
     }
     out.answer(&endpoints(&supervisor, &left_out));
@@ -88,7 +90,7 @@ async fn in_folder(asked: &Demo, folder: &Path, out: &Out) -> Result<u32, Failur
         played = Box::pin(play(&mut stage, person)) => played,
         () = told_to_stop() => Err(Failure::refused("told to stop")),
     };
-    stage.supervisor.stop().await;
+    stage.supervisor.stop(Signal::SIGTERM).await;
     played.map(|()| if person { 0 } else { stage.held })
 }
 
@@ -114,19 +116,14 @@ async fn shop(stage: &mut Stage) -> Result<(), Failure> {
     let shop = shop_at(&addresses, Duration::from_secs(10), cid, &given, &out);
     tokio::select! {
         left = shop => left,
-        attended = attend(&mut stage.supervisor, std::future::pending(), &stage.out) => attended,
+        attended = attend(&mut stage.supervisor, std::future::pending()) => attended,
     }
 }
 
 /// Ready at SIGINT or SIGTERM.
 async fn told_to_stop() {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    match Signals::catch() {
+        Ok(mut signals) => drop(signals.next().await),
+        Err(_) => std::future::pending().await,
     }
 }

@@ -22,6 +22,7 @@ use super::hint::TableHinter;
 use super::ids::Ids;
 use super::mode::Held;
 use crate::failure::Failure;
+use crate::private;
 use crate::show::out::wants_color;
 use crate::verb::spec::Menu;
 
@@ -149,7 +150,11 @@ fn terminal<O: Send + Sync>(menu: &'static Menu<O>, ids: Ids, printer: ExternalP
         .with_quick_completions(true)
         .with_partial_completions(true)
         .with_external_printer(printer);
-    match history_file().and_then(|path| FileBackedHistory::with_file(HISTORY_LINES_MAX, path).ok()) {
+    let kept = history_file().and_then(|path| {
+        private::keep(&path);
+        FileBackedHistory::with_file(HISTORY_LINES_MAX, path).ok()
+    });
+    match kept {
         Some(history) => reedline.with_history(Box::new(history)),
         None => reedline,
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portal::cache::Capacity;
-use portal::config::{Bus, Config};
+use portal::config::{Bus, Config, Login};
 use store_client::Replicated;
 
+use super::broker::login;
 use super::stop::asked;
 use super::store::{resolve, with_causes};
 use crate::config::load::Loaded;
@@ -55,12 +56,13 @@ fn config_of(loaded: &Loaded, which: Which, instance: usize) -> Result<Config, F
     let (host, port) = store_server::split_address(&config.broker.listen).ok_or_else(|| {
         Failure::usage(format!("broker.listen: {:?} is not host:port", config.broker.listen))
     })?;
+    let login = login(loaded)?.map(|(user, password)| Login { user, password });
     let again = loaded.clone();
     let keys = follow(of_portal(loaded)?, move || of_portal(&again));
     let listen = resolve(&format!("{word}s.listen"), &at.listen)?;
     let entries = NonZeroUsize::new(config.portal.cache_entries).unwrap_or(NonZeroUsize::MIN);
     Ok(Config {
-        bus: Some(Bus { host: host.to_owned(), port, cluster: config.cluster.clone(), keys }),
+        bus: Some(Bus { host: host.to_owned(), port, login, cluster: config.cluster.clone(), keys }),
         cache: Capacity { entries, bytes: config.portal.cache_bytes },
         lease: Duration::from_millis(config.portal.lease_ms),
         ..Config::new(&format!("{word}-{instance}"), listen, Arc::new(store))

@@ -1,4 +1,4 @@
-//! When a role stops: SIGTERM, SIGINT, or, under `feira up`, the end of the pipe on standard input, which says that
+//! When a role stops: SIGTERM, SIGINT, SIGHUP, or, under `feira up`, the end of the pipe on standard input, which says that
 //! the supervisor is gone, however that happened.
 
 use std::future::Future;
@@ -6,9 +6,9 @@ use std::io::Read;
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::signals::{Signals, told};
 use crate::failure::Failure;
 
 /// Ready when the role shall stop.
@@ -16,9 +16,7 @@ use crate::failure::Failure;
 /// # Errors
 /// Signals cannot be waited for.
 pub fn asked(supervised: bool) -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
-    let failed = |e: std::io::Error| Failure::refused(format!("cannot wait for signals: {e}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut signals = Signals::catch()?;
     let supervisor = supervised.then(supervisor_gone);
     Ok(async move {
         let gone = async {
@@ -28,8 +26,7 @@ pub fn asked(supervised: bool) -> Result<impl Future<Output = ()> + Send + 'stat
             }
         };
         tokio::select! {
-            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            signal = signals.next() => tracing::info!("{}", told(signal)),
             () = gone => tracing::info!("the supervisor is gone: stopping"),
         }
     })

@@ -2,13 +2,15 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use store_server::{Config, Peer, is_bootstrapped, serve, stop};
+use store_server::{Config, Login, Peer, is_bootstrapped, serve, stop};
 
 use crate::config::load::Loaded;
 use crate::failure::Failure;
 use crate::key::follow::follow;
 use crate::key::place::of_node;
+use crate::private;
 use crate::reach::nodes::node_of;
+use crate::role::broker::login;
 use crate::role::stop::asked;
 
 /// Serves until told to stop.
@@ -28,6 +30,7 @@ pub async fn run(loaded: &Loaded, id: u64, supervised: bool) -> Result<(), Failu
     }
     let (loaded_again, folder) = (loaded.clone(), config.folder.clone());
     let keys = follow(of_node(loaded, &folder)?, move || of_node(&loaded_again, &folder));
+    private::keep(&config.folder);
     let asked = asked(supervised)?;
     let (stopper, stop) = stop();
     tokio::spawn(async move {
@@ -63,6 +66,7 @@ pub fn config_of(loaded: &Loaded, id: u64) -> Result<Config, Failure> {
         listen: resolve("store.nodes.listen", &node.listen)?,
         peers: others.map(|other| Peer { node: other.id, address: other.reached_at().to_owned() }).collect(),
         mqtt: Some(config.broker.listen.clone()),
+        mqtt_login: login(loaded)?.map(|(user, password)| Login { user, password }),
         tick_ms: config.store.tick_ms,
         preferred_leader: (preferred != 0).then_some(preferred),
         snapshot_log_bytes: config.store.snapshot_bytes,

@@ -139,7 +139,8 @@ impl Out {
         }
         let width =
             std::io::stdout().is_terminal().then(comfy_table::Table::new).and_then(|table| table.width());
-        self.drawn(table, width)
+        // A terminal that says 0 does not know (a serial line, `docker run -t`, expect).
+        self.drawn(table, width.filter(|width| *width > 0))
     }
 
     /// A table no wider than that, if text can be broken so far; ids and numbers are never broken, because people copy

@@ -6,14 +6,15 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child as Process, ChildStdin, Command};
 use tokio::time::timeout;
 
+use super::again::Again;
 use super::control::Ended;
 use super::parts::Part;
 use crate::config::load::Loaded;
@@ -46,6 +47,8 @@ pub struct Child {
     log: PathBuf,
     /// The length of its log when it was started last.
     log_from: u64,
+    /// When it is started again, if it ended by itself.
+    pub again: Again,
 }
 
 impl Child {
@@ -53,7 +56,16 @@ impl Child {
     #[must_use]
     pub fn new(part: Part, logs: &Path) -> Child {
         let log = logs.join(format!("{}.log", part.name));
-        Child { part, left_out: false, state: State::New, process: None, lifeline: None, log, log_from: 0 }
+        Child {
+            part,
+            left_out: false,
+            state: State::New,
+            process: None,
+            lifeline: None,
+            log,
+            log_from: 0,
+            again: Again::default(),
+        }
     }
 
     /// Its log file.
@@ -83,14 +95,15 @@ impl Child {
         self.lifeline = process.stdin.take();
         self.state = State::Running(process.id().unwrap_or(0));
         self.process = Some(process);
+        self.again.started(Instant::now());
         Ok(())
     }
 
     /// Notices whether it has ended by itself; returns how, once.
-    pub fn notice(&mut self) -> Option<String> {
+    pub fn notice(&mut self) -> Option<ExitStatus> {
         let ended = self.process.as_mut()?.try_wait().ok().flatten()?;
         self.gone(ended.to_string());
-        Some(ended.to_string())
+        Some(ended)
     }
 
     fn gone(&mut self, how: String) {
@@ -126,9 +139,9 @@ impl Child {
         }
     }
 
-    /// Stops it gracefully, and by force when its grace is over. Returns whether force was needed.
-    pub async fn stop(&mut self, grace: Duration) -> bool {
-        self.signal(Signal::SIGTERM);
+    /// Stops it gracefully, by this signal, and by force when its grace is over. Returns whether force was needed.
+    pub async fn stop(&mut self, signal: Signal, grace: Duration) -> bool {
+        self.signal(signal);
         // A paused process takes the signal only when it goes on.
         self.signal(Signal::SIGCONT);
         if self.ended_within(grace).await {
@@ -149,6 +162,26 @@ impl Child {
         }
     }
 
+    /// Puts what it has written aside when that is more than `bytes`, and lets it go on in the same file. Parts of ours begin
+    /// the next file themselves, long before: this is for mosquitto, and for what a part writes besides its log. A line that
+    /// is written at this very moment may be lost.
+    pub fn trim_log(&self, bytes: u64, kept: usize) {
+        let is_long = std::fs::metadata(&self.log).is_ok_and(|log| log.len() > bytes);
+        if !is_long {
+            return;
+        }
+        let older = |at: usize| self.log.with_extension(format!("log.{at}"));
+        for at in (1..kept).rev() {
+            // One that is not there yet need not move.
+            let _ = std::fs::rename(older(at), older(at + 1));
+        }
+        let aside = std::fs::copy(&self.log, older(1))
+            .and_then(|_| OpenOptions::new().write(true).open(&self.log)?.set_len(0));
+        if let Err(error) = aside {
+            tracing::warn!(part = self.part.name, %error, "a log that is too long cannot be put aside");
+        }
+    }
+
     /// The last lines of its log since it was started, for explaining why it ended.
     #[must_use]
     pub fn last_words(&self) -> String {
@@ -158,7 +191,9 @@ impl Child {
         // A log that cannot be read explains nothing.
         let _ = File::open(&self.log).and_then(|mut log| {
             let end = log.metadata()?.len();
-            log.seek(SeekFrom::Start(self.log_from.max(end.saturating_sub(BYTES))))?;
+            // The next file was begun meanwhile.
+            let from = if self.log_from > end { 0 } else { self.log_from };
+            log.seek(SeekFrom::Start(from.max(end.saturating_sub(BYTES))))?;
             log.take(BYTES).read_to_end(&mut text)
         });
         let text = String::from_utf8_lossy(&text);

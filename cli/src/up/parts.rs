@@ -16,6 +16,19 @@ pub enum Kind {
     ClientPortal(usize),
 }
 
+impl Kind {
+    /// The part's name: of its log file, and for `feira node`.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self {
+            Kind::Broker => "broker".to_owned(),
+            Kind::Node(id) => format!("node-{id}"),
+            Kind::AdminPortal(at) => format!("admin-portal-{at}"),
+            Kind::ClientPortal(at) => format!("client-portal-{at}"),
+        }
+    }
+}
+
 /// One process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Part {
@@ -49,23 +62,16 @@ impl Part {
 /// All parts, in the order in which they are started; they are stopped the other way round.
 #[must_use]
 pub fn parts(config: &Config) -> Vec<Part> {
+    let part = |kind: Kind, address: &str| Part { kind, name: kind.name(), address: address.to_owned() };
     let mut parts = Vec::new();
     if config.broker.kind != BrokerKind::External {
-        let address = config.broker.listen.clone();
-        parts.push(Part { kind: Kind::Broker, name: "broker".to_owned(), address });
+        parts.push(part(Kind::Broker, &config.broker.listen));
     }
-    for node in &config.store.nodes {
-        let address = node.listen.clone();
-        parts.push(Part { kind: Kind::Node(node.id), name: node.name(), address });
-    }
-    for (at, portal) in (1..).zip(&config.admin_portals) {
-        let (name, address) = (format!("admin-portal-{at}"), portal.listen.clone());
-        parts.push(Part { kind: Kind::AdminPortal(at), name, address });
-    }
-    for (at, portal) in (1..).zip(&config.client_portals) {
-        let (name, address) = (format!("client-portal-{at}"), portal.listen.clone());
-        parts.push(Part { kind: Kind::ClientPortal(at), name, address });
-    }
+    parts.extend(config.store.nodes.iter().map(|node| part(Kind::Node(node.id), &node.listen)));
+    let admin = (1..).zip(&config.admin_portals);
+    parts.extend(admin.map(|(at, portal)| part(Kind::AdminPortal(at), &portal.listen)));
+    let client = (1..).zip(&config.client_portals);
+    parts.extend(client.map(|(at, portal)| part(Kind::ClientPortal(at), &portal.listen)));
     parts
 }
 

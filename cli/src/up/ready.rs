@@ -1,6 +1,7 @@
 //! Waiting until everything serves: a leader that committed an entry of its own, portals and broker that answer.
 
 use std::path::Path;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use proto::portal::portal_client::PortalClient;
@@ -24,6 +25,8 @@ const REPLACE: &str = "member replace";
 const LOOK: Duration = Duration::from_millis(50);
 /// A part that does not answer a question about itself within this does not serve.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// A part that is killed at its start more often is taken for one that cannot start.
+const KILLED_AT_START_MAX: u32 = 3;
 
 /// Waits until all parts serve but those that are left out. A node that ends instead is left out too, while a majority of
 /// the voters is there without it.
@@ -39,10 +42,16 @@ pub async fn all(
     loop {
         // First who answers, then who has ended: another program may answer at a dead part's address.
         let missing = missing(supervisor).await;
-        if let Some((part, how)) = supervisor.notice().into_iter().next() {
-            let child = supervisor.child(&part.name)?;
-            let failure = ended_at_start(&part.name, &how, &child.last_words(), child.log());
-            do_without(supervisor, left_out, &part, failure)?;
+        let ended = supervisor.notice();
+        for (part, how) in &ended {
+            if !once_more(supervisor, part, *how)? {
+                let child = supervisor.child(&part.name)?;
+                let failure = ended_at_start(&part.name, &how.to_string(), &child.last_words(), child.log());
+                do_without(supervisor, left_out, part, failure)?;
+            }
+        }
+        supervisor.start_due();
+        if !ended.is_empty() {
             continue;
         }
         if missing.is_empty() {
@@ -57,6 +66,19 @@ pub async fn all(
         }
         sleep(LOOK).await;
     }
+}
+
+/// Has a part started again that was killed at its start. One that ended otherwise has said why, and would again.
+fn once_more(supervisor: &mut Supervisor, part: &Part, how: ExitStatus) -> Result<bool, Failure> {
+    let restarts = supervisor.restarts;
+    let child = supervisor.child(&part.name)?;
+    if how.code().is_some() || !restarts || child.again.ends() >= KILLED_AT_START_MAX {
+        return Ok(false);
+    }
+    let pause = child.again.ended(std::time::Instant::now());
+    let said = format!("{} ended by itself ({how}); it is started again in {} s", part.name, pause.as_secs());
+    supervisor.voice.say(&said);
+    Ok(true)
 }
 
 /// Goes on without a node that has ended, if the others can.
@@ -93,6 +115,12 @@ pub fn way_back(loaded: &Loaded, part: &Part, last_words: &str) -> String {
         }
         _ => format!("start it again with feira node start {}", part.name),
     }
+}
+
+/// Whether a part has said that its files cannot be used any more: it would say so again at every start.
+#[must_use]
+pub fn is_damaged(last_words: &str) -> bool {
+    last_words.contains(REPLACE)
 }
 
 /// A part that ended instead of serving: what it said last is why.

@@ -2,23 +2,32 @@
 
 use std::future::Future;
 use std::io::IsTerminal;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+use nix::unistd::setsid;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::bootstrap::bootstrap;
 use super::control::{Order, Reply, answer, give, listen, order};
-use super::ready;
+use super::detach::detach;
+use super::parts::Part;
 use super::supervisor::{Supervisor, lock};
 use super::view::endpoints;
+use super::voice::{self, Voice};
+use super::{ready, terminal};
 use crate::args::{Act, Up};
+use crate::aside;
 use crate::config::load::{FILE_DEFAULT, Loaded, Sources, load};
 use crate::config::ports::allot_in;
 use crate::config::template::{Fresh, template};
 use crate::failure::Failure;
+use crate::role::logging::{self, LogFile};
+use crate::role::signals::{self, Signals};
 use crate::show::answer::Answer;
 use crate::show::out::Out;
 
@@ -35,12 +44,37 @@ const LOOK: Duration = Duration::from_millis(200);
 /// It cannot start.
 pub async fn up(sources: &Sources, shape: &Up, out: &Out) -> Result<(), Failure> {
     let loaded = prepare(sources, shape, out)?;
+    if shape.detach {
+        out.answer(&detach(&loaded, shape).await?);
+        return Ok(());
+    }
     let run_folder = Supervisor::run_folder(&loaded);
     let _lock = lock(&run_folder)?;
+    let voice = begin_log(&loaded, shape, out)?;
+    let mut stops = Stops::new(shape.detached)?;
+    let supervisor = tokio::select! {
+        supervisor = Supervisor::new(loaded.clone(), voice) => supervisor?,
+        _ = stops.asked() => return Err(Failure::refused("told to stop before anything was started")),
+    };
+    let served = serve(supervisor, loaded, shape, out, stops).await;
+    if let Err(failure) = &served {
+        tracing::error!("{failure}");
+    }
+    served
+}
+
+/// Starts everything, looks after it, and stops it, whatever happens.
+async fn serve(
+    mut supervisor: Supervisor,
+    loaded: Loaded,
+    shape: &Up,
+    out: &Out,
+    mut stops: Stops,
+) -> Result<(), Failure> {
     let mut left_out = bootstrap(&loaded)?;
-    let mut supervisor = Supervisor::new(loaded)?;
+    supervisor.restarts = !shape.no_restart;
     supervisor.leave_out(left_out.iter().map(|out| out.id));
-    let mut stops = Stops::new()?;
+    let mut why = Signal::SIGTERM;
     // From here on, whatever happens, children are stopped before this returns.
     let started = async {
         supervisor.start()?;
@@ -48,26 +82,44 @@ pub async fn up(sources: &Sources, shape: &Up, out: &Out) -> Result<(), Failure>
     };
     let started = tokio::select! {
         started = started => started,
-        () = stops.asked() => Err(Failure::refused("told to stop before everything served")),
+        signal = stops.asked() => {
+            why = signal;
+            Err(Failure::refused("told to stop before everything served"))
+        }
     };
     let served = match started {
         Ok(()) => {
-            out.answer(&endpoints(&supervisor, &left_out));
+            if !shape.detached {
+                out.answer(&endpoints(&supervisor, &left_out));
+            }
             for one in &left_out {
-                out.say(&one.to_string());
+                supervisor.voice.say(&one.to_string());
             }
             let who = if left_out.is_empty() { "everything" } else { "everything else" };
-            out.say(&format!(
+            supervisor.voice.say(&format!(
                 "{who} serves; Ctrl-C or exit stops it, feira node and feira status look after it"
             ));
-            attend(&mut supervisor, stops.asked(), out).await
+            attend(&mut supervisor, async { why = stops.asked().await }).await
         }
         Err(failure) => Err(failure),
     };
-    out.say("stopping: portals, nodes, broker");
-    supervisor.stop().await;
-    out.say("stopped");
+    let told = if why == Signal::SIGHUP { signals::told(why) + " " } else { "stopping: ".to_owned() };
+    supervisor.voice.say(&format!("{told}portals, nodes, broker"));
+    supervisor.stop(why).await;
+    supervisor.voice.say("stopped");
     served
+}
+
+/// From here on there is a log of what is said.
+fn begin_log(loaded: &Loaded, shape: &Up, out: &Out) -> Result<Voice, Failure> {
+    if shape.detached {
+        setsid().map_err(|e| Failure::refused(format!("cannot leave the terminal: {e}")))?;
+    }
+    let logs = loaded.folder().join("log");
+    std::fs::create_dir_all(&logs).map_err(|e| Failure::file("make", &logs, &e))?;
+    let file = LogFile { is_standard: shape.detached, ..LogFile::of(&loaded.config, &logs, voice::PART) };
+    logging::start(&loaded.config.log, Some(file))?;
+    Ok(if shape.detached { Voice::in_log() } else { Voice::on(out) })
 }
 
 /// Stops the cluster that another process runs, and waits until it has stopped.
@@ -116,7 +168,11 @@ fn write_new(path: &std::path::Path, text: &str) -> Result<(), Failure> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|e| Failure::file("make", folder, &e))?;
     }
-    std::fs::write(path, text).map_err(|e| Failure::file("write", path, &e))
+    // Whole or not at all: a half of it would be another cluster, or none.
+    aside::replace(path, text)?;
+    // Everybody on the machine may ask the shop; the folder of its data is its owner's.
+    let shared = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(path, shared).map_err(|e| Failure::file("open to others", path, &e))
 }
 
 fn check_shape(loaded: &Loaded, shape: &Up) -> Result<(), Failure> {
@@ -147,40 +203,31 @@ fn check_shape(loaded: &Loaded, shape: &Up) -> Result<(), Failure> {
 
 /// Everything that tells the cluster to stop.
 struct Stops {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    /// Words typed or piped in.
-    words: mpsc::Receiver<String>,
+    signals: Signals,
+    /// Words typed or piped in; `None`: nobody is there.
+    words: Option<mpsc::Receiver<String>>,
 }
 
 impl Stops {
-    fn new() -> Result<Stops, Failure> {
-        let failed = |e: std::io::Error| Failure::refused(format!("cannot wait for signals: {e}"));
-        let (send, words) = mpsc::channel(1);
-        let read = move || {
-            for line in std::io::stdin().lines() {
-                let Ok(line) = line else { return };
-                if send.blocking_send(line).is_err() {
-                    return;
-                }
-            }
-        };
-        std::thread::Builder::new().name("words".into()).spawn(read).expect("a thread can be started");
-        Ok(Stops {
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-            words,
-        })
+    fn new(detached: bool) -> Result<Stops, Failure> {
+        let words = (!detached).then(terminal::words);
+        Ok(Stops { signals: Signals::catch()?, words })
     }
 
-    /// Ready when a signal or `sair` came. The end of standard input is none: services run without a terminal.
-    async fn asked(&mut self) {
+    /// Ready when a signal or `sair` came; how the parts are to be told. The end of standard input is none: services run
+    /// without a terminal.
+    async fn asked(&mut self) -> Signal {
         loop {
+            let word = async {
+                match &mut self.words {
+                    Some(words) => words.recv().await,
+                    None => None,
+                }
+            };
             tokio::select! {
-                _ = self.interrupt.recv() => return,
-                _ = self.terminate.recv() => return,
-                Some(word) = self.words.recv() => match word.trim() {
-                    "sair" | "exit" | "quit" => return,
+                signal = self.signals.next() => return signal,
+                Some(word) = word => match word.trim() {
+                    "sair" | "exit" | "quit" => return Signal::SIGTERM,
                     "" => {}
                     _ if std::io::stdin().is_terminal() => {
                         Out::new(false).say("exit (or sair) stops the cluster; use another terminal for feira admin and the rest");
@@ -196,11 +243,7 @@ impl Stops {
 ///
 /// # Errors
 /// Orders cannot be listened for.
-pub async fn attend(
-    supervisor: &mut Supervisor,
-    stop: impl Future<Output = ()>,
-    out: &Out,
-) -> Result<(), Failure> {
+pub async fn attend(supervisor: &mut Supervisor, stop: impl Future<Output = ()>) -> Result<(), Failure> {
     tokio::pin!(stop);
     let listener: UnixListener = listen(&Supervisor::run_folder(&supervisor.loaded))?;
     let mut look = tokio::time::interval(LOOK);
@@ -209,13 +252,13 @@ pub async fn attend(
             () = &mut stop => return Ok(()),
             _ = look.tick() => {
                 for (part, how) in supervisor.notice() {
-                    let words = supervisor.child(&part.name).map(|child| child.last_words()).unwrap_or_default();
-                    out.say(&format!("{} ended by itself ({how}):\n{words}", part.name));
-                    out.say(&format!("  → {}", ready::way_back(&supervisor.loaded, &part, &words)));
+                    ended(supervisor, &part, how)?;
                 }
+                supervisor.start_due();
+                supervisor.trim_logs();
             }
             Ok((stream, _)) = listener.accept() => {
-                if obey(supervisor, stream, out).await {
+                if obey(supervisor, stream).await {
                     return Ok(());
                 }
             }
@@ -223,8 +266,25 @@ pub async fn attend(
     }
 }
 
+/// Says that a part ended by itself, and what becomes of it.
+fn ended(supervisor: &mut Supervisor, part: &Part, how: ExitStatus) -> Result<(), Failure> {
+    let restarts = supervisor.restarts;
+    let child = supervisor.child(&part.name)?;
+    let words = child.last_words();
+    // Whoever ends well was told to.
+    let becomes = if restarts && !how.success() && !ready::is_damaged(&words) {
+        let pause = child.again.ended(Instant::now());
+        format!("it is started again in {} s", pause.as_secs())
+    } else {
+        ready::way_back(&supervisor.loaded, part, &words)
+    };
+    supervisor.voice.say(&format!("{} ended by itself ({how}):\n{words}", part.name));
+    supervisor.voice.say(&format!("  → {becomes}"));
+    Ok(())
+}
+
 /// Carries out one order; true: stop everything.
-async fn obey(supervisor: &mut Supervisor, stream: UnixStream, out: &Out) -> bool {
+async fn obey(supervisor: &mut Supervisor, stream: UnixStream) -> bool {
     let Some((order, mut stream)) = order(stream).await else { return false };
     let (part, act) = match &order {
         Order::Start { part } => (part, Act::Start),
@@ -256,7 +316,7 @@ async fn obey(supervisor: &mut Supervisor, stream: UnixStream, out: &Out) -> boo
     };
     let reply = match supervisor.act(part, act).await {
         Ok(done) => {
-            out.say(&done);
+            supervisor.voice.say(&done);
             Reply::Done(done)
         }
         Err(failure) => Reply::Refused(failure.to_string()),

@@ -1,26 +1,51 @@
 //! All children of a local cluster: started in order, broken and mended on request, stopped in order.
 //!
-//! A child that ends is not started again by itself: the person (or test) that watches decides, and sees why.
+//! A child that ends by itself is started again after a pause that grows, and that is said; not one that was stopped, nor one
+//! that says that its files are damaged, nor any where a person (or test) wants to decide.
+//!
+//! Every child inherits a lock on the folder's `parts.lock`: whoever starts the cluster next, after this process was killed,
+//! waits until the last of them has ended.
 
+use std::fs::{File, TryLockError};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::Signal;
 
 use super::child::{Child, State};
 use super::parts::{Kind, Part, parts};
+use super::voice::Voice;
 use crate::args::Act;
 use crate::config::load::{Loaded, Sources, load};
+use crate::config::shape::BrokerKind;
 use crate::failure::Failure;
+use crate::private;
 
 /// What a part gets to stop gracefully: requests under way, leadership handed over, files closed.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 /// SIGKILL takes no time of the process's own.
 const KILL_GRACE: Duration = Duration::from_secs(5);
 
-/// Refuses addresses that something else listens on.
-fn require_free<'a>(parts: impl Iterator<Item = &'a Part>) -> Result<(), Failure> {
+/// What the parts of a `feira up` that was killed may take to end.
+pub const PARTS_END_MAX: Duration = Duration::from_secs(60);
+/// How often it is looked whether they have.
+const PARTS_LOOK: Duration = Duration::from_millis(50);
+/// A log is cut by its supervisor when it has so many times the bytes at which its part begins the next.
+const LOG_TIMES_MAX: u64 = 2;
+
+/// Refuses addresses that something else listens on, or two parts.
+fn require_free<'a>(parts: impl Iterator<Item = &'a Part> + Clone) -> Result<(), Failure> {
+    for (at, part) in parts.clone().enumerate() {
+        if let Some(other) = parts.clone().take(at).find(|other| other.address == part.address) {
+            let message = format!("{} and {} both listen at {}", other.name, part.name, part.address);
+            return Err(Failure::refused(message).next(
+                "feira up runs everything on one machine; start the nodes of several by feira store --node ID, each on its own",
+            ));
+        }
+    }
     let in_use = parts.filter_map(|part| {
         let error = TcpListener::bind(&part.address).err()?;
         Some(format!("{} at {}: {error}", part.name, part.address))
@@ -42,20 +67,30 @@ pub struct Supervisor {
     pub children: Vec<Child>,
     /// This binary.
     program: PathBuf,
+    /// What it says.
+    pub voice: Voice,
+    /// Parts that ended by themselves are started again.
+    pub restarts: bool,
+    /// The lock that children inherit.
+    _parts: File,
 }
 
 impl Supervisor {
-    /// The parts of a configuration, none started. Makes the folders for logs and control.
+    /// The parts of a configuration, none started. Makes the folders for logs and control. Waits until the parts that another
+    /// left behind have ended.
     ///
     /// # Errors
-    /// A folder cannot be made, or this binary cannot be found.
-    pub fn new(loaded: Loaded) -> Result<Supervisor, Failure> {
+    /// A folder cannot be made, this binary cannot be found, or parts of another run on.
+    pub async fn new(loaded: Loaded, voice: Voice) -> Result<Supervisor, Failure> {
+        let parts_lock = parts_lock(&Supervisor::run_folder(&loaded), &voice).await?;
         let program = std::env::current_exe()
             .map_err(|e| Failure::refused(format!("cannot find this program's own file: {e}")))?;
         let logs = loaded.folder().join("log");
         std::fs::create_dir_all(&logs).map_err(|e| Failure::file("make", &logs, &e))?;
+        private::keep(&logs);
+        private::keep(&Supervisor::run_folder(&loaded));
         let children = parts(&loaded.config).into_iter().map(|part| Child::new(part, &logs)).collect();
-        Ok(Supervisor { loaded, children, program })
+        Ok(Supervisor { loaded, children, program, voice, restarts: false, _parts: parts_lock })
     }
 
     /// Marks nodes that are not to be started with the others.
@@ -119,11 +154,34 @@ impl Supervisor {
     }
 
     /// Parts that ended by themselves since the last call, and how.
-    pub fn notice(&mut self) -> Vec<(Part, String)> {
+    pub fn notice(&mut self) -> Vec<(Part, ExitStatus)> {
         self.children
             .iter_mut()
             .filter_map(|child| child.notice().map(|how| (child.part.clone(), how)))
             .collect()
+    }
+
+    /// Starts the parts again whose pause is over, and says so.
+    pub fn start_due(&mut self) {
+        let now = Instant::now();
+        for child in self.children.iter_mut().filter(|child| child.end().is_some()) {
+            if child.again.is_due(now) {
+                let name = child.part.name.clone();
+                match child.start(&self.program, &self.loaded) {
+                    Ok(()) => self.voice.say(&format!("{name} was started again")),
+                    Err(failure) => {
+                        let pause = child.again.ended(now);
+                        self.voice.say(&format!("{failure}; tried again in {} s", pause.as_secs()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps the logs of all parts within their bounds.
+    pub fn trim_logs(&self) {
+        let (bytes, kept) = (self.loaded.config.log_bytes, self.loaded.config.log_files_kept);
+        self.children.iter().for_each(|child| child.trim_log(bytes.saturating_mul(LOG_TIMES_MAX), kept));
     }
 
     /// Breaks or mends a part; says what was done.
@@ -134,7 +192,11 @@ impl Supervisor {
         let (program, loaded) = (self.program.clone(), self.loaded.clone());
         let child = self.child(name)?;
         child.notice();
+        let waited = child.again.forget();
         match (act, &child.state) {
+            (Act::Stop | Act::Kill, State::Ended(_)) if waited => {
+                Ok(format!("{name} had ended, and is not started again by itself"))
+            }
             (Act::Start, State::Running(_) | State::Paused(_)) => {
                 Err(Failure::refused(format!("{name} runs already"))
                     .next(format!("stop it first: feira node restart {name} does both")))
@@ -146,7 +208,7 @@ impl Supervisor {
             (Act::Restart, _) => {
                 let running = !matches!(child.state, State::New | State::Ended(_));
                 if running {
-                    child.stop(STOP_GRACE).await;
+                    child.stop(Signal::SIGTERM, STOP_GRACE).await;
                 }
                 child.start(&program, &loaded)?;
                 Ok(format!("{name} restarted"))
@@ -159,7 +221,7 @@ impl Supervisor {
                 Ok(format!("{name} killed"))
             }
             (Act::Stop, _) => {
-                let forced = child.stop(STOP_GRACE).await;
+                let forced = child.stop(Signal::SIGTERM, STOP_GRACE).await;
                 Ok(format!("{name} stopped{}", if forced { " by force: its grace was over" } else { "" }))
             }
             (Act::Pause, _) => {
@@ -176,8 +238,14 @@ impl Supervisor {
         }
     }
 
-    /// Stops everything: portals, then nodes, then the broker; parts of a kind at the same time.
-    pub async fn stop(&mut self) {
+    /// Stops everything, by this signal: portals, then nodes, then the broker; parts of a kind at the same time.
+    pub async fn stop(&mut self, signal: Signal) {
+        // To mosquitto SIGHUP is the order to read its settings again.
+        let is_mosquitto = self.loaded.config.broker.kind == BrokerKind::Mosquitto;
+        let of_part = |kind: Kind| match kind {
+            Kind::Broker if is_mosquitto => Signal::SIGTERM,
+            _ => signal,
+        };
         let wave = |kind: Kind| match kind {
             Kind::AdminPortal(_) | Kind::ClientPortal(_) => 0,
             Kind::Node(_) => 1,
@@ -185,7 +253,8 @@ impl Supervisor {
         };
         for now in 0..3 {
             let of_wave = self.children.iter_mut().filter(|child| wave(child.part.kind) == now);
-            futures::future::join_all(of_wave.map(|child| child.stop(STOP_GRACE))).await;
+            let stops = of_wave.map(|child| child.stop(of_part(child.part.kind), STOP_GRACE));
+            futures::future::join_all(stops).await;
         }
     }
 
@@ -200,7 +269,7 @@ impl Supervisor {
 ///
 /// # Errors
 /// Another `feira up` runs it, or the folder cannot be used.
-pub fn lock(run_folder: &Path) -> Result<std::fs::File, Failure> {
+pub fn lock(run_folder: &Path) -> Result<File, Failure> {
     let held = || {
         Failure::refused(format!("another feira up runs the cluster in {}", run_folder.display()))
             .next("stop it with feira down, or name another configuration with --config")
@@ -208,28 +277,60 @@ pub fn lock(run_folder: &Path) -> Result<std::fs::File, Failure> {
     lock_file(run_folder, "up.lock", held)
 }
 
+/// The lock of this supervisor's parts, which all of them inherit. Waits until those of the one before, which was killed, have
+/// ended: they see that it is gone and stop, and until then they have the ports and the nodes' folders.
+async fn parts_lock(run_folder: &Path, voice: &Voice) -> Result<File, Failure> {
+    let path = run_folder.join("parts.lock");
+    let failed = |e: std::io::Error| Failure::file("lock", &path, &e);
+    let file = open_lock(run_folder, &path)?;
+    let deadline = Instant::now() + PARTS_END_MAX;
+    let mut is_told = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(e)) => return Err(failed(e)),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                let message =
+                    format!("parts of a feira up that was killed still run after {PARTS_END_MAX:?}");
+                return Err(Failure::refused(message)
+                    .next(format!("fuser {} names their processes; end them by hand", path.display())));
+            }
+            Err(TryLockError::WouldBlock) => {}
+        }
+        if !is_told {
+            voice.say("the parts of a feira up that was killed are still ending; waiting for them");
+            is_told = true;
+        }
+        tokio::time::sleep(PARTS_LOOK).await;
+    }
+    // Nobody else takes it meanwhile: whoever would has to have the supervisor's own lock first.
+    file.lock_shared().map_err(failed)?;
+    fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|e| failed(e.into()))?;
+    Ok(file)
+}
+
+fn open_lock(run_folder: &Path, path: &Path) -> Result<File, Failure> {
+    std::fs::create_dir_all(run_folder).map_err(|e| Failure::file("make", run_folder, &e))?;
+    let open = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    open.map_err(|e| Failure::file("open", path, &e))
+}
+
 /// Locks something else of a cluster's folder, which ends with the process too.
 ///
 /// # Errors
 /// It is locked, or the folder cannot be used.
-pub fn lock_named(loaded: &Loaded, name: &str, held: &str) -> Result<std::fs::File, Failure> {
+pub fn lock_named(loaded: &Loaded, name: &str, held: &str) -> Result<File, Failure> {
     let held = || Failure::refused(held).next("wait until it has ended");
     lock_file(&Supervisor::run_folder(loaded), name, held)
 }
 
-fn lock_file(
-    run_folder: &Path,
-    name: &str,
-    held: impl FnOnce() -> Failure,
-) -> Result<std::fs::File, Failure> {
-    std::fs::create_dir_all(run_folder).map_err(|e| Failure::file("make", run_folder, &e))?;
+fn lock_file(run_folder: &Path, name: &str, held: impl FnOnce() -> Failure) -> Result<File, Failure> {
     let path = run_folder.join(name);
-    let open = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = open.map_err(|e| Failure::file("open", &path, &e))?;
+    let file = open_lock(run_folder, &path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(held()),
-        Err(std::fs::TryLockError::Error(e)) => Err(Failure::file("lock", &path, &e)),
+        Err(TryLockError::WouldBlock) => Err(held()),
+        Err(TryLockError::Error(e)) => Err(Failure::file("lock", &path, &e)),
     }
 }
 
@@ -246,5 +347,8 @@ mod tests {
         assert!(failure.message.contains(&address) && failure.message.contains("node-1"), "{failure}");
         drop(other);
         assert!(require_free([&part].into_iter()).is_ok());
+        let same = Part { kind: Kind::Node(2), name: "node-2".to_owned(), ..part.clone() };
+        let failure = require_free([&part, &same].into_iter()).unwrap_err().to_string();
+        assert!(failure.contains("node-1 and node-2 both listen at"), "{failure}");
     }
 }

@@ -7,7 +7,7 @@ use proto::store::{Member, Membership};
 use store_core::{GroupId, Incarnation, NodeId};
 use store_log::{BootId, ClusterId, Identity, RealDisk};
 
-use crate::config::{check_cluster, group_folder, split_address, wrong};
+use crate::config::{check_cluster, group_folder, reachable_address, wrong};
 use crate::error::Error;
 use crate::replica::GROUP;
 
@@ -44,7 +44,7 @@ pub fn bootstrap(cluster: &str, node: u64, folder: &Path, founders: &[Founder]) 
     let me = founders.iter().find(|founder| founder.node == node);
     let me = me.ok_or_else(|| wrong("node", format!("{node} is not among the founders")))?;
     for founder in founders {
-        if split_address(&founder.address).is_none() {
+        if reachable_address(&founder.address).is_none() {
             return Err(wrong(
                 "peers",
                 format!("{:?} of node {} is not host:port", founder.address, founder.node),

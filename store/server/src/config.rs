@@ -1,6 +1,6 @@
 //! What a store node must be told, and its defaults: the section `[store]` of the configuration file.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,9 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// `host:port` of the MQTT broker for the change feed; absent: no feed is published.
     pub mqtt: Option<String>,
+    /// Who this node says that it is to that broker, if the broker asks.
+    #[serde(skip)]
+    pub mqtt_login: Option<Login>,
     /// Milliseconds of a tick, the unit of the protocol's timers. 1 to 1,000.
     pub tick_ms: u64,
     /// Ticks between heartbeats of an idle leader.
@@ -80,6 +83,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             peers: Vec::new(),
             mqtt: None,
+            mqtt_login: None,
             tick_ms: 10,
             heartbeat_ticks: store_core::limits::TICKS_HEARTBEAT,
             election_ticks_min: store_core::limits::TICKS_ELECTION_MIN,
@@ -99,6 +103,21 @@ impl Default for Config {
     }
 }
 
+/// A user of a broker. Its password is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The user's name.
+    pub user: String,
+    /// The password; empty: none.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
 impl Config {
     /// Refuses what cannot work.
     ///
@@ -109,6 +128,9 @@ impl Config {
         ensure(self.node > 0, "node", || "node ids begin at 1".to_owned())?;
         ensure(!self.folder.as_os_str().is_empty(), "folder", || "is missing".to_owned())?;
         self.check_peers()?;
+        ensure(self.listen.port() > 0 || !self.listen.ip().is_unspecified(), "listen", || {
+            "means any port at every address: where it is reached could be told to nobody".to_owned()
+        })?;
         if let Some(broker) = &self.mqtt {
             split_address(broker).ok_or_else(|| wrong("mqtt", format!("{broker:?} is not host:port")))?;
         }
@@ -137,7 +159,7 @@ impl Config {
             let twice = self.peers[..i].iter().any(|other| other.node == peer.node);
             ensure(!twice, "peers", || format!("node {} is named twice", peer.node))?;
             ensure(peer.node > 0, "peers", || "node ids begin at 1".to_owned())?;
-            let good = split_address(&peer.address).is_some();
+            let good = reachable_address(&peer.address).is_some();
             ensure(good, "peers", || format!("{:?} of node {} is not host:port", peer.address, peer.node))?;
         }
         Ok(())
@@ -177,6 +199,13 @@ pub fn split_address(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port > 0)?;
     (!host.is_empty() && !host.contains(['/', ' '])).then_some((host.trim_matches(['[', ']']), port))
+}
+
+/// As [`split_address`], of an address that somebody can be told: one that means every address of a machine is none.
+#[must_use]
+pub fn reachable_address(text: &str) -> Option<(&str, u16)> {
+    let everywhere = |host: &str| host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified());
+    split_address(text).filter(|(host, _)| !everywhere(host))
 }
 
 /// Refuses a cluster name that could not be part of a topic.
@@ -232,5 +261,14 @@ mod tests {
         assert_eq!(split_address("[::1]:1883"), Some(("::1", 1883)));
         assert_eq!(split_address("broker:1883"), Some(("broker", 1883)));
         assert_eq!((split_address("broker:0"), split_address(":1")), (None, None));
+    }
+
+    #[test]
+    fn an_address_that_means_every_address_is_told_to_nobody() {
+        assert_eq!(reachable_address("broker:1883"), Some(("broker", 1883)));
+        assert_eq!((reachable_address("0.0.0.0:7401"), reachable_address("[::]:7401")), (None, None));
+        let peers = vec![Peer { node: 2, address: "0.0.0.0:7402".to_owned() }];
+        assert!(refused(|c| c.peers = peers).contains("host:port"));
+        assert!(refused(|c| c.listen = "0.0.0.0:0".parse().unwrap()).contains("listen"));
     }
 }

@@ -62,7 +62,7 @@ mod too_large;
 
 pub use crate::backup::Source;
 pub use crate::bootstrap::{Founder, bootstrap, founders, is_bootstrapped, join, random_incarnation};
-pub use crate::config::{Config, Peer, group_folder, split_address};
+pub use crate::config::{Config, Login, Peer, group_folder, reachable_address, split_address};
 pub use crate::describe::line as describe_entry;
 pub use crate::embedded::Embedded;
 pub use crate::error::Error;

@@ -9,7 +9,7 @@ use proto::store::{Failure, FailureReason, MemberPart, MemberStatus};
 use store_client::failure::{failure, invalid};
 use store_core::{ChangeRefusal, Incarnation, Member, MemberChange, NodeId};
 
-use crate::config::{ADDRESS_BYTES_MAX, split_address};
+use crate::config::{ADDRESS_BYTES_MAX, reachable_address};
 
 /// What is asked for, and the address of the member that it adds.
 pub(crate) fn change_in(
@@ -46,8 +46,11 @@ fn add_in(member: wire::Member) -> Result<(MemberChange, String), Failure> {
             "is missing: it is made with the new member's folder",
         ));
     }
-    if member.address.len() > ADDRESS_BYTES_MAX || split_address(&member.address).is_none() {
-        return Err(invalid("add_learner.address", format!("{:?} is not host:port", member.address)));
+    if member.address.len() > ADDRESS_BYTES_MAX || reachable_address(&member.address).is_none() {
+        return Err(invalid(
+            "add_learner.address",
+            format!("{:?} is not host:port where others reach it", member.address),
+        ));
     }
     let who = Member { node: NodeId(member.node), incarnation: Incarnation(member.incarnation) };
     Ok((MemberChange::AddLearner(who), member.address))

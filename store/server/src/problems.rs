@@ -29,6 +29,8 @@ pub(crate) enum About {
     LogTime,
     /// Ids that were made far ahead of this node's clock. Passing.
     Ids,
+    /// The broker cannot be used, and this node has changes to publish. Standing.
+    Broker,
     /// This node is in no part of the group. Standing.
     Membership,
     /// A change of members that waits for nodes. Standing.

@@ -90,7 +90,7 @@ async fn run(
     let failed = |source| Error::Listen { address: config.listen, source };
     let bound = listener.local_addr().map_err(failed)?;
 
-    let broker = config.mqtt.clone();
+    let broker = config.mqtt.clone().map(|address| (address, config.mqtt_login.clone()));
     let mut peers = None;
     let allotted = (config.listen.port() == 0).then(|| bound.to_string());
     let mut running = opened.start(config, keys, allotted, |connect| {
@@ -100,7 +100,8 @@ async fn run(
     })?;
     let peers = peers.expect("connect was called");
     let (health, mut serving) = spawn_server(&running, &peers, listener)?;
-    let publishing = broker.map(|broker| tokio::spawn(publisher::run(Arc::clone(&running.shared), broker)));
+    let publishing = broker
+        .map(|(address, login)| tokio::spawn(publisher::run(Arc::clone(&running.shared), address, login)));
     set_serving(&health).await;
     let cluster = running.shared.keys.borrow().id();
     tracing::info!(node = running.shared.me.member.node.0, address = %bound, %cluster, "serving");
@@ -188,15 +189,10 @@ fn spawn_server(
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let (health, health_server) = tonic_health::server::health_reporter();
-    let mut reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .with_service_name("grpc.health.v1.Health");
-    // Not the portals' services, whose schemas are in the same set.
-    for name in names().into_iter().filter(|name| !name.is_empty()) {
-        reflection = reflection.with_service_name(name);
-    }
-    let reflection = reflection.build_v1().map_err(|error| Error::Serve(error.to_string()))?;
+    let wrong = |error: tonic_reflection::server::Error| Error::Serve(error.to_string());
+    let reflection = reflected().build_v1().map_err(wrong)?;
+    // Tools that are older than the first whole version ask for the one before it.
+    let reflection_before = reflected().build_v1alpha().map_err(wrong)?;
     let (stop, mut stopping) = watch::channel(false);
     let incoming = connections(listener);
     let server = Server::builder()
@@ -207,6 +203,7 @@ fn spawn_server(
         .http2_keepalive_timeout(Some(Duration::from_secs(PING_S)))
         .add_service(ToldTooLarge(health_server))
         .add_service(ToldTooLarge(reflection))
+        .add_service(ToldTooLarge(reflection_before))
         .add_service(ToldTooLarge(kv))
         .add_service(ToldTooLarge(cluster))
         .add_service(ToldTooLarge(replication))
@@ -214,6 +211,16 @@ fn spawn_server(
             let _ = stopping.wait_for(|stopping| *stopping).await;
         });
     Ok((health, Serving { task: tokio::spawn(server), stop }))
+}
+
+/// What reflection shows: not the portals' services, whose schemas are in the same set.
+fn reflected<'a>() -> tonic_reflection::server::Builder<'a> {
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name("grpc.health.v1.Health");
+    let ours = names().into_iter().filter(|name| !name.is_empty());
+    ours.fold(reflection, |reflection, name| reflection.with_service_name(name))
 }
 
 fn server_ended(ended: Result<Result<(), tonic::transport::Error>, tokio::task::JoinError>) -> Error {

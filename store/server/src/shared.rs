@@ -16,7 +16,7 @@ use store_keys::ClusterKey;
 use store_log::{Fence, RealDisk};
 use tokio::sync::watch;
 
-use crate::config::{ADDRESS_BYTES_MAX, Config, split_address};
+use crate::config::{ADDRESS_BYTES_MAX, Config, reachable_address};
 use crate::desk::{Calls, Desk, Told};
 use crate::inbox::{Batch, Closed, Inbox};
 use crate::problems::{About, Problems};
@@ -222,7 +222,7 @@ impl Shared {
     /// A member pushes to this node as to another, and says where it is reached: what was said of a removal is not so, or
     /// no longer.
     pub(crate) fn spoken_to(&self, by: Member, address: &str) {
-        if address.len() <= ADDRESS_BYTES_MAX && split_address(address).is_some() {
+        if address.len() <= ADDRESS_BYTES_MAX && reachable_address(address).is_some() {
             let (node, incarnation, address) = (by.node.0, by.incarnation.0, address.to_owned());
             *self.pushing.lock() = Some(wire::Member { node, incarnation, address, joined: false });
         }

@@ -16,7 +16,7 @@ use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::split_address;
+use crate::config::{Login, split_address};
 use crate::shared::Identity;
 
 use super::plan::IN_FLIGHT_MAX;
@@ -78,13 +78,21 @@ impl Drop for Courier {
 
 impl Courier {
     /// Connects with a clean start and subscribes to nonces for the leader of this log.
-    pub(super) async fn connect(me: &Identity, log_id: u64, broker: &str) -> Result<Courier, Lost> {
+    pub(super) async fn connect(
+        me: &Identity,
+        log_id: u64,
+        broker: &str,
+        login: Option<&Login>,
+    ) -> Result<Courier, Lost> {
         let (host, port) =
             split_address(broker).ok_or_else(|| Lost(format!("{broker:?} is not host:port")))?;
         let name = format!("feira-{}-store-{}-{:x}", me.cluster, me.member.node.0, fastrand::u32(..));
         let mut options = MqttOptions::new(name, host, port);
         options.set_keep_alive(Duration::from_secs(KEEP_ALIVE_S)).set_clean_start(true);
         options.set_max_packet_size(Some(PACKET_BYTES_MAX));
+        if let Some(Login { user, password }) = login {
+            options.set_credentials(user, password);
+        }
         let (client, events) = AsyncClient::new(options, REQUESTS_MAX);
         let nonce_topic = format!("feira/{}/nonce/{}", me.cluster, me.route.group);
         client.try_subscribe(nonce_topic, QoS::AtMostOnce).map_err(|error| Lost(error.to_string()))?;

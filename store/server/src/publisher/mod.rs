@@ -30,8 +30,10 @@ use store_db::changes::{Feed, since};
 use store_db::{Table as _, state};
 use store_engine::Answer;
 
+use crate::config::Login;
 use crate::desk::Told;
 use crate::kv::command_of;
+use crate::problems::About;
 use crate::shared::{Ask, Shared};
 use courier::{Courier, Lost};
 use plan::{Plan, Step};
@@ -47,15 +49,17 @@ const MESSAGE_BYTES_BESIDE: usize = 256;
 const REFUSED_MS: u64 = 100;
 
 /// Publishes for as long as the node runs.
-pub(crate) async fn run(shared: Arc<Shared>, broker: String) {
+pub(crate) async fn run(shared: Arc<Shared>, broker: String, login: Option<Login>) {
     let mut backoff = Backoff::new(BACKOFF_MS_FIRST, BACKOFF_MS_MAX);
-    let (mut acked, mut stuck) = (None, Stuck::default());
+    let (mut acked, mut stuck, mut failures) = (None, Stuck::default(), 0u32);
     loop {
         let epoch = leading(&shared).await;
         let log = log(&shared);
         let began = Instant::now();
-        match Courier::connect(&shared.me, log.id, &broker).await {
+        match Courier::connect(&shared.me, log.id, &broker, login.as_ref()).await {
             Ok(courier) => {
+                failures = 0;
+                shared.problems.clear(About::Broker);
                 tracing::info!(broker, %epoch, "publishing changes");
                 let acked_before = acked.filter(|(of, _)| *of == epoch).map(|(_, acked)| acked);
                 let mut life = Life::begin(&shared, courier, epoch, log, acked_before);
@@ -80,7 +84,10 @@ pub(crate) async fn run(shared: Arc<Shared>, broker: String) {
                     );
                 }
             }
-            Err(Lost(why)) => tracing::debug!(broker, why, "no connection to the broker"),
+            Err(Lost(why)) => {
+                unreached(&shared, &broker, &why, failures);
+                failures = failures.saturating_add(1);
+            }
         }
         tokio::time::sleep(backoff.after(began.elapsed())).await;
     }
@@ -108,6 +115,19 @@ impl Stuck {
     }
 }
 
+/// No connection came about. Told from the second time on: at a start of everything the broker may come up last.
+fn unreached(shared: &Shared, broker: &str, why: &str, failures: u32) {
+    if failures == 0 {
+        return;
+    }
+    let text = format!(
+        "the broker at {broker} cannot be used: {why}; changes are published when it can, and caches read the store until then"
+    );
+    if shared.problems.raise(About::Broker, text) {
+        tracing::warn!(broker, why, "the broker cannot be used; it is tried again and again");
+    }
+}
+
 /// What the log says of itself.
 #[derive(Clone, Copy)]
 struct Log {
@@ -132,6 +152,10 @@ fn log(shared: &Shared) -> Log {
 /// known.
 async fn leading(shared: &Shared) -> Epoch {
     let (mut applied, mut role) = (shared.applied.subscribe(), shared.role.subscribe());
+    if role.borrow().role != Role::Leader {
+        // Whoever does not lead needs no broker.
+        shared.problems.clear(About::Broker);
+    }
     let begun = applied.wait_for(|applied| applied.position.offset.0 > 0).await.is_ok();
     let epoch = role.wait_for(|view| view.role == Role::Leader).await.map(|view| view.epoch);
     match epoch {
