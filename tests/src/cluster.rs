@@ -20,6 +20,7 @@ use store_client::{Config, Replicated};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::chaos::hung_disk::HungDisks;
 use crate::mesh::Mesh;
 use crate::mosquitto::Mosquitto;
 use crate::port::Port;
@@ -56,6 +57,8 @@ pub struct Options {
     pub shared_broker: Option<SocketAddr>,
     /// More lines for the `[store]` section.
     pub store: &'static str,
+    /// Let the nodes' disks hang when the test says so.
+    pub disks_hang: bool,
     /// Let the nodes reach each other over a [`Mesh`], whose wires can be cut.
     pub wired: bool,
 }
@@ -69,6 +72,7 @@ impl Default for Options {
             embedded_broker: false,
             shared_broker: None,
             store: "",
+            disks_hang: false,
             wired: false,
         }
     }
@@ -91,6 +95,8 @@ pub struct Cluster {
     commands: BTreeMap<String, Vec<String>>,
     /// The broker, unless it is the embedded one.
     pub mosquitto: Option<Mosquitto>,
+    /// The nodes' disks, if the test wants them to hang.
+    pub hung_disks: Option<HungDisks>,
     /// The wires between the nodes, if the test wants some.
     pub mesh: Option<Mesh>,
     /// What a failed test leaves to be read stays in its folder.
@@ -117,6 +123,7 @@ impl Cluster {
         let folder = tempfile::Builder::new().prefix("feira-test-").tempdir().expect("a temporary folder");
         let own_mosquitto = !options.embedded_broker && options.shared_broker.is_none();
         let mosquitto = own_mosquitto.then(|| Mosquitto::start(folder.path()));
+        let hung_disks = options.disks_hang.then(|| HungDisks::build(folder.path()));
         let mut cluster = Cluster {
             folder,
             feira: PathBuf::from(feira),
@@ -125,6 +132,7 @@ impl Cluster {
             ports: Vec::new(),
             commands: BTreeMap::new(),
             mosquitto,
+            hung_disks,
             mesh: None,
             keep_if_failed: false,
         };
@@ -271,6 +279,9 @@ impl Cluster {
         let mut command = Command::new(&self.feira);
         command.arg("--config").arg(self.config_of(name)).args(&self.commands[name]);
         command.envs(environment.iter().copied());
+        if let Some(disks) = self.hung_disks.as_ref().filter(|_| name.starts_with("node-")) {
+            command.envs(disks.environment(name));
+        }
         let log = self.path().join(format!("{name}.log"));
         self.running.insert(name.to_owned(), Process::start(name, command, &log));
     }

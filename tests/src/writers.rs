@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use proto::store::{Freshness, Status};
 use store_client::{Range, Replicated, Store, StoreExt, request_identity};
 use tokio::task::JoinHandle;
 
+use crate::chaos::tally::{Ended, Tally};
 use crate::cluster::Cluster;
 use crate::wait;
 
@@ -27,6 +28,8 @@ pub struct Load {
     stop: Arc<AtomicBool>,
     /// Writes acknowledged so far.
     acknowledged: Arc<AtomicU64>,
+    /// When each was.
+    tally: Arc<Tally>,
     writers: Vec<JoinHandle<BTreeMap<Bytes, Bytes>>>,
 }
 
@@ -36,19 +39,26 @@ impl Load {
     pub fn start(cluster: &Cluster, round: u64) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicU64::new(0));
+        let tally = Arc::new(Tally::default());
         let writers = (0..WRITERS)
             .map(|writer| {
-                let load = (cluster.store(), Arc::clone(&stop), Arc::clone(&acknowledged));
-                tokio::spawn(write_until(load, round, writer))
+                let counts = (Arc::clone(&acknowledged), Arc::clone(&tally));
+                tokio::spawn(write_until(cluster.store(), Arc::clone(&stop), counts, (round, writer)))
             })
             .collect();
-        Load { stop, acknowledged, writers }
+        Load { stop, acknowledged, tally, writers }
     }
 
     /// Writes acknowledged so far.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// The longest time since `from` in which no write was acknowledged.
+    #[must_use]
+    pub fn longest_gap(&self, from: Instant) -> Duration {
+        self.tally.longest_gap(from)
     }
 
     /// Waits until so many writes more are acknowledged.
@@ -76,9 +86,10 @@ impl Load {
 }
 
 async fn write_until(
-    (store, stop, acknowledged): (Arc<Replicated>, Arc<AtomicBool>, Arc<AtomicU64>),
-    round: u64,
-    writer: u64,
+    store: Arc<Replicated>,
+    stop: Arc<AtomicBool>,
+    (acknowledged, tally): (Arc<AtomicU64>, Arc<Tally>),
+    (round, writer): (u64, u64),
 ) -> BTreeMap<Bytes, Bytes> {
     let mut done = BTreeMap::new();
     for at in 0.. {
@@ -90,6 +101,7 @@ async fn write_until(
         let answer = store.set(key.clone(), 0, data.clone(), Some(request_identity([3; 16]))).await;
         if answer.is_ok_and(|answer| answer.status() == Status::Success) {
             acknowledged.fetch_add(1, Ordering::Relaxed);
+            tally.count("write", Ended::Ok, true);
             done.insert(key, data);
         }
     }

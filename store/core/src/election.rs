@@ -147,6 +147,6 @@ impl Candidate {
 
     /// When nobody won in a random time, it stands anew, with a pre-vote.
     pub(crate) fn tick(&mut self, state: &State, random: u64) -> Change {
-        if self.timer.tick(&state.config, random) { Change::Stand(false) } else { Change::None }
+        if self.timer.tick(state, random) { Change::Stand(false) } else { Change::None }
     }
 }

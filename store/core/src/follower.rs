@@ -65,7 +65,7 @@ impl Follower {
     }
 
     pub(crate) fn tick(&mut self, state: &State, random: u64) -> Change {
-        if !self.timer.tick(&state.config, random) {
+        if !self.timer.tick(state, random) {
             return Change::None;
         }
         self.timer.reset();
@@ -97,7 +97,7 @@ impl Follower {
             }
             Message::Fence { at, .. } => state.fence(Some(at), out),
             Message::InstallSnapshot { at, .. } => self.offered(state, from, at, out),
-            Message::HandOver { .. } if state.may_stand() && state.installing.is_none() => {
+            Message::HandOver { .. } if may_be_handed_leadership(state) => {
                 return Change::Stand(true);
             }
             _ => {}
@@ -157,9 +157,9 @@ impl Follower {
     fn ack(&mut self, state: &State, to: NodeId, out: &mut Vec<Output>) {
         let durable_up_to = self.durable_match(state);
         self.acked = durable_up_to;
-        let (epoch, round, fenced) = (state.ballot.epoch, self.round, state.is_fenced());
-        let checkpoint = self.compared(state);
-        send(to, Message::Ack { epoch, durable_up_to, round, checkpoint, fenced }, out);
+        let (epoch, round, checkpoint) = (state.ballot.epoch, self.round, self.compared(state));
+        let (fenced, unfit) = (state.is_fenced(), state.disk.is_unfit());
+        send(to, Message::Ack { epoch, durable_up_to, round, checkpoint, fenced, unfit }, out);
     }
 
     /// The checkpoint that the leader asks for; never of a state that is known to be wrong.
@@ -232,6 +232,11 @@ impl Follower {
             report(state, leader, None, out);
         }
     }
+}
+
+/// Whether this replica stands because its leader says so.
+fn may_be_handed_leadership(state: &State) -> bool {
+    state.may_stand() && state.installing.is_none() && !state.disk.is_unfit()
 }
 
 /// Tells the leader what this log looks like.

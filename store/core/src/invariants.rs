@@ -15,9 +15,10 @@
 //! | Fenced with a reason | a replica fences itself only when a majority has another hash at the same position, of the same version, when an operator says so, or when its database's own store (LMDB) reports damage to a read; a record that can be read is never a reason |
 //! | Fenced is silent | a fenced replica neither stands nor leads, serves no reads, and gives no snapshots |
 //! | Fence before discard | a fence is durable before anything of the table is thrown away, and goes only after the table was replaced |
+//! | A hung disk stops nobody | while no other fault is active and the disks of a majority are well, a write succeeds within 2 s (of a leader's database: ten election timers later), with one change of leader a hang |
 
 use crate::checkpoints::Checkpoint;
-use crate::protocol::Role;
+use crate::protocol::{Input, Role};
 use crate::types::{Epoch, EpochHistory, NodeId, Offset, Position};
 
 /// *Commit order*, of one replica's log; asserted after every step.
@@ -29,6 +30,14 @@ pub fn commit_order(history: &EpochHistory, committed: Offset, durable: Offset) 
     assert!(base.offset <= committed, "commit order: purged {base} ≤ committed {committed}");
     assert!(committed <= durable, "commit order: committed {committed} ≤ durable {durable}");
     assert!(durable <= last.offset, "commit order: durable {durable} ≤ last {last}");
+}
+
+/// *Ballot monotonic*, as far as the carrier of inputs goes: nothing is built on a ballot that is not durable yet.
+///
+/// # Panics
+/// If it does not hold.
+pub fn ballot_first(is_saving: bool, input: &Input) {
+    assert!(!is_saving || input.needs_no_ballot(), "ballot monotonic: it is saved before {input:?}");
 }
 
 /// *Fenced is silent*, as far as the protocol goes; asserted after every step.

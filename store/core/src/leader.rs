@@ -4,6 +4,7 @@
 //! a read only after a round that began when the read was there; it steps down when a majority is silent.
 
 mod comparing;
+mod hanging;
 mod members;
 
 use alloc::vec::Vec;
@@ -44,6 +45,8 @@ pub(crate) struct Leader {
     /// Ticks since the last heartbeat, and since the last look whether a majority is there.
     heartbeat_ticks: u32,
     quorum_ticks: u32,
+    /// Its own disk hangs, as far as others' acks tell.
+    own_disk: hanging::OwnDisk,
     /// Leadership is being given away.
     handing_over: Option<HandingOver>,
     /// Commit orders are kept back (a planted fault).
@@ -69,6 +72,7 @@ impl Leader {
             reads: Reads::default(),
             heartbeat_ticks: 0,
             quorum_ticks: 0,
+            own_disk: hanging::OwnDisk::default(),
             handing_over: None,
             hold: false,
             told: state.committed,
@@ -123,8 +127,8 @@ impl Leader {
         peer.silent_ticks = 0;
         let mut wrong = None;
         match message {
-            Message::Ack { durable_up_to, round, checkpoint, fenced, .. } => {
-                peer.fenced = *fenced;
+            Message::Ack { durable_up_to, round, checkpoint, fenced, unfit, .. } => {
+                (peer.fenced, peer.unfit) = (*fenced, *unfit);
                 peer.round = peer.round.max(*round);
                 acked(state, peer, *durable_up_to, out);
                 if *round == self.round && durable_up_to.offset < peer.durable.offset {
@@ -292,6 +296,9 @@ impl Leader {
             self.relieve_damaged(state, out);
             self.forget_departed(state, out);
         }
+        if let Change::Follow(to) = self.watch_disk(state, out) {
+            return Change::Follow(to);
+        }
         self.heartbeat_ticks += 1;
         if self.heartbeat_ticks >= state.config.ticks_heartbeat {
             self.heartbeat(state, out);
@@ -331,6 +338,7 @@ impl Leader {
         let is_candidate = |peer: &&Progress| {
             state.membership().voters.contains(&peer.member)
                 && !peer.fenced
+                && !peer.unfit
                 && peer.silent_ticks < state.config.ticks_election_min
                 && to.is_none_or(|to| to == peer.member.node)
         };
@@ -406,6 +414,7 @@ impl Leader {
             peer.member.node == preferred
                 && state.membership().voters.contains(&peer.member)
                 && !peer.fenced
+                && !peer.unfit
                 && peer.silent_ticks < state.config.ticks_election_min
                 && matches!(peer.feed, Feed::Streaming { .. })
                 && lag <= state.config.entries_in_flight_max

@@ -51,6 +51,22 @@
 //! A leader that does not hear a majority within an election timer steps down. A leader that stops gracefully waits
 //! until another replica has its whole log and tells it to stand at once.
 //!
+//! **A disk that hangs.** A leader counts its own disk before it commits, so one whose disk does not answer would keep
+//! everybody waiting. It looks at what a majority of the voters *without itself* has acknowledged: if its own disk has not
+//! reported that within an election timer, and others can be elected, it tells who waits for a commit that the outcome is
+//! unknown ([`Output::AnswerUnknown`]), takes no more writes, and tells the most advanced of the others to stand; if none
+//! has taken over within an election timer more it steps down in its epoch, which needs no disk. An applier with work that
+//! has not moved for [`limits::HANG_TIMERS`] timers counts as such a disk. Where the others are no majority it stays, since
+//! nobody could do better. A replica whose disk hangs does not stand, and for a while after that (longer each time) it is
+//! handed nothing over, which its acks say.
+//!
+//! ```text
+//!  leader n1 ── Append e4:9 ──► n2, n3: Ack e4:9      own fsync of 9 … (an election timer)
+//!            │ who waits for 9: unknown; no more writes
+//!            ── HandOver e4 ──► n2 ── VoteRequest e5 ──► n3: yes      n1: its vote waits for its disk
+//!            n2 leads e5, and commits 9
+//! ```
+//!
 //! **Reading.** A read is linearizable if the leader still led after the read arrived. So a read waits for a
 //! heartbeat *round* that was sent after it arrived and that a majority acknowledged, and then for the commit
 //! offset noted before that round to be applied. Reads that arrive while a round is out share the next one. A leader
@@ -102,7 +118,7 @@
 //!
 //! # Files
 //!
-//! [`replica`] only dispatches. [`membership`] computes what a change leads to. [`follower`], [`election`] and [`leader`] are the roles, which never import each
+//! [`replica`] only dispatches. `disk` watches the replica's own disk. [`membership`] computes what a change leads to. [`follower`], [`election`] and [`leader`] are the roles, which never import each
 //! other: a role asks for a change by returning a [`state::Change`]. [`state`] is what all roles share.
 //!
 //! # Sources
@@ -118,6 +134,7 @@ extern crate alloc;
 mod asked_change;
 pub mod checkpoints;
 mod comparison;
+mod disk;
 mod election;
 mod follower;
 pub mod invariants;
@@ -134,6 +151,7 @@ mod state;
 pub mod types;
 
 pub use checkpoints::{Checkpoint, Checkpoints, Doubt, Verdict};
+pub use disk::{DiskView, Hang};
 pub use membership::{ChangeRefusal, MemberChange};
 pub use protocol::*;
 pub use replica::{PeerView, Replica};

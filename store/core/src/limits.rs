@@ -25,6 +25,13 @@ pub const ENTRIES_IN_FLIGHT_MAX: u64 = 16_384;
 /// Election timers (the longest) without any ack while entries are in flight, before the leader probes anew.
 pub const STALLED_TIMERS: u32 = 4;
 
+/// Election timers (the shortest) without a step of an applier that has work, before the disk counts as one that hangs;
+/// and (the longest) for which a disk that hung is not relied on, the first time.
+pub const HANG_TIMERS: u32 = 10;
+
+/// Ticks after which a disk that hung is as good as any other: an hour of ticks of 10 ms. It is never distrusted for longer.
+pub const TICKS_HANG_REMEMBERED: u32 = 360_000;
+
 /// Checkpoints of its state that a replica remembers.
 pub const CHECKPOINTS_KEPT: usize = 64;
 
@@ -37,6 +44,10 @@ pub const BEATS_COMPARED: u32 = 100;
 const _: () = assert!(
     CHECKPOINT_EVERY * (CHECKPOINTS_KEPT as u64) >= ENTRIES_IN_FLIGHT_MAX,
     "a replica that keeps up still has the checkpoint that its leader asks for"
+);
+const _: () = assert!(
+    HANG_TIMERS * TICKS_ELECTION_MAX < TICKS_HANG_REMEMBERED,
+    "a disk that hangs again is distrusted for longer"
 );
 const _: () = assert!(
     TICKS_ELECTION_MIN >= 3 * TICKS_HEARTBEAT,

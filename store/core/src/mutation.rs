@@ -67,6 +67,8 @@ mutations! {
     ReadJoinsRound "read-joins-round" "a read joins the round that was sent before it came",
     ReadBeforeOwnEpoch "read-before-own-epoch" "a new leader reads before it committed an entry of its epoch",
     LeaseRead "lease-read" "a read is confirmed by who was heard within an election timer",
+    // What bare cores do not show, from here on (see `is_of_core`): that nobody waits for long.
+    HungLeaderStays "hung-leader-stays" "a leader whose disk hangs stays",
     // Of the crates above, from here on (see `is_of_core`): files and stages.
     SkipFsync "skip-fsync" "the writer reports a write as durable without a sync",
     VoteWithoutSync "vote-without-sync" "the file vote is replaced without any sync",

@@ -48,6 +48,8 @@ pub struct Progress {
     pub suspect: bool,
     /// It said that its table is not to be believed until it has been replaced.
     pub fenced: bool,
+    /// It said that its disk hangs, or did until lately.
+    pub unfit: bool,
     /// Ticks since its last word.
     pub silent_ticks: u32,
     /// Ticks since its last ack moved `durable`, while entries are in flight.
@@ -66,6 +68,7 @@ impl Progress {
             round: Round(0),
             suspect: false,
             fenced: false,
+            unfit: false,
             silent_ticks: 0,
             stalled_ticks: 0,
         }

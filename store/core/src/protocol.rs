@@ -5,7 +5,9 @@
 //! the message keeps the bytes beside it.
 //!
 //! **Order and durability.** The outputs of one step are carried out in their order, and outputs of later steps
-//! after them. [`Output::after`] says what must be on disk first.
+//! after them. [`Output::after`] says what must be on disk first. A ballot may take as long as it takes: until
+//! [`Input::BallotSaved`] reports it, the outputs that come after it in its step wait if they depend on it, and the
+//! replica is given nothing but the inputs that [`Input::needs_no_ballot`] names, from which nothing comes.
 
 use alloc::vec::Vec;
 
@@ -70,6 +72,8 @@ pub enum Message {
         checkpoint: Option<Checkpoint>,
         /// The table here is wrong and waits to be replaced: do not hand leadership over to this replica.
         fenced: bool,
+        /// The disk here hangs, or did until lately: nor to this one.
+        unfit: bool,
     },
     /// Replica → leader: your append did not fit; this is my log.
     LogState(LogState),
@@ -196,10 +200,20 @@ pub enum Input {
         /// The read's number.
         ticket: ReadTicket,
     },
+    /// The ballot of the last [`Output::SaveBallot`] is durable. (Of several in one step only the last need be saved.)
+    BallotSaved {
+        /// That ballot.
+        ballot: Ballot,
+    },
     /// A write handed to the log is durable, and all writes before it.
     Persisted {
         /// The write.
         write: WriteSeq,
+    },
+    /// The applier has come so far.
+    Applied {
+        /// The last offset applied; lower than before when the table was replaced.
+        up_to: Offset,
     },
     /// The log was cut off behind a verified snapshot at this position, which is applied.
     Purged {
@@ -262,10 +276,18 @@ pub enum Input {
     },
 }
 
+impl Input {
+    /// Whether a replica takes this while its ballot is being saved: nothing that others could see comes of it.
+    #[must_use]
+    pub fn needs_no_ballot(&self) -> bool {
+        matches!(self, Input::Tick { .. } | Input::BallotSaved { .. } | Input::Applied { .. })
+    }
+}
+
 /// What the world must do for a replica.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
-    /// Make epoch and vote durable before anything that follows is carried out.
+    /// Make epoch and vote durable, and report [`Input::BallotSaved`]; see [`Output::after`].
     SaveBallot(Ballot),
     /// Cut the log from here on, durably, in order with appends.
     Truncate {
@@ -291,6 +313,9 @@ pub enum Output {
         /// The entry.
         membership: Membership,
     },
+    /// Tell who waits for a commit here, or for what is committed to be applied, that the outcome is unknown: this
+    /// replica's disk hangs, and it gives leadership away.
+    AnswerUnknown,
     /// The change asked for was not begun.
     ChangeRefused(ChangeRefusal),
     /// This node is not spoken to any more, or is another folder from now on: close what was opened to it.
@@ -356,8 +381,8 @@ pub enum Output {
         /// The snapshot's position.
         position: Position,
     },
-    /// The table is wrong. Make that durable before anything that follows is carried out; then neither read it nor
-    /// write it, and neither take nor give snapshots of it, until it is replaced.
+    /// The table is wrong: from now on neither read it nor write it, and neither take nor give snapshots of it, until it
+    /// is replaced. Make that durable before anything of it is replaced ([`Output::Replace`], [`Output::Install`]).
     Fence {
         /// What a majority has; `None`: an operator said so, or the table is damaged.
         majority: Option<Checkpoint>,
@@ -394,7 +419,8 @@ pub enum Durable {
 
 impl Output {
     /// What must be durable before this is carried out. Acks need no mention of the log: the core sends one only
-    /// after [`Input::Persisted`] has vouched for what it says.
+    /// after [`Input::Persisted`] has vouched for what it says. That this replica leads depends on its vote; that it no
+    /// longer does, on nothing.
     #[must_use]
     pub fn after(&self) -> Durable {
         match self {
@@ -403,7 +429,9 @@ impl Output {
             | Output::Append { .. }
             | Output::AppendMembership { .. }
             | Output::Truncate { .. }
-            | Output::RoleChanged(_) => Durable::Ballot,
+            | Output::Install { .. }
+            | Output::Replace { .. }
+            | Output::RoleChanged(RoleView { role: Role::Leader, .. }) => Durable::Ballot,
             _ => Durable::Nothing,
         }
     }

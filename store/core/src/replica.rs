@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::checkpoints::{Checkpoint, Checkpoints, Doubt};
+use crate::disk::DiskView;
 use crate::election::{self, Candidate};
 use crate::follower::Follower;
 use crate::invariants;
@@ -48,6 +49,8 @@ pub struct PeerView {
     pub feed: &'static str,
     /// Its table is wrong and waits to be replaced.
     pub fenced: bool,
+    /// Its disk hangs, or did until lately.
+    pub unfit: bool,
     /// Ticks since its last word.
     pub silent_ticks: u32,
 }
@@ -69,7 +72,10 @@ impl Replica {
     /// # Panics
     /// If the caller breaks the contract of an input, or an invariant does not hold: both are our own bugs.
     pub fn step(&mut self, input: Input, out: &mut Vec<Output>) {
+        invariants::ballot_first(self.state.is_saving(), &input);
         match input {
+            Input::BallotSaved { ballot } => self.state.ballot_saved(ballot),
+            Input::Applied { up_to } => self.state.applied(up_to),
             Input::Tick { random } => self.tick(random, out),
             Input::Receive { from, message } => self.receive(from, message, out),
             Input::Reconnected { peer } => match &mut self.role {
@@ -157,6 +163,10 @@ impl Replica {
     }
 
     fn tick(&mut self, random: u64, out: &mut Vec<Output>) {
+        self.state.tick_disk();
+        if self.state.is_saving() {
+            return;
+        }
         let change = match &mut self.role {
             Part::Follower(follower) => follower.tick(&self.state, random),
             Part::Candidate(candidate) => candidate.tick(&self.state, random),
@@ -380,6 +390,26 @@ impl Replica {
         matches!(&self.role, Part::Leader(leader) if leader.may_propose())
     }
 
+    /// Whether its ballot is being saved: see [`Input::needs_no_ballot`].
+    #[must_use]
+    pub fn is_saving(&self) -> bool {
+        self.state.is_saving()
+    }
+
+    /// Whether its ballot has been on its way to the disk for an election timer: what depends on it comes too late.
+    #[must_use]
+    pub fn is_ballot_late(&self) -> bool {
+        self.state.disk.is_ballot_late(&self.state.config)
+    }
+
+    /// What is to be said of its own disk.
+    #[must_use]
+    pub fn disk(&self) -> DiskView {
+        let hangs = self.state.disk.hangs().is_some();
+        let stays = |leader: &Leader| hangs && !leader.gives_away(&self.state);
+        self.state.disk.view(matches!(&self.role, Part::Leader(leader) if stays(leader)))
+    }
+
     /// The log lost a tail that may have been acknowledged.
     #[must_use]
     pub fn suspect(&self) -> bool {
@@ -444,6 +474,7 @@ impl Replica {
             needs_after: peer.needs_after(),
             feed: peer.name(),
             fenced: peer.fenced,
+            unfit: peer.unfit,
             silent_ticks: peer.silent_ticks,
         })
     }

@@ -7,6 +7,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::checkpoints::{Checkpoint, Checkpoints};
+use crate::disk::{Disk, InHand};
 use crate::invariants;
 use crate::limits;
 use crate::mutation::{Mutation, planted};
@@ -28,6 +29,8 @@ pub struct Config {
     pub entries_in_flight_max: u64,
     /// The node that should lead when it can; the same on all nodes.
     pub preferred: Option<NodeId>,
+    /// For so long it is remembered that the disk hung.
+    pub ticks_hang_remembered: u32,
 }
 
 impl Config {
@@ -41,6 +44,7 @@ impl Config {
             ticks_election_max: limits::TICKS_ELECTION_MAX,
             entries_in_flight_max: limits::ENTRIES_IN_FLIGHT_MAX,
             preferred: None,
+            ticks_hang_remembered: limits::TICKS_HANG_REMEMBERED,
         }
     }
 }
@@ -104,10 +108,13 @@ impl Timer {
         }
     }
 
-    /// Counts one tick; true if the time is up. A preferred leader draws from the shortest eighth.
-    pub(crate) fn tick(&mut self, config: &Config, random: u64) -> bool {
+    /// Counts one tick; true if the time is up. A preferred leader draws from the shortest eighth, unless its disk is not
+    /// to be relied on.
+    pub(crate) fn tick(&mut self, state: &State, random: u64) -> bool {
+        let config = &state.config;
         let spread = u64::from(config.ticks_election_max - config.ticks_election_min);
-        let spread = if config.preferred == Some(config.member.node) { spread / 8 } else { spread };
+        let is_preferred = config.preferred == Some(config.member.node) && !state.disk.is_unfit();
+        let spread = if is_preferred { spread / 8 } else { spread };
         let (least, spread) = match self.is_hurried {
             true => (self.elapsed + config.ticks_heartbeat, spread / 3),
             false => (config.ticks_election_min, spread),
@@ -160,6 +167,8 @@ pub(crate) struct State {
     pub(crate) config: Config,
     /// Latest epoch and the vote in it; durable before anything else happens.
     pub(crate) ballot: Ballot,
+    /// It is not durable yet.
+    saving: bool,
     /// Which folder of that node has this epoch's vote; unknown after a restart. Two folders of one node are two
     /// members, and must not both get it.
     voted_member: Option<Member>,
@@ -187,6 +196,10 @@ pub(crate) struct State {
     nobody: Membership,
     /// What is on its way to the disk.
     writes: Writes,
+    /// The applier has come so far.
+    applied: Offset,
+    /// Whether the disk hangs.
+    pub(crate) disk: Disk,
 }
 
 impl State {
@@ -204,6 +217,7 @@ impl State {
         State {
             config,
             ballot,
+            saving: false,
             voted_member: None,
             history: restored.history,
             committed: restored.committed,
@@ -217,6 +231,8 @@ impl State {
             memberships: restored.memberships,
             nobody: Membership::default(),
             writes: Writes { last: WriteSeq(0), pending: VecDeque::new(), durable: last },
+            applied: restored.committed,
+            disk: Disk::default(),
         }
     }
 
@@ -239,9 +255,9 @@ impl State {
     /// or by one since. Who has removed itself and had not committed that may be the only one whose log is long enough
     /// to lead; it does not count itself (Ongaro 2014, section 4.2.2).
     ///
-    /// One whose state is wrong does not: who leads answers from it.
+    /// One whose state is wrong does not: who leads answers from it. Nor does one whose disk hangs: its vote would.
     pub(crate) fn may_stand(&self) -> bool {
-        if self.fenced && !planted(Mutation::FencedStands) {
+        if (self.fenced && !planted(Mutation::FencedStands)) || self.disk.hangs().is_some() {
             return false;
         }
         let known = self.memberships.partition_point(|(offset, _)| *offset <= self.committed);
@@ -297,8 +313,35 @@ impl State {
 
     fn save_ballot(&mut self, ballot: Ballot, out: &mut Vec<Output>) {
         self.ballot = ballot;
+        self.saving = true;
         self.voted_member = None;
         out.push(Output::SaveBallot(ballot));
+    }
+
+    /// Counts a tick of the disk.
+    pub(crate) fn tick_disk(&mut self) {
+        let is_replaced = self.fenced || self.replacing || self.installing.is_some();
+        let in_hand = InHand {
+            log: (self.history.last().offset, self.durable()),
+            ballot: self.saving,
+            database: (!is_replaced).then_some((self.committed, self.applied)),
+        };
+        self.disk.tick(&self.config, in_hand);
+    }
+
+    /// The applier has come so far.
+    pub(crate) fn applied(&mut self, up_to: Offset) {
+        self.applied = up_to;
+    }
+
+    /// A ballot is durable; only the last one counts.
+    pub(crate) fn ballot_saved(&mut self, ballot: Ballot) {
+        self.saving &= ballot != self.ballot;
+    }
+
+    /// Whether the ballot is not durable yet.
+    pub(crate) fn is_saving(&self) -> bool {
+        self.saving
     }
 
     /// Appends runs that continue the log, and memberships among them.
@@ -398,6 +441,7 @@ impl State {
         self.memberships = Vec::from([membership]);
         self.writes.pending.clear();
         self.writes.durable = position.offset;
+        self.applied = position.offset;
         self.installing = None;
         // What was damaged was replaced too.
         self.damaged = false;

@@ -5,7 +5,7 @@
 mod harness;
 
 use harness::cluster::{Cluster, Layout};
-use harness::disk::{Disk, Payload};
+use harness::disk::{Disk, Payload, step};
 use store_core::{
     Ballot, Config, Epoch, Incarnation, Input, Member, Membership, Message, NodeId, Offset, Output, Position,
     Replica, VoteRequest,
@@ -247,7 +247,7 @@ fn grants(own: &[u64], candidate: &[u64]) -> bool {
         let request = VoteRequest { epoch: Epoch(9), last, pre, handed_over: false };
         let mut outputs = Vec::new();
         let message = Message::VoteRequest(request);
-        replica.step(Input::Receive { from: member(2), message }, &mut outputs);
+        step(&mut replica, Input::Receive { from: member(2), message }, &mut outputs);
         let reply = outputs.iter().find_map(|output| match output {
             Output::Send { message: Message::VoteReply(reply), .. } => Some(reply.granted),
             _ => None,

@@ -4,7 +4,7 @@
 
 mod harness;
 
-use harness::disk::Disk;
+use harness::disk::{Disk, step};
 use store_core::{
     Ballot, Config, Epoch, Incarnation, Input, Member, Membership, Message, NodeId, Offset, Output, Position,
     Replica, Role, VoteReply, VoteRequest,
@@ -36,7 +36,7 @@ fn ask(replica: &mut Replica, from: Member) -> (VoteReply, Option<Ballot>) {
     let (epoch, last) = (Epoch(2), Position::new(1, 1));
     let request = Message::VoteRequest(VoteRequest { epoch, last, pre: false, handed_over: false });
     let mut outputs = Vec::new();
-    replica.step(Input::Receive { from, message: request }, &mut outputs);
+    step(replica, Input::Receive { from, message: request }, &mut outputs);
     let saved = outputs.iter().rev().find_map(|output| match output {
         Output::SaveBallot(ballot) => Some(*ballot),
         _ => None,
@@ -68,14 +68,14 @@ fn a_vote_for_the_lost_folder_does_not_elect_the_new_one() {
         let mut new = replica(folder(3, NEW), &disk(Ballot { epoch: Epoch(1), voted_for: None }));
         let mut outputs = Vec::new();
         while new.view().role != Role::Candidate {
-            new.step(Input::Tick { random: 0 }, &mut outputs);
+            step(&mut new, Input::Tick { random: 0 }, &mut outputs);
         }
         for (pre, voter) in [(true, 1), (true, 2), (false, 1), (false, 2)] {
             let candidate = Incarnation(if pre { NEW } else { candidate });
             let last = Position::new(1, 1);
             let reply = VoteReply { epoch: Epoch(2), granted: true, pre, last, suspect: false, candidate };
             let from = folder(voter, voter);
-            new.step(Input::Receive { from, message: Message::VoteReply(reply) }, &mut outputs);
+            step(&mut new, Input::Receive { from, message: Message::VoteReply(reply) }, &mut outputs);
         }
         assert_eq!(new.view().role == Role::Leader, elected);
     }
@@ -87,14 +87,14 @@ fn what_one_folder_says_is_not_the_others_vote() {
     let mut candidate = replica(folder(1, 1), &disk(Ballot { epoch: Epoch(1), voted_for: None }));
     let mut outputs = Vec::new();
     while candidate.view().role != Role::Candidate {
-        candidate.step(Input::Tick { random: 0 }, &mut outputs);
+        step(&mut candidate, Input::Tick { random: 0 }, &mut outputs);
     }
     let mut say = |from: Member, pre: bool| {
         let last = Position::new(1, 1);
         let candidate_is = Incarnation(1);
         let reply =
             VoteReply { epoch: Epoch(2), granted: true, pre, last, suspect: false, candidate: candidate_is };
-        candidate.step(Input::Receive { from, message: Message::VoteReply(reply) }, &mut outputs);
+        step(&mut candidate, Input::Receive { from, message: Message::VoteReply(reply) }, &mut outputs);
         candidate.view()
     };
     say(folder(3, NEW), true);

@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::disk::Disk;
+use harness::disk::{Disk, step};
 use proptest::prelude::*;
 use store_core::{
     Append, Ballot, Checkpoint, Config, Epoch, Incarnation, Input, LogState, Member, MemberChange,
@@ -44,7 +44,11 @@ fn malformed_appends_are_ignored() {
         let memberships = memberships.into_iter().map(|at| (Offset(at), membership())).collect();
         let append = Append { epoch: Epoch(5), previous, runs, memberships, committed: Offset(6) };
         let mut outputs = Vec::new();
-        replica.step(Input::Receive { from: member(2), message: Message::Append(append) }, &mut outputs);
+        step(
+            &mut replica,
+            Input::Receive { from: member(2), message: Message::Append(append) },
+            &mut outputs,
+        );
         let ignored = |output: &Output| matches!(output, Output::SaveBallot(_) | Output::RoleChanged(_));
         assert!(outputs.iter().all(ignored), "{what}: {outputs:?}");
         assert_eq!(replica.last(), Position::new(4, 6), "{what}");
@@ -133,7 +137,8 @@ fn to_leaders_and_candidates() -> impl Strategy<Value = Message> {
             durable_up_to,
             round: Round(round),
             checkpoint: Some(Checkpoint { position: durable_up_to, effects: round, version: 1 }),
-            fenced: round % 3 == 0
+            fenced: round % 3 == 0,
+            unfit: round % 5 == 0
         }),
         (number(), position(), prop::option::of((number(), number())), any::<bool>()).prop_map(
             |(epoch, last, conflict, suspect)| Message::LogState(LogState {
@@ -185,21 +190,21 @@ proptest! {
         let mut outputs = Vec::new();
         // Half of them begin with a won election, so that leaders are tried as well.
         if stands {
-            (0..60).for_each(|_| replica.step(Input::Tick { random: 0 }, &mut outputs));
+            (0..60).for_each(|_| step(&mut replica, Input::Tick { random: 0 }, &mut outputs));
             for pre in [true, false] {
                 let (last, candidate) = (Position::ZERO, member(1).incarnation);
                 let reply = VoteReply { epoch: Epoch(5), granted: true, pre, last, suspect: false, candidate };
                 let message = Message::VoteReply(reply);
-                replica.step(Input::Receive { from: member(2), message }, &mut outputs);
+                step(&mut replica, Input::Receive { from: member(2), message }, &mut outputs);
             }
-            replica.step(Input::Read { ticket: ReadTicket(1) }, &mut outputs);
+            step(&mut replica, Input::Read { ticket: ReadTicket(1) }, &mut outputs);
         }
         for input in inputs {
             let mut outputs = Vec::new();
-            replica.step(input, &mut outputs);
+            step(&mut replica, input, &mut outputs);
             for output in &outputs {
                 if let Output::Append { write, .. } | Output::AppendMembership { write, .. } = output {
-                    replica.step(Input::Persisted { write: *write }, &mut Vec::new());
+                    step(&mut replica, Input::Persisted { write: *write }, &mut Vec::new());
                 }
             }
             if outputs.iter().any(|output| matches!(output, Output::Fatal(_))) {

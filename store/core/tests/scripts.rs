@@ -62,6 +62,11 @@ fn states() {
 }
 
 #[test]
+fn disks() {
+    topic("disks");
+}
+
+#[test]
 fn members() {
     topic("members");
 }

@@ -24,6 +24,7 @@ use store_db::{Table, checkpoints, state};
 use store_log::Disk;
 
 use crate::cache::Limits;
+use crate::claims::Claims;
 use crate::convert::{checkpoint_in, position_in};
 use crate::error::Error;
 use crate::job::{Applied, ApplierJob, ApplierOut, Imported, Reply, Ticket};
@@ -66,6 +67,8 @@ pub struct Applier<D: Disk, T: Table> {
     fenced: bool,
     /// A snapshot to replace the wrong table by.
     replace: Option<(Position, u64)>,
+    /// Which tickets the node has answered.
+    claims: Arc<Claims>,
     /// Offsets between two checkpoints.
     checkpoint_every: u64,
     /// Entries of the batch; kept for its memory.
@@ -78,6 +81,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
         source: Source<D>,
         snapshots: Arc<Snapshots<D>>,
         applied: Applied,
+        claims: Arc<Claims>,
         checkpoint_every: u64,
     ) -> Applier<D, T> {
         assert!(checkpoint_every > 0, "checkpoints are apart");
@@ -93,6 +97,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
             halted: false,
             fenced: false,
             replace: None,
+            claims,
             checkpoint_every,
             entries: Vec::new(),
         }
@@ -196,8 +201,10 @@ impl<D: Disk, T: Table> Applier<D, T> {
 
     /// Whoever waits for an entry that the wrong table has not come to gets no answer from it.
     fn give_up_tickets(&mut self, outs: &mut Vec<ApplierOut>) {
-        let unknown = |(_, ticket)| ApplierOut::Answer { ticket, reply: Reply::Unknown };
-        outs.extend(self.tickets.drain(..).map(unknown));
+        let Some((last, _)) = self.tickets.back() else { return };
+        let given_up = self.claims.apply(*last);
+        let open = self.tickets.drain(..).filter(|(offset, _)| *offset > given_up);
+        outs.extend(open.map(|(_, ticket)| ApplierOut::Answer { ticket, reply: Reply::Unknown }));
     }
 
     fn halt_for_snapshot(&mut self, outs: &mut Vec<ApplierOut>) {
@@ -235,6 +242,8 @@ impl<D: Disk, T: Table> Applier<D, T> {
             let (found, expected) = (self.applied.position, self.committed);
             return Err(Error::Contradiction { found, expected });
         }
+        let given_up = self.claims.apply(self.applied.position.offset);
+        while self.tickets.pop_front_if(|(offset, _)| *offset <= given_up).is_some() {}
         for (entry, reply) in entries.iter().zip(replies) {
             self.answer(entry.position, reply, outs);
         }

@@ -265,6 +265,7 @@ pub fn reply_in(reply: wire::PushReply) -> Result<Message, Malformed> {
             round: Round(ack.round),
             checkpoint: ack.checkpoint.map(checkpoint_in),
             fenced: ack.fenced,
+            unfit: ack.unfit,
         },
         Wire::LogState(state) => Message::LogState(LogState {
             epoch: Epoch(state.epoch),
@@ -287,12 +288,13 @@ pub fn reply_in(reply: wire::PushReply) -> Result<Message, Malformed> {
 pub fn reply_out(message: &Message) -> wire::PushReply {
     use wire::push_reply::Message as Wire;
     let message = match message {
-        Message::Ack { epoch, durable_up_to, round, checkpoint, fenced } => Wire::Ack(wire::Ack {
+        Message::Ack { epoch, durable_up_to, round, checkpoint, fenced, unfit } => Wire::Ack(wire::Ack {
             epoch: epoch.0,
             durable_up_to: Some(position_out(*durable_up_to)),
             round: round.0,
             checkpoint: checkpoint.map(checkpoint_out),
             fenced: *fenced,
+            unfit: *unfit,
         }),
         Message::LogState(state) => {
             let (conflict_epoch, conflict_first) = state.conflict.unwrap_or_default();

@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use store_core::{
-    ChangeRefusal, Checkpoint, Doubt, Entry, Epoch, Fatal, Member, MemberChange, Message, NodeId, Offset,
-    Position, RoleView, WriteSeq,
+    Ballot, ChangeRefusal, Checkpoint, Doubt, Entry, Epoch, Fatal, Member, MemberChange, Message, NodeId,
+    Offset, Position, RoleView, WriteSeq,
 };
 use store_log::Fence;
 
@@ -60,6 +60,11 @@ pub enum Job {
         peer: NodeId,
         /// It has less than its reserve.
         lacks: bool,
+    },
+    /// From the ballot's writer: this ballot is durable.
+    BallotSaved {
+        /// The ballot.
+        ballot: Ballot,
     },
     /// From the writer: this write and all before it are durable.
     Persisted {
@@ -127,6 +132,8 @@ pub enum Job {
     NotAdopted,
     /// From the applier: the table of a fenced replica is that snapshot now.
     Replaced(Imported),
+    /// From the writer: the fence is durable.
+    FenceSaved,
     /// From the writer: the wrong snapshots and the fence are gone.
     Unfenced,
     /// An operator says that the table here is wrong. Answered at once, with [`Answer::Resyncing`] or
@@ -206,6 +213,8 @@ pub struct Imported {
 /// What the node wants done.
 #[derive(Clone, PartialEq, Debug)]
 pub enum NodeOut {
+    /// For the ballot's writer: save this, then say [`Job::BallotSaved`]. Of several that wait only the last counts.
+    SaveBallot(Ballot),
     /// For the writer, in order.
     Write(WriterJob),
     /// For the applier, in order.
@@ -225,8 +234,7 @@ pub enum NodeOut {
         /// What.
         message: Message,
     },
-    /// A `VoteRequest` to send, or the `VoteReply` to the last request of `to` (given in the very turn that
-    /// took the request).
+    /// A `VoteRequest` to send, or the `VoteReply` to the last request of `to` (as soon as the vote is durable).
     Vote {
         /// To whom.
         to: NodeId,
@@ -259,7 +267,7 @@ pub enum NodeOut {
     },
     /// The handover asked for was given up.
     HandOverFailed,
-    /// The table is wrong from here on (the fence is durable), or right again: whether it may be read, and why not.
+    /// The table is wrong from here on, or right again: whether it may be read, and why not.
     Fenced(Option<Fence>),
     /// Something that an operator should know; writes may go on.
     Report(Report),
@@ -412,6 +420,10 @@ pub enum WriterJob {
     },
     /// Say how much room there is on the file system.
     Measure,
+    /// Forget that the log lost a tail.
+    Trust,
+    /// The table is wrong: make that durable, then say [`Job::FenceSaved`].
+    Fence(Fence),
     /// The snapshot that a fenced replica has fetched gets its name.
     Adopt {
         /// Its position.

@@ -30,6 +30,7 @@
 //!
 //! | from | goes to |
 //! |---|---|
+//! | [`NodeOut::SaveBallot`] | the ballot's writer, which never waits for the log's |
 //! | [`NodeOut::Write`] | the writer's queue (F2), in order |
 //! | [`NodeOut::Apply`] | the applier's queue (F3), in order |
 //! | [`NodeOut::Pump`] | that peer's [`PumpInbox::post`] |
@@ -72,8 +73,10 @@
 mod applier;
 mod arrival;
 pub mod backup;
+mod ballot_writer;
 mod cache;
 mod changing;
+mod claims;
 pub mod clock;
 pub mod convert;
 mod error;
@@ -96,6 +99,7 @@ mod waiting;
 mod writer;
 
 pub use applier::Applier;
+pub use ballot_writer::BallotWriter;
 pub use clock::Clock;
 pub use error::Error;
 pub use job::{

@@ -27,6 +27,12 @@ pub const STAMP_JUMP_MS_MAX: i64 = 3_600_000;
 /// Bytes that a replica has handed to its writer and that are not durable, at most; appends beyond are dropped as if
 /// the network had lost them, and the leader resends them.
 pub const REPLICA_BYTES_UNWRITTEN_MAX: usize = 64 << 20;
+/// Messages of peers that wait while a ballot is being saved, at most; those beyond are lost, as in a network.
+pub const SAVING_MESSAGES_MAX: usize = 1_024;
+/// Bytes of their entries, at most.
+pub const SAVING_BYTES_MAX: usize = 8 << 20;
+/// Operators that wait for one fence to be durable, at most.
+pub const RESYNCING_MAX: usize = 64;
 /// Ticks between looks at the room that is left.
 pub const ROOM_TICKS: u32 = 10;
 /// The part of half of its reserve that a replica still fills with entries when it is down to that half.
@@ -42,6 +48,7 @@ pub const HAND_OVER_TICKS: u32 = 1_000;
 
 const _: () =
     assert!(REPLICA_BYTES_UNWRITTEN_MAX >= 2 * WRITE_BYTES_WAITING_MAX, "a leader's load fits a replica");
+const _: () = assert!(MESSAGE_BYTES_MAX < SAVING_BYTES_MAX, "any message can wait for a ballot");
 const _: () = assert!(COMMAND_BYTES_MAX <= MESSAGE_BYTES_MAX, "a message holds the largest command");
 const _: () = assert!(MESSAGE_BYTES_MAX <= APPLY_BYTES_MAX, "a batch applied holds any message");
 const _: () = assert!(WRITE_BYTES_WAITING_MAX < CACHE_BYTES_MAX, "what waits to be applied stays in memory");

@@ -2,17 +2,19 @@
 //! steps the core, and sends each of its outputs where it belongs.
 //!
 //! The file has what drives a turn. [`clients`] admits and refuses requests, [`outputs`] carries out what the core
-//! wants, [`install`] brings a snapshot in, [`fencing`] replaces a table that is wrong.
+//! wants, [`saving`] holds back what waits for a ballot, [`install`] brings a snapshot in, [`fencing`] replaces a table
+//! that is wrong.
 //!
 //! Promises: a ballot is durable before anything that the core said after it leaves; all client writes that wait
 //! when it is turned become one append; a ticket is answered once. Leaves out whatever takes long: it writes no
-//! log, applies nothing, and reads no table, so that a heartbeat never waits for a disk (but for a ballot's).
+//! file, applies nothing, and reads no table, so that it waits for no disk.
 
 mod clients;
 mod fencing;
 mod install;
 mod members;
 mod outputs;
+mod saving;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,13 +27,13 @@ use store_log::{Disk, Fence};
 use crate::arrival::Arrival;
 use crate::cache::EntryCache;
 use crate::changing::Changing;
+use crate::claims::Claims;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::job::{Applied, ApplierJob, Imported, Job, NodeOut, Ticket, WriterJob};
 use crate::limits::{ENTRY_BYTES_BESIDE, PEER_SILENT_TICKS_MAX, REPLICA_BYTES_UNWRITTEN_MAX};
 use crate::room::Room;
 use crate::schedule::Schedule;
-use crate::shared_log::SharedLog;
 use crate::snapshots::Snapshots;
 use crate::stamp::Stamps;
 use crate::start::{NodeConfig, NodeStart};
@@ -54,8 +56,6 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     member: Member,
     /// The protocol.
     replica: Replica,
-    /// Where ballots are kept. The writer holds it while it writes, so a ballot waits for one sync at most.
-    log: SharedLog<D>,
     /// Asked for room only.
     table: T,
     /// The recent entries, for pumps and applier.
@@ -66,6 +66,8 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     random: fastrand::Rng,
     /// Tickets in the log, not committed; and what is committed and not applied.
     writes: Writes,
+    /// Which tickets of committed entries are answered by whom.
+    claims: Arc<Claims>,
     /// Tickets of reads.
     reads: Reads,
     /// Commands that this turn has brought, and their bytes.
@@ -102,6 +104,14 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     is_damage_told: bool,
     /// What the wrong table was replaced by; what else was wrong is going.
     replaced: Option<Imported>,
+    /// The fence is durable.
+    fence_saved: bool,
+    /// A snapshot to be installed when it is.
+    install_waits: Option<(Position, u64)>,
+    /// Who asked for the fence that is not.
+    resyncing: Vec<Ticket>,
+    /// What waits for a ballot.
+    saving: Option<saving::Saving>,
     /// The core's outputs; kept for their memory.
     outputs: Vec<Output>,
 }
@@ -110,7 +120,6 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     pub(crate) fn new(
         config: NodeConfig,
         start: NodeStart,
-        log: SharedLog<D>,
         table: T,
         cache: Arc<EntryCache>,
         snapshots: Arc<Snapshots<D>>,
@@ -123,12 +132,12 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         Node {
             member: config.core.member,
             replica: Replica::new(config.core, start.restored),
-            log,
             table,
             cache,
             stamps: Stamps::new(clock, start.stamp_ms, config.clock_jump_ms_max),
             random: fastrand::Rng::with_seed(config.seed),
             writes: Writes::default(),
+            claims: start.claims,
             reads: Reads::default(),
             commands: Vec::new(),
             commands_bytes: 0,
@@ -147,6 +156,10 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             is_damage_known: false,
             is_damage_told: false,
             replaced: None,
+            fence_saved: true,
+            install_waits: None,
+            resyncing: Vec::new(),
+            saving: None,
             outputs: Vec::new(),
         }
     }
@@ -168,8 +181,17 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     }
 
     fn take(&mut self, job: Job, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        if self.replica.is_saving() {
+            self.take_while_saving(job, outs)
+        } else {
+            self.take_at_once(job, outs)
+        }
+    }
+
+    fn take_at_once(&mut self, job: Job, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
         match job {
             Job::Tick => self.tick(outs),
+            Job::BallotSaved { ballot } => self.ballot_saved(ballot, outs),
             Job::Write { ticket, command } => {
                 self.admit_write(ticket, command, self.divided(), outs);
                 Ok(())
@@ -197,7 +219,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 self.applied = applied;
                 self.writes.applied(applied.position.offset);
                 self.answer_reads(outs);
-                Ok(())
+                self.step(Input::Applied { up_to: applied.position.offset }, outs)
             }
             Job::Rolled { at, number } => {
                 self.rolled(at, Some(number), outs);
@@ -238,6 +260,10 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             }
             Job::NotAdopted => self.step(Input::NotReplaced, outs),
             Job::Replaced(imported) => self.replaced(imported, outs),
+            Job::FenceSaved => {
+                self.fence_saved(outs);
+                Ok(())
+            }
             Job::Unfenced => self.unfenced(outs),
             Job::Resync { ticket } => self.resync(ticket, outs),
             Job::SnapshotFailed { position } => {
@@ -262,6 +288,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         self.look_for_damage(outs)?;
         if self.room.is_due() {
             outs.push(NodeOut::Write(WriterJob::Measure));
+        }
+        if self.replica.is_saving() {
+            return Ok(());
         }
         if self.leading.is_some() {
             self.hand_over_for_room(outs)?;
@@ -318,7 +347,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         entries: Vec<Entry<Bytes>>,
         outs: &mut Vec<NodeOut>,
     ) -> Result<(), Error> {
-        let bytes = entries.iter().map(|entry| entry.payload.len() + ENTRY_BYTES_BESIDE).sum();
+        let bytes = bytes_of(&entries);
         let fits = self.unwritten_bytes <= REPLICA_BYTES_UNWRITTEN_MAX && self.room.takes(bytes);
         if !entries.is_empty() && !fits {
             return Ok(());
@@ -388,6 +417,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             doubt: replica.doubt(),
             checkpoint: replica.checkpoint(),
             lack: self.room.lack(),
+            disk: replica.disk(),
             writes_waiting: self.writes.len(),
             log_time_lag_ms: self.stamps.lag_ms(),
             peers: replica.peers().collect(),
@@ -406,4 +436,9 @@ fn awaited(replica: &Replica) -> Vec<NodeId> {
     let mut nodes: Vec<NodeId> = replica.awaited().iter().map(|member| member.node).collect();
     nodes.dedup();
     nodes
+}
+
+/// What entries count for where they wait.
+fn bytes_of(entries: &[Entry<Bytes>]) -> usize {
+    entries.iter().map(|entry| entry.payload.len() + ENTRY_BYTES_BESIDE).sum()
 }

@@ -21,7 +21,9 @@ use store_log::{BootId, Cut, Disk, Fence, Identity, Log, LogReader, Meta, Recove
 use prost::Message as _;
 
 use crate::applier::{Applier, remembered, standing};
+use crate::ballot_writer::BallotWriter;
 use crate::cache::EntryCache;
+use crate::claims::Claims;
 use crate::clock::Clock;
 use crate::convert;
 use crate::error::Error;
@@ -59,6 +61,8 @@ pub struct Engine<D: Disk, T: Table, C: Clock> {
     pub node: Node<D, T, C>,
     /// F2.
     pub writer: Writer<D>,
+    /// Saves ballots.
+    pub ballots: BallotWriter<D>,
     /// F3.
     pub applier: Applier<D, T>,
     /// Makes pumps.
@@ -150,7 +154,7 @@ pub fn open<D: Disk, T: Table, C: Clock>(config: OpenConfig<D, T, C>) -> Result<
         join(&*disk, &identity, node.core.member.incarnation, &boot_id)?;
     }
     let (log, mut recovered) = Log::open(Arc::clone(&disk), &identity, &boot_id, log)?;
-    let reader = log.reader();
+    let (reader, ballots) = (log.reader(), BallotWriter::new(log.ballots()));
     let shared: SharedLog<D> = Arc::new(Mutex::new(log));
     let meta = recovered.meta.clone();
     // No mark vouched for a damaged table, so it was not believed: it is made anew here, from what is right.
@@ -163,11 +167,13 @@ pub fn open<D: Disk, T: Table, C: Clock>(config: OpenConfig<D, T, C>) -> Result<
     let cache = Arc::new(EntryCache::new(CACHE_BYTES_MAX, recovered.history.last().offset));
     let source = Source::new(Arc::clone(&cache), reader.clone());
     let (committed, snapshot) = known_committed(&state, &snapshots, &recovered)?;
+    let claims = Arc::new(Claims::default());
     let mut applier = Applier::new(
         table.clone(),
         source.clone(),
         Arc::clone(&snapshots),
         standing(&state),
+        Arc::clone(&claims),
         node.checkpoint_every,
     );
     catch_up(&mut applier, &recovered.history, committed, fenced)?;
@@ -181,6 +187,7 @@ pub fn open<D: Disk, T: Table, C: Clock>(config: OpenConfig<D, T, C>) -> Result<
         stamp_ms: recovered.last_stamp_ms.max(state.stamp_ms),
         applied: applier.applied(),
         fence: recovered.fence,
+        claims,
     };
     let recovery = Recovery {
         cut: recovered.cut,
@@ -198,10 +205,9 @@ pub fn open<D: Disk, T: Table, C: Clock>(config: OpenConfig<D, T, C>) -> Result<
     };
     let mut node_config = node;
     node_config.core.member = recovered.meta.member;
-    let node =
-        Node::new(node_config, start, Arc::clone(&shared), table, cache, Arc::clone(&snapshots), clock);
+    let node = Node::new(node_config, start, table, cache, Arc::clone(&snapshots), clock);
     let writer = Writer::new(shared, Arc::clone(&snapshots));
-    Ok(Engine { node, writer, applier, pumps: Pumps { source }, snapshots, log: reader, recovery })
+    Ok(Engine { node, writer, ballots, applier, pumps: Pumps { source }, snapshots, log: reader, recovery })
 }
 
 /// The table's state, after the newest whole snapshot was imported if the table is empty or lies before the log.

@@ -25,13 +25,19 @@ impl Vintage {
 pub(crate) struct Standing {
     /// Odd: the table is wrong. Held while a snapshot gets its name, which is a rename and a sync of the folder.
     vintage: Mutex<Vintage>,
+    /// It is wrong; set before whoever names a snapshot can be waited for.
+    wrong: AtomicBool,
     /// Another replica has another state, and no majority says yet which is right.
     doubted: AtomicBool,
 }
 
 impl Standing {
     pub(crate) fn new(fenced: bool) -> Standing {
-        Standing { vintage: Mutex::new(Vintage(u64::from(fenced))), doubted: AtomicBool::new(false) }
+        Standing {
+            vintage: Mutex::new(Vintage(u64::from(fenced))),
+            wrong: AtomicBool::new(fenced),
+            doubted: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn vintage(&self) -> Vintage {
@@ -39,7 +45,7 @@ impl Standing {
     }
 
     pub(crate) fn is_fenced(&self) -> bool {
-        !self.vintage().is_right()
+        self.wrong.load(Ordering::Relaxed)
     }
 
     /// Whether a snapshot may go to another replica.
@@ -47,8 +53,15 @@ impl Standing {
         !self.doubted.load(Ordering::Relaxed) && !self.is_fenced()
     }
 
-    /// From here on the table is wrong.
+    /// From here on the table is wrong. Never waits: a snapshot that is getting its name may get it, and goes with the
+    /// others when the table has been replaced.
+    pub(crate) fn suspend(&self) {
+        self.wrong.store(true, Ordering::Relaxed);
+    }
+
+    /// The same, once no snapshot of it is getting its name.
     pub(crate) fn fence(&self) {
+        self.suspend();
         let mut vintage = self.vintage.lock();
         if vintage.is_right() {
             *vintage = vintage.next();
@@ -61,6 +74,7 @@ impl Standing {
         if !vintage.is_right() {
             *vintage = vintage.next();
         }
+        self.wrong.store(false, Ordering::Relaxed);
     }
 
     /// Another replica has another state, or that is settled.
@@ -71,7 +85,7 @@ impl Standing {
     /// Does `work` unless the table of that time has turned out to be wrong; it cannot meanwhile.
     pub(crate) fn if_right<R>(&self, then: Vintage, work: impl FnOnce() -> R) -> Option<R> {
         let now = self.vintage.lock();
-        (*now == then && now.is_right()).then(work)
+        (*now == then && now.is_right() && !self.is_fenced()).then(work)
     }
 }
 
@@ -84,6 +98,8 @@ mod tests {
         let standing = Standing::new(false);
         let before = standing.vintage();
         assert_eq!(standing.if_right(before, || 1), Some(1));
+        standing.suspend();
+        assert_eq!(standing.if_right(standing.vintage(), || 1), None);
         standing.fence();
         standing.fence();
         let meanwhile = standing.vintage();

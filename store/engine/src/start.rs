@@ -1,9 +1,12 @@
 //! What a node begins with: what is configured, and what recovery found. No behaviour.
 
+use std::sync::Arc;
+
 use store_core::limits::CHECKPOINT_EVERY;
 use store_core::{Config, Offset, Restored};
 use store_log::Fence;
 
+use crate::claims::Claims;
 use crate::job::Applied;
 use crate::limits::STAMP_JUMP_MS_MAX;
 use crate::room::Reserve;
@@ -48,4 +51,6 @@ pub(crate) struct NodeStart {
     pub(crate) applied: Applied,
     /// The table is not to be believed.
     pub(crate) fence: Option<Fence>,
+    /// Which tickets of committed entries are answered by whom.
+    pub(crate) claims: Arc<Claims>,
 }

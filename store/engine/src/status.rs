@@ -1,6 +1,6 @@
 //! What a node can say of itself at any moment, for people and for the name service.
 
-use store_core::{Checkpoint, Doubt, Epoch, NodeId, Offset, PeerView, Position, Role};
+use store_core::{Checkpoint, DiskView, Doubt, Epoch, NodeId, Offset, PeerView, Position, Role};
 use store_log::Fence;
 
 use crate::job::{Applied, Lack};
@@ -42,6 +42,8 @@ pub struct Status {
     pub checkpoint: Option<Checkpoint>,
     /// Why it refuses writes although it leads.
     pub lack: Option<Lack>,
+    /// Whether its disk answers.
+    pub disk: DiskView,
     /// Writes that wait for their commit, or to be applied.
     pub writes_waiting: usize,
     /// Its clock minus the log's time (the last stamp, moved on by its monotonic clock), milliseconds: how far the log's

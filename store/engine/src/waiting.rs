@@ -14,8 +14,8 @@ use crate::limits::{READS_WAITING_MAX, WRITE_BYTES_WAITING_MAX, WRITES_WAITING_M
 pub(crate) struct Writes {
     /// Not committed, in the order of the log.
     waiting: VecDeque<Write>,
-    /// Committed and not applied: offset and bytes. The applier has the tickets.
-    applying: VecDeque<(Offset, usize)>,
+    /// Committed and not applied. The applier has the tickets, too.
+    applying: VecDeque<Write>,
     /// Bytes of the commands of both.
     bytes: usize,
 }
@@ -53,16 +53,17 @@ impl Writes {
         let committed = self.waiting.drain(..count);
         committed
             .map(|write| {
-                applying.push_back((write.offset, write.bytes));
-                (write.offset, write.ticket)
+                let taken = (write.offset, write.ticket);
+                applying.push_back(write);
+                taken
             })
             .collect()
     }
 
     /// Everything up to here is applied.
     pub(crate) fn applied(&mut self, up_to: Offset) {
-        while let Some((_, bytes)) = self.applying.pop_front_if(|(offset, _)| *offset <= up_to) {
-            self.bytes -= bytes;
+        while let Some(write) = self.applying.pop_front_if(|write| write.offset <= up_to) {
+            self.bytes -= write.bytes;
         }
     }
 
@@ -75,6 +76,17 @@ impl Writes {
             (write.offset, write.ticket)
         })
         .collect()
+    }
+
+    /// The tickets of those that are committed and not applied, after `answered`. They keep their places.
+    pub(crate) fn applying(&self, answered: Offset) -> impl Iterator<Item = Ticket> {
+        let open = self.applying.iter().filter(move |write| write.offset > answered);
+        open.map(|write| write.ticket)
+    }
+
+    /// The last one that is committed and not applied.
+    pub(crate) fn last_applying(&self) -> Option<Offset> {
+        self.applying.back().map(|write| write.offset)
     }
 
     /// How many wait to be committed or applied.
@@ -128,6 +140,13 @@ impl Reads {
         failed
     }
 
+    /// Takes those that wait for something to be applied.
+    pub(crate) fn take_unapplied(&mut self) -> Vec<Ticket> {
+        let taken: Vec<Ticket> = self.ready.drain(..).flat_map(|(_, tickets)| tickets).collect();
+        self.count -= taken.len();
+        taken
+    }
+
     /// Takes the next that may go now that `applied` is applied.
     pub(crate) fn take_ready(&mut self, applied: Offset) -> Option<(Offset, Vec<Ticket>)> {
         let (at, tickets) = self.ready.pop_front_if(|(at, _)| *at <= applied)?;
@@ -150,6 +169,8 @@ mod tests {
         assert_eq!(writes.take_up_to(Offset(2)), []);
         writes.applied(Offset(1));
         assert_eq!((writes.bytes, writes.len()), (200, 2));
+        assert_eq!(writes.applying(Offset(0)).collect::<Vec<_>>(), [Ticket(12)]);
+        assert_eq!((writes.applying(Offset(2)).count(), writes.last_applying()), (0, Some(Offset(2))));
         assert_eq!(writes.take_all(), [(Offset(3), Ticket(13))]);
         assert_eq!((writes.bytes, writes.len()), (100, 1));
         writes.applied(Offset(9));

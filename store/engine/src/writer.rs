@@ -88,6 +88,14 @@ impl<D: Disk> Writer<D> {
                 self.snapshots.arrived();
                 outs.push(Job::Reset { after });
             }
+            WriterJob::Trust => log.clear_suspect()?,
+            WriterJob::Fence(fence) => {
+                self.snapshots.standing().fence();
+                if !planted(Mutation::FenceForgotten) {
+                    log.save_fence(fence)?;
+                }
+                outs.push(Job::FenceSaved);
+            }
             WriterJob::Discard { number } => self.snapshots.discard(number)?,
             WriterJob::Adopt { position } => {
                 self.write(log)?;

@@ -45,6 +45,7 @@ fn replicas() -> impl Strategy<Value = Message> {
         (epoch.clone(), position(), 0u64..99).prop_map(|(epoch, durable_up_to, round)| Message::Ack {
             checkpoint: (round % 2 == 0).then_some(checkpoint(durable_up_to, round)),
             fenced: round % 3 == 0,
+            unfit: round % 5 == 0,
             epoch,
             durable_up_to,
             round: Round(round)

@@ -88,6 +88,7 @@ fn a_wrong_table_is_replaced_and_the_log_stays() {
         cluster.run("it is fenced", |cluster| {
             cluster.replicas[&victim].status().is_some_and(|status| status.fence.is_some())
         });
+        cluster.run("that is durable", |cluster| cluster.answers.contains_key(&ticket));
         assert_eq!(cluster.answers[&ticket], Told::Node(Answer::Resyncing));
         for i in 0..20 {
             cluster.must_put(&format!("later{i}"), "v");

@@ -84,6 +84,13 @@ fn lead(engine: &mut Engine) -> Epoch {
     while engine.node.status().role != store_core::Role::Leader {
         engine.node.turn([Job::Tick], &mut outs).unwrap();
     }
+    let ballot = |out: &NodeOut| match out {
+        NodeOut::SaveBallot(ballot) => Some(*ballot),
+        _ => None,
+    };
+    let mut saved = Vec::new();
+    engine.ballots.turn(outs.iter().filter_map(ballot), &mut saved).unwrap();
+    engine.node.turn(saved, &mut outs).unwrap();
     let write = |out| match out {
         NodeOut::Write(job) => Some(job),
         _ => None,

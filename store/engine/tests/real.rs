@@ -66,15 +66,17 @@ impl Real {
         let (mut outs, mut applied) = (Vec::new(), Vec::new());
         self.inbox.push(Job::Tick);
         self.engine.node.turn(self.inbox.drain(..), &mut outs).unwrap();
-        let (mut writes, mut applies) = (Vec::new(), Vec::new());
+        let (mut writes, mut applies, mut ballots) = (Vec::new(), Vec::new(), Vec::new());
         for out in outs {
             match out {
+                NodeOut::SaveBallot(ballot) => ballots.push(ballot),
                 NodeOut::Write(job) => writes.push(job),
                 NodeOut::Apply(job) => applies.push(job),
                 NodeOut::Role(view) => self.leads = view.leader == Some(NODE),
                 _ => {}
             }
         }
+        self.engine.ballots.turn(ballots, &mut self.inbox).unwrap();
         self.engine.writer.turn(writes, &mut self.inbox).unwrap();
         let mut more = self.engine.applier.turn(applies, &mut applied).unwrap();
         while more {

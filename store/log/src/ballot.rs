@@ -1,6 +1,12 @@
 //! The file `vote`: what the replica must never forget about elections. Promises that once [`write`] returned,
 //! no crash brings an older ballot back. Byte by byte in [`crate::format`].
+//!
+//! [`Ballots`] writes it, apart from the log: whoever holds the log may wait for its disk.
 
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use store_core::{Ballot, Epoch, Incarnation, NodeId};
 
 use crate::aside;
@@ -21,6 +27,54 @@ pub(crate) fn encode(ballot: Ballot, incarnation: Incarnation) -> Vec<u8> {
         .u64(ballot.voted_for.map_or(0, |node| node.0))
         .u64(incarnation.0)
         .finish(BYTES)
+}
+
+/// The ballot that is durable, as the log and [`Ballots`] know it. Never locked over an operation on the disk.
+pub(crate) type Saved = Arc<Mutex<Ballot>>;
+
+/// Writes a replica's ballot. There is one a replica, beside its [`crate::Log`], which only looks at what was saved.
+pub struct Ballots<D: Disk> {
+    /// The folder.
+    disk: D,
+    /// Whose it is.
+    incarnation: Incarnation,
+    /// What is in `vote`.
+    saved: Saved,
+    /// A fatal error was returned.
+    poisoned: bool,
+}
+
+impl<D: Disk> Ballots<D> {
+    pub(crate) fn new(disk: D, incarnation: Incarnation, saved: &Saved) -> Ballots<D> {
+        Ballots { disk, incarnation, saved: Arc::clone(saved), poisoned: false }
+    }
+
+    /// Makes epoch and vote durable.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the epoch falls, or the vote changes within it: our own bug, caught before it can
+    /// do harm. [`Error::Full`] with nothing changed; otherwise fatal.
+    pub fn save(&mut self, ballot: Ballot) -> Result<(), Error> {
+        if self.poisoned {
+            return Err(Error::Poisoned);
+        }
+        let before = *self.saved.lock();
+        let changed = before.voted_for.is_some() && before.voted_for != ballot.voted_for;
+        if ballot.epoch < before.epoch || (ballot.epoch == before.epoch && changed) {
+            return Err(Error::Invalid(format!("a ballot never goes back: {before:?} to {ballot:?}")));
+        }
+        let written = write(&self.disk, ballot, self.incarnation);
+        self.poisoned = written.as_ref().is_err_and(Error::is_fatal);
+        written?;
+        *self.saved.lock() = ballot;
+        Ok(())
+    }
+}
+
+impl<D: Disk> fmt::Debug for Ballots<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ballots").field("saved", &*self.saved.lock()).finish_non_exhaustive()
+    }
 }
 
 /// Replaces the ballot, durably.

@@ -23,7 +23,7 @@
 //!   damaged last batch, and how it is confessed: *suspect*).
 //! - **nothing-invented**: the log holds only entries that were appended, as they were appended.
 //! - **whole-prefix**: after a crash inside any call the log is a prefix of what it was or was to become.
-//! - **vote-stays**: a ballot that [`Log::save_ballot`] confirmed is never older after a crash; a folder that
+//! - **vote-stays**: a ballot that [`Ballots::save`] confirmed is never older after a crash; a folder that
 //!   lost its `vote`, its `meta` or its log is refused ([`Error::NewMemberNeeded`]).
 //! - **sync-once**: after a failed sync nothing more is written ([`Error::Poisoned`]).
 //!
@@ -72,6 +72,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use ballot::Ballots;
 pub use batch::{BATCH_ENTRIES_BYTES_MAX, ENTRY_HEADER_BYTES, entry_bytes};
 pub use bootstrap::{FIRST, bootstrap, join, restore};
 pub use describe::{LogLine, describe_log, log_files};

@@ -1,11 +1,12 @@
-//! The log as its one writer holds it: append, sync, truncate, roll, remove, reset, and the ballot. Promises:
+//! The log as its one writer holds it: append, sync, truncate, roll, remove, reset. Promises:
 //!
 //! - `append` writes one batch with one write; what it wrote is durable once [`Log::sync`] returned, and then
 //!   everything before it is, too;
 //! - a crash at any step of any call leaves a whole log that holds everything durable and nothing invented;
 //! - after a failed sync, or a change that stopped half way, every call is [`Error::Poisoned`].
 //!
-//! Leaves out what entries mean, and when to roll or remove ([`crate::retention`] says what may go).
+//! Leaves out what entries mean, when to roll or remove ([`crate::retention`] says what may go), and the ballot, of
+//! which it knows only what was saved ([`crate::Ballots`]).
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 use store_core::{Ballot, Entry, Offset, Position};
 
 use crate::aside;
-use crate::ballot;
+use crate::ballot::{Ballots, Saved};
 use crate::batch::{self, Link};
 use crate::boot;
 use crate::disk::{Disk, DiskFile};
@@ -50,7 +51,7 @@ impl Default for Options {
     }
 }
 
-/// A replica's log, and its ballot.
+/// A replica's log.
 pub struct Log<D: Disk> {
     /// The folder.
     disk: D,
@@ -75,7 +76,7 @@ pub struct Log<D: Disk> {
     /// Everything up to here is known committed; a truncation never goes below.
     commit_mark: Offset,
     /// What is in `vote`.
-    ballot: Ballot,
+    ballot: Saved,
     /// What `boot` says.
     suspect: bool,
     /// A fatal error was returned.
@@ -122,7 +123,7 @@ impl<D: Disk> Log<D> {
             hash: opened.hash,
             durable: last.offset,
             commit_mark: recovered.commit_mark,
-            ballot: recovered.ballot,
+            ballot: Arc::new(Mutex::new(recovered.ballot)),
             suspect: recovered.suspect,
             poisoned: false,
             buffer: Vec::new(),
@@ -139,7 +140,7 @@ impl<D: Disk> Log<D> {
     /// a limit; [`Error::Full`] if the file cannot grow: both change nothing. Fatal if the write fails.
     pub fn append(&mut self, entries: &[Entry<Bytes>], commit_mark: Offset) -> Result<(), Error> {
         self.guard()?;
-        batch::check(entries, self.last, self.ballot.epoch)?;
+        batch::check(entries, self.last, self.ballot().epoch)?;
         let newest = &entries[entries.len() - 1];
         let mark = self.commit_mark.max(commit_mark.min(newest.position.offset));
         let (place, hash_before, durable_mark) = (self.segment.end, self.hash, self.durable);
@@ -292,9 +293,8 @@ impl<D: Disk> Log<D> {
     /// fatal.
     pub fn reset(&mut self, number: u64, base: Position, stamp_ms: i64) -> Result<(), Error> {
         self.guard()?;
-        let current = self.segment.header.number;
-        if number <= current || base.epoch > self.ballot.epoch {
-            let ballot = self.ballot.epoch;
+        let (current, ballot) = (self.segment.header.number, self.ballot().epoch);
+        if number <= current || base.epoch > ballot {
             return Err(Error::Invalid(format!(
                 "cannot begin log.{number} after {base}: log.{current} is there, and the ballot is of {ballot}"
             )));
@@ -321,28 +321,30 @@ impl<D: Disk> Log<D> {
         self.mark_newest()
     }
 
-    /// Makes epoch and vote durable.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] if the epoch falls, or the vote changes within it: our own bug, caught before it can
-    /// do harm. [`Error::Full`] with nothing changed; otherwise fatal.
-    pub fn save_ballot(&mut self, ballot: Ballot) -> Result<(), Error> {
+    /// What writes the ballot beside this log.
+    #[must_use]
+    pub fn ballots(&self) -> Ballots<D>
+    where
+        D: Clone,
+    {
+        Ballots::new(self.disk.clone(), self.meta.member.incarnation, &self.ballot)
+    }
+
+    /// [`Ballots::save`], where one hand does everything.
+    #[cfg(test)]
+    pub(crate) fn save_ballot(&mut self, ballot: Ballot) -> Result<(), Error>
+    where
+        D: Clone,
+    {
         self.guard()?;
-        let before = self.ballot;
-        let changed = before.voted_for.is_some() && before.voted_for != ballot.voted_for;
-        if ballot.epoch < before.epoch || (ballot.epoch == before.epoch && changed) {
-            return Err(Error::Invalid(format!("a ballot never goes back: {before:?} to {ballot:?}")));
-        }
-        let saved = ballot::write(&self.disk, ballot, self.meta.member.incarnation);
-        self.fatal_poisons(saved)?;
-        self.ballot = ballot;
-        Ok(())
+        let saved = self.ballots().save(ballot);
+        self.fatal_poisons(saved)
     }
 
     /// Forgets the suspicion, durably: the replica holds a committed entry of the current epoch.
     ///
     /// # Errors
-    /// As [`Log::save_ballot`].
+    /// [`Error::Full`] with nothing changed; otherwise fatal.
     pub fn clear_suspect(&mut self) -> Result<(), Error> {
         self.guard()?;
         if self.suspect {
@@ -406,7 +408,7 @@ impl<D: Disk> Log<D> {
     /// What was saved last.
     #[must_use]
     pub fn ballot(&self) -> Ballot {
-        self.ballot
+        *self.ballot.lock()
     }
 
     /// Whether the log lost a tail that may have been acknowledged.

@@ -184,7 +184,7 @@ impl Cluster for ClusterService {
             Some(leader) => Ok(Response::new(HandOverResponse { leader: Some(leader) })),
             None => Err(status_from(&failure(
                 FailureReason::Overloaded,
-                "the handover was given up: no other voter has caught up and answers",
+                "the handover was given up: no other voter has caught up, answers, and has a disk that has answered for some time",
             ))),
         }
     }

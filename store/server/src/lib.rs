@@ -37,6 +37,7 @@ mod cluster;
 mod config;
 mod describe;
 mod desk;
+mod disk;
 mod embedded;
 mod error;
 mod fencing;

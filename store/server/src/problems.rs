@@ -19,6 +19,8 @@ const NEWS_AGAIN: Duration = Duration::from_secs(10);
 pub(crate) enum About {
     /// Room on the disk or in the database. Standing.
     Room,
+    /// This replica's disk does not answer. Standing.
+    Disk,
     /// This replica's table is wrong. Standing.
     Fence,
     /// LMDB reports damage, and nobody else can serve. Standing.

@@ -23,12 +23,14 @@ use crate::error::Error;
 use crate::machine_clock::MachineClock;
 use crate::queues::queues;
 use crate::shared::{Disk, Identity, Shared, Start, Table};
-use crate::stages::{ApplierThread, NodeThread, run_writer};
+use crate::stages::{ApplierThread, NodeThread, run_ballots, run_writer};
 
 /// The only group while the ring has one shard.
 pub(crate) const GROUP: u64 = 1;
 /// The only ring version while the ring has one shard.
 pub(crate) const RING_VERSION: u64 = 1;
+/// For so long it is remembered that the disk hung.
+const HANG_REMEMBERED_MS: u64 = 3_600_000;
 /// Stacks of the replica's threads.
 const STACK_BYTES: usize = 2 << 20;
 
@@ -113,6 +115,7 @@ fn node_config(config: &Config) -> NodeConfig {
     core.ticks_heartbeat = config.heartbeat_ticks;
     core.ticks_election_min = config.election_ticks_min;
     core.ticks_election_max = config.election_ticks_max;
+    core.ticks_hang_remembered = u32::try_from(HANG_REMEMBERED_MS / config.tick_ms).unwrap_or(u32::MAX);
     core.preferred = config.preferred_leader.map(NodeId);
     let mut node = NodeConfig::new(core, fastrand::u64(..));
     node.reserve = Reserve { disk_bytes: config.disk_reserve_bytes, table_bytes: config.table_reserve_bytes };
@@ -134,18 +137,14 @@ impl Opened {
         F: Fn(NodeOut) + Send + Sync + 'static,
     {
         let Opened { engine, table, me } = self;
-        let Engine { node, writer, applier, pumps, snapshots, log, .. } = engine;
+        let Engine { node, writer, ballots, applier, pumps, snapshots, log, .. } = engine;
         let membership = node.members().cloned().unwrap_or_default();
         let status = node.status();
         let shared = Arc::new(Shared::new(Start { me, config, keys, table, address, status, membership }));
         let (queues, ends) = queues();
         let (fatal_tell, fatal) = mpsc::unbounded_channel();
-        let aside = Aside::new(
-            Arc::clone(&shared),
-            Arc::clone(&snapshots),
-            queues.applier.clone(),
-            fatal_tell.clone(),
-        );
+        let aside =
+            Aside::new(Arc::clone(&shared), Arc::clone(&snapshots), queues.resume(), fatal_tell.clone());
         let audits = aside.audits();
         let (fatal_peers, snapshots_peers) = (fatal_tell.clone(), Arc::clone(&snapshots));
         let connected =
@@ -168,11 +167,12 @@ impl Opened {
             sorter: Sorter::default(),
         };
         let sync_end: SyncEnd = Arc::new((Mutex::new(false), Condvar::new()));
-        let (writer_shared, sync_shared, syncs) =
-            (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&sync_end));
+        let (writer_shared, ballots_shared) = (Arc::clone(&shared), Arc::clone(&shared));
+        let (sync_shared, syncs) = (Arc::clone(&shared), Arc::clone(&sync_end));
         let threads = vec![
             spawn("node", &fatal_tell, move || node.run())?,
             spawn("writer", &fatal_tell, move || run_writer(writer, &ends.writer, &writer_shared))?,
+            spawn("ballots", &fatal_tell, move || run_ballots(ballots, &ends.ballots, &ballots_shared))?,
             spawn("applier", &fatal_tell, move || applier.run())?,
             spawn("syncs", &fatal_tell, move || run_syncs(&sync_shared, &syncs))?,
         ];

@@ -1,21 +1,24 @@
-//! The threads around the engine's stages, one each: node (F1), writer (F2), applier (F3), and short-lived ones
+//! The threads around the engine's stages, one each: node (F1), writer (F2), ballots, applier (F3), and short-lived ones
 //! aside for snapshots. They carry what one stage says to where the engine's table of contents says it belongs.
 //!
-//! F2 and F3 are bounded channels of batches. The node waits on them only if a disk stands still for longer than
-//! all its admission limits allow; nothing that peers or clients do can make it wait.
+//! The node's thread waits for nothing but its inbox: neither for what peers or clients do, nor for a disk that stands
+//! still ([`crate::queues`]).
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use store_core::Ballot;
 use store_db::Table as _;
 use store_engine::{
-    Answer, Applier, ApplierJob, ApplierOut, ChangeAsked, Job, Node, NodeOut, Report, Writer, WriterJob,
+    Answer, Applier, ApplierJob, ApplierOut, BallotWriter, ChangeAsked, Job, Node, NodeOut, Report, Writer,
+    WriterJob,
 };
 
 use crate::aside::Aside;
 use crate::change_waits::ChangeWaits;
 use crate::desk::{Sorter, Told};
+use crate::disk;
 use crate::error::Error;
 use crate::fencing;
 use crate::inbox::Taken;
@@ -46,8 +49,7 @@ impl NodeThread {
     /// Runs until the inbox is closed; then the applier is told to end too.
     pub(crate) fn run(mut self) -> Result<(), Error> {
         let ended = self.turns();
-        // An applier that has ended already has told why.
-        let _ = self.queues.applier.send(ToApplier::End);
+        self.queues.end();
         ended
     }
 
@@ -76,6 +78,7 @@ impl NodeThread {
             self.carry(&mut outs)?;
             if self.ticks_to_status == 0 {
                 let status = self.node.status();
+                disk::look(&self.shared.problems, status.disk);
                 log_time::look(&self.shared.problems, status.role, status.log_time_lag_ms);
                 self.change_waits.look(&self.shared.problems, &status, now);
                 self.shared.set_status(status);
@@ -103,7 +106,7 @@ impl NodeThread {
 
     /// Carries what the node said to where it belongs.
     fn carry(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
-        let (mut writes, mut applies) = (Vec::new(), Vec::new());
+        let (mut writes, mut applies, mut ballots) = (Vec::new(), Vec::new(), Vec::new());
         for out in outs.drain(..) {
             match out {
                 NodeOut::Write(job) => {
@@ -111,6 +114,7 @@ impl NodeThread {
                     writes.push(job);
                 }
                 NodeOut::Apply(job) => applies.push(job),
+                NodeOut::SaveBallot(ballot) => ballots.push(ballot),
                 NodeOut::Answer { ticket, answer } => self.sorter.add(ticket, Told::Answer(answer)),
                 NodeOut::Role(view) => {
                     let leader = view.leader.map_or(0, |leader| leader.0);
@@ -133,13 +137,9 @@ impl NodeThread {
                 peer => (self.to_peers)(peer),
             }
         }
-        if !writes.is_empty() {
-            self.queues.writer.send(writes).map_err(|_| Error::Ended("the log writer"))?;
-        }
-        if !applies.is_empty() {
-            let sent = self.queues.applier.send(ToApplier::Jobs(applies));
-            sent.map_err(|_| Error::Ended("the applier"))?;
-        }
+        self.queues.ballots.send(ballots).map_err(|_| Error::Ended("the ballot's writer"))?;
+        self.queues.writer.send(writes).map_err(|_| Error::Ended("the log writer"))?;
+        self.queues.applier.send(applies).map_err(|_| Error::Ended("the applier"))?;
         self.shared.desk.deliver(&mut self.sorter);
         Ok(())
     }
@@ -197,6 +197,20 @@ pub(crate) fn run_writer(
             batch.extend(more);
         }
         writer.turn(batch, &mut outs).map_err(|source| Error::Stage { stage: "log writer", source })?;
+        shared.inbox.post(outs.drain(..));
+    }
+    Ok(())
+}
+
+/// The thread of the ballot's writer.
+pub(crate) fn run_ballots(
+    mut writer: BallotWriter<Disk>,
+    ballots: &Receiver<Vec<Ballot>>,
+    shared: &Shared,
+) -> Result<(), Error> {
+    let mut outs = Vec::new();
+    while let Ok(batch) = ballots.recv() {
+        writer.turn(batch, &mut outs).map_err(|source| Error::Stage { stage: "ballot", source })?;
         shared.inbox.post(outs.drain(..));
     }
     Ok(())

@@ -33,6 +33,8 @@ pub enum Kind {
     Pause,
     /// A node's disk takes long.
     SlowDisk,
+    /// Nothing that a node hands to its disk (log, ballot, database, or all of them) comes back for a while.
+    DiskHangs,
     /// A sync fails.
     SyncFails,
     /// A write finds no room, or the disk fills up.
@@ -59,7 +61,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 24] = [
+    pub const ALL: [Kind; 25] = [
         Kind::Delay,
         Kind::Loss,
         Kind::Duplication,
@@ -73,6 +75,7 @@ impl Kind {
         Kind::AllAtOnce,
         Kind::Pause,
         Kind::SlowDisk,
+        Kind::DiskHangs,
         Kind::SyncFails,
         Kind::DiskFull,
         Kind::BitRot,
@@ -103,6 +106,7 @@ impl Kind {
             Kind::AllAtOnce => "all-at-once",
             Kind::Pause => "pause",
             Kind::SlowDisk => "slow-disk",
+            Kind::DiskHangs => "disk-hangs",
             Kind::SyncFails => "sync-fails",
             Kind::DiskFull => "disk-full",
             Kind::BitRot => "bit-rot",
@@ -213,6 +217,7 @@ fn lasting(random: &mut fastrand::Rng, kind: Kind) -> Micros {
     match kind {
         Kind::Delay | Kind::Loss | Kind::Duplication | Kind::Reorder => random.u64(500..6_000) * MS,
         Kind::Pause => random.u64(700..3_000) * MS,
+        Kind::DiskHangs => random.u64(700..8_000) * MS,
         Kind::Kill | Kind::DieWriting | Kind::PowerLoss | Kind::AllAtOnce | Kind::SyncFails => {
             random.u64(20..3_000) * MS
         }

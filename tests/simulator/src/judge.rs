@@ -70,7 +70,7 @@ impl World {
     }
 
     /// Where every node stands, for a report.
-    fn standing(&self) -> String {
+    pub(crate) fn standing(&self) -> String {
         let one = |shell: &Shell| match (shell.status(), &shell.gone) {
             (Some(status), _) => {
                 let (role, epoch, last) = (status.role, status.epoch, status.last);

@@ -188,6 +188,12 @@ impl Network {
         self.cuts[from][to] > 0
     }
 
+    /// Whether no fault disturbs it.
+    pub(crate) fn is_fair(&self) -> bool {
+        let open = self.cuts.iter().flatten().chain(&self.clogs).all(|faults| *faults == 0);
+        open && self.delay_us == 0 && self.loss == 0 && self.duplication == 0 && !self.reorder
+    }
+
     pub(crate) fn clog(&mut self, node: usize) {
         self.clogs[node] += 1;
     }

@@ -38,7 +38,7 @@ impl World {
         for stage in stages.drain(..) {
             let takes = match stage {
                 Stage::Node => self.random.u64(20..80),
-                Stage::Writer => {
+                Stage::Writer | Stage::Ballots => {
                     self.random.u64(80..400) + if slow > 0 { self.random.u64(..slow) } else { 0 }
                 }
                 Stage::Applier => self.random.u64(30..150),
@@ -54,7 +54,7 @@ impl World {
         if self.shells[node].life != life {
             return;
         }
-        if self.shells[node].paused > 0 {
+        if self.shells[node].paused > 0 || self.shells[node].hung.stops(stage) {
             self.agenda.add(self.now.us() + 5 * MS, Event::Turn { node, life, stage });
             return;
         }

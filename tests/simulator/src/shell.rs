@@ -7,17 +7,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use store_core::{GroupId, Incarnation, Member, Message, NodeId, Offset, Role};
+use store_core::{Ballot, GroupId, Incarnation, Member, Message, NodeId, Offset, Role};
 use store_db::{Memory, Table as _};
 use store_engine::{
-    Answer, Applier, ApplierJob, ApplierOut, Clock as _, Error, Job, Node, NodeConfig, NodeOut, OpenConfig,
-    Policy, Reserve, Snapshots, Status, Streaming, Ticket, Writer, WriterJob,
+    Answer, Applier, ApplierJob, ApplierOut, BallotWriter, Clock as _, Error, Job, Node, NodeConfig, NodeOut,
+    OpenConfig, Policy, Reserve, Snapshots, Status, Streaming, Ticket, Writer, WriterJob,
 };
 use store_log::sim::SimDisk;
 use store_log::{BootId, ClusterId, Identity};
 
 use crate::door::{Answered, Door, Told};
 use crate::fetching::Fetching;
+use crate::hangs::Hung;
 use crate::lines::Lines;
 use crate::network::{Heard, Packet};
 use crate::plan::Planted;
@@ -36,11 +37,15 @@ const LACK_TICKS: u32 = 5;
 /// So many entries at the end of a log that was recovered are compared with what was appended.
 const TAIL_ENTRIES: u64 = 64;
 
+/// Stages of a node besides its pumps.
+const STAGES: usize = 5;
+
 /// Which stage to turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stage {
     Node,
     Writer,
+    Ballots,
     Applier,
     Pump(usize),
     /// Lets the node hear of what was done aside.
@@ -76,6 +81,8 @@ pub(crate) struct Shell {
     pub(crate) up: Option<Up>,
     /// It stands still.
     pub(crate) paused: u32,
+    /// What of its disk hangs.
+    pub(crate) hung: Hung,
     /// An error of the disk was planted: a failure of this node needs no other excuse.
     pub(crate) excused: bool,
     /// Its disk is full.
@@ -99,6 +106,7 @@ pub(crate) struct Shell {
 pub(crate) struct Up {
     pub(crate) node: Node<SimDisk, Memory, NodeClock>,
     writer: Writer<SimDisk>,
+    ballot_writer: BallotWriter<SimDisk>,
     applier: Applier<SimDisk, Memory>,
     pub(crate) snapshots: Arc<Snapshots<SimDisk>>,
     /// To the other nodes.
@@ -113,10 +121,11 @@ pub(crate) struct Up {
     inbox: Vec<Job>,
     pub(crate) door: Door,
     writes: VecDeque<WriterJob>,
+    ballots: VecDeque<Ballot>,
     applies: VecDeque<ApplierJob>,
     applier_has_more: bool,
     aside: VecDeque<Job>,
-    /// Stages whose turn is scheduled: node, writer, applier, aside, then pumps.
+    /// Stages whose turn is scheduled, by [`Stage::slot`].
     pub(crate) scheduled: Vec<bool>,
     /// Snapshots that are being sent, by receiver.
     pub(crate) serving: BTreeMap<Member, Streaming<SimDisk>>,
@@ -192,7 +201,8 @@ impl Stage {
             Stage::Writer => 1,
             Stage::Applier => 2,
             Stage::Aside => 3,
-            Stage::Pump(peer) => 4 + peer,
+            Stage::Ballots => 4,
+            Stage::Pump(peer) => STAGES + peer,
         }
     }
 }
@@ -238,6 +248,7 @@ impl Shell {
             boots: 0,
             up: None,
             paused: 0,
+            hung: Hung::default(),
             excused: false,
             capped: false,
             damaged: false,
@@ -308,6 +319,7 @@ impl Shell {
         self.up = Some(Up {
             node: engine.node,
             writer: engine.writer,
+            ballot_writer: engine.ballots,
             applier: engine.applier,
             snapshots: engine.snapshots,
             lines: Lines::new(self.member, engine.pumps, membership),
@@ -317,10 +329,11 @@ impl Shell {
             inbox: Vec::new(),
             door: Door::default(),
             writes: VecDeque::new(),
+            ballots: VecDeque::new(),
             applies: VecDeque::new(),
             applier_has_more: false,
             aside: VecDeque::new(),
-            scheduled: vec![false; 4 + nodes],
+            scheduled: vec![false; STAGES + nodes],
             serving: BTreeMap::new(),
             fetching: None,
         });
@@ -332,6 +345,7 @@ impl Shell {
         self.up = None;
         self.life += 1;
         self.excused = false;
+        self.hung = Hung::default();
         self.disk.kill();
     }
 
@@ -383,6 +397,7 @@ impl Shell {
         let busy = [
             (Stage::Node, !up.inbox.is_empty() || up.door.has_work()),
             (Stage::Writer, !up.writes.is_empty()),
+            (Stage::Ballots, !up.ballots.is_empty()),
             (Stage::Applier, !up.applies.is_empty() || up.applier_has_more),
             (Stage::Aside, !up.aside.is_empty()),
         ];
@@ -411,6 +426,10 @@ impl Shell {
         match stage {
             Stage::Node => self.turn_node(planted, witness, made),
             Stage::Writer => self.turn_writer(witness),
+            Stage::Ballots => {
+                up.ballot_writer.turn(up.ballots.drain(..), &mut up.inbox)?;
+                Ok(())
+            }
             Stage::Applier => self.turn_applier(witness, made),
             Stage::Aside => {
                 up.inbox.extend(up.aside.pop_front());
@@ -451,6 +470,7 @@ impl Shell {
                     }
                     up.writes.push_back(job);
                 }
+                NodeOut::SaveBallot(ballot) => up.ballots.push_back(ballot),
                 NodeOut::Apply(job) => up.applies.push_back(job),
                 NodeOut::Fatal(fatal) if !self.damaged => {
                     violated("committed is immutable", format!("{} must stop: {fatal:?}", self.member.node));

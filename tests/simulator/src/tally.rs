@@ -21,8 +21,8 @@ pub struct Tally {
     pub met: [u64; Kind::ALL.len()],
     /// Runs in which the leader changed, entries were truncated, a snapshot was taken, one was installed from
     /// elsewhere, a node came back suspect, a node was fenced because a majority had another state, a wrong table was
-    /// replaced, the voters changed, a member whose folder was lost was replaced.
-    pub brought: [u64; 9],
+    /// replaced, the voters changed, a member whose folder was lost was replaced, a disk hung while nothing else was wrong.
+    pub brought: [u64; 10],
     /// What clients counted.
     pub score: Score,
     /// Events that happened.
@@ -31,7 +31,7 @@ pub struct Tally {
     pub simulated_us: u64,
 }
 
-const BROUGHT: [&str; 9] = [
+const BROUGHT: [&str; 10] = [
     "leader changed",
     "intermediate truncated",
     "snapshot taken",
@@ -41,6 +41,7 @@ const BROUGHT: [&str; 9] = [
     "wrong table replaced",
     "voters changed",
     "lost folder replaced",
+    "disk hung, all else well",
 ];
 
 impl Tally {
@@ -64,6 +65,7 @@ impl Tally {
             seen.healed > 0,
             seen.changes > 0,
             seen.regained > 0,
+            seen.hangs > 0,
         ];
         for (count, came) in self.brought.iter_mut().zip(brought) {
             *count += u64::from(came);

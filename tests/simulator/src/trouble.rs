@@ -47,10 +47,14 @@ impl World {
             Kind::SyncFails | Kind::DiskFull => self.disk_error(&fault),
             Kind::BitRot | Kind::OldChunk | Kind::Wipe => self.damage(&fault),
             Kind::WrongState => self.spoil(&fault),
+            Kind::DiskHangs => self.hang(place, &fault),
             Kind::MemberChange => self.want_change(&fault),
             _ => self.mischief(&fault),
         };
         if came {
+            if fault.kind != Kind::DiskHangs {
+                self.disturbed();
+            }
             self.trace.say(self.now.us(), || format!("fault {place}: {fault:?}"));
             if !self.met.contains(&fault.kind) {
                 self.met.push(fault.kind);
@@ -72,6 +76,7 @@ impl World {
             }
             Kind::Pause => self.shells[fault.node].paused -= 1,
             Kind::SlowDisk => self.shells[fault.node].slow_us = 0,
+            Kind::DiskHangs => self.hang_ends(place),
             Kind::DiskFull => {
                 self.shells[fault.node].disk.set_capacity(None);
                 self.shells[fault.node].capped = false;
@@ -79,6 +84,7 @@ impl World {
             Kind::ClientCut => self.clients_cut[fault.node] -= 1,
             Kind::OldChunk => self.bring_back_old(fault.node),
             Kind::HoldCommit => {
+                self.commits_held = self.commits_held.saturating_sub(1);
                 for node in 0..self.shells.len() {
                     self.shells[node].hear(Job::HoldCommit { hold: false });
                     self.schedule(node);
@@ -345,6 +351,7 @@ impl World {
             }
             Kind::HoldCommit => {
                 let Some(leader) = self.leader() else { return false };
+                self.commits_held += 1;
                 self.shells[leader].hear(Job::HoldCommit { hold: true });
                 self.schedule(leader);
             }

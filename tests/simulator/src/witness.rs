@@ -33,7 +33,7 @@ const STOCK_EVERY: u32 = 8;
 #[derive(Debug)]
 struct Account {
     member: Member,
-    /// The latest epoch that it was seen in.
+    /// The latest epoch that it was seen in with its ballot on disk.
     epoch: Epoch,
     /// Its log as the node ordered it.
     ordered: EpochHistory,
@@ -51,6 +51,8 @@ struct Account {
     wrong: bool,
     /// It is fenced.
     fenced: bool,
+    /// And that is durable.
+    fence_saved: bool,
     /// Its table was replaced, and the fence may go.
     unfences: bool,
 }
@@ -85,6 +87,8 @@ pub struct Seen {
     pub changes: u64,
     /// Lost folders whose place another member has taken.
     pub regained: u64,
+    /// Disks that hung while nothing else was wrong.
+    pub hangs: u64,
 }
 
 /// All accounts.
@@ -125,6 +129,7 @@ impl Account {
             leads: None,
             wrong: false,
             fenced: false,
+            fence_saved: false,
             unfences: false,
         }
     }
@@ -231,10 +236,10 @@ impl Witness {
         account.durable = found.clone();
         account.turning = found.clone();
         (account.in_doubt, account.leads) = (false, None);
-        ensure(replica.fenced() || !account.fenced || account.unfences, "fence before discard", || {
+        ensure(replica.fenced() || !account.fence_saved || account.unfences, "fence before discard", || {
             format!("{} was fenced, its table was not replaced, and it believes it", account.member.node)
         });
-        (account.fenced, account.unfences) = (replica.fenced(), false);
+        (account.fenced, account.fence_saved, account.unfences) = (replica.fenced(), replica.fenced(), false);
         account.committed = replica.committed();
         self.seen.suspects += u64::from(replica.suspect());
         self.compare_logs(index);
@@ -259,6 +264,12 @@ impl Witness {
                 self.ordered(index, job);
             }
             NodeOut::Apply(ApplierJob::Commit { up_to, .. }) => self.commits(index, node.replica(), *up_to),
+            NodeOut::Apply(ApplierJob::Install { .. } | ApplierJob::Replace { .. }) => {
+                let account = &self.accounts[index];
+                ensure(!account.fenced || account.fence_saved, "fence before discard", || {
+                    format!("{} replaces its table, and its fence is not durable", account.member.node)
+                });
+            }
             NodeOut::Reply { message: Message::Ack { durable_up_to, .. }, .. } => {
                 let account = &self.accounts[index];
                 ensure(has(&account.durable, *durable_up_to), "ack only after durable", || {
@@ -305,6 +316,7 @@ impl Witness {
             }
         }
         (account.fenced, account.unfences) = (fence.is_some(), false);
+        account.fence_saved &= fence.is_some();
     }
 
     fn votes(&mut self, index: usize, epoch: Epoch, candidate: NodeId) {
@@ -419,8 +431,10 @@ impl Witness {
         account.in_doubt = false;
         account.durable.clone_from(&account.turning);
         for out in outs {
-            if let Job::Rolled { at, number } = out {
-                self.rolls.insert((index, *number), *at);
+            match out {
+                Job::Rolled { at, number } => drop(self.rolls.insert((index, *number), *at)),
+                Job::FenceSaved => account.fence_saved = true,
+                _ => {}
             }
         }
     }
@@ -490,7 +504,9 @@ impl Witness {
         ensure(epoch >= account.epoch, "ballot monotonic", || {
             format!("{} was in {} and is in {epoch}", account.member.node, account.epoch)
         });
-        account.epoch = epoch;
+        if !replica.is_saving() {
+            account.epoch = epoch;
+        }
         let (base, snapshot) = (replica.history().base().offset, replica.snapshot().offset);
         let (committed, last) = (replica.committed(), replica.last().offset);
         ensure(base <= snapshot && snapshot <= committed && committed <= last, "commit order", || {

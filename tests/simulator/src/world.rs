@@ -16,9 +16,11 @@ use crate::counters;
 use crate::door::{Answered, StreamId};
 use crate::faults::Kind;
 use crate::handle::{Act, DEADLINE_US, DEADLINE_US_SHORT, Handle, SimStore};
+use crate::hangs::Hanging;
 use crate::network::{Body, Heard, Network, Packet};
 use crate::operator::Operator;
 use crate::plan::Plan;
+use crate::pulse::{self, Pulse};
 use crate::readers;
 use crate::registers::{Notes, Writer};
 use crate::score::Score;
@@ -35,6 +37,8 @@ const SWEEP_US: Micros = 100 * MS;
 const CLOCK_US: Micros = 10 * MS;
 /// A request that was lost may arrive up to so late.
 const LATE_US_MAX: Micros = 12 * SECOND;
+/// Clients that write while a disk hangs.
+const PULSES: u32 = 3;
 /// Portals of each kind.
 const PORTALS: usize = 2;
 
@@ -120,6 +124,14 @@ pub(crate) struct World {
     pub(crate) after_failure: Vec<(Micros, bool)>,
     /// Files as they were, for an old chunk to come back.
     pub(crate) old: Vec<(String, Vec<u8>)>,
+    /// Disks that hang.
+    pub(crate) hanging: Vec<Hanging>,
+    /// Nothing but disks that hang has been wrong since then.
+    pub(crate) well_since: Option<Micros>,
+    /// Faults that keep commit orders back.
+    pub(crate) commits_held: u32,
+    /// Clients that write while a disk hangs.
+    pub(crate) pulse: Rc<Pulse>,
     /// Kinds of faults that came to pass.
     pub(crate) met: Vec<Kind>,
     pub(crate) starts: u64,
@@ -162,6 +174,10 @@ impl World {
             clients_cut: vec![0; nodes],
             after_failure: vec![(0, false); nodes],
             old: Vec::new(),
+            hanging: Vec::new(),
+            well_since: None,
+            commits_held: 0,
+            pulse: Rc::default(),
             met: Vec::new(),
             starts: 0,
             stages: Vec::new(),
@@ -215,6 +231,19 @@ impl World {
         let (store, sleeper) = (staying.store(), self.tasks.sleeper());
         self.handles.push(staying);
         self.tasks.spawn(readers::read(store, sleeper, random(901), faults_until));
+        if self.plan.swarm.contains(&Kind::DiskHangs) {
+            for number in 0..PULSES {
+                let (store, sleeper) = (self.store(DEADLINE_US_SHORT), self.tasks.sleeper());
+                let random = random(910 + number);
+                self.tasks.spawn(pulse::beat(
+                    (number, store),
+                    Rc::clone(&self.pulse),
+                    sleeper,
+                    random,
+                    faults_until,
+                ));
+            }
+        }
         let mut store = || self.store(DEADLINE_US);
         let portals = (0..PORTALS).map(|number| Portals::new(number, store(), store())).collect();
         let shopping = Shopping {
@@ -284,6 +313,7 @@ impl World {
             }
             Event::Open(handle) => self.open(handle),
             Event::Sweep => {
+                self.watch_hangs();
                 for handle in 0..self.handles.len() {
                     self.handles[handle].sweep(self.now.us(), &mut self.acts);
                     self.act(handle);

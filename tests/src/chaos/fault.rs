@@ -32,6 +32,10 @@ pub enum Fault {
     Delay,
     /// Packets between the nodes get lost, and connections break.
     Loss,
+    /// Nothing comes back from a follower's disk.
+    HangOne,
+    /// Nothing comes back from the leader's disk.
+    HangLeader,
     /// No room on the disk of one follower.
     FullOne,
     /// No room on the leader's disk.
@@ -47,7 +51,7 @@ pub enum Fault {
 }
 
 /// Every fault and its name.
-pub const ALL: [(Fault, &str); 19] = [
+pub const ALL: [(Fault, &str); 21] = [
     (Fault::KillOne, "kill-one"),
     (Fault::KillLeader, "kill-leader"),
     (Fault::KillMajority, "kill-majority"),
@@ -61,6 +65,8 @@ pub const ALL: [(Fault, &str); 19] = [
     (Fault::Partial, "partial"),
     (Fault::Delay, "delay"),
     (Fault::Loss, "loss"),
+    (Fault::HangOne, "hang-one"),
+    (Fault::HangLeader, "hang-leader"),
     (Fault::FullOne, "full-one"),
     (Fault::FullLeader, "full-leader"),
     (Fault::FullMajority, "full-majority"),
@@ -75,6 +81,12 @@ impl Fault {
     pub fn needs_wires(self) -> bool {
         use Fault::{DeafLeader, Delay, IsolateLeader, IsolateOne, Loss, MuteLeader, Partial};
         matches!(self, IsolateOne | IsolateLeader | DeafLeader | MuteLeader | Partial | Delay | Loss)
+    }
+
+    /// Whether it is done on disks that can hang.
+    #[must_use]
+    pub fn needs_disks_that_hang(self) -> bool {
+        matches!(self, Fault::HangOne | Fault::HangLeader)
     }
 
     /// Whether it is done on small disks.

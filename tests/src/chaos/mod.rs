@@ -18,6 +18,7 @@ pub mod disk;
 pub mod elections;
 pub mod fault;
 pub mod history;
+pub mod hung_disk;
 pub mod load;
 pub mod nemesis;
 pub mod report;
@@ -121,6 +122,7 @@ fn prepare(settings: &Settings, report: &mut Report) -> (Cluster, BTreeMap<Strin
         embedded_broker: true,
         store: if wants_disks { ON_SMALL_DISKS } else { ON_LARGE_DISKS },
         wired: faults.iter().any(|fault| fault.needs_wires()),
+        disks_hang: faults.iter().any(|fault| fault.needs_disks_that_hang()),
         ..Options::default()
     };
     let feira = settings.feira.to_str().expect("the program's path is text");

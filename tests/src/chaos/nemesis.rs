@@ -78,6 +78,14 @@ impl Nemesis {
                 self.last().await;
                 cluster.signal(&node, Signal::SIGCONT);
             }
+            Fault::HangOne | Fault::HangLeader => {
+                let (leader, follower) = self.leader_and_follower(cluster).await;
+                let node = if fault == Fault::HangLeader { leader } else { follower };
+                let disks = cluster.hung_disks.as_ref().expect("a cluster whose disks can hang");
+                disks.hang(&node);
+                self.last().await;
+                disks.answer(&node);
+            }
             Fault::FullOne | Fault::FullLeader | Fault::FullMajority => {
                 return self.fill(fault, cluster).await;
             }

@@ -7,7 +7,7 @@ use store_core::{
 };
 
 use super::cluster::{Cluster, Envelope};
-use super::disk::{Item, Payload, Write, memberships, runs};
+use super::disk::{Item, Payload, Write, memberships, runs, step_applying};
 use super::node::Stream;
 use super::text;
 
@@ -20,7 +20,9 @@ impl Cluster {
         };
         let mut given: VecDeque<(Offset, Payload)> = (first.0..).map(Offset).zip(payloads).collect();
         let mut outputs = Vec::new();
-        self.node(id).replica.as_mut().expect("the node is up").step(input, &mut outputs);
+        let node = self.node(id);
+        let applies = !node.stalled;
+        step_applying(node.replica.as_mut().expect("the node is up"), input, applies, &mut outputs);
         let mut appended = false;
         for output in outputs {
             self.note(|| format!("  {}", text::output(&output)));
@@ -68,6 +70,7 @@ impl Cluster {
                 let items = self.take_up(id, &[run], &mut VecDeque::from([entry]));
                 self.node(id).writing.push_back(Write::Append(write, items));
             }
+            Output::AnswerUnknown => self.counts.disclaimed += 1,
             Output::ChangeRefused(_) => self.change_refused(id),
             Output::Forget { peer } => {
                 self.node(id).streams.remove(&peer);

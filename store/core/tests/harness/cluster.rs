@@ -67,6 +67,8 @@ pub(crate) struct Counts {
     pub(crate) handovers_failed: u64,
     pub(crate) trusted: u64,
     pub(crate) changes_refused: u64,
+    /// Times that a leader told who waits that the outcome is unknown, since its disk hangs.
+    pub(crate) disclaimed: u64,
     /// Memberships that leaders appended.
     pub(crate) memberships: u64,
     /// Joint changes in which one voter went and another came.

@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
-use store_core::{Ballot, Epoch, EpochHistory, Membership, Offset, Position, Restored, Run, WriteSeq};
+use store_core::{
+    Ballot, Epoch, EpochHistory, Input, Membership, Offset, Output, Position, Replica, Restored, Run,
+    WriteSeq,
+};
 
 /// The bytes of an entry, as far as tests care.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,6 +66,31 @@ impl Log {
     /// The items from `first` to `last`, or `None` if the log does not reach back so far.
     pub(crate) fn slice(&self, first: Offset, last: Offset) -> Option<Vec<Item>> {
         (first.0..=last.0).map(|offset| self.get(Offset(offset)).cloned()).collect()
+    }
+}
+
+/// Steps a core whose disk saves ballots, and whose database takes what is committed, at once.
+pub(crate) fn step(replica: &mut Replica, input: Input, out: &mut Vec<Output>) {
+    step_applying(replica, input, true, out);
+}
+
+/// The same, with a database that may stand still.
+pub(crate) fn step_applying(replica: &mut Replica, input: Input, applies: bool, out: &mut Vec<Output>) {
+    let before = out.len();
+    replica.step(input, out);
+    let saved = out[before..].iter().rev().find_map(|output| match output {
+        Output::SaveBallot(ballot) => Some(*ballot),
+        _ => None,
+    });
+    if let Some(ballot) = saved {
+        replica.step(Input::BallotSaved { ballot }, out);
+    }
+    let applied = out[before..].iter().rev().find_map(|output| match output {
+        Output::Commit { up_to } => Some(up_to.offset),
+        _ => None,
+    });
+    if let Some(up_to) = applied.filter(|_| applies) {
+        replica.step(Input::Applied { up_to }, out);
     }
 }
 

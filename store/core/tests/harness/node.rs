@@ -32,6 +32,8 @@ pub(crate) struct Node {
     pub(crate) writing: VecDeque<Write>,
     /// Writes wait for a test's word.
     pub(crate) slow: bool,
+    /// Its database takes nothing.
+    pub(crate) stalled: bool,
     /// What the state machine has taken, from offset 1 on.
     pub(crate) applied: Vec<Item>,
     pub(crate) streams: BTreeMap<NodeId, Stream>,
@@ -61,6 +63,7 @@ impl Node {
             memory: Log::default(),
             writing: VecDeque::new(),
             slow: false,
+            stalled: false,
             applied: disk.log.items.iter().take(1).cloned().collect(),
             disk,
             streams: BTreeMap::new(),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::str::FromStr;
 
 use goldenscript::Context;
-use store_core::{Ballot, Epoch, Incarnation, Input, Member, MemberChange, NodeId, Offset};
+use store_core::{Ballot, DiskView, Epoch, Incarnation, Input, Member, MemberChange, NodeId, Offset};
 
 use super::cluster::{Cluster, Envelope, Layout, Link};
 use super::node::FOLDERS;
@@ -147,6 +147,9 @@ pub(crate) enum Command {
     /// Writes of this node wait for `persist`.
     Slow(Name),
     Fast(Name),
+    /// The database of this node takes nothing from now on, and again.
+    Stall(Name),
+    Unstall(Name),
     Persist {
         node: Name,
         count: Option<usize>,
@@ -481,6 +484,13 @@ fn machine(cluster: &mut Cluster, command: &Command) -> Result<(), Box<dyn Error
             cluster.node(name.0).slow = false;
             while cluster.persist(name.0, true) {}
         }
+        Command::Stall(name) => cluster.node(name.0).stalled = true,
+        Command::Unstall(name) => {
+            let node = cluster.node(name.0);
+            node.stalled = false;
+            let up_to = Offset(node.applied.len() as u64);
+            cluster.step(name.0, Input::Applied { up_to }, Vec::new());
+        }
         Command::Persist { node, count } => {
             for _ in 0..count.unwrap_or(usize::MAX) {
                 if !cluster.persist(node.0, true) {
@@ -518,13 +528,14 @@ fn status(cluster: &Cluster) -> String {
         let (last, committed, durable) = (replica.last(), replica.committed(), replica.durable());
         let suspect = if replica.suspect() { " suspect" } else { "" };
         let fenced = if replica.fenced() { " fenced" } else { "" };
+        let disk = disk(replica.disk());
         let part = match node.config.member {
             member if replica.membership().is_voter(member) => "",
             member if replica.membership().contains(member) => " learner",
             _ => " outside",
         };
         lines += &format!(
-            "{id} {:?} {}{leader} last {last} committed {committed} durable {durable}{suspect}{fenced}{part}",
+            "{id} {:?} {}{leader} last {last} committed {committed} durable {durable}{suspect}{fenced}{disk}{part}",
             view.role, view.epoch
         );
         let peers: Vec<_> =
@@ -533,6 +544,16 @@ fn status(cluster: &Cluster) -> String {
         lines += &format!("{bar}{}\n", peers.join(", "));
     }
     lines
+}
+
+/// ` disk hangs: Log`, and what comes of it.
+fn disk(disk: DiskView) -> String {
+    match disk.hangs {
+        Some(hang) if disk.writes_wait => format!(" disk hangs: {hang:?}, writes wait"),
+        Some(hang) => format!(" disk hangs: {hang:?}"),
+        None if disk.unfit_ticks > 0 => format!(" unfit for {}", disk.unfit_ticks),
+        None => String::new(),
+    }
 }
 
 /// `n1 after 0: 1:members 2:- | 2:a  applied 2`: what is on disk, then what is being written.

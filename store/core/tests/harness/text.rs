@@ -25,10 +25,11 @@ pub(crate) fn message(message: &Message) -> String {
         Message::Fence { epoch, at } => format!("Fence {epoch} {}", checkpoint(*at)),
         Message::InstallSnapshot { epoch, at } => format!("InstallSnapshot {epoch} at {at}"),
         Message::HandOver { epoch } => format!("HandOver {epoch}"),
-        Message::Ack { epoch, durable_up_to, round, checkpoint: found, fenced } => {
+        Message::Ack { epoch, durable_up_to, round, checkpoint: found, fenced, unfit } => {
             let found = found.map_or(String::new(), |found| format!(" checkpoint {}", checkpoint(found)));
             let fenced = if *fenced { " fenced" } else { "" };
-            format!("Ack {epoch} durable {durable_up_to} round {}{found}{fenced}", round.0)
+            let unfit = if *unfit { " unfit" } else { "" };
+            format!("Ack {epoch} durable {durable_up_to} round {}{found}{fenced}{unfit}", round.0)
         }
         Message::LogState(state) => {
             let conflict = state
@@ -83,6 +84,7 @@ pub(crate) fn output(output: &Output) -> String {
         Output::AppendMembership { write, position, membership: members } => {
             format!("append w{} {position} {}", write.0, membership(members))
         }
+        Output::AnswerUnknown => "answer unknown".into(),
         Output::ChangeRefused(refusal) => format!("change refused: {refusal}"),
         Output::Forget { peer } => format!("forget {peer}"),
         Output::Refused { count } => format!("refused {count}"),

@@ -65,6 +65,10 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             return Ok(());
         }
         let commands = std::mem::take(&mut self.commands);
+        if self.replica.is_saving() {
+            self.refuse(&mut Carried::Commands(commands), outs);
+            return Ok(());
+        }
         let count = commands.len() as u64;
         self.step_with(Input::Propose { count }, Carried::Commands(commands), outs)
     }
@@ -72,6 +76,12 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     /// All reads of this turn share one barrier.
     pub(super) fn ask(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
         if self.asking.is_empty() {
+            return Ok(());
+        }
+        if self.replica.is_saving() {
+            let answer = self.not_leader();
+            let asking = self.asking.drain(..);
+            outs.extend(asking.map(|ticket| NodeOut::Answer { ticket, answer: answer.clone() }));
             return Ok(());
         }
         let ticket = self.reads.ask(std::mem::take(&mut self.asking));

@@ -1,7 +1,8 @@
 //! A replica whose table is wrong, from the word that it is until it has another.
 //!
 //! ```text
-//!  the core says so ─► fence durable ─► applier, snapshots and whoever reads are told      (a crash: fenced again)
+//!  the core says so ─► applier, snapshots and whoever reads are told                        (a crash: told again)
+//!  ─► fence durable                                                                         (a crash: fenced again)
 //!  a snapshot that the log goes on from is fetched ─► it is snap.N ─► the table is replaced (a crash: fetched again)
 //!  ─► the wrong snapshots go ─► the fence goes ─► the core is told                          (a crash: as before it)
 //! ```
@@ -10,7 +11,6 @@
 //! everything that was wrong has gone. Meanwhile the log goes on: this replica acknowledges and votes. Leaves out who is
 //! right ([`store_core::checkpoints`]) and the files ([`crate::snapshots`]).
 
-use store_core::mutation::{Mutation, planted};
 use store_core::{Checkpoint, Doubt, Input, Position, Role};
 use store_db::Table;
 use store_log::{Difference, Disk, Fence};
@@ -18,7 +18,8 @@ use store_log::{Difference, Disk, Fence};
 use super::Node;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::job::{Answer, ApplierJob, Imported, NodeOut, Report, Ticket, WriterJob};
+use crate::job::{Answer, ApplierJob, Imported, Lack, NodeOut, Report, Ticket, WriterJob};
+use crate::limits::RESYNCING_MAX;
 
 impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     /// The core says that the table is wrong.
@@ -28,25 +29,42 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         own: Option<Checkpoint>,
         damaged: bool,
         outs: &mut Vec<NodeOut>,
-    ) -> Result<(), Error> {
+    ) {
         let differs = majority.zip(own).map(|(majority, own)| Difference {
             position: majority.position,
             own: own.effects,
             majority: majority.effects,
         });
         let fence = Fence { differs, damaged };
-        if !planted(Mutation::FenceForgotten) {
-            self.log.lock().save_fence(fence)?;
-        }
-        self.fence = Some(fence);
-        self.snapshots.standing().fence();
+        (self.fence, self.fence_saved) = (Some(fence), false);
+        outs.push(NodeOut::Write(WriterJob::Fence(fence)));
+        self.snapshots.standing().suspend();
         if self.schedule.under_way().is_some() {
             outs.push(NodeOut::Apply(ApplierJob::CancelSnapshot));
         }
         self.schedule.installing();
         outs.push(NodeOut::Apply(ApplierJob::Fence));
         outs.push(NodeOut::Fenced(self.fence));
-        Ok(())
+    }
+
+    /// The fence is durable: who asked for it is told so, and the table may be replaced.
+    pub(super) fn fence_saved(&mut self, outs: &mut Vec<NodeOut>) {
+        self.fence_saved = true;
+        let asked = self.resyncing.drain(..);
+        outs.extend(asked.map(|ticket| NodeOut::Answer { ticket, answer: Answer::Resyncing }));
+        let install = self.install_waits.take();
+        outs.extend(
+            install.map(|(position, number)| NodeOut::Apply(ApplierJob::Install { position, number })),
+        );
+    }
+
+    /// A fetched snapshot replaces table and log; not before the fence of the table is durable.
+    pub(super) fn install(&mut self, position: Position, number: u64, outs: &mut Vec<NodeOut>) {
+        if self.fence_saved {
+            outs.push(NodeOut::Apply(ApplierJob::Install { position, number }));
+        } else {
+            self.install_waits = Some((position, number));
+        }
     }
 
     /// Looks whether the store under the table has reported damage, to whatever read met it, and tells what is made of it.
@@ -73,13 +91,18 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     pub(super) fn resync(&mut self, ticket: Ticket, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
         let view = self.replica.view();
         let leads = view.role == Role::Leader;
-        let answer = if leads || view.leader.is_none() {
-            Answer::CannotResync { leads }
+        if leads || view.leader.is_none() {
+            outs.push(NodeOut::Answer { ticket, answer: Answer::CannotResync { leads } });
+            return Ok(());
+        }
+        self.step(Input::Fence, outs)?;
+        if self.fence_saved {
+            outs.push(NodeOut::Answer { ticket, answer: Answer::Resyncing });
+        } else if self.resyncing.len() < RESYNCING_MAX {
+            self.resyncing.push(ticket);
         } else {
-            self.step(Input::Fence, outs)?;
-            Answer::Resyncing
-        };
-        outs.push(NodeOut::Answer { ticket, answer });
+            outs.push(NodeOut::Answer { ticket, answer: Answer::Overloaded(Lack::Places) });
+        }
         Ok(())
     }
 

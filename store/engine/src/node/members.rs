@@ -12,7 +12,7 @@ use store_core::{
 use store_db::Table;
 use store_log::Disk;
 
-use super::Node;
+use super::{Node, bytes_of};
 use crate::changing::Changing;
 use crate::clock::Clock;
 use crate::error::Error;
@@ -74,9 +74,10 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         self.members.push((position.offset, membership));
         self.tell_members(outs);
         let stamp_ms = self.stamps.next();
-        self.unwritten.push_back((write, position.offset, payload.len()));
-        self.unwritten_bytes += payload.len();
         let entries = vec![Entry { position, stamp_ms, kind: EntryKind::Membership, payload }];
+        let bytes = bytes_of(&entries);
+        self.unwritten.push_back((write, position.offset, bytes));
+        self.unwritten_bytes += bytes;
         self.cache.append(&entries);
         let committed = self.replica.committed();
         outs.push(NodeOut::Write(WriterJob::Append { write, entries, committed }));

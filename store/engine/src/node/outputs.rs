@@ -10,7 +10,7 @@ use store_core::{
 use store_db::Table;
 use store_log::Disk;
 
-use super::{Carried, Node};
+use super::{Carried, Node, bytes_of};
 use crate::clock::Clock;
 use crate::convert;
 use crate::error::Error;
@@ -30,25 +30,27 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         let mut outputs = std::mem::take(&mut self.outputs);
         self.replica.step(input, &mut outputs);
         for output in outputs.drain(..) {
-            self.carry_out(output, &mut carried, outs)?;
+            self.carry_out_or_hold(output, &mut carried, outs)?;
         }
+        self.keep(carried);
         self.outputs = outputs;
         Ok(())
     }
 
-    fn carry_out(
+    pub(super) fn carry_out(
         &mut self,
         output: Output,
         carried: &mut Carried,
         outs: &mut Vec<NodeOut>,
     ) -> Result<(), Error> {
         match output {
-            Output::SaveBallot(ballot) => self.log.lock().save_ballot(ballot)?,
-            Output::Trusted => self.log.lock().clear_suspect()?,
+            Output::SaveBallot(ballot) => unreachable!("{ballot:?} was sent to be saved"),
+            Output::Trusted => outs.push(NodeOut::Write(WriterJob::Trust)),
             Output::Append { write, runs } => self.append(write, &runs, carried, outs)?,
             Output::AppendMembership { write, position, membership } => {
                 self.append_membership(write, position, &membership, outs);
             }
+            Output::AnswerUnknown => self.answer_unknown(outs),
             Output::ChangeRefused(refusal) => self.change_refused(refusal, outs),
             Output::Forget { peer } => outs.push(NodeOut::Forget { peer }),
             Output::Truncate { from } => self.truncate(from, outs),
@@ -78,9 +80,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Output::Install { position } => {
                 let number = self.arrival.install();
                 self.schedule.installing();
-                outs.push(NodeOut::Apply(ApplierJob::Install { position, number }));
+                self.install(position, number, outs);
             }
-            Output::Fence { majority, own, damaged } => self.fence(majority, own, damaged, outs)?,
+            Output::Fence { majority, own, damaged } => self.fence(majority, own, damaged, outs),
             Output::Replace { position } => outs.push(NodeOut::Write(WriterJob::Adopt { position })),
             Output::Doubt(doubt) => self.doubts(doubt, outs),
             Output::HandOverFailed => outs.push(NodeOut::HandOverFailed),
@@ -117,7 +119,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             self.tell_members(outs);
         }
         let last = runs[runs.len() - 1].last;
-        let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
+        let bytes = bytes_of(&entries);
         self.unwritten.push_back((write, last, bytes));
         self.unwritten_bytes += bytes;
         self.cache.append(&entries);
@@ -174,15 +176,35 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             let peers = self.members.last().into_iter().flat_map(|(_, m)| convert::nodes_of(m));
             let stop = |to| NodeOut::Pump { to, job: PumpJob::Stop };
             outs.extend(peers.filter(|node| *node != own).map(stop));
-            let lost = self.writes.take_all().into_iter();
-            let changing = self.changing.take().map(|changing| changing.ticket);
-            let lost = lost.map(|(_, ticket)| ticket).chain(changing);
-            outs.extend(lost.map(|ticket| NodeOut::Answer { ticket, answer: Answer::Unknown }));
+            self.disown(outs);
         }
         self.leading = leading;
         self.snapshots.standing().doubt(false);
         self.room.forget_peers();
         outs.push(NodeOut::Role(view));
+    }
+}
+
+impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
+    /// Who waits for a commit here waits in vain.
+    fn disown(&mut self, outs: &mut Vec<NodeOut>) {
+        let lost = self.writes.take_all().into_iter();
+        let changing = self.changing.take().map(|changing| changing.ticket);
+        let lost = lost.map(|(_, ticket)| ticket).chain(changing);
+        outs.extend(lost.map(|ticket| NodeOut::Answer { ticket, answer: Answer::Unknown }));
+    }
+
+    /// And so does who waits for what is committed to be applied: the disk here hangs.
+    fn answer_unknown(&mut self, outs: &mut Vec<NodeOut>) {
+        self.disown(outs);
+        if let Some(last) = self.writes.last_applying() {
+            let answered = self.claims.give_up(last);
+            let open = self.writes.applying(answered);
+            outs.extend(open.map(|ticket| NodeOut::Answer { ticket, answer: Answer::Unknown }));
+        }
+        let answer = self.not_leader();
+        let reads = self.reads.take_unapplied().into_iter();
+        outs.extend(reads.map(|ticket| NodeOut::Answer { ticket, answer: answer.clone() }));
     }
 }
 

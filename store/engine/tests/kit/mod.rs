@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, unused_imports)]
 
 mod network;
-mod replica;
+pub mod replica;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

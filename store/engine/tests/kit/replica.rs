@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proto::store::scan_request::Range;
 use proto::store::{Member as WireMember, Membership};
-use store_core::{GroupId, Incarnation, Member, NodeId, Offset, Position};
+use store_core::{Ballot, GroupId, Incarnation, Member, NodeId, Offset, Position};
 use store_db::{Memory, Table, query, state};
 use store_engine::{
     Applied, ApplierJob, ApplierOut, Engine, Error, Job, NodeConfig, NodeOut, OpenConfig, Pump, PumpInbox,
@@ -23,6 +23,7 @@ use super::{Hands, Told};
 pub enum Stage {
     Node,
     Writer,
+    Ballots,
     Applier,
     Pump(NodeId),
     /// Lets the node hear of a snapshot that was taken or fetched aside.
@@ -58,6 +59,8 @@ pub struct Replica {
     pub imported: Offset,
     /// Snapshots are not written for now: whoever does it is slow.
     pub writes_held: bool,
+    /// Stages that are not turned: the disk hangs.
+    pub held_stages: Vec<Stage>,
     pub starts: u64,
     boots: u64,
     up: Option<Up>,
@@ -68,6 +71,7 @@ struct Up {
     engine: Engine<SimDisk, Memory, Hands>,
     pumps: BTreeMap<NodeId, (PumpInbox, Pump<SimDisk>)>,
     writer: VecDeque<WriterJob>,
+    ballots: VecDeque<Ballot>,
     applier: VecDeque<ApplierJob>,
     applier_has_more: bool,
     /// A snapshot that the applier stands still for, and that is held.
@@ -111,6 +115,7 @@ impl Replica {
             fetched: 0,
             imported: Offset::ZERO,
             writes_held: false,
+            held_stages: Vec::new(),
             starts: 0,
             boots: 0,
             up: None,
@@ -134,11 +139,11 @@ impl Replica {
     pub fn open(&mut self, node: NodeConfig, clock: Hands, peers: &[NodeId]) {
         let engine = self.engine(node, clock);
         let pumps = peers.iter().map(|peer| (*peer, engine.pumps.pump(*peer))).collect();
-        let (writer, applier) = (VecDeque::new(), VecDeque::new());
+        let (writer, ballots, applier) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
         self.inbox.clear();
         self.aside.clear();
         self.starts += 1;
-        self.up = Some(Up { engine, pumps, writer, applier, applier_has_more: false, held: None });
+        self.up = Some(Up { engine, pumps, writer, ballots, applier, applier_has_more: false, held: None });
     }
 
     pub fn is_up(&self) -> bool {
@@ -224,11 +229,15 @@ impl Replica {
         if !up.writer.is_empty() {
             stages.push(Stage::Writer);
         }
+        if !up.ballots.is_empty() {
+            stages.push(Stage::Ballots);
+        }
         if !up.applier.is_empty() || up.applier_has_more {
             stages.push(Stage::Applier);
         }
         let busy = up.pumps.iter().filter(|(_, (inbox, _))| inbox.has_work());
         stages.extend(busy.map(|(peer, _)| Stage::Pump(*peer)));
+        stages.retain(|stage| !self.held_stages.contains(stage));
         stages
     }
 
@@ -236,6 +245,13 @@ impl Replica {
         match stage {
             Stage::Node => self.turn_node(made),
             Stage::Writer => self.turn_writer(),
+            Stage::Ballots => {
+                let up = self.up.as_mut().unwrap();
+                let mut saved = Vec::new();
+                up.engine.ballots.turn(up.ballots.drain(..), &mut saved)?;
+                self.inbox.extend(saved);
+                Ok(())
+            }
             Stage::Applier => self.turn_applier(made),
             Stage::Aside => {
                 self.inbox.extend(self.aside.pop_front());
@@ -262,6 +278,7 @@ impl Replica {
         up.engine.node.turn(self.inbox.drain(..), &mut outs)?;
         for out in outs {
             match out {
+                NodeOut::SaveBallot(ballot) => up.ballots.push_back(ballot),
                 NodeOut::Write(job) => up.writer.push_back(job),
                 NodeOut::Apply(job) => up.applier.push_back(job),
                 NodeOut::Pump { to, job } => up.pumps[&to].0.post(job),

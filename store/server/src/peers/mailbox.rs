@@ -103,7 +103,7 @@ mod tests {
 
     fn ack(offset: u64) -> Message {
         let (epoch, durable_up_to, round) = (Epoch(1), Position::new(1, offset), Round(0));
-        Message::Ack { epoch, durable_up_to, round, checkpoint: None, fenced: false }
+        Message::Ack { epoch, durable_up_to, round, checkpoint: None, fenced: false, unfit: false }
     }
 
     fn next(replies: &mut Replies) -> Option<Message> {

@@ -1,4 +1,4 @@
-//! Peers that wait for this node's vote. The node answers the last request of a peer in the turn that takes it, so
+//! Peers that wait for this node's vote. The node answers the last request of a peer as soon as its vote is durable, so
 //! one place a peer is enough; an earlier call of the same peer is let go.
 
 use parking_lot::Mutex;

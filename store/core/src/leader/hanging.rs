@@ -1,0 +1,97 @@
+//! A leader whose own disk hangs: it gives leadership away, if others can be elected.
+//!
+//! A commit needs the leader's own disk (docs/decisions/0009), so that one that does not answer keeps everybody waiting
+//! whatever the others hold. The order is: who waits here is told that the outcome is unknown; the most advanced of the
+//! others is told to stand; if none leads within an election timer, this one steps down in its epoch, which needs no disk.
+//!
+//! Promises: while a majority of the voters without this one holds what its own disk does not, and no other fault is active,
+//! another leads within three election timers. Leaves out what a hang is ([`crate::disk`]).
+
+use alloc::vec::Vec;
+
+use super::Leader;
+use crate::disk::Hang;
+use crate::mutation::{Mutation, planted};
+use crate::progress::Progress;
+use crate::protocol::Output;
+use crate::quorum::{committed_offset, has_quorum};
+use crate::state::{Change, State};
+use crate::types::{Member, Offset};
+
+/// What a leader knows of its own disk by the acks of the others.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct OwnDisk {
+    /// A majority without this replica holds everything up to here; for so many ticks its own disk does not.
+    behind: Option<(Offset, u32)>,
+    /// Leadership is being given away because of that, for so many ticks.
+    resigning: Option<u32>,
+}
+
+impl Leader {
+    /// Looks whether the own disk keeps everybody waiting, and does what is to be done then.
+    pub(super) fn watch_disk(&mut self, state: &mut State, out: &mut Vec<Output>) -> Change {
+        self.compare_disk(state);
+        if !self.gives_away(state) || planted(Mutation::HungLeaderStays) {
+            if self.own_disk.resigning.take().is_some() {
+                // It answered after all, before anybody took over.
+                self.handing_over = None;
+            }
+            return Change::None;
+        }
+        match &mut self.own_disk.resigning {
+            None => {
+                self.own_disk.resigning = Some(0);
+                self.handing_over = None;
+                out.push(Output::AnswerUnknown);
+                self.hand_over(state, None, out);
+                if self.handing_over.is_none() { Change::Follow(None) } else { Change::None }
+            }
+            Some(ticks) => {
+                *ticks += 1;
+                if *ticks > state.config.ticks_election_min { Change::Follow(None) } else { Change::None }
+            }
+        }
+    }
+
+    /// Counts how long the own disk has been behind a majority of the others.
+    fn compare_disk(&mut self, state: &mut State) {
+        let (own, durable) = (state.config.member, state.durable());
+        let held = |member: Member| match self.peers.iter().find(|peer| peer.member == member) {
+            Some(peer) if member != own => peer.durable.offset,
+            _ => Offset::ZERO,
+        };
+        let others = committed_offset(state.membership(), held).min(state.history.last().offset);
+        self.own_disk.behind = match self.own_disk.behind {
+            Some((at, ticks)) if durable < at => Some((at, ticks.saturating_add(1))),
+            _ => (durable < others).then_some((others, 0)),
+        };
+        if let Some((at, ticks)) = self.own_disk.behind
+            && ticks >= state.config.ticks_election_min
+        {
+            state.disk.is_late(&state.config, at);
+        }
+    }
+
+    /// Whether the own disk hangs and the others can go on without it: they are a majority that answers and has all that
+    /// is committed, and one of them can lead.
+    pub(crate) fn gives_away(&self, state: &State) -> bool {
+        let least = match state.disk.hangs() {
+            None | Some(Hang::Ballot) => return false,
+            Some(Hang::Log) => match self.own_disk.behind {
+                Some((at, ticks)) if ticks >= state.config.ticks_election_min => at,
+                _ => return false,
+            },
+            Some(Hang::Database) => state.committed,
+        };
+        let has_it = |peer: &Progress| {
+            peer.durable.offset >= least && peer.silent_ticks < state.config.ticks_election_min
+        };
+        let others = |member: Member| {
+            member != state.config.member
+                && self.peers.iter().any(|peer| peer.member == member && has_it(peer))
+        };
+        let can_lead =
+            |peer: &Progress| state.membership().is_voter(peer.member) && !peer.fenced && has_it(peer);
+        has_quorum(state.membership(), others) && self.peers.iter().any(can_lead)
+    }
+}
