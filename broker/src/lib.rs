@@ -1,21 +1,32 @@
 //! The embedded MQTT 5 broker: what `feira up` and `feira demo` use where no mosquitto is configured.
 //!
-//! The bus of feira is never a correctness mechanism (DESIGN 7, decision 0003): a message that it loses costs a
-//! portal latency, not truth. So this broker keeps everything in memory, and a restart forgets sessions, retained
-//! messages and queues.
+//! ```text
+//!   socket ─► Guard ─► Client (handshake, reads, writes) ◄─► Hub: sessions, filters, retained messages
+//! ```
 //!
-//! Promises: it binds where [`Config`] says, on loopback unless told otherwise; each queue, message and count has
-//! a limit ([`limits`]); a bind that fails is an error that says what to do; [`serve()`] ends within
-//! [`limits::STOP_GRACE`] of being told to.
+//! The bus of feira is never a correctness mechanism (decision 0003): a message that it loses costs a portal latency, not
+//! truth. So this broker keeps everything in memory, and a restart forgets sessions, retained messages and queues.
 //!
-//! Leaves out: TLS, WebSocket, QUIC, passwords, bridges, persistence. Whoever needs one of them runs mosquitto.
+//! Has: QoS 0 and 1, wildcards, shared subscriptions, message and session expiry, user properties, response topic and
+//! correlation data, subscription identifiers, retained messages, wills, keepalive, receive maximum, packet size on both
+//! sides. Promises: it binds where [`Config`] says, on loopback unless told otherwise; whatever clients do, what they make
+//! it hold is bounded in bytes ([`limits`]), and whoever does not read loses his oldest messages first; a bind that fails
+//! is an error that says what to do; [`serve()`] ends within [`limits::STOP_GRACE`] of being told to.
 //!
-//! It is a crate of its own because the crate `mqtt5` is slow to build.
+//! Leaves out: QoS 2, topic aliases, TLS, WebSocket, passwords, bridges, persistence. Whoever needs one of them runs
+//! mosquitto.
 
+mod client;
 mod config;
 mod error;
+mod hub;
 pub mod limits;
+mod message;
 mod serve;
+mod session;
+mod topic;
+mod tree;
+mod wire;
 
 pub use config::Config;
 pub use error::Error;

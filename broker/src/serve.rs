@@ -5,13 +5,22 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use mqtt5::broker::MqttBroker;
+use admission::{Guard, Limits};
+use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
+use crate::client;
 use crate::config::Config;
 use crate::error::Error;
-use crate::limits::STOP_GRACE;
+use crate::hub::Hub;
+use crate::limits::{DESCRIPTORS_RESERVED, STOP_GRACE, SWEEP};
+
+/// Bytes with which every connection begins: the head of its CONNECT.
+const FIRST_BYTES: usize = 2;
 
 /// Runs a broker until `stop` holds `true` or its sender is gone, then ends its connections. `ready` gets the
 /// address that was bound, which matters with port 0.
@@ -19,8 +28,7 @@ use crate::limits::STOP_GRACE;
 /// The future is boxed, so that the broker's code is compiled in this crate and not again in each caller's.
 ///
 /// # Errors
-/// [`Error::Config`] and [`Error::Bind`] before anything is served; [`Error::Run`] and [`Error::StopTimedOut`]
-/// afterwards.
+/// [`Error::Config`] and [`Error::Bind`], before anything is served.
 pub fn serve(
     config: Config,
     stop: watch::Receiver<bool>,
@@ -35,31 +43,52 @@ async fn run(
     ready: oneshot::Sender<SocketAddr>,
 ) -> Result<(), Error> {
     config.check()?;
-    let bound = MqttBroker::with_config(config.underneath()).await;
-    let mut broker = bound.map_err(|error| Error::bind(config.at, &error))?;
-    let at = broker.local_addr().unwrap_or(config.at);
+    let failed = |error: std::io::Error| Error::Bind { at: config.at, cause: error.to_string() };
+    let listener = TcpListener::bind(config.at).await.map_err(failed)?;
+    let at = listener.local_addr().map_err(failed)?;
     tracing::info!(%at, "broker listens");
     // Whoever started it may not care about the address; then the receiver is gone.
     let _ = ready.send(at);
 
-    let handle = broker.shutdown_handle();
-    let mut started = broker.ready_receiver();
-    let running = broker.run();
-    tokio::pin!(running);
-    let asked_to_stop = async {
-        // A sender that is gone means the same as `true`: nobody is left to say it.
-        let _ = stop.wait_for(|stop| *stop).await;
-        // The broker underneath hears a shutdown only once it runs.
-        let _ = started.wait_for(|started| *started).await;
-    };
+    let hub = Arc::new(Hub::new(config.clone()));
+    let (stopping, stopped) = watch::channel(false);
+    let mut clients = JoinSet::new();
     tokio::select! {
-        ended = &mut running => return ended.map_err(Error::Run),
-        () = asked_to_stop => handle.shutdown(),
+        () = take_clients(&listener, &hub, config.packet_bytes_max, &stopped, &mut clients) => {}
+        () = sweep(&hub) => {}
+        // A sender that is gone means the same as `true`: nobody is left to say it.
+        _ = stop.wait_for(|stop| *stop) => {}
     }
-    match tokio::time::timeout(STOP_GRACE, running).await {
-        Ok(ended) => ended.map_err(Error::Run)?,
-        Err(_elapsed) => return Err(Error::StopTimedOut),
+    drop(listener);
+    stopping.send_replace(true);
+    let all = async { while clients.join_next().await.is_some() {} };
+    if timeout(STOP_GRACE, all).await.is_err() {
+        tracing::warn!("some connections did not end in time and are cut");
+        clients.abort_all();
     }
     tracing::info!(%at, "broker stopped");
     Ok(())
+}
+
+async fn take_clients(
+    listener: &TcpListener,
+    hub: &Arc<Hub>,
+    packet_bytes_max: usize,
+    stopped: &watch::Receiver<bool>,
+    clients: &mut JoinSet<()>,
+) {
+    let guard = Guard::new(Limits::of_process(DESCRIPTORS_RESERVED, 0), FIRST_BYTES);
+    loop {
+        let connection = guard.accept(listener).await;
+        while clients.try_join_next().is_some() {}
+        clients.spawn(client::serve(connection, Arc::clone(hub), packet_bytes_max, stopped.clone()));
+    }
+}
+
+async fn sweep(hub: &Hub) {
+    let mut due = tokio::time::interval(SWEEP);
+    loop {
+        due.tick().await;
+        hub.sweep();
+    }
 }

@@ -1,123 +1,49 @@
-//! The broker as feira's own client library sees it: MQTT 5 through rumqttc over real sockets.
+//! What feira needs of a broker, over real sockets through its own client library: one suite, run over the embedded
+//! broker and over mosquitto.
 //!
-//! Every wait has a deadline; nothing sleeps. Each test has its own broker on its own port.
+//! Every wait has a deadline. Each test has its own broker on its own port.
 #![allow(clippy::unwrap_used)]
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
-use broker::{Config, Error, limits, serve};
+use bytes::Bytes;
+use kit::{DEADLINE, Peer, Running, on_port, options, start};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Packet, Publish};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
+use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Filter, LastWill, Packet, PublishProperties};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+mod kit;
 
-struct Running {
-    at: SocketAddr,
-    stop: watch::Sender<bool>,
-    task: JoinHandle<Result<(), Error>>,
-}
-
-fn on_port(port: u16) -> Config {
-    Config { at: SocketAddr::from(([127, 0, 0, 1], port)), ..Config::default() }
-}
-
-async fn start(config: Config) -> Running {
-    let (stop, stopped) = watch::channel(false);
-    let (ready, bound) = oneshot::channel();
-    let task = tokio::spawn(serve(config, stopped, ready));
-    let at = tokio::time::timeout(DEADLINE, bound).await.unwrap().unwrap();
-    Running { at, stop, task }
-}
-
-impl Running {
-    async fn stop(self) {
-        self.stop.send(true).unwrap();
-        tokio::time::timeout(limits::STOP_GRACE + DEADLINE, self.task).await.unwrap().unwrap().unwrap();
-    }
-}
-
-fn options(id: &str, at: SocketAddr) -> MqttOptions {
-    let mut options = MqttOptions::new(id, at.ip().to_string(), at.port());
-    options.set_clean_start(true);
-    // More than the broker takes, so that it is the broker that refuses.
-    options.set_max_packet_size(Some(4 << 20));
-    options
-}
-
-struct Peer {
-    client: AsyncClient,
-    events: EventLoop,
-}
-
-impl Peer {
-    async fn connect(options: MqttOptions) -> Peer {
-        let (client, events) = AsyncClient::new(options, 64);
-        let mut peer = Peer { client, events };
-        peer.until("connack", |packet| matches!(packet, Packet::ConnAck(_)).then_some(())).await;
-        peer
-    }
-
-    /// Polls until `pick` takes a packet.
-    async fn until<T>(&mut self, what: &str, mut pick: impl FnMut(Packet) -> Option<T>) -> T {
-        let wait = async {
-            loop {
-                if let Event::Incoming(packet) = self.events.poll().await.unwrap()
-                    && let Some(found) = pick(packet)
-                {
-                    return found;
-                }
-            }
-        };
-        tokio::time::timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("no {what} in time"))
-    }
-
-    async fn subscribe(&mut self, filter: &str) {
-        self.client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
-        self.until("suback", |packet| matches!(packet, Packet::SubAck(_)).then_some(())).await;
-    }
-
-    /// Publishes at QoS 1 and waits until the broker has taken it.
-    async fn publish(&mut self, topic: &str, retain: bool, payload: &str) {
-        self.client.publish(topic, QoS::AtLeastOnce, retain, payload.to_owned()).await.unwrap();
-        self.until("puback", |packet| matches!(packet, Packet::PubAck(_)).then_some(())).await;
-    }
-
-    async fn received(&mut self) -> Publish {
-        self.until("publish", |packet| match packet {
-            Packet::Publish(publish) => Some(publish),
-            _ => None,
-        })
-        .await
-    }
-
-    async fn payloads(&mut self, count: usize) -> Vec<String> {
-        let mut all = Vec::new();
-        while all.len() < count {
-            all.push(String::from_utf8(self.received().await.payload.to_vec()).unwrap());
+/// Runs each of these tests over both brokers.
+macro_rules! over_both {
+    ($($name:ident),* $(,)?) => {
+        mod embedded {
+            $(#[tokio::test] async fn $name() { super::$name(super::start(super::on_port(0)).await).await; })*
         }
-        all
-    }
-
-    /// Polls until the connection fails, and says how.
-    async fn failure(&mut self) -> ConnectionError {
-        let wait = async {
-            loop {
-                if let Err(error) = self.events.poll().await {
-                    return error;
-                }
-            }
-        };
-        tokio::time::timeout(DEADLINE, wait).await.unwrap()
-    }
+        mod mosquitto {
+            $(#[tokio::test] async fn $name() { super::$name(super::kit::mosquitto()).await; })*
+        }
+    };
 }
 
-#[tokio::test]
-async fn two_subscribers_each_get_every_message_in_order() {
-    let broker = start(on_port(0)).await;
+over_both!(
+    two_subscribers_each_get_every_message_in_order,
+    wildcards_match_levels_and_nothing_else,
+    a_late_subscriber_gets_the_retained_message,
+    a_client_that_connects_anew_subscribes_anew_and_gets_what_follows,
+    a_session_that_asks_to_last_gets_what_came_while_it_was_away,
+    a_shared_subscription_gives_each_message_to_one_of_its_members,
+    what_a_message_carries_reaches_its_subscriber,
+    a_message_that_expired_is_not_delivered,
+    an_empty_retained_message_takes_the_one_before_away,
+    a_will_is_published_when_its_client_is_gone_without_a_word,
+    a_client_does_not_hear_itself_if_it_asks_so,
+    a_client_that_takes_one_message_at_a_time_gets_all,
+    an_unsubscribed_client_gets_nothing_more,
+    a_client_that_falls_silent_is_cut,
+);
+
+async fn two_subscribers_each_get_every_message_in_order(broker: Running) {
     let mut one = Peer::connect(options("one", broker.at)).await;
     let mut two = Peer::connect(options("two", broker.at)).await;
     let mut publisher = Peer::connect(options("publisher", broker.at)).await;
@@ -132,9 +58,7 @@ async fn two_subscribers_each_get_every_message_in_order() {
     broker.stop().await;
 }
 
-#[tokio::test]
-async fn wildcards_match_levels_and_nothing_else() {
-    let broker = start(on_port(0)).await;
+async fn wildcards_match_levels_and_nothing_else(broker: Running) {
     let mut one_level = Peer::connect(options("one-level", broker.at)).await;
     let mut all_below = Peer::connect(options("all-below", broker.at)).await;
     let mut publisher = Peer::connect(options("publisher", broker.at)).await;
@@ -148,9 +72,7 @@ async fn wildcards_match_levels_and_nothing_else() {
     broker.stop().await;
 }
 
-#[tokio::test]
-async fn a_late_subscriber_gets_the_retained_message() {
-    let broker = start(on_port(0)).await;
+async fn a_late_subscriber_gets_the_retained_message(broker: Running) {
     let mut publisher = Peer::connect(options("publisher", broker.at)).await;
     publisher.publish("feira/c/last", true, "old").await;
     publisher.publish("feira/c/last", true, "new").await;
@@ -163,9 +85,7 @@ async fn a_late_subscriber_gets_the_retained_message() {
     broker.stop().await;
 }
 
-#[tokio::test]
-async fn a_client_that_connects_anew_subscribes_anew_and_gets_what_follows() {
-    let broker = start(on_port(0)).await;
+async fn a_client_that_connects_anew_subscribes_anew_and_gets_what_follows(broker: Running) {
     let mut publisher = Peer::connect(options("publisher", broker.at)).await;
     let mut first = Peer::connect(options("portal", broker.at)).await;
     first.subscribe("feira/c/changes/0").await;
@@ -180,9 +100,7 @@ async fn a_client_that_connects_anew_subscribes_anew_and_gets_what_follows() {
     broker.stop().await;
 }
 
-#[tokio::test]
-async fn a_session_that_asks_to_last_gets_what_came_while_it_was_away() {
-    let broker = start(on_port(0)).await;
+async fn a_session_that_asks_to_last_gets_what_came_while_it_was_away(broker: Running) {
     let mut publisher = Peer::connect(options("publisher", broker.at)).await;
     let mut lasting = options("script", broker.at);
     let properties = ConnectProperties { session_expiry_interval: Some(30), ..ConnectProperties::new() };
@@ -196,9 +114,7 @@ async fn a_session_that_asks_to_last_gets_what_came_while_it_was_away() {
     broker.stop().await;
 }
 
-#[tokio::test]
-async fn a_shared_subscription_gives_each_message_to_one_of_its_members() {
-    let broker = start(on_port(0)).await;
+async fn a_shared_subscription_gives_each_message_to_one_of_its_members(broker: Running) {
     let mut publisher = Peer::connect(options("publisher", broker.at)).await;
     let mut one = Peer::connect(options("portal-1", broker.at)).await;
     let mut two = Peer::connect(options("portal-2", broker.at)).await;
@@ -220,72 +136,163 @@ async fn a_shared_subscription_gives_each_message_to_one_of_its_members() {
     broker.stop().await;
 }
 
-#[tokio::test]
-async fn a_broker_restarted_on_the_same_port_serves_again() {
-    let broker = start(on_port(0)).await;
-    let port = broker.at.port();
-    let mut before = Peer::connect(options("portal", broker.at)).await;
-    before.subscribe("feira/#").await;
-    let stopping = tokio::spawn(broker.stop());
-    before.failure().await;
-    drop(before);
-    stopping.await.unwrap();
-    let broker = start(on_port(port)).await;
-    assert_eq!(broker.at.port(), port);
-    let mut after = Peer::connect(options("portal", broker.at)).await;
-    after.subscribe("feira/#").await;
-    after.publish("feira/c/changes/0", false, "again").await;
-    assert_eq!(after.payloads(1).await, ["again"]);
+async fn what_a_message_carries_reaches_its_subscriber(broker: Running) {
+    let mut subscriber = Peer::connect(options("subscriber", broker.at)).await;
+    let mut publisher = Peer::connect(options("publisher", broker.at)).await;
+    subscriber.subscribe("feira/c/shop/+").await;
+    let properties = PublishProperties {
+        payload_format_indicator: Some(1),
+        message_expiry_interval: Some(3_600),
+        response_topic: Some("feira/c/replies/7".to_owned()),
+        correlation_data: Some(Bytes::from_static(b"request 7")),
+        user_properties: vec![("cid".to_owned(), "ana".to_owned()), ("cid".to_owned(), "again".to_owned())],
+        content_type: Some("application/json".to_owned()),
+        ..PublishProperties::default()
+    };
+    publisher.publish_with("feira/c/shop/CreateOrder", false, "{}", properties.clone()).await;
+    let received = subscriber.received().await;
+    let mut carried = received.properties.unwrap();
+    let left = carried.message_expiry_interval.unwrap();
+    assert!((3_000..=3_600).contains(&left), "{left}");
+    carried.message_expiry_interval = properties.message_expiry_interval;
+    assert_eq!((carried, received.payload.as_ref()), (properties, &b"{}"[..]));
     broker.stop().await;
 }
 
-#[tokio::test]
-async fn a_port_that_is_taken_is_an_error_that_says_what_to_do() {
-    let broker = start(on_port(0)).await;
-    let (_stop, stopped) = watch::channel(false);
-    let (ready, bound) = oneshot::channel();
-    let error = serve(on_port(broker.at.port()), stopped, ready).await.unwrap_err();
-    assert!(matches!(error, Error::Bind { at, .. } if at == broker.at), "{error:?}");
-    let text = error.to_string();
-    assert!(text.contains("choose another port") && text.contains("Address already in use"), "{text}");
-    assert_eq!(text.matches("port").count(), 1, "one hint: {text}");
-    assert!(std::error::Error::source(&error).is_none(), "nothing is told a second time by its causes");
-    assert!(bound.await.is_err(), "nothing was reported as bound");
+async fn a_message_that_expired_is_not_delivered(broker: Running) {
+    let mut publisher = Peer::connect(options("publisher", broker.at)).await;
+    let mut lasting = options("script", broker.at);
+    let properties = ConnectProperties { session_expiry_interval: Some(30), ..ConnectProperties::new() };
+    lasting.set_clean_start(false).set_connect_properties(properties);
+    let mut first = Peer::connect(lasting.clone()).await;
+    first.subscribe("feira/c/replies/1").await;
+    drop(first);
+    let expiring = |seconds| PublishProperties {
+        message_expiry_interval: Some(seconds),
+        ..PublishProperties::default()
+    };
+    publisher.publish_with("feira/c/replies/1", false, "short", expiring(1)).await;
+    publisher.publish_with("feira/c/last", true, "short", expiring(3)).await;
+    publisher.publish("feira/c/replies/1", false, "long").await;
+    until_nothing_is_retained(&broker, &mut publisher).await;
+    let mut again = Peer::connect(lasting).await;
+    assert_eq!(again.payloads(1).await, ["long"]);
+    again.client.subscribe("feira/c/last", QoS::AtLeastOnce).await.unwrap();
+    again.until("suback", |packet| matches!(packet, Packet::SubAck(_)).then_some(())).await;
+    publisher.publish("feira/c/last", false, "fresh").await;
+    assert_eq!(again.payloads(1).await, ["fresh"], "nor is what was retained");
     broker.stop().await;
 }
 
-#[tokio::test]
-async fn a_packet_over_the_limit_ends_that_connection_and_no_other() {
-    let broker = start(on_port(0)).await;
+/// Waits until a new subscriber of the topic hears what is published to another first.
+async fn until_nothing_is_retained(broker: &Running, publisher: &mut Peer) {
+    let wait = async {
+        loop {
+            let mut late = Peer::connect(options("late", broker.at)).await;
+            late.subscribe("feira/c/mark").await;
+            late.client.subscribe("feira/c/last", QoS::AtLeastOnce).await.unwrap();
+            let subscribed =
+                |packet| matches!(packet, Packet::SubAck(_) | Packet::Publish(_)).then_some(packet);
+            let first = late.until("suback", subscribed).await;
+            if matches!(first, Packet::Publish(_)) {
+                continue;
+            }
+            publisher.publish("feira/c/mark", false, "mark").await;
+            if late.payloads(1).await == ["mark"] {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.unwrap();
+}
+
+async fn an_empty_retained_message_takes_the_one_before_away(broker: Running) {
+    let mut publisher = Peer::connect(options("publisher", broker.at)).await;
+    publisher.publish("feira/c/last", true, "old").await;
+    publisher.publish("feira/c/last", true, "").await;
+    let mut late = Peer::connect(options("late", broker.at)).await;
+    late.subscribe("feira/c/last").await;
+    publisher.publish("feira/c/last", true, "new").await;
+    let first = late.received().await;
+    assert_eq!(
+        (first.payload.as_ref(), first.retain),
+        (&b"new"[..], false),
+        "it is no retained one to who is there"
+    );
+    broker.stop().await;
+}
+
+async fn a_will_is_published_when_its_client_is_gone_without_a_word(broker: Running) {
     let mut watcher = Peer::connect(options("watcher", broker.at)).await;
-    watcher.subscribe("feira/#").await;
-    let mut greedy = Peer::connect(options("greedy", broker.at)).await;
-    let large = "x".repeat(limits::PACKET_BYTES_MAX + 1);
-    greedy.client.publish("feira/large", QoS::AtLeastOnce, false, large).await.unwrap();
-    greedy.failure().await;
-    watcher.publish("feira/small", false, "fits").await;
-    assert_eq!(watcher.payloads(1).await, ["fits"]);
+    watcher.subscribe("feira/c/gone/+").await;
+    for (id, says_goodbye) in [("polite", true), ("lost", false)] {
+        let mut dying = options(id, broker.at);
+        dying.set_last_will(LastWill::new(format!("feira/c/gone/{id}"), id, QoS::AtLeastOnce, false, None));
+        let mut dying = Peer::connect(dying).await;
+        if says_goodbye {
+            dying.client.disconnect().await.unwrap();
+            dying.failure().await;
+        }
+    }
+    assert_eq!(watcher.payloads(1).await, ["lost"]);
     broker.stop().await;
 }
 
-#[tokio::test]
-async fn one_client_more_than_allowed_is_turned_away() {
-    let broker = start(Config { clients_max: 1, ..on_port(0) }).await;
-    let mut allowed = Peer::connect(options("allowed", broker.at)).await;
-    allowed.subscribe("feira/#").await;
-    let (client, events) = AsyncClient::new(options("too-many", broker.at), 8);
-    let mut refused = Peer { client, events };
-    refused.failure().await;
-    allowed.publish("feira/c", false, "still here").await;
-    assert_eq!(allowed.payloads(1).await, ["still here"]);
+async fn a_client_does_not_hear_itself_if_it_asks_so(broker: Running) {
+    let mut own = Peer::connect(options("own", broker.at)).await;
+    let mut other = Peer::connect(options("other", broker.at)).await;
+    let mut filter = Filter::new("feira/c/changes/0", QoS::AtLeastOnce);
+    filter.nolocal = true;
+    own.client.subscribe_many([filter]).await.unwrap();
+    own.until("suback", |packet| matches!(packet, Packet::SubAck(_)).then_some(())).await;
+    own.publish("feira/c/changes/0", false, "mine").await;
+    other.publish("feira/c/changes/0", false, "theirs").await;
+    assert_eq!(own.payloads(1).await, ["theirs"]);
     broker.stop().await;
 }
 
-#[tokio::test]
-async fn a_stop_before_the_first_client_ends_at_once() {
-    let (stop, stopped) = watch::channel(true);
-    let (ready, _bound) = oneshot::channel();
-    let ended = tokio::time::timeout(DEADLINE, serve(on_port(0), stopped, ready)).await.unwrap();
-    assert!(ended.is_ok(), "{ended:?}");
-    drop(stop);
+async fn a_client_that_takes_one_message_at_a_time_gets_all(broker: Running) {
+    let mut slow = options("slow", broker.at);
+    slow.set_manual_acks(true);
+    let properties = ConnectProperties { receive_maximum: Some(1), ..ConnectProperties::new() };
+    slow.set_connect_properties(properties);
+    let mut slow = Peer::connect(slow).await;
+    slow.subscribe("feira/#").await;
+    let mut publisher = Peer::connect(options("publisher", broker.at)).await;
+    for n in 0..5 {
+        publisher.publish("feira/c", false, &n.to_string()).await;
+    }
+    for n in 0..5 {
+        let publish = slow.received().await;
+        assert_eq!(publish.payload, n.to_string());
+        slow.client.ack(&publish).await.unwrap();
+    }
+    broker.stop().await;
+}
+
+async fn an_unsubscribed_client_gets_nothing_more(broker: Running) {
+    let mut subscriber = Peer::connect(options("subscriber", broker.at)).await;
+    subscriber.subscribe("feira/a").await;
+    subscriber.subscribe("feira/b").await;
+    subscriber.client.unsubscribe("feira/a").await.unwrap();
+    subscriber.until("unsuback", |packet| matches!(packet, Packet::UnsubAck(_)).then_some(())).await;
+    let mut publisher = Peer::connect(options("publisher", broker.at)).await;
+    publisher.publish("feira/a", false, "no more").await;
+    publisher.publish("feira/b", false, "still").await;
+    assert_eq!(subscriber.payloads(1).await, ["still"]);
+    broker.stop().await;
+}
+
+async fn a_client_that_falls_silent_is_cut(broker: Running) {
+    let at = broker.at;
+    let cut = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(at).unwrap();
+        // CONNECT, version 5, clean start, keepalive 1 s, client id "x".
+        stream.write_all(b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x01\x00\x00\x01x").unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard)
+    });
+    assert!(cut.await.unwrap().is_ok(), "it was closed");
+    broker.stop().await;
 }

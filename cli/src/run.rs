@@ -132,6 +132,8 @@ fn bootstrap(loaded: &Loaded) -> Result<Answer, Failure> {
 async fn serve(command: Command, loaded: &Loaded) -> Result<(), Failure> {
     let log = is_supervised(&command).then(|| log_of(&command, loaded));
     role::logging::start(&loaded.config.log, log)?;
+    // Before anything counts them.
+    admission::descriptors::raise();
     match command {
         Command::Store(asked) => role::store::run(loaded, asked.node, asked.supervised.supervised).await,
         Command::AdminPortal(asked) => {

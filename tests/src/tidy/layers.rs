@@ -10,6 +10,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("proto", 0),
     ("store-core", 0),
     ("store-keys", 0),
+    ("admission", 0),
     ("feira-lincheck", 0),
     ("store-log", 1),
     ("store-db", 1),

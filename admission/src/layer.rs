@@ -1,0 +1,226 @@
+//! The layer around gRPC services: each call marks work, and what it holds is charged to its connection.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::Body as _;
+use parking_lot::Mutex;
+use tonic::Status;
+use tonic::transport::server::TcpConnectInfo;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::body::{Held, Outgoing};
+use crate::incoming::Incoming;
+use crate::place::{Charge, Place, Side};
+
+/// How a call is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Small and quick, and needed most when all is full: health, status.
+    Free,
+    /// One request, one answer, of about so many bytes together if nothing else is known.
+    Call(usize),
+    /// A stream of answers, of requests, or of both.
+    Stream,
+    /// Only members of the group make it: not charged for, and its connection keeps its place when it is accepted.
+    Members,
+}
+
+/// What a server says of its calls.
+#[derive(Clone, Copy)]
+pub struct Rules {
+    /// How a call is treated, by its path.
+    pub kind: fn(&str) -> Kind,
+    /// The longest message that is read.
+    pub message_bytes_max: usize,
+    /// What a caller is told for whom there was no room in time.
+    pub full: fn() -> Status,
+}
+
+/// The layer.
+#[derive(Clone)]
+pub struct Admission {
+    rules: Rules,
+    sizes: Arc<Sizes>,
+}
+
+impl Admission {
+    /// By these rules.
+    #[must_use]
+    pub fn new(rules: Rules) -> Admission {
+        Admission { rules, sizes: Arc::default() }
+    }
+}
+
+impl<S> Layer<S> for Admission {
+    type Service = Admitted<S>;
+
+    fn layer(&self, inner: S) -> Admitted<S> {
+        Admitted { inner, rules: self.rules, sizes: Arc::clone(&self.sizes) }
+    }
+}
+
+/// How large the answers of each call were, lately: what the next one is expected to be.
+#[derive(Default)]
+struct Sizes(Mutex<HashMap<String, usize>>);
+
+/// Paths whose sizes are remembered; those that no service has are answered in a few bytes.
+const PATHS_MAX: usize = 256;
+
+impl Sizes {
+    fn expected(&self, path: &str, least: usize) -> usize {
+        self.0.lock().get(path).map_or(least, |size| least.max(*size))
+    }
+
+    /// A large one is remembered at once and forgotten slowly.
+    fn learn(&self, path: &str, bytes: usize) {
+        let mut sizes = self.0.lock();
+        if let Some(size) = sizes.get_mut(path) {
+            *size = bytes.max(*size - *size / 256);
+        } else if sizes.len() < PATHS_MAX {
+            sizes.insert(path.to_owned(), bytes);
+        }
+    }
+}
+
+/// A service behind the layer.
+#[derive(Clone)]
+pub struct Admitted<S> {
+    inner: S,
+    rules: Rules,
+    sizes: Arc<Sizes>,
+}
+
+type Requested = Request<tonic::body::Body>;
+type Answered = Response<Outgoing<tonic::body::Body>>;
+
+impl<S> Service<Requested> for Admitted<S>
+where
+    S: Service<Requested, Response = Response<tonic::body::Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+{
+    type Response = Answered;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Answered, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Requested) -> Self::Future {
+        // The one that is ready, and not its clone.
+        let ready = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, ready);
+        let connected = request.extensions_mut().remove::<(Place, TcpConnectInfo)>();
+        let (rules, sizes) = (self.rules, Arc::clone(&self.sizes));
+        Box::pin(async move {
+            let Some((place, info)) = connected else { return free(inner, request, None).await };
+            request.extensions_mut().insert(info);
+            request.extensions_mut().insert(place.clone());
+            match (rules.kind)(request.uri().path()) {
+                Kind::Free => free(inner, request, Some(place)).await,
+                Kind::Members => members(inner, request, place).await,
+                Kind::Stream => stream(inner, request, place, rules).await,
+                Kind::Call(least) => call(inner, request, place, rules, &sizes, least).await,
+            }
+        })
+    }
+}
+
+async fn free<S>(mut inner: S, request: Requested, place: Option<Place>) -> Result<Answered, S::Error>
+where
+    S: Service<Requested, Response = Response<tonic::body::Body>>,
+{
+    let _work = place.as_ref().map(Place::begin);
+    let response = inner.call(request).await?;
+    Ok(response.map(|body| Outgoing::new(Some(body), None, Held::Nothing, Bytes::new())))
+}
+
+async fn members<S>(mut inner: S, request: Requested, place: Place) -> Result<Answered, S::Error>
+where
+    S: Service<Requested, Response = Response<tonic::body::Body>>,
+{
+    place.touch();
+    let response = inner.call(request).await?;
+    if !response.headers().contains_key(Status::GRPC_STATUS) {
+        place.is_members();
+    }
+    Ok(response.map(|body| Outgoing::new(Some(body), None, Held::Nothing, Bytes::new())))
+}
+
+async fn stream<S>(mut inner: S, request: Requested, place: Place, rules: Rules) -> Result<Answered, S::Error>
+where
+    S: Service<Requested, Response = Response<tonic::body::Body>>,
+{
+    let Some(open) = place.begin_stream() else { return Ok(refused(rules)) };
+    let request = admitted(request, &place, rules, true);
+    let response = inner.call(request).await?;
+    Ok(response
+        .map(|body| Outgoing::new(Some(body), Some(place), Held::Stream { _open: open }, Bytes::new())))
+}
+
+async fn call<S>(
+    mut inner: S,
+    request: Requested,
+    place: Place,
+    rules: Rules,
+    sizes: &Sizes,
+    least: usize,
+) -> Result<Answered, S::Error>
+where
+    S: Service<Requested, Response = Response<tonic::body::Body>>,
+{
+    let work = place.begin();
+    let path = request.uri().path().to_owned();
+    let expected = sizes.expected(&path, least);
+    let Ok(mut charge) = place.charge(Side::Answers, expected).await else { return Ok(refused(rules)) };
+    let request = admitted(request, &place, rules, false);
+    let (mut head, mut body) = inner.call(request).await?.into_parts();
+    // The message as bytes: before, nobody knows how large it is.
+    let first = match poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        None => None,
+        Some(Ok(frame)) => Some(frame),
+        Some(Err(failed)) => {
+            failed.add_header(&mut head.headers).ok();
+            None
+        }
+    };
+    let (message, rest) = match first.map(http_body::Frame::into_data) {
+        Some(Ok(message)) => (message, Some(body)),
+        Some(Err(frame)) => {
+            head.headers.extend(frame.into_trailers().unwrap_or_default());
+            (Bytes::new(), None)
+        }
+        None => (Bytes::new(), None),
+    };
+    sizes.learn(&path, message.len());
+    waits(&mut charge, message.len());
+    drop(work);
+    Ok(Response::from_parts(head, Outgoing::new(rest, Some(place), Held::Call(charge), message)))
+}
+
+fn waits(charge: &mut Charge, bytes: usize) {
+    charge.resize(bytes);
+    charge.wait_for_caller();
+}
+
+/// The request, whose messages need room.
+fn admitted(request: Requested, place: &Place, rules: Rules, is_stream: bool) -> Requested {
+    let bytes_max = rules.message_bytes_max;
+    request.map(|body| tonic::body::Body::new(Incoming::new(body, place.clone(), bytes_max, is_stream)))
+}
+
+fn refused(rules: Rules) -> Answered {
+    let (head, _nothing) = (rules.full)().into_http::<tonic::body::Body>().into_parts();
+    let headers: HeaderMap = head.headers;
+    let mut response = Response::new(Outgoing::new(None, None, Held::Nothing, Bytes::new()));
+    *response.headers_mut() = headers;
+    response
+}

@@ -1,0 +1,37 @@
+//! Bounds on the connections and bytes of one listening socket, the same at nodes, portals and the broker.
+//!
+//! ```text
+//!   socket ─► Guard::accept ─► Connection (holds a place: newcomer ─► user ─► member)
+//!                                  │
+//!                 gRPC requests ─► Admission (layer): marks work, charges bytes
+//!                                  │
+//!                 answers ◄─────── Outgoing: a charge until the caller's socket has taken them
+//! ```
+//!
+//! Promises: a process never holds more connections than its file descriptors allow, with some left for what it does
+//! beside; whoever comes new finds a place as long as somebody idles; members of the group and connections that work keep
+//! theirs; answers that nobody takes, and requests that never end, are bounded in bytes for each connection and for the
+//! process; whoever holds that budget longest without taking anything is cut when others need it; no line is logged
+//! faster than once a second.
+//!
+//! Leaves out: who a caller is. A layer above says which calls only members make.
+
+mod accept;
+pub mod body;
+pub mod budget;
+pub mod connection;
+pub mod descriptors;
+pub mod guard;
+pub mod incoming;
+pub mod layer;
+pub mod limits;
+pub mod place;
+pub mod repeated;
+mod seat;
+
+pub use connection::Connection;
+pub use guard::Guard;
+pub use layer::{Admission, Kind, Rules};
+pub use limits::Limits;
+pub use place::{Place, Work};
+pub use repeated::Repeated;
