@@ -172,7 +172,13 @@ fn keys() -> tokio::sync::watch::Receiver<store_keys::KeyFile> {
 fn wrong_values_are_named() {
     let good = || Config::new("test", ([127, 0, 0, 1], 0).into(), Arc::new(MemoryStore::new()));
     let bus = |host: &str, cluster: &str| {
-        Some(Bus { host: host.to_owned(), port: 1883, login: None, cluster: cluster.to_owned(), keys: keys() })
+        Some(Bus {
+            host: host.to_owned(),
+            port: 1883,
+            login: None,
+            cluster: cluster.to_owned(),
+            keys: keys(),
+        })
     };
     assert!(Config { bus: bus("localhost", "feira-1"), ..good() }.check().is_ok());
     let named = |config: Config| match config.check() {
