@@ -42,7 +42,7 @@ pub(crate) async fn insert_client(portal: &Portal, mut asked: InsertClientReques
         return answered(portal, &cid, &answer).await;
     }
     let there = answer.failed.iter().find(|failed| failed.key == at);
-    if there.is_some_and(|failed| registers(failed)) {
+    if there.is_some_and(registers) {
         return Err(Error::AlreadyExists { kind: Kind::Client, id: cid.to_string() });
     }
     let free = free_like(portal, &cid).await?;
