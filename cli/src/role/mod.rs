@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod logging;
+pub mod login;
 pub mod portals;
 pub mod signals;
 pub mod stop;

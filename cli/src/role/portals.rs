@@ -8,7 +8,7 @@ use portal::cache::Capacity;
 use portal::config::{Bus, Config, Login};
 use store_client::Replicated;
 
-use super::broker::login;
+use super::login::login;
 use super::stop::asked;
 use super::store::{resolve, with_causes};
 use crate::config::load::Loaded;

@@ -10,7 +10,7 @@ use crate::key::follow::follow;
 use crate::key::place::of_node;
 use crate::private;
 use crate::reach::nodes::node_of;
-use crate::role::broker::login;
+use crate::role::login::login;
 use crate::role::stop::asked;
 
 /// Serves until told to stop.

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::control::look;
 use super::parts::parts;
-use super::run::START_MAX;
+use super::ready::START_MAX;
 use super::supervisor::{PARTS_END_MAX, Supervisor, lock};
 use super::voice::PART;
 use crate::args::Up;

@@ -21,6 +21,8 @@ use crate::reach::nodes;
 
 /// What a node names that cannot use its folder any more.
 const REPLACE: &str = "member replace";
+/// What the whole cluster gets to come up: recovery and an election.
+pub const START_MAX: Duration = Duration::from_secs(90);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 /// A part that does not answer a question about itself within this does not serve.

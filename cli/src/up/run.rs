@@ -31,8 +31,6 @@ use crate::role::signals::{self, Signals};
 use crate::show::answer::Answer;
 use crate::show::out::Out;
 
-/// What the whole cluster gets to come up: recovery and an election.
-pub const START_MAX: Duration = Duration::from_secs(90);
 /// What a whole cluster may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(60);
 /// How often children are looked after.
@@ -78,7 +76,7 @@ async fn serve(
     // From here on, whatever happens, children are stopped before this returns.
     let started = async {
         supervisor.start()?;
-        ready::all(&mut supervisor, &mut left_out, START_MAX).await
+        ready::all(&mut supervisor, &mut left_out, ready::START_MAX).await
     };
     let started = tokio::select! {
         started = started => started,
