@@ -201,3 +201,31 @@ impl Child {
         lines[lines.len().saturating_sub(LINES)..].join("\n")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::super::parts::Kind;
+    use super::*;
+
+    #[test]
+    fn a_log_that_its_part_does_not_cut_is_cut_and_written_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = Part { kind: Kind::Broker, name: Kind::Broker.name(), address: "127.0.0.1:1".to_owned() };
+        let child = Child::new(part, folder.path());
+        let mut log = OpenOptions::new().create(true).append(true).open(child.log()).unwrap();
+        for at in 0..5 {
+            writeln!(log, "{at} is told by mosquitto").unwrap();
+            child.trim_log(10, 2);
+        }
+        writeln!(log, "5 is told by mosquitto").unwrap();
+        child.trim_log(1_000, 2);
+        let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+        let all = ["broker.log", "broker.log.1", "broker.log.2", "broker.log.3"].map(|name| text(name));
+        assert_eq!(
+            all,
+            ["5 is told by mosquitto\n", "4 is told by mosquitto\n", "3 is told by mosquitto\n", ""]
+        );
+    }
+}
