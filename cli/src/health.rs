@@ -174,7 +174,7 @@ impl Health {
     /// Whether it is well enough.
     #[must_use]
     pub fn is_well(&self, strict: bool) -> bool {
-        self.problem.is_none() && !(strict && !self.degraded.is_empty())
+        self.problem.is_none() && (!strict || self.degraded.is_empty())
     }
 
     /// All of it in one line.

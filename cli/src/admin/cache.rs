@@ -5,7 +5,8 @@ use proto::portal::{PortalStatusRequest, PortalStatusResponse};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::reach::portals::{Portals, READ};
+use crate::reach::places::READ;
+use crate::reach::portals::Portals;
 use crate::show::answer::{Answer, Table};
 
 /// Asks the portal that answered last.

@@ -8,7 +8,8 @@ use proto::portal::{
 use super::paging::{Listing, gather};
 use crate::document::Document;
 use crate::failure::Failure;
-use crate::reach::portals::{Call, Portals, READ};
+use crate::reach::places::{Call, READ};
+use crate::reach::portals::Portals;
 use crate::reach::request::request_id;
 
 /// Registers a client.

@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::paging::{Listing, gather};
 use crate::document::{Document, Members, members_of, text_of, value};
 use crate::failure::Failure;
-use crate::reach::portals::{Call, Portals, READ};
+use crate::reach::places::{Call, READ};
+use crate::reach::portals::Portals;
 use crate::reach::request::request_id;
 
 /// Adds a product.

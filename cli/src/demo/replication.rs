@@ -176,10 +176,10 @@ async fn planted(stage: &mut Stage) -> Result<(u64, u64, u64), Failure> {
         let name = format!("node-{follower}");
         stage.command(&format!("node stop {follower}"));
         stage.part(&name, Act::Stop).await?;
-        let heirs =
+        let mut heirs =
             stage.config().store.nodes.iter().filter(|node| ![leader.id, follower].contains(&node.id));
         let heir =
-            heirs.last().cloned().ok_or_else(|| Failure::usage("the tour needs at least three nodes"))?;
+            heirs.next_back().cloned().ok_or_else(|| Failure::usage("the tour needs at least three nodes"))?;
         stage.command(&format!("node hand-over {}", heir.id));
         if let Err(failure) = hand_over(&stage.supervisor.loaded, &heir.name()).await {
             stage.out.tell(&format!("  {failure}"));

@@ -14,7 +14,7 @@ use portal::error::Error;
 use tokio::time::Instant;
 use tonic::{Code, ConnectError, Status};
 
-use super::portals::{Call, Portals};
+use super::places::{Call, Places};
 use crate::failure::Failure;
 use crate::show::waiting::Waiting;
 
@@ -36,7 +36,7 @@ pub enum Attempt {
 
 /// The attempts of one call.
 pub struct Effort<'a> {
-    portals: &'a Portals,
+    places: &'a Places,
     call: Call<'a>,
     /// Patience ends then.
     pub deadline: Instant,
@@ -57,25 +57,25 @@ pub struct Effort<'a> {
 
 impl<'a> Effort<'a> {
     /// None yet.
-    pub fn new(portals: &'a Portals, call: Call<'a>) -> Effort<'a> {
+    pub fn new(places: &'a Places, call: Call<'a>) -> Effort<'a> {
         Effort {
-            portals,
+            places,
             call,
-            deadline: Instant::now() + portals.patience,
+            deadline: Instant::now() + places.patience,
             pause_ms: PAUSE_MS.0,
             lost: false,
-            tried: vec![false; portals.places.len()],
+            tried: vec![false; places.all.len()],
             stuck: None,
             said: None,
             silence: String::new(),
-            waiting: Waiting::on_terminal(portals.notices.is_some()),
+            waiting: Waiting::on_terminal(places.notices.is_some()),
         }
     }
 
     /// Takes what the portal at this place told; true: that was the last word.
     pub fn heard(&mut self, at: usize, attempt: &Attempt) -> bool {
         self.tried[at] = true;
-        let address = &self.portals.places[at].0;
+        let address = self.places.all[at].0.as_str();
         match attempt {
             Attempt::Final(_) => {
                 self.settled();
@@ -95,7 +95,7 @@ impl<'a> Effort<'a> {
         if matches!(attempt, Attempt::Lost(_)) {
             self.notice_lost(address);
         }
-        self.tell();
+        self.tell(address);
         false
     }
 
@@ -104,7 +104,7 @@ impl<'a> Effort<'a> {
         if let Error::OutcomeUnknown { why, .. } | Error::Unavailable { why, .. } = error {
             failure.message = why;
         }
-        failure.by(format!("{} {address}", self.portals.kind))
+        failure.by(format!("{} {address}", self.places.kind))
     }
 
     /// Waits before the next attempt; false: there is none.
@@ -121,14 +121,14 @@ impl<'a> Effort<'a> {
     }
 
     /// Tells a person who waits why.
-    pub fn tell(&mut self) {
+    pub fn tell(&mut self, asked: &str) {
         if !self.waiting.is_seen() {
             return;
         }
         let left = self.deadline.saturating_duration_since(Instant::now()).as_secs();
         let why = match &self.said {
             Some(failure) => format!("{}: {}", failure.by, failure.message),
-            None => format!("no answer from {}", self.portals.address()),
+            None => format!("no answer from {} {asked}", self.places.kind),
         };
         self.waiting.show(&format!("waiting, {left} s left: {why}"));
     }
@@ -137,13 +137,13 @@ impl<'a> Effort<'a> {
     pub fn told_meanwhile(&mut self, address: &str, why: &str) {
         if !why.is_empty() {
             let failure = Failure::unreachable(why);
-            self.said = Some(failure.by(format!("{} {address}", self.portals.kind)));
+            self.said = Some(failure.by(format!("{} {address}", self.places.kind)));
         }
-        self.tell();
+        self.tell(address);
     }
 
     fn notice_lost(&mut self, address: &str) {
-        if let (false, Some(out), Some(request)) = (self.lost, &self.portals.notices, self.call.request) {
+        if let (false, Some(out), Some(request)) = (self.lost, &self.places.notices, self.call.request) {
             self.waiting.clear();
             let id = &request.id;
             out.say(&format!(
@@ -156,7 +156,7 @@ impl<'a> Effort<'a> {
     /// There is an answer.
     pub fn settled(&mut self) {
         self.waiting.clear();
-        if let (true, Some(out), Some(request)) = (self.lost, &self.portals.notices, self.call.request) {
+        if let (true, Some(out), Some(request)) = (self.lost, &self.places.notices, self.call.request) {
             out.say(&format!("settled: the request {} has its answer now", request.id));
         }
     }
@@ -181,9 +181,9 @@ impl<'a> Effort<'a> {
     }
 
     fn unanswered(&self) -> Failure {
-        let all: Vec<&str> = self.portals.places.iter().map(|(address, _)| address.as_str()).collect();
+        let all: Vec<&str> = self.places.all.iter().map(|(address, _)| address.as_str()).collect();
         let silence = if self.silence.is_empty() { String::new() } else { format!(" ({})", self.silence) };
-        let Portals { kind, patience, .. } = self.portals;
+        let Places { kind, patience, .. } = self.places;
         Failure::unreachable(format!("no answer from {kind} {} within {patience:?}{silence}", all.join(", ")))
             .next(
                 "see feira status: in a local cluster that runs, feira node start PART starts what is down; \

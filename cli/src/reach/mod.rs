@@ -2,6 +2,7 @@
 
 pub mod effort;
 pub mod nodes;
+pub mod places;
 pub mod portals;
 pub mod request;
 pub mod stranger;

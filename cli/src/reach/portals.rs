@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use portal::error::Error;
+use proto::portal::PortalStatusRequest;
 use proto::portal::portal_client::PortalClient;
-use proto::portal::{PortalStatusRequest, RequestId};
 use tokio::time::{sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
 
 use super::effort::{Attempt, Effort, judge};
+use super::places::{Call, Places};
 use super::stranger;
 use crate::failure::Failure;
 use crate::show::out::Out;
@@ -30,34 +31,9 @@ const ASK_WHY: Duration = Duration::from_secs(1);
 
 /// The portals of one kind.
 pub struct Portals {
-    pub(super) kind: &'static str,
-    pub(super) places: Vec<(String, Channel)>,
+    places: Places,
     /// The one that answered last; at first any of them, so that all tools together use all portals.
     current: AtomicUsize,
-    /// How long a call is retried.
-    pub(super) patience: Duration,
-    /// Told when an answer is lost and when that is settled.
-    pub(super) notices: Option<Out>,
-}
-
-/// What is known of a call, for retrying it.
-#[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
-    /// The request id of a write; `None`: it changes nothing.
-    pub request: Option<&'a RequestId>,
-    /// Whether "others kept changing it" is tried again too.
-    pub insistent: bool,
-}
-
-/// A read.
-pub const READ: Call<'static> = Call { request: None, insistent: false };
-
-impl Call<'_> {
-    /// A write under this request id.
-    #[must_use]
-    pub fn write(request: &RequestId) -> Call<'_> {
-        Call { request: Some(request), insistent: false }
-    }
 }
 
 impl Portals {
@@ -82,7 +58,7 @@ impl Portals {
             return Err(Failure::usage(format!("no {kind} is configured")));
         }
         let current = AtomicUsize::new(fastrand::usize(..places.len()));
-        Ok(Portals { kind, places, current, patience, notices })
+        Ok(Portals { places: Places { kind, all: places, patience, notices }, current })
     }
 
     /// The same, beginning with the first address: whoever has several of them spreads them itself.
@@ -95,7 +71,7 @@ impl Portals {
     /// The address that answered last.
     #[must_use]
     pub fn address(&self) -> &str {
-        &self.places[self.current.load(Ordering::Relaxed) % self.places.len()].0
+        &self.places.all[self.current.load(Ordering::Relaxed) % self.places.all.len()].0
     }
 
     /// Calls until there is an answer, or nothing that waiting could change.
@@ -106,10 +82,10 @@ impl Portals {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let mut effort = Effort::new(self, call);
+        let mut effort = Effort::new(&self.places, call);
         loop {
-            let at = self.current.load(Ordering::Relaxed) % self.places.len();
-            let (address, channel) = &self.places[at];
+            let at = self.current.load(Ordering::Relaxed) % self.places.all.len();
+            let (address, channel) = &self.places.all[at];
             let status = match attempt(&mut effort, address, channel, make(channel.clone())).await {
                 Ok(answer) => {
                     effort.settled();
@@ -122,7 +98,7 @@ impl Portals {
             if let (true, Attempt::Final(status)) = (last, attempt) {
                 return Err(self.refusal(at, call, &status).await);
             }
-            self.current.store((at + 1) % self.places.len(), Ordering::Relaxed);
+            self.current.store((at + 1) % self.places.all.len(), Ordering::Relaxed);
             if !effort.pause().await {
                 return Err(effort.gave_up());
             }
@@ -148,19 +124,19 @@ impl Portals {
 
     /// What a refusal means to the person whose call it was.
     async fn refusal(&self, at: usize, call: Call<'_>, status: &Status) -> Failure {
-        let (address, channel) = &self.places[at];
+        let (address, channel) = &self.places.all[at];
         let failure = match Error::from_status(status) {
             None if status.code() == Code::Unimplemented => {
-                stranger::failure(self.kind, address, channel.clone()).await
+                stranger::failure(self.places.kind, address, channel.clone()).await
             }
             Some(Error::RequestExpired { age_ms, .. })
                 if call.request.is_some_and(|request| request.created_ms > 0) =>
             {
-                Failure::wrong_clock(age_ms, &format!("{} {address}", self.kind))
+                Failure::wrong_clock(age_ms, &format!("{} {address}", self.places.kind))
             }
             _ => Failure::of_status(status),
         };
-        failure.by(format!("{} {address}", self.kind))
+        failure.by(format!("{} {address}", self.places.kind))
     }
 }
 
@@ -181,7 +157,7 @@ async fn attempt<T>(
                 return answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")));
             }
             () = sleep(ASK_WHY), if effort.waiting.is_seen() => {
-                effort.tell();
+                effort.tell(address);
             }
         }
         // Beside the answer, which ends both.
@@ -208,6 +184,7 @@ async fn reason(channel: Channel) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::portal::RequestId;
 
     fn id(id: &str) -> RequestId {
         RequestId { id: id.to_owned(), created_ms: 0 }

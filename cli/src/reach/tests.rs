@@ -9,7 +9,8 @@ use proto::portal::{GetClientRequest, InsertClientRequest, RequestId};
 use store_engine::memory::{Faults, MemoryStore};
 use tokio::sync::oneshot;
 
-use super::portals::{Call, Portals, READ};
+use super::places::{Call, READ};
+use super::portals::Portals;
 use crate::failure::{Failure, Kind};
 
 /// Long enough that a test which waited for it would be seen to.

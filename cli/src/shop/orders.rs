@@ -8,7 +8,8 @@ use proto::portal::{
 
 use crate::admin::paging::{Listing, gather};
 use crate::failure::Failure;
-use crate::reach::portals::{Call, Portals, READ};
+use crate::reach::places::{Call, READ};
+use crate::reach::portals::Portals;
 
 /// The lines of a request.
 #[must_use]
