@@ -80,6 +80,18 @@ enum Chore {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Generated inputs at every door (gRPC, MQTT, configuration, CSV, REPL lines, files), each for so long
+    Inputs {
+        /// Seconds for each door
+        #[arg(long, default_value_t = 60, value_name = "N")]
+        seconds: u64,
+        /// The seed that a failed run printed; without it each door draws one
+        #[arg(long, value_name = "SEED")]
+        seed: Option<u64>,
+        /// Only doors whose test's name has this in it
+        #[arg(value_name = "DOOR")]
+        door: Option<String>,
+    },
     /// Real nodes with real files under many clients and faults: kills, pauses, partitions, full disks
     #[command(disable_help_flag = true)]
     Chaos {
@@ -101,6 +113,7 @@ fn main() -> ExitCode {
         Chore::Simulate { arguments } => simulate(&arguments),
         Chore::Mutations(asked) => mutations::hunt_all(&asked),
         Chore::Kills { rounds, seed } => kills(rounds, seed),
+        Chore::Inputs { seconds, seed, door } => inputs(seconds, seed, door.as_deref()),
         Chore::Chaos { arguments } => chaos::chaos(&arguments),
     };
     match done {
@@ -131,6 +144,18 @@ fn kills(rounds: u32, seed: Option<u64>) -> anyhow::Result<()> {
         tests.env("KILL_SEED", seed.to_string());
     }
     run(&mut tests)
+}
+
+/// The tests of the doors, for longer than in an ordinary run.
+fn inputs(seconds: u64, seed: Option<u64>, door: Option<&str>) -> anyhow::Result<()> {
+    let mut command = cargo();
+    command.args(["test", "--locked", "--package", "feira-tests", "--test", "inputs", "--"]);
+    command.args(["--nocapture", door.unwrap_or("generated")]);
+    command.env("FEIRA_INPUT_SECONDS", seconds.to_string());
+    if let Some(seed) = seed {
+        command.env("FEIRA_SEED", seed.to_string());
+    }
+    run(&mut command)
 }
 
 fn read_tree() -> anyhow::Result<tidy::Tree> {

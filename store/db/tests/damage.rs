@@ -9,7 +9,8 @@ use std::path::Path;
 use store_db::trust::{Reason, Verdict};
 use store_db::{Error, Lmdb, Options, Read as _, Space, Table as _, Write as _};
 
-const PAGE_BYTES: u64 = 4_096;
+const PAGE: [u8; 4_096] = [0; 4_096];
+const PAGE_BYTES: u64 = PAGE.len() as u64;
 /// Those that every transaction begins with.
 const META_PAGES: u64 = 2;
 
@@ -29,9 +30,8 @@ fn filled(folder: &Path) -> Lmdb {
 /// Every page but the first two becomes zeros, as the disk might lose them.
 fn lose_pages(folder: &Path) {
     let data = File::options().write(true).open(folder.join("data.mdb")).unwrap();
-    let zeros = vec![0; PAGE_BYTES as usize];
     for page in META_PAGES..data.metadata().unwrap().len() / PAGE_BYTES {
-        data.write_all_at(&zeros, page * PAGE_BYTES).unwrap();
+        data.write_all_at(&PAGE, page * PAGE_BYTES).unwrap();
     }
 }
 

@@ -1,0 +1,133 @@
+//! Pages of `data.mdb` that are lost under a running node, over real processes and real files: LMDB reports it to whatever reads
+//! there. A replica is taken out for it and takes the leader's state; one that meets it while it applies ends, and makes its
+//! database anew at its next start. A group of one makes it anew from its own snapshot and log.
+#![allow(clippy::unwrap_used)]
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use feira_tests::cluster::{Cluster, Options};
+use feira_tests::wait;
+use proto::store::{Freshness, GetRequest, Route, Status};
+use store_client::{Replicated, Store as _, StoreExt as _};
+
+const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1 });
+/// Tests share the machine with others.
+const HEALED_WITHIN: Duration = Duration::from_secs(90);
+const RECORDS: u32 = 1_500;
+const PAGE: [u8; 4_096] = [0; 4_096];
+
+async fn filled(nodes: u64) -> Cluster {
+    let options =
+        Options { nodes, admin_portals: 0, client_portals: 0, embedded_broker: true, ..Options::default() };
+    let cluster = Cluster::start(feira_tests::feira!(), options).await;
+    let store = cluster.store();
+    for at in 0..RECORDS {
+        set(&store, at).await;
+    }
+    cluster.wait_until_equal().await;
+    cluster
+}
+
+async fn set(store: &Replicated, at: u32) {
+    store.set(key(at), 1, Bytes::from(vec![b'x'; 300]), None).await.unwrap();
+}
+
+fn key(at: u32) -> Bytes {
+    Bytes::from(format!("k/{at:06}"))
+}
+
+/// Every page but the first two becomes zeros under the node.
+fn lose_pages(cluster: &Cluster, node: &str) {
+    let data = File::options().write(true).open(cluster.data_of(node).join("groups/1/db/data.mdb")).unwrap();
+    let bytes = PAGE.len() as u64;
+    for page in 2..data.metadata().unwrap().len() / bytes {
+        data.write_all_at(&PAGE, page * bytes).unwrap();
+    }
+}
+
+/// What the replica itself has.
+async fn held(cluster: &Cluster, node: &str, at: u32) -> Result<(), tonic::Status> {
+    let request = GetRequest { route: ROUTE, key: key(at), freshness: Some(Freshness::stale()) };
+    let answer = cluster.kv(node).get(request).await?.into_inner();
+    assert_eq!(answer.status(), Status::Success);
+    Ok(())
+}
+
+async fn healed(cluster: &Cluster, node: &str) {
+    wait::until("it has a right database", HEALED_WITHIN, || async {
+        let status = cluster.status(node).await.map_err(|status| status.to_string())?;
+        held(cluster, node, 7).await.map_err(|status| format!("{status}; {}", status.message()))?;
+        if status.fenced.is_empty() { Ok(()) } else { Err(status.problem) }
+    })
+    .await;
+    cluster.wait_until_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_database_is_damaged_is_taken_out_and_heals_while_it_runs() {
+    let mut cluster = filled(3).await;
+    let leader = cluster.leader().await;
+    let victim = cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
+    lose_pages(&cluster, &victim);
+    let refused = wait::until("a read meets it", HEALED_WITHIN, || async {
+        held(&cluster, &victim, 3).await.err().ok_or("not yet")
+    })
+    .await;
+    assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
+    healed(&cluster, &victim).await;
+    assert!(cluster.log_of(&victim).contains("LMDB reports"), "{}", cluster.log_of(&victim));
+    cluster.all_run();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_database_is_damaged_gives_leadership_away_and_heals() {
+    let mut cluster = filled(3).await;
+    let leader = cluster.leader().await;
+    lose_pages(&cluster, &leader);
+    wait::until("a read meets it", HEALED_WITHIN, || async {
+        held(&cluster, &leader, 3).await.err().ok_or("not yet").map(drop)
+    })
+    .await;
+    wait::until("another leads", HEALED_WITHIN, || async {
+        let now = cluster.leader().await;
+        if now == leader { Err("not yet") } else { Ok(()) }
+    })
+    .await;
+    healed(&cluster, &leader).await;
+    set(&cluster.store(), RECORDS).await;
+    cluster.all_run();
+}
+
+/// It ended, and died again at each start, since its marks still vouched for the database.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_meets_damage_while_it_applies_ends_and_makes_its_database_anew() {
+    let mut cluster = filled(3).await;
+    let leader = cluster.leader().await;
+    let victim = cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
+    lose_pages(&cluster, &victim);
+    set(&cluster.store(), RECORDS).await;
+    let ended = cluster.ended(&victim).await;
+    assert!(!ended.success());
+    let folder = cluster.data_of(&victim).join("groups/1/db");
+    assert!(!folder.join("opened").exists() && !folder.join("clean").exists(), "no mark vouches for it");
+    cluster.run(&victim);
+    healed(&cluster, &victim).await;
+    cluster.all_run();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_one_makes_its_database_anew_from_its_own_log() {
+    let mut cluster = filled(1).await;
+    lose_pages(&cluster, "node-1");
+    // Its own work may meet it first.
+    let _ = held(&cluster, "node-1", 3).await;
+    let ended = cluster.ended("node-1").await;
+    assert!(!ended.success());
+    cluster.run("node-1");
+    healed(&cluster, "node-1").await;
+    let found = cluster.store().get(key(RECORDS - 1), Freshness::linearizable()).await.unwrap();
+    assert!(found.record.is_some(), "nothing acknowledged is lost");
+}
