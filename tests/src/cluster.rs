@@ -294,6 +294,15 @@ impl Cluster {
         self.running.remove(name).unwrap_or_else(|| panic!("{name} does not run")).kill();
     }
 
+    /// The process id of one that runs.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn pid(&self, name: &str) -> u32 {
+        self.running[name].id()
+    }
+
     /// Whether a process that was started has not ended.
     ///
     /// # Panics

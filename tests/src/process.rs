@@ -41,6 +41,12 @@ impl Process {
         Process { name: name.to_owned(), child, log: log.to_owned() }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal. After SIGSTOP all of its threads stand still: until the one thread that takes the signal is scheduled,
     /// the others go on, which on a busy machine is long enough to answer.
     ///

@@ -399,3 +399,19 @@ fn unanswered(changes: bool, expired: bool, waited: Duration) -> Failure {
 pub(crate) fn stopping() -> Failure {
     failure(FailureReason::NotServing, "this node is stopping")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It told of the limit, also where the node had stopped long before.
+    #[test]
+    fn a_wait_that_ended_says_how_long_it_was_and_why() {
+        let waited = Duration::from_millis(1_234);
+        let told = |changes, expired| unanswered(changes, expired, waited).message;
+        assert_eq!(told(true, true), "no majority answered within 1234 ms");
+        assert_eq!(told(false, true), "no majority confirmed the leader within 1234 ms");
+        assert_eq!(told(true, false), "this node stopped while the write waited, for 1234 ms");
+        assert_eq!(told(false, false), "this node stopped while the read waited, for 1234 ms");
+    }
+}

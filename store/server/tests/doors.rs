@@ -295,3 +295,19 @@ async fn held_commit_orders_show_in_the_replicas_logs() {
     eventually("the entry is applied there", || async { show().await.filter(|line| line.applied) }).await;
     nodes.stop_all().await;
 }
+
+/// It was taken for clocks that are apart, and raised a problem at every node that it came to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_time_centuries_ahead_is_a_bad_argument_and_nobodys_problem() {
+    let nodes = Nodes::start(1).await;
+    nodes.leader().await;
+    for identity in
+        [Identity::user("x", i64::MAX, 1, [0; 16]), Identity::session([1; 16], 1 << 60, 1, 1, 1, [0; 16])]
+    {
+        let refused = nodes.kv(0).txn(txn(Txn::new().put("k", 1, "x"), Some(identity))).await;
+        let why = told(refused, FailureReason::Invalid, Code::InvalidArgument);
+        assert!(why.starts_with("identity.") && why.contains("a hundred years"), "{why}");
+    }
+    assert_eq!(nodes.status(0).await.unwrap().problem, "");
+    nodes.stop_all().await;
+}
