@@ -196,6 +196,9 @@ pub struct Up {
     /// This is the one in the background
     #[arg(long, hide = true, conflicts_with = "detach")]
     pub detached: bool,
+    /// Found a new, empty shop though a key file says that one was founded here; that key is kept under another name
+    #[arg(long)]
+    pub new_shop: bool,
 }
 
 /// What to do with a part of the local cluster.

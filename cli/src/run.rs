@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::import::run::{Job, run as import};
 use crate::log::show::Wanted;
 use crate::reach::portals::Portals;
+use crate::reach::whose::{named, settle};
 use crate::role::logging::LogFile;
 use crate::role::portals::Which;
 use crate::show::answer::Answer;
@@ -63,7 +64,11 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
             role::broker::watch(process);
             Ok(())
         }
-        command => with_config(command, &load(&sources)?, out).await,
+        command => {
+            let loaded = named(load(&sources)?)?;
+            let asks = asked_of(&command, &loaded.config).is_some();
+            with_config(command, &if asks { settle(loaded).await? } else { loaded }, out).await
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::config::shape::Instance;
 use crate::failure::Failure;
 use crate::kv;
 use crate::reach::portals::Portals;
+use crate::reach::whose::store;
 use crate::repl::drive::drive;
 use crate::repl::ids::Ids;
 use crate::repl::lines::{Given, is_person};
@@ -108,13 +109,15 @@ pub async fn shop_at(
 /// # Errors
 /// The class of the first command that did not succeed, if no person is there.
 pub async fn key_values(tool: &KvTool, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
-    let nodes = if tool.store.is_empty() {
-        loaded.config.store.nodes.iter().map(|node| node.reached_at().to_owned()).collect()
+    let store = if tool.store.is_empty() {
+        store(&loaded.config, patience(loaded))?
     } else {
-        tool.store.clone()
+        // Other addresses, and the same cluster.
+        let reach = store_client::Config::of(tool.store.clone());
+        let cluster = loaded.config.whose();
+        let reach = store_client::Config { deadline: patience(loaded), cluster, ..reach };
+        Replicated::new(reach).map_err(|e| Failure::usage(e.to_string()))?
     };
-    let config = store_client::Config { deadline: patience(loaded), ..store_client::Config::of(nodes) };
-    let store = Replicated::new(config).map_err(|e| Failure::usage(e.to_string()))?;
     let store: Arc<dyn Store> = Arc::new(store);
     let given = Given { command: tool.command.clone(), words: tool.words.clone() };
     let person = is_person(&given);

@@ -10,8 +10,8 @@
 //! that resumes one all the same changes nothing, since every connection begins with a flush.
 //!
 //! Anybody on the broker can publish to our topics. The broker is told not to send what is larger than a message of
-//! ours can be (MQTT 5, 3.1.2.11.4: it discards that, and the connection lives on); what is no message, or of another
-//! cluster of our name, is counted, told of once a connection, and ignored.
+//! ours can be (MQTT 5, 3.1.2.11.4: it discards that, and the connection lives on); what is no message, of another
+//! cluster of our name, or not proven by the cluster's bus key is counted, told of now and then, and ignored.
 //!
 //! Promises: none that correctness rests on. Whatever goes wrong here costs hits, never truth.
 
@@ -26,6 +26,8 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use store_client::backoff::Backoff;
+use store_client::bus::{Direction, Foreign, Seals, Topic};
+use store_keys::KeyFile;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -54,18 +56,6 @@ const COMMANDS_MAX: usize = 256;
 /// Keys tried to find one of each group, to read a barrier by.
 const BARRIER_KEYS_MAX: usize = 65_536;
 
-/// Where a group's changes and beats are published.
-#[must_use]
-pub fn changes_topic(cluster: &str, group: u64) -> String {
-    format!("feira/{cluster}/changes/{group}")
-}
-
-/// Where portals send nonces for a group's leader.
-#[must_use]
-pub fn nonce_topic(cluster: &str, group: u64) -> String {
-    format!("feira/{cluster}/nonce/{group}")
-}
-
 /// What the polling task wants done.
 enum Command {
     Subscribe,
@@ -78,9 +68,9 @@ struct GroupLink {
     /// A key that it keeps: a linearizable read of it is a barrier of the group.
     key: Bytes,
     /// Where its leader publishes.
-    changes: String,
+    changes: Topic,
     /// Where its leader hears nonces.
-    nonces: String,
+    nonces: Topic,
 }
 
 /// What the three tasks share.
@@ -88,6 +78,8 @@ struct Link {
     portal: Arc<Portal>,
     groups: Vec<GroupLink>,
     client: AsyncClient,
+    /// What proves that the cluster wrote a message.
+    seals: Seals<KeyFile>,
     connected: AtomicBool,
     commands: mpsc::Sender<Command>,
 }
@@ -109,7 +101,7 @@ pub async fn run(portal: Arc<Portal>, bus: Bus) {
     let (commands, to_do) = mpsc::channel(COMMANDS_MAX);
     let groups = groups(&portal, &bus.cluster);
     let connected = AtomicBool::new(false);
-    let link = Arc::new(Link { portal, groups, client, connected, commands });
+    let link = Arc::new(Link { portal, groups, client, seals: Seals::new(bus.keys), connected, commands });
     let mut tasks = JoinSet::new();
     tasks.spawn(control(link.clone(), to_do));
     tasks.spawn(send_nonces(link.clone()));
@@ -125,7 +117,8 @@ fn groups(portal: &Portal, cluster: &str) -> Vec<GroupLink> {
     };
     let linked = |group: u64| match key_of(group) {
         Some(key) => {
-            let (changes, nonces) = (changes_topic(cluster, group), nonce_topic(cluster, group));
+            let topic = |direction| Topic::new(direction, cluster, group);
+            let (changes, nonces) = (topic(Direction::Changes), topic(Direction::Nonces));
             Some(GroupLink { group, key, changes, nonces })
         }
         None => {
@@ -205,15 +198,22 @@ impl Link {
                 self.step_all(|| Input::Subscribed)
             }
             Packet::Publish(publish) => {
-                let Some(of) = self.groups.iter().find(|one| publish.topic == one.changes) else {
+                let Some(of) = self.groups.iter().find(|one| publish.topic == one.changes.name()) else {
                     return true;
                 };
-                let message = BusMessage::decode(publish.payload);
-                self.step(of.group, message.map_or(Input::Malformed, Input::Message))
+                let input =
+                    self.open(&of.changes, publish.payload).map_or_else(Input::Foreign, Input::Message);
+                self.step(of.group, input)
             }
             Packet::Disconnect(_) => false,
             _ => true,
         }
+    }
+
+    /// The message of a delivery, if the cluster wrote it for this topic.
+    fn open(&self, topic: &Topic, payload: Bytes) -> Result<BusMessage, Foreign> {
+        let content = self.seals.open(topic, payload)?;
+        BusMessage::decode(content).map_err(|_| Foreign::Malformed)
     }
 
     fn lost(&self) {
@@ -239,11 +239,12 @@ impl Link {
             Output::ReadBarrier { number } => {
                 self.commands.try_send(Command::ReadBarrier { group, number }).is_ok()
             }
-            Output::Ignored => {
+            Output::Ignored { why, count } => {
                 tracing::warn!(
                     group,
-                    "ignored a message on the topic of changes that is not of the log that is read here: perhaps \
-                     another cluster of this name uses the broker; more are counted without a word"
+                    %why,
+                    count,
+                    "ignored on the topic of changes: another cluster of this name may use the broker, or somebody forges"
                 );
                 true
             }
@@ -259,7 +260,7 @@ async fn control(link: Arc<Link>, mut to_do: mpsc::Receiver<Command>) {
         while barriers.try_join_next().is_some() {}
         match command {
             Command::Subscribe => {
-                let filter = |of: &GroupLink| Filter::new(of.changes.clone(), QoS::AtLeastOnce);
+                let filter = |of: &GroupLink| Filter::new(of.changes.name().to_owned(), QoS::AtLeastOnce);
                 let filters = link.groups.iter().map(filter);
                 if let Err(error) = link.client.subscribe_many(filters.collect::<Vec<_>>()).await {
                     tracing::warn!(%error, "cannot subscribe to changes");
@@ -307,19 +308,9 @@ async fn send_nonces(link: Arc<Link>) {
             let nonce = *uuid::Uuid::new_v4().as_bytes();
             link.step(of.group, Input::NonceSent { nonce, at_ms: link.portal.now_ms() });
             let message = Nonce { nonce: Bytes::copy_from_slice(&nonce), log_id }.encode_to_vec();
+            let sealed = link.seals.seal(&of.nonces, message);
             // A full queue loses it: the next one will do.
-            let _ = link.client.try_publish(of.nonces.clone(), QoS::AtMostOnce, false, message);
+            let _ = link.client.try_publish(of.nonces.name(), QoS::AtMostOnce, false, sealed);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn topics_are_as_designed() {
-        assert_eq!(changes_topic("feira-1", 1), "feira/feira-1/changes/1");
-        assert_eq!(nonce_topic("feira-1", 1), "feira/feira-1/nonce/1");
     }
 }

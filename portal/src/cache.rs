@@ -98,6 +98,8 @@ pub struct GroupView {
     pub flushes: u64,
     /// Deliveries of the bus that were none of the group's log.
     pub ignored: u64,
+    /// Those among them that its cluster's key does not prove.
+    pub unproven: u64,
     /// Time in which hits were not served.
     pub idle_ms: u64,
 }
@@ -240,7 +242,7 @@ impl Cache {
                 inner.flush(group);
                 false
             }
-            Output::Subscribe | Output::ReadBarrier { .. } | Output::Ignored => true,
+            Output::Subscribe | Output::ReadBarrier { .. } | Output::Ignored { .. } => true,
         });
         outputs
     }
@@ -289,10 +291,20 @@ impl Cache {
             .groups
             .iter()
             .map(|(group, one)| {
-                let Totals { gaps, flushes, ignored, idle_ms } = one.totals(now_ms);
+                let Totals { gaps, flushes, ignored, unproven, idle_ms } = one.totals(now_ms);
                 let (state, applied) = (one.state(now_ms), one.applied());
                 let lease_left_ms = one.lease_left_ms(now_ms);
-                GroupView { group: *group, state, applied, lease_left_ms, gaps, flushes, ignored, idle_ms }
+                GroupView {
+                    group: *group,
+                    state,
+                    applied,
+                    lease_left_ms,
+                    gaps,
+                    flushes,
+                    ignored,
+                    unproven,
+                    idle_ms,
+                }
             })
             .collect();
         views.sort_unstable_by_key(|view| view.group);

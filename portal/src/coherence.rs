@@ -17,11 +17,13 @@
 //!   gathering it; its offset I is thus at or after everything acknowledged when the nonce was sent, at time t.
 //!   When A ≥ I the cache is as new as the store was at t: it may be used until t + L. However late the beat
 //!   arrives, t stays; counting from its arrival would be wrong. A barrier read that began at t proves the same.
-//! - Old messages say only true things about committed entries: at worst they are ignored (offset ≤ A).
-//! - Messages name their log; those of another one than the barrier read are ignored: another cluster may have our
-//!   name on our broker. If nothing else comes, the cache begins anew and asks which log it reads.
-//! - Were A beyond the log, because a message was of no leader of ours, changes would be ignored as old; but then the
-//!   leader's beats are behind A, extend no lease, and the cache begins anew. So it does at once when a read shows it.
+//! - Only what the cluster's bus key proves is a message (`store_client::bus`); the rest is counted and ignored.
+//! - Old messages say only true things about committed entries. Every event drops its keys, whatever its offset and
+//!   whatever the phase: a repetition costs a miss and no more, and an event at or below A is never taken for known.
+//! - Messages name their log; those of another one than the first barrier read was of are ignored. Another log is never
+//!   followed: a cluster that was made anew at our addresses is another, and the portal is told which by its key file.
+//! - Were A beyond the log (a holder of the bus key can lie), changes would still drop their keys; the leader's beats are
+//!   behind A, extend no lease, and the cache begins anew. So it does at once when a read shows it.
 //!
 //! No I/O, no clock: time comes in, what is to be done goes out. Leaves out: the repair of a gap by `Changes` (a gap
 //! flushes), session tokens.
@@ -30,6 +32,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use proto::store::{Beat, BusMessage, Change, bus_message};
+use store_client::bus::Foreign;
+use store_client::pace::Pace;
 
 use crate::limits::NONCES_OUTSTANDING_MAX;
 
@@ -72,7 +76,7 @@ pub enum Input {
         /// Which one.
         number: u64,
     },
-    /// The bus delivered this.
+    /// The bus delivered this, and the cluster's key proves it.
     Message(BusMessage),
     /// A nonce is about to be sent.
     NonceSent {
@@ -81,8 +85,8 @@ pub enum Input {
         /// The time before it is handed to the bus.
         at_ms: u64,
     },
-    /// The bus delivered what is no message.
-    Malformed,
+    /// The bus delivered what is no message of this cluster.
+    Foreign(Foreign),
     /// A linearizable read that was begun in this generation reflects less than A.
     Beyond {
         /// When the read was begun.
@@ -113,8 +117,13 @@ pub enum Output {
     },
     /// Drop everything of the group.
     Flush,
-    /// For the first time on this connection, what was delivered was none of this log's, and was ignored.
-    Ignored,
+    /// What was delivered was none of this log's, and was ignored: so many since this was last said.
+    Ignored {
+        /// Why the last one was.
+        why: Foreign,
+        /// How many.
+        count: u64,
+    },
 }
 
 /// Where the machine stands.
@@ -152,8 +161,10 @@ pub struct Totals {
     pub gaps: u64,
     /// Flushes made.
     pub flushes: u64,
-    /// Deliveries that were none of this log's: of another cluster of the same name, or no messages at all.
+    /// Deliveries that were none of this log's: of another cluster of the same name, not proven, or no messages at all.
     pub ignored: u64,
+    /// Those among them that claimed to be of this cluster, and that its key does not prove.
+    pub unproven: u64,
     /// Milliseconds in which hits were not served.
     pub idle_ms: u64,
 }
@@ -167,7 +178,7 @@ pub struct Coherence {
     ring_version: u64,
     /// L: how old a hit may be, milliseconds.
     lease_ms: u64,
-    /// The log that the last barrier read was of; messages of others are ignored. 0: not known.
+    /// The log that the first barrier read was of; messages of others are ignored. 0: not known.
     log_id: u64,
     phase: Phase,
     /// A: every event at or before this has been applied. Only meaningful when following.
@@ -188,8 +199,10 @@ pub struct Coherence {
     flushes: u64,
     /// Deliveries that were none of this log's.
     ignored: u64,
-    /// It was told of on this connection.
-    ignored_told: bool,
+    /// Those among them that were not proven.
+    unproven: u64,
+    /// When they are told of.
+    telling: Pace,
     /// Since when hits have not been served; `None` while they are.
     idle_since_ms: Option<u64>,
     /// Time in which hits were not served, before `idle_since_ms`.
@@ -216,7 +229,8 @@ impl Coherence {
             gaps: 0,
             flushes: 0,
             ignored: 0,
-            ignored_told: false,
+            unproven: 0,
+            telling: Pace::default(),
             idle_since_ms: Some(now_ms),
             idle_total_ms: 0,
         }
@@ -276,6 +290,7 @@ impl Coherence {
             gaps: self.gaps,
             flushes: self.flushes,
             ignored: self.ignored,
+            unproven: self.unproven,
             idle_ms: self.idle_total_ms + idle_ms,
         }
     }
@@ -286,7 +301,6 @@ impl Coherence {
         match input {
             Input::Connected => {
                 self.go_cold();
-                self.ignored_told = false;
                 out.push(Output::Subscribe);
             }
             Input::Subscribed => self.catch_up(out),
@@ -296,7 +310,7 @@ impl Coherence {
             Input::BarrierFailed { number } => self.barrier_again(number, out),
             Input::Message(message) => self.message(now_ms, message, out),
             Input::NonceSent { nonce, at_ms } => self.nonce_sent(nonce, at_ms),
-            Input::Malformed => self.ignore(out),
+            Input::Foreign(why) => self.ignore(now_ms, why, out),
             Input::Beyond { generation } => self.beyond(generation),
             Input::Lost => self.go_cold(),
             Input::Tick if self.phase == Phase::Astray => self.catch_up(out),
@@ -350,8 +364,13 @@ impl Coherence {
         if number != awaited {
             return;
         }
+        if self.log_id != 0 && at.log_id != self.log_id {
+            // Not our log: the read is repeated at the next tick, until our cluster answers it.
+            self.phase = Phase::Astray;
+            return;
+        }
         self.log_id = at.log_id;
-        // Nothing was filled while catching, so what the chain brought meanwhile needs no dropping.
+        // What the chain brought meanwhile dropped its keys, and all is flushed now.
         let joins = |span: &Span| span.from <= at.offset && span.log_id == at.log_id;
         self.applied = span.filter(joins).map_or(at.offset, |span| span.to.max(at.offset));
         self.phase = Phase::Following;
@@ -390,28 +409,20 @@ impl Coherence {
         }
     }
 
-    fn ignore(&mut self, out: &mut Vec<Output>) {
+    fn ignore(&mut self, now_ms: u64, why: Foreign, out: &mut Vec<Output>) {
         self.ignored += 1;
-        if !self.ignored_told {
-            self.ignored_told = true;
-            out.push(Output::Ignored);
-        }
+        self.unproven += u64::from(why == Foreign::Unproven);
+        out.extend(self.telling.note(now_ms).map(|count| Output::Ignored { why, count }));
     }
 
     fn message(&mut self, now_ms: u64, message: BusMessage, out: &mut Vec<Output>) {
         let misled = message.group != self.group || message.ring_version != self.ring_version;
         if misled || message.log_id == 0 {
-            return self.ignore(out);
+            return self.ignore(now_ms, Foreign::Malformed, out);
         }
         let is_learning = self.log_id == 0 && self.phase != Phase::Following;
         if message.log_id != self.log_id && !is_learning {
-            self.ignore(out);
-            // Nothing of our log has come for a lease: perhaps another log is ours now (a cluster that was made anew).
-            if self.phase == Phase::Following && now_ms >= self.lease_end_ms {
-                self.log_id = 0;
-                self.catch_up(out);
-            }
-            return;
+            return self.ignore(now_ms, Foreign::OtherCluster, out);
         }
         let log_id = message.log_id;
         match message.kind {
@@ -421,12 +432,14 @@ impl Coherence {
                 }
             }
             Some(bus_message::Kind::Beat(beat)) => self.beat(now_ms, log_id, &beat, out),
-            None => self.ignore(out),
+            None => self.ignore(now_ms, Foreign::Malformed, out),
         }
     }
 
     fn event(&mut self, log_id: u64, change: Change, out: &mut Vec<Output>) {
         let (previous, offset) = (change.previous, change.offset);
+        // First, and whatever else it says: an entry that reflects the log up to this offset stays, any older one goes.
+        out.extend(change.keys.into_iter().map(|key| Output::Drop { key, offset }));
         if previous >= offset {
             return; // Nonsense proves nothing; if an event is missing thereby, the next one shows the gap.
         }
@@ -437,10 +450,7 @@ impl Coherence {
             Phase::Following if previous > self.applied => {
                 self.gap(Span { log_id, from: previous, to: offset }, out);
             }
-            Phase::Following => {
-                out.extend(change.keys.into_iter().map(|key| Output::Drop { key, offset }));
-                self.applied = offset;
-            }
+            Phase::Following => self.applied = offset,
         }
     }
 

@@ -206,6 +206,14 @@ pub enum Error {
         /// The id.
         request: String,
     },
+    /// The request was meant for another cluster. Nothing was done, and nothing will be here.
+    #[error("this is the port of {portal}, not of cluster {meant}")]
+    WrongCluster {
+        /// Whose port it is: the portal and its cluster.
+        portal: String,
+        /// The cluster that was named.
+        meant: String,
+    },
     /// The store cannot serve now. Nothing was done.
     #[error("the store is unavailable: {why}")]
     Unavailable {
@@ -326,6 +334,7 @@ impl Error {
             Error::RequestExpired { .. } => (Code::FailedPrecondition, "REQUEST_ID_EXPIRED"),
             Error::RequestClosed { .. } => (Code::Aborted, "REQUEST_ID_CLOSED"),
             Error::Unavailable { cause, .. } => (Code::Unavailable, reason_of(*cause)),
+            Error::WrongCluster { .. } => (Code::FailedPrecondition, "WRONG_CLUSTER"),
             Error::OutcomeUnknown { .. } => (Code::DeadlineExceeded, "OUTCOME_UNKNOWN"),
             Error::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
             Error::Damaged { .. } => (Code::Internal, "DAMAGED_RECORD"),

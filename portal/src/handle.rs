@@ -1,8 +1,8 @@
 //! What every operation of a portal holds: the store, the cache, the clock, the counters.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use proto::portal::{GroupStatus, PortalStatusResponse};
 use store_client::Store;
+use store_keys::ClusterId;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::cache::{Cache, Capacity, Seen};
@@ -57,6 +58,8 @@ pub struct Portal {
     requests_max: usize,
     /// Why the broker cannot be used; empty: it can.
     bus_problem: Mutex<String>,
+    /// The cluster whose portal it is, once that is known.
+    pub(crate) cluster: OnceLock<ClusterId>,
 }
 
 impl Portal {
@@ -87,6 +90,7 @@ impl Portal {
             requests: Semaphore::new(requests_max),
             requests_max,
             bus_problem: Mutex::default(),
+            cluster: OnceLock::new(),
         })
     }
 
@@ -171,6 +175,8 @@ impl Portal {
             gaps: groups.iter().map(|group| group.gaps).sum(),
             flushes: groups.iter().map(|group| group.flushes).sum(),
             ignored: groups.iter().map(|group| group.ignored).sum(),
+            unproven: groups.iter().map(|group| group.unproven).sum(),
+            cluster_id: self.cluster.get().map_or(0, |cluster| cluster.get()),
             transactions: self.transactions.load(Ordering::Relaxed),
             up_ms: now_ms,
             store_problem: self.store.trouble().unwrap_or_default(),

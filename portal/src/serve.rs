@@ -8,9 +8,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use axum::http::HeaderValue;
+use axum::middleware::Next;
 use proto::portal::portal_server::{Portal as PortalService, PortalServer};
 use proto::portal::{PortalStatusRequest, PortalStatusResponse};
 use store_client::unreadable::{explained, unreadable};
+use store_keys::{ClusterId, NotAnId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::body::Body;
@@ -31,6 +34,8 @@ pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A running portal; ready when it has stopped.
 pub type Serving = Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>>;
 
+/// The metadata in which a request names the cluster that it is meant for.
+pub const CLUSTER_HEADER: &str = "feira-cluster-id";
 /// The name of the status service.
 const PORTAL_SERVICE: &str = "feira.portal.v1.Portal";
 /// Requests of one connection that run at once; further ones wait in HTTP/2.
@@ -67,6 +72,9 @@ pub async fn run(
     let lease_ms = u64::try_from(config.lease.as_millis()).unwrap_or(u64::MAX);
     let portal =
         Portal::limited(&config.name, config.store.clone(), config.cache, lease_ms, config.requests_max);
+    if let Some(bus) = &config.bus {
+        portal.cluster.get_or_init(|| bus.keys.borrow().id());
+    }
     let incoming = listen(config.listen)?;
     let address =
         incoming.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
@@ -88,9 +96,10 @@ pub async fn run(
         health.set_service_status(name, ServingStatus::NotServing).await;
         stopping.send_replace(true);
     };
+    let routes = in_our_words(for_this_cluster(routes, name, portal.clone()));
     let server = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
-        .add_routes(in_our_words(routes))
+        .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stopping);
     tracing::info!(portal = config.name, %address, "serving");
     if let Some(bound) = config.bound.take() {
@@ -112,6 +121,37 @@ async fn grace_over(stopped: &mut watch::Receiver<bool>, grace: std::time::Durat
         std::future::pending::<()>().await;
     }
     tokio::time::sleep(grace).await;
+}
+
+/// The routes, where requests of the portal's service that name another cluster are refused. Who names none is served.
+fn for_this_cluster(routes: Routes, name: &str, portal: Arc<Portal>) -> Routes {
+    let service = format!("/{name}/");
+    let check = move |request: axum::extract::Request, next: Next| {
+        let named = request.headers().get(CLUSTER_HEADER);
+        let is_of_service = request.uri().path().starts_with(&service);
+        let checked = if is_of_service { portal.check_named(named) } else { Ok(()) };
+        async move {
+            match checked {
+                Ok(()) => next.run(request).await,
+                Err(error) => Status::from(error).into_http(),
+            }
+        }
+    };
+    routes.into_axum_router().layer(axum::middleware::from_fn(check)).into()
+}
+
+impl Portal {
+    /// Refuses what is meant for another cluster.
+    fn check_named(&self, named: Option<&HeaderValue>) -> Result<(), Error> {
+        let (Some(named), Some(ours)) = (named, self.cluster.get()) else { return Ok(()) };
+        let meant = named.to_str().ok().and_then(|text| text.parse::<ClusterId>().ok());
+        let meant = meant.ok_or_else(|| Error::invalid(CLUSTER_HEADER, NotAnId.to_string()))?;
+        if meant == *ours {
+            return Ok(());
+        }
+        let portal = format!("{} of cluster {ours}", self.status().name);
+        Err(Error::WrongCluster { portal, meant: meant.to_string() })
+    }
 }
 
 /// The routes, with what the gRPC library says of a request that is too large ([`DECODE_BYTES_MAX`]; the only thing for

@@ -146,6 +146,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
             vec![("kind", kind.to_string()), ("id", id.clone()), ("etag", etag.to_string())]
         }
         Error::Contended { attempts } => vec![("attempts", attempts.to_string())],
+        Error::WrongCluster { portal, meant } => vec![("portal", portal.clone()), ("meant", meant.clone())],
         Error::Unavailable { why, .. } | Error::Overloaded { why } => vec![("why", why.clone())],
         Error::OutcomeUnknown { why, request, created_ms } => {
             vec![("why", why.clone()), ("request", request.clone()), ("created_ms", created_ms.to_string())]
@@ -228,6 +229,9 @@ impl Fields {
                 request: self.text("request")?,
             },
             "REQUEST_ID_CLOSED" => Error::RequestClosed { request: self.text("request")? },
+            "WRONG_CLUSTER" => {
+                Error::WrongCluster { portal: self.text("portal")?, meant: self.text("meant")? }
+            }
             "OUTCOME_UNKNOWN" => {
                 let (request, created_ms) = (self.text("request")?, self.number("created_ms")?);
                 Error::OutcomeUnknown { why: self.text("why").unwrap_or_default(), request, created_ms }
@@ -299,6 +303,7 @@ mod tests {
             Error::Contended { attempts: 16 },
             Error::RequestExpired { age_ms: 90_000_000, request: "r".into() },
             Error::RequestClosed { request: "r".into() },
+            Error::WrongCluster { portal: "client-portal-1 of cluster 5".into(), meant: "6".into() },
             Error::OutcomeUnknown { why: "no majority".into(), request: "r".into(), created_ms: 5 },
             Error::Overloaded { why: "64 requests".into() },
             Error::damaged(b"s/{x}", "not JSON"),

@@ -1,8 +1,11 @@
 //! `lease-bounds-staleness`: a hit is never older than the lease, whatever the bus does.
 //!
 //! A model of the store (a log of changes in time), of an honest leader (events in a chain, beats after gathering
-//! nonces) and of a bus that loses, repeats, reorders and delays as it likes, around the real cache. Each hit is
-//! compared with what the store held one lease ago.
+//! nonces) and of a bus that loses, repeats, reorders and delays as it likes, around the real cache; everything that was
+//! ever said is said again by whoever recorded it. Each hit is compared with what the store held one lease ago.
+//!
+//! A second attacker forges *events*, as a portal that was taken over could: it holds the bus key. What is forged without
+//! the key never reaches the machine (`store_client::bus`), and costs nothing here.
 #![allow(clippy::unwrap_used)]
 
 use std::num::NonZeroUsize;
@@ -13,6 +16,7 @@ use portal::cache::{Cache, Capacity, Lookup, Token};
 use portal::coherence::{Coherence, Input, Nonce, Output};
 use proptest::prelude::*;
 use proto::store::{Beat, BusMessage, Change, Events, Record, bus_message};
+use store_client::bus::Foreign;
 
 const LEASE_MS: u64 = 1_000;
 const GROUP: u64 = 1;
@@ -30,6 +34,12 @@ enum Action {
     Republish(usize),
     /// Another cluster of the same name publishes: an event and a beat about this range, with all our nonces.
     Foreign(u64, u64),
+    /// A recorded message is delivered, however old; whatever the phase.
+    Replay(usize),
+    /// What no leader said: an event from this offset, so much further, with a key or none.
+    Forge(u64, u64, bool),
+    /// What is no message of this cluster, or is not proven.
+    Foreigner(bool),
     /// The leader proves its place and beats, with the nonces that have reached it.
     Beat,
     /// The broker delivers one of the messages in flight, in any order; the flag keeps a copy.
@@ -67,6 +77,8 @@ fn action() -> impl Strategy<Value = Action> {
         2 => any::<bool>().prop_map(Publish),
         1 => (1usize..6).prop_map(Republish),
         2 => (0u64..60, 0u64..60).prop_map(|(from, more)| Foreign(from, from + more)),
+        2 => any::<usize>().prop_map(Replay),
+        1 => any::<bool>().prop_map(Foreigner),
         8 => Just(Beat),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(at, keep)| Deliver(at, keep)),
         8 => Just(DeliverAll),
@@ -82,6 +94,26 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// What happens where nothing is lost and all comes in order, but what no leader said is said in between.
+fn forging() -> impl Strategy<Value = Action> {
+    use Action::*;
+    prop_oneof![
+        4 => (0u64..900).prop_map(Advance),
+        8 => (0..KEYS, any::<bool>()).prop_map(|(key, gap)| Write(key, gap)),
+        2 => any::<bool>().prop_map(Publish),
+        8 => (0u64..8, 0u64..12, any::<bool>()).prop_map(|(back, more, key)| Forge(back, more, key)),
+        4 => any::<usize>().prop_map(Replay),
+        4 => Just(Beat),
+        8 => Just(DeliverAll),
+        4 => Just(Nonce(true)),
+        4 => (0..KEYS).prop_map(Read),
+        4 => prop_oneof![Just(ReadSampled), Just(ReadDone)],
+        2 => prop_oneof![Just(BarrierSampled), Just(BarrierDone)],
+        2 => prop_oneof![Just(HealthyRound), Just(BarrierWhole), Just(ConnectWhole)],
+        4 => Just(ReadAll),
+    ]
+}
+
 struct Barrier {
     number: u64,
     started_ms: u64,
@@ -91,6 +123,8 @@ struct Barrier {
 struct Fetch {
     key: u8,
     token: Token,
+    /// A when it was begun.
+    min_offset: u64,
     /// What the store said: value and the offset it reflects.
     said: Option<(u64, u64)>,
 }
@@ -104,6 +138,10 @@ struct World {
     /// How many changes of `log` were published.
     published: usize,
     bus: Vec<BusMessage>,
+    /// Everything that was ever on the bus.
+    recorded: Vec<BusMessage>,
+    /// What is said may be a lie: A may be beyond the log.
+    forged: bool,
     /// Nonces that reached the leader since its last beat.
     gathered: Vec<Nonce>,
     nonces: u64,
@@ -133,6 +171,8 @@ impl World {
             last: 0,
             published: 0,
             bus: Vec::new(),
+            recorded: Vec::new(),
+            forged: false,
             gathered: Vec::new(),
             nonces: 0,
             cache,
@@ -162,7 +202,28 @@ impl World {
     }
 
     fn send(&mut self, kind: bus_message::Kind) {
-        self.bus.push(BusMessage { group: GROUP, ring_version: 1, epoch: 1, kind: Some(kind), log_id: LOG });
+        let message = BusMessage { group: GROUP, ring_version: 1, epoch: 1, kind: Some(kind), log_id: LOG };
+        self.recorded.push(message.clone());
+        self.bus.push(message);
+    }
+
+    /// What is said again is what the cluster said once; so it is delivered between what is in flight.
+    fn replay(&mut self, at: usize) {
+        if !self.recorded.is_empty() {
+            let message = self.recorded[at % self.recorded.len()].clone();
+            self.step(Input::Message(message));
+        }
+    }
+
+    /// A lie near the end of the log, delivered at once.
+    fn forge(&mut self, back: u64, more: u64, with_key: bool) {
+        self.forged = true;
+        let previous = self.last.saturating_sub(back);
+        let keys = if with_key { vec![key(0)] } else { Vec::new() };
+        let change = Change { offset: previous + more, previous, keys, epoch: 1 };
+        let kind = Some(bus_message::Kind::Events(Events { changes: vec![change] }));
+        let message = BusMessage { group: GROUP, ring_version: 1, epoch: 1, kind, log_id: LOG };
+        self.step(Input::Message(message));
     }
 
     fn publish(&mut self, from: usize, together: bool) {
@@ -204,7 +265,7 @@ impl World {
                 Output::ReadBarrier { number } => {
                     self.barrier = Some(Barrier { number, started_ms: self.now_ms, offset: None });
                 }
-                Output::Subscribe | Output::Ignored => {}
+                Output::Subscribe | Output::Ignored { .. } => {}
                 Output::Drop { .. } | Output::Flush => panic!("the cache carries these out"),
             }
         }
@@ -243,8 +304,8 @@ impl World {
                 );
             }
             Lookup::Miss { token, min_offset } => {
-                assert!(min_offset <= self.last, "nobody knows of more than there is");
-                self.fetches.push(Fetch { key: number, token, said: None });
+                assert!(self.forged || min_offset <= self.last, "nobody knows of more than there is");
+                self.fetches.push(Fetch { key: number, min_offset, token, said: None });
             }
             Lookup::Bypass => {}
         }
@@ -261,7 +322,11 @@ impl World {
         let Some(at) = self.fetches.iter().position(|fetch| fetch.said.is_some()) else { return };
         let fetch = self.fetches.remove(at);
         let (value, offset) = fetch.said.unwrap();
-        self.cache.fill(&fetch.token, record(value), offset, self.now_ms);
+        if offset < fetch.min_offset {
+            self.cache.beyond(&fetch.token, self.now_ms);
+        } else {
+            self.cache.fill(&fetch.token, record(value), offset, self.now_ms);
+        }
     }
 
     fn connection(&mut self, action: &Action) {
@@ -302,6 +367,12 @@ impl World {
             Action::Publish(together) => self.publish(self.published, together),
             Action::Republish(back) => self.publish(self.published.saturating_sub(back), true),
             Action::Foreign(from, to) => self.foreign(from, to),
+            Action::Replay(at) => self.replay(at),
+            Action::Forge(back, more, with_key) => self.forge(back, more, with_key),
+            Action::Foreigner(unproven) => {
+                let why = if unproven { Foreign::Unproven } else { Foreign::Malformed };
+                self.step(Input::Foreign(why));
+            }
             Action::Beat => self.beat(),
             Action::Deliver(at, keep) => self.deliver(at, keep),
             Action::DeliverAll => {
@@ -380,6 +451,24 @@ proptest! {
                 world.healthy_round();
                 world.read_all();
             }
+            for action in burst {
+                world.act(action);
+            }
+            world.look_at_all();
+        }
+    }
+
+    /// Events that no leader published, at any offset and at any time, also while catching up: true ones still reach the
+    /// cache, which is never older than its lease.
+    #[test]
+    fn a_forged_event_hides_no_true_one(
+        bursts in prop::collection::vec(prop::collection::vec(forging(), 1..16), 1..10),
+    ) {
+        let mut world = World::new();
+        for burst in &bursts {
+            world.connect();
+            world.healthy_round();
+            world.read_all();
             for action in burst {
                 world.act(action);
             }

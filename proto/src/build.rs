@@ -7,9 +7,17 @@ use bytes::Bytes;
 
 use crate::store::{
     Absent, Add, Append, DeleteRecord, Exists, Freshness, GetRecord, Guard, Identity, JsonEquals, Operation,
-    Position, Put, Quote, Record, Returning, SessionSequence, SetJson, Touched, Txn, TxnResponse,
+    Position, Put, Quote, Record, Returning, Route, SessionSequence, SetJson, Touched, Txn, TxnResponse,
     UserRequest, freshness, guard::Condition, identity, operation::Action,
 };
+
+impl Route {
+    /// To a group, by a ring version; names no cluster.
+    #[must_use]
+    pub const fn to(group: u64, ring_version: u64) -> Route {
+        Route { group, ring_version, cluster_id: 0, log_id: 0 }
+    }
+}
 
 impl Txn {
     /// A transaction that asks and does nothing yet.

@@ -17,6 +17,7 @@ use proto::store::cluster_client::ClusterClient;
 use proto::store::kv_client::KvClient;
 use proto::store::{Role, Route, StatusRequest, StatusResponse};
 use store_client::{Config, Replicated};
+use store_keys::{ClusterId, KeyFile};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
@@ -286,6 +287,29 @@ impl Cluster {
         self.running.insert(name.to_owned(), Process::start(name, command, &log));
     }
 
+    /// Starts a process at another address than the one that everybody else's configuration has.
+    ///
+    /// # Panics
+    /// As [`Cluster::run`].
+    pub fn run_at(&mut self, name: &str, address: &str) {
+        let text = std::fs::read_to_string(self.config()).expect("the configuration can be read");
+        // Whoever has that address here takes this one's, so that none is named twice.
+        let (home, elsewhere) = (format!("{:?}", self.address(name)), format!("{address:?}"));
+        let moved = text.replace(&elsewhere, "\u{0}").replace(&home, &elsewhere).replace('\u{0}', &home);
+        let path = self.path().join(format!("{name}.moved.toml"));
+        std::fs::write(&path, moved).expect("the test's folder can be written");
+        let mut command = Command::new(&self.feira);
+        command.arg("--config").arg(path).args(&self.commands[name]);
+        let log = self.path().join(format!("{name}.log"));
+        self.running.insert(name.to_owned(), Process::start(name, command, &log));
+    }
+
+    /// Everything that was configured, by name.
+    #[must_use]
+    pub fn parts(&self) -> Vec<String> {
+        self.commands.keys().cloned().collect()
+    }
+
     /// kill -9.
     ///
     /// # Panics
@@ -392,6 +416,16 @@ impl Cluster {
         nodes.map(|(_, address)| address.clone()).collect()
     }
 
+    /// Each store node's id, and where it serves.
+    ///
+    /// # Panics
+    /// Never.
+    #[must_use]
+    pub fn node_places(&self) -> Vec<(u64, String)> {
+        let id = |name: &String| name.strip_prefix("node-").and_then(|id| id.parse().ok());
+        self.addresses.iter().filter_map(|(name, address)| Some((id(name)?, address.clone()))).collect()
+    }
+
     /// The nodes that run.
     #[must_use]
     pub fn nodes(&self) -> Vec<String> {
@@ -454,7 +488,23 @@ impl Cluster {
     /// If the handle cannot be made.
     #[must_use]
     pub fn store(&self) -> Arc<Replicated> {
-        Arc::new(Replicated::new(Config::of(self.node_addresses())).expect("addresses are in order"))
+        Arc::new(Replicated::new(self.reach()).expect("addresses are in order"))
+    }
+
+    /// How a handle reaches this cluster, and no other.
+    #[must_use]
+    pub fn reach(&self) -> Config {
+        Config { cluster: Some(self.id()), ..Config::of_nodes(self.node_places()) }
+    }
+
+    /// The cluster's id, as its key file says.
+    ///
+    /// # Panics
+    /// If there is none: it is not founded.
+    #[must_use]
+    pub fn id(&self) -> ClusterId {
+        let text = std::fs::read_to_string(self.path().join("cluster.key")).expect("a key file");
+        KeyFile::parse(&text).expect("a key file").id()
     }
 
     /// What a node says of itself.
@@ -462,7 +512,7 @@ impl Cluster {
     /// # Errors
     /// It does not answer.
     pub async fn status(&self, node: &str) -> Result<StatusResponse, tonic::Status> {
-        let request = StatusRequest { route: Some(Route { group: 1, ring_version: 1 }) };
+        let request = StatusRequest { route: Some(Route::to(1, 1)) };
         let mut client = ClusterClient::new(self.channel(node));
         Ok(client.status(with_timeout(request)).await?.into_inner())
     }

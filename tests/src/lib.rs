@@ -4,6 +4,7 @@
 
 pub mod chaos;
 pub mod cluster;
+pub mod exchange;
 pub mod generate;
 pub mod mesh;
 pub mod mosquitto;

@@ -39,7 +39,7 @@ use tonic_reflection::pb::v1alpha;
 use tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient as OlderReflectionClient;
 use tonic_types::StatusExt;
 
-const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1 });
+const ROUTE: Option<Route> = Some(Route::to(1, 1));
 
 fn only_store(nodes: u64) -> Options {
     Options { nodes, admin_portals: 0, client_portals: 0, ..Options::default() }
@@ -164,7 +164,7 @@ async fn every_reason_of_the_store_has_its_status_and_details() {
     assert_eq!(format!("node-{}", not_leader.says("leader_node")), leader);
     let status = cluster.kv(&follower).set(set("k")).await.unwrap_err();
     assert!(status.get_error_details().retry_info().is_some(), "when to ask again: {status:?}");
-    for route in [Route { group: 2, ring_version: 1 }, Route { group: 1, ring_version: 9 }] {
+    for route in [Route::to(2, 1), Route::to(1, 9)] {
         let wrong = refusal(kv.set(SetRequest { route: Some(route), ..set("k") }).await);
         assert_eq!(wrong.class(), (Code::FailedPrecondition, "WRONG_ROUTE"));
         let request = StatusRequest { route: Some(route) };

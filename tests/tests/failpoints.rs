@@ -23,7 +23,7 @@ use proto::store::{
 use store_client::{Store, request_identity};
 use store_log::fault::FAIL_POINTS;
 
-const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1 });
+const ROUTE: Option<Route> = Some(Route::to(1, 1));
 const SIGABRT: i32 = 6;
 const PLANTINGS_MAX: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(60);

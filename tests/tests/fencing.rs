@@ -15,7 +15,7 @@ use proto::store::{Freshness, GetRequest, HandOverRequest, ResyncRequest, Route,
 use store_client::{Replicated, Store as _, request_identity};
 use tonic::Code;
 
-const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1 });
+const ROUTE: Option<Route> = Some(Route::to(1, 1));
 /// Tests share the machine with others.
 const HEALED_WITHIN: Duration = Duration::from_secs(90);
 /// More offsets than lie between two checkpoints.

@@ -15,7 +15,7 @@ use proto::store::{Freshness, GetRequest, HandOverRequest, Role, Route, SetReque
 use store_client::{StoreExt, request_identity};
 use tonic::Code;
 
-const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1 });
+const ROUTE: Option<Route> = Some(Route::to(1, 1));
 /// Two seconds are promised, and measured by `cargo xtask chaos --faults hang-leader`; tests share the machine with others.
 const NO_WRITE_MAX: Duration = Duration::from_secs(10);
 /// A disk that hangs is one for a while: longer than the leader needs to be sure.

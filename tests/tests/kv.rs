@@ -17,7 +17,7 @@ use proto::store::{
 use store_client::{Replicated, Store, StoreExt, request_identity};
 use tonic::transport::Channel;
 
-const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1 });
+const ROUTE: Option<Route> = Some(Route::to(1, 1));
 
 fn only_store() -> Options {
     Options { admin_portals: 0, client_portals: 0, ..Options::default() }
@@ -149,7 +149,7 @@ async fn bad_arguments_are_refused_by_field_and_change_nothing() {
         assert!(fields.iter().any(|violation| violation.field.contains(field)), "{fields:?}");
     }
     let mut other = set(vec![b'k'], Vec::new());
-    other.route = Some(Route { group: 9, ring_version: 1 });
+    other.route = Some(Route::to(9, 1));
     let status = kv.set(other).await.unwrap_err();
     assert_eq!(reason_of(&status), "WRONG_ROUTE", "{status}");
     let found =

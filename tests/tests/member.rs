@@ -265,7 +265,7 @@ async fn nodes_started_by_hand_join_leave_and_serve_nobody_from_then_on() {
     assert!(code == Some(0) && told.contains("still runs"), "{told}");
 
     let freshness = Some(Freshness { kind: Some(freshness::Kind::Stale(true)), min_offset: 0 });
-    let route = Some(Route { group: 1, ring_version: 1 });
+    let route = Some(Route::to(1, 1));
     let get = GetRequest { route, key: Bytes::from_static(b"k0"), freshness };
     let refused = wait::until("node-4 to know that it was removed", PATIENCE, || async {
         match cluster.kv("node-4").get(with_timeout(get.clone())).await {

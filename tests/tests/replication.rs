@@ -14,7 +14,7 @@ use proto::store::{
 };
 use store_client::{StoreExt, request_identity};
 
-const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1 });
+const ROUTE: Option<Route> = Some(Route::to(1, 1));
 
 fn store_of(nodes: u64) -> Options {
     Options { nodes, admin_portals: 0, client_portals: 0, ..Options::default() }

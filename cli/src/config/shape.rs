@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use store_keys::ClusterId;
 
 /// The whole file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -75,6 +76,9 @@ pub struct Node {
     /// Its folder; relative to `folder` above; empty: `node-<id>`.
     #[serde(default)]
     pub folder: PathBuf,
+    /// The cluster whose node answers there, if that is known: no value of the file.
+    #[serde(skip)]
+    pub cluster: Option<ClusterId>,
 }
 
 /// Which MQTT broker.
@@ -197,6 +201,19 @@ impl Default for Portal {
 impl Default for Tool {
     fn default() -> Tool {
         Tool { patience_seconds: 10, grace_seconds: 5 }
+    }
+}
+
+impl Config {
+    /// The cluster that is meant, if that is known.
+    #[must_use]
+    pub fn whose(&self) -> Option<ClusterId> {
+        self.store.nodes.first().and_then(|node| node.cluster)
+    }
+
+    /// From now on this cluster is meant.
+    pub fn mean(&mut self, cluster: Option<ClusterId>) {
+        self.store.nodes.iter_mut().for_each(|node| node.cluster = cluster);
     }
 }
 

@@ -12,6 +12,7 @@ use super::{failover, replication, shopping};
 use crate::args::{Demo, Up};
 use crate::config::load::Sources;
 use crate::failure::Failure;
+use crate::reach::whose::named;
 use crate::repl::lines::Given;
 use crate::role::signals::Signals;
 use crate::show::out::Out;
@@ -70,6 +71,7 @@ async fn in_folder(asked: &Demo, folder: &Path, out: &Out) -> Result<u32, Failur
     let loaded = prepare(&sources, &shape, out)?;
     let _lock = lock(&Supervisor::run_folder(&loaded))?;
     let mut left_out = bootstrap(&loaded)?;
+    let loaded = named(loaded)?;
     let mut supervisor = Supervisor::new(loaded, Voice::on(out)).await?;
     let started = async {
         supervisor.start()?;

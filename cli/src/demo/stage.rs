@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use store_client::{Replicated, Store};
+use store_client::Store;
 use tokio::time::{Instant, sleep};
 
 use crate::args::Act;
@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::log::show::{Shown, Wanted, of_node};
 use crate::reach::nodes;
 use crate::reach::portals::Portals;
+use crate::reach::whose::store;
 use crate::show::answer::Answer;
 use crate::show::out::Out;
 use crate::up::ready;
@@ -51,9 +52,7 @@ impl Stage {
         };
         let admin = Portals::new("admin portal", &listens(&config.admin_portals), PATIENCE, None)?;
         let shop = Portals::new("client portal", &listens(&config.client_portals), PATIENCE, None)?;
-        let nodes = config.store.nodes.iter().map(|node| node.reached_at().to_owned()).collect();
-        let reach = store_client::Config { deadline: PATIENCE, ..store_client::Config::of(nodes) };
-        let store = Replicated::new(reach).map_err(|e| Failure::usage(e.to_string()))?;
+        let store = store(config, PATIENCE)?;
         Ok(Stage {
             supervisor,
             admin,

@@ -26,9 +26,29 @@ pub fn require_none(loaded: &Loaded) -> Result<(), Failure> {
         path.display(),
         loaded.folder().display()
     ))
-    .next(
-        "is its disk mounted? To found another shop, move the key file away, or name another one in the configuration (key)",
-    ))
+    .next(format!(
+        "is its disk mounted? To found another, empty shop here: {}",
+        loaded.command("up --new-shop")
+    )))
+}
+
+/// Makes room for the key of another shop, which a person asked for by name: where the former key is then.
+///
+/// # Errors
+/// Its shop is here, or it cannot be moved.
+pub fn set_aside(loaded: &Loaded) -> Result<Option<PathBuf>, Failure> {
+    if let Some(folder) = folders_here(loaded).first() {
+        return Err(Failure::refused(format!(
+            "a shop was founded here: {} holds a replica",
+            folder.display()
+        ))
+        .next("leave --new-shop out, or give the new shop another place with --config"));
+    }
+    let path = place::path(loaded);
+    let Some(former) = place::read(&path)? else { return Ok(None) };
+    let kept = path.with_extension(format!("{}.key", former.id()));
+    std::fs::rename(&path, &kept).map_err(|e| Failure::file("move aside", &path, &e))?;
+    Ok(Some(kept))
 }
 
 /// The key of a cluster whose founding goes on: the one that is there, or a new one.

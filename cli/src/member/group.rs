@@ -1,10 +1,11 @@
 //! Who is in the group, asked of its nodes: those of the configuration and those that they name.
 
 use proto::store::{Member, MemberPart, MemberStatus, Role, StatusResponse};
+use store_keys::ClusterId;
 
-use crate::config::shape::Config;
+use crate::config::shape::{Config, Node};
 use crate::failure::Failure;
-use crate::reach::nodes;
+use crate::reach::{nodes, whose};
 
 /// Addresses that are asked at most.
 const ADDRESSES_MAX: usize = 64;
@@ -13,7 +14,11 @@ const ADDRESSES_MAX: usize = 64;
 pub struct Group {
     /// Nodes of another cluster at one of the addresses are not listened to.
     cluster: String,
-    /// Addresses, configured ones first.
+    /// And, if it is known, the cluster's id.
+    id: Option<ClusterId>,
+    /// Nodes that are configured, with their ids.
+    configured: Vec<(u64, String)>,
+    /// Addresses that are asked, one a node, configured ones first.
     addresses: Vec<String>,
 }
 
@@ -30,8 +35,10 @@ impl Group {
     /// That of a configuration.
     #[must_use]
     pub fn of(config: &Config) -> Group {
-        let addresses = config.store.nodes.iter().map(|node| node.reached_at().to_owned()).collect();
-        Group { cluster: config.cluster.clone(), addresses }
+        let at = |node: &Node| (node.id, node.reached_at().to_owned());
+        let configured: Vec<(u64, String)> = config.store.nodes.iter().map(at).collect();
+        let addresses = configured.iter().map(|(_, address)| address.clone()).collect();
+        Group { cluster: config.cluster.clone(), id: config.whose(), configured, addresses }
     }
 
     /// The leader's picture; without a leader, that of a member that knows the latest epoch.
@@ -47,6 +54,9 @@ impl Group {
             .filter_map(|(address, status)| Some(Picture { address: address.clone(), status: status.ok()? }))
             .filter(|one| one.status.cluster == self.cluster.as_bytes() && one.status.role() != Role::Outside)
             .collect();
+        for picture in &pictures {
+            whose::check_node(self.id, &picture.address, &picture.status)?;
+        }
         of_one_log(&pictures)?;
         pictures.iter().for_each(|picture| self.learn(&picture.status));
         let rank = |picture: &Picture| (picture.is_leaders(), picture.status.epoch);
@@ -56,10 +66,17 @@ impl Group {
         })
     }
 
+    /// A founder is where the configuration says, and who joined later where the log says: no node has two addresses.
     fn learn(&mut self, status: &StatusResponse) {
         for member in status.members.iter().filter_map(|one| one.member.as_ref()) {
-            if self.addresses.len() < ADDRESSES_MAX && !self.addresses.contains(&member.address) {
-                self.addresses.push(member.address.clone());
+            let configured = self.configured.iter().find(|(id, _)| *id == member.node);
+            match configured.map(|(_, address)| self.addresses.iter().position(|one| one == address)) {
+                Some(Some(at)) if member.joined => self.addresses[at].clone_from(&member.address),
+                Some(_) => {}
+                None if self.addresses.len() < ADDRESSES_MAX && !self.addresses.contains(&member.address) => {
+                    self.addresses.push(member.address.clone());
+                }
+                None => {}
             }
         }
     }

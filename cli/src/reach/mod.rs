@@ -6,6 +6,7 @@ pub mod places;
 pub mod portals;
 pub mod request;
 pub mod stranger;
+pub mod whose;
 
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
+use proto::portal::portal_client::PortalClient;
+use proto::portal::{PortalStatusRequest, PortalStatusResponse};
 use proto::store::cluster_client::ClusterClient;
 use proto::store::{Route, StatusRequest, StatusResponse};
 use tonic::transport::{Channel, Endpoint};
 
+use super::whose;
 use crate::config::shape::{Config, Node};
 use crate::failure::Failure;
 
@@ -18,7 +21,7 @@ const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// The one group of a ring of one shard.
 #[must_use]
 pub fn route() -> Option<Route> {
-    Some(Route { group: 1, ring_version: 1 })
+    Some(Route::to(1, 1))
 }
 
 /// The node of this id.
@@ -62,9 +65,11 @@ pub fn channel(address: &str) -> Result<Channel, Failure> {
 /// What a node says of itself; an error if it is silent.
 ///
 /// # Errors
-/// It is unreachable, or does not answer in time.
+/// It is unreachable, does not answer in time, or is of another cluster.
 pub async fn status(node: &Node) -> Result<StatusResponse, Failure> {
-    status_at(node.reached_at()).await
+    let status = status_at(node.reached_at()).await?;
+    whose::check_node(node.cluster, node.reached_at(), &status)?;
+    Ok(status)
 }
 
 /// What the node at an address says of itself; an error if it is silent.
@@ -78,6 +83,19 @@ pub async fn status_at(address: &str) -> Result<StatusResponse, Failure> {
         Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) => Err(Failure::of_status(&status)),
         Err(_) => Err(Failure::unreachable(format!("the node at {address} does not answer"))),
+    }
+}
+
+/// What a portal says of itself.
+///
+/// # Errors
+/// It is unreachable, or does not answer in time.
+pub async fn portal_status(address: &str) -> Result<PortalStatusResponse, Failure> {
+    let mut client = PortalClient::new(channel(address)?);
+    match tokio::time::timeout(ANSWER_MAX, client.status(PortalStatusRequest {})).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(Failure::of_status(&status)),
+        Err(_) => Err(Failure::unreachable(format!("the portal at {address} does not answer"))),
     }
 }
 

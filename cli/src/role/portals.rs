@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use portal::cache::Capacity;
 use portal::config::{Bus, Config, Login};
-use store_client::Replicated;
 
 use super::login::login;
 use super::stop::asked;
@@ -16,6 +15,7 @@ use crate::config::shape::Instance;
 use crate::failure::Failure;
 use crate::key::follow::follow;
 use crate::key::place::of_portal;
+use crate::reach::whose::store;
 
 /// Which of the two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,10 +49,7 @@ fn config_of(loaded: &Loaded, which: Which, instance: usize) -> Result<Config, F
     let at = instance.checked_sub(1).and_then(|at| all.get(at)).ok_or_else(|| {
         Failure::usage(format!("there is no {word} {instance}; the configuration has {}", all.len()))
     })?;
-    let nodes = config.store.nodes.iter().map(|node| node.reached_at().to_owned()).collect();
-    let deadline = Duration::from_millis(config.portal.deadline_ms);
-    let store = Replicated::new(store_client::Config { deadline, ..store_client::Config::of(nodes) })
-        .map_err(|e| Failure::usage(e.to_string()))?;
+    let store = store(config, Duration::from_millis(config.portal.deadline_ms))?;
     let (host, port) = store_server::split_address(&config.broker.listen).ok_or_else(|| {
         Failure::usage(format!("broker.listen: {:?} is not host:port", config.broker.listen))
     })?;

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io::IsTerminal;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,13 @@ use crate::args::{Act, Up};
 use crate::aside;
 use crate::config::load::{FILE_DEFAULT, Loaded, Sources, load};
 use crate::config::ports::allot_in;
+use crate::config::shape::{BrokerKind, Config};
 use crate::config::template::{Fresh, template};
 use crate::failure::Failure;
+use crate::key::make::set_aside;
+use crate::key::place;
+use crate::reach::nodes;
+use crate::reach::whose::{self, named};
 use crate::role::logging::{self, LogFile};
 use crate::role::signals::{self, Signals};
 use crate::show::answer::Answer;
@@ -70,12 +75,15 @@ async fn serve(
     mut stops: Stops,
 ) -> Result<(), Failure> {
     let mut left_out = bootstrap(&loaded)?;
+    supervisor.loaded = named(supervisor.loaded)?;
     supervisor.restarts = !shape.no_restart;
     supervisor.leave_out(left_out.iter().map(|out| out.id));
     let mut why = Signal::SIGTERM;
     // From here on, whatever happens, children are stopped before this returns.
     let started = async {
-        supervisor.start()?;
+        if let Err(failure) = supervisor.start() {
+            return Err(with_holders(failure, &supervisor).await);
+        }
         ready::all(&mut supervisor, &mut left_out, ready::START_MAX).await
     };
     let started = tokio::select! {
@@ -145,11 +153,12 @@ pub async fn down(loaded: &Loaded) -> Result<Answer, Failure> {
 pub fn prepare(sources: &Sources, shape: &Up, out: &Out) -> Result<Loaded, Failure> {
     let path = sources.file.clone().unwrap_or_else(|| PathBuf::from(FILE_DEFAULT));
     if !path.exists() {
+        require_new(&path, shape)?;
         let fresh = Fresh {
             nodes: shape.nodes.unwrap_or(3),
             admin_portals: shape.admin_portals.unwrap_or(1),
             client_portals: shape.client_portals.unwrap_or(1),
-            broker: shape.broker.unwrap_or(crate::config::shape::BrokerKind::Embedded),
+            broker: shape.broker.unwrap_or(BrokerKind::Embedded),
             any_ports: shape.any_ports,
         };
         write_new(&path, &template(&fresh))?;
@@ -157,12 +166,50 @@ pub fn prepare(sources: &Sources, shape: &Up, out: &Out) -> Result<Loaded, Failu
     }
     let sources = Sources { file: Some(path.clone()), set: sources.set.clone() };
     // Checked before ports are allotted, so that a mistake changes nothing.
-    check_shape(&load(&sources)?, shape)?;
+    let loaded = load(&sources)?;
+    check_shape(&loaded, shape)?;
+    if shape.new_shop
+        && let Some(kept) = set_aside(&loaded)?
+    {
+        out.say(&format!("a new shop is founded; the key of the former one is {}", kept.display()));
+    }
     allot_in(&path)?;
     load(&sources)
 }
 
-fn write_new(path: &std::path::Path, text: &str) -> Result<(), Failure> {
+/// Refuses to write a file of default ports where a key file says that a cluster was founded: its own file is missing.
+fn require_new(path: &Path, shape: &Up) -> Result<(), Failure> {
+    let loaded =
+        Loaded { config: Config::default(), path: path.to_owned(), from_file: false, set: Vec::new() };
+    let key = place::path(&loaded);
+    if shape.new_shop || !key.exists() {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "{} is the key of a cluster that was founded here, but its configuration {} is not there: nothing was made",
+        key.display(),
+        path.display()
+    ))
+    .next(format!(
+        "put its file back, with the ports that its portals and tools know; to found another, empty shop here: {}",
+        loaded.command("up --new-shop")
+    )))
+}
+
+/// A failure to start, with whose the ports are that others hold.
+async fn with_holders(failure: Failure, supervisor: &Supervisor) -> Failure {
+    let held = supervisor.children.iter().map(|child| child.part.address.clone());
+    let held: Vec<String> = held.filter(|address| failure.message.contains(address.as_str())).collect();
+    let mut told = failure;
+    for address in held {
+        if let Ok(status) = nodes::status_at(&address).await {
+            told.message.push_str(&format!("\n  {address} is the port of {}", whose::name_of(&status)));
+        }
+    }
+    told
+}
+
+fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|e| Failure::file("make", folder, &e))?;
     }

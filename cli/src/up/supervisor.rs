@@ -23,6 +23,7 @@ use crate::config::load::{Loaded, Sources, load};
 use crate::config::shape::BrokerKind;
 use crate::failure::Failure;
 use crate::private;
+use crate::reach::whose::named;
 
 /// What a part gets to stop gracefully: requests under way, leadership handed over, files closed.
 const STOP_GRACE: Duration = Duration::from_secs(15);
@@ -55,7 +56,8 @@ fn require_free<'a>(parts: impl Iterator<Item = &'a Part> + Clone) -> Result<(),
         return Ok(());
     }
     Err(Failure::refused(format!("cannot listen for {}", in_use.join("; "))).next(
-        "another cluster may run there (feira down in its folder); or change the ports in the file, 0 takes any free one",
+        "stop what listens there (another cluster: feira down in its folder); a cluster that was founded keeps its ports, \
+         which portals and tools elsewhere know; for a new one: feira up --any-ports where no file is yet",
     ))
 }
 
@@ -109,7 +111,7 @@ impl Supervisor {
     /// The configuration is wrong, or a part that is not in it any more runs.
     pub fn renew(&mut self) -> Result<String, Failure> {
         let sources = Sources { file: Some(self.loaded.path.clone()), set: self.loaded.set.clone() };
-        let loaded = load(&sources)?;
+        let loaded = named(load(&sources)?)?;
         let wanted = parts(&loaded.config);
         self.notice();
         let gone = |child: &Child| !wanted.contains(&child.part);

@@ -63,16 +63,16 @@ fn events_in_order_drop_their_keys() {
     let mut machine = Machine::following();
     assert_eq!(machine.step(6, event(7, 12)), [drop_at(12)]);
     assert_eq!(machine.step(6, event(12, 13)), [drop_at(13)]);
-    assert_eq!(machine.step(6, event(7, 12)), [], "a repeated event");
+    assert_eq!(machine.step(6, event(7, 12)), [drop_at(12)], "a repeated event costs a miss at most");
     assert_eq!(machine.state_and_applied(6), (State::Live, 13));
 }
 
 #[test]
 fn a_gap_is_suspect_until_a_barrier_read_and_a_flush() {
     let mut machine = Machine::following();
-    assert_eq!(machine.step(6, event(15, 16)), [Output::ReadBarrier { number: 2 }]);
+    assert_eq!(machine.step(6, event(15, 16)), [drop_at(16), Output::ReadBarrier { number: 2 }]);
     assert_eq!(machine.coherence.state(6), State::Suspect);
-    assert_eq!(machine.step(6, event(16, 20)), []);
+    assert_eq!(machine.step(6, event(16, 20)), [drop_at(20)]);
     assert_eq!(machine.step(7, barrier(1, 6, 99)), [], "an old one");
     assert_eq!(machine.step(8, barrier(2, 6, 18)), [Output::Flush]);
     // 20 came while the read was under way and hangs together with it: no second gap.
@@ -87,7 +87,7 @@ fn a_chain_that_the_barrier_does_not_reach_is_not_joined() {
     machine.step(6, event(18, 20));
     machine.step(8, barrier(2, 6, 17));
     assert_eq!(machine.state_and_applied(8), (State::Live, 17));
-    assert_eq!(machine.step(9, event(20, 21)), [Output::ReadBarrier { number: 3 }]);
+    assert_eq!(machine.step(9, event(20, 21)), [drop_at(21), Output::ReadBarrier { number: 3 }]);
 }
 
 #[test]
@@ -152,9 +152,10 @@ fn a_lost_connection_is_suspect_at_once_and_a_new_one_begins_anew() {
     let mut machine = Machine::following();
     machine.step(6, Input::Lost);
     assert_eq!(machine.coherence.state(6), State::Suspect);
-    assert_eq!(machine.step(7, event(10, 11)), []);
+    assert_eq!(machine.step(7, event(10, 11)), [drop_at(11)]);
     assert_eq!(machine.step(8, Input::Connected), [Output::Subscribe]);
-    assert_eq!(machine.step(8, event(10, 11)), [], "nothing counts before the subscription");
+    assert_eq!(machine.step(8, event(10, 11)), [drop_at(11)]);
+    assert_eq!(machine.state_and_applied(8), (State::Suspect, 10), "no chain begins before the subscription");
     assert_eq!(machine.step(9, Input::Subscribed), [Output::ReadBarrier { number: 2 }]);
     assert_eq!(machine.step(9, Input::BarrierFailed { number: 2 }), [Output::ReadBarrier { number: 3 }]);
 }
@@ -166,13 +167,14 @@ fn messages_of_other_groups_and_rings_and_nonsense_are_ignored() {
         let kind = Some(bus_message::Kind::Beat(Beat { offset: 99, previous: 98, nonces: vec![] }));
         machine.step(6, Input::Message(BusMessage { group, ring_version, epoch: 1, kind, log_id: LOG }));
     }
-    machine.step(6, Input::Malformed);
+    machine.step(6, Input::Foreign(Foreign::Malformed));
+    machine.step(6, Input::Foreign(Foreign::Unproven));
     machine.step(6, event(12, 12));
     machine.step(6, beat(99, 12, &[]));
     machine
         .step(6, Input::Message(BusMessage { group: 1, ring_version: 1, epoch: 1, kind: None, log_id: LOG }));
     assert_eq!(machine.state_and_applied(6), (State::Live, 10));
-    assert_eq!(machine.coherence.totals(6).ignored, 4);
+    assert_eq!((machine.coherence.totals(6).ignored, machine.coherence.totals(6).unproven), (5, 1));
 }
 
 fn of_log(log_id: u64, input: Input) -> Input {
@@ -184,7 +186,8 @@ fn of_log(log_id: u64, input: Input) -> Input {
 fn another_cluster_of_the_same_name_moves_neither_a_nor_the_lease() {
     let mut machine = Machine::following();
     machine.step(400, Input::NonceSent { nonce: [1; 16], at_ms: 400 });
-    assert_eq!(machine.step(401, of_log(78, event(10, 11))), [Output::Ignored], "told of once");
+    let told = Output::Ignored { why: Foreign::OtherCluster, count: 1 };
+    assert_eq!(machine.step(401, of_log(78, event(10, 11))), [told], "told of once a second");
     assert_eq!(machine.step(402, of_log(78, event(90, 99))), [], "no gap");
     assert_eq!(machine.step(403, of_log(78, beat(7, 99, &[[1; 16]]))), [], "no lease");
     assert_eq!(machine.step(404, of_log(0, beat(7, 99, &[[1; 16]]))), [], "a message must say its log");
@@ -196,8 +199,8 @@ fn another_cluster_of_the_same_name_moves_neither_a_nor_the_lease() {
         (900, 11),
         "our own does"
     );
-    machine.step(600, Input::Connected);
-    assert_eq!(machine.step(601, of_log(78, event(10, 11))), [Output::Ignored], "told of on each connection");
+    let told = [Output::Ignored { why: Foreign::OtherCluster, count: 4 }];
+    assert_eq!(machine.step(1_401, of_log(78, event(10, 11))), told, "with those that were not told of");
 }
 
 #[test]
@@ -212,17 +215,40 @@ fn another_clusters_chain_is_not_joined_to_the_first_barrier_read() {
 }
 
 #[test]
-fn a_cluster_that_was_made_anew_under_the_name_is_followed_after_a_lease() {
+fn another_log_is_never_followed_neither_by_messages_nor_by_a_read() {
     let mut machine = Machine::following();
-    assert_eq!(machine.step(500, of_log(78, beat(2, 3, &[]))), [Output::Ignored], "not while ours is heard");
-    let outputs = machine.step(LEASE_MS, of_log(78, event(3, 4)));
-    assert_eq!(outputs, [Output::ReadBarrier { number: 2 }]);
-    machine.step(1_001, of_log(78, event(4, 5)));
-    let anew = Input::Barrier { number: 2, started_ms: 1_000, offset: 4, log_id: 78 };
-    assert_eq!(machine.step(1_002, anew), [Output::Flush]);
-    assert_eq!(machine.state_and_applied(1_002), (State::Live, 5), "what came meanwhile was its own");
-    assert_eq!(machine.step(1_003, of_log(78, event(5, 6))), [drop_at(6)]);
-    assert_eq!((machine.coherence.log_id(), machine.step(1_004, event(6, 7))), (78, vec![]));
+    machine.step(LEASE_MS, of_log(78, event(3, 4)));
+    assert_eq!(machine.state_and_applied(LEASE_MS), (State::Suspect, 10), "nothing of ours is heard");
+    assert_eq!(machine.step(1_001, event(19, 20)), [drop_at(20), Output::ReadBarrier { number: 2 }], "a gap");
+    let anew = Input::Barrier { number: 2, started_ms: 1_001, offset: 25, log_id: 78 };
+    assert_eq!(machine.step(1_002, anew), [], "a node of another cluster answered");
+    assert_eq!((machine.coherence.state(1_002), machine.coherence.log_id()), (State::Suspect, LOG));
+    assert_eq!(machine.step(1_003, Input::Tick), [Output::ReadBarrier { number: 3 }]);
+    assert_eq!(machine.step(1_004, barrier(3, 1_003, 21)), [Output::Flush]);
+    assert_eq!(machine.state_and_applied(1_004), (State::Live, 21));
+}
+
+#[test]
+fn an_event_at_or_below_what_was_applied_still_drops_its_keys() {
+    let mut machine = Machine::following();
+    // Said by who is no leader, at the next offset: no keys, and the true event comes after it.
+    let nothing = Change { offset: 11, previous: 10, keys: vec![], epoch: 1 };
+    let lie = message(bus_message::Kind::Events(Events { changes: vec![nothing] }));
+    assert_eq!(machine.step(6, lie), []);
+    assert_eq!(machine.state_and_applied(6), (State::Live, 11));
+    assert_eq!(machine.step(7, event(10, 11)), [drop_at(11)], "the true one is not taken for known");
+    assert_eq!(machine.step(8, event(2, 5)), [drop_at(5)], "nor is any older one");
+    assert_eq!(machine.state_and_applied(8), (State::Live, 11), "and a repetition moves nothing");
+}
+
+#[test]
+fn a_repetition_while_catching_up_drops_its_keys_and_joins_nothing() {
+    let mut machine = Machine::following();
+    machine.step(6, event(15, 16));
+    assert_eq!(machine.step(6, event(2, 5)), [drop_at(5)]);
+    assert_eq!(machine.step(6, event(15, 16)), [drop_at(16)]);
+    machine.step(8, barrier(2, 6, 15));
+    assert_eq!(machine.state_and_applied(8), (State::Live, 16));
 }
 
 #[test]
@@ -232,7 +258,8 @@ fn a_read_that_shows_less_than_a_begins_the_cache_anew() {
     let generation = machine.coherence.generation();
     assert_eq!(machine.step(7, Input::Beyond { generation }), []);
     assert_eq!(machine.coherence.state(7), State::Suspect, "at once");
-    assert_eq!(machine.step(8, event(10, 11)), [], "nothing counts before the barrier read");
+    assert_eq!(machine.step(8, event(10, 11)), [drop_at(11)]);
+    assert_eq!(machine.coherence.state(8), State::Suspect, "nothing is followed before the barrier read");
     assert_eq!(machine.step(9, Input::Tick), [Output::ReadBarrier { number: 2 }]);
     assert_eq!(machine.step(9, Input::Tick), [], "one is enough");
     assert_eq!(machine.step(10, barrier(2, 9, 11)), [Output::Flush]);

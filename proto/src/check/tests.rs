@@ -9,7 +9,7 @@ fn problem(checked: Checked) -> String {
 }
 
 fn here() -> Option<Route> {
-    Some(Route { group: 1, ring_version: 1 })
+    Some(Route::to(1, 1))
 }
 
 fn txn_problem(body: &Txn) -> String {

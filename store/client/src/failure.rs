@@ -19,6 +19,7 @@
 //! | NODE_TAKEN | FAILED_PRECONDITION | | no | Refused(Invalid) |
 //! | DIVIDED | UNAVAILABLE | RetryInfo | no | Retry(Divided) |
 //! | NO_ROOM | RESOURCE_EXHAUSTED | RetryInfo | no | Retry(NoRoom) |
+//! | WRONG_CLUSTER | FAILED_PRECONDITION | | no, and never there | Retry(Away) |
 //!
 //! A status without our ErrorInfo was made by a transport or a proxy: unless its code says that the call was
 //! never executed, the outcome is unknown.
@@ -56,6 +57,7 @@ pub fn code_of(reason: FailureReason) -> Code {
         FailureReason::ExpiredId
         | FailureReason::ClosedId
         | FailureReason::WrongRoute
+        | FailureReason::WrongCluster
         | FailureReason::ChangeRefused
         | FailureReason::NodeTaken => Code::FailedPrecondition,
         FailureReason::NotHere => Code::NotFound,
@@ -173,6 +175,7 @@ pub fn error_from(failure: &Failure) -> Error {
         FailureReason::NotHere => refused(Refusal::Gone),
         FailureReason::NotLeader
         | FailureReason::WrongRoute
+        | FailureReason::WrongCluster
         | FailureReason::NotServing
         | FailureReason::ChangeNotYet => retry(Cause::Away),
         FailureReason::Overloaded => retry(Cause::Busy),
@@ -201,7 +204,7 @@ mod tests {
 
     fn every_failure() -> Vec<Failure> {
         let hint = LeaderHint { node: 3, address: "127.0.0.1:7003".to_owned(), epoch: 9 };
-        let reasons = (1..=16).map(|number| {
+        let reasons = (1..=17).map(|number| {
             let reason = FailureReason::try_from(number).expect("reasons are numbered without gaps");
             failure(reason, format!("because {number}"))
         });
@@ -217,7 +220,7 @@ mod tests {
             assert_eq!(status.code() as i32, failure.code);
             assert_eq!(failure_from(&status), failure);
         }
-        assert!(FailureReason::try_from(17).is_err(), "a new reason needs a row in the table");
+        assert!(FailureReason::try_from(18).is_err(), "a new reason needs a row in the table");
     }
 
     #[test]

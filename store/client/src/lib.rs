@@ -20,11 +20,13 @@
 //! conformance suite that every implementation of [`Store`] passes.
 
 pub mod backoff;
+pub mod bus;
 pub mod connect;
 pub mod error;
 mod ext;
 pub mod failure;
 mod identity;
+pub mod pace;
 pub mod pipeline;
 mod replicated;
 mod session;
@@ -44,7 +46,7 @@ pub use crate::ext::StoreExt;
 #[cfg(feature = "sim")]
 pub use crate::identity::simulate_now_ms;
 pub use crate::identity::{now_ms, request_identity};
-pub use crate::replicated::{Config, Replicated};
+pub use crate::replicated::{Config, Node, Replicated};
 pub use crate::session::{Answer, Session};
 
 /// A record or its absence, and the point of the log at which that is so.

@@ -51,7 +51,14 @@ impl Cluster for Leader {
             std::future::pending::<()>().await;
         }
         let (role, node, epoch) = (Role::Leader.into(), 1, 1);
-        Ok(Response::new(StatusResponse { role, node, epoch, ..StatusResponse::default() }))
+        Ok(Response::new(StatusResponse {
+            role,
+            node,
+            epoch,
+            cluster_id: 1,
+            log_id: 1,
+            ..StatusResponse::default()
+        }))
     }
     async fn hand_over(&self, _: Request<HandOverRequest>) -> Told<HandOverResponse> {
         no()

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 /// The one group.
 const GROUP: Group = 1;
 /// What requests are checked with.
-const ROUTE: Route = Route { group: GROUP, ring_version: 1 };
+const ROUTE: Route = Route::to(GROUP, 1);
 /// Changes in one answer.
 const FEED_ROWS_MAX: usize = 1_000;
 

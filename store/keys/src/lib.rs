@@ -23,6 +23,6 @@ mod key;
 mod mac;
 
 pub use file::{ClusterKey, FILE_BYTES_MAX, FileError, KeyFile, PortalKey, SECRETS_MAX};
-pub use id::ClusterId;
+pub use id::{ClusterId, NotAnId};
 pub use key::{KEY_BYTES, Key, KeyId, Keys, Purpose, Secret};
 pub use mac::{Covered, MAC_BYTES, Mac, Unproven};

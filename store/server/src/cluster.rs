@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +18,6 @@ use proto::store::{
 };
 use store_client::failure::{failure, invalid, not_leader, status_from};
 use store_core::{ChangeRefusal, NodeId, Offset};
-use store_db::{Table as _, state};
 use store_engine::{Answer, Job, Reply, convert};
 use store_log::{LogReader, RealFile};
 use tonic::{Request, Response, Status};
@@ -155,8 +155,9 @@ impl Cluster for ClusterService {
             fenced: self.shared.fence.borrow().as_ref().map(states::fence_text).unwrap_or_default(),
             doubt: states::doubt_text(status.doubt),
             checkpoint: status.checkpoint.map(convert::checkpoint_out),
-            // A table that is being replaced does not say it.
-            log_id: self.shared.table.read(|read| state::read(read)).map_or(0, |state| state::log_id(&state)),
+            log_id: self.shared.log_id(),
+            cluster_id: self.shared.cluster_id(),
+            bus_ignored: self.shared.bus_ignored.load(Ordering::Relaxed),
             up_ms: u64::try_from(self.shared.since.elapsed().as_millis()).unwrap_or(u64::MAX),
             writes_refused: self.writes_refused(&status),
         }))

@@ -201,7 +201,7 @@ impl Store for Embedded {
         group: Group,
         from: u64,
     ) -> Result<BoxStream<'static, Result<ChangesResponse, store_client::Error>>, store_client::Error> {
-        let route = Route { group, ring_version: self.shared.me.route.ring_version };
+        let route = Route::to(group, self.shared.me.route.ring_version);
         self.shared.check_route(Some(&route)).map_err(|failure| read_error(&failure))?;
         let request = ChangesRequest { route: Some(route), from_offset: from, until_applied: false };
         let stream = follow_changes(Arc::clone(&self.shared), &request);

@@ -92,7 +92,7 @@ pub(crate) fn open(config: &Config) -> Result<Opened, Error> {
     });
     let engine = opened.map_err(failed)?;
     tracing::info!(recovery = ?engine.recovery, "recovered");
-    let route = Route { group, ring_version: RING_VERSION };
+    let route = Route::to(group, RING_VERSION);
     let me = Identity { cluster: config.cluster.clone(), route, member: engine.snapshots.meta().member };
     Ok(Opened { engine, table, me })
 }

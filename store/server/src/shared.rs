@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -11,6 +11,7 @@ use proto::store::{Failure, FailureReason, LeaderHint, Route};
 use store_client::failure::{failure, invalid, not_leader};
 use store_core::{Doubt, Epoch, Member, MemberChange, NodeId, Role, RoleView};
 use store_db::lmdb::Lmdb;
+use store_db::{Table as _, state};
 use store_engine::{Answer, Applied, ChangeAsked, Job, Reply, Status};
 use store_keys::ClusterKey;
 use store_log::{Fence, RealDisk};
@@ -56,6 +57,10 @@ pub(crate) struct Shared {
     pub(crate) table: Table,
     /// Where the applier stands.
     pub(crate) applied: watch::Sender<Applied>,
+    /// Which log the group's is; 0: not known yet. Once known it never changes.
+    log_id: AtomicU64,
+    /// Deliveries of the bus that were ignored: no messages, or not of this cluster.
+    pub(crate) bus_ignored: Arc<AtomicU64>,
     /// Who leads.
     pub(crate) role: watch::Sender<RoleView>,
     /// Why the table must not be read; `None`: it may.
@@ -117,6 +122,8 @@ impl Shared {
             calls,
             table,
             applied: watch::Sender::new(status.applied),
+            log_id: AtomicU64::new(0),
+            bus_ignored: Arc::default(),
             role: watch::Sender::new(view),
             fence: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
@@ -258,20 +265,65 @@ impl Shared {
         Some(LeaderHint { node, address, epoch: epoch.0 })
     }
 
-    /// Refuses what was routed by another picture.
+    /// Refuses what means another cluster, or was routed by another picture.
     pub(crate) fn check_route(&self, route: Option<&Route>) -> Result<(), Failure> {
         let mine = self.me.route;
-        match route {
-            Some(route) if *route == mine => Ok(()),
-            Some(route) => Err(failure(
-                FailureReason::WrongRoute,
-                format!(
-                    "this node serves group {} of ring version {}, not group {} of ring version {}",
-                    mine.group, mine.ring_version, route.group, route.ring_version
-                ),
-            )),
-            None => Err(invalid("route", "is missing")),
+        let Some(route) = route else { return Err(invalid("route", "is missing")) };
+        self.check_cluster(route)?;
+        if (route.group, route.ring_version) == (mine.group, mine.ring_version) {
+            return Ok(());
         }
+        Err(failure(
+            FailureReason::WrongRoute,
+            format!(
+                "this node serves group {} of ring version {}, not group {} of ring version {}",
+                mine.group, mine.ring_version, route.group, route.ring_version
+            ),
+        ))
+    }
+
+    /// Refuses what means another cluster or another log, and says whose port it came to. A request that names none is
+    /// served.
+    fn check_cluster(&self, route: &Route) -> Result<(), Failure> {
+        let ours = self.cluster_id();
+        if route.cluster_id != 0 && route.cluster_id != ours {
+            let message = format!("{}, not of cluster {:016x}", self.whose_port(), route.cluster_id);
+            return Err(failure(FailureReason::WrongCluster, message));
+        }
+        match self.log_id() {
+            log if route.log_id == 0 || route.log_id == log => Ok(()),
+            0 => {
+                let message = "this node does not know yet which log its group has: ask another node";
+                Err(failure(FailureReason::NotServing, message))
+            }
+            log => {
+                let message =
+                    format!("{}, which has log {log:016x}, not {:016x}", self.whose_port(), route.log_id);
+                Err(failure(FailureReason::WrongCluster, message))
+            }
+        }
+    }
+
+    /// The random id of the cluster.
+    pub(crate) fn cluster_id(&self) -> u64 {
+        self.keys.borrow().id().get()
+    }
+
+    fn whose_port(&self) -> String {
+        let (me, id) = (&self.me, self.cluster_id());
+        format!("this is the port of node {} of cluster {} ({id:016x})", me.member.node.0, me.cluster)
+    }
+
+    /// Which log the group's is; 0: not known yet. A table that is being replaced does not say it.
+    pub(crate) fn log_id(&self) -> u64 {
+        let known = self.log_id.load(Ordering::Relaxed);
+        // Nothing applied, nothing known.
+        if known != 0 || self.applied.borrow().position.offset.0 == 0 {
+            return known;
+        }
+        let read = self.table.read(|read| state::read(read)).map_or(0, |state| state::log_id(&state));
+        self.log_id.store(read, Ordering::Relaxed);
+        read
     }
 
     /// Puts one request to the node and waits for what it is told.

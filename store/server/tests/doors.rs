@@ -70,7 +70,7 @@ async fn every_refusal_has_its_status_and_reason() {
     assert!(told(no_key, FailureReason::Invalid, Code::InvalidArgument).starts_with("key "));
     let no_route = kv.set(SetRequest { route: None, ..set("k") }).await;
     assert!(told(no_route, FailureReason::Invalid, Code::InvalidArgument).starts_with("route"));
-    let elsewhere = SetRequest { route: Some(Route { group: 2, ring_version: 1 }), ..set("k") };
+    let elsewhere = SetRequest { route: Some(Route::to(2, 1)), ..set("k") };
     told(kv.set(elsewhere).await, FailureReason::WrongRoute, Code::FailedPrecondition);
 
     let identity = request_identity([1; 16]);

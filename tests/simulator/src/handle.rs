@@ -35,7 +35,7 @@ const STALL_US_STAYING: Micros = 4 * SECOND;
 const BACKOFF_FIRST_US: Micros = 20 * MS;
 const BACKOFF_MAX_US: Micros = SECOND;
 
-const ROUTE: Route = Route { group: 1, ring_version: 1 };
+const ROUTE: Route = Route::to(1, 1);
 
 type Answer = Result<Response, Error>;
 

@@ -214,7 +214,7 @@ async fn back(cluster: &Cluster, node: &str) {
 
 async fn hand_over(cluster: &Cluster) {
     let leader = cluster.leader().await;
-    let request = HandOverRequest { route: Some(Route { group: 1, ring_version: 1 }), to: 0 };
+    let request = HandOverRequest { route: Some(Route::to(1, 1)), to: 0 };
     // It may be given up under load; then nothing has changed, and that is fine too.
     let _ = ClusterClient::new(cluster.channel(&leader)).hand_over(with_timeout(request)).await;
 }

@@ -2,17 +2,31 @@
 
 use std::time::Duration;
 
+use store_keys::ClusterId;
+
 use crate::Group;
 use crate::error::{Error, Refusal};
 
 /// Store nodes that a handle keeps in mind, configured or learnt.
 pub(crate) const NODES_MAX: usize = 64;
 
+/// Where a store node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its id; 0: not known, and learnt when it answers.
+    pub id: u64,
+    /// `host:port`.
+    pub address: String,
+}
+
 /// How to reach a replicated store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `host:port` of store nodes, any of them: the leader and the others are learnt. 1 to 64.
-    pub nodes: Vec<String>,
+    /// Store nodes, any of them: the leader and the others are learnt. 1 to 64.
+    pub nodes: Vec<Node>,
+    /// The cluster that is meant, as its key file says; `None`: the one that a majority of these nodes name, and no other
+    /// from then on.
+    pub cluster: Option<ClusterId>,
     /// The replica group; 1 while the ring has one shard.
     pub group: Group,
     /// The version of the ring that the handle routes by.
@@ -22,10 +36,17 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults, with these nodes.
+    /// The defaults, with nodes at these addresses.
     #[must_use]
-    pub fn of(nodes: Vec<String>) -> Config {
-        Config { nodes, group: 1, ring_version: 1, deadline: Duration::from_secs(10) }
+    pub fn of(addresses: Vec<String>) -> Config {
+        Config::of_nodes(addresses.into_iter().map(|address| (0, address)))
+    }
+
+    /// The defaults, with these nodes and their addresses.
+    #[must_use]
+    pub fn of_nodes(nodes: impl IntoIterator<Item = (u64, String)>) -> Config {
+        let nodes = nodes.into_iter().map(|(id, address)| Node { id, address }).collect();
+        Config { nodes, cluster: None, group: 1, ring_version: 1, deadline: Duration::from_secs(10) }
     }
 
     /// Refuses what cannot work.
@@ -40,8 +61,8 @@ impl Config {
                 self.nodes.len()
             ));
         }
-        if let Some(bad) = self.nodes.iter().find(|node| !is_address(node)) {
-            return refused(format!("store nodes: {bad:?} is not host:port"));
+        if let Some(bad) = self.nodes.iter().find(|node| !is_address(&node.address)) {
+            return refused(format!("store nodes: {:?} is not host:port", bad.address));
         }
         if self.deadline < Duration::from_millis(50) || self.deadline > Duration::from_secs(600) {
             return refused(format!("deadline: {:?} is not within 50 ms and 10 minutes", self.deadline));

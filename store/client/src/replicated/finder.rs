@@ -1,4 +1,5 @@
-//! Finds who leads: asks every node it knows, believes the highest epoch, and learns addresses on the way.
+//! The search for the leader: asks every node of the cluster that is known, believes the highest epoch, and learns
+//! addresses on the way. Nodes of other clusters are not listened to, whatever they say ([`Whose`]).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,11 +9,13 @@ use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use proto::store::cluster_client::ClusterClient;
 use proto::store::{LeaderHint, Role, Route, StatusRequest, StatusResponse};
+use store_keys::ClusterId;
 use tonic::transport::Channel;
 
 use crate::connect::{Windows, connect};
 use crate::error::{Error, Refusal};
 use crate::replicated::config::{Config, NODES_MAX};
+use crate::replicated::whose::{Said, Whose};
 
 /// A node must answer who leads within this.
 const STATUS_MS_MAX: u64 = 700;
@@ -21,64 +24,98 @@ const WINDOWS: Windows = Windows { stream_bytes: 1 << 20, connection_bytes: 4 <<
 /// The nodes known, and the connections to them.
 pub(crate) struct Finder {
     route: Route,
-    nodes: Mutex<Nodes>,
-}
-
-#[derive(Default)]
-struct Nodes {
-    /// Addresses, configured ones first; at most [`NODES_MAX`].
-    known: Vec<String>,
-    /// One connection an address, made when first used; each reconnects by itself.
-    channels: HashMap<String, Channel>,
+    whose: Mutex<Whose>,
+    /// One connection an address, made when first used; each reconnects by itself. At most [`NODES_MAX`].
+    channels: Mutex<HashMap<String, Channel>>,
 }
 
 impl Finder {
     pub(crate) fn new(config: &Config) -> Finder {
-        let nodes = Nodes { known: config.nodes.clone(), channels: HashMap::new() };
-        let route = Route { group: config.group, ring_version: config.ring_version };
-        Finder { route, nodes: Mutex::new(nodes) }
+        Finder {
+            route: Route::to(config.group, config.ring_version),
+            whose: Mutex::new(Whose::new(config.nodes.clone(), config.cluster)),
+            channels: Mutex::default(),
+        }
+    }
+
+    /// The group, with the cluster and the log that are meant, as far as they are known.
+    pub(crate) fn route(&self) -> Route {
+        let whose = self.whose.lock();
+        let cluster_id = whose.cluster().map_or(0, ClusterId::get);
+        Route { cluster_id, log_id: whose.log_id(), ..self.route }
+    }
+
+    /// A hint with the address that is this node's.
+    pub(crate) fn reached(&self, hint: LeaderHint) -> LeaderHint {
+        self.whose.lock().reached(hint)
+    }
+
+    /// Makes sure that the cluster is known, and says to whom requests go.
+    pub(crate) async fn identified(&self) -> Result<Route, String> {
+        if let Some(said) = self.identify().await? {
+            for (address, answer) in said {
+                // Who is of another cluster is told of when a leader is looked for.
+                let _ = answer.and_then(|status| self.whose.lock().listen(&address, &status));
+            }
+        }
+        Ok(self.route())
+    }
+
+    /// If the cluster is not known yet, asks all that are configured, and takes the one that most of them name; what they
+    /// said.
+    async fn identify(&self) -> Result<Option<Vec<Said>>, String> {
+        if self.whose.lock().cluster().is_some() {
+            return Ok(None);
+        }
+        let configured = self.whose.lock().configured();
+        let said = futures::future::join_all(configured.into_iter().map(|at| self.ask(at))).await;
+        self.whose.lock().settle(&said)?;
+        Ok(Some(said))
     }
 
     /// The connection to an address.
     pub(crate) fn channel(&self, address: &str) -> Result<Channel, Error> {
-        let mut nodes = self.nodes.lock();
-        if let Some(channel) = nodes.channels.get(address) {
+        let mut channels = self.channels.lock();
+        if let Some(channel) = channels.get(address) {
             return Ok(channel.clone());
         }
         let channel = connect(address, WINDOWS).map_err(|source| Error::Refused {
             reason: Refusal::Invalid,
             message: format!("node address {address:?}: {source}"),
         })?;
-        if nodes.channels.len() < NODES_MAX {
-            nodes.channels.insert(address.to_owned(), channel.clone());
+        if channels.len() < NODES_MAX {
+            channels.insert(address.to_owned(), channel.clone());
         }
         Ok(channel)
     }
 
     /// Drops a connection that does not answer, so that the next use makes a new one.
     pub(crate) fn forget(&self, address: &str) {
-        let mut nodes = self.nodes.lock();
-        nodes.channels.remove(address);
+        self.channels.lock().remove(address);
     }
 
-    /// All addresses known.
+    /// All addresses known, one a node.
     pub(crate) fn known(&self) -> Vec<String> {
-        self.nodes.lock().known.clone()
+        self.whose.lock().addresses()
     }
 
-    /// Asks every node; the answer of the highest epoch counts. A node that says that it leads is believed at
-    /// once unless a node that answered before knows a later epoch.
+    /// Asks every node; of those of our cluster the answer of the highest epoch counts. A node that says that it leads is
+    /// believed at once unless a node that answered before knows a later epoch.
     pub(crate) async fn find(&self) -> Result<LeaderHint, String> {
-        let mut asked: FuturesUnordered<_> =
-            self.known().into_iter().map(|address| self.ask(address)).collect();
+        let mut asked = match self.identify().await? {
+            Some(said) => futures::stream::iter(said).boxed(),
+            None => {
+                let all = self.known().into_iter().map(|address| self.ask(address));
+                all.collect::<FuturesUnordered<_>>().boxed()
+            }
+        };
         let mut best: Option<LeaderHint> = None;
         let mut problems = Vec::new();
         while let Some((address, answer)) = asked.next().await {
-            match answer {
+            match answer.and_then(|status| self.whose.lock().listen(&address, &status).map(|()| status)) {
                 Ok(status) => {
-                    self.learn(&status);
                     let leads = status.role() == Role::Leader;
-                    let hint = hint_of(&address, status);
+                    let hint = hint_of(&address, status).map(|hint| self.reached_unless(hint, leads));
                     let newer = match (&best, &hint) {
                         (Some(best), Some(hint)) => {
                             hint.epoch > best.epoch || (leads && hint.epoch == best.epoch)
@@ -96,13 +133,22 @@ impl Finder {
                 Err(problem) => problems.push(format!("{address}: {problem}")),
             }
         }
-        best.ok_or_else(|| match problems.is_empty() {
-            true => "no node knows a leader".to_owned(),
-            false => format!("no leader known; {}", problems.join("; ")),
-        })
+        match best {
+            Some(_) if self.whose.lock().log_id() == 0 => {
+                Err("the leader does not know its log yet".to_owned())
+            }
+            Some(best) => Ok(best),
+            None if problems.is_empty() => Err("no node knows a leader".to_owned()),
+            None => Err(format!("no leader known; {}", problems.join("; "))),
+        }
     }
 
-    async fn ask(&self, address: String) -> (String, Result<StatusResponse, String>) {
+    /// A leader is reached where it answered; whom others name, where this handle has him.
+    fn reached_unless(&self, hint: LeaderHint, answered: bool) -> LeaderHint {
+        if answered { hint } else { self.reached(hint) }
+    }
+
+    async fn ask(&self, address: String) -> Said {
         let answer = self.ask_status(&address).await;
         (address, answer)
     }
@@ -121,18 +167,6 @@ impl Finder {
             Err(_) => {
                 self.forget(address);
                 Err(format!("no answer within {STATUS_MS_MAX} ms"))
-            }
-        }
-    }
-
-    fn learn(&self, status: &StatusResponse) {
-        let mut nodes = self.nodes.lock();
-        let leader = status.leader.iter().map(|hint| &hint.address);
-        // Every node names all members: who knows only one that was removed since still finds the others.
-        let members = status.members.iter().filter_map(|one| one.member.as_ref()).map(|one| &one.address);
-        for address in members.chain(status.voters.iter().map(|voter| &voter.address)).chain(leader) {
-            if !address.is_empty() && nodes.known.len() < NODES_MAX && !nodes.known.contains(address) {
-                nodes.known.push(address.clone());
             }
         }
     }

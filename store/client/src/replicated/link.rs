@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures::future::{Fuse, FusedFuture};
 use futures::{FutureExt, Stream};
 use parking_lot::{Mutex, MutexGuard};
@@ -23,7 +22,7 @@ use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::failure::{error_from, failure_from};
 use crate::pipeline::Kind;
-use crate::replicated::codec::{Numbered, PipelineCodec};
+use crate::replicated::codec::{Body, Numbered, PipelineCodec};
 use crate::replicated::finder::Finder;
 use crate::replicated::pending::{Answer, Next, Pending};
 
@@ -86,7 +85,7 @@ impl Link {
     }
 
     /// Takes the next place. Does not wait, so that the order of calls is the order of operations.
-    pub(crate) fn ask(&self, kind: Kind, body: Bytes) -> Result<oneshot::Receiver<Answer>, Error> {
+    pub(crate) fn ask(&self, kind: Kind, body: Body) -> Result<oneshot::Receiver<Answer>, Error> {
         let mut pending = self.pending();
         let receiver = pending.ask(kind, body, Instant::now() + self.deadline)?;
         if !pending.is_open() {
@@ -163,8 +162,9 @@ impl Link {
                 election.reset();
                 longer.reset();
             }
+            let hinted = broken.hint.map(|hint| self.finder.reached(hint));
             let elsewhere =
-                broken.hint.filter(|hint| Some(&hint.address) != self.leader().map(|l| l.address).as_ref());
+                hinted.filter(|hint| Some(&hint.address) != self.leader().map(|l| l.address).as_ref());
             self.leader.lock().take();
             if elsewhere.is_some() && hops < HOPS_MAX {
                 hops += 1;
@@ -187,7 +187,7 @@ impl Link {
     /// One life of the stream.
     async fn run(self: &Arc<Link>, target: &LeaderHint) -> Broken {
         *self.leader.lock() = Some(target.clone());
-        let number = self.pending().open();
+        let number = self.pending().open(self.finder.route());
         let sending = Sending { link: Arc::clone(self), number };
         let opened =
             tokio::time::timeout(Duration::from_millis(OPEN_MS_MAX), self.open(target, sending)).await;
@@ -290,7 +290,7 @@ impl Link {
         let PipelineResponse { number, response } = answer;
         let result = match response {
             Some(Response::Failure(failure)) => match failure.reason() {
-                FailureReason::NotLeader | FailureReason::NotServing => {
+                FailureReason::NotLeader | FailureReason::NotServing | FailureReason::WrongCluster => {
                     self.pending().not_executed(number);
                     return Some(failure);
                 }

@@ -1,6 +1,7 @@
 //! The handle over gRPC: any node's address is enough to begin with; it finds the leader, follows it, and sends
 //! every operation of a group over one stream, in the order asked, many at a time.
 //!
+//! It speaks to one cluster only ([`Config::cluster`]): every request names the cluster and the group's log.
 //! It promises that a write with an identity is executed at most once, whatever breaks, and that
 //! [`Error::Unknown`] is said only when the deadline passed, or a stream broke under a write without identity.
 //! It leaves out the choice among several groups (the ring has one shard so far).
@@ -10,6 +11,7 @@ mod config;
 mod finder;
 mod link;
 mod pending;
+mod whose;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +32,8 @@ use tokio::task::JoinHandle;
 use crate::error::{Error, Refusal};
 use crate::failure::{error_from, failure_from};
 use crate::pipeline::{Kind, Pipelined};
-pub use crate::replicated::config::Config;
+use crate::replicated::codec::Body;
+pub use crate::replicated::config::{Config, Node};
 use crate::replicated::finder::Finder;
 use crate::replicated::link::Link;
 use crate::{Got, Group, Page, Range, Store, pipeline};
@@ -88,7 +91,8 @@ impl Replicated {
     }
 
     /// A read of whatever some replica has, when there is no leader to ask.
-    async fn get_anywhere(&self, request: GetRequest) -> Result<GetResponse, Error> {
+    async fn get_anywhere(&self, mut request: GetRequest) -> Result<GetResponse, Error> {
+        request.route = Some(self.inner.finder.identified().await.map_err(Error::away)?);
         let mut last = Error::away("no store node is known");
         for address in self.inner.finder.known() {
             let mut client = KvClient::new(self.inner.finder.channel(&address)?);
@@ -108,12 +112,12 @@ impl Replicated {
 
 impl Pipelined for Replicated {
     fn route(&self) -> Route {
-        Route { group: self.inner.config.group, ring_version: self.inner.config.ring_version }
+        self.inner.finder.route()
     }
 
     async fn ask(&self, kind: Kind, request: Request) -> Result<Response, Error> {
         // No await before this: the first poll of an operation takes its place in the order.
-        let body = codec::body_of(request);
+        let body = Body::of(request, &self.inner.finder.route());
         if body.len() > REQUEST_BYTES_MAX {
             // A node would end the stream of everybody at the sight of it.
             let message =
@@ -172,12 +176,12 @@ impl Store for Replicated {
         group: Group,
         from: u64,
     ) -> Result<BoxStream<'static, Result<ChangesResponse, Error>>, Error> {
-        let route = Some(Route { group, ring_version: self.inner.config.ring_version });
         let leader = match self.leader() {
             Some(leader) => leader,
             None => self.inner.finder.find().await.map_err(Error::away)?,
         };
         let mut client = KvClient::new(self.inner.finder.channel(&leader.address)?);
+        let route = Some(Route { group, ..self.inner.finder.route() });
         let request = ChangesRequest { route, from_offset: from, until_applied: false };
         let answers = tokio::time::timeout(self.inner.config.deadline, client.changes(request)).await;
         let read = |status: tonic::Status| error_from(&failure_from(&status)).of_read();

@@ -19,11 +19,13 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use proto::store::Route;
 use proto::store::pipeline_response::Response;
 use tokio::sync::oneshot;
 
 use crate::error::{Cause, Error, Refusal};
 use crate::pipeline::Kind;
+use crate::replicated::codec::Body;
 
 /// Operations that may wait, sent or not.
 pub(crate) const WAITING_MAX: usize = 16_384;
@@ -42,7 +44,9 @@ pub(crate) type Answer = Result<Response, Error>;
 
 struct Slot {
     kind: Kind,
-    body: Bytes,
+    body: Body,
+    /// What it was counted as.
+    bytes: usize,
     /// It was put on the stream that is open, and nobody said since that it was not executed.
     sent: bool,
     /// A named write: an earlier stream broke with it on its way. What a node says later of *its* copy is no word
@@ -94,6 +98,8 @@ pub(crate) struct Pending {
     in_flight: usize,
     /// Which stream may send; 0: none is open.
     stream: u64,
+    /// Whom it goes to.
+    route: Route,
     /// Streams opened so far.
     streams: u64,
     /// The sending side of the stream, when it waits for work or room.
@@ -119,29 +125,31 @@ impl Pending {
     pub(crate) fn ask(
         &mut self,
         kind: Kind,
-        body: Bytes,
+        body: Body,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<Answer>, Error> {
+        let bytes = body.len();
         let full = self.waiting >= WAITING_MAX || self.slots.len() >= PLACES_MAX;
-        if full || self.waiting_bytes + body.len() > WAITING_BYTES_MAX {
+        if full || self.waiting_bytes + bytes > WAITING_BYTES_MAX {
             let message = format!("{} operations wait for the store already", self.waiting);
             return Err(Error::Retry { cause: Cause::Busy, message });
         }
         let (answer, receiver) = oneshot::channel();
         self.waiting += 1;
-        self.waiting_bytes += body.len();
-        self.slots.push_back(Some(Slot { kind, body, sent: false, lost: false, deadline, answer }));
+        self.waiting_bytes += bytes;
+        self.slots.push_back(Some(Slot { kind, body, bytes, sent: false, lost: false, deadline, answer }));
         if self.in_flight < IN_FLIGHT_MAX {
             self.wake();
         }
         Ok(receiver)
     }
 
-    /// Opens a stream: it sends from the first unanswered operation on. Returns its number.
-    pub(crate) fn open(&mut self) -> u64 {
+    /// Opens a stream to this cluster and log: it sends from the first unanswered operation on. Returns its number.
+    pub(crate) fn open(&mut self, route: Route) -> u64 {
         assert_eq!(self.in_flight, 0, "a stream opens after the one before it was closed");
         self.streams += 1;
         self.stream = self.streams;
+        self.route = route;
         self.next_to_send = self.first;
         self.progress = None;
         self.stream
@@ -171,7 +179,7 @@ impl Pending {
                 slot.lost |= slot.kind == Kind::Named;
             } else if let Some(unnamed) = place.take() {
                 self.waiting -= 1;
-                self.waiting_bytes -= unnamed.body.len();
+                self.waiting_bytes -= unnamed.bytes;
                 unnamed.give_up(why);
             }
         }
@@ -194,7 +202,7 @@ impl Pending {
                 slot.sent = true;
                 self.in_flight += 1;
                 self.progress.get_or_insert(now);
-                return Next::Send(number, slot.body.clone());
+                return Next::Send(number, slot.body.encoded(&self.route));
             }
             self.take(number);
         }
@@ -264,7 +272,7 @@ impl Pending {
         let index = self.index(number)?;
         let slot = self.slots.get_mut(index)?.take()?;
         self.waiting -= 1;
-        self.waiting_bytes -= slot.body.len();
+        self.waiting_bytes -= slot.bytes;
         self.trim();
         Some(slot)
     }
@@ -300,7 +308,7 @@ mod tests {
     use proto::store::TxnResponse;
 
     fn ask(pending: &mut Pending, kind: Kind, body: &'static str, at: Instant) -> oneshot::Receiver<Answer> {
-        pending.ask(kind, Bytes::from_static(body.as_bytes()), at).expect("there is room")
+        pending.ask(kind, Body::Ready(Bytes::from_static(body.as_bytes())), at).expect("there is room")
     }
 
     fn sent(pending: &mut Pending, stream: u64) -> Vec<(u64, Bytes)> {
@@ -320,13 +328,13 @@ mod tests {
         let (mut pending, now) = (Pending::default(), Instant::now());
         let mut waiting: Vec<_> =
             ["a", "b", "c", "d"].iter().map(|body| ask(&mut pending, Kind::Named, body, now)).collect();
-        let stream = pending.open();
+        let stream = pending.open(Route::default());
         let first = sent(&mut pending, stream);
         assert!(pending.answer(first[1].0, now, done()));
         assert!(!pending.answer(first[1].0, now, done()), "an answer counts once");
         pending.close("lost");
         assert!(matches!(pending.next(stream, now, Waker::noop()), Next::End));
-        let again = pending.open();
+        let again = pending.open(Route::default());
         assert_eq!(sent(&mut pending, again), [first[0].clone(), first[2].clone(), first[3].clone()]);
         assert!(waiting[1].try_recv().is_ok() && waiting[0].try_recv().is_err());
     }
@@ -336,14 +344,14 @@ mod tests {
         let (mut pending, now) = (Pending::default(), Instant::now());
         let mut lost = ask(&mut pending, Kind::Unnamed, "lost", now);
         let mut told = ask(&mut pending, Kind::Unnamed, "told", now);
-        let stream = pending.open();
+        let stream = pending.open(Route::default());
         let numbers = sent(&mut pending, stream);
         let mut unsent = ask(&mut pending, Kind::Unnamed, "unsent", now);
         pending.not_executed(numbers[1].0);
         pending.close("connection reset");
         assert!(matches!(lost.try_recv(), Ok(Err(Error::Unknown { .. }))));
         assert!(told.try_recv().is_err() && unsent.try_recv().is_err(), "both are sent again");
-        let again = pending.open();
+        let again = pending.open(Route::default());
         assert_eq!(sent(&mut pending, again).len(), 2);
     }
 
@@ -356,10 +364,10 @@ mod tests {
         let mut read = ask(&mut pending, Kind::Read, "read", now);
         let mut closed = ask(&mut pending, Kind::Named, "closed", now);
         let mut bad = ask(&mut pending, Kind::Read, "bad", now);
-        let stream = pending.open();
+        let stream = pending.open(Route::default());
         let numbers: Vec<u64> = sent(&mut pending, stream).into_iter().map(|(number, _)| number).collect();
         pending.close("the leader died with all of them in its log");
-        let again = pending.open();
+        let again = pending.open(Route::default());
         assert_eq!(sent(&mut pending, again).len(), 6);
         let refused = |reason| Err(Error::Refused { reason, message: String::new() });
         assert!(pending.answer(numbers[1], now, Err(Error::away(""))));
@@ -384,7 +392,7 @@ mod tests {
         let (mut pending, now) = (Pending::default(), Instant::now());
         let _read = ask(&mut pending, Kind::Read, "read", now);
         let mut write = ask(&mut pending, Kind::Named, "write", now + Duration::from_secs(1));
-        let stream = pending.open();
+        let stream = pending.open(Route::default());
         let numbers = sent(&mut pending, stream);
         pending.expire(now, "deadline");
         pending.not_executed(numbers[0].0);
@@ -412,7 +420,7 @@ mod tests {
                         asked.push(ask(&mut pending, Kind::Named, "write", deadline));
                         copies.push(0);
                     }
-                    2 if stream.is_none() => stream = Some(pending.open()),
+                    2 if stream.is_none() => stream = Some(pending.open(Route::default())),
                     3 | 4 => {
                         let taken = stream.map(|stream| sent(&mut pending, stream)).unwrap_or_default();
                         for (number, _) in taken {
@@ -450,7 +458,7 @@ mod tests {
         let (mut pending, now) = (Pending::default(), Instant::now());
         let mut read = ask(&mut pending, Kind::Read, "read", now);
         let mut write = ask(&mut pending, Kind::Named, "write", now);
-        let stream = pending.open();
+        let stream = pending.open(Route::default());
         assert_eq!(sent(&mut pending, stream).len(), 2);
         pending.stop_sending();
         let mut unsent = ask(&mut pending, Kind::Named, "unsent", now);
@@ -466,16 +474,16 @@ mod tests {
     fn both_bounds_hold() {
         let (mut pending, now) = (Pending::default(), Instant::now());
         let kept: Vec<_> = (0..WAITING_MAX).map(|_| ask(&mut pending, Kind::Read, "x", now)).collect();
-        assert!(pending.ask(Kind::Read, Bytes::new(), now).is_err());
-        let stream = pending.open();
+        assert!(pending.ask(Kind::Read, Body::Ready(Bytes::new()), now).is_err());
+        let stream = pending.open(Route::default());
         assert_eq!(sent(&mut pending, stream).len(), IN_FLIGHT_MAX);
         assert!(pending.answer(0, now, done()));
         assert_eq!(sent(&mut pending, stream).len(), 1, "an answer makes room for one");
         drop(kept);
         let big = Bytes::from(vec![0; WAITING_BYTES_MAX]);
         let mut empty = Pending::default();
-        assert!(empty.ask(Kind::Read, big, now).is_ok());
-        assert!(empty.ask(Kind::Read, Bytes::from_static(b"x"), now).is_err());
+        assert!(empty.ask(Kind::Read, Body::Ready(big), now).is_ok());
+        assert!(empty.ask(Kind::Read, Body::Ready(Bytes::from_static(b"x")), now).is_err());
     }
 
     #[test]
@@ -483,7 +491,7 @@ mod tests {
         let (mut pending, now) = (Pending::default(), Instant::now());
         drop(ask(&mut pending, Kind::Named, "gone", now));
         let _kept = ask(&mut pending, Kind::Named, "kept", now);
-        let stream = pending.open();
+        let stream = pending.open(Route::default());
         assert_eq!(sent(&mut pending, stream), [(1, Bytes::from_static(b"kept"))]);
     }
 }

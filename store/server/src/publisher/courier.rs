@@ -2,10 +2,12 @@
 //! whole connection is given up: what it had on its way is published again by the next.
 //!
 //! Anybody on the broker can publish to the topic of nonces. So the broker is told not to send what is larger than a
-//! nonce (MQTT 5, 3.1.2.11.4: it discards that, and the connection lives on); what is no nonce, or asks the leader of
-//! another log, is counted, told of once a connection, and ignored.
+//! nonce (MQTT 5, 3.1.2.11.4: it discards that, and the connection lives on); what is no nonce, asks the leader of
+//! another log, or is not proven by the cluster's bus key is counted, told of now and then, and ignored.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -13,11 +15,14 @@ use proto::store::Nonce;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use store_client::bus::{Direction, Foreign, SEAL_BYTES_MAX, Seals, Topic};
+use store_client::pace::Pace;
+use store_keys::ClusterKey;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{Login, split_address};
-use crate::shared::Identity;
+use crate::shared::Shared;
 
 use super::plan::IN_FLIGHT_MAX;
 
@@ -62,7 +67,8 @@ type Heard = [u8; NONCE_BYTES];
 /// The handle.
 pub(super) struct Courier {
     client: AsyncClient,
-    topic: String,
+    topic: Topic,
+    seals: Arc<Seals<ClusterKey>>,
     seen: watch::Receiver<Seen>,
     nonces: mpsc::Receiver<Heard>,
     /// A nonce that was received while waiting.
@@ -79,11 +85,12 @@ impl Drop for Courier {
 impl Courier {
     /// Connects with a clean start and subscribes to nonces for the leader of this log.
     pub(super) async fn connect(
-        me: &Identity,
+        shared: &Arc<Shared>,
         log_id: u64,
         broker: &str,
         login: Option<&Login>,
     ) -> Result<Courier, Lost> {
+        let me = &shared.me;
         let (host, port) =
             split_address(broker).ok_or_else(|| Lost(format!("{broker:?} is not host:port")))?;
         let name = format!("feira-{}-store-{}-{:x}", me.cluster, me.member.node.0, fastrand::u32(..));
@@ -94,13 +101,23 @@ impl Courier {
             options.set_credentials(user, password);
         }
         let (client, events) = AsyncClient::new(options, REQUESTS_MAX);
-        let nonce_topic = format!("feira/{}/nonce/{}", me.cluster, me.route.group);
-        client.try_subscribe(nonce_topic, QoS::AtMostOnce).map_err(|error| Lost(error.to_string()))?;
+        let topic = |direction| Topic::new(direction, &me.cluster, me.route.group);
+        let nonce_topic = topic(Direction::Nonces);
+        client.try_subscribe(nonce_topic.name(), QoS::AtMostOnce).map_err(|error| Lost(error.to_string()))?;
         let (tell, mut seen) = watch::channel(Seen::default());
         let (sender, nonces) = mpsc::channel(NONCES_MAX);
-        let ear = Ear { log_id, nonces: sender, ignored: 0 };
+        let seals = Arc::new(Seals::new(shared.keys.clone()));
+        let ear = Ear {
+            ignored: Arc::clone(&shared.bus_ignored),
+            log_id,
+            topic: nonce_topic,
+            seals: Arc::clone(&seals),
+            nonces: sender,
+            began: Instant::now(),
+            telling: Pace::default(),
+        };
         let polling = tokio::spawn(poll(events, tell, ear));
-        let topic = format!("feira/{}/changes/{}", me.cluster, me.route.group);
+        let topic = topic(Direction::Changes);
         let limit = Duration::from_millis(CONNECT_MS_MAX);
         let ready = tokio::time::timeout(limit, seen.wait_for(|seen| seen.subscribed || seen.lost.is_some()));
         let lost = match ready.await {
@@ -108,7 +125,7 @@ impl Courier {
             Ok(Err(_)) => Some("the connection ended".to_owned()),
             Err(_) => Some(format!("no answer within {CONNECT_MS_MAX} ms")),
         };
-        let courier = Courier { client, topic, seen, nonces, heard: None, polling };
+        let courier = Courier { client, topic, seals, seen, nonces, heard: None, polling };
         match lost {
             None => Ok(courier),
             Some(why) => Err(Lost(why)),
@@ -116,18 +133,20 @@ impl Courier {
     }
 
     /// Queues a message; the plan leaves room for it.
-    pub(super) async fn publish(&mut self, payload: Bytes) -> Result<(), Lost> {
-        let queued = self.client.try_publish(self.topic.clone(), QoS::AtLeastOnce, false, payload);
+    pub(super) async fn publish(&mut self, message: Vec<u8>) -> Result<(), Lost> {
+        let payload = self.seals.seal(&self.topic, message);
+        let queued = self.client.try_publish(self.topic.name(), QoS::AtLeastOnce, false, payload);
         queued.map_err(|error| Lost(error.to_string()))?;
         // Lets the polling task begin with it.
         tokio::task::yield_now().await;
         Ok(())
     }
 
-    /// Bytes of the largest message that the broker takes.
+    /// Bytes of the largest message that the broker takes, in its envelope.
     pub(super) fn message_bytes_max(&self) -> usize {
         let said = self.seen.borrow().packet_bytes_max.unwrap_or(SENT_BYTES_MAX);
-        (said.min(SENT_BYTES_MAX) as usize).saturating_sub(self.topic.len() + SENT_BYTES_BESIDE)
+        (said.min(SENT_BYTES_MAX) as usize)
+            .saturating_sub(self.topic.name().len() + SENT_BYTES_BESIDE + SEAL_BYTES_MAX)
     }
 
     /// Messages acknowledged so far.
@@ -195,34 +214,44 @@ async fn poll(mut events: EventLoop, tell: watch::Sender<Seen>, mut ear: Ear) {
 
 /// Takes the nonces out of what comes.
 struct Ear {
+    /// Deliveries that were none of ours.
+    ignored: Arc<AtomicU64>,
     /// The log whose leader is meant here.
     log_id: u64,
+    /// Where nonces are proven for.
+    topic: Topic,
+    seals: Arc<Seals<ClusterKey>>,
     nonces: mpsc::Sender<Heard>,
-    /// Messages that were none of ours.
-    ignored: u64,
+    began: Instant,
+    /// When what is ignored is told of.
+    telling: Pace,
+}
+
+/// Bytes of a nonce of ours.
+fn heard(nonce: Nonce, log_id: u64) -> Result<Heard, Foreign> {
+    if nonce.log_id != log_id {
+        return Err(Foreign::OtherCluster);
+    }
+    Heard::try_from(&nonce.nonce[..]).map_err(|_| Foreign::Malformed)
 }
 
 impl Ear {
     fn hear(&mut self, publish: &Publish) {
-        match Nonce::decode(publish.payload.clone()) {
-            Ok(Nonce { nonce, log_id }) if log_id == self.log_id => match Heard::try_from(&nonce[..]) {
-                // Full: the portal is not named now, and asks again.
-                Ok(nonce) => drop(self.nonces.try_send(nonce)),
-                Err(_) => self.ignore(publish, "a nonce of another length"),
-            },
-            Ok(_) => self.ignore(publish, "a nonce for another cluster of this name"),
-            Err(_) => self.ignore(publish, "no nonce"),
+        let content = self.seals.open(&self.topic, publish.payload.clone());
+        let nonce = content.and_then(|content| Nonce::decode(content).map_err(|_| Foreign::Malformed));
+        match nonce.and_then(|nonce| heard(nonce, self.log_id)) {
+            // Full: the portal is not named now, and asks again.
+            Ok(nonce) => drop(self.nonces.try_send(nonce)),
+            Err(why) => self.ignore(publish.payload.len(), why),
         }
     }
 
-    /// Told of once: whoever sends one such sends more.
-    fn ignore(&mut self, publish: &Publish, what: &str) {
-        self.ignored += 1;
-        let (bytes, ignored) = (publish.payload.len(), self.ignored);
-        if ignored == 1 {
-            tracing::warn!(what, bytes, "ignored on the topic of nonces; more are ignored without a word");
-        } else {
-            tracing::debug!(what, bytes, ignored, "ignored on the topic of nonces");
+    /// Counts it, and tells of it now and then: whoever sends one such sends more.
+    fn ignore(&mut self, bytes: usize, why: Foreign) {
+        self.ignored.fetch_add(1, Ordering::Relaxed);
+        let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if let Some(count) = self.telling.note(now_ms) {
+            tracing::warn!(%why, bytes, count, "ignored on the topic of nonces");
         }
     }
 }
@@ -230,42 +259,85 @@ impl Ear {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::store::Sealed;
+    use store_keys::{ClusterId, KEY_BYTES, Secret};
 
-    fn ear(log_id: u64) -> (Ear, mpsc::Receiver<Heard>) {
-        let (nonces, heard) = mpsc::channel(2);
-        (Ear { log_id, nonces, ignored: 0 }, heard)
+    const LOG: u64 = 5;
+
+    fn key(secret: u8) -> watch::Receiver<ClusterKey> {
+        let id = ClusterId::new(7).expect("an id");
+        watch::channel(ClusterKey::new(id, Secret::new([secret; KEY_BYTES]))).1
     }
 
-    fn publish(payload: Vec<u8>) -> Publish {
+    fn topic(direction: Direction, group: u64) -> Topic {
+        Topic::new(direction, "c", group)
+    }
+
+    fn ear() -> (Ear, mpsc::Receiver<Heard>) {
+        let (nonces, heard) = mpsc::channel(2);
+        let ear = Ear {
+            ignored: Arc::default(),
+            log_id: LOG,
+            topic: topic(Direction::Nonces, 1),
+            seals: Arc::new(Seals::new(key(1))),
+            nonces,
+            began: Instant::now(),
+            telling: Pace::default(),
+        };
+        (ear, heard)
+    }
+
+    fn publish(payload: Bytes) -> Publish {
         Publish::new("feira/c/nonce/1", QoS::AtMostOnce, payload, None)
     }
 
-    fn nonce(bytes: usize, log_id: u64) -> Publish {
-        publish(Nonce { nonce: vec![7; bytes].into(), log_id }.encode_to_vec())
+    /// What a portal with this secret says, for this topic.
+    fn nonce(secret: u8, topic: &Topic, bytes: usize, log_id: u64) -> Publish {
+        let nonce = Nonce { nonce: vec![7; bytes].into(), log_id };
+        publish(Seals::new(key(secret)).seal(topic, nonce.encode_to_vec()))
     }
 
     #[test]
-    fn two_clusters_of_one_name_do_not_answer_each_others_nonces() {
-        let (mut ear, mut heard) = ear(5);
-        ear.hear(&nonce(NONCE_BYTES, 6));
-        assert!(heard.try_recv().is_err());
-        ear.hear(&nonce(NONCE_BYTES, 5));
-        assert_eq!((heard.try_recv(), ear.ignored), (Ok([7; NONCE_BYTES]), 1));
+    fn a_nonce_is_heard_on_its_topic_under_the_clusters_key_for_this_log_only() {
+        let (mut ear, mut heard) = ear();
+        let ours = topic(Direction::Nonces, 1);
+        for foreign in [
+            nonce(1, &ours, NONCE_BYTES, LOG + 1),
+            nonce(2, &ours, NONCE_BYTES, LOG),
+            nonce(1, &topic(Direction::Nonces, 2), NONCE_BYTES, LOG),
+            nonce(1, &topic(Direction::Changes, 1), NONCE_BYTES, LOG),
+        ] {
+            ear.hear(&foreign);
+            assert!(heard.try_recv().is_err());
+        }
+        ear.hear(&nonce(1, &ours, NONCE_BYTES, LOG));
+        assert_eq!((heard.try_recv(), ear.ignored.load(Ordering::Relaxed)), (Ok([7; NONCE_BYTES]), 4));
     }
 
     #[test]
     fn what_is_no_nonce_is_counted_and_ignored() {
-        let (mut ear, mut heard) = ear(5);
-        for bad in [nonce(NONCE_BYTES - 1, 5), nonce(1_000, 5), publish(vec![0xff; 9]), publish(Vec::new())] {
+        let (mut ear, mut heard) = ear();
+        let ours = topic(Direction::Nonces, 1);
+        let bare = Nonce { nonce: vec![7; NONCE_BYTES].into(), log_id: LOG }.encode_to_vec();
+        let unproven = Sealed { content: bare.clone().into(), cluster_id: 7, ..Sealed::default() };
+        for bad in [
+            nonce(1, &ours, NONCE_BYTES - 1, LOG),
+            nonce(1, &ours, 1_000, LOG),
+            publish(Bytes::from_static(&[0xff; 9])),
+            publish(Bytes::new()),
+            publish(bare.into()),
+            publish(unproven.encode_to_vec().into()),
+        ] {
             ear.hear(&bad);
         }
-        assert_eq!((ear.ignored, heard.try_recv().is_err()), (4, true));
+        assert_eq!((ear.ignored.load(Ordering::Relaxed), heard.try_recv().is_err()), (6, true));
     }
 
     #[test]
     fn more_nonces_than_fit_are_dropped() {
-        let (mut ear, mut heard) = ear(5);
-        (0..5).for_each(|_| ear.hear(&nonce(NONCE_BYTES, 5)));
+        let (mut ear, mut heard) = ear();
+        let one = nonce(1, &topic(Direction::Nonces, 1), NONCE_BYTES, LOG);
+        (0..5).for_each(|_| ear.hear(&one));
         assert!(heard.try_recv().is_ok() && heard.try_recv().is_ok() && heard.try_recv().is_err());
     }
 }

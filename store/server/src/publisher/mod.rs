@@ -20,7 +20,6 @@ mod plan;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use prost::Message as _;
 use proto::store::command::Kind;
 use proto::store::{Beat, BusMessage, ChangeBatch, Events, PublishMark, bus_message};
@@ -56,7 +55,7 @@ pub(crate) async fn run(shared: Arc<Shared>, broker: String, login: Option<Login
         let epoch = leading(&shared).await;
         let log = log(&shared);
         let began = Instant::now();
-        match Courier::connect(&shared.me, log.id, &broker, login.as_ref()).await {
+        match Courier::connect(&shared, log.id, &broker, login.as_ref()).await {
             Ok(courier) => {
                 failures = 0;
                 shared.problems.clear(About::Broker);
@@ -271,7 +270,7 @@ impl<'a> Life<'a> {
             kind: Some(kind),
             log_id: self.log_id,
         };
-        self.courier.publish(Bytes::from(message.encode_to_vec())).await?;
+        self.courier.publish(message.encode_to_vec()).await?;
         self.plan.sent();
         Ok(())
     }

@@ -204,9 +204,10 @@ impl Plan {
         self.acked
     }
 
-    /// A portal asks to be named. Beyond the bound it is not named now, and asks again.
+    /// A portal asks to be named. Beyond the bound it is not named now, and asks again; who repeats what another asked takes
+    /// no place.
     pub(super) fn nonce(&mut self, nonce: Bytes, now_ms: u64) {
-        if self.gathering.len() < NONCES_MAX {
+        if self.gathering.len() < NONCES_MAX && !self.gathering.contains(&nonce) {
             self.gathering.push(nonce);
             self.gathering_since_ms.get_or_insert(now_ms);
         }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
-pub const ROUTE: Route = Route { group: 1, ring_version: 1 };
+pub const ROUTE: Route = Route::to(1, 1);
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The key of every group in these tests.

@@ -149,6 +149,6 @@ impl Load {
 /// If the handle cannot be made.
 #[must_use]
 pub fn store_of(cluster: &Cluster, deadline: Duration) -> Arc<Replicated> {
-    let config = Config { deadline, ..Config::of(cluster.node_addresses()) };
+    let config = Config { deadline, ..cluster.reach() };
     Arc::new(Replicated::new(config).expect("addresses are in order"))
 }

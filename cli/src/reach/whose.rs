@@ -1,0 +1,193 @@
+//! The cluster that the tools and portals of a machine mean, and the refusal of what is not of it.
+//!
+//! It stands in the key file beside the configuration. A machine that was given none (tools only) takes the id that a
+//! majority of the configured nodes name, or of the configured portals if it reaches no node, and keeps it in `cluster.id`
+//! from then on. A key file goes before what was kept: it is how a machine is told of another cluster.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use proto::portal::PortalStatusResponse;
+use proto::store::StatusResponse;
+use store_client::Replicated;
+use store_keys::ClusterId;
+
+use super::nodes;
+use crate::aside;
+use crate::config::load::Loaded;
+use crate::config::shape::{Config, Instance};
+use crate::failure::Failure;
+use crate::key::place;
+
+/// What is kept beside the configuration.
+const KEPT: &str = "cluster.id";
+
+/// The configuration, with the cluster that is meant, if that is known.
+///
+/// # Errors
+/// The key file, or what was kept, cannot be used.
+pub fn named(mut loaded: Loaded) -> Result<Loaded, Failure> {
+    let known = known(&loaded)?;
+    loaded.config.mean(known);
+    Ok(loaded)
+}
+
+fn known(loaded: &Loaded) -> Result<Option<ClusterId>, Failure> {
+    let path = place::path(loaded);
+    // Its secret is for nodes and portals; whoever may not read it is told the id by them.
+    let readable = !std::fs::File::open(&path).is_err_and(|e| e.kind() == ErrorKind::PermissionDenied);
+    match if readable { place::read(&path)? } else { None } {
+        Some(key) => Ok(Some(key.id())),
+        None => kept(loaded),
+    }
+}
+
+fn path(loaded: &Loaded) -> PathBuf {
+    loaded.base().join(KEPT)
+}
+
+fn kept(loaded: &Loaded) -> Result<Option<ClusterId>, Failure> {
+    let path = path(loaded);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map(Some).map_err(|error| {
+            Failure::refused(format!("{}: {error}", path.display()))
+                .next("remove it: the id that the configured nodes name is then kept anew")
+        }),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Failure::file("read", &path, &e)),
+    }
+}
+
+/// Asks the configured nodes, or else the configured portals, which cluster they are of, if this machine does not know; and
+/// keeps the answer. Without a majority it stays unknown.
+///
+/// # Errors
+/// It cannot be kept.
+pub async fn settle(mut loaded: Loaded) -> Result<Loaded, Failure> {
+    // Without a file the addresses are anybody's.
+    if loaded.config.whose().is_some() || !loaded.from_file {
+        return Ok(loaded);
+    }
+    let statuses = nodes::statuses(&loaded.config).await;
+    let mut found = majority(statuses.iter().map(|status| status.as_ref().map_or(0, |s| s.cluster_id)));
+    if found.is_none() {
+        let portals: [&[Instance]; 2] = [&loaded.config.admin_portals, &loaded.config.client_portals];
+        let asked = portals.concat();
+        let asked = asked.iter().map(|portal| nodes::portal_status(&portal.listen));
+        let statuses = futures::future::join_all(asked).await;
+        found = majority(statuses.iter().map(|status| status.as_ref().map_or(0, |s| s.cluster_id)));
+    }
+    if let Some(id) = found {
+        aside::replace(&path(&loaded), &format!("{id}\n"))?;
+        loaded.config.mean(Some(id));
+    }
+    Ok(loaded)
+}
+
+/// The id that more than half of them name; 0: none is named.
+fn majority(named: impl Iterator<Item = u64>) -> Option<ClusterId> {
+    let named: Vec<u64> = named.collect();
+    let votes = |id: u64| named.iter().filter(|one| **one == id).count();
+    named.iter().find(|id| votes(**id) * 2 > named.len()).and_then(|id| ClusterId::new(*id))
+}
+
+/// Who a node is, as it says.
+#[must_use]
+pub fn name_of(status: &StatusResponse) -> String {
+    let cluster = String::from_utf8_lossy(&status.cluster);
+    let id = ClusterId::new(status.cluster_id).map(|id| format!(" ({id})")).unwrap_or_default();
+    format!("node {} of cluster {cluster}{id}", status.node)
+}
+
+/// Refuses a node that is of another cluster than the one that is meant.
+///
+/// # Errors
+/// It is; whose port it is.
+pub fn check_node(meant: Option<ClusterId>, address: &str, status: &StatusResponse) -> Result<(), Failure> {
+    check(meant, address, status.cluster_id, &name_of(status))
+}
+
+/// Refuses a portal that is of another cluster than the one that is meant.
+///
+/// # Errors
+/// It is; whose port it is.
+pub fn check_portal(
+    meant: Option<ClusterId>,
+    address: &str,
+    status: &PortalStatusResponse,
+) -> Result<(), Failure> {
+    check(
+        meant,
+        address,
+        status.cluster_id,
+        &format!("{} of cluster {:016x}", status.name, status.cluster_id),
+    )
+}
+
+fn check(meant: Option<ClusterId>, address: &str, is: u64, who: &str) -> Result<(), Failure> {
+    match meant {
+        Some(meant) if is != meant.get() => {
+            let message = format!("{address} is the port of {who}, not of cluster {meant}");
+            Err(Failure::refused(message).next(
+                "a cluster that was restored or made anew is another: give this machine its key file (cluster.key, or \
+                 portals.key), or correct the address",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A handle to the configured store, and to no other.
+///
+/// # Errors
+/// The configuration cannot work.
+pub fn store(config: &Config, deadline: std::time::Duration) -> Result<Replicated, Failure> {
+    let nodes = config.store.nodes.iter().map(|node| (node.id, node.reached_at().to_owned()));
+    let reach = store_client::Config::of_nodes(nodes);
+    let reach = store_client::Config { deadline, cluster: config.whose(), ..reach };
+    Replicated::new(reach).map_err(|e| Failure::usage(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(folder: &std::path::Path) -> Loaded {
+        let path = folder.join("feira.toml");
+        Loaded { config: Config::default(), path, from_file: true, set: Vec::new() }
+    }
+
+    #[test]
+    fn a_key_file_goes_before_what_was_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let whose = || named(loaded(folder.path())).unwrap().config.whose();
+        assert_eq!(whose(), None);
+        std::fs::write(folder.path().join(KEPT), "000000000000000a\n").unwrap();
+        assert_eq!(whose(), ClusterId::new(10));
+        let key = place::random().unwrap();
+        std::fs::write(folder.path().join("portals.key"), &*key.for_portals().to_text()).unwrap();
+        assert_eq!(whose(), Some(key.id()));
+        std::fs::remove_file(folder.path().join("portals.key")).unwrap();
+        std::fs::write(folder.path().join(KEPT), "no id").unwrap();
+        assert!(named(loaded(folder.path())).unwrap_err().to_string().contains("cluster.id"));
+    }
+
+    #[test]
+    fn only_more_than_half_of_those_configured_settle_it() {
+        assert_eq!(majority([5, 5, 0].into_iter()), ClusterId::new(5));
+        assert_eq!(majority([5, 6, 0].into_iter()), None);
+        assert_eq!(majority([0, 0, 5].into_iter()), None);
+        assert_eq!(majority(std::iter::empty()), None);
+    }
+
+    #[test]
+    fn a_port_of_another_cluster_is_told_with_whose_it_is() {
+        let status = StatusResponse { node: 3, cluster: "shop".into(), cluster_id: 6, ..Default::default() };
+        let failure = check_node(ClusterId::new(5), "10.0.0.1:7401", &status).unwrap_err();
+        let said = "10.0.0.1:7401 is the port of node 3 of cluster shop (0000000000000006), not of cluster";
+        assert!(failure.message.starts_with(said), "{failure}");
+        assert!(
+            check_node(ClusterId::new(6), "a:1", &status).is_ok() && check_node(None, "a:1", &status).is_ok()
+        );
+    }
+}
