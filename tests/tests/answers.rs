@@ -254,6 +254,20 @@ async fn lists_that_are_cut_and_scripts_that_fail_say_how_much() {
 }
 
 #[tokio::test]
+async fn a_removal_says_how_many_may_still_fail_and_the_last_voter_stays() {
+    let options = Options { admin_portals: 0, client_portals: 0, ..Options::default() };
+    let cluster = Cluster::start(feira_tests::feira!(), options).await;
+    let removed = cluster.tool(&["member", "remove", "3"]);
+    ends(&removed, 0, &[]);
+    assert!(out(&removed).contains("2 voters left: none may fail any more"), "{}", out(&removed));
+    let one = Cluster::start(feira_tests::feira!(), Options { nodes: 1, ..options }).await;
+    let refused = one.tool(&["--json", "member", "remove", "1"]);
+    ends(&refused, 1, &["node 1 is the last voter"]);
+    assert_eq!(document(&refused)["error"]["kind"], "refused");
+    ends(&one.tool(&["kv", "set", "1", "x"]), 0, &[]);
+}
+
+#[tokio::test]
 async fn only_the_leader_hands_over_and_holds_and_others_say_who_leads() {
     let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
     let leader = cluster.leader().await;

@@ -178,8 +178,10 @@ async fn planted(stage: &mut Stage) -> Result<(u64, u64, u64), Failure> {
         stage.part(&name, Act::Stop).await?;
         let mut heirs =
             stage.config().store.nodes.iter().filter(|node| ![leader.id, follower].contains(&node.id));
-        let heir =
-            heirs.next_back().cloned().ok_or_else(|| Failure::usage("the tour needs at least three nodes"))?;
+        let heir = heirs
+            .next_back()
+            .cloned()
+            .ok_or_else(|| Failure::usage("the tour needs at least three nodes"))?;
         stage.command(&format!("node hand-over {}", heir.id));
         if let Err(failure) = hand_over(&stage.supervisor.loaded, &heir.name()).await {
             stage.out.tell(&format!("  {failure}"));

@@ -35,6 +35,8 @@ pub struct Patience<'a> {
 /// What came of one attempt that was not the last word.
 struct Attempt {
     why: String,
+    /// Who said so; empty: nobody.
+    by: String,
     /// It may have happened.
     unknown: bool,
     /// The leader said so; else nobody answered.
@@ -91,7 +93,7 @@ async fn attempt(
     wanted: &Change,
     until: Instant,
 ) -> Result<Result<ChangeMembersResponse, Attempt>, Failure> {
-    let nobody = |why: String| Ok(Err(Attempt { why, unknown: false, answered: false }));
+    let nobody = |why: String| Ok(Err(Attempt { why, by: String::new(), unknown: false, answered: false }));
     let picture = match group.look().await {
         Ok(picture) if picture.is_leaders() => picture,
         Ok(_) => return nobody("no node leads".to_owned()),
@@ -101,12 +103,16 @@ async fn attempt(
     let request = ChangeMembersRequest { route: nodes::route(), change: Some(wanted.clone()) };
     let mut leader = nodes::cluster_at(&picture.address)?;
     let limit = until.saturating_duration_since(Instant::now()).max(ATTEMPT_MIN);
+    let by = format!("node {} at {}", picture.status.node, picture.address);
     match timeout(limit, leader.change_members(request)).await {
         Ok(Ok(done)) => Ok(Ok(done.into_inner())),
-        Ok(Err(status)) => judged(&status).map(|attempt| Err(attempt.waits(&picture))),
+        Ok(Err(status)) => match judged(&status) {
+            Ok(attempt) => Ok(Err(Attempt { by, ..attempt }.waits(&picture))),
+            Err(failure) => Err(failure.by(by)),
+        },
         Err(_) => {
             let why = format!("node {} does not answer", picture.status.node);
-            Ok(Err(Attempt { why, unknown: true, answered: true }.waits(&picture)))
+            Ok(Err(Attempt { why, by, unknown: true, answered: true }.waits(&picture)))
         }
     }
 }
@@ -124,16 +130,17 @@ impl Attempt {
 /// Whether a refusal is the last word.
 fn judged(status: &Status) -> Result<Attempt, Failure> {
     let why = status.message().to_owned();
+    let by = String::new();
     match failure_from(status).reason() {
         FailureReason::NotLeader | FailureReason::NotServing => {
-            Ok(Attempt { why, unknown: false, answered: false })
+            Ok(Attempt { why, by, unknown: false, answered: false })
         }
         FailureReason::ChangeNotYet | FailureReason::Overloaded => {
-            Ok(Attempt { why, unknown: false, answered: true })
+            Ok(Attempt { why, by, unknown: false, answered: true })
         }
         // A transport's word, or the leader's that it lost its place: asked again it says what is so.
         FailureReason::UnknownOutcome | FailureReason::Unspecified => {
-            Ok(Attempt { why, unknown: true, answered: true })
+            Ok(Attempt { why, by, unknown: true, answered: true })
         }
         reason => {
             let failure = Failure { reason: reason.as_str_name().to_owned(), ..Failure::refused(why) };
@@ -144,17 +151,17 @@ fn judged(status: &Status) -> Result<Attempt, Failure> {
 
 fn given_up(attempt: &Attempt, unknown: bool) -> Failure {
     let why = &attempt.why;
-    if unknown {
-        return Failure::unknown(format!("it is not known whether the change was made: {why}"))
-            .next("feira member list shows what is so; the same command may be given again");
-    }
-    if attempt.answered {
-        return Failure::refused(format!("not done: {why}")).next(
-            "give the same command again: it goes on where it stopped; --wait SECONDS gives it longer",
-        );
-    }
-    Failure::unreachable(format!("not done: {why}"))
-        .next("see feira status: a majority of the store's nodes must be serving")
+    let failure = if unknown {
+        Failure::unknown(format!("it is not known whether the change was made: {why}"))
+            .next("feira member list shows what is so; the same command may be given again")
+    } else if attempt.answered {
+        Failure::refused(format!("not done: {why}"))
+            .next("give the same command again: it goes on where it stopped; --wait SECONDS gives it longer")
+    } else {
+        Failure::unreachable(format!("not done: {why}"))
+            .next("see feira status: a majority of the store's nodes must be serving")
+    };
+    failure.by(&attempt.by)
 }
 
 /// The leader's picture when no change is under way.
