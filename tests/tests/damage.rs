@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use feira_tests::cluster::{Cluster, Options};
 use feira_tests::wait;
-use proto::store::{Freshness, GetRequest, Route, Status};
-use store_client::{Replicated, Store as _, StoreExt as _};
+use proto::store::{Freshness, GetRequest, Route, Status, Txn};
+use store_client::{Replicated, Store as _, StoreExt as _, request_identity};
 
 const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1 });
 /// Tests share the machine with others.
@@ -41,11 +41,28 @@ fn key(at: u32) -> Bytes {
 
 /// Every page but the first two becomes zeros under the node.
 fn lose_pages(cluster: &Cluster, node: &str) {
-    let data = File::options().write(true).open(cluster.data_of(node).join("groups/1/db/data.mdb")).unwrap();
+    lose_pages_if(cluster, node, |_| true);
+}
+
+/// The same, of those pages alone.
+fn lose_pages_if(cluster: &Cluster, node: &str, is_lost: impl Fn(&[u8]) -> bool) {
+    let file = cluster.data_of(node).join("groups/1/db/data.mdb");
+    let data = File::options().read(true).write(true).open(file).unwrap();
     let bytes = PAGE.len() as u64;
+    let mut found = PAGE;
     for page in 2..data.metadata().unwrap().len() / bytes {
-        data.write_all_at(&PAGE, page * bytes).unwrap();
+        data.read_exact_at(&mut found, page * bytes).unwrap();
+        if is_lost(&found) {
+            data.write_all_at(&PAGE, page * bytes).unwrap();
+        }
     }
+}
+
+/// Whether a page is a leaf among whose nodes is one of our records. (In the free space of any page there may be old bytes.)
+fn holds_records(page: &[u8]) -> bool {
+    let number = |at: usize| u16::from_le_bytes([page[at], page[at + 1]]);
+    let (flags, upper) = (number(10), usize::from(number(14)));
+    flags == 2 && page.get(upper..).is_some_and(|nodes| nodes.windows(5).any(|at| at == b"k/000"))
 }
 
 /// What the replica itself has.
@@ -107,8 +124,10 @@ async fn a_node_that_meets_damage_while_it_applies_ends_and_makes_its_database_a
     let mut cluster = filled(3).await;
     let leader = cluster.leader().await;
     let victim = cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
-    lose_pages(&cluster, &victim);
-    set(&cluster.store(), RECORDS).await;
+    // Where records are, and nothing that the node looks at by itself.
+    lose_pages_if(&cluster, &victim, holds_records);
+    let put = Txn::new().put(key(7), 2, "changed");
+    assert!(cluster.store().txn(put, Some(request_identity([3; 16]))).await.unwrap().success);
     let ended = cluster.ended(&victim).await;
     assert!(!ended.success());
     let folder = cluster.data_of(&victim).join("groups/1/db");

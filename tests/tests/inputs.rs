@@ -109,9 +109,9 @@ async fn bytes_that_are_no_message_are_a_bad_argument_with_their_place() {
     }));
     for one in calls {
         // Field 1, of a length beyond the message's end.
-        let refused =
-            call(&cluster.channel(server_of(&one)), &one.path, vec![Bytes::from_static(b"\x0a\xff\x01")]);
-        let status = refused.await.expect_err(&one.path);
+        let channel = cluster.channel(server_of(&one));
+        let refused = call(&channel, &one.path, vec![Bytes::from_static(b"\x0a\xff\x01")]).await;
+        let status = refused.expect_err(&one.path);
         assert_eq!(status.code(), Code::InvalidArgument, "{}: {status}", one.path);
         assert!(status.message().contains("no message"), "{}: {status}", one.path);
     }
@@ -308,6 +308,8 @@ async fn generated_damage_of_files_is_healed_or_told() {
         );
         if serves {
             cluster.kill("node-1");
+        } else {
+            cluster.ended("node-1").await;
         }
     }
 }
