@@ -165,6 +165,8 @@ impl Health {
         }
         if !seen.broker {
             degraded.push("the broker is down".to_owned());
+        } else if let Some((name, why)) = refused_by_the_broker(&seen.portals) {
+            degraded.push(format!("the broker cannot be used by {name}: {why}"));
         }
         let leads = |status: &&StatusResponse| status.role() == Role::Leader;
         let leader = seen.nodes.iter().flatten().filter(leads).max_by_key(|status| status.epoch);
@@ -222,6 +224,12 @@ fn portals_problem(portals: &[PortalSeen]) -> Option<Failure> {
         );
     }
     None
+}
+
+/// A portal that says that it cannot use the broker, and why.
+fn refused_by_the_broker(portals: &[PortalSeen]) -> Option<(&str, &str)> {
+    let said = portals.iter().filter_map(|one| Some((one.name.as_str(), one.status.as_ref().ok()?)));
+    said.map(|(name, status)| (name, status.bus_problem.as_str())).find(|(_, why)| !why.is_empty())
 }
 
 /// Why the store cannot serve, by what its nodes say; `None`: a leader and a majority of the voters answer, and it takes writes.
@@ -351,6 +359,12 @@ mod tests {
         for part in ["node-2 leads", "node-3 is down", "client-portal-1: is down", "the broker is down"] {
             assert!(told.starts_with("degraded: ") && told.contains(part), "{part} is not in: {told}");
         }
+        let bus_problem = "NotAuthorized".to_owned();
+        let status_of_portal = Ok(PortalStatusResponse { bus_problem, ..PortalStatusResponse::default() });
+        let mut portals = vec![portal("admin-portal", 1, None), portal("client-portal", 1, None)];
+        portals[1].status = status_of_portal;
+        let told = of(nodes(), portals, true).line();
+        assert!(told.contains("the broker cannot be used by client-portal-1: NotAuthorized"), "{told}");
         let none = vec![portal("admin-portal", 1, Some("is down")), portal("client-portal", 1, None)];
         let health = of(nodes(), none, true);
         assert!(health.line().contains("no portal serves staff: admin-portal-1 at 127.0.0.1:7411 is down"));

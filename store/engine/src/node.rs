@@ -285,13 +285,13 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     fn tick(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
         let random = self.random.u64(..);
         self.step(Input::Tick { random }, outs)?;
-        self.look_for_damage(outs)?;
         if self.room.is_due() {
             outs.push(NodeOut::Write(WriterJob::Measure));
         }
         if self.replica.is_saving() {
             return Ok(());
         }
+        self.look_for_damage(outs)?;
         if self.leading.is_some() {
             self.hand_over_for_room(outs)?;
         }

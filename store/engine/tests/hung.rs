@@ -7,6 +7,7 @@ mod kit;
 use kit::replica::Stage;
 use kit::{Cluster, Setting, Told};
 use store_core::{Hang, NodeId, Role};
+use store_db::{Read as _, Space, Table as _};
 use store_engine::Answer;
 
 const SEEDS: u64 = 8;
@@ -71,6 +72,29 @@ fn a_ballot_that_a_crash_forgets_was_told_to_nobody() {
 }
 
 #[test]
+fn damage_that_is_found_while_a_vote_waits_for_its_disk_is_told_when_it_is_durable() {
+    let mut cluster = Cluster::start(Setting::new(3));
+    cluster.must_put("before", "1");
+    cluster.converge();
+    let leader = cluster.leader();
+    let hung = others(&cluster, leader)[0];
+    let durable = cluster.replicas[&hung].status().unwrap().epoch;
+    hold(&mut cluster, hung, &[Stage::Ballots]);
+    cluster.kill(leader);
+    cluster.run("it is asked for its vote", |c| c.replicas[&hung].status().unwrap().epoch > durable);
+    let table = cluster.replicas[&hung].table.clone();
+    table.plant_damage(b"before");
+    assert!(table.read(|read| read.get(Space::Records, b"before").map(|_| ())).is_err());
+    cluster.run_ms(1_000);
+    assert_eq!(cluster.replicas[&hung].status().unwrap().fence, None);
+    hold(&mut cluster, hung, &[]);
+    cluster.restart(leader);
+    cluster.run("it is fenced", |c| {
+        c.replicas[&hung].status().unwrap().fence.is_some_and(|fence| fence.damaged)
+    });
+}
+
+#[test]
 fn a_leader_whose_disk_hangs_answers_once_and_another_one_takes_its_writes() {
     let hangs = [(Stage::Writer, Hang::Log), (Stage::Applier, Hang::Database)];
     for (seed, (stage, hang)) in (0..SEEDS).flat_map(|seed| hangs.map(|hang| (seed, hang))) {
@@ -92,6 +116,7 @@ fn a_leader_whose_disk_hangs_answers_once_and_another_one_takes_its_writes() {
         // The kit watches that no ticket is answered twice: the applier goes on with what the node has given up.
         cluster.converge();
         assert_eq!(cluster.value(leader, "k4"), Some("v".to_owned()), "seed {seed}: it was done after all");
+        cluster.run_ms(20);
         assert!(cluster.replicas[&leader].status().unwrap().disk.unfit_ticks > 0, "seed {seed}");
     }
 }
