@@ -167,6 +167,8 @@ pub enum Key {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Give the cluster another secret, while everything goes on; members on other machines: a step at a time
+    Rotate,
 }
 
 /// A new cluster's shape.

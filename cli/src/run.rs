@@ -92,7 +92,7 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         Command::Down => shown(up::run::down(loaded).await, out),
         Command::Member(asked) => shown(member::run::run(loaded, asked, out).await, out),
         Command::Node(asked) => shown(up::act::node(loaded, &asked).await, out),
-        Command::Audit => shown(audit::run::run(&loaded.config).await, out),
+        Command::Audit => shown(audit::run::run(loaded).await, out),
         Command::Log(asked) => logs(asked, loaded, out).await,
         Command::Snapshot(Snapshot::Show { node, number, limit }) => {
             log::snapshot::show(loaded, node, number, limit as usize, out)
@@ -103,6 +103,7 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         Command::Restore(asked) => shown(backup::restore::run(loaded, &asked), out),
         Command::Key(Key::Make) => shown(key::make::make(loaded), out),
         Command::Key(Key::Export { out: to, .. }) => shown(key::make::export(loaded, to), out),
+        Command::Key(Key::Rotate) => shown(member::rotate::run(loaded, out).await, out),
         Command::Bootstrap => shown(bootstrap(loaded), out),
         command => serve(command, loaded).await,
     }

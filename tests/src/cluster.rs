@@ -16,8 +16,9 @@ use proto::portal::{PortalStatusRequest, PortalStatusResponse};
 use proto::store::cluster_client::ClusterClient;
 use proto::store::kv_client::KvClient;
 use proto::store::{Role, Route, StatusRequest, StatusResponse};
+use store_client::operator::Operator;
 use store_client::{Config, Replicated};
-use store_keys::{ClusterId, KeyFile};
+use store_keys::{ClusterId, ClusterKey, KeyFile};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
@@ -462,6 +463,25 @@ impl Cluster {
         let address = self.address(name);
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address is a URI");
         endpoint.connect_timeout(Duration::from_secs(2)).connect_lazy()
+    }
+
+    /// The cluster's key, as its file says.
+    ///
+    /// # Panics
+    /// If the cluster is not founded.
+    #[must_use]
+    pub fn key(&self) -> ClusterKey {
+        let text = std::fs::read_to_string(self.path().join("cluster.key")).expect("a key file");
+        match KeyFile::parse(&text) {
+            Ok(KeyFile::Cluster(key)) => key,
+            other => panic!("the cluster's key: {other:?}"),
+        }
+    }
+
+    /// An operator's client of one node.
+    #[must_use]
+    pub fn operator(&self, node: &str) -> Operator {
+        Operator::new(ClusterClient::new(self.channel(node)), self.key())
     }
 
     /// The store service of one node.

@@ -8,6 +8,7 @@ pub mod exchange;
 pub mod generate;
 pub mod mesh;
 pub mod mosquitto;
+pub mod peer;
 pub mod place;
 pub mod port;
 pub mod process;

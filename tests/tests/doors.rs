@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
+use feira_tests::peer::{begin, hello};
 use feira_tests::shop::{
     Refusal, insert_client, insert_product, lines, order, patient, refusal, refused, request_id,
 };
@@ -18,13 +19,12 @@ use nix::sys::signal::Signal;
 use proto::portal::{
     CreateOrderRequest, GetClientRequest, InsertClientRequest, ModifyOrderRequest, OrderRequest,
 };
-use proto::store::cluster_client::ClusterClient;
 use proto::store::kv_client::KvClient;
 use proto::store::replication_client::ReplicationClient;
 use proto::store::{
-    AuditRequest, FetchSnapshotRequest, Freshness, GetRequest, HoldCommitRequest, Identity, OutcomeRequest,
-    Peer, Position, PushMessage, Route, SetRequest, Status as Outcome, StatusRequest, Txn, TxnRequest,
-    VoteRequest,
+    AuditRequest, CallKind, FetchSnapshotRequest, Frame, Freshness, GetRequest, Hello, HoldCommitRequest,
+    Identity, OutcomeRequest, Peer, Position, Route, SetRequest, Status as Outcome, StatusRequest, Txn,
+    TxnRequest, VoteRequest,
 };
 use store_client::{Store, StoreExt, request_identity};
 use tonic::Code;
@@ -168,7 +168,7 @@ async fn every_reason_of_the_store_has_its_status_and_details() {
         let wrong = refusal(kv.set(SetRequest { route: Some(route), ..set("k") }).await);
         assert_eq!(wrong.class(), (Code::FailedPrecondition, "WRONG_ROUTE"));
         let request = StatusRequest { route: Some(route) };
-        let wrong = refusal(ClusterClient::new(cluster.channel(&follower)).status(request).await);
+        let wrong = refusal(cluster.operator(&follower).status(request).await);
         assert_eq!(wrong.class(), (Code::FailedPrecondition, "WRONG_ROUTE"));
     }
 
@@ -185,11 +185,11 @@ async fn every_reason_of_the_store_has_its_status_and_details() {
         (future.class(), future.fields[0].as_str()),
         ((Code::InvalidArgument, "INVALID"), "freshness.min_offset")
     );
-    let mut control = ClusterClient::new(cluster.channel(&leader));
+    let mut control = cluster.operator(&leader);
     let unknown = AuditRequest { route: ROUTE, id: Bytes::from_static(&[9; 16]) };
     assert_eq!(refused(control.audit(unknown).await.map(drop)).class(), (Code::NotFound, "NOT_HERE"));
     let hold = HoldCommitRequest { route: ROUTE, hold: true };
-    let elsewhere = ClusterClient::new(cluster.channel(&follower)).hold_commit(hold).await;
+    let elsewhere = cluster.operator(&follower).hold_commit(hold).await;
     assert_eq!(refusal(elsewhere).class(), (Code::Unavailable, "NOT_LEADER"));
 }
 
@@ -453,42 +453,54 @@ async fn peers_that_are_not_who_they_should_be_are_refused_by_field() {
         to_incarnation: who[0],
         address: String::new(),
     };
-    for (peer, field) in [
-        (None, "peer.cluster"),
-        (Some(Peer { cluster: Bytes::from_static(b"other"), ..right.clone() }), "peer.cluster"),
-        (Some(Peer { group: 2, ..right.clone() }), "peer.group"),
-        (Some(Peer { ring_version: 2, ..right.clone() }), "peer.group"),
-        (Some(Peer { to_node: 3, ..right.clone() }), "peer.to_node"),
-        (Some(Peer { to_incarnation: who[0] ^ 1, ..right.clone() }), "peer.to_incarnation"),
-        (Some(Peer { incarnation: who[1] ^ 1, ..right.clone() }), "peer.incarnation"),
-        (Some(Peer { node: 0, incarnation: 0, ..right.clone() }), "peer.node"),
-        (Some(Peer { node: 1, incarnation: who[0], ..right.clone() }), "peer.node"),
+    let key = cluster.key();
+    let with = |change: fn(&mut Peer)| {
+        let mut peer = right.clone();
+        change(&mut peer);
+        hello(&key, CallKind::Vote, peer)
+    };
+    for (hello, field) in [
+        (Hello { peer: None, ..with(|_| ()) }, "peer.cluster"),
+        (Hello { cluster_id: key.id().get() ^ 1, ..with(|_| ()) }, "peer.cluster"),
+        (Hello { kind: 0, ..with(|_| ()) }, "peer.kind"),
+        (Hello { nonce: Bytes::new(), ..with(|_| ()) }, "peer.nonce"),
+        (with(|peer| peer.cluster = Bytes::from_static(b"other")), "peer.cluster"),
+        (with(|peer| peer.group = 2), "peer.group"),
+        (with(|peer| peer.ring_version = 2), "peer.group"),
+        (with(|peer| peer.to_node = 3), "peer.to_node"),
+        (with(|peer| peer.to_incarnation ^= 1), "peer.to_incarnation"),
+        (with(|peer| peer.node = 0), "peer.node"),
+        (with(|peer| peer.node = 1), "peer.node"),
     ] {
         let mut peers = ReplicationClient::new(cluster.channel("node-1"));
-        // Another folder of a node that is known may be the newer one: then it has more in its log, or leads.
-        let is_other_folder = field == "peer.incarnation";
-        let end = if is_other_folder { 1 } else { 1 << 40 };
-        let last = Some(Position { epoch: end, offset: end });
-        let vote = VoteRequest { peer: peer.clone(), epoch: 1 << 40, last, pre: false, handed_over: true };
-        let push = PushMessage { peer: peer.clone(), message: None };
-        let fetch = FetchSnapshotRequest { peer, at: None, snapshot: 0, from_byte: 0 };
-        for refused in
-            [refused(peers.vote(vote).await.map(drop)), refused(peers.fetch_snapshot(fetch).await.map(drop))]
-                .into_iter()
-                .chain(if is_other_folder {
-                    None
-                } else {
-                    Some(refused(peers.push(futures::stream::iter([push])).await.map(drop)))
-                })
-        {
+        let frame = Frame { hello: Some(hello.clone()), number: 1, ..Frame::default() };
+        for refused in [
+            refused(peers.introduce(hello).await.map(drop)),
+            refused(peers.vote(frame.clone()).await.map(drop)),
+            refused(peers.fetch_snapshot(frame.clone()).await.map(drop)),
+            refused(peers.push(futures::stream::iter([frame])).await.map(drop)),
+        ] {
             assert_eq!(refused.class(), (Code::InvalidArgument, "INVALID"), "{refused:?}");
-            assert_eq!(refused.fields, [field], "{refused:?}");
+            assert!(refused.fields == [field] || refused.fields == ["peer.kind"], "{refused:?}");
         }
     }
-    assert!(cluster.status("node-1").await.unwrap().epoch < 1 << 40, "none of it was listened to");
+    // Another folder of a node that is known may be the newer one: then it has more in its log, or leads.
+    let other_folder = Peer { incarnation: who[1] ^ 1, ..right.clone() };
+    let begun = begin(cluster.channel("node-1"), &key, hello(&key, CallKind::Vote, other_folder));
+    let last = Some(Position { epoch: 1, offset: 1 });
+    let vote = VoteRequest { epoch: 1 << 20, last, pre: false, handed_over: true };
+    let asking = begun.await.unwrap().call(&vote);
+    let other = refused(ReplicationClient::new(cluster.channel("node-1")).vote(asking).await.map(drop));
+    assert_eq!(
+        (other.class(), &other.fields[..]),
+        ((Code::InvalidArgument, "INVALID"), &["peer.incarnation".to_owned()][..])
+    );
+    assert!(cluster.status("node-1").await.unwrap().epoch < 1 << 20, "none of it was listened to");
     let at = Some(Position { epoch: 1 << 40, offset: 1 << 40 });
-    let fetch = FetchSnapshotRequest { peer: Some(right), at, snapshot: 0, from_byte: 0 };
-    let none = ReplicationClient::new(cluster.channel("node-1")).fetch_snapshot(fetch).await.map(drop);
+    let fetch = FetchSnapshotRequest { at, snapshot: 0, from_byte: 0 };
+    let begun = begin(cluster.channel("node-1"), &key, hello(&key, CallKind::Fetch, right)).await;
+    let asking = begun.unwrap().call(&fetch);
+    let none = ReplicationClient::new(cluster.channel("node-1")).fetch_snapshot(asking).await.map(drop);
     assert_eq!(refused(none).class(), (Code::NotFound, "NOT_HERE"));
     cluster.all_run();
     cluster.store().set(Bytes::from_static(b"k"), 0, Bytes::new(), None).await.unwrap();

@@ -16,7 +16,6 @@ use feira_tests::shop::{insert_client, insert_product, order_request, order_sure
 use feira_tests::wait;
 use feira_tests::writers::{Load, verify};
 use proto::store::change_members_request::Change;
-use proto::store::cluster_client::ClusterClient;
 use proto::store::{
     ChangeMembersRequest, MemberName, MemberPart, ResyncRequest, Role, Route, ShowLogRequest, Txn,
 };
@@ -246,7 +245,7 @@ async fn a_node_that_ends_at_a_step_of_replacing_its_state_comes_back() {
         // It is told that its state is wrong until it has ended: at first it knows no leader.
         wait::until("its end", PATIENCE, || async {
             let asked = with_timeout(ResyncRequest { route: ROUTE });
-            let told = ClusterClient::new(street.cluster.channel(&node)).resync(asked).await;
+            let told = street.cluster.operator(&node).resync(asked).await;
             if street.cluster.is_running(&node) { Err(format!("{told:?}")) } else { Ok(()) }
         })
         .await;
@@ -289,7 +288,7 @@ async fn published(cluster: &Cluster) -> String {
         let leader = cluster.leader().await;
         let last = cluster.status(&leader).await.map_err(|error| error.to_string())?.last.unwrap().offset;
         let request = ShowLogRequest { route: ROUTE, from_offset: last, limit: 1 };
-        let shown = ClusterClient::new(cluster.channel(&leader)).show_log(request).await;
+        let shown = cluster.operator(&leader).show_log(request).await;
         let shown = shown.map_err(|error| error.to_string())?.into_inner();
         let kind = shown.lines.last().map(|line| line.kind.clone()).unwrap_or_default();
         if kind == "publish-mark" { Ok(()) } else { Err(kind) }
@@ -325,7 +324,7 @@ async fn member_change_cut_off_at(point: &str, entry: u64) {
         route: ROUTE,
         change: Some(Change::Remove(MemberName { node: gone, incarnation })),
     };
-    let cut_off = ClusterClient::new(cluster.channel(&leader)).change_members(removal()).await;
+    let cut_off = cluster.operator(&leader).change_members(removal()).await;
     assert!(cut_off.is_err(), "{point}:{entry} {cut_off:?}");
     let status = cluster.ended(&leader).await;
     assert_eq!(status.signal(), Some(SIGABRT), "{point}:{entry} {}", cluster.log_of(&leader));
@@ -334,7 +333,7 @@ async fn member_change_cut_off_at(point: &str, entry: u64) {
     // Asked again, it is done: begun anew, or finished by whoever leads now.
     wait::until("the change", PATIENCE, || async {
         let leader = cluster.leader().await;
-        let changed = ClusterClient::new(cluster.channel(&leader)).change_members(removal()).await;
+        let changed = cluster.operator(&leader).change_members(removal()).await;
         changed.map_err(|status| status.to_string())
     })
     .await;

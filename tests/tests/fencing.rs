@@ -10,7 +10,6 @@ use feira_tests::cluster::{Cluster, Options, with_timeout};
 use feira_tests::wait;
 use futures::StreamExt as _;
 use nix::sys::signal::Signal;
-use proto::store::cluster_client::ClusterClient;
 use proto::store::{Freshness, GetRequest, HandOverRequest, ResyncRequest, Route, Status, Txn};
 use store_client::{Replicated, Store as _, request_identity};
 use tonic::Code;
@@ -128,7 +127,7 @@ async fn a_leader_whose_record_was_changed_steps_down_before_it_is_fenced() {
     let leader = cluster.leader().await;
     let to = victim.trim_start_matches("node-").parse().unwrap();
     wait::until("the replica leads", HEALED_WITHIN, || async {
-        let mut leads = ClusterClient::new(cluster.channel(&leader));
+        let mut leads = cluster.operator(&leader);
         leads.hand_over(HandOverRequest { route: ROUTE, to }).await.map_err(|status| status.to_string())
     })
     .await;
@@ -155,7 +154,7 @@ async fn a_record_that_nobody_uses_is_found_by_the_audit_and_mended_by_a_resync(
     assert!(told.contains(&format!("node {number} is in the minority")), "{told}");
     assert!(told.contains("c/{ana}") && told.contains(&format!("feira node resync {victim}")), "{told}");
     let leader = cluster.leader().await;
-    let refused = ClusterClient::new(cluster.channel(&leader)).resync(ResyncRequest { route: ROUTE }).await;
+    let refused = cluster.operator(&leader).resync(ResyncRequest { route: ROUTE }).await;
     assert!(refused.unwrap_err().message().contains("this replica leads"));
     let resync = cluster.tool(&["node", "resync", &victim]);
     assert!(resync.status.success(), "{}", String::from_utf8_lossy(&resync.stderr));
@@ -170,7 +169,7 @@ async fn fence_alone(cluster: &Cluster, node: &str) {
     wait::until("it is fenced while its peers stand still", HEALED_WITHIN, || async {
         // It takes a while to notice that its leader is silent; on a slow machine it may have noticed already.
         signal(Signal::SIGSTOP);
-        let mut asked = ClusterClient::new(cluster.channel(node));
+        let mut asked = cluster.operator(node);
         let told = asked.resync(with_timeout(ResyncRequest { route: ROUTE })).await;
         if told.is_err() {
             signal(Signal::SIGCONT);

@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use feira_tests::cluster::{Cluster, Options};
 use feira_tests::wait;
-use proto::store::cluster_client::ClusterClient;
 use proto::store::{
     Freshness, GetRequest, HandOverRequest, HoldCommitRequest, LogLine, Route, ShowLogRequest, Status,
 };
@@ -37,7 +36,7 @@ async fn log_up_to(cluster: &Cluster, node: &str, last: u64) -> Vec<LogLine> {
 }
 
 async fn log_of(cluster: &Cluster, node: &str) -> Vec<LogLine> {
-    let mut client = ClusterClient::new(cluster.channel(node));
+    let mut client = cluster.operator(node);
     let request = ShowLogRequest { route: ROUTE, from_offset: 1, limit: 1_000 };
     client.show_log(request).await.unwrap().into_inner().lines
 }
@@ -105,7 +104,7 @@ async fn replicas_apply_only_on_the_commit_order() {
     cluster.wait_until_equal().await;
     let leader = cluster.leader().await;
     let replicas: Vec<String> = cluster.nodes().into_iter().filter(|node| *node != leader).collect();
-    let mut control = ClusterClient::new(cluster.channel(&leader));
+    let mut control = cluster.operator(&leader);
     control.hold_commit(HoldCommitRequest { route: ROUTE, hold: true }).await.unwrap();
     let offset = write(&cluster, "held").await;
     for node in &replicas {
@@ -148,7 +147,7 @@ async fn planted_conflicts_are_truncated_and_rebuilt() {
     .await;
     cluster.wait_until_equal().await;
     cluster.stop(&replica);
-    let mut control = ClusterClient::new(cluster.channel(&leader));
+    let mut control = cluster.operator(&leader);
     control.hand_over(HandOverRequest { route: ROUTE, to: 0 }).await.unwrap();
     let leader = cluster.leader().await;
     let planted = cluster.tool(&["log", "plant", &id, "--entries", "3"]);

@@ -7,7 +7,8 @@ use proto::store::{AuditRequest, KeyRecord, Position, StartAuditRequest};
 use tokio::time::{Instant, sleep};
 
 use super::books::PREFIXES;
-use crate::config::shape::{Config, Node};
+use crate::config::load::Loaded;
+use crate::config::shape::Node;
 use crate::failure::Failure;
 use crate::reach::nodes;
 
@@ -40,14 +41,14 @@ pub struct Picture {
 ///
 /// # Errors
 /// No leader could be found that wrote it.
-pub async fn start(config: &Config) -> Result<Entry, Failure> {
+pub async fn start(loaded: &Loaded) -> Result<Entry, Failure> {
     let deadline = Instant::now() + START_MAX;
     let mut last = Failure::unreachable("no node leads").next("see feira status");
     loop {
-        if let Some((node, _)) = nodes::leader(config).await {
+        if let Some((node, _)) = nodes::leader(&loaded.config).await {
             let prefixes = PREFIXES.iter().map(|prefix| Bytes::from_static(prefix)).collect();
             let request = StartAuditRequest { route: nodes::route(), prefixes };
-            match nodes::cluster(node)?.start_audit(request).await {
+            match nodes::operator(loaded, node)?.start_audit(request).await {
                 Ok(answer) => {
                     let answer = answer.into_inner();
                     return Ok(Entry { id: answer.id, position: answer.position.unwrap_or_default() });
@@ -66,7 +67,7 @@ pub async fn start(config: &Config) -> Result<Entry, Failure> {
 ///
 /// # Errors
 /// It cannot be reached, or had no picture of it any more.
-pub async fn picture(node: &Node, entry: &Entry) -> Result<Picture, Failure> {
+pub async fn picture(loaded: &Loaded, node: &Node, entry: &Entry) -> Result<Picture, Failure> {
     let reading = async {
         let request = AuditRequest { route: nodes::route(), id: entry.id.clone() };
         let failed = |status: tonic::Status| {
@@ -74,7 +75,7 @@ pub async fn picture(node: &Node, entry: &Entry) -> Result<Picture, Failure> {
             failure.message = format!("node {}: {}", node.id, failure.message);
             failure
         };
-        let mut stream = nodes::cluster(node)?.audit(request).await.map_err(failed)?.into_inner();
+        let mut stream = nodes::operator(loaded, node)?.audit(request).await.map_err(failed)?.into_inner();
         let mut picture = Picture::default();
         while let Some(part) = stream.message().await.map_err(failed)? {
             picture.position = part.position.unwrap_or(picture.position);

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::books::Books;
 use super::minority;
 use super::read::{Picture, picture, start};
-use crate::config::shape::Config;
+use crate::config::load::Loaded;
 use crate::failure::Failure;
 use crate::show::answer::{Answer, Table, counted};
 
@@ -13,9 +13,10 @@ use crate::show::answer::{Answer, Table, counted};
 ///
 /// # Errors
 /// The first difference; or a replica that cannot be reached, after the others were found right.
-pub async fn run(config: &Config) -> Result<Answer, Failure> {
-    let entry = start(config).await?;
-    let asked = config.store.nodes.iter().map(|node| picture(node, &entry));
+pub async fn run(loaded: &Loaded) -> Result<Answer, Failure> {
+    let config = &loaded.config;
+    let entry = start(loaded).await?;
+    let asked = config.store.nodes.iter().map(|node| picture(loaded, node, &entry));
     let pictures = futures::future::join_all(asked).await;
     let mut right: Vec<(u64, Picture)> = Vec::new();
     let mut silent = None;

@@ -44,7 +44,7 @@ pub async fn run(loaded: &Loaded, asked: &args::Backup) -> Result<Answer, Failur
     }
     let (node, min_offset) = choose(&loaded.config, asked.from).await?;
     let aside = folder_beside(out)?;
-    receive(node, min_offset, &aside.path).await?;
+    receive(loaded, node, min_offset, &aside.path).await?;
     let backup = opened(&aside.path)?;
     publish(&aside.path.join(NAME), out)?;
     let (file, contents) = (backup.file, &backup.contents);
@@ -96,7 +96,7 @@ async fn choose(config: &Config, from: Option<u64>) -> Result<(&Node, u64), Fail
 }
 
 /// Writes what the node sends to the file aside.
-async fn receive(node: &Node, min_offset: u64, aside: &Path) -> Result<(), Failure> {
+async fn receive(loaded: &Loaded, node: &Node, min_offset: u64, aside: &Path) -> Result<(), Failure> {
     let lost = |what: String| Failure::unreachable(format!("node {}: {what}; no file was written", node.id));
     let late = |_| lost(format!("it sent nothing for {CHUNK_MAX:?}"));
     let refused = |status: tonic::Status| {
@@ -105,7 +105,7 @@ async fn receive(node: &Node, min_offset: u64, aside: &Path) -> Result<(), Failu
         failure
     };
     let request = BackupRequest { route: nodes::route(), min_offset };
-    let mut client = nodes::cluster(node)?;
+    let mut client = nodes::operator(loaded, node)?;
     let opened = tokio::time::timeout(CHUNK_MAX, client.backup(request)).await;
     let mut parts = opened.map_err(late)?.map_err(refused)?.into_inner();
     let mut writer = None;

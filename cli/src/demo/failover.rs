@@ -64,7 +64,7 @@ pub async fn play(stage: &mut Stage) -> Result<(), Failure> {
     stage.settled().await?;
     stage.act("The books, at one position of the log, on every replica");
     stage.command("audit");
-    let audited = audit::run::run(stage.config()).await?;
+    let audited = audit::run::run(&stage.supervisor.loaded).await?;
     stage.show(&audited);
     stage.promise(true, "initial + adjusted = available + held for every product, and all replicas are equal")
 }

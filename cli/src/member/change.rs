@@ -101,7 +101,7 @@ async fn attempt(
         Err(failure) => return Err(failure),
     };
     let request = ChangeMembersRequest { route: nodes::route(), change: Some(wanted.clone()) };
-    let mut leader = nodes::cluster_at(&picture.address)?;
+    let mut leader = nodes::operator_at(group.loaded(), picture.status.node, &picture.address)?;
     let limit = until.saturating_duration_since(Instant::now()).max(ATTEMPT_MIN);
     let by = format!("node {} at {}", picture.status.node, picture.address);
     match timeout(limit, leader.change_members(request)).await {

@@ -3,7 +3,8 @@
 use proto::store::{Member, MemberPart, MemberStatus, Role, StatusResponse};
 use store_keys::ClusterId;
 
-use crate::config::shape::{Config, Node};
+use crate::config::load::Loaded;
+use crate::config::shape::Node;
 use crate::failure::Failure;
 use crate::reach::{nodes, whose};
 
@@ -12,8 +13,8 @@ const ADDRESSES_MAX: usize = 64;
 
 /// Where the group is looked for.
 pub struct Group {
-    /// Nodes of another cluster at one of the addresses are not listened to.
-    cluster: String,
+    /// The configuration. Nodes of another cluster at one of the addresses are not listened to.
+    loaded: Loaded,
     /// And, if it is known, the cluster's id.
     id: Option<ClusterId>,
     /// Nodes that are configured, with their ids.
@@ -34,11 +35,17 @@ pub struct Picture {
 impl Group {
     /// That of a configuration.
     #[must_use]
-    pub fn of(config: &Config) -> Group {
+    pub fn of(loaded: &Loaded) -> Group {
         let at = |node: &Node| (node.id, node.reached_at().to_owned());
-        let configured: Vec<(u64, String)> = config.store.nodes.iter().map(at).collect();
+        let configured: Vec<(u64, String)> = loaded.config.store.nodes.iter().map(at).collect();
         let addresses = configured.iter().map(|(_, address)| address.clone()).collect();
-        Group { cluster: config.cluster.clone(), id: config.whose(), configured, addresses }
+        Group { loaded: loaded.clone(), id: loaded.config.whose(), configured, addresses }
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
     }
 
     /// The leader's picture; without a leader, that of a member that knows the latest epoch.
@@ -52,7 +59,10 @@ impl Group {
             .iter()
             .zip(all)
             .filter_map(|(address, status)| Some(Picture { address: address.clone(), status: status.ok()? }))
-            .filter(|one| one.status.cluster == self.cluster.as_bytes() && one.status.role() != Role::Outside)
+            .filter(|one| {
+                one.status.cluster == self.loaded.config.cluster.as_bytes()
+                    && one.status.role() != Role::Outside
+            })
             .collect();
         for picture in &pictures {
             whose::check_node(self.id, &picture.address, &picture.status)?;

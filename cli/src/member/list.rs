@@ -4,6 +4,7 @@ use proto::store::{MemberPart, VoterStatus};
 use serde_json::{Value, json};
 
 use super::group::{Group, Picture};
+use crate::config::load::Loaded;
 use crate::config::shape::Config;
 use crate::failure::Failure;
 use crate::reach::nodes;
@@ -13,8 +14,8 @@ use crate::show::answer::{Answer, Table};
 ///
 /// # Errors
 /// No member answers.
-pub async fn list(config: &Config) -> Result<Answer, Failure> {
-    let picture = Group::of(config).look().await?;
+pub async fn list(loaded: &Loaded) -> Result<Answer, Failure> {
+    let picture = Group::of(loaded).look().await?;
     let columns = ["NODE", "ADDRESS", "FOLDER", "PART", "HOLDS", "BEHIND", "SILENT"];
     let mut table = Table::new(&columns, &[0, 4, 5, 6]);
     let mut members: Vec<Value> = Vec::new();
@@ -38,7 +39,7 @@ pub async fn list(config: &Config) -> Result<Answer, Failure> {
             "leads": picture.is_leaders() && picture.status.node == member.node,
         }));
     }
-    let (outside, mut notes) = outside(config, &picture).await;
+    let (outside, mut notes) = outside(&loaded.config, &picture).await;
     notes.splice(0..0, picture.waits());
     let head = match picture.is_leaders() {
         true => format!("node {} leads epoch {}", picture.status.node, picture.status.epoch),

@@ -3,7 +3,7 @@
 //! ```text
 //!   run ──► place   a node on this machine: its lines in feira.toml, its folder, its process
 //!    │  └─► change  one change, asked of whoever leads until it is committed
-//!    └────► group   who is in the group now; list shows it
+//!    └────► group   who is in the group now; list shows it, rotate gives all of them another secret
 //! ```
 //!
 //! Promises: a command that was cut off, or whose outcome is not known, may be given again, and goes on where it stopped;
@@ -15,4 +15,5 @@ pub mod group;
 pub mod list;
 pub mod place;
 pub mod replace;
+pub mod rotate;
 pub mod run;

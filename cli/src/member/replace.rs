@@ -34,7 +34,7 @@ pub async fn by_empty_folder(
     patience: &mut Patience<'_>,
 ) -> Result<Answer, Failure> {
     let node = nodes::node_of(&loaded.config, id)?;
-    let mut group = Group::of(&loaded.config);
+    let mut group = Group::of(loaded);
     let picture = settled(&mut group, patience).await?;
     let (seat, learner) = seats(&picture, id)?;
     if let Some(answer) = serves_already(node, seat.as_ref()).await {
@@ -81,7 +81,7 @@ pub async fn by_another(
     by: u64,
     patience: &mut Patience<'_>,
 ) -> Result<Answer, Failure> {
-    let mut group = Group::of(&loaded.config);
+    let mut group = Group::of(loaded);
     let picture = settled(&mut group, patience).await?;
     let part_of = |node: u64, wanted: MemberPart| {
         picture.folders_of(node).into_iter().find(|(_, part)| *part == wanted).map(|(member, _)| member)

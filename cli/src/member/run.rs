@@ -15,6 +15,7 @@ use crate::config::load::{Loaded, Sources, load};
 use crate::config::nodes as file;
 use crate::config::shape::Node;
 use crate::failure::Failure;
+use crate::key::place::of_operator;
 use crate::reach::nodes::node_of;
 use crate::show::answer::{Answer, counted};
 use crate::show::out::Out;
@@ -26,11 +27,15 @@ use crate::up::supervisor::lock_named;
 /// # Errors
 /// Why it was not done.
 pub async fn run(loaded: &Loaded, asked: Asked, out: &Out) -> Result<Answer, Failure> {
+    if !matches!(asked, Asked::List) {
+        // Before anything is changed here: the group would refuse this machine.
+        of_operator(loaded)?;
+    }
     let patience = |wait: u64| Patience::new(Duration::from_secs(wait), out);
     // Two at once could both write the configuration.
     let locked = || lock_named(loaded, "member.lock", "another feira member command is under way here");
     match asked {
-        Asked::List => list::list(&loaded.config).await,
+        Asked::List => list::list(loaded).await,
         Asked::Add(asked) => {
             let _lock = locked()?;
             add(loaded, &asked, &mut patience(asked.wait.wait)).await
@@ -56,7 +61,7 @@ pub async fn run(loaded: &Loaded, asked: Asked, out: &Out) -> Result<Answer, Fai
 
 /// Lets a node in as a learner: lines in the file, an empty folder, a process, and the change.
 async fn add(loaded: &Loaded, asked: &MemberAdd, patience: &mut Patience<'_>) -> Result<Answer, Failure> {
-    let mut group = Group::of(&loaded.config);
+    let mut group = Group::of(loaded);
     let picture = group.look().await?;
     let id = asked.node.unwrap_or_else(|| next_id(loaded, &picture));
     let node = wanted_node(loaded, asked, id)?;
@@ -148,7 +153,7 @@ fn with_node(loaded: &Loaded, node: &Node) -> Result<Loaded, Failure> {
 
 /// Gives a learner a vote.
 async fn promote(loaded: &Loaded, id: u64, patience: &mut Patience<'_>) -> Result<Answer, Failure> {
-    let mut group = Group::of(&loaded.config);
+    let mut group = Group::of(loaded);
     let picture = settled(&mut group, patience).await?;
     let folders = picture.folders_of(id);
     let Some((member, _)) = folders.last() else {
@@ -203,7 +208,7 @@ fn left(voters: usize) -> String {
 
 /// Takes a node out of the group, and then out of the configuration.
 async fn remove(loaded: &Loaded, id: u64, patience: &mut Patience<'_>) -> Result<Answer, Failure> {
-    let mut group = Group::of(&loaded.config);
+    let mut group = Group::of(loaded);
     let picture = settled(&mut group, patience).await?;
     let voters = others_with_a_vote(&picture, id)?;
     let configured = node_of(&loaded.config, id).is_ok();

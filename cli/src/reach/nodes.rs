@@ -7,11 +7,14 @@ use proto::portal::portal_client::PortalClient;
 use proto::portal::{PortalStatusRequest, PortalStatusResponse};
 use proto::store::cluster_client::ClusterClient;
 use proto::store::{Route, StatusRequest, StatusResponse};
+use store_client::operator::Operator;
 use tonic::transport::{Channel, Endpoint};
 
 use super::whose;
+use crate::config::load::Loaded;
 use crate::config::shape::{Config, Node};
 use crate::failure::Failure;
+use crate::key::place::of_operator;
 
 /// A node that does not answer a question about itself within this is called silent.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -35,15 +38,23 @@ pub fn node_of(config: &Config, id: u64) -> Result<&Node, Failure> {
     })
 }
 
-/// A client of one node's operator service.
+/// An operator's client of one node, with the cluster's key.
 ///
 /// # Errors
-/// The address is none.
-pub fn cluster(node: &Node) -> Result<ClusterClient<Channel>, Failure> {
-    cluster_at(node.reached_at())
+/// There is no key, or the address is none.
+pub fn operator(loaded: &Loaded, node: &Node) -> Result<Operator, Failure> {
+    operator_at(loaded, node.id, node.reached_at())
 }
 
-/// A client of the operator service at an address.
+/// An operator's client of the node at an address, with the cluster's key.
+///
+/// # Errors
+/// There is no key, or the address is none.
+pub fn operator_at(loaded: &Loaded, node: u64, address: &str) -> Result<Operator, Failure> {
+    Ok(Operator::new(cluster_at(address)?, of_operator(loaded)?).of_node(node))
+}
+
+/// A client of the service at an address, for what needs no proof.
 ///
 /// # Errors
 /// The address is none.

@@ -74,7 +74,7 @@ pub async fn hand_over(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
         return Ok(Answer::line(said, document));
     }
     let request = HandOverRequest { route: nodes::route(), to: to.id };
-    let answer = nodes::cluster(from)?.hand_over(request).await;
+    let answer = nodes::operator(loaded, from)?.hand_over(request).await;
     let leader =
         answer.map_err(|status| Failure::of_status(&status))?.into_inner().leader.unwrap_or_default();
     let said = format!("{} handed over to node-{}, epoch {}", from.name(), leader.node, leader.epoch);
@@ -105,7 +105,7 @@ fn only_the_leader(loaded: &Loaded, name: &str, act: &str, status: &Status) -> F
 async fn resync(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
     let node = node_named(loaded, name)?;
     let request = ResyncRequest { route: nodes::route() };
-    let told = nodes::cluster(node)?.resync(request).await;
+    let told = nodes::operator(loaded, node)?.resync(request).await;
     told.map_err(|status| Failure::of_status(&status))?;
     let said = format!(
         "{name} is fenced: it serves no reads and does not lead until its database was replaced by the leader's \
@@ -121,7 +121,7 @@ async fn resync(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
 pub async fn hold_commit(loaded: &Loaded, name: &str, hold: bool) -> Result<Answer, Failure> {
     let node = node_named(loaded, name)?;
     let request = HoldCommitRequest { route: nodes::route(), hold };
-    let held = nodes::cluster(node)?.hold_commit(request).await;
+    let held = nodes::operator(loaded, node)?.hold_commit(request).await;
     held.map_err(|status| only_the_leader(loaded, name, "hold-commit", &status))?;
     let said = if hold {
         format!(

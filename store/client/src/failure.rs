@@ -20,6 +20,7 @@
 //! | DIVIDED | UNAVAILABLE | RetryInfo | no | Retry(Divided) |
 //! | NO_ROOM | RESOURCE_EXHAUSTED | RetryInfo | no | Retry(NoRoom) |
 //! | WRONG_CLUSTER | FAILED_PRECONDITION | | no, and never there | Retry(Away) |
+//! | UNPROVEN | UNAUTHENTICATED | BadRequest (field) | no | Refused(Invalid) |
 //!
 //! A status without our ErrorInfo was made by a transport or a proxy: unless its code says that the call was
 //! never executed, the outcome is unknown.
@@ -61,6 +62,7 @@ pub fn code_of(reason: FailureReason) -> Code {
         | FailureReason::ChangeRefused
         | FailureReason::NodeTaken => Code::FailedPrecondition,
         FailureReason::NotHere => Code::NotFound,
+        FailureReason::Unproven => Code::Unauthenticated,
     }
 }
 
@@ -166,9 +168,10 @@ pub fn error_from(failure: &Failure) -> Error {
     let refused = |reason| Error::Refused { reason, message: message_of(failure) };
     let retry = |cause| Error::Retry { cause, message: message_of(failure) };
     match failure.reason() {
-        FailureReason::Invalid | FailureReason::ChangeRefused | FailureReason::NodeTaken => {
-            refused(Refusal::Invalid)
-        }
+        FailureReason::Invalid
+        | FailureReason::ChangeRefused
+        | FailureReason::NodeTaken
+        | FailureReason::Unproven => refused(Refusal::Invalid),
         FailureReason::IdReused => refused(Refusal::IdReused),
         FailureReason::ExpiredId => refused(Refusal::Expired),
         FailureReason::ClosedId => refused(Refusal::Closed),
@@ -204,9 +207,9 @@ mod tests {
 
     fn every_failure() -> Vec<Failure> {
         let hint = LeaderHint { node: 3, address: "127.0.0.1:7003".to_owned(), epoch: 9 };
-        let reasons = (1..=17).map(|number| {
-            let reason = FailureReason::try_from(number).expect("reasons are numbered without gaps");
-            failure(reason, format!("because {number}"))
+        let reasons = (1..64).filter_map(|number| {
+            let reason = FailureReason::try_from(number).ok()?;
+            Some(failure(reason, format!("because {number}")))
         });
         reasons
             .chain([not_leader(Some(hint)), not_leader(None), invalid("key", "must not be empty")])

@@ -91,6 +91,10 @@ mutations! {
     FenceByLeader "fence-by-leader" "a leader takes its own state for that of the majority",
     FencedStands "fenced-stands" "a replica whose state is wrong stands for election",
     FenceForgotten "fence-forgotten" "no fence is written: a restart takes a wrong state for right",
+    // Proofs of members (store_keys, which is told by the hunt).
+    ProofWithoutDirection "proof-without-direction" "a frame's proof does not cover its direction",
+    ProofWithoutCall "proof-without-call" "a frame's proof does not cover which call it is",
+    ProofWithoutNonce "proof-without-nonce" "a session's key is not bound to the nonces of its two sides",
 }
 
 #[cfg(not(feature = "mutations"))]

@@ -404,6 +404,13 @@ pub enum Output {
     /// A handover was given up (its target did not keep up, or there is nobody): one that was asked for, or one
     /// that the leader began by itself.
     HandOverFailed,
+    /// A message named an epoch that no election can have reached: it was not believed, and nothing has changed.
+    EpochRefused {
+        /// Who said so.
+        from: NodeId,
+        /// The epoch.
+        epoch: Epoch,
+    },
     /// This replica must stop: going on would break a promise.
     Fatal(Fatal),
 }

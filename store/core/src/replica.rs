@@ -183,8 +183,11 @@ impl Replica {
     }
 
     fn receive(&mut self, from: Member, message: Message, out: &mut Vec<Output>) {
-        if message.epoch().0 > limits::EPOCH_MAX {
+        let (epoch, own) = (message.epoch(), self.state.ballot.epoch);
+        let is_jump = epoch.0.saturating_sub(own.0) > limits::EPOCH_JUMP_MAX;
+        if is_jump || epoch.0 >= limits::EPOCH_MAX {
             // Nobody was ever elected that often: adopting it would leave no epoch to stand for.
+            out.push(Output::EpochRefused { from: from.node, epoch });
             return;
         }
         match message {

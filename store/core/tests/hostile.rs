@@ -213,3 +213,30 @@ proptest! {
         }
     }
 }
+
+/// A candidate of epoch 2^62 ended all elections for ever: its epoch was adopted, on disk, and none was left to stand for.
+#[test]
+fn an_epoch_that_no_election_can_have_reached_is_refused_aloud_and_adopted_by_nobody() {
+    let (own, jump) = (4, store_core::limits::EPOCH_JUMP_MAX);
+    let beat = |epoch| Message::Heartbeat {
+        epoch: Epoch(epoch),
+        round: Round(1),
+        committed: Offset(4),
+        compare: Offset(0),
+    };
+    let ask = |epoch| {
+        let last = Position::new(epoch, 9);
+        Message::VoteRequest(VoteRequest { epoch: Epoch(epoch), last, pre: false, handed_over: true })
+    };
+    let stale = |epoch| Message::StaleEpoch { epoch: Epoch(epoch) };
+    for message in [beat(1 << 62), ask(1 << 62), stale(1 << 62), beat(own + jump + 1), ask(own + jump + 1)] {
+        let (mut replica, mut outputs) = (replica(), Vec::new());
+        let epoch = message.epoch();
+        replica.step(Input::Receive { from: member(2), message }, &mut outputs);
+        assert_eq!(outputs, [Output::EpochRefused { from: NodeId(2), epoch }]);
+        assert_eq!(replica.view().epoch, Epoch(own));
+    }
+    let (mut replica, mut outputs) = (replica(), Vec::new());
+    replica.step(Input::Receive { from: member(2), message: beat(own + jump) }, &mut outputs);
+    assert_eq!(replica.view().epoch, Epoch(own + jump), "who was away for years comes back");
+}

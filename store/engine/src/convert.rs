@@ -249,7 +249,7 @@ pub fn push_out(message: &Message) -> wire::PushMessage {
         Message::HandOver { epoch } => Wire::HandOver(wire::HandOver { epoch: epoch.0 }),
         other => unreachable!("not a leader's small message: {other:?}"),
     };
-    wire::PushMessage { peer: None, message: Some(message) }
+    wire::PushMessage { message: Some(message) }
 }
 
 /// A replica's answer from the wire.
@@ -313,7 +313,7 @@ pub fn reply_out(message: &Message) -> wire::PushReply {
     wire::PushReply { message: Some(message), no_room: false }
 }
 
-/// A request for a vote from the wire. Its `peer` is the shell's to check.
+/// A request for a vote from the wire.
 ///
 /// # Errors
 /// It is of epoch 0.
@@ -326,11 +326,10 @@ pub fn vote_request_in(request: &wire::VoteRequest) -> Result<Message, Malformed
     }))
 }
 
-/// A request for a vote for the wire; the shell adds `peer`.
+/// A request for a vote for the wire.
 #[must_use]
 pub fn vote_request_out(request: &VoteRequest) -> wire::VoteRequest {
     wire::VoteRequest {
-        peer: None,
         epoch: request.epoch.0,
         last: Some(position_out(request.last)),
         pre: request.pre,
@@ -366,5 +365,6 @@ pub fn vote_reply_out(reply: &VoteReply) -> wire::VoteReply {
         last: Some(position_out(reply.last)),
         suspect: reply.suspect,
         candidate_incarnation: reply.candidate.0,
+        removed: String::new(),
     }
 }

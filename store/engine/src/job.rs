@@ -380,6 +380,13 @@ pub enum Report {
     /// The store under the table reports this damage, and the replica goes on with it, since nobody else can lead; `None`: no
     /// longer.
     Damage(Option<String>),
+    /// A member named an epoch that no election can have reached: it was not believed.
+    EpochRefused {
+        /// The member.
+        from: NodeId,
+        /// The epoch.
+        epoch: Epoch,
+    },
 }
 
 /// What the writer is told (queue F2).

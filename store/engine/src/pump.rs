@@ -279,7 +279,7 @@ impl<D: Disk> Pump<D> {
             committed: committed.0,
         };
         let message = Some(wire::push_message::Message::Append(append));
-        Ok(Next::Say(PumpOut::Send(wire::PushMessage { peer: None, message })))
+        Ok(Next::Say(PumpOut::Send(wire::PushMessage { message })))
     }
 
     /// Forgets the entries to send, unless the core has said anew meanwhile which those are.

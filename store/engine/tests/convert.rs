@@ -107,7 +107,7 @@ proptest! {
 }
 
 fn append_message(append: wire::AppendEntries) -> wire::PushMessage {
-    wire::PushMessage { peer: None, message: Some(wire::push_message::Message::Append(append)) }
+    wire::PushMessage { message: Some(wire::push_message::Message::Append(append)) }
 }
 
 fn entry(epoch: u64, offset: u64, payload: Bytes) -> Entry<Bytes> {

@@ -4,7 +4,7 @@
 //! feira cluster key 1                      feira portals key 1
 //! cluster 4f1d0c9a5be27713                 cluster 4f1d0c9a5be27713
 //! secret 6b…  (64 digits; proves)          bus 91…  (64 digits)
-//! secret 0a…  (during a rotation)
+//! next 0a…    (a rotation's first step; its second: the new one is the secret, and this is "former")
 //! check 5d0e11b2                           check …
 //! ```
 //!
@@ -68,12 +68,35 @@ pub enum KeyFile {
     Portals(PortalKey),
 }
 
+/// What a second secret is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rotation {
+    /// There is none.
+    None,
+    /// It is believed, and will prove when all believe it.
+    Begun,
+    /// It proved formerly, and goes when all prove with the other one.
+    Turned,
+}
+
+impl Rotation {
+    /// The word of the second secret's line.
+    fn word(self) -> &'static str {
+        match self {
+            Rotation::None | Rotation::Begun => "next",
+            Rotation::Turned => "former",
+        }
+    }
+}
+
 /// A cluster's id and secrets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClusterKey {
     id: ClusterId,
     /// One or two; the first proves.
     secrets: Vec<Secret>,
+    /// What the second one is for.
+    rotation: Rotation,
 }
 
 /// A cluster's id and its bus keys.
@@ -87,7 +110,7 @@ impl ClusterKey {
     /// The key of a new cluster.
     #[must_use]
     pub fn new(id: ClusterId, secret: Secret) -> ClusterKey {
-        ClusterKey { id, secrets: vec![secret] }
+        ClusterKey { id, secrets: vec![secret], rotation: Rotation::None }
     }
 
     /// Whose key it is.
@@ -102,28 +125,30 @@ impl ClusterKey {
         Keys::new(self.secrets.iter().map(|secret| secret.key(purpose)).collect())
     }
 
-    /// How many secrets it holds: two during a rotation.
+    /// How far a rotation is.
     #[must_use]
-    pub fn secrets(&self) -> usize {
-        self.secrets.len()
+    pub fn rotation(&self) -> Rotation {
+        self.rotation
     }
 
     /// The first step of a rotation: `secret` is believed too. All nodes get this before any proves it.
     #[must_use]
     pub fn with_second(&self, secret: Secret) -> ClusterKey {
-        ClusterKey { id: self.id, secrets: vec![self.secrets[0].clone(), secret] }
+        let secrets = vec![self.secrets[0].clone(), secret];
+        ClusterKey { id: self.id, secrets, rotation: Rotation::Begun }
     }
 
     /// The second step: the other secret proves, the former one is still believed.
     #[must_use]
     pub fn turned(&self) -> ClusterKey {
-        ClusterKey { id: self.id, secrets: self.secrets.iter().rev().cloned().collect() }
+        let secrets = self.secrets.iter().rev().cloned().collect();
+        ClusterKey { id: self.id, secrets, rotation: Rotation::Turned }
     }
 
     /// The last step: what does not prove is believed no more.
     #[must_use]
     pub fn with_first_only(&self) -> ClusterKey {
-        ClusterKey { id: self.id, secrets: vec![self.secrets[0].clone()] }
+        ClusterKey::new(self.id, self.secrets[0].clone())
     }
 
     /// What portals are given.
@@ -135,7 +160,8 @@ impl ClusterKey {
     /// The file's text.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
-        let secrets = self.secrets.iter().map(|secret| ("secret", secret.bytes()));
+        let words = ["secret", self.rotation.word()];
+        let secrets = words.into_iter().zip(self.secrets.iter().map(Secret::bytes));
         text(CLUSTER, ADVICE_CLUSTER, self.id, secrets)
     }
 }
@@ -195,6 +221,7 @@ impl KeyFile {
             _ => return Err(FileError::Kind),
         };
         let (mut id, mut keys, mut checked) = (None, Vec::new(), false);
+        let mut rotation = Rotation::None;
         for (number, line) in lines {
             let wrong = |why| FileError::Line { line: number, why };
             if checked {
@@ -205,10 +232,9 @@ impl KeyFile {
                 Some(("cluster", text)) => {
                     id = Some(text.parse().map_err(|_| wrong("is no cluster id: 16 hexadecimal digits"))?);
                 }
-                Some((name, _)) if name == word && keys.len() == SECRETS_MAX => {
-                    return Err(wrong("is a third key: two at most, during a rotation"));
-                }
-                Some((name, text)) if name == word => {
+                Some((name @ ("secret" | "next" | "former" | "bus"), text)) => {
+                    rotation = rotation_at(word, keys.len(), name)
+                        .ok_or_else(|| wrong("is out of place: one key, and another during a rotation"))?;
                     keys.push(hex(text).ok_or_else(|| wrong("is no key: 64 hexadecimal digits"))?);
                 }
                 Some(("check", digits)) => {
@@ -230,10 +256,21 @@ impl KeyFile {
         }
         if word == "secret" {
             let secrets = keys.iter().map(|key| Secret::new(**key)).collect();
-            return Ok(KeyFile::Cluster(ClusterKey { id, secrets }));
+            return Ok(KeyFile::Cluster(ClusterKey { id, secrets, rotation }));
         }
         let bus = Keys::new(keys.iter().map(|key| Key::new(**key)).collect());
         Ok(KeyFile::Portals(PortalKey { id, bus }))
+    }
+}
+
+/// How far a rotation is after a line with a key, of which so many stand before it in a file of the kind that says `word`;
+/// `None`: such a line cannot stand there.
+fn rotation_at(word: &str, before: usize, name: &str) -> Option<Rotation> {
+    match (word, before, name) {
+        ("secret", 0, "secret") | ("bus", 0..SECRETS_MAX, "bus") => Some(Rotation::None),
+        ("secret", 1, "next") => Some(Rotation::Begun),
+        ("secret", 1, "former") => Some(Rotation::Turned),
+        _ => None,
     }
 }
 
@@ -309,6 +346,7 @@ mod tests {
         let peer = |key: &ClusterKey| key.keys(Purpose::Peer);
         assert_eq!(peer(&both).first(), peer(&before).first());
         let turned = both.turned();
+        assert_eq!(KeyFile::parse(&turned.to_text()), Ok(KeyFile::Cluster(turned.clone())));
         assert_eq!(peer(&turned).first(), &new.key(Purpose::Peer));
         assert!(peer(&turned).find(old.key(Purpose::Peer).id()).is_some());
         let after = turned.with_first_only();
@@ -326,6 +364,7 @@ mod tests {
             (whole.replace("000000000000f00d", "f00d"), "line 3: is no cluster id"),
             (whole.lines().take(4).collect::<Vec<_>>().join("\n"), "\"check\""),
             (whole.replace("cluster 0", "klaster 0"), "line 3: is no line"),
+            (whole.replace("secret a1", "next a1"), "line 4: is out of place"),
             (format!("{}secret 00", *whole), "\"check\""),
             (format!("{}check 00000000", *whole), "after the line"),
         ];

@@ -179,6 +179,11 @@ impl Keys {
         self.0.iter()
     }
 
+    /// Their public names, the one that proves first.
+    pub fn ids(&self) -> impl Iterator<Item = KeyId> + '_ {
+        self.0.iter().map(Key::id)
+    }
+
     /// The believed key of a name.
     #[must_use]
     pub fn find(&self, id: KeyId) -> Option<&Key> {

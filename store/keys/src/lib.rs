@@ -21,8 +21,17 @@ mod file;
 mod id;
 mod key;
 mod mac;
+pub mod operator;
+mod session;
+mod weakness;
 
-pub use file::{ClusterKey, FILE_BYTES_MAX, FileError, KeyFile, PortalKey, SECRETS_MAX};
+pub use file::{ClusterKey, FILE_BYTES_MAX, FileError, KeyFile, PortalKey, Rotation, SECRETS_MAX};
 pub use id::{ClusterId, NotAnId};
 pub use key::{KEY_BYTES, Key, KeyId, Keys, Purpose, Secret};
 pub use mac::{Covered, MAC_BYTES, Mac, Unproven};
+pub use session::{
+    COOKIE_BYTES, Caller, Cookie, Door, End, Hearing, Hello, Kind, NONCE_BYTES, Refused, Responder,
+    SESSIONS_MAX, Sealed, Speaking, Welcome,
+};
+#[cfg(feature = "mutations")]
+pub use weakness::{Weakness, weaken};

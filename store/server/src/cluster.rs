@@ -7,18 +7,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
+use parking_lot::Mutex;
+use prost::Message;
 use proto::check;
 use proto::store::cluster_server::Cluster;
 use proto::store::command::Kind;
 use proto::store::{
     AuditCommand, AuditRequest, AuditResponse, BackupRequest, BackupResponse, ChangeMembersRequest,
-    ChangeMembersResponse, FailureReason, HandOverRequest, HandOverResponse, HoldCommitRequest,
+    ChangeMembersResponse, Failure, FailureReason, HandOverRequest, HandOverResponse, HoldCommitRequest,
     HoldCommitResponse, LogLine, ResyncRequest, ResyncResponse, Role, Route, ShowLogRequest, ShowLogResponse,
     StartAuditRequest, StartAuditResponse, StatusRequest, StatusResponse, VoterStatus,
 };
 use store_client::failure::{failure, invalid, not_leader, status_from};
+use store_client::operator::proof_of;
 use store_core::{ChangeRefusal, NodeId, Offset};
 use store_engine::{Answer, Job, Reply, convert};
+use store_keys::operator::{Call, CallRefused, Challenges};
+use store_keys::{End, Purpose};
 use store_log::{LogReader, RealFile};
 use tonic::{Request, Response, Status};
 
@@ -53,12 +58,55 @@ pub(crate) struct ClusterService {
     audits: Arc<Audits>,
     backups: Backups,
     log: LogReader<RealFile>,
+    /// Held for a few MACs, never across a wait.
+    challenges: Arc<Mutex<Challenges>>,
 }
 
 impl ClusterService {
-    pub(crate) fn new(shared: Arc<Shared>, audits: Arc<Audits>, log: LogReader<RealFile>) -> ClusterService {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        audits: Arc<Audits>,
+        log: LogReader<RealFile>,
+        challenges: Challenges,
+    ) -> ClusterService {
         let backups = Backups::new(Arc::clone(&shared));
-        ClusterService { shared, audits, backups, log }
+        ClusterService { shared, audits, backups, log, challenges: Arc::new(Mutex::new(challenges)) }
+    }
+
+    /// Refuses whoever does not prove to be an operator of this cluster; the others' request.
+    fn proven<M: Message>(&self, method: &str, request: Request<M>) -> Result<M, Status> {
+        let (address, proof) = (request.remote_addr(), proof_of(request.metadata()));
+        let request = request.into_inner();
+        self.check_proof(method, &request.encode_to_vec(), &proof).inspect_err(|refused| {
+            self.shared.strangers.refuse(&self.shared, &format!("calling {method}"), address, refused);
+        })?;
+        Ok(request)
+    }
+
+    fn check_proof(&self, method: &str, request: &[u8], proof: &[u8]) -> Result<(), Status> {
+        let (key, me) = (self.shared.keys.borrow().clone(), &self.shared.me);
+        let call = Call {
+            cluster: key.id(),
+            group: me.route.group,
+            node: End { node: me.member.node.0, incarnation: me.member.incarnation.0 },
+            method,
+            request,
+        };
+        let keys = key.keys(Purpose::Operator);
+        let taken = self.challenges.lock().take(&keys, &call, proof, self.now_ms());
+        taken.map_err(|refused| {
+            let reason = match refused {
+                CallRefused::TooMany => FailureReason::Overloaded,
+                _ => FailureReason::Unproven,
+            };
+            let field = if refused == CallRefused::Challenge { "challenge" } else { "proof" };
+            status_from(&Failure { field: field.to_owned(), ..failure(reason, refused.to_string()) })
+        })
+    }
+
+    /// This node's own time, which never goes back.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.shared.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn door(&self, route: Option<&Route>) -> Result<(), Status> {
@@ -158,7 +206,10 @@ impl Cluster for ClusterService {
             log_id: self.shared.log_id(),
             cluster_id: self.shared.cluster_id(),
             bus_ignored: self.shared.bus_ignored.load(Ordering::Relaxed),
-            up_ms: u64::try_from(self.shared.since.elapsed().as_millis()).unwrap_or(u64::MAX),
+            up_ms: self.now_ms(),
+            challenge: Bytes::copy_from_slice(&self.challenges.lock().issue(self.now_ms())),
+            keys: self.shared.keys.borrow().keys(Purpose::Peer).ids().map(|id| id.0).collect(),
+            strangers: self.shared.strangers.count(),
             writes_refused: self.writes_refused(&status),
         }))
     }
@@ -167,7 +218,7 @@ impl Cluster for ClusterService {
         &self,
         request: Request<HandOverRequest>,
     ) -> Result<Response<HandOverResponse>, Status> {
-        let request = request.into_inner();
+        let request = self.proven("HandOver", request)?;
         self.door(request.route.as_ref())?;
         self.lead()?;
         let to = (request.to != 0).then_some(NodeId(request.to));
@@ -194,7 +245,7 @@ impl Cluster for ClusterService {
         &self,
         request: Request<ChangeMembersRequest>,
     ) -> Result<Response<ChangeMembersResponse>, Status> {
-        let request = request.into_inner();
+        let request = self.proven("ChangeMembers", request)?;
         self.door(request.route.as_ref())?;
         self.lead()?;
         let membership = &self.shared.members().membership;
@@ -218,7 +269,8 @@ impl Cluster for ClusterService {
     }
 
     async fn resync(&self, request: Request<ResyncRequest>) -> Result<Response<ResyncResponse>, Status> {
-        self.door(request.into_inner().route.as_ref())?;
+        let request = self.proven("Resync", request)?;
+        self.door(request.route.as_ref())?;
         tracing::warn!("an operator says that this replica's state is wrong");
         match self.shared.ask(Ask::Resync).await.map_err(|failure| status_from(&failure))? {
             Told::Answer(Answer::Resyncing) => Ok(Response::new(ResyncResponse {})),
@@ -231,7 +283,7 @@ impl Cluster for ClusterService {
         &self,
         request: Request<HoldCommitRequest>,
     ) -> Result<Response<HoldCommitResponse>, Status> {
-        let request = request.into_inner();
+        let request = self.proven("HoldCommit", request)?;
         self.door(request.route.as_ref())?;
         self.lead()?;
         self.shared.inbox.post([Job::HoldCommit { hold: request.hold }]);
@@ -239,7 +291,7 @@ impl Cluster for ClusterService {
     }
 
     async fn show_log(&self, request: Request<ShowLogRequest>) -> Result<Response<ShowLogResponse>, Status> {
-        let request = request.into_inner();
+        let request = self.proven("ShowLog", request)?;
         self.door(request.route.as_ref())?;
         if request.limit > LINES_MAX {
             let message = format!("is {}; at most {LINES_MAX}", request.limit);
@@ -257,7 +309,7 @@ impl Cluster for ClusterService {
     }
 
     async fn audit(&self, request: Request<AuditRequest>) -> Result<Response<Self::AuditStream>, Status> {
-        let request = request.into_inner();
+        let request = self.proven("Audit", request)?;
         self.door(request.route.as_ref())?;
         if request.id.len() != AUDIT_ID_BYTES {
             let message = format!("has {} bytes, not {AUDIT_ID_BYTES}", request.id.len());
@@ -270,7 +322,7 @@ impl Cluster for ClusterService {
     }
 
     async fn backup(&self, request: Request<BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
-        let request = request.into_inner();
+        let request = self.proven("Backup", request)?;
         self.door(request.route.as_ref())?;
         Ok(Response::new(Box::pin(self.backups.begin(request).await?)))
     }
@@ -279,7 +331,7 @@ impl Cluster for ClusterService {
         &self,
         request: Request<StartAuditRequest>,
     ) -> Result<Response<StartAuditResponse>, Status> {
-        let request = request.into_inner();
+        let request = self.proven("StartAudit", request)?;
         let checked = check::start_audit(&request);
         checked.map_err(|violation| status_from(&invalid(violation.field, violation.problem)))?;
         self.door(request.route.as_ref())?;

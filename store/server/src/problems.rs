@@ -39,6 +39,8 @@ pub(crate) enum About {
     ChangeWaits,
     /// This peer does not take this node for who it is, or is not who it should be. Standing.
     Peer(u64),
+    /// An epoch that cannot be. Passing.
+    Epoch,
     /// Somebody who introduced himself wrongly. Passing.
     Caller,
 }

@@ -17,7 +17,8 @@ use proto::store::cluster_server::ClusterServer;
 use proto::store::kv_server::KvServer;
 use proto::store::replication_server::ReplicationServer;
 use store_core::Role;
-use store_keys::ClusterKey;
+use store_keys::operator::Challenges;
+use store_keys::{ClusterKey, KEY_BYTES};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -32,7 +33,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::hand_over::hand_over;
 use crate::kv::KvService;
-use crate::peers::{MESSAGE_BYTES_MAX, Peers, ReplicationService};
+use crate::peers::{Entrance, MESSAGE_BYTES_MAX, Peers, ReplicationService};
 use crate::publisher;
 use crate::replica::{self, Running};
 use crate::stop::Stop;
@@ -91,10 +92,11 @@ async fn run(
     let bound = listener.local_addr().map_err(failed)?;
 
     let broker = config.mqtt.clone().map(|address| (address, config.mqtt_login.clone()));
+    let entrance = Entrance::new(random()?);
     let mut peers = None;
     let allotted = (config.listen.port() == 0).then(|| bound.to_string());
     let mut running = opened.start(config, keys, allotted, |connect| {
-        let made = Peers::new(connect, Handle::current());
+        let made = Peers::new(connect, entrance, Handle::current());
         peers = Some(Arc::clone(&made));
         move |out| made.carry(out)
     })?;
@@ -121,6 +123,13 @@ async fn run(
     }
     let ended_late = end(running, &peers, serving).await;
     ended.and(ended_late)
+}
+
+/// Random bytes that only this process has.
+fn random() -> Result<[u8; KEY_BYTES], Error> {
+    let mut random = [0; KEY_BYTES];
+    getrandom::fill(&mut random).map_err(|error| Error::Serve(format!("no random bytes: {error}")))?;
+    Ok(random)
 }
 
 async fn listen(config: &Config, bound: Option<std::net::TcpListener>) -> Result<TcpListener, Error> {
@@ -182,7 +191,8 @@ fn spawn_server(
     let shared = &running.shared;
     let kv = KvServer::new(KvService::new(Arc::clone(shared))).max_decoding_message_size(REQUEST_BYTES_MAX);
     let audits = Arc::clone(&running.audits);
-    let cluster = ClusterService::new(Arc::clone(shared), audits, running.log.clone());
+    let challenges = Challenges::new(random()?);
+    let cluster = ClusterService::new(Arc::clone(shared), audits, running.log.clone(), challenges);
     let cluster = ClusterServer::new(cluster).max_decoding_message_size(REQUEST_BYTES_MAX);
     let replication = ReplicationService::new(Arc::clone(peers), Arc::clone(&running.snapshots));
     let replication = ReplicationServer::new(replication)

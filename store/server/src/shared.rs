@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::config::{ADDRESS_BYTES_MAX, Config, reachable_address};
 use crate::desk::{Calls, Desk, Told};
 use crate::inbox::{Batch, Closed, Inbox};
+use crate::peers::Strangers;
 use crate::problems::{About, Problems};
 use crate::states;
 
@@ -83,6 +84,8 @@ pub(crate) struct Shared {
     address: Option<String>,
     /// What an operator should know.
     pub(crate) problems: Problems,
+    /// Callers who were refused.
+    pub(crate) strangers: Strangers,
     /// When this node began to serve.
     pub(crate) since: Instant,
 }
@@ -135,6 +138,7 @@ impl Shared {
             members: Mutex::default(),
             address,
             problems: Problems::default(),
+            strangers: Strangers::default(),
             since: Instant::now(),
         };
         shared.set_members(membership);

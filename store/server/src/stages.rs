@@ -158,6 +158,16 @@ impl NodeThread {
                 self.shared.problems.raise(About::Room, lack.to_string());
             }
             Report::Damage(damage) => fencing::damaged(&self.shared, damage),
+            Report::EpochRefused { from, epoch } => {
+                let text = format!(
+                    "{from} names epoch {}, which no election can have reached: it was not believed; its disk may be \
+                     damaged",
+                    epoch.0
+                );
+                if self.shared.problems.notice(About::Epoch, text) {
+                    tracing::warn!(%from, epoch = epoch.0, "an epoch that no election can have reached was refused");
+                }
+            }
             Report::Doubt(doubt) => fencing::doubted(&self.shared, doubt),
             Report::RoomAgain => {
                 tracing::info!("there is room again");

@@ -57,11 +57,13 @@ pub enum Kind {
     WrongState,
     /// The operator wants other members: one more, one less, one in another's place, or something that makes no sense.
     MemberChange,
+    /// Strangers without a key see what nodes say, and misuse it.
+    Strangers,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 25] = [
+    pub const ALL: [Kind; 26] = [
         Kind::Delay,
         Kind::Loss,
         Kind::Duplication,
@@ -87,6 +89,7 @@ impl Kind {
         Kind::ClientCut,
         Kind::WrongState,
         Kind::MemberChange,
+        Kind::Strangers,
     ];
 
     /// Its word in reports and arguments.
@@ -118,6 +121,7 @@ impl Kind {
             Kind::ClientCut => "client-cut",
             Kind::WrongState => "wrong-state",
             Kind::MemberChange => "member-change",
+            Kind::Strangers => "strangers",
         }
     }
 

@@ -12,6 +12,7 @@ use store_core::{Incarnation, Member, Message, NodeId, Position};
 use store_engine::{Job, convert};
 use store_log::SnapshotFile;
 
+use crate::proofs::Seal;
 use crate::time::{MS, Micros};
 
 /// Which stream between two nodes.
@@ -35,6 +36,21 @@ pub(crate) enum Body {
     Block { file: SnapshotFile, at_byte: u64, data: Bytes },
 }
 
+impl Body {
+    /// What its proof covers.
+    pub(crate) fn covered(&self) -> Bytes {
+        match self {
+            Body::Wire(bytes) => bytes.clone(),
+            Body::Ask { at, from_byte } => {
+                [at.epoch.0, at.offset.0, *from_byte].map(u64::to_be_bytes).concat().into()
+            }
+            Body::Block { file, at_byte, data } => {
+                [&file.info.number.to_be_bytes()[..], &at_byte.to_be_bytes(), data].concat().into()
+            }
+        }
+    }
+}
+
 /// A message on its way.
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
@@ -46,6 +62,10 @@ pub(crate) struct Packet {
     pub(crate) folder: Incarnation,
     pub(crate) channel: Channel,
     pub(crate) body: Body,
+    /// Its proof; `None`: not sent yet, or to a node that was down then.
+    pub(crate) seal: Option<Seal>,
+    /// What a stranger did to it; `None`: a member sent it.
+    pub(crate) stranger: Option<&'static str>,
 }
 
 /// What a node is told by a packet.
@@ -62,7 +82,18 @@ impl Packet {
 
     pub(crate) fn new(speaker: Member, to: Member, channel: Channel, body: Body) -> Packet {
         let (from, folder) = (index_of(speaker.node), to.incarnation);
-        Packet { from, speaker, to: index_of(to.node), folder, channel, body }
+        Packet { from, speaker, to: index_of(to.node), folder, channel, body, seal: None, stranger: None }
+    }
+
+    /// The folder that it is for.
+    pub(crate) fn meant(&self) -> Member {
+        Member { node: NodeId(self.to as u64 + 1), incarnation: self.folder }
+    }
+
+    /// Whether it answers a call of the node that gets it.
+    pub(crate) fn is_answer(&self) -> bool {
+        let is_block = matches!(self.body, Body::Block { .. });
+        is_block || matches!(self.channel, Channel::Reply | Channel::VoteReply)
     }
 
     pub(crate) fn push(speaker: Member, to: Member, message: &wire::PushMessage) -> Packet {

@@ -22,6 +22,7 @@ use crate::hangs::Hung;
 use crate::lines::Lines;
 use crate::network::{Heard, Packet};
 use crate::plan::Planted;
+use crate::proofs::Proofs;
 use crate::time::NodeClock;
 use crate::violation::{ensure, violated};
 use crate::witness::Witness;
@@ -111,6 +112,8 @@ pub(crate) struct Up {
     pub(crate) snapshots: Arc<Snapshots<SimDisk>>,
     /// To the other nodes.
     pub(crate) lines: Lines,
+    /// What is said to them is proven, and what they say.
+    pub(crate) proofs: Proofs,
     /// It leads.
     leads: bool,
     /// It lacks room, as it was when that was looked at last; and the ticks since.
@@ -323,6 +326,7 @@ impl Shell {
             applier: engine.applier,
             snapshots: engine.snapshots,
             lines: Lines::new(self.member, engine.pumps, membership),
+            proofs: Proofs::new(self.member, (self.index, self.life)),
             leads: false,
             lack: (false, 0),
             reads: BTreeMap::new(),

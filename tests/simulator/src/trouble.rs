@@ -82,6 +82,7 @@ impl World {
                 self.shells[fault.node].capped = false;
             }
             Kind::ClientCut => self.clients_cut[fault.node] -= 1,
+            Kind::Strangers => self.strangers -= 1,
             Kind::OldChunk => self.bring_back_old(fault.node),
             Kind::HoldCommit => {
                 self.commits_held = self.commits_held.saturating_sub(1);
@@ -355,6 +356,7 @@ impl World {
                 self.shells[leader].hear(Job::HoldCommit { hold: true });
                 self.schedule(leader);
             }
+            Kind::Strangers => self.strangers += 1,
             _ => self.clients_cut[node] += 1,
         }
         true

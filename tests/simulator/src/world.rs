@@ -20,6 +20,7 @@ use crate::hangs::Hanging;
 use crate::network::{Body, Heard, Network, Packet};
 use crate::operator::Operator;
 use crate::plan::Plan;
+use crate::proofs::Opened;
 use crate::pulse::{self, Pulse};
 use crate::readers;
 use crate::registers::{Notes, Writer};
@@ -122,6 +123,8 @@ pub(crate) struct World {
     /// What a crash that a planted error brings about is to be: how long the node is down, and whether its machine
     /// loses its power.
     pub(crate) after_failure: Vec<(Micros, bool)>,
+    /// Faults that let strangers on the network now.
+    pub(crate) strangers: u32,
     /// Files as they were, for an old chunk to come back.
     pub(crate) old: Vec<(String, Vec<u8>)>,
     /// Disks that hang.
@@ -173,6 +176,7 @@ impl World {
             healing: false,
             clients_cut: vec![0; nodes],
             after_failure: vec![(0, false); nodes],
+            strangers: 0,
             old: Vec::new(),
             hanging: Vec::new(),
             well_since: None,
@@ -346,7 +350,24 @@ impl World {
 
     // The network.
 
+    /// The packet with its proof. Introductions take no time.
+    fn sealed(&mut self, packet: &Packet) -> Packet {
+        let (mut packet, (from, to)) = (packet.clone(), (packet.from, packet.to));
+        let Some(mut up) = self.shells[from].up.take() else { return packet };
+        packet.seal = if packet.is_answer() {
+            up.proofs.answer(&packet)
+        } else {
+            if let Some(peer) = &mut self.shells[to].up {
+                up.proofs.begin(&packet, &mut peer.proofs);
+            }
+            up.proofs.call(&packet)
+        };
+        self.shells[from].up = Some(up);
+        packet
+    }
+
     pub(crate) fn send(&mut self, packet: &Packet) {
+        let packet = &self.sealed(packet);
         self.trace.event(self.now.us(), 2, packet.digest(), 0);
         let fate = self.network.send(packet, self.now.us(), &mut self.random);
         if fate.breaks {
@@ -364,6 +385,20 @@ impl World {
         }
         let (from, to) = (packet.from, packet.to);
         if self.network.is_cut(from, to) {
+            return;
+        }
+        let member = self.shells[to].member;
+        let Some(up) = &mut self.shells[to].up else { return };
+        if packet.meant() == member {
+            let opened = up.proofs.open(&packet);
+            if packet.stranger.is_some() {
+                return;
+            }
+            if opened == Opened::Believed {
+                self.misuse(&packet);
+            }
+        }
+        if packet.stranger.is_some() {
             return;
         }
         let Some(up) = &mut self.shells[to].up else { return };

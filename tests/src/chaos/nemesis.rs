@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use proto::store::cluster_client::ClusterClient;
 use proto::store::{HandOverRequest, Route};
 
 use super::disk::SmallDisk;
@@ -216,5 +215,5 @@ async fn hand_over(cluster: &Cluster) {
     let leader = cluster.leader().await;
     let request = HandOverRequest { route: Some(Route::to(1, 1)), to: 0 };
     // It may be given up under load; then nothing has changed, and that is fine too.
-    let _ = ClusterClient::new(cluster.channel(&leader)).hand_over(with_timeout(request)).await;
+    let _ = cluster.operator(&leader).hand_over(with_timeout(request)).await;
 }

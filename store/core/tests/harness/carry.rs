@@ -104,6 +104,7 @@ impl Cluster {
                 self.node(id).disk.suspect = false;
             }
             Output::HandOverFailed => self.counts.handovers_failed += 1,
+            Output::EpochRefused { .. } => {}
             Output::Fatal(_) => self.node(id).fatal = true,
         }
     }

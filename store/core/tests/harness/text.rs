@@ -110,6 +110,7 @@ pub(crate) fn output(output: &Output) -> String {
         Output::Doubt(doubt) => format!("doubt {doubt:?}"),
         Output::Trusted => "trusted".into(),
         Output::HandOverFailed => "handover failed".into(),
+        Output::EpochRefused { from, epoch } => format!("refuse epoch {} of {from}", epoch.0),
         Output::Fatal(Fatal::CommittedConflict { here, leader }) => {
             format!("FATAL committed {here}, leader has {leader}")
         }

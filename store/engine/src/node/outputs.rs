@@ -14,7 +14,7 @@ use super::{Carried, Node, bytes_of};
 use crate::clock::Clock;
 use crate::convert;
 use crate::error::Error;
-use crate::job::{Answer, ApplierJob, NodeOut, PumpJob, Ticket, WriterJob};
+use crate::job::{Answer, ApplierJob, NodeOut, PumpJob, Report, Ticket, WriterJob};
 
 impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     pub(super) fn step(&mut self, input: Input, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
@@ -85,6 +85,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Output::Fence { majority, own, damaged } => self.fence(majority, own, damaged, outs),
             Output::Replace { position } => outs.push(NodeOut::Write(WriterJob::Adopt { position })),
             Output::Doubt(doubt) => self.doubts(doubt, outs),
+            Output::EpochRefused { from, epoch } => {
+                outs.push(NodeOut::Report(Report::EpochRefused { from, epoch }));
+            }
             Output::HandOverFailed => outs.push(NodeOut::HandOverFailed),
             Output::Fatal(fatal) => outs.push(NodeOut::Fatal(fatal)),
         }

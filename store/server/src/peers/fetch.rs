@@ -13,13 +13,15 @@ use proto::store::{FetchSnapshotRequest, SnapshotBlock};
 use store_client::backoff::Backoff;
 use store_core::{NodeId, Position};
 use store_engine::{Job, Snapshots, convert};
+use store_keys::Kind;
 use store_log::{IncomingSnapshot, Offered};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::dial::dial_at;
-use super::introduce::{MESSAGE_BYTES_MAX, introduce_to, leader_at};
+use super::introduce::{MESSAGE_BYTES_MAX, leader_at};
+use super::session::begin;
 use crate::error::Error;
 use crate::shared::{Disk, Shared};
 
@@ -157,26 +159,26 @@ async fn attempt(
     at: Position,
 ) -> Result<(Position, Job), Failed> {
     let leader = leader_at(shared, from).ok_or_else(|| Failed::Peer(format!("{from} is not known here")))?;
-    let hello = introduce_to(shared, &leader);
     let channel = dial_at(&leader.address).map_err(Failed::Peer)?;
     let mut client = ReplicationClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let mut request = FetchSnapshotRequest {
-        peer: Some(hello),
-        at: Some(convert::position_out(at)),
-        snapshot: 0,
-        from_byte: 0,
-    };
+    let mut request = FetchSnapshotRequest { at: Some(convert::position_out(at)), snapshot: 0, from_byte: 0 };
     // The first call only learns what is offered; if part of that is here already, the second goes on after it.
     for _ in 0..2 {
         let limit = Duration::from_millis(BLOCK_MS_MAX);
         let late = |_| Failed::Peer(format!("no block within {BLOCK_MS_MAX} ms"));
         let refused = |status: tonic::Status| Failed::Peer(status.message().to_owned());
-        let opened = tokio::time::timeout(limit, client.fetch_snapshot(request.clone())).await;
+        let begun = tokio::time::timeout(limit, begin(shared, &mut client, Kind::Fetch, &leader)).await;
+        let mut session = begun.map_err(late)?.map_err(refused)?;
+        let asking = session.call(&request);
+        let opened = tokio::time::timeout(limit, client.fetch_snapshot(asking)).await;
         let mut blocks = opened.map_err(late)?.map_err(refused)?.into_inner();
+        let mut part = 0;
         let mut incoming: Option<Incoming> = None;
         loop {
             let block = tokio::time::timeout(limit, blocks.message()).await.map_err(late)?;
             let Some(block) = block.map_err(refused)? else { break };
+            let block: SnapshotBlock = session.heard(part, block).map_err(refused)?;
+            part += 1;
             let writing = match incoming.take() {
                 Some(incoming) => incoming,
                 None => {

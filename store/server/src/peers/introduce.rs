@@ -12,13 +12,8 @@ use crate::shared::{Identity, Shared};
 /// The largest message between replicas: an append with its entries and what wraps them.
 pub(crate) const MESSAGE_BYTES_MAX: usize = store_engine::limits::MESSAGE_BYTES_MAX * 2 + (64 << 10);
 
-/// The field of a refusal that tells a candidate that it was removed.
-pub(super) const REMOVED: &str = "peer.member";
-
-/// How this node introduces itself to `peer`; `None`: the peer is not a member.
-pub(super) fn introduce(shared: &Shared, peer: NodeId) -> Option<wire::Peer> {
-    Some(introduce_to(shared, shared.members().by_node.get(&peer.0)?))
-}
+/// Characters shown of what somebody says who proves nothing.
+const SAID_CHARS_MAX: usize = 240;
 
 /// The leader, as it introduced itself when it began to push; or as the membership here has it. That may be older: a new
 /// member has none at all until it has fetched a snapshot.
@@ -44,20 +39,21 @@ pub(super) fn introduce_to(shared: &Shared, to: &wire::Member) -> wire::Peer {
     }
 }
 
-/// What a peer says of a stream or call that this node began: a mix-up (another cluster, another node, another folder at
-/// its address) is told to whoever looks after this node, until it is over.
+/// What a peer says of a session that this node began, or wanted to: a mix-up (another cluster, another node, another folder
+/// at its address) is told to whoever looks after this node, until it is over. It is not proven, and so shown as said.
 pub(super) fn told_by_peer<T>(shared: &Shared, peer: NodeId, told: Result<&T, &Status>) {
     let about = About::Peer(peer.0);
     let refused = told.err().map(failure_from).filter(|failure| {
-        failure.reason() == wire::FailureReason::Invalid && failure.field.starts_with("peer.")
+        let reasons = [wire::FailureReason::Invalid, wire::FailureReason::Unproven];
+        reasons.contains(&failure.reason()) && failure.field.starts_with("peer.")
     });
     match refused {
-        Some(failure) if failure.field == REMOVED => shared.told_removed(peer, &failure.message),
         Some(failure) => {
             let at = shared.members().by_node.get(&peer.0).map(|m| m.address.clone()).unwrap_or_default();
-            let text = format!("{peer} at {at} refuses this node: {}", failure.message);
+            let why = as_said(&failure.message);
+            let text = format!("{peer} at {at} refuses this node: {why}");
             if shared.problems.raise(about, text) {
-                tracing::warn!(%peer, at, why = failure.message, "the node at a peer's address refuses this node");
+                tracing::warn!(%peer, at, why, "the node at a peer's address refuses this node");
             }
         }
         None if told.is_ok() && shared.problems.clear(about) => {
@@ -66,6 +62,11 @@ pub(super) fn told_by_peer<T>(shared: &Shared, peer: NodeId, told: Result<&T, &S
         // Whatever else went wrong says nothing of who is there.
         None => {}
     }
+}
+
+/// What somebody says who proves nothing: one line, and short.
+fn as_said(text: &str) -> String {
+    text.chars().take(SAID_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// A message from a peer for the node.

@@ -3,20 +3,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
-use proto::store::PushMessage;
+use prost::Message as _;
 use proto::store::replication_client::ReplicationClient;
 use store_client::backoff::Backoff;
+use proto::store::{Frame, PushMessage, PushReply, VoteReply};
 use store_core::{Incarnation, Member, NodeId, Role, VoteRequest};
 use store_engine::{Job, Pump, PumpInbox, PumpJob, PumpOut, Turned, convert};
+use store_keys::{Caller, Hearing, Kind};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
 
 use super::dial::{Kept, address_of, dial, dial_at};
-use super::introduce::{MESSAGE_BYTES_MAX, from_peer, introduce, told_by_peer};
+use super::introduce::{MESSAGE_BYTES_MAX, from_peer, told_by_peer};
+use super::session::{Begun, begin, counted, decode, peer_keys, wants_introduction};
 use crate::shared::{Disk, Shared};
 
 /// Messages between the pump and the connection: what a peer that stands still holds in memory, each at most
@@ -120,31 +125,23 @@ impl Pushing {
         let mut client = ReplicationClient::new(dial(&self.shared, peer)?)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let (sender, receiver) = mpsc::channel(MESSAGES_BUFFERED);
-        // The introduction goes alone, so that a mix-up is told before anything is said.
-        let hello = introduce(&self.shared, peer).ok_or_else(|| format!("{peer} is not a member"))?;
+        let member = self.shared.members().by_node.get(&peer.0).cloned();
+        let member = member.ok_or_else(|| format!("{peer} is not a member"))?;
         // It takes the stream only if it is this very folder.
-        let folder = Member { node: peer, incarnation: Incarnation(hello.to_incarnation) };
-        sender
-            .try_send(PushMessage { peer: Some(hello), message: None })
-            .map_err(|error| error.to_string())?;
-        let opened = tokio::time::timeout(
-            Duration::from_millis(OPEN_MS_MAX),
-            client.push(ReceiverStream::new(receiver)),
-        );
-        let replies = match opened.await {
-            Ok(opened) => {
-                told_by_peer(&self.shared, peer, opened.as_ref());
-                opened.map_err(|status| status.message().to_owned())?.into_inner()
-            }
-            Err(_) => return Err(format!("not opened within {OPEN_MS_MAX} ms")),
+        let folder = Member { node: peer, incarnation: Incarnation(member.incarnation) };
+        let limit = Duration::from_millis(OPEN_MS_MAX);
+        let Ok(opened) = tokio::time::timeout(limit, open(&self.shared, &mut client, &member)).await else {
+            return Err(format!("not opened within {OPEN_MS_MAX} ms"));
         };
+        told_by_peer(&self.shared, peer, opened.as_ref());
+        let (mut caller, sender, replies) = opened.map_err(|status| status.message().to_owned())?;
+        let hearing = caller.hearing();
         self.inbox.disconnected();
         self.shared.inbox.post([Job::Reconnected { peer }]);
         let shared = Arc::clone(&self.shared);
         let result = tokio::select! {
-            ended = hear(&shared, folder, replies) => ended,
-            ended = self.say(&sender) => ended,
+            ended = hear(&shared, folder, hearing, replies) => ended,
+            ended = self.say(&mut caller, &sender) => ended,
         };
         self.inbox.disconnected();
         self.shared.inbox.post([Job::Reconnected { peer }]);
@@ -169,8 +166,9 @@ impl Pushing {
     }
 
     /// Sends what the pump makes, as the stream has room. `Ok`: this node does not lead any more.
-    async fn say(&self, sender: &mpsc::Sender<PushMessage>) -> Result<(), String> {
+    async fn say(&self, caller: &mut Caller, sender: &mpsc::Sender<Frame>) -> Result<(), String> {
         let mut role = self.shared.role.subscribe();
+        let mut keys = self.shared.keys.clone();
         let mut outs = Vec::new();
         loop {
             let more = self.turn(&mut outs).await?;
@@ -178,7 +176,10 @@ impl Pushing {
             for out in outs.drain(..) {
                 match out {
                     PumpOut::Send(message) => {
-                        sender.send(message).await.map_err(|_| "the connection is lost".to_owned())?;
+                        let body = Bytes::from(message.encode_to_vec());
+                        let mac = caller.seal(&body).mac;
+                        let sent = sender.send(counted(body, mac)).await;
+                        sent.map_err(|_| "the connection is lost".to_owned())?;
                     }
                     PumpOut::Purged => self.shared.inbox.post([Job::Reconnected { peer: self.peer }]),
                 }
@@ -188,6 +189,12 @@ impl Pushing {
             }
             tokio::select! {
                 () = self.posted.notified() => {}
+                // Without a sender the key stays as it is.
+                Ok(()) = keys.changed() => {
+                    if caller.from() != peer_keys(&self.shared).first().id() {
+                        return Err("another key proves from now on".to_owned());
+                    }
+                }
                 changed = role.changed() => {
                     let leads = changed.is_ok() && role.borrow_and_update().role == Role::Leader;
                     if !leads {
@@ -197,6 +204,24 @@ impl Pushing {
             }
         }
     }
+}
+
+/// A push stream that was opened: what seals, where frames go in, and where answers come out.
+type Opened = (Caller, mpsc::Sender<Frame>, Streaming<Frame>);
+
+/// Opens a push stream to a member, in a session of its own. The frame that opens it goes alone, so that nothing is said to who
+/// does not hear.
+async fn open(
+    shared: &Shared,
+    client: &mut ReplicationClient<Channel>,
+    member: &proto::store::Member,
+) -> Result<Opened, Status> {
+    let mut begun = begin(shared, client, Kind::Push, member).await?;
+    let (sender, receiver) = mpsc::channel(MESSAGES_BUFFERED);
+    let opening = begun.call(&PushMessage::default());
+    sender.try_send(opening).map_err(|error| Status::internal(error.to_string()))?;
+    let replies = client.push(ReceiverStream::new(receiver)).await?.into_inner();
+    Ok((begun.caller, sender, replies))
 }
 
 /// Turns a pump on a thread that may wait for a disk. If nobody waits for it any more, its messages are lost with their
@@ -214,12 +239,15 @@ async fn turn_on_disk(pump: Arc<Mutex<Pump<Disk>>>) -> Result<(Vec<PumpOut>, boo
 async fn hear(
     shared: &Shared,
     peer: Member,
-    mut replies: Streaming<proto::store::PushReply>,
+    mut hearing: Hearing,
+    mut replies: Streaming<Frame>,
 ) -> Result<(), String> {
     let mut lacks = None;
     loop {
         match replies.message().await {
-            Ok(Some(reply)) => {
+            Ok(Some(frame)) => {
+                hearing.believe(&frame.body, &frame.mac).map_err(|why| why.to_string())?;
+                let reply: PushReply = decode(frame.body).map_err(|status| status.message().to_owned())?;
                 if lacks.replace(reply.no_room) != Some(reply.no_room) {
                     shared.inbox.post([Job::PeerRoom { peer: peer.node, lacks: reply.no_room }]);
                 }
@@ -245,22 +273,21 @@ async fn ask_for_votes(shared: Arc<Shared>, peer: NodeId, slot: Arc<(Mutex<Optio
     let limit = Duration::from_millis(
         shared.config.tick_ms.saturating_mul(u64::from(shared.config.election_ticks_min)).max(1),
     );
-    let mut kept = Kept::new();
+    let (mut kept, mut session) = (Kept::new(), None);
     loop {
         let next = slot.0.lock().take();
         let Some(request) = next else {
             slot.1.notified().await;
             continue;
         };
-        let Some(hello) = introduce(&shared, peer) else { continue };
+        let Some(member) = shared.members().by_node.get(&peer.0).cloned() else { continue };
         let Ok(channel) = address_of(&shared, peer).and_then(|address| kept.to(&address, dial_at)) else {
             continue;
         };
         let mut client = ReplicationClient::new(channel);
-        let folder = Member { node: peer, incarnation: Incarnation(hello.to_incarnation) };
-        let mut asking = convert::vote_request_out(&request);
-        asking.peer = Some(hello);
-        let call = tokio::time::timeout(limit, client.vote(asking));
+        let folder = Member { node: peer, incarnation: Incarnation(member.incarnation) };
+        let asking = convert::vote_request_out(&request);
+        let call = tokio::time::timeout(limit, ask(&shared, &mut client, &mut session, &member, &asking));
         let answer = tokio::select! {
             answer = call => answer,
             () = replaced(&slot) => continue,
@@ -272,12 +299,45 @@ async fn ask_for_votes(shared: Arc<Shared>, peer: NodeId, slot: Arc<(Mutex<Optio
             kept.broke();
         }
         match answer {
-            Ok(Ok(reply)) => match convert::vote_reply_in(&reply.into_inner()) {
+            Ok(Ok(reply)) if !reply.removed.is_empty() => shared.told_removed(peer, &reply.removed),
+            Ok(Ok(reply)) => match convert::vote_reply_in(&reply) {
                 Ok(message) => shared.inbox.post([from_peer(folder, message)]),
                 Err(error) => tracing::warn!(%peer, %error, "a vote that makes no sense"),
             },
             Ok(Err(status)) => tracing::debug!(%peer, why = status.message(), "no vote"),
             Err(_) => tracing::debug!(%peer, "no vote in time"),
+        }
+    }
+}
+
+/// The session in which a member is asked for votes, and whose it is.
+type Asking = Option<(proto::store::Member, Begun)>;
+
+/// Asks a member for its vote, in the session that is there. One that it does not know any more is begun anew at once.
+async fn ask(
+    shared: &Shared,
+    client: &mut ReplicationClient<Channel>,
+    session: &mut Asking,
+    member: &proto::store::Member,
+    asking: &proto::store::VoteRequest,
+) -> Result<VoteReply, Status> {
+    session.take_if(|(to, begun)| to != member || !begun.is_current(shared));
+    loop {
+        let is_new = session.is_none();
+        let begun = match session {
+            Some((_, begun)) => begun,
+            None => {
+                let begun = begin(shared, client, Kind::Vote, member).await?;
+                &mut session.insert((member.clone(), begun)).1
+            }
+        };
+        match client.vote(begun.call(asking)).await {
+            Ok(reply) => return begun.heard(0, reply.into_inner()),
+            Err(status) if !is_new && wants_introduction(&status) => *session = None,
+            Err(status) => {
+                *session = None;
+                return Err(status);
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ mod mailbox;
 mod places;
 mod serve_snapshot;
 mod service;
+mod session;
 mod votes;
 
 use std::collections::HashMap;
@@ -40,6 +41,7 @@ use line::Line;
 use mailbox::{Mailbox, Replies};
 use places::Places;
 pub(crate) use service::ReplicationService;
+pub(crate) use session::{Entrance, Strangers};
 use votes::VotesAsked;
 
 /// What was said last to a member that leaves has this long to be sent.
@@ -59,10 +61,12 @@ pub(crate) struct Peers {
     /// Peers that wait for our vote.
     votes: VotesAsked,
     fetch: Fetch,
+    /// Where others begin sessions.
+    entrance: Entrance,
 }
 
 impl Peers {
-    pub(crate) fn new(connect: Connect, runtime: Handle) -> Arc<Peers> {
+    pub(crate) fn new(connect: Connect, entrance: Entrance, runtime: Handle) -> Arc<Peers> {
         let Connect { shared, pumps, snapshots, fatal } = connect;
         let fetch = Fetch::new(Arc::clone(&shared), snapshots, fatal);
         Arc::new(Peers {
@@ -74,6 +78,7 @@ impl Peers {
             mailboxes: Mutex::default(),
             votes: VotesAsked::default(),
             fetch,
+            entrance,
         })
     }
 

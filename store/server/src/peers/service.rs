@@ -1,24 +1,26 @@
-//! The `Replication` service: what peers begin here. Only members call it; who does not say rightly who he is and
-//! whom he means is refused with what differs.
+//! The `Replication` service: what peers begin here. Only members are heard, and each frame proves that it comes from one
+//! ([`super::session`]); who does not say rightly who he is and whom he means is refused with what differs. What is not proven
+//! takes no place and reaches no core.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use prost::Message as _;
 use proto::store::replication_server::Replication;
-use proto::store::{
-    FetchSnapshotRequest, Peer, PushMessage, PushReply, SnapshotBlock, VoteReply, VoteRequest,
-};
+use proto::store::{FetchSnapshotRequest, Frame, Hello, Peer, VoteReply, VoteRequest, Welcome};
 use store_client::failure::{failure, invalid, status_from};
 use store_core::{Incarnation, Member, Message, NodeId, Position};
 use store_engine::{Job, Snapshots, convert};
+use store_keys::{Hearing, Kind, Responder, Speaking};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::introduce::{REMOVED, from_peer};
+use super::introduce::from_peer;
 use super::mailbox::Replies;
+use super::session::{counted, decode, is_believed, unproven, wants_introduction};
 use super::{Peers, serve_snapshot};
 use crate::config::CLUSTER_NAME_BYTES_MAX;
 use crate::problems::About;
@@ -40,35 +42,70 @@ impl ReplicationService {
         &self.peers.shared
     }
 
-    /// Who calls; a caller who is mixed up is told, and so is whoever looks after this node.
-    ///
-    /// A leader may be a folder that is not known here yet: its epoch will tell. So may a candidate, whose log then `ends`
-    /// after the one here.
-    fn introduced(
+    /// Lets in who proves to be a member, and says who that is; who is refused is counted, and told to whoever looks after this
+    /// node.
+    fn let_in(
         &self,
-        peer: Option<&Peer>,
-        ends: Option<Position>,
+        kind: Kind,
+        frame: &Frame,
         address: Option<SocketAddr>,
-    ) -> Result<Member, Status> {
-        let checked = check_peer(self.shared(), peer).and_then(|member| {
-            let behind = ends.is_some_and(|ends| ends <= self.shared().status().last);
-            if behind { check_folder(self.shared(), member) } else { Ok(member) }
+    ) -> Result<(Member, Responder), Status> {
+        let hello = frame.hello.as_ref();
+        let checked = check_hello(self.shared(), hello).and_then(|member| {
+            let responder = self.peers.entrance.open(self.shared(), kind, frame)?;
+            Ok((member, responder))
         });
-        if let Err(refused) = &checked {
-            let from = address.map_or_else(|| "somewhere".to_owned(), |address| address.to_string());
-            let named = peer.map_or(0, |peer| peer.node);
-            let why = refused.message();
-            let text = format!("a caller at {from}{}{why}", refused_as(named));
-            if self.shared().problems.notice(About::Caller, text) {
-                tracing::warn!(from, node = named, why, "a peer's call was refused: it does not belong here");
-            }
-        } else if let Some(peer) = peer {
-            // Whoever was mixed up (with a folder that was replaced, say) has found its way.
-            let was = refused_as(peer.node);
-            self.shared().problems.clear_if(About::Caller, |text| text.contains(&was));
+        self.told(hello, address, checked)
+    }
+
+    /// Counts and tells of a caller that is refused, unless a member begins another session at once.
+    fn told<T>(
+        &self,
+        hello: Option<&Hello>,
+        address: Option<SocketAddr>,
+        checked: Result<T, Status>,
+    ) -> Result<T, Status> {
+        if let Err(refused) = &checked
+            && !wants_introduction(refused)
+        {
+            let node = hello.and_then(|hello| hello.peer.as_ref()).map_or(0, |peer| peer.node);
+            self.shared().strangers.refuse(self.shared(), &format!("as node {node}"), address, refused);
         }
         checked
     }
+
+    /// Refuses a folder of a node that is known as another, unless its log `ends` after the one here: a candidate may be a newer
+    /// one. So may a leader, whose epoch will tell.
+    fn check_known(&self, member: Member, ends: Position, address: Option<SocketAddr>) -> Result<(), Status> {
+        if ends > self.shared().status().last {
+            self.found(member);
+            return Ok(());
+        }
+        let checked = check_folder(self.shared(), member);
+        if let Err(refused) = &checked {
+            let who = format!("as node {}", member.node.0);
+            self.shared().strangers.refuse(self.shared(), &who, address, refused);
+        }
+        checked.inspect(|()| self.found(member))
+    }
+
+    /// Whoever was mixed up (with a folder that was replaced, say) has found its way.
+    fn found(&self, member: Member) {
+        let was = refused_as(member.node.0);
+        self.shared().problems.clear_if(About::Caller, |text| text.contains(&was));
+    }
+}
+
+/// Refuses a peer that is of another cluster, whatever its name.
+fn check_hello(shared: &Shared, hello: Option<&Hello>) -> Result<Member, Status> {
+    let member = check_peer(shared, hello.and_then(|hello| hello.peer.as_ref()))?;
+    let (mine, theirs) = (shared.keys.borrow().id(), hello.map_or(0, |hello| hello.cluster_id));
+    if theirs != mine.get() {
+        let message =
+            format!("this is cluster {} ({mine}), not {theirs:016x} of the same name", shared.me.cluster);
+        return Err(status_from(&invalid("peer.cluster", message)));
+    }
+    Ok(member)
 }
 
 fn refused_as(node: u64) -> String {
@@ -108,7 +145,7 @@ fn check_peer(shared: &Shared, peer: Option<&Peer>) -> Result<Member, Status> {
 }
 
 /// Refuses a folder of a node that is known as another.
-fn check_folder(shared: &Shared, peer: Member) -> Result<Member, Status> {
+fn check_folder(shared: &Shared, peer: Member) -> Result<(), Status> {
     let members = shared.members();
     let (node, theirs) = (peer.node, peer.incarnation.0);
     match members.by_node.get(&node.0).map(|known| known.incarnation) {
@@ -116,24 +153,24 @@ fn check_folder(shared: &Shared, peer: Member) -> Result<Member, Status> {
             let message = format!("node {} is known as incarnation {known:x}, not {theirs:x}", node.0);
             Err(status_from(&invalid("peer.incarnation", message)))
         }
-        _ => Ok(peer),
+        _ => Ok(()),
     }
 }
 
-/// Refuses a candidate that was removed and cannot know: the membership without it is committed here, and its log does
-/// not reach as far as this one. The core would not vote for it either, but could not say why. Whether this membership
-/// is the newest does not matter: who was let in by a later one has more in his log than this node.
-fn check_candidate(shared: &Shared, peer: Member, last: Position) -> Result<(), Status> {
+/// Why a candidate can never be voted for here that was removed and cannot know; empty: it was not. The membership without it
+/// is committed here, and its log does not reach as far as this one. The core would not vote for it either, but could not say
+/// why. Whether this membership is the newest does not matter: who was let in by a later one has more in his log than this
+/// node.
+fn removed(shared: &Shared, peer: Member, last: Position) -> String {
     let (members, status) = (shared.members(), shared.status());
     let known = members.membership.voters.is_empty() || contains(&members.membership, peer);
     if known || status.committed < status.members_at || last >= status.last {
-        return Ok(());
+        return String::new();
     }
-    let message = format!(
+    format!(
         "{} (incarnation {:x}) was removed from the group: the membership at offset {} is without it",
         peer.node, peer.incarnation.0, status.members_at
-    );
-    Err(status_from(&invalid(REMOVED, message)))
+    )
 }
 
 /// There is no place for another caller who is no member.
@@ -154,27 +191,37 @@ impl Drop for Lost {
     }
 }
 
-/// Brings a peer's pushes to the node until the stream ends.
+/// Brings a peer's pushes to the node until the stream ends, or its key is believed no more.
 async fn take_pushes(
     shared: Arc<Shared>,
     peer: Member,
-    first: Option<PushMessage>,
-    mut pushes: Streaming<PushMessage>,
+    session: Responder,
+    mut hearing: Hearing,
+    mut pushes: Streaming<Frame>,
 ) -> Result<(), Status> {
     let _lost = Lost { shared: Arc::clone(&shared), peer: peer.node };
-    // An introduction may come alone.
-    let mut next = first.filter(|first| first.message.is_some());
+    let mut keys = shared.keys.clone();
     loop {
-        let push = match next.take() {
-            Some(push) => push,
-            None => match pushes.message().await? {
-                Some(push) => push,
-                None => return Ok(()),
-            },
+        let next = tokio::select! {
+            next = pushes.message() => next?,
+            // Without a sender the key stays as it is.
+            Ok(()) = keys.changed() => {
+                if is_believed(&shared, session.from()) {
+                    continue;
+                }
+                return Err(unproven("session", "the key of this stream is believed no more"));
+            }
         };
-        let bytes = push.encoded_len();
-        let (message, entries) =
-            convert::push_in(push).map_err(|error| status_from(&invalid("message", error.to_string())))?;
+        let Some(frame) = next else { return Ok(()) };
+        if let Err(why) = hearing.believe(&frame.body, &frame.mac) {
+            let refused = unproven("peer.proof", why.to_string());
+            let who = format!("on a stream of {}", peer.node);
+            shared.strangers.refuse(&shared, &who, None, &refused);
+            return Err(refused);
+        }
+        let bytes = frame.body.len();
+        let (message, entries) = convert::push_in(decode(frame.body)?)
+            .map_err(|error| status_from(&invalid("message", error.to_string())))?;
         let job = Job::Peer { from: peer, message, entries };
         shared.inbox.receive(job, bytes).await.map_err(|_| status_from(&stopping()))?;
     }
@@ -183,6 +230,7 @@ async fn take_pushes(
 /// The answers on a push stream; the task that takes the pushes ends with it.
 struct PushReplies {
     replies: Replies,
+    speaking: Speaking,
     taking: tokio::task::JoinHandle<Result<(), Status>>,
     /// The end of `taking` was told.
     told: bool,
@@ -195,7 +243,7 @@ impl Drop for PushReplies {
 }
 
 impl Stream for PushReplies {
-    type Item = Result<PushReply, Status>;
+    type Item = Result<Frame, Status>;
 
     fn poll_next(
         mut self: Pin<&mut Self>,
@@ -205,7 +253,11 @@ impl Stream for PushReplies {
         use std::task::Poll;
 
         if let Poll::Ready(reply) = Pin::new(&mut self.replies).poll_next(context) {
-            return Poll::Ready(reply);
+            return Poll::Ready(reply.map(|reply| {
+                let body = Bytes::from(reply?.encode_to_vec());
+                let mac = self.speaking.seal(&body).mac;
+                Ok(counted(body, mac))
+            }));
         }
         if self.told {
             return Poll::Ready(None);
@@ -219,55 +271,53 @@ impl Stream for PushReplies {
 
 #[tonic::async_trait]
 impl Replication for ReplicationService {
-    type PushStream = Pin<Box<dyn Stream<Item = Result<PushReply, Status>> + Send>>;
-    type FetchSnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotBlock, Status>> + Send>>;
+    type PushStream = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
+    type FetchSnapshotStream = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
 
-    async fn push(
-        &self,
-        request: Request<Streaming<PushMessage>>,
-    ) -> Result<Response<Self::PushStream>, Status> {
+    async fn introduce(&self, request: Request<Hello>) -> Result<Response<Welcome>, Status> {
         let address = request.remote_addr();
-        let mut pushes = request.into_inner();
-        let first = pushes.message().await?;
-        let hello = first.as_ref().and_then(|first| first.peer.as_ref());
-        let peer = self.introduced(hello, None, address)?;
-        self.shared().spoken_to(peer, hello.map_or("", |hello| &hello.address));
-        let replies = self.peers.answers(peer.node).ok_or_else(crowded)?;
-        let taking = tokio::spawn(take_pushes(Arc::clone(self.shared()), peer, first, pushes));
-        Ok(Response::new(Box::pin(PushReplies { replies, taking, told: false })))
+        let hello = request.into_inner();
+        let welcome = check_hello(self.shared(), Some(&hello))
+            .and_then(|_| self.peers.entrance.welcome(self.shared(), &hello));
+        self.told(Some(&hello), address, welcome).map(Response::new)
     }
 
-    async fn vote(&self, request: Request<VoteRequest>) -> Result<Response<VoteReply>, Status> {
+    async fn push(&self, request: Request<Streaming<Frame>>) -> Result<Response<Self::PushStream>, Status> {
         let address = request.remote_addr();
-        let request = request.into_inner();
-        let ends = convert::position_in(request.last);
-        let peer = self.introduced(request.peer.as_ref(), Some(ends), address)?;
-        let message = convert::vote_request_in(&request)
-            .map_err(|error| status_from(&invalid("epoch", error.to_string())))?;
-        if let Message::VoteRequest(asked) = &message {
-            check_candidate(self.shared(), peer, asked.last)?;
-        }
-        let answer = self.peers.votes.wait(peer.node, &self.shared().members()).ok_or_else(crowded)?;
-        let brought = self.shared().inbox.receive(from_peer(peer, message), 0).await;
-        brought.map_err(|_| status_from(&stopping()))?;
-        let limit = Duration::from_millis(self.shared().config.request_ms_max);
-        match tokio::time::timeout(limit, answer).await {
-            Ok(Ok(Message::VoteReply(reply))) => Ok(Response::new(convert::vote_reply_out(&reply))),
-            _ => Err(status_from(&failure(
-                proto::store::FailureReason::Overloaded,
-                "a later request of the same peer, or none in time, was answered",
-            ))),
-        }
+        let mut pushes = request.into_inner();
+        let first = pushes.message().await?.unwrap_or_default();
+        let (peer, session) = self.let_in(Kind::Push, &first, address)?;
+        let at = first.hello.and_then(|hello| hello.peer).map(|peer| peer.address).unwrap_or_default();
+        self.found(peer);
+        self.shared().spoken_to(peer, &at);
+        let replies = self.peers.answers(peer.node).ok_or_else(crowded)?;
+        let (hearing, speaking) = session.stream();
+        let taking = tokio::spawn(take_pushes(Arc::clone(self.shared()), peer, session, hearing, pushes));
+        Ok(Response::new(Box::pin(PushReplies { replies, speaking, taking, told: false })))
+    }
+
+    async fn vote(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
+        let address = request.remote_addr();
+        let frame = request.into_inner();
+        let (peer, session) = self.let_in(Kind::Vote, &frame, address)?;
+        let asked: VoteRequest = decode(frame.body)?;
+        self.check_known(peer, convert::position_in(asked.last), address)?;
+        let reply = self.vote_of(peer, &asked).await?;
+        let body = Bytes::from(reply.encode_to_vec());
+        let mac = session.answer(0, &body);
+        Ok(Response::new(counted(body, mac)))
     }
 
     async fn fetch_snapshot(
         &self,
-        request: Request<FetchSnapshotRequest>,
+        request: Request<Frame>,
     ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
         let address = request.remote_addr();
-        let request = request.into_inner();
+        let frame = request.into_inner();
+        let (peer, session) = self.let_in(Kind::Fetch, &frame, address)?;
+        let request: FetchSnapshotRequest = decode(frame.body)?;
         // The leader knows whom it offers a snapshot.
-        self.introduced(request.peer.as_ref(), Some(Position::ZERO), address)?;
+        self.check_known(peer, Position::ZERO, address)?;
         let rate = self.shared().config.snapshot_bytes_per_second;
         let at = convert::position_in(request.at);
         let streamed = serve_snapshot::stream(Arc::clone(&self.snapshots), request, rate).await;
@@ -276,7 +326,37 @@ impl Replication for ReplicationService {
                 self.shared().inbox.post([Job::SnapshotWanted { at: at.offset }]);
             }
         })?;
-        Ok(Response::new(Box::pin(blocks)))
+        let mut part = 0;
+        let sealed = blocks.map(move |block| {
+            let body = Bytes::from(block?.encode_to_vec());
+            let mac = session.answer(part, &body);
+            part += 1;
+            Ok(counted(body, mac))
+        });
+        Ok(Response::new(Box::pin(sealed)))
+    }
+}
+
+impl ReplicationService {
+    /// This node's answer to a member's request for its vote.
+    async fn vote_of(&self, peer: Member, asked: &VoteRequest) -> Result<VoteReply, Status> {
+        let message = convert::vote_request_in(asked)
+            .map_err(|error| status_from(&invalid("epoch", error.to_string())))?;
+        let removed = removed(self.shared(), peer, convert::position_in(asked.last));
+        if !removed.is_empty() {
+            return Ok(VoteReply { removed, ..VoteReply::default() });
+        }
+        let answer = self.peers.votes.wait(peer.node, &self.shared().members()).ok_or_else(crowded)?;
+        let brought = self.shared().inbox.receive(from_peer(peer, message), 0).await;
+        brought.map_err(|_| status_from(&stopping()))?;
+        let limit = Duration::from_millis(self.shared().config.request_ms_max);
+        match tokio::time::timeout(limit, answer).await {
+            Ok(Ok(Message::VoteReply(reply))) => Ok(convert::vote_reply_out(&reply)),
+            _ => Err(status_from(&failure(
+                proto::store::FailureReason::Overloaded,
+                "a later request of the same peer, or none in time, was answered",
+            ))),
+        }
     }
 }
 
@@ -284,7 +364,30 @@ impl Replication for ReplicationService {
 mod tests {
     use super::*;
     use crate::peers::mailbox::Mailbox;
-    use futures::StreamExt;
+    use store_keys::{ClusterId, ClusterKey, Door, End, Hello, KEY_BYTES, Purpose, Secret};
+
+    fn speaking() -> Speaking {
+        let cluster = ClusterId::new(1).expect("not 0");
+        let keys = ClusterKey::new(cluster, Secret::new([1; KEY_BYTES])).keys(Purpose::Peer);
+        let (end, key) = (End { node: 1, incarnation: 1 }, keys.first().id());
+        let hello = Hello {
+            kind: Kind::Push,
+            cluster,
+            group: 1,
+            ring: 1,
+            caller: end,
+            responder: end,
+            address: String::new(),
+            nonce: [0; 16],
+            key,
+        };
+        let mut door = Door::new([2; KEY_BYTES]);
+        let welcome = door.welcome(&keys, &hello).expect("the key is believed");
+        let mut caller = store_keys::Caller::welcomed(&hello, &keys, &welcome).expect("it is proven");
+        let opening = caller.seal(b"");
+        let opened = door.open(&keys, &hello, &welcome.cookie, opening.number, b"", &opening.mac.0);
+        opened.expect("it is proven").stream().1
+    }
 
     #[tokio::test]
     async fn a_push_that_could_not_be_taken_ended_the_stream_without_a_reason() {
@@ -293,7 +396,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let replies = Arc::new(Mailbox::default()).open();
-        let mut answers = PushReplies { replies, taking, told: false };
+        let mut answers = PushReplies { replies, speaking: speaking(), taking, told: false };
         let why = answers.next().await.expect("an answer").expect_err("a refusal");
         assert!(why.message().contains("stopping"), "{why}");
         assert!(answers.next().await.is_none());

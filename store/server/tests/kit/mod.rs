@@ -11,6 +11,7 @@ use proto::store::cluster_client::ClusterClient;
 use proto::store::kv_client::KvClient;
 use proto::store::{Role, Route, StatusRequest, StatusResponse};
 use store_client::Replicated;
+use store_client::operator::Operator;
 use store_keys::{ClusterId, ClusterKey, KEY_BYTES, Secret};
 use store_server::{Config, Error, Stopper, bootstrap, founders, join, serve_on, stop};
 use tokio::sync::watch;
@@ -151,8 +152,8 @@ impl Nodes {
         KvClient::new(self.channel(i))
     }
 
-    pub fn cluster(&self, i: usize) -> ClusterClient<Channel> {
-        ClusterClient::new(self.channel(i))
+    pub fn cluster(&self, i: usize) -> Operator {
+        Operator::new(ClusterClient::new(self.channel(i)), key())
     }
 
     /// A handle that knows only one node.

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use feira_simulator::{Outcome, Plan, run};
 use store_core::mutation::{Mutation, plant};
+use store_keys::{Weakness, weaken};
 
 #[derive(Parser)]
 #[command(about = "Plants one deliberate bug and runs seeds until a promise is broken")]
@@ -32,6 +33,12 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     plant(Some(*mutation));
+    weaken(match mutation {
+        Mutation::ProofWithoutDirection => Weakness::Direction,
+        Mutation::ProofWithoutCall => Weakness::Call,
+        Mutation::ProofWithoutNonce => Weakness::Nonce,
+        _ => Weakness::None,
+    });
     let begun = cpu_ms();
     let caught = (0..seeds).map(|seed| run(Plan::of_seed(seed), false)).find(|run| run.violation.is_some());
     let spent = cpu_ms() - begun;
