@@ -13,7 +13,7 @@ use feira_tests::wait;
 use proto::store::{Freshness, GetRequest, Route, Status, Txn};
 use store_client::{Replicated, Store as _, StoreExt as _, request_identity};
 
-const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1 });
+const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1, cluster_id: 0, log_id: 0 });
 /// Tests share the machine with others.
 const HEALED_WITHIN: Duration = Duration::from_secs(90);
 const RECORDS: u32 = 1_500;

@@ -22,7 +22,7 @@ use store_keys::{ClusterKey, End, KEY_BYTES, Purpose, Secret};
 use tonic::metadata::BinaryMetadataValue;
 use tonic::{Code, Request, Status};
 
-const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1 });
+const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1, cluster_id: 0, log_id: 0 });
 
 fn only_store() -> Options {
     Options { admin_portals: 0, client_portals: 0, ..Options::default() }

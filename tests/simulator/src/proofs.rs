@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use store_core::Member;
 use store_keys::{
-    Caller, ClusterId, ClusterKey, Cookie, Door, End, Hello, KEY_BYTES, Keys, Kind, Mac, NONCE_BYTES, Purpose,
-    Refused, Responder, Secret,
+    Caller, ClusterId, ClusterKey, Cookie, Door, End, Hello, KEY_BYTES, Keys, Kind, Mac, NONCE_BYTES,
+    Purpose, Refused, Responder, Secret,
 };
 
 use crate::network::{Channel, Packet};
@@ -165,7 +165,8 @@ impl Proofs {
     pub(crate) fn open(&mut self, packet: &Packet) -> Opened {
         let Some(seal) = &packet.seal else { return Opened::Refused };
         let body = packet.body.covered();
-        let opened = if packet.is_answer() { self.hear(packet, seal, &body) } else { self.take(packet, seal, &body) };
+        let opened =
+            if packet.is_answer() { self.hear(packet, seal, &body) } else { self.take(packet, seal, &body) };
         if let (Some(how), Opened::Believed) = (packet.stranger, opened) {
             violated(PROMISE, format!("{} believes a packet that is {how}: {packet:?}", self.own.node));
         }
