@@ -140,7 +140,7 @@ async fn generated_calls_kill_nothing_and_are_never_our_fault() {
     }
     assert!(count > 100, "{count} calls");
     let mut cluster_of_node = ClusterClient::new(cluster.channel("node-1"));
-    let route = Some(proto::store::Route { group: 1, ring_version: 1 });
+    let route = Some(proto::store::Route { group: 1, ring_version: 1, ..proto::store::Route::default() });
     let _ = cluster_of_node.hold_commit(HoldCommitRequest { route, hold: false }).await;
     works(&mut cluster).await;
 }
