@@ -1,6 +1,8 @@
 //! A whole cluster of real processes in a temporary folder: store nodes, a broker, portals, each on a port of its
 //! own, each to be killed, stopped and started again as the test likes. Everything ends with the value.
 
+mod waits;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,9 +12,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use proto::portal::admin_client::AdminClient;
-use proto::portal::portal_client::PortalClient;
 use proto::portal::shop_client::ShopClient;
-use proto::portal::{PortalStatusRequest, PortalStatusResponse};
 use proto::store::cluster_client::ClusterClient;
 use proto::store::kv_client::KvClient;
 use proto::store::{Role, Route, StatusRequest, StatusResponse};
@@ -555,54 +555,6 @@ impl Cluster {
         match leaders.as_slice() {
             [(_, _, node)] => Ok(node.clone()),
             _ => Err(format!("{seen:?}")),
-        }
-    }
-
-    /// Waits until every running replica has applied the same log.
-    pub async fn wait_until_equal(&self) {
-        wait::until("equal replicas", PATIENCE, || async {
-            let mut states = Vec::new();
-            for node in self.nodes() {
-                let status = self.status(&node).await.map_err(|error| format!("{node}: {error}"))?;
-                states.push((status.applied, status.last, status.effects));
-            }
-            let equal = states.windows(2).all(|pair| pair[0] == pair[1]);
-            let done = states.first().is_some_and(|(applied, last, _)| applied == last);
-            if equal && done { Ok(()) } else { Err(format!("{states:?}")) }
-        })
-        .await;
-    }
-
-    /// The books are right and the same on every replica.
-    ///
-    /// # Panics
-    /// If they are not, or if a replica stays away.
-    pub async fn assert_audited(&self) {
-        // A node that was restarted may not serve yet, and an audit wants them all.
-        self.wait_until_equal().await;
-        let audit = self.tool(&["audit"]);
-        assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stderr));
-    }
-
-    /// What a portal says of its cache.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub async fn portal_status(&self, name: &str) -> Result<PortalStatusResponse, tonic::Status> {
-        let mut client = PortalClient::new(self.channel(name));
-        Ok(client.status(with_timeout(PortalStatusRequest {})).await?.into_inner())
-    }
-
-    /// Waits until every portal's cache is LIVE.
-    pub async fn wait_until_live(&self) {
-        let portals = self.running.keys().filter(|n| n.starts_with("admin-") || n.starts_with("client-"));
-        for name in portals {
-            wait::until(&format!("{name} to be live"), PATIENCE, || async {
-                let status = self.portal_status(name).await.map_err(|error| error.to_string())?;
-                let live = !status.groups.is_empty() && status.groups.iter().all(|g| g.state == "LIVE");
-                if live { Ok(()) } else { Err(format!("{:?}", status.groups)) }
-            })
-            .await;
         }
     }
 }

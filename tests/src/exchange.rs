@@ -243,7 +243,7 @@ fn writer(shop: &Shop, given: bool, stop: Arc<AtomicBool>) -> impl Future<Output
             // What another cluster has is never read as ours.
             match store.get(key.clone(), Freshness::linearizable()).await {
                 Ok(got) => {
-                    assert!(got.record.is_some() || !told.keys.lock().contains(&key), "{key:?} is lost")
+                    assert!(got.record.is_some() || !told.keys.lock().contains(&key), "{key:?} is lost");
                 }
                 Err(error) => told.refusal("handle", &error.to_string()),
             }

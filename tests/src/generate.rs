@@ -167,7 +167,7 @@ impl Schemas {
                     }
                     Type::Message => {}
                     Type::String | Type::Bytes => {
-                        put_bytes(number, &text(field.name(), generator), &mut bytes)
+                        put_bytes(number, &text(field.name(), generator), &mut bytes);
                     }
                     Type::Fixed64 | Type::Sfixed64 | Type::Double => {
                         put_varint(number | 1, &mut bytes);
@@ -204,7 +204,7 @@ fn value(name: &str, generator: &mut Generator) -> u64 {
     match name {
         "group" | "ring_version" if generator.in_hundred(90) => 1,
         _ => match generator.random.u32(..4) {
-            0 => *generator.pick(&[0, 1, u64::MAX, i64::MAX as u64, i64::MIN as u64, 1 << 32, 1 << 62]),
+            0 => *generator.pick(&[0, 1, u64::MAX, i64::MAX as u64, 1 << 63, 1 << 32, 1 << 62]),
             1 => generator.random.u64(..),
             _ => generator.random.u64(..16),
         },
@@ -217,10 +217,6 @@ fn put_bytes(number: u64, content: &[u8], bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(content);
 }
 
-fn put_varint(mut value: u64, bytes: &mut Vec<u8>) {
-    while value >= 0x80 {
-        bytes.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
+fn put_varint(value: u64, bytes: &mut Vec<u8>) {
+    prost::encoding::encode_varint(value, bytes);
 }

@@ -27,6 +27,7 @@ use proto::store::{
     TxnRequest, VoteRequest,
 };
 use store_client::{Store, StoreExt, request_identity};
+use store_keys::ClusterKey;
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
@@ -439,6 +440,33 @@ fn incarnations(cluster: &Cluster) -> Vec<u64> {
     nodes.iter().map(|node| node["incarnation"].as_u64().unwrap()).collect()
 }
 
+/// What another folder of node 2, which `right` introduces, is answered at node 1.
+async fn other_folders_are_heard_with_more_in_their_log_only(
+    cluster: &Cluster,
+    key: &ClusterKey,
+    right: Peer,
+    other_folder: u64,
+) {
+    // Another folder of a node that is known may be the newer one: then it has more in its log, or leads.
+    let other = Peer { incarnation: other_folder, ..right.clone() };
+    let begun = begin(cluster.channel("node-1"), key, hello(key, CallKind::Vote, other));
+    let last = Some(Position { epoch: 1, offset: 1 });
+    let vote = VoteRequest { epoch: 1 << 20, last, pre: false, handed_over: true };
+    let asking = begun.await.unwrap().call(&vote);
+    let other = refused(ReplicationClient::new(cluster.channel("node-1")).vote(asking).await.map(drop));
+    assert_eq!(
+        (other.class(), &other.fields[..]),
+        ((Code::InvalidArgument, "INVALID"), &["peer.incarnation".to_owned()][..])
+    );
+    assert!(cluster.status("node-1").await.unwrap().epoch < 1 << 20, "none of it was listened to");
+    let at = Some(Position { epoch: 1 << 40, offset: 1 << 40 });
+    let fetch = FetchSnapshotRequest { at, snapshot: 0, from_byte: 0 };
+    let begun = begin(cluster.channel("node-1"), key, hello(key, CallKind::Fetch, right)).await;
+    let asking = begun.unwrap().call(&fetch);
+    let none = ReplicationClient::new(cluster.channel("node-1")).fetch_snapshot(asking).await.map(drop);
+    assert_eq!(refused(none).class(), (Code::NotFound, "NOT_HERE"));
+}
+
 #[tokio::test]
 async fn peers_that_are_not_who_they_should_be_are_refused_by_field() {
     let mut cluster = Cluster::start(feira_tests::feira!(), only_store(3)).await;
@@ -484,24 +512,7 @@ async fn peers_that_are_not_who_they_should_be_are_refused_by_field() {
             assert!(refused.fields == [field] || refused.fields == ["peer.kind"], "{refused:?}");
         }
     }
-    // Another folder of a node that is known may be the newer one: then it has more in its log, or leads.
-    let other_folder = Peer { incarnation: who[1] ^ 1, ..right.clone() };
-    let begun = begin(cluster.channel("node-1"), &key, hello(&key, CallKind::Vote, other_folder));
-    let last = Some(Position { epoch: 1, offset: 1 });
-    let vote = VoteRequest { epoch: 1 << 20, last, pre: false, handed_over: true };
-    let asking = begun.await.unwrap().call(&vote);
-    let other = refused(ReplicationClient::new(cluster.channel("node-1")).vote(asking).await.map(drop));
-    assert_eq!(
-        (other.class(), &other.fields[..]),
-        ((Code::InvalidArgument, "INVALID"), &["peer.incarnation".to_owned()][..])
-    );
-    assert!(cluster.status("node-1").await.unwrap().epoch < 1 << 20, "none of it was listened to");
-    let at = Some(Position { epoch: 1 << 40, offset: 1 << 40 });
-    let fetch = FetchSnapshotRequest { at, snapshot: 0, from_byte: 0 };
-    let begun = begin(cluster.channel("node-1"), &key, hello(&key, CallKind::Fetch, right)).await;
-    let asking = begun.unwrap().call(&fetch);
-    let none = ReplicationClient::new(cluster.channel("node-1")).fetch_snapshot(asking).await.map(drop);
-    assert_eq!(refused(none).class(), (Code::NotFound, "NOT_HERE"));
+    other_folders_are_heard_with_more_in_their_log_only(&cluster, &key, right, who[1] ^ 1).await;
     cluster.all_run();
     cluster.store().set(Bytes::from_static(b"k"), 0, Bytes::new(), None).await.unwrap();
     cluster.wait_until_equal().await;

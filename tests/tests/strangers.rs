@@ -275,6 +275,18 @@ async fn call_without_right(cluster: &Cluster, node: &str, elsewhere: &str) {
     is_refused(call(cluster, node, "ShowLog", &good).await, "a call again");
 }
 
+/// Waits until each of these nodes has its role.
+async fn roles_are(cluster: &Cluster, nodes: [&str; 4], roles: [Role; 4]) {
+    wait::until("roles of all kinds", PATIENCE, || async {
+        let mut seen = Vec::new();
+        for node in nodes {
+            seen.push(cluster.status(node).await.map_err(|error| error.to_string())?.role());
+        }
+        if seen == roles { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_of_no_member_moves_nothing_at_a_leader_follower_learner_outside_node_or_candidate() {
     let mut cluster = Cluster::start(feira_tests::feira!(), only_store()).await;
@@ -289,19 +301,8 @@ async fn a_message_of_no_member_moves_nothing_at_a_leader_follower_learner_outsi
     assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
     let leader = cluster.leader().await;
     let follower = ["node-1", "node-2", "node-3"].into_iter().find(|node| *node != leader).unwrap();
-    wait::until("roles of all kinds", PATIENCE, || async {
-        let mut roles = Vec::new();
-        for node in [&leader[..], follower, "node-4", "node-5"] {
-            roles.push(cluster.status(node).await.map_err(|error| error.to_string())?.role());
-        }
-        if roles == [Role::Leader, Role::Follower, Role::Learner, Role::Outside] {
-            Ok(())
-        } else {
-            Err(format!("{roles:?}"))
-        }
-    })
-    .await;
     let nodes = [&leader[..], follower, "node-4", "node-5"];
+    roles_are(&cluster, nodes, [Role::Leader, Role::Follower, Role::Learner, Role::Outside]).await;
     let mut before = Vec::new();
     for node in nodes {
         before.push(state_of(&cluster, node).await);

@@ -43,7 +43,7 @@ pub fn follow<K: Followed>(
         while !tell.is_closed() {
             look.tick().await;
             let read = read.clone();
-            let Ok(read) = tokio::task::spawn_blocking(move || read()).await else { return };
+            let Ok(read) = tokio::task::spawn_blocking(read).await else { return };
             let taken = read.and_then(|key| take(&tell, key));
             match taken {
                 Ok(()) => told = None,

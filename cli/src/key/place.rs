@@ -102,10 +102,7 @@ pub fn write(path: &Path, key: &ClusterKey) -> Result<(), Failure> {
 /// # Errors
 /// It cannot be written; what was there is still there.
 pub fn replace(path: &Path, key: &ClusterKey) -> Result<Option<PathBuf>, Failure> {
-    let former = match read(path)? {
-        Some(former) => Some((path.with_extension(format!("{}.key", former.id())), former)),
-        None => None,
-    };
+    let former = read(path)?.map(|former| (path.with_extension(format!("{}.key", former.id())), former));
     if let Some((kept, former)) = &former {
         let text = match former {
             KeyFile::Cluster(key) => key.to_text(),

@@ -5,6 +5,7 @@ pub mod nodes;
 pub mod places;
 pub mod portals;
 pub mod request;
+pub mod settle;
 pub mod stranger;
 pub mod whose;
 

@@ -12,10 +12,8 @@ use proto::store::StatusResponse;
 use store_client::Replicated;
 use store_keys::ClusterId;
 
-use super::nodes;
-use crate::aside;
 use crate::config::load::Loaded;
-use crate::config::shape::{Config, Instance};
+use crate::config::shape::Config;
 use crate::failure::Failure;
 use crate::key::place;
 
@@ -42,7 +40,7 @@ fn known(loaded: &Loaded) -> Result<Option<ClusterId>, Failure> {
     }
 }
 
-fn path(loaded: &Loaded) -> PathBuf {
+pub(super) fn path(loaded: &Loaded) -> PathBuf {
     loaded.base().join(KEPT)
 }
 
@@ -56,39 +54,6 @@ fn kept(loaded: &Loaded) -> Result<Option<ClusterId>, Failure> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Failure::file("read", &path, &e)),
     }
-}
-
-/// Asks the configured nodes, or else the configured portals, which cluster they are of, if this machine does not know; and
-/// keeps the answer. Without a majority it stays unknown.
-///
-/// # Errors
-/// It cannot be kept.
-pub async fn settle(mut loaded: Loaded) -> Result<Loaded, Failure> {
-    // Without a file the addresses are anybody's.
-    if loaded.config.whose().is_some() || !loaded.from_file {
-        return Ok(loaded);
-    }
-    let statuses = nodes::statuses(&loaded.config).await;
-    let mut found = majority(statuses.iter().map(|status| status.as_ref().map_or(0, |s| s.cluster_id)));
-    if found.is_none() {
-        let portals: [&[Instance]; 2] = [&loaded.config.admin_portals, &loaded.config.client_portals];
-        let asked = portals.concat();
-        let asked = asked.iter().map(|portal| nodes::portal_status(&portal.listen));
-        let statuses = futures::future::join_all(asked).await;
-        found = majority(statuses.iter().map(|status| status.as_ref().map_or(0, |s| s.cluster_id)));
-    }
-    if let Some(id) = found {
-        aside::replace(&path(&loaded), &format!("{id}\n"))?;
-        loaded.config.mean(Some(id));
-    }
-    Ok(loaded)
-}
-
-/// The id that more than half of them name; 0: none is named.
-fn majority(named: impl Iterator<Item = u64>) -> Option<ClusterId> {
-    let named: Vec<u64> = named.collect();
-    let votes = |id: u64| named.iter().filter(|one| **one == id).count();
-    named.iter().find(|id| votes(**id) * 2 > named.len()).and_then(|id| ClusterId::new(*id))
 }
 
 /// Who a node is, as it says.
@@ -170,14 +135,6 @@ mod tests {
         std::fs::remove_file(folder.path().join("portals.key")).unwrap();
         std::fs::write(folder.path().join(KEPT), "no id").unwrap();
         assert!(named(loaded(folder.path())).unwrap_err().to_string().contains("cluster.id"));
-    }
-
-    #[test]
-    fn only_more_than_half_of_those_configured_settle_it() {
-        assert_eq!(majority([5, 5, 0].into_iter()), ClusterId::new(5));
-        assert_eq!(majority([5, 6, 0].into_iter()), None);
-        assert_eq!(majority([0, 0, 5].into_iter()), None);
-        assert_eq!(majority(std::iter::empty()), None);
     }
 
     #[test]

@@ -222,7 +222,7 @@ mod tests {
         writeln!(log, "5 is told by mosquitto").unwrap();
         child.trim_log(1_000, 2);
         let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
-        let all = ["broker.log", "broker.log.1", "broker.log.2", "broker.log.3"].map(|name| text(name));
+        let all = ["broker.log", "broker.log.1", "broker.log.2", "broker.log.3"].map(text);
         assert_eq!(
             all,
             ["5 is told by mosquitto\n", "4 is told by mosquitto\n", "3 is told by mosquitto\n", ""]

@@ -9,8 +9,8 @@
 //! What is in hand: appends and truncations of the log, the ballot, and entries to be applied to the database. Leaves out
 //! what a leader does about it ([`crate::leader`]).
 
+use crate::config::Config;
 use crate::limits;
-use crate::state::Config;
 use crate::types::Offset;
 
 /// What of a disk does not answer.

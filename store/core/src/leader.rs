@@ -31,6 +31,15 @@ struct HandingOver {
     told: bool,
 }
 
+/// What a leader knows of its own disk by the acks of the others.
+#[derive(Clone, Copy, Debug, Default)]
+struct OwnDisk {
+    /// A majority without this replica holds everything up to here; for so many ticks its own disk does not.
+    behind: Option<(Offset, u32)>,
+    /// Leadership is being given away because of that, for so many ticks.
+    resigning: Option<u32>,
+}
+
 /// A leader's own state, for one epoch.
 #[derive(Clone, Debug)]
 pub(crate) struct Leader {
@@ -46,7 +55,7 @@ pub(crate) struct Leader {
     heartbeat_ticks: u32,
     quorum_ticks: u32,
     /// Its own disk hangs, as far as others' acks tell.
-    own_disk: hanging::OwnDisk,
+    own_disk: OwnDisk,
     /// Leadership is being given away.
     handing_over: Option<HandingOver>,
     /// Commit orders are kept back (a planted fault).
@@ -72,7 +81,7 @@ impl Leader {
             reads: Reads::default(),
             heartbeat_ticks: 0,
             quorum_ticks: 0,
-            own_disk: hanging::OwnDisk::default(),
+            own_disk: OwnDisk::default(),
             handing_over: None,
             hold: false,
             told: state.committed,

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::checkpoints::{Checkpoint, Checkpoints, Doubt};
+use crate::config::Config;
 use crate::disk::DiskView;
 use crate::election::{self, Candidate};
 use crate::follower::Follower;
@@ -11,9 +12,9 @@ use crate::leader::Leader;
 use crate::limits;
 use crate::membership::ChangeRefusal;
 use crate::protocol::{Fatal, Input, Message, Output, Role, RoleView, VoteReply, VoteRequest};
-use crate::state::{Change, Config, Restored, State, send};
+use crate::state::{Change, Restored, State, send};
 use crate::types::{
-    Epoch, EpochHistory, Incarnation, Member, Membership, NodeId, Offset, Position, ReadTicket,
+    Epoch, EpochHistory, Incarnation, Member, Membership, NodeId, Offset, Position, ReadTicket, WriteSeq,
 };
 
 /// The protocol of one replica.
@@ -28,6 +29,7 @@ pub struct Replica {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a replica has one, which stays where it is")]
 enum Part {
     Follower(Follower),
     Candidate(Candidate),
@@ -88,14 +90,7 @@ impl Replica {
                 _ => out.push(Output::Refused { count }),
             },
             Input::Read { ticket } => self.read(ticket, out),
-            Input::Persisted { write } => {
-                self.state.persisted(write);
-                match &mut self.role {
-                    Part::Leader(leader) => leader.persisted(&mut self.state, out),
-                    Part::Follower(follower) => follower.persisted(&mut self.state, out),
-                    Part::Candidate(_) => {}
-                }
-            }
+            Input::Persisted { write } => self.persisted(write, out),
             Input::Purged { up_to, snapshot } => {
                 self.state.purge(up_to, snapshot);
                 if let Part::Leader(leader) = &mut self.role {
@@ -133,6 +128,15 @@ impl Replica {
         }
         invariants::commit_order(self.history(), self.committed(), self.durable());
         invariants::fenced_is_silent(self.state.is_fenced(), self.view().role);
+    }
+
+    fn persisted(&mut self, write: WriteSeq, out: &mut Vec<Output>) {
+        self.state.persisted(write);
+        match &mut self.role {
+            Part::Leader(leader) => leader.persisted(&mut self.state, out),
+            Part::Follower(follower) => follower.persisted(&mut self.state, out),
+            Part::Candidate(_) => {}
+        }
     }
 
     /// What concerns the state here, and whether it is right.

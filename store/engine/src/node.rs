@@ -50,6 +50,24 @@ enum Carried {
     Commands(Vec<(Ticket, Bytes)>),
 }
 
+/// What waits for a ballot.
+struct Saving {
+    /// What the core said after it.
+    held: Vec<Output>,
+    /// The bytes that go with that.
+    carried: Carried,
+    /// What came since, in order.
+    jobs: VecDeque<Job>,
+    /// How many of those are peers' messages, and the bytes of their entries.
+    messages: (usize, usize),
+}
+
+impl Default for Saving {
+    fn default() -> Saving {
+        Saving { held: Vec::new(), carried: Carried::Nothing, jobs: VecDeque::new(), messages: (0, 0) }
+    }
+}
+
 /// The stage around the core.
 pub struct Node<D: Disk, T: Table, C: Clock> {
     /// This very replica.
@@ -111,7 +129,7 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     /// Who asked for the fence that is not.
     resyncing: Vec<Ticket>,
     /// What waits for a ballot.
-    saving: Option<saving::Saving>,
+    saving: Option<Saving>,
     /// The core's outputs; kept for their memory.
     outputs: Vec<Output>,
 }

@@ -189,14 +189,11 @@ pub fn open<D: Disk, T: Table, C: Clock>(config: OpenConfig<D, T, C>) -> Result<
         fence: recovered.fence,
         claims,
     };
+    let unreadable = recovered.unreadable_snapshots.iter();
     let recovery = Recovery {
         cut: recovered.cut,
         suspect: recovered.suspect,
-        unreadable_snapshots: recovered
-            .unreadable_snapshots
-            .iter()
-            .map(|(file, error)| format!("{file}: {error}"))
-            .collect(),
+        unreadable_snapshots: unreadable.map(|(file, error)| format!("{file}: {error}")).collect(),
         imported,
         reset_to,
         fence: recovered.fence,

@@ -78,7 +78,12 @@ impl ClusterService {
         let (address, proof) = (request.remote_addr(), proof_of(request.metadata()));
         let request = request.into_inner();
         self.check_proof(method, &request.encode_to_vec(), &proof).inspect_err(|refused| {
-            self.shared.strangers.refuse(&self.shared, &format!("calling {method}"), address, refused);
+            self.shared.strangers.refuse(
+                &self.shared.problems,
+                &format!("calling {method}"),
+                address,
+                refused,
+            );
         })?;
         Ok(request)
     }

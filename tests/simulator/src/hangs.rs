@@ -12,67 +12,19 @@ use store_engine::Job;
 use crate::electorate::is_majority;
 use crate::faults::Fault;
 use crate::network::index_of;
-use crate::shell::Stage;
+use crate::stage::Hung;
 use crate::time::{MS, Micros, SECOND};
 use crate::violation::ensure;
-use crate::world::World;
+use crate::world::{Hanging, World};
 
 /// Without a successful write for so long the shop has stopped.
 const GAP_US_MAX: Micros = 2 * SECOND;
 /// An applier that stands still is noticed after this.
 const APPLIER_US: Micros = limits::HANG_TIMERS as Micros * limits::TICKS_ELECTION_MIN as Micros * 10 * MS;
 /// The world has been well for so long before a hang that is judged.
-const SETTLED_US: Micros = 3 * SECOND;
+const SETTLED_US: Micros = 2 * SECOND;
 /// Entries that a voter may lack and still count as one that keeps up.
 const BEHIND_MAX: u64 = 200;
-
-/// What of a node's disk hangs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Hung {
-    pub(crate) log: bool,
-    pub(crate) ballot: bool,
-    pub(crate) database: bool,
-}
-
-impl Hung {
-    fn of_dice(dice: u64) -> Hung {
-        match dice % 5 {
-            0 => Hung { log: true, ballot: true, database: true },
-            1 | 2 => Hung { log: true, ballot: true, database: false },
-            3 => Hung { log: false, ballot: true, database: false },
-            _ => Hung { log: false, ballot: false, database: true },
-        }
-    }
-
-    /// Whether this stage waits for the disk.
-    pub(crate) fn stops(self, stage: Stage) -> bool {
-        match stage {
-            Stage::Writer | Stage::Aside => self.log,
-            Stage::Ballots => self.ballot,
-            Stage::Applier => self.database,
-            Stage::Node | Stage::Pump(_) => false,
-        }
-    }
-
-    fn any(self) -> bool {
-        self.log || self.ballot || self.database
-    }
-}
-
-/// A hang under way.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Hanging {
-    /// Which fault of the plan it is.
-    place: usize,
-    node: usize,
-    began: Micros,
-    /// Leaders elected before.
-    elections: u64,
-    /// A write succeeds within this, if nothing else is wrong.
-    within: Micros,
-    /// Nothing else has been wrong.
-    is_judged: bool,
-}
 
 impl World {
     /// A disk hangs: the leader's, a follower's, or that of one that is told to stand and cannot vote for itself.

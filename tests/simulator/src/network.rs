@@ -12,7 +12,7 @@ use store_core::{Incarnation, Member, Message, NodeId, Position};
 use store_engine::{Job, convert};
 use store_log::SnapshotFile;
 
-use crate::proofs::Seal;
+use crate::seal::Seal;
 use crate::time::{MS, Micros};
 
 /// Which stream between two nodes.

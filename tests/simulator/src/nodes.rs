@@ -5,7 +5,8 @@
 use store_core::Member;
 use store_engine::{Error, Job};
 
-use crate::shell::{Made, Stage};
+use crate::shell::Made;
+use crate::stage::Stage;
 use crate::time::{MS, Micros, SECOND};
 use crate::violation::violated;
 use crate::world::{Event, World};

@@ -11,26 +11,16 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use store_core::Member;
 use store_keys::{
-    Caller, ClusterId, ClusterKey, Cookie, Door, End, Hello, KEY_BYTES, Keys, Kind, Mac, NONCE_BYTES,
-    Purpose, Refused, Responder, Secret,
+    Caller, ClusterId, ClusterKey, Cookie, Door, End, Hello, KEY_BYTES, Keys, Kind, NONCE_BYTES, Purpose,
+    Refused, Responder, Secret,
 };
 
 use crate::network::{Channel, Packet};
+use crate::seal::Seal;
 use crate::violation::{ensure, violated};
 
 /// The promise that is judged here.
 pub(crate) const PROMISE: &str = "only members are heard";
-
-/// The proof of a packet, and what it says of the session.
-#[derive(Clone, Debug)]
-pub(crate) struct Seal {
-    pub(crate) hello: Hello,
-    pub(crate) cookie: Cookie,
-    pub(crate) number: u64,
-    /// Of an answer.
-    pub(crate) part: u64,
-    pub(crate) mac: Mac,
-}
 
 /// A session that this node began, and which life of the peer it is with.
 struct Begun {

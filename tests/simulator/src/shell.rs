@@ -18,11 +18,11 @@ use store_log::{BootId, ClusterId, Identity};
 
 use crate::door::{Answered, Door, Told};
 use crate::fetching::Fetching;
-use crate::hangs::Hung;
 use crate::lines::Lines;
 use crate::network::{Heard, Packet};
 use crate::plan::Planted;
 use crate::proofs::Proofs;
+use crate::stage::{Hung, STAGES, Stage};
 use crate::time::NodeClock;
 use crate::violation::{ensure, violated};
 use crate::witness::Witness;
@@ -37,21 +37,6 @@ const PREALLOCATE_BYTES: u64 = 8 << 10;
 const LACK_TICKS: u32 = 5;
 /// So many entries at the end of a log that was recovered are compared with what was appended.
 const TAIL_ENTRIES: u64 = 64;
-
-/// Stages of a node besides its pumps.
-const STAGES: usize = 5;
-
-/// Which stage to turn.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Stage {
-    Node,
-    Writer,
-    Ballots,
-    Applier,
-    Pump(usize),
-    /// Lets the node hear of what was done aside.
-    Aside,
-}
 
 /// What a turn brought to others.
 #[derive(Debug, Default)]
@@ -194,19 +179,6 @@ impl Up {
             other => unreachable!("{other:?} was taken before"),
         }
         Ok(())
-    }
-}
-
-impl Stage {
-    pub(crate) fn slot(self) -> usize {
-        match self {
-            Stage::Node => 0,
-            Stage::Writer => 1,
-            Stage::Applier => 2,
-            Stage::Aside => 3,
-            Stage::Ballots => 4,
-            Stage::Pump(peer) => STAGES + peer,
-        }
     }
 }
 

@@ -16,7 +16,6 @@ use crate::counters;
 use crate::door::{Answered, StreamId};
 use crate::faults::Kind;
 use crate::handle::{Act, DEADLINE_US, DEADLINE_US_SHORT, Handle, SimStore};
-use crate::hangs::Hanging;
 use crate::network::{Body, Heard, Network, Packet};
 use crate::operator::Operator;
 use crate::plan::Plan;
@@ -25,8 +24,9 @@ use crate::pulse::{self, Pulse};
 use crate::readers;
 use crate::registers::{Notes, Writer};
 use crate::score::Score;
-use crate::shell::{Shell, Stage, first_member};
+use crate::shell::{Shell, first_member};
 use crate::shop::{Books, Person, Portals, Shopping, shopper_name};
+use crate::stage::Stage;
 use crate::tasks::Tasks;
 use crate::time::{Agenda, MS, Micros, NodeClock, Now, SECOND};
 use crate::trace::Trace;
@@ -96,6 +96,21 @@ pub(crate) enum Event {
     FaultEnds(usize),
     Clog(usize),
     Release(usize),
+}
+
+/// A hang under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hanging {
+    /// Which fault of the plan it is.
+    pub(crate) place: usize,
+    pub(crate) node: usize,
+    pub(crate) began: Micros,
+    /// Leaders elected before.
+    pub(crate) elections: u64,
+    /// A write succeeds within this, if nothing else is wrong.
+    pub(crate) within: Micros,
+    /// Nothing else has been wrong.
+    pub(crate) is_judged: bool,
 }
 
 /// The world.
@@ -236,17 +251,7 @@ impl World {
         self.handles.push(staying);
         self.tasks.spawn(readers::read(store, sleeper, random(901), faults_until));
         if self.plan.swarm.contains(&Kind::DiskHangs) {
-            for number in 0..PULSES {
-                let (store, sleeper) = (self.store(DEADLINE_US_SHORT), self.tasks.sleeper());
-                let random = random(910 + number);
-                self.tasks.spawn(pulse::beat(
-                    (number, store),
-                    Rc::clone(&self.pulse),
-                    sleeper,
-                    random,
-                    faults_until,
-                ));
-            }
+            self.begin_pulses(random, faults_until);
         }
         let mut store = || self.store(DEADLINE_US);
         let portals = (0..PORTALS).map(|number| Portals::new(number, store(), store())).collect();
@@ -271,6 +276,15 @@ impl World {
             self.tasks.spawn(shopper);
         }
         self.run_tasks();
+    }
+
+    /// Clients that write now and then while a disk hangs: whether the shop stands still is seen by them.
+    fn begin_pulses(&mut self, random: impl Fn(u32) -> fastrand::Rng, until: Micros) {
+        for number in 0..PULSES {
+            let (store, sleeper) = (self.store(DEADLINE_US_SHORT), self.tasks.sleeper());
+            let (pulse, random) = (Rc::clone(&self.pulse), random(910 + number));
+            self.tasks.spawn(pulse::beat((number, store), pulse, sleeper, random, until));
+        }
     }
 
     /// Clients that have not finished.

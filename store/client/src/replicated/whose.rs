@@ -74,10 +74,12 @@ impl Whose {
     }
 
     /// A hint at the address that is this node's; the hint's own only if the node is not known otherwise.
-    pub(crate) fn reached(&self, hint: LeaderHint) -> LeaderHint {
+    pub(crate) fn reached(&self, mut hint: LeaderHint) -> LeaderHint {
         let configured = || self.configured.iter().find(|one| one.id == hint.node).map(|one| &*one.address);
-        let address = self.address_of(hint.node).or_else(configured).unwrap_or(&hint.address).to_owned();
-        LeaderHint { address, ..hint }
+        if let Some(address) = self.address_of(hint.node).or_else(configured) {
+            hint.address = address.to_owned();
+        }
+        hint
     }
 
     /// Takes the cluster that a majority of the configured addresses name.

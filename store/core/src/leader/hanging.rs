@@ -18,15 +18,6 @@ use crate::quorum::{committed_offset, has_quorum};
 use crate::state::{Change, State};
 use crate::types::{Member, Offset};
 
-/// What a leader knows of its own disk by the acks of the others.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct OwnDisk {
-    /// A majority without this replica holds everything up to here; for so many ticks its own disk does not.
-    behind: Option<(Offset, u32)>,
-    /// Leadership is being given away because of that, for so many ticks.
-    resigning: Option<u32>,
-}
-
 impl Leader {
     /// Looks whether the own disk keeps everybody waiting, and does what is to be done then.
     pub(super) fn watch_disk(&mut self, state: &mut State, out: &mut Vec<Output>) -> Change {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use store_core::{
-    Append, Input, Membership, Message, NodeId, Offset, Output, Position, ReadTicket, Role, Run,
+    Append, Ballot, Input, Membership, Message, NodeId, Offset, Output, Position, ReadTicket, Role, Run,
 };
 
 use super::cluster::{Cluster, Envelope};
@@ -48,10 +48,7 @@ impl Cluster {
 
     fn carry_out(&mut self, id: NodeId, output: Output, given: &mut VecDeque<(Offset, Payload)>) {
         match output {
-            Output::SaveBallot(ballot) => {
-                let old = std::mem::replace(&mut self.node(id).disk.ballot, ballot);
-                self.witness.saves_ballot(self.nodes[&id].config.member, old, ballot);
-            }
+            Output::SaveBallot(ballot) => self.save_ballot(id, ballot),
             Output::Truncate { from } => {
                 self.counts.truncations += 1;
                 self.witness.truncates(id, &self.nodes[&id].memory, from);
@@ -107,6 +104,11 @@ impl Cluster {
             Output::EpochRefused { .. } => {}
             Output::Fatal(_) => self.node(id).fatal = true,
         }
+    }
+
+    fn save_ballot(&mut self, id: NodeId, ballot: Ballot) {
+        let old = std::mem::replace(&mut self.node(id).disk.ballot, ballot);
+        self.witness.saves_ballot(self.nodes[&id].config.member, old, ballot);
     }
 
     fn change_refused(&mut self, id: NodeId) {

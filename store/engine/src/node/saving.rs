@@ -9,35 +9,15 @@
 //! Promises: what the core said after a ballot leaves after that ballot is durable, and in order; what waits is bounded.
 //! Leaves out what depends on a ballot: [`store_core::Output::after`].
 
-use std::collections::VecDeque;
-
 use store_core::{Ballot, Durable, Input, Output};
 use store_db::Table;
 use store_log::Disk;
 
-use super::{Carried, Node, bytes_of};
+use super::{Carried, Node, Saving, bytes_of};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::job::{Answer, Job, NodeOut};
 use crate::limits::{SAVING_BYTES_MAX, SAVING_MESSAGES_MAX};
-
-/// What waits for a ballot.
-pub(super) struct Saving {
-    /// What the core said after it.
-    held: Vec<Output>,
-    /// The bytes that go with that.
-    carried: Carried,
-    /// What came since, in order.
-    jobs: VecDeque<Job>,
-    /// How many of those are peers' messages, and the bytes of their entries.
-    messages: (usize, usize),
-}
-
-impl Default for Saving {
-    fn default() -> Saving {
-        Saving { held: Vec::new(), carried: Carried::Nothing, jobs: VecDeque::new(), messages: (0, 0) }
-    }
-}
 
 impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     /// Carries out one output, or holds it if a ballot before it is being saved.

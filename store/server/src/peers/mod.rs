@@ -13,6 +13,7 @@
 //! stopped or gone costs this node nothing but a connection attempt now and then.
 
 mod dial;
+mod entrance;
 mod fetch;
 mod introduce;
 mod line;
@@ -35,13 +36,13 @@ use tokio::runtime::Handle;
 
 use crate::replica::Connect;
 use crate::shared::{Disk, Shared};
+pub(crate) use entrance::{Entrance, Strangers};
 use fetch::Fetch;
 pub(crate) use introduce::MESSAGE_BYTES_MAX;
 use line::Line;
 use mailbox::{Mailbox, Replies};
 use places::Places;
 pub(crate) use service::ReplicationService;
-pub(crate) use session::{Entrance, Strangers};
 use votes::VotesAsked;
 
 /// What was said last to a member that leaves has this long to be sent.

@@ -18,9 +18,10 @@ use store_engine::{Job, Snapshots, convert};
 use store_keys::{Hearing, Kind, Responder, Speaking};
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::entrance::unproven;
 use super::introduce::from_peer;
 use super::mailbox::Replies;
-use super::session::{counted, decode, is_believed, unproven, wants_introduction};
+use super::session::{counted, decode, is_believed, peer_keys, wants_introduction};
 use super::{Peers, serve_snapshot};
 use crate::config::CLUSTER_NAME_BYTES_MAX;
 use crate::problems::About;
@@ -52,7 +53,7 @@ impl ReplicationService {
     ) -> Result<(Member, Responder), Status> {
         let hello = frame.hello.as_ref();
         let checked = check_hello(self.shared(), hello).and_then(|member| {
-            let responder = self.peers.entrance.open(self.shared(), kind, frame)?;
+            let responder = self.peers.entrance.open(&peer_keys(self.shared()), kind, frame)?;
             Ok((member, responder))
         });
         self.told(hello, address, checked)
@@ -69,7 +70,12 @@ impl ReplicationService {
             && !wants_introduction(refused)
         {
             let node = hello.and_then(|hello| hello.peer.as_ref()).map_or(0, |peer| peer.node);
-            self.shared().strangers.refuse(self.shared(), &format!("as node {node}"), address, refused);
+            self.shared().strangers.refuse(
+                &self.shared().problems,
+                &format!("as node {node}"),
+                address,
+                refused,
+            );
         }
         checked
     }
@@ -84,7 +90,7 @@ impl ReplicationService {
         let checked = check_folder(self.shared(), member);
         if let Err(refused) = &checked {
             let who = format!("as node {}", member.node.0);
-            self.shared().strangers.refuse(self.shared(), &who, address, refused);
+            self.shared().strangers.refuse(&self.shared().problems, &who, address, refused);
         }
         checked.inspect(|()| self.found(member))
     }
@@ -216,7 +222,7 @@ async fn take_pushes(
         if let Err(why) = hearing.believe(&frame.body, &frame.mac) {
             let refused = unproven("peer.proof", why.to_string());
             let who = format!("on a stream of {}", peer.node);
-            shared.strangers.refuse(&shared, &who, None, &refused);
+            shared.strangers.refuse(&shared.problems, &who, None, &refused);
             return Err(refused);
         }
         let bytes = frame.body.len();
@@ -278,7 +284,7 @@ impl Replication for ReplicationService {
         let address = request.remote_addr();
         let hello = request.into_inner();
         let welcome = check_hello(self.shared(), Some(&hello))
-            .and_then(|_| self.peers.entrance.welcome(self.shared(), &hello));
+            .and_then(|_| self.peers.entrance.welcome(&peer_keys(self.shared()), &hello));
         self.told(Some(&hello), address, welcome).map(Response::new)
     }
 

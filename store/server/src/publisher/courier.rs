@@ -228,7 +228,7 @@ struct Ear {
 }
 
 /// Bytes of a nonce of ours.
-fn heard(nonce: Nonce, log_id: u64) -> Result<Heard, Foreign> {
+fn heard(nonce: &Nonce, log_id: u64) -> Result<Heard, Foreign> {
     if nonce.log_id != log_id {
         return Err(Foreign::OtherCluster);
     }
@@ -239,7 +239,7 @@ impl Ear {
     fn hear(&mut self, publish: &Publish) {
         let content = self.seals.open(&self.topic, publish.payload.clone());
         let nonce = content.and_then(|content| Nonce::decode(content).map_err(|_| Foreign::Malformed));
-        match nonce.and_then(|nonce| heard(nonce, self.log_id)) {
+        match nonce.and_then(|nonce| heard(&nonce, self.log_id)) {
             // Full: the portal is not named now, and asks again.
             Ok(nonce) => drop(self.nonces.try_send(nonce)),
             Err(why) => self.ignore(publish.payload.len(), why),

@@ -1,0 +1,56 @@
+//! The cluster of a machine that has no key file: the one that a majority of the configured addresses name, kept from then
+//! on.
+
+use store_keys::ClusterId;
+
+use super::{nodes, whose};
+use crate::aside;
+use crate::config::load::Loaded;
+use crate::config::shape::Instance;
+use crate::failure::Failure;
+
+/// Asks the configured nodes, or else the configured portals, which cluster they are of, if this machine does not know; and
+/// keeps the answer. Without a majority it stays unknown.
+///
+/// # Errors
+/// It cannot be kept.
+pub async fn settle(mut loaded: Loaded) -> Result<Loaded, Failure> {
+    // Without a file the addresses are anybody's.
+    if loaded.config.whose().is_some() || !loaded.from_file {
+        return Ok(loaded);
+    }
+    let statuses = nodes::statuses(&loaded.config).await;
+    let mut found = majority(statuses.iter().map(|status| status.as_ref().map_or(0, |s| s.cluster_id)));
+    if found.is_none() {
+        let portals: [&[Instance]; 2] = [&loaded.config.admin_portals, &loaded.config.client_portals];
+        let asked = portals.concat();
+        let asked = asked.iter().map(|portal| nodes::portal_status(&portal.listen));
+        let statuses = futures::future::join_all(asked).await;
+        found = majority(statuses.iter().map(|status| status.as_ref().map_or(0, |s| s.cluster_id)));
+    }
+    if let Some(id) = found {
+        aside::replace(&whose::path(&loaded), &format!("{id}\n"))?;
+        loaded.config.mean(Some(id));
+    }
+    Ok(loaded)
+}
+
+/// The id that more than half of them name; 0: none is named.
+fn majority(named: impl Iterator<Item = u64>) -> Option<ClusterId> {
+    let named: Vec<u64> = named.collect();
+    let votes = |id: u64| named.iter().filter(|one| **one == id).count();
+    named.iter().find(|id| votes(**id) * 2 > named.len()).and_then(|id| ClusterId::new(*id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_more_than_half_of_those_configured_settle_it() {
+        assert_eq!(majority([5, 5, 0].into_iter()), ClusterId::new(5));
+        assert_eq!(majority([5, 6, 0].into_iter()), None);
+        assert_eq!(majority([0, 0, 5].into_iter()), None);
+        assert_eq!(majority(std::iter::empty()), None);
+    }
+}
