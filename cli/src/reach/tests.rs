@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proto::portal::admin_client::AdminClient;
-use proto::portal::{GetClientRequest, InsertClientRequest, RequestId};
+use proto::portal::{AdjustStockRequest, GetClientRequest, InsertClientRequest, RequestId};
 use store_engine::memory::{Faults, MemoryStore};
 use tokio::sync::oneshot;
 
@@ -86,7 +86,10 @@ async fn patience_ends_with_the_last_reason_and_who_gave_it() {
     );
     down.set_down(false);
     down.set_faults(Some(Faults { lose_per_mille: 1_000, ..Faults::default() }));
-    let lost = insert(&portals, &id(0)).await.unwrap_err();
+    // It reads nothing before it writes: what is lost is the write's answer.
+    let message = AdjustStockRequest { pid: "lime".into(), amount: 1, request: Some(id(0)) };
+    let rpc = |channel, message| async move { AdminClient::new(channel).adjust_stock(message).await };
+    let lost = portals.send(Call::write(&id(0)), message, rpc).await.unwrap_err();
     assert_eq!(lost.kind, Kind::Unknown, "{lost}");
     let told = lost.to_string();
     assert!(told.starts_with("outcome unknown: a planned fault lost the answer"), "{told}");
