@@ -227,9 +227,10 @@ async fn a_write_that_loses_its_majority_has_an_unknown_outcome_which_the_same_i
 async fn a_full_disk_refuses_writes_and_reads_go_on() {
     let options = Options { store: "disk_reserve_bytes = 17592186044416", ..only_store(1) };
     let cluster = Cluster::start(feira_tests::feira!(), options).await;
+    cluster.leader().await;
     let mut kv = cluster.kv("node-1");
     let full = refusal(kv.set(set("k")).await);
-    assert_eq!(full.class(), (Code::ResourceExhausted, "OVERLOADED"));
+    assert_eq!(full.class(), (Code::ResourceExhausted, "NO_ROOM"));
     let read = GetRequest { route: ROUTE, key: Bytes::from_static(b"k"), freshness: None };
     assert_eq!(kv.get(read).await.unwrap().into_inner().status(), Outcome::Error);
 }
