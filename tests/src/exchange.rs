@@ -102,6 +102,15 @@ pub async fn exchange(feira: &str, seed: u64, time: Duration) -> Outcome {
         load.spawn(writer(shop, true, Arc::clone(&stop)));
         load.spawn(writer(shop, false, Arc::clone(&stop)));
     }
+    // A handle that is given no id believes the majority of its addresses, once: before they are anybody else's.
+    wait::until("every handle to know its cluster", PATIENCE, || async {
+        let learnt = |shop: &Shop| {
+            let own = format!("{KEYS}{}/false/", shop.name);
+            shop.told.keys.lock().iter().any(|key| key.starts_with(own.as_bytes()))
+        };
+        if shops.iter().all(learnt) { Ok(()) } else { Err("not yet") }
+    })
+    .await;
     let (began, mut exchanges) = (Instant::now(), 0);
     while began.elapsed() < time {
         exchanges += round(&mut shops, &mut rng).await;
