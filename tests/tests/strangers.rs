@@ -47,6 +47,8 @@ async fn state_of(cluster: &Cluster, node: &str) -> Moved {
     let read = |name: &str| (name.to_owned(), std::fs::read(folder.join(name)).unwrap_or_default());
     let mut files: Vec<_> = ["vote", "meta", "fence"].map(read).into();
     let mut names: Vec<_> = names_in(&folder);
+    // A right call of this test, made to be repeated, may have had a snapshot taken.
+    names.retain(|name| !name.starts_with("log.") && !name.starts_with("snap."));
     names.sort();
     files.push((names.join(" "), Vec::new()));
     Moved { epoch, role, leader, last, committed, members, files }
