@@ -12,16 +12,29 @@ const PEER: NodeId = NodeId(2);
 
 type Engine = store_engine::Engine<store_log::sim::SimDisk, store_db::Memory, Hands>;
 
+/// Lets a group of one elect itself; its ballot is made durable on the way.
+fn elected(engine: &mut Engine) -> Vec<NodeOut> {
+    let ballot = |out: &NodeOut| match out {
+        NodeOut::SaveBallot(ballot) => Some(*ballot),
+        _ => None,
+    };
+    let (mut outs, mut saved) = (Vec::new(), Vec::new());
+    while engine.node.status().role != store_core::Role::Leader {
+        let before = outs.len();
+        engine.node.turn([Job::Tick], &mut outs).unwrap();
+        engine.ballots.turn(outs[before..].iter().filter_map(ballot), &mut saved).unwrap();
+        engine.node.turn(saved.drain(..), &mut outs).unwrap();
+    }
+    outs
+}
+
 /// A group of one that leads epoch 2, with these many commands after its first entry, and a pump of it.
 fn leading(commands: u64) -> (Engine, Epoch) {
     let id = NodeId(1);
     let replica = Replica::bootstrap(id, &kit::members(&[id]));
     let mut engine =
         replica.engine(NodeConfig::new(store_core::Config::new(kit::member(id)), 1), Hands::default());
-    let mut outs = Vec::new();
-    while !outs.iter().any(|out| matches!(out, NodeOut::Role(view) if view.leader.is_some())) {
-        engine.node.turn([Job::Tick], &mut outs).unwrap();
-    }
+    let mut outs = elected(&mut engine);
     let write = |i| Job::Write { ticket: store_engine::Ticket(i), command: vec![1; 100_000].into() };
     engine.node.turn((0..commands).map(write), &mut outs).unwrap();
     let epoch = engine.node.status().epoch;
@@ -80,17 +93,7 @@ fn a_pump_read_the_log_from_disk_on_whichever_thread_turned_it() {
 
 /// Lets a group of one elect itself, and write its first entry.
 fn lead(engine: &mut Engine) -> Epoch {
-    let mut outs = Vec::new();
-    while engine.node.status().role != store_core::Role::Leader {
-        engine.node.turn([Job::Tick], &mut outs).unwrap();
-    }
-    let ballot = |out: &NodeOut| match out {
-        NodeOut::SaveBallot(ballot) => Some(*ballot),
-        _ => None,
-    };
-    let mut saved = Vec::new();
-    engine.ballots.turn(outs.iter().filter_map(ballot), &mut saved).unwrap();
-    engine.node.turn(saved, &mut outs).unwrap();
+    let outs = elected(engine);
     let write = |out| match out {
         NodeOut::Write(job) => Some(job),
         _ => None,

@@ -104,7 +104,7 @@ async fn every_refusal_has_its_status_and_reason() {
 async fn a_full_disk_refuses_writes_and_reads_go_on() {
     let nodes = Nodes::start_with(1, |config| config.disk_reserve_bytes = u64::MAX / 2).await;
     nodes.leader().await;
-    told(nodes.kv(0).set(set("k")).await, FailureReason::Overloaded, Code::ResourceExhausted);
+    told(nodes.kv(0).set(set("k")).await, FailureReason::NoRoom, Code::ResourceExhausted);
     let read = GetRequest { route: Some(ROUTE), key: Bytes::from_static(b"k"), freshness: None };
     assert_eq!(nodes.kv(0).get(read).await.unwrap().into_inner().status(), Status::Error);
     nodes.stop_all().await;
