@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::store as wire;
 use store_client::failure::{failure, invalid, status_from};
+use store_client::pace::Pace;
 use store_keys::{ClusterId, Cookie, Door, End, Hello, KEY_BYTES, KeyId, Keys, Kind, Refused, Responder};
 use tonic::Status;
 
@@ -83,9 +85,17 @@ impl Entrance {
 }
 
 /// Callers that were refused, counted, and told with care: what they say of themselves is theirs.
-#[derive(Default)]
 pub(crate) struct Strangers {
     refused: AtomicU64,
+    began: Instant,
+    /// When the log may tell of one again, whatever became of the problem meanwhile: members that find their way clear it.
+    telling: Mutex<Pace>,
+}
+
+impl Default for Strangers {
+    fn default() -> Strangers {
+        Strangers { refused: AtomicU64::new(0), began: Instant::now(), telling: Mutex::new(Pace::default()) }
+    }
 }
 
 impl Strangers {
@@ -107,8 +117,10 @@ impl Strangers {
         let why = refused.message();
         let text =
             format!("a caller at {from}, {who}, was refused: {why} (refused since the start: {count})");
-        if problems.notice(About::Caller, text) {
-            tracing::warn!(from, who, why, count, "a call was refused: the caller does not belong here");
+        problems.notice(About::Caller, text);
+        let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if let Some(untold) = self.telling.lock().note(now_ms) {
+            tracing::warn!(from, who, why, untold, "a call was refused: the caller does not belong here");
         }
     }
 }
