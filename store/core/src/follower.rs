@@ -209,15 +209,6 @@ impl Follower {
         }
     }
 
-    /// A snapshot was fetched: is it still of use?
-    pub(crate) fn fetched(state: &mut State, position: Position, out: &mut Vec<Output>) {
-        let needed = position.offset > state.committed && !state.history.contains(position);
-        if needed && state.installing.is_none() && !state.replacing {
-            state.installing = Some(position);
-            out.push(Output::Install { position });
-        }
-    }
-
     /// The snapshot is installed. It came from a leader and is of committed entries, so it matches any leader's log;
     /// but only an append of this epoch makes it acknowledged.
     pub(crate) fn installed(

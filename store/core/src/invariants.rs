@@ -12,6 +12,7 @@
 //! | Ack only after durable | an acknowledged position is on that replica's disk |
 //! | Intermediate is unreadable | nothing uncommitted is applied |
 //! | Votes move after a round | a change that moves votes is appended only after majorities of the voters before it and of those after it have acknowledged, within an election timer, a heartbeat that was sent after the request |
+//! | One change at a time | a membership is appended only when the one that it follows is committed |
 //! | Fenced with a reason | a replica fences itself only when a majority has another hash at the same position, of the same version, when an operator says so, or when its database's own store (LMDB) reports damage to a read; a record that can be read is never a reason |
 //! | Fenced is silent | a fenced replica neither stands nor leads, serves no reads, and gives no snapshots |
 //! | Fence before discard | a fence is durable before anything of the table is thrown away, and goes only after the table was replaced |

@@ -97,11 +97,7 @@ impl Replica {
                     leader.purged(&self.state, out);
                 }
             }
-            Input::Fetched { position } => {
-                if let Part::Follower(_) = &self.role {
-                    Follower::fetched(&mut self.state, position, out);
-                }
-            }
+            Input::Fetched { position } => self.fetched(position, out),
             Input::Installed { position, membership } => {
                 let Part::Follower(follower) = &mut self.role else {
                     unreachable!("a replica that installs a snapshot neither stands nor leads");
@@ -137,6 +133,25 @@ impl Replica {
             Part::Follower(follower) => follower.persisted(&mut self.state, out),
             Part::Candidate(_) => {}
         }
+    }
+
+    /// A snapshot is what its source has committed when it gives it, which may be of a later epoch than the offer was: then
+    /// that epoch is taken first, since a ballot is never behind its log.
+    fn fetched(&mut self, position: Position, out: &mut Vec<Output>) {
+        let Part::Follower(Follower { leader, .. }) = self.role else { return };
+        let epoch = position.epoch;
+        if self.is_beyond_belief(epoch) {
+            out.extend(leader.map(|from| Output::EpochRefused { from, epoch }));
+        } else if self.state.may_install(position) {
+            self.later_epoch(epoch, out);
+            self.state.install(position, out);
+        }
+    }
+
+    /// Nobody was ever elected that often: adopting such an epoch would leave none to stand for.
+    fn is_beyond_belief(&self, epoch: Epoch) -> bool {
+        epoch.0.saturating_sub(self.state.ballot.epoch.0) > limits::EPOCH_JUMP_MAX
+            || epoch.0 >= limits::EPOCH_MAX
     }
 
     /// What concerns the state here, and whether it is right.
@@ -187,10 +202,8 @@ impl Replica {
     }
 
     fn receive(&mut self, from: Member, message: Message, out: &mut Vec<Output>) {
-        let (epoch, own) = (message.epoch(), self.state.ballot.epoch);
-        let is_jump = epoch.0.saturating_sub(own.0) > limits::EPOCH_JUMP_MAX;
-        if is_jump || epoch.0 >= limits::EPOCH_MAX {
-            // Nobody was ever elected that often: adopting it would leave no epoch to stand for.
+        let epoch = message.epoch();
+        if self.is_beyond_belief(epoch) {
             out.push(Output::EpochRefused { from: from.node, epoch });
             return;
         }
@@ -401,6 +414,12 @@ impl Replica {
     #[must_use]
     pub fn is_saving(&self) -> bool {
         self.state.is_saving()
+    }
+
+    /// Whether a snapshot that was fetched is on its way into table and log.
+    #[must_use]
+    pub fn is_installing(&self) -> bool {
+        self.state.installing.is_some()
     }
 
     /// Whether its ballot has been on its way to the disk for an election timer: what depends on it comes too late.

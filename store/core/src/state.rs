@@ -390,6 +390,19 @@ impl State {
         self.memberships.drain(..old.saturating_sub(1));
     }
 
+    /// Whether a fetched snapshot is still of use here.
+    pub(crate) fn may_install(&self, position: Position) -> bool {
+        let is_needed = position.offset > self.committed && !self.history.contains(position);
+        is_needed && self.installing.is_none() && !self.replacing
+    }
+
+    /// Has it installed.
+    pub(crate) fn install(&mut self, position: Position, out: &mut Vec<Output>) {
+        assert!(position.epoch <= self.ballot.epoch, "the ballot is never behind the log");
+        self.installing = Some(position);
+        out.push(Output::Install { position });
+    }
+
     /// The snapshot at `position` has replaced the state and the log.
     pub(crate) fn installed(
         &mut self,

@@ -6,7 +6,7 @@ mod harness;
 use harness::chaos::Chaos;
 
 /// Seeds in an ordinary run.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 1_000;
 
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))

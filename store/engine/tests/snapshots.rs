@@ -110,6 +110,34 @@ fn a_fetched_snapshot_was_removed_before_it_was_installed() {
     contents_are_whole(&cluster, away);
 }
 
+/// Seed 879 of the bare cores: the log began in a later epoch than the ballot, and the node could not start again.
+#[test]
+fn a_snapshot_of_a_later_epoch_is_installed_once_the_ballot_has_that_epoch() {
+    for seed in 0..SEEDS {
+        let (mut cluster, away) = one_too_far_behind(seed);
+        let first = cluster.leader();
+        cluster.kill(first);
+        cluster.restart(first);
+        let leader = cluster.leader();
+        let base = cluster.replicas[&leader].log_base();
+        write_until_purged(&mut cluster, Offset(base.0 + 40));
+        cluster.isolate(away);
+        cluster.restart(away);
+        let epoch = cluster.replicas[&away].status().unwrap().epoch;
+        let streaming = cluster.replicas[&leader].offer(Position::ZERO).unwrap();
+        cluster.replicas.get_mut(&away).unwrap().receive(&streaming).unwrap();
+        drop(streaming);
+        let status = |cluster: &Cluster| cluster.replicas[&away].status().unwrap();
+        cluster.run("the snapshot is installed", |cluster| status(cluster).last.epoch > epoch);
+        assert_eq!(status(&cluster).epoch, status(&cluster).last.epoch, "seed {seed}");
+        cluster.kill(away);
+        cluster.restart(away);
+        cluster.heal();
+        cluster.converge();
+        assert_eq!(cluster.replicas[&away].installs, 1, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_crash_at_any_disk_operation_of_an_installation_leaves_a_recoverable_folder() {
     let mut finished = false;

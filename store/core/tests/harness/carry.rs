@@ -150,6 +150,7 @@ impl Cluster {
                     payload
                 });
                 let item = Item { position: Position { epoch: run.epoch, offset }, payload };
+                self.witness.changes_members(id, &item, &self.nodes);
                 let memory = &mut self.nodes.get_mut(&id).expect("a node of this cluster").memory;
                 self.witness.appends(id, memory.last(), &item);
                 memory.append(item.clone());

@@ -91,6 +91,21 @@ impl Witness {
         assert_eq!(known.1, before, "log matching: {node} has another entry before {}", item.position);
     }
 
+    /// *One change at a time*: `node` appends a membership that nobody has appended before, and the one that it follows
+    /// is on the disks of its majorities. Who leads is not asked: a follower's copy was judged when its leader made it.
+    pub(crate) fn changes_members(&self, node: NodeId, item: &Item, nodes: &BTreeMap<NodeId, Node>) {
+        if !matches!(item.payload, Payload::Membership(_)) || self.entries.contains_key(&item.position) {
+            return;
+        }
+        let earlier = nodes[&node].memory.items.iter().rev().find_map(|item| match &item.payload {
+            Payload::Membership(membership) => Some((item.position, membership)),
+            Payload::Empty | Payload::Command(_) => None,
+        });
+        let Some((at, membership)) = earlier else { return };
+        let is_held = is_held(membership, |voter| nodes[&voter.node].held(voter, at));
+        assert!(is_held, "one change at a time: {node} appends {}, and {at} is not committed", item.position);
+    }
+
     pub(crate) fn truncates(&self, node: NodeId, memory: &Log, from: Offset) {
         for item in memory.items.iter().filter(|item| item.position.offset >= from) {
             let there = self.committed.get(usize::try_from(item.position.offset.0).unwrap() - 1);

@@ -23,7 +23,8 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     ) -> Result<(), Error> {
         let not_needed = if self.arrival.fetched(number) {
             self.step(Input::Fetched { position }, outs)?;
-            self.arrival.unwanted()
+            // What is wanted may wait for a ballot before it is installed.
+            if self.replica.is_installing() { None } else { self.arrival.unwanted() }
         } else {
             Some(number)
         };
