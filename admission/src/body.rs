@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 
 use crate::limits::PIECE_BYTES;
-use crate::place::{Charge, Place, Side, StreamOpen};
+use crate::place::{Charge, Class, Place, Side, StreamOpen};
 
 /// A message shorter than this is not divided.
 const SHORT_BYTES: usize = 256;
@@ -69,7 +69,7 @@ impl<B> Outgoing<B> {
     /// Room for the next message of a stream, before it is made.
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let (Held::Stream { .. }, Some(place)) = (&self.held, &self.place) else { return Poll::Ready(()) };
-        if self.charge.is_some() {
+        if self.charge.is_some() || place.class() == Class::Member {
             return Poll::Ready(());
         }
         let waits = self.room.is_some();

@@ -7,7 +7,7 @@ use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::limits::REQUEST_BYTES_FREE;
-use crate::place::{Charge, Place, Side};
+use crate::place::{Charge, Class, Place, Side};
 
 /// Bytes before each message of gRPC: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
@@ -84,6 +84,7 @@ impl<B> Incoming<B> {
         }
         if let Some(length) = began
             && length > REQUEST_BYTES_FREE
+            && self.place.class() != Class::Member
         {
             let (place, bytes) = (self.place.clone(), length.min(self.message_bytes_max));
             self.charge = None;

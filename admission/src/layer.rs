@@ -17,7 +17,7 @@ use tower_service::Service;
 
 use crate::body::{Held, Outgoing};
 use crate::incoming::Incoming;
-use crate::place::{Charge, Place, Side};
+use crate::place::{Charge, Place, Side, StreamOpen};
 
 /// How a call is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,8 @@ pub enum Kind {
     Call(usize),
     /// A stream of answers, of requests, or of both.
     Stream,
-    /// Only members of the group make it: not charged for, and its connection keeps its place when it is accepted.
+    /// Only members of the group make it. Its connection is a newcomer's until the service has seen that it is one
+    /// ([`Place::is_members`]); from then on nothing is charged to it.
     Members,
 }
 
@@ -125,41 +126,43 @@ where
             request.extensions_mut().insert(info);
             request.extensions_mut().insert(place.clone());
             match (rules.kind)(request.uri().path()) {
-                Kind::Free => free(inner, request, Some(place)).await,
-                Kind::Members => members(inner, request, place).await,
-                Kind::Stream => stream(inner, request, place, rules).await,
+                Kind::Free => free(inner, request, Some((place, rules))).await,
+                Kind::Members => stream(inner, request, place.open_stream(), place, rules).await,
+                Kind::Stream => stream(inner, request, place.begin_stream(), place, rules).await,
                 Kind::Call(least) => call(inner, request, place, rules, &sizes, least).await,
             }
         })
     }
 }
 
-async fn free<S>(mut inner: S, request: Requested, place: Option<Place>) -> Result<Answered, S::Error>
+async fn free<S>(
+    mut inner: S,
+    request: Requested,
+    charged: Option<(Place, Rules)>,
+) -> Result<Answered, S::Error>
 where
     S: Service<Requested, Response = Response<tonic::body::Body>>,
 {
-    let _work = place.as_ref().map(Place::begin);
+    let _work = charged.as_ref().map(|(place, _)| place.begin());
+    let request = match &charged {
+        Some((place, rules)) => admitted(request, place, *rules, false),
+        None => request,
+    };
     let response = inner.call(request).await?;
     Ok(response.map(|body| Outgoing::new(Some(body), None, Held::Nothing, Bytes::new())))
 }
 
-async fn members<S>(mut inner: S, request: Requested, place: Place) -> Result<Answered, S::Error>
+async fn stream<S>(
+    mut inner: S,
+    request: Requested,
+    open: Option<StreamOpen>,
+    place: Place,
+    rules: Rules,
+) -> Result<Answered, S::Error>
 where
     S: Service<Requested, Response = Response<tonic::body::Body>>,
 {
-    place.touch();
-    let response = inner.call(request).await?;
-    if !response.headers().contains_key(Status::GRPC_STATUS) {
-        place.is_members();
-    }
-    Ok(response.map(|body| Outgoing::new(Some(body), None, Held::Nothing, Bytes::new())))
-}
-
-async fn stream<S>(mut inner: S, request: Requested, place: Place, rules: Rules) -> Result<Answered, S::Error>
-where
-    S: Service<Requested, Response = Response<tonic::body::Body>>,
-{
-    let Some(open) = place.begin_stream() else { return Ok(refused(rules)) };
+    let Some(open) = open else { return Ok(refused(rules)) };
     let request = admitted(request, &place, rules, true);
     let response = inner.call(request).await?;
     Ok(response

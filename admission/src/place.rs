@@ -79,6 +79,13 @@ impl Place {
     #[must_use]
     pub fn begin_stream(&self) -> Option<StreamOpen> {
         drop(self.begin());
+        self.open_stream()
+    }
+
+    /// The same, of a caller of whom it is not known yet how he is to be ranked.
+    #[must_use]
+    pub fn open_stream(&self) -> Option<StreamOpen> {
+        self.touch();
         let open = StreamOpen(self.clone());
         (self.0.seat.streams.fetch_add(1, Ordering::AcqRel) < STREAMS_MAX).then_some(open)
     }
@@ -207,6 +214,26 @@ impl Charge {
             all.give(self.bytes - bytes);
         }
         self.bytes = bytes;
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Makes it larger, if there is room now.
+    pub fn try_grow(&mut self, bytes: usize) -> bool {
+        let (own, all) = (self.place.0.seat.budget(self.side), self.place.0.guard.budget(self.side));
+        let more = bytes.saturating_sub(self.bytes);
+        if bytes > own.max() {
+            return false;
+        }
+        let Some((own, all)) = own.try_take(more).zip(all.try_take(more)) else { return false };
+        own.keep();
+        all.keep();
+        self.bytes += more;
+        true
     }
 
     /// From now on it is the caller who is waited for.

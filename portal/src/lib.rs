@@ -17,6 +17,7 @@
 //! operations are made of); `config`, `bus`, `serve`. The operations themselves are in `admin-portal` and
 //! `client-portal`. `docs/SCHEMA.md` describes keys, records, invariants and errors for people.
 
+mod admitted;
 pub mod attempt;
 pub mod bus;
 pub mod cache;

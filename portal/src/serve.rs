@@ -4,25 +4,28 @@
 //! requests under way end for at most the grace, then ends.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use admission::Guard;
+use admission::limits::{HEADER_BYTES_MAX, PING_S, REQUESTS_MAX, WINDOW_BYTES};
 use axum::http::HeaderValue;
 use axum::middleware::Next;
 use proto::portal::portal_server::{Portal as PortalService, PortalServer};
 use proto::portal::{PortalStatusRequest, PortalStatusResponse};
 use store_client::unreadable::{explained, unreadable};
 use store_keys::{ClusterId, NotAnId};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status};
 use tonic_health::ServingStatus;
 
+use crate::admitted;
 use crate::bus;
 use crate::config::{Config, StartError};
 use crate::error::Error;
@@ -38,8 +41,6 @@ pub type Serving = Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>>;
 pub const CLUSTER_HEADER: &str = "feira-cluster-id";
 /// The name of the status service.
 const PORTAL_SERVICE: &str = "feira.portal.v1.Portal";
-/// Requests of one connection that run at once; further ones wait in HTTP/2.
-const STREAMS_MAX: u32 = 1_024;
 
 /// What is wrong with a request of more than [`REQUEST_BYTES_MAX`].
 const TOO_LARGE: &str =
@@ -75,9 +76,10 @@ pub async fn run(
     if let Some(bus) = &config.bus {
         portal.cluster.get_or_init(|| bus.keys.borrow().id());
     }
-    let incoming = listen(config.listen)?;
-    let address =
-        incoming.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let failed = |source| StartError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let incoming = Guard::new(admitted::limits(), admitted::PREFACE_BYTES).connections(listener);
     let (health, health_service) = tonic_health::server::health_reporter();
     for service in ["", name, PORTAL_SERVICE] {
         health.set_service_status(service, ServingStatus::Serving).await;
@@ -98,7 +100,13 @@ pub async fn run(
     };
     let routes = in_our_words(for_this_cluster(routes, name, portal.clone()));
     let server = Server::builder()
-        .max_concurrent_streams(STREAMS_MAX)
+        .layer(admitted::layer())
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .max_concurrent_streams(REQUESTS_MAX)
+        .http2_keepalive_interval(Some(Duration::from_secs(PING_S)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(PING_S)))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stopping);
     tracing::info!(portal = config.name, %address, "serving");
@@ -115,7 +123,7 @@ pub async fn run(
     Ok(())
 }
 
-async fn grace_over(stopped: &mut watch::Receiver<bool>, grace: std::time::Duration) {
+async fn grace_over(stopped: &mut watch::Receiver<bool>, grace: Duration) {
     if stopped.wait_for(|stopped| *stopped).await.is_err() {
         // The server ended first, and took the signal with it.
         std::future::pending::<()>().await;
@@ -168,11 +176,6 @@ fn in_our_words(routes: Routes) -> Routes {
         explained(response.map(Body::new), explain)
     });
     routes.into_axum_router().layer(layer).into()
-}
-
-fn listen(address: SocketAddr) -> Result<TcpIncoming, StartError> {
-    let bound = TcpIncoming::bind(address).map_err(|source| StartError::Listen { address, source })?;
-    Ok(bound.with_nodelay(Some(true)))
 }
 
 /// Reflection of what a portal serves, and not of the store's schemas that are in the same set. Tools that are older than

@@ -63,6 +63,8 @@ pub struct Options {
     pub disks_hang: bool,
     /// Let the nodes reach each other over a [`Mesh`], whose wires can be cut.
     pub wired: bool,
+    /// How many files each process may have open (`ulimit -n`).
+    pub descriptors: Option<u32>,
 }
 
 impl Default for Options {
@@ -76,6 +78,7 @@ impl Default for Options {
             store: "",
             disks_hang: false,
             wired: false,
+            descriptors: None,
         }
     }
 }
@@ -103,6 +106,8 @@ pub struct Cluster {
     pub mesh: Option<Mesh>,
     /// What a failed test leaves to be read stays in its folder.
     pub keep_if_failed: bool,
+    /// How many files each process may have open.
+    descriptors: Option<u32>,
 }
 
 impl Cluster {
@@ -137,6 +142,7 @@ impl Cluster {
             hung_disks,
             mesh: None,
             keep_if_failed: false,
+            descriptors: options.descriptors,
         };
         cluster.configure(options);
         cluster
@@ -278,7 +284,14 @@ impl Cluster {
     /// If there is none of that name, or it runs.
     pub fn run_with(&mut self, name: &str, environment: &[(&str, &str)]) {
         assert!(!self.running.contains_key(name), "{name} runs already");
-        let mut command = Command::new(&self.feira);
+        let mut command = match self.descriptors {
+            None => Command::new(&self.feira),
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(format!("ulimit -n {most} && exec \"$0\" \"$@\"")).arg(&self.feira);
+                shell
+            }
+        };
         command.arg("--config").arg(self.config_of(name)).args(&self.commands[name]);
         command.envs(environment.iter().copied());
         if let Some(disks) = self.hung_disks.as_ref().filter(|_| name.starts_with("node-")) {
@@ -363,6 +376,15 @@ impl Cluster {
     /// Sends a signal, for example SIGSTOP and SIGCONT.
     pub fn signal(&self, name: &str, signal: Signal) {
         self.running[name].signal(signal);
+    }
+
+    /// The memory of its own that a process has in use, bytes (`RssAnon` of `/proc/PID/status`).
+    ///
+    /// # Panics
+    /// If it does not run, or the system does not say.
+    #[must_use]
+    pub fn memory_of(&self, name: &str) -> u64 {
+        self.running[name].memory()
     }
 
     /// What a process has logged.

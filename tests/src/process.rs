@@ -102,6 +102,32 @@ impl Process {
         waitid(Id::Pid(pid), look).expect("a child can be looked at") == WaitStatus::StillAlive
     }
 
+    /// How many files it may have open: the soft bound and the hard one.
+    ///
+    /// # Panics
+    /// If the system does not say.
+    #[must_use]
+    pub fn files_max(&self) -> (u64, u64) {
+        let path = format!("/proc/{}/limits", self.child.id());
+        let text = std::fs::read_to_string(path).expect("a child has limits");
+        let line = text.lines().find_map(|line| line.strip_prefix("Max open files")).expect("it says so");
+        let mut numbers = line.split_whitespace().map(|word| word.parse().unwrap_or(u64::MAX));
+        (numbers.next().expect("soft"), numbers.next().expect("hard"))
+    }
+
+    /// The memory of its own that it has in use, bytes.
+    ///
+    /// # Panics
+    /// If the system does not say.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(path).expect("a child has a status");
+        let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("it says so");
+        let kib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB");
+        kib << 10
+    }
+
     /// What it has written so far.
     #[must_use]
     pub fn output(&self) -> String {

@@ -20,7 +20,8 @@ use crate::failure::Failure;
 use crate::show::out::wants_color;
 
 /// Our crates: `debug` means them. What libraries say of every frame helps nobody who asks for it.
-const OURS: [&str; 13] = [
+const OURS: [&str; 14] = [
+    "admission",
     "admin_portal",
     "broker",
     "client_portal",

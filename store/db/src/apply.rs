@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::changes;
 use crate::error::Error;
-use crate::limits::STATE_MACHINE_VERSION;
+use crate::limits::{REPLIES_BYTES_MAX, STATE_MACHINE_VERSION};
 use crate::replies::{self, Known, Place, Refused};
 use crate::state;
 use crate::table::{Space, Write};
@@ -51,7 +51,7 @@ pub enum Reply {
 }
 
 /// Applies consecutive committed entries in one write transaction; stops after an audit entry, so that its picture
-/// can be taken. One reply for each entry applied: fewer replies than entries means that the rest is still to do.
+/// can be taken, and when the answers are [`REPLIES_BYTES_MAX`] long. One reply for each entry applied: fewer replies than entries means that the rest is still to do.
 ///
 /// # Errors
 /// The replica must stop: the table failed, or an entry needs a newer release. Nothing of the batch is kept if the
@@ -62,7 +62,7 @@ pub enum Reply {
 pub fn apply(write: &mut impl Write, entries: &[Entry<Bytes>]) -> Result<Vec<Reply>, Error> {
     let mut state = state::read(write)?;
     let mut replies = Vec::with_capacity(entries.len());
-    let mut oldest_ms = None;
+    let (mut oldest_ms, mut bytes) = (None, 0);
     for entry in entries {
         let before = state::applied(&state);
         assert_eq!(
@@ -85,7 +85,11 @@ pub fn apply(write: &mut impl Write, entries: &[Entry<Bytes>]) -> Result<Vec<Rep
             }
         };
         state.applied = Some(at);
-        let ends_batch = matches!(reply, Reply::Audit { .. });
+        bytes += match &reply {
+            Reply::Txn(answer) => answer.encoded_len(),
+            _ => 0,
+        };
+        let ends_batch = matches!(reply, Reply::Audit { .. }) || bytes >= REPLIES_BYTES_MAX;
         replies.push(reply);
         if ends_batch {
             break;

@@ -19,6 +19,8 @@ pub const READERS_MAX: u32 = 512;
 pub const RETURNED_DATA_BYTES_MAX: usize = 2 << 20;
 /// What an answer may be on the wire: tonic's default.
 pub const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Bytes of the answers of one batch that is applied, about: the entries after that are applied in the next.
+pub const REPLIES_BYTES_MAX: usize = 4 << 20;
 /// Bytes of a result beside its key and data: version, timestamp, position, field tags.
 pub const RESULT_OVERHEAD_BYTES: usize = 64;
 /// Failed guards told of in one answer.

@@ -97,7 +97,7 @@ impl Default for Config {
             table_reserve_bytes: 64 << 20,
             snapshot_bytes_per_second: 64 << 20,
             request_ms_max: 30_000,
-            streams_per_connection_max: 1_024,
+            streams_per_connection_max: admission::limits::REQUESTS_MAX,
             hand_over_ms_max: 2_000,
         }
     }

@@ -28,7 +28,7 @@
 //! **Bounds.** Every queue has one, and says in its file what stands behind it. A caller that is too fast is slowed
 //! by its own stream's flow control; a peer that is slow, stopped or gone holds a cursor and a few messages.
 
-mod accept;
+mod admitted;
 mod aside;
 mod backup;
 mod bootstrap;

@@ -33,9 +33,28 @@ pub(crate) enum Asked {
     Scan(ScanRequest),
 }
 
-/// Runs reads on one picture; each gets its answer, in order. With each comes the offset that its picture must hold.
-pub(crate) fn run(shared: &Shared, reads: &[(&Asked, Offset)]) -> Vec<Response> {
-    let mut answers = Vec::with_capacity(reads.len());
+impl Asked {
+    /// Bytes that it holds while it waits, about.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Asked::Write => 0,
+            Asked::Get(request) => request.key.len(),
+            Asked::Scan(request) => {
+                let range = match &request.range {
+                    Some(scan_request::Range::Prefix(prefix)) => prefix.len(),
+                    Some(scan_request::Range::Between(between)) => between.from.len() + between.to.len(),
+                    None => 0,
+                };
+                request.after.len() + range
+            }
+        }
+    }
+}
+
+/// Runs reads on one picture; each gets its answer, in order, until the answers are `bytes_max` long: the others were not
+/// run, and nothing of them is in memory. With each comes the offset that its picture must hold.
+pub(crate) fn run(shared: &Shared, reads: &[(&Asked, Offset)], bytes_max: usize) -> Vec<Response> {
+    let mut answers = Vec::new();
     if reads.is_empty() {
         return answers;
     }
@@ -46,11 +65,17 @@ pub(crate) fn run(shared: &Shared, reads: &[(&Asked, Offset)]) -> Vec<Response> 
     let ran = shared.table.read(|read| {
         let state = state::read(read)?;
         let at = At { applied: state::applied(&state), log_id: state::log_id(&state) };
+        let mut bytes = 0;
         for (asked, ready) in reads {
-            answers.push(match gone_back(*ready, at.applied) {
+            let answer = match gone_back(*ready, at.applied) {
                 Some(failure) => Response::Failure(failure),
                 None => one(read, asked, at)?,
-            });
+            };
+            bytes += answer.encoded_len();
+            answers.push(answer);
+            if bytes >= bytes_max {
+                break;
+            }
         }
         Ok(())
     });
@@ -160,7 +185,7 @@ pub(crate) async fn fresh(shared: &Shared, asked: Asked) -> Result<Response, Fai
             }
         }
     };
-    match run(shared, &[(&asked, ready)]).pop() {
+    match run(shared, &[(&asked, ready)], usize::MAX).pop() {
         Some(Response::Failure(failure)) => Err(failure),
         Some(response) => Ok(response),
         None => Err(failure(FailureReason::Unspecified, "a read without an answer")),

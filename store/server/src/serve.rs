@@ -13,6 +13,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use admission::Guard;
+use admission::limits::{HEADER_BYTES_MAX, PING_S, WINDOW_BYTES};
 use proto::store::cluster_server::ClusterServer;
 use proto::store::kv_server::KvServer;
 use proto::store::replication_server::ReplicationServer;
@@ -27,7 +29,7 @@ use tonic::server::NamedService;
 use tonic::transport::Server;
 use tonic_health::server::HealthReporter;
 
-use crate::accept::connections;
+use crate::admitted;
 use crate::cluster::ClusterService;
 use crate::config::Config;
 use crate::error::Error;
@@ -39,11 +41,6 @@ use crate::replica::{self, Running};
 use crate::stop::Stop;
 use crate::too_large::{REQUEST_BYTES_MAX, ToldTooLarge};
 
-/// Flow control: bytes under way on one stream, and on one connection.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
-/// A caller that answers no ping for this long is gone.
-const PING_S: u64 = 5;
 /// Between two attempts to hand leadership over.
 const HAND_OVER_PAUSE_MS: u64 = 20;
 /// Streams that were told to end must have ended within this.
@@ -204,10 +201,12 @@ fn spawn_server(
     // Tools that are older than the first whole version ask for the one before it.
     let reflection_before = reflected().build_v1alpha().map_err(wrong)?;
     let (stop, mut stopping) = watch::channel(false);
-    let incoming = connections(listener);
+    let incoming = Guard::new(admitted::limits(), admitted::PREFACE_BYTES).connections(listener);
     let server = Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .layer(admitted::layer())
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
         .max_concurrent_streams(shared.config.streams_per_connection_max)
         .http2_keepalive_interval(Some(Duration::from_secs(PING_S)))
         .http2_keepalive_timeout(Some(Duration::from_secs(PING_S)))

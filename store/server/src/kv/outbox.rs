@@ -11,9 +11,12 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use admission::Place;
+use admission::place::{Charge, Side};
 use parking_lot::{Mutex, MutexGuard};
+use prost::Message as _;
 use proto::store::{Failure, PipelineResponse};
-use store_engine::Answer;
+use store_engine::{Answer, Reply};
 use tokio::sync::Notify;
 
 use crate::desk::{Recipient, Told};
@@ -27,12 +30,59 @@ const STREAM_PLACES_MAX: usize = 65_536;
 
 const _: () = assert!(STREAM_WAITING_MAX <= STREAM_PLACES_MAX);
 
+/// Bytes that one stream may hold without being charged.
+const BYTES_FREE: usize = 64 << 10;
+/// By how much a charge grows at a time.
+const BYTES_STEP: usize = 64 << 10;
+/// What a request costs beside its bytes, about.
+const REQUEST_COST_BYTES: usize = 256;
+
+/// Bytes that are held, and the charge for those that are not free.
+#[derive(Default)]
+struct Cover {
+    bytes: usize,
+    charge: Option<Charge>,
+}
+
+impl Cover {
+    /// Whether so many bytes more are covered, from now on.
+    fn grow(&mut self, place: Option<&Place>, side: Side, bytes: usize) -> bool {
+        let all = self.bytes + bytes;
+        let covered = match (&mut self.charge, place) {
+            (_, None) => true,
+            (None, _) if all <= BYTES_FREE => true,
+            (None, Some(place)) => {
+                self.charge = place.try_charge(side, all.next_multiple_of(BYTES_STEP));
+                self.charge.as_mut().map(Charge::wait_for_caller).is_some()
+            }
+            (Some(charge), _) => all <= charge.bytes() || charge.try_grow(all.next_multiple_of(BYTES_STEP)),
+        };
+        if covered {
+            self.bytes = all;
+        }
+        covered
+    }
+
+    fn shrink(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        if self.bytes <= BYTES_FREE {
+            self.charge = None;
+        }
+    }
+}
+
 /// A request that waits.
 pub(crate) struct Waiting {
     /// The caller's number for it.
     pub(crate) number: u64,
     /// What it is.
     pub(crate) asked: Asked,
+}
+
+impl Waiting {
+    fn cost(&self) -> usize {
+        REQUEST_COST_BYTES + self.asked.bytes()
+    }
 }
 
 /// What the stream picks up.
@@ -42,12 +92,16 @@ pub(crate) struct Picked {
     pub(crate) told: Vec<(Waiting, Told)>,
     /// Answers made at the door.
     pub(crate) ready: Vec<PipelineResponse>,
+    /// For the answers among them that are not short.
+    pub(crate) charge: Option<Charge>,
 }
 
 /// The requests and answers of one stream.
 pub(crate) struct Outbox {
     /// Its number at the desk.
     pub(crate) id: u32,
+    /// The connection that it is charged to.
+    place: Option<Place>,
     inner: Mutex<Inner>,
     broken: AtomicBool,
     /// Wakes the reading side: there is room, or the stream is broken.
@@ -61,6 +115,10 @@ struct Inner {
     first: u32,
     /// Those not answered.
     open: usize,
+    /// For the requests that wait.
+    requests: Cover,
+    /// For what is picked up next.
+    answers: Cover,
     picked: Picked,
     /// No more requests come.
     ended: bool,
@@ -73,6 +131,7 @@ impl Inner {
     fn take(&mut self, number: u32) -> Option<Waiting> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let waiting = self.waiting.get_mut(index)?.take()?;
+        self.requests.shrink(waiting.cost());
         self.open -= 1;
         while let Some(None) = self.waiting.front() {
             self.waiting.pop_front();
@@ -87,8 +146,8 @@ impl Inner {
 }
 
 impl Outbox {
-    pub(crate) fn new(id: u32) -> Outbox {
-        Outbox { id, inner: Mutex::default(), broken: AtomicBool::new(false), changed: Notify::new() }
+    pub(crate) fn new(id: u32, place: Option<Place>) -> Outbox {
+        Outbox { id, place, inner: Mutex::default(), broken: AtomicBool::new(false), changed: Notify::new() }
     }
 
     /// Takes a request in; its number. `None`: the stream is broken, or all numbers are used; it is not taken.
@@ -99,6 +158,11 @@ impl Outbox {
         }
         let index = u32::try_from(inner.waiting.len()).expect("what waits is bounded");
         let number = inner.first.checked_add(index)?;
+        let cost = waiting.cost();
+        if !inner.requests.grow(self.place.as_ref(), Side::Requests, cost) {
+            // The rest of a batch that was begun when there was room: no more is taken after it.
+            inner.requests.bytes += cost;
+        }
         inner.waiting.push_back(Some(waiting));
         inner.open += 1;
         Some(number)
@@ -113,8 +177,11 @@ impl Outbox {
 
     /// Whether another request may wait.
     pub(crate) fn has_room(&self) -> bool {
-        let inner = self.inner.lock();
-        inner.open + inner.picked.told.len() + inner.picked.ready.len() < STREAM_WAITING_MAX
+        let mut inner = self.inner.lock();
+        // Nothing that waits is charged for alone: a stream always goes on.
+        let covered = inner.requests.grow(self.place.as_ref(), Side::Requests, 0) || inner.open == 0;
+        covered
+            && inner.open + inner.picked.told.len() + inner.picked.ready.len() < STREAM_WAITING_MAX
             && inner.waiting.len() < STREAM_PLACES_MAX
     }
 
@@ -142,6 +209,7 @@ impl Outbox {
             return Poll::Pending;
         }
         std::mem::swap(&mut inner.picked, into);
+        into.charge = std::mem::take(&mut inner.answers).charge;
         drop(inner);
         self.changed.notify_one();
         Poll::Ready(true)
@@ -156,13 +224,26 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
     }
 }
 
+/// Bytes of an answer that is there already; reads are not run yet.
+fn bytes(told: &Told) -> usize {
+    match told {
+        Told::Reply(Reply::Txn(answer)) => answer.encoded_len(),
+        Told::Reply(Reply::Outcome(answer)) => answer.encoded_len(),
+        Told::Answer(_) | Told::Reply(_) => 0,
+    }
+}
+
 impl Recipient for Outbox {
     fn deliver(&self, told: &mut Vec<(u32, Told)>) {
         let breaks = |told: &Told| matches!(told, Told::Answer(Answer::NotLeader { .. } | Answer::Unknown));
-        let broken = told.iter().any(|(_, told)| breaks(told));
+        let mut broken = false;
         let mut inner = self.inner.lock();
-        for (number, told) in told.drain(..) {
+        for (number, mut told) in told.drain(..) {
             if let Some(waiting) = inner.take(number) {
+                if !inner.answers.grow(self.place.as_ref(), Side::Answers, bytes(&told)) {
+                    told = Told::Answer(Answer::Unknown);
+                }
+                broken |= breaks(&told);
                 inner.picked.told.push((waiting, told));
             }
         }
@@ -183,6 +264,7 @@ impl Recipient for Outbox {
         inner.ended = true;
         // What waits has no answer: its caller sees the stream end, and asks elsewhere.
         inner.waiting.clear();
+        inner.requests = Cover::default();
         inner.open = 0;
         self.broken.store(true, Ordering::Release);
         self.changed.notify_one();
@@ -194,7 +276,6 @@ impl Recipient for Outbox {
 mod tests {
     use super::*;
     use store_core::{Epoch, Offset};
-    use store_engine::Reply;
 
     fn write(number: u64) -> Waiting {
         Waiting { number, asked: Asked::Write }
@@ -212,7 +293,7 @@ mod tests {
 
     #[test]
     fn answers_find_their_requests_in_any_order() {
-        let outbox = Outbox::new(1);
+        let outbox = Outbox::new(1, None);
         let numbers: Vec<u32> = [70, 71, 72].map(|n| outbox.enter(write(n)).expect("open")).to_vec();
         assert_eq!(poll(&outbox), Poll::Pending);
         outbox.deliver(&mut vec![(numbers[1], done())]);
@@ -228,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_lost_its_leader_takes_nothing_more() {
-        let outbox = Outbox::new(1);
+        let outbox = Outbox::new(1, None);
         let first = outbox.enter(write(1)).expect("open");
         let second = outbox.enter(write(2)).expect("open");
         let lost = Told::Answer(Answer::NotLeader { epoch: Epoch(2), leader: None });

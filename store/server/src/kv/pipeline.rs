@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use admission::Place;
+use admission::place::Charge;
 use futures::{FutureExt, Stream};
 use proto::check;
 use proto::store::command::Kind;
@@ -30,10 +32,18 @@ use crate::too_large::not_taken;
 const BATCH_MAX: usize = 512;
 /// And their bytes, about.
 const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Of so many answers the reads are run on one picture.
+const READS_MAX: usize = 512;
+/// Bytes of answers that are made at a time: what the caller has not taken stays unread in the database.
+const READY_BYTES: usize = 64 << 10;
 
 /// Opens a stream.
-pub(super) fn open(shared: Arc<Shared>, requests: Streaming<PipelineRequest>) -> Answers {
-    let outbox = shared.desk.register(Outbox::new);
+pub(super) fn open(
+    shared: Arc<Shared>,
+    place: Option<Place>,
+    requests: Streaming<PipelineRequest>,
+) -> Answers {
+    let outbox = shared.desk.register(|id| Outbox::new(id, place));
     let intake = Intake {
         shared: Arc::clone(&shared),
         outbox: Arc::clone(&outbox),
@@ -42,7 +52,7 @@ pub(super) fn open(shared: Arc<Shared>, requests: Streaming<PipelineRequest>) ->
         refusal: None,
     };
     let taking = tokio::spawn(intake.run(requests));
-    Answers { shared, outbox, taking, ready: VecDeque::new() }
+    Answers { shared, outbox, taking, told: VecDeque::new(), charge: None, ready: VecDeque::new() }
 }
 
 /// The side that takes requests in.
@@ -185,32 +195,54 @@ pub(crate) struct Answers {
     shared: Arc<Shared>,
     outbox: Arc<Outbox>,
     taking: JoinHandle<()>,
+    /// What was picked up and is not answered: its reads are not run before the caller has taken what is ready.
+    told: VecDeque<(Waiting, Told)>,
+    /// For the answers in it.
+    charge: Option<Charge>,
     ready: VecDeque<PipelineResponse>,
 }
 
 impl Answers {
-    /// Turns what was picked up into answers; all reads that may run are run on one picture.
-    fn turn(&mut self, picked: Picked) {
-        self.ready.extend(picked.ready);
+    /// Turns the first of what was picked up into answers, about [`READY_BYTES`]; the reads among them are run on one
+    /// picture.
+    fn turn(&mut self) {
         let may_run = |told: &Told| match told {
             Told::Answer(Answer::ReadReady { at }) => Some(*at),
             _ => None,
         };
-        let reads: Vec<(&Asked, Offset)> = (picked.told.iter())
+        let reads: Vec<(&Asked, Offset)> = (self.told.iter().take(READS_MAX))
             .filter_map(|(waiting, told)| Some((&waiting.asked, may_run(told)?)))
             .collect();
-        let mut ran = reads::run(&self.shared, &reads).into_iter();
-        for (waiting, told) in picked.told {
-            let response = match told {
-                told if may_run(&told).is_some() => ran.next(),
-                Told::Reply(Reply::Txn(answer)) => Some(Response::Txn(answer)),
-                Told::Reply(Reply::Outcome(answer)) => Some(Response::Outcome(answer)),
-                told => Some(Response::Failure(match self.shared.reply_of(told) {
-                    Err(failure) => failure,
-                    Ok(reply) => invalid("request", format!("has no answer of its own: {reply:?}")),
-                })),
+        let mut ran = reads::run(&self.shared, &reads, READY_BYTES).into_iter();
+        let mut bytes = 0;
+        while bytes < READY_BYTES
+            && let Some((waiting, told)) = self.told.pop_front()
+        {
+            let response = if may_run(&told).is_some() {
+                let Some(answer) = ran.next() else {
+                    self.told.push_front((waiting, told));
+                    break;
+                };
+                answer
+            } else {
+                self.answer(told)
             };
-            self.ready.push_back(PipelineResponse { number: waiting.number, response });
+            bytes += response.encoded_len();
+            self.ready.push_back(PipelineResponse { number: waiting.number, response: Some(response) });
+        }
+        if self.told.is_empty() {
+            self.charge = None;
+        }
+    }
+
+    fn answer(&self, told: Told) -> Response {
+        match told {
+            Told::Reply(Reply::Txn(answer)) => Response::Txn(answer),
+            Told::Reply(Reply::Outcome(answer)) => Response::Outcome(answer),
+            told => Response::Failure(match self.shared.reply_of(told) {
+                Err(failure) => failure,
+                Ok(reply) => invalid("request", format!("has no answer of its own: {reply:?}")),
+            }),
         }
     }
 }
@@ -230,6 +262,10 @@ impl Stream for Answers {
             if let Some(response) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(response)));
             }
+            if !self.told.is_empty() {
+                self.turn();
+                continue;
+            }
             let mut picked = Picked::default();
             match self.outbox.poll(&mut picked, context) {
                 Poll::Pending => return Poll::Pending,
@@ -237,7 +273,11 @@ impl Stream for Answers {
                     let refusal = self.outbox.take_refusal();
                     return Poll::Ready(refusal.map(|failure| Err(status_from(&failure))));
                 }
-                Poll::Ready(true) => self.turn(picked),
+                Poll::Ready(true) => {
+                    self.ready.extend(picked.ready);
+                    self.told.extend(picked.told);
+                    self.charge = picked.charge;
+                }
             }
         }
     }

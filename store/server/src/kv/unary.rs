@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use admission::Place;
 use proto::check::{self, Violation};
 use proto::store::command::Kind;
 use proto::store::kv_server::Kv;
@@ -148,6 +149,7 @@ impl Kv for KvService {
         &self,
         request: Request<Streaming<PipelineRequest>>,
     ) -> Result<Response<Self::PipelineStream>, Status> {
-        Ok(Response::new(pipeline::open(Arc::clone(&self.shared), request.into_inner())))
+        let place = request.extensions().get::<Place>().cloned();
+        Ok(Response::new(pipeline::open(Arc::clone(&self.shared), place, request.into_inner())))
     }
 }

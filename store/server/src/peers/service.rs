@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use admission::Place;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use prost::Message as _;
@@ -179,6 +180,13 @@ fn removed(shared: &Shared, peer: Member, last: Position) -> String {
     )
 }
 
+/// The connection is a member's: it is not closed for others, whatever comes.
+fn keeps_its_place(place: Option<&Place>) {
+    if let Some(place) = place {
+        place.is_members();
+    }
+}
+
 /// There is no place for another caller who is no member.
 fn crowded() -> Status {
     let message = "too many nodes that are no members of this group speak to this node";
@@ -290,9 +298,11 @@ impl Replication for ReplicationService {
 
     async fn push(&self, request: Request<Streaming<Frame>>) -> Result<Response<Self::PushStream>, Status> {
         let address = request.remote_addr();
+        let place = request.extensions().get::<Place>().cloned();
         let mut pushes = request.into_inner();
         let first = pushes.message().await?.unwrap_or_default();
         let (peer, session) = self.let_in(Kind::Push, &first, address)?;
+        keeps_its_place(place.as_ref());
         let at = first.hello.and_then(|hello| hello.peer).map(|peer| peer.address).unwrap_or_default();
         self.found(peer);
         self.shared().spoken_to(peer, &at);
@@ -304,8 +314,10 @@ impl Replication for ReplicationService {
 
     async fn vote(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
         let address = request.remote_addr();
+        let place = request.extensions().get::<Place>().cloned();
         let frame = request.into_inner();
         let (peer, session) = self.let_in(Kind::Vote, &frame, address)?;
+        keeps_its_place(place.as_ref());
         let asked: VoteRequest = decode(frame.body)?;
         self.check_known(peer, convert::position_in(asked.last), address)?;
         let reply = self.vote_of(peer, &asked).await?;
@@ -319,8 +331,10 @@ impl Replication for ReplicationService {
         request: Request<Frame>,
     ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
         let address = request.remote_addr();
+        let place = request.extensions().get::<Place>().cloned();
         let frame = request.into_inner();
         let (peer, session) = self.let_in(Kind::Fetch, &frame, address)?;
+        keeps_its_place(place.as_ref());
         let request: FetchSnapshotRequest = decode(frame.body)?;
         // The leader knows whom it offers a snapshot.
         self.check_known(peer, Position::ZERO, address)?;

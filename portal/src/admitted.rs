@@ -1,0 +1,58 @@
+//! How each call of a portal is admitted, and what it may hold.
+
+use admission::{Admission, Kind, Limits, Rules};
+use tonic::Status;
+
+use crate::error::Error;
+use crate::limits::REQUEST_BYTES_MAX;
+
+/// Bytes with which every HTTP/2 connection begins (RFC 9113, 3.4).
+pub(crate) const PREFACE_BYTES: usize = 24;
+/// File descriptors that a portal needs beside its callers' connections: to the store, to the broker, its own.
+const DESCRIPTORS_RESERVED: usize = 36;
+
+/// What a call that answers with one document is expected to hold, if nothing else is known.
+const DOCUMENT_BYTES: usize = 64 << 10;
+/// And one that answers with a page of them, with what the store says of them meanwhile.
+const PAGE_BYTES: usize = 2 << 20;
+
+/// The places of a portal's callers; no member of the group is among them.
+pub(crate) fn limits() -> Limits {
+    Limits::of_process(DESCRIPTORS_RESERVED, 0)
+}
+
+/// The layer.
+pub(crate) fn layer() -> Admission {
+    Admission::new(Rules { kind, message_bytes_max: REQUEST_BYTES_MAX, full })
+}
+
+fn full() -> Status {
+    let why =
+        "the answers that callers have not taken fill the room for them; take yours, or try again later";
+    Error::Overloaded { why: why.to_owned() }.into()
+}
+
+fn kind(path: &str) -> Kind {
+    let Some((service, method)) = path.trim_start_matches('/').split_once('/') else { return Kind::Free };
+    match (service, method) {
+        ("feira.portal.v1.Portal", _) | ("grpc.health.v1.Health", "Check") => Kind::Free,
+        (_, "Watch") => Kind::Stream,
+        (service, _) if service.starts_with("grpc.reflection.") => Kind::Stream,
+        (_, method) if method.starts_with("List") || method.starts_with("Browse") => Kind::Call(PAGE_BYTES),
+        _ => Kind::Call(DOCUMENT_BYTES),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_need_more_room_than_documents_and_status_needs_none() {
+        assert_eq!(kind("/feira.portal.v1.Admin/ListClients"), Kind::Call(PAGE_BYTES));
+        assert_eq!(kind("/feira.portal.v1.Shop/BrowseProducts"), Kind::Call(PAGE_BYTES));
+        assert_eq!(kind("/feira.portal.v1.Shop/GetOrder"), Kind::Call(DOCUMENT_BYTES));
+        assert_eq!(kind("/feira.portal.v1.Portal/Status"), Kind::Free);
+        assert_eq!(full().code(), tonic::Code::ResourceExhausted);
+    }
+}

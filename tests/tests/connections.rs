@@ -1,0 +1,144 @@
+//! Connections that nobody needs: strangers who only connect keep no user out, stop no election and fill no log.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use feira_tests::cluster::{Cluster, Options, PATIENCE};
+use feira_tests::shop::{insert_client, order, patient};
+use feira_tests::wait;
+use proto::portal::GetClientRequest;
+
+/// To each process.
+const STRANGERS: usize = 1_000;
+/// What a log may grow by in a minute; the tests take less.
+const LOG_BYTES_MAX: u64 = 10_000;
+/// The client's side of HTTP/2 before it asks for anything: preface and empty settings.
+const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+
+const PARTS: [&str; 6] = ["node-1", "node-2", "node-3", "admin-1", "client-1", "broker"];
+
+/// Connects and says nothing, or hello and nothing more.
+fn stranger(address: &str, says_hello: bool) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&address.parse().unwrap(), PATIENCE).ok()?;
+    if says_hello {
+        // It may have been closed already: that is its right.
+        let _ = stream.write_all(HELLO);
+    }
+    Some(stream)
+}
+
+fn is_open(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let mut heard = [0; 4_096];
+    let mut stream = stream;
+    loop {
+        match stream.read(&mut heard) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+async fn strangers_at_all(cluster: &Cluster) -> Vec<TcpStream> {
+    let connecting: Vec<_> = PARTS
+        .map(|part| cluster.address(part).to_owned())
+        .into_iter()
+        .map(|address| {
+            tokio::task::spawn_blocking(move || {
+                (0..STRANGERS).filter_map(|at| stranger(&address, at % 2 == 0)).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for one in connecting {
+        all.extend(one.await.unwrap());
+    }
+    all
+}
+
+fn log_bytes(cluster: &Cluster, part: &str) -> u64 {
+    std::fs::metadata(cluster.path().join(format!("{part}.log"))).map_or(0, |file| file.len())
+}
+
+/// A new user, over a connection of its own: served by both portals. How long it took.
+async fn a_new_user(cluster: &Cluster) -> Duration {
+    let begun = Instant::now();
+    wait::until("a new user to be served", PATIENCE, || async {
+        let request = patient(GetClientRequest { cid: "ana".into() });
+        cluster.admin(1).get_client(request).await.map_err(|status| status.to_string())?;
+        order(&mut cluster.shop(1), "ana", &[]).await.map_err(|status| status.to_string())
+    })
+    .await;
+    begun.elapsed()
+}
+
+async fn strangers_keep_nobody_out(descriptors: u32) {
+    let options = Options { embedded_broker: true, descriptors: Some(descriptors), ..Options::default() };
+    let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
+    insert_client(&mut cluster.admin(1), "ana").await.unwrap();
+    let logs: Vec<u64> = PARTS.iter().map(|part| log_bytes(&cluster, part)).collect();
+    let begun = Instant::now();
+    let strangers = strangers_at_all(&cluster).await;
+    let connected = begun.elapsed();
+
+    let served = a_new_user(&cluster).await;
+    let leader = cluster.leader().await;
+    cluster.kill(&leader);
+    let begun = Instant::now();
+    cluster.leader().await;
+    let elected = begun.elapsed();
+    let served_after = a_new_user(&cluster).await;
+    cluster.run(&leader);
+    cluster.wait_until_equal().await;
+    cluster.wait_until_live().await;
+
+    let open = strangers.iter().filter(|stranger| is_open(stranger)).count();
+    eprintln!(
+        "ulimit -n {descriptors}: {} strangers in {connected:?}, {open} still open; a user was served in {served:?}, \
+         another leader was there in {elected:?}, then a user in {served_after:?}",
+        strangers.len()
+    );
+    for (part, before) in PARTS.iter().zip(logs) {
+        let grown = log_bytes(&cluster, part) - before;
+        assert!(
+            grown <= LOG_BYTES_MAX || *part == leader,
+            "{part} logged {grown} bytes: {}",
+            cluster.log_of(part)
+        );
+    }
+    cluster.all_run();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_strangers_at_each_part_keep_nobody_out() {
+    strangers_keep_nobody_out(1_024).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_strangers_keep_nobody_out_of_processes_of_64_files() {
+    strangers_keep_nobody_out(64).await;
+}
+
+/// A shell bounds the soft number only; the hard one stays.
+#[tokio::test]
+async fn a_process_raises_its_soft_bound_on_files_to_the_hard_one() {
+    let options = Options { nodes: 1, admin_portals: 0, client_portals: 0, ..Options::default() };
+    let mut cluster = Cluster::prepare(feira_tests::feira!(), options);
+    cluster.found();
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").arg("ulimit -Sn 100 && exec \"$0\" \"$@\"").arg(feira_tests::feira!());
+    shell.arg("--config").arg(cluster.config()).args(["store", "--node", "1"]);
+    let log = cluster.path().join("bounded.log");
+    let process = feira_tests::process::Process::start("bounded", shell, &log);
+    let (soft, hard) = wait::until("the bound to be raised", PATIENCE, || async {
+        let (soft, hard) = process.files_max();
+        if soft == hard { Ok((soft, hard)) } else { Err(format!("{soft} of {hard}")) }
+    })
+    .await;
+    assert!(soft == hard && soft != 100, "{soft} {hard}");
+    drop(process);
+    cluster.all_run();
+}
