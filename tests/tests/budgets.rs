@@ -28,7 +28,7 @@ const SOON: Duration = Duration::from_secs(30);
 /// How long an attack goes on.
 const ATTACK: Duration = Duration::from_secs(10);
 
-const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1 });
+const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1, cluster_id: 0, log_id: 0 });
 
 /// A caller's connection, below gRPC: it takes nothing that it does not want.
 struct Caller {
