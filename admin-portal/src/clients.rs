@@ -87,8 +87,8 @@ fn with_number(base: &str, number: u64) -> String {
 pub(crate) async fn update_client(portal: &Portal, mut asked: UpdateClientRequest) -> Result<Client, Error> {
     let given = asked.request.take();
     let request = Request::new("UpdateClient", given, &asked)?;
-    let cid = Cid::parse("cid", &asked.cid)?;
     let data = ClientData::parse(&asked.data)?;
+    let cid = portal.cid("cid", &asked.cid).await?;
     let at = key::client(&cid);
     let txn = guard_match(Txn::new(), &cid, asked.if_match)
         .guard_json(at.clone(), STATE, State::Active.json())
@@ -149,7 +149,7 @@ async fn client(portal: &Portal, cid: &Cid) -> Result<Client, Error> {
 }
 
 pub(crate) async fn get_client(portal: &Portal, asked: &GetClientRequest) -> Result<Client, Error> {
-    client(portal, &Cid::parse("cid", &asked.cid)?).await
+    client(portal, &portal.cid("cid", &asked.cid).await?).await
 }
 
 pub(crate) async fn list_clients(portal: &Portal, asked: &ListRequest) -> Result<ListClientsResponse, Error> {

@@ -44,7 +44,7 @@ pub(crate) async fn delete_client(
 ) -> Result<DeleteResponse, Error> {
     let given = asked.request.take();
     let request = Request::new("DeleteClient", given, &asked)?;
-    let cid = Cid::parse("cid", &asked.cid)?;
+    let cid = portal.cid("cid", &asked.cid).await?;
     let (mut continued, mut changed) = (false, Changed::default());
     if asked.cascade {
         continued = !close(portal, &cid, asked.if_match, request.part("close")).await?;

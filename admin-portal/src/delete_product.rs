@@ -34,7 +34,7 @@ pub(crate) async fn delete_product(
 ) -> Result<DeleteResponse, Error> {
     let given = asked.request.take();
     let request = Request::new("DeleteProduct", given, &asked)?;
-    let pid = Pid::parse("pid", &asked.pid)?;
+    let pid = portal.pid("pid", &asked.pid).await?;
     let (mut continued, mut changed) = (false, Changed::default());
     if asked.cascade {
         continued = !close(portal, &pid, asked.if_match, request.part("close")).await?;

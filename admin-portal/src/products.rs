@@ -115,11 +115,11 @@ pub(crate) async fn update_product(
 ) -> Result<Product, Error> {
     let given = asked.request.take();
     let request = Request::new("UpdateProduct", given, &asked)?;
-    let pid = Pid::parse("pid", &asked.pid)?;
     let data = ProductData::parse(&asked.data)?;
     if data.quantity.is_none() && asked.if_match_stock != 0 {
         return Err(Error::invalid("if_match_stock", "is given, but the data has no \"quantity\""));
     }
+    let pid = portal.pid("pid", &asked.pid).await?;
     let stock_at = key::stock(&pid);
     let mut attempts = Attempts::new(portal, request);
     loop {
@@ -177,7 +177,7 @@ fn update(pid: &Pid, data: &ProductData, asked: &UpdateProductRequest, wanted: O
 }
 
 pub(crate) async fn get_product(portal: &Portal, asked: &GetProductRequest) -> Result<Product, Error> {
-    product(portal, &Pid::parse("pid", &asked.pid)?).await
+    product(portal, &portal.pid("pid", &asked.pid).await?).await
 }
 
 pub(crate) async fn list_products(

@@ -16,11 +16,11 @@ use crate::products::{answered, refused};
 pub(crate) async fn adjust_stock(portal: &Portal, mut asked: AdjustStockRequest) -> Result<Product, Error> {
     let given = asked.request.take();
     let request = Request::new("AdjustStock", given, &asked)?;
-    let pid = Pid::parse("pid", &asked.pid)?;
     if asked.amount == 0 || asked.amount.unsigned_abs() > STOCK_QUANTITY_MAX.unsigned_abs() {
         let why = format!("must be within -{STOCK_QUANTITY_MAX} and {STOCK_QUANTITY_MAX}, and not 0");
         return Err(Error::invalid("amount", why));
     }
+    let pid = portal.pid("pid", &asked.pid).await?;
     let (at, stock, now) = (key::product(&pid), key::stock(&pid), now_ms());
     let txn = Txn::new()
         .guard_exists(at.clone())

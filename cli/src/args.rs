@@ -326,7 +326,7 @@ pub struct Health {
 #[derive(Args, Debug, Clone)]
 pub struct Tool {
     /// Run these commands (parted by ;) and leave
-    #[arg(short, long, value_name = "COMMANDS")]
+    #[arg(short, long, value_name = "COMMANDS", conflicts_with = "words")]
     pub command: Option<String>,
     /// Ask these portals, not those of the configuration
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
@@ -351,7 +351,7 @@ pub struct Shop {
 #[derive(Args, Debug, Clone)]
 pub struct KvTool {
     /// Run these commands (parted by ;) and leave
-    #[arg(short, long, value_name = "COMMANDS")]
+    #[arg(short, long, value_name = "COMMANDS", conflicts_with = "words")]
     pub command: Option<String>,
     /// Ask these nodes, not those of the configuration
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]

@@ -37,7 +37,15 @@ pub fn of_words(words: &[String]) -> Result<Document, Failure> {
                 .next("put it in single quotes: '{\"name\": \"Ana\"}'"))
         }
         words => {
-            words.iter().map(|word| pair(word)).collect::<Result<Members, Failure>>().map(Document::Members)
+            let mut members = Members::new();
+            for word in words {
+                let (name, value) = pair(word)?;
+                if members.contains_key(&name) {
+                    return Err(twice(&name));
+                }
+                members.insert(name, value);
+            }
+            Ok(Document::Members(members))
         }
     }
 }
@@ -74,6 +82,12 @@ impl Document {
             Document::Members(members) => text_of(members),
         }
     }
+}
+
+/// A name comes twice: nobody can say which of the two is meant.
+#[must_use]
+pub fn twice(name: &str) -> Failure {
+    Failure::usage(format!("{name:?} is given twice")).next("leave one of the two")
 }
 
 /// The members of a JSON object.
@@ -127,7 +141,9 @@ pub fn typed(text: &str) -> Box<RawValue> {
 
 fn pair(word: &str) -> Result<(String, Box<RawValue>), Failure> {
     match word.split_once('=') {
-        Some((name, text)) if !name.is_empty() => Ok((name.to_owned(), typed(text))),
+        Some((name, text)) if !name.is_empty() && !name.trim_start().starts_with('{') => {
+            Ok((name.to_owned(), typed(text)))
+        }
         _ => Err(Failure::usage(format!("{word:?} is not NAME=VALUE"))
             .next("write name='Maria Silva' city=Recife, or a JSON object in single quotes")),
     }
@@ -175,5 +191,12 @@ mod tests {
         assert!(words(&["{\"a\":1"]).unwrap_err().to_string().contains("not a JSON object"));
         assert!(words(&["name"]).unwrap_err().to_string().contains("NAME=VALUE"));
         assert!(words(&["=x"]).is_err());
+    }
+
+    #[test]
+    fn a_name_that_is_given_twice_is_refused_as_in_json() {
+        let failure = words(&["price=1", "name=x", "price=9"]).unwrap_err();
+        assert!(failure.to_string().contains("\"price\" is given twice"), "{failure}");
+        assert!(words(&["a=1", "{\"b\":\"x=y\"}"]).is_err(), "a document is no name");
     }
 }

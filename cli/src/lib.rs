@@ -26,6 +26,7 @@ pub mod key;
 pub mod kv;
 pub mod log;
 pub mod member;
+pub mod names;
 pub mod private;
 pub mod reach;
 pub mod repl;

@@ -15,8 +15,9 @@ pub(crate) async fn browse_products(
 }
 
 pub(crate) async fn get_product(portal: &Portal, asked: &ShopGetProductRequest) -> Result<Product, Error> {
-    let pid = Pid::parse("pid", &asked.pid)?;
+    Pid::parse("pid", &asked.pid)?;
     portal.registered(&asked.cid).await?;
+    let pid = portal.pid("pid", &asked.pid).await?;
     let product = portal.product(&pid).await?;
     product.ok_or_else(|| Error::NotFound { kind: Kind::Product, id: pid.to_string() })
 }

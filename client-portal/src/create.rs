@@ -7,21 +7,21 @@
 //! guard of the transaction and is not read before.
 
 use portal::attempt::Request;
-use portal::change::{merge, taken};
-use portal::id::{Cid, Oid};
+use portal::change::taken;
+use portal::id::Oid;
 use portal::order_write::{Named, OrderWrite, new_pids};
 use portal::{Error, Portal};
 use proto::portal::{CreateOrderRequest, Order};
 
 pub(crate) async fn create_order(portal: &Portal, mut asked: CreateOrderRequest) -> Result<Order, Error> {
     let given = asked.request.take();
-    let cid = Cid::parse("cid", &asked.cid)?;
+    let cid = portal.cid("cid", &asked.cid).await?;
     let request = Request::new("CreateOrder", given, &asked)?;
     if let Some(at) = asked.lines.iter().position(|line| line.quantity == 0) {
         let why = "0 takes a line out, and a new order has none; leave the line out, or order at least 1";
         return Err(Error::invalid(format!("lines[{at}].quantity"), why));
     }
-    let lines = merge(&asked.lines)?;
+    let lines = portal.lines(&asked.lines).await?;
     let oid = Oid::derive(&cid, request.id());
     let taken = taken(None, &lines);
     let mut write = OrderWrite::creating(portal, Named { cid, oid }, request);

@@ -4,7 +4,7 @@
 //! a price changed meanwhile is read again and never taken from a stale cache.
 
 use portal::attempt::Request;
-use portal::change::{merge, taken};
+use portal::change::taken;
 use portal::document::order::Phase;
 use portal::order_write::{OrderWrite, new_pids};
 use portal::{Error, Portal};
@@ -16,7 +16,7 @@ pub(crate) async fn modify_order(portal: &Portal, mut asked: ModifyOrderRequest)
     if asked.lines.is_empty() {
         return Err(Error::invalid("lines", "is empty; name 1 to 1,000 products"));
     }
-    let lines = merge(&asked.lines)?;
+    let lines = portal.lines(&asked.lines).await?;
     let named = portal.named(&asked.cid, &asked.oid).await?;
     let mut write = OrderWrite::changing(portal, named, request, &[Phase::Open], asked.if_match).await?;
     loop {

@@ -1,7 +1,8 @@
 //! Ids: of clients (CID), products (PID) and orders (OID).
 //!
 //! CIDs and PIDs are 1 to 128 bytes of UTF-8, chosen by staff or made from a name ([`slug`]). Whatever they hold,
-//! they are safe in keys: [`proto::keys`] encodes them.
+//! they are safe in keys: [`proto::keys`] encodes them. A new one looks like no other: it is in Unicode's normal form C
+//! (UAX #15), and has no character that nobody sees. Those that are stored already are what their bytes say.
 //!
 //! An **OID** is made by the portal, the same for the same client and request id, so that a repeated CreateOrder
 //! finds its own order. It is 24 characters of Crockford's base32 in small letters:
@@ -21,6 +22,9 @@
 use std::fmt;
 
 use proto::hash::digest;
+use unicode_normalization::char::is_combining_mark;
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
 use crate::error::Error;
 use crate::limits::ID_BYTES_MAX;
@@ -42,6 +46,48 @@ pub fn plain(field: &str, text: &str) -> Result<(), Error> {
         }
         None => Ok(()),
     }
+}
+
+/// Characters that leave no trace on a screen, though they are no format characters (Unicode 16, DerivedCoreProperties,
+/// `Default_Ignorable_Code_Point`): joiners, fillers and variation selectors.
+const UNSEEN: [std::ops::RangeInclusive<char>; 9] = [
+    '\u{34f}'..='\u{34f}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180b}'..='\u{180f}',
+    '\u{2800}'..='\u{2800}',
+    '\u{3164}'..='\u{3164}',
+    '\u{fe00}'..='\u{fe0f}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{e0100}'..='\u{e01ef}',
+];
+
+/// Whether nobody sees this character.
+#[must_use]
+pub fn is_unseen(character: char) -> bool {
+    let format = character.general_category() == GeneralCategory::Format;
+    format || UNSEEN.iter().any(|range| range.contains(&character))
+}
+
+/// Whether this is a blank that looks like the ordinary one.
+#[must_use]
+pub fn is_odd_blank(character: char) -> bool {
+    character != ' ' && character.general_category() == GeneralCategory::SpaceSeparator
+}
+
+/// Checks that a text has no character that nobody sees, nor a blank that looks like another one: with them two texts
+/// look the same.
+fn seen(field: &str, text: &str) -> Result<(), Error> {
+    let found = text.char_indices().find(|(_, one)| is_unseen(*one) || is_odd_blank(*one));
+    found.map_or(Ok(()), |(at, bad)| {
+        let (what, next) = if is_odd_blank(bad) {
+            ("blank", "looks like the ordinary one; use that")
+        } else {
+            ("character", "nobody sees; leave it out")
+        };
+        let why = format!("has the {what} U+{:04X} at byte {at}, which {next}", u32::from(bad));
+        Err(Error::invalid(field, why))
+    })
 }
 
 /// An id of at most 128 bytes, checked and as it stands in keys.
@@ -78,11 +124,14 @@ macro_rules! name_type {
                 $type::stored(field, text)
             }
 
-            /// Checks an id for something new: beside what [`Self::parse`] asks, one that people can name again.
+            /// Checks an id for something new: beside what [`Self::parse`] asks, one that people can name again and that
+            /// looks like no other. It is in normal form, in whichever form it was given.
             ///
             /// # Errors
-            /// INVALID_ARGUMENT: as [`Self::parse`], or it begins or ends with a blank, or begins with a dash.
+            /// INVALID_ARGUMENT: as [`Self::parse`], or it begins or ends with a blank, begins with a dash, or has a
+            /// character that nobody sees.
             pub fn chosen(field: &str, text: &str) -> Result<$type, Error> {
+                let text = &*text.nfc().collect::<String>();
                 let id = $type::parse(field, text)?;
                 if text.trim() != text {
                     return Err(Error::invalid(field, "begins or ends with a blank, which nobody would see"));
@@ -90,7 +139,18 @@ macro_rules! name_type {
                 if text.starts_with('-') {
                     return Err(Error::invalid(field, "begins with -, as only the flags of tools do"));
                 }
+                seen(field, text)?;
                 Ok(id)
+            }
+
+            /// The id in normal form; `None`: it is so already.
+            #[must_use]
+            pub fn in_normal_form(&self) -> Option<$type> {
+                let text = self.as_str();
+                if is_nfc(text) {
+                    return None;
+                }
+                $type::stored("id", &text.nfc().collect::<String>()).ok()
             }
 
             /// An id that stands in a record or key: also one that nobody may choose any more.
@@ -217,49 +277,59 @@ const SLUG_BYTES_MAX: usize = 64;
 const _: () = assert!(SLUG_BYTES_MAX <= ID_BYTES_MAX);
 
 /// An id made from a name: small letters and digits, accents of Latin letters dropped, everything else one dash.
-/// "Maçã Fuji (kg)" is "maca-fuji-kg". Letters of other scripts are kept. `None` if nothing is left.
+/// "Maçã Fuji (kg)" is "maca-fuji-kg". Letters of other scripts are kept. `None` if nothing is left. How the name's
+/// letters are composed makes no difference.
 #[must_use]
 pub fn slug(name: &str) -> Option<String> {
     let mut slug = String::new();
-    for character in name.chars().flat_map(char::to_lowercase) {
+    for character in without_accents(name).nfc() {
         let mut utf8 = [0; 4];
         let part = match without_accent(character) {
-            "" if character.is_alphanumeric() => &*character.encode_utf8(&mut utf8),
+            "" if character.is_alphanumeric() || is_combining_mark(character) => {
+                &*character.encode_utf8(&mut utf8)
+            }
             plain => plain,
         };
         if slug.len() + part.len() >= SLUG_BYTES_MAX {
             break;
         }
-        let gap = part.is_empty() && !is_mark(character) && !slug.is_empty() && !slug.ends_with('-');
+        let gap = part.is_empty() && !slug.is_empty() && !slug.ends_with('-');
         slug.push_str(if gap { "-" } else { part });
     }
     let slug = slug.trim_end_matches('-');
     (!slug.is_empty()).then(|| slug.to_owned())
 }
 
-/// A combining accent, as decomposed text has it.
-fn is_mark(character: char) -> bool {
-    ('\u{300}'..='\u{36f}').contains(&character) || character == '\''
+/// A name in small letters, decomposed, without the marks of Latin letters and what is written without a gap: apostrophes,
+/// and characters that nobody sees. The marks of other scripts are part of their letters.
+fn without_accents(name: &str) -> String {
+    let mut keeps_marks = false;
+    let mut kept = String::with_capacity(name.len());
+    for character in name.chars().flat_map(char::to_lowercase).nfd() {
+        if is_unseen(character) || matches!(character, '\'' | '\u{2019}' | '\u{2bc}') {
+            continue;
+        }
+        if is_combining_mark(character) {
+            kept.extend(keeps_marks.then_some(character));
+            continue;
+        }
+        let is_latin = character.is_ascii() || !without_accent(character).is_empty();
+        keeps_marks = character.is_alphanumeric() && !is_latin;
+        kept.push(character);
+    }
+    kept
 }
 
-/// The plain letters of a small Latin letter with an accent; empty for anything else.
+/// The plain letters of a small Latin letter that has no decomposition; empty for anything else.
 fn without_accent(character: char) -> &'static str {
     match character {
-        'à'..='å' | 'ā' | 'ă' | 'ą' | 'ª' => "a",
-        'ç' | 'ć' | 'ĉ' | 'č' => "c",
-        'ď' | 'đ' | 'ð' => "d",
-        'è'..='ë' | 'ē' | 'ė' | 'ę' | 'ě' => "e",
-        'ğ' | 'ģ' => "g",
-        'ì'..='ï' | 'ī' | 'į' | 'ı' => "i",
-        'ł' | 'ľ' | 'ļ' => "l",
-        'ñ' | 'ń' | 'ň' | 'ņ' => "n",
-        'ò'..='ö' | 'ø' | 'ō' | 'ő' | 'º' => "o",
-        'ŕ' | 'ř' => "r",
-        'ś' | 'ş' | 'š' | 'ș' => "s",
-        'ť' | 'ţ' | 'ț' => "t",
-        'ù'..='ü' | 'ū' | 'ů' | 'ű' | 'ų' => "u",
-        'ý' | 'ÿ' => "y",
-        'ź' | 'ż' | 'ž' => "z",
+        'ª' => "a",
+        'đ' | 'ð' => "d",
+        'ħ' => "h",
+        'ı' => "i",
+        'ł' => "l",
+        'ø' | 'º' => "o",
+        'ŧ' => "t",
         'æ' => "ae",
         'œ' => "oe",
         'ß' => "ss",
@@ -286,6 +356,11 @@ mod tests {
             ("Pa\u{303}o de queijo", "pao-de-queijo"),
             ("Straße № 7", "strasse-7"),
             ("Яблоко", "яблоко"),
+            ("Café d\u{2019}Àngel", "cafe-dangel"),
+            ("Nguyễn Thị Hạnh", "nguyen-thi-hanh"),
+            ("Ana\u{200b} \u{2060}Maria", "ana-maria"),
+            ("Чай", "чай"),
+            ("हिन्दी", "हिन्दी"),
         ] {
             assert_eq!(slug(name).as_deref(), Some(id));
         }
@@ -311,6 +386,31 @@ mod tests {
             assert!(Pid::chosen("pid", good).is_ok(), "{good}");
         }
         assert!(Cid::parse("cid", "--help").is_ok(), "one that is there can still be named, and deleted");
+    }
+
+    #[test]
+    fn a_new_id_has_no_character_that_nobody_sees() {
+        for bad in ["ana\u{200b}", "a\u{200d}na", "\u{feff}ana", "an\u{ad}a", "ana\u{e0041}", "ana\u{3164}b"]
+        {
+            let error = Cid::chosen("cid", bad).expect_err(bad).to_string();
+            assert!(
+                error.starts_with("cid: has the character U+") && error.contains("nobody sees"),
+                "{error}"
+            );
+            assert!(Cid::parse("cid", bad).is_ok(), "one that is there can still be named");
+        }
+        let blank = Cid::chosen("cid", "ana\u{a0}maria").expect_err("another blank").to_string();
+        assert!(blank.contains("the blank U+00A0 at byte 3"), "{blank}");
+    }
+
+    #[test]
+    fn a_new_id_is_in_normal_form_and_a_stored_one_is_what_its_bytes_say() {
+        let (composed, decomposed) = ("caf\u{e9}", "cafe\u{301}");
+        assert_eq!(Cid::chosen("cid", decomposed).expect("an id").as_str(), composed);
+        let stored = Cid::parse("cid", decomposed).expect("an id");
+        assert_eq!(stored.as_str(), decomposed);
+        assert_eq!(stored.in_normal_form().expect("another form").as_str(), composed);
+        assert_eq!(Cid::parse("cid", composed).expect("an id").in_normal_form(), None);
     }
 
     #[test]
@@ -348,9 +448,17 @@ mod tests {
         #[test]
         fn slugs_are_ids_and_stay_as_they_are(name in "\\PC{0,100}") {
             if let Some(id) = slug(&name) {
-                prop_assert!(Cid::parse("cid", &id).is_ok());
+                let chosen = Cid::chosen("cid", &id).expect("an id");
+                prop_assert_eq!(chosen.as_str(), id.as_str());
+                prop_assert_eq!(slug(&id), Some(id.clone()));
                 prop_assert!(id.len() <= SLUG_BYTES_MAX);
             }
+        }
+
+        #[test]
+        fn one_name_makes_one_id_however_its_letters_are_composed(name in "[a-zà-žА-яấ-ỹ가-각 ]{1,30}") {
+            let (composed, decomposed): (String, String) = (name.nfc().collect(), name.nfd().collect());
+            prop_assert_eq!(slug(&composed), slug(&decomposed));
         }
 
         #[test]

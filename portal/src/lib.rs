@@ -13,7 +13,7 @@
 //! - **The bus is never a correctness mechanism.** Without it, or against it, a portal only reads the store more often.
 //!
 //! From the bottom: `limits`, `error` and `status` (the one table of errors); `money`, `id`, `key`, `document` (what is
-//! stored); `coherence` (when a cache may be trusted: pure) and `cache`; `handle`, `reader`, `attempt`, `change`, `order_write`, `page` (what
+//! stored); `lookup` (which stored id a request means); `coherence` (when a cache may be trusted: pure) and `cache`; `handle`, `reader`, `attempt`, `change`, `order_write`, `page` (what
 //! operations are made of); `config`, `bus`, `serve`. The operations themselves are in `admin-portal` and
 //! `client-portal`. `docs/SCHEMA.md` describes keys, records, invariants and errors for people.
 
@@ -30,6 +30,7 @@ pub mod handle;
 pub mod id;
 pub mod key;
 pub mod limits;
+pub mod lookup;
 pub mod money;
 pub mod order_write;
 pub mod page;

@@ -37,7 +37,7 @@ impl Portal {
     /// # Errors
     /// INVALID_ARGUMENT; UNAUTHENTICATED: not registered, which was checked at the store; UNAVAILABLE.
     pub async fn registered(&self, cid: &str) -> Result<Cid, Error> {
-        let cid = Cid::parse("cid", cid)?;
+        let cid = self.cid("cid", cid).await?;
         let at = key::client(&cid);
         let registers = |record: &Option<Record>| {
             record.as_ref().is_some_and(|record| ClientRecord::registers(&at, record))
@@ -56,7 +56,7 @@ impl Portal {
     /// # Errors
     /// INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND, UNAVAILABLE.
     pub async fn named(&self, cid: &str, oid: &str) -> Result<Named, Error> {
-        let parsed = Cid::parse("cid", cid)?;
+        let parsed = self.cid("cid", cid).await?;
         if oid.is_empty() || oid.len() > ID_BYTES_MAX {
             return Err(Error::invalid("oid", format!("{} bytes; an id has 1 to {ID_BYTES_MAX}", oid.len())));
         }

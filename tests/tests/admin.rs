@@ -356,6 +356,51 @@ async fn what_orders_hold_is_deleted_only_with_cascade() {
     cluster.assert_audited().await;
 }
 
+/// Orders race with the removal of their client, and with whoever is registered next: through real portals.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_races_nobody_is_handed_the_orders_of_somebody_else() {
+    let cluster = two_admins().await;
+    insert_product(&mut cluster.admin(1), "fig", 10_000, "2").await.unwrap();
+    let rounds = (0..24).map(|round| {
+        let (mut here, mut there, mut shop) = (cluster.admin(1), cluster.admin(2), cluster.shop(1));
+        tokio::spawn(async move {
+            let cid = format!("c{round}");
+            insert_client(&mut here, &cid).await.unwrap();
+            let shopping = async {
+                let mut made_at = Vec::new();
+                for _ in 0..4 {
+                    let Ok(made) = order(&mut shop, &cid, &[("fig", 1)]).await else { continue };
+                    made_at.push(made.etag);
+                    let confirm = OrderRequest { cid: cid.clone(), oid: made.oid, request: request_id() };
+                    drop(shop.confirm_order(patient(confirm)).await);
+                }
+                made_at
+            };
+            let removing = async {
+                let request = without_client(&cid, round % 2 == 0);
+                let removed = there.delete_client(patient(request)).await.is_ok();
+                (removed, insert_client(&mut there, &cid).await)
+            };
+            let (made_at, (removed, again)) = futures::future::join(shopping, removing).await;
+            (cid, made_at, removed, again)
+        })
+    });
+    let ended = futures::future::join_all(rounds.collect::<Vec<_>>()).await;
+    for round in ended {
+        let (cid, made_at, removed, again) = round.unwrap();
+        match again {
+            // What was ordered since is of whoever was registered since.
+            Ok(other) => assert!(removed && made_at.iter().all(|at| *at > other.etag), "{cid}: {made_at:?}"),
+            Err(status) if removed => {
+                assert_eq!(refused(Err::<(), _>(status)).class(), (Code::AlreadyExists, "ID_KEPT"), "{cid}");
+                assert!(!made_at.is_empty(), "{cid}");
+            }
+            Err(status) => assert_eq!(refused(Err::<(), _>(status)).class(), TAKEN, "{cid}"),
+        }
+    }
+    cluster.assert_audited().await;
+}
+
 #[tokio::test]
 async fn a_repeated_request_changes_nothing_twice_through_whichever_portal() {
     let cluster = two_admins().await;

@@ -400,14 +400,17 @@ async fn a_restore_wants_an_empty_place_and_makes_all_or_nothing() {
     // Only looked at: nothing is made.
     done(&new, &["restore", "--verify-only", good]);
     assert_eq!(names(&data), [""; 0]);
-    // What a restore that was cut off left aside gives way.
-    let aside = new.path().join("data.restoring");
+    // What a restore that was cut off left aside gives way; what somebody else made under such a name stays.
+    let aside = new.path().join("data.restoring-2");
     std::fs::create_dir_all(aside.join("node-1/groups/1")).unwrap();
     std::fs::write(aside.join("node-1/groups/1/meta"), "half").unwrap();
+    std::fs::write(aside.join(".feira-aside"), "").unwrap();
+    let others = new.path().join("data.restoring/mine");
+    std::fs::create_dir_all(&others).unwrap();
     let told = done(&new, &["restore", good]);
     let (of, begins) = (&told["position"]["offset"], &told["begins_after"]["offset"]);
     assert_eq!(begins.as_u64().unwrap(), of.as_u64().unwrap() + OFFSETS_SKIPPED, "{told}");
-    assert!(!aside.exists());
+    assert!(!aside.exists() && others.is_dir());
     assert_eq!(names(&data), ["cluster.json", "node-1", "node-2", "node-3"]);
     // Founded: nobody can found it anew, and it starts.
     assert!(refused(&new, &["restore", good], 1).contains("is not empty"));

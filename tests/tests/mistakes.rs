@@ -141,3 +141,108 @@ fn outside_of_a_clusters_folder_the_addresses_asked_are_told() {
     ends(&run(&["nonsense"]), 2, &["unrecognized subcommand"]);
     assert_eq!(out(&run(&["nonsense"])), "");
 }
+
+#[tokio::test]
+async fn nothing_that_is_typed_is_dropped_and_nothing_shown_means_another_thing() {
+    let cluster = market().await;
+    let admin = |line: &str| cluster.tool(&["admin", "-c", line]);
+    // A number sign inside a line is a letter as any other; a name twice is a mistake, as in JSON.
+    ends(&admin("insert-product #12 description=Twelve quantity=5 price=1"), 0, &[]);
+    let order = cluster.tool(&["shop", "--cid", "ana", "-c", "create-order #12=3 fig=1"]);
+    ends(&order, 0, &[]);
+    assert!(out(&order).contains("total 5.00"), "{}", out(&order));
+    let twice = "insert-product lime description=Lime quantity=1 price=1 price=9";
+    ends(&admin(twice), 2, &["\"price\" is given twice"]);
+    let slip = "insert-product lime description=Lime quantity=1 price=1 pric=50";
+    ends(&admin(slip), 2, &["did you mean price?", "--new pric makes it"]);
+    ends(&admin("update-client ana nam=Ana"), 2, &["did you mean name?", "--new nam makes it"]);
+    ends(&admin("update-client ana name="), 1, &["data.name", "is empty"]);
+    ends(&admin("insert-client bia --cid carla name=Bia"), 2, &["two ids are given"]);
+    let both = cluster.tool(&["admin", "-c", "get-client ana", "list-clients"]);
+    ends(&both, 2, &["cannot be used with"]);
+    let free = admin(&format!("{slip} --new pric; update-product lime price=0"));
+    ends(&free, 0, &["warning: the price is 0"]);
+    // A quantity is written over what is left.
+    let over = admin("update-product fig quantity=3");
+    ends(&over, 0, &["wrote over what was left: 8 before, 3 now", "adjust-stock fig -5"]);
+    // Keys are shown as they are to be typed.
+    let kv = |line: &str| cluster.tool(&["kv", "-c", line]);
+    ends(&kv("set text:text:abc one; set abc two; set 'a b' three; del text:text:abc"), 0, &[]);
+    let left = kv("get abc; get text:text:abc; scan a");
+    assert!(out(&left).contains("get text:text:abc: ERROR"), "{}", out(&left));
+    assert!(out(&left).contains("data two") && out(&left).contains("'a b'"), "{}", out(&left));
+    // A cascade says what it changed, and the id stays taken.
+    let gone = admin("delete-client ana --cascade");
+    ends(&gone, 0, &[]);
+    assert!(out(&gone).contains("cancelled 1 order: "), "{}", out(&gone));
+    ends(&admin("insert-client ana name=Ana"), 4, &["kept for the orders", "ana-2 is free"]);
+    ends(&admin("get-client ana"), 1, &["was removed"]);
+    ends(&cluster.tool(&["audit"]), 0, &[]);
+}
+
+/// The nodes of a configuration in one line, as no tool would write them.
+fn with_nodes_inline(text: &str) -> String {
+    let mut nodes = Vec::new();
+    let (mut rest, mut lines) = (String::new(), text.lines());
+    while let Some(line) = lines.next() {
+        if line == "[[store.nodes]]" {
+            nodes.push(format!("{{ {}, {} }}", lines.next().unwrap(), lines.next().unwrap()));
+        } else {
+            rest.push_str(&format!("{line}\n"));
+        }
+    }
+    assert_eq!(rest.matches("[store]\n").count(), 1, "{rest}");
+    rest.replace("[store]\n", &format!("[store]\nnodes = [{}]\n", nodes.join(", ")))
+}
+
+#[tokio::test]
+async fn a_command_that_is_refused_has_done_nothing() {
+    let cluster = market().await;
+    let path = |name: &str| cluster.path().join(name);
+    let named = |name: &str| path(name).to_str().unwrap().to_owned();
+    // An import onto its own input, or to where nothing can be written.
+    let input = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n\
+                 1,A,Apple,2,d,1.00,501,X\n2,A,Apple,some,d,1.00,502,X\n";
+    std::fs::write(path("shop.csv"), input).unwrap();
+    std::fs::hard_link(path("shop.csv"), path("other.csv")).unwrap();
+    let import = |refused: &str| {
+        let file = named("shop.csv");
+        cluster.tool(&["import", "--format", "online-retail", &file, "--refused", &named(refused)])
+    };
+    for own in ["shop.csv", "other.csv", "./shop.csv"] {
+        ends(&import(own), 2, &["is the file that is imported"]);
+    }
+    ends(&import("no/refused.csv"), 1, &["cannot write", "no/refused.csv"]);
+    assert_eq!(std::fs::read_to_string(path("shop.csv")).unwrap(), input);
+    let clients = cluster.tool(&["admin", "list-clients"]);
+    assert!(out(&clients).contains("clients: 1"), "nothing was sent: {}", out(&clients));
+    // A backup leaves alone what is beside it.
+    std::fs::create_dir(path("shop.backup.part")).unwrap();
+    std::fs::write(path("shop.backup.part/mine"), "mine").unwrap();
+    ends(&cluster.tool(&["backup", "--out", &named("shop.backup")]), 0, &[]);
+    assert_eq!(std::fs::read_to_string(path("shop.backup.part/mine")).unwrap(), "mine");
+    // A node that could not listen.
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = stranger.local_addr().unwrap().to_string();
+    let before = std::fs::read_to_string(cluster.config()).unwrap();
+    ends(
+        &cluster.tool(&["member", "add", "4", "--listen", &at]),
+        1,
+        &["node 4 cannot listen at", "nothing was made"],
+    );
+    assert_eq!(std::fs::read_to_string(cluster.config()).unwrap(), before);
+    assert!(!cluster.data_of("node-4").exists());
+    // A removal that could not be written into the configuration.
+    let text = with_nodes_inline(&std::fs::read_to_string(cluster.config()).unwrap());
+    std::fs::write(cluster.config(), &text).unwrap();
+    ends(&cluster.tool(&["member", "remove", "3"]), 1, &["by hand: without node 3"]);
+    let members = cluster.tool(&["member", "list"]);
+    assert_eq!(out(&members).matches("voter").count(), 3, "{}", out(&members));
+    assert_eq!(std::fs::read_to_string(cluster.config()).unwrap(), text);
+    let there: Vec<String> = std::fs::read_dir(cluster.path())
+        .unwrap()
+        .map(|one| one.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains(".new") || name.contains(".part-"))
+        .collect();
+    assert_eq!(there, Vec::<String>::new(), "nothing is left behind");
+}

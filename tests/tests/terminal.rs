@@ -157,6 +157,38 @@ async fn each_field_of_a_new_product_is_checked_as_it_is_entered() {
 }
 
 #[tokio::test]
+async fn what_is_most_often_a_slip_is_asked_back_before_it_is_sent() {
+    let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
+    let mut tool = repl(&cluster, &["admin"], &cluster.path().join("history"));
+    prompted(&tool, "admin> ", 0);
+    let free = "insert-product description='Maca fuji' quantity=1 price=0 --pid 'maca fuji'";
+    tool.say(&format!("{free}{ENTER}"));
+    tool.hears("whoever orders it pays nothing; is that meant?", PATIENCE);
+    let shown = tool.said().matches("admin> ").count();
+    tool.say(ENTER);
+    tool.hears("the price is 0; nothing was changed", PATIENCE);
+    prompted(&tool, "admin> ", shown);
+    tool.say(&format!("{free}{ENTER}"));
+    wait::until_blocking("the question to come again", PATIENCE, || {
+        let said = tool.said();
+        if said.matches("is that meant?").count() > 1 { Ok(()) } else { Err(format!("{said:?}")) }
+    });
+    let shown = tool.said().matches("admin> ").count();
+    tool.say(&format!("y{ENTER}"));
+    tool.hears("added with the PID maca fuji", PATIENCE);
+    prompted(&tool, "admin> ", shown);
+    // Tab quotes an id that has a blank, as words are read.
+    tool.say(&format!("get-product mac{TAB}"));
+    tool.hears("get-product 'maca fuji'", PATIENCE);
+    let shown = tool.said().matches("admin> ").count();
+    tool.say(ENTER);
+    prompted(&tool, "admin> ", shown);
+    tool.say(&format!("sair{ENTER}"));
+    assert!(tool.ends_within(PATIENCE).success());
+    assert!(!tool.said().contains("one word too many"), "{}", tool.said());
+}
+
+#[tokio::test]
 async fn answers_of_the_store_come_above_the_line_that_is_being_typed() {
     let options = Options { admin_portals: 0, client_portals: 0, ..Options::default() };
     let cluster = Cluster::start(feira_tests::feira!(), options).await;

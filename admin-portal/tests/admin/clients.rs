@@ -2,7 +2,11 @@
 
 use portal::Error;
 use portal::error::Kind;
+use portal::id::Cid;
+use portal::key;
 use proto::portal::{GetClientRequest, InsertClientRequest, ListRequest, UpdateClientRequest};
+use proto::store::Txn;
+use store_client::Store;
 use store_engine::memory::Fault;
 
 use crate::office::{Office, answer, id, is_invalid};
@@ -55,6 +59,44 @@ async fn taken_missing_and_changed_clients_are_refused() {
     let updated = answer(office.admin().update_client(updating("ana", "{}", 0)).await).unwrap();
     let changed = Error::Changed { kind, id, etag: updated.etag };
     assert_eq!(answer(office.admin().update_client(updating("ana", "{}", ana.etag)).await), Err(changed));
+}
+
+#[tokio::test]
+async fn two_clients_never_have_ids_that_look_the_same() {
+    let office = Office::open().await;
+    let insert =
+        |cid: &'static str| async { answer(office.admin().insert_client(inserting(cid, "{}")).await) };
+    assert_eq!(insert("cafe\u{301}").await.unwrap().cid, "caf\u{e9}", "the normal form is stored");
+    let taken = Error::AlreadyExists { kind: Kind::Client, id: "caf\u{e9}".to_owned() };
+    assert_eq!(insert("caf\u{e9}").await, Err(taken));
+    for form in ["caf\u{e9}", "cafe\u{301}"] {
+        assert_eq!(answer(office.admin().get_client(getting(form)).await).unwrap().cid, "caf\u{e9}");
+    }
+    insert("ana").await.unwrap();
+    is_invalid(insert("ana\u{200b}").await, "cid");
+    // An earlier version stored what it was given: that is used by its exact bytes, beside the one in normal form.
+    for old in ["ana\u{200b}", "bia\u{301}"] {
+        let cid = Cid::parse("cid", old).unwrap();
+        let record = r#"{"state":"active","open_orders":0,"data":{}}"#;
+        office.store.txn(Txn::new().put(key::client(&cid), 1, record), None).await.unwrap();
+    }
+    insert("bi\u{e1}").await.unwrap();
+    for cid in ["ana\u{200b}", "bia\u{301}", "bi\u{e1}"] {
+        let shown = answer(office.admin().get_client(getting(cid)).await).unwrap();
+        assert_eq!(shown.cid, cid);
+        assert_eq!(answer(office.admin().update_client(updating(cid, "{}", 0)).await).unwrap().cid, cid);
+    }
+}
+
+#[tokio::test]
+async fn an_update_refuses_the_empty_name_that_an_insertion_refuses() {
+    let office = Office::open().await;
+    let ana = office.insert_client("ana").await;
+    for empty in [r#"{"name":""}"#, r#"{"name":" ","city":"Recife"}"#] {
+        is_invalid(answer(office.admin().insert_client(inserting("bia", empty)).await), "data.name");
+        is_invalid(answer(office.admin().update_client(updating("ana", empty, 0)).await), "data.name");
+    }
+    assert_eq!(answer(office.admin().get_client(getting("ana")).await), Ok(ana));
 }
 
 #[tokio::test]

@@ -2,12 +2,14 @@
 
 use proto::portal::admin_client::AdminClient;
 use proto::portal::{
-    Client, DeleteClientRequest, GetClientRequest, InsertClientRequest, ListRequest, UpdateClientRequest,
+    Client, DeleteClientRequest, DeleteResponse, GetClientRequest, InsertClientRequest, ListRequest,
+    UpdateClientRequest,
 };
 
 use super::paging::{Listing, gather};
-use crate::document::Document;
+use crate::document::{Document, Members};
 use crate::failure::Failure;
+use crate::names::Names;
 use crate::reach::places::{Call, READ};
 use crate::reach::portals::Portals;
 use crate::reach::request::request_id;
@@ -47,16 +49,22 @@ pub async fn update(
     portals: &Portals,
     cid: &str,
     document: &Document,
+    names: &Names<'_>,
     if_match: u64,
     request: Option<&str>,
 ) -> Result<Client, Failure> {
     let request = request_id(request);
+    let given = document.members()?;
     let (data, if_match) = match document {
-        Document::Whole(text) => (text.clone(), if_match),
+        Document::Whole(text) => {
+            names.check(&given, &Members::new())?;
+            (text.clone(), if_match)
+        }
         Document::Members(_) => {
             let there = get(portals, cid).await?;
             let mut members = crate::document::members_of(&there.data)?;
-            members.extend(document.members()?);
+            names.check(&given, &members)?;
+            members.extend(given);
             (crate::document::text_of(&members), if if_match == 0 { there.etag } else { if_match })
         }
     };
@@ -65,7 +73,7 @@ pub async fn update(
     portals.send(Call::write(&request), message, rpc).await
 }
 
-/// Deletes a client; returns its data.
+/// Deletes a client; returns its data, and the orders that were cancelled for it.
 ///
 /// # Errors
 /// NOT_FOUND; FAILED_PRECONDITION if orders hold it; or as every call.
@@ -75,12 +83,12 @@ pub async fn delete(
     cascade: bool,
     if_match: u64,
     request: Option<&str>,
-) -> Result<String, Failure> {
+) -> Result<DeleteResponse, Failure> {
     let request = request_id(request);
     let message =
         DeleteClientRequest { cid: cid.to_owned(), if_match, cascade, request: Some(request.clone()) };
     let rpc = |channel, message| async move { AdminClient::new(channel).delete_client(message).await };
-    Ok(portals.send(Call::write(&request), message, rpc).await?.data)
+    portals.send(Call::write(&request), message, rpc).await
 }
 
 /// Clients whose ids begin so.

@@ -9,8 +9,9 @@ use portal::id::slug;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::document::{Members, of_words, text_of, typed, value, with_point};
+use crate::document::{Members, of_words, text_of, twice, typed, value, with_point};
 use crate::failure::Failure;
+use crate::names::{Names, OF_CLIENT, OF_PRODUCT};
 use crate::repl::ask::Asker;
 
 /// A field that is accepted, or why it is not.
@@ -23,8 +24,7 @@ type Field = Result<Box<RawValue>, String>;
 pub async fn client(asker: &Asker) -> Result<Members, Failure> {
     let mut given = Members::new();
     given.insert("name".into(), asker.ask_until("name", client_name).await?);
-    given.extend(members(asker).await?);
-    Ok(given)
+    members(asker, OF_CLIENT, given).await
 }
 
 /// A product: description, quantity, price, and whatever else.
@@ -36,26 +36,43 @@ pub async fn product(asker: &Asker) -> Result<Members, Failure> {
     given.insert("description".into(), asker.ask_until("description", description).await?);
     given.insert("quantity".into(), asker.ask_until("quantity", quantity).await?);
     given.insert("price".into(), asker.ask_until("price, such as 6.90", price).await?);
-    given.extend(members(asker).await?);
-    Ok(given)
+    members(asker, OF_PRODUCT, given).await
 }
 
-/// Further members, one a line, until an empty line.
+/// Further members beside those `given`, one a line, until an empty line. One whose name is nearly another's is asked back.
 ///
 /// # Errors
 /// The person gave up.
-pub async fn members(asker: &Asker) -> Result<Members, Failure> {
+pub async fn members(
+    asker: &Asker,
+    known: &'static [&'static str],
+    mut given: Members,
+) -> Result<Members, Failure> {
     const QUESTION: &str = "more, as NAME=VALUE (Enter: done)";
-    let mut given = Members::new();
+    let names = Names { of: "", known, new: &[] };
     let mut question = QUESTION.to_owned();
     while let Some(word) = asker.ask(&question).await? {
-        question = match of_words(&[word]).and_then(|document| document.members()) {
-            Ok(more) => {
-                given.extend(more);
-                QUESTION.to_owned()
+        question = QUESTION.to_owned();
+        let more = match of_words(&[word]).and_then(|document| document.members()) {
+            Ok(more) => more,
+            Err(failure) => {
+                question = format!("  {}\n{QUESTION}", failure.message);
+                continue;
             }
-            Err(failure) => format!("  {}\n{QUESTION}", failure.message),
         };
+        for (name, value) in more {
+            if given.contains_key(&name) {
+                question = format!("  {}\n{QUESTION}", twice(&name).message);
+            } else if let Some(near) = names.near(&name, &given).map(str::to_owned)
+                && !asker
+                    .agrees(&format!("did you mean {near}? y makes {name} as it is (Enter: not)"))
+                    .await?
+            {
+                question = format!("  {name} was left out\n{QUESTION}");
+            } else {
+                given.insert(name, value);
+            }
+        }
     }
     Ok(given)
 }

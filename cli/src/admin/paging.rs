@@ -5,6 +5,7 @@ use std::future::Future;
 use proto::portal::Damage;
 
 use crate::failure::Failure;
+use crate::verb::key::shown;
 use crate::verb::shared::LIST_ITEMS_MAX;
 
 /// Items asked for at once.
@@ -69,7 +70,9 @@ where
 /// What was left out, in words.
 fn warnings(damage: &Damage) -> Vec<String> {
     let each = damage.records.iter().map(|record| {
-        let key = shlex::try_quote(&record.key).unwrap_or_else(|_| record.key.as_str().into());
+        // For a shell, which reads more characters as its own than our lines do.
+        let typed = shown(record.key.as_bytes());
+        let key = shlex::try_quote(&typed).unwrap_or_else(|_| typed.as_str().into());
         format!(
             "left out the record {}, which is damaged: {}\n  → no portal wrote it: look at it with feira kv get {key}, \
              and if nobody needs it, feira kv del {key}",

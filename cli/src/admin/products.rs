@@ -2,14 +2,15 @@
 
 use proto::portal::admin_client::AdminClient;
 use proto::portal::{
-    AdjustStockRequest, DeleteProductRequest, GetProductRequest, InsertProductRequest, ListRequest, Product,
-    UpdateProductRequest,
+    AdjustStockRequest, DeleteProductRequest, DeleteResponse, GetProductRequest, InsertProductRequest,
+    ListRequest, Product, UpdateProductRequest,
 };
 use serde_json::Value;
 
 use super::paging::{Listing, gather};
 use crate::document::{Document, Members, members_of, text_of, value};
 use crate::failure::Failure;
+use crate::names::Names;
 use crate::reach::places::{Call, READ};
 use crate::reach::portals::Portals;
 use crate::reach::request::request_id;
@@ -41,6 +42,15 @@ pub async fn get(portals: &Portals, pid: &str) -> Result<Product, Failure> {
     portals.send(READ, message, rpc).await
 }
 
+/// A product that was changed.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// As it is now.
+    pub product: Product,
+    /// What was left of it before, if a quantity was given: it was written over.
+    pub left_before: Option<i64>,
+}
+
 /// Replaces a product's document, or sets members of what is there. A quantity is an adjustment by the difference
 /// to what was read here, refused if the stock has moved since.
 ///
@@ -50,12 +60,14 @@ pub async fn update(
     portals: &Portals,
     pid: &str,
     document: &Document,
+    names: &Names<'_>,
     if_match: u64,
     request: Option<&str>,
-) -> Result<Product, Failure> {
+) -> Result<Changed, Failure> {
     let request = request_id(request);
     let given = document.members()?;
     let has_quantity = given.contains_key("quantity");
+    let mut left_before = None;
     let mut message = UpdateProductRequest {
         pid: pid.to_owned(),
         data: document.text(),
@@ -63,16 +75,23 @@ pub async fn update(
         if_match_stock: 0,
         request: Some(request.clone()),
     };
-    if let Document::Members(_) = document {
-        let there = get(portals, pid).await?;
-        let mut members = members_of_product(&there)?;
-        members.extend(given);
-        message.data = text_of(&members);
-        message.if_match = if if_match == 0 { there.etag } else { if_match };
-        message.if_match_stock = if has_quantity { there.stock.unwrap_or_default().etag } else { 0 };
+    match document {
+        Document::Whole(_) => names.check(&given, &Members::new())?,
+        Document::Members(_) => {
+            let there = get(portals, pid).await?;
+            let stock = there.stock.unwrap_or_default();
+            let mut members = members_of_product(&there)?;
+            names.check(&given, &members)?;
+            members.extend(given);
+            message.data = text_of(&members);
+            message.if_match = if if_match == 0 { there.etag } else { if_match };
+            message.if_match_stock = if has_quantity { stock.etag } else { 0 };
+            left_before = has_quantity.then_some(stock.available);
+        }
     }
     let rpc = |channel, message| async move { AdminClient::new(channel).update_product(message).await };
-    portals.send(Call::write(&request), message, rpc).await
+    let product = portals.send(Call::write(&request), message, rpc).await?;
+    Ok(Changed { product, left_before })
 }
 
 /// A product's document without its quantity, which only changes when it is given.
@@ -83,7 +102,7 @@ fn members_of_product(product: &Product) -> Result<Members, Failure> {
     Ok(members)
 }
 
-/// Deletes a product; returns its document.
+/// Deletes a product; returns its document, and the orders that it was taken out of.
 ///
 /// # Errors
 /// NOT_FOUND; FAILED_PRECONDITION if orders hold it; or as every call.
@@ -93,12 +112,12 @@ pub async fn delete(
     cascade: bool,
     if_match: u64,
     request: Option<&str>,
-) -> Result<String, Failure> {
+) -> Result<DeleteResponse, Failure> {
     let request = request_id(request);
     let message =
         DeleteProductRequest { pid: pid.to_owned(), if_match, cascade, request: Some(request.clone()) };
     let rpc = |channel, message| async move { AdminClient::new(channel).delete_product(message).await };
-    Ok(portals.send(Call::write(&request), message, rpc).await?.data)
+    portals.send(Call::write(&request), message, rpc).await
 }
 
 /// Moves stock by a signed amount.

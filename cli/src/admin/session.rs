@@ -4,10 +4,12 @@
 //! always shows it.
 
 use portal::id::slug;
+use portal::money::{Price, Total};
 
 use super::{cache, clients, form, products, view};
-use crate::document::{Document, members_of, of_words, text_member, text_of};
+use crate::document::{Document, Members, members_of, of_words, text_member, text_of};
 use crate::failure::Failure;
+use crate::names::{Names, OF_CLIENT, OF_PRODUCT};
 use crate::reach::portals::Portals;
 use crate::repl::ask::Asker;
 use crate::repl::drive::{Session, Step};
@@ -48,9 +50,13 @@ impl AdminSession {
         let data = match (words, &self.asker) {
             ([], Some(asker)) => text_of(&form::client(asker).await?),
             ([], None) => return Err(no_data("insert-client name='Maria Silva' city=Recife")),
-            (words, _) => of_words(words)?.text(),
+            (words, _) => {
+                let document = of_words(words)?;
+                names(call, OF_CLIENT).check(&document.members()?, &Members::new())?;
+                document.text()
+            }
         };
-        let cid = self.id_for(call.get("--cid").or(id), &data, "name", "--cid")?;
+        let cid = self.id_for(one_of(call.get("--cid"), id, "--cid")?, &data, "name", "--cid")?;
         let client = clients::insert(&self.portals, &cid, &data, call.get("--request")).await;
         let client = client.map_err(|failure| taken(failure, "--cid"))?;
         self.ids.add(Kind::Cid, &client.cid);
@@ -64,14 +70,35 @@ impl AdminSession {
             ([], None) => {
                 return Err(no_data("insert-product description='Banana prata' quantity=120 price=6.90"));
             }
-            (words, _) => of_words(words)?.with_point("price").text(),
+            (words, _) => {
+                let document = of_words(words)?.with_point("price");
+                names(call, OF_PRODUCT).check(&document.members()?, &Members::new())?;
+                document.text()
+            }
         };
-        let pid = self.id_for(call.get("--pid").or(id), &data, "description", "--pid")?;
+        let free = self.is_meant_free(&members_of(&data)?).await?;
+        let pid = self.id_for(one_of(call.get("--pid"), id, "--pid")?, &data, "description", "--pid")?;
         let product = products::insert(&self.portals, &pid, &data, call.get("--request")).await;
         let product = product.map_err(|failure| taken(failure, "--pid"))?;
         self.ids.add(Kind::Pid, &product.pid);
         let head = format!("added with the PID {}", product.pid);
-        Ok(view::product(head, &product).noting(view::fine_price(&product)))
+        Ok(view::product(head, &product).noting(view::fine_price(&product)).warning(free))
+    }
+
+    /// A price of 0 is asked back; where nobody can answer it is a warning.
+    async fn is_meant_free(&self, given: &Members) -> Result<Option<String>, Failure> {
+        if !given.get("price").is_some_and(|price| is_zero(price.get())) {
+            return Ok(None);
+        }
+        match &self.asker {
+            None => Ok(Some("the price is 0: whoever orders it pays nothing".to_owned())),
+            Some(asker) => {
+                let question =
+                    "the price is 0: whoever orders it pays nothing; is that meant? (y: yes, Enter: no)";
+                let refused = || Failure::refused("the price is 0; nothing was changed");
+                if asker.agrees(question).await? { Ok(None) } else { Err(refused()) }
+            }
+        }
     }
 
     /// The id given, or one made from the member that names the thing.
@@ -90,19 +117,24 @@ impl AdminSession {
         let (if_match, request) = (call.count("--if-match").unwrap_or(0), call.get("--request"));
         let product = call.verb.operation == Admin::UpdateProduct;
         let document = match (call.all("DATA"), &self.asker) {
-            ([], Some(asker)) => Document::Members(form::members(asker).await?),
+            ([], Some(asker)) => {
+                let known = if product { OF_PRODUCT } else { OF_CLIENT };
+                Document::Members(form::members(asker, known, Members::new()).await?)
+            }
             ([], None) => return Err(no_data(call.verb.example)),
             (words, _) => of_words(words)?,
         };
         if product {
             let pid = call.text("PID");
-            let document = document.with_point("price");
-            let changed = products::update(&self.portals, pid, &document, if_match, request).await?;
-            let answer = view::product(format!("changed product {pid}"), &changed);
-            return Ok(answer.noting(view::fine_price(&changed)));
+            let (document, names) = (document.with_point("price"), names(call, OF_PRODUCT));
+            let free = self.is_meant_free(&document.members()?).await?;
+            let changed = products::update(&self.portals, pid, &document, &names, if_match, request).await?;
+            let answer = view::product(format!("changed product {pid}"), &changed.product);
+            let answer = answer.noting(view::fine_price(&changed.product)).warning(free);
+            return Ok(answer.warning(view::overwritten(pid, &changed)));
         }
-        let cid = call.text("CID");
-        let changed = clients::update(&self.portals, cid, &document, if_match, request).await?;
+        let (cid, names) = (call.text("CID"), names(call, OF_CLIENT));
+        let changed = clients::update(&self.portals, cid, &document, &names, if_match, request).await?;
         Ok(view::client(format!("changed client {cid}"), &changed))
     }
 
@@ -111,14 +143,14 @@ impl AdminSession {
         let if_match = call.count("--if-match").unwrap_or(0);
         if call.verb.operation == Admin::DeleteProduct {
             let pid = call.text("PID");
-            let data = products::delete(&self.portals, pid, cascade, if_match, request).await?;
+            let deleted = products::delete(&self.portals, pid, cascade, if_match, request).await?;
             self.ids.remove(Kind::Pid, pid);
-            return Ok(view::deleted("product", pid, &data));
+            return Ok(view::deleted("product", pid, &deleted));
         }
         let cid = call.text("CID");
-        let data = clients::delete(&self.portals, cid, cascade, if_match, request).await?;
+        let deleted = clients::delete(&self.portals, cid, cascade, if_match, request).await?;
         self.ids.remove(Kind::Cid, cid);
-        Ok(view::deleted("client", cid, &data))
+        Ok(view::deleted("client", cid, &deleted))
     }
 
     async fn show(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
@@ -194,6 +226,32 @@ fn split_id<'a>(call: &'a Call<Admin>, name: &str) -> Result<(Option<&'a str>, &
     }
 }
 
+/// The id, given by its flag or by its place, but not both.
+fn one_of<'a>(
+    flag: Option<&'a str>,
+    placed: Option<&'a str>,
+    name: &str,
+) -> Result<Option<&'a str>, Failure> {
+    match (flag, placed) {
+        (Some(one), Some(other)) => {
+            Err(Failure::usage(format!("two ids are given: {other}, and {one} with {name}"))
+                .next("leave one of the two"))
+        }
+        (flag, placed) => Ok(flag.or(placed)),
+    }
+}
+
+/// The names that the document of a command may have.
+fn names<'a>(call: &'a Call<Admin>, known: &'static [&'static str]) -> Names<'a> {
+    let of = if known == OF_PRODUCT { "product" } else { "client" };
+    Names { of, known, new: call.all("--new") }
+}
+
+/// Whether a price, as JSON, is nothing.
+fn is_zero(price: &str) -> bool {
+    Price::parse(price.trim_matches('"')).is_ok_and(|price| price.times(1) == Total::ZERO)
+}
+
 fn no_data(example: &str) -> Failure {
     Failure::usage("the data is missing").next(format!("such as: {example}"))
 }
@@ -212,6 +270,16 @@ mod tests {
     use crate::verb::words::words;
 
     #[test]
+    fn a_price_of_nothing_is_known_however_it_is_written() {
+        for zero in ["0", "\"0\"", "0.00", "\"0.000\"", "000"] {
+            assert!(is_zero(zero), "{zero}");
+        }
+        for other in ["1", "\"0.01\"", "null", "\"\"", "\"free\""] {
+            assert!(!is_zero(other), "{other}");
+        }
+    }
+
+    #[test]
     fn a_first_word_that_is_no_data_is_the_id() {
         let id_of = |line: &str| {
             let call = parse(&MENU, &words(line).unwrap()).unwrap();
@@ -221,6 +289,8 @@ mod tests {
         assert_eq!(id_of("insert-client name=Ana").unwrap(), None);
         assert_eq!(id_of("insert-client '{\"name\":\"Ana\"}'").unwrap(), None);
         assert_eq!(id_of("insert-client").unwrap(), None);
+        assert!(one_of(Some("ana"), Some("bia"), "--cid").unwrap_err().message.contains("two ids"));
+        assert_eq!(one_of(None, Some("bia"), "--cid").unwrap(), Some("bia"));
         let empty = id_of("insert-client '' name=Ana").unwrap_err();
         assert!(empty.to_string().contains("CID is \"\", and must be an id of 1 to 128 bytes"), "{empty}");
     }

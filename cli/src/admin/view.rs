@@ -1,9 +1,13 @@
 //! Clients and products as people and programs see them.
 
-use proto::portal::{Client, Product};
+use proto::portal::{Client, DeleteResponse, Product};
 use serde_json::{Value, json};
 
-use crate::show::answer::{Answer, Table};
+use crate::show::answer::{Answer, Table, counted};
+use crate::show::out::id;
+use crate::verb::words::quoted;
+
+use super::products::Changed;
 
 /// Stored JSON as a document; what is none is text.
 fn json_of(text: &str) -> Value {
@@ -37,7 +41,7 @@ pub fn clients(clients: &[Client]) -> Answer {
     let mut table = Table::new(&["CID", "DATA", "OPEN ORDERS", "VERSION", "ETAG"], &[2, 3, 4]);
     for client in clients {
         table.row([
-            client.cid.clone(),
+            id(&client.cid),
             client.data.clone(),
             client.open_orders.to_string(),
             client.version.to_string(),
@@ -97,7 +101,7 @@ pub fn products(products: &[Product]) -> Answer {
     for product in products {
         let stock = product.stock.unwrap_or_default();
         table.row([
-            product.pid.clone(),
+            id(&product.pid),
             product.description.clone(),
             product.price.clone(),
             stock.available.to_string(),
@@ -110,12 +114,45 @@ pub fn products(products: &[Product]) -> Answer {
     Answer::table(head, products.iter().map(product_document).collect(), table)
 }
 
-/// What was deleted.
+/// A quantity sets what is left, whatever was sold since it was counted: who meant to add some must see it.
 #[must_use]
-pub fn deleted(what: &str, id: &str, data: &str) -> Answer {
+pub fn overwritten(pid: &str, changed: &Changed) -> Option<String> {
+    let before = changed.left_before?;
+    let now = changed.product.stock.unwrap_or_default().available;
+    (before != now).then(|| {
+        format!(
+            "quantity= wrote over what was left: {before} before, {now} now; to add or take some: adjust-stock {} {:+}",
+            quoted(pid),
+            now - before
+        )
+    })
+}
+
+/// What was deleted, and the orders that were changed for it.
+#[must_use]
+pub fn deleted(what: &str, name: &str, deleted: &DeleteResponse) -> Answer {
+    let orders: Vec<Value> =
+        deleted.orders.iter().map(|order| json!({ "cid": order.cid, "oid": order.oid })).collect();
     let document = json!({
-        "deleted": id,
-        "data": json_of(data),
+        "deleted": name,
+        "data": json_of(&deleted.data),
+        "orders": orders, "orders_more": deleted.orders_more, "continued": deleted.continued,
     });
-    Answer::line(format!("deleted {what} {id}: {data}"), document)
+    let mut answer = Answer::line(format!("deleted {what} {}: {}", id(name), deleted.data), document);
+    let count = deleted.orders.len() as u64 + deleted.orders_more;
+    if count > 0 {
+        let did = if what == "client" { "cancelled" } else { "taken out of" };
+        let oids: Vec<&str> = deleted.orders.iter().map(|order| order.oid.as_str()).collect();
+        let more = if deleted.orders_more > 0 {
+            format!(" and {} more", deleted.orders_more)
+        } else {
+            String::new()
+        };
+        answer.notes.push(format!("{did} {}: {}{more}", counted(count, "order"), oids.join(", ")));
+    }
+    answer.noting(
+        deleted.continued.then(|| {
+            "the deletion was begun before: orders that it changed then are not named here".to_owned()
+        }),
+    )
 }

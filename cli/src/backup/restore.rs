@@ -11,7 +11,7 @@ use store_server::{Source, founders};
 
 use super::unusable;
 use crate::args;
-use crate::aside::{Aside, publish};
+use crate::aside::Aside;
 use crate::config::load::Loaded;
 use crate::failure::Failure;
 use crate::key::place;
@@ -99,6 +99,6 @@ fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<Option<PathBu
     let nodes = founders.into_iter().map(FoundedNode::of).collect();
     founded::write(&aside.path, &Founded { cluster: cluster.clone(), complete: true, nodes })?;
     let former = place::replace(&place::path(loaded), &key)?;
-    publish(&aside.path, folder)?;
+    aside.publish(folder)?;
     Ok(former)
 }

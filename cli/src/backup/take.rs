@@ -1,6 +1,6 @@
 //! `feira backup`: the state of a running node, at one position, to one file.
 //!
-//! The file is written aside, in the folder `FILE.part` beside it, synced, read back and checked; only then it gets its
+//! The file is written aside, in a folder `FILE.part` beside it (numbered where somebody else's has that name), synced, read back and checked; only then it gets its
 //! name. It holds everything that the leader had committed when the backup was asked for.
 
 use std::path::Path;

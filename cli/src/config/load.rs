@@ -75,10 +75,18 @@ pub fn load(sources: &Sources) -> Result<Loaded, Failure> {
             .next("feira up makes one on its first start"));
     }
     let text = if from_file { read(&path)? } else { String::new() };
-    let overrides = overrides(Environment::read()?, &sources.set)?;
-    let config = layered(&text, &overrides).map_err(|error| in_file(&path, *error, &overrides))?;
+    Ok(Loaded { from_file, ..load_text(&text, path, &sources.set)? })
+}
+
+/// Reads and checks what a file of this text would say at this place.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(text: &str, path: PathBuf, set: &[String]) -> Result<Loaded, Failure> {
+    let overrides = overrides(Environment::read()?, set)?;
+    let config = layered(text, &overrides).map_err(|error| in_file(&path, *error, &overrides))?;
     check(&config).map_err(|failure| naming_origin(failure, &overrides))?;
-    Ok(Loaded { config, path, from_file, set: sources.set.clone() })
+    Ok(Loaded { config, path, from_file: false, set: set.to_vec() })
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
@@ -109,11 +117,16 @@ fn text_of(bytes: Vec<u8>) -> Result<String, (usize, u8)> {
 /// What goes over the file, in the order in which it does.
 fn overrides(environment: Environment, set: &[String]) -> Result<Vec<Override>, Failure> {
     let mut all = environment.overrides;
+    let mut keys = std::collections::BTreeSet::new();
     for pair in set {
         let flag = flag(pair).ok_or_else(|| {
             Failure::usage(format!("configuration: --set {pair}: not KEY=VALUE"))
                 .next("such as --set portal.lease_ms=500")
         })?;
+        if !keys.insert(flag.key.clone()) {
+            return Err(Failure::usage(format!("configuration: --set {} is given twice", flag.key))
+                .next("leave one of the two"));
+        }
         all.push(flag);
     }
     Ok(all)
@@ -192,6 +205,14 @@ mod tests {
         let text = "[[store.nodes]]\nid = 9\nlisten = \"127.0.0.1:1\"\n";
         let config = layered(text, &[]).unwrap();
         assert_eq!(config.store.nodes.iter().map(|n| n.id).collect::<Vec<_>>(), [9]);
+    }
+
+    #[test]
+    fn a_key_that_is_set_twice_is_refused() {
+        let set = ["portal.lease_ms=500".to_owned(), "portal.lease_ms=900".to_owned()];
+        let failure = load_text("", PathBuf::from("f.toml"), &set).unwrap_err();
+        assert!(failure.message.contains("--set portal.lease_ms is given twice"), "{failure}");
+        assert!(load_text("", PathBuf::from("f.toml"), &set[..1]).is_ok());
     }
 
     #[test]

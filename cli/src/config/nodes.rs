@@ -56,6 +56,18 @@ pub fn remove(path: &Path, id: u64) -> Result<(), Failure> {
     replace(path, &without(&text, id)?, &wanted, &by_hand)
 }
 
+/// Checks that [`remove`] could be done now, and changes nothing.
+///
+/// # Errors
+/// As [`remove`]'s.
+pub fn check_remove(path: &Path, id: u64) -> Result<(), Failure> {
+    let text = read(path)?;
+    let mut wanted = parsed(&text)?;
+    wanted.store.nodes.retain(|node| node.id != id);
+    check_text(path, &without(&text, id)?, &wanted, &format!("without node {id}"))?;
+    aside::check(path)
+}
+
 /// Whether the file would still be right without the node.
 ///
 /// # Errors
@@ -155,12 +167,18 @@ fn block(text: &str, at: usize) -> Option<Range<usize>> {
 
 /// Puts the new text in the file's place if it says what is wanted.
 fn replace(path: &Path, new: &str, wanted: &Config, by_hand: &str) -> Result<(), Failure> {
+    check_text(path, new, wanted, by_hand)?;
+    aside::replace(path, new)
+}
+
+/// Whether the new text says what is wanted.
+fn check_text(path: &Path, new: &str, wanted: &Config, by_hand: &str) -> Result<(), Failure> {
     check(wanted)?;
     if parsed(new).ok().as_ref() != Some(wanted) {
         let message = format!("{} is written in a way that cannot be changed safely", path.display());
         return Err(Failure::refused(message).next(format!("change store.nodes in it by hand: {by_hand}")));
     }
-    aside::replace(path, new)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -216,6 +234,10 @@ mod tests {
         let (_folder, path) = file(inline);
         let failure = add(&path, &node(2)).unwrap_err().to_string();
         assert!(failure.contains("by hand") && failure.contains("id = 2"), "{failure}");
+        let two = "[store]\nnodes = [{ id = 1, listen = \"127.0.0.1:7401\" }, { id = 2, listen = \"127.0.0.1:7402\" }]\n";
+        let (_folder_of_two, path_of_two) = file(two);
+        let failure = check_remove(&path_of_two, 2).unwrap_err().to_string();
+        assert!(failure.contains("by hand: without node 2"), "{failure}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), inline);
         let (_folder, path) = file(&template(&Fresh::default()));
         let taken = Node { listen: "127.0.0.1:7401".into(), ..node(4) };

@@ -53,7 +53,10 @@ pub fn allot_in(path: &Path) -> Result<bool, Failure> {
 }
 
 /// The text with ports allotted; `None`: there was no port 0.
-fn allot(text: &str) -> Result<Option<String>, Failure> {
+///
+/// # Errors
+/// It is not understood, or no port is to be had.
+pub fn allot(text: &str) -> Result<Option<String>, Failure> {
     let listens: Listens = toml::from_str(text)
         .map_err(|e| Failure::usage(format!("the configuration file is not TOML: {e}")))?;
     let nodes = listens.store.map(|store| store.nodes).unwrap_or_default();

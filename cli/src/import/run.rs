@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::check::{Totals, first_difference, totals};
 use super::plan::{Plan, read};
-use super::refused;
+use super::refused::RefusedFile;
 use super::report::report;
 use super::send::{Importer, Refusals};
 use crate::admin::products;
@@ -39,6 +39,8 @@ pub struct Job {
 /// # Errors
 /// The file cannot be read, a portal cannot be reached, or the totals are not right.
 pub async fn run(job: &Job, admin: &Portals, shops: &[Portals], out: &Out) -> Result<Answer, Failure> {
+    let path = job.refused.clone().unwrap_or_else(|| refused_beside(&job.file));
+    let refused = RefusedFile::open(&path, &job.file)?;
     let file = job.file.clone();
     let planned = tokio::task::spawn_blocking(move || plan_of(&file)).await;
     let plan = planned.map_err(|e| Failure::refused(format!("reading the file was cut off: {e}")))??;
@@ -55,8 +57,7 @@ pub async fn run(job: &Job, admin: &Portals, shops: &[Portals], out: &Out) -> Re
     let refusals = Importer { admin, shops, in_flight, label, next }.send(&plan).await?;
     let took = began.elapsed();
     let totals = totals(&plan, &refusals);
-    let path = job.refused.clone().unwrap_or_else(|| refused_beside(&job.file));
-    refused::write(&path, &totals.refused)?;
+    refused.write(&totals.refused)?;
     out.say(&format!(
         "what was refused is listed in {} ({})",
         path.display(),

@@ -11,6 +11,7 @@ use store_client::{Range, now_ms};
 use crate::verb::call::Call;
 use crate::verb::key::{key_of, shown};
 use crate::verb::kv::{Kv, RECORDS_MAX};
+use crate::verb::words::quoted;
 
 /// Records of a scan when no limit is given.
 const LIMIT_DEFAULT: u64 = 100;
@@ -185,7 +186,7 @@ fn key(call: &Call<Kv>, name: &str) -> Bytes {
 /// The command in short, for answers and for the list of what is open.
 #[must_use]
 pub fn in_short(call: &Call<Kv>) -> String {
-    let of = |name| call.get(name).and_then(|word| key_of(word).ok()).map(|key| shown(&key));
+    let of = |name| call.get(name).and_then(|word| key_of(word).ok()).map(|key| quoted(&shown(&key)));
     let keys: Vec<String> = ["KEY", "PREFIX", "FROM", "TO"].into_iter().filter_map(of).collect();
     format!("{} {}", call.verb.name, keys.join(" ")).trim_end().to_owned()
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::failure::Kind;
 use crate::show::answer::{Answer, Table};
 use crate::verb::key::{data_shown, shown};
+use crate::verb::words::quoted;
 
 /// Which command an answer is of.
 #[derive(Clone, Debug)]
@@ -98,7 +99,7 @@ pub fn page(of: &Of, records: &[KeyRecord], applied: Position, more: bool) -> An
     for KeyRecord { key, record } in records {
         let Some(record) = record else { continue };
         table.row([
-            shown(key),
+            quoted(&shown(key)),
             record.version.to_string(),
             record.timestamp_ms.to_string(),
             position(record.position),

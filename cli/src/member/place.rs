@@ -116,6 +116,21 @@ pub fn require_here(node: &Node) -> Result<(), Failure> {
     }
 }
 
+/// Refuses to make a folder for a node at whose address something listens already: it could not start.
+///
+/// # Errors
+/// Something does.
+pub fn require_free(node: &Node) -> Result<(), Failure> {
+    match TcpListener::bind(&node.listen) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let message =
+                format!("node {} cannot listen at {}: {error}; nothing was made", node.id, node.listen);
+            Err(Failure::refused(message).next("give it another address: --listen HOST:PORT"))
+        }
+    }
+}
+
 /// An address for a new node beside those that are there.
 ///
 /// # Errors

@@ -93,6 +93,9 @@ pub async fn by_another(
     let old = part_of(id, MemberPart::Voter)
         .ok_or_else(|| Failure::refused(format!("node {id} is no voter of the group")))?;
     crate::config::nodes::check_without(&loaded.config, id)?;
+    if nodes::node_of(&loaded.config, id).is_ok() {
+        crate::config::nodes::check_remove(&loaded.path, id)?;
+    }
     let wanted = Change::Replace(Replacement { old: Some(name(&old)), new: Some(name(&new)) });
     let done = change(&mut group, &wanted, patience).await?;
     note(loaded, by, new.incarnation, &new.address, true)?;

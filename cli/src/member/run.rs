@@ -76,6 +76,9 @@ async fn add(loaded: &Loaded, asked: &MemberAdd, patience: &mut Patience<'_>) ->
     };
     not_in_yet(loaded, &picture, id, mine)?;
     place::require_here(&node)?;
+    if mine.is_none() {
+        place::require_free(&node)?;
+    }
     let loaded = with_node(loaded, &node)?;
     let incarnation = match mine {
         Some(incarnation) => incarnation,
@@ -214,6 +217,8 @@ async fn remove(loaded: &Loaded, id: u64, patience: &mut Patience<'_>) -> Result
     let configured = node_of(&loaded.config, id).is_ok();
     if configured {
         file::check_without(&loaded.config, id)?;
+        // All that could refuse it later is asked before the group is.
+        file::check_remove(&loaded.path, id)?;
     }
     let folders = picture.folders_of(id);
     if folders.is_empty() && !configured {

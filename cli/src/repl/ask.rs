@@ -31,6 +31,15 @@ impl Asker {
         answered.await.map_err(|_| gone())?
     }
 
+    /// Asks a question that only a clear yes agrees to.
+    ///
+    /// # Errors
+    /// As [`Asker::ask`].
+    pub async fn agrees(&self, question: &str) -> Result<bool, Failure> {
+        let answer = self.ask(question).await?.unwrap_or_default();
+        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes" | "s" | "sim"))
+    }
+
     /// Asks until there is an answer that `accept` takes; what is wrong with one is said above the next question.
     ///
     /// # Errors

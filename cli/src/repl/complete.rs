@@ -6,6 +6,7 @@ use reedline::{Completer, CompletionOrigin, CompletionResult, Span, Suggestion};
 
 use super::ids::Ids;
 use crate::verb::spec::{Kind, Menu, Verb};
+use crate::verb::words::{Word, last_command, quoted};
 
 /// One way to go on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,13 +22,16 @@ pub struct Candidate {
 /// The ways to go on from `line` (up to the cursor), and where the word to replace begins.
 #[must_use]
 pub fn candidates<O>(menu: &'static Menu<O>, ids: &Ids, line: &str) -> (usize, Vec<Candidate>) {
-    let command = line.rfind(';').map_or(0, |at| at + 1);
-    let begin = line[command..].rfind(char::is_whitespace).map_or(command, |at| {
-        let at = command + at;
-        at + line[at..].chars().next().map_or(1, char::len_utf8)
-    });
-    let word = &line[begin..];
-    let before: Vec<&str> = line[command..begin].split_whitespace().collect();
+    let (command, split) = last_command(line);
+    let mut before: Vec<&Word> = split.words.iter().collect();
+    let ends_here = |word: &&Word| word.end == line.len() - command;
+    let current = before.last().copied().filter(ends_here);
+    if current.is_some() {
+        before.pop();
+    }
+    let word = current.map_or("", |word| word.text.as_str());
+    let begin = current.map_or(line.len(), |word| command + word.begin);
+    let before: Vec<&str> = before.into_iter().map(|word| word.text.as_str()).collect();
     let found = match before.split_first() {
         None => verbs(menu, word),
         Some((first, rest)) => {
@@ -62,8 +66,10 @@ fn of_verb<O>(
         return of_kind(menu, kind, ids, word);
     }
     if word.starts_with("--") {
-        let flags =
-            verb.flags.iter().filter(|flag| flag.name.starts_with(word) && !before.contains(&flag.name));
+        let flags = verb
+            .flags
+            .iter()
+            .filter(|flag| flag.name.starts_with(word) && (flag.repeats || !before.contains(&flag.name)));
         return flags
             .map(|f| Candidate { value: f.name.to_owned(), about: f.about.to_owned(), ends: true })
             .collect();
@@ -93,7 +99,7 @@ fn of_kind<O>(menu: &'static Menu<O>, kind: Kind, ids: &Ids, word: &str) -> Vec<
     let ends = kind != Kind::Line;
     ids.beginning(kind, word)
         .into_iter()
-        .map(|id| Candidate { value: id, about: String::new(), ends })
+        .map(|id| Candidate { value: quoted(&id), about: String::new(), ends })
         .collect()
 }
 
@@ -176,6 +182,25 @@ mod tests {
         let line = "create-order ";
         assert!(completer.complete(line, line.len()).is_provisional());
         assert!(!completer.complete("cre", 3).is_provisional());
+    }
+
+    /// What completion writes is read as the id that it offered.
+    #[test]
+    fn an_id_with_blanks_is_completed_as_words_are_read() {
+        let ids = Ids::default();
+        ids.replace(Kind::Pid, ["maca fuji".to_owned(), "d'agua; 5".to_owned(), "#12".to_owned()]);
+        for begun in
+            ["create-order mac", "create-order 'mac", "create-order 'maca f", "create-order maca\\ f"]
+        {
+            let (begin, found) = candidates(&shop::MENU, &ids, begun);
+            let line = format!("{}{}=3", &begun[..begin], found[0].value);
+            assert_eq!(line, "create-order 'maca fuji'=3");
+            let call = crate::verb::call::parse(&shop::MENU, &crate::verb::words::words(&line).unwrap());
+            assert_eq!(call.unwrap().lines("PID=QUANTITY"), [("maca fuji".to_owned(), 3)]);
+        }
+        assert_eq!(values(&shop::MENU, &ids, "create-order d"), [r"'d'\''agua; 5'"]);
+        assert_eq!(values(&shop::MENU, &ids, "create-order 'd'\\''agua; 5'=1 m"), ["'maca fuji'"]);
+        assert_eq!(values(&shop::MENU, &ids, "create-order #"), ["'#12'"]);
     }
 
     #[test]

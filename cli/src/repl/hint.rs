@@ -5,14 +5,17 @@ use reedline::{Hinter, History, SearchQuery};
 
 use super::ids::Ids;
 use crate::verb::spec::{Arg, Kind, Menu};
+use crate::verb::words::last_command;
 
 /// The words that a verb still wants after what was typed; after a product that is known, the rest of its word.
 #[must_use]
 pub fn wanted<O>(menu: &'static Menu<O>, ids: &Ids, line: &str) -> String {
-    let mut words = line.split_whitespace();
+    let (command, split) = last_command(line);
+    let is_open = split.words.last().is_some_and(|word| word.end == line.len() - command);
+    let mut words = split.words.iter().map(|word| word.text.as_str());
     let Some(verb) = words.next().and_then(|first| menu.find(first)) else { return String::new() };
     let given: Vec<&str> = words.filter(|word| !word.starts_with("--")).collect();
-    if !line.ends_with(char::is_whitespace) {
+    if is_open {
         let Some((last, before)) = given.split_last() else { return String::new() };
         let is_line = verb.arg_at(before.len()).is_some_and(|arg| arg.kind == Kind::Line);
         let known = is_line && ids.beginning(Kind::Line, last).first().is_some_and(|id| id == last);
@@ -85,6 +88,8 @@ mod tests {
         assert_eq!(wanted("create-order banan"), "");
         assert_eq!(wanted("create-order banana=3 banana"), "=QUANTITY");
         assert_eq!(wanted("modify-order"), "");
+        assert_eq!(wanted("modify-order 'a b' "), "PID=QUANTITY…");
+        assert_eq!(wanted("products; modify-order "), "OID PID=QUANTITY…");
         assert_eq!(wanted("nonsense "), "");
     }
 }

@@ -32,7 +32,13 @@ impl Known {
             Kind::Pid | Kind::Line => Some(&mut self.products),
             Kind::Oid => Some(&mut self.orders),
             Kind::Key => Some(&mut self.keys),
-            Kind::Text | Kind::Count | Kind::Limit(_) | Kind::Integer | Kind::Data | Kind::Verb => None,
+            Kind::Text
+            | Kind::Count
+            | Kind::Etag
+            | Kind::Limit(_)
+            | Kind::Integer
+            | Kind::Data
+            | Kind::Verb => None,
         }
     }
 }

@@ -6,6 +6,7 @@ use proto::portal::{Order, OrderState, OrderSummary};
 use serde_json::{Value, json};
 
 use crate::show::answer::{Answer, Table};
+use crate::show::out::id;
 
 /// A state in one word.
 #[must_use]
@@ -43,7 +44,7 @@ pub fn order(what: &str, order: &Order) -> Answer {
     let mut table = Table::new(&["PID", "DESCRIPTION", "QUANTITY", "PRICE", "SUBTOTAL"], &[2, 3, 4]);
     for line in &order.lines {
         table.row([
-            line.pid.clone(),
+            id(&line.pid),
             line.description.clone(),
             line.quantity.to_string(),
             line.price.clone(),

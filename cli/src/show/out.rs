@@ -194,6 +194,28 @@ pub fn in_line(text: &str) -> Cow<'_, str> {
     written_out(text, false)
 }
 
+/// An id as people read it: also what they would not see of it is written out, so that two ids never look the same.
+#[must_use]
+pub fn id(text: &str) -> String {
+    if !text.contains(is_hidden) {
+        return text.to_owned();
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_hidden(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    shown
+}
+
+/// Whether a character is obeyed or left out by a terminal, or looks like an ordinary blank.
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}')
+        || portal::id::is_unseen(c)
+        || portal::id::is_odd_blank(c)
+}
+
 /// The same for text that may have several lines.
 fn in_lines(text: &str) -> Cow<'_, str> {
     written_out(text, true)
@@ -253,6 +275,13 @@ mod tests {
         let text = out.rendered(&table);
         assert!(text.contains("\\u{1b}[2Jred\\u{7}\\u{202e}") && !text.contains('\u{1b}'), "{text}");
         assert_eq!(in_lines("Mamão, 日本\nb"), "Mamão, 日本\nb");
+    }
+
+    #[test]
+    fn two_ids_never_look_the_same() {
+        assert_eq!(id("ana maria"), "ana maria");
+        assert_eq!(id("ana\u{200b}"), "ana\\u{200b}");
+        assert_eq!(id("ana\u{a0}maria"), "ana\\u{a0}maria");
     }
 
     #[test]

@@ -48,11 +48,11 @@ impl std::fmt::Display for LeftOut {
 /// What is left is no majority, the cluster has another name, or a folder cannot be made.
 pub fn bootstrap(loaded: &Loaded) -> Result<Vec<LeftOut>, Failure> {
     let folder = loaded.folder();
-    std::fs::create_dir_all(&folder).map_err(|e| Failure::file("make", &folder, &e))?;
     let mut founded = match founded::read(&folder)? {
         Some(founded) => founded,
         None => found(loaded, &folder)?,
     };
+    std::fs::create_dir_all(&folder).map_err(|e| Failure::file("make", &folder, &e))?;
     check_name(loaded, &founded, &folder)?;
     if founded.complete {
         let left_out = check_nodes(loaded, &founded, &folder)?;
@@ -79,6 +79,21 @@ pub fn bootstrap(loaded: &Loaded) -> Result<Vec<LeftOut>, Failure> {
     founded.complete = true;
     founded::write(&folder, &founded)?;
     Ok(Vec::new())
+}
+
+/// Refuses what [`bootstrap`] would refuse, and makes nothing.
+///
+/// # Errors
+/// As [`bootstrap`]'s.
+pub fn check_founding(loaded: &Loaded) -> Result<(), Failure> {
+    let folder = loaded.folder();
+    let Some(founded) = founded::read(&folder)? else { return found(loaded, &folder).map(drop) };
+    check_name(loaded, &founded, &folder)?;
+    if founded.complete {
+        check_nodes(loaded, &founded, &folder).map(drop)
+    } else {
+        check_founders(loaded, &founded)
+    }
 }
 
 /// Refuses a number of nodes that no new cluster has.
@@ -271,5 +286,6 @@ mod tests {
         let mut loaded = loaded(folder.path());
         loaded.config.store.nodes.pop();
         assert!(bootstrap(&loaded).unwrap_err().to_string().contains("1, 3, 4, 5 or 7 nodes, not 2"));
+        assert!(!loaded.folder().exists(), "a refusal leaves nothing behind");
     }
 }

@@ -19,6 +19,7 @@ pub mod control;
 pub mod detach;
 pub mod founded;
 pub mod parts;
+pub mod prepare;
 pub mod ready;
 pub mod run;
 pub mod supervisor;

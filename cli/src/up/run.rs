@@ -2,8 +2,6 @@
 
 use std::future::Future;
 use std::io::IsTerminal;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -16,19 +14,14 @@ use super::bootstrap::bootstrap;
 use super::control::{Order, Reply, answer, give, listen, order};
 use super::detach::detach;
 use super::parts::Part;
+use super::prepare::prepare;
 use super::supervisor::{Supervisor, lock};
 use super::view::endpoints;
 use super::voice::{self, Voice};
 use super::{ready, terminal};
 use crate::args::{Act, Up};
-use crate::aside;
-use crate::config::load::{FILE_DEFAULT, Loaded, Sources, load};
-use crate::config::ports::allot_in;
-use crate::config::shape::{BrokerKind, Config};
-use crate::config::template::{Fresh, template};
+use crate::config::load::{Loaded, Sources};
 use crate::failure::Failure;
-use crate::key::make::set_aside;
-use crate::key::place;
 use crate::reach::nodes;
 use crate::reach::whose::{self, named};
 use crate::role::logging::{self, LogFile};
@@ -146,56 +139,6 @@ pub async fn down(loaded: &Loaded) -> Result<Answer, Failure> {
     Ok(Answer::line("the cluster has stopped", serde_json::json!({ "stopped": true })))
 }
 
-/// The configuration: the file there is, or a new one of the shape asked for; ports allotted.
-///
-/// # Errors
-/// The file is there and has another shape, or cannot be written.
-pub fn prepare(sources: &Sources, shape: &Up, out: &Out) -> Result<Loaded, Failure> {
-    let path = sources.file.clone().unwrap_or_else(|| PathBuf::from(FILE_DEFAULT));
-    if !path.exists() {
-        require_new(&path, shape)?;
-        let fresh = Fresh {
-            nodes: shape.nodes.unwrap_or(3),
-            admin_portals: shape.admin_portals.unwrap_or(1),
-            client_portals: shape.client_portals.unwrap_or(1),
-            broker: shape.broker.unwrap_or(BrokerKind::Embedded),
-            any_ports: shape.any_ports,
-        };
-        write_new(&path, &template(&fresh))?;
-        out.say(&format!("wrote the configuration {}", path.display()));
-    }
-    let sources = Sources { file: Some(path.clone()), set: sources.set.clone() };
-    // Checked before ports are allotted, so that a mistake changes nothing.
-    let loaded = load(&sources)?;
-    check_shape(&loaded, shape)?;
-    if shape.new_shop
-        && let Some(kept) = set_aside(&loaded)?
-    {
-        out.say(&format!("a new shop is founded; the key of the former one is {}", kept.display()));
-    }
-    allot_in(&path)?;
-    load(&sources)
-}
-
-/// Refuses to write a file of default ports where a key file says that a cluster was founded: its own file is missing.
-fn require_new(path: &Path, shape: &Up) -> Result<(), Failure> {
-    let loaded =
-        Loaded { config: Config::default(), path: path.to_owned(), from_file: false, set: Vec::new() };
-    let key = place::path(&loaded);
-    if shape.new_shop || !key.exists() {
-        return Ok(());
-    }
-    Err(Failure::refused(format!(
-        "{} is the key of a cluster that was founded here, but its configuration {} is not there: nothing was made",
-        key.display(),
-        path.display()
-    ))
-    .next(format!(
-        "put its file back, with the ports that its portals and tools know; to found another, empty shop here: {}",
-        loaded.command("up --new-shop")
-    )))
-}
-
 /// A failure to start, with whose the ports are that others hold.
 async fn with_holders(failure: Failure, supervisor: &Supervisor) -> Failure {
     let held = supervisor.children.iter().map(|child| child.part.address.clone());
@@ -207,43 +150,6 @@ async fn with_holders(failure: Failure, supervisor: &Supervisor) -> Failure {
         }
     }
     told
-}
-
-fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|e| Failure::file("make", folder, &e))?;
-    }
-    // Whole or not at all: a half of it would be another cluster, or none.
-    aside::replace(path, text)?;
-    // Everybody on the machine may ask the shop; the folder of its data is its owner's.
-    let shared = std::fs::Permissions::from_mode(0o644);
-    std::fs::set_permissions(path, shared).map_err(|e| Failure::file("open to others", path, &e))
-}
-
-fn check_shape(loaded: &Loaded, shape: &Up) -> Result<(), Failure> {
-    let config = &loaded.config;
-    let counts = [
-        ("--nodes", shape.nodes, config.store.nodes.len()),
-        ("--admin-portals", shape.admin_portals, config.admin_portals.len()),
-        ("--client-portals", shape.client_portals, config.client_portals.len()),
-    ];
-    for (flag, asked, there) in counts {
-        if asked.is_some_and(|asked| asked != there as u64) {
-            return Err(Failure::usage(format!(
-                "{flag} shapes a new cluster; {} says {there}",
-                loaded.path.display()
-            ))
-            .next("change the file (portals), or name another with --config"));
-        }
-    }
-    if shape.broker.is_some_and(|asked| asked != config.broker.kind) {
-        return Err(Failure::usage(format!(
-            "--broker shapes a new cluster; {} says another",
-            loaded.path.display()
-        ))
-        .next("change broker.kind in the file"));
-    }
-    Ok(())
 }
 
 /// Everything that tells the cluster to stop.

@@ -1,6 +1,6 @@
 //! The administrators' commands, one row each: names, words, help and an example that works.
 
-use super::shared::{self, IF_MATCH, LIMIT, REQUEST};
+use super::shared::{self, IF_MATCH, LIMIT, NEW, REQUEST};
 use super::spec::{Kind, Menu, Verb, many, maybe, one, switch, with};
 
 /// What each does.
@@ -32,7 +32,7 @@ static VERBS: [Verb<Admin>; 14] = [
         name: "insert-client",
         aliases: &["inserirCliente", "new-client"],
         args: &[many("[CID] DATA", Kind::Data, 0)],
-        flags: &[with("--cid", "CID", Kind::Cid, "the id; else made from the name"), REQUEST],
+        flags: &[with("--cid", "CID", Kind::Cid, "the id; else made from the name"), NEW, REQUEST],
         about: "registers a client; asks for the data if none is given",
         example: "insert-client name='Maria Silva' city=Recife",
     },
@@ -41,7 +41,7 @@ static VERBS: [Verb<Admin>; 14] = [
         name: "update-client",
         aliases: &["modificarCliente"],
         args: &[one("CID", Kind::Cid), many("DATA", Kind::Data, 0)],
-        flags: &[IF_MATCH, REQUEST],
+        flags: &[IF_MATCH, NEW, REQUEST],
         about: "replaces a client's data (a JSON document), or changes the members named (NAME=VALUE)",
         example: "update-client maria-silva city=Olinda",
     },
@@ -77,7 +77,7 @@ static VERBS: [Verb<Admin>; 14] = [
         name: "insert-product",
         aliases: &["inserirProduto", "new-product"],
         args: &[many("[PID] DATA", Kind::Data, 0)],
-        flags: &[with("--pid", "PID", Kind::Pid, "the id; else made from the description"), REQUEST],
+        flags: &[with("--pid", "PID", Kind::Pid, "the id; else made from the description"), NEW, REQUEST],
         about: "adds a product: description, quantity, price; asks for them if none is given",
         example: "insert-product description='Banana prata' quantity=120 price=6.90 unit=kg",
     },
@@ -86,8 +86,8 @@ static VERBS: [Verb<Admin>; 14] = [
         name: "update-product",
         aliases: &["modificarProduto"],
         args: &[one("PID", Kind::Pid), many("DATA", Kind::Data, 0)],
-        flags: &[IF_MATCH, REQUEST],
-        about: "replaces a product's document, or changes the members named (NAME=VALUE)",
+        flags: &[IF_MATCH, NEW, REQUEST],
+        about: "replaces a product's document, or changes the members named (NAME=VALUE); quantity= sets what is left",
         example: "update-product banana-prata price=7.20",
     },
     Verb {

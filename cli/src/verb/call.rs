@@ -153,9 +153,11 @@ fn bind_flag<O>(call: &mut Call<O>, flag: &'static Flag, value: Option<String>) 
             vec![value]
         }
     };
-    if call.values.insert(flag.name, words).is_some() {
+    let there = call.values.get(flag.name);
+    if there.is_some_and(|there| !flag.repeats || there.iter().any(|one| words.contains(one))) {
         return Err(wrong(call.verb, format!("{} is given twice", flag.name)));
     }
+    call.values.entry(flag.name).or_default().extend(words);
     Ok(())
 }
 
@@ -167,6 +169,9 @@ fn check<O>(verb: &Verb<O>, name: &str, kind: Kind, word: &str) -> Result<(), Fa
             return Err(wrong(verb, format!("{name} is {:?}, and must be 1 to {most}", shortened(word))));
         }
         Kind::Count if word.parse::<u64>().is_err() => "a whole number from 0",
+        Kind::Etag if !word.parse::<u64>().is_ok_and(|etag| etag > 0) => {
+            "an etag as it is shown: a number from 1"
+        }
         Kind::Integer if word.parse::<i64>().is_err() => "a whole number",
         Kind::Line if line(word).is_none() => "PID=QUANTITY, such as banana=3",
         Kind::Key => match key_of(word) {

@@ -1,7 +1,12 @@
 //! Keys as people write them: an integer of any length, or text. `text:17` is the text of two digits;
 //! `hex:00ff` is bytes.
+//!
+//! Promise: what [`shown`] writes of a key means that key, and no other, when it is typed again; a word that holds blanks
+//! is quoted besides ([`super::words::quoted`]).
 
 use proto::keys::{integer_to_key, key_to_integer};
+
+use crate::show::out::is_hidden;
 
 /// LMDB takes 511 bytes; the store says 480.
 pub const KEY_BYTES_MAX: usize = 480;
@@ -34,10 +39,20 @@ pub fn shown(key: &[u8]) -> String {
         return integer;
     }
     match std::str::from_utf8(key) {
-        Ok(text) if looks_like_integer(text) => format!("text:{text}"),
-        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
-        _ => format!("hex:{}", key.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        Ok(text) if text.chars().any(is_hidden) => hex(key),
+        Ok(text) if looks_like_integer(text) || is_marked(text) => format!("text:{text}"),
+        Ok(text) => text.to_owned(),
+        Err(_) => hex(key),
     }
+}
+
+/// Whether a word says itself how it is to be read.
+fn is_marked(word: &str) -> bool {
+    word.starts_with("text:") || word.starts_with("hex:")
+}
+
+fn hex(key: &[u8]) -> String {
+    format!("hex:{}", key.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 /// Data as text where it is text, else in hexadecimal.
@@ -45,7 +60,7 @@ pub fn shown(key: &[u8]) -> String {
 pub fn data_shown(data: &[u8]) -> String {
     match std::str::from_utf8(data) {
         Ok(text) => text.to_owned(),
-        Err(_) => format!("hex:{}", data.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        Err(_) => hex(data),
     }
 }
 
@@ -64,6 +79,7 @@ fn bytes_of_hex(hex: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn keys_are_shown_as_they_are_written() {
@@ -72,6 +88,31 @@ mod tests {
         }
         assert_eq!(key_of("+5"), key_of("005"));
         assert_ne!(key_of("5"), key_of("text:5"));
+    }
+
+    #[test]
+    fn a_key_is_shown_in_the_form_that_means_it() {
+        for (word, means) in [("text:text:abc", "text:abc"), ("text:hex:00", "hex:00"), ("text:+5", "+5")] {
+            assert_eq!(key_of(word).unwrap(), means.as_bytes());
+            assert_eq!(shown(means.as_bytes()), word);
+        }
+        let hidden = "ana\u{200b}";
+        assert_eq!(shown(hidden.as_bytes()), "hex:616e61e2808b", "it would look like another");
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_that_is_shown_is_typed_again(
+            text in "(text:|hex:|[-+])?[0-9a-f]{0,8}\\PC{0,8}",
+            bytes in prop::collection::vec(any::<u8>(), 1..24),
+        ) {
+            for key in [text.as_bytes(), &bytes].into_iter().filter(|key| !key.is_empty()) {
+                let typed = crate::verb::words::quoted(&shown(key));
+                let words = crate::verb::words::words(&typed).unwrap();
+                prop_assert_eq!(words.len(), 1);
+                prop_assert_eq!(key_of(&words[0]).unwrap(), key);
+            }
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ fn likeness(word: &str, name: &str) -> usize {
 }
 
 /// Letters to insert, delete or replace (Levenshtein 1966), by rows.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, ca) in a.chars().enumerate() {

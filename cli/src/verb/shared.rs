@@ -1,6 +1,6 @@
 //! Flags and rows that more than one table has, said once.
 
-use super::spec::{Arg, Flag, Kind, Verb, maybe, with};
+use super::spec::{Arg, Flag, Kind, Verb, maybe, with, with_each};
 
 /// Items that a list for people holds; programs page by prefix.
 pub const LIST_ITEMS_MAX: usize = 100_000;
@@ -10,7 +10,10 @@ pub const REQUEST: Flag =
     with("--request", "ID", Kind::Text, "the request's id: repeat a command with it safely; else a new one");
 /// Changes only what was read.
 pub const IF_MATCH: Flag =
-    with("--if-match", "ETAG", Kind::Count, "only if it is still of this etag; else whatever its etag");
+    with("--if-match", "ETAG", Kind::Etag, "only if it is still of this etag; else whatever its etag");
+/// Makes a member whose name is nearly another's.
+pub const NEW: Flag =
+    with_each("--new", "NAME", Kind::Text, "make this new member, though another has nearly its name");
 /// Shortens a list.
 pub const LIMIT: Flag = with(
     "--limit",

@@ -15,6 +15,8 @@ pub enum Kind {
     Text,
     /// A whole number from 0.
     Count,
+    /// The etag of a version: a whole number from 1.
+    Etag,
     /// How many at most: a whole number from 1 to this.
     Limit(u64),
     /// A whole number, signed.
@@ -58,6 +60,8 @@ pub struct Flag {
     pub name: &'static str,
     /// The value that follows; `None`: it is there or not.
     pub value: Option<(&'static str, Kind)>,
+    /// Whether it may be given more than once, each time with another value.
+    pub repeats: bool,
     /// For help.
     pub about: &'static str,
 }
@@ -173,11 +177,17 @@ pub const fn many(name: &'static str, kind: Kind, least: usize) -> Arg {
 /// A flag that is there or not.
 #[must_use]
 pub const fn switch(name: &'static str, about: &'static str) -> Flag {
-    Flag { name, value: None, about }
+    Flag { name, value: None, repeats: false, about }
 }
 
 /// A flag with a value.
 #[must_use]
 pub const fn with(name: &'static str, value: &'static str, kind: Kind, about: &'static str) -> Flag {
-    Flag { name, value: Some((value, kind)), about }
+    Flag { name, value: Some((value, kind)), repeats: false, about }
+}
+
+/// A flag with a value, that may be given more than once.
+#[must_use]
+pub const fn with_each(name: &'static str, value: &'static str, kind: Kind, about: &'static str) -> Flag {
+    Flag { name, value: Some((value, kind)), repeats: true, about }
 }

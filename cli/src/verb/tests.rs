@@ -109,8 +109,12 @@ fn wrong_lines_are_explained() {
     refused(&shop::MENU, "gt-order 1", "did you mean get-order");
     refused(&shop::MENU, "get-order 1 --colour", "no flag --colour");
     refused(&shop::MENU, "get-order 1 --cid", "needs CID after it");
+    refused(&shop::MENU, "modify-order 7 a=1 --if-match 0", "an etag as it is shown: a number from 1");
     refused(&admin::MENU, "delete-client a --cascade=yes", "--cascade takes no value");
     refused(&shop::MENU, "list-orders --cid a --cid b", "given twice");
+    refused(&admin::MENU, "insert-client ana a=1 --new a --new a", "given twice");
+    let several = call(&admin::MENU, "insert-client ana a=1 b=2 --new a --new b").unwrap();
+    assert_eq!(several.all("--new"), ["a", "b"]);
     refused(&shop::MENU, &format!("use {}", "x".repeat(129)), "1 to 128 bytes");
     refused(&admin::MENU, "adjust-stock x many", "a whole number");
     refused(&admin::MENU, "list-clients --limit 0", "--limit is \"0\", and must be 1 to 100000");

@@ -114,3 +114,16 @@ async fn wrong_fields_are_named() {
         assert!(matches!(&error, Error::Invalid { field: at, .. } if at == field), "{field}: {error}");
     }
 }
+
+/// Composed and decomposed letters look the same: a line means the product that is there.
+#[tokio::test]
+async fn a_product_is_ordered_however_its_letters_are_composed() {
+    let stall = Stall::open().await;
+    stall.insert_product("ma\u{e7}\u{e3}", "1", 10).await;
+    stall.insert_product("pa\u{303}o", "2", 10).await;
+    let wanted = [("mac\u{327}a\u{303}", 1), ("ma\u{e7}\u{e3}", 2), ("pa\u{303}o", 1)];
+    let order = create(&stall, "ana", &wanted).await.unwrap();
+    let lines: Vec<_> = order.lines.iter().map(|line| (line.pid.as_str(), line.quantity)).collect();
+    assert_eq!(lines, [("ma\u{e7}\u{e3}", 3), ("pa\u{303}o", 1)]);
+    stall.audit().await;
+}

@@ -36,7 +36,7 @@ pub struct ClientRecord {
 pub struct ClientData {
     /// The JSON object.
     pub data: Box<RawValue>,
-    /// Its member "name", if that is a string: an id can be made from it.
+    /// Its member "name", if that is a string, which is not empty then: an id can be made from it.
     pub name: Option<String>,
 }
 
@@ -44,10 +44,13 @@ impl ClientData {
     /// Checks the `data` of a request.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT: too large, or not a JSON object.
+    /// INVALID_ARGUMENT: too large, not a JSON object, or its name is empty.
     pub fn parse(text: &str) -> Result<ClientData, Error> {
         let members = Members::parse("data", text)?;
-        let name = members.get("name").and_then(|name| serde_json::from_str(name.get()).ok());
+        let name: Option<String> = members.get("name").and_then(|name| serde_json::from_str(name.get()).ok());
+        if name.as_ref().is_some_and(|name| name.trim().is_empty()) {
+            return Err(Error::invalid("data.name", "is empty; say who it is, or leave it out"));
+        }
         let data = RawValue::from_string(text.trim().to_owned())
             .map_err(|error| Error::invalid("data", error.to_string()))?;
         Ok(ClientData { data, name })

@@ -1,0 +1,73 @@
+//! The stored id that a request means: the one of exactly its bytes if that is there, else the one in normal form.
+//!
+//! One name can be typed in two ways, composed (`é`) or decomposed (`e` and an accent), that look the same; new ids are
+//! stored in normal form. Ids of earlier versions are in whichever form they were given, and are meant first. What is in
+//! normal form already, as nearly everything is, is looked up nowhere.
+
+use std::collections::HashMap;
+
+use futures::StreamExt;
+use proto::portal::LineChange;
+
+use crate::change::{Asked, merge};
+use crate::error::Error;
+use crate::handle::Portal;
+use crate::id::{Cid, Pid};
+use crate::key;
+
+/// Reads of the store that one request has under way at once.
+const READS_PARALLEL: usize = 32;
+
+impl Portal {
+    /// The client whom a request names.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT, with the field; UNAVAILABLE.
+    pub async fn cid(&self, field: &str, text: &str) -> Result<Cid, Error> {
+        let exact = Cid::parse(field, text)?;
+        let Some(normal) = exact.in_normal_form() else { return Ok(exact) };
+        let there = self.read_certain_absence(&key::client(&exact)).await?.record.is_some();
+        Ok(if there { exact } else { normal })
+    }
+
+    /// The product that a request names.
+    ///
+    /// # Errors
+    /// As [`Portal::cid`].
+    pub async fn pid(&self, field: &str, text: &str) -> Result<Pid, Error> {
+        let exact = Pid::parse(field, text)?;
+        let Some(normal) = exact.in_normal_form() else { return Ok(exact) };
+        let there = self.read_certain_absence(&key::product(&exact)).await?.record.is_some();
+        Ok(if there { exact } else { normal })
+    }
+
+    /// The lines of a request, those of one product merged ([`merge`]).
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT, with the line; UNAVAILABLE.
+    pub async fn lines(&self, lines: &[LineChange]) -> Result<Vec<Asked>, Error> {
+        // Checked before anything is looked up.
+        let merged = merge(lines)?;
+        let odd: Vec<Pid> = merged.iter().map(|one| one.pid.clone()).filter(is_odd).collect();
+        if odd.is_empty() {
+            return Ok(merged);
+        }
+        let look = |pid: Pid| async move {
+            let meant = self.pid("lines", pid.as_str()).await?;
+            Ok::<_, Error>((pid.to_string(), meant.to_string()))
+        };
+        let looks = futures::stream::iter(odd.into_iter().map(look)).buffer_unordered(READS_PARALLEL);
+        let found: Result<HashMap<String, String>, Error> =
+            looks.collect::<Vec<_>>().await.into_iter().collect();
+        let found = found?;
+        let meant = |line: &LineChange| LineChange {
+            pid: found.get(&line.pid).unwrap_or(&line.pid).clone(),
+            quantity: line.quantity,
+        };
+        merge(&lines.iter().map(meant).collect::<Vec<_>>())
+    }
+}
+
+fn is_odd(pid: &Pid) -> bool {
+    pid.in_normal_form().is_some()
+}
