@@ -1,6 +1,6 @@
 //! Callers who do not take what they asked for: what they make a process hold is bounded in bytes, is given back when they
 //! are gone, and others are served meanwhile.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};

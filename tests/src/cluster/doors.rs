@@ -1,0 +1,102 @@
+//! The doors of a cluster, as each of its callers has them: services of single processes, handles of the whole, and the
+//! key that proves an operator.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::portal::admin_client::AdminClient;
+use proto::portal::shop_client::ShopClient;
+use proto::store::cluster_client::ClusterClient;
+use proto::store::kv_client::KvClient;
+use proto::store::{Route, StatusRequest, StatusResponse};
+use store_client::operator::Operator;
+use store_client::{Config, Replicated};
+use store_keys::{ClusterId, ClusterKey, KeyFile};
+use tonic::transport::{Channel, Endpoint};
+
+use super::{Cluster, with_timeout};
+
+impl Cluster {
+    /// A lazily connected channel to a process.
+    ///
+    /// # Panics
+    /// If there is none of that name.
+    #[must_use]
+    pub fn channel(&self, name: &str) -> Channel {
+        let address = self.address(name);
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address is a URI");
+        endpoint.connect_timeout(Duration::from_secs(2)).connect_lazy()
+    }
+
+    /// The cluster's key, as its file says.
+    ///
+    /// # Panics
+    /// If the cluster is not founded.
+    #[must_use]
+    pub fn key(&self) -> ClusterKey {
+        let text = std::fs::read_to_string(self.path().join("cluster.key")).expect("a key file");
+        match KeyFile::parse(&text) {
+            Ok(KeyFile::Cluster(key)) => key,
+            other => panic!("the cluster's key: {other:?}"),
+        }
+    }
+
+    /// An operator's client of one node.
+    #[must_use]
+    pub fn operator(&self, node: &str) -> Operator {
+        Operator::new(ClusterClient::new(self.channel(node)), self.key())
+    }
+
+    /// The store service of one node.
+    #[must_use]
+    pub fn kv(&self, node: &str) -> KvClient<Channel> {
+        KvClient::new(self.channel(node))
+    }
+
+    /// An administrators' portal, from 1.
+    #[must_use]
+    pub fn admin(&self, at: usize) -> AdminClient<Channel> {
+        AdminClient::new(self.channel(&format!("admin-{at}")))
+    }
+
+    /// A shoppers' portal, from 1.
+    #[must_use]
+    pub fn shop(&self, at: usize) -> ShopClient<Channel> {
+        ShopClient::new(self.channel(&format!("client-{at}")))
+    }
+
+    /// A handle to the replicated store.
+    ///
+    /// # Panics
+    /// If the handle cannot be made.
+    #[must_use]
+    pub fn store(&self) -> Arc<Replicated> {
+        Arc::new(Replicated::new(self.reach()).expect("addresses are in order"))
+    }
+
+    /// How a handle reaches this cluster, and no other.
+    #[must_use]
+    pub fn reach(&self) -> Config {
+        Config { cluster: Some(self.id()), ..Config::of_nodes(self.node_places()) }
+    }
+
+    /// The cluster's id, as its key file says.
+    ///
+    /// # Panics
+    /// If there is none: it is not founded.
+    #[must_use]
+    pub fn id(&self) -> ClusterId {
+        let text = std::fs::read_to_string(self.path().join("cluster.key")).expect("a key file");
+        KeyFile::parse(&text).expect("a key file").id()
+    }
+
+    /// What a node says of itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn status(&self, node: &str) -> Result<StatusResponse, tonic::Status> {
+        let request = StatusRequest { route: Some(Route::to(1, 1)) };
+        let mut client = ClusterClient::new(self.channel(node));
+        Ok(client.status(with_timeout(request)).await?.into_inner())
+    }
+}
