@@ -1,5 +1,5 @@
 //! Connections that nobody needs: strangers who only connect keep no user out, stop no election and fill no log.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
