@@ -266,11 +266,16 @@ fn of_reason(reason: &str) -> Option<&'static str> {
         "CLIENT_GONE" => Some("a person who comes back is registered under another id: insert-client"),
         "ID_KEPT" => Some("give the id with --cid: who has another person's id sees that person's orders"),
         "ORDER_EMPTY" => Some("nothing was changed; modify-order adds lines, cancel-order closes it"),
+        "WRONG_CLUSTER" => Some(OF_ANOTHER_CLUSTER),
         NOT_LEADER => Some("ask the node that leads: feira status shows it"),
         "ORDER_NOT_OPEN" => Some("nothing was changed; open another order"),
         _ => None,
     }
 }
+
+/// What to do where a port is of another cluster than the one that is meant.
+pub const OF_ANOTHER_CLUSTER: &str = "a cluster that was restored or made anew is another: give this machine its key file (cluster.key, or portals.key), or \
+     correct the address";
 
 /// Where to look for the id of what was not found: commands of whoever can ask for such a thing.
 fn of_missing(code: Code, kind: &str) -> Option<&'static str> {

@@ -12,14 +12,15 @@ use proto::portal::shop_client::ShopClient;
 use proto::portal::{ListOrdersRequest, ListRequest, PortalStatusResponse};
 use proto::store::{MemberPart, Role, StatusResponse};
 use serde_json::{Value, json};
+use store_keys::ClusterId;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
-use tonic::transport::Channel;
 
 use crate::args::Health as Asked;
 use crate::config::shape::Config;
 use crate::failure::Failure;
-use crate::reach::{nodes, stranger};
+use crate::reach::door::{self, Door};
+use crate::reach::{nodes, stranger, whose};
 use crate::show::answer::{Answer, counted};
 use crate::show::out::Out;
 use crate::up::ready;
@@ -92,8 +93,9 @@ pub async fn run(config: &Config, asked: Asked, out: &Out) -> Result<(), Failure
 /// Looks at every part at once.
 pub async fn look(config: &Config) -> Seen {
     let all = [("admin-portal", &config.admin_portals), ("client-portal", &config.client_portals)];
+    let meant = config.whose();
     let portals = all.into_iter().flat_map(|(kind, instances)| {
-        (1..).zip(instances).map(move |(at, instance)| portal(kind, at, instance.listen.clone()))
+        (1..).zip(instances).map(move |(at, instance)| portal(kind, at, instance.listen.clone(), meant))
     });
     let (nodes, portals, broker) = tokio::join!(
         nodes::statuses(config),
@@ -103,15 +105,16 @@ pub async fn look(config: &Config) -> Seen {
     Seen { nodes, portals, broker }
 }
 
-async fn portal(kind: &'static str, at: usize, address: String) -> PortalSeen {
-    let (status, trouble) = tokio::join!(ready::portal(&address), read(kind, &address));
+async fn portal(kind: &'static str, at: usize, address: String, meant: Option<ClusterId>) -> PortalSeen {
+    let (status, trouble) = tokio::join!(nodes::portal_status(&address), read(kind, &address, meant));
+    let status = status.and_then(|status| whose::check_portal(meant, &address, &status).map(|()| status));
     PortalSeen { kind, name: format!("{kind}-{at}"), address, status, trouble }
 }
 
 /// Reads through a portal what it never answers from its cache. Why it does not answer, if it does not.
-async fn read(kind: &str, address: &str) -> Option<String> {
+async fn read(kind: &str, address: &str, meant: Option<ClusterId>) -> Option<String> {
     let channel = match nodes::channel(address) {
-        Ok(channel) => channel,
+        Ok(channel) => door::open(channel, meant),
         Err(failure) => return Some(failure.message),
     };
     let answer = timeout(READ_MAX, async {
@@ -131,8 +134,9 @@ async fn read(kind: &str, address: &str) -> Option<String> {
 }
 
 /// A refusal was read through the store, too.
-async fn why_not(status: &Status, channel: Channel) -> Option<String> {
+async fn why_not(status: &Status, channel: Door) -> Option<String> {
     match Error::from_status(status) {
+        Some(wrong @ Error::WrongCluster { .. }) => Some(wrong.to_string()),
         Some(
             Error::Unavailable { why, .. } | Error::Overloaded { why } | Error::OutcomeUnknown { why, .. },
         ) => Some(why),

@@ -181,14 +181,15 @@ async fn run_import(asked: Import, loaded: &Loaded, out: &Out) -> Result<(), Fai
     if asked.dry_run {
         return shown(crate::import::run::dry_run(&job), out);
     }
+    let cluster = loaded.config.whose();
     let admin = addresses(&[], &loaded.config.admin_portals);
-    let admin = Portals::new("admin portal", &admin, IMPORT_PATIENCE, None)?;
+    let admin = Portals::new("admin portal", &admin, cluster, IMPORT_PATIENCE, None)?;
     let shops = addresses(&[], &loaded.config.client_portals);
     // Each begins with another portal, and goes on to the rest when it fails.
     let turned =
         |at: usize| -> Vec<String> { shops.iter().cycle().skip(at).take(shops.len()).cloned().collect() };
     let shops = (0..shops.len())
-        .map(|at| Portals::new("client portal", &turned(at), IMPORT_PATIENCE, None))
+        .map(|at| Portals::new("client portal", &turned(at), cluster, IMPORT_PATIENCE, None))
         .map(|portals| portals.map(Portals::beginning_with_the_first))
         .collect::<Result<Vec<Portals>, Failure>>()?;
     shown(import(&job, &admin, &shops, out).await, out)

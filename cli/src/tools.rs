@@ -44,9 +44,10 @@ fn patience(loaded: &Loaded) -> Duration {
 pub async fn admin(tool: &Tool, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
     let ids = Ids::default();
     let addresses = addresses(&tool.portal, &loaded.config.admin_portals);
-    let portals = Portals::new("admin portal", &addresses, patience(loaded), Some(out.clone()))?;
+    let cluster = loaded.config.whose();
+    let portals = Portals::new("admin portal", &addresses, cluster, patience(loaded), Some(out.clone()))?;
     let mut session = AdminSession::new(portals, ids.clone());
-    let feeding = Portals::new("admin portal", &addresses, Duration::from_secs(2), None)?;
+    let feeding = Portals::new("admin portal", &addresses, cluster, Duration::from_secs(2), None)?;
     let feeder = feed(AdminSession::new(feeding, ids.clone()), tool);
     let driven = drive(&mut session, &given(tool), ids, out).await;
     drop(feeder);
@@ -81,22 +82,22 @@ impl Drop for Feeder {
 /// The first failure, if no person is there to go on.
 pub async fn shop(asked: &Shop, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
     let addresses = addresses(&asked.tool.portal, &loaded.config.client_portals);
-    shop_at(&addresses, patience(loaded), asked.cid.clone(), &given(&asked.tool), out).await
+    let portals = Portals::new(
+        "client portal",
+        &addresses,
+        loaded.config.whose(),
+        patience(loaded),
+        Some(out.clone()),
+    )?;
+    shop_at(portals, asked.cid.clone(), &given(&asked.tool), out).await
 }
 
 /// The shoppers' REPL over these portals.
 ///
 /// # Errors
 /// The first failure, if no person is there to go on.
-pub async fn shop_at(
-    addresses: &[String],
-    patience: Duration,
-    cid: Option<String>,
-    given: &Given,
-    out: &Out,
-) -> Result<(), Failure> {
+pub async fn shop_at(portals: Portals, cid: Option<String>, given: &Given, out: &Out) -> Result<(), Failure> {
     let ids = Ids::default();
-    let portals = Portals::new("client portal", addresses, patience, Some(out.clone()))?;
     let mut session = ShopSession::new(portals, ids.clone(), cid);
     if is_person(given) {
         session.refresh().await;

@@ -47,7 +47,11 @@ pub async fn begin(channel: Channel, key: &ClusterKey, hello: Hello) -> Result<S
 impl Session {
     /// The next call, or the frame that opens a stream.
     pub fn call(&mut self, message: &impl Message) -> Frame {
-        let body = Bytes::from(message.encode_to_vec());
+        self.call_of(message.encode_to_vec().into())
+    }
+
+    /// The same with any body.
+    pub fn call_of(&mut self, body: Bytes) -> Frame {
         let sealed = self.caller.seal(&body);
         Frame {
             body,

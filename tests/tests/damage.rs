@@ -162,3 +162,24 @@ async fn a_group_of_one_makes_its_database_anew_from_its_own_log() {
     let found = cluster.store().get(key(RECORDS - 1), Freshness::linearizable()).await.unwrap();
     assert!(found.record.is_some(), "nothing acknowledged is lost");
 }
+
+/// A page that LMDB does not survive ends the process before it can say so: what shows it is that each start ends so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_ends_abruptly_time_and_again_makes_its_database_anew() {
+    let mut cluster = filled(1).await;
+    let is_made_anew = |cluster: &Cluster| cluster.log_of("node-1").contains("Discarded(Deadly)");
+    // On a slow machine a start may live until it syncs, and does not count.
+    for _ in 0..8 {
+        if is_made_anew(&cluster) {
+            break;
+        }
+        cluster.kill("node-1");
+        cluster.run("node-1");
+        cluster.leader().await;
+    }
+    assert!(is_made_anew(&cluster), "{}", cluster.log_of("node-1"));
+    for at in [0, RECORDS / 2, RECORDS - 1] {
+        let found = cluster.store().get(key(at), Freshness::linearizable()).await.unwrap();
+        assert!(found.record.is_some(), "nothing acknowledged is lost");
+    }
+}

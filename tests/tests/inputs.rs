@@ -14,11 +14,16 @@ use feira_tests::generate::{Call, Generator, Schemas};
 use feira_tests::shop::{insert_client, order};
 use feira_tests::wait;
 use futures::StreamExt as _;
-use proto::store::HoldCommitRequest;
-use proto::store::cluster_client::ClusterClient;
+use prost::Message;
+use proto::store::replication_client::ReplicationClient;
+use proto::store::{self as wire, CallKind, FailureReason, HoldCommitRequest, Peer};
 use store_client::StoreExt as _;
+use store_client::failure::failure_from;
+use store_client::operator::PROOF_HEADER;
+use store_keys::{End, Purpose, operator};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::BinaryMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -68,10 +73,23 @@ impl Decoder for Raw {
 
 /// Makes a call with these messages; what it came to.
 async fn call(channel: &Channel, path: &str, messages: Vec<Bytes>) -> Result<(), Status> {
+    call_proven(channel, path, messages, None).await
+}
+
+/// The same, with an operator's proof.
+async fn call_proven(
+    channel: &Channel,
+    path: &str,
+    messages: Vec<Bytes>,
+    proof: Option<BinaryMetadataValue>,
+) -> Result<(), Status> {
     let mut grpc = tonic::client::Grpc::new(channel.clone());
     grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let path = PathAndQuery::try_from(path).unwrap();
-    let request = tonic::Request::new(futures::stream::iter(messages));
+    let mut request = tonic::Request::new(futures::stream::iter(messages));
+    if let Some(proof) = proof {
+        request.metadata_mut().insert_bin(PROOF_HEADER, proof);
+    }
     let asked = tokio::time::timeout(ANSWER, grpc.streaming(request, path.clone(), Raw)).await;
     let mut answers = asked.unwrap_or_else(|_| panic!("{path:?}: no answer"))?.into_inner();
     for _ in 0..PARTS {
@@ -82,6 +100,36 @@ async fn call(channel: &Channel, path: &str, messages: Vec<Bytes>) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// The message as a server reads it: in the one form that a proof covers. `None`: it is none, or of a call that asks for no proof.
+fn as_read(path: &str, message: &[u8]) -> Option<Vec<u8>> {
+    fn reread<M: Message + Default>(message: &[u8]) -> Option<Vec<u8>> {
+        M::decode(message).ok().map(|read| read.encode_to_vec())
+    }
+    match path.strip_prefix("/feira.store.v1.Cluster/")? {
+        "HandOver" => reread::<wire::HandOverRequest>(message),
+        "HoldCommit" => reread::<wire::HoldCommitRequest>(message),
+        "ShowLog" => reread::<wire::ShowLogRequest>(message),
+        "StartAudit" => reread::<wire::StartAuditRequest>(message),
+        "Audit" => reread::<wire::AuditRequest>(message),
+        "ChangeMembers" => reread::<wire::ChangeMembersRequest>(message),
+        "Resync" => reread::<wire::ResyncRequest>(message),
+        "Backup" => reread::<wire::BackupRequest>(message),
+        _ => None,
+    }
+}
+
+/// An operator's proof of this very call at the only node.
+async fn proof(cluster: &Cluster, path: &str, request: &[u8]) -> BinaryMetadataValue {
+    let told = cluster.status("node-1").await.unwrap();
+    let (_, method) = path.rsplit_once('/').unwrap();
+    let key = cluster.key();
+    let node = End { node: told.node, incarnation: told.incarnation };
+    let call = operator::Call { cluster: key.id(), group: 1, node, method, request };
+    let challenge = told.challenge[..].try_into().unwrap();
+    let nonce = fastrand::u128(..).to_be_bytes();
+    BinaryMetadataValue::from_bytes(&operator::prove(&key.keys(Purpose::Operator), &call, &challenge, &nonce))
 }
 
 /// Who serves a call.
@@ -125,23 +173,88 @@ async fn generated_calls_kill_nothing_and_are_never_our_fault() {
     let schemas = Schemas::ours();
     let channels: Vec<(&Call, Channel)> =
         schemas.calls.iter().map(|one| (one, cluster.channel(server_of(one)))).collect();
-    let mut count = 0;
+    let (mut count, mut proven) = (0, 0);
     while generator.goes_on() {
         let (one, channel) = generator.pick(&channels);
         let most = if one.is_streamed { 4 } else { 1 };
         let messages: Vec<Bytes> = (0..generator.random.usize(1..=most))
             .map(|_| schemas.message(&one.takes, &mut generator).into())
             .collect();
-        if let Err(status) = call(channel, &one.path, messages.clone()).await {
+        // Most of what operators ask for comes from one.
+        let read = as_read(&one.path, &messages[0]).filter(|_| generator.in_hundred(80));
+        let (messages, proof) = match read {
+            Some(read) => {
+                let proof = proof(&cluster, &one.path, &read).await;
+                proven += 1;
+                (vec![read.into()], Some(proof))
+            }
+            None => (messages, None),
+        };
+        let is_proven = proof.is_some();
+        if let Err(status) = call_proven(channel, &one.path, messages.clone(), proof).await {
+            let is_refused = failure_from(&status).reason() == FailureReason::Unproven;
+            assert!(!(is_proven && is_refused), "{} with {messages:?}: {status}", one.path);
             let is_ours = matches!(status.code(), Code::Internal | Code::Unknown | Code::DataLoss);
             assert!(!is_ours, "{} with {messages:?}: {status}", one.path);
         }
         count += 1;
     }
-    assert!(count > 100, "{count} calls");
-    let mut cluster_of_node = ClusterClient::new(cluster.channel("node-1"));
-    let route = Some(proto::store::Route { group: 1, ring_version: 1, ..proto::store::Route::default() });
-    let _ = cluster_of_node.hold_commit(HoldCommitRequest { route, hold: false }).await;
+    assert!(count > 100 && proven > 0, "{count} calls, {proven} of an operator");
+    let route = Some(wire::Route::to(1, 1));
+    cluster.operator("node-1").hold_commit(HoldCommitRequest { route, hold: false }).await.unwrap();
+    works(&mut cluster).await;
+}
+
+/// A member whose memory is failing: its frames are proven, and their bodies are no messages.
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_bodies_of_proven_frames_are_refused() {
+    let mut generator = Generator::of("Replication");
+    let mut cluster = small().await;
+    let (key, status) = (cluster.key(), cluster.status("node-1").await.unwrap());
+    let peer = Peer {
+        cluster: status.cluster.clone(),
+        node: 2,
+        incarnation: 2,
+        to_node: status.node,
+        to_incarnation: status.incarnation,
+        group: 1,
+        ring_version: 1,
+        address: "127.0.0.1:1".to_owned(),
+    };
+    let is_message = |kind: CallKind, body: &[u8]| match kind {
+        CallKind::Vote => wire::VoteRequest::decode(body).is_ok(),
+        CallKind::Push => wire::PushMessage::decode(body).is_ok(),
+        _ => wire::FetchSnapshotRequest::decode(body).is_ok(),
+    };
+    while generator.goes_on() {
+        let kind = *generator.pick(&[CallKind::Push, CallKind::Vote, CallKind::Fetch]);
+        let body = generator.bytes();
+        if is_message(kind, &body) {
+            continue;
+        }
+        let hello = feira_tests::peer::hello(&key, kind, peer.clone());
+        let mut session = feira_tests::peer::begin(cluster.channel("node-1"), &key, hello).await.unwrap();
+        let frame = session.call_of(body.into());
+        let mut replication = ReplicationClient::new(cluster.channel("node-1"));
+        let refused = match kind {
+            CallKind::Vote => replication.vote(frame).await.err(),
+            CallKind::Push => {
+                let stream = futures::stream::iter([frame]);
+                match replication.push(stream).await {
+                    Ok(answers) => answers.into_inner().message().await.err(),
+                    Err(status) => Some(status),
+                }
+            }
+            _ => match replication.fetch_snapshot(frame).await {
+                Ok(answers) => answers.into_inner().message().await.err(),
+                Err(status) => Some(status),
+            },
+        };
+        let status = refused.expect("no message");
+        assert_eq!(status.code(), Code::InvalidArgument, "{kind:?}: {status}");
+    }
+    let after = cluster.status("node-1").await.unwrap();
+    assert_eq!((after.epoch, after.role), (status.epoch, status.role), "nothing moved");
     works(&mut cluster).await;
 }
 

@@ -111,6 +111,41 @@ async fn a_portal_refuses_what_names_another_cluster_and_serves_what_names_none(
     assert_eq!(status.cluster_id, id.get());
 }
 
+#[tokio::test]
+async fn a_tool_is_refused_by_a_portal_of_another_cluster_and_goes_on_to_one_of_its_own() {
+    let ours = Cluster::start(feira_tests::feira!(), one_node(1)).await;
+    let other = Cluster::start(feira_tests::feira!(), one_node(1)).await;
+    let (here, there) = (ours.address("admin-1").to_owned(), other.address("admin-1").to_owned());
+    let admin = |portals: &[&str], command: &[&str]| {
+        let flags = portals.iter().flat_map(|address| ["--portal", *address]);
+        let words: Vec<&str> = ["admin"].into_iter().chain(flags).chain(command.iter().copied()).collect();
+        ours.tool(&words)
+    };
+    let refused = admin(&[&there], &["insert-client", "--cid", "ana", "name=Ana"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    let whose = format!("this is the port of admin-portal-1 of cluster {}", other.id());
+    assert!(said.contains(&whose) && said.contains("give this machine its key file"), "{said}");
+    // Whichever it asks first, the answer is its own cluster's.
+    for cid in ["rui", "eva", "leo"] {
+        let answered = admin(&[&there, &here], &["insert-client", "--cid", cid, "name=N"]);
+        assert!(answered.status.success(), "{answered:?}");
+        let get = |cluster: &Cluster| {
+            let get = GetClientRequest { cid: cid.to_owned() };
+            let mut portal = cluster.admin(1);
+            async move { portal.get_client(with_timeout(get)).await }
+        };
+        assert!(get(&ours).await.is_ok() && get(&other).await.is_err(), "{cid}");
+    }
+    // A configuration that names the port of another.
+    let text = std::fs::read_to_string(ours.config()).unwrap();
+    std::fs::write(ours.config(), text.replace(&here, &there)).unwrap();
+    let health = ours.tool(&["health"]);
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&health.stdout), String::from_utf8_lossy(&health.stderr));
+    assert!(!health.status.success() && said.contains(&whose["this is ".len()..]), "{said}");
+}
+
 fn portal_header() -> &'static str {
     "feira-cluster-id"
 }

@@ -12,6 +12,7 @@ use super::{failover, replication, shopping};
 use crate::args::{Demo, Up};
 use crate::config::load::Sources;
 use crate::failure::Failure;
+use crate::reach::portals::Portals;
 use crate::reach::whose::named;
 use crate::repl::lines::Given;
 use crate::role::signals::Signals;
@@ -113,10 +114,12 @@ async fn shop(stage: &mut Stage) -> Result<(), Failure> {
     stage.out.say(&format!("in another terminal: export FEIRA_CONFIG={config}"));
     stage.out.say("  then feira status --watch, feira admin, feira node kill 1, feira audit …");
     let addresses: Vec<String> = stage.config().client_portals.iter().map(|one| one.listen.clone()).collect();
+    let (patience, notices) = (Duration::from_secs(10), Some(stage.out.clone()));
+    let portals = Portals::new("client portal", &addresses, stage.config().whose(), patience, notices)?;
     let cid = buyers()?.first().map(|buyer| buyer.cid.clone());
     let out = stage.out.clone();
     let given = Given::default();
-    let shop = shop_at(&addresses, Duration::from_secs(10), cid, &given, &out);
+    let shop = shop_at(portals, cid, &given, &out);
     tokio::select! {
         left = shop => left,
         attended = attend(&mut stage.supervisor, std::future::pending()) => attended,

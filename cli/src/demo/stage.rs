@@ -50,8 +50,9 @@ impl Stage {
         let listens = |all: &[crate::config::shape::Instance]| -> Vec<String> {
             all.iter().map(|one| one.listen.clone()).collect()
         };
-        let admin = Portals::new("admin portal", &listens(&config.admin_portals), PATIENCE, None)?;
-        let shop = Portals::new("client portal", &listens(&config.client_portals), PATIENCE, None)?;
+        let cluster = config.whose();
+        let admin = Portals::new("admin portal", &listens(&config.admin_portals), cluster, PATIENCE, None)?;
+        let shop = Portals::new("client portal", &listens(&config.client_portals), cluster, PATIENCE, None)?;
         let store = store(config, PATIENCE)?;
         Ok(Stage {
             supervisor,

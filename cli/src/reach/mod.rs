@@ -1,5 +1,6 @@
 //! Reaching servers: portals with retries under one request id, store nodes one by one.
 
+pub mod door;
 pub mod effort;
 pub mod nodes;
 pub mod places;

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use proto::portal::RequestId;
-use tonic::transport::Channel;
-
+use super::door::Door;
 use crate::show::out::Out;
+use proto::portal::RequestId;
 
 /// The portals of one kind, and how insistently they are asked.
 pub struct Places {
     /// Such as `admin portal`.
     pub kind: &'static str,
     /// Addresses, with the connections that are made when needed.
-    pub all: Vec<(String, Channel)>,
+    pub all: Vec<(String, Door)>,
     /// How long a call is retried.
     pub patience: Duration,
     /// Told when an answer is lost and when that is settled.

@@ -12,10 +12,12 @@ use std::time::Duration;
 use portal::error::Error;
 use proto::portal::PortalStatusRequest;
 use proto::portal::portal_client::PortalClient;
+use store_keys::ClusterId;
 use tokio::time::{sleep, timeout};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Code, Response, Status};
 
+use super::door::{self, Door};
 use super::effort::{Attempt, Effort, judge};
 use super::places::{Call, Places};
 use super::stranger;
@@ -37,13 +39,14 @@ pub struct Portals {
 }
 
 impl Portals {
-    /// Portals at these addresses; connections are made when needed.
+    /// Portals of one cluster at these addresses; connections are made when needed. `None`: of whichever cluster they are.
     ///
     /// # Errors
     /// An address that is none.
     pub fn new(
         kind: &'static str,
         addresses: &[String],
+        cluster: Option<ClusterId>,
         patience: Duration,
         notices: Option<Out>,
     ) -> Result<Portals, Failure> {
@@ -52,7 +55,7 @@ impl Portals {
             let endpoint = Endpoint::from_shared(format!("http://{address}"))
                 .map_err(|e| Failure::usage(format!("{address} is not host:port: {e}")))?;
             let channel = endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect_lazy();
-            places.push((address.clone(), channel));
+            places.push((address.clone(), door::open(channel, cluster)));
         }
         if places.is_empty() {
             return Err(Failure::usage(format!("no {kind} is configured")));
@@ -78,7 +81,7 @@ impl Portals {
     ///
     /// # Errors
     /// What the portal answered, or why none did.
-    pub async fn call<T, F>(&self, call: Call<'_>, make: impl Fn(Channel) -> F) -> Result<T, Failure>
+    pub async fn call<T, F>(&self, call: Call<'_>, make: impl Fn(Door) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -113,7 +116,7 @@ impl Portals {
         &self,
         call: Call<'_>,
         message: M,
-        rpc: impl Fn(Channel, M) -> F,
+        rpc: impl Fn(Door, M) -> F,
     ) -> Result<T, Failure>
     where
         M: Clone,
@@ -144,7 +147,7 @@ impl Portals {
 async fn attempt<T>(
     effort: &mut Effort<'_>,
     address: &str,
-    channel: &Channel,
+    channel: &Door,
     answer: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<Response<T>, Status> {
     let left = effort.deadline.saturating_duration_since(tokio::time::Instant::now()).min(ATTEMPT_MAX);
@@ -173,7 +176,7 @@ async fn attempt<T>(
 }
 
 /// Why a portal cannot answer now, as it sees it; empty if it does not say.
-async fn reason(channel: Channel) -> String {
+async fn reason(channel: Door) -> String {
     let mut portal = PortalClient::new(channel);
     match timeout(ASK_WHY, portal.status(PortalStatusRequest {})).await {
         Ok(Ok(status)) => status.into_inner().store_problem,
@@ -213,7 +216,7 @@ mod tests {
         // Bound and dropped: nobody listens there now.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let portals =
-            Portals::new("admin portal", std::slice::from_ref(&free), Duration::from_millis(200), None)
+            Portals::new("admin portal", std::slice::from_ref(&free), None, Duration::from_millis(200), None)
                 .unwrap();
         let failure = portals
             .call(Call::write(&id("r")), |channel| async move {

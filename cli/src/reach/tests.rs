@@ -42,7 +42,7 @@ async fn what_waiting_does_not_cure_is_tried_once_at_each_portal_and_told() {
     let full = Arc::new(MemoryStore::new());
     full.set_full(true);
     let addresses = [portal(&full).await, portal(&full).await];
-    let portals = Portals::new("admin portal", &addresses, PATIENCE, None).unwrap();
+    let portals = Portals::new("admin portal", &addresses, None, PATIENCE, None).unwrap();
     let begun = Instant::now();
     let refused = insert(&portals, &id(0)).await.unwrap_err();
     assert!(begun.elapsed() < PATIENCE / 2, "{:?}", begun.elapsed());
@@ -63,7 +63,7 @@ async fn what_waiting_does_not_cure_is_tried_once_at_each_portal_and_told() {
     one.set_full(true);
     let addresses = [portal(&one).await, portal(&full).await];
     for _ in 0..4 {
-        let portals = Portals::new("admin portal", &addresses, PATIENCE, None).unwrap();
+        let portals = Portals::new("admin portal", &addresses, None, PATIENCE, None).unwrap();
         let done = insert(&portals, &id(0)).await;
         assert!(done.is_ok(), "{done:?}");
     }
@@ -77,7 +77,7 @@ async fn patience_ends_with_the_last_reason_and_who_gave_it() {
     // Nobody listens there.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let addresses = [address.clone(), nobody];
-    let portals = Portals::new("admin portal", &addresses, Duration::from_millis(300), None).unwrap();
+    let portals = Portals::new("admin portal", &addresses, None, Duration::from_millis(300), None).unwrap();
     let refused = insert(&portals, &id(0)).await.unwrap_err();
     assert_eq!(refused.kind, Kind::Unreachable);
     assert_eq!(
@@ -99,7 +99,7 @@ async fn patience_ends_with_the_last_reason_and_who_gave_it() {
 #[tokio::test]
 async fn a_clock_two_days_behind_is_named_and_not_the_request_id() {
     let address = portal(&Arc::new(MemoryStore::new())).await;
-    let portals = Portals::new("admin portal", &[address], PATIENCE, None).unwrap();
+    let portals = Portals::new("admin portal", &[address], None, PATIENCE, None).unwrap();
     let two_days_ms = 48 * 3_600_000;
     let refused = insert(&portals, &id(store_client::now_ms() - two_days_ms)).await.unwrap_err();
     let told = refused.to_string();
@@ -113,7 +113,7 @@ fn a_second_portal_is_used_from_the_start() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _inside = runtime.enter();
     let addresses = ["127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned()];
-    let first = || Portals::new("admin portal", &addresses, PATIENCE, None).unwrap();
+    let first = || Portals::new("admin portal", &addresses, None, PATIENCE, None).unwrap();
     let begins: std::collections::BTreeSet<String> = (0..64).map(|_| first().address().to_owned()).collect();
     assert_eq!(begins.len(), 2, "{begins:?}");
     assert!((0..64).all(|_| first().beginning_with_the_first().address() == addresses[0]));

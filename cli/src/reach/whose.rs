@@ -14,7 +14,7 @@ use store_keys::ClusterId;
 
 use crate::config::load::Loaded;
 use crate::config::shape::Config;
-use crate::failure::Failure;
+use crate::failure::{Failure, OF_ANOTHER_CLUSTER};
 use crate::key::place;
 
 /// What is kept beside the configuration.
@@ -93,10 +93,7 @@ fn check(meant: Option<ClusterId>, address: &str, is: u64, who: &str) -> Result<
     match meant {
         Some(meant) if is != meant.get() => {
             let message = format!("{address} is the port of {who}, not of cluster {meant}");
-            Err(Failure::refused(message).next(
-                "a cluster that was restored or made anew is another: give this machine its key file (cluster.key, or \
-                 portals.key), or correct the address",
-            ))
+            Err(Failure::refused(message).next(OF_ANOTHER_CLUSTER))
         }
         _ => Ok(()),
     }

@@ -4,8 +4,6 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use proto::portal::portal_client::PortalClient;
-use proto::portal::{PortalStatusRequest, PortalStatusResponse};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -155,7 +153,7 @@ pub async fn serves(config: &Config, part: &Part) -> bool {
             Ok(node) => nodes::status(node).await.is_ok(),
             Err(_) => false,
         },
-        Kind::AdminPortal(_) | Kind::ClientPortal(_) => portal(&part.address).await.is_ok(),
+        Kind::AdminPortal(_) | Kind::ClientPortal(_) => nodes::portal_status(&part.address).await.is_ok(),
     }
 }
 
@@ -194,18 +192,5 @@ pub async fn has_leader(config: &Config) -> bool {
     match nodes::leader(config).await {
         Some((_, status)) => status.applied.is_some_and(|applied| applied.epoch == status.epoch),
         None => false,
-    }
-}
-
-/// What a portal says of itself.
-///
-/// # Errors
-/// It does not answer.
-pub async fn portal(address: &str) -> Result<PortalStatusResponse, Failure> {
-    let mut client = PortalClient::new(nodes::channel(address)?);
-    match timeout(ANSWER_MAX, client.status(PortalStatusRequest {})).await {
-        Ok(Ok(answer)) => Ok(answer.into_inner()),
-        Ok(Err(status)) => Err(Failure::of_status(&status)),
-        Err(_) => Err(Failure::unreachable(format!("the portal at {address} does not answer"))),
     }
 }

@@ -81,6 +81,14 @@ struct Inner {
     place: Place,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.gate.get_mut().marks.lived();
+        }
+    }
+}
+
 /// One opening of the folder's files.
 #[derive(Debug)]
 struct Opened {
@@ -403,6 +411,7 @@ impl Table for Lmdb {
             gate.marks.distrust()?;
             return Err(opened.failed("syncing", error));
         }
+        gate.marks.lived();
         if gate.commits == before { gate.marks.after_sync() } else { Ok(()) }
     }
 

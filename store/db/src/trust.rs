@@ -15,6 +15,10 @@
 //! failed removes both marks, because the page cache may since differ from the disk in either direction; so does damage that is
 //! found while the table is open, or it would be found again after every start.
 //!
+//! A page can be damaged so that LMDB ends the process that looks at it, which then can remove no mark, and would end again
+//! after every start. So the abrupt ends are counted in `starts`: one more at each opening, none after a sync that returned
+//! or an end in order. After [`ENDS_MAX`] of them the table is not trusted.
+//!
 //! LMDB maps its file, and a page that the file does not reach kills the process that looks at it (SIGBUS). So a
 //! file that is shorter than `clean` says is not trusted either. Under `opened`, and under a `clean` of format 1,
 //! which had no length, LMDB's own count of pages decides ([`crate::lmdb`]).
@@ -36,6 +40,9 @@ pub(crate) const DATA: &str = "data.mdb";
 const LOCK: &str = "lock.mdb";
 const OPENED: &str = "opened";
 const CLEAN: &str = "clean";
+const STARTS: &str = "starts";
+/// Whoever was opened so often, and ended abruptly each time before a sync returned, is not opened once more as it is.
+pub const ENDS_MAX: u32 = 3;
 const OPENED_FORMAT: u32 = 1;
 /// Format 1 of `clean` had no length.
 const CLEAN_FORMAT: u32 = 2;
@@ -64,6 +71,8 @@ pub enum Reason {
     Short,
     /// LMDB could not open it.
     Damaged,
+    /// Its process ended abruptly time and again, soon after it was opened.
+    Deadly,
 }
 
 impl fmt::Display for Reason {
@@ -77,6 +86,7 @@ impl fmt::Display for Reason {
             Reason::Short => "its file is shorter than what was written to it",
             Reason::HalfImported => "the import of a snapshot had not ended",
             Reason::Damaged => "it is damaged",
+            Reason::Deadly => "the process ended abruptly each of the last 3 times, soon after it was opened",
         })
     }
 }
@@ -93,6 +103,9 @@ pub(crate) fn judge(folder: &Path, boot_id: &str) -> Result<Verdict, Error> {
 fn verdict(folder: &Path, boot_id: &str) -> io::Result<Verdict> {
     if !folder.join(DATA).try_exists()? {
         return Ok(Verdict::Discarded(Reason::Absent));
+    }
+    if abrupt_ends(folder)? >= ENDS_MAX {
+        return Ok(Verdict::Discarded(Reason::Deadly));
     }
     if let Some(bytes) = read(&folder.join(CLEAN))?.as_deref().and_then(clean_bytes) {
         let is_short = fs::metadata(folder.join(DATA))?.len() < bytes;
@@ -111,6 +124,7 @@ pub(crate) fn discard(folder: &Path) -> Result<(), Error> {
         remove(&folder.join(CLEAN))?;
         remove(&folder.join(OPENED))?;
         sync_folder(folder)?;
+        remove(&folder.join(STARTS))?;
         remove(&folder.join(DATA))?;
         remove(&folder.join(LOCK))?;
         sync_folder(folder)
@@ -127,6 +141,8 @@ pub(crate) struct Marks {
     clean: bool,
     /// The table is not to be believed: no mark vouches for it again.
     distrusted: bool,
+    /// An abrupt end from here on counts.
+    counts: bool,
 }
 
 impl Marks {
@@ -134,11 +150,12 @@ impl Marks {
     pub(crate) fn begin(folder: &Path, boot_id: &str) -> Result<Marks, Error> {
         let marked = || {
             replace(folder, OPENED, &opened_text(folder, boot_id)?)?;
+            replace(folder, STARTS, &starts_text(abrupt_ends(folder)?.saturating_add(1)))?;
             Ok(read(&folder.join(CLEAN))?.as_deref().and_then(clean_bytes).is_some())
         };
         let clean =
             marked().map_err(|error: io::Error| Error::table("marking the database as opened", error))?;
-        Ok(Marks { folder: folder.to_owned(), clean, distrusted: false })
+        Ok(Marks { folder: folder.to_owned(), clean, distrusted: false, counts: true })
     }
 
     /// Must return before anything is written.
@@ -160,6 +177,14 @@ impl Marks {
             self.clean = true;
         }
         Ok(())
+    }
+
+    /// The process has lived with the table, or ends in order: what came before does not count any more. If the file stays, more
+    /// is counted than there was, and the table is made anew once too often.
+    pub(crate) fn lived(&mut self) {
+        if std::mem::take(&mut self.counts) {
+            let _ = remove(&self.folder.join(STARTS));
+        }
     }
 
     /// A sync failed, or damage was found: the next opening must not trust the table.
@@ -184,6 +209,18 @@ fn opened_text(folder: &Path, boot_id: &str) -> io::Result<String> {
         data.dev(),
         data.ino()
     )))
+}
+
+fn starts_text(ends: u32) -> String {
+    sealed(format!("feira starts 1\nabrupt ends {ends}\n"))
+}
+
+/// How often the table's process ended abruptly; a file that is torn says nothing.
+fn abrupt_ends(folder: &Path) -> io::Result<u32> {
+    let text = read(&folder.join(STARTS))?.unwrap_or_default();
+    let ends =
+        text.strip_prefix("feira starts 1\nabrupt ends ").and_then(|rest| rest.lines().next()?.parse().ok());
+    Ok(ends.filter(|ends| starts_text(*ends) == text).unwrap_or(0))
 }
 
 fn clean_text(bytes: u64) -> String {
@@ -289,6 +326,27 @@ mod tests {
             Verdict::Discarded(Reason::Absent),
             "and it is gone"
         );
+    }
+
+    #[test]
+    fn a_table_whose_process_ends_abruptly_each_time_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(DATA), b"pages").unwrap();
+        let begin = || Marks::begin(folder.path(), "boot").unwrap();
+        for _ in 0..ENDS_MAX {
+            begin();
+        }
+        let mut marks = begin();
+        marks.lived();
+        assert_eq!(judge(folder.path(), "boot").unwrap(), Verdict::Trusted, "it has lived since");
+        for _ in 0..ENDS_MAX {
+            assert_eq!(judge(folder.path(), "boot").unwrap(), Verdict::Trusted);
+            begin();
+        }
+        assert_eq!(judge(folder.path(), "boot").unwrap(), Verdict::Discarded(Reason::Deadly));
+        assert!(!folder.path().join(STARTS).exists(), "and counting begins anew");
+        fs::write(folder.path().join(STARTS), &starts_text(9)[..20]).unwrap();
+        assert_eq!(abrupt_ends(folder.path()).unwrap(), 0, "torn");
     }
 
     #[test]
