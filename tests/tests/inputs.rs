@@ -234,12 +234,14 @@ async fn generated_bodies_of_proven_frames_are_refused() {
         }
         let hello = feira_tests::peer::hello(&key, kind, peer.clone());
         let mut session = feira_tests::peer::begin(cluster.channel("node-1"), &key, hello).await.unwrap();
+        // What opens a stream of pushes says nothing.
+        let opening = (kind == CallKind::Push).then(|| session.call_of(Bytes::new()));
         let frame = session.call_of(body.into());
         let mut replication = ReplicationClient::new(cluster.channel("node-1"));
         let refused = match kind {
             CallKind::Vote => replication.vote(frame).await.err(),
             CallKind::Push => {
-                let stream = futures::stream::iter([frame]);
+                let stream = futures::stream::iter(opening.into_iter().chain([frame]));
                 match replication.push(stream).await {
                     Ok(answers) => answers.into_inner().message().await.err(),
                     Err(status) => Some(status),
