@@ -33,8 +33,16 @@ pub const PIECE_BYTES: usize = 16 << 10;
 pub const REQUEST_BYTES_FREE: usize = 16 << 10;
 /// Streams that one connection may have open: pipelines, change feeds, audits.
 pub const STREAMS_MAX: usize = 64;
-/// Flow-control window of a connection, and of each of its streams: what HTTP/2 may hold of requests that are not read.
+/// Flow-control window of a connection: what HTTP/2 may hold of requests that are not read.
 pub const WINDOW_BYTES: u32 = 512 << 10;
+/// And of each of its streams. From 0.4.16 on h2 ends a connection on which too many small DATA frames lie unread: each is
+/// counted as what it lacks of [`FRAME_BYTES`], all together at most as half of the connection's window. This window holds a
+/// stream of the smallest requests back before that.
+pub const STREAM_WINDOW_BYTES: u32 = 24 << 10;
+/// See [`STREAM_WINDOW_BYTES`].
+const FRAME_BYTES: u32 = 256;
+/// The smallest request that names a group and a key, in a frame of its own.
+const REQUEST_BYTES_MIN: u32 = 24;
 /// Requests of one connection that HTTP/2 lets run at once.
 pub const REQUESTS_MAX: u32 = 256;
 /// Bytes of the headers of one request.
@@ -46,6 +54,10 @@ const _: () = assert!(CONNECTION_BYTES_MAX < PROCESS_BYTES_MAX, "one connection 
 const _: () = assert!(CONNECTIONS_MIN <= CONNECTIONS_MAX);
 const _: () =
     assert!(CONNECTIONS_MAX * (WINDOW_BYTES as usize) <= 256 << 20, "unread requests stay below 256 MiB");
+const _: () = assert!(
+    STREAM_WINDOW_BYTES / REQUEST_BYTES_MIN * (FRAME_BYTES - REQUEST_BYTES_MIN) <= WINDOW_BYTES / 2,
+    "a stream of small requests is held back and not ended"
+);
 const _: () =
     assert!(REQUESTS_MAX as usize * PIECE_BYTES <= CONNECTION_BYTES_MAX, "what HTTP/2 holds is small");
 const _: () = assert!(HOLD_MS_MAX < ROOM_MS_MAX, "a holder is cut before those that wait are refused");

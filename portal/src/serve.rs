@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admission::Guard;
-use admission::limits::{HEADER_BYTES_MAX, PING_S, REQUESTS_MAX, WINDOW_BYTES};
+use admission::limits::{HEADER_BYTES_MAX, PING_S, REQUESTS_MAX, STREAM_WINDOW_BYTES, WINDOW_BYTES};
 use axum::http::HeaderValue;
 use axum::middleware::Next;
 use proto::portal::portal_server::{Portal as PortalService, PortalServer};
@@ -101,7 +101,7 @@ pub async fn run(
     let routes = in_our_words(for_this_cluster(routes, name, portal.clone()));
     let server = Server::builder()
         .layer(admitted::layer())
-        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .max_concurrent_streams(REQUESTS_MAX)

@@ -166,6 +166,41 @@ async fn survives(mut cluster: Cluster, part: &str, undisturbed: Duration, calle
     cluster.all_run();
 }
 
+/// As libraries in other languages send: each request in a frame of its own. HTTP/2 below us ended the connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_who_takes_answers_may_have_thousands_of_small_requests_under_way() {
+    const REQUESTS: u64 = 20_000;
+    let options = Options { nodes: 1, admin_portals: 0, client_portals: 0, ..Options::default() };
+    let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
+    let leader = cluster.leader().await;
+    let get = GetRequest {
+        route: ROUTE,
+        key: Bytes::from_static(b"k"),
+        freshness: Some(Freshness::linearizable()),
+    };
+    let requests: Vec<Bytes> = (1..=REQUESTS)
+        .map(|number| framed(&PipelineRequest { number, request: Some(Asked::Get(get.clone())) }))
+        .collect();
+    let mut caller = Caller::new(cluster.address(&leader), 1 << 20).await;
+    assert!(caller.ask("/feira.store.v1.Kv/Pipeline", &requests).await);
+    let answer = caller.unread.pop().unwrap();
+    let mut body = tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap().into_body();
+    let mut answered = BytesMut::new();
+    while let Some(part) = tokio::time::timeout(PATIENCE, body.data()).await.unwrap() {
+        let part = part.unwrap();
+        body.flow_control().release_capacity(part.len()).unwrap();
+        answered.extend_from_slice(&part);
+    }
+    let mut count = 0;
+    while !answered.is_empty() {
+        let length = u32::from_be_bytes(answered[1..5].try_into().unwrap()) as usize;
+        let _ = answered.split_to(5 + length);
+        count += 1;
+    }
+    assert_eq!(count, REQUESTS);
+    cluster.all_run();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scans_that_nobody_takes_stay_unread_in_the_database() {
     let (cluster, leader) = shop().await;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use admission::Guard;
-use admission::limits::{HEADER_BYTES_MAX, PING_S, WINDOW_BYTES};
+use admission::limits::{HEADER_BYTES_MAX, PING_S, STREAM_WINDOW_BYTES, WINDOW_BYTES};
 use proto::store::cluster_server::ClusterServer;
 use proto::store::kv_server::KvServer;
 use proto::store::replication_server::ReplicationServer;
@@ -204,7 +204,7 @@ fn spawn_server(
     let incoming = Guard::new(admitted::limits(), admitted::PREFACE_BYTES).connections(listener);
     let server = Server::builder()
         .layer(admitted::layer())
-        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .max_concurrent_streams(shared.config.streams_per_connection_max)
