@@ -1,8 +1,10 @@
 //! The names of members that a person types: one that is nearly the name of another is most often a slip, and would be
 //! kept for ever beside it.
 //!
-//! Promise: a new member within one or two letters of one that is known is refused, unless the person says that it is
-//! new. Leaves out: portals, which take whatever a program sends.
+//! Promise: a new member within one or two letters of one that is known, accents left out, is refused, unless the person says
+//! that it is new; so is the Portuguese word for one, and an id among the data. Leaves out: portals, which take whatever a program sends.
+
+use portal::id::slug;
 
 use super::document::Members;
 use crate::failure::Failure;
@@ -24,6 +26,17 @@ pub const OF_PRODUCT: &[&str] = &["description", "quantity", "price"];
 /// Those of a client's.
 pub const OF_CLIENT: &[&str] = &["name"];
 
+/// What ids are called, which no document has.
+const IDS: [&str; 4] = ["cid", "pid", "oid", "id"];
+/// The Portuguese words for members that mean something, without accents: the tools take the operations' Portuguese names, too.
+const PORTUGUESE: [(&str, &str); 4] =
+    [("descricao", "description"), ("quantidade", "quantity"), ("preco", "price"), ("nome", "name")];
+
+/// A name as it is compared: small letters without accents.
+fn plain(name: &str) -> String {
+    slug(name).unwrap_or_else(|| name.to_lowercase())
+}
+
 /// A known name of so many letters is short: only one letter may differ for a slip.
 const SHORT_LETTERS: usize = 4;
 
@@ -38,6 +51,15 @@ impl Names<'_> {
         }
         let news = given.keys().filter(|name| !there.contains_key(*name) && !self.new.contains(*name));
         for name in news {
+            if IDS.contains(&name.to_lowercase().as_str()) {
+                let message =
+                    format!("{name:?} among the data would be a member beside the {}'s id", self.of);
+                let flag = if self.known == OF_PRODUCT { "--pid" } else { "--cid" };
+                return Err(Failure::usage(message).next(format!(
+                    "{flag} ID gives a new {} its id; --new {name} makes the member",
+                    self.of
+                )));
+            }
             if let Some(near) = self.near(name, there) {
                 let message = format!("no {} has a member {name:?} yet; did you mean {near}?", self.of);
                 return Err(Failure::usage(message).next(format!("--new {name} makes it")));
@@ -55,8 +77,13 @@ impl Names<'_> {
         if self.known.contains(&name) {
             return None;
         }
-        let lower = name.to_lowercase();
-        let changes = |known: &str| distance(&lower, &known.to_lowercase());
+        let plain = plain(name);
+        if let Some((_, meant)) = PORTUGUESE.iter().find(|(word, _)| *word == plain)
+            && let Some(known) = self.known.iter().copied().find(|known| known == meant)
+        {
+            return Some(known);
+        }
+        let changes = |known: &str| distance(&plain, &self::plain(known));
         let most = |known: &str| if known.chars().count() <= SHORT_LETTERS { 1 } else { 2 };
         let all = self.known.iter().copied().chain(there.keys().map(String::as_str));
         all.filter(|known| changes(known) <= most(known)).min_by_key(|known| changes(known))
@@ -86,6 +113,14 @@ mod tests {
             assert!(why.contains("did you mean") && why.contains(&format!("--new {name} makes it")), "{why}");
         }
         assert!(check(&product, &["pric=5"], &[]).unwrap_err().contains("did you mean price?"));
+        for (word, meant) in
+            [("preço", "price"), ("Preco", "price"), ("quantidade", "quantity"), ("descrição", "description")]
+        {
+            let why = check(&product, &[&format!("{word}=1")], &[]).unwrap_err();
+            assert!(why.contains(&format!("did you mean {meant}?")), "{word}: {why}");
+        }
+        let id = check(&product, &["pid=abc", "price=1"], &[]).unwrap_err();
+        assert!(id.contains("--pid ID gives a new product its id"), "{id}");
         let of_the_record = check(&product, &["unt=kg"], &["unit=kg"]).unwrap_err();
         assert!(of_the_record.contains("did you mean unit?"), "{of_the_record}");
         let new = ["pric".to_owned()];
@@ -99,6 +134,8 @@ mod tests {
         assert_eq!(check(&product, &["pric=6"], &["pric=5"]), Ok(()), "it is there already");
         let client = Names { of: "client", known: OF_CLIENT, new: &[] };
         assert_eq!(check(&client, &["name=Ana", "age=41"], &[]), Ok(()));
+        assert!(check(&client, &["cid=zz9"], &[]).unwrap_err().contains("--cid ID"));
+        assert_eq!(check(&client, &["quantidade=3"], &[]), Ok(()), "it means nothing of a client");
         assert!(check(&client, &["nome=Ana"], &[]).unwrap_err().contains("did you mean name?"));
     }
 }

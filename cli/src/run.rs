@@ -192,7 +192,12 @@ async fn run_import(asked: Import, loaded: &Loaded, out: &Out) -> Result<(), Fai
         .map(|at| Portals::new("client portal", &turned(at), cluster, IMPORT_PATIENCE, None))
         .map(|portals| portals.map(Portals::beginning_with_the_first))
         .collect::<Result<Vec<Portals>, Failure>>()?;
-    shown(import(&job, &admin, &shops, out).await, out)
+    let (answer, totals) = import(&job, &admin, &shops, out).await?;
+    out.answer(&answer);
+    if totals.accepted == 0 && !totals.refused.is_empty() {
+        return Err(Failure::refused("no line was accepted").told());
+    }
+    Ok(())
 }
 
 async fn logs(asked: Log, loaded: &Loaded, out: &Out) -> Result<(), Failure> {

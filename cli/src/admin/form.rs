@@ -13,6 +13,7 @@ use crate::document::{Members, of_words, text_of, twice, typed, value, with_poin
 use crate::failure::Failure;
 use crate::names::{Names, OF_CLIENT, OF_PRODUCT};
 use crate::repl::ask::Asker;
+use crate::verb::words::words;
 
 /// A field that is accepted, or why it is not.
 type Field = Result<Box<RawValue>, String>;
@@ -53,7 +54,7 @@ pub async fn members(
     let mut question = QUESTION.to_owned();
     while let Some(word) = asker.ask(&question).await? {
         question = QUESTION.to_owned();
-        let more = match of_words(&[word]).and_then(|document| document.members()) {
+        let more = match words_of(word).and_then(|words| of_words(&words)?.members()) {
             Ok(more) => more,
             Err(failure) => {
                 question = format!("  {}\n{QUESTION}", failure.message);
@@ -77,7 +78,23 @@ pub async fn members(
     Ok(given)
 }
 
+/// What is typed for further members: words as on a command's line, or a document.
+fn words_of(line: String) -> Result<Vec<String>, Failure> {
+    if line.trim_start().starts_with('{') { Ok(vec![line]) } else { words(&line) }
+}
+
+/// On a command's line quotes keep words together; here they would be part of the answer.
+fn unquoted(answer: &str) -> Result<(), String> {
+    let is_quoted = |quote: char| answer.len() > 1 && answer.starts_with(quote) && answer.ends_with(quote);
+    if is_quoted('\'') || is_quoted('"') {
+        Err("write it without quotes around it".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
 fn client_name(answer: &str) -> Field {
+    unquoted(answer)?;
     let given = value(&Value::from(answer));
     let document = text_of(&Members::from([("name".to_owned(), given.clone())]));
     ClientData::parse(&document).map_err(|error| error.to_string())?;
@@ -86,6 +103,7 @@ fn client_name(answer: &str) -> Field {
 }
 
 fn description(answer: &str) -> Field {
+    unquoted(answer)?;
     named(answer)?;
     of_product("description", value(&Value::from(answer)))
 }
@@ -123,6 +141,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn further_members_are_words_as_on_a_commands_line() {
+        let read = |line: &str| {
+            let words = words_of(line.to_owned()).and_then(|words| of_words(&words)?.members());
+            words.map(|members| members.into_keys().collect::<Vec<_>>())
+        };
+        assert_eq!(read("unit=kg cor='verde claro'").unwrap(), ["cor", "unit"]);
+        assert_eq!(read("{\"unit\": \"a b\"}").unwrap(), ["unit"]);
+        assert!(read("insert-product description='Amostra' quantity=5").is_err(), "a command is no member");
+    }
+
+    #[test]
     fn each_field_is_checked_as_it_is_entered() {
         let text = |field: Field| field.map(|raw| raw.get().to_owned());
         assert_eq!(text(quantity("12")).unwrap(), "12");
@@ -138,6 +167,8 @@ mod tests {
             (description(&"x".repeat(257)), "at most 256"),
             (description("!!"), "to make the id from"),
             (client_name("?"), "to make the id from"),
+            (client_name("'Ana'"), "without quotes"),
+            (description("\"Ana\""), "without quotes"),
         ] {
             let why = wrong.unwrap_err();
             assert!(why.contains(saying), "{why}");

@@ -51,6 +51,15 @@ pub struct Changed {
     pub left_before: Option<i64>,
 }
 
+/// What must still be so for a change.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unless {
+    /// The etag of the document; 0: whatever it is.
+    pub etag: u64,
+    /// What is left.
+    pub left: Option<i64>,
+}
+
 /// Replaces a product's document, or sets members of what is there. A quantity is an adjustment by the difference
 /// to what was read here, refused if the stock has moved since.
 ///
@@ -61,33 +70,47 @@ pub async fn update(
     pid: &str,
     document: &Document,
     names: &Names<'_>,
-    if_match: u64,
+    unless: Unless,
     request: Option<&str>,
 ) -> Result<Changed, Failure> {
     let request = request_id(request);
     let given = document.members()?;
     let has_quantity = given.contains_key("quantity");
+    if has_quantity && unless.etag > 0 && unless.left.is_none() {
+        // Sales move what is left and not the document.
+        return Err(Failure::usage("quantity= writes over what is left, of which --if-match says nothing")
+            .next("say what is left, too: --if-left N; or change the stock by adjust-stock"));
+    }
+    let there = match (document, unless.left) {
+        (Document::Whole(_), None) => None,
+        _ => Some(get(portals, pid).await?),
+    };
+    let stock = there.as_ref().and_then(|there| there.stock).unwrap_or_default();
+    if let Some(left) = unless.left.filter(|left| *left != stock.available) {
+        return Err(Failure::conflict(format!(
+            "{} of {pid} are left, not {left}; nothing was changed",
+            stock.available
+        )));
+    }
     let mut left_before = None;
     let mut message = UpdateProductRequest {
         pid: pid.to_owned(),
         data: document.text(),
-        if_match,
-        if_match_stock: 0,
+        if_match: unless.etag,
+        if_match_stock: if unless.left.is_some() { stock.etag } else { 0 },
         request: Some(request.clone()),
     };
-    match document {
-        Document::Whole(_) => names.check(&given, &Members::new())?,
-        Document::Members(_) => {
-            let there = get(portals, pid).await?;
-            let stock = there.stock.unwrap_or_default();
+    match (document, there) {
+        (Document::Members(_), Some(there)) => {
             let mut members = members_of_product(&there)?;
             names.check(&given, &members)?;
             members.extend(given);
             message.data = text_of(&members);
-            message.if_match = if if_match == 0 { there.etag } else { if_match };
-            message.if_match_stock = if has_quantity { stock.etag } else { 0 };
+            message.if_match = if unless.etag == 0 { there.etag } else { unless.etag };
+            message.if_match_stock = if has_quantity { stock.etag } else { message.if_match_stock };
             left_before = has_quantity.then_some(stock.available);
         }
+        _ => names.check(&given, &Members::new())?,
     }
     let rpc = |channel, message| async move { AdminClient::new(channel).update_product(message).await };
     let product = portals.send(Call::write(&request), message, rpc).await?;

@@ -128,7 +128,8 @@ impl AdminSession {
             let pid = call.text("PID");
             let (document, names) = (document.with_point("price"), names(call, OF_PRODUCT));
             let free = self.is_meant_free(&document.members()?).await?;
-            let changed = products::update(&self.portals, pid, &document, &names, if_match, request).await?;
+            let unless = products::Unless { etag: if_match, left: call.integer("--if-left") };
+            let changed = products::update(&self.portals, pid, &document, &names, unless, request).await?;
             let answer = view::product(format!("changed product {pid}"), &changed.product);
             let answer = answer.noting(view::fine_price(&changed.product)).warning(free);
             return Ok(answer.warning(view::overwritten(pid, &changed)));

@@ -18,6 +18,7 @@ use crate::key::place;
 use crate::show::answer::Answer;
 use crate::up::bootstrap::check_count;
 use crate::up::founded::{self, Founded, FoundedNode};
+use crate::up::prepare::write_default;
 
 /// Checks a backup, and unless only that was asked for makes a cluster from it.
 ///
@@ -98,6 +99,7 @@ fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<Option<PathBu
     }
     let nodes = founders.into_iter().map(FoundedNode::of).collect();
     founded::write(&aside.path, &Founded { cluster: cluster.clone(), complete: true, nodes })?;
+    write_default(loaded)?;
     let former = place::replace(&place::path(loaded), &key)?;
     aside.publish(folder)?;
     Ok(former)

@@ -34,18 +34,23 @@ pub struct Job {
     pub check: bool,
 }
 
-/// Imports.
+/// Imports; what came of it, and the totals.
 ///
 /// # Errors
 /// The file cannot be read, a portal cannot be reached, or the totals are not right.
-pub async fn run(job: &Job, admin: &Portals, shops: &[Portals], out: &Out) -> Result<Answer, Failure> {
+pub async fn run(
+    job: &Job,
+    admin: &Portals,
+    shops: &[Portals],
+    out: &Out,
+) -> Result<(Answer, Totals), Failure> {
     let path = job.refused.clone().unwrap_or_else(|| refused_beside(&job.file));
     let refused = RefusedFile::open(&path, &job.file)?;
     let file = job.file.clone();
     let planned = tokio::task::spawn_blocking(move || plan_of(&file)).await;
     let plan = planned.map_err(|e| Failure::refused(format!("reading the file was cut off: {e}")))??;
     out.say(&format!(
-        "{}: {}, {}, {}, {} refused",
+        "{}: {}, {}, {}; {} refused as it stands in the file",
         counted(plan.lines, "line"),
         counted(plan.clients.len(), "client"),
         counted(plan.products.len(), "product"),
@@ -75,7 +80,7 @@ pub async fn run(job: &Job, admin: &Portals, shops: &[Portals], out: &Out) -> Re
         check(admin, &plan, &totals, &refusals).await?;
         out.say("checked: every product has what the orders leave of it, and orders hold the rest");
     }
-    Ok(report(&plan, &totals, &refusals, took))
+    Ok((report(&plan, &totals, &refusals, took), totals))
 }
 
 /// Only counts; sends nothing.

@@ -27,7 +27,8 @@ pub fn require_none(loaded: &Loaded) -> Result<(), Failure> {
         loaded.folder().display()
     ))
     .next(format!(
-        "is its disk mounted? To found another, empty shop here: {}",
+        "is its disk mounted? To make the shop from a backup: {}; to found another, empty one here: {}",
+        loaded.command("restore FILE"),
         loaded.command("up --new-shop")
     )))
 }

@@ -39,6 +39,8 @@ struct Open {
     command: String,
     /// Whether it may have changed something.
     writes: bool,
+    /// How a person finds out whether it did.
+    settle: String,
 }
 
 /// The state of a run.
@@ -171,7 +173,13 @@ impl Tool {
         if let Some(key) = call.get("KEY") {
             self.ids.add(spec::Kind::Key, key);
         }
-        self.open.insert(number, Open { command: of.command, writes });
+        let settle = match (call.get("KEY"), call.get("--request")) {
+            (Some(key), Some(id)) => format!("what became of it, when the store answers again: outcome {key} {id}"),
+            _ => "read the key when the store answers again (feira status); a write with --request ID can be asked for \
+                  by outcome"
+                .to_owned(),
+        };
+        self.open.insert(number, Open { command: of.command, writes, settle });
         self.coming.spawn(async move { (number, coming.await) });
         Ok(true)
     }
@@ -245,9 +253,10 @@ impl Tool {
             self.out.say(&format!("waiting up to {} s for {} {answers}", grace.as_secs(), self.open.len()));
             self.wait_telling(begun + grace).await;
         }
-        for (number, Open { command, writes }) in std::mem::take(&mut self.open) {
+        for (number, Open { command, writes, settle }) in std::mem::take(&mut self.open) {
             let failure = if writes {
                 Failure::unknown(format!("#{number} {command}: no answer yet; it may still happen"))
+                    .next(settle)
             } else {
                 Failure::unreachable(format!("#{number} {command}: no answer"))
             };

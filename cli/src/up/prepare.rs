@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::bootstrap::{check_count, check_founding};
-use super::supervisor::{Supervisor, lock};
+use super::parts::parts;
+use super::supervisor::{Supervisor, lock, require_free};
 use crate::args::Up;
 use crate::aside;
 use crate::config::load::{FILE_DEFAULT, Loaded, Sources, load, load_text};
@@ -19,19 +20,29 @@ use crate::key::make::set_aside;
 use crate::key::place;
 use crate::show::out::Out;
 
-/// The configuration: the file there is, or a new one of the shape asked for; ports allotted.
+/// What a start will run, before anything of it was made.
+#[derive(Debug)]
+pub struct Plan {
+    /// The configuration.
+    pub loaded: Loaded,
+    /// The text of its file, if that is new.
+    new: Option<String>,
+}
+
+/// The configuration: the file there is, or a new one of the shape asked for. Nothing is made yet.
 ///
 /// # Errors
-/// The file is there and has another shape, the new one would be refused, or it cannot be written.
-pub fn prepare(sources: &Sources, shape: &Up, out: &Out) -> Result<Loaded, Failure> {
+/// The file is there and has another shape, or the start would be refused.
+pub fn plan(sources: &Sources, shape: &Up) -> Result<Plan, Failure> {
     let path = sources.file.clone().unwrap_or_else(|| PathBuf::from(FILE_DEFAULT));
     if path.exists() {
-        let sources = Sources { file: Some(path.clone()), set: sources.set.clone() };
+        let sources = Sources { file: Some(path), set: sources.set.clone() };
         let loaded = load(&sources)?;
         check_shape(&loaded, shape)?;
-        make_room(&loaded, shape, out)?;
-        allot_in(&path)?;
-        return load(&sources);
+        if !shape.new_shop {
+            check_founding(&loaded)?;
+        }
+        return Ok(Plan { loaded, new: None });
     }
     require_new(&path, shape)?;
     let text = template(&fresh(shape));
@@ -45,10 +56,57 @@ pub fn prepare(sources: &Sources, shape: &Up, out: &Out) -> Result<Loaded, Failu
         // Its file was lost while it runs: it is not to get another one.
         drop(lock(&run_folder)?);
     }
-    make_room(&loaded, shape, out)?;
-    write_new(&loaded.path, &text)?;
-    out.say(&format!("wrote the configuration {}", loaded.path.display()));
-    Ok(Loaded { from_file: true, ..loaded })
+    Ok(Plan { loaded, new: Some(text) })
+}
+
+impl Plan {
+    /// Refuses a new cluster whose ports others hold. (One that was founded may have parts of its own that are about to end.)
+    ///
+    /// # Errors
+    /// They do.
+    pub fn require_free(&self) -> Result<(), Failure> {
+        match &self.new {
+            Some(_) => require_free(parts(&self.loaded.config).iter()),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what is new: the file, or the ports in it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(self, shape: &Up, out: &Out) -> Result<Loaded, Failure> {
+        make_room(&self.loaded, shape, out)?;
+        let path = self.loaded.path.clone();
+        let Some(text) = self.new else {
+            allot_in(&path)?;
+            return load(&Sources { file: Some(path), set: self.loaded.set });
+        };
+        write_new(&path, &text)?;
+        out.say(&format!("wrote the configuration {}", path.display()));
+        Ok(Loaded { from_file: true, ..self.loaded })
+    }
+}
+
+/// The configuration that is to be run, with its file.
+///
+/// # Errors
+/// As [`plan`]; its ports are held by others; or it cannot be written.
+pub fn prepare(sources: &Sources, shape: &Up, out: &Out) -> Result<Loaded, Failure> {
+    let plan = plan(sources, shape)?;
+    plan.require_free()?;
+    plan.write(shape, out)
+}
+
+/// Writes the file that says what was taken for the configuration, where there is none: so that a start finds it.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_default(loaded: &Loaded) -> Result<bool, Failure> {
+    if !loaded.from_file {
+        write_new(&loaded.path, &template(&Fresh::default()))?;
+    }
+    Ok(!loaded.from_file)
 }
 
 /// Refuses to write a file of default ports where a key file says that a cluster was founded: its own file is missing.

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use super::bootstrap::bootstrap;
 use super::control::{Order, Reply, answer, give, listen, order};
 use super::detach::detach;
-use super::parts::Part;
-use super::prepare::prepare;
+use super::parts::{Part, parts};
+use super::prepare::plan;
 use super::supervisor::{Supervisor, lock};
 use super::view::endpoints;
 use super::voice::{self, Voice};
@@ -39,7 +39,11 @@ const LOOK: Duration = Duration::from_millis(200);
 /// # Errors
 /// It cannot start.
 pub async fn up(sources: &Sources, shape: &Up, out: &Out) -> Result<(), Failure> {
-    let loaded = prepare(sources, shape, out)?;
+    let plan = plan(sources, shape)?;
+    if let Err(failure) = plan.require_free() {
+        return Err(with_holders(failure, &parts(&plan.loaded.config)).await);
+    }
+    let loaded = plan.write(shape, out)?;
     if shape.detach {
         out.answer(&detach(&loaded, shape).await?);
         return Ok(());
@@ -75,7 +79,7 @@ async fn serve(
     // From here on, whatever happens, children are stopped before this returns.
     let started = async {
         if let Err(failure) = supervisor.start() {
-            return Err(with_holders(failure, &supervisor).await);
+            return Err(with_holders(failure, &parts(&supervisor.loaded.config)).await);
         }
         ready::all(&mut supervisor, &mut left_out, ready::START_MAX).await
     };
@@ -140,12 +144,12 @@ pub async fn down(loaded: &Loaded) -> Result<Answer, Failure> {
 }
 
 /// A failure to start, with whose the ports are that others hold.
-async fn with_holders(failure: Failure, supervisor: &Supervisor) -> Failure {
-    let held = supervisor.children.iter().map(|child| child.part.address.clone());
-    let held: Vec<String> = held.filter(|address| failure.message.contains(address.as_str())).collect();
+async fn with_holders(failure: Failure, parts: &[Part]) -> Failure {
+    let held = parts.iter().map(|part| &part.address);
+    let held: Vec<&String> = held.filter(|address| failure.message.contains(address.as_str())).collect();
     let mut told = failure;
     for address in held {
-        if let Ok(status) = nodes::status_at(&address).await {
+        if let Ok(status) = nodes::status_at(address).await {
             told.message.push_str(&format!("\n  {address} is the port of {}", whose::name_of(&status)));
         }
     }

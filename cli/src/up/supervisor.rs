@@ -38,7 +38,10 @@ const PARTS_LOOK: Duration = Duration::from_millis(50);
 const LOG_TIMES_MAX: u64 = 2;
 
 /// Refuses addresses that something else listens on, or two parts.
-fn require_free<'a>(parts: impl Iterator<Item = &'a Part> + Clone) -> Result<(), Failure> {
+///
+/// # Errors
+/// There is such an address.
+pub fn require_free<'a>(parts: impl Iterator<Item = &'a Part> + Clone) -> Result<(), Failure> {
     for (at, part) in parts.clone().enumerate() {
         if let Some(other) = parts.clone().take(at).find(|other| other.address == part.address) {
             let message = format!("{} and {} both listen at {}", other.name, part.name, part.address);

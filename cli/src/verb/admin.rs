@@ -1,6 +1,6 @@
 //! The administrators' commands, one row each: names, words, help and an example that works.
 
-use super::shared::{self, IF_MATCH, LIMIT, NEW, REQUEST};
+use super::shared::{self, IF_LEFT, IF_MATCH, LIMIT, NEW, REQUEST};
 use super::spec::{Kind, Menu, Verb, many, maybe, one, switch, with};
 
 /// What each does.
@@ -86,7 +86,7 @@ static VERBS: [Verb<Admin>; 14] = [
         name: "update-product",
         aliases: &["modificarProduto"],
         args: &[one("PID", Kind::Pid), many("DATA", Kind::Data, 0)],
-        flags: &[IF_MATCH, NEW, REQUEST],
+        flags: &[IF_MATCH, IF_LEFT, NEW, REQUEST],
         about: "replaces a product's document, or changes the members named (NAME=VALUE); quantity= sets what is left",
         example: "update-product banana-prata price=7.20",
     },

@@ -11,6 +11,9 @@ pub const REQUEST: Flag =
 /// Changes only what was read.
 pub const IF_MATCH: Flag =
     with("--if-match", "ETAG", Kind::Etag, "only if it is still of this etag; else whatever its etag");
+/// Writes over what is left only if it is what was seen.
+pub const IF_LEFT: Flag =
+    with("--if-left", "N", Kind::Integer, "only if so many are left; sales move that and not the etag");
 /// Makes a member whose name is nearly another's.
 pub const NEW: Flag =
     with_each("--new", "NAME", Kind::Text, "make this new member, though another has nearly its name");
