@@ -10,7 +10,7 @@ use portal::error::Error;
 use proto::portal::admin_client::AdminClient;
 use proto::portal::shop_client::ShopClient;
 use proto::portal::{ListOrdersRequest, ListRequest, PortalStatusResponse};
-use proto::store::{MemberPart, Role, StatusResponse};
+use proto::store::{Role, StatusResponse};
 use serde_json::{Value, json};
 use store_keys::ClusterId;
 use tokio::time::{Instant, sleep, timeout};
@@ -18,8 +18,9 @@ use tonic::Status;
 
 use crate::args::Health as Asked;
 use crate::config::shape::Config;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::reach::door::{self, Door};
+use crate::reach::joint::{self, Folder};
 use crate::reach::{nodes, stranger, whose};
 use crate::show::answer::{Answer, counted};
 use crate::show::out::Out;
@@ -157,7 +158,7 @@ impl Health {
         let mut degraded = Vec::new();
         for (node, status) in config.store.nodes.iter().zip(&seen.nodes) {
             match status {
-                Err(_) => degraded.push(format!("node-{} is down", node.id)),
+                Err(failure) => degraded.push(away(node.id, failure)),
                 Ok(status) if !status.fenced.is_empty() => {
                     degraded.push(format!("node-{} is fenced", node.id));
                 }
@@ -242,28 +243,36 @@ pub fn store_problem(config: &Config, statuses: &[Result<StatusResponse, Failure
     let nodes = config.store.nodes.iter().map(|node| node.id).zip(statuses);
     let answering: Vec<(u64, &StatusResponse)> =
         nodes.clone().filter_map(|(id, status)| Some((id, status.as_ref().ok()?))).collect();
-    let silent: Vec<u64> = nodes.filter(|(_, status)| status.is_err()).map(|(id, _)| id).collect();
+    let silent: Vec<u64> = nodes.clone().filter(|(_, status)| status.is_err()).map(|(id, _)| id).collect();
     let start: Vec<String> = silent.iter().map(|id| format!("feira node start {id}")).collect();
     let start = format!("start what is down (in a local cluster: {})", start.join(", "));
+    let others = others(config, statuses);
     if answering.is_empty() {
-        let failure = Failure::unreachable("no node of the store answers");
+        let failure = Failure::unreachable(format!("no node of the store answers{others}"));
         return Some(
             failure
                 .next("feira up starts a local cluster; in one that runs, feira node start ID starts a node"),
         );
     }
     // The leader knows best who votes; a node outside of the group has an old membership.
-    let inside = answering.iter().filter(|(_, status)| status.role() != Role::Outside);
-    let newest = inside.max_by_key(|(_, status)| (status.role() == Role::Leader, status.epoch));
-    let voters = newest.map_or_else(Vec::new, |(_, status)| voters_of(status));
-    let voters =
-        if voters.is_empty() { config.store.nodes.iter().map(|node| node.id).collect() } else { voters };
-    let voting = answering.iter().filter(|(id, _)| voters.contains(id)).count();
-    let needed = voters.len() / 2 + 1;
-    if voting < needed {
+    let inside = answering.iter().map(|(_, status)| *status).filter(|one| one.role() != Role::Outside);
+    let newest = inside.max_by_key(|status| joint::rank(status));
+    let answers =
+        |(node, folder): Folder| answering.iter().any(|(id, one)| *id == node && one.incarnation == folder);
+    let configured = nodes.map(|(id, one)| (id, one.as_ref().map_or(0, |one| one.incarnation)));
+    let mut electorates = newest.map_or_else(Vec::new, joint::electorates);
+    electorates.retain(|voters| !voters.is_empty());
+    if electorates.is_empty() {
+        electorates.push(configured.collect());
+    }
+    if let Some(voters) = electorates.iter().find(|voters| !joint::is_majority(voters, answers)) {
+        let voting = voters.iter().filter(|voter| answers(**voter)).count();
+        let waits = newest.and_then(|status| joint::told(&joint::waited_for(status, answers)));
         let message = format!(
-            "no quorum: {voting} of {} answer, {needed} are needed to serve; nothing is lost",
-            counted(voters.len(), "voter")
+            "no quorum: {voting} of {} answer, {} are needed to serve; nothing is lost{}{others}",
+            counted(voters.len(), "voter"),
+            voters.len() / 2 + 1,
+            waits.map_or_else(String::new, |waits| format!("; {waits}"))
         );
         return Some(Failure::unreachable(message).next(start));
     }
@@ -284,10 +293,20 @@ pub fn store_problem(config: &Config, statuses: &[Result<StatusResponse, Failure
     }
 }
 
-/// Who votes, by the newest membership that a node knows.
-fn voters_of(status: &StatusResponse) -> Vec<u64> {
-    let voting = status.members.iter().filter(|member| member.part() != MemberPart::MemberLearner);
-    voting.filter_map(|member| Some(member.member.as_ref()?.node)).collect()
+/// A node that says nothing, or that is another's.
+fn away(id: u64, failure: &Failure) -> String {
+    match failure.kind {
+        Kind::Refused => format!("node-{id}: {}", failure.message),
+        _ => format!("node-{id} is down"),
+    }
+}
+
+/// The configured nodes whose ports others have, after a semicolon each.
+fn others(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -> String {
+    let nodes = config.store.nodes.iter().zip(statuses);
+    let refused = nodes.filter_map(|(node, status)| Some((node.id, status.as_ref().err()?)));
+    let others = refused.filter(|(_, failure)| failure.kind == Kind::Refused);
+    others.map(|(id, failure)| format!("; {}", away(id, failure))).collect()
 }
 
 #[cfg(test)]
@@ -334,6 +353,7 @@ mod tests {
 
     #[test]
     fn who_votes_is_what_the_membership_says() {
+        use proto::store::MemberPart;
         let member = |node: u64, part: MemberPart| proto::store::MemberStatus {
             member: Some(proto::store::Member { node, ..Default::default() }),
             part: part.into(),
@@ -341,6 +361,32 @@ mod tests {
         let members = vec![member(1, MemberPart::Voter), member(2, MemberPart::MemberLearner)];
         let leader = StatusResponse { role: Role::Leader.into(), members, ..StatusResponse::default() };
         assert!(store_problem(&Config::default(), &[Ok(leader), down(), down()]).is_none());
+    }
+
+    #[test]
+    fn a_change_that_waits_for_a_silent_node_is_no_election_and_a_port_of_others_is_named() {
+        use proto::store::MemberPart;
+        let config = Config::default();
+        let member = |(node, part): (u64, MemberPart)| proto::store::MemberStatus {
+            member: Some(proto::store::Member { node, ..Default::default() }),
+            part: part.into(),
+        };
+        // Node 1 is being removed: of those after it, 2 and 3, one is down.
+        let parts = [(1, MemberPart::Outgoing), (2, MemberPart::Voter), (3, MemberPart::Voter)];
+        let candidate = || {
+            let members = parts.map(member).into();
+            Ok(StatusResponse { members, ..status(Role::Candidate).unwrap() })
+        };
+        let told = store_problem(&config, &[candidate(), candidate(), down()]).unwrap().message;
+        assert!(told.contains("1 of 2 voters answer, 2 are needed"), "{told}");
+        assert!(told.contains("a change of members is under way and waits for node 3"), "{told}");
+        let other = || Err(Failure::refused("127.0.0.1:7403 is the port of node 1 of cluster shop"));
+        let named = "node-3: 127.0.0.1:7403 is the port of node 1 of cluster shop";
+        let told = store_problem(&config, &[candidate(), candidate(), other()]).unwrap().message;
+        assert!(told.contains(named), "{told}");
+        let nodes = vec![status(Role::Leader), status(Role::Follower), other()];
+        let health = Health::of(&config, &Seen { nodes, portals: Vec::new(), broker: true });
+        assert_eq!((health.problem, health.degraded), (None, vec![named.to_owned()]));
     }
 
     #[test]

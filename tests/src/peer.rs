@@ -5,7 +5,9 @@ use bytes::Bytes;
 use prost::Message;
 use proto::store::replication_client::ReplicationClient;
 use proto::store::{CallKind, Frame, Hello, Peer};
-use store_keys::{Caller, ClusterId, ClusterKey, Cookie, End, KeyId, Kind, Mac, Purpose, Welcome};
+use store_keys::{
+    Caller, ClusterId, ClusterKey, Cookie, Covered, End, Key, KeyId, Kind, Mac, Purpose, Welcome,
+};
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -61,6 +63,33 @@ impl Session {
             cookie: self.cookie.clone(),
         }
     }
+}
+
+/// The frame that a caller with any key would send after it was welcomed, as docs/PROTOCOL.md has it: the session's key comes from
+/// what the hello says and the cookie, and covers direction, number, part and body.
+///
+/// # Panics
+/// If the hello is none.
+#[must_use]
+pub fn sealed_under(key: &Key, hello: &Hello, cookie: &Bytes, number: u64, body: Bytes) -> Frame {
+    let kind = i64::from(hello.kind).unsigned_abs();
+    let peer = hello.peer.as_ref().expect("a peer");
+    let session = Covered::new("session")
+        .number(kind)
+        .number(hello.cluster_id)
+        .number(peer.group)
+        .number(peer.ring_version)
+        .number(peer.node)
+        .number(peer.incarnation)
+        .number(peer.to_node)
+        .number(peer.to_incarnation)
+        .bytes(peer.address.as_bytes())
+        .bytes(&hello.nonce)
+        .bytes(cookie);
+    let to_responder = 1;
+    let said = Covered::new("frame").number(to_responder).number(number).number(0).bytes(&body);
+    let mac = Bytes::copy_from_slice(&key.derive(session).mac(said).0);
+    Frame { body, mac, number, hello: Some(hello.clone()), cookie: cookie.clone() }
 }
 
 fn said(hello: &Hello) -> store_keys::Hello {

@@ -20,8 +20,19 @@ const RECORDS: u32 = 1_500;
 const PAGE: [u8; 4_096] = [0; 4_096];
 
 async fn filled(nodes: u64) -> Cluster {
-    let options =
-        Options { nodes, admin_portals: 0, client_portals: 0, embedded_broker: true, ..Options::default() };
+    filled_with(nodes, "").await
+}
+
+/// The same, with more lines for `[store]`.
+async fn filled_with(nodes: u64, store: &'static str) -> Cluster {
+    let options = Options {
+        nodes,
+        admin_portals: 0,
+        client_portals: 0,
+        embedded_broker: true,
+        store,
+        ..Options::default()
+    };
     let cluster = Cluster::start(feira_tests::feira!(), options).await;
     let store = cluster.store();
     for at in 0..RECORDS {
@@ -130,6 +141,47 @@ async fn a_leader_whose_database_is_damaged_gives_leadership_away_and_heals() {
     cluster.all_run();
 }
 
+/// Of two voters one is down: whoever is left leads no one else, and nobody could serve in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_replica_that_nobody_can_stand_in_for_stays_and_says_so() {
+    let mut cluster = filled(3).await;
+    let leader = cluster.leader().await;
+    let others: Vec<String> = cluster.nodes().into_iter().filter(|node| *node != leader).collect();
+    let removed = cluster.tool(&["member", "remove", others[1].trim_start_matches("node-")]);
+    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    cluster.stop(&others[1]);
+    cluster.kill(&others[0]);
+    // Nothing that the node looks at by itself: it shall go on.
+    lose_pages_if(&cluster, &leader, holds_records);
+    let refused = wait::until("a read meets it", HEALED_WITHIN, || async {
+        held(&cluster, &leader, 3).await.err().ok_or("not yet")
+    })
+    .await;
+    assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
+    assert!(refused.message().contains("this node cannot read its database"), "{refused}");
+    let status = wait::until("it says so", HEALED_WITHIN, || async {
+        let status = cluster.status(&leader).await.map_err(|status| status.to_string())?;
+        if status.problem.contains("LMDB reports that the database here is damaged") {
+            Ok(status)
+        } else {
+            Err(status.problem)
+        }
+    })
+    .await;
+    assert!(status.problem.contains("No other voter can lead and serve now"), "{}", status.problem);
+    assert!(status.problem.contains("start the others"), "{}", status.problem);
+    assert_eq!(status.fenced, "", "it stays");
+    let told = cluster.tool(&["status"]);
+    assert!(String::from_utf8_lossy(&told.stdout).contains("No other voter can lead"), "{told:?}");
+    cluster.all_run();
+    // As soon as somebody can, it takes that one's state.
+    cluster.run(&others[0]);
+    healed(&cluster, &leader).await;
+    let found = cluster.store().get(key(RECORDS - 1), Freshness::linearizable()).await.unwrap();
+    assert!(found.record.is_some(), "nothing acknowledged is lost");
+    cluster.all_run();
+}
+
 /// It ended, and died again at each start, since its marks still vouched for the database.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_meets_damage_while_it_applies_ends_and_makes_its_database_anew() {
@@ -161,6 +213,35 @@ async fn a_group_of_one_makes_its_database_anew_from_its_own_log() {
     healed(&cluster, "node-1").await;
     let found = cluster.store().get(key(RECORDS - 1), Freshness::linearizable()).await.unwrap();
     assert!(found.record.is_some(), "nothing acknowledged is lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_one_makes_its_database_anew_from_its_own_snapshot_where_the_log_has_no_beginning() {
+    let mut cluster = filled_with(1, "snapshot_bytes = 1048576").await;
+    let (store, log) = (cluster.store(), cluster.data_of("node-1").join("groups/1/log.0"));
+    wait::until("the log's beginning to be gone", HEALED_WITHIN, || async {
+        for at in 0..40 {
+            let data = Bytes::from(vec![b'y'; 16_384]);
+            store.set(Bytes::from(format!("large/{at}")), 1, data, None).await.unwrap();
+        }
+        if log.exists() { Err("it is there") } else { Ok(()) }
+    })
+    .await;
+    set(&store, RECORDS).await;
+    lose_pages(&cluster, "node-1");
+    // Its own work may meet it first.
+    let _ = held(&cluster, "node-1", 3).await;
+    let ended = cluster.ended("node-1").await;
+    assert!(!ended.success());
+    let before = cluster.log_of("node-1").len();
+    cluster.run("node-1");
+    healed(&cluster, "node-1").await;
+    let said = cluster.log_of("node-1")[before..].to_owned();
+    assert!(said.contains("imported: Some("), "from a snapshot: {said}");
+    for at in [0, RECORDS / 2, RECORDS] {
+        let found = cluster.store().get(key(at), Freshness::linearizable()).await.unwrap();
+        assert!(found.record.is_some(), "nothing acknowledged is lost");
+    }
 }
 
 /// A page that LMDB does not survive ends the process before it can say so: what shows it is that each start ends so.

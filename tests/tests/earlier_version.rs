@@ -150,6 +150,43 @@ fn a_replica_that_an_earlier_version_took_out_stays_out_until_it_has_the_leaders
     up.ends_well();
 }
 
+/// Those elsewhere would not have it, and would take each of these for a stranger.
+#[test]
+fn a_cluster_of_an_earlier_version_that_is_not_all_here_gets_no_key_by_itself() {
+    let earlier = Earlier::new();
+    let place = &earlier.place;
+    let (here, elsewhere) = (place.path().join("data/node-3"), place.path().join("elsewhere"));
+    std::fs::rename(&here, &elsewhere).unwrap();
+    let has_no_key = || {
+        for at in
+            ["cluster.key", "data/node-1/cluster.key", "data/node-2/cluster.key", "elsewhere/cluster.key"]
+        {
+            assert!(!place.path().join(at).exists(), "{at}");
+        }
+        assert!(!here.exists(), "an empty folder would be another member");
+    };
+    place.fails(&["up"], 1, "not all of its nodes' folders are here");
+    place.fails(&["up"], 1, "key make");
+    has_no_key();
+    for node in ["1", "2", "4", "5"] {
+        place.fails(&["store", "--node", node], 1, "key make");
+    }
+    has_no_key();
+    // Told to, and told what else there is to do.
+    let made = place.tool(&["key", "make"]);
+    let said = String::from_utf8_lossy(&made.stdout).into_owned();
+    assert!(made.status.success() && said.contains("copy it to the machines of the other nodes"), "{made:?}");
+    for at in ["cluster.key", "data/node-1/cluster.key", "data/node-5/cluster.key"] {
+        assert!(place.path().join(at).is_file(), "{at}");
+    }
+    std::fs::rename(&elsewhere, &here).unwrap();
+    let up = place.up(&[]);
+    earlier.wait_until_healed(2);
+    place.done(&["audit"]);
+    place.done(&["down"]);
+    up.ends_well();
+}
+
 #[test]
 fn a_backup_of_an_earlier_version_restores() {
     let earlier = Earlier::new();

@@ -13,7 +13,8 @@ use feira_tests::cluster::{Cluster, Options, PATIENCE, with_timeout};
 use feira_tests::place::{LONG, Place};
 use feira_tests::process::Dialogue;
 use feira_tests::wait;
-use proto::store::{Freshness, GetRequest, Route, freshness};
+use nix::sys::signal::Signal;
+use proto::store::{Freshness, GetRequest, Role, Route, freshness};
 use serde_json::Value;
 use store_client::{Config, Replicated, Store, StoreExt};
 use tonic::Code;
@@ -300,4 +301,50 @@ async fn nodes_started_by_hand_join_leave_and_serve_nobody_from_then_on() {
     cluster.wait_until_equal().await;
     let (code, told) = said(&cluster, &["audit"]);
     assert_eq!(code, Some(0), "{told}");
+}
+
+/// The leader goes while another voter's disk hangs, and then that voter stops altogether: it answered the change's round, and
+/// without it nothing is committed by those who stay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_joint_membership_that_waits_is_named_with_the_node_that_it_waits_for_whether_anybody_leads_or_not()
+{
+    let options = Options { disks_hang: true, ..Options::default() };
+    let cluster = Cluster::start(feira_tests::feira!(), options).await;
+    cluster.wait_until_equal().await;
+    let leader = cluster.leader().await;
+    let waited_for = cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
+    let id = |node: &str| node.trim_start_matches("node-").to_owned();
+    let (disks, named) =
+        (cluster.hung_disks.as_ref().unwrap(), format!("waits for node {}", id(&waited_for)));
+    let is_named = || {
+        for tool in [&["status"][..], &["member", "list"]] {
+            wait::until_blocking(&format!("{tool:?} to say {named:?}"), LONG, || {
+                let output = cluster.tool(tool);
+                let said = [output.stdout, output.stderr].concat();
+                let said = String::from_utf8_lossy(&said).into_owned();
+                if said.contains(&named) { Ok(()) } else { Err(said) }
+            });
+        }
+    };
+    disks.hang(&waited_for);
+    let mut remove = Dialogue::start(cluster.command(&["member", "remove", &id(&leader), "--wait", "300"]));
+    remove.hang_up();
+    is_named();
+    assert!(cluster.status(&leader).await.unwrap().role() == Role::Leader, "it is heard");
+    cluster.signal(&waited_for, Signal::SIGSTOP);
+    wait::until("nobody to lead", PATIENCE, || async {
+        let role = cluster.status(&leader).await.map_err(|status| status.to_string())?.role();
+        if role == Role::Leader { Err("it leads") } else { Ok(()) }.map_err(str::to_owned)
+    })
+    .await;
+    is_named();
+    remove.hears(&format!("no node leads; a change of members is under way and {named}"), PATIENCE);
+    // As soon as it is back the change is made.
+    disks.answer(&waited_for);
+    cluster.signal(&waited_for, Signal::SIGCONT);
+    let done = remove.output_within(LONG);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    cluster.leader().await;
+    let listed = String::from_utf8(cluster.tool(&["member", "list"]).stdout).unwrap();
+    assert!(listed.matches("voter").count() == 2 && !listed.contains("waits for"), "{listed}");
 }

@@ -54,6 +54,12 @@ async fn one_record_that_no_portal_wrote_took_the_list_of_products_down() {
     ends(&got, 1, &["the record p/{bad} is damaged", "feira kv get"]);
     assert_eq!(document(&got)["error"]["reason"], "DAMAGED_RECORD");
     ends(&cluster.tool(&["audit"]), 1, &["p/{bad}"]);
+    // All replicas have it: none is taken out for it.
+    for node in cluster.nodes() {
+        let status = cluster.status(&node).await.unwrap();
+        assert_eq!((status.fenced.as_str(), status.problem.as_str()), ("", ""), "{node}");
+        assert!(!cluster.log_of(&node).contains("LMDB reports"), "{node}");
+    }
     ends(&cluster.tool(&["kv", "del", "p/{bad}"]), 0, &[]);
     let listed = cluster.tool(&["admin", "list-products"]);
     ends(&listed, 0, &[]);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
-use feira_tests::peer::{Session, begin, hello, mutated};
+use feira_tests::peer::{Session, begin, hello, mutated, sealed_under};
 use feira_tests::wait;
 use prost::Message;
 use proto::store::cluster_client::ClusterClient;
@@ -18,7 +18,7 @@ use proto::store::*;
 use store_client::operator::PROOF_HEADER;
 use store_client::{Store, StoreExt};
 use store_keys::operator::{Call, prove};
-use store_keys::{ClusterKey, End, KEY_BYTES, Purpose, Secret};
+use store_keys::{ClusterKey, End, KEY_BYTES, Key, KeyFile, Purpose, Secret};
 use tonic::metadata::BinaryMetadataValue;
 use tonic::{Code, Request, Status};
 
@@ -350,6 +350,134 @@ async fn a_message_of_no_member_moves_nothing_at_a_leader_follower_learner_outsi
     repeat(&cluster, follower, "node-4").await;
     let after = state_of(&cluster, follower).await;
     assert_eq!((after.epoch, after.last, after.files), (before.epoch, before.last, before.files));
+    cluster.all_run();
+}
+
+/// What a portal's machine has of the cluster's secrets.
+fn bus_key(cluster: &Cluster) -> Key {
+    let file = cluster.path().join("portals.key");
+    let exported = cluster.tool(&["key", "export", "--portals", "--out", file.to_str().unwrap()]);
+    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+    match KeyFile::parse(&std::fs::read_to_string(file).unwrap()) {
+        Ok(KeyFile::Portals(key)) => key.bus().first().clone(),
+        other => panic!("the key of portals: {other:?}"),
+    }
+}
+
+/// Every message of `Replication` from whoever has the bus key, and knows all that is no secret.
+async fn forge_with(bus: &Key, cluster: &Cluster, node: &str, claims: u64) {
+    let peer = as_member(cluster, node, claims).await;
+    let believed = cluster.status(node).await.unwrap().keys[0];
+    let mut client = ReplicationClient::new(cluster.channel(node));
+    for kind in [CallKind::Vote, CallKind::Push, CallKind::Fetch] {
+        let said = hello(&cluster.key(), kind, peer.clone());
+        let own = Hello { key: bus.id().0, ..said.clone() };
+        is_refused(client.introduce(own).await, "a hello with the bus key");
+        // A node tells everybody which key it believes.
+        let said = Hello { key: believed, ..said };
+        let cookie = client.introduce(said.clone()).await.unwrap().into_inner().cookie;
+        let sealed = |number, body: Vec<u8>| sealed_under(bus, &said, &cookie, number, body.into());
+        for vote in votes() {
+            is_refused(client.vote(sealed(1, vote.encode_to_vec())).await, "a vote request of a portal");
+        }
+        for message in pushes() {
+            let frames = vec![sealed(1, Vec::new()), sealed(2, message.encode_to_vec())];
+            is_refused(push(cluster, node, frames).await, "a push of a portal");
+        }
+        let fetch = FetchSnapshotRequest::default().encode_to_vec();
+        is_refused(client.fetch_snapshot(sealed(1, fetch)).await, "a fetch of a portal");
+    }
+}
+
+/// A vote request that the core refuses, sealed by [`sealed_under`] with the key of peers: the node hears it.
+async fn is_heard_with_the_peers_key(cluster: &Cluster, node: &str) {
+    let said = hello(&cluster.key(), CallKind::Vote, as_member(cluster, node, 77).await);
+    let mut client = ReplicationClient::new(cluster.channel(node));
+    let cookie = client.introduce(said.clone()).await.unwrap().into_inner().cookie;
+    let vote = VoteRequest { epoch: 1, pre: true, ..VoteRequest::default() };
+    let keys = cluster.key().keys(Purpose::Peer);
+    let frame = sealed_under(keys.first(), &said, &cookie, 1, vote.encode_to_vec().into());
+    client.vote(frame).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_that_is_taken_over_can_neither_vote_nor_push() {
+    let mut cluster = Cluster::start(feira_tests::feira!(), only_store()).await;
+    cluster.wait_until_equal().await;
+    let bus = bus_key(&cluster);
+    let leader = cluster.leader().await;
+    let follower = cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
+    for node in [&leader, &follower] {
+        let before = state_of(&cluster, node).await;
+        forge_with(&bus, &cluster, node, 77).await;
+        forge_with(&bus, &cluster, node, if node == "node-1" { 2 } else { 1 }).await;
+        assert_eq!(state_of(&cluster, node).await, before, "{node}");
+        assert!(
+            cluster.status(node).await.unwrap().strangers >= 2 * 3 * (1 + 3 + 7 + 1),
+            "{node} counts them"
+        );
+        is_heard_with_the_peers_key(&cluster, node).await;
+    }
+    cluster.all_run();
+}
+
+/// A line of a node's log that says all of this, once there is one.
+async fn logs(cluster: &Cluster, node: &str, what: &[&str]) {
+    wait::until(&format!("{node} to log {what:?}"), PATIENCE, || async {
+        let log = cluster.log_of(node);
+        let said = log.lines().any(|line| what.iter().all(|what| line.contains(what)));
+        if said { Ok(()) } else { Err(log) }
+    })
+    .await;
+}
+
+/// `from` calls the node at a member's address, which holds another secret: both say so, each naming the other.
+async fn refuse_each_other(cluster: &Cluster, from: &str, to: &str) {
+    let id = |node: &str| node.trim_start_matches("node-").to_owned();
+    let (caller, callee, at) = (id(from), id(to), cluster.address(to));
+    let why = "it proves with a key that is not this cluster's";
+    logs(cluster, from, &["the node at a peer's address refuses this node", &format!("n{callee}"), at, why])
+        .await;
+    let who = format!("as node {caller}");
+    logs(cluster, to, &["the caller does not belong here", "127.0.0.1:", &who, why]).await;
+    let says = async |node: &str, what: String| {
+        wait::until(&format!("{node} to say {what:?}"), PATIENCE, || async {
+            let status = cluster.status(node).await.map_err(|status| status.to_string())?;
+            if status.problem.contains(&what) { Ok(status) } else { Err(status.problem) }
+        })
+        .await
+    };
+    says(from, format!("n{callee} at {at} refuses this node: {why}")).await;
+    let refused = says(to, format!(", {who}, was refused: {why}")).await;
+    assert!(refused.strangers > 0, "{to} counts them");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_another_secret_at_a_members_address_is_refused_by_name_in_both_logs() {
+    let mut cluster = Cluster::start(feira_tests::feira!(), only_store()).await;
+    let leader = cluster.leader().await;
+    let stranger = cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
+    cluster.stop(&stranger);
+    let other = ClusterKey::new(cluster.key().id(), Secret::new([9; KEY_BYTES]));
+    std::fs::write(cluster.path().join("other.key"), &*other.to_text()).unwrap();
+    let epoch = cluster.status(&leader).await.unwrap().epoch;
+    cluster.run_with(&stranger, &[("FEIRA_KEY", "other.key")]);
+    refuse_each_other(&cluster, &leader, &stranger).await;
+    refuse_each_other(&cluster, &stranger, &leader).await;
+    let told = String::from_utf8(cluster.tool(&["status"]).stdout).unwrap();
+    assert!(told.contains("refuses this node"), "{told}");
+    let status = cluster.status(&leader).await.unwrap();
+    assert_eq!((status.role(), status.epoch), (Role::Leader, epoch), "nobody had to stand");
+    cluster.store().set("k".into(), 1, Bytes::from_static(b"v"), None).await.unwrap();
+    // With its own key it is a member again.
+    cluster.kill(&stranger);
+    cluster.run(&stranger);
+    cluster.wait_until_equal().await;
+    wait::until("nobody to refuse anybody", PATIENCE, || async {
+        let problem = cluster.status(&leader).await.map_err(|status| status.to_string())?.problem;
+        if problem.contains("refuses this node") { Err(problem) } else { Ok(()) }
+    })
+    .await;
     cluster.all_run();
 }
 

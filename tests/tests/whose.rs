@@ -146,6 +146,47 @@ async fn a_tool_is_refused_by_a_portal_of_another_cluster_and_goes_on_to_one_of_
     assert!(!health.status.success() && said.contains(&whose["this is ".len()..]), "{said}");
 }
 
+/// What a tool says on either output, and how it ends.
+fn told(cluster: &Cluster, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = cluster.tool(arguments);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+/// `status` ended well and `audit` found the books right, of another shop.
+#[tokio::test]
+async fn a_nodes_port_that_another_cluster_holds_is_told_by_status_and_audit_with_whose_it_is() {
+    let mut ours = Cluster::start(feira_tests::feira!(), Options::default()).await;
+    let other = Cluster::start(feira_tests::feira!(), one_node(0)).await;
+    ours.assert_audited().await;
+    ours.stop("node-1");
+    ours.leader().await;
+    let (here, there) = (ours.address("node-1").to_owned(), other.address("node-1").to_owned());
+    let text = std::fs::read_to_string(ours.config()).unwrap();
+    std::fs::write(ours.config(), text.replace(&here, &there)).unwrap();
+    let whose = format!(
+        "{there} is the port of node 1 of cluster test ({}), not of cluster {}",
+        other.id(),
+        ours.id()
+    );
+    // The others serve, as when a node is down; an audit wants every replica.
+    for (arguments, ends) in
+        [(&["status"][..], 0), (&["health"], 0), (&["health", "--strict"], 3), (&["audit"], 1)]
+    {
+        let (code, said) = told(&ours, arguments);
+        assert!(said.contains(&whose), "{arguments:?}: {said}");
+        assert_eq!(code, Some(ends), "{arguments:?}: {said}");
+    }
+    // Of our cluster nobody is left.
+    ours.stop("node-2");
+    ours.stop("node-3");
+    for arguments in [&["status"][..], &["health"], &["audit"]] {
+        let (code, said) = told(&ours, arguments);
+        assert!(said.contains(&whose), "{arguments:?}: {said}");
+        assert!(matches!(code, Some(1 | 3)), "{arguments:?}: {code:?}: {said}");
+    }
+}
+
 fn portal_header() -> &'static str {
     "feira-cluster-id"
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::books::PREFIXES;
 use crate::config::load::Loaded;
 use crate::config::shape::Node;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::reach::nodes;
 
 /// What an election may take before the audit entry is given up.
@@ -43,19 +43,23 @@ pub struct Picture {
 /// No leader could be found that wrote it.
 pub async fn start(loaded: &Loaded) -> Result<Entry, Failure> {
     let deadline = Instant::now() + START_MAX;
-    let mut last = Failure::unreachable("no node leads").next("see feira status");
     loop {
-        if let Some((node, _)) = nodes::leader(&loaded.config).await {
-            let prefixes = PREFIXES.iter().map(|prefix| Bytes::from_static(prefix)).collect();
-            let request = StartAuditRequest { route: nodes::route(), prefixes };
-            match nodes::operator(loaded, node)?.start_audit(request).await {
-                Ok(answer) => {
-                    let answer = answer.into_inner();
-                    return Ok(Entry { id: answer.id, position: answer.position.unwrap_or_default() });
+        let last = match nodes::leading(&loaded.config, nodes::statuses(&loaded.config).await) {
+            Ok((node, _)) => {
+                let prefixes = PREFIXES.iter().map(|prefix| Bytes::from_static(prefix)).collect();
+                let request = StartAuditRequest { route: nodes::route(), prefixes };
+                match nodes::operator(loaded, node)?.start_audit(request).await {
+                    Ok(answer) => {
+                        let answer = answer.into_inner();
+                        return Ok(Entry { id: answer.id, position: answer.position.unwrap_or_default() });
+                    }
+                    Err(status) => Failure::of_status(&status),
                 }
-                Err(status) => last = Failure::of_status(&status),
             }
-        }
+            // No wait cures that a port is another cluster's.
+            Err(refused) if refused.kind == Kind::Refused => return Err(refused),
+            Err(nobody) => nobody,
+        };
         if Instant::now() >= deadline {
             return Err(last);
         }
@@ -69,12 +73,10 @@ pub async fn start(loaded: &Loaded) -> Result<Entry, Failure> {
 /// It cannot be reached, or had no picture of it any more.
 pub async fn picture(loaded: &Loaded, node: &Node, entry: &Entry) -> Result<Picture, Failure> {
     let reading = async {
+        // Whose port it is, is told better than that a proof is refused there.
+        nodes::status(node).await.map_err(|failure| of_node(node, failure))?;
         let request = AuditRequest { route: nodes::route(), id: entry.id.clone() };
-        let failed = |status: tonic::Status| {
-            let mut failure = Failure::of_status(&status);
-            failure.message = format!("node {}: {}", node.id, failure.message);
-            failure
-        };
+        let failed = |status: tonic::Status| of_node(node, Failure::of_status(&status));
         let mut stream = nodes::operator(loaded, node)?.audit(request).await.map_err(failed)?.into_inner();
         let mut picture = Picture::default();
         while let Some(part) = stream.message().await.map_err(failed)? {
@@ -90,6 +92,11 @@ pub async fn picture(loaded: &Loaded, node: &Node, entry: &Entry) -> Result<Pict
     tokio::time::timeout(PICTURE_MAX, reading).await.unwrap_or_else(|_| {
         Err(Failure::unreachable(format!("node {}: no picture within {PICTURE_MAX:?}", node.id)))
     })
+}
+
+fn of_node(node: &Node, mut failure: Failure) -> Failure {
+    failure.message = format!("node {}: {}", node.id, failure.message);
+    failure
 }
 
 /// The first difference between two replicas' pictures, in words. Pure.

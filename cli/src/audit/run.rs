@@ -6,7 +6,7 @@ use super::books::Books;
 use super::minority;
 use super::read::{Picture, picture, start};
 use crate::config::load::Loaded;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::show::answer::{Answer, Table, counted};
 
 /// Audits every replica.
@@ -49,6 +49,9 @@ pub async fn run(loaded: &Loaded) -> Result<Answer, Failure> {
             nodes.join(", "),
             failure.message
         );
+        if failure.kind == Kind::Refused {
+            return Err(failure);
+        }
         // A majority serves the shop; whether all replicas are equal only all of them can show.
         return Err(failure.next(format!(
             "an audit needs every replica: start node {missing} (in a local cluster: feira node start {missing}), \

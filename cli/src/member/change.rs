@@ -96,7 +96,7 @@ async fn attempt(
     let nobody = |why: String| Ok(Err(Attempt { why, by: String::new(), unknown: false, answered: false }));
     let picture = match group.look().await {
         Ok(picture) if picture.is_leaders() => picture,
-        Ok(_) => return nobody("no node leads".to_owned()),
+        Ok(picture) => return nobody(nobody_leads(&picture)),
         Err(failure) if failure.kind == Kind::Unreachable => return nobody(failure.message),
         Err(failure) => return Err(failure),
     };
@@ -115,6 +115,11 @@ async fn attempt(
             Ok(Err(Attempt { why, by, unknown: true, answered: true }.waits(&picture)))
         }
     }
+}
+
+/// Perhaps because a change of members is half made.
+fn nobody_leads(picture: &Picture) -> String {
+    picture.waits().map_or_else(|| "no node leads".to_owned(), |waits| format!("no node leads; {waits}"))
 }
 
 impl Attempt {
@@ -172,7 +177,7 @@ pub async fn settled(group: &mut Group, patience: &mut Patience<'_>) -> Result<P
     loop {
         let picture = group.look().await;
         let why = match &picture {
-            Ok(picture) if !picture.is_leaders() => "no node leads".to_owned(),
+            Ok(picture) if !picture.is_leaders() => nobody_leads(picture),
             Ok(picture) if picture.members().any(|(_, part)| is_moving(part)) => {
                 picture.waits().unwrap_or_else(|| "another change is under way".to_owned())
             }

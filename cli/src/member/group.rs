@@ -6,7 +6,7 @@ use store_keys::ClusterId;
 use crate::config::load::Loaded;
 use crate::config::shape::Node;
 use crate::failure::Failure;
-use crate::reach::{nodes, whose};
+use crate::reach::{joint, nodes, whose};
 
 /// Addresses that are asked at most.
 const ADDRESSES_MAX: usize = 64;
@@ -30,6 +30,8 @@ pub struct Picture {
     pub address: String,
     /// What it says.
     pub status: StatusResponse,
+    /// The nodes that a change of members under way waits for.
+    pub waits_for: Vec<u64>,
 }
 
 impl Group {
@@ -58,7 +60,7 @@ impl Group {
             .addresses
             .iter()
             .zip(all)
-            .filter_map(|(address, status)| Some(Picture { address: address.clone(), status: status.ok()? }))
+            .filter_map(|(address, status)| Some(Picture::of(address.clone(), status.ok()?)))
             .filter(|one| {
                 one.status.cluster == self.loaded.config.cluster.as_bytes()
                     && one.status.role() != Role::Outside
@@ -69,11 +71,15 @@ impl Group {
         }
         of_one_log(&pictures)?;
         pictures.iter().for_each(|picture| self.learn(&picture.status));
-        let rank = |picture: &Picture| (picture.is_leaders(), picture.status.epoch);
-        pictures.into_iter().rev().max_by_key(rank).ok_or_else(|| {
+        let rank = |picture: &Picture| joint::rank(&picture.status);
+        let up: Vec<joint::Folder> =
+            pictures.iter().map(|one| (one.status.node, one.status.incarnation)).collect();
+        let best = pictures.into_iter().rev().max_by_key(rank).ok_or_else(|| {
             Failure::unreachable(format!("no member of the group answers at {}", self.addresses.join(", ")))
                 .next("start the nodes first: feira up, or feira store --node ID on each machine")
-        })
+        })?;
+        let waits_for = joint::waited_for(&best.status, |folder| up.contains(&folder));
+        Ok(Picture { waits_for, ..best })
     }
 
     /// A founder is where the configuration says, and who joined later where the log says: no node has two addresses.
@@ -112,6 +118,12 @@ fn of_one_log(pictures: &[Picture]) -> Result<(), Failure> {
 }
 
 impl Picture {
+    /// What a node says, for itself.
+    #[must_use]
+    pub fn of(address: String, status: StatusResponse) -> Picture {
+        Picture { address, status, waits_for: Vec::new() }
+    }
+
     /// Whether it is the leader's.
     #[must_use]
     pub fn is_leaders(&self) -> bool {
@@ -123,17 +135,10 @@ impl Picture {
         self.status.members.iter().filter_map(|one: &MemberStatus| Some((one.member.as_ref()?, one.part())))
     }
 
-    /// The change of members that its leader has under way and not committed, in words: whom it waits for.
+    /// The change of members that is under way and not committed, in words: whom it waits for.
     #[must_use]
     pub fn waits(&self) -> Option<String> {
-        let nodes: Vec<String> = self.status.change_waits_for.iter().map(u64::to_string).collect();
-        match &nodes[..] {
-            [] => None,
-            [node] => Some(format!("a change of members is under way and waits for node {node}")),
-            nodes => {
-                Some(format!("a change of members is under way and waits for nodes {}", nodes.join(", ")))
-            }
-        }
+        joint::told(&self.waits_for)
     }
 
     /// The folders with which this node is in the group.
@@ -149,18 +154,7 @@ mod tests {
 
     fn at(node: u64, log_id: u64) -> Picture {
         let status = StatusResponse { node, log_id, ..StatusResponse::default() };
-        Picture { address: format!("10.0.0.{node}:7001"), status }
-    }
-
-    #[test]
-    fn a_change_that_waits_is_told_with_the_nodes_that_it_waits_for() {
-        let of = |change_waits_for| {
-            let status = StatusResponse { change_waits_for, ..StatusResponse::default() };
-            Picture { address: String::new(), status }.waits()
-        };
-        assert_eq!(of(vec![]), None);
-        assert!(of(vec![2]).is_some_and(|told| told.ends_with("waits for node 2")));
-        assert!(of(vec![2, 3]).is_some_and(|told| told.ends_with("waits for nodes 2, 3")));
+        Picture::of(format!("10.0.0.{node}:7001"), status)
     }
 
     #[test]

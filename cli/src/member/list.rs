@@ -48,7 +48,7 @@ pub async fn list(loaded: &Loaded) -> Result<Answer, Failure> {
     let leader = picture.is_leaders().then_some(picture.status.node);
     let document = json!({
         "leader": leader, "epoch": picture.status.epoch, "members": members, "outside": outside,
-        "change_waits_for": picture.status.change_waits_for,
+        "change_waits_for": picture.waits_for,
     });
     Ok(Answer { notes, ..Answer::table(head, document, table) })
 }

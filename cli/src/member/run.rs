@@ -269,7 +269,7 @@ mod tests {
         let learners = learners.iter().map(|node| member(node, MemberPart::MemberLearner));
         let status =
             proto::store::StatusResponse { members: voters.chain(learners).collect(), ..Default::default() };
-        Picture { address: String::new(), status }
+        Picture::of(String::new(), status)
     }
 
     #[test]

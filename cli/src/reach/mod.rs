@@ -2,6 +2,7 @@
 
 pub mod door;
 pub mod effort;
+pub mod joint;
 pub mod nodes;
 pub mod places;
 pub mod portals;

@@ -13,7 +13,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::whose;
 use crate::config::load::Loaded;
 use crate::config::shape::{Config, Node};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::key::place::of_operator;
 
 /// A node that does not answer a question about itself within this is called silent.
@@ -117,13 +117,32 @@ pub async fn statuses(config: &Config) -> Vec<Result<StatusResponse, Failure>> {
 
 /// The node that leads with the latest epoch, if one says so.
 pub async fn leader(config: &Config) -> Option<(&Node, StatusResponse)> {
-    let all = statuses(config).await;
-    config
-        .store
-        .nodes
-        .iter()
-        .zip(all)
-        .filter_map(|(node, status)| status.ok().map(|status| (node, status)))
-        .filter(|(_, status)| status.role() == proto::store::Role::Leader)
-        .max_by_key(|(_, status)| status.epoch)
+    leading(config, statuses(config).await).ok()
+}
+
+/// The same of what every node said.
+///
+/// # Errors
+/// None leads; perhaps because a port is another cluster's.
+pub fn leading(
+    config: &Config,
+    statuses: Vec<Result<StatusResponse, Failure>>,
+) -> Result<(&Node, StatusResponse), Failure> {
+    let (mut best, mut refused) = (None, None);
+    for (node, status) in config.store.nodes.iter().zip(statuses) {
+        match status {
+            Ok(status) if status.role() != proto::store::Role::Leader => {}
+            Ok(status) => {
+                let later = |best: &(&Node, StatusResponse)| best.1.epoch <= status.epoch;
+                if best.as_ref().is_none_or(later) {
+                    best = Some((node, status));
+                }
+            }
+            Err(failure) if failure.kind == Kind::Refused => refused = refused.or(Some(failure)),
+            Err(_) => {}
+        }
+    }
+    best.ok_or_else(|| {
+        refused.unwrap_or_else(|| Failure::unreachable("no node leads").next("see feira status"))
+    })
 }

@@ -5,6 +5,7 @@ mod harness;
 
 use harness::disk::{Disk, step};
 use proptest::prelude::*;
+use store_core::limits::{EPOCH_JUMP_MAX, EPOCH_MAX};
 use store_core::{
     Append, Ballot, Checkpoint, Config, Epoch, Incarnation, Input, LogState, Member, MemberChange,
     Membership, Message, NodeId, Offset, Output, Position, ReadTicket, Replica, Round, Run, VoteReply,
@@ -21,8 +22,13 @@ fn membership() -> Membership {
 
 /// A replica of three with six entries, of which four are committed.
 fn replica() -> Replica {
+    replica_in(4)
+}
+
+/// The same, whose ballot is of this epoch.
+fn replica_in(epoch: u64) -> Replica {
     let log = Disk::planted(&membership(), &[1, 1, 2, 2, 4, 4]);
-    let disk = Disk { ballot: Ballot { epoch: Epoch(4), voted_for: None }, log, ..Disk::default() };
+    let disk = Disk { ballot: Ballot { epoch: Epoch(epoch), voted_for: None }, log, ..Disk::default() };
     Replica::new(Config::new(member(1)), disk.restored(Offset(4)))
 }
 
@@ -214,29 +220,60 @@ proptest! {
     }
 }
 
+fn beat(epoch: u64) -> Message {
+    Message::Heartbeat { epoch: Epoch(epoch), round: Round(1), committed: Offset(4), compare: Offset(0) }
+}
+
+fn ask(epoch: u64) -> Message {
+    let last = Position::new(epoch, 9);
+    Message::VoteRequest(VoteRequest { epoch: Epoch(epoch), last, pre: false, handed_over: true })
+}
+
+fn stale(epoch: u64) -> Message {
+    Message::StaleEpoch { epoch: Epoch(epoch) }
+}
+
+/// Nothing but the word that it was refused; nothing to save, nobody to vote for.
+#[track_caller]
+fn is_refused_aloud(replica: &mut Replica, message: Message) {
+    let (own, epoch, mut outputs) = (replica.view().epoch, message.epoch(), Vec::new());
+    replica.step(Input::Receive { from: member(2), message }, &mut outputs);
+    assert_eq!(outputs, [Output::EpochRefused { from: NodeId(2), epoch }]);
+    assert_eq!(replica.view().epoch, own);
+}
+
 /// A candidate of epoch 2^62 ended all elections for ever: its epoch was adopted, on disk, and none was left to stand for.
 #[test]
 fn an_epoch_that_no_election_can_have_reached_is_refused_aloud_and_adopted_by_nobody() {
-    let (own, jump) = (4, store_core::limits::EPOCH_JUMP_MAX);
-    let beat = |epoch| Message::Heartbeat {
-        epoch: Epoch(epoch),
-        round: Round(1),
-        committed: Offset(4),
-        compare: Offset(0),
-    };
-    let ask = |epoch| {
-        let last = Position::new(epoch, 9);
-        Message::VoteRequest(VoteRequest { epoch: Epoch(epoch), last, pre: false, handed_over: true })
-    };
-    let stale = |epoch| Message::StaleEpoch { epoch: Epoch(epoch) };
+    let (own, jump) = (4, EPOCH_JUMP_MAX);
     for message in [beat(1 << 62), ask(1 << 62), stale(1 << 62), beat(own + jump + 1), ask(own + jump + 1)] {
-        let (mut replica, mut outputs) = (replica(), Vec::new());
-        let epoch = message.epoch();
-        replica.step(Input::Receive { from: member(2), message }, &mut outputs);
-        assert_eq!(outputs, [Output::EpochRefused { from: NodeId(2), epoch }]);
-        assert_eq!(replica.view().epoch, Epoch(own));
+        is_refused_aloud(&mut replica(), message);
     }
     let (mut replica, mut outputs) = (replica(), Vec::new());
     replica.step(Input::Receive { from: member(2), message: beat(own + jump) }, &mut outputs);
     assert_eq!(replica.view().epoch, Epoch(own + jump), "who was away for years comes back");
+}
+
+/// The last epoch was compared with `>`: a replica just before it, for which no jump is too far, adopted it.
+#[test]
+fn the_last_epoch_of_all_is_refused_aloud_and_the_one_before_it_is_heard() {
+    for message in [beat, ask, stale] {
+        let mut replica = replica_in(EPOCH_MAX - 2);
+        step(
+            &mut replica,
+            Input::Receive { from: member(2), message: message(EPOCH_MAX - 1) },
+            &mut Vec::new(),
+        );
+        assert_eq!(replica.view().epoch, Epoch(EPOCH_MAX - 1), "heard");
+        for late in [EPOCH_MAX, EPOCH_MAX + 1] {
+            is_refused_aloud(&mut replica, message(late));
+        }
+    }
+    // The same of a snapshot.
+    let mut replica = replica_in(EPOCH_MAX - 1);
+    step(&mut replica, Input::Receive { from: member(2), message: beat(EPOCH_MAX - 1) }, &mut Vec::new());
+    let mut outputs = Vec::new();
+    replica.step(Input::Fetched { position: Position::new(EPOCH_MAX, 9) }, &mut outputs);
+    assert_eq!(outputs, [Output::EpochRefused { from: NodeId(2), epoch: Epoch(EPOCH_MAX) }]);
+    assert_eq!(replica.view().epoch, Epoch(EPOCH_MAX - 1));
 }

@@ -397,3 +397,28 @@ fn a_damaged_leader_that_nobody_can_follow_goes_on_until_somebody_can() {
     cluster.run("it has another table", |cluster| is_healed(cluster, leader));
     cluster.converge();
 }
+
+/// All replicas may have it, and who is right is what hashes tell.
+#[test]
+fn a_record_that_can_be_read_and_is_wrong_fences_nobody() {
+    for seed in 0..4 {
+        let mut cluster = Cluster::start(setting(seed));
+        cluster.must_put("kept", KEPT);
+        cluster.converge();
+        for replica in cluster.replicas.values() {
+            replica.table.write(|write| write.put(Space::Records, b"kept", b"\xff")).unwrap();
+            let read = replica.table.read(|read| store_db::query::get(read, b"kept"));
+            let met = read.expect_err("it is no record");
+            assert!(matches!(met, store_db::Error::Damaged { .. }) && !met.is_reported_by_store(), "{met}");
+        }
+        let leader = cluster.leader();
+        for i in 0..40 {
+            cluster.must_put(&format!("later{i}"), &"v".repeat(300));
+        }
+        cluster.run_ms(2_000);
+        assert_eq!(cluster.leader(), leader, "seed {seed}");
+        for (id, replica) in &cluster.replicas {
+            assert!(!is_fenced(&cluster, *id) && replica.table.damage().is_none(), "seed {seed}: {id}");
+        }
+    }
+}

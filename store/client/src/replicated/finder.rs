@@ -94,6 +94,16 @@ impl Finder {
         self.channels.lock().remove(address);
     }
 
+    /// Another cluster has refused an operation at this address.
+    pub(crate) fn is_anothers(&self, address: &str) {
+        self.whose.lock().is_anothers(address);
+    }
+
+    /// Whether another cluster answered at this address last: nothing is asked there, whoever names it.
+    pub(crate) fn has_another(&self, address: &str) -> bool {
+        self.whose.lock().has_another(address)
+    }
+
     /// All addresses known, one a node.
     pub(crate) fn known(&self) -> Vec<String> {
         self.whose.lock().addresses()
@@ -136,6 +146,13 @@ impl Finder {
         match best {
             Some(_) if self.whose.lock().log_id() == 0 => {
                 Err("the leader does not know its log yet".to_owned())
+            }
+            // One of ours is behind, and takes for the leader whoever had that port.
+            Some(best) if self.has_another(&best.address) => {
+                if !problems.iter().any(|problem| problem.starts_with(&best.address)) {
+                    problems.push(format!("{}: is the port of another cluster", best.address));
+                }
+                Err(format!("no leader known; {}", problems.join("; ")))
             }
             Some(best) => Ok(best),
             None if problems.is_empty() => Err("no node knows a leader".to_owned()),

@@ -163,8 +163,10 @@ impl Link {
                 longer.reset();
             }
             let hinted = broken.hint.map(|hint| self.finder.reached(hint));
-            let elsewhere =
-                hinted.filter(|hint| Some(&hint.address) != self.leader().map(|l| l.address).as_ref());
+            let was = self.leader().map(|leader| leader.address);
+            let elsewhere = hinted.filter(|hint| {
+                Some(&hint.address) != was.as_ref() && !self.finder.has_another(&hint.address)
+            });
             self.leader.lock().take();
             if elsewhere.is_some() && hops < HOPS_MAX {
                 hops += 1;
@@ -253,7 +255,12 @@ impl Link {
                     None => broken.answered = true,
                     Some(failure) => {
                         broken.why = format!("{}: {}", target.address, failure.message);
-                        broken.hint = failure.leader;
+                        // It did not happen, and is not to be asked there again.
+                        if failure.reason() == FailureReason::WrongCluster {
+                            self.finder.is_anothers(&target.address);
+                        } else {
+                            broken.hint = failure.leader;
+                        }
                         self.drain(answers).await;
                         return broken;
                     }

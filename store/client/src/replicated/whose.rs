@@ -7,7 +7,7 @@
 //! No node is dialled at a second address: an initial member is reached where the configuration says, a member that joined
 //! later where the log says (as between nodes, `store_server`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::store::{LeaderHint, Member, Position, StatusResponse};
 use store_keys::ClusterId;
@@ -30,11 +30,20 @@ pub(crate) struct Whose {
     cluster: Option<ClusterId>,
     /// The log of the group; 0: not known yet.
     log_id: u64,
+    /// Addresses where another cluster answered last. At most [`NODES_MAX`].
+    others: BTreeSet<String>,
 }
 
 impl Whose {
     pub(crate) fn new(configured: Vec<Node>, cluster: Option<ClusterId>) -> Whose {
-        Whose { configured, members: BTreeMap::new(), as_of: (0, 0), cluster, log_id: 0 }
+        Whose {
+            configured,
+            members: BTreeMap::new(),
+            as_of: (0, 0),
+            cluster,
+            log_id: 0,
+            others: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn cluster(&self) -> Option<ClusterId> {
@@ -107,12 +116,38 @@ impl Whose {
         })
     }
 
+    /// Another cluster answers at this address. Whoever of ours names it is behind: nothing is asked there until one of ours
+    /// answers there.
+    pub(crate) fn is_anothers(&mut self, address: &str) {
+        if self.others.len() < NODES_MAX {
+            self.others.insert(address.to_owned());
+        }
+    }
+
+    /// Whether another cluster answered at this address last.
+    pub(crate) fn has_another(&self, address: &str) -> bool {
+        self.others.contains(address)
+    }
+
     /// Listens to what a node at this address says of itself, if it is one of ours.
     ///
     /// # Errors
     /// It is not: whose port it is.
     pub(crate) fn listen(&mut self, address: &str, status: &StatusResponse) -> Result<(), String> {
         let ours = self.cluster.ok_or("the cluster that is meant is not known yet")?;
+        let checked = self.check(ours, status);
+        match &checked {
+            Ok(()) => {
+                self.others.remove(address);
+                self.learn(address, status);
+            }
+            Err(_) => self.is_anothers(address),
+        }
+        checked
+    }
+
+    /// Refuses who is of another cluster, or has another log.
+    fn check(&mut self, ours: ClusterId, status: &StatusResponse) -> Result<(), String> {
         if id_of(status) != Some(ours) {
             return Err(format!("is the port of {}, not of cluster {ours}", whose_port(status)));
         }
@@ -127,7 +162,6 @@ impl Whose {
                 whose_port(status)
             ));
         }
-        self.learn(address, status);
         Ok(())
     }
 
@@ -236,6 +270,18 @@ mod tests {
         let anew = StatusResponse { log_id: 78, ..status(5, 2, &[(2, "other:2", true)]) };
         assert!(whose.listen("a:1", &anew).unwrap_err().contains("another log"));
         assert_eq!((whose.addresses().len(), whose.log_id()), (1, 77));
+    }
+
+    #[test]
+    fn an_address_where_another_cluster_answered_is_anothers_until_one_of_ours_answers_there() {
+        let mut whose = Whose::new(configured(&[(1, "a:1"), (2, "a:2")]), Some(id(5)));
+        assert!(whose.listen("a:2", &status(6, 2, &[])).is_err());
+        whose.listen("a:1", &status(5, 1, &[])).unwrap();
+        assert!(whose.has_another("a:2") && !whose.has_another("a:1"));
+        whose.listen("a:2", &status(5, 2, &[])).unwrap();
+        assert!(!whose.has_another("a:2"));
+        (0..9_999).for_each(|at| whose.is_anothers(&format!("b:{at}")));
+        assert!(whose.others.len() <= NODES_MAX, "bounded, whatever is named");
     }
 
     #[test]
