@@ -2,10 +2,14 @@
 //! go on, LIVE and right, and connections stand; leaders and portals count and ignore the rest.
 #![allow(clippy::unwrap_used)]
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
 use feira_tests::mosquitto::Mosquitto;
+use feira_tests::port::Port;
 use feira_tests::shop::{insert_client, patient};
 use feira_tests::wait;
 use prost::Message as _;
@@ -15,6 +19,10 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use store_client::{Store as _, request_identity};
+
+/// A publisher that lost the broker so often has paused for 6.5 s at least; with the first pause alone it would be 0.6 s.
+const CONNECTIONS: usize = 12;
+const PAUSED_MIN: Duration = Duration::from_secs(5);
 
 /// More than any nonce, and less than brokers take.
 const LARGE_BYTES: usize = 600 << 10;
@@ -200,4 +208,90 @@ async fn two_clusters_of_one_name_on_one_broker_misled_each_others_caches() {
         assert!(told > 0 && told < 20, "now and then: {log}");
         assert_eq!(seen.unproven, 0, "the other says whose it is");
     }
+}
+
+/// The body of the next packet (MQTT 5, 2.1).
+fn packet(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut next = || {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).map(|()| byte[0])
+    };
+    let (_kind, mut length) = (next()?, 0);
+    for at in 0..4 {
+        let byte = next()?;
+        length |= usize::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    Ok(body)
+}
+
+/// Takes a client and its subscription, and leaves it.
+fn takes_the_subscription(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    packet(&mut stream)?;
+    stream.write_all(&[0x20, 3, 0, 0, 0])?;
+    let subscribe = packet(&mut stream)?;
+    stream.write_all(&[0x90, 4, subscribe[0], subscribe[1], 0, 0])
+}
+
+/// Leaves a client as soon as it has come.
+fn takes_nothing(stream: TcpStream) -> std::io::Result<()> {
+    drop(stream);
+    Ok(())
+}
+
+/// Connects again and again, ever less often: the time from the first connection to the last of so many.
+async fn a_publisher_that_loses_its_broker(loses: fn(TcpStream) -> std::io::Result<()>) -> Duration {
+    let (_port, listener): (Port, TcpListener) = Port::lease_bound();
+    let broker = listener.local_addr().unwrap();
+    let came = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    // It ends with the process of the tests.
+    std::thread::spawn({
+        let came = Arc::clone(&came);
+        move || {
+            for stream in listener.incoming() {
+                came.lock().push(Instant::now());
+                // The publisher may be gone first.
+                let _ = stream.and_then(loses);
+            }
+        }
+    });
+    let options = Options {
+        nodes: 1,
+        admin_portals: 0,
+        client_portals: 0,
+        shared_broker: Some(broker),
+        ..Options::default()
+    };
+    let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
+    cluster.store().txn(Txn::new().put("k", 1, "v"), Some(request_identity([1; 16]))).await.unwrap();
+    let took = wait::until("the publisher to come again and again", 2 * PATIENCE, || async {
+        match came.lock()[..] {
+            [first, ref others @ ..] if others.len() + 1 >= CONNECTIONS => {
+                Ok(others[CONNECTIONS - 2].duration_since(first))
+            }
+            ref came => Err(format!("{} connections", came.len())),
+        }
+    })
+    .await;
+    let told = cluster.log_of("node-1").lines().filter(|line| line.contains("broker")).count();
+    assert!(told <= 2 * CONNECTIONS, "{}", cluster.log_of("node-1"));
+    cluster.all_run();
+    took
+}
+
+#[tokio::test]
+async fn a_publisher_pauses_ever_longer_when_the_broker_drops_each_connection() {
+    let took = a_publisher_that_loses_its_broker(takes_nothing).await;
+    assert!(took >= PAUSED_MIN, "{CONNECTIONS} connections within {took:?}");
+}
+
+#[tokio::test]
+async fn a_publisher_pauses_ever_longer_when_the_broker_takes_it_and_then_drops_it() {
+    let took = a_publisher_that_loses_its_broker(takes_the_subscription).await;
+    assert!(took >= PAUSED_MIN, "{CONNECTIONS} connections within {took:?}");
 }

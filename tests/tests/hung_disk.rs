@@ -22,7 +22,12 @@ const WRITES_MEANWHILE: u64 = 200;
 const ROUNDS: u64 = 2;
 
 async fn cluster() -> Cluster {
+    cluster_of(3).await
+}
+
+async fn cluster_of(nodes: u64) -> Cluster {
     let options = Options {
+        nodes,
         admin_portals: 0,
         client_portals: 0,
         embedded_broker: true,
@@ -107,6 +112,35 @@ async fn a_leader_whose_disk_hangs_stays_where_the_others_are_no_majority_and_sa
     store.set(Bytes::from_static(b"l"), 0, Bytes::new(), Some(request_identity([3; 16]))).await.unwrap();
     cluster.run(&follower);
     cluster.wait_until_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_one_whose_disk_hangs_stays_leader_and_says_why_writes_wait() {
+    let mut cluster = cluster_of(1).await;
+    let before = Bytes::from_static(b"before");
+    cluster.store().set(before, 0, Bytes::from_static(b"v"), Some(request_identity([1; 16]))).await.unwrap();
+    let epoch = cluster.status("node-1").await.unwrap().epoch;
+    cluster.hung_disks.as_ref().unwrap().hang("node-1");
+    let patient = store_of(&cluster, PATIENCE);
+    let key = Bytes::from_static(b"k");
+    let waits =
+        tokio::spawn(async move { patient.set(key, 0, Bytes::new(), Some(request_identity([2; 16]))).await });
+    until(&cluster, "node-1", "it stays", |status| {
+        status.role() == Role::Leader && status.problem.contains("no majority without it, so writes wait")
+    })
+    .await;
+    let mut kv = cluster.kv("node-1");
+    let (key, freshness) = (Bytes::from_static(b"before"), Some(Freshness::linearizable()));
+    let read = kv.get(with_timeout(GetRequest { route: ROUTE, key, freshness })).await.unwrap();
+    assert!(read.into_inner().record.is_some(), "it is its own majority, whatever its disk does");
+    assert!(!waits.is_finished(), "the write waits");
+    cluster.hung_disks.as_ref().unwrap().answer("node-1");
+    waits.await.unwrap().unwrap();
+    until(&cluster, "node-1", "it leads on", |status| {
+        status.role() == Role::Leader && status.epoch == epoch && !status.problem.contains("writes wait")
+    })
+    .await;
+    cluster.all_run();
 }
 
 #[tokio::test(flavor = "multi_thread")]
