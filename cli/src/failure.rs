@@ -270,6 +270,9 @@ fn of_reason(reason: &str) -> Option<&'static str> {
         "CLIENT_GONE" => Some("a person who comes back is registered under another id: insert-client"),
         "ID_KEPT" => Some("give the id with --cid: who has another person's id sees that person's orders"),
         "ORDER_EMPTY" => Some("nothing was changed; modify-order adds lines, cancel-order closes it"),
+        "UNPROVEN" => Some(
+            "the key file of this machine is not the cluster's, or not any more: copy cluster.key from a machine whose tools work",
+        ),
         "WRONG_CLUSTER" => Some(OF_ANOTHER_CLUSTER),
         NOT_LEADER => Some("ask the node that leads: feira status shows it"),
         "ORDER_NOT_OPEN" => Some("nothing was changed; open another order"),

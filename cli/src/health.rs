@@ -77,7 +77,8 @@ pub struct Health {
 pub async fn run(config: &Config, asked: Asked, out: &Out) -> Result<(), Failure> {
     let deadline = Instant::now() + Duration::from_secs(asked.wait);
     let health = loop {
-        let health = Health::of(config, &look(config).await);
+        let (config, seen) = look(config).await;
+        let health = Health::of(&config, &seen);
         if health.is_well(asked.strict) || Instant::now() + LOOK >= deadline {
             break health;
         }
@@ -91,19 +92,19 @@ pub async fn run(config: &Config, asked: Asked, out: &Out) -> Result<(), Failure
     Err(health.problem.clone().unwrap_or_else(degraded).told())
 }
 
-/// Looks at every part at once.
-pub async fn look(config: &Config) -> Seen {
+/// Looks at every part at once; the configuration with the nodes that joined, and what was seen.
+pub async fn look(config: &Config) -> (Config, Seen) {
     let all = [("admin-portal", &config.admin_portals), ("client-portal", &config.client_portals)];
     let meant = config.whose();
     let portals = all.into_iter().flat_map(|(kind, instances)| {
         (1..).zip(instances).map(move |(at, instance)| portal(kind, at, instance.listen.clone(), meant))
     });
-    let (nodes, portals, broker) = tokio::join!(
-        nodes::statuses(config),
+    let ((whole, nodes), portals, broker) = tokio::join!(
+        nodes::of_group(config),
         futures::future::join_all(portals),
         ready::broker(&config.broker.listen)
     );
-    Seen { nodes, portals, broker }
+    (whole, Seen { nodes, portals, broker })
 }
 
 async fn portal(kind: &'static str, at: usize, address: String, meant: Option<ClusterId>) -> PortalSeen {
@@ -157,6 +158,8 @@ impl Health {
     #[must_use]
     pub fn of(config: &Config, seen: &Seen) -> Health {
         let problem = store_problem(config, &seen.nodes).or_else(|| portals_problem(&seen.portals));
+        let leads = |status: &&StatusResponse| status.role() == Role::Leader;
+        let leader = seen.nodes.iter().flatten().filter(leads).max_by_key(|status| status.epoch);
         let mut degraded = Vec::new();
         for (node, status) in config.store.nodes.iter().zip(&seen.nodes) {
             match status {
@@ -164,7 +167,7 @@ impl Health {
                 Ok(status) if !status.fenced.is_empty() => {
                     degraded.push(format!("node-{} is fenced", node.id));
                 }
-                Ok(_) => {}
+                Ok(status) => degraded.extend(astray(node.id, status, leader)),
             }
         }
         for PortalSeen { name, trouble, .. } in &seen.portals {
@@ -175,8 +178,6 @@ impl Health {
         } else if let Some((name, why)) = refused_by_the_broker(&seen.portals) {
             degraded.push(format!("the broker cannot be used by {name}: {why}"));
         }
-        let leads = |status: &&StatusResponse| status.role() == Role::Leader;
-        let leader = seen.nodes.iter().flatten().filter(leads).max_by_key(|status| status.epoch);
         Health { problem, degraded, leader: leader.map(|status| status.node) }
     }
 
@@ -281,6 +282,16 @@ pub fn store_problem(config: &Config, statuses: &[Result<StatusResponse, Failure
     let leaders = answering.iter().map(|(_, status)| status).filter(|status| status.role() == Role::Leader);
     match leaders.max_by_key(|status| status.epoch) {
         None => {
+            let followed =
+                answering.iter().find_map(|(id, status)| Some((*id, status.leader.as_ref()?.node)));
+            if let Some((id, leader)) = followed.filter(|(_, leader)| silent.contains(leader)) {
+                let failure = Failure::unreachable(format!(
+                    "node-{id} follows node-{leader}, which is not reached from here"
+                ));
+                return Some(
+                    failure.next("ask on another machine, or look after the network between here and there"),
+                );
+            }
             let failure = Failure::unreachable("no node leads: an election is under way");
             Some(failure.next("look again in a moment; if it stays so, the nodes do not reach each other"))
         }
@@ -293,6 +304,15 @@ pub fn store_problem(config: &Config, statuses: &[Result<StatusResponse, Failure
         }
         Some(_) => None,
     }
+}
+
+/// A node that answers and does not follow who leads: cut off from it, or with a key that it does not believe.
+fn astray(id: u64, status: &StatusResponse, leader: Option<&StatusResponse>) -> Option<String> {
+    let leader = leader.filter(|leader| leader.node != status.node && status.role() != Role::Outside)?;
+    let follows = status.leader.as_ref().is_some_and(|hint| hint.node == leader.node);
+    (!follows || status.role() == Role::Candidate).then(|| {
+        format!("node-{id} does not follow node-{}: it is cut off from it, or has another key", leader.node)
+    })
 }
 
 /// A node that says nothing, or that is another's.

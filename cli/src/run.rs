@@ -68,7 +68,7 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
         command => {
             let loaded = named(load(&sources)?)?;
             let asks = asked_of(&command, &loaded.config).is_some();
-            with_config(command, &if asks { settle(loaded).await? } else { loaded }, out).await
+            with_config(command, &if asks { settle(loaded).await } else { loaded }, out).await
         }
     }
 }

@@ -74,12 +74,12 @@ struct Picture {
 }
 
 async fn look(config: &Config) -> Picture {
-    let seen = health::look(config).await;
+    let (config, seen) = &health::look(config).await;
     Picture {
         nodes: of_nodes(config, &seen.nodes),
         portals: of_portals(&seen.portals),
         broker: of_broker(config, seen.broker),
-        health: Health::of(config, &seen),
+        health: Health::of(config, seen),
     }
 }
 

@@ -7,6 +7,7 @@ use super::minority;
 use super::read::{Picture, picture, start};
 use crate::config::load::Loaded;
 use crate::failure::{Failure, Kind};
+use crate::reach::nodes;
 use crate::show::answer::{Answer, Table, counted};
 
 /// Audits every replica.
@@ -14,6 +15,9 @@ use crate::show::answer::{Answer, Table, counted};
 /// # Errors
 /// The first difference; or a replica that cannot be reached, after the others were found right.
 pub async fn run(loaded: &Loaded) -> Result<Answer, Failure> {
+    // All replicas, also those that a file of this machine does not name.
+    let (config, _) = nodes::of_group(&loaded.config).await;
+    let loaded = &Loaded { config, ..loaded.clone() };
     let config = &loaded.config;
     let entry = start(loaded).await?;
     let asked = config.store.nodes.iter().map(|node| picture(loaded, node, &entry));

@@ -160,7 +160,7 @@ fn given_up(attempt: &Attempt, unknown: bool) -> Failure {
         Failure::unknown(format!("it is not known whether the change was made: {why}"))
             .next("feira member list shows what is so; the same command may be given again")
     } else if attempt.answered {
-        Failure::refused(format!("not done: {why}"))
+        Failure::unreachable(format!("not done yet: {why}"))
             .next("give the same command again: it goes on where it stopped; --wait SECONDS gives it longer")
     } else {
         Failure::unreachable(format!("not done: {why}"))
@@ -221,7 +221,7 @@ mod tests {
         assert!(unknown.unknown && given_up(&unknown, true).kind == Kind::Unknown);
         assert!(judged(&Status::unavailable("connection reset")).unwrap().unknown);
         let early = of(FailureReason::ChangeNotYet).unwrap();
-        assert!(!early.unknown && given_up(&early, false).kind == Kind::Refused);
+        assert!(!early.unknown && given_up(&early, false).kind == Kind::Unreachable);
         assert_eq!(given_up(&early, true).kind, Kind::Unknown, "an earlier attempt may have been made");
         assert_eq!(given_up(&of(FailureReason::NotLeader).unwrap(), false).kind, Kind::Unreachable);
         assert_eq!(of(FailureReason::ChangeRefused).err().unwrap().reason, "CHANGE_REFUSED");

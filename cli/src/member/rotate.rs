@@ -111,7 +111,8 @@ async fn look(loaded: &Loaded, wanted: &[u64]) -> Result<(), Failure> {
                 member.node, member.address
             ))
             .next(
-                "copy cluster.key to its machine, beside the configuration; a node takes it within seconds",
+                "a node takes its file within seconds; if it was not copied yet, copy cluster.key to that machine, beside the \
+                 configuration. If the file here is the older one, copy that machine's here instead: an old file cuts a node off",
             ));
         }
     }

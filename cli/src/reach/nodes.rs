@@ -6,11 +6,11 @@ use std::time::Duration;
 use proto::portal::portal_client::PortalClient;
 use proto::portal::{PortalStatusRequest, PortalStatusResponse};
 use proto::store::cluster_client::ClusterClient;
-use proto::store::{Route, StatusRequest, StatusResponse};
+use proto::store::{Role, Route, StatusRequest, StatusResponse};
 use store_client::operator::Operator;
 use tonic::transport::{Channel, Endpoint};
 
-use super::whose;
+use super::{joint, whose};
 use crate::config::load::Loaded;
 use crate::config::shape::{Config, Node};
 use crate::failure::{Failure, Kind};
@@ -115,6 +115,34 @@ pub async fn statuses(config: &Config) -> Vec<Result<StatusResponse, Failure>> {
     futures::future::join_all(config.store.nodes.iter().map(status)).await
 }
 
+/// The configuration with the nodes that joined the group and are not in it, reached where the log says; and what every node
+/// says of itself. Files of other machines need not name who joined.
+pub async fn of_group(config: &Config) -> (Config, Vec<Result<StatusResponse, Failure>>) {
+    let mut statuses = statuses(config).await;
+    let more = joined(config, &statuses);
+    statuses.extend(futures::future::join_all(more.iter().map(status)).await);
+    let mut whole = config.clone();
+    whole.store.nodes.extend(more);
+    (whole, statuses)
+}
+
+/// The members that joined, by the status that knows best, and that the configuration does not have.
+fn joined(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -> Vec<Node> {
+    let inside = statuses.iter().flatten().filter(|status| status.role() != Role::Outside);
+    let Some(newest) = inside.max_by_key(|status| joint::rank(status)) else { return Vec::new() };
+    let members = newest.members.iter().filter_map(|one| one.member.as_ref());
+    let is_new = |id: u64| config.store.nodes.iter().all(|node| node.id != id);
+    members
+        .filter(|member| member.joined && is_new(member.node))
+        .map(|member| Node {
+            id: member.node,
+            listen: member.address.clone(),
+            cluster: config.whose(),
+            ..Node::default()
+        })
+        .collect()
+}
+
 /// The node that leads with the latest epoch, if one says so.
 pub async fn leader(config: &Config) -> Option<(&Node, StatusResponse)> {
     leading(config, statuses(config).await).ok()
@@ -131,7 +159,7 @@ pub fn leading(
     let (mut best, mut refused) = (None, None);
     for (node, status) in config.store.nodes.iter().zip(statuses) {
         match status {
-            Ok(status) if status.role() != proto::store::Role::Leader => {}
+            Ok(status) if status.role() != Role::Leader => {}
             Ok(status) => {
                 let later = |best: &(&Node, StatusResponse)| best.1.epoch <= status.epoch;
                 if best.as_ref().is_none_or(later) {
@@ -145,4 +173,36 @@ pub fn leading(
     best.ok_or_else(|| {
         refused.unwrap_or_else(|| Failure::unreachable("no node leads").next("see feira status"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::store::{Member, MemberStatus};
+
+    #[test]
+    fn who_joined_is_asked_where_the_log_says_and_whoever_is_configured_where_the_file_says() {
+        let member = |node, joined| MemberStatus {
+            member: Some(Member {
+                node,
+                joined,
+                address: format!("10.0.0.{node}:7401"),
+                ..Member::default()
+            }),
+            ..MemberStatus::default()
+        };
+        let says = |role: Role, epoch, members| {
+            Ok(StatusResponse { role: role.into(), epoch, members, ..StatusResponse::default() })
+        };
+        let (config, down) = (Config::default(), || Err(Failure::unreachable("down")));
+        let statuses = [
+            says(Role::Follower, 2, vec![member(1, false), member(5, true)]),
+            says(Role::Leader, 3, vec![member(1, false), member(2, true), member(4, true)]),
+            down(),
+        ];
+        let found: Vec<(u64, String)> =
+            joined(&config, &statuses).into_iter().map(|node| (node.id, node.listen)).collect();
+        assert_eq!(found, [(4, "10.0.0.4:7401".to_owned())]);
+        assert!(joined(&config, &[down(), down(), down()]).is_empty());
+    }
 }

@@ -1,6 +1,9 @@
 //! The cluster of a machine that has no key file: the one that a majority of the configured addresses name, kept from then
 //! on.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use store_keys::ClusterId;
 
 use super::{nodes, whose};
@@ -11,13 +14,10 @@ use crate::failure::Failure;
 
 /// Asks the configured nodes, or else the configured portals, which cluster they are of, if this machine does not know; and
 /// keeps the answer. Without a majority it stays unknown.
-///
-/// # Errors
-/// It cannot be kept.
-pub async fn settle(mut loaded: Loaded) -> Result<Loaded, Failure> {
+pub async fn settle(mut loaded: Loaded) -> Loaded {
     // Without a file the addresses are anybody's.
     if loaded.config.whose().is_some() || !loaded.from_file {
-        return Ok(loaded);
+        return loaded;
     }
     let statuses = nodes::statuses(&loaded.config).await;
     let mut found = majority(statuses.iter().map(|status| status.as_ref().map_or(0, |s| s.cluster_id)));
@@ -29,10 +29,23 @@ pub async fn settle(mut loaded: Loaded) -> Result<Loaded, Failure> {
         found = majority(statuses.iter().map(|status| status.as_ref().map_or(0, |s| s.cluster_id)));
     }
     if let Some(id) = found {
-        aside::replace(&whose::path(&loaded), &format!("{id}\n"))?;
+        keep(&whose::path(&loaded), id);
         loaded.config.mean(Some(id));
     }
-    Ok(loaded)
+    loaded
+}
+
+/// Keeps the id, which is no secret: whoever may read the configuration may read it. Where nothing can be written it is asked anew
+/// each time.
+fn keep(path: &Path, id: ClusterId) {
+    let kept = aside::replace(path, &format!("{id}\n"));
+    let shared = std::fs::Permissions::from_mode(0o644);
+    match kept.and_then(|()| {
+        std::fs::set_permissions(path, shared).map_err(|e| Failure::file("open to others", path, &e))
+    }) {
+        Ok(()) => {}
+        Err(failure) => tracing::debug!("the cluster's id is not kept: {failure}"),
+    }
 }
 
 /// The id that more than half of them name; 0: none is named.

@@ -51,7 +51,8 @@ fn kept(loaded: &Loaded) -> Result<Option<ClusterId>, Failure> {
             Failure::refused(format!("{}: {error}", path.display()))
                 .next("remove it: the id that the configured nodes name is then kept anew")
         }),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        // Where another user of this machine keeps it to himself, it is asked for like the first time.
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(None),
         Err(e) => Err(Failure::file("read", &path, &e)),
     }
 }

@@ -9,7 +9,7 @@
 //! this group; so a message that is forged, changed, or repeated under another topic is [`Foreign`]. A repetition under its
 //! own topic is told by its content (`portal::coherence`: offsets and nonces), not here.
 //!
-//! During a rotation of keys both are believed, and the first proves. Pure: no I/O, no clock.
+//! During a rotation of keys both are believed, and the first proves; whoever hears the leader proves with what the leader does. Pure: no I/O, no clock.
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -106,15 +106,29 @@ impl Seal {
     /// # Errors
     /// It did not.
     pub fn open(&self, topic: &Topic, payload: Bytes) -> Result<Bytes, Foreign> {
-        let Sealed { content, cluster_id, mac } = Sealed::decode(payload).map_err(|_| Foreign::Malformed)?;
-        if cluster_id == 0 {
-            return Err(Foreign::Malformed);
-        }
-        if cluster_id != self.cluster.get() {
-            return Err(Foreign::OtherCluster);
-        }
-        let proven = self.keys.check(covered(topic, cluster_id, &content), &mac);
+        let Sealed { content, mac, .. } = self.ours(payload)?;
+        let proven = self.keys.check(covered(topic, self.cluster.get(), &content), &mac);
         proven.map(|()| content).map_err(|_| Foreign::Unproven)
+    }
+
+    /// The same. What the leader proves with, this proves with from then on: a machine whose key file is of the middle of a
+    /// rotation believes both keys, and is to be believed when the earlier one is gone.
+    fn open_following(&mut self, topic: &Topic, payload: Bytes) -> Result<Bytes, Foreign> {
+        if topic.direction == Direction::Nonces {
+            return self.open(topic, payload);
+        }
+        let Sealed { content, mac, .. } = self.ours(payload)?;
+        let proven = self.keys.follow(covered(topic, self.cluster.get(), &content), &mac);
+        proven.map(|()| content).map_err(|_| Foreign::Unproven)
+    }
+
+    fn ours(&self, payload: Bytes) -> Result<Sealed, Foreign> {
+        let sealed = Sealed::decode(payload).map_err(|_| Foreign::Malformed)?;
+        match sealed.cluster_id {
+            0 => Err(Foreign::Malformed),
+            id if id != self.cluster.get() => Err(Foreign::OtherCluster),
+            _ => Ok(sealed),
+        }
     }
 }
 
@@ -145,10 +159,10 @@ where
     /// # Errors
     /// As there.
     pub fn open(&self, topic: &Topic, payload: Bytes) -> Result<Bytes, Foreign> {
-        self.now(|seal| seal.open(topic, payload))
+        self.now(|seal| seal.open_following(topic, payload))
     }
 
-    fn now<T>(&self, with: impl FnOnce(&Seal) -> T) -> T {
+    fn now<T>(&self, with: impl FnOnce(&mut Seal) -> T) -> T {
         let mut current = self.current.lock();
         let (keys, seal) = &mut *current;
         // Without its holder it stays as it was last.
@@ -193,6 +207,23 @@ mod tests {
     fn topics_are_as_documented() {
         assert_eq!(changes().name(), "feira/feira/changes/1");
         assert_eq!(Topic::new(Direction::Nonces, "x", 7).name(), "feira/x/nonce/7");
+    }
+
+    #[test]
+    fn a_portal_whose_key_file_was_left_in_the_middle_of_a_rotation_is_believed_by_the_leader() {
+        let (first, second) = (key(5, 1), key(5, 2));
+        let between = first.with_second(secret(2));
+        let (_holder, file) = watch::channel(KeyFile::Cluster(between));
+        let portal = Seals::new(file);
+        let nonces = Topic::new(Direction::Nonces, "feira", 1);
+        let leader = seal(second);
+        let nonce = || portal.seal(&nonces, b"nonce".to_vec());
+        assert_eq!(leader.open(&nonces, nonce()), Err(Foreign::Unproven), "it proves with the first");
+        let beat = leader.seal(&changes(), b"beat".to_vec());
+        assert!(portal.open(&changes(), beat).is_ok());
+        assert!(leader.open(&nonces, nonce()).is_ok(), "it proves with what the leader proves with");
+        assert!(portal.open(&nonces, seal(first).seal(&nonces, b"n".to_vec())).is_ok());
+        assert!(leader.open(&nonces, nonce()).is_ok(), "what a portal says moves nothing");
     }
 
     #[test]

@@ -204,6 +204,16 @@ impl Keys {
         let proven = self.0.iter().any(|key| key.check(covered, mac).is_ok());
         if proven { Ok(()) } else { Err(Unproven) }
     }
+
+    /// The same; from then on the one that is believed proves, since who is to be convinced has it.
+    ///
+    /// # Errors
+    /// None of them does.
+    pub fn follow(&mut self, covered: Covered<'_>, mac: &[u8]) -> Result<(), Unproven> {
+        let at = self.0.iter().position(|key| key.check(covered, mac).is_ok()).ok_or(Unproven)?;
+        self.0.swap(0, at);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
