@@ -118,22 +118,17 @@ impl Guard {
         if let Some(left_out) = self.refused.tell() {
             tracing::warn!(%error, pause_ms, left_out, "the system lets no connection in");
         }
-        self.make_place();
+        self.close_one();
     }
 
     pub(crate) fn is_full(&self) -> bool {
         self.registry.lock().all.len() >= self.limits.connections_max()
     }
 
-    /// Closes a connection for a newcomer: the oldest of those that ask for nothing if they have their share, else the
-    /// idlest; whether there was one.
+    /// Closes a connection for a newcomer, all places being taken; whether there was one.
     pub(crate) fn make_place(&self) -> bool {
-        let now_ms = self.now_ms();
-        let mut registry = self.registry.lock();
-        let share = registry.newcomers >= self.limits.newcomers_max;
-        let newcomer = if share { registry.oldest_newcomer() } else { None };
-        let victim = newcomer.or_else(|| registry.idlest_user(now_ms)).or_else(|| registry.oldest_newcomer());
-        let closed = victim.and_then(|id| registry.remove(id));
+        let closed = self.close_one();
+        let registry = self.registry.lock();
         let (newcomers, users, members) = (registry.newcomers, registry.users, registry.members);
         drop(registry);
         if let Some(left_out) = self.crowded.tell() {
@@ -145,7 +140,19 @@ impl Guard {
                 "all places are taken: the idle ones go first"
             );
         }
-        closed.as_ref().inspect(|closed| closed.close()).is_some()
+        closed
+    }
+
+    /// Closes the oldest of those that ask for nothing if they have their share, else the idlest; whether there was one.
+    fn close_one(&self) -> bool {
+        let now_ms = self.now_ms();
+        let mut registry = self.registry.lock();
+        let share = registry.newcomers >= self.limits.newcomers_max;
+        let newcomer = if share { registry.oldest_newcomer() } else { None };
+        let victim = newcomer.or_else(|| registry.idlest_user(now_ms)).or_else(|| registry.oldest_newcomer());
+        let closed = victim.and_then(|id| registry.remove(id));
+        drop(registry);
+        closed.inspect(|closed| closed.close()).is_some()
     }
 
     /// Ranks a connection higher, if there is a place; a newcomer who works when all users do is closed.

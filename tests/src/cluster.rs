@@ -379,6 +379,15 @@ impl Cluster {
         self.running[name].memory()
     }
 
+    /// A process that runs.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn process(&self, name: &str) -> &Process {
+        &self.running[name]
+    }
+
     /// What a process has logged.
     #[must_use]
     pub fn log_of(&self, name: &str) -> String {

@@ -115,6 +115,34 @@ impl Process {
         (numbers.next().expect("soft"), numbers.next().expect("hard"))
     }
 
+    /// Lets it open so many files at most from now on; those that are open stay so.
+    ///
+    /// # Errors
+    /// The program `prlimit` (of util-linux) is not there, or may not.
+    pub fn bound_files(&self, most: u64) -> Result<(), String> {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.arg(format!("--pid={}", self.child.id())).arg(format!("--nofile={most}:"));
+        let output = prlimit.output().map_err(|error| format!("prlimit: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(()) } else { Err(said) }
+    }
+
+    /// The time for which it has used a processor, its own work and the system's for it.
+    ///
+    /// # Panics
+    /// If the system does not say.
+    #[must_use]
+    pub fn worked(&self) -> Duration {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let text = std::fs::read_to_string(path).expect("a child has numbers");
+        // The name, in brackets, may have blanks.
+        let (_, numbers) = text.rsplit_once(')').expect("a name");
+        let numbers: Vec<&str> = numbers.split_whitespace().collect();
+        let ticks: u64 = numbers[11..13].iter().map(|one| one.parse::<u64>().expect("ticks")).sum();
+        // Of USER_HZ, which is 100 wherever feira is built for (proc(5)).
+        Duration::from_millis(10 * ticks)
+    }
+
     /// The memory of its own that it has in use, bytes.
     ///
     /// # Panics

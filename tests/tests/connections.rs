@@ -122,6 +122,86 @@ async fn a_thousand_strangers_keep_nobody_out_of_processes_of_64_files() {
     strangers_keep_nobody_out(64).await;
 }
 
+/// How long a process is watched that can accept nobody.
+const WATCHED: Duration = Duration::from_secs(5);
+/// Refusals that it may tell of meanwhile: with the first pause alone there would be 200, with none as many as it can.
+const REFUSALS_MAX: u64 = 40;
+const LETS_NONE_IN: &str = "the system lets no connection in";
+
+/// How often a process was refused a connection since it had logged so many bytes, as it tells: each line counts those before
+/// it that were left out.
+fn refusals(cluster: &Cluster, part: &str, logged: u64) -> u64 {
+    let log = cluster.log_of(part);
+    let since = &log[usize::try_from(logged).unwrap()..];
+    let lines = since.lines().filter(|line| line.contains(LETS_NONE_IN));
+    let left_out =
+        |line: &str| line.split("left_out=").nth(1)?.split_whitespace().next()?.parse::<u64>().ok();
+    lines.map(|line| 1 + left_out(line).unwrap_or_else(|| panic!("{line}"))).sum()
+}
+
+/// A process at its bound on files, with callers at its door: what it logs and works meanwhile.
+async fn waits_quietly(cluster: &Cluster, part: &str) -> Result<(), String> {
+    let process = cluster.process(part);
+    let (soft, _) = process.files_max();
+    let logged = log_bytes(cluster, part);
+    // What is open stays open, and there is no room for more.
+    process.bound_files(3)?;
+    let callers: Vec<_> = (0..8).filter_map(|at| stranger(cluster.address(part), at % 2 == 0)).collect();
+    assert_eq!(callers.len(), 8, "the system takes them, {part} cannot");
+    wait::until(&format!("{part} to be refused a connection"), PATIENCE, || async {
+        let log = cluster.log_of(part);
+        if log.contains(LETS_NONE_IN) { Ok(()) } else { Err(log) }
+    })
+    .await;
+    let (begun, worked) = (Instant::now(), process.worked());
+    wait::pass(WATCHED).await;
+    let (elapsed, worked) = (begun.elapsed(), process.worked() - worked);
+    let (refusals, grown) = (refusals(cluster, part, logged), log_bytes(cluster, part) - logged);
+    eprintln!("{part}: {refusals} refusals told, {grown} bytes logged, {worked:?} of {elapsed:?} at work");
+    assert!(worked < elapsed / 3, "{part} was at work for {worked:?} of {elapsed:?}");
+    assert!((1..=REFUSALS_MAX).contains(&refusals) && grown <= LOG_BYTES_MAX, "{}", cluster.log_of(part));
+    assert!(!cluster.log_of(part).contains("all places are taken"), "{}", cluster.log_of(part));
+    process.bound_files(soft)?;
+    wait::until(&format!("{part} to take its callers"), PATIENCE, || async {
+        // Whoever said hello is answered, with HTTP/2's or with the end of what is no MQTT.
+        let heard = callers.iter().step_by(2).filter(|caller| was_heard(caller)).count();
+        if heard == 4 { Ok(()) } else { Err(format!("{heard} of 4")) }
+    })
+    .await;
+    Ok(())
+}
+
+/// Whether there is anything to be read, or the end.
+fn was_heard(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    stream.peek(&mut [0; 1]).is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_at_its_bound_on_files_pauses_ever_longer_and_serves_again() {
+    let options = Options { nodes: 1, embedded_broker: true, ..Options::default() };
+    let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
+    insert_client(&mut cluster.admin(1), "ana").await.unwrap();
+    // A node opens files of its own again half a minute after its start, and before its first write after an end in order;
+    // without a descriptor for that it would end.
+    cluster.kill("node-1");
+    cluster.run("node-1");
+    cluster.leader().await;
+    for part in ["node-1", "admin-1", "broker"] {
+        if let Err(why) = waits_quietly(&cluster, part).await {
+            eprintln!("LEFT OUT, a process at its bound on files: {why}");
+            return;
+        }
+        a_new_user(&cluster).await;
+        cluster.wait_until_live().await;
+    }
+    // A newcomer to the broker, and to the node.
+    cluster.stop("client-1");
+    cluster.run("client-1");
+    cluster.wait_until_live().await;
+    cluster.all_run();
+}
+
 /// A shell bounds the soft number only; the hard one stays.
 #[tokio::test]
 async fn a_process_raises_its_soft_bound_on_files_to_the_hard_one() {
