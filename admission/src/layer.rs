@@ -17,7 +17,7 @@ use tower_service::Service;
 
 use crate::body::{Held, Outgoing};
 use crate::incoming::Incoming;
-use crate::place::{Charge, Place, Side, StreamOpen};
+use crate::place::{Charge, Full, Place, Side, StreamOpen};
 
 /// How a call is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Rules {
     /// The longest message that is read.
     pub message_bytes_max: usize,
     /// What a caller is told for whom there was no room in time.
-    pub full: fn() -> Status,
+    pub full: fn(Full) -> Status,
 }
 
 /// The layer.
@@ -162,7 +162,7 @@ async fn stream<S>(
 where
     S: Service<Requested, Response = Response<tonic::body::Body>>,
 {
-    let Some(open) = open else { return Ok(refused(rules)) };
+    let Some(open) = open else { return Ok(refused(rules, Full::Own)) };
     let request = admitted(request, &place, rules, true);
     let response = inner.call(request).await?;
     Ok(response
@@ -183,7 +183,10 @@ where
     let work = place.begin();
     let path = request.uri().path().to_owned();
     let expected = sizes.expected(&path, least);
-    let Ok(mut charge) = place.charge(Side::Answers, expected).await else { return Ok(refused(rules)) };
+    let mut charge = match place.charge(Side::Answers, expected).await {
+        Ok(charge) => charge,
+        Err(full) => return Ok(refused(rules, full)),
+    };
     let request = admitted(request, &place, rules, false);
     let (mut head, mut body) = inner.call(request).await?.into_parts();
     // The message as bytes: before, nobody knows how large it is.
@@ -220,8 +223,8 @@ fn admitted(request: Requested, place: &Place, rules: Rules, is_stream: bool) ->
     request.map(|body| tonic::body::Body::new(Incoming::new(body, place.clone(), bytes_max, is_stream)))
 }
 
-fn refused(rules: Rules) -> Answered {
-    let (head, _nothing) = (rules.full)().into_http::<tonic::body::Body>().into_parts();
+fn refused(rules: Rules, full: Full) -> Answered {
+    let (head, _nothing) = (rules.full)(full).into_http::<tonic::body::Body>().into_parts();
     let headers: HeaderMap = head.headers;
     let mut response = Response::new(Outgoing::new(None, None, Held::Nothing, Bytes::new()));
     *response.headers_mut() = headers;

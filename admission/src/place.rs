@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::guard::Guard;
-use crate::limits::{RELIEF_MS, ROOM_MS_MAX, STREAMS_MAX};
+use crate::limits::{HOLD_MS_MAX, RELIEF_MS, ROOM_MS_MAX, STREAMS_MAX};
 use crate::seat::Seat;
 pub use crate::seat::{Class, Side};
 
@@ -24,9 +24,14 @@ struct Inner {
     has_tails: AtomicBool,
 }
 
-/// There was no room in the budgets, for as long as a request may wait for it.
+/// There was no room, for as long as a request may wait for it; whose making that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub enum Full {
+    /// The caller's own: his connection holds answers that he does not take, or as many streams as it may. It does not pass.
+    Own,
+    /// That of all of them together.
+    All,
+}
 
 impl Place {
     pub(crate) fn new(seat: Arc<Seat>, guard: Arc<Guard>) -> Place {
@@ -107,7 +112,17 @@ impl Place {
     /// [`Full`]: there was none in time.
     pub async fn charge(&self, side: Side, bytes: usize) -> Result<Charge, Full> {
         let limit = Duration::from_millis(ROOM_MS_MAX);
-        tokio::time::timeout(limit, self.charge_some_time(side, bytes)).await.map_err(|_| Full)
+        tokio::time::timeout(limit, self.charge_some_time(side, bytes))
+            .await
+            .map_err(|_| self.why_full(side, bytes))
+    }
+
+    /// Whether it is this caller who has to do something first: his own room is full, and he has been waited for for long.
+    fn why_full(&self, side: Side, bytes: usize) -> Full {
+        let Inner { seat, guard, .. } = &*self.0;
+        let is_waited_for = seat.holds_since_ms().is_some_and(|since| since + HOLD_MS_MAX <= guard.now_ms());
+        let own_is_full = seat.budget(side).try_take(bytes).is_none();
+        if own_is_full && is_waited_for { Full::Own } else { Full::All }
     }
 
     /// The same, however long it takes. While it waits, whoever holds the process's room without taking anything is cut.

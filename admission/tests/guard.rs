@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use admission::place::{Class, Side};
+use admission::place::{Class, Full, Side};
 use admission::{Connection, Guard, Limits};
 use futures::FutureExt as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -134,6 +134,9 @@ async fn room_that_is_worked_in_is_nobodys_fault() {
     let (_a, busy) = house.connect().await;
     let _charge = busy.place().charge(Side::Answers, 100).await.unwrap();
     let (_b, other) = house.connect().await;
-    assert!(other.place().charge(Side::Answers, 100).await.is_err(), "there was no room in time");
+    // There was no room in time, neither for the other nor for more of the same.
+    let (of_other, of_busy) =
+        tokio::join!(other.place().charge(Side::Answers, 100), busy.place().charge(Side::Answers, 1));
+    assert_eq!((of_other.err(), of_busy.err()), (Some(Full::All), Some(Full::All)));
     assert!(!busy.place().is_closed());
 }

@@ -40,7 +40,7 @@ fn kind(path: &str) -> Kind {
 }
 
 fn rules() -> Rules {
-    Rules { kind, message_bytes_max: 1 << 20, full: || Status::resource_exhausted("full") }
+    Rules { kind, message_bytes_max: 1 << 20, full: |full| Status::resource_exhausted(format!("{full:?}")) }
 }
 
 /// Frames that are there, and then trailers.
@@ -127,7 +127,12 @@ async fn a_call_does_not_run_while_answers_of_its_connection_are_not_taken() {
     assert!(service.call(request(&other, "/call")).now_or_never().is_some(), "others do not");
     tokio::time::pause();
     let refused = service.call(request(&connection, "/call")).await.unwrap();
-    assert_eq!(Status::from_header_map(refused.headers()).unwrap().code(), Code::ResourceExhausted);
+    let refused = Status::from_header_map(refused.headers()).unwrap();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::ResourceExhausted, "Own"),
+        "it is his to take them"
+    );
     tokio::time::resume();
     drop(unread);
     assert!(service.call(request(&connection, "/call")).now_or_never().is_some(), "a reset gives it back");
@@ -164,7 +169,8 @@ async fn streams_of_a_connection_are_counted() {
         assert!(open.last().is_some_and(|answer| answer.headers().is_empty()));
     }
     let refused = service.call(request(&connection, "/stream")).await.unwrap();
-    assert_eq!(Status::from_header_map(refused.headers()).unwrap().code(), Code::ResourceExhausted);
+    let refused = Status::from_header_map(refused.headers()).unwrap();
+    assert_eq!((refused.code(), refused.message()), (Code::ResourceExhausted, "Own"));
     open.pop();
     let again = service.call(request(&connection, "/stream")).await.unwrap();
     assert!(again.headers().is_empty());

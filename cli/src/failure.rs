@@ -124,7 +124,7 @@ impl Failure {
     pub fn of_cause(cause: Cause, message: impl Into<String>) -> Failure {
         let reason = match cause {
             Cause::Away => "",
-            Cause::Busy => "OVERLOADED",
+            Cause::Busy => OVERLOADED,
             Cause::NoRoom => "NO_ROOM",
             Cause::ClocksApart => CLOCKS,
             Cause::Divided => "DIVIDED",
@@ -181,6 +181,8 @@ impl Failure {
             Code::Unavailable if reason == NOT_LEADER => Kind::Refused,
             // It was answered: asking again finds the same record.
             Code::Internal if reason == DAMAGED => Kind::Refused,
+            // Nothing is wrong with what was asked for.
+            Code::ResourceExhausted if reason == OVERLOADED => Kind::Unreachable,
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal => {
                 Kind::Unreachable
             }
@@ -240,6 +242,8 @@ pub const NOT_LEADER: &str = "NOT_LEADER";
 /// A record that no portal wrote, as portals say it.
 const DAMAGED: &str = "DAMAGED_RECORD";
 
+/// Too much at once, as portals and nodes say it.
+const OVERLOADED: &str = "OVERLOADED";
 /// What stands in the way until somebody mends it, as portals say it.
 const NO_ROOM: &str = "STORE_NO_ROOM";
 const CLOCKS: &str = "CLOCKS_APART";

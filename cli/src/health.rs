@@ -138,7 +138,9 @@ async fn why_not(status: &Status, channel: Door) -> Option<String> {
     match Error::from_status(status) {
         Some(wrong @ Error::WrongCluster { .. }) => Some(wrong.to_string()),
         Some(
-            Error::Unavailable { why, .. } | Error::Overloaded { why } | Error::OutcomeUnknown { why, .. },
+            Error::Unavailable { why, .. }
+            | Error::Overloaded { why, .. }
+            | Error::OutcomeUnknown { why, .. },
         ) => Some(why),
         Some(_) => None,
         None if status.code() == tonic::Code::Unimplemented => {

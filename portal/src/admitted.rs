@@ -1,5 +1,6 @@
 //! How each call of a portal is admitted, and what it may hold.
 
+use admission::place::Full;
 use admission::{Admission, Kind, Limits, Rules};
 use tonic::Status;
 
@@ -26,10 +27,14 @@ pub(crate) fn layer() -> Admission {
     Admission::new(Rules { kind, message_bytes_max: REQUEST_BYTES_MAX, full })
 }
 
-fn full() -> Status {
-    let why =
-        "the answers that callers have not taken fill the room for them; take yours, or try again later";
-    Error::Overloaded { why: why.to_owned() }.into()
+fn full(full: Full) -> Status {
+    let (why, own) = match full {
+        Full::Own => {
+            ("this connection has all that one may have of answers not taken, or of streams: take them", true)
+        }
+        Full::All => ("the room for answers is taken up: try again later", false),
+    };
+    Error::Overloaded { why: why.to_owned(), own }.into()
 }
 
 fn kind(path: &str) -> Kind {
@@ -53,6 +58,9 @@ mod tests {
         assert_eq!(kind("/feira.portal.v1.Shop/BrowseProducts"), Kind::Call(PAGE_BYTES));
         assert_eq!(kind("/feira.portal.v1.Shop/GetOrder"), Kind::Call(DOCUMENT_BYTES));
         assert_eq!(kind("/feira.portal.v1.Portal/Status"), Kind::Free);
-        assert_eq!(full().code(), tonic::Code::ResourceExhausted);
+        for (whose, own) in [(Full::Own, true), (Full::All, false)] {
+            let told = Error::from_status(&full(whose));
+            assert!(matches!(told, Some(Error::Overloaded { own: of, .. }) if of == own), "{told:?}");
+        }
     }
 }

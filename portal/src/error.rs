@@ -237,6 +237,8 @@ pub enum Error {
     Overloaded {
         /// Of what.
         why: String,
+        /// The caller's own connection is what is full, and stays so until he takes what waits for him.
+        own: bool,
     },
     /// What is stored cannot be read: a fault of ours or of the store's.
     #[error("the record {key} is damaged: {why}")]

@@ -104,6 +104,7 @@ impl Portal {
                 "as many requests as may run at once ({}) are under way; try again later",
                 self.requests_max
             ),
+            own: false,
         };
         self.requests.try_acquire().map_err(full)
     }

@@ -147,7 +147,11 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         }
         Error::Contended { attempts } => vec![("attempts", attempts.to_string())],
         Error::WrongCluster { portal, meant } => vec![("portal", portal.clone()), ("meant", meant.clone())],
-        Error::Unavailable { why, .. } | Error::Overloaded { why } => vec![("why", why.clone())],
+        Error::Unavailable { why, .. } => vec![("why", why.clone())],
+        Error::Overloaded { why, own } => {
+            let own = own.then(|| ("own", "true".to_owned()));
+            [("why", why.clone())].into_iter().chain(own).collect()
+        }
         Error::OutcomeUnknown { why, request, created_ms } => {
             vec![("why", why.clone()), ("request", request.clone()), ("created_ms", created_ms.to_string())]
         }
@@ -236,7 +240,9 @@ impl Fields {
                 let (request, created_ms) = (self.text("request")?, self.number("created_ms")?);
                 Error::OutcomeUnknown { why: self.text("why").unwrap_or_default(), request, created_ms }
             }
-            "OVERLOADED" => Error::Overloaded { why: self.text("why")? },
+            "OVERLOADED" => {
+                Error::Overloaded { why: self.text("why")?, own: self.text("own").as_deref() == Some("true") }
+            }
             "DAMAGED_RECORD" => Error::Damaged { key: self.text("key")?, why: self.text("why")? },
             other => {
                 let cause = Cause::ALL.into_iter().find(|cause| reason_of(*cause) == other)?;
@@ -305,7 +311,8 @@ mod tests {
             Error::RequestClosed { request: "r".into() },
             Error::WrongCluster { portal: "client-portal-1 of cluster 5".into(), meant: "6".into() },
             Error::OutcomeUnknown { why: "no majority".into(), request: "r".into(), created_ms: 5 },
-            Error::Overloaded { why: "64 requests".into() },
+            Error::Overloaded { why: "64 requests".into(), own: false },
+            Error::Overloaded { why: "answers not taken".into(), own: true },
             Error::damaged(b"s/{x}", "not JSON"),
         ]
     }

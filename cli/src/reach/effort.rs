@@ -197,6 +197,8 @@ impl<'a> Effort<'a> {
 pub fn judge(status: Status, insistent: bool) -> Attempt {
     match Error::from_status(&status) {
         Some(Error::Unavailable { cause, .. }) if !cause.passes() => Attempt::Stuck(status),
+        // Of our own making: another portal has another connection.
+        Some(Error::Overloaded { own: true, .. }) => Attempt::Stuck(status),
         // Another portal may be of the cluster that is meant.
         Some(Error::WrongCluster { .. }) => Attempt::Stuck(status),
         Some(Error::Unavailable { .. } | Error::Overloaded { .. }) => Attempt::Again(status),

@@ -204,9 +204,9 @@ mod tests {
         assert!(lost(Status::unavailable("connection reset")));
         assert!(!lost(Error::away("no leader").into()));
         assert!(matches!(judge(Error::UnknownClient { cid: "x".into() }.into(), false), Attempt::Final(_)));
-        let own = Status::resource_exhausted("this connection asks for too much at once");
-        assert!(matches!(judge(own, false), Attempt::Final(_)), "an overload of our own making is told");
-        assert!(matches!(judge(Error::Overloaded { why: "x".into() }.into(), false), Attempt::Again(_)));
+        let overloaded = |own| Error::Overloaded { why: "x".into(), own };
+        assert!(matches!(judge(overloaded(true).into(), false), Attempt::Stuck(_)), "of our own making");
+        assert!(matches!(judge(overloaded(false).into(), false), Attempt::Again(_)));
         assert!(matches!(judge(Error::Contended { attempts: 9 }.into(), true), Attempt::Again(_)));
         assert!(matches!(judge(Error::Contended { attempts: 9 }.into(), false), Attempt::Final(_)));
     }

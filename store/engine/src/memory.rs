@@ -38,8 +38,8 @@ const FEED_ROWS_MAX: usize = 1_000;
 pub enum Fault {
     /// It is not executed: [`Error::Retry`].
     Refuse,
-    /// It is not executed, for a reason that waiting does not cure: [`Cause::NoRoom`].
-    NoRoom,
+    /// It is not executed, and this stands in the way: [`Error::Retry`].
+    InTheWay(Cause),
     /// It is executed, and its answer is lost: [`Error::Unknown`] (of a read: [`Error::Retry`]).
     LoseAnswer,
     /// It waits before it is executed, so that operations sent later may come first.
@@ -94,8 +94,8 @@ struct Plan {
     random: Option<(fastrand::Rng, Faults)>,
     /// Every operation is refused.
     is_down: bool,
-    /// Everything is refused for lack of room.
-    is_full: bool,
+    /// Everything is refused, because this stands in the way.
+    in_the_way: Option<Cause>,
 }
 
 impl Plan {
@@ -103,8 +103,8 @@ impl Plan {
         if self.is_down {
             return Some(Fault::Refuse);
         }
-        if self.is_full {
-            return Some(Fault::NoRoom);
+        if let Some(cause) = self.in_the_way {
+            return Some(Fault::InTheWay(cause));
         }
         if let Some(planned) = self.next.pop_front() {
             return planned;
@@ -176,9 +176,9 @@ impl MemoryStore {
         self.inner.plan.lock().is_down = down;
     }
 
-    /// Has no room for anything, or has again.
-    pub fn set_full(&self, full: bool) {
-        self.inner.plan.lock().is_full = full;
+    /// Something stands in the way of everything, or no longer.
+    pub fn set_in_the_way(&self, cause: Option<Cause>) {
+        self.inner.plan.lock().in_the_way = cause;
     }
 
     /// The last applied offset.
@@ -194,11 +194,8 @@ impl MemoryStore {
             Some(Fault::Refuse) => {
                 return Err(Error::away("a planned fault refused it"));
             }
-            Some(Fault::NoRoom) => {
-                return Err(Error::Retry {
-                    cause: Cause::NoRoom,
-                    message: "a planned disk is full".to_owned(),
-                });
+            Some(Fault::InTheWay(cause)) => {
+                return Err(Error::Retry { cause, message: format!("a planned fault: {cause:?}") });
             }
             Some(Fault::DelayBefore(wait)) => tokio::time::sleep(wait).await,
             _ => {}

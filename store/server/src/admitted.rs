@@ -1,6 +1,7 @@
 //! How each call of a node is admitted: what it may hold, and which calls only members make.
 
 use admission::limits::{REQUESTS_MAX, WINDOW_BYTES};
+use admission::place::Full;
 use admission::{Admission, Kind, Limits, Rules};
 use proto::store::FailureReason;
 use store_client::failure::{failure, status_from};
@@ -35,9 +36,13 @@ pub(crate) fn layer() -> Admission {
     Admission::new(Rules { kind, message_bytes_max: REQUEST_BYTES_MAX, full })
 }
 
-fn full() -> Status {
-    let message =
-        "the answers that callers have not taken fill the room for them: take yours, or ask again later";
+fn full(full: Full) -> Status {
+    let message = match full {
+        Full::Own => {
+            "this connection has all that one may have of answers not taken, or of streams: take them"
+        }
+        Full::All => "the room for answers is taken up: try again later",
+    };
     status_from(&failure(FailureReason::Overloaded, message))
 }
 
@@ -81,7 +86,9 @@ mod tests {
 
     #[test]
     fn a_caller_without_room_is_told_what_to_do() {
-        assert_eq!(full().code(), tonic::Code::ResourceExhausted);
-        assert!(full().message().contains("later"));
+        for (whose, what) in [(Full::Own, "take them"), (Full::All, "later")] {
+            let told = full(whose);
+            assert!(told.code() == tonic::Code::ResourceExhausted && told.message().contains(what), "{told}");
+        }
     }
 }
