@@ -6,7 +6,10 @@ use portal::document::order::Phase;
 use portal::error::Kind;
 use portal::id::{Cid, Pid};
 use portal::key;
-use proto::portal::{DeleteClientRequest, DeleteProductRequest, InsertProductRequest};
+use proto::portal::{
+    DeleteClientRequest, DeleteProductRequest, InsertClientRequest, InsertProductRequest,
+    UpdateClientRequest, UpdateProductRequest,
+};
 use store_engine::memory::Fault;
 
 use crate::office::{Office, answer, id, is_invalid};
@@ -183,6 +186,46 @@ async fn an_interrupted_cascade_refuses_new_orders_and_is_taken_up_by_another_re
     assert!(deleted.continued && deleted.orders.len() == 1, "{deleted:?}");
     assert!(!is_there(&office, "ana").await);
     assert_eq!(office.stock("a").await.unwrap().available, 10);
+}
+
+/// Whose deletion was begun and cut off takes no update, as it takes no order and its id no insertion.
+#[tokio::test]
+async fn what_is_being_deleted_is_neither_updated_nor_inserted() {
+    let office = Office::open().await;
+    let (ana, a) = (office.insert_client("ana").await, office.insert_product("a", 10).await);
+    office.order("ana", 1, &[("a", 2)]).await;
+    // Closed, and then the store is away.
+    office.store.plan(None);
+    office.store.plan(Some(Fault::Refuse));
+    delete_client(&office, client("ana", true)).await.unwrap_err();
+    office.store.plan(None);
+    office.store.plan(Some(Fault::Refuse));
+    delete_product(&office, product("a", true)).await.unwrap_err();
+    let of_client = |if_match| UpdateClientRequest {
+        cid: "ana".to_owned(),
+        data: r#"{"name":"Ana"}"#.to_owned(),
+        if_match,
+        request: None,
+    };
+    let (kind, id) = (Kind::Client, "ana".to_owned());
+    let update = answer(office.admin().update_client(of_client(0)).await);
+    assert_eq!(update, Err(Error::Closing { kind, id: id.clone() }));
+    let seen = answer(office.admin().update_client(of_client(ana.etag)).await);
+    assert!(matches!(seen, Err(Error::Changed { .. })), "the version that was seen is gone: {seen:?}");
+    let inserted = InsertClientRequest { cid: id.clone(), data: "{}".to_owned(), request: None };
+    assert_eq!(answer(office.admin().insert_client(inserted).await), Err(Error::AlreadyExists { kind, id }));
+    let (kind, id) = (Kind::Product, "a".to_owned());
+    for data in [r#"{"description":"b","price":"1"}"#, r#"{"description":"b","price":"1","quantity":5}"#] {
+        let (pid, data) = (id.clone(), data.to_owned());
+        let request = UpdateProductRequest { pid, data, if_match: 0, if_match_stock: 0, request: None };
+        let update = answer(office.admin().update_product(request).await);
+        assert_eq!(update, Err(Error::Closing { kind, id: id.clone() }));
+    }
+    assert_eq!(office.stock("a").await.unwrap().available, 8, "nothing was moved");
+    assert_eq!(delete_client(&office, client("ana", true)).await.as_deref(), Ok("{}"), "as it was");
+    let document = r#"{"description":"a","quantity":10,"price":"2.50"}"#;
+    assert_eq!(delete_product(&office, product("a", true)).await.as_deref(), Ok(document));
+    assert!(a.etag > 0 && !is_there(&office, "ana").await);
 }
 
 #[tokio::test]
