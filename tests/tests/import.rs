@@ -427,7 +427,8 @@ async fn a_file_that_was_mended_goes_on_where_it_was_refused_and_tells_what_chan
         let output = cluster.tool(&[&arguments[..], &["--refused", refused.to_str().unwrap()]].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        (report, std::fs::read_to_string(refused).unwrap())
+        let said = String::from_utf8(output.stderr).unwrap();
+        (report, std::fs::read_to_string(refused).unwrap(), said)
     };
     let orders = |cid: &str| {
         let listed = cluster.tool(&["--json", "shop", "--cid", cid, "list-orders"]);
@@ -437,16 +438,20 @@ async fn a_file_that_was_mended_goes_on_where_it_was_refused_and_tells_what_chan
     // Invoice 1 is whole, one line of 2 and all of 3 are spoiled.
     let (one, two) = ("1,A,Apple,2,d,1.00,501,X", "2,A,Apple,3,d,1.00,502,X");
     let spoiled = ["2,B,Beet,two,d,2.00,502,X", "3,A,Apple,some,d,1.00,503,X"];
-    let (first, _) = import(&[one, two, spoiled[0], spoiled[1]]);
+    let (first, _, said) = import(&[one, two, spoiled[0], spoiled[1]]);
     assert_eq!((&first["accepted"], &first["refused"], &first["orders"]), (&2.into(), &2.into(), &2.into()));
     assert!(orders("501").iter().all(|order| order["state"] == "confirmed"), "invoices are of the past");
+    assert!(said.contains("invoices are of the past: their orders are confirmed"), "{said}");
 
     let mended = ["2,B,Beet,2,d,2.00,502,X", "3,A,Apple,4,d,1.00,503,X"];
-    let (second, refused) = import(&[one, two, mended[0], mended[1]]);
+    let (second, refused, said) = import(&[one, two, mended[0], mended[1]]);
     // 1 is there; 3 is new, and needs more apples than there were; 2 is there with other lines, which is told.
     assert_eq!((&second["accepted"], &second["refused"]), (&2.into(), &2.into()), "{second}");
     assert_eq!((&second["there_already"], &second["changed"]), (&1.into(), &1.into()), "{second}");
     assert!(refused.contains("is there already, and has 0 of B, and the file 2"), "{refused}");
+    for told in ["is there already, and has 0 of B, and the file 2", "the stock of A was raised by 4"] {
+        assert!(said.contains(told), "{told} is not in: {said}");
+    }
     for cid in ["501", "502", "503"] {
         let orders = orders(cid);
         assert!(orders.len() == 1 && orders[0]["state"] == "confirmed", "{cid}: {orders:?}");
@@ -455,9 +460,13 @@ async fn a_file_that_was_mended_goes_on_where_it_was_refused_and_tells_what_chan
     let apple: Value = serde_json::from_slice(&apple.stdout).unwrap();
     assert_eq!((&apple["stock"]["held"], &apple["stock"]["available"]), (&9.into(), &0.into()), "{apple}");
     // And again: nothing new.
-    let (third, _) = import(&[one, two, mended[0], mended[1]]);
+    let (third, _, said) = import(&[one, two, mended[0], mended[1]]);
     assert_eq!((&third["accepted"], &third["there_already"]), (&2.into(), &2.into()), "{third}");
     assert_eq!(orders("503").len(), 1);
+    assert!(said.contains("their orders are confirmed") && !said.contains("was raised"), "{said}");
+    // Nothing was ordered, so that nothing is confirmed.
+    let (none, _, said) = import(&[spoiled[0]]);
+    assert!(none["accepted"] == 0 && !said.contains("are confirmed"), "{said}");
     cluster.assert_audited().await;
 }
 

@@ -11,7 +11,8 @@ use crate::show::answer::{Answer, Table, counted};
 
 /// What has changed since an earlier run is told up to so many times; the file of refused lines has all of it.
 const TOLD_MAX: usize = 20;
-const CONFIRMED: &str = "invoices are of the past: their orders are confirmed, and hold what was sold";
+/// What is done to every order of an import, told beside the answer.
+pub const CONFIRMED: &str = "invoices are of the past: their orders are confirmed, and hold what was sold";
 
 /// The answer of an import that took so long.
 #[must_use]
@@ -58,7 +59,6 @@ pub fn report(plan: &Plan, totals: &Totals, refusals: &Refusals, took: Duration)
     let more = told.len().saturating_sub(TOLD_MAX);
     let more = (more > 0).then(|| format!("and {more} more like these"));
     let mut answer = Answer::table(head, document, table);
-    answer.notes.push(CONFIRMED.to_owned());
-    answer.notes.extend(told.into_iter().take(TOLD_MAX).chain(more));
+    answer.warnings.extend(told.into_iter().take(TOLD_MAX).chain(more));
     answer
 }

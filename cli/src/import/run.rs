@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::check::{Totals, first_difference, totals};
 use super::plan::{Plan, read};
 use super::refused::RefusedFile;
-use super::report::report;
+use super::report::{CONFIRMED, report};
 use super::send::{Importer, Refusals};
 use crate::admin::products;
 use crate::failure::Failure;
@@ -57,6 +57,9 @@ pub async fn run(job: &Job, admin: &Portals, shops: &[Portals], out: &Out) -> Re
     let refusals = Importer { admin, shops, in_flight, label, next }.send(&plan).await?;
     let took = began.elapsed();
     let totals = totals(&plan, &refusals);
+    if totals.orders > 0 {
+        out.say(CONFIRMED);
+    }
     refused.write(&totals.refused)?;
     out.say(&format!(
         "what was refused is listed in {} ({})",
