@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use feira_tests::chaos::disk::SmallDisk;
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
+use feira_tests::preload::clock_ahead;
 use feira_tests::process::Dialogue;
 use feira_tests::wait;
 use nix::sys::signal::Signal;
@@ -95,6 +96,27 @@ async fn full_disks_are_told_at_once_with_their_reason_and_who_gave_it() {
 
     disks.values().for_each(SmallDisk::empty);
     ends(&cluster.tool(&["health", "--wait", "60"]), 0, &[]);
+    ends(&cluster.tool(&ORDER), 0, &[]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_is_told_at_once_with_who_says_so() {
+    let options = Options { nodes: 1, embedded_broker: true, client_portals: 2, ..Options::default() };
+    let cluster = Cluster::start(feira_tests::feira!(), options).await;
+    stocked(&cluster);
+    let ahead = clock_ahead(cluster.path(), Duration::from_secs(7_200));
+    let begun = Instant::now();
+    let mut order = cluster.command(&[&["--set", "tool.patience_seconds=60"][..], &ORDER].concat());
+    order.envs(ahead);
+    let refused = Dialogue::start(order).output_within(PATIENCE * 2);
+    ends(&refused, 3, &["client portal 127.0.0.1:", " says so)", "compare date -u"]);
+    assert!(begun.elapsed() < Duration::from_secs(30), "it is not waited for: {:?}", begun.elapsed());
+    let error = &document(&refused)["error"];
+    assert_eq!((&error["reason"], &error["exit"]), (&json!("CLOCKS_APART"), &json!(3)), "{error}");
+    assert!(error["from"].as_str().unwrap().starts_with("client portal 127.0.0.1:"), "{error}");
+    // Nothing was done, and whose clock is right is served.
+    let orders = cluster.tool(&["--json", "shop", "--cid", "ana", "list-orders"]);
+    assert_eq!(document(&orders), json!([]));
     ends(&cluster.tool(&ORDER), 0, &[]);
 }
 

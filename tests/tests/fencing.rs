@@ -3,7 +3,7 @@
 //! a follower and on a leader; what nobody uses is found by `feira audit`. Each time the replica heals.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use feira_tests::cluster::{Cluster, Options, with_timeout};
@@ -11,7 +11,7 @@ use feira_tests::wait;
 use futures::StreamExt as _;
 use nix::sys::signal::Signal;
 use proto::store::{Freshness, GetRequest, HandOverRequest, ResyncRequest, Route, Status, Txn};
-use store_client::{Replicated, Store as _, request_identity};
+use store_client::{Cause, Error, Replicated, Store as _, request_identity};
 use tonic::Code;
 
 const ROUTE: Option<Route> = Some(Route::to(1, 1));
@@ -160,6 +160,72 @@ async fn a_record_that_nobody_uses_is_found_by_the_audit_and_mended_by_a_resync(
     assert!(resync.status.success(), "{}", String::from_utf8_lossy(&resync.stderr));
     healed(&cluster, &victim, "c/{ana}").await;
     assert!(cluster.tool(&["audit"]).status.success());
+}
+
+/// Writes until the store refuses, because its two replicas have different states.
+async fn divide(cluster: &Cluster, store: &Replicated) {
+    execute(store, Txn::new().add("counter", 1, "/open_orders", 1, None)).await;
+    wait::until("writes to be refused", HEALED_WITHIN, || async {
+        let writes = (0..AT_ONCE).map(|at| {
+            store.txn(Txn::new().put(format!("other/{at}"), 1, "x"), Some(request_identity([5; 16])))
+        });
+        let refused = futures::future::join_all(writes).await.into_iter().find_map(Result::err);
+        match refused {
+            Some(Error::Retry { cause: Cause::Divided, .. }) => Ok(()),
+            refused => Err(format!("{refused:?}; {:?}", cluster.status("node-1").await)),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_divided_store_is_told_at_once_with_who_says_so_until_somebody_decides() {
+    let options = Options { client_portals: 2, embedded_broker: true, ..Options::default() };
+    let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
+    // Of two that differ nobody can say which is right.
+    let removed = cluster.tool(&["member", "remove", "3"]);
+    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    cluster.stop("node-3");
+    let store = cluster.store();
+    let both = "insert-client ana {}; insert-product fig description=Fig quantity=9 price=2";
+    assert!(cluster.tool(&["admin", "-c", both]).status.success());
+    write_counter(&store, "counter").await;
+    let victim = spoil_a_follower(&mut cluster, "counter").await;
+    divide(&cluster, &store).await;
+
+    let order = ["--json", "shop", "--cid", "ana", "create-order", "fig=1"];
+    let begun = Instant::now();
+    let refused = cluster.tool(&[&["--set", "tool.patience_seconds=60"][..], &order].concat());
+    assert!(begun.elapsed() < Duration::from_secs(30), "it is not waited for: {:?}", begun.elapsed());
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(3), "{said}");
+    for what in ["the replicas have different states", "client portal 127.0.0.1:", "feira audit"] {
+        assert!(said.contains(what), "{what} is not in: {said}");
+    }
+    let told: serde_json::Value = serde_json::from_slice(&refused.stdout).unwrap();
+    let error = &told["error"];
+    assert_eq!((&error["reason"], &error["exit"]), (&"STORE_DIVIDED".into(), &3.into()), "{error}");
+    assert!(error["from"].as_str().unwrap().starts_with("client portal 127.0.0.1:"), "{error}");
+    let health = cluster.tool(&["health"]);
+    assert_eq!(health.status.code(), Some(3), "{}", String::from_utf8_lossy(&health.stdout));
+
+    // As `docs/OPERATIONS.md` says: one that is right leads, and another takes its state.
+    let right = if victim == "node-1" { "node-2" } else { "node-1" };
+    wait::until("the one that is right to lead", HEALED_WITHIN, || async {
+        let leader = cluster.leader().await;
+        let output = cluster.tool(&["node", "hand-over", right.trim_start_matches("node-")]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if leader == right { Ok(()) } else { Err(said) }
+    })
+    .await;
+    let resync = cluster.tool(&["node", "resync", &victim]);
+    assert!(resync.status.success(), "{}", String::from_utf8_lossy(&resync.stderr));
+    healed(&cluster, &victim, "counter").await;
+    let healthy = cluster.tool(&["health", "--wait", "45"]);
+    assert!(healthy.status.success(), "{}", String::from_utf8_lossy(&healthy.stdout));
+    let done = cluster.tool(&order);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    cluster.assert_audited().await;
 }
 
 /// Fences a node whose peers stand still from then on, so that it cannot heal.
