@@ -182,8 +182,9 @@ async fn a_process_at_its_bound_on_files_pauses_ever_longer_and_serves_again() {
     let options = Options { nodes: 1, embedded_broker: true, ..Options::default() };
     let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
     insert_client(&mut cluster.admin(1), "ana").await.unwrap();
-    // What a node opens by itself it opens half a minute after its start: without a descriptor for that it would end.
-    cluster.stop("node-1");
+    // A node opens files of its own again half a minute after its start, and before its first write after an end in order;
+    // without a descriptor for that it would end.
+    cluster.kill("node-1");
     cluster.run("node-1");
     cluster.leader().await;
     for part in ["node-1", "admin-1", "broker"] {

@@ -16,6 +16,7 @@ use lmdb::{
     Cursor as _, Database, DatabaseFlags, Environment, EnvironmentFlags, RoTransaction, RwTransaction,
     Transaction as _, WriteFlags,
 };
+use nix::sys::resource::{Resource, getrlimit};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::error::{Error, Lack};
@@ -460,7 +461,9 @@ impl Opened {
         let free = self.environment.freelist()?;
         let page_bytes = u64::from(self.environment.stat()?.page_size());
         let used = (info.last_pgno() as u64 + 1).saturating_sub(free as u64);
-        Ok((used * page_bytes, info.map_size() as u64))
+        // A file beyond the process's limit (`ulimit -f`) ends in the middle of a commit.
+        let file_bytes_max = getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft);
+        Ok((used * page_bytes, (info.map_size() as u64).min(file_bytes_max)))
     }
 
     fn space(&self, space: Space) -> Database {

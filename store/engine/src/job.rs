@@ -353,7 +353,7 @@ impl std::fmt::Display for Lack {
             Lack::Places => "too many requests wait",
             Lack::Bytes => "too many bytes wait to be written",
             Lack::Disk => "the disk is full up to its reserve",
-            Lack::Table => "the database is full up to its reserve",
+            Lack::Table => "the database is full up to its reserve: raise store.map_bytes, or the largest file that the process may write (ulimit -f)",
             Lack::Majority => {
                 "on a majority of the replicas the disk or the database is full up to its reserve"
             }
