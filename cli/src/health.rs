@@ -281,20 +281,7 @@ pub fn store_problem(config: &Config, statuses: &[Result<StatusResponse, Failure
     }
     let leaders = answering.iter().map(|(_, status)| status).filter(|status| status.role() == Role::Leader);
     match leaders.max_by_key(|status| status.epoch) {
-        None => {
-            let followed =
-                answering.iter().find_map(|(id, status)| Some((*id, status.leader.as_ref()?.node)));
-            if let Some((id, leader)) = followed.filter(|(_, leader)| silent.contains(leader)) {
-                let failure = Failure::unreachable(format!(
-                    "node-{id} follows node-{leader}, which is not reached from here"
-                ));
-                return Some(
-                    failure.next("ask on another machine, or look after the network between here and there"),
-                );
-            }
-            let failure = Failure::unreachable("no node leads: an election is under way");
-            Some(failure.next("look again in a moment; if it stays so, the nodes do not reach each other"))
-        }
+        None => Some(nobody_leads(&answering, &silent)),
         Some(leader) if !leader.writes_refused.is_empty() => {
             let failure = Failure::unreachable(format!("writes are refused: {}", leader.writes_refused));
             Some(
@@ -304,6 +291,18 @@ pub fn store_problem(config: &Config, statuses: &[Result<StatusResponse, Failure
         }
         Some(_) => None,
     }
+}
+
+/// Why no node that answers leads: whom they follow is only not reached from here, or they elect somebody.
+fn nobody_leads(answering: &[(u64, &StatusResponse)], silent: &[u64]) -> Failure {
+    let followed = answering.iter().find_map(|(id, status)| Some((*id, status.leader.as_ref()?.node)));
+    if let Some((id, leader)) = followed.filter(|(_, leader)| silent.contains(leader)) {
+        let message = format!("node-{id} follows node-{leader}, which is not reached from here");
+        return Failure::unreachable(message)
+            .next("ask on another machine, or look after the network between here and there");
+    }
+    Failure::unreachable("no node leads: an election is under way")
+        .next("look again in a moment; if it stays so, the nodes do not reach each other")
 }
 
 /// A node that answers and does not follow who leads: cut off from it, or with a key that it does not believe.
