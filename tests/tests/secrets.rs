@@ -196,7 +196,7 @@ async fn nodes_are_neither_added_nor_replaced_where_the_clusters_key_is_not() {
             assert!(why.iter().all(|why| said.contains(why)), "{change:?}: {said}");
         }
     };
-    refused(&cluster, &["there is no key file", "cluster.key", "copy cluster.key from another machine"]);
+    refused(&cluster, &["there is no key file", "cluster.key", "the node here has it: cp"]);
     assert_eq!(tree(cluster.path()), there, "nothing was made");
     // What machines with portals only are given is not enough.
     std::fs::copy(away.path().join("portals.key"), &portals).unwrap();

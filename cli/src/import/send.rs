@@ -98,7 +98,14 @@ impl Importer<'_> {
         let earlier: Vec<(String, HashSet<String>)> = earlier.try_collect().await?;
         let earlier: Earlier = earlier.into_iter().collect();
 
-        let products = stream::iter(plan.products.iter().enumerate()).map(|(at, new)| self.product(at, new));
+        let spared = self.spared(plan, &earlier).await?;
+        let needed: Vec<NewProduct> = plan
+            .products
+            .iter()
+            .enumerate()
+            .map(|(at, new)| NewProduct { stock: new.stock - spared.get(&at).unwrap_or(&0), ..new.clone() })
+            .collect();
+        let products = stream::iter(needed.iter().enumerate()).map(|(at, new)| self.product(at, new));
         for (at, shelved) in gather(products, self.in_flight, &product_bar).await? {
             match shelved {
                 Shelved::Raised(by) => drop(refusals.raised.insert(at, by)),
@@ -117,6 +124,50 @@ impl Importer<'_> {
             }
         }
         Ok(refusals)
+    }
+
+    /// Of each product what the file asks for beyond what orders hold that are there already and stay as they are: nobody needs stock
+    /// for it. Less than nothing where such an order holds more.
+    async fn spared(&self, plan: &Plan, earlier: &Earlier) -> Result<BTreeMap<usize, i64>, Failure> {
+        let orders = stream::iter(&plan.orders).map(|new| self.spared_by(new, plan, earlier));
+        let all: Vec<BTreeMap<usize, i64>> = orders.buffer_unordered(self.in_flight).try_collect().await?;
+        let mut spared = BTreeMap::new();
+        for (product, quantity) in all.into_iter().flatten() {
+            *spared.entry(product).or_insert(0) += quantity;
+        }
+        Ok(spared)
+    }
+
+    async fn spared_by(
+        &self,
+        new: &NewOrder,
+        plan: &Plan,
+        earlier: &Earlier,
+    ) -> Result<BTreeMap<usize, i64>, Failure> {
+        let ids: Vec<String> = self.names_of(new).iter().map(|name| self.request("order", name).id).collect();
+        let mut from = 0;
+        while let Some((at, oid)) = earlier.order(&new.cid, &ids[from..]) {
+            let there = orders::get(self.shop(), &new.cid, &oid).await.map_err(again)?;
+            let wanted = wanted(new, plan);
+            match compare(&there, &wanted, wanted.len() > REQUEST_LINES_MAX) {
+                Compared::TakenBack => from += at + 1,
+                Compared::Other(_) => {
+                    let held = |pid: &str| {
+                        there.lines.iter().find(|line| line.pid == pid).map_or(0, |line| line.quantity)
+                    };
+                    let less =
+                        |product: &usize, quantity: &i64| quantity - held(&plan.products[*product].pid);
+                    return Ok(new.lines.iter().map(|(product, q)| (*product, less(product, q))).collect());
+                }
+                Compared::Open | Compared::Done | Compared::Unfinished => break,
+            }
+        }
+        Ok(BTreeMap::new())
+    }
+
+    /// The names under which the versions of an order are sent.
+    fn names_of(&self, new: &NewOrder) -> Vec<String> {
+        (0..VERSIONS_MAX).map(|version| versioned(&format!("{}/{}", new.invoice, new.cid), version)).collect()
     }
 
     /// The request id of one thing of this import: the same whenever it is run.
@@ -222,9 +273,7 @@ impl Importer<'_> {
         if let Some(why) = spoiled.clients.get(&new.cid) {
             return refused(format!("client {}: {why}", new.cid));
         }
-        let names: Vec<String> = (0..VERSIONS_MAX)
-            .map(|version| versioned(&format!("{}/{}", new.invoice, new.cid), version))
-            .collect();
+        let names = self.names_of(new);
         let ids: Vec<String> = names.iter().map(|name| self.request("order", name).id).collect();
         let shop = self.shop();
         let mut from = 0;
@@ -259,9 +308,7 @@ impl Importer<'_> {
         oid: &str,
     ) -> Result<Option<Placed>, Failure> {
         let there = orders::get(shop, &new.cid, oid).await?;
-        let wanted =
-            new.lines.iter().map(|(product, quantity)| (plan.products[*product].pid.as_str(), *quantity));
-        let wanted: BTreeMap<&str, i64> = wanted.collect();
+        let wanted = wanted(new, plan);
         match compare(&there, &wanted, wanted.len() > REQUEST_LINES_MAX) {
             Compared::Done => {}
             Compared::Open => self.confirm(shop, new, name, oid).await?,
@@ -319,6 +366,11 @@ impl Importer<'_> {
         let request = self.request("order", &format!("{name}/confirm"));
         orders::confirm(shop, &new.cid, oid, request).await.map(drop)
     }
+}
+
+/// The quantities that an order is to have, by PID.
+fn wanted<'p>(new: &NewOrder, plan: &'p Plan) -> BTreeMap<&'p str, i64> {
+    new.lines.iter().map(|(product, quantity)| (plan.products[*product].pid.as_str(), *quantity)).collect()
 }
 
 /// What a request id says that was used for other content.

@@ -139,6 +139,13 @@ pub fn of_operator(loaded: &Loaded) -> Result<ClusterKey, Failure> {
     of_cluster(loaded)?.ok_or_else(|| missing(&path(loaded), loaded))
 }
 
+/// The copy in the folder of a node that is on this machine.
+fn copy_here(loaded: &Loaded) -> Option<PathBuf> {
+    let folder = loaded.folder();
+    let copies = loaded.config.store.nodes.iter().map(|node| in_folder(&node.folder_in(&folder)));
+    copies.into_iter().find(|copy| copy.is_file())
+}
+
 /// A node's key: what stands beside the configuration, which the copy in its folder then follows, or else that copy.
 ///
 /// # Errors
@@ -152,7 +159,14 @@ pub fn of_node(loaded: &Loaded, folder: &Path) -> Result<ClusterKey, Failure> {
             return Err(Failure::refused(format!("{} is the key of portals only", copied.display())));
         }
     };
-    match (of_cluster(loaded)?, mine) {
+    let beside = match read(&path(loaded))? {
+        // A machine of portals that got a node, too: its folder brings what the node needs.
+        Some(KeyFile::Portals(portals)) if mine.as_ref().is_some_and(|mine| mine.id() == portals.id()) => {
+            None
+        }
+        _ => of_cluster(loaded)?,
+    };
+    match (beside, mine) {
         (None, None) => Err(missing(&copied, loaded)),
         (None, Some(mine)) => Ok(mine),
         (Some(key), Some(mine)) if key.id() != mine.id() => {
@@ -183,23 +197,34 @@ pub fn of_node(loaded: &Loaded, folder: &Path) -> Result<ClusterKey, Failure> {
 pub fn of_portal(loaded: &Loaded) -> Result<KeyFile, Failure> {
     let path = path(loaded);
     read(&path)?.ok_or_else(|| {
-        Failure::refused(format!("there is no key file {}: caches would believe any message", path.display()))
-            .next(format!(
+        let message = format!("there is no key file {}: caches would believe any message", path.display());
+        Failure::refused(message).next(step_of_copy(loaded).unwrap_or_else(|| {
+            format!(
                 "on a node's machine: {}; then copy {PORTALS} here, beside {}",
                 loaded.command("key export --portals"),
                 loaded.path.display()
-            ))
+            )
+        }))
     })
 }
 
 fn missing(path: &Path, loaded: &Loaded) -> Failure {
-    Failure::refused(format!("there is no key file {}: who is a member could not be told from a stranger", path.display()))
-        .next(format!(
+    let message =
+        format!("there is no key file {}: who is a member could not be told from a stranger", path.display());
+    Failure::refused(message).next(step_of_copy(loaded).unwrap_or_else(|| {
+        format!(
             "copy {CLUSTER} from another machine of the cluster, beside {}; where no machine has one, since its nodes were \
              made by an earlier version: {}",
             loaded.path.display(),
             loaded.command("key make")
-        ))
+        )
+    }))
+}
+
+/// What to do where a node's folder on this machine has the file that is missing beside the configuration.
+fn step_of_copy(loaded: &Loaded) -> Option<String> {
+    let copy = copy_here(loaded)?;
+    Some(format!("the node here has it: cp {} {}", copy.display(), loaded.base().join(CLUSTER).display()))
 }
 
 #[cfg(test)]
@@ -232,6 +257,25 @@ mod tests {
         write(&path(&loaded), &random().unwrap()).unwrap();
         let failure = of_node(&loaded, &node).unwrap_err().to_string();
         assert!(failure.contains("is the key of cluster"), "{failure}");
+    }
+
+    #[test]
+    fn where_only_a_nodes_folder_has_the_file_the_step_is_to_copy_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let loaded = loaded(folder.path());
+        let node = loaded.config.store.nodes[0].folder_in(&loaded.folder());
+        std::fs::create_dir_all(&node).unwrap();
+        let key = random().unwrap();
+        write(&in_folder(&node), &key).unwrap();
+        for refused in [of_operator(&loaded).unwrap_err(), of_portal(&loaded).unwrap_err()] {
+            let step = refused.next.unwrap();
+            assert!(step.starts_with("the node here has it: cp ") && step.ends_with("cluster.key"), "{step}");
+        }
+        let portals = folder.path().join(PORTALS);
+        std::fs::write(&portals, &*key.for_portals().to_text()).unwrap();
+        assert_eq!(of_node(&loaded, &node).unwrap(), key, "a machine of portals that got a node, too");
+        std::fs::write(&portals, &*random().unwrap().for_portals().to_text()).unwrap();
+        assert!(of_node(&loaded, &node).is_err(), "a file of another cluster is a mistake");
     }
 
     #[test]
