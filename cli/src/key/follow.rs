@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use store_keys::{ClusterId, ClusterKey, KeyFile};
+use store_keys::{ClusterId, ClusterKey, KeyFile, Purpose};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -15,11 +15,23 @@ pub const LOOK: Duration = Duration::from_secs(1);
 pub trait Followed: Clone + PartialEq + Send + Sync + 'static {
     /// Whose key it is.
     fn cluster(&self) -> ClusterId;
+
+    /// Whether a process that holds this one may go on with that one without a start.
+    fn leads_to(&self, _next: &Self) -> bool {
+        true
+    }
 }
 
+/// A rotation gives every member both secrets before the first one goes: a file that has none of those that are held is an older
+/// one, and would cut a member that runs off from the others.
 impl Followed for ClusterKey {
     fn cluster(&self) -> ClusterId {
         self.id()
+    }
+
+    fn leads_to(&self, next: &ClusterKey) -> bool {
+        let (held, next) = (self.keys(Purpose::Peer), next.keys(Purpose::Peer));
+        next.ids().any(|id| held.find(id).is_some())
     }
 }
 
@@ -67,6 +79,11 @@ fn take<K: Followed>(tell: &watch::Sender<K>, key: K) -> Result<(), Failure> {
         let message = format!("the file is now of cluster {}, and this process of {held}", key.cluster());
         return Err(Failure::refused(message));
     }
+    if !tell.borrow().leads_to(&key) {
+        let message = "the file has no secret of those that are held: it is an older copy; put the cluster's here, and if it is \
+                       this one after all, start this part again";
+        return Err(Failure::refused(message));
+    }
     let changed = tell.send_if_modified(|held| {
         let changed = *held != key;
         if changed {
@@ -93,6 +110,28 @@ mod tests {
         let failure = take(&tell, random().unwrap()).unwrap_err().to_string();
         assert!(failure.contains(&first.id().to_string()), "{failure}");
         assert_eq!(*keys.borrow(), first);
+    }
+
+    #[test]
+    fn an_older_file_changes_nothing_at_a_member_that_runs() {
+        let older = random().unwrap();
+        let between = older.with_second(secret().unwrap()).turned();
+        let newer = between.with_first_only();
+        let (tell, keys) = watch::channel(newer.clone());
+        let failure = take(&tell, older.clone()).unwrap_err().to_string();
+        assert!(failure.contains("an older copy"), "{failure}");
+        assert_eq!(*keys.borrow(), newer);
+        assert!(
+            take(&tell, between.clone()).is_ok() && take(&tell, older).is_ok(),
+            "by both a rotation goes either way"
+        );
+        let (tell, _keys) = watch::channel(KeyFile::Cluster(between.with_first_only()));
+        let other = KeyFile::Cluster(random_of(&newer));
+        assert!(take(&tell, other).is_ok(), "a portal's file may be exported once a rotation is over");
+    }
+
+    fn random_of(key: &ClusterKey) -> ClusterKey {
+        ClusterKey::new(key.id(), secret().unwrap())
     }
 
     #[tokio::test]
