@@ -1,5 +1,5 @@
-//! What a command makes on disk has its name only when it is whole: it is made aside, synced, renamed, and the folder
-//! synced. Whatever happens, there is what was there before or what is new.
+//! Files and folders that a command makes: aside, synced, renamed, and the folder synced, so that each has its name only
+//! when it is whole. Whatever happens, there is what was there before or what is new.
 //!
 //! Promises: what is made aside takes the place of nothing that somebody else made, whatever its name; it goes when the
 //! command fails, and a folder that a killed command left is made anew by the next one.

@@ -1,4 +1,4 @@
-//! What can go wrong for a person, in the classes that the exit code tells apart, and what to do next.
+//! Failures as a person meets them, in the classes that the exit code tells apart, each with what to do next.
 //!
 //! Promises: each failure says what is wrong, where, and (where we know) what to do; its [`Kind`] alone decides
 //! the exit code. Leaves out: how it is printed ([`crate::show`]).

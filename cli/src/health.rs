@@ -333,6 +333,7 @@ fn others(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::store::LeaderHint;
 
     fn status(role: Role) -> Result<StatusResponse, Failure> {
         Ok(StatusResponse { role: role.into(), epoch: 3, node: 2, ..StatusResponse::default() })
@@ -350,6 +351,31 @@ mod tests {
             status: Err(Failure::unreachable("not asked")),
             trouble: trouble.map(str::to_owned),
         }
+    }
+
+    #[test]
+    fn a_node_that_follows_nobody_is_degraded_and_a_leader_out_of_reach_is_no_election() {
+        let config = Config::default();
+        let of = |node, role: Role, follows: u64| {
+            let leader = (follows > 0).then(|| LeaderHint { node: follows, ..LeaderHint::default() });
+            Ok(StatusResponse { node, role: role.into(), epoch: 3, leader, ..StatusResponse::default() })
+        };
+        let health = |nodes: [Result<StatusResponse, Failure>; 3]| {
+            Health::of(&config, &Seen { nodes: nodes.into(), portals: Vec::new(), broker: true })
+        };
+        let leads = || of(1, Role::Leader, 1);
+        assert!(health([leads(), of(2, Role::Follower, 1), of(3, Role::Follower, 1)]).degraded.is_empty());
+        for astray in [of(3, Role::Candidate, 0), of(3, Role::Follower, 0), of(3, Role::Follower, 2)] {
+            let health = health([leads(), of(2, Role::Follower, 1), astray]);
+            assert_eq!(health.problem, None);
+            assert_eq!(health.degraded.len(), 1, "{:?}", health.degraded);
+            assert!(health.degraded[0].starts_with("node-3 does not follow node-1"), "{:?}", health.degraded);
+        }
+        let why = |nodes| health(nodes).problem.unwrap().message;
+        let out_of_reach = why([down(), of(2, Role::Follower, 1), of(3, Role::Follower, 1)]);
+        assert_eq!(out_of_reach, "node-2 follows node-1, which is not reached from here");
+        let electing = why([down(), of(2, Role::Candidate, 0), of(3, Role::Follower, 0)]);
+        assert!(electing.contains("an election is under way"), "{electing}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::args::{BrokerRole, Cli, Command, Import, Key, Log, Snapshot};
 use crate::config::environment::Environment;
-use crate::config::load::{Loaded, Sources, load};
+use crate::config::load::{Loaded, Sources, load, load_or_defaults};
 use crate::config::shape::{Config, Instance};
 use crate::config::template::{Fresh, template};
 use crate::failure::Failure;
@@ -65,6 +65,8 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
             role::broker::watch(process);
             Ok(())
         }
+        // Where no configuration is, it writes the one that it restores by.
+        Command::Restore(asked) => shown(backup::restore::run(&load_or_defaults(&sources)?, &asked), out),
         command => {
             let loaded = named(load(&sources)?)?;
             let asks = asked_of(&command, &loaded.config).is_some();
@@ -101,7 +103,6 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         Command::Snapshot(Snapshot::Verify { node }) => log::snapshot::verify(loaded, node, out),
         Command::Config(_) => show_config(loaded, out),
         Command::Backup(asked) => shown(backup::take::run(loaded, &asked).await, out),
-        Command::Restore(asked) => shown(backup::restore::run(loaded, &asked), out),
         Command::Key(Key::Make) => shown(key::make::make(loaded), out),
         Command::Key(Key::Export { out: to, .. }) => shown(key::make::export(loaded, to), out),
         Command::Key(Key::Rotate) => shown(member::rotate::run(loaded, out).await, out),

@@ -252,3 +252,23 @@ async fn a_command_that_is_refused_has_done_nothing() {
         .collect();
     assert_eq!(there, Vec::<String>::new(), "nothing is left behind");
 }
+
+#[tokio::test]
+async fn a_quantity_is_written_over_a_sale_only_by_who_has_seen_what_is_left() {
+    let cluster = market().await;
+    let shown = document(&cluster.tool(&["--json", "admin", "get-product", "fig"]));
+    let etag = shown["etag"].to_string();
+    ends(&cluster.tool(&["shop", "--cid", "ana", "create-order", "fig=4"]), 0, &[]);
+    let update = |flags: &[&str]| {
+        let words = ["admin", "update-product", "fig", "quantity=20", "--if-match", etag.as_str()];
+        cluster.tool(&[&words[..], flags].concat())
+    };
+    ends(&update(&[]), 2, &["--if-match says nothing", "--if-left N"]);
+    ends(&update(&["--if-left", "9"]), 4, &["5 of fig are left, not 9; nothing was changed"]);
+    let shown = document(&cluster.tool(&["--json", "admin", "get-product", "fig"]));
+    assert_eq!(shown["stock"]["available"], 5, "{shown}");
+    ends(&update(&["--if-left", "5"]), 0, &[]);
+    let shown = document(&cluster.tool(&["--json", "admin", "get-product", "fig"]));
+    assert_eq!(shown["stock"]["available"], 20, "{shown}");
+    ends(&cluster.tool(&["audit"]), 0, &[]);
+}

@@ -175,12 +175,14 @@ async fn sair_lists_what_is_still_open_when_its_grace_is_over() {
     others.iter().for_each(|node| cluster.signal(node, Signal::SIGSTOP));
     let arguments = ["--json", "kv", "--quiet", "--grace", GRACE, "--set", "tool.patience_seconds=60"];
     let begun = std::time::Instant::now();
-    let output = cluster.tool_given(&arguments, "set a x\nset b y\nsair\n");
+    let output = cluster.tool_given(&arguments, "set a x\nset b y --request mine\nsair\n");
     assert!(begun.elapsed().as_secs() >= 5, "at least 5 s are given: {:?}", begun.elapsed());
     exits(&output, 5);
     for open in ["#1 set a: no answer yet; it may still happen", "#2 set b: no answer yet"] {
         assert!(err(&output).contains(open), "{open} is not in: {}", err(&output));
     }
+    let settle = "what became of it, when the store answers again: outcome b mine";
+    assert!(err(&output).contains(settle) && err(&output).contains("read the key when"), "{}", err(&output));
     let told = documents(&output);
     assert!(told.iter().all(|document| document["error"]["exit"] == 5), "{told:?}");
     others.iter().for_each(|node| cluster.signal(node, Signal::SIGCONT));

@@ -309,6 +309,8 @@ fn a_place_where_a_shop_was_founded_never_becomes_an_empty_one_by_itself() {
     // Its disk is not mounted.
     std::fs::rename(&data, place.path().join("unmounted")).unwrap();
     place.fails(&["up"], 1, "is its disk mounted?");
+    place.fails(&["up", "--detach"], 1, "restore FILE");
+    assert!(!data.exists(), "a refused start makes nothing, which would stand in a restore's way");
     assert_eq!(std::fs::read_to_string(&toml).unwrap(), text, "no other ports");
     // Nor is the file there.
     std::fs::rename(&toml, place.path().join("feira.toml.lost")).unwrap();
@@ -331,4 +333,32 @@ fn ports_that_another_cluster_holds_are_told_with_whose_they_are() {
     let _up = one.up(&["--nodes", "1", "--any-ports"]);
     std::fs::copy(one.path().join("feira.toml"), other.path().join("feira.toml")).unwrap();
     other.fails(&["up"], 1, "is the port of node 1 of cluster feira (");
+}
+
+/// Somebody holds a port of the defaults; in other tests at the same time, too.
+fn a_default_port() -> Option<std::net::TcpListener> {
+    std::net::TcpListener::bind("127.0.0.1:7401").ok()
+}
+
+#[test]
+fn a_first_start_on_ports_that_others_hold_founds_nothing() {
+    let (place, _held) = (Place::new(feira_tests::feira!()), a_default_port());
+    place.fails(&["up"], 1, "cannot listen for node-1 at 127.0.0.1:7401");
+    let there: Vec<_> =
+        std::fs::read_dir(place.path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+    assert!(there.is_empty(), "{there:?}");
+    drop(place.up(&["--nodes", "1", "--any-ports"]));
+}
+
+#[test]
+fn a_backup_that_is_restored_where_no_configuration_is_can_be_started() {
+    let (shop, new) = (Place::new(feira_tests::feira!()), Place::new(feira_tests::feira!()));
+    let _up = shop.up(&["--nodes", "1", "--any-ports"]);
+    let file = shop.path().join("shop.backup");
+    shop.done(&["backup", "--out", file.to_str().unwrap()]);
+    new.done(&["restore", file.to_str().unwrap()]);
+    assert!(new.path().join("feira.toml").exists(), "a start finds what was restored");
+    // The default ports are all that keeps it from running here.
+    let _held = a_default_port();
+    new.fails(&["up"], 1, "cannot listen for node-1 at 127.0.0.1:7401");
 }

@@ -1,4 +1,4 @@
-//! Where values come from: the file, over it the environment (`FEIRA_STORE__SNAPSHOT_SECONDS=60`), over that
+//! The sources of values: the file, over it the environment (`FEIRA_STORE__SNAPSHOT_SECONDS=60`), over that
 //! flags (`--set store.snapshot_seconds=60`). Keys nobody knows are errors in the file and in flags; what the environment
 //! holds besides is not ours to judge ([`super::environment`]).
 
@@ -68,12 +68,20 @@ impl Loaded {
 /// # Errors
 /// The file cannot be read, or a value is unknown, of the wrong type, or not allowed: the key is named.
 pub fn load(sources: &Sources) -> Result<Loaded, Failure> {
-    let path = sources.file.clone().unwrap_or_else(|| PathBuf::from(FILE_DEFAULT));
-    let from_file = path.exists();
-    if !from_file && sources.file.is_some() {
-        return Err(Failure::usage(format!("there is no configuration file {}", path.display()))
+    if let Some(missing) = sources.file.as_ref().filter(|file| !file.exists()) {
+        return Err(Failure::usage(format!("there is no configuration file {}", missing.display()))
             .next("feira up makes one on its first start"));
     }
+    load_or_defaults(sources)
+}
+
+/// The same, where a file that is not there says nothing: for what will write it.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_or_defaults(sources: &Sources) -> Result<Loaded, Failure> {
+    let path = sources.file.clone().unwrap_or_else(|| PathBuf::from(FILE_DEFAULT));
+    let from_file = path.exists();
     let text = if from_file { read(&path)? } else { String::new() };
     Ok(Loaded { from_file, ..load_text(&text, path, &sources.set)? })
 }

@@ -1,4 +1,4 @@
-//! Who is in the group, asked of its nodes: those of the configuration and those that they name.
+//! The members of the group, asked of its nodes: those of the configuration and those that they name.
 
 use proto::store::{Member, MemberPart, MemberStatus, Role, StatusResponse};
 use store_keys::ClusterId;

@@ -1,4 +1,4 @@
-//! What a call knows of the portals that it may ask, and of itself.
+//! The portals that a call may ask, and the facts about the call itself.
 
 use std::time::Duration;
 

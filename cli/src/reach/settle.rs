@@ -66,4 +66,16 @@ mod tests {
         assert_eq!(majority([0, 0, 5].into_iter()), None);
         assert_eq!(majority(std::iter::empty()), None);
     }
+
+    #[test]
+    fn an_id_is_kept_for_everybody_and_where_nothing_can_be_written_it_is_asked_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = ClusterId::new(5).unwrap();
+        let path = folder.path().join("cluster.id");
+        keep(&path, id);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "0000000000000005\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        // Not a folder: whoever asks, nothing can be kept there.
+        keep(&path.join("cluster.id"), id);
+    }
 }

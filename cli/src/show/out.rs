@@ -1,4 +1,4 @@
-//! Where answers go. Promises: standard output carries only answers (with `--json` only documents, one a line);
+//! The two outputs of a command. Promises: standard output carries only answers (with `--json` only documents, one a line);
 //! colours are used only on a terminal and never if NO_COLOR is set; a closed pipe ends output, not the work; an answer that
 //! could not be written (a full disk) is a failure of the command.
 

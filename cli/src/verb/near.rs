@@ -1,4 +1,4 @@
-//! Which known word was probably meant: the one with the fewest letters to change.
+//! The known word that was probably meant: the one with the fewest letters to change.
 
 /// More changed letters than this are another word; so is a word of which most letters change.
 const CHANGES_MAX: usize = 3;

@@ -1,4 +1,4 @@
-//! What a verb is: one row of the table that drives parsing, help, completion and hints alike.
+//! Verbs: each is one row of the table that drives parsing, help, completion and hints alike.
 //!
 //! Leaves out: what a verb does; each REPL matches on its own operations.
 
