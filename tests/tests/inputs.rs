@@ -26,6 +26,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::BinaryMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 /// An answer must come, or its first part, within this.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -194,8 +195,11 @@ async fn generated_calls_kill_nothing_and_are_never_our_fault() {
         if let Err(status) = call_proven(channel, &one.path, messages.clone(), proof).await {
             let is_refused = failure_from(&status).reason() == FailureReason::Unproven;
             assert!(!(is_proven && is_refused), "{} with {messages:?}: {status}", one.path);
+            // A generated record at a portal's key is no record of a portal: that is said with its key.
+            let told = status.get_error_details();
+            let is_theirs = told.error_info().is_some_and(|info| info.reason == "DAMAGED_RECORD");
             let is_ours = matches!(status.code(), Code::Internal | Code::Unknown | Code::DataLoss);
-            assert!(!is_ours, "{} with {messages:?}: {status}", one.path);
+            assert!(is_theirs || !is_ours, "{} with {messages:?}: {status}", one.path);
         }
         count += 1;
     }
