@@ -9,7 +9,7 @@ use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FileDescriptorSet};
 
 /// How long each door is tried in an ordinary run of the tests.
-const SECONDS: u64 = 10;
+const SECONDS: u64 = 60;
 /// Messages inside messages.
 const DEPTH_MAX: u32 = 4;
 
