@@ -119,6 +119,12 @@ async fn full_disks_of_a_majority_refuse_writes_and_serve_reads_until_there_is_r
         let found = store.read(Bytes::from_static(b"before")).await.unwrap();
         assert_eq!(found.status(), Status::Success, "reads go on");
     }
+    // Also where the leader has room and the majority has none.
+    wait::until("the leader's status to say so", PATIENCE, || async {
+        let told = cluster.status(&cluster.leader().await).await.map_err(|status| status.to_string())?;
+        if told.writes_refused.contains("full up to its reserve") { Ok(()) } else { Err(told.writes_refused) }
+    })
+    .await;
     cluster.all_run();
 
     disks.values().for_each(SmallDisk::empty);

@@ -435,6 +435,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             doubt: replica.doubt(),
             checkpoint: replica.checkpoint(),
             lack: self.room.lack(),
+            writes_lack: self.writes_lack().filter(|_| view.role == store_core::Role::Leader),
             disk: replica.disk(),
             writes_waiting: self.writes.len(),
             log_time_lag_ms: self.stamps.lag_ms(),

@@ -40,8 +40,10 @@ pub struct Status {
     pub doubt: Doubt,
     /// Its state's last checkpoint.
     pub checkpoint: Option<Checkpoint>,
-    /// Why it refuses writes although it leads.
+    /// What it has too little room of itself.
     pub lack: Option<Lack>,
+    /// If it leads: the room whose lack makes it refuse writes, its own or that of a majority.
+    pub writes_lack: Option<Lack>,
     /// Whether its disk answers.
     pub disk: DiskView,
     /// Writes that wait for their commit, or to be applied.

@@ -93,9 +93,12 @@ fn what_a_majority_had_no_room_for_was_appended_and_waited_for_ever() {
     cluster.run("answers", |cluster| [write, read].iter().all(|ticket| cluster.answers.contains_key(ticket)));
     assert_eq!(cluster.answers[&write], Told::Node(Answer::Overloaded(Lack::Majority)));
     assert!(matches!(cluster.answers[&read], Told::Node(Answer::ReadReady { .. })), "reads go on");
-    assert_eq!(cluster.replicas[&leader].status().unwrap().last, last, "nothing was appended");
+    let told = cluster.replicas[&leader].status().unwrap();
+    assert_eq!((told.last, told.lack), (last, None), "nothing was appended, and it has room itself");
+    assert_eq!(told.writes_lack, Some(Lack::Majority), "its status says that writes are refused");
     tell(&mut cluster, false);
     cluster.must_put("after", "3");
+    assert_eq!(cluster.replicas[&leader].status().unwrap().writes_lack, None);
 }
 
 #[test]

@@ -34,7 +34,6 @@ use crate::desk::Told;
 use crate::fencing;
 use crate::kv::command_of;
 use crate::members;
-use crate::problems::About;
 use crate::shared::{Ask, Shared};
 use crate::states;
 use crate::thread_to_stream;
@@ -132,7 +131,7 @@ impl ClusterService {
         match status.doubt {
             _ if status.role != store_core::Role::Leader => String::new(),
             doubt @ store_core::Doubt::Divided(_) => states::doubt_text(doubt),
-            _ => self.shared.problems.about(About::Room),
+            _ => status.writes_lack.map_or_else(String::new, |lack| lack.to_string()),
         }
     }
 

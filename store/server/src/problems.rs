@@ -100,11 +100,6 @@ impl Problems {
         }
     }
 
-    /// What is said about this; empty: nothing.
-    pub(crate) fn about(&self, about: About) -> String {
-        self.known.lock().get(&about).map(|known| known.text.clone()).unwrap_or_default()
-    }
-
     /// Problems of peers that are members no more are none.
     pub(crate) fn keep_peers(&self, is_member: impl Fn(u64) -> bool) {
         self.known.lock().retain(|about, _| !matches!(about, About::Peer(node) if !is_member(*node)));

@@ -24,9 +24,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     ) {
         let bytes = command.len();
         let lack = self
-            .room
-            .lack()
-            .or_else(|| self.room.majority_lacks(self.voters()).then_some(Lack::Majority))
+            .writes_lack()
             .map_or(Ok(()), Err)
             .and_then(|()| self.writes.admit(self.commands.len(), self.commands_bytes, bytes));
         let answer = match lack {
@@ -41,6 +39,11 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             }
         };
         outs.push(NodeOut::Answer { ticket, answer });
+    }
+
+    /// The room whose lack makes a leader refuse writes.
+    pub(super) fn writes_lack(&self) -> Option<Lack> {
+        self.room.lack().or_else(|| self.room.majority_lacks(self.voters()).then_some(Lack::Majority))
     }
 
     /// Where the replicas' states are known to differ without a majority for any: then clients' writes are refused.
