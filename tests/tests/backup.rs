@@ -381,6 +381,20 @@ async fn a_file_that_is_no_whole_backup_makes_no_cluster() {
 }
 
 #[tokio::test]
+async fn a_restore_beside_a_cluster_that_is_here_is_refused() {
+    let cluster = Cluster::start(feira_tests::feira!(), store_with(1, "")).await;
+    let good = cluster.path().join("good");
+    backup(&cluster, &good, &[]);
+    let good = good.to_str().unwrap();
+    let key = std::fs::read(cluster.path().join("cluster.key")).unwrap();
+    let said = refused(&cluster, &["--set", "folder=other", "restore", good], 1);
+    assert!(said.contains("is the configuration of a cluster that is here"), "{said}");
+    assert_eq!(std::fs::read(cluster.path().join("cluster.key")).unwrap(), key, "its key is still its own");
+    assert!(!cluster.path().join("other").exists());
+    done(&cluster, &["--set", "folder=other", "restore", "--verify-only", good]);
+}
+
+#[tokio::test]
 async fn a_restore_wants_an_empty_place_and_makes_all_or_nothing() {
     let cluster = Cluster::start(feira_tests::feira!(), store_with(3, "")).await;
     let good = cluster.path().join("good");

@@ -215,3 +215,42 @@ async fn nodes_are_neither_added_nor_replaced_where_the_clusters_key_is_not() {
     let ended = replace.ends_within(LONG);
     assert!(ended.success(), "{}", replace.complained());
 }
+
+/// Configuration management that puts an old file back, on every machine.
+#[tokio::test]
+async fn an_older_key_file_put_beside_the_configuration_cuts_no_node_off() {
+    let options =
+        Options { admin_portals: 0, client_portals: 0, embedded_broker: true, ..Options::default() };
+    let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
+    let beside = cluster.path().join("cluster.key");
+    let older = std::fs::read(&beside).unwrap();
+    let rotated = cluster.tool(&["key", "rotate"]);
+    let told = String::from_utf8_lossy(&rotated.stdout).into_owned();
+    assert!(rotated.status.success() && told.contains("key export --portals"), "{told}");
+    let newer = std::fs::read(&beside).unwrap();
+    let keys = cluster.status("node-1").await.unwrap().keys;
+
+    std::fs::write(&beside, &older).unwrap();
+    let nodes = cluster.nodes();
+    for node in &nodes {
+        wait::until("the node to say that it does not follow", PATIENCE, || async {
+            let log = cluster.log_of(node);
+            if log.contains("is an older key (revision 0)") { Ok(()) } else { Err(log) }
+        })
+        .await;
+    }
+    // Neither what runs nor what starts takes it.
+    for node in &nodes {
+        cluster.stop(node);
+        cluster.run(node);
+        cluster.wait_until_equal().await;
+    }
+    for node in &nodes {
+        assert_eq!(std::fs::read(cluster.data_of(node).join("cluster.key")).unwrap(), newer, "{node}");
+        assert_eq!(cluster.status(node).await.unwrap().keys, keys, "{node}");
+    }
+    std::fs::copy(cluster.data_of("node-1").join("cluster.key"), &beside).unwrap();
+    let changed =
+        cluster.tool(&["node", "hand-over", if cluster.leader().await == "node-1" { "2" } else { "1" }]);
+    assert!(changed.status.success(), "operators can work: {}", String::from_utf8_lossy(&changed.stderr));
+}

@@ -458,7 +458,8 @@ async fn a_node_with_another_secret_at_a_members_address_is_refused_by_name_in_b
     let leader = cluster.leader().await;
     let stranger = cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
     cluster.stop(&stranger);
-    let other = ClusterKey::new(cluster.key().id(), Secret::new([9; KEY_BYTES]));
+    // Of a rotation that this node alone went through.
+    let other = cluster.key().with_second(Secret::new([9; KEY_BYTES])).turned().with_first_only();
     std::fs::write(cluster.path().join("other.key"), &*other.to_text()).unwrap();
     let epoch = cluster.status(&leader).await.unwrap().epoch;
     cluster.run_with(&stranger, &[("FEIRA_KEY", "other.key")]);
@@ -471,6 +472,8 @@ async fn a_node_with_another_secret_at_a_members_address_is_refused_by_name_in_b
     cluster.store().set("k".into(), 1, Bytes::from_static(b"v"), None).await.unwrap();
     // With its own key it is a member again.
     cluster.kill(&stranger);
+    let copy = cluster.data_of(&stranger).join("cluster.key");
+    std::fs::copy(cluster.path().join("cluster.key"), copy).unwrap();
     cluster.run(&stranger);
     cluster.wait_until_equal().await;
     wait::until("nobody to refuse anybody", PATIENCE, || async {

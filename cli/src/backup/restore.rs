@@ -3,7 +3,7 @@
 //! All of it is made aside, in a folder beside the cluster's, which gets its name when everything is there: whatever
 //! happens, there is a whole cluster or none. What an earlier attempt left aside goes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::json;
 use store_db::Space;
@@ -12,9 +12,10 @@ use store_server::{Source, founders};
 use super::unusable;
 use crate::args;
 use crate::aside::Aside;
-use crate::config::load::Loaded;
+use crate::config::load::{Loaded, Sources, load};
 use crate::failure::Failure;
-use crate::key::place;
+use crate::key::make::folders_here;
+use crate::key::place::{self, Replaced};
 use crate::show::answer::Answer;
 use crate::up::bootstrap::check_count;
 use crate::up::founded::{self, Founded, FoundedNode};
@@ -44,7 +45,7 @@ pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
     if asked.verify_only {
         return Ok(Answer::line(head, document));
     }
-    let former = make(loaded, &source, &folder)?;
+    let replaced = make(loaded, &source, &folder)?;
     let begins = source.beginning().position;
     document["folder"] = folder.display().to_string().into();
     document["begins_after"] = json!({ "epoch": begins.epoch.0, "offset": begins.offset.0 });
@@ -56,8 +57,11 @@ pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
     answer.notes.push("the old cluster must not serve any more: they do not know of each other".to_owned());
     answer.notes.push(format!(
         "it has a key of its own: {}; portals and tools elsewhere need a copy{}",
-        place::path(loaded).display(),
-        former.map(|former| format!("; the old cluster's is now {}", former.display())).unwrap_or_default()
+        place::path_of_cluster(loaded).display(),
+        replaced
+            .kept
+            .map(|kept| format!("; the old cluster's is now {}", kept.display()))
+            .unwrap_or_default()
     ));
     Ok(answer)
 }
@@ -65,6 +69,7 @@ pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
 /// Refuses a place where something is, nodes whose folders are elsewhere, and a number of them that cannot be.
 fn check_place(loaded: &Loaded, folder: &Path) -> Result<(), Failure> {
     check_count(&loaded.config.store.nodes)?;
+    check_beside(loaded, folder)?;
     if let Some(node) =
         loaded.config.store.nodes.iter().find(|node| !node.folder_in(folder).starts_with(folder))
     {
@@ -82,8 +87,26 @@ fn check_place(loaded: &Loaded, folder: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Where the key file is now that stood beside the configuration, if there was one.
-fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<Option<PathBuf>, Failure> {
+/// Refuses to take the place beside the configuration from a cluster that is here: its key would be another's.
+fn check_beside(loaded: &Loaded, folder: &Path) -> Result<(), Failure> {
+    if !loaded.from_file {
+        return Ok(());
+    }
+    let as_written = load(&Sources { file: Some(loaded.path.clone()), set: Vec::new() })?;
+    let there = as_written.folder();
+    if there == folder || folders_here(&as_written).is_empty() {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "{} is the configuration of a cluster that is here, in {}: its key stands beside it",
+        loaded.path.display(),
+        there.display()
+    ))
+    .next("give the restored cluster a configuration of its own, in another folder: feira --config other/feira.toml restore FILE"))
+}
+
+/// What became of the key file that stood beside the configuration.
+fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<Replaced, Failure> {
     let aside = Aside::beside(folder, ".restoring")?;
     let nodes = &loaded.config.store.nodes;
     let cluster = &loaded.config.cluster;
@@ -100,7 +123,11 @@ fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<Option<PathBu
     let nodes = founders.into_iter().map(FoundedNode::of).collect();
     founded::write(&aside.path, &Founded { cluster: cluster.clone(), complete: true, nodes })?;
     write_default(loaded)?;
-    let former = place::replace(&place::path(loaded), &key)?;
-    aside.publish(folder)?;
-    Ok(former)
+    // The key first: a restore that was killed between them is made again; a cluster with another one's key beside it is none.
+    let replaced = place::replace(place::path_of_cluster(loaded), &key)?;
+    if let Err(failure) = aside.publish(folder) {
+        replaced.undo()?;
+        return Err(failure);
+    }
+    Ok(replaced)
 }

@@ -61,7 +61,7 @@ pub fn found(loaded: &Loaded) -> Result<ClusterKey, Failure> {
         return Ok(key);
     }
     let key = place::random()?;
-    place::write(&place::path(loaded), &key)?;
+    place::write(&place::path_of_cluster(loaded), &key)?;
     Ok(key)
 }
 
@@ -95,7 +95,7 @@ pub fn keep(loaded: &Loaded, here: bool) -> Result<(), Failure> {
         }
     };
     if place::of_cluster(loaded)?.is_none() {
-        place::write(&place::path(loaded), &key)?;
+        place::write(&place::path_of_cluster(loaded), &key)?;
     }
     for folder in &folders {
         place::of_node(loaded, folder)?;

@@ -6,8 +6,9 @@
 //!   feira-data/node-1/cluster.key   ◄─ the copy that goes with a folder that is moved
 //! ```
 //!
-//! Promises: a key file has mode 600 before it has a byte, and is replaced as a whole. What stands beside the configuration
-//! goes first, and a node keeps its copy in step with it; the copies of two clusters are never mixed, but refused.
+//! Promises: a key file has mode 600 before it has a byte, and is replaced as a whole, never one of portals by the whole
+//! secret. A node keeps its copy in step with what stands beside the configuration while that is the newer of both, and goes
+//! on with its own copy otherwise: an older file destroys no newer one. The keys of two clusters are never mixed, but refused.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,13 @@ pub fn path(loaded: &Loaded) -> PathBuf {
     }
     let (cluster, portals) = (base.join(CLUSTER), base.join(PORTALS));
     if !cluster.exists() && portals.exists() { portals } else { cluster }
+}
+
+/// The file for a cluster's whole key beside the configuration, whether it is there or not.
+#[must_use]
+pub fn path_of_cluster(loaded: &Loaded) -> PathBuf {
+    let named = &loaded.config.key;
+    loaded.base().join(if named.as_os_str().is_empty() { Path::new(CLUSTER) } else { named })
 }
 
 /// The copy in a node's folder.
@@ -89,29 +97,56 @@ pub fn read(path: &Path) -> Result<Option<KeyFile>, Failure> {
     KeyFile::parse(&Zeroizing::new(text)).map(Some).map_err(|e| wrong(e.to_string()))
 }
 
-/// Writes a key file in the place of whatever has its name.
+/// Writes a key file in the place of an older one.
 ///
 /// # Errors
-/// It cannot be written; what was there is still there.
+/// It cannot be written, or a key of portals stands there, which machines are given that may not have the secret; what was
+/// there is still there.
 pub fn write(path: &Path, key: &ClusterKey) -> Result<(), Failure> {
+    if let Ok(Some(KeyFile::Portals(_))) = read(path) {
+        return Err(Failure::refused(format!(
+            "{} is the key of portals only, and is copied as such: the cluster's whole key is not written there",
+            path.display()
+        ))
+        .next("move it away, or name another file (key in the configuration)"));
+    }
     aside::replace_secret(path, &key.to_text())
 }
 
-/// Writes a key file, and keeps what was there under a name of its own: that name.
+/// A key file in whose place another one was written.
+#[derive(Debug)]
+pub struct Replaced {
+    path: PathBuf,
+    /// Where the former key is now, if there was one.
+    pub kept: Option<PathBuf>,
+}
+
+/// Writes a key file, and keeps the key that was there under a name of its own.
 ///
 /// # Errors
-/// It cannot be written; what was there is still there.
-pub fn replace(path: &Path, key: &ClusterKey) -> Result<Option<PathBuf>, Failure> {
-    let former = read(path)?.map(|former| (path.with_extension(format!("{}.key", former.id())), former));
-    if let Some((kept, former)) = &former {
-        let text = match former {
-            KeyFile::Cluster(key) => key.to_text(),
-            KeyFile::Portals(key) => key.to_text(),
-        };
-        aside::replace_secret(kept, &text)?;
+/// As [`write`].
+pub fn replace(path: PathBuf, key: &ClusterKey) -> Result<Replaced, Failure> {
+    let mut kept = None;
+    if let Some(KeyFile::Cluster(former)) = read(&path)? {
+        let name = path.with_extension(format!("{}.key", former.id()));
+        write(&name, &former)?;
+        kept = Some(name);
     }
-    write(path, key)?;
-    Ok(former.map(|(kept, _)| kept))
+    write(&path, key)?;
+    Ok(Replaced { path, kept })
+}
+
+impl Replaced {
+    /// Puts back what was there.
+    ///
+    /// # Errors
+    /// The file system does not let it; the message says where the former key is.
+    pub fn undo(self) -> Result<(), Failure> {
+        match &self.kept {
+            Some(kept) => std::fs::rename(kept, &self.path).map_err(|e| Failure::file("move back", kept, &e)),
+            None => std::fs::remove_file(&self.path).map_err(|e| Failure::file("remove", &self.path, &e)),
+        }
+    }
 }
 
 /// The cluster's key beside the configuration; `None`: there is none.
@@ -146,11 +181,20 @@ fn copy_here(loaded: &Loaded) -> Option<PathBuf> {
     copies.into_iter().find(|copy| copy.is_file())
 }
 
-/// A node's key: what stands beside the configuration, which the copy in its folder then follows, or else that copy.
+/// The key that a node holds.
+#[derive(Debug)]
+pub struct NodeKey {
+    /// Itself.
+    pub key: ClusterKey,
+    /// Why what stands beside the configuration is not it, though there is something.
+    pub not_followed: Option<Failure>,
+}
+
+/// A node's key: the newer of what stands beside the configuration, which the copy in its folder then follows, and that copy.
 ///
 /// # Errors
-/// There is none, one of them cannot be used, or they are of two clusters.
-pub fn of_node(loaded: &Loaded, folder: &Path) -> Result<ClusterKey, Failure> {
+/// There is none, one of them cannot be used, or they are of two clusters or differ in one revision.
+pub fn of_node(loaded: &Loaded, folder: &Path) -> Result<NodeKey, Failure> {
     let copied = in_folder(folder);
     let mine = match read(&copied)? {
         None => None,
@@ -168,7 +212,7 @@ pub fn of_node(loaded: &Loaded, folder: &Path) -> Result<ClusterKey, Failure> {
     };
     match (beside, mine) {
         (None, None) => Err(missing(&copied, loaded)),
-        (None, Some(mine)) => Ok(mine),
+        (None, Some(key)) => Ok(NodeKey { key, not_followed: None }),
         (Some(key), Some(mine)) if key.id() != mine.id() => {
             let (beside, folder) = (path(loaded), folder.display());
             Err(Failure::refused(format!(
@@ -181,13 +225,35 @@ pub fn of_node(loaded: &Loaded, folder: &Path) -> Result<ClusterKey, Failure> {
                 "give the node the folder of its cluster, or put the right key file beside the configuration",
             ))
         }
+        (Some(beside), Some(mine)) if beside.revision() < mine.revision() => {
+            let failure = older(&path(loaded), beside.revision(), &copied, mine.revision());
+            Ok(NodeKey { key: mine, not_followed: Some(failure) })
+        }
+        (Some(beside), Some(mine)) if beside.revision() == mine.revision() && beside != mine => {
+            Err(Failure::refused(format!(
+                "{} and {} are of one revision ({}) and differ: the key was rotated twice from one file",
+                path(loaded).display(),
+                copied.display(),
+                mine.revision()
+            ))
+            .next("copy the file of a node that is in the group over both"))
+        }
         (Some(key), mine) => {
             if mine.as_ref() != Some(&key) {
                 write(&copied, &key)?;
             }
-            Ok(key)
+            Ok(NodeKey { key, not_followed: None })
         }
     }
+}
+
+fn older(beside: &Path, revision: u64, copied: &Path, newer: u64) -> Failure {
+    Failure::refused(format!(
+        "{} is an older key (revision {revision}) than {} (revision {newer}), with which this node goes on",
+        beside.display(),
+        copied.display()
+    ))
+    .next(format!("cp {} {}", copied.display(), beside.display()))
 }
 
 /// A portal's key.
@@ -247,16 +313,74 @@ mod tests {
         assert!(failure.contains("key make") && failure.contains("node-1/cluster.key"), "{failure}");
         let first = random().unwrap();
         write(&in_folder(&node), &first).unwrap();
-        assert_eq!(of_node(&loaded, &node).unwrap(), first, "a folder that was moved brings its key");
+        assert_eq!(of_node(&loaded, &node).unwrap().key, first, "a folder that was moved brings its key");
         let second = first.with_second(secret().unwrap());
         write(&path(&loaded), &second).unwrap();
-        assert_eq!(of_node(&loaded, &node).unwrap(), second);
+        assert_eq!(of_node(&loaded, &node).unwrap().key, second);
         assert_eq!(read(&in_folder(&node)).unwrap(), Some(KeyFile::Cluster(second)));
         let mode = std::fs::metadata(in_folder(&node)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         write(&path(&loaded), &random().unwrap()).unwrap();
         let failure = of_node(&loaded, &node).unwrap_err().to_string();
         assert!(failure.contains("is the key of cluster"), "{failure}");
+    }
+
+    #[test]
+    fn an_older_file_beside_the_configuration_destroys_no_newer_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let (loaded, node) = (loaded(folder.path()), folder.path().join("node-1"));
+        std::fs::create_dir(&node).unwrap();
+        let older = random().unwrap();
+        let newer = older.with_second(secret().unwrap()).turned().with_first_only();
+        write(&in_folder(&node), &newer).unwrap();
+        write(&path(&loaded), &older).unwrap();
+        let held = of_node(&loaded, &node).unwrap();
+        assert_eq!(held.key, newer);
+        let failure = held.not_followed.unwrap();
+        assert!(
+            failure.message.contains("revision 0") && failure.message.contains("revision 3"),
+            "{failure}"
+        );
+        assert!(failure.next.unwrap().starts_with("cp "));
+        assert_eq!(
+            read(&in_folder(&node)).unwrap(),
+            Some(KeyFile::Cluster(newer.clone())),
+            "it is still there"
+        );
+        // A node that was away during a whole rotation shares no secret with the newer file, and takes it.
+        write(&in_folder(&node), &older).unwrap();
+        write(&path(&loaded), &newer).unwrap();
+        assert_eq!(of_node(&loaded, &node).unwrap().key, newer);
+        // Two rotations from one file: nobody can tell which is right.
+        write(&path(&loaded), &older.with_second(secret().unwrap()).turned().with_first_only()).unwrap();
+        assert!(of_node(&loaded, &node).unwrap_err().message.contains("rotated twice"));
+    }
+
+    #[test]
+    fn the_clusters_whole_key_is_never_written_where_the_portals_key_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let loaded = loaded(folder.path());
+        let (portals, key) = (folder.path().join(PORTALS), random().unwrap());
+        std::fs::write(&portals, &*key.for_portals().to_text()).unwrap();
+        assert_eq!((path(&loaded), path_of_cluster(&loaded)), (portals.clone(), folder.path().join(CLUSTER)));
+        for refused in [write(&portals, &key), replace(portals.clone(), &key).map(drop)] {
+            assert!(refused.unwrap_err().message.contains("portals only"));
+        }
+        assert_eq!(read(&portals).unwrap(), Some(KeyFile::Portals(key.for_portals())));
+    }
+
+    #[test]
+    fn a_replaced_key_is_kept_and_can_be_put_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, former, other) = (folder.path().join(CLUSTER), random().unwrap(), random().unwrap());
+        replace(path.clone(), &other).unwrap().undo().unwrap();
+        assert!(!path.exists(), "nothing was there");
+        write(&path, &former).unwrap();
+        let replaced = replace(path.clone(), &other).unwrap();
+        let kept = replaced.kept.clone().unwrap();
+        assert_eq!(read(&kept).unwrap(), Some(KeyFile::Cluster(former.clone())));
+        replaced.undo().unwrap();
+        assert_eq!((read(&path).unwrap(), kept.exists()), (Some(KeyFile::Cluster(former)), false));
     }
 
     #[test]
@@ -273,7 +397,7 @@ mod tests {
         }
         let portals = folder.path().join(PORTALS);
         std::fs::write(&portals, &*key.for_portals().to_text()).unwrap();
-        assert_eq!(of_node(&loaded, &node).unwrap(), key, "a machine of portals that got a node, too");
+        assert_eq!(of_node(&loaded, &node).unwrap().key, key, "a machine of portals that got a node, too");
         std::fs::write(&portals, &*random().unwrap().for_portals().to_text()).unwrap();
         assert!(of_node(&loaded, &node).is_err(), "a file of another cluster is a mistake");
     }

@@ -82,6 +82,13 @@ impl Group {
         Ok(Picture { waits_for, ..best })
     }
 
+    /// Where a member is asked: one that joined where the log says, another where the configuration does.
+    #[must_use]
+    pub fn address_of<'a>(&'a self, member: &'a Member) -> &'a str {
+        let configured = self.configured.iter().find(|(id, _)| *id == member.node && !member.joined);
+        configured.map_or(&member.address, |(_, address)| address)
+    }
+
     /// A founder is where the configuration says, and who joined later where the log says: no node has two addresses.
     fn learn(&mut self, status: &StatusResponse) {
         for member in status.members.iter().filter_map(|one| one.member.as_ref()) {
@@ -155,6 +162,19 @@ mod tests {
     fn at(node: u64, log_id: u64) -> Picture {
         let status = StatusResponse { node, log_id, ..StatusResponse::default() };
         Picture::of(format!("10.0.0.{node}:7001"), status)
+    }
+
+    #[test]
+    fn a_founder_is_where_the_configuration_says_and_who_joined_where_the_log_says() {
+        let config = crate::config::shape::Config::default();
+        let at = config.store.nodes[0].reached_at().to_owned();
+        let loaded = Loaded { config, path: "feira.toml".into(), from_file: false, set: Vec::new() };
+        let group = Group::of(&loaded);
+        let in_log =
+            |node, joined| Member { node, joined, address: "10.0.0.9:7001".into(), ..Member::default() };
+        assert_eq!(group.address_of(&in_log(1, false)), at);
+        assert_eq!(group.address_of(&in_log(1, true)), "10.0.0.9:7001");
+        assert_eq!(group.address_of(&in_log(77, false)), "10.0.0.9:7001");
     }
 
     #[test]

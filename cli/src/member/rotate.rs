@@ -15,7 +15,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use store_keys::{ClusterKey, Purpose, Rotation};
+use store_keys::{ClusterId, ClusterKey, Purpose, Rotation};
 use store_server::is_bootstrapped;
 use tokio::time::sleep;
 
@@ -24,7 +24,7 @@ use crate::config::load::Loaded;
 use crate::failure::Failure;
 use crate::key::follow::LOOK;
 use crate::key::place;
-use crate::reach::nodes;
+use crate::reach::{nodes, whose};
 use crate::show::answer::Answer;
 use crate::show::out::Out;
 
@@ -62,10 +62,10 @@ pub async fn run(loaded: &Loaded, out: &Out) -> Result<Answer, Failure> {
         sleep(2 * LOOK).await;
         if is_over {
             let head = format!("the secret of cluster {} is another; {done}", key.id());
-            return Ok(Answer::line(
-                head,
-                json!({ "cluster": key.id().to_string(), "step": 3, "over": true }),
-            ));
+            let document = json!({ "cluster": key.id().to_string(), "step": 3, "over": true });
+            let mut answer = Answer::line(head, document);
+            answer.notes.push(for_portals_elsewhere(loaded));
+            return Ok(answer);
         }
     }
 }
@@ -73,10 +73,8 @@ pub async fn run(loaded: &Loaded, out: &Out) -> Result<Answer, Failure> {
 fn elsewhere(loaded: &Loaded, done: &str, is_over: bool) -> Answer {
     let file = place::path(loaded).display().to_string();
     let mut answer = Answer::line(done.to_owned(), json!({ "file": file, "done": done, "over": is_over }));
-    answer.notes.push(format!(
-        "copy {file} to the other machines with nodes, beside their configuration; for machines with portals only: {}",
-        loaded.command("key export --portals")
-    ));
+    answer.notes.push(format!("copy {file} to the other machines with nodes, beside their configuration"));
+    answer.notes.push(for_portals_elsewhere(loaded));
     if !is_over {
         answer.notes.push(format!(
             "then the next step, which waits for all members: {}",
@@ -86,11 +84,19 @@ fn elsewhere(loaded: &Loaded, done: &str, is_over: bool) -> Answer {
     answer
 }
 
+fn for_portals_elsewhere(loaded: &Loaded) -> String {
+    format!(
+        "machines with portals only, if there are any, need another file too; until they have it their caches are SUSPECT and \
+         every read goes to the store: {}",
+        loaded.command("key export --portals")
+    )
+}
+
 /// Waits until every member says that it holds this very key.
 async fn taken(loaded: &Loaded, key: &ClusterKey, until: Instant) -> Result<(), Failure> {
     let wanted: Vec<u64> = key.keys(Purpose::Peer).ids().map(|id| id.0).collect();
     loop {
-        let Err(failure) = look(loaded, &wanted).await else { return Ok(()) };
+        let Err(failure) = look(loaded, key.id(), &wanted).await else { return Ok(()) };
         if Instant::now() >= until {
             return Err(failure);
         }
@@ -98,17 +104,20 @@ async fn taken(loaded: &Loaded, key: &ClusterKey, until: Instant) -> Result<(), 
     }
 }
 
-async fn look(loaded: &Loaded, wanted: &[u64]) -> Result<(), Failure> {
-    let picture = Group::of(loaded).look().await?;
+async fn look(loaded: &Loaded, cluster: ClusterId, wanted: &[u64]) -> Result<(), Failure> {
+    let mut group = Group::of(loaded);
+    let picture = group.look().await?;
     for (member, _) in picture.members() {
-        let status = nodes::status_at(&member.address).await.map_err(|failure| {
+        let address = group.address_of(member);
+        let status = nodes::status_at(address).await.map_err(|failure| {
             Failure { message: format!("node {}: {}", member.node, failure.message), ..failure }
                 .next("a rotation needs every member: start it, or remove it: feira member remove")
         })?;
+        whose::check_node(Some(cluster), address, &status)?;
         if status.keys != wanted {
             return Err(Failure::refused(format!(
-                "node {} at {} has not taken the key file as it is here",
-                member.node, member.address
+                "node {} at {address} has not taken the key file as it is here",
+                member.node
             ))
             .next(
                 "a node takes its file within seconds; if it was not copied yet, copy cluster.key to that machine, beside the \

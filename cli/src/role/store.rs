@@ -7,7 +7,7 @@ use store_server::{Config, Login, Peer, is_bootstrapped, serve, stop};
 use crate::config::load::Loaded;
 use crate::failure::Failure;
 use crate::key::follow::follow;
-use crate::key::place::of_node;
+use crate::key::place::{NodeKey, of_node};
 use crate::private;
 use crate::reach::nodes::node_of;
 use crate::role::login::login;
@@ -29,7 +29,11 @@ pub async fn run(loaded: &Loaded, id: u64, supervised: bool) -> Result<(), Failu
         return Err(Failure::refused(what).next(next));
     }
     let (loaded_again, folder) = (loaded.clone(), config.folder.clone());
-    let keys = follow(of_node(loaded, &folder)?, move || of_node(&loaded_again, &folder));
+    let held = of_node(loaded, &folder)?;
+    let keys = follow(held.key, move || {
+        let NodeKey { key, not_followed } = of_node(&loaded_again, &folder)?;
+        not_followed.map_or(Ok(key), Err)
+    });
     private::keep(&config.folder);
     let asked = asked(supervised)?;
     let (stopper, stop) = stop();

@@ -3,6 +3,7 @@
 //! ```text
 //! feira cluster key 1                      feira portals key 1
 //! cluster 4f1d0c9a5be27713                 cluster 4f1d0c9a5be27713
+//! revision 3  (steps of rotations so far)  revision 3
 //! secret 6b…  (64 digits; proves)          bus 91…  (64 digits)
 //! next 0a…    (a rotation's first step; its second: the new one is the secret, and this is "former")
 //! check 5d0e11b2                           check …
@@ -93,6 +94,8 @@ impl Rotation {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClusterKey {
     id: ClusterId,
+    /// Steps of rotations that it has been through: of two copies the newer one has more.
+    revision: u64,
     /// One or two; the first proves.
     secrets: Vec<Secret>,
     /// What the second one is for.
@@ -103,6 +106,8 @@ pub struct ClusterKey {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PortalKey {
     id: ClusterId,
+    /// That of the cluster's key that it was made from.
+    revision: u64,
     bus: Keys,
 }
 
@@ -110,13 +115,19 @@ impl ClusterKey {
     /// The key of a new cluster.
     #[must_use]
     pub fn new(id: ClusterId, secret: Secret) -> ClusterKey {
-        ClusterKey { id, secrets: vec![secret], rotation: Rotation::None }
+        ClusterKey { id, revision: 0, secrets: vec![secret], rotation: Rotation::None }
     }
 
     /// Whose key it is.
     #[must_use]
     pub fn id(&self) -> ClusterId {
         self.id
+    }
+
+    /// Steps of rotations that it has been through.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// The keys of a purpose.
@@ -135,26 +146,30 @@ impl ClusterKey {
     #[must_use]
     pub fn with_second(&self, secret: Secret) -> ClusterKey {
         let secrets = vec![self.secrets[0].clone(), secret];
-        ClusterKey { id: self.id, secrets, rotation: Rotation::Begun }
+        self.next(secrets, Rotation::Begun)
     }
 
     /// The second step: the other secret proves, the former one is still believed.
     #[must_use]
     pub fn turned(&self) -> ClusterKey {
         let secrets = self.secrets.iter().rev().cloned().collect();
-        ClusterKey { id: self.id, secrets, rotation: Rotation::Turned }
+        self.next(secrets, Rotation::Turned)
     }
 
     /// The last step: what does not prove is believed no more.
     #[must_use]
     pub fn with_first_only(&self) -> ClusterKey {
-        ClusterKey::new(self.id, self.secrets[0].clone())
+        self.next(vec![self.secrets[0].clone()], Rotation::None)
+    }
+
+    fn next(&self, secrets: Vec<Secret>, rotation: Rotation) -> ClusterKey {
+        ClusterKey { id: self.id, revision: self.revision.saturating_add(1), secrets, rotation }
     }
 
     /// What portals are given.
     #[must_use]
     pub fn for_portals(&self) -> PortalKey {
-        PortalKey { id: self.id, bus: self.keys(Purpose::Bus) }
+        PortalKey { id: self.id, revision: self.revision, bus: self.keys(Purpose::Bus) }
     }
 
     /// The file's text.
@@ -162,7 +177,7 @@ impl ClusterKey {
     pub fn to_text(&self) -> Zeroizing<String> {
         let words = ["secret", self.rotation.word()];
         let secrets = words.into_iter().zip(self.secrets.iter().map(Secret::bytes));
-        text(CLUSTER, ADVICE_CLUSTER, self.id, secrets)
+        text(CLUSTER, ADVICE_CLUSTER, (self.id, self.revision), secrets)
     }
 }
 
@@ -171,6 +186,12 @@ impl PortalKey {
     #[must_use]
     pub fn id(&self) -> ClusterId {
         self.id
+    }
+
+    /// Steps of rotations that the cluster's key had been through.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// The keys of the bus.
@@ -182,7 +203,12 @@ impl PortalKey {
     /// The file's text.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
-        text(PORTALS, ADVICE_PORTALS, self.id, self.bus.iter().map(|key| ("bus", key.bytes())))
+        text(
+            PORTALS,
+            ADVICE_PORTALS,
+            (self.id, self.revision),
+            self.bus.iter().map(|key| ("bus", key.bytes())),
+        )
     }
 }
 
@@ -193,6 +219,15 @@ impl KeyFile {
         match self {
             KeyFile::Cluster(key) => key.id(),
             KeyFile::Portals(key) => key.id(),
+        }
+    }
+
+    /// Steps of rotations behind it: of two files of a cluster the newer one has more.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        match self {
+            KeyFile::Cluster(key) => key.revision(),
+            KeyFile::Portals(key) => key.revision(),
         }
     }
 
@@ -220,7 +255,7 @@ impl KeyFile {
             Some(PORTALS) => "bus",
             _ => return Err(FileError::Kind),
         };
-        let (mut id, mut keys, mut checked) = (None, Vec::new(), false);
+        let (mut id, mut revision, mut keys, mut checked) = (None, None, Vec::new(), false);
         let mut rotation = Rotation::None;
         for (number, line) in lines {
             let wrong = |why| FileError::Line { line: number, why };
@@ -231,6 +266,10 @@ impl KeyFile {
                 Some(("cluster", _)) if id.is_some() => return Err(wrong("names a second cluster")),
                 Some(("cluster", text)) => {
                     id = Some(text.parse().map_err(|_| wrong("is no cluster id: 16 hexadecimal digits"))?);
+                }
+                Some(("revision", _)) if revision.is_some() => return Err(wrong("says a second revision")),
+                Some(("revision", text)) => {
+                    revision = Some(text.parse().map_err(|_| wrong("is no revision: a whole number"))?);
                 }
                 Some((name @ ("secret" | "next" | "former" | "bus"), text)) => {
                     rotation = rotation_at(word, keys.len(), name)
@@ -251,15 +290,16 @@ impl KeyFile {
             return Err(FileError::Check);
         }
         let id = id.ok_or(FileError::Missing("cluster"))?;
+        let revision = revision.ok_or(FileError::Missing("revision"))?;
         if keys.is_empty() {
             return Err(FileError::Missing(word));
         }
         if word == "secret" {
             let secrets = keys.iter().map(|key| Secret::new(**key)).collect();
-            return Ok(KeyFile::Cluster(ClusterKey { id, secrets, rotation }));
+            return Ok(KeyFile::Cluster(ClusterKey { id, revision, secrets, rotation }));
         }
         let bus = Keys::new(keys.iter().map(|key| Key::new(**key)).collect());
-        Ok(KeyFile::Portals(PortalKey { id, bus }))
+        Ok(KeyFile::Portals(PortalKey { id, revision, bus }))
     }
 }
 
@@ -289,11 +329,11 @@ fn checksum(text: &str) -> u32 {
 fn text<'a>(
     kind: &str,
     advice: &str,
-    id: ClusterId,
+    (id, revision): (ClusterId, u64),
     keys: impl Iterator<Item = (&'static str, &'a [u8; KEY_BYTES])>,
 ) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(512));
-    let _ = writeln!(text, "{kind}\n{advice}\ncluster {id}");
+    let _ = writeln!(text, "{kind}\n{advice}\ncluster {id}\nrevision {revision}");
     for (word, key) in keys {
         let _ = write!(text, "{word} ");
         for byte in key {
@@ -350,7 +390,10 @@ mod tests {
         assert_eq!(peer(&turned).first(), &new.key(Purpose::Peer));
         assert!(peer(&turned).find(old.key(Purpose::Peer).id()).is_some());
         let after = turned.with_first_only();
-        assert_eq!(after, ClusterKey::new(key().id(), new));
+        assert_eq!(after.keys(Purpose::Peer), ClusterKey::new(key().id(), new).keys(Purpose::Peer));
+        let revisions = [&before, &both, &turned, &after].map(ClusterKey::revision);
+        assert_eq!(revisions, [0, 1, 2, 3], "of two copies the newer one is known");
+        assert_eq!(after.for_portals().revision(), 3);
     }
 
     #[test]
@@ -360,11 +403,13 @@ mod tests {
             (String::new(), "no key file"),
             ("x".repeat(FILE_BYTES_MAX + 1), "longer"),
             (whole.replace("a1", "a2"), "\"check\""),
-            (whole.replace("secret a1", "secret zz"), "line 4: is no key"),
+            (whole.replace("secret a1", "secret zz"), "line 5: is no key"),
             (whole.replace("000000000000f00d", "f00d"), "line 3: is no cluster id"),
-            (whole.lines().take(4).collect::<Vec<_>>().join("\n"), "\"check\""),
+            (whole.replace("revision 0", "revision x"), "line 4: is no revision"),
+            (whole.replace("revision 0", "revision 0\nrevision 1"), "line 5: says a second revision"),
+            (whole.lines().take(5).collect::<Vec<_>>().join("\n"), "\"check\""),
             (whole.replace("cluster 0", "klaster 0"), "line 3: is no line"),
-            (whole.replace("secret a1", "next a1"), "line 4: is out of place"),
+            (whole.replace("secret a1", "next a1"), "line 5: is out of place"),
             (format!("{}secret 00", *whole), "\"check\""),
             (format!("{}check 00000000", *whole), "after the line"),
         ];
