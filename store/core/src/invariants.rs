@@ -7,7 +7,7 @@
 //! | Leader completeness | a leader's log has every entry committed in earlier epochs |
 //! | State-machine safety | no two replicas apply different entries at one offset |
 //! | Committed is immutable | a committed entry is never truncated or replaced |
-//! | Commit order | purged ≤ snapshot ≤ applied ≤ committed ≤ last, and committed ≤ what is durable |
+//! | Commit order | purged ≤ snapshot ≤ applied ≤ committed ≤ last, and committed ≤ what is durable; nothing is ordered to be applied while a snapshot is installed |
 //! | Ballot monotonic | epochs never fall, and an epoch has one vote, over a replica's whole life |
 //! | Ack only after durable | an acknowledged position is on that replica's disk |
 //! | Intermediate is unreadable | nothing uncommitted is applied |

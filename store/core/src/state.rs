@@ -355,13 +355,14 @@ impl State {
         self.suspect == Some(self.ballot.epoch)
     }
 
-    /// Everything up to `to` is committed. Moves forward only.
+    /// Everything up to `to` is committed. Moves forward only, and not while a snapshot replaces the state: that one is further,
+    /// and the applier may be at it already.
     ///
     /// A suspect log can be trusted again once it has a committed entry of an epoch *after* those in which it
     /// acknowledged what it lost: that epoch's leader won without this replica's word, so it had all that was
     /// committed before. A committed entry of the same epoch says nothing: what was lost may stand after it.
     pub(crate) fn commit(&mut self, to: Offset, out: &mut Vec<Output>) {
-        if to <= self.committed {
+        if to <= self.committed || self.installing.is_some() {
             return;
         }
         let position =

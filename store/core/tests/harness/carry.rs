@@ -83,7 +83,11 @@ impl Cluster {
                     continues,
                 );
             }
-            Output::Commit { up_to } => self.apply(id, up_to),
+            Output::Commit { up_to } => {
+                let is_installing = self.node(id).installing;
+                assert!(!is_installing, "commit order: {up_to} is ordered while a snapshot is installed");
+                self.apply(id, up_to);
+            }
             Output::ReadsReady { up_to, at } => self.reads_end(id, up_to, Some(at)),
             Output::ReadsFailed { up_to } => self.reads_end(id, up_to, None),
             Output::RoleChanged(view) => {
