@@ -23,6 +23,8 @@ pub const CONNECTION_BYTES_MAX: usize = 8 << 20;
 pub const PROCESS_BYTES_MAX: usize = 64 << 20;
 /// How long a request waits for room in these budgets before it is refused, milliseconds.
 pub const ROOM_MS_MAX: u64 = 5_000;
+/// A request that is no stream must have come whole within this, milliseconds; it is refused otherwise.
+pub const REQUEST_MS_MAX: u64 = 20_000;
 /// While others wait for room, so often the longest holder is looked for, milliseconds.
 pub const RELIEF_MS: u64 = 100;
 /// Whoever has not taken an answer for this long is cut if others need the room, milliseconds.

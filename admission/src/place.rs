@@ -71,26 +71,24 @@ impl Place {
         self.0.seat.touch(self.0.guard.now_ms());
     }
 
-    /// It asks for something: it is no newcomer any more, and not idle until the work is dropped.
+    /// It asks for something: it is no newcomer any more.
+    pub fn asks(&self) {
+        self.touch();
+        self.0.guard.promote(&self.0.seat, Class::User);
+    }
+
+    /// The same, and it is not idle until the work is dropped.
     #[must_use]
     pub fn begin(&self) -> Work {
         self.0.seat.working.fetch_add(1, Ordering::AcqRel);
-        self.touch();
-        self.0.guard.promote(&self.0.seat, Class::User);
-        Work(self.clone())
+        let work = Work(self.clone());
+        self.asks();
+        work
     }
 
     /// One more stream, if it may have one: not work by itself, only what moves on it is.
     #[must_use]
-    pub fn begin_stream(&self) -> Option<StreamOpen> {
-        drop(self.begin());
-        self.open_stream()
-    }
-
-    /// The same, of a caller of whom it is not known yet how he is to be ranked.
-    #[must_use]
     pub fn open_stream(&self) -> Option<StreamOpen> {
-        self.touch();
         let open = StreamOpen(self.clone());
         (self.0.seat.streams.fetch_add(1, Ordering::AcqRel) < STREAMS_MAX).then_some(open)
     }
@@ -152,6 +150,11 @@ impl Place {
         own.keep();
         all.keep();
         Some(Charge { place: self.clone(), side, bytes, hold: None })
+    }
+
+    /// A charge for nothing yet.
+    pub(crate) fn no_charge(&self, side: Side) -> Charge {
+        Charge { place: self.clone(), side, bytes: 0, hold: None }
     }
 
     /// Bytes that it makes the process hold.

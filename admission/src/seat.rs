@@ -21,8 +21,8 @@ pub enum Class {
     Member,
 }
 
-/// What bytes are held for. The two have budgets of their own: a call that has room for its answer may wait for room for
-/// its request, and never the other way round.
+/// What bytes are held for. The two have budgets of their own: a call that has room for its request may wait for room for
+/// its answer, and never the other way round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Answers that are being made, or that the caller has not taken.
