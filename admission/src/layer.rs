@@ -74,7 +74,7 @@ impl<S> Layer<S> for Admission {
 #[derive(Default)]
 struct Sizes(Mutex<HashMap<String, usize>>);
 
-/// Paths whose sizes are remembered; those that no service has are answered in a few bytes.
+/// Paths whose sizes are remembered: more than any server has.
 const PATHS_MAX: usize = 256;
 
 impl Sizes {
@@ -82,8 +82,12 @@ impl Sizes {
         self.0.lock().get(path).map_or(least, |size| least.max(*size))
     }
 
-    /// A large one is remembered at once and forgotten slowly.
+    /// A large one is remembered at once and forgotten slowly. Where nothing was answered there is nothing to learn: so a path
+    /// that no service has, which anybody can name, is not remembered.
     fn learn(&self, path: &str, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         let mut sizes = self.0.lock();
         if let Some(size) = sizes.get_mut(path) {
             *size = bytes.max(*size - *size / 256);

@@ -330,3 +330,18 @@ async fn a_caller_who_sends_a_message_and_no_end_is_cut_for_others_who_need_the_
     };
     tokio::join!(room, cut);
 }
+
+// Anybody's 256 paths filled what is remembered, and sizes of real calls were never learned.
+#[tokio::test]
+async fn only_calls_that_were_answered_are_remembered_by_their_size() {
+    let mut house = House::new();
+    let (_theirs, ours) = house.connect().await;
+    for at in 0..300 {
+        assert_eq!(house.whole(&ours, &format!("/none{at}")).await, Some(Code::Unimplemented));
+    }
+    for _ in 0..2 {
+        assert_eq!(house.whole(&ours, "/call200000").await, None);
+    }
+    assert_eq!(*house.held.lock(), [EXPECTED, 200_000]);
+    assert_eq!(house.answers_held(), 0);
+}
