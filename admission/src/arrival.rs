@@ -17,9 +17,9 @@ use parking_lot::Mutex;
 use tokio::time::Sleep;
 use tonic::Status;
 
-use crate::layer::Rules;
 use crate::limits::REQUEST_MS_MAX;
 use crate::place::{Charge, Full, Place, Side, Work};
+use crate::rules::Rules;
 
 /// Room that is waited for, if there is any in time.
 pub(crate) type Room = Pin<Box<dyn Future<Output = Result<Charge, Full>> + Send>>;

@@ -9,9 +9,9 @@ use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
 use crate::arrival::{Arrival, Room};
-use crate::layer::Rules;
 use crate::limits::{PIECE_BYTES, REQUEST_BYTES_FREE};
 use crate::place::{Charge, Class, Place, Side};
+use crate::rules::Rules;
 
 /// Bytes before each message of gRPC: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
@@ -63,7 +63,7 @@ impl Messages {
 pub(crate) enum Of {
     /// A call: it begins when its request has come whole, and a message is done with when the call ends.
     Call(Arrival),
-    /// A stream: a message is done with when the next is asked for.
+    /// A stream: a message is done with when the next is asked for, which may be long after: the service may have no room.
     Stream {
         /// Its connection is a user's from the first message on that has come whole.
         is_users: bool,
@@ -98,8 +98,8 @@ impl<B> Incoming<B> {
         self.seen(data.len(), self.messages.whole > whole);
         if !self.messages.in_message() {
             // In a call the caller is waited for until the request has ended.
-            if let Of::Stream { .. } = self.of {
-                self.charge = None;
+            if let (Of::Stream { .. }, Some(charge)) = (&self.of, &mut self.charge) {
+                charge.caller_did();
             }
             return;
         }
@@ -183,6 +183,11 @@ impl<B: Body<Data = Bytes, Error = Status> + Unpin> Body for Incoming<B> {
         let this = &mut *self;
         if let Some(last) = this.end.take() {
             return this.poll_end(last, context);
+        }
+        if let Of::Stream { .. } = this.of
+            && !this.messages.in_message()
+        {
+            this.charge = None;
         }
         if let Err(full) = ready!(this.poll_request_room(context)) {
             return Poll::Ready(Some(Err(full)));

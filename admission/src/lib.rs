@@ -29,11 +29,13 @@ pub mod layer;
 pub mod limits;
 pub mod place;
 pub mod repeated;
+pub mod rules;
 mod seat;
 
 pub use connection::Connection;
 pub use guard::Guard;
-pub use layer::{Admission, Kind, Rules};
+pub use layer::Admission;
 pub use limits::Limits;
 pub use place::{Place, Work};
 pub use repeated::Repeated;
+pub use rules::{Kind, Rules};

@@ -118,7 +118,8 @@ impl Place {
     /// Whether it is this caller who has to do something first: his own room is full, and he has been waited for for long.
     fn why_full(&self, side: Side, bytes: usize) -> Full {
         let Inner { seat, guard, .. } = &*self.0;
-        let is_waited_for = seat.holds_since_ms().is_some_and(|since| since + HOLD_MS_MAX <= guard.now_ms());
+        let is_waited_for =
+            seat.holds_since_ms(side).is_some_and(|since| since + HOLD_MS_MAX <= guard.now_ms());
         let own_is_full = seat.budget(side).try_take(bytes).is_none();
         if own_is_full && is_waited_for { Full::Own } else { Full::All }
     }
@@ -133,7 +134,7 @@ impl Place {
         let all = loop {
             tokio::select! {
                 all = &mut taking => break all,
-                () = tokio::time::sleep(Duration::from_millis(RELIEF_MS)) => guard.relieve(),
+                () = tokio::time::sleep(Duration::from_millis(RELIEF_MS)) => guard.relieve(side),
             }
         };
         own.keep();
@@ -257,7 +258,15 @@ impl Charge {
     /// From now on it is the caller who is waited for.
     pub fn wait_for_caller(&mut self) {
         if self.hold.is_none() {
-            self.hold = Some(self.place.0.seat.hold(self.place.0.guard.now_ms()));
+            self.hold = Some(self.place.0.seat.hold(self.side, self.place.0.guard.now_ms()));
+        }
+    }
+
+    /// The caller has done some of it: he is waited for anew.
+    pub fn caller_does(&mut self) {
+        if self.hold.is_some() {
+            self.caller_did();
+            self.wait_for_caller();
         }
     }
 

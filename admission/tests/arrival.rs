@@ -39,7 +39,7 @@ const EXPECTED: usize = 128 << 10;
 fn kind(path: &str) -> Kind {
     match path {
         "/free" => Kind::Free,
-        "/stream" => Kind::Stream,
+        "/stream" | "/one" => Kind::Stream,
         _ => Kind::Call(EXPECTED),
     }
 }
@@ -67,6 +67,13 @@ impl Service<Request<Body>> for Reading {
             let (head, mut body) = request.into_parts();
             if head.uri.path().starts_with("/none") {
                 return Ok(Status::unimplemented("").into_http());
+            }
+            // One that has no room for a second message.
+            if head.uri.path() == "/one" {
+                for _ in 0..2 {
+                    poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+                }
+                std::future::pending::<()>().await;
             }
             while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
                 if let Err(status) = frame {
@@ -324,11 +331,33 @@ async fn a_caller_who_sends_a_message_and_no_end_is_cut_for_others_who_need_the_
         assert!(charge.is_ok());
     };
     let cut = async {
-        begun[0].1.place().closed().await;
+        let closed = begun[0].1.place().closed();
+        tokio::time::timeout(Duration::from_secs(60), closed).await.unwrap();
         // As the server does when the connection ends.
         drop(begun.remove(0));
     };
     tokio::join!(room, cut);
+}
+
+#[tokio::test]
+async fn a_caller_of_a_stream_is_not_cut_for_a_message_that_the_service_keeps_waiting() {
+    let mut house = House::new();
+    let (_theirs, ours) = house.connect().await;
+    let (sending, mut answering) = house.begin(&ours, "/one");
+    let bytes = message(256 << 10);
+    send(&sending, bytes[..10].to_vec());
+    send(&sending, bytes[10..].to_vec());
+    assert!((&mut answering).now_or_never().is_none());
+    assert_eq!(house.guard.budget(Side::Requests).held(), 256 << 10, "until the next is asked for");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_millis(HOLD_MS_MAX)).await;
+    let (_theirs, other) = house.connect().await;
+    let _half = other.place().try_charge(Side::Requests, 128 << 10).unwrap();
+    let (_theirs, third) = house.connect().await;
+    assert!(third.place().charge(Side::Requests, 256 << 10).await.is_err(), "there is no room");
+    assert!(!ours.place().is_closed());
+    drop(answering);
+    assert_eq!(house.guard.budget(Side::Requests).held(), 128 << 10);
 }
 
 // Anybody's 256 paths filled what is remembered, and sizes of real calls were never learned.

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -130,13 +132,7 @@ async fn a_caller_who_takes_answers_may_have_thousands_of_small_requests_under_w
         body.flow_control().release_capacity(part.len()).unwrap();
         answered.extend_from_slice(&part);
     }
-    let mut count = 0;
-    while !answered.is_empty() {
-        let length = u32::from_be_bytes(answered[1..5].try_into().unwrap()) as usize;
-        let _ = answered.split_to(5 + length);
-        count += 1;
-    }
-    assert_eq!(count, REQUESTS);
+    assert_eq!((take_messages(&mut answered) as u64, answered.len()), (REQUESTS, 0));
     cluster.all_run();
 }
 
@@ -281,6 +277,90 @@ async fn requests_whose_bodies_never_come_hold_no_room_for_answers() {
     }
     assert!(callers.iter().all(Caller::is_open), "they may ask again");
     ordinary(&cluster).await;
+    cluster.all_run();
+}
+
+/// Takes all answers of a stream and counts them.
+fn counted(mut body: h2::RecvStream) -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&count);
+    tokio::spawn(async move {
+        let mut answered = BytesMut::new();
+        while let Some(Ok(part)) = body.data().await {
+            body.flow_control().release_capacity(part.len()).unwrap();
+            answered.extend_from_slice(&part);
+            counting.fetch_add(take_messages(&mut answered), Ordering::Relaxed);
+        }
+    });
+    count
+}
+
+/// How many whole messages there were.
+fn take_messages(answered: &mut BytesMut) -> usize {
+    let mut count = 0;
+    while let Some(length) = answered.get(1..5) {
+        let whole = 5 + u32::from_be_bytes(length.try_into().unwrap()) as usize;
+        if answered.len() < whole {
+            break;
+        }
+        let _ = answered.split_to(whole);
+        count += 1;
+    }
+    count
+}
+
+/// A portal with hundreds of requests under way, for longer than anybody may keep room that others wait for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_pipeline_is_not_cut_for_those_who_do_not_end_their_requests() {
+    let options = Options { nodes: 1, admin_portals: 0, client_portals: 0, ..Options::default() };
+    let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
+    let leader = cluster.leader().await;
+    let mut busy = Caller::new(cluster.address(&leader), 1 << 20).await;
+    assert!(busy.begin("/feira.store.v1.Kv/Pipeline", &Bytes::new()).await);
+    let (_head, body) = tokio::time::timeout(PATIENCE, busy.last_answer()).await.unwrap();
+    let answered = counted(body);
+    // What no log has yet: each waits for a second, and is answered then.
+    let freshness = Some(Freshness { min_offset: u64::MAX, ..Freshness::stale() });
+    let get = GetRequest { route: ROUTE, key: Bytes::from_static(b"k"), freshness };
+    let mut pipeline = busy.unended.pop().unwrap();
+    let sending = tokio::spawn(async move {
+        for number in 1.. {
+            let request = PipelineRequest { number, request: Some(Asked::Get(get.clone())) };
+            if pipeline.send_data(framed(&request), false).is_err() {
+                break;
+            }
+            if number % 100 == 0 {
+                wait::pass(Duration::from_millis(100)).await;
+            }
+        }
+    });
+    wait::until("answers", PATIENCE, || async {
+        let count = answered.load(Ordering::Relaxed);
+        if count > 1_000 { Ok(()) } else { Err(count.to_string()) }
+    })
+    .await;
+    let mut callers = Vec::new();
+    for _ in 0..9 {
+        let mut caller = Caller::new(cluster.address(&leader), 65_535).await;
+        for _ in 0..8 {
+            caller.begin("/feira.store.v1.Kv/Set", &begun(1 << 20, 20_000)).await;
+        }
+        callers.push(caller);
+    }
+    fill(&cluster, &leader).await;
+    wait::until("somebody to be cut", PATIENCE, || async {
+        fill(&cluster, &leader).await;
+        if callers.iter().all(Caller::is_open) { Err("nobody was") } else { Ok(()) }
+    })
+    .await;
+    let before = answered.load(Ordering::Relaxed);
+    wait::until("further answers", PATIENCE, || async {
+        let count = answered.load(Ordering::Relaxed);
+        if count > before + 1_000 { Ok(()) } else { Err(count.to_string()) }
+    })
+    .await;
+    assert!(busy.is_open() && !sending.is_finished());
+    sending.abort();
     cluster.all_run();
 }
 
