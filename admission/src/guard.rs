@@ -167,7 +167,7 @@ impl Guard {
         }
         let full = match to {
             Class::Newcomer => return,
-            Class::User => registry.users >= self.limits.users_max,
+            Class::User => registry.users >= self.users_max(registry.members),
             Class::Member => registry.members >= self.limits.members_max,
         };
         let mut closed = None;
@@ -190,6 +190,11 @@ impl Guard {
                 tracing::warn!(left_out, "all places of users are taken: the idle ones go first");
             }
         }
+    }
+
+    /// Places of users, if so many members are there.
+    fn users_max(&self, members: usize) -> usize {
+        self.limits.users_max.saturating_sub(members.saturating_sub(self.limits.members_kept))
     }
 
     /// Cuts whoever holds the process's bytes of this side for longest without doing his part.

@@ -29,6 +29,7 @@ use tower_service::Service;
 const LIMITS: Limits = Limits {
     newcomers_max: 8,
     users_max: 2,
+    members_kept: 0,
     members_max: 0,
     connection_bytes_max: 256 << 10,
     process_bytes_max: 512 << 10,

@@ -25,6 +25,7 @@ use tower_service::Service;
 const LIMITS: Limits = Limits {
     newcomers_max: 4,
     users_max: 4,
+    members_kept: 4,
     members_max: 4,
     connection_bytes_max: 1 << 20,
     process_bytes_max: 4 << 20,

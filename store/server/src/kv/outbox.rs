@@ -388,6 +388,7 @@ mod tests {
         let limits = Limits {
             newcomers_max: N,
             users_max: N,
+            members_kept: 0,
             members_max: 0,
             connection_bytes_max: bytes_max,
             process_bytes_max: bytes_max,
