@@ -68,10 +68,10 @@ impl Registry {
         (since_ms + IDLE_MS <= now_ms).then_some(id)
     }
 
-    /// Who has not taken what waits for him for longest, and for long enough. Members never are.
-    fn longest_holder(&self, now_ms: u64) -> Option<u64> {
+    /// Who is waited for for longest on this side, and for long enough. Members never are.
+    fn longest_holder(&self, side: Side, now_ms: u64) -> Option<u64> {
         let others = self.all.values().filter(|one| *one.class.lock() != Class::Member);
-        let (since_ms, id) = others.filter_map(|one| Some((one.holds_since_ms()?, one.id))).min()?;
+        let (since_ms, id) = others.filter_map(|one| Some((one.holds_since_ms(side)?, one.id))).min()?;
         (since_ms + HOLD_MS_MAX <= now_ms).then_some(id)
     }
 }
@@ -167,7 +167,7 @@ impl Guard {
         }
         let full = match to {
             Class::Newcomer => return,
-            Class::User => registry.users >= self.limits.users_max,
+            Class::User => registry.users >= self.users_max(registry.members),
             Class::Member => registry.members >= self.limits.members_max,
         };
         let mut closed = None;
@@ -192,11 +192,16 @@ impl Guard {
         }
     }
 
-    /// Cuts whoever holds the process's bytes for longest without taking them.
-    pub(crate) fn relieve(&self) {
+    /// Places of users, if so many members are there.
+    fn users_max(&self, members: usize) -> usize {
+        self.limits.users_max.saturating_sub(members.saturating_sub(self.limits.members_kept))
+    }
+
+    /// Cuts whoever holds the process's bytes of this side for longest without doing his part.
+    pub(crate) fn relieve(&self, side: Side) {
         let now_ms = self.now_ms();
         let mut registry = self.registry.lock();
-        let cut = registry.longest_holder(now_ms).and_then(|id| registry.remove(id));
+        let cut = registry.longest_holder(side, now_ms).and_then(|id| registry.remove(id));
         drop(registry);
         if let Some(cut) = cut {
             cut.close();
@@ -205,7 +210,8 @@ impl Guard {
                 tracing::warn!(
                     bytes,
                     left_out,
-                    "a caller was cut who does not take his answers, which others wait for"
+                    ?side,
+                    "a caller was cut who does not take his answers or end his requests, whose room others wait for"
                 );
             }
         }

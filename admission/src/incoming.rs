@@ -1,13 +1,17 @@
-//! A request on its way in: a message that is not short needs room before it is read further.
+//! A request on its way in: a message that is not short needs room before it is read further, and what has not come whole
+//! is nobody's work.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
+use tonic::Status;
 
-use crate::limits::REQUEST_BYTES_FREE;
+use crate::arrival::{Arrival, Room};
+use crate::limits::{PIECE_BYTES, REQUEST_BYTES_FREE};
 use crate::place::{Charge, Class, Place, Side};
+use crate::rules::Rules;
 
 /// Bytes before each message of gRPC: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
@@ -19,6 +23,8 @@ struct Messages {
     have: usize,
     /// Bytes of the current message that have not come.
     left: usize,
+    /// Messages that have come whole.
+    whole: u64,
 }
 
 impl Messages {
@@ -36,10 +42,12 @@ impl Messages {
                     let [_, length @ ..] = self.prefix;
                     self.left = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
                     unended = Some(self.left);
+                    self.whole += u64::from(self.left == 0);
                 }
             } else {
                 let count = bytes.len().min(self.left);
                 self.left -= count;
+                self.whole += u64::from(self.left == 0);
                 bytes.advance(count);
             }
         }
@@ -51,34 +59,47 @@ impl Messages {
     }
 }
 
+/// What a request is part of.
+pub(crate) enum Of {
+    /// A call: it begins when its request has come whole, and a message is done with when the call ends.
+    Call(Arrival),
+    /// A stream: a message is done with when the next is asked for, which may be long after: the service may have no room.
+    Stream {
+        /// Its connection is a user's from the first message on that has come whole.
+        is_users: bool,
+    },
+}
+
 /// See the module.
 pub(crate) struct Incoming<B> {
     inner: B,
     place: Place,
+    rules: Rules,
+    of: Of,
     messages: Messages,
-    /// The largest message that is read whole; of a longer one nothing more is kept than that.
-    message_bytes_max: usize,
-    /// Whether a message is done with when the next is asked for, or only when the call ends.
-    is_stream: bool,
     charge: Option<Charge>,
-    room: Option<Pin<Box<dyn Future<Output = Charge> + Send>>>,
+    room: Option<Room>,
+    /// The end of the request, which waits for room for the answer.
+    end: Option<Option<Frame<Bytes>>>,
+    /// Bytes since its connection was seen to do something.
+    unseen_bytes: usize,
 }
 
 impl<B> Incoming<B> {
-    pub(crate) fn new(inner: B, place: Place, message_bytes_max: usize, is_stream: bool) -> Incoming<B> {
+    pub(crate) fn new(inner: B, place: Place, rules: Rules, of: Of) -> Incoming<B> {
         let messages = Messages::default();
-        Incoming { inner, place, messages, message_bytes_max, is_stream, charge: None, room: None }
+        Incoming { inner, place, rules, of, messages, charge: None, room: None, end: None, unseen_bytes: 0 }
     }
 
     /// What has come is part of a message: room for all of it, or none is needed any more.
     fn took(&mut self, data: &[u8]) {
-        self.place.touch();
+        let whole = self.messages.whole;
         let began = self.messages.take(data);
+        self.seen(data.len(), self.messages.whole > whole);
         if !self.messages.in_message() {
-            match &mut self.charge {
-                Some(_) if self.is_stream => self.charge = None,
-                Some(charge) => charge.caller_did(),
-                None => {}
+            // In a call the caller is waited for until the request has ended.
+            if let (Of::Stream { .. }, Some(charge)) = (&self.of, &mut self.charge) {
+                charge.caller_did();
             }
             return;
         }
@@ -86,39 +107,110 @@ impl<B> Incoming<B> {
             && length > REQUEST_BYTES_FREE
             && self.place.class() != Class::Member
         {
-            let (place, bytes) = (self.place.clone(), length.min(self.message_bytes_max));
+            let (place, bytes) = (self.place.clone(), length.min(self.rules.message_bytes_max));
             self.charge = None;
-            self.room = Some(Box::pin(async move { place.charge_some_time(Side::Requests, bytes).await }));
+            self.room = Some(match self.of {
+                Of::Call(_) => Box::pin(async move { place.charge(Side::Requests, bytes).await }),
+                Of::Stream { .. } => {
+                    Box::pin(async move { Ok(place.charge_some_time(Side::Requests, bytes).await) })
+                }
+            });
         }
+    }
+
+    /// Whoever sends a request of a stream does something, and whoever sends many bytes; a byte now and then is nothing.
+    fn seen(&mut self, bytes: usize, is_whole: bool) {
+        self.unseen_bytes += bytes;
+        match &mut self.of {
+            Of::Stream { is_users } if is_whole => match std::mem::take(is_users) {
+                true => self.place.asks(),
+                false => self.place.touch(),
+            },
+            _ if self.unseen_bytes >= PIECE_BYTES => self.place.touch(),
+            _ => return,
+        }
+        self.unseen_bytes = 0;
+    }
+
+    /// Nothing more comes: the service is told when the call may run.
+    fn poll_end(
+        &mut self,
+        last: Option<Frame<Bytes>>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(charge) = &mut self.charge {
+            charge.caller_did();
+        }
+        if let Of::Call(arrival) = &mut self.of {
+            match arrival.poll_begin(context) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(refused)) => return Poll::Ready(Some(Err(refused))),
+                Poll::Pending => {
+                    self.end = Some(last);
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(last.map(Ok))
+    }
+
+    fn poll_request_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        let Some(room) = &mut self.room else { return Poll::Ready(Ok(())) };
+        let granted = ready!(room.as_mut().poll(context));
+        self.room = None;
+        if let Of::Call(arrival) = &mut self.of {
+            arrival.waited();
+        }
+        Poll::Ready(match granted {
+            Ok(mut charge) => {
+                charge.wait_for_caller();
+                self.charge = Some(charge);
+                Ok(())
+            }
+            Err(full) => Err((self.rules.full)(full)),
+        })
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Incoming<B> {
+impl<B: Body<Data = Bytes, Error = Status> + Unpin> Body for Incoming<B> {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        if let Some(room) = &mut this.room {
-            let mut charge = ready!(room.as_mut().poll(context));
-            charge.wait_for_caller();
-            this.room = None;
-            this.charge = Some(charge);
+        if let Some(last) = this.end.take() {
+            return this.poll_end(last, context);
         }
-        let frame = ready!(Pin::new(&mut this.inner).poll_frame(context));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
+        if let Of::Stream { .. } = this.of
+            && !this.messages.in_message()
         {
-            this.took(data);
+            this.charge = None;
         }
-        Poll::Ready(frame)
+        if let Err(full) = ready!(this.poll_request_room(context)) {
+            return Poll::Ready(Some(Err(full)));
+        }
+        match (Pin::new(&mut this.inner).poll_frame(context), &mut this.of) {
+            (Poll::Pending, Of::Call(arrival)) => arrival.poll_late(context).map(|late| Some(Err(late))),
+            (Poll::Pending, Of::Stream { .. }) => Poll::Pending,
+            (Poll::Ready(Some(Err(broken))), _) => Poll::Ready(Some(Err(broken))),
+            (Poll::Ready(Some(Ok(frame))), _) => {
+                let Some(data) = frame.data_ref() else { return this.poll_end(Some(frame), context) };
+                this.took(data);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            (Poll::Ready(None), _) => this.poll_end(None, context),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        let has_begun = match &self.of {
+            Of::Call(arrival) => arrival.is_over(),
+            Of::Stream { .. } => true,
+        };
+        has_begun && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -141,7 +233,7 @@ mod tests {
         for chunk in [1, 2, 5, 1_000, 16_384, all.len()] {
             let mut messages = Messages::default();
             let began: Vec<usize> = all.chunks(chunk).filter_map(|bytes| messages.take(bytes)).collect();
-            assert!(!messages.in_message(), "{chunk}");
+            assert!(!messages.in_message() && messages.whole == 4, "{chunk}");
             assert!(began.contains(&40_000) || chunk > 40_000, "{chunk}: {began:?}");
         }
     }

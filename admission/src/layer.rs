@@ -10,39 +10,15 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::Body as _;
 use parking_lot::Mutex;
-use tonic::Status;
 use tonic::transport::server::TcpConnectInfo;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::arrival::{Arrival, Beginning};
 use crate::body::{Held, Outgoing};
-use crate::incoming::Incoming;
-use crate::place::{Charge, Full, Place, Side, StreamOpen};
-
-/// How a call is treated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Small and quick, and needed most when all is full: health, status.
-    Free,
-    /// One request, one answer, of about so many bytes together if nothing else is known.
-    Call(usize),
-    /// A stream of answers, of requests, or of both.
-    Stream,
-    /// Only members of the group make it. Its connection is a newcomer's until the service has seen that it is one
-    /// ([`Place::is_members`]); from then on nothing is charged to it.
-    Members,
-}
-
-/// What a server says of its calls.
-#[derive(Clone, Copy)]
-pub struct Rules {
-    /// How a call is treated, by its path.
-    pub kind: fn(&str) -> Kind,
-    /// The longest message that is read.
-    pub message_bytes_max: usize,
-    /// What a caller is told for whom there was no room in time.
-    pub full: fn(Full) -> Status,
-}
+use crate::incoming::{Incoming, Of};
+use crate::place::{Charge, Full, Place, Side};
+use crate::rules::{Kind, Rules};
 
 /// The layer.
 #[derive(Clone)]
@@ -71,7 +47,7 @@ impl<S> Layer<S> for Admission {
 #[derive(Default)]
 struct Sizes(Mutex<HashMap<String, usize>>);
 
-/// Paths whose sizes are remembered; those that no service has are answered in a few bytes.
+/// Paths whose sizes are remembered: more than any server has.
 const PATHS_MAX: usize = 256;
 
 impl Sizes {
@@ -79,8 +55,12 @@ impl Sizes {
         self.0.lock().get(path).map_or(least, |size| least.max(*size))
     }
 
-    /// A large one is remembered at once and forgotten slowly.
+    /// A large one is remembered at once and forgotten slowly. Where nothing was answered there is nothing to learn: so a path
+    /// that no service has, which anybody can name, is not remembered.
     fn learn(&self, path: &str, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         let mut sizes = self.0.lock();
         if let Some(size) = sizes.get_mut(path) {
             *size = bytes.max(*size - *size / 256);
@@ -122,48 +102,52 @@ where
         let connected = request.extensions_mut().remove::<(Place, TcpConnectInfo)>();
         let (rules, sizes) = (self.rules, Arc::clone(&self.sizes));
         Box::pin(async move {
-            let Some((place, info)) = connected else { return free(inner, request, None).await };
+            let Some((place, info)) = connected else { return unguarded(inner, request).await };
             request.extensions_mut().insert(info);
             request.extensions_mut().insert(place.clone());
             match (rules.kind)(request.uri().path()) {
-                Kind::Free => free(inner, request, Some((place, rules))).await,
-                Kind::Members => stream(inner, request, place.open_stream(), place, rules).await,
-                Kind::Stream => stream(inner, request, place.begin_stream(), place, rules).await,
+                Kind::Free => free(inner, request, place, rules).await,
+                Kind::Members => stream(inner, request, place, rules, false).await,
+                Kind::Stream => stream(inner, request, place, rules, true).await,
                 Kind::Call(least) => call(inner, request, place, rules, &sizes, least).await,
             }
         })
     }
 }
 
-async fn free<S>(
-    mut inner: S,
-    request: Requested,
-    charged: Option<(Place, Rules)>,
-) -> Result<Answered, S::Error>
+async fn unguarded<S>(mut inner: S, request: Requested) -> Result<Answered, S::Error>
 where
     S: Service<Requested, Response = Response<tonic::body::Body>>,
 {
-    let _work = charged.as_ref().map(|(place, _)| place.begin());
-    let request = match &charged {
-        Some((place, rules)) => admitted(request, place, *rules, false),
-        None => request,
-    };
+    Ok(inner.call(request).await?.map(uncharged))
+}
+
+fn uncharged(body: tonic::body::Body) -> Outgoing<tonic::body::Body> {
+    Outgoing::new(Some(body), None, Held::Nothing, Bytes::new())
+}
+
+async fn free<S>(mut inner: S, request: Requested, place: Place, rules: Rules) -> Result<Answered, S::Error>
+where
+    S: Service<Requested, Response = Response<tonic::body::Body>>,
+{
+    let (request, beginning) = arriving(request, place, rules, None);
     let response = inner.call(request).await?;
-    Ok(response.map(|body| Outgoing::new(Some(body), None, Held::Nothing, Bytes::new())))
+    drop(beginning);
+    Ok(response.map(uncharged))
 }
 
 async fn stream<S>(
     mut inner: S,
     request: Requested,
-    open: Option<StreamOpen>,
     place: Place,
     rules: Rules,
+    is_users: bool,
 ) -> Result<Answered, S::Error>
 where
     S: Service<Requested, Response = Response<tonic::body::Body>>,
 {
-    let Some(open) = open else { return Ok(refused(rules, Full::Own)) };
-    let request = admitted(request, &place, rules, true);
+    let Some(open) = place.open_stream() else { return Ok(refused(rules, Full::Own)) };
+    let request = admitted(request, place.clone(), rules, Of::Stream { is_users });
     let response = inner.call(request).await?;
     Ok(response
         .map(|body| Outgoing::new(Some(body), Some(place), Held::Stream { _open: open }, Bytes::new())))
@@ -180,14 +164,9 @@ async fn call<S>(
 where
     S: Service<Requested, Response = Response<tonic::body::Body>>,
 {
-    let work = place.begin();
-    let path = request.uri().path().to_owned();
-    let expected = sizes.expected(&path, least);
-    let mut charge = match place.charge(Side::Answers, expected).await {
-        Ok(charge) => charge,
-        Err(full) => return Ok(refused(rules, full)),
-    };
-    let request = admitted(request, &place, rules, false);
+    let uri = request.uri().clone();
+    let expected = sizes.expected(uri.path(), least);
+    let (request, beginning) = arriving(request, place.clone(), rules, Some(expected));
     let (mut head, mut body) = inner.call(request).await?.into_parts();
     // The message as bytes: before, nobody knows how large it is.
     let first = match poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
@@ -206,7 +185,10 @@ where
         }
         None => (Bytes::new(), None),
     };
-    sizes.learn(&path, message.len());
+    sizes.learn(uri.path(), message.len());
+    let (work, charge) = beginning.lock().take().map(|begun| (begun.work, begun.charge)).unzip();
+    // Whoever is refused before his request has come whole has no charge.
+    let mut charge = charge.flatten().unwrap_or_else(|| place.no_charge(Side::Answers));
     waits(&mut charge, message.len());
     drop(work);
     Ok(Response::from_parts(head, Outgoing::new(rest, Some(place), Held::Call(charge), message)))
@@ -217,10 +199,20 @@ fn waits(charge: &mut Charge, bytes: usize) {
     charge.wait_for_caller();
 }
 
+/// The request of a call, which begins when it has come whole.
+fn arriving(
+    request: Requested,
+    place: Place,
+    rules: Rules,
+    answer_bytes: Option<usize>,
+) -> (Requested, Beginning) {
+    let (arrival, beginning) = Arrival::new(place.clone(), rules, answer_bytes);
+    (admitted(request, place, rules, Of::Call(arrival)), beginning)
+}
+
 /// The request, whose messages need room.
-fn admitted(request: Requested, place: &Place, rules: Rules, is_stream: bool) -> Requested {
-    let bytes_max = rules.message_bytes_max;
-    request.map(|body| tonic::body::Body::new(Incoming::new(body, place.clone(), bytes_max, is_stream)))
+fn admitted(request: Requested, place: Place, rules: Rules, of: Of) -> Requested {
+    request.map(|body| tonic::body::Body::new(Incoming::new(body, place, rules, of)))
 }
 
 fn refused(rules: Rules, full: Full) -> Answered {

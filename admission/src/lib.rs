@@ -3,20 +3,22 @@
 //! ```text
 //!   socket ─► Guard::accept ─► Connection (holds a place: newcomer ─► user ─► member)
 //!                                  │
-//!                 gRPC requests ─► Admission (layer): marks work, charges bytes
-//!                                  │
+//!                 gRPC requests ─► Admission (layer) ─► Incoming: once a request has come whole it is
+//!                                  │                    work, and is charged for its answer
 //!                 answers ◄─────── Outgoing: a charge until the caller's socket has taken them
 //! ```
 //!
 //! Promises: a process never holds more connections than its file descriptors allow, with some left for what it does
 //! beside; whoever comes new finds a place as long as somebody idles; members of the group and connections that work keep
-//! theirs; answers that nobody takes, and requests that never end, are bounded in bytes for each connection and for the
+//! theirs; a request that has not come whole takes no place of a user and no room for an answer, and ends in time if it is no
+//! stream's; answers that nobody takes, and requests that never end, are bounded in bytes for each connection and for the
 //! process; whoever holds that budget longest without taking anything is cut when others need it; no line is logged
 //! faster than once a second.
 //!
 //! Leaves out: who a caller is. A layer above says which calls only members make.
 
 mod accept;
+mod arrival;
 pub mod body;
 pub mod budget;
 pub mod connection;
@@ -27,11 +29,13 @@ pub mod layer;
 pub mod limits;
 pub mod place;
 pub mod repeated;
+pub mod rules;
 mod seat;
 
 pub use connection::Connection;
 pub use guard::Guard;
-pub use layer::{Admission, Kind, Rules};
+pub use layer::Admission;
 pub use limits::Limits;
 pub use place::{Place, Work};
 pub use repeated::Repeated;
+pub use rules::{Kind, Rules};

@@ -6,6 +6,8 @@ use crate::descriptors;
 pub const CONNECTIONS_MAX: usize = 512;
 /// And at least: with fewer nobody could be served.
 pub const CONNECTIONS_MIN: usize = 16;
+/// Places of users that members leave them.
+pub const USERS_MIN: usize = 2;
 /// The first bytes of a connection must have come within this, milliseconds.
 pub const SILENT_MS_MAX: u64 = 5_000;
 /// A connection that did nothing for this long may lose its place to a newcomer, milliseconds.
@@ -23,6 +25,8 @@ pub const CONNECTION_BYTES_MAX: usize = 8 << 20;
 pub const PROCESS_BYTES_MAX: usize = 64 << 20;
 /// How long a request waits for room in these budgets before it is refused, milliseconds.
 pub const ROOM_MS_MAX: u64 = 5_000;
+/// A request that is no stream must have come whole within this, milliseconds; it is refused otherwise.
+pub const REQUEST_MS_MAX: u64 = 20_000;
 /// While others wait for room, so often the longest holder is looked for, milliseconds.
 pub const RELIEF_MS: u64 = 100;
 /// Whoever has not taken an answer for this long is cut if others need the room, milliseconds.
@@ -53,6 +57,8 @@ pub const PING_S: u64 = 5;
 const _: () = assert!(CONNECTION_BYTES_MAX < PROCESS_BYTES_MAX, "one connection never takes all");
 const _: () = assert!(CONNECTIONS_MIN <= CONNECTIONS_MAX);
 const _: () =
+    assert!(CONNECTIONS_MIN / 2 > USERS_MIN, "half of the places at least are users' if members need none");
+const _: () =
     assert!(CONNECTIONS_MAX * (WINDOW_BYTES as usize) <= 256 << 20, "unread requests stay below 256 MiB");
 const _: () = assert!(
     STREAM_WINDOW_BYTES / REQUEST_BYTES_MIN * (FRAME_BYTES - REQUEST_BYTES_MIN) <= WINDOW_BYTES / 2,
@@ -69,7 +75,9 @@ pub struct Limits {
     pub newcomers_max: usize,
     /// Connections that have.
     pub users_max: usize,
-    /// Connections of members of the group; whoever works elsewhere has none.
+    /// Places that only members of the group have; whoever works elsewhere has none.
+    pub members_kept: usize,
+    /// Connections of members: those beyond the places that are kept take users' places.
     pub members_max: usize,
     /// Bytes of answers that one connection may make the process hold, and as many of requests.
     pub connection_bytes_max: usize,
@@ -79,7 +87,8 @@ pub struct Limits {
 
 impl Limits {
     /// As many places as the process's file descriptors allow when `reserved` are kept for files and own connections. A
-    /// quarter is for newcomers; `members` are kept for members of the group.
+    /// quarter is for newcomers; up to a quarter is kept for members of the group. `members` places they have if they need
+    /// them, or all but a few.
     #[must_use]
     pub fn of_process(reserved: usize, members: usize) -> Limits {
         Limits::of(descriptors::soft_limit(), reserved, members)
@@ -90,11 +99,13 @@ impl Limits {
     pub fn of(descriptors: usize, reserved: usize, members: usize) -> Limits {
         let all = descriptors.saturating_sub(reserved).clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
         let newcomers_max = all / 4;
-        let members_max = members.min(all / 4);
+        let members_kept = members.min(all / 4);
+        let users_max = all - newcomers_max - members_kept;
         Limits {
             newcomers_max,
-            users_max: all - newcomers_max - members_max,
-            members_max,
+            users_max,
+            members_kept,
+            members_max: members.min(members_kept + users_max - USERS_MIN),
             connection_bytes_max: CONNECTION_BYTES_MAX,
             process_bytes_max: PROCESS_BYTES_MAX,
         }
@@ -103,7 +114,7 @@ impl Limits {
     /// Connections in all.
     #[must_use]
     pub fn connections_max(&self) -> usize {
-        self.newcomers_max + self.users_max + self.members_max
+        self.newcomers_max + self.users_max + self.members_kept
     }
 }
 
@@ -121,6 +132,9 @@ mod tests {
             assert!(limits.connections_max() <= descriptors - reserved, "{limits:?}");
             assert!(limits.newcomers_max >= 4 && limits.users_max >= 8, "{limits:?}");
         }
+        // Four other members of a group of five, with two connections each, at a node of 64 files.
+        let small = Limits::of(64, 48, 30);
+        assert!(small.members_max >= 8 && small.connections_max() == CONNECTIONS_MIN, "{small:?}");
         let few = Limits::of(10, 32, 8);
         assert_eq!(few.connections_max(), CONNECTIONS_MIN, "never none");
     }

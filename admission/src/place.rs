@@ -71,26 +71,24 @@ impl Place {
         self.0.seat.touch(self.0.guard.now_ms());
     }
 
-    /// It asks for something: it is no newcomer any more, and not idle until the work is dropped.
+    /// It asks for something: it is no newcomer any more.
+    pub fn asks(&self) {
+        self.touch();
+        self.0.guard.promote(&self.0.seat, Class::User);
+    }
+
+    /// The same, and it is not idle until the work is dropped.
     #[must_use]
     pub fn begin(&self) -> Work {
         self.0.seat.working.fetch_add(1, Ordering::AcqRel);
-        self.touch();
-        self.0.guard.promote(&self.0.seat, Class::User);
-        Work(self.clone())
+        let work = Work(self.clone());
+        self.asks();
+        work
     }
 
     /// One more stream, if it may have one: not work by itself, only what moves on it is.
     #[must_use]
-    pub fn begin_stream(&self) -> Option<StreamOpen> {
-        drop(self.begin());
-        self.open_stream()
-    }
-
-    /// The same, of a caller of whom it is not known yet how he is to be ranked.
-    #[must_use]
     pub fn open_stream(&self) -> Option<StreamOpen> {
-        self.touch();
         let open = StreamOpen(self.clone());
         (self.0.seat.streams.fetch_add(1, Ordering::AcqRel) < STREAMS_MAX).then_some(open)
     }
@@ -120,7 +118,8 @@ impl Place {
     /// Whether it is this caller who has to do something first: his own room is full, and he has been waited for for long.
     fn why_full(&self, side: Side, bytes: usize) -> Full {
         let Inner { seat, guard, .. } = &*self.0;
-        let is_waited_for = seat.holds_since_ms().is_some_and(|since| since + HOLD_MS_MAX <= guard.now_ms());
+        let is_waited_for =
+            seat.holds_since_ms(side).is_some_and(|since| since + HOLD_MS_MAX <= guard.now_ms());
         let own_is_full = seat.budget(side).try_take(bytes).is_none();
         if own_is_full && is_waited_for { Full::Own } else { Full::All }
     }
@@ -135,7 +134,7 @@ impl Place {
         let all = loop {
             tokio::select! {
                 all = &mut taking => break all,
-                () = tokio::time::sleep(Duration::from_millis(RELIEF_MS)) => guard.relieve(),
+                () = tokio::time::sleep(Duration::from_millis(RELIEF_MS)) => guard.relieve(side),
             }
         };
         own.keep();
@@ -152,6 +151,11 @@ impl Place {
         own.keep();
         all.keep();
         Some(Charge { place: self.clone(), side, bytes, hold: None })
+    }
+
+    /// A charge for nothing yet.
+    pub(crate) fn no_charge(&self, side: Side) -> Charge {
+        Charge { place: self.clone(), side, bytes: 0, hold: None }
     }
 
     /// Bytes that it makes the process hold.
@@ -254,7 +258,15 @@ impl Charge {
     /// From now on it is the caller who is waited for.
     pub fn wait_for_caller(&mut self) {
         if self.hold.is_none() {
-            self.hold = Some(self.place.0.seat.hold(self.place.0.guard.now_ms()));
+            self.hold = Some(self.place.0.seat.hold(self.side, self.place.0.guard.now_ms()));
+        }
+    }
+
+    /// The caller has done some of it: he is waited for anew.
+    pub fn caller_does(&mut self) {
+        if self.hold.is_some() {
+            self.caller_did();
+            self.wait_for_caller();
         }
     }
 

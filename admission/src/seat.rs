@@ -21,8 +21,8 @@ pub enum Class {
     Member,
 }
 
-/// What bytes are held for. The two have budgets of their own: a call that has room for its answer may wait for room for
-/// its request, and never the other way round.
+/// What bytes are held for. The two have budgets of their own: a call that has room for its request may wait for room for
+/// its answer, and never the other way round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Answers that are being made, or that the caller has not taken.
@@ -50,11 +50,11 @@ pub(crate) struct Seat {
     holds: Mutex<Holds>,
 }
 
-/// Charges that wait for the caller: by number, and since when.
+/// Charges that wait for the caller: by number, what they are for and since when.
 #[derive(Default)]
 struct Holds {
     last: u64,
-    since_ms: BTreeMap<u64, u64>,
+    all: BTreeMap<u64, (Side, u64)>,
 }
 
 impl Seat {
@@ -96,23 +96,25 @@ impl Seat {
         (self.working.load(Ordering::Acquire) == 0).then(|| self.active_ms.load(Ordering::Acquire))
     }
 
-    /// Since when it has not taken the oldest of what waits for it.
-    pub(crate) fn holds_since_ms(&self) -> Option<u64> {
-        self.holds.lock().since_ms.values().min().copied()
+    /// Since when the oldest of what waits for the caller on this side does.
+    pub(crate) fn holds_since_ms(&self, side: Side) -> Option<u64> {
+        let holds = self.holds.lock();
+        let of_side = holds.all.values().filter(|(of, _)| *of == side);
+        of_side.map(|(_, since_ms)| *since_ms).min()
     }
 
     /// Something waits for the caller from now on; its number.
-    pub(crate) fn hold(&self, now_ms: u64) -> u64 {
+    pub(crate) fn hold(&self, side: Side, now_ms: u64) -> u64 {
         let mut holds = self.holds.lock();
         holds.last += 1;
         let number = holds.last;
-        holds.since_ms.insert(number, now_ms);
+        holds.all.insert(number, (side, now_ms));
         number
     }
 
     /// It does not any more.
     pub(crate) fn unhold(&self, number: u64) {
-        self.holds.lock().since_ms.remove(&number);
+        self.holds.lock().all.remove(&number);
     }
 
     pub(crate) fn close(&self) {

@@ -14,7 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 const LIMITS: Limits = Limits {
     newcomers_max: 2,
     users_max: 2,
-    members_max: 1,
+    members_kept: 1,
+    members_max: 2,
     connection_bytes_max: 100,
     process_bytes_max: 150,
 };
@@ -87,6 +88,30 @@ async fn members_and_those_who_work_keep_their_places() {
     drop(late.place().begin());
     assert!(late.place().is_closed() && !working.place().is_closed() && !member.place().is_closed());
     drop(work);
+}
+
+// Of a group of five, the members' connections beyond the places that are kept for them stayed newcomers', which go first.
+#[tokio::test]
+async fn members_beyond_the_places_that_are_kept_for_them_take_users_places() {
+    let house = House::new().await;
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        let (theirs, ours) = house.connect().await;
+        ours.place().is_members();
+        members.push((theirs, ours));
+    }
+    let classes: Vec<Class> = members.iter().map(|(_, ours)| ours.place().class()).collect();
+    assert_eq!(classes, [Class::Member, Class::Member, Class::Newcomer], "users keep one place");
+    let (_a, first) = house.connect().await;
+    let _work = first.place().begin();
+    let (_b, second) = house.connect().await;
+    let _more = second.place().begin();
+    assert!(!first.place().is_closed() && second.place().is_closed(), "one, and not two");
+    let (_, member) = members.remove(0);
+    drop(member);
+    let (_c, third) = house.connect().await;
+    let _third_work = third.place().begin();
+    assert!(!third.place().is_closed(), "it is theirs again when the member is gone");
 }
 
 #[tokio::test]

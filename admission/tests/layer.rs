@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::future::{Ready, poll_fn, ready};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -25,6 +25,7 @@ use tower_service::Service;
 const LIMITS: Limits = Limits {
     newcomers_max: 4,
     users_max: 4,
+    members_kept: 4,
     members_max: 4,
     connection_bytes_max: 1 << 20,
     process_bytes_max: 4 << 20,
@@ -33,6 +34,7 @@ const LIMITS: Limits = Limits {
 fn kind(path: &str) -> Kind {
     match path {
         "/call" => Kind::Call(64 << 10),
+        path if path.starts_with("/none") => Kind::Call(64 << 10),
         "/stream" => Kind::Stream,
         "/member" => Kind::Members,
         _ => Kind::Free,
@@ -40,7 +42,12 @@ fn kind(path: &str) -> Kind {
 }
 
 fn rules() -> Rules {
-    Rules { kind, message_bytes_max: 1 << 20, full: |full| Status::resource_exhausted(format!("{full:?}")) }
+    Rules {
+        kind,
+        message_bytes_max: 1 << 20,
+        full: |full| Status::resource_exhausted(format!("{full:?}")),
+        late: || Status::resource_exhausted("late"),
+    }
 }
 
 /// Frames that are there, and then trailers.
@@ -62,22 +69,37 @@ impl http_body::Body for Frames {
     }
 }
 
-/// Answers each call with messages of these sizes.
+/// Answers each call with messages of these sizes, when its request has come whole.
 #[derive(Clone)]
 struct Answering(Vec<usize>);
 
 impl Service<Request<Body>> for Answering {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Ready<Result<Response<Body>, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         let frames = self.0.iter().map(|size| Bytes::from(vec![1; *size])).collect();
-        ready(Ok(Response::new(Body::new(Frames(frames, false)))))
+        Box::pin(async move {
+            let path = request.uri().path().to_owned();
+            if path.starts_with("/none") {
+                return Ok(Status::unimplemented("").into_http());
+            }
+            let mut body = request.into_body();
+            // A stream is answered from the start on.
+            while path != "/stream"
+                && let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
+            {
+                if let Err(status) = frame {
+                    return Ok(status.into_http());
+                }
+            }
+            Ok(Response::new(Body::new(Frames(frames, false))))
+        })
     }
 }
 

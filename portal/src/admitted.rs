@@ -1,5 +1,6 @@
 //! How each call of a portal is admitted, and what it may hold.
 
+use admission::limits::REQUEST_MS_MAX;
 use admission::place::Full;
 use admission::{Admission, Kind, Limits, Rules};
 use tonic::Status;
@@ -24,7 +25,7 @@ pub(crate) fn limits() -> Limits {
 
 /// The layer.
 pub(crate) fn layer() -> Admission {
-    Admission::new(Rules { kind, message_bytes_max: REQUEST_BYTES_MAX, full })
+    Admission::new(Rules { kind, message_bytes_max: REQUEST_BYTES_MAX, full, late })
 }
 
 fn full(full: Full) -> Status {
@@ -35,6 +36,12 @@ fn full(full: Full) -> Status {
         Full::All => ("the room for answers is taken up: try again later", false),
     };
     Error::Overloaded { why: why.to_owned(), own }.into()
+}
+
+fn late() -> Status {
+    let why =
+        format!("the request did not come whole within {REQUEST_MS_MAX} ms: nothing was done, send it again");
+    Error::Overloaded { why, own: true }.into()
 }
 
 fn kind(path: &str) -> Kind {
@@ -58,8 +65,8 @@ mod tests {
         assert_eq!(kind("/feira.portal.v1.Shop/BrowseProducts"), Kind::Call(PAGE_BYTES));
         assert_eq!(kind("/feira.portal.v1.Shop/GetOrder"), Kind::Call(DOCUMENT_BYTES));
         assert_eq!(kind("/feira.portal.v1.Portal/Status"), Kind::Free);
-        for (whose, own) in [(Full::Own, true), (Full::All, false)] {
-            let told = Error::from_status(&full(whose));
+        for (status, own) in [(full(Full::Own), true), (full(Full::All), false), (late(), true)] {
+            let told = Error::from_status(&status);
             assert!(matches!(told, Some(Error::Overloaded { own: of, .. }) if of == own), "{told:?}");
         }
     }

@@ -3,22 +3,21 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
+use feira_tests::caller::{Caller, begun, framed};
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
 use feira_tests::shop::{insert_client, insert_product, order, patient};
 use feira_tests::wait;
-use h2::client::SendRequest;
-use h2::{SendStream, client};
 use proto::portal::{GetClientRequest, ListRequest};
 use proto::store::pipeline_request::Request as Asked;
 use proto::store::scan_request::Range;
 use proto::store::{Freshness, GetRequest, PipelineRequest, Route, ScanRequest, SetRequest, TxnRequest};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
-use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 
 /// What a process may hold under any of these attacks.
 const UNDER_ATTACK_MAX: u64 = 300 << 20;
@@ -29,63 +28,6 @@ const SOON: Duration = Duration::from_secs(30);
 const ATTACK: Duration = Duration::from_secs(10);
 
 const ROUTE: Option<Route> = Some(Route { group: 1, ring_version: 1, cluster_id: 0, log_id: 0 });
-
-/// A caller's connection, below gRPC: it takes nothing that it does not want.
-struct Caller {
-    requests: SendRequest<Bytes>,
-    address: String,
-    _driver: JoinHandle<()>,
-    /// Answers that were asked for, and are not read.
-    unread: Vec<client::ResponseFuture>,
-    /// Requests that were begun, and have no end.
-    unended: Vec<SendStream<Bytes>>,
-}
-
-impl Caller {
-    /// With windows of this size for what it is sent.
-    async fn new(address: &str, window: u32) -> Caller {
-        let stream = TcpStream::connect(address).await.unwrap();
-        let mut hello = client::Builder::new();
-        hello.initial_window_size(window).initial_connection_window_size(window.max(65_535));
-        let (requests, connection) = hello.handshake(stream).await.unwrap();
-        let driver = tokio::spawn(async move {
-            // The other side may cut it: that is its right.
-            let _ = connection.await;
-        });
-        let address = address.to_owned();
-        Caller { requests, address, _driver: driver, unread: Vec::new(), unended: Vec::new() }
-    }
-
-    /// Asks, and does not read the answer; `false`: no more may be asked now.
-    async fn ask(&mut self, path: &str, messages: &[Bytes]) -> bool {
-        let ready = tokio::time::timeout(Duration::from_millis(300), self.requests.clone().ready()).await;
-        let Ok(Ok(mut requests)) = ready else { return false };
-        let request = http::Request::post(format!("http://{}{path}", self.address))
-            .version(http::Version::HTTP_2)
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())
-            .unwrap();
-        let Ok((answer, mut body)) = requests.send_request(request, false) else { return false };
-        self.unread.push(answer);
-        for message in messages {
-            body.reserve_capacity(message.len());
-            if body.send_data(message.clone(), false).is_err() {
-                return false;
-            }
-        }
-        body.send_data(Bytes::new(), true).is_ok()
-    }
-}
-
-/// A message as gRPC frames it.
-fn framed(message: &impl prost::Message) -> Bytes {
-    let mut bytes = BytesMut::new();
-    bytes.put_u8(0);
-    bytes.put_u32(u32::try_from(message.encoded_len()).unwrap());
-    message.encode(&mut bytes).unwrap();
-    bytes.freeze()
-}
 
 fn scan() -> ScanRequest {
     let range = Some(Range::Prefix(Bytes::from_static(b"large/")));
@@ -183,21 +125,14 @@ async fn a_caller_who_takes_answers_may_have_thousands_of_small_requests_under_w
         .collect();
     let mut caller = Caller::new(cluster.address(&leader), 1 << 20).await;
     assert!(caller.ask("/feira.store.v1.Kv/Pipeline", &requests).await);
-    let answer = caller.unread.pop().unwrap();
-    let mut body = tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap().into_body();
+    let (_head, mut body) = tokio::time::timeout(PATIENCE, caller.last_answer()).await.unwrap();
     let mut answered = BytesMut::new();
     while let Some(part) = tokio::time::timeout(PATIENCE, body.data()).await.unwrap() {
         let part = part.unwrap();
         body.flow_control().release_capacity(part.len()).unwrap();
         answered.extend_from_slice(&part);
     }
-    let mut count = 0;
-    while !answered.is_empty() {
-        let length = u32::from_be_bytes(answered[1..5].try_into().unwrap()) as usize;
-        let _ = answered.split_to(5 + length);
-        count += 1;
-    }
-    assert_eq!(count, REQUESTS);
+    assert_eq!((take_messages(&mut answered) as u64, answered.len()), (REQUESTS, 0));
     cluster.all_run();
 }
 
@@ -289,11 +224,7 @@ async fn answers_that_nobody_takes_are_bounded_at_a_portal() {
 async fn requests_that_never_end_are_bounded() {
     let (cluster, leader) = shop().await;
     let undisturbed = ordinary(&cluster).await;
-    let mut begun = BytesMut::new();
-    begun.put_u8(0);
-    begun.put_u32(1 << 20);
-    begun.resize((1 << 20) - 100, 0);
-    let begun = begun.freeze();
+    let bytes = begun(1 << 20, (1 << 20) - 100);
     let mut callers = Vec::new();
     for part in [leader.as_str(), "admin-1"] {
         let path =
@@ -301,20 +232,9 @@ async fn requests_that_never_end_are_bounded() {
         for _ in 0..4 {
             let mut caller = Caller::new(cluster.address(part), 65_535).await;
             for _ in 0..200 {
-                let ready =
-                    tokio::time::timeout(Duration::from_millis(300), caller.requests.clone().ready()).await;
-                let Ok(Ok(mut requests)) = ready else { break };
-                let request = http::Request::post(format!("http://{}{path}", caller.address))
-                    .version(http::Version::HTTP_2)
-                    .header("content-type", "application/grpc")
-                    .header("te", "trailers")
-                    .body(())
-                    .unwrap();
-                let Ok((answer, mut body)) = requests.send_request(request, false) else { break };
-                caller.unread.push(answer);
-                let _ = body.send_data(begun.clone(), false);
-                // Dropped without its end it would be reset.
-                caller.unended.push(body);
+                if !caller.begin(path, &bytes).await {
+                    break;
+                }
             }
             callers.push(caller);
         }
@@ -322,6 +242,126 @@ async fn requests_that_never_end_are_bounded() {
     let most = most_held(&cluster, "admin-1", undisturbed).await;
     assert!(most <= UNDER_ATTACK_MAX, "admin-1 held {} MB", most >> 20);
     survives(cluster, &leader, undisturbed, callers).await;
+}
+
+/// Requests of which the head has come and a byte at most, enough of them that their answers would need all the room that
+/// there is: they hold nothing, others are served at once, and they are refused when they are late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_whose_bodies_never_come_hold_no_room_for_answers() {
+    let (mut cluster, leader) = shop().await;
+    let parts =
+        [(leader.as_str(), "/feira.store.v1.Kv/Scan"), ("admin-1", "/feira.portal.v1.Admin/ListClients")];
+    let mut callers = Vec::new();
+    for (part, path) in parts {
+        for bytes in [Bytes::new(), begun(100, 1)] {
+            for _ in 0..8 {
+                let mut caller = Caller::new(cluster.address(part), 65_535).await;
+                for _ in 0..8 {
+                    assert!(caller.begin(path, &bytes).await);
+                }
+                callers.push(caller);
+            }
+        }
+    }
+    let page = cluster.kv(&leader).scan(patient(scan())).await.unwrap().into_inner();
+    assert_eq!(page.records.len(), 4, "a page that needs more room than is free of charge");
+    let list = ListRequest { limit: 1_000, ..ListRequest::default() };
+    cluster.admin(1).list_clients(patient(list)).await.unwrap();
+    ordinary(&cluster).await;
+    for caller in &mut callers {
+        let (head, _body) = tokio::time::timeout(PATIENCE, caller.last_answer()).await.unwrap();
+        let told = tonic::Status::from_header_map(&head).unwrap();
+        assert_eq!(told.code(), tonic::Code::ResourceExhausted, "{told}");
+        assert!(told.message().contains("did not come whole"), "{told}");
+        assert!(!told.details().is_empty(), "in the words of our own table: {told}");
+    }
+    assert!(callers.iter().all(Caller::is_open), "they may ask again");
+    ordinary(&cluster).await;
+    cluster.all_run();
+}
+
+/// Takes all answers of a stream and counts them.
+fn counted(mut body: h2::RecvStream) -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&count);
+    tokio::spawn(async move {
+        let mut answered = BytesMut::new();
+        while let Some(Ok(part)) = body.data().await {
+            body.flow_control().release_capacity(part.len()).unwrap();
+            answered.extend_from_slice(&part);
+            counting.fetch_add(take_messages(&mut answered), Ordering::Relaxed);
+        }
+    });
+    count
+}
+
+/// How many whole messages there were.
+fn take_messages(answered: &mut BytesMut) -> usize {
+    let mut count = 0;
+    while let Some(length) = answered.get(1..5) {
+        let whole = 5 + u32::from_be_bytes(length.try_into().unwrap()) as usize;
+        if answered.len() < whole {
+            break;
+        }
+        let _ = answered.split_to(whole);
+        count += 1;
+    }
+    count
+}
+
+/// A portal with hundreds of requests under way, for longer than anybody may keep room that others wait for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_pipeline_is_not_cut_for_those_who_do_not_end_their_requests() {
+    let options = Options { nodes: 1, admin_portals: 0, client_portals: 0, ..Options::default() };
+    let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
+    let leader = cluster.leader().await;
+    let mut busy = Caller::new(cluster.address(&leader), 1 << 20).await;
+    assert!(busy.begin("/feira.store.v1.Kv/Pipeline", &Bytes::new()).await);
+    let (_head, body) = tokio::time::timeout(PATIENCE, busy.last_answer()).await.unwrap();
+    let answered = counted(body);
+    // What no log has yet: each waits for a second, and is answered then.
+    let freshness = Some(Freshness { min_offset: u64::MAX, ..Freshness::stale() });
+    let get = GetRequest { route: ROUTE, key: Bytes::from_static(b"k"), freshness };
+    let mut pipeline = busy.unended.pop().unwrap();
+    let sending = tokio::spawn(async move {
+        for number in 1.. {
+            let request = PipelineRequest { number, request: Some(Asked::Get(get.clone())) };
+            if pipeline.send_data(framed(&request), false).is_err() {
+                break;
+            }
+            if number % 100 == 0 {
+                wait::pass(Duration::from_millis(100)).await;
+            }
+        }
+    });
+    wait::until("answers", PATIENCE, || async {
+        let count = answered.load(Ordering::Relaxed);
+        if count > 1_000 { Ok(()) } else { Err(count.to_string()) }
+    })
+    .await;
+    let mut callers = Vec::new();
+    for _ in 0..9 {
+        let mut caller = Caller::new(cluster.address(&leader), 65_535).await;
+        for _ in 0..8 {
+            caller.begin("/feira.store.v1.Kv/Set", &begun(1 << 20, 20_000)).await;
+        }
+        callers.push(caller);
+    }
+    fill(&cluster, &leader).await;
+    wait::until("somebody to be cut", PATIENCE, || async {
+        fill(&cluster, &leader).await;
+        if callers.iter().all(Caller::is_open) { Err("nobody was") } else { Ok(()) }
+    })
+    .await;
+    let before = answered.load(Ordering::Relaxed);
+    wait::until("further answers", PATIENCE, || async {
+        let count = answered.load(Ordering::Relaxed);
+        if count > before + 1_000 { Ok(()) } else { Err(count.to_string()) }
+    })
+    .await;
+    assert!(busy.is_open() && !sending.is_finished());
+    sending.abort();
+    cluster.all_run();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

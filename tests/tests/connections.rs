@@ -5,10 +5,13 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use feira_tests::caller::{Caller, begun};
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
 use feira_tests::shop::{insert_client, order, patient};
 use feira_tests::wait;
 use proto::portal::GetClientRequest;
+use proto::store::{Freshness, GetRequest, Route};
 
 /// To each process.
 const STRANGERS: usize = 1_000;
@@ -120,6 +123,50 @@ async fn a_thousand_strangers_at_each_part_keep_nobody_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_strangers_keep_nobody_out_of_processes_of_64_files() {
     strangers_keep_nobody_out(64).await;
+}
+
+/// More than a process has places.
+const UNENDED: usize = 600;
+
+/// Each with a request of which the head has come, and a byte of the body or none.
+async fn unended_at(cluster: &Cluster, part: &str, paths: [&str; 2]) -> Vec<Caller> {
+    let mut callers = Vec::new();
+    for at in 0..UNENDED {
+        let bytes = if at % 2 == 0 { Bytes::new() } else { begun(100, 1) };
+        // It may have been closed for another already: that is right.
+        let Some(mut caller) = Caller::connect(cluster.address(part), 65_535).await else { continue };
+        caller.begin(paths[at / 2 % 2], &bytes).await;
+        callers.push(caller);
+    }
+    callers
+}
+
+/// They are nobody's work: a caller who has begun to ask is a newcomer, and users keep their places.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_never_end_keep_no_user_out() {
+    let options = Options { embedded_broker: true, descriptors: Some(1_024), ..Options::default() };
+    let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
+    insert_client(&mut cluster.admin(1), "ana").await.unwrap();
+    let leader = cluster.leader().await;
+    let at_node = ["/feira.store.v1.Kv/Get", "/feira.store.v1.Cluster/Status"];
+    let at_admin = ["/feira.portal.v1.Admin/GetClient", "/feira.portal.v1.Portal/Status"];
+    let at_shop = ["/feira.portal.v1.Shop/GetOrder", "/feira.portal.v1.Portal/Status"];
+    let mut callers = unended_at(&cluster, &leader, at_node).await;
+    callers.extend(unended_at(&cluster, "admin-1", at_admin).await);
+    callers.extend(unended_at(&cluster, "client-1", at_shop).await);
+    // Before any of them is late.
+    let begun = Instant::now();
+    let route = Some(Route { group: 1, ring_version: 1, cluster_id: 0, log_id: 0 });
+    for _ in 0..10 {
+        let (key, freshness) = (Bytes::from_static(b"k"), Some(Freshness::stale()));
+        cluster.kv(&leader).get(patient(GetRequest { route, key, freshness })).await.unwrap();
+        cluster.admin(1).get_client(patient(GetClientRequest { cid: "ana".into() })).await.unwrap();
+        order(&mut cluster.shop(1), "ana", &[]).await.unwrap();
+    }
+    let open = callers.iter().filter(|caller| caller.is_open()).count();
+    eprintln!("{} callers, {open} still open; thirty new users in {:?}", callers.len(), begun.elapsed());
+    assert_eq!(cluster.leader().await, leader, "members keep their places");
+    cluster.all_run();
 }
 
 /// How long a process is watched that can accept nobody.

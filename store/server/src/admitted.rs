@@ -1,6 +1,6 @@
 //! How each call of a node is admitted: what it may hold, and which calls only members make.
 
-use admission::limits::{REQUESTS_MAX, WINDOW_BYTES};
+use admission::limits::{REQUEST_MS_MAX, REQUESTS_MAX, WINDOW_BYTES};
 use admission::place::Full;
 use admission::{Admission, Kind, Limits, Rules};
 use proto::store::FailureReason;
@@ -33,7 +33,7 @@ pub(crate) fn limits() -> Limits {
 
 /// The layer.
 pub(crate) fn layer() -> Admission {
-    Admission::new(Rules { kind, message_bytes_max: REQUEST_BYTES_MAX, full })
+    Admission::new(Rules { kind, message_bytes_max: REQUEST_BYTES_MAX, full, late })
 }
 
 fn full(full: Full) -> Status {
@@ -43,6 +43,12 @@ fn full(full: Full) -> Status {
         }
         Full::All => "the room for answers is taken up: try again later",
     };
+    status_from(&failure(FailureReason::Overloaded, message))
+}
+
+fn late() -> Status {
+    let message =
+        format!("the request did not come whole within {REQUEST_MS_MAX} ms: nothing was done, send it again");
     status_from(&failure(FailureReason::Overloaded, message))
 }
 
@@ -90,5 +96,7 @@ mod tests {
             let told = full(whose);
             assert!(told.code() == tonic::Code::ResourceExhausted && told.message().contains(what), "{told}");
         }
+        let told = late();
+        assert!(told.code() == tonic::Code::ResourceExhausted && told.message().contains("again"), "{told}");
     }
 }

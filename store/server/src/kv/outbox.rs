@@ -3,6 +3,13 @@
 //! The node's and the applier's threads deliver a whole batch with one lock and one wake; the stream takes all of
 //! it at once, and runs all reads that became ready in one read transaction.
 //!
+//! **Charges.** A request is charged to its connection until its answer is made. While it waits for the store, that is nothing
+//! that its caller has to do; from then on he is waited for, anew each time that he takes some of what is there.
+//!
+//! ```text
+//!   enter ─► waits for the store ─► deliver ─► told, waits for its caller ─► poll ─► made: given back
+//! ```
+//!
 //! **Order.** Writes of a stream are executed in the order sent, or not at all: as soon as one of its requests was
 //! not executed for want of a leader, or its fate is open, the stream is *broken*. Nothing later of it is executed
 //! any more, it answers what waits, and ends; its caller begins again elsewhere, with the first unanswered.
@@ -53,7 +60,7 @@ impl Cover {
             (None, _) if all <= BYTES_FREE => true,
             (None, Some(place)) => {
                 self.charge = place.try_charge(side, all.next_multiple_of(BYTES_STEP));
-                self.charge.as_mut().map(Charge::wait_for_caller).is_some()
+                self.charge.is_some()
             }
             (Some(charge), _) => all <= charge.bytes() || charge.try_grow(all.next_multiple_of(BYTES_STEP)),
         };
@@ -65,8 +72,20 @@ impl Cover {
 
     fn shrink(&mut self, bytes: usize) {
         self.bytes -= bytes;
-        if self.bytes <= BYTES_FREE {
-            self.charge = None;
+        let needed = self.bytes.next_multiple_of(BYTES_STEP);
+        match &mut self.charge {
+            Some(_) if self.bytes <= BYTES_FREE => self.charge = None,
+            Some(charge) if charge.bytes() >= 2 * needed => charge.resize(needed),
+            _ => {}
+        }
+    }
+
+    /// From now on it is the caller who is waited for, or not.
+    fn wait_for_caller(&mut self, waits: bool) {
+        match &mut self.charge {
+            Some(charge) if waits => charge.wait_for_caller(),
+            Some(charge) => charge.caller_did(),
+            None => {}
         }
     }
 }
@@ -80,7 +99,8 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    fn cost(&self) -> usize {
+    /// What it is charged with.
+    pub(crate) fn cost(&self) -> usize {
         REQUEST_COST_BYTES + self.asked.bytes()
     }
 }
@@ -115,8 +135,12 @@ struct Inner {
     first: u32,
     /// Those not answered.
     open: usize,
-    /// For the requests that wait.
+    /// For the requests whose answers are not made.
     requests: Cover,
+    /// What those of them cost that were told something: they wait for the caller.
+    told_bytes: usize,
+    /// The reading side waits for room.
+    wants_room: bool,
     /// For what is picked up next.
     answers: Cover,
     picked: Picked,
@@ -131,13 +155,18 @@ impl Inner {
     fn take(&mut self, number: u32) -> Option<Waiting> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let waiting = self.waiting.get_mut(index)?.take()?;
-        self.requests.shrink(waiting.cost());
+        self.told_bytes += waiting.cost();
         self.open -= 1;
         while let Some(None) = self.waiting.front() {
             self.waiting.pop_front();
             self.first += 1;
         }
         Some(waiting)
+    }
+
+    /// The caller is waited for while answers are there that are not made.
+    fn wait_for_caller(&mut self) {
+        self.requests.wait_for_caller(self.told_bytes > 0);
     }
 
     fn is_over(&self) -> bool {
@@ -163,6 +192,7 @@ impl Outbox {
             // The rest of a batch that was begun when there was room: no more is taken after it.
             inner.requests.bytes += cost;
         }
+        inner.wait_for_caller();
         inner.waiting.push_back(Some(waiting));
         inner.open += 1;
         Some(number)
@@ -178,11 +208,13 @@ impl Outbox {
     /// Whether another request may wait.
     pub(crate) fn has_room(&self) -> bool {
         let mut inner = self.inner.lock();
-        // Nothing that waits is charged for alone: a stream always goes on.
-        let covered = inner.requests.grow(self.place.as_ref(), Side::Requests, 0) || inner.open == 0;
-        covered
+        // What is free of charge always has room: a stream goes on, if its caller takes what is there.
+        let has_room = inner.requests.grow(self.place.as_ref(), Side::Requests, 0)
             && inner.open + inner.picked.told.len() + inner.picked.ready.len() < STREAM_WAITING_MAX
-            && inner.waiting.len() < STREAM_PLACES_MAX
+            && inner.waiting.len() < STREAM_PLACES_MAX;
+        inner.wait_for_caller();
+        inner.wants_room = !has_room;
+        has_room
     }
 
     /// No more requests come; `refusal` says why, if one was refused that the stream cannot go on after.
@@ -210,9 +242,28 @@ impl Outbox {
         }
         std::mem::swap(&mut inner.picked, into);
         into.charge = std::mem::take(&mut inner.answers).charge;
-        drop(inner);
-        self.changed.notify_one();
+        self.room_changed(inner);
         Poll::Ready(true)
+    }
+
+    /// Answers were made to requests that cost so much: the caller takes what is there.
+    pub(crate) fn made(&self, bytes: usize) {
+        let mut inner = self.inner.lock();
+        inner.told_bytes -= bytes;
+        inner.requests.shrink(bytes);
+        if let Some(charge) = &mut inner.requests.charge {
+            charge.caller_does();
+        }
+        inner.wait_for_caller();
+        self.room_changed(inner);
+    }
+
+    fn room_changed(&self, mut inner: MutexGuard<'_, Inner>) {
+        let wanted = std::mem::take(&mut inner.wants_room);
+        drop(inner);
+        if wanted {
+            self.changed.notify_one();
+        }
     }
 }
 
@@ -247,6 +298,8 @@ impl Recipient for Outbox {
                 inner.picked.told.push((waiting, told));
             }
         }
+        inner.answers.wait_for_caller(true);
+        inner.wait_for_caller();
         if broken {
             inner.ended = true;
             self.broken.store(true, Ordering::Release);
@@ -264,7 +317,8 @@ impl Recipient for Outbox {
         inner.ended = true;
         // What waits has no answer: its caller sees the stream end, and asks elsewhere.
         inner.waiting.clear();
-        inner.requests = Cover::default();
+        let waiting_bytes = inner.requests.bytes - inner.told_bytes;
+        inner.requests.shrink(waiting_bytes);
         inner.open = 0;
         self.broken.store(true, Ordering::Release);
         self.changed.notify_one();
@@ -275,7 +329,14 @@ impl Recipient for Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use admission::limits::HOLD_MS_MAX;
+    use admission::{Connection, Guard, Limits};
+    use futures::FutureExt as _;
     use store_core::{Epoch, Offset};
+    use tokio::net::{TcpListener, TcpStream};
 
     fn write(number: u64) -> Waiting {
         Waiting { number, asked: Asked::Write }
@@ -320,5 +381,132 @@ mod tests {
         outbox.deliver(&mut vec![(second, Told::Answer(Answer::Unknown))]);
         assert_eq!(poll(&outbox), Poll::Ready((true, vec![2])));
         assert_eq!(poll(&outbox), Poll::Ready((false, vec![])));
+    }
+
+    /// A guard with room for so many bytes of one side, and connections to it.
+    async fn guarded<const N: usize>(bytes_max: usize) -> (Arc<Guard>, [(TcpStream, Connection); N]) {
+        let limits = Limits {
+            newcomers_max: N,
+            users_max: N,
+            members_kept: 0,
+            members_max: 0,
+            connection_bytes_max: bytes_max,
+            process_bytes_max: bytes_max,
+        };
+        let guard = Guard::new(limits, 1);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        let mut connections = Vec::new();
+        for _ in 0..N {
+            let (theirs, ours) = tokio::join!(TcpStream::connect(at), guard.accept(&listener));
+            connections.push((theirs.expect("connected"), ours));
+        }
+        (guard, connections.try_into().ok().expect("as many"))
+    }
+
+    /// Longer than a caller may keep what others wait for.
+    async fn a_while() {
+        tokio::time::advance(Duration::from_millis(2 * HOLD_MS_MAX)).await;
+    }
+
+    async fn closed(connection: &Connection) {
+        let closed = connection.place().closed();
+        tokio::time::timeout(Duration::from_secs(60), closed).await.expect("closed");
+    }
+
+    fn told(outbox: &Outbox, numbers: &[u32]) {
+        outbox.deliver(&mut numbers.iter().map(|number| (*number, done())).collect());
+    }
+
+    /// Takes what is there, and makes it.
+    fn take(outbox: &Outbox) {
+        let mut picked = Picked::default();
+        if outbox.poll(&mut picked, &mut Context::from_waker(Waker::noop())) == Poll::Ready(true) {
+            outbox.made(picked.told.iter().map(|(waiting, _)| waiting.cost()).sum());
+        }
+    }
+
+    // A busy stream was the longest holder of all, and the first to be cut when others needed room: its charge was one that
+    // waits for the caller from the first request beyond 64 KiB on, until fewer waited.
+    #[tokio::test]
+    async fn a_caller_is_not_cut_for_requests_that_wait_for_the_store() {
+        let (guard, [(_a, busy), (_b, unending), (_c, other)]) = guarded(512 << 10).await;
+        let outbox = Outbox::new(1, Some(busy.place().clone()));
+        let numbers: Vec<u32> = (0..800).map(|n| outbox.enter(write(n)).expect("open")).collect();
+        tokio::time::pause();
+        a_while().await;
+        // Somebody who does not end a request of his takes what is left, and others need room.
+        let rest = (512 << 10) - guard.budget(Side::Requests).held();
+        let mut charge = unending.place().try_charge(Side::Requests, rest).expect("room");
+        charge.wait_for_caller();
+        let cut = async {
+            closed(&unending).await;
+            drop(charge);
+        };
+        let (granted, ()) = tokio::join!(other.place().charge(Side::Requests, 100 << 10), cut);
+        assert!(
+            granted.is_ok() && !busy.place().is_closed(),
+            "he waits for the store, not the store for him"
+        );
+        // All are answered, and he takes them one after the other, while others wait for more than there is.
+        told(&outbox, &numbers);
+        let mut picked = Picked::default();
+        assert_eq!(outbox.poll(&mut picked, &mut Context::from_waker(Waker::noop())), Poll::Ready(true));
+        let taking = async {
+            for some in picked.told.chunks(100) {
+                tokio::time::advance(Duration::from_millis(HOLD_MS_MAX / 2)).await;
+                outbox.made(some.iter().map(|(waiting, _)| waiting.cost()).sum());
+            }
+        };
+        let (_, ()) = tokio::join!(other.place().charge(Side::Requests, 400 << 10), taking);
+        assert!(!busy.place().is_closed(), "he takes what is there");
+        drop(granted);
+        assert_eq!(guard.budget(Side::Requests).held(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_does_not_take_his_answers_is_cut_when_others_need_room() {
+        let (guard, [(_a, deaf), (_b, other)]) = guarded(512 << 10).await;
+        let outbox = Outbox::new(1, Some(deaf.place().clone()));
+        let numbers: Vec<u32> = (0..800).map(|n| outbox.enter(write(n)).expect("open")).collect();
+        told(&outbox, &numbers);
+        assert!(
+            guard.budget(Side::Requests).held() >= 800 * REQUEST_COST_BYTES,
+            "they are charged until made"
+        );
+        assert!(outbox.has_room(), "there is room, and it is charged");
+        tokio::time::pause();
+        let cut = async {
+            closed(&deaf).await;
+            drop(outbox);
+        };
+        let (granted, ()) = tokio::join!(other.place().charge(Side::Requests, 512 << 10), cut);
+        assert!(granted.is_ok());
+        drop(granted);
+        assert_eq!(guard.budget(Side::Requests).held(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_charge_follows_what_waits_and_without_room_a_stream_goes_on_with_what_is_free() {
+        let (guard, [(_a, busy), (_b, other)]) = guarded(1 << 20).await;
+        let outbox = Outbox::new(1, Some(busy.place().clone()));
+        let numbers: Vec<u32> = (0..3_000).map(|n| outbox.enter(write(n)).expect("open")).collect();
+        let most = guard.budget(Side::Requests).held();
+        told(&outbox, &numbers[..2_500]);
+        take(&outbox);
+        let held = guard.budget(Side::Requests).held();
+        assert!(held >= 500 * REQUEST_COST_BYTES && held <= most / 2, "{held} of {most}");
+        told(&outbox, &numbers[2_500..]);
+        take(&outbox);
+        assert_eq!(guard.budget(Side::Requests).held(), 0, "what is left is free of charge");
+        let _all = other.place().try_charge(Side::Requests, 1 << 20).expect("room");
+        let numbers: Vec<u32> = (0..257).map(|n| outbox.enter(write(n)).expect("open")).collect();
+        assert!(!outbox.has_room());
+        told(&outbox, &numbers);
+        assert!(!outbox.has_room(), "their answers are not made");
+        let woken = outbox.changed.notified();
+        take(&outbox);
+        woken.now_or_never().expect("whoever waits for room is told");
+        assert!(outbox.has_room());
     }
 }

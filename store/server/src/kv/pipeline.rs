@@ -69,9 +69,6 @@ struct Intake {
 impl Intake {
     async fn run(mut self, mut requests: Streaming<PipelineRequest>) {
         loop {
-            while !self.outbox.has_room() {
-                self.outbox.changed.notified().await;
-            }
             let first = tokio::select! {
                 biased;
                 // Only a broken stream matters here; after a wake for room the requests are looked at again.
@@ -83,6 +80,11 @@ impl Intake {
                 }
                 first = requests.message() => first,
             };
+            // Not before: a message that has begun to come is waited for, and its sender is not to be blamed for what the
+            // store lets wait.
+            while !self.outbox.has_room() {
+                self.outbox.changed.notified().await;
+            }
             let more = self.gather(first, &mut requests);
             if self.bring().await.is_err() || !more {
                 break;
@@ -214,7 +216,7 @@ impl Answers {
             .filter_map(|(waiting, told)| Some((&waiting.asked, may_run(told)?)))
             .collect();
         let mut ran = reads::run(&self.shared, &reads, READY_BYTES).into_iter();
-        let mut bytes = 0;
+        let (mut bytes, mut made) = (0, 0);
         while bytes < READY_BYTES
             && let Some((waiting, told)) = self.told.pop_front()
         {
@@ -228,10 +230,14 @@ impl Answers {
                 self.answer(told)
             };
             bytes += response.encoded_len();
+            made += waiting.cost();
             self.ready.push_back(PipelineResponse { number: waiting.number, response: Some(response) });
         }
+        self.outbox.made(made);
         if self.told.is_empty() {
             self.charge = None;
+        } else if let Some(charge) = &mut self.charge {
+            charge.caller_does();
         }
     }
 
