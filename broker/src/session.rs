@@ -231,11 +231,13 @@ mod tests {
         let (held, bounds) = (Held::default(), Bounds { messages_max: 1_000, bytes_max: 100_000 });
         let mut session = Session::new("slow".to_owned(), bounds);
         session.serve(Arc::default(), 2);
-        let lost: u64 = (0..100).map(|_| session.queue(queued(&held, 10_000))).sum();
+        let lost: u64 = (0..100).map(|at| session.queue(queued(&held, 10_000 + at))).sum();
         assert!(held.bytes() <= 100_000 && lost == 91, "{} {lost}", held.bytes());
         let now = Instant::now();
-        let sent: Vec<u16> = std::iter::from_fn(|| session.next(now)).map(|next| next.how.packet).collect();
-        assert_eq!(sent, [1, 2], "no more than its window");
+        let sent: Vec<(u16, usize)> = std::iter::from_fn(|| session.next(now))
+            .map(|next| (next.how.packet, next.message.payload.len()))
+            .collect();
+        assert_eq!(sent, [(1, 10_091), (2, 10_092)], "the first that were not lost, no more than its window");
         session.acknowledged(1);
         assert_eq!(session.next(now).map(|next| next.how.packet), Some(3));
         session.serve(Arc::default(), 10);

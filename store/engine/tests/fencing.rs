@@ -76,7 +76,8 @@ fn is_fenced(cluster: &Cluster, id: NodeId) -> bool {
 fn is_healed(cluster: &Cluster, id: NodeId) -> bool {
     let replica = &cluster.replicas[&id];
     let is_free = replica.status().is_some_and(|status| status.fence.is_none());
-    is_free && cluster.value(id, "kept").as_deref() == Some(KEPT)
+    let is_sound = is_free && replica.table.damage().is_none();
+    is_sound && cluster.value(id, "kept").as_deref() == Some(KEPT)
 }
 
 #[test]

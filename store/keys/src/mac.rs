@@ -96,12 +96,15 @@ mod tests {
         all
     }
 
+    /// Mostly bytes that could be taken for the beginning of a part, so that without lengths many would be alike.
+    fn parts() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        let byte = prop_oneof![9 => Just(2u8), 1 => 0u8..3];
+        prop::collection::vec(prop::collection::vec(byte, 0..4), 0..4)
+    }
+
     proptest! {
         #[test]
-        fn no_two_sequences_of_parts_are_covered_alike(
-            one in prop::collection::vec(prop::collection::vec(0u8..3, 0..4), 0..4),
-            other in prop::collection::vec(prop::collection::vec(0u8..3, 0..4), 0..4),
-        ) {
+        fn no_two_sequences_of_parts_are_covered_alike(one in parts(), other in parts()) {
             let of = |parts: &[Vec<u8>]| whole(parts.iter().fold(Covered::new("d"), |c, part| c.bytes(part)));
             prop_assert_eq!(one == other, of(&one) == of(&other));
         }

@@ -306,6 +306,11 @@ impl Cluster {
         (leader.committed == leader.last.offset).then_some(leader.node)
     }
 
+    /// Epochs in which somebody was seen to lead, with or without anything committed.
+    pub fn elected(&self) -> usize {
+        self.leaders.len()
+    }
+
     /// Puts through the leader and waits for the answer.
     pub fn must_put(&mut self, key: &str, value: &str) {
         let leader = self.leader();

@@ -325,6 +325,7 @@ mod tests {
         assert_eq!(lost(false, None), None, "the broker was lost over nothing");
         assert_eq!(lost(true, Some(9)), None, "it took something");
         assert_eq!(lost(false, Some(7)), Some(7));
+        assert!((1..LIVES_MAX).all(|_| lost(false, Some(9)).is_none()), "another message is counted anew");
         assert!((1..LIVES_MAX).all(|_| lost(false, Some(8)).is_none()));
         assert_eq!(lost(false, Some(8)), Some(8));
     }
