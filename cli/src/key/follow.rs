@@ -102,6 +102,7 @@ mod tests {
     use super::*;
     use crate::key::place::{random, secret};
     use std::sync::{Arc, Mutex};
+    use tokio::sync::Notify;
 
     #[test]
     fn another_clusters_file_changes_nothing() {
@@ -135,11 +136,19 @@ mod tests {
     async fn a_changed_file_is_taken_while_the_process_runs() {
         let first = random().unwrap();
         let file = Arc::new(Mutex::new(Err(Failure::refused("it is gone"))));
-        let read = Arc::clone(&file);
-        let mut keys = follow(first.clone(), move || read.lock().unwrap().clone());
+        let (read, looked) = (Arc::clone(&file), Arc::new(Notify::new()));
+        let looks = Arc::clone(&looked);
+        let mut keys = follow(first.clone(), move || {
+            let found = read.lock().unwrap().clone();
+            looks.notify_one();
+            found
+        });
+        // It is changed after it was looked at, and could not be read then.
+        looked.notified().await;
         let second = first.with_second(secret().unwrap());
         *file.lock().unwrap() = Ok(second.clone());
-        keys.changed().await.unwrap();
+        let changed = tokio::time::timeout(60 * LOOK, keys.changed()).await;
+        changed.expect("it is looked at again").unwrap();
         assert_eq!(*keys.borrow(), second);
     }
 }
