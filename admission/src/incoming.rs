@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
 use crate::arrival::{Arrival, Room};
-use crate::limits::{PIECE_BYTES, REQUEST_BYTES_FREE};
+use crate::limits::{PIECE_BYTES, REQUEST_BYTES_FREE, REQUEST_MS_MAX};
 use crate::place::{Charge, Class, Place, Side};
 use crate::rules::Rules;
 
@@ -97,9 +97,11 @@ impl<B> Incoming<B> {
         let began = self.messages.take(data);
         self.seen(data.len(), self.messages.whole > whole);
         if !self.messages.in_message() {
-            // In a call the caller is waited for until the request has ended.
+            // In a call the caller is waited for until the request has ended. In a stream the service asks for the next message
+            // soon, or waits for the store, which is nothing that the caller has to do; a service that does not ask for long
+            // is one whose answers he does not take.
             if let (Of::Stream { .. }, Some(charge)) = (&self.of, &mut self.charge) {
-                charge.caller_did();
+                charge.wait_for_caller_in(REQUEST_MS_MAX);
             }
             return;
         }
@@ -126,7 +128,13 @@ impl<B> Incoming<B> {
                 true => self.place.asks(),
                 false => self.place.touch(),
             },
-            _ if self.unseen_bytes >= PIECE_BYTES => self.place.touch(),
+            _ if self.unseen_bytes >= PIECE_BYTES => {
+                self.place.touch();
+                // Whoever sends slowly, and goes on, is not to be cut before those who stopped.
+                if let Some(charge) = &mut self.charge {
+                    charge.caller_does();
+                }
+            }
             _ => return,
         }
         self.unseen_bytes = 0;

@@ -262,6 +262,12 @@ impl Charge {
         }
     }
 
+    /// So many milliseconds from now it is the caller who is waited for, if it is still held then.
+    pub fn wait_for_caller_in(&mut self, ms: u64) {
+        self.caller_did();
+        self.hold = Some(self.place.0.seat.hold(self.side, self.place.0.guard.now_ms().saturating_add(ms)));
+    }
+
     /// The caller has done some of it: he is waited for anew.
     pub fn caller_does(&mut self) {
         if self.hold.is_some() {

@@ -21,6 +21,7 @@ use proto::store::{
 };
 use store_client::{Store, request_identity};
 use store_log::fault::FAIL_POINTS;
+use tokio::task::JoinSet;
 
 const ROUTE: Option<Route> = Some(Route::to(1, 1));
 const SIGABRT: i32 = 6;
@@ -50,17 +51,20 @@ impl Street {
         self.rounds += 1;
     }
 
-    /// Writes large records until it is told to stop.
-    fn much(&self) -> tokio::task::JoinHandle<()> {
-        let store = self.cluster.store();
-        tokio::spawn(async move {
-            for at in 0_u64.. {
-                let data = Bytes::from(vec![7; 512 << 10]);
-                let txn = Txn::new().put(Bytes::from(format!("much/{}", at % 8)), 0, data);
-                // A leader that ends here leaves the outcome open; it matters to nobody.
-                let _ = store.txn(txn, Some(request_identity([9; 16]))).await;
-            }
-        })
+    /// Writes large records until it is dropped, several at a time: however slowly one goes, a file fills before the log rolls.
+    fn much(&self) -> JoinSet<()> {
+        let mut writers = JoinSet::new();
+        for writer in 0..8_u8 {
+            let store = self.cluster.store();
+            writers.spawn(async move {
+                loop {
+                    let txn = Txn::new().put(vec![b'm', writer], 0, vec![7; 512 << 10]);
+                    // A leader that ends here leaves the outcome open; it matters to nobody.
+                    let _ = store.txn(txn, Some(request_identity([9; 16]))).await;
+                }
+            });
+        }
+        writers
     }
 
     async fn rest(&mut self) {
@@ -152,9 +156,7 @@ async fn a_node_that_ends_at_a_step_of_rotation_or_of_a_snapshot_comes_back() {
         // A log file grows only beyond what it was made with.
         let growth = (point == "append.extended").then(|| street.much());
         street.ends_at(&node, point).await;
-        if let Some(growth) = growth {
-            growth.abort();
-        }
+        drop(growth);
         street.load.as_ref().unwrap().more(20).await;
         order_surely(&mut street.cluster.shop(1), &order_request("ana", &[("fig", 1)])).await;
     }

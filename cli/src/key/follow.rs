@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use store_keys::{ClusterId, ClusterKey, KeyFile};
+use store_keys::{ClusterId, ClusterKey, KeyFile, Purpose};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -20,14 +20,16 @@ pub trait Followed: Clone + PartialEq + Send + Sync + 'static {
     fn leads_to(&self, next: &Self) -> bool;
 }
 
-/// An older file would cut a member that runs off from the others.
+/// An older file would cut a member that runs off from the others. One of the same revision is of another rotation from the same
+/// file, which is followed when it believes what is proven here.
 impl Followed for ClusterKey {
     fn cluster(&self) -> ClusterId {
         self.id()
     }
 
     fn leads_to(&self, next: &ClusterKey) -> bool {
-        next.revision() > self.revision() || next == self
+        let believes_this = || next.keys(Purpose::Peer).find(self.keys(Purpose::Peer).first().id()).is_some();
+        next.revision() > self.revision() || next.revision() == self.revision() && believes_this()
     }
 }
 
@@ -81,7 +83,8 @@ fn take<K: Followed>(tell: &watch::Sender<K>, key: K) -> Result<(), Failure> {
         return Err(Failure::refused(message));
     }
     if !tell.borrow().leads_to(&key) {
-        let message = "the file is an older copy than the key that is held, or of another rotation: put the cluster's here";
+        let message = "the file is an older copy than the key that is held, or of another rotation: put the cluster's here, and if it \
+                       is this one after all, start this part again";
         return Err(Failure::refused(message));
     }
     let changed = tell.send_if_modified(|held| {

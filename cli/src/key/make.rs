@@ -72,14 +72,20 @@ pub fn found(loaded: &Loaded) -> Result<ClusterKey, Failure> {
 /// It has none and is not all here; or a file cannot be read or written.
 pub fn keep(loaded: &Loaded, here: bool) -> Result<(), Failure> {
     let folders = folders_here(loaded);
-    let mut key = place::of_cluster(loaded)?;
-    for folder in &folders {
-        match place::read(&place::in_folder(folder))? {
-            Some(KeyFile::Cluster(copy)) if key.is_none() => key = Some(copy),
-            _ => {}
+    let beside = place::of_cluster(loaded)?;
+    // Where none stands beside the configuration it is the newest copy: a node that was away for a rotation has an older one.
+    let newest = || -> Result<Option<ClusterKey>, Failure> {
+        let mut newest: Option<ClusterKey> = None;
+        for folder in &folders {
+            if let Some(KeyFile::Cluster(copy)) = place::read(&place::in_folder(folder))?
+                && newest.as_ref().is_none_or(|newest| newest.revision() < copy.revision())
+            {
+                newest = Some(copy);
+            }
         }
-    }
-    let key = match key {
+        Ok(newest)
+    };
+    let key = match beside.map_or_else(newest, |key| Ok(Some(key)))? {
         Some(key) => key,
         None if here => place::random()?,
         None => {

@@ -3,7 +3,7 @@
 //! ```text
 //! feira cluster key 1                      feira portals key 1
 //! cluster 4f1d0c9a5be27713                 cluster 4f1d0c9a5be27713
-//! revision 3  (steps of rotations so far)  revision 3
+//! revision 3  (steps of rotations so far; without the line: none)
 //! secret 6b…  (64 digits; proves)          bus 91…  (64 digits)
 //! next 0a…    (a rotation's first step; its second: the new one is the secret, and this is "former")
 //! check 5d0e11b2                           check …
@@ -290,7 +290,7 @@ impl KeyFile {
             return Err(FileError::Check);
         }
         let id = id.ok_or(FileError::Missing("cluster"))?;
-        let revision = revision.ok_or(FileError::Missing("revision"))?;
+        let revision = revision.unwrap_or(0);
         if keys.is_empty() {
             return Err(FileError::Missing(word));
         }

@@ -19,10 +19,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use admission::Place;
+use admission::limits::CONNECTION_BYTES_MAX;
 use admission::place::{Charge, Side};
 use parking_lot::{Mutex, MutexGuard};
 use prost::Message as _;
 use proto::store::{Failure, PipelineResponse};
+use store_db::limits::ANSWER_BYTES_MAX;
 use store_engine::{Answer, Reply};
 use tokio::sync::Notify;
 
@@ -39,6 +41,9 @@ const _: () = assert!(STREAM_WAITING_MAX <= STREAM_PLACES_MAX);
 
 /// Bytes that one stream may hold without being charged.
 const BYTES_FREE: usize = 64 << 10;
+/// Bytes of answers that one stream may hold before they are made, unless it is a single one: the connection keeps room for
+/// the one that is on its way.
+const ANSWERS_BYTES_MAX: usize = CONNECTION_BYTES_MAX - ANSWER_BYTES_MAX;
 /// By how much a charge grows at a time.
 const BYTES_STEP: usize = 64 << 10;
 /// What a request costs beside its bytes, about.
@@ -110,10 +115,12 @@ impl Waiting {
 pub(crate) struct Picked {
     /// Requests and what they were told.
     pub(crate) told: Vec<(Waiting, Told)>,
-    /// Answers made at the door.
-    pub(crate) ready: Vec<PipelineResponse>,
+    /// Answers made at the door, and what they are charged with until they are taken.
+    pub(crate) ready: Vec<(PipelineResponse, usize)>,
     /// For the answers among them that are not short.
     pub(crate) charge: Option<Charge>,
+    /// Bytes of those answers.
+    pub(crate) answer_bytes: usize,
 }
 
 /// The requests and answers of one stream.
@@ -198,10 +205,16 @@ impl Outbox {
         Some(number)
     }
 
-    /// Gives an answer at the door.
+    /// Gives an answer at the door, charged like a request until it is taken.
     pub(crate) fn answer(&self, response: PipelineResponse) {
+        let cost = REQUEST_COST_BYTES + response.encoded_len();
         let mut inner = self.inner.lock();
-        inner.picked.ready.push(response);
+        if !inner.requests.grow(self.place.as_ref(), Side::Requests, cost) {
+            inner.requests.bytes += cost;
+        }
+        inner.told_bytes += cost;
+        inner.picked.ready.push((response, cost));
+        inner.wait_for_caller();
         wake(inner);
     }
 
@@ -241,12 +254,13 @@ impl Outbox {
             return Poll::Pending;
         }
         std::mem::swap(&mut inner.picked, into);
-        into.charge = std::mem::take(&mut inner.answers).charge;
+        let answers = std::mem::take(&mut inner.answers);
+        (into.charge, into.answer_bytes) = (answers.charge, answers.bytes);
         self.room_changed(inner);
         Poll::Ready(true)
     }
 
-    /// Answers were made to requests that cost so much: the caller takes what is there.
+    /// Answers were made to requests that cost so much, or taken: the caller takes what is there.
     pub(crate) fn made(&self, bytes: usize) {
         let mut inner = self.inner.lock();
         inner.told_bytes -= bytes;
@@ -275,8 +289,13 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
     }
 }
 
+/// What charges are rounded up to.
+pub(crate) fn rounded(bytes: usize) -> usize {
+    if bytes <= BYTES_FREE { 0 } else { bytes.next_multiple_of(BYTES_STEP) }
+}
+
 /// Bytes of an answer that is there already; reads are not run yet.
-fn bytes(told: &Told) -> usize {
+pub(crate) fn bytes_of(told: &Told) -> usize {
     match told {
         Told::Reply(Reply::Txn(answer)) => answer.encoded_len(),
         Told::Reply(Reply::Outcome(answer)) => answer.encoded_len(),
@@ -291,7 +310,9 @@ impl Recipient for Outbox {
         let mut inner = self.inner.lock();
         for (number, mut told) in told.drain(..) {
             if let Some(waiting) = inner.take(number) {
-                if !inner.answers.grow(self.place.as_ref(), Side::Answers, bytes(&told)) {
+                let bytes = bytes_of(&told);
+                let fits = inner.answers.bytes == 0 || inner.answers.bytes + bytes <= ANSWERS_BYTES_MAX;
+                if !fits || !inner.answers.grow(self.place.as_ref(), Side::Answers, bytes) {
                     told = Told::Answer(Answer::Unknown);
                 }
                 broken |= breaks(&told);
@@ -508,5 +529,60 @@ mod tests {
         take(&outbox);
         woken.now_or_never().expect("whoever waits for room is told");
         assert!(outbox.has_room());
+    }
+
+    fn refused(number: u64) -> PipelineResponse {
+        let response = proto::store::pipeline_response::Response::Failure(Failure::default());
+        PipelineResponse { number, response: Some(response) }
+    }
+
+    #[tokio::test]
+    async fn answers_at_the_door_are_charged_until_they_are_taken() {
+        let (guard, [(_a, deaf), (_b, other)]) = guarded(1 << 20).await;
+        let outbox = Outbox::new(1, Some(deaf.place().clone()));
+        (0..1_000).for_each(|number| outbox.answer(refused(number)));
+        assert!(guard.budget(Side::Requests).held() >= 1_000 * REQUEST_COST_BYTES);
+        // Who does not take them is cut when others need the room.
+        tokio::time::pause();
+        let (granted, ()) = tokio::join!(other.place().charge(Side::Requests, 1 << 20), async {
+            closed(&deaf).await;
+            let mut picked = Picked::default();
+            let polled = outbox.poll(&mut picked, &mut Context::from_waker(Waker::noop()));
+            assert_eq!((polled, picked.ready.len()), (Poll::Ready(true), 1_000));
+            picked.ready.iter().for_each(|(_, cost)| outbox.made(*cost));
+        });
+        assert!(granted.is_ok());
+        drop(granted);
+        assert_eq!(guard.budget(Side::Requests).held(), 0, "each was given back");
+    }
+
+    /// A reply of about so many bytes.
+    fn large(bytes: usize) -> Told {
+        let touched = proto::store::Touched { key: vec![7; bytes].into(), ..Default::default() };
+        let response = proto::store::TxnResponse { results: vec![touched], ..Default::default() };
+        Told::Reply(Reply::Txn(response))
+    }
+
+    // The charge of all of them was kept until the last one was made, and the one on its way needed room beside it: with replies
+    // of 8 MiB in all, a stream waited for itself.
+    #[tokio::test]
+    async fn answers_that_wait_leave_room_for_the_one_that_is_on_its_way() {
+        let (guard, [(_a, caller)]) = guarded(CONNECTION_BYTES_MAX).await;
+        let outbox = Outbox::new(1, Some(caller.place().clone()));
+        let numbers: Vec<u32> = (0..3).map(|number| outbox.enter(write(number)).expect("open")).collect();
+        let bytes = ANSWERS_BYTES_MAX / 2 - 1_000;
+        outbox.deliver(&mut numbers.iter().map(|number| (*number, large(bytes))).collect());
+        let mut picked = Picked::default();
+        assert_eq!(outbox.poll(&mut picked, &mut Context::from_waker(Waker::noop())), Poll::Ready(true));
+        let kinds: Vec<bool> = picked.told.iter().map(|(_, told)| matches!(told, Told::Reply(_))).collect();
+        assert_eq!(kinds, [true, true, false], "what has no room is unknown, and ends the stream");
+        assert!(caller.place().try_charge(Side::Answers, ANSWER_BYTES_MAX).is_some());
+        drop(picked);
+        let outbox = Outbox::new(2, Some(caller.place().clone()));
+        let only = outbox.enter(write(1)).expect("open");
+        outbox.deliver(&mut vec![(only, large(ANSWER_BYTES_MAX - 1_000))]);
+        assert!(!outbox.is_broken(), "one answer always has room");
+        drop(outbox);
+        assert_eq!(guard.budget(Side::Answers).held(), 0);
     }
 }

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
 
 use super::door::{at_door, client_command};
-use super::outbox::{Outbox, Picked, Waiting};
+use super::outbox::{Outbox, Picked, Waiting, bytes_of, rounded};
 use crate::desk::{Desk, Recipient, Told};
 use crate::inbox::Batch;
 use crate::reads::{self, Asked};
@@ -52,7 +52,15 @@ pub(super) fn open(
         refusal: None,
     };
     let taking = tokio::spawn(intake.run(requests));
-    Answers { shared, outbox, taking, told: VecDeque::new(), charge: None, ready: VecDeque::new() }
+    Answers {
+        shared,
+        outbox,
+        taking,
+        told: VecDeque::new(),
+        charge: None,
+        answer_bytes: 0,
+        ready: VecDeque::new(),
+    }
 }
 
 /// The side that takes requests in.
@@ -99,8 +107,9 @@ impl Intake {
         first: Result<Option<PipelineRequest>, Status>,
         requests: &mut Streaming<PipelineRequest>,
     ) -> bool {
-        let mut next = Some(first);
+        let (mut next, mut count) = (Some(first), 0);
         while let Some(arrived) = next.take() {
+            count += 1;
             match arrived {
                 Ok(Some(request)) => self.take(request),
                 Ok(None) => return false,
@@ -109,7 +118,7 @@ impl Intake {
                     return false;
                 }
             }
-            if self.jobs.len() < BATCH_MAX && self.bytes < BATCH_BYTES_MAX {
+            if count < BATCH_MAX && self.bytes < BATCH_BYTES_MAX {
                 next = requests.message().now_or_never();
             }
         }
@@ -201,7 +210,10 @@ pub(crate) struct Answers {
     told: VecDeque<(Waiting, Told)>,
     /// For the answers in it.
     charge: Option<Charge>,
-    ready: VecDeque<PipelineResponse>,
+    /// Bytes of those.
+    answer_bytes: usize,
+    /// What the caller gets next, and what is given back when it is taken.
+    ready: VecDeque<(PipelineResponse, usize)>,
 }
 
 impl Answers {
@@ -227,17 +239,23 @@ impl Answers {
                 };
                 answer
             } else {
+                self.answer_bytes = self.answer_bytes.saturating_sub(bytes_of(&told));
                 self.answer(told)
             };
             bytes += response.encoded_len();
             made += waiting.cost();
-            self.ready.push_back(PipelineResponse { number: waiting.number, response: Some(response) });
+            let response = PipelineResponse { number: waiting.number, response: Some(response) };
+            self.ready.push_back((response, 0));
         }
         self.outbox.made(made);
-        if self.told.is_empty() {
-            self.charge = None;
-        } else if let Some(charge) = &mut self.charge {
-            charge.caller_does();
+        // What was made is charged for on its way; what is kept here must leave room for that.
+        match (rounded(self.answer_bytes), &mut self.charge) {
+            (0, _) => self.charge = None,
+            (needed, Some(charge)) => {
+                charge.resize(needed.min(charge.bytes()));
+                charge.caller_does();
+            }
+            (_, None) => {}
         }
     }
 
@@ -265,7 +283,10 @@ impl Stream for Answers {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(response) = self.ready.pop_front() {
+            if let Some((response, cost)) = self.ready.pop_front() {
+                if cost > 0 {
+                    self.outbox.made(cost);
+                }
                 return Poll::Ready(Some(Ok(response)));
             }
             if !self.told.is_empty() {
@@ -282,7 +303,7 @@ impl Stream for Answers {
                 Poll::Ready(true) => {
                     self.ready.extend(picked.ready);
                     self.told.extend(picked.told);
-                    self.charge = picked.charge;
+                    (self.charge, self.answer_bytes) = (picked.charge, picked.answer_bytes);
                 }
             }
         }
