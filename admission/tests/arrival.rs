@@ -360,7 +360,7 @@ async fn a_caller_of_a_stream_is_not_cut_for_a_message_that_the_service_keeps_wa
     // A service that does not go past a message for so long is one whose answers nobody takes.
     tokio::time::advance(Duration::from_millis(REQUEST_MS_MAX)).await;
     let (granted, ()) = tokio::join!(third.place().charge(Side::Requests, 256 << 10), async {
-        ours.place().closed().await;
+        tokio::time::timeout(Duration::from_secs(60), ours.place().closed()).await.expect("cut");
         drop(answering);
     });
     assert!(granted.is_ok());
