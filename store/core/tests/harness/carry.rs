@@ -83,11 +83,7 @@ impl Cluster {
                     continues,
                 );
             }
-            Output::Commit { up_to } => {
-                let is_installing = self.node(id).installing;
-                assert!(!is_installing, "commit order: {up_to} is ordered while a snapshot is installed");
-                self.apply(id, up_to);
-            }
+            Output::Commit { up_to } => self.commit(id, up_to),
             Output::ReadsReady { up_to, at } => self.reads_end(id, up_to, Some(at)),
             Output::ReadsFailed { up_to } => self.reads_end(id, up_to, None),
             Output::RoleChanged(view) => {
@@ -108,6 +104,12 @@ impl Cluster {
             Output::EpochRefused { .. } => {}
             Output::Fatal(_) => self.node(id).fatal = true,
         }
+    }
+
+    fn commit(&mut self, id: NodeId, up_to: Position) {
+        let is_installing = self.node(id).installing;
+        assert!(!is_installing, "commit order: {up_to} is ordered while a snapshot is installed");
+        self.apply(id, up_to);
     }
 
     fn save_ballot(&mut self, id: NodeId, ballot: Ballot) {
