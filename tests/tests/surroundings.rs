@@ -86,7 +86,18 @@ fn a_shop_in_the_background_reads_no_terminal_and_ends_in_order_when_that_is_clo
     let _stopped = Stopped(&place);
     let mut shell = Command::new("setsid");
     // A shell with job control on a terminal of its own: what follows is a job in the background.
-    shell.args(["--ctty", "--wait", "bash", "-m", "-c", "\"$@\" & echo \"the job is $!.\"; wait", "bash"]);
+    // Tests that run under nohup would hand on that SIGHUP is ignored.
+    shell.args([
+        "--ctty",
+        "--wait",
+        "env",
+        "--default-signal=HUP",
+        "bash",
+        "-m",
+        "-c",
+        "\"$@\" & echo \"the job is $!.\"; wait",
+        "bash",
+    ]);
     let up = place.command(&["up", "--any-ports"]);
     shell.arg(up.get_program()).args(up.get_args());
     let mut terminal = Dialogue::on_terminal(shell);
