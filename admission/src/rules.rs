@@ -1,4 +1,4 @@
-//! What a server says of its calls: how each is treated, and what a caller is told who is refused.
+//! A server's rules for its calls: the treatment of each, and the words of a refusal.
 
 use tonic::Status;
 

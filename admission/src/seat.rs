@@ -1,4 +1,4 @@
-//! What is known of one connection: how it is ranked, what it did last, what it makes the process hold.
+//! One connection's account: its rank, its last activity, the bytes that it makes the process hold.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

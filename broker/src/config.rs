@@ -1,4 +1,4 @@
-//! Where the broker listens and how much it takes on.
+//! The broker's configuration: its address and its limits.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

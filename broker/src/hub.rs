@@ -1,4 +1,4 @@
-//! What all connections share: sessions, subscriptions, retained messages, and the bytes that they hold together.
+//! The state that all connections share: sessions, subscriptions, retained messages, and the bytes that they hold together.
 //!
 //! One lock, never held across a wait: a message is put into the queues of whoever gets it, and their connections are
 //! woken.

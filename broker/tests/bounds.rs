@@ -1,4 +1,4 @@
-//! What only the embedded broker promises: its start and stop, and its bounds.
+//! The promises of the embedded broker alone: its start and stop, and its bounds.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read as _, Write as _};

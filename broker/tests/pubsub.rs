@@ -1,4 +1,4 @@
-//! What feira needs of a broker, over real sockets through its own client library: one suite, run over the embedded
+//! The broker that feira needs, over real sockets through its own client library: one suite, run over the embedded
 //! broker and over mosquitto.
 //!
 //! Every wait has a deadline. Each test has its own broker on its own port.

@@ -1,4 +1,4 @@
-//! How each call of a portal is admitted, and what it may hold.
+//! The admission of a portal's calls, and the room of each.
 
 use admission::limits::REQUEST_MS_MAX;
 use admission::place::Full;

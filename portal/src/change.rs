@@ -1,4 +1,4 @@
-//! What an order change is as ONE transaction, and what a refused one means. Pure: documents in, a transaction out.
+//! An order change as ONE transaction, and the meaning of a refused one. Pure: documents in, a transaction out.
 //!
 //! ```text
 //!   guards      c/{CID}    /state = "active"                 (first: it routes, and remembers the request)

@@ -1,4 +1,4 @@
-//! When a portal may trust its cache: one pure state machine a replica group (DESIGN section 7).
+//! A portal's trust in its cache: one pure state machine a replica group (DESIGN section 7).
 //!
 //! ```text
 //!   COLD ── connected, subscribed, barrier read at R: flush, A ← R ──► LIVE

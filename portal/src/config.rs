@@ -1,4 +1,4 @@
-//! How a portal is started: checked values, no files (the CLI reads those).
+//! A portal's configuration: checked values, no files (the CLI reads those).
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! What can go wrong for a user, and the one table of codes and reasons (`docs/SCHEMA.md` prints the same).
+//! The errors that a user meets, and the one table of codes and reasons (`docs/SCHEMA.md` prints the same).
 //!
 //! Each variant answers: did it happen? (only [`Error::OutcomeUnknown`] says "maybe"), and what can the user do.
 //! The way over the wire, both directions, is in `status`. Leaves out HTTP and MQTT, which will use the same table.

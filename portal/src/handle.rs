@@ -1,4 +1,4 @@
-//! What every operation of a portal holds: the store, the cache, the clock, the counters.
+//! The handle that every operation of a portal holds: the store, the cache, the clock, the counters.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Where records are: the keys of DESIGN section 8, and back from a key to its ids.
+//! The keys of the portals' records, and the way back from a key to its ids.
 //!
 //! The braces stand in the key: what is between them decides the place on the ring, so that all orders of a client
 //! are together, and all that hangs on a product. Ids are percent-encoded, hence a brace or slash in a key is always

@@ -1,4 +1,4 @@
-//! What both portals share: documents, money, ids, the coherent cache, the bus, errors, start and stop.
+//! The library of both portals: documents, money, ids, the coherent cache, the bus, errors, start and stop.
 //!
 //! ```text
 //!   request ─► ids, documents (checked) ─► reader ──► cache ◄── coherence ◄── bus (MQTT)

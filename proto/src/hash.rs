@@ -1,4 +1,4 @@
-//! Where a key stands on the ring, and digests: frozen for ever by test vectors, since both are on disk.
+//! A key's place on the ring, and digests: frozen for ever by test vectors, since both are on disk.
 //!
 //! Promises: the same bytes give the same number on every machine and in every release.
 //! Leaves out: which shard owns a hash (the ring is the core's).

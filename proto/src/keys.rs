@@ -1,4 +1,4 @@
-//! How integers and ids become keys or parts of keys, and back.
+//! Integers and ids as keys or parts of keys, and back.
 //!
 //! **Integers** of any precision sort as numbers when their keys are compared bytewise: sign, length, magnitude.
 //!

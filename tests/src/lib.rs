@@ -1,4 +1,4 @@
-//! What the end-to-end tests stand on: real processes, real mosquitto, waiting with deadlines; and the rules of the
+//! The ground of the end-to-end tests: real processes, real mosquitto, waiting with deadlines; and the rules of the
 //! house ([`tidy`]). The tests themselves are in `tests/tests/`, one file for each part of the promises.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 

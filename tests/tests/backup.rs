@@ -389,6 +389,9 @@ async fn a_restore_beside_a_cluster_that_is_here_is_refused() {
     let key = std::fs::read(cluster.path().join("cluster.key")).unwrap();
     let said = refused(&cluster, &["--set", "folder=other", "restore", good], 1);
     assert!(said.contains("is the configuration of a cluster that is here"), "{said}");
+    let by_variable = cluster.command(&["restore", good]).env("FEIRA_FOLDER", "other").output().unwrap();
+    let said = String::from_utf8_lossy(&by_variable.stderr).into_owned();
+    assert!(said.contains("is the configuration of a cluster that is here"), "{said}");
     assert_eq!(std::fs::read(cluster.path().join("cluster.key")).unwrap(), key, "its key is still its own");
     assert!(!cluster.path().join("other").exists());
     done(&cluster, &["--set", "folder=other", "restore", "--verify-only", good]);

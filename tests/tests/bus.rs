@@ -1,4 +1,4 @@
-//! What others do on the broker: publish what is too large or no message, or run a cluster of the same name. Caches
+//! Others on the broker: messages that are too large or none, and clusters of the same name. Caches
 //! go on, LIVE and right, and connections stand; leaders and portals count and ignore the rest.
 #![allow(clippy::unwrap_used)]
 

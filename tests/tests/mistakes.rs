@@ -1,4 +1,4 @@
-//! What people try who do not know feira yet, over real processes: records that no portal wrote, empty orders and lines
+//! First mistakes of people new to feira, over real processes: records that no portal wrote, empty orders and lines
 //! named twice, a cluster with too few nodes, the wrong folder, ids that nobody can name, words that are no command.
 #![allow(clippy::unwrap_used)]
 

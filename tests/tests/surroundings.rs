@@ -1,4 +1,4 @@
-//! What stands around a shop: variables of somebody else, terminals that are closed or do not know their width, brokers that
+//! The surroundings of a shop: variables of somebody else, terminals that are closed or do not know their width, brokers that
 //! refuse, other users of the machine, disks that logs would fill.
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! What is refused before anything is read or written: ids and texts, documents, sizes.
+//! Refusals before anything is read or written: ids and texts, documents, sizes.
 
 use portal::Error;
 use proto::portal::{

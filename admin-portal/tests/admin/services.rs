@@ -1,4 +1,4 @@
-//! What is served beside the operations: status, health, reflection; and the statuses as clients of other languages
+//! Services beside the operations: status, health, reflection; and the statuses as clients of other languages
 //! see them.
 
 use std::collections::BTreeSet;

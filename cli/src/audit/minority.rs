@@ -1,4 +1,4 @@
-//! Which replica is wrong, when they are not all equal, and how it gets right again. Pure.
+//! The wrong replica, when they are not all equal, and its way back. Pure.
 
 use super::read::{Picture, first_difference};
 

@@ -12,7 +12,7 @@ use store_server::{Source, founders};
 use super::unusable;
 use crate::args;
 use crate::aside::Aside;
-use crate::config::load::{Loaded, Sources, load};
+use crate::config::load::{Loaded, load_as_written};
 use crate::failure::Failure;
 use crate::key::make::folders_here;
 use crate::key::place::{self, Replaced};
@@ -92,7 +92,7 @@ fn check_beside(loaded: &Loaded, folder: &Path) -> Result<(), Failure> {
     if !loaded.from_file {
         return Ok(());
     }
-    let as_written = load(&Sources { file: Some(loaded.path.clone()), set: Vec::new() })?;
+    let as_written = load_as_written(&loaded.path)?;
     let there = as_written.folder();
     if there == folder || folders_here(&as_written).is_empty() {
         return Ok(());
@@ -125,9 +125,12 @@ fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<Replaced, Fai
     write_default(loaded)?;
     // The key first: a restore that was killed between them is made again; a cluster with another one's key beside it is none.
     let replaced = place::replace(place::path_of_cluster(loaded), &key)?;
-    if let Err(failure) = aside.publish(folder) {
-        replaced.undo()?;
-        return Err(failure);
+    let Err(failure) = aside.publish(folder) else { return Ok(replaced) };
+    // It may have its name all the same, only not durably: then its key stays with it.
+    if folders_here(loaded).is_empty()
+        && let Err(undone) = replaced.undo()
+    {
+        return Err(Failure { message: format!("{}; {}", failure.message, undone.message), ..failure });
     }
-    Ok(replaced)
+    Err(failure)
 }

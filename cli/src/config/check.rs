@@ -1,4 +1,4 @@
-//! Which values are allowed. Every error names the key, what stands there, and what may.
+//! The values that are allowed. Every error names the key, what stands there, and what may.
 //!
 //! Leaves out: whether a port is free or a folder can be written; starting finds that out.
 

@@ -86,15 +86,27 @@ pub fn load_or_defaults(sources: &Sources) -> Result<Loaded, Failure> {
     Ok(Loaded { from_file, ..load_text(&text, path, &sources.set)? })
 }
 
+/// The file alone, as it is written: neither the environment nor flags say anything.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_as_written(path: &Path) -> Result<Loaded, Failure> {
+    Ok(Loaded { from_file: true, ..resolved(&read(path)?, path.to_owned(), &[])? })
+}
+
 /// Reads and checks what a file of this text would say at this place.
 ///
 /// # Errors
 /// As [`load`].
 pub fn load_text(text: &str, path: PathBuf, set: &[String]) -> Result<Loaded, Failure> {
     let overrides = overrides(Environment::read()?, set)?;
-    let config = layered(text, &overrides).map_err(|error| in_file(&path, *error, &overrides))?;
-    check(&config).map_err(|failure| naming_origin(failure, &overrides))?;
-    Ok(Loaded { config, path, from_file: false, set: set.to_vec() })
+    Ok(Loaded { set: set.to_vec(), ..resolved(text, path, &overrides)? })
+}
+
+fn resolved(text: &str, path: PathBuf, overrides: &[Override]) -> Result<Loaded, Failure> {
+    let config = layered(text, overrides).map_err(|error| in_file(&path, *error, overrides))?;
+    check(&config).map_err(|failure| naming_origin(failure, overrides))?;
+    Ok(Loaded { config, path, from_file: false, set: Vec::new() })
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

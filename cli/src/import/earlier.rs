@@ -1,4 +1,4 @@
-//! What earlier runs of an import left in the shop, and how it compares with the file as it is now. Asked once a client, before
+//! The traces of earlier runs of an import in the shop, compared with the file as it is now. Asked once a client, before
 //! any order is sent; the comparisons are pure.
 //!
 //! An order's OID follows from its client and its request id, so that an import finds its own orders again, also when the store

@@ -1,4 +1,4 @@
-//! What is to be inserted: made of the classified lines, in memory, before anything is sent. Pure.
+//! The plan of an import: made of the classified lines, in memory, before anything is sent. Pure.
 //!
 //! - a client for every customer named in the file;
 //! - a product for every stock code with a valid line: its first non-empty description in the file, the price of

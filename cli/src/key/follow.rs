@@ -44,11 +44,11 @@ impl Followed for KeyFile {
     }
 }
 
-/// Looks at the file every second until nobody holds the receiver. What cannot be read, or is another cluster's, changes
-/// nothing, and is told once.
+/// Looks at the key every second until nobody holds the receiver. What cannot be read, or is another cluster's, changes
+/// nothing, and is told once; so is what `read` says of a file that it passed over.
 pub fn follow<K: Followed>(
     first: K,
-    read: impl Fn() -> Result<K, Failure> + Clone + Send + 'static,
+    read: impl Fn() -> Result<(K, Option<Failure>), Failure> + Clone + Send + 'static,
 ) -> watch::Receiver<K> {
     let (tell, keys) = watch::channel(first);
     tokio::spawn(async move {
@@ -59,7 +59,10 @@ pub fn follow<K: Followed>(
             look.tick().await;
             let read = read.clone();
             let Ok(read) = tokio::task::spawn_blocking(read).await else { return };
-            let taken = read.and_then(|key| take(&tell, key));
+            let taken = read.and_then(|(key, passed_over)| {
+                take(&tell, key)?;
+                passed_over.map_or(Ok(()), Err)
+            });
             match taken {
                 Ok(()) => told = None,
                 Err(failure) if told.as_ref() == Some(&failure.message) => {}
@@ -130,6 +133,11 @@ mod tests {
             take(&tell, older.with_second(secret().unwrap()).turned().with_first_only()).is_err(),
             "another rotation"
         );
+        // Begun twice from one file, a rotation can be settled: what proves is the same in both.
+        let (tell, keys) = watch::channel(older.with_second(secret().unwrap()));
+        let settled = older.with_second(secret().unwrap());
+        take(&tell, settled.clone()).unwrap();
+        assert_eq!(*keys.borrow(), settled);
         let (tell, _keys) = watch::channel(KeyFile::Portals(older.for_portals()));
         assert!(take(&tell, KeyFile::Cluster(older)).is_ok(), "either kind of file will do for a portal");
         assert!(take(&tell, KeyFile::Portals(newer.for_portals())).is_ok(), "also when a rotation is over");
@@ -139,12 +147,14 @@ mod tests {
     async fn a_changed_file_is_taken_while_the_process_runs() {
         let first = random().unwrap();
         let file = Arc::new(Mutex::new(Err(Failure::refused("it is gone"))));
+        let older = Some(Failure::refused("the other file is older"));
+        // One file is followed although another one is not.
         let (read, looked) = (Arc::clone(&file), Arc::new(Notify::new()));
         let looks = Arc::clone(&looked);
         let mut keys = follow(first.clone(), move || {
-            let found = read.lock().unwrap().clone();
+            let found: Result<ClusterKey, Failure> = read.lock().unwrap().clone();
             looks.notify_one();
-            found
+            found.map(|key| (key, older.clone()))
         });
         // It is changed after it was looked at, and could not be read then.
         looked.notified().await;

@@ -73,19 +73,7 @@ pub fn found(loaded: &Loaded) -> Result<ClusterKey, Failure> {
 pub fn keep(loaded: &Loaded, here: bool) -> Result<(), Failure> {
     let folders = folders_here(loaded);
     let beside = place::of_cluster(loaded)?;
-    // Where none stands beside the configuration it is the newest copy: a node that was away for a rotation has an older one.
-    let newest = || -> Result<Option<ClusterKey>, Failure> {
-        let mut newest: Option<ClusterKey> = None;
-        for folder in &folders {
-            if let Some(KeyFile::Cluster(copy)) = place::read(&place::in_folder(folder))?
-                && newest.as_ref().is_none_or(|newest| newest.revision() < copy.revision())
-            {
-                newest = Some(copy);
-            }
-        }
-        Ok(newest)
-    };
-    let key = match beside.map_or_else(newest, |key| Ok(Some(key)))? {
+    let key = match beside.map_or_else(|| newest_copy(&folders), |key| Ok(Some(key)))? {
         Some(key) => key,
         None if here => place::random()?,
         None => {
@@ -107,6 +95,19 @@ pub fn keep(loaded: &Loaded, here: bool) -> Result<(), Failure> {
         place::of_node(loaded, folder)?;
     }
     Ok(())
+}
+
+/// The newest key in these folders: a node that was away for a rotation has an older one.
+fn newest_copy(folders: &[PathBuf]) -> Result<Option<ClusterKey>, Failure> {
+    let mut newest: Option<ClusterKey> = None;
+    for folder in folders {
+        if let Some(KeyFile::Cluster(copy)) = place::read(&place::in_folder(folder))?
+            && newest.as_ref().is_none_or(|newest| newest.revision() < copy.revision())
+        {
+            newest = Some(copy);
+        }
+    }
+    Ok(newest)
 }
 
 /// The folders of nodes that hold a replica on this machine.
@@ -176,4 +177,23 @@ pub fn export(loaded: &Loaded, to: Option<PathBuf>) -> Result<Answer, Failure> {
     );
     answer.notes.push("copy it to the portals' machine, beside the configuration, as portals.key".to_owned());
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_copy_is_the_clusters_key_where_none_stands_beside_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = ["node-1", "node-2", "node-3"].map(|name| folder.path().join(name));
+        folders.iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+        assert_eq!(newest_copy(&folders).unwrap(), None);
+        let older = place::random().unwrap();
+        let newer = older.with_second(place::secret().unwrap()).turned().with_first_only();
+        for (folder, key) in folders.iter().zip([&older, &newer, &older]) {
+            place::write(&place::in_folder(folder), key).unwrap();
+        }
+        assert_eq!(newest_copy(&folders).unwrap(), Some(newer));
+    }
 }

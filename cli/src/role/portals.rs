@@ -55,7 +55,7 @@ fn config_of(loaded: &Loaded, which: Which, instance: usize) -> Result<Config, F
     })?;
     let login = login(loaded)?.map(|(user, password)| Login { user, password });
     let again = loaded.clone();
-    let keys = follow(of_portal(loaded)?, move || of_portal(&again));
+    let keys = follow(of_portal(loaded)?, move || Ok((of_portal(&again)?, None)));
     let listen = resolve(&format!("{word}s.listen"), &at.listen)?;
     let entries = NonZeroUsize::new(config.portal.cache_entries).unwrap_or(NonZeroUsize::MIN);
     Ok(Config {

@@ -1,4 +1,4 @@
-//! When a role stops: SIGTERM, SIGINT, SIGHUP, or, under `feira up`, the end of the pipe on standard input, which says that
+//! The end of a role: SIGTERM, SIGINT, SIGHUP, or, under `feira up`, the end of the pipe on standard input, which says that
 //! the supervisor is gone, however that happened.
 
 use std::future::Future;

@@ -32,7 +32,7 @@ pub async fn run(loaded: &Loaded, id: u64, supervised: bool) -> Result<(), Failu
     let held = of_node(loaded, &folder)?;
     let keys = follow(held.key, move || {
         let NodeKey { key, not_followed } = of_node(&loaded_again, &folder)?;
-        not_followed.map_or(Ok(key), Err)
+        Ok((key, not_followed))
     });
     private::keep(&config.folder);
     let asked = asked(supervised)?;

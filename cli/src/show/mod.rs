@@ -1,4 +1,4 @@
-//! What people see: tables on standard output, or with `--json` one document a result; everything else on standard
+//! The tools' output: tables on standard output, or with `--json` one document a result; everything else on standard
 //! error.
 
 pub mod answer;

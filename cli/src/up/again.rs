@@ -1,4 +1,4 @@
-//! When a part that ended by itself is started again: after a pause that grows while it ends again and again.
+//! The restart of a part that ended by itself: after a pause that grows while it ends again and again.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What a local cluster is made of.
+//! The parts of a local cluster.
 
 use crate::config::shape::{BrokerKind, Config};
 use crate::failure::Failure;

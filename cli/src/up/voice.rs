@@ -1,4 +1,4 @@
-//! What `feira up` says: on its terminal, and in a log of its own, which is there when the terminal is gone.
+//! The words of `feira up`: on its terminal, and in a log of its own, which is there when the terminal is gone.
 
 use crate::show::out::Out;
 

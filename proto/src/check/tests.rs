@@ -1,4 +1,4 @@
-//! What passes the checks at the door, and what does not.
+//! Values that pass the checks of requests, and values that do not.
 
 use super::*;
 use crate::store::{KeyRange, Quote};

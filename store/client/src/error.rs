@@ -1,4 +1,4 @@
-//! What a caller of the store must know of a failure: did it happen?
+//! A failure as a caller of the store must know it: did it happen?
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! What every role shares: identity, ballot, log history, what is durable, what is committed; and how a role asks
+//! The state that every role shares: identity, ballot, log history, what is durable, what is committed; and how a role asks
 //! to become another ([`Change`]).
 //!
 //! Everything that must hold whatever the role is asserted here, at the few places where the state moves.

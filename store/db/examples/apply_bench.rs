@@ -1,4 +1,4 @@
-//! How many order-like transactions a second the state machine applies on LMDB, in batches of 100: each guards the
+//! A benchmark: order-like transactions a second that the state machine applies on LMDB, in batches of 100: each guards the
 //! client, the order and three products, writes the order, moves three stocks by two adds each and leaves three
 //! holds. Run it in release: `cargo run --release -p store-db --example apply_bench`.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]

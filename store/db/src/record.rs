@@ -1,4 +1,4 @@
-//! How a record stands in the table: a fixed header, pending adds, data. These bytes are on disk, in snapshots and
+//! A record's form in the table: a fixed header, pending adds, data. These bytes are on disk, in snapshots and
 //! under the hash of effects.
 //!
 //! ```text

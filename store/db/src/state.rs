@@ -1,4 +1,4 @@
-//! Where the database stands: one row, written in the transaction of every batch.
+//! The database's position: one row, written in the transaction of every batch.
 
 use prost::Message as _;
 use proto::store::{AppliedState, Membership, Position};

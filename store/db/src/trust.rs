@@ -1,4 +1,4 @@
-//! Whether what LMDB left on disk can be believed (DESIGN section 4).
+//! The trust in the files that LMDB left on disk.
 //!
 //! LMDB runs without syncing, since the log makes writes durable. After a crash of the *process* its pages are
 //! still in the page cache and whole; after a crash of the *machine* any of them may be missing. Two marks beside

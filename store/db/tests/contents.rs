@@ -1,4 +1,4 @@
-//! What an exported state holds, checked without a table.
+//! The contents of an exported state, checked without a table.
 #![allow(clippy::unwrap_used)]
 
 mod kit;

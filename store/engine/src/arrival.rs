@@ -1,4 +1,4 @@
-//! How far a snapshot from the leader has come here. One is installed at a time; what arrives meanwhile is not
+//! The progress of a snapshot that comes from the leader. One is installed at a time; what arrives meanwhile is not
 //! needed: the leader offers again what still is.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! Whose it is to answer the tickets of committed entries: the applier's, when it has applied them, unless the node has told
+//! The duty to answer the tickets of committed entries: the applier's, when it has applied them, unless the node has told
 //! them meanwhile that the outcome is unknown, because the applier stands still.
 //!
 //! Promises: each ticket is answered by one of the two. Nothing is done under the lock but to compare offsets.

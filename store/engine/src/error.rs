@@ -1,4 +1,4 @@
-//! What stops a replica. Whatever a stage returns is fatal for it: the process ends, and recovery finds out what is
+//! The errors that stop a replica. Whatever a stage returns is fatal for it: the process ends, and recovery finds out what is
 //! on disk. What clients are told is in [`crate::Answer`] and [`crate::Reply`], not here.
 
 use store_core::{Offset, Position};

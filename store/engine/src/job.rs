@@ -1,4 +1,4 @@
-//! What passes between the stages: one closed enum in and one out for each. No behaviour here.
+//! The messages between the stages: one closed enum in and one out for each. No behaviour here.
 //!
 //! Tickets are the shell's: it makes them (unique over the life of a replica), the engine gives each back once.
 

@@ -1,4 +1,4 @@
-//! When a snapshot is due, and whether one is under way. One at a time.
+//! The schedule of snapshots: the next one due, and the one under way. One at a time.
 //!
 //! ```text
 //!  due: log.X rolls at L, its last offset        L applied, nothing after it        written, fsynced, verified

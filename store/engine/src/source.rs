@@ -1,4 +1,4 @@
-//! Where pumps and applier get entries from: the recent ones from memory, older ones from the log.
+//! The source of entries for pumps and applier: the recent ones from memory, older ones from the log.
 
 use std::sync::Arc;
 

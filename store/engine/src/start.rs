@@ -1,4 +1,4 @@
-//! What a node begins with: what is configured, and what recovery found. No behaviour.
+//! A node's beginning: its configuration, and the findings of recovery. No behaviour.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a node can say of itself at any moment, for people and for the name service.
+//! A node's status at any moment, for people and for the name service.
 
 use store_core::{Checkpoint, DiskView, Doubt, Epoch, NodeId, Offset, PeerView, Position, Role};
 use store_log::Fence;

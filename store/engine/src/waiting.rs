@@ -1,4 +1,4 @@
-//! Who waits for what: tickets of writes that are in the log but not committed, and of reads whose barrier has not
+//! The requests that wait: tickets of writes that are in the log but not committed, and of reads whose barrier has not
 //! come. Promises that each ticket leaves exactly once, and that what waits is bounded: a write keeps its place until
 //! it is applied, so that an applier that stands still fills memory no further than admission lets it.
 

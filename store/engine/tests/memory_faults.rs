@@ -1,4 +1,4 @@
-//! What the faults of the store in memory do.
+//! The faults of the store in memory.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a pump sends, merges and keeps back.
+//! The messages that a pump sends, merges and keeps back.
 #![allow(clippy::unwrap_used)]
 
 mod kit;

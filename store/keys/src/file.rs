@@ -394,6 +394,11 @@ mod tests {
         let revisions = [&before, &both, &turned, &after].map(ClusterKey::revision);
         assert_eq!(revisions, [0, 1, 2, 3], "of two copies the newer one is known");
         assert_eq!(after.for_portals().revision(), 3);
+        // Files of before had no such line.
+        let text = before.to_text().replace("revision 0\n", "");
+        let (lines, _) = text.split_once("check ").unwrap();
+        let text = format!("{lines}check {:08x}\n", checksum(lines));
+        assert_eq!(KeyFile::parse(&text), Ok(KeyFile::Cluster(before)));
     }
 
     #[test]

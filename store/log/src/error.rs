@@ -1,4 +1,4 @@
-//! What can go wrong with a replica's files, by what the caller can do about it. Each error answers: must the
+//! The errors of a replica's files, by what the caller can do about them. Each error answers: must the
 //! process end ([`Error::is_fatal`]), may the same call be tried again ([`Error::may_retry`]), may it have
 //! happened ([`Error::may_have_happened`]). None is the same on all replicas: disks fail one by one.
 

@@ -1,4 +1,4 @@
-//! Who a replica is, in types that carry their limits: [`ClusterId`], [`BootId`], and [`Identity`], what a
+//! A replica's identity, in types that carry their limits: [`ClusterId`], [`BootId`], and [`Identity`], what a
 //! caller expects a folder to be.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What a restart finds in the folder, checked and put in order. Promises, before it returns: what the log holds
+//! The folder as a restart finds it, checked and put in order. Promises, before it returns: what the log holds
 //! is whole, chained and durable (the last file was rewritten and synced, file and folder, because what a
 //! killed process had written may be in the page cache only); what had to be cut was judged by
 //! [`crate::scan`], and a suspicion is on disk before the cut is; unfinished writes are gone. Leaves to the

@@ -1,4 +1,4 @@
-//! Which files may go. The rule: the last three (configurable) snapshots and the last three log files are kept; a file
+//! The files that may go. The rule: the last three (configurable) snapshots and the last three log files are kept; a file
 //! goes only if three newer *verified* snapshots make it needless, and never while the caller still needs it. Every
 //! kept verified snapshot keeps the log from its position on, and so does one that is being sent: who installs it
 //! goes on with the log behind it. So does a slow replica, from where it stands, but never more than

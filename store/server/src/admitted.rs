@@ -1,4 +1,4 @@
-//! How each call of a node is admitted: what it may hold, and which calls only members make.
+//! The admission of a node's calls: the room of each, and the calls of members only.
 
 use admission::limits::{REQUEST_MS_MAX, REQUESTS_MAX, WINDOW_BYTES};
 use admission::place::Full;

@@ -1,4 +1,4 @@
-//! What a store node must be told, and its defaults: the section `[store]` of the configuration file.
+//! A store node's configuration, and its defaults: the section `[store]` of the configuration file.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Where answers go: every ticket names a *recipient* (a pipeline stream, the unary calls, the house itself) and a
+//! The router of answers: every ticket names a *recipient* (a pipeline stream, the unary calls, the house itself) and a
 //! number that is the recipient's own. One batch of answers is one delivery, and one wake, for each recipient.
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! Why a store node cannot start, or had to end. None of it is retried here: an operator reads it, or a
+//! The errors with which a store node cannot start, or had to end. None of it is retried here: an operator reads it, or a
 //! supervisor starts the process again and recovery sorts it out.
 
 use std::net::SocketAddr;

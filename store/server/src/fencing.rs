@@ -1,4 +1,4 @@
-//! What people and clients are told when a replica's table is wrong, and when the replicas differ.
+//! The words for people and clients when a replica's table is wrong, and when the replicas differ.
 //!
 //! The rules are `store-core`'s, the steps `store-engine`'s and the words [`crate::states`]'; here are the problem in the
 //! status, and the refusal of every read of a table that is not to be believed.

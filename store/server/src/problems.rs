@@ -1,4 +1,4 @@
-//! What an operator should know of this node, one text for each thing that is wrong: the `problem` of its status.
+//! This node's problems, for its operator, one text for each thing that is wrong: the `problem` of its status.
 //!
 //! Promises: the same thing is told once, however often it happens; a *standing* problem stays until it is over, a
 //! *passing* one (somebody did something wrong) until it has not been seen for a minute; what is kept is bounded. It

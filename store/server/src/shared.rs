@@ -1,4 +1,4 @@
-//! What the threads, streams and services of one replica know in common.
+//! The knowledge that the threads, streams and services of one replica have in common.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

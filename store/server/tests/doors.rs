@@ -1,4 +1,4 @@
-//! What callers are told: every reason of a failure with its status and details, hints, the order of a pipeline,
+//! The answers that callers get: every reason of a failure with its status and details, hints, the order of a pipeline,
 //! reflection, health, and the operator's handles.
 #![allow(clippy::unwrap_used, missing_docs)]
 

@@ -1,4 +1,4 @@
-//! Who is in no part of the group serves nobody and says so: an empty folder that waits to be let in, a node that was
+//! A node that is no member serves nobody and says so: an empty folder that waits to be let in, a node that was
 //! removed, and one that was removed while nobody could tell it. And where members that came by a change are reached.
 #![allow(clippy::unwrap_used, missing_docs)]
 

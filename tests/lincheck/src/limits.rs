@@ -1,4 +1,4 @@
-//! How much work a judgement may be: it ends undecided rather than never.
+//! The bounds of a check's work: it ends undecided rather than never.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What a history is judged against: a sequential object.
+//! The sequential object that a history is checked against.
 //!
 //! Promises: a model is a pure function, and its `fresh` form (before [`Model::learn`]) is the plain definition of
 //! the object; what it learns may only make states and operations coincide that nothing in the history can tell

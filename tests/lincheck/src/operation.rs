@@ -1,4 +1,4 @@
-//! What was asked, when, and what came back: the entries of a history, and a recorder for histories in memory.
+//! Requests, their times and their answers: the entries of a history, and a recorder for histories in memory.
 //!
 //! Promises: times are only compared, so any clock that never runs backwards will do (ticks, lines, nanoseconds).
 //! Leaves out: where they come from; `dialect` reads and writes them as lines of JSON.

@@ -1,4 +1,4 @@
-//! What a judgement says, and how it is explained to people.
+//! The verdict of a check, and its explanation for people.
 
 use crate::model::Model;
 use crate::operation::Operation;

@@ -1,4 +1,4 @@
-//! Which configurations were met: one that can do no more than another that was met is not looked at again.
+//! The configurations that were met: one that can do no more than another that was met is not looked at again.
 //!
 //! A configuration is a set of placed answered operations, a state, and how many unknown operations of each class
 //! were used. With the first two equal, one that used no more of any class can do whatever the other can: each

@@ -1,4 +1,4 @@
-//! What the operator sees and does in the world: when it looks, whom it asks, how its requests get there and back, and what
+//! The operator in the world: when it looks, whom it asks, how its requests get there and back, and what
 //! comes next. What it wants and remembers is in `operator`.
 
 use store_core::{Member, MemberChange, Membership};

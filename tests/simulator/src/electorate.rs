@@ -1,4 +1,4 @@
-//! Who had a say when: the witness's own account of every membership that was ever appended, made from the entries
+//! The voters of every offset: the witness's own account of every membership that was ever appended, made from the entries
 //! themselves. No node is asked.
 //!
 //! Promises: the membership in force in a log is the last one in it, committed or not; a majority is counted before and

@@ -1,4 +1,4 @@
-//! What clients did to registers and lists, and what they saw: the history that must be linearizable.
+//! Clients' operations on registers and lists, with their answers: the history that must be linearizable.
 //!
 //! One line an operation, with the moments at which it was asked and answered. An operation whose outcome was never
 //! learned stays possible for ever.

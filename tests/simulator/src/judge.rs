@@ -1,4 +1,4 @@
-//! What must be true when the faults are over: the cluster answers and becomes one again within bounded time, and what
+//! The checks when the faults are over: the cluster answers and becomes one again within bounded time, and what
 //! clients were told is what the store holds.
 
 use std::collections::{BTreeMap, BTreeSet};

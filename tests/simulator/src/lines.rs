@@ -1,4 +1,4 @@
-//! Whom a node speaks to, and who speaks to it: the members as the node said last, a pump for each of them while the node
+//! A node's connections, from it and to it: the members as the node said last, a pump for each of them while the node
 //! has something to push, and the checks of introductions. It does what the lines of `store/server` do, without gRPC.
 //!
 //! Promises: a pump is made when its peer is first spoken to, and anew when the peer is another folder; what is forgotten

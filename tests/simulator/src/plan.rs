@@ -1,4 +1,4 @@
-//! What a run will be: everything that is decided before it begins, from the seed alone, and what a person or the
+//! The plan of a run: everything that is decided before it begins, from the seed alone, and what a person or the
 //! shrinker may change of it.
 
 use store_engine::Policy;

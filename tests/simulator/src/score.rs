@@ -1,4 +1,4 @@
-//! What clients count: how many operations they asked for, and how those ended.
+//! The clients' score: how many operations they asked for, and how those ended.
 
 use std::ops::AddAssign;
 

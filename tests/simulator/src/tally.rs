@@ -1,4 +1,4 @@
-//! What many runs did, counted: proof that the faults came, and that the shop went on selling meanwhile.
+//! The counts of many runs: proof that the faults came, and that the shop went on selling meanwhile.
 
 use std::fmt;
 

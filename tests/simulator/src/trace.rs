@@ -1,4 +1,4 @@
-//! What a run leaves behind to compare it with another: one number over everything that happened, and, if somebody
+//! The trace of a run, to compare it with another: one number over everything that happened, and, if somebody
 //! watches, the last of it in words.
 
 use std::collections::VecDeque;

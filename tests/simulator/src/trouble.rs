@@ -1,4 +1,4 @@
-//! What each fault does to the world when it comes, and when it ends. What happens besides is the production code's.
+//! The effect of each fault on the world when it comes, and its end. All that happens besides is the production code's.
 //!
 //! Damage (rotten bits, old chunks, a wiped disk) befalls one node a run, the victim, and only while no other node has
 //! lost anything: more than a minority of harmed disks is beyond what any replicated log can promise. From then on

@@ -1,4 +1,4 @@
-//! Who led when, as the nodes' own logs tell it: every node says each change of its role, with the epoch.
+//! The leaders and their times, as the nodes' own logs tell them: every node says each change of its role, with the epoch.
 
 use std::collections::BTreeMap;
 

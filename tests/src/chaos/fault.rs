@@ -1,4 +1,4 @@
-//! What can be done to a cluster, by name.
+//! The faults of a cluster, by name.
 
 use std::fmt;
 use std::str::FromStr;

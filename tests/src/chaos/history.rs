@@ -1,4 +1,4 @@
-//! What clients asked and heard, as the lines that `cargo xtask lincheck` reads: one file of records, one of lists,
+//! Clients' requests and answers, as the lines that `cargo xtask lincheck` reads: one file of records, one of lists,
 //! since a file has one model.
 //!
 //! An operation is written down before it is sent and again after its answer came, under one lock, so that the

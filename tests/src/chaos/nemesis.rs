@@ -1,4 +1,4 @@
-//! Who does harm to a running cluster and takes it back. Which node is hit, and for how long, is chosen by the seed;
+//! The source of harm to a running cluster, which it takes back. The node that is hit, and the time, are chosen by the seed;
 //! what the cluster does in between is not, so a seed gives the same faults and not the same run.
 
 use std::collections::BTreeMap;

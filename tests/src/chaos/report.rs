@@ -1,4 +1,4 @@
-//! What a run of chaos did and found, for people.
+//! The report of a run of chaos, for people.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What clients achieved: operations by outcome, and when writes succeeded.
+//! The clients' results: operations by outcome, and when writes succeeded.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

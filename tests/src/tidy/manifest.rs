@@ -1,4 +1,4 @@
-//! What the rules need of a `Cargo.toml`: the package's name and what it depends on, with lines.
+//! The parts of a `Cargo.toml` that the rules need: the package's name and what it depends on, with lines.
 //!
 //! Read line by line. Understood: `name = …`, `name.workspace = true` and `name = { package = "other", … }` below
 //! `[dependencies]`, `[dev-dependencies]`, `[build-dependencies]`, their `[target.….…]` forms, and tables such as

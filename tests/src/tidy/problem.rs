@@ -1,4 +1,4 @@
-//! What a rule reports: a place and what to do there.
+//! A rule's report: a place and what to do there.
 
 use std::fmt;
 

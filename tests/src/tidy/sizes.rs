@@ -47,7 +47,11 @@ pub fn functions_too_long(tree: &Tree) -> Vec<Problem> {
     problems
 }
 
-/// Each Rust file begins with `//!` and says there what it is.
+/// Words that ask for the file's name instead of giving it.
+const QUESTIONS: &[&str] =
+    &["What", "Who", "Whom", "Whose", "Which", "Where", "When", "Why", "How", "Whether"];
+
+/// Each Rust file begins with `//!` and says there what it is, with a noun phrase.
 #[must_use]
 pub fn openings(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -58,6 +62,13 @@ pub fn openings(tree: &Tree) -> Vec<Problem> {
             problems.push(Problem::new(&file.path, 1, what));
         } else if opening.chars().filter(|c| c.is_alphabetic()).count() < OPENING_MIN {
             let what = format!("\"{opening}\" does not say what the file is: write a sentence");
+            problems.push(Problem::new(&file.path, 1, what));
+        } else if let Some(word) =
+            QUESTIONS.iter().find(|word| opening.split([' ', ',']).next() == Some(word))
+        {
+            let what = format!(
+                "the file begins with \"{word}\": name it with a noun phrase (\"The leader's view of …\")"
+            );
             problems.push(Problem::new(&file.path, 1, what));
         }
     }
@@ -103,10 +114,11 @@ mod tests {
         let found = openings(&Tree::of(&[
             ("attribute_first.rs", "#![no_std]\n//! The core of everything, told in one sentence.\n"),
             ("good.rs", "//! The core of everything, told in one sentence.\n"),
+            ("question.rs", "//! What the core of everything is, told in one sentence.\n"),
             ("late.rs", "\nfn f() {}\n//! Too late to be an opening, which comes first.\n"),
             ("short.rs", "//! Chores.\n"),
         ]));
         let named: Vec<_> = found.iter().map(|p| p.file.as_str()).collect();
-        assert_eq!(named, ["attribute_first.rs", "late.rs", "short.rs"]);
+        assert_eq!(named, ["attribute_first.rs", "late.rs", "question.rs", "short.rs"]);
     }
 }

@@ -1,4 +1,4 @@
-//! How a pipelined request goes onto the wire: its body was encoded once, when it was asked for, so that
+//! A pipelined request on the wire: its body was encoded once, when it was asked for, so that
 //! sending it again costs a copy and nothing else. The number, which is the stream's business, goes before it.
 
 use bytes::{BufMut, Bytes};

@@ -1,4 +1,4 @@
-//! What the handle must be told, and its defaults.
+//! The handle's configuration, and its defaults.
 
 use std::time::Duration;
 

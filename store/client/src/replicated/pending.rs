@@ -1,4 +1,4 @@
-//! What was asked and is not answered yet, in the order in which it was asked.
+//! The requests that are not answered yet, in the order in which it was asked.
 //!
 //! ```text
 //! first                next_to_send            end

@@ -1,4 +1,4 @@
-//! What a leader does about the replicas' states: asks for the same checkpoint everywhere, judges the answers, and
+//! A leader's comparison of the replicas' states: asks for the same checkpoint everywhere, judges the answers, and
 //! tells whoever is in the minority.
 //!
 //! It rides on heartbeats and their answers: one offset is asked for at a time, until everybody who speaks has

@@ -1,4 +1,4 @@
-//! What a leader does about changes of membership: begins one, follows each with its view of the replicas, finishes
+//! A leader's changes of membership: begins one, follows each with its view of the replicas, finishes
 //! a joint one, whoever began it, and leaves when it has removed itself.
 
 use alloc::vec::Vec;

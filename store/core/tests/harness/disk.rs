@@ -1,4 +1,4 @@
-//! What a machine's disk holds, and what is on its way there.
+//! A machine's disk, and the writes on their way there.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! What scripts say of tables: bare cores have none, so a script plays the applier and whoever replaces a table.
+//! Tables, as scripts have them: bare cores have none, so a script plays the applier and whoever replaces a table.
 
 use store_core::{Checkpoint, Input, NodeId, Offset};
 

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: a replica that is fed entries and shows what it keeps.
+//! The fixture of this crate's tests: a replica that is fed entries and shows what it keeps.
 #![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub)]
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! What clients want: admitted or refused at once, proposed together, answered once.
+//! Clients' requests: admitted or refused at once, proposed together, answered once.
 //!
 //! Promises that what is admitted is bounded, from admission until it is applied. Leaves out what becomes of an
 //! admitted write: the applier answers it, or the change of leadership ([`super::outputs`]).

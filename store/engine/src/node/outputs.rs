@@ -1,4 +1,4 @@
-//! What the core wants done, carried out or sent where it belongs.
+//! The core's outputs, carried out or sent where it belongs.
 //!
 //! Promises: in the core's order; a ballot is durable before anything after it leaves. Leaves out when the core is
 //! stepped, and with what.

@@ -1,4 +1,4 @@
-//! What a log does, by the same functions on the real and on the simulated disk.
+//! A log's behaviour, by the same functions on the real and on the simulated disk.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;

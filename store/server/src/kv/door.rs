@@ -1,4 +1,4 @@
-//! What stands between a request and the node: its fields and route are checked, and that the node is in the group; what
+//! The validation of a request before the node: its fields and route are checked, and that the node is in the group; what
 //! it asks becomes bytes.
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! What every message between peers has in common: who speaks to whom, how large it may be, how it reaches the node.
+//! The frame of every message between peers: sender and receiver, largest size, the way to the node.
 
 use proto::store as wire;
 use store_client::failure::failure_from;

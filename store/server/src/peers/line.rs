@@ -1,4 +1,4 @@
-//! What this node says to one peer: the push stream while it leads, and requests for votes.
+//! This node's connection to one peer: the push stream while it leads, and requests for votes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! How replicas of one group talk over gRPC: a *line* to each peer (what this node begins) and the `Replication`
+//! The conversation of one group's replicas over gRPC: a *line* to each peer (what this node begins) and the `Replication`
 //! service (what peers begin here).
 //!
 //! | from the node | carried by |

@@ -1,4 +1,4 @@
-//! What is to be published next: a pure plan, without clock, broker or table.
+//! The next message to be published: a pure plan, without clock, broker or table.
 //!
 //! ```text
 //!   offsets of changes   …  marked      acked        sent        last change

@@ -1,4 +1,4 @@
-//! What random executions need to know of each model: what may be asked, and what a real object would answer.
+//! The models of random executions: their requests, and the answers of a real object.
 
 use feira_lincheck::{
     AppendAnswer, AppendOp, CasRegister, Found, KvAppend, Model, Operation, Outcome, RecordAnswer, RecordOp,

@@ -1,4 +1,4 @@
-//! What clients remember of what they wrote, besides the history: the oracle that never takes a lost answer for a
+//! The clients' memory of their writes, besides the history: the oracle that never takes a lost answer for a
 //! lost write.
 
 use std::collections::BTreeMap;

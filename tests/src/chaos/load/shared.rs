@@ -1,4 +1,4 @@
-//! What all clients share: the round, the gate, and what is remembered of what they did.
+//! The state that all clients share: the round, the gate, and what is remembered of what they did.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
