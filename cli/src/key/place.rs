@@ -124,7 +124,7 @@ pub struct Replaced {
 /// Writes a key file, and keeps the key that was there under a name of its own.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn replace(path: PathBuf, key: &ClusterKey) -> Result<Replaced, Failure> {
     let mut kept = None;
     if let Some(KeyFile::Cluster(former)) = read(&path)? {
