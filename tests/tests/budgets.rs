@@ -50,8 +50,8 @@ async fn fill(cluster: &Cluster, leader: &str) {
     }
 }
 
-/// What ordinary users wait, worst of a hundred; one after the other.
-async fn ordinary(cluster: &Cluster) -> Duration {
+/// What ordinary users wait: a hundred operations, one after the other.
+async fn ordinary(cluster: &Cluster) -> Vec<Duration> {
     let (mut admin, mut shop) = (cluster.admin(1), cluster.shop(1));
     let mut waits = Vec::new();
     for at in 0..100 {
@@ -63,8 +63,22 @@ async fn ordinary(cluster: &Cluster) -> Duration {
         }
         waits.push(begun.elapsed());
     }
+    waits
+}
+
+/// The wait that one in a hundred exceeds.
+fn p99(mut waits: Vec<Duration>) -> Duration {
     waits.sort_unstable();
-    waits[waits.len() - 2]
+    waits[waits.len() * 99 / 100 - 1]
+}
+
+/// What users wait while nobody attacks.
+async fn undisturbed(cluster: &Cluster) -> Duration {
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        waits.extend(ordinary(cluster).await);
+    }
+    p99(waits)
 }
 
 async fn shop() -> (Cluster, String) {
@@ -80,14 +94,22 @@ async fn shop() -> (Cluster, String) {
 /// The most that a process holds while an attack goes on, with ordinary users at the same time.
 async fn most_held(cluster: &Cluster, part: &str, undisturbed: Duration) -> u64 {
     let begun = Instant::now();
-    let (mut most, mut worst) = (0, Duration::ZERO);
+    let (mut most, mut waits) = (0, Vec::new());
     while begun.elapsed() < ATTACK {
-        worst = worst.max(ordinary(cluster).await);
+        waits.extend(ordinary(cluster).await);
         most = most.max(cluster.memory_of(part));
     }
-    eprintln!("{part} held {} MB; ordinary users: p99 {worst:?}, undisturbed {undisturbed:?}", most >> 20);
+    let first = waits[..100].iter().max().copied().unwrap();
+    let count = waits.len();
+    let p99 = p99(waits);
+    eprintln!(
+        "{part} held {} MB; {count} operations of ordinary users: p99 {p99:?}, {:.1} times {undisturbed:?} undisturbed; \
+         longest of the first hundred {first:?}",
+        most >> 20,
+        p99.as_secs_f64() / undisturbed.as_secs_f64(),
+    );
     // No bound on a machine that is busy with other tests; what is measured stands in docs/evidence.
-    assert!(worst < PATIENCE, "others are served");
+    assert!(p99 < PATIENCE, "others are served");
     most
 }
 
@@ -139,7 +161,7 @@ async fn a_caller_who_takes_answers_may_have_thousands_of_small_requests_under_w
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scans_that_nobody_takes_stay_unread_in_the_database() {
     let (cluster, leader) = shop().await;
-    let undisturbed = ordinary(&cluster).await;
+    let undisturbed = undisturbed(&cluster).await;
     let requests: Vec<Bytes> = (1..=1_500)
         .map(|number| framed(&PipelineRequest { number, request: Some(Asked::Scan(scan())) }))
         .collect();
@@ -156,7 +178,7 @@ async fn scans_that_nobody_takes_stay_unread_in_the_database() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_nobody_takes_are_bounded_at_a_node() {
     let (cluster, leader) = shop().await;
-    let undisturbed = ordinary(&cluster).await;
+    let undisturbed = undisturbed(&cluster).await;
     let get =
         GetRequest { route: ROUTE, key: Bytes::from_static(b"large/1"), freshness: Some(Freshness::stale()) };
     let calls = [("/feira.store.v1.Kv/Scan", framed(&scan())), ("/feira.store.v1.Kv/Get", framed(&get))];
@@ -178,7 +200,7 @@ async fn answers_that_nobody_takes_are_bounded_at_a_node() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_of_writes_that_nobody_takes_are_bounded() {
     let (cluster, leader) = shop().await;
-    let undisturbed = ordinary(&cluster).await;
+    let undisturbed = undisturbed(&cluster).await;
     let key = Bytes::from_static(b"large/1");
     let set = proto::write::set(&SetRequest { route: ROUTE, key, ..SetRequest::default() });
     let txn = |number: u64| {
@@ -204,7 +226,7 @@ async fn answers_that_nobody_takes_are_bounded_at_a_portal() {
         };
         admin.insert_client(patient(request)).await.unwrap();
     }
-    let undisturbed = ordinary(&cluster).await;
+    let undisturbed = undisturbed(&cluster).await;
     let list = framed(&ListRequest { limit: 1_000, ..ListRequest::default() });
     let mut callers = Vec::new();
     for window in [1, 65_535, 1 << 20] {
@@ -223,7 +245,7 @@ async fn answers_that_nobody_takes_are_bounded_at_a_portal() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_never_end_are_bounded() {
     let (cluster, leader) = shop().await;
-    let undisturbed = ordinary(&cluster).await;
+    let undisturbed = undisturbed(&cluster).await;
     let bytes = begun(1 << 20, (1 << 20) - 100);
     let mut callers = Vec::new();
     for part in [leader.as_str(), "admin-1"] {
@@ -367,7 +389,7 @@ async fn a_busy_pipeline_is_not_cut_for_those_who_do_not_end_their_requests() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscribers_that_do_not_read_are_bounded_at_the_broker() {
     let (cluster, _) = shop().await;
-    let undisturbed = ordinary(&cluster).await;
+    let undisturbed = undisturbed(&cluster).await;
     let address = cluster.address("broker").to_owned();
     let deaf = tokio::task::spawn_blocking({
         let address = address.clone();
