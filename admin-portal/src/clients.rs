@@ -59,7 +59,7 @@ async fn free_like(portal: &Portal, cid: &Cid) -> Result<Option<Cid>, Error> {
     let (base, from) = numbered(cid.as_str());
     for number in (from..).take(FREE_IDS_MAX as usize) {
         let Ok(free) = Cid::chosen("cid", &with_number(base, number)) else { return Ok(None) };
-        let taken = portal.read_surely(&key::client(&free)).await?.record.is_some();
+        let taken = portal.read_through(&key::client(&free)).await?.record.is_some();
         if !taken && holders::any_order(portal, &free).await?.is_none() {
             return Ok(Some(free));
         }
@@ -135,9 +135,9 @@ async fn answered(portal: &Portal, cid: &Cid, answer: &TxnResponse) -> Result<Cl
 
 async fn client(portal: &Portal, cid: &Cid) -> Result<Client, Error> {
     let at = key::client(cid);
-    let mut seen = portal.read_certain_absence(&at).await?;
+    let mut seen = portal.read_verifying_absence(&at).await?;
     if seen.hit && seen.record.as_ref().is_some_and(|record| !ClientRecord::registers(&at, record)) {
-        seen = portal.read_surely(&at).await?;
+        seen = portal.read_through(&at).await?;
     }
     let Some(record) = seen.record else {
         return Err(Error::NotFound { kind: Kind::Client, id: cid.to_string() });

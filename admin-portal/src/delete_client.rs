@@ -70,7 +70,7 @@ pub(crate) async fn delete_client(
 /// The client's record, and after it its orders; `None`: there is nobody to delete.
 async fn look(portal: &Portal, cid: &Cid) -> Result<Option<Seen>, Error> {
     let at = key::client(cid);
-    let record = portal.read_surely(&at).await?.record;
+    let record = portal.read_through(&at).await?.record;
     let Some(record) = record.filter(|record| ClientRecord::registers(&at, record)) else { return Ok(None) };
     let has_orders = holders::any_order(portal, cid).await?.is_some();
     Ok(Some(Seen { offset: record.offset(), has_orders }))

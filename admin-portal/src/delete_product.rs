@@ -51,7 +51,7 @@ pub(crate) async fn delete_product(
             return Err(anew(error, &answer));
         }
         let stock_at = key::stock(&pid);
-        let record = portal.read_surely(&stock_at).await?.record;
+        let record = portal.read_through(&stock_at).await?.record;
         let Some(record) = record else {
             attempts.again(&answer).await?;
             continue;

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use portal::attempt::send_step;
-use portal::change::{Asked, Change, Known, Refused, judge};
+use portal::change::{Change, Known, Refused, RequestedLine, judge};
 use portal::document;
 use portal::document::order::{HolderRecord, OrderRecord, Phase};
 use portal::id::{Cid, Oid, Pid};
@@ -164,14 +164,14 @@ async fn take_out(portal: &Portal, holder: Holder, out: Out<'_>) -> Result<Optio
     let Holder { cid, oid } = &holder;
     let (at, closing) = (key::order(cid, oid), out.closing(cid));
     for _ in 0..ATTEMPTS_MAX {
-        let Some(record) = portal.read_surely(&at).await?.record else { return Ok(None) };
+        let Some(record) = portal.read_through(&at).await?.record else { return Ok(None) };
         let known = Known::read(&at, &record)?;
         let change = Change::by_cascade(cid, oid, now_ms(), closing.clone());
         let txn = match out {
             _ if known.order.phase != Phase::Open => return Ok(None),
             Out::Everything => change.cancel(&known)?,
             Out::Product(pid) => {
-                let none_of_it = [Asked { pid: pid.clone(), quantity: 0 }];
+                let none_of_it = [RequestedLine { pid: pid.clone(), quantity: 0 }];
                 change.modify(&known, &none_of_it, &std::collections::HashMap::new())?
             }
         };

@@ -40,7 +40,7 @@ pub(crate) async fn insert_product(
             return Err(Error::AlreadyExists { kind: Kind::Product, id: pid.to_string() });
         }
         attempts.again(&answer).await?;
-        remains = portal.read_surely(&key::stock(&pid)).await?.record.map(|record| record.offset());
+        remains = portal.read_through(&key::stock(&pid)).await?.record.map(|record| record.offset());
     }
 }
 
@@ -126,7 +126,7 @@ pub(crate) async fn update_product(
         let wanted = match data.quantity {
             None => None,
             Some(quantity) => {
-                let record = portal.read_surely(&stock_at).await?.record;
+                let record = portal.read_through(&stock_at).await?.record;
                 let read = |record: Record| {
                     Ok::<_, Error>((StockRecord::read(&stock_at, &record)?, record.offset()))
                 };

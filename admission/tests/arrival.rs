@@ -88,7 +88,7 @@ impl Service<Request<Body>> for Reading {
     }
 }
 
-struct House {
+struct Process {
     guard: Arc<Guard>,
     service: Admitted<Reading>,
     held: Arc<Mutex<Vec<usize>>>,
@@ -97,8 +97,8 @@ struct House {
 type Sending = mpsc::UnboundedSender<Result<Frame<Bytes>, Status>>;
 type Answering = Pin<Box<dyn Future<Output = Result<Option<Code>, Infallible>> + Send>>;
 
-impl House {
-    fn new() -> House {
+impl Process {
+    fn new() -> Process {
         let guard = Guard::new(LIMITS, 1);
         let held = Arc::default();
         let rules = Rules {
@@ -108,7 +108,7 @@ impl House {
             late: || Status::deadline_exceeded("late"),
         };
         let reading = Reading { guard: Arc::clone(&guard), held: Arc::clone(&held) };
-        House { service: Admission::new(rules).layer(reading), guard, held }
+        Process { service: Admission::new(rules).layer(reading), guard, held }
     }
 
     async fn connect(&self) -> (TcpStream, Connection) {
@@ -166,12 +166,12 @@ fn send_some(sending: &Sending, at: usize) {
 // ever, and nobody was cut for it.
 #[tokio::test]
 async fn a_request_that_has_not_come_whole_holds_no_room_for_its_answer() {
-    let mut house = House::new();
+    let mut process = Process::new();
     let (mut begun, mut connections) = (Vec::new(), Vec::new());
     for _ in 0..4 {
-        let (theirs, ours) = house.connect().await;
+        let (theirs, ours) = process.connect().await;
         for at in 0..4 {
-            let (sending, mut answering) = house.begin(&ours, "/call");
+            let (sending, mut answering) = process.begin(&ours, "/call");
             send_some(&sending, at);
             assert!((&mut answering).now_or_never().is_none());
             begun.push((sending, answering));
@@ -179,28 +179,28 @@ async fn a_request_that_has_not_come_whole_holds_no_room_for_its_answer() {
         assert_eq!((ours.place().class(), ours.place().held()), (Class::Newcomer, 0));
         connections.push((theirs, ours));
     }
-    assert_eq!(house.answers_held(), 0);
-    let (_theirs, other) = house.connect().await;
-    assert_eq!(house.whole(&other, "/call").await, None, "it is answered");
-    assert_eq!(*house.held.lock(), [EXPECTED], "and had room before it ran");
+    assert_eq!(process.answers_held(), 0);
+    let (_theirs, other) = process.connect().await;
+    assert_eq!(process.whole(&other, "/call").await, None, "it is answered");
+    assert_eq!(*process.held.lock(), [EXPECTED], "and had room before it ran");
     // What was begun is answered when it has come.
     let (sending, answering) = begun.swap_remove(0);
     drop(sending);
     assert_eq!(answering.await.unwrap(), None);
     drop(begun);
-    assert_eq!(house.answers_held(), 0);
+    assert_eq!(process.answers_held(), 0);
 }
 
 #[tokio::test]
 async fn whoever_sends_no_whole_request_takes_no_place_of_a_user() {
-    let mut house = House::new();
-    let (_theirs, user) = house.connect().await;
-    assert_eq!(house.whole(&user, "/free").await, None);
+    let mut process = Process::new();
+    let (_theirs, user) = process.connect().await;
+    assert_eq!(process.whole(&user, "/free").await, None);
     assert_eq!(user.place().class(), Class::User);
     let mut begun = Vec::new();
     for at in 0..6 {
-        let (theirs, ours) = house.connect().await;
-        let (sending, mut answering) = house.begin(&ours, ["/free", "/call", "/stream"][at / 2]);
+        let (theirs, ours) = process.connect().await;
+        let (sending, mut answering) = process.begin(&ours, ["/free", "/call", "/stream"][at / 2]);
         send_some(&sending, at);
         assert!((&mut answering).now_or_never().is_none());
         assert_eq!(ours.place().class(), Class::Newcomer);
@@ -209,20 +209,20 @@ async fn whoever_sends_no_whole_request_takes_no_place_of_a_user() {
     tokio::time::pause();
     tokio::time::advance(Duration::from_millis(IDLE_MS)).await;
     tokio::time::resume();
-    let (_theirs, other) = house.connect().await;
-    assert_eq!(house.whole(&other, "/call").await, None);
+    let (_theirs, other) = process.connect().await;
+    assert_eq!(process.whole(&other, "/call").await, None);
     assert!(!user.place().is_closed() && !other.place().is_closed(), "there was a place for both");
 }
 
 /// A user of before who has begun to ask again is as idle as one who does not, however he sends a byte now and then.
 #[tokio::test]
 async fn a_request_that_has_not_come_whole_is_nobodys_work() {
-    let mut house = House::new();
+    let mut process = Process::new();
     let mut begun = Vec::new();
     for path in ["/free", "/call"] {
-        let (theirs, ours) = house.connect().await;
-        assert_eq!(house.whole(&ours, path).await, None);
-        let (sending, mut answering) = house.begin(&ours, path);
+        let (theirs, ours) = process.connect().await;
+        assert_eq!(process.whole(&ours, path).await, None);
+        let (sending, mut answering) = process.begin(&ours, path);
         send_some(&sending, 1);
         assert!((&mut answering).now_or_never().is_none());
         begun.push((theirs, ours, sending, answering));
@@ -238,28 +238,28 @@ async fn a_request_that_has_not_come_whole_is_nobodys_work() {
     let (_, _, sending, answering) = &mut begun[0];
     send(sending, vec![1; PIECE_BYTES]);
     assert!(answering.now_or_never().is_none());
-    let (_theirs, other) = house.connect().await;
-    assert_eq!(house.whole(&other, "/call").await, None);
+    let (_theirs, other) = process.connect().await;
+    assert_eq!(process.whole(&other, "/call").await, None);
     let closed: Vec<bool> = begun.iter().map(|(_, ours, ..)| ours.place().is_closed()).collect();
     assert_eq!((closed, other.place().is_closed()), (vec![false, true], false));
 }
 
 #[tokio::test]
 async fn a_request_comes_whole_in_time_or_is_refused() {
-    let mut house = House::new();
-    let (_theirs, ours) = house.connect().await;
+    let mut process = Process::new();
+    let (_theirs, ours) = process.connect().await;
     tokio::time::pause();
     for (at, path) in ["/free", "/free", "/call", "/call"].into_iter().enumerate() {
-        let (sending, answering) = house.begin(&ours, path);
+        let (sending, answering) = process.begin(&ours, path);
         send_some(&sending, at);
         let begun = tokio::time::Instant::now();
         let answer = tokio::time::timeout(Duration::from_millis(2 * REQUEST_MS_MAX), answering).await;
         assert_eq!(answer.unwrap().unwrap(), Some(Code::DeadlineExceeded), "{path}");
         assert_eq!(begun.elapsed().as_millis() / 1_000, u128::from(REQUEST_MS_MAX) / 1_000);
     }
-    assert_eq!((house.answers_held(), ours.place().is_closed()), (0, false), "its connection goes on");
-    assert_eq!(house.whole(&ours, "/call").await, None);
-    let (sending, mut answering) = house.begin(&ours, "/stream");
+    assert_eq!((process.answers_held(), ours.place().is_closed()), (0, false), "its connection goes on");
+    assert_eq!(process.whole(&ours, "/call").await, None);
+    let (sending, mut answering) = process.begin(&ours, "/stream");
     assert!(tokio::time::timeout(Duration::from_secs(3_600), &mut answering).await.is_err());
     drop(sending);
     assert_eq!(answering.await.unwrap(), None, "a stream takes its time");
@@ -267,18 +267,18 @@ async fn a_request_comes_whole_in_time_or_is_refused() {
 
 #[tokio::test]
 async fn a_call_gives_everything_back_wherever_it_ends() {
-    let mut house = House::new();
-    let (_theirs, ours) = house.connect().await;
-    let (_theirs_too, other) = house.connect().await;
+    let mut process = Process::new();
+    let (_theirs, ours) = process.connect().await;
+    let (_theirs_too, other) = process.connect().await;
     let all = other.place().try_charge(Side::Answers, 256 << 10).unwrap();
     let rest = ours.place().try_charge(Side::Answers, 256 << 10).unwrap();
     drop(rest);
     tokio::time::pause();
-    let held = house.answers_held();
+    let held = process.answers_held();
     for is_broken in [false, true] {
         // Before it is whole; or while its end waits for room, and when it gets none; or when its caller is gone.
         let blocking = ours.place().try_charge(Side::Answers, 256 << 10).unwrap();
-        let (sending, mut answering) = house.begin(&ours, "/call");
+        let (sending, mut answering) = process.begin(&ours, "/call");
         assert!((&mut answering).now_or_never().is_none());
         if is_broken {
             sending.unbounded_send(Err(Status::unavailable("reset"))).unwrap();
@@ -287,23 +287,23 @@ async fn a_call_gives_everything_back_wherever_it_ends() {
             drop(sending);
             assert!((&mut answering).now_or_never().is_none(), "it waits for room");
             drop(answering);
-            let (sending, answering) = house.begin(&ours, "/call");
+            let (sending, answering) = process.begin(&ours, "/call");
             drop(sending);
             let begun = tokio::time::Instant::now();
             assert_eq!(answering.await.unwrap(), Some(Code::ResourceExhausted));
             assert_eq!(begun.elapsed().as_millis() / 1_000, u128::from(ROOM_MS_MAX) / 1_000);
         }
         drop(blocking);
-        assert_eq!(house.answers_held(), held);
+        assert_eq!(process.answers_held(), held);
     }
-    assert_eq!(house.whole(&ours, "/call").await, None);
+    assert_eq!(process.whole(&ours, "/call").await, None);
     drop(all);
-    assert_eq!(house.answers_held(), 0);
+    assert_eq!(process.answers_held(), 0);
     // Nothing of all that is work any more: it is idle, and makes room for others.
     tokio::time::advance(Duration::from_millis(IDLE_MS)).await;
     tokio::time::resume();
-    let (_theirs_1, new_1) = house.connect().await;
-    let (_theirs_2, new_2) = house.connect().await;
+    let (_theirs_1, new_1) = process.connect().await;
+    let (_theirs_2, new_2) = process.connect().await;
     let _work = (new_1.place().begin(), new_2.place().begin());
     assert!(ours.place().is_closed() && !new_1.place().is_closed() && !new_2.place().is_closed());
 }
@@ -311,11 +311,11 @@ async fn a_call_gives_everything_back_wherever_it_ends() {
 /// The message is there, the end of the request is not: the caller is waited for.
 #[tokio::test]
 async fn a_caller_who_sends_a_message_and_no_end_is_cut_for_others_who_need_the_room() {
-    let mut house = House::new();
+    let mut process = Process::new();
     let mut begun = Vec::new();
     for _ in 0..2 {
-        let (theirs, ours) = house.connect().await;
-        let (sending, mut answering) = house.begin(&ours, "/call");
+        let (theirs, ours) = process.connect().await;
+        let (sending, mut answering) = process.begin(&ours, "/call");
         let bytes = message(256 << 10);
         let (first, rest) = bytes.split_at(10);
         send(&sending, first.to_vec());
@@ -323,10 +323,10 @@ async fn a_caller_who_sends_a_message_and_no_end_is_cut_for_others_who_need_the_
         assert!((&mut answering).now_or_never().is_none());
         begun.push((theirs, ours, sending, answering));
     }
-    assert_eq!(house.guard.budget(Side::Requests).held(), 512 << 10);
+    assert_eq!(process.guard.budget(Side::Requests).held(), 512 << 10);
     tokio::time::pause();
     tokio::time::advance(Duration::from_millis(HOLD_MS_MAX)).await;
-    let (_theirs, other) = house.connect().await;
+    let (_theirs, other) = process.connect().await;
     let room = async {
         let charge = other.place().charge(Side::Requests, 100 << 10).await;
         assert!(charge.is_ok());
@@ -342,19 +342,19 @@ async fn a_caller_who_sends_a_message_and_no_end_is_cut_for_others_who_need_the_
 
 #[tokio::test]
 async fn a_caller_of_a_stream_is_not_cut_for_a_message_that_the_service_keeps_waiting_for_a_while() {
-    let mut house = House::new();
-    let (_theirs, ours) = house.connect().await;
-    let (sending, mut answering) = house.begin(&ours, "/one");
+    let mut process = Process::new();
+    let (_theirs, ours) = process.connect().await;
+    let (sending, mut answering) = process.begin(&ours, "/one");
     let bytes = message(256 << 10);
     send(&sending, bytes[..10].to_vec());
     send(&sending, bytes[10..].to_vec());
     assert!((&mut answering).now_or_never().is_none());
-    assert_eq!(house.guard.budget(Side::Requests).held(), 256 << 10, "until the next is asked for");
+    assert_eq!(process.guard.budget(Side::Requests).held(), 256 << 10, "until the next is asked for");
     tokio::time::pause();
     tokio::time::advance(Duration::from_millis(HOLD_MS_MAX)).await;
-    let (_theirs, other) = house.connect().await;
+    let (_theirs, other) = process.connect().await;
     let _half = other.place().try_charge(Side::Requests, 128 << 10).unwrap();
-    let (_theirs, third) = house.connect().await;
+    let (_theirs, third) = process.connect().await;
     assert!(third.place().charge(Side::Requests, 256 << 10).await.is_err(), "there is no room");
     assert!(!ours.place().is_closed());
     // A service that does not go past a message for so long is one whose answers nobody takes.
@@ -365,20 +365,20 @@ async fn a_caller_of_a_stream_is_not_cut_for_a_message_that_the_service_keeps_wa
     });
     assert!(granted.is_ok());
     drop(granted);
-    assert_eq!(house.guard.budget(Side::Requests).held(), 128 << 10);
+    assert_eq!(process.guard.budget(Side::Requests).held(), 128 << 10);
 }
 
 // Anybody's 256 paths filled what is remembered, and sizes of real calls were never learned.
 #[tokio::test]
 async fn only_calls_that_were_answered_are_remembered_by_their_size() {
-    let mut house = House::new();
-    let (_theirs, ours) = house.connect().await;
+    let mut process = Process::new();
+    let (_theirs, ours) = process.connect().await;
     for at in 0..300 {
-        assert_eq!(house.whole(&ours, &format!("/none{at}")).await, Some(Code::Unimplemented));
+        assert_eq!(process.whole(&ours, &format!("/none{at}")).await, Some(Code::Unimplemented));
     }
     for _ in 0..2 {
-        assert_eq!(house.whole(&ours, "/call200000").await, None);
+        assert_eq!(process.whole(&ours, "/call200000").await, None);
     }
-    assert_eq!(*house.held.lock(), [EXPECTED, 200_000]);
-    assert_eq!(house.answers_held(), 0);
+    assert_eq!(*process.held.lock(), [EXPECTED, 200_000]);
+    assert_eq!(process.answers_held(), 0);
 }

@@ -20,17 +20,17 @@ const LIMITS: Limits = Limits {
     process_bytes_max: 150,
 };
 
-struct House {
+struct Process {
     guard: Arc<Guard>,
     listener: TcpListener,
     at: SocketAddr,
 }
 
-impl House {
-    async fn new() -> House {
+impl Process {
+    async fn new() -> Process {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        House { guard: Guard::new(LIMITS, 4), listener, at }
+        Process { guard: Guard::new(LIMITS, 4), listener, at }
     }
 
     async fn connect(&self) -> (TcpStream, Connection) {
@@ -47,30 +47,30 @@ async fn until_closed(mut connection: Connection) {
 
 #[tokio::test]
 async fn newcomers_find_a_place_while_others_only_connect() {
-    let house = House::new().await;
+    let process = Process::new().await;
     let mut theirs = Vec::new();
     for _ in 0..50 {
-        let (stream, ours) = tokio::time::timeout(Duration::from_secs(10), house.connect()).await.unwrap();
+        let (stream, ours) = tokio::time::timeout(Duration::from_secs(10), process.connect()).await.unwrap();
         theirs.push(stream);
         tokio::spawn(until_closed(ours));
     }
-    let (_stream, ours) = house.connect().await;
+    let (_stream, ours) = process.connect().await;
     drop(ours.place().begin());
     assert_eq!(ours.place().class(), Class::User);
 }
 
 #[tokio::test]
 async fn members_and_those_who_work_keep_their_places() {
-    let house = House::new().await;
-    let (_a, member) = house.connect().await;
+    let process = Process::new().await;
+    let (_a, member) = process.connect().await;
     member.place().is_members();
-    let (_b, working) = house.connect().await;
+    let (_b, working) = process.connect().await;
     let work = working.place().begin();
-    let (_c, idle) = house.connect().await;
+    let (_c, idle) = process.connect().await;
     drop(idle.place().begin());
     let mut strangers = Vec::new();
     for _ in 0..20 {
-        let (stream, ours) = house.connect().await;
+        let (stream, ours) = process.connect().await;
         strangers.push(stream);
         tokio::spawn(until_closed(ours));
     }
@@ -79,12 +79,12 @@ async fn members_and_those_who_work_keep_their_places() {
     tokio::time::advance(Duration::from_millis(admission::limits::IDLE_MS)).await;
     tokio::time::resume();
     // All places of users are taken: the idle one makes room for one who works.
-    let (_d, new) = house.connect().await;
+    let (_d, new) = process.connect().await;
     let _new_work = new.place().begin();
     assert!(idle.place().is_closed() && !working.place().is_closed() && !new.place().is_closed());
     // And nobody does for one more.
     drop(idle);
-    let (_e, late) = house.connect().await;
+    let (_e, late) = process.connect().await;
     drop(late.place().begin());
     assert!(late.place().is_closed() && !working.place().is_closed() && !member.place().is_closed());
     drop(work);
@@ -93,31 +93,31 @@ async fn members_and_those_who_work_keep_their_places() {
 // Of a group of five, the members' connections beyond the places that are kept for them stayed newcomers', which go first.
 #[tokio::test]
 async fn members_beyond_the_places_that_are_kept_for_them_take_users_places() {
-    let house = House::new().await;
+    let process = Process::new().await;
     let mut members = Vec::new();
     for _ in 0..3 {
-        let (theirs, ours) = house.connect().await;
+        let (theirs, ours) = process.connect().await;
         ours.place().is_members();
         members.push((theirs, ours));
     }
     let classes: Vec<Class> = members.iter().map(|(_, ours)| ours.place().class()).collect();
     assert_eq!(classes, [Class::Member, Class::Member, Class::Newcomer], "users keep one place");
-    let (_a, first) = house.connect().await;
+    let (_a, first) = process.connect().await;
     let _work = first.place().begin();
-    let (_b, second) = house.connect().await;
+    let (_b, second) = process.connect().await;
     let _more = second.place().begin();
     assert!(!first.place().is_closed() && second.place().is_closed(), "one, and not two");
     let (_, member) = members.remove(0);
     drop(member);
-    let (_c, third) = house.connect().await;
+    let (_c, third) = process.connect().await;
     let _third_work = third.place().begin();
     assert!(!third.place().is_closed(), "it is theirs again when the member is gone");
 }
 
 #[tokio::test]
 async fn a_connection_must_begin_to_speak_and_may_then_be_silent() {
-    let house = House::new().await;
-    let (mut theirs, mut ours) = house.connect().await;
+    let process = Process::new().await;
+    let (mut theirs, mut ours) = process.connect().await;
     theirs.write_all(b"abc").await.unwrap();
     let mut heard = [0; 16];
     assert_eq!(ours.read(&mut heard).await.unwrap(), 3);
@@ -126,7 +126,7 @@ async fn a_connection_must_begin_to_speak_and_may_then_be_silent() {
     let late = late.expect("nobody is waited for so long").unwrap_err();
     assert_eq!(late.kind(), std::io::ErrorKind::TimedOut);
     tokio::time::resume();
-    let (mut theirs, mut ours) = house.connect().await;
+    let (mut theirs, mut ours) = process.connect().await;
     theirs.write_all(b"abcd").await.unwrap();
     assert_eq!(ours.read(&mut heard).await.unwrap(), 4);
     tokio::time::pause();
@@ -136,13 +136,13 @@ async fn a_connection_must_begin_to_speak_and_may_then_be_silent() {
 
 #[tokio::test]
 async fn whoever_holds_the_room_without_taking_anything_is_cut_for_others() {
-    let house = House::new().await;
-    let (_a, holder) = house.connect().await;
+    let process = Process::new().await;
+    let (_a, holder) = process.connect().await;
     let mut charge = holder.place().charge(Side::Answers, 100).await.unwrap();
     charge.wait_for_caller();
     assert!(holder.place().charge(Side::Answers, 1).now_or_never().is_none(), "its own budget is used up");
     assert!(holder.place().try_charge(Side::Requests, 50).is_some(), "the other side has one of its own");
-    let (_b, other) = house.connect().await;
+    let (_b, other) = process.connect().await;
     let cut = tokio::spawn(async move {
         holder.place().closed().await;
         drop((holder, charge));
@@ -151,15 +151,15 @@ async fn whoever_holds_the_room_without_taking_anything_is_cut_for_others() {
     assert!(granted.is_ok(), "the process's room is given to whoever takes");
     cut.await.unwrap();
     drop(granted);
-    assert_eq!(house.guard.budget(Side::Answers).held(), 0);
+    assert_eq!(process.guard.budget(Side::Answers).held(), 0);
 }
 
 #[tokio::test]
 async fn room_that_is_worked_in_is_nobodys_fault() {
-    let house = House::new().await;
-    let (_a, busy) = house.connect().await;
+    let process = Process::new().await;
+    let (_a, busy) = process.connect().await;
     let _charge = busy.place().charge(Side::Answers, 100).await.unwrap();
-    let (_b, other) = house.connect().await;
+    let (_b, other) = process.connect().await;
     // There was no room in time, neither for the other nor for more of the same.
     let (of_other, of_busy) =
         tokio::join!(other.place().charge(Side::Answers, 100), busy.place().charge(Side::Answers, 1));

@@ -118,7 +118,7 @@ fn request(connection: &Connection, path: &str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn an_answer_is_handed_over_in_pieces_and_charged_until_it_is_taken() {
+async fn an_answer_is_sent_in_pieces_and_charged_until_it_is_taken() {
     let guard = Guard::new(LIMITS, 1);
     let (_theirs, connection) = connected(&guard).await;
     let mut service = Admission::new(rules()).layer(Answering(vec![300_000]));

@@ -6,14 +6,14 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use broker::{Config, Error, limits, serve};
-use kit::{DEADLINE, Peer, on_port, options, start};
+use fixture::{DEADLINE, Peer, on_port, options, start};
 use proptest::prelude::*;
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use tokio::sync::{oneshot, watch};
 
-mod kit;
+mod fixture;
 
 #[tokio::test]
 async fn a_broker_restarted_on_the_same_port_serves_again() {

@@ -8,11 +8,11 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use bytes::Bytes;
-use kit::{DEADLINE, Peer, Running, on_port, options, start};
+use fixture::{DEADLINE, Peer, Running, on_port, options, start};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectProperties, Filter, LastWill, Packet, PublishProperties};
 
-mod kit;
+mod fixture;
 
 /// Runs each of these tests over both brokers.
 macro_rules! over_both {
@@ -21,7 +21,7 @@ macro_rules! over_both {
             $(#[tokio::test] async fn $name() { super::$name(super::start(super::on_port(0)).await).await; })*
         }
         mod mosquitto {
-            $(#[tokio::test] async fn $name() { super::$name(super::kit::mosquitto()).await; })*
+            $(#[tokio::test] async fn $name() { super::$name(super::fixture::mosquitto()).await; })*
         }
     };
 }

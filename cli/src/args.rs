@@ -38,7 +38,7 @@ pub struct Cli {
 const AFTER: &str = "Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable, 4 conflict, 5 outcome unknown.\n\
                      Start with: feira demo, or feira up and, in another terminal, feira admin.";
 
-const NODE: &str = "Such as: feira node kill 1, feira node start 1, feira node pause broker, feira node hand-over 3 (3 then leads).";
+const NODE: &str = "Such as: feira node kill 1, feira node start 1, feira node pause broker, feira node transfer-leadership 3 (3 then leads).";
 const MEMBER: &str = "Each waits until the change is committed. Given again after a failure, a command goes on where it stopped.";
 const HEALTH: &str = "Well is: a leader with a majority, which takes writes, and a portal of each kind that reads through the \
                       store. For containers: feira health --wait 60.";
@@ -221,7 +221,7 @@ pub enum Act {
     /// The leader, this node, keeps its commit orders to itself (--off: no longer)
     HoldCommit,
     /// The leader gives its place to this node: a new epoch
-    HandOver,
+    TransferLeadership,
     /// The node, which does not lead, has its database replaced by the leader's: after feira audit found it different
     Resync,
 }

@@ -125,9 +125,9 @@ impl Failure {
         let reason = match cause {
             Cause::Away => "",
             Cause::Busy => OVERLOADED,
-            Cause::NoRoom => "NO_ROOM",
+            Cause::OutOfSpace => "OUT_OF_SPACE",
             Cause::ClocksApart => CLOCKS,
-            Cause::Divided => "DIVIDED",
+            Cause::Diverged => "DIVERGED",
         };
         let next = of_reason(reason).or_else(|| next_step(Code::Unavailable));
         let next = next.map(str::to_owned);
@@ -245,9 +245,9 @@ const DAMAGED: &str = "DAMAGED_RECORD";
 /// Too much at once, as portals and nodes say it.
 const OVERLOADED: &str = "OVERLOADED";
 /// What stands in the way until somebody mends it, as portals say it.
-const NO_ROOM: &str = "STORE_NO_ROOM";
+const OUT_OF_SPACE: &str = "STORE_OUT_OF_SPACE";
 const CLOCKS: &str = "CLOCKS_APART";
-const DIVIDED: &str = "STORE_DIVIDED";
+const DIVERGED: &str = "STORE_DIVERGED";
 
 /// What to do about what a portal says.
 fn of_reason(reason: &str) -> Option<&'static str> {
@@ -257,13 +257,13 @@ fn of_reason(reason: &str) -> Option<&'static str> {
             "staff are deleting it with its orders: nothing new; deleting it again with cascade finishes",
         ),
         "STOCK_SHORT" => Some("nothing was changed; take what is left, or less"),
-        NO_ROOM | "NO_ROOM" => Some(
+        OUT_OF_SPACE | "OUT_OF_SPACE" => Some(
             "nothing was done; feira status names the node: free disk space there, or raise store.map_bytes; then it goes on",
         ),
         CLOCKS => Some(
             "nothing was done; compare date -u on this machine, the portals' and the nodes', and set what is wrong",
         ),
-        DIVIDED | "DIVIDED" => {
+        DIVERGED | "DIVERGED" => {
             Some("nothing was done; feira audit shows who differs, feira status whom to start or resync")
         }
         DAMAGED => Some("no portal wrote it: look at it with feira kv get, and mend or delete it there"),
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shopper_who_named_a_wrong_product_was_sent_to_list_clients() {
+    fn a_shopper_who_names_a_wrong_product_is_sent_to_list_products() {
         use portal::error::Kind as Of;
         for (kind, list) in
             [(Of::Order, "list-orders"), (Of::Product, "list-products"), (Of::Client, "list-clients")]
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_record_was_called_unreachable() {
+    fn a_damaged_record_is_named_as_damaged() {
         let damaged = portal::Error::damaged(b"p/{x}", "expected value at line 1 column 1");
         let failure = Failure::of_status(&damaged.into());
         assert_eq!(failure.kind, Kind::Refused);

@@ -19,8 +19,8 @@ use tonic::Status;
 use crate::args::Health as Asked;
 use crate::config::shape::Config;
 use crate::failure::{Failure, Kind};
-use crate::reach::door::{self, Door};
 use crate::reach::joint::{self, Folder};
+use crate::reach::named_channel::{self, NamedChannel};
 use crate::reach::{nodes, stranger, whose};
 use crate::show::answer::{Answer, counted};
 use crate::show::out::Out;
@@ -116,7 +116,7 @@ async fn portal(kind: &'static str, at: usize, address: String, meant: Option<Cl
 /// Reads through a portal what it never answers from its cache. Why it does not answer, if it does not.
 async fn read(kind: &str, address: &str, meant: Option<ClusterId>) -> Option<String> {
     let channel = match nodes::channel(address) {
-        Ok(channel) => door::open(channel, meant),
+        Ok(channel) => named_channel::open(channel, meant),
         Err(failure) => return Some(failure.message),
     };
     let answer = timeout(READ_MAX, async {
@@ -136,7 +136,7 @@ async fn read(kind: &str, address: &str, meant: Option<ClusterId>) -> Option<Str
 }
 
 /// A refusal was read through the store, too.
-async fn why_not(status: &Status, channel: Door) -> Option<String> {
+async fn why_not(status: &Status, channel: NamedChannel) -> Option<String> {
     match Error::from_status(status) {
         Some(wrong @ Error::WrongCluster { .. }) => Some(wrong.to_string()),
         Some(
@@ -164,8 +164,8 @@ impl Health {
         for (node, status) in config.store.nodes.iter().zip(&seen.nodes) {
             match status {
                 Err(failure) => degraded.push(away(node.id, failure)),
-                Ok(status) if !status.fenced.is_empty() => {
-                    degraded.push(format!("node-{} is fenced", node.id));
+                Ok(status) if !status.quarantined.is_empty() => {
+                    degraded.push(format!("node-{} is quarantined", node.id));
                 }
                 Ok(status) => degraded.extend(astray(node.id, status, leader)),
             }
@@ -258,7 +258,7 @@ pub fn store_problem(config: &Config, statuses: &[Result<StatusResponse, Failure
         );
     }
     // The leader knows best who votes; a node outside of the group has an old membership.
-    let inside = answering.iter().map(|(_, status)| *status).filter(|one| one.role() != Role::Outside);
+    let inside = answering.iter().map(|(_, status)| *status).filter(|one| one.role() != Role::NonMember);
     let newest = inside.max_by_key(|status| joint::rank(status));
     let answers =
         |(node, folder): Folder| answering.iter().any(|(id, one)| *id == node && one.incarnation == folder);
@@ -307,7 +307,7 @@ fn nobody_leads(answering: &[(u64, &StatusResponse)], silent: &[u64]) -> Failure
 
 /// A node that answers and does not follow who leads: cut off from it, or with a key that it does not believe.
 fn astray(id: u64, status: &StatusResponse, leader: Option<&StatusResponse>) -> Option<String> {
-    let leader = leader.filter(|leader| leader.node != status.node && status.role() != Role::Outside)?;
+    let leader = leader.filter(|leader| leader.node != status.node && status.role() != Role::NonMember)?;
     let follows = status.leader.as_ref().is_some_and(|hint| hint.node == leader.node);
     (!follows || status.role() == Role::Candidate).then(|| {
         format!("node-{id} does not follow node-{}: it is cut off from it, or has another key", leader.node)
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_without_a_quorum_was_no_failure() {
+    fn a_cluster_without_a_quorum_is_a_failure() {
         let config = Config::default();
         let of = |statuses: [Result<StatusResponse, Failure>; 3]| {
             store_problem(&config, &statuses).map(|failure| (failure.kind.exit_code(), failure.to_string()))

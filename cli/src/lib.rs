@@ -13,7 +13,7 @@
 
 pub mod admin;
 pub mod args;
-pub mod aside;
+pub mod atomic_write;
 pub mod audit;
 pub mod backup;
 pub mod config;

@@ -18,7 +18,7 @@ use crate::repl::mode::Interrupts;
 use crate::show::answer::{Answer, Table, counted};
 use crate::show::out::Out;
 
-/// Between two pictures of `--watch`.
+/// Between two consistent views of `--watch`.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// Shows the cluster once, or again and again.
@@ -26,15 +26,15 @@ const WATCH: Duration = Duration::from_secs(1);
 /// # Errors
 /// Staff or shoppers cannot work: [`Health`] says why.
 pub async fn run(config: &Config, watch: bool, out: &Out) -> Result<(), Failure> {
-    // Taken before the first picture: who sees it may press Ctrl-C at once.
+    // Taken before the first consistent view: who sees it may press Ctrl-C at once.
     let mut interrupts = Interrupts::of(watch);
     loop {
         // A part that does not answer must not keep whoever wants to leave.
-        let picture = tokio::select! {
-            picture = look(config) => picture,
+        let view = tokio::select! {
+            view = look(config) => view,
             () = interrupts.next() => return Ok(()),
         };
-        let Picture { nodes, portals, broker, health } = picture;
+        let ClusterView { nodes, portals, broker, health } = view;
         if watch {
             out.clear();
         }
@@ -66,16 +66,16 @@ pub async fn run(config: &Config, watch: bool, out: &Out) -> Result<(), Failure>
 }
 
 /// The cluster at one moment.
-struct Picture {
+struct ClusterView {
     nodes: Answer,
     portals: Answer,
     broker: Answer,
     health: Health,
 }
 
-async fn look(config: &Config) -> Picture {
+async fn look(config: &Config) -> ClusterView {
     let (config, seen) = &health::look(config).await;
-    Picture {
+    ClusterView {
         nodes: of_nodes(config, &seen.nodes),
         portals: of_portals(&seen.portals),
         broker: of_broker(config, seen.broker),
@@ -86,7 +86,7 @@ async fn look(config: &Config) -> Picture {
 /// The nodes as a table, and what ails them below it.
 #[must_use]
 pub fn of_nodes(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -> Answer {
-    let columns = ["NODE", "ADDRESS", "ROLE", "EPOCH", "LAST", "COMMIT", "APPLIED", "SNAP", "EFFECTS"];
+    let columns = ["NODE", "ADDRESS", "ROLE", "EPOCH", "LAST", "COMMIT", "APPLIED", "SNAP", "HASH"];
     let mut table = Table::new(&columns, &[0, 3, 4, 5, 6, 7]);
     let (mut documents, mut notes) = (Vec::new(), Vec::new());
     for (node, status) in config.store.nodes.iter().zip(statuses) {
@@ -103,7 +103,7 @@ pub fn of_nodes(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -
                     status.applied.unwrap_or_default().offset.to_string(),
                     status.snapshot.to_string(),
                     // Enough to see by eye whether two differ; --json has all of it.
-                    format!("{:08x}", status.effects >> 32),
+                    format!("{:08x}", status.state_hash >> 32),
                 ]);
                 documents.push(document(node.id, node.reached_at(), status));
                 status.problem.as_str()
@@ -131,8 +131,8 @@ fn document(id: u64, address: &str, status: &StatusResponse) -> Value {
         "node": id, "address": address, "role": role(status.role()), "epoch": status.epoch,
         "leader": status.leader.as_ref().map(|leader| leader.node), "last": place(status.last),
         "committed": status.committed, "applied": place(status.applied), "snapshot": status.snapshot,
-        "effects": format!("{:016x}", status.effects), "problem": status.problem, "up_ms": status.up_ms,
-        "log_time_lag_ms": status.log_time_lag_ms, "fenced": !status.fenced.is_empty(),
+        "state_hash": format!("{:016x}", status.state_hash), "problem": status.problem, "up_ms": status.up_ms,
+        "log_time_lag_ms": status.log_time_lag_ms, "quarantined": !status.quarantined.is_empty(),
     })
 }
 
@@ -144,7 +144,7 @@ pub fn role(role: Role) -> &'static str {
         Role::Follower => "follower",
         Role::Candidate => "candidate",
         Role::Learner => "learner",
-        Role::Outside => "outside",
+        Role::NonMember => "non-member",
         Role::Unspecified => "unknown",
     }
 }
@@ -229,7 +229,7 @@ mod tests {
             committed: 1_234_567,
             applied: at(1_234_567),
             snapshot: 1_234_567,
-            effects: u64::MAX,
+            state_hash: u64::MAX,
             problem: "a problem that is told in a line of its own, however long it may be".to_owned(),
             ..StatusResponse::default()
         };
@@ -238,6 +238,6 @@ mod tests {
         let text = Out::new(false).rendered(answer.table.as_ref().unwrap());
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
         assert!(text.contains("ffffffff") && answer.notes.len() == 3, "{text}");
-        assert_eq!(answer.document[0]["effects"], "ffffffffffffffff");
+        assert_eq!(answer.document[0]["state_hash"], "ffffffffffffffff");
     }
 }

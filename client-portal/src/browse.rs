@@ -7,17 +7,20 @@ use proto::portal::{BrowseProductsRequest, BrowseProductsResponse, Product, Shop
 
 pub(crate) async fn browse_products(
     portal: &Portal,
-    asked: &BrowseProductsRequest,
+    requested: &BrowseProductsRequest,
 ) -> Result<BrowseProductsResponse, Error> {
-    portal.registered(&asked.cid).await?;
-    let page = portal.products(&asked.prefix, asked.limit, &asked.after).await?;
+    portal.registered(&requested.cid).await?;
+    let page = portal.products(&requested.prefix, requested.limit, &requested.after).await?;
     Ok(BrowseProductsResponse { products: page.products, next: page.next, damage: page.damage })
 }
 
-pub(crate) async fn get_product(portal: &Portal, asked: &ShopGetProductRequest) -> Result<Product, Error> {
-    Pid::parse("pid", &asked.pid)?;
-    portal.registered(&asked.cid).await?;
-    let pid = portal.pid("pid", &asked.pid).await?;
+pub(crate) async fn get_product(
+    portal: &Portal,
+    requested: &ShopGetProductRequest,
+) -> Result<Product, Error> {
+    Pid::parse("pid", &requested.pid)?;
+    portal.registered(&requested.cid).await?;
+    let pid = portal.pid("pid", &requested.pid).await?;
     let product = portal.product(&pid).await?;
     product.ok_or_else(|| Error::NotFound { kind: Kind::Product, id: pid.to_string() })
 }

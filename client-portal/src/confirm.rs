@@ -9,10 +9,10 @@ use portal::order_write::OrderWrite;
 use portal::{Error, Portal};
 use proto::portal::{Order, OrderRequest};
 
-pub(crate) async fn confirm_order(portal: &Portal, mut asked: OrderRequest) -> Result<Order, Error> {
-    let given = asked.request.take();
-    let request = Request::new("ConfirmOrder", given, &asked)?;
-    let named = portal.named(&asked.cid, &asked.oid).await?;
+pub(crate) async fn confirm_order(portal: &Portal, mut requested: OrderRequest) -> Result<Order, Error> {
+    let given = requested.request.take();
+    let request = Request::new("ConfirmOrder", given, &requested)?;
+    let named = portal.named(&requested.cid, &requested.oid).await?;
     let accepts = &[Phase::Open, Phase::Confirmed];
     let mut write = OrderWrite::changing(portal, named, request, accepts, 0).await?;
     loop {

@@ -7,28 +7,28 @@
 //! guard of the transaction and is not read before.
 
 use portal::attempt::Request;
-use portal::change::taken;
+use portal::change::demands;
 use portal::id::Oid;
 use portal::order_write::{Named, OrderWrite, new_pids};
 use portal::{Error, Portal};
 use proto::portal::{CreateOrderRequest, Order};
 
-pub(crate) async fn create_order(portal: &Portal, mut asked: CreateOrderRequest) -> Result<Order, Error> {
-    let given = asked.request.take();
-    let cid = portal.cid("cid", &asked.cid).await?;
-    let request = Request::new("CreateOrder", given, &asked)?;
-    if let Some(at) = asked.lines.iter().position(|line| line.quantity == 0) {
+pub(crate) async fn create_order(portal: &Portal, mut requested: CreateOrderRequest) -> Result<Order, Error> {
+    let given = requested.request.take();
+    let cid = portal.cid("cid", &requested.cid).await?;
+    let request = Request::new("CreateOrder", given, &requested)?;
+    if let Some(at) = requested.lines.iter().position(|line| line.quantity == 0) {
         let why = "0 takes a line out, and a new order has none; leave the line out, or order at least 1";
         return Err(Error::invalid(format!("lines[{at}].quantity"), why));
     }
-    let lines = portal.lines(&asked.lines).await?;
+    let lines = portal.lines(&requested.lines).await?;
     let oid = Oid::derive(&cid, request.id());
-    let taken = taken(None, &lines);
+    let demands = demands(None, &lines);
     let mut write = OrderWrite::creating(portal, Named { cid, oid }, request);
     loop {
         let products = portal.known_products(new_pids(None, &lines)).await?;
         let txn = write.change().create(&lines, &products)?;
-        if let Some(order) = write.send(txn, &taken).await? {
+        if let Some(order) = write.send(txn, &demands).await? {
             return Ok(order);
         }
     }

@@ -8,11 +8,11 @@ use portal::{Error, Portal, key, page};
 use proto::portal::{GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order};
 use store_client::Range;
 
-pub(crate) async fn get_order(portal: &Portal, asked: &GetOrderRequest) -> Result<Order, Error> {
-    let named = portal.named(&asked.cid, &asked.oid).await?;
-    portal.registered(&asked.cid).await?;
+pub(crate) async fn get_order(portal: &Portal, requested: &GetOrderRequest) -> Result<Order, Error> {
+    let named = portal.named(&requested.cid, &requested.oid).await?;
+    portal.registered(&requested.cid).await?;
     let at = key::order(&named.cid, &named.oid);
-    match portal.read_certain_absence(&at).await?.record {
+    match portal.read_verifying_absence(&at).await?.record {
         Some(record) => Ok(OrderRecord::read(&at, &record)?.shown(&named.cid, &named.oid, &record)),
         None => Err(Error::NotFound { kind: Kind::Order, id: named.oid.to_string() }),
     }
@@ -20,11 +20,11 @@ pub(crate) async fn get_order(portal: &Portal, asked: &GetOrderRequest) -> Resul
 
 pub(crate) async fn list_orders(
     portal: &Portal,
-    asked: &ListOrdersRequest,
+    requested: &ListOrdersRequest,
 ) -> Result<ListOrdersResponse, Error> {
-    let limit = page::limit(asked.limit)?;
-    let cid = portal.registered(&asked.cid).await?;
-    let after = match asked.after.as_str() {
+    let limit = page::limit(requested.limit)?;
+    let cid = portal.registered(&requested.cid).await?;
+    let after = match requested.after.as_str() {
         "" => None,
         text => {
             let oid = Oid::parse(text).ok_or_else(|| Error::invalid("after", "is not the id of an order"))?;

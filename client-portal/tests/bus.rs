@@ -1,5 +1,5 @@
 //! The bus over a real mosquitto: LIVE, events, a broker that is killed, stopped and comes back. The leader's part
-//! (events in a chain, beats after a read that follows the gathering of nonces) is played here over the change feed of
+//! (events in a chain, freshness heartbeats after a read that follows the gathering of nonces) is played here over the change feed of
 //! the real state machine; the real leader is tested with the portals from end to end.
 #![allow(clippy::unwrap_used)]
 
@@ -17,7 +17,9 @@ use portal::cache::Capacity;
 use portal::config::Bus;
 use portal::{Portal, bus};
 use prost::Message;
-use proto::store::{Beat, BusMessage, Events, Freshness, Nonce, Txn, bus_message, changes_response};
+use proto::store::{
+    BusMessage, Events, Freshness, FreshnessHeartbeat, Nonce, Txn, bus_message, changes_response,
+};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
@@ -169,7 +171,11 @@ async fn lead_as(name: &str, store: MemoryStore, port: u16) {
                 send(bus_message::Kind::Events(Events { changes: batch.changes }));
             }
         }
-        send(bus_message::Kind::Beat(Beat { offset: published, previous, nonces: gathered }));
+        send(bus_message::Kind::FreshnessHeartbeat(FreshnessHeartbeat {
+            offset: published,
+            previous,
+            nonces: gathered,
+        }));
     }
 }
 
@@ -201,16 +207,16 @@ impl Scene {
         tasks.spawn(bus::run(portal.clone(), bus));
         tasks.spawn(lead(store.clone(), broker.port));
         let scene = Scene { store, portal, broker, _tasks: tasks };
-        scene.wait_for_beats().await;
+        scene.wait_for_heartbeats().await;
         scene
     }
 
-    /// LIVE for longer than one lease: not by a barrier read alone, but by beats.
-    async fn wait_for_beats(&self) {
+    /// LIVE for longer than one lease: not by a barrier read alone, but by freshness heartbeats.
+    async fn wait_for_heartbeats(&self) {
         let (deadline, mut pace) = (Instant::now() + Duration::from_secs(30), pace());
         let mut live_since = Instant::now();
         while live_since.elapsed() < LEASE * 3 / 2 {
-            assert!(Instant::now() < deadline, "no beats: {:?}", self.portal.status());
+            assert!(Instant::now() < deadline, "no freshness heartbeats: {:?}", self.portal.status());
             if self.state() != "LIVE" {
                 live_since = Instant::now();
             }
@@ -255,7 +261,7 @@ async fn writes_of_others_are_seen_and_the_cache_serves_hits_between() {
     for round in 0..10 {
         scene.write_and_watch(&format!("value {round}")).await;
     }
-    scene.wait_for_beats().await;
+    scene.wait_for_heartbeats().await;
     let key = Bytes::from("k");
     let deadline = Instant::now() + Duration::from_secs(10);
     while !scene.portal.read(&key).await.unwrap().hit {
@@ -275,7 +281,7 @@ async fn a_broker_that_is_killed_costs_hits_and_no_truth_and_the_cache_comes_bac
     }
     assert!(!scene.portal.read(&Bytes::from("k")).await.unwrap().hit, "bypassed");
     scene.broker.restart();
-    scene.wait_for_beats().await;
+    scene.wait_for_heartbeats().await;
     scene.write_and_watch("after").await;
 }
 
@@ -290,7 +296,7 @@ async fn a_broker_that_is_stopped_ends_the_lease_and_what_it_held_back_harms_nob
         scene.write_and_watch(&format!("stopped {round}")).await;
     }
     scene.broker.signal(Signal::SIGCONT);
-    scene.wait_for_beats().await;
+    scene.wait_for_heartbeats().await;
     scene.write_and_watch("after").await;
 }
 
@@ -345,7 +351,7 @@ async fn two_clusters_of_one_name_on_one_broker_do_not_mislead_each_others_cache
     for round in 0..10 {
         scene.write_and_watch(&format!("value {round}")).await;
     }
-    scene.wait_for_beats().await;
+    scene.wait_for_heartbeats().await;
     let after = scene.portal.status();
     assert_eq!((after.gaps, after.flushes), (before.gaps, 1), "the other's messages move nothing");
     drop(leading);
@@ -360,7 +366,7 @@ async fn what_is_too_large_or_no_message_is_ignored_and_the_connection_lives_on(
         stranger.publish(topic.name(), vec![0xff; 9]).await;
     }
     scene.wait_until("ignored", |status| status.ignored == 1).await;
-    scene.wait_for_beats().await;
+    scene.wait_for_heartbeats().await;
     assert_eq!(scene.portal.status().flushes, 1, "one connection, one beginning");
     scene.write_and_watch("after").await;
 }
@@ -382,7 +388,7 @@ async fn an_offset_that_is_not_in_the_log_is_no_error_for_shoppers_and_is_outliv
         assert!(Instant::now() < deadline, "never well again: {status:?}");
     }
     scene.write_and_watch("after").await;
-    scene.wait_for_beats().await;
+    scene.wait_for_heartbeats().await;
 }
 
 /// Every delivery on our topics, as anybody on the broker can record it.
@@ -410,7 +416,7 @@ impl Stranger {
 }
 
 /// What a stranger says without the key, in the cluster's own words: events at the next offset that hide the true one, far
-/// ahead, or long ago; beats with the nonces of others; nonces. Each bare, without a MAC, and under another key.
+/// ahead, or long ago; freshness heartbeats with the nonces of others; nonces. Each bare, without a MAC, and under another key.
 fn forged(log_id: u64, next: u64, heard: &[Bytes]) -> Vec<(Topic, Vec<u8>)> {
     let events = |previous, offset, keys: &[&'static str]| {
         let keys = keys.iter().map(|key| Bytes::from_static(key.as_bytes())).collect();
@@ -418,14 +424,20 @@ fn forged(log_id: u64, next: u64, heard: &[Bytes]) -> Vec<(Topic, Vec<u8>)> {
             changes: vec![proto::store::Change { offset, previous, keys, epoch: 1 }],
         })
     };
-    let beat = |offset| bus_message::Kind::Beat(Beat { offset, previous: 0, nonces: heard.to_vec() });
+    let heartbeat = |offset| {
+        bus_message::Kind::FreshnessHeartbeat(FreshnessHeartbeat {
+            offset,
+            previous: 0,
+            nonces: heard.to_vec(),
+        })
+    };
     let kinds = [
         events(next - 1, next, &[]),
         events(next - 1, next + 1_000, &["k"]),
         events(next + 50, next + 51, &[]),
         events(0, 1, &["k"]),
-        beat(next + 1_000),
-        beat(next - 1),
+        heartbeat(next + 1_000),
+        heartbeat(next - 1),
     ];
     let message = |kind| BusMessage { group: 1, ring_version: 1, epoch: 9, kind: Some(kind), log_id };
     let on_changes = kinds.into_iter().map(|kind| (changes(), message(kind).encode_to_vec()));
@@ -463,15 +475,15 @@ fn mutated(topic: &str, payload: &Bytes) -> Vec<Vec<u8>> {
         change(&|m| m.kind = None);
         change(&|m| match m.kind.as_mut().unwrap() {
             bus_message::Kind::Events(events) => events.changes[0].keys.clear(),
-            bus_message::Kind::Beat(beat) => beat.nonces.clear(),
+            bus_message::Kind::FreshnessHeartbeat(heartbeat) => heartbeat.nonces.clear(),
         });
         change(&|m| match m.kind.as_mut().unwrap() {
             bus_message::Kind::Events(events) => events.changes[0].offset += 100,
-            bus_message::Kind::Beat(beat) => beat.offset += 100,
+            bus_message::Kind::FreshnessHeartbeat(heartbeat) => heartbeat.offset += 100,
         });
         change(&|m| match m.kind.as_mut().unwrap() {
             bus_message::Kind::Events(events) => events.changes[0].previous = 0,
-            bus_message::Kind::Beat(beat) => beat.previous = 0,
+            bus_message::Kind::FreshnessHeartbeat(heartbeat) => heartbeat.previous = 0,
         });
     }
     all.push(proto::store::Sealed { cluster_id: 8, ..sealed.clone() });
@@ -521,7 +533,7 @@ async fn whatever_a_stranger_says_no_cache_is_older_than_its_lease_and_events_st
     let log_id = log_of(&scene.store).await;
     let (stranger, recorded) = Stranger::recording(scene.broker.port).await;
     scene.write_and_watch("recorded").await;
-    scene.wait_for_beats().await;
+    scene.wait_for_heartbeats().await;
     // LIVE: nothing moves it.
     let before = scene.portal.status();
     let mut attacks = 0;
@@ -547,5 +559,5 @@ async fn whatever_a_stranger_says_no_cache_is_older_than_its_lease_and_events_st
         attack(&stranger, &recorded, log_id, scene.store.applied() + 1).await;
         scene.write_and_watch(&format!("caught up {round}")).await;
     }
-    scene.wait_for_beats().await;
+    scene.wait_for_heartbeats().await;
 }

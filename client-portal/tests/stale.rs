@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use portal::attempt::{Attempts, Request};
 use portal::cache::Capacity;
-use portal::change::{Asked, Change, Known, merge, taken};
+use portal::change::{Change, Known, RequestedLine, demands, merge};
 use portal::coherence::{Input, Output};
 use portal::document::client::{ClientData, ClientRecord};
 use portal::document::order::{OrderRecord, Phase};
@@ -77,7 +77,7 @@ fn request() -> Request {
     Request::new("test", None, &OrderRequest::default()).unwrap()
 }
 
-fn one(quantity: i64) -> Vec<Asked> {
+fn one(quantity: i64) -> Vec<RequestedLine> {
     merge(&[LineChange { pid: "a".to_owned(), quantity }]).unwrap()
 }
 
@@ -88,7 +88,7 @@ async fn create(portal: &Portal, quantity: i64) -> Result<Order, Error> {
     loop {
         let products = portal.known_products(new_pids(None, &lines)).await?;
         let txn = write.change().create(&lines, &products)?;
-        if let Some(order) = write.send(txn, &taken(None, &lines)).await? {
+        if let Some(order) = write.send(txn, &demands(None, &lines)).await? {
             return Ok(order);
         }
     }
@@ -113,7 +113,7 @@ async fn modify(portal: &Portal, order: &Order, quantity: i64) -> Result<Order, 
 async fn modify_from_store(portal: &Portal, order: &Order, quantity: i64) -> Order {
     let oid = Oid::parse(&order.oid).unwrap();
     let at = key::order(&cid(), &oid);
-    let known = Known::read(&at, &portal.read_surely(&at).await.unwrap().record.unwrap()).unwrap();
+    let known = Known::read(&at, &portal.read_through(&at).await.unwrap().record.unwrap()).unwrap();
     let (cid, lines) = (cid(), one(quantity));
     let txn = Change::by_client(&cid, &oid, 1).modify(&known, &lines, &HashMap::new()).unwrap();
     let answer = Attempts::new(portal, request()).send(txn).await.unwrap();
@@ -170,7 +170,7 @@ async fn an_order_that_another_portal_changed_is_changed_from_what_it_is() {
     assert_eq!(modify(&here, &order, 6).await.unwrap().lines[0].quantity, 6);
     assert_eq!(here.status().transactions - before, 2, "the refusal brought the order as it is");
     let at = key::stock(&pid());
-    let stock = StockRecord::read(&at, &here.read_surely(&at).await.unwrap().record.unwrap()).unwrap();
+    let stock = StockRecord::read(&at, &here.read_through(&at).await.unwrap().record.unwrap()).unwrap();
     assert!(stock.is_conserved() && stock.held == 6, "{stock:?}");
 }
 

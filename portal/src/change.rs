@@ -43,7 +43,7 @@ const PART_BYTES: usize = 64;
 
 /// One product of a request: this many of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Asked {
+pub struct RequestedLine {
     /// Which product.
     pub pid: Pid,
     /// 0: none of it.
@@ -55,11 +55,11 @@ pub struct Asked {
 ///
 /// # Errors
 /// INVALID_ARGUMENT, with the line.
-pub fn merge(lines: &[LineChange]) -> Result<Vec<Asked>, Error> {
+pub fn merge(lines: &[LineChange]) -> Result<Vec<RequestedLine>, Error> {
     if lines.len() > REQUEST_LINES_MAX {
         return Err(Error::invalid("lines", format!("{} lines; at most {REQUEST_LINES_MAX}", lines.len())));
     }
-    let mut merged: Vec<Asked> = Vec::with_capacity(lines.len());
+    let mut merged: Vec<RequestedLine> = Vec::with_capacity(lines.len());
     let mut places: HashMap<&str, usize> = HashMap::with_capacity(lines.len());
     for (at, line) in lines.iter().enumerate() {
         let field = || format!("lines[{at}].quantity");
@@ -77,7 +77,7 @@ pub fn merge(lines: &[LineChange]) -> Result<Vec<Asked>, Error> {
         } else {
             places.insert(&line.pid, merged.len());
             let pid = Pid::parse(&format!("lines[{at}].pid"), &line.pid)?;
-            merged.push(Asked { pid, quantity: line.quantity });
+            merged.push(RequestedLine { pid, quantity: line.quantity });
         }
     }
     Ok(merged)
@@ -85,7 +85,7 @@ pub fn merge(lines: &[LineChange]) -> Result<Vec<Asked>, Error> {
 
 /// How many more of a product a change takes, besides what the order holds already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Taking {
+pub struct Demand {
     /// At least 1.
     pub more: i64,
     /// What the order holds before the change.
@@ -93,7 +93,7 @@ pub struct Taking {
 }
 
 /// What a change takes, of each product of which it takes more.
-pub type Taken = HashMap<Pid, Taking>;
+pub type Demands = HashMap<Pid, Demand>;
 
 /// A version of an order that a change starts from.
 #[derive(Clone, Debug)]
@@ -163,12 +163,12 @@ impl<'a> Change<'a> {
     /// The order would be too large.
     pub fn create(
         mut self,
-        asked: &[Asked],
+        requested: &[RequestedLine],
         products: &HashMap<Pid, Option<ProductRecord>>,
     ) -> Result<Txn, Error> {
         self.txn = self.txn.guard_absent(key::order(self.cid, self.oid));
         self.count_open_order(1);
-        let lines = self.lines(Vec::new(), asked, products)?;
+        let lines = self.lines(Vec::new(), requested, products)?;
         self.finish(&OrderRecord::new(Phase::Open, lines))
     }
 
@@ -179,12 +179,12 @@ impl<'a> Change<'a> {
     pub fn modify(
         mut self,
         known: &Known,
-        asked: &[Asked],
+        requested: &[RequestedLine],
         products: &HashMap<Pid, Option<ProductRecord>>,
     ) -> Result<Txn, Error> {
         assert_eq!(known.order.phase, Phase::Open, "only open orders are modified");
         self.guard(known);
-        let lines = self.lines(known.order.lines.clone(), asked, products)?;
+        let lines = self.lines(known.order.lines.clone(), requested, products)?;
         self.finish(&OrderRecord::new(Phase::Open, lines))
     }
 
@@ -197,7 +197,7 @@ impl<'a> Change<'a> {
         self.guard(known);
         self.count_open_order(-1);
         for line in &known.order.lines {
-            self.let_go(&Pid::stored("pid", &line.pid)?, 0);
+            self.release(&Pid::stored("pid", &line.pid)?, 0);
         }
         self.finish(&OrderRecord { phase: Phase::Confirmed, ..known.order.clone() })
     }
@@ -221,7 +221,7 @@ impl<'a> Change<'a> {
         self.guard(known);
         self.count_open_order(-1);
         for line in &known.order.lines {
-            self.let_go(&Pid::stored("pid", &line.pid)?, line.quantity);
+            self.release(&Pid::stored("pid", &line.pid)?, line.quantity);
         }
         self.finish(&OrderRecord { phase: Phase::Cancelled, ..known.order.clone() })
     }
@@ -247,12 +247,12 @@ impl<'a> Change<'a> {
     fn lines(
         &mut self,
         mut lines: Vec<Line>,
-        asked: &[Asked],
+        requested: &[RequestedLine],
         products: &HashMap<Pid, Option<ProductRecord>>,
     ) -> Result<Vec<Line>, Error> {
         let places: HashMap<String, usize> =
             lines.iter().enumerate().map(|(at, line)| (line.pid.clone(), at)).collect();
-        for Asked { pid, quantity } in asked {
+        for RequestedLine { pid, quantity } in requested {
             match places.get(pid.as_str()) {
                 Some(at) => self.change_line(&mut lines[*at], pid, *quantity),
                 None if *quantity == 0 => {}
@@ -284,7 +284,7 @@ impl<'a> Change<'a> {
     fn change_line(&mut self, line: &mut Line, pid: &Pid, quantity: i64) {
         let more = quantity - line.quantity;
         if quantity == 0 {
-            self.let_go(pid, line.quantity);
+            self.release(pid, line.quantity);
         } else if more != 0 {
             let stock = key::stock(pid);
             let mut txn = std::mem::take(&mut self.txn);
@@ -303,7 +303,7 @@ impl<'a> Change<'a> {
     }
 
     /// The order no longer holds the product open; `back` units go back to be sold.
-    fn let_go(&mut self, pid: &Pid, back: i64) {
+    fn release(&mut self, pid: &Pid, back: i64) {
         let stock = key::stock(pid);
         let mut txn = std::mem::take(&mut self.txn);
         if back > 0 {
@@ -345,7 +345,7 @@ impl<'a> Change<'a> {
 ///
 /// # Errors
 /// What is stored is damaged.
-pub fn judge(cid: &Cid, oid: &Oid, taken: &Taken, refused: &TxnResponse) -> Result<Refused, Error> {
+pub fn judge(cid: &Cid, oid: &Oid, demands: &Demands, refused: &TxnResponse) -> Result<Refused, Error> {
     let by_letter =
         |letter: u8| refused.failed.iter().filter(move |failed| failed.key.first() == Some(&letter));
     if let Some(failed) = by_letter(b'c').next() {
@@ -365,7 +365,7 @@ pub fn judge(cid: &Cid, oid: &Oid, taken: &Taken, refused: &TxnResponse) -> Resu
     }
     let mut short = Vec::new();
     for failed in by_letter(b's') {
-        short.extend(stock_refused(failed, taken)?);
+        short.extend(stock_refused(failed, demands)?);
     }
     if short.is_empty() || again.is_some() {
         return Ok(again.unwrap_or(Refused::Again(None)));
@@ -414,15 +414,15 @@ fn product_refused(failed: &FailedGuard) -> Result<Option<Error>, Error> {
     Ok((product.state == State::Closing).then_some(Error::Closing { kind: Kind::Product, id }))
 }
 
-fn stock_refused(failed: &FailedGuard, taken: &Taken) -> Result<Option<Short>, Error> {
+fn stock_refused(failed: &FailedGuard, demands: &Demands) -> Result<Option<Short>, Error> {
     let id = key::id_in(&failed.key).ok_or_else(|| Error::damaged(&failed.key, "not a stock's key"))?;
     let pid = Pid::stored("pid", &id)?;
     let Some(record) = failed.record.as_ref().filter(|record| !record.data.is_empty()) else {
         return Ok(None);
     };
     let stock = StockRecord::read(&failed.key, record)?;
-    match taken.get(&pid).copied() {
-        Some(Taking { more, holds }) if failed.reason() == Reason::BelowMinimum => {
+    match demands.get(&pid).copied() {
+        Some(Demand { more, holds }) if failed.reason() == Reason::BelowMinimum => {
             Ok(Some(Short { pid: id, wanted: more, left: stock.available, holds }))
         }
         // Remembered from another transaction of this request: the order has changed since.
@@ -433,14 +433,14 @@ fn stock_refused(failed: &FailedGuard, taken: &Taken) -> Result<Option<Short>, E
 
 /// What a change of `before` to these quantities takes.
 #[must_use]
-pub fn taken(before: Option<&OrderRecord>, asked: &[Asked]) -> Taken {
+pub fn demands(before: Option<&OrderRecord>, requested: &[RequestedLine]) -> Demands {
     let lines = before.map_or(&[][..], |order| &order.lines);
     let had: HashMap<&str, i64> = lines.iter().map(|line| (line.pid.as_str(), line.quantity)).collect();
-    let taking = |one: &Asked| {
+    let taking = |one: &RequestedLine| {
         let holds = had.get(one.pid.as_str()).copied().unwrap_or(0);
-        (one.pid.clone(), Taking { more: one.quantity - holds, holds })
+        (one.pid.clone(), Demand { more: one.quantity - holds, holds })
     };
-    asked.iter().map(taking).filter(|(_, taking)| taking.more > 0).collect()
+    requested.iter().map(taking).filter(|(_, taking)| taking.more > 0).collect()
 }
 
 #[cfg(test)]

@@ -1,28 +1,28 @@
-//! A portal's trust in its cache: one pure state machine a replica group (DESIGN section 7).
+//! A portal's trust in its cache: one pure state machine a replica group (docs/PROTOCOL.md, 5).
 //!
 //! ```text
 //!   COLD ── connected, subscribed, barrier read at R: flush, A ← R ──► LIVE
 //!                                                                      │ ▲
-//!                    lease over · gap · connection lost                ▼ │ a beat names our nonce (no gap), or
+//!                    lease over · gap · connection lost                ▼ │ a freshness heartbeat names our nonce (no gap), or
 //!                                                                  SUSPECT │ barrier read and flush (after a gap,
 //!                                                                          │ or on a new connection)
 //! ```
 //!
 //! **Promise (`lease-bounds-staleness`): a hit is never older than L, whatever the bus does** — loses, repeats,
 //! reorders or delays messages, falls silent, brings an old leader's messages late, or resumes a session. Why:
-//! - *A* grows only over an unbroken chain (each event and beat names the event before it), or to the offset of a
+//! - *A* grows only over an unbroken chain (each event and freshness heartbeat names the event before it), or to the offset of a
 //!   barrier read that began after the subscription was acknowledged, with the cache flushed. So every key that
 //!   changed at or before A has been dropped since it was filled.
-//! - A beat that names a nonce of ours was made after the nonce was sent, by a leader that proved its place after
+//! - A freshness heartbeat that names a nonce of ours was made after the nonce was sent, by a leader that proved its place after
 //!   gathering it; its offset I is thus at or after everything acknowledged when the nonce was sent, at time t.
-//!   When A ≥ I the cache is as new as the store was at t: it may be used until t + L. However late the beat
+//!   When A ≥ I the cache is as new as the store was at t: it may be used until t + L. However late the freshness heartbeat
 //!   arrives, t stays; counting from its arrival would be wrong. A barrier read that began at t proves the same.
 //! - Only what the cluster's bus key proves is a message (`store_client::bus`); the rest is counted and ignored.
 //! - Old messages say only true things about committed entries. Every event drops its keys, whatever its offset and
 //!   whatever the phase: a repetition costs a miss and no more, and an event at or below A is never taken for known.
 //! - Messages name their log; those of another one than the first barrier read was of are ignored. Another log is never
 //!   followed: a cluster that was made anew at our addresses is another, and the portal is told which by its key file.
-//! - Were A beyond the log (a holder of the bus key can lie), changes would still drop their keys; the leader's beats are
+//! - Were A beyond the log (a holder of the bus key can lie), changes would still drop their keys; the leader's freshness heartbeats are
 //!   behind A, extend no lease, and the cache begins anew. So it does at once when a read shows it.
 //!
 //! No I/O, no clock: time comes in, what is to be done goes out. Leaves out: the repair of a gap by `Changes` (a gap
@@ -31,7 +31,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use proto::store::{Beat, BusMessage, Change, bus_message};
+use proto::store::{BusMessage, Change, FreshnessHeartbeat, bus_message};
 use store_client::bus::Foreign;
 use store_client::pace::Pace;
 
@@ -39,7 +39,7 @@ use crate::limits::NONCES_OUTSTANDING_MAX;
 
 /// Bytes of a nonce.
 pub const NONCE_BYTES: usize = 16;
-/// A question to the leader: name this in a beat.
+/// A question to the leader: name this in a freshness heartbeat.
 pub type Nonce = [u8; NONCE_BYTES];
 
 /// What is told of a group's cache.
@@ -189,7 +189,7 @@ pub struct Coherence {
     lapsed: bool,
     /// Raised by everything that voids fills under way.
     generation: u64,
-    /// Nonces that no beat has named, oldest first, with the times before they were sent.
+    /// Nonces that no freshness heartbeat has named, oldest first, with the times before they were sent.
     nonces: VecDeque<(Nonce, u64)>,
     /// The number of the newest barrier read.
     barriers: u64,
@@ -431,7 +431,9 @@ impl Coherence {
                     self.event(log_id, change, out);
                 }
             }
-            Some(bus_message::Kind::Beat(beat)) => self.beat(now_ms, log_id, &beat, out),
+            Some(bus_message::Kind::FreshnessHeartbeat(heartbeat)) => {
+                self.heartbeat(now_ms, log_id, &heartbeat, out);
+            }
             None => self.ignore(now_ms, Foreign::Malformed, out),
         }
     }
@@ -454,25 +456,25 @@ impl Coherence {
         }
     }
 
-    /// A beat that names a nonce of ours and is behind A proves nothing new: it is late, or A is not of this log (a forged
+    /// A freshness heartbeat that names a nonce of ours and is behind A proves nothing new: it is late, or A is not of this log (a forged
     /// event, another cluster's under our name) and would let later changes pass unseen. So it extends no lease; and if the
     /// lease is over, for want of better ones, the cache begins anew from what the store says.
-    fn beat(&mut self, now_ms: u64, log_id: u64, beat: &Beat, out: &mut Vec<Output>) {
-        if beat.previous > beat.offset {
+    fn heartbeat(&mut self, now_ms: u64, log_id: u64, heartbeat: &FreshnessHeartbeat, out: &mut Vec<Output>) {
+        if heartbeat.previous > heartbeat.offset {
             return;
         }
-        let said = Span { log_id, from: beat.previous, to: beat.offset };
+        let said = Span { log_id, from: heartbeat.previous, to: heartbeat.offset };
         match &mut self.phase {
             Phase::Cold | Phase::Astray => {}
             Phase::Catching { span, .. } => chain(span, said),
-            Phase::Following if beat.previous > self.applied => self.gap(said, out),
+            Phase::Following if heartbeat.previous > self.applied => self.gap(said, out),
             Phase::Following => {
-                let Some(sent_ms) = self.take_named(&beat.nonces) else {
-                    self.applied = self.applied.max(beat.offset);
+                let Some(sent_ms) = self.take_named(&heartbeat.nonces) else {
+                    self.applied = self.applied.max(heartbeat.offset);
                     return;
                 };
-                if beat.offset >= self.applied {
-                    self.applied = beat.offset;
+                if heartbeat.offset >= self.applied {
+                    self.applied = heartbeat.offset;
                     self.extend_lease(sent_ms);
                 } else if now_ms >= self.lease_end_ms {
                     self.gap(said, out);
@@ -481,7 +483,7 @@ impl Coherence {
         }
     }
 
-    /// When the newest of our nonces in this beat was sent; named ones are not awaited any more.
+    /// When the newest of our nonces in this freshness heartbeat was sent; named ones are not awaited any more.
     fn take_named(&mut self, named: &[Bytes]) -> Option<u64> {
         let mut newest = None;
         self.nonces.retain(|(nonce, sent_ms)| {

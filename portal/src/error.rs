@@ -360,9 +360,9 @@ pub(crate) const fn reason_of(cause: Cause) -> &'static str {
     match cause {
         Cause::Away => "STORE_UNAVAILABLE",
         Cause::Busy => "STORE_BUSY",
-        Cause::NoRoom => "STORE_NO_ROOM",
+        Cause::OutOfSpace => "STORE_OUT_OF_SPACE",
         Cause::ClocksApart => "CLOCKS_APART",
-        Cause::Divided => "STORE_DIVIDED",
+        Cause::Diverged => "STORE_DIVERGED",
     }
 }
 

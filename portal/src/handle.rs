@@ -180,7 +180,7 @@ impl Portal {
             cluster_id: self.cluster.get().map_or(0, |cluster| cluster.get()),
             transactions: self.transactions.load(Ordering::Relaxed),
             up_ms: now_ms,
-            store_problem: self.store.trouble().unwrap_or_default(),
+            store_problem: self.store.problem().unwrap_or_default(),
             bus_problem: self.bus_problem.lock().clone(),
             groups: groups
                 .iter()

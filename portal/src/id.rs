@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_or_a_flag_could_be_chosen_as_an_id() {
+    fn an_id_is_neither_blank_nor_a_flag() {
         for bad in [" ", " ana", "ana\u{a0}", "--help", "-", ""] {
             let error = Cid::chosen("cid", bad).expect_err(bad);
             assert!(matches!(error, Error::Invalid { field, .. } if field == "cid"), "{bad}");

@@ -44,7 +44,7 @@ pub const REQUESTS_MAX: usize = 4_096;
 pub const ATTEMPTS_MAX: u32 = 16;
 /// Remembered refusals of earlier calls with the same request id that one call passes over.
 pub const ATTEMPTS_REMEMBERED_MAX: u32 = 1_024;
-/// Nonces of one portal and group that no beat has named yet.
+/// Nonces of one portal and group that no freshness heartbeat has named yet.
 pub const NONCES_OUTSTANDING_MAX: usize = 16;
 /// Orders that the answer of a cascade names.
 pub const CASCADE_NAMED_MAX: usize = 1_000;

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use futures::StreamExt;
 use proto::portal::LineChange;
 
-use crate::change::{Asked, merge};
+use crate::change::{RequestedLine, merge};
 use crate::error::Error;
 use crate::handle::Portal;
 use crate::id::{Cid, Pid};
@@ -26,7 +26,7 @@ impl Portal {
     pub async fn cid(&self, field: &str, text: &str) -> Result<Cid, Error> {
         let exact = Cid::parse(field, text)?;
         let Some(normal) = exact.in_normal_form() else { return Ok(exact) };
-        let there = self.read_certain_absence(&key::client(&exact)).await?.record.is_some();
+        let there = self.read_verifying_absence(&key::client(&exact)).await?.record.is_some();
         Ok(if there { exact } else { normal })
     }
 
@@ -37,7 +37,7 @@ impl Portal {
     pub async fn pid(&self, field: &str, text: &str) -> Result<Pid, Error> {
         let exact = Pid::parse(field, text)?;
         let Some(normal) = exact.in_normal_form() else { return Ok(exact) };
-        let there = self.read_certain_absence(&key::product(&exact)).await?.record.is_some();
+        let there = self.read_verifying_absence(&key::product(&exact)).await?.record.is_some();
         Ok(if there { exact } else { normal })
     }
 
@@ -45,7 +45,7 @@ impl Portal {
     ///
     /// # Errors
     /// INVALID_ARGUMENT, with the line; UNAVAILABLE.
-    pub async fn lines(&self, lines: &[LineChange]) -> Result<Vec<Asked>, Error> {
+    pub async fn lines(&self, lines: &[LineChange]) -> Result<Vec<RequestedLine>, Error> {
         // Checked before anything is looked up.
         let merged = merge(lines)?;
         let odd: Vec<Pid> = merged.iter().map(|one| one.pid.clone()).filter(is_odd).collect();

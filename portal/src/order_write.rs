@@ -8,7 +8,7 @@ use proto::portal::Order;
 use proto::store::{Record, Txn};
 
 use crate::attempt::{Attempts, Request, shown};
-use crate::change::{Asked, Change, Known, Refused, Taken, Taking, judge};
+use crate::change::{Change, Demand, Demands, Known, Refused, RequestedLine, judge};
 use crate::document::client::ClientRecord;
 use crate::document::order::{OrderRecord, Phase};
 use crate::document::product::ProductRecord;
@@ -42,9 +42,9 @@ impl Portal {
         let registers = |record: &Option<Record>| {
             record.as_ref().is_some_and(|record| ClientRecord::registers(&at, record))
         };
-        let seen = self.read_certain_absence(&at).await?;
+        let seen = self.read_verifying_absence(&at).await?;
         // A client who was removed may have been seen in the cache: that is an absence as any other.
-        if registers(&seen.record) || (seen.hit && registers(&self.read_surely(&at).await?.record)) {
+        if registers(&seen.record) || (seen.hit && registers(&self.read_through(&at).await?.record)) {
             return Ok(cid);
         }
         Err(Error::UnknownClient { cid: cid.to_string() })
@@ -80,7 +80,7 @@ impl Portal {
     ) -> Result<HashMap<Pid, Option<ProductRecord>>, Error> {
         let read = |pid: Pid| async move {
             let at = key::product(&pid);
-            let seen = self.read_certain_absence(&at).await?;
+            let seen = self.read_verifying_absence(&at).await?;
             let product = seen.record.map(|record| ProductRecord::read(&at, &record)).transpose()?;
             Ok::<_, Error>((pid, product))
         };
@@ -125,7 +125,7 @@ impl<'p> OrderWrite<'p> {
         if_match: u64,
     ) -> Result<OrderWrite<'p>, Error> {
         let mut write = OrderWrite { accepts, if_match, ..OrderWrite::creating(portal, named, request) };
-        let seen = portal.read_certain_absence(&write.at).await?;
+        let seen = portal.read_verifying_absence(&write.at).await?;
         write.known = seen.record.map(|record| Known::read(&write.at, &record)).transpose()?;
         Ok(write)
     }
@@ -147,7 +147,7 @@ impl<'p> OrderWrite<'p> {
     ///
     /// # Errors
     /// The refusal, or that there is no answer.
-    pub async fn send(&mut self, txn: Txn, taken: &Taken) -> Result<Option<Order>, Error> {
+    pub async fn send(&mut self, txn: Txn, taken: &Demands) -> Result<Option<Order>, Error> {
         let answer = self.attempts.send(txn).await?;
         let Named { cid, oid } = &self.named;
         if answer.success {
@@ -167,7 +167,7 @@ impl<'p> OrderWrite<'p> {
             }
             Refused::Again(None) => {
                 self.attempts.again(&answer).await?;
-                let seen = self.portal.read_surely(&self.at).await?;
+                let seen = self.portal.read_through(&self.at).await?;
                 self.known = seen.record.map(|record| Known::read(&self.at, &record)).transpose()?;
                 Ok(None)
             }
@@ -189,7 +189,7 @@ impl<'p> OrderWrite<'p> {
     /// The order, for an answer that was too large to be remembered with it.
     async fn as_it_is(&self) -> Result<Order, Error> {
         let Named { cid, oid } = &self.named;
-        match self.portal.read_surely(&self.at).await?.record {
+        match self.portal.read_through(&self.at).await?.record {
             Some(record) => Ok(OrderRecord::read(&self.at, &record)?.shown(cid, oid, &record)),
             None => Err(Error::NotFound { kind: Kind::Order, id: oid.to_string() }),
         }
@@ -197,16 +197,16 @@ impl<'p> OrderWrite<'p> {
 
     /// The store tells of the first product that is short. The others are looked up there, for the user's sake; the
     /// refusal stands anyway.
-    async fn all_short(&self, mut short: Vec<Short>, taken: &Taken) -> Error {
+    async fn all_short(&self, mut short: Vec<Short>, taken: &Demands) -> Error {
         let known: Vec<String> = short.iter().map(|one| one.pid.clone()).collect();
         let others = taken.iter().filter(|(pid, _)| !known.iter().any(|one| one == pid.as_str()));
-        let look = |(pid, Taking { more, holds }): (Pid, Taking)| async move {
+        let look = |(pid, Demand { more, holds }): (Pid, Demand)| async move {
             let at = key::stock(&pid);
-            let record = self.portal.read_surely(&at).await.ok()?.record?;
+            let record = self.portal.read_through(&at).await.ok()?.record?;
             let left = StockRecord::read(&at, &record).ok()?.available;
             (left < more).then(|| Short { pid: pid.to_string(), wanted: more, left, holds })
         };
-        let mut others: Vec<(Pid, Taking)> = others.map(|(pid, taking)| (pid.clone(), *taking)).collect();
+        let mut others: Vec<(Pid, Demand)> = others.map(|(pid, taking)| (pid.clone(), *taking)).collect();
         // In one order, whatever the map's: a simulated run must be the same each time.
         others.sort_unstable_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
         let found = futures::stream::iter(others.into_iter().map(look)).buffer_unordered(READS_PARALLEL);
@@ -217,7 +217,7 @@ impl<'p> OrderWrite<'p> {
 }
 
 /// The products of which a new line may come: those asked for and not in the order.
-pub fn new_pids<'a>(known: Option<&'a Known>, asked: &'a [Asked]) -> impl Iterator<Item = Pid> + 'a {
+pub fn new_pids<'a>(known: Option<&'a Known>, asked: &'a [RequestedLine]) -> impl Iterator<Item = Pid> + 'a {
     let lines = known.map_or(&[][..], |known| &known.order.lines);
     let had: std::collections::HashSet<&str> = lines.iter().map(|line| line.pid.as_str()).collect();
     asked

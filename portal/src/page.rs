@@ -196,7 +196,7 @@ impl Portal {
     pub async fn product(&self, pid: &Pid) -> Result<Option<Product>, Error> {
         let (at, stock_at) = (key::product(pid), key::stock(pid));
         let (product, stock) =
-            futures::future::try_join(self.read_certain_absence(&at), self.read(&stock_at)).await?;
+            futures::future::try_join(self.read_verifying_absence(&at), self.read(&stock_at)).await?;
         let Some(record) = product.record else { return Ok(None) };
         let shown = match &stock.record {
             Some(stock) => Some((StockRecord::read(&stock_at, stock)?, stock)),

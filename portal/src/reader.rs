@@ -1,7 +1,7 @@
-//! Reads through the cache (DESIGN section 7): a hit is answered from it; a miss reads the store with `min_offset` =
+//! Reads through the cache (docs/PROTOCOL.md, 5): a hit is answered from it; a miss reads the store with `min_offset` =
 //! A, one read a key at a time, and fills; a cache that cannot be trusted is passed by.
 //!
-//! A refusal never rests on what these return alone: [`Portal::read_surely`] asks the store, and writes guard.
+//! A refusal never rests on what these return alone: [`Portal::read_through`] asks the store, and writes guard.
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -42,7 +42,7 @@ impl Portal {
     ///
     /// # Errors
     /// UNAVAILABLE: the store cannot be read.
-    pub async fn read_surely(&self, key: &Bytes) -> Result<Seen, Error> {
+    pub async fn read_through(&self, key: &Bytes) -> Result<Seen, Error> {
         let token = self.cache.watch(self.store.group_of(key), key);
         let seen = self.ask(key).await?;
         self.cache.fill(&token, seen.record.clone(), seen.at, self.now_ms());
@@ -53,9 +53,9 @@ impl Portal {
     ///
     /// # Errors
     /// As [`Portal::read`].
-    pub async fn read_certain_absence(&self, key: &Bytes) -> Result<Seen, Error> {
+    pub async fn read_verifying_absence(&self, key: &Bytes) -> Result<Seen, Error> {
         let seen = self.read(key).await?;
-        if seen.hit && seen.record.is_none() { self.read_surely(key).await } else { Ok(seen) }
+        if seen.hit && seen.record.is_none() { self.read_through(key).await } else { Ok(seen) }
     }
 
     /// One page of the store, past the cache.
@@ -102,7 +102,7 @@ impl Portal {
                     tracing::warn!(
                         min_offset,
                         at = seen.at,
-                        "the bus spoke of what is not in the log; the cache begins anew"
+                        "a bus event names an offset that is not in the log; the cache begins anew"
                     );
                     cache.beyond(&token, clock.now_ms());
                 }

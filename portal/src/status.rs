@@ -82,11 +82,11 @@ fn bounded(error: Error) -> Error {
 
 /// Cuts a list where its bytes or its length go over; says how many went.
 fn keep_items<T>(items: &mut Vec<T>, bytes: impl Fn(&T) -> usize) -> u64 {
-    let mut room = ERROR_LIST_BYTES_MAX;
+    let mut headroom = ERROR_LIST_BYTES_MAX;
     let fits = items.iter().take(ERROR_LIST_MAX).take_while(|item| {
         let need = bytes(item) + 20;
-        let fits = need <= room;
-        room = room.saturating_sub(need);
+        let fits = need <= headroom;
+        headroom = headroom.saturating_sub(need);
         fits
     });
     let keep = fits.count();

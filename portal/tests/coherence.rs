@@ -1,6 +1,6 @@
 //! `lease-bounds-staleness`: a hit is never older than the lease, whatever the bus does.
 //!
-//! A model of the store (a log of changes in time), of an honest leader (events in a chain, beats after gathering
+//! A model of the store (a log of changes in time), of an honest leader (events in a chain, freshness heartbeats after gathering
 //! nonces) and of a bus that loses, repeats, reorders and delays as it likes, around the real cache; everything that was
 //! ever said is said again by whoever recorded it. Each hit is compared with what the store held one lease ago.
 //!
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use portal::cache::{Cache, Capacity, Lookup, Token};
 use portal::coherence::{Coherence, Input, Nonce, Output};
 use proptest::prelude::*;
-use proto::store::{Beat, BusMessage, Change, Events, Record, bus_message};
+use proto::store::{BusMessage, Change, Events, FreshnessHeartbeat, Record, bus_message};
 use store_client::bus::Foreign;
 
 const LEASE_MS: u64 = 1_000;
@@ -32,7 +32,7 @@ enum Action {
     Publish(bool),
     /// A new leader publishes again, from some changes back.
     Republish(usize),
-    /// Another cluster of the same name publishes: an event and a beat about this range, with all our nonces.
+    /// Another cluster of the same name publishes: an event and a freshness heartbeat about this range, with all our nonces.
     Foreign(u64, u64),
     /// A recorded message is delivered, however old; whatever the phase.
     Replay(usize),
@@ -40,8 +40,8 @@ enum Action {
     Forge(u64, u64, bool),
     /// What is no message of this cluster, or is not proven.
     Foreigner(bool),
-    /// The leader proves its place and beats, with the nonces that have reached it.
-    Beat,
+    /// The leader proves its place and freshness heartbeats, with the nonces that have reached it.
+    FreshnessHeartbeat,
     /// The broker delivers one of the messages in flight, in any order; the flag keeps a copy.
     Deliver(usize, bool),
     DeliverAll,
@@ -79,7 +79,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (0u64..60, 0u64..60).prop_map(|(from, more)| Foreign(from, from + more)),
         2 => any::<usize>().prop_map(Replay),
         1 => any::<bool>().prop_map(Foreigner),
-        8 => Just(Beat),
+        8 => Just(FreshnessHeartbeat),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(at, keep)| Deliver(at, keep)),
         8 => Just(DeliverAll),
         1 => any::<usize>().prop_map(Lose),
@@ -103,7 +103,7 @@ fn forging() -> impl Strategy<Value = Action> {
         2 => any::<bool>().prop_map(Publish),
         8 => (0u64..8, 0u64..12, any::<bool>()).prop_map(|(back, more, key)| Forge(back, more, key)),
         4 => any::<usize>().prop_map(Replay),
-        4 => Just(Beat),
+        4 => Just(FreshnessHeartbeat),
         8 => Just(DeliverAll),
         4 => Just(Nonce(true)),
         4 => (0..KEYS).prop_map(Read),
@@ -142,7 +142,7 @@ struct World {
     recorded: Vec<BusMessage>,
     /// What is said may be a lie: A may be beyond the log.
     forged: bool,
-    /// Nonces that reached the leader since its last beat.
+    /// Nonces that reached the leader since its last freshness heartbeat.
     gathered: Vec<Nonce>,
     nonces: u64,
     cache: Arc<Cache>,
@@ -235,20 +235,20 @@ impl World {
         self.published = self.log.len();
     }
 
-    fn beat(&mut self) {
+    fn heartbeat(&mut self) {
         let nonces = self.gathered.drain(..).map(|nonce| Bytes::copy_from_slice(&nonce)).collect();
         let offset = self.last;
         self.publish(self.published, true);
         let previous = self.log.last().map_or(0, |(offset, ..)| *offset);
-        self.send(bus_message::Kind::Beat(Beat { offset, previous, nonces }));
+        self.send(bus_message::Kind::FreshnessHeartbeat(FreshnessHeartbeat { offset, previous, nonces }));
     }
 
     fn foreign(&mut self, from: u64, to: u64) {
         let change = Change { offset: to, previous: from, keys: vec![key(0)], epoch: 1 };
         let nonces = (1..=self.nonces).map(|nonce| Bytes::copy_from_slice(&u128::from(nonce).to_be_bytes()));
-        let beat = Beat { offset: to, previous: from, nonces: nonces.collect() };
+        let heartbeat = FreshnessHeartbeat { offset: to, previous: from, nonces: nonces.collect() };
         let events = bus_message::Kind::Events(Events { changes: vec![change] });
-        for kind in [events, bus_message::Kind::Beat(beat)] {
+        for kind in [events, bus_message::Kind::FreshnessHeartbeat(heartbeat)] {
             self.bus.push(BusMessage {
                 group: GROUP,
                 ring_version: 1,
@@ -373,7 +373,7 @@ impl World {
                 let why = if unproven { Foreign::Unproven } else { Foreign::Malformed };
                 self.step(Input::Foreign(why));
             }
-            Action::Beat => self.beat(),
+            Action::FreshnessHeartbeat => self.heartbeat(),
             Action::Deliver(at, keep) => self.deliver(at, keep),
             Action::DeliverAll => {
                 for _ in 0..self.bus.len() {
@@ -406,7 +406,9 @@ impl World {
 
     /// What a healthy cluster does in a quarter of a second.
     fn healthy_round(&mut self) {
-        for action in [Action::Nonce(true), Action::Advance(10), Action::Beat, Action::DeliverAll] {
+        for action in
+            [Action::Nonce(true), Action::Advance(10), Action::FreshnessHeartbeat, Action::DeliverAll]
+        {
             self.act(&action);
         }
         self.act(&Action::Advance(240));
@@ -531,14 +533,16 @@ fn a_barrier_read_under_a_stream_of_writes_catches_up_at_once() {
     assert_eq!((group.state, group.gaps, group.applied), (portal::coherence::State::Live, 0, world.last));
 }
 
-/// What counting the lease from a beat's arrival would break.
+/// What counting the lease from a freshness heartbeat's arrival would break.
 #[test]
-fn a_beat_that_the_broker_held_back_does_not_let_an_old_value_live_on() {
+fn a_heartbeat_that_the_broker_held_back_does_not_let_an_old_value_live_on() {
     let mut world = World::new();
     world.connect();
     world.healthy_round();
     world.read_all();
-    for action in [Action::Nonce(true), Action::Beat, Action::Write(0, false), Action::Advance(600)] {
+    for action in
+        [Action::Nonce(true), Action::FreshnessHeartbeat, Action::Write(0, false), Action::Advance(600)]
+    {
         world.act(&action);
     }
     for action in [Action::DeliverAll, Action::Advance(600), Action::Read(0)] {

@@ -1,7 +1,7 @@
 //! `Set`, `Delete`, `DeleteVersion` and `TestAndSet` as transactions, and their answers read out of the
 //! transaction's: shared by server and clients, so that both spell them alike.
 //!
-//! Promises: the outcomes are those of DESIGN section 5 (SUCCESS, ERROR, ERROR_NE, ERROR_WV), with the record
+//! Promises: the outcomes are those of the specification (SUCCESS, ERROR, ERROR_NE, ERROR_WV), with the record
 //! that each calls for. Leaves out: routes and identities.
 
 use crate::store::{

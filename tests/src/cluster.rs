@@ -1,7 +1,7 @@
 //! A whole cluster of real processes in a temporary folder: store nodes, a broker, portals, each on a port of its
 //! own, each to be killed, stopped and started again as the test likes. Everything ends with the value.
 
-mod doors;
+mod endpoints;
 mod waits;
 
 use std::collections::BTreeMap;

@@ -122,7 +122,7 @@ pub async fn exchange(feira: &str, seed: u64, time: Duration) -> Outcome {
     let mut outcome = Outcome { exchanges, ..Outcome::default() };
     for shop in &mut shops {
         shop.cluster.run_all().await;
-        judge(shop).await;
+        check(shop).await;
         outcome.orders += shop.told.orders.lock().len() as u64;
         outcome.writes += shop.told.keys.lock().len() as u64;
         outcome.told += shop.told.whose_port.load(Ordering::Relaxed);
@@ -262,7 +262,7 @@ fn writer(shop: &Shop, given: bool, stop: Arc<AtomicBool>) -> impl Future<Output
 }
 
 /// Each cluster has what was acknowledged to its users, and nothing of another's.
-async fn judge(shop: &Shop) {
+async fn check(shop: &Shop) {
     let all = orders(shop).await;
     let own = format!("{}.00", shop.quantity);
     let foreign: Vec<&OrderSummary> = all.iter().filter(|order| order.total != own).collect();

@@ -86,7 +86,7 @@ pub async fn order(
 ///
 /// # Panics
 /// If it is not done in time.
-pub async fn order_surely(shop: &mut ShopClient<Channel>, request: &CreateOrderRequest) -> Order {
+pub async fn order_persistently(shop: &mut ShopClient<Channel>, request: &CreateOrderRequest) -> Order {
     let until = Instant::now() + crate::cluster::PATIENCE * 2;
     loop {
         match shop.create_order(patient(request.clone())).await {

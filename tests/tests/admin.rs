@@ -456,7 +456,7 @@ async fn repeated_reads_are_hits_and_a_write_elsewhere_makes_the_next_one_a_miss
     let cluster = two_admins().await;
     let (mut here, mut there) = (cluster.admin(1), cluster.admin(2));
     let ana = insert_client(&mut here, "ana").await.unwrap();
-    // On a machine that does much else a beat may be late, and reads pass the cache by: then once more.
+    // On a machine that does much else a freshness heartbeat may be late, and reads pass the cache by: then once more.
     let after = wait::until("reads to be hits", PATIENCE, || async {
         let (mut there, before) = (cluster.admin(2), counted(&cluster, "admin-2").await);
         for _ in 0..READS {

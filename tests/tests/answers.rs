@@ -87,11 +87,11 @@ async fn full_disks_are_told_at_once_with_their_reason_and_who_gave_it() {
     ends(&refused, 3, &["full up to its reserve", "client portal 127.0.0.1:", "free disk space"]);
     assert!(begun.elapsed() < Duration::from_secs(30), "it is not waited for: {:?}", begun.elapsed());
     let error = &document(&refused)["error"];
-    assert_eq!((&error["reason"], &error["exit"]), (&json!("STORE_NO_ROOM"), &json!(3)), "{error}");
+    assert_eq!((&error["reason"], &error["exit"]), (&json!("STORE_OUT_OF_SPACE"), &json!(3)), "{error}");
     assert!(error["from"].as_str().unwrap().starts_with("client portal 127.0.0.1:"), "{error}");
     let refused = cluster.tool(&["--json", "kv", "set", "k", "x"]);
     ends(&refused, 3, &["full up to its reserve", "free disk space"]);
-    assert_eq!(document(&refused)["error"]["reason"], "NO_ROOM");
+    assert_eq!(document(&refused)["error"]["reason"], "OUT_OF_SPACE");
     ends(&cluster.tool(&["shop", "--cid", "ana", "products"]), 0, &[]);
 
     disks.values().for_each(SmallDisk::empty);
@@ -305,11 +305,11 @@ async fn only_the_leader_hands_over_and_holds_and_others_say_who_leads() {
     ends(&cluster.tool(&["node", "hold-commit", &leader, "--off"]), 0, &[]);
 
     cluster.wait_until_equal().await;
-    let handed = cluster.tool(&["node", "hand-over", &other]);
+    let handed = cluster.tool(&["node", "transfer-leadership", &other]);
     ends(&handed, 0, &[]);
     assert!(out(&handed).contains(&format!("handed over to {other}")), "{}", out(&handed));
     assert_eq!(cluster.leader().await, other);
-    let already = cluster.tool(&["node", "hand-over", &other]);
+    let already = cluster.tool(&["node", "transfer-leadership", &other]);
     ends(&already, 0, &[]);
     assert!(out(&already).contains("leads already"), "{}", out(&already));
     assert_eq!(cluster.leader().await, other);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use feira_tests::cluster::{Cluster, Options};
 use feira_tests::process::Dialogue;
-use feira_tests::shop::{insert_client, insert_product, order_request, order_surely, patient, product};
+use feira_tests::shop::{insert_client, insert_product, order_persistently, order_request, patient, product};
 use feira_tests::wait;
 use proto::portal::ListOrdersRequest;
 use proto::store::{Freshness, Role, Txn};
@@ -90,7 +90,8 @@ impl Buyers {
                 let (mut shop, stop, orders) = (cluster.shop(1), Arc::clone(&stop), Arc::clone(&orders));
                 tokio::spawn(async move {
                     while !stop.load(Ordering::Relaxed) {
-                        order_surely(&mut shop, &order_request("ana", &[("fig", 1), ("plum", 2)])).await;
+                        order_persistently(&mut shop, &order_request("ana", &[("fig", 1), ("plum", 2)]))
+                            .await;
                         orders.fetch_add(1, Ordering::Relaxed);
                     }
                 })
@@ -132,7 +133,7 @@ async fn a_backup_under_orders_is_a_state_that_was_and_a_cluster_made_from_it_se
     }
     // An order whose answer got lost: it will be asked for again, of the restored cluster.
     let repeated = order_request("ana", &[("fig", 7)]);
-    let first = order_surely(&mut cluster.shop(1), &repeated).await;
+    let first = order_persistently(&mut cluster.shop(1), &repeated).await;
     let buyers = Buyers::start(&cluster);
     let mut last = 0;
     let mut files = Vec::new();
@@ -146,7 +147,7 @@ async fn a_backup_under_orders_is_a_state_that_was_and_a_cluster_made_from_it_se
         assert!(told["records"].as_u64().unwrap() > 6, "{told}");
         assert_eq!(told["bytes"].as_u64().unwrap(), std::fs::metadata(&out).unwrap().len());
         let checked = done(&cluster, &["restore", "--verify-only", out.to_str().unwrap()]);
-        assert_eq!((&checked["position"], &checked["effects"]), (&told["position"], &told["effects"]));
+        assert_eq!((&checked["position"], &checked["state_hash"]), (&told["position"], &told["state_hash"]));
         last = offset;
         files.push((out, offset));
     }
@@ -167,10 +168,10 @@ async fn a_backup_under_orders_is_a_state_that_was_and_a_cluster_made_from_it_se
         assert_ne!(log.log_id, old_log.log_id, "caches of the old cluster know that it is another");
         // What was done is not done again.
         let stock = product(&mut new.admin(1), "fig").await.unwrap();
-        let again = order_surely(&mut new.shop(1), &repeated).await;
+        let again = order_persistently(&mut new.shop(1), &repeated).await;
         assert_eq!(again.oid, first.oid);
         assert_eq!(product(&mut new.admin(1), "fig").await.unwrap().stock, stock.stock);
-        order_surely(&mut new.shop(1), &order_request("ana", &[("fig", 1)])).await;
+        order_persistently(&mut new.shop(1), &order_request("ana", &[("fig", 1)])).await;
         let listed = ListOrdersRequest { cid: "ana".to_owned(), ..ListOrdersRequest::default() };
         assert!(!new.shop(1).list_orders(patient(listed)).await.unwrap().into_inner().orders.is_empty());
         audited(&new);

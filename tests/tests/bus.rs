@@ -47,7 +47,7 @@ async fn publish(broker: SocketAddr, messages: Vec<(&str, Vec<u8>)>) {
 }
 
 /// Beats come: two leases later the cache is LIVE (again, if this machine was busy), though it has not begun anew.
-async fn beats_come(cluster: &Cluster) {
+async fn heartbeats_come(cluster: &Cluster) {
     for portal in ["admin-1", "client-1"] {
         let before = status(cluster, portal).await;
         let after = wait::until("a lease from a beat", PATIENCE, || async {
@@ -62,7 +62,7 @@ async fn beats_come(cluster: &Cluster) {
 
 async fn strangers_messages_are_ignored(cluster: &Cluster, broker: SocketAddr) {
     insert_client(&mut cluster.admin(1), "ana").await.unwrap();
-    beats_come(cluster).await;
+    heartbeats_come(cluster).await;
     let mut messages = Vec::new();
     for topic in ["feira/test/nonce/1", "feira/test/changes/1"] {
         messages.extend([(topic, vec![0xff; LARGE_BYTES]), (topic, vec![0xff; 7]), (topic, Vec::new())]);
@@ -73,7 +73,7 @@ async fn strangers_messages_are_ignored(cluster: &Cluster, broker: SocketAddr) {
         if ignored == 3 { Ok(()) } else { Err(ignored.to_string()) }
     })
     .await;
-    beats_come(cluster).await;
+    heartbeats_come(cluster).await;
     let leader = cluster.log_of(&cluster.leader().await);
     assert!(!leader.contains("the broker is lost"), "the publisher's connection stands: {leader}");
     let told = leader.lines().filter(|line| line.contains("ignored on the topic of nonces")).count();
@@ -81,14 +81,14 @@ async fn strangers_messages_are_ignored(cluster: &Cluster, broker: SocketAddr) {
 }
 
 #[tokio::test]
-async fn an_oversized_nonce_ended_the_publishers_connection_on_mosquitto() {
+async fn an_oversized_nonce_leaves_the_publisher_connected_on_mosquitto() {
     let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
     let broker = cluster.mosquitto.as_ref().unwrap().address;
     strangers_messages_are_ignored(&cluster, broker).await;
 }
 
 #[tokio::test]
-async fn an_oversized_nonce_ended_the_publishers_connection_on_the_embedded_broker() {
+async fn an_oversized_nonce_leaves_the_publisher_connected_on_the_embedded_broker() {
     let options = Options { embedded_broker: true, ..Options::default() };
     let cluster = Cluster::start(feira_tests::feira!(), options).await;
     let broker = cluster.address("broker").parse().unwrap();
@@ -104,7 +104,7 @@ async fn a_change_that_the_broker_does_not_take_is_a_gap_and_what_follows_is_pub
     let cluster =
         Cluster::start(feira_tests::feira!(), Options { nodes: 1, shared_broker, ..Options::default() })
             .await;
-    beats_come(&cluster).await;
+    heartbeats_come(&cluster).await;
     let prefix = vec![b'k'; 459];
     let large = (0..500).fold(Txn::new(), |txn, _| txn.append(prefix.clone(), 1, "{}", Vec::new()));
     let written = cluster.store().txn(large, Some(request_identity([7; 16]))).await.unwrap();
@@ -120,7 +120,7 @@ async fn a_change_that_the_broker_does_not_take_is_a_gap_and_what_follows_is_pub
         if now.groups[0].state == "LIVE" { Ok(()) } else { Err(format!("{now:?}, after {gaps} gaps")) }
     })
     .await;
-    beats_come(&cluster).await;
+    heartbeats_come(&cluster).await;
     let leader = cluster.log_of(&cluster.leader().await);
     assert!(leader.contains("larger than the broker takes"), "{leader}");
     assert!(!leader.contains("the broker is lost"), "the publisher's connection stands: {leader}");
@@ -149,7 +149,7 @@ async fn a_stranger_moves_no_cache_and_is_counted_by_nodes_and_portals() {
     let cluster = Cluster::start(feira_tests::feira!(), options).await;
     let broker = cluster.mosquitto.as_ref().unwrap().address;
     insert_client(&mut cluster.admin(1), "ana").await.unwrap();
-    beats_come(&cluster).await;
+    heartbeats_come(&cluster).await;
     let recorded = recorded(broker, 40).await;
     let (nonces, changes) = ("feira/test/nonce/1", "feira/test/changes/1");
     assert!([nonces, changes].iter().all(|topic| recorded.iter().any(|(on, _)| on == topic)));
@@ -171,7 +171,7 @@ async fn a_stranger_moves_no_cache_and_is_counted_by_nodes_and_portals() {
         if counted { Ok(()) } else { Err(format!("{node}, {portal:?}")) }
     })
     .await;
-    beats_come(&cluster).await;
+    heartbeats_come(&cluster).await;
     for name in ["node-1", "client-1"] {
         let log = cluster.log_of(name);
         let told = log.lines().filter(|line| line.contains("ignored on the topic of")).count();
@@ -192,7 +192,7 @@ async fn two_clusters_of_one_name_on_one_broker_misled_each_others_caches() {
     }
     insert_client(&mut other.admin(1), "ana").await.unwrap();
     for cluster in [&one, &other] {
-        beats_come(cluster).await;
+        heartbeats_come(cluster).await;
         wait::until("a hit", PATIENCE, || async {
             let before = status(cluster, "admin-1").await;
             let asked = GetClientRequest { cid: "ana".to_owned() };

@@ -51,6 +51,6 @@ async fn partitions_delay_and_loss_leave_one_leader_an_epoch_and_a_linearizable_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_hands_leadership_over_each_time() {
-    let report = chaos(3, 4, &[Fault::RollingRestart, Fault::HandOver], 1).await;
+    let report = chaos(3, 4, &[Fault::RollingRestart, Fault::TransferLeadership], 1).await;
     assert!(report.leaders >= 2, "{report}");
 }

@@ -86,14 +86,14 @@ async fn held(cluster: &Cluster, node: &str, at: u32) -> Result<(), tonic::Statu
 
 async fn is_healed(cluster: &Cluster, node: &str) -> bool {
     let right = held(cluster, node, 7).await.is_ok();
-    right && cluster.status(node).await.is_ok_and(|status| status.fenced.is_empty())
+    right && cluster.status(node).await.is_ok_and(|status| status.quarantined.is_empty())
 }
 
 async fn healed(cluster: &Cluster, node: &str) {
     wait::until("it has a right database", HEALED_WITHIN, || async {
         let status = cluster.status(node).await.map_err(|status| status.to_string())?;
         held(cluster, node, 7).await.map_err(|status| format!("{status}; {}", status.message()))?;
-        if status.fenced.is_empty() { Ok(()) } else { Err(status.problem) }
+        if status.quarantined.is_empty() { Ok(()) } else { Err(status.problem) }
     })
     .await;
     cluster.wait_until_equal().await;
@@ -170,7 +170,7 @@ async fn a_damaged_replica_that_nobody_can_stand_in_for_stays_and_says_so() {
     .await;
     assert!(status.problem.contains("No other voter can lead and serve now"), "{}", status.problem);
     assert!(status.problem.contains("start the others"), "{}", status.problem);
-    assert_eq!(status.fenced, "", "it stays");
+    assert_eq!(status.quarantined, "", "it stays");
     let told = cluster.tool(&["status"]);
     assert!(String::from_utf8_lossy(&told.stdout).contains("No other voter can lead"), "{told:?}");
     cluster.all_run();

@@ -91,7 +91,7 @@ async fn a_full_disk_of_one_node_stops_nobody_not_even_the_leaders() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn full_disks_of_a_majority_refuse_writes_and_serve_reads_until_there_is_room() {
+async fn full_disks_of_a_majority_refuse_writes_and_serve_reads_until_there_is_space() {
     let Some((mut cluster, disks)) = on_small_disks().await else { return };
     let store = store_of(&cluster, PATIENCE);
     write(&store, "before").await.unwrap();
@@ -103,10 +103,10 @@ async fn full_disks_of_a_majority_refuse_writes_and_serve_reads_until_there_is_r
     // Which of those that are tried meanwhile were appended nobody promises.
     let impatient = store_of(&cluster, Duration::from_millis(500));
     let tries = AtomicU64::new(0);
-    wait::until("writes to be refused for lack of room", PATIENCE, || async {
+    wait::until("writes to be refused for lack of space", PATIENCE, || async {
         let key = format!("during/{}", tries.fetch_add(1, Ordering::Relaxed));
         match write(&impatient, &key).await {
-            Err(Error::Retry { cause: Cause::NoRoom, message })
+            Err(Error::Retry { cause: Cause::OutOfSpace, message })
                 if message.contains("full up to its reserve") =>
             {
                 Ok(())
@@ -138,7 +138,7 @@ async fn full_disks_of_a_majority_refuse_writes_and_serve_reads_until_there_is_r
 
 /// SIGXFSZ killed it in the middle of a write; then LMDB's half a commit ended it again at each start.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_on_the_size_of_files_is_told_as_lack_of_room_until_it_is_raised() {
+async fn a_limit_on_the_size_of_files_is_told_as_out_of_space_until_it_is_raised() {
     let options = Options {
         nodes: 1,
         admin_portals: 0,

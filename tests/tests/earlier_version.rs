@@ -60,7 +60,7 @@ impl Earlier {
     fn wait_until_healed(&self, id: u64) {
         wait::until_blocking("the replica to have the leader's state", LONG, || {
             let node = self.node(id)?;
-            if node["fenced"] == false { Ok(()) } else { Err(node.to_string()) }
+            if node["quarantined"] == false { Ok(()) } else { Err(node.to_string()) }
         });
     }
 
@@ -139,8 +139,8 @@ fn a_replica_that_an_earlier_version_took_out_stays_out_until_it_has_the_leaders
         let log = place.path().join("alone.log");
         let mut alone = Process::start("node-2", place.command(&["store", "--node", "2"]), &log);
         let node = wait::until_blocking("the node alone", PATIENCE, || earlier.node(2));
-        assert_eq!((&node["fenced"], &node["leader"]), (&true.into(), &Value::Null), "{node}");
-        assert!(node["problem"].as_str().unwrap().contains("fenced: "), "{node}");
+        assert_eq!((&node["quarantined"], &node["leader"]), (&true.into(), &Value::Null), "{node}");
+        assert!(node["problem"].as_str().unwrap().contains("quarantined: "), "{node}");
         alone.kill();
     }
     let up = place.up(&[]);

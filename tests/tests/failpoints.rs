@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use feira_tests::cluster::{Cluster, Options, with_timeout};
-use feira_tests::shop::{insert_client, insert_product, order_request, order_surely};
+use feira_tests::shop::{insert_client, insert_product, order_persistently, order_request};
 use feira_tests::wait;
 use feira_tests::writers::{Load, verify};
 use proto::store::change_members_request::Change;
@@ -31,19 +31,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const OFTEN: &str = "snapshot_seconds = 1\nfiles_kept = 1";
 
 /// A cluster with a shop, under writers and with what they and the shoppers were promised.
-struct Street {
+struct Fixture {
     cluster: Cluster,
     load: Option<Load>,
     acknowledged: BTreeMap<Bytes, Bytes>,
     rounds: u64,
 }
 
-impl Street {
-    async fn open(store: &'static str) -> Street {
+impl Fixture {
+    async fn open(store: &'static str) -> Fixture {
         let cluster = Cluster::start(feira_tests::feira!(), Options { store, ..Options::default() }).await;
         insert_client(&mut cluster.admin(1), "ana").await.unwrap();
         insert_product(&mut cluster.admin(1), "fig", 1_000, "0.50").await.unwrap();
-        Street { cluster, load: None, acknowledged: BTreeMap::new(), rounds: 0 }
+        Fixture { cluster, load: None, acknowledged: BTreeMap::new(), rounds: 0 }
     }
 
     fn load(&mut self) {
@@ -112,7 +112,7 @@ impl Street {
     /// Everything is as it should be, on disk and for those who were promised something.
     async fn close(mut self) {
         self.rest().await;
-        order_surely(&mut self.cluster.shop(1), &order_request("ana", &[("fig", 1)])).await;
+        order_persistently(&mut self.cluster.shop(1), &order_request("ana", &[("fig", 1)])).await;
         self.cluster.wait_until_equal().await;
         verify(&self.cluster, &self.acknowledged).await;
         self.cluster.assert_audited().await;
@@ -148,71 +148,71 @@ fn victim(at: usize) -> String {
 async fn a_node_that_ends_at_a_step_of_rotation_or_of_a_snapshot_comes_back() {
     let points = of(&["append", "roll", "snapshot", "remove", "remove-snapshot"]);
     assert_eq!(points.len(), 18);
-    let mut street = Street::open(OFTEN).await;
-    street.load();
+    let mut fixture = Fixture::open(OFTEN).await;
+    fixture.load();
     for (at, point) in points.into_iter().enumerate() {
         let node = victim(at);
-        street.cluster.kill(&node);
+        fixture.cluster.kill(&node);
         // A log file grows only beyond what it was made with.
-        let growth = (point == "append.extended").then(|| street.much());
-        street.ends_at(&node, point).await;
+        let growth = (point == "append.extended").then(|| fixture.much());
+        fixture.ends_at(&node, point).await;
         drop(growth);
-        street.load.as_ref().unwrap().more(20).await;
-        order_surely(&mut street.cluster.shop(1), &order_request("ana", &[("fig", 1)])).await;
+        fixture.load.as_ref().unwrap().more(20).await;
+        order_persistently(&mut fixture.cluster.shop(1), &order_request("ana", &[("fig", 1)])).await;
     }
-    street.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test]
 async fn a_node_that_ends_at_a_step_of_recovery_or_of_a_vote_comes_back() {
     let points = of(&["recover", "boot", "vote"]);
     assert_eq!(points.len(), 13);
-    let mut street = Street::open(OFTEN).await;
+    let mut fixture = Fixture::open(OFTEN).await;
     for (at, point) in points.into_iter().enumerate() {
         let node = victim(at);
-        street.load();
-        street.load.as_ref().unwrap().more(20).await;
-        street.cluster.kill(&node);
+        fixture.load();
+        fixture.load.as_ref().unwrap().more(20).await;
+        fixture.cluster.kill(&node);
         if point == "recover.removed" {
             // Something to remove: a write that a crash had cut off.
-            std::fs::write(street.cluster.data_of(&node).join("groups/1/vote.part"), "cut").unwrap();
+            std::fs::write(fixture.cluster.data_of(&node).join("groups/1/vote.part"), "cut").unwrap();
         }
         if point.starts_with("vote.") {
             // It votes in the election for which the others have no majority without it.
             let (other, third) = (victim(at + 1), victim(at + 2));
-            street.cluster.kill(&other);
+            fixture.cluster.kill(&other);
             wait::until("the third node to lead nobody", PATIENCE, || async {
-                let status = street.cluster.status(&third).await.map_err(|error| error.to_string())?;
+                let status = fixture.cluster.status(&third).await.map_err(|error| error.to_string())?;
                 if status.role() == Role::Leader { Err("it leads".to_owned()) } else { Ok(()) }
             })
             .await;
-            street.ends_at(&node, point).await;
-            street.cluster.run(&other);
+            fixture.ends_at(&node, point).await;
+            fixture.cluster.run(&other);
         } else {
-            street.ends_at(&node, point).await;
+            fixture.ends_at(&node, point).await;
         }
-        street.load.as_ref().unwrap().more(20).await;
-        street.rest().await;
+        fixture.load.as_ref().unwrap().more(20).await;
+        fixture.rest().await;
     }
-    street.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test]
 async fn a_node_that_ends_at_a_step_of_installing_a_snapshot_comes_back() {
     let points = of(&["install", "reset"]);
     assert_eq!(points.len(), 11);
-    let mut street = Street::open(OFTEN).await;
+    let mut fixture = Fixture::open(OFTEN).await;
     for point in points {
         let node = "node-3";
-        street.cluster.kill(node);
+        fixture.cluster.kill(node);
         let last = |status: proto::store::StatusResponse| status.last.unwrap().offset;
-        let leader = street.cluster.leader().await;
-        let behind = last(street.cluster.status(&leader).await.unwrap());
-        street.load();
+        let leader = fixture.cluster.leader().await;
+        let behind = last(fixture.cluster.status(&leader).await.unwrap());
+        fixture.load();
         // Until nobody has the log any more that it would need.
         wait::until("the log behind it to be gone", PATIENCE, || async {
             for other in ["node-1", "node-2"] {
-                let folder = street.cluster.data_of(other).join("groups/1");
+                let folder = fixture.cluster.data_of(other).join("groups/1");
                 let disk = store_log::RealDisk::peek(folder).map_err(|error| error.to_string())?;
                 let report = store_log::verify_log(&disk).map_err(|error| error.to_string())?;
                 let base =
@@ -224,42 +224,42 @@ async fn a_node_that_ends_at_a_step_of_installing_a_snapshot_comes_back() {
             Ok(())
         })
         .await;
-        street.ends_at(node, point).await;
-        street.load.as_ref().unwrap().more(20).await;
-        street.rest().await;
-        street.cluster.wait_until_equal().await;
+        fixture.ends_at(node, point).await;
+        fixture.load.as_ref().unwrap().more(20).await;
+        fixture.rest().await;
+        fixture.cluster.wait_until_equal().await;
     }
-    street.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test]
 async fn a_node_that_ends_at_a_step_of_replacing_its_state_comes_back() {
     let points = of(&["fence", "adopt", "unfence"]);
     assert_eq!(points.len(), 10);
-    let mut street = Street::open(OFTEN).await;
-    street.load();
+    let mut fixture = Fixture::open(OFTEN).await;
+    fixture.load();
     for point in points {
-        street.load.as_ref().unwrap().more(20).await;
-        let leader = street.cluster.leader().await;
-        let node = street.cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
-        street.cluster.kill(&node);
-        street.cluster.run_with(&node, &[("FAILPOINTS_ABORT_AT", point)]);
+        fixture.load.as_ref().unwrap().more(20).await;
+        let leader = fixture.cluster.leader().await;
+        let node = fixture.cluster.nodes().into_iter().find(|node| *node != leader).unwrap();
+        fixture.cluster.kill(&node);
+        fixture.cluster.run_with(&node, &[("FAILPOINTS_ABORT_AT", point)]);
         // It is told that its state is wrong until it has ended: at first it knows no leader.
         wait::until("its end", PATIENCE, || async {
             let asked = with_timeout(ResyncRequest { route: ROUTE });
-            let told = street.cluster.operator(&node).resync(asked).await;
-            if street.cluster.is_running(&node) { Err(format!("{told:?}")) } else { Ok(()) }
+            let told = fixture.cluster.operator(&node).resync(asked).await;
+            if fixture.cluster.is_running(&node) { Err(format!("{told:?}")) } else { Ok(()) }
         })
         .await;
-        street.ended(&node, point).await;
-        street.cluster.run(&node);
+        fixture.ended(&node, point).await;
+        fixture.cluster.run(&node);
         wait::until("a state that is right", PATIENCE, || async {
-            let status = street.cluster.status(&node).await.map_err(|error| error.to_string())?;
-            if status.fenced.is_empty() { Ok(()) } else { Err(status.fenced) }
+            let status = fixture.cluster.status(&node).await.map_err(|error| error.to_string())?;
+            if status.quarantined.is_empty() { Ok(()) } else { Err(status.quarantined) }
         })
         .await;
     }
-    street.close().await;
+    fixture.close().await;
 }
 
 #[tokio::test]
@@ -268,20 +268,20 @@ async fn a_node_that_ends_at_a_step_of_a_truncation_comes_back() {
     // A cut over several files: the simulated crashes of store/log go there.
     points.retain(|point| *point != "truncate.removed");
     assert_eq!(points.len(), 4);
-    let mut street = Street::open("").await;
+    let mut fixture = Fixture::open("").await;
     for point in points {
-        street.load();
-        street.load.as_ref().unwrap().more(20).await;
-        street.rest().await;
-        let node = street.with_a_conflict().await;
-        street.load();
-        street.load.as_ref().unwrap().more(20).await;
-        street.ends_at(&node, point).await;
-        street.load.as_ref().unwrap().more(20).await;
-        street.rest().await;
-        street.cluster.wait_until_equal().await;
+        fixture.load();
+        fixture.load.as_ref().unwrap().more(20).await;
+        fixture.rest().await;
+        let node = fixture.with_a_conflict().await;
+        fixture.load();
+        fixture.load.as_ref().unwrap().more(20).await;
+        fixture.ends_at(&node, point).await;
+        fixture.load.as_ref().unwrap().more(20).await;
+        fixture.rest().await;
+        fixture.cluster.wait_until_equal().await;
     }
-    street.close().await;
+    fixture.close().await;
 }
 
 /// Waits until nobody writes any more, the publisher of changes included; who leads.

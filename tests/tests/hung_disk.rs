@@ -10,7 +10,9 @@ use feira_tests::chaos::load::store_of;
 use feira_tests::cluster::{Cluster, Options, PATIENCE, with_timeout};
 use feira_tests::wait;
 use feira_tests::writers::{Load, verify};
-use proto::store::{Freshness, GetRequest, HandOverRequest, Role, Route, SetRequest, StatusResponse};
+use proto::store::{
+    Freshness, GetRequest, Role, Route, SetRequest, StatusResponse, TransferLeadershipRequest,
+};
 use store_client::{StoreExt, request_identity};
 use tonic::Code;
 
@@ -155,9 +157,9 @@ async fn a_vote_that_cannot_be_made_durable_keeps_no_node_from_its_other_work() 
     cluster.hung_disks.as_ref().unwrap().hang(&hung);
     let to: u64 = next.trim_start_matches("node-").parse().unwrap();
     wait::until("leadership to be handed over", PATIENCE, || async {
-        let request = HandOverRequest { route: ROUTE, to };
+        let request = TransferLeadershipRequest { route: ROUTE, to };
         // The one that leads may not be this one any more: then it is done.
-        let _ = cluster.operator(&leader).hand_over(request).await;
+        let _ = cluster.operator(&leader).transfer_leadership(request).await;
         let status = cluster.status(&next).await.map_err(|error| error.to_string())?;
         if status.role() == Role::Leader { Ok(()) } else { Err(format!("{:?}", status.role())) }
     })

@@ -109,7 +109,7 @@ fn as_read(path: &str, message: &[u8]) -> Option<Vec<u8>> {
         M::decode(message).ok().map(|read| read.encode_to_vec())
     }
     match path.strip_prefix("/feira.store.v1.Cluster/")? {
-        "HandOver" => reread::<wire::HandOverRequest>(message),
+        "TransferLeadership" => reread::<wire::TransferLeadershipRequest>(message),
         "HoldCommit" => reread::<wire::HoldCommitRequest>(message),
         "ShowLog" => reread::<wire::ShowLogRequest>(message),
         "StartAudit" => reread::<wire::StartAuditRequest>(message),

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use feira_tests::cluster::{Cluster, Options};
 use feira_tests::wait;
 use proto::store::{
-    Freshness, GetRequest, HandOverRequest, HoldCommitRequest, LogLine, Route, ShowLogRequest, Status,
+    Freshness, GetRequest, HoldCommitRequest, LogLine, Route, ShowLogRequest, Status,
+    TransferLeadershipRequest,
 };
 use store_client::{StoreExt, request_identity};
 
@@ -148,7 +149,7 @@ async fn planted_conflicts_are_truncated_and_rebuilt() {
     cluster.wait_until_equal().await;
     cluster.stop(&replica);
     let mut control = cluster.operator(&leader);
-    control.hand_over(HandOverRequest { route: ROUTE, to: 0 }).await.unwrap();
+    control.transfer_leadership(TransferLeadershipRequest { route: ROUTE, to: 0 }).await.unwrap();
     let leader = cluster.leader().await;
     let planted = cluster.tool(&["log", "plant", &id, "--entries", "3"]);
     assert!(planted.status.success(), "{}", String::from_utf8_lossy(&planted.stderr));

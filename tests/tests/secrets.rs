@@ -250,7 +250,10 @@ async fn an_older_key_file_put_beside_the_configuration_cuts_no_node_off() {
         assert_eq!(cluster.status(node).await.unwrap().keys, keys, "{node}");
     }
     std::fs::copy(cluster.data_of("node-1").join("cluster.key"), &beside).unwrap();
-    let changed =
-        cluster.tool(&["node", "hand-over", if cluster.leader().await == "node-1" { "2" } else { "1" }]);
+    let changed = cluster.tool(&[
+        "node",
+        "transfer-leadership",
+        if cluster.leader().await == "node-1" { "2" } else { "1" },
+    ]);
     assert!(changed.status.success(), "operators can work: {}", String::from_utf8_lossy(&changed.stderr));
 }

@@ -79,7 +79,7 @@ fn votes() -> Vec<VoteRequest> {
         epoch,
         last: Some(Position { epoch, offset: 1 << 40 }),
         pre,
-        handed_over: true,
+        transferred: true,
     };
     vec![ask(1 << 20, true), ask(1 << 20, false), ask(1 << 62, false)]
 }
@@ -87,15 +87,15 @@ fn votes() -> Vec<VoteRequest> {
 fn pushes() -> Vec<PushMessage> {
     let epoch = 1 << 20;
     let at = Some(Position { epoch, offset: 1 << 20 });
-    let checkpoint = Checkpoint { position: at, effects: 1, version: 1 };
+    let checkpoint = Checkpoint { position: at, state_hash: 1, version: 1 };
     [
         Push::Append(AppendEntries { epoch, previous: None, entries: Vec::new(), committed: 1 << 20 }),
         Push::CommitOrder(CommitOrder { epoch, up_to: at }),
         Push::Heartbeat(Heartbeat { epoch: 1 << 62, round: 1, committed: 1 << 20, compare: 0 }),
         Push::Heartbeat(Heartbeat { epoch, round: 1, committed: 0, compare: 0 }),
         Push::InstallSnapshot(InstallSnapshot { epoch, at }),
-        Push::HandOver(HandOver { epoch }),
-        Push::Fence(Fence { epoch, at: Some(checkpoint) }),
+        Push::TransferLeadership(TransferLeadership { epoch }),
+        Push::Quarantine(Quarantine { epoch, at: Some(checkpoint) }),
     ]
     .map(|message| PushMessage { message: Some(message) })
     .into()
@@ -215,7 +215,10 @@ async fn call(cluster: &Cluster, node: &str, method: &str, proof: &[u8]) -> Resu
     }
     let (mut client, route) = (ClusterClient::new(cluster.channel(node)), ROUTE);
     match method {
-        "HandOver" => client.hand_over(with(HandOverRequest { route, to: 0 }, proof)).await.map(drop),
+        "TransferLeadership" => client
+            .transfer_leadership(with(TransferLeadershipRequest { route, to: 0 }, proof))
+            .await
+            .map(drop),
         "HoldCommit" => {
             client.hold_commit(with(HoldCommitRequest { route, hold: true }, proof)).await.map(drop)
         }
@@ -251,8 +254,16 @@ async fn prove_for(cluster: &Cluster, node: &str, key: &ClusterKey, purpose: Pur
     prove(&key.keys(purpose), &call, status.challenge[..].try_into().unwrap(), &[5; 16]).to_vec()
 }
 
-const METHODS: [&str; 8] =
-    ["HandOver", "HoldCommit", "StartAudit", "Audit", "Resync", "Backup", "ShowLog", "ChangeMembers"];
+const METHODS: [&str; 8] = [
+    "TransferLeadership",
+    "HoldCommit",
+    "StartAudit",
+    "Audit",
+    "Resync",
+    "Backup",
+    "ShowLog",
+    "ChangeMembers",
+];
 
 /// Every call of `Cluster` but Status: without proof, with others' proofs, again, elsewhere and changed.
 async fn call_without_right(cluster: &Cluster, node: &str, elsewhere: &str) {
@@ -290,7 +301,7 @@ async fn roles_are(cluster: &Cluster, nodes: [&str; 4], roles: [Role; 4]) {
         for node in nodes {
             let status = cluster.status(node).await.map_err(|error| error.to_string())?;
             // One outside the group hears its leader no more, and forgets it in a moment.
-            let settled = status.role() != Role::Outside || status.leader.is_none();
+            let settled = status.role() != Role::NonMember || status.leader.is_none();
             seen.push(if settled { status.role() } else { Role::Unspecified });
         }
         if seen == roles { Ok(()) } else { Err(format!("{seen:?}")) }
@@ -313,7 +324,7 @@ async fn a_message_of_no_member_moves_nothing_at_a_leader_follower_learner_outsi
     let leader = cluster.leader().await;
     let follower = ["node-1", "node-2", "node-3"].into_iter().find(|node| *node != leader).unwrap();
     let nodes = [&leader[..], follower, "node-4", "node-5"];
-    roles_are(&cluster, nodes, [Role::Leader, Role::Follower, Role::Learner, Role::Outside]).await;
+    roles_are(&cluster, nodes, [Role::Leader, Role::Follower, Role::Learner, Role::NonMember]).await;
     let mut before = Vec::new();
     for node in nodes {
         before.push(state_of(&cluster, node).await);

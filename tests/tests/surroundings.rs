@@ -147,7 +147,7 @@ fn a_terminal_of_0_columns_is_one_of_unknown_width() {
     let mut terminal = Dialogue::on_terminal_of(place.command(&["status"]), 0);
     terminal.ends_within(LONG);
     terminal.hears("127.0.0.1:7403", PATIENCE);
-    terminal.hears("EFFECTS", PATIENCE);
+    terminal.hears("HASH", PATIENCE);
 }
 
 /// A mosquitto with the settings that feira ships, but for what they say themselves of passwords.

@@ -259,7 +259,7 @@ async fn status_goes_on_in_place_until_it_is_told_to_stop() {
 }
 
 #[tokio::test]
-async fn lines_typed_while_a_command_runs_were_lost_but_for_the_first() {
+async fn lines_typed_while_a_command_runs_are_all_run() {
     let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
     let history = cluster.path().join("history");
     let mut tool = repl(&cluster, &["admin"], &history);

@@ -66,6 +66,11 @@ fn names_say_what_is_inside() {
 }
 
 #[test]
+fn code_uses_the_fields_words() {
+    holds(names::own_words);
+}
+
+#[test]
 fn the_code_map_is_the_tree() {
     holds(map::compare);
 }

@@ -72,7 +72,9 @@ fn faults_of_a_node_itself(place: &Place) {
     place.done(&["kv", "set", "held", "x"]);
     place.done(&["node", "hold-commit", &leader, "--off"]);
     let heir = if leader == "1" { "2" } else { "1" };
-    assert!(place.done(&["node", "hand-over", heir]).contains(&format!("handed over to node-{heir}")));
+    assert!(
+        place.done(&["node", "transfer-leadership", heir]).contains(&format!("handed over to node-{heir}"))
+    );
     place.fails(
         &["node", "hold-commit", &leader],
         1,
@@ -241,7 +243,7 @@ fn kill_9_of_the_supervisor_takes_mosquitto_with_it() {
 }
 
 #[test]
-fn a_restart_waited_a_minute_for_a_node_that_had_refused_to_start() {
+fn a_restart_does_not_wait_for_a_node_that_refuses_to_start() {
     let place = Place::new(feira_tests::feira!());
     let up = place.up(&["--any-ports"]);
     place.fails(&["node", "start", "2"], 1, "node-2 runs already");

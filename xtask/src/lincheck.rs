@@ -14,7 +14,7 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use feira_lincheck::Limits;
-use feira_lincheck::dialect::judge::{FileJudgement, ModelName, judge_lines};
+use feira_lincheck::dialect::check::{FileReport, ModelName, check_lines};
 
 /// What to judge, and how hard to try.
 #[derive(Args)]
@@ -40,26 +40,26 @@ pub(crate) struct Lincheck {
 /// Some history is not linearizable.
 const NOT_LINEARIZABLE: u8 = 1;
 /// Some history could not be judged.
-const NOT_JUDGED: u8 = 2;
+const NOT_CHECKED: u8 = 2;
 
-/// Judges the files one after another.
+/// Checks the files one after another.
 pub(crate) fn run(asked: &Lincheck) -> ExitCode {
-    let codes = asked.files.iter().map(|file| match judge_file(asked, file) {
+    let codes = asked.files.iter().map(|file| match check_file(asked, file) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}: {error:#}", file.display());
-            NOT_JUDGED
+            NOT_CHECKED
         }
     });
     ExitCode::from(codes.fold(0, u8::max))
 }
 
-fn judge_file(asked: &Lincheck, file: &Path) -> anyhow::Result<u8> {
+fn check_file(asked: &Lincheck, file: &Path) -> anyhow::Result<u8> {
     let begun = Instant::now();
     let input = File::open(file).context("cannot be opened")?;
     let limits = Limits { steps_max: asked.steps, time_max: Some(Duration::from_secs(asked.seconds)) };
-    let FileJudgement { model, operations, word, why, steps } =
-        judge_lines(BufReader::new(input), asked.model, &limits)?;
+    let FileReport { model, operations, word, why, steps } =
+        check_lines(BufReader::new(input), asked.model, &limits)?;
     println!("{}\t{word}", file.display());
     if model.is_none() {
         eprintln!("{}: there is no operation in it", file.display());
@@ -75,7 +75,7 @@ fn judge_file(asked: &Lincheck, file: &Path) -> anyhow::Result<u8> {
     Ok(match word {
         "linearizable" => 0,
         "not-linearizable" => NOT_LINEARIZABLE,
-        _ => NOT_JUDGED,
+        _ => NOT_CHECKED,
     })
 }
 
@@ -97,17 +97,17 @@ mod tests {
         let yes = history("linearizable/register-two-cas-one-wins.jsonl");
         let no = history("not-linearizable/register-stale-read.jsonl");
         let any = asked(None, 1_000);
-        assert_eq!(judge_file(&any, &yes).unwrap(), 0);
-        assert_eq!(judge_file(&any, &no).unwrap(), NOT_LINEARIZABLE);
-        assert_eq!(judge_file(&asked(None, 1), &yes).unwrap(), NOT_JUDGED);
-        let other = judge_file(&asked(Some(ModelName::KvAppend), 1_000), &no).unwrap_err();
+        assert_eq!(check_file(&any, &yes).unwrap(), 0);
+        assert_eq!(check_file(&any, &no).unwrap(), NOT_LINEARIZABLE);
+        assert_eq!(check_file(&asked(None, 1), &yes).unwrap(), NOT_CHECKED);
+        let other = check_file(&asked(Some(ModelName::KvAppend), 1_000), &no).unwrap_err();
         assert_eq!(format!("{other:#}"), "line 1: the model kv-append has no function \"write\"");
-        let absent = judge_file(&any, &history("no-such-history.jsonl")).unwrap_err();
+        let absent = check_file(&any, &history("no-such-history.jsonl")).unwrap_err();
         assert!(format!("{absent:#}").starts_with("cannot be opened: "), "{absent:#}");
     }
 
     #[test]
-    fn the_worst_of_several_files_decides_and_all_are_judged() {
+    fn the_worst_of_several_files_decides_and_all_are_checked() {
         let files = |names: &[&str]| {
             let files = names.iter().map(|name| history(name)).collect();
             format!("{:?}", run(&Lincheck { files, ..asked(None, 1_000) }))
@@ -117,6 +117,6 @@ mod tests {
         let code = |code: u8| format!("{:?}", ExitCode::from(code));
         assert_eq!(files(&[yes]), code(0));
         assert_eq!(files(&[yes, no, yes]), code(NOT_LINEARIZABLE));
-        assert_eq!(files(&["no-such-history.jsonl", no, yes]), code(NOT_JUDGED));
+        assert_eq!(files(&["no-such-history.jsonl", no, yes]), code(NOT_CHECKED));
     }
 }

@@ -60,7 +60,7 @@ enum Chore {
         #[arg(long)]
         write: bool,
     },
-    /// Judges whether histories are linearizable: 0 all are, 1 some are not, 2 some cannot be judged
+    /// Checks whether histories are linearizable: 0 all are, 1 some are not, 2 some cannot be judged
     Lincheck(lincheck::Lincheck),
     /// Runs seeds of the simulation, in release (--seeds N, --from SEED, --jobs J; --help says more)
     #[command(disable_help_flag = true)]

@@ -5,9 +5,9 @@
 mod clients;
 mod damage;
 mod deletion;
-mod doors;
+mod endpoints;
+mod fixture;
 mod gone;
-mod office;
 mod products;
 mod services;
 mod stock;

@@ -18,14 +18,14 @@ use tonic_types::StatusExt;
 use portal::Error;
 use store_engine::memory::Fault;
 
-use crate::office::{Office, answer};
+use crate::fixture::{Fixture, answer};
 
 #[tokio::test]
 async fn status_counts_and_tells_the_state_of_the_cache() {
-    let office = Office::open().await;
-    office.insert_client("ana").await;
-    office.admin().get_client(GetClientRequest { cid: "ana".to_owned() }).await.unwrap();
-    let status = PortalClient::new(office.channel.clone()).status(PortalStatusRequest {}).await.unwrap();
+    let fixture = Fixture::open().await;
+    fixture.insert_client("ana").await;
+    fixture.admin().get_client(GetClientRequest { cid: "ana".to_owned() }).await.unwrap();
+    let status = PortalClient::new(fixture.channel.clone()).status(PortalStatusRequest {}).await.unwrap();
     let status = status.into_inner();
     assert_eq!((status.name.as_str(), status.transactions, status.bypasses), ("test", 1, 1));
     assert_eq!((status.groups.len(), status.groups[0].state.as_str()), (1, "COLD"), "there is no bus");
@@ -33,8 +33,8 @@ async fn status_counts_and_tells_the_state_of_the_cache() {
 
 #[tokio::test]
 async fn health_says_serving() {
-    let office = Office::open().await;
-    let mut health = HealthClient::new(office.channel.clone());
+    let fixture = Fixture::open().await;
+    let mut health = HealthClient::new(fixture.channel.clone());
     for service in ["", "feira.portal.v1.Admin", "feira.portal.v1.Portal"] {
         let answer = health.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap();
         assert_eq!(answer.into_inner().status(), ServingStatus::Serving, "{service}");
@@ -43,12 +43,12 @@ async fn health_says_serving() {
 
 #[tokio::test]
 async fn reflection_lists_what_is_served_and_nothing_else() {
-    let office = Office::open().await;
+    let fixture = Fixture::open().await;
     let ask = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),
     };
-    let mut client = ServerReflectionClient::new(office.channel.clone());
+    let mut client = ServerReflectionClient::new(fixture.channel.clone());
     let mut answers = client.server_reflection_info(futures::stream::iter([ask])).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap();
     let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else { panic!("a list") };
@@ -61,9 +61,9 @@ async fn reflection_lists_what_is_served_and_nothing_else() {
 
 #[tokio::test]
 async fn a_status_carries_google_details() {
-    let office = Office::open().await;
+    let fixture = Fixture::open().await;
     let request = InsertClientRequest { cid: String::new(), data: "{}".to_owned(), request: None };
-    let status = office.admin().insert_client(request).await.unwrap_err();
+    let status = fixture.admin().insert_client(request).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     let details = status.get_error_details();
     let info = details.error_info().unwrap();
@@ -73,11 +73,11 @@ async fn a_status_carries_google_details() {
 
 #[tokio::test]
 async fn requests_beyond_the_bound_are_refused_and_nothing_is_done() {
-    let office = Office::admitting(1).await;
-    office.store.plan(Some(Fault::DelayAfter(std::time::Duration::from_millis(300))));
+    let fixture = Fixture::admitting(1).await;
+    fixture.store.plan(Some(Fault::DelayAfter(std::time::Duration::from_millis(300))));
     let insert = |cid: &str| {
         let request = InsertClientRequest { cid: cid.to_owned(), data: "{}".to_owned(), request: None };
-        let mut admin = office.admin();
+        let mut admin = fixture.admin();
         async move { answer(admin.insert_client(request).await) }
     };
     let (one, other) = futures::future::join(insert("ana"), insert("bia")).await;

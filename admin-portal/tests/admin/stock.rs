@@ -5,52 +5,52 @@ use portal::error::{Kind, Short};
 use proto::portal::{AdjustStockRequest, Product};
 use store_engine::memory::Fault;
 
-use crate::office::{Office, answer, id, is_invalid};
+use crate::fixture::{Fixture, answer, id, is_invalid};
 
-async fn adjust(office: &Office, pid: &str, amount: i64) -> Result<Product, Error> {
+async fn adjust(fixture: &Fixture, pid: &str, amount: i64) -> Result<Product, Error> {
     let request = AdjustStockRequest { pid: pid.to_owned(), amount, request: None };
-    answer(office.admin().adjust_stock(request).await)
+    answer(fixture.admin().adjust_stock(request).await)
 }
 
 #[tokio::test]
 async fn stock_moves_by_the_amount() {
-    let office = Office::open().await;
-    office.insert_product("a", 10).await;
-    let product = adjust(&office, "a", 5).await.unwrap();
+    let fixture = Fixture::open().await;
+    fixture.insert_product("a", 10).await;
+    let product = adjust(&fixture, "a", 5).await.unwrap();
     assert_eq!(product.description, "a");
-    let stock = adjust(&office, "a", -15).await.unwrap().stock.unwrap();
+    let stock = adjust(&fixture, "a", -15).await.unwrap().stock.unwrap();
     assert_eq!((stock.initial, stock.adjusted, stock.available), (10, -10, 0));
-    assert!(office.stock("a").await.unwrap().is_conserved());
+    assert!(fixture.stock("a").await.unwrap().is_conserved());
 }
 
 #[tokio::test]
 async fn stock_does_not_fall_below_zero() {
-    let office = Office::open().await;
-    office.insert_product("a", 10).await;
+    let fixture = Fixture::open().await;
+    fixture.insert_product("a", 10).await;
     let short = vec![Short { pid: "a".to_owned(), wanted: 11, left: 10, holds: 0 }];
-    assert_eq!(adjust(&office, "a", -11).await, Err(Error::ShortStock { short, more: 0 }));
-    assert_eq!(office.stock("a").await.unwrap().available, 10);
+    assert_eq!(adjust(&fixture, "a", -11).await, Err(Error::ShortStock { short, more: 0 }));
+    assert_eq!(fixture.stock("a").await.unwrap().available, 10);
 }
 
 #[tokio::test]
 async fn missing_products_and_wrong_amounts_are_refused() {
-    let office = Office::open().await;
-    office.insert_product("a", 10).await;
+    let fixture = Fixture::open().await;
+    fixture.insert_product("a", 10).await;
     let missing = Error::NotFound { kind: Kind::Product, id: "x".to_owned() };
-    assert_eq!(adjust(&office, "x", 1).await, Err(missing));
+    assert_eq!(adjust(&fixture, "x", 1).await, Err(missing));
     for amount in [0, i64::MIN, i64::MAX, 1_000_000_000_001] {
-        is_invalid(adjust(&office, "a", amount).await, "amount");
+        is_invalid(adjust(&fixture, "a", amount).await, "amount");
     }
-    is_invalid(adjust(&office, "", 1).await, "pid");
+    is_invalid(adjust(&fixture, "", 1).await, "pid");
 }
 
 #[tokio::test]
 async fn a_lost_answer_does_not_adjust_twice() {
-    let office = Office::open().await;
-    office.insert_product("a", 10).await;
+    let fixture = Fixture::open().await;
+    fixture.insert_product("a", 10).await;
     let request = AdjustStockRequest { pid: "a".to_owned(), amount: 5, request: id("r1") };
-    office.store.plan(Some(Fault::LoseAnswer));
-    let lost = answer(office.admin().adjust_stock(request.clone()).await).unwrap_err();
+    fixture.store.plan(Some(Fault::LoseAnswer));
+    let lost = answer(fixture.admin().adjust_stock(request.clone()).await).unwrap_err();
     assert!(lost.may_have_happened());
-    assert_eq!(answer(office.admin().adjust_stock(request).await).unwrap().stock.unwrap().available, 15);
+    assert_eq!(answer(fixture.admin().adjust_stock(request).await).unwrap().stock.unwrap().available, 15);
 }

@@ -1,4 +1,4 @@
-//! The rules of the shop, checked on one picture of all records. Pure.
+//! The rules of the shop, checked on one consistent view of all records. Pure.
 //!
 //! - *conserved*: for every product initial + adjusted = available + held, and none below zero;
 //! - *held*: held is the sum of the lines of open and confirmed orders;
@@ -19,7 +19,7 @@ use proto::store::KeyRecord;
 /// What an audit asks for.
 pub const PREFIXES: [&[u8]; 5] = [b"p/", b"s/", b"o/", b"h/", b"c/"];
 
-/// The records of one picture, summed up.
+/// The records of one consistent view, summed up.
 #[derive(Debug, Default)]
 pub struct Books {
     stocks: BTreeMap<String, StockRecord>,

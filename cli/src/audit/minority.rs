@@ -1,6 +1,6 @@
 //! The wrong replica, when they are not all equal, and its way back. Pure.
 
-use super::read::{Picture, first_difference};
+use super::read::{ReplicaState, first_difference};
 
 /// What an audit says of replicas that differ.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -11,24 +11,26 @@ pub(super) struct Told {
     pub(super) next: String,
 }
 
-/// Compares the pictures of the replicas that could be read, of `nodes` in all. `None`: they are equal.
+/// Compares the consistent views of the replicas that could be read, of `nodes` in all. `None`: they are equal.
 #[must_use]
-pub(super) fn told(pictures: &[(u64, Picture)], nodes: usize) -> Option<Told> {
-    let (first, rest) = pictures.split_first()?;
-    let differs = |a: &(u64, Picture), b: &(u64, Picture)| first_difference((a.0, &a.1), (b.0, &b.1));
+pub(super) fn told(views: &[(u64, ReplicaState)], nodes: usize) -> Option<Told> {
+    let (first, rest) = views.split_first()?;
+    let differs =
+        |a: &(u64, ReplicaState), b: &(u64, ReplicaState)| first_difference((a.0, &a.1), (b.0, &b.1));
     let difference = rest.iter().find_map(|other| differs(first, other))?;
-    let alike = |one: &(u64, Picture)| pictures.iter().filter(|other| differs(one, other).is_none()).count();
-    let Some(right) = pictures.iter().find(|one| alike(one) > nodes / 2) else {
+    let alike =
+        |one: &(u64, ReplicaState)| views.iter().filter(|other| differs(one, other).is_none()).count();
+    let Some(right) = views.iter().find(|one| alike(one) > nodes / 2) else {
         return Some(Told {
             what: format!("{difference}; no majority of the {nodes} replicas is equal, so nobody can say which is right"),
             next: "read the other nodes too if they are down; else look at the records on each node, hand over to one \
-                   that is right (feira node hand-over NODE), and have the others take its state (feira node resync \
+                   that is right (feira node transfer-leadership NODE), and have the others take its state (feira node resync \
                    NODE)"
                 .to_owned(),
         });
     };
     let (mut wrong, mut equal) = (Vec::new(), Vec::new());
-    for one in pictures {
+    for one in views {
         if differs(right, one).is_some() { wrong.push(one) } else { equal.push(one.0.to_string()) }
     }
     let found: Vec<String> = wrong.iter().filter_map(|one| differs(right, one)).collect();
@@ -42,7 +44,7 @@ pub(super) fn told(pictures: &[(u64, Picture)], nodes: usize) -> Option<Told> {
             equal.join(" and ")
         ),
         next: format!(
-            "have it take the state of the others: {} (if it leads: feira node hand-over node-{} first)",
+            "have it take the state of the others: {} (if it leads: feira node transfer-leadership node-{} first)",
             resyncs.join("; "),
             named[0]
         ),
@@ -53,14 +55,14 @@ pub(super) fn told(pictures: &[(u64, Picture)], nodes: usize) -> Option<Told> {
 mod tests {
     use super::*;
 
-    fn picture(node: u64, effects: u64) -> (u64, Picture) {
-        (node, Picture { effects, ..Picture::default() })
+    fn view(node: u64, state_hash: u64) -> (u64, ReplicaState) {
+        (node, ReplicaState { state_hash, ..ReplicaState::default() })
     }
 
     #[test]
     fn the_minority_is_named_and_what_to_do() {
-        assert_eq!(told(&[picture(1, 7), picture(2, 7), picture(3, 7)], 3), None);
-        let one = told(&[picture(1, 9), picture(2, 7), picture(3, 7)], 3).expect("they differ");
+        assert_eq!(told(&[view(1, 7), view(2, 7), view(3, 7)], 3), None);
+        let one = told(&[view(1, 9), view(2, 7), view(3, 7)], 3).expect("they differ");
         assert!(one.what.starts_with("node 1 is in the minority"), "{}", one.what);
         assert!(one.what.contains("nodes 2 and 3 are equal"), "{}", one.what);
         assert!(one.next.contains("feira node resync node-1"), "{}", one.next);
@@ -68,9 +70,8 @@ mod tests {
 
     #[test]
     fn without_a_majority_nobody_is_named() {
-        for pictures in [&[picture(1, 7), picture(2, 9)][..], &[picture(1, 7), picture(2, 8), picture(3, 9)]]
-        {
-            let all = told(pictures, 3).expect("they differ");
+        for views in [&[view(1, 7), view(2, 9)][..], &[view(1, 7), view(2, 8), view(3, 9)]] {
+            let all = told(views, 3).expect("they differ");
             assert!(all.what.contains("no majority of the 3 replicas"), "{}", all.what);
         }
     }

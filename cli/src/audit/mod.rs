@@ -1,7 +1,7 @@
 //! `feira audit`: the books, at one position of the log, on every replica.
 //!
 //! [`read`] has the leader write an audit entry and reads from each replica what it held where it applied that
-//! entry; [`books`] checks the picture (pure); [`run`] is the command. Exit code 1 and the first difference, if
+//! entry; [`books`] checks the consistent view (pure); [`run`] is the command. Exit code 1 and the first difference, if
 //! there is one.
 
 pub mod books;

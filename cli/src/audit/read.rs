@@ -1,4 +1,4 @@
-//! Pictures of all replicas at the position of one audit entry.
+//! Snapshots of all replicas at the position of one audit entry.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::reach::nodes;
 
 /// What an election may take before the audit entry is given up.
 const START_MAX: Duration = Duration::from_secs(15);
-/// What a replica may take to send its picture.
-const PICTURE_MAX: Duration = Duration::from_secs(300);
+/// What a replica may take to send its consistent view.
+const VIEW_MAX: Duration = Duration::from_secs(300);
 
 /// An audit entry in the log.
 #[derive(Clone, Debug)]
@@ -28,13 +28,13 @@ pub struct Entry {
 
 /// What one replica held there.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Picture {
+pub struct ReplicaState {
     /// The position it speaks of.
     pub position: Position,
     /// In key order.
     pub records: Vec<KeyRecord>,
-    /// The running hash of effects.
-    pub effects: u64,
+    /// The running state hash.
+    pub state_hash: u64,
 }
 
 /// Has the leader write an audit entry, waiting for one if there is none.
@@ -70,27 +70,27 @@ pub async fn start(loaded: &Loaded) -> Result<Entry, Failure> {
 /// What a replica held where it applied the entry.
 ///
 /// # Errors
-/// It cannot be reached, or had no picture of it any more.
-pub async fn picture(loaded: &Loaded, node: &Node, entry: &Entry) -> Result<Picture, Failure> {
+/// It cannot be reached, or had no consistent view of it any more.
+pub async fn view(loaded: &Loaded, node: &Node, entry: &Entry) -> Result<ReplicaState, Failure> {
     let reading = async {
         // Whose port it is, is told better than that a proof is refused there.
         nodes::status(node).await.map_err(|failure| of_node(node, failure))?;
         let request = AuditRequest { route: nodes::route(), id: entry.id.clone() };
         let failed = |status: tonic::Status| of_node(node, Failure::of_status(&status));
         let mut stream = nodes::operator(loaded, node)?.audit(request).await.map_err(failed)?.into_inner();
-        let mut picture = Picture::default();
+        let mut view = ReplicaState::default();
         while let Some(part) = stream.message().await.map_err(failed)? {
-            picture.position = part.position.unwrap_or(picture.position);
-            picture.records.extend(part.records);
+            view.position = part.position.unwrap_or(view.position);
+            view.records.extend(part.records);
             if part.done {
-                picture.effects = part.effects;
-                return Ok(picture);
+                view.state_hash = part.state_hash;
+                return Ok(view);
             }
         }
-        Err(Failure::unreachable(format!("node {}: its picture was cut off", node.id)))
+        Err(Failure::unreachable(format!("node {}: its consistent view was cut off", node.id)))
     };
-    tokio::time::timeout(PICTURE_MAX, reading).await.unwrap_or_else(|_| {
-        Err(Failure::unreachable(format!("node {}: no picture within {PICTURE_MAX:?}", node.id)))
+    tokio::time::timeout(VIEW_MAX, reading).await.unwrap_or_else(|_| {
+        Err(Failure::unreachable(format!("node {}: no consistent view within {VIEW_MAX:?}", node.id)))
     })
 }
 
@@ -99,9 +99,9 @@ fn of_node(node: &Node, mut failure: Failure) -> Failure {
     failure
 }
 
-/// The first difference between two replicas' pictures, in words. Pure.
+/// The first difference between two replicas' consistent views, in words. Pure.
 #[must_use]
-pub fn first_difference(one: (u64, &Picture), other: (u64, &Picture)) -> Option<String> {
+pub fn first_difference(one: (u64, &ReplicaState), other: (u64, &ReplicaState)) -> Option<String> {
     let ((id, here), (other_id, there)) = (one, other);
     if here.position != there.position {
         return Some(format!("nodes {id} and {other_id} speak of different positions"));
@@ -117,10 +117,10 @@ pub fn first_difference(one: (u64, &Picture), other: (u64, &Picture)) -> Option<
         let (a, b) = (here.records.len(), there.records.len());
         return Some(format!("node {id} has {a} records, node {other_id} has {b}"));
     }
-    (here.effects != there.effects).then(|| {
+    (here.state_hash != there.state_hash).then(|| {
         format!(
-            "nodes {id} and {other_id} have the same records but different hashes of effects ({:016x}, {:016x})",
-            here.effects, there.effects
+            "nodes {id} and {other_id} have the same records but different state hashes ({:016x}, {:016x})",
+            here.state_hash, there.state_hash
         )
     })
 }
@@ -130,23 +130,27 @@ mod tests {
     use super::*;
     use proto::store::Record;
 
-    fn picture(records: &[(&'static str, &'static str)]) -> Picture {
+    fn view(records: &[(&'static str, &'static str)]) -> ReplicaState {
         let record = |(key, data): &(&'static str, &'static str)| KeyRecord {
             key: Bytes::from_static(key.as_bytes()),
             record: Some(Record { data: Bytes::from_static(data.as_bytes()), ..Record::default() }),
         };
-        Picture { records: records.iter().map(record).collect(), effects: 7, ..Picture::default() }
+        ReplicaState {
+            records: records.iter().map(record).collect(),
+            state_hash: 7,
+            ..ReplicaState::default()
+        }
     }
 
     #[test]
     fn the_first_difference_between_replicas_is_named() {
-        let one = picture(&[("c/{a}", "1"), ("c/{b}", "2")]);
-        let differs = |other: &Picture| first_difference((1, &one), (2, other));
+        let one = view(&[("c/{a}", "1"), ("c/{b}", "2")]);
+        let differs = |other: &ReplicaState| first_difference((1, &one), (2, other));
         assert_eq!(differs(&one), None);
-        assert!(differs(&picture(&[("c/{a}", "1"), ("c/{b}", "3")])).unwrap().contains("c/{b}"));
-        assert!(differs(&picture(&[("c/{a}", "1")])).unwrap().contains("has 2 records"));
-        assert!(differs(&Picture { effects: 8, ..one.clone() }).unwrap().contains("hashes of effects"));
+        assert!(differs(&view(&[("c/{a}", "1"), ("c/{b}", "3")])).unwrap().contains("c/{b}"));
+        assert!(differs(&view(&[("c/{a}", "1")])).unwrap().contains("has 2 records"));
+        assert!(differs(&ReplicaState { state_hash: 8, ..one.clone() }).unwrap().contains("state hashes"));
         let position = Position { epoch: 1, offset: 1 };
-        assert!(differs(&Picture { position, ..one.clone() }).unwrap().contains("positions"));
+        assert!(differs(&ReplicaState { position, ..one.clone() }).unwrap().contains("positions"));
     }
 }

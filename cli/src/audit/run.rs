@@ -1,10 +1,10 @@
-//! The command: pictures of all replicas, checked one by one and against each other.
+//! The command: consistent views of all replicas, checked one by one and against each other.
 
 use serde_json::json;
 
 use super::books::Books;
 use super::minority;
-use super::read::{Picture, picture, start};
+use super::read::{ReplicaState, start, view};
 use crate::config::load::Loaded;
 use crate::failure::{Failure, Kind};
 use crate::reach::nodes;
@@ -20,13 +20,13 @@ pub async fn run(loaded: &Loaded) -> Result<Answer, Failure> {
     let loaded = &Loaded { config, ..loaded.clone() };
     let config = &loaded.config;
     let entry = start(loaded).await?;
-    let asked = config.store.nodes.iter().map(|node| picture(loaded, node, &entry));
-    let pictures = futures::future::join_all(asked).await;
-    let mut right: Vec<(u64, Picture)> = Vec::new();
+    let asked = config.store.nodes.iter().map(|node| view(loaded, node, &entry));
+    let views = futures::future::join_all(asked).await;
+    let mut right: Vec<(u64, ReplicaState)> = Vec::new();
     let mut silent = None;
-    for (node, picture) in config.store.nodes.iter().zip(pictures) {
-        match picture {
-            Ok(picture) => right.push((node.id, picture)),
+    for (node, view) in config.store.nodes.iter().zip(views) {
+        match view {
+            Ok(view) => right.push((node.id, view)),
             Err(failure) => silent = silent.or(Some((node.id, failure))),
         }
     }
@@ -65,12 +65,12 @@ pub async fn run(loaded: &Loaded) -> Result<Answer, Failure> {
     Ok(answer(&at, &books, &right))
 }
 
-fn answer(at: &str, books: &Books, right: &[(u64, Picture)]) -> Answer {
+fn answer(at: &str, books: &Books, right: &[(u64, ReplicaState)]) -> Answer {
     let summary = books.summary();
-    let mut table = Table::new(&["NODE", "POSITION", "RECORDS", "EFFECTS"], &[0, 2]);
-    for (id, picture) in right {
-        let effects = format!("{:016x}", picture.effects);
-        table.row([id.to_string(), at.to_owned(), picture.records.len().to_string(), effects]);
+    let mut table = Table::new(&["NODE", "POSITION", "RECORDS", "HASH"], &[0, 2]);
+    for (id, view) in right {
+        let state_hash = format!("{:016x}", view.state_hash);
+        table.row([id.to_string(), at.to_owned(), view.records.len().to_string(), state_hash]);
     }
     let head = format!(
         "audit at {at}: {}, {}, {}; {} to sell, {} held: right and equal on all replicas",
@@ -83,8 +83,8 @@ fn answer(at: &str, books: &Books, right: &[(u64, Picture)]) -> Answer {
     let document = json!({
         "position": at, "products": summary.products, "clients": summary.clients, "orders": summary.orders,
         "available": summary.available, "held": summary.held,
-        "replicas": right.iter().map(|(id, picture)| json!({
-            "node": id, "records": picture.records.len(), "effects": format!("{:016x}", picture.effects),
+        "replicas": right.iter().map(|(id, view)| json!({
+            "node": id, "records": view.records.len(), "state_hash": format!("{:016x}", view.state_hash),
         })).collect::<Vec<_>>(),
     });
     Answer::table(head, document, table)

@@ -7,11 +7,11 @@ use std::path::Path;
 
 use serde_json::json;
 use store_db::Space;
-use store_server::{Source, founders};
+use store_server::{Source, initial_members};
 
 use super::unusable;
 use crate::args;
-use crate::aside::Aside;
+use crate::atomic_write::UnfinishedFolder;
 use crate::config::load::{Loaded, load_as_written};
 use crate::failure::Failure;
 use crate::key::make::folders_here;
@@ -38,7 +38,7 @@ pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
     let mut document = json!({
         "file": file, "cluster": cluster, "records": records, "bytes": source.backup().file.bytes,
         "position": { "epoch": of.position.epoch.0, "offset": of.position.offset.0 },
-        "stamp_ms": of.stamp_ms, "effects": format!("{:016x}", contents.state.effects),
+        "log_time_ms": of.log_time_ms, "state_hash": format!("{:016x}", contents.state.state_hash),
     });
     let head =
         format!("{file}: whole; the state of the cluster {cluster} at {}: {records} records", of.position);
@@ -107,25 +107,25 @@ fn check_beside(loaded: &Loaded, folder: &Path) -> Result<(), Failure> {
 
 /// What became of the key file that stood beside the configuration.
 fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<Replaced, Failure> {
-    let aside = Aside::beside(folder, ".restoring")?;
+    let atomic_write = UnfinishedFolder::beside(folder, ".restoring")?;
     let nodes = &loaded.config.store.nodes;
     let cluster = &loaded.config.cluster;
-    let founders = founders(nodes.iter().map(|node| (node.id, node.reached_at().to_owned())));
+    let initial_members = initial_members(nodes.iter().map(|node| (node.id, node.reached_at().to_owned())));
     for node in nodes {
-        let found = source.found(cluster, node.id, &node.folder_in(&aside.path), &founders);
+        let found = source.found(cluster, node.id, &node.folder_in(&atomic_write.path), &initial_members);
         found.map_err(|e| Failure::refused(format!("node {}: {e}; nothing was restored", node.id)))?;
     }
     // Another cluster than the one that was backed up: whoever holds that one's key has no say here.
     let key = place::random()?;
     for node in nodes {
-        place::write(&place::in_folder(&node.folder_in(&aside.path)), &key)?;
+        place::write(&place::in_folder(&node.folder_in(&atomic_write.path)), &key)?;
     }
-    let nodes = founders.into_iter().map(FoundedNode::of).collect();
-    founded::write(&aside.path, &Founded { cluster: cluster.clone(), complete: true, nodes })?;
+    let nodes = initial_members.into_iter().map(FoundedNode::of).collect();
+    founded::write(&atomic_write.path, &Founded { cluster: cluster.clone(), complete: true, nodes })?;
     write_default(loaded)?;
     // The key first: a restore that was killed between them is made again; a cluster with another one's key beside it is none.
     let replaced = place::replace(place::path_of_cluster(loaded), &key)?;
-    let Err(failure) = aside.publish(folder) else { return Ok(replaced) };
+    let Err(failure) = atomic_write.publish(folder) else { return Ok(replaced) };
     // It may have its name all the same, only not durably: then its key stays with it.
     if folders_here(loaded).is_empty()
         && let Err(undone) = replaced.undo()

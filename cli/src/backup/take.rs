@@ -16,7 +16,7 @@ use store_log::{ClusterId, Origin, RealDisk, RealFile, SnapshotInfo};
 
 use super::unusable;
 use crate::args;
-use crate::aside::{Aside, publish};
+use crate::atomic_write::{UnfinishedFolder, publish};
 use crate::config::load::Loaded;
 use crate::config::shape::{Config, Node};
 use crate::failure::Failure;
@@ -43,10 +43,10 @@ pub async fn run(loaded: &Loaded, asked: &args::Backup) -> Result<Answer, Failur
             .next("give another name, or --force to replace it"));
     }
     let (node, min_offset) = choose(&loaded.config, asked.from).await?;
-    let aside = folder_beside(out)?;
-    receive(loaded, node, min_offset, &aside.path).await?;
-    let backup = opened(&aside.path)?;
-    publish(&aside.path.join(NAME), out)?;
+    let atomic_write = folder_beside(out)?;
+    receive(loaded, node, min_offset, &atomic_write.path).await?;
+    let backup = opened(&atomic_write.path)?;
+    publish(&atomic_write.path.join(NAME), out)?;
     let (file, contents) = (backup.file, &backup.contents);
     let records = contents.rows[usize::from(Space::Records.number())];
     let position = file.info.position;
@@ -59,7 +59,7 @@ pub async fn run(loaded: &Loaded, asked: &args::Backup) -> Result<Answer, Failur
     let document = json!({
         "file": out.display().to_string(), "node": node.id, "records": records, "bytes": file.bytes,
         "position": { "epoch": position.epoch.0, "offset": position.offset.0 },
-        "effects": format!("{:016x}", contents.state.effects),
+        "state_hash": format!("{:016x}", contents.state.state_hash),
     });
     let mut answer = Answer::line(head, document);
     if min_offset == 0 {
@@ -96,7 +96,7 @@ async fn choose(config: &Config, from: Option<u64>) -> Result<(&Node, u64), Fail
 }
 
 /// Writes what the node sends to the file aside.
-async fn receive(loaded: &Loaded, node: &Node, min_offset: u64, aside: &Path) -> Result<(), Failure> {
+async fn receive(loaded: &Loaded, node: &Node, min_offset: u64, atomic_write: &Path) -> Result<(), Failure> {
     let lost = |what: String| Failure::unreachable(format!("node {}: {what}; no file was written", node.id));
     let late = |_| lost(format!("it sent nothing for {CHUNK_MAX:?}"));
     let refused = |status: tonic::Status| {
@@ -114,33 +114,33 @@ async fn receive(loaded: &Loaded, node: &Node, min_offset: u64, aside: &Path) ->
     {
         let taken = match writer.take() {
             Some(writer) => writer,
-            None => begin(&part, aside)?,
+            None => begin(&part, atomic_write)?,
         };
-        writer = Some(write(taken, &part).map_err(|error| unusable(aside, &error))?);
+        writer = Some(write(taken, &part).map_err(|error| unusable(atomic_write, &error))?);
     }
     let writer = writer.ok_or_else(|| lost("it sent nothing".to_owned()))?;
     match writer.finish() {
         Ok(_) => Ok(()),
         Err(store_engine::Error::Table(error)) => Err(lost(format!("what it sent was cut off: {error}"))),
-        Err(error) => Err(unusable(aside, &error)),
+        Err(error) => Err(unusable(atomic_write, &error)),
     }
 }
 
 type Writer = BackupWriter<Arc<RealDisk>>;
 
-fn begin(part: &BackupResponse, aside: &Path) -> Result<Writer, Failure> {
+fn begin(part: &BackupResponse, atomic_write: &Path) -> Result<Writer, Failure> {
     let position = part.position.unwrap_or_default();
     let info = SnapshotInfo {
         number: 1,
         position: Position { epoch: Epoch(position.epoch), offset: Offset(position.offset) },
-        stamp_ms: part.stamp_ms,
+        log_time_ms: part.log_time_ms,
         state_machine_version: part.state_machine_version,
     };
     let begun = || -> Result<Writer, store_engine::Error> {
         let origin = Origin { cluster: ClusterId::new(&part.cluster)?, group: GroupId(part.group) };
-        BackupWriter::create(Arc::new(RealDisk::open(aside)?), NAME, &origin, info)
+        BackupWriter::create(Arc::new(RealDisk::open(atomic_write)?), NAME, &origin, info)
     };
-    begun().map_err(|error| unusable(aside, &error))
+    begun().map_err(|error| unusable(atomic_write, &error))
 }
 
 fn write(mut writer: Writer, part: &BackupResponse) -> Result<Writer, store_engine::Error> {
@@ -149,12 +149,12 @@ fn write(mut writer: Writer, part: &BackupResponse) -> Result<Writer, store_engi
 }
 
 /// The folder `FILE.part`.
-fn folder_beside(out: &Path) -> Result<Aside, Failure> {
+fn folder_beside(out: &Path) -> Result<UnfinishedFolder, Failure> {
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
         return Err(Failure::refused(format!("there is no folder {}", parent.display())));
     }
-    Aside::beside(out, ".part")
+    UnfinishedFolder::beside(out, ".part")
 }
 
 /// Reads back what was written, all of it.

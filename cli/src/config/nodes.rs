@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::check::check;
 use super::shape::{Config, Node};
-use crate::aside;
+use crate::atomic_write;
 use crate::failure::Failure;
 
 const HEADER: &str = "[[store.nodes]]";
@@ -65,7 +65,7 @@ pub fn check_remove(path: &Path, id: u64) -> Result<(), Failure> {
     let mut wanted = parsed(&text)?;
     wanted.store.nodes.retain(|node| node.id != id);
     check_text(path, &without(&text, id)?, &wanted, &format!("without node {id}"))?;
-    aside::check(path)
+    atomic_write::check(path)
 }
 
 /// Whether the file would still be right without the node.
@@ -168,7 +168,7 @@ fn block(text: &str, at: usize) -> Option<Range<usize>> {
 /// Puts the new text in the file's place if it says what is wanted.
 fn replace(path: &Path, new: &str, wanted: &Config, by_hand: &str) -> Result<(), Failure> {
     check_text(path, new, wanted, by_hand)?;
-    aside::replace(path, new)
+    atomic_write::replace(path, new)
 }
 
 /// Whether the new text says what is wanted.

@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::aside;
+use crate::atomic_write;
 use crate::failure::Failure;
 
 /// Where ports are looked for: under the default `ip_local_port_range` (32768 and above).
@@ -48,7 +48,7 @@ struct Listen {
 pub fn allot_in(path: &Path) -> Result<bool, Failure> {
     let text = std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, &e))?;
     let Some(new) = allot(&text)? else { return Ok(false) };
-    aside::replace(path, &new)?;
+    atomic_write::replace(path, &new)?;
     Ok(true)
 }
 

@@ -119,7 +119,7 @@ pub struct Portal {
     pub cache_entries: usize,
     /// Bytes that those entries may have together.
     pub cache_bytes: usize,
-    /// Milliseconds for which a beat lets a cache answer: the bound on staleness.
+    /// Milliseconds for which a freshness heartbeat lets a cache answer: the bound on staleness.
     pub lease_ms: u64,
     /// Milliseconds after which a portal gives up a request.
     pub deadline_ms: u64,

@@ -109,7 +109,7 @@ password_file = ""
 cache_entries = 100000
 # Bytes that those may have together.
 cache_bytes = 268435456
-# How long a beat of the store lets a cache answer: the bound on staleness.
+# How long a freshness heartbeat of the store lets a cache answer: the bound on staleness.
 lease_ms = 1000
 # After so long a portal gives up a request.
 deadline_ms = 5000

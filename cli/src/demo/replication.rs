@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::log::plant::{self, Plan};
 use crate::log::show::{Shown, Wanted, of_folder, standing};
 use crate::show::answer::{Answer, Table};
-use crate::up::act::{hand_over, hold_commit};
+use crate::up::act::{hold_commit, transfer_leadership};
 
 /// How long the tour waits for entries to arrive.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -164,7 +164,7 @@ fn node_folder(stage: &Stage, id: u64) -> std::path::PathBuf {
 async fn planted(stage: &mut Stage) -> Result<(u64, u64, u64), Failure> {
     let plan = Plan { epoch: None, entries: 3, at: None, force: false };
     for _ in 0..PLANT_TRIES {
-        // Until the last publish mark is written, so that nothing is appended between stop and handover.
+        // Until the last publish mark is written, so that nothing is appended between stop and leadership transfer.
         let end = stage.settled().await?;
         sleep(QUIET).await;
         if stage.settled().await? != end {
@@ -182,8 +182,8 @@ async fn planted(stage: &mut Stage) -> Result<(u64, u64, u64), Failure> {
             .next_back()
             .cloned()
             .ok_or_else(|| Failure::usage("the tour needs at least three nodes"))?;
-        stage.command(&format!("node hand-over {}", heir.id));
-        if let Err(failure) = hand_over(&stage.supervisor.loaded, &heir.name()).await {
+        stage.command(&format!("node transfer-leadership {}", heir.id));
+        if let Err(failure) = transfer_leadership(&stage.supervisor.loaded, &heir.name()).await {
             stage.out.tell(&format!("  {failure}"));
         }
         stage.command(&format!("log plant {follower} --entries 3"));

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::classify::Reason;
-use crate::aside::NewFile;
+use crate::atomic_write::NewFile;
 use crate::failure::Failure;
 
 /// A refused line with what the portal said, if it was the portal.

@@ -7,7 +7,7 @@ use store_keys::{ClusterKey, KeyFile};
 use store_server::is_bootstrapped;
 
 use super::place;
-use crate::aside;
+use crate::atomic_write;
 use crate::config::load::Loaded;
 use crate::failure::Failure;
 use crate::show::answer::Answer;
@@ -166,7 +166,7 @@ pub fn export(loaded: &Loaded, to: Option<PathBuf>) -> Result<Answer, Failure> {
         return Err(Failure::refused(format!("{} is of cluster {}", to.display(), there.id()))
             .next("name another file with --out"));
     }
-    aside::replace_secret(&to, &key.to_text())?;
+    atomic_write::replace_secret(&to, &key.to_text())?;
     let shown = to.display().to_string();
     let mut answer = Answer::line(
         format!(

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use store_keys::{ClusterId, ClusterKey, FILE_BYTES_MAX, KEY_BYTES, KeyFile, Secret};
 use zeroize::Zeroizing;
 
-use crate::aside;
+use crate::atomic_write;
 use crate::config::load::Loaded;
 use crate::failure::Failure;
 
@@ -110,7 +110,7 @@ pub fn write(path: &Path, key: &ClusterKey) -> Result<(), Failure> {
         ))
         .next("move it away, or name another file (key in the configuration)"));
     }
-    aside::replace_secret(path, &key.to_text())
+    atomic_write::replace_secret(path, &key.to_text())
 }
 
 /// A key file in whose place another one was written.

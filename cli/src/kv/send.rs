@@ -42,8 +42,8 @@ impl Sender {
 
     /// Why answers do not come, if that is known.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        self.store.trouble()
+    pub fn problem(&self) -> Option<String> {
+        self.store.problem()
     }
 
     /// Sends a request; the answer comes later.

@@ -235,7 +235,7 @@ impl Tool {
             if now >= end {
                 return;
             }
-            if let Some(why) = self.sender.trouble() {
+            if let Some(why) = self.sender.problem() {
                 waiting.show(&format!("waiting, {} s left: {why}", (end - now).as_secs()));
             }
         }

@@ -65,8 +65,7 @@ pub async fn run(loaded: &Loaded, id: u64, plan: Plan) -> Result<Answer, Failure
 /// are taken for the same entry, so that such a fault would not be corrected but silently kept.
 async fn refuse_twins(loaded: &Loaded, first: Position) -> Result<(), Failure> {
     let Some((leader, status)) = nodes::leader(&loaded.config).await else { return Ok(()) };
-    let next =
-        "stop the node, hand over at once (feira node hand-over), then plant: nothing may be written between";
+    let next = "stop the node, hand over at once (feira node transfer-leadership), then plant: nothing may be written between";
     if status.epoch <= first.epoch.0 {
         let message =
             format!("node {} leads in epoch {}: {first} could become its own", leader.id, status.epoch);
@@ -86,11 +85,11 @@ async fn refuse_twins(loaded: &Loaded, first: Position) -> Result<(), Failure> {
 /// # Errors
 /// As [`run`].
 pub fn in_folder(folder: &Path, map_bytes: u64, plan: Plan) -> Result<Planted, Failure> {
-    let (end, stamp_ms) = end_of(folder)?;
+    let (end, log_time_ms) = end_of(folder)?;
     let epoch = plan.epoch.unwrap_or(end.epoch);
     let first = plan.at.unwrap_or(end.offset + 1);
     let entries: Vec<Entry<Bytes>> =
-        (0..plan.entries).map(|at| entry(Position::new(epoch, first + at), stamp_ms)).collect();
+        (0..plan.entries).map(|at| entry(Position::new(epoch, first + at), log_time_ms)).collect();
     let group = group_folder(folder, GROUP);
     let failed = |error: store_log::Error| {
         Failure::refused(format!("{}: {error}", group.display()))
@@ -103,11 +102,11 @@ pub fn in_folder(folder: &Path, map_bytes: u64, plan: Plan) -> Result<Planted, F
     plant(disk, &boot_id, &entries, applied, plan.force).map_err(failed)
 }
 
-/// The position and the stamp of the log's last entry.
+/// The position and the timestamp of the log's last entry.
 fn end_of(folder: &Path) -> Result<(proto::store::Position, i64), Failure> {
     let last = of_folder(folder, Wanted { from: None, limit: 1 })?.lines.pop();
     let last = last.ok_or_else(|| Failure::refused("the log is empty: there is nothing to plant after"))?;
-    Ok((last.position.unwrap_or_default(), last.stamp_ms))
+    Ok((last.position.unwrap_or_default(), last.log_time_ms))
 }
 
 /// How far the database is, which the log alone does not know. Opened as the node itself would open it.
@@ -120,12 +119,12 @@ fn applied(group: &Path, map_bytes: u64, boot_id: &BootId) -> Result<Offset, Fai
 }
 
 /// An entry that would be seen if it were ever applied: it puts a record under `planted/<offset>`.
-fn entry(position: Position, stamp_ms: i64) -> Entry<Bytes> {
+fn entry(position: Position, log_time_ms: i64) -> Entry<Bytes> {
     let key = format!("planted/{}", position.offset);
-    let txn = Txn::new().put(key.clone(), stamp_ms, "planted by hand");
+    let txn = Txn::new().put(key.clone(), log_time_ms, "planted by hand");
     let identity =
         Identity::user(format!("planted-{position}"), 0, 1, proto::hash::digest(&[key.as_bytes()]));
     let kind = Kind::Txn(TxnCommand { txn: Some(txn), identity: Some(identity) });
     let payload = Command { kind: Some(kind) }.encode_to_vec().into();
-    Entry { position, stamp_ms, kind: EntryKind::Command, payload }
+    Entry { position, log_time_ms, kind: EntryKind::Command, payload }
 }

@@ -139,7 +139,7 @@ fn answer(id: u64, source: &str, shown: &Shown) -> Answer {
         ]);
         documents.push(json!({
             "epoch": epoch, "offset": offset, "kind": line.kind, "standing": standing,
-            "stamp_ms": line.stamp_ms, "bytes": line.bytes, "summary": line.summary,
+            "log_time_ms": line.log_time_ms, "bytes": line.bytes, "summary": line.summary,
         }));
     }
     let applied = shown.applied.map_or_else(String::new, |applied| format!(", applied up to {applied}"));

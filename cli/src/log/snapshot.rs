@@ -133,8 +133,8 @@ fn answer(
     let of = report.listed.map_or_else(String::new, |listed| {
         let info = listed.info;
         format!(
-            ": the state at {}, stamp {} ms, state-machine version {}, {} bytes",
-            info.position, info.stamp_ms, info.state_machine_version, listed.bytes
+            ": the state at {}, timestamp {} ms, state-machine version {}, {} bytes",
+            info.position, info.log_time_ms, info.state_machine_version, listed.bytes
         )
     });
     let is_whole = report.damage.is_none() && !matches!(inside, Some(Err(_)));
@@ -142,8 +142,8 @@ fn answer(
     let head = format!("{} of node {id}{of}; {verdict}", report.file);
     let mut notes = Vec::new();
     if let Some(Ok(contents)) = inside {
-        let (records, effects) = (records(contents), contents.state.effects);
-        notes.push(format!("records: {records}; state hash {effects:016x}"));
+        let (records, state_hash) = (records(contents), contents.state.state_hash);
+        notes.push(format!("records: {records}; state hash {state_hash:016x}"));
     }
     if report.blocks > blocks.len() as u64 {
         notes.push(format!("{} of {} blocks are shown: --limit", blocks.len(), report.blocks));
@@ -159,7 +159,7 @@ fn document(report: &SnapshotReport, inside: Option<&Result<Contents, String>>) 
         let info = listed.info;
         json!({
             "position": { "epoch": info.position.epoch.0, "offset": info.position.offset.0 },
-            "stamp_ms": info.stamp_ms, "state_machine_version": info.state_machine_version,
+            "log_time_ms": info.log_time_ms, "state_machine_version": info.state_machine_version,
             "bytes": listed.bytes,
         })
     });
@@ -168,7 +168,7 @@ fn document(report: &SnapshotReport, inside: Option<&Result<Contents, String>>) 
             Space::ALL.map(|space| (space.name().to_owned(), contents.rows[usize::from(space.number())]));
         let rows: serde_json::Map<String, Value> =
             rows.into_iter().map(|(name, rows)| (name, rows.into())).collect();
-        json!({ "rows": rows, "effects": format!("{:016x}", contents.state.effects) })
+        json!({ "rows": rows, "state_hash": format!("{:016x}", contents.state.state_hash) })
     });
     let damage = report.damage.as_ref().map(ToString::to_string);
     let damage = damage.or(inside.and_then(|state| state.as_ref().err().cloned()));

@@ -48,8 +48,8 @@ fn answer(id: u64, report: &LogReport) -> Answer {
         report.commit_mark
     );
     let mut notes = vec![epochs(&report.history), ballot(report)];
-    if report.suspect {
-        notes.push("suspect: it lost a tail that may have been acknowledged".to_owned());
+    if report.maybe_lost_tail {
+        notes.push("it lost a tail that may have been acknowledged".to_owned());
     }
     // The first is told as the failure.
     notes.extend(report.damage().skip(1).map(|error| format!("damage: {error}")));
@@ -92,7 +92,7 @@ fn document(id: u64, report: &LogReport) -> Value {
     json!({
         "node": id, "whole": damage.is_empty(), "files": files, "damage": damage,
         "last": { "epoch": last.epoch.0, "offset": last.offset.0 }, "commit_mark": report.commit_mark.0,
-        "durable_mark": report.durable_mark.0, "suspect": report.suspect,
+        "durable_mark": report.durable_mark.0, "maybe_lost_tail": report.maybe_lost_tail,
         "ballot": report.ballot.as_ref().map(|ballot| json!({
             "epoch": ballot.epoch.0, "voted_for": ballot.voted_for.map(|node| node.0),
         })),

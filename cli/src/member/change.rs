@@ -11,7 +11,7 @@ use store_client::failure::failure_from;
 use tokio::time::{sleep, timeout};
 use tonic::Status;
 
-use super::group::{Group, Picture};
+use super::group::{Group, GroupView};
 use crate::failure::{Failure, Kind};
 use crate::reach::nodes;
 use crate::show::out::Out;
@@ -94,38 +94,38 @@ async fn attempt(
     until: Instant,
 ) -> Result<Result<ChangeMembersResponse, Attempt>, Failure> {
     let nobody = |why: String| Ok(Err(Attempt { why, by: String::new(), unknown: false, answered: false }));
-    let picture = match group.look().await {
-        Ok(picture) if picture.is_leaders() => picture,
-        Ok(picture) => return nobody(nobody_leads(&picture)),
+    let view = match group.look().await {
+        Ok(view) if view.is_leaders() => view,
+        Ok(view) => return nobody(nobody_leads(&view)),
         Err(failure) if failure.kind == Kind::Unreachable => return nobody(failure.message),
         Err(failure) => return Err(failure),
     };
     let request = ChangeMembersRequest { route: nodes::route(), change: Some(wanted.clone()) };
-    let mut leader = nodes::operator_at(group.loaded(), picture.status.node, &picture.address)?;
+    let mut leader = nodes::operator_at(group.loaded(), view.status.node, &view.address)?;
     let limit = until.saturating_duration_since(Instant::now()).max(ATTEMPT_MIN);
-    let by = format!("node {} at {}", picture.status.node, picture.address);
+    let by = format!("node {} at {}", view.status.node, view.address);
     match timeout(limit, leader.change_members(request)).await {
         Ok(Ok(done)) => Ok(Ok(done.into_inner())),
         Ok(Err(status)) => match judged(&status) {
-            Ok(attempt) => Ok(Err(Attempt { by, ..attempt }.waits(&picture))),
+            Ok(attempt) => Ok(Err(Attempt { by, ..attempt }.waits(&view))),
             Err(failure) => Err(failure.by(by)),
         },
         Err(_) => {
-            let why = format!("node {} does not answer", picture.status.node);
-            Ok(Err(Attempt { why, by, unknown: true, answered: true }.waits(&picture)))
+            let why = format!("node {} does not answer", view.status.node);
+            Ok(Err(Attempt { why, by, unknown: true, answered: true }.waits(&view)))
         }
     }
 }
 
 /// Perhaps because a change of members is half made.
-fn nobody_leads(picture: &Picture) -> String {
-    picture.waits().map_or_else(|| "no node leads".to_owned(), |waits| format!("no node leads; {waits}"))
+fn nobody_leads(view: &GroupView) -> String {
+    view.waits().map_or_else(|| "no node leads".to_owned(), |waits| format!("no node leads; {waits}"))
 }
 
 impl Attempt {
     /// With the change that was under way when it was made, and whom that waits for.
-    fn waits(mut self, picture: &Picture) -> Attempt {
-        if let Some(waits) = picture.waits() {
+    fn waits(mut self, view: &GroupView) -> Attempt {
+        if let Some(waits) = view.waits() {
             self.why = format!("{}; {waits}", self.why);
         }
         self
@@ -169,24 +169,24 @@ fn given_up(attempt: &Attempt, unknown: bool) -> Failure {
     failure.by(&attempt.by)
 }
 
-/// The leader's picture when no change is under way.
+/// The leader's consistent view when no change is under way.
 ///
 /// # Errors
 /// There is none in time.
-pub async fn settled(group: &mut Group, patience: &mut Patience<'_>) -> Result<Picture, Failure> {
+pub async fn settled(group: &mut Group, patience: &mut Patience<'_>) -> Result<GroupView, Failure> {
     loop {
-        let picture = group.look().await;
-        let why = match &picture {
-            Ok(picture) if !picture.is_leaders() => nobody_leads(picture),
-            Ok(picture) if picture.members().any(|(_, part)| is_moving(part)) => {
-                picture.waits().unwrap_or_else(|| "another change is under way".to_owned())
+        let view = group.look().await;
+        let why = match &view {
+            Ok(view) if !view.is_leaders() => nobody_leads(view),
+            Ok(view) if view.members().any(|(_, part)| is_moving(part)) => {
+                view.waits().unwrap_or_else(|| "another change is under way".to_owned())
             }
-            Ok(_) => return picture,
-            Err(failure) if failure.kind != Kind::Unreachable => return picture,
+            Ok(_) => return view,
+            Err(failure) if failure.kind != Kind::Unreachable => return view,
             Err(_) => "no member of the group answers".to_owned(),
         };
         if !patience.pause(&why).await {
-            picture?;
+            view?;
             return Err(Failure::unreachable(format!("not done: {why}"))
                 .next("see feira status: a majority of the store's nodes must be serving"));
         }

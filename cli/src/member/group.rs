@@ -25,7 +25,7 @@ pub struct Group {
 
 /// What the node that knows best says of the group.
 #[derive(Clone, Debug)]
-pub struct Picture {
+pub struct GroupView {
     /// Where it was asked.
     pub address: String,
     /// What it says.
@@ -50,36 +50,36 @@ impl Group {
         &self.loaded
     }
 
-    /// The leader's picture; without a leader, that of a member that knows the latest epoch.
+    /// The leader's consistent view; without a leader, that of a member that knows the latest epoch.
     ///
     /// # Errors
     /// No member answers, or one has another log than the others: it is of another cluster of the same name.
-    pub async fn look(&mut self) -> Result<Picture, Failure> {
+    pub async fn look(&mut self) -> Result<GroupView, Failure> {
         let all = futures::future::join_all(self.addresses.iter().map(|at| nodes::status_at(at))).await;
-        let pictures: Vec<Picture> = self
+        let views: Vec<GroupView> = self
             .addresses
             .iter()
             .zip(all)
-            .filter_map(|(address, status)| Some(Picture::of(address.clone(), status.ok()?)))
+            .filter_map(|(address, status)| Some(GroupView::of(address.clone(), status.ok()?)))
             .filter(|one| {
                 one.status.cluster == self.loaded.config.cluster.as_bytes()
-                    && one.status.role() != Role::Outside
+                    && one.status.role() != Role::NonMember
             })
             .collect();
-        for picture in &pictures {
-            whose::check_node(self.id, &picture.address, &picture.status)?;
+        for view in &views {
+            whose::check_node(self.id, &view.address, &view.status)?;
         }
-        of_one_log(&pictures)?;
-        pictures.iter().for_each(|picture| self.learn(&picture.status));
-        let rank = |picture: &Picture| joint::rank(&picture.status);
+        of_one_log(&views)?;
+        views.iter().for_each(|view| self.learn(&view.status));
+        let rank = |view: &GroupView| joint::rank(&view.status);
         let up: Vec<joint::Folder> =
-            pictures.iter().map(|one| (one.status.node, one.status.incarnation)).collect();
-        let best = pictures.into_iter().rev().max_by_key(rank).ok_or_else(|| {
+            views.iter().map(|one| (one.status.node, one.status.incarnation)).collect();
+        let best = views.into_iter().rev().max_by_key(rank).ok_or_else(|| {
             Failure::unreachable(format!("no member of the group answers at {}", self.addresses.join(", ")))
                 .next("start the nodes first: feira up, or feira store --node ID on each machine")
         })?;
         let waits_for = joint::waited_for(&best.status, |folder| up.contains(&folder));
-        Ok(Picture { waits_for, ..best })
+        Ok(GroupView { waits_for, ..best })
     }
 
     /// Where a member is asked: one that joined where the log says, another where the configuration does.
@@ -89,7 +89,7 @@ impl Group {
         configured.map_or(&member.address, |(_, address)| address)
     }
 
-    /// A founder is where the configuration says, and who joined later where the log says: no node has two addresses.
+    /// An initial member is where the configuration says, and who joined later where the log says: no node has two addresses.
     fn learn(&mut self, status: &StatusResponse) {
         for member in status.members.iter().filter_map(|one| one.member.as_ref()) {
             let configured = self.configured.iter().find(|(id, _)| *id == member.node);
@@ -106,16 +106,16 @@ impl Group {
 }
 
 /// Refuses nodes of two clusters that have one name: their logs are not one.
-fn of_one_log(pictures: &[Picture]) -> Result<(), Failure> {
+fn of_one_log(views: &[GroupView]) -> Result<(), Failure> {
     // One that is just joining does not know it yet.
-    let known = || pictures.iter().filter(|picture| picture.status.log_id != 0);
-    let with = |log_id: u64| known().filter(move |picture| picture.status.log_id == log_id);
+    let known = || views.iter().filter(|view| view.status.log_id != 0);
+    let with = |log_id: u64| known().filter(move |view| view.status.log_id == log_id);
     // The log of most nodes is meant; of two that as many have, the one named first.
     let Some(ours) = known().rev().map(|one| one.status.log_id).max_by_key(|id| with(*id).count()) else {
         return Ok(());
     };
-    let Some(other) = known().find(|picture| picture.status.log_id != ours) else { return Ok(()) };
-    let alike: Vec<&str> = with(ours).map(|picture| picture.address.as_str()).collect();
+    let Some(other) = known().find(|view| view.status.log_id != ours) else { return Ok(()) };
+    let alike: Vec<&str> = with(ours).map(|view| view.address.as_str()).collect();
     let (node, address) = (other.status.node, &other.address);
     Err(Failure::refused(format!(
         "node {node} at {address} has another log than {}: it is of another cluster of the same name; nothing was changed",
@@ -124,11 +124,11 @@ fn of_one_log(pictures: &[Picture]) -> Result<(), Failure> {
     .next("correct the addresses (store.nodes), or stop what should not run there"))
 }
 
-impl Picture {
+impl GroupView {
     /// What a node says, for itself.
     #[must_use]
-    pub fn of(address: String, status: StatusResponse) -> Picture {
-        Picture { address, status, waits_for: Vec::new() }
+    pub fn of(address: String, status: StatusResponse) -> GroupView {
+        GroupView { address, status, waits_for: Vec::new() }
     }
 
     /// Whether it is the leader's.
@@ -159,13 +159,13 @@ impl Picture {
 mod tests {
     use super::*;
 
-    fn at(node: u64, log_id: u64) -> Picture {
+    fn at(node: u64, log_id: u64) -> GroupView {
         let status = StatusResponse { node, log_id, ..StatusResponse::default() };
-        Picture::of(format!("10.0.0.{node}:7001"), status)
+        GroupView::of(format!("10.0.0.{node}:7001"), status)
     }
 
     #[test]
-    fn a_founder_is_where_the_configuration_says_and_who_joined_where_the_log_says() {
+    fn an_initial_member_is_where_the_configuration_says_and_who_joined_where_the_log_says() {
         let config = crate::config::shape::Config::default();
         let at = config.store.nodes[0].reached_at().to_owned();
         let loaded = Loaded { config, path: "feira.toml".into(), from_file: false, set: Vec::new() };
@@ -178,11 +178,11 @@ mod tests {
     }
 
     #[test]
-    fn a_node_of_another_cluster_of_the_same_name_was_listened_to() {
+    fn a_node_of_another_cluster_of_the_same_name_is_refused() {
         assert!(of_one_log(&[]).is_ok());
         assert!(of_one_log(&[at(1, 7), at(2, 0), at(3, 7)]).is_ok(), "one is just joining");
-        for pictures in [[at(2, 9), at(1, 7), at(3, 7)], [at(1, 7), at(3, 7), at(2, 9)]] {
-            let refused = of_one_log(&pictures).unwrap_err();
+        for views in [[at(2, 9), at(1, 7), at(3, 7)], [at(1, 7), at(3, 7), at(2, 9)]] {
+            let refused = of_one_log(&views).unwrap_err();
             let named = "node 2 at 10.0.0.2:7001 has another log than 10.0.0.1:7001, 10.0.0.3:7001";
             assert!(refused.message.starts_with(named), "{refused}");
         }

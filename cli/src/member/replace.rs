@@ -15,7 +15,7 @@ use proto::store::{ChangeMembersResponse, FailureReason, Member, MemberName, Mem
 use serde_json::json;
 
 use super::change::{Patience, change, done_at, name, settled};
-use super::group::{Group, Picture};
+use super::group::{Group, GroupView};
 use super::place::{self, Held, note};
 use crate::config::load::Loaded;
 use crate::config::shape::Node;
@@ -35,13 +35,13 @@ pub async fn by_empty_folder(
 ) -> Result<Answer, Failure> {
     let node = nodes::node_of(&loaded.config, id)?;
     let mut group = Group::of(loaded);
-    let picture = settled(&mut group, patience).await?;
-    let (seat, learner) = seats(&picture, id)?;
+    let view = settled(&mut group, patience).await?;
+    let (seat, learner) = seats(&view, id)?;
     if let Some(answer) = serves_already(node, seat.as_ref()).await {
         return Ok(answer);
     }
     place::require_here(node)?;
-    let (fresh, aside) = fresh_folder(loaded, node, learner.as_ref(), patience.out).await?;
+    let (fresh, atomic_write) = fresh_folder(loaded, node, learner.as_ref(), patience.out).await?;
     if let Some(lost) = learner.filter(|learner| learner.incarnation != fresh) {
         change(&mut group, &Change::Remove(name(&lost)), patience).await?;
     }
@@ -58,14 +58,14 @@ pub async fn by_empty_folder(
         None => (added, "learner"),
     };
     let head = format!("node-{id} is a {part} again, with a new folder{}", done_at(&done));
-    let told = aside.as_ref().map(|aside| aside.display().to_string());
+    let told = atomic_write.as_ref().map(|atomic_write| atomic_write.display().to_string());
     let document = json!({
         "change": "replace", "node": id, "changed": true, "offset": done.offset, "part": part, "aside": told,
     });
     let mut answer = Answer::line(head, document);
-    answer.notes.extend(told.map(|aside| {
+    answer.notes.extend(told.map(|atomic_write| {
         format!(
-            "what was in its folder is in {aside}; the group needs nothing of it: delete it when you like"
+            "what was in its folder is in {atomic_write}; the group needs nothing of it: delete it when you like"
         )
     }));
     Ok(answer)
@@ -82,9 +82,9 @@ pub async fn by_another(
     patience: &mut Patience<'_>,
 ) -> Result<Answer, Failure> {
     let mut group = Group::of(loaded);
-    let picture = settled(&mut group, patience).await?;
+    let view = settled(&mut group, patience).await?;
     let part_of = |node: u64, wanted: MemberPart| {
-        picture.folders_of(node).into_iter().find(|(_, part)| *part == wanted).map(|(member, _)| member)
+        view.folders_of(node).into_iter().find(|(_, part)| *part == wanted).map(|(member, _)| member)
     };
     let new = part_of(by, MemberPart::MemberLearner).ok_or_else(|| {
         Failure::refused(format!("node {by} is no learner of the group"))
@@ -109,8 +109,8 @@ pub async fn by_another(
 }
 
 /// The voter to be replaced, and the learner that an earlier command let in; of a lost learner, only that.
-fn seats(picture: &Picture, id: u64) -> Result<(Option<Member>, Option<Member>), Failure> {
-    let folders = picture.folders_of(id);
+fn seats(view: &GroupView, id: u64) -> Result<(Option<Member>, Option<Member>), Failure> {
+    let folders = view.folders_of(id);
     let with =
         |wanted: MemberPart| folders.iter().find(|(_, part)| *part == wanted).map(|(one, _)| one.clone());
     match (with(MemberPart::Voter), with(MemberPart::MemberLearner)) {
@@ -152,17 +152,17 @@ async fn fresh_folder(
             Err(failure) => out.say(&format!("the learner's folder cannot be used either: {failure}")),
         }
     }
-    let aside = match held {
+    let atomic_write = match held {
         Held::Nothing => None,
         Held::Replica(_) | Held::Remains(_) => {
-            let aside = place::set_aside(loaded, node)?;
-            out.say(&format!("the folder of node {} was moved to {}", node.id, aside.display()));
-            Some(aside)
+            let atomic_write = place::set_aside(loaded, node)?;
+            out.say(&format!("the folder of node {} was moved to {}", node.id, atomic_write.display()));
+            Some(atomic_write)
         }
     };
     let incarnation = place::make_folder(loaded, node)?;
     place::start(loaded, node, out).await?;
-    Ok((incarnation, aside))
+    Ok((incarnation, atomic_write))
 }
 
 fn wanted_node(wanted: &Change) -> u64 {

@@ -106,8 +106,8 @@ async fn taken(loaded: &Loaded, key: &ClusterKey, until: Instant) -> Result<(), 
 
 async fn look(loaded: &Loaded, cluster: ClusterId, wanted: &[u64]) -> Result<(), Failure> {
     let mut group = Group::of(loaded);
-    let picture = group.look().await?;
-    for (member, _) in picture.members() {
+    let view = group.look().await?;
+    for (member, _) in view.members() {
         let address = group.address_of(member);
         let status = nodes::status_at(address).await.map_err(|failure| {
             Failure { message: format!("node {}: {}", member.node, failure.message), ..failure }
@@ -130,10 +130,10 @@ async fn look(loaded: &Loaded, cluster: ClusterId, wanted: &[u64]) -> Result<(),
 
 /// Whether every member is a node of this configuration whose folder is on this machine.
 async fn all_here(loaded: &Loaded) -> Result<bool, Failure> {
-    let picture = Group::of(loaded).look().await?;
+    let view = Group::of(loaded).look().await?;
     let is_here = |id: u64| {
         let node = loaded.config.store.nodes.iter().find(|node| node.id == id);
         node.is_some_and(|node| is_bootstrapped(&node.folder_in(&loaded.folder())))
     };
-    Ok(picture.members().all(|(member, _)| is_here(member.node)))
+    Ok(view.members().all(|(member, _)| is_here(member.node)))
 }

@@ -7,7 +7,7 @@ use proto::store::{ChangeMembersResponse, Member, MemberPart};
 use serde_json::json;
 
 use super::change::{Patience, change, done_at, name, settled};
-use super::group::{Group, Picture};
+use super::group::{Group, GroupView};
 use super::place::{self, Held, note};
 use super::{list, replace};
 use crate::args::{Member as Asked, MemberAdd};
@@ -62,8 +62,8 @@ pub async fn run(loaded: &Loaded, asked: Asked, out: &Out) -> Result<Answer, Fai
 /// Lets a node in as a learner: lines in the file, an empty folder, a process, and the change.
 async fn add(loaded: &Loaded, asked: &MemberAdd, patience: &mut Patience<'_>) -> Result<Answer, Failure> {
     let mut group = Group::of(loaded);
-    let picture = group.look().await?;
-    let id = asked.node.unwrap_or_else(|| next_id(loaded, &picture));
+    let view = group.look().await?;
+    let id = asked.node.unwrap_or_else(|| next_id(loaded, &view));
     let node = wanted_node(loaded, asked, id)?;
     let mine = match place::held(loaded, &node)? {
         Held::Replica(incarnation) => Some(incarnation),
@@ -74,7 +74,7 @@ async fn add(loaded: &Loaded, asked: &MemberAdd, patience: &mut Patience<'_>) ->
                 .next("move it away, or give the node another folder in the configuration"));
         }
     };
-    not_in_yet(loaded, &picture, id, mine)?;
+    not_in_yet(loaded, &view, id, mine)?;
     place::require_here(&node)?;
     if mine.is_none() {
         place::require_free(&node)?;
@@ -104,8 +104,8 @@ async fn add(loaded: &Loaded, asked: &MemberAdd, patience: &mut Patience<'_>) ->
 }
 
 /// The first id after all that were ever seen.
-fn next_id(loaded: &Loaded, picture: &Picture) -> u64 {
-    let members = picture.members().map(|(member, _)| member.node);
+fn next_id(loaded: &Loaded, view: &GroupView) -> u64 {
+    let members = view.members().map(|(member, _)| member.node);
     let all = members.chain(loaded.config.store.nodes.iter().map(|node| node.id));
     all.max().unwrap_or(0) + 1
 }
@@ -130,8 +130,8 @@ fn wanted_node(loaded: &Loaded, asked: &MemberAdd, id: u64) -> Result<Node, Fail
 }
 
 /// Refuses a node that is in the group already, unless with the folder that is here: then an earlier command goes on.
-fn not_in_yet(loaded: &Loaded, picture: &Picture, id: u64, mine: Option<u64>) -> Result<(), Failure> {
-    let folders = picture.folders_of(id);
+fn not_in_yet(loaded: &Loaded, view: &GroupView, id: u64, mine: Option<u64>) -> Result<(), Failure> {
+    let folders = view.folders_of(id);
     let Some((_, part)) = folders.first() else { return Ok(()) };
     let goes_on = |(member, part): &(Member, MemberPart)| {
         *part == MemberPart::MemberLearner && mine == Some(member.incarnation)
@@ -157,8 +157,8 @@ fn with_node(loaded: &Loaded, node: &Node) -> Result<Loaded, Failure> {
 /// Gives a learner a vote.
 async fn promote(loaded: &Loaded, id: u64, patience: &mut Patience<'_>) -> Result<Answer, Failure> {
     let mut group = Group::of(loaded);
-    let picture = settled(&mut group, patience).await?;
-    let folders = picture.folders_of(id);
+    let view = settled(&mut group, patience).await?;
+    let folders = view.folders_of(id);
     let Some((member, _)) = folders.last() else {
         return Err(Failure::refused(format!("node {id} is not in the group"))
             .next(format!("let it in first: {}", loaded.command(&format!("member add {id}")))));
@@ -181,10 +181,10 @@ async fn promote(loaded: &Loaded, id: u64, patience: &mut Patience<'_>) -> Resul
 }
 
 /// How many others have a vote.
-fn others_with_a_vote(picture: &Picture, id: u64) -> Result<usize, Failure> {
+fn others_with_a_vote(view: &GroupView, id: u64) -> Result<usize, Failure> {
     let votes = |part: MemberPart| matches!(part, MemberPart::Voter | MemberPart::Incoming);
     let (its, others): (Vec<_>, Vec<_>) =
-        picture.members().filter(|(_, part)| votes(*part)).partition(|(member, _)| member.node == id);
+        view.members().filter(|(_, part)| votes(*part)).partition(|(member, _)| member.node == id);
     if others.is_empty() && !its.is_empty() {
         let message =
             format!("node {id} is the last voter: without it there is no store; nothing was changed");
@@ -212,15 +212,15 @@ fn left(voters: usize) -> String {
 /// Takes a node out of the group, and then out of the configuration.
 async fn remove(loaded: &Loaded, id: u64, patience: &mut Patience<'_>) -> Result<Answer, Failure> {
     let mut group = Group::of(loaded);
-    let picture = settled(&mut group, patience).await?;
-    let voters = others_with_a_vote(&picture, id)?;
+    let view = settled(&mut group, patience).await?;
+    let voters = others_with_a_vote(&view, id)?;
     let configured = node_of(&loaded.config, id).is_ok();
     if configured {
         file::check_without(&loaded.config, id)?;
         // All that could refuse it later is asked before the group is.
         file::check_remove(&loaded.path, id)?;
     }
-    let folders = picture.folders_of(id);
+    let folders = view.folders_of(id);
     if folders.is_empty() && !configured {
         return Err(Failure::refused(format!("node {id} is neither in the group nor in the configuration")));
     }
@@ -260,7 +260,7 @@ async fn remove(loaded: &Loaded, id: u64, patience: &mut Patience<'_>) -> Result
 mod tests {
     use super::*;
 
-    fn picture(voters: &[u64], learners: &[u64]) -> Picture {
+    fn view(voters: &[u64], learners: &[u64]) -> GroupView {
         let member = |node: &u64, part: MemberPart| proto::store::MemberStatus {
             member: Some(Member { node: *node, ..Member::default() }),
             part: part.into(),
@@ -269,15 +269,15 @@ mod tests {
         let learners = learners.iter().map(|node| member(node, MemberPart::MemberLearner));
         let status =
             proto::store::StatusResponse { members: voters.chain(learners).collect(), ..Default::default() };
-        Picture::of(String::new(), status)
+        GroupView::of(String::new(), status)
     }
 
     #[test]
     fn the_last_voter_is_not_removed_and_that_is_a_refusal() {
-        let refused = others_with_a_vote(&picture(&[1], &[2]), 1).unwrap_err();
+        let refused = others_with_a_vote(&view(&[1], &[2]), 1).unwrap_err();
         assert_eq!(refused.kind.exit_code(), 1, "{refused}");
-        assert_eq!(others_with_a_vote(&picture(&[1], &[2]), 2), Ok(1));
-        assert_eq!(others_with_a_vote(&picture(&[1, 2, 3], &[]), 3), Ok(2));
+        assert_eq!(others_with_a_vote(&view(&[1], &[2]), 2), Ok(1));
+        assert_eq!(others_with_a_vote(&view(&[1, 2, 3], &[]), 3), Ok(2));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Reaching servers: portals with retries under one request id, store nodes one by one.
 
-pub mod door;
 pub mod effort;
 pub mod joint;
+pub mod named_channel;
 pub mod nodes;
 pub mod places;
 pub mod portals;

@@ -128,7 +128,7 @@ pub async fn of_group(config: &Config) -> (Config, Vec<Result<StatusResponse, Fa
 
 /// The members that joined, by the status that knows best, and that the configuration does not have.
 fn joined(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -> Vec<Node> {
-    let inside = statuses.iter().flatten().filter(|status| status.role() != Role::Outside);
+    let inside = statuses.iter().flatten().filter(|status| status.role() != Role::NonMember);
     let Some(newest) = inside.max_by_key(|status| joint::rank(status)) else { return Vec::new() };
     let members = newest.members.iter().filter_map(|one| one.member.as_ref());
     let is_new = |id: u64| config.store.nodes.iter().all(|node| node.id != id);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::door::Door;
+use super::named_channel::NamedChannel;
 use crate::show::out::Out;
 use proto::portal::RequestId;
 
@@ -11,7 +11,7 @@ pub struct Places {
     /// Such as `admin portal`.
     pub kind: &'static str,
     /// Addresses, with the connections that are made when needed.
-    pub all: Vec<(String, Door)>,
+    pub all: Vec<(String, NamedChannel)>,
     /// How long a call is retried.
     pub patience: Duration,
     /// Told when an answer is lost and when that is settled.

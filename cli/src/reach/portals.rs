@@ -17,8 +17,8 @@ use tokio::time::{sleep, timeout};
 use tonic::transport::Endpoint;
 use tonic::{Code, Response, Status};
 
-use super::door::{self, Door};
 use super::effort::{Attempt, Effort, judge};
+use super::named_channel::{self, NamedChannel};
 use super::places::{Call, Places};
 use super::stranger;
 use crate::failure::Failure;
@@ -55,7 +55,7 @@ impl Portals {
             let endpoint = Endpoint::from_shared(format!("http://{address}"))
                 .map_err(|e| Failure::usage(format!("{address} is not host:port: {e}")))?;
             let channel = endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect_lazy();
-            places.push((address.clone(), door::open(channel, cluster)));
+            places.push((address.clone(), named_channel::open(channel, cluster)));
         }
         if places.is_empty() {
             return Err(Failure::usage(format!("no {kind} is configured")));
@@ -81,7 +81,7 @@ impl Portals {
     ///
     /// # Errors
     /// What the portal answered, or why none did.
-    pub async fn call<T, F>(&self, call: Call<'_>, make: impl Fn(Door) -> F) -> Result<T, Failure>
+    pub async fn call<T, F>(&self, call: Call<'_>, make: impl Fn(NamedChannel) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -116,7 +116,7 @@ impl Portals {
         &self,
         call: Call<'_>,
         message: M,
-        rpc: impl Fn(Door, M) -> F,
+        rpc: impl Fn(NamedChannel, M) -> F,
     ) -> Result<T, Failure>
     where
         M: Clone,
@@ -147,7 +147,7 @@ impl Portals {
 async fn attempt<T>(
     effort: &mut Effort<'_>,
     address: &str,
-    channel: &Door,
+    channel: &NamedChannel,
     answer: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<Response<T>, Status> {
     let left = effort.deadline.saturating_duration_since(tokio::time::Instant::now()).min(ATTEMPT_MAX);
@@ -176,7 +176,7 @@ async fn attempt<T>(
 }
 
 /// Why a portal cannot answer now, as it sees it; empty if it does not say.
-async fn reason(channel: Door) -> String {
+async fn reason(channel: NamedChannel) -> String {
     let mut portal = PortalClient::new(channel);
     match timeout(ASK_WHY, portal.status(PortalStatusRequest {})).await {
         Ok(Ok(status)) => status.into_inner().store_problem,

@@ -7,7 +7,7 @@ use std::path::Path;
 use store_keys::ClusterId;
 
 use super::{nodes, whose};
-use crate::aside;
+use crate::atomic_write;
 use crate::config::load::Loaded;
 use crate::config::shape::Instance;
 use crate::failure::Failure;
@@ -38,7 +38,7 @@ pub async fn settle(mut loaded: Loaded) -> Loaded {
 /// Keeps the id, which is no secret: whoever may read the configuration may read it. Where nothing can be written it is asked anew
 /// each time.
 fn keep(path: &Path, id: ClusterId) {
-    let kept = aside::replace(path, &format!("{id}\n"));
+    let kept = atomic_write::replace(path, &format!("{id}\n"));
     let shared = std::fs::Permissions::from_mode(0o644);
     match kept.and_then(|()| {
         std::fs::set_permissions(path, shared).map_err(|e| Failure::file("open to others", path, &e))

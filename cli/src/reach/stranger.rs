@@ -8,7 +8,7 @@ use proto::store::StatusRequest;
 use proto::store::cluster_client::ClusterClient;
 use tokio::time::timeout;
 
-use super::door::Door;
+use super::named_channel::NamedChannel;
 use super::nodes::route;
 use crate::failure::Failure;
 
@@ -16,7 +16,7 @@ use crate::failure::Failure;
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// Why `wanted` (such as "admin portal") at this address does not know the call.
-pub async fn failure(wanted: &str, address: &str, channel: Door) -> Failure {
+pub async fn failure(wanted: &str, address: &str, channel: NamedChannel) -> Failure {
     let name = name(channel).await;
     let flag = "feira config shows the addresses; --portal names others";
     let message = match name {
@@ -27,7 +27,7 @@ pub async fn failure(wanted: &str, address: &str, channel: Door) -> Failure {
 }
 
 /// What it says that it is.
-pub async fn name(channel: Door) -> Option<String> {
+pub async fn name(channel: NamedChannel) -> Option<String> {
     let mut portal = PortalClient::new(channel.clone());
     if let Ok(Ok(status)) = timeout(ANSWER_MAX, portal.status(PortalStatusRequest {})).await {
         return Some(format!("the portal {:?}", status.into_inner().name));

@@ -17,7 +17,7 @@ use tonic::codegen::{Service as _, http};
 use tonic::service::interceptor::ResponseBody;
 use tonic::{Response, Status};
 
-use super::door::Door;
+use super::named_channel::NamedChannel;
 use super::places::{Call, READ};
 use super::portals::Portals;
 use crate::failure::{Failure, Kind};
@@ -40,15 +40,15 @@ async fn portal(store: &Arc<MemoryStore>) -> String {
 async fn insert(portals: &Portals, request: &RequestId, asked: &AtomicUsize) -> Result<(), Failure> {
     let message =
         InsertClientRequest { cid: "ana".into(), data: "{}".into(), request: Some(request.clone()) };
-    let rpc = |door, message| {
+    let rpc = |named_channel, message| {
         asked.fetch_add(1, Ordering::Relaxed);
-        async move { AdminClient::new(door).insert_client(message).await }
+        async move { AdminClient::new(named_channel).insert_client(message).await }
     };
     portals.send(Call::write(request), message, rpc).await.map(drop)
 }
 
-async fn get(door: Door) -> Result<Response<Client>, Status> {
-    AdminClient::new(door).get_client(GetClientRequest { cid: "ana".into() }).await
+async fn get(named_channel: NamedChannel) -> Result<Response<Client>, Status> {
+    AdminClient::new(named_channel).get_client(GetClientRequest { cid: "ana".into() }).await
 }
 
 /// To people and to programs: what stands in the way, who of these says so, and what to do.
@@ -73,9 +73,9 @@ async fn what_waiting_does_not_cure_is_tried_once_at_each_portal_and_told() {
     let store = Arc::new(MemoryStore::new());
     let addresses = [portal(&store).await, portal(&store).await];
     for (cause, reason, what_to_do) in [
-        (Cause::NoRoom, "STORE_NO_ROOM", "free disk space"),
+        (Cause::OutOfSpace, "STORE_OUT_OF_SPACE", "free disk space"),
         (Cause::ClocksApart, "CLOCKS_APART", "compare date -u"),
-        (Cause::Divided, "STORE_DIVIDED", "feira audit shows who differs"),
+        (Cause::Diverged, "STORE_DIVERGED", "feira audit shows who differs"),
     ] {
         store.set_in_the_way(Some(cause));
         let portals = Portals::new("admin portal", &addresses, None, PATIENCE, None).unwrap();
@@ -91,7 +91,7 @@ async fn what_waiting_does_not_cure_is_tried_once_at_each_portal_and_told() {
     }
     // One portal of two knows better.
     let full = Arc::new(MemoryStore::new());
-    full.set_in_the_way(Some(Cause::NoRoom));
+    full.set_in_the_way(Some(Cause::OutOfSpace));
     let addresses = [portal(&full).await, portal(&store).await];
     for _ in 0..4 {
         let portals = Portals::new("admin portal", &addresses, None, PATIENCE, None).unwrap();
@@ -101,11 +101,11 @@ async fn what_waiting_does_not_cure_is_tried_once_at_each_portal_and_told() {
 }
 
 /// The connections of these portals, one of each.
-async fn doors(portals: &Portals) -> Vec<Door> {
+async fn doors(portals: &Portals) -> Vec<NamedChannel> {
     let doors = parking_lot::Mutex::new(Vec::new());
-    let stuck = Error::Unavailable { cause: Cause::NoRoom, why: String::new() };
-    let next = |door| {
-        doors.lock().push(door);
+    let stuck = Error::Unavailable { cause: Cause::OutOfSpace, why: String::new() };
+    let next = |named_channel| {
+        doors.lock().push(named_channel);
         let stuck = stuck.clone();
         async { Err::<Response<()>, Status>(stuck.into()) }
     };
@@ -116,7 +116,7 @@ async fn doors(portals: &Portals) -> Vec<Door> {
 type Untaken = http::Response<ResponseBody<Body>>;
 
 /// Asks on this connection for what nobody takes, for much at a time and then for less, until it may have no more of either.
-async fn fill(mut door: Door) -> Vec<Untaken> {
+async fn fill(mut named_channel: NamedChannel) -> Vec<Untaken> {
     let mut untaken = Vec::new();
     for (method, message) in [("ListClients", "\0\0\0\0\0"), ("GetClient", "\0\0\0\0\x09\x0a\x07large-0")] {
         loop {
@@ -125,8 +125,8 @@ async fn fill(mut door: Door) -> Vec<Untaken> {
                 .header("te", "trailers")
                 .body(Body::new(message.to_owned()))
                 .unwrap();
-            poll_fn(|context| door.poll_ready(context)).await.unwrap();
-            let answer = door.call(request).await.unwrap();
+            poll_fn(|context| named_channel.poll_ready(context)).await.unwrap();
+            let answer = named_channel.call(request).await.unwrap();
             let Some(refused) = Status::from_header_map(answer.headers()) else {
                 untaken.push(answer);
                 continue;
@@ -148,7 +148,9 @@ async fn an_overload_of_the_callers_own_making_is_tried_once_at_each_portal_and_
     for at in 0..20 {
         let data = format!("{{\"name\":\"{}\"}}", "x".repeat(60_000));
         let message = InsertClientRequest { cid: format!("large-{at}"), data, request: None };
-        let rpc = |door, message| async move { AdminClient::new(door).insert_client(message).await };
+        let rpc = |named_channel, message| async move {
+            AdminClient::new(named_channel).insert_client(message).await
+        };
         portals.send(READ, message, rpc).await.unwrap();
     }
     let doors = doors(&portals).await;

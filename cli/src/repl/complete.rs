@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn an_equals_sign_typed_after_a_completed_product_was_one_too_many() {
+    fn an_equals_sign_typed_after_a_completed_product_is_not_doubled() {
         let ids = known();
         let completed = values(&shop::MENU, &ids, "create-order mam").remove(0);
         let line = format!("create-order {completed}=3");
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_complete_opened_a_menu_that_said_no_records() {
+    fn nothing_to_complete_opens_no_menu() {
         let mut completer = TableCompleter { menu: &shop::MENU, ids: Ids::default() };
         let line = "create-order ";
         assert!(completer.complete(line, line.len()).is_provisional());

@@ -131,7 +131,7 @@ pub fn explain<O>(menu: &'static Menu<O>, about: Option<&str>, out: &Out) -> Res
         for [usage, about] in help::menu(menu) {
             out.say(&format!("  {}\n      {about}", out.paint(nu_ansi_term::Style::new().bold(), &usage)));
         }
-        out.say("several commands on a line are parted by ;  words are quoted as in a shell");
+        out.say("separate commands with ;  words are quoted as in a shell");
         return Ok(());
     };
     let verb = menu.find(name).ok_or_else(|| unknown_verb(menu, name))?;

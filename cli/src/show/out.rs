@@ -83,7 +83,7 @@ impl Out {
         self.data(&lines.join("\n"));
     }
 
-    /// Empties the screen, if there is one: the next picture takes the place of this one.
+    /// Empties the screen, if there is one: the next consistent view takes the place of this one.
     pub fn clear(&self) {
         if !self.json && std::io::stdout().is_terminal() {
             // Home, and clear what is below: without flicker.
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_terminal_broke_ids_in_two() {
+    fn a_narrow_terminal_breaks_no_id() {
         let out = Out { color: false, ..Out::new(false) };
         let mut table = Table::new(&["OID", "DESCRIPTION", "TOTAL"], &[2]);
         let oid = "0123456789abcdefghjkmnpq";
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_with_a_line_feed_split_its_row() {
+    fn an_id_with_a_line_feed_stays_in_one_row() {
         let out = Out { color: false, ..Out::new(false) };
         let mut table = Table::new(&["PID", "LEFT"], &[1]);
         table.row(["a\nb".into(), "1".into()]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proto::store::{HandOverRequest, HoldCommitRequest, ResyncRequest};
+use proto::store::{HoldCommitRequest, ResyncRequest, TransferLeadershipRequest};
 use serde_json::json;
 use store_client::failure::failure_from;
 use tonic::Status;
@@ -39,7 +39,7 @@ pub async fn node(loaded: &Loaded, asked: &NodeAct) -> Result<Answer, Failure> {
         Act::Pause => Order::Pause { part },
         Act::Resume => Order::Resume { part },
         Act::HoldCommit => return hold_commit(loaded, &name, !asked.off).await,
-        Act::HandOver => return hand_over(loaded, &name).await,
+        Act::TransferLeadership => return transfer_leadership(loaded, &name).await,
         Act::Resync => return resync(loaded, &name).await,
     };
     let mut said = give(&Supervisor::run_folder(loaded), &order).await?;
@@ -62,7 +62,7 @@ fn node_named<'a>(loaded: &'a Loaded, name: &str) -> Result<&'a Node, Failure> {
 ///
 /// # Errors
 /// It is not a node, no node leads, or the node cannot take over.
-pub async fn hand_over(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
+pub async fn transfer_leadership(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
     let to = node_named(loaded, name)?;
     let Some((from, status)) = nodes::leader(&loaded.config).await else {
         return Err(Failure::unreachable("no node leads: there is nothing to hand over")
@@ -73,8 +73,8 @@ pub async fn hand_over(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
         let document = json!({ "part": name, "leader": to.id, "epoch": status.epoch, "done": said });
         return Ok(Answer::line(said, document));
     }
-    let request = HandOverRequest { route: nodes::route(), to: to.id };
-    let answer = nodes::operator(loaded, from)?.hand_over(request).await;
+    let request = TransferLeadershipRequest { route: nodes::route(), to: to.id };
+    let answer = nodes::operator(loaded, from)?.transfer_leadership(request).await;
     let leader =
         answer.map_err(|status| Failure::of_status(&status))?.into_inner().leader.unwrap_or_default();
     let said = format!("{} handed over to node-{}, epoch {}", from.name(), leader.node, leader.epoch);
@@ -108,7 +108,7 @@ async fn resync(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
     let told = nodes::operator(loaded, node)?.resync(request).await;
     told.map_err(|status| Failure::of_status(&status))?;
     let said = format!(
-        "{name} is fenced: it serves no reads and does not lead until its database was replaced by the leader's \
+        "{name} is quarantined: it serves no reads and does not lead until its database was replaced by the leader's \
          (feira status tells when)"
     );
     Ok(Answer::line(said.clone(), json!({ "part": name, "done": said })))

@@ -1,12 +1,12 @@
 //! The first start of a cluster: every node's folder is made once, with one membership that all know.
 //!
 //! From then on a node's folder that is missing is never made anew by itself: an empty folder is *another* member
-//! (DESIGN 3.11), and one that came back under the old identity could vote twice in one epoch and lose acknowledged
+//! (docs/PROTOCOL.md, 2, "Members"), and one that came back under the old identity could vote twice in one epoch and lose acknowledged
 //! writes. Such a node is left out, with what brings it back; the others start while a majority of them is there.
 
 use std::path::Path;
 
-use store_server::{Founder, founders, is_bootstrapped};
+use store_server::{InitialMember, initial_members, is_bootstrapped};
 
 use super::founded::{self, Founded, FoundedNode};
 use crate::config::load::Loaded;
@@ -59,14 +59,18 @@ pub fn bootstrap(loaded: &Loaded) -> Result<Vec<LeftOut>, Failure> {
         make::keep(loaded, left_out.is_empty())?;
         return Ok(left_out);
     }
-    check_founders(loaded, &founded)?;
+    check_initial_members(loaded, &founded)?;
     // An interrupted first start: nothing was served yet, so that folders may still be made.
     founded::write(&folder, &founded)?;
     let key = make::found(loaded)?;
-    let members: Vec<Founder> = founded
+    let members: Vec<InitialMember> = founded
         .nodes
         .iter()
-        .map(|node| Founder { node: node.id, incarnation: node.incarnation, address: node.address.clone() })
+        .map(|node| InitialMember {
+            node: node.id,
+            incarnation: node.incarnation,
+            address: node.address.clone(),
+        })
         .collect();
     for node in &loaded.config.store.nodes {
         let place = node.folder_in(&folder);
@@ -92,7 +96,7 @@ pub fn check_founding(loaded: &Loaded) -> Result<(), Failure> {
     if founded.complete {
         check_nodes(loaded, &founded, &folder).map(drop)
     } else {
-        check_founders(loaded, &founded)
+        check_initial_members(loaded, &founded)
     }
 }
 
@@ -108,7 +112,7 @@ pub fn check_count(nodes: &[Node]) -> Result<(), Failure> {
     Err(Failure::usage(message).next("correct store.nodes in the file; feira member add grows it later"))
 }
 
-/// A new cluster's founders; folders that hold a replica already are not ours to found again.
+/// A new cluster's initial members; folders that hold a replica already are not ours to found again.
 fn found(loaded: &Loaded, folder: &Path) -> Result<Founded, Failure> {
     let nodes = &loaded.config.store.nodes;
     if let Some(node) = nodes.iter().find(|node| is_bootstrapped(&node.folder_in(folder))) {
@@ -121,7 +125,7 @@ fn found(loaded: &Loaded, folder: &Path) -> Result<Founded, Failure> {
     }
     check_count(nodes)?;
     make::require_none(loaded)?;
-    let members = founders(nodes.iter().map(|node| (node.id, node.reached_at().to_owned())));
+    let members = initial_members(nodes.iter().map(|node| (node.id, node.reached_at().to_owned())));
     Ok(Founded {
         cluster: loaded.config.cluster.clone(),
         complete: false,
@@ -143,7 +147,7 @@ fn check_name(loaded: &Loaded, founded: &Founded, folder: &Path) -> Result<(), F
 }
 
 /// An interrupted first start goes on with the nodes that it was begun with.
-fn check_founders(loaded: &Loaded, founded: &Founded) -> Result<(), Failure> {
+fn check_initial_members(loaded: &Loaded, founded: &Founded) -> Result<(), Failure> {
     let mut there: Vec<u64> = founded.nodes.iter().map(|node| node.id).collect();
     let mut wanted: Vec<u64> = loaded.config.store.nodes.iter().map(|node| node.id).collect();
     there.sort_unstable();

@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use store_server::Founder;
+use store_server::InitialMember;
 
-use crate::aside;
+use crate::atomic_write;
 use crate::failure::Failure;
 
 const NAME: &str = "cluster.json";
@@ -19,7 +19,7 @@ const NAME: &str = "cluster.json";
 pub struct Founded {
     /// The cluster's name, which is in every node's `meta`.
     pub cluster: String,
-    /// Every founder's folder was made: none may be made again.
+    /// Every initial member's folder was made: none may be made again.
     pub complete: bool,
     /// The nodes.
     pub nodes: Vec<FoundedNode>,
@@ -36,20 +36,20 @@ pub struct FoundedNode {
     /// Where it was reached then.
     pub address: String,
     /// It had a vote when this was noted.
-    #[serde(default = "founders_vote")]
+    #[serde(default = "initial_members_vote")]
     pub voter: bool,
 }
 
 impl FoundedNode {
-    /// A founder.
+    /// An initial member.
     #[must_use]
-    pub fn of(founder: Founder) -> FoundedNode {
-        let Founder { node, incarnation, address } = founder;
+    pub fn of(initial_member: InitialMember) -> FoundedNode {
+        let InitialMember { node, incarnation, address } = initial_member;
         FoundedNode { id: node, incarnation, address, voter: true }
     }
 }
 
-fn founders_vote() -> bool {
+fn initial_members_vote() -> bool {
     true
 }
 
@@ -80,7 +80,7 @@ pub fn read(folder: &Path) -> Result<Option<Founded>, Failure> {
 /// It cannot be written.
 pub fn write(folder: &Path, founded: &Founded) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(founded).expect("what was founded is JSON");
-    aside::replace(&path(folder), &text)
+    atomic_write::replace(&path(folder), &text)
 }
 
 /// Notes a node, in the place of what was noted of it before. Where nothing was founded nothing is noted: the cluster
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_come_and_go_and_a_note_of_founders_alone_is_read() {
+    fn nodes_come_and_go_and_a_note_of_initial_members_alone_is_read() {
         let folder = tempfile::tempdir().unwrap();
         note(folder.path(), node(4, false)).unwrap();
         assert_eq!(read(folder.path()).unwrap(), None, "founded elsewhere");

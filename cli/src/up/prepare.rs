@@ -10,7 +10,7 @@ use super::bootstrap::{check_count, check_founding};
 use super::parts::parts;
 use super::supervisor::{Supervisor, lock, require_free};
 use crate::args::Up;
-use crate::aside;
+use crate::atomic_write;
 use crate::config::load::{FILE_DEFAULT, Loaded, Sources, load, load_text};
 use crate::config::ports::{allot, allot_in};
 use crate::config::shape::{BrokerKind, Config};
@@ -156,7 +156,7 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
         std::fs::create_dir_all(folder).map_err(|e| Failure::file("make", folder, &e))?;
     }
     // Whole or not at all: a half of it would be another cluster, or none.
-    aside::replace(path, text)?;
+    atomic_write::replace(path, text)?;
     // Everybody on the machine may ask the shop; the folder of its data is its owner's.
     let shared = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(path, shared).map_err(|e| Failure::file("open to others", path, &e))

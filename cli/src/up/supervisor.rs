@@ -237,7 +237,7 @@ impl Supervisor {
                 child.signal(Signal::SIGCONT);
                 Ok(format!("{name} goes on"))
             }
-            (Act::HoldCommit | Act::HandOver | Act::Resync, _) => {
+            (Act::HoldCommit | Act::TransferLeadership | Act::Resync, _) => {
                 Err(Failure::usage("this is asked of the node itself, not of its supervisor"))
             }
         }

@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shopper_who_typed_admin_was_asked_whether_login_was_meant() {
+    fn a_word_near_no_verb_gets_no_proposal() {
         let known = ["login", "use", "products", "list-orders"];
         for word in ["admin", "quite", "produce-everything"] {
             assert_eq!(nearest(word, known.into_iter()), None, "{word}");

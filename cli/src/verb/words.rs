@@ -1,4 +1,4 @@
-//! From a line to words: several commands on a line are parted by `;`, words are quoted as in a shell.
+//! From a line to words: commands on a line are separated by `;`, words are quoted as in a shell.
 //!
 //! Promises: a line that is too long, or whose quotes do not close, is an error that says so; nothing that is typed is
 //! dropped: a comment is a whole line that begins with `#`, and inside a line `#` is a letter as any other. What

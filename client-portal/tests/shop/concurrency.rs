@@ -9,22 +9,22 @@ use proptest::prelude::*;
 use proto::portal::{CreateOrderRequest, ModifyOrderRequest, Order, OrderRequest};
 use store_engine::memory::Faults;
 
-use crate::stall::{Shop, Stall, answer, change, create, creation, id, naming};
+use crate::fixture::{Fixture, Shop, answer, change, create, creation, id, naming};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_clients_sell_out_one_product_exactly_with_one_transaction_an_order() {
     const CLIENTS: i64 = 64;
     const STOCK: i64 = 500;
-    let stall = Stall::open().await;
-    stall.insert_product("hot", "1", STOCK).await;
+    let fixture = Fixture::open().await;
+    fixture.insert_product("hot", "1", STOCK).await;
     let clients: Vec<String> = (0..CLIENTS).map(|i| format!("client{i}")).collect();
     for cid in &clients {
-        stall.insert_client(cid).await;
+        fixture.insert_client(cid).await;
     }
-    create(&stall, "ana", &[]).await.unwrap();
-    let before = stall.transactions().await;
+    create(&fixture, "ana", &[]).await.unwrap();
+    let before = fixture.transactions().await;
     let buyers = clients.iter().map(|cid| {
-        let (mut shop, cid) = (stall.shop(), cid.clone());
+        let (mut shop, cid) = (fixture.shop(), cid.clone());
         tokio::spawn(async move {
             let mut bought = 0;
             loop {
@@ -45,19 +45,19 @@ async fn sixty_four_clients_sell_out_one_product_exactly_with_one_transaction_an
     }
     assert_eq!(bought.iter().sum::<i64>(), STOCK);
     let refused = u64::try_from(CLIENTS).unwrap();
-    assert_eq!(stall.transactions().await - before, u64::try_from(STOCK).unwrap() + refused);
-    stall.audit().await;
+    assert_eq!(fixture.transactions().await - before, u64::try_from(STOCK).unwrap() + refused);
+    fixture.audit().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tills_of_one_client_change_one_order_without_losing_anything() {
-    let stall = Stall::open().await;
+    let fixture = Fixture::open().await;
     for till in 0..8 {
-        stall.insert_product(&format!("p{till}"), "1", 100).await;
+        fixture.insert_product(&format!("p{till}"), "1", 100).await;
     }
-    let order = create(&stall, "ana", &[]).await.unwrap();
+    let order = create(&fixture, "ana", &[]).await.unwrap();
     let tills = (0..8).map(|till| {
-        let (mut shop, order) = (stall.shop(), order.clone());
+        let (mut shop, order) = (fixture.shop(), order.clone());
         tokio::spawn(async move {
             for quantity in 1..=5 {
                 let wanted = format!("p{till}");
@@ -73,13 +73,13 @@ async fn tills_of_one_client_change_one_order_without_losing_anything() {
         till.await.unwrap();
     }
     let order = answer(
-        stall
+        fixture
             .shop()
             .get_order(proto::portal::GetOrderRequest { cid: order.cid.clone(), oid: order.oid.clone() })
             .await,
     );
     assert_eq!(order.unwrap().total, "40.00");
-    stall.audit().await;
+    fixture.audit().await;
 }
 
 #[derive(Clone, Debug)]
@@ -170,14 +170,14 @@ async fn shopper(mut shop: Shop, cid: String, steps: Vec<Step>) -> HashMap<Strin
 }
 
 async fn market(seed: u64, shoppers: Vec<Vec<Step>>) {
-    let stall = Stall::open().await;
+    let fixture = Fixture::open().await;
     for product in 0..4 {
-        stall.insert_product(&format!("p{product}"), "1.25", 12).await;
+        fixture.insert_product(&format!("p{product}"), "1.25", 12).await;
     }
     for number in 0..shoppers.len() {
-        stall.insert_client(&format!("client{number}")).await;
+        fixture.insert_client(&format!("client{number}")).await;
     }
-    stall.store.set_faults(Some(Faults {
+    fixture.store.set_faults(Some(Faults {
         seed,
         refuse_per_mille: 50,
         lose_per_mille: 100,
@@ -188,17 +188,17 @@ async fn market(seed: u64, shoppers: Vec<Vec<Step>>) {
     let days = shoppers
         .into_iter()
         .enumerate()
-        .map(|(number, steps)| tokio::spawn(shopper(stall.shop(), format!("client{number}"), steps)));
+        .map(|(number, steps)| tokio::spawn(shopper(fixture.shop(), format!("client{number}"), steps)));
     let mut known = HashMap::new();
     for day in days.collect::<Vec<_>>() {
         known.extend(day.await.unwrap());
     }
-    stall.store.set_faults(None);
-    stall.audit().await;
+    fixture.store.set_faults(None);
+    fixture.audit().await;
     for (oid, order) in known {
         let asked = proto::portal::GetOrderRequest { cid: order.cid.clone(), oid };
         assert_eq!(
-            answer(stall.shop().get_order(asked).await),
+            answer(fixture.shop().get_order(asked).await),
             Ok(order),
             "what was answered is what is stored"
         );

@@ -9,101 +9,101 @@ use portal::{Config, Error};
 use proto::portal::{Order, OrderRequest, OrderState};
 use store_engine::memory::{Fault, MemoryStore};
 
-use crate::stall::{Stall, answer, create, creation, id, modify, naming};
+use crate::fixture::{Fixture, answer, create, creation, id, modify, naming};
 
 #[tokio::test]
 async fn cancelling_puts_the_stock_back_once() {
-    let stall = Stall::open().await;
-    stall.insert_product("a", "1", 10).await;
-    let order = create(&stall, "ana", &[("a", 4)]).await.unwrap();
-    let cancelled = answer(stall.shop().cancel_order(naming(&order)).await).unwrap();
+    let fixture = Fixture::open().await;
+    fixture.insert_product("a", "1", 10).await;
+    let order = create(&fixture, "ana", &[("a", 4)]).await.unwrap();
+    let cancelled = answer(fixture.shop().cancel_order(naming(&order)).await).unwrap();
     assert_eq!((cancelled.state(), cancelled.total.as_str()), (OrderState::Cancelled, "4.00"));
-    assert_eq!(stall.stock("a").await.available, 10);
-    let again = answer(stall.shop().cancel_order(naming(&order)).await).unwrap();
+    assert_eq!(fixture.stock("a").await.available, 10);
+    let again = answer(fixture.shop().cancel_order(naming(&order)).await).unwrap();
     assert_eq!(again, cancelled, "the same version: nothing changed");
-    assert_eq!(stall.stock("a").await.available, 10);
-    assert_eq!(stall.open_orders("ana").await, 0);
-    stall.audit().await;
+    assert_eq!(fixture.stock("a").await.available, 10);
+    assert_eq!(fixture.open_orders("ana").await, 0);
+    fixture.audit().await;
 }
 
 #[tokio::test]
 async fn confirming_freezes_an_order_and_keeps_its_stock() {
-    let stall = Stall::open().await;
-    stall.insert_product("a", "1", 10).await;
-    let order = create(&stall, "ana", &[("a", 4)]).await.unwrap();
-    let confirmed = answer(stall.shop().confirm_order(naming(&order)).await).unwrap();
+    let fixture = Fixture::open().await;
+    fixture.insert_product("a", "1", 10).await;
+    let order = create(&fixture, "ana", &[("a", 4)]).await.unwrap();
+    let confirmed = answer(fixture.shop().confirm_order(naming(&order)).await).unwrap();
     assert_eq!(confirmed.state(), OrderState::Confirmed);
-    let stock = stall.stock("a").await;
+    let stock = fixture.stock("a").await;
     assert_eq!((stock.available, stock.held, stock.open_orders), (6, 4, 0));
-    assert_eq!(stall.open_orders("ana").await, 0);
-    assert_eq!(answer(stall.shop().confirm_order(naming(&order)).await).unwrap(), confirmed);
+    assert_eq!(fixture.open_orders("ana").await, 0);
+    assert_eq!(answer(fixture.shop().confirm_order(naming(&order)).await).unwrap(), confirmed);
     let not_open = Error::NotOpen { oid: order.oid.clone(), state: "confirmed".to_owned() };
-    assert_eq!(answer(stall.shop().cancel_order(naming(&order)).await), Err(not_open));
-    stall.audit().await;
+    assert_eq!(answer(fixture.shop().cancel_order(naming(&order)).await), Err(not_open));
+    fixture.audit().await;
 }
 
 /// Confirmed it could never be undone, and it sells nothing.
 #[tokio::test]
 async fn an_order_without_lines_is_not_confirmed_and_stays_open() {
-    let stall = Stall::open().await;
-    stall.insert_product("a", "1", 10).await;
-    let empty = || create(&stall, "ana", &[]);
+    let fixture = Fixture::open().await;
+    fixture.insert_product("a", "1", 10).await;
+    let empty = || create(&fixture, "ana", &[]);
     let order = empty().await.unwrap();
     let refused = Error::OrderEmpty { oid: order.oid.clone() };
     let confirm = |request: &str| OrderRequest { request: id(request), ..naming(&order) };
-    assert_eq!(answer(stall.shop().confirm_order(confirm("r1")).await), Err(refused.clone()));
-    let filled = modify(&stall, &order, &[("a", 2)]).await.unwrap();
-    let again = answer(stall.shop().confirm_order(confirm("r1")).await);
+    assert_eq!(answer(fixture.shop().confirm_order(confirm("r1")).await), Err(refused.clone()));
+    let filled = modify(&fixture, &order, &[("a", 2)]).await.unwrap();
+    let again = answer(fixture.shop().confirm_order(confirm("r1")).await);
     assert_eq!(again, Err(refused), "the same request has the same answer");
-    let emptied = modify(&stall, &filled, &[("a", 0)]).await.unwrap();
+    let emptied = modify(&fixture, &filled, &[("a", 0)]).await.unwrap();
     assert_eq!((emptied.state(), emptied.lines.len()), (OrderState::Open, 0));
-    modify(&stall, &order, &[("a", 3)]).await.unwrap();
-    let confirmed = answer(stall.shop().confirm_order(confirm("r2")).await).unwrap();
+    modify(&fixture, &order, &[("a", 3)]).await.unwrap();
+    let confirmed = answer(fixture.shop().confirm_order(confirm("r2")).await).unwrap();
     assert_eq!((confirmed.state(), confirmed.total.as_str()), (OrderState::Confirmed, "3.00"));
     let other = empty().await.unwrap();
-    answer(stall.shop().cancel_order(naming(&other)).await).unwrap();
-    stall.audit().await;
+    answer(fixture.shop().cancel_order(naming(&other)).await).unwrap();
+    fixture.audit().await;
 }
 
 /// The order gets a line after the portal has read it, and before the store judges.
 #[tokio::test]
 async fn an_order_that_is_filled_while_it_is_confirmed_is_confirmed_once() {
-    let stall = Stall::open().await;
-    stall.insert_product("a", "1", 10).await;
-    let order = create(&stall, "ana", &[]).await.unwrap();
+    let fixture = Fixture::open().await;
+    fixture.insert_product("a", "1", 10).await;
+    let order = create(&fixture, "ana", &[]).await.unwrap();
     let confirm = OrderRequest { request: id("r1"), ..naming(&order) };
     // What this portal's cache does not know is read; then the confirmation comes late.
-    let mut shop = stall.shop();
-    stall.store.plan(None);
-    stall.store.plan(Some(Fault::DelayBefore(Duration::from_secs(3))));
+    let mut shop = fixture.shop();
+    fixture.store.plan(None);
+    fixture.store.plan(Some(Fault::DelayBefore(Duration::from_secs(3))));
     let sent = confirm.clone();
     let confirming = tokio::spawn(async move { answer(shop.confirm_order(sent).await) });
     let deadline = Instant::now() + Duration::from_secs(60);
-    while stall.store.planned() > 0 {
+    while fixture.store.planned() > 0 {
         assert!(Instant::now() < deadline, "the confirmation is under way");
         tokio::task::yield_now().await;
     }
-    stall.fill(&order, "a", 2).await;
+    fixture.fill(&order, "a", 2).await;
     let confirmed = confirming.await.unwrap().unwrap();
     assert_eq!((confirmed.state(), confirmed.lines.len()), (OrderState::Confirmed, 1));
-    assert_eq!(answer(stall.shop().confirm_order(confirm).await), Ok(confirmed));
-    stall.audit().await;
+    assert_eq!(answer(fixture.shop().confirm_order(confirm).await), Ok(confirmed));
+    fixture.audit().await;
 }
 
 #[tokio::test]
 async fn cancelled_orders_are_not_confirmed() {
-    let stall = Stall::open().await;
-    let order = create(&stall, "ana", &[]).await.unwrap();
-    answer(stall.shop().cancel_order(naming(&order)).await).unwrap();
+    let fixture = Fixture::open().await;
+    let order = create(&fixture, "ana", &[]).await.unwrap();
+    answer(fixture.shop().cancel_order(naming(&order)).await).unwrap();
     let not_open = Error::NotOpen { oid: order.oid.clone(), state: "cancelled".to_owned() };
-    assert_eq!(answer(stall.shop().confirm_order(naming(&order)).await), Err(not_open));
+    assert_eq!(answer(fixture.shop().confirm_order(naming(&order)).await), Err(not_open));
 }
 
 #[tokio::test]
 async fn strangers_the_unknown_and_the_closing_are_refused() {
-    let stall = Stall::open().await;
-    stall.insert_client("bia").await;
-    let order = create(&stall, "ana", &[]).await.unwrap();
+    let fixture = Fixture::open().await;
+    fixture.insert_client("bia").await;
+    let order = create(&fixture, "ana", &[]).await.unwrap();
     let of = |cid: &str, oid: &str| Order { cid: cid.to_owned(), oid: oid.to_owned(), ..Order::default() };
     let not_yours = || Error::NotYours { oid: order.oid.clone() };
     let nobody = || Error::UnknownClient { cid: "nobody".to_owned() };
@@ -113,52 +113,52 @@ async fn strangers_the_unknown_and_the_closing_are_refused() {
         (of("nobody", &order.oid), nobody()),
         (of("ana", "nope"), unknown()),
     ] {
-        assert_eq!(answer(stall.shop().cancel_order(naming(&order)).await), Err(error.clone()));
-        assert_eq!(answer(stall.shop().confirm_order(naming(&order)).await), Err(error));
+        assert_eq!(answer(fixture.shop().cancel_order(naming(&order)).await), Err(error.clone()));
+        assert_eq!(answer(fixture.shop().confirm_order(naming(&order)).await), Err(error));
     }
-    stall.remove_client("bia").await;
+    fixture.remove_client("bia").await;
     let gone = || Error::UnknownClient { cid: "bia".to_owned() };
     let of_bia = of("bia", &order.oid);
-    assert_eq!(answer(stall.shop().cancel_order(naming(&of_bia)).await), Err(gone()));
-    assert_eq!(create(&stall, "bia", &[]).await, Err(gone()), "removed, with orders that are kept");
-    stall.close_client("ana").await;
+    assert_eq!(answer(fixture.shop().cancel_order(naming(&of_bia)).await), Err(gone()));
+    assert_eq!(create(&fixture, "bia", &[]).await, Err(gone()), "removed, with orders that are kept");
+    fixture.close_client("ana").await;
     let closing = || Error::Closing { kind: Kind::Client, id: "ana".to_owned() };
-    assert_eq!(answer(stall.shop().cancel_order(naming(&order)).await), Err(closing()));
-    assert_eq!(answer(stall.shop().confirm_order(naming(&order)).await), Err(closing()));
+    assert_eq!(answer(fixture.shop().cancel_order(naming(&order)).await), Err(closing()));
+    assert_eq!(answer(fixture.shop().confirm_order(naming(&order)).await), Err(closing()));
 }
 
 #[tokio::test]
 async fn a_portal_stops_when_told() {
-    let stall = Stall::open().await;
-    create(&stall, "ana", &[]).await.unwrap();
-    stall.close().await;
+    let fixture = Fixture::open().await;
+    create(&fixture, "ana", &[]).await.unwrap();
+    fixture.close().await;
 }
 
 #[tokio::test]
 async fn a_stop_lets_the_requests_under_way_end() {
-    let stall = Stall::open().await;
-    stall.store.plan(Some(Fault::DelayAfter(Duration::from_millis(200))));
-    let before = stall.store.applied();
-    let mut shop = stall.shop();
+    let fixture = Fixture::open().await;
+    fixture.store.plan(Some(Fault::DelayAfter(Duration::from_millis(200))));
+    let before = fixture.store.applied();
+    let mut shop = fixture.shop();
     let order = tokio::spawn(async move { answer(shop.create_order(creation("ana", &[])).await) });
     let deadline = Instant::now() + Duration::from_secs(10);
     let mut pace = tokio::time::interval(Duration::from_millis(1));
-    while stall.store.applied() == before {
+    while fixture.store.applied() == before {
         assert!(Instant::now() < deadline, "the order is under way");
         pace.tick().await;
     }
-    stall.close().await;
+    fixture.close().await;
     assert!(order.await.unwrap().is_ok());
 }
 
 #[tokio::test]
 async fn a_store_that_is_down_is_unavailable() {
-    let stall = Stall::open().await;
-    stall.store.set_down(true);
-    let error = create(&stall, "ana", &[]).await.unwrap_err();
+    let fixture = Fixture::open().await;
+    fixture.store.set_down(true);
+    let error = create(&fixture, "ana", &[]).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
-    stall.store.set_down(false);
-    create(&stall, "ana", &[]).await.unwrap();
+    fixture.store.set_down(false);
+    create(&fixture, "ana", &[]).await.unwrap();
 }
 
 /// Keys of a cluster of these tests, which nobody changes.

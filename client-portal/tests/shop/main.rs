@@ -4,9 +4,9 @@
 
 mod concurrency;
 mod create;
-mod doors;
+mod endpoints;
+mod fixture;
 mod lifecycle;
 mod lists;
 mod modify;
 mod repeats;
-mod stall;

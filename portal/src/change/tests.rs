@@ -14,8 +14,8 @@ fn pid(text: &str) -> Pid {
     Pid::parse("pid", text).expect("an id")
 }
 
-fn asked(lines: &[(&str, i64)]) -> Vec<Asked> {
-    lines.iter().map(|(text, quantity)| Asked { pid: pid(text), quantity: *quantity }).collect()
+fn requested(lines: &[(&str, i64)]) -> Vec<RequestedLine> {
+    lines.iter().map(|(text, quantity)| RequestedLine { pid: pid(text), quantity: *quantity }).collect()
 }
 
 fn line_changes(lines: &[(&str, i64)]) -> Vec<LineChange> {
@@ -52,7 +52,7 @@ fn adds(txn: &Txn) -> Vec<String> {
 #[test]
 fn lines_of_one_product_are_merged_in_their_order() {
     let merged = merge(&line_changes(&[("b", 1), ("a", 2), ("b", 3), ("c", 0)])).expect("good lines");
-    assert_eq!(merged, asked(&[("b", 4), ("a", 2), ("c", 0)]));
+    assert_eq!(merged, requested(&[("b", 4), ("a", 2), ("c", 0)]));
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn wrong_lines_are_named() {
 fn a_modification_moves_exactly_the_difference() {
     let (cid, oid) = (cid(), Oid::derive(&cid(), b"r"));
     let products = HashMap::from([(pid("new"), Some(product("3")))]);
-    let lines = asked(&[("more", 5), ("less", 1), ("gone", 0), ("same", 2), ("new", 4)]);
+    let lines = requested(&[("more", 5), ("less", 1), ("gone", 0), ("same", 2), ("new", 4)]);
     let before = known(&[("more", 3, "1.00"), ("less", 4, "1.00"), ("gone", 6, "1.00"), ("same", 2, "1.00")]);
     let txn = Change::by_client(&cid, &oid, 1).modify(&before, &lines, &products).expect("a transaction");
     assert_eq!(
@@ -115,8 +115,8 @@ fn a_modification_moves_exactly_the_difference() {
             r#"p/{new} /price "3.00""#.to_owned(),
         ]
     );
-    let takes = [(pid("more"), Taking { more: 2, holds: 3 }), (pid("new"), Taking { more: 4, holds: 0 })];
-    assert_eq!(taken(Some(&before.order), &lines), HashMap::from(takes));
+    let takes = [(pid("more"), Demand { more: 2, holds: 3 }), (pid("new"), Demand { more: 4, holds: 0 })];
+    assert_eq!(demands(Some(&before.order), &lines), HashMap::from(takes));
 }
 
 #[test]
@@ -125,7 +125,8 @@ fn the_largest_order_can_be_created_and_cancelled_in_one_transaction_each() {
     let pids: Vec<String> = (0..ORDER_LINES_MAX).map(|i| format!("product-{i:04}")).collect();
     let lines: Vec<(&str, i64, &str)> = pids.iter().map(|pid| (pid.as_str(), 1, "1.00")).collect();
     let half = known(&lines[..ORDER_LINES_MAX / 2]);
-    let more = asked(&pids[ORDER_LINES_MAX / 2..].iter().map(|pid| (pid.as_str(), 1)).collect::<Vec<_>>());
+    let more =
+        requested(&pids[ORDER_LINES_MAX / 2..].iter().map(|pid| (pid.as_str(), 1)).collect::<Vec<_>>());
     let products: HashMap<Pid, Option<ProductRecord>> =
         more.iter().map(|one| (one.pid.clone(), Some(product("1")))).collect();
     let grown = Change::by_client(&cid, &oid, 1).modify(&half, &more, &products).expect("it fits");
@@ -133,7 +134,7 @@ fn the_largest_order_can_be_created_and_cancelled_in_one_transaction_each() {
     for txn in [grown, cancelled] {
         assert_eq!(proto::check::txn(&txn), Ok(()));
     }
-    let one_more = asked(&[("one-more", 1)]);
+    let one_more = requested(&[("one-more", 1)]);
     let products = HashMap::from([(pid("one-more"), Some(product("1")))]);
     let full = Change::by_client(&cid, &oid, 1).modify(&known(&lines), &one_more, &products);
     assert!(matches!(full, Err(Error::OrderFull { full: Full::Lines(2_001), .. })));
@@ -153,7 +154,7 @@ fn refusal(key: bytes::Bytes, reason: Reason, data: Option<&str>, remembered: bo
 fn refusals_are_read_from_the_records_that_failed() {
     let (cid, oid) = (cid(), Oid::derive(&cid(), b"r"));
     let judged = |refused: &TxnResponse| {
-        judge(&cid, &oid, &HashMap::from([(pid("x"), Taking { more: 5, holds: 1 })]), refused)
+        judge(&cid, &oid, &HashMap::from([(pid("x"), Demand { more: 5, holds: 1 })]), refused)
     };
     let error = |refused: TxnResponse| match judged(&refused) {
         Ok(Refused::For(error)) => error,

@@ -49,9 +49,9 @@ fn event(previous: u64, offset: u64) -> Input {
     message(bus_message::Kind::Events(Events { changes: vec![change] }))
 }
 
-fn beat(previous: u64, offset: u64, nonces: &[Nonce]) -> Input {
+fn heartbeat(previous: u64, offset: u64, nonces: &[Nonce]) -> Input {
     let nonces = nonces.iter().map(|nonce| Bytes::copy_from_slice(nonce)).collect();
-    message(bus_message::Kind::Beat(Beat { offset, previous, nonces }))
+    message(bus_message::Kind::FreshnessHeartbeat(FreshnessHeartbeat { offset, previous, nonces }))
 }
 
 fn drop_at(offset: u64) -> Output {
@@ -91,22 +91,22 @@ fn a_chain_that_the_barrier_does_not_reach_is_not_joined() {
 }
 
 #[test]
-fn a_beat_extends_the_lease_from_the_sending_of_its_nonce() {
+fn a_heartbeat_extends_the_lease_from_the_sending_of_its_nonce() {
     let mut machine = Machine::following();
     machine.step(400, Input::NonceSent { nonce: [1; 16], at_ms: 400 });
-    machine.step(900, beat(7, 11, &[[1; 16]]));
+    machine.step(900, heartbeat(7, 11, &[[1; 16]]));
     assert_eq!(machine.state_and_applied(1_399), (State::Live, 11));
     assert_eq!(machine.coherence.age_ms(900), 500);
     assert_eq!(machine.coherence.state(1_400), State::Suspect);
 }
 
 #[test]
-fn a_late_beat_or_one_of_others_proves_nothing() {
+fn a_late_heartbeat_or_one_of_others_proves_nothing() {
     let mut machine = Machine::following();
     machine.step(100, Input::NonceSent { nonce: [1; 16], at_ms: 100 });
-    machine.step(1_500, beat(7, 11, &[[2; 16]]));
+    machine.step(1_500, heartbeat(7, 11, &[[2; 16]]));
     assert_eq!(machine.coherence.state(1_500), State::Suspect);
-    machine.step(1_500, beat(7, 12, &[[1; 16]]));
+    machine.step(1_500, heartbeat(7, 12, &[[1; 16]]));
     assert_eq!(machine.coherence.state(1_500), State::Suspect);
     assert_eq!(machine.coherence.applied(), 12);
 }
@@ -117,33 +117,33 @@ fn an_offset_that_no_leader_published_is_outlived() {
     assert_eq!(machine.step(6, event(7, u64::MAX)), [drop_at(u64::MAX)]);
     for (at_ms, nonce) in [(300, 1), (600, 2), (900, 3)] {
         machine.step(at_ms, Input::NonceSent { nonce: [nonce; 16], at_ms });
-        assert_eq!(machine.step(at_ms + 99, beat(7, 12, &[[nonce; 16]])), [], "it may be a late one");
+        assert_eq!(machine.step(at_ms + 99, heartbeat(7, 12, &[[nonce; 16]])), [], "it may be a late one");
     }
     assert_eq!(machine.coherence.state(LEASE_MS), State::Suspect, "changes pass unseen: no hits");
     machine.step(1_200, Input::NonceSent { nonce: [4; 16], at_ms: 1_200 });
-    assert_eq!(machine.step(1_300, beat(12, 13, &[[5; 16]])), [], "a beat for others");
-    assert_eq!(machine.step(1_300, beat(12, 13, &[[4; 16]])), [Output::ReadBarrier { number: 2 }]);
+    assert_eq!(machine.step(1_300, heartbeat(12, 13, &[[5; 16]])), [], "a freshness heartbeat for others");
+    assert_eq!(machine.step(1_300, heartbeat(12, 13, &[[4; 16]])), [Output::ReadBarrier { number: 2 }]);
     let barrier = barrier(2, 1_300, 14);
     assert_eq!(machine.step(1_301, barrier), [Output::Flush]);
     assert_eq!(machine.state_and_applied(1_301), (State::Live, 14));
 }
 
 #[test]
-fn a_lease_that_lapsed_comes_back_with_a_beat_and_voids_fills() {
+fn a_lease_that_lapsed_comes_back_with_a_heartbeat_and_voids_fills() {
     let mut machine = Machine::following();
     let generation = machine.coherence.generation();
     machine.step(1_400, Input::NonceSent { nonce: [1; 16], at_ms: 1_400 });
-    assert_eq!(machine.step(1_500, beat(7, 11, &[[1; 16]])), []);
+    assert_eq!(machine.step(1_500, heartbeat(7, 11, &[[1; 16]])), []);
     assert_eq!(machine.coherence.state(1_500), State::Live);
     assert!(machine.coherence.generation() > generation);
     assert_eq!(machine.coherence.totals(1_500).idle_ms, 5 + 500, "cold to 5, and from 1000 to 1500");
 }
 
 #[test]
-fn a_beat_that_shows_a_gap_does_not_extend_the_lease() {
+fn a_heartbeat_that_shows_a_gap_does_not_extend_the_lease() {
     let mut machine = Machine::following();
     machine.step(100, Input::NonceSent { nonce: [1; 16], at_ms: 100 });
-    assert_eq!(machine.step(110, beat(11, 12, &[[1; 16]])), [Output::ReadBarrier { number: 2 }]);
+    assert_eq!(machine.step(110, heartbeat(11, 12, &[[1; 16]])), [Output::ReadBarrier { number: 2 }]);
     assert_eq!(machine.coherence.state(110), State::Suspect);
 }
 
@@ -164,13 +164,17 @@ fn a_lost_connection_is_suspect_at_once_and_a_new_one_begins_anew() {
 fn messages_of_other_groups_and_rings_and_nonsense_are_ignored() {
     let mut machine = Machine::following();
     for (group, ring_version) in [(2, 1), (1, 2)] {
-        let kind = Some(bus_message::Kind::Beat(Beat { offset: 99, previous: 98, nonces: vec![] }));
+        let kind = Some(bus_message::Kind::FreshnessHeartbeat(FreshnessHeartbeat {
+            offset: 99,
+            previous: 98,
+            nonces: vec![],
+        }));
         machine.step(6, Input::Message(BusMessage { group, ring_version, epoch: 1, kind, log_id: LOG }));
     }
     machine.step(6, Input::Foreign(Foreign::Malformed));
     machine.step(6, Input::Foreign(Foreign::Unproven));
     machine.step(6, event(12, 12));
-    machine.step(6, beat(99, 12, &[]));
+    machine.step(6, heartbeat(99, 12, &[]));
     machine
         .step(6, Input::Message(BusMessage { group: 1, ring_version: 1, epoch: 1, kind: None, log_id: LOG }));
     assert_eq!(machine.state_and_applied(6), (State::Live, 10));
@@ -189,11 +193,11 @@ fn another_cluster_of_the_same_name_moves_neither_a_nor_the_lease() {
     let told = Output::Ignored { why: Foreign::OtherCluster, count: 1 };
     assert_eq!(machine.step(401, of_log(78, event(10, 11))), [told], "told of once a second");
     assert_eq!(machine.step(402, of_log(78, event(90, 99))), [], "no gap");
-    assert_eq!(machine.step(403, of_log(78, beat(7, 99, &[[1; 16]]))), [], "no lease");
-    assert_eq!(machine.step(404, of_log(0, beat(7, 99, &[[1; 16]]))), [], "a message must say its log");
+    assert_eq!(machine.step(403, of_log(78, heartbeat(7, 99, &[[1; 16]]))), [], "no lease");
+    assert_eq!(machine.step(404, of_log(0, heartbeat(7, 99, &[[1; 16]]))), [], "a message must say its log");
     assert_eq!(machine.state_and_applied(405), (State::Live, 10));
     assert_eq!((machine.coherence.lease_left_ms(405), machine.coherence.totals(405).ignored), (595, 4));
-    machine.step(500, beat(7, 11, &[[1; 16]]));
+    machine.step(500, heartbeat(7, 11, &[[1; 16]]));
     assert_eq!(
         (machine.coherence.lease_left_ms(500), machine.coherence.applied()),
         (900, 11),

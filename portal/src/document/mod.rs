@@ -1,4 +1,4 @@
-//! The records as JSON (the table of DESIGN section 8): what people send, what is stored, what they are shown.
+//! The records as JSON (docs/SCHEMA.md, "Records"): what people send, what is stored, what they are shown.
 //!
 //! Promises: what people send is checked with errors that name the field; members that we do not know are kept,
 //! byte for byte; what is stored is read strictly, since only portals write it, and anything else is reported as

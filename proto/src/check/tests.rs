@@ -143,7 +143,7 @@ fn depth_counts_brackets_outside_strings() {
 }
 
 #[test]
-fn an_id_made_in_the_future_is_refused_at_the_door() {
+fn an_id_made_in_the_future_is_refused_before_it_is_queued() {
     for (ahead_ms, allowed) in [(AHEAD_MS_MAX, true), (AHEAD_MS_MAX + 1, false), (i64::MAX - 1_000, false)] {
         let user = Identity::user("x", 1_000 + ahead_ms, 1, [0; 16]);
         assert_eq!(made_some_time(&user, 1_000).is_ok(), allowed, "{ahead_ms}");

@@ -219,8 +219,8 @@ mod tests {
         let leader = seal(second);
         let nonce = || portal.seal(&nonces, b"nonce".to_vec());
         assert_eq!(leader.open(&nonces, nonce()), Err(Foreign::Unproven), "it proves with the first");
-        let beat = leader.seal(&changes(), b"beat".to_vec());
-        assert!(portal.open(&changes(), beat).is_ok());
+        let heartbeat = leader.seal(&changes(), b"heartbeat".to_vec());
+        assert!(portal.open(&changes(), heartbeat).is_ok());
         assert!(leader.open(&nonces, nonce()).is_ok(), "it proves with what the leader proves with");
         assert!(portal.open(&nonces, seal(first).seal(&nonces, b"n".to_vec())).is_ok());
         assert!(leader.open(&nonces, nonce()).is_ok(), "what a portal says moves nothing");

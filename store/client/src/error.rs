@@ -35,16 +35,17 @@ pub enum Cause {
     /// Too much waits already, of everybody's.
     Busy,
     /// A disk or a database is full, where it matters.
-    NoRoom,
+    OutOfSpace,
     /// The clock of a node and that of whoever made the id are apart: one of them is wrong.
     ClocksApart,
     /// The replicas have different states, and nobody can say which is right.
-    Divided,
+    Diverged,
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Cause; 5] = [Cause::Away, Cause::Busy, Cause::NoRoom, Cause::ClocksApart, Cause::Divided];
+    pub const ALL: [Cause; 5] =
+        [Cause::Away, Cause::Busy, Cause::OutOfSpace, Cause::ClocksApart, Cause::Diverged];
 
     /// Whether it passes by itself, so that waiting is worth while; else somebody must do something first.
     #[must_use]

@@ -17,8 +17,8 @@
 //! | CHANGE_NOT_YET | UNAVAILABLE | RetryInfo | no | Retry(Away) |
 //! | CHANGE_REFUSED | FAILED_PRECONDITION | | no | Refused(Invalid) |
 //! | NODE_TAKEN | FAILED_PRECONDITION | | no | Refused(Invalid) |
-//! | DIVIDED | UNAVAILABLE | RetryInfo | no | Retry(Divided) |
-//! | NO_ROOM | RESOURCE_EXHAUSTED | RetryInfo | no | Retry(NoRoom) |
+//! | DIVERGED | UNAVAILABLE | RetryInfo | no | Retry(Diverged) |
+//! | OUT_OF_SPACE | RESOURCE_EXHAUSTED | RetryInfo | no | Retry(OutOfSpace) |
 //! | WRONG_CLUSTER | FAILED_PRECONDITION | | no, and never there | Retry(Away) |
 //! | UNPROVEN | UNAUTHENTICATED | BadRequest (field) | no | Refused(Invalid) |
 //!
@@ -51,8 +51,8 @@ pub fn code_of(reason: FailureReason) -> Code {
         | FailureReason::NotServing
         | FailureReason::ClocksApart
         | FailureReason::ChangeNotYet
-        | FailureReason::Divided => Code::Unavailable,
-        FailureReason::Overloaded | FailureReason::NoRoom => Code::ResourceExhausted,
+        | FailureReason::Diverged => Code::Unavailable,
+        FailureReason::Overloaded | FailureReason::OutOfSpace => Code::ResourceExhausted,
         FailureReason::UnknownOutcome => Code::Unknown,
         FailureReason::IdReused => Code::AlreadyExists,
         FailureReason::ExpiredId
@@ -74,8 +74,8 @@ pub fn retry_after(reason: FailureReason) -> Option<Duration> {
         FailureReason::Overloaded | FailureReason::ChangeNotYet => Some(Duration::from_millis(100)),
         FailureReason::NotServing
         | FailureReason::ClocksApart
-        | FailureReason::Divided
-        | FailureReason::NoRoom => Some(Duration::from_millis(500)),
+        | FailureReason::Diverged
+        | FailureReason::OutOfSpace => Some(Duration::from_millis(500)),
         _ => None,
     }
 }
@@ -182,9 +182,9 @@ pub fn error_from(failure: &Failure) -> Error {
         | FailureReason::NotServing
         | FailureReason::ChangeNotYet => retry(Cause::Away),
         FailureReason::Overloaded => retry(Cause::Busy),
-        FailureReason::NoRoom => retry(Cause::NoRoom),
+        FailureReason::OutOfSpace => retry(Cause::OutOfSpace),
         FailureReason::ClocksApart => retry(Cause::ClocksApart),
-        FailureReason::Divided => retry(Cause::Divided),
+        FailureReason::Diverged => retry(Cause::Diverged),
         FailureReason::UnknownOutcome => Error::Unknown { message: message_of(failure) },
         FailureReason::Unspecified => match Code::from_i32(failure.code) {
             Code::InvalidArgument | Code::Unimplemented | Code::OutOfRange => refused(Refusal::Invalid),

@@ -19,17 +19,17 @@ pub fn request_identity(digest: [u8; 16]) -> Identity {
 
 #[cfg(feature = "sim")]
 thread_local! {
-    /// The calendar of a simulation that runs on this thread.
+    /// The wall clock of a simulation that runs on this thread.
     static SIMULATED_MS: std::cell::Cell<Option<i64>> = const { std::cell::Cell::new(None) };
 }
 
-/// From now on [`now_ms`] says this on the calling thread; `None`: the machine's calendar again.
+/// From now on [`now_ms`] says this on the calling thread; `None`: the machine's wall clock again.
 #[cfg(feature = "sim")]
 pub fn simulate_now_ms(now_ms: Option<i64>) {
     SIMULATED_MS.set(now_ms);
 }
 
-/// Milliseconds since 1970 by this machine's calendar.
+/// Milliseconds since 1970 by this machine's wall clock.
 #[must_use]
 pub fn now_ms() -> i64 {
     #[cfg(feature = "sim")]

@@ -104,7 +104,7 @@ pub trait Store: Send + Sync + 'static {
     /// All groups.
     fn groups(&self) -> Vec<Group>;
     /// Why what was asked waits in vain for now, for people; `None`: it does not.
-    fn trouble(&self) -> Option<String> {
+    fn problem(&self) -> Option<String> {
         None
     }
     /// Reads a record.

@@ -105,7 +105,7 @@ macro_rules! calls {
 }
 
 calls! {
-    hand_over "HandOver" HandOverRequest wire::HandOverResponse;
+    transfer_leadership "TransferLeadership" TransferLeadershipRequest wire::TransferLeadershipResponse;
     hold_commit "HoldCommit" HoldCommitRequest wire::HoldCommitResponse;
     show_log "ShowLog" ShowLogRequest wire::ShowLogResponse;
     start_audit "StartAudit" StartAuditRequest wire::StartAuditResponse;

@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(sequences.lowest(), 4);
     }
     #[test]
-    fn a_session_that_the_store_forgot_was_refused_for_ever() {
+    fn a_session_that_the_store_forgot_begins_anew() {
         let mut sequences = Sequences::begin();
         let expired = Error::Refused { reason: Refusal::Expired, message: String::new() };
         let first_id = sequences.id;

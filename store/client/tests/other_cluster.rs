@@ -2,7 +2,7 @@
 //! and is not asked of it again.
 #![allow(clippy::unwrap_used)]
 
-mod kit;
+mod fixture;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -32,7 +32,7 @@ struct Taken {
     looks: Arc<AtomicU32>,
 }
 
-impl kit::Node for Taken {
+impl fixture::Node for Taken {
     async fn status(&self) -> StatusResponse {
         let is_taken = self.is_taken.load(Ordering::Relaxed);
         self.looks.fetch_add(u32::from(is_taken), Ordering::Relaxed);
@@ -73,7 +73,7 @@ impl Follower {
     }
 }
 
-impl kit::Node for Follower {
+impl fixture::Node for Follower {
     async fn status(&self) -> StatusResponse {
         let (node, cluster_id, log_id) = (1, OURS, 9);
         let ours = StatusResponse { node, cluster_id, log_id, ..StatusResponse::default() };
@@ -97,11 +97,11 @@ impl kit::Node for Follower {
 
 /// One write while the port is taken: its answer, and what that port saw.
 async fn write_while_taken(leads_at_last: bool, deadline: Duration) -> (Result<bool, Error>, Taken) {
-    let ((here, ours), (there, port)) = (kit::bind().await, kit::bind().await);
+    let ((here, ours), (there, port)) = (fixture::bind().await, fixture::bind().await);
     let taken = Taken::default();
     let leader = LeaderHint { node: 2, address: port.clone(), epoch: 7 };
     let follower = Follower { leader, of: taken.clone(), leads_at_last };
-    let serving = [kit::serve(here, follower), kit::serve(there, taken.clone())];
+    let serving = [fixture::serve(here, follower), fixture::serve(there, taken.clone())];
     let reach = Config::of_nodes([(1, ours), (2, port)]);
     let store = Replicated::new(Config { cluster: ClusterId::new(OURS), deadline, ..reach }).unwrap();
     let answer = store.txn(Txn::new().put("k", 1, "v"), None).await;

@@ -1,7 +1,7 @@
 //! A leader that answers operations late, and never says again who leads.
 #![allow(clippy::unwrap_used)]
 
-mod kit;
+mod fixture;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,7 +21,7 @@ struct Leader {
     answered_at: Arc<Mutex<Option<Instant>>>,
 }
 
-impl kit::Node for Leader {
+impl fixture::Node for Leader {
     async fn status(&self) -> StatusResponse {
         if self.asked.fetch_add(1, Ordering::Relaxed) > 0 {
             self.asked_again.notify_one();
@@ -41,10 +41,10 @@ impl kit::Node for Leader {
 
 /// A node has 700 ms to say who leads: answers that came meanwhile waited for that.
 #[tokio::test]
-async fn answers_waited_while_a_later_leader_was_looked_for() {
-    let (listener, address) = kit::bind().await;
+async fn answers_do_not_wait_while_a_later_leader_is_looked_for() {
+    let (listener, address) = fixture::bind().await;
     let leader = Leader::default();
-    let serving = kit::serve(listener, leader.clone());
+    let serving = fixture::serve(listener, leader.clone());
 
     let store = Replicated::new(Config::of(vec![address])).unwrap();
     let answer = store.txn(Txn::new().put("k", 1, "v"), None).await.expect("answered late");

@@ -9,14 +9,14 @@
 //! ```text
 //!  offset        1024      2048      3072                  verdict at 2048, three voters
 //!  n1 (leader)   4f…  ───  a1…  ───  7c…   asks for 2048   n2 answers a1…            agreed: n1 and n2 are a majority
-//!  n2            4f…  ───  a1…  ───  7c…                   n3 answers 9e…            n3 is the minority: Fence to n3
-//!  n3            4f…  ─╳─  9e…  ───  05…                   n2 b2…, n3 9e…, n1 a1…    divided: nobody is right
+//!  n2            4f…  ───  a1…  ───  7c…                   n3 answers 9e…            n3 is the minority: Quarantine to n3
+//!  n3            4f…  ─╳─  9e…  ───  05…                   n2 b2…, n3 9e…, n1 a1…    no majority: nobody is right
 //! ```
 //!
 //! Promises: a hash is compared only with one of the same offset and of the same version of the state machine; who
 //! is in the minority is said only when a majority of the voters (of both memberships while a change is under way)
-//! has one and the same hash; nobody is fenced on a guess. Leaves out how hashes are made and what becomes of a
-//! fenced replica's table: `store/db`, `store/engine`.
+//! has one and the same hash; nobody is quarantined on a guess. Leaves out how hashes are made and what becomes of a
+//! quarantined replica's table: `store/db`, `store/engine`.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -31,7 +31,7 @@ pub struct Checkpoint {
     /// Where it was taken.
     pub position: Position,
     /// The hash there.
-    pub effects: u64,
+    pub state_hash: u64,
     /// The version of the state machine there: hashes of different versions say nothing about each other.
     pub version: u32,
 }
@@ -82,16 +82,16 @@ impl Checkpoints {
 pub enum Verdict {
     /// A majority has this one; whoever has another is in the minority.
     Agreed(Checkpoint),
-    /// No majority yet, but one may still come about. `contested`: two that answered differ already.
+    /// No majority yet, but one may still come about. `undecided`: two that answered differ already.
     Open {
         /// Two that answered differ.
-        contested: bool,
+        undecided: bool,
     },
     /// Whatever those say who have not answered: no majority can come about.
-    Divided,
+    NoMajority,
 }
 
-/// Judges what was answered at one offset. `None`: it has not answered, cannot be compared, or is fenced.
+/// Judges what was answered at one offset. `None`: it has not answered, cannot be compared, or is quarantined.
 pub fn verdict(membership: &Membership, answer: impl Fn(Member) -> Option<Checkpoint>) -> Verdict {
     let mut seen: Vec<Checkpoint> = Vec::new();
     for voter in membership.voters.iter().chain(&membership.outgoing) {
@@ -107,21 +107,21 @@ pub fn verdict(membership: &Membership, answer: impl Fn(Member) -> Option<Checkp
     let may_win =
         |one: &Checkpoint| has_quorum(membership, |member| is_silent(member) || has_it(one, member));
     if has_quorum(membership, is_silent) || seen.iter().any(may_win) {
-        return Verdict::Open { contested: seen.len() > 1 };
+        return Verdict::Open { undecided: seen.len() > 1 };
     }
-    Verdict::Divided
+    Verdict::NoMajority
 }
 
 /// What a leader thinks of the replicas' states.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Doubt {
+pub enum Divergence {
     /// Nothing speaks against them.
     #[default]
     None,
     /// Two differ, and no majority says yet which is right: whoever gives a snapshot now may give the wrong state.
-    Contested(Offset),
+    Undecided(Offset),
     /// All that can answer have answered, and no majority has the same: no writes until an operator has decided.
-    Divided(Offset),
+    NoMajority(Offset),
 }
 
 #[cfg(test)]
@@ -133,8 +133,8 @@ mod tests {
         Member { node: NodeId(node), incarnation: Incarnation(node) }
     }
 
-    fn at(offset: u64, effects: u64) -> Checkpoint {
-        Checkpoint { position: Position::new(1, offset), effects, version: 1 }
+    fn at(offset: u64, state_hash: u64) -> Checkpoint {
+        Checkpoint { position: Position::new(1, offset), state_hash, version: 1 }
     }
 
     /// The verdict of voters 1, 2, 3 …, of whom each answered so; 0: not at all.
@@ -149,16 +149,16 @@ mod tests {
     #[test]
     fn only_a_majority_says_who_is_right() {
         assert_eq!(judged(&[7]), Verdict::Agreed(at(8, 7)));
-        assert_eq!(judged(&[7, 0, 0]), Verdict::Open { contested: false });
-        assert_eq!(judged(&[7, 9, 0]), Verdict::Open { contested: true });
+        assert_eq!(judged(&[7, 0, 0]), Verdict::Open { undecided: false });
+        assert_eq!(judged(&[7, 9, 0]), Verdict::Open { undecided: true });
         assert_eq!(judged(&[7, 9, 7]), Verdict::Agreed(at(8, 7)));
         assert_eq!(judged(&[7, 9, 9]), Verdict::Agreed(at(8, 9)), "the first of them is wrong");
-        assert_eq!(judged(&[7, 8, 9]), Verdict::Divided);
-        assert_eq!(judged(&[7, 9]), Verdict::Divided, "two voters that differ");
-        assert_eq!(judged(&[7, 7, 9, 9]), Verdict::Divided);
-        assert_eq!(judged(&[7, 7, 9, 0]), Verdict::Open { contested: true });
-        assert_eq!(judged(&[7, 8, 9, 0, 0]), Verdict::Open { contested: true });
-        assert_eq!(judged(&[7, 7, 8, 8, 9]), Verdict::Divided);
+        assert_eq!(judged(&[7, 8, 9]), Verdict::NoMajority);
+        assert_eq!(judged(&[7, 9]), Verdict::NoMajority, "two voters that differ");
+        assert_eq!(judged(&[7, 7, 9, 9]), Verdict::NoMajority);
+        assert_eq!(judged(&[7, 7, 9, 0]), Verdict::Open { undecided: true });
+        assert_eq!(judged(&[7, 8, 9, 0, 0]), Verdict::Open { undecided: true });
+        assert_eq!(judged(&[7, 7, 8, 8, 9]), Verdict::NoMajority);
     }
 
     #[test]
@@ -167,11 +167,11 @@ mod tests {
         let joint = Membership { voters: of(&[1, 2, 3]), outgoing: of(&[3, 4, 5]), learners: of(&[6]) };
         let judge = |answers: &[(u64, u64)]| {
             verdict(&joint, |who| {
-                answers.iter().find(|(node, _)| *node == who.node.0).map(|(_, effects)| at(8, *effects))
+                answers.iter().find(|(node, _)| *node == who.node.0).map(|(_, state_hash)| at(8, *state_hash))
             })
         };
-        assert_eq!(judge(&[(1, 7), (2, 7)]), Verdict::Open { contested: false });
-        assert_eq!(judge(&[(1, 7), (2, 7), (4, 9), (5, 9)]), Verdict::Divided);
+        assert_eq!(judge(&[(1, 7), (2, 7)]), Verdict::Open { undecided: false });
+        assert_eq!(judge(&[(1, 7), (2, 7), (4, 9), (5, 9)]), Verdict::NoMajority);
         assert_eq!(judge(&[(1, 7), (2, 9), (3, 7), (5, 7), (6, 9)]), Verdict::Agreed(at(8, 7)));
     }
 
@@ -179,7 +179,7 @@ mod tests {
     fn checkpoints_of_different_positions_are_not_the_same() {
         let voters = Membership::of(Vec::from([member(1), member(2)]));
         let epochs = |who: Member| Some(Checkpoint { position: Position::new(who.node.0, 8), ..at(8, 7) });
-        assert_eq!(verdict(&voters, epochs), Verdict::Divided);
+        assert_eq!(verdict(&voters, epochs), Verdict::NoMajority);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::checkpoints::{Checkpoint, Doubt};
+use crate::checkpoints::{Checkpoint, Divergence};
 use crate::types::Member;
 
 /// The checkpoint that is compared, and what was answered.
@@ -13,9 +13,9 @@ pub(crate) struct Comparison {
     /// What others have there, each by its last word; `None`: of another version of the state machine, so not to be compared.
     pub(crate) answers: Vec<(Member, Option<Checkpoint>)>,
     /// Heartbeats that asked for it.
-    pub(crate) beats: u32,
+    pub(crate) heartbeats: u32,
     /// What is thought of the replicas' states.
-    pub(crate) doubt: Doubt,
+    pub(crate) divergence: Divergence,
 }
 
 impl Comparison {

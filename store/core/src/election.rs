@@ -31,7 +31,7 @@ pub(crate) fn answer(
         request.epoch == ballot.epoch && state.may_vote_for(from)
     };
     let is_behind = request.last < state.history.last() && !planted(Mutation::NoUpToDateCheck);
-    let granted = in_time && (request.handed_over || !has_live_leader) && !is_behind;
+    let granted = in_time && (request.transferred || !has_live_leader) && !is_behind;
     if granted && !request.pre {
         state.vote(request.epoch, from, out);
     }
@@ -40,7 +40,7 @@ pub(crate) fn answer(
         granted,
         pre: request.pre,
         last: state.history.last(),
-        suspect: state.suspect.is_some(),
+        maybe_lost_tail: state.maybe_lost_tail.is_some(),
         candidate: from.incarnation,
     };
     send(from.node, Message::VoteReply(reply), out);
@@ -55,7 +55,7 @@ pub(crate) struct Candidate {
     /// It only asks whether it would win.
     pre: bool,
     /// The leader asked for this election.
-    handed_over: bool,
+    transferred: bool,
     /// Who has answered what; its own answer is the first.
     replies: Vec<(Member, VoteReply)>,
     /// Runs out when the election came to nothing.
@@ -64,15 +64,19 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     /// Asks the other voters. The change is `Lead` at once where there are none.
-    pub(crate) fn stand(state: &mut State, handed_over: bool, out: &mut Vec<Output>) -> (Candidate, Change) {
+    pub(crate) fn campaign(
+        state: &mut State,
+        transferred: bool,
+        out: &mut Vec<Output>,
+    ) -> (Candidate, Change) {
         let mut candidate = Candidate {
             epoch: state.ballot.epoch.next(),
             pre: true,
-            handed_over,
+            transferred,
             replies: Vec::new(),
             timer: Timer::default(),
         };
-        let change = if handed_over { candidate.in_earnest(state, out) } else { candidate.ask(state, out) };
+        let change = if transferred { candidate.in_earnest(state, out) } else { candidate.ask(state, out) };
         (candidate, change)
     }
 
@@ -91,11 +95,11 @@ impl Candidate {
             granted: true,
             pre: self.pre,
             last,
-            suspect: state.suspect.is_some(),
+            maybe_lost_tail: state.maybe_lost_tail.is_some(),
             candidate: state.config.member.incarnation,
         };
         self.replies.push((state.config.member, own));
-        let request = VoteRequest { epoch: self.epoch, last, pre: self.pre, handed_over: self.handed_over };
+        let request = VoteRequest { epoch: self.epoch, last, pre: self.pre, transferred: self.transferred };
         // Learners are not asked: they do not count.
         for peer in state.peers().into_iter().filter(|peer| state.membership().is_voter(*peer)) {
             send(peer.node, Message::VoteRequest(request), out);
@@ -135,7 +139,8 @@ impl Candidate {
         let reply = |member: Member| self.replies.iter().find(|(m, _)| *m == member).map(|(_, reply)| reply);
         let granted = |member: Member| reply(member).is_some_and(|r| r.granted);
         let trusted = |member: Member| {
-            reply(member).is_some_and(|r| r.granted && (!r.suspect || planted(Mutation::SuspectVoteCounts)))
+            reply(member)
+                .is_some_and(|r| r.granted && (!r.maybe_lost_tail || planted(Mutation::LostTailVoteCounts)))
         };
         let last: Position = state.history.last();
         let all_seen = || {

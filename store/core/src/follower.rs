@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use crate::checkpoints::Checkpoint;
 use crate::limits;
 use crate::mutation::{Mutation, planted};
-use crate::protocol::{Append, Fatal, LogState, Message, Output};
+use crate::protocol::{Append, AppendRejection, Fatal, Message, Output};
 use crate::state::{Change, State, Timer, send};
 use crate::types::{Epoch, EpochHistory, Membership, NodeId, Offset, Position, Round, Run};
 
@@ -69,7 +69,7 @@ impl Follower {
             return Change::None;
         }
         self.timer.reset();
-        if state.may_stand() && state.installing.is_none() {
+        if state.may_campaign() && state.installing.is_none() {
             return Change::Stand(false);
         }
         // Who does not stand must not go on taking a leader that is gone for a live one: it may be asked for its vote.
@@ -95,9 +95,9 @@ impl Follower {
                 self.ack(state, from, out);
                 self.want_replacement(state, from, out);
             }
-            Message::Fence { at, .. } => state.fence(Some(at), out),
+            Message::Quarantine { at, .. } => state.quarantine(Some(at), out),
             Message::InstallSnapshot { at, .. } => self.offered(state, from, at, out),
-            Message::HandOver { .. } if may_be_handed_leadership(state) => {
+            Message::TransferLeadership { .. } if may_receive_leadership(state) => {
                 return Change::Stand(true);
             }
             _ => {}
@@ -158,21 +158,21 @@ impl Follower {
         let durable_up_to = self.durable_match(state);
         self.acked = durable_up_to;
         let (epoch, round, checkpoint) = (state.ballot.epoch, self.round, self.compared(state));
-        let (fenced, unfit) = (state.is_fenced(), state.disk.is_unfit());
-        send(to, Message::Ack { epoch, durable_up_to, round, checkpoint, fenced, unfit }, out);
+        let (quarantined, unfit) = (state.is_quarantined(), state.disk.is_unfit());
+        send(to, Message::Ack { epoch, durable_up_to, round, checkpoint, quarantined, unfit }, out);
     }
 
     /// The checkpoint that the leader asks for; never of a state that is known to be wrong.
     fn compared(&self, state: &State) -> Option<Checkpoint> {
-        if self.compare == Offset::ZERO || state.is_fenced() {
+        if self.compare == Offset::ZERO || state.is_quarantined() {
             return None;
         }
         state.checkpoints.at(self.compare)
     }
 
-    /// A fenced replica asks for a snapshot that its log goes on from, as long as it has none.
+    /// A quarantined replica asks for a snapshot that its log goes on from, as long as it has none.
     fn want_replacement(&self, state: &State, from: NodeId, out: &mut Vec<Output>) {
-        if state.is_fenced() && !state.replacing && state.installing.is_none() {
+        if state.is_quarantined() && !state.replacing && state.installing.is_none() {
             out.push(Output::FetchSnapshot { from, at: state.history.base() });
         }
     }
@@ -180,7 +180,7 @@ impl Follower {
     /// A snapshot was fetched whose last entry is in the log, as far as who fetched it could see.
     pub(crate) fn fetched_beside(state: &mut State, position: Position, out: &mut Vec<Output>) {
         let fits = position.offset <= state.committed && state.history.contains(position);
-        if state.is_fenced() && fits && !state.replacing && state.installing.is_none() {
+        if state.is_quarantined() && fits && !state.replacing && state.installing.is_none() {
             state.replacing = true;
             out.push(Output::Replace { position });
         }
@@ -226,20 +226,20 @@ impl Follower {
 }
 
 /// Whether this replica stands because its leader says so.
-fn may_be_handed_leadership(state: &State) -> bool {
-    state.may_stand() && state.installing.is_none() && !state.disk.is_unfit()
+fn may_receive_leadership(state: &State) -> bool {
+    state.may_campaign() && state.installing.is_none() && !state.disk.is_unfit()
 }
 
 /// Tells the leader what this log looks like.
 fn report(state: &State, to: NodeId, conflict: Option<(Epoch, Offset)>, out: &mut Vec<Output>) {
-    let log_state = LogState {
+    let append_rejection = AppendRejection {
         epoch: state.ballot.epoch,
         last: state.history.last(),
         committed: state.committed,
         conflict,
-        suspect: state.is_suspect_in_this_epoch(),
+        maybe_lost_tail: state.maybe_lost_tail_in_this_epoch(),
     };
-    send(to, Message::LogState(log_state), out);
+    send(to, Message::AppendRejection(append_rejection), out);
 }
 
 /// Where `append` fits the log. What is at or below the commit offset matches without being in the log still, but

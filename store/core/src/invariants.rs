@@ -13,9 +13,9 @@
 //! | Intermediate is unreadable | nothing uncommitted is applied |
 //! | Votes move after a round | a change that moves votes is appended only after majorities of the voters before it and of those after it have acknowledged, within an election timer, a heartbeat that was sent after the request |
 //! | One change at a time | a membership is appended only when the one that it follows is committed |
-//! | Fenced with a reason | a replica fences itself only when a majority has another hash at the same position, of the same version, when an operator says so, or when its database's own store (LMDB) reports damage to a read; a record that can be read is never a reason |
-//! | Fenced is silent | a fenced replica neither stands nor leads, serves no reads, and gives no snapshots |
-//! | Fence before discard | a fence is durable before anything of the table is thrown away, and goes only after the table was replaced |
+//! | Quarantined with a reason | a replica quarantines itself only when a majority has another hash at the same position, of the same version, when an operator says so, or when its database's own store (LMDB) reports damage to a read; a record that can be read is never a reason |
+//! | Quarantined is silent | a quarantined replica neither stands nor leads, serves no reads, and gives no snapshots |
+//! | Quarantine before discard | a quarantine is durable before anything of the table is thrown away, and goes only after the table was replaced |
 //! | A hung disk stops nobody | while no other fault is active and the disks of a majority are well, a write succeeds within 2 s (of a leader's database: ten election timers later), with one change of leader a hang |
 
 use crate::checkpoints::Checkpoint;
@@ -41,23 +41,30 @@ pub fn ballot_first(is_saving: bool, input: &Input) {
     assert!(!is_saving || input.needs_no_ballot(), "ballot monotonic: it is saved before {input:?}");
 }
 
-/// *Fenced is silent*, as far as the protocol goes; asserted after every step.
+/// *Quarantined is silent*, as far as the protocol goes; asserted after every step.
 ///
 /// # Panics
 /// If it does not hold.
-pub fn fenced_is_silent(is_fenced: bool, role: Role) {
-    assert!(!is_fenced || role == Role::Follower, "fenced is silent: it stands or leads as {role:?}");
+pub fn quarantined_is_silent(is_quarantined: bool, role: Role) {
+    assert!(
+        !is_quarantined || role == Role::Follower,
+        "quarantined is silent: it stands or leads as {role:?}"
+    );
 }
 
-/// *Fenced with a reason*: what is had here and what a majority has can be compared, and differ.
+/// *Quarantined with a reason*: what is had here and what a majority has can be compared, and differ.
 ///
 /// # Panics
 /// If it does not hold.
-pub fn fenced_with_reason(own: Checkpoint, majority: Checkpoint) {
+pub fn quarantined_with_reason(own: Checkpoint, majority: Checkpoint) {
     let is_same_place = own.position.offset == majority.position.offset;
-    assert!(is_same_place, "fenced with a reason: {} and {} are compared", own.position, majority.position);
-    assert!(own.version == majority.version, "fenced with a reason: state machines of one version");
-    assert!(own != majority, "fenced with a reason: both have {:x}", own.effects);
+    assert!(
+        is_same_place,
+        "quarantined with a reason: {} and {} are compared",
+        own.position, majority.position
+    );
+    assert!(own.version == majority.version, "quarantined with a reason: state machines of one version");
+    assert!(own != majority, "quarantined with a reason: both have {:x}", own.state_hash);
 }
 
 /// *Election safety*: at most one leader an epoch, over everything seen so far.

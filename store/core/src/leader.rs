@@ -16,13 +16,13 @@ use crate::limits;
 use crate::membership::ChangeRefusal;
 use crate::mutation::{Mutation, planted};
 use crate::progress::{Feed, Progress};
-use crate::protocol::{LogState, Message, Output};
+use crate::protocol::{AppendRejection, Message, Output};
 use crate::quorum::{committed_offset, has_quorum};
 use crate::reads::Reads;
 use crate::state::{Change, State, send};
-use crate::types::{EpochHistory, Member, NodeId, Offset, Position, ReadTicket, Round, Run};
+use crate::types::{EpochHistory, Member, NodeId, Offset, Position, ReadId, Round, Run};
 
-/// A handover under way: no proposal is taken until it is over.
+/// A leadership transfer under way: no proposal is taken until it is over.
 #[derive(Clone, Copy, Debug)]
 struct HandingOver {
     to: NodeId,
@@ -57,7 +57,7 @@ pub(crate) struct Leader {
     /// Its own disk hangs, as far as others' acks tell.
     own_disk: OwnDisk,
     /// Leadership is being given away.
-    handing_over: Option<HandingOver>,
+    transferring: Option<HandingOver>,
     /// Commit orders are kept back (a planted fault).
     hold: bool,
     /// The commit offset that replicas may be told.
@@ -82,7 +82,7 @@ impl Leader {
             heartbeat_ticks: 0,
             quorum_ticks: 0,
             own_disk: OwnDisk::default(),
-            handing_over: None,
+            transferring: None,
             hold: false,
             told: state.committed,
             comparison: Comparison::default(),
@@ -97,7 +97,7 @@ impl Leader {
 
     /// Whether proposals are taken.
     pub(crate) fn may_propose(&self) -> bool {
-        self.handing_over.is_none()
+        self.transferring.is_none()
     }
 
     /// The replicas as this leader sees them.
@@ -124,7 +124,7 @@ impl Leader {
     }
 
     /// A replica answers. Returns the checkpoint of a majority that has another state than this leader: it must step
-    /// down, and be fenced.
+    /// down, and be quarantined.
     pub(crate) fn receive(
         &mut self,
         state: &mut State,
@@ -136,8 +136,8 @@ impl Leader {
         peer.silent_ticks = 0;
         let mut wrong = None;
         match message {
-            Message::Ack { durable_up_to, round, checkpoint, fenced, unfit, .. } => {
-                (peer.fenced, peer.unfit) = (*fenced, *unfit);
+            Message::Ack { durable_up_to, round, checkpoint, quarantined, unfit, .. } => {
+                (peer.quarantined, peer.unfit) = (*quarantined, *unfit);
                 peer.round = peer.round.max(*round);
                 acked(state, peer, *durable_up_to, out);
                 if *round == self.round && durable_up_to.offset < peer.durable.offset {
@@ -148,15 +148,17 @@ impl Leader {
                 self.commit(state, out);
                 self.confirm_reads(state, out);
                 self.confirm_change(state, out);
-                wrong = self.answered(state, from, *checkpoint, *fenced, out);
+                wrong = self.answered(state, from, *checkpoint, *quarantined, out);
             }
-            Message::LogState(log_state) => log_state_arrived(state, peer, log_state, out),
+            Message::AppendRejection(append_rejection) => {
+                rejection_arrived(state, peer, append_rejection, out);
+            }
             _ => {}
         }
         if !state.membership().contains(from) {
             self.forget_departed(state, out);
         }
-        self.finish_handover(state, out);
+        self.finish_transfer(state, out);
         wrong
     }
 
@@ -167,8 +169,8 @@ impl Leader {
         }
     }
 
-    pub(crate) fn read(&mut self, state: &State, ticket: ReadTicket, out: &mut Vec<Output>) {
-        self.reads.arrive(ticket);
+    pub(crate) fn read(&mut self, state: &State, request_id: ReadId, out: &mut Vec<Output>) {
+        self.reads.arrive(request_id);
         self.begin_round(state, out);
     }
 
@@ -301,7 +303,7 @@ impl Leader {
                 return Change::Follow(None);
             }
             self.prefer(state, out);
-            self.relieve_suspect(state, out);
+            self.relieve_lost_tail(state, out);
             self.relieve_damaged(state, out);
             self.forget_departed(state, out);
         }
@@ -311,11 +313,11 @@ impl Leader {
         self.heartbeat_ticks += 1;
         if self.heartbeat_ticks >= state.config.ticks_heartbeat {
             self.heartbeat(state, out);
-            self.fence_minority(state, out);
+            self.quarantine_minority(state, out);
             self.confirm_reads(state, out);
             self.ask_again(state, out);
         }
-        self.give_up_handover(state, out);
+        self.abandon_transfer(state, out);
         self.give_up_change(state, out);
         self.leave(state)
     }
@@ -343,60 +345,62 @@ impl Leader {
     }
 
     /// Begins to give leadership away.
-    pub(crate) fn hand_over(&mut self, state: &State, to: Option<NodeId>, out: &mut Vec<Output>) {
+    pub(crate) fn transfer_leadership(&mut self, state: &State, to: Option<NodeId>, out: &mut Vec<Output>) {
         let is_candidate = |peer: &&Progress| {
             state.membership().voters.contains(&peer.member)
-                && !peer.fenced
+                && !peer.quarantined
                 && !peer.unfit
                 && peer.silent_ticks < state.config.ticks_election_min
                 && to.is_none_or(|to| to == peer.member.node)
         };
-        let target = self.peers.iter().filter(is_candidate).max_by_key(|peer| (!peer.suspect, peer.durable));
+        let target =
+            self.peers.iter().filter(is_candidate).max_by_key(|peer| (!peer.maybe_lost_tail, peer.durable));
         match target {
             Some(peer) => {
-                self.handing_over = Some(HandingOver { to: peer.member.node, ticks: 0, told: false });
-                self.finish_handover(state, out);
+                self.transferring = Some(HandingOver { to: peer.member.node, ticks: 0, told: false });
+                self.finish_transfer(state, out);
             }
-            None => out.push(Output::HandOverFailed),
+            None => out.push(Output::TransferFailed),
         }
     }
 
     /// Tells the successor to stand as soon as it has everything.
-    fn finish_handover(&mut self, state: &State, out: &mut Vec<Output>) {
-        let Some(handing_over) = &mut self.handing_over else { return };
+    fn finish_transfer(&mut self, state: &State, out: &mut Vec<Output>) {
+        let Some(transferring) = &mut self.transferring else { return };
         let last = state.history.last();
         let has_all =
-            self.peers.iter().any(|peer| peer.member.node == handing_over.to && peer.durable == last);
-        if has_all && !handing_over.told {
-            handing_over.told = true;
-            send(handing_over.to, Message::HandOver { epoch: state.ballot.epoch }, out);
+            self.peers.iter().any(|peer| peer.member.node == transferring.to && peer.durable == last);
+        if has_all && !transferring.told {
+            transferring.told = true;
+            send(transferring.to, Message::TransferLeadership { epoch: state.ballot.epoch }, out);
         }
     }
 
-    fn give_up_handover(&mut self, state: &State, out: &mut Vec<Output>) {
-        let Some(handing_over) = &mut self.handing_over else { return };
-        handing_over.ticks += 1;
-        if handing_over.ticks > state.config.ticks_election_max {
-            self.handing_over = None;
-            out.push(Output::HandOverFailed);
+    fn abandon_transfer(&mut self, state: &State, out: &mut Vec<Output>) {
+        let Some(transferring) = &mut self.transferring else { return };
+        transferring.ticks += 1;
+        if transferring.ticks > state.config.ticks_election_max {
+            self.transferring = None;
+            out.push(Output::TransferFailed);
         }
     }
 
     /// Ends the epoch of a log that lost its tail in it, for only in a later epoch can it be trusted again: gives
     /// leadership away, if those who can be trusted are enough to elect somebody.
-    fn relieve_suspect(&mut self, state: &State, out: &mut Vec<Output>) {
-        let due = self.handing_over.is_none() && self.is_established(state);
-        if !due || !self.peers.iter().any(|peer| peer.suspect) {
+    fn relieve_lost_tail(&mut self, state: &State, out: &mut Vec<Output>) {
+        let due = self.transferring.is_none() && self.is_established(state);
+        if !due || !self.peers.iter().any(|peer| peer.maybe_lost_tail) {
             return;
         }
         let trusted = |member: Member| {
-            let is_sound =
-                |peer: &Progress| !peer.suspect && peer.silent_ticks < state.config.ticks_election_min;
-            (member == state.config.member && state.suspect.is_none())
+            let is_sound = |peer: &Progress| {
+                !peer.maybe_lost_tail && peer.silent_ticks < state.config.ticks_election_min
+            };
+            (member == state.config.member && state.maybe_lost_tail.is_none())
                 || self.peers.iter().any(|peer| peer.member == member && is_sound(peer))
         };
         if has_quorum(state.membership(), trusted) {
-            self.hand_over(state, None, out);
+            self.transfer_leadership(state, None, out);
         }
     }
 
@@ -405,13 +409,13 @@ impl Leader {
     pub(crate) fn relieve_damaged(&mut self, state: &State, out: &mut Vec<Output>) {
         let could_serve = |peer: &Progress| {
             state.membership().voters.contains(&peer.member)
-                && !peer.fenced
-                && !peer.suspect
+                && !peer.quarantined
+                && !peer.maybe_lost_tail
                 && peer.silent_ticks < state.config.ticks_election_min
                 && matches!(peer.feed, Feed::Streaming { .. })
         };
-        if state.damaged && self.handing_over.is_none() && self.peers.iter().any(could_serve) {
-            self.hand_over(state, None, out);
+        if state.damaged && self.transferring.is_none() && self.peers.iter().any(could_serve) {
+            self.transfer_leadership(state, None, out);
         }
     }
 
@@ -422,15 +426,15 @@ impl Leader {
             let lag = state.history.last().offset.0.saturating_sub(peer.durable.offset.0);
             peer.member.node == preferred
                 && state.membership().voters.contains(&peer.member)
-                && !peer.fenced
+                && !peer.quarantined
                 && !peer.unfit
                 && peer.silent_ticks < state.config.ticks_election_min
                 && matches!(peer.feed, Feed::Streaming { .. })
                 && lag <= state.config.entries_in_flight_max
         };
-        let due = preferred != state.node() && self.handing_over.is_none() && self.is_established(state);
+        let due = preferred != state.node() && self.transferring.is_none() && self.is_established(state);
         if due && self.peers.iter().any(ready) {
-            self.hand_over(state, Some(preferred), out);
+            self.transfer_leadership(state, Some(preferred), out);
         }
     }
 }
@@ -512,14 +516,19 @@ fn start_stream(state: &State, peer: &mut Progress, out: &mut Vec<Output>) {
 }
 
 /// A replica says what its log looks like: probe where the two can still agree.
-fn log_state_arrived(state: &State, peer: &mut Progress, log_state: &LogState, out: &mut Vec<Output>) {
-    peer.suspect |= log_state.suspect;
-    if log_state.suspect && log_state.last.offset < peer.durable.offset {
+fn rejection_arrived(
+    state: &State,
+    peer: &mut Progress,
+    append_rejection: &AppendRejection,
+    out: &mut Vec<Output>,
+) {
+    peer.maybe_lost_tail |= append_rejection.maybe_lost_tail;
+    if append_rejection.maybe_lost_tail && append_rejection.last.offset < peer.durable.offset {
         // It lost what it had acknowledged, and says so.
         peer.durable = Position::ZERO;
     }
-    let agreed = agreement(&state.history, log_state);
-    if log_state.last.offset < state.history.base().offset {
+    let agreed = agreement(&state.history, append_rejection);
+    if append_rejection.last.offset < state.history.base().offset {
         probe(state, peer, Position::ZERO, out);
     } else if agreed.offset >= peer.durable.offset && peer.feed != (Feed::Probing { previous: agreed }) {
         probe(state, peer, agreed, out);
@@ -529,13 +538,15 @@ fn log_state_arrived(state: &State, peer: &mut Progress, log_state: &LogState, o
 }
 
 /// The furthest position of `history` at which a log that looks like this can still agree with it.
-fn agreement(history: &EpochHistory, log_state: &LogState) -> Position {
-    let at = match log_state.conflict {
+fn agreement(history: &EpochHistory, append_rejection: &AppendRejection) -> Position {
+    let at = match append_rejection.conflict {
         // None of that epoch's entries can be common: step over all of them at once.
-        Some((epoch, first)) if history.first_of(epoch).is_none() && first <= log_state.last.offset => {
+        Some((epoch, first))
+            if history.first_of(epoch).is_none() && first <= append_rejection.last.offset =>
+        {
             Position { epoch, offset: first.previous() }
         }
-        _ => log_state.last,
+        _ => append_rejection.last,
     };
     if planted(Mutation::LastEpochOnly) && history.first_of(at.epoch).is_none() {
         return history.last();

@@ -30,16 +30,16 @@
 //!
 //! **Where logs part.** After failures a replica's log may end in entries that were never committed. If the log is
 //! too short for an append, nothing is cut; if another epoch stands in the append's way, the replica durably
-//! truncates from there. Either way it answers with its [`LogState`], and the leader, which knows where each epoch
+//! truncates from there. Either way it answers with its [`AppendRejection`], and the leader, which knows where each epoch
 //! begins in its own log ([`EpochHistory`]), probes at the furthest point at which the two can still agree. Each
 //! probe passes at least one epoch, so the point is found in O(epochs). An append that brings nothing new never
 //! shortens a log, so late and repeated messages are harmless. Truncating at or below the commit offset would
 //! break a promise: it is fatal, and the replica stops rather than do it.
 //!
 //! ```text
-//!  leader   offset  1  2  3  4  5  6  7         probe at e5:7?  too short: LogState last e3:6
+//!  leader   offset  1  2  3  4  5  6  7         probe at e5:7?  too short: AppendRejection last e3:6
 //!           epoch   1  1  1  4  4  5  5         probe at e1:3   matches; stream 4 … 7:
-//!  replica  epoch   1  1  1  2  2  3                            e2 stands at 4: truncate 4 … 6, LogState last e1:3
+//!  replica  epoch   1  1  1  2  2  3                            e2 stands at 4: truncate 4 … 6, AppendRejection last e1:3
 //!           then    1  1  1                                     resend 4 … 7, ack e5:7
 //! ```
 //!
@@ -63,7 +63,7 @@
 //! ```text
 //!  leader n1 ── Append e4:9 ──► n2, n3: Ack e4:9      own fsync of 9 … (an election timer)
 //!            │ who waits for 9: unknown; no more writes
-//!            ── HandOver e4 ──► n2 ── VoteRequest e5 ──► n3: yes      n1: its vote waits for its disk
+//!            ── TransferLeadership e4 ──► n2 ── VoteRequest e5 ──► n3: yes      n1: its vote waits for its disk
 //!            n2 leads e5, and commits 9
 //! ```
 //!
@@ -91,7 +91,7 @@
 //!            │             └─ e2:8 {1 2 3 4} ──────────────► 2, 3, 4    acks of three of {1 2 3 4}: done
 //! ```
 //!
-//! **A log that lost its tail.** A disk may lose what was acknowledged. The replica's log says so (*suspect*), and its
+//! **A log that lost its tail.** A disk may lose what was acknowledged. The replica's log says so (*possibly lost tail*), and its
 //! vote counts only for a candidate that has seen every voter's log, until it holds a committed entry of an epoch later
 //! than any in which it can have acknowledged what it lost. A leader that hears of such a log in its own epoch
 //! therefore gives leadership away, once, as soon as others can be elected without it.
@@ -99,16 +99,16 @@
 //! **Whose state is right.** Replicas that apply the same entries reach the same state, unless a disk or a mistake
 //! changes it behind their backs. Each keeps a running hash of what it applied and notes it every
 //! [`limits::CHECKPOINT_EVERY`] offsets ([`checkpoints`]). The leader asks in its heartbeats for the hash at one offset;
-//! when a majority has the same, whoever has another is told ([`Message::Fence`]) and *fences* itself: it keeps its log,
+//! when a majority has the same, whoever has another is told ([`Message::Quarantine`]) and *quarantines* itself: it keeps its log,
 //! acknowledges and votes, for those are sound, but it neither stands nor leads, and whoever carries it neither serves
 //! reads from its table nor gives snapshots of it, until the table was replaced by a snapshot of the leader's. A leader
-//! that finds itself in the minority steps down first. Where no majority has the same hash nobody is fenced: the leader
-//! says so ([`Output::Doubt`]), and while no majority *can* have one, writes are refused.
+//! that finds itself in the minority steps down first. Where no majority has the same hash nobody is quarantined: the leader
+//! says so ([`Output::Divergence`]), and while no majority *can* have one, writes are refused.
 //!
 //! ```text
 //!  leader n1 ── Heartbeat compare 2048 ──► n2: Ack 2048 a1…      n3: Ack 2048 9e…
 //!            ◄── a1… a1… 9e…: n3 differs from a majority
-//!            ── Fence 2048 a1… ──────────────────────────────► n3: fence durable; table no longer read or written
+//!            ── Quarantine 2048 a1… ──────────────────────────────► n3: quarantine durable; table no longer read or written
 //!                                                               fetch a snapshot; replace the table; go on with the log
 //! ```
 //!
@@ -151,7 +151,7 @@ pub mod replica;
 mod state;
 pub mod types;
 
-pub use checkpoints::{Checkpoint, Checkpoints, Doubt, Verdict};
+pub use checkpoints::{Checkpoint, Checkpoints, Divergence, Verdict};
 pub use config::Config;
 pub use disk::{DiskView, Hang};
 pub use membership::{ChangeRefusal, MemberChange};

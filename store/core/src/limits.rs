@@ -45,7 +45,7 @@ pub const CHECKPOINTS_KEPT: usize = 64;
 pub const CHECKPOINT_EVERY: u64 = 1_024;
 
 /// Heartbeats that ask for one checkpoint, if there is a newer one and somebody does not answer.
-pub const BEATS_COMPARED: u32 = 100;
+pub const HEARTBEATS_COMPARED: u32 = 100;
 
 const _: () = assert!(
     CHECKPOINT_EVERY * (CHECKPOINTS_KEPT as u64) >= ENTRIES_IN_FLIGHT_MAX,

@@ -61,7 +61,7 @@ mutations! {
     ForgetVote "forget-vote" "the vote of the epoch is forgotten at a restart",
     TwoVotes "two-votes" "an epoch's vote is given to everybody who asks",
     NoUpToDateCheck "no-up-to-date-check" "a voter does not compare logs",
-    SuspectVoteCounts "suspect-vote-counts" "the vote of a log that lost its tail counts like any other",
+    LostTailVoteCounts "lost-tail-vote-counts" "the vote of a log that lost its tail counts like any other",
     // Reads.
     ReadWithoutQuorum "read-without-quorum" "a read waits for no round",
     ReadJoinsRound "read-joins-round" "a read joins the round that was sent before it came",
@@ -87,10 +87,10 @@ mutations! {
     VersionGuardIgnored "version-guard-ignored" "a guard on a record's version always holds",
     MinimumIgnored "minimum-ignored" "an addition goes below the minimum that it names",
     // States that differ.
-    FenceNobody "fence-nobody" "a leader tells nobody that a majority has another state",
-    FenceByLeader "fence-by-leader" "a leader takes its own state for that of the majority",
-    FencedStands "fenced-stands" "a replica whose state is wrong stands for election",
-    FenceForgotten "fence-forgotten" "no fence is written: a restart takes a wrong state for right",
+    QuarantineNobody "quarantine-nobody" "a leader tells nobody that a majority has another state",
+    QuarantineByLeader "quarantine-by-leader" "a leader takes its own state for that of the majority",
+    QuarantinedCampaigns "quarantined-campaigns" "a replica whose state is wrong stands for election",
+    QuarantineForgotten "quarantine-forgotten" "no quarantine is written: a restart takes a wrong state for right",
     // Proofs of members (store_keys, which is told by the hunt).
     ProofWithoutDirection "proof-without-direction" "a frame's proof does not cover its direction",
     ProofWithoutCall "proof-without-call" "a frame's proof does not cover which call it is",

@@ -3,9 +3,9 @@
 //! ```text
 //!            ack at or beyond the probe                      ack: the window moves on
 //!  Probing ────────────────────────────► Streaming ◄──────┐
-//!     ▲  ▲      LogState, reconnect, stall   │  └─────────┘
+//!     ▲  ▲      AppendRejection, reconnect, stall   │  └─────────┘
 //!     │  └───────────────────────────────────┘
-//!     │ LogState: it has the snapshot          what it needs was purged
+//!     │ AppendRejection: it has the snapshot          what it needs was purged
 //!     └───────────────── Snapshot ◄───────────── (from either)
 //! ```
 
@@ -45,9 +45,9 @@ pub struct Progress {
     /// The last heartbeat round it has acknowledged.
     pub round: Round,
     /// It said that its log lost what it may have acknowledged in this epoch.
-    pub suspect: bool,
+    pub maybe_lost_tail: bool,
     /// It said that its table is not to be believed until it has been replaced.
-    pub fenced: bool,
+    pub quarantined: bool,
     /// It said that its disk hangs, or did until lately.
     pub unfit: bool,
     /// Ticks since its last word.
@@ -66,8 +66,8 @@ impl Progress {
             pushed: None,
             durable: Position::ZERO,
             round: Round(0),
-            suspect: false,
-            fenced: false,
+            maybe_lost_tail: false,
+            quarantined: false,
             unfit: false,
             silent_ticks: 0,
             stalled_ticks: 0,

@@ -11,10 +11,10 @@
 
 use alloc::vec::Vec;
 
-use crate::checkpoints::{Checkpoint, Doubt};
+use crate::checkpoints::{Checkpoint, Divergence};
 use crate::membership::{ChangeRefusal, MemberChange};
 use crate::types::{
-    Epoch, Incarnation, Member, Membership, NodeId, Offset, Position, ReadTicket, Round, Run, WriteSeq,
+    Epoch, Incarnation, Member, Membership, NodeId, Offset, Position, ReadId, Round, Run, WriteSeq,
 };
 
 /// What one replica says to another.
@@ -41,7 +41,7 @@ pub enum Message {
         compare: Offset,
     },
     /// Leader → replica: a majority has this checkpoint, and you have another there: your state is wrong.
-    Fence {
+    Quarantine {
         /// The leader's epoch.
         epoch: Epoch,
         /// The majority's checkpoint.
@@ -54,8 +54,8 @@ pub enum Message {
         /// The position of the leader's newest snapshot.
         at: Position,
     },
-    /// Leader → replica: stand for election now (graceful handover).
-    HandOver {
+    /// Leader → replica: stand for election now (graceful leadership transfer).
+    TransferLeadership {
         /// The leader's epoch.
         epoch: Epoch,
     },
@@ -71,12 +71,12 @@ pub enum Message {
         /// The checkpoint at the offset that the last heartbeat of this epoch asked for, if there is one.
         checkpoint: Option<Checkpoint>,
         /// The table here is wrong and waits to be replaced: do not hand leadership over to this replica.
-        fenced: bool,
+        quarantined: bool,
         /// The disk here hangs, or did until lately: nor to this one.
         unfit: bool,
     },
     /// Replica → leader: your append did not fit; this is my log.
-    LogState(LogState),
+    AppendRejection(AppendRejection),
     /// Replica → leader: there is a later epoch.
     StaleEpoch {
         /// That epoch.
@@ -105,7 +105,7 @@ pub struct Append {
 
 /// What a replica's log looks like to a leader whose append did not fit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LogState {
+pub struct AppendRejection {
     /// The epoch of the append answered.
     pub epoch: Epoch,
     /// The end of the log, after any truncation.
@@ -115,7 +115,7 @@ pub struct LogState {
     /// The epoch that stood in the way, and its first offset; `None` if the log was only too short.
     pub conflict: Option<(Epoch, Offset)>,
     /// The log lost a tail that may have been acknowledged in this very epoch.
-    pub suspect: bool,
+    pub maybe_lost_tail: bool,
 }
 
 /// A candidate asks for a vote.
@@ -128,7 +128,7 @@ pub struct VoteRequest {
     /// Only asks whether it would be granted; changes nothing.
     pub pre: bool,
     /// The leader asked for this election, so that a live leader is no reason to refuse.
-    pub handed_over: bool,
+    pub transferred: bool,
 }
 
 /// A voter answers.
@@ -143,7 +143,7 @@ pub struct VoteReply {
     /// The end of the voter's log.
     pub last: Position,
     /// The voter's log lost a tail that may have been acknowledged.
-    pub suspect: bool,
+    pub maybe_lost_tail: bool,
     /// The folder whose request this answers: another one of the same node must not take the vote for its own.
     pub candidate: Incarnation,
 }
@@ -154,14 +154,14 @@ impl Message {
     pub fn epoch(&self) -> Epoch {
         match self {
             Message::Append(append) => append.epoch,
-            Message::LogState(state) => state.epoch,
+            Message::AppendRejection(state) => state.epoch,
             Message::VoteRequest(request) => request.epoch,
             Message::VoteReply(reply) => reply.epoch,
             Message::CommitOrder { epoch, .. }
             | Message::Heartbeat { epoch, .. }
-            | Message::Fence { epoch, .. }
+            | Message::Quarantine { epoch, .. }
             | Message::InstallSnapshot { epoch, .. }
-            | Message::HandOver { epoch }
+            | Message::TransferLeadership { epoch }
             | Message::Ack { epoch, .. }
             | Message::StaleEpoch { epoch } => *epoch,
         }
@@ -195,10 +195,10 @@ pub enum Input {
         /// How many; at least 1.
         count: u64,
     },
-    /// A client wants to read linearizably. Tickets rise.
+    /// A client wants to read linearizably. Read ids rise.
     Read {
         /// The read's number.
-        ticket: ReadTicket,
+        request_id: ReadId,
     },
     /// The ballot of the last [`Output::SaveBallot`] is durable. (Of several in one step only the last need be saved.)
     BallotSaved {
@@ -240,11 +240,11 @@ pub enum Input {
     Inherited(Vec<Checkpoint>),
     /// An operator says that the table is wrong: it is to be replaced. Only a follower that hears a leader does so;
     /// for anybody else it changes nothing.
-    Fence,
+    Quarantine,
     /// The table's own store reports that what it holds is damaged. The replica takes its table for wrong as soon as it follows
     /// a leader; one that leads gives leadership away first, and stays where no other voter could lead.
     Damaged,
-    /// A fenced replica has fetched a snapshot whose last entry is in its log. Answered by [`Output::Replace`] if it
+    /// A quarantined replica has fetched a snapshot whose last entry is in its log. Answered by [`Output::Replace`] if it
     /// is of use.
     FetchedBeside {
         /// The snapshot's position.
@@ -252,13 +252,13 @@ pub enum Input {
     },
     /// The snapshot of [`Output::Replace`] could not be given its place; another will be fetched.
     NotReplaced,
-    /// A fenced replica's table was replaced, durably, and its fence is gone.
-    Unfenced {
+    /// A quarantined replica's table was replaced, durably, and its quarantine is gone.
+    Released {
         /// The position of its only snapshot.
         snapshot: Position,
     },
     /// Give leadership to another replica (leader only).
-    HandOver {
+    TransferLeadership {
         /// Which one; `None`: the most advanced voter.
         to: Option<NodeId>,
     },
@@ -354,17 +354,17 @@ pub enum Output {
         /// The last one.
         up_to: Position,
     },
-    /// Reads up to this ticket may be answered once everything up to `at` is applied.
+    /// Reads up to this request id may be answered once everything up to `at` is applied.
     ReadsReady {
-        /// The last ticket.
-        up_to: ReadTicket,
+        /// The last request id.
+        up_to: ReadId,
         /// The offset to wait for.
         at: Offset,
     },
-    /// Reads up to this ticket cannot be answered here: this replica does not (or no longer) lead.
+    /// Reads up to this request id cannot be answered here: this replica does not (or no longer) lead.
     ReadsFailed {
-        /// The last ticket.
-        up_to: ReadTicket,
+        /// The last request id.
+        up_to: ReadId,
     },
     /// Who leads has changed, or this replica's part in it.
     RoleChanged(RoleView),
@@ -383,7 +383,7 @@ pub enum Output {
     },
     /// The table is wrong: from now on neither read it nor write it, and neither take nor give snapshots of it, until it
     /// is replaced. Make that durable before anything of it is replaced ([`Output::Replace`], [`Output::Install`]).
-    Fence {
+    Quarantine {
         /// What a majority has; `None`: an operator said so, or the table is damaged.
         majority: Option<Checkpoint>,
         /// What is had here.
@@ -392,18 +392,18 @@ pub enum Output {
         damaged: bool,
     },
     /// Replace the table, and no more than that, by the fetched snapshot at this position, which the log has;
-    /// [`Input::Unfenced`] reports it. Appends go on meanwhile.
+    /// [`Input::Released`] reports it. Appends go on meanwhile.
     Replace {
         /// The snapshot's position.
         position: Position,
     },
     /// What a leader thinks of the replicas' states has changed.
-    Doubt(Doubt),
+    Divergence(Divergence),
     /// The log can be trusted again: forget durably that it lost a tail.
     Trusted,
-    /// A handover was given up (its target did not keep up, or there is nobody): one that was asked for, or one
+    /// A leadership transfer was given up (its target did not keep up, or there is nobody): one that was asked for, or one
     /// that the leader began by itself.
-    HandOverFailed,
+    TransferFailed,
     /// A message named an epoch that no election can have reached: it was not believed, and nothing has changed.
     EpochRefused {
         /// Who said so.

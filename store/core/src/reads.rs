@@ -4,13 +4,13 @@
 //! arrive meanwhile share the next.
 
 use crate::mutation::{Mutation, planted};
-use crate::types::{Offset, ReadTicket, Round};
+use crate::types::{Offset, ReadId, Round};
 
 /// The reads of one leader's epoch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reads {
     /// The last read that waits for a round to begin.
-    waiting: Option<ReadTicket>,
+    waiting: Option<ReadId>,
     /// The round that is out.
     flight: Option<Flight>,
 }
@@ -18,22 +18,22 @@ pub(crate) struct Reads {
 #[derive(Clone, Copy, Debug)]
 struct Flight {
     round: Round,
-    up_to: ReadTicket,
+    up_to: ReadId,
     /// The commit offset noted before the round was sent.
     at: Offset,
 }
 
 impl Reads {
-    /// A read arrived. Tickets rise, so the last one stands for all.
-    pub(crate) fn arrive(&mut self, ticket: ReadTicket) {
-        assert!(self.waiting.is_none_or(|last| last < ticket), "read tickets rise");
+    /// A read arrived. Read ids rise, so the last one stands for all.
+    pub(crate) fn arrive(&mut self, request_id: ReadId) {
+        assert!(self.waiting.is_none_or(|last| last < request_id), "read request ids rise");
         if planted(Mutation::ReadJoinsRound)
             && let Some(flight) = &mut self.flight
         {
-            flight.up_to = ticket;
+            flight.up_to = request_id;
             return;
         }
-        self.waiting = Some(ticket);
+        self.waiting = Some(request_id);
     }
 
     /// Whether a round should be sent now.
@@ -49,14 +49,14 @@ impl Reads {
     }
 
     /// The reads that may go, if a quorum has acknowledged the round that is out.
-    pub(crate) fn done(&mut self, quorum: impl Fn(Round) -> bool) -> Option<(ReadTicket, Offset)> {
+    pub(crate) fn done(&mut self, quorum: impl Fn(Round) -> bool) -> Option<(ReadId, Offset)> {
         let flight =
             self.flight.take_if(|flight| quorum(flight.round) || planted(Mutation::ReadWithoutQuorum))?;
         Some((flight.up_to, flight.at))
     }
 
     /// Leadership is over: the last read that will never be answered.
-    pub(crate) fn fail(&mut self) -> Option<ReadTicket> {
+    pub(crate) fn fail(&mut self) -> Option<ReadId> {
         let flight = self.flight.take().map(|flight| flight.up_to);
         self.waiting.take().or(flight)
     }

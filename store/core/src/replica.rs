@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::checkpoints::{Checkpoint, Checkpoints, Doubt};
+use crate::checkpoints::{Checkpoint, Checkpoints, Divergence};
 use crate::config::Config;
 use crate::disk::DiskView;
 use crate::election::{self, Candidate};
@@ -14,7 +14,7 @@ use crate::membership::ChangeRefusal;
 use crate::protocol::{Fatal, Input, Message, Output, Role, RoleView, VoteReply, VoteRequest};
 use crate::state::{Change, Restored, State, send};
 use crate::types::{
-    Epoch, EpochHistory, Incarnation, Member, Membership, NodeId, Offset, Position, ReadTicket, WriteSeq,
+    Epoch, EpochHistory, Incarnation, Member, Membership, NodeId, Offset, Position, ReadId, WriteSeq,
 };
 
 /// The protocol of one replica.
@@ -50,7 +50,7 @@ pub struct PeerView {
     /// `probing`, `streaming` or `snapshot`.
     pub feed: &'static str,
     /// Its table is wrong and waits to be replaced.
-    pub fenced: bool,
+    pub quarantined: bool,
     /// Its disk hangs, or did until lately.
     pub unfit: bool,
     /// Ticks since its last word.
@@ -89,7 +89,7 @@ impl Replica {
                 Part::Leader(leader) => leader.propose(&mut self.state, count, out),
                 _ => out.push(Output::Refused { count }),
             },
-            Input::Read { ticket } => self.read(ticket, out),
+            Input::Read { request_id } => self.read(request_id, out),
             Input::Persisted { write } => self.persisted(write, out),
             Input::Purged { up_to, snapshot } => {
                 self.state.purge(up_to, snapshot);
@@ -104,9 +104,9 @@ impl Replica {
                 };
                 follower.installed(&mut self.state, position, membership, out);
             }
-            Input::HandOver { to } => match &mut self.role {
-                Part::Leader(leader) => leader.hand_over(&self.state, to, out),
-                _ => out.push(Output::HandOverFailed),
+            Input::TransferLeadership { to } => match &mut self.role {
+                Part::Leader(leader) => leader.transfer_leadership(&self.state, to, out),
+                _ => out.push(Output::TransferFailed),
             },
             Input::ChangeMembers { change } => match &mut self.role {
                 Part::Leader(leader) => leader.change_members(&mut self.state, change, out),
@@ -120,10 +120,10 @@ impl Replica {
             of_states => self.step_of_states(of_states, out),
         }
         if let Part::Follower(Follower { leader: Some(_), .. }) = &self.role {
-            self.state.fence_damaged(out);
+            self.state.quarantine_damaged(out);
         }
         invariants::commit_order(self.history(), self.committed(), self.durable());
-        invariants::fenced_is_silent(self.state.is_fenced(), self.view().role);
+        invariants::quarantined_is_silent(self.state.is_quarantined(), self.view().role);
     }
 
     fn persisted(&mut self, write: WriteSeq, out: &mut Vec<Output>) {
@@ -159,13 +159,13 @@ impl Replica {
         match input {
             Input::Checkpointed(checkpoint) => self.state.checkpoints.add(checkpoint),
             Input::Inherited(all) => self.state.checkpoints = Checkpoints::new(all),
-            Input::Fence => {
+            Input::Quarantine => {
                 if let Part::Follower(Follower { leader: Some(_), .. }) = &self.role {
-                    self.state.fence(None, out);
+                    self.state.quarantine(None, out);
                 }
             }
             Input::Damaged => {
-                self.state.damaged = !self.state.is_fenced();
+                self.state.damaged = !self.state.is_quarantined();
                 if let Part::Leader(leader) = &mut self.role {
                     leader.relieve_damaged(&self.state, out);
                 }
@@ -176,7 +176,7 @@ impl Replica {
                 }
             }
             Input::NotReplaced => self.state.replacing = false,
-            Input::Unfenced { snapshot } => self.state.unfenced(snapshot),
+            Input::Released { snapshot } => self.state.released(snapshot),
             other => unreachable!("{other:?} is taken elsewhere"),
         }
     }
@@ -194,10 +194,10 @@ impl Replica {
         self.change(change, out);
     }
 
-    fn read(&mut self, ticket: ReadTicket, out: &mut Vec<Output>) {
+    fn read(&mut self, request_id: ReadId, out: &mut Vec<Output>) {
         match &mut self.role {
-            Part::Leader(leader) => leader.read(&self.state, ticket, out),
-            _ => out.push(Output::ReadsFailed { up_to: ticket }),
+            Part::Leader(leader) => leader.read(&self.state, request_id, out),
+            _ => out.push(Output::ReadsFailed { up_to: request_id }),
         }
     }
 
@@ -211,11 +211,13 @@ impl Replica {
             Message::Append(_)
             | Message::CommitOrder { .. }
             | Message::Heartbeat { .. }
-            | Message::Fence { .. }
+            | Message::Quarantine { .. }
             | Message::InstallSnapshot { .. }
-            | Message::HandOver { .. } => self.receive_from_leader(from.node, message, out),
+            | Message::TransferLeadership { .. } => self.receive_from_leader(from.node, message, out),
             Message::Ack { epoch, .. } => self.receive_as_leader(from, epoch, &message, out),
-            Message::LogState(log_state) => self.receive_as_leader(from, log_state.epoch, &message, out),
+            Message::AppendRejection(append_rejection) => {
+                self.receive_as_leader(from, append_rejection.epoch, &message, out);
+            }
             Message::StaleEpoch { epoch } => self.later_epoch(epoch, out),
             Message::VoteRequest(request) => self.receive_vote_request(from, request, out),
             Message::VoteReply(reply) => self.receive_vote_reply(from, reply, out),
@@ -260,11 +262,11 @@ impl Replica {
         }
     }
 
-    /// A leader whose state is not a majority's gives up leadership first; then it is fenced like any other.
+    /// A leader whose state is not a majority's gives up leadership first; then it is quarantined like any other.
     fn step_down_if_wrong(&mut self, majority: Option<Checkpoint>, out: &mut Vec<Output>) {
         if majority.is_some() {
             self.change(Change::Follow(None), out);
-            self.state.fence(majority, out);
+            self.state.quarantine(majority, out);
         }
     }
 
@@ -274,7 +276,7 @@ impl Replica {
             Part::Candidate(_) => false,
             Part::Leader(_) => true,
         };
-        let heard = request.handed_over || !has_live_leader;
+        let heard = request.transferred || !has_live_leader;
         if !request.pre && heard {
             self.later_epoch(request.epoch, out);
         }
@@ -319,8 +321,8 @@ impl Replica {
                         leader.resign(out);
                     }
                 }
-                Change::Stand(handed_over) => {
-                    let (candidate, won) = Candidate::stand(&mut self.state, handed_over, out);
+                Change::Stand(transferred) => {
+                    let (candidate, won) = Candidate::campaign(&mut self.state, transferred, out);
                     self.role = Part::Candidate(candidate);
                     next = won;
                 }
@@ -438,20 +440,20 @@ impl Replica {
 
     /// The log lost a tail that may have been acknowledged.
     #[must_use]
-    pub fn suspect(&self) -> bool {
-        self.state.suspect.is_some()
+    pub fn maybe_lost_tail(&self) -> bool {
+        self.state.maybe_lost_tail.is_some()
     }
 
     /// The table here is reported to be damaged, and the replica goes on with it: nobody else can lead, or nobody leads.
     #[must_use]
     pub fn stays_damaged(&self) -> bool {
-        self.state.damaged && !self.state.is_fenced()
+        self.state.damaged && !self.state.is_quarantined()
     }
 
     /// The state here is wrong and waits to be replaced.
     #[must_use]
-    pub fn fenced(&self) -> bool {
-        self.state.is_fenced()
+    pub fn quarantined(&self) -> bool {
+        self.state.is_quarantined()
     }
 
     /// The last checkpoint of the state here.
@@ -462,10 +464,10 @@ impl Replica {
 
     /// What a leader thinks of the replicas' states; nothing, if this one does not lead.
     #[must_use]
-    pub fn doubt(&self) -> Doubt {
+    pub fn divergence(&self) -> Divergence {
         match &self.role {
-            Part::Leader(leader) => leader.doubt(),
-            _ => Doubt::None,
+            Part::Leader(leader) => leader.divergence(),
+            _ => Divergence::None,
         }
     }
 
@@ -499,7 +501,7 @@ impl Replica {
             durable: peer.durable,
             needs_after: peer.needs_after(),
             feed: peer.name(),
-            fenced: peer.fenced,
+            quarantined: peer.quarantined,
             unfit: peer.unfit,
             silent_ticks: peer.silent_ticks,
         })

@@ -26,13 +26,13 @@ pub struct Restored {
     /// The memberships: the one in force at the log's base, and those in the log, by rising offset.
     pub memberships: Vec<(Offset, Membership)>,
     /// The log lost a tail that may have been acknowledged.
-    pub suspect: bool,
+    pub maybe_lost_tail: bool,
     /// The newest snapshot that can be served.
     pub snapshot: Position,
     /// The table's last checkpoints, oldest first.
     pub checkpoints: Vec<Checkpoint>,
     /// The table is wrong and was not replaced yet.
-    pub fenced: bool,
+    pub quarantined: bool,
 }
 
 /// A role's wish to become another.
@@ -142,7 +142,7 @@ pub(crate) struct State {
     /// Everything up to here is committed, as far as this replica knows.
     pub(crate) committed: Offset,
     /// The log lost a tail that may have been acknowledged in this epoch or before; see [`State::commit`].
-    pub(crate) suspect: Option<Epoch>,
+    pub(crate) maybe_lost_tail: Option<Epoch>,
     /// The newest snapshot that can be served.
     pub(crate) snapshot: Position,
     /// The snapshot being installed; meanwhile no append is taken.
@@ -150,10 +150,10 @@ pub(crate) struct State {
     /// The state's last checkpoints.
     pub(crate) checkpoints: Checkpoints,
     /// The state is wrong and waits to be replaced: this replica neither stands nor leads.
-    fenced: bool,
-    /// The table is reported to be damaged, and not fenced for it yet.
+    quarantined: bool,
+    /// The table is reported to be damaged, and not quarantined for it yet.
     pub(crate) damaged: bool,
-    /// A fenced replica's table is being replaced beside its log.
+    /// A quarantined replica's table is being replaced beside its log.
     pub(crate) replacing: bool,
     /// The memberships by rising offset; the last one is in force. Never empty unless the replica is new.
     memberships: Vec<(Offset, Membership)>,
@@ -186,11 +186,11 @@ impl State {
             voted_member: None,
             history: restored.history,
             committed: restored.committed,
-            suspect: restored.suspect.then_some(restored.ballot.epoch),
+            maybe_lost_tail: restored.maybe_lost_tail.then_some(restored.ballot.epoch),
             snapshot: restored.snapshot,
             installing: None,
             checkpoints: Checkpoints::new(restored.checkpoints),
-            fenced: restored.fenced,
+            quarantined: restored.quarantined,
             damaged: false,
             replacing: false,
             memberships: restored.memberships,
@@ -221,8 +221,8 @@ impl State {
     /// to lead; it does not count itself (Ongaro 2014, section 4.2.2).
     ///
     /// One whose state is wrong does not: who leads answers from it. Nor does one whose disk hangs: its vote would.
-    pub(crate) fn may_stand(&self) -> bool {
-        if (self.fenced && !planted(Mutation::FencedStands)) || self.disk.hangs().is_some() {
+    pub(crate) fn may_campaign(&self) -> bool {
+        if (self.quarantined && !planted(Mutation::QuarantinedCampaigns)) || self.disk.hangs().is_some() {
             return false;
         }
         let known = self.memberships.partition_point(|(offset, _)| *offset <= self.committed);
@@ -285,7 +285,7 @@ impl State {
 
     /// Counts a tick of the disk.
     pub(crate) fn tick_disk(&mut self) {
-        let is_replaced = self.fenced || self.replacing || self.installing.is_some();
+        let is_replaced = self.quarantined || self.replacing || self.installing.is_some();
         let in_hand = InHand {
             log: (self.history.last().offset, self.durable()),
             ballot: self.saving,
@@ -351,14 +351,14 @@ impl State {
     }
 
     /// Whether the log lost a tail that it may have acknowledged to the leader of this very epoch.
-    pub(crate) fn is_suspect_in_this_epoch(&self) -> bool {
-        self.suspect == Some(self.ballot.epoch)
+    pub(crate) fn maybe_lost_tail_in_this_epoch(&self) -> bool {
+        self.maybe_lost_tail == Some(self.ballot.epoch)
     }
 
     /// Everything up to `to` is committed. Moves forward only, and not while a snapshot replaces the state: that one is further,
     /// and the applier may be at it already.
     ///
-    /// A suspect log can be trusted again once it has a committed entry of an epoch *after* those in which it
+    /// A log that may have lost its tail can be trusted again once it has a committed entry of an epoch *after* those in which it
     /// acknowledged what it lost: that epoch's leader won without this replica's word, so it had all that was
     /// committed before. A committed entry of the same epoch says nothing: what was lost may stand after it.
     pub(crate) fn commit(&mut self, to: Offset, out: &mut Vec<Output>) {
@@ -373,8 +373,8 @@ impl State {
     }
 
     fn regain_trust(&mut self, committed: Position, out: &mut Vec<Output>) {
-        if self.suspect.is_some_and(|since| committed.epoch > since) {
-            self.suspect = None;
+        if self.maybe_lost_tail.is_some_and(|since| committed.epoch > since) {
+            self.maybe_lost_tail = None;
             out.push(Output::Trusted);
         }
     }
@@ -430,14 +430,14 @@ impl State {
 
 impl State {
     /// Whether the state here is wrong and waits to be replaced.
-    pub(crate) fn is_fenced(&self) -> bool {
-        self.fenced
+    pub(crate) fn is_quarantined(&self) -> bool {
+        self.quarantined
     }
 
     /// Takes the state here for wrong, because a majority has `majority`, or because an operator says so. Nothing
     /// happens if it was taken for wrong already, or is being replaced as a whole.
-    pub(crate) fn fence(&mut self, majority: Option<Checkpoint>, out: &mut Vec<Output>) {
-        if self.fenced || self.installing.is_some() {
+    pub(crate) fn quarantine(&mut self, majority: Option<Checkpoint>, out: &mut Vec<Output>) {
+        if self.quarantined || self.installing.is_some() {
             return;
         }
         let own = match majority {
@@ -448,28 +448,28 @@ impl State {
             let Some(own) = own.filter(|own| own.version == majority.version && *own != majority) else {
                 return;
             };
-            invariants::fenced_with_reason(own, majority);
+            invariants::quarantined_with_reason(own, majority);
         }
-        self.fenced = true;
-        out.push(Output::Fence { majority, own, damaged: false });
+        self.quarantined = true;
+        out.push(Output::Quarantine { majority, own, damaged: false });
     }
 
     /// Takes the state here for wrong, because the table's own store says that it is damaged.
-    pub(crate) fn fence_damaged(&mut self, out: &mut Vec<Output>) {
-        if !self.damaged || self.fenced || self.installing.is_some() {
+    pub(crate) fn quarantine_damaged(&mut self, out: &mut Vec<Output>) {
+        if !self.damaged || self.quarantined || self.installing.is_some() {
             return;
         }
-        self.fenced = true;
-        out.push(Output::Fence { majority: None, own: self.checkpoints.newest(), damaged: true });
+        self.quarantined = true;
+        out.push(Output::Quarantine { majority: None, own: self.checkpoints.newest(), damaged: true });
     }
 
     /// The wrong state was replaced.
-    pub(crate) fn unfenced(&mut self, snapshot: Position) {
+    pub(crate) fn released(&mut self, snapshot: Position) {
         assert!(
             self.history.base().offset <= snapshot.offset && snapshot.offset <= self.committed,
             "commit order: purged ≤ snapshot ≤ committed"
         );
-        (self.fenced, self.replacing, self.damaged, self.snapshot) = (false, false, false, snapshot);
+        (self.quarantined, self.replacing, self.damaged, self.snapshot) = (false, false, false, snapshot);
     }
 }
 

@@ -35,7 +35,7 @@ pub struct WriteSeq(pub u64);
 
 /// The number of one read waiting for its barrier, counting up over a replica's life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct ReadTicket(pub u64);
+pub struct ReadId(pub u64);
 
 /// The random identity of a node's folder. A node id with an empty folder is another member.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -183,8 +183,8 @@ pub enum EntryKind {
 pub struct Entry<P> {
     /// Where it stands.
     pub position: Position,
-    /// The leader's stamp in milliseconds since 1970; never falls along a log.
-    pub stamp_ms: i64,
+    /// The leader's timestamp in milliseconds since 1970; never falls along a log.
+    pub log_time_ms: i64,
     /// What it is.
     pub kind: EntryKind,
     /// Its bytes.

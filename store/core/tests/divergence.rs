@@ -244,7 +244,7 @@ fn grants(own: &[u64], candidate: &[u64]) -> bool {
     let mut replica = Replica::new(Config::new(member(1)), disk.restored(Offset(1)));
     let last = Position::new(candidate[candidate.len() - 1], candidate.len() as u64);
     let [pre, vote] = [true, false].map(|pre| {
-        let request = VoteRequest { epoch: Epoch(9), last, pre, handed_over: false };
+        let request = VoteRequest { epoch: Epoch(9), last, pre, transferred: false };
         let mut outputs = Vec::new();
         let message = Message::VoteRequest(request);
         step(&mut replica, Input::Receive { from: member(2), message }, &mut outputs);
@@ -283,7 +283,7 @@ fn a_restart_cuts_nothing_at_the_known_commit_offset() {
     assert_eq!(kept.payload, Payload::Command("acknowledged".into()));
 }
 
-/// Figure 8, picture (c): n1 leads epoch 4; its entry of epoch 2 is acknowledged by n2 and n3, a majority with itself,
+/// Figure 8, consistent view (c): n1 leads epoch 4; its entry of epoch 2 is acknowledged by n2 and n3, a majority with itself,
 /// and nothing of epoch 4 has left it. n5, with an entry of epoch 3, is down.
 fn figure_8() -> Cluster {
     let mut cluster = Cluster::new(Layout { append_entries: 1, ..Layout::of(5) });
@@ -342,7 +342,11 @@ fn replace_leader(cluster: &mut Cluster) {
 #[test]
 fn an_entry_of_an_older_epoch_is_not_committed_by_counting() {
     let mut cluster = figure_8();
-    assert_eq!(cluster.nodes[&LEADER].up().committed(), Offset(1), "picture c: 2 is on a majority, no more");
+    assert_eq!(
+        cluster.nodes[&LEADER].up().committed(),
+        Offset(1),
+        "consistent view c: 2 is on a majority, no more"
+    );
 
     // Picture (d), which is why: n5 can win with n2, n3 and n4, and overwrites it.
     replace_leader(&mut cluster);

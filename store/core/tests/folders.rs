@@ -34,7 +34,7 @@ fn replica(member: Member, disk: &Disk) -> Replica {
 /// The answer to a request for the vote of epoch 2, and the ballot saved with it.
 fn ask(replica: &mut Replica, from: Member) -> (VoteReply, Option<Ballot>) {
     let (epoch, last) = (Epoch(2), Position::new(1, 1));
-    let request = Message::VoteRequest(VoteRequest { epoch, last, pre: false, handed_over: false });
+    let request = Message::VoteRequest(VoteRequest { epoch, last, pre: false, transferred: false });
     let mut outputs = Vec::new();
     step(replica, Input::Receive { from, message: request }, &mut outputs);
     let saved = outputs.iter().rev().find_map(|output| match output {
@@ -73,7 +73,8 @@ fn a_vote_for_the_lost_folder_does_not_elect_the_new_one() {
         for (pre, voter) in [(true, 1), (true, 2), (false, 1), (false, 2)] {
             let candidate = Incarnation(if pre { NEW } else { candidate });
             let last = Position::new(1, 1);
-            let reply = VoteReply { epoch: Epoch(2), granted: true, pre, last, suspect: false, candidate };
+            let reply =
+                VoteReply { epoch: Epoch(2), granted: true, pre, last, maybe_lost_tail: false, candidate };
             let from = folder(voter, voter);
             step(&mut new, Input::Receive { from, message: Message::VoteReply(reply) }, &mut outputs);
         }
@@ -92,8 +93,14 @@ fn what_one_folder_says_is_not_the_others_vote() {
     let mut say = |from: Member, pre: bool| {
         let last = Position::new(1, 1);
         let candidate_is = Incarnation(1);
-        let reply =
-            VoteReply { epoch: Epoch(2), granted: true, pre, last, suspect: false, candidate: candidate_is };
+        let reply = VoteReply {
+            epoch: Epoch(2),
+            granted: true,
+            pre,
+            last,
+            maybe_lost_tail: false,
+            candidate: candidate_is,
+        };
         step(&mut candidate, Input::Receive { from, message: Message::VoteReply(reply) }, &mut outputs);
         candidate.view()
     };

@@ -7,8 +7,8 @@ use harness::disk::{Disk, step};
 use proptest::prelude::*;
 use store_core::limits::{EPOCH_JUMP_MAX, EPOCH_MAX};
 use store_core::{
-    Append, Ballot, Checkpoint, Config, Epoch, Incarnation, Input, LogState, Member, MemberChange,
-    Membership, Message, NodeId, Offset, Output, Position, ReadTicket, Replica, Round, Run, VoteReply,
+    Append, AppendRejection, Ballot, Checkpoint, Config, Epoch, Incarnation, Input, Member, MemberChange,
+    Membership, Message, NodeId, Offset, Output, Position, ReadId, Replica, Round, Run, VoteReply,
     VoteRequest,
 };
 
@@ -126,12 +126,12 @@ fn from_leaders() -> impl Strategy<Value = Message> {
             committed: Offset(committed),
             compare: Offset(round)
         }),
-        (number(), position(), number()).prop_map(|(epoch, position, effects)| Message::Fence {
+        (number(), position(), number()).prop_map(|(epoch, position, state_hash)| Message::Quarantine {
             epoch: Epoch(epoch),
-            at: Checkpoint { position, effects, version: 1 }
+            at: Checkpoint { position, state_hash, version: 1 }
         }),
         (number(), position()).prop_map(|(epoch, at)| Message::InstallSnapshot { epoch: Epoch(epoch), at }),
-        number().prop_map(|epoch| Message::HandOver { epoch: Epoch(epoch) }),
+        number().prop_map(|epoch| Message::TransferLeadership { epoch: Epoch(epoch) }),
     ]
 }
 
@@ -142,26 +142,33 @@ fn to_leaders_and_candidates() -> impl Strategy<Value = Message> {
             epoch: Epoch(epoch),
             durable_up_to,
             round: Round(round),
-            checkpoint: Some(Checkpoint { position: durable_up_to, effects: round, version: 1 }),
-            fenced: round % 3 == 0,
+            checkpoint: Some(Checkpoint { position: durable_up_to, state_hash: round, version: 1 }),
+            quarantined: round % 3 == 0,
             unfit: round % 5 == 0
         }),
         (number(), position(), prop::option::of((number(), number())), any::<bool>()).prop_map(
-            |(epoch, last, conflict, suspect)| Message::LogState(LogState {
+            |(epoch, last, conflict, maybe_lost_tail)| Message::AppendRejection(AppendRejection {
                 epoch: Epoch(epoch),
                 last,
                 committed: Offset(0),
                 conflict: conflict.map(|(epoch, first)| (Epoch(epoch), Offset(first))),
-                suspect
+                maybe_lost_tail
             })
         ),
         number().prop_map(|epoch| Message::StaleEpoch { epoch: Epoch(epoch) }),
-        (number(), position(), flags).prop_map(|(epoch, last, (pre, handed_over, _))| {
-            Message::VoteRequest(VoteRequest { epoch: Epoch(epoch), last, pre, handed_over })
+        (number(), position(), flags).prop_map(|(epoch, last, (pre, transferred, _))| {
+            Message::VoteRequest(VoteRequest { epoch: Epoch(epoch), last, pre, transferred })
         }),
-        (number(), position(), flags).prop_map(|(epoch, last, (granted, pre, suspect))| {
+        (number(), position(), flags).prop_map(|(epoch, last, (granted, pre, maybe_lost_tail))| {
             let candidate = member(1).incarnation;
-            Message::VoteReply(VoteReply { epoch: Epoch(epoch), granted, pre, last, suspect, candidate })
+            Message::VoteReply(VoteReply {
+                epoch: Epoch(epoch),
+                granted,
+                pre,
+                last,
+                maybe_lost_tail,
+                candidate,
+            })
         }),
     ]
 }
@@ -199,11 +206,11 @@ proptest! {
             (0..60).for_each(|_| step(&mut replica, Input::Tick { random: 0 }, &mut outputs));
             for pre in [true, false] {
                 let (last, candidate) = (Position::ZERO, member(1).incarnation);
-                let reply = VoteReply { epoch: Epoch(5), granted: true, pre, last, suspect: false, candidate };
+                let reply = VoteReply { epoch: Epoch(5), granted: true, pre, last, maybe_lost_tail: false, candidate };
                 let message = Message::VoteReply(reply);
                 step(&mut replica, Input::Receive { from: member(2), message }, &mut outputs);
             }
-            step(&mut replica, Input::Read { ticket: ReadTicket(1) }, &mut outputs);
+            step(&mut replica, Input::Read { request_id: ReadId(1) }, &mut outputs);
         }
         for input in inputs {
             let mut outputs = Vec::new();
@@ -220,13 +227,13 @@ proptest! {
     }
 }
 
-fn beat(epoch: u64) -> Message {
+fn heartbeat(epoch: u64) -> Message {
     Message::Heartbeat { epoch: Epoch(epoch), round: Round(1), committed: Offset(4), compare: Offset(0) }
 }
 
 fn ask(epoch: u64) -> Message {
     let last = Position::new(epoch, 9);
-    Message::VoteRequest(VoteRequest { epoch: Epoch(epoch), last, pre: false, handed_over: true })
+    Message::VoteRequest(VoteRequest { epoch: Epoch(epoch), last, pre: false, transferred: true })
 }
 
 fn stale(epoch: u64) -> Message {
@@ -246,18 +253,20 @@ fn is_refused_aloud(replica: &mut Replica, message: Message) {
 #[test]
 fn an_epoch_that_no_election_can_have_reached_is_refused_aloud_and_adopted_by_nobody() {
     let (own, jump) = (4, EPOCH_JUMP_MAX);
-    for message in [beat(1 << 62), ask(1 << 62), stale(1 << 62), beat(own + jump + 1), ask(own + jump + 1)] {
+    for message in
+        [heartbeat(1 << 62), ask(1 << 62), stale(1 << 62), heartbeat(own + jump + 1), ask(own + jump + 1)]
+    {
         is_refused_aloud(&mut replica(), message);
     }
     let (mut replica, mut outputs) = (replica(), Vec::new());
-    replica.step(Input::Receive { from: member(2), message: beat(own + jump) }, &mut outputs);
+    replica.step(Input::Receive { from: member(2), message: heartbeat(own + jump) }, &mut outputs);
     assert_eq!(replica.view().epoch, Epoch(own + jump), "who was away for years comes back");
 }
 
 /// The last epoch was compared with `>`: a replica just before it, for which no jump is too far, adopted it.
 #[test]
 fn the_last_epoch_of_all_is_refused_aloud_and_the_one_before_it_is_heard() {
-    for message in [beat, ask, stale] {
+    for message in [heartbeat, ask, stale] {
         let mut replica = replica_in(EPOCH_MAX - 2);
         step(
             &mut replica,
@@ -271,7 +280,11 @@ fn the_last_epoch_of_all_is_refused_aloud_and_the_one_before_it_is_heard() {
     }
     // The same of a snapshot.
     let mut replica = replica_in(EPOCH_MAX - 1);
-    step(&mut replica, Input::Receive { from: member(2), message: beat(EPOCH_MAX - 1) }, &mut Vec::new());
+    step(
+        &mut replica,
+        Input::Receive { from: member(2), message: heartbeat(EPOCH_MAX - 1) },
+        &mut Vec::new(),
+    );
     let mut outputs = Vec::new();
     replica.step(Input::Fetched { position: Position::new(EPOCH_MAX, 9) }, &mut outputs);
     assert_eq!(outputs, [Output::EpochRefused { from: NodeId(2), epoch: Epoch(EPOCH_MAX) }]);

@@ -25,10 +25,10 @@ fn clusters_survive_faults_and_become_one_again() {
         chaos.cluster.trace = replayed.map(|_| Vec::new());
         chaos.run();
         let counts = chaos.cluster.counts;
-        elections += u64::from(chaos.cluster.witness.elections() > 2);
+        elections += u64::from(chaos.cluster.oracle.elections() > 2);
         truncated += u64::from(counts.truncations > 0);
         installed += u64::from(counts.installs > 0);
-        answered += u64::from(chaos.cluster.witness.reads_answered > 5);
+        answered += u64::from(chaos.cluster.oracle.reads_answered > 5);
         trusted += u64::from(counts.trusted > 0);
         changed += u64::from(counts.memberships > 3);
         swapped += u64::from(counts.swaps > 0);

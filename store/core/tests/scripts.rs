@@ -52,8 +52,8 @@ fn snapshots() {
 }
 
 #[test]
-fn suspects() {
-    topic("suspects");
+fn maybe_lost_tails() {
+    topic("lost_tails");
 }
 
 #[test]

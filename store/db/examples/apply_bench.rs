@@ -20,8 +20,8 @@ const ORDERS: u64 = 50_000;
 fn entry(offset: u64, txn: Txn, identity: Option<Identity>) -> Entry<Bytes> {
     let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity }));
     let payload = Command { kind }.encode_to_vec().into();
-    let stamp_ms = 1_800_000_000_000 + i64::try_from(offset).unwrap();
-    Entry { position: Position::new(1, offset), stamp_ms, kind: EntryKind::Command, payload }
+    let log_time_ms = 1_800_000_000_000 + i64::try_from(offset).unwrap();
+    Entry { position: Position::new(1, offset), log_time_ms, kind: EntryKind::Command, payload }
 }
 
 fn stocked() -> Vec<Txn> {

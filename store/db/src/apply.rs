@@ -39,7 +39,7 @@ pub enum Reply {
     Outcome(OutcomeResponse),
     /// Every change up to this offset was published.
     PublishMark(u64),
-    /// A picture is to be taken here, before the next entry is applied.
+    /// A consistent view is to be taken here, before the next entry is applied.
     Audit {
         /// The audit's id.
         id: Bytes,
@@ -50,7 +50,7 @@ pub enum Reply {
     Refused(Refused),
 }
 
-/// Applies consecutive committed entries in one write transaction; stops after an audit entry, so that its picture
+/// Applies consecutive committed entries in one write transaction; stops after an audit entry, so that its consistent view
 /// can be taken, and when the answers are [`REPLIES_BYTES_MAX`] long. One reply for each entry applied: fewer replies than entries means that the rest is still to do.
 ///
 /// # Errors
@@ -72,14 +72,14 @@ pub fn apply(write: &mut impl Write, entries: &[Entry<Bytes>]) -> Result<Vec<Rep
         );
         assert!(entry.position.epoch.0 >= before.epoch, "epochs-never-fall: along what is applied");
         let at = Position { epoch: entry.position.epoch.0, offset: entry.position.offset.0 };
-        state.stamp_ms = state.stamp_ms.max(entry.stamp_ms);
+        state.log_time_ms = state.log_time_ms.max(entry.log_time_ms);
         let mut applier = Applier { write, state: &mut state, at };
         let reply = match entry.kind {
             EntryKind::Empty => Reply::None,
             EntryKind::Membership => applier.membership(entry)?,
             EntryKind::Command => {
                 let reply = applier.command(entry)?;
-                let now_ms = applier.state.stamp_ms;
+                let now_ms = applier.state.log_time_ms;
                 replies::evict(applier.write, applier.state, now_ms, &mut oldest_ms)?;
                 reply
             }
@@ -155,7 +155,7 @@ impl<W: Write> Applier<'_, W> {
         let Some(place) = Place::of(tag, identity) else {
             return Ok(invalid("the identity cannot be remembered"));
         };
-        let before = match replies::known(self.write, self.state, self.state.stamp_ms, &place)? {
+        let before = match replies::known(self.write, self.state, self.state.log_time_ms, &place)? {
             Known::Refused(refused) => return Ok(Reply::Refused(refused)),
             Known::New => None,
             Known::Answer(remembered) => match replies::answer(&remembered, identity) {
@@ -182,7 +182,7 @@ impl<W: Write> Applier<'_, W> {
     /// Runs a transaction and writes its effects down.
     fn run(&mut self, txn: &Txn) -> Result<TxnResponse, Error> {
         let ran = txn::run(&*self.write, txn, self.at)?;
-        self.state.effects = hashed(self.state.effects, &ran.effects);
+        self.state.state_hash = hashed(self.state.state_hash, &ran.effects);
         for effect in &ran.effects {
             match &effect.stored {
                 Some(stored) => self.write.put(Space::Records, &effect.key, stored)?,
@@ -207,7 +207,7 @@ impl<W: Write> Applier<'_, W> {
         let answer = |verdict: Verdict, response| {
             Reply::Outcome(OutcomeResponse { verdict: verdict.into(), response, position: Some(self.at) })
         };
-        match replies::known(self.write, self.state, self.state.stamp_ms, &place)? {
+        match replies::known(self.write, self.state, self.state.log_time_ms, &place)? {
             Known::Refused(refused) if refused.reason == FailureReason::ExpiredId => {
                 Ok(answer(Verdict::Expired, None))
             }
@@ -228,7 +228,7 @@ impl<W: Write> Applier<'_, W> {
                         let closed = Remembered {
                             closed: true,
                             offset: self.at.offset,
-                            stamp_ms: self.state.stamp_ms,
+                            log_time_ms: self.state.log_time_ms,
                             ..(*remembered).clone()
                         };
                         replies::remember(self.write, self.state, &place, &closed, Some(&remembered))?;
@@ -247,7 +247,7 @@ impl<W: Write> Applier<'_, W> {
             None => 0,
         };
         Remembered {
-            stamp_ms: self.state.stamp_ms,
+            log_time_ms: self.state.log_time_ms,
             offset: self.at.offset,
             created_ms,
             ..Remembered::default()

@@ -1,4 +1,4 @@
-//! The last checkpoints of the state: the running hash of effects, noted at certain offsets, to be compared with other
+//! The last checkpoints of the state: the running state hash, noted at certain offsets, to be compared with other
 //! replicas'. One row of its own, written where one is noted and not otherwise.
 //!
 //! Promises: a function of the state and of those before; at most [`CHECKPOINTS_KEPT`], so that the row is bounded. It
@@ -30,8 +30,11 @@ pub fn read(read: &impl Read) -> Result<Vec<Checkpoint>, Error> {
 /// The table cannot be read or written.
 pub fn note(write: &mut impl Write, state: &AppliedState) -> Result<Checkpoint, Error> {
     let mut checkpoints = read(write)?;
-    let noted =
-        Checkpoint { position: state.applied, effects: state.effects, version: state.state_machine_version };
+    let noted = Checkpoint {
+        position: state.applied,
+        state_hash: state.state_hash,
+        version: state.state_machine_version,
+    };
     checkpoints.push(noted);
     let old = checkpoints.len().saturating_sub(CHECKPOINTS_KEPT);
     checkpoints.drain(..old);
@@ -52,9 +55,9 @@ mod tests {
         let offsets = 1..=CHECKPOINTS_KEPT as u64 + 3;
         for offset in offsets {
             let applied = Some(Position { epoch: 1, offset });
-            let state = AppliedState { applied, effects: offset * 7, ..AppliedState::default() };
+            let state = AppliedState { applied, state_hash: offset * 7, ..AppliedState::default() };
             let noted = table.write(|write| note(write, &state)).expect("a table in memory can be written");
-            assert_eq!((noted.position, noted.effects), (applied, offset * 7));
+            assert_eq!((noted.position, noted.state_hash), (applied, offset * 7));
         }
         let kept = table.read(read).expect("a table in memory can be read");
         let first = kept[0].position.map(|position| position.offset);

@@ -14,14 +14,14 @@ pub type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 pub enum Error {
     /// The memory map or the disk has no room. Nothing of the transaction was kept: what was to be applied is
     /// applied after a restart, and nothing is skipped.
-    #[error("{} has no room while {doing}: {lack}, then restart the node, which goes on where it stopped", file.display())]
+    #[error("{} has no room while {doing}: {out_of_space}, then restart the node, which goes on where it stopped", file.display())]
     Full {
         /// The file that cannot grow.
         file: PathBuf,
         /// What was being done.
         doing: &'static str,
         /// What there is too little of.
-        lack: Lack,
+        out_of_space: OutOfSpace,
     },
     /// The disk failed, or took only a part of what was written. Nothing of the transaction was kept.
     #[error("{} failed while {doing}, or its file system is full: look at the disk, free some space, then restart the node", file.display())]
@@ -77,7 +77,7 @@ pub enum Error {
 
 /// What the database has too little of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lack {
+pub enum OutOfSpace {
     /// The map: a configured size.
     Map,
     /// The file system.
@@ -86,12 +86,12 @@ pub enum Lack {
     FileSize,
 }
 
-impl fmt::Display for Lack {
+impl fmt::Display for OutOfSpace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Lack::Map => "its map is full: raise store.map_bytes in the configuration",
-            Lack::Disk => "its file system is full: free some space",
-            Lack::FileSize => "the process may write no larger file: raise the limit (ulimit -f)",
+            OutOfSpace::Map => "its map is full: raise store.map_bytes in the configuration",
+            OutOfSpace::Disk => "its file system is full: free some space",
+            OutOfSpace::FileSize => "the process may write no larger file: raise the limit (ulimit -f)",
         })
     }
 }

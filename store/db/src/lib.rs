@@ -12,7 +12,7 @@
 //!
 //! The table is a trait ([`table`]) with two forms, [`lmdb`] and [`memory`], under one conformance suite
 //! ([`suite`]). Everything above it is deterministic: the same entries on the same state give the same rows, the
-//! same replies and the same running hash of effects on every replica, however they are cut into batches.
+//! same replies and the same running state hash on every replica, however they are cut into batches.
 //!
 //! **The log makes writes durable, not the table.** LMDB runs without syncing; [`trust`] says when what it left on
 //! disk may be believed. If it may not, it is emptied, and the replica starts from a snapshot and the log.
@@ -40,7 +40,7 @@ pub mod trust;
 mod txn;
 
 pub use apply::{Reply, apply};
-pub use error::{Error, Lack, Source};
+pub use error::{Error, OutOfSpace, Source};
 pub use lmdb::{Lmdb, Options};
 pub use memory::Memory;
 pub use replies::Refused;

@@ -19,7 +19,7 @@ use lmdb::{
 use nix::sys::resource::{Resource, getrlimit};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use crate::error::{Error, Lack};
+use crate::error::{Error, OutOfSpace};
 use crate::limits::{MAP_BYTES_DEFAULT, READERS_MAX};
 use crate::table::{IMPORTING, Read, Space, Table, Visit, Write, assert_key, not_in_order};
 use crate::trust::{self, Marks, Verdict};
@@ -244,11 +244,11 @@ fn page_end_bytes(environment: &Environment) -> lmdb::Result<u64> {
 
 /// Carries an error of LMDB over: what lacks room, and damage, are told apart.
 fn failed(folder: &Path, doing: &'static str, error: lmdb::Error) -> Error {
-    let full = |lack| Error::Full { file: folder.join(trust::DATA), doing, lack };
+    let full = |out_of_space| Error::Full { file: folder.join(trust::DATA), doing, out_of_space };
     match error {
-        lmdb::Error::MapFull => full(Lack::Map),
-        lmdb::Error::Other(ENOSPC | EDQUOT) => full(Lack::Disk),
-        lmdb::Error::Other(EFBIG) => full(Lack::FileSize),
+        lmdb::Error::MapFull => full(OutOfSpace::Map),
+        lmdb::Error::Other(ENOSPC | EDQUOT) => full(OutOfSpace::Disk),
+        lmdb::Error::Other(EFBIG) => full(OutOfSpace::FileSize),
         // LMDB says so, too, when a disk takes only a part of what is written.
         lmdb::Error::Other(EIO) => {
             Error::Failing { file: folder.join(trust::DATA), doing, source: error.into() }
@@ -304,7 +304,7 @@ fn walk(
     }
 }
 
-/// A read transaction: one unchanging picture.
+/// A read transaction: one unchanging consistent view.
 #[derive(Debug)]
 pub struct Reading<'t> {
     txn: RoTransaction<'t>,
@@ -416,9 +416,9 @@ impl Table for Lmdb {
         if gate.commits == before { gate.marks.after_sync() } else { Ok(()) }
     }
 
-    fn room(&self) -> Result<(u64, u64), Error> {
+    fn headroom(&self) -> Result<(u64, u64), Error> {
         let opened = self.opened();
-        opened.room().map_err(|error| {
+        opened.headroom().map_err(|error| {
             self.noted(&mut self.gate().marks, opened.failed("measuring the database", error))
         })
     }
@@ -456,7 +456,7 @@ impl Opened {
     }
 
     /// Bytes used and bytes that can be used.
-    fn room(&self) -> lmdb::Result<(u64, u64)> {
+    fn headroom(&self) -> lmdb::Result<(u64, u64)> {
         let info = self.environment.info()?;
         let free = self.environment.freelist()?;
         let page_bytes = u64::from(self.environment.stat()?.page_size());

@@ -209,7 +209,7 @@ impl Table for Memory {
         Ok(())
     }
 
-    fn room(&self) -> Result<(u64, u64), Error> {
+    fn headroom(&self) -> Result<(u64, u64), Error> {
         let spaces = self.spaces.read().expect("a write that panics ends the replica");
         Ok((spaces.bytes as u64, u64::MAX))
     }
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn room_is_what_keys_and_values_take_whatever_happened_to_them() {
         let table = Memory::new();
-        let used = || table.room().unwrap().0;
+        let used = || table.headroom().unwrap().0;
         let wrote = table.write(|write| {
             write.put(Space::Records, b"a", b"12")?;
             write.put(Space::Records, b"a", b"345")?;

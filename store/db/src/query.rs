@@ -1,6 +1,6 @@
-//! Reads: a record, a page of records, what is remembered of a write. Each is a function of one picture.
+//! Reads: a record, a page of records, what is remembered of a write. Each is a function of one consistent view.
 //!
-//! Promises: bounded answers. Leaves out: how fresh the picture is (the engine waits before it asks), and the change
+//! Promises: bounded answers. Leaves out: how fresh the consistent view is (the engine waits before it asks), and the change
 //! feed ([`crate::changes::since`]).
 
 use bytes::Bytes;
@@ -71,7 +71,7 @@ pub fn scan(
 }
 
 /// Calls `visit` with every record under a prefix, in key order, until it returns false: for audits, which read a
-/// whole picture.
+/// whole consistent view.
 ///
 /// # Errors
 /// The table cannot be read or is damaged, or what `visit` returns.
@@ -105,7 +105,7 @@ pub fn remembered(
         response,
         position: Some(state::applied(&state)),
     };
-    Ok(match replies::known(read, &state, state.stamp_ms, &place)? {
+    Ok(match replies::known(read, &state, state.log_time_ms, &place)? {
         Known::Refused(refused) if refused.reason == FailureReason::ExpiredId => {
             Some(answer(Verdict::Expired, None))
         }

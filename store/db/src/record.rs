@@ -1,5 +1,5 @@
 //! A record's form in the table: a fixed header, pending adds, data. These bytes are on disk, in snapshots and
-//! under the hash of effects.
+//! under the state hash.
 //!
 //! ```text
 //!   0 format (1) | 1 zero | 2..4 pending adds | 4..12 version | 12..20 timestamp | 20..28 epoch | 28..36 offset

@@ -1,4 +1,4 @@
-//! Exactly once (DESIGN section 5): what was answered to a write is remembered in the transaction of its data.
+//! Exactly once (docs/PROTOCOL.md, 4): what was answered to a write is remembered in the transaction of its data.
 //!
 //! **Rules.** A remembered success answers every attempt. A remembered guard failure answers its own attempt and
 //! lower ones; a higher attempt runs. The same id with another digest is ID_REUSED. `Outcome` returns what is
@@ -10,7 +10,7 @@
 //! run. So whatever the clocks said, an id whose answer was dropped can never run again: the comparison is between
 //! two numbers of the ids themselves. A wrong clock can only cause a refusal. That one clock far ahead does not
 //! refuse everybody, a leader lets in no id made more than 10 s ahead of its own clock (`proto::check`). It is not
-//! compared with the log's time, which may lag behind the calendar for hours after the whole cluster was off.
+//! compared with the log's time, which may lag behind the wall clock for hours after the whole cluster was off.
 //! Besides, an id older than 24 h of log time that is not remembered is refused at once; that is a promise, not what
 //! safety rests on.
 //!
@@ -28,7 +28,7 @@
 //!
 //! ```text
 //!   Replies     hash of tag (8) | 1 | session (16) | sequence (8)   or   hash of tag (8) | 2 | user id  → Remembered
-//!   ReplyOrder  offset (8)              → stamp (8) | creation (8) | bytes (4) | key in Replies
+//!   ReplyOrder  offset (8)              → timestamp (8) | creation (8) | bytes (4) | key in Replies
 //!   Sessions    session (16)            → SessionState
 //!               session | sequence (8)  → hash of tag (8) | offset (8) | bytes (4)
 //! ```
@@ -115,7 +115,7 @@ impl<'a> Place<'a> {
 pub(crate) fn known(
     read: &impl Read,
     state: &AppliedState,
-    stamp_ms: i64,
+    log_time_ms: i64,
     place: &Place<'_>,
 ) -> Result<Known, Error> {
     if let Some(row) = read.get(Space::Replies, &place.key)? {
@@ -138,7 +138,7 @@ pub(crate) fn known(
         }
     }
     // The first is what is promised for ids made by the library; the second is what makes it safe.
-    let window_ms = stamp_ms.saturating_sub(REMEMBERED_MS_MIN);
+    let window_ms = log_time_ms.saturating_sub(REMEMBERED_MS_MIN);
     let forgotten_ms = match place.session {
         Some(_) => state.forgotten_sessions_ms,
         None => window_ms.max(state.forgotten_ms),
@@ -187,7 +187,7 @@ pub(crate) fn remember(
     let bytes = u32::try_from(bytes).expect("a remembered answer is bounded");
     write.put(Space::Replies, &place.key, &row)?;
     let mut order = Vec::with_capacity(20 + place.key.len());
-    order.extend_from_slice(&remembered.stamp_ms.to_be_bytes());
+    order.extend_from_slice(&remembered.log_time_ms.to_be_bytes());
     order.extend_from_slice(&place.created_ms.to_be_bytes());
     order.extend_from_slice(&bytes.to_be_bytes());
     order.extend_from_slice(&place.key);
@@ -200,7 +200,7 @@ pub(crate) fn remember(
         at.extend_from_slice(&offset.to_be_bytes());
         at.extend_from_slice(&bytes.to_be_bytes());
         write.put(Space::Sessions, &sequence_key(&session.session, session.sequence), &at)?;
-        raise_session(write, state, session, remembered.stamp_ms)?;
+        raise_session(write, state, session, remembered.log_time_ms)?;
     }
     Ok(())
 }
@@ -229,13 +229,13 @@ fn raise_session(
     write: &mut impl Write,
     state: &mut AppliedState,
     session: &SessionSequence,
-    stamp_ms: i64,
+    log_time_ms: i64,
 ) -> Result<(), Error> {
     let row = write.get(Space::Sessions, &session.session)?;
     let mut known = row.map(session_state).transpose()?;
     if known.as_ref().is_none_or(|known| known.lowest < session.lowest) {
         let created_ms = known.as_ref().map_or(session.created_ms, |known| known.created_ms);
-        let raised = SessionState { lowest: session.lowest, stamp_ms, created_ms };
+        let raised = SessionState { lowest: session.lowest, log_time_ms, created_ms };
         write.put(Space::Sessions, &session.session, &raised.encode_to_vec())?;
         known = Some(raised);
     }
@@ -264,7 +264,7 @@ fn raise_session(
 }
 
 /// Drops the oldest answers while they are too many, too large or older than they need be. `oldest_ms` keeps the
-/// stamp of the oldest between the entries of a batch; `None`: not known.
+/// timestamp of the oldest between the entries of a batch; `None`: not known.
 pub(crate) fn evict(
     write: &mut impl Write,
     state: &mut AppliedState,
@@ -290,9 +290,9 @@ pub(crate) fn evict(
             break;
         };
         let row = Ordered::of(&row).ok_or_else(|| Error::damaged("a row of the order of answers"))?;
-        let due = row.stamp_ms.saturating_add(REMEMBERED_MS_MIN) <= now_ms;
+        let due = row.log_time_ms.saturating_add(REMEMBERED_MS_MIN) <= now_ms;
         if !(too_large || too_many || due) {
-            *oldest_ms = Some(row.stamp_ms);
+            *oldest_ms = Some(row.log_time_ms);
             break;
         }
         drop_oldest(write, state, &order, &row)?;
@@ -359,7 +359,7 @@ pub(crate) fn trimmed(response: &TxnResponse) -> Option<TxnResponse> {
 
 /// A row of ReplyOrder.
 struct Ordered<'a> {
-    stamp_ms: i64,
+    log_time_ms: i64,
     created_ms: i64,
     bytes: u32,
     key: &'a [u8],
@@ -367,14 +367,14 @@ struct Ordered<'a> {
 
 impl<'a> Ordered<'a> {
     fn of(row: &'a [u8]) -> Option<Ordered<'a>> {
-        let (stamp_ms, rest) = row.split_first_chunk()?;
+        let (log_time_ms, rest) = row.split_first_chunk()?;
         let (created_ms, rest) = rest.split_first_chunk()?;
         let (bytes, key) = rest.split_first_chunk()?;
         if key.len() <= HASH_BYTES + 1 {
             return None;
         }
         Some(Ordered {
-            stamp_ms: i64::from_be_bytes(*stamp_ms),
+            log_time_ms: i64::from_be_bytes(*log_time_ms),
             created_ms: i64::from_be_bytes(*created_ms),
             bytes: u32::from_be_bytes(*bytes),
             key,

@@ -39,15 +39,15 @@ pub fn applied(state: &AppliedState) -> Position {
 #[must_use]
 pub fn log_id(state: &AppliedState) -> u64 {
     match (state.log_id, &state.membership) {
-        (0, Some(founders)) => founded_by(founders),
+        (0, Some(initial_members)) => founded_by(initial_members),
         (known, _) => known,
     }
 }
 
 /// Nodes and incarnations in the order of the nodes; addresses may change, and the list be in any order.
-fn founded_by(founders: &Membership) -> u64 {
+fn founded_by(initial_members: &Membership) -> u64 {
     let mut members: Vec<(u64, u64)> =
-        founders.voters.iter().map(|voter| (voter.node, voter.incarnation)).collect();
+        initial_members.voters.iter().map(|voter| (voter.node, voter.incarnation)).collect();
     members.sort_unstable();
     let numbers = members.iter().flat_map(|(node, incarnation)| [node, incarnation]);
     let bytes: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();

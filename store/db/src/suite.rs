@@ -170,5 +170,5 @@ fn clones_are_of_one_table<T: Table>(table: &T) {
     put(&clone, &[("a", "1")]);
     assert_eq!(value(table, "a"), Some("1".to_owned()));
     clone.sync().expect("a sync");
-    assert!(table.room().expect("the room").1 > 0);
+    assert!(table.headroom().expect("the room").1 > 0);
 }

@@ -116,7 +116,7 @@ pub trait Table: Clone + Send + Sync + 'static {
     type Read<'t>: Read;
     /// A write transaction.
     type Write<'t>: Write;
-    /// Runs `job` on one unchanging picture.
+    /// Runs `job` on one unchanging consistent view.
     ///
     /// # Errors
     /// The transaction cannot begin, or what `job` returns.
@@ -143,5 +143,5 @@ pub trait Table: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// The table does not say.
-    fn room(&self) -> Result<(u64, u64), Error>;
+    fn headroom(&self) -> Result<(u64, u64), Error>;
 }

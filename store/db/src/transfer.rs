@@ -31,7 +31,7 @@ const END: u8 = 2;
 const HEAD_BYTES: usize = HEAD.len() + 1;
 const ROW_HEAD_BYTES: usize = 7;
 
-/// Hands the whole state to `sink`, chunk by chunk, in one picture.
+/// Hands the whole state to `sink`, chunk by chunk, in one consistent view.
 ///
 /// # Errors
 /// The table cannot be read, is half imported, or what `sink` returns.

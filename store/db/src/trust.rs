@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::error::{Error, Lack};
+use crate::error::{Error, OutOfSpace};
 
 pub(crate) const DATA: &str = "data.mdb";
 const LOCK: &str = "lock.mdb";
@@ -254,17 +254,17 @@ pub(crate) fn lengthen(folder: &Path, bytes: u64) -> Result<u64, Error> {
         }
         Ok(length.max(bytes))
     };
-    longer().map_err(|error: io::Error| no_room(folder, "lengthening the database's file", error))
+    longer().map_err(|error: io::Error| out_of_space(folder, "lengthening the database's file", error))
 }
 
 /// An error of the operating system; what lacks room is told apart.
-fn no_room(folder: &Path, doing: &'static str, error: io::Error) -> Error {
-    let lack = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Lack::Disk,
-        io::ErrorKind::FileTooLarge => Lack::FileSize,
+fn out_of_space(folder: &Path, doing: &'static str, error: io::Error) -> Error {
+    let out_of_space = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => OutOfSpace::Disk,
+        io::ErrorKind::FileTooLarge => OutOfSpace::FileSize,
         _ => return Error::table(doing, error),
     };
-    Error::Full { file: folder.join(DATA), doing, lack }
+    Error::Full { file: folder.join(DATA), doing, out_of_space }
 }
 
 /// The text and its checksum: a torn mark equals nothing.
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clean_table_whose_file_was_cut_killed_the_process_that_opened_it() {
+    fn a_clean_table_whose_file_is_cut_is_made_anew_at_open() {
         for boot in ["boot", "another boot"] {
             let folder = tempfile::tempdir().unwrap();
             let data = folder.path().join(DATA);

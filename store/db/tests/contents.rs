@@ -1,10 +1,10 @@
 //! The contents of an exported state, checked without a table.
 #![allow(clippy::unwrap_used)]
 
-mod kit;
+mod fixture;
 
 use bytes::Bytes;
-use kit::{fresh, rows};
+use fixture::{fresh, rows};
 use proto::store::Txn;
 use store_db::transfer::{Checker, Contents, export};
 use store_db::{Error, Space, Table as _};

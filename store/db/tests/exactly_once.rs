@@ -1,9 +1,9 @@
-//! Every rule by which a write happens once (DESIGN section 5).
+//! Every rule by which a write happens once (docs/PROTOCOL.md, 4).
 #![allow(clippy::unwrap_used)]
 
-mod kit;
+mod fixture;
 
-use kit::{Replica, fresh};
+use fixture::{Replica, fresh};
 use proto::store::outcome_response::Verdict;
 use proto::store::{FailureReason, Identity, Txn};
 use store_db::limits::{REMEMBERED_MS_MIN, REMEMBERED_RESPONSE_BYTES_MAX};
@@ -179,16 +179,16 @@ fn a_sequence_with_another_first_key_is_refused() {
 #[test]
 fn ids_that_were_forgotten_never_run_whatever_the_clocks_say() {
     let mut replica = counter();
-    let now = replica.stamp_ms;
+    let now = replica.log_time_ms;
     // Made by a clock that is ahead, so that the window alone would still let it run a day later.
     assert!(replica.txn_as(made("old", now + 9_000), add_one()).unwrap().success);
-    replica.stamp_ms += REMEMBERED_MS_MIN - 1;
+    replica.log_time_ms += REMEMBERED_MS_MIN - 1;
     replica.txn_as(made("x", 0), add_one()).unwrap();
     assert!(
         replica.txn_as(made("old", now + 9_000), add_one()).unwrap().remembered,
         "kept for 24 h of log time"
     );
-    replica.stamp_ms += 1;
+    replica.log_time_ms += 1;
     replica.txn_as(made("y", 0), add_one()).unwrap();
     assert_eq!(replica.state().forgotten_ms, now + 9_000);
     assert_eq!(replica.txn_as(made("old", now + 9_000), add_one()), Err(FailureReason::ExpiredId));
@@ -201,8 +201,8 @@ fn ids_that_were_forgotten_never_run_whatever_the_clocks_say() {
 #[test]
 fn an_id_older_than_the_window_is_refused_even_if_nothing_was_forgotten() {
     let mut replica = counter();
-    replica.stamp_ms += REMEMBERED_MS_MIN;
-    let edge = replica.stamp_ms - REMEMBERED_MS_MIN;
+    replica.log_time_ms += REMEMBERED_MS_MIN;
+    let edge = replica.log_time_ms - REMEMBERED_MS_MIN;
     assert_eq!(replica.txn_as(made("old", edge), add_one()), Err(FailureReason::ExpiredId));
     assert_eq!(replica.outcome("k", made("old", edge)).unwrap().verdict(), Verdict::Expired);
     assert!(replica.txn_as(made("just in time", edge + 1), add_one()).unwrap().success);
@@ -212,8 +212,8 @@ fn an_id_older_than_the_window_is_refused_even_if_nothing_was_forgotten() {
 #[test]
 fn forgetting_ids_of_users_forgets_no_session() {
     let mut replica = counter();
-    replica.txn_as(made("old", replica.stamp_ms), add_one()).unwrap();
-    replica.stamp_ms += REMEMBERED_MS_MIN;
+    replica.txn_as(made("old", replica.log_time_ms), add_one()).unwrap();
+    replica.log_time_ms += REMEMBERED_MS_MIN;
     replica.txn(add_one());
     assert!(replica.state().forgotten_ms > 5);
     assert!(replica.txn_as(session(1, 1), add_one()).unwrap().success);
@@ -223,7 +223,7 @@ fn forgetting_ids_of_users_forgets_no_session() {
 fn an_id_chosen_by_a_person_is_protected_within_the_window() {
     let mut replica = counter();
     replica.txn_as(user("mine", 1), add_one()).unwrap();
-    replica.stamp_ms += REMEMBERED_MS_MIN;
+    replica.log_time_ms += REMEMBERED_MS_MIN;
     replica.txn(add_one());
     assert!(
         !replica.txn_as(user("mine", 1), add_one()).unwrap().remembered,
@@ -232,11 +232,11 @@ fn an_id_chosen_by_a_person_is_protected_within_the_window() {
     assert_eq!(value(&replica), "{\"n\":3}");
 }
 
-/// After a night off the calendar is hours ahead of the log's time: ids made today must run, once.
+/// After a night off the wall clock is hours ahead of the log's time: ids made today must run, once.
 #[test]
-fn a_log_whose_time_lags_behind_the_calendar_executes_todays_ids_once() {
+fn a_log_whose_time_lags_behind_the_wall_clock_executes_todays_ids_once() {
     let mut replica = counter();
-    let today = replica.stamp_ms + 10 * 3_600 * 1_000;
+    let today = replica.log_time_ms + 10 * 3_600 * 1_000;
     assert!(replica.txn_as(made("a", today), add_one()).unwrap().success);
     assert!(replica.txn_as(made("a", today), add_one()).unwrap().remembered);
     let session = |sequence| Identity::session([3; 16], today, sequence, 1, 1, D);
@@ -250,7 +250,7 @@ fn an_idle_session_is_dropped_whole_and_never_taken_for_new() {
     for sequence in 1..=3 {
         replica.txn_as(session(sequence, 1), add_one()).unwrap();
     }
-    replica.stamp_ms += REMEMBERED_MS_MIN;
+    replica.log_time_ms += REMEMBERED_MS_MIN;
     replica.txn(add_one());
     assert_eq!((replica.count(Space::Sessions), replica.count(Space::Replies)), (0, 0));
     for sequence in [1, 3, 4] {
@@ -265,9 +265,9 @@ fn an_idle_session_is_dropped_whole_and_never_taken_for_new() {
 fn a_session_that_loses_some_answers_cannot_repeat_them() {
     let mut replica = counter();
     replica.txn_as(session(2, 1), add_one()).unwrap();
-    replica.stamp_ms += REMEMBERED_MS_MIN / 2;
+    replica.log_time_ms += REMEMBERED_MS_MIN / 2;
     replica.txn_as(session(3, 1), add_one()).unwrap();
-    replica.stamp_ms += REMEMBERED_MS_MIN / 2;
+    replica.log_time_ms += REMEMBERED_MS_MIN / 2;
     replica.txn(add_one());
     assert_eq!(replica.count(Space::Replies), 1, "only the older went");
     for sequence in [1, 2] {
@@ -278,17 +278,17 @@ fn a_session_that_loses_some_answers_cannot_repeat_them() {
 }
 
 #[test]
-fn an_attempt_below_what_grew_old_lost_its_answer_and_left_an_empty_session_for_ever() {
+fn an_attempt_below_what_grew_old_is_answered_and_leaves_no_session() {
     let mut replica = counter();
     replica.txn_as(session(6, 1), add_one()).unwrap();
-    replica.stamp_ms += REMEMBERED_MS_MIN;
+    replica.log_time_ms += REMEMBERED_MS_MIN;
     let failing = Txn::new().guard_absent("k").put("k", 1, "{}");
     assert!(!replica.txn_as(session(5, 1), failing).unwrap().success);
     let again = Identity::session([9; 16], 5, 5, 1, 2, D);
     assert!(replica.txn_as(again.clone(), add_one()).unwrap().success);
     assert!(replica.txn_as(again, add_one()).unwrap().remembered);
     assert_eq!(value(&replica), "{\"n\":2}");
-    replica.stamp_ms += REMEMBERED_MS_MIN;
+    replica.log_time_ms += REMEMBERED_MS_MIN;
     replica.txn(add_one());
     assert_eq!(replica.count(Space::Sessions), 0);
 }
@@ -299,7 +299,7 @@ fn at_most_a_few_answers_are_dropped_by_one_entry() {
     for n in 0..10 {
         replica.txn_as(user(&format!("r{n}"), 1), add_one()).unwrap();
     }
-    replica.stamp_ms += REMEMBERED_MS_MIN;
+    replica.log_time_ms += REMEMBERED_MS_MIN;
     for left in [6, 2, 0, 0] {
         replica.txn(add_one());
         assert_eq!((replica.count(Space::Replies), replica.state().remembered_count), (left, left as u64));
@@ -338,8 +338,8 @@ fn answers_are_bounded_in_bytes() {
     replica.txn(Txn::new().put("big", 1, vec![b'x'; 60_000]));
     let limit = store_db::limits::REMEMBERED_BYTES_MAX;
     for n in 0..limit / 60_000 + 20 {
-        replica.txn_as(made(&format!("r{n}"), replica.stamp_ms), Txn::new().get("big")).unwrap();
-        replica.stamp_ms += 1;
+        replica.txn_as(made(&format!("r{n}"), replica.log_time_ms), Txn::new().get("big")).unwrap();
+        replica.log_time_ms += 1;
     }
     let state = replica.state();
     assert!(state.remembered_bytes <= limit && state.remembered_bytes > limit - 200_000);

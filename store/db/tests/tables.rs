@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use store_db::trust::{Reason, Verdict};
-use store_db::{Error, Lack, Lmdb, Memory, Options, Read as _, Space, Table as _, Write as _, suite};
+use store_db::{Error, Lmdb, Memory, Options, OutOfSpace, Read as _, Space, Table as _, Write as _, suite};
 
 fn options(boot_id: &str) -> Options {
     Options { map_bytes: 64 << 20, ..Options::new(boot_id) }
@@ -53,7 +53,7 @@ fn one_folder_is_opened_once_in_a_process() {
 }
 
 #[test]
-fn a_database_that_lmdb_cannot_open_kept_the_replica_from_starting() {
+fn a_database_that_lmdb_cannot_open_is_made_anew_from_snapshot_and_log() {
     // Magic and version of the first of its two pages of facts about itself.
     for at in [16, 20] {
         let folder = tempfile::tempdir().unwrap();
@@ -107,12 +107,12 @@ fn a_full_map_keeps_nothing_and_reads_go_on() {
     let small = Options { map_bytes: 1 << 20, ..options("boot") };
     let (table, _) = Lmdb::open(folder.path(), &small).unwrap();
     put(&table, b"a");
-    let (used, size) = table.room().unwrap();
+    let (used, size) = table.headroom().unwrap();
     assert!(used > 0 && used < size && size == 1 << 20, "{used} of {size}");
     let failed = table.write(|write| {
         (0..10_000u32).try_for_each(|n| write.put(Space::Records, &n.to_be_bytes(), &[0; 1_000]))
     });
-    assert!(matches!(failed, Err(Error::Full { lack: Lack::Map, .. })), "{failed:?}");
+    assert!(matches!(failed, Err(Error::Full { out_of_space: OutOfSpace::Map, .. })), "{failed:?}");
     assert!(has(&table, b"a") && !has(&table, &0u32.to_be_bytes()));
     let failed = failed.unwrap_err();
     assert!(!failed.is_deterministic());
@@ -180,7 +180,7 @@ fn one_thread_can_read_twice_at_once() {
     let (table, _) = open(folder.path(), "boot");
     put(&table, b"a");
     let inner = table.read(|_| {
-        table.room()?;
+        table.headroom()?;
         table.read(|read| Ok(read.get(Space::Records, b"a")?.is_some()))
     });
     assert!(inner.unwrap());

@@ -1,9 +1,9 @@
 //! Every guard and every operation: success and each way to fail.
 #![allow(clippy::unwrap_used)]
 
-mod kit;
+mod fixture;
 
-use kit::fresh;
+use fixture::fresh;
 use proto::check::{DATA_BYTES_MAX, KEY_BYTES_MAX};
 use proto::store::failed_guard::Reason;
 use proto::store::{
@@ -101,9 +101,9 @@ fn deleting_what_is_absent_is_no_effect() {
     assert!(replica.txn(t().delete("none")).success);
     assert!(replica.txn(t().put("brief", 1, "x").delete("brief")).success);
     let after = replica.state();
-    assert_eq!((after.effects, after.last_change), (before.effects, before.last_change));
+    assert_eq!((after.state_hash, after.last_change), (before.state_hash, before.last_change));
     assert!(replica.txn(t().delete("a")).success);
-    assert_ne!(replica.state().effects, before.effects);
+    assert_ne!(replica.state().state_hash, before.state_hash);
     assert_eq!(replica.get("a"), None);
 }
 

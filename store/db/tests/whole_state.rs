@@ -2,10 +2,10 @@
 //! the change feed; what stops a replica.
 #![allow(clippy::unwrap_used)]
 
-mod kit;
+mod fixture;
 
 use bytes::Bytes;
-use kit::{Replica, entry, fresh, rows, txn_kind};
+use fixture::{Replica, entry, fresh, rows, txn_kind};
 use proptest::prelude::*;
 use prost::Message as _;
 use proto::store::command::Kind;
@@ -94,12 +94,12 @@ fn history() -> impl Strategy<Value = Vec<(Kind, i64)>> {
 }
 
 fn entries(history: Vec<(Kind, i64)>) -> Vec<Entry<Bytes>> {
-    let mut stamp_ms = 1_000_000;
-    let stamped = (1..).zip(history).map(|(offset, (kind, passes))| {
-        stamp_ms += passes;
-        entry(1 + offset / 20, offset, stamp_ms, kind)
+    let mut log_time_ms = 1_000_000;
+    let timestamped = (1..).zip(history).map(|(offset, (kind, passes))| {
+        log_time_ms += passes;
+        entry(1 + offset / 20, offset, log_time_ms, kind)
     });
-    stamped.collect()
+    timestamped.collect()
 }
 
 fn exported<T: Table>(table: &T) -> Vec<Bytes> {
@@ -143,7 +143,7 @@ proptest! {
         let restored = Memory::new();
         let before = memory.read(state::read).unwrap();
         prop_assert_eq!(&imported(restored.clone(), &exported(&disk)).unwrap(), &before);
-        let next = entry(9, before.applied.unwrap().offset + 1, before.stamp_ms + 1, txn_kind(Txn::new().put("z", 1, "z"), None));
+        let next = entry(9, before.applied.unwrap().offset + 1, before.log_time_ms + 1, txn_kind(Txn::new().put("z", 1, "z"), None));
         for table in [&memory, &restored] {
             table.write(|write| apply(write, std::slice::from_ref(&next))).unwrap();
         }
@@ -181,7 +181,7 @@ fn an_import_replaces_everything_and_is_verified() {
     let mut other = Replica::new(lmdb(&folder).0);
     other.txn(Txn::new().put("stale", 1, "x"));
     let restored = imported(other.table.clone(), &chunks).unwrap();
-    assert_eq!((restored.effects, other.get("stale")), (replica.state().effects, None));
+    assert_eq!((restored.state_hash, other.get("stale")), (replica.state().state_hash, None));
     assert_eq!(exported(&other.table), chunks);
 
     let mut bent = chunks.clone();
@@ -330,9 +330,13 @@ fn marks_memberships_and_versions_are_kept_where_the_database_stands() {
     };
     let payload = members.encode_to_vec().into();
     let position = Position::new(1, 1);
-    let first = Entry { position, stamp_ms: 5, kind: EntryKind::Membership, payload };
-    let empty =
-        Entry { position: Position::new(2, 2), stamp_ms: 6, kind: EntryKind::Empty, payload: Bytes::new() };
+    let first = Entry { position, log_time_ms: 5, kind: EntryKind::Membership, payload };
+    let empty = Entry {
+        position: Position::new(2, 2),
+        log_time_ms: 6,
+        kind: EntryKind::Empty,
+        payload: Bytes::new(),
+    };
     let replies = replica.table.write(|write| apply(write, &[first, empty])).unwrap();
     assert_eq!(replies, [Reply::None, Reply::None]);
     (replica.offset, replica.epoch) = (2, 2);
@@ -340,12 +344,12 @@ fn marks_memberships_and_versions_are_kept_where_the_database_stands() {
     assert_eq!(replica.command(Kind::RaiseVersion(RaiseVersion { version: 1 })), Reply::None);
     let state = replica.state();
     assert_eq!((state.membership, state.membership_offset), (Some(members), 1));
-    assert_eq!((state.publish_mark, state.state_machine_version, state.stamp_ms), (2, 1, 1_000_000));
+    assert_eq!((state.publish_mark, state.state_machine_version, state.log_time_ms), (2, 1, 1_000_000));
     assert_eq!(state.applied.unwrap(), proto::store::Position::at(2, 4));
 }
 
 #[test]
-fn a_log_is_known_by_its_founders_for_ever() {
+fn a_log_is_known_by_its_initial_members_for_ever() {
     let member = |node, incarnation, address: &str| Member {
         node,
         incarnation,
@@ -356,7 +360,7 @@ fn a_log_is_known_by_its_founders_for_ever() {
         let replica = fresh();
         let payload = Membership { voters, ..Default::default() }.encode_to_vec().into();
         let first =
-            Entry { position: Position::new(1, 1), stamp_ms: 5, kind: EntryKind::Membership, payload };
+            Entry { position: Position::new(1, 1), log_time_ms: 5, kind: EntryKind::Membership, payload };
         replica.table.write(|write| apply(write, &[first])).unwrap();
         replica
     };
@@ -367,7 +371,7 @@ fn a_log_is_known_by_its_founders_for_ever() {
     assert_ne!(id(&founded(vec![member(1, 7, "a:1"), member(2, 9, "b:1")])), log_id);
     let payload =
         Membership { voters: vec![member(3, 3, "c:1")], ..Default::default() }.encode_to_vec().into();
-    let later = Entry { position: Position::new(1, 2), stamp_ms: 6, kind: EntryKind::Membership, payload };
+    let later = Entry { position: Position::new(1, 2), log_time_ms: 6, kind: EntryKind::Membership, payload };
     one.table.write(|write| apply(write, &[later])).unwrap();
     assert_eq!(id(&one), log_id, "members come and go, the log stays");
     assert_eq!(state::log_id(&fresh().state()), 0, "nobody knows yet");
@@ -403,7 +407,7 @@ fn what_a_newer_release_wrote_stops_the_replica_and_is_never_skipped() {
         let good = replica.next(txn_kind(Txn::new().put("a", 1, "x"), None));
         let bad = Entry {
             position: Position::new(1, 2),
-            stamp_ms: 1,
+            log_time_ms: 1,
             kind: EntryKind::Command,
             payload: payload.into(),
         };
@@ -426,7 +430,7 @@ fn the_hash_of_effects_is_frozen() {
     let mut replica = fresh();
     replica.txn(Txn::new().put("b", 1, "two").put("a", 1, "one"));
     replica.txn(Txn::new().delete("a").put("c", -5, "{}"));
-    assert_eq!(replica.state().effects, 0x6c60_6ef7_d3ba_7bae);
+    assert_eq!(replica.state().state_hash, 0x6c60_6ef7_d3ba_7bae);
 }
 
 #[test]

@@ -4,10 +4,10 @@
 //! ```text
 //!   applied          stop (a snapshot's L)         committed
 //!   ────▓▓▓▓▓▓▓▓▓▓▓▓▓│─────────────────────────────│······· intermediate
-//!       batch        ▲ stands still until resume(): the shell has opened its read transaction
+//!       batch        ▲ stands still until resume(): the driver has opened its read transaction
 //! ```
 //!
-//! Promises: nothing beyond the commit order is applied; nothing is skipped; each ticket handed over with a commit is
+//! Promises: nothing beyond the commit order is applied; nothing is skipped; each request id handed over with a commit is
 //! answered once, after its entry's transaction. At an audit entry, and where a snapshot is asked for, it stands
 //! still until it is resumed, so that a read transaction sees exactly that position. Every so many offsets it notes a
 //! checkpoint, in the transaction of exactly that offset: a batch ends there. A table that is known to be wrong is
@@ -27,7 +27,7 @@ use crate::cache::Limits;
 use crate::claims::Claims;
 use crate::convert::{checkpoint_in, position_in};
 use crate::error::Error;
-use crate::job::{Applied, ApplierJob, ApplierOut, Imported, Reply, Ticket};
+use crate::job::{Applied, ApplierJob, ApplierOut, Imported, Reply, RequestId};
 use crate::limits::{APPLY_BYTES_MAX, APPLY_ENTRIES_MAX};
 use crate::snapshots::Snapshots;
 use crate::source::{Found, Source};
@@ -56,7 +56,7 @@ pub struct Applier<D: Disk, T: Table> {
     /// The end of what may be applied.
     committed: Position,
     /// Who waits for which entry, by offset.
-    tickets: VecDeque<(Offset, Ticket)>,
+    request_ids: VecDeque<(Offset, RequestId)>,
     /// A snapshot to be taken.
     stop: Option<Stop>,
     /// A snapshot to be installed once everything committed before it is applied.
@@ -64,10 +64,10 @@ pub struct Applier<D: Disk, T: Table> {
     /// It stands still until it is resumed.
     halted: bool,
     /// The table is wrong.
-    fenced: bool,
+    quarantined: bool,
     /// A snapshot to replace the wrong table by.
     replace: Option<(Position, u64)>,
-    /// Which tickets the node has answered.
+    /// Which request ids the node has answered.
     claims: Arc<Claims>,
     /// Offsets between two checkpoints.
     checkpoint_every: u64,
@@ -91,11 +91,11 @@ impl<D: Disk, T: Table> Applier<D, T> {
             snapshots,
             applied,
             committed: applied.position,
-            tickets: VecDeque::new(),
+            request_ids: VecDeque::new(),
             stop: None,
             install: None,
             halted: false,
-            fenced: false,
+            quarantined: false,
             replace: None,
             claims,
             checkpoint_every,
@@ -107,7 +107,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
     ///
     /// # Errors
     /// The replica must stop: an entry could not be read or applied.
-    pub fn turn(
+    pub fn poll(
         &mut self,
         jobs: impl IntoIterator<Item = ApplierJob>,
         outs: &mut Vec<ApplierOut>,
@@ -115,8 +115,8 @@ impl<D: Disk, T: Table> Applier<D, T> {
         for job in jobs {
             self.take(job);
         }
-        if self.fenced {
-            self.give_up_tickets(outs);
+        if self.quarantined {
+            self.abandon_requests(outs);
             if self.halted {
                 // Whoever is about to read the table as it stood must not find another one.
                 return Ok(false);
@@ -160,10 +160,10 @@ impl<D: Disk, T: Table> Applier<D, T> {
 
     fn take(&mut self, job: ApplierJob) {
         match job {
-            ApplierJob::Commit { up_to, tickets } => {
+            ApplierJob::Commit { up_to, request_ids } => {
                 assert!(up_to.offset >= self.committed.offset, "commit order: it never goes back");
                 self.committed = up_to;
-                self.tickets.extend(tickets);
+                self.request_ids.extend(request_ids);
             }
             ApplierJob::SnapshotAt { at } => {
                 assert!(at >= self.applied.position.offset, "a snapshot is asked for before it is passed");
@@ -175,7 +175,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
                 }
             }
             ApplierJob::CancelSnapshot => self.stop = None,
-            ApplierJob::Fence => self.fence(),
+            ApplierJob::Quarantine => self.quarantine(),
             ApplierJob::Replace { position, number } => self.replace = Some((position, number)),
             ApplierJob::Install { position, number } => {
                 self.stop = None;
@@ -194,17 +194,17 @@ impl<D: Disk, T: Table> Applier<D, T> {
     }
 
     /// From here on the table is wrong.
-    pub(crate) fn fence(&mut self) {
-        self.fenced = true;
+    pub(crate) fn quarantine(&mut self) {
+        self.quarantined = true;
         self.stop = None;
     }
 
     /// Whoever waits for an entry that the wrong table has not come to gets no answer from it.
-    fn give_up_tickets(&mut self, outs: &mut Vec<ApplierOut>) {
-        let Some((last, _)) = self.tickets.back() else { return };
+    fn abandon_requests(&mut self, outs: &mut Vec<ApplierOut>) {
+        let Some((last, _)) = self.request_ids.back() else { return };
         let given_up = self.claims.apply(*last);
-        let open = self.tickets.drain(..).filter(|(offset, _)| *offset > given_up);
-        outs.extend(open.map(|(_, ticket)| ApplierOut::Answer { ticket, reply: Reply::Unknown }));
+        let open = self.request_ids.drain(..).filter(|(offset, _)| *offset > given_up);
+        outs.extend(open.map(|(_, request_id)| ApplierOut::Answer { request_id, reply: Reply::Unknown }));
     }
 
     fn halt_for_snapshot(&mut self, outs: &mut Vec<ApplierOut>) {
@@ -243,7 +243,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
             return Err(Error::Contradiction { found, expected });
         }
         let given_up = self.claims.apply(self.applied.position.offset);
-        while self.tickets.pop_front_if(|(offset, _)| *offset <= given_up).is_some() {}
+        while self.request_ids.pop_front_if(|(offset, _)| *offset <= given_up).is_some() {}
         for (entry, reply) in entries.iter().zip(replies) {
             self.answer(entry.position, reply, outs);
         }
@@ -254,13 +254,13 @@ impl<D: Disk, T: Table> Applier<D, T> {
     }
 
     fn answer(&mut self, position: Position, reply: store_db::Reply, outs: &mut Vec<ApplierOut>) {
-        let waits = self.tickets.pop_front_if(|(offset, _)| *offset == position.offset);
+        let waits = self.request_ids.pop_front_if(|(offset, _)| *offset == position.offset);
         if let store_db::Reply::Audit { id, prefixes } = &reply {
-            let (id, prefixes, effects) = (id.clone(), prefixes.clone(), self.applied.effects);
-            outs.push(ApplierOut::AuditAt { id, prefixes, position, effects });
+            let (id, prefixes, state_hash) = (id.clone(), prefixes.clone(), self.applied.state_hash);
+            outs.push(ApplierOut::AuditAt { id, prefixes, position, state_hash });
             self.halted = true;
         }
-        let Some((_, ticket)) = waits else { return };
+        let Some((_, request_id)) = waits else { return };
         let reply = match reply {
             store_db::Reply::Txn(response) => Reply::Txn(response),
             store_db::Reply::Outcome(response) => Reply::Outcome(response),
@@ -271,13 +271,13 @@ impl<D: Disk, T: Table> Applier<D, T> {
                 Reply::Done { position }
             }
         };
-        outs.push(ApplierOut::Answer { ticket, reply });
+        outs.push(ApplierOut::Answer { request_id, reply });
     }
 
     /// Replaces the table.
     fn import(&mut self, position: Position, number: u64, outs: &mut Vec<ApplierOut>) -> Result<(), Error> {
         let is_later = position.offset > self.applied.position.offset;
-        assert!(is_later || self.fenced, "a snapshot never goes back");
+        assert!(is_later || self.quarantined, "a snapshot never goes back");
         let imported = self.import_as(position, number)?;
         self.committed = position;
         outs.push(ApplierOut::Imported(imported));
@@ -297,12 +297,12 @@ impl<D: Disk, T: Table> Applier<D, T> {
     fn import_as(&mut self, position: Position, number: u64) -> Result<Imported, Error> {
         let state = self.snapshots.import(&self.table, number)?;
         self.applied = standing(&state);
-        self.fenced = false;
+        self.quarantined = false;
         Ok(Imported {
             number,
             position,
             checkpoints: remembered(&self.table)?,
-            stamp_ms: state.stamp_ms,
+            log_time_ms: state.log_time_ms,
             membership_offset: Offset(state.membership_offset),
             membership: state.membership.unwrap_or_default(),
         })
@@ -320,6 +320,6 @@ pub(crate) fn standing(state: &AppliedState) -> Applied {
     Applied {
         position: position_in(state.applied),
         last_change: Offset(state.last_change),
-        effects: state.effects,
+        state_hash: state.state_hash,
     }
 }

@@ -82,7 +82,7 @@ mod tests {
             number: 5,
             position: Position::new(2, 9),
             checkpoints: Vec::new(),
-            stamp_ms: 7,
+            log_time_ms: 7,
             membership_offset: Offset(1),
             membership: proto::store::Membership::default(),
         };

@@ -122,10 +122,10 @@ impl<F: DiskFile> Backup<F> {
     pub fn beginning(&self, now_ms: i64) -> Beginning {
         let of = self.file.info.position;
         let position = Position { epoch: of.epoch, offset: Offset(of.offset.0 + OFFSETS_SKIPPED) };
-        Beginning { position, stamp_ms: self.contents.state.stamp_ms.max(now_ms) }
+        Beginning { position, log_time_ms: self.contents.state.log_time_ms.max(now_ms) }
     }
 
-    /// Makes the folder of one founder of a new group that begins with this state. All founders are given the same
+    /// Makes the folder of one initial member of a new group that begins with this state. All initial members are given the same
     /// members and the same beginning.
     ///
     /// # Errors
@@ -144,9 +144,9 @@ impl<F: DiskFile> Backup<F> {
             let why = format!("{} with this incarnation is not among its voters", identity.node);
             return Err(Error::Entry(convert::Malformed { what: "first membership", why }));
         }
-        let Beginning { position, stamp_ms } = beginning;
+        let Beginning { position, log_time_ms } = beginning;
         let state_machine_version = self.file.info.state_machine_version;
-        let info = SnapshotInfo { number: NUMBER, position, stamp_ms, state_machine_version };
+        let info = SnapshotInfo { number: NUMBER, position, log_time_ms, state_machine_version };
         store_log::restore(disk, identity, incarnation, boot_id, info, |writer| {
             let mut rewrite = transfer::Rewrite::new(|old| adopted(old, members, beginning));
             each_chunk(&self.reader, &mut |chunk| {
@@ -164,14 +164,14 @@ pub struct Beginning {
     /// The position of its state; its log begins after that.
     pub position: Position,
     /// Its log time there.
-    pub stamp_ms: i64,
+    pub log_time_ms: i64,
 }
 
 /// Where the state of the new group stands: of other members, in another log.
 fn adopted(old: &AppliedState, members: &Membership, beginning: Beginning) -> AppliedState {
     let mut new = AppliedState {
         applied: Some(position_out(beginning.position)),
-        stamp_ms: beginning.stamp_ms,
+        log_time_ms: beginning.log_time_ms,
         membership: Some(members.clone()),
         membership_offset: beginning.position.offset.0,
         log_id: 0,

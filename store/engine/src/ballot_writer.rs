@@ -26,7 +26,7 @@ impl<D: Disk> BallotWriter<D> {
     ///
     /// # Errors
     /// The disk failed or is full; the process must end.
-    pub fn turn(
+    pub fn poll(
         &mut self,
         ballots: impl IntoIterator<Item = Ballot>,
         outs: &mut Vec<Job>,

@@ -1,9 +1,9 @@
-//! The recent entries of the log in memory, shared by the node (which puts them in), the pumps and the applier
+//! The recent entries of the log in memory, shared by the node (which puts them in), the replicators and the applier
 //! (which read them), so that in the normal course nobody reads the log back from disk.
 //!
 //! Promises: what is in it is what the node last handed to the writer; entries that are not durable yet are never
 //! evicted (so whoever misses here finds them in the log); everything else is bounded by bytes. It also knows which
-//! epoch this replica leads: a pump asks *after* reading whether it still does, since a leader never truncates and
+//! epoch this replica leads: a replicator asks *after* reading whether it still does, since a leader never truncates and
 //! so what was read in its epoch is of its log.
 //!
 //! ```text
@@ -163,7 +163,7 @@ mod tests {
     fn entries(offsets: std::ops::RangeInclusive<u64>, size: usize) -> Vec<Entry<Bytes>> {
         let entry = |offset| Entry {
             position: Position::new(1, offset),
-            stamp_ms: 0,
+            log_time_ms: 0,
             kind: EntryKind::Command,
             payload: Bytes::from(vec![7; size]),
         };

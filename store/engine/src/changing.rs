@@ -3,13 +3,13 @@
 use proto::store as wire;
 use store_core::Offset;
 
-use crate::job::Ticket;
+use crate::job::RequestId;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Changing {
     /// Who asked.
-    pub(crate) ticket: Ticket,
+    pub(crate) request_id: RequestId,
     /// The member that it brings, with its address.
     pub(crate) newcomer: Option<wire::Member>,
     /// The membership that it leads to stands here: done when that is committed.

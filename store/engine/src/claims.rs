@@ -1,7 +1,7 @@
-//! The duty to answer the tickets of committed entries: the applier's, when it has applied them, unless the node has told
+//! The duty to answer the request ids of committed entries: the applier's, when it has applied them, unless the node has told
 //! them meanwhile that the outcome is unknown, because the applier stands still.
 //!
-//! Promises: each ticket is answered by one of the two. Nothing is done under the lock but to compare offsets.
+//! Promises: each request id is answered by one of the two. Nothing is done under the lock but to compare offsets.
 
 use parking_lot::Mutex;
 use store_core::Offset;
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_ticket_is_answered_by_one_of_the_two() {
+    fn each_request_is_answered_by_one_of_the_two() {
         let claims = Claims::default();
         assert_eq!(claims.apply(Offset(3)), Offset(0), "all of it is the applier's");
         assert_eq!(claims.give_up(Offset(5)), Offset(3), "the node answers 4 and 5");

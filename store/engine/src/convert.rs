@@ -8,8 +8,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use proto::store as wire;
 use store_core::{
-    Append, Checkpoint, Entry, EntryKind, Epoch, Incarnation, LogState, Member, Membership, Message, NodeId,
-    Offset, Position, Round, Run, VoteReply, VoteRequest,
+    Append, AppendRejection, Checkpoint, Entry, EntryKind, Epoch, Incarnation, Member, Membership, Message,
+    NodeId, Offset, Position, Round, Run, VoteReply, VoteRequest,
 };
 
 use crate::limits::{COMMAND_BYTES_MAX, MEMBERS_MAX, MESSAGE_ENTRIES_MAX};
@@ -43,15 +43,15 @@ pub fn position_out(position: Position) -> wire::Position {
 /// A checkpoint from the wire, or from a table.
 #[must_use]
 pub fn checkpoint_in(checkpoint: wire::Checkpoint) -> Checkpoint {
-    let wire::Checkpoint { position, effects, version } = checkpoint;
-    Checkpoint { position: position_in(position), effects, version }
+    let wire::Checkpoint { position, state_hash, version } = checkpoint;
+    Checkpoint { position: position_in(position), state_hash, version }
 }
 
 /// A checkpoint for the wire.
 #[must_use]
 pub fn checkpoint_out(checkpoint: Checkpoint) -> wire::Checkpoint {
-    let Checkpoint { position, effects, version } = checkpoint;
-    wire::Checkpoint { position: Some(position_out(position)), effects, version }
+    let Checkpoint { position, state_hash, version } = checkpoint;
+    wire::Checkpoint { position: Some(position_out(position)), state_hash, version }
 }
 
 /// A membership from the wire.
@@ -124,7 +124,7 @@ pub fn entry_in(entry: wire::Entry) -> Result<Entry<Bytes>, Malformed> {
         let bytes = entry.payload.len();
         return Err(malformed("entry", format!("{bytes} bytes are more than {COMMAND_BYTES_MAX}")));
     }
-    Ok(Entry { position, stamp_ms: entry.stamp_ms, kind, payload: entry.payload })
+    Ok(Entry { position, log_time_ms: entry.log_time_ms, kind, payload: entry.payload })
 }
 
 /// An entry for the wire; shares the payload.
@@ -137,7 +137,7 @@ pub fn entry_out(entry: &Entry<Bytes>) -> wire::Entry {
     };
     wire::Entry {
         position: Some(position_out(entry.position)),
-        stamp_ms: entry.stamp_ms,
+        log_time_ms: entry.log_time_ms,
         kind: kind.into(),
         payload: entry.payload.clone(),
     }
@@ -173,14 +173,16 @@ pub fn push_in(message: wire::PushMessage) -> Result<(Message, Vec<Entry<Bytes>>
             committed: Offset(heartbeat.committed),
             compare: Offset(heartbeat.compare),
         },
-        Wire::Fence(fence) => {
-            let at = fence.at.ok_or_else(|| malformed("fence", "it says no checkpoint"))?;
-            Message::Fence { epoch: Epoch(fence.epoch), at: checkpoint_in(at) }
+        Wire::Quarantine(quarantine) => {
+            let at = quarantine.at.ok_or_else(|| malformed("quarantine", "it says no checkpoint"))?;
+            Message::Quarantine { epoch: Epoch(quarantine.epoch), at: checkpoint_in(at) }
         }
         Wire::InstallSnapshot(install) => {
             Message::InstallSnapshot { epoch: Epoch(install.epoch), at: position_in(install.at) }
         }
-        Wire::HandOver(hand_over) => Message::HandOver { epoch: Epoch(hand_over.epoch) },
+        Wire::TransferLeadership(transfer_leadership) => {
+            Message::TransferLeadership { epoch: Epoch(transfer_leadership.epoch) }
+        }
     };
     with_epoch(message).map(|message| (message, Vec::new()))
 }
@@ -226,7 +228,7 @@ fn append_in(append: wire::AppendEntries) -> Result<(Message, Vec<Entry<Bytes>>)
 /// A leader's message without entries for the wire.
 ///
 /// # Panics
-/// If it is of another kind: our own bug (appends are made by the pump).
+/// If it is of another kind: our own bug (appends are made by the replicator).
 #[must_use]
 pub fn push_out(message: &Message) -> wire::PushMessage {
     use wire::push_message::Message as Wire;
@@ -240,13 +242,15 @@ pub fn push_out(message: &Message) -> wire::PushMessage {
             committed: committed.0,
             compare: compare.0,
         }),
-        Message::Fence { epoch, at } => {
-            Wire::Fence(wire::Fence { epoch: epoch.0, at: Some(checkpoint_out(*at)) })
+        Message::Quarantine { epoch, at } => {
+            Wire::Quarantine(wire::Quarantine { epoch: epoch.0, at: Some(checkpoint_out(*at)) })
         }
         Message::InstallSnapshot { epoch, at } => {
             Wire::InstallSnapshot(wire::InstallSnapshot { epoch: epoch.0, at: Some(position_out(*at)) })
         }
-        Message::HandOver { epoch } => Wire::HandOver(wire::HandOver { epoch: epoch.0 }),
+        Message::TransferLeadership { epoch } => {
+            Wire::TransferLeadership(wire::TransferLeadership { epoch: epoch.0 })
+        }
         other => unreachable!("not a leader's small message: {other:?}"),
     };
     wire::PushMessage { message: Some(message) }
@@ -264,16 +268,16 @@ pub fn reply_in(reply: wire::PushReply) -> Result<Message, Malformed> {
             durable_up_to: position_in(ack.durable_up_to),
             round: Round(ack.round),
             checkpoint: ack.checkpoint.map(checkpoint_in),
-            fenced: ack.fenced,
+            quarantined: ack.quarantined,
             unfit: ack.unfit,
         },
-        Wire::LogState(state) => Message::LogState(LogState {
+        Wire::AppendRejection(state) => Message::AppendRejection(AppendRejection {
             epoch: Epoch(state.epoch),
             last: position_in(state.last),
             committed: Offset(state.committed),
             conflict: (state.conflict_epoch != 0)
                 .then_some((Epoch(state.conflict_epoch), Offset(state.conflict_first))),
-            suspect: state.suspect,
+            maybe_lost_tail: state.maybe_lost_tail,
         }),
         Wire::StaleEpoch(stale) => Message::StaleEpoch { epoch: Epoch(stale.epoch) },
     };
@@ -288,29 +292,31 @@ pub fn reply_in(reply: wire::PushReply) -> Result<Message, Malformed> {
 pub fn reply_out(message: &Message) -> wire::PushReply {
     use wire::push_reply::Message as Wire;
     let message = match message {
-        Message::Ack { epoch, durable_up_to, round, checkpoint, fenced, unfit } => Wire::Ack(wire::Ack {
-            epoch: epoch.0,
-            durable_up_to: Some(position_out(*durable_up_to)),
-            round: round.0,
-            checkpoint: checkpoint.map(checkpoint_out),
-            fenced: *fenced,
-            unfit: *unfit,
-        }),
-        Message::LogState(state) => {
+        Message::Ack { epoch, durable_up_to, round, checkpoint, quarantined, unfit } => {
+            Wire::Ack(wire::Ack {
+                epoch: epoch.0,
+                durable_up_to: Some(position_out(*durable_up_to)),
+                round: round.0,
+                checkpoint: checkpoint.map(checkpoint_out),
+                quarantined: *quarantined,
+                unfit: *unfit,
+            })
+        }
+        Message::AppendRejection(state) => {
             let (conflict_epoch, conflict_first) = state.conflict.unwrap_or_default();
-            Wire::LogState(wire::LogState {
+            Wire::AppendRejection(wire::AppendRejection {
                 epoch: state.epoch.0,
                 last: Some(position_out(state.last)),
                 committed: state.committed.0,
                 conflict_epoch: conflict_epoch.0,
                 conflict_first: conflict_first.0,
-                suspect: state.suspect,
+                maybe_lost_tail: state.maybe_lost_tail,
             })
         }
         Message::StaleEpoch { epoch } => Wire::StaleEpoch(wire::StaleEpoch { epoch: epoch.0 }),
         other => unreachable!("not an answer to a push: {other:?}"),
     };
-    wire::PushReply { message: Some(message), no_room: false }
+    wire::PushReply { message: Some(message), out_of_space: false }
 }
 
 /// A request for a vote from the wire.
@@ -322,7 +328,7 @@ pub fn vote_request_in(request: &wire::VoteRequest) -> Result<Message, Malformed
         epoch: Epoch(request.epoch),
         last: position_in(request.last),
         pre: request.pre,
-        handed_over: request.handed_over,
+        transferred: request.transferred,
     }))
 }
 
@@ -333,7 +339,7 @@ pub fn vote_request_out(request: &VoteRequest) -> wire::VoteRequest {
         epoch: request.epoch.0,
         last: Some(position_out(request.last)),
         pre: request.pre,
-        handed_over: request.handed_over,
+        transferred: request.transferred,
     }
 }
 
@@ -350,7 +356,7 @@ pub fn vote_reply_in(reply: &wire::VoteReply) -> Result<Message, Malformed> {
         granted: reply.granted,
         pre: reply.pre,
         last: position_in(reply.last),
-        suspect: reply.suspect,
+        maybe_lost_tail: reply.maybe_lost_tail,
         candidate: Incarnation(reply.candidate_incarnation),
     }))
 }
@@ -363,7 +369,7 @@ pub fn vote_reply_out(reply: &VoteReply) -> wire::VoteReply {
         granted: reply.granted,
         pre: reply.pre,
         last: Some(position_out(reply.last)),
-        suspect: reply.suspect,
+        maybe_lost_tail: reply.maybe_lost_tail,
         candidate_incarnation: reply.candidate.0,
         removed: String::new(),
     }

@@ -1,17 +1,17 @@
 //! The messages between the stages: one closed enum in and one out for each. No behaviour here.
 //!
-//! Tickets are the shell's: it makes them (unique over the life of a replica), the engine gives each back once.
+//! Request ids are the driver's: it makes them (unique over the life of a replica), the engine gives each back once.
 
 use bytes::Bytes;
 use store_core::{
-    Ballot, ChangeRefusal, Checkpoint, Doubt, Entry, Epoch, Fatal, Member, MemberChange, Message, NodeId,
-    Offset, Position, RoleView, WriteSeq,
+    Ballot, ChangeRefusal, Checkpoint, Divergence, Entry, Epoch, Fatal, Member, MemberChange, Message,
+    NodeId, Offset, Position, RoleView, WriteSeq,
 };
-use store_log::Fence;
+use store_log::Quarantine;
 
-/// A client's request, numbered by the shell; unique over the life of a replica.
+/// A client's request, numbered by the driver; unique over the life of a replica.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Ticket(pub u64);
+pub struct RequestId(pub u64);
 
 /// What the node is told (queue F1).
 #[derive(Clone, PartialEq, Debug)]
@@ -21,7 +21,7 @@ pub enum Job {
     /// A client wants this command executed.
     Write {
         /// Answered once, by the node or by the applier.
-        ticket: Ticket,
+        request_id: RequestId,
         /// An encoded `proto::store::Command`, at most [`crate::limits::COMMAND_BYTES_MAX`].
         command: Bytes,
     },
@@ -29,16 +29,16 @@ pub enum Job {
     /// different states.
     Audit {
         /// Answered once, by the node or by the applier.
-        ticket: Ticket,
+        request_id: RequestId,
         /// An encoded `proto::store::Command`.
         command: Bytes,
     },
     /// A client wants to read linearizably: answered with [`Answer::ReadReady`] when the table may be read.
     Read {
         /// Answered once, by the node.
-        ticket: Ticket,
+        request_id: RequestId,
     },
-    /// A message from another replica, whose cluster, group and incarnation the shell has checked. Made by
+    /// A message from another replica, whose cluster, group and incarnation the driver has checked. Made by
     /// [`crate::convert`].
     Peer {
         /// Who sent it: which folder, as its introduction says.
@@ -48,18 +48,18 @@ pub enum Job {
         /// With [`Message::Append`]: its entries, exactly those that its runs describe. Otherwise empty.
         entries: Vec<Entry<Bytes>>,
     },
-    /// The push stream to a peer was opened anew, or its pump found its entries purged: what was in flight may
+    /// The push stream to a peer was opened anew, or its replicator found its entries purged: what was in flight may
     /// be gone.
     Reconnected {
         /// Which peer.
         peer: NodeId,
     },
-    /// A peer says whether it lacks room on its disk or in its table.
-    PeerRoom {
+    /// A peer says whether it is out of space on its disk or in its table.
+    PeerHeadroom {
         /// Which peer.
         peer: NodeId,
         /// It has less than its reserve.
-        lacks: bool,
+        is_out_of_space: bool,
     },
     /// From the ballot's writer: this ballot is durable.
     BallotSaved {
@@ -89,17 +89,17 @@ pub enum Job {
         /// X of the new `log.X`, and of the snapshot of exactly `at`.
         number: u64,
     },
-    /// From the writer: there was no room for another file, or its number is taken by a snapshot that is arriving.
+    /// From the writer: there was no space for another file, or its number is taken by a snapshot that is arriving.
     RollFailed {
         /// The offset asked for.
         at: Offset,
     },
-    /// From the thread aside: the snapshot asked for is written, durable and verified.
+    /// From the background thread: the snapshot asked for is written, durable and verified.
     SnapshotTaken {
         /// Its position.
         position: Position,
     },
-    /// From the thread aside: it could not be written; the next one will be tried in its turn.
+    /// From the background thread: it could not be written; the next one will be tried in its turn.
     SnapshotFailed {
         /// The position asked for.
         position: Position,
@@ -115,7 +115,7 @@ pub enum Job {
     Imported(Imported),
     /// From the applier: a checkpoint of the state.
     Checkpoint(Checkpoint),
-    /// A fenced replica has fetched a snapshot whose last entry is in its log; it is verified and waits under the name
+    /// A quarantined replica has fetched a snapshot whose last entry is in its log; it is verified and waits under the name
     /// of a transfer.
     ReplacementFetched {
         /// Its position.
@@ -128,19 +128,19 @@ pub enum Job {
         /// X of its `snap.X`.
         number: u64,
     },
-    /// From the writer: there was no room for it. Another is fetched.
+    /// From the writer: there was no space for it. Another is fetched.
     NotAdopted,
-    /// From the applier: the table of a fenced replica is that snapshot now.
+    /// From the applier: the table of a quarantined replica is that snapshot now.
     Replaced(Imported),
-    /// From the writer: the fence is durable.
-    FenceSaved,
-    /// From the writer: the wrong snapshots and the fence are gone.
-    Unfenced,
+    /// From the writer: the quarantine is durable.
+    QuarantineSaved,
+    /// From the writer: the wrong snapshots and the quarantine are gone.
+    Released,
     /// An operator says that the table here is wrong. Answered at once, with [`Answer::Resyncing`] or
     /// [`Answer::CannotResync`].
     Resync {
         /// Answered once, by the node.
-        ticket: Ticket,
+        request_id: RequestId,
     },
     /// Somebody asked for a snapshot of at least this offset, and there is none.
     SnapshotWanted {
@@ -153,12 +153,12 @@ pub enum Job {
         after: Position,
     },
     /// From the writer: bytes free on the file system.
-    DiskRoom {
+    DiskHeadroom {
         /// How many.
         free_bytes: u64,
     },
-    /// Give leadership away (answered by [`NodeOut::Role`] or [`NodeOut::HandOverFailed`]).
-    HandOver {
+    /// Give leadership away (answered by [`NodeOut::Role`] or [`NodeOut::TransferFailed`]).
+    TransferLeadership {
         /// To whom; `None`: the most advanced voter.
         to: Option<NodeId>,
     },
@@ -175,7 +175,7 @@ pub enum Job {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChangeAsked {
     /// Answered once, with [`Answer::Changed`] or [`Answer::ChangeRefused`].
-    pub ticket: Ticket,
+    pub request_id: RequestId,
     /// What is asked for.
     pub change: MemberChange,
     /// Where a learner that is added is reached (`host:port`); otherwise empty.
@@ -190,7 +190,7 @@ pub struct Applied {
     /// The offset of the last entry that changed a record: what a publisher must reach.
     pub last_change: Offset,
     /// Running hash of all effects up to `position`.
-    pub effects: u64,
+    pub state_hash: u64,
 }
 
 /// What an imported snapshot holds besides records.
@@ -202,8 +202,8 @@ pub struct Imported {
     pub position: Position,
     /// The checkpoints that it brings, oldest first.
     pub checkpoints: Vec<Checkpoint>,
-    /// The stamp of the last entry that it contains.
-    pub stamp_ms: i64,
+    /// The timestamp of the last entry that it contains.
+    pub log_time_ms: i64,
     /// The offset of the entry that set the membership.
     pub membership_offset: Offset,
     /// The membership in force there.
@@ -219,14 +219,14 @@ pub enum NodeOut {
     Write(WriterJob),
     /// For the applier, in order.
     Apply(ApplierJob),
-    /// For a peer's pump ([`crate::PumpInbox::post`]).
-    Pump {
+    /// For a peer's replicator ([`crate::ReplicatorInbox::post`]).
+    Replicator {
         /// Which peer.
         to: NodeId,
         /// What.
-        job: PumpJob,
+        job: ReplicatorJob,
     },
-    /// An `Ack`, `LogState` or `StaleEpoch`, back on the push stream that `to` opened. Only the newest of them
+    /// An `Ack`, `AppendRejection` or `StaleEpoch`, back on the push stream that `to` opened. Only the newest of them
     /// matters: if a later one has to wait, it may replace an `Ack` that waits.
     Reply {
         /// To whom.
@@ -246,10 +246,10 @@ pub enum NodeOut {
         /// Which node.
         peer: NodeId,
     },
-    /// A ticket's answer.
+    /// A request id's answer.
     Answer {
         /// Whose.
-        ticket: Ticket,
+        request_id: RequestId,
         /// What.
         answer: Answer,
     },
@@ -265,17 +265,17 @@ pub enum NodeOut {
         /// At least this position.
         at: Position,
     },
-    /// The handover asked for was given up.
-    HandOverFailed,
+    /// The leadership transfer asked for was given up.
+    TransferFailed,
     /// The table is wrong from here on, or right again: whether it may be read, and why not.
-    Fenced(Option<Fence>),
+    Quarantined(Option<Quarantine>),
     /// Something that an operator should know; writes may go on.
     Report(Report),
     /// Going on would break a promise: end the process.
     Fatal(Fatal),
 }
 
-/// What the node says of a ticket.
+/// What the node says of a request id.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// Read: the table may be read now; everything up to `at` is applied.
@@ -291,7 +291,7 @@ pub enum Answer {
         leader: Option<NodeId>,
     },
     /// Never executed: try again later.
-    Overloaded(Lack),
+    Overloaded(Shortage),
     /// Never executed: the command is larger than [`crate::limits::COMMAND_BYTES_MAX`] or empty.
     BadSize {
         /// Its size.
@@ -308,11 +308,11 @@ pub enum Answer {
     /// Change of members: it was not begun.
     ChangeRefused(ChangeRefusal),
     /// Write, never executed: the replicas have different states at this offset, and no majority has the same.
-    Divided {
+    Diverged {
         /// The offset.
         at: Offset,
     },
-    /// Resync: the fence is durable.
+    /// Resync: the quarantine is durable.
     Resyncing,
     /// Resync: nothing was done. This replica leads (true), or knows no leader.
     CannotResync {
@@ -323,38 +323,38 @@ pub enum Answer {
 
 /// What there is too little of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lack {
+pub enum Shortage {
     /// Places for requests that wait.
     Places,
     /// Bytes for writes that wait.
     Bytes,
-    /// Room on the disk, above the reserve.
+    /// Headroom on the disk, above the reserve.
     Disk,
-    /// Room in the table, above the reserve.
+    /// Headroom in the table, above the reserve.
     Table,
-    /// Room on so many replicas that no majority has any.
+    /// Headroom on so many replicas that no majority has any.
     Majority,
 }
 
-impl Lack {
+impl Shortage {
     /// The reason that a caller is told: what passes by itself, and what somebody must mend.
     #[must_use]
     pub const fn reason(self) -> proto::store::FailureReason {
         match self {
-            Lack::Places | Lack::Bytes => proto::store::FailureReason::Overloaded,
-            Lack::Disk | Lack::Table | Lack::Majority => proto::store::FailureReason::NoRoom,
+            Shortage::Places | Shortage::Bytes => proto::store::FailureReason::Overloaded,
+            Shortage::Disk | Shortage::Table | Shortage::Majority => proto::store::FailureReason::OutOfSpace,
         }
     }
 }
 
-impl std::fmt::Display for Lack {
+impl std::fmt::Display for Shortage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Lack::Places => "too many requests wait",
-            Lack::Bytes => "too many bytes wait to be written",
-            Lack::Disk => "the disk is full up to its reserve",
-            Lack::Table => "the database is full up to its reserve: raise store.map_bytes, or the largest file that the process may write (ulimit -f)",
-            Lack::Majority => {
+            Shortage::Places => "too many requests wait",
+            Shortage::Bytes => "too many bytes wait to be written",
+            Shortage::Disk => "the disk is full up to its reserve",
+            Shortage::Table => "the database is full up to its reserve: raise store.map_bytes, or the largest file that the process may write (ulimit -f)",
+            Shortage::Majority => {
                 "on a majority of the replicas the disk or the database is full up to its reserve"
             }
         })
@@ -364,19 +364,19 @@ impl std::fmt::Display for Lack {
 /// What an operator should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
-    /// This leader's clock is more than an hour ahead of the log; log time goes on from the log's last stamp.
+    /// This leader's clock is more than an hour ahead of the log; log time goes on from the log's last timestamp.
     ClockJump {
-        /// The log's last stamp.
-        last_stamp_ms: i64,
+        /// The log's last timestamp.
+        last_log_time_ms: i64,
         /// The clock.
         wall_ms: i64,
     },
-    /// Writes are refused for lack of room; with another voter at hand, leadership is handed over.
-    NoRoom(Lack),
+    /// Writes are refused for lack of space; with another voter at hand, leadership is transferred.
+    OutOfSpace(Shortage),
     /// There is room again.
-    RoomAgain,
+    HeadroomAgain,
     /// This leader thinks so of the replicas' states now.
-    Doubt(Doubt),
+    Divergence(Divergence),
     /// The store under the table reports this damage, and the replica goes on with it, since nobody else can lead; `None`: no
     /// longer.
     Damage(Option<String>),
@@ -429,17 +429,17 @@ pub enum WriterJob {
     Measure,
     /// Forget that the log lost a tail.
     Trust,
-    /// The table is wrong: make that durable, then say [`Job::FenceSaved`].
-    Fence(Fence),
-    /// The snapshot that a fenced replica has fetched gets its name.
+    /// The table is wrong: make that durable, then say [`Job::QuarantineSaved`].
+    Quarantine(Quarantine),
+    /// The snapshot that a quarantined replica has fetched gets its name.
     Adopt {
         /// Its position.
         position: Position,
     },
     /// It turned out not to be needed: remove it.
     Unstage,
-    /// The table was replaced by this snapshot: remove all others, then the fence.
-    Unfence {
+    /// The table was replaced by this snapshot: remove all others, then the quarantine.
+    EndQuarantine {
         /// X of its `snap.X`.
         number: u64,
     },
@@ -449,8 +449,8 @@ pub enum WriterJob {
         number: u64,
         /// The snapshot's position.
         after: Position,
-        /// The stamp of the last entry in it.
-        stamp_ms: i64,
+        /// The timestamp of the last entry in it.
+        log_time_ms: i64,
     },
 }
 
@@ -462,7 +462,7 @@ pub enum ApplierJob {
         /// The last.
         up_to: Position,
         /// Who waits for which of them, by offset, rising.
-        tickets: Vec<(Offset, Ticket)>,
+        request_ids: Vec<(Offset, RequestId)>,
     },
     /// Stop when exactly this offset is applied, and say [`ApplierOut::SnapshotAt`].
     SnapshotAt {
@@ -477,7 +477,7 @@ pub enum ApplierJob {
     /// The offset asked for was truncated, or the log could not roll there: do not stop.
     CancelSnapshot,
     /// The table is wrong: neither apply to it nor take snapshots of it until it is replaced.
-    Fence,
+    Quarantine,
     /// Replace the wrong table by a snapshot of this position, from which the log goes on.
     Replace {
         /// The snapshot's position.
@@ -494,9 +494,9 @@ pub enum ApplierJob {
     },
 }
 
-/// What a pump is told. Posting merges: a pump holds a cursor and the newest of each small message, no queue.
+/// What a replicator is told. Posting merges: a replicator holds a cursor and the newest of each small message, no queue.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum PumpJob {
+pub enum ReplicatorJob {
     /// [`store_core::Output::Push`].
     Push {
         /// The leader's epoch.
@@ -510,16 +510,16 @@ pub enum PumpJob {
         /// A commit order that rides along.
         committed: Offset,
     },
-    /// `CommitOrder`, `Heartbeat`, `InstallSnapshot` or `HandOver`.
+    /// `CommitOrder`, `Heartbeat`, `InstallSnapshot` or `TransferLeadership`.
     Say(Message),
     /// This replica no longer leads: forget everything.
     Stop,
 }
 
-/// What a pump says.
+/// What a replicator says.
 #[derive(Clone, PartialEq, Debug)]
-pub enum PumpOut {
-    /// Send this on the push stream, in order (the first message of a stream gets its `peer` from the shell).
+pub enum ReplicatorOut {
+    /// Send this on the push stream, in order (the first message of a stream gets its `peer` from the driver).
     Send(proto::store::PushMessage),
     /// The entries it should send are no longer in the log: tell the node [`Job::Reconnected`].
     Purged,
@@ -536,10 +536,10 @@ pub enum ApplierOut {
     Checkpoint(Checkpoint),
     /// For the node (as [`Job::Replaced`]).
     Replaced(Imported),
-    /// What became of a ticket's command.
+    /// What became of a request id's command.
     Answer {
         /// Whose.
-        ticket: Ticket,
+        request_id: RequestId,
         /// What.
         reply: Reply,
     },
@@ -553,7 +553,7 @@ pub enum ApplierOut {
         /// The entry's position.
         position: Position,
         /// Running hash of all effects there.
-        effects: u64,
+        state_hash: u64,
     },
     /// The offset of a snapshot is applied, and nothing after it. The applier stands still until
     /// [`crate::Applier::resume`]: open a read transaction first, write the snapshot from it aside

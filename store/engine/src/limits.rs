@@ -18,12 +18,12 @@ pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 pub const APPLY_ENTRIES_MAX: usize = 1_024;
 /// Bytes of entries applied in one table transaction, at most, if it is more than one entry.
 pub const APPLY_BYTES_MAX: usize = 4 << 20;
-/// Bytes of recent entries kept in memory for pumps and applier; entries not yet written are kept beyond it.
+/// Bytes of recent entries kept in memory for replicators and applier; entries not yet written are kept beyond it.
 pub const CACHE_BYTES_MAX: usize = 32 << 20;
 /// Log time may run ahead of its own pace by this much with each entry, to catch up with the clock.
-pub const STAMP_SLACK_MS: i64 = 1_000;
+pub const LOG_TIME_SLACK_MS: i64 = 1_000;
 /// A new leader's clock may be ahead of the log by this much.
-pub const STAMP_JUMP_MS_MAX: i64 = 3_600_000;
+pub const LOG_TIME_JUMP_MS_MAX: i64 = 3_600_000;
 /// Bytes that a replica has handed to its writer and that are not durable, at most; appends beyond are dropped as if
 /// the network had lost them, and the leader resends them.
 pub const REPLICA_BYTES_UNWRITTEN_MAX: usize = 64 << 20;
@@ -31,20 +31,20 @@ pub const REPLICA_BYTES_UNWRITTEN_MAX: usize = 64 << 20;
 pub const SAVING_MESSAGES_MAX: usize = 1_024;
 /// Bytes of their entries, at most.
 pub const SAVING_BYTES_MAX: usize = 8 << 20;
-/// Operators that wait for one fence to be durable, at most.
+/// Operators that wait for one quarantine to be durable, at most.
 pub const RESYNCING_MAX: usize = 64;
 /// Ticks between looks at the room that is left.
-pub const ROOM_TICKS: u32 = 10;
+pub const HEADROOM_TICKS: u32 = 10;
 /// The part of half of its reserve that a replica still fills with entries when it is down to that half.
-pub const SCARCE_SHARE: u64 = 8;
+pub const LOW_SHARE: u64 = 8;
 /// Bytes that an entry counts for beside its payload, where room is scarce.
 pub const ENTRY_BYTES_BESIDE: usize = 64;
 /// Ticks before a log that could not be rolled is rolled again.
 pub const ROLL_PAUSE_TICKS: u32 = 100;
 /// Ticks without a word from a replica after which a leader keeps no log for it.
 pub const PEER_SILENT_TICKS_MAX: u32 = 1_000;
-/// Ticks between two times that a leader gives its place away for lack of room.
-pub const HAND_OVER_TICKS: u32 = 1_000;
+/// Ticks between two times that a leader gives its place away for lack of space.
+pub const TRANSFER_TICKS: u32 = 1_000;
 
 const _: () =
     assert!(REPLICA_BYTES_UNWRITTEN_MAX >= 2 * WRITE_BYTES_WAITING_MAX, "a leader's load fits a replica");

@@ -78,7 +78,7 @@ struct Inner {
     log_id: u64,
     /// The state machine's table.
     table: Memory,
-    /// The last entry's position and stamp: held while an entry is applied, never while waiting.
+    /// The last entry's position and timestamp: held while an entry is applied, never while waiting.
     last: Mutex<(Position, i64)>,
     /// The last applied offset, for who waits for changes.
     applied: watch::Sender<u64>,
@@ -220,18 +220,18 @@ impl Inner {
         let payload = Bytes::from(Command { kind: Some(kind) }.encode_to_vec());
         let mut last = self.last.lock();
         let position = Position::new(1, last.0.offset.0 + 1);
-        let stamp_ms = last.1.max(now_ms());
-        let entry = Entry { position, stamp_ms, kind: EntryKind::Command, payload };
+        let log_time_ms = last.1.max(now_ms());
+        let entry = Entry { position, log_time_ms, kind: EntryKind::Command, payload };
         let mut replies = self
             .table
             .write(|write| store_db::apply(write, std::slice::from_ref(&entry)))
             .map_err(|error| failed(&error))?;
-        *last = (position, stamp_ms);
+        *last = (position, log_time_ms);
         self.applied.send_replace(position.offset.0);
         replies.pop().ok_or_else(|| Error::Unknown { message: "an entry without a reply".to_owned() })
     }
 
-    /// Reads one picture, if it is fresh enough.
+    /// Reads one consistent view, if it is fresh enough.
     fn read<T>(
         &self,
         freshness: &Freshness,

@@ -2,18 +2,18 @@
 //! steps the core, and sends each of its outputs where it belongs.
 //!
 //! The file has what drives a turn. [`clients`] admits and refuses requests, [`outputs`] carries out what the core
-//! wants, [`saving`] holds back what waits for a ballot, [`install`] brings a snapshot in, [`fencing`] replaces a table
+//! wants, [`saving`] holds back what waits for a ballot, [`install`] brings a snapshot in, [`quarantine`] replaces a table
 //! that is wrong.
 //!
 //! Promises: a ballot is durable before anything that the core said after it leaves; all client writes that wait
-//! when it is turned become one append; a ticket is answered once. Leaves out whatever takes long: it writes no
+//! when it is turned become one append; a request id is answered once. Leaves out whatever takes long: it writes no
 //! file, applies nothing, and reads no table, so that it waits for no disk.
 
 mod clients;
-mod fencing;
 mod install;
 mod members;
 mod outputs;
+mod quarantine;
 mod saving;
 
 use std::collections::VecDeque;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use store_core::{Entry, Epoch, Input, Member, Message, NodeId, Offset, Output, Position, Replica, WriteSeq};
 use store_db::Table;
-use store_log::{Disk, Fence};
+use store_log::{Disk, Quarantine};
 
 use crate::arrival::Arrival;
 use crate::cache::EntryCache;
@@ -30,12 +30,12 @@ use crate::changing::Changing;
 use crate::claims::Claims;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::job::{Applied, ApplierJob, Imported, Job, NodeOut, Ticket, WriterJob};
+use crate::headroom::Headroom;
+use crate::job::{Applied, ApplierJob, Imported, Job, NodeOut, RequestId, WriterJob};
 use crate::limits::{ENTRY_BYTES_BESIDE, PEER_SILENT_TICKS_MAX, REPLICA_BYTES_UNWRITTEN_MAX};
-use crate::room::Room;
+use crate::log_clock::LogClock;
 use crate::schedule::Schedule;
 use crate::snapshots::Snapshots;
-use crate::stamp::Stamps;
 use crate::start::{NodeConfig, NodeStart};
 use crate::status::Status;
 use crate::waiting::{Reads, Writes};
@@ -47,7 +47,7 @@ enum Carried {
     /// Entries from the leader.
     Entries(Vec<Entry<Bytes>>),
     /// Clients' commands.
-    Commands(Vec<(Ticket, Bytes)>),
+    Commands(Vec<(RequestId, Bytes)>),
 }
 
 /// What waits for a ballot.
@@ -76,24 +76,24 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     replica: Replica,
     /// Asked for room only.
     table: T,
-    /// The recent entries, for pumps and applier.
+    /// The recent entries, for replicators and applier.
     cache: Arc<EntryCache>,
     /// Log time.
-    stamps: Stamps<C>,
+    log_clock: LogClock<C>,
     /// Election timers.
     random: fastrand::Rng,
-    /// Tickets in the log, not committed; and what is committed and not applied.
+    /// Requests in the log, not committed; and what is committed and not applied.
     writes: Writes,
-    /// Which tickets of committed entries are answered by whom.
+    /// Which request ids of committed entries are answered by whom.
     claims: Arc<Claims>,
-    /// Tickets of reads.
+    /// Requests that read.
     reads: Reads,
     /// Commands that this turn has brought, and their bytes.
-    commands: Vec<(Ticket, Bytes)>,
+    commands: Vec<(RequestId, Bytes)>,
     /// Bytes of `commands`.
     commands_bytes: usize,
     /// Reads that this turn has brought.
-    asking: Vec<Ticket>,
+    asking: Vec<RequestId>,
     /// Appends handed to the writer and not reported: number, last offset, bytes.
     unwritten: VecDeque<(WriteSeq, Offset, usize)>,
     /// Bytes of those.
@@ -106,8 +106,8 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     leading: Option<Epoch>,
     /// Where the applier stands.
     applied: Applied,
-    /// Room on disk and in the table.
-    room: Room,
+    /// Headroom on disk and in the table.
+    headroom: Headroom,
     /// When to take snapshots.
     schedule: Schedule,
     /// A snapshot from the leader.
@@ -115,19 +115,19 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     /// Told when the table is wrong, or right again.
     snapshots: Arc<Snapshots<D>>,
     /// Why the table is wrong.
-    fence: Option<Fence>,
+    quarantine: Option<Quarantine>,
     /// The core knows that the table is damaged.
     is_damage_known: bool,
     /// It is told that the table is damaged and this replica goes on with it.
     is_damage_told: bool,
     /// What the wrong table was replaced by; what else was wrong is going.
     replaced: Option<Imported>,
-    /// The fence is durable.
-    fence_saved: bool,
+    /// The quarantine is durable.
+    quarantine_saved: bool,
     /// A snapshot to be installed when it is.
     install_waits: Option<(Position, u64)>,
-    /// Who asked for the fence that is not.
-    resyncing: Vec<Ticket>,
+    /// Who asked for the quarantine that is not.
+    resyncing: Vec<RequestId>,
     /// What waits for a ballot.
     saving: Option<Saving>,
     /// The core's outputs; kept for their memory.
@@ -144,7 +144,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         clock: C,
     ) -> Node<D, T, C> {
         let mut schedule = Schedule::new(config.snapshots, start.restored.snapshot);
-        if start.fence.is_some() {
+        if start.quarantine.is_some() {
             schedule.installing();
         }
         Node {
@@ -152,7 +152,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             replica: Replica::new(config.core, start.restored),
             table,
             cache,
-            stamps: Stamps::new(clock, start.stamp_ms, config.clock_jump_ms_max),
+            log_clock: LogClock::new(clock, start.log_time_ms, config.clock_jump_ms_max),
             random: fastrand::Rng::with_seed(config.seed),
             writes: Writes::default(),
             claims: start.claims,
@@ -166,15 +166,15 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             changing: None,
             leading: None,
             applied: start.applied,
-            room: Room::new(config.reserve),
+            headroom: Headroom::new(config.reserve),
             schedule,
             arrival: Arrival::None,
             snapshots,
-            fence: start.fence,
+            quarantine: start.quarantine,
             is_damage_known: false,
             is_damage_told: false,
             replaced: None,
-            fence_saved: true,
+            quarantine_saved: true,
             install_waits: None,
             resyncing: Vec::new(),
             saving: None,
@@ -186,7 +186,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     ///
     /// # Errors
     /// The disk failed; the process must end.
-    pub fn turn(
+    pub fn poll(
         &mut self,
         jobs: impl IntoIterator<Item = Job>,
         outs: &mut Vec<NodeOut>,
@@ -210,22 +210,22 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         match job {
             Job::Tick => self.tick(outs),
             Job::BallotSaved { ballot } => self.ballot_saved(ballot, outs),
-            Job::Write { ticket, command } => {
-                self.admit_write(ticket, command, self.divided(), outs);
+            Job::Write { request_id, command } => {
+                self.admit_write(request_id, command, self.diverged(), outs);
                 Ok(())
             }
-            Job::Audit { ticket, command } => {
-                self.admit_write(ticket, command, None, outs);
+            Job::Audit { request_id, command } => {
+                self.admit_write(request_id, command, None, outs);
                 Ok(())
             }
-            Job::Read { ticket } => {
-                self.admit_read(ticket, outs);
+            Job::Read { request_id } => {
+                self.admit_read(request_id, outs);
                 Ok(())
             }
             Job::Peer { from, message, entries } => self.hear(from, message, entries, outs),
             Job::Reconnected { peer } => self.step(Input::Reconnected { peer }, outs),
-            Job::PeerRoom { peer, lacks } => {
-                self.room.hear(peer, lacks);
+            Job::PeerHeadroom { peer, is_out_of_space } => {
+                self.headroom.hear(peer, is_out_of_space);
                 Ok(())
             }
             Job::Persisted { write, bytes_since_roll } => {
@@ -249,7 +249,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             }
             Job::SnapshotTaken { position } => {
                 self.schedule.taken(position);
-                if self.fence.is_none() {
+                if self.quarantine.is_none() {
                     let peers = self.pushed_after();
                     outs.push(NodeOut::Write(WriterJob::Purge { snapshot: position, peers }));
                 }
@@ -257,9 +257,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             }
             Job::SnapshotFetched { position, number } => self.fetched(position, number, outs),
             Job::Imported(imported) => {
-                let (after, stamp_ms) = (imported.position, imported.stamp_ms);
+                let (after, log_time_ms) = (imported.position, imported.log_time_ms);
                 let number = self.arrival.imported(imported);
-                outs.push(NodeOut::Write(WriterJob::Reset { number, after, stamp_ms }));
+                outs.push(NodeOut::Write(WriterJob::Reset { number, after, log_time_ms }));
                 Ok(())
             }
             Job::Reset { after } => self.installed(after, outs),
@@ -278,12 +278,12 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             }
             Job::NotAdopted => self.step(Input::NotReplaced, outs),
             Job::Replaced(imported) => self.replaced(imported, outs),
-            Job::FenceSaved => {
-                self.fence_saved(outs);
+            Job::QuarantineSaved => {
+                self.quarantine_saved(outs);
                 Ok(())
             }
-            Job::Unfenced => self.unfenced(outs),
-            Job::Resync { ticket } => self.resync(ticket, outs),
+            Job::Released => self.released(outs),
+            Job::Resync { request_id } => self.resync(request_id, outs),
             Job::SnapshotFailed { position } => {
                 self.schedule.failed(position);
                 Ok(())
@@ -292,9 +292,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 self.schedule.want(at);
                 Ok(())
             }
-            Job::DiskRoom { free_bytes } => self.look_at_room(free_bytes, outs),
+            Job::DiskHeadroom { free_bytes } => self.measure_headroom(free_bytes, outs),
             Job::ChangeMembers(asked) => self.change_members(asked, outs),
-            Job::HandOver { to } => self.step(Input::HandOver { to }, outs),
+            Job::TransferLeadership { to } => self.step(Input::TransferLeadership { to }, outs),
             Job::HoldCommit { hold } => self.step(Input::HoldCommit { hold }, outs),
             other => unreachable!("{other:?} was taken above"),
         }
@@ -303,7 +303,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     fn tick(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
         let random = self.random.u64(..);
         self.step(Input::Tick { random }, outs)?;
-        if self.room.is_due() {
+        if self.headroom.is_due() {
             outs.push(NodeOut::Write(WriterJob::Measure));
         }
         if self.replica.is_saving() {
@@ -311,7 +311,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         }
         self.look_for_damage(outs)?;
         if self.leading.is_some() {
-            self.hand_over_for_room(outs)?;
+            self.transfer_for_headroom(outs)?;
         }
         if let Some(at) = self.schedule.due(self.replica.last()) {
             outs.push(NodeOut::Write(WriterJob::Roll { at: at.offset }));
@@ -320,28 +320,28 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         Ok(())
     }
 
-    fn look_at_room(&mut self, free_bytes: u64, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
-        let (used, usable) = match self.table.room() {
+    fn measure_headroom(&mut self, free_bytes: u64, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        let (used, usable) = match self.table.headroom() {
             // Told by the next tick: the room is the least of its troubles.
             Err(error) if error.is_reported_by_store() => return Ok(()),
-            room => room?,
+            headroom => headroom?,
         };
-        let report = self.room.look(free_bytes, usable.saturating_sub(used));
+        let report = self.headroom.look(free_bytes, usable.saturating_sub(used));
         outs.extend(report.map(NodeOut::Report));
         Ok(())
     }
 
-    /// Gives leadership away for lack of room, to one that has some; where nobody has, it stays.
-    fn hand_over_for_room(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+    /// Gives leadership away for lack of space, to one that has some; where nobody has, it stays.
+    fn transfer_for_headroom(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
         let own = self.member.node;
-        let with_room = self.voters().find(|voter| *voter != own && self.room.has(*voter));
-        if with_room.is_none() || !self.room.should_hand_over() {
+        let with_headroom = self.voters().find(|voter| *voter != own && self.headroom.has(*voter));
+        if with_headroom.is_none() || !self.headroom.should_transfer() {
             return Ok(());
         }
-        // The most advanced one, unless that might be one that lacks room too.
-        let all = self.voters().all(|voter| self.room.has(voter));
-        let to = if all { None } else { with_room };
-        self.step(Input::HandOver { to }, outs)
+        // The most advanced one, unless that might be one that is out of space too.
+        let all = self.voters().all(|voter| self.headroom.has(voter));
+        let to = if all { None } else { with_headroom };
+        self.step(Input::TransferLeadership { to }, outs)
     }
 
     /// The log after this offset is still to be pushed to a replica that answers. One that does not is not waited for:
@@ -366,7 +366,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         outs: &mut Vec<NodeOut>,
     ) -> Result<(), Error> {
         let bytes = bytes_of(&entries);
-        let fits = self.unwritten_bytes <= REPLICA_BYTES_UNWRITTEN_MAX && self.room.takes(bytes);
+        let fits = self.unwritten_bytes <= REPLICA_BYTES_UNWRITTEN_MAX && self.headroom.takes(bytes);
         if !entries.is_empty() && !fits {
             return Ok(());
         }
@@ -430,15 +430,15 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             members_at: self.members.last().map(|(offset, _)| *offset).unwrap_or_default(),
             awaited: awaited(replica),
             snapshot: replica.snapshot(),
-            suspect: replica.suspect(),
-            fence: self.fence,
-            doubt: replica.doubt(),
+            maybe_lost_tail: replica.maybe_lost_tail(),
+            quarantine: self.quarantine,
+            divergence: replica.divergence(),
             checkpoint: replica.checkpoint(),
-            lack: self.room.lack(),
-            writes_lack: self.writes_lack().filter(|_| view.role == store_core::Role::Leader),
+            shortage: self.headroom.shortage(),
+            writes_shortage: self.writes_shortage().filter(|_| view.role == store_core::Role::Leader),
             disk: replica.disk(),
             writes_waiting: self.writes.len(),
-            log_time_lag_ms: self.stamps.lag_ms(),
+            log_time_lag_ms: self.log_clock.lag_ms(),
             peers: replica.peers().collect(),
         }
     }

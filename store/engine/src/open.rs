@@ -16,7 +16,7 @@ use proto::store::AppliedState;
 use store_core::mutation::{Mutation, planted};
 use store_core::{EpochHistory, Incarnation, NodeId, Offset, Position, Restored};
 use store_db::{Table, state};
-use store_log::{BootId, Cut, Disk, Fence, Identity, Log, LogReader, Meta, Recovered, SnapshotFile};
+use store_log::{BootId, Cut, Disk, Identity, Log, LogReader, Meta, Quarantine, Recovered, SnapshotFile};
 
 use prost::Message as _;
 
@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::job::{ApplierJob, ApplierOut};
 use crate::limits::CACHE_BYTES_MAX;
 use crate::node::Node;
-use crate::pump::{Pump, PumpInbox};
+use crate::replicator::{Replicator, ReplicatorInbox};
 use crate::shared_log::SharedLog;
 use crate::snapshots::Snapshots;
 use crate::source::Source;
@@ -65,8 +65,8 @@ pub struct Engine<D: Disk, T: Table, C: Clock> {
     pub ballots: BallotWriter<D>,
     /// F3.
     pub applier: Applier<D, T>,
-    /// Makes pumps.
-    pub pumps: Pumps<D>,
+    /// Makes replicators.
+    pub replicators: Replicators<D>,
     /// Takes, sends and receives snapshots.
     pub snapshots: Arc<Snapshots<D>>,
     /// Reads the log, for people.
@@ -75,17 +75,17 @@ pub struct Engine<D: Disk, T: Table, C: Clock> {
     pub recovery: Recovery,
 }
 
-/// Makes a pump for each peer.
-pub struct Pumps<D: Disk> {
+/// Makes a replicator for each peer.
+pub struct Replicators<D: Disk> {
     /// Where entries come from.
     source: Source<D>,
 }
 
-impl<D: Disk> Pumps<D> {
-    /// A pump for `peer`, and its mailbox.
+impl<D: Disk> Replicators<D> {
+    /// A replicator for `peer`, and its mailbox.
     #[must_use]
-    pub fn pump(&self, peer: NodeId) -> (PumpInbox, Pump<D>) {
-        Pump::new(peer, self.source.clone())
+    pub fn replicator(&self, peer: NodeId) -> (ReplicatorInbox, Replicator<D>) {
+        Replicator::new(peer, self.source.clone())
     }
 }
 
@@ -95,7 +95,7 @@ pub struct Recovery {
     /// What was cut from the end of the log.
     pub cut: Option<Cut>,
     /// The log lost a tail that may have been acknowledged.
-    pub suspect: bool,
+    pub maybe_lost_tail: bool,
     /// Snapshots that cannot be read: the file and why.
     pub unreadable_snapshots: Vec<String>,
     /// X of the snapshot that the table was imported from.
@@ -103,7 +103,7 @@ pub struct Recovery {
     /// The log was begun after this position, because it did not reach the table's.
     pub reset_to: Option<Position>,
     /// The table is wrong: nothing is applied to it, until it is replaced.
-    pub fence: Option<Fence>,
+    pub quarantine: Option<Quarantine>,
     /// Entries applied.
     pub applied_entries: u64,
     /// Entries that stay intermediate.
@@ -154,18 +154,19 @@ pub fn open<D: Disk, T: Table, C: Clock>(config: OpenConfig<D, T, C>) -> Result<
         join(&*disk, &identity, node.core.member.incarnation, &boot_id)?;
     }
     let (log, mut recovered) = Log::open(Arc::clone(&disk), &identity, &boot_id, log)?;
-    let (reader, ballots) = (log.reader(), BallotWriter::new(log.ballots()));
+    let (log_reader, ballots) = (log.reader(), BallotWriter::new(log.ballots()));
     let shared: SharedLog<D> = Arc::new(Mutex::new(log));
     let meta = recovered.meta.clone();
     // No mark vouched for a damaged table, so it was not believed: it is made anew here, from what is right.
-    let was_damaged = recovered.fence.take_if(|fence| fence.damaged).is_some();
-    let fenced = recovered.fence.is_some();
-    let snapshots = Arc::new(Snapshots::new(disk, meta, Arc::clone(&shared), &recovered.snapshots, fenced));
+    let was_damaged = recovered.quarantine.take_if(|quarantine| quarantine.damaged).is_some();
+    let quarantined = recovered.quarantine.is_some();
+    let snapshots =
+        Arc::new(Snapshots::new(disk, meta, Arc::clone(&shared), &recovered.snapshots, quarantined));
     let (state, imported) = settle_table(&table, &snapshots, &recovered)?;
     let reset_to = settle_log(&table, &state, &snapshots, &shared, &mut recovered)?;
 
     let cache = Arc::new(EntryCache::new(CACHE_BYTES_MAX, recovered.history.last().offset));
-    let source = Source::new(Arc::clone(&cache), reader.clone());
+    let source = Source::new(Arc::clone(&cache), log_reader.clone());
     let (committed, snapshot) = known_committed(&state, &snapshots, &recovered)?;
     let claims = Arc::new(Claims::default());
     let mut applier = Applier::new(
@@ -176,35 +177,50 @@ pub fn open<D: Disk, T: Table, C: Clock>(config: OpenConfig<D, T, C>) -> Result<
         Arc::clone(&claims),
         node.checkpoint_every,
     );
-    catch_up(&mut applier, &recovered.history, committed, fenced)?;
+    catch_up(&mut applier, &recovered.history, committed, quarantined)?;
     if was_damaged {
-        shared.lock().clear_fence()?;
+        shared.lock().clear_quarantine()?;
     }
 
     let start = NodeStart {
         restored: restored(&recovered, &table, &state, committed, snapshot)?,
         members: members(&recovered, &state)?,
-        stamp_ms: recovered.last_stamp_ms.max(state.stamp_ms),
+        log_time_ms: recovered.last_log_time_ms.max(state.log_time_ms),
         applied: applier.applied(),
-        fence: recovered.fence,
+        quarantine: recovered.quarantine,
         claims,
     };
-    let unreadable = recovered.unreadable_snapshots.iter();
-    let recovery = Recovery {
-        cut: recovered.cut,
-        suspect: recovered.suspect,
-        unreadable_snapshots: unreadable.map(|(file, error)| format!("{file}: {error}")).collect(),
-        imported,
-        reset_to,
-        fence: recovered.fence,
-        applied_entries: applier.applied().position.offset.0 - standing(&state).position.offset.0,
-        intermediate_entries: recovered.history.last().offset.0 - committed.0,
-    };
+    let applied_entries = applier.applied().position.offset.0 - standing(&state).position.offset.0;
+    let recovery = Recovery { imported, reset_to, applied_entries, ..recovery_of(&recovered, committed) };
     let mut node_config = node;
     node_config.core.member = recovered.meta.member;
     let node = Node::new(node_config, start, table, cache, Arc::clone(&snapshots), clock);
     let writer = Writer::new(shared, Arc::clone(&snapshots));
-    Ok(Engine { node, writer, ballots, applier, pumps: Pumps { source }, snapshots, log: reader, recovery })
+    Ok(Engine {
+        node,
+        writer,
+        ballots,
+        applier,
+        replicators: Replicators { source },
+        snapshots,
+        log: log_reader,
+        recovery,
+    })
+}
+
+/// The part of the report that the log's recovery knows.
+fn recovery_of(recovered: &Recovered, committed: Offset) -> Recovery {
+    let unreadable = recovered.unreadable_snapshots.iter();
+    Recovery {
+        cut: recovered.cut.clone(),
+        maybe_lost_tail: recovered.maybe_lost_tail,
+        unreadable_snapshots: unreadable.map(|(file, error)| format!("{file}: {error}")).collect(),
+        imported: None,
+        reset_to: None,
+        quarantine: recovered.quarantine,
+        applied_entries: 0,
+        intermediate_entries: recovered.history.last().offset.0 - committed.0,
+    }
 }
 
 /// The table's state, after the newest whole snapshot was imported if the table is empty or lies before the log.
@@ -255,7 +271,7 @@ fn settle_log<D: Disk, T: Table>(
     let of_applied = |info: &store_log::SnapshotInfo| info.position == applied && info.number > newest_log;
     let number = match snapshots.list().into_iter().find(of_applied) {
         Some(info) => info.number,
-        None if !recovered.suspect => {
+        None if !recovered.maybe_lost_tail => {
             return Err(Error::Contradiction { found: recovered.history.last(), expected: applied });
         }
         None => {
@@ -264,11 +280,11 @@ fn settle_log<D: Disk, T: Table>(
             number
         }
     };
-    log.lock().reset(number, applied, state.stamp_ms)?;
+    log.lock().reset(number, applied, state.log_time_ms)?;
     recovered.history = EpochHistory::starting_after(applied);
     recovered.memberships.clear();
     recovered.commit_mark = applied.offset;
-    recovered.last_stamp_ms = state.stamp_ms;
+    recovered.last_log_time_ms = state.log_time_ms;
     Ok(Some(applied))
 }
 
@@ -313,18 +329,18 @@ fn catch_up<D: Disk, T: Table>(
     applier: &mut Applier<D, T>,
     history: &EpochHistory,
     committed: Offset,
-    fenced: bool,
+    quarantined: bool,
 ) -> Result<(), Error> {
     let up_to = history.position_at(committed).ok_or(Error::Missing(committed))?;
-    let mut job = Some(ApplierJob::Commit { up_to, tickets: Vec::new() });
+    let mut job = Some(ApplierJob::Commit { up_to, request_ids: Vec::new() });
     let mut outs: Vec<ApplierOut> = Vec::new();
-    if fenced {
-        applier.fence();
-        applier.turn(job.take(), &mut outs)?;
+    if quarantined {
+        applier.quarantine();
+        applier.poll(job.take(), &mut outs)?;
         return Ok(());
     }
     while applier.applied().position.offset < committed {
-        applier.turn(job.take(), &mut outs)?;
+        applier.poll(job.take(), &mut outs)?;
         applier.resume();
         outs.clear();
     }
@@ -346,10 +362,10 @@ fn restored<T: Table>(
         history: recovered.history.clone(),
         committed,
         memberships: members(recovered, state)?.iter().map(with_core).collect::<Result<_, _>>()?,
-        suspect: recovered.suspect,
+        maybe_lost_tail: recovered.maybe_lost_tail,
         snapshot,
         checkpoints: remembered(table)?,
-        fenced: recovered.fence.is_some(),
+        quarantined: recovered.quarantine.is_some(),
     })
 }
 

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_needed_a_snapshot_got_none_after_one_had_failed() {
+    fn a_replica_in_need_of_a_snapshot_gets_one_after_one_has_failed() {
         let mut schedule = Schedule::new(Policy { ticks: u64::MAX, ..POLICY }, Position::ZERO);
         schedule.grew(1_000);
         assert!(schedule.due(Position::new(1, 5)).is_some());

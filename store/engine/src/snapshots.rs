@@ -20,12 +20,12 @@
 //!
 //! | replacing a wrong table by one of P, which the log has | a crash here leaves |
 //! |---|---|
-//! | 1 the file `fence` is durable; from here on no snapshot of that table gets a name or is given away, ever ([`crate::standing`]) | a replica that is fenced again, and fetches one |
+//! | 1 the file `quarantine` is durable; from here on no snapshot of that table gets a name or is given away, ever ([`crate::standing`]) | a replica that is quarantined again, and fetches one |
 //! | 2 received, verified | the same; the transfer goes on |
 //! | 3 named `snap.N`, N the newest log file, in the place of a wrong one | the same |
 //! | 4 imported into the table | the same |
 //! | 5 every snapshot of a lower number is removed, for they are wrong | the same |
-//! | 6 `fence` is removed | a replica like any other, that has `snap.N` and the log behind P |
+//! | 6 `quarantine` is removed | a replica like any other, that has `snap.N` and the log behind P |
 //!
 //! The state of the table is framed into the file as chunks, each behind its length (u32, little endian), since a
 //! snapshot's blocks know nothing of chunks.
@@ -117,13 +117,13 @@ impl<D: Disk> Snapshots<D> {
         meta: Meta,
         log: SharedLog<D>,
         found: &[SnapshotFile],
-        fenced: bool,
+        quarantined: bool,
     ) -> Snapshots<D> {
         let known =
             |file: &SnapshotFile| (file.info.number, Known { info: file.info, verified: false, streams: 0 });
         let known = Mutex::new(found.iter().map(known).collect());
         let (arriving, staged) = (AtomicUsize::new(0), Mutex::new(None));
-        Snapshots { disk, meta, log, known, arriving, standing: Standing::new(fenced), staged }
+        Snapshots { disk, meta, log, known, arriving, standing: Standing::new(quarantined), staged }
     }
 
     /// Told when the table, and every snapshot of it, is wrong, and when replicas differ.
@@ -195,7 +195,7 @@ impl<D: Disk> Snapshots<D> {
         let position =
             if is_wrong { Position { offset: found.offset.previous(), ..found } } else { position };
         let state_machine_version = state.state_machine_version;
-        let info = SnapshotInfo { number, position, stamp_ms: state.stamp_ms, state_machine_version };
+        let info = SnapshotInfo { number, position, log_time_ms: state.log_time_ms, state_machine_version };
         let mut writer = SnapshotWriter::create(Arc::clone(&self.disk), &self.meta, info)?;
         let mut failed = None;
         let exported = transfer::export(read, &mut |chunk: Bytes| {
@@ -290,7 +290,7 @@ impl<D: Disk> Snapshots<D> {
     /// It is not what was offered: begin again. Or the disk failed.
     pub fn received(&self, incoming: IncomingSnapshot<Arc<D>>) -> Result<(Position, Job), Error> {
         let reaches = |last: Offset| incoming.offered().position.offset <= last;
-        if self.standing.is_fenced() && reaches(self.log.lock().last().offset) {
+        if self.standing.is_quarantined() && reaches(self.log.lock().last().offset) {
             return self.stage(incoming);
         }
         let newest_log = {
@@ -342,10 +342,10 @@ impl<D: Disk> Snapshots<D> {
 
     /// The table was replaced by `snap.number`: every snapshot before it goes, and from here on those of the table are
     /// right. One of a higher number was fetched meanwhile, and waits to be installed.
-    pub(crate) fn unfence(&self, number: u64) -> Result<(), Error> {
+    pub(crate) fn end_quarantine(&self, number: u64) -> Result<(), Error> {
         self.known.lock().retain(|known, _| *known >= number);
         retention::remove_snapshots_before(&self.disk, number)?;
-        self.standing.unfence();
+        self.standing.end_quarantine();
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The source of entries for pumps and applier: the recent ones from memory, older ones from the log.
+//! The source of entries for replicators and applier: the recent ones from memory, older ones from the log.
 
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-/// Which of the tables that this replica has had since its start: another one after each fence and each replacement.
+/// Which of the tables that this replica has had since its start: another one after each quarantine and each replacement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Vintage(u64);
 
@@ -32,10 +32,10 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    pub(crate) fn new(fenced: bool) -> Standing {
+    pub(crate) fn new(quarantined: bool) -> Standing {
         Standing {
-            vintage: Mutex::new(Vintage(u64::from(fenced))),
-            wrong: AtomicBool::new(fenced),
+            vintage: Mutex::new(Vintage(u64::from(quarantined))),
+            wrong: AtomicBool::new(quarantined),
             doubted: AtomicBool::new(false),
         }
     }
@@ -44,13 +44,13 @@ impl Standing {
         *self.vintage.lock()
     }
 
-    pub(crate) fn is_fenced(&self) -> bool {
+    pub(crate) fn is_quarantined(&self) -> bool {
         self.wrong.load(Ordering::Relaxed)
     }
 
     /// Whether a snapshot may go to another replica.
     pub(crate) fn may_give(&self) -> bool {
-        !self.doubted.load(Ordering::Relaxed) && !self.is_fenced()
+        !self.doubted.load(Ordering::Relaxed) && !self.is_quarantined()
     }
 
     /// From here on the table is wrong. Never waits: a snapshot that is getting its name may get it, and goes with the
@@ -60,7 +60,7 @@ impl Standing {
     }
 
     /// The same, once no snapshot of it is getting its name.
-    pub(crate) fn fence(&self) {
+    pub(crate) fn quarantine(&self) {
         self.suspend();
         let mut vintage = self.vintage.lock();
         if vintage.is_right() {
@@ -69,7 +69,7 @@ impl Standing {
     }
 
     /// It was replaced.
-    pub(crate) fn unfence(&self) {
+    pub(crate) fn end_quarantine(&self) {
         let mut vintage = self.vintage.lock();
         if !vintage.is_right() {
             *vintage = vintage.next();
@@ -78,14 +78,14 @@ impl Standing {
     }
 
     /// Another replica has another state, or that is settled.
-    pub(crate) fn doubt(&self, doubted: bool) {
+    pub(crate) fn divergence(&self, doubted: bool) {
         self.doubted.store(doubted, Ordering::Relaxed);
     }
 
     /// Does `work` unless the table of that time has turned out to be wrong; it cannot meanwhile.
     pub(crate) fn if_right<R>(&self, then: Vintage, work: impl FnOnce() -> R) -> Option<R> {
         let now = self.vintage.lock();
-        (*now == then && now.is_right() && !self.is_fenced()).then(work)
+        (*now == then && now.is_right() && !self.is_quarantined()).then(work)
     }
 }
 
@@ -94,17 +94,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_begun_before_a_fence_is_wrong_even_after_the_table_was_replaced() {
+    fn what_was_begun_before_a_quarantine_is_wrong_even_after_the_table_was_replaced() {
         let standing = Standing::new(false);
         let before = standing.vintage();
         assert_eq!(standing.if_right(before, || 1), Some(1));
         standing.suspend();
         assert_eq!(standing.if_right(standing.vintage(), || 1), None);
-        standing.fence();
-        standing.fence();
+        standing.quarantine();
+        standing.quarantine();
         let meanwhile = standing.vintage();
         assert_eq!((standing.if_right(before, || 1), standing.if_right(meanwhile, || 1)), (None, None));
-        standing.unfence();
+        standing.end_quarantine();
         assert_eq!((standing.if_right(before, || 1), standing.if_right(meanwhile, || 1)), (None, None));
         assert_eq!(standing.if_right(standing.vintage(), || 1), Some(1));
     }
@@ -112,10 +112,10 @@ mod tests {
     #[test]
     fn neither_a_wrong_table_nor_a_doubted_one_is_given_away() {
         let standing = Standing::new(true);
-        assert!(!standing.may_give() && standing.is_fenced());
-        standing.unfence();
+        assert!(!standing.may_give() && standing.is_quarantined());
+        standing.end_quarantine();
         assert!(standing.may_give());
-        standing.doubt(true);
-        assert!(!standing.may_give() && !standing.is_fenced());
+        standing.divergence(true);
+        assert!(!standing.may_give() && !standing.is_quarantined());
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use store_core::limits::CHECKPOINT_EVERY;
 use store_core::{Config, Offset, Restored};
-use store_log::Fence;
+use store_log::Quarantine;
 
 use crate::claims::Claims;
+use crate::headroom::Reserve;
 use crate::job::Applied;
-use crate::limits::STAMP_JUMP_MS_MAX;
-use crate::room::Reserve;
+use crate::limits::LOG_TIME_JUMP_MS_MAX;
 use crate::schedule::Policy;
 
 /// What a node is told once, at its start.
@@ -35,7 +35,14 @@ impl NodeConfig {
     pub fn new(core: Config, seed: u64) -> NodeConfig {
         let (reserve, snapshots) = (Reserve::default(), Policy::default());
         let checkpoint_every = CHECKPOINT_EVERY;
-        NodeConfig { core, seed, reserve, snapshots, clock_jump_ms_max: STAMP_JUMP_MS_MAX, checkpoint_every }
+        NodeConfig {
+            core,
+            seed,
+            reserve,
+            snapshots,
+            clock_jump_ms_max: LOG_TIME_JUMP_MS_MAX,
+            checkpoint_every,
+        }
     }
 }
 
@@ -45,12 +52,12 @@ pub(crate) struct NodeStart {
     pub(crate) restored: Restored,
     /// The memberships in force, with addresses, by offset.
     pub(crate) members: Vec<(Offset, proto::store::Membership)>,
-    /// The log's last stamp.
-    pub(crate) stamp_ms: i64,
+    /// The log's last timestamp.
+    pub(crate) log_time_ms: i64,
     /// Where the table stands.
     pub(crate) applied: Applied,
     /// The table is not to be believed.
-    pub(crate) fence: Option<Fence>,
-    /// Which tickets of committed entries are answered by whom.
+    pub(crate) quarantine: Option<Quarantine>,
+    /// Which request ids of committed entries are answered by whom.
     pub(crate) claims: Arc<Claims>,
 }

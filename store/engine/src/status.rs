@@ -1,9 +1,9 @@
 //! A node's status at any moment, for people and for the name service.
 
-use store_core::{Checkpoint, DiskView, Doubt, Epoch, NodeId, Offset, PeerView, Position, Role};
-use store_log::Fence;
+use store_core::{Checkpoint, DiskView, Divergence, Epoch, NodeId, Offset, PeerView, Position, Role};
+use store_log::Quarantine;
 
-use crate::job::{Applied, Lack};
+use crate::job::{Applied, Shortage};
 
 /// A replica's state.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,22 +33,22 @@ pub struct Status {
     /// Its newest snapshot.
     pub snapshot: Position,
     /// Its log lost a tail that may have been acknowledged.
-    pub suspect: bool,
+    pub maybe_lost_tail: bool,
     /// Why its table is not to be believed, and is being replaced.
-    pub fence: Option<Fence>,
+    pub quarantine: Option<Quarantine>,
     /// If it leads: what speaks against the replicas' states.
-    pub doubt: Doubt,
+    pub divergence: Divergence,
     /// Its state's last checkpoint.
     pub checkpoint: Option<Checkpoint>,
     /// What it has too little room of itself.
-    pub lack: Option<Lack>,
+    pub shortage: Option<Shortage>,
     /// If it leads: the room whose lack makes it refuse writes, its own or that of a majority.
-    pub writes_lack: Option<Lack>,
+    pub writes_shortage: Option<Shortage>,
     /// Whether its disk answers.
     pub disk: DiskView,
     /// Writes that wait for their commit, or to be applied.
     pub writes_waiting: usize,
-    /// Its clock minus the log's time (the last stamp, moved on by its monotonic clock), milliseconds: how far the log's
+    /// Its clock minus the log's time (the last timestamp, moved on by its monotonic clock), milliseconds: how far the log's
     /// time lags behind, or (negative) the clock. Of a follower only a clock behind says something: it cannot know how
     /// long nobody wrote before it started.
     pub log_time_lag_ms: i64,

@@ -40,7 +40,7 @@ impl<D: Disk> Writer<D> {
     ///
     /// # Errors
     /// The disk failed or is full; the process must end.
-    pub fn turn(
+    pub fn poll(
         &mut self,
         jobs: impl IntoIterator<Item = WriterJob>,
         outs: &mut Vec<Job>,
@@ -78,23 +78,23 @@ impl<D: Disk> Writer<D> {
             WriterJob::Measure => {
                 // A file system that does not say how much room it has is taken to have enough: writing will tell.
                 let free_bytes = log.disk().free_bytes().unwrap_or(u64::MAX);
-                outs.push(Job::DiskRoom { free_bytes });
+                outs.push(Job::DiskHeadroom { free_bytes });
             }
-            WriterJob::Reset { number, after, stamp_ms } => {
+            WriterJob::Reset { number, after, log_time_ms } => {
                 // What was appended before is of a log that is about to be forgotten.
                 self.entries.clear();
                 self.unreported = None;
-                log.reset(number, after, stamp_ms)?;
+                log.reset(number, after, log_time_ms)?;
                 self.snapshots.arrived();
                 outs.push(Job::Reset { after });
             }
-            WriterJob::Trust => log.clear_suspect()?,
-            WriterJob::Fence(fence) => {
-                self.snapshots.standing().fence();
-                if !planted(Mutation::FenceForgotten) {
-                    log.save_fence(fence)?;
+            WriterJob::Trust => log.clear_lost_tail()?,
+            WriterJob::Quarantine(quarantine) => {
+                self.snapshots.standing().quarantine();
+                if !planted(Mutation::QuarantineForgotten) {
+                    log.save_quarantine(quarantine)?;
                 }
-                outs.push(Job::FenceSaved);
+                outs.push(Job::QuarantineSaved);
             }
             WriterJob::Discard { number } => self.snapshots.discard(number)?,
             WriterJob::Adopt { position } => {
@@ -102,10 +102,10 @@ impl<D: Disk> Writer<D> {
                 outs.push(self.adopt(log, position)?);
             }
             WriterJob::Unstage => self.snapshots.unstage()?,
-            WriterJob::Unfence { number } => {
-                self.snapshots.unfence(number)?;
-                log.clear_fence()?;
-                outs.push(Job::Unfenced);
+            WriterJob::EndQuarantine { number } => {
+                self.snapshots.end_quarantine(number)?;
+                log.clear_quarantine()?;
+                outs.push(Job::Released);
             }
         }
         Ok(())

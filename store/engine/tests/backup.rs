@@ -44,7 +44,7 @@ fn backed_up_as(offset: u64) -> (Memory, SimDisk) {
     let at = Position::new(3, offset);
     let entry = |offset, kind, payload: Vec<u8>| Entry {
         position: Position::new(3, offset),
-        stamp_ms: 1_000 + i64::try_from(offset).unwrap(),
+        log_time_ms: 1_000 + i64::try_from(offset).unwrap(),
         kind,
         payload: Bytes::from(payload),
     };
@@ -64,7 +64,7 @@ fn backed_up_as(offset: u64) -> (Memory, SimDisk) {
             let info = SnapshotInfo {
                 number: 9,
                 position: at,
-                stamp_ms: state.stamp_ms,
+                log_time_ms: state.log_time_ms,
                 state_machine_version: state.state_machine_version,
             };
             let origin = Origin { cluster: ClusterId::new(b"old").unwrap(), group: GroupId(1) };
@@ -102,12 +102,12 @@ fn a_group_founded_from_a_backup_has_its_rows_and_nothing_else_of_the_old_one() 
     assert_eq!(contents.rows, backup.contents.rows);
     let old = table.read(state::read).unwrap();
     let new = &contents.state;
-    assert_eq!((new.effects, new.stamp_ms), (old.effects, NOW_MS));
+    assert_eq!((new.state_hash, new.log_time_ms), (old.state_hash, NOW_MS));
     assert_ne!(state::log_id(new), state::log_id(&old));
     assert_eq!(new.membership, Some(members(INCARNATION)));
     assert_eq!(new.membership_offset, log.last().offset.0);
     // Log time never goes back, even if the clock does.
-    assert_eq!(backup.beginning(0).stamp_ms, old.stamp_ms);
+    assert_eq!(backup.beginning(0).log_time_ms, old.log_time_ms);
     // What is in the table after an import is what was in the old one.
     let number = usize::from(Space::Records.number());
     assert_eq!(contents.rows[number], 40);
@@ -126,7 +126,7 @@ fn a_backup_of_a_position_that_no_log_goes_on_from_is_refused() {
 }
 
 #[test]
-fn somebody_who_is_no_founder_is_refused_and_a_folder_is_used_once() {
+fn a_node_that_is_no_initial_member_is_refused_and_a_folder_is_used_once() {
     let (_, file) = backed_up();
     let backup = Backup::open(&file, "shop").unwrap();
     let disk = SimDisk::new();
@@ -191,7 +191,7 @@ fn a_backup_that_was_cut_off_or_changed_is_refused() {
     }
     // Half of the chunks only: the writer does not let that pass for a backup.
     let info =
-        SnapshotInfo { number: 1, position: Position::new(3, 41), stamp_ms: 0, state_machine_version: 1 };
+        SnapshotInfo { number: 1, position: Position::new(3, 41), log_time_ms: 0, state_machine_version: 1 };
     let origin = Origin { cluster: ClusterId::new(b"old").unwrap(), group: GroupId(1) };
     let disk = Arc::new(SimDisk::new());
     let writer = BackupWriter::create(Arc::clone(&disk), "half", &origin, info).unwrap();

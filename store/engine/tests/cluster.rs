@@ -1,9 +1,9 @@
 //! Three and four engines, turned by hand: what a replica group promises, over real logs on simulated disks.
 #![allow(clippy::unwrap_used)]
 
-mod kit;
+mod fixture;
 
-use kit::{Cluster, Setting, Told, is_done};
+use fixture::{Cluster, Setting, Told, is_done};
 use store_core::{NodeId, Role};
 use store_engine::{Answer, Job};
 
@@ -33,16 +33,18 @@ fn a_hundred_writes_that_wait_are_one_write_and_one_sync_on_each_replica() {
     cluster.must_put("warm", "up");
     cluster.converge();
     let appends = (cluster.network.appends, cluster.network.entries);
-    let tickets: Vec<_> = (0..100).map(|i| cluster.put(leader, &format!("k{i}"), "v")).collect();
+    let request_ids: Vec<_> = (0..100).map(|i| cluster.put(leader, &format!("k{i}"), "v")).collect();
     cluster.run("the writes are in the writer's queue", |cluster| {
         cluster.replicas[&leader].inbox.is_empty() && cluster.replicas[&leader].writer_jobs() > 0
     });
     let persisted = cluster.replicas[&leader].persisted;
-    let operations = cluster.replicas.get_mut(&leader).unwrap().turn_writer_counted();
+    let operations = cluster.replicas.get_mut(&leader).unwrap().poll_writer_counted();
     assert_eq!(operations, 2, "one write, one sync");
     assert_eq!(cluster.replicas[&leader].persisted, persisted + 1);
-    cluster.run("all answers", |cluster| tickets.iter().all(|ticket| cluster.answers.contains_key(ticket)));
-    assert!(tickets.iter().all(|ticket| is_done(&cluster.answers[ticket])));
+    cluster.run("all answers", |cluster| {
+        request_ids.iter().all(|request_id| cluster.answers.contains_key(request_id))
+    });
+    assert!(request_ids.iter().all(|request_id| is_done(&cluster.answers[request_id])));
     cluster.converge();
     assert_eq!((cluster.network.appends, cluster.network.entries), (appends.0 + 2, appends.1 + 200));
 }
@@ -75,9 +77,11 @@ fn a_deposed_leader_answers_unknown_and_its_entries_are_truncated() {
         let lost: Vec<_> = (0..5).map(|i| cluster.put(old, &format!("lost{i}"), "v")).collect();
         cluster.run("another leader", |cluster| cluster.current_leader().is_some_and(|id| id != old));
         cluster.must_put("after", "2");
-        cluster.run("the answers", |cluster| lost.iter().all(|ticket| cluster.answers.contains_key(ticket)));
-        for ticket in &lost {
-            assert_eq!(cluster.answers[ticket], Told::Node(Answer::Unknown), "seed {seed}");
+        cluster.run("the answers", |cluster| {
+            lost.iter().all(|request_id| cluster.answers.contains_key(request_id))
+        });
+        for request_id in &lost {
+            assert_eq!(cluster.answers[request_id], Told::Node(Answer::Unknown), "seed {seed}");
         }
         assert_eq!(cluster.replicas[&old].status().unwrap().last.offset.0, 8, "they are in its log");
         let late = cluster.put(old, "late", "v");
@@ -141,27 +145,28 @@ fn acknowledged_writes_survive_a_power_loss_of_all() {
                 cluster.restart(id);
             }
             cluster.converge();
-            for (ticket, key) in &given {
-                if cluster.answers.get(ticket).is_some_and(is_done) {
+            for (request_id, key) in &given {
+                if cluster.answers.get(request_id).is_some_and(is_done) {
                     assert!(cluster.value(NodeId(2), key).is_some(), "seed {seed}: {key} was acknowledged");
                 }
             }
         }
-        let acknowledged = given.iter().filter(|(ticket, _)| cluster.answers.contains_key(ticket)).count();
+        let acknowledged =
+            given.iter().filter(|(request_id, _)| cluster.answers.contains_key(request_id)).count();
         assert!(seed % 7 < 5 || acknowledged > 0, "seed {seed}: some writes got through");
     }
 }
 
 #[test]
-fn leadership_is_handed_over_without_a_lost_write() {
+fn leadership_is_transferred_without_a_lost_write() {
     for seed in 0..SEEDS {
         let mut cluster = Cluster::start(Setting::new(seed));
         cluster.must_put("before", "1");
         let old = cluster.leader();
-        let ticket = cluster.put(old, "last", "2");
-        cluster.give(old, |_| Job::HandOver { to: None });
+        let request_id = cluster.put(old, "last", "2");
+        cluster.give(old, |_| Job::TransferLeadership { to: None });
         cluster.run("another leader", |cluster| cluster.current_leader().is_some_and(|id| id != old));
-        assert!(cluster.answers.contains_key(&ticket), "seed {seed}");
+        assert!(cluster.answers.contains_key(&request_id), "seed {seed}");
         cluster.must_put("after", "3");
         cluster.converge();
     }

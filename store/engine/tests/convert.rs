@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use prost::Message as _;
 use proto::store as wire;
 use store_core::{
-    Append, Checkpoint, Entry, EntryKind, Epoch, Incarnation, LogState, Message, Offset, Position, Round,
-    Run, VoteReply, VoteRequest,
+    Append, AppendRejection, Checkpoint, Entry, EntryKind, Epoch, Incarnation, Message, Offset, Position,
+    Round, Run, VoteReply, VoteRequest,
 };
 use store_engine::convert;
 use store_engine::limits::{COMMAND_BYTES_MAX, MEMBERS_MAX, MESSAGE_ENTRIES_MAX};
@@ -16,8 +16,8 @@ fn position() -> impl Strategy<Value = Position> {
     (1u64..9, 1u64..99).prop_map(|(epoch, offset)| Position::new(epoch, offset))
 }
 
-fn checkpoint(position: Position, effects: u64) -> Checkpoint {
-    Checkpoint { position, effects, version: 1 }
+fn checkpoint(position: Position, state_hash: u64) -> Checkpoint {
+    Checkpoint { position, state_hash, version: 1 }
 }
 
 fn leaders() -> impl Strategy<Value = Message> {
@@ -30,10 +30,12 @@ fn leaders() -> impl Strategy<Value = Message> {
             round: Round(round),
             committed: Offset(committed)
         }),
-        (epoch.clone(), position(), any::<u64>())
-            .prop_map(|(epoch, at, effects)| Message::Fence { epoch, at: checkpoint(at, effects) }),
+        (epoch.clone(), position(), any::<u64>()).prop_map(|(epoch, at, state_hash)| Message::Quarantine {
+            epoch,
+            at: checkpoint(at, state_hash)
+        }),
         (epoch.clone(), position()).prop_map(|(epoch, at)| Message::InstallSnapshot { epoch, at }),
-        epoch.prop_map(|epoch| Message::HandOver { epoch }),
+        epoch.prop_map(|epoch| Message::TransferLeadership { epoch }),
     ]
 }
 
@@ -44,14 +46,20 @@ fn replicas() -> impl Strategy<Value = Message> {
     prop_oneof![
         (epoch.clone(), position(), 0u64..99).prop_map(|(epoch, durable_up_to, round)| Message::Ack {
             checkpoint: (round % 2 == 0).then_some(checkpoint(durable_up_to, round)),
-            fenced: round % 3 == 0,
+            quarantined: round % 3 == 0,
             unfit: round % 5 == 0,
             epoch,
             durable_up_to,
             round: Round(round)
         }),
-        state.prop_map(|(epoch, last, committed, conflict, suspect)| {
-            Message::LogState(LogState { epoch, last, committed: Offset(committed), conflict, suspect })
+        state.prop_map(|(epoch, last, committed, conflict, maybe_lost_tail)| {
+            Message::AppendRejection(AppendRejection {
+                epoch,
+                last,
+                committed: Offset(committed),
+                conflict,
+                maybe_lost_tail,
+            })
         }),
         epoch.prop_map(|epoch| Message::StaleEpoch { epoch }),
     ]
@@ -65,11 +73,11 @@ proptest! {
         prop_assert_eq!(back, (leader, Vec::new()));
         let bytes = convert::reply_out(&replica).encode_to_vec();
         prop_assert_eq!(convert::reply_in(wire::PushReply::decode(&bytes[..]).unwrap()).unwrap(), replica);
-        let [pre, granted, suspect] = flags;
-        let request = VoteRequest { epoch: Epoch(3), last, pre, handed_over: granted };
+        let [pre, granted, maybe_lost_tail] = flags;
+        let request = VoteRequest { epoch: Epoch(3), last, pre, transferred: granted };
         let back = convert::vote_request_in(&convert::vote_request_out(&request)).unwrap();
         prop_assert_eq!(back, Message::VoteRequest(request));
-        let reply = VoteReply { epoch: Epoch(3), granted, pre, last, suspect, candidate: Incarnation(7) };
+        let reply = VoteReply { epoch: Epoch(3), granted, pre, last, maybe_lost_tail, candidate: Incarnation(7) };
         let back = convert::vote_reply_in(&convert::vote_reply_out(&reply)).unwrap();
         prop_assert_eq!(back, Message::VoteReply(reply));
     }
@@ -111,7 +119,7 @@ fn append_message(append: wire::AppendEntries) -> wire::PushMessage {
 }
 
 fn entry(epoch: u64, offset: u64, payload: Bytes) -> Entry<Bytes> {
-    Entry { position: Position::new(epoch, offset), stamp_ms: 5, kind: EntryKind::Command, payload }
+    Entry { position: Position::new(epoch, offset), log_time_ms: 5, kind: EntryKind::Command, payload }
 }
 
 fn append(epoch: u64, previous: Position, entries: &[Entry<Bytes>]) -> wire::PushMessage {

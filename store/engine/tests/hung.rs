@@ -1,11 +1,11 @@
 //! Replicas whose disk hangs: a stage that is not turned any more. The node lives on, says nothing that rests on what is
-//! not durable, and answers each ticket once.
+//! not durable, and answers each request id once.
 #![allow(clippy::unwrap_used)]
 
-mod kit;
+mod fixture;
 
-use kit::replica::Stage;
-use kit::{Cluster, Setting, Told};
+use fixture::replica::Stage;
+use fixture::{Cluster, Setting, Told};
 use store_core::{Hang, NodeId, Role};
 use store_db::{Read as _, Space, Table as _};
 use store_engine::Answer;
@@ -39,8 +39,11 @@ fn a_vote_is_given_when_it_is_durable_and_the_node_lives_on_until_then() {
         assert_eq!(status.disk.hangs, Some(Hang::Ballot), "seed {seed}: it was asked for one");
         let (write, read) = (cluster.put(hung, "k", "v"), cluster.read(hung));
         cluster.run("answers", |c| c.answers.contains_key(&write) && c.answers.contains_key(&read));
-        for ticket in [write, read] {
-            assert!(matches!(cluster.answers[&ticket], Told::Node(Answer::NotLeader { .. })), "seed {seed}");
+        for request_id in [write, read] {
+            assert!(
+                matches!(cluster.answers[&request_id], Told::Node(Answer::NotLeader { .. })),
+                "seed {seed}"
+            );
         }
         assert_eq!(cluster.value(hung, "before"), Some("1".to_owned()));
         hold(&mut cluster, hung, &[]);
@@ -92,11 +95,11 @@ fn damage_that_is_found_while_a_vote_waits_for_its_disk_is_told_when_it_is_durab
     table.plant_damage(b"before");
     assert!(table.read(|read| read.get(Space::Records, b"before").map(|_| ())).is_err());
     cluster.run_ms(1_000);
-    assert_eq!(cluster.replicas[&hung].status().unwrap().fence, None);
+    assert_eq!(cluster.replicas[&hung].status().unwrap().quarantine, None);
     hold(&mut cluster, hung, &[]);
     cluster.restart(leader);
-    cluster.run("it is fenced", |c| {
-        c.replicas[&hung].status().unwrap().fence.is_some_and(|fence| fence.damaged)
+    cluster.run("it is quarantined", |c| {
+        c.replicas[&hung].status().unwrap().quarantine.is_some_and(|quarantine| quarantine.damaged)
     });
 }
 
@@ -109,17 +112,17 @@ fn a_leader_whose_disk_hangs_answers_once_and_another_one_takes_its_writes() {
         cluster.converge();
         let leader = cluster.leader();
         hold(&mut cluster, leader, &[stage]);
-        let tickets: Vec<_> = (0..5).map(|i| cluster.put(leader, &format!("k{i}"), "v")).collect();
+        let request_ids: Vec<_> = (0..5).map(|i| cluster.put(leader, &format!("k{i}"), "v")).collect();
         cluster.run("another leader", |c| c.current_leader().is_some_and(|id| id != leader));
-        for ticket in &tickets {
-            let told = &cluster.answers[ticket];
+        for request_id in &request_ids {
+            let told = &cluster.answers[request_id];
             assert!(matches!(told, Told::Node(Answer::Unknown)), "seed {seed}, {hang:?}: {told:?}");
         }
         let status = cluster.replicas[&leader].status().unwrap();
         assert_eq!((status.role, status.disk.hangs), (Role::Follower, Some(hang)), "seed {seed}");
         cluster.must_put("after", "2");
         hold(&mut cluster, leader, &[]);
-        // The kit watches that no ticket is answered twice: the applier goes on with what the node has given up.
+        // The kit watches that no request id is answered twice: the applier goes on with what the node has given up.
         cluster.converge();
         assert_eq!(cluster.value(leader, "k4"), Some("v".to_owned()), "seed {seed}: it was done after all");
         cluster.run_ms(20);

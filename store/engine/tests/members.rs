@@ -1,9 +1,9 @@
 //! Changes of members at whole replicas: what a leader says of one that cannot be finished.
 #![allow(clippy::unwrap_used)]
 
-mod kit;
+mod fixture;
 
-use kit::{Cluster, Setting, member};
+use fixture::{Cluster, Setting, member};
 use store_core::{MemberChange, NodeId};
 use store_engine::{ChangeAsked, Job};
 
@@ -18,7 +18,9 @@ fn a_change_that_waits_names_the_nodes_that_it_waits_for() {
     let awaited = |cluster: &Cluster| cluster.replicas[&leader].status().unwrap().awaited;
     let members_at = |cluster: &Cluster| cluster.replicas[&leader].status().unwrap().members_at;
     let (before, change) = (members_at(&cluster), MemberChange::Remove(goes));
-    cluster.give(leader, |ticket| Job::ChangeMembers(ChangeAsked { ticket, change, address: String::new() }));
+    cluster.give(leader, |request_id| {
+        Job::ChangeMembers(ChangeAsked { request_id, change, address: String::new() })
+    });
     cluster.run("the change is begun", |cluster| members_at(cluster) > before);
     others.iter().for_each(|other| cluster.isolate(*other));
     cluster.run_ms(50);

@@ -1,19 +1,19 @@
 //! One engine on a real folder and LMDB: what a restart finds with the table, without it, and with snapshots.
 #![allow(clippy::unwrap_used)]
 
-mod kit;
+mod fixture;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kit::Hands;
+use fixture::Hands;
 use prost::Message as _;
 use proto::store::{Command, Txn, TxnCommand, command};
 use store_core::{Config, GroupId, NodeId};
 use store_db::{Lmdb, Table, query};
 use store_engine::{
-    ApplierOut, Engine, Job, NodeConfig, NodeOut, OpenConfig, Policy, Reply, Reserve, Ticket,
+    ApplierOut, Engine, Job, NodeConfig, NodeOut, OpenConfig, Policy, Reply, RequestId, Reserve,
 };
 use store_log::{BootId, ClusterId, Identity, RealDisk};
 
@@ -33,7 +33,7 @@ struct Real {
     engine: Engine<RealDisk, Lmdb, Hands>,
     table: Lmdb,
     inbox: Vec<Job>,
-    replies: Vec<(Ticket, Reply)>,
+    replies: Vec<(RequestId, Reply)>,
     leads: bool,
 }
 
@@ -45,7 +45,7 @@ impl Real {
     fn try_open(folder: &Path, log_bytes: u64) -> Result<Real, store_engine::Error> {
         let (table, _) = Lmdb::open(&folder.join("db"), &store_db::Options::new("this boot")).unwrap();
         let disk = Arc::new(RealDisk::open(folder.join("log")).unwrap());
-        let mut node = NodeConfig::new(Config::new(kit::member(NODE)), 7);
+        let mut node = NodeConfig::new(Config::new(fixture::member(NODE)), 7);
         node.snapshots = Policy { log_bytes, ticks: u64::MAX };
         node.reserve = Reserve { disk_bytes: 0, table_bytes: 0 };
         let config = OpenConfig {
@@ -65,7 +65,7 @@ impl Real {
     fn round(&mut self) {
         let (mut outs, mut applied) = (Vec::new(), Vec::new());
         self.inbox.push(Job::Tick);
-        self.engine.node.turn(self.inbox.drain(..), &mut outs).unwrap();
+        self.engine.node.poll(self.inbox.drain(..), &mut outs).unwrap();
         let (mut writes, mut applies, mut ballots) = (Vec::new(), Vec::new(), Vec::new());
         for out in outs {
             match out {
@@ -76,16 +76,16 @@ impl Real {
                 _ => {}
             }
         }
-        self.engine.ballots.turn(ballots, &mut self.inbox).unwrap();
-        self.engine.writer.turn(writes, &mut self.inbox).unwrap();
-        let mut more = self.engine.applier.turn(applies, &mut applied).unwrap();
+        self.engine.ballots.poll(ballots, &mut self.inbox).unwrap();
+        self.engine.writer.poll(writes, &mut self.inbox).unwrap();
+        let mut more = self.engine.applier.poll(applies, &mut applied).unwrap();
         while more {
-            more = self.engine.applier.turn([], &mut applied).unwrap();
+            more = self.engine.applier.poll([], &mut applied).unwrap();
         }
         for out in applied {
             match out {
                 ApplierOut::Applied(applied) => self.inbox.push(Job::Applied(applied)),
-                ApplierOut::Answer { ticket, reply } => self.replies.push((ticket, reply)),
+                ApplierOut::Answer { request_id, reply } => self.replies.push((request_id, reply)),
                 ApplierOut::SnapshotAt { position, number } => {
                     let mut written = Ok(());
                     let snapshots = &self.engine.snapshots;
@@ -112,7 +112,7 @@ impl Real {
             let txn = Some(Txn::new().put(Bytes::from(format!("k{i}")), 1, vec![7; 300]));
             let kind = Some(command::Kind::Txn(TxnCommand { txn, identity: None }));
             let command = Bytes::from(Command { kind }.encode_to_vec());
-            self.inbox.push(Job::Write { ticket: Ticket(i), command });
+            self.inbox.push(Job::Write { request_id: RequestId(i), command });
             self.round();
         }
         let mut rounds = 0;
@@ -131,8 +131,9 @@ impl Real {
 
 fn bootstrapped(folder: &Path) {
     let disk = RealDisk::open(folder.join("log")).unwrap();
-    let members = kit::members(&[NODE]);
-    store_engine::bootstrap(&disk, &identity(), kit::member(NODE).incarnation, &boot(), &members).unwrap();
+    let members = fixture::members(&[NODE]);
+    store_engine::bootstrap(&disk, &identity(), fixture::member(NODE).incarnation, &boot(), &members)
+        .unwrap();
 }
 
 #[test]
@@ -165,7 +166,7 @@ fn a_restart_goes_on_with_the_table_and_without_it_begins_with_snapshot_or_log()
 }
 
 #[test]
-fn a_folder_whose_snapshots_were_deleted_panicked_at_the_start() {
+fn a_folder_without_its_snapshots_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     bootstrapped(folder.path());
     let mut first = Real::open(folder.path(), 2_000);
@@ -194,7 +195,7 @@ fn a_folder_of_another_cluster_or_without_a_replica_is_refused() {
             log: store_log::Options::default(),
             table,
             clock: Hands::default(),
-            node: NodeConfig::new(Config::new(kit::member(NODE)), 7),
+            node: NodeConfig::new(Config::new(fixture::member(NODE)), 7),
         });
         opened.err().unwrap().to_string()
     };
@@ -203,6 +204,6 @@ fn a_folder_of_another_cluster_or_without_a_replica_is_refused() {
     assert!(open().contains("belongs to another cluster"));
     let disk = RealDisk::open(folder.path().join("log")).unwrap();
     let stranger = store_core::Incarnation(5);
-    let refused = store_engine::bootstrap(&disk, &identity(), stranger, &boot(), &kit::members(&[NODE]));
+    let refused = store_engine::bootstrap(&disk, &identity(), stranger, &boot(), &fixture::members(&[NODE]));
     assert!(refused.unwrap_err().to_string().contains("not among its voters"));
 }

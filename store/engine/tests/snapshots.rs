@@ -2,10 +2,10 @@
 //! installing, and a crash at every disk operation of each.
 #![allow(clippy::unwrap_used)]
 
-mod kit;
+mod fixture;
 
 use bytes::Bytes;
-use kit::{Cluster, Setting, Told};
+use fixture::{Cluster, Setting, Told};
 use prost::Message as _;
 use proto::store::{AuditCommand, Command, command};
 use store_core::{NodeId, Offset, Position};
@@ -92,7 +92,7 @@ fn the_log_stays_bounded_and_a_replica_too_far_behind_is_brought_back() {
 /// Seed 17034 of the simulation: the offer was repeated while a node was slow, a snapshot of its own was taken meanwhile, and
 /// the first that it had fetched went as one of too many; the node ended when it was to be installed.
 #[test]
-fn a_fetched_snapshot_was_removed_before_it_was_installed() {
+fn a_fetched_snapshot_stays_until_it_is_installed() {
     let (mut cluster, away) = one_too_far_behind(3);
     let leader = cluster.leader();
     cluster.isolate(away);
@@ -173,11 +173,11 @@ fn a_crash_at_any_disk_operation_of_taking_one_loses_nothing() {
             if !cluster.replicas[&leader].is_up() {
                 break;
             }
-            let ticket = cluster.put(leader, &format!("k{i}"), &"v".repeat(500));
+            let request_id = cluster.put(leader, &format!("k{i}"), &"v".repeat(500));
             cluster.run("an answer or a crash", |cluster| {
-                cluster.answers.contains_key(&ticket) || !cluster.replicas[&leader].is_up()
+                cluster.answers.contains_key(&request_id) || !cluster.replicas[&leader].is_up()
             });
-            if cluster.answers.get(&ticket).is_some_and(kit::is_done) {
+            if cluster.answers.get(&request_id).is_some_and(fixture::is_done) {
                 acknowledged.push(format!("k{i}"));
             }
         }
@@ -201,8 +201,10 @@ fn a_snapshot_of_what_is_truncated_is_started_anew() {
         let lost: Vec<_> =
             (0..8).map(|i| cluster.put(old, &format!("lost{i}"), &"v".repeat(1_000))).collect();
         cluster.run("another leader", |cluster| cluster.current_leader().is_some_and(|id| id != old));
-        cluster.run("the answers", |cluster| lost.iter().all(|ticket| cluster.answers.contains_key(ticket)));
-        assert!(lost.iter().all(|ticket| cluster.answers[ticket] == Told::Node(Answer::Unknown)));
+        cluster.run("the answers", |cluster| {
+            lost.iter().all(|request_id| cluster.answers.contains_key(request_id))
+        });
+        assert!(lost.iter().all(|request_id| cluster.answers[request_id] == Told::Node(Answer::Unknown)));
         assert_eq!(cluster.replicas[&old].snapshots_taken, 0, "nothing of it is committed");
         cluster.must_put("after", "2");
         cluster.heal();
@@ -231,13 +233,13 @@ fn an_audit_sees_exactly_its_position_on_every_replica() {
         for i in 0..30 {
             cluster.put(leader, &format!("k{i}"), "v");
         }
-        let ticket = cluster.give(leader, |ticket| Job::Write { ticket, command });
+        let request_id = cluster.give(leader, |request_id| Job::Write { request_id, command });
         for i in 30..60 {
             cluster.put(leader, &format!("k{i}"), "v");
         }
         cluster.converge();
-        let Told::Applied(Reply::Done { position }) = cluster.answers[&ticket] else {
-            panic!("{:?}", cluster.answers[&ticket]);
+        let Told::Applied(Reply::Done { position }) = cluster.answers[&request_id] else {
+            panic!("{:?}", cluster.answers[&request_id]);
         };
         for replica in cluster.replicas.values() {
             let seen = (Bytes::from_static(&[7; 16]), position, position.offset);

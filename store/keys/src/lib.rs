@@ -30,7 +30,7 @@ pub use id::{ClusterId, NotAnId};
 pub use key::{KEY_BYTES, Key, KeyId, Keys, Purpose, Secret};
 pub use mac::{Covered, MAC_BYTES, Mac, Unproven};
 pub use session::{
-    COOKIE_BYTES, Caller, Cookie, Door, End, Hearing, Hello, Kind, NONCE_BYTES, Refused, Responder,
+    Admission, COOKIE_BYTES, Caller, Cookie, End, Hearing, Hello, Kind, NONCE_BYTES, Refused, Responder,
     SESSIONS_MAX, Sealed, Speaking, Welcome,
 };
 #[cfg(feature = "mutations")]

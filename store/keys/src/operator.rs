@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  tool: Status ──► node          {node, incarnation, challenge}: the time of the node's own clock, a count, and a MAC
-//!  tool: HandOver + proof ──► node    proof = challenge, nonce of the tool, MAC under the operator key over all of it
+//!  tool: TransferLeadership + proof ──► node    proof = challenge, nonce of the tool, MAC under the operator key over all of it
 //! ```
 //!
 //! A challenge costs the node nothing to remember. A proof is believed once: those that were believed are remembered until
@@ -176,7 +176,7 @@ mod tests {
         cluster: ClusterId::new(7).unwrap(),
         group: 1,
         node: End { node: 2, incarnation: 22 },
-        method: "HandOver",
+        method: "TransferLeadership",
         request: b"to 3",
     };
 

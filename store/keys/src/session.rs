@@ -6,7 +6,7 @@
 //!  Hello{kind, cluster, group, both members, nonce} ──►
 //!                                                   ◄── Welcome{cookie, proof}      keeps nothing of the stranger
 //!        both: session key = derive(peer key; hello, cookie)
-//!  Frame{number 1, mac} with hello and cookie ────────►  Door::open: cookie mine? proof right? newer than what I heard?
+//!  Frame{number 1, mac} with hello and cookie ────────►  Admission::open: cookie mine? proof right? newer than what I heard?
 //!                                                   ◄── frames under the same key, the other direction
 //! ```
 //!
@@ -16,7 +16,7 @@
 //!
 //! The *cookie* is the responder's nonce: when it was issued, and a MAC under a key of the process alone. So greeting costs the
 //! responder no memory, whoever calls; only a frame that is *proven* changes what it remembers: of each member and kind
-//! the session in force ([`Door`]). A session is replaced by one whose cookie was issued later, and numbers only grow.
+//! the session in force ([`Admission`]). A session is replaced by one whose cookie was issued later, and numbers only grow.
 //! After a restart no cookie is known, and the caller introduces itself again ([`Refused::Introduce`]).
 //!
 //! Pure: the random key of the process and the nonces are inputs. Server and simulator run this very code.
@@ -91,7 +91,7 @@ pub struct Hello {
     pub cluster: ClusterId,
     /// Of which replica group.
     pub group: u64,
-    /// By which picture of the ring.
+    /// By which consistent view of the ring.
     pub ring: u64,
     /// Who calls.
     pub caller: End,
@@ -323,7 +323,7 @@ struct Session {
 
 /// A responder's door: who is let in, and that nobody is twice.
 #[derive(Debug)]
-pub struct Door {
+pub struct Admission {
     /// Known to this process alone.
     process: Key,
     /// Cookies issued.
@@ -334,11 +334,11 @@ pub struct Door {
     floor: u64,
 }
 
-impl Door {
+impl Admission {
     /// The door of a process, with random bytes that nobody else has.
     #[must_use]
-    pub fn new(random: [u8; KEY_BYTES]) -> Door {
-        Door { process: Key::new(random), issued: 0, sessions: BTreeMap::new(), floor: 0 }
+    pub fn new(random: [u8; KEY_BYTES]) -> Admission {
+        Admission { process: Key::new(random), issued: 0, sessions: BTreeMap::new(), floor: 0 }
     }
 
     /// Answers an introduction, whoever calls; remembers nothing of it.
@@ -431,29 +431,32 @@ mod tests {
         }
     }
 
-    fn begin(door: &mut Door, hello: &Hello) -> (Caller, Cookie) {
-        let welcome = door.welcome(&keys(1), hello).unwrap();
+    fn begin(admission: &mut Admission, hello: &Hello) -> (Caller, Cookie) {
+        let welcome = admission.welcome(&keys(1), hello).unwrap();
         (Caller::welcomed(hello, &keys(1), &welcome).unwrap(), welcome.cookie)
     }
 
     fn open(
-        door: &mut Door,
+        admission: &mut Admission,
         hello: &Hello,
         cookie: &Cookie,
         sealed: Sealed,
         body: &[u8],
     ) -> Result<Responder, Refused> {
-        door.open(&keys(1), hello, cookie, sealed.number, body, &sealed.mac.0)
+        admission.open(&keys(1), hello, cookie, sealed.number, body, &sealed.mac.0)
     }
 
     #[test]
     fn a_call_and_its_answer_are_believed_once_and_in_no_other_place() {
-        let (mut door, hello) = (Door::new([9; KEY_BYTES]), hello(Kind::Vote, 1, &keys(1)));
-        let (mut caller, cookie) = begin(&mut door, &hello);
+        let (mut admission, hello) = (Admission::new([9; KEY_BYTES]), hello(Kind::Vote, 1, &keys(1)));
+        let (mut caller, cookie) = begin(&mut admission, &hello);
         let first = caller.seal(b"vote");
-        assert_eq!(open(&mut door, &hello, &cookie, first, b"veto").unwrap_err(), Refused::Proof(Unproven));
-        let answering = open(&mut door, &hello, &cookie, first, b"vote").unwrap();
-        assert_eq!(open(&mut door, &hello, &cookie, first, b"vote").unwrap_err(), Refused::Repeated);
+        assert_eq!(
+            open(&mut admission, &hello, &cookie, first, b"veto").unwrap_err(),
+            Refused::Proof(Unproven)
+        );
+        let answering = open(&mut admission, &hello, &cookie, first, b"vote").unwrap();
+        assert_eq!(open(&mut admission, &hello, &cookie, first, b"vote").unwrap_err(), Refused::Repeated);
         let answer = answering.answer(0, b"yes");
         assert_eq!(caller.believe(0, b"yes", &answer.0), Ok(()));
         assert_eq!(caller.believe(1, b"yes", &answer.0), Err(Unproven), "another part");
@@ -462,16 +465,16 @@ mod tests {
         assert_eq!(caller.believe(0, b"yes", &answer.0), Err(Unproven), "the answer to another call");
         let numbered = Sealed { number: 9, ..second };
         assert_eq!(
-            open(&mut door, &hello, &cookie, numbered, b"vote").unwrap_err(),
+            open(&mut admission, &hello, &cookie, numbered, b"vote").unwrap_err(),
             Refused::Proof(Unproven)
         );
-        assert!(open(&mut door, &hello, &cookie, second, b"vote").is_ok());
+        assert!(open(&mut admission, &hello, &cookie, second, b"vote").is_ok());
     }
 
     #[test]
     fn every_word_of_a_hello_is_bound_to_its_session() {
-        let (mut door, right) = (Door::new([9; KEY_BYTES]), hello(Kind::Push, 1, &keys(1)));
-        let (mut caller, cookie) = begin(&mut door, &right);
+        let (mut admission, right) = (Admission::new([9; KEY_BYTES]), hello(Kind::Push, 1, &keys(1)));
+        let (mut caller, cookie) = begin(&mut admission, &right);
         let sealed = caller.seal(b"");
         let other = |change: fn(&mut Hello)| {
             let mut other = right.clone();
@@ -490,54 +493,55 @@ mod tests {
             other(|h| h.address.push('0')),
             other(|h| h.nonce[0] = 2),
         ] {
-            assert_eq!(open(&mut door, &wrong, &cookie, sealed, b"").unwrap_err(), Refused::Introduce);
-            let welcome = door.welcome(&keys(1), &wrong).unwrap();
-            let proven = open(&mut door, &wrong, &welcome.cookie, sealed, b"");
+            assert_eq!(open(&mut admission, &wrong, &cookie, sealed, b"").unwrap_err(), Refused::Introduce);
+            let welcome = admission.welcome(&keys(1), &wrong).unwrap();
+            let proven = open(&mut admission, &wrong, &welcome.cookie, sealed, b"");
             assert_eq!(proven.unwrap_err(), Refused::Proof(Unproven), "{wrong:?}");
             let told = Welcome { proof: Mac(sealed.mac.0), ..welcome };
             assert!(Caller::welcomed(&right, &keys(1), &told).is_err());
         }
-        assert!(open(&mut door, &right, &cookie, sealed, b"").is_ok());
+        assert!(open(&mut admission, &right, &cookie, sealed, b"").is_ok());
     }
 
     #[test]
     fn a_later_session_replaces_an_earlier_one_only_when_it_is_proven() {
-        let (mut door, one, two) =
-            (Door::new([9; KEY_BYTES]), hello(Kind::Vote, 1, &keys(1)), hello(Kind::Vote, 2, &keys(1)));
-        let (mut caller, cookie) = begin(&mut door, &one);
+        let (mut admission, one, two) =
+            (Admission::new([9; KEY_BYTES]), hello(Kind::Vote, 1, &keys(1)), hello(Kind::Vote, 2, &keys(1)));
+        let (mut caller, cookie) = begin(&mut admission, &one);
         let first = caller.seal(b"1");
-        open(&mut door, &one, &cookie, first, b"1").unwrap();
-        let (mut later, later_cookie) = begin(&mut door, &two);
+        open(&mut admission, &one, &cookie, first, b"1").unwrap();
+        let (mut later, later_cookie) = begin(&mut admission, &two);
         let forged = Sealed { number: 1, mac: Mac([0; MAC_BYTES]) };
-        assert!(open(&mut door, &two, &later_cookie, forged, b"1").is_err());
+        assert!(open(&mut admission, &two, &later_cookie, forged, b"1").is_err());
         let goes_on = caller.seal(b"2");
-        open(&mut door, &one, &cookie, goes_on, b"2").unwrap();
-        open(&mut door, &two, &later_cookie, later.seal(b"1"), b"1").unwrap();
+        open(&mut admission, &one, &cookie, goes_on, b"2").unwrap();
+        open(&mut admission, &two, &later_cookie, later.seal(b"1"), b"1").unwrap();
         let late = caller.seal(b"3");
-        assert_eq!(open(&mut door, &one, &cookie, late, b"3").unwrap_err(), Refused::Introduce);
+        assert_eq!(open(&mut admission, &one, &cookie, late, b"3").unwrap_err(), Refused::Introduce);
     }
 
     #[test]
     fn after_a_restart_and_after_a_rotation_nothing_from_before_is_believed() {
-        let (mut door, hello) = (Door::new([9; KEY_BYTES]), hello(Kind::Vote, 1, &keys(1)));
-        let (mut caller, cookie) = begin(&mut door, &hello);
+        let (mut admission, hello) = (Admission::new([9; KEY_BYTES]), hello(Kind::Vote, 1, &keys(1)));
+        let (mut caller, cookie) = begin(&mut admission, &hello);
         let sealed = caller.seal(b"1");
-        let mut restarted = Door::new([8; KEY_BYTES]);
+        let mut restarted = Admission::new([8; KEY_BYTES]);
         for _ in 0..5 {
             restarted.welcome(&keys(1), &hello).unwrap();
         }
         assert_eq!(open(&mut restarted, &hello, &cookie, sealed, b"1").unwrap_err(), Refused::Introduce);
-        let rotated = door.open(&keys(2), &hello, &cookie, sealed.number, b"1", &sealed.mac.0);
+        let rotated = admission.open(&keys(2), &hello, &cookie, sealed.number, b"1", &sealed.mac.0);
         assert_eq!(rotated.unwrap_err(), Refused::Key);
-        assert_eq!(door.welcome(&keys(2), &hello), Err(Refused::Key));
+        assert_eq!(admission.welcome(&keys(2), &hello), Err(Refused::Key));
     }
 
     #[test]
     fn a_stream_is_heard_in_order_and_its_directions_are_two() {
-        let (mut door, hello) = (Door::new([9; KEY_BYTES]), hello(Kind::Push, 1, &keys(1)));
-        let (mut caller, cookie) = begin(&mut door, &hello);
+        let (mut admission, hello) = (Admission::new([9; KEY_BYTES]), hello(Kind::Push, 1, &keys(1)));
+        let (mut caller, cookie) = begin(&mut admission, &hello);
         let opening = caller.seal(b"");
-        let (mut hearing, mut speaking) = open(&mut door, &hello, &cookie, opening, b"").unwrap().stream();
+        let (mut hearing, mut speaking) =
+            open(&mut admission, &hello, &cookie, opening, b"").unwrap().stream();
         let mut heard = caller.hearing();
         assert_eq!(hearing.believe(b"", &opening.mac.0), Err(Unproven), "the opening is over");
         let (one, two) = (caller.seal(b"a"), caller.seal(b"b"));
@@ -552,18 +556,18 @@ mod tests {
     }
 
     #[test]
-    fn a_door_remembers_a_bounded_number_of_sessions_and_believes_none_that_it_forgot() {
-        let mut door = Door::new([9; KEY_BYTES]);
+    fn admission_remembers_a_bounded_number_of_sessions_and_believes_none_that_it_forgot() {
+        let mut admission = Admission::new([9; KEY_BYTES]);
         let mut first = None;
         for node in 1..=SESSIONS_MAX as u64 + 1 {
             let hello = Hello { caller: End { node, incarnation: 1 }, ..hello(Kind::Vote, 1, &keys(1)) };
-            let (mut caller, cookie) = begin(&mut door, &hello);
+            let (mut caller, cookie) = begin(&mut admission, &hello);
             let sealed = caller.seal(b"1");
-            open(&mut door, &hello, &cookie, sealed, b"1").unwrap();
+            open(&mut admission, &hello, &cookie, sealed, b"1").unwrap();
             first.get_or_insert((hello, cookie, sealed));
         }
-        assert_eq!(door.sessions.len(), SESSIONS_MAX);
+        assert_eq!(admission.sessions.len(), SESSIONS_MAX);
         let (hello, cookie, sealed) = first.unwrap();
-        assert_eq!(open(&mut door, &hello, &cookie, sealed, b"1").unwrap_err(), Refused::Introduce);
+        assert_eq!(open(&mut admission, &hello, &cookie, sealed, b"1").unwrap_err(), Refused::Introduce);
     }
 }

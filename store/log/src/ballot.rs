@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use store_core::{Ballot, Epoch, Incarnation, NodeId};
 
-use crate::aside;
+use crate::atomic_write;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::format::{Put, Take};
@@ -79,12 +79,12 @@ impl<D: Disk> fmt::Debug for Ballots<D> {
 
 /// Replaces the ballot, durably.
 pub(crate) fn write<D: Disk>(disk: &D, ballot: Ballot, incarnation: Incarnation) -> Result<(), Error> {
-    aside::replace(disk, VOTE, &encode(ballot, incarnation), "vote")
+    atomic_write::replace(disk, VOTE, &encode(ballot, incarnation), "vote")
 }
 
 /// The ballot. Lost or damaged, it cannot be made up: the replica may have voted.
 pub(crate) fn read<D: Disk>(disk: &D, incarnation: Incarnation) -> Result<Ballot, Error> {
-    let Some(bytes) = aside::read(disk, VOTE, BYTES)? else {
+    let Some(bytes) = atomic_write::read(disk, VOTE, BYTES)? else {
         return Err(lost("the file vote is gone"));
     };
     let mut take = match Take::new(VOTE, &bytes, BYTES, MAGIC) {

@@ -140,7 +140,7 @@ pub(crate) fn encode(buffer: &mut Vec<u8>, entries: &[Entry<Bytes>], link: Link)
     for entry in entries {
         let length = u32::try_from(entry.payload.len()).expect("entries were checked");
         buffer.extend_from_slice(&entry.position.epoch.0.to_le_bytes());
-        buffer.extend_from_slice(&entry.stamp_ms.to_le_bytes());
+        buffer.extend_from_slice(&entry.log_time_ms.to_le_bytes());
         buffer.extend_from_slice(&length.to_le_bytes());
         buffer.extend_from_slice(&[kind_code(entry.kind), 0, 0, 0]);
         buffer.extend_from_slice(&entry.payload);
@@ -210,8 +210,8 @@ fn kind_code(kind: EntryKind) -> u8 {
 pub(crate) struct EntryPlace {
     /// Where it stands in the log.
     pub(crate) position: Position,
-    /// Its stamp.
-    pub(crate) stamp_ms: i64,
+    /// Its timestamp.
+    pub(crate) log_time_ms: i64,
     /// What it is.
     pub(crate) kind: EntryKind,
     /// Where in the batch its payload is.
@@ -223,7 +223,7 @@ impl EntryPlace {
     pub(crate) fn entry(&self, batch: &Bytes) -> Entry<Bytes> {
         Entry {
             position: self.position,
-            stamp_ms: self.stamp_ms,
+            log_time_ms: self.log_time_ms,
             kind: self.kind,
             payload: batch.slice(self.payload.clone()),
         }
@@ -280,8 +280,8 @@ impl Entries<'_> {
         if self.left == 0 && self.at.next_multiple_of(ALIGNMENT) != self.body.len() {
             return None;
         }
-        let stamp_ms = get_u64(head, 8).cast_signed();
-        Some(EntryPlace { position, stamp_ms, kind, payload: start..end })
+        let log_time_ms = get_u64(head, 8).cast_signed();
+        Some(EntryPlace { position, log_time_ms, kind, payload: start..end })
     }
 }
 

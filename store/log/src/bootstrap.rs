@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use store_core::{Ballot, Entry, EntryKind, Epoch, Incarnation, Member, Offset, Position};
 
-use crate::aside;
+use crate::atomic_write;
 use crate::ballot;
 use crate::batch::{self, Link};
 use crate::boot;
@@ -24,7 +24,7 @@ use crate::snapshot::{SnapshotInfo, SnapshotWriter};
 pub const FIRST: Position = Position::new(1, 1);
 
 /// Makes a replica in an empty folder: `identity`, the random `incarnation`, and the encoded first membership,
-/// which every voter of the group is given alike. Epoch 1, offset 1, stamp 0; the ballot is epoch 1 without a
+/// which every voter of the group is given alike. Epoch 1, offset 1, timestamp 0; the ballot is epoch 1 without a
 /// vote.
 ///
 /// # Errors
@@ -40,9 +40,10 @@ pub fn bootstrap<D: Disk>(
         return Err(Error::Invalid("an incarnation is random and not 0".to_owned()));
     }
     let (kind, payload) = (EntryKind::Membership, membership.clone());
-    let first = [Entry { position: FIRST, stamp_ms: 0, kind, payload }];
+    let first = [Entry { position: FIRST, log_time_ms: 0, kind, payload }];
     batch::check(&first, Position::ZERO, FIRST.epoch)?;
-    let header = LogHeader { number: 0, fresh: true, base: Position::ZERO, base_stamp_ms: 0, hash_before: 0 };
+    let header =
+        LogHeader { number: 0, fresh: true, base: Position::ZERO, base_log_time_ms: 0, hash_before: 0 };
     let meta = make_folder(disk, identity, incarnation, boot_id, FIRST.epoch)?;
     let place = FILE_HEADER_BYTES as u64;
     // Entry 1 is committed by being the same everywhere: nobody can ever propose another.
@@ -68,13 +69,14 @@ pub fn join<D: Disk>(
         return Err(Error::Invalid("an incarnation is random and not 0".to_owned()));
     }
     let meta = make_folder(disk, identity, incarnation, boot_id, Epoch(0))?;
-    let header = LogHeader { number: 0, fresh: true, base: Position::ZERO, base_stamp_ms: 0, hash_before: 0 };
+    let header =
+        LogHeader { number: 0, fresh: true, base: Position::ZERO, base_log_time_ms: 0, hash_before: 0 };
     Segment::create(disk, &meta, header, &Content { copy: None, batch: &[] }, 1, "bootstrap")?;
     finish(disk, &meta)
 }
 
-/// Makes the folder of a founder whose group begins with a state and not with nothing: `snap.1`, which `fill` writes,
-/// is that state at exactly `info.position`, and the log goes on behind it in `log.1`, still empty. Every founder is
+/// Makes the folder of an initial member whose group begins with a state and not with nothing: `snap.1`, which `fill` writes,
+/// is that state at exactly `info.position`, and the log goes on behind it in `log.1`, still empty. Every initial member is
 /// given the same. The ballot is that position's epoch without a vote.
 ///
 /// # Errors
@@ -99,7 +101,7 @@ pub fn restore<D: Disk + Clone, E: From<Error>>(
         number: 1,
         fresh: true,
         base: info.position,
-        base_stamp_ms: info.stamp_ms,
+        base_log_time_ms: info.log_time_ms,
         hash_before: 0,
     };
     Segment::create(disk, &meta, header, &Content { copy: None, batch: &[] }, 1, "bootstrap")?;
@@ -126,7 +128,7 @@ fn make_folder<D: Disk>(
     if let Some(found) = listed.iter().find(foreign) {
         return Err(Error::NotEmpty { found: found.clone() });
     }
-    aside::replace(disk, names::BOOTSTRAP, b"a bootstrap is under way\n", "bootstrap-mark")?;
+    atomic_write::replace(disk, names::BOOTSTRAP, b"a bootstrap is under way\n", "bootstrap-mark")?;
     let member = Member { node: identity.node, incarnation };
     let meta = Meta {
         cluster: identity.cluster.clone(),
@@ -141,6 +143,6 @@ fn make_folder<D: Disk>(
 
 fn finish<D: Disk>(disk: &D, meta: &Meta) -> Result<Meta, Error> {
     meta::write(disk, meta)?;
-    aside::remove(disk, names::BOOTSTRAP)?;
+    atomic_write::remove(disk, names::BOOTSTRAP)?;
     Ok(meta.clone())
 }

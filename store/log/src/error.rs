@@ -20,7 +20,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The file system has no room; nothing changed.
-    #[error("no room on the file system to {operation} {file}: free some space: {source}")]
+    #[error("no space on the file system to {operation} {file}: free some space: {source}")]
     Full {
         /// What was tried, as a verb.
         operation: &'static str,

@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | `meta` | who this replica is; written once | – |
 //! | `vote` | epoch and vote | `vote.part`, fsync, rename, fsync of the folder |
-//! | `boot` | boot id at the last start, whether the replica is suspect, the newest log file | `boot.part`, same |
+//! | `boot` | boot id at the last start, whether its log may have lost its tail, the newest log file | `boot.part`, same |
 //! | `fence` | the table is known to be wrong, and why | `fence.part`, same; removed when the table was replaced |
 //! | `log.X` | entries after the state in `snap.X`; X = 0, 1, 2 … | `log.X.part`, same; otherwise only appended to |
 //! | `snap.X` | the state at exactly the last offset of `log.(X-1)`; X = 1, 2 … | `snap.X.part` or `snap.X.incoming`, same |
@@ -54,7 +54,7 @@
 //! |---|---|---|
 //! | 0 | 8 | magic `feiraBOO` |
 //! | 8 | 4 | format version, 1 |
-//! | 12 | 4 | 1: suspect; 0: not |
+//! | 12 | 4 | 1: the log may have lost its tail; 0: it has not |
 //! | 16 | 1 | n = length of the boot id, 1 to 64 |
 //! | 17 | 64 | boot id, then zeros |
 //! | 81 | 8 | the newest log file: `log.X` of this X or a higher one must be there; 0: not said |
@@ -70,7 +70,7 @@
 //! | 12 | 4 | 1: a majority has another state; 0: an operator said so |
 //! | 16 | 8 | epoch of the position compared, or 0 |
 //! | 24 | 8 | its offset, or 0 |
-//! | 32 | 8 | the hash of effects here, or 0 |
+//! | 32 | 8 | the state hash here, or 0 |
 //! | 40 | 8 | that of the majority, or 0 |
 //! | 48 | 8 | incarnation of the replica, as in `meta` |
 //! | 56 | 36 | zeros |
@@ -91,7 +91,7 @@
 //! | 40 | 8 | X |
 //! | 48 | 8 | base epoch: the position just before the first entry of this file |
 //! | 56 | 8 | base offset |
-//! | 64 | 8 | stamp of the entry at base, milliseconds (signed) |
+//! | 64 | 8 | timestamp of the entry at base, milliseconds (signed) |
 //! | 72 | 8 | hash of the last batch of `log.(X-1)`; 0 if fresh |
 //! | 80 | 1 | n = length of the cluster id |
 //! | 81 | 64 | cluster id, then zeros |
@@ -123,7 +123,7 @@
 //! | byte | size | field |
 //! |---|---|---|
 //! | 0 | 8 | epoch; never falls along a log |
-//! | 8 | 8 | stamp, milliseconds (signed) |
+//! | 8 | 8 | timestamp, milliseconds (signed) |
 //! | 16 | 4 | p = bytes of the payload, at most 1 MiB |
 //! | 20 | 1 | kind: 1 empty, 2 membership, 3 command |
 //! | 21 | 3 | zeros |
@@ -142,7 +142,7 @@
 //! | 24 | 8 | X, as numbered by the replica that holds this copy |
 //! | 32 | 8 | epoch of the last entry in it |
 //! | 40 | 8 | offset of the last entry in it |
-//! | 48 | 8 | stamp of that entry, milliseconds (signed) |
+//! | 48 | 8 | timestamp of that entry, milliseconds (signed) |
 //! | 56 | 1 | n = length of the cluster id |
 //! | 57 | 64 | cluster id, then zeros |
 //! | 121 | 387 | zeros |
@@ -215,11 +215,11 @@ impl Put {
         self
     }
 
-    /// A length byte, and the text padded to `room` bytes.
-    pub(crate) fn text(mut self, text: &[u8], room: usize) -> Put {
+    /// A length byte, and the text padded to `headroom` bytes.
+    pub(crate) fn text(mut self, text: &[u8], headroom: usize) -> Put {
         let length = u8::try_from(text.len()).expect("texts were checked when they were made");
         self.bytes.push(length);
-        let end = self.bytes.len() + room;
+        let end = self.bytes.len() + headroom;
         self.bytes.extend_from_slice(text);
         self.bytes.resize(end, 0);
         self
@@ -307,10 +307,10 @@ impl<'a> Take<'a> {
     }
 
     /// What [`Put::text`] put.
-    pub(crate) fn text(&mut self, room: usize) -> &'a [u8] {
-        let length = usize::from(self.bytes[self.at]).min(room);
+    pub(crate) fn text(&mut self, headroom: usize) -> &'a [u8] {
+        let length = usize::from(self.bytes[self.at]).min(headroom);
         let start = self.at + 1;
-        self.at = start + room;
+        self.at = start + headroom;
         &self.bytes[start..start + length]
     }
 }

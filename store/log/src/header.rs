@@ -21,8 +21,8 @@ pub struct LogHeader {
     pub fresh: bool,
     /// The position just before the file's first entry.
     pub base: Position,
-    /// The stamp of the entry there, milliseconds.
-    pub base_stamp_ms: i64,
+    /// The timestamp of the entry there, milliseconds.
+    pub base_log_time_ms: i64,
     /// The hash of the batch before the file's first.
     pub hash_before: u64,
 }
@@ -38,7 +38,7 @@ impl LogHeader {
             .u64(self.number)
             .u64(self.base.epoch.0)
             .u64(self.base.offset.0)
-            .i64(self.base_stamp_ms)
+            .i64(self.base_log_time_ms)
             .u64(self.hash_before)
             .text(meta.cluster.as_bytes(), CLUSTER_ID_BYTES_MAX)
             .finish(FILE_HEADER_BYTES)
@@ -63,10 +63,10 @@ impl LogHeader {
         same(name, "incarnation", &take.u64(), &meta.member.incarnation.0)?;
         let number = take.u64();
         let base = Position { epoch: Epoch(take.u64()), offset: Offset(take.u64()) };
-        let base_stamp_ms = take.i64();
+        let base_log_time_ms = take.i64();
         let hash_before = take.u64();
         let cluster = take.text(CLUSTER_ID_BYTES_MAX).escape_ascii().to_string();
         same(name, "cluster", &cluster, &meta.cluster.to_string())?;
-        Ok(LogHeader { number, fresh, base, base_stamp_ms, hash_before })
+        Ok(LogHeader { number, fresh, base, base_log_time_ms, hash_before })
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use store_core::Position;
 
-use crate::aside;
+use crate::atomic_write;
 use crate::block::Blocks;
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
@@ -163,7 +163,7 @@ impl<D: Disk> IncomingSnapshot<D> {
     /// As the operating system says.
     pub fn discard(self) -> Result<(), Error> {
         fault::step("discard", "begin");
-        aside::remove(&self.disk, &names::incoming_file(self.offered.number))?;
+        atomic_write::remove(&self.disk, &names::incoming_file(self.offered.number))?;
         fault::step("discard", "removed");
         Ok(())
     }

@@ -35,7 +35,7 @@ pub struct LogReport {
     /// Epoch and vote; `None` if the file `vote` is gone or damaged.
     pub ballot: Option<Ballot>,
     /// The log lost a tail that may have been acknowledged.
-    pub suspect: bool,
+    pub maybe_lost_tail: bool,
     /// What is wrong beside the log files that are there: a log file or a vote that is gone.
     pub lost: Vec<Error>,
 }
@@ -117,7 +117,7 @@ fn look<D: Disk>(disk: &D) -> Result<LogReport, Error> {
     let mut report = LogReport {
         meta,
         ballot,
-        suspect: boot.suspect,
+        maybe_lost_tail: boot.maybe_lost_tail,
         lost,
         files: Vec::new(),
         history: EpochHistory::starting_after(Position::ZERO),

@@ -20,7 +20,7 @@
 //!
 //! - **durable-stays**: what was appended before a [`Log::sync`] that returned is there after any crash, unless
 //!   it was truncated; damage to it is an error, never a shorter log (see [`scan`] for the one exception, a
-//!   damaged last batch, and how it is confessed: *suspect*).
+//!   damaged last batch, and how it is told: *possibly lost tail*).
 //! - **nothing-invented**: the log holds only entries that were appended, as they were appended.
 //! - **whole-prefix**: after a crash inside any call the log is a prefix of what it was or was to become.
 //! - **vote-stays**: a ballot that [`Ballots::save`] confirmed is never older after a crash; a folder that
@@ -35,7 +35,7 @@
 //!
 //! Leaves out: what payloads mean, when to roll or snapshot, and every thread and clock.
 
-mod aside;
+mod atomic_write;
 mod ballot;
 pub mod batch;
 mod block;
@@ -45,7 +45,6 @@ mod describe;
 pub mod disk;
 mod error;
 pub mod fault;
-mod fence;
 pub mod format;
 mod header;
 mod identity;
@@ -56,6 +55,7 @@ mod log;
 mod meta;
 mod names;
 mod plant;
+mod quarantine;
 mod reader;
 mod real;
 mod recover;
@@ -78,7 +78,6 @@ pub use bootstrap::{FIRST, bootstrap, join, restore};
 pub use describe::{LogLine, describe_log, log_files};
 pub use disk::{Disk, DiskFile};
 pub use error::Error;
-pub use fence::{Difference, Fence};
 pub use header::LogHeader;
 pub use identity::{BootId, ClusterId, Identity};
 pub use incoming::{IncomingSnapshot, Offered};
@@ -89,6 +88,7 @@ pub use inspect::{
 pub use log::{Log, Options};
 pub use meta::{Meta, read as read_meta};
 pub use plant::{Planted, plant};
+pub use quarantine::{Difference, Quarantine};
 pub use reader::LogReader;
 pub use real::{RealDisk, RealFile, boot_id};
 pub use recover::{Cut, LogFile, Recovered};

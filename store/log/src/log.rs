@@ -15,14 +15,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use store_core::{Ballot, Entry, Offset, Position};
 
-use crate::aside;
+use crate::atomic_write;
 use crate::ballot::{Ballots, Saved};
 use crate::batch::{self, Link};
 use crate::boot;
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::fault;
-use crate::fence::{self, Fence};
 use crate::header::LogHeader;
 use crate::identity::{BootId, Identity};
 use crate::limits::{
@@ -30,6 +29,7 @@ use crate::limits::{
 };
 use crate::meta::Meta;
 use crate::names;
+use crate::quarantine::{self, Quarantine};
 use crate::reader::{BatchRef, Index, LogReader, Piece, SharedIndex, lock};
 use crate::recover::{Recovered, recover};
 use crate::retention::FileRange;
@@ -67,8 +67,8 @@ pub struct Log<D: Disk> {
     segment: Segment<D::File>,
     /// The last position.
     last: Position,
-    /// The stamp of the entry there, milliseconds.
-    last_stamp_ms: i64,
+    /// The timestamp of the entry there, milliseconds.
+    last_log_time_ms: i64,
     /// The hash of the last batch.
     hash: u64,
     /// Everything up to here is synced.
@@ -78,7 +78,7 @@ pub struct Log<D: Disk> {
     /// What is in `vote`.
     ballot: Saved,
     /// What `boot` says.
-    suspect: bool,
+    maybe_lost_tail: bool,
     /// A fatal error was returned.
     poisoned: bool,
     /// The last batch's bytes; kept for its memory.
@@ -119,12 +119,12 @@ impl<D: Disk> Log<D> {
             shared: Arc::new(Mutex::new(opened.index)),
             segment: opened.segment,
             last,
-            last_stamp_ms: recovered.last_stamp_ms,
+            last_log_time_ms: recovered.last_log_time_ms,
             hash: opened.hash,
             durable: last.offset,
             commit_mark: recovered.commit_mark,
             ballot: Arc::new(Mutex::new(recovered.ballot)),
-            suspect: recovered.suspect,
+            maybe_lost_tail: recovered.maybe_lost_tail,
             poisoned: false,
             buffer: Vec::new(),
         };
@@ -163,7 +163,7 @@ impl<D: Disk> Log<D> {
         self.segment.end = place + u64::from(bytes);
         self.hash = hash;
         self.last = newest.position;
-        self.last_stamp_ms = newest.stamp_ms;
+        self.last_log_time_ms = newest.log_time_ms;
         self.commit_mark = mark;
         let mut index = lock(&self.shared);
         let piece = index.pieces.back_mut().expect("there is always a file");
@@ -217,7 +217,7 @@ impl<D: Disk> Log<D> {
         let keeps = keeps.expect("the log's first file begins before the cut");
         if keeps < self.segment.header.number {
             // Before the files go: what `boot` says is there must be there after any crash.
-            let marked = boot::write(&self.disk, &self.boot_id, self.suspect, keeps);
+            let marked = boot::write(&self.disk, &self.boot_id, self.maybe_lost_tail, keeps);
             self.fatal_poisons(marked)?;
         }
         let job = truncate::Job { disk: &self.disk, meta: &self.meta, step: self.options.preallocate_bytes };
@@ -226,7 +226,7 @@ impl<D: Disk> Log<D> {
         self.segment = cut.segment;
         self.hash = cut.hash;
         self.last = cut.last;
-        self.last_stamp_ms = cut.last_stamp_ms;
+        self.last_log_time_ms = cut.last_log_time_ms;
         self.durable = cut.last.offset;
         self.commit_mark = self.commit_mark.min(cut.last.offset);
         Ok(())
@@ -252,7 +252,7 @@ impl<D: Disk> Log<D> {
             number: self.segment.header.number + 1,
             fresh: false,
             base: self.last,
-            base_stamp_ms: self.last_stamp_ms,
+            base_log_time_ms: self.last_log_time_ms,
             hash_before: self.hash,
         };
         let segment = self.create(header, "roll")?;
@@ -277,7 +277,7 @@ impl<D: Disk> Log<D> {
             let name = names::log_file(oldest);
             fault::step("remove", "begin");
             // Synced one by one: a crash must not keep an older file and lose a newer one.
-            let removed = aside::remove(&self.disk, &name);
+            let removed = atomic_write::remove(&self.disk, &name);
             self.fatal_poisons(removed)?;
             lock(&self.shared).pieces.pop_front();
             fault::step("remove", "removed");
@@ -291,7 +291,7 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// [`Error::Invalid`] if `number` is not above all log files; [`Error::Full`] with nothing changed; otherwise
     /// fatal.
-    pub fn reset(&mut self, number: u64, base: Position, stamp_ms: i64) -> Result<(), Error> {
+    pub fn reset(&mut self, number: u64, base: Position, log_time_ms: i64) -> Result<(), Error> {
         self.guard()?;
         let (current, ballot) = (self.segment.header.number, self.ballot().epoch);
         if number <= current || base.epoch > ballot {
@@ -299,7 +299,7 @@ impl<D: Disk> Log<D> {
                 "cannot begin log.{number} after {base}: log.{current} is there, and the ballot is of {ballot}"
             )));
         }
-        let header = LogHeader { number, fresh: true, base, base_stamp_ms: stamp_ms, hash_before: 0 };
+        let header = LogHeader { number, fresh: true, base, base_log_time_ms: log_time_ms, hash_before: 0 };
         let segment = self.create(header, "reset")?;
         let old: Vec<u64> = {
             let mut index = lock(&self.shared);
@@ -309,12 +309,12 @@ impl<D: Disk> Log<D> {
         };
         self.segment = segment;
         self.last = base;
-        self.last_stamp_ms = stamp_ms;
+        self.last_log_time_ms = log_time_ms;
         self.hash = 0;
         self.durable = base.offset;
         self.commit_mark = base.offset;
         for number in old {
-            let removed = aside::remove(&self.disk, &names::log_file(number));
+            let removed = atomic_write::remove(&self.disk, &names::log_file(number));
             self.poisons("reset", removed)?;
             fault::step("reset", "removed");
         }
@@ -345,12 +345,12 @@ impl<D: Disk> Log<D> {
     ///
     /// # Errors
     /// [`Error::Full`] with nothing changed; otherwise fatal.
-    pub fn clear_suspect(&mut self) -> Result<(), Error> {
+    pub fn clear_lost_tail(&mut self) -> Result<(), Error> {
         self.guard()?;
-        if self.suspect {
+        if self.maybe_lost_tail {
             let saved = boot::write(&self.disk, &self.boot_id, false, self.segment.header.number);
             self.fatal_poisons(saved)?;
-            self.suspect = false;
+            self.maybe_lost_tail = false;
         }
         Ok(())
     }
@@ -359,19 +359,19 @@ impl<D: Disk> Log<D> {
     ///
     /// # Errors
     /// [`Error::Full`] with nothing changed; otherwise fatal.
-    pub fn save_fence(&mut self, fence: Fence) -> Result<(), Error> {
+    pub fn save_quarantine(&mut self, quarantine: Quarantine) -> Result<(), Error> {
         self.guard()?;
-        let saved = fence::write(&self.disk, fence, self.meta.member.incarnation);
+        let saved = quarantine::write(&self.disk, quarantine, self.meta.member.incarnation);
         self.fatal_poisons(saved)
     }
 
     /// Makes it durable that the table was replaced: nothing is said against it any more.
     ///
     /// # Errors
-    /// As [`Log::save_fence`].
-    pub fn clear_fence(&mut self) -> Result<(), Error> {
+    /// As [`Log::save_quarantine`].
+    pub fn clear_quarantine(&mut self) -> Result<(), Error> {
         self.guard()?;
-        let removed = fence::remove(&self.disk);
+        let removed = quarantine::remove(&self.disk);
         self.fatal_poisons(removed)
     }
 
@@ -413,8 +413,8 @@ impl<D: Disk> Log<D> {
 
     /// Whether the log lost a tail that may have been acknowledged.
     #[must_use]
-    pub fn suspect(&self) -> bool {
-        self.suspect
+    pub fn maybe_lost_tail(&self) -> bool {
+        self.maybe_lost_tail
     }
 
     /// Who this replica is.
@@ -452,7 +452,7 @@ impl<D: Disk> Log<D> {
     /// Notes in `boot` that a new log file is there: its loss is noticed then. Without room for that the older
     /// note stays, which claims less.
     fn mark_newest(&mut self) -> Result<(), Error> {
-        let marked = boot::write(&self.disk, &self.boot_id, self.suspect, self.segment.header.number);
+        let marked = boot::write(&self.disk, &self.boot_id, self.maybe_lost_tail, self.segment.header.number);
         match self.fatal_poisons(marked) {
             Err(error) if error.is_fatal() => Err(error),
             _ => Ok(()),

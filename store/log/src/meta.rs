@@ -3,7 +3,7 @@
 
 use store_core::{GroupId, Incarnation, Member, NodeId};
 
-use crate::aside;
+use crate::atomic_write;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::format::{Put, Take};
@@ -82,10 +82,10 @@ pub(crate) fn same<T: PartialEq + ToString>(
 /// # Errors
 /// It cannot be read, or is damaged.
 pub fn read<D: Disk>(disk: &D) -> Result<Option<Meta>, Error> {
-    aside::read(disk, META, BYTES)?.map(|bytes| Meta::decode(&bytes)).transpose()
+    atomic_write::read(disk, META, BYTES)?.map(|bytes| Meta::decode(&bytes)).transpose()
 }
 
 /// Writes `meta`, durably.
 pub(crate) fn write<D: Disk>(disk: &D, meta: &Meta) -> Result<(), Error> {
-    aside::replace(disk, META, &meta.encode(), "meta")
+    atomic_write::replace(disk, META, &meta.encode(), "meta")
 }

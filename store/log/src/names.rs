@@ -12,7 +12,7 @@ pub(crate) const BOOT: &str = "boot";
 pub(crate) const BOOTSTRAP: &str = "bootstrap";
 
 /// The table is known to be wrong.
-pub(crate) const FENCE: &str = "fence";
+pub(crate) const QUARANTINE: &str = "fence";
 
 /// The name of log file `number`.
 pub(crate) fn log_file(number: u64) -> String {
@@ -37,7 +37,7 @@ pub(crate) fn part(name: &str) -> String {
 /// Whether this is an unfinished write of one of our files.
 pub(crate) fn is_part(name: &str) -> bool {
     name.strip_suffix(".part").is_some_and(|whole| {
-        [META, VOTE, BOOT, BOOTSTRAP, FENCE].contains(&whole)
+        [META, VOTE, BOOT, BOOTSTRAP, QUARANTINE].contains(&whole)
             || log_number(whole).is_some()
             || snapshot_number(whole).is_some()
     })

@@ -17,12 +17,12 @@ use crate::boot;
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::fault;
-use crate::fence::{self, Fence};
 use crate::header::LogHeader;
 use crate::identity::{BootId, Identity};
 use crate::limits::FILE_HEADER_BYTES;
 use crate::meta::{self, Meta};
 use crate::names;
+use crate::quarantine::{self, Quarantine};
 use crate::reader::{BatchRef, Index, Piece};
 use crate::scan::{Bad, Step, Walk};
 use crate::segment::{Content, Segment};
@@ -41,12 +41,12 @@ pub struct Recovered {
     pub memberships: Vec<(Offset, Bytes)>,
     /// Everything up to here is known to be committed. Not above the last position.
     pub commit_mark: Offset,
-    /// The stamp of the last entry (or of the one at base), milliseconds.
-    pub last_stamp_ms: i64,
+    /// The timestamp of the last entry (or of the one at base), milliseconds.
+    pub last_log_time_ms: i64,
     /// The log lost a tail that may have been acknowledged, now or at an earlier start.
-    pub suspect: bool,
+    pub maybe_lost_tail: bool,
     /// The table is known to be wrong, and was not replaced yet.
-    pub fence: Option<Fence>,
+    pub quarantine: Option<Quarantine>,
     /// The log files, oldest first.
     pub logs: Vec<LogFile>,
     /// The snapshots, oldest first. Only their headers were read: verify before use.
@@ -111,7 +111,7 @@ struct Learned {
     history: EpochHistory,
     memberships: Vec<(Offset, Bytes)>,
     commit_mark: Offset,
-    last_stamp_ms: i64,
+    last_log_time_ms: i64,
     hash: u64,
 }
 
@@ -132,9 +132,9 @@ pub(crate) fn recover<D: Disk>(
     check_ballot(ballot, learned.history.last())?;
     let newest = walked.last().expect("there is at least one log file");
     let cut = judge_cut(newest, learned.history.last(), boot.id.as_ref() == Some(boot_id))?;
-    let suspect = boot.suspect || cut.as_ref().is_some_and(|cut| !cut.innocent);
+    let maybe_lost_tail = boot.maybe_lost_tail || cut.as_ref().is_some_and(|cut| !cut.innocent);
     // From here on the folder is changed. The suspicion comes first: a crash after the cut must not forget it.
-    boot::write(disk, boot_id, suspect, newest.header.number)?;
+    boot::write(disk, boot_id, maybe_lost_tail, newest.header.number)?;
     let logs: Vec<LogFile> = walked.iter().map(Walked::listed).collect();
     let opened = rewrite_last(disk, &meta, walked, &learned, step)?;
     clean(disk, &listed, logs[0].number)?;
@@ -145,9 +145,9 @@ pub(crate) fn recover<D: Disk>(
         history: learned.history,
         memberships: learned.memberships,
         commit_mark: learned.commit_mark,
-        last_stamp_ms: learned.last_stamp_ms,
-        suspect,
-        fence: fence::read(disk)?,
+        last_log_time_ms: learned.last_log_time_ms,
+        maybe_lost_tail,
+        quarantine: quarantine::read(disk)?,
         logs,
         snapshots,
         unreadable_snapshots,
@@ -228,7 +228,7 @@ fn walk_all<F: DiskFile>(headers: Vec<(F, LogHeader)>) -> Result<(Vec<Walked<F>>
         history: EpochHistory::starting_after(first.base),
         memberships: Vec::new(),
         commit_mark: first.base.offset,
-        last_stamp_ms: first.base_stamp_ms,
+        last_log_time_ms: first.base_log_time_ms,
         hash: first.hash_before,
     };
     let mut walked: Vec<Walked<F>> = Vec::new();
@@ -290,7 +290,7 @@ impl Learned {
             let payload = Bytes::copy_from_slice(&bytes[entry.payload.clone()]);
             self.memberships.push((entry.position.offset, payload));
         }
-        self.last_stamp_ms = entries.last().map_or(self.last_stamp_ms, |entry| entry.stamp_ms);
+        self.last_log_time_ms = entries.last().map_or(self.last_log_time_ms, |entry| entry.log_time_ms);
         self.commit_mark = self.commit_mark.max(batch.commit_mark.min(batch.last()));
     }
 }

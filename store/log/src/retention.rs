@@ -6,7 +6,7 @@
 
 use store_core::Offset;
 
-use crate::aside;
+use crate::atomic_write;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::fault;
@@ -96,7 +96,7 @@ pub fn remove_snapshots_before<D: Disk>(disk: &D, number: u64) -> Result<(), Err
 /// As the operating system says; fatal if the folder cannot be synced.
 pub fn remove_snapshot<D: Disk>(disk: &D, number: u64) -> Result<(), Error> {
     fault::step("remove-snapshot", "begin");
-    aside::remove(disk, &names::snapshot_file(number))?;
+    atomic_write::remove(disk, &names::snapshot_file(number))?;
     fault::step("remove-snapshot", "removed");
     Ok(())
 }
@@ -155,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn whoever_had_fetched_an_old_snapshot_found_the_log_behind_it_gone() {
+    fn the_log_behind_a_fetched_snapshot_is_kept() {
         let all = snapshots(&[(1, true), (2, true), (3, true), (4, true), (5, true)]);
         let sending = Floor { snapshot: 2, ..NONE };
         assert_eq!(plan(3, &logs(0..6), &all, sending), Plan { logs_before: 2, snapshots: vec![1] });
     }
 
     #[test]
-    fn a_slow_replica_lost_the_log_that_was_being_pushed_to_it() {
+    fn a_slow_replica_keeps_the_log_that_is_being_pushed_to_it() {
         let all = snapshots(&[(1, true), (2, true), (3, true), (4, true), (5, true)]);
         let slow = Floor { peers: Offset(15), ..NONE };
         assert_eq!(plan(3, &logs(0..6), &all, slow), Plan { logs_before: 1, snapshots: vec![1, 2] });

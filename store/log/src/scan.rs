@@ -17,12 +17,12 @@
 //!    before the batch does.
 //!
 //! Exactly this, and only under an unchanged boot id, is innocent ([`Bad::is_torn_write`]). Everything else that
-//! is cut makes the replica suspect: a batch whose last byte is there but whose checksum is wrong (it was
+//! is cut means that the log may have lost its tail: a batch whose last byte is there but whose checksum is wrong (it was
 //! written whole, perhaps acked, and rotted); one that does not link; one followed by anything but zeros; one
 //! that reaches beyond the end of the file; any cut after the machine restarted, since a torn batch that was
 //! never acked then looks like an acked one that the disk damaged. The remaining risk is a device that loses the
 //! end of a synced write and returns zeros for it while the machine runs: then points 2 and 3 are deceived.
-//! That is why a suspect replica is only told apart, and a quorum of others decides.
+//! That is why such a replica is only told apart, and a quorum of others decides.
 //!
 //! # Which bad batches are damage
 //!
@@ -31,7 +31,7 @@
 //! the file whose durable mark covers it. A valid batch after it without that mark is no proof: several batches
 //! may be written before one sync, and a power loss keeps any of their sectors; refusing to start would then
 //! punish an ordinary crash. Both were perhaps acked by one sync that came last, so the cut makes the replica
-//! suspect, exactly as with a single last batch.
+//! a possibly lost tail, exactly as with a single last batch.
 
 use store_core::{Offset, Position};
 

@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::aside;
+use crate::atomic_write;
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::fault;
@@ -50,7 +50,7 @@ impl<F: DiskFile> Segment<F> {
     ) -> Result<Segment<F>, Error> {
         let name = names::log_file(header.number);
         let part = names::part(&name);
-        let file = aside::begin(disk, &name)?;
+        let file = atomic_write::begin(disk, &name)?;
         let write =
             |at: u64, bytes: &[u8]| file.write_at(at, bytes).map_err(|e| Error::of("write", &part, e));
         write(0, &header.encode(meta))?;
@@ -63,7 +63,7 @@ impl<F: DiskFile> Segment<F> {
         end += content.batch.len() as u64;
         let allocated = end.next_multiple_of(step).max(step);
         zero_fill(&file, &part, end..allocated)?;
-        aside::finish(disk, &file, &name, place)?;
+        atomic_write::finish(disk, &file, &name, place)?;
         Ok(Segment { file: Arc::new(file), header, end, allocated, step })
     }
 

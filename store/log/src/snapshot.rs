@@ -25,7 +25,7 @@ use std::fmt;
 
 use store_core::{Epoch, GroupId, Offset, Position};
 
-use crate::aside;
+use crate::atomic_write;
 use crate::block::{BLOCK_HEADER_BYTES, Blocks, Totals};
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
@@ -47,8 +47,8 @@ pub struct SnapshotInfo {
     pub number: u64,
     /// The position of the last entry in it.
     pub position: Position,
-    /// The stamp of that entry, milliseconds.
-    pub stamp_ms: i64,
+    /// The timestamp of that entry, milliseconds.
+    pub log_time_ms: i64,
     /// The state-machine version in force there.
     pub state_machine_version: u32,
 }
@@ -80,7 +80,7 @@ impl SnapshotInfo {
             .u64(self.number)
             .u64(self.position.epoch.0)
             .u64(self.position.offset.0)
-            .i64(self.stamp_ms)
+            .i64(self.log_time_ms)
             .text(cluster.as_bytes(), CLUSTER_ID_BYTES_MAX)
             .finish(FILE_HEADER_BYTES)
     }
@@ -108,9 +108,9 @@ impl SnapshotInfo {
         let group = GroupId(take.u64());
         let number = take.u64();
         let position = Position { epoch: Epoch(take.u64()), offset: Offset(take.u64()) };
-        let stamp_ms = take.i64();
+        let log_time_ms = take.i64();
         let cluster = ClusterId::new(take.text(CLUSTER_ID_BYTES_MAX))?;
-        let info = SnapshotInfo { number, position, stamp_ms, state_machine_version };
+        let info = SnapshotInfo { number, position, log_time_ms, state_machine_version };
         Ok((Origin { cluster, group }, info))
     }
 }
@@ -213,7 +213,7 @@ impl<D: Disk> SnapshotWriter<D> {
         if !(1..=FILE_NUMBER_MAX).contains(&info.number) {
             return Err(Error::Invalid(format!("a snapshot's number is 1 to {FILE_NUMBER_MAX}")));
         }
-        let file = aside::begin(&disk, &name)?;
+        let file = atomic_write::begin(&disk, &name)?;
         let header = info.encode(&origin.cluster, origin.group);
         file.write_at(0, &header).map_err(|e| Error::of("write", &name, e))?;
         fault::step("snapshot", "begun");
@@ -228,11 +228,11 @@ impl<D: Disk> SnapshotWriter<D> {
     /// [`Error::Full`] and others of the disk: drop the writer, nothing was harmed.
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         while !bytes.is_empty() {
-            let room = SNAPSHOT_BLOCK_BYTES_MAX + BLOCK_HEADER_BYTES - self.block.len();
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            let headroom = SNAPSHOT_BLOCK_BYTES_MAX + BLOCK_HEADER_BYTES - self.block.len();
+            let (now, later) = bytes.split_at(headroom.min(bytes.len()));
             self.block.extend_from_slice(now);
             bytes = later;
-            if now.len() == room {
+            if now.len() == headroom {
                 self.end_block()?;
             }
         }
@@ -272,7 +272,7 @@ impl<D: Disk> SnapshotWriter<D> {
         self.end_block()?;
         let footer = self.totals.footer(self.info.position);
         self.place = put(&self.file, &self.name, self.place, &footer)?;
-        aside::sync::<D>(&self.file, &self.name, "snapshot")?;
+        atomic_write::sync::<D>(&self.file, &self.name, "snapshot")?;
         // Whoever reads it back to verify it reads the disk, not the memory that it was written from.
         self.file.drop_cached();
         Ok(SealedSnapshot { disk: self.disk, name: self.name, info: self.info, bytes: self.place })
@@ -297,7 +297,7 @@ impl<D: Disk> SealedSnapshot<D> {
     /// # Errors
     /// Fatal.
     pub fn publish(self) -> Result<SnapshotFile, Error> {
-        aside::rename(&self.disk, &self.name, "snapshot")?;
+        atomic_write::rename(&self.disk, &self.name, "snapshot")?;
         Ok(SnapshotFile { info: self.info, bytes: self.bytes })
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use store_core::{Entry, Offset, Position};
 
-use crate::aside;
+use crate::atomic_write;
 use crate::batch::{self, BatchHeader, Link};
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
@@ -38,15 +38,15 @@ pub(crate) struct Cut<F> {
     pub(crate) hash: u64,
     /// The last position.
     pub(crate) last: Position,
-    /// The stamp of the entry there.
-    pub(crate) last_stamp_ms: i64,
+    /// The timestamp of the entry there.
+    pub(crate) last_log_time_ms: i64,
 }
 
 /// The last batch to be kept, as it will be.
 struct Kept {
     hash: u64,
     last: Position,
-    last_stamp_ms: i64,
+    last_log_time_ms: i64,
     /// Batches up to here are copied as they are.
     copy_end: u64,
 }
@@ -75,7 +75,7 @@ impl<D: Disk> Job<'_, D> {
             None => Kept {
                 hash: header.hash_before,
                 last: header.base,
-                last_stamp_ms: header.base_stamp_ms,
+                last_log_time_ms: header.base_log_time_ms,
                 copy_end: FILE_HEADER_BYTES as u64,
             },
         };
@@ -86,9 +86,9 @@ impl<D: Disk> Job<'_, D> {
         let piece = index.pieces.back_mut().expect("it was there before");
         piece.file = Arc::clone(&segment.file);
         piece.batches = batches;
-        let Kept { hash, last, last_stamp_ms, .. } = kept;
+        let Kept { hash, last, last_log_time_ms, .. } = kept;
         assert_eq!(last.offset, from.previous(), "the log ends just before the cut");
-        Ok(Cut { segment, hash, last, last_stamp_ms })
+        Ok(Cut { segment, hash, last, last_log_time_ms })
     }
 
     fn remove_later(&self, shared: &SharedIndex<D::File>, from: Offset) -> Result<(), Error> {
@@ -101,7 +101,7 @@ impl<D: Disk> Job<'_, D> {
             if base < from {
                 return Ok(());
             }
-            aside::remove(self.disk, &names::log_file(number))?;
+            atomic_write::remove(self.disk, &names::log_file(number))?;
             fault::step("truncate", "removed");
             lock(shared).pieces.pop_back();
         }
@@ -131,15 +131,15 @@ fn keep<F: DiskFile>(
         }
     }
     let newest = &entries[entries.len() - 1];
-    let (last, last_stamp_ms) = (newest.position, newest.stamp_ms);
+    let (last, last_log_time_ms) = (newest.position, newest.log_time_ms);
     if header.last() < from {
         let hash = batch::hash(&bytes);
-        return Ok(Kept { hash, last, last_stamp_ms, copy_end: batch.end() });
+        return Ok(Kept { hash, last, last_log_time_ms, copy_end: batch.end() });
     }
     let commit_mark = header.commit_mark.min(last.offset);
     let (hash_before, durable_mark) = (header.hash_before, header.durable_mark);
     let link = Link { place: batch.place, hash_before, commit_mark, durable_mark };
     let hash = batch::encode(buffer, &entries, link);
     batch.bytes = u32::try_from(buffer.len()).expect("it became shorter");
-    Ok(Kept { hash, last, last_stamp_ms, copy_end: batch.place })
+    Ok(Kept { hash, last, last_log_time_ms, copy_end: batch.place })
 }

@@ -3,7 +3,7 @@
 //!
 //! A thread of its own opens one read transaction and exports what that sees, so it is one state that the replica was
 //! in, whatever is applied meanwhile; at a bounded rate, since the node has other work. What is replaced under an open
-//! picture takes new room in the table: so few backups run at once, and one whose caller does not read is given up.
+//! consistent view takes new room in the table: so few backups run at once, and one whose caller does not read is given up.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use store_log::{ClusterId, Identity, RealDisk, RealFile};
 use tokio::sync::Semaphore;
 use tonic::Status;
 
-use crate::bootstrap::{Founder, membership};
+use crate::bootstrap::{InitialMember, membership};
 use crate::config::{check_cluster, group_folder, wrong};
 use crate::error::Error;
-use crate::fencing;
+use crate::quarantine;
 use crate::replica::GROUP;
 use crate::shared::Shared;
 use crate::thread_to_stream::{self, Receiver, Sender};
@@ -56,7 +56,7 @@ impl Backups {
         request: BackupRequest,
     ) -> Result<Receiver<Result<BackupResponse, Status>>, Status> {
         let refuse = |reason, message: String| status_from(&failure(reason, message));
-        fencing::check(&self.shared).map_err(|failure| status_from(&failure))?;
+        quarantine::check(&self.shared).map_err(|failure| status_from(&failure))?;
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
             refuse(FailureReason::Overloaded, format!("{BACKUPS_MAX} backups are sent already"))
         })?;
@@ -84,14 +84,14 @@ impl Backups {
 
 fn send(shared: &Shared, sender: &Sender<Result<BackupResponse, Status>>) {
     let begun = Instant::now();
-    let (mut given_up, mut fenced) = (false, None);
+    let (mut given_up, mut quarantined) = (false, None);
     let sent = shared.table.read(|read| {
         let state = state::read(read)?;
         let mut next = BackupResponse {
             cluster: shared.me.cluster.clone().into(),
             group: shared.me.route.group,
             position: Some(state::applied(&state)),
-            stamp_ms: state.stamp_ms,
+            log_time_ms: state.log_time_ms,
             state_machine_version: state.state_machine_version,
             ..BackupResponse::default()
         };
@@ -100,10 +100,11 @@ fn send(shared: &Shared, sender: &Sender<Result<BackupResponse, Status>>) {
             bytes += chunk.len();
             let part = BackupResponse { chunk, ..std::mem::take(&mut next) };
             // A state that turned out to be wrong meanwhile must not become a whole backup.
-            fenced = fencing::check(shared).err();
+            quarantined = quarantine::check(shared).err();
             let until = Instant::now() + Duration::from_secs(STALL_S);
-            given_up =
-                fenced.is_some() || begun.elapsed().as_secs() > BACKUP_S_MAX || !sender.send(Ok(part), until);
+            given_up = quarantined.is_some()
+                || begun.elapsed().as_secs() > BACKUP_S_MAX
+                || !sender.send(Ok(part), until);
             if given_up {
                 // Only this backup ends.
                 return Err(store_db::Error::Damaged { what: "the backup was given up".to_owned() });
@@ -114,9 +115,9 @@ fn send(shared: &Shared, sender: &Sender<Result<BackupResponse, Status>>) {
         })
     });
     match sent {
-        Err(_) if fenced.is_some() => {
-            tracing::warn!("a backup was given up: this replica was fenced meanwhile");
-            if let Some(failure) = fenced {
+        Err(_) if quarantined.is_some() => {
+            tracing::warn!("a backup was given up: this replica was quarantined meanwhile");
+            if let Some(failure) = quarantined {
                 // Whoever does not hear it misses the end of the state, and knows by that.
                 sender.send(Err(status_from(&failure)), Instant::now());
             }
@@ -133,7 +134,7 @@ fn send(shared: &Shared, sender: &Sender<Result<BackupResponse, Status>>) {
 /// What a new cluster is founded from: a backup that was read and checked, all of it.
 pub struct Source {
     backup: Backup<RealFile>,
-    /// The position that the new cluster goes on after, and its log time: the same for every founder.
+    /// The position that the new cluster goes on after, and its log time: the same for every initial member.
     beginning: Beginning,
 }
 
@@ -162,15 +163,21 @@ impl Source {
         self.beginning
     }
 
-    /// Makes the folder of one founder of a new cluster that begins with this state. All founders are given the same
+    /// Makes the folder of one initial member of a new cluster that begins with this state. All initial members are given the same
     /// list.
     ///
     /// # Errors
     /// The list cannot be a group, `node` is not in it, or the folder is not empty.
-    pub fn found(&self, cluster: &str, node: u64, folder: &Path, founders: &[Founder]) -> Result<(), Error> {
+    pub fn found(
+        &self,
+        cluster: &str,
+        node: u64,
+        folder: &Path,
+        initial_members: &[InitialMember],
+    ) -> Result<(), Error> {
         check_cluster(cluster)?;
-        let me = founders.iter().find(|founder| founder.node == node);
-        let me = me.ok_or_else(|| wrong("node", format!("{node} is not among the founders")))?;
+        let me = initial_members.iter().find(|initial_member| initial_member.node == node);
+        let me = me.ok_or_else(|| wrong("node", format!("{node} is not among the initial members")))?;
         let failed = |source: store_engine::Error| Error::Open { group: GROUP, source };
         let identity = Identity {
             cluster: ClusterId::new(cluster.as_bytes()).map_err(|error| failed(error.into()))?,
@@ -180,7 +187,7 @@ impl Source {
         };
         let disk = RealDisk::open(group_folder(folder, GROUP)).map_err(|error| failed(error.into()))?;
         let boot_id = store_log::boot_id().map_err(|error| failed(error.into()))?;
-        let members: Membership = membership(founders);
+        let members: Membership = membership(initial_members);
         let incarnation = Incarnation(me.incarnation);
         let disk = Arc::new(disk);
         let found = self.backup.found(&disk, &identity, incarnation, &boot_id, &members, self.beginning);

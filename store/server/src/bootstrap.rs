@@ -1,4 +1,4 @@
-//! The first start of a replica. A group's founders' folders are made with the same membership as log entry 1; that of a
+//! The first start of a replica. A group's initial members' folders are made with the same membership as log entry 1; that of a
 //! new member of a group that is there is made empty, and a membership change lets it in. Both are explicit, since a folder that is silently made anew would vote under an identity that has promised other things.
 
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use crate::replica::GROUP;
 
 /// A founding voter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Founder {
+pub struct InitialMember {
     /// Its id, from 1.
     pub node: u64,
-    /// The random identity of its folder ([`random_incarnation`]); the same in every founder's bootstrap.
+    /// The random identity of its folder ([`random_incarnation`]); the same in every initial member's bootstrap.
     pub incarnation: u64,
     /// `host:port` of its store service.
     pub address: String,
@@ -28,32 +28,37 @@ pub fn random_incarnation() -> u64 {
     fastrand::u64(1..)
 }
 
-/// Founders with random incarnations, of nodes and their addresses.
+/// Initial members with random incarnations, of nodes and their addresses.
 #[must_use]
-pub fn founders(nodes: impl IntoIterator<Item = (u64, String)>) -> Vec<Founder> {
-    let founder = |(node, address)| Founder { node, incarnation: random_incarnation(), address };
-    nodes.into_iter().map(founder).collect()
+pub fn initial_members(nodes: impl IntoIterator<Item = (u64, String)>) -> Vec<InitialMember> {
+    let initial_member = |(node, address)| InitialMember { node, incarnation: random_incarnation(), address };
+    nodes.into_iter().map(initial_member).collect()
 }
 
-/// Makes the folder of one founder. All founders are given the same list.
+/// Makes the folder of one initial member. All initial members are given the same list.
 ///
 /// # Errors
 /// The list cannot be a group, `node` is not in it, or the folder is not empty.
-pub fn bootstrap(cluster: &str, node: u64, folder: &Path, founders: &[Founder]) -> Result<(), Error> {
+pub fn bootstrap(
+    cluster: &str,
+    node: u64,
+    folder: &Path,
+    initial_members: &[InitialMember],
+) -> Result<(), Error> {
     check_cluster(cluster)?;
-    let me = founders.iter().find(|founder| founder.node == node);
-    let me = me.ok_or_else(|| wrong("node", format!("{node} is not among the founders")))?;
-    for founder in founders {
-        if reachable_address(&founder.address).is_none() {
+    let me = initial_members.iter().find(|initial_member| initial_member.node == node);
+    let me = me.ok_or_else(|| wrong("node", format!("{node} is not among the initial members")))?;
+    for initial_member in initial_members {
+        if reachable_address(&initial_member.address).is_none() {
             return Err(wrong(
                 "peers",
-                format!("{:?} of node {} is not host:port", founder.address, founder.node),
+                format!("{:?} of node {} is not host:port", initial_member.address, initial_member.node),
             ));
         }
     }
     let (disk, identity, boot_id) = place(cluster, node, folder)?;
     let incarnation = Incarnation(me.incarnation);
-    store_engine::bootstrap(&disk, &identity, incarnation, &boot_id, &membership(founders))
+    store_engine::bootstrap(&disk, &identity, incarnation, &boot_id, &membership(initial_members))
         .map_err(failed)?;
     Ok(())
 }
@@ -92,15 +97,15 @@ fn failed(source: store_engine::Error) -> Error {
     Error::Open { group: GROUP, source }
 }
 
-/// The first membership: the same bytes for every founder, whatever the order of the list.
-pub(crate) fn membership(founders: &[Founder]) -> Membership {
-    let member = |founder: &Founder| Member {
-        node: founder.node,
-        incarnation: founder.incarnation,
-        address: founder.address.clone(),
+/// The first membership: the same bytes for every initial member, whatever the order of the list.
+pub(crate) fn membership(initial_members: &[InitialMember]) -> Membership {
+    let member = |initial_member: &InitialMember| Member {
+        node: initial_member.node,
+        incarnation: initial_member.incarnation,
+        address: initial_member.address.clone(),
         joined: false,
     };
-    let mut voters: Vec<Member> = founders.iter().map(member).collect();
+    let mut voters: Vec<Member> = initial_members.iter().map(member).collect();
     voters.sort_by_key(|voter| voter.node);
     Membership { voters, outgoing: Vec::new(), learners: Vec::new() }
 }
@@ -116,16 +121,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_made_once_and_only_for_a_founder() {
+    fn a_folder_is_made_once_and_only_for_an_initial_member() {
         let folder = tempfile::tempdir().expect("a folder");
-        let founders = founders([(1, "localhost:1".to_owned()), (2, "localhost:2".to_owned())]);
+        let initial_members = initial_members([(1, "localhost:1".to_owned()), (2, "localhost:2".to_owned())]);
         assert!(
-            bootstrap("c", 3, folder.path(), &founders).expect_err("no founder").to_string().contains('3')
+            bootstrap("c", 3, folder.path(), &initial_members)
+                .expect_err("no initial member")
+                .to_string()
+                .contains('3')
         );
         assert!(!is_bootstrapped(folder.path()));
-        bootstrap("c", 1, folder.path(), &founders).expect("an empty folder");
+        bootstrap("c", 1, folder.path(), &initial_members).expect("an empty folder");
         assert!(is_bootstrapped(folder.path()));
-        assert!(bootstrap("c", 1, folder.path(), &founders).is_err(), "never twice");
+        assert!(bootstrap("c", 1, folder.path(), &initial_members).is_err(), "never twice");
     }
 
     #[test]
@@ -141,7 +149,7 @@ mod tests {
     #[test]
     fn an_address_that_cannot_be_called_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
-        let bad = founders([(1, "localhost".to_owned())]);
+        let bad = initial_members([(1, "localhost".to_owned())]);
         assert!(
             bootstrap("c", 1, folder.path(), &bad).expect_err("no port").to_string().contains("host:port")
         );

@@ -14,9 +14,10 @@ use proto::store::cluster_server::Cluster;
 use proto::store::command::Kind;
 use proto::store::{
     AuditCommand, AuditRequest, AuditResponse, BackupRequest, BackupResponse, ChangeMembersRequest,
-    ChangeMembersResponse, Failure, FailureReason, HandOverRequest, HandOverResponse, HoldCommitRequest,
-    HoldCommitResponse, LogLine, ResyncRequest, ResyncResponse, Role, Route, ShowLogRequest, ShowLogResponse,
-    StartAuditRequest, StartAuditResponse, StatusRequest, StatusResponse, VoterStatus,
+    ChangeMembersResponse, Failure, FailureReason, HoldCommitRequest, HoldCommitResponse, LogLine,
+    ResyncRequest, ResyncResponse, Role, Route, ShowLogRequest, ShowLogResponse, StartAuditRequest,
+    StartAuditResponse, StatusRequest, StatusResponse, TransferLeadershipRequest, TransferLeadershipResponse,
+    VoterStatus,
 };
 use store_client::failure::{failure, invalid, not_leader, status_from};
 use store_client::operator::proof_of;
@@ -27,13 +28,13 @@ use store_keys::{End, Purpose};
 use store_log::{LogReader, RealFile};
 use tonic::{Request, Response, Status};
 
-use crate::aside::Audits;
+use crate::background::Audits;
 use crate::backup::Backups;
 use crate::describe;
-use crate::desk::Told;
-use crate::fencing;
 use crate::kv::command_of;
 use crate::members;
+use crate::quarantine;
+use crate::router::Told;
 use crate::shared::{Ask, Shared};
 use crate::states;
 use crate::thread_to_stream;
@@ -45,7 +46,7 @@ const LINES_DEFAULT: u32 = 50;
 const LINES_BYTES_MAX: usize = 8 << 20;
 /// How long an audit waits for its entry to be applied here.
 const AUDIT_WAIT_S: u64 = 5;
-/// Answers between an audit's picture and the connection.
+/// Answers between an audit's consistent view and the connection.
 const AUDIT_BUFFERED: usize = 4;
 /// Bytes of an audit's id.
 const AUDIT_ID_BYTES: usize = 16;
@@ -113,7 +114,7 @@ impl ClusterService {
         u64::try_from(self.shared.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn door(&self, route: Option<&Route>) -> Result<(), Status> {
+    fn validate(&self, route: Option<&Route>) -> Result<(), Status> {
         self.shared.check_route(route).map_err(|failure| status_from(&failure))
     }
 
@@ -128,10 +129,10 @@ impl ClusterService {
 
     /// Why this leader takes no writes; empty: it does, or does not lead.
     fn writes_refused(&self, status: &store_engine::Status) -> String {
-        match status.doubt {
+        match status.divergence {
             _ if status.role != store_core::Role::Leader => String::new(),
-            doubt @ store_core::Doubt::Divided(_) => states::doubt_text(doubt),
-            _ => status.writes_lack.map_or_else(String::new, |lack| lack.to_string()),
+            divergence @ store_core::Divergence::NoMajority(_) => states::divergence_text(divergence),
+            _ => status.writes_shortage.map_or_else(String::new, |shortage| shortage.to_string()),
         }
     }
 
@@ -144,7 +145,7 @@ impl ClusterService {
             durable: Some(convert::position_out(status.last)),
             progress: "itself".to_owned(),
             silent_ms: 0,
-            fenced: status.fence.is_some(),
+            quarantined: status.quarantine.is_some(),
         }];
         voters.extend(status.peers.iter().map(|peer| VoterStatus {
             node: peer.node.0,
@@ -152,7 +153,7 @@ impl ClusterService {
             durable: Some(convert::position_out(peer.durable)),
             progress: peer.feed.to_owned(),
             silent_ms: u64::from(peer.silent_ticks) * self.shared.config.tick_ms,
-            fenced: peer.fenced,
+            quarantined: peer.quarantined,
         }));
         voters.sort_by_key(|voter| voter.node);
         voters
@@ -160,8 +161,8 @@ impl ClusterService {
 }
 
 fn role_of(shared: &Shared, status: &store_engine::Status) -> Role {
-    if shared.is_outside() {
-        return Role::Outside;
+    if shared.is_non_member() {
+        return Role::NonMember;
     }
     match status.role {
         store_core::Role::Leader => Role::Leader,
@@ -179,7 +180,7 @@ impl Cluster for ClusterService {
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         // Whoever asks without a route wants to learn it.
         if let Some(route) = &request.into_inner().route {
-            self.door(Some(route))?;
+            self.validate(Some(route))?;
         }
         let status = self.shared.status();
         let applied = *self.shared.applied.borrow();
@@ -196,7 +197,7 @@ impl Cluster for ClusterService {
             committed: status.committed.0.max(applied.position.offset.0),
             applied: Some(convert::position_out(applied.position)),
             voters: self.voters(&status),
-            effects: applied.effects,
+            state_hash: applied.state_hash,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             snapshot: status.snapshot.offset.0,
             problem: self.shared.problems.text(),
@@ -204,8 +205,14 @@ impl Cluster for ClusterService {
             change_waits_for: status.awaited.iter().map(|node| node.0).collect(),
             members: members::statuses(&self.shared.members().membership),
             incarnation: self.shared.me.member.incarnation.0,
-            fenced: self.shared.fence.borrow().as_ref().map(states::fence_text).unwrap_or_default(),
-            doubt: states::doubt_text(status.doubt),
+            quarantined: self
+                .shared
+                .quarantine
+                .borrow()
+                .as_ref()
+                .map(states::quarantine_text)
+                .unwrap_or_default(),
+            divergence: states::divergence_text(status.divergence),
             checkpoint: status.checkpoint.map(convert::checkpoint_out),
             log_id: self.shared.log_id(),
             cluster_id: self.shared.cluster_id(),
@@ -218,12 +225,12 @@ impl Cluster for ClusterService {
         }))
     }
 
-    async fn hand_over(
+    async fn transfer_leadership(
         &self,
-        request: Request<HandOverRequest>,
-    ) -> Result<Response<HandOverResponse>, Status> {
-        let request = self.proven("HandOver", request)?;
-        self.door(request.route.as_ref())?;
+        request: Request<TransferLeadershipRequest>,
+    ) -> Result<Response<TransferLeadershipResponse>, Status> {
+        let request = self.proven("TransferLeadership", request)?;
+        self.validate(request.route.as_ref())?;
         self.lead()?;
         let to = (request.to != 0).then_some(NodeId(request.to));
         if let Some(node) = to {
@@ -235,12 +242,12 @@ impl Cluster for ClusterService {
                 return Err(status_from(&invalid("to", message)));
             }
         }
-        let limit = Duration::from_millis(self.shared.config.hand_over_ms_max);
-        match crate::hand_over::hand_over(&self.shared, to, limit).await {
-            Some(leader) => Ok(Response::new(HandOverResponse { leader: Some(leader) })),
+        let limit = Duration::from_millis(self.shared.config.transfer_ms_max);
+        match crate::leadership_transfer::transfer_leadership(&self.shared, to, limit).await {
+            Some(leader) => Ok(Response::new(TransferLeadershipResponse { leader: Some(leader) })),
             None => Err(status_from(&failure(
                 FailureReason::Overloaded,
-                "the handover was given up: no other voter has caught up, answers, and has a disk that has answered for some time",
+                "the leadership transfer was given up: no other voter has caught up, answers, and has a disk that has answered for some time",
             ))),
         }
     }
@@ -250,7 +257,7 @@ impl Cluster for ClusterService {
         request: Request<ChangeMembersRequest>,
     ) -> Result<Response<ChangeMembersResponse>, Status> {
         let request = self.proven("ChangeMembers", request)?;
-        self.door(request.route.as_ref())?;
+        self.validate(request.route.as_ref())?;
         self.lead()?;
         let membership = &self.shared.members().membership;
         let asked = members::change_in(request.change, membership);
@@ -274,7 +281,7 @@ impl Cluster for ClusterService {
 
     async fn resync(&self, request: Request<ResyncRequest>) -> Result<Response<ResyncResponse>, Status> {
         let request = self.proven("Resync", request)?;
-        self.door(request.route.as_ref())?;
+        self.validate(request.route.as_ref())?;
         tracing::warn!("an operator says that this replica's state is wrong");
         match self.shared.ask(Ask::Resync).await.map_err(|failure| status_from(&failure))? {
             Told::Answer(Answer::Resyncing) => Ok(Response::new(ResyncResponse {})),
@@ -288,7 +295,7 @@ impl Cluster for ClusterService {
         request: Request<HoldCommitRequest>,
     ) -> Result<Response<HoldCommitResponse>, Status> {
         let request = self.proven("HoldCommit", request)?;
-        self.door(request.route.as_ref())?;
+        self.validate(request.route.as_ref())?;
         self.lead()?;
         self.shared.inbox.post([Job::HoldCommit { hold: request.hold }]);
         Ok(Response::new(HoldCommitResponse {}))
@@ -296,7 +303,7 @@ impl Cluster for ClusterService {
 
     async fn show_log(&self, request: Request<ShowLogRequest>) -> Result<Response<ShowLogResponse>, Status> {
         let request = self.proven("ShowLog", request)?;
-        self.door(request.route.as_ref())?;
+        self.validate(request.route.as_ref())?;
         if request.limit > LINES_MAX {
             let message = format!("is {}; at most {LINES_MAX}", request.limit);
             return Err(status_from(&invalid("limit", message)));
@@ -314,12 +321,12 @@ impl Cluster for ClusterService {
 
     async fn audit(&self, request: Request<AuditRequest>) -> Result<Response<Self::AuditStream>, Status> {
         let request = self.proven("Audit", request)?;
-        self.door(request.route.as_ref())?;
+        self.validate(request.route.as_ref())?;
         if request.id.len() != AUDIT_ID_BYTES {
             let message = format!("has {} bytes, not {AUDIT_ID_BYTES}", request.id.len());
             return Err(status_from(&invalid("id", message)));
         }
-        fencing::check(&self.shared).map_err(|refused| status_from(&refused))?;
+        quarantine::check(&self.shared).map_err(|refused| status_from(&refused))?;
         let (auditor, answers) = thread_to_stream::channel(AUDIT_BUFFERED);
         self.audits.audit(&request.id, auditor, Duration::from_secs(AUDIT_WAIT_S)).await?;
         Ok(Response::new(Box::pin(answers)))
@@ -327,7 +334,7 @@ impl Cluster for ClusterService {
 
     async fn backup(&self, request: Request<BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
         let request = self.proven("Backup", request)?;
-        self.door(request.route.as_ref())?;
+        self.validate(request.route.as_ref())?;
         Ok(Response::new(Box::pin(self.backups.begin(request).await?)))
     }
 
@@ -338,7 +345,7 @@ impl Cluster for ClusterService {
         let request = self.proven("StartAudit", request)?;
         let checked = check::start_audit(&request);
         checked.map_err(|violation| status_from(&invalid(violation.field, violation.problem)))?;
-        self.door(request.route.as_ref())?;
+        self.validate(request.route.as_ref())?;
         let id = Bytes::copy_from_slice(&fastrand::u128(..).to_le_bytes());
         let command = command_of(Kind::Audit(AuditCommand { id: id.clone(), prefixes: request.prefixes }));
         let told = self.shared.ask(Ask::Audit(command)).await;

@@ -61,7 +61,7 @@ pub struct Config {
     /// Streams and calls that one client connection may have open.
     pub streams_per_connection_max: u32,
     /// How long a graceful stop may take to hand leadership over, milliseconds.
-    pub hand_over_ms_max: u64,
+    pub transfer_ms_max: u64,
 }
 
 /// Where to find a node.
@@ -98,7 +98,7 @@ impl Default for Config {
             snapshot_bytes_per_second: 64 << 20,
             request_ms_max: 30_000,
             streams_per_connection_max: admission::limits::REQUESTS_MAX,
-            hand_over_ms_max: 2_000,
+            transfer_ms_max: 2_000,
         }
     }
 }

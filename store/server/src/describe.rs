@@ -22,7 +22,7 @@ pub fn line(entry: &Entry<Bytes>, committed: u64, applied: u64) -> LogLine {
     let offset = entry.position.offset.0;
     LogLine {
         position: Some(convert::position_out(entry.position)),
-        stamp_ms: entry.stamp_ms,
+        log_time_ms: entry.log_time_ms,
         kind: kind.to_owned(),
         bytes: entry.payload.len() as u64,
         summary: shorten(summary),
@@ -129,7 +129,8 @@ mod tests {
             .put("o/{1}/9", 1, "{}");
         let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity: None }));
         let payload = Command { kind }.encode_to_vec().into();
-        let entry = Entry { position: Position::new(2, 7), stamp_ms: 5, kind: EntryKind::Command, payload };
+        let entry =
+            Entry { position: Position::new(2, 7), log_time_ms: 5, kind: EntryKind::Command, payload };
         let told = line(&entry, 6, 6);
         assert_eq!((told.kind.as_str(), told.committed), ("txn", false));
         assert_eq!(told.summary, "if c/{1}; add s/{x} -2; put o/{1}/9");
@@ -148,7 +149,7 @@ mod tests {
             let members = Membership { voters: of(voters), outgoing: of(outgoing), learners: of(learners) };
             let payload = members.encode_to_vec().into();
             let position = Position::new(1, 1);
-            let entry = Entry { position, stamp_ms: 0, kind: EntryKind::Membership, payload };
+            let entry = Entry { position, log_time_ms: 0, kind: EntryKind::Membership, payload };
             line(&entry, 1, 1).summary
         };
         let one = "1 at h:1 (00000001)";
@@ -162,7 +163,7 @@ mod tests {
     fn what_cannot_be_read_is_said_and_long_lines_are_cut() {
         let entry = |payload: Bytes| Entry {
             position: Position::new(1, 1),
-            stamp_ms: 0,
+            log_time_ms: 0,
             kind: EntryKind::Command,
             payload,
         };

@@ -23,7 +23,7 @@ use store_engine::{NodeOut, Reply};
 use store_keys::{ClusterId, ClusterKey, KEY_BYTES, Secret};
 use tokio::sync::watch;
 
-use crate::bootstrap::{bootstrap, founders, is_bootstrapped};
+use crate::bootstrap::{bootstrap, initial_members, is_bootstrapped};
 use crate::config::Config;
 use crate::error::Error;
 use crate::kv::{client_command, follow_changes};
@@ -68,7 +68,7 @@ impl Embedded {
         let opening = config.clone();
         let opened = tokio::task::spawn_blocking(move || {
             if !is_bootstrapped(&opening.folder) {
-                let alone = founders([(opening.node, NOWHERE.to_owned())]);
+                let alone = initial_members([(opening.node, NOWHERE.to_owned())]);
                 bootstrap(&opening.cluster, opening.node, &opening.folder, &alone)?;
             }
             replica::open(&opening)
@@ -115,7 +115,7 @@ impl Embedded {
     }
 }
 
-fn at_door(checked: Result<(), Violation>) -> Result<(), store_client::Error> {
+fn validated(checked: Result<(), Violation>) -> Result<(), store_client::Error> {
     checked.map_err(|violation| error_from(&invalid(violation.field, violation.problem)))
 }
 
@@ -139,7 +139,7 @@ impl Store for Embedded {
 
     async fn get(&self, key: Bytes, freshness: Freshness) -> Result<Got, store_client::Error> {
         let request = GetRequest { route: self.route(), key, freshness: Some(freshness) };
-        at_door(check::get(&request))?;
+        validated(check::get(&request))?;
         match reads::fresh(&self.shared, Asked::Get(request)).await.map_err(|failure| read_error(&failure))? {
             Response::Get(got) => {
                 let applied = got.applied.unwrap_or_default();
@@ -163,7 +163,7 @@ impl Store for Embedded {
             after: after.unwrap_or_default(),
             freshness: Some(freshness),
         };
-        at_door(check::scan(&request))?;
+        validated(check::scan(&request))?;
         match reads::fresh(&self.shared, Asked::Scan(request))
             .await
             .map_err(|failure| read_error(&failure))?
@@ -179,7 +179,7 @@ impl Store for Embedded {
 
     async fn txn(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, store_client::Error> {
         let request = TxnRequest { route: self.route(), txn: Some(txn), identity };
-        at_door(check::txn_request(&request))?;
+        validated(check::txn_request(&request))?;
         match self.write(Kind::Txn(TxnCommand { txn: request.txn, identity: request.identity })).await? {
             Reply::Txn(answer) => Ok(answer),
             _ => Err(mixed_up()),
@@ -188,7 +188,7 @@ impl Store for Embedded {
 
     async fn outcome(&self, tag: Bytes, identity: Identity) -> Result<OutcomeResponse, store_client::Error> {
         let request = OutcomeRequest { route: self.route(), tag, identity: Some(identity) };
-        at_door(check::outcome(&request))?;
+        validated(check::outcome(&request))?;
         let command = OutcomeCommand { tag: request.tag, identity: request.identity };
         match self.write(Kind::Outcome(command)).await? {
             Reply::Outcome(answer) => Ok(answer),

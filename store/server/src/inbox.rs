@@ -16,17 +16,17 @@ use store_engine::Job;
 use tokio::sync::Semaphore;
 use tokio::task::coop::unconstrained;
 
-use crate::desk::Recipient;
+use crate::router::Responder;
 
 /// KiB of peers' messages that may wait.
-const PEER_ROOM_KIB: usize = 32 << 10;
+const PEER_HEADROOM_KIB: usize = 32 << 10;
 /// KiB of clients' requests that may wait; each counts for at least one.
-const CLIENT_ROOM_KIB: usize = 64 << 10;
+const CLIENT_HEADROOM_KIB: usize = 64 << 10;
 
 /// Requests of one caller, in their order.
 pub(crate) struct Batch {
     /// Who gets the answers.
-    pub(crate) from: Arc<dyn Recipient>,
+    pub(crate) from: Arc<dyn Responder>,
     /// The requests.
     pub(crate) jobs: Vec<Job>,
     /// Their bytes.
@@ -35,7 +35,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     fn cost(&self) -> usize {
-        cost(self.bytes).max(self.jobs.len()).min(CLIENT_ROOM_KIB)
+        cost(self.bytes).max(self.jobs.len()).min(CLIENT_HEADROOM_KIB)
     }
 }
 
@@ -51,9 +51,9 @@ pub(crate) struct Taken {
 #[derive(Default)]
 struct Lanes {
     taken: Taken,
-    /// Room to give back to peers when this is taken.
+    /// Headroom to give back to peers when this is taken.
     peer_cost: usize,
-    /// Room to give back to clients when this is taken.
+    /// Headroom to give back to clients when this is taken.
     client_cost: usize,
     closed: bool,
 }
@@ -66,8 +66,8 @@ pub(crate) struct Closed;
 pub(crate) struct Inbox {
     lanes: Mutex<Lanes>,
     arrived: Condvar,
-    peer_room: Semaphore,
-    client_room: Semaphore,
+    peer_headroom: Semaphore,
+    client_headroom: Semaphore,
 }
 
 impl Inbox {
@@ -75,15 +75,15 @@ impl Inbox {
         Inbox {
             lanes: Mutex::new(Lanes::default()),
             arrived: Condvar::new(),
-            peer_room: Semaphore::new(PEER_ROOM_KIB),
-            client_room: Semaphore::new(CLIENT_ROOM_KIB),
+            peer_headroom: Semaphore::new(PEER_HEADROOM_KIB),
+            client_headroom: Semaphore::new(CLIENT_HEADROOM_KIB),
         }
     }
 
     /// Brings a client's requests; waits for room.
     pub(crate) async fn submit(&self, batch: Batch) -> Result<(), Closed> {
         let cost = batch.cost();
-        acquire(&self.client_room, cost).await?;
+        acquire(&self.client_headroom, cost).await?;
         self.put(|lanes| {
             lanes.client_cost += cost;
             lanes.taken.batches.push(batch);
@@ -92,8 +92,8 @@ impl Inbox {
 
     /// Brings a peer's message of about this size; waits for room.
     pub(crate) async fn receive(&self, job: Job, bytes: usize) -> Result<(), Closed> {
-        let cost = cost(bytes).min(PEER_ROOM_KIB);
-        acquire(&self.peer_room, cost).await?;
+        let cost = cost(bytes).min(PEER_HEADROOM_KIB);
+        acquire(&self.peer_headroom, cost).await?;
         self.put(|lanes| {
             lanes.peer_cost += cost;
             lanes.taken.jobs.push(job);
@@ -117,16 +117,16 @@ impl Inbox {
             self.arrived.wait_for(&mut lanes, until - now);
         }
         std::mem::swap(&mut lanes.taken, into);
-        self.peer_room.add_permits(std::mem::take(&mut lanes.peer_cost));
-        self.client_room.add_permits(std::mem::take(&mut lanes.client_cost));
+        self.peer_headroom.add_permits(std::mem::take(&mut lanes.peer_cost));
+        self.client_headroom.add_permits(std::mem::take(&mut lanes.client_cost));
         !lanes.closed
     }
 
     /// Takes nothing more; who waits for room is told.
     pub(crate) fn close(&self) {
         self.lanes.lock().closed = true;
-        self.peer_room.close();
-        self.client_room.close();
+        self.peer_headroom.close();
+        self.client_headroom.close();
         self.arrived.notify_all();
     }
 
@@ -146,24 +146,24 @@ fn cost(bytes: usize) -> usize {
     1 + bytes / 1_024
 }
 
-/// Takes room, or a place in the queue for it, at the first poll. Outside of tokio's budget for a task: that would
+/// Takes room, or a place in the queue for it, at the first poll. NonMember of tokio's budget for a task: that would
 /// send back whoever comes after a hundred others of the same task, to come again behind those who came later.
-async fn acquire(room: &Semaphore, cost: usize) -> Result<(), Closed> {
+async fn acquire(headroom: &Semaphore, cost: usize) -> Result<(), Closed> {
     let permits = u32::try_from(cost).expect("a cost is bounded by the room");
-    unconstrained(room.acquire_many(permits)).await.map_err(|_| Closed)?.forget();
+    unconstrained(headroom.acquire_many(permits)).await.map_err(|_| Closed)?.forget();
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desk::Told;
+    use crate::router::Told;
     use futures::FutureExt;
     use std::time::Duration;
 
     struct Nobody;
 
-    impl Recipient for Nobody {
+    impl Responder for Nobody {
         fn deliver(&self, _: &mut Vec<(u32, Told)>) {}
         fn close(&self) {}
     }
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn clients_wait_for_room_and_peers_do_not_wait_for_clients() {
         let inbox = Inbox::new();
-        let half = CLIENT_ROOM_KIB / 2 * 1_024;
+        let half = CLIENT_HEADROOM_KIB / 2 * 1_024;
         assert_eq!(inbox.submit(batch(half)).now_or_never(), Some(Ok(())));
         let mut second = Box::pin(inbox.submit(batch(half)));
         assert_eq!(second.as_mut().now_or_never(), None, "there is no room for both");
@@ -189,7 +189,7 @@ mod tests {
 
     /// tokio gives a task a budget of 128 such steps a poll; the 129th lost its place to those after it.
     #[tokio::test]
-    async fn a_thousand_requests_of_one_task_take_their_places_at_once() {
+    async fn a_thousand_requests_of_one_task_take_their_slots_at_once() {
         let inbox = Arc::new(Inbox::new());
         let taken = Arc::clone(&inbox);
         let task = tokio::spawn(async move {

@@ -7,15 +7,15 @@
 //!                        │   └────────────┼──┼───────────────────────────────┘
 //!   peers ◄── lines ◄────┼────────────────┘  └──────► F3 ──► applier thread ──► answers, applied
 //!         ──► service ───┘                                       │
-//!   answers ──► desk ──► the stream or call that asked           └──► aside: snapshots, audits
+//!   answers ──► response router ──► the stream or call that asked           └──► aside: snapshots, audits
 //!   applied ──► reads, Changes, publisher ──► MQTT
 //! ```
 //!
 //! | where | what |
 //! |---|---|
-//! | `serve`, `accept`, `replica`, `stages`, `aside` | start and stop; the door for connections; the threads; the handshake of work aside |
+//! | `serve`, `accept`, `replica`, `stages`, `background` | start and stop; the door for connections; the threads; the handshake of background work |
 //! | `bootstrap`, `backup` | the folders of a new cluster, from nothing or from a backup; a backup of a running node |
-//! | `inbox`, `queues`, `desk` | queue F1 with its lanes; F2 and F3; where answers go |
+//! | `inbox`, `queues`, `router` | queue F1 with its lanes; F2 and F3; where answers go |
 //! | `kv`, `reads`, `cluster` | the services that anybody calls |
 //! | `peers` | what replicas say to each other, and how a slow one costs nothing |
 //! | `publisher` | the change feed over MQTT |
@@ -29,30 +29,30 @@
 //! by its own stream's flow control; a peer that is slow, stopped or gone holds a cursor and a few messages.
 
 mod admitted;
-mod aside;
+mod background;
 mod backup;
 mod bootstrap;
 mod change_waits;
 mod cluster;
 mod config;
 mod describe;
-mod desk;
 mod disk;
 mod embedded;
 mod error;
-mod fencing;
-mod hand_over;
 mod inbox;
 mod kv;
+mod leadership_transfer;
 mod log_time;
 mod machine_clock;
 mod members;
 mod peers;
 mod problems;
 mod publisher;
+mod quarantine;
 mod queues;
 mod reads;
 mod replica;
+mod router;
 mod serve;
 mod shared;
 mod stages;
@@ -62,7 +62,9 @@ mod thread_to_stream;
 mod too_large;
 
 pub use crate::backup::Source;
-pub use crate::bootstrap::{Founder, bootstrap, founders, is_bootstrapped, join, random_incarnation};
+pub use crate::bootstrap::{
+    InitialMember, bootstrap, initial_members, is_bootstrapped, join, random_incarnation,
+};
 pub use crate::config::{Config, Login, Peer, group_folder, reachable_address, split_address};
 pub use crate::describe::line as describe_entry;
 pub use crate::embedded::Embedded;

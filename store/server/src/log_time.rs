@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_set_back_or_forward_was_nobodys_problem() {
+    fn a_clock_set_back_or_forward_is_a_problem_of_its_node() {
         let problems = Problems::default();
         look(&problems, Role::Leader, -9_000);
         look(&problems, Role::Leader, 59_000);

@@ -1,4 +1,4 @@
-//! The machine's clocks, for the leader's stamps.
+//! The machine's clocks, for the leader's timestamps.
 
 use std::time::Instant;
 

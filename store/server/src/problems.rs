@@ -17,16 +17,16 @@ const NEWS_AGAIN: Duration = Duration::from_secs(10);
 /// What a problem is about; there is one of each at a time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum About {
-    /// Room on the disk or in the database. Standing.
-    Room,
+    /// Headroom on the disk or in the database. Standing.
+    Headroom,
     /// This replica's disk does not answer. Standing.
     Disk,
     /// This replica's table is wrong. Standing.
-    Fence,
+    Quarantine,
     /// LMDB reports damage, and nobody else can serve. Standing.
     Damage,
     /// The replicas' states differ. Standing.
-    Doubt,
+    Divergence,
     /// This node's clock and the log's time are far apart. Standing.
     LogTime,
     /// Ids that were made far ahead of this node's clock. Passing.
@@ -136,10 +136,10 @@ mod tests {
     #[test]
     fn one_problem_that_ends_leaves_the_others() {
         let problems = Problems::default();
-        assert!(problems.raise(About::Room, "the disk is full".to_owned()));
+        assert!(problems.raise(About::Headroom, "the disk is full".to_owned()));
         assert!(problems.raise(About::Peer(7), "node 7 is another".to_owned()));
         assert!(problems.raise(About::Peer(8), "node 8 is another".to_owned()));
-        assert!(problems.clear(About::Room) && !problems.clear(About::Room));
+        assert!(problems.clear(About::Headroom) && !problems.clear(About::Headroom));
         problems.keep_peers(|node| node == 8);
         assert_eq!(problems.text(), "node 8 is another");
     }

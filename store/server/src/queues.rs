@@ -19,7 +19,7 @@ pub(crate) enum ToApplier {
     Jobs(Vec<ApplierJob>),
     /// The read transaction that it waited for is open.
     Resume,
-    /// The node has ended. (The queue itself never closes: work aside holds an end of it too.)
+    /// The node has ended. (The queue itself never closes: background work holds an end of it too.)
     End,
 }
 
@@ -144,9 +144,12 @@ fn jobs_of(batch: ToApplier) -> Vec<ApplierJob> {
 /// A later commit order says all that an earlier one does.
 fn merge_commits(last: &mut ApplierJob, job: ApplierJob) -> Option<ApplierJob> {
     match (last, job) {
-        (ApplierJob::Commit { up_to, tickets }, ApplierJob::Commit { up_to: later, tickets: more }) => {
+        (
+            ApplierJob::Commit { up_to, request_ids },
+            ApplierJob::Commit { up_to: later, request_ids: more },
+        ) => {
             *up_to = later;
-            tickets.extend(more);
+            request_ids.extend(more);
             None
         }
         (_, job) => Some(job),
@@ -157,12 +160,12 @@ fn merge_commits(last: &mut ApplierJob, job: ApplierJob) -> Option<ApplierJob> {
 mod tests {
     use super::*;
     use store_core::{Offset, Position};
-    use store_engine::Ticket;
+    use store_engine::RequestId;
 
     fn commit(offset: u64) -> ApplierJob {
         ApplierJob::Commit {
             up_to: Position::new(1, offset),
-            tickets: vec![(Offset(offset), Ticket(offset))],
+            request_ids: vec![(Offset(offset), RequestId(offset))],
         }
     }
 
@@ -191,11 +194,11 @@ mod tests {
                     }
                 }
             });
-            let tickets = arrived.into_iter().flat_map(|job| match job {
-                ApplierJob::Commit { tickets, .. } => tickets,
+            let request_ids = arrived.into_iter().flat_map(|job| match job {
+                ApplierJob::Commit { request_ids, .. } => request_ids,
                 other => panic!("{other:?}"),
             });
-            let offsets: Vec<u64> = tickets.map(|(offset, _)| offset.0).collect();
+            let offsets: Vec<u64> = request_ids.map(|(offset, _)| offset.0).collect();
             assert_eq!(offsets, (1..=all).collect::<Vec<_>>());
         }
     }

@@ -1,7 +1,7 @@
-//! Reads of the table: which are answered, and from which picture.
+//! Reads of the table: which are answered, and from which consistent view.
 //!
 //! A read that may run is run at once, together with all others that may, in one read transaction: what they
-//! answer is one picture, at the position that each answer says. A read that asks for a `min_offset` which is not
+//! answer is one consistent view, at the position that each answer says. A read that asks for a `min_offset` which is not
 //! applied yet waits, bounded; one that no majority can ever reach is refused.
 
 use std::time::Duration;
@@ -14,8 +14,8 @@ use store_client::failure::{failure, invalid};
 use store_core::Offset;
 use store_db::{Read, Table as _, query, state};
 
-use crate::desk::Told;
-use crate::fencing;
+use crate::quarantine;
+use crate::router::Told;
 use crate::shared::{Ask, Shared};
 use store_engine::Answer;
 
@@ -51,14 +51,14 @@ impl Asked {
     }
 }
 
-/// Runs reads on one picture; each gets its answer, in order, until the answers are `bytes_max` long: the others were not
-/// run, and nothing of them is in memory. With each comes the offset that its picture must hold.
+/// Runs reads on one consistent view; each gets its answer, in order, until the answers are `bytes_max` long: the others were not
+/// run, and nothing of them is in memory. With each comes the offset that its consistent view must hold.
 pub(crate) fn run(shared: &Shared, reads: &[(&Asked, Offset)], bytes_max: usize) -> Vec<Response> {
     let mut answers = Vec::new();
     if reads.is_empty() {
         return answers;
     }
-    if let Err(refused) = fencing::check(shared) {
+    if let Err(refused) = quarantine::check(shared) {
         answers.resize(reads.len(), Response::Failure(refused));
         return answers;
     }
@@ -88,7 +88,7 @@ pub(crate) fn run(shared: &Shared, reads: &[(&Asked, Offset)], bytes_max: usize)
     answers
 }
 
-/// Which picture it is.
+/// Which consistent view it is.
 #[derive(Clone, Copy)]
 struct At {
     applied: Position,
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_read_that_waited_while_its_table_was_replaced_was_answered_from_the_past() {
+    fn a_read_that_waits_while_its_table_is_replaced_is_never_answered_from_the_past() {
         let applied = Position { epoch: 2, offset: 40 };
         let refused = gone_back(Offset(41), applied).expect("the table went back");
         assert_eq!(refused.reason(), FailureReason::NotServing);

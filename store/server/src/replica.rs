@@ -10,18 +10,18 @@ use parking_lot::{Condvar, Mutex};
 use proto::store::Route;
 use store_core::NodeId;
 use store_db::Lmdb;
-use store_engine::{Engine, NodeConfig, NodeOut, OpenConfig, Policy, Pumps, Reserve, Snapshots};
+use store_engine::{Engine, NodeConfig, NodeOut, OpenConfig, Policy, Replicators, Reserve, Snapshots};
 use store_keys::ClusterKey;
 use store_log::{BootId, ClusterId, LogReader, RealDisk, RealFile};
 use tokio::sync::{mpsc, watch};
 
-use crate::aside::{Aside, Audits, SyncEnd, run_syncs};
+use crate::background::{Audits, BackgroundJobs, SyncEnd, run_syncs};
 use crate::change_waits::ChangeWaits;
 use crate::config::Config;
-use crate::desk::Sorter;
 use crate::error::Error;
 use crate::machine_clock::MachineClock;
 use crate::queues::queues;
+use crate::router::ResponseBatch;
 use crate::shared::{Disk, Identity, Shared, Start, Table};
 use crate::stages::{ApplierThread, NodeThread, run_ballots, run_writer};
 
@@ -56,7 +56,7 @@ pub(crate) struct Running {
 /// What a replica's threads leave to whoever carries messages.
 pub(crate) struct Connect {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) pumps: Pumps<Disk>,
+    pub(crate) replicators: Replicators<Disk>,
     pub(crate) snapshots: Arc<Snapshots<Disk>>,
     /// Where they tell what must end the node.
     pub(crate) fatal: mpsc::UnboundedSender<Error>,
@@ -137,25 +137,33 @@ impl Opened {
         F: Fn(NodeOut) + Send + Sync + 'static,
     {
         let Opened { engine, table, me } = self;
-        let Engine { node, writer, ballots, applier, pumps, snapshots, log, .. } = engine;
+        let Engine { node, writer, ballots, applier, replicators, snapshots, log, .. } = engine;
         let membership = node.members().cloned().unwrap_or_default();
         let status = node.status();
         let shared = Arc::new(Shared::new(Start { me, config, keys, table, address, status, membership }));
         let (queues, ends) = queues();
         let (fatal_tell, fatal) = mpsc::unbounded_channel();
-        let aside =
-            Aside::new(Arc::clone(&shared), Arc::clone(&snapshots), queues.resume(), fatal_tell.clone());
-        let audits = aside.audits();
+        let background = BackgroundJobs::new(
+            Arc::clone(&shared),
+            Arc::clone(&snapshots),
+            queues.resume(),
+            fatal_tell.clone(),
+        );
+        let audits = background.audits();
         let (fatal_peers, snapshots_peers) = (fatal_tell.clone(), Arc::clone(&snapshots));
-        let connected =
-            Connect { shared: Arc::clone(&shared), pumps, snapshots: snapshots_peers, fatal: fatal_peers };
+        let connected = Connect {
+            shared: Arc::clone(&shared),
+            replicators,
+            snapshots: snapshots_peers,
+            fatal: fatal_peers,
+        };
         let to_peers = Arc::new(connect(connected));
         let node = NodeThread {
             node,
             shared: Arc::clone(&shared),
             queues,
             to_peers,
-            sorter: Sorter::default(),
+            response_batch: ResponseBatch::default(),
             ticks_to_status: 0,
             change_waits: ChangeWaits::default(),
         };
@@ -163,8 +171,8 @@ impl Opened {
             applier,
             shared: Arc::clone(&shared),
             jobs: ends.applier,
-            aside,
-            sorter: Sorter::default(),
+            background,
+            response_batch: ResponseBatch::default(),
         };
         let sync_end: SyncEnd = Arc::new((Mutex::new(false), Condvar::new()));
         let (writer_shared, ballots_shared) = (Arc::clone(&shared), Arc::clone(&shared));

@@ -33,8 +33,8 @@ use crate::admitted;
 use crate::cluster::ClusterService;
 use crate::config::Config;
 use crate::error::Error;
-use crate::hand_over::hand_over;
 use crate::kv::KvService;
+use crate::leadership_transfer::transfer_leadership;
 use crate::peers::{Entrance, MESSAGE_BYTES_MAX, Peers, ReplicationService};
 use crate::publisher;
 use crate::replica::{self, Running};
@@ -42,7 +42,7 @@ use crate::stop::Stop;
 use crate::too_large::{REQUEST_BYTES_MAX, ToldTooLarge};
 
 /// Between two attempts to hand leadership over.
-const HAND_OVER_PAUSE_MS: u64 = 20;
+const TRANSFER_PAUSE_MS: u64 = 20;
 /// Streams that were told to end must have ended within this.
 const DRAIN_MS_MAX: u64 = 1_000;
 
@@ -142,19 +142,19 @@ async fn give_leadership_away(running: &Running) {
     if shared.role.borrow().role != Role::Leader || shared.members().by_node.len() < 2 {
         return;
     }
-    let until = Instant::now() + Duration::from_millis(shared.config.hand_over_ms_max);
+    let until = Instant::now() + Duration::from_millis(shared.config.transfer_ms_max);
     // One that was given up may have met a replica that was just busy.
     while shared.role.borrow().role == Role::Leader {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            tracing::warn!("leadership could not be handed over in time");
+            tracing::warn!("leadership could not be transferred in time");
             return;
         }
-        if let Some(leader) = hand_over(shared, None, left).await {
-            tracing::info!(leader = leader.node, "leadership was handed over");
+        if let Some(leader) = transfer_leadership(shared, None, left).await {
+            tracing::info!(leader = leader.node, "leadership was transferred");
             return;
         }
-        tokio::time::sleep(left.min(Duration::from_millis(HAND_OVER_PAUSE_MS))).await;
+        tokio::time::sleep(left.min(Duration::from_millis(TRANSFER_PAUSE_MS))).await;
     }
 }
 

@@ -9,19 +9,19 @@ use parking_lot::Mutex;
 use proto::store as wire;
 use proto::store::{Failure, FailureReason, LeaderHint, Route};
 use store_client::failure::{failure, invalid, not_leader};
-use store_core::{Doubt, Epoch, Member, MemberChange, NodeId, Role, RoleView};
+use store_core::{Divergence, Epoch, Member, MemberChange, NodeId, Role, RoleView};
 use store_db::lmdb::Lmdb;
 use store_db::{Table as _, state};
 use store_engine::{Answer, Applied, ChangeAsked, Job, Reply, Status};
 use store_keys::ClusterKey;
-use store_log::{Fence, RealDisk};
+use store_log::{Quarantine, RealDisk};
 use tokio::sync::watch;
 
 use crate::config::{ADDRESS_BYTES_MAX, Config, reachable_address};
-use crate::desk::{Calls, Desk, Told};
 use crate::inbox::{Batch, Closed, Inbox};
 use crate::peers::Strangers;
 use crate::problems::{About, Problems};
+use crate::router::{Calls, ResponseRouter, Told};
 use crate::states;
 
 /// The table that a server uses.
@@ -34,7 +34,7 @@ pub(crate) type Disk = RealDisk;
 pub(crate) struct Identity {
     /// The cluster's name, as in topics and in `meta`.
     pub(crate) cluster: String,
-    /// Which replica group, by which picture of the ring.
+    /// Which replica group, by which consistent view of the ring.
     pub(crate) route: Route,
     /// Node and incarnation.
     pub(crate) member: Member,
@@ -51,8 +51,8 @@ pub(crate) struct Shared {
     /// Queue F1.
     pub(crate) inbox: Inbox,
     /// Where answers go.
-    pub(crate) desk: Desk,
-    /// The unary calls, and what this house itself asks.
+    pub(crate) router: ResponseRouter,
+    /// The unary calls, and what this process itself asks.
     pub(crate) calls: Arc<Calls>,
     /// For reads.
     pub(crate) table: Table,
@@ -65,15 +65,15 @@ pub(crate) struct Shared {
     /// Who leads.
     pub(crate) role: watch::Sender<RoleView>,
     /// Why the table must not be read; `None`: it may.
-    pub(crate) fence: watch::Sender<Option<Fence>>,
+    pub(crate) quarantine: watch::Sender<Option<Quarantine>>,
     /// True: the node stops, and streams end.
     pub(crate) stopping: watch::Sender<bool>,
     /// Handovers that were given up, counted.
-    pub(crate) hand_over_failed: watch::Sender<u64>,
+    pub(crate) transfer_failed: watch::Sender<u64>,
     /// What the node said of itself last.
     status: Mutex<Arc<Status>>,
     /// By its log this node is in no part of the group.
-    outside: AtomicBool,
+    non_member: AtomicBool,
     /// A member has said that this node was removed, which its own log does not have.
     told_removed: AtomicBool,
     /// Who pushes to this node, or did last, as it introduced itself.
@@ -112,8 +112,8 @@ pub(crate) struct Start {
 
 impl Shared {
     pub(crate) fn new(start: Start) -> Shared {
-        let desk = Desk::default();
-        let calls = desk.register(Calls::new);
+        let router = ResponseRouter::default();
+        let calls = router.register(Calls::new);
         let Start { me, config, keys, table, address, status, membership } = start;
         let view = RoleView { role: status.role, epoch: status.epoch, leader: status.leader };
         let shared = Shared {
@@ -121,18 +121,18 @@ impl Shared {
             config,
             keys,
             inbox: Inbox::new(),
-            desk,
+            router,
             calls,
             table,
             applied: watch::Sender::new(status.applied),
             log_id: AtomicU64::new(0),
             bus_ignored: Arc::default(),
             role: watch::Sender::new(view),
-            fence: watch::Sender::new(None),
+            quarantine: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
-            hand_over_failed: watch::Sender::new(0),
+            transfer_failed: watch::Sender::new(0),
             status: Mutex::new(Arc::new(status)),
-            outside: AtomicBool::new(false),
+            non_member: AtomicBool::new(false),
             told_removed: AtomicBool::new(false),
             pushing: Mutex::default(),
             members: Mutex::default(),
@@ -142,9 +142,9 @@ impl Shared {
             since: Instant::now(),
         };
         shared.set_members(membership);
-        if let Some(fence) = shared.status().fence {
-            shared.problems.raise(About::Fence, states::fence_text(&fence));
-            shared.fence.send_replace(Some(fence));
+        if let Some(quarantine) = shared.status().quarantine {
+            shared.problems.raise(About::Quarantine, states::quarantine_text(&quarantine));
+            shared.quarantine.send_replace(Some(quarantine));
         }
         shared
     }
@@ -153,7 +153,7 @@ impl Shared {
     pub(crate) fn close(&self) {
         self.stopping.send_replace(true);
         self.inbox.close();
-        self.desk.close();
+        self.router.close();
     }
 
     /// What the node said of itself last.
@@ -170,7 +170,7 @@ impl Shared {
         Arc::clone(&self.members.lock())
     }
 
-    /// Another membership is in force. A founder is where the configuration says; who came by a change is where the change
+    /// Another membership is in force. An initial member is where the configuration says; who came by a change is where the change
     /// said, since a configuration may be older than the change.
     pub(crate) fn set_members(&self, membership: wire::Membership) {
         let mut by_node: BTreeMap<u64, wire::Member> =
@@ -191,10 +191,10 @@ impl Shared {
     }
 
     fn note_membership(&self, membership: &wire::Membership) {
-        let outside = !contains(membership, self.me.member);
-        self.outside.store(outside, Ordering::Relaxed);
+        let non_member = !contains(membership, self.me.member);
+        self.non_member.store(non_member, Ordering::Relaxed);
         self.told_removed.store(false, Ordering::Relaxed);
-        if !outside {
+        if !non_member {
             self.problems.clear(About::Membership);
             return;
         }
@@ -212,7 +212,7 @@ impl Shared {
             )
         };
         if self.problems.raise(About::Membership, text.clone()) {
-            tracing::warn!(why = text, "this node serves nobody");
+            tracing::warn!(why = text, "this node is no member and serves nobody");
         }
     }
 
@@ -221,7 +221,7 @@ impl Shared {
         self.told_removed.store(true, Ordering::Relaxed);
         let text = format!("{by} says: {why}; this node can be stopped");
         if self.problems.raise(About::Membership, text.clone()) {
-            tracing::warn!(why = text, "this node serves nobody");
+            tracing::warn!(why = text, "this node is no member and serves nobody");
         }
     }
 
@@ -237,21 +237,21 @@ impl Shared {
             let (node, incarnation, address) = (by.node.0, by.incarnation.0, address.to_owned());
             *self.pushing.lock() = Some(wire::Member { node, incarnation, address, joined: false });
         }
-        if self.told_removed.swap(false, Ordering::Relaxed) && !self.outside.load(Ordering::Relaxed) {
+        if self.told_removed.swap(false, Ordering::Relaxed) && !self.non_member.load(Ordering::Relaxed) {
             self.problems.clear(About::Membership);
         }
     }
 
     /// Whether this node is in no part of the group, as far as it knows. A leader that removes itself leads until that is
     /// committed.
-    pub(crate) fn is_outside(&self) -> bool {
-        let outside = self.outside.load(Ordering::Relaxed) || self.told_removed.load(Ordering::Relaxed);
-        outside && self.role.borrow().role != Role::Leader
+    pub(crate) fn is_non_member(&self) -> bool {
+        let non_member = self.non_member.load(Ordering::Relaxed) || self.told_removed.load(Ordering::Relaxed);
+        non_member && self.role.borrow().role != Role::Leader
     }
 
     /// Refuses to speak for a group that this node is not in: what it holds may be of any time.
     pub(crate) fn check_member(&self) -> Result<(), Failure> {
-        if !self.is_outside() {
+        if !self.is_non_member() {
             return Ok(());
         }
         let message = format!(
@@ -269,7 +269,7 @@ impl Shared {
         Some(LeaderHint { node, address, epoch: epoch.0 })
     }
 
-    /// Refuses what means another cluster, or was routed by another picture.
+    /// Refuses what means another cluster, or was routed by another consistent view.
     pub(crate) fn check_route(&self, route: Option<&Route>) -> Result<(), Failure> {
         let mine = self.me.route;
         let Some(route) = route else { return Err(invalid("route", "is missing")) };
@@ -332,23 +332,23 @@ impl Shared {
 
     /// Puts one request to the node and waits for what it is told.
     pub(crate) async fn ask(&self, ask: Ask) -> Result<Told, Failure> {
-        let (ticket, answer) = self.calls.open();
+        let (request_id, answer) = self.calls.open();
         let (job, bytes, changes) = match ask {
             Ask::Write(command) => {
                 let bytes = command.len();
-                (Job::Write { ticket, command }, bytes, true)
+                (Job::Write { request_id, command }, bytes, true)
             }
             Ask::Audit(command) => {
                 let bytes = command.len();
-                (Job::Audit { ticket, command }, bytes, true)
+                (Job::Audit { request_id, command }, bytes, true)
             }
-            Ask::Resync => (Job::Resync { ticket }, 0, false),
-            Ask::Read => (Job::Read { ticket }, 0, false),
+            Ask::Resync => (Job::Resync { request_id }, 0, false),
+            Ask::Read => (Job::Read { request_id }, 0, false),
             Ask::ChangeMembers(change, address) => {
-                (Job::ChangeMembers(ChangeAsked { ticket, change, address }), 0, true)
+                (Job::ChangeMembers(ChangeAsked { request_id, change, address }), 0, true)
             }
         };
-        let from = Arc::clone(&self.calls) as Arc<dyn crate::desk::Recipient>;
+        let from = Arc::clone(&self.calls) as Arc<dyn crate::router::Responder>;
         self.inbox.submit(Batch { from, jobs: vec![job], bytes }).await.map_err(|Closed| stopping())?;
         let limit = Duration::from_millis(self.config.request_ms_max);
         let began = Instant::now();
@@ -362,7 +362,7 @@ impl Shared {
     pub(crate) fn failure_of(&self, answer: &Answer) -> Failure {
         match answer {
             Answer::NotLeader { epoch, leader } => not_leader(self.leader_hint(*leader, *epoch)),
-            Answer::Overloaded(lack) => failure(lack.reason(), lack.to_string()),
+            Answer::Overloaded(shortage) => failure(shortage.reason(), shortage.to_string()),
             Answer::BadSize { bytes } => {
                 let most = store_engine::limits::COMMAND_BYTES_MAX;
                 invalid("txn", format!("is {bytes} bytes with its identity; at most {most} fit in the log"))
@@ -371,8 +371,8 @@ impl Shared {
                 FailureReason::UnknownOutcome,
                 "this node stopped leading before the write was committed; the same identity settles it",
             ),
-            Answer::Divided { at } => {
-                failure(FailureReason::Divided, states::doubt_text(Doubt::Divided(*at)))
+            Answer::Diverged { at } => {
+                failure(FailureReason::Diverged, states::divergence_text(Divergence::NoMajority(*at)))
             }
             Answer::CannotResync { leads: true } => failure(
                 FailureReason::ChangeRefused,

@@ -15,21 +15,21 @@ use store_engine::{
     WriterJob,
 };
 
-use crate::aside::Aside;
+use crate::background::BackgroundJobs;
 use crate::change_waits::ChangeWaits;
-use crate::desk::{Sorter, Told};
 use crate::disk;
 use crate::error::Error;
-use crate::fencing;
 use crate::inbox::Taken;
 use crate::log_time;
 use crate::machine_clock::MachineClock;
 use crate::problems::About;
+use crate::quarantine;
 use crate::queues::{Queues, ToApplier};
+use crate::router::{ResponseBatch, Told};
 use crate::shared::{Disk, Shared, Table};
 
 /// Batches that a writer or applier takes at once.
-const BATCHES_PER_TURN: usize = 256;
+const BATCHES_PER_POLL: usize = 256;
 /// How often the node's status is renewed for whoever asks.
 const STATUS_TICKS: u32 = 5;
 
@@ -40,7 +40,7 @@ pub(crate) struct NodeThread {
     pub(crate) queues: Queues,
     /// Takes what is for a peer; never waits.
     pub(crate) to_peers: Arc<dyn Fn(NodeOut) + Send + Sync>,
-    pub(crate) sorter: Sorter,
+    pub(crate) response_batch: ResponseBatch,
     pub(crate) ticks_to_status: u32,
     pub(crate) change_waits: ChangeWaits,
 }
@@ -73,8 +73,8 @@ impl NodeThread {
                     jobs.extend(batch.jobs);
                 }
             }
-            let turned = self.node.turn(jobs.drain(..), &mut outs);
-            turned.map_err(|source| Error::Stage { stage: "node", source })?;
+            let polled = self.node.poll(jobs.drain(..), &mut outs);
+            polled.map_err(|source| Error::Stage { stage: "node", source })?;
             self.carry(&mut outs)?;
             if self.ticks_to_status == 0 {
                 let status = self.node.status();
@@ -92,14 +92,14 @@ impl NodeThread {
     fn refuse(&mut self, jobs: &[Job]) {
         let view = *self.shared.role.borrow();
         for job in jobs {
-            if let Job::Write { ticket, .. }
-            | Job::Audit { ticket, .. }
-            | Job::Resync { ticket }
-            | Job::Read { ticket }
-            | Job::ChangeMembers(ChangeAsked { ticket, .. }) = job
+            if let Job::Write { request_id, .. }
+            | Job::Audit { request_id, .. }
+            | Job::Resync { request_id }
+            | Job::Read { request_id }
+            | Job::ChangeMembers(ChangeAsked { request_id, .. }) = job
             {
                 let answer = Answer::NotLeader { epoch: view.epoch, leader: view.leader };
-                self.sorter.add(*ticket, Told::Answer(answer));
+                self.response_batch.add(*request_id, Told::Answer(answer));
             }
         }
     }
@@ -115,11 +115,13 @@ impl NodeThread {
                 }
                 NodeOut::Apply(job) => applies.push(job),
                 NodeOut::SaveBallot(ballot) => ballots.push(ballot),
-                NodeOut::Answer { ticket, answer } => self.sorter.add(ticket, Told::Answer(answer)),
+                NodeOut::Answer { request_id, answer } => {
+                    self.response_batch.add(request_id, Told::Answer(answer));
+                }
                 NodeOut::Role(view) => {
                     let leader = view.leader.map_or(0, |leader| leader.0);
-                    tracing::info!(role = ?view.role, epoch = view.epoch.0, leader, "who leads has changed");
-                    self.shared.problems.clear(About::Doubt);
+                    tracing::info!(role = ?view.role, epoch = view.epoch.0, leader, "leader changed");
+                    self.shared.problems.clear(About::Divergence);
                     self.shared.role.send_replace(view);
                     self.ticks_to_status = 0;
                 }
@@ -127,9 +129,9 @@ impl NodeThread {
                     self.shared.set_members(membership);
                     self.ticks_to_status = 0;
                 }
-                NodeOut::HandOverFailed => self.shared.hand_over_failed.send_modify(|count| *count += 1),
-                NodeOut::Fenced(fence) => {
-                    fencing::fenced(&self.shared, fence);
+                NodeOut::TransferFailed => self.shared.transfer_failed.send_modify(|count| *count += 1),
+                NodeOut::Quarantined(quarantine) => {
+                    quarantine::quarantined(&self.shared, quarantine);
                     self.ticks_to_status = 0;
                 }
                 NodeOut::Report(report) => self.report(report),
@@ -140,24 +142,24 @@ impl NodeThread {
         self.queues.ballots.send(ballots).map_err(|_| Error::Ended("the ballot's writer"))?;
         self.queues.writer.send(writes).map_err(|_| Error::Ended("the log writer"))?;
         self.queues.applier.send(applies).map_err(|_| Error::Ended("the applier"))?;
-        self.shared.desk.deliver(&mut self.sorter);
+        self.shared.router.deliver(&mut self.response_batch);
         Ok(())
     }
 
     fn report(&self, report: Report) {
         match report {
-            Report::ClockJump { last_stamp_ms, wall_ms } => {
+            Report::ClockJump { last_log_time_ms, wall_ms } => {
                 tracing::warn!(
-                    last_stamp_ms,
+                    last_log_time_ms,
                     wall_ms,
-                    "the calendar is far ahead of the log's time, which goes on and catches up slowly"
+                    "the wall clock is far ahead of the log's time, which goes on and catches up slowly"
                 );
             }
-            Report::NoRoom(lack) => {
-                tracing::warn!(%lack, "writes are refused for lack of room");
-                self.shared.problems.raise(About::Room, lack.to_string());
+            Report::OutOfSpace(shortage) => {
+                tracing::warn!(%shortage, "writes are refused: out of space");
+                self.shared.problems.raise(About::Headroom, shortage.to_string());
             }
-            Report::Damage(damage) => fencing::damaged(&self.shared, damage),
+            Report::Damage(damage) => quarantine::damaged(&self.shared, damage),
             Report::EpochRefused { from, epoch } => {
                 let text = format!(
                     "{from} names epoch {}, which no election can have reached: it was not believed; its disk may be \
@@ -168,10 +170,10 @@ impl NodeThread {
                     tracing::warn!(%from, epoch = epoch.0, "an epoch that no election can have reached was refused");
                 }
             }
-            Report::Doubt(doubt) => fencing::doubted(&self.shared, doubt),
-            Report::RoomAgain => {
-                tracing::info!("there is room again");
-                self.shared.problems.clear(About::Room);
+            Report::Divergence(divergence) => quarantine::doubted(&self.shared, divergence),
+            Report::HeadroomAgain => {
+                tracing::info!("space is available again");
+                self.shared.problems.clear(About::Headroom);
             }
         }
     }
@@ -202,11 +204,11 @@ pub(crate) fn run_writer(
 ) -> Result<(), Error> {
     let mut outs = Vec::new();
     while let Ok(mut batch) = jobs.recv() {
-        for _ in 1..BATCHES_PER_TURN {
+        for _ in 1..BATCHES_PER_POLL {
             let Ok(more) = jobs.try_recv() else { break };
             batch.extend(more);
         }
-        writer.turn(batch, &mut outs).map_err(|source| Error::Stage { stage: "log writer", source })?;
+        writer.poll(batch, &mut outs).map_err(|source| Error::Stage { stage: "log writer", source })?;
         shared.inbox.post(outs.drain(..));
     }
     Ok(())
@@ -220,7 +222,7 @@ pub(crate) fn run_ballots(
 ) -> Result<(), Error> {
     let mut outs = Vec::new();
     while let Ok(batch) = ballots.recv() {
-        writer.turn(batch, &mut outs).map_err(|source| Error::Stage { stage: "ballot", source })?;
+        writer.poll(batch, &mut outs).map_err(|source| Error::Stage { stage: "ballot", source })?;
         shared.inbox.post(outs.drain(..));
     }
     Ok(())
@@ -231,8 +233,8 @@ pub(crate) struct ApplierThread {
     pub(crate) applier: Applier<Disk, Table>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) jobs: Receiver<ToApplier>,
-    pub(crate) aside: Aside,
-    pub(crate) sorter: Sorter,
+    pub(crate) background: BackgroundJobs,
+    pub(crate) response_batch: ResponseBatch,
 }
 
 impl ApplierThread {
@@ -240,8 +242,8 @@ impl ApplierThread {
     pub(crate) fn run(mut self) -> Result<(), Error> {
         let (mut outs, mut batch, mut more) = (Vec::new(), Vec::new(), false);
         while self.collect(&mut batch, more) {
-            let turned = self.applier.turn(batch.drain(..), &mut outs);
-            more = turned.map_err(|source| Error::Stage { stage: "applier", source })?;
+            let polled = self.applier.poll(batch.drain(..), &mut outs);
+            more = polled.map_err(|source| Error::Stage { stage: "applier", source })?;
             self.carry(&mut outs);
         }
         let synced = self.shared.table.sync();
@@ -251,7 +253,7 @@ impl ApplierThread {
     /// Takes what waits; waits for something unless there is more to apply. False: it is told to end. What is
     /// committed and not applied then is applied at the next start: nobody waits for its answer any more.
     fn collect(&mut self, batch: &mut Vec<ApplierJob>, more: bool) -> bool {
-        for taken in 0..BATCHES_PER_TURN {
+        for taken in 0..BATCHES_PER_POLL {
             let wait = taken == 0 && !more;
             match if wait { self.jobs.recv().ok() } else { self.jobs.try_recv().ok() } {
                 Some(ToApplier::Jobs(jobs)) => batch.extend(jobs),
@@ -272,12 +274,14 @@ impl ApplierThread {
                     applied = Some(now);
                     jobs.push(Job::Applied(now));
                 }
-                ApplierOut::Answer { ticket, reply } => self.sorter.add(ticket, Told::Reply(reply)),
+                ApplierOut::Answer { request_id, reply } => {
+                    self.response_batch.add(request_id, Told::Reply(reply));
+                }
                 ApplierOut::Checkpoint(checkpoint) => jobs.push(Job::Checkpoint(checkpoint)),
                 ApplierOut::Replaced(imported) => jobs.push(Job::Replaced(imported)),
                 ApplierOut::Imported(imported) => jobs.push(Job::Imported(imported)),
                 at @ (ApplierOut::AuditAt { .. } | ApplierOut::SnapshotAt { .. }) => {
-                    self.aside.begin(at);
+                    self.background.begin(at);
                 }
             }
         }
@@ -285,6 +289,6 @@ impl ApplierThread {
         if let Some(applied) = applied {
             self.shared.applied.send_replace(applied);
         }
-        self.shared.desk.deliver(&mut self.sorter);
+        self.shared.router.deliver(&mut self.response_batch);
     }
 }

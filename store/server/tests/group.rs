@@ -1,15 +1,15 @@
 //! A group of three: election, conformance through the handle, order and exactly once over a change of leader.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod kit;
+mod fixture;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use kit::{Nodes, eventually};
-use proto::store::{HandOverRequest, Role, Txn};
+use fixture::{Nodes, eventually};
+use proto::store::{Role, TransferLeadershipRequest, Txn};
 use store_client::{Session, Store, StoreExt, request_identity};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,9 +126,9 @@ async fn a_session_keeps_its_order_while_leaders_come_and_go() {
     nodes.stop(first).await;
     goes_on(&answered).await;
     nodes.restart(first).await;
-    eventually("leadership is handed over", || async {
-        let request = HandOverRequest { route: Some(kit::ROUTE), to: 0 };
-        nodes.cluster(nodes.leader().await).hand_over(request).await.ok()
+    eventually("leadership is transferred", || async {
+        let request = TransferLeadershipRequest { route: Some(fixture::ROUTE), to: 0 };
+        nodes.cluster(nodes.leader().await).transfer_leadership(request).await.ok()
     })
     .await;
     goes_on(&answered).await;
@@ -176,24 +176,24 @@ async fn a_replica_too_far_behind_comes_back_by_a_snapshot() {
         last = store.txn(put, Some(request_identity([0; 16]))).await.unwrap().offset();
     }
     eventually("the leader has let go of the log's beginning", || async {
-        let request = proto::store::ShowLogRequest { route: Some(kit::ROUTE), from_offset: 1, limit: 1 };
+        let request = proto::store::ShowLogRequest { route: Some(fixture::ROUTE), from_offset: 1, limit: 1 };
         let shown = nodes.cluster(leader).show_log(request).await.ok()?.into_inner();
         (shown.lines.first()?.position?.offset > 10).then_some(())
     })
     .await;
     nodes.restart(behind).await;
     nodes.applied(behind, last).await;
-    let effects = |i| async move { nodes_effects(i).await };
-    let (here, there) = (effects((&nodes, leader)).await, effects((&nodes, behind)).await);
+    let state_hash = |i| async move { state_hashes_of_nodes(i).await };
+    let (here, there) = (state_hash((&nodes, leader)).await, state_hash((&nodes, behind)).await);
     assert_eq!(here, there, "both replicas hold the same");
     nodes.stop_all().await;
 }
 
-/// The running hash of effects, once a node has applied all that it knows committed.
-async fn nodes_effects((nodes, i): (&Nodes, usize)) -> u64 {
+/// The running state hash, once a node has applied all that it knows committed.
+async fn state_hashes_of_nodes((nodes, i): (&Nodes, usize)) -> u64 {
     eventually("everything committed is applied", || async {
         let status = nodes.status(i).await?;
-        (status.applied?.offset >= status.last?.offset).then_some(status.effects)
+        (status.applied?.offset >= status.last?.offset).then_some(status.state_hash)
     })
     .await
 }

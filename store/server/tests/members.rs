@@ -2,17 +2,17 @@
 //! is refused, with its reason.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod kit;
+mod fixture;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use kit::{Nodes, ROUTE, eventually};
+use fixture::{Nodes, ROUTE, eventually};
 use proto::store::change_members_request::Change;
 use proto::store::{
-    ChangeMembersRequest, ChangeMembersResponse, FailureReason, Freshness, HandOverRequest, Member,
-    MemberName, MemberPart, Replacement,
+    ChangeMembersRequest, ChangeMembersResponse, FailureReason, Freshness, Member, MemberName, MemberPart,
+    Replacement, TransferLeadershipRequest,
 };
 use store_client::failure::failure_from;
 use store_client::{Replicated, Store, StoreExt};
@@ -261,7 +261,7 @@ async fn let_go_of_the_beginning(nodes: &Nodes, i: usize) {
 
 /// The snapshot was offered to it, and it knew nobody to fetch it from: its own membership is in that snapshot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_member_could_not_join_a_group_whose_log_no_longer_begins_at_one() {
+async fn a_new_member_joins_a_group_whose_log_no_longer_begins_at_one() {
     let mut nodes = Nodes::start_with(3, |config| config.snapshot_log_bytes = 1 << 20).await;
     let leader = nodes.leader().await;
     let_go_of_the_beginning(&nodes, leader).await;
@@ -291,9 +291,9 @@ async fn led_by_a_new_folder(nodes: &mut Nodes) -> (usize, usize, u64) {
     let replaced = change(nodes, Change::Replace(Replacement { old: Some(old), new: Some(new) })).await;
     eventually("the new folder leads", || async {
         let leader = nodes.leading().await;
-        let request = HandOverRequest { route: Some(ROUTE), to: node };
+        let request = TransferLeadershipRequest { route: Some(ROUTE), to: node };
         if leader != lost {
-            nodes.cluster(leader).hand_over(request).await.ok()?;
+            nodes.cluster(leader).transfer_leadership(request).await.ok()?;
         }
         Some(())
     })
@@ -303,7 +303,7 @@ async fn led_by_a_new_folder(nodes: &mut Nodes) -> (usize, usize, u64) {
 
 /// Whoever was away while the new folder came knows only the lost one: its pushes were refused, for good.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_was_away_refused_a_leader_whose_folder_is_new() {
+async fn a_replica_that_was_away_accepts_a_leader_whose_folder_is_new() {
     let mut nodes = Nodes::start(5).await;
     let (_, away, replaced) = led_by_a_new_folder(&mut nodes).await;
     nodes.restart(away).await;

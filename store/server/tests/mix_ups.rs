@@ -1,15 +1,15 @@
 //! Nodes and callers that are not who they should be, and clocks that do not agree: refused, and never in silence.
 #![allow(clippy::unwrap_used)]
 
-mod kit;
+mod fixture;
 
 use bytes::Bytes;
-use kit::{Nodes, ROUTE, eventually};
+use fixture::{Nodes, ROUTE, eventually};
 use proto::store::cluster_client::ClusterClient;
 use proto::store::{FailureReason, Identity, SetRequest, StatusRequest};
 use store_client::failure::failure_from;
 use store_client::now_ms;
-use store_server::{Config, bootstrap, founders, serve_on, stop};
+use store_server::{Config, bootstrap, initial_members, serve_on, stop};
 use tonic::Code;
 
 /// A write whose id was made so far ahead of this machine's clock.
@@ -23,7 +23,7 @@ fn made_ahead(ms: i64) -> SetRequest {
 }
 
 #[tokio::test]
-async fn an_id_ahead_of_a_leaders_clock_was_refused_for_good_and_nobody_told() {
+async fn an_id_ahead_of_a_leaders_clock_is_refused_for_now_and_named_as_a_problem() {
     let nodes = Nodes::start(2).await;
     let (leader, follower) = (nodes.leader().await, nodes.follower().await);
     let refused = nodes.kv(leader).set(made_ahead(3_600_000)).await.expect_err("far ahead");
@@ -44,7 +44,7 @@ async fn an_id_ahead_of_a_leaders_clock_was_refused_for_good_and_nobody_told() {
 }
 
 #[tokio::test]
-async fn a_node_of_another_cluster_at_a_members_address_was_met_in_silence() {
+async fn a_node_of_another_cluster_at_a_members_address_is_named_in_the_log() {
     let mut nodes = Nodes::start(3).await;
     let leader = nodes.leader().await;
     let moved = (leader + 1) % 3;
@@ -52,7 +52,7 @@ async fn a_node_of_another_cluster_at_a_members_address_was_met_in_silence() {
 
     let folder = tempfile::tempdir().unwrap();
     let node = moved as u64 + 1;
-    let all = founders((1..).zip((0..3).map(|i| nodes.address(i))));
+    let all = initial_members((1..).zip((0..3).map(|i| nodes.address(i))));
     bootstrap("other", node, folder.path(), &all).unwrap();
     let address = nodes.address(moved);
     let listener =
@@ -61,14 +61,14 @@ async fn a_node_of_another_cluster_at_a_members_address_was_met_in_silence() {
         cluster: "other".to_owned(),
         node,
         folder: folder.path().to_owned(),
-        hand_over_ms_max: 100,
+        transfer_ms_max: 100,
         ..Config::default()
     };
     let (stopper, stop) = stop();
     let stranger = tokio::spawn(serve_on(
         listener,
         config,
-        tokio::sync::watch::channel(kit::key()).1,
+        tokio::sync::watch::channel(fixture::key()).1,
         stop,
         Box::new(|_| ()),
     ));

@@ -2,10 +2,10 @@
 //! removed, and one that was removed while nobody could tell it. And where members that came by a change are reached.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod kit;
+mod fixture;
 
 use bytes::Bytes;
-use kit::{Nodes, ROUTE, eventually};
+use fixture::{Nodes, ROUTE, eventually};
 use proto::store::change_members_request::Change;
 use proto::store::{
     ChangeMembersRequest, Freshness, GetRequest, Member, MemberName, Role, SetRequest, freshness,
@@ -49,7 +49,7 @@ fn get(stale: bool) -> GetRequest {
 async fn serves_nobody(nodes: &Nodes, i: usize, problem: &str) {
     eventually("the node says that it is outside", || async {
         let status = nodes.status(i).await?;
-        (status.role() == Role::Outside && status.problem.contains(problem)).then_some(())
+        (status.role() == Role::NonMember && status.problem.contains(problem)).then_some(())
     })
     .await;
     for stale in [true, false] {
@@ -68,7 +68,7 @@ async fn serves_nobody(nodes: &Nodes, i: usize, problem: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_empty_node_and_a_removed_one_answered_stale_reads() {
+async fn empty_and_removed_nodes_answer_no_stale_reads() {
     let mut nodes = Nodes::start(3).await;
     let store = nodes.store(0);
     set(&store, "k").await;
@@ -98,7 +98,7 @@ async fn an_empty_node_and_a_removed_one_answered_stale_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_was_removed_while_it_was_away_asked_for_votes_and_never_learnt_why() {
+async fn a_node_removed_while_it_was_away_learns_of_it_and_asks_for_no_votes() {
     let mut nodes = Nodes::start(3).await;
     let away = nodes.follower().await;
     set(&nodes.store(0), "k").await;

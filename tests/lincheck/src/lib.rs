@@ -1,4 +1,4 @@
-//! Judges whether a concurrent history is linearizable: whether its operations, of which each took some time, can
+//! Checks whether a concurrent history is linearizable: whether its operations, of which each took some time, can
 //! have taken effect one after another, each at some moment between its call and its return (Herlihy and Wing,
 //! "Linearizability: a correctness condition for concurrent objects", 1990).
 //!
@@ -45,19 +45,19 @@
 //!    one of a single class, however many there are; n unknown appends do not mean n! texts.
 //!
 //! None of this changes a verdict. A yes is proved each time: the order that was found is walked with the plain model
-//! ([`Witness::holds`]), by code that shares nothing with the search. A no is what the tests are for: over many
+//! ([`Oracle::holds`]), by code that shares nothing with the search. A no is what the tests are for: over many
 //! thousand random small histories the search agrees with a checker that simply tries every order.
 //!
-//! **Bounds.** The problem is NP-complete (Gibbons and Korach 1997): some histories cannot be judged. [`Limits`] bound
+//! **Bounds.** The problem is NP-complete (Gibbons and Korach 1997): some histories cannot be decided. [`Limits`] bound
 //! the steps and the time, and the verdict is then [`Verdict::Undecided`], never a guess. What makes histories hard is
 //! many writers at once on one key with answers that say little. The model [`Records`] takes the versions that the
 //! store's answers carry, which leave hardly any choice.
 //!
-//! **Use.** From memory: fill a [`Recorder`], and [`judge`] its history. From files: [`dialect`], which is what
+//! **Use.** From memory: fill a [`Recorder`], and [`check_history`] it. From files: [`dialect`], which is what
 //! `cargo xtask lincheck` does.
 //!
 //! ```
-//! use feira_lincheck::{CasRegister, Limits, Recorder, RegisterAnswer, RegisterOp, judge};
+//! use feira_lincheck::{CasRegister, Limits, Recorder, RegisterAnswer, RegisterOp, check_history};
 //!
 //! let mut recorder = Recorder::default();
 //! recorder.call(1, "stock", RegisterOp::Write(7.into()));
@@ -67,34 +67,34 @@
 //! recorder.call(2, "stock", RegisterOp::Read);
 //! recorder.answered(2, RegisterAnswer::Holds(serde_json::Value::Null)); // back to before: impossible
 //! let history = recorder.into_history();
-//! assert!(judge(&CasRegister::default(), &history[..2], &Limits::default()).verdict.is_linearizable());
-//! assert!(!judge(&CasRegister::default(), &history, &Limits::default()).verdict.is_linearizable());
+//! assert!(check_history(&CasRegister::default(), &history[..2], &Limits::default()).verdict.is_linearizable());
+//! assert!(!check_history(&CasRegister::default(), &history, &Limits::default()).verdict.is_linearizable());
 //! ```
 //!
 //! Leaves out: operations on several keys at once (use one key for them all, or a model of the whole), and weaker
 //! promises than linearizability.
 
 pub mod append;
+mod check;
 pub mod dialect;
-mod judge;
 mod limits;
 mod linearized;
 mod model;
 mod operation;
+mod oracle;
 pub mod records;
 pub mod register;
 mod search;
 mod steps;
 mod verdict;
 mod visited;
-mod witness;
 
 pub use append::{AppendAnswer, AppendOp, KvAppend};
-pub use judge::judge;
+pub use check::check_history;
 pub use limits::Limits;
 pub use model::Model;
 pub use operation::{Operation, Outcome, Recorder};
+pub use oracle::Oracle;
 pub use records::{Found, RecordAnswer, RecordOp, Records};
 pub use register::{CasRegister, RegisterAnswer, RegisterOp};
-pub use verdict::{Explanation, Judgement, SHOWN_DEFAULT, Verdict};
-pub use witness::Witness;
+pub use verdict::{CheckReport, Explanation, SHOWN_DEFAULT, Verdict};

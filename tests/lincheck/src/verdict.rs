@@ -2,11 +2,11 @@
 
 use crate::model::Model;
 use crate::operation::Operation;
-use crate::witness::Witness;
+use crate::oracle::Oracle;
 
 /// What came of judging a history.
 #[derive(Clone, Debug)]
-pub struct Judgement {
+pub struct CheckReport {
     /// The verdict.
     pub verdict: Verdict,
     /// Steps that it took, over all keys.
@@ -16,8 +16,8 @@ pub struct Judgement {
 /// Whether a history is linearizable.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// Yes: an order for each key, each checked by [`Witness::holds`].
-    Linearizable(Vec<Witness>),
+    /// Yes: an order for each key, each checked by [`Oracle::holds`].
+    Linearizable(Vec<Oracle>),
     /// No: the operations on one key have no order.
     NotLinearizable(Explanation),
     /// The limits did not allow to say, for this key at least; no other key was found wrong.

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use feira_lincheck::dialect::judge::{ModelName, judge_lines};
+use feira_lincheck::dialect::check::{ModelName, check_lines};
 use feira_lincheck::dialect::{Dialect, Event, history, read};
 use feira_lincheck::{CasRegister, KvAppend, Limits, Outcome, Records};
 
@@ -31,16 +31,16 @@ fn model_of(file: &Path) -> ModelName {
 }
 
 #[test]
-fn every_history_is_judged_as_its_folder_says() {
+fn every_history_is_checked_as_its_folder_says() {
     for (verdict, least) in [("linearizable", 8), ("not-linearizable", 8)] {
         let files = files(verdict);
         assert!(files.len() >= least, "{verdict}: {} histories", files.len());
         for file in files {
             let text = fs::read(&file).unwrap();
-            let judged = judge_lines(Cursor::new(&text), None, &LIMITS).unwrap();
-            assert_eq!(judged.word, verdict, "{}: {}", file.display(), judged.why.join("\n"));
-            assert_eq!(judged.model, Some(model_of(&file)), "{}", file.display());
-            assert_eq!(judged.why.is_empty(), verdict == "linearizable", "{}", file.display());
+            let checked = check_lines(Cursor::new(&text), None, &LIMITS).unwrap();
+            assert_eq!(checked.word, verdict, "{}: {}", file.display(), checked.why.join("\n"));
+            assert_eq!(checked.model, Some(model_of(&file)), "{}", file.display());
+            assert_eq!(checked.why.is_empty(), verdict == "linearizable", "{}", file.display());
         }
     }
 }
@@ -75,11 +75,11 @@ fn what_is_written_is_read_as_it_was() {
             ModelName::KvAppend => written::<KvAppend>(&text),
             ModelName::Records => written::<Records>(&text),
         };
-        let judge = |text: &[u8]| {
-            let judged = judge_lines(Cursor::new(text), Some(model_of(&file)), &LIMITS).unwrap();
-            (judged.word, judged.operations, judged.steps)
+        let check = |text: &[u8]| {
+            let checked = check_lines(Cursor::new(text), Some(model_of(&file)), &LIMITS).unwrap();
+            (checked.word, checked.operations, checked.steps)
         };
-        assert_eq!(judge(again.as_bytes()), judge(&text), "{}:\n{again}", file.display());
+        assert_eq!(check(again.as_bytes()), check(&text), "{}:\n{again}", file.display());
     }
 }
 
@@ -87,7 +87,7 @@ fn what_is_written_is_read_as_it_was() {
 fn an_explanation_names_what_cannot_be_placed() {
     let file =
         files("not-linearizable").into_iter().find(|f| f.ends_with("register-stale-read.jsonl")).unwrap();
-    let judged = judge_lines(Cursor::new(fs::read(file).unwrap()), None, &LIMITS).unwrap();
+    let checked = check_lines(Cursor::new(fs::read(file).unwrap()), None, &LIMITS).unwrap();
     let expected = [
         "the longest order of operations has 2; its end:",
         "    1..2 process 1: write 1: done",
@@ -96,17 +96,17 @@ fn an_explanation_names_what_cannot_be_placed() {
         "  none of these can be placed so that all others can follow; the first is due:",
         "    5..6 process 2: read: 1",
     ];
-    assert_eq!(judged.why, expected);
+    assert_eq!(checked.why, expected);
 }
 
 #[test]
 fn limits_leave_it_undecided_and_say_so() {
     let file = files("linearizable").into_iter().find(|f| f.ends_with("records-versions.jsonl")).unwrap();
     let text = fs::read(file).unwrap();
-    let judge = |limits: &Limits| judge_lines(Cursor::new(&text), None, limits).unwrap();
-    let few = judge(&Limits { steps_max: 5, time_max: None });
+    let check = |limits: &Limits| check_lines(Cursor::new(&text), None, limits).unwrap();
+    let few = check(&Limits { steps_max: 5, time_max: None });
     assert_eq!((few.word, few.steps <= 10), ("undecided", true), "{}", few.steps);
     assert!(few.why[0].contains("5 steps were not enough"), "{:?}", few.why);
-    let no_time = judge(&Limits { time_max: Some(std::time::Duration::ZERO), ..LIMITS });
+    let no_time = check(&Limits { time_max: Some(std::time::Duration::ZERO), ..LIMITS });
     assert!(no_time.why[0].contains("the time was up"), "{:?}", no_time.why);
 }

@@ -4,16 +4,16 @@
 use std::io::{BufReader, Cursor, Read};
 
 use feira_lincheck::Limits;
-use feira_lincheck::dialect::judge::{FileJudgement, ModelName, judge_lines};
+use feira_lincheck::dialect::check::{FileReport, ModelName, check_lines};
 use feira_lincheck::dialect::{InputError, LINE_BYTES_MAX};
 
-fn judge(text: &str, model: Option<ModelName>) -> Result<FileJudgement, InputError> {
-    judge_lines(Cursor::new(text), model, &Limits::default())
+fn check(text: &str, model: Option<ModelName>) -> Result<FileReport, InputError> {
+    check_lines(Cursor::new(text), model, &Limits::default())
 }
 
 /// The refusal of a file.
 fn refusal(lines: &[&str]) -> String {
-    judge(&lines.join("\n"), None).unwrap_err().to_string()
+    check(&lines.join("\n"), None).unwrap_err().to_string()
 }
 
 const WRITE: &str = r#"{"p": 1, "t": "invoke", "f": "write", "v": 1}"#;
@@ -89,8 +89,8 @@ fn answers_must_say_what_they_are_for() {
         let call = format!(r#"{{"p": 1, "t": "invoke", {}}}"#, call.trim_end_matches('}'));
         let answer =
             if answer.is_empty() { String::new() } else { format!(r#"{{"p": 1, "t": "ok", {answer}}}"#) };
-        let judged = judge(&format!("{call}\n{answer}"), None);
-        match judged {
+        let checked = check(&format!("{call}\n{answer}"), None);
+        match checked {
             Ok(_) => assert_eq!(what, "", "{call} {answer}"),
             Err(error) => {
                 assert!(!what.is_empty() && error.to_string().contains(what), "{call} {answer}: {error}");
@@ -100,7 +100,7 @@ fn answers_must_say_what_they_are_for() {
     let records =
         [r#"{"p": 1, "t": "invoke", "f": "get"}"#, r#"{"p": 1, "t": "ok", "f": "get", "v": null, "n": 3}"#];
     assert!(refusal(&records).contains("what is absent has none"), "{}", refusal(&records));
-    let put = judge(
+    let put = check(
         "{\"p\": 1, \"t\": \"invoke\", \"f\": \"put\", \"v\": 1}\n{\"p\": 1, \"t\": \"ok\", \"f\": \"put\", \"r\": false}",
         Some(ModelName::Records),
     );
@@ -132,7 +132,7 @@ fn functions_of_two_models_are_refused() {
     ] {
         assert_eq!(refusal(&lines), what);
     }
-    let named = judge(append, Some(ModelName::CasRegister)).unwrap_err().to_string();
+    let named = check(append, Some(ModelName::CasRegister)).unwrap_err().to_string();
     assert_eq!(named, r#"line 1: the model cas-register has no function "append""#);
 }
 
@@ -140,7 +140,7 @@ fn functions_of_two_models_are_refused() {
 fn gets_and_puts_alone_are_records_if_they_tell_versions_or_absence() {
     let get = r#"{"p": 2, "t": "invoke", "f": "get"}"#;
     let found =
-        |rest: &str| judge(&format!("{get}\n{{\"p\": 2, \"t\": \"ok\", \"f\": \"get\", {rest}}}"), None);
+        |rest: &str| check(&format!("{get}\n{{\"p\": 2, \"t\": \"ok\", \"f\": \"get\", {rest}}}"), None);
     assert_eq!(found(r#""v": """#).unwrap().model, Some(ModelName::KvAppend));
     assert_eq!(found(r#""v": null"#).unwrap().model, Some(ModelName::Records));
     let versioned = found(r#""v": "a", "n": 1"#).unwrap();
@@ -150,11 +150,11 @@ fn gets_and_puts_alone_are_records_if_they_tell_versions_or_absence() {
 #[test]
 fn a_line_without_end_is_refused_without_being_kept() {
     let endless = BufReader::new(std::io::repeat(b'x').take(1 << 40));
-    let error = judge_lines(endless, None, &Limits::default()).unwrap_err();
+    let error = check_lines(endless, None, &Limits::default()).unwrap_err();
     assert_eq!(error.to_string(), format!("line 1: longer than {LINE_BYTES_MAX} bytes"));
     let long =
         format!("{}\n", r#"{"p": 1, "t": "invoke", "f": "write", "v": ""#) + &"x".repeat(LINE_BYTES_MAX);
-    assert!(matches!(judge(&format!("{WRITE}\n{long}"), None), Err(InputError::NoEvent { line: 2, .. })));
+    assert!(matches!(check(&format!("{WRITE}\n{long}"), None), Err(InputError::NoEvent { line: 2, .. })));
     let deep = format!("{}{}", r#"{"p": 1, "t": "invoke", "f": "write", "v": "#, "[".repeat(100_000));
     assert!(refusal(&[&deep]).contains("recursion limit exceeded"));
 }
@@ -163,14 +163,14 @@ fn a_line_without_end_is_refused_without_being_kept() {
 fn what_is_no_text_is_refused() {
     let mut bytes = WRITE.as_bytes().to_vec();
     bytes.extend(b"\n{\"p\": 1, \"t\": \"ok\", \"f\": \"\xff\"}\n");
-    let error = judge_lines(Cursor::new(bytes), None, &Limits::default()).unwrap_err();
+    let error = check_lines(Cursor::new(bytes), None, &Limits::default()).unwrap_err();
     assert!(error.to_string().starts_with("line 2: no event of a history: invalid unicode"), "{error}");
 }
 
 #[test]
 fn an_empty_file_fits_every_model() {
-    let judged = judge("\n \n", None).unwrap();
-    assert_eq!((judged.model, judged.operations, judged.word), (None, 0, "linearizable"));
+    let checked = check("\n \n", None).unwrap();
+    assert_eq!((checked.model, checked.operations, checked.word), (None, 0, "linearizable"));
 }
 
 #[test]

@@ -4,10 +4,10 @@
 use store_core::{Member, MemberChange, Membership};
 use store_engine::{Answer, convert};
 
+use crate::driver::Driver;
 use crate::faults::Fault;
 use crate::network::index_of;
 use crate::operator::{Goal, InFlight, VOTERS_MIN, step};
-use crate::shell::Shell;
 use crate::time::{MS, Micros};
 use crate::world::{Event, World};
 
@@ -24,8 +24,8 @@ impl World {
         let pause = if self.healing { LOOK_US } else { self.operator.random.u64(150..900) * MS };
         self.agenda.add(self.now.us() + pause, Event::Operate);
         self.lay_ghosts();
-        let shells = &self.shells;
-        let lives_on = |asked: &InFlight| asked.life.is_none_or(|life| shells[asked.node].life == life);
+        let drivers = &self.drivers;
+        let lives_on = |asked: &InFlight| asked.life.is_none_or(|life| drivers[asked.node].life == life);
         self.operator.in_flight.retain(lives_on);
         let now = self.now.us();
         self.operator.waits.take_if(|(_, until)| *until <= now);
@@ -33,7 +33,7 @@ impl World {
             return;
         }
         let Some(node) = self.whom_to_ask() else { return };
-        let Some(up) = &self.shells[node].up else { return };
+        let Some(up) = &self.drivers[node].up else { return };
         // A node that was never let in knows of no members.
         let Ok(membership) = convert::membership_in(&up.lines.membership) else { return };
         if let Some(change) = self.next_change(&membership) {
@@ -44,7 +44,7 @@ impl World {
     /// Who seems to lead; now and then anybody.
     fn whom_to_ask(&mut self) -> Option<usize> {
         if !self.healing && self.operator.random.u32(..12) == 0 {
-            return Some(self.operator.random.usize(..self.shells.len()));
+            return Some(self.operator.random.usize(..self.drivers.len()));
         }
         self.leader()
     }
@@ -62,15 +62,15 @@ impl World {
 
     /// A request has come to a node.
     pub(crate) fn ask(&mut self, node: usize, number: u64, change: MemberChange) {
-        let shell = &mut self.shells[node];
+        let driver = &mut self.drivers[node];
         let asked = self.operator.in_flight.iter_mut().find(|asked| asked.number == number);
-        asked.expect("it was sent").life = Some(shell.life);
-        if let Some(up) = &mut shell.up {
+        asked.expect("it was sent").life = Some(driver.life);
+        if let Some(up) = &mut driver.up {
             let address = match change {
                 MemberChange::AddLearner(member) => format!("node-{}", member.node.0),
                 _ => String::new(),
             };
-            up.door.change(number, change, address);
+            up.kv_service.change(number, change, address);
             self.schedule(node);
         } else {
             self.operator.in_flight.retain(|asked| asked.number != number);
@@ -88,18 +88,18 @@ impl World {
 
     /// Whether the members are what they will be unless somebody asks for something new.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.operator.in_flight.is_empty() && self.witness.is_membership_settled()
+        self.operator.in_flight.is_empty() && self.oracle.is_membership_settled()
     }
 
     /// A member that was lost and is in no membership any more counts for nothing.
     fn lay_ghosts(&mut self) {
-        if self.shells.iter().all(|shell| shell.ghost.is_none()) || !self.witness.is_membership_settled() {
+        if self.drivers.iter().all(|driver| driver.ghost.is_none()) || !self.oracle.is_membership_settled() {
             return;
         }
-        let membership = self.witness.membership();
-        for shell in &mut self.shells {
-            if shell.ghost.take_if(|ghost| !membership.contains(*ghost)).is_some() {
-                self.witness.seen.regained += u64::from(membership.is_voter(shell.member));
+        let membership = self.oracle.membership();
+        for driver in &mut self.drivers {
+            if driver.ghost.take_if(|ghost| !membership.contains(*ghost)).is_some() {
+                self.oracle.seen.regained += u64::from(membership.is_voter(driver.member));
                 break;
             }
         }
@@ -110,15 +110,15 @@ impl World {
         if self.operator.goal.is_some() {
             return false;
         }
-        let membership = self.witness.membership().clone();
+        let membership = self.oracle.membership().clone();
         let (mut random, voters) = (fastrand::Rng::with_seed(fault.dice), &membership.voters);
-        let leader = self.leader().map(|leader| self.shells[leader].member);
+        let leader = self.leader().map(|leader| self.drivers[leader].member);
         let anybody = voters[random.usize(..voters.len())];
         let old = leader.filter(|leader| voters.contains(leader) && random.u32(..3) == 0).unwrap_or(anybody);
-        let outsider = self.outsider(&membership, &mut random);
+        let non_member = self.non_member(&membership, &mut random);
         let learner = membership.learners.first().copied();
         let kind = if voters.len() < VOTERS_MIN { 0 } else { random.u32(..10) };
-        let goal = match (kind, outsider, learner) {
+        let goal = match (kind, non_member, learner) {
             (0..=1, _, Some(learner)) => Goal::Vote(index_of(learner.node)),
             (0..=2, Some(node), _) => Goal::Vote(node),
             (3..=4, ..) if voters.len() > VOTERS_MIN || random.u32(..4) == 0 => Goal::Leave(old),
@@ -134,15 +134,16 @@ impl World {
     }
 
     /// A node outside, perhaps with an empty folder from now on: surely if what it has is no good.
-    fn outsider(&mut self, membership: &Membership, random: &mut fastrand::Rng) -> Option<usize> {
-        let is_outside = |shell: &&Shell| {
-            !membership.contains(shell.member) && shell.gone.is_none() && shell.ghost.is_none()
+    fn non_member(&mut self, membership: &Membership, random: &mut fastrand::Rng) -> Option<usize> {
+        let is_non_member = |driver: &&Driver| {
+            !membership.contains(driver.member) && driver.gone.is_none() && driver.ghost.is_none()
         };
-        let outside: Vec<usize> = self.shells.iter().filter(is_outside).map(|shell| shell.index).collect();
-        let node = *outside.get(random.usize(..outside.len().max(1)))?;
-        let shell = &self.shells[node];
-        let no_good = shell.damaged || shell.wrong;
-        let is_used = shell.status().is_some_and(|status| status.last.offset.0 > 0);
+        let non_member: Vec<usize> =
+            self.drivers.iter().filter(is_non_member).map(|driver| driver.index).collect();
+        let node = *non_member.get(random.usize(..non_member.len().max(1)))?;
+        let driver = &self.drivers[node];
+        let no_good = driver.damaged || driver.wrong;
+        let is_used = driver.status().is_some_and(|status| status.last.offset.0 > 0);
         if no_good || (is_used && random.bool()) {
             if !self.is_quiet() {
                 return None;
@@ -153,7 +154,7 @@ impl World {
     }
 
     fn odd_change(&self, random: &mut fastrand::Rng) -> MemberChange {
-        let mut anybody = || self.shells[random.usize(..self.shells.len())].member;
+        let mut anybody = || self.drivers[random.usize(..self.drivers.len())].member;
         let (one, other) = (anybody(), anybody());
         match random.u32(..4) {
             0 => MemberChange::Promote(one),
@@ -166,8 +167,8 @@ impl World {
     /// What to ask for, given the membership that somebody has.
     fn next_change(&mut self, membership: &Membership) -> Option<MemberChange> {
         let is_lost = |member: &Member| {
-            let shell = &self.shells[index_of(member.node)];
-            shell.member != *member || shell.gone.is_some()
+            let driver = &self.drivers[index_of(member.node)];
+            driver.member != *member || driver.gone.is_some()
         };
         if let Some(lost) = membership.members().into_iter().find(is_lost) {
             let noticed = self.healing || self.now.us() >= self.operator.mends_at;
@@ -177,7 +178,7 @@ impl World {
             return None;
         }
         let goal = self.operator.goal?;
-        let change = step(goal, membership, |node| self.shells[node].member);
+        let change = step(goal, membership, |node| self.drivers[node].member);
         self.operator.tries += 1;
         let is_over = matches!(goal, Goal::Odd(_)) || self.operator.tries > TRIES_MAX;
         if is_over || change.is_none() {
@@ -192,8 +193,8 @@ impl World {
             return Some(MemberChange::Remove(lost));
         }
         let node = index_of(lost.node);
-        let is_empty = self.shells[node].gone.is_none();
-        let new = self.shells[node].member;
+        let is_empty = self.drivers[node].gone.is_none();
+        let new = self.drivers[node].member;
         let sound = |member: &&Member| self.is_sound(**member);
         let learner = membership.learners.iter().find(sound).copied();
         let change = match learner {
@@ -211,8 +212,8 @@ impl World {
 
     /// This very folder is there, and nothing was done to it.
     pub(crate) fn is_sound(&self, member: Member) -> bool {
-        let shell = &self.shells[index_of(member.node)];
-        shell.member == member && shell.gone.is_none() && !shell.damaged && !shell.wrong
+        let driver = &self.drivers[index_of(member.node)];
+        driver.member == member && driver.gone.is_none() && !driver.damaged && !driver.wrong
     }
 
     /// Whether the group can do without whoever is not sound, while the change is made and after it. What will be refused
@@ -222,7 +223,7 @@ impl World {
         let enough = |voters: &[Member]| {
             2 * voters.iter().filter(|voter| self.is_sound(**voter)).count() > voters.len()
         };
-        let harmed = self.any_damaged() || self.shells.iter().any(|shell| shell.wrong);
+        let harmed = self.any_damaged() || self.drivers.iter().any(|driver| driver.wrong);
         let many = next.voters.len() >= if harmed { VOTERS_MIN } else { VOTERS_MIN - 1 };
         let comes = change.promoted().is_none_or(|member| self.is_sound(member));
         !next.is_joint() || (enough(&next.voters) && enough(&next.outgoing) && many && comes)

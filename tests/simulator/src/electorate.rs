@@ -1,4 +1,4 @@
-//! The voters of every offset: the witness's own account of every membership that was ever appended, made from the entries
+//! The voters of every offset: the oracle's own account of every membership that was ever appended, made from the entries
 //! themselves. No node is asked.
 //!
 //! Promises: the membership in force in a log is the last one in it, committed or not; a majority is counted before and
@@ -37,7 +37,7 @@ fn is_committed(position: Position, committed: &Committed) -> bool {
 }
 
 impl Electorate {
-    /// The founders' membership, which is entry 1 of every log.
+    /// The initial members' membership, which is entry 1 of every log.
     pub(crate) fn founded(&mut self, at: Position, members: &[Member]) {
         let membership = Membership { voters: members.to_vec(), ..Membership::default() };
         self.settled = membership.clone();

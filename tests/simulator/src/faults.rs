@@ -45,10 +45,10 @@ pub enum Kind {
     OldChunk,
     /// The victim's disk is empty.
     Wipe,
-    /// A calendar jumps.
+    /// A wall clock jumps.
     ClockJump,
     /// A leader is asked to hand over.
-    HandOver,
+    TransferLeadership,
     /// A leader keeps its commit orders back for a while.
     HoldCommit,
     /// Clients cannot reach a node.
@@ -84,7 +84,7 @@ impl Kind {
         Kind::OldChunk,
         Kind::Wipe,
         Kind::ClockJump,
-        Kind::HandOver,
+        Kind::TransferLeadership,
         Kind::HoldCommit,
         Kind::ClientCut,
         Kind::WrongState,
@@ -116,7 +116,7 @@ impl Kind {
             Kind::OldChunk => "old-chunk",
             Kind::Wipe => "wipe",
             Kind::ClockJump => "clock-jump",
-            Kind::HandOver => "hand-over",
+            Kind::TransferLeadership => "transfer-leadership",
             Kind::HoldCommit => "hold-commit",
             Kind::ClientCut => "client-cut",
             Kind::WrongState => "wrong-state",
@@ -174,14 +174,14 @@ pub(crate) fn choose(random: &mut fastrand::Rng) -> Swarm {
     }
 }
 
-/// The schedule of one run, by time; the victim is one of the founders.
+/// The schedule of one run, by time; the victim is one of the initial members.
 pub(crate) fn schedule(
     random: &mut fastrand::Rng,
     swarm: &Swarm,
-    (founders, nodes): (usize, usize),
+    (initial_members, nodes): (usize, usize),
     until: Micros,
 ) -> Vec<Fault> {
-    let victim = random.usize(..founders);
+    let victim = random.usize(..initial_members);
     let pause = random.u64(500..4_000) * MS;
     let (mut at, mut faults, mut damaged) = (SECOND, Vec::new(), false);
     let total: u32 = swarm.iter().map(|kind| kind.weight()).sum();

@@ -21,7 +21,7 @@ use store_client::failure::error_from;
 use store_client::pipeline::{Kind, Pipelined};
 use store_client::{Error, Got, Group, Page, Range, Refusal, Store, pipeline};
 
-use crate::door::StreamId;
+use crate::kv_service::StreamId;
 use crate::time::{MS, Micros, SECOND};
 
 /// How long an operation waits for its answer.

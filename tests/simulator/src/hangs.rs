@@ -33,27 +33,27 @@ impl World {
         let role = (fault.dice >> 8) % 3;
         let node = if role == 0 { leader.unwrap_or(fault.node) } else { fault.node };
         let mut hung = Hung::of_dice(fault.dice);
-        if self.shells[node].up.is_none() || self.shells[node].hung.any() {
+        if self.drivers[node].up.is_none() || self.drivers[node].hung.any() {
             return false;
         }
         if role == 2
             && let Some(leader) = leader.filter(|leader| *leader != node)
         {
             hung.ballot = true;
-            self.shells[leader].hear(Job::HandOver { to: Some(World::id(node)) });
+            self.drivers[leader].hear(Job::TransferLeadership { to: Some(World::id(node)) });
             self.schedule(leader);
         }
         let waits = hung.database && !hung.log && leader == Some(node);
         let within = GAP_US_MAX + if waits { APPLIER_US } else { 0 };
-        let (began, elections) = (self.now.us(), self.witness.seen.elections);
+        let (began, elections) = (self.now.us(), self.oracle.seen.elections);
         let settled = self.well_since.is_some_and(|since| began - since >= SETTLED_US);
-        let is_judged = settled && leader.is_some() && self.hanging.is_empty();
-        self.hanging.iter_mut().for_each(|other| other.is_judged = false);
-        self.shells[node].hung = hung;
-        self.witness.seen.hangs += u64::from(is_judged);
-        self.hanging.push(Hanging { place, node, began, elections, within, is_judged });
+        let is_checked = settled && leader.is_some() && self.hanging.is_empty();
+        self.hanging.iter_mut().for_each(|other| other.is_checked = false);
+        self.drivers[node].hung = hung;
+        self.oracle.seen.hangs += u64::from(is_checked);
+        self.hanging.push(Hanging { place, node, began, elections, within, is_checked });
         self.trace
-            .say(began, || format!("the disk of node {} hangs: {hung:?}, judged {is_judged}", node + 1));
+            .say(began, || format!("the disk of node {} hangs: {hung:?}, judged {is_checked}", node + 1));
         self.pulse.wanted.set(true);
         true
     }
@@ -63,11 +63,11 @@ impl World {
         self.watch_hangs();
         let Some(at) = self.hanging.iter().position(|hanging| hanging.place == place) else { return };
         let hanging = self.hanging.remove(at);
-        self.shells[hanging.node].hung = Hung::default();
+        self.drivers[hanging.node].hung = Hung::default();
         self.pulse.wanted.set(!self.hanging.is_empty());
         self.trace.say(self.now.us(), || format!("the disk of node {} answers again", hanging.node + 1));
-        let changes = self.witness.seen.elections - hanging.elections;
-        ensure(!hanging.is_judged || changes <= 1, "a hung disk stops nobody", || {
+        let changes = self.oracle.seen.elections - hanging.elections;
+        ensure(!hanging.is_checked || changes <= 1, "a hung disk stops nobody", || {
             format!("{changes} changes of leader while the disk of node {} hung", hanging.node + 1)
         });
         self.schedule(hanging.node);
@@ -76,7 +76,7 @@ impl World {
     /// Another fault has come: what happens now is not the hang's doing alone.
     pub(crate) fn disturbed(&mut self) {
         self.well_since = None;
-        self.hanging.iter_mut().for_each(|hanging| hanging.is_judged = false);
+        self.hanging.iter_mut().for_each(|hanging| hanging.is_checked = false);
     }
 
     /// Looks whether the world is well but for disks that hang, and whether writes succeed meanwhile.
@@ -86,7 +86,7 @@ impl World {
             return self.disturbed();
         }
         self.well_since.get_or_insert(now);
-        for hanging in self.hanging.iter().filter(|hanging| hanging.is_judged) {
+        for hanging in self.hanging.iter().filter(|hanging| hanging.is_checked) {
             let since = self.pulse.last.get().max(hanging.began);
             ensure(now - since <= hanging.within, "a hung disk stops nobody", || {
                 format!(
@@ -102,30 +102,30 @@ impl World {
 
     /// Whether nothing is wrong but disks that hang, and those of a majority are well and keep up.
     fn is_well(&self) -> bool {
-        let membership = self.witness.membership();
-        let known = self.witness.last_committed().0;
+        let membership = self.oracle.membership();
+        let known = self.oracle.last_committed().0;
         let keeps_up = |index: usize| {
-            let status = self.shells[index].status();
+            let status = self.drivers[index].status();
             status.is_some_and(|status| {
                 let applied = status.applied.position.offset.0;
-                status.fence.is_none() && status.lack.is_none() && applied + BEHIND_MAX >= known
+                status.quarantine.is_none() && status.shortage.is_none() && applied + BEHIND_MAX >= known
             })
         };
         let is_whole = |index: usize| {
-            let shell = &self.shells[index];
-            let well = !shell.may_fail() && !shell.wrong && shell.ghost.is_none() && shell.gone.is_none();
-            well && shell.up.is_some()
-                && shell.paused == 0
-                && shell.slow_us == 0
+            let driver = &self.drivers[index];
+            let well = !driver.may_fail() && !driver.wrong && driver.ghost.is_none() && driver.gone.is_none();
+            well && driver.up.is_some()
+                && driver.paused == 0
+                && driver.slow_us == 0
                 && self.clients_cut[index] == 0
         };
         let votes = |member| {
             let index = index_of(member);
-            is_whole(index) && keeps_up(index) && !self.shells[index].hung.any()
+            is_whole(index) && keeps_up(index) && !self.drivers[index].hung.any()
         };
-        let all = (0..self.shells.len()).all(is_whole);
+        let all = (0..self.drivers.len()).all(is_whole);
         let quiet = self.is_quiet() && self.operator.goal.is_none() && self.commits_held == 0;
-        let clocks = self.shells.iter().all(|shell| shell.wall_ms() == self.now.wall_ms());
+        let clocks = self.drivers.iter().all(|driver| driver.wall_ms() == self.now.wall_ms());
         all && quiet
             && clocks
             && self.network.is_fair()

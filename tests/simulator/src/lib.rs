@@ -2,7 +2,7 @@
 //!
 //! The production crates run in here unchanged: the core, the log, the state machine, the engine, and the portals that
 //! turn orders into transactions. What is simulated is what they stand on: time, the network, the disk, the machines;
-//! and a shell around each engine that does, in one thread, what `store/server` does with many.
+//! and a driver around each engine that does, in one thread, what `store/server` does with many.
 //!
 //! ```text
 //!   registers, lists        shoppers, staff
@@ -10,8 +10,8 @@
 //!        └──────── handle ─────┘
 //!                    │ streams that break, delays, losses
 //!              ┌─────▼─────┐   packets   ┌───────────┐
-//!              │ door      │◄───────────►│ door      │     shell: queues around the stages
-//!              │ Node F1   │             │ …         │     witness: sees all, asks nobody
+//!              │ door      │◄───────────►│ door      │     driver: queues around the stages
+//!              │ Node F1   │             │ …         │     oracle: sees all, asks nobody
 //!              │ Writer F2 │             │           │
 //!              │ Applier F3│             │           │
 //!              └───┬───┬───┘             └───────────┘
@@ -19,8 +19,8 @@
 //! ```
 //!
 //! A run has a phase with faults, decided beforehand by the seed (`faults`, `plan`), and a phase of healing in which
-//! the cluster must answer and become one again within bounded simulated time. The witness checks the named invariants
-//! at every event that could break one; `judge` checks what clients were told against what the store holds.
+//! the cluster must answer and become one again within bounded simulated time. The oracle checks the named invariants
+//! at every event that could break one; `check` checks what clients were told against what the store holds.
 //!
 //! Promises: the same plan gives the same run, event for event. A failing run tells its seed, the promise that was
 //! broken, when, and the last events; [`shrink`] looks for a smaller one.
@@ -29,21 +29,24 @@
 //! (they stay cold), and faults of more than a minority of disks.
 
 mod changes;
+mod check;
 mod counters;
-mod door;
+mod driver;
 mod electorate;
+mod fault_injection;
 pub mod faults;
 mod fetching;
 mod handle;
 mod hangs;
 pub mod history;
 pub mod hunt;
-mod judge;
+mod kv_service;
 mod linear;
-mod lines;
 mod network;
 mod nodes;
 mod operator;
+mod oracle;
+mod peer_connections;
 pub mod plan;
 mod proofs;
 mod pulse;
@@ -52,7 +55,6 @@ mod registers;
 pub mod run;
 pub mod score;
 mod seal;
-mod shell;
 mod shop;
 pub mod shrink;
 mod stage;
@@ -62,13 +64,11 @@ mod tasks;
 pub mod time;
 mod trace;
 mod transfer;
-mod trouble;
 pub mod violation;
-mod witness;
 mod world;
 
 pub use faults::{Fault, Kind};
+pub use oracle::Seen;
 pub use plan::{Plan, Planted};
 pub use run::{Outcome, run};
 pub use violation::Violation;
-pub use witness::Seen;

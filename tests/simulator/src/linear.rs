@@ -2,7 +2,9 @@
 //! with: a change that was done is a compare-and-set that matched, one that was refused is a read.
 
 use feira_lincheck::append::{AppendAnswer, AppendOp, KvAppend};
-use feira_lincheck::{CasRegister, Limits, Operation as Entry, Outcome, RegisterAnswer, RegisterOp, judge};
+use feira_lincheck::{
+    CasRegister, Limits, Operation as Entry, Outcome, RegisterAnswer, RegisterOp, check_history,
+};
 use serde_json::Value;
 
 use crate::history::{Action, Operation, Result};
@@ -66,13 +68,13 @@ fn is_list(operation: &Operation) -> bool {
 pub(crate) fn check(history: &[Operation]) {
     let limits = Limits { steps_max: STEPS_MAX, time_max: None };
     let registers: Vec<_> = history.iter().filter(|one| !is_list(one)).filter_map(register).collect();
-    let judged = judge(&CasRegister::default(), &registers, &limits);
-    if !judged.verdict.is_linearizable() {
-        violated(LINEARIZABLE, format!("registers: {:?}", judged.verdict));
+    let checked = check_history(&CasRegister::default(), &registers, &limits);
+    if !checked.verdict.is_linearizable() {
+        violated(LINEARIZABLE, format!("registers: {:?}", checked.verdict));
     }
     let lists: Vec<_> = history.iter().filter(|one| is_list(one)).filter_map(list).collect();
-    let judged = judge(&KvAppend::default(), &lists, &limits);
-    if !judged.verdict.is_linearizable() {
-        violated(LINEARIZABLE, format!("lists: {:?}", judged.verdict));
+    let checked = check_history(&KvAppend::default(), &lists, &limits);
+    if !checked.verdict.is_linearizable() {
+        violated(LINEARIZABLE, format!("lists: {:?}", checked.verdict));
     }
 }

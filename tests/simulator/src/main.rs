@@ -36,7 +36,7 @@ struct Arguments {
     /// With FEIRA_SEED: so many operations
     #[arg(long, value_name = "N")]
     operations: Option<u32>,
-    /// A deliberate bug of the simulator's shell, which must be caught (acks before the log is written)
+    /// A deliberate bug of the simulator's driver, which must be caught (acks before the log is written)
     #[arg(long)]
     plant_early_ack: bool,
 }

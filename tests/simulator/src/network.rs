@@ -72,7 +72,7 @@ pub(crate) struct Packet {
 pub(crate) struct Heard {
     pub(crate) job: Job,
     /// Of an answer to a push: the peer lacks room.
-    pub(crate) no_room: Option<bool>,
+    pub(crate) out_of_space: Option<bool>,
 }
 
 impl Packet {
@@ -100,8 +100,8 @@ impl Packet {
         Packet::wire(speaker, to, Channel::Push, message)
     }
 
-    pub(crate) fn reply(speaker: Member, to: Member, message: &Message, no_room: bool) -> Packet {
-        let reply = wire::PushReply { no_room, ..convert::reply_out(message) };
+    pub(crate) fn reply(speaker: Member, to: Member, message: &Message, out_of_space: bool) -> Packet {
+        let reply = wire::PushReply { out_of_space, ..convert::reply_out(message) };
         Packet::wire(speaker, to, Channel::Reply, &reply)
     }
 
@@ -122,7 +122,7 @@ impl Packet {
         let Body::Wire(bytes) = &self.body else { return None };
         let bytes = bytes.clone();
         let sound = "a node says only what another understands";
-        let (mut entries, mut no_room) = (Vec::new(), None);
+        let (mut entries, mut out_of_space) = (Vec::new(), None);
         let message = match self.channel {
             Channel::Push => {
                 let (message, brought) =
@@ -132,7 +132,7 @@ impl Packet {
             }
             Channel::Reply => {
                 let reply = wire::PushReply::decode(bytes).expect(sound);
-                no_room = Some(reply.no_room);
+                out_of_space = Some(reply.out_of_space);
                 convert::reply_in(reply).expect(sound)
             }
             Channel::Vote => {
@@ -143,7 +143,7 @@ impl Packet {
             }
             Channel::Snapshot => return None,
         };
-        Some(Heard { job: Job::Peer { from: self.speaker, message, entries }, no_room })
+        Some(Heard { job: Job::Peer { from: self.speaker, message, entries }, out_of_space })
     }
 
     /// A number that is the same for the same message.

@@ -1,11 +1,11 @@
 //! The nodes of the world: their ticks and turns, how they start and end, and how one whose folder is lost comes back.
 //!
-//! Leaves out what makes them end (`trouble`), and how one that comes back empty is let in (`operator`).
+//! Leaves out what makes them end (`fault_injection`), and how one that comes back empty is let in (`operator`).
 
 use store_core::Member;
 use store_engine::{Error, Job};
 
-use crate::shell::Made;
+use crate::driver::Made;
 use crate::stage::Stage;
 use crate::time::{MS, Micros, SECOND};
 use crate::violation::violated;
@@ -20,12 +20,12 @@ const EMPTY_US_MAX: Micros = 8 * SECOND;
 
 impl World {
     pub(crate) fn tick(&mut self, node: usize, life: u64) {
-        let shell = &mut self.shells[node];
-        if shell.life != life {
+        let driver = &mut self.drivers[node];
+        if driver.life != life {
             return;
         }
-        if shell.paused == 0 {
-            shell.hear(Job::Tick);
+        if driver.paused == 0 {
+            driver.hear(Job::Tick);
         }
         self.agenda.add(self.now.us() + TICK_US, Event::Tick { node, life });
         self.schedule(node);
@@ -34,8 +34,8 @@ impl World {
     /// Schedules the turns that have become due on a node.
     pub(crate) fn schedule(&mut self, node: usize) {
         let mut stages = std::mem::take(&mut self.stages);
-        self.shells[node].due(&mut stages);
-        let (life, slow) = (self.shells[node].life, self.shells[node].slow_us);
+        self.drivers[node].due(&mut stages);
+        let (life, slow) = (self.drivers[node].life, self.drivers[node].slow_us);
         for stage in stages.drain(..) {
             let takes = match stage {
                 Stage::Node => self.random.u64(20..80),
@@ -43,30 +43,30 @@ impl World {
                     self.random.u64(80..400) + if slow > 0 { self.random.u64(..slow) } else { 0 }
                 }
                 Stage::Applier => self.random.u64(30..150),
-                Stage::Aside => self.random.u64(1..30) * MS,
-                Stage::Pump(_) => self.random.u64(5..30),
+                Stage::Background => self.random.u64(1..30) * MS,
+                Stage::Replicator(_) => self.random.u64(5..30),
             };
-            self.agenda.add(self.now.us() + takes, Event::Turn { node, life, stage });
+            self.agenda.add(self.now.us() + takes, Event::Poll { node, life, stage });
         }
         self.stages = stages;
     }
 
-    pub(crate) fn turn(&mut self, node: usize, life: u64, stage: Stage) {
-        if self.shells[node].life != life {
+    pub(crate) fn poll(&mut self, node: usize, life: u64, stage: Stage) {
+        if self.drivers[node].life != life {
             return;
         }
-        if self.shells[node].paused > 0 || self.shells[node].hung.stops(stage) {
-            self.agenda.add(self.now.us() + 5 * MS, Event::Turn { node, life, stage });
+        if self.drivers[node].paused > 0 || self.drivers[node].hung.stops(stage) {
+            self.agenda.add(self.now.us() + 5 * MS, Event::Poll { node, life, stage });
             return;
         }
         self.trace.event(self.now.us(), 1, node as u64, stage.slot() as u64);
         let (messages_max, planted) = (self.random.usize(1..5), self.plan.planted);
         let mut made = Made::default();
-        let turned = self.shells[node].turn(stage, messages_max, planted, &mut self.witness, &mut made);
+        let polled = self.drivers[node].poll(stage, messages_max, planted, &mut self.oracle, &mut made);
         self.carry(node, made);
-        match turned {
+        match polled {
             Err(error) => self.failed(node, &error),
-            Ok(()) if self.shells[node].gone.is_some() => {
+            Ok(()) if self.drivers[node].gone.is_some() => {
                 self.end(node, false);
                 self.is_gone(node);
             }
@@ -87,8 +87,8 @@ impl World {
         }
         if let Some((from, at)) = made.fetch {
             let now = self.now.us();
-            let own = self.shells[node].member;
-            let ask = self.shells[node].up.as_mut().and_then(|up| up.want(own, from, at, now));
+            let own = self.drivers[node].member;
+            let ask = self.drivers[node].up.as_mut().and_then(|up| up.want(own, from, at, now));
             if let Some(packet) = ask {
                 self.send(&packet);
             }
@@ -97,9 +97,9 @@ impl World {
 
     /// A node's process ends because of an error.
     pub(crate) fn failed(&mut self, node: usize, error: &Error) {
-        let shell = &self.shells[node];
-        if !shell.may_fail() {
-            violated("no failure without a fault", format!("{}: {error}", shell.member.node));
+        let driver = &self.drivers[node];
+        if !driver.may_fail() {
+            violated("no failure without a fault", format!("{}: {error}", driver.member.node));
         }
         let (down, power) = self.after_failure[node];
         self.trace.say(self.now.us(), || format!("node {} fails: {error}", node + 1));
@@ -109,7 +109,7 @@ impl World {
 
     /// Whether a disk was harmed, or one was lost that the group may still count on.
     pub(crate) fn any_damaged(&self) -> bool {
-        self.shells.iter().any(|shell| shell.damaged || shell.ghost.is_some())
+        self.drivers.iter().any(|driver| driver.damaged || driver.ghost.is_some())
     }
 
     /// Ends a node: the process alone, or its machine.
@@ -117,9 +117,9 @@ impl World {
         self.trace.say(self.now.us(), || format!("node {} is down (power lost: {power})", node + 1));
         if power {
             let seed = self.random.u64(..);
-            self.shells[node].lose_power(seed);
+            self.drivers[node].lose_power(seed);
         } else {
-            self.shells[node].kill();
+            self.drivers[node].kill();
         }
         self.break_streams(node);
     }
@@ -136,20 +136,22 @@ impl World {
 
     /// Starts a node that is down.
     pub(crate) fn start(&mut self, node: usize) {
-        if self.shells[node].up.is_some() || self.shells[node].gone.is_some() {
+        if self.drivers[node].up.is_some() || self.drivers[node].gone.is_some() {
             return;
         }
         self.starts += 1;
         let seed = self.plan.seed ^ self.starts.rotate_left(32);
-        let (nodes, snapshots) = (self.shells.len(), self.plan.snapshots);
-        match self.shells[node].start(seed, snapshots, nodes, &mut self.witness) {
+        let (nodes, snapshots) = (self.drivers.len(), self.plan.snapshots);
+        match self.drivers[node].start(seed, snapshots, nodes, &mut self.oracle) {
             Ok(()) => {
-                let suspect = self.shells[node].status().is_some_and(|status| status.suspect);
-                self.trace.say(self.now.us(), || format!("node {} starts (suspect: {suspect})", node + 1));
-                let life = self.shells[node].life;
+                let maybe_lost_tail =
+                    self.drivers[node].status().is_some_and(|status| status.maybe_lost_tail);
+                self.trace
+                    .say(self.now.us(), || format!("node {} starts (suspect: {maybe_lost_tail})", node + 1));
+                let life = self.drivers[node].life;
                 self.agenda.add(self.now.us() + self.random.u64(..TICK_US), Event::Tick { node, life });
                 for peer in (0..nodes).filter(|peer| *peer != node) {
-                    self.shells[node].reconnected(peer);
+                    self.drivers[node].reconnected(peer);
                     let at = self.now.us() + self.random.u64(..100) * MS;
                     self.agenda.add(at, Event::StreamReset { from: peer, to: node });
                 }
@@ -159,15 +161,15 @@ impl World {
     }
 
     fn cannot_start(&mut self, node: usize, error: &Error) {
-        let shell = &mut self.shells[node];
+        let driver = &mut self.drivers[node];
         self.trace.say(self.now.us(), || format!("node {} cannot start: {error}", node + 1));
-        if shell.capped || std::mem::take(&mut shell.excused) {
+        if driver.capped || std::mem::take(&mut driver.excused) {
             self.agenda.add(self.now.us() + START_AGAIN_US, Event::Start(node));
-        } else if shell.damaged {
-            shell.gone = Some(error.to_string());
+        } else if driver.damaged {
+            driver.gone = Some(error.to_string());
             self.is_gone(node);
         } else {
-            violated("recovery ends well", format!("{}: {error}", shell.member.node));
+            violated("recovery ends well", format!("{}: {error}", driver.member.node));
         }
     }
 
@@ -180,7 +182,7 @@ impl World {
     /// A node that will not start any more, or is in no part of the group, comes back with an empty folder, and waits
     /// outside.
     pub(crate) fn come_back_empty(&mut self, node: usize) {
-        if self.shells[node].gone.is_none() {
+        if self.drivers[node].gone.is_none() {
             return;
         }
         self.give_empty_folder(node);
@@ -188,15 +190,15 @@ impl World {
 
     /// A node is another member from here on. If the group may still count on the one that it was, that one is a ghost.
     pub(crate) fn give_empty_folder(&mut self, node: usize) {
-        let is_known = |member: Member| self.witness.membership().contains(member);
-        let outside = !is_known(self.shells[node].member) && self.witness.is_membership_settled();
-        let before = self.shells[node].come_back_empty();
-        let member = self.shells[node].member;
-        self.witness.comes_back_empty(node, member);
+        let is_known = |member: Member| self.oracle.membership().contains(member);
+        let non_member = !is_known(self.drivers[node].member) && self.oracle.is_membership_settled();
+        let before = self.drivers[node].come_back_empty();
+        let member = self.drivers[node].member;
+        self.oracle.comes_back_empty(node, member);
         self.break_streams(node);
-        if !outside {
-            assert!(self.shells.iter().all(|shell| shell.ghost.is_none()), "one folder is lost at a time");
-            self.shells[node].ghost = Some(before);
+        if !non_member {
+            assert!(self.drivers.iter().all(|driver| driver.ghost.is_none()), "one folder is lost at a time");
+            self.drivers[node].ghost = Some(before);
             self.operator.heard_of_loss(self.now.us());
         }
         self.trace.say(self.now.us(), || format!("node {} has an empty folder: {member}", node + 1));

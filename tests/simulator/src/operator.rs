@@ -13,9 +13,9 @@
 use store_core::{Member, MemberChange, Membership};
 use store_engine::Answer;
 
+use crate::oracle::Oracle;
 use crate::time::{Micros, SECOND};
 use crate::violation::{ensure, violated};
-use crate::witness::Witness;
 
 /// A lost folder is noticed within this.
 const NOTICE_US_MAX: Micros = 6 * SECOND;
@@ -80,12 +80,12 @@ impl Operator {
     }
 
     /// What became of a request.
-    pub(crate) fn told(&mut self, number: u64, answer: &Answer, witness: &Witness) {
+    pub(crate) fn told(&mut self, number: u64, answer: &Answer, oracle: &Oracle) {
         self.waits.take_if(|(waited_for, _)| *waited_for == number);
         match answer {
             Answer::Changed { at } => {
-                ensure(*at <= witness.last_committed(), "committed on a quorum", || {
-                    format!("a change at {at} is told to be made; committed: {}", witness.last_committed())
+                ensure(*at <= oracle.last_committed(), "committed on a quorum", || {
+                    format!("a change at {at} is told to be made; committed: {}", oracle.last_committed())
                 });
             }
             Answer::ChangeRefused(_) | Answer::NotLeader { .. } | Answer::Unknown => {}

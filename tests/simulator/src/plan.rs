@@ -19,7 +19,7 @@ pub enum Planted {
     /// None.
     #[default]
     Nothing,
-    /// A node's shell reports writes as durable before the writer has seen them.
+    /// A node's driver reports writes as durable before the writer has seen them.
     EarlyAck,
 }
 

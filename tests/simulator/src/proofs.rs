@@ -1,4 +1,4 @@
-//! Proofs of what nodes say to each other, by the machine that servers run ([`store_keys::Door`] and its kin): each packet is
+//! Proofs of what nodes say to each other, by the machine that servers run ([`store_keys::Admission`] and its kin): each packet is
 //! sealed when it is sent and opened where it arrives.
 //!
 //! Introductions take no time here, and every packet of a stream is a call of its session. This network is worse than the
@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use store_core::Member;
 use store_keys::{
-    Caller, ClusterId, ClusterKey, Cookie, Door, End, Hello, KEY_BYTES, Keys, Kind, NONCE_BYTES, Purpose,
-    Refused, Responder, Secret,
+    Admission, Caller, ClusterId, ClusterKey, Cookie, End, Hello, KEY_BYTES, Keys, Kind, NONCE_BYTES,
+    Purpose, Refused, Responder, Secret,
 };
 
 use crate::network::{Channel, Packet};
@@ -49,7 +49,7 @@ pub(crate) struct Proofs {
     /// The node, and which life of it.
     life: (usize, u64),
     keys: Keys,
-    pub(crate) door: Door,
+    pub(crate) admission: Admission,
     begun: BTreeMap<(Member, Kind), Begun>,
     answering: BTreeMap<(Member, Kind), Answering>,
     nonces: u64,
@@ -109,7 +109,7 @@ impl Proofs {
             own,
             life,
             keys: keys(),
-            door: Door::new(random),
+            admission: Admission::new(random),
             begun: BTreeMap::new(),
             answering: BTreeMap::new(),
             nonces: 0,
@@ -136,7 +136,7 @@ impl Proofs {
         }
         self.nonces += 1;
         let hello = hello(kind, self.own, to, self.nonces);
-        let welcome = peer.door.welcome(&self.keys, &hello).expect("the key is believed");
+        let welcome = peer.admission.welcome(&self.keys, &hello).expect("the key is believed");
         let caller = Caller::welcomed(&hello, &self.keys, &welcome).expect("the welcome is proven");
         let begun = Begun { life: peer.life, hello, cookie: welcome.cookie, caller, number: 0, heard: 0 };
         self.begun.insert((to, kind), begun);
@@ -164,7 +164,8 @@ impl Proofs {
     }
 
     fn take(&mut self, packet: &Packet, seal: &Seal, body: &Bytes) -> Opened {
-        let opened = self.door.open(&self.keys, &seal.hello, &seal.cookie, seal.number, body, &seal.mac.0);
+        let opened =
+            self.admission.open(&self.keys, &seal.hello, &seal.cookie, seal.number, body, &seal.mac.0);
         match opened {
             Ok(responder) => {
                 let Seal { hello, cookie, number, .. } = seal.clone();

@@ -25,7 +25,7 @@ pub(crate) struct Pulse {
 }
 
 /// Writes until `until`, while it is wanted.
-pub(crate) async fn beat(
+pub(crate) async fn heartbeat(
     (number, store): (u32, SimStore),
     pulse: Rc<Pulse>,
     sleeper: Sleeper,

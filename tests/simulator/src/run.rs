@@ -6,11 +6,11 @@ use std::sync::Once;
 
 use crate::faults::Kind;
 use crate::history::History;
+use crate::oracle::Seen;
 use crate::plan::Plan;
 use crate::score::Score;
 use crate::time::Micros;
 use crate::violation::Violation;
-use crate::witness::Seen;
 use crate::world::World;
 
 /// What came of a run.
@@ -30,7 +30,7 @@ pub struct Outcome {
     pub lines: Vec<String>,
     /// What clients counted.
     pub score: Score,
-    /// What the witness counted.
+    /// What the oracle counted.
     pub seen: Seen,
     /// Snapshots taken and installed.
     pub snapshots: (u64, u64),
@@ -84,8 +84,11 @@ pub fn run(plan: Plan, watch: bool) -> Outcome {
         trace: world.trace.hash(),
         lines: world.trace.lines(),
         score: *world.score.borrow(),
-        seen: world.witness.seen,
-        snapshots: world.shells.iter().fold((0, 0), |(t, i), shell| (t + shell.taken, i + shell.installed)),
+        seen: world.oracle.seen,
+        snapshots: world
+            .drivers
+            .iter()
+            .fold((0, 0), |(t, i), driver| (t + driver.taken, i + driver.installed)),
         met: world.met.clone(),
         history: world.notes.take(),
     };

@@ -127,7 +127,7 @@ impl Person {
                         return Err(error);
                     }
                 }
-                // A calendar that is behind refuses ids that it takes to be of the future.
+                // A wall clock that is behind refuses ids that it takes to be of the future.
                 Some(error @ Error::Invalid { .. }) if !in_doubt => return Err(error),
                 Some(Error::Invalid { .. }) => {}
                 Some(

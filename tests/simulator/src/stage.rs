@@ -1,6 +1,6 @@
 //! The stages of a simulated node that are turned one by one, and those of them that wait for a disk that hangs.
 
-/// Stages of a node besides its pumps.
+/// Stages of a node besides its replicators.
 pub(crate) const STAGES: usize = 5;
 
 /// Which stage to turn.
@@ -10,9 +10,9 @@ pub(crate) enum Stage {
     Writer,
     Ballots,
     Applier,
-    Pump(usize),
+    Replicator(usize),
     /// Lets the node hear of what was done aside.
-    Aside,
+    Background,
 }
 
 impl Stage {
@@ -21,9 +21,9 @@ impl Stage {
             Stage::Node => 0,
             Stage::Writer => 1,
             Stage::Applier => 2,
-            Stage::Aside => 3,
+            Stage::Background => 3,
             Stage::Ballots => 4,
-            Stage::Pump(peer) => STAGES + peer,
+            Stage::Replicator(peer) => STAGES + peer,
         }
     }
 }
@@ -49,10 +49,10 @@ impl Hung {
     /// Whether this stage waits for the disk.
     pub(crate) fn stops(self, stage: Stage) -> bool {
         match stage {
-            Stage::Writer | Stage::Aside => self.log,
+            Stage::Writer | Stage::Background => self.log,
             Stage::Ballots => self.ballot,
             Stage::Applier => self.database,
-            Stage::Node | Stage::Pump(_) => false,
+            Stage::Node | Stage::Replicator(_) => false,
         }
     }
 

@@ -50,9 +50,9 @@ impl World {
                 "of another call"
             }
             4 => {
-                let others = self.shells.len() - 1;
-                packet.to = (packet.to + 1 + self.random.usize(..others)) % self.shells.len();
-                packet.folder = self.shells[packet.to].member.incarnation;
+                let others = self.drivers.len() - 1;
+                packet.to = (packet.to + 1 + self.random.usize(..others)) % self.drivers.len();
+                packet.folder = self.drivers[packet.to].member.incarnation;
                 "for another node"
             }
             REFLECT => return self.reflected(packet),
@@ -91,7 +91,7 @@ impl World {
             Channel::VoteReply => Channel::Vote,
             Channel::Snapshot => return None,
         };
-        let speaker = Member { incarnation: packet.folder, ..self.shells[packet.to].member };
+        let speaker = Member { incarnation: packet.folder, ..self.drivers[packet.to].member };
         let (from, to, folder) = (packet.to, packet.from, packet.speaker.incarnation);
         Some(Packet { from, to, folder, speaker, channel, stranger: Some("turned back"), ..packet })
     }
@@ -102,8 +102,8 @@ impl World {
             return None;
         }
         let said = hello(kind_of(packet.channel), packet.speaker, packet.meant(), self.random.u64(1 << 60..));
-        let up = self.shells[packet.to].up.as_mut()?;
-        let welcome = up.proofs.door.welcome(&crate::proofs::keys(), &said).ok()?;
+        let up = self.drivers[packet.to].up.as_mut()?;
+        let welcome = up.proofs.admission.welcome(&crate::proofs::keys(), &said).ok()?;
         let seal = packet.seal.as_mut()?;
         (seal.hello, seal.cookie) = (said, welcome.cookie);
         packet.stranger = Some("in a session of another");

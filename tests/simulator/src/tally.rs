@@ -20,7 +20,7 @@ pub struct Tally {
     /// Runs that met each kind of fault, in the order of [`Kind::ALL`].
     pub met: [u64; Kind::ALL.len()],
     /// Runs in which the leader changed, entries were truncated, a snapshot was taken, one was installed from
-    /// elsewhere, a node came back suspect, a node was fenced because a majority had another state, a wrong table was
+    /// elsewhere, a node came back suspect, a node was quarantined because a majority had another state, a wrong table was
     /// replaced, the voters changed, a member whose folder was lost was replaced, a disk hung while nothing else was wrong.
     pub brought: [u64; 10],
     /// What clients counted.
@@ -37,7 +37,7 @@ const BROUGHT: [&str; 10] = [
     "snapshot taken",
     "snapshot installed",
     "suspect log",
-    "minority fenced",
+    "minority quarantined",
     "wrong table replaced",
     "voters changed",
     "lost folder replaced",
@@ -60,8 +60,8 @@ impl Tally {
             seen.truncations > 0,
             taken > 0,
             installed > 0,
-            seen.suspects > 0,
-            seen.fenced > 0,
+            seen.maybe_lost_tails > 0,
+            seen.quarantined > 0,
             seen.healed > 0,
             seen.changes > 0,
             seen.regained > 0,

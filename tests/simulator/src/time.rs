@@ -1,4 +1,4 @@
-//! Simulated time: one clock for all, a calendar a node, and the queue of what happens when.
+//! Simulated time: one clock for all, a wall clock a node, and the queue of what happens when.
 //!
 //! Promises: of two events at one moment the one that was scheduled first comes first, so the order is total and a run
 //! is a function of its seed. Leaves out what the events are.
@@ -17,7 +17,7 @@ pub type Micros = u64;
 pub const MS: Micros = 1_000;
 /// One second.
 pub const SECOND: Micros = 1_000_000;
-/// What calendars show at the beginning of a run, milliseconds since 1970.
+/// What wall clocks show at the beginning of a run, milliseconds since 1970.
 pub const WALL_MS_FIRST: i64 = 1_790_000_000_000;
 
 /// The clock of a run; clones show the same.
@@ -37,19 +37,19 @@ impl Now {
         self.0.store(at, Ordering::Relaxed);
     }
 
-    /// What a right calendar shows now.
+    /// What a right wall clock shows now.
     #[must_use]
     pub fn wall_ms(&self) -> i64 {
         WALL_MS_FIRST + i64::try_from(self.us() / MS).unwrap_or(i64::MAX)
     }
 }
 
-/// The clocks of one node: its calendar may be wrong, its monotonic clock is not.
+/// The clocks of one node: its wall clock may be wrong, its monotonic clock is not.
 #[derive(Clone, Debug)]
 pub struct NodeClock {
     /// The run's.
     now: Now,
-    /// How far its calendar is ahead.
+    /// How far its wall clock is ahead.
     ahead_ms: Arc<AtomicI64>,
 }
 
@@ -58,12 +58,12 @@ impl NodeClock {
         NodeClock { now, ahead_ms: Arc::default() }
     }
 
-    /// The calendar jumps.
+    /// The wall clock jumps.
     pub(crate) fn jump(&self, ms: i64) {
         self.ahead_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
-    /// The calendar is set right.
+    /// The wall clock is set right.
     pub(crate) fn set_right(&self) {
         self.ahead_ms.store(0, Ordering::Relaxed);
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use crate::time::Micros;
 
-/// Lines that are kept.
+/// PeerConnections that are kept.
 const LINES_MAX: usize = 80;
 
 /// The trace of one run.

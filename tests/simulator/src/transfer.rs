@@ -1,4 +1,4 @@
-//! Fetching a snapshot, as a shell does it: the receiver asks for a piece, the sender sends it, until all is there;
+//! Fetching a snapshot, as a driver does it: the receiver asks for a piece, the sender sends it, until all is there;
 //! what does not come is asked for again, and what was received stays on disk for the next attempt.
 
 use bytes::Bytes;
@@ -6,9 +6,9 @@ use store_core::{Member, NodeId, Position};
 use store_engine::{Error, Job};
 use store_log::SnapshotFile;
 
+use crate::driver::{Driver, Up};
 use crate::fetching::{Fetching, Progress, finish, take};
 use crate::network::{Body, Channel, Packet};
-use crate::shell::{Shell, Up};
 use crate::time::{MS, Micros};
 
 /// Bytes of a piece.
@@ -36,7 +36,7 @@ fn ask(own: Member, to: Member, at: Position, from_byte: u64) -> Packet {
     Packet::new(own, to, Channel::Snapshot, Body::Ask { at, from_byte })
 }
 
-impl Shell {
+impl Driver {
     /// A peer asks for a piece of a snapshot.
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl Shell {
                 Ok(Some(next))
             }
             Ok(Progress::Done(job)) => {
-                self.done_aside(job);
+                self.done_in_background(job);
                 Ok(None)
             }
             Err(error) if !error.is_fatal() => Ok(None),

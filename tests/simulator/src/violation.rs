@@ -47,8 +47,8 @@ impl Violation {
 
 /// The invariants' names, as asserts begin with them.
 const NAMES: [&str; 11] = [
-    "fenced with a reason",
-    "fenced is silent",
+    "quarantined with a reason",
+    "quarantined is silent",
     "election safety",
     "log matching",
     "leader completeness",

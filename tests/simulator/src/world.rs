@@ -1,7 +1,7 @@
 //! The world of one run: nodes, network, clients, and what happens when. One event at a time, by simulated time.
 //!
-//! Promises: the same plan gives the same run, event for event (`trace`). Leaves out what faults do (`trouble`), and
-//! what must be true at the end (`judge`).
+//! Promises: the same plan gives the same run, event for event (`trace`). Leaves out what faults do (`fault_injection`), and
+//! what must be true at the end (`check`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -13,24 +13,24 @@ use store_core::{MemberChange, NodeId, Role};
 use store_engine::Answer;
 
 use crate::counters;
-use crate::door::{Answered, StreamId};
+use crate::driver::{Driver, first_member};
 use crate::faults::Kind;
 use crate::handle::{Act, DEADLINE_US, DEADLINE_US_SHORT, Handle, SimStore};
+use crate::kv_service::{Answered, StreamId};
 use crate::network::{Body, Heard, Network, Packet};
 use crate::operator::Operator;
+use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::proofs::Opened;
 use crate::pulse::{self, Pulse};
 use crate::readers;
 use crate::registers::{Notes, Writer};
 use crate::score::Score;
-use crate::shell::{Shell, first_member};
 use crate::shop::{Books, Person, Portals, Shopping, shopper_name};
 use crate::stage::Stage;
 use crate::tasks::Tasks;
 use crate::time::{Agenda, MS, Micros, NodeClock, Now, SECOND};
 use crate::trace::Trace;
-use crate::witness::Witness;
 
 /// Between two looks at what clients wait for.
 const SWEEP_US: Micros = 100 * MS;
@@ -49,7 +49,7 @@ pub(crate) enum Event {
         node: usize,
         life: u64,
     },
-    Turn {
+    Poll {
         node: usize,
         life: u64,
         stage: Stage,
@@ -110,7 +110,7 @@ pub(crate) struct Hanging {
     /// A write succeeds within this, if nothing else is wrong.
     pub(crate) within: Micros,
     /// Nothing else has been wrong.
-    pub(crate) is_judged: bool,
+    pub(crate) is_checked: bool,
 }
 
 /// The world.
@@ -118,9 +118,9 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) now: Now,
     pub(crate) agenda: Agenda<Event>,
-    pub(crate) shells: Vec<Shell>,
+    pub(crate) drivers: Vec<Driver>,
     pub(crate) network: Network,
-    pub(crate) witness: Witness,
+    pub(crate) oracle: Oracle,
     pub(crate) operator: Operator,
     pub(crate) handles: Vec<Handle>,
     /// Whose stream it is.
@@ -166,19 +166,19 @@ impl World {
             WireMember { node: member.node.0, incarnation: member.incarnation.0, address, joined: false }
         };
         let members = Membership { voters: (0..plan.nodes).map(member).collect(), ..Membership::default() };
-        let shell = |index| {
+        let driver = |index| {
             let clock = NodeClock::new(now.clone());
             if index < plan.nodes {
-                Shell::bootstrap(index, &members, clock)
+                Driver::bootstrap(index, &members, clock)
             } else {
-                Shell::spare(index, clock)
+                Driver::spare(index, clock)
             }
         };
         let firsts: Vec<_> = (0..nodes).map(first_member).collect();
         let mut world = World {
-            shells: (0..nodes).map(shell).collect(),
+            drivers: (0..nodes).map(driver).collect(),
             network: Network::new(nodes),
-            witness: Witness::new(&firsts, plan.nodes),
+            oracle: Oracle::new(&firsts, plan.nodes),
             operator: Operator::new(plan.seed),
             handles: Vec::new(),
             streams: BTreeMap::new(),
@@ -283,7 +283,7 @@ impl World {
         for number in 0..PULSES {
             let (store, sleeper) = (self.store(DEADLINE_US_SHORT), self.tasks.sleeper());
             let (pulse, random) = (Rc::clone(&self.pulse), random(910 + number));
-            self.tasks.spawn(pulse::beat((number, store), pulse, sleeper, random, until));
+            self.tasks.spawn(pulse::heartbeat((number, store), pulse, sleeper, random, until));
         }
     }
 
@@ -307,17 +307,17 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Tick { node, life } => self.tick(node, life),
-            Event::Turn { node, life, stage } => self.turn(node, life, stage),
+            Event::Poll { node, life, stage } => self.poll(node, life, stage),
             Event::Deliver(packet) => self.deliver(packet),
             Event::StreamReset { from, to } => {
-                self.shells[from].reconnected(to);
+                self.drivers[from].reconnected(to);
                 self.schedule(from);
             }
             Event::Start(node) => self.start(node),
             Event::ComeBackEmpty(node) => self.come_back_empty(node),
             Event::Operate => self.operate(),
             Event::Ask { node, number, change } => self.ask(node, number, change),
-            Event::Told { number, answer } => self.operator.told(number, &answer, &self.witness),
+            Event::Told { number, answer } => self.operator.told(number, &answer, &self.oracle),
             Event::Arrive { node, stream, request } => self.arrive(node, stream, request),
             Event::Answer { stream, response } => {
                 let (now, owner) = (self.now.us(), self.streams[&stream]);
@@ -367,16 +367,16 @@ impl World {
     /// The packet with its proof. Introductions take no time.
     fn sealed(&mut self, packet: &Packet) -> Packet {
         let (mut packet, (from, to)) = (packet.clone(), (packet.from, packet.to));
-        let Some(mut up) = self.shells[from].up.take() else { return packet };
+        let Some(mut up) = self.drivers[from].up.take() else { return packet };
         packet.seal = if packet.is_answer() {
             up.proofs.answer(&packet)
         } else {
-            if let Some(peer) = &mut self.shells[to].up {
+            if let Some(peer) = &mut self.drivers[to].up {
                 up.proofs.begin(&packet, &mut peer.proofs);
             }
             up.proofs.call(&packet)
         };
-        self.shells[from].up = Some(up);
+        self.drivers[from].up = Some(up);
         packet
     }
 
@@ -401,8 +401,8 @@ impl World {
         if self.network.is_cut(from, to) {
             return;
         }
-        let member = self.shells[to].member;
-        let Some(up) = &mut self.shells[to].up else { return };
+        let member = self.drivers[to].member;
+        let Some(up) = &mut self.drivers[to].up else { return };
         if packet.meant() == member {
             let opened = up.proofs.open(&packet);
             if packet.stranger.is_some() {
@@ -415,22 +415,22 @@ impl World {
         if packet.stranger.is_some() {
             return;
         }
-        let Some(up) = &mut self.shells[to].up else { return };
+        let Some(up) = &mut self.drivers[to].up else { return };
         let heard = packet.heard();
         if !up.takes(&packet, heard.as_ref()) {
             return;
         }
-        if let Some(Heard { job, no_room }) = heard {
-            let room = no_room.and_then(|lacks| up.lines.room(from, lacks));
-            room.into_iter().for_each(|room| up.hear(room));
+        if let Some(Heard { job, out_of_space }) = heard {
+            let headroom = out_of_space.and_then(|is_out_of_space| up.lines.headroom(from, is_out_of_space));
+            headroom.into_iter().for_each(|headroom| up.hear(headroom));
             up.hear(job);
             return self.schedule(to);
         }
         let (now, speaker) = (self.now.us(), packet.speaker);
         let done = match &packet.body {
-            Body::Ask { at, from_byte } => self.shells[to].serve(speaker, *at, *from_byte),
+            Body::Ask { at, from_byte } => self.drivers[to].serve(speaker, *at, *from_byte),
             Body::Block { file, at_byte, data } => {
-                self.shells[to].receive(speaker, file, *at_byte, data, now)
+                self.drivers[to].receive(speaker, file, *at_byte, data, now)
             }
             Body::Wire(_) => unreachable!("it is a job"),
         };
@@ -497,7 +497,7 @@ impl World {
 
     fn open(&mut self, handle: usize) {
         let hint = self.handles[handle].hint.take();
-        let node = hint.unwrap_or_else(|| self.random.usize(..self.shells.len()));
+        let node = hint.unwrap_or_else(|| self.random.usize(..self.drivers.len()));
         let stream = self.streams.len() as StreamId + 1;
         self.streams.insert(stream, handle);
         self.handles[handle].opened(stream, node, self.now.us(), &mut self.acts);
@@ -506,13 +506,13 @@ impl World {
 
     fn arrive(&mut self, node: usize, stream: StreamId, request: PipelineRequest) {
         self.trace.event(self.now.us(), 3, stream, request.number);
-        let wall_ms = self.shells[node].wall_ms();
-        let Some(up) = &mut self.shells[node].up else {
+        let wall_ms = self.drivers[node].wall_ms();
+        let Some(up) = &mut self.drivers[node].up else {
             self.agenda.add(self.now.us() + MS, Event::StreamLost(stream));
             return;
         };
-        let is_outside = up.is_outside();
-        if let Some(answered) = up.door.take(stream, request, wall_ms, is_outside) {
+        let is_non_member = up.is_non_member();
+        if let Some(answered) = up.kv_service.take(stream, request, wall_ms, is_non_member) {
             self.answer(node, answered);
         }
         self.schedule(node);
@@ -541,9 +541,9 @@ impl World {
 
     /// The leader of the latest epoch among those that run.
     pub(crate) fn leader(&self) -> Option<usize> {
-        let leads = |shell: &&Shell| shell.status().is_some_and(|status| status.role == Role::Leader);
-        let leaders = self.shells.iter().filter(leads);
-        leaders.max_by_key(|shell| shell.status().map(|status| status.epoch)).map(|shell| shell.index)
+        let leads = |driver: &&Driver| driver.status().is_some_and(|status| status.role == Role::Leader);
+        let leaders = self.drivers.iter().filter(leads);
+        leaders.max_by_key(|driver| driver.status().map(|status| status.epoch)).map(|driver| driver.index)
     }
 
     /// A node's id.

@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn two_leaders_of_one_epoch_are_told() {
-        let log = |epoch: u64| format!("INFO who leads has changed role=Leader epoch={epoch} leader=1\n");
+        let log = |epoch: u64| format!("INFO leader changed role=Leader epoch={epoch} leader=1\n");
         let (one, both) = (log(1), log(1) + &log(3));
         assert_eq!(
             leaders([("node-1", one.as_str()), ("node-2", "role=Follower epoch=1")]).map(|l| l.len()),

@@ -47,7 +47,7 @@ pub enum Fault {
     /// Each node in turn stopped gracefully and restarted, the leader handing over.
     RollingRestart,
     /// The leader gives its place away.
-    HandOver,
+    TransferLeadership,
 }
 
 /// Every fault and its name.
@@ -72,7 +72,7 @@ pub const ALL: [(Fault, &str); 21] = [
     (Fault::FullMajority, "full-majority"),
     (Fault::InTurn, "in-turn"),
     (Fault::RollingRestart, "rolling-restart"),
-    (Fault::HandOver, "hand-over"),
+    (Fault::TransferLeadership, "transfer-leadership"),
 ];
 
 impl Fault {

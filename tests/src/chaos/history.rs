@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use feira_lincheck::dialect::judge::judge_lines;
+use feira_lincheck::dialect::check::check_lines;
 use feira_lincheck::dialect::{Dialect, Line};
 use feira_lincheck::{KvAppend, Limits, Records};
 use parking_lot::Mutex;
@@ -75,12 +75,12 @@ impl History {
         self.processes.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Judges everything written down so far; the operations that were judged.
+    /// Checks everything written down so far; the operations that were judged.
     ///
     /// # Errors
     /// It is not linearizable, could not be decided, or a file is none of its model: with file and reason.
-    pub fn judge(&self, limits: &Limits) -> Result<usize, String> {
-        Ok(self.records.judge(limits)? + self.lists.judge(limits)?)
+    pub fn check(&self, limits: &Limits) -> Result<usize, String> {
+        Ok(self.records.check(limits)? + self.lists.check(limits)?)
     }
 }
 
@@ -108,15 +108,16 @@ impl<M: Dialect> Lines<M> {
         writeln!(self.lines.lock(), "{line}").expect("the history can be written");
     }
 
-    fn judge(&self, limits: &Limits) -> Result<usize, String> {
+    fn check(&self, limits: &Limits) -> Result<usize, String> {
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", self.path.display());
         self.lines.lock().flush().map_err(|error| failed(&error))?;
         let file = File::open(&self.path).map_err(|error| failed(&error))?;
         let name = M::NAME.parse().map_err(|error: String| failed(&error))?;
-        let judged = judge_lines(BufReader::new(file), Some(name), limits).map_err(|error| failed(&error))?;
-        match judged.word {
-            "linearizable" => Ok(judged.operations),
-            word => Err(failed(&format!("{word}: {}", judged.why.join("\n")))),
+        let checked =
+            check_lines(BufReader::new(file), Some(name), limits).map_err(|error| failed(&error))?;
+        match checked.word {
+            "linearizable" => Ok(checked.operations),
+            word => Err(failed(&format!("{word}: {}", checked.why.join("\n")))),
         }
     }
 }
@@ -149,8 +150,8 @@ mod tests {
             history.lists.hear(2, "a/1", &append, &Heard::Refused);
             history.lists.call(2, "a/1", &list);
             history.lists.hear(2, "a/1", &list, &Heard::Answer(AppendAnswer::Text(String::new())));
-            let judged = history.judge(&Limits::default());
-            assert_eq!(judged.is_ok(), holds, "{name}: {judged:?}");
+            let checked = history.check(&Limits::default());
+            assert_eq!(checked.is_ok(), holds, "{name}: {checked:?}");
         }
     }
 }

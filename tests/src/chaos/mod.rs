@@ -52,7 +52,7 @@ const WRITES_AFTER: usize = 100;
 const RECOVERY: Duration = Duration::from_secs(30);
 
 /// Judging the history takes at most so long.
-const JUDGE_TIME_MAX: Duration = Duration::from_secs(300);
+const CHECK_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -180,8 +180,8 @@ fn conclude(cluster: &Cluster, shared: &Shared, report: &mut Report) {
     let leaders = elections::leaders(logs.iter().map(|(node, log)| (node.as_str(), log.as_str())));
     report.leaders = leaders.unwrap_or_else(|what| panic!("{what}")).len();
     report.operations = shared.tally.counts();
-    let limits = Limits { time_max: Some(JUDGE_TIME_MAX), ..Limits::default() };
-    report.judged = shared.history.judge(&limits).unwrap_or_else(|what| panic!("{what}"));
+    let limits = Limits { time_max: Some(CHECK_TIME_MAX), ..Limits::default() };
+    report.checked = shared.history.check(&limits).unwrap_or_else(|what| panic!("{what}"));
 }
 
 /// The time of day, as the nodes' logs say it.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use proto::store::{HandOverRequest, Route};
+use proto::store::{Route, TransferLeadershipRequest};
 
 use super::disk::SmallDisk;
 use super::fault::Fault;
@@ -90,7 +90,7 @@ impl Nemesis {
             }
             Fault::InTurn => in_turn(cluster, load).await,
             Fault::RollingRestart => rolling_restart(cluster, load).await,
-            Fault::HandOver => hand_over(cluster).await,
+            Fault::TransferLeadership => transfer_leadership(cluster).await,
             wires => self.disturb(wires, cluster).await,
         }
         0
@@ -211,9 +211,9 @@ async fn back(cluster: &Cluster, node: &str) {
     .await;
 }
 
-async fn hand_over(cluster: &Cluster) {
+async fn transfer_leadership(cluster: &Cluster) {
     let leader = cluster.leader().await;
-    let request = HandOverRequest { route: Some(Route::to(1, 1)), to: 0 };
+    let request = TransferLeadershipRequest { route: Some(Route::to(1, 1)), to: 0 };
     // It may be given up under load; then nothing has changed, and that is fine too.
-    let _ = cluster.operator(&leader).hand_over(with_timeout(request)).await;
+    let _ = cluster.operator(&leader).transfer_leadership(with_timeout(request)).await;
 }

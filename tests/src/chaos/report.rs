@@ -27,7 +27,7 @@ pub struct Report {
     /// Times that everything was compared and found right.
     pub verified: u64,
     /// Operations of the history, which is linearizable.
-    pub judged: usize,
+    pub checked: usize,
     /// What was left out and why.
     pub left_out: Vec<String>,
 }
@@ -59,7 +59,7 @@ impl fmt::Display for Report {
         writeln!(f, "\nepochs with a leader: {}", self.leaders)?;
         writeln!(f, "nodes that a full disk ended: {}", self.ended_for_room)?;
         writeln!(f, "all replicas, reads back and books compared and right: {} times", self.verified)?;
-        writeln!(f, "history: {} operations that ran or may have run: linearizable", self.judged)?;
+        writeln!(f, "history: {} operations that ran or may have run: linearizable", self.checked)?;
         for what in &self.left_out {
             writeln!(f, "LEFT OUT: {what}")?;
         }

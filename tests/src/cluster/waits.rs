@@ -13,7 +13,7 @@ impl Cluster {
             let mut states = Vec::new();
             for node in self.nodes() {
                 let status = self.status(&node).await.map_err(|error| format!("{node}: {error}"))?;
-                states.push((status.applied, status.last, status.effects));
+                states.push((status.applied, status.last, status.state_hash));
             }
             let equal = states.windows(2).all(|pair| pair[0] == pair[1]);
             let done = states.first().is_some_and(|(applied, last, _)| applied == last);

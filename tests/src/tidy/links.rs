@@ -26,12 +26,12 @@ pub fn check(tree: &Tree) -> Vec<Problem> {
 
 /// The lines outside of fenced code, numbered, with inline code blanked.
 fn prose(text: &str) -> Vec<(usize, String)> {
-    let mut fenced = false;
+    let mut is_code = false;
     let mut lines = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         if line.trim_start().starts_with("```") {
-            fenced = !fenced;
-        } else if !fenced {
+            is_code = !is_code;
+        } else if !is_code {
             // Every second piece between backticks is code.
             let kept = line.split('`').enumerate().map(|(i, piece)| if i % 2 == 0 { piece } else { "" });
             lines.push((number, kept.collect::<Vec<_>>().join("`")));

@@ -43,6 +43,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("functions have at most 60 lines", sizes::functions_too_long),
     ("every file says what it is", sizes::openings),
     ("names say what is inside", names::forbidden),
+    ("code uses the field's words", names::own_words),
     ("the code map is the tree", map::compare),
     ("every clause has its test or its issue", requirements::check),
     ("no test sleeps for a fixed time", unfinished::sleeps),

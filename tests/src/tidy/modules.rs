@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_lead_through_doors_to_where_things_are_defined() {
+    fn paths_lead_through_reexports_to_where_things_are_defined() {
         let found = edges(&[
             ("c/src/lib.rs", "mod a;\nmod b;\nmod e;\npub use a::Named;\npub use b::*;\npub struct Here;"),
             ("c/src/a.rs", "pub struct Named;"),

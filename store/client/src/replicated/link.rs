@@ -105,7 +105,7 @@ impl Link {
     }
 
     /// Why what waits is not answered: there is no stream, or the leader is silent.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    pub(crate) fn problem(&self) -> Option<String> {
         // One after the other: each takes the same lock.
         let waits = !self.pending().is_empty();
         let open = self.is_open();

@@ -139,8 +139,8 @@ impl Store for Replicated {
         vec![self.inner.config.group]
     }
 
-    fn trouble(&self) -> Option<String> {
-        self.inner.link.trouble()
+    fn problem(&self) -> Option<String> {
+        self.inner.link.problem()
     }
 
     async fn get(&self, key: Bytes, freshness: Freshness) -> Result<Got, Error> {

@@ -35,9 +35,9 @@ pub(crate) const WAITING_BYTES_MAX: usize = 64 << 20;
 pub(crate) const IN_FLIGHT_MAX: usize = 4_096;
 
 /// Places, those answered behind one that is not included.
-pub(crate) const PLACES_MAX: usize = 131_072;
+pub(crate) const SLOTS_MAX: usize = 131_072;
 
-const _: () = assert!(IN_FLIGHT_MAX <= WAITING_MAX && WAITING_MAX <= PLACES_MAX);
+const _: () = assert!(IN_FLIGHT_MAX <= WAITING_MAX && WAITING_MAX <= SLOTS_MAX);
 
 /// What an operation gets.
 pub(crate) type Answer = Result<Response, Error>;
@@ -129,7 +129,7 @@ impl Pending {
         deadline: Instant,
     ) -> Result<oneshot::Receiver<Answer>, Error> {
         let bytes = body.len();
-        let full = self.waiting >= WAITING_MAX || self.slots.len() >= PLACES_MAX;
+        let full = self.waiting >= WAITING_MAX || self.slots.len() >= SLOTS_MAX;
         if full || self.waiting_bytes + bytes > WAITING_BYTES_MAX {
             let message = format!("{} operations wait for the store already", self.waiting);
             return Err(Error::Retry { cause: Cause::Busy, message });
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_lost_on_one_stream_and_refused_on_the_next_was_called_not_done() {
+    fn a_write_lost_on_one_stream_and_refused_on_the_next_is_unknown() {
         let (mut pending, now) = (Pending::default(), Instant::now());
         let mut late = ask(&mut pending, Kind::Named, "late", now);
         let mut full = ask(&mut pending, Kind::Named, "full", now);
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_word_about_an_expired_operation_was_taken_for_one_about_the_next() {
+    fn a_late_message_about_an_expired_operation_says_nothing_of_the_next() {
         let (mut pending, now) = (Pending::default(), Instant::now());
         let _read = ask(&mut pending, Kind::Read, "read", now);
         let mut write = ask(&mut pending, Kind::Named, "write", now + Duration::from_secs(1));

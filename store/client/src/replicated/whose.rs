@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_founder_is_where_the_configuration_says_and_who_joined_where_the_log_says() {
+    fn an_initial_member_is_where_the_configuration_says_and_who_joined_where_the_log_says() {
         let mut whose = Whose::new(configured(&[(1, "a:1"), (2, "a:2"), (4, "a:4")]), Some(id(5)));
         let members = [(1, "log:1", false), (2, "log:2", false), (3, "log:3", false), (4, "log:4", true)];
         whose.listen("a:1", &status(5, 1, &members)).unwrap();

@@ -2,13 +2,13 @@
 //! tells whoever is in the minority.
 //!
 //! It rides on heartbeats and their answers: one offset is asked for at a time, until everybody who speaks has
-//! answered the same, or for [`limits::BEATS_COMPARED`] heartbeats if there is a newer one, or until this replica itself
+//! answered the same, or for [`limits::HEARTBEATS_COMPARED`] heartbeats if there is a newer one, or until this replica itself
 //! has forgotten it. When it is over, nothing more is sent until this replica has a newer checkpoint.
 
 use alloc::vec::Vec;
 
 use super::Leader;
-use crate::checkpoints::{Checkpoint, Doubt, Verdict, verdict};
+use crate::checkpoints::{Checkpoint, Divergence, Verdict, verdict};
 use crate::comparison::Comparison;
 use crate::limits;
 use crate::mutation::{Mutation, planted};
@@ -18,8 +18,8 @@ use crate::types::{Member, Offset};
 
 impl Leader {
     /// What is thought of the replicas' states.
-    pub(crate) fn doubt(&self) -> Doubt {
-        self.comparison.doubt
+    pub(crate) fn divergence(&self) -> Divergence {
+        self.comparison.divergence
     }
 
     /// The offset that the next heartbeat asks for; 0: nothing is to be compared.
@@ -30,11 +30,11 @@ impl Leader {
         let is_over = comparison.asked.is_none_or(|asked| {
             let is_newer = newest.is_some_and(|newest| newest.position.offset > asked.position.offset);
             let is_kept = state.checkpoints.at(asked.position.offset).is_some();
-            is_newer && (comparison.beats >= limits::BEATS_COMPARED || !is_kept || !waits(self))
+            is_newer && (comparison.heartbeats >= limits::HEARTBEATS_COMPARED || !is_kept || !waits(self))
         });
         if is_over {
-            let doubt = self.comparison.doubt;
-            self.comparison = Comparison { asked: newest, doubt, ..Comparison::default() };
+            let divergence = self.comparison.divergence;
+            self.comparison = Comparison { asked: newest, divergence, ..Comparison::default() };
         }
         let asked = self.comparison.asked;
         // Who differs may have another table soon, and then another answer.
@@ -42,7 +42,7 @@ impl Leader {
         if !waits(self) && !self.comparison.answers.iter().any(differs) {
             return Offset::ZERO;
         }
-        self.comparison.beats = self.comparison.beats.saturating_add(1);
+        self.comparison.heartbeats = self.comparison.heartbeats.saturating_add(1);
         asked.map_or(Offset::ZERO, |asked| asked.position.offset)
     }
 
@@ -50,7 +50,7 @@ impl Leader {
     fn owes_answer(&self, state: &State, member: Member) -> bool {
         let can = |peer: &crate::progress::Progress| {
             peer.member == member
-                && !peer.fenced
+                && !peer.quarantined
                 && peer.silent_ticks <= state.config.ticks_election_min
                 && state.membership().contains(member)
         };
@@ -63,23 +63,23 @@ impl Leader {
         state: &State,
         from: Member,
         checkpoint: Option<Checkpoint>,
-        fenced: bool,
+        quarantined: bool,
         out: &mut Vec<Output>,
     ) -> Option<Checkpoint> {
-        // One that is not kept any more settles nothing: this replica could not even fence itself by it.
+        // One that is not kept any more settles nothing: this replica could not even quarantine itself by it.
         let is_kept = |asked: &Checkpoint| state.checkpoints.at(asked.position.offset) == Some(*asked);
         let asked = self.comparison.asked.filter(is_kept)?;
         let answer = checkpoint
             .filter(|found| found.position.offset == asked.position.offset)
             .map(|found| (from, (found.version == asked.version).then_some(found)));
-        // What a fenced replica said of its table counts no more: it is about to have another.
+        // What a quarantined replica said of its table counts no more: it is about to have another.
         let is_news = answer.is_some_and(|answer| !self.comparison.answers.contains(&answer));
-        let is_void = fenced && self.comparison.has_answered(from);
+        let is_void = quarantined && self.comparison.has_answered(from);
         if !(is_news || is_void) {
             return None;
         }
         self.comparison.answers.retain(|(who, _)| *who != from);
-        self.comparison.answers.extend(answer.filter(|_| !fenced));
+        self.comparison.answers.extend(answer.filter(|_| !quarantined));
         self.judge(state, asked, is_void, out)
     }
 
@@ -96,23 +96,23 @@ impl Leader {
         let judged = verdict(state.membership(), |member| {
             if member == own { Some(asked) } else { comparison.answer_of(member) }
         });
-        let before = comparison.doubt;
-        let doubt = match judged {
-            Verdict::Agreed(_) => Doubt::None,
-            Verdict::Divided => Doubt::Divided(offset),
-            // What was divided stays so until a majority agrees.
-            Verdict::Open { contested: true } if !matches!(before, Doubt::Divided(_)) => {
-                Doubt::Contested(offset)
+        let before = comparison.divergence;
+        let divergence = match judged {
+            Verdict::Agreed(_) => Divergence::None,
+            Verdict::NoMajority => Divergence::NoMajority(offset),
+            // Without a majority it stays so until one agrees.
+            Verdict::Open { undecided: true } if !matches!(before, Divergence::NoMajority(_)) => {
+                Divergence::Undecided(offset)
             }
             // Who differed will have this leader's state.
-            Verdict::Open { contested: false } if is_void && matches!(before, Doubt::Contested(_)) => {
-                Doubt::None
+            Verdict::Open { undecided: false } if is_void && matches!(before, Divergence::Undecided(_)) => {
+                Divergence::None
             }
             Verdict::Open { .. } => before,
         };
-        if doubt != before {
-            self.comparison.doubt = doubt;
-            out.push(Output::Doubt(doubt));
+        if divergence != before {
+            self.comparison.divergence = divergence;
+            out.push(Output::Divergence(divergence));
         }
         match judged {
             Verdict::Agreed(majority) if majority != asked => Some(majority),
@@ -120,30 +120,30 @@ impl Leader {
         }
     }
 
-    /// Tells those in the minority, with every heartbeat until they are fenced. If a majority came about because others are
+    /// Tells those in the minority, with every heartbeat until they are quarantined. If a majority came about because others are
     /// members now, nobody says anything new: so the doubt ends here.
-    pub(super) fn fence_minority(&mut self, state: &State, out: &mut Vec<Output>) {
+    pub(super) fn quarantine_minority(&mut self, state: &State, out: &mut Vec<Output>) {
         let Some(asked) = self.comparison.asked.filter(|_| !self.comparison.answers.is_empty()) else {
             return;
         };
         let own = state.config.member;
         let answer =
             |member: Member| if member == own { Some(asked) } else { self.comparison.answer_of(member) };
-        let by_leader = planted(Mutation::FenceByLeader).then_some(Verdict::Agreed(asked));
+        let by_leader = planted(Mutation::QuarantineByLeader).then_some(Verdict::Agreed(asked));
         let judged = by_leader.unwrap_or_else(|| verdict(state.membership(), answer));
         let Verdict::Agreed(majority) = judged else { return };
-        if majority == asked && self.comparison.doubt != Doubt::None {
-            self.comparison.doubt = Doubt::None;
-            out.push(Output::Doubt(Doubt::None));
+        if majority == asked && self.comparison.divergence != Divergence::None {
+            self.comparison.divergence = Divergence::None;
+            out.push(Output::Divergence(Divergence::None));
         }
         let differs = |(who, found): &&(Member, Option<Checkpoint>)| {
             found.is_some_and(|found| found != majority) && self.peers.iter().any(|peer| peer.member == *who)
         };
         for (who, _) in self.comparison.answers.iter().filter(differs) {
-            if planted(Mutation::FenceNobody) {
+            if planted(Mutation::QuarantineNobody) {
                 break;
             }
-            send(who.node, Message::Fence { epoch: state.ballot.epoch, at: majority }, out);
+            send(who.node, Message::Quarantine { epoch: state.ballot.epoch, at: majority }, out);
         }
     }
 }

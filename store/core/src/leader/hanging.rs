@@ -25,17 +25,17 @@ impl Leader {
         if !self.gives_away(state) || planted(Mutation::HungLeaderStays) {
             if self.own_disk.resigning.take().is_some() {
                 // It answered after all, before anybody took over.
-                self.handing_over = None;
+                self.transferring = None;
             }
             return Change::None;
         }
         match &mut self.own_disk.resigning {
             None => {
                 self.own_disk.resigning = Some(0);
-                self.handing_over = None;
+                self.transferring = None;
                 out.push(Output::AnswerUnknown);
-                self.hand_over(state, None, out);
-                if self.handing_over.is_none() { Change::Follow(None) } else { Change::None }
+                self.transfer_leadership(state, None, out);
+                if self.transferring.is_none() { Change::Follow(None) } else { Change::None }
             }
             Some(ticks) => {
                 *ticks += 1;
@@ -82,7 +82,7 @@ impl Leader {
                 && self.peers.iter().any(|peer| peer.member == member && has_it(peer))
         };
         let can_lead =
-            |peer: &Progress| state.membership().is_voter(peer.member) && !peer.fenced && has_it(peer);
+            |peer: &Progress| state.membership().is_voter(peer.member) && !peer.quarantined && has_it(peer);
         has_quorum(state.membership(), others) && self.peers.iter().any(can_lead)
     }
 }

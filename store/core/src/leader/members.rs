@@ -182,8 +182,8 @@ impl Leader {
         if state.membership().is_joint() {
             let settled = state.membership().settled();
             self.enter(state, settled, out);
-        } else if !state.is_voter() && self.handing_over.is_none() {
-            self.hand_over(state, None, out);
+        } else if !state.is_voter() && self.transferring.is_none() {
+            self.transfer_leadership(state, None, out);
         }
         self.forget_departed(state, out);
     }
@@ -205,6 +205,6 @@ impl Leader {
     /// A leader that has removed itself, and to whom nobody listens in time, steps down.
     pub(super) fn leave(&self, state: &State) -> Change {
         let is_out = !state.is_voter() && state.is_membership_committed();
-        if is_out && self.handing_over.is_none() { Change::Follow(None) } else { Change::None }
+        if is_out && self.transferring.is_none() { Change::Follow(None) } else { Change::None }
     }
 }

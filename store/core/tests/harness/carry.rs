@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use store_core::{
-    Append, Ballot, Input, Membership, Message, NodeId, Offset, Output, Position, ReadTicket, Role, Run,
+    Append, Ballot, Input, Membership, Message, NodeId, Offset, Output, Position, ReadId, Role, Run,
 };
 
 use super::cluster::{Cluster, Envelope};
@@ -36,7 +36,7 @@ impl Cluster {
         let node = &self.nodes[&id];
         assert_eq!(node.up().last(), node.memory.last(), "the core knows where its log ends");
         if appended {
-            self.witness.compares_logs(id, &self.nodes);
+            self.oracle.compares_logs(id, &self.nodes);
         }
         if self.layout.eager {
             for to in self.ids() {
@@ -51,7 +51,7 @@ impl Cluster {
             Output::SaveBallot(ballot) => self.save_ballot(id, ballot),
             Output::Truncate { from } => {
                 self.counts.truncations += 1;
-                self.witness.truncates(id, &self.nodes[&id].memory, from);
+                self.oracle.truncates(id, &self.nodes[&id].memory, from);
                 let node = self.node(id);
                 node.memory.truncate(from);
                 node.writing.push_back(Write::Truncate(from));
@@ -90,17 +90,17 @@ impl Cluster {
                 self.node(id).streams.clear();
                 self.node(id).pushed.clear();
                 if view.role == Role::Leader {
-                    self.witness.leads(id, view.epoch, &self.nodes);
+                    self.oracle.leads(id, view.epoch, &self.nodes);
                 }
             }
             Output::FetchSnapshot { from, at } => self.node(id).wanted = Some((from, at)),
             Output::Install { .. } => self.node(id).installing = true,
-            Output::Fence { .. } | Output::Replace { .. } | Output::Doubt(_) => {}
+            Output::Quarantine { .. } | Output::Replace { .. } | Output::Divergence(_) => {}
             Output::Trusted => {
                 self.counts.trusted += 1;
-                self.node(id).disk.suspect = false;
+                self.node(id).disk.maybe_lost_tail = false;
             }
-            Output::HandOverFailed => self.counts.handovers_failed += 1,
+            Output::TransferFailed => self.counts.handovers_failed += 1,
             Output::EpochRefused { .. } => {}
             Output::Fatal(_) => self.node(id).fatal = true,
         }
@@ -114,7 +114,7 @@ impl Cluster {
 
     fn save_ballot(&mut self, id: NodeId, ballot: Ballot) {
         let old = std::mem::replace(&mut self.node(id).disk.ballot, ballot);
-        self.witness.saves_ballot(self.nodes[&id].config.member, old, ballot);
+        self.oracle.saves_ballot(self.nodes[&id].config.member, old, ballot);
     }
 
     fn change_refused(&mut self, id: NodeId) {
@@ -136,11 +136,11 @@ impl Cluster {
         self.counts.inherited += u64::from(was_joint && !next.is_joint() && is_older);
     }
 
-    fn reads_end(&mut self, id: NodeId, up_to: ReadTicket, at: Option<Offset>) {
+    fn reads_end(&mut self, id: NodeId, up_to: ReadId, at: Option<Offset>) {
         let applied = self.nodes[&id].applied.len() as u64;
         assert!(at.is_none_or(|at| applied >= at.0), "all that is committed is applied here");
         self.counts.reads_failed += u64::from(at.is_none());
-        self.witness.reads_end(id, up_to, at);
+        self.oracle.reads_end(id, up_to, at);
     }
 
     /// Appends in memory what `runs` describe: the payloads given, or a new leader's empty entry.
@@ -156,9 +156,9 @@ impl Cluster {
                     payload
                 });
                 let item = Item { position: Position { epoch: run.epoch, offset }, payload };
-                self.witness.changes_members(id, &item, &self.nodes);
+                self.oracle.changes_members(id, &item, &self.nodes);
                 let memory = &mut self.nodes.get_mut(&id).expect("a node of this cluster").memory;
-                self.witness.appends(id, memory.last(), &item);
+                self.oracle.appends(id, memory.last(), &item);
                 memory.append(item.clone());
                 items.push(item);
             }
@@ -167,7 +167,7 @@ impl Cluster {
     }
 
     fn send(&mut self, id: NodeId, to: NodeId, message: Message) {
-        self.witness.says(id, to, &message, &self.nodes[&id].disk);
+        self.oracle.says(id, to, &message, &self.nodes[&id].disk);
         self.rounds.says(id, &message);
         if matches!(message, Message::InstallSnapshot { .. }) {
             self.node(id).streams.remove(&to);
@@ -232,7 +232,7 @@ impl Cluster {
         let node = &self.nodes[&id];
         let view = node.up().view();
         let is_leader = view.role == Role::Leader;
-        self.witness.commits(id, is_leader.then_some(view.epoch), up_to);
+        self.oracle.commits(id, is_leader.then_some(view.epoch), up_to);
         let first = Offset(node.applied.len() as u64 + 1);
         let items = node.memory.slice(first, up_to.offset).expect("what is committed is in the log");
         assert_eq!(items.last().map(|item| item.position), Some(up_to), "the core knows what it commits");
@@ -242,7 +242,7 @@ impl Cluster {
                 "commit order: {id} applies {}, which its own disk does not have",
                 item.position
             );
-            self.witness.applies(id, is_leader, &item, &self.nodes);
+            self.oracle.applies(id, is_leader, &item, &self.nodes);
             self.node(id).applied.push(item);
         }
     }

@@ -1,5 +1,5 @@
 //! A seeded simulation: a phase with every fault that the protocol must survive, then a phase without, in which the
-//! cluster must become one again. The witness watches every step of both.
+//! cluster must become one again. The oracle watches every step of both.
 
 use store_core::{Input, Member, NodeId, Offset};
 
@@ -58,7 +58,7 @@ pub(super) struct Hardship {
     crash: u64,
     cut: u64,
     purge: u64,
-    handover: u64,
+    transfer: u64,
     /// How often the operator asks for another membership.
     pub(super) change: u64,
     /// How often a node that is down loses its disk for good.
@@ -84,7 +84,7 @@ impl Hardship {
             crash: dice.pick(&[0, 5, 20, 40]).unwrap(),
             cut: dice.pick(&[5, 20, 50]).unwrap(),
             purge: dice.pick(&[0, 20, 60]).unwrap(),
-            handover: dice.pick(&[0, 10, 30]).unwrap(),
+            transfer: dice.pick(&[0, 10, 30]).unwrap(),
             change: dice.pick(&[0, 50, 150, 400]).unwrap(),
             wipe: dice.pick(&[0, 20, 60]).unwrap(),
             disk: dice.pick(&[50, 300, 500]).unwrap(),
@@ -213,9 +213,9 @@ impl Chaos {
         if self.dice.in_thousand(300) {
             self.cluster.read(id);
         }
-        if self.dice.in_thousand(self.hardship.handover) {
+        if self.dice.in_thousand(self.hardship.transfer) {
             let to = if self.dice.in_thousand(500) { self.dice.pick(&self.cluster.ids()) } else { None };
-            self.cluster.step(id, Input::HandOver { to }, Vec::new());
+            self.cluster.step(id, Input::TransferLeadership { to }, Vec::new());
         }
         if self.dice.in_thousand(5) && self.cluster.nodes[&id].is_up() {
             let hold = self.dice.in_thousand(300);
@@ -250,7 +250,7 @@ impl Chaos {
     /// The state machine may have lost its last steps, but not its snapshot.
     fn restart(&mut self, id: NodeId) {
         assert!(!self.cluster.nodes[&id].fatal, "{id} stopped for good");
-        let lied_to = self.cluster.nodes.values().any(|node| node.disk.suspect);
+        let lied_to = self.cluster.nodes.values().any(|node| node.disk.maybe_lost_tail);
         let node = self.cluster.node(id);
         let most = node.applied.len() as u64;
         let least = node.disk.snapshot.position().offset.0.max(1).min(most);
@@ -379,7 +379,7 @@ impl Chaos {
                 (view.leader, view.epoch) == (led.leader, led.epoch)
                     && replica.last() == leading.last()
                     && replica.committed() == leading.last().offset
-                    && node.applied == self.cluster.witness.committed()
+                    && node.applied == self.cluster.oracle.committed()
             })
     }
 
@@ -391,7 +391,7 @@ impl Chaos {
             format!(
                 "{} {view:?} last {last} committed {committed} suspect {} {} {peers:?}\n",
                 super::text::member(node.config.member),
-                replica.suspect(),
+                replica.maybe_lost_tail(),
                 super::text::membership(replica.membership()),
             )
         };

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use store_core::{
     Ballot, Config, Epoch, Incarnation, Input, Member, MemberChange, Membership, Message, NodeId, Offset,
-    ReadTicket, Role,
+    ReadId, Role,
 };
 
 use super::disk::{Disk, Item, Payload, Snapshot};
 use super::node::Node;
+use super::oracle::Oracle;
 use super::rounds::Rounds;
 use super::text;
-use super::witness::Witness;
 
 /// How a cluster is laid out.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,7 @@ pub(crate) struct Cluster {
     pub(crate) network: BTreeMap<Link, VecDeque<Envelope>>,
     /// Links that lose everything.
     pub(crate) cut: BTreeSet<Link>,
-    pub(crate) witness: Witness,
+    pub(crate) oracle: Oracle,
     /// The rounds that changes of votes wait for.
     pub(crate) rounds: Rounds,
     pub(crate) counts: Counts,
@@ -102,7 +102,7 @@ impl Cluster {
         let member = |id| Member { node: NodeId(id), incarnation: Incarnation(id) };
         let membership = Membership::of((1..=layout.voters).map(member).collect());
         let log = Disk::planted(&membership, &[1]);
-        let witness = Witness::new(log.items[0].clone());
+        let oracle = Oracle::new(log.items[0].clone());
         let disk = Disk { ballot: Ballot { epoch: Epoch(1), voted_for: None }, log, ..Disk::default() };
         let node = |member: Member, disk: Disk| {
             let mut config = Config::new(member);
@@ -120,16 +120,16 @@ impl Cluster {
             node.restart(committed);
             (member.node, node)
         };
-        let founders = membership.voters.iter().map(|voter| node(*voter, disk.clone()));
+        let initial_members = membership.voters.iter().map(|voter| node(*voter, disk.clone()));
         let spares = (layout.voters + 1..=layout.voters + layout.spares).map(member);
-        let nodes = founders.chain(spares.map(|spare| node(spare, Disk::default()))).collect();
+        let nodes = initial_members.chain(spares.map(|spare| node(spare, Disk::default()))).collect();
         Cluster {
             layout,
             membership,
             nodes,
             network: BTreeMap::new(),
             cut: BTreeSet::new(),
-            witness,
+            oracle,
             rounds: Rounds::default(),
             counts: Counts::default(),
             trace: None,
@@ -163,7 +163,7 @@ impl Cluster {
     /// Replaces the disk of a node that is down.
     pub(crate) fn plant(&mut self, id: NodeId, epochs: &[u64], ballot: Ballot, committed: usize) {
         let log = Disk::planted(&self.membership, epochs);
-        self.witness.assumes_committed(&log.items[..committed]);
+        self.oracle.assumes_committed(&log.items[..committed]);
         let node = self.node(id);
         assert!(!node.is_up(), "a log is planted while its node is down");
         node.applied = log.items[..committed].to_vec();
@@ -180,13 +180,13 @@ impl Cluster {
         self.step(id, Input::Propose { count: labels.len() as u64 }, items);
     }
 
-    pub(crate) fn read(&mut self, id: NodeId) -> ReadTicket {
+    pub(crate) fn read(&mut self, id: NodeId) -> ReadId {
         let node = self.node(id);
-        node.tickets += 1;
-        let ticket = ReadTicket(node.tickets);
-        self.witness.read_arrives(id, ticket);
-        self.step(id, Input::Read { ticket }, Vec::new());
-        ticket
+        node.request_ids += 1;
+        let request_id = ReadId(node.request_ids);
+        self.oracle.read_arrives(id, request_id);
+        self.step(id, Input::Read { request_id }, Vec::new());
+        request_id
     }
 
     pub(crate) fn change_members(&mut self, id: NodeId, change: MemberChange) {
@@ -249,7 +249,7 @@ impl Cluster {
 
     pub(crate) fn crash(&mut self, id: NodeId) {
         self.node(id).crash();
-        self.witness.goes_down(id);
+        self.oracle.goes_down(id);
         self.rounds.ends(id);
     }
 
@@ -307,7 +307,7 @@ impl Cluster {
         node.disk.snapshot = snapshot;
         self.counts.installs += 1;
         self.note(|| format!("{id} installed {position}"));
-        self.witness.installs(id, &self.nodes[&id].applied);
+        self.oracle.installs(id, &self.nodes[&id].applied);
         self.step(id, Input::Installed { position, membership }, Vec::new());
         true
     }

@@ -145,7 +145,7 @@ pub(crate) struct Disk {
     pub(crate) log: Log,
     pub(crate) snapshot: Snapshot,
     /// The log lost a tail that may have been acknowledged.
-    pub(crate) suspect: bool,
+    pub(crate) maybe_lost_tail: bool,
 }
 
 impl Disk {
@@ -167,10 +167,10 @@ impl Disk {
             history,
             committed,
             memberships: in_force,
-            suspect: self.suspect,
+            maybe_lost_tail: self.maybe_lost_tail,
             snapshot: self.snapshot.position(),
             checkpoints: Vec::new(),
-            fenced: false,
+            quarantined: false,
         }
     }
 

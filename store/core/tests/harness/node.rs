@@ -45,8 +45,8 @@ pub(crate) struct Node {
     pub(crate) fetched: Option<Snapshot>,
     /// It is to be installed.
     pub(crate) installing: bool,
-    /// The last read ticket given.
-    pub(crate) tickets: u64,
+    /// The last read request id given.
+    pub(crate) request_ids: u64,
     /// What its disk has lost although it may have been acknowledged.
     pub(crate) lost: BTreeSet<Position>,
     /// What its former folders held when they were lost, for it was acknowledged.
@@ -71,7 +71,7 @@ impl Node {
             wanted: None,
             fetched: None,
             installing: false,
-            tickets: 0,
+            request_ids: 0,
             lost: BTreeSet::new(),
             former: BTreeMap::new(),
             fatal: false,
@@ -115,7 +115,7 @@ impl Node {
             self.lost.insert(item.position);
             lost += 1;
         }
-        self.disk.suspect |= lost > 0;
+        self.disk.maybe_lost_tail |= lost > 0;
         lost
     }
 

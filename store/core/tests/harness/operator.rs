@@ -78,7 +78,7 @@ impl Chaos {
         if self.hardship.lying_disks {
             return false;
         }
-        let committed = memberships(self.cluster.witness.committed()).pop();
+        let committed = memberships(self.cluster.oracle.committed()).pop();
         let (_, membership) = committed.expect("entry 1 is a membership");
         let members = membership.members();
         let agree = members.iter().all(|member| {

@@ -1,4 +1,4 @@
-//! The witness's own account of the rounds that changes of votes wait for: who answered which heartbeat, after which
+//! The oracle's own account of the rounds that changes of votes wait for: who answered which heartbeat, after which
 //! request. *Votes move after a round*: a leader appends a joint membership only when majorities of the voters before it
 //! and of those after it have acknowledged, within an election timer, a heartbeat that was sent after the request.
 
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use store_core::{Epoch, Member, Membership, Message, NodeId, Round};
 
-use super::witness::is_held;
+use super::oracle::is_held;
 
 /// A request that the core has neither refused nor carried out.
 #[derive(Clone, Debug, Default)]

@@ -159,7 +159,7 @@ pub(crate) enum Command {
         labels: Vec<String>,
     },
     Read(Name),
-    Handover {
+    Transfer {
         node: Name,
         to: Option<Name>,
     },
@@ -201,24 +201,24 @@ pub(crate) enum Command {
     Checkpoint {
         node: Name,
         offset: u64,
-        effects: u64,
+        state_hash: u64,
         #[arg(key)]
         version: Option<u32>,
     },
     /// An operator says that the table of a node is wrong.
-    Fence(Name),
+    Quarantine(Name),
     /// A read of the table of a node finds damage.
     Damage(Name),
-    /// A fenced node has fetched a snapshot of this offset.
+    /// A quarantined node has fetched a snapshot of this offset.
     Beside {
         node: Name,
         offset: u64,
     },
-    /// Its table is that snapshot, with this hash at this checkpoint: unfenced n3 2 11
-    Unfenced {
+    /// Its table is that snapshot, with this hash at this checkpoint: released n3 2 11
+    Released {
         node: Name,
         offset: u64,
-        effects: u64,
+        state_hash: u64,
     },
     /// A node that is down gets an empty folder, which is another member: n3b.
     Wipe(Name),
@@ -284,15 +284,15 @@ impl Runner {
             | Command::Remove { .. }
             | Command::Replace { .. } => change_members(cluster, command),
             Command::Checkpoint { .. }
-            | Command::Fence(_)
+            | Command::Quarantine(_)
             | Command::Damage(_)
             | Command::Beside { .. }
-            | Command::Unfenced { .. } => super::tables::tell(cluster, command),
+            | Command::Released { .. } => super::tables::tell(cluster, command),
             Command::Members => return Ok(members(cluster)),
             Command::Status => return Ok(status(cluster)),
             Command::Log => return Ok(logs(cluster)),
             Command::Network => return Ok(network(cluster)),
-            Command::Put { .. } | Command::Read(_) | Command::Handover { .. } => ask(cluster, command),
+            Command::Put { .. } | Command::Read(_) | Command::Transfer { .. } => ask(cluster, command),
             Command::HoldCommit(name) => cluster.step(name.0, Input::HoldCommit { hold: true }, Vec::new()),
             Command::ReleaseCommit(name) => {
                 cluster.step(name.0, Input::HoldCommit { hold: false }, Vec::new());
@@ -427,8 +427,8 @@ fn ask(cluster: &mut Cluster, command: &Command) {
         Command::Read(name) => {
             cluster.read(name.0);
         }
-        Command::Handover { node, to } => {
-            cluster.step(node.0, Input::HandOver { to: to.map(|name| name.0) }, Vec::new());
+        Command::Transfer { node, to } => {
+            cluster.step(node.0, Input::TransferLeadership { to: to.map(|name| name.0) }, Vec::new());
         }
         _ => unreachable!("perform hands over only these"),
     }
@@ -526,8 +526,8 @@ fn status(cluster: &Cluster) -> String {
         let view = replica.view();
         let leader = view.leader.map_or(String::new(), |leader| format!(" of {leader}"));
         let (last, committed, durable) = (replica.last(), replica.committed(), replica.durable());
-        let suspect = if replica.suspect() { " suspect" } else { "" };
-        let fenced = if replica.fenced() { " fenced" } else { "" };
+        let maybe_lost_tail = if replica.maybe_lost_tail() { " suspect" } else { "" };
+        let quarantined = if replica.quarantined() { " quarantined" } else { "" };
         let disk = disk(replica.disk());
         let part = match node.config.member {
             member if replica.membership().is_voter(member) => "",
@@ -535,7 +535,7 @@ fn status(cluster: &Cluster) -> String {
             _ => " outside",
         };
         lines += &format!(
-            "{id} {:?} {}{leader} last {last} committed {committed} durable {durable}{suspect}{fenced}{disk}{part}",
+            "{id} {:?} {}{leader} last {last} committed {committed} durable {durable}{maybe_lost_tail}{quarantined}{disk}{part}",
             view.role, view.epoch
         );
         let peers: Vec<_> =

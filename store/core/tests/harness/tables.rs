@@ -7,27 +7,27 @@ use super::script::Command;
 
 pub(crate) fn tell(cluster: &mut Cluster, command: &Command) {
     let (node, input) = match command {
-        Command::Checkpoint { node, offset, effects, version } => {
-            let checkpoint = checkpoint(cluster, node.0, *offset, *effects, version.unwrap_or(1));
+        Command::Checkpoint { node, offset, state_hash, version } => {
+            let checkpoint = checkpoint(cluster, node.0, *offset, *state_hash, version.unwrap_or(1));
             (node, Input::Checkpointed(checkpoint))
         }
-        Command::Fence(node) => (node, Input::Fence),
+        Command::Quarantine(node) => (node, Input::Quarantine),
         Command::Damage(node) => (node, Input::Damaged),
         Command::Beside { node, offset } => {
             let position = cluster.nodes[&node.0].up().history().position_at(Offset(*offset));
             (node, Input::FetchedBeside { position: position.expect("the log has it") })
         }
-        Command::Unfenced { node, offset, effects } => {
-            let checkpoint = checkpoint(cluster, node.0, *offset, *effects, 1);
+        Command::Released { node, offset, state_hash } => {
+            let checkpoint = checkpoint(cluster, node.0, *offset, *state_hash, 1);
             cluster.step(node.0, Input::Inherited(vec![checkpoint]), Vec::new());
-            (node, Input::Unfenced { snapshot: checkpoint.position })
+            (node, Input::Released { snapshot: checkpoint.position })
         }
         _ => unreachable!("perform hands over only these"),
     };
     cluster.step(node.0, input, Vec::new());
 }
 
-fn checkpoint(cluster: &Cluster, node: NodeId, offset: u64, effects: u64, version: u32) -> Checkpoint {
+fn checkpoint(cluster: &Cluster, node: NodeId, offset: u64, state_hash: u64, version: u32) -> Checkpoint {
     let position = cluster.nodes[&node].up().history().position_at(Offset(offset));
-    Checkpoint { position: position.expect("the log has it"), effects, version }
+    Checkpoint { position: position.expect("the log has it"), state_hash, version }
 }

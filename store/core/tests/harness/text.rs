@@ -22,34 +22,39 @@ pub(crate) fn message(message: &Message) -> String {
             let compare = if *compare > Offset::ZERO { format!(" compare {compare}") } else { String::new() };
             format!("Heartbeat {epoch} round {} committed {committed}{compare}", round.0)
         }
-        Message::Fence { epoch, at } => format!("Fence {epoch} {}", checkpoint(*at)),
+        Message::Quarantine { epoch, at } => format!("Quarantine {epoch} {}", checkpoint(*at)),
         Message::InstallSnapshot { epoch, at } => format!("InstallSnapshot {epoch} at {at}"),
-        Message::HandOver { epoch } => format!("HandOver {epoch}"),
-        Message::Ack { epoch, durable_up_to, round, checkpoint: found, fenced, unfit } => {
+        Message::TransferLeadership { epoch } => format!("TransferLeadership {epoch}"),
+        Message::Ack { epoch, durable_up_to, round, checkpoint: found, quarantined, unfit } => {
             let found = found.map_or(String::new(), |found| format!(" checkpoint {}", checkpoint(found)));
-            let fenced = if *fenced { " fenced" } else { "" };
+            let quarantined = if *quarantined { " quarantined" } else { "" };
             let unfit = if *unfit { " unfit" } else { "" };
-            format!("Ack {epoch} durable {durable_up_to} round {}{found}{fenced}{unfit}", round.0)
+            format!("Ack {epoch} durable {durable_up_to} round {}{found}{quarantined}{unfit}", round.0)
         }
-        Message::LogState(state) => {
+        Message::AppendRejection(state) => {
             let conflict = state
                 .conflict
                 .map_or(String::new(), |(epoch, first)| format!(" conflict {epoch} from {first}"));
-            let suspect = if state.suspect { " suspect" } else { "" };
+            let maybe_lost_tail = if state.maybe_lost_tail { " suspect" } else { "" };
             format!(
-                "LogState {} last {} committed {}{conflict}{suspect}",
+                "AppendRejection {} last {} committed {}{conflict}{maybe_lost_tail}",
                 state.epoch, state.last, state.committed
             )
         }
         Message::StaleEpoch { epoch } => format!("StaleEpoch {epoch}"),
         Message::VoteRequest(request) => {
-            let handed_over = if request.handed_over { " handed over" } else { "" };
-            format!("{}VoteRequest {} last {}{handed_over}", pre(request.pre), request.epoch, request.last)
+            let transferred = if request.transferred { " handed over" } else { "" };
+            format!("{}VoteRequest {} last {}{transferred}", pre(request.pre), request.epoch, request.last)
         }
         Message::VoteReply(reply) => {
             let answer = if reply.granted { "yes" } else { "no" };
-            let suspect = if reply.suspect { " suspect" } else { "" };
-            format!("{}VoteReply {} {answer} last {}{suspect}", pre(reply.pre), reply.epoch, reply.last)
+            let maybe_lost_tail = if reply.maybe_lost_tail { " suspect" } else { "" };
+            format!(
+                "{}VoteReply {} {answer} last {}{maybe_lost_tail}",
+                pre(reply.pre),
+                reply.epoch,
+                reply.last
+            )
         }
     }
 }
@@ -58,7 +63,7 @@ pub(crate) fn message(message: &Message) -> String {
 fn checkpoint(checkpoint: Checkpoint) -> String {
     let version =
         if checkpoint.version == 1 { String::new() } else { format!(" version {}", checkpoint.version) };
-    format!("{} hash {}{version}", checkpoint.position, checkpoint.effects)
+    format!("{} hash {}{version}", checkpoint.position, checkpoint.state_hash)
 }
 
 fn pre(pre: bool) -> &'static str {
@@ -101,15 +106,17 @@ pub(crate) fn output(output: &Output) -> String {
         }
         Output::FetchSnapshot { from, at } => format!("fetch snapshot of at least {at} from {from}"),
         Output::Install { position } => format!("install {position}"),
-        Output::Fence { majority: None, damaged: true, .. } => "fence: the table is damaged".to_owned(),
-        Output::Fence { majority, own, .. } => {
+        Output::Quarantine { majority: None, damaged: true, .. } => {
+            "quarantine: the table is damaged".to_owned()
+        }
+        Output::Quarantine { majority, own, .. } => {
             let told = |found: &Option<Checkpoint>| found.map_or("none".into(), checkpoint);
-            format!("fence: majority {}, own {}", told(majority), told(own))
+            format!("quarantine: majority {}, own {}", told(majority), told(own))
         }
         Output::Replace { position } => format!("replace the table by a snapshot of {position}"),
-        Output::Doubt(doubt) => format!("doubt {doubt:?}"),
+        Output::Divergence(divergence) => format!("doubt {divergence:?}"),
         Output::Trusted => "trusted".into(),
-        Output::HandOverFailed => "handover failed".into(),
+        Output::TransferFailed => "leadership transfer failed".into(),
         Output::EpochRefused { from, epoch } => format!("refuse epoch {} of {from}", epoch.0),
         Output::Fatal(Fatal::CommittedConflict { here, leader }) => {
             format!("FATAL committed {here}, leader has {leader}")

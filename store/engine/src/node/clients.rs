@@ -4,60 +4,62 @@
 //! admitted write: the applier answers it, or the change of leadership ([`super::outputs`]).
 
 use bytes::Bytes;
-use store_core::{Doubt, Input, Offset};
+use store_core::{Divergence, Input, Offset};
 use store_db::Table;
 use store_log::Disk;
 
 use super::{Carried, Node};
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::job::{Answer, Lack, NodeOut, Ticket};
+use crate::job::{Answer, NodeOut, RequestId, Shortage};
 use crate::limits::COMMAND_BYTES_MAX;
 
 impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     pub(super) fn admit_write(
         &mut self,
-        ticket: Ticket,
+        request_id: RequestId,
         command: Bytes,
-        divided: Option<Offset>,
+        diverged: Option<Offset>,
         outs: &mut Vec<NodeOut>,
     ) {
         let bytes = command.len();
-        let lack = self
-            .writes_lack()
+        let shortage = self
+            .writes_shortage()
             .map_or(Ok(()), Err)
             .and_then(|()| self.writes.admit(self.commands.len(), self.commands_bytes, bytes));
-        let answer = match lack {
+        let answer = match shortage {
             _ if !self.replica.may_propose() => self.not_leader(),
-            _ if divided.is_some() => Answer::Divided { at: divided.unwrap_or_default() },
+            _ if diverged.is_some() => Answer::Diverged { at: diverged.unwrap_or_default() },
             _ if bytes == 0 || bytes > COMMAND_BYTES_MAX => Answer::BadSize { bytes },
-            Err(lack) => Answer::Overloaded(lack),
+            Err(shortage) => Answer::Overloaded(shortage),
             Ok(()) => {
                 self.commands_bytes += bytes;
-                self.commands.push((ticket, command));
+                self.commands.push((request_id, command));
                 return;
             }
         };
-        outs.push(NodeOut::Answer { ticket, answer });
+        outs.push(NodeOut::Answer { request_id, answer });
     }
 
     /// The room whose lack makes a leader refuse writes.
-    pub(super) fn writes_lack(&self) -> Option<Lack> {
-        self.room.lack().or_else(|| self.room.majority_lacks(self.voters()).then_some(Lack::Majority))
+    pub(super) fn writes_shortage(&self) -> Option<Shortage> {
+        self.headroom
+            .shortage()
+            .or_else(|| self.headroom.majority_is_out_of_space(self.voters()).then_some(Shortage::Majority))
     }
 
     /// Where the replicas' states are known to differ without a majority for any: then clients' writes are refused.
-    pub(super) fn divided(&self) -> Option<Offset> {
-        match self.replica.doubt() {
-            Doubt::Divided(at) => Some(at),
-            Doubt::None | Doubt::Contested(_) => None,
+    pub(super) fn diverged(&self) -> Option<Offset> {
+        match self.replica.divergence() {
+            Divergence::NoMajority(at) => Some(at),
+            Divergence::None | Divergence::Undecided(_) => None,
         }
     }
 
-    pub(super) fn admit_read(&mut self, ticket: Ticket, outs: &mut Vec<NodeOut>) {
+    pub(super) fn admit_read(&mut self, request_id: RequestId, outs: &mut Vec<NodeOut>) {
         match self.reads.admit(self.asking.len()) {
-            Ok(()) => self.asking.push(ticket),
-            Err(lack) => outs.push(NodeOut::Answer { ticket, answer: Answer::Overloaded(lack) }),
+            Ok(()) => self.asking.push(request_id),
+            Err(shortage) => outs.push(NodeOut::Answer { request_id, answer: Answer::Overloaded(shortage) }),
         }
     }
 
@@ -84,25 +86,27 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         if self.replica.is_saving() {
             let answer = self.not_leader();
             let asking = self.asking.drain(..);
-            outs.extend(asking.map(|ticket| NodeOut::Answer { ticket, answer: answer.clone() }));
+            outs.extend(asking.map(|request_id| NodeOut::Answer { request_id, answer: answer.clone() }));
             return Ok(());
         }
-        let ticket = self.reads.ask(std::mem::take(&mut self.asking));
-        self.step(Input::Read { ticket }, outs)
+        let request_id = self.reads.ask(std::mem::take(&mut self.asking));
+        self.step(Input::Read { request_id }, outs)
     }
 
     pub(super) fn refuse(&mut self, carried: &mut Carried, outs: &mut Vec<NodeOut>) {
         if let Carried::Commands(commands) = std::mem::replace(carried, Carried::Nothing) {
             let answer = self.not_leader();
             let refused = commands.into_iter();
-            outs.extend(refused.map(|(ticket, _)| NodeOut::Answer { ticket, answer: answer.clone() }));
+            outs.extend(
+                refused.map(|(request_id, _)| NodeOut::Answer { request_id, answer: answer.clone() }),
+            );
         }
     }
 
     pub(super) fn answer_reads(&mut self, outs: &mut Vec<NodeOut>) {
-        while let Some((at, tickets)) = self.reads.take_ready(self.applied.position.offset) {
-            let answer = |ticket| NodeOut::Answer { ticket, answer: Answer::ReadReady { at } };
-            outs.extend(tickets.into_iter().map(answer));
+        while let Some((at, request_ids)) = self.reads.take_ready(self.applied.position.offset) {
+            let answer = |request_id| NodeOut::Answer { request_id, answer: Answer::ReadReady { at } };
+            outs.extend(request_ids.into_iter().map(answer));
         }
     }
 

@@ -40,13 +40,13 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         self.unwritten.clear();
         self.unwritten_bytes = 0;
         self.cache.reset(after.offset);
-        self.stamps.note(imported.stamp_ms);
+        self.log_clock.note(imported.log_time_ms);
         self.schedule.installed(after);
         self.members = vec![(imported.membership_offset, imported.membership.clone())];
         self.tell_members(outs);
         let membership = (imported.membership_offset, membership);
         self.step(Input::Installed { position: after, membership }, outs)?;
-        if self.fence.is_some() {
+        if self.quarantine.is_some() {
             self.schedule.installing();
             return self.replaced(imported, outs);
         }

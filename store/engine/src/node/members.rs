@@ -25,10 +25,10 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         asked: ChangeAsked,
         outs: &mut Vec<NodeOut>,
     ) -> Result<(), Error> {
-        let ChangeAsked { ticket, change, address } = asked;
+        let ChangeAsked { request_id, change, address } = asked;
         if self.changing.is_some() {
             let answer = Answer::ChangeRefused(ChangeRefusal::UnderWay);
-            outs.push(NodeOut::Answer { ticket, answer });
+            outs.push(NodeOut::Answer { request_id, answer });
             return Ok(());
         }
         let newcomer = match change {
@@ -37,7 +37,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             }
             MemberChange::Promote(_) | MemberChange::Remove(_) | MemberChange::Replace { .. } => None,
         };
-        self.changing = Some(Changing { ticket, newcomer, done_at: None });
+        self.changing = Some(Changing { request_id, newcomer, done_at: None });
         self.step(Input::ChangeMembers { change }, outs)
     }
 
@@ -47,14 +47,14 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             ChangeRefusal::NotLeader => self.not_leader(),
             refusal => Answer::ChangeRefused(refusal),
         };
-        outs.push(NodeOut::Answer { ticket: asked.ticket, answer });
+        outs.push(NodeOut::Answer { request_id: asked.request_id, answer });
     }
 
     /// More is committed: the change that was asked for may be among it.
     pub(super) fn change_committed(&mut self, up_to: Offset, outs: &mut Vec<NodeOut>) {
         let done = |changing: &mut Changing| changing.done_at.is_some_and(|at| at <= up_to);
-        if let Some(Changing { ticket, done_at: Some(at), .. }) = self.changing.take_if(done) {
-            outs.push(NodeOut::Answer { ticket, answer: Answer::Changed { at } });
+        if let Some(Changing { request_id, done_at: Some(at), .. }) = self.changing.take_if(done) {
+            outs.push(NodeOut::Answer { request_id, answer: Answer::Changed { at } });
         }
     }
 
@@ -73,8 +73,8 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         let payload = Bytes::from(membership.encode_to_vec());
         self.members.push((position.offset, membership));
         self.tell_members(outs);
-        let stamp_ms = self.stamps.next();
-        let entries = vec![Entry { position, stamp_ms, kind: EntryKind::Membership, payload }];
+        let log_time_ms = self.log_clock.next();
+        let entries = vec![Entry { position, log_time_ms, kind: EntryKind::Membership, payload }];
         let bytes = bytes_of(&entries);
         self.unwritten.push_back((write, position.offset, bytes));
         self.unwritten_bytes += bytes;

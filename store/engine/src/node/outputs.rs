@@ -14,7 +14,7 @@ use super::{Carried, Node, bytes_of};
 use crate::clock::Clock;
 use crate::convert;
 use crate::error::Error;
-use crate::job::{Answer, ApplierJob, NodeOut, PumpJob, Report, Ticket, WriterJob};
+use crate::job::{Answer, ApplierJob, NodeOut, ReplicatorJob, Report, RequestId, WriterJob};
 
 impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     pub(super) fn step(&mut self, input: Input, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
@@ -58,12 +58,12 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Output::Send { to, message } => outs.push(route(to, message)),
             Output::Push { to, epoch, previous, up_to, continues } => {
                 let committed = self.replica.told();
-                let job = PumpJob::Push { epoch, previous, up_to, continues, committed };
-                outs.push(NodeOut::Pump { to, job });
+                let job = ReplicatorJob::Push { epoch, previous, up_to, continues, committed };
+                outs.push(NodeOut::Replicator { to, job });
             }
             Output::Commit { up_to } => {
-                let tickets = self.writes.take_up_to(up_to.offset);
-                outs.push(NodeOut::Apply(ApplierJob::Commit { up_to, tickets }));
+                let request_ids = self.writes.take_up_to(up_to.offset);
+                outs.push(NodeOut::Apply(ApplierJob::Commit { up_to, request_ids }));
                 self.change_committed(up_to.offset, outs);
             }
             Output::ReadsReady { up_to, at } => {
@@ -73,7 +73,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Output::ReadsFailed { up_to } => {
                 let answer = self.not_leader();
                 let failed = self.reads.take_failed(up_to).into_iter();
-                outs.extend(failed.map(|ticket| NodeOut::Answer { ticket, answer: answer.clone() }));
+                outs.extend(failed.map(|request_id| NodeOut::Answer { request_id, answer: answer.clone() }));
             }
             Output::RoleChanged(view) => self.role_changed(view, outs),
             Output::FetchSnapshot { from, at } => outs.push(NodeOut::FetchSnapshot { from, at }),
@@ -82,13 +82,13 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 self.schedule.installing();
                 self.install(position, number, outs);
             }
-            Output::Fence { majority, own, damaged } => self.fence(majority, own, damaged, outs),
+            Output::Quarantine { majority, own, damaged } => self.quarantine(majority, own, damaged, outs),
             Output::Replace { position } => outs.push(NodeOut::Write(WriterJob::Adopt { position })),
-            Output::Doubt(doubt) => self.doubts(doubt, outs),
+            Output::Divergence(divergence) => self.doubts(divergence, outs),
             Output::EpochRefused { from, epoch } => {
                 outs.push(NodeOut::Report(Report::EpochRefused { from, epoch }));
             }
-            Output::HandOverFailed => outs.push(NodeOut::HandOverFailed),
+            Output::TransferFailed => outs.push(NodeOut::TransferFailed),
             Output::Fatal(fatal) => outs.push(NodeOut::Fatal(fatal)),
         }
         Ok(())
@@ -113,7 +113,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         assert_eq!(convert::runs_of(&entries), runs, "the entries are those that the core appended");
         let members = self.members.len();
         for entry in &entries {
-            self.stamps.note(entry.stamp_ms);
+            self.log_clock.note(entry.log_time_ms);
             if entry.kind == EntryKind::Membership {
                 self.members.push((entry.position.offset, convert::membership_of(&entry.payload)?));
             }
@@ -133,18 +133,18 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
 
     fn first_entry(&mut self, run: Run, outs: &mut Vec<NodeOut>) -> Entry<Bytes> {
         assert_eq!(run.first, run.last, "a new leader begins with one entry");
-        let (stamp_ms, report) = self.stamps.first();
+        let (log_time_ms, report) = self.log_clock.first();
         outs.extend(report.map(NodeOut::Report));
         let position = Position { epoch: run.epoch, offset: run.first };
-        Entry { position, stamp_ms, kind: EntryKind::Empty, payload: Bytes::new() }
+        Entry { position, log_time_ms, kind: EntryKind::Empty, payload: Bytes::new() }
     }
 
-    fn command_entries(&mut self, run: Run, commands: Vec<(Ticket, Bytes)>) -> Vec<Entry<Bytes>> {
-        let stamp_ms = self.stamps.next();
-        let entry = |(offset, (ticket, payload)): (u64, (Ticket, Bytes))| {
+    fn command_entries(&mut self, run: Run, commands: Vec<(RequestId, Bytes)>) -> Vec<Entry<Bytes>> {
+        let log_time_ms = self.log_clock.next();
+        let entry = |(offset, (request_id, payload)): (u64, (RequestId, Bytes))| {
             let position = Position { epoch: run.epoch, offset: Offset(offset) };
-            self.writes.push(position.offset, ticket, payload.len());
-            Entry { position, stamp_ms, kind: EntryKind::Command, payload }
+            self.writes.push(position.offset, request_id, payload.len());
+            Entry { position, log_time_ms, kind: EntryKind::Command, payload }
         };
         (run.first.0..).zip(commands).map(entry).collect()
     }
@@ -169,7 +169,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         outs.push(NodeOut::Write(WriterJob::Truncate { from, committed }));
     }
 
-    /// Before anything else that the change brings: pumps may no longer send, and who waits for a commit here waits
+    /// Before anything else that the change brings: replicators may no longer send, and who waits for a commit here waits
     /// in vain.
     fn role_changed(&mut self, view: RoleView, outs: &mut Vec<NodeOut>) {
         let leading = (view.role == Role::Leader).then_some(view.epoch);
@@ -177,13 +177,13 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         if self.leading.is_some() && self.leading != leading {
             let own = self.member.node;
             let peers = self.members.last().into_iter().flat_map(|(_, m)| convert::nodes_of(m));
-            let stop = |to| NodeOut::Pump { to, job: PumpJob::Stop };
+            let stop = |to| NodeOut::Replicator { to, job: ReplicatorJob::Stop };
             outs.extend(peers.filter(|node| *node != own).map(stop));
             self.disown(outs);
         }
         self.leading = leading;
-        self.snapshots.standing().doubt(false);
-        self.room.forget_peers();
+        self.snapshots.standing().divergence(false);
+        self.headroom.forget_peers();
         outs.push(NodeOut::Role(view));
     }
 }
@@ -192,9 +192,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     /// Who waits for a commit here waits in vain.
     fn disown(&mut self, outs: &mut Vec<NodeOut>) {
         let lost = self.writes.take_all().into_iter();
-        let changing = self.changing.take().map(|changing| changing.ticket);
-        let lost = lost.map(|(_, ticket)| ticket).chain(changing);
-        outs.extend(lost.map(|ticket| NodeOut::Answer { ticket, answer: Answer::Unknown }));
+        let changing = self.changing.take().map(|changing| changing.request_id);
+        let lost = lost.map(|(_, request_id)| request_id).chain(changing);
+        outs.extend(lost.map(|request_id| NodeOut::Answer { request_id, answer: Answer::Unknown }));
     }
 
     /// And so does who waits for what is committed to be applied: the disk here hangs.
@@ -203,26 +203,26 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         if let Some(last) = self.writes.last_applying() {
             let answered = self.claims.give_up(last);
             let open = self.writes.applying(answered);
-            outs.extend(open.map(|ticket| NodeOut::Answer { ticket, answer: Answer::Unknown }));
+            outs.extend(open.map(|request_id| NodeOut::Answer { request_id, answer: Answer::Unknown }));
         }
         let answer = self.not_leader();
         let reads = self.reads.take_unapplied().into_iter();
-        outs.extend(reads.map(|ticket| NodeOut::Answer { ticket, answer: answer.clone() }));
+        outs.extend(reads.map(|request_id| NodeOut::Answer { request_id, answer: answer.clone() }));
     }
 }
 
 /// Which way a message goes.
 fn route(to: NodeId, message: Message) -> NodeOut {
     match message {
-        Message::Ack { .. } | Message::LogState(_) | Message::StaleEpoch { .. } => {
+        Message::Ack { .. } | Message::AppendRejection(_) | Message::StaleEpoch { .. } => {
             NodeOut::Reply { to, message }
         }
         Message::VoteRequest(_) | Message::VoteReply(_) => NodeOut::Vote { to, message },
         Message::CommitOrder { .. }
         | Message::Heartbeat { .. }
-        | Message::Fence { .. }
+        | Message::Quarantine { .. }
         | Message::InstallSnapshot { .. }
-        | Message::HandOver { .. } => NodeOut::Pump { to, job: PumpJob::Say(message) },
-        Message::Append(_) => unreachable!("the core pushes, pumps append"),
+        | Message::TransferLeadership { .. } => NodeOut::Replicator { to, job: ReplicatorJob::Say(message) },
+        Message::Append(_) => unreachable!("the core pushes, replicators append"),
     }
 }

@@ -73,17 +73,17 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         match job {
             Job::BallotSaved { ballot } => return self.ballot_saved(ballot, outs),
             Job::Tick => return self.tick(outs),
-            Job::Write { ticket, .. } | Job::Audit { ticket, .. } | Job::Read { ticket } => {
-                outs.push(NodeOut::Answer { ticket, answer: self.not_leader() });
+            Job::Write { request_id, .. } | Job::Audit { request_id, .. } | Job::Read { request_id } => {
+                outs.push(NodeOut::Answer { request_id, answer: self.not_leader() });
             }
             Job::ChangeMembers(asked) => {
-                outs.push(NodeOut::Answer { ticket: asked.ticket, answer: self.not_leader() });
+                outs.push(NodeOut::Answer { request_id: asked.request_id, answer: self.not_leader() });
             }
-            Job::Resync { ticket } => {
-                outs.push(NodeOut::Answer { ticket, answer: Answer::CannotResync { leads: false } });
+            Job::Resync { request_id } => {
+                outs.push(NodeOut::Answer { request_id, answer: Answer::CannotResync { leads: false } });
             }
-            Job::HandOver { .. } => outs.push(NodeOut::HandOverFailed),
-            Job::PeerRoom { .. } | Job::DiskRoom { .. } | Job::Applied(_) => {
+            Job::TransferLeadership { .. } => outs.push(NodeOut::TransferFailed),
+            Job::PeerHeadroom { .. } | Job::DiskHeadroom { .. } | Job::Applied(_) => {
                 return self.take_at_once(job, outs);
             }
             job => self.put_off(job),

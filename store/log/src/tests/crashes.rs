@@ -38,7 +38,10 @@ fn die_everywhere(act: Act, check: Check<'_>) {
             }
             let (log, found) = open(disk.clone(), if power_lost { "b2" } else { "b1" });
             check(&disk, &log, &found, finished);
-            assert!(!found.suspect, "everything that was cut had never been synced or was cut on purpose");
+            assert!(
+                !found.maybe_lost_tail,
+                "everything that was cut had never been synced or was cut on purpose"
+            );
             let leftovers: Vec<_> =
                 disk.list().unwrap().into_iter().filter(|n| n.ends_with(".part")).collect();
             assert_eq!(leftovers, [""; 0], "unfinished writes are removed");
@@ -107,7 +110,7 @@ fn voting() {
 }
 
 fn info(number: u64) -> SnapshotInfo {
-    SnapshotInfo { number, position: Position::new(1, 5), stamp_ms: 50, state_machine_version: 1 }
+    SnapshotInfo { number, position: Position::new(1, 5), log_time_ms: 50, state_machine_version: 1 }
 }
 
 fn write(disk: &SimDisk, log: &Log<SimDisk>, number: u64) -> Result<(), Error> {

@@ -10,8 +10,8 @@ use super::*;
 use crate::fault::FAIL_POINTS;
 use crate::sim::SimDisk;
 use crate::{
-    Fence, IncomingSnapshot, Offered, SnapshotInfo, SnapshotReader, SnapshotWriter, retention, verify_log,
-    verify_snapshots,
+    IncomingSnapshot, Offered, Quarantine, SnapshotInfo, SnapshotReader, SnapshotWriter, retention,
+    verify_log, verify_snapshots,
 };
 
 /// The position of the snapshot that is fetched: beyond the log.
@@ -36,7 +36,7 @@ struct Promises {
     /// Snapshots that have their names, and are not being removed.
     snapshots: Vec<u64>,
     /// The table is known to be wrong, or right again; `None`: that is changing.
-    fenced: Option<bool>,
+    quarantined: Option<bool>,
     /// The log is being thrown away for the fetched snapshot.
     resetting: bool,
     /// It was.
@@ -45,7 +45,7 @@ struct Promises {
 
 fn write_snapshot(disk: &SimDisk, number: u64, position: Position) -> Result<(), Error> {
     let meta = crate::read_meta(disk)?.unwrap();
-    let info = SnapshotInfo { number, position, stamp_ms: 0, state_machine_version: 1 };
+    let info = SnapshotInfo { number, position, log_time_ms: 0, state_machine_version: 1 };
     let mut writer = SnapshotWriter::create(disk.clone(), &meta, info)?;
     writer.write(&[7; 3000])?;
     writer.finish().map(|_| ())
@@ -82,14 +82,14 @@ fn live(disk: &SimDisk, fetched: &Bytes, done: &mut Promises) -> Result<(), Erro
     done.removing = Offset(2);
     log.remove_before(1)?;
     fetch(disk, &log, fetched, false)?;
-    done.fenced = None;
-    log.save_fence(Fence::default())?;
-    done.fenced = Some(true);
+    done.quarantined = None;
+    log.save_quarantine(Quarantine::default())?;
+    done.quarantined = Some(true);
     let newest = adopt(disk, &log, done)?;
     retention::remove_snapshots_before(disk, newest)?;
-    done.fenced = None;
-    log.clear_fence()?;
-    done.fenced = Some(false);
+    done.quarantined = None;
+    log.clear_quarantine()?;
+    done.quarantined = Some(false);
     let installed = fetch(disk, &log, fetched, true)?;
     done.snapshots.push(installed);
     done.resetting = true;
@@ -139,7 +139,10 @@ fn check(disk: &SimDisk, boot_id: &str, promised: &Promises, at: &str) {
         opened => opened.unwrap_or_else(|error| panic!("{at}: {error}")),
     };
     assert!(found.ballot.epoch.0 >= promised.ballot, "{at}: vote-stays");
-    assert!(promised.fenced.is_none_or(|fenced| found.fence.is_some() == fenced), "{at}: a fence stays");
+    assert!(
+        promised.quarantined.is_none_or(|quarantined| found.quarantine.is_some() == quarantined),
+        "{at}: a quarantine stays"
+    );
     assert!(found.unreadable_snapshots.is_empty(), "{at}");
     for number in &promised.snapshots {
         SnapshotReader::open(disk, log.meta(), *number).unwrap_or_else(|error| panic!("{at}: {error}"));
@@ -182,7 +185,7 @@ fn die_at(name: &'static str, passing: u64, power_loss: Option<u64>, fetched: &B
         }
     };
     fail::cfg_callback(name, on_pass).unwrap();
-    let mut promised = Promises { fenced: Some(false), ..Promises::default() };
+    let mut promised = Promises { quarantined: Some(false), ..Promises::default() };
     let ended = live(&disk, fetched, &mut promised);
     fail::remove(name);
     if passed.load(Ordering::Relaxed) <= passing {

@@ -20,7 +20,7 @@ fn the_bytes_of_every_file_are_frozen() {
     log.append(&[entry(1, 2, 5), empty], Offset(1)).unwrap();
     log.roll(Offset(3)).unwrap();
     let (number, position) = (1, Position::new(2, 3));
-    let info = SnapshotInfo { number, position, stamp_ms: 30, state_machine_version: 1 };
+    let info = SnapshotInfo { number, position, log_time_ms: 30, state_machine_version: 1 };
     let mut writer = SnapshotWriter::create(disk.clone(), log.meta(), info).unwrap();
     writer.write(b"state").unwrap();
     writer.finish().unwrap();
@@ -50,7 +50,7 @@ fn the_bytes_of_every_file_are_frozen() {
 fn the_bytes_of_a_packed_block_are_frozen() {
     let (disk, log) = fresh();
     let info =
-        SnapshotInfo { number: 1, position: Position::new(1, 1), stamp_ms: 0, state_machine_version: 1 };
+        SnapshotInfo { number: 1, position: Position::new(1, 1), log_time_ms: 0, state_machine_version: 1 };
     let mut writer = SnapshotWriter::create(disk.clone(), log.meta(), info).unwrap();
     writer.write(&[b'a'; 100]).unwrap();
     writer.finish().unwrap();

@@ -121,7 +121,7 @@ fn files_that_are_gone_are_told() {
 fn with_snapshot() -> (SimDisk, Vec<u8>) {
     let (disk, log) = prepared();
     let (number, position) = (1, Position::new(1, 3));
-    let info = SnapshotInfo { number, position, stamp_ms: 30, state_machine_version: 1 };
+    let info = SnapshotInfo { number, position, log_time_ms: 30, state_machine_version: 1 };
     let mut writer = SnapshotWriter::create(disk.clone(), log.meta(), info).unwrap();
     writer.write(&[b'x'; 3000]).unwrap();
     writer.end_block().unwrap();

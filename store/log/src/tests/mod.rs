@@ -36,14 +36,14 @@ pub(crate) fn membership() -> Bytes {
 
 pub(crate) fn first() -> Entry<Bytes> {
     let (kind, payload) = (EntryKind::Membership, membership());
-    Entry { position: Position::new(1, 1), stamp_ms: 0, kind, payload }
+    Entry { position: Position::new(1, 1), log_time_ms: 0, kind, payload }
 }
 
 /// A command whose payload has `bytes` bytes that follow from its position.
 pub(crate) fn entry(epoch: u64, offset: u64, bytes: usize) -> Entry<Bytes> {
     let payload: Vec<u8> = (0..bytes).map(|i| (epoch * 31 + offset * 7 + i as u64) as u8).collect();
     let position = Position::new(epoch, offset);
-    Entry { position, stamp_ms: offset as i64 * 10, kind: EntryKind::Command, payload: payload.into() }
+    Entry { position, log_time_ms: offset as i64 * 10, kind: EntryKind::Command, payload: payload.into() }
 }
 
 pub(crate) fn make<D: Disk>(disk: &D) {

@@ -1,6 +1,6 @@
 //! Random lives of a log on the simulated disk against a model: appends, syncs, cuts, rolls, votes, kills, power
 //! losses, deaths inside any operation and inside recovery. What was synced is there, nothing is invented, the log
-//! is a prefix of what was written, votes stay, and a kill alone never makes a replica suspect.
+//! is a prefix of what was written, votes stay, and a kill alone never makes a log tell of a lost tail.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -20,7 +20,7 @@ struct Model {
     ballot: (Ballot, Option<Ballot>),
     /// The next payload, so that no two entries are alike.
     serial: u64,
-    suspect: bool,
+    maybe_lost_tail: bool,
     /// The suspicion was being cleared when the machine died.
     clearing: bool,
     seen: Seen,
@@ -31,7 +31,7 @@ struct Model {
 struct Seen {
     deaths: u64,
     innocent_cuts: u64,
-    suspect_cuts: u64,
+    lost_tail_cuts: u64,
     lost_entries: u64,
 }
 
@@ -74,7 +74,7 @@ impl Model {
         for i in 0..=random.below(4) {
             let mut one = entry(epoch, self.last() + 1 + i, random.below(900) as usize);
             self.serial += 1;
-            one.stamp_ms = self.serial.cast_signed();
+            one.log_time_ms = self.serial.cast_signed();
             batch.push(one);
         }
         // If the machine dies in it, all of the batch or nothing may be found.
@@ -125,17 +125,20 @@ impl Model {
         let allowed = [Some(self.ballot.0), self.ballot.1];
         assert!(allowed.contains(&Some(found.ballot)), "{:?} found, {allowed:?} saved", found.ballot);
         if innocent && !self.clearing {
-            assert_eq!(found.suspect, self.suspect, "nothing was lost: {:?}", found.cut);
+            assert_eq!(found.maybe_lost_tail, self.maybe_lost_tail, "nothing was lost: {:?}", found.cut);
         }
-        assert!(found.suspect >= self.suspect || self.clearing, "a suspicion is not forgotten");
+        assert!(
+            found.maybe_lost_tail >= self.maybe_lost_tail || self.clearing,
+            "a suspicion is not forgotten"
+        );
         match &found.cut {
             Some(cut) if cut.innocent => self.seen.innocent_cuts += 1,
-            Some(_) => self.seen.suspect_cuts += 1,
+            Some(_) => self.seen.lost_tail_cuts += 1,
             None => {}
         }
         self.seen.lost_entries += self.last() - last;
         self.clearing = false;
-        self.suspect = found.suspect;
+        self.maybe_lost_tail = found.maybe_lost_tail;
         self.entries.truncate(last as usize);
         self.durable = self.entries.len();
         self.base = (base, base);
@@ -175,7 +178,7 @@ fn live(seed: u64) -> Seen {
         base: (0, 0),
         ballot: (ballot(1), None),
         serial: 0,
-        suspect: false,
+        maybe_lost_tail: false,
         clearing: false,
         seen: Seen::default(),
     };
@@ -197,9 +200,9 @@ fn live(seed: u64) -> Seen {
             model.found(&opened, &found, innocent);
             log = opened;
             model.seen.deaths += u64::from(died);
-            if model.suspect && random.below(2) == 0 {
-                model.clearing = log.clear_suspect().is_err();
-                model.suspect = model.clearing;
+            if model.maybe_lost_tail && random.below(2) == 0 {
+                model.clearing = log.clear_lost_tail().is_err();
+                model.maybe_lost_tail = model.clearing;
             }
         }
     }
@@ -214,7 +217,7 @@ fn random_lives_keep_what_was_synced() {
             Ok(seen) => {
                 all.deaths += seen.deaths;
                 all.innocent_cuts += seen.innocent_cuts;
-                all.suspect_cuts += seen.suspect_cuts;
+                all.lost_tail_cuts += seen.lost_tail_cuts;
                 all.lost_entries += seen.lost_entries;
             }
             Err(panic) => {
@@ -223,7 +226,9 @@ fn random_lives_keep_what_was_synced() {
             }
         }
     }
-    let Seen { deaths, innocent_cuts, suspect_cuts, lost_entries } = all;
-    println!("{deaths} deaths, {innocent_cuts} innocent and {suspect_cuts} other cuts, {lost_entries} lost");
-    assert!(deaths > SEEDS && innocent_cuts > 50 && suspect_cuts > 50 && lost_entries > SEEDS / 2);
+    let Seen { deaths, innocent_cuts, lost_tail_cuts, lost_entries } = all;
+    println!(
+        "{deaths} deaths, {innocent_cuts} innocent and {lost_tail_cuts} other cuts, {lost_entries} lost"
+    );
+    assert!(deaths > SEEDS && innocent_cuts > 50 && lost_tail_cuts > 50 && lost_entries > SEEDS / 2);
 }

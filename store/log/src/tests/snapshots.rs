@@ -20,7 +20,7 @@ fn noise(seed: u8) -> Vec<u8> {
 /// `snap.number` with `blocks` blocks of 700 bytes, on a new disk.
 fn source(number: u64, blocks: u8) -> (SimDisk, Log<SimDisk>, Vec<u8>) {
     let (disk, log) = fresh();
-    let info = SnapshotInfo { number, position: POSITION, stamp_ms: 5, state_machine_version: 1 };
+    let info = SnapshotInfo { number, position: POSITION, log_time_ms: 5, state_machine_version: 1 };
     let mut writer = SnapshotWriter::create(disk.clone(), log.meta(), info).unwrap();
     for i in 0..blocks {
         writer.write(&noise(i)).unwrap();
@@ -64,7 +64,7 @@ fn what_was_written_is_read_block_by_block() {
 #[test]
 fn a_long_stream_is_split_into_full_blocks() {
     let (disk, log) = fresh();
-    let info = SnapshotInfo { number: 1, position: POSITION, stamp_ms: 5, state_machine_version: 1 };
+    let info = SnapshotInfo { number: 1, position: POSITION, log_time_ms: 5, state_machine_version: 1 };
     let mut writer = SnapshotWriter::create(disk.clone(), log.meta(), info).unwrap();
     let stream: Vec<u8> = (0..SNAPSHOT_BLOCK_BYTES_MAX * 2 + 77).map(|i| (i % 251) as u8).collect();
     stream.chunks(100_000).for_each(|part| writer.write(part).unwrap());
@@ -150,7 +150,7 @@ fn an_installed_snapshot_never_takes_a_number_in_use() {
         let listed = incoming.finish(log_newest).unwrap();
         assert_eq!(listed.info.number, wanted);
         verify_snapshot(&disk, log.meta(), wanted).unwrap();
-        log.reset(wanted, listed.info.position, listed.info.stamp_ms).unwrap();
+        log.reset(wanted, listed.info.position, listed.info.log_time_ms).unwrap();
         drop(log);
         let (_, found) = open(disk, "b1");
         assert_eq!(found.history.base(), POSITION);
@@ -158,10 +158,10 @@ fn an_installed_snapshot_never_takes_a_number_in_use() {
 }
 
 #[test]
-fn a_snapshot_fetched_while_a_wrong_table_was_replaced_went_with_the_wrong_ones() {
+fn a_snapshot_fetched_while_a_wrong_table_is_replaced_is_kept() {
     let (disk, log) = fresh();
     for number in [1, 2, 4, 7] {
-        let info = SnapshotInfo { number, position: POSITION, stamp_ms: 5, state_machine_version: 1 };
+        let info = SnapshotInfo { number, position: POSITION, log_time_ms: 5, state_machine_version: 1 };
         SnapshotWriter::create(disk.clone(), log.meta(), info).unwrap().finish().unwrap();
     }
     crate::retention::remove_snapshots_before(&disk, 4).unwrap();
@@ -193,7 +193,7 @@ fn what_was_received_wrongly_is_thrown_away() {
 #[test]
 fn a_full_disk_stops_a_snapshot_and_nothing_else() {
     let (disk, mut log) = fresh();
-    let info = SnapshotInfo { number: 1, position: POSITION, stamp_ms: 5, state_machine_version: 1 };
+    let info = SnapshotInfo { number: 1, position: POSITION, log_time_ms: 5, state_machine_version: 1 };
     let mut writer = SnapshotWriter::create(disk.clone(), log.meta(), info).unwrap();
     disk.set_capacity(Some(5000));
     (0..16).for_each(|seed| writer.write(&noise(seed)).unwrap());

@@ -40,7 +40,7 @@ on_both!(
 fn a_restart_finds_what_was_appended<D: Disk + Clone>(disk: D) {
     make(&disk);
     let (mut log, found) = open(disk.clone(), "b1");
-    assert_eq!((found.history.last(), found.suspect), (Position::new(1, 1), false));
+    assert_eq!((found.history.last(), found.maybe_lost_tail), (Position::new(1, 1), false));
     assert_eq!(found.memberships, [(Offset(1), membership())]);
     let entries = [entry(1, 2, 100), entry(1, 3, 0), entry(1, 4, 5000)];
     append(&mut log, &entries[..2]);
@@ -50,8 +50,11 @@ fn a_restart_finds_what_was_appended<D: Disk + Clone>(disk: D) {
     drop(log);
     let (log, found) = open(disk, "b2");
     assert_eq!(all(&log), [&[first()][..], &entries].concat());
-    assert_eq!((found.commit_mark, found.last_stamp_ms, found.cut), (Offset(3), 40, None));
-    assert!(!log.suspect(), "nothing was cut, so a restart of the machine is no reason for suspicion");
+    assert_eq!((found.commit_mark, found.last_log_time_ms, found.cut), (Offset(3), 40, None));
+    assert!(
+        !log.maybe_lost_tail(),
+        "nothing was cut, so a restart of the machine is no reason for suspicion"
+    );
 }
 
 fn files_roll_and_go<D: Disk + Clone>(disk: D) {
@@ -113,7 +116,7 @@ fn reset_begins_anew<D: Disk + Clone>(disk: D) {
     assert_eq!((log.last(), log.reader().base()), (Position::new(4, 90), Offset(90)));
     drop(log);
     let (mut log, found) = open(disk.clone(), "b1");
-    assert_eq!((found.history.base(), found.last_stamp_ms), (Position::new(4, 90), 777));
+    assert_eq!((found.history.base(), found.last_log_time_ms), (Position::new(4, 90), 777));
     append(&mut log, &[entry(4, 91, 8)]);
     log.sync().unwrap();
     drop(log);
@@ -249,10 +252,10 @@ fn lost_files_ask_for_a_new_member<D: Disk + Clone>(disk: D) {
     }
     disk.remove("boot").unwrap();
     let (mut log, found) = open(disk.clone(), "b1");
-    assert!(found.suspect, "nobody knows whether it was suspect");
-    log.clear_suspect().unwrap();
+    assert!(found.maybe_lost_tail, "nobody knows whether it had lost its tail");
+    log.clear_lost_tail().unwrap();
     drop(log);
-    assert!(!open(disk.clone(), "b1").1.suspect);
+    assert!(!open(disk.clone(), "b1").1.maybe_lost_tail);
     for number in 0..3 {
         disk.remove(&format!("log.{number}")).unwrap();
     }

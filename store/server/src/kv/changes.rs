@@ -13,7 +13,7 @@ use store_engine::Applied;
 use tokio::sync::watch;
 use tonic::Status;
 
-use crate::fencing;
+use crate::quarantine;
 use crate::shared::Shared;
 
 /// Changes in one answer.
@@ -61,7 +61,7 @@ async fn next(mut following: Following) -> Result<Option<(ChangesResponse, Follo
             _ = stopping.wait_for(|stopping| *stopping) => return Ok(None),
         }
     }
-    fencing::check(&following.shared).map_err(|refused| status_from(&refused))?;
+    quarantine::check(&following.shared).map_err(|refused| status_from(&refused))?;
     let feed = following.shared.table.read(|read| since(read, sent, CHANGES_MAX)).map_err(|error| {
         tracing::error!(%error, "the change feed cannot be read");
         status_from(&failure(FailureReason::NotServing, "this node cannot read its database"))

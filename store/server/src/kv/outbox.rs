@@ -28,16 +28,16 @@ use store_db::limits::ANSWER_BYTES_MAX;
 use store_engine::{Answer, Reply};
 use tokio::sync::Notify;
 
-use crate::desk::{Recipient, Told};
 use crate::reads::Asked;
+use crate::router::{Responder, Told};
 
 /// Requests of one stream that may wait for their answers.
 pub(crate) const STREAM_WAITING_MAX: usize = 8_192;
 
 /// Places of one stream, those answered behind one that is not included.
-const STREAM_PLACES_MAX: usize = 65_536;
+const STREAM_SLOTS_MAX: usize = 65_536;
 
-const _: () = assert!(STREAM_WAITING_MAX <= STREAM_PLACES_MAX);
+const _: () = assert!(STREAM_WAITING_MAX <= STREAM_SLOTS_MAX);
 
 /// Bytes that one stream may hold without being charged.
 const BYTES_FREE: usize = 64 << 10;
@@ -125,7 +125,7 @@ pub(crate) struct Picked {
 
 /// The requests and answers of one stream.
 pub(crate) struct Outbox {
-    /// Its number at the desk.
+    /// Its number at the response router.
     pub(crate) id: u32,
     /// The connection that it is charged to.
     place: Option<Place>,
@@ -219,15 +219,15 @@ impl Outbox {
     }
 
     /// Whether another request may wait.
-    pub(crate) fn has_room(&self) -> bool {
+    pub(crate) fn has_headroom(&self) -> bool {
         let mut inner = self.inner.lock();
         // What is free of charge always has room: a stream goes on, if its caller takes what is there.
-        let has_room = inner.requests.grow(self.place.as_ref(), Side::Requests, 0)
+        let has_headroom = inner.requests.grow(self.place.as_ref(), Side::Requests, 0)
             && inner.open + inner.picked.told.len() + inner.picked.ready.len() < STREAM_WAITING_MAX
-            && inner.waiting.len() < STREAM_PLACES_MAX;
+            && inner.waiting.len() < STREAM_SLOTS_MAX;
         inner.wait_for_caller();
-        inner.wants_room = !has_room;
-        has_room
+        inner.wants_room = !has_headroom;
+        has_headroom
     }
 
     /// No more requests come; `refusal` says why, if one was refused that the stream cannot go on after.
@@ -303,7 +303,7 @@ pub(crate) fn bytes_of(told: &Told) -> usize {
     }
 }
 
-impl Recipient for Outbox {
+impl Responder for Outbox {
     fn deliver(&self, told: &mut Vec<(u32, Told)>) {
         let breaks = |told: &Told| matches!(told, Told::Answer(Answer::NotLeader { .. } | Answer::Unknown));
         let mut broken = false;
@@ -495,7 +495,7 @@ mod tests {
             guard.budget(Side::Requests).held() >= 800 * REQUEST_COST_BYTES,
             "they are charged until made"
         );
-        assert!(outbox.has_room(), "there is room, and it is charged");
+        assert!(outbox.has_headroom(), "there is room, and it is charged");
         tokio::time::pause();
         let cut = async {
             closed(&deaf).await;
@@ -522,13 +522,13 @@ mod tests {
         assert_eq!(guard.budget(Side::Requests).held(), 0, "what is left is free of charge");
         let _all = other.place().try_charge(Side::Requests, 1 << 20).expect("room");
         let numbers: Vec<u32> = (0..257).map(|n| outbox.enter(write(n)).expect("open")).collect();
-        assert!(!outbox.has_room());
+        assert!(!outbox.has_headroom());
         told(&outbox, &numbers);
-        assert!(!outbox.has_room(), "their answers are not made");
+        assert!(!outbox.has_headroom(), "their answers are not made");
         let woken = outbox.changed.notified();
         take(&outbox);
         woken.now_or_never().expect("whoever waits for room is told");
-        assert!(outbox.has_room());
+        assert!(outbox.has_headroom());
     }
 
     fn refused(number: u64) -> PipelineResponse {
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_at_the_door_are_charged_until_they_are_taken() {
+    async fn answers_of_validation_are_charged_until_they_are_taken() {
         let (guard, [(_a, deaf), (_b, other)]) = guarded(1 << 20).await;
         let outbox = Outbox::new(1, Some(deaf.place().clone()));
         (0..1_000).for_each(|number| outbox.answer(refused(number)));

@@ -20,11 +20,11 @@ use store_engine::{Answer, Job, Reply};
 use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
 
-use super::door::{at_door, client_command};
 use super::outbox::{Outbox, Picked, Waiting, bytes_of, rounded};
-use crate::desk::{Desk, Recipient, Told};
+use super::validation::{client_command, validated};
 use crate::inbox::Batch;
 use crate::reads::{self, Asked};
+use crate::router::{Responder, ResponseRouter, Told};
 use crate::shared::Shared;
 use crate::too_large::not_taken;
 
@@ -32,7 +32,7 @@ use crate::too_large::not_taken;
 const BATCH_MAX: usize = 512;
 /// And their bytes, about.
 const BATCH_BYTES_MAX: usize = 1 << 20;
-/// Of so many answers the reads are run on one picture.
+/// Of so many answers the reads are run on one consistent view.
 const READS_MAX: usize = 512;
 /// Bytes of answers that are made at a time: what the caller has not taken stays unread in the database.
 const READY_BYTES: usize = 64 << 10;
@@ -43,7 +43,7 @@ pub(super) fn open(
     place: Option<Place>,
     requests: Streaming<PipelineRequest>,
 ) -> Answers {
-    let outbox = shared.desk.register(|id| Outbox::new(id, place));
+    let outbox = shared.router.register(|id| Outbox::new(id, place));
     let intake = Intake {
         shared: Arc::clone(&shared),
         outbox: Arc::clone(&outbox),
@@ -90,7 +90,7 @@ impl Intake {
             };
             // Not before: a message that has begun to come is waited for, and its sender is not to be blamed for what the
             // store lets wait.
-            while !self.outbox.has_room() {
+            while !self.outbox.has_headroom() {
                 self.outbox.changed.notified().await;
             }
             let more = self.gather(first, &mut requests);
@@ -130,7 +130,7 @@ impl Intake {
         if self.jobs.is_empty() {
             return Ok(());
         }
-        let from = Arc::clone(&self.outbox) as Arc<dyn Recipient>;
+        let from = Arc::clone(&self.outbox) as Arc<dyn Responder>;
         let batch =
             Batch { from, jobs: std::mem::take(&mut self.jobs), bytes: std::mem::take(&mut self.bytes) };
         self.shared.inbox.submit(batch).await
@@ -155,7 +155,7 @@ impl Intake {
             Request::Scan(scan) => scan.route,
             Request::Outcome(outcome) => outcome.route,
         };
-        at_door(&self.shared, route.as_ref(), checked)?;
+        validated(&self.shared, route.as_ref(), checked)?;
         match request {
             Request::Txn(txn) => {
                 self.write(number, Kind::Txn(TxnCommand { txn: txn.txn, identity: txn.identity }))?;
@@ -174,7 +174,8 @@ impl Intake {
         let command = client_command(&self.shared, kind)?;
         if let Some(place) = self.outbox.enter(Waiting { number, asked: Asked::Write }) {
             self.bytes += command.len();
-            self.jobs.push(Job::Write { ticket: Desk::ticket(self.outbox.id, place), command });
+            self.jobs
+                .push(Job::Write { request_id: ResponseRouter::request_id(self.outbox.id, place), command });
         }
         Ok(())
     }
@@ -182,7 +183,7 @@ impl Intake {
     fn read(&mut self, number: u64, freshness: Option<Freshness>, asked: Asked) {
         let Some(place) = self.outbox.enter(Waiting { number, asked }) else { return };
         if !freshness.as_ref().is_some_and(Freshness::is_stale) {
-            self.jobs.push(Job::Read { ticket: Desk::ticket(self.outbox.id, place) });
+            self.jobs.push(Job::Read { request_id: ResponseRouter::request_id(self.outbox.id, place) });
         } else if reads::must_wait(&self.shared, freshness.as_ref()) {
             // Rare: a replica that lags behind what the caller has seen.
             let (shared, outbox) = (Arc::clone(&self.shared), Arc::clone(&self.outbox));
@@ -218,8 +219,8 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// Turns the first of what was picked up into answers, about [`READY_BYTES`]; the reads among them are run on one
-    /// picture.
-    fn turn(&mut self) {
+    /// consistent view.
+    fn poll(&mut self) {
         let may_run = |told: &Told| match told {
             Told::Answer(Answer::ReadReady { at }) => Some(*at),
             _ => None,
@@ -274,7 +275,7 @@ impl Answers {
 impl Drop for Answers {
     fn drop(&mut self) {
         self.taking.abort();
-        self.shared.desk.leave(self.outbox.id);
+        self.shared.router.leave(self.outbox.id);
     }
 }
 
@@ -290,7 +291,7 @@ impl Stream for Answers {
                 return Poll::Ready(Some(Ok(response)));
             }
             if !self.told.is_empty() {
-                self.turn();
+                self.poll();
                 continue;
             }
             let mut picked = Picked::default();

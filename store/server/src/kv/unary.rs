@@ -17,7 +17,7 @@ use store_client::failure::{failure, status_from};
 use store_engine::Reply;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::door::{at_door, client_command};
+use super::validation::{client_command, validated};
 use super::{changes, pipeline};
 use crate::reads::{self, Asked};
 use crate::shared::{Ask, Shared};
@@ -33,8 +33,8 @@ impl KvService {
         KvService { shared }
     }
 
-    fn door(&self, route: Option<&Route>, checked: Result<(), Violation>) -> Result<(), Status> {
-        at_door(&self.shared, route, checked).map_err(|failure| status_from(&failure))
+    fn validate(&self, route: Option<&Route>, checked: Result<(), Violation>) -> Result<(), Status> {
+        validated(&self.shared, route, checked).map_err(|failure| status_from(&failure))
     }
 
     async fn execute(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Status> {
@@ -63,7 +63,7 @@ impl Kv for KvService {
 
     async fn set(&self, request: Request<SetRequest>) -> Result<Response<WriteResponse>, Status> {
         let mut request = request.into_inner();
-        self.door(request.route.as_ref(), check::set(&request))?;
+        self.validate(request.route.as_ref(), check::set(&request))?;
         let identity = request.identity.take();
         let answer = self.execute(write::set(&request), identity).await?;
         Ok(Response::new(write::set_response(answer)))
@@ -71,7 +71,7 @@ impl Kv for KvService {
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let request = request.into_inner();
-        self.door(request.route.as_ref(), check::get(&request))?;
+        self.validate(request.route.as_ref(), check::get(&request))?;
         match reads::fresh(&self.shared, Asked::Get(request)).await {
             Ok(Answered::Get(answer)) => Ok(Response::new(answer)),
             Ok(_) => Err(Status::internal("a get was answered as something else")),
@@ -81,7 +81,7 @@ impl Kv for KvService {
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<WriteResponse>, Status> {
         let mut request = request.into_inner();
-        self.door(request.route.as_ref(), check::delete(&request))?;
+        self.validate(request.route.as_ref(), check::delete(&request))?;
         let identity = request.identity.take();
         let answer = self.execute(write::delete(&request), identity).await?;
         Ok(Response::new(write::delete_response(answer)))
@@ -92,7 +92,7 @@ impl Kv for KvService {
         request: Request<DeleteVersionRequest>,
     ) -> Result<Response<WriteResponse>, Status> {
         let mut request = request.into_inner();
-        self.door(request.route.as_ref(), check::delete_version(&request))?;
+        self.validate(request.route.as_ref(), check::delete_version(&request))?;
         let identity = request.identity.take();
         let answer = self.execute(write::delete_version(&request), identity).await?;
         Ok(Response::new(write::delete_version_response(answer)))
@@ -103,7 +103,7 @@ impl Kv for KvService {
         request: Request<TestAndSetRequest>,
     ) -> Result<Response<WriteResponse>, Status> {
         let mut request = request.into_inner();
-        self.door(request.route.as_ref(), check::test_and_set(&request))?;
+        self.validate(request.route.as_ref(), check::test_and_set(&request))?;
         let identity = request.identity.take();
         let answer = self.execute(write::test_and_set(&request), identity).await?;
         Ok(Response::new(write::test_and_set_response(request.version, answer)))
@@ -111,7 +111,7 @@ impl Kv for KvService {
 
     async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<ScanResponse>, Status> {
         let request = request.into_inner();
-        self.door(request.route.as_ref(), check::scan(&request))?;
+        self.validate(request.route.as_ref(), check::scan(&request))?;
         match reads::fresh(&self.shared, Asked::Scan(request)).await {
             Ok(Answered::Scan(answer)) => Ok(Response::new(answer)),
             Ok(_) => Err(Status::internal("a scan was answered as something else")),
@@ -121,14 +121,14 @@ impl Kv for KvService {
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
         let request = request.into_inner();
-        self.door(request.route.as_ref(), check::txn_request(&request))?;
+        self.validate(request.route.as_ref(), check::txn_request(&request))?;
         let answer = self.execute(request.txn.unwrap_or_default(), request.identity).await?;
         Ok(Response::new(answer))
     }
 
     async fn outcome(&self, request: Request<OutcomeRequest>) -> Result<Response<OutcomeResponse>, Status> {
         let request = request.into_inner();
-        self.door(request.route.as_ref(), check::outcome(&request))?;
+        self.validate(request.route.as_ref(), check::outcome(&request))?;
         let OutcomeRequest { tag, identity, .. } = request;
         match self.write(Kind::Outcome(OutcomeCommand { tag, identity })).await? {
             Reply::Outcome(answer) => Ok(Response::new(answer)),
@@ -141,7 +141,7 @@ impl Kv for KvService {
         request: Request<ChangesRequest>,
     ) -> Result<Response<Self::ChangesStream>, Status> {
         let request = request.into_inner();
-        self.door(request.route.as_ref(), check::changes(&request))?;
+        self.validate(request.route.as_ref(), check::changes(&request))?;
         Ok(Response::new(changes::stream(Arc::clone(&self.shared), &request)))
     }
 

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_for_votes_was_kept_when_its_peer_had_moved() {
+    fn a_connection_for_votes_follows_its_peer_to_a_new_address() {
         let (mut kept, mut dialled) = (Kept::new(), 0);
         let mut to = |kept: &mut Kept<u32>, address: &str| {
             kept.to(address, |_| {

@@ -9,7 +9,9 @@ use parking_lot::Mutex;
 use proto::store as wire;
 use store_client::failure::{failure, invalid, status_from};
 use store_client::pace::Pace;
-use store_keys::{ClusterId, Cookie, Door, End, Hello, KEY_BYTES, KeyId, Keys, Kind, Refused, Responder};
+use store_keys::{
+    Admission, ClusterId, Cookie, End, Hello, KEY_BYTES, KeyId, Keys, Kind, Refused, Responder,
+};
 use tonic::Status;
 
 use crate::problems::{About, Problems};
@@ -55,18 +57,18 @@ pub(super) fn hello_in(hello: &wire::Hello) -> Result<Hello, Status> {
 /// The door for sessions that others begin here.
 pub(crate) struct Entrance {
     /// Held for a few MACs, never across a wait.
-    door: Mutex<Door>,
+    admission: Mutex<Admission>,
 }
 
 impl Entrance {
     /// The door of this process, with random bytes that nobody else has.
     pub(crate) fn new(random: [u8; KEY_BYTES]) -> Entrance {
-        Entrance { door: Mutex::new(Door::new(random)) }
+        Entrance { admission: Mutex::new(Admission::new(random)) }
     }
 
     /// Answers an introduction.
     pub(super) fn welcome(&self, keys: &Keys, hello: &wire::Hello) -> Result<wire::Welcome, Status> {
-        let welcome = self.door.lock().welcome(keys, &hello_in(hello)?).map_err(refused)?;
+        let welcome = self.admission.lock().welcome(keys, &hello_in(hello)?).map_err(refused)?;
         let (cookie, proof) = (&welcome.cookie.0, &welcome.proof.0);
         Ok(wire::Welcome { cookie: Bytes::copy_from_slice(cookie), proof: Bytes::copy_from_slice(proof) })
     }
@@ -79,7 +81,7 @@ impl Entrance {
             return Err(status_from(&invalid("peer.kind", "the session was begun for another kind of call")));
         }
         let cookie = Cookie::of(&frame.cookie).ok_or_else(|| refused(Refused::Introduce))?;
-        let opened = self.door.lock().open(keys, &hello, &cookie, frame.number, &frame.body, &frame.mac);
+        let opened = self.admission.lock().open(keys, &hello, &cookie, frame.number, &frame.body, &frame.mac);
         opened.map_err(refused)
     }
 }

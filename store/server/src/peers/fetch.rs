@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_offer_repeated_while_its_snapshot_was_fetched_was_fetched_again() {
+    fn an_offer_repeated_while_its_snapshot_is_fetched_is_fetched_once() {
         let mut wanted =
             Wanted { next: Some((NodeId(1), Position::new(3, 40))), busy: true, ..Wanted::default() };
         wanted.fulfil(Position::new(3, 39));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_that_failed_under_a_fetched_snapshot_was_tried_again() {
+    fn a_failed_sync_of_a_fetched_snapshot_is_never_tried_again() {
         let source = || std::io::Error::from_raw_os_error(5);
         let sync = store_log::Error::Sync { file: "snap.3".to_owned(), source: source() };
         let ends = Failed::Here(sync.into()).fatal().unwrap_err();

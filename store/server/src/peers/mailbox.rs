@@ -32,9 +32,9 @@ struct Inner {
 }
 
 impl Mailbox {
-    /// Puts an answer in, and whether this replica lacks room.
-    pub(super) fn put(&self, message: &Message, no_room: bool) {
-        let reply = PushReply { no_room, ..convert::reply_out(message) };
+    /// Puts an answer in, and whether this replica is out of space.
+    pub(super) fn put(&self, message: &Message, out_of_space: bool) {
+        let reply = PushReply { out_of_space, ..convert::reply_out(message) };
         let mut inner = self.inner.lock();
         let is_ack = |reply: &PushReply| matches!(reply.message, Some(Kind::Ack(_)));
         if is_ack(&reply) && inner.waiting.back().is_some_and(is_ack) {
@@ -103,7 +103,7 @@ mod tests {
 
     fn ack(offset: u64) -> Message {
         let (epoch, durable_up_to, round) = (Epoch(1), Position::new(1, offset), Round(0));
-        Message::Ack { epoch, durable_up_to, round, checkpoint: None, fenced: false, unfit: false }
+        Message::Ack { epoch, durable_up_to, round, checkpoint: None, quarantined: false, unfit: false }
     }
 
     fn next(replies: &mut Replies) -> Option<Message> {

@@ -1,5 +1,5 @@
 //! One place for each peer that speaks to this node. Members always have one; so has a bounded number of others, since
-//! whoever is not known here may have become a member since. What outsiders say can fill no memory.
+//! whoever is not known here may have become a member since. What non-members say can fill no memory.
 
 use std::collections::HashMap;
 
@@ -60,7 +60,7 @@ mod tests {
     use proto::store::Member;
 
     #[test]
-    fn every_node_id_that_was_ever_named_had_a_place_for_good() {
+    fn only_members_have_a_lasting_slot() {
         let mut members = Members::default();
         members.by_node.insert(1, Member::default());
         let mut places = Places::default();
@@ -73,7 +73,7 @@ mod tests {
         };
         let many = 100..100 + STRANGERS_MAX as u64;
         assert!(many.clone().all(|node| enter(node, true)));
-        assert!(!enter(99, true), "outsiders have so many places");
+        assert!(!enter(99, true), "non-members have so many places");
         assert!(enter(1, true) && enter(100, true), "a member has one, and who has one keeps it");
         for node in many {
             enter(node, false);

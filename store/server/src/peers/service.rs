@@ -384,7 +384,7 @@ impl ReplicationService {
 mod tests {
     use super::*;
     use crate::peers::mailbox::Mailbox;
-    use store_keys::{ClusterId, ClusterKey, Door, End, Hello, KEY_BYTES, Purpose, Secret};
+    use store_keys::{Admission, ClusterId, ClusterKey, End, Hello, KEY_BYTES, Purpose, Secret};
 
     fn speaking() -> Speaking {
         let cluster = ClusterId::new(1).expect("not 0");
@@ -401,16 +401,16 @@ mod tests {
             nonce: [0; 16],
             key,
         };
-        let mut door = Door::new([2; KEY_BYTES]);
-        let welcome = door.welcome(&keys, &hello).expect("the key is believed");
+        let mut admission = Admission::new([2; KEY_BYTES]);
+        let welcome = admission.welcome(&keys, &hello).expect("the key is believed");
         let mut caller = store_keys::Caller::welcomed(&hello, &keys, &welcome).expect("it is proven");
         let opening = caller.seal(b"");
-        let opened = door.open(&keys, &hello, &welcome.cookie, opening.number, b"", &opening.mac.0);
+        let opened = admission.open(&keys, &hello, &welcome.cookie, opening.number, b"", &opening.mac.0);
         opened.expect("it is proven").stream().1
     }
 
     #[tokio::test]
-    async fn a_push_that_could_not_be_taken_ended_the_stream_without_a_reason() {
+    async fn a_push_that_cannot_be_taken_ends_the_stream_with_its_reason() {
         let taking = tokio::spawn(async { Err(status_from(&stopping())) });
         while !taking.is_finished() {
             tokio::task::yield_now().await;

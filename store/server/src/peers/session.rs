@@ -1,5 +1,5 @@
 //! Sessions on the wire: who begins one, who lets one begin, and frames with their proofs. What is believed decides
-//! [`store_keys::Door`] and its kin, which the simulator runs too.
+//! [`store_keys::Admission`] and its kin, which the simulator runs too.
 
 use bytes::Bytes;
 use prost::Message;

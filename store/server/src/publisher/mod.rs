@@ -1,28 +1,28 @@
-//! The change publisher: hints over MQTT that make caches quick (DESIGN section 7). Only the group's leader
+//! The change publisher: hints over MQTT that make caches quick (docs/PROTOCOL.md, 5). Only the group's leader
 //! publishes; events come from the change feed in the table, in offset order, so nothing is ever queued here.
 //!
 //! ```text
-//!   feed ──► Plan: what is to be published next? ──► Courier: one MQTT 5 connection ──► broker
+//!   feed ──► Plan: what is to be published next? ──► PublisherSession: one MQTT 5 connection ──► broker
 //!              ▲ acks ◄──────────────────────────────┘ nonces ◄──────────────────────────┘
 //! ```
 //!
-//! A *life* is one leadership over one connection. It begins at the last publish mark in the log, or, on a new
+//! A *session* is one leadership over one connection. It begins at the last publish mark in the log, or, on a new
 //! connection, after what the broker acknowledged. When the broker is slow, the plan waits for its acks; when the
-//! connection is lost, the next life begins where the broker's acks ended: duplicates, never gaps. The broker
+//! connection is lost, the next session begins where the broker's acks ended: duplicates, never gaps. The broker
 //! dead, slow or stopped touches nothing else in the node: this task waits for it alone.
 //!
 //! The module `v5` of rumqttc is used: reason codes say whether an ack is one, and mosquitto and the embedded
 //! broker both speak MQTT 5.
 
-mod courier;
 mod plan;
+mod publisher_session;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
 use proto::store::command::Kind;
-use proto::store::{Beat, BusMessage, ChangeBatch, Events, PublishMark, bus_message};
+use proto::store::{BusMessage, ChangeBatch, Events, FreshnessHeartbeat, PublishMark, bus_message};
 use store_client::backoff::Backoff;
 use store_core::{Epoch, Role};
 use store_db::changes::{Feed, since};
@@ -30,12 +30,12 @@ use store_db::{Table as _, state};
 use store_engine::Answer;
 
 use crate::config::Login;
-use crate::desk::Told;
 use crate::kv::command_of;
 use crate::problems::About;
+use crate::router::Told;
 use crate::shared::{Ask, Shared};
-use courier::{Courier, Lost};
 use plan::{Plan, Step};
+use publisher_session::{Lost, PublisherSession};
 
 /// Waits between connections.
 const BACKOFF_MS_FIRST: u64 = 50;
@@ -55,21 +55,23 @@ pub(crate) async fn run(shared: Arc<Shared>, broker: String, login: Option<Login
         let epoch = leading(&shared).await;
         let log = log(&shared);
         let began = Instant::now();
-        match Courier::connect(&shared, log.id, &broker, login.as_ref()).await {
-            Ok(courier) => {
+        match PublisherSession::connect(&shared, log.id, &broker, login.as_ref()).await {
+            Ok(publisher_session) => {
                 failures = 0;
                 shared.problems.clear(About::Broker);
                 tracing::info!(broker, %epoch, "publishing changes");
                 let acked_before = acked.filter(|(of, _)| *of == epoch).map(|(_, acked)| acked);
-                let mut life = Life::begin(&shared, courier, epoch, log, acked_before);
-                let from = life.plan.acked();
-                let ended = life.live().await;
-                acked = Some((epoch, life.plan.acked()));
-                if life.plan.acked() > from {
+                let mut session = LeaderSession::begin(&shared, publisher_session, epoch, log, acked_before);
+                let from = session.plan.acked();
+                let ended = session.live().await;
+                acked = Some((epoch, session.plan.acked()));
+                if session.plan.acked() > from {
                     backoff.reset();
                 }
                 if let Err(Lost(why)) = ended {
-                    if let Some(skipped) = stuck.lost(life.plan.acked() > from, life.plan.first_unacked()) {
+                    if let Some(skipped) =
+                        stuck.lost(session.plan.acked() > from, session.plan.first_unacked())
+                    {
                         tracing::warn!(
                             up_to = skipped,
                             "the broker does not take these changes: caches will see a gap"
@@ -147,7 +149,7 @@ fn log(shared: &Shared) -> Log {
     })
 }
 
-/// Waits until this node leads, and has applied the first entry of its log: by the founders that it names the log is
+/// Waits until this node leads, and has applied the first entry of its log: by the initial members that it names the log is
 /// known.
 async fn leading(shared: &Shared) -> Epoch {
     let (mut applied, mut role) = (shared.applied.subscribe(), shared.role.subscribe());
@@ -165,39 +167,45 @@ async fn leading(shared: &Shared) -> Epoch {
 }
 
 /// One leadership over one connection.
-struct Life<'a> {
+struct LeaderSession<'a> {
     shared: &'a Shared,
-    courier: Courier,
+    publisher_session: PublisherSession,
     epoch: Epoch,
     log_id: u64,
     plan: Plan,
     began: Instant,
 }
 
-impl<'a> Life<'a> {
-    fn begin(shared: &'a Shared, courier: Courier, epoch: Epoch, log: Log, acked: Option<u64>) -> Life<'a> {
+impl<'a> LeaderSession<'a> {
+    fn begin(
+        shared: &'a Shared,
+        publisher_session: PublisherSession,
+        epoch: Epoch,
+        log: Log,
+        acked: Option<u64>,
+    ) -> LeaderSession<'a> {
         let plan = Plan::new(log.mark, acked);
-        Life { shared, courier, epoch, log_id: log.id, plan, began: Instant::now() }
+        LeaderSession { shared, publisher_session, epoch, log_id: log.id, plan, began: Instant::now() }
     }
 
     /// Publishes until the connection is lost or another leads.
     async fn live(&mut self) -> Result<(), Lost> {
         while self.still_leads() {
-            while let Some(nonce) = self.courier.nonce() {
+            while let Some(nonce) = self.publisher_session.nonce() {
                 let now = self.now_ms();
                 self.plan.nonce(nonce, now);
             }
             let now = self.now_ms();
-            self.plan.acknowledged(self.courier.acked()?, now);
+            self.plan.acknowledged(self.publisher_session.acked()?, now);
             let last_change = self.shared.applied.borrow().last_change.0;
             match self.plan.next(now, last_change) {
                 Step::Read { after } => self.publish_events(after).await?,
                 Step::Ask => self.ask_barrier().await,
-                Step::Beat { offset, previous, mut nonces } => {
+                Step::FreshnessHeartbeat { offset, previous, mut nonces } => {
                     // Whoever is not named asks again.
-                    nonces.truncate(plan::nonces_fitting(self.room_bytes()));
-                    let beat = Beat { offset, previous, nonces };
-                    self.send(bus_message::Kind::Beat(beat)).await?;
+                    nonces.truncate(plan::nonces_fitting(self.headroom_bytes()));
+                    let heartbeat = FreshnessHeartbeat { offset, previous, nonces };
+                    self.send(bus_message::Kind::FreshnessHeartbeat(heartbeat)).await?;
                 }
                 Step::Mark { offset } => self.mark(offset).await,
                 Step::Wait { until_ms } => self.wait(until_ms).await?,
@@ -220,7 +228,7 @@ impl<'a> Life<'a> {
         match feed {
             Ok(Feed::Changes(ChangeBatch { mut changes, up_to })) => {
                 let sizes = changes.iter().map(prost::Message::encoded_len);
-                let count = plan::fitting(sizes, self.room_bytes());
+                let count = plan::fitting(sizes, self.headroom_bytes());
                 if let (0, Some(first)) = (count, changes.first()) {
                     let (offset, keys) = (first.offset, first.keys.len());
                     tracing::warn!(
@@ -257,8 +265,8 @@ impl<'a> Life<'a> {
     }
 
     /// What a message can carry to this broker.
-    fn room_bytes(&self) -> usize {
-        self.courier.message_bytes_max().saturating_sub(MESSAGE_BYTES_BESIDE)
+    fn headroom_bytes(&self) -> usize {
+        self.publisher_session.message_bytes_max().saturating_sub(MESSAGE_BYTES_BESIDE)
     }
 
     async fn send(&mut self, kind: bus_message::Kind) -> Result<(), Lost> {
@@ -270,7 +278,7 @@ impl<'a> Life<'a> {
             kind: Some(kind),
             log_id: self.log_id,
         };
-        self.courier.publish(message.encode_to_vec()).await?;
+        self.publisher_session.publish(message.encode_to_vec()).await?;
         self.plan.sent();
         Ok(())
     }
@@ -279,7 +287,7 @@ impl<'a> Life<'a> {
     async fn ask_barrier(&mut self) {
         match self.shared.ask(Ask::Read).await {
             Ok(Told::Answer(Answer::ReadReady { at })) => self.plan.confirmed(at.0),
-            // No quorum round, no beat.
+            // No quorum round, no freshness heartbeat.
             _ => {
                 self.plan.not_confirmed();
                 tokio::time::sleep(Duration::from_millis(REFUSED_MS)).await;
@@ -302,12 +310,12 @@ impl<'a> Life<'a> {
         let mut applied = self.shared.applied.subscribe();
         let mut role = self.shared.role.subscribe();
         let until = self.began + Duration::from_millis(until_ms.unwrap_or(u64::from(u32::MAX)));
-        let (has_room, last) = (self.plan.has_room(), self.plan.last_sent());
+        let (has_headroom, last) = (self.plan.has_headroom(), self.plan.last_sent());
         let epoch = self.epoch;
         tokio::select! {
-            _ = applied.wait_for(|applied| has_room && applied.last_change.0 > last) => Ok(()),
+            _ = applied.wait_for(|applied| has_headroom && applied.last_change.0 > last) => Ok(()),
             _ = role.wait_for(|view| view.role != Role::Leader || view.epoch != epoch) => Ok(()),
-            heard = self.courier.heard() => heard,
+            heard = self.publisher_session.heard() => heard,
             () = tokio::time::sleep_until(until.into()) => Ok(()),
         }
     }

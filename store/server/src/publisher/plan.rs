@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Promises: events go out in offset order, each after the one before it or after one that the broker has already
-//! acknowledged; a beat goes out only after a round that was asked for after its nonces were gathered, and after
+//! acknowledged; a freshness heartbeat goes out only after a round that was asked for after its nonces were gathered, and after
 //! every event at or below its offset; a mark never says more than the broker acknowledged.
 
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ pub(super) const EVENTS_MAX: usize = 256;
 const EVENTS_BYTES_MAX: usize = 512 << 10;
 /// Bytes beside each change in a message of several: tag and length.
 const CHANGE_BYTES_BESIDE: usize = 6;
-/// Bytes beside a nonce in a beat, with itself.
+/// Bytes beside a nonce in a freshness heartbeat, with itself.
 const NONCE_BYTES: usize = 18;
 /// Messages on their way to the broker; brokers allow 20 and more.
 pub(super) const IN_FLIGHT_MAX: usize = 16;
@@ -29,12 +29,12 @@ pub(super) const IN_FLIGHT_MAX: usize = 16;
 const MARK_EVENTS: usize = 256;
 /// Or after so long, if something was published.
 const MARK_MS: u64 = 1_000;
-/// Nonces are gathered for so long before the round; a beat comes at least every 250 ms while nonces come.
+/// Nonces are gathered for so long before the round; a freshness heartbeat comes at least every 250 ms while nonces come.
 const GATHER_MS: u64 = 100;
-/// Nonces in one beat; each is 16 bytes.
+/// Nonces in one freshness heartbeat; each is 16 bytes.
 const NONCES_MAX: usize = 1_024;
 
-const _: () = assert!(GATHER_MS < 250, "a beat comes at least every 250 ms while nonces come");
+const _: () = assert!(GATHER_MS < 250, "a freshness heartbeat comes at least every 250 ms while nonces come");
 
 /// What to do next.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,8 +46,8 @@ pub(super) enum Step {
     },
     /// Do a read-index round.
     Ask,
-    /// Publish a beat.
-    Beat {
+    /// Publish a freshness heartbeat.
+    FreshnessHeartbeat {
         /// Everything up to here was sent.
         offset: u64,
         /// The last change at or below it.
@@ -67,7 +67,7 @@ pub(super) enum Step {
     },
 }
 
-/// A beat in the making.
+/// A freshness heartbeat in the making.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Making {
     nonces: Vec<Bytes>,
@@ -84,7 +84,7 @@ struct InFlight {
     events: usize,
 }
 
-/// The plan of one life.
+/// The plan of one session.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// Changes up to here were sent.
@@ -103,11 +103,11 @@ pub(super) struct Plan {
     in_flight: VecDeque<InFlight>,
     /// Acks seen on this connection.
     acks_seen: u64,
-    /// Nonces of the next beat.
+    /// Nonces of the next freshness heartbeat.
     gathering: Vec<Bytes>,
     /// When the first of them came.
     gathering_since_ms: Option<u64>,
-    /// The beat in the making.
+    /// The freshness heartbeat in the making.
     making: Option<Making>,
 }
 
@@ -121,7 +121,7 @@ pub(super) fn fitting(sizes: impl Iterator<Item = usize>, bytes_max: usize) -> u
     sizes.enumerate().take_while(fits).count()
 }
 
-/// How many nonces go into a beat that may have `bytes_max`.
+/// How many nonces go into a freshness heartbeat that may have `bytes_max`.
 pub(super) fn nonces_fitting(bytes_max: usize) -> usize {
     bytes_max / NONCE_BYTES
 }
@@ -150,11 +150,11 @@ impl Plan {
         if self.is_mark_due(now_ms) {
             return Step::Mark { offset: self.acked };
         }
-        if self.has_room() {
+        if self.has_headroom() {
             if last_change > self.sent {
                 return Step::Read { after: self.sent };
             }
-            if let Some(step) = self.next_of_beat() {
+            if let Some(step) = self.next_of_heartbeat() {
                 return step;
             }
             if self.making.is_none()
@@ -168,13 +168,13 @@ impl Plan {
         Step::Wait { until_ms: self.due_ms() }
     }
 
-    fn next_of_beat(&mut self) -> Option<Step> {
+    fn next_of_heartbeat(&mut self) -> Option<Step> {
         let confirmed = self.making.as_ref()?.confirmed?;
         if self.reached < confirmed {
             return Some(Step::Read { after: self.sent });
         }
         let nonces = self.making.take()?.nonces;
-        Some(Step::Beat { offset: self.reached, previous: self.sent, nonces })
+        Some(Step::FreshnessHeartbeat { offset: self.reached, previous: self.sent, nonces })
     }
 
     fn is_mark_due(&self, now_ms: u64) -> bool {
@@ -185,12 +185,13 @@ impl Plan {
 
     fn due_ms(&self) -> Option<u64> {
         let mark = self.unmarked_since_ms.filter(|_| self.acked > self.marked).map(|since| since + MARK_MS);
-        let beat = self.gathering_since_ms.filter(|_| self.has_room()).map(|since| since + GATHER_MS);
-        mark.into_iter().chain(beat).min()
+        let heartbeat =
+            self.gathering_since_ms.filter(|_| self.has_headroom()).map(|since| since + GATHER_MS);
+        mark.into_iter().chain(heartbeat).min()
     }
 
     /// Whether another message may be sent.
-    pub(super) fn has_room(&self) -> bool {
+    pub(super) fn has_headroom(&self) -> bool {
         self.in_flight.len() < IN_FLIGHT_MAX
     }
 
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_begins_at_the_mark_and_sends_what_follows_once() {
+    fn a_session_begins_at_the_mark_and_sends_what_follows_once() {
         let mut plan = Plan::new(10, None);
         assert_eq!(plan.next(0, 10), IDLE);
         publish(&mut plan, 10, 15, 3);
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_life_begins_where_the_broker_acknowledged() {
+    fn the_next_session_begins_where_the_broker_acknowledged() {
         let mut plan = Plan::new(10, None);
         publish(&mut plan, 10, 15, 3);
         publish(&mut plan, 15, 20, 3);
@@ -349,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_beat_follows_a_round_and_every_event_up_to_it() {
+    fn a_freshness_heartbeat_follows_a_round_and_every_event_up_to_it() {
         let mut plan = Plan::new(7, None);
         plan.nonce(nonce("a"), 1_000);
         assert_eq!(plan.next(1_000, 7), Step::Wait { until_ms: Some(1_000 + GATHER_MS) });
@@ -361,15 +362,15 @@ mod tests {
         plan.read(Some(11), 11, 1);
         assert_eq!(plan.next(1_152, 11), Step::Read { after: 11 }, "12 must be known to be no change");
         plan.read(None, 13, 0);
-        let beat = Step::Beat { offset: 13, previous: 11, nonces: vec![nonce("a")] };
-        assert_eq!(plan.next(1_153, 11), beat);
+        let heartbeat = Step::FreshnessHeartbeat { offset: 13, previous: 11, nonces: vec![nonce("a")] };
+        assert_eq!(plan.next(1_153, 11), heartbeat);
         plan.sent();
         assert_eq!(plan.next(1_160, 11), Step::Wait { until_ms: Some(1_150 + GATHER_MS) });
         assert_eq!(plan.next(1_150 + GATHER_MS, 11), Step::Ask, "the late one has a round of its own");
     }
 
     #[test]
-    fn without_a_round_there_is_no_beat_and_no_nonce_is_lost() {
+    fn without_a_round_there_is_no_heartbeat_and_no_nonce_is_lost() {
         let mut plan = Plan::new(0, None);
         plan.nonce(nonce("a"), 500);
         assert_eq!(plan.next(700, 0), Step::Ask);
@@ -378,14 +379,18 @@ mod tests {
         assert_eq!(plan.next(800, 0), Step::Ask);
         plan.confirmed(0);
         let nonces = vec![nonce("a"), nonce("b")];
-        assert_eq!(plan.next(801, 0), Step::Beat { offset: 0, previous: 0, nonces });
+        assert_eq!(plan.next(801, 0), Step::FreshnessHeartbeat { offset: 0, previous: 0, nonces });
         plan.sent();
         plan.acknowledged(1, 900);
-        assert_eq!((plan.acked(), plan.next(9_999, 0)), (0, IDLE), "a beat publishes no change");
+        assert_eq!(
+            (plan.acked(), plan.next(9_999, 0)),
+            (0, IDLE),
+            "a freshness heartbeat publishes no change"
+        );
     }
 
     #[test]
-    fn large_changes_together_made_a_message_that_brokers_refuse_for_ever() {
+    fn large_changes_together_fit_into_messages_that_brokers_take() {
         let fitting = |sizes: &[usize]| fitting(sizes.iter().copied(), 1 << 20);
         assert_eq!(fitting(&[300 << 10, 200 << 10, 300 << 10]), 2);
         assert_eq!(fitting(&[900 << 10, 1]), 1, "one alone goes if any broker takes it");
@@ -403,9 +408,9 @@ mod tests {
         assert_eq!(plan.next(200, 9), Step::Ask);
         plan.confirmed(9);
         let nonces = vec![nonce("a")];
-        assert_eq!(plan.next(201, 9), Step::Beat { offset: 9, previous: 9, nonces });
+        assert_eq!(plan.next(201, 9), Step::FreshnessHeartbeat { offset: 9, previous: 9, nonces });
         plan.sent();
-        assert_eq!(plan.first_unacked(), None, "a beat is no change");
+        assert_eq!(plan.first_unacked(), None, "a freshness heartbeat is no change");
         publish(&mut plan, 9, 12, 1);
         assert_eq!(plan.first_unacked(), Some(12));
     }

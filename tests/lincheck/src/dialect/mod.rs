@@ -18,7 +18,7 @@
 //! Promises: input that is not such a history is refused with the line and what is wrong with it; lines, their
 //! number and the work are bounded ([`LINE_BYTES_MAX`], [`LINES_MAX`], [`crate::Limits`]).
 
-pub mod judge;
+pub mod check;
 mod line;
 mod models;
 mod read;

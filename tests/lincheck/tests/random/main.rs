@@ -11,7 +11,7 @@ mod execute;
 mod naive;
 mod subjects;
 
-use feira_lincheck::{CasRegister, KvAppend, Limits, Operation, Outcome, Records, Verdict, judge};
+use feira_lincheck::{CasRegister, KvAppend, Limits, Operation, Outcome, Records, Verdict, check_history};
 
 use crate::execute::{Shape, execute};
 use crate::subjects::{Detail, Subject};
@@ -75,7 +75,7 @@ fn agrees_with_the_naive_checker<M: Subject + Default>() {
             mutate(&model, &mut history, &mut random);
         }
         let expected = naive::is_linearizable(&model, &history);
-        let verdict = judge(&model, &history, &limits(1_000_000)).verdict;
+        let verdict = check_history(&model, &history, &limits(1_000_000)).verdict;
         assert!(!matches!(verdict, Verdict::Undecided { .. }), "seed {seed}: undecided: {history:#?}");
         assert_eq!(verdict.is_linearizable(), expected, "seed {seed}: {history:#?}");
         if expected { yes += 1 } else { no += 1 }
@@ -89,7 +89,7 @@ fn accepts_real_executions<M: Subject + Default>(shape: &Shape, steps_for_each: 
     for seed in 0..8 {
         let history = execute(&model, shape, &mut fastrand::Rng::with_seed(seed));
         let steps_max = steps_for_each * shape.operations as u64;
-        let judgement = judge(&model, &history, &limits(steps_max));
+        let judgement = check_history(&model, &history, &limits(steps_max));
         if let Verdict::NotLinearizable(why) | Verdict::Undecided { explanation: why, .. } = judgement.verdict
         {
             panic!("seed {seed}: {}", why.text(&model, &history, 12).join("\n"));
@@ -108,7 +108,7 @@ fn refuses_the_impossible<M: Subject + Default>(shape: &Shape, steps_for_each: u
         let place = reads[reads.len() / 2];
         history[place].outcome = model.impossible(&history[place]).unwrap();
         let steps_max = steps_for_each * shape.operations as u64;
-        match judge(&model, &history, &limits(steps_max)).verdict {
+        match check_history(&model, &history, &limits(steps_max)).verdict {
             Verdict::NotLinearizable(why) => {
                 assert_eq!(why.key, history[place].key, "seed {seed}");
                 assert!(!why.prefix.contains(&place), "seed {seed}: what is impossible is never placed");
@@ -127,17 +127,17 @@ const LONG: Shape =
     Shape { operations: 20_000, processes: 6, keys: 1, lost_percent: 2, detail: Detail::Full };
 
 #[test]
-fn a_register_is_judged_as_naively() {
+fn a_register_is_checked_as_naively() {
     agrees_with_the_naive_checker::<CasRegister>();
 }
 
 #[test]
-fn a_text_is_judged_as_naively() {
+fn a_text_is_checked_as_naively() {
     agrees_with_the_naive_checker::<KvAppend>();
 }
 
 #[test]
-fn a_record_is_judged_as_naively() {
+fn a_record_is_checked_as_naively() {
     agrees_with_the_naive_checker::<Records>();
 }
 

@@ -76,7 +76,7 @@ async fn create(client: &mut Client, shop: &mut ShopClient<Channel>, cid: &str) 
                 break;
             }
             // One try that may have happened leaves all of them open.
-            Err(status) => ended = ended.max(judge(client, "order", &status)),
+            Err(status) => ended = ended.max(check(client, "order", &status)),
         }
     }
     client.shared.tally.count("order", ended, true);
@@ -93,7 +93,7 @@ async fn cancel(client: &Client, shop: &mut ShopClient<Channel>, request: OrderR
     let (cid, oid) = (request.cid.clone(), request.oid.clone());
     let (ended, state) = match shop.cancel_order(bounded(request)).await {
         Ok(order) => (Ended::Ok, cancelled(client, &order.into_inner())),
-        Err(status) => match judge(client, "cancel", &status) {
+        Err(status) => match check(client, "cancel", &status) {
             Ended::Unknown => (Ended::Unknown, None),
             ended => (ended, Some(false)),
         },
@@ -121,7 +121,7 @@ fn bounded<T>(message: T) -> Request<T> {
 
 /// What a failure of a write at a portal says about it. Only a word of the portal's own can say that it did not
 /// happen.
-fn judge(client: &Client, kind: &str, status: &Status) -> Ended {
+fn check(client: &Client, kind: &str, status: &Status) -> Ended {
     let said = status.get_error_details();
     let reason = said.error_info().map(|info| info.reason.as_str());
     match (status.code(), reason) {

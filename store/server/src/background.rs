@@ -1,0 +1,284 @@
+//! Threads aside: what takes long and reads one consistent view of the table while the applier goes on. Snapshots, audits,
+//! and the table's sync from time to time.
+//!
+//! The handshake: the applier stands still, a thread opens its read transaction, *then* the applier is told to go
+//! on. It is told so even if the transaction could not be opened: a snapshot or an audit may fail, applying not.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use proto::store::{AuditResponse, FailureReason, KeyRecord};
+use store_client::failure::{failure, status_from};
+use store_core::Position;
+use store_db::{Read, Table as _, query};
+use store_engine::{ApplierOut, Job, Snapshots, convert};
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+
+use crate::error::Error;
+use crate::queues::ToApplier;
+use crate::shared::{Disk, Shared};
+use crate::thread_to_stream::Sender;
+
+/// An audit's consistent view is kept for so long, for auditors that are slow.
+const AUDIT_S: u64 = 60;
+/// And while nobody asks for it only so long: what is replaced under an open consistent view takes new room in the table.
+const AUDIT_UNASKED_S: u64 = 3;
+/// Read snapshots kept at once; the oldest goes.
+const AUDITS_MAX: usize = 4;
+/// Auditors that may wait for one consistent view.
+const AUDITORS_MAX: usize = 4;
+/// Records of one answer, and their bytes, about.
+const AUDIT_RECORDS_MAX: usize = 500;
+const AUDIT_BYTES_MAX: usize = 256 << 10;
+/// The table is synced so often.
+const SYNC_S: u64 = 30;
+
+/// Where an auditor's answers go.
+pub(crate) type Auditor = Sender<Result<AuditResponse, Status>>;
+
+/// The background work of one replica.
+#[derive(Clone)]
+pub(crate) struct BackgroundJobs {
+    shared: Arc<Shared>,
+    snapshots: Arc<Snapshots<Disk>>,
+    applier: SyncSender<ToApplier>,
+    audits: Arc<Audits>,
+    /// Takes what ends the node.
+    fatal: mpsc::UnboundedSender<Error>,
+}
+
+/// The consistent views of audits.
+#[derive(Default)]
+pub(crate) struct Audits {
+    open: Mutex<VecDeque<(Bytes, SyncSender<Auditor>)>>,
+    /// Raised when another one is open.
+    opened: watch::Sender<u64>,
+}
+
+impl Audits {
+    /// Hands an auditor to the consistent view of `id`; waits for it to be applied here, bounded.
+    pub(crate) async fn audit(&self, id: &Bytes, auditor: Auditor, wait: Duration) -> Result<(), Status> {
+        let mut opened = self.opened.subscribe();
+        let until = tokio::time::Instant::now() + wait;
+        loop {
+            let view = self.open.lock().iter().find(|(open, _)| open == id).map(|(_, ask)| ask.clone());
+            if let Some(ask) = view {
+                return ask.try_send(auditor).map_err(|refused| {
+                    status_from(&match refused {
+                        TrySendError::Full(_) => failure(
+                            FailureReason::Overloaded,
+                            "too many auditors wait for this consistent view",
+                        ),
+                        TrySendError::Disconnected(_) => gone(),
+                    })
+                });
+            }
+            if tokio::time::timeout_at(until, opened.changed()).await.is_err() {
+                return Err(status_from(&gone()));
+            }
+        }
+    }
+
+    fn add(&self, id: Bytes) -> Receiver<Auditor> {
+        let (ask, asked) = sync_channel(AUDITORS_MAX);
+        let mut open = self.open.lock();
+        if open.len() >= AUDITS_MAX {
+            open.pop_front();
+        }
+        open.push_back((id, ask));
+        drop(open);
+        self.opened.send_modify(|count| *count += 1);
+        asked
+    }
+
+    fn remove(&self, id: &Bytes) {
+        self.open.lock().retain(|(open, _)| open != id);
+    }
+
+    /// Lets every consistent view go.
+    pub(crate) fn close(&self) {
+        self.open.lock().clear();
+    }
+}
+
+fn gone() -> proto::store::Failure {
+    failure(
+        FailureReason::NotHere,
+        format!(
+            "this replica has no consistent view of that audit: it goes {AUDIT_UNASKED_S} s after it was asked for last"
+        ),
+    )
+}
+
+/// Tells the applier to go on when it is dropped, whatever happened.
+struct Resume<'a>(&'a SyncSender<ToApplier>);
+
+impl Drop for Resume<'_> {
+    fn drop(&mut self) {
+        // An applier that has ended needs to hear nothing.
+        let _ = self.0.send(ToApplier::Resume);
+    }
+}
+
+impl BackgroundJobs {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        snapshots: Arc<Snapshots<Disk>>,
+        applier: SyncSender<ToApplier>,
+        fatal: mpsc::UnboundedSender<Error>,
+    ) -> BackgroundJobs {
+        BackgroundJobs { shared, snapshots, applier, audits: Arc::default(), fatal }
+    }
+
+    /// The consistent views of audits.
+    pub(crate) fn audits(&self) -> Arc<Audits> {
+        Arc::clone(&self.audits)
+    }
+
+    /// Begins what the applier stands still for.
+    pub(crate) fn begin(&self, at: ApplierOut) {
+        let background = self.clone();
+        let work = move || match at {
+            ApplierOut::AuditAt { id, prefixes, position, state_hash } => {
+                background.audit(&id, &prefixes, position, state_hash);
+            }
+            ApplierOut::SnapshotAt { position, number } => background.snapshot(position, number),
+            other => unreachable!("the applier does not stand still for {other:?}"),
+        };
+        if let Err(error) = thread::Builder::new().name("feira-background".to_owned()).spawn(work) {
+            tracing::error!(%error, "no thread for background work");
+            drop(Resume(&self.applier));
+        }
+    }
+
+    fn snapshot(&self, position: Position, number: u64) {
+        let resume = Resume(&self.applier);
+        let mut written = None;
+        let read = self.shared.table.read(|read| {
+            let vintage = self.snapshots.vintage();
+            drop(resume);
+            written = Some(self.snapshots.write(read, vintage, number, position));
+            Ok(())
+        });
+        let failed = match (written, read) {
+            (Some(Ok(())), Ok(())) => {
+                tracing::info!(%position, number, "a snapshot was taken");
+                self.shared.inbox.post([Job::SnapshotTaken { position }]);
+                return;
+            }
+            (Some(Err(error)), _) => error,
+            (_, Err(error)) => error.into(),
+            (None, Ok(())) => unreachable!("the job ran"),
+        };
+        if failed.is_fatal() {
+            // Nobody listens when the node ends already.
+            let _ = self.fatal.send(Error::Stage { stage: "snapshot", source: failed });
+            return;
+        }
+        tracing::warn!(%position, number, error = %failed, "a snapshot could not be taken");
+        self.shared.inbox.post([Job::SnapshotFailed { position }]);
+    }
+
+    fn audit(&self, id: &Bytes, prefixes: &[Bytes], position: Position, state_hash: u64) {
+        let resume = Resume(&self.applier);
+        let until = Instant::now() + Duration::from_secs(AUDIT_S);
+        let read = self.shared.table.read(|read| {
+            let asked = self.audits.add(id.clone());
+            drop(resume);
+            while let Some(auditor) = next(&asked, until) {
+                let mut view = AuditView { auditor, position, records: Vec::new(), bytes: 0, until };
+                view.send_all(read, prefixes, state_hash)?;
+            }
+            Ok(())
+        });
+        self.audits.remove(id);
+        if let Err(error) = read {
+            tracing::warn!(%error, "an audit's consistent view could not be read");
+        }
+    }
+}
+
+fn next(asked: &Receiver<Auditor>, until: Instant) -> Option<Auditor> {
+    // Too late, or nobody can ask any more.
+    let patience = Duration::from_secs(AUDIT_UNASKED_S);
+    asked.recv_timeout(until.saturating_duration_since(Instant::now()).min(patience)).ok()
+}
+
+/// One auditor's answers.
+struct AuditView {
+    auditor: Auditor,
+    position: Position,
+    records: Vec<KeyRecord>,
+    bytes: usize,
+    until: Instant,
+}
+
+impl AuditView {
+    fn send_all(
+        &mut self,
+        read: &impl Read,
+        prefixes: &[Bytes],
+        state_hash: u64,
+    ) -> Result<(), store_db::Error> {
+        let mut wanted = true;
+        for prefix in prefixes {
+            query::each(read, prefix, &mut |record| {
+                self.bytes += record.key.len() + record.record.as_ref().map_or(0, |record| record.data.len());
+                self.records.push(record);
+                if self.records.len() >= AUDIT_RECORDS_MAX || self.bytes >= AUDIT_BYTES_MAX {
+                    wanted = self.send(false, 0);
+                }
+                Ok(wanted)
+            })?;
+            if !wanted {
+                return Ok(());
+            }
+        }
+        self.send(true, state_hash);
+        Ok(())
+    }
+
+    /// Sends what was gathered; false: the auditor has gone, or was too slow.
+    fn send(&mut self, done: bool, state_hash: u64) -> bool {
+        self.bytes = 0;
+        let position = Some(convert::position_out(self.position));
+        let records = std::mem::take(&mut self.records);
+        self.auditor.send(Ok(AuditResponse { position, records, done, state_hash }), self.until)
+    }
+}
+
+/// Ends the thread that syncs.
+pub(crate) type SyncEnd = Arc<(Mutex<bool>, Condvar)>;
+
+/// Syncs the table from time to time, so that a crash of the machine costs little replay.
+pub(crate) fn run_syncs(shared: &Shared, end: &SyncEnd) -> Result<(), Error> {
+    loop {
+        let mut ended = end.0.lock();
+        end.1.wait_while_for(&mut ended, |ended| !*ended, Duration::from_secs(SYNC_S));
+        if *ended {
+            return Ok(());
+        }
+        drop(ended);
+        let synced = shared.table.sync();
+        synced.map_err(|source| Error::Stage { stage: "database", source: source.into() })?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_snapshot_is_closed_when_its_requests_have_ended() {
+        let (_ask, asked) = sync_channel(AUDITORS_MAX);
+        let begun = Instant::now();
+        assert!(next(&asked, begun + Duration::from_secs(AUDIT_S)).is_none());
+        assert!(begun.elapsed() < Duration::from_secs(AUDIT_S / 2), "kept for {:?}", begun.elapsed());
+    }
+}
