@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use crate::mutation::{Mutation, planted};
-use crate::protocol::{Message, Output, VoteReply, VoteRequest};
+use crate::protocol::{Output, VoteMessage, VoteReply, VoteRequest};
 use crate::quorum::has_quorum;
 use crate::state::{Change, State, Timer, send};
 use crate::types::{Epoch, Member, Position};
@@ -43,7 +43,7 @@ pub(crate) fn answer(
         maybe_lost_tail: state.maybe_lost_tail.is_some(),
         candidate: from.incarnation,
     };
-    send(from.node, Message::VoteReply(reply), out);
+    send(from.node, VoteMessage::Reply(reply), out);
     granted && !request.pre
 }
 
@@ -102,7 +102,7 @@ impl Candidate {
         let request = VoteRequest { epoch: self.epoch, last, pre: self.pre, transferred: self.transferred };
         // Learners are not asked: they do not count.
         for peer in state.peers().into_iter().filter(|peer| state.membership().is_voter(*peer)) {
-            send(peer.node, Message::VoteRequest(request), out);
+            send(peer.node, VoteMessage::Request(request), out);
         }
         self.count(state, out)
     }
@@ -152,6 +152,6 @@ impl Candidate {
 
     /// When nobody won in a random time, it stands anew, with a pre-vote.
     pub(crate) fn tick(&mut self, state: &State, random: u64) -> Change {
-        if self.timer.tick(state, random) { Change::Stand(false) } else { Change::None }
+        if self.timer.tick(state, random) { Change::Campaign(false) } else { Change::None }
     }
 }

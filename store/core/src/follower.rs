@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use crate::checkpoints::Checkpoint;
 use crate::limits;
 use crate::mutation::{Mutation, planted};
-use crate::protocol::{Append, AppendRejection, Fatal, Message, Output};
+use crate::protocol::{Append, AppendRejection, Fatal, LeaderMessage, Output, PushReply};
 use crate::state::{Change, State, Timer, send};
 use crate::types::{Epoch, EpochHistory, Membership, NodeId, Offset, Position, Round, Run};
 
@@ -70,10 +70,27 @@ impl Follower {
         }
         self.timer.reset();
         if state.may_campaign() && state.installing.is_none() {
-            return Change::Stand(false);
+            return Change::Campaign(false);
         }
         // Who does not stand must not go on taking a leader that is gone for a live one: it may be asked for its vote.
         if self.leader.is_some() { Change::Follow(None) } else { Change::None }
+    }
+
+    /// Whether this node is the leader that is followed.
+    pub(crate) fn is_led_by(&self, node: NodeId) -> bool {
+        self.leader == Some(node)
+    }
+
+    /// Entries of the leader of this epoch.
+    pub(crate) fn receive_append(
+        &mut self,
+        state: &mut State,
+        from: NodeId,
+        append: Append,
+        out: &mut Vec<Output>,
+    ) {
+        self.timer.reset();
+        self.append(state, from, append, out);
     }
 
     /// A message of the leader of this epoch.
@@ -81,26 +98,26 @@ impl Follower {
         &mut self,
         state: &mut State,
         from: NodeId,
-        message: Message,
+        message: LeaderMessage,
         out: &mut Vec<Output>,
     ) -> Change {
         self.timer.reset();
         match message {
-            Message::Append(append) => self.append(state, from, append, out),
-            Message::CommitOrder { up_to, .. } => self.order(state, up_to.offset, out),
-            Message::Heartbeat { round, committed, compare, .. } => {
+            LeaderMessage::CommitOrder { up_to, .. } => self.order(state, up_to.offset, out),
+            LeaderMessage::Heartbeat { round, committed, compare, .. } => {
                 self.round = self.round.max(round);
                 self.compare = compare;
                 self.order(state, committed, out);
                 self.ack(state, from, out);
                 self.want_replacement(state, from, out);
             }
-            Message::Quarantine { at, .. } => state.quarantine(Some(at), out),
-            Message::InstallSnapshot { at, .. } => self.offered(state, from, at, out),
-            Message::TransferLeadership { .. } if may_receive_leadership(state) => {
-                return Change::Stand(true);
+            LeaderMessage::Quarantine { at, .. } => state.quarantine(Some(at), out),
+            LeaderMessage::InstallSnapshot { at, .. } => self.offered(state, from, at, out),
+            LeaderMessage::TransferLeadership { .. } => {
+                if may_receive_leadership(state) {
+                    return Change::Campaign(true);
+                }
             }
-            _ => {}
         }
         Change::None
     }
@@ -159,7 +176,7 @@ impl Follower {
         self.acked = durable_up_to;
         let (epoch, round, checkpoint) = (state.ballot.epoch, self.round, self.compared(state));
         let (quarantined, unfit) = (state.is_quarantined(), state.disk.is_unfit());
-        send(to, Message::Ack { epoch, durable_up_to, round, checkpoint, quarantined, unfit }, out);
+        send(to, PushReply::Ack { epoch, durable_up_to, round, checkpoint, quarantined, unfit }, out);
     }
 
     /// The checkpoint that the leader asks for; never of a state that is known to be wrong.
@@ -239,7 +256,7 @@ fn report(state: &State, to: NodeId, conflict: Option<(Epoch, Offset)>, out: &mu
         conflict,
         maybe_lost_tail: state.maybe_lost_tail_in_this_epoch(),
     };
-    send(to, Message::AppendRejection(append_rejection), out);
+    send(to, PushReply::AppendRejection(append_rejection), out);
 }
 
 /// Where `append` fits the log. What is at or below the commit offset matches without being in the log still, but

@@ -16,7 +16,7 @@ use crate::limits;
 use crate::membership::ChangeRefusal;
 use crate::mutation::{Mutation, planted};
 use crate::progress::{Feed, Progress};
-use crate::protocol::{AppendRejection, Message, Output};
+use crate::protocol::{AppendRejection, LeaderMessage, Output, PushReply};
 use crate::quorum::{committed_offset, has_quorum};
 use crate::reads::Reads;
 use crate::state::{Change, State, send};
@@ -129,18 +129,18 @@ impl Leader {
         &mut self,
         state: &mut State,
         from: Member,
-        message: &Message,
+        reply: PushReply,
         out: &mut Vec<Output>,
     ) -> Option<Checkpoint> {
         let peer = self.peers.iter_mut().find(|peer| peer.member == from)?;
         peer.silent_ticks = 0;
         let mut wrong = None;
-        match message {
-            Message::Ack { durable_up_to, round, checkpoint, quarantined, unfit, .. } => {
-                (peer.quarantined, peer.unfit) = (*quarantined, *unfit);
-                peer.round = peer.round.max(*round);
-                acked(state, peer, *durable_up_to, out);
-                if *round == self.round && durable_up_to.offset < peer.durable.offset {
+        match reply {
+            PushReply::Ack { durable_up_to, round, checkpoint, quarantined, unfit, .. } => {
+                (peer.quarantined, peer.unfit) = (quarantined, unfit);
+                peer.round = peer.round.max(round);
+                acked(state, peer, durable_up_to, out);
+                if round == self.round && durable_up_to.offset < peer.durable.offset {
                     // It has forgotten what this epoch's appends matched (it stood for election, say, and came
                     // back): without a new match it could not carry out commit orders.
                     again(state, peer, out);
@@ -148,12 +148,13 @@ impl Leader {
                 self.commit(state, out);
                 self.confirm_reads(state, out);
                 self.confirm_change(state, out);
-                wrong = self.answered(state, from, *checkpoint, *quarantined, out);
+                wrong = self.answered(state, from, checkpoint, quarantined, out);
             }
-            Message::AppendRejection(append_rejection) => {
-                rejection_arrived(state, peer, append_rejection, out);
+            PushReply::AppendRejection(append_rejection) => {
+                rejection_arrived(state, peer, &append_rejection, out);
             }
-            _ => {}
+            // Whoever leads no more has heard it already.
+            PushReply::StaleEpoch { .. } => {}
         }
         if !state.membership().contains(from) {
             self.forget_departed(state, out);
@@ -233,7 +234,7 @@ impl Leader {
         self.told = state.committed;
         let up_to = state.history.position_at(state.committed).expect("the log has what it committed");
         for peer in &self.peers {
-            send(peer.member.node, Message::CommitOrder { epoch: state.ballot.epoch, up_to }, out);
+            send(peer.member.node, LeaderMessage::CommitOrder { epoch: state.ballot.epoch, up_to }, out);
         }
     }
 
@@ -269,7 +270,7 @@ impl Leader {
         let (epoch, round, committed) = (state.ballot.epoch, self.round, self.told);
         let compare = self.compared(state);
         for peer in &self.peers {
-            send(peer.member.node, Message::Heartbeat { epoch, round, committed, compare }, out);
+            send(peer.member.node, LeaderMessage::Heartbeat { epoch, round, committed, compare }, out);
         }
     }
 
@@ -372,7 +373,7 @@ impl Leader {
             self.peers.iter().any(|peer| peer.member.node == transferring.to && peer.durable == last);
         if has_all && !transferring.told {
             transferring.told = true;
-            send(transferring.to, Message::TransferLeadership { epoch: state.ballot.epoch }, out);
+            send(transferring.to, LeaderMessage::TransferLeadership { epoch: state.ballot.epoch }, out);
         }
     }
 
@@ -455,7 +456,7 @@ fn probe(state: &State, peer: &mut Progress, previous: Position, out: &mut Vec<O
         let at = state.snapshot;
         peer.feed = Feed::Snapshot { at };
         peer.pushed = None;
-        send(peer.member.node, Message::InstallSnapshot { epoch: state.ballot.epoch, at }, out);
+        send(peer.member.node, LeaderMessage::InstallSnapshot { epoch: state.ballot.epoch, at }, out);
         return;
     }
     peer.feed = Feed::Probing { previous };

@@ -99,7 +99,7 @@
 //! **Whose state is right.** Replicas that apply the same entries reach the same state, unless a disk or a mistake
 //! changes it behind their backs. Each keeps a running hash of what it applied and notes it every
 //! [`limits::CHECKPOINT_EVERY`] offsets ([`checkpoints`]). The leader asks in its heartbeats for the hash at one offset;
-//! when a majority has the same, whoever has another is told ([`Message::Quarantine`]) and *quarantines* itself: it keeps its log,
+//! when a majority has the same, whoever has another is told ([`LeaderMessage::Quarantine`]) and *quarantines* itself: it keeps its log,
 //! acknowledges and votes, for those are sound, but it neither stands nor leads, and whoever carries it neither serves
 //! reads from its table nor gives snapshots of it, until the table was replaced by a snapshot of the leader's. A leader
 //! that finds itself in the minority steps down first. Where no majority has the same hash nobody is quarantined: the leader

@@ -17,19 +17,42 @@ use crate::types::{
     Epoch, Incarnation, Member, Membership, NodeId, Offset, Position, ReadId, Round, Run, WriteSeq,
 };
 
-/// What one replica says to another.
+/// A message from one replica to another.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Message {
     /// Leader → replica: entries, and a commit order that rides along.
     Append(Append),
-    /// Leader → replica: everything up to here is committed; apply it.
+    /// Leader → replica, without entries.
+    Leader(LeaderMessage),
+    /// Replica → leader.
+    Reply(PushReply),
+    /// Between a candidate and a voter.
+    Vote(VoteMessage),
+}
+
+/// A message that the core itself makes: every one but an [`Append`], which is made of [`Output::Push`] by whoever has the
+/// bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outgoing {
+    /// Leader → replica, without entries.
+    Leader(LeaderMessage),
+    /// Replica → leader.
+    Reply(PushReply),
+    /// Between a candidate and a voter.
+    Vote(VoteMessage),
+}
+
+/// A leader's message without entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LeaderMessage {
+    /// Everything up to here is committed; apply it.
     CommitOrder {
         /// The leader's epoch.
         epoch: Epoch,
         /// The last committed position.
         up_to: Position,
     },
-    /// Leader → replica: I lead; and a round for reads to wait for.
+    /// I lead; and a round for reads to wait for.
     Heartbeat {
         /// The leader's epoch.
         epoch: Epoch,
@@ -40,26 +63,31 @@ pub enum Message {
         /// Say with every ack which checkpoint you have at this offset; 0: none is asked for.
         compare: Offset,
     },
-    /// Leader → replica: a majority has this checkpoint, and you have another there: your state is wrong.
+    /// A majority has this checkpoint, and you have another there: your state is wrong.
     Quarantine {
         /// The leader's epoch.
         epoch: Epoch,
         /// The majority's checkpoint.
         at: Checkpoint,
     },
-    /// Leader → replica: my log no longer has what you need; fetch a snapshot of at least this position.
+    /// My log no longer has what you need; fetch a snapshot of at least this position.
     InstallSnapshot {
         /// The leader's epoch.
         epoch: Epoch,
         /// The position of the leader's newest snapshot.
         at: Position,
     },
-    /// Leader → replica: stand for election now (graceful leadership transfer).
+    /// Start an election now (graceful leadership transfer).
     TransferLeadership {
         /// The leader's epoch.
         epoch: Epoch,
     },
-    /// Replica → leader: durable up to here, as matched by an append of this epoch.
+}
+
+/// A replica's answer to its leader.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PushReply {
+    /// Durable up to here, as matched by an append of this epoch.
     Ack {
         /// The epoch acknowledged.
         epoch: Epoch,
@@ -70,22 +98,27 @@ pub enum Message {
         round: Round,
         /// The checkpoint at the offset that the last heartbeat of this epoch asked for, if there is one.
         checkpoint: Option<Checkpoint>,
-        /// The table here is wrong and waits to be replaced: do not hand leadership over to this replica.
+        /// The table here is wrong and waits to be replaced: do not transfer leadership to this replica.
         quarantined: bool,
         /// The disk here hangs, or did until lately: nor to this one.
         unfit: bool,
     },
-    /// Replica → leader: your append did not fit; this is my log.
+    /// Your append did not fit; this is my log.
     AppendRejection(AppendRejection),
-    /// Replica → leader: there is a later epoch.
+    /// There is a later epoch.
     StaleEpoch {
         /// That epoch.
         epoch: Epoch,
     },
+}
+
+/// A message of an election.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VoteMessage {
     /// Candidate → voter.
-    VoteRequest(VoteRequest),
+    Request(VoteRequest),
     /// Voter → candidate.
-    VoteReply(VoteReply),
+    Reply(VoteReply),
 }
 
 /// Entries from the leader, described.
@@ -149,23 +182,76 @@ pub struct VoteReply {
 }
 
 impl Message {
-    /// The epoch the sender speaks of.
+    /// The sender's epoch.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         match self {
             Message::Append(append) => append.epoch,
-            Message::AppendRejection(state) => state.epoch,
-            Message::VoteRequest(request) => request.epoch,
-            Message::VoteReply(reply) => reply.epoch,
-            Message::CommitOrder { epoch, .. }
-            | Message::Heartbeat { epoch, .. }
-            | Message::Quarantine { epoch, .. }
-            | Message::InstallSnapshot { epoch, .. }
-            | Message::TransferLeadership { epoch }
-            | Message::Ack { epoch, .. }
-            | Message::StaleEpoch { epoch } => *epoch,
+            Message::Leader(message) => message.epoch(),
+            Message::Reply(reply) => reply.epoch(),
+            Message::Vote(VoteMessage::Request(request)) => request.epoch,
+            Message::Vote(VoteMessage::Reply(reply)) => reply.epoch,
         }
     }
+}
+
+impl LeaderMessage {
+    /// The leader's epoch.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        match self {
+            LeaderMessage::CommitOrder { epoch, .. }
+            | LeaderMessage::Heartbeat { epoch, .. }
+            | LeaderMessage::Quarantine { epoch, .. }
+            | LeaderMessage::InstallSnapshot { epoch, .. }
+            | LeaderMessage::TransferLeadership { epoch } => *epoch,
+        }
+    }
+}
+
+impl PushReply {
+    /// The epoch answered, or a later one.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        match self {
+            PushReply::AppendRejection(rejection) => rejection.epoch,
+            PushReply::Ack { epoch, .. } | PushReply::StaleEpoch { epoch } => *epoch,
+        }
+    }
+}
+
+impl From<Outgoing> for Message {
+    fn from(message: Outgoing) -> Message {
+        match message {
+            Outgoing::Leader(message) => Message::Leader(message),
+            Outgoing::Reply(reply) => Message::Reply(reply),
+            Outgoing::Vote(message) => Message::Vote(message),
+        }
+    }
+}
+
+macro_rules! kinds {
+    ($($kind:ident $of:ident,)*) => {
+        $(
+            impl From<$of> for Outgoing {
+                fn from(message: $of) -> Outgoing {
+                    Outgoing::$kind(message)
+                }
+            }
+
+            impl From<$of> for Message {
+                fn from(message: $of) -> Message {
+                    Message::$kind(message)
+                }
+            }
+        )*
+    };
+}
+
+kinds! {
+    Leader LeaderMessage,
+    Reply PushReply,
+    Vote VoteMessage,
 }
 
 /// What happens to a replica.
@@ -333,7 +419,7 @@ pub enum Output {
         /// To whom.
         to: NodeId,
         /// What.
-        message: Message,
+        message: Outgoing,
     },
     /// Stream the entries after `previous` up to `up_to` to a replica as [`Message::Append`]s, in order, each
     /// within the size limits. Replaces what was still to be streamed to it; with `continues` it extends it.

@@ -11,7 +11,9 @@ use crate::invariants;
 use crate::leader::Leader;
 use crate::limits;
 use crate::membership::ChangeRefusal;
-use crate::protocol::{Fatal, Input, Message, Output, Role, RoleView, VoteReply, VoteRequest};
+use crate::protocol::{
+    Fatal, Input, Message, Output, PushReply, Role, RoleView, VoteMessage, VoteReply, VoteRequest,
+};
 use crate::state::{Change, Restored, State, send};
 use crate::types::{
     Epoch, EpochHistory, Incarnation, Member, Membership, NodeId, Offset, Position, ReadId, WriteSeq,
@@ -98,12 +100,7 @@ impl Replica {
                 }
             }
             Input::Fetched { position } => self.fetched(position, out),
-            Input::Installed { position, membership } => {
-                let Part::Follower(follower) = &mut self.role else {
-                    unreachable!("a replica that installs a snapshot neither stands nor leads");
-                };
-                follower.installed(&mut self.state, position, membership, out);
-            }
+            Input::Installed { position, membership } => self.installed(position, membership, out),
             Input::TransferLeadership { to } => match &mut self.role {
                 Part::Leader(leader) => leader.transfer_leadership(&self.state, to, out),
                 _ => out.push(Output::TransferFailed),
@@ -117,7 +114,26 @@ impl Replica {
                     leader.hold_commit(&self.state, hold, out);
                 }
             }
-            of_states => self.step_of_states(of_states, out),
+            Input::Checkpointed(checkpoint) => self.state.checkpoints.add(checkpoint),
+            Input::Inherited(all) => self.state.checkpoints = Checkpoints::new(all),
+            Input::Quarantine => {
+                if let Part::Follower(Follower { leader: Some(_), .. }) = &self.role {
+                    self.state.quarantine(None, out);
+                }
+            }
+            Input::Damaged => {
+                self.state.damaged = !self.state.is_quarantined();
+                if let Part::Leader(leader) = &mut self.role {
+                    leader.relieve_damaged(&self.state, out);
+                }
+            }
+            Input::FetchedBeside { position } => {
+                if let Part::Follower(_) = &self.role {
+                    Follower::fetched_beside(&mut self.state, position, out);
+                }
+            }
+            Input::NotReplaced => self.state.replacing = false,
+            Input::Released { snapshot } => self.state.released(snapshot),
         }
         if let Part::Follower(Follower { leader: Some(_), .. }) = &self.role {
             self.state.quarantine_damaged(out);
@@ -154,31 +170,13 @@ impl Replica {
             || epoch.0 >= limits::EPOCH_MAX
     }
 
-    /// What concerns the state here, and whether it is right.
-    fn step_of_states(&mut self, input: Input, out: &mut Vec<Output>) {
-        match input {
-            Input::Checkpointed(checkpoint) => self.state.checkpoints.add(checkpoint),
-            Input::Inherited(all) => self.state.checkpoints = Checkpoints::new(all),
-            Input::Quarantine => {
-                if let Part::Follower(Follower { leader: Some(_), .. }) = &self.role {
-                    self.state.quarantine(None, out);
-                }
-            }
-            Input::Damaged => {
-                self.state.damaged = !self.state.is_quarantined();
-                if let Part::Leader(leader) = &mut self.role {
-                    leader.relieve_damaged(&self.state, out);
-                }
-            }
-            Input::FetchedBeside { position } => {
-                if let Part::Follower(_) = &self.role {
-                    Follower::fetched_beside(&mut self.state, position, out);
-                }
-            }
-            Input::NotReplaced => self.state.replacing = false,
-            Input::Released { snapshot } => self.state.released(snapshot),
-            other => unreachable!("{other:?} is taken elsewhere"),
-        }
+    /// # Panics
+    /// If this replica campaigns or leads: whoever installs a snapshot does neither, so it would be our own bug.
+    fn installed(&mut self, position: Position, membership: (Offset, Membership), out: &mut Vec<Output>) {
+        let Part::Follower(follower) = &mut self.role else {
+            panic!("a replica that installs a snapshot neither campaigns nor leads");
+        };
+        follower.installed(&mut self.state, position, membership, out);
     }
 
     fn tick(&mut self, random: u64, out: &mut Vec<Output>) {
@@ -208,26 +206,37 @@ impl Replica {
             return;
         }
         match message {
-            Message::Append(_)
-            | Message::CommitOrder { .. }
-            | Message::Heartbeat { .. }
-            | Message::Quarantine { .. }
-            | Message::InstallSnapshot { .. }
-            | Message::TransferLeadership { .. } => self.receive_from_leader(from.node, message, out),
-            Message::Ack { epoch, .. } => self.receive_as_leader(from, epoch, &message, out),
-            Message::AppendRejection(append_rejection) => {
-                self.receive_as_leader(from, append_rejection.epoch, &message, out);
+            Message::Append(append) => {
+                self.follow(from.node, epoch, out);
+                if let Part::Follower(follower) = &mut self.role
+                    && follower.is_led_by(from.node)
+                    && epoch == self.state.ballot.epoch
+                {
+                    follower.receive_append(&mut self.state, from.node, append, out);
+                }
             }
-            Message::StaleEpoch { epoch } => self.later_epoch(epoch, out),
-            Message::VoteRequest(request) => self.receive_vote_request(from, request, out),
-            Message::VoteReply(reply) => self.receive_vote_reply(from, reply, out),
+            Message::Leader(message) => {
+                self.follow(from.node, epoch, out);
+                if let Part::Follower(follower) = &mut self.role
+                    && follower.is_led_by(from.node)
+                    && epoch == self.state.ballot.epoch
+                {
+                    let change = follower.receive(&mut self.state, from.node, message, out);
+                    self.change(change, out);
+                }
+            }
+            Message::Reply(PushReply::StaleEpoch { epoch }) => self.later_epoch(epoch, out),
+            Message::Reply(reply) => self.receive_as_leader(from, reply, out),
+            Message::Vote(VoteMessage::Request(request)) => self.receive_vote_request(from, request, out),
+            Message::Vote(VoteMessage::Reply(reply)) => self.receive_vote_reply(from, reply, out),
         }
     }
 
-    fn receive_from_leader(&mut self, from: NodeId, message: Message, out: &mut Vec<Output>) {
-        let (epoch, own) = (message.epoch(), self.state.ballot.epoch);
+    /// A leader of `epoch` has sent something: follows it, unless the epoch is over, which it is told, or has another leader.
+    fn follow(&mut self, from: NodeId, epoch: Epoch, out: &mut Vec<Output>) {
+        let own = self.state.ballot.epoch;
         if epoch < own {
-            send(from, Message::StaleEpoch { epoch: own }, out);
+            send(from, PushReply::StaleEpoch { epoch: own }, out);
             return;
         }
         if let Some(known) = self.known_leader(epoch)
@@ -242,10 +251,6 @@ impl Replica {
         } else if self.known_leader(epoch).is_none() {
             self.change(Change::Follow(Some(from)), out);
         }
-        if let Part::Follower(follower) = &mut self.role {
-            let change = follower.receive(&mut self.state, from, message, out);
-            self.change(change, out);
-        }
     }
 
     /// The leader of `epoch`, if it is the current one and known.
@@ -253,11 +258,11 @@ impl Replica {
         self.view().leader.filter(|_| epoch == self.state.ballot.epoch)
     }
 
-    fn receive_as_leader(&mut self, from: Member, epoch: Epoch, message: &Message, out: &mut Vec<Output>) {
+    fn receive_as_leader(&mut self, from: Member, reply: PushReply, out: &mut Vec<Output>) {
         if let Part::Leader(leader) = &mut self.role
-            && epoch == self.state.ballot.epoch
+            && reply.epoch() == self.state.ballot.epoch
         {
-            let wrong = leader.receive(&mut self.state, from, message, out);
+            let wrong = leader.receive(&mut self.state, from, reply, out);
             self.step_down_if_wrong(wrong, out);
         }
     }
@@ -321,7 +326,7 @@ impl Replica {
                         leader.resign(out);
                     }
                 }
-                Change::Stand(transferred) => {
+                Change::Campaign(transferred) => {
                     let (candidate, won) = Candidate::campaign(&mut self.state, transferred, out);
                     self.role = Part::Candidate(candidate);
                     next = won;

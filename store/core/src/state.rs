@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::disk::{Disk, InHand};
 use crate::invariants;
 use crate::mutation::{Mutation, planted};
-use crate::protocol::{Ballot, Message, Output};
+use crate::protocol::{Ballot, Outgoing, Output};
 use crate::types::{Epoch, EpochHistory, Member, Membership, NodeId, Offset, Position, Run, WriteSeq};
 
 /// What a replica's folder remembers at its start.
@@ -43,8 +43,8 @@ pub(crate) enum Change {
     None,
     /// Follow this leader, or wait for one.
     Follow(Option<NodeId>),
-    /// Stand for election; `true`: the leader asked for it.
-    Stand(bool),
+    /// Start an election; `true`: the leader asked for it.
+    Campaign(bool),
     /// Lead the epoch of the ballot.
     Lead,
 }
@@ -474,6 +474,6 @@ impl State {
 }
 
 /// Says `message` to `to`.
-pub(crate) fn send(to: NodeId, message: Message, out: &mut Vec<Output>) {
-    out.push(Output::Send { to, message });
+pub(crate) fn send(to: NodeId, message: impl Into<Outgoing>, out: &mut Vec<Output>) {
+    out.push(Output::Send { to, message: message.into() });
 }

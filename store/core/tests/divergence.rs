@@ -7,8 +7,8 @@ mod harness;
 use harness::cluster::{Cluster, Layout};
 use harness::disk::{Disk, Payload, step};
 use store_core::{
-    Ballot, Config, Epoch, Incarnation, Input, Member, Membership, Message, NodeId, Offset, Output, Position,
-    Replica, VoteRequest,
+    Ballot, Config, Epoch, Incarnation, Input, Member, Membership, Message, NodeId, Offset, Outgoing, Output,
+    Position, Replica, VoteMessage, VoteRequest,
 };
 
 const LEADER: NodeId = NodeId(1);
@@ -246,10 +246,10 @@ fn grants(own: &[u64], candidate: &[u64]) -> bool {
     let [pre, vote] = [true, false].map(|pre| {
         let request = VoteRequest { epoch: Epoch(9), last, pre, transferred: false };
         let mut outputs = Vec::new();
-        let message = Message::VoteRequest(request);
+        let message = Message::Vote(VoteMessage::Request(request));
         step(&mut replica, Input::Receive { from: member(2), message }, &mut outputs);
         let reply = outputs.iter().find_map(|output| match output {
-            Output::Send { message: Message::VoteReply(reply), .. } => Some(reply.granted),
+            Output::Send { message: Outgoing::Vote(VoteMessage::Reply(reply)), .. } => Some(reply.granted),
             _ => None,
         });
         reply.expect("a request is answered")

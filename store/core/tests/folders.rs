@@ -6,8 +6,8 @@ mod harness;
 
 use harness::disk::{Disk, step};
 use store_core::{
-    Ballot, Config, Epoch, Incarnation, Input, Member, Membership, Message, NodeId, Offset, Output, Position,
-    Replica, Role, VoteReply, VoteRequest,
+    Ballot, Config, Epoch, Incarnation, Input, Member, Membership, Message, NodeId, Offset, Outgoing, Output,
+    Position, Replica, Role, VoteMessage, VoteReply, VoteRequest,
 };
 
 fn folder(node: u64, incarnation: u64) -> Member {
@@ -34,7 +34,8 @@ fn replica(member: Member, disk: &Disk) -> Replica {
 /// The answer to a request for the vote of epoch 2, and the ballot saved with it.
 fn ask(replica: &mut Replica, from: Member) -> (VoteReply, Option<Ballot>) {
     let (epoch, last) = (Epoch(2), Position::new(1, 1));
-    let request = Message::VoteRequest(VoteRequest { epoch, last, pre: false, transferred: false });
+    let request =
+        Message::Vote(VoteMessage::Request(VoteRequest { epoch, last, pre: false, transferred: false }));
     let mut outputs = Vec::new();
     step(replica, Input::Receive { from, message: request }, &mut outputs);
     let saved = outputs.iter().rev().find_map(|output| match output {
@@ -42,7 +43,7 @@ fn ask(replica: &mut Replica, from: Member) -> (VoteReply, Option<Ballot>) {
         _ => None,
     });
     let reply = outputs.iter().find_map(|output| match output {
-        Output::Send { message: Message::VoteReply(reply), .. } => Some(*reply),
+        Output::Send { message: Outgoing::Vote(VoteMessage::Reply(reply)), .. } => Some(*reply),
         _ => None,
     });
     (reply.expect("an answer"), saved)
@@ -76,7 +77,11 @@ fn a_vote_for_the_lost_folder_does_not_elect_the_new_one() {
             let reply =
                 VoteReply { epoch: Epoch(2), granted: true, pre, last, maybe_lost_tail: false, candidate };
             let from = folder(voter, voter);
-            step(&mut new, Input::Receive { from, message: Message::VoteReply(reply) }, &mut outputs);
+            step(
+                &mut new,
+                Input::Receive { from, message: Message::Vote(VoteMessage::Reply(reply)) },
+                &mut outputs,
+            );
         }
         assert_eq!(new.view().role == Role::Leader, elected);
     }
@@ -101,7 +106,11 @@ fn what_one_folder_says_is_not_the_others_vote() {
             maybe_lost_tail: false,
             candidate: candidate_is,
         };
-        step(&mut candidate, Input::Receive { from, message: Message::VoteReply(reply) }, &mut outputs);
+        step(
+            &mut candidate,
+            Input::Receive { from, message: Message::Vote(VoteMessage::Reply(reply)) },
+            &mut outputs,
+        );
         candidate.view()
     };
     say(folder(3, NEW), true);

@@ -7,9 +7,9 @@ use harness::disk::{Disk, step};
 use proptest::prelude::*;
 use store_core::limits::{EPOCH_JUMP_MAX, EPOCH_MAX};
 use store_core::{
-    Append, AppendRejection, Ballot, Checkpoint, Config, Epoch, Incarnation, Input, Member, MemberChange,
-    Membership, Message, NodeId, Offset, Output, Position, ReadId, Replica, Round, Run, VoteReply,
-    VoteRequest,
+    Append, AppendRejection, Ballot, Checkpoint, Config, Epoch, Incarnation, Input, LeaderMessage, Member,
+    MemberChange, Membership, Message, NodeId, Offset, Output, Position, PushReply, ReadId, Replica, Round,
+    Run, VoteMessage, VoteReply, VoteRequest,
 };
 
 fn member(id: u64) -> Member {
@@ -119,56 +119,70 @@ fn from_leaders() -> impl Strategy<Value = Message> {
     prop_oneof![
         append(),
         fitting_append(),
-        (number(), position()).prop_map(|(epoch, up_to)| Message::CommitOrder { epoch: Epoch(epoch), up_to }),
-        (number(), number(), number()).prop_map(|(epoch, round, committed)| Message::Heartbeat {
+        (number(), position()).prop_map(|(epoch, up_to)| Message::Leader(LeaderMessage::CommitOrder {
             epoch: Epoch(epoch),
-            round: Round(round),
-            committed: Offset(committed),
-            compare: Offset(round)
+            up_to
+        })),
+        (number(), number(), number()).prop_map(|(epoch, round, committed)| Message::Leader(
+            LeaderMessage::Heartbeat {
+                epoch: Epoch(epoch),
+                round: Round(round),
+                committed: Offset(committed),
+                compare: Offset(round)
+            }
+        )),
+        (number(), position(), number()).prop_map(|(epoch, position, state_hash)| {
+            Message::Leader(LeaderMessage::Quarantine {
+                epoch: Epoch(epoch),
+                at: Checkpoint { position, state_hash, version: 1 },
+            })
         }),
-        (number(), position(), number()).prop_map(|(epoch, position, state_hash)| Message::Quarantine {
+        (number(), position()).prop_map(|(epoch, at)| Message::Leader(LeaderMessage::InstallSnapshot {
             epoch: Epoch(epoch),
-            at: Checkpoint { position, state_hash, version: 1 }
-        }),
-        (number(), position()).prop_map(|(epoch, at)| Message::InstallSnapshot { epoch: Epoch(epoch), at }),
-        number().prop_map(|epoch| Message::TransferLeadership { epoch: Epoch(epoch) }),
+            at
+        })),
+        number().prop_map(|epoch| Message::Leader(LeaderMessage::TransferLeadership { epoch: Epoch(epoch) })),
     ]
 }
 
 fn to_leaders_and_candidates() -> impl Strategy<Value = Message> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
     prop_oneof![
-        (number(), position(), number()).prop_map(|(epoch, durable_up_to, round)| Message::Ack {
-            epoch: Epoch(epoch),
-            durable_up_to,
-            round: Round(round),
-            checkpoint: Some(Checkpoint { position: durable_up_to, state_hash: round, version: 1 }),
-            quarantined: round % 3 == 0,
-            unfit: round % 5 == 0
-        }),
-        (number(), position(), prop::option::of((number(), number())), any::<bool>()).prop_map(
-            |(epoch, last, conflict, maybe_lost_tail)| Message::AppendRejection(AppendRejection {
+        (number(), position(), number()).prop_map(|(epoch, durable_up_to, round)| Message::Reply(
+            PushReply::Ack {
                 epoch: Epoch(epoch),
-                last,
-                committed: Offset(0),
-                conflict: conflict.map(|(epoch, first)| (Epoch(epoch), Offset(first))),
-                maybe_lost_tail
-            })
+                durable_up_to,
+                round: Round(round),
+                checkpoint: Some(Checkpoint { position: durable_up_to, state_hash: round, version: 1 }),
+                quarantined: round % 3 == 0,
+                unfit: round % 5 == 0
+            }
+        )),
+        (number(), position(), prop::option::of((number(), number())), any::<bool>()).prop_map(
+            |(epoch, last, conflict, maybe_lost_tail)| Message::Reply(PushReply::AppendRejection(
+                AppendRejection {
+                    epoch: Epoch(epoch),
+                    last,
+                    committed: Offset(0),
+                    conflict: conflict.map(|(epoch, first)| (Epoch(epoch), Offset(first))),
+                    maybe_lost_tail
+                }
+            ))
         ),
-        number().prop_map(|epoch| Message::StaleEpoch { epoch: Epoch(epoch) }),
+        number().prop_map(|epoch| Message::Reply(PushReply::StaleEpoch { epoch: Epoch(epoch) })),
         (number(), position(), flags).prop_map(|(epoch, last, (pre, transferred, _))| {
-            Message::VoteRequest(VoteRequest { epoch: Epoch(epoch), last, pre, transferred })
+            Message::Vote(VoteMessage::Request(VoteRequest { epoch: Epoch(epoch), last, pre, transferred }))
         }),
         (number(), position(), flags).prop_map(|(epoch, last, (granted, pre, maybe_lost_tail))| {
             let candidate = member(1).incarnation;
-            Message::VoteReply(VoteReply {
+            Message::Vote(VoteMessage::Reply(VoteReply {
                 epoch: Epoch(epoch),
                 granted,
                 pre,
                 last,
                 maybe_lost_tail,
                 candidate,
-            })
+            }))
         }),
     ]
 }
@@ -207,7 +221,7 @@ proptest! {
             for pre in [true, false] {
                 let (last, candidate) = (Position::ZERO, member(1).incarnation);
                 let reply = VoteReply { epoch: Epoch(5), granted: true, pre, last, maybe_lost_tail: false, candidate };
-                let message = Message::VoteReply(reply);
+                let message = Message::Vote(VoteMessage::Reply(reply));
                 step(&mut replica, Input::Receive { from: member(2), message }, &mut outputs);
             }
             step(&mut replica, Input::Read { request_id: ReadId(1) }, &mut outputs);
@@ -228,16 +242,26 @@ proptest! {
 }
 
 fn heartbeat(epoch: u64) -> Message {
-    Message::Heartbeat { epoch: Epoch(epoch), round: Round(1), committed: Offset(4), compare: Offset(0) }
+    Message::Leader(LeaderMessage::Heartbeat {
+        epoch: Epoch(epoch),
+        round: Round(1),
+        committed: Offset(4),
+        compare: Offset(0),
+    })
 }
 
 fn ask(epoch: u64) -> Message {
     let last = Position::new(epoch, 9);
-    Message::VoteRequest(VoteRequest { epoch: Epoch(epoch), last, pre: false, transferred: true })
+    Message::Vote(VoteMessage::Request(VoteRequest {
+        epoch: Epoch(epoch),
+        last,
+        pre: false,
+        transferred: true,
+    }))
 }
 
 fn stale(epoch: u64) -> Message {
-    Message::StaleEpoch { epoch: Epoch(epoch) }
+    Message::Reply(PushReply::StaleEpoch { epoch: Epoch(epoch) })
 }
 
 /// Nothing but the word that it was refused; nothing to save, nobody to vote for.

@@ -27,7 +27,7 @@ use crate::cache::Limits;
 use crate::claims::Claims;
 use crate::convert::{checkpoint_in, position_in};
 use crate::error::Error;
-use crate::job::{Applied, ApplierJob, ApplierOut, Imported, Reply, RequestId};
+use crate::job::{Applied, ApplierJob, ApplierOut, Imported, Pause, Reply, RequestId};
 use crate::limits::{APPLY_BYTES_MAX, APPLY_ENTRIES_MAX};
 use crate::snapshots::Snapshots;
 use crate::source::{Found, Source};
@@ -147,7 +147,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
         Ok(!self.halted && self.applied.position.offset < self.limit())
     }
 
-    /// Goes on after [`ApplierOut::AuditAt`] or [`ApplierOut::SnapshotAt`].
+    /// Goes on after [`ApplierOut::Paused`].
     pub fn resume(&mut self) {
         self.halted = false;
     }
@@ -216,7 +216,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
                 self.stop.take_if(|stop| stop.number.is_some() && is_there(stop.at))
         {
             self.halted = true;
-            outs.push(ApplierOut::SnapshotAt { position, number });
+            outs.push(ApplierOut::Paused(Pause::Snapshot { position, number }));
         }
     }
 
@@ -257,7 +257,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
         let waits = self.request_ids.pop_front_if(|(offset, _)| *offset == position.offset);
         if let store_db::Reply::Audit { id, prefixes } = &reply {
             let (id, prefixes, state_hash) = (id.clone(), prefixes.clone(), self.applied.state_hash);
-            outs.push(ApplierOut::AuditAt { id, prefixes, position, state_hash });
+            outs.push(ApplierOut::Paused(Pause::Audit { id, prefixes, position, state_hash }));
             self.halted = true;
         }
         let Some((_, request_id)) = waits else { return };

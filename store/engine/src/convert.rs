@@ -8,8 +8,9 @@ use bytes::Bytes;
 use prost::Message as _;
 use proto::store as wire;
 use store_core::{
-    Append, AppendRejection, Checkpoint, Entry, EntryKind, Epoch, Incarnation, Member, Membership, Message,
-    NodeId, Offset, Position, Round, Run, VoteReply, VoteRequest,
+    Append, AppendRejection, Checkpoint, Entry, EntryKind, Epoch, Incarnation, LeaderMessage, Member,
+    Membership, Message, NodeId, Offset, Position, PushReply, Round, Run, VoteMessage, VoteReply,
+    VoteRequest,
 };
 
 use crate::limits::{COMMAND_BYTES_MAX, MEMBERS_MAX, MESSAGE_ENTRIES_MAX};
@@ -165,9 +166,9 @@ pub fn push_in(message: wire::PushMessage) -> Result<(Message, Vec<Entry<Bytes>>
     let message = match message.message.ok_or_else(|| malformed("push message", "it is empty"))? {
         Wire::Append(append) => return append_in(append),
         Wire::CommitOrder(order) => {
-            Message::CommitOrder { epoch: Epoch(order.epoch), up_to: position_in(order.up_to) }
+            LeaderMessage::CommitOrder { epoch: Epoch(order.epoch), up_to: position_in(order.up_to) }
         }
-        Wire::Heartbeat(heartbeat) => Message::Heartbeat {
+        Wire::Heartbeat(heartbeat) => LeaderMessage::Heartbeat {
             epoch: Epoch(heartbeat.epoch),
             round: Round(heartbeat.round),
             committed: Offset(heartbeat.committed),
@@ -175,19 +176,20 @@ pub fn push_in(message: wire::PushMessage) -> Result<(Message, Vec<Entry<Bytes>>
         },
         Wire::Quarantine(quarantine) => {
             let at = quarantine.at.ok_or_else(|| malformed("quarantine", "it says no checkpoint"))?;
-            Message::Quarantine { epoch: Epoch(quarantine.epoch), at: checkpoint_in(at) }
+            LeaderMessage::Quarantine { epoch: Epoch(quarantine.epoch), at: checkpoint_in(at) }
         }
         Wire::InstallSnapshot(install) => {
-            Message::InstallSnapshot { epoch: Epoch(install.epoch), at: position_in(install.at) }
+            LeaderMessage::InstallSnapshot { epoch: Epoch(install.epoch), at: position_in(install.at) }
         }
         Wire::TransferLeadership(transfer_leadership) => {
-            Message::TransferLeadership { epoch: Epoch(transfer_leadership.epoch) }
+            LeaderMessage::TransferLeadership { epoch: Epoch(transfer_leadership.epoch) }
         }
     };
     with_epoch(message).map(|message| (message, Vec::new()))
 }
 
-fn with_epoch(message: Message) -> Result<Message, Malformed> {
+fn with_epoch(message: impl Into<Message>) -> Result<Message, Malformed> {
+    let message = message.into();
     if message.epoch() == Epoch(0) {
         return Err(malformed("message", "epoch 0 is before every election"));
     }
@@ -226,32 +228,28 @@ fn append_in(append: wire::AppendEntries) -> Result<(Message, Vec<Entry<Bytes>>)
 }
 
 /// A leader's message without entries for the wire.
-///
-/// # Panics
-/// If it is of another kind: our own bug (appends are made by the replicator).
 #[must_use]
-pub fn push_out(message: &Message) -> wire::PushMessage {
+pub fn push_out(message: &LeaderMessage) -> wire::PushMessage {
     use wire::push_message::Message as Wire;
     let message = match message {
-        Message::CommitOrder { epoch, up_to } => {
+        LeaderMessage::CommitOrder { epoch, up_to } => {
             Wire::CommitOrder(wire::CommitOrder { epoch: epoch.0, up_to: Some(position_out(*up_to)) })
         }
-        Message::Heartbeat { epoch, round, committed, compare } => Wire::Heartbeat(wire::Heartbeat {
+        LeaderMessage::Heartbeat { epoch, round, committed, compare } => Wire::Heartbeat(wire::Heartbeat {
             epoch: epoch.0,
             round: round.0,
             committed: committed.0,
             compare: compare.0,
         }),
-        Message::Quarantine { epoch, at } => {
+        LeaderMessage::Quarantine { epoch, at } => {
             Wire::Quarantine(wire::Quarantine { epoch: epoch.0, at: Some(checkpoint_out(*at)) })
         }
-        Message::InstallSnapshot { epoch, at } => {
+        LeaderMessage::InstallSnapshot { epoch, at } => {
             Wire::InstallSnapshot(wire::InstallSnapshot { epoch: epoch.0, at: Some(position_out(*at)) })
         }
-        Message::TransferLeadership { epoch } => {
+        LeaderMessage::TransferLeadership { epoch } => {
             Wire::TransferLeadership(wire::TransferLeadership { epoch: epoch.0 })
         }
-        other => unreachable!("not a leader's small message: {other:?}"),
     };
     wire::PushMessage { message: Some(message) }
 }
@@ -263,7 +261,7 @@ pub fn push_out(message: &Message) -> wire::PushMessage {
 pub fn reply_in(reply: wire::PushReply) -> Result<Message, Malformed> {
     use wire::push_reply::Message as Wire;
     let message = match reply.message.ok_or_else(|| malformed("push reply", "it is empty"))? {
-        Wire::Ack(ack) => Message::Ack {
+        Wire::Ack(ack) => PushReply::Ack {
             epoch: Epoch(ack.epoch),
             durable_up_to: position_in(ack.durable_up_to),
             round: Round(ack.round),
@@ -271,7 +269,7 @@ pub fn reply_in(reply: wire::PushReply) -> Result<Message, Malformed> {
             quarantined: ack.quarantined,
             unfit: ack.unfit,
         },
-        Wire::AppendRejection(state) => Message::AppendRejection(AppendRejection {
+        Wire::AppendRejection(state) => PushReply::AppendRejection(AppendRejection {
             epoch: Epoch(state.epoch),
             last: position_in(state.last),
             committed: Offset(state.committed),
@@ -279,20 +277,17 @@ pub fn reply_in(reply: wire::PushReply) -> Result<Message, Malformed> {
                 .then_some((Epoch(state.conflict_epoch), Offset(state.conflict_first))),
             maybe_lost_tail: state.maybe_lost_tail,
         }),
-        Wire::StaleEpoch(stale) => Message::StaleEpoch { epoch: Epoch(stale.epoch) },
+        Wire::StaleEpoch(stale) => PushReply::StaleEpoch { epoch: Epoch(stale.epoch) },
     };
     with_epoch(message)
 }
 
 /// A replica's answer for the wire.
-///
-/// # Panics
-/// If it is not an answer to a push: our own bug.
 #[must_use]
-pub fn reply_out(message: &Message) -> wire::PushReply {
+pub fn reply_out(message: &PushReply) -> wire::PushReply {
     use wire::push_reply::Message as Wire;
     let message = match message {
-        Message::Ack { epoch, durable_up_to, round, checkpoint, quarantined, unfit } => {
+        PushReply::Ack { epoch, durable_up_to, round, checkpoint, quarantined, unfit } => {
             Wire::Ack(wire::Ack {
                 epoch: epoch.0,
                 durable_up_to: Some(position_out(*durable_up_to)),
@@ -302,7 +297,7 @@ pub fn reply_out(message: &Message) -> wire::PushReply {
                 unfit: *unfit,
             })
         }
-        Message::AppendRejection(state) => {
+        PushReply::AppendRejection(state) => {
             let (conflict_epoch, conflict_first) = state.conflict.unwrap_or_default();
             Wire::AppendRejection(wire::AppendRejection {
                 epoch: state.epoch.0,
@@ -313,8 +308,7 @@ pub fn reply_out(message: &Message) -> wire::PushReply {
                 maybe_lost_tail: state.maybe_lost_tail,
             })
         }
-        Message::StaleEpoch { epoch } => Wire::StaleEpoch(wire::StaleEpoch { epoch: epoch.0 }),
-        other => unreachable!("not an answer to a push: {other:?}"),
+        PushReply::StaleEpoch { epoch } => Wire::StaleEpoch(wire::StaleEpoch { epoch: epoch.0 }),
     };
     wire::PushReply { message: Some(message), out_of_space: false }
 }
@@ -324,7 +318,7 @@ pub fn reply_out(message: &Message) -> wire::PushReply {
 /// # Errors
 /// It is of epoch 0.
 pub fn vote_request_in(request: &wire::VoteRequest) -> Result<Message, Malformed> {
-    with_epoch(Message::VoteRequest(VoteRequest {
+    with_epoch(VoteMessage::Request(VoteRequest {
         epoch: Epoch(request.epoch),
         last: position_in(request.last),
         pre: request.pre,
@@ -351,14 +345,14 @@ pub fn vote_reply_in(reply: &wire::VoteReply) -> Result<Message, Malformed> {
     if reply.granted && reply.epoch == 0 {
         return Err(malformed("vote", "epoch 0 is before every election"));
     }
-    Ok(Message::VoteReply(VoteReply {
+    Ok(Message::Vote(VoteMessage::Reply(VoteReply {
         epoch: Epoch(reply.epoch),
         granted: reply.granted,
         pre: reply.pre,
         last: position_in(reply.last),
         maybe_lost_tail: reply.maybe_lost_tail,
         candidate: Incarnation(reply.candidate_incarnation),
-    }))
+    })))
 }
 
 /// A vote for the wire.

@@ -9,6 +9,8 @@ use store_core::{
 };
 use store_log::Quarantine;
 
+use crate::peer_job::ToPeer;
+
 /// A client's request, numbered by the driver; unique over the life of a replica.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u64);
@@ -219,33 +221,8 @@ pub enum NodeOut {
     Write(WriterJob),
     /// For the applier, in order.
     Apply(ApplierJob),
-    /// For a peer's replicator ([`crate::ReplicatorInbox::post`]).
-    Replicator {
-        /// Which peer.
-        to: NodeId,
-        /// What.
-        job: ReplicatorJob,
-    },
-    /// An `Ack`, `AppendRejection` or `StaleEpoch`, back on the push stream that `to` opened. Only the newest of them
-    /// matters: if a later one has to wait, it may replace an `Ack` that waits.
-    Reply {
-        /// To whom.
-        to: NodeId,
-        /// What.
-        message: Message,
-    },
-    /// A `VoteRequest` to send, or the `VoteReply` to the last request of `to` (as soon as the vote is durable).
-    Vote {
-        /// To whom.
-        to: NodeId,
-        /// What.
-        message: Message,
-    },
-    /// A node that is no member any more, or is another folder from now on: end what was opened to it.
-    Forget {
-        /// Which node.
-        peer: NodeId,
-    },
+    /// For a peer, or of one.
+    Peer(ToPeer),
     /// A request id's answer.
     Answer {
         /// Whose.
@@ -257,14 +234,6 @@ pub enum NodeOut {
     Role(RoleView),
     /// Another membership is in force (with the addresses of its members).
     Members(proto::store::Membership),
-    /// Fetch a snapshot of at least `at` from the leader, then [`Job::SnapshotFetched`]. May come again while a
-    /// fetch is under way (then it changes nothing).
-    FetchSnapshot {
-        /// The leader.
-        from: NodeId,
-        /// At least this position.
-        at: Position,
-    },
     /// The leadership transfer asked for was given up.
     TransferFailed,
     /// The table is wrong from here on, or right again: whether it may be read, and why not.
@@ -464,7 +433,7 @@ pub enum ApplierJob {
         /// Who waits for which of them, by offset, rising.
         request_ids: Vec<(Offset, RequestId)>,
     },
-    /// Stop when exactly this offset is applied, and say [`ApplierOut::SnapshotAt`].
+    /// Stop when exactly this offset is applied, and say [`Pause::Snapshot`].
     SnapshotAt {
         /// The offset; not yet passed.
         at: Offset,
@@ -494,37 +463,6 @@ pub enum ApplierJob {
     },
 }
 
-/// What a replicator is told. Posting merges: a replicator holds a cursor and the newest of each small message, no queue.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ReplicatorJob {
-    /// [`store_core::Output::Push`].
-    Push {
-        /// The leader's epoch.
-        epoch: Epoch,
-        /// The entry just before the first to send.
-        previous: Position,
-        /// The last entry to send; equal to `previous.offset`: one empty probe.
-        up_to: Offset,
-        /// Goes on exactly where the push before it ends.
-        continues: bool,
-        /// A commit order that rides along.
-        committed: Offset,
-    },
-    /// `CommitOrder`, `Heartbeat`, `InstallSnapshot` or `TransferLeadership`.
-    Say(Message),
-    /// This replica no longer leads: forget everything.
-    Stop,
-}
-
-/// What a replicator says.
-#[derive(Clone, PartialEq, Debug)]
-pub enum ReplicatorOut {
-    /// Send this on the push stream, in order (the first message of a stream gets its `peer` from the driver).
-    Send(proto::store::PushMessage),
-    /// The entries it should send are no longer in the log: tell the node [`Job::Reconnected`].
-    Purged,
-}
-
 /// What the applier says.
 #[derive(Clone, PartialEq, Debug)]
 pub enum ApplierOut {
@@ -543,9 +481,15 @@ pub enum ApplierOut {
         /// What.
         reply: Reply,
     },
-    /// An audit entry is applied, and nothing after it. The applier stands still until
-    /// [`crate::Applier::resume`]: open a read transaction first.
-    AuditAt {
+    /// The applier has paused, and applies nothing until [`crate::Applier::resume`].
+    Paused(Pause),
+}
+
+/// A position that is applied, and nothing after it, so that it can be read: open a read transaction, *then* resume.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Pause {
+    /// An audit entry is applied.
+    Audit {
         /// The audit's id.
         id: Bytes,
         /// Which keys the auditor wants.
@@ -555,10 +499,9 @@ pub enum ApplierOut {
         /// Running hash of all effects there.
         state_hash: u64,
     },
-    /// The offset of a snapshot is applied, and nothing after it. The applier stands still until
-    /// [`crate::Applier::resume`]: open a read transaction first, write the snapshot from it aside
+    /// The offset of a snapshot is applied. Write the snapshot from the read transaction in the background
     /// ([`crate::Snapshots::write`]), then tell the node [`Job::SnapshotTaken`] or [`Job::SnapshotFailed`].
-    SnapshotAt {
+    Snapshot {
         /// The position.
         position: Position,
         /// X of the `snap.X` to write.

@@ -33,16 +33,16 @@
 //! | [`NodeOut::SaveBallot`] | the ballot's writer, which never waits for the log's |
 //! | [`NodeOut::Write`] | the writer's queue (F2), in order |
 //! | [`NodeOut::Apply`] | the applier's queue (F3), in order |
-//! | [`NodeOut::Replicator`] | that peer's [`ReplicatorInbox::post`] |
-//! | [`NodeOut::Reply`] | the push stream that this peer opened to us (lost if there is none) |
-//! | [`NodeOut::Vote`] | a `Vote` call to, or the answer of the `Vote` call from, that peer |
+//! | [`ToPeer::Replicator`] | that peer's [`ReplicatorInbox::post`] |
+//! | [`ToPeer::Reply`] | the push stream that this peer opened to us (lost if there is none) |
+//! | [`ToPeer::Vote`] | a `Vote` call to, or the answer of the `Vote` call from, that peer |
 //! | [`NodeOut::Answer`] | the client with this request id |
 //! | [`NodeOut::Quarantined`] | whoever reads the table: not from here on, or again |
 //! | [`ApplierOut::Checkpoint`], [`ApplierOut::Replaced`] | the node's inbox, as the [`Job`]s of these names |
 //! | the writer's outs, which are [`Job`]s | the node's inbox |
 //! | [`ApplierOut::Applied`], [`ApplierOut::Imported`] | the node's inbox, as the [`Job`]s of these names |
 //! | [`ApplierOut::Answer`] | the client with this request id |
-//! | [`ApplierOut::AuditAt`], [`ApplierOut::SnapshotAt`] | a background thread, which opens its read transaction and *then* has [`Applier::resume`] called |
+//! | [`ApplierOut::Paused`] | a background thread, which opens its read transaction and *then* has [`Applier::resume`] called |
 //!
 //! Any error that a stage returns is fatal for the replica: an fsync that failed is not tried again, an entry that
 //! could not be applied is not skipped. The process ends and recovery sorts it out.
@@ -65,8 +65,8 @@
 //!
 //! - A push stream to a peer was lost or is about to be opened: [`ReplicatorInbox::disconnected`] first, then
 //!   [`Job::Reconnected`].
-//! - [`ApplierOut::AuditAt`], [`ApplierOut::SnapshotAt`]: open the read transaction, then [`Applier::resume`] and turn it.
-//! - [`NodeOut::FetchSnapshot`]: [`Snapshots::receive`], write what comes, [`Snapshots::received`], then
+//! - [`ApplierOut::Paused`]: open the read transaction, then [`Applier::resume`] and turn it.
+//! - [`ToPeer::FetchSnapshot`]: [`Snapshots::receive`], write what comes, [`Snapshots::received`], then
 //!   [`Job::SnapshotFetched`].
 //! - Files: [`snapshots`] has the steps of taking and of installing a snapshot, and what a crash after each leaves.
 
@@ -87,6 +87,7 @@ mod log_clock;
 pub mod memory;
 mod node;
 mod open;
+mod peer_job;
 mod replicator;
 mod schedule;
 mod shared_log;
@@ -104,11 +105,12 @@ pub use clock::Clock;
 pub use error::Error;
 pub use headroom::Reserve;
 pub use job::{
-    Answer, Applied, ApplierJob, ApplierOut, ChangeAsked, Imported, Job, NodeOut, ReplicatorJob,
-    ReplicatorOut, Reply, Report, RequestId, Shortage, WriterJob,
+    Answer, Applied, ApplierJob, ApplierOut, ChangeAsked, Imported, Job, NodeOut, Pause, Reply, Report,
+    RequestId, Shortage, WriterJob,
 };
 pub use node::Node;
 pub use open::{Engine, OpenConfig, Recovery, Replicators, bootstrap, join, open};
+pub use peer_job::{ReplicatorJob, ReplicatorOut, ToPeer};
 pub use replicator::{Polled, Replicator, ReplicatorInbox};
 pub use schedule::Policy;
 pub use snapshots::{Snapshots, Streaming, snapshot_contents};

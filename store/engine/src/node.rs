@@ -263,13 +263,6 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 Ok(())
             }
             Job::Reset { after } => self.installed(after, outs),
-            job => self.take_of_states(job, outs),
-        }
-    }
-
-    /// What concerns the replicas' states, snapshots that are asked for, and operators.
-    fn take_of_states(&mut self, job: Job, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
-        match job {
             Job::Checkpoint(checkpoint) => self.step(Input::Checkpointed(checkpoint), outs),
             Job::ReplacementFetched { position } => self.replacement_fetched(position, outs),
             Job::Adopted { position, number } => {
@@ -296,7 +289,6 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Job::ChangeMembers(asked) => self.change_members(asked, outs),
             Job::TransferLeadership { to } => self.step(Input::TransferLeadership { to }, outs),
             Job::HoldCommit { hold } => self.step(Input::HoldCommit { hold }, outs),
-            other => unreachable!("{other:?} was taken above"),
         }
     }
 

@@ -17,14 +17,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::store as wire;
-use store_core::{Entry, Epoch, Message, NodeId, Offset, Position};
+use store_core::{Entry, Epoch, LeaderMessage, NodeId, Offset, Position};
 use store_log::Disk;
 
 use crate::cache::Limits;
 use crate::convert;
 use crate::error::Error;
-use crate::job::{ReplicatorJob, ReplicatorOut};
 use crate::limits::{MESSAGE_BYTES_MAX, MESSAGE_ENTRIES_MAX};
+use crate::peer_job::{ReplicatorJob, ReplicatorOut};
 use crate::source::{Found, Source};
 
 const LIMITS: Limits = Limits { entries: MESSAGE_ENTRIES_MAX, bytes: MESSAGE_BYTES_MAX };
@@ -44,15 +44,15 @@ struct Pending {
     /// Raised when the cursor is replaced or dropped, so that a reader notices.
     replaced: u64,
     /// The newest commit order not sent yet, alone or with an append.
-    commit: Option<Message>,
+    commit: Option<LeaderMessage>,
     /// The newest heartbeat.
-    heartbeat: Option<Message>,
+    heartbeat: Option<LeaderMessage>,
     /// The newest word that this replica's state is wrong.
-    quarantine: Option<Message>,
+    quarantine: Option<LeaderMessage>,
     /// The newest offer of a snapshot.
-    install: Option<Message>,
+    install: Option<LeaderMessage>,
     /// A leadership transfer, to be sent when nothing else is left.
-    transfer_leadership: Option<Message>,
+    transfer_leadership: Option<LeaderMessage>,
 }
 
 /// A place in the log, and how far to go.
@@ -93,14 +93,13 @@ impl Pending {
         }
     }
 
-    fn say(&mut self, message: Message) {
-        match &message {
-            Message::CommitOrder { .. } => self.commit = Some(message),
-            Message::Heartbeat { .. } => self.heartbeat = Some(message),
-            Message::Quarantine { .. } => self.quarantine = Some(message),
-            Message::InstallSnapshot { .. } => self.install = Some(message),
-            Message::TransferLeadership { .. } => self.transfer_leadership = Some(message),
-            other => unreachable!("a replicator says what leaders say, not {other:?}"),
+    fn say(&mut self, message: LeaderMessage) {
+        match message {
+            LeaderMessage::CommitOrder { .. } => self.commit = Some(message),
+            LeaderMessage::Heartbeat { .. } => self.heartbeat = Some(message),
+            LeaderMessage::Quarantine { .. } => self.quarantine = Some(message),
+            LeaderMessage::InstallSnapshot { .. } => self.install = Some(message),
+            LeaderMessage::TransferLeadership { .. } => self.transfer_leadership = Some(message),
         }
     }
 
@@ -236,7 +235,7 @@ impl<D: Disk> Replicator<D> {
 
     /// The next message: what keeps leadership and reads alive first, then entries, then what may wait.
     fn next(&mut self, entries: Entries) -> Result<Next, Error> {
-        let small = |message: Message| Ok(Next::Say(ReplicatorOut::Send(convert::push_out(&message))));
+        let small = |message: LeaderMessage| Ok(Next::Say(ReplicatorOut::Send(convert::push_out(&message))));
         let (cursor, replaced) = {
             let mut pending = self.inbox.pending.lock();
             let urgent = pending.heartbeat.take().or_else(|| pending.quarantine.take());
@@ -302,7 +301,7 @@ impl<D: Disk> Replicator<D> {
     fn advance(&self, cursor: Cursor, end: Position, replaced: u64) -> Offset {
         let mut pending = self.inbox.pending.lock();
         let mut committed = cursor.committed;
-        if let Some(Message::CommitOrder { epoch, up_to }) = &pending.commit
+        if let Some(LeaderMessage::CommitOrder { epoch, up_to }) = &pending.commit
             && *epoch == cursor.epoch
         {
             committed = committed.max(up_to.offset);

@@ -150,7 +150,7 @@ impl<D: Disk> Snapshots<D> {
     }
 
     /// Writes `snap.number` of what `read` sees, and verifies it. `read` was opened when exactly `position` was
-    /// applied ([`crate::ApplierOut::SnapshotAt`]), and then the table was of that `vintage`; keep it open until this
+    /// applied ([`crate::Pause::Snapshot`]), and then the table was of that `vintage`; keep it open until this
     /// returns.
     ///
     /// # Errors

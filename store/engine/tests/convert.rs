@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use prost::Message as _;
 use proto::store as wire;
 use store_core::{
-    Append, AppendRejection, Checkpoint, Entry, EntryKind, Epoch, Incarnation, Message, Offset, Position,
-    Round, Run, VoteReply, VoteRequest,
+    Append, AppendRejection, Checkpoint, Entry, EntryKind, Epoch, Incarnation, LeaderMessage, Message,
+    Offset, Position, PushReply, Round, Run, VoteMessage, VoteReply, VoteRequest,
 };
 use store_engine::convert;
 use store_engine::limits::{COMMAND_BYTES_MAX, MEMBERS_MAX, MESSAGE_ENTRIES_MAX};
@@ -20,31 +20,30 @@ fn checkpoint(position: Position, state_hash: u64) -> Checkpoint {
     Checkpoint { position, state_hash, version: 1 }
 }
 
-fn leaders() -> impl Strategy<Value = Message> {
+fn leaders() -> impl Strategy<Value = LeaderMessage> {
     let epoch = (1u64..9).prop_map(Epoch);
     prop_oneof![
-        (epoch.clone(), position()).prop_map(|(epoch, up_to)| Message::CommitOrder { epoch, up_to }),
-        (epoch.clone(), 0u64..99, 0u64..99).prop_map(|(epoch, round, committed)| Message::Heartbeat {
+        (epoch.clone(), position()).prop_map(|(epoch, up_to)| LeaderMessage::CommitOrder { epoch, up_to }),
+        (epoch.clone(), 0u64..99, 0u64..99).prop_map(|(epoch, round, committed)| LeaderMessage::Heartbeat {
             compare: Offset(round * 8),
             epoch,
             round: Round(round),
             committed: Offset(committed)
         }),
-        (epoch.clone(), position(), any::<u64>()).prop_map(|(epoch, at, state_hash)| Message::Quarantine {
-            epoch,
-            at: checkpoint(at, state_hash)
+        (epoch.clone(), position(), any::<u64>()).prop_map(|(epoch, at, state_hash)| {
+            LeaderMessage::Quarantine { epoch, at: checkpoint(at, state_hash) }
         }),
-        (epoch.clone(), position()).prop_map(|(epoch, at)| Message::InstallSnapshot { epoch, at }),
-        epoch.prop_map(|epoch| Message::TransferLeadership { epoch }),
+        (epoch.clone(), position()).prop_map(|(epoch, at)| LeaderMessage::InstallSnapshot { epoch, at }),
+        epoch.prop_map(|epoch| LeaderMessage::TransferLeadership { epoch }),
     ]
 }
 
-fn replicas() -> impl Strategy<Value = Message> {
+fn replicas() -> impl Strategy<Value = PushReply> {
     let epoch = (1u64..9).prop_map(Epoch);
     let conflict = proptest::option::of((1u64..9, 1u64..99).prop_map(|(e, o)| (Epoch(e), Offset(o))));
     let state = (epoch.clone(), position(), 0u64..99, conflict, any::<bool>());
     prop_oneof![
-        (epoch.clone(), position(), 0u64..99).prop_map(|(epoch, durable_up_to, round)| Message::Ack {
+        (epoch.clone(), position(), 0u64..99).prop_map(|(epoch, durable_up_to, round)| PushReply::Ack {
             checkpoint: (round % 2 == 0).then_some(checkpoint(durable_up_to, round)),
             quarantined: round % 3 == 0,
             unfit: round % 5 == 0,
@@ -53,7 +52,7 @@ fn replicas() -> impl Strategy<Value = Message> {
             round: Round(round)
         }),
         state.prop_map(|(epoch, last, committed, conflict, maybe_lost_tail)| {
-            Message::AppendRejection(AppendRejection {
+            PushReply::AppendRejection(AppendRejection {
                 epoch,
                 last,
                 committed: Offset(committed),
@@ -61,7 +60,7 @@ fn replicas() -> impl Strategy<Value = Message> {
                 maybe_lost_tail,
             })
         }),
-        epoch.prop_map(|epoch| Message::StaleEpoch { epoch }),
+        epoch.prop_map(|epoch| PushReply::StaleEpoch { epoch }),
     ]
 }
 
@@ -70,16 +69,16 @@ proptest! {
     fn small_messages_go_round(leader in leaders(), replica in replicas(), last in position(), flags: [bool; 3]) {
         let bytes = convert::push_out(&leader).encode_to_vec();
         let back = convert::push_in(wire::PushMessage::decode(&bytes[..]).unwrap()).unwrap();
-        prop_assert_eq!(back, (leader, Vec::new()));
+        prop_assert_eq!(back, (Message::Leader(leader), Vec::new()));
         let bytes = convert::reply_out(&replica).encode_to_vec();
-        prop_assert_eq!(convert::reply_in(wire::PushReply::decode(&bytes[..]).unwrap()).unwrap(), replica);
+        prop_assert_eq!(convert::reply_in(wire::PushReply::decode(&bytes[..]).unwrap()).unwrap(), Message::Reply(replica));
         let [pre, granted, maybe_lost_tail] = flags;
         let request = VoteRequest { epoch: Epoch(3), last, pre, transferred: granted };
         let back = convert::vote_request_in(&convert::vote_request_out(&request)).unwrap();
-        prop_assert_eq!(back, Message::VoteRequest(request));
+        prop_assert_eq!(back, Message::Vote(VoteMessage::Request(request)));
         let reply = VoteReply { epoch: Epoch(3), granted, pre, last, maybe_lost_tail, candidate: Incarnation(7) };
         let back = convert::vote_reply_in(&convert::vote_reply_out(&reply)).unwrap();
-        prop_assert_eq!(back, Message::VoteReply(reply));
+        prop_assert_eq!(back, Message::Vote(VoteMessage::Reply(reply)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use proto::store::{Command, Txn, TxnCommand, command};
 use store_core::{Config, GroupId, NodeId};
 use store_db::{Lmdb, Table, query};
 use store_engine::{
-    ApplierOut, Engine, Job, NodeConfig, NodeOut, OpenConfig, Policy, Reply, RequestId, Reserve,
+    ApplierOut, Engine, Job, NodeConfig, NodeOut, OpenConfig, Pause, Policy, Reply, RequestId, Reserve,
 };
 use store_log::{BootId, ClusterId, Identity, RealDisk};
 
@@ -86,7 +86,7 @@ impl Real {
             match out {
                 ApplierOut::Applied(applied) => self.inbox.push(Job::Applied(applied)),
                 ApplierOut::Answer { request_id, reply } => self.replies.push((request_id, reply)),
-                ApplierOut::SnapshotAt { position, number } => {
+                ApplierOut::Paused(Pause::Snapshot { position, number }) => {
                     let mut written = Ok(());
                     let snapshots = &self.engine.snapshots;
                     let read = self.table.read(|read| {

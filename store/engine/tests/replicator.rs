@@ -5,7 +5,7 @@ mod fixture;
 
 use fixture::{Hands, Replica};
 use proto::store::push_message::Message as Wire;
-use store_core::{Epoch, Message, NodeId, Offset, Position, Round};
+use store_core::{Epoch, LeaderMessage, NodeId, Offset, Position, Round};
 use store_engine::{Job, NodeConfig, NodeOut, Polled, ReplicatorJob, ReplicatorOut};
 
 const PEER: NodeId = NodeId(2);
@@ -127,8 +127,8 @@ fn small_messages_are_merged_and_a_commit_order_rides_along() {
     let (inbox, mut replicator) = engine.replicators.replicator(PEER);
     for offset in 2..=4 {
         let up_to = Position { epoch, offset: Offset(offset) };
-        inbox.post(ReplicatorJob::Say(Message::CommitOrder { epoch, up_to }));
-        inbox.post(ReplicatorJob::Say(Message::Heartbeat {
+        inbox.post(ReplicatorJob::Say(LeaderMessage::CommitOrder { epoch, up_to }));
+        inbox.post(ReplicatorJob::Say(LeaderMessage::Heartbeat {
             epoch,
             round: Round(offset),
             committed: Offset(1),
@@ -141,7 +141,7 @@ fn small_messages_are_merged_and_a_commit_order_rides_along() {
     assert_eq!(outs.len(), 2, "one heartbeat, one append");
     assert_eq!(appends(&outs), [(1, 4, 4)]);
     let up_to = Position { epoch, offset: Offset(5) };
-    inbox.post(ReplicatorJob::Say(Message::CommitOrder { epoch, up_to }));
+    inbox.post(ReplicatorJob::Say(LeaderMessage::CommitOrder { epoch, up_to }));
     assert!(!replicator.poll(100, &mut outs).unwrap());
     assert_eq!(outs.len(), 3, "alone when nothing else is to be sent");
 }

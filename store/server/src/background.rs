@@ -16,7 +16,7 @@ use proto::store::{AuditResponse, FailureReason, KeyRecord};
 use store_client::failure::{failure, status_from};
 use store_core::Position;
 use store_db::{Read, Table as _, query};
-use store_engine::{ApplierOut, Job, Snapshots, convert};
+use store_engine::{Job, Pause, Snapshots, convert};
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
@@ -141,15 +141,14 @@ impl BackgroundJobs {
         Arc::clone(&self.audits)
     }
 
-    /// Begins what the applier stands still for.
-    pub(crate) fn begin(&self, at: ApplierOut) {
+    /// Begins what the applier has paused for.
+    pub(crate) fn begin(&self, at: Pause) {
         let background = self.clone();
         let work = move || match at {
-            ApplierOut::AuditAt { id, prefixes, position, state_hash } => {
+            Pause::Audit { id, prefixes, position, state_hash } => {
                 background.audit(&id, &prefixes, position, state_hash);
             }
-            ApplierOut::SnapshotAt { position, number } => background.snapshot(position, number),
-            other => unreachable!("the applier does not stand still for {other:?}"),
+            Pause::Snapshot { position, number } => background.snapshot(position, number),
         };
         if let Err(error) = thread::Builder::new().name("feira-background".to_owned()).spawn(work) {
             tracing::error!(%error, "no thread for background work");

@@ -19,7 +19,7 @@ use proto::store::{
 use store_client::failure::{error_from, failure, failure_from, invalid};
 use store_client::{Got, Group, Page, Range, Store};
 use store_core::Role;
-use store_engine::{NodeOut, Reply};
+use store_engine::{Reply, ToPeer};
 use store_keys::{ClusterId, ClusterKey, KEY_BYTES, Secret};
 use tokio::sync::watch;
 
@@ -75,7 +75,7 @@ impl Embedded {
         });
         let opened = opened.await.map_err(|_| Error::Ended("recovery"))??;
         // A lone voter has no peers: there is nobody to carry anything to.
-        let running = opened.start(config, alone(), None, |_| |_: NodeOut| ())?;
+        let running = opened.start(config, alone(), None, |_| |_: ToPeer| ())?;
         let shared = Arc::clone(&running.shared);
         let mut role = shared.role.subscribe();
         let limit = Duration::from_millis(ELECTION_MS_MAX);

@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use proto::store::Route;
 use store_core::NodeId;
 use store_db::Lmdb;
-use store_engine::{Engine, NodeConfig, NodeOut, OpenConfig, Policy, Replicators, Reserve, Snapshots};
+use store_engine::{Engine, NodeConfig, OpenConfig, Policy, Replicators, Reserve, Snapshots, ToPeer};
 use store_keys::ClusterKey;
 use store_log::{BootId, ClusterId, LogReader, RealDisk, RealFile};
 use tokio::sync::{mpsc, watch};
@@ -134,7 +134,7 @@ impl Opened {
         connect: impl FnOnce(Connect) -> F,
     ) -> Result<Running, Error>
     where
-        F: Fn(NodeOut) + Send + Sync + 'static,
+        F: Fn(ToPeer) + Send + Sync + 'static,
     {
         let Opened { engine, table, me } = self;
         let Engine { node, writer, ballots, applier, replicators, snapshots, log, .. } = engine;

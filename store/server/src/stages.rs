@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use store_core::Ballot;
 use store_db::Table as _;
 use store_engine::{
-    Answer, Applier, ApplierJob, ApplierOut, BallotWriter, ChangeAsked, Job, Node, NodeOut, Report, Writer,
-    WriterJob,
+    Answer, Applier, ApplierJob, ApplierOut, BallotWriter, ChangeAsked, Job, Node, NodeOut, Report, ToPeer,
+    Writer, WriterJob,
 };
 
 use crate::background::BackgroundJobs;
@@ -39,7 +39,7 @@ pub(crate) struct NodeThread {
     pub(crate) shared: Arc<Shared>,
     pub(crate) queues: Queues,
     /// Takes what is for a peer; never waits.
-    pub(crate) to_peers: Arc<dyn Fn(NodeOut) + Send + Sync>,
+    pub(crate) to_peers: Arc<dyn Fn(ToPeer) + Send + Sync>,
     pub(crate) response_batch: ResponseBatch,
     pub(crate) ticks_to_status: u32,
     pub(crate) change_waits: ChangeWaits,
@@ -136,7 +136,7 @@ impl NodeThread {
                 }
                 NodeOut::Report(report) => self.report(report),
                 NodeOut::Fatal(fatal) => return Err(Error::Fatal(fatal)),
-                peer => (self.to_peers)(peer),
+                NodeOut::Peer(out) => (self.to_peers)(out),
             }
         }
         self.queues.ballots.send(ballots).map_err(|_| Error::Ended("the ballot's writer"))?;
@@ -280,9 +280,7 @@ impl ApplierThread {
                 ApplierOut::Checkpoint(checkpoint) => jobs.push(Job::Checkpoint(checkpoint)),
                 ApplierOut::Replaced(imported) => jobs.push(Job::Replaced(imported)),
                 ApplierOut::Imported(imported) => jobs.push(Job::Imported(imported)),
-                at @ (ApplierOut::AuditAt { .. } | ApplierOut::SnapshotAt { .. }) => {
-                    self.background.begin(at);
-                }
+                ApplierOut::Paused(at) => self.background.begin(at),
             }
         }
         self.shared.inbox.post(jobs);

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use store_core::{Ballot, GroupId, Incarnation, Member, Message, NodeId, Offset, Role};
+use store_core::{Ballot, GroupId, Incarnation, Member, NodeId, Offset, Role, VoteMessage};
 use store_db::{Memory, Table as _};
 use store_engine::{
     Answer, Applier, ApplierJob, ApplierOut, BallotWriter, Clock as _, Error, Job, Node, NodeConfig, NodeOut,
-    OpenConfig, Policy, RequestId, Reserve, Snapshots, Status, Streaming, Writer, WriterJob,
+    OpenConfig, Pause, Policy, RequestId, Reserve, Snapshots, Status, Streaming, ToPeer, Writer, WriterJob,
 };
 use store_log::sim::SimDisk;
 use store_log::{BootId, ClusterId, Identity};
@@ -158,25 +158,23 @@ impl Up {
         made.answers.extend(self.kv_service.answer(request_id, Told::Answer(answer), table));
     }
 
-    /// Carries what the node says to its peers, or of itself.
-    fn carry(&mut self, own: Member, out: NodeOut, made: &mut Made) -> Result<(), Error> {
+    /// Carries what the node has for its peers.
+    fn carry(&mut self, own: Member, out: ToPeer, made: &mut Made) -> Result<(), Error> {
         match out {
-            NodeOut::Replicator { to, job } => self.lines.post(to, job),
-            NodeOut::Forget { peer } => self.lines.forget(peer, &mut made.packets)?,
-            NodeOut::Reply { to, message } => {
+            ToPeer::Replicator { to, job } => self.lines.post(to, job),
+            ToPeer::Forget { peer } => self.lines.forget(peer, &mut made.packets)?,
+            ToPeer::Reply { to, reply } => {
                 let to = self.lines.asker(to);
-                made.packets.extend(to.map(|to| Packet::reply(own, to, &message, self.shortage.0)));
+                made.packets.extend(to.map(|to| Packet::reply(own, to, &reply, self.shortage.0)));
             }
-            NodeOut::Vote { to, message } => {
-                let asks = matches!(message, Message::VoteRequest(_));
-                let to = if asks { self.lines.at(to) } else { self.lines.asker(to) };
+            ToPeer::Vote { to, message } => {
+                let to = match message {
+                    VoteMessage::Request(_) => self.lines.at(to),
+                    VoteMessage::Reply(_) => self.lines.asker(to),
+                };
                 made.packets.extend(to.map(|to| Packet::vote(own, to, &message)));
             }
-            NodeOut::FetchSnapshot { from, at } => made.fetch = Some((from, at)),
-            NodeOut::Members(membership) => self.lines.members(membership),
-            NodeOut::Role(view) => self.leads = view.role == Role::Leader,
-            NodeOut::Quarantined(_) | NodeOut::TransferFailed | NodeOut::Report(_) => {}
-            other => unreachable!("{other:?} was taken before"),
+            ToPeer::FetchSnapshot { from, at } => made.fetch = Some((from, at)),
         }
         Ok(())
     }
@@ -454,7 +452,10 @@ impl Driver {
                 NodeOut::Fatal(_) => self.gone = Some("it must stop".to_owned()),
                 NodeOut::Quarantined(None) => self.wrong = false,
                 NodeOut::Answer { request_id, answer } => up.answer(request_id, answer, &self.table, made),
-                out => up.carry(self.member, out, made)?,
+                NodeOut::Members(membership) => up.lines.members(membership),
+                NodeOut::Role(view) => up.leads = view.role == Role::Leader,
+                NodeOut::Quarantined(Some(_)) | NodeOut::TransferFailed | NodeOut::Report(_) => {}
+                NodeOut::Peer(out) => up.carry(self.member, out, made)?,
             }
         }
         oracle.node_turned(self.index, &up.node);
@@ -495,8 +496,8 @@ impl Driver {
                 ApplierOut::Answer { request_id, reply } => {
                     made.answers.extend(up.kv_service.answer(request_id, Told::Reply(reply), None));
                 }
-                ApplierOut::AuditAt { .. } => unreachable!("nobody asks for an audit here"),
-                ApplierOut::SnapshotAt { position, number } => {
+                ApplierOut::Paused(Pause::Audit { .. }) => unreachable!("nobody asks for an audit here"),
+                ApplierOut::Paused(Pause::Snapshot { position, number }) => {
                     oracle.snapshot_at(self.index, position, number);
                     let written = self.table.read(|read| {
                         Ok(up.snapshots.write(read, up.snapshots.vintage(), number, position))

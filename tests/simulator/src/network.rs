@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message as _;
 use proto::store as wire;
-use store_core::{Incarnation, Member, Message, NodeId, Position};
+use store_core::{Incarnation, Member, NodeId, Position, PushReply, VoteMessage};
 use store_engine::{Job, convert};
 use store_log::SnapshotFile;
 
@@ -100,20 +100,19 @@ impl Packet {
         Packet::wire(speaker, to, Channel::Push, message)
     }
 
-    pub(crate) fn reply(speaker: Member, to: Member, message: &Message, out_of_space: bool) -> Packet {
+    pub(crate) fn reply(speaker: Member, to: Member, message: &PushReply, out_of_space: bool) -> Packet {
         let reply = wire::PushReply { out_of_space, ..convert::reply_out(message) };
         Packet::wire(speaker, to, Channel::Reply, &reply)
     }
 
-    pub(crate) fn vote(speaker: Member, to: Member, message: &Message) -> Packet {
+    pub(crate) fn vote(speaker: Member, to: Member, message: &VoteMessage) -> Packet {
         match message {
-            Message::VoteRequest(request) => {
+            VoteMessage::Request(request) => {
                 Packet::wire(speaker, to, Channel::Vote, &convert::vote_request_out(request))
             }
-            Message::VoteReply(reply) => {
+            VoteMessage::Reply(reply) => {
                 Packet::wire(speaker, to, Channel::VoteReply, &convert::vote_reply_out(reply))
             }
-            other => unreachable!("not a vote: {other:?}"),
         }
     }
 

@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use store_core::{
-    Entry, Epoch, EpochHistory, Member, Membership, Message, NodeId, Offset, Position, Replica, Role,
-    RoleView, invariants,
+    Entry, Epoch, EpochHistory, Member, Membership, NodeId, Offset, Position, PushReply, Replica, Role,
+    RoleView, VoteMessage, invariants,
 };
 use store_db::{Memory, Table as _, query};
-use store_engine::{Applied, ApplierJob, Job, Node, NodeOut, WriterJob};
+use store_engine::{Applied, ApplierJob, Job, Node, NodeOut, ToPeer, WriterJob};
 use store_log::Quarantine;
 use store_log::sim::SimDisk;
 
@@ -279,18 +279,20 @@ impl Oracle {
                     format!("{} replaces its table, and its quarantine is not durable", account.member.node)
                 });
             }
-            NodeOut::Reply { message: Message::Ack { durable_up_to, .. }, .. } => {
+            NodeOut::Peer(ToPeer::Reply { reply: PushReply::Ack { durable_up_to, .. }, .. }) => {
                 let account = &self.accounts[index];
                 ensure(has(&account.durable, *durable_up_to), "ack only after durable", || {
                     let last = account.durable.last();
                     format!("{} acknowledges {durable_up_to}; durable up to {last}", account.member.node)
                 });
             }
-            NodeOut::Vote { message: Message::VoteRequest(request), .. } if !request.pre => {
+            NodeOut::Peer(ToPeer::Vote { message: VoteMessage::Request(request), .. }) if !request.pre => {
                 let own = self.accounts[index].member.node;
                 self.votes(index, request.epoch, own);
             }
-            NodeOut::Vote { to, message: Message::VoteReply(reply) } if reply.granted && !reply.pre => {
+            NodeOut::Peer(ToPeer::Vote { to, message: VoteMessage::Reply(reply) })
+                if reply.granted && !reply.pre =>
+            {
                 self.votes(index, reply.epoch, *to);
             }
             NodeOut::Role(view) => self.role(index, node.replica(), *view),

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use proto::store as wire;
-use store_core::{Incarnation, Member, Message, NodeId};
+use store_core::{Incarnation, Member, Message, NodeId, VoteMessage};
 use store_engine::{
     Error, Job, Replicator, ReplicatorInbox, ReplicatorJob, ReplicatorOut, Replicators, Status,
 };
@@ -157,7 +157,10 @@ impl PeerConnections {
         }
         let is_other = self.by_node.get(&packet.from).is_some_and(|known| *known != packet.speaker);
         let taken = match (packet.channel, job) {
-            (Channel::Vote, Some(Job::Peer { message: Message::VoteRequest(request), .. })) => {
+            (
+                Channel::Vote,
+                Some(Job::Peer { message: Message::Vote(VoteMessage::Request(request)), .. }),
+            ) => {
                 let status = status();
                 request.last > status.last || !(is_other || self.was_removed(packet.speaker, &status))
             }

@@ -51,6 +51,17 @@ pub struct Function {
     pub last_line: usize,
     /// Its attributes name a test (`#[test]`, `#[tokio::test(…)]`).
     pub is_test: bool,
+    /// The longest `match` that stands in its body itself, and not in another block.
+    pub flat: Option<Flat>,
+}
+
+/// A `match` in the body of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flat {
+    /// Lines from its opening brace to the one that closes it.
+    pub lines: usize,
+    /// Lines of its longest arm.
+    pub arm_lines_max: usize,
 }
 
 /// Every function with a body, nested ones and those in macros too.
@@ -73,10 +84,54 @@ pub fn functions(text: &Text) -> Vec<Function> {
                 line: text.line(pair[0].at),
                 last_line: text.line(tokens[close].at),
                 is_test: is_test(&tokens[..i]),
+                flat: flat_match(text, &tokens[open..=close]),
             });
         }
     }
     found
+}
+
+/// The longest `match` of a body, which begins and ends with its braces.
+fn flat_match(text: &Text, body: &[Token<'_>]) -> Option<Flat> {
+    let mut found: Option<Flat> = None;
+    let mut i = 1;
+    while i < body.len() {
+        match body[i].word {
+            "match" => {
+                let open = i + body[i..].iter().position(|token| token.word == "{")?;
+                let close = closing(body, open);
+                let lines = text.line(body[close].at) - text.line(body[open].at);
+                let arm_lines_max = longest_arm(text, &body[open + 1..close]);
+                if found.is_none_or(|found| found.lines < lines) {
+                    found = Some(Flat { lines, arm_lines_max });
+                }
+                i = close + 1;
+            }
+            "{" => i = closing(body, i) + 1,
+            _ => i += 1,
+        }
+    }
+    found
+}
+
+/// Lines of the longest arm of a `match`, whose tokens these are.
+fn longest_arm(text: &Text, arms: &[Token<'_>]) -> usize {
+    let (mut longest, mut depth, mut begun) = (0, 0_i32, 0);
+    let mut value = false;
+    for (i, token) in arms.iter().enumerate() {
+        match token.word {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth -= 1,
+            _ => {}
+        }
+        value |= depth == 0 && token.word == "=" && arms.get(i + 1).is_some_and(|next| next.word == ">");
+        let ends = depth == 0 && value && matches!(token.word, "," | "}");
+        if ends || i + 1 == arms.len() {
+            longest = longest.max(text.line(token.at) - text.line(arms[begun].at) + 1);
+            (begun, value) = ((i + 1).min(arms.len() - 1), false);
+        }
+    }
+    longest
 }
 
 /// The token that opens the body of a function whose signature begins at `from`; `None` if it has none.

@@ -12,7 +12,7 @@ use crate::checkpoints::{Checkpoint, Divergence, Verdict, verdict};
 use crate::comparison::Comparison;
 use crate::limits;
 use crate::mutation::{Mutation, planted};
-use crate::protocol::{Message, Output};
+use crate::protocol::{LeaderMessage, Output};
 use crate::state::{State, send};
 use crate::types::{Member, Offset};
 
@@ -143,7 +143,7 @@ impl Leader {
             if planted(Mutation::QuarantineNobody) {
                 break;
             }
-            send(who.node, Message::Quarantine { epoch: state.ballot.epoch, at: majority }, out);
+            send(who.node, LeaderMessage::Quarantine { epoch: state.ballot.epoch, at: majority }, out);
         }
     }
 }

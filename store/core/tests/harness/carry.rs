@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use store_core::{
-    Append, Ballot, Input, Membership, Message, NodeId, Offset, Output, Position, ReadId, Role, Run,
+    Append, Ballot, Input, LeaderMessage, Membership, Message, NodeId, Offset, Output, Position, ReadId,
+    Role, Run,
 };
 
 use super::cluster::{Cluster, Envelope};
@@ -74,7 +75,7 @@ impl Cluster {
                 self.node(id).pushed.remove(&peer);
             }
             Output::Refused { count } => self.counts.refused += count,
-            Output::Send { to, message } => self.send(id, to, message),
+            Output::Send { to, message } => self.send(id, to, message.into()),
             Output::Push { to, epoch, previous, up_to, continues } => {
                 self.push(
                     id,
@@ -169,7 +170,7 @@ impl Cluster {
     fn send(&mut self, id: NodeId, to: NodeId, message: Message) {
         self.oracle.says(id, to, &message, &self.nodes[&id].disk);
         self.rounds.says(id, &message);
-        if matches!(message, Message::InstallSnapshot { .. }) {
+        if matches!(message, Message::Leader(LeaderMessage::InstallSnapshot { .. })) {
             self.node(id).streams.remove(&to);
             self.node(id).pushed.remove(&to);
         }

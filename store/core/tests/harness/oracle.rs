@@ -5,7 +5,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use store_core::{Ballot, Epoch, Member, Membership, Message, NodeId, Offset, Position, ReadId, invariants};
+use store_core::{
+    Ballot, Epoch, Member, Membership, Message, NodeId, Offset, Position, PushReply, ReadId, VoteMessage,
+    invariants,
+};
 
 use super::disk::{Disk, Item, Log, Payload};
 use super::node::Node;
@@ -149,22 +152,22 @@ impl Oracle {
     pub(crate) fn says(&self, node: NodeId, to: NodeId, message: &Message, disk: &Disk) {
         let ballot = disk.ballot;
         match message {
-            Message::Ack { durable_up_to, .. } => {
+            Message::Reply(PushReply::Ack { durable_up_to, .. }) => {
                 assert!(
                     disk.log.holds(*durable_up_to),
                     "ack only after durable: {node} says {durable_up_to}"
                 );
             }
-            Message::VoteReply(reply) if reply.granted && !reply.pre => {
+            Message::Vote(VoteMessage::Reply(reply)) if reply.granted && !reply.pre => {
                 let saved = Ballot { epoch: reply.epoch, voted_for: Some(to) };
                 assert_eq!(ballot, saved, "ballot monotonic: {node} votes without having saved it");
             }
-            Message::VoteRequest(request) if !request.pre => {
+            Message::Vote(VoteMessage::Request(request)) if !request.pre => {
                 let saved = Ballot { epoch: request.epoch, voted_for: Some(node) };
                 assert_eq!(ballot, saved, "ballot monotonic: {node} stands without having saved it");
             }
-            Message::VoteReply(reply) if reply.pre && reply.granted => {}
-            Message::VoteRequest(_) => {}
+            Message::Vote(VoteMessage::Reply(reply)) if reply.pre && reply.granted => {}
+            Message::Vote(VoteMessage::Request(_)) => {}
             _ => assert!(message.epoch() <= ballot.epoch, "{node} speaks of an epoch that it did not save"),
         }
     }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use store_core::{Epoch, Member, Membership, Message, NodeId, Round};
+use store_core::{Epoch, LeaderMessage, Member, Membership, Message, NodeId, PushReply, Round};
 
 use super::oracle::is_held;
 
@@ -51,13 +51,16 @@ impl Rounds {
     }
 
     pub(crate) fn says(&mut self, node: NodeId, message: &Message) {
-        if let (Some(asked), Message::Heartbeat { epoch, round, .. }) = (self.asked.get_mut(&node), message) {
+        if let (Some(asked), Message::Leader(LeaderMessage::Heartbeat { epoch, round, .. })) =
+            (self.asked.get_mut(&node), message)
+        {
             asked.round.get_or_insert((*epoch, *round));
         }
     }
 
     pub(crate) fn hears(&mut self, node: NodeId, from: Member, message: &Message) {
-        if let (Some(asked), Message::Ack { epoch, round, .. }) = (self.asked.get_mut(&node), message)
+        if let (Some(asked), Message::Reply(PushReply::Ack { epoch, round, .. })) =
+            (self.asked.get_mut(&node), message)
             && asked.round.is_some_and(|(of, first)| of == *epoch && first <= *round)
         {
             asked.answered.insert(from);

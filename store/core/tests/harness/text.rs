@@ -1,6 +1,9 @@
 //! Messages and outputs as scripts show them.
 
-use store_core::{Checkpoint, Fatal, Member, Membership, Message, NodeId, Offset, Output, Run};
+use store_core::{
+    Checkpoint, Fatal, LeaderMessage, Member, Membership, Message, NodeId, Offset, Output, PushReply, Run,
+    VoteMessage,
+};
 
 use super::disk::{Item, Payload};
 use super::node::FOLDERS;
@@ -17,45 +20,52 @@ pub(crate) fn message(message: &Message) -> String {
             runs(&append.runs),
             append.committed
         ),
-        Message::CommitOrder { epoch, up_to } => format!("CommitOrder {epoch} up to {up_to}"),
-        Message::Heartbeat { epoch, round, committed, compare } => {
+        Message::Leader(message) => of_leader(message),
+        Message::Reply(reply) => of_replica(reply),
+        Message::Vote(VoteMessage::Request(request)) => {
+            let transferred = if request.transferred { " transferred" } else { "" };
+            format!("{}VoteRequest {} last {}{transferred}", pre(request.pre), request.epoch, request.last)
+        }
+        Message::Vote(VoteMessage::Reply(reply)) => {
+            let answer = if reply.granted { "yes" } else { "no" };
+            let lost = if reply.maybe_lost_tail { " possibly lost tail" } else { "" };
+            format!("{}VoteReply {} {answer} last {}{lost}", pre(reply.pre), reply.epoch, reply.last)
+        }
+    }
+}
+
+fn of_leader(message: &LeaderMessage) -> String {
+    match message {
+        LeaderMessage::CommitOrder { epoch, up_to } => format!("CommitOrder {epoch} up to {up_to}"),
+        LeaderMessage::Heartbeat { epoch, round, committed, compare } => {
             let compare = if *compare > Offset::ZERO { format!(" compare {compare}") } else { String::new() };
             format!("Heartbeat {epoch} round {} committed {committed}{compare}", round.0)
         }
-        Message::Quarantine { epoch, at } => format!("Quarantine {epoch} {}", checkpoint(*at)),
-        Message::InstallSnapshot { epoch, at } => format!("InstallSnapshot {epoch} at {at}"),
-        Message::TransferLeadership { epoch } => format!("TransferLeadership {epoch}"),
-        Message::Ack { epoch, durable_up_to, round, checkpoint: found, quarantined, unfit } => {
+        LeaderMessage::Quarantine { epoch, at } => format!("Quarantine {epoch} {}", checkpoint(*at)),
+        LeaderMessage::InstallSnapshot { epoch, at } => format!("InstallSnapshot {epoch} at {at}"),
+        LeaderMessage::TransferLeadership { epoch } => format!("TransferLeadership {epoch}"),
+    }
+}
+
+fn of_replica(reply: &PushReply) -> String {
+    match reply {
+        PushReply::Ack { epoch, durable_up_to, round, checkpoint: found, quarantined, unfit } => {
             let found = found.map_or(String::new(), |found| format!(" checkpoint {}", checkpoint(found)));
             let quarantined = if *quarantined { " quarantined" } else { "" };
             let unfit = if *unfit { " unfit" } else { "" };
             format!("Ack {epoch} durable {durable_up_to} round {}{found}{quarantined}{unfit}", round.0)
         }
-        Message::AppendRejection(state) => {
+        PushReply::AppendRejection(state) => {
             let conflict = state
                 .conflict
                 .map_or(String::new(), |(epoch, first)| format!(" conflict {epoch} from {first}"));
-            let maybe_lost_tail = if state.maybe_lost_tail { " suspect" } else { "" };
+            let lost = if state.maybe_lost_tail { " possibly lost tail" } else { "" };
             format!(
-                "AppendRejection {} last {} committed {}{conflict}{maybe_lost_tail}",
+                "AppendRejection {} last {} committed {}{conflict}{lost}",
                 state.epoch, state.last, state.committed
             )
         }
-        Message::StaleEpoch { epoch } => format!("StaleEpoch {epoch}"),
-        Message::VoteRequest(request) => {
-            let transferred = if request.transferred { " handed over" } else { "" };
-            format!("{}VoteRequest {} last {}{transferred}", pre(request.pre), request.epoch, request.last)
-        }
-        Message::VoteReply(reply) => {
-            let answer = if reply.granted { "yes" } else { "no" };
-            let maybe_lost_tail = if reply.maybe_lost_tail { " suspect" } else { "" };
-            format!(
-                "{}VoteReply {} {answer} last {}{maybe_lost_tail}",
-                pre(reply.pre),
-                reply.epoch,
-                reply.last
-            )
-        }
+        PushReply::StaleEpoch { epoch } => format!("StaleEpoch {epoch}"),
     }
 }
 
@@ -93,7 +103,7 @@ pub(crate) fn output(output: &Output) -> String {
         Output::ChangeRefused(refusal) => format!("change refused: {refusal}"),
         Output::Forget { peer } => format!("forget {peer}"),
         Output::Refused { count } => format!("refused {count}"),
-        Output::Send { to, message: said } => format!("→ {to}: {}", message(said)),
+        Output::Send { to, message: said } => format!("→ {to}: {}", message(&(*said).into())),
         Output::Push { to, epoch, previous, up_to, continues } => {
             let goes_on = if *continues { " continues" } else { "" };
             format!("push {to} {epoch} after {previous} up to {up_to}{goes_on}")

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use store_core::{
-    Entry, EntryKind, Input, Message, NodeId, Offset, Output, Position, Role, RoleView, Run, WriteSeq,
+    Entry, EntryKind, Input, NodeId, Offset, Outgoing, Output, Position, Role, RoleView, Run, WriteSeq,
 };
 use store_db::Table;
 use store_log::Disk;
@@ -14,7 +14,8 @@ use super::{Carried, Node, bytes_of};
 use crate::clock::Clock;
 use crate::convert;
 use crate::error::Error;
-use crate::job::{Answer, ApplierJob, NodeOut, ReplicatorJob, Report, RequestId, WriterJob};
+use crate::job::{Answer, ApplierJob, NodeOut, Report, RequestId, WriterJob};
+use crate::peer_job::{ReplicatorJob, ToPeer};
 
 impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     pub(super) fn step(&mut self, input: Input, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
@@ -44,7 +45,10 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         outs: &mut Vec<NodeOut>,
     ) -> Result<(), Error> {
         match output {
-            Output::SaveBallot(ballot) => unreachable!("{ballot:?} was sent to be saved"),
+            Output::SaveBallot(ballot) => {
+                outs.push(NodeOut::SaveBallot(ballot));
+                self.saving.get_or_insert_default();
+            }
             Output::Trusted => outs.push(NodeOut::Write(WriterJob::Trust)),
             Output::Append { write, runs } => self.append(write, &runs, carried, outs)?,
             Output::AppendMembership { write, position, membership } => {
@@ -52,14 +56,14 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             }
             Output::AnswerUnknown => self.answer_unknown(outs),
             Output::ChangeRefused(refusal) => self.change_refused(refusal, outs),
-            Output::Forget { peer } => outs.push(NodeOut::Forget { peer }),
+            Output::Forget { peer } => outs.push(NodeOut::Peer(ToPeer::Forget { peer })),
             Output::Truncate { from } => self.truncate(from, outs),
             Output::Refused { .. } => self.refuse(carried, outs),
             Output::Send { to, message } => outs.push(route(to, message)),
             Output::Push { to, epoch, previous, up_to, continues } => {
                 let committed = self.replica.told();
                 let job = ReplicatorJob::Push { epoch, previous, up_to, continues, committed };
-                outs.push(NodeOut::Replicator { to, job });
+                outs.push(NodeOut::Peer(ToPeer::Replicator { to, job }));
             }
             Output::Commit { up_to } => {
                 let request_ids = self.writes.take_up_to(up_to.offset);
@@ -76,7 +80,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 outs.extend(failed.map(|request_id| NodeOut::Answer { request_id, answer: answer.clone() }));
             }
             Output::RoleChanged(view) => self.role_changed(view, outs),
-            Output::FetchSnapshot { from, at } => outs.push(NodeOut::FetchSnapshot { from, at }),
+            Output::FetchSnapshot { from, at } => {
+                outs.push(NodeOut::Peer(ToPeer::FetchSnapshot { from, at }));
+            }
             Output::Install { position } => {
                 let number = self.arrival.install();
                 self.schedule.installing();
@@ -177,7 +183,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         if self.leading.is_some() && self.leading != leading {
             let own = self.member.node;
             let peers = self.members.last().into_iter().flat_map(|(_, m)| convert::nodes_of(m));
-            let stop = |to| NodeOut::Replicator { to, job: ReplicatorJob::Stop };
+            let stop = |to| NodeOut::Peer(ToPeer::Replicator { to, job: ReplicatorJob::Stop });
             outs.extend(peers.filter(|node| *node != own).map(stop));
             self.disown(outs);
         }
@@ -212,17 +218,10 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
 }
 
 /// Which way a message goes.
-fn route(to: NodeId, message: Message) -> NodeOut {
-    match message {
-        Message::Ack { .. } | Message::AppendRejection(_) | Message::StaleEpoch { .. } => {
-            NodeOut::Reply { to, message }
-        }
-        Message::VoteRequest(_) | Message::VoteReply(_) => NodeOut::Vote { to, message },
-        Message::CommitOrder { .. }
-        | Message::Heartbeat { .. }
-        | Message::Quarantine { .. }
-        | Message::InstallSnapshot { .. }
-        | Message::TransferLeadership { .. } => NodeOut::Replicator { to, job: ReplicatorJob::Say(message) },
-        Message::Append(_) => unreachable!("the core pushes, replicators append"),
-    }
+fn route(to: NodeId, message: Outgoing) -> NodeOut {
+    NodeOut::Peer(match message {
+        Outgoing::Reply(reply) => ToPeer::Reply { to, reply },
+        Outgoing::Vote(message) => ToPeer::Vote { to, message },
+        Outgoing::Leader(message) => ToPeer::Replicator { to, job: ReplicatorJob::Say(message) },
+    })
 }

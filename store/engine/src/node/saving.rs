@@ -27,13 +27,8 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         carried: &mut Carried,
         outs: &mut Vec<NodeOut>,
     ) -> Result<(), Error> {
-        match (&output, &mut self.saving) {
-            (Output::SaveBallot(ballot), _) => {
-                outs.push(NodeOut::SaveBallot(*ballot));
-                self.saving.get_or_insert_default();
-                Ok(())
-            }
-            (_, Some(saving)) if output.after() == Durable::Ballot => {
+        match &mut self.saving {
+            Some(saving) if output.after() == Durable::Ballot => {
                 saving.held.push(output);
                 Ok(())
             }

@@ -10,7 +10,6 @@ use futures::Stream;
 use parking_lot::{Mutex, MutexGuard};
 use proto::store::PushReply;
 use proto::store::push_reply::Message as Kind;
-use store_core::Message;
 use store_engine::convert;
 use tonic::Status;
 
@@ -33,8 +32,8 @@ struct Inner {
 
 impl Mailbox {
     /// Puts an answer in, and whether this replica is out of space.
-    pub(super) fn put(&self, message: &Message, out_of_space: bool) {
-        let reply = PushReply { out_of_space, ..convert::reply_out(message) };
+    pub(super) fn put(&self, reply: &store_core::PushReply, out_of_space: bool) {
+        let reply = PushReply { out_of_space, ..convert::reply_out(reply) };
         let mut inner = self.inner.lock();
         let is_ack = |reply: &PushReply| matches!(reply.message, Some(Kind::Ack(_)));
         if is_ack(&reply) && inner.waiting.back().is_some_and(is_ack) {
@@ -99,11 +98,18 @@ impl Stream for Replies {
 mod tests {
     use super::*;
     use futures::{FutureExt, StreamExt};
-    use store_core::{Epoch, Position, Round};
+    use store_core::{Epoch, Message, Position, Round};
 
-    fn ack(offset: u64) -> Message {
+    fn ack(offset: u64) -> store_core::PushReply {
         let (epoch, durable_up_to, round) = (Epoch(1), Position::new(1, offset), Round(0));
-        Message::Ack { epoch, durable_up_to, round, checkpoint: None, quarantined: false, unfit: false }
+        store_core::PushReply::Ack {
+            epoch,
+            durable_up_to,
+            round,
+            checkpoint: None,
+            quarantined: false,
+            unfit: false,
+        }
     }
 
     fn next(replies: &mut Replies) -> Option<Message> {
@@ -115,12 +121,12 @@ mod tests {
     fn only_the_newest_ack_waits_and_nothing_else_is_replaced() {
         let mailbox = Arc::new(Mailbox::default());
         let mut replies = mailbox.open();
-        let stale = Message::StaleEpoch { epoch: Epoch(4) };
-        for message in [ack(1), ack(2), stale.clone(), ack(3), ack(4)] {
+        let stale = store_core::PushReply::StaleEpoch { epoch: Epoch(4) };
+        for message in [ack(1), ack(2), stale, ack(3), ack(4)] {
             mailbox.put(&message, false);
         }
         let all: Vec<Message> = std::iter::from_fn(|| next(&mut replies)).collect();
-        assert_eq!(all, [ack(2), stale, ack(4)]);
+        assert_eq!(all, [ack(2), stale, ack(4)].map(Message::Reply));
     }
 
     #[test]
@@ -128,12 +134,12 @@ mod tests {
         let mailbox = Arc::new(Mailbox::default());
         let mut first = mailbox.open();
         for epoch in 1..=100 {
-            mailbox.put(&Message::StaleEpoch { epoch: Epoch(epoch) }, false);
+            mailbox.put(&store_core::PushReply::StaleEpoch { epoch: Epoch(epoch) }, false);
         }
         assert_eq!(std::iter::from_fn(|| next(&mut first)).count(), WAITING_MAX);
         let mut second = mailbox.open();
         mailbox.put(&ack(1), false);
         assert_eq!(first.next().now_or_never().map(|item| item.is_none()), Some(true), "the first has ended");
-        assert_eq!(next(&mut second), Some(ack(1)));
+        assert_eq!(next(&mut second), Some(Message::Reply(ack(1))));
     }
 }

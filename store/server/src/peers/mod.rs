@@ -30,8 +30,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use proto::store as wire;
-use store_core::{Message, NodeId};
-use store_engine::{NodeOut, Replicators};
+use store_core::{NodeId, VoteMessage};
+use store_engine::{Replicators, ToPeer};
 use tokio::runtime::Handle;
 
 use crate::replica::Connect;
@@ -84,22 +84,21 @@ impl Peers {
     }
 
     /// Carries what the node says to a peer; called on its thread, never waits.
-    pub(crate) fn carry(&self, out: NodeOut) {
+    pub(crate) fn carry(&self, out: ToPeer) {
         match out {
-            NodeOut::Replicator { to, job } => self.connection(to).post(job),
-            NodeOut::Reply { to, message } => {
+            ToPeer::Replicator { to, job } => self.connection(to).post(job),
+            ToPeer::Reply { to, reply } => {
                 // Lost if the peer has no stream: it opens one, and asks again.
                 if let Some(mailbox) = self.mailboxes.lock().get(to) {
-                    mailbox.put(&message, self.shared.status().shortage.is_some());
+                    mailbox.put(&reply, self.shared.status().shortage.is_some());
                 }
             }
-            NodeOut::Vote { to, message: Message::VoteRequest(request) } => {
+            ToPeer::Vote { to, message: VoteMessage::Request(request) } => {
                 self.connection(to).ask_vote(request);
             }
-            NodeOut::Vote { to, message } => self.votes.answer(to, &message),
-            NodeOut::Forget { peer } => self.forget(peer),
-            NodeOut::FetchSnapshot { from, at } => self.fetch.want(&self.runtime, from, at),
-            other => unreachable!("not for a peer: {other:?}"),
+            ToPeer::Vote { to, message: VoteMessage::Reply(reply) } => self.votes.answer(to, reply),
+            ToPeer::Forget { peer } => self.forget(peer),
+            ToPeer::FetchSnapshot { from, at } => self.fetch.want(&self.runtime, from, at),
         }
     }
 

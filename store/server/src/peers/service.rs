@@ -14,7 +14,7 @@ use prost::Message as _;
 use proto::store::replication_server::Replication;
 use proto::store::{FetchSnapshotRequest, Frame, Hello, Peer, VoteReply, VoteRequest, Welcome};
 use store_client::failure::{failure, invalid, status_from};
-use store_core::{Incarnation, Member, Message, NodeId, Position};
+use store_core::{Incarnation, Member, NodeId, Position};
 use store_engine::{Job, Snapshots, convert};
 use store_keys::{Hearing, Kind, Responder, Speaking};
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -371,7 +371,7 @@ impl ReplicationService {
         brought.map_err(|_| status_from(&stopping()))?;
         let limit = Duration::from_millis(self.shared().config.request_ms_max);
         match tokio::time::timeout(limit, answer).await {
-            Ok(Ok(Message::VoteReply(reply))) => Ok(convert::vote_reply_out(&reply)),
+            Ok(Ok(reply)) => Ok(convert::vote_reply_out(&reply)),
             _ => Err(status_from(&failure(
                 proto::store::FailureReason::Overloaded,
                 "a later request of the same peer, or none in time, was answered",

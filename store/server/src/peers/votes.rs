@@ -2,7 +2,7 @@
 //! one place a peer is enough; an earlier call of the same peer is let go.
 
 use parking_lot::Mutex;
-use store_core::{Message, NodeId};
+use store_core::{NodeId, VoteReply};
 use tokio::sync::oneshot;
 
 use super::places::Places;
@@ -11,13 +11,13 @@ use crate::shared::Members;
 /// Who waits.
 #[derive(Default)]
 pub(super) struct VotesAsked {
-    waiting: Mutex<Places<oneshot::Sender<Message>>>,
+    waiting: Mutex<Places<oneshot::Sender<VoteReply>>>,
 }
 
 impl VotesAsked {
     /// Waits for the answer to the request that is brought to the node next. `None`: too many nodes that are no
     /// members wait.
-    pub(super) fn wait(&self, peer: NodeId, members: &Members) -> Option<oneshot::Receiver<Message>> {
+    pub(super) fn wait(&self, peer: NodeId, members: &Members) -> Option<oneshot::Receiver<VoteReply>> {
         let mut waiting = self.waiting.lock();
         if !waiting.admits(peer, members, |sender| !sender.is_closed()) {
             return None;
@@ -28,11 +28,11 @@ impl VotesAsked {
     }
 
     /// The node's answer.
-    pub(super) fn answer(&self, peer: NodeId, message: &Message) {
+    pub(super) fn answer(&self, peer: NodeId, reply: VoteReply) {
         let waiting = self.waiting.lock().remove(peer);
         if let Some(waiting) = waiting {
             // The caller may have given up: then the vote is lost, as on any network.
-            let _ = waiting.send(message.clone());
+            let _ = waiting.send(reply);
         }
     }
 }
