@@ -51,6 +51,8 @@ const RESTORE: &str = "The configuration says which nodes the new cluster has an
                        Then: feira up. The old cluster must not serve any more.";
 const KEY: &str =
     "feira up and feira bootstrap make the key of a new cluster, feira restore that of a restored one.";
+const TRACE: &str = "1 → 2 is what node 1 sends to node 2, 2 ← 1 what node 2 takes from node 1; times are of each node's own clock, UTC. \
+                     Nodes record nothing while nobody looks.";
 const KV: &str = "Such as: feira kv set 17 'two kilos'. All commands: feira kv help.";
 
 /// Options of every command.
@@ -101,6 +103,9 @@ pub enum Command {
     /// Look into a node's log, verify it, or plant a fault in it
     #[command(subcommand)]
     Log(Log),
+    /// Watch the protocol: each push, ack, commit order, vote, truncation and snapshot as it happens
+    #[command(after_help = TRACE)]
+    Trace(Trace),
     /// Look into a node's snapshots, or verify them
     #[command(subcommand)]
     Snapshot(Snapshot),
@@ -311,6 +316,20 @@ pub struct Status {
     pub watch: bool,
 }
 
+/// Trace.
+#[derive(Args, Debug, Clone)]
+pub struct Trace {
+    /// Heartbeats too, and acks of nothing more
+    #[arg(long)]
+    pub heartbeats: bool,
+    /// End after so many seconds; until Ctrl-C, if left out
+    #[arg(long = "for", value_name = "SECONDS")]
+    pub seconds: Option<u64>,
+    /// Only these nodes, such as 1,2; all, if left out
+    #[arg(long, value_name = "NODES", value_delimiter = ',')]
+    pub nodes: Vec<u64>,
+}
+
 /// Health.
 #[derive(Args, Debug, Clone, Copy)]
 pub struct Health {
@@ -402,10 +421,17 @@ pub struct Import {
 /// Logs.
 #[derive(Subcommand, Debug)]
 pub enum Log {
-    /// Show entries of a node's log: from the node if it runs, else from its folder
+    /// Show entries of a node's log: from the node if it runs, else from its folder; or all nodes' side by side
     Show {
         /// The node's id, such as 1
-        node: u64,
+        #[arg(required_unless_present = "all")]
+        node: Option<u64>,
+        /// The logs of all nodes side by side
+        #[arg(long, conflicts_with = "node")]
+        all: bool,
+        /// Show it again every second until Ctrl-C
+        #[arg(long, conflicts_with = "from")]
+        follow: bool,
         /// The first offset shown; the last ones, if left out
         #[arg(long, value_name = "OFFSET")]
         from: Option<u64>,

@@ -36,6 +36,7 @@ pub mod shop;
 pub mod show;
 pub mod status;
 pub mod tools;
+pub mod trace;
 pub mod up;
 pub mod verb;
 

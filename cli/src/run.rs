@@ -9,7 +9,7 @@ use crate::config::shape::{Config, Instance};
 use crate::config::template::{Fresh, template};
 use crate::failure::Failure;
 use crate::import::run::{Job, run as import};
-use crate::log::show::Wanted;
+use crate::log::show::{Of, Wanted};
 use crate::reach::portals::Portals;
 use crate::reach::settle::settle;
 use crate::reach::whose::named;
@@ -19,7 +19,7 @@ use crate::show::answer::Answer;
 use crate::show::out::Out;
 use crate::tools::{addresses, admin, key_values, shop};
 use crate::up::parts::Kind;
-use crate::{audit, backup, demo, health, key, log, member, role, status, up};
+use crate::{audit, backup, demo, health, key, log, member, role, status, trace, up};
 
 /// How long an import waits for a portal or a leader to come back.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
@@ -96,6 +96,7 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         Command::Member(asked) => shown(member::run::run(loaded, asked, out).await, out),
         Command::Node(asked) => shown(up::act::node(loaded, &asked).await, out),
         Command::Audit => shown(audit::run::run(loaded).await, out),
+        Command::Trace(asked) => trace::run(loaded, &asked, out).await,
         Command::Log(asked) => logs(asked, loaded, out).await,
         Command::Snapshot(Snapshot::Show { node, number, limit }) => {
             log::snapshot::show(loaded, node, number, limit as usize, out)
@@ -203,8 +204,9 @@ async fn run_import(asked: Import, loaded: &Loaded, out: &Out) -> Result<(), Fai
 
 async fn logs(asked: Log, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
     match asked {
-        Log::Show { node, from, limit, folder } => {
-            shown(log::show::show(loaded, node, Wanted { from, limit }, folder).await, out)
+        Log::Show { node, all: _, follow, from, limit, folder } => {
+            let of = node.map_or(Of::All, Of::Node);
+            log::show::run(loaded, of, Wanted { from, limit }, folder, follow, out).await
         }
         Log::Verify { node } => log::verify::run(loaded, node, out),
         Log::Plant { node, epoch, entries, at, force } => {

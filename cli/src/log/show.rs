@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::time::Duration;
 
 use proto::store::{LogLine, Position, ShowLogRequest};
 use serde_json::{Value, json};
@@ -9,10 +10,16 @@ use store_log::{describe_log, log_files};
 use store_server::describe_entry;
 
 use super::folder::Folder;
+use super::side_by_side;
 use crate::config::load::Loaded;
 use crate::failure::{Failure, Kind};
 use crate::reach::nodes;
+use crate::repl::mode::Interrupts;
 use crate::show::answer::{Answer, Table};
+use crate::show::out::Out;
+
+/// Between two looks at what is followed.
+const FOLLOW: Duration = Duration::from_secs(1);
 
 /// What is to be shown.
 #[derive(Clone, Copy, Debug)]
@@ -36,21 +43,79 @@ pub struct Shown {
     pub problem: Option<String>,
 }
 
-/// Shows a node's log: from the node, or from its folder if it does not answer or `folder` says so.
+/// The logs that are to be shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Of {
+    /// Of this node.
+    Node(u64),
+    /// Of all nodes, side by side.
+    All,
+}
+
+/// Shows logs: once, or again and again until Ctrl-C.
 ///
 /// # Errors
 /// There is no such node, or its folder cannot be read.
-pub async fn show(loaded: &Loaded, id: u64, wanted: Wanted, folder: bool) -> Result<Answer, Failure> {
+pub async fn run(
+    loaded: &Loaded,
+    of: Of,
+    wanted: Wanted,
+    folder: bool,
+    follow: bool,
+    out: &Out,
+) -> Result<(), Failure> {
+    // Taken before the first look: who sees it may press Ctrl-C at once.
+    let mut interrupts = Interrupts::of(follow);
+    loop {
+        let looked = async {
+            match of {
+                Of::Node(id) => show(loaded, id, wanted, folder).await,
+                Of::All => side_by_side::show(loaded, wanted, folder).await,
+            }
+        };
+        let answer = tokio::select! {
+            answer = looked => answer?,
+            () = interrupts.next() => return Ok(()),
+        };
+        if follow {
+            out.clear();
+        }
+        out.answer(&answer);
+        out.check()?;
+        if !follow {
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(FOLLOW) => {}
+            () = interrupts.next() => return Ok(()),
+        }
+    }
+}
+
+async fn show(loaded: &Loaded, id: u64, wanted: Wanted, folder: bool) -> Result<Answer, Failure> {
+    let (source, shown) = of_either(loaded, id, wanted, folder).await?;
+    Ok(answer(id, source, &shown))
+}
+
+/// A node's log: from the node, or from its folder if it does not answer or `folder` says so; and where it is from.
+///
+/// # Errors
+/// There is no such node, or its folder cannot be read.
+pub async fn of_either(
+    loaded: &Loaded,
+    id: u64,
+    wanted: Wanted,
+    folder: bool,
+) -> Result<(&'static str, Shown), Failure> {
     let node = nodes::node_of(&loaded.config, id)?;
     if !folder {
         match of_node(loaded, id, wanted).await {
-            Ok(shown) => return Ok(answer(id, "running", &shown)),
+            Ok(shown) => return Ok(("running", shown)),
             Err(failure) if failure.kind == Kind::Unreachable => {}
             Err(failure) => return Err(failure),
         }
     }
-    let shown = of_folder(&node.folder_in(&loaded.folder()), wanted)?;
-    Ok(answer(id, "from its folder", &shown))
+    Ok(("from its folder", of_folder(&node.folder_in(&loaded.folder()), wanted)?))
 }
 
 /// What a running node says of its log.

@@ -113,4 +113,5 @@ calls! {
     change_members "ChangeMembers" ChangeMembersRequest wire::ChangeMembersResponse;
     resync "Resync" ResyncRequest wire::ResyncResponse;
     backup "Backup" BackupRequest Streaming<wire::BackupResponse>;
+    trace "Trace" TraceRequest Streaming<wire::TraceResponse>;
 }

@@ -56,9 +56,8 @@ fn kind(path: &str) -> Kind {
     let Some((service, method)) = path.trim_start_matches('/').split_once('/') else { return Kind::Free };
     match (service, method) {
         ("feira.store.v1.Replication", _) => Kind::Members,
-        ("feira.store.v1.Kv", "Pipeline" | "Changes") | ("feira.store.v1.Cluster", "Audit" | "Backup") => {
-            Kind::Stream
-        }
+        ("feira.store.v1.Kv", "Pipeline" | "Changes")
+        | ("feira.store.v1.Cluster", "Audit" | "Backup" | "Trace") => Kind::Stream,
         ("feira.store.v1.Kv", "Scan" | "Txn") | ("feira.store.v1.Cluster", "ShowLog") => {
             Kind::Call(RECORDS_BYTES)
         }

@@ -16,8 +16,8 @@ use proto::store::{
     AuditCommand, AuditRequest, AuditResponse, BackupRequest, BackupResponse, ChangeMembersRequest,
     ChangeMembersResponse, Failure, FailureReason, HoldCommitRequest, HoldCommitResponse, LogLine,
     ResyncRequest, ResyncResponse, Role, Route, ShowLogRequest, ShowLogResponse, StartAuditRequest,
-    StartAuditResponse, StatusRequest, StatusResponse, TransferLeadershipRequest, TransferLeadershipResponse,
-    VoterStatus,
+    StartAuditResponse, StatusRequest, StatusResponse, TraceRequest, TraceResponse,
+    TransferLeadershipRequest, TransferLeadershipResponse, VoterStatus,
 };
 use store_client::failure::{failure, invalid, not_leader, status_from};
 use store_client::operator::proof_of;
@@ -176,6 +176,7 @@ fn role_of(shared: &Shared, status: &store_engine::Status) -> Role {
 impl Cluster for ClusterService {
     type AuditStream = Pin<Box<dyn Stream<Item = Result<AuditResponse, Status>> + Send>>;
     type BackupStream = Pin<Box<dyn Stream<Item = Result<BackupResponse, Status>> + Send>>;
+    type TraceStream = Pin<Box<dyn Stream<Item = Result<TraceResponse, Status>> + Send>>;
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         // Whoever asks without a route wants to learn it.
@@ -336,6 +337,28 @@ impl Cluster for ClusterService {
         let request = self.proven("Backup", request)?;
         self.validate(request.route.as_ref())?;
         Ok(Response::new(Box::pin(self.backups.begin(request).await?)))
+    }
+
+    async fn trace(&self, request: Request<TraceRequest>) -> Result<Response<Self::TraceStream>, Status> {
+        let request = self.proven("Trace", request)?;
+        self.validate(request.route.as_ref())?;
+        let watch = self.shared.trace.watch().ok_or_else(|| {
+            status_from(&failure(
+                FailureReason::Overloaded,
+                "so many look at this node's protocol that no more can",
+            ))
+        })?;
+        let stopping = self.shared.stopping.subscribe();
+        let events = futures::stream::unfold((watch, stopping), |(mut watch, mut stopping)| async move {
+            let batch = tokio::select! {
+                batch = watch.next() => batch,
+                _ = stopping.wait_for(|stops| *stops) => return None,
+            };
+            Some((Ok(batch), (watch, stopping)))
+        });
+        // It begins at once: whoever looks knows from when on nothing is missing.
+        let begun = futures::stream::once(std::future::ready(Ok(TraceResponse::default())));
+        Ok(Response::new(Box::pin(futures::StreamExt::chain(begun, events))))
     }
 
     async fn start_audit(

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
+use proto::keys::key_to_integer;
 use proto::store::command::Kind;
 use proto::store::operation::Action;
 use proto::store::{Command, LogLine, Membership, Txn, identity};
@@ -10,6 +11,8 @@ use store_engine::convert;
 
 /// Characters of a summary, about.
 const SUMMARY_CHARS_MAX: usize = 240;
+/// And of the data of one record in it.
+const DATA_CHARS_MAX: usize = 40;
 
 /// One entry as a line, as far as `committed` and `applied` are known.
 #[must_use]
@@ -77,8 +80,24 @@ fn command(payload: &Bytes) -> (&'static str, String) {
     }
 }
 
+/// A key as it was typed: an integer as its digits.
+fn key(key: &[u8]) -> String {
+    key_to_integer(key).unwrap_or_else(|_| key.escape_ascii().to_string())
+}
+
+/// Data as it was typed, if it is text: the beginning of it.
+fn data(data: &[u8]) -> String {
+    match std::str::from_utf8(data) {
+        Ok("") | Err(_) => String::new(),
+        Ok(text) if text.chars().count() > DATA_CHARS_MAX => {
+            format!(" {}…", text.chars().take(DATA_CHARS_MAX).collect::<String>())
+        }
+        Ok(text) => format!(" {text}"),
+    }
+}
+
 fn transaction(txn: &Txn) -> String {
-    let guards = txn.guards.iter().map(|guard| format!("if {}", guard.key.escape_ascii()));
+    let guards = txn.guards.iter().map(|guard| format!("if {}", key(&guard.key)));
     let operations = txn.operations.iter().map(|operation| {
         let verb = match &operation.action {
             Some(Action::Put(_)) => "put",
@@ -89,11 +108,12 @@ fn transaction(txn: &Txn) -> String {
             Some(Action::Add(_)) => "add",
             None => "?",
         };
-        let amount = match &operation.action {
+        let what = match &operation.action {
             Some(Action::Add(add)) => format!(" {:+}", add.amount),
+            Some(Action::Put(put)) => data(&put.data),
             _ => String::new(),
         };
-        format!("{verb} {}{amount}", operation.key.escape_ascii())
+        format!("{verb} {}{what}", key(&operation.key))
     });
     guards.chain(operations).collect::<Vec<_>>().join("; ")
 }
@@ -126,14 +146,15 @@ mod tests {
         let txn = Txn::new()
             .guard_exists("c/{1}")
             .add("s/{x}", 1, "/available", -2, Some(0))
-            .put("o/{1}/9", 1, "{}");
+            .put("o/{1}/9", 1, "{}")
+            .put(proto::keys::integer_to_key("17").expect("an integer"), 1, "two kilos");
         let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity: None }));
         let payload = Command { kind }.encode_to_vec().into();
         let entry =
             Entry { position: Position::new(2, 7), log_time_ms: 5, kind: EntryKind::Command, payload };
         let told = line(&entry, 6, 6);
         assert_eq!((told.kind.as_str(), told.committed), ("txn", false));
-        assert_eq!(told.summary, "if c/{1}; add s/{x} -2; put o/{1}/9");
+        assert_eq!(told.summary, "if c/{1}; add s/{x} -2; put o/{1}/9 {}; put 17 two kilos");
     }
 
     #[test]

@@ -60,6 +60,7 @@ mod states;
 mod stop;
 mod thread_to_stream;
 mod too_large;
+mod trace;
 
 pub use crate::backup::Source;
 pub use crate::bootstrap::{

@@ -23,6 +23,7 @@ use crate::peers::Strangers;
 use crate::problems::{About, Problems};
 use crate::router::{Calls, ResponseRouter, Told};
 use crate::states;
+use crate::trace::Trace;
 
 /// The table that a server uses.
 pub(crate) type Table = Lmdb;
@@ -86,6 +87,8 @@ pub(crate) struct Shared {
     pub(crate) problems: Problems,
     /// Callers who were refused.
     pub(crate) strangers: Strangers,
+    /// The protocol as it happens, while somebody looks.
+    pub(crate) trace: Arc<Trace>,
     /// When this node began to serve.
     pub(crate) since: Instant,
 }
@@ -138,6 +141,7 @@ impl Shared {
             members: Mutex::default(),
             address,
             problems: Problems::default(),
+            trace: Arc::default(),
             strangers: Strangers::default(),
             since: Instant::now(),
         };

@@ -27,6 +27,7 @@ use crate::quarantine;
 use crate::queues::{Queues, ToApplier};
 use crate::router::{ResponseBatch, Told};
 use crate::shared::{Disk, Shared, Table};
+use crate::trace;
 
 /// Batches that a writer or applier takes at once.
 const BATCHES_PER_POLL: usize = 256;
@@ -73,6 +74,9 @@ impl NodeThread {
                     jobs.extend(batch.jobs);
                 }
             }
+            if self.shared.trace.is_watched() {
+                jobs.iter().filter_map(trace::taken).for_each(|event| self.shared.trace.record(|| event));
+            }
             let polled = self.node.poll(jobs.drain(..), &mut outs);
             polled.map_err(|source| Error::Stage { stage: "node", source })?;
             self.carry(&mut outs)?;
@@ -106,6 +110,9 @@ impl NodeThread {
 
     /// Carries what the node said to where it belongs.
     fn carry(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        if self.shared.trace.is_watched() {
+            outs.iter().filter_map(trace::said).for_each(|event| self.shared.trace.record(|| event));
+        }
         let (mut writes, mut applies, mut ballots) = (Vec::new(), Vec::new(), Vec::new());
         for out in outs.drain(..) {
             match out {

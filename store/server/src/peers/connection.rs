@@ -23,6 +23,7 @@ use super::dial::{Kept, address_of, dial, dial_at};
 use super::introduce::{MESSAGE_BYTES_MAX, from_peer, told_by_peer};
 use super::session::{Begun, begin, counted, decode, peer_keys, wants_introduction};
 use crate::shared::{Disk, Shared};
+use crate::trace;
 
 /// Messages between the replicator and the connection: what a peer that stands still holds in memory, each at most
 /// [`MESSAGE_BYTES_MAX`].
@@ -176,6 +177,10 @@ impl Pushing {
             for out in outs.drain(..) {
                 match out {
                     ReplicatorOut::Send(message) => {
+                        if self.shared.trace.is_watched() {
+                            let event = trace::pushed(self.peer, &message);
+                            event.into_iter().for_each(|event| self.shared.trace.record(|| event));
+                        }
                         let body = Bytes::from(message.encode_to_vec());
                         let mac = caller.seal(&body).mac;
                         let sent = sender.send(counted(body, mac)).await;

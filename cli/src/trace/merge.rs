@@ -1,0 +1,176 @@
+//! One order of the events of all nodes.
+//!
+//! ```text
+//!   n1  sends push ──────────── takes ack ── commits          clocks only break ties: n2's may be hours behind
+//!            ╲                 ╱
+//!   n2        takes push ── sends ack
+//! ```
+//!
+//! Promises: the events of one node keep their order; a receipt stands after its sending, if that was recorded. A message is
+//! known by what it says; of two that say the same, the first receipt belongs to the first sending.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use proto::store::{TraceDirection, TraceEvent};
+
+/// Messages whose receipts are remembered to be open: one that never comes (an answer that a later one replaced) is
+/// forgotten with all others beyond so many.
+const OPEN_MAX: usize = 100_000;
+
+/// A message on its way: from, to, and what it says.
+type Message = (u64, u64, Vec<u8>);
+
+/// Sendings of a message.
+#[derive(Clone, Copy, Default)]
+struct Sendings {
+    /// Recorded, and still in their node's queue.
+    queued: usize,
+    /// In the order already, without a receipt.
+    open: usize,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Merge {
+    nodes: BTreeMap<u64, VecDeque<(u64, TraceEvent)>>,
+    sendings: HashMap<Message, Sendings>,
+}
+
+impl Merge {
+    /// An event of a node, which came at this moment of the caller's clock; a node's events come in their order.
+    pub fn add(&mut self, node: u64, came_ms: u64, event: TraceEvent) {
+        if event.direction() == TraceDirection::Sent {
+            self.sendings.entry(message(node, event.peer, &event)).or_default().queued += 1;
+        }
+        self.nodes.entry(node).or_default().push_back((came_ms, event));
+    }
+
+    /// The next event of the order among those that came before this moment; `None`: there is none yet.
+    pub fn next(&mut self, before_ms: u64) -> Option<(u64, TraceEvent)> {
+        let old =
+            |queue: &VecDeque<(u64, TraceEvent)>| queue.front().is_some_and(|(came, _)| *came < before_ms);
+        let heads = self.nodes.iter().filter(|(_, queue)| old(queue));
+        let heads = heads.filter_map(|(node, queue)| Some((*node, &queue.front()?.1)));
+        let ready = heads.filter(|(node, event)| self.is_ready(*node, event));
+        let (node, _) = ready.min_by_key(|(node, event)| (event.wall_us, *node))?;
+        let (_, event) = self.nodes.get_mut(&node)?.pop_front()?;
+        self.passed(node, &event);
+        Some((node, event))
+    }
+
+    /// Whether nothing that must stand before it is still in a queue.
+    fn is_ready(&self, node: u64, event: &TraceEvent) -> bool {
+        if event.direction() != TraceDirection::Taken {
+            return true;
+        }
+        let sendings = self.sendings.get(&message(event.peer, node, event));
+        sendings.is_none_or(|sendings| sendings.open > 0 || sendings.queued == 0)
+    }
+
+    fn passed(&mut self, node: u64, event: &TraceEvent) {
+        match event.direction() {
+            TraceDirection::Sent => {
+                if self.sendings.len() > OPEN_MAX {
+                    self.sendings.retain(|_, sendings| sendings.queued > 0);
+                }
+                let sendings = self.sendings.entry(message(node, event.peer, event)).or_default();
+                sendings.queued = sendings.queued.saturating_sub(1);
+                sendings.open += 1;
+            }
+            TraceDirection::Taken => {
+                let key = message(event.peer, node, event);
+                if let Some(sendings) = self.sendings.get_mut(&key) {
+                    sendings.open = sendings.open.saturating_sub(1);
+                    if sendings.open + sendings.queued == 0 {
+                        self.sendings.remove(&key);
+                    }
+                }
+            }
+            TraceDirection::Own | TraceDirection::Unspecified => {}
+        }
+    }
+}
+
+/// What makes two events the two ends of one message.
+fn message(from: u64, to: u64, event: &TraceEvent) -> Message {
+    let said = TraceEvent { number: 0, wall_us: 0, direction: 0, peer: 0, ..event.clone() };
+    (from, to, prost::Message::encode_to_vec(&said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use proto::store::TraceKind;
+
+    fn event(wall_us: u64, direction: TraceDirection, peer: u64, round: u64) -> TraceEvent {
+        let (kind, direction) = (TraceKind::Heartbeat.into(), direction.into());
+        TraceEvent { wall_us, kind, direction, peer, round, ..TraceEvent::default() }
+    }
+
+    fn all(merge: &mut Merge) -> Vec<(u64, u64)> {
+        std::iter::from_fn(|| merge.next(u64::MAX)).map(|(node, event)| (node, event.round)).collect()
+    }
+
+    #[test]
+    fn a_receipt_stands_after_its_sending_whatever_the_clocks_say() {
+        let mut merge = Merge::default();
+        // Node 2's clock is far behind.
+        merge.add(2, 0, event(1, TraceDirection::Taken, 1, 7));
+        merge.add(2, 0, event(2, TraceDirection::Own, 0, 8));
+        merge.add(1, 0, event(900, TraceDirection::Own, 0, 6));
+        merge.add(1, 0, event(1_000, TraceDirection::Sent, 2, 7));
+        assert_eq!(all(&mut merge), [(1, 6), (1, 7), (2, 7), (2, 8)]);
+    }
+
+    #[test]
+    fn each_receipt_of_messages_that_say_the_same_has_its_own_sending() {
+        let mut merge = Merge::default();
+        for wall in [1, 2] {
+            merge.add(2, 0, event(wall, TraceDirection::Taken, 1, 7));
+        }
+        for wall in [100, 200] {
+            merge.add(1, 0, event(wall, TraceDirection::Sent, 2, 7));
+        }
+        assert_eq!(all(&mut merge), [(1, 7), (2, 7), (1, 7), (2, 7)]);
+    }
+
+    #[test]
+    fn a_receipt_whose_sending_nobody_recorded_waits_for_nothing() {
+        let mut merge = Merge::default();
+        merge.add(2, 5, event(1, TraceDirection::Taken, 1, 7));
+        assert!(merge.next(5).is_none(), "its sending may still come");
+        assert_eq!(all(&mut merge), [(2, 7)]);
+    }
+
+    proptest! {
+        /// Nodes that send rounds to each other, each with a clock of its own: any interleaving of what comes in.
+        #[test]
+        fn every_order_keeps_each_node_and_each_message(
+            sends in proptest::collection::vec((1u64..4, 1u64..4), 0..40),
+            skew in [0u64..1_000, 0u64..1_000, 0u64..1_000],
+        ) {
+            let mut merge = Merge::default();
+            let mut count = 0;
+            let skewed = |node: u64, wall: u64| wall + skew[usize::try_from(node - 1).unwrap_or(0)];
+            for (at, (from, to)) in sends.iter().filter(|(from, to)| from != to).enumerate() {
+                let (at, wall) = (at as u64, at as u64 * 2);
+                merge.add(*from, 0, event(skewed(*from, wall), TraceDirection::Sent, *to, at));
+                merge.add(*to, 0, event(skewed(*to, wall + 1), TraceDirection::Taken, *from, at));
+                count += 2;
+            }
+            let order: Vec<_> = std::iter::from_fn(|| merge.next(1)).collect();
+            prop_assert_eq!(order.len(), count);
+            let place = |node: u64, round: u64| order.iter().position(|(n, e)| (*n, e.round) == (node, round));
+            for (node, event) in &order {
+                if event.direction() == TraceDirection::Taken {
+                    prop_assert!(place(event.peer, event.round) < place(*node, event.round));
+                }
+            }
+            for node in 1..4 {
+                let walls: Vec<u64> = order.iter().filter(|(n, _)| *n == node).map(|(_, e)| e.wall_us).collect();
+                prop_assert!(walls.is_sorted());
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! `feira trace`: the protocol as it happens, of all nodes in one order ([`merge`]), a line for each event ([`line`]).
+//!
+//! Promises: as [`merge`]; a node that cannot be seen is named, and so is how many of its events are lost; without
+//! `--heartbeats` what says nothing new is left out: heartbeats, and acks of nothing more. Nodes record only while somebody
+//! looks.
+
+pub mod line;
+pub mod merge;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use proto::store::{TraceDirection, TraceEvent, TraceKind, TraceRequest, TraceResponse};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::Streaming;
+
+use crate::args::Trace as Asked;
+use crate::config::load::Loaded;
+use crate::config::shape::Node;
+use crate::failure::{Failure, Kind};
+use crate::reach::nodes;
+use crate::repl::mode::Interrupts;
+use crate::show::answer::Answer;
+use crate::show::out::Out;
+
+/// An event is shown when so much time has passed in which an earlier one could have come.
+const HORIZON: Duration = Duration::from_millis(300);
+/// Between two looks for what can be shown.
+const LOOK: Duration = Duration::from_millis(50);
+/// Between two attempts to see a node that is away.
+const AGAIN: Duration = Duration::from_millis(500);
+/// A node begins to answer within this.
+const BEGIN_MAX: Duration = Duration::from_secs(5);
+/// Batches between the nodes' streams and the order.
+const BUFFERED: usize = 64;
+
+/// News of one node.
+enum News {
+    /// It is seen from now on.
+    Seen,
+    /// It is not, and why.
+    Away(Failure),
+    Batch(TraceResponse),
+}
+
+/// Shows events until the time is over, or Ctrl-C.
+///
+/// # Errors
+/// There is no such node, no key, or no node answers at the start.
+pub async fn run(loaded: &Loaded, asked: &Asked, out: &Out) -> Result<(), Failure> {
+    let mut interrupts = Interrupts::of(true);
+    let (config, _) = nodes::of_group(&loaded.config).await;
+    let chosen: Vec<Node> = match asked.nodes.as_slice() {
+        [] => config.store.nodes.clone(),
+        some => some.iter().map(|id| nodes::node_of(&config, *id).cloned()).collect::<Result<_, _>>()?,
+    };
+    // Whoever has no key is told at once.
+    nodes::operator(loaded, &chosen[0])?;
+    let (sender, news) = mpsc::channel(BUFFERED);
+    let watching = chosen.iter().map(|node| watch(loaded, node, sender.clone()));
+    let watching = futures::future::join_all(watching);
+    let end = asked.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    tokio::select! {
+        _ = watching => Ok(()),
+        shown = Screen::new(asked.heartbeats, out).show(news, chosen.len(), end) => shown,
+        () = interrupts.next() => Ok(()),
+    }
+}
+
+/// Sees one node for ever.
+async fn watch(loaded: &Loaded, node: &Node, news: mpsc::Sender<(u64, News)>) {
+    loop {
+        let ended = async {
+            let mut events = begin(loaded, node).await?;
+            let _ = news.send((node.id, News::Seen)).await;
+            loop {
+                match events.message().await {
+                    Ok(Some(batch)) => drop(news.send((node.id, News::Batch(batch))).await),
+                    Ok(None) => return Err(Failure::unreachable(format!("node {} stops", node.id))),
+                    Err(status) => return Err(Failure::of_status(&status)),
+                }
+            }
+        };
+        let why: Result<(), Failure> = ended.await;
+        if let Err(why) = why
+            && news.send((node.id, News::Away(why))).await.is_err()
+        {
+            return;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn begin(loaded: &Loaded, node: &Node) -> Result<Streaming<TraceResponse>, Failure> {
+    let mut operator = nodes::operator(loaded, node)?;
+    let begun = tokio::time::timeout(BEGIN_MAX, async {
+        let mut events = operator.trace(TraceRequest { route: nodes::route() }).await?.into_inner();
+        // The first says only that it has begun.
+        events.message().await?;
+        Ok(events)
+    });
+    match begun.await {
+        Ok(Ok(events)) => Ok(events),
+        Ok(Err(status)) => Err(Failure::of_status(&status)),
+        Err(_) => Err(Failure::unreachable(format!("the node at {} does not answer", node.reached_at()))),
+    }
+}
+
+/// What is shown.
+struct Screen<'a> {
+    out: &'a Out,
+    heartbeats: bool,
+    merge: merge::Merge,
+    /// Nodes that are away, and whether all were at the start.
+    away: HashMap<u64, String>,
+    seen: bool,
+    /// The last ack that was shown, by its two ends and whether it was sent or taken.
+    acks: HashMap<(u64, u64, bool), TraceEvent>,
+}
+
+impl<'a> Screen<'a> {
+    fn new(heartbeats: bool, out: &'a Out) -> Screen<'a> {
+        let (merge, away, acks) = (merge::Merge::default(), HashMap::new(), HashMap::new());
+        Screen { out, heartbeats, merge, away, seen: false, acks }
+    }
+
+    async fn show(
+        mut self,
+        mut news: mpsc::Receiver<(u64, News)>,
+        nodes: usize,
+        end: Option<Instant>,
+    ) -> Result<(), Failure> {
+        let start = Instant::now();
+        let ms = |at: Instant| u64::try_from((at - start).as_millis()).unwrap_or(u64::MAX);
+        loop {
+            let timer = tokio::time::sleep(LOOK);
+            tokio::select! {
+                Some((node, news)) = news.recv() => self.hear(node, ms(Instant::now()), news, nodes)?,
+                () = timer => {}
+            }
+            let now = Instant::now();
+            let over = end.is_some_and(|end| now >= end);
+            let before =
+                if over { u64::MAX } else { ms(now.checked_sub(HORIZON).unwrap_or(start).max(start)) };
+            while let Some((node, event)) = self.merge.next(before) {
+                self.event(node, &event);
+            }
+            self.out.check()?;
+            if over {
+                return Ok(());
+            }
+        }
+    }
+
+    fn hear(&mut self, node: u64, now_ms: u64, news: News, nodes: usize) -> Result<(), Failure> {
+        match news {
+            News::Seen => {
+                if self.away.remove(&node).is_some() {
+                    self.out.say(&format!("node {node} is seen again"));
+                }
+                self.seen = true;
+            }
+            News::Away(why) => {
+                let is_new = self.away.insert(node, why.message.clone()).as_ref() != Some(&why.message);
+                let fatal = !self.seen && self.away.len() == nodes;
+                if fatal || matches!(why.kind, Kind::Usage) {
+                    return Err(why);
+                }
+                if is_new {
+                    self.out.say(&format!("node {node} is not seen: {}", why.message));
+                }
+            }
+            News::Batch(batch) => {
+                if batch.lost > 0 {
+                    self.out.say(&format!("node {node}: {} events are lost", batch.lost));
+                }
+                for event in batch.events {
+                    self.merge.add(node, now_ms, event);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, node: u64, event: &TraceEvent) {
+        if self.heartbeats || self.says_something(node, event) {
+            self.out.answer(&Answer::line(line::line(node, event), line::document(node, event)));
+        }
+    }
+
+    /// Whether it is no heartbeat, and no ack of what the one before it acknowledged.
+    fn says_something(&mut self, node: u64, event: &TraceEvent) -> bool {
+        match event.kind() {
+            TraceKind::Heartbeat => false,
+            TraceKind::Ack => {
+                let ends = (node, event.peer, event.direction() == TraceDirection::Sent);
+                let said =
+                    TraceEvent { number: 0, wall_us: 0, round: 0, detail: String::new(), ..event.clone() };
+                self.acks.insert(ends, said.clone()).as_ref() != Some(&said)
+            }
+            _ => true,
+        }
+    }
+}
