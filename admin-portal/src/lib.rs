@@ -10,8 +10,8 @@
 //! request. A repeated request id changes nothing twice. A deletion that is refused lists what holds the document. Stock
 //! moves inside the log's order, and never below zero.
 //!
-//! Leaves out: documents, cache, errors, start and stop (the crate `portal`); orders (`client-portal`); who an
-//! administrator is: whoever reaches the port is one.
+//! Leaves out: documents, cache, errors, start and stop (the crate `portal`); orders (`client-portal`); proofs of
+//! administrators: every caller that reaches the port is one.
 
 mod clients;
 mod delete_client;

@@ -11,7 +11,7 @@
 //! request settles. No refusal rests on the cache alone.
 //!
 //! Leaves out: documents, cache, errors, start and stop (the crate `portal`); clients, products and stock
-//! (`admin-portal`); passwords: whoever knows a CID is that client.
+//! (`admin-portal`); passwords: knowledge of a CID is enough to be that client.
 
 mod browse;
 mod cancel;

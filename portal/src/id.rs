@@ -17,7 +17,7 @@
 //! (`owner` fits), another client's (`check` fits, `owner` does not: PERMISSION_DENIED) or nobody's (NOT_FOUND).
 //! Since no record is looked up for a foreign OID, that answer says nothing about whether such an order exists;
 //! and since `owner` also depends on `unique`, the OIDs of one client have nothing visible in common. The digests
-//! are no secrets: whoever holds an OID and guesses its CID can confirm the guess, which the API allows anyway.
+//! are no secrets: a holder of an OID with a guess of its CID can confirm the guess, which the API allows anyway.
 
 use std::fmt;
 

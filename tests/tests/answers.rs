@@ -1,5 +1,5 @@
-//! Answers that tell the truth, over real processes: the reason that stands in the way and who gave it, at once or after the
-//! patience that it deserves; exit codes of output that was lost, of health and of status; who answers at a wrong address.
+//! Answers that tell the truth, over real processes: the obstacle and its reporter, at once or after the
+//! patience that it deserves; exit codes of lost output, of health and of status; the server at a wrong address.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Connections that nobody needs: strangers who only connect keep no user out, stop no election and fill no log.
+//! Idle connections of strangers: they keep no user out, stop no election and fill no log.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::io::{Read as _, Write as _};

@@ -1,5 +1,5 @@
-//! Strangers who reach every port of the store and have no key, callers who send again, elsewhere or changed what a member
-//! sent, and a removed member with its folder and its key: nothing that they say moves anything.
+//! Strangers without a key at every port of the store, callers that send a member's frames again, elsewhere or changed,
+//! and a removed member with its folder and its key: none of their messages has an effect.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! A planted fault: entries that no leader sent, at the end of a *stopped* node's log. The next leader must truncate
-//! them and resend (clauses A7 and A9); where the log is committed, the tool refuses.
+//! them and resend; where the log is committed, the tool refuses.
 
 use std::path::Path;
 

@@ -3,7 +3,7 @@
 //! A child that ends by itself is started again after a pause that grows, and that is said; not one that was stopped, nor one
 //! that says that its files are damaged, nor any where a person (or test) wants to decide.
 //!
-//! Every child inherits a lock on the folder's `parts.lock`: whoever starts the cluster next, after this process was killed,
+//! Every child inherits a lock on the folder's `parts.lock`: after a kill of this process the next start of the cluster
 //! waits until the last of them has ended.
 
 use std::fs::{File, TryLockError};

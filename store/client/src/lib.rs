@@ -9,7 +9,7 @@
 //!   Session: operations in the order sent, reads included, on top of any of them
 //! ```
 //!
-//! **What a caller must know of a failure** is whether it happened: [`Error`] is *refused* (no, and the same call
+//! **A failure must tell its caller whether the operation happened**: [`Error`] is *refused* (no, and the same call
 //! will not do better), *retry* (no, but later it may) or *unknown* (it may have; the same identity settles it).
 //! A write with an [`Identity`] is executed at most once however often it is sent; [`request_identity`] makes one.
 //!

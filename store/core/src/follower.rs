@@ -1,7 +1,7 @@
-//! The role that takes what a leader pushes, and stands when no leader speaks.
+//! The role that takes a leader's pushes, and campaigns when no leader speaks.
 //!
-//! What it promises: it acknowledges only what appends of this epoch matched and the disk holds; it applies only on
-//! a commit order and only that; it truncates only what contradicts the leader of its epoch and is not committed.
+//! Promises: it acknowledges only entries that appends of this epoch matched and the disk holds; it applies only on
+//! a commit order and only its entries; it truncates only uncommitted entries that contradict the leader of its epoch.
 
 use alloc::vec::Vec;
 

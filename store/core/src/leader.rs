@@ -1,6 +1,6 @@
 //! The role that appends, pushes, counts and commits.
 //!
-//! What it promises: it appends and never removes; it commits by counting only entries of its own epoch; it confirms
+//! Promises: it appends and never removes; it commits by counting only entries of its own epoch; it confirms
 //! a read only after a round that began when the read was there; it steps down when a majority is silent.
 
 mod comparing;

@@ -1,4 +1,4 @@
-//! Every bound of the protocol, and how they relate. What is configurable has its default here.
+//! Every bound of the protocol, and their relations. A configurable bound has its default here.
 
 /// Members of one group, learners and outgoing voters included.
 pub const MEMBERS_MAX: usize = 15;

@@ -1,4 +1,4 @@
-//! Changes of who has a say: what may be asked for, which membership follows from it, and why it is refused.
+//! Changes of membership: the possible requests, the membership that follows from each, and the refusals.
 //!
 //! Pure arithmetic on [`Membership`]s; when a change may begin, and that a joint one is finished, is the leader's
 //! business ([`crate::replica`]).

@@ -1,7 +1,7 @@
 //! The three closed enums through which the core meets the world: [`Message`] between replicas, [`Input`] into
 //! [`crate::Replica::step`], [`Output`] out of it.
 //!
-//! Payloads of entries never pass through here: an [`Append`] describes its entries by runs, and whoever carries
+//! Payloads of entries never pass through here: an [`Append`] describes its entries by runs, and the carrier of
 //! the message keeps the bytes beside it.
 //!
 //! **Order and durability.** The outputs of one step are carried out in their order, and outputs of later steps

@@ -4,7 +4,7 @@
 //! the same on every replica; an [`Error`] stops the replica and leaves the table as it was, since a batch is one
 //! write transaction. How entries are cut into batches makes no difference to what is stored.
 //!
-//! Leaves out: which entries are committed, and who waits for the replies.
+//! Leaves out: the decision what is committed, and the receivers of the replies.
 
 use bytes::Bytes;
 use prost::Message as _;

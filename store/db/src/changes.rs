@@ -4,7 +4,7 @@
 //! unless they take more than 64 MiB, then as many as fit. At most two rows go with one entry for their number,
 //! and for bytes only as many as make room for the entry's own, so the work is paid for by what was written.
 //!
-//! Leaves out: who reads the feed, and sending it.
+//! Leaves out: the readers of the feed, and sending it.
 
 use prost::Message as _;
 use proto::store::{AppliedState, Change, ChangeBatch, Position};

@@ -17,7 +17,7 @@
 //! **The log makes writes durable, not the table.** LMDB runs without syncing; [`trust`] says when what it left on
 //! disk may be believed. If it may not, it is emptied, and the replica starts from a snapshot and the log.
 //!
-//! What a client can do wrong is a [`Reply`], part of the state machine; an [`Error`] stops the replica.
+//! A client's mistake is a [`Reply`], part of the state machine; an [`Error`] stops the replica.
 //!
 //! Leaves out: threads, time, sockets, the log, and transactions over several groups.
 

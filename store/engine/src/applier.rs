@@ -1,5 +1,4 @@
-//! The applier (the specification's F3): committed entries, in the log's order, into the table; one table
-//! transaction a batch; then the answers.
+//! The applier: committed entries, in the log's order, into the table; one table transaction a batch; then the answers.
 //!
 //! ```text
 //!   applied          stop (a snapshot's L)         committed

@@ -13,7 +13,7 @@ use store_log::Quarantine;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u64);
 
-/// What the node is told (queue F1).
+/// The node's jobs.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Job {
     /// One tick of time.
@@ -389,7 +389,7 @@ pub enum Report {
     },
 }
 
-/// What the writer is told (queue F2).
+/// The writer's jobs.
 #[derive(Clone, PartialEq, Debug)]
 pub enum WriterJob {
     /// Append these.
@@ -454,7 +454,7 @@ pub enum WriterJob {
     },
 }
 
-/// What the applier is told (queue F3).
+/// The applier's jobs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ApplierJob {
     /// Entries up to here are committed and durable here.

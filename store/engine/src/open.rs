@@ -55,15 +55,15 @@ pub struct OpenConfig<D, T, C> {
     pub node: NodeConfig,
 }
 
-/// A replica, ready to be turned.
+/// A replica, ready to be polled.
 pub struct Engine<D: Disk, T: Table, C: Clock> {
-    /// F1 and the core.
+    /// The stage around the core.
     pub node: Node<D, T, C>,
-    /// F2.
+    /// The log's writer.
     pub writer: Writer<D>,
     /// Saves ballots.
     pub ballots: BallotWriter<D>,
-    /// F3.
+    /// The applier.
     pub applier: Applier<D, T>,
     /// Makes replicators.
     pub replicators: Replicators<D>,

@@ -1,7 +1,7 @@
 //! The trust in a replica's table, and with it in every snapshot of it.
 //!
 //! Promises: a snapshot of a table that turned out to be wrong never gets its name, however long it was written and
-//! whatever the table has been replaced by meanwhile. Leaves out who finds out: `store-core`.
+//! whatever the table has been replaced by meanwhile. Leaves out the detection: `store-core`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -15,7 +15,7 @@
 //! direction, in another session, or a second time.
 //!
 //! The *cookie* is the responder's nonce: when it was issued, and a MAC under a key of the process alone. So greeting costs the
-//! responder no memory, whoever calls; only a frame that is *proven* changes what it remembers: of each member and kind
+//! responder no memory, for any number of callers; only a *proven* frame changes its memory: of each member and kind
 //! the session in force ([`Admission`]). A session is replaced by one whose cookie was issued later, and numbers only grow.
 //! After a restart no cookie is known, and the caller introduces itself again ([`Refused::Introduce`]).
 //!

@@ -7,7 +7,7 @@
 //!
 //! | name | what | replaced by |
 //! |---|---|---|
-//! | `meta` | who this replica is; written once | – |
+//! | `meta` | the replica's identity; written once | – |
 //! | `vote` | epoch and vote | `vote.part`, fsync, rename, fsync of the folder |
 //! | `boot` | boot id at the last start, whether its log may have lost its tail, the newest log file | `boot.part`, same |
 //! | `fence` | the quarantine: the table is known to be wrong, and why | `fence.part`, same; removed when the table was replaced |

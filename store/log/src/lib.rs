@@ -1,5 +1,5 @@
-//! Everything a replica keeps in its group folder except the database: who it is, how it voted, its log, its
-//! snapshots. With the database (through LMDB) this is the only code that touches files.
+//! A replica's group folder except the database: its identity, its ballot, its log, its snapshots. With the database
+//! (through LMDB) this is the only code that touches files.
 //!
 //! # The story
 //!

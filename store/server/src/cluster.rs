@@ -1,4 +1,4 @@
-//! The `Cluster` service: who leads, and the operator's handles.
+//! The `Cluster` service: status, and the operator's calls.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Changes of membership as the wire has them, and members as people see them.
 //!
-//! Promises: what makes no sense is refused here, with the field's name; a node is turned into the folder that is meant
-//! only if there is no doubt. What may be changed when, the core decides.
+//! Promises: a request without sense is refused here, with the field's name; a node is turned into its folder
+//! only where exactly one can be meant. The core decides which change is allowed.
 
 use proto::store as wire;
 use proto::store::change_members_request::Change;

@@ -48,7 +48,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     /// The cluster's id and keys, as the key file says now.
     pub(crate) keys: watch::Receiver<ClusterKey>,
-    /// Queue F1.
+    /// The node's queue of jobs.
     pub(crate) inbox: Inbox,
     /// Where answers go.
     pub(crate) router: ResponseRouter,

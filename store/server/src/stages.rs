@@ -1,8 +1,8 @@
-//! The threads around the engine's stages, one each: node (F1), writer (F2), ballots, applier (F3), and short-lived ones
-//! aside for snapshots. They carry what one stage says to where the engine's table of contents says it belongs.
+//! The threads around the engine's stages, one each: node, writer, ballots, applier, and short-lived background threads
+//! for snapshots. They carry each output of a stage to its receiver in the engine's table of contents.
 //!
-//! The node's thread waits for nothing but its inbox: neither for what peers or clients do, nor for a disk that stands
-//! still ([`crate::queues`]).
+//! The node's thread waits for nothing but its inbox: neither for peers or clients, nor for a disk that hangs
+//! ([`crate::queues`]).
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;

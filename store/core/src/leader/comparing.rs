@@ -1,7 +1,7 @@
 //! A leader's comparison of the replicas' states: asks for the same checkpoint everywhere, judges the answers, and
-//! tells whoever is in the minority.
+//! tells the replicas in the minority.
 //!
-//! It rides on heartbeats and their answers: one offset is asked for at a time, until everybody who speaks has
+//! It rides on heartbeats and their answers: one offset is asked for at a time, until every speaking replica has
 //! answered the same, or for [`limits::HEARTBEATS_COMPARED`] heartbeats if there is a newer one, or until this replica itself
 //! has forgotten it. When it is over, nothing more is sent until this replica has a newer checkpoint.
 

@@ -1,5 +1,5 @@
 //! A leader's changes of membership: begins one, follows each with its view of the replicas, finishes
-//! a joint one, whoever began it, and leaves when it has removed itself.
+//! a joint one of any leader, and leaves when it has removed itself.
 
 use alloc::vec::Vec;
 

@@ -1,4 +1,4 @@
-//! The entrance of a node: introductions and proofs of those who call, and the count of those who prove nothing.
+//! The entrance of a node: introductions and proofs of callers, and the count of callers without a proof.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,6 @@
-//! The `Replication` service: what peers begin here. Only members are heard, and each frame proves that it comes from one
-//! ([`super::session`]); who does not say rightly who he is and whom he means is refused with what differs. What is not proven
-//! takes no place and reaches no core.
+//! The `Replication` service: the streams and calls that peers begin here. Only members are heard, and each frame proves
+//! that it comes from one ([`super::session`]). A caller that names itself or this node wrongly is refused, with the
+//! difference. Unproven callers take no place and reach no core.
 
 use std::net::SocketAddr;
 use std::pin::Pin;

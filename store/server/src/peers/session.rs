@@ -1,5 +1,5 @@
-//! Sessions on the wire: who begins one, who lets one begin, and frames with their proofs. What is believed decides
-//! [`store_keys::Admission`] and its kin, which the simulator runs too.
+//! Sessions on the wire: both ends of an introduction, and frames with their proofs. [`store_keys::Admission`] and its
+//! kin decide what to believe; the simulator runs them too.
 
 use bytes::Bytes;
 use prost::Message;
