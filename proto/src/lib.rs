@@ -4,7 +4,7 @@
 //! - [`store`]: the store's API, its log, its replication, its change events (`feira.store.v1`);
 //! - [`portal`]: the two portals (`feira.portal.v1`);
 //! - [`build`]: short ways to write transactions;
-//! - [`check`]: the field checks at every gRPC door;
+//! - [`check`]: the field checks at the admission of every gRPC service;
 //! - [`mod@write`]: the single-record writes, spelled as transactions;
 //! - [`keys`]: integers as keys that sort, ids as parts of keys;
 //! - [`hash`]: where a key stands on the ring, and digests.

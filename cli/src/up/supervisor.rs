@@ -25,7 +25,7 @@ use crate::failure::Failure;
 use crate::private;
 use crate::reach::whose::named;
 
-/// What a part gets to stop gracefully: requests under way, leadership handed over, files closed.
+/// The time of a part to stop gracefully: requests under way, leadership transferred, files closed.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 /// SIGKILL takes no time of the process's own.
 const KILL_GRACE: Duration = Duration::from_secs(5);

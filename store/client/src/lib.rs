@@ -95,7 +95,7 @@ pub type Group = u64;
 
 /// A transactional, replicated key-value store: the handle that portals and tools hold.
 ///
-/// Arguments are checked at the door as `proto::check` says; what fails is [`Refusal::Invalid`], and the message
+/// `proto::check` checks arguments at admission; a wrong one is [`Refusal::Invalid`], and the message
 /// names the field. Reads never fail with [`Error::Unknown`].
 #[async_trait::async_trait]
 pub trait Store: Send + Sync + 'static {

@@ -47,7 +47,7 @@ pub(crate) fn answer(
     granted && !request.pre
 }
 
-/// A replica that stands.
+/// A replica that campaigns.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     /// The epoch it asks for.

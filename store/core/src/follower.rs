@@ -72,7 +72,7 @@ impl Follower {
         if state.may_campaign() && state.installing.is_none() {
             return Change::Stand(false);
         }
-        // Who does not stand must not go on taking a leader that is gone for a live one: it may be asked for its vote.
+        // A replica that does not campaign must forget a lost leader all the same: it may be asked for its vote.
         if self.leader.is_some() { Change::Follow(None) } else { Change::None }
     }
 
@@ -225,7 +225,7 @@ impl Follower {
     }
 }
 
-/// Whether this replica stands because its leader says so.
+/// Whether this replica campaigns on its leader's order.
 fn may_receive_leadership(state: &State) -> bool {
     state.may_campaign() && state.installing.is_none() && !state.disk.is_unfit()
 }

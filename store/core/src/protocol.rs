@@ -54,7 +54,7 @@ pub enum Message {
         /// The position of the leader's newest snapshot.
         at: Position,
     },
-    /// Leader → replica: stand for election now (graceful leadership transfer).
+    /// Leader → replica: campaign now (graceful leadership transfer).
     TransferLeadership {
         /// The leader's epoch.
         epoch: Epoch,
@@ -70,7 +70,7 @@ pub enum Message {
         round: Round,
         /// The checkpoint at the offset that the last heartbeat of this epoch asked for, if there is one.
         checkpoint: Option<Checkpoint>,
-        /// The table here is wrong and waits to be replaced: do not hand leadership over to this replica.
+        /// The table here is wrong and waits to be replaced: do not transfer leadership to this replica.
         quarantined: bool,
         /// The disk here hangs, or did until lately: nor to this one.
         unfit: bool,
@@ -323,7 +323,7 @@ pub enum Output {
         /// Which node.
         peer: NodeId,
     },
-    /// Proposals were not taken: this replica does not lead, or is handing over.
+    /// Proposals were not taken: this replica does not lead, or is transferring leadership.
     Refused {
         /// How many.
         count: u64,

@@ -148,7 +148,7 @@ impl Replica {
         }
     }
 
-    /// Nobody was ever elected that often: adopting such an epoch would leave none to stand for.
+    /// Nobody was ever elected that often: adopting such an epoch would leave none to campaign for.
     fn is_beyond_belief(&self, epoch: Epoch) -> bool {
         epoch.0.saturating_sub(self.state.ballot.epoch.0) > limits::EPOCH_JUMP_MAX
             || epoch.0 >= limits::EPOCH_MAX

@@ -281,7 +281,7 @@ fn unknown_part(txn: &Txn) -> Option<String> {
     unknown.then(|| "an operation of an unknown kind".to_owned())
 }
 
-/// Whether every key is one that the table can hold. The doors check this and more; it is checked again because a
+/// Whether every key is one that the table can hold. Admission checks this and more; it is checked again because a
 /// committed entry that no replica can apply would stop them all.
 fn fits(txn: &Txn) -> bool {
     let guards = txn.guards.iter().all(|guard| (1..=KEY_BYTES_MAX).contains(&guard.key.len()));

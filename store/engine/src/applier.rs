@@ -102,7 +102,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
         }
     }
 
-    /// Takes what was ordered and applies one batch; true if there is more to do, so that it must be turned again.
+    /// Takes the orders and applies one batch; true if there is more to do, so that it must be polled again.
     ///
     /// # Errors
     /// The replica must stop: an entry could not be read or applied.

@@ -4,7 +4,7 @@
 //! ```text
 //!   free     ├──────────────────────┼──────────────┼──────────────┤ 0
 //!                writes               reserve         half of it
-//!                                     a leader refuses writes and hands over; a replica takes what is pushed
+//!                                     a leader refuses writes and transfers leadership; a replica takes pushes
 //!                                                    a replica takes an eighth of that, then no entries either:
 //!                                                    it falls behind, and lives
 //! ```

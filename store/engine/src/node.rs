@@ -88,11 +88,11 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     claims: Arc<Claims>,
     /// Requests that read.
     reads: Reads,
-    /// Commands that this turn has brought, and their bytes.
+    /// The commands of this poll, and their bytes.
     commands: Vec<(RequestId, Bytes)>,
     /// Bytes of `commands`.
     commands_bytes: usize,
-    /// Reads that this turn has brought.
+    /// The reads of this poll.
     asking: Vec<RequestId>,
     /// Appends handed to the writer and not reported: number, last offset, bytes.
     unwritten: VecDeque<(WriteSeq, Offset, usize)>,
@@ -182,7 +182,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         }
     }
 
-    /// Takes what has come since the last turn.
+    /// Takes the jobs since the last poll.
     ///
     /// # Errors
     /// The disk failed; the process must end.

@@ -1,4 +1,4 @@
-//! One peer's replicator: turns what the core wants said to that peer into messages for its push stream, as the stream
+//! One peer's replicator: makes the core's wishes for that peer into messages for its push stream, as the stream
 //! has room. Between core and stream there is no queue: [`ReplicatorInbox`] keeps *one* cursor over the log and the newest
 //! of each small message, so that a slow peer costs memory for one message, whatever happens meanwhile.
 //!
@@ -142,7 +142,7 @@ impl ReplicatorInbox {
     }
 }
 
-/// Where a turn of the replicator may get entries from.
+/// The source of entries for one poll of the replicator.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Entries {
     /// From memory alone.
@@ -151,7 +151,7 @@ enum Entries {
     Anywhere,
 }
 
-/// How a turn of the replicator ended.
+/// The end of one poll of the replicator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Polled {
     /// Nothing is left to be said.

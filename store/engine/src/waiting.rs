@@ -95,7 +95,7 @@ impl Writes {
     }
 }
 
-/// Reads that wait. All that arrive in one turn share one barrier.
+/// Reads that wait. All that arrive in one poll share one barrier.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
     /// The last number given to the core.

@@ -22,7 +22,7 @@ pub struct Writer<D: Disk> {
     log: SharedLog<D>,
     /// Says which files may go.
     snapshots: Arc<Snapshots<D>>,
-    /// Entries of the appends taken in this turn and not yet written; kept for its memory.
+    /// Entries of the appends taken in this poll and not yet written; kept for its memory.
     entries: Vec<Entry<Bytes>>,
     /// The commit mark of the last of them.
     committed: Offset,

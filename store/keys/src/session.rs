@@ -321,7 +321,7 @@ struct Session {
     number: u64,
 }
 
-/// A responder's door: who is let in, and that nobody is twice.
+/// A responder's admission of sessions: proven callers only, and each once.
 #[derive(Debug)]
 pub struct Admission {
     /// Known to this process alone.
@@ -335,7 +335,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// The door of a process, with random bytes that nobody else has.
+    /// The admission of a process, with random bytes of its own.
     #[must_use]
     pub fn new(random: [u8; KEY_BYTES]) -> Admission {
         Admission { process: Key::new(random), issued: 0, sessions: BTreeMap::new(), floor: 0 }

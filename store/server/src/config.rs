@@ -60,7 +60,7 @@ pub struct Config {
     pub request_ms_max: u64,
     /// Streams and calls that one client connection may have open.
     pub streams_per_connection_max: u32,
-    /// How long a graceful stop may take to hand leadership over, milliseconds.
+    /// The longest transfer of leadership at a graceful stop, milliseconds.
     pub transfer_ms_max: u64,
 }
 

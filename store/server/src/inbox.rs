@@ -39,7 +39,7 @@ impl Batch {
     }
 }
 
-/// What one turn of the node begins with.
+/// The jobs of one poll of the node.
 #[derive(Default)]
 pub(crate) struct Taken {
     /// From peers and stages.

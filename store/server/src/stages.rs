@@ -196,7 +196,7 @@ fn tell(job: &WriterJob) {
     }
 }
 
-/// The writer's thread: all batches that wait become one turn, hence one sync.
+/// The writer's thread: all waiting batches become one poll, hence one sync.
 pub(crate) fn run_writer(
     mut writer: Writer<Disk>,
     jobs: &Receiver<Vec<WriterJob>>,

@@ -55,7 +55,7 @@ pub(crate) struct Proofs {
     nonces: u64,
 }
 
-/// What became of a packet at the door.
+/// The result of a packet's admission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Opened {
     /// It is believed.

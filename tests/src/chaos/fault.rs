@@ -44,7 +44,7 @@ pub enum Fault {
     FullMajority,
     /// Each node in turn killed with -9 and restarted.
     InTurn,
-    /// Each node in turn stopped gracefully and restarted, the leader handing over.
+    /// Each node in turn stopped gracefully and restarted; the leader transfers leadership.
     RollingRestart,
     /// The leader gives its place away.
     TransferLeadership,

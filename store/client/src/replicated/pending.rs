@@ -71,7 +71,7 @@ impl Slot {
     /// Ends it with what the store said.
     fn conclude(self, answer: Answer) {
         match answer {
-            // Refused at a node's door: of the copy that got lost the node knows nothing.
+            // Refused at admission: of the lost copy the node knows nothing.
             Err(Error::Retry { message, .. } | Error::Refused { reason: Refusal::Invalid, message })
                 if self.lost =>
             {

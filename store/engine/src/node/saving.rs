@@ -57,7 +57,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             return Ok(());
         }
         let Some(Saving { held, mut carried, jobs, .. }) = self.saving.take() else { return Ok(()) };
-        // After an election timer nobody waits for a vote, and who was told to stand is no longer meant.
+        // After an election timer nobody waits for a vote, and an order to campaign is out of date.
         let is_old = |output: &Output| is_late && matches!(output, Output::Send { .. });
         for output in held.into_iter().filter(|output| !is_old(output)) {
             self.carry_out(output, &mut carried, outs)?;

@@ -115,7 +115,7 @@ impl Waiting {
 pub(crate) struct Picked {
     /// Requests and what they were told.
     pub(crate) told: Vec<(Waiting, Told)>,
-    /// Answers made at the door, and what they are charged with until they are taken.
+    /// Answers made at admission, and their charges until they are taken.
     pub(crate) ready: Vec<(PipelineResponse, usize)>,
     /// For the answers among them that are not short.
     pub(crate) charge: Option<Charge>,
@@ -205,7 +205,7 @@ impl Outbox {
         Some(number)
     }
 
-    /// Gives an answer at the door, charged like a request until it is taken.
+    /// Gives an answer at admission, charged like a request until it is taken.
     pub(crate) fn answer(&self, response: PipelineResponse) {
         let cost = REQUEST_COST_BYTES + response.encoded_len();
         let mut inner = self.inner.lock();

@@ -49,7 +49,7 @@ fn clocks_apart(shared: &Shared, found: Violation) -> Failure {
     Failure { field, ..failure(FailureReason::ClocksApart, found.problem) }
 }
 
-/// What the door says of a request's fields and route.
+/// The verdict on a request's fields and route.
 pub(super) fn validated(
     shared: &Shared,
     route: Option<&Route>,
