@@ -2,7 +2,7 @@
 //!
 //! CIDs and PIDs are 1 to 128 bytes of UTF-8, chosen by staff or made from a name ([`slug`]). Whatever they hold,
 //! they are safe in keys: [`proto::keys`] encodes them. A new one looks like no other: it is in Unicode's normal form C
-//! (UAX #15), and has no character that nobody sees. Those that are stored already are what their bytes say.
+//! (UAX #15), and has no invisible character. Ids of earlier versions keep their bytes.
 //!
 //! An **OID** is made by the portal, the same for the same client and request id, so that a repeated CreateOrder
 //! finds its own order. It is 24 characters of Crockford's base32 in small letters:

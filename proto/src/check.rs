@@ -1,8 +1,8 @@
 //! The field checks at admission: every store request is checked here before anything else.
 //!
-//! Promises: what passes has every oneof and known enum values, sizes within the limits below, valid JSON where
-//! JSON is due, and identities that the state machine can remember. A [`Violation`] names the field and says
-//! what is wrong and what is allowed.
+//! Promises: a request that passes has every oneof and known enum values, sizes within the limits below, valid JSON where
+//! JSON is due, and identities that the state machine can remember. A [`Violation`] names the field, the mistake and the
+//! allowed values.
 //! Leaves out: whether the route is this node's, and everything that depends on the data.
 
 use serde_json::value::RawValue;

@@ -1,5 +1,5 @@
-//! The schemas of feira, as Rust types, and what must be the same wherever those bytes are read:
-//! how keys are encoded and hashed, which sizes are allowed, how an error travels.
+//! The schemas of feira, as Rust types, and the rules that every reader of those bytes must share:
+//! the encoding and hashes of keys, the allowed sizes, the form of an error.
 //!
 //! - [`store`]: the store's API, its log, its replication, its change events (`feira.store.v1`);
 //! - [`portal`]: the two portals (`feira.portal.v1`);

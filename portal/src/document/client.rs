@@ -1,6 +1,6 @@
 //! A client: `c/{CID}` is `{"state":"active","open_orders":0,"data":{…}}`.
 //!
-//! `data` is what staff sent, kept as it is. It stands apart from our members, so that its names are free.
+//! `data` is the staff's document, kept as it is. It stands apart from our members, so that its names are free.
 //! `open_orders` moves only by adds, `state` only in a deletion, `data` only by UpdateClient.
 //!
 //! A client that was removed while orders of it are left leaves `{"state":"gone","open_orders":0,"data":{}}`: the next

@@ -1,4 +1,4 @@
-//! The `Store` handle: what portals and tools hold to read and write the replicated store.
+//! The `Store` handle, with which portals and tools read and write the replicated store.
 //!
 //! ```text
 //!   portal, tool

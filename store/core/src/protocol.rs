@@ -5,9 +5,9 @@
 //! the message keeps the bytes beside it.
 //!
 //! **Order and durability.** The outputs of one step are carried out in their order, and outputs of later steps
-//! after them. [`Output::after`] says what must be on disk first. A ballot may take as long as it takes: until
-//! [`Input::BallotSaved`] reports it, the outputs that come after it in its step wait if they depend on it, and the
-//! replica is given nothing but the inputs that [`Input::needs_no_ballot`] names, from which nothing comes.
+//! after them. [`Output::after`] names the writes that must be on disk first. A ballot may take any time: until
+//! [`Input::BallotSaved`] reports it, the later outputs of its step wait if they depend on it, and the
+//! replica gets only the inputs of [`Input::needs_no_ballot`], which have no outputs.
 
 use alloc::vec::Vec;
 

@@ -1,7 +1,7 @@
-//! The state that every role shares: identity, ballot, log history, what is durable, what is committed; and how a role asks
-//! to become another ([`Change`]).
+//! The state that every role shares: identity, ballot, log history, durable offset, commit offset; and a role's wish to
+//! become another ([`Change`]).
 //!
-//! Everything that must hold whatever the role is asserted here, at the few places where the state moves.
+//! The invariants of every role are asserted here, at the few places where the state moves.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -1,10 +1,10 @@
 //! Committed entries, applied: the only way anything gets into the table.
 //!
-//! Promises: a deterministic function of the table and the entries. Whatever a client can do wrong is a [`Reply`],
+//! Promises: a deterministic function of the table and the entries. Every mistake of a client is a [`Reply`],
 //! the same on every replica; an [`Error`] stops the replica and leaves the table as it was, since a batch is one
-//! write transaction. How entries are cut into batches makes no difference to what is stored.
+//! write transaction. The cut of entries into batches makes no difference to the stored rows.
 //!
-//! Leaves out: the decision what is committed, and the receivers of the replies.
+//! Leaves out: commits, and the receivers of the replies.
 
 use bytes::Bytes;
 use prost::Message as _;

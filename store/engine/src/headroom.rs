@@ -1,5 +1,5 @@
 //! Headroom on the disk and in the table, looked at every few ticks: writes are refused while less than the reserve is
-//! left, so that what was admitted always fits, and the log can still take what a leader pushes. Reads go on.
+//! left, so that admitted writes always fit, and the log can still take a leader's pushes. Reads go on.
 //!
 //! ```text
 //!   free     ├──────────────────────┼──────────────┼──────────────┤ 0
@@ -9,8 +9,8 @@
 //!                                                    it falls behind, and lives
 //! ```
 //!
-//! Replicas tell their leader that they lack room: what no majority has room for is refused, not left to wait. The eighth
-//! is for what is on its way then, and for the first entries of new leaders, without which nobody could read.
+//! Replicas tell their leader that they are out of space: a write without room on a majority is refused, not left to
+//! wait. The eighth is for entries on their way, and for the first entries of new leaders, without which nobody could read.
 
 use std::collections::BTreeSet;
 

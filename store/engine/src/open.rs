@@ -1,11 +1,11 @@
 //! From a folder to a replica: recovery. It ends before anybody is served.
 //!
 //! ```text
-//!   log recovered ─► table whole, and not behind what the log still has?
+//!   log recovered ─► table whole, and not behind the log's beginning?
 //!                      no  ─► import the newest whole snapshot
 //!                   ─► does the log have the table's position?
 //!                      no  ─► an installation was cut off: begin the log after that position
-//!                   ─► apply what is known durably to be committed; the rest stays intermediate
+//!                   ─► apply up to the durably known commit offset; the rest stays intermediate
 //! ```
 
 use std::sync::Arc;

@@ -5,12 +5,12 @@
 //! ```text
 //!   core: Push 5..9, then 10..12 (continues)        cursor  previous 4 ───────► up_to 12
 //!   stream has room for one message                          sends 5..8, previous 8 ──► 12
-//!   core: Push previous 6 (does not continue)                previous 6 ──► …   (what was to come is dropped)
+//!   core: Push previous 6 (does not continue)                previous 6 ──► …   (the old rest is dropped)
 //! ```
 //!
 //! Promises: appends go out in the order of the log, each within the limits of size; entries are only sent under the
 //! epoch in which this replica leads, checked after they were read ([`EntryCache::leads`]); a leadership transfer goes out
-//! after everything that was to be sent before it. Leaves out the stream itself and what becomes of it.
+//! after all entries before it. Leaves out the stream itself.
 
 use std::sync::Arc;
 

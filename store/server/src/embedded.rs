@@ -1,5 +1,5 @@
 //! The store without a network: one voter in this process, with the same log and the same table, behind the same
-//! trait. For tools and tests; what it writes is as durable as a group of one can make it.
+//! trait. For tools and tests; its writes are as durable as a group of one can make them.
 
 use std::path::PathBuf;
 use std::sync::Arc;

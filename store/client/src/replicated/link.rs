@@ -1,5 +1,5 @@
-//! The stream to the leader of one group, over all its lives: find the leader, open the stream, send what waits
-//! in its order, take answers, and begin again when it breaks.
+//! The stream to the leader of one group, over all its connections: find the leader, open the stream, send the waiting
+//! requests in their order, take answers, and begin again when it breaks.
 //!
 //! One task does all of it. Callers only take a place in [`Pending`] and wait for their answer; the sending side
 //! is polled by the connection, which packs everything that waits into its next frames.

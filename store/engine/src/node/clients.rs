@@ -1,7 +1,7 @@
 //! Clients' requests: admitted or refused at once, proposed together, answered once.
 //!
-//! Promises that what is admitted is bounded, from admission until it is applied. Leaves out what becomes of an
-//! admitted write: the applier answers it, or the change of leadership ([`super::outputs`]).
+//! Promises that admitted writes are bounded, from admission until they are applied. Leaves out the answer to an
+//! admitted write: the applier gives it, or the change of leadership ([`super::outputs`]).
 
 use bytes::Bytes;
 use store_core::{Divergence, Input, Offset};

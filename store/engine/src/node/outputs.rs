@@ -1,7 +1,7 @@
-//! The core's outputs, carried out or sent where it belongs.
+//! The core's outputs, carried out or sent to their receivers.
 //!
-//! Promises: in the core's order; a ballot is durable before anything after it leaves. Leaves out when the core is
-//! stepped, and with what.
+//! Promises: in the core's order; a ballot is durable before anything after it leaves. Leaves out the core's inputs
+//! and their times.
 
 use bytes::Bytes;
 use store_core::{

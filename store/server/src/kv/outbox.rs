@@ -3,8 +3,8 @@
 //! The node's and the applier's threads deliver a whole batch with one lock and one wake; the stream takes all of
 //! it at once, and runs all reads that became ready in one read transaction.
 //!
-//! **Charges.** A request is charged to its connection until its answer is made. While it waits for the store, that is nothing
-//! that its caller has to do; from then on he is waited for, anew each time that he takes some of what is there.
+//! **Charges.** A request is charged to its connection until its answer is made. While it waits for the store, its caller
+//! has nothing to do; from then on the caller is waited for, anew each time that it takes some of the answers.
 //!
 //! ```text
 //!   enter ─► waits for the store ─► deliver ─► told, waits for its caller ─► poll ─► made: given back
@@ -12,7 +12,7 @@
 //!
 //! **Order.** Writes of a stream are executed in the order sent, or not at all: as soon as one of its requests was
 //! not executed for want of a leader, or its fate is open, the stream is *broken*. Nothing later of it is executed
-//! any more, it answers what waits, and ends; its caller begins again elsewhere, with the first unanswered.
+//! any more, it answers the waiting requests, and ends; its caller begins again elsewhere, with the first unanswered.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};

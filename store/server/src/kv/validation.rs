@@ -1,5 +1,5 @@
-//! The validation of a request before the node: its fields and route are checked, and that the node is in the group; what
-//! it asks becomes bytes.
+//! The validation of a request before the node: its fields and route are checked, and that the node is in the group; its
+//! command becomes bytes.
 
 use bytes::Bytes;
 use prost::Message as _;

@@ -2,12 +2,12 @@
 //! publishes; events come from the change feed in the table, in offset order, so nothing is ever queued here.
 //!
 //! ```text
-//!   feed ──► Plan: what is to be published next? ──► PublisherSession: one MQTT 5 connection ──► broker
+//!   feed ──► Plan: the next message to publish ────► PublisherSession: one MQTT 5 connection ──► broker
 //!              ▲ acks ◄──────────────────────────────┘ nonces ◄──────────────────────────┘
 //! ```
 //!
 //! A *session* is one leadership over one connection. It begins at the last publish mark in the log, or, on a new
-//! connection, after what the broker acknowledged. When the broker is slow, the plan waits for its acks; when the
+//! connection, after the broker's last ack. When the broker is slow, the plan waits for its acks; when the
 //! connection is lost, the next session begins where the broker's acks ended: duplicates, never gaps. The broker
 //! dead, slow or stopped touches nothing else in the node: this task waits for it alone.
 //!
