@@ -15,7 +15,8 @@
 //! From the bottom: `limits`, `error` and `status` (the one table of errors); `money`, `id`, `key`, `document` (the stored
 //! records); `lookup` (the stored id that a request means); `coherence` (trust in a cache: pure) and `cache`; `handle`,
 //! `reader`, `attempt`, `change`, `order_write`, `page` (the parts of operations); `config`, `bus`, `serve`. The operations
-//! themselves are in `admin-portal` and `client-portal`. `docs/SCHEMA.md` describes keys, records, invariants and errors for people.
+//! themselves are in `admin-portal` and `client-portal`. `docs/SCHEMA.md` describes keys, records, invariants and errors
+//! for people.
 
 mod admitted;
 pub mod attempt;
