@@ -121,7 +121,7 @@ impl Leader {
     }
 
     /// Tells those in the minority, with every heartbeat until they are quarantined. If a majority came about because others are
-    /// members now, nobody says anything new: so the doubt ends here.
+    /// members now, nobody says anything new: so the comparison ends here, undecided.
     pub(super) fn quarantine_minority(&mut self, state: &State, out: &mut Vec<Output>) {
         let Some(asked) = self.comparison.asked.filter(|_| !self.comparison.answers.is_empty()) else {
             return;
