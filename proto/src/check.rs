@@ -376,7 +376,7 @@ fn made_at(whose: &Identity) -> Option<(&'static str, i64)> {
     }
 }
 
-/// Refuses an id whose time is no time: no clock is so wrong, whoever's it is.
+/// Refuses an id whose time is no time: no clock is so wrong.
 ///
 /// # Errors
 /// The id says that it was made more than [`AHEAD_MS_MAX`] after `now_ms`.

@@ -222,7 +222,7 @@ fn end(
 ) {
     let (sequence, answer, result) = ended;
     sequences.lock().answered(sequence, result.as_ref().err());
-    // Whoever submitted it may not care for the answer.
+    // The submitter may not care for the answer.
     let _ = answer.send(result);
 }
 

@@ -80,7 +80,7 @@ impl Checkpoints {
 /// What the voters' checkpoints at one offset say together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// A majority has this one; whoever has another is in the minority.
+    /// A majority has this one; a replica with another is in the minority.
     Agreed(Checkpoint),
     /// No majority yet, but one may still come about. `undecided`: two that answered differ already.
     Open {
@@ -118,7 +118,7 @@ pub enum Divergence {
     /// Nothing speaks against them.
     #[default]
     None,
-    /// Two differ, and no majority says yet which is right: whoever gives a snapshot now may give the wrong state.
+    /// Two differ, and no majority says yet which is right: a snapshot given now may be of the wrong state.
     Undecided(Offset),
     /// All that can answer have answered, and no majority has the same: no writes until an operator has decided.
     NoMajority(Offset),

@@ -56,7 +56,7 @@ pub(crate) struct Candidate {
     pre: bool,
     /// The leader asked for this election.
     transferred: bool,
-    /// Who has answered what; its own answer is the first.
+    /// The answers, by voter; its own answer is the first.
     replies: Vec<(Member, VoteReply)>,
     /// Runs out when the election came to nothing.
     timer: Timer,

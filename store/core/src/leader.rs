@@ -189,7 +189,7 @@ impl Leader {
         self.tell_committed(state, out);
     }
 
-    /// Log before `up_to` is gone; whoever still needs it gets a snapshot.
+    /// Log before `up_to` is gone; a replica that still needs it gets a snapshot.
     pub(crate) fn purged(&mut self, state: &State, out: &mut Vec<Output>) {
         for peer in &mut self.peers {
             if next_needed(peer) <= state.history.base().offset {

@@ -179,7 +179,7 @@ pub enum Input {
     /// A message from another replica. The carrier has checked cluster and group, and that the sender meant this
     /// incarnation.
     Receive {
-        /// Who sent it: this very folder, for another one of the same node knows nothing of its votes and acks.
+        /// The sender: this very folder, for another one of the same node knows nothing of its votes and acks.
         from: Member,
         /// What it says.
         message: Message,
@@ -366,7 +366,7 @@ pub enum Output {
         /// The last request id.
         up_to: ReadId,
     },
-    /// Who leads has changed, or this replica's part in it.
+    /// The leader has changed, or this replica's role.
     RoleChanged(RoleView),
     /// Fetch a snapshot of at least this position from the leader; [`Input::Fetched`] reports it.
     FetchSnapshot {
@@ -406,7 +406,7 @@ pub enum Output {
     TransferFailed,
     /// A message named an epoch that no election can have reached: it was not believed, and nothing has changed.
     EpochRefused {
-        /// Who said so.
+        /// The sender.
         from: NodeId,
         /// The epoch.
         epoch: Epoch,
@@ -464,7 +464,7 @@ pub enum Role {
     Leader,
 }
 
-/// Who leads, as this replica sees it.
+/// The leader, as this replica sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RoleView {
     /// Its own part.

@@ -27,7 +27,7 @@ pub fn has_quorum(membership: &Membership, agrees: impl Fn(Member) -> bool) -> b
 /// No voters hold everything (so that an absent outgoing configuration never limits): callers have at least one.
 ///
 /// # Panics
-/// If there are more than [`MEMBERS_MAX`] voters: whoever made the membership checks that.
+/// If there are more than [`MEMBERS_MAX`] voters: the maker of the membership checks that.
 pub fn committed_offset(membership: &Membership, durable: impl Fn(Member) -> Offset) -> Offset {
     let held = |voters: &[Member]| held_by_majority(voters, &durable);
     held(&membership.voters).min(held(outgoing(membership)))

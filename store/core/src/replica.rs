@@ -333,7 +333,7 @@ impl Replica {
         }
     }
 
-    /// The change is told before the leader's first entry, so that whoever carries outputs out knows whose it is.
+    /// The change is told before the leader's first entry, so that the carrier of outputs knows whose it is.
     fn lead(&mut self, out: &mut Vec<Output>) {
         let (epoch, leader) = (self.state.ballot.epoch, Some(self.state.node()));
         self.tell_view(RoleView { role: Role::Leader, epoch, leader }, out);
@@ -347,7 +347,7 @@ impl Replica {
         }
     }
 
-    /// Who leads, as this replica sees it, and its own part.
+    /// The leader, as this replica sees it, and its own role.
     #[must_use]
     pub fn view(&self) -> RoleView {
         let (role, leader) = match &self.role {

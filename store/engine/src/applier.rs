@@ -54,7 +54,7 @@ pub struct Applier<D: Disk, T: Table> {
     applied: Applied,
     /// The end of what may be applied.
     committed: Position,
-    /// Who waits for which entry, by offset.
+    /// The requests that wait for entries, by offset.
     request_ids: VecDeque<(Offset, RequestId)>,
     /// A snapshot to be taken.
     stop: Option<Stop>,
@@ -117,7 +117,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
         if self.quarantined {
             self.abandon_requests(outs);
             if self.halted {
-                // Whoever is about to read the table as it stood must not find another one.
+                // A job about to read the table of this position must not find a later one.
                 return Ok(false);
             }
             if let Some((position, number)) = self.replace.take() {
@@ -198,7 +198,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
         self.stop = None;
     }
 
-    /// Whoever waits for an entry that the wrong table has not come to gets no answer from it.
+    /// Requests that wait for an entry beyond the wrong table get no answer from it.
     fn abandon_requests(&mut self, outs: &mut Vec<ApplierOut>) {
         let Some((last, _)) = self.request_ids.back() else { return };
         let given_up = self.claims.apply(*last);

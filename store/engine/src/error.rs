@@ -80,7 +80,7 @@ impl Error {
         match self {
             Error::Log(error) => error.is_fatal(),
             Error::BadSnapshot { .. } => false,
-            // Whoever only read: the replica is taken out for it, or goes on.
+            // From a read: the replica is quarantined for it, or goes on.
             Error::Table(error) => !error.is_reported_by_store(),
             _ => true,
         }

@@ -41,7 +41,7 @@ pub enum Job {
     /// A message from another replica, whose cluster, group and incarnation the driver has checked. Made by
     /// [`crate::convert`].
     Peer {
-        /// Who sent it: which folder, as its introduction says.
+        /// The sender: its folder, by its introduction.
         from: Member,
         /// What it says.
         message: Message,
@@ -253,7 +253,7 @@ pub enum NodeOut {
         /// What.
         answer: Answer,
     },
-    /// Who leads, as this replica sees it, has changed.
+    /// The leader, as this replica sees it, has changed.
     Role(RoleView),
     /// Another membership is in force (with the addresses of its members).
     Members(proto::store::Membership),
@@ -287,7 +287,7 @@ pub enum Answer {
     NotLeader {
         /// The epoch known here.
         epoch: Epoch,
-        /// Who leads, if known.
+        /// The leader, if known.
         leader: Option<NodeId>,
     },
     /// Never executed: try again later.
@@ -461,7 +461,7 @@ pub enum ApplierJob {
     Commit {
         /// The last.
         up_to: Position,
-        /// Who waits for which of them, by offset, rising.
+        /// The requests that wait for them, by offset, rising.
         request_ids: Vec<(Offset, RequestId)>,
     },
     /// Stop when exactly this offset is applied, and say [`ApplierOut::SnapshotAt`].
@@ -528,7 +528,7 @@ pub enum ReplicatorOut {
 /// What the applier says.
 #[derive(Clone, PartialEq, Debug)]
 pub enum ApplierOut {
-    /// For the node (as [`Job::Applied`]), and for whoever waits for an offset or publishes changes.
+    /// For the node (as [`Job::Applied`]), and for reads that wait for an offset, and the publisher.
     Applied(Applied),
     /// For the node (as [`Job::Imported`]).
     Imported(Imported),

@@ -126,7 +126,7 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     quarantine_saved: bool,
     /// A snapshot to be installed when it is.
     install_waits: Option<(Position, u64)>,
-    /// Who asked for the quarantine that is not.
+    /// The requests for a quarantine that is not durable yet.
     resyncing: Vec<RequestId>,
     /// What waits for a ballot.
     saving: Option<Saving>,

@@ -136,7 +136,7 @@ impl<D: Disk> Snapshots<D> {
         self.standing.vintage()
     }
 
-    /// Who this replica is.
+    /// This replica's identity.
     #[must_use]
     pub fn meta(&self) -> &Meta {
         &self.meta

@@ -25,7 +25,7 @@ impl Vintage {
 pub(crate) struct Standing {
     /// Odd: the table is wrong. Held while a snapshot gets its name, which is a rename and a sync of the folder.
     vintage: Mutex<Vintage>,
-    /// It is wrong; set before whoever names a snapshot can be waited for.
+    /// It is wrong; set before a wait for the naming of a snapshot.
     wrong: AtomicBool,
     /// Another replica has another state, and no majority says yet which is right.
     doubted: AtomicBool,

@@ -93,9 +93,9 @@ pub struct Hello {
     pub group: u64,
     /// By which consistent view of the ring.
     pub ring: u64,
-    /// Who calls.
+    /// The caller's end.
     pub caller: End,
-    /// Who is meant.
+    /// The responder's end.
     pub responder: End,
     /// Where the caller is reached.
     pub address: String,
@@ -341,7 +341,7 @@ impl Admission {
         Admission { process: Key::new(random), issued: 0, sessions: BTreeMap::new(), floor: 0 }
     }
 
-    /// Answers an introduction, whoever calls; remembers nothing of it.
+    /// Answers an introduction of any caller; remembers nothing of it.
     ///
     /// # Errors
     /// The key that it names is not believed here.

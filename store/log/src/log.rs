@@ -417,7 +417,7 @@ impl<D: Disk> Log<D> {
         self.maybe_lost_tail
     }
 
-    /// Who this replica is.
+    /// This replica's identity.
     #[must_use]
     pub fn meta(&self) -> &Meta {
         &self.meta

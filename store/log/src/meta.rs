@@ -14,7 +14,7 @@ use crate::names::META;
 const MAGIC: [u8; 8] = *b"feiraMET";
 const BYTES: usize = 256;
 
-/// Who a replica is.
+/// A replica's identity.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Meta {
     /// The cluster.

@@ -31,7 +31,7 @@ use crate::snapshot::{self, SnapshotFile};
 /// What a restart found.
 #[derive(Debug)]
 pub struct Recovered {
-    /// Who this replica is.
+    /// This replica's identity.
     pub meta: Meta,
     /// Epoch and vote.
     pub ballot: Ballot,

@@ -273,7 +273,7 @@ impl<D: Disk> SnapshotWriter<D> {
         let footer = self.totals.footer(self.info.position);
         self.place = put(&self.file, &self.name, self.place, &footer)?;
         atomic_write::sync::<D>(&self.file, &self.name, "snapshot")?;
-        // Whoever reads it back to verify it reads the disk, not the memory that it was written from.
+        // The verification then reads the disk, not the memory that the file was written from.
         self.file.drop_cached();
         Ok(SealedSnapshot { disk: self.disk, name: self.name, info: self.info, bytes: self.place })
     }

@@ -118,7 +118,7 @@ fn send(shared: &Shared, sender: &Sender<Result<BackupResponse, Status>>) {
         Err(_) if quarantined.is_some() => {
             tracing::warn!("a backup was given up: this replica was quarantined meanwhile");
             if let Some(failure) = quarantined {
-                // Whoever does not hear it misses the end of the state, and knows by that.
+                // A taker that does not hear it misses the end of the state, and knows by that.
                 sender.send(Err(status_from(&failure)), Instant::now());
             }
         }

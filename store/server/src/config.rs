@@ -29,7 +29,7 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// `host:port` of the MQTT broker for the change feed; absent: no feed is published.
     pub mqtt: Option<String>,
-    /// Who this node says that it is to that broker, if the broker asks.
+    /// This node's login at that broker, if the broker asks.
     #[serde(skip)]
     pub mqtt_login: Option<Login>,
     /// Milliseconds of a tick, the unit of the protocol's timers. 1 to 1,000.

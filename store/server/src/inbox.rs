@@ -25,7 +25,7 @@ const CLIENT_HEADROOM_KIB: usize = 64 << 10;
 
 /// Requests of one caller, in their order.
 pub(crate) struct Batch {
-    /// Who gets the answers.
+    /// The receiver of the answers.
     pub(crate) from: Arc<dyn Responder>,
     /// The requests.
     pub(crate) jobs: Vec<Job>,

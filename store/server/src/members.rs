@@ -21,7 +21,7 @@ pub(crate) fn change_in(
         let gone = |node| failure(FailureReason::ChangeRefused, format!("node {node} is not a member"));
         if member.incarnation == NO_FOLDER { Err(gone(member.node.0)) } else { Ok(member) }
     };
-    // Whoever is gone need not go: the leader says that it is so already, when that is committed.
+    // A member that is gone need not go: the leader says that it is so already, when that is committed.
     let leaving = |field: &str, name: Option<wire::MemberName>| name_in(field, name, members);
     let change = change.ok_or_else(|| invalid("change", "is missing"))?;
     Ok(match change {

@@ -29,7 +29,7 @@ pub(crate) type Table = Lmdb;
 /// The disk that a server uses.
 pub(crate) type Disk = RealDisk;
 
-/// Who this replica is.
+/// This replica's identity.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     /// The cluster's name, as in topics and in `meta`.
@@ -42,7 +42,7 @@ pub(crate) struct Identity {
 
 /// See the module.
 pub(crate) struct Shared {
-    /// Who this replica is.
+    /// This replica's identity.
     pub(crate) me: Identity,
     /// How it was configured.
     pub(crate) config: Config,
@@ -62,7 +62,7 @@ pub(crate) struct Shared {
     log_id: AtomicU64,
     /// Deliveries of the bus that were ignored: no messages, or not of this cluster.
     pub(crate) bus_ignored: Arc<AtomicU64>,
-    /// Who leads.
+    /// The leader.
     pub(crate) role: watch::Sender<RoleView>,
     /// Why the table must not be read; `None`: it may.
     pub(crate) quarantine: watch::Sender<Option<Quarantine>>,
@@ -76,7 +76,7 @@ pub(crate) struct Shared {
     non_member: AtomicBool,
     /// A member has said that this node was removed, which its own log does not have.
     told_removed: AtomicBool,
-    /// Who pushes to this node, or did last, as it introduced itself.
+    /// The member that pushes to this node, or did last, by its introduction.
     pushing: Mutex<Option<wire::Member>>,
     /// The addresses of the members, from the membership in force and the configuration.
     members: Mutex<Arc<Members>>,
@@ -225,7 +225,7 @@ impl Shared {
         }
     }
 
-    /// Who pushes to this node, or did last.
+    /// The member that pushes to this node, or did last.
     pub(crate) fn pushing(&self) -> Option<wire::Member> {
         self.pushing.lock().clone()
     }
@@ -261,7 +261,7 @@ impl Shared {
         Err(failure(FailureReason::NotServing, message))
     }
 
-    /// Who leads, as a caller can use it.
+    /// The leader, in the form for callers.
     pub(crate) fn leader_hint(&self, leader: Option<NodeId>, epoch: Epoch) -> Option<LeaderHint> {
         let node = leader?.0;
         let members = self.members();

@@ -30,7 +30,7 @@ use crate::shared::{Disk, Shared, Table};
 
 /// Batches that a writer or applier takes at once.
 const BATCHES_PER_POLL: usize = 256;
-/// How often the node's status is renewed for whoever asks.
+/// Ticks between two renewals of the node's status.
 const STATUS_TICKS: u32 = 5;
 
 /// The node's thread.

@@ -64,7 +64,7 @@ impl Slot {
             Kind::Named | Kind::Unnamed if self.sent || self.lost => Error::Unknown { message },
             _ => Error::away(message),
         };
-        // Whoever asked may have gone: then nobody is told, and that is right.
+        // The caller may have gone: then nobody is told, and that is right.
         let _ = self.answer.send(Err(error));
     }
 

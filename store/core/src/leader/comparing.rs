@@ -37,7 +37,7 @@ impl Leader {
             self.comparison = Comparison { asked: newest, divergence, ..Comparison::default() };
         }
         let asked = self.comparison.asked;
-        // Who differs may have another table soon, and then another answer.
+        // A replica that differs may have another table soon, and then another answer.
         let differs = |(_, answer): &(Member, Option<Checkpoint>)| answer.is_some() && *answer != asked;
         if !waits(self) && !self.comparison.answers.iter().any(differs) {
             return Offset::ZERO;
@@ -104,7 +104,7 @@ impl Leader {
             Verdict::Open { undecided: true } if !matches!(before, Divergence::NoMajority(_)) => {
                 Divergence::Undecided(offset)
             }
-            // Who differed will have this leader's state.
+            // The replica that differed will have this leader's state.
             Verdict::Open { undecided: false } if is_void && matches!(before, Divergence::Undecided(_)) => {
                 Divergence::None
             }

@@ -173,7 +173,7 @@ impl Leader {
         }
     }
 
-    /// What follows when more is committed: a joint membership is left, whoever entered it; and a leader that is no
+    /// The consequences of a commit: a joint membership of any leader is left; and a leader that is no
     /// voter any more gives leadership away.
     pub(super) fn finish_change(&mut self, state: &mut State, out: &mut Vec<Output>) {
         if !self.is_established(state) || !state.is_membership_committed() {

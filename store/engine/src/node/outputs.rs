@@ -189,7 +189,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
 }
 
 impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
-    /// Who waits for a commit here waits in vain.
+    /// Requests that wait for a commit here wait in vain.
     fn disown(&mut self, outs: &mut Vec<NodeOut>) {
         let lost = self.writes.take_all().into_iter();
         let changing = self.changing.take().map(|changing| changing.request_id);

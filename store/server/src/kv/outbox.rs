@@ -542,7 +542,7 @@ mod tests {
         let outbox = Outbox::new(1, Some(deaf.place().clone()));
         (0..1_000).for_each(|number| outbox.answer(refused(number)));
         assert!(guard.budget(Side::Requests).held() >= 1_000 * REQUEST_COST_BYTES);
-        // Who does not take them is cut when others need the room.
+        // A caller that does not take them is cut when others need the room.
         tokio::time::pause();
         let (granted, ()) = tokio::join!(other.place().charge(Side::Requests, 1 << 20), async {
             closed(&deaf).await;

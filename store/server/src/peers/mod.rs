@@ -118,7 +118,7 @@ impl Peers {
 
     fn connection(&self, peer: NodeId) -> Arc<PeerConnection> {
         let members = self.shared.members();
-        // Who leaves is no member any more, and is told so on the line that is there.
+        // A leaving member is told so on the connection that is there.
         let member = members.by_node.get(&peer.0);
         let mut connections = self.connections.lock();
         if let Some((who, connection)) = connections.get(&peer) {

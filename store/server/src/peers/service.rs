@@ -44,8 +44,8 @@ impl ReplicationService {
         &self.peers.shared
     }
 
-    /// Lets in who proves to be a member, and says who that is; who is refused is counted, and told to whoever looks after this
-    /// node.
+    /// Lets a caller with a member's proof in, and returns the member; a refused caller is counted, and a problem for this
+    /// node's operator.
     fn let_in(
         &self,
         kind: Kind,
@@ -96,7 +96,7 @@ impl ReplicationService {
         checked.inspect(|()| self.found(member))
     }
 
-    /// Whoever was mixed up (with a folder that was replaced, say) has found its way.
+    /// A member that was mixed up (with a folder that was replaced, say) has found its way.
     fn found(&self, member: Member) {
         let was = refused_as(member.node.0);
         self.shared().problems.clear_if(About::Caller, |text| text.contains(&was));

@@ -154,7 +154,7 @@ fn log(shared: &Shared) -> Log {
 async fn leading(shared: &Shared) -> Epoch {
     let (mut applied, mut role) = (shared.applied.subscribe(), shared.role.subscribe());
     if role.borrow().role != Role::Leader {
-        // Whoever does not lead needs no broker.
+        // A node that does not lead needs no broker.
         shared.problems.clear(About::Broker);
     }
     let begun = applied.wait_for(|applied| applied.position.offset.0 > 0).await.is_ok();
@@ -202,7 +202,7 @@ impl<'a> LeaderSession<'a> {
                 Step::Read { after } => self.publish_events(after).await?,
                 Step::Ask => self.ask_barrier().await,
                 Step::FreshnessHeartbeat { offset, previous, mut nonces } => {
-                    // Whoever is not named asks again.
+                    // A portal that is not named asks again.
                     nonces.truncate(plan::nonces_fitting(self.headroom_bytes()));
                     let heartbeat = FreshnessHeartbeat { offset, previous, nonces };
                     self.send(bus_message::Kind::FreshnessHeartbeat(heartbeat)).await?;

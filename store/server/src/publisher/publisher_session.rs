@@ -246,7 +246,7 @@ impl NonceSubscriber {
         }
     }
 
-    /// Counts it, and tells of it now and then: whoever sends one such sends more.
+    /// Counts it, and tells of it now and then: a sender of one such sends more.
     fn ignore(&mut self, bytes: usize, why: Foreign) {
         self.ignored.fetch_add(1, Ordering::Relaxed);
         let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
