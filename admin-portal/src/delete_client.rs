@@ -11,7 +11,7 @@
 //! A cascade: (1) state closing, from when on nothing new can come; (2) every open order is cancelled, in batches;
 //! (3) the deletion, guarded by `open_orders` = 0. Each is repeated harmlessly; (1) and (3) carry the user's
 //! request id, so that a repeated request is answered as the first; (2) and (3) guard that the state is closing, so that
-//! nothing happens to a client who was registered anew under the CID since.
+//! nothing happens to a later client of the same CID.
 
 use portal::attempt::{Attempts, Request, shown};
 use portal::document::client::ClientRecord;

@@ -10,8 +10,8 @@
 //! request. A repeated request id changes nothing twice. A deletion that is refused lists what holds the document. Stock
 //! moves inside the log's order, and never below zero.
 //!
-//! Leaves out: documents, cache, errors, start and stop (the crate `portal`); orders (`client-portal`); who an
-//! administrator is: whoever reaches the port is one.
+//! Leaves out: documents, cache, errors, start and stop (the crate `portal`); orders (`client-portal`); proofs of
+//! administrators: every caller that reaches the port is one.
 
 mod clients;
 mod delete_client;
@@ -34,7 +34,7 @@ pub fn serve(config: Config, stop: Stop) -> Serving {
     Box::pin(portal::serve::run(config, stop, service::NAME, service::routes))
 }
 
-/// The service without a server, for whoever calls it in this process: each call is a request of one portal.
+/// The service without a server, for callers in this process: each call is a request of one portal.
 #[must_use]
 pub fn admin(portal: Arc<Portal>) -> impl proto::portal::admin_server::Admin {
     service::Service(portal)

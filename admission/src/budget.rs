@@ -1,6 +1,6 @@
 //! A budget of bytes: taken before work that will hold them, given back when they are gone.
 //!
-//! Taking waits for its turn. What turns out larger than was thought is taken all the same, as a debt that is paid
+//! Taking waits for its turn. A message larger than its estimate is taken all the same, as a debt that is paid
 //! before anybody else gets anything.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The guard of one socket: who gets a place, who loses one, and what all hold together.
+//! The guard of one socket: places given, places taken away, and the bytes of all together.
 
 use std::collections::HashMap;
 use std::io;

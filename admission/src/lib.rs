@@ -9,13 +9,13 @@
 //! ```
 //!
 //! Promises: a process never holds more connections than its file descriptors allow, with some left for what it does
-//! beside; whoever comes new finds a place as long as somebody idles; members of the group and connections that work keep
+//! beside; a newcomer finds a place as long as somebody idles; members of the group and connections that work keep
 //! theirs; a request that has not come whole takes no place of a user and no room for an answer, and ends in time if it is no
 //! stream's; answers that nobody takes, and requests that never end, are bounded in bytes for each connection and for the
-//! process; whoever holds that budget longest without taking anything is cut when others need it; no line is logged
+//! process; the longest holder of that budget that takes nothing is cut when others need it; no line is logged
 //! faster than once a second.
 //!
-//! Leaves out: who a caller is. A layer above says which calls only members make.
+//! Leaves out: the identity of a caller. A layer above says which calls only members make.
 
 mod accept;
 mod arrival;

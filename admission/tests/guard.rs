@@ -1,4 +1,4 @@
-//! The guard over real sockets: who gets a place, who loses one, and how bytes come back.
+//! The guard over real sockets: places given, places taken away, and bytes that come back.
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! The state that all connections share: sessions, subscriptions, retained messages, and the bytes that they hold together.
 //!
-//! One lock, never held across a wait: a message is put into the queues of whoever gets it, and their connections are
+//! One lock, never held across a wait: a message is put into the queues of its subscribers, and their connections are
 //! woken.
 
 use std::collections::{BTreeMap, HashMap};

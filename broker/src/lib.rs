@@ -9,12 +9,11 @@
 //!
 //! Has: QoS 0 and 1, wildcards, shared subscriptions, message and session expiry, user properties, response topic and
 //! correlation data, subscription identifiers, retained messages, wills, keepalive, receive maximum, packet size on both
-//! sides. Promises: it binds where [`Config`] says, on loopback unless told otherwise; whatever clients do, what they make
-//! it hold is bounded in bytes ([`limits`]), and whoever does not read loses his oldest messages first; a bind that fails
-//! is an error that says what to do; [`serve()`] ends within [`limits::STOP_GRACE`] of being told to.
+//! sides. Promises: it binds where [`Config`] says, on loopback unless told otherwise; clients can make it hold a bounded
+//! number of bytes only ([`limits`]), and a client that does not read loses its oldest messages first; a failed bind
+//! is an error with a remedy; [`serve()`] ends within [`limits::STOP_GRACE`] of its stop signal.
 //!
-//! Leaves out: QoS 2, topic aliases, TLS, WebSocket, passwords, bridges, persistence. Whoever needs one of them runs
-//! mosquitto.
+//! Leaves out: QoS 2, topic aliases, TLS, WebSocket, passwords, bridges, persistence. For these, run mosquitto.
 
 mod client;
 mod config;

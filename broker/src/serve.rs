@@ -1,6 +1,6 @@
 //! The life of one broker: check, bind, report the address, run until told to stop.
 //!
-//! Binding happens before anything is reported, so that whoever waits for the address can connect at once.
+//! Binding happens before any report, so a process that waits for the address can connect at once.
 
 use std::future::Future;
 use std::net::SocketAddr;

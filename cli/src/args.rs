@@ -213,7 +213,7 @@ pub struct Up {
 pub enum Act {
     /// SIGKILL: as if the machine had failed
     Kill,
-    /// Stop it gracefully: a leader hands over first
+    /// Stop it gracefully: a leader transfers leadership first
     Stop,
     /// Start it, if it does not run
     Start,

@@ -1,7 +1,7 @@
 //! `feira health`: whether staff and shoppers can work now, in one line and an exit code.
 //!
 //! Promises: *well* is a leader with a majority that takes writes, and of each kind of portal that is configured one that reads
-//! through the store. What is down beside that is *degraded*: named, and no failure unless that is asked for. `feira status` ends
+//! through the store. Any other part that is down means *degraded*: named, and no failure unless `--strict`. `feira status` ends
 //! with the same code. Leaves out how each part stands: [`crate::status`].
 
 use std::time::Duration;

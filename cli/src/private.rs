@@ -1,6 +1,6 @@
 //! Folders and files that are their owner's alone: what a cluster keeps holds names, orders and keys of people.
 //!
-//! What this program makes is so from the beginning (its umask); here what an earlier version made is brought to it.
+//! New files are so from the beginning (the umask of this program); files of an earlier version are closed here.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

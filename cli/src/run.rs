@@ -9,7 +9,8 @@ use crate::config::shape::{Config, Instance};
 use crate::config::template::{Fresh, template};
 use crate::failure::Failure;
 use crate::import::run::{Job, run as import};
-use crate::log::show::{Of, Wanted};
+use crate::log::look::Of;
+use crate::log::show::Wanted;
 use crate::reach::portals::Portals;
 use crate::reach::settle::settle;
 use crate::reach::whose::named;
@@ -206,7 +207,7 @@ async fn logs(asked: Log, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
     match asked {
         Log::Show { node, all: _, follow, from, limit, folder } => {
             let of = node.map_or(Of::All, Of::Node);
-            log::show::run(loaded, of, Wanted { from, limit }, folder, follow, out).await
+            log::look::run(loaded, of, Wanted { from, limit }, folder, follow, out).await
         }
         Log::Verify { node } => log::verify::run(loaded, node, out),
         Log::Plant { node, epoch, entries, at, force } => {

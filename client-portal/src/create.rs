@@ -1,6 +1,6 @@
 //! CreateOrder: an order with its first lines, in one transaction.
 //!
-//! Lines may be missing: the order is then open and empty, to be filled by ModifyOrder (clause C3). A quantity of 0 takes
+//! Lines may be missing: the order is then open and empty, to be filled by ModifyOrder. A quantity of 0 takes
 //! a line out, and there is none yet: that is a mistake, and refused.
 //!
 //! The OID derives from (CID, request id), so a repeated request finds its own order. The client's registration is a

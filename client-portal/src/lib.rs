@@ -11,7 +11,7 @@
 //! request settles. No refusal rests on the cache alone.
 //!
 //! Leaves out: documents, cache, errors, start and stop (the crate `portal`); clients, products and stock
-//! (`admin-portal`); passwords: whoever knows a CID is that client.
+//! (`admin-portal`); passwords: knowledge of a CID is enough to be that client.
 
 mod browse;
 mod cancel;
@@ -34,7 +34,7 @@ pub fn serve(config: Config, stop: Stop) -> Serving {
     Box::pin(portal::serve::run(config, stop, service::NAME, service::routes))
 }
 
-/// The service without a server, for whoever calls it in this process: each call is a request of one portal.
+/// The service without a server, for callers in this process: each call is a request of one portal.
 #[must_use]
 pub fn shop(portal: Arc<Portal>) -> impl proto::portal::shop_server::Shop {
     service::Service(portal)

@@ -1,4 +1,4 @@
-//! One user operation as store transactions: the same request id, a digest of what the user asked, and an attempt
+//! One user operation as store transactions: the same request id, a digest of the user's operation, and an attempt
 //! number that rises whenever guards failed and the operation is decided anew.
 //!
 //! A transaction is *always* sent, also when the portal already believes that the answer is no: only the store knows

@@ -9,11 +9,11 @@
 //! the very task that polls, so waiting there would wait for ever. Sessions are clean and never resumed; a broker
 //! that resumes one all the same changes nothing, since every connection begins with a flush.
 //!
-//! Anybody on the broker can publish to our topics. The broker is told not to send what is larger than a message of
-//! ours can be (MQTT 5, 3.1.2.11.4: it discards that, and the connection lives on); what is no message, of another
+//! Anybody on the broker can publish to our topics. The broker is told not to send packets larger than a message of
+//! ours can be (MQTT 5, 3.1.2.11.4: it discards them, and the connection goes on). A message that is malformed, of another
 //! cluster of our name, or not proven by the cluster's bus key is counted, told of now and then, and ignored.
 //!
-//! Promises: none that correctness rests on. Whatever goes wrong here costs hits, never truth.
+//! Promises: none that correctness rests on. A fault here costs hits, never truth.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

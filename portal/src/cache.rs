@@ -1,6 +1,6 @@
 //! The LRU of records and of absences, each with the offset at which it was true (docs/PROTOCOL.md, 5).
 //!
-//! Promises: what [`crate::coherence`] says about hits holds here, since both are under one lock; a fill that was
+//! Promises: the promise of [`crate::coherence`] on hits holds here, since both are under one lock; a fill that was
 //! overtaken by an event, a flush or SUSPECT is thrown away; entries and their bytes are bounded.
 //! Leaves out: reading the store (`reader`) and the bus (`bus`).
 

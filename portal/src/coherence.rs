@@ -2,30 +2,30 @@
 //!
 //! ```text
 //!   COLD ── connected, subscribed, barrier read at R: flush, A ← R ──► LIVE
-//!                                                                      │ ▲
-//!                    lease over · gap · connection lost                ▼ │ a freshness heartbeat names our nonce (no gap), or
-//!                                                                  SUSPECT │ barrier read and flush (after a gap,
-//!                                                                          │ or on a new connection)
+//!                                                                      │  ▲
+//!                  lease over · gap · connection lost                  ▼  │ a freshness heartbeat names our nonce
+//!                                                                   SUSPECT (no gap), or barrier read and flush
+//!                                                                           (after a gap, or on a new connection)
 //! ```
 //!
-//! **Promise (`lease-bounds-staleness`): a hit is never older than L, whatever the bus does** — loses, repeats,
-//! reorders or delays messages, falls silent, brings an old leader's messages late, or resumes a session. Why:
-//! - *A* grows only over an unbroken chain (each event and freshness heartbeat names the event before it), or to the offset of a
-//!   barrier read that began after the subscription was acknowledged, with the cache flushed. So every key that
-//!   changed at or before A has been dropped since it was filled.
-//! - A freshness heartbeat that names a nonce of ours was made after the nonce was sent, by a leader that proved its place after
-//!   gathering it; its offset I is thus at or after everything acknowledged when the nonce was sent, at time t.
-//!   When A ≥ I the cache is as new as the store was at t: it may be used until t + L. However late the freshness heartbeat
+//! **Promise (`lease-bounds-staleness`): a hit is never older than the lease L, under any loss, repetition, reordering,
+//! delay or silence of the bus**, old leaders' late messages and resumed sessions included. The reasons:
+//! - *A* is the offset up to which the cache knows all changes. It grows only over an unbroken chain (each event and
+//!   freshness heartbeat names the event before it), or to the offset of a barrier read that began after the subscription
+//!   was acknowledged, with the cache flushed. So every key with a change at or before A has been dropped since its fill.
+//! - A leader makes a freshness heartbeat with a nonce of ours after the nonce was sent, and proves its leadership after
+//!   gathering it. So the heartbeat's offset I is at or after every write acknowledged at the time t of the nonce.
+//!   When A ≥ I the cache is as new as the store was at t: it may be used until t + L. However late the heartbeat
 //!   arrives, t stays; counting from its arrival would be wrong. A barrier read that began at t proves the same.
-//! - Only what the cluster's bus key proves is a message (`store_client::bus`); the rest is counted and ignored.
-//! - Old messages say only true things about committed entries. Every event drops its keys, whatever its offset and
-//!   whatever the phase: a repetition costs a miss and no more, and an event at or below A is never taken for known.
-//! - Messages name their log; those of another one than the first barrier read was of are ignored. Another log is never
-//!   followed: a cluster that was made anew at our addresses is another, and the portal is told which by its key file.
-//! - Were A beyond the log (a holder of the bus key can lie), changes would still drop their keys; the leader's freshness heartbeats are
-//!   behind A, extend no lease, and the cache begins anew. So it does at once when a read shows it.
+//! - Only the cluster's bus key proves a message (`store_client::bus`); others are counted and ignored.
+//! - Old messages say only true things about committed entries. Every event drops its keys, at any offset and in any
+//!   phase: a repetition costs a miss and no more, and an event at or below A is never taken for known.
+//! - Messages name their log. Those of another log than the first barrier read's are ignored, and no other log is ever
+//!   followed: a cluster made anew at our addresses is another, and the portal learns of it by its key file.
+//! - Were A beyond the log (a holder of the bus key can lie), changes would still drop their keys; the leader's freshness
+//!   heartbeats are behind A, extend no lease, and the cache begins anew. So it does at once when a read shows it.
 //!
-//! No I/O, no clock: time comes in, what is to be done goes out. Leaves out: the repair of a gap by `Changes` (a gap
+//! No I/O, no clock: time comes in, duties go out. Leaves out: the repair of a gap by `Changes` (a gap
 //! flushes), session tokens.
 
 use std::collections::VecDeque;

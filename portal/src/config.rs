@@ -42,7 +42,7 @@ pub struct Bus {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// Who this portal says that it is to that broker, if the broker asks.
+    /// This portal's login at that broker, if the broker asks.
     pub login: Option<Login>,
     /// The cluster's name in topics: `feira/<cluster>/changes/<group>`.
     pub cluster: String,

@@ -1,6 +1,6 @@
 //! The errors that a user meets, and the one table of codes and reasons (`docs/SCHEMA.md` prints the same).
 //!
-//! Each variant answers: did it happen? (only [`Error::OutcomeUnknown`] says "maybe"), and what can the user do.
+//! Each variant answers two questions: did it happen (only [`Error::OutcomeUnknown`] says "maybe"), and the user's remedy.
 //! The way over the wire, both directions, is in `status`. Leaves out HTTP and MQTT, which will use the same table.
 
 use std::fmt;

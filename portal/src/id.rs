@@ -2,7 +2,7 @@
 //!
 //! CIDs and PIDs are 1 to 128 bytes of UTF-8, chosen by staff or made from a name ([`slug`]). Whatever they hold,
 //! they are safe in keys: [`proto::keys`] encodes them. A new one looks like no other: it is in Unicode's normal form C
-//! (UAX #15), and has no character that nobody sees. Those that are stored already are what their bytes say.
+//! (UAX #15), and has no invisible character. Ids of earlier versions keep their bytes.
 //!
 //! An **OID** is made by the portal, the same for the same client and request id, so that a repeated CreateOrder
 //! finds its own order. It is 24 characters of Crockford's base32 in small letters:
@@ -17,7 +17,7 @@
 //! (`owner` fits), another client's (`check` fits, `owner` does not: PERMISSION_DENIED) or nobody's (NOT_FOUND).
 //! Since no record is looked up for a foreign OID, that answer says nothing about whether such an order exists;
 //! and since `owner` also depends on `unique`, the OIDs of one client have nothing visible in common. The digests
-//! are no secrets: whoever holds an OID and guesses its CID can confirm the guess, which the API allows anyway.
+//! are no secrets: a holder of an OID with a guess of its CID can confirm the guess, which the API allows anyway.
 
 use std::fmt;
 

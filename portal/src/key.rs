@@ -1,7 +1,7 @@
 //! The keys of the portals' records, and the way back from a key to its ids.
 //!
-//! The braces stand in the key: what is between them decides the place on the ring, so that all orders of a client
-//! are together, and all that hangs on a product. Ids are percent-encoded, hence a brace or slash in a key is always
+//! The braces stand in the key: the text between them decides the place on the ring, so that all orders of a client
+//! are together, and all records of a product. Ids are percent-encoded, hence a brace or slash in a key is always
 //! ours and no id's prefix can match another's key. `docs/SCHEMA.md` has the grammar.
 
 use bytes::Bytes;

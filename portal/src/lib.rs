@@ -8,14 +8,15 @@
 //! ```
 //!
 //! Three rules hold everywhere:
-//! - **Writes never trust the cache.** Whatever a decision rests on is a guard of the transaction.
+//! - **Writes never trust the cache.** Every fact behind a decision is a guard of the transaction.
 //! - **Neither do refusals.** Each comes out of a failed guard, or was read from the store for it.
 //! - **The bus is never a correctness mechanism.** Without it, or against it, a portal only reads the store more often.
 //!
-//! From the bottom: `limits`, `error` and `status` (the one table of errors); `money`, `id`, `key`, `document` (what is
-//! stored); `lookup` (which stored id a request means); `coherence` (when a cache may be trusted: pure) and `cache`; `handle`, `reader`, `attempt`, `change`, `order_write`, `page` (what
-//! operations are made of); `config`, `bus`, `serve`. The operations themselves are in `admin-portal` and
-//! `client-portal`. `docs/SCHEMA.md` describes keys, records, invariants and errors for people.
+//! From the bottom: `limits`, `error` and `status` (the one table of errors); `money`, `id`, `key`, `document` (the stored
+//! records); `lookup` (the stored id that a request means); `coherence` (trust in a cache: pure) and `cache`; `handle`,
+//! `reader`, `attempt`, `change`, `order_write`, `page` (the parts of operations); `config`, `bus`, `serve`. The operations
+//! themselves are in `admin-portal` and `client-portal`. `docs/SCHEMA.md` describes keys, records, invariants and errors
+//! for people.
 
 mod admitted;
 pub mod attempt;

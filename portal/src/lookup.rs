@@ -1,8 +1,8 @@
 //! The stored id that a request means: the one of exactly its bytes if that is there, else the one in normal form.
 //!
 //! One name can be typed in two ways, composed (`é`) or decomposed (`e` and an accent), that look the same; new ids are
-//! stored in normal form. Ids of earlier versions are in whichever form they were given, and are meant first. What is in
-//! normal form already, as nearly everything is, is looked up nowhere.
+//! stored in normal form. Ids of earlier versions are in the form of their request, and are meant first. An id in
+//! normal form, as nearly every id is, is looked up nowhere.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! A write of one order, from its first try to its answer: what creating, modifying, confirming and cancelling share.
+//! A write of one order, from its first try to its answer: the shared part of creating, modifying, confirming and cancelling.
 
 use std::collections::HashMap;
 

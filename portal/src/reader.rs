@@ -1,7 +1,7 @@
 //! Reads through the cache (docs/PROTOCOL.md, 5): a hit is answered from it; a miss reads the store with `min_offset` =
 //! A, one read a key at a time, and fills; a cache that cannot be trusted is passed by.
 //!
-//! A refusal never rests on what these return alone: [`Portal::read_through`] asks the store, and writes guard.
+//! A refusal never rests on a cached answer alone: [`Portal::read_through`] asks the store, and writes guard.
 
 use bytes::Bytes;
 use futures::FutureExt;

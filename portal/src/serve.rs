@@ -131,7 +131,7 @@ async fn grace_over(stopped: &mut watch::Receiver<bool>, grace: Duration) {
     tokio::time::sleep(grace).await;
 }
 
-/// The routes, where requests of the portal's service that name another cluster are refused. Who names none is served.
+/// The routes, where requests of the portal's service that name another cluster are refused. A request that names none is served.
 fn for_this_cluster(routes: Routes, name: &str, portal: Arc<Portal>) -> Routes {
     let service = format!("/{name}/");
     let check = move |request: axum::extract::Request, next: Next| {

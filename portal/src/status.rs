@@ -3,8 +3,8 @@
 //! Every error carries an `ErrorInfo` with domain "feira", the reason of the table in `error`, and its fields as
 //! metadata. Besides, INVALID_ARGUMENT has a `BadRequest` (field, why), and errors with a list have a
 //! `PreconditionFailure`: one violation an item (type = the reason, subject = the PID or OID; for stock the
-//! description is `left=3 wanted=5`, and ` holds=2` if the order holds some already). Lists and messages are cut to what HTTP/2 trailers can carry; the metadata
-//! member `more` counts what was left out.
+//! description is `left=3 wanted=5`, and ` holds=2` if the order holds some already). Lists and messages are cut to the size
+//! of HTTP/2 trailers; the metadata member `more` counts the rest.
 
 use std::collections::HashMap;
 

@@ -2,9 +2,9 @@
 //!
 //! A model of the store (a log of changes in time), of an honest leader (events in a chain, freshness heartbeats after gathering
 //! nonces) and of a bus that loses, repeats, reorders and delays as it likes, around the real cache; everything that was
-//! ever said is said again by whoever recorded it. Each hit is compared with what the store held one lease ago.
+//! ever said is said again by an eavesdropper. Each hit is compared with the store's record of one lease ago.
 //!
-//! A second attacker forges *events*, as a portal that was taken over could: it holds the bus key. What is forged without
+//! A second attacker forges *events*, as a captured portal could: it holds the bus key. A forgery without
 //! the key never reaches the machine (`store_client::bus`), and costs nothing here.
 #![allow(clippy::unwrap_used)]
 

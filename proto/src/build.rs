@@ -1,6 +1,6 @@
 //! Short ways to write transactions, identities and freshness, as methods of the generated types.
 //!
-//! Promises: what is built has the shape that [`crate::check`] asks for; sizes and contents are the caller's.
+//! Promises: its results have the shape that [`crate::check`] asks for; sizes and contents are the caller's.
 //! Leaves out: where a transaction goes (routes are the store client's).
 
 use bytes::Bytes;

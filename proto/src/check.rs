@@ -1,8 +1,8 @@
-//! The field checks at the door: every store request is checked here before anything else is done with it.
+//! The field checks at admission: every store request is checked here before anything else.
 //!
-//! Promises: what passes has every oneof and known enum values, sizes within the limits below, valid JSON where
-//! JSON is due, and identities that the state machine can remember. A [`Violation`] names the field and says
-//! what is wrong and what is allowed.
+//! Promises: a request that passes has every oneof and known enum values, sizes within the limits below, valid JSON where
+//! JSON is due, and identities that the state machine can remember. A [`Violation`] names the field, the mistake and the
+//! allowed values.
 //! Leaves out: whether the route is this node's, and everything that depends on the data.
 
 use serde_json::value::RawValue;
@@ -376,7 +376,7 @@ fn made_at(whose: &Identity) -> Option<(&'static str, i64)> {
     }
 }
 
-/// Refuses an id whose time is no time: no clock is so wrong, whoever's it is.
+/// Refuses an id whose time is no time: no clock is so wrong.
 ///
 /// # Errors
 /// The id says that it was made more than [`AHEAD_MS_MAX`] after `now_ms`.
@@ -388,7 +388,7 @@ pub fn made_some_time(whose: &Identity, now_ms: i64) -> Checked {
 }
 
 /// Refuses an id made in the future: were it forgotten, everything made until then would be refused as older. Only
-/// the leader's door asks this, by its own clock; nothing that is replicated rests on it.
+/// the leader's admission asks this, by its own clock; nothing that is replicated rests on it.
 ///
 /// # Errors
 /// The id was made more than [`CLOCK_AHEAD_MS_MAX`] after `now_ms`.

@@ -10,7 +10,7 @@
 //! **Ids** (of clients, products, orders) are 1 to 128 bytes of UTF-8; in keys `{`, `}`, `/`, `%` and control
 //! characters are percent-encoded, so that no id can end a part of a key or begin another.
 //!
-//! Both ways back are strict: only what the way there makes is accepted, so equal things have one spelling.
+//! Both ways back are strict: only results of the way there are accepted, so equal things have one encoding.
 
 use crate::check::KEY_BYTES_MAX;
 

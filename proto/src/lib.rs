@@ -1,10 +1,10 @@
-//! The schemas of feira, as Rust types, and what must be the same wherever those bytes are read:
-//! how keys are encoded and hashed, which sizes are allowed, how an error travels.
+//! The schemas of feira, as Rust types, and the rules that every reader of those bytes must share:
+//! the encoding and hashes of keys, the allowed sizes, the form of an error.
 //!
 //! - [`store`]: the store's API, its log, its replication, its change events (`feira.store.v1`);
 //! - [`portal`]: the two portals (`feira.portal.v1`);
 //! - [`build`]: short ways to write transactions;
-//! - [`check`]: the field checks at every gRPC door;
+//! - [`check`]: the field checks at the admission of every gRPC service;
 //! - [`mod@write`]: the single-record writes, spelled as transactions;
 //! - [`keys`]: integers as keys that sort, ids as parts of keys;
 //! - [`hash`]: where a key stands on the ring, and digests.

@@ -1,5 +1,5 @@
 //! Clusters whose ports are exchanged at random under orders: two of one name, and a third restored from the first one's
-//! backup. Whoever configured a port of one cluster finds a node or portal of another there.
+//! backup. A configured port of one cluster then leads to a node or portal of another.
 //!
 //! Judged: no request is answered by another cluster. Each cluster's shoppers and handles note what was acknowledged to
 //! them; at the end, with everything at home again, each cluster holds all of that, and nothing of another's.

@@ -1,5 +1,5 @@
-//! A caller of `Replication` as a test wants it: a member with the cluster's key, a stranger with another one, or whoever sends
-//! again, elsewhere, or changed, what a member sent.
+//! A caller of `Replication` for tests: a member with the cluster's key, a stranger with another one, or an attacker that
+//! sends a member's frames again, elsewhere, or changed.
 
 use bytes::Bytes;
 use prost::Message;

@@ -1,5 +1,5 @@
 //! The administrators' service over real processes, through two portals: every operation with success and with each
-//! way to fail (clause C7), ids made from names (C2), caches of presence and absence as the portals' own counters
+//! way to fail, ids made from names, caches of presence and absence as the portals' own counters
 //! show them (C4, C5), deletion with and without cascade.
 #![allow(clippy::unwrap_used)]
 

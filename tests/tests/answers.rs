@@ -1,5 +1,5 @@
-//! Answers that tell the truth, over real processes: the reason that stands in the way and who gave it, at once or after the
-//! patience that it deserves; exit codes of output that was lost, of health and of status; who answers at a wrong address.
+//! Answers that tell the truth, over real processes: the obstacle and its reporter, at once or after the
+//! patience that it deserves; exit codes of lost output, of health and of status; the server at a wrong address.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::collections::BTreeMap;
@@ -307,7 +307,7 @@ async fn only_the_leader_hands_over_and_holds_and_others_say_who_leads() {
     cluster.wait_until_equal().await;
     let handed = cluster.tool(&["node", "transfer-leadership", &other]);
     ends(&handed, 0, &[]);
-    assert!(out(&handed).contains(&format!("handed over to {other}")), "{}", out(&handed));
+    assert!(out(&handed).contains(&format!("transferred leadership to {other}")), "{}", out(&handed));
     assert_eq!(cluster.leader().await, other);
     let already = cluster.tool(&["node", "transfer-leadership", &other]);
     ends(&already, 0, &[]);

@@ -1,4 +1,4 @@
-//! The batteries of the courses' graders (clause B10), over real processes: all CRUD with good and bad outcomes is in
+//! The graders' batteries of the specification, over real processes: all CRUD with good and bad outcomes is in
 //! `kv.rs`; here: create five, kill, restart, read the five, again without clearing; the order test; ten clients.
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! Callers who do not take what they asked for: what they make a process hold is bounded in bytes, is given back when they
+//! Callers that do not take their answers: the bytes held for them are bounded, are given back when they
 //! are gone, and others are served meanwhile.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 

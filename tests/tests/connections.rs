@@ -1,4 +1,4 @@
-//! Connections that nobody needs: strangers who only connect keep no user out, stop no election and fill no log.
+//! Idle connections of strangers: they keep no user out, stop no election and fill no log.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::io::{Read as _, Write as _};
@@ -186,7 +186,7 @@ fn refusals(cluster: &Cluster, part: &str, logged: u64) -> u64 {
     lines.map(|line| 1 + left_out(line).unwrap_or_else(|| panic!("{line}"))).sum()
 }
 
-/// A process at its bound on files, with callers at its door: what it logs and works meanwhile.
+/// A process at its bound on files, with callers in its queue: its log lines and its work meanwhile.
 async fn waits_quietly(cluster: &Cluster, part: &str) -> Result<(), String> {
     let process = cluster.process(part);
     let (soft, _) = process.files_max();

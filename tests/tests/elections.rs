@@ -1,4 +1,4 @@
-//! Elections over real processes (clauses E1 to E4): all start as followers, one leads; heartbeats keep its authority;
+//! Elections over real processes: all start as followers, one leads; heartbeats keep its authority;
 //! when it fails another is elected; clients find the leader through any node; groups of three and of four.
 #![allow(clippy::unwrap_used)]
 

@@ -2,8 +2,8 @@
 //! votes, truncation, installing a snapshot, changes of members, recovery itself ([`store_log::fault::FAIL_POINTS`]). It
 //! does so by itself, nothing that was acknowledged is lost, the replicas agree, and the shop's books are right.
 //!
-//! The process ends itself there (`FAILPOINTS_ABORT_AT`), as kill -9 would: what it had written is in the kernel's hands. What
-//! a machine without power leaves is simulated (`store/log/src/tests/faults.rs`, `tests/simulator`).
+//! The process ends itself there (`FAILPOINTS_ABORT_AT`), as kill -9 would: the kernel has the written bytes. Power losses
+//! are simulated (`store/log/src/tests/faults.rs`, `tests/simulator`).
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::collections::BTreeMap;

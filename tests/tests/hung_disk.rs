@@ -156,7 +156,7 @@ async fn a_vote_that_cannot_be_made_durable_keeps_no_node_from_its_other_work() 
     let (hung, next) = (others.next().unwrap(), others.next().unwrap());
     cluster.hung_disks.as_ref().unwrap().hang(&hung);
     let to: u64 = next.trim_start_matches("node-").parse().unwrap();
-    wait::until("leadership to be handed over", PATIENCE, || async {
+    wait::until("leadership to be transferred", PATIENCE, || async {
         let request = TransferLeadershipRequest { route: ROUTE, to };
         // The one that leads may not be this one any more: then it is done.
         let _ = cluster.operator(&leader).transfer_leadership(request).await;

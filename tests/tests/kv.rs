@@ -1,5 +1,5 @@
-//! The versioned key-value API over real processes: every RPC with every outcome of clause D1, a stress whose end state
-//! is verified (D4), with many clients in parallel, and with the communication cut in the middle.
+//! The versioned key-value API over real processes: every RPC with every outcome, a stress whose end state
+//! is verified, with many clients in parallel, and with the communication cut in the middle.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ fn only_store() -> Options {
     Options { admin_portals: 0, client_portals: 0, ..Options::default() }
 }
 
-/// The five operations of clause D1 over one leader's unary RPCs.
+/// The five operations of the versioned API over one leader's unary RPCs.
 struct Kv(KvClient<Channel>);
 
 impl Kv {

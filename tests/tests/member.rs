@@ -1,5 +1,5 @@
 //! `feira member` over real processes: a group grows and shrinks while writes go on, lost and damaged folders are replaced,
-//! the leader dies in the middle of changes, and who was removed serves nobody.
+//! the leader dies in the middle of changes, and a removed node serves nobody.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};

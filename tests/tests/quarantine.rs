@@ -1,6 +1,6 @@
 //! Replicas whose database is wrong, over real processes and real files: bytes of a record change in `data.mdb` while
-//! the node is stopped, as a disk or a hand might change them. What a transaction uses is found by the state's hash, on
-//! a follower and on a leader; what nobody uses is found by `feira audit`. Each time the replica heals.
+//! the node is stopped, as a disk or a hand might change them. The state hash finds a record that a transaction uses, on
+//! a follower and on a leader; `feira audit` finds an unused one. Each time the replica heals.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};

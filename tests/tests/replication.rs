@@ -1,4 +1,4 @@
-//! The push protocol as a person sees it, over real processes (clauses A1 to A9): normal writes; a replica that was off
+//! The push protocol as a person sees it, over real processes: normal writes; a replica that was off
 //! and comes back with an old log; conflicting entries planted in a replica and corrected; nothing applied before
 //! the commit order.
 #![allow(clippy::unwrap_used)]

@@ -1,6 +1,6 @@
-//! The shoppers' service over real processes, through several portals (clause C1): every operation with success and
+//! The shoppers' service over real processes, through several portals: every operation with success and
 //! with each way to fail (C3, C7), request ids repeated through another portal, and nothing that rests on what a cache
-//! says wrongly (C9). Each test ends with the audit of the books.
+//! says wrongly. Each test ends with the audit of the books.
 #![allow(clippy::unwrap_used)]
 
 use feira_tests::cluster::{Cluster, Options, PATIENCE};

@@ -1,5 +1,5 @@
-//! Strangers who reach every port of the store and have no key, callers who send again, elsewhere or changed what a member
-//! sent, and a removed member with its folder and its key: nothing that they say moves anything.
+//! Strangers without a key at every port of the store, callers that send a member's frames again, elsewhere or changed,
+//! and a removed member with its folder and its key: none of their messages has an effect.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -228,6 +228,7 @@ async fn call(cluster: &Cluster, node: &str, method: &str, proof: &[u8]) -> Resu
         "Audit" => client.audit(with(AuditRequest { route, id: vec![1; 16].into() }, proof)).await.map(drop),
         "Resync" => client.resync(with(ResyncRequest { route }, proof)).await.map(drop),
         "Backup" => client.backup(with(BackupRequest { route, min_offset: 0 }, proof)).await.map(drop),
+        "Trace" => client.trace(with(TraceRequest { route }, proof)).await.map(drop),
         "ShowLog" => client.show_log(with(show_log(), proof)).await.map(drop),
         _ => {
             let remove = change_members_request::Change::Remove(MemberName { node: 1, incarnation: 0 });
@@ -254,7 +255,8 @@ async fn prove_for(cluster: &Cluster, node: &str, key: &ClusterKey, purpose: Pur
     prove(&key.keys(purpose), &call, status.challenge[..].try_into().unwrap(), &[5; 16]).to_vec()
 }
 
-const METHODS: [&str; 8] = [
+const METHODS: [&str; 9] = [
+    "Trace",
     "TransferLeadership",
     "HoldCommit",
     "StartAudit",

@@ -1,4 +1,4 @@
-//! The command-line tools by their binary (clauses B1 and D3): scripts on standard input, `-c` and words; answers
+//! The command-line tools by their binary: scripts on standard input, `-c` and words; answers
 //! that come out of order, with numbers; `--json`; the specification's names; each exit code; wrong words and wrong
 //! configurations, explained.
 #![allow(clippy::unwrap_used)]
@@ -12,7 +12,7 @@ use feira_tests::process::Dialogue;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-/// What leaving gives to outstanding answers at least, by clause B1.
+/// The shortest grace of `sair` for outstanding answers.
 const GRACE: &str = "5";
 
 fn only_store() -> Options {

@@ -73,7 +73,9 @@ fn faults_of_a_node_itself(place: &Place) {
     place.done(&["node", "hold-commit", &leader, "--off"]);
     let heir = if leader == "1" { "2" } else { "1" };
     assert!(
-        place.done(&["node", "transfer-leadership", heir]).contains(&format!("handed over to node-{heir}"))
+        place
+            .done(&["node", "transfer-leadership", heir])
+            .contains(&format!("transferred leadership to node-{heir}"))
     );
     place.fails(
         &["node", "hold-commit", &leader],

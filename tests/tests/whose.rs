@@ -1,6 +1,6 @@
-//! A handle speaks to one cluster only: nodes and portals refuse what names another, portals and tools refuse who is of
-//! another, a cluster made anew at the same addresses is another until its key file comes, and a place where a shop was
-//! founded never becomes an empty one by itself.
+//! A handle speaks to one cluster only: nodes and portals refuse requests that name another, portals and tools refuse
+//! servers of another, a cluster made anew at the same addresses is another until its key file comes, and the place of a
+//! founded shop never becomes an empty one by itself.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Clients who were removed, and the orders that they left: the id stays taken while there are any.
+//! Removed clients and their remaining orders: the id stays taken while there are any.
 
 use std::time::Duration;
 

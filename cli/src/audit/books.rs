@@ -4,7 +4,7 @@
 //! - *held*: held is the sum of the lines of open and confirmed orders;
 //! - *counted*: a product's and a client's `open_orders` are the open orders there are;
 //! - *listed*: `h/` lists exactly the open orders that hold a product;
-//! - *gone*: a client who was removed has left orders, and none that are open.
+//! - *gone*: a removed client has orders left, and none of them is open.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -23,7 +23,7 @@ pub(super) fn told(views: &[(u64, ReplicaState)], nodes: usize) -> Option<Told> 
     let Some(right) = views.iter().find(|one| alike(one) > nodes / 2) else {
         return Some(Told {
             what: format!("{difference}; no majority of the {nodes} replicas is equal, so nobody can say which is right"),
-            next: "read the other nodes too if they are down; else look at the records on each node, hand over to one \
+            next: "read the other nodes too if they are down; else look at the records on each node, transfer leadership to one \
                    that is right (feira node transfer-leadership NODE), and have the others take its state (feira node resync \
                    NODE)"
                 .to_owned(),

@@ -1,7 +1,7 @@
 //! `feira restore`: the folders of a new cluster that begins with the state of a backup.
 //!
 //! All of it is made aside, in a folder beside the cluster's, which gets its name when everything is there: whatever
-//! happens, there is a whole cluster or none. What an earlier attempt left aside goes.
+//! happens, there is a whole cluster or none. The leftovers of an earlier attempt go.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! Values from outside the file: variables (`FEIRA_PORTAL__LEASE_MS=500`) and flags (`--set portal.lease_ms=500`).
 //!
 //! A variable that begins as ours do and names no key is somebody else's: Kubernetes and docker set `FEIRA_PORT=tcp://…`
-//! beside a service of the name feira. Such are left alone and told of once. What a key's value is, text or something
-//! else, the key says and not the value: a cluster may be called 2026.
+//! beside a service of the name feira. Such are left alone and told of once. The key, not the value, decides whether a
+//! value is text: a cluster may be called 2026.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

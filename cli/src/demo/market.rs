@@ -1,4 +1,4 @@
-//! The example market: fruit and vegetables of a Brazilian street market, and a few people who buy there.
+//! The example market: fruit and vegetables of a Brazilian street market, and a few shoppers.
 
 use serde::Deserialize;
 use serde_json::json;

@@ -4,6 +4,7 @@
 //! [`verify`] and [`snapshot`] check every byte of a node's files, wherever they stand ([`folder`]).
 
 pub mod folder;
+pub mod look;
 pub mod plant;
 pub mod show;
 pub mod side_by_side;

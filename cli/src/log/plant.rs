@@ -1,5 +1,5 @@
 //! A planted fault: entries that no leader sent, at the end of a *stopped* node's log. The next leader must truncate
-//! them and resend (clauses A7 and A9); where the log is committed, the tool refuses.
+//! them and resend; where the log is committed, the tool refuses.
 
 use std::path::Path;
 
@@ -65,7 +65,7 @@ pub async fn run(loaded: &Loaded, id: u64, plan: Plan) -> Result<Answer, Failure
 /// are taken for the same entry, so that such a fault would not be corrected but silently kept.
 async fn refuse_twins(loaded: &Loaded, first: Position) -> Result<(), Failure> {
     let Some((leader, status)) = nodes::leader(&loaded.config).await else { return Ok(()) };
-    let next = "stop the node, hand over at once (feira node transfer-leadership), then plant: nothing may be written between";
+    let next = "stop the node, transfer leadership at once (feira node transfer-leadership), then plant: nothing may be written between";
     if status.epoch <= first.epoch.0 {
         let message =
             format!("node {} leads in epoch {}: {first} could become its own", leader.id, status.epoch);

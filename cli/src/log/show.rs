@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::time::Duration;
 
 use proto::store::{LogLine, Position, ShowLogRequest};
 use serde_json::{Value, json};
@@ -10,16 +9,10 @@ use store_log::{describe_log, log_files};
 use store_server::describe_entry;
 
 use super::folder::Folder;
-use super::side_by_side;
 use crate::config::load::Loaded;
 use crate::failure::{Failure, Kind};
 use crate::reach::nodes;
-use crate::repl::mode::Interrupts;
 use crate::show::answer::{Answer, Table};
-use crate::show::out::Out;
-
-/// Between two looks at what is followed.
-const FOLLOW: Duration = Duration::from_secs(1);
 
 /// What is to be shown.
 #[derive(Clone, Copy, Debug)]
@@ -43,56 +36,11 @@ pub struct Shown {
     pub problem: Option<String>,
 }
 
-/// The logs that are to be shown.
-#[derive(Clone, Copy, Debug)]
-pub enum Of {
-    /// Of this node.
-    Node(u64),
-    /// Of all nodes, side by side.
-    All,
-}
-
-/// Shows logs: once, or again and again until Ctrl-C.
+/// Shows a node's log.
 ///
 /// # Errors
 /// There is no such node, or its folder cannot be read.
-pub async fn run(
-    loaded: &Loaded,
-    of: Of,
-    wanted: Wanted,
-    folder: bool,
-    follow: bool,
-    out: &Out,
-) -> Result<(), Failure> {
-    // Taken before the first look: who sees it may press Ctrl-C at once.
-    let mut interrupts = Interrupts::of(follow);
-    loop {
-        let looked = async {
-            match of {
-                Of::Node(id) => show(loaded, id, wanted, folder).await,
-                Of::All => side_by_side::show(loaded, wanted, folder).await,
-            }
-        };
-        let answer = tokio::select! {
-            answer = looked => answer?,
-            () = interrupts.next() => return Ok(()),
-        };
-        if follow {
-            out.clear();
-        }
-        out.answer(&answer);
-        out.check()?;
-        if !follow {
-            return Ok(());
-        }
-        tokio::select! {
-            () = tokio::time::sleep(FOLLOW) => {}
-            () = interrupts.next() => return Ok(()),
-        }
-    }
-}
-
-async fn show(loaded: &Loaded, id: u64, wanted: Wanted, folder: bool) -> Result<Answer, Failure> {
+pub async fn show(loaded: &Loaded, id: u64, wanted: Wanted, folder: bool) -> Result<Answer, Failure> {
     let (source, shown) = of_either(loaded, id, wanted, folder).await?;
     Ok(answer(id, source, &shown))
 }

@@ -1,4 +1,4 @@
-//! One change of members, asked of whoever leads until it is committed: over elections, lost answers and a learner that
+//! One change of members, asked of the leader until it is committed: over elections, lost answers and a learner that
 //! has yet to catch up, for a bounded time.
 
 use std::time::{Duration, Instant};

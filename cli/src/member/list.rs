@@ -1,4 +1,4 @@
-//! `feira member list`: everybody who is in the group, and nodes of the configuration that are not.
+//! `feira member list`: the members of the group, and nodes of the configuration outside of it.
 
 use proto::store::{MemberPart, VoterStatus};
 use serde_json::{Value, json};

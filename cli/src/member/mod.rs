@@ -1,14 +1,14 @@
-//! `feira member`: who is in the group, and changes of that, for operators.
+//! `feira member`: the members of the group, and changes of them, for operators.
 //!
 //! ```text
 //!   run ──► place   a node on this machine: its lines in feira.toml, its folder, its process
-//!    │  └─► change  one change, asked of whoever leads until it is committed
-//!    └────► group   who is in the group now; list shows it, rotate gives all of them another secret
+//!    │  └─► change  one change, asked of the leader until it is committed
+//!    └────► group   the members of the group now; list shows them, rotate gives all of them another secret
 //! ```
 //!
 //! Promises: a command that was cut off, or whose outcome is not known, may be given again, and goes on where it stopped;
 //! no folder is ever deleted or used under another's identity; every wait is bounded (`--wait`) and told on standard error.
-//! What may be changed when, the leader decides; this only asks.
+//! The leader decides which change is allowed; this only asks.
 
 pub mod change;
 pub mod group;

@@ -1,4 +1,4 @@
-//! The store's nodes, one by one: for status, logs, audits, planted faults. Whoever wants records asks the
+//! The store's nodes, one by one: for status, logs, audits, planted faults. Records come from the
 //! `Store` handle instead.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The server at an address that does not serve what was asked of it: which one it is, for whoever mistook it.
+//! The identity of a wrong server at an address, for the tool that mistook it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The loop of the synchronous REPLs: read, understand, run, show. What differs is behind [`Session`].
+//! The loop of the synchronous REPLs: read, understand, run, show. [`Session`] has their differences.
 
 use std::future::Future;
 

@@ -1,4 +1,4 @@
-//! The shoppers' verbs, bound to calls. Who orders is said once (`use CID`, or `feira shop --cid CID`).
+//! The shoppers' verbs, bound to calls. The client is named once (`use CID`, or `feira shop --cid CID`).
 
 use proto::portal::Order;
 use serde_json::json;

@@ -65,7 +65,7 @@ fn node_named<'a>(loaded: &'a Loaded, name: &str) -> Result<&'a Node, Failure> {
 pub async fn transfer_leadership(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
     let to = node_named(loaded, name)?;
     let Some((from, status)) = nodes::leader(&loaded.config).await else {
-        return Err(Failure::unreachable("no node leads: there is nothing to hand over")
+        return Err(Failure::unreachable("no node leads: there is no leadership to transfer")
             .next("see feira status: a majority of the store's nodes must be serving"));
     };
     if from.id == to.id {
@@ -77,7 +77,8 @@ pub async fn transfer_leadership(loaded: &Loaded, name: &str) -> Result<Answer, 
     let answer = nodes::operator(loaded, from)?.transfer_leadership(request).await;
     let leader =
         answer.map_err(|status| Failure::of_status(&status))?.into_inner().leader.unwrap_or_default();
-    let said = format!("{} handed over to node-{}, epoch {}", from.name(), leader.node, leader.epoch);
+    let said =
+        format!("{} transferred leadership to node-{}, epoch {}", from.name(), leader.node, leader.epoch);
     Ok(Answer::line(
         said.clone(),
         json!({ "part": name, "leader": leader.node, "epoch": leader.epoch, "done": said }),

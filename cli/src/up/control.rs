@@ -1,6 +1,6 @@
 //! Orders to a running `feira up`: a socket in the cluster's folder, one JSON line there, one back.
 //!
-//! Only whoever may write in that folder can reach it. An order or answer is bounded, and so is the time for it.
+//! Only a user with the right to write in that folder can reach it. An order or answer is bounded, and so is its time.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;

@@ -1,7 +1,7 @@
 //! `cluster.json` in a cluster's folder: which nodes' folders were made here, and for whom. From then on a folder that is
 //! missing is known to be lost, and is never made anew by itself.
 //!
-//! It is a note, not the truth: who is in the group stands in the group's log. `feira member` keeps it in step.
+//! It is a note, not the truth: the group's log has the members. `feira member` keeps it in step.
 
 use std::path::{Path, PathBuf};
 

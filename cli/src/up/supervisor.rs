@@ -3,7 +3,7 @@
 //! A child that ends by itself is started again after a pause that grows, and that is said; not one that was stopped, nor one
 //! that says that its files are damaged, nor any where a person (or test) wants to decide.
 //!
-//! Every child inherits a lock on the folder's `parts.lock`: whoever starts the cluster next, after this process was killed,
+//! Every child inherits a lock on the folder's `parts.lock`: after a kill of this process the next start of the cluster
 //! waits until the last of them has ended.
 
 use std::fs::{File, TryLockError};
@@ -25,7 +25,7 @@ use crate::failure::Failure;
 use crate::private;
 use crate::reach::whose::named;
 
-/// What a part gets to stop gracefully: requests under way, leadership handed over, files closed.
+/// The time of a part to stop gracefully: requests under way, leadership transferred, files closed.
 const STOP_GRACE: Duration = Duration::from_secs(15);
 /// SIGKILL takes no time of the process's own.
 const KILL_GRACE: Duration = Duration::from_secs(5);

@@ -1,8 +1,8 @@
 //! From a line to words: commands on a line are separated by `;`, words are quoted as in a shell.
 //!
 //! Promises: a line that is too long, or whose quotes do not close, is an error that says so; nothing that is typed is
-//! dropped: a comment is a whole line that begins with `#`, and inside a line `#` is a letter as any other. What
-//! [`quoted`] writes is read as the word that it was given.
+//! dropped: a comment is a whole line that begins with `#`, and inside a line `#` is a letter as any other. A word
+//! written by [`quoted`] is read as the same word.
 
 use crate::failure::Failure;
 

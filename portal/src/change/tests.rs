@@ -1,5 +1,5 @@
-//! The shape of transactions, and what refusals mean; that they do what they say is tested over the real state
-//! machine in the portals' crates.
+//! The shape of transactions, and the meaning of refusals; the portals' crates test their effects over the real state
+//! machine.
 
 use proto::store::{Position, guard::Condition, operation::Action};
 

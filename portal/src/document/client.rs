@@ -1,10 +1,10 @@
 //! A client: `c/{CID}` is `{"state":"active","open_orders":0,"data":{…}}`.
 //!
-//! `data` is what staff sent, kept as it is. It stands apart from our members, so that its names are free.
+//! `data` is the staff's document, kept as it is. It stands apart from our members, so that its names are free.
 //! `open_orders` moves only by adds, `state` only in a deletion, `data` only by UpdateClient.
 //!
-//! A client that was removed while orders of it are left leaves `{"state":"gone","open_orders":0,"data":{}}`: whoever is
-//! registered next under that id would find the orders of somebody else.
+//! A client that was removed while orders of it are left leaves `{"state":"gone","open_orders":0,"data":{}}`: the next
+//! client under that id would find the orders of somebody else.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

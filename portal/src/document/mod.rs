@@ -1,9 +1,9 @@
-//! The records as JSON (docs/SCHEMA.md, "Records"): what people send, what is stored, what they are shown.
+//! The records as JSON (docs/SCHEMA.md, "Records"): as people send them, as they are stored, as they are shown.
 //!
 //! Promises: what people send is checked with errors that name the field; members that we do not know are kept,
 //! byte for byte; what is stored is read strictly, since only portals write it, and anything else is reported as
 //! damage and never guessed. Numbers are read from their digits, never through an `f64`.
-//! Leaves out: which transaction moves what (`change` and the portals' files).
+//! Leaves out: the transactions that move records (`change` and the portals' files).
 
 pub mod client;
 pub mod order;

@@ -1,4 +1,4 @@
-//! An order (`o/{CID}/OID`), and what says that it holds a product while it is open (`h/{PID}/OID`).
+//! An order (`o/{CID}/OID`), and its note at each product that it holds while it is open (`h/{PID}/OID`).
 //!
 //! The first is `{"state":"open","lines":[{"pid":…,"description":…,"quantity":2,"price":"2.55"}],"total":"5.10"}`, the
 //! second `{"cid":"ana"}`.

@@ -1,6 +1,6 @@
 //! A product: `p/{PID}` is `{"state":"active","description":"Maçã Fuji","price":"2.55","extra":{…}}`.
 //!
-//! It changes only when staff change it, so that it caches well; what moves with every order is in `s/{PID}`. To
+//! It changes only when staff change it, so that it caches well; the numbers that move with every order are in `s/{PID}`. To
 //! people both are one document: description, quantity, price, and whatever other members they gave (`extra`).
 
 use serde::{Deserialize, Serialize};

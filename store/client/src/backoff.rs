@@ -1,8 +1,8 @@
 //! Pauses between attempts at the same thing: doubled each time, with jitter.
 //!
-//! Promises: what fails again is tried ever more seldom, whatever it brought in between; the pause is short again only after an
-//! attempt that lasted ([`Backoff::after`]) or got on ([`Backoff::reset`]). A connection that is made and lost at once, for the
-//! same reason each time, did neither.
+//! Promises: repeated failures make the attempts ever more seldom, whatever they brought; the pause is short again only
+//! after an attempt that lasted ([`Backoff::after`]) or got on ([`Backoff::reset`]). A connection that is made and lost at
+//! once, for the same reason each time, did neither.
 
 use std::time::Duration;
 

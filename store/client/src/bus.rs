@@ -5,11 +5,12 @@
 //! ```
 //!
 //! **Promise: a message that the cluster did not write changes nothing.** Anybody on the broker can publish to our topics.
-//! What [`Seal::open`] returns was written by a holder of this cluster's bus key, for this topic, in this direction, about
+//! A message from [`Seal::open`] was written by a holder of this cluster's bus key, for this topic, in this direction, about
 //! this group; so a message that is forged, changed, or repeated under another topic is [`Foreign`]. A repetition under its
 //! own topic is told by its content (`portal::coherence`: offsets and nonces), not here.
 //!
-//! During a rotation of keys both are believed, and the first proves; whoever hears the leader proves with what the leader does. Pure: no I/O, no clock.
+//! During a rotation of keys both are believed, and the first proves; a hearer of the leader proves with the leader's key.
+//! Pure: no I/O, no clock.
 
 use bytes::Bytes;
 use parking_lot::Mutex;

@@ -36,7 +36,7 @@ pub enum Cause {
     Busy,
     /// A disk or a database is full, where it matters.
     OutOfSpace,
-    /// The clock of a node and that of whoever made the id are apart: one of them is wrong.
+    /// The clock of a node and that of the id's maker are apart: one of them is wrong.
     ClocksApart,
     /// The replicas have different states, and nobody can say which is right.
     Diverged,

@@ -1,5 +1,5 @@
-//! Identities made by the library: they carry when they were made, so that a store can refuse one that is older
-//! than what it remembers instead of executing it twice.
+//! Identities made by the library: they carry their time of creation, so that a store can refuse one that is older
+//! than its memory instead of executing it twice.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! The `Store` handle: what portals and tools hold to read and write the replicated store.
+//! The `Store` handle, with which portals and tools read and write the replicated store.
 //!
 //! ```text
 //!   portal, tool
@@ -9,7 +9,7 @@
 //!   Session: operations in the order sent, reads included, on top of any of them
 //! ```
 //!
-//! **What a caller must know of a failure** is whether it happened: [`Error`] is *refused* (no, and the same call
+//! **A failure must tell its caller whether the operation happened**: [`Error`] is *refused* (no, and the same call
 //! will not do better), *retry* (no, but later it may) or *unknown* (it may have; the same identity settles it).
 //! A write with an [`Identity`] is executed at most once however often it is sent; [`request_identity`] makes one.
 //!
@@ -95,7 +95,7 @@ pub type Group = u64;
 
 /// A transactional, replicated key-value store: the handle that portals and tools hold.
 ///
-/// Arguments are checked at the door as `proto::check` says; what fails is [`Refusal::Invalid`], and the message
+/// `proto::check` checks arguments at admission; a wrong one is [`Refusal::Invalid`], and the message
 /// names the field. Reads never fail with [`Error::Unknown`].
 #[async_trait::async_trait]
 pub trait Store: Send + Sync + 'static {

@@ -6,9 +6,9 @@
 //! is unknown keeps that number down until [`Session::outcome`] settled it.
 //!
 //! A store forgets a session that was idle for long, and refuses it from then on (`EXPIRED`). The session begins anew under
-//! another id then, for what is submitted later. What was refused is *not* sent again: the refusal says that the id is
+//! another id then, for later operations. A refused operation is *not* sent again: the refusal says that the id is
 //! not remembered, and a copy that was lost on its way may have run before it was forgotten. Only its caller
-//! can tell whether it matters. The order holds: what was refused has not run, and what runs comes later.
+//! can tell whether it matters. The order holds: a refused operation has not run, and later ones run after it.
 //!
 //! It leaves out batching and the wire: those are the [`Store`]'s.
 
@@ -222,7 +222,7 @@ fn end(
 ) {
     let (sequence, answer, result) = ended;
     sequences.lock().answered(sequence, result.as_ref().err());
-    // Whoever submitted it may not care for the answer.
+    // The submitter may not care for the answer.
     let _ = answer.send(result);
 }
 

@@ -1,7 +1,7 @@
-//! Bytes that are no message, told to whoever sent them: the transport calls that INTERNAL, in words of its own, as if the fault
-//! were ours. It is INVALID_ARGUMENT, with the place that the decoder names.
+//! Malformed bytes, answered as the caller's mistake: the transport calls them INTERNAL, in words of its own, as if the
+//! fault were ours. They are INVALID_ARGUMENT, with the decoder's place.
 //!
-//! Promises: every door (unary and streaming, in headers and in trailers) can put a status of the transport into its own table's
+//! Promises: every service (unary and streaming, in headers and in trailers) can put a status of the transport into its own table's
 //! words by [`explained`]. Leaves out those words, which are each service's.
 
 use http_body_util::BodyExt as _;

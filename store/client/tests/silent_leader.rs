@@ -1,4 +1,4 @@
-//! A leader that answers operations late, and never says again who leads.
+//! A leader that answers operations late, and never names the leader again.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;

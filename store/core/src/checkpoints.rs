@@ -1,4 +1,4 @@
-//! Checkpoints of the state, and what it means that replicas differ at one.
+//! Checkpoints of the state, and the verdict on replicas that differ at one.
 //!
 //! Each replica keeps a running hash of the effects that it applied. Every so many offsets it notes that hash as a
 //! [`Checkpoint`]. Two replicas that applied the same entries under the same rules have the same hash at the same
@@ -13,10 +13,10 @@
 //!  n3            4f…  ─╳─  9e…  ───  05…                   n2 b2…, n3 9e…, n1 a1…    no majority: nobody is right
 //! ```
 //!
-//! Promises: a hash is compared only with one of the same offset and of the same version of the state machine; who
-//! is in the minority is said only when a majority of the voters (of both memberships while a change is under way)
-//! has one and the same hash; nobody is quarantined on a guess. Leaves out how hashes are made and what becomes of a
-//! quarantined replica's table: `store/db`, `store/engine`.
+//! Promises: a hash is compared only with one of the same offset and of the same version of the state machine; a
+//! minority is named only when a majority of the voters (of both memberships while a change is under way)
+//! has one and the same hash; nobody is quarantined on a guess. Leaves out the making of hashes and the table of a
+//! quarantined replica: `store/db`, `store/engine`.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -80,7 +80,7 @@ impl Checkpoints {
 /// What the voters' checkpoints at one offset say together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// A majority has this one; whoever has another is in the minority.
+    /// A majority has this one; a replica with another is in the minority.
     Agreed(Checkpoint),
     /// No majority yet, but one may still come about. `undecided`: two that answered differ already.
     Open {
@@ -118,7 +118,7 @@ pub enum Divergence {
     /// Nothing speaks against them.
     #[default]
     None,
-    /// Two differ, and no majority says yet which is right: whoever gives a snapshot now may give the wrong state.
+    /// Two differ, and no majority says yet which is right: a snapshot given now may be of the wrong state.
     Undecided(Offset),
     /// All that can answer have answered, and no majority has the same: no writes until an operator has decided.
     NoMajority(Offset),

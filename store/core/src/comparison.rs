@@ -1,4 +1,4 @@
-//! The leader's notes on one comparison of states: what it asked for, and who answered what.
+//! The leader's notes on one comparison of states: its question, and each replica's answer.
 
 use alloc::vec::Vec;
 

@@ -1,4 +1,4 @@
-//! The settings of one replica: who it is, and its timers in ticks.
+//! The settings of one replica: its identity, and its timers in ticks.
 
 use crate::limits;
 use crate::types::{Member, NodeId};

@@ -6,8 +6,8 @@
 //!                        └─ not: hangs ─────── reported at last: unfit for a while, twice as long each time ──► well
 //! ```
 //!
-//! What is in hand: appends and truncations of the log, the ballot, and entries to be applied to the database. Leaves out
-//! what a leader does about it ([`crate::leader`]).
+//! Work in hand: appends and truncations of the log, the ballot, and entries to be applied to the database. Leaves out
+//! the leader's reaction ([`crate::leader`]).
 
 use crate::config::Config;
 use crate::limits;

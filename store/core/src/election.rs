@@ -47,7 +47,7 @@ pub(crate) fn answer(
     granted && !request.pre
 }
 
-/// A replica that stands.
+/// A replica that campaigns.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     /// The epoch it asks for.
@@ -56,7 +56,7 @@ pub(crate) struct Candidate {
     pre: bool,
     /// The leader asked for this election.
     transferred: bool,
-    /// Who has answered what; its own answer is the first.
+    /// The answers, by voter; its own answer is the first.
     replies: Vec<(Member, VoteReply)>,
     /// Runs out when the election came to nothing.
     timer: Timer,

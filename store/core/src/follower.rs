@@ -1,7 +1,7 @@
-//! The role that takes what a leader pushes, and stands when no leader speaks.
+//! The role that takes a leader's pushes, and campaigns when no leader speaks.
 //!
-//! What it promises: it acknowledges only what appends of this epoch matched and the disk holds; it applies only on
-//! a commit order and only that; it truncates only what contradicts the leader of its epoch and is not committed.
+//! Promises: it acknowledges only entries that appends of this epoch matched and the disk holds; it applies only on
+//! a commit order and only its entries; it truncates only uncommitted entries that contradict the leader of its epoch.
 
 use alloc::vec::Vec;
 
@@ -72,7 +72,7 @@ impl Follower {
         if state.may_campaign() && state.installing.is_none() {
             return Change::Campaign(false);
         }
-        // Who does not stand must not go on taking a leader that is gone for a live one: it may be asked for its vote.
+        // A replica that does not campaign must forget a lost leader all the same: it may be asked for its vote.
         if self.leader.is_some() { Change::Follow(None) } else { Change::None }
     }
 
@@ -242,7 +242,7 @@ impl Follower {
     }
 }
 
-/// Whether this replica stands because its leader says so.
+/// Whether this replica campaigns on its leader's order.
 fn may_receive_leadership(state: &State) -> bool {
     state.may_campaign() && state.installing.is_none() && !state.disk.is_unfit()
 }

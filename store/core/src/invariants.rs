@@ -14,7 +14,7 @@
 //! | Votes move after a round | a change that moves votes is appended only after majorities of the voters before it and of those after it have acknowledged, within an election timer, a heartbeat that was sent after the request |
 //! | One change at a time | a membership is appended only when the one that it follows is committed |
 //! | Quarantined with a reason | a replica quarantines itself only when a majority has another hash at the same position, of the same version, when an operator says so, or when its database's own store (LMDB) reports damage to a read; a record that can be read is never a reason |
-//! | Quarantined is silent | a quarantined replica neither stands nor leads, serves no reads, and gives no snapshots |
+//! | Quarantined is silent | a quarantined replica neither campaigns nor leads, serves no reads, and gives no snapshots |
 //! | Quarantine before discard | a quarantine is durable before anything of the table is thrown away, and goes only after the table was replaced |
 //! | A hung disk stops nobody | while no other fault is active and the disks of a majority are well, a write succeeds within 2 s (of a leader's database: ten election timers later), with one change of leader a hang |
 

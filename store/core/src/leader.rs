@@ -1,6 +1,6 @@
 //! The role that appends, pushes, counts and commits.
 //!
-//! What it promises: it appends and never removes; it commits by counting only entries of its own epoch; it confirms
+//! Promises: it appends and never removes; it commits by counting only entries of its own epoch; it confirms
 //! a read only after a round that began when the read was there; it steps down when a majority is silent.
 
 mod comparing;
@@ -27,7 +27,7 @@ use crate::types::{EpochHistory, Member, NodeId, Offset, Position, ReadId, Round
 struct HandingOver {
     to: NodeId,
     ticks: u32,
-    /// The replica had everything and was told to stand.
+    /// The replica had everything and was told to campaign.
     told: bool,
 }
 
@@ -141,7 +141,7 @@ impl Leader {
                 peer.round = peer.round.max(round);
                 acked(state, peer, durable_up_to, out);
                 if round == self.round && durable_up_to.offset < peer.durable.offset {
-                    // It has forgotten what this epoch's appends matched (it stood for election, say, and came
+                    // It has forgotten what this epoch's appends matched (it campaigned, say, and came
                     // back): without a new match it could not carry out commit orders.
                     again(state, peer, out);
                 }
@@ -190,7 +190,7 @@ impl Leader {
         self.tell_committed(state, out);
     }
 
-    /// Log before `up_to` is gone; whoever still needs it gets a snapshot.
+    /// Log before `up_to` is gone; a replica that still needs it gets a snapshot.
     pub(crate) fn purged(&mut self, state: &State, out: &mut Vec<Output>) {
         for peer in &mut self.peers {
             if next_needed(peer) <= state.history.base().offset {
@@ -365,7 +365,7 @@ impl Leader {
         }
     }
 
-    /// Tells the successor to stand as soon as it has everything.
+    /// Tells the successor to campaign as soon as it has everything.
     fn finish_transfer(&mut self, state: &State, out: &mut Vec<Output>) {
         let Some(transferring) = &mut self.transferring else { return };
         let last = state.history.last();

@@ -1,4 +1,4 @@
-//! Every bound of the protocol, and how they relate. What is configurable has its default here.
+//! Every bound of the protocol, and their relations. A configurable bound has its default here.
 
 /// Members of one group, learners and outgoing voters included.
 pub const MEMBERS_MAX: usize = 15;
@@ -8,7 +8,7 @@ pub const MEMBERS_MAX: usize = 15;
 pub const EPOCH_MAX: u64 = 1 << 62;
 
 /// A message of an epoch that is further beyond a replica's own is not believed: at ten elections a second it would have been
-/// away for more than ten years. Whoever was away for a year comes back.
+/// away for more than ten years. A replica that was away for a year comes back.
 pub const EPOCH_JUMP_MAX: u64 = 1 << 32;
 
 const _: () = assert!(EPOCH_JUMP_MAX < EPOCH_MAX, "a jump is refused before the last epoch is reached");

@@ -1,4 +1,4 @@
-//! Changes of who has a say: what may be asked for, which membership follows from it, and why it is refused.
+//! Changes of membership: the possible requests, the membership that follows from each, and the refusals.
 //!
 //! Pure arithmetic on [`Membership`]s; when a change may begin, and that a joint one is finished, is the leader's
 //! business ([`crate::replica`]).
@@ -32,9 +32,9 @@ pub enum MemberChange {
     /// A learner that has caught up takes a voter's place, in one change. The two may be the same node: what
     /// stood in its folder was lost, and the new folder is another member.
     Replace {
-        /// Who goes.
+        /// The voter that goes.
         old: Member,
-        /// Who comes.
+        /// The member that takes its vote.
         new: Member,
     },
 }
@@ -149,7 +149,7 @@ impl Membership {
         self.is_voter(member) || self.learners.contains(&member)
     }
 
-    /// Who is meant by a node's id, one for each: where a new folder takes the place of a lost one, the new one. The
+    /// The member meant by a node's id, one for each: where a new folder takes the place of a lost one, the new one. The
     /// old one is never spoken to again, and so never counts.
     pub fn addressed(&self) -> impl Iterator<Item = Member> + '_ {
         let coming = move |node: NodeId| self.learners.iter().any(|m| m.node == node);

@@ -89,7 +89,7 @@ mutations! {
     // States that differ.
     QuarantineNobody "quarantine-nobody" "a leader tells nobody that a majority has another state",
     QuarantineByLeader "quarantine-by-leader" "a leader takes its own state for that of the majority",
-    QuarantinedCampaigns "quarantined-campaigns" "a replica whose state is wrong stands for election",
+    QuarantinedCampaigns "quarantined-campaigns" "a replica whose state is wrong campaigns",
     QuarantineForgotten "quarantine-forgotten" "no quarantine is written: a restart takes a wrong state for right",
     // Proofs of members (store_keys, which is told by the hunt).
     ProofWithoutDirection "proof-without-direction" "a frame's proof does not cover its direction",

@@ -1,12 +1,12 @@
-//! The leader's view of one replica: what it holds, what is on its way, and in which of three ways it is fed.
+//! The leader's view of one replica: its acknowledged log, the entries on their way, and one of three ways to feed it.
 //!
 //! ```text
-//!            ack at or beyond the probe                      ack: the window moves on
-//!  Probing ────────────────────────────► Streaming ◄──────┐
-//!     ▲  ▲      AppendRejection, reconnect, stall   │  └─────────┘
-//!     │  └───────────────────────────────────┘
-//!     │ AppendRejection: it has the snapshot          what it needs was purged
-//!     └───────────────── Snapshot ◄───────────── (from either)
+//!            ack at or beyond the probe                 ack: the window moves on
+//!  Probing ───────────────────────────────► Streaming ◄──────┐
+//!   ▲   ▲  AppendRejection, reconnect, stall  │   └──────────┘
+//!   │   └─────────────────────────────────────┘
+//!   │ AppendRejection: it has the snapshot        its next entry was purged
+//!   └──────────────── Snapshot ◄───────────────── (from either)
 //! ```
 
 use crate::types::{Member, Offset, Position, Round};

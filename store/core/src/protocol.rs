@@ -1,13 +1,13 @@
 //! The three closed enums through which the core meets the world: [`Message`] between replicas, [`Input`] into
 //! [`crate::Replica::step`], [`Output`] out of it.
 //!
-//! Payloads of entries never pass through here: an [`Append`] describes its entries by runs, and whoever carries
+//! Payloads of entries never pass through here: an [`Append`] describes its entries by runs, and the carrier of
 //! the message keeps the bytes beside it.
 //!
 //! **Order and durability.** The outputs of one step are carried out in their order, and outputs of later steps
-//! after them. [`Output::after`] says what must be on disk first. A ballot may take as long as it takes: until
-//! [`Input::BallotSaved`] reports it, the outputs that come after it in its step wait if they depend on it, and the
-//! replica is given nothing but the inputs that [`Input::needs_no_ballot`] names, from which nothing comes.
+//! after them. [`Output::after`] names the writes that must be on disk first. A ballot may take any time: until
+//! [`Input::BallotSaved`] reports it, the later outputs of its step wait if they depend on it, and the
+//! replica gets only the inputs of [`Input::needs_no_ballot`], which have no outputs.
 
 use alloc::vec::Vec;
 
@@ -77,7 +77,7 @@ pub enum LeaderMessage {
         /// The position of the leader's newest snapshot.
         at: Position,
     },
-    /// Start an election now (graceful leadership transfer).
+    /// Campaign now (graceful leadership transfer).
     TransferLeadership {
         /// The leader's epoch.
         epoch: Epoch,
@@ -265,7 +265,7 @@ pub enum Input {
     /// A message from another replica. The carrier has checked cluster and group, and that the sender meant this
     /// incarnation.
     Receive {
-        /// Who sent it: this very folder, for another one of the same node knows nothing of its votes and acks.
+        /// The sender: this very folder, for another one of the same node knows nothing of its votes and acks.
         from: Member,
         /// What it says.
         message: Message,
@@ -409,7 +409,7 @@ pub enum Output {
         /// Which node.
         peer: NodeId,
     },
-    /// Proposals were not taken: this replica does not lead, or is handing over.
+    /// Proposals were not taken: this replica does not lead, or is transferring leadership.
     Refused {
         /// How many.
         count: u64,
@@ -452,7 +452,7 @@ pub enum Output {
         /// The last request id.
         up_to: ReadId,
     },
-    /// Who leads has changed, or this replica's part in it.
+    /// The leader has changed, or this replica's role.
     RoleChanged(RoleView),
     /// Fetch a snapshot of at least this position from the leader; [`Input::Fetched`] reports it.
     FetchSnapshot {
@@ -492,7 +492,7 @@ pub enum Output {
     TransferFailed,
     /// A message named an epoch that no election can have reached: it was not believed, and nothing has changed.
     EpochRefused {
-        /// Who said so.
+        /// The sender.
         from: NodeId,
         /// The epoch.
         epoch: Epoch,
@@ -550,7 +550,7 @@ pub enum Role {
     Leader,
 }
 
-/// Who leads, as this replica sees it.
+/// The leader, as this replica sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RoleView {
     /// Its own part.

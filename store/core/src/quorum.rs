@@ -1,8 +1,8 @@
-//! Majorities, plain and joint: who has enough votes, and which offset enough voters hold.
+//! Majorities, plain and joint: of votes, and of durable offsets.
 //!
 //! With a membership change under way both the new and the outgoing voters must agree
-//! (Ongaro 2014, "Consensus: Bridging Theory and Practice", section 4.3). What counts is the member, not the node: a new
-//! folder says nothing for the one whose place it takes, whose votes and acks it does not know.
+//! (Ongaro 2014, "Consensus: Bridging Theory and Practice", section 4.3). Members count, not nodes: a new
+//! folder does not count for the folder before it, since it knows none of its votes and acks.
 
 use crate::limits::MEMBERS_MAX;
 use crate::mutation::{Mutation, planted};
@@ -27,7 +27,7 @@ pub fn has_quorum(membership: &Membership, agrees: impl Fn(Member) -> bool) -> b
 /// No voters hold everything (so that an absent outgoing configuration never limits): callers have at least one.
 ///
 /// # Panics
-/// If there are more than [`MEMBERS_MAX`] voters: whoever made the membership checks that.
+/// If there are more than [`MEMBERS_MAX`] voters: the maker of the membership checks that.
 pub fn committed_offset(membership: &Membership, durable: impl Fn(Member) -> Offset) -> Offset {
     let held = |voters: &[Member]| held_by_majority(voters, &durable);
     held(&membership.voters).min(held(outgoing(membership)))

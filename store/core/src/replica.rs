@@ -164,7 +164,7 @@ impl Replica {
         }
     }
 
-    /// Nobody was ever elected that often: adopting such an epoch would leave none to stand for.
+    /// Nobody was ever elected that often: adopting such an epoch would leave none to campaign for.
     fn is_beyond_belief(&self, epoch: Epoch) -> bool {
         epoch.0.saturating_sub(self.state.ballot.epoch.0) > limits::EPOCH_JUMP_MAX
             || epoch.0 >= limits::EPOCH_MAX
@@ -338,7 +338,7 @@ impl Replica {
         }
     }
 
-    /// The change is told before the leader's first entry, so that whoever carries outputs out knows whose it is.
+    /// The change is told before the leader's first entry, so that the carrier of outputs knows whose it is.
     fn lead(&mut self, out: &mut Vec<Output>) {
         let (epoch, leader) = (self.state.ballot.epoch, Some(self.state.node()));
         self.tell_view(RoleView { role: Role::Leader, epoch, leader }, out);
@@ -352,7 +352,7 @@ impl Replica {
         }
     }
 
-    /// Who leads, as this replica sees it, and its own part.
+    /// The leader, as this replica sees it, and its own role.
     #[must_use]
     pub fn view(&self) -> RoleView {
         let (role, leader) = match &self.role {

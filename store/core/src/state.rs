@@ -1,7 +1,7 @@
-//! The state that every role shares: identity, ballot, log history, what is durable, what is committed; and how a role asks
-//! to become another ([`Change`]).
+//! The state that every role shares: identity, ballot, log history, durable offset, commit offset; and a role's wish to
+//! become another ([`Change`]).
 //!
-//! Everything that must hold whatever the role is asserted here, at the few places where the state moves.
+//! The invariants of every role are asserted here, at the few places where the state moves.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -149,7 +149,7 @@ pub(crate) struct State {
     pub(crate) installing: Option<Position>,
     /// The state's last checkpoints.
     pub(crate) checkpoints: Checkpoints,
-    /// The state is wrong and waits to be replaced: this replica neither stands nor leads.
+    /// The state is wrong and waits to be replaced: this replica neither campaigns nor leads.
     quarantined: bool,
     /// The table is reported to be damaged, and not quarantined for it yet.
     pub(crate) damaged: bool,
@@ -216,11 +216,12 @@ impl State {
         self.membership().is_voter(self.config.member)
     }
 
-    /// Whether it stands for election: it is a voter now, or was one by the last membership that it knows to be committed
-    /// or by one since. Who has removed itself and had not committed that may be the only one whose log is long enough
-    /// to lead; it does not count itself (Ongaro 2014, section 4.2.2).
+    /// Whether it campaigns: it is a voter in the last membership that it knows to be committed, or in a later one. A
+    /// replica that has removed itself and had not committed that may have the only log that is long enough to lead; it
+    /// does not count itself (Ongaro 2014, section 4.2.2).
     ///
-    /// One whose state is wrong does not: who leads answers from it. Nor does one whose disk hangs: its vote would.
+    /// A replica with a wrong state does not: a leader answers from its state. Nor does one with a hanging disk: its vote
+    /// would hang.
     pub(crate) fn may_campaign(&self) -> bool {
         if (self.quarantined && !planted(Mutation::QuarantinedCampaigns)) || self.disk.hangs().is_some() {
             return false;

@@ -70,9 +70,9 @@ impl Offset {
 /// Ordered by epoch first, which is the order of "more up to date" in elections.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Position {
-    /// Who wrote it.
+    /// The epoch of its author, a leader.
     pub epoch: Epoch,
-    /// Where it stands.
+    /// Its place in the log.
     pub offset: Offset,
 }
 
@@ -112,7 +112,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// Who a node is: its id and the incarnation of its folder.
+/// The identity of a member: the node's id and the incarnation of its folder.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Member {
     /// The configured id.
@@ -128,7 +128,7 @@ impl fmt::Display for Member {
     }
 }
 
-/// Who has a say in a group. It is in the log: entry 1 of every log is the first membership, and each is in
+/// The members of a group, and their votes. It is in the log: entry 1 of every log is the first membership, and each is in
 /// force from its append.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Membership {
@@ -181,7 +181,7 @@ pub enum EntryKind {
 /// An entry of the log. The protocol never looks into `payload`; the engine stores shared bytes there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry<P> {
-    /// Where it stands.
+    /// Its place in the log.
     pub position: Position,
     /// The leader's timestamp in milliseconds since 1970; never falls along a log.
     pub log_time_ms: i64,

@@ -330,7 +330,7 @@ fn replace_leader(cluster: &mut Cluster) {
     cluster.crash(LEADER);
     cluster.node(NodeId(5)).restart(Offset(1));
     for id in [2, 3, 4].map(NodeId) {
-        // Long enough to miss the leader, not long enough to stand.
+        // Long enough to miss the leader, not long enough to campaign.
         (0..35).for_each(|_| cluster.tick(id, 30));
     }
     for _ in 0..200 {

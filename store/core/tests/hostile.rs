@@ -273,7 +273,7 @@ fn is_refused_aloud(replica: &mut Replica, message: Message) {
     assert_eq!(replica.view().epoch, own);
 }
 
-/// A candidate of epoch 2^62 ended all elections for ever: its epoch was adopted, on disk, and none was left to stand for.
+/// A candidate of epoch 2^62 ended all elections for ever: its epoch was adopted, on disk, and none was left to campaign for.
 #[test]
 fn an_epoch_that_no_election_can_have_reached_is_refused_aloud_and_adopted_by_nobody() {
     let (own, jump) = (4, EPOCH_JUMP_MAX);

@@ -1,10 +1,10 @@
 //! Committed entries, applied: the only way anything gets into the table.
 //!
-//! Promises: a deterministic function of the table and the entries. Whatever a client can do wrong is a [`Reply`],
+//! Promises: a deterministic function of the table and the entries. Every mistake of a client is a [`Reply`],
 //! the same on every replica; an [`Error`] stops the replica and leaves the table as it was, since a batch is one
-//! write transaction. How entries are cut into batches makes no difference to what is stored.
+//! write transaction. The cut of entries into batches makes no difference to the stored rows.
 //!
-//! Leaves out: which entries are committed, and who waits for the replies.
+//! Leaves out: commits, and the receivers of the replies.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -281,7 +281,7 @@ fn unknown_part(txn: &Txn) -> Option<String> {
     unknown.then(|| "an operation of an unknown kind".to_owned())
 }
 
-/// Whether every key is one that the table can hold. The doors check this and more; it is checked again because a
+/// Whether every key is one that the table can hold. Admission checks this and more; it is checked again because a
 /// committed entry that no replica can apply would stop them all.
 fn fits(txn: &Txn) -> bool {
     let guards = txn.guards.iter().all(|guard| (1..=KEY_BYTES_MAX).contains(&guard.key.len()));

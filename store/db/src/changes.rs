@@ -2,9 +2,9 @@
 //!
 //! Promises: each row names the offset of the row before it, so that a gap shows; the last 65,536 rows are kept
 //! unless they take more than 64 MiB, then as many as fit. At most two rows go with one entry for their number,
-//! and for bytes only as many as make room for the entry's own, so the work is paid for by what was written.
+//! and for bytes only as many as make room for the entry's own, so the written bytes pay for the work.
 //!
-//! Leaves out: who reads the feed, and sending it.
+//! Leaves out: the readers of the feed, and sending it.
 
 use prost::Message as _;
 use proto::store::{AppliedState, Change, ChangeBatch, Position};

@@ -2,8 +2,8 @@
 //! replicas'. One row of its own, written where one is noted and not otherwise.
 //!
 //! Promises: a function of the state and of those before; at most [`CHECKPOINTS_KEPT`], so that the row is bounded. It
-//! is part of the state: a snapshot brings the checkpoints of whoever took it. Leaves out which offsets, and what it means
-//! that two differ: `store-core`.
+//! is part of the state: a snapshot brings the checkpoints of its maker. Leaves out the offsets, and the consequences of
+//! a difference: `store-core`.
 
 use prost::Message as _;
 use proto::store::{AppliedState, Checkpoint, Checkpoints};

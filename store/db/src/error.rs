@@ -1,4 +1,4 @@
-//! The errors after which the database cannot go on. Every one of these stops the replica; what a client did wrong is never an
+//! The errors after which the database cannot go on. Every one of these stops the replica. A client's mistake is never an
 //! [`Error`] but a [`crate::Reply`], since it is part of the state machine's answers.
 
 use std::fmt;

@@ -1,7 +1,7 @@
 //! One replica's database: a table (LMDB, or memory), and the state machine that committed entries drive.
 //!
 //! ```text
-//!   committed entries ──► apply ──► replies      exactly once: what was answered is remembered (replies)
+//!   committed entries ──► apply ──► replies      exactly once: answers are remembered (replies)
 //!                           │
 //!                           ├─ txn: guards, operations over an overlay; json: values inside data
 //!                           ▼
@@ -14,10 +14,10 @@
 //! ([`suite`]). Everything above it is deterministic: the same entries on the same state give the same rows, the
 //! same replies and the same running state hash on every replica, however they are cut into batches.
 //!
-//! **The log makes writes durable, not the table.** LMDB runs without syncing; [`trust`] says when what it left on
-//! disk may be believed. If it may not, it is emptied, and the replica starts from a snapshot and the log.
+//! **The log makes writes durable, not the table.** LMDB runs without syncing; [`trust`] says when its files on
+//! disk may be believed. Otherwise the table is emptied, and the replica starts from a snapshot and the log.
 //!
-//! What a client can do wrong is a [`Reply`], part of the state machine; an [`Error`] stops the replica.
+//! A client's mistake is a [`Reply`], part of the state machine; an [`Error`] stops the replica.
 //!
 //! Leaves out: threads, time, sockets, the log, and transactions over several groups.
 

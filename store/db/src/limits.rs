@@ -1,7 +1,7 @@
 //! Every bound of the state machine, and how they hang together. Those that decide answers are part of the state
 //! machine: changing one needs a new state-machine version.
 //!
-//! The bounds of requests are `proto::check`'s; those here are of what is kept and of what is answered.
+//! The bounds of requests are `proto::check`'s; those here are of stored rows and of answers.
 
 use proto::check::{APPEND_SUFFIX_BYTES, DATA_BYTES_MAX, KEY_BYTES_MAX, TXN_BYTES_MAX, TXN_PARTS_MAX};
 

@@ -2,7 +2,7 @@
 //!
 //! Promises: no iterator or cursor of that crate is handed out (an `Iter` can outlive its `Cursor` there, from
 //! safe code), and one folder is opened once in a process (LMDB forbids more; a registry refuses the second).
-//! What is read borrows from its transaction, what a transaction wrote included. Runs without syncing and never
+//! A read value borrows from its transaction, also one that the transaction wrote. Runs without syncing and never
 //! with a writable map; [`crate::trust`] says when the files may be believed.
 //!
 //! Leaves out: several processes on one folder; the log's lock on the replica's folder keeps them apart.

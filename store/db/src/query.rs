@@ -1,4 +1,4 @@
-//! Reads: a record, a page of records, what is remembered of a write. Each is a function of one consistent view.
+//! Reads: a record, a page of records, the remembered answer to a write. Each is a function of one consistent view.
 //!
 //! Promises: bounded answers. Leaves out: how fresh the consistent view is (the engine waits before it asks), and the change
 //! feed ([`crate::changes::since`]).

@@ -1,8 +1,8 @@
-//! Exactly once (docs/PROTOCOL.md, 4): what was answered to a write is remembered in the transaction of its data.
+//! Exactly once (docs/PROTOCOL.md, 4): the answer to a write is remembered in the transaction of its data.
 //!
 //! **Rules.** A remembered success answers every attempt. A remembered guard failure answers its own attempt and
-//! lower ones; a higher attempt runs. The same id with another digest is ID_REUSED. `Outcome` returns what is
-//! remembered and closes the id: a late original, or a higher attempt, is then refused with CLOSED_ID.
+//! lower ones; a higher attempt runs. The same id with another digest is ID_REUSED. `Outcome` returns the remembered
+//! answer. Unless that is a success it closes the id: a late original, or a higher attempt, is then refused with CLOSED_ID.
 //!
 //! **Why no clock is trusted.** Remembered answers are dropped in the order in which they were made, after 24 h of
 //! log time or when they are too many. Dropping one raises `forgotten_ms` to at least the creation time *that its
@@ -19,7 +19,7 @@
 //! sequences below its `lowest` in vain (EXPIRED). So a session that was idle for a day may find itself forgotten:
 //! its writes are refused, and its owner begins another.
 //!
-//! **What only the window protects.** An id that a person chose has no creation time (0). While it is remembered it
+//! **Protected by the window only.** An id that a person chose has no creation time (0). While it is remembered it
 //! is exactly once; after it was dropped (24 h, or 1,000,000 answers, or 256 MiB) it is a new id, and an `Outcome`
 //! that says NOT_DONE speaks of the window only.
 //!

@@ -1,6 +1,6 @@
 //! One conformance suite for every form of the table: run it on each implementation, the real and the fake.
 //!
-//! It panics at the first difference. Leaves out what only one form has (durability, room).
+//! It panics at the first difference. Leaves out the properties of one form alone (durability, room).
 
 use crate::error::Error;
 use crate::table::{Read, Space, Table, Write};

@@ -57,7 +57,7 @@ impl Space {
 /// The row of [`Space::State`] that stands while an import is under way.
 pub(crate) const IMPORTING: &[u8] = b"importing";
 
-/// Panics at a key that no form of the table can hold: our own bug, since the doors check keys.
+/// Panics at a key that no form of the table can hold: our own bug, since admission checks keys.
 pub(crate) fn assert_key(key: &[u8]) {
     let fits = (1..=TABLE_KEY_BYTES_MAX).contains(&key.len());
     assert!(fits, "a key of the table has 1 to {TABLE_KEY_BYTES_MAX} bytes, not {}", key.len());

@@ -1,9 +1,9 @@
-//! The whole state as a sequence of chunks of bytes: what snapshots hold and what travels to a replica that is too
-//! far behind.
+//! The whole state as a sequence of chunks of bytes: the content of snapshots, in files and on their way to a replica
+//! that is too far behind.
 //!
 //! Promises: the same state gives the same chunks, byte for byte, on every replica and on either form of the table;
 //! a chunk has at most [`CHUNK_BYTES_MAX`] bytes. An import clears the table first; until it ended, the table says
-//! that it is half imported and neither opens as trusted nor reads as a state. What is imported is verified: order,
+//! that it is half imported and neither opens as trusted nor reads as a state. Every import is verified: order,
 //! shape, number of rows, and a hash of everything.
 //!
 //! ```text

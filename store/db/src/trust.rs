@@ -41,7 +41,7 @@ const LOCK: &str = "lock.mdb";
 const OPENED: &str = "opened";
 const CLEAN: &str = "clean";
 const STARTS: &str = "starts";
-/// Whoever was opened so often, and ended abruptly each time before a sync returned, is not opened once more as it is.
+/// A database opened so often, with an abrupt end before a sync returned each time, is not opened once more as it is.
 pub const ENDS_MAX: u32 = 3;
 const OPENED_FORMAT: u32 = 1;
 /// Format 1 of `clean` had no length.

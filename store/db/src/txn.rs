@@ -1,5 +1,5 @@
 //! One transaction: guards, then operations, over an overlay of the table, so that a transaction that fails writes
-//! nothing and operations see what those before them did.
+//! nothing and operations see the effects of those before them.
 //!
 //! Promises: a pure function of the table, the transaction and its position. A record that the transaction changes
 //! rises by exactly one version, however many operations touch it; one that it creates has version 1; one that it

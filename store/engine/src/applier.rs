@@ -1,5 +1,4 @@
-//! The applier (the specification's F3): committed entries, in the log's order, into the table; one table
-//! transaction a batch; then the answers.
+//! The applier: committed entries, in the log's order, into the table; one table transaction a batch; then the answers.
 //!
 //! ```text
 //!   applied          stop (a snapshot's L)         committed
@@ -55,7 +54,7 @@ pub struct Applier<D: Disk, T: Table> {
     applied: Applied,
     /// The end of what may be applied.
     committed: Position,
-    /// Who waits for which entry, by offset.
+    /// The requests that wait for entries, by offset.
     request_ids: VecDeque<(Offset, RequestId)>,
     /// A snapshot to be taken.
     stop: Option<Stop>,
@@ -103,7 +102,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
         }
     }
 
-    /// Takes what was ordered and applies one batch; true if there is more to do, so that it must be turned again.
+    /// Takes the orders and applies one batch; true if there is more to do, so that it must be polled again.
     ///
     /// # Errors
     /// The replica must stop: an entry could not be read or applied.
@@ -118,7 +117,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
         if self.quarantined {
             self.abandon_requests(outs);
             if self.halted {
-                // Whoever is about to read the table as it stood must not find another one.
+                // A job about to read the table of this position must not find a later one.
                 return Ok(false);
             }
             if let Some((position, number)) = self.replace.take() {
@@ -199,7 +198,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
         self.stop = None;
     }
 
-    /// Whoever waits for an entry that the wrong table has not come to gets no answer from it.
+    /// Requests that wait for an entry beyond the wrong table get no answer from it.
     fn abandon_requests(&mut self, outs: &mut Vec<ApplierOut>) {
         let Some((last, _)) = self.request_ids.back() else { return };
         let given_up = self.claims.apply(*last);

@@ -1,5 +1,5 @@
-//! The progress of a snapshot that comes from the leader. One is installed at a time; what arrives meanwhile is not
-//! needed: the leader offers again what still is.
+//! The progress of a snapshot that comes from the leader. One is installed at a time; others that arrive meanwhile
+//! go: the leader offers a needed one again.
 //!
 //! ```text
 //!  None ── fetched ──► Fetched ── the core wants it ──► Importing ── in the table ──► Resetting ── log reset ──► None

@@ -4,14 +4,14 @@
 //! all, and inside the rows with a hash of their own. So any `snap.X` is a backup too. It is of one position: the state
 //! after exactly that entry.
 //!
-//! # What is founded from one is another cluster
+//! # A restored cluster is another cluster
 //!
 //! - Its members are others (random incarnations), and so is its log's id, which all messages of the bus and all answers
 //!   to portals carry: nodes and caches of the old cluster cannot be mixed up with it.
-//! - It goes on [`OFFSETS_SKIPPED`] offsets later. What the old cluster wrote after the backup is lost, but its offsets
+//! - It goes on [`OFFSETS_SKIPPED`] offsets later. Writes of the old cluster after the backup are lost, but their offsets
 //!   were seen: an ETag is an offset, and is never to fit another record. Nor do positions of the two ever meet.
-//! - Log time goes on from the moment of the restore, if that is later. What is remembered of requests comes along with
-//!   the state: one that is repeated is answered and not done twice, as long as it is remembered; one made so long ago
+//! - Log time goes on from the moment of the restore, if that is later. Remembered answers come along with
+//!   the state: a repeated request is answered and not done twice, as long as it is remembered; one made so long ago
 //!   that it may have been forgotten is refused.
 //!
 //! Leaves out: where files and folders are, and how a backup travels (`store/server`, `cli`).

@@ -1,7 +1,7 @@
 //! The ballot's writer: makes epoch and vote durable, apart from the log's writer and from the node, so that neither a
 //! log that waits for its disk nor a ballot that does keeps the node from its work.
 //!
-//! Promises: [`Job::BallotSaved`] is said only after the ballot is on disk. Leaves out what waits for that
+//! Promises: [`Job::BallotSaved`] is said only after the ballot is on disk. Leaves out the outputs that wait for it
 //! ([`crate::Node`]).
 
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! The recent entries of the log in memory, shared by the node (which puts them in), the replicators and the applier
 //! (which read them), so that in the normal course nobody reads the log back from disk.
 //!
-//! Promises: what is in it is what the node last handed to the writer; entries that are not durable yet are never
-//! evicted (so whoever misses here finds them in the log); everything else is bounded by bytes. It also knows which
-//! epoch this replica leads: a replicator asks *after* reading whether it still does, since a leader never truncates and
-//! so what was read in its epoch is of its log.
+//! Promises: its entries are the last ones that the node handed to the writer; entries that are not durable yet are never
+//! evicted (so an entry that is missing here is in the log); everything else is bounded by bytes. It also knows the
+//! epoch in which this replica leads: a replicator asks *after* reading whether it still leads. A leader never truncates,
+//! so entries read in its epoch are of its log.
 //!
 //! ```text
 //!  offset   evicted │ kept while there is room │ pinned: not durable yet │

@@ -8,7 +8,7 @@ use crate::job::RequestId;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Changing {
-    /// Who asked.
+    /// The request.
     pub(crate) request_id: RequestId,
     /// The member that it brings, with its address.
     pub(crate) newcomer: Option<wire::Member>,

@@ -1,7 +1,7 @@
 //! Between the wire (`proto::store`) and the core's vocabulary: push messages, replies, votes, entries, memberships.
 //!
-//! Whatever comes in is checked here, once: ids are not 0, entries continue what they say they continue, sizes keep
-//! to [`crate::limits`]. What is wrong is a [`Malformed`], never a panic. An absent message field is its default,
+//! Every incoming message is checked here, once: ids are not 0, entries continue their previous position, sizes keep
+//! to [`crate::limits`]. A wrong message is a [`Malformed`], never a panic. An absent message field is its default,
 //! as proto3 has it, and a position that is absent is [`Position::ZERO`].
 
 use bytes::Bytes;

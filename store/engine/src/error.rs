@@ -1,5 +1,5 @@
-//! The errors that stop a replica. Whatever a stage returns is fatal for it: the process ends, and recovery finds out what is
-//! on disk. What clients are told is in [`crate::Answer`] and [`crate::Reply`], not here.
+//! The errors that stop a replica. Each is fatal for it: the process ends, and recovery begins anew from the disk.
+//! Answers to clients are in [`crate::Answer`] and [`crate::Reply`], not here.
 
 use store_core::{Offset, Position};
 
@@ -80,7 +80,7 @@ impl Error {
         match self {
             Error::Log(error) => error.is_fatal(),
             Error::BadSnapshot { .. } => false,
-            // Whoever only read: the replica is taken out for it, or goes on.
+            // From a read: the replica is quarantined for it, or goes on.
             Error::Table(error) => !error.is_reported_by_store(),
             _ => true,
         }

@@ -1,16 +1,16 @@
 //! Headroom on the disk and in the table, looked at every few ticks: writes are refused while less than the reserve is
-//! left, so that what was admitted always fits, and the log can still take what a leader pushes. Reads go on.
+//! left, so that admitted writes always fit, and the log can still take a leader's pushes. Reads go on.
 //!
 //! ```text
 //!   free     ├──────────────────────┼──────────────┼──────────────┤ 0
 //!                writes               reserve         half of it
-//!                                     a leader refuses writes and hands over; a replica takes what is pushed
+//!                                     a leader refuses writes and transfers leadership; a replica takes pushes
 //!                                                    a replica takes an eighth of that, then no entries either:
 //!                                                    it falls behind, and lives
 //! ```
 //!
-//! Replicas tell their leader that they lack room: what no majority has room for is refused, not left to wait. The eighth
-//! is for what is on its way then, and for the first entries of new leaders, without which nobody could read.
+//! Replicas tell their leader that they are out of space: a write without room on a majority is refused, not left to
+//! wait. The eighth is for entries on their way, and for the first entries of new leaders, without which nobody could read.
 
 use std::collections::BTreeSet;
 

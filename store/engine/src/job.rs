@@ -15,7 +15,7 @@ use crate::peer_job::ToPeer;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u64);
 
-/// What the node is told (queue F1).
+/// The node's jobs.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Job {
     /// One tick of time.
@@ -43,7 +43,7 @@ pub enum Job {
     /// A message from another replica, whose cluster, group and incarnation the driver has checked. Made by
     /// [`crate::convert`].
     Peer {
-        /// Who sent it: which folder, as its introduction says.
+        /// The sender: its folder, by its introduction.
         from: Member,
         /// What it says.
         message: Message,
@@ -230,7 +230,7 @@ pub enum NodeOut {
         /// What.
         answer: Answer,
     },
-    /// Who leads, as this replica sees it, has changed.
+    /// The leader, as this replica sees it, has changed.
     Role(RoleView),
     /// Another membership is in force (with the addresses of its members).
     Members(proto::store::Membership),
@@ -256,7 +256,7 @@ pub enum Answer {
     NotLeader {
         /// The epoch known here.
         epoch: Epoch,
-        /// Who leads, if known.
+        /// The leader, if known.
         leader: Option<NodeId>,
     },
     /// Never executed: try again later.
@@ -358,7 +358,7 @@ pub enum Report {
     },
 }
 
-/// What the writer is told (queue F2).
+/// The writer's jobs.
 #[derive(Clone, PartialEq, Debug)]
 pub enum WriterJob {
     /// Append these.
@@ -423,14 +423,14 @@ pub enum WriterJob {
     },
 }
 
-/// What the applier is told (queue F3).
+/// The applier's jobs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ApplierJob {
     /// Entries up to here are committed and durable here.
     Commit {
         /// The last.
         up_to: Position,
-        /// Who waits for which of them, by offset, rising.
+        /// The requests that wait for them, by offset, rising.
         request_ids: Vec<(Offset, RequestId)>,
     },
     /// Stop when exactly this offset is applied, and say [`Pause::Snapshot`].
@@ -466,7 +466,7 @@ pub enum ApplierJob {
 /// What the applier says.
 #[derive(Clone, PartialEq, Debug)]
 pub enum ApplierOut {
-    /// For the node (as [`Job::Applied`]), and for whoever waits for an offset or publishes changes.
+    /// For the node (as [`Job::Applied`]), and for reads that wait for an offset, and the publisher.
     Applied(Applied),
     /// For the node (as [`Job::Imported`]).
     Imported(Imported),

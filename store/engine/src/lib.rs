@@ -1,43 +1,43 @@
 //! One replica without threads, sockets or clock.
 //!
 //! The protocol is a pure function ([`store_core::Replica::step`]), the log and the table are bytes on a disk
-//! ([`store_log`], [`store_db`]). This crate is what lies between: *stages*, objects that do a bounded piece of
-//! work when they are turned, and say what is to be done elsewhere. `store/server` wraps each in a thread and
-//! puts queues between them; the simulator turns them by hand, in any order, in one thread. Neither needs to know
-//! what happens inside, and nothing inside knows who turns it.
+//! ([`store_log`], [`store_db`]). This crate lies between: *stages*, objects with one method that does a bounded piece
+//! of work and returns duties for other stages. `store/server` wraps each stage in a thread and
+//! puts queues between them; the simulator polls them by hand, in any order, in one thread. Neither needs to know
+//! the inside of a stage, and no stage knows its driver.
 //!
 //! ```text
 //!              Job                                WriterJob
-//!  clients ──► F1 ──►┌────────────┐──────────────────► F2 ──►┌────────┐
-//!  peers   ──►       │    Node    │◄── Job ──────────────────│ Writer │ append what waits, ONE sync
-//!  ticks   ──►       │ (the core) │                          └────────┘
-//!                    │            │   ApplierJob
-//!  answers ◄─────────│            │──────────────────► F3 ──►┌─────────┐
-//!                    └─────┬──────┘◄── ApplierOut ───────────│ Applier │ committed entries, in order
-//!                          │ ReplicatorJob                         └────┬────┘
-//!                          ▼ (a mailbox that coalesces)           └──► replies, changes, audits, snapshots
-//!                       ┌──────┐
-//!                       │ Replicator │ one a peer: the entries that the core wants pushed, within limits
-//!                       └──────┘
+//!  clients ──► inbox ─►┌────────────┐───────────────────────►┌────────┐
+//!  peers   ──►         │    Node    │◄── Job ────────────────│ Writer │ append all waiting entries, ONE sync
+//!  ticks   ──►         │ (the core) │                        └────────┘
+//!                      │            │   ApplierJob
+//!  answers ◄───────────│            │───────────────────────►┌─────────┐
+//!                      └─────┬──────┘◄── ApplierOut ─────────│ Applier │ committed entries, in order
+//!                            │ ReplicatorJob                 └────┬────┘
+//!                            ▼ (a mailbox that coalesces)         └──► replies, changes, audits, snapshots
+//!                      ┌────────────┐
+//!                      │ Replicator │ one a peer: the entries that the core wants pushed, within limits
+//!                      └────────────┘
 //! ```
 //!
-//! # What a driver does
+//! # The driver's duties
 //!
-//! It opens a replica ([`open`]), then for ever: collects [`Job`]s and turns the [`Node`]; hands each [`NodeOut`]
-//! to where it belongs; turns [`Writer`] and [`Applier`] while they have jobs (and the applier while it says that
-//! there is more); turns each [`Replicator`] whenever its mailbox was posted to and its stream has room. A driver
+//! It opens a replica ([`open`]), then for ever: collects [`Job`]s and polls the [`Node`]; hands each [`NodeOut`]
+//! to its receiver; polls [`Writer`] and [`Applier`] while they have jobs (and the applier while it says that
+//! there is more); polls each [`Replicator`] after a post to its mailbox, while its stream has room. A driver
 //! translates, it does not decide:
 //!
 //! | from | goes to |
 //! |---|---|
 //! | [`NodeOut::SaveBallot`] | the ballot's writer, which never waits for the log's |
-//! | [`NodeOut::Write`] | the writer's queue (F2), in order |
-//! | [`NodeOut::Apply`] | the applier's queue (F3), in order |
+//! | [`NodeOut::Write`] | the writer's queue, in order |
+//! | [`NodeOut::Apply`] | the applier's queue, in order |
 //! | [`ToPeer::Replicator`] | that peer's [`ReplicatorInbox::post`] |
 //! | [`ToPeer::Reply`] | the push stream that this peer opened to us (lost if there is none) |
 //! | [`ToPeer::Vote`] | a `Vote` call to, or the answer of the `Vote` call from, that peer |
 //! | [`NodeOut::Answer`] | the client with this request id |
-//! | [`NodeOut::Quarantined`] | whoever reads the table: not from here on, or again |
+//! | [`NodeOut::Quarantined`] | the readers of the table: not from here on, or again |
 //! | [`ApplierOut::Checkpoint`], [`ApplierOut::Replaced`] | the node's inbox, as the [`Job`]s of these names |
 //! | the writer's outs, which are [`Job`]s | the node's inbox |
 //! | [`ApplierOut::Applied`], [`ApplierOut::Imported`] | the node's inbox, as the [`Job`]s of these names |
@@ -45,30 +45,30 @@
 //! | [`ApplierOut::Paused`] | a background thread, which opens its read transaction and *then* has [`Applier::resume`] called |
 //!
 //! Any error that a stage returns is fatal for the replica: an fsync that failed is not tried again, an entry that
-//! could not be applied is not skipped. The process ends and recovery sorts it out.
+//! could not be applied is not skipped. The process ends, and recovery begins anew from the disk.
 //!
 //! # Promises
 //!
 //! - *Each request id is answered exactly once*, by the node or by the applier: [`Answer`] says whether it can have
-//!   happened. Requests for entries whose fate is open when leadership is lost are answered [`Answer::Unknown`].
-//! - *A ballot is on disk before anything the core said after it leaves the node.*
-//! - *All writes that wait become one append and one sync* on each replica.
+//!   happened. Requests for undecided entries are answered [`Answer::Unknown`] when leadership is lost.
+//! - *A ballot is on disk before any later output of the core leaves the node.*
+//! - *All waiting writes become one append and one sync* on each replica.
 //! - *Nothing is applied before its commit order*, and everything in the log's order, one table transaction a batch.
-//! - *Every queue is bounded*: what clients may have waiting by admission, what a peer may have in flight by the
-//!   core's window, what waits for a replicator by coalescing (it holds a cursor, not messages).
+//! - *Every queue is bounded*: clients' requests by admission, entries in flight to a peer by the
+//!   core's window, work for a replicator by coalescing (it holds a cursor, not messages).
 //!
 //! # What it leaves out
 //!
-//! Threads, sockets, TLS, gRPC, addresses, MQTT: `store/server`. Who may lead, what is committed: `store/core`.
+//! Threads, sockets, TLS, gRPC, addresses, MQTT: `store/server`. Elections and commits: `store/core`.
 //!
 //! # Order in a driver
 //!
 //! - A push stream to a peer was lost or is about to be opened: [`ReplicatorInbox::disconnected`] first, then
 //!   [`Job::Reconnected`].
-//! - [`ApplierOut::Paused`]: open the read transaction, then [`Applier::resume`] and turn it.
-//! - [`ToPeer::FetchSnapshot`]: [`Snapshots::receive`], write what comes, [`Snapshots::received`], then
+//! - [`ApplierOut::Paused`]: open the read transaction, then [`Applier::resume`] and poll it.
+//! - [`ToPeer::FetchSnapshot`]: [`Snapshots::receive`], write the parts, [`Snapshots::received`], then
 //!   [`Job::SnapshotFetched`].
-//! - Files: [`snapshots`] has the steps of taking and of installing a snapshot, and what a crash after each leaves.
+//! - Files: [`snapshots`] has the steps of taking and of installing a snapshot, and the state after a crash at each.
 
 mod applier;
 mod arrival;

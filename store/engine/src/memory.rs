@@ -1,6 +1,6 @@
 //! A [`Store`] in one process, without log, network or disk: the real state machine (`store_db`'s `apply`) on a table
-//! in memory, with faults on demand. It is what tests of portals run on: every answer, guard and version is the real
-//! one, and what can go wrong on the way goes wrong when the test says so, or as a seed decides.
+//! in memory, with faults on demand. Tests of portals run on it: every answer, guard and version is the real
+//! one, and faults on the way come when the test says so, or as a seed decides.
 //!
 //! Promises: without faults it is a conforming store (the suite says so); a lost answer was executed, a
 //! [`Error::Retry`] was not; with one seed and one order of calls the same faults strike the same calls. Leaves out:

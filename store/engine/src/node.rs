@@ -1,12 +1,12 @@
-//! The stage around the core (the specification's F1): takes what clients, peers, ticks and the other stages bring,
-//! steps the core, and sends each of its outputs where it belongs.
+//! The stage around the core: takes the jobs of clients, peers, ticks and the other stages, steps the core, and sends each
+//! of its outputs to its receiver.
 //!
-//! The file has what drives a turn. [`clients`] admits and refuses requests, [`outputs`] carries out what the core
-//! wants, [`saving`] holds back what waits for a ballot, [`install`] brings a snapshot in, [`quarantine`] replaces a table
-//! that is wrong.
+//! The file has the loop of one poll. [`clients`] admits and refuses requests, [`outputs`] carries out the core's outputs,
+//! [`saving`] holds outputs back that wait for a ballot, [`install`] brings a snapshot in, [`quarantine`] replaces a wrong
+//! table.
 //!
-//! Promises: a ballot is durable before anything that the core said after it leaves; all client writes that wait
-//! when it is turned become one append; a request id is answered once. Leaves out whatever takes long: it writes no
+//! Promises: a ballot is durable before any later output of the core leaves; all client writes that wait
+//! at a poll become one append; a request id is answered once. Leaves out all long work: it writes no
 //! file, applies nothing, and reads no table, so that it waits for no disk.
 
 mod clients;
@@ -88,11 +88,11 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     claims: Arc<Claims>,
     /// Requests that read.
     reads: Reads,
-    /// Commands that this turn has brought, and their bytes.
+    /// The commands of this poll, and their bytes.
     commands: Vec<(RequestId, Bytes)>,
     /// Bytes of `commands`.
     commands_bytes: usize,
-    /// Reads that this turn has brought.
+    /// The reads of this poll.
     asking: Vec<RequestId>,
     /// Appends handed to the writer and not reported: number, last offset, bytes.
     unwritten: VecDeque<(WriteSeq, Offset, usize)>,
@@ -126,7 +126,7 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     quarantine_saved: bool,
     /// A snapshot to be installed when it is.
     install_waits: Option<(Position, u64)>,
-    /// Who asked for the quarantine that is not.
+    /// The requests for a quarantine that is not durable yet.
     resyncing: Vec<RequestId>,
     /// What waits for a ballot.
     saving: Option<Saving>,
@@ -182,7 +182,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         }
     }
 
-    /// Takes what has come since the last turn.
+    /// Takes the jobs since the last poll.
     ///
     /// # Errors
     /// The disk failed; the process must end.

@@ -1,11 +1,11 @@
 //! From a folder to a replica: recovery. It ends before anybody is served.
 //!
 //! ```text
-//!   log recovered ─► table whole, and not behind what the log still has?
+//!   log recovered ─► table whole, and not behind the log's beginning?
 //!                      no  ─► import the newest whole snapshot
 //!                   ─► does the log have the table's position?
 //!                      no  ─► an installation was cut off: begin the log after that position
-//!                   ─► apply what is known durably to be committed; the rest stays intermediate
+//!                   ─► apply up to the durably known commit offset; the rest stays intermediate
 //! ```
 
 use std::sync::Arc;
@@ -55,15 +55,15 @@ pub struct OpenConfig<D, T, C> {
     pub node: NodeConfig,
 }
 
-/// A replica, ready to be turned.
+/// A replica, ready to be polled.
 pub struct Engine<D: Disk, T: Table, C: Clock> {
-    /// F1 and the core.
+    /// The stage around the core.
     pub node: Node<D, T, C>,
-    /// F2.
+    /// The log's writer.
     pub writer: Writer<D>,
     /// Saves ballots.
     pub ballots: BallotWriter<D>,
-    /// F3.
+    /// The applier.
     pub applier: Applier<D, T>,
     /// Makes replicators.
     pub replicators: Replicators<D>,

@@ -1,16 +1,16 @@
-//! One peer's replicator: turns what the core wants said to that peer into messages for its push stream, as the stream
+//! One peer's replicator: makes the core's wishes for that peer into messages for its push stream, as the stream
 //! has room. Between core and stream there is no queue: [`ReplicatorInbox`] keeps *one* cursor over the log and the newest
 //! of each small message, so that a slow peer costs memory for one message, whatever happens meanwhile.
 //!
 //! ```text
 //!   core: Push 5..9, then 10..12 (continues)        cursor  previous 4 ───────► up_to 12
 //!   stream has room for one message                          sends 5..8, previous 8 ──► 12
-//!   core: Push previous 6 (does not continue)                previous 6 ──► …   (what was to come is dropped)
+//!   core: Push previous 6 (does not continue)                previous 6 ──► …   (the old rest is dropped)
 //! ```
 //!
 //! Promises: appends go out in the order of the log, each within the limits of size; entries are only sent under the
 //! epoch in which this replica leads, checked after they were read ([`EntryCache::leads`]); a leadership transfer goes out
-//! after everything that was to be sent before it. Leaves out the stream itself and what becomes of it.
+//! after all entries before it. Leaves out the stream itself.
 
 use std::sync::Arc;
 
@@ -141,7 +141,7 @@ impl ReplicatorInbox {
     }
 }
 
-/// Where a turn of the replicator may get entries from.
+/// The source of entries for one poll of the replicator.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Entries {
     /// From memory alone.
@@ -150,7 +150,7 @@ enum Entries {
     Anywhere,
 }
 
-/// How a turn of the replicator ended.
+/// The end of one poll of the replicator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Polled {
     /// Nothing is left to be said.

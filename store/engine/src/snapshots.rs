@@ -1,15 +1,14 @@
-//! The snapshots of one replica: writing one aside, receiving one, serving one, importing one, and removing what
-//! nobody needs any more. One handle, shared by whoever does these; all of them take long and none holds a lock
-//! meanwhile.
+//! The snapshots of one replica: taking, receiving, serving and importing one, and removing the needless ones. One
+//! handle, shared by all these jobs; each takes long and none holds a lock meanwhile.
 //!
-//! # Steps, and what a crash after each leaves
+//! # Steps, and the state after a crash at each
 //!
 //! | taking one at L | a crash here leaves |
 //! |---|---|
 //! | 1 the log rolls at L: `log.X` | a log of one file more |
-//! | 2 L is applied; the state is written aside, fsynced, renamed to `snap.X` | an unfinished file that the next start removes |
+//! | 2 L is applied; the state is written to `snap.X.part`, fsynced, renamed to `snap.X` | an unfinished file that the next start removes |
 //! | 3 all of it is read back and verified | a snapshot that does not count for removal yet |
-//! | 4 what three verified snapshots make needless is removed, oldest first | a longer log than needed |
+//! | 4 files that three verified snapshots make needless are removed, oldest first | a longer log than needed |
 //!
 //! | installing one of P | a crash here leaves |
 //! |---|---|
@@ -20,12 +19,12 @@
 //!
 //! | replacing a wrong table by one of P, which the log has | a crash here leaves |
 //! |---|---|
-//! | 1 the file `quarantine` is durable; from here on no snapshot of that table gets a name or is given away, ever ([`crate::standing`]) | a replica that is quarantined again, and fetches one |
+//! | 1 the file `fence` is durable; from here on no snapshot of that table gets a name or is given away, ever ([`crate::standing`]) | a replica that is quarantined again, and fetches one |
 //! | 2 received, verified | the same; the transfer goes on |
 //! | 3 named `snap.N`, N the newest log file, in the place of a wrong one | the same |
 //! | 4 imported into the table | the same |
-//! | 5 every snapshot of a lower number is removed, for they are wrong | the same |
-//! | 6 `quarantine` is removed | a replica like any other, that has `snap.N` and the log behind P |
+//! | 5 every snapshot of a lower number, a wrong one, is removed | the same |
+//! | 6 `fence` is removed | a replica like any other, that has `snap.N` and the log behind P |
 //!
 //! The state of the table is framed into the file as chunks, each behind its length (u32, little endian), since a
 //! snapshot's blocks know nothing of chunks.
@@ -137,7 +136,7 @@ impl<D: Disk> Snapshots<D> {
         self.standing.vintage()
     }
 
-    /// Who this replica is.
+    /// This replica's identity.
     #[must_use]
     pub fn meta(&self) -> &Meta {
         &self.meta

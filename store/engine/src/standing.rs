@@ -1,7 +1,7 @@
 //! The trust in a replica's table, and with it in every snapshot of it.
 //!
 //! Promises: a snapshot of a table that turned out to be wrong never gets its name, however long it was written and
-//! whatever the table has been replaced by meanwhile. Leaves out who finds out: `store-core`.
+//! whatever the table has been replaced by meanwhile. Leaves out the detection: `store-core`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,10 +25,10 @@ impl Vintage {
 pub(crate) struct Standing {
     /// Odd: the table is wrong. Held while a snapshot gets its name, which is a rename and a sync of the folder.
     vintage: Mutex<Vintage>,
-    /// It is wrong; set before whoever names a snapshot can be waited for.
+    /// It is wrong; set before a wait for the naming of a snapshot.
     wrong: AtomicBool,
     /// Another replica has another state, and no majority says yet which is right.
-    doubted: AtomicBool,
+    states_differ: AtomicBool,
 }
 
 impl Standing {
@@ -36,7 +36,7 @@ impl Standing {
         Standing {
             vintage: Mutex::new(Vintage(u64::from(quarantined))),
             wrong: AtomicBool::new(quarantined),
-            doubted: AtomicBool::new(false),
+            states_differ: AtomicBool::new(false),
         }
     }
 
@@ -50,7 +50,7 @@ impl Standing {
 
     /// Whether a snapshot may go to another replica.
     pub(crate) fn may_give(&self) -> bool {
-        !self.doubted.load(Ordering::Relaxed) && !self.is_quarantined()
+        !self.states_differ.load(Ordering::Relaxed) && !self.is_quarantined()
     }
 
     /// From here on the table is wrong. Never waits: a snapshot that is getting its name may get it, and goes with the
@@ -78,8 +78,8 @@ impl Standing {
     }
 
     /// Another replica has another state, or that is settled.
-    pub(crate) fn divergence(&self, doubted: bool) {
-        self.doubted.store(doubted, Ordering::Relaxed);
+    pub(crate) fn divergence(&self, states_differ: bool) {
+        self.states_differ.store(states_differ, Ordering::Relaxed);
     }
 
     /// Does `work` unless the table of that time has turned out to be wrong; it cannot meanwhile.

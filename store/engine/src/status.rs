@@ -16,7 +16,7 @@ pub struct Status {
     pub is_voter: bool,
     /// The epoch.
     pub epoch: Epoch,
-    /// Who leads, if known.
+    /// The leader, if known.
     pub leader: Option<NodeId>,
     /// The end of its log.
     pub last: Position,

@@ -1,5 +1,5 @@
 //! The requests that wait: request ids of writes that are in the log but not committed, and of reads whose barrier has not
-//! come. Promises that each request id leaves exactly once, and that what waits is bounded: a write keeps its place until
+//! come. Promises that each request id leaves exactly once, and that their number is bounded: a write keeps its place until
 //! it is applied, so that an applier that stands still fills memory no further than admission lets it.
 
 use std::collections::VecDeque;
@@ -95,7 +95,7 @@ impl Writes {
     }
 }
 
-/// Reads that wait. All that arrive in one turn share one barrier.
+/// Reads that wait. All that arrive in one poll share one barrier.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
     /// The last number given to the core.

@@ -1,8 +1,7 @@
-//! The log's writer (the specification's F2): carries out what the node ordered, in order; appends everything that
-//! waits, and then syncs *once*.
+//! The log's writer: carries out the node's orders, in order; appends everything that waits, and then syncs *once*.
 //!
 //! Promises: [`Job::Persisted`] is said only after a sync that covers the write and all before it; a truncation is
-//! durable before any append that comes after it. Leaves out what entries mean and when to roll.
+//! durable before any append that comes after it. Leaves out the meaning of entries and the time to roll.
 
 use std::sync::Arc;
 
@@ -23,7 +22,7 @@ pub struct Writer<D: Disk> {
     log: SharedLog<D>,
     /// Says which files may go.
     snapshots: Arc<Snapshots<D>>,
-    /// Entries of the appends taken in this turn and not yet written; kept for its memory.
+    /// Entries of the appends taken in this poll and not yet written; kept for its memory.
     entries: Vec<Entry<Bytes>>,
     /// The commit mark of the last of them.
     committed: Offset,

@@ -1,4 +1,4 @@
-//! Too little room and too much load: what is refused, what goes on, who leads then.
+//! Too little room and too much load: refusals, reads that go on, and the choice of a leader with room.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;

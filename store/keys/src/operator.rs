@@ -107,7 +107,7 @@ impl Challenges {
         Challenges { process: Key::new(random), issued: 0, used: BTreeSet::new() }
     }
 
-    /// A challenge, whoever asks. `now_ms` is a clock that never goes back.
+    /// A challenge, for any caller. `now_ms` is a clock that never goes back.
     pub fn issue(&mut self, now_ms: u64) -> [u8; CHALLENGE_BYTES] {
         self.issued += 1;
         self.challenge(now_ms, self.issued)

@@ -15,7 +15,7 @@
 //! direction, in another session, or a second time.
 //!
 //! The *cookie* is the responder's nonce: when it was issued, and a MAC under a key of the process alone. So greeting costs the
-//! responder no memory, whoever calls; only a frame that is *proven* changes what it remembers: of each member and kind
+//! responder no memory, for any number of callers; only a *proven* frame changes its memory: of each member and kind
 //! the session in force ([`Admission`]). A session is replaced by one whose cookie was issued later, and numbers only grow.
 //! After a restart no cookie is known, and the caller introduces itself again ([`Refused::Introduce`]).
 //!
@@ -93,9 +93,9 @@ pub struct Hello {
     pub group: u64,
     /// By which consistent view of the ring.
     pub ring: u64,
-    /// Who calls.
+    /// The caller's end.
     pub caller: End,
-    /// Who is meant.
+    /// The responder's end.
     pub responder: End,
     /// Where the caller is reached.
     pub address: String,
@@ -321,7 +321,7 @@ struct Session {
     number: u64,
 }
 
-/// A responder's door: who is let in, and that nobody is twice.
+/// A responder's admission of sessions: proven callers only, and each once.
 #[derive(Debug)]
 pub struct Admission {
     /// Known to this process alone.
@@ -335,13 +335,13 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// The door of a process, with random bytes that nobody else has.
+    /// The admission of a process, with random bytes of its own.
     #[must_use]
     pub fn new(random: [u8; KEY_BYTES]) -> Admission {
         Admission { process: Key::new(random), issued: 0, sessions: BTreeMap::new(), floor: 0 }
     }
 
-    /// Answers an introduction, whoever calls; remembers nothing of it.
+    /// Answers an introduction of any caller; remembers nothing of it.
     ///
     /// # Errors
     /// The key that it names is not believed here.

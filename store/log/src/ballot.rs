@@ -1,7 +1,7 @@
-//! The file `vote`: what the replica must never forget about elections. Promises that once [`write`] returned,
+//! The file `vote`: the replica's latest epoch and its vote in it. Promises that once [`write`] returned,
 //! no crash brings an older ballot back. Byte by byte in [`crate::format`].
 //!
-//! [`Ballots`] writes it, apart from the log: whoever holds the log may wait for its disk.
+//! [`Ballots`] writes it, apart from the log: a holder of the log's lock may wait for its disk.
 
 use std::fmt;
 use std::sync::Arc;

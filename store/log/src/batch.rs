@@ -1,6 +1,6 @@
-//! Batches of a log file: encoding into a reused buffer, and checking what was read. Byte by byte in
+//! Batches of a log file: encoding into a reused buffer, and checks of read bytes. Byte by byte in
 //! [`crate::format`]. Promises that an entry's payload is copied once, into the write buffer, and not at all when
-//! read. Leaves the chain over batches to whoever walks a file.
+//! read. Leaves the chain over batches to the readers of files.
 
 use std::ops::Range;
 

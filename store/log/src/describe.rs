@@ -1,7 +1,6 @@
 //! A log file told to people, batch by batch, without a lock and without changing anything: what `feira log show`
 //! prints. Promises the same checks as recovery, and to go on where recovery would judge: a bad stretch is a
-//! line, not an error. On a node that runs, the last batch may be seen half written. Leaves payloads to whoever
-//! knows them.
+//! line, not an error. On a node that runs, the last batch may be seen half written. Leaves payloads to its callers.
 
 use bytes::Bytes;
 use store_core::{Entry, Offset};

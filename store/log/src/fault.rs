@@ -5,7 +5,7 @@
 //! In a binary that was built with the feature and asks for it ([`from_environment`]; only that of the tests does), they
 //! are set by the environment. `FAILPOINTS` has the syntax of that crate: `FAILPOINTS='vote.synced=1*off->pause'` holds the
 //! thread at its second passing, where a test kills the process. `FAILPOINTS_ABORT_AT=vote.synced:2` ends the process there
-//! itself, at its second passing (`:1` may be left out): what kill -9 leaves on disk, without a race. With
+//! itself, at its second passing (`:1` may be left out): the disk is then as after kill -9, without a race. With
 //! `FAILPOINTS_ABORT_IF=/some/file` only passings count at which that file is there.
 
 use std::sync::Once;

@@ -7,10 +7,10 @@
 //!
 //! | name | what | replaced by |
 //! |---|---|---|
-//! | `meta` | who this replica is; written once | – |
+//! | `meta` | the replica's identity; written once | – |
 //! | `vote` | epoch and vote | `vote.part`, fsync, rename, fsync of the folder |
 //! | `boot` | boot id at the last start, whether its log may have lost its tail, the newest log file | `boot.part`, same |
-//! | `fence` | the table is known to be wrong, and why | `fence.part`, same; removed when the table was replaced |
+//! | `fence` | the quarantine: the table is known to be wrong, and why | `fence.part`, same; removed when the table was replaced |
 //! | `log.X` | entries after the state in `snap.X`; X = 0, 1, 2 … | `log.X.part`, same; otherwise only appended to |
 //! | `snap.X` | the state at exactly the last offset of `log.(X-1)`; X = 1, 2 … | `snap.X.part` or `snap.X.incoming`, same |
 //! | `bootstrap` | a bootstrap is under way | removed at its end |
@@ -67,8 +67,8 @@
 //! |---|---|---|
 //! | 0 | 8 | magic `feiraFNC` |
 //! | 8 | 4 | format version, 1 |
-//! | 12 | 4 | 1: a majority has another state; 0: an operator said so |
-//! | 16 | 8 | epoch of the position compared, or 0 |
+//! | 12 | 4 | 0: an operator said so; 1: a majority has another state; 2: the table's own store reported damage |
+//! | 16 | 8 | epoch of the position compared, or 0 (here and below: 0 unless byte 12 says 1) |
 //! | 24 | 8 | its offset, or 0 |
 //! | 32 | 8 | the state hash here, or 0 |
 //! | 40 | 8 | that of the majority, or 0 |

@@ -1,5 +1,5 @@
-//! A replica's identity, in types that carry their limits: [`ClusterId`], [`BootId`], and [`Identity`], what a
-//! caller expects a folder to be.
+//! A replica's identity, in types that carry their limits: [`ClusterId`], [`BootId`], and [`Identity`], a caller's
+//! expectation of a folder.
 
 use std::fmt;
 

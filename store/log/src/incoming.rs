@@ -1,5 +1,5 @@
 //! Receiving another replica's snapshot as raw bytes, in order, over any number of connections and restarts.
-//! Promises that what is resumed was verified block by block, and that nothing gets the name `snap.Y` before all
+//! Promises that a resumed part was verified block by block, and that no file gets the name `snap.Y` before all
 //! of it was verified and is durable. How Y is chosen: [`crate::snapshot`].
 
 use std::fmt;

@@ -1,8 +1,8 @@
-//! Verifying the log and the snapshots of a folder for people and tests, without a lock and without changing
-//! anything: what `feira log verify` and `feira snapshot show|verify` stand on. Promises the same checks as recovery,
+//! Verification of the log and the snapshots of a folder for people and tests, without a lock and without changing
+//! anything: the ground of `feira log verify` and `feira snapshot show|verify`. Promises the same checks as recovery,
 //! every byte of every file, and damage told by file and byte; on a node that runs, a batch that is being written
 //! is told apart from damage, and damage is told only if it is there at a second look, since files are replaced and
-//! removed meanwhile. Leaves out what payloads and blocks mean (`store/db`), and listing entries
+//! removed meanwhile. Leaves out the meaning of payloads and blocks (`store/db`), and listing entries
 //! ([`crate::describe_log`]).
 
 use store_core::{Ballot, EpochHistory, Offset, Position, Run};

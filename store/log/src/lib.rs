@@ -1,5 +1,5 @@
-//! Everything a replica keeps in its group folder except the database: who it is, how it voted, its log, its
-//! snapshots. With the database (through LMDB) this is the only code that touches files.
+//! A replica's group folder except the database: its identity, its ballot, its log, its snapshots. With the database
+//! (through LMDB) this is the only code that touches files.
 //!
 //! # The story
 //!
@@ -10,7 +10,7 @@
 //! truncate(from)    a leader has other entries            log.0  [1][2 3]0000000000000
 //! roll(L) = X       the log goes on in log.X …            log.0  [1][2 3]   log.1 [4 5]000
 //! SnapshotWriter    … and the state at L becomes snap.X   snap.1
-//! remove_before     what three verified snapshots replace is removed
+//! remove_before     files that three verified snapshots replace are removed
 //!
 //! crash ──► Log::open: leftovers go, the chain is walked, a torn tail is cut and judged, the last
 //!           file is rewritten and synced ──► Recovered
@@ -18,11 +18,11 @@
 //!
 //! # Promises, by name
 //!
-//! - **durable-stays**: what was appended before a [`Log::sync`] that returned is there after any crash, unless
+//! - **durable-stays**: an entry that was appended before a [`Log::sync`] that returned is there after any crash, unless
 //!   it was truncated; damage to it is an error, never a shorter log (see [`scan`] for the one exception, a
-//!   damaged last batch, and how it is told: *possibly lost tail*).
+//!   damaged last batch, which is reported as a *possibly lost tail*).
 //! - **nothing-invented**: the log holds only entries that were appended, as they were appended.
-//! - **whole-prefix**: after a crash inside any call the log is a prefix of what it was or was to become.
+//! - **whole-prefix**: after a crash inside any call the log is a prefix of its state before or after the call.
 //! - **vote-stays**: a ballot that [`Ballots::save`] confirmed is never older after a crash; a folder that
 //!   lost its `vote`, its `meta` or its log is refused ([`Error::NewMemberNeeded`]).
 //! - **sync-once**: after a failed sync nothing more is written ([`Error::Poisoned`]).
@@ -33,7 +33,7 @@
 //! numbered. `sim` (with its feature): the disk that tests crash. With the feature `failpoints`, crash tests can stop the process
 //! at each step of every change of a file ([`fault::FAIL_POINTS`]).
 //!
-//! Leaves out: what payloads mean, when to roll or snapshot, and every thread and clock.
+//! Leaves out: the meaning of payloads, the times to roll or snapshot, and every thread and clock.
 
 mod atomic_write;
 mod ballot;

@@ -14,7 +14,7 @@ pub const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Most entries in one batch.
 pub const BATCH_ENTRIES_MAX: usize = 1 << 16;
 
-/// Largest log file; whoever appends rolls long before.
+/// Largest log file; the writer rolls long before.
 pub const LOG_FILE_BYTES_MAX: u64 = 64 << 30;
 
 /// Log files are extended by this many zero bytes at a time, unless configured otherwise.

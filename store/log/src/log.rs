@@ -1,12 +1,12 @@
 //! The log as its one writer holds it: append, sync, truncate, roll, remove, reset. Promises:
 //!
-//! - `append` writes one batch with one write; what it wrote is durable once [`Log::sync`] returned, and then
+//! - `append` writes one batch with one write; the batch is durable once [`Log::sync`] returned, and then
 //!   everything before it is, too;
 //! - a crash at any step of any call leaves a whole log that holds everything durable and nothing invented;
 //! - after a failed sync, or a change that stopped half way, every call is [`Error::Poisoned`].
 //!
-//! Leaves out what entries mean, when to roll or remove ([`crate::retention`] says what may go), and the ballot, of
-//! which it knows only what was saved ([`crate::Ballots`]).
+//! Leaves out the meaning of entries, the times to roll or remove ([`crate::retention`] names the files that may go), and
+//! the ballot, of which it knows only the last saved one ([`crate::Ballots`]).
 
 use std::fmt;
 use std::sync::Arc;
@@ -417,7 +417,7 @@ impl<D: Disk> Log<D> {
         self.maybe_lost_tail
     }
 
-    /// Who this replica is.
+    /// This replica's identity.
     #[must_use]
     pub fn meta(&self) -> &Meta {
         &self.meta

@@ -1,4 +1,4 @@
-//! The file `meta`: who this replica is. Written once, last, by [`crate::bootstrap`]: a folder with `meta` is a
+//! The file `meta`: the replica's identity. Written once, last, by [`crate::bootstrap`]: a folder with `meta` is a
 //! whole replica. Byte by byte in [`crate::format`].
 
 use store_core::{GroupId, Incarnation, Member, NodeId};
@@ -14,7 +14,7 @@ use crate::names::META;
 const MAGIC: [u8; 8] = *b"feiraMET";
 const BYTES: usize = 256;
 
-/// Who a replica is.
+/// A replica's identity.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Meta {
     /// The cluster.

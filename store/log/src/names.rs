@@ -2,7 +2,7 @@
 
 /// The file whose lock says that the folder is in use.
 pub(crate) const LOCK_FILE: &str = "lock";
-/// Who this replica is.
+/// The replica's identity.
 pub(crate) const META: &str = "meta";
 /// Epoch and vote.
 pub(crate) const VOTE: &str = "vote";

@@ -1,7 +1,7 @@
 //! A planted fault for demonstrations (`feira log plant`): intermediate entries put by hand at the end of a
 //! *stopped* node's log, as a leader that nobody followed would have left them. Promises a well-formed log:
 //! positions without gaps, epochs that never fall and that the ballot covers. Meant to be truncated by the next
-//! leader; with `force` it can contradict what is committed, which the replica must then find fatal.
+//! leader; with `force` it can contradict committed entries, which the replica must then find fatal.
 
 use bytes::Bytes;
 use store_core::{Entry, Offset};

@@ -1,7 +1,7 @@
 //! Reading the log from any thread while the writer appends. The index (which batch stands where) is behind a
 //! lock that is held for a look-up only; the bytes are read without it, at their place, and their checksums are
 //! verified again. A reader that looked a batch up just before it was truncated or removed still reads its old
-//! bytes: log files are replaced, never changed in place. Promises nothing about durability: what is appended
+//! bytes: log files are replaced, never changed in place. Promises nothing about durability: an appended batch
 //! is read at once.
 
 use std::collections::VecDeque;

@@ -1,8 +1,8 @@
-//! The folder as a restart finds it, checked and put in order. Promises, before it returns: what the log holds
-//! is whole, chained and durable (the last file was rewritten and synced, file and folder, because what a
-//! killed process had written may be in the page cache only); what had to be cut was judged by
+//! The folder as a restart finds it, checked and put in order. Promises, before it returns: the log is whole, chained and
+//! durable (the last file was rewritten and synced, file and folder, because the last writes of a
+//! killed process may be in the page cache only); every cut was judged by
 //! [`crate::scan`], and a suspicion is on disk before the cut is; unfinished writes are gone. Leaves to the
-//! engine what the entries mean and whether a snapshot or the database covers what is gone from the log.
+//! engine the meaning of entries and whether a snapshot or the database covers the purged part of the log.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::snapshot::{self, SnapshotFile};
 /// What a restart found.
 #[derive(Debug)]
 pub struct Recovered {
-    /// Who this replica is.
+    /// This replica's identity.
     pub meta: Meta,
     /// Epoch and vote.
     pub ballot: Ballot,

@@ -1,8 +1,8 @@
 //! The files that may go. The rule: the last three (configurable) snapshots and the last three log files are kept; a file
 //! goes only if three newer *verified* snapshots make it needless, and never while the caller still needs it. Every
-//! kept verified snapshot keeps the log from its position on, and so does one that is being sent: who installs it
-//! goes on with the log behind it. So does a slow replica, from where it stands, but never more than
-//! [`FILES_FOR_PEERS`] times the files that are kept anyway: one that does not catch up gets a snapshot instead.
+//! kept verified snapshot keeps the log from its position on. So does a snapshot that is being sent: its receiver
+//! goes on with the log behind it. So does a slow replica, from its position, but never more than
+//! [`FILES_FOR_PEERS`] times the files that are kept anyway: a replica that does not catch up gets a snapshot instead.
 
 use store_core::Offset;
 

@@ -1,4 +1,4 @@
-//! Walking a log file batch by batch with everything checked, and judging what stands at its end.
+//! A walk over a log file, batch by batch with everything checked, and the verdict on its end.
 //!
 //! # Which cuts are innocent
 //!
@@ -11,7 +11,7 @@
 //! 2. As long as the kernel lives (the boot id is unchanged), a write that returned is seen whole by every later
 //!    reader, whether or not it reached the device. So if the last byte is still zero under an unchanged boot
 //!    id, the write did not return: the process was killed inside it, nothing was synced, nobody was told.
-//! 3. What such a write leaves is a proper prefix of one batch and then zeros up to the end of the file. If the
+//! 3. Such a write leaves a proper prefix of one batch and then zeros up to the end of the file. If the
 //!    prefix ends inside the header, it begins with the magic (or a part of that) and the nonzero bytes end before
 //!    the header does; otherwise the header is whole and linked to the batch before, and the nonzero bytes end
 //!    before the batch does.

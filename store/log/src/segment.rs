@@ -1,5 +1,5 @@
 //! The file that the log appends to: making it, extending it, and copying it aside. Promises that a log file
-//! never has its name before its header, and what was copied into it, are durable. Leaves the chain and the
+//! never has its name before its header and its copied batches are durable. Leaves the chain and the
 //! index to the log.
 
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! A simulated disk in memory for tests: it remembers what was not synced, and loses, keeps or tears it as a
+//! A simulated disk in memory for tests: it remembers unsynced writes, and loses, keeps or tears them as a
 //! real one may. Promises:
 //!
 //! - [`SimDisk::kill`] is `kill -9`: everything written is there, synced or not; open files are dead;

@@ -1,11 +1,11 @@
-//! Snapshots: their header, their list, and writing one aside while the log goes on. The bytes inside are the
+//! Snapshots: their header, their list, and the writing of one while the log goes on. The bytes inside are the
 //! state machine's. Promises that `snap.X` has its name only once all of it is durable. Byte by byte in
 //! [`crate::format`].
 //!
 //! # Numbers
 //!
 //! Each replica numbers its own files: rolling at L gives `log.X`, and the state at L becomes `snap.X`. Replicas
-//! roll when they like, so X means nothing elsewhere; what is compared over replicas is the position. A snapshot
+//! roll when they like, so X means nothing elsewhere; replicas compare positions. A snapshot
 //! fetched from another replica under its number F is installed as
 //!
 //! ```text
@@ -19,7 +19,7 @@
 //! A replica whose *table* is wrong and whose log is right takes over a snapshot of a position that its log has. It
 //! becomes `snap.N`, N the newest log file (1 at least), in the place of a wrong one of that name; all its other
 //! snapshots, which are wrong too, go then. So `snap.N` may be of an earlier position than the base of `log.N`, and
-//! what may be removed of the log is decided by positions ([`crate::retention`]).
+//! positions decide which log files may go ([`crate::retention`]).
 
 use std::fmt;
 
@@ -273,7 +273,7 @@ impl<D: Disk> SnapshotWriter<D> {
         let footer = self.totals.footer(self.info.position);
         self.place = put(&self.file, &self.name, self.place, &footer)?;
         atomic_write::sync::<D>(&self.file, &self.name, "snapshot")?;
-        // Whoever reads it back to verify it reads the disk, not the memory that it was written from.
+        // The verification then reads the disk, not the memory that the file was written from.
         self.file.drop_cached();
         Ok(SealedSnapshot { disk: self.disk, name: self.name, info: self.info, bytes: self.place })
     }

@@ -1,5 +1,5 @@
 //! Reading a file front to back in large pieces, with any stretch of it at hand as one slice. Promises memory of
-//! one chunk, or of the longest stretch asked for. Leaves checking to whoever asks.
+//! one chunk, or of the longest requested stretch. Leaves checks to its callers.
 
 use crate::disk::DiskFile;
 use crate::error::Error;

@@ -1,4 +1,4 @@
-//! Threads aside: what takes long and reads one consistent view of the table while the applier goes on. Snapshots, audits,
+//! Background threads: long jobs on one consistent view of the table while the applier goes on. Snapshots, audits,
 //! and the table's sync from time to time.
 //!
 //! The handshake: the applier stands still, a thread opens its read transaction, *then* the applier is told to go

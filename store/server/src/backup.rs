@@ -1,9 +1,9 @@
-//! `Cluster.Backup`: the whole state of this node at one position, streamed while everything goes on. And what is
+//! `Cluster.Backup`: the whole state of this node at one position, streamed while everything goes on. And a cluster
 //! founded from a backup: the counterpart of [`crate::bootstrap`].
 //!
-//! A thread of its own opens one read transaction and exports what that sees, so it is one state that the replica was
-//! in, whatever is applied meanwhile; at a bounded rate, since the node has other work. What is replaced under an open
-//! consistent view takes new room in the table: so few backups run at once, and one whose caller does not read is given up.
+//! A thread of its own opens one read transaction and exports its view, so the backup is one state of the replica,
+//! whatever is applied meanwhile; at a bounded rate, since the node has other work. Under an open consistent view every
+//! replaced page takes new room in the table: so few backups run at once, and one whose caller does not read is given up.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -118,7 +118,7 @@ fn send(shared: &Shared, sender: &Sender<Result<BackupResponse, Status>>) {
         Err(_) if quarantined.is_some() => {
             tracing::warn!("a backup was given up: this replica was quarantined meanwhile");
             if let Some(failure) = quarantined {
-                // Whoever does not hear it misses the end of the state, and knows by that.
+                // A taker that does not hear it misses the end of the state, and knows by that.
                 sender.send(Err(status_from(&failure)), Instant::now());
             }
         }

@@ -1,4 +1,4 @@
-//! A change of members that waits for nodes that do not take it, told to whoever looks after the group: until they do, or come
+//! A change of members that waits for silent nodes, as a problem for the operator: until they answer or come
 //! back, nothing is committed.
 //!
 //! Promises: named in this leader's `problem`, with the nodes, while it waits for longer than a change needs. Leaves out the

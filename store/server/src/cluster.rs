@@ -1,4 +1,4 @@
-//! The `Cluster` service: who leads, and the operator's handles.
+//! The `Cluster` service: status, and the operator's calls.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ impl ClusterService {
         ClusterService { shared, audits, backups, log, challenges: Arc::new(Mutex::new(challenges)) }
     }
 
-    /// Refuses whoever does not prove to be an operator of this cluster; the others' request.
+    /// Refuses a caller without an operator's proof of this cluster; the request of one with it.
     fn proven<M: Message>(&self, method: &str, request: Request<M>) -> Result<M, Status> {
         let (address, proof) = (request.remote_addr(), proof_of(request.metadata()));
         let request = request.into_inner();
@@ -179,7 +179,7 @@ impl Cluster for ClusterService {
     type TraceStream = Pin<Box<dyn Stream<Item = Result<TraceResponse, Status>> + Send>>;
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        // Whoever asks without a route wants to learn it.
+        // A caller without a route wants to learn it.
         if let Some(route) = &request.into_inner().route {
             self.validate(Some(route))?;
         }

@@ -29,7 +29,7 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// `host:port` of the MQTT broker for the change feed; absent: no feed is published.
     pub mqtt: Option<String>,
-    /// Who this node says that it is to that broker, if the broker asks.
+    /// This node's login at that broker, if the broker asks.
     #[serde(skip)]
     pub mqtt_login: Option<Login>,
     /// Milliseconds of a tick, the unit of the protocol's timers. 1 to 1,000.
@@ -60,7 +60,7 @@ pub struct Config {
     pub request_ms_max: u64,
     /// Streams and calls that one client connection may have open.
     pub streams_per_connection_max: u32,
-    /// How long a graceful stop may take to hand leadership over, milliseconds.
+    /// The longest transfer of leadership at a graceful stop, milliseconds.
     pub transfer_ms_max: u64,
 }
 

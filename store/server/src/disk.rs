@@ -1,7 +1,7 @@
-//! The replica's disk, told to whoever looks after it: that it does not answer, what waits for it, and that this replica is
-//! not relied on for a while afterwards.
+//! The replica's disk as a problem for the operator: a disk that does not answer, the work that waits for it, and the
+//! replica's unfit time afterwards.
 //!
-//! It leaves out what is done about it: `store-core`.
+//! It leaves out the reaction: `store-core`.
 
 use store_core::{DiskView, Hang};
 

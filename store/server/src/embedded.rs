@@ -1,5 +1,5 @@
 //! The store without a network: one voter in this process, with the same log and the same table, behind the same
-//! trait. For tools and tests; what it writes is as durable as a group of one can make it.
+//! trait. For tools and tests; its writes are as durable as a group of one can make them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ const ELECTION_MS_MAX: u64 = 10_000;
 /// Its address in the membership: nobody calls it.
 const NOWHERE: &str = "localhost:1";
 
-/// It has no door at which anybody could prove anything.
+/// It has no entrance for proofs.
 fn alone() -> watch::Receiver<ClusterKey> {
     let id = ClusterId::new(1).expect("it is not 0");
     watch::channel(ClusterKey::new(id, Secret::new([0; KEY_BYTES]))).1

@@ -1,9 +1,9 @@
-//! Queue F1, the node's inbox: three lanes, each bounded in its own way, and one thread that takes all that waits.
+//! The node's inbox: three lanes, each bounded in its own way, and one thread that takes all waiting jobs.
 //!
-//! | lane | who | bounded by |
+//! | lane | from | bounded by |
 //! |---|---|---|
 //! | peers | push streams, votes | room in KiB, waited for by each stream: a peer that floods stops itself |
-//! | stages | writer, applier, snapshots | what the node has given them to do |
+//! | stages | writer, applier, snapshots | the node's own orders to them |
 //! | clients | pipelines, unary calls | room in KiB, waited for by each stream: its flow control goes back to the caller |
 //!
 //! Peers and stages are served before clients, so that no load of clients can delay a heartbeat.
@@ -25,7 +25,7 @@ const CLIENT_HEADROOM_KIB: usize = 64 << 10;
 
 /// Requests of one caller, in their order.
 pub(crate) struct Batch {
-    /// Who gets the answers.
+    /// The receiver of the answers.
     pub(crate) from: Arc<dyn Responder>,
     /// The requests.
     pub(crate) jobs: Vec<Job>,
@@ -39,7 +39,7 @@ impl Batch {
     }
 }
 
-/// What one turn of the node begins with.
+/// The jobs of one poll of the node.
 #[derive(Default)]
 pub(crate) struct Taken {
     /// From peers and stages.

@@ -8,7 +8,7 @@ use store_engine::Job;
 
 use crate::shared::Shared;
 
-/// Hands leadership over; who leads then. `None`: it was given up, or took too long.
+/// Transfers leadership; returns the new leader. `None`: it was given up, or took too long.
 pub(crate) async fn transfer_leadership(
     shared: &Shared,
     to: Option<NodeId>,

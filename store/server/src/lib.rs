@@ -1,23 +1,23 @@
 //! A store node: threads, queues, peer streams and gRPC services around one replica of [`store_engine`], which
-//! decides everything. Here is only what carries.
+//! decides everything; this crate only carries.
 //!
 //! ```text
-//!   gRPC Kv ──► kv ──► inbox (F1) ──► node thread ──► F2 ──► writer thread ──┐ persisted
+//!   gRPC Kv ──► kv ──► inbox ───────► node thread ──► queue ► writer thread ─┐ persisted
 //!   (unary, pipeline)    ▲   ▲            │  │                               │
 //!                        │   └────────────┼──┼───────────────────────────────┘
-//!   peers ◄── lines ◄────┼────────────────┘  └──────► F3 ──► applier thread ──► answers, applied
-//!         ──► service ───┘                                       │
-//!   answers ──► response router ──► the stream or call that asked           └──► aside: snapshots, audits
+//!   peers ◄─ connections ┼────────────────┘  └──────► queue ► applier thread ─► answers, applied
+//!         ──► service ───┘                                                  │
+//!   answers ──► response router ──► the stream or call that asked           └──► background: snapshots, audits
 //!   applied ──► reads, Changes, publisher ──► MQTT
 //! ```
 //!
-//! | where | what |
+//! | module | content |
 //! |---|---|
-//! | `serve`, `accept`, `replica`, `stages`, `background` | start and stop; the door for connections; the threads; the handshake of background work |
+//! | `serve`, `replica`, `stages`, `background` | start and stop; the threads; the handshake of background work |
 //! | `bootstrap`, `backup` | the folders of a new cluster, from nothing or from a backup; a backup of a running node |
-//! | `inbox`, `queues`, `router` | queue F1 with its lanes; F2 and F3; where answers go |
-//! | `kv`, `reads`, `cluster` | the services that anybody calls |
-//! | `peers` | what replicas say to each other, and how a slow one costs nothing |
+//! | `inbox`, `queues`, `router` | the node's queue with its lanes; the queues of writers and applier; the way of answers |
+//! | `kv`, `reads`, `cluster` | the services for clients and operators |
+//! | `peers` | the conversation of replicas, in which a slow one costs nothing |
 //! | `publisher` | the change feed over MQTT |
 //! | `embedded` | the same replica without a network, as a [`store_client::Store`] |
 //!

@@ -1,9 +1,9 @@
-//! This node's clock beside the log's time, told to whoever looks after it.
+//! This node's clock beside the log's time, as a problem for the operator.
 //!
 //! The log's time never falls, and follows a leader's clock that jumped ahead by a second an append at most. So a
 //! clock *behind* the log's time was set back, or an earlier leader's was ahead; and a leader whose log's time *lags*
 //! has a clock that jumped, or wrote nothing for long. Nothing is wrong with the data in either case: ids are judged
-//! by their own times. It leaves out what the clocks are used for.
+//! by their own times. It leaves out the uses of the clocks.
 
 use store_core::Role;
 

@@ -1,7 +1,7 @@
 //! Changes of membership as the wire has them, and members as people see them.
 //!
-//! Promises: what makes no sense is refused here, with the field's name; a node is turned into the folder that is meant
-//! only if there is no doubt. What may be changed when, the core decides.
+//! Promises: a request without sense is refused here, with the field's name; a node is turned into its folder
+//! only where exactly one can be meant. The core decides which change is allowed.
 
 use proto::store as wire;
 use proto::store::change_members_request::Change;
@@ -21,7 +21,7 @@ pub(crate) fn change_in(
         let gone = |node| failure(FailureReason::ChangeRefused, format!("node {node} is not a member"));
         if member.incarnation == NO_FOLDER { Err(gone(member.node.0)) } else { Ok(member) }
     };
-    // Whoever is gone need not go: the leader says that it is so already, when that is committed.
+    // A member that is gone need not go: the leader says that it is so already, when that is committed.
     let leaving = |field: &str, name: Option<wire::MemberName>| name_in(field, name, members);
     let change = change.ok_or_else(|| invalid("change", "is missing"))?;
     Ok(match change {

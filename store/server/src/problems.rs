@@ -1,8 +1,8 @@
 //! This node's problems, for its operator, one text for each thing that is wrong: the `problem` of its status.
 //!
 //! Promises: the same thing is told once, however often it happens; a *standing* problem stays until it is over, a
-//! *passing* one (somebody did something wrong) until it has not been seen for a minute; what is kept is bounded. It
-//! leaves the logging to whoever found the problem, and says whether it is news.
+//! *passing* one (somebody did something wrong) until it has not been seen for a minute; the number of texts is bounded.
+//! It leaves the logging to the finder of the problem, and says whether it is news.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

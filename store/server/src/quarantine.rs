@@ -49,7 +49,7 @@ pub(crate) fn damaged(shared: &Shared, damage: Option<String>) {
 }
 
 /// What the leader that this node is thinks of the states has changed.
-pub(crate) fn doubted(shared: &Shared, divergence: Divergence) {
+pub(crate) fn states_differ(shared: &Shared, divergence: Divergence) {
     let why = divergence_text(divergence);
     match divergence {
         Divergence::None => {

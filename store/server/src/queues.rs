@@ -1,9 +1,9 @@
-//! Queues F2 and F3, and the ballot's: bounded channels of batches from the node's thread to those that may wait for a
-//! disk.
+//! The queues of the log's writer, the applier and the ballot's writer: bounded channels of batches from the node's thread
+//! to threads that may wait for a disk.
 //!
-//! Promises: the node never waits for one of them. What finds no room in a channel stays with the node, in order, and
-//! goes when there is; it is bounded by what the node orders (admission, what may be unwritten, one ballot), and commit
-//! orders that wait become one.
+//! Promises: the node never waits for one of them. A job without room in a channel stays with the node, in order, and
+//! goes when there is room; such jobs are bounded by the node's orders (admission, unwritten entries, one ballot), and
+//! waiting commit orders become one.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
@@ -72,16 +72,16 @@ impl<J, B> Queue<J, B> {
 
 /// The node's ends of all queues.
 pub(crate) struct Queues {
-    /// F2.
+    /// Of the log's writer.
     pub(crate) writer: Queue<WriterJob, Vec<WriterJob>>,
-    /// Ballots.
+    /// Of the ballots' writer.
     pub(crate) ballots: Queue<Ballot, Vec<Ballot>>,
-    /// F3.
+    /// Of the applier.
     pub(crate) applier: Queue<ApplierJob, ToApplier>,
 }
 
 impl Queues {
-    /// An end of F3 for who makes the applier go on.
+    /// An end of the applier's queue, for the background jobs that make it go on.
     pub(crate) fn resume(&self) -> SyncSender<ToApplier> {
         self.applier.channel.clone()
     }
@@ -96,11 +96,11 @@ impl Queues {
 
 /// The receiving ends.
 pub(crate) struct Ends {
-    /// F2.
+    /// Of the log's writer.
     pub(crate) writer: Receiver<Vec<WriterJob>>,
-    /// Ballots.
+    /// Of the ballots' writer.
     pub(crate) ballots: Receiver<Vec<Ballot>>,
-    /// F3.
+    /// Of the applier.
     pub(crate) applier: Receiver<ToApplier>,
 }
 

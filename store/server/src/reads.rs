@@ -1,7 +1,7 @@
-//! Reads of the table: which are answered, and from which consistent view.
+//! Reads of the table: the answered ones, and their consistent view.
 //!
-//! A read that may run is run at once, together with all others that may, in one read transaction: what they
-//! answer is one consistent view, at the position that each answer says. A read that asks for a `min_offset` which is not
+//! A ready read runs at once, together with all other ready ones, in one read transaction: their
+//! answers are of one consistent view, at the position in each answer. A read with a `min_offset` that is not
 //! applied yet waits, bounded; one that no majority can ever reach is refused.
 
 use std::time::Duration;

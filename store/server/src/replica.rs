@@ -53,7 +53,7 @@ pub(crate) struct Running {
     sync_end: SyncEnd,
 }
 
-/// What a replica's threads leave to whoever carries messages.
+/// The ends of a replica's threads for the carrier of messages.
 pub(crate) struct Connect {
     pub(crate) shared: Arc<Shared>,
     pub(crate) replicators: Replicators<Disk>,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   check ─ recover ─ bind ─ threads ─ services ─ SERVING ─ … ─ stop asked
-//!     ─ NOT_SERVING ─ hand leadership over ─ end streams ─ write, apply, sync what is queued ─ end
+//!     ─ NOT_SERVING ─ transfer leadership ─ end streams ─ write, apply, sync all queued work ─ end
 //! ```
 //!
 //! The port is bound after recovery, so that nobody waits at a node that cannot answer yet.
@@ -41,7 +41,7 @@ use crate::replica::{self, Running};
 use crate::stop::Stop;
 use crate::too_large::{REQUEST_BYTES_MAX, ToldTooLarge};
 
-/// Between two attempts to hand leadership over.
+/// Between two attempts to transfer leadership.
 const TRANSFER_PAUSE_MS: u64 = 20;
 /// Streams that were told to end must have ended within this.
 const DRAIN_MS_MAX: u64 = 1_000;

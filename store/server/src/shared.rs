@@ -30,7 +30,7 @@ pub(crate) type Table = Lmdb;
 /// The disk that a server uses.
 pub(crate) type Disk = RealDisk;
 
-/// Who this replica is.
+/// This replica's identity.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     /// The cluster's name, as in topics and in `meta`.
@@ -43,13 +43,13 @@ pub(crate) struct Identity {
 
 /// See the module.
 pub(crate) struct Shared {
-    /// Who this replica is.
+    /// This replica's identity.
     pub(crate) me: Identity,
     /// How it was configured.
     pub(crate) config: Config,
     /// The cluster's id and keys, as the key file says now.
     pub(crate) keys: watch::Receiver<ClusterKey>,
-    /// Queue F1.
+    /// The node's queue of jobs.
     pub(crate) inbox: Inbox,
     /// Where answers go.
     pub(crate) router: ResponseRouter,
@@ -63,13 +63,13 @@ pub(crate) struct Shared {
     log_id: AtomicU64,
     /// Deliveries of the bus that were ignored: no messages, or not of this cluster.
     pub(crate) bus_ignored: Arc<AtomicU64>,
-    /// Who leads.
+    /// The leader.
     pub(crate) role: watch::Sender<RoleView>,
     /// Why the table must not be read; `None`: it may.
     pub(crate) quarantine: watch::Sender<Option<Quarantine>>,
     /// True: the node stops, and streams end.
     pub(crate) stopping: watch::Sender<bool>,
-    /// Handovers that were given up, counted.
+    /// Leadership transfers that were given up, counted.
     pub(crate) transfer_failed: watch::Sender<u64>,
     /// What the node said of itself last.
     status: Mutex<Arc<Status>>,
@@ -77,7 +77,7 @@ pub(crate) struct Shared {
     non_member: AtomicBool,
     /// A member has said that this node was removed, which its own log does not have.
     told_removed: AtomicBool,
-    /// Who pushes to this node, or did last, as it introduced itself.
+    /// The member that pushes to this node, or did last, by its introduction.
     pushing: Mutex<Option<wire::Member>>,
     /// The addresses of the members, from the membership in force and the configuration.
     members: Mutex<Arc<Members>>,
@@ -229,7 +229,7 @@ impl Shared {
         }
     }
 
-    /// Who pushes to this node, or did last.
+    /// The member that pushes to this node, or did last.
     pub(crate) fn pushing(&self) -> Option<wire::Member> {
         self.pushing.lock().clone()
     }
@@ -265,7 +265,7 @@ impl Shared {
         Err(failure(FailureReason::NotServing, message))
     }
 
-    /// Who leads, as a caller can use it.
+    /// The leader, in the form for callers.
     pub(crate) fn leader_hint(&self, leader: Option<NodeId>, epoch: Epoch) -> Option<LeaderHint> {
         let node = leader?.0;
         let members = self.members();
@@ -380,7 +380,7 @@ impl Shared {
             }
             Answer::CannotResync { leads: true } => failure(
                 FailureReason::ChangeRefused,
-                "this replica leads, and its state would be replaced by its own: hand leadership over first",
+                "this replica leads, and its state would be replaced by its own: transfer leadership first",
             ),
             Answer::CannotResync { leads: false } => {
                 failure(FailureReason::ChangeNotYet, "this replica knows no leader whose state it could take")

@@ -1,8 +1,8 @@
-//! The threads around the engine's stages, one each: node (F1), writer (F2), ballots, applier (F3), and short-lived ones
-//! aside for snapshots. They carry what one stage says to where the engine's table of contents says it belongs.
+//! The threads around the engine's stages, one each: node, writer, ballots, applier, and short-lived background threads
+//! for snapshots. They carry each output of a stage to its receiver in the engine's table of contents.
 //!
-//! The node's thread waits for nothing but its inbox: neither for what peers or clients do, nor for a disk that stands
-//! still ([`crate::queues`]).
+//! The node's thread waits for nothing but its inbox: neither for peers or clients, nor for a disk that hangs
+//! ([`crate::queues`]).
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -31,7 +31,7 @@ use crate::trace;
 
 /// Batches that a writer or applier takes at once.
 const BATCHES_PER_POLL: usize = 256;
-/// How often the node's status is renewed for whoever asks.
+/// Ticks between two renewals of the node's status.
 const STATUS_TICKS: u32 = 5;
 
 /// The node's thread.
@@ -177,7 +177,7 @@ impl NodeThread {
                     tracing::warn!(%from, epoch = epoch.0, "an epoch that no election can have reached was refused");
                 }
             }
-            Report::Divergence(divergence) => quarantine::doubted(&self.shared, divergence),
+            Report::Divergence(divergence) => quarantine::states_differ(&self.shared, divergence),
             Report::HeadroomAgain => {
                 tracing::info!("space is available again");
                 self.shared.problems.clear(About::Headroom);
@@ -203,7 +203,7 @@ fn tell(job: &WriterJob) {
     }
 }
 
-/// The writer's thread: all batches that wait become one turn, hence one sync.
+/// The writer's thread: all waiting batches become one poll, hence one sync.
 pub(crate) fn run_writer(
     mut writer: Writer<Disk>,
     jobs: &Receiver<Vec<WriterJob>>,

@@ -36,7 +36,7 @@ pub(crate) fn divergence_text(divergence: Divergence) -> String {
         ),
         Divergence::NoMajority(at) => format!(
             "the replicas have different states at offset {at}, and no majority has the same one: writes are refused. \
-             Compare them (feira audit), hand over to one that is right, and have another one take its state (feira \
+             Compare them (feira audit), transfer leadership to one that is right, and have another one take its state (feira \
              node resync NODE)"
         ),
     }

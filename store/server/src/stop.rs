@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-/// Whoever holds it can ask; dropping it asks too.
+/// Its holder can ask; dropping it asks too.
 #[derive(Debug)]
 pub struct Stopper {
     stop: watch::Sender<bool>,

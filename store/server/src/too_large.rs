@@ -1,5 +1,5 @@
 //! Requests that are longer than any that could be executed, or are no message. The transport answers OUT_OF_RANGE and INTERNAL
-//! in its own words; callers get what every other bad argument gets instead: INVALID_ARGUMENT with field and details.
+//! in its own words; callers get the answer of every other bad argument instead: INVALID_ARGUMENT with field and details.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};

@@ -1,4 +1,4 @@
-//! Nodes and callers that are not who they should be, and clocks that do not agree: refused, and never in silence.
+//! Nodes and callers of a wrong identity, and clocks that do not agree: refused, and never in silence.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;

@@ -9,7 +9,7 @@
 //!   p1                          ├ read: 1 ┤
 //! ```
 //!
-//! **What may have happened.** An operation with an answer took effect within its interval. One that is known not to
+//! **Possible effects.** An operation with an answer took effect within its interval. One that is known not to
 //! have run is no part of the history. One whose outcome nobody knows (its reply was lost, or it has no completion)
 //! stays possible for ever: it may take effect at any time after its call, long after others have read what was
 //! there before, or never. The checker never takes a lost reply for a lost write.
@@ -26,7 +26,7 @@
 //! with the fewest changes, so that an operation is placed *just in time*, when the one that is due needs it. On a
 //! history that is linearizable the search mostly walks straight through.
 //!
-//! **What is pruned, and why it may be.**
+//! **Pruning, and its reasons.**
 //! 1. *Observations are placed at once.* An operation that, answered as it was, changes no state (a read, a refused
 //!    compare-and-set) is placed as soon as it is possible, and nothing else is tried there. In any order that goes
 //!    on from here it can be moved to the front: it is possible here, and the others meet the same states.
@@ -40,7 +40,7 @@
 //! 6. *The weaker unknown operation first.* Where two lead to the same state and one could stand in for the other
 //!    everywhere ([`Model::stands_in`]: a put for a test-and-set), the other is used: if an order uses the stronger
 //!    here, exchanging the two gives one that is possible too.
-//! 7. *What the history cannot tell apart is one.* Each model merges states and values that no answer in the history
+//! 7. *Indistinguishable states are one.* Each model merges states and values that no answer in the history
 //!    looks at ([`Model::learn`]); the argument stands at each model. A write whose value nobody ever read is then
 //!    one of a single class, however many there are; n unknown appends do not mean n! texts.
 //!
@@ -49,7 +49,7 @@
 //! thousand random small histories the search agrees with a checker that simply tries every order.
 //!
 //! **Bounds.** The problem is NP-complete (Gibbons and Korach 1997): some histories cannot be decided. [`Limits`] bound
-//! the steps and the time, and the verdict is then [`Verdict::Undecided`], never a guess. What makes histories hard is
+//! the steps and the time, and the verdict is then [`Verdict::Undecided`], never a guess. Histories become hard by
 //! many writers at once on one key with answers that say little. The model [`Records`] takes the versions that the
 //! store's answers carry, which leave hardly any choice.
 //!

@@ -1,6 +1,6 @@
 //! The search for an order of the operations on one key.
 //!
-//! What is searched is told in the crate's documentation; the places that prune say here why they may.
+//! The crate's documentation describes the search; the places that prune give their reason here.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};

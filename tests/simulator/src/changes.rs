@@ -1,5 +1,5 @@
 //! The operator in the world: when it looks, whom it asks, how its requests get there and back, and what
-//! comes next. What it wants and remembers is in `operator`.
+//! comes next. Its wishes and memory are in `operator`.
 
 use store_core::{Member, MemberChange, Membership};
 use store_engine::{Answer, convert};

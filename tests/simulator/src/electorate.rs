@@ -2,7 +2,7 @@
 //! themselves. No node is asked.
 //!
 //! Promises: the membership in force in a log is the last one in it, committed or not; a majority is counted before and
-//! after a change under way, learners and whoever is not named count for nothing.
+//! after a change under way, learners and nodes without a name in it do not count.
 
 use std::collections::BTreeMap;
 

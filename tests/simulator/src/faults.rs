@@ -47,7 +47,7 @@ pub enum Kind {
     Wipe,
     /// A wall clock jumps.
     ClockJump,
-    /// A leader is asked to hand over.
+    /// A leader is asked to transfer leadership.
     TransferLeadership,
     /// A leader keeps its commit orders back for a while.
     HoldCommit,

@@ -27,7 +27,7 @@ const SETTLED_US: Micros = 2 * SECOND;
 const BEHIND_MAX: u64 = 200;
 
 impl World {
-    /// A disk hangs: the leader's, a follower's, or that of one that is told to stand and cannot vote for itself.
+    /// A disk hangs: the leader's, a follower's, or that of one that is told to campaign and cannot vote for itself.
     pub(crate) fn hang(&mut self, place: usize, fault: &Fault) -> bool {
         let leader = self.leader();
         let role = (fault.dice >> 8) % 3;

@@ -50,7 +50,7 @@ pub(crate) enum Told {
     Reply(Reply),
 }
 
-/// The door of one life of a node.
+/// The `Kv` service of one life of a node.
 #[derive(Debug, Default)]
 pub(crate) struct KvService {
     /// Streams that are broken: one of their requests was not executed.

@@ -1,7 +1,7 @@
 //! The whole store and the shop on it, simulated: one seed, one run.
 //!
 //! The production crates run in here unchanged: the core, the log, the state machine, the engine, and the portals that
-//! turn orders into transactions. What is simulated is what they stand on: time, the network, the disk, the machines;
+//! turn orders into transactions. Simulated is only their ground: time, the network, the disk, the machines;
 //! and a driver around each engine that does, in one thread, what `store/server` does with many.
 //!
 //! ```text
@@ -10,10 +10,10 @@
 //!        └──────── handle ─────┘
 //!                    │ streams that break, delays, losses
 //!              ┌─────▼─────┐   packets   ┌───────────┐
-//!              │ door      │◄───────────►│ door      │     driver: queues around the stages
-//!              │ Node F1   │             │ …         │     oracle: sees all, asks nobody
-//!              │ Writer F2 │             │           │
-//!              │ Applier F3│             │           │
+//!              │ admission │◄───────────►│ admission │     driver: queues around the stages
+//!              │ Node      │             │ …         │     oracle: sees all, asks nobody
+//!              │ Writer    │             │           │
+//!              │ Applier   │             │           │
 //!              └───┬───┬───┘             └───────────┘
 //!             SimDisk  Memory (table)
 //! ```

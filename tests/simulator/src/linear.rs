@@ -1,5 +1,5 @@
-//! The history of a run before the judge of linearizability. What a change found there is taken for what it compared
-//! with: a change that was done is a compare-and-set that matched, one that was refused is a read.
+//! The history of a run before the linearizability checker. The value found by a change is taken for its comparison:
+//! a change that was done is a compare-and-set that matched, a refused one is a read.
 
 use feira_lincheck::append::{AppendAnswer, AppendOp, KvAppend};
 use feira_lincheck::{

@@ -1,5 +1,5 @@
-//! The network between nodes: what is sent arrives after a while, or late, twice, out of order, never. What is sent on
-//! one stream arrives in order unless a fault says otherwise. Everything goes over the wire format, both ways.
+//! The network between nodes: a message arrives after a while, or late, twice, out of order, never. Messages of
+//! one stream arrive in order unless a fault says otherwise. Everything goes over the wire format, both ways.
 //!
 //! Leaves out when faults come, and the clients' side of the network (`handle`).
 

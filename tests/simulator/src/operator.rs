@@ -1,6 +1,6 @@
 //! The operator: lets nodes in, gives votes, takes them away, puts one member in another's place, and mends what was lost.
-//! It asks as people do with `feira member`: whoever seems to lead, again if there is no answer, and it does not know
-//! then whether the change was made.
+//! It asks as people do with `feira member`: the node that seems to lead, again if there is no answer, and then without
+//! knowing whether the change was made.
 //!
 //! ```text
 //!   a fault sets a goal ─► what is the membership at the leader? ─► next step ─► ask ─► answer, or none in time

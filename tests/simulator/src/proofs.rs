@@ -3,8 +3,8 @@
 //!
 //! Introductions take no time here, and every packet of a stream is a call of its session. This network is worse than the
 //! streams of servers: it doubles and delays single packets, and what an honest node said is brought to the core however late
-//! (the machine would refuse it as a repetition), as it was before there were proofs. What this judges is the machine: an honest
-//! packet is never taken for a forged one, and whatever a stranger makes of packets ([`crate::strangers`]) is refused.
+//! (the machine would refuse it as a repetition), as it was before there were proofs. The verdict is on the machine: an honest
+//! packet is never taken for a forged one, and every packet of a stranger ([`crate::strangers`]) is refused.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ pub(crate) struct Proofs {
     nonces: u64,
 }
 
-/// What became of a packet at the door.
+/// The result of a packet's admission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Opened {
     /// It is believed.

@@ -1,6 +1,6 @@
 //! A client that reads all the time and stays at its node while others go on: at a leader that was cut off and does not know
-//! yet that another one leads. What it is told is judged at the node's door, for every read of every client: nothing that
-//! was committed anywhere before the read came may be missing (*reads are linearizable*).
+//! yet that another one leads. Its answers are judged where they leave the node, for every read of every client: no entry
+//! that was committed anywhere before the read came may be missing (*reads are linearizable*).
 
 use store_client::StoreExt as _;
 

@@ -1,5 +1,5 @@
-//! Strangers on the network, who hold no key: they see what members say, and send it again, elsewhere, changed, in the other
-//! direction, in sessions that they begin themselves, and what they make up. None of it may be believed.
+//! Strangers on the network, without a key. They see the members' frames and send them again, elsewhere, changed, in the
+//! other direction, in sessions of their own; and they send inventions. None of it may be believed.
 
 use store_core::{Incarnation, Member};
 use store_keys::{Kind, Mac};

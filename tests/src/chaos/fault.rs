@@ -42,9 +42,9 @@ pub enum Fault {
     FullLeader,
     /// No room on the disks of a majority.
     FullMajority,
-    /// Each node in turn killed with -9 and restarted (clause B8).
+    /// Each node in turn killed with -9 and restarted.
     InTurn,
-    /// Each node in turn stopped gracefully and restarted, the leader handing over.
+    /// Each node in turn stopped gracefully and restarted; the leader transfers leadership.
     RollingRestart,
     /// The leader gives its place away.
     TransferLeadership,

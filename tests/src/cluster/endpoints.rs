@@ -1,4 +1,4 @@
-//! The doors of a cluster, as each of its callers has them: services of single processes, handles of the whole, and the
+//! The endpoints of a cluster, as each of its callers has them: services of single processes, handles of the whole, and the
 //! key that proves an operator.
 
 use std::sync::Arc;

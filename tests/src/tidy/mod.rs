@@ -4,7 +4,7 @@
 //! Promises: a problem names file and line and says what to do; no rule has a list of exceptions. Each rule has a
 //! unit test on small texts that shows it can fail.
 //!
-//! **What is read, and how exactly.** Rust is read as text in which comments and literals are blanked ([`text`]),
+//! **The reading, and its exactness.** Rust is read as text in which comments and literals are blanked ([`text`]),
 //! then as tokens ([`tokens`]); it is not parsed by `syn`, for three reasons: bodies inside macros (`proptest!`,
 //! `select!`, `macro_rules!`) are opaque to a parser and here count like all others; a file that does not compile
 //! yet is still checked; and nothing has to be built. The approximations that follow from it stand at each rule.

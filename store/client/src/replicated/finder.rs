@@ -54,7 +54,7 @@ impl Finder {
     pub(crate) async fn identified(&self) -> Result<Route, String> {
         if let Some(said) = self.identify().await? {
             for (address, answer) in said {
-                // Who is of another cluster is told of when a leader is looked for.
+                // A node of another cluster is reported by the search for a leader.
                 let _ = answer.and_then(|status| self.whose.lock().listen(&address, &status));
             }
         }
@@ -99,7 +99,7 @@ impl Finder {
         self.whose.lock().is_anothers(address);
     }
 
-    /// Whether another cluster answered at this address last: nothing is asked there, whoever names it.
+    /// Whether another cluster answered at this address last: nothing is asked there, even if named.
     pub(crate) fn has_another(&self, address: &str) -> bool {
         self.whose.lock().has_another(address)
     }
@@ -147,7 +147,7 @@ impl Finder {
             Some(_) if self.whose.lock().log_id() == 0 => {
                 Err("the leader does not know its log yet".to_owned())
             }
-            // One of ours is behind, and takes for the leader whoever had that port.
+            // One of ours is behind, and takes the former owner of that port for the leader.
             Some(best) if self.has_another(&best.address) => {
                 if !problems.iter().any(|problem| problem.starts_with(&best.address)) {
                     problems.push(format!("{}: is the port of another cluster", best.address));

@@ -1,5 +1,5 @@
-//! The stream to the leader of one group, over all its lives: find the leader, open the stream, send what waits
-//! in its order, take answers, and begin again when it breaks.
+//! The stream to the leader of one group, over all its connections: find the leader, open the stream, send the waiting
+//! requests in their order, take answers, and begin again when it breaks.
 //!
 //! One task does all of it. Callers only take a place in [`Pending`] and wait for their answer; the sending side
 //! is polled by the connection, which packs everything that waits into its next frames.
@@ -35,8 +35,8 @@ const STALL_MS: u64 = 1_000;
 const SWEEP_MS: u64 = 100;
 /// After a refusal, how long the answers to what was sent before are still collected.
 const DRAIN_MS_MAX: u64 = 300;
-/// Waits between attempts: doubled each time, with jitter. An election takes some 400 ms, and whoever waits when it is
-/// over waits for nothing; an attempt costs each node one small call. What has failed for longer than any election is tried
+/// Waits between attempts: doubled each time, with jitter. An election takes some 400 ms, and a wait beyond its
+/// end is for nothing; an attempt costs each node one small call. What has failed for longer than any election is tried
 /// more seldom.
 const BACKOFF_MS_FIRST: u64 = 20;
 const BACKOFF_MS_ELECTION: u64 = 80;

@@ -64,14 +64,14 @@ impl Slot {
             Kind::Named | Kind::Unnamed if self.sent || self.lost => Error::Unknown { message },
             _ => Error::away(message),
         };
-        // Whoever asked may have gone: then nobody is told, and that is right.
+        // The caller may have gone: then nobody is told, and that is right.
         let _ = self.answer.send(Err(error));
     }
 
     /// Ends it with what the store said.
     fn conclude(self, answer: Answer) {
         match answer {
-            // Refused at a node's door: of the copy that got lost the node knows nothing.
+            // Refused at admission: of the lost copy the node knows nothing.
             Err(Error::Retry { message, .. } | Error::Refused { reason: Refusal::Invalid, message })
                 if self.lost =>
             {

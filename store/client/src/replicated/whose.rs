@@ -116,7 +116,7 @@ impl Whose {
         })
     }
 
-    /// Another cluster answers at this address. Whoever of ours names it is behind: nothing is asked there until one of ours
+    /// Another cluster answers at this address. A node of ours that names it is behind: nothing is asked there until one of ours
     /// answers there.
     pub(crate) fn is_anothers(&mut self, address: &str) {
         if self.others.len() < NODES_MAX {
@@ -180,7 +180,7 @@ impl Whose {
     }
 }
 
-/// Who has a port, as it says.
+/// The owner of a port, by its own account.
 fn whose_port(status: &StatusResponse) -> String {
     let name = String::from_utf8_lossy(&status.cluster);
     match id_of(status) {

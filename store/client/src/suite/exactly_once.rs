@@ -1,4 +1,4 @@
-//! Identities: a write is executed at most once, and what became of it can be asked.
+//! Identities: a write is executed at most once, and its outcome can be asked.
 
 use std::sync::Arc;
 

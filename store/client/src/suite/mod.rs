@@ -1,4 +1,4 @@
-//! The conformance suite of [`Store`]: what every implementation must do, by name. It runs on an empty store or
+//! The conformance suite of [`Store`]: the duties of every implementation, by name. It runs on an empty store or
 //! beside others on one that is in use, since each check has keys of its own.
 //!
 //! [`run`] runs all of it and panics with the name of the check that failed.

@@ -1,4 +1,4 @@
-//! The specification's operations with every outcome (clause D1), scans, and arguments at the door.
+//! The operations of the versioned API with every outcome, scans, and arguments at admission.
 
 use std::sync::Arc;
 

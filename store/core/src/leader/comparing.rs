@@ -1,7 +1,7 @@
 //! A leader's comparison of the replicas' states: asks for the same checkpoint everywhere, judges the answers, and
-//! tells whoever is in the minority.
+//! tells the replicas in the minority.
 //!
-//! It rides on heartbeats and their answers: one offset is asked for at a time, until everybody who speaks has
+//! It rides on heartbeats and their answers: one offset is asked for at a time, until every speaking replica has
 //! answered the same, or for [`limits::HEARTBEATS_COMPARED`] heartbeats if there is a newer one, or until this replica itself
 //! has forgotten it. When it is over, nothing more is sent until this replica has a newer checkpoint.
 
@@ -37,7 +37,7 @@ impl Leader {
             self.comparison = Comparison { asked: newest, divergence, ..Comparison::default() };
         }
         let asked = self.comparison.asked;
-        // Who differs may have another table soon, and then another answer.
+        // A replica that differs may have another table soon, and then another answer.
         let differs = |(_, answer): &(Member, Option<Checkpoint>)| answer.is_some() && *answer != asked;
         if !waits(self) && !self.comparison.answers.iter().any(differs) {
             return Offset::ZERO;
@@ -104,7 +104,7 @@ impl Leader {
             Verdict::Open { undecided: true } if !matches!(before, Divergence::NoMajority(_)) => {
                 Divergence::Undecided(offset)
             }
-            // Who differed will have this leader's state.
+            // The replica that differed will have this leader's state.
             Verdict::Open { undecided: false } if is_void && matches!(before, Divergence::Undecided(_)) => {
                 Divergence::None
             }
@@ -121,7 +121,7 @@ impl Leader {
     }
 
     /// Tells those in the minority, with every heartbeat until they are quarantined. If a majority came about because others are
-    /// members now, nobody says anything new: so the doubt ends here.
+    /// members now, nobody says anything new: so the comparison ends here, undecided.
     pub(super) fn quarantine_minority(&mut self, state: &State, out: &mut Vec<Output>) {
         let Some(asked) = self.comparison.asked.filter(|_| !self.comparison.answers.is_empty()) else {
             return;

@@ -1,11 +1,12 @@
 //! A leader whose own disk hangs: it gives leadership away, if others can be elected.
 //!
-//! A commit needs the leader's own disk (docs/decisions/0009), so that one that does not answer keeps everybody waiting
-//! whatever the others hold. The order is: who waits here is told that the outcome is unknown; the most advanced of the
-//! others is told to stand; if none leads within an election timer, this one steps down in its epoch, which needs no disk.
+//! A commit needs the leader's own disk (docs/decisions/0009), so a disk that does not answer keeps everybody waiting
+//! whatever the others hold. The order is: waiting requests are answered with an unknown outcome; the most advanced of the
+//! others is told to campaign; if none leads within an election timer, the leader steps down in its epoch, which needs no
+//! disk.
 //!
-//! Promises: while a majority of the voters without this one holds what its own disk does not, and no other fault is active,
-//! another leads within three election timers. Leaves out what a hang is ([`crate::disk`]).
+//! Promises: while a majority of the voters without the leader holds more than the leader's disk, and no other fault is
+//! active, another leads within three election timers. Leaves out the definition of a hang ([`crate::disk`]).
 
 use alloc::vec::Vec;
 

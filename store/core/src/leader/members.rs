@@ -1,5 +1,5 @@
 //! A leader's changes of membership: begins one, follows each with its view of the replicas, finishes
-//! a joint one, whoever began it, and leaves when it has removed itself.
+//! a joint one of any leader, and leaves when it has removed itself.
 
 use alloc::vec::Vec;
 
@@ -173,7 +173,7 @@ impl Leader {
         }
     }
 
-    /// What follows when more is committed: a joint membership is left, whoever entered it; and a leader that is no
+    /// The consequences of a commit: a joint membership of any leader is left; and a leader that is no
     /// voter any more gives leadership away.
     pub(super) fn finish_change(&mut self, state: &mut State, out: &mut Vec<Output>) {
         if !self.is_established(state) || !state.is_membership_committed() {

@@ -101,7 +101,7 @@ impl Cluster {
                 self.counts.trusted += 1;
                 self.node(id).disk.maybe_lost_tail = false;
             }
-            Output::TransferFailed => self.counts.handovers_failed += 1,
+            Output::TransferFailed => self.counts.transfers_failed += 1,
             Output::EpochRefused { .. } => {}
             Output::Fatal(_) => self.node(id).fatal = true,
         }

@@ -64,7 +64,7 @@ pub(crate) struct Counts {
     pub(crate) probes: u64,
     pub(crate) refused: u64,
     pub(crate) reads_failed: u64,
-    pub(crate) handovers_failed: u64,
+    pub(crate) transfers_failed: u64,
     pub(crate) trusted: u64,
     pub(crate) changes_refused: u64,
     /// Times that a leader told who waits that the outcome is unknown, since its disk hangs.

@@ -1,4 +1,4 @@
-//! The oracle's own account of the rounds that changes of votes wait for: who answered which heartbeat, after which
+//! The oracle's own account of the rounds that changes of votes wait for: each node's answered heartbeats, after each
 //! request. *Votes move after a round*: a leader appends a joint membership only when majorities of the voters before it
 //! and of those after it have acknowledged, within an election timer, a heartbeat that was sent after the request.
 

@@ -1,4 +1,4 @@
-//! Tables, as scripts have them: bare cores have none, so a script plays the applier and whoever replaces a table.
+//! Tables of scripts: bare cores have none, so a script plays the applier and the replacement of a table.
 
 use store_core::{Checkpoint, Input, NodeId, Offset};
 

@@ -1,7 +1,7 @@
 //! Clients' requests: admitted or refused at once, proposed together, answered once.
 //!
-//! Promises that what is admitted is bounded, from admission until it is applied. Leaves out what becomes of an
-//! admitted write: the applier answers it, or the change of leadership ([`super::outputs`]).
+//! Promises that admitted writes are bounded, from admission until they are applied. Leaves out the answer to an
+//! admitted write: the applier gives it, or the change of leadership ([`super::outputs`]).
 
 use bytes::Bytes;
 use store_core::{Divergence, Input, Offset};
@@ -63,7 +63,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         }
     }
 
-    /// All commands of this turn become one append.
+    /// All commands of this poll become one append.
     pub(super) fn propose(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
         self.commands_bytes = 0;
         if self.commands.is_empty() {
@@ -78,7 +78,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         self.step_with(Input::Propose { count }, Carried::Commands(commands), outs)
     }
 
-    /// All reads of this turn share one barrier.
+    /// All reads of this poll share one barrier.
     pub(super) fn ask(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
         if self.asking.is_empty() {
             return Ok(());
@@ -112,7 +112,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
 
     pub(super) fn not_leader(&self) -> Answer {
         let view = self.replica.view();
-        // One that is handing over still leads, but is nobody to send a client to.
+        // During a transfer this node still leads, but no client should be sent here.
         let leader = view.leader.filter(|leader| *leader != self.member.node);
         Answer::NotLeader { epoch: view.epoch, leader }
     }

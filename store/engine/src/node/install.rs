@@ -1,7 +1,7 @@
 //! A snapshot from the leader on its way into table and log; `Arrival` says how far it is.
 //!
-//! Promises: what is not needed goes; when one is installed, everything that was known of the log before it is
-//! forgotten. Leaves out the files: [`crate::snapshots`].
+//! Promises: a needless snapshot goes; with an installation all notes on the log before it are forgotten.
+//! Leaves out the files: [`crate::snapshots`].
 
 use store_core::{Input, Position};
 use store_db::Table;

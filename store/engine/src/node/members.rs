@@ -58,7 +58,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         }
     }
 
-    /// The leader's membership entry: in force from here on, so whoever speaks to peers hears of it first.
+    /// The leader's membership entry: in force from here on, so the driver's peer connections hear of it first.
     pub(super) fn append_membership(
         &mut self,
         write: WriteSeq,

@@ -1,7 +1,7 @@
-//! The core's outputs, carried out or sent where it belongs.
+//! The core's outputs, carried out or sent to their receivers.
 //!
-//! Promises: in the core's order; a ballot is durable before anything after it leaves. Leaves out when the core is
-//! stepped, and with what.
+//! Promises: in the core's order; a ballot is durable before anything after it leaves. Leaves out the core's inputs
+//! and their times.
 
 use bytes::Bytes;
 use store_core::{
@@ -195,7 +195,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
 }
 
 impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
-    /// Who waits for a commit here waits in vain.
+    /// Requests that wait for a commit here wait in vain.
     fn disown(&mut self, outs: &mut Vec<NodeOut>) {
         let lost = self.writes.take_all().into_iter();
         let changing = self.changing.take().map(|changing| changing.request_id);

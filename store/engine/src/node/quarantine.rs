@@ -1,15 +1,15 @@
 //! A replica whose table is wrong, from the word that it is until it has another.
 //!
 //! ```text
-//!  the core says so ─► applier, snapshots and whoever reads are told                        (a crash: told again)
+//!  the core says so ─► applier, snapshots and readers are told                              (a crash: told again)
 //!  ─► quarantine durable                                                                         (a crash: quarantined again)
 //!  a snapshot that the log goes on from is fetched ─► it is snap.N ─► the table is replaced (a crash: fetched again)
 //!  ─► the wrong snapshots go ─► the quarantine goes ─► the core is told                          (a crash: as before it)
 //! ```
 //!
 //! Promises *quarantine before discard*: nothing of the table goes before the quarantine is durable, and the quarantine goes after
-//! everything that was wrong has gone. Meanwhile the log goes on: this replica acknowledges and votes. Leaves out who is
-//! right ([`store_core::checkpoints`]) and the files ([`crate::snapshots`]).
+//! everything wrong has gone. Meanwhile the log goes on: this replica acknowledges and votes. Leaves out the comparison
+//! of states ([`store_core::checkpoints`]) and the files ([`crate::snapshots`]).
 
 use store_core::{Checkpoint, Divergence, Input, Position, Role};
 use store_db::Table;

@@ -1,13 +1,13 @@
 //! The time in which a ballot is on its way to the disk, however long that takes.
 //!
 //! ```text
-//!   step ─► save ballot ─┬─ what depends on it: held ──────────────────────────► carried out ─► what came meanwhile
-//!                        └─ what does not: carried out at once        saved ──►┘
+//!   step ─► save ballot ─┬─ dependent outputs: held ───────────────────────────► carried out ─► waiting inputs
+//!                        └─ other outputs: carried out at once        saved ──►┘
 //!   meanwhile: ticks pass, clients are refused, status is told, the log's reports and peers' messages wait
 //! ```
 //!
-//! Promises: what the core said after a ballot leaves after that ballot is durable, and in order; what waits is bounded.
-//! Leaves out what depends on a ballot: [`store_core::Output::after`].
+//! Promises: outputs after a ballot leave after that ballot is durable, and in order; the waiting inputs are bounded.
+//! Leaves out which outputs depend on a ballot: [`store_core::Output::after`].
 
 use store_core::{Ballot, Durable, Input, Output};
 use store_db::Table;
@@ -52,7 +52,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             return Ok(());
         }
         let Some(Saving { held, mut carried, jobs, .. }) = self.saving.take() else { return Ok(()) };
-        // After an election timer nobody waits for a vote, and who was told to stand is no longer meant.
+        // After an election timer nobody waits for a vote, and an order to campaign is out of date.
         let is_old = |output: &Output| is_late && matches!(output, Output::Send { .. });
         for output in held.into_iter().filter(|output| !is_old(output)) {
             self.carry_out(output, &mut carried, outs)?;

@@ -1,5 +1,5 @@
 //! Death at every fail point (feature `failpoints`). A replica goes through everything it does with files; the machine
-//! dies at each fail point of the table, at its first and at later passings, as a kill and as power losses. What it had
+//! dies at each fail point of the table, at its first and at later passings, as a kill and as power losses. Everything
 //! promised by then (entries synced, ballots, snapshots with a name) is there afterwards, and it can go on.
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
 //! Random lives of a log on the simulated disk against a model: appends, syncs, cuts, rolls, votes, kills, power
-//! losses, deaths inside any operation and inside recovery. What was synced is there, nothing is invented, the log
+//! losses, deaths inside any operation and inside recovery. Synced entries are there, nothing is invented, the log
 //! is a prefix of what was written, votes stay, and a kill alone never makes a log tell of a lost tail.
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! The `Changes` stream: what is in the feed after an offset, then what is applied from now on.
+//! The `Changes` stream: the feed's rows after an offset, then new ones as they are applied.
 
 use std::pin::Pin;
 use std::sync::Arc;

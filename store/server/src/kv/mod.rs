@@ -1,4 +1,4 @@
-//! The `Kv` service: checks at the door, then the node; and the way back.
+//! The `Kv` service: validation, then the node; and the way back.
 
 mod changes;
 mod outbox;

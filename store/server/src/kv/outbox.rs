@@ -3,8 +3,8 @@
 //! The node's and the applier's threads deliver a whole batch with one lock and one wake; the stream takes all of
 //! it at once, and runs all reads that became ready in one read transaction.
 //!
-//! **Charges.** A request is charged to its connection until its answer is made. While it waits for the store, that is nothing
-//! that its caller has to do; from then on he is waited for, anew each time that he takes some of what is there.
+//! **Charges.** A request is charged to its connection until its answer is made. While it waits for the store, its caller
+//! has nothing to do; from then on the caller is waited for, anew each time that it takes some of the answers.
 //!
 //! ```text
 //!   enter ─► waits for the store ─► deliver ─► told, waits for its caller ─► poll ─► made: given back
@@ -12,7 +12,7 @@
 //!
 //! **Order.** Writes of a stream are executed in the order sent, or not at all: as soon as one of its requests was
 //! not executed for want of a leader, or its fate is open, the stream is *broken*. Nothing later of it is executed
-//! any more, it answers what waits, and ends; its caller begins again elsewhere, with the first unanswered.
+//! any more, it answers the waiting requests, and ends; its caller begins again elsewhere, with the first unanswered.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,7 +115,7 @@ impl Waiting {
 pub(crate) struct Picked {
     /// Requests and what they were told.
     pub(crate) told: Vec<(Waiting, Told)>,
-    /// Answers made at the door, and what they are charged with until they are taken.
+    /// Answers made at admission, and their charges until they are taken.
     pub(crate) ready: Vec<(PipelineResponse, usize)>,
     /// For the answers among them that are not short.
     pub(crate) charge: Option<Charge>,
@@ -205,7 +205,7 @@ impl Outbox {
         Some(number)
     }
 
-    /// Gives an answer at the door, charged like a request until it is taken.
+    /// Gives an answer at admission, charged like a request until it is taken.
     pub(crate) fn answer(&self, response: PipelineResponse) {
         let cost = REQUEST_COST_BYTES + response.encoded_len();
         let mut inner = self.inner.lock();
@@ -542,7 +542,7 @@ mod tests {
         let outbox = Outbox::new(1, Some(deaf.place().clone()));
         (0..1_000).for_each(|number| outbox.answer(refused(number)));
         assert!(guard.budget(Side::Requests).held() >= 1_000 * REQUEST_COST_BYTES);
-        // Who does not take them is cut when others need the room.
+        // A caller that does not take them is cut when others need the room.
         tokio::time::pause();
         let (granted, ()) = tokio::join!(other.place().charge(Side::Requests, 1 << 20), async {
             closed(&deaf).await;

@@ -1,5 +1,5 @@
-//! The validation of a request before the node: its fields and route are checked, and that the node is in the group; what
-//! it asks becomes bytes.
+//! The validation of a request before the node: its fields and route are checked, and that the node is in the group; its
+//! command becomes bytes.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -49,7 +49,7 @@ fn clocks_apart(shared: &Shared, found: Violation) -> Failure {
     Failure { field, ..failure(FailureReason::ClocksApart, found.problem) }
 }
 
-/// What the door says of a request's fields and route.
+/// The verdict on a request's fields and route.
 pub(super) fn validated(
     shared: &Shared,
     route: Option<&Route>,

@@ -96,7 +96,7 @@ impl PeerConnection {
 struct Pushing {
     shared: Arc<Shared>,
     peer: NodeId,
-    /// Locked for one turn at a time, by this task or by the thread that reads the log for it.
+    /// Locked for one poll at a time, by this task or by the thread that reads the log for it.
     replicator: Arc<Mutex<Replicator<Disk>>>,
     inbox: ReplicatorInbox,
     posted: Arc<Notify>,

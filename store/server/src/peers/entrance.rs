@@ -1,4 +1,4 @@
-//! The entrance of a node: introductions and proofs of those who call, and the count of those who prove nothing.
+//! The entrance of a node: introductions and proofs of callers, and the count of callers without a proof.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,14 +54,14 @@ pub(super) fn hello_in(hello: &wire::Hello) -> Result<Hello, Status> {
     })
 }
 
-/// The door for sessions that others begin here.
+/// The admission of sessions that others begin here.
 pub(crate) struct Entrance {
     /// Held for a few MACs, never across a wait.
     admission: Mutex<Admission>,
 }
 
 impl Entrance {
-    /// The door of this process, with random bytes that nobody else has.
+    /// The admission of this process, with random bytes of its own.
     pub(crate) fn new(random: [u8; KEY_BYTES]) -> Entrance {
         Entrance { admission: Mutex::new(Admission::new(random)) }
     }

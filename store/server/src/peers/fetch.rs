@@ -1,6 +1,6 @@
-//! Fetching a snapshot from the leader, when this replica is behind what the leader's log still holds.
+//! The fetch of a snapshot from the leader, for a replica behind the beginning of the leader's log.
 //!
-//! One fetch at a time; a later want replaces the target of the next attempt. What was received stays on disk, and
+//! One fetch at a time; a later want replaces the target of the next attempt. The received part stays on disk, and
 //! the next attempt goes on after it. An error of the disk after which nothing can be trusted (a failed sync) ends the
 //! node: a second sync of the same bytes would succeed over what the first one lost.
 

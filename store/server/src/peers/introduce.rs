@@ -40,7 +40,7 @@ pub(super) fn introduce_to(shared: &Shared, to: &wire::Member) -> wire::Peer {
 }
 
 /// What a peer says of a session that this node began, or wanted to: a mix-up (another cluster, another node, another folder
-/// at its address) is told to whoever looks after this node, until it is over. It is not proven, and so shown as said.
+/// at its address) is a problem for this node's operator, until it is over. It is not proven, and so shown as said.
 pub(super) fn told_by_peer<T>(shared: &Shared, peer: NodeId, told: Result<&T, &Status>) {
     let about = About::Peer(peer.0);
     let refused = told.err().map(failure_from).filter(|failure| {

@@ -1,15 +1,15 @@
-//! The conversation of one group's replicas over gRPC: a *line* to each peer (what this node begins) and the `Replication`
-//! service (what peers begin here).
+//! The conversation of one group's replicas over gRPC: a *connection* to each peer (begun by this node) and the
+//! `Replication` service (begun by peers).
 //!
 //! | from the node | carried by |
 //! |---|---|
-//! | `Replicator` | the line's push stream, open while this node leads |
-//! | `Vote` request | the line's vote task, one call at a time, the newest |
+//! | `Replicator` | the connection's push stream, open while this node leads |
+//! | `Vote` request | the connection's vote task, one call at a time, the newest |
 //! | `Reply` | the push stream that the peer opened to us |
 //! | `Vote` reply | the answer of the peer's call |
 //! | `FetchSnapshot` | the snapshot task, one at a time |
 //!
-//! None of them queues: a line holds a cursor and the newest of each small message, so that a peer that is slow,
+//! None of them queues: a connection holds a cursor and the newest of each small message, so that a peer that is slow,
 //! stopped or gone costs this node nothing but a connection attempt now and then.
 
 mod connection;
@@ -117,7 +117,7 @@ impl Peers {
 
     fn connection(&self, peer: NodeId) -> Arc<PeerConnection> {
         let members = self.shared.members();
-        // Who leaves is no member any more, and is told so on the line that is there.
+        // A leaving member is told so on the connection that is there.
         let member = members.by_node.get(&peer.0);
         let mut connections = self.connections.lock();
         if let Some((who, connection)) = connections.get(&peer) {

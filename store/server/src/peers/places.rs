@@ -1,5 +1,5 @@
 //! One place for each peer that speaks to this node. Members always have one; so has a bounded number of others, since
-//! whoever is not known here may have become a member since. What non-members say can fill no memory.
+//! an unknown caller may have become a member meanwhile. Messages of non-members can fill no memory.
 
 use std::collections::HashMap;
 

@@ -1,6 +1,6 @@
-//! The `Replication` service: what peers begin here. Only members are heard, and each frame proves that it comes from one
-//! ([`super::session`]); who does not say rightly who he is and whom he means is refused with what differs. What is not proven
-//! takes no place and reaches no core.
+//! The `Replication` service: the streams and calls that peers begin here. Only members are heard, and each frame proves
+//! that it comes from one ([`super::session`]). A caller that names itself or this node wrongly is refused, with the
+//! difference. Unproven callers take no place and reach no core.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -44,8 +44,8 @@ impl ReplicationService {
         &self.peers.shared
     }
 
-    /// Lets in who proves to be a member, and says who that is; who is refused is counted, and told to whoever looks after this
-    /// node.
+    /// Lets a caller with a member's proof in, and returns the member; a refused caller is counted, and a problem for this
+    /// node's operator.
     fn let_in(
         &self,
         kind: Kind,
@@ -96,7 +96,7 @@ impl ReplicationService {
         checked.inspect(|()| self.found(member))
     }
 
-    /// Whoever was mixed up (with a folder that was replaced, say) has found its way.
+    /// A member that was mixed up (with a folder that was replaced, say) has found its way.
     fn found(&self, member: Member) {
         let was = refused_as(member.node.0);
         self.shared().problems.clear_if(About::Caller, |text| text.contains(&was));

@@ -1,5 +1,5 @@
-//! Sessions on the wire: who begins one, who lets one begin, and frames with their proofs. What is believed decides
-//! [`store_keys::Admission`] and its kin, which the simulator runs too.
+//! Sessions on the wire: both ends of an introduction, and frames with their proofs. [`store_keys::Admission`] and its
+//! kin decide what to believe; the simulator runs them too.
 
 use bytes::Bytes;
 use prost::Message;
@@ -68,11 +68,11 @@ pub(super) async fn begin(
     };
     let said = hello_in(&hello)?;
     let welcome = client.introduce(hello.clone()).await?.into_inner();
-    let doubted =
+    let states_differ =
         || unproven(PROOF, "it does not prove that it is of this cluster: this node tells it nothing");
-    let cookie = Cookie::of(&welcome.cookie).ok_or_else(doubted)?;
-    let proof = Mac(welcome.proof[..].try_into().map_err(|_| doubted())?);
-    let caller = Caller::welcomed(&said, &keys, &Welcome { cookie, proof }).map_err(|_| doubted())?;
+    let cookie = Cookie::of(&welcome.cookie).ok_or_else(states_differ)?;
+    let proof = Mac(welcome.proof[..].try_into().map_err(|_| states_differ())?);
+    let caller = Caller::welcomed(&said, &keys, &Welcome { cookie, proof }).map_err(|_| states_differ())?;
     Ok(Begun { hello, cookie: welcome.cookie, caller })
 }
 

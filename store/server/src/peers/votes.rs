@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::places::Places;
 use crate::shared::Members;
 
-/// Who waits.
+/// The waiting peers.
 #[derive(Default)]
 pub(super) struct VotesAsked {
     waiting: Mutex<Places<oneshot::Sender<VoteReply>>>,

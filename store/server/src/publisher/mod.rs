@@ -2,12 +2,12 @@
 //! publishes; events come from the change feed in the table, in offset order, so nothing is ever queued here.
 //!
 //! ```text
-//!   feed ──► Plan: what is to be published next? ──► PublisherSession: one MQTT 5 connection ──► broker
+//!   feed ──► Plan: the next message to publish ────► PublisherSession: one MQTT 5 connection ──► broker
 //!              ▲ acks ◄──────────────────────────────┘ nonces ◄──────────────────────────┘
 //! ```
 //!
 //! A *session* is one leadership over one connection. It begins at the last publish mark in the log, or, on a new
-//! connection, after what the broker acknowledged. When the broker is slow, the plan waits for its acks; when the
+//! connection, after the broker's last ack. When the broker is slow, the plan waits for its acks; when the
 //! connection is lost, the next session begins where the broker's acks ended: duplicates, never gaps. The broker
 //! dead, slow or stopped touches nothing else in the node: this task waits for it alone.
 //!
@@ -154,7 +154,7 @@ fn log(shared: &Shared) -> Log {
 async fn leading(shared: &Shared) -> Epoch {
     let (mut applied, mut role) = (shared.applied.subscribe(), shared.role.subscribe());
     if role.borrow().role != Role::Leader {
-        // Whoever does not lead needs no broker.
+        // A node that does not lead needs no broker.
         shared.problems.clear(About::Broker);
     }
     let begun = applied.wait_for(|applied| applied.position.offset.0 > 0).await.is_ok();
@@ -202,7 +202,7 @@ impl<'a> LeaderSession<'a> {
                 Step::Read { after } => self.publish_events(after).await?,
                 Step::Ask => self.ask_barrier().await,
                 Step::FreshnessHeartbeat { offset, previous, mut nonces } => {
-                    // Whoever is not named asks again.
+                    // A portal that is not named asks again.
                     nonces.truncate(plan::nonces_fitting(self.headroom_bytes()));
                     let heartbeat = FreshnessHeartbeat { offset, previous, nonces };
                     self.send(bus_message::Kind::FreshnessHeartbeat(heartbeat)).await?;

@@ -1,9 +1,9 @@
 //! One MQTT 5 connection: a task that only polls it, and a handle that only queues. When anything goes wrong the
-//! whole connection is given up: what it had on its way is published again by the next.
+//! whole connection is given up: the next one publishes its unacknowledged messages again.
 //!
-//! Anybody on the broker can publish to the topic of nonces. So the broker is told not to send what is larger than a
-//! nonce (MQTT 5, 3.1.2.11.4: it discards that, and the connection sessions on); what is no nonce, asks the leader of
-//! another log, or is not proven by the cluster's bus key is counted, told of now and then, and ignored.
+//! Anybody on the broker can publish to the topic of nonces. So the broker is told not to send packets larger than a
+//! nonce (MQTT 5, 3.1.2.11.4: it discards them, and the connection goes on). A message that is no nonce, asks the leader
+//! of another log, or is not proven by the cluster's bus key is counted, told of now and then, and ignored.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -246,7 +246,7 @@ impl NonceSubscriber {
         }
     }
 
-    /// Counts it, and tells of it now and then: whoever sends one such sends more.
+    /// Counts it, and tells of it now and then: a sender of one such sends more.
     fn ignore(&mut self, bytes: usize, why: Foreign) {
         self.ignored.fetch_add(1, Ordering::Relaxed);
         let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
