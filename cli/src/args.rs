@@ -194,6 +194,9 @@ pub struct Up {
     /// For a new cluster: any free ports, written to the file; else 7401 and on
     #[arg(long)]
     pub any_ports: bool,
+    /// For a new cluster: faults may be planted in it (log plant, node hold-commit), to rehearse what happens then
+    #[arg(long)]
+    pub rehearsal: bool,
     /// Run it in the background, and let it stay when the terminal goes; feira down stops it
     #[arg(long)]
     pub detach: bool,

@@ -173,7 +173,8 @@ impl Cluster {
             cluster.commands.insert(name, role.iter().map(ToString::to_string).collect());
             address
         };
-        let mut text = format!("cluster = \"test\"\nfolder = \"data\"\n[store]\n{}\n", options.store);
+        let mut text =
+            format!("cluster = \"test\"\nfolder = \"data\"\nrehearsal = true\n[store]\n{}\n", options.store);
         for id in 1..=options.nodes {
             let address = listen(self, format!("node-{id}"), &["store", "--node", &id.to_string()]);
             writeln!(text, "[[store.nodes]]\nid = {id}\nlisten = \"{address}\"").expect("text grows");

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 fn serves_as_told(shape: &[&str], expected: &[&str]) {
     let place = Place::new(feira_tests::feira!());
-    let up = place.up(&[&["--any-ports"][..], shape].concat());
+    let up = place.up(&[&["--any-ports", "--rehearsal"][..], shape].concat());
     let names: Vec<&str> = up.parts.iter().map(|part| part.name.as_str()).collect();
     assert_eq!(names, expected);
     let addresses = up.addresses();

@@ -24,6 +24,8 @@ pub struct Config {
     pub log_bytes: u64,
     /// So many log files of a part are kept besides the one that is written.
     pub log_files_kept: usize,
+    /// Faults may be planted (`feira log plant`, `feira node hold-commit`): for rehearsals, never for a shop.
+    pub rehearsal: bool,
     /// The replicated store.
     pub store: Store,
     /// The MQTT broker.
@@ -152,6 +154,7 @@ impl Default for Config {
             log: "info".into(),
             log_bytes: 16 << 20,
             log_files_kept: 3,
+            rehearsal: false,
             store: Store::default(),
             broker: Broker::default(),
             portal: Portal::default(),

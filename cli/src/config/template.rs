@@ -17,6 +17,8 @@ pub struct Fresh {
     pub broker: BrokerKind,
     /// Port 0 everywhere: allotted at the first start and written back.
     pub any_ports: bool,
+    /// Faults may be planted.
+    pub rehearsal: bool,
 }
 
 impl Default for Fresh {
@@ -27,6 +29,7 @@ impl Default for Fresh {
             client_portals: 1,
             broker: BrokerKind::Embedded,
             any_ports: false,
+            rehearsal: false,
         }
     }
 }
@@ -41,6 +44,7 @@ pub fn template(fresh: &Fresh) -> String {
         BrokerKind::External => "external",
     };
     let mut text = HEAD.replace("{broker}", broker).replace("{broker_port}", &port(7431).to_string());
+    text = text.replace("{rehearsal}", if fresh.rehearsal { "true" } else { "false" });
     text.push_str(NODES);
     for id in 1..=fresh.nodes {
         let port = port(7400 + id);
@@ -74,6 +78,8 @@ log = "info"
 # Under `feira up`, a part's next log file is begun after so many bytes; so many older ones are kept.
 log_bytes = 16777216
 log_files_kept = 3
+# true: faults may be planted (feira log plant, feira node hold-commit), for rehearsals; never for a shop.
+rehearsal = {rehearsal}
 
 [store]
 # A new snapshot is begun, and the log rolls, after so many seconds or bytes of log.

@@ -68,7 +68,7 @@ impl Kept {
 
 /// Returns how many promises held; 0 for a person's own tour.
 async fn in_folder(asked: &Demo, folder: &Path, out: &Out) -> Result<u32, Failure> {
-    let shape = Up { nodes: Some(asked.nodes), any_ports: true, ..Up::default() };
+    let shape = Up { nodes: Some(asked.nodes), any_ports: true, rehearsal: true, ..Up::default() };
     let sources = Sources { file: Some(folder.join("feira.toml")), set: Vec::new() };
     let loaded = prepare(&sources, &shape, out)?;
     let _lock = lock(&Supervisor::run_folder(&loaded))?;

@@ -40,6 +40,12 @@ pub struct Plan {
 /// The node runs, the place is committed, the epoch is the leader's, or the entries would be no log.
 pub async fn run(loaded: &Loaded, id: u64, plan: Plan) -> Result<Answer, Failure> {
     let node = nodes::node_of(&loaded.config, id)?;
+    if !loaded.config.rehearsal {
+        let message =
+            format!("{} does not say rehearsal = true: no faults are planted", loaded.path.display());
+        return Err(Failure::refused(message)
+            .next("never plant faults in a shop; feira up --rehearsal makes a cluster for that"));
+    }
     if nodes::status(node).await.is_ok() {
         return Err(Failure::refused(format!("node {id} runs")).next(format!("feira node stop {id}")));
     }

@@ -79,6 +79,7 @@ pub fn config_of(loaded: &Loaded, id: u64) -> Result<Config, Failure> {
         snapshot_bytes_per_second: config.store.snapshot_bytes_per_second,
         table_bytes_max: config.store.map_bytes,
         disk_reserve_bytes: config.store.disk_reserve_bytes,
+        rehearsal: config.rehearsal,
         ..Config::default()
     })
 }

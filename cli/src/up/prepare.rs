@@ -148,6 +148,7 @@ fn fresh(shape: &Up) -> Fresh {
         client_portals: shape.client_portals.unwrap_or(1),
         broker: shape.broker.unwrap_or(BrokerKind::Embedded),
         any_ports: shape.any_ports,
+        rehearsal: shape.rehearsal,
     }
 }
 
@@ -184,6 +185,13 @@ fn check_shape(loaded: &Loaded, shape: &Up) -> Result<(), Failure> {
             loaded.path.display()
         ))
         .next("change broker.kind in the file"));
+    }
+    if shape.rehearsal && !config.rehearsal {
+        return Err(Failure::usage(format!(
+            "--rehearsal is for a new cluster; {} says rehearsal = false",
+            loaded.path.display()
+        ))
+        .next("write rehearsal = true in the file and start the nodes again, or name another file with --config"));
     }
     if shape.any_ports { check_ports(loaded, shape) } else { Ok(()) }
 }

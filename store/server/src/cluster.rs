@@ -297,6 +297,10 @@ impl Cluster for ClusterService {
     ) -> Result<Response<HoldCommitResponse>, Status> {
         let request = self.proven("HoldCommit", request)?;
         self.validate(request.route.as_ref())?;
+        if request.hold && !self.shared.config.rehearsal {
+            let message = "is a planted fault: this node's configuration does not say rehearsal = true";
+            return Err(status_from(&invalid("hold", message)));
+        }
         self.lead()?;
         self.shared.inbox.post([Job::HoldCommit { hold: request.hold }]);
         Ok(Response::new(HoldCommitResponse {}))

@@ -62,6 +62,8 @@ pub struct Config {
     pub streams_per_connection_max: u32,
     /// The longest transfer of leadership at a graceful stop, milliseconds.
     pub transfer_ms_max: u64,
+    /// Operators may plant faults: hold back commit orders.
+    pub rehearsal: bool,
 }
 
 /// Where to find a node.
@@ -99,6 +101,7 @@ impl Default for Config {
             request_ms_max: 30_000,
             streams_per_connection_max: admission::limits::REQUESTS_MAX,
             transfer_ms_max: 2_000,
+            rehearsal: false,
         }
     }
 }

@@ -283,6 +283,18 @@ async fn leadership_goes_to_the_node_that_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commit_orders_are_held_back_only_in_a_rehearsal() {
+    let nodes = Nodes::start_with(1, |config| config.rehearsal = false).await;
+    let leader = nodes.leader().await;
+    let hold = |hold| HoldCommitRequest { route: Some(ROUTE), hold };
+    let refused = nodes.cluster(leader).hold_commit(hold(true)).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    assert!(refused.message().contains("rehearsal = true"), "{refused}");
+    nodes.cluster(leader).hold_commit(hold(false)).await.expect("that plants nothing");
+    nodes.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn held_commit_orders_show_in_the_replicas_logs() {
     let nodes = Nodes::start(3).await;
     let leader = nodes.leader().await;
