@@ -348,7 +348,6 @@ pub(crate) fn trimmed(response: &TxnResponse) -> Option<TxnResponse> {
     let records = small.results.iter_mut().map(|result| &mut result.record);
     for record in records.chain(small.failed.iter_mut().map(|failed| &mut failed.record)).flatten() {
         record.data = Bytes::new();
-        record.pending.clear();
     }
     if small.encoded_len() > REMEMBERED_RESPONSE_BYTES_MAX {
         small.results.clear();

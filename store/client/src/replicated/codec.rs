@@ -3,6 +3,7 @@
 
 use bytes::{BufMut, Bytes};
 use prost::Message;
+use prost::encoding::encode_varint;
 use proto::store::{PipelineRequest, PipelineResponse, Route, pipeline_request};
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
@@ -46,14 +47,15 @@ impl Body {
 
     /// What is sent; by this route, if none was known before.
     pub(crate) fn encoded(&mut self, route: &Route) -> Bytes {
-        if let Body::Unrouted(request) = self {
-            set_route(request, *route);
-            *self = Body::Ready(request.encode_to_vec().into());
-        }
-        match self {
-            Body::Ready(bytes) => bytes.clone(),
-            Body::Unrouted(_) => unreachable!("it was encoded just now"),
-        }
+        let bytes: Bytes = match self {
+            Body::Ready(bytes) => return bytes.clone(),
+            Body::Unrouted(request) => {
+                set_route(request, *route);
+                request.encode_to_vec().into()
+            }
+        };
+        *self = Body::Ready(bytes.clone());
+        bytes
     }
 }
 
@@ -105,13 +107,9 @@ impl Encoder for NumberedEncoder {
     }
 }
 
-fn write(mut number: u64, body: &[u8], into: &mut impl BufMut) {
+fn write(number: u64, body: &[u8], into: &mut impl BufMut) {
     into.put_u8(NUMBER_KEY);
-    while number > 0x7F {
-        into.put_u8(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    into.put_u8(number.to_le_bytes()[0]);
+    encode_varint(number, into);
     into.put_slice(body);
 }
 
