@@ -9,12 +9,12 @@ mod members;
 
 use alloc::vec::Vec;
 
-use crate::asked_change::AskedChange;
 use crate::checkpoints::Checkpoint;
 use crate::comparison::Comparison;
 use crate::limits;
 use crate::membership::ChangeRefusal;
 use crate::mutation::{Mutation, planted};
+use crate::pending_change::PendingChange;
 use crate::progress::{Feed, Progress};
 use crate::protocol::{AppendRejection, LeaderMessage, Output, PushReply};
 use crate::quorum::{committed_offset, has_quorum};
@@ -65,7 +65,7 @@ pub(crate) struct Leader {
     /// The replicas' states, compared.
     comparison: Comparison,
     /// A change of votes that was asked for and waits for its round.
-    asked: Option<AskedChange>,
+    asked: Option<PendingChange>,
 }
 
 impl Leader {

@@ -137,7 +137,6 @@
 
 extern crate alloc;
 
-mod asked_change;
 pub mod checkpoints;
 mod comparison;
 mod config;
@@ -149,6 +148,7 @@ mod leader;
 pub mod limits;
 pub mod membership;
 pub mod mutation;
+mod pending_change;
 pub mod progress;
 pub mod protocol;
 pub mod quorum;

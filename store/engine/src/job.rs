@@ -165,7 +165,7 @@ pub enum Job {
         to: Option<NodeId>,
     },
     /// Change who is a member: answered once, when the whole change is committed, or when it was not begun.
-    ChangeMembers(ChangeAsked),
+    ChangeMembers(ChangeRequest),
     /// Planted fault for demonstrations: keep commit orders back, or stop doing so.
     HoldCommit {
         /// Keep them back?
@@ -175,7 +175,7 @@ pub enum Job {
 
 /// A change of members that a client asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ChangeAsked {
+pub struct ChangeRequest {
     /// Answered once, with [`Answer::Changed`] or [`Answer::ChangeRefused`].
     pub request_id: RequestId,
     /// What is asked for.

@@ -105,7 +105,7 @@ pub use clock::Clock;
 pub use error::Error;
 pub use headroom::Reserve;
 pub use job::{
-    Answer, Applied, ApplierJob, ApplierOut, ChangeAsked, Imported, Job, NodeOut, Pause, Reply, Report,
+    Answer, Applied, ApplierJob, ApplierOut, ChangeRequest, Imported, Job, NodeOut, Pause, Reply, Report,
     RequestId, Shortage, WriterJob,
 };
 pub use node::Node;

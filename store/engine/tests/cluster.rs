@@ -3,7 +3,7 @@
 
 mod fixture;
 
-use fixture::{Cluster, Setting, Told, is_done};
+use fixture::{Cluster, NodeResponse, Setting, is_done};
 use store_core::{NodeId, Role};
 use store_engine::{Answer, Job};
 
@@ -20,7 +20,7 @@ fn writes_are_answered_and_reach_every_replica() {
         let leader = cluster.leader();
         let read = cluster.read(leader);
         cluster.run("the read", |cluster| cluster.answers.contains_key(&read));
-        assert!(matches!(cluster.answers[&read], Told::Node(Answer::ReadReady { at }) if at.0 >= 21));
+        assert!(matches!(cluster.answers[&read], NodeResponse::Node(Answer::ReadReady { at }) if at.0 >= 21));
         cluster.converge();
         assert_eq!(cluster.value(NodeId(1), "k7"), Some("v7".to_owned()));
     }
@@ -81,12 +81,12 @@ fn a_deposed_leader_answers_unknown_and_its_entries_are_truncated() {
             lost.iter().all(|request_id| cluster.answers.contains_key(request_id))
         });
         for request_id in &lost {
-            assert_eq!(cluster.answers[request_id], Told::Node(Answer::Unknown), "seed {seed}");
+            assert_eq!(cluster.answers[request_id], NodeResponse::Node(Answer::Unknown), "seed {seed}");
         }
         assert_eq!(cluster.replicas[&old].status().unwrap().last.offset.0, 8, "they are in its log");
         let late = cluster.put(old, "late", "v");
         cluster.run("the late answer", |cluster| cluster.answers.contains_key(&late));
-        assert!(matches!(cluster.answers[&late], Told::Node(Answer::NotLeader { .. })));
+        assert!(matches!(cluster.answers[&late], NodeResponse::Node(Answer::NotLeader { .. })));
         cluster.heal();
         cluster.converge();
         for id in [1, 2, 3].map(NodeId) {

@@ -3,7 +3,7 @@
 
 mod fixture;
 
-use fixture::{Cluster, Setting, Told, is_done};
+use fixture::{Cluster, NodeResponse, Setting, is_done};
 use store_engine::limits::{COMMAND_BYTES_MAX, WRITES_WAITING_MAX};
 use store_engine::{Answer, Job, Reserve, Shortage};
 
@@ -30,8 +30,8 @@ fn a_full_disk_refuses_writes_without_executing_them_and_still_reads() {
     cluster.run("answers", |cluster| {
         [write, read].iter().all(|request_id| cluster.answers.contains_key(request_id))
     });
-    assert_eq!(cluster.answers[&write], Told::Node(Answer::Overloaded(Shortage::Disk)));
-    assert!(matches!(cluster.answers[&read], Told::Node(Answer::ReadReady { .. })));
+    assert_eq!(cluster.answers[&write], NodeResponse::Node(Answer::Overloaded(Shortage::Disk)));
+    assert!(matches!(cluster.answers[&read], NodeResponse::Node(Answer::ReadReady { .. })));
     assert_eq!(cluster.replicas[&only].status().unwrap().last, last, "nothing was appended");
     cluster.replicas[&only].disk.set_capacity(None);
     cluster
@@ -63,7 +63,7 @@ fn writes_that_wait_are_bounded_and_every_one_is_answered() {
     cluster.run("all answers", |cluster| {
         request_ids.iter().all(|request_id| cluster.answers.contains_key(request_id))
     });
-    let refused = Told::Node(Answer::Overloaded(Shortage::Places));
+    let refused = NodeResponse::Node(Answer::Overloaded(Shortage::Places));
     let (done, rest): (Vec<_>, Vec<_>) =
         request_ids.iter().partition(|request_id| is_done(&cluster.answers[request_id]));
     assert_eq!((done.len(), rest.len()), (WRITES_WAITING_MAX, 10));
@@ -78,7 +78,7 @@ fn a_command_that_is_too_large_or_empty_is_refused() {
         let command = vec![1; bytes].into();
         let request_id = cluster.give(leader, |request_id| Job::Write { request_id, command });
         cluster.run("the answer", |cluster| cluster.answers.contains_key(&request_id));
-        assert_eq!(cluster.answers[&request_id], Told::Node(Answer::BadSize { bytes }));
+        assert_eq!(cluster.answers[&request_id], NodeResponse::Node(Answer::BadSize { bytes }));
     }
 }
 
@@ -99,8 +99,8 @@ fn nothing_is_appended_for_which_a_majority_has_no_space() {
     cluster.run("answers", |cluster| {
         [write, read].iter().all(|request_id| cluster.answers.contains_key(request_id))
     });
-    assert_eq!(cluster.answers[&write], Told::Node(Answer::Overloaded(Shortage::Majority)));
-    assert!(matches!(cluster.answers[&read], Told::Node(Answer::ReadReady { .. })), "reads go on");
+    assert_eq!(cluster.answers[&write], NodeResponse::Node(Answer::Overloaded(Shortage::Majority)));
+    assert!(matches!(cluster.answers[&read], NodeResponse::Node(Answer::ReadReady { .. })), "reads go on");
     let told = cluster.replicas[&leader].status().unwrap();
     assert_eq!((told.last, told.shortage), (last, None), "nothing was appended, and it has room itself");
     assert_eq!(told.writes_shortage, Some(Shortage::Majority), "its status says that writes are refused");
@@ -142,5 +142,5 @@ fn a_new_leader_answers_reads_while_a_majority_is_out_of_space() {
     cluster.run("who has room leads", |cluster| cluster.current_leader() == Some(others[1]));
     let read = cluster.read(others[1]);
     cluster.run("an answer", |cluster| cluster.answers.contains_key(&read));
-    assert!(matches!(cluster.answers[&read], Told::Node(Answer::ReadReady { .. })));
+    assert!(matches!(cluster.answers[&read], NodeResponse::Node(Answer::ReadReady { .. })));
 }

@@ -5,7 +5,7 @@
 mod fixture;
 
 use fixture::replica::Stage;
-use fixture::{Cluster, Setting, Told};
+use fixture::{Cluster, NodeResponse, Setting};
 use store_core::{Hang, NodeId, Role};
 use store_db::{Read as _, Space, Table as _};
 use store_engine::Answer;
@@ -41,7 +41,7 @@ fn a_vote_is_given_when_it_is_durable_and_the_node_lives_on_until_then() {
         cluster.run("answers", |c| c.answers.contains_key(&write) && c.answers.contains_key(&read));
         for request_id in [write, read] {
             assert!(
-                matches!(cluster.answers[&request_id], Told::Node(Answer::NotLeader { .. })),
+                matches!(cluster.answers[&request_id], NodeResponse::Node(Answer::NotLeader { .. })),
                 "seed {seed}"
             );
         }
@@ -116,7 +116,7 @@ fn a_leader_whose_disk_hangs_answers_once_and_another_one_takes_its_writes() {
         cluster.run("another leader", |c| c.current_leader().is_some_and(|id| id != leader));
         for request_id in &request_ids {
             let told = &cluster.answers[request_id];
-            assert!(matches!(told, Told::Node(Answer::Unknown)), "seed {seed}, {hang:?}: {told:?}");
+            assert!(matches!(told, NodeResponse::Node(Answer::Unknown)), "seed {seed}, {hang:?}: {told:?}");
         }
         let status = cluster.replicas[&leader].status().unwrap();
         assert_eq!((status.role, status.disk.hangs), (Role::Follower, Some(hang)), "seed {seed}");

@@ -5,7 +5,7 @@ mod fixture;
 
 use fixture::{Cluster, Setting, member};
 use store_core::{MemberChange, NodeId};
-use store_engine::{ChangeAsked, Job};
+use store_engine::{ChangeRequest, Job};
 
 #[test]
 fn a_change_that_waits_names_the_nodes_that_it_waits_for() {
@@ -19,7 +19,7 @@ fn a_change_that_waits_names_the_nodes_that_it_waits_for() {
     let members_at = |cluster: &Cluster| cluster.replicas[&leader].status().unwrap().members_at;
     let (before, change) = (members_at(&cluster), MemberChange::Remove(goes));
     cluster.give(leader, |request_id| {
-        Job::ChangeMembers(ChangeAsked { request_id, change, address: String::new() })
+        Job::ChangeMembers(ChangeRequest { request_id, change, address: String::new() })
     });
     cluster.run("the change is begun", |cluster| members_at(cluster) > before);
     others.iter().for_each(|other| cluster.isolate(*other));

@@ -4,7 +4,7 @@
 
 mod fixture;
 
-use fixture::{Cluster, Setting, Told};
+use fixture::{Cluster, NodeResponse, Setting};
 use prost::Message as _;
 use proto::store::AppliedState;
 use store_core::{Divergence, NodeId, Position};
@@ -90,7 +90,7 @@ fn a_wrong_table_is_replaced_and_the_log_stays() {
             cluster.replicas[&victim].status().is_some_and(|status| status.quarantine.is_some())
         });
         cluster.run("that is durable", |cluster| cluster.answers.contains_key(&request_id));
-        assert_eq!(cluster.answers[&request_id], Told::Node(Answer::Resyncing));
+        assert_eq!(cluster.answers[&request_id], NodeResponse::Node(Answer::Resyncing));
         for i in 0..20 {
             cluster.must_put(&format!("later{i}"), "v");
         }
@@ -111,7 +111,7 @@ fn whoever_leads_or_knows_no_leader_is_not_resynced() {
     let leader = cluster.leader();
     let request_id = cluster.give(leader, |request_id| Job::Resync { request_id });
     cluster.run("an answer", |cluster| cluster.answers.contains_key(&request_id));
-    assert_eq!(cluster.answers[&request_id], Told::Node(Answer::CannotResync { leads: true }));
+    assert_eq!(cluster.answers[&request_id], NodeResponse::Node(Answer::CannotResync { leads: true }));
     let other = cluster.replicas.keys().copied().find(|id| *id != leader).unwrap();
     cluster.isolate(other);
     cluster.run("it gives its leader up", |cluster| {
@@ -119,7 +119,7 @@ fn whoever_leads_or_knows_no_leader_is_not_resynced() {
     });
     let request_id = cluster.give(other, |request_id| Job::Resync { request_id });
     cluster.run("an answer", |cluster| cluster.answers.contains_key(&request_id));
-    assert_eq!(cluster.answers[&request_id], Told::Node(Answer::CannotResync { leads: false }));
+    assert_eq!(cluster.answers[&request_id], NodeResponse::Node(Answer::CannotResync { leads: false }));
 }
 
 /// Crashes at one disk operation after another, until the healing comes to its end before.
@@ -190,7 +190,7 @@ fn a_healed_replica_still_makes_the_checkpoint_that_was_requested() {
         while !refused {
             let request_id = cluster.put(leader, "more", &"v".repeat(300));
             cluster.run("an answer", |cluster| cluster.answers.contains_key(&request_id));
-            refused = matches!(cluster.answers[&request_id], Told::Node(Answer::Diverged { .. }));
+            refused = matches!(cluster.answers[&request_id], NodeResponse::Node(Answer::Diverged { .. }));
         }
         quarantine(&mut cluster, victim);
         cluster.run("both have the same, and writes are taken again", |cluster| {

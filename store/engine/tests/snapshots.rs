@@ -5,7 +5,7 @@
 mod fixture;
 
 use bytes::Bytes;
-use fixture::{Cluster, Setting, Told};
+use fixture::{Cluster, NodeResponse, Setting};
 use prost::Message as _;
 use proto::store::{AuditCommand, Command, command};
 use store_core::{NodeId, Offset, Position};
@@ -204,7 +204,9 @@ fn a_snapshot_of_what_is_truncated_is_started_anew() {
         cluster.run("the answers", |cluster| {
             lost.iter().all(|request_id| cluster.answers.contains_key(request_id))
         });
-        assert!(lost.iter().all(|request_id| cluster.answers[request_id] == Told::Node(Answer::Unknown)));
+        assert!(
+            lost.iter().all(|request_id| cluster.answers[request_id] == NodeResponse::Node(Answer::Unknown))
+        );
         assert_eq!(cluster.replicas[&old].snapshots_taken, 0, "nothing of it is committed");
         cluster.must_put("after", "2");
         cluster.heal();
@@ -238,7 +240,7 @@ fn an_audit_sees_exactly_its_position_on_every_replica() {
             cluster.put(leader, &format!("k{i}"), "v");
         }
         cluster.converge();
-        let Told::Applied(Reply::Done { position }) = cluster.answers[&request_id] else {
+        let NodeResponse::Applied(Reply::Done { position }) = cluster.answers[&request_id] else {
             panic!("{:?}", cluster.answers[&request_id]);
         };
         for replica in cluster.replicas.values() {

@@ -34,7 +34,7 @@ use crate::describe;
 use crate::kv::command_of;
 use crate::members;
 use crate::quarantine;
-use crate::router::Told;
+use crate::router::NodeResponse;
 use crate::shared::{Ask, Shared};
 use crate::states;
 use crate::thread_to_stream;
@@ -266,8 +266,10 @@ impl Cluster for ClusterService {
         tracing::info!(?change, address, "a change of members is asked for");
         let told = self.shared.ask(Ask::ChangeMembers(change, address)).await;
         let answer = match told.map_err(|failure| status_from(&failure))? {
-            Told::Answer(answer) => answer,
-            Told::Reply(reply) => return Err(Status::internal(format!("a change was answered {reply:?}"))),
+            NodeResponse::Answer(answer) => answer,
+            NodeResponse::Reply(reply) => {
+                return Err(Status::internal(format!("a change was answered {reply:?}")));
+            }
         };
         match answer {
             Answer::Changed { at } => {
@@ -285,9 +287,9 @@ impl Cluster for ClusterService {
         self.validate(request.route.as_ref())?;
         tracing::warn!("an operator says that this replica's state is wrong");
         match self.shared.ask(Ask::Resync).await.map_err(|failure| status_from(&failure))? {
-            Told::Answer(Answer::Resyncing) => Ok(Response::new(ResyncResponse {})),
-            Told::Answer(other) => Err(status_from(&self.shared.failure_of(&other))),
-            Told::Reply(reply) => Err(Status::internal(format!("a resync was answered {reply:?}"))),
+            NodeResponse::Answer(Answer::Resyncing) => Ok(Response::new(ResyncResponse {})),
+            NodeResponse::Answer(other) => Err(status_from(&self.shared.failure_of(&other))),
+            NodeResponse::Reply(reply) => Err(Status::internal(format!("a resync was answered {reply:?}"))),
         }
     }
 

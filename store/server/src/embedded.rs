@@ -27,7 +27,7 @@ use crate::bootstrap::{bootstrap, initial_members, is_bootstrapped};
 use crate::config::Config;
 use crate::error::Error;
 use crate::kv::{client_command, follow_changes};
-use crate::reads::{self, Asked};
+use crate::reads::{self, PendingRequest};
 use crate::replica::{self, Running};
 use crate::shared::{Ask, Shared};
 
@@ -140,7 +140,10 @@ impl Store for Embedded {
     async fn get(&self, key: Bytes, freshness: Freshness) -> Result<Got, store_client::Error> {
         let request = GetRequest { route: self.route(), key, freshness: Some(freshness) };
         validated(check::get(&request))?;
-        match reads::fresh(&self.shared, Asked::Get(request)).await.map_err(|failure| read_error(&failure))? {
+        match reads::fresh(&self.shared, PendingRequest::Get(request))
+            .await
+            .map_err(|failure| read_error(&failure))?
+        {
             Response::Get(got) => {
                 let applied = got.applied.unwrap_or_default();
                 Ok(Got { record: got.record, applied, log_id: got.log_id })
@@ -164,7 +167,7 @@ impl Store for Embedded {
             freshness: Some(freshness),
         };
         validated(check::scan(&request))?;
-        match reads::fresh(&self.shared, Asked::Scan(request))
+        match reads::fresh(&self.shared, PendingRequest::Scan(request))
             .await
             .map_err(|failure| read_error(&failure))?
         {

@@ -41,7 +41,7 @@ impl Batch {
 
 /// The jobs of one poll of the node.
 #[derive(Default)]
-pub(crate) struct Taken {
+pub(crate) struct Intake {
     /// From peers and stages.
     pub(crate) jobs: Vec<Job>,
     /// From clients.
@@ -50,7 +50,7 @@ pub(crate) struct Taken {
 
 #[derive(Default)]
 struct Lanes {
-    taken: Taken,
+    taken: Intake,
     /// Headroom to give back to peers when this is taken.
     peer_cost: usize,
     /// Headroom to give back to clients when this is taken.
@@ -107,7 +107,7 @@ impl Inbox {
     }
 
     /// Takes all that waits; waits for something until `until`. False: closed.
-    pub(crate) fn take(&self, into: &mut Taken, until: Instant) -> bool {
+    pub(crate) fn take(&self, into: &mut Intake, until: Instant) -> bool {
         let mut lanes = self.lanes.lock();
         while lanes.taken.jobs.is_empty() && lanes.taken.batches.is_empty() && !lanes.closed {
             let now = Instant::now();
@@ -157,14 +157,14 @@ async fn acquire(headroom: &Semaphore, cost: usize) -> Result<(), Closed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::router::Told;
+    use crate::router::NodeResponse;
     use futures::FutureExt;
     use std::time::Duration;
 
     struct Nobody;
 
     impl Responder for Nobody {
-        fn deliver(&self, _: &mut Vec<(u32, Told)>) {}
+        fn deliver(&self, _: &mut Vec<(u32, NodeResponse)>) {}
         fn close(&self) {}
     }
 
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(second.as_mut().now_or_never(), None, "there is no room for both");
         assert_eq!(inbox.receive(Job::Tick, 9).now_or_never(), Some(Ok(())));
         inbox.post([Job::Tick]);
-        let mut taken = Taken::default();
+        let mut taken = Intake::default();
         assert!(inbox.take(&mut taken, Instant::now()));
         assert_eq!((taken.jobs.len(), taken.batches.len()), (2, 1));
         assert_eq!(second.now_or_never(), Some(Ok(())), "what was taken made room");
@@ -199,7 +199,7 @@ mod tests {
             }
         });
         task.await.expect("no panic");
-        let mut all = Taken::default();
+        let mut all = Intake::default();
         inbox.take(&mut all, Instant::now());
         assert_eq!(all.batches.len(), 1_000);
     }
@@ -209,7 +209,7 @@ mod tests {
         let inbox = Arc::new(Inbox::new());
         let taker = Arc::clone(&inbox);
         let until = Instant::now() + Duration::from_secs(60);
-        let waiting = std::thread::spawn(move || taker.take(&mut Taken::default(), until));
+        let waiting = std::thread::spawn(move || taker.take(&mut Intake::default(), until));
         inbox.close();
         assert!(!waiting.join().expect("no panic"), "the node ends");
         assert_eq!(inbox.receive(Job::Tick, 1).now_or_never(), Some(Err(Closed)));

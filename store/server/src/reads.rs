@@ -15,7 +15,7 @@ use store_core::Offset;
 use store_db::{Read, Table as _, query, state};
 
 use crate::quarantine;
-use crate::router::Told;
+use crate::router::NodeResponse;
 use crate::shared::{Ask, Shared};
 use store_engine::Answer;
 
@@ -24,7 +24,7 @@ const MIN_OFFSET_MS_MAX: u64 = 1_000;
 
 /// What a request needs when it is told something.
 #[derive(Debug)]
-pub(crate) enum Asked {
+pub(crate) enum PendingRequest {
     /// A transaction or an outcome: the answer is what is told.
     Write,
     /// A read: it is run when it is told that it may be.
@@ -33,13 +33,13 @@ pub(crate) enum Asked {
     Scan(ScanRequest),
 }
 
-impl Asked {
+impl PendingRequest {
     /// Bytes that it holds while it waits, about.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Asked::Write => 0,
-            Asked::Get(request) => request.key.len(),
-            Asked::Scan(request) => {
+            PendingRequest::Write => 0,
+            PendingRequest::Get(request) => request.key.len(),
+            PendingRequest::Scan(request) => {
                 let range = match &request.range {
                     Some(scan_request::Range::Prefix(prefix)) => prefix.len(),
                     Some(scan_request::Range::Between(between)) => between.from.len() + between.to.len(),
@@ -53,7 +53,7 @@ impl Asked {
 
 /// Runs reads on one consistent view; each gets its answer, in order, until the answers are `bytes_max` long: the others were not
 /// run, and nothing of them is in memory. With each comes the offset that its consistent view must hold.
-pub(crate) fn run(shared: &Shared, reads: &[(&Asked, Offset)], bytes_max: usize) -> Vec<Response> {
+pub(crate) fn run(shared: &Shared, reads: &[(&PendingRequest, Offset)], bytes_max: usize) -> Vec<Response> {
     let mut answers = Vec::new();
     if reads.is_empty() {
         return answers;
@@ -95,17 +95,17 @@ struct At {
     log_id: u64,
 }
 
-fn one(read: &impl Read, asked: &Asked, at: At) -> Result<Response, store_db::Error> {
+fn one(read: &impl Read, asked: &PendingRequest, at: At) -> Result<Response, store_db::Error> {
     Ok(match asked {
-        Asked::Get(request) => match too_early(request.freshness.as_ref(), at.applied) {
+        PendingRequest::Get(request) => match too_early(request.freshness.as_ref(), at.applied) {
             Some(early) => Response::Failure(early),
             None => Response::Get(get(read, request, at)?),
         },
-        Asked::Scan(request) => match too_early(request.freshness.as_ref(), at.applied) {
+        PendingRequest::Scan(request) => match too_early(request.freshness.as_ref(), at.applied) {
             Some(early) => Response::Failure(early),
             None => Response::Scan(scan(read, request, at.applied)?),
         },
-        Asked::Write => {
+        PendingRequest::Write => {
             Response::Failure(failure(FailureReason::Unspecified, "a write was answered as a read"))
         }
     })
@@ -165,11 +165,11 @@ pub(crate) async fn wait_applied(shared: &Shared, min_offset: u64) {
 }
 
 /// Runs one read, as fresh as it asks.
-pub(crate) async fn fresh(shared: &Shared, asked: Asked) -> Result<Response, Failure> {
+pub(crate) async fn fresh(shared: &Shared, asked: PendingRequest) -> Result<Response, Failure> {
     let freshness = match &asked {
-        Asked::Get(request) => request.freshness,
-        Asked::Scan(request) => request.freshness,
-        Asked::Write => None,
+        PendingRequest::Get(request) => request.freshness,
+        PendingRequest::Scan(request) => request.freshness,
+        PendingRequest::Write => None,
     };
     let ready = if freshness.as_ref().is_some_and(Freshness::is_stale) {
         if must_wait(shared, freshness.as_ref()) {
@@ -178,9 +178,9 @@ pub(crate) async fn fresh(shared: &Shared, asked: Asked) -> Result<Response, Fai
         Offset::ZERO
     } else {
         match shared.ask(Ask::Read).await? {
-            Told::Answer(Answer::ReadReady { at }) => at,
-            Told::Answer(answer) => return Err(shared.failure_of(&answer)),
-            Told::Reply(_) => {
+            NodeResponse::Answer(Answer::ReadReady { at }) => at,
+            NodeResponse::Answer(answer) => return Err(shared.failure_of(&answer)),
+            NodeResponse::Reply(_) => {
                 return Err(failure(FailureReason::Unspecified, "a read was answered as a write"));
             }
         }

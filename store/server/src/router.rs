@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 /// What a responder is told about a number of its own.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum NodeResponse {
     /// By the node.
     Answer(Answer),
     /// By the applier.
@@ -27,7 +27,7 @@ pub(crate) enum Told {
 /// Gets answers.
 pub(crate) trait Responder: Send + Sync {
     /// Takes all of `told`, in order; called by the node's thread and by the applier's.
-    fn deliver(&self, told: &mut Vec<(u32, Told)>);
+    fn deliver(&self, told: &mut Vec<(u32, NodeResponse)>);
 
     /// Whether its requests must not be executed any more, because an earlier one was not.
     fn is_broken(&self) -> bool {
@@ -98,11 +98,11 @@ const RESPONDERS_KEPT: usize = 64;
 /// Sorts the answers of one batch by responder, keeping their order. One for each thread.
 #[derive(Default)]
 pub(crate) struct ResponseBatch {
-    by_responder: HashMap<u32, Vec<(u32, Told)>>,
+    by_responder: HashMap<u32, Vec<(u32, NodeResponse)>>,
 }
 
 impl ResponseBatch {
-    pub(crate) fn add(&mut self, request_id: RequestId, told: Told) {
+    pub(crate) fn add(&mut self, request_id: RequestId, told: NodeResponse) {
         let (responder, number) = parts(request_id);
         self.by_responder.entry(responder).or_default().push((number, told));
     }
@@ -123,7 +123,7 @@ pub(crate) struct Calls {
 #[derive(Default)]
 struct Waiting {
     last: u32,
-    answers: HashMap<u32, oneshot::Sender<Told>>,
+    answers: HashMap<u32, oneshot::Sender<NodeResponse>>,
 }
 
 impl Calls {
@@ -132,7 +132,7 @@ impl Calls {
     }
 
     /// A place for one call.
-    pub(crate) fn open(&self) -> (RequestId, oneshot::Receiver<Told>) {
+    pub(crate) fn open(&self) -> (RequestId, oneshot::Receiver<NodeResponse>) {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.waiting.lock();
         waiting.last = waiting.last.wrapping_add(1);
@@ -147,7 +147,7 @@ impl Calls {
 }
 
 impl Responder for Calls {
-    fn deliver(&self, told: &mut Vec<(u32, Told)>) {
+    fn deliver(&self, told: &mut Vec<(u32, NodeResponse)>) {
         let mut waiting = self.waiting.lock();
         for (number, told) in told.drain(..) {
             if let Some(answer) = waiting.answers.remove(&number) {
@@ -173,11 +173,13 @@ mod tests {
         let (mut first, mut second, mut other) = (a.open(), a.open(), b.open());
         let mut response_batch = ResponseBatch::default();
         for (request_id, bytes) in [(second.0, 2), (other.0, 3), (first.0, 1)] {
-            response_batch.add(request_id, Told::Answer(Answer::BadSize { bytes }));
+            response_batch.add(request_id, NodeResponse::Answer(Answer::BadSize { bytes }));
         }
         router.deliver(&mut response_batch);
         for (receiver, expected) in [(&mut first.1, 1), (&mut second.1, 2), (&mut other.1, 3)] {
-            let Ok(Told::Answer(Answer::BadSize { bytes })) = receiver.try_recv() else { panic!("told") };
+            let Ok(NodeResponse::Answer(Answer::BadSize { bytes })) = receiver.try_recv() else {
+                panic!("told")
+            };
             assert_eq!(bytes, expected);
         }
     }
@@ -189,7 +191,7 @@ mod tests {
         let (request_id, mut answer) = calls.open();
         router.leave(parts(request_id).0);
         let mut response_batch = ResponseBatch::default();
-        response_batch.add(request_id, Told::Answer(Answer::Unknown));
+        response_batch.add(request_id, NodeResponse::Answer(Answer::Unknown));
         router.deliver(&mut response_batch);
         assert!(answer.try_recv().is_err());
     }

@@ -39,7 +39,7 @@ use crate::peers::{Entrance, MESSAGE_BYTES_MAX, Peers, ReplicationService};
 use crate::publisher;
 use crate::replica::{self, Running};
 use crate::stop::Stop;
-use crate::too_large::{REQUEST_BYTES_MAX, ToldTooLarge};
+use crate::too_large::{REQUEST_BYTES_MAX, TooLargeResponse};
 
 /// Between two attempts to transfer leadership.
 const TRANSFER_PAUSE_MS: u64 = 20;
@@ -210,12 +210,12 @@ fn spawn_server(
         .max_concurrent_streams(shared.config.streams_per_connection_max)
         .http2_keepalive_interval(Some(Duration::from_secs(PING_S)))
         .http2_keepalive_timeout(Some(Duration::from_secs(PING_S)))
-        .add_service(ToldTooLarge(health_server))
-        .add_service(ToldTooLarge(reflection))
-        .add_service(ToldTooLarge(reflection_before))
-        .add_service(ToldTooLarge(kv))
-        .add_service(ToldTooLarge(cluster))
-        .add_service(ToldTooLarge(replication))
+        .add_service(TooLargeResponse(health_server))
+        .add_service(TooLargeResponse(reflection))
+        .add_service(TooLargeResponse(reflection_before))
+        .add_service(TooLargeResponse(kv))
+        .add_service(TooLargeResponse(cluster))
+        .add_service(TooLargeResponse(replication))
         .serve_with_incoming_shutdown(incoming, async move {
             let _ = stopping.wait_for(|stopping| *stopping).await;
         });

@@ -12,7 +12,7 @@ use store_client::failure::{failure, invalid, not_leader};
 use store_core::{Divergence, Epoch, Member, MemberChange, NodeId, Role, RoleView};
 use store_db::lmdb::Lmdb;
 use store_db::{Table as _, state};
-use store_engine::{Answer, Applied, ChangeAsked, Job, Reply, Status};
+use store_engine::{Answer, Applied, ChangeRequest, Job, Reply, Status};
 use store_keys::ClusterKey;
 use store_log::{Quarantine, RealDisk};
 use tokio::sync::watch;
@@ -21,7 +21,7 @@ use crate::config::{ADDRESS_BYTES_MAX, Config, reachable_address};
 use crate::inbox::{Batch, Closed, Inbox};
 use crate::peers::Strangers;
 use crate::problems::{About, Problems};
-use crate::router::{Calls, ResponseRouter, Told};
+use crate::router::{Calls, NodeResponse, ResponseRouter};
 use crate::states;
 use crate::trace::Trace;
 
@@ -335,7 +335,7 @@ impl Shared {
     }
 
     /// Puts one request to the node and waits for what it is told.
-    pub(crate) async fn ask(&self, ask: Ask) -> Result<Told, Failure> {
+    pub(crate) async fn ask(&self, ask: Ask) -> Result<NodeResponse, Failure> {
         let (request_id, answer) = self.calls.open();
         let (job, bytes, changes) = match ask {
             Ask::Write(command) => {
@@ -349,7 +349,7 @@ impl Shared {
             Ask::Resync => (Job::Resync { request_id }, 0, false),
             Ask::Read => (Job::Read { request_id }, 0, false),
             Ask::ChangeMembers(change, address) => {
-                (Job::ChangeMembers(ChangeAsked { request_id, change, address }), 0, true)
+                (Job::ChangeMembers(ChangeRequest { request_id, change, address }), 0, true)
             }
         };
         let from = Arc::clone(&self.calls) as Arc<dyn crate::router::Responder>;
@@ -395,16 +395,16 @@ impl Shared {
     }
 
     /// What the state machine's refusal means to a caller; `Ok` is the reply itself.
-    pub(crate) fn reply_of(&self, told: Told) -> Result<Reply, Failure> {
+    pub(crate) fn reply_of(&self, told: NodeResponse) -> Result<Reply, Failure> {
         match told {
-            Told::Answer(answer) => Err(self.failure_of(&answer)),
-            Told::Reply(Reply::Unknown) => Err(failure(
+            NodeResponse::Answer(answer) => Err(self.failure_of(&answer)),
+            NodeResponse::Reply(Reply::Unknown) => Err(failure(
                 FailureReason::UnknownOutcome,
                 "this replica's state turned out to be wrong before it came to the write, which is committed; the \
                  same identity settles it elsewhere",
             )),
-            Told::Reply(Reply::Refused { reason, message, .. }) => Err(failure(reason, message)),
-            Told::Reply(reply) => Ok(reply),
+            NodeResponse::Reply(Reply::Refused { reason, message, .. }) => Err(failure(reason, message)),
+            NodeResponse::Reply(reply) => Ok(reply),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use store_core::Ballot;
 use store_db::Table as _;
 use store_engine::{
-    Answer, Applier, ApplierJob, ApplierOut, BallotWriter, ChangeAsked, Job, Node, NodeOut, Report, ToPeer,
+    Answer, Applier, ApplierJob, ApplierOut, BallotWriter, ChangeRequest, Job, Node, NodeOut, Report, ToPeer,
     Writer, WriterJob,
 };
 
@@ -19,13 +19,13 @@ use crate::background::BackgroundJobs;
 use crate::change_waits::ChangeWaits;
 use crate::disk;
 use crate::error::Error;
-use crate::inbox::Taken;
+use crate::inbox::Intake;
 use crate::log_time;
 use crate::machine_clock::MachineClock;
 use crate::problems::About;
 use crate::quarantine;
 use crate::queues::{Queues, ToApplier};
-use crate::router::{ResponseBatch, Told};
+use crate::router::{NodeResponse, ResponseBatch};
 use crate::shared::{Disk, Shared, Table};
 use crate::trace;
 
@@ -56,7 +56,7 @@ impl NodeThread {
 
     fn turns(&mut self) -> Result<(), Error> {
         let tick = Duration::from_millis(self.shared.config.tick_ms);
-        let (mut taken, mut outs, mut jobs) = (Taken::default(), Vec::new(), Vec::new());
+        let (mut taken, mut outs, mut jobs) = (Intake::default(), Vec::new(), Vec::new());
         let mut next_tick = Instant::now() + tick;
         while self.shared.inbox.take(&mut taken, next_tick) {
             jobs.append(&mut taken.jobs);
@@ -100,10 +100,10 @@ impl NodeThread {
             | Job::Audit { request_id, .. }
             | Job::Resync { request_id }
             | Job::Read { request_id }
-            | Job::ChangeMembers(ChangeAsked { request_id, .. }) = job
+            | Job::ChangeMembers(ChangeRequest { request_id, .. }) = job
             {
                 let answer = Answer::NotLeader { epoch: view.epoch, leader: view.leader };
-                self.response_batch.add(*request_id, Told::Answer(answer));
+                self.response_batch.add(*request_id, NodeResponse::Answer(answer));
             }
         }
     }
@@ -123,7 +123,7 @@ impl NodeThread {
                 NodeOut::Apply(job) => applies.push(job),
                 NodeOut::SaveBallot(ballot) => ballots.push(ballot),
                 NodeOut::Answer { request_id, answer } => {
-                    self.response_batch.add(request_id, Told::Answer(answer));
+                    self.response_batch.add(request_id, NodeResponse::Answer(answer));
                 }
                 NodeOut::Role(view) => {
                     let leader = view.leader.map_or(0, |leader| leader.0);
@@ -282,7 +282,7 @@ impl ApplierThread {
                     jobs.push(Job::Applied(now));
                 }
                 ApplierOut::Answer { request_id, reply } => {
-                    self.response_batch.add(request_id, Told::Reply(reply));
+                    self.response_batch.add(request_id, NodeResponse::Reply(reply));
                 }
                 ApplierOut::Checkpoint(checkpoint) => jobs.push(Job::Checkpoint(checkpoint)),
                 ApplierOut::Replaced(imported) => jobs.push(Job::Replaced(imported)),

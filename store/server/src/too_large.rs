@@ -32,13 +32,13 @@ pub(crate) fn not_taken(status: &Status) -> Option<Failure> {
 
 /// A service whose callers are told in our words that a request was too long, or no message.
 #[derive(Clone)]
-pub(crate) struct ToldTooLarge<S>(pub(crate) S);
+pub(crate) struct TooLargeResponse<S>(pub(crate) S);
 
-impl<S: NamedService> NamedService for ToldTooLarge<S> {
+impl<S: NamedService> NamedService for TooLargeResponse<S> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S> Service<http::Request<Body>> for ToldTooLarge<S>
+impl<S> Service<http::Request<Body>> for TooLargeResponse<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,

@@ -82,7 +82,7 @@ impl World {
         self.operator.in_flight.retain(|asked| asked.number != number);
         self.trace.say(self.now.us(), || format!("node {} answers the operator: {answer:?}", node + 1));
         if let Some(delay) = self.client_delay(node) {
-            self.agenda.add(self.now.us() + delay, Event::Told { number, answer });
+            self.agenda.add(self.now.us() + delay, Event::NodeResponse { number, answer });
         }
     }
 

@@ -17,7 +17,7 @@ use store_log::sim::SimDisk;
 use store_log::{BootId, ClusterId, Identity};
 
 use crate::fetching::Fetching;
-use crate::kv_service::{Answered, KvService, Told};
+use crate::kv_service::{Answered, KvService, NodeResponse};
 use crate::network::{Heard, Packet};
 use crate::oracle::Oracle;
 use crate::peer_connections::PeerConnections;
@@ -155,7 +155,7 @@ impl Up {
             return;
         }
         let table = self.node.status().quarantine.is_none().then_some(table);
-        made.answers.extend(self.kv_service.answer(request_id, Told::Answer(answer), table));
+        made.answers.extend(self.kv_service.answer(request_id, NodeResponse::Answer(answer), table));
     }
 
     /// Carries what the node has for its peers.
@@ -494,7 +494,7 @@ impl Driver {
                     up.inbox.push(Job::Replaced(imported));
                 }
                 ApplierOut::Answer { request_id, reply } => {
-                    made.answers.extend(up.kv_service.answer(request_id, Told::Reply(reply), None));
+                    made.answers.extend(up.kv_service.answer(request_id, NodeResponse::Reply(reply), None));
                 }
                 ApplierOut::Paused(Pause::Audit { .. }) => unreachable!("nobody asks for an audit here"),
                 ApplierOut::Paused(Pause::Snapshot { position, number }) => {

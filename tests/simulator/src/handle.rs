@@ -41,7 +41,7 @@ type Answer = Result<Response, Error>;
 
 /// An operation that a task has asked and the world has not taken yet.
 #[derive(Debug)]
-struct Asked {
+struct PendingOperation {
     kind: Kind,
     request: Request,
     answer: oneshot::Sender<Answer>,
@@ -50,11 +50,11 @@ struct Asked {
 /// A client's [`Store`].
 #[derive(Clone, Debug)]
 pub(crate) struct SimStore {
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<PendingOperation>>>,
 }
 
 impl SimStore {
-    fn lock(&self) -> MutexGuard<'_, Vec<Asked>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<PendingOperation>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -67,7 +67,7 @@ impl Pipelined for SimStore {
     async fn ask(&self, kind: Kind, request: Request) -> Answer {
         let (answer, answered) = oneshot::channel();
         // No await before this: the first poll of an operation takes its place in the order.
-        self.lock().push(Asked { kind, request, answer });
+        self.lock().push(PendingOperation { kind, request, answer });
         answered.await.unwrap_or_else(|_| Err(Error::Unknown { message: "the run has ended".to_owned() }))
     }
 }
@@ -216,7 +216,7 @@ impl Handle {
     /// Takes what tasks have asked.
     pub(crate) fn take_asked(&mut self, now: Micros, acts: &mut Vec<Act>) {
         let asked = std::mem::take(&mut *self.store.lock());
-        for Asked { kind, request, answer } in asked {
+        for PendingOperation { kind, request, answer } in asked {
             self.numbers += 1;
             let request = PipelineRequest { number: self.numbers, request: Some(request) };
             let mut slot =

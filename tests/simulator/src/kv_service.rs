@@ -17,7 +17,7 @@ use proto::store::{
 use store_client::failure::{failure, invalid, not_leader};
 use store_core::MemberChange;
 use store_db::{Memory, Table as _, query, state};
-use store_engine::{Answer, ChangeAsked, Job, Reply, RequestId};
+use store_engine::{Answer, ChangeRequest, Job, Reply, RequestId};
 
 /// A client's stream, unique over a run.
 pub(crate) type StreamId = u64;
@@ -30,7 +30,7 @@ pub(crate) type Answered = (StreamId, PipelineResponse);
 
 /// What was asked.
 #[derive(Debug)]
-enum Asked {
+enum PendingRequest {
     Write,
     Get(GetRequest),
     Scan(ScanRequest),
@@ -40,12 +40,12 @@ enum Asked {
 struct Waiting {
     stream: StreamId,
     number: u64,
-    asked: Asked,
+    asked: PendingRequest,
 }
 
 /// What is told about a request id.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum NodeResponse {
     Answer(Answer),
     Reply(Reply),
 }
@@ -88,14 +88,14 @@ impl KvService {
         let (job, asked) = match request.request.expect("checked") {
             Request::Txn(txn) => {
                 let kind = Kind::Txn(TxnCommand { txn: txn.txn, identity: txn.identity });
-                (command(kind, wall_ms), Asked::Write)
+                (command(kind, wall_ms), PendingRequest::Write)
             }
             Request::Outcome(outcome) => {
                 let kind = Kind::Outcome(OutcomeCommand { tag: outcome.tag, identity: outcome.identity });
-                (command(kind, wall_ms), Asked::Write)
+                (command(kind, wall_ms), PendingRequest::Write)
             }
-            Request::Get(get) => (Ok(None), Asked::Get(get)),
-            Request::Scan(scan) => (Ok(None), Asked::Scan(scan)),
+            Request::Get(get) => (Ok(None), PendingRequest::Get(get)),
+            Request::Scan(scan) => (Ok(None), PendingRequest::Scan(scan)),
         };
         let job = match job {
             Err(failure) => return refused(failure),
@@ -113,7 +113,7 @@ impl KvService {
         self.request_ids += 1;
         let request_id = RequestId(self.request_ids);
         self.changes.insert(request_id, number);
-        self.came.push((NO_STREAM, Job::ChangeMembers(ChangeAsked { request_id, change, address })));
+        self.came.push((NO_STREAM, Job::ChangeMembers(ChangeRequest { request_id, change, address })));
     }
 
     /// The number of the operator's request, if it was one.
@@ -144,30 +144,32 @@ impl KvService {
     pub(crate) fn answer(
         &mut self,
         request_id: RequestId,
-        told: Told,
+        told: NodeResponse,
         table: Option<&Memory>,
     ) -> Option<Answered> {
         let waiting = self.waiting.remove(&request_id)?;
-        if matches!(told, Told::Answer(Answer::NotLeader { .. } | Answer::Unknown))
+        if matches!(told, NodeResponse::Answer(Answer::NotLeader { .. } | Answer::Unknown))
             && !self.broken.contains(&waiting.stream)
         {
             self.broken.push(waiting.stream);
         }
         let response = match (told, &waiting.asked) {
-            (Told::Answer(Answer::ReadReady { .. }), asked) => match table {
+            (NodeResponse::Answer(Answer::ReadReady { .. }), asked) => match table {
                 Some(table) => read(table, asked),
                 None => Response::Failure(failure(FailureReason::NotServing, "this replica is quarantined")),
             },
-            (Told::Answer(answer), _) => Response::Failure(failure_of(&answer)),
-            (Told::Reply(Reply::Txn(answer)), _) => Response::Txn(answer),
-            (Told::Reply(Reply::Outcome(answer)), _) => Response::Outcome(answer),
-            (Told::Reply(Reply::Refused { reason, message, .. }), _) => {
+            (NodeResponse::Answer(answer), _) => Response::Failure(failure_of(&answer)),
+            (NodeResponse::Reply(Reply::Txn(answer)), _) => Response::Txn(answer),
+            (NodeResponse::Reply(Reply::Outcome(answer)), _) => Response::Outcome(answer),
+            (NodeResponse::Reply(Reply::Refused { reason, message, .. }), _) => {
                 Response::Failure(failure(reason, message))
             }
-            (Told::Reply(Reply::Unknown), _) => {
+            (NodeResponse::Reply(Reply::Unknown), _) => {
                 Response::Failure(failure(FailureReason::UnknownOutcome, "this replica is quarantined"))
             }
-            (Told::Reply(Reply::Done { .. }), _) => unreachable!("no client asks for what has no answer"),
+            (NodeResponse::Reply(Reply::Done { .. }), _) => {
+                unreachable!("no client asks for what has no answer")
+            }
         };
         Some((waiting.stream, PipelineResponse { number: waiting.number, response: Some(response) }))
     }
@@ -211,12 +213,12 @@ fn failure_of(answer: &Answer) -> Failure {
 }
 
 /// Runs a read that may run.
-fn read(table: &Memory, asked: &Asked) -> Response {
+fn read(table: &Memory, asked: &PendingRequest) -> Response {
     let ran = table.read(|read| {
         let state = state::read(read)?;
         let (applied, log_id) = (state::applied(&state), state::log_id(&state));
         Ok(match asked {
-            Asked::Get(request) => match too_early(request.freshness.as_ref(), applied.offset) {
+            PendingRequest::Get(request) => match too_early(request.freshness.as_ref(), applied.offset) {
                 Some(early) => Response::Failure(early),
                 None => {
                     let record = query::get(read, &request.key)?;
@@ -229,14 +231,14 @@ fn read(table: &Memory, asked: &Asked) -> Response {
                     })
                 }
             },
-            Asked::Scan(request) => {
+            PendingRequest::Scan(request) => {
                 let all = scan_request::Range::Prefix(Bytes::new());
                 let range = request.range.as_ref().unwrap_or(&all);
                 let (records, next) = query::scan(read, range, request.limit, &request.after)?;
                 let next = next.unwrap_or_default();
                 Response::Scan(ScanResponse { records, next, applied: Some(applied) })
             }
-            Asked::Write => unreachable!("a write is not told that it may be read"),
+            PendingRequest::Write => unreachable!("a write is not told that it may be read"),
         })
     });
     ran.expect("a table in memory can be read")

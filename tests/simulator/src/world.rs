@@ -72,7 +72,7 @@ pub(crate) enum Event {
         change: MemberChange,
     },
     /// The operator hears what became of a request.
-    Told {
+    NodeResponse {
         number: u64,
         answer: Answer,
     },
@@ -317,7 +317,7 @@ impl World {
             Event::ComeBackEmpty(node) => self.come_back_empty(node),
             Event::Operate => self.operate(),
             Event::Ask { node, number, change } => self.ask(node, number, change),
-            Event::Told { number, answer } => self.operator.told(number, &answer, &self.oracle),
+            Event::NodeResponse { number, answer } => self.operator.told(number, &answer, &self.oracle),
             Event::Arrive { node, stream, request } => self.arrive(node, stream, request),
             Event::Answer { stream, response } => {
                 let (now, owner) = (self.now.us(), self.streams[&stream]);

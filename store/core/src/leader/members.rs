@@ -4,9 +4,9 @@
 use alloc::vec::Vec;
 
 use super::{Leader, feed, probe};
-use crate::asked_change::AskedChange;
 use crate::membership::{ChangeRefusal, MemberChange};
 use crate::mutation::{Mutation, planted};
+use crate::pending_change::PendingChange;
 use crate::progress::{Feed, Progress};
 use crate::protocol::Output;
 use crate::quorum::has_quorum;
@@ -24,7 +24,7 @@ impl Leader {
             Ok(next) if next.is_joint() && !planted(Mutation::ChangeWithoutRound) => {
                 self.heartbeat(state, out);
                 self.confirm_reads(state, out);
-                self.asked = Some(AskedChange { change, round: self.round, ticks: 0 });
+                self.asked = Some(PendingChange { change, round: self.round, ticks: 0 });
                 self.confirm_change(state, out);
             }
             Ok(next) => self.enter(state, next, out),
@@ -34,7 +34,7 @@ impl Leader {
 
     /// Begins the change that waits, if majorities of the voters before it and of those after it have answered its round.
     pub(super) fn confirm_change(&mut self, state: &mut State, out: &mut Vec<Output>) {
-        let Some(AskedChange { change, round, .. }) = self.asked else { return };
+        let Some(PendingChange { change, round, .. }) = self.asked else { return };
         match self.admit(state, change) {
             Ok(next) if has_quorum(&next, |member| self.has_answered(state, member, round)) => {
                 self.asked = None;

@@ -10,7 +10,7 @@ use super::oracle::is_held;
 
 /// A request that the core has neither refused nor carried out.
 #[derive(Clone, Debug, Default)]
-struct Asked {
+struct PendingChange {
     /// The first heartbeat that was sent after it.
     round: Option<(Epoch, Round)>,
     /// Who acknowledged that one or a later one.
@@ -23,13 +23,13 @@ struct Asked {
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
     /// By the node that was asked.
-    asked: BTreeMap<NodeId, Asked>,
+    asked: BTreeMap<NodeId, PendingChange>,
 }
 
 impl Rounds {
     /// A request comes to `node`. Returns the one that waits there, which stays the one that is waited for.
     pub(crate) fn asks(&mut self, node: NodeId) -> Waiting {
-        Waiting(self.asked.insert(node, Asked::default()))
+        Waiting(self.asked.insert(node, PendingChange::default()))
     }
 
     /// The core has taken the request: if another waited, it still does.
@@ -87,4 +87,4 @@ impl Rounds {
 
 /// The request that waited when another came.
 #[derive(Debug)]
-pub(crate) struct Waiting(Option<Asked>);
+pub(crate) struct Waiting(Option<PendingChange>);

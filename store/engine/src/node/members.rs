@@ -16,16 +16,16 @@ use super::{Node, bytes_of};
 use crate::changing::Changing;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::job::{Answer, ChangeAsked, NodeOut, WriterJob};
+use crate::job::{Answer, ChangeRequest, NodeOut, WriterJob};
 
 impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     /// A client asks for a change. The core has one under way at most; so has this.
     pub(super) fn change_members(
         &mut self,
-        asked: ChangeAsked,
+        asked: ChangeRequest,
         outs: &mut Vec<NodeOut>,
     ) -> Result<(), Error> {
-        let ChangeAsked { request_id, change, address } = asked;
+        let ChangeRequest { request_id, change, address } = asked;
         if self.changing.is_some() {
             let answer = Answer::ChangeRefused(ChangeRefusal::UnderWay);
             outs.push(NodeOut::Answer { request_id, answer });

@@ -28,8 +28,8 @@ use store_db::limits::ANSWER_BYTES_MAX;
 use store_engine::{Answer, Reply};
 use tokio::sync::Notify;
 
-use crate::reads::Asked;
-use crate::router::{Responder, Told};
+use crate::reads::PendingRequest;
+use crate::router::{NodeResponse, Responder};
 
 /// Requests of one stream that may wait for their answers.
 pub(crate) const STREAM_WAITING_MAX: usize = 8_192;
@@ -100,7 +100,7 @@ pub(crate) struct Waiting {
     /// The caller's number for it.
     pub(crate) number: u64,
     /// What it is.
-    pub(crate) asked: Asked,
+    pub(crate) asked: PendingRequest,
 }
 
 impl Waiting {
@@ -114,7 +114,7 @@ impl Waiting {
 #[derive(Default)]
 pub(crate) struct Picked {
     /// Requests and what they were told.
-    pub(crate) told: Vec<(Waiting, Told)>,
+    pub(crate) told: Vec<(Waiting, NodeResponse)>,
     /// Answers made at admission, and their charges until they are taken.
     pub(crate) ready: Vec<(PipelineResponse, usize)>,
     /// For the answers among them that are not short.
@@ -295,17 +295,19 @@ pub(crate) fn rounded(bytes: usize) -> usize {
 }
 
 /// Bytes of an answer that is there already; reads are not run yet.
-pub(crate) fn bytes_of(told: &Told) -> usize {
+pub(crate) fn bytes_of(told: &NodeResponse) -> usize {
     match told {
-        Told::Reply(Reply::Txn(answer)) => answer.encoded_len(),
-        Told::Reply(Reply::Outcome(answer)) => answer.encoded_len(),
-        Told::Answer(_) | Told::Reply(_) => 0,
+        NodeResponse::Reply(Reply::Txn(answer)) => answer.encoded_len(),
+        NodeResponse::Reply(Reply::Outcome(answer)) => answer.encoded_len(),
+        NodeResponse::Answer(_) | NodeResponse::Reply(_) => 0,
     }
 }
 
 impl Responder for Outbox {
-    fn deliver(&self, told: &mut Vec<(u32, Told)>) {
-        let breaks = |told: &Told| matches!(told, Told::Answer(Answer::NotLeader { .. } | Answer::Unknown));
+    fn deliver(&self, told: &mut Vec<(u32, NodeResponse)>) {
+        let breaks = |told: &NodeResponse| {
+            matches!(told, NodeResponse::Answer(Answer::NotLeader { .. } | Answer::Unknown))
+        };
         let mut broken = false;
         let mut inner = self.inner.lock();
         for (number, mut told) in told.drain(..) {
@@ -313,7 +315,7 @@ impl Responder for Outbox {
                 let bytes = bytes_of(&told);
                 let fits = inner.answers.bytes == 0 || inner.answers.bytes + bytes <= ANSWERS_BYTES_MAX;
                 if !fits || !inner.answers.grow(self.place.as_ref(), Side::Answers, bytes) {
-                    told = Told::Answer(Answer::Unknown);
+                    told = NodeResponse::Answer(Answer::Unknown);
                 }
                 broken |= breaks(&told);
                 inner.picked.told.push((waiting, told));
@@ -360,7 +362,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     fn write(number: u64) -> Waiting {
-        Waiting { number, asked: Asked::Write }
+        Waiting { number, asked: PendingRequest::Write }
     }
 
     fn poll(outbox: &Outbox) -> Poll<(bool, Vec<u64>)> {
@@ -369,8 +371,8 @@ mod tests {
         polled.map(|more| (more, picked.told.iter().map(|(waiting, _)| waiting.number).collect()))
     }
 
-    fn done() -> Told {
-        Told::Reply(Reply::Done { position: store_core::Position::ZERO })
+    fn done() -> NodeResponse {
+        NodeResponse::Reply(Reply::Done { position: store_core::Position::ZERO })
     }
 
     #[test]
@@ -383,7 +385,7 @@ mod tests {
         assert_eq!(poll(&outbox), Poll::Ready((true, vec![71, 70])));
         outbox.end(None);
         assert_eq!(poll(&outbox), Poll::Pending, "one request still waits");
-        let ready = Told::Answer(Answer::ReadReady { at: Offset(3) });
+        let ready = NodeResponse::Answer(Answer::ReadReady { at: Offset(3) });
         outbox.deliver(&mut vec![(numbers[2], ready)]);
         assert_eq!(poll(&outbox), Poll::Ready((true, vec![72])));
         assert_eq!(poll(&outbox), Poll::Ready((false, vec![])));
@@ -394,12 +396,12 @@ mod tests {
         let outbox = Outbox::new(1, None);
         let first = outbox.enter(write(1)).expect("open");
         let second = outbox.enter(write(2)).expect("open");
-        let lost = Told::Answer(Answer::NotLeader { epoch: Epoch(2), leader: None });
+        let lost = NodeResponse::Answer(Answer::NotLeader { epoch: Epoch(2), leader: None });
         outbox.deliver(&mut vec![(first, lost)]);
         assert!(outbox.is_broken() && outbox.enter(write(3)).is_none());
         assert_eq!(poll(&outbox), Poll::Ready((true, vec![1])));
         assert_eq!(poll(&outbox), Poll::Pending, "the second is still to be answered");
-        outbox.deliver(&mut vec![(second, Told::Answer(Answer::Unknown))]);
+        outbox.deliver(&mut vec![(second, NodeResponse::Answer(Answer::Unknown))]);
         assert_eq!(poll(&outbox), Poll::Ready((true, vec![2])));
         assert_eq!(poll(&outbox), Poll::Ready((false, vec![])));
     }
@@ -557,10 +559,10 @@ mod tests {
     }
 
     /// A reply of about so many bytes.
-    fn large(bytes: usize) -> Told {
+    fn large(bytes: usize) -> NodeResponse {
         let touched = proto::store::Touched { key: vec![7; bytes].into(), ..Default::default() };
         let response = proto::store::TxnResponse { results: vec![touched], ..Default::default() };
-        Told::Reply(Reply::Txn(response))
+        NodeResponse::Reply(Reply::Txn(response))
     }
 
     // The charge of all of them was kept until the last one was made, and the one on its way needed room beside it: with replies
@@ -574,7 +576,8 @@ mod tests {
         outbox.deliver(&mut numbers.iter().map(|number| (*number, large(bytes))).collect());
         let mut picked = Picked::default();
         assert_eq!(outbox.poll(&mut picked, &mut Context::from_waker(Waker::noop())), Poll::Ready(true));
-        let kinds: Vec<bool> = picked.told.iter().map(|(_, told)| matches!(told, Told::Reply(_))).collect();
+        let kinds: Vec<bool> =
+            picked.told.iter().map(|(_, told)| matches!(told, NodeResponse::Reply(_))).collect();
         assert_eq!(kinds, [true, true, false], "what has no room is unknown, and ends the stream");
         assert!(caller.place().try_charge(Side::Answers, ANSWER_BYTES_MAX).is_some());
         drop(picked);

@@ -23,8 +23,8 @@ use tonic::{Status, Streaming};
 use super::outbox::{Outbox, Picked, Waiting, bytes_of, rounded};
 use super::validation::{client_command, validated};
 use crate::inbox::Batch;
-use crate::reads::{self, Asked};
-use crate::router::{Responder, ResponseRouter, Told};
+use crate::reads::{self, PendingRequest};
+use crate::router::{NodeResponse, Responder, ResponseRouter};
 use crate::shared::Shared;
 use crate::too_large::not_taken;
 
@@ -164,15 +164,15 @@ impl Intake {
                 let command = OutcomeCommand { tag: outcome.tag, identity: outcome.identity };
                 self.write(number, Kind::Outcome(command))?;
             }
-            Request::Get(get) => self.read(number, get.freshness, Asked::Get(get)),
-            Request::Scan(scan) => self.read(number, scan.freshness, Asked::Scan(scan)),
+            Request::Get(get) => self.read(number, get.freshness, PendingRequest::Get(get)),
+            Request::Scan(scan) => self.read(number, scan.freshness, PendingRequest::Scan(scan)),
         }
         Ok(())
     }
 
     fn write(&mut self, number: u64, kind: Kind) -> Result<(), Failure> {
         let command = client_command(&self.shared, kind)?;
-        if let Some(place) = self.outbox.enter(Waiting { number, asked: Asked::Write }) {
+        if let Some(place) = self.outbox.enter(Waiting { number, asked: PendingRequest::Write }) {
             self.bytes += command.len();
             self.jobs
                 .push(Job::Write { request_id: ResponseRouter::request_id(self.outbox.id, place), command });
@@ -180,7 +180,7 @@ impl Intake {
         Ok(())
     }
 
-    fn read(&mut self, number: u64, freshness: Option<Freshness>, asked: Asked) {
+    fn read(&mut self, number: u64, freshness: Option<Freshness>, asked: PendingRequest) {
         let Some(place) = self.outbox.enter(Waiting { number, asked }) else { return };
         if !freshness.as_ref().is_some_and(Freshness::is_stale) {
             self.jobs.push(Job::Read { request_id: ResponseRouter::request_id(self.outbox.id, place) });
@@ -198,8 +198,8 @@ impl Intake {
 }
 
 /// A stale read may run at once.
-fn ready() -> Told {
-    Told::Answer(Answer::ReadReady { at: Offset::ZERO })
+fn ready() -> NodeResponse {
+    NodeResponse::Answer(Answer::ReadReady { at: Offset::ZERO })
 }
 
 /// The side that answers.
@@ -208,7 +208,7 @@ pub(crate) struct Answers {
     outbox: Arc<Outbox>,
     taking: JoinHandle<()>,
     /// What was picked up and is not answered: its reads are not run before the caller has taken what is ready.
-    told: VecDeque<(Waiting, Told)>,
+    told: VecDeque<(Waiting, NodeResponse)>,
     /// For the answers in it.
     charge: Option<Charge>,
     /// Bytes of those.
@@ -221,11 +221,11 @@ impl Answers {
     /// Turns the first of what was picked up into answers, about [`READY_BYTES`]; the reads among them are run on one
     /// consistent view.
     fn poll(&mut self) {
-        let may_run = |told: &Told| match told {
-            Told::Answer(Answer::ReadReady { at }) => Some(*at),
+        let may_run = |told: &NodeResponse| match told {
+            NodeResponse::Answer(Answer::ReadReady { at }) => Some(*at),
             _ => None,
         };
-        let reads: Vec<(&Asked, Offset)> = (self.told.iter().take(READS_MAX))
+        let reads: Vec<(&PendingRequest, Offset)> = (self.told.iter().take(READS_MAX))
             .filter_map(|(waiting, told)| Some((&waiting.asked, may_run(told)?)))
             .collect();
         let mut ran = reads::run(&self.shared, &reads, READY_BYTES).into_iter();
@@ -260,10 +260,10 @@ impl Answers {
         }
     }
 
-    fn answer(&self, told: Told) -> Response {
+    fn answer(&self, told: NodeResponse) -> Response {
         match told {
-            Told::Reply(Reply::Txn(answer)) => Response::Txn(answer),
-            Told::Reply(Reply::Outcome(answer)) => Response::Outcome(answer),
+            NodeResponse::Reply(Reply::Txn(answer)) => Response::Txn(answer),
+            NodeResponse::Reply(Reply::Outcome(answer)) => Response::Outcome(answer),
             told => Response::Failure(match self.shared.reply_of(told) {
                 Err(failure) => failure,
                 Ok(reply) => invalid("request", format!("has no answer of its own: {reply:?}")),

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::validation::{client_command, validated};
 use super::{changes, pipeline};
-use crate::reads::{self, Asked};
+use crate::reads::{self, PendingRequest};
 use crate::shared::{Ask, Shared};
 
 /// The service.
@@ -72,7 +72,7 @@ impl Kv for KvService {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let request = request.into_inner();
         self.validate(request.route.as_ref(), check::get(&request))?;
-        match reads::fresh(&self.shared, Asked::Get(request)).await {
+        match reads::fresh(&self.shared, PendingRequest::Get(request)).await {
             Ok(Answered::Get(answer)) => Ok(Response::new(answer)),
             Ok(_) => Err(Status::internal("a get was answered as something else")),
             Err(failure) => Err(status_from(&failure)),
@@ -112,7 +112,7 @@ impl Kv for KvService {
     async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<ScanResponse>, Status> {
         let request = request.into_inner();
         self.validate(request.route.as_ref(), check::scan(&request))?;
-        match reads::fresh(&self.shared, Asked::Scan(request)).await {
+        match reads::fresh(&self.shared, PendingRequest::Scan(request)).await {
             Ok(Answered::Scan(answer)) => Ok(Response::new(answer)),
             Ok(_) => Err(Status::internal("a scan was answered as something else")),
             Err(failure) => Err(status_from(&failure)),

@@ -43,7 +43,7 @@ pub(crate) use introduce::MESSAGE_BYTES_MAX;
 use mailbox::{Mailbox, Replies};
 use places::Places;
 pub(crate) use service::ReplicationService;
-use votes::VotesAsked;
+use votes::PendingVotes;
 
 /// What was said last to a member that leaves has this long to be sent.
 const FAREWELL_MS: u64 = 1_000;
@@ -60,7 +60,7 @@ pub(crate) struct Peers {
     /// Answers to peers that push to us.
     mailboxes: Mutex<Places<Arc<Mailbox>>>,
     /// Peers that wait for our vote.
-    votes: VotesAsked,
+    votes: PendingVotes,
     fetch: Fetch,
     /// Where others begin sessions.
     entrance: Entrance,
@@ -77,7 +77,7 @@ impl Peers {
             connections: Mutex::default(),
             leaving: Mutex::default(),
             mailboxes: Mutex::default(),
-            votes: VotesAsked::default(),
+            votes: PendingVotes::default(),
             fetch,
             entrance,
         })

@@ -10,11 +10,11 @@ use crate::shared::Members;
 
 /// The waiting peers.
 #[derive(Default)]
-pub(super) struct VotesAsked {
+pub(super) struct PendingVotes {
     waiting: Mutex<Places<oneshot::Sender<VoteReply>>>,
 }
 
-impl VotesAsked {
+impl PendingVotes {
     /// Waits for the answer to the request that is brought to the node next. `None`: too many nodes that are no
     /// members wait.
     pub(super) fn wait(&self, peer: NodeId, members: &Members) -> Option<oneshot::Receiver<VoteReply>> {

@@ -32,7 +32,7 @@ use store_engine::Answer;
 use crate::config::Login;
 use crate::kv::command_of;
 use crate::problems::About;
-use crate::router::Told;
+use crate::router::NodeResponse;
 use crate::shared::{Ask, Shared};
 use plan::{Plan, Step};
 use publisher_session::{Lost, PublisherSession};
@@ -116,7 +116,7 @@ impl Stuck {
     }
 }
 
-/// No connection came about. Told from the second time on: at a start of everything the broker may come up last.
+/// No connection came about. NodeResponse from the second time on: at a start of everything the broker may come up last.
 fn unreached(shared: &Shared, broker: &str, why: &str, failures: u32) {
     if failures == 0 {
         return;
@@ -286,7 +286,7 @@ impl<'a> LeaderSession<'a> {
     /// A read-index round that is sent after the nonces were gathered.
     async fn ask_barrier(&mut self) {
         match self.shared.ask(Ask::Read).await {
-            Ok(Told::Answer(Answer::ReadReady { at })) => self.plan.confirmed(at.0),
+            Ok(NodeResponse::Answer(Answer::ReadReady { at })) => self.plan.confirmed(at.0),
             // No quorum round, no freshness heartbeat.
             _ => {
                 self.plan.not_confirmed();
@@ -298,7 +298,7 @@ impl<'a> LeaderSession<'a> {
     async fn mark(&mut self, offset: u64) {
         let command = command_of(Kind::PublishMark(PublishMark { offset }));
         match self.shared.ask(Ask::Write(command)).await {
-            Ok(Told::Reply(_)) => {}
+            Ok(NodeResponse::Reply(_)) => {}
             other => tracing::debug!(?other, "a publish mark was not written; the next one will say more"),
         }
         let now = self.now_ms();

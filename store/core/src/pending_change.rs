@@ -6,7 +6,7 @@ use crate::types::Round;
 
 /// See the file.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AskedChange {
+pub(crate) struct PendingChange {
     /// What is asked for.
     pub(crate) change: MemberChange,
     /// The heartbeat round that was sent after it was asked for.
