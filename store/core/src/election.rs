@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use crate::mutation::{Mutation, planted};
+use crate::mutant;
 use crate::protocol::{Output, VoteMessage, VoteReply, VoteRequest};
 use crate::quorum::has_quorum;
 use crate::state::{Change, State, Timer, send};
@@ -30,7 +30,7 @@ pub(crate) fn answer(
     } else {
         request.epoch == ballot.epoch && state.may_vote_for(from)
     };
-    let is_behind = request.last < state.history.last() && !planted(Mutation::NoUpToDateCheck);
+    let is_behind = request.last < state.history.last() && !mutant!(NoUpToDateCheck);
     let granted = in_time && (request.transferred || !has_live_leader) && !is_behind;
     if granted && !request.pre {
         state.vote(request.epoch, from, out);
@@ -139,8 +139,7 @@ impl Candidate {
         let reply = |member: Member| self.replies.iter().find(|(m, _)| *m == member).map(|(_, reply)| reply);
         let granted = |member: Member| reply(member).is_some_and(|r| r.granted);
         let trusted = |member: Member| {
-            reply(member)
-                .is_some_and(|r| r.granted && (!r.maybe_lost_tail || planted(Mutation::LostTailVoteCounts)))
+            reply(member).is_some_and(|r| r.granted && (!r.maybe_lost_tail || mutant!(LostTailVoteCounts)))
         };
         let last: Position = state.history.last();
         let all_seen = || {

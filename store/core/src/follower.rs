@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::checkpoints::Checkpoint;
 use crate::limits;
-use crate::mutation::{Mutation, planted};
+use crate::mutant;
 use crate::protocol::{Append, AppendRejection, Fatal, LeaderMessage, Output, PushReply};
 use crate::state::{Change, State, Timer, send};
 use crate::types::{Epoch, EpochHistory, Membership, NodeId, Offset, Position, Round, Run};
@@ -135,7 +135,7 @@ impl Follower {
                     state.append(cut(append.runs, new), &append.memberships, out);
                 } else {
                     let after = end.offset.next();
-                    if planted(Mutation::LateAppendTruncates) && after < new && after > state.committed {
+                    if mutant!(LateAppendTruncates) && after < new && after > state.committed {
                         state.truncate(after, out);
                     }
                     self.ack(state, from, out);
@@ -145,8 +145,7 @@ impl Follower {
             Fit::TooShort => report(state, from, None, out),
             Fit::Conflict(at, epoch) => {
                 let first = state.history.first_of(epoch).unwrap_or(at);
-                let to_commit = planted(Mutation::TruncateToCommit);
-                state.truncate(if to_commit { state.committed.next() } else { at }, out);
+                state.truncate(mutant!(at, TruncateToCommit => state.committed.next()), out);
                 report(state, from, Some((epoch, first)), out);
             }
             Fit::Broken(here, leader) => out.push(Output::Fatal(Fatal::CommittedConflict { here, leader })),
@@ -156,8 +155,8 @@ impl Follower {
     /// A commit order up to `offset`; carried out as far as the log is matched and durable.
     fn order(&mut self, state: &mut State, offset: Offset, out: &mut Vec<Output>) {
         self.ordered = self.ordered.max(offset);
-        let ordered = if planted(Mutation::ApplyBeforeOrder) { self.matched.offset } else { self.ordered };
-        let matched = if planted(Mutation::ApplyUnmatched) { ordered } else { self.matched.offset };
+        let ordered = mutant!(self.ordered, ApplyBeforeOrder => self.matched.offset);
+        let matched = mutant!(self.matched.offset, ApplyUnmatched => ordered);
         state.commit(ordered.min(matched).min(state.durable()), out);
     }
 
@@ -205,10 +204,10 @@ impl Follower {
 
     /// What this epoch's appends matched and the disk holds.
     fn durable_match(&self, state: &State) -> Position {
-        if planted(Mutation::CountUnverifiedTail) {
+        if mutant!(CountUnverifiedTail) {
             return state.history.position_at(state.durable()).unwrap_or(Position::ZERO);
         }
-        if self.matched.offset <= state.durable() || planted(Mutation::AckBeforeDurable) {
+        if self.matched.offset <= state.durable() || mutant!(AckBeforeDurable) {
             return self.matched;
         }
         state.history.position_at(state.durable()).unwrap_or(Position::ZERO)
@@ -265,7 +264,7 @@ fn fit(state: &State, append: &Append) -> Fit {
     let history = &state.history;
     let previous = append.previous;
     match history.epoch_at(previous.offset) {
-        Some(epoch) if epoch == previous.epoch || planted(Mutation::PreviousByOffset) => {}
+        Some(epoch) if epoch == previous.epoch || mutant!(PreviousByOffset) => {}
         Some(epoch) if previous.offset <= state.committed => {
             return Fit::Broken(Position { epoch, offset: previous.offset }, previous);
         }

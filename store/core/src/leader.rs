@@ -13,7 +13,7 @@ use crate::checkpoints::Checkpoint;
 use crate::comparison::Comparison;
 use crate::limits;
 use crate::membership::ChangeRefusal;
-use crate::mutation::{Mutation, planted};
+use crate::mutant;
 use crate::pending_change::PendingChange;
 use crate::progress::{Feed, Progress};
 use crate::protocol::{AppendRejection, LeaderMessage, Output, PushReply};
@@ -212,8 +212,8 @@ impl Leader {
             peers.iter().find(|peer| peer.member == member).map_or(Offset::ZERO, |peer| peer.durable.offset)
         };
         let offset = committed_offset(state.membership(), held);
-        let offset = if planted(Mutation::CommitBeyondOwnDisk) { offset } else { offset.min(own.1) };
-        let is_older = offset < self.first && !planted(Mutation::CommitOlderEpoch);
+        let offset = mutant!(offset.min(own.1), CommitBeyondOwnDisk => offset);
+        let is_older = offset < self.first && !mutant!(CommitOlderEpoch);
         if offset <= state.committed || is_older || offset > state.history.last().offset {
             return;
         }
@@ -250,7 +250,7 @@ impl Leader {
 
     /// Whether reads may be answered by rounds sent from now on.
     fn may_read(&self, state: &State) -> bool {
-        self.is_established(state) || planted(Mutation::ReadBeforeOwnEpoch)
+        self.is_established(state) || mutant!(ReadBeforeOwnEpoch)
     }
 
     fn begin_round(&mut self, state: &State, out: &mut Vec<Output>) {
@@ -280,7 +280,7 @@ impl Leader {
         let quorum = |round: Round| {
             has_quorum(state.membership(), |member| {
                 let lately = |peer: &Progress| {
-                    planted(Mutation::LeaseRead) && peer.silent_ticks < state.config.ticks_election_max
+                    mutant!(LeaseRead) && peer.silent_ticks < state.config.ticks_election_max
                 };
                 let heard = |peer: &Progress| peer.round >= round || lately(peer);
                 member == own || peers.iter().any(|peer| peer.member == member && heard(peer))
@@ -494,7 +494,7 @@ fn feed(state: &State, peer: &mut Progress, out: &mut Vec<Output>) {
 /// An ack: the window moves on; a probe that matched turns into a stream.
 fn acked(state: &State, peer: &mut Progress, durable: Position, out: &mut Vec<Output>) {
     let known = durable.offset >= state.history.base().offset;
-    let is_ours = state.history.contains(durable) || planted(Mutation::CountUnverifiedTail);
+    let is_ours = state.history.contains(durable) || mutant!(CountUnverifiedTail);
     if known && !is_ours {
         return;
     }
@@ -549,7 +549,7 @@ fn agreement(history: &EpochHistory, append_rejection: &AppendRejection) -> Posi
         }
         _ => append_rejection.last,
     };
-    if planted(Mutation::LastEpochOnly) && history.first_of(at.epoch).is_none() {
+    if mutant!(LastEpochOnly) && history.first_of(at.epoch).is_none() {
         return history.last();
     }
     history.last_at_most(at)

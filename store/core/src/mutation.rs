@@ -1,9 +1,21 @@
 //! Deliberate bugs of the store, by name: the simulations must catch every one of them, or they prove little.
 //!
-//! Each is one short `if` at the line that keeps the promise which it breaks, here and in the crates above, which have
-//! no list of their own. Without the feature `mutations`, which only the hunt for them turns on (`cargo xtask
+//! Each is one [`mutant!`](crate::mutant) at the line that keeps the promise which it breaks, here and in the crates above,
+//! which have no list of their own. Without the feature `mutations`, which only the hunt for them turns on (`cargo xtask
 //! mutations`; a test asks that no binary is shipped with it), [`planted`] is the constant `false` and the compiler
 //! removes every site. docs/TESTING.md has the table of what catches which, and how fast.
+
+/// The site of a deliberate bug: `mutant!(Name)` is whether it is planted, `mutant!(right, Name => wrong)` the right value
+/// unless it is.
+#[macro_export]
+macro_rules! mutant {
+    ($name:ident) => {
+        $crate::mutation::planted($crate::mutation::Mutation::$name)
+    };
+    ($right:expr, $name:ident => $wrong:expr) => {
+        if $crate::mutation::planted($crate::mutation::Mutation::$name) { $wrong } else { $right }
+    };
+}
 
 macro_rules! mutations {
     ($($variant:ident $name:literal $text:literal,)*) => {

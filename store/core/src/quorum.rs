@@ -5,13 +5,13 @@
 //! folder does not count for the folder before it, since it knows none of its votes and acks.
 
 use crate::limits::MEMBERS_MAX;
-use crate::mutation::{Mutation, planted};
+use crate::mutant;
 use crate::types::{Member, Membership, Offset};
 
 /// How many of `voters` are a majority.
 #[must_use]
 pub fn majority(voters: usize) -> usize {
-    if planted(Mutation::HalfIsMajority) { voters.div_ceil(2) } else { voters / 2 + 1 }
+    mutant!(voters / 2 + 1, HalfIsMajority => voters.div_ceil(2))
 }
 
 /// Whether the voters for which `agrees` holds are a quorum. No voters at all are never one.
@@ -35,7 +35,7 @@ pub fn committed_offset(membership: &Membership, durable: impl Fn(Member) -> Off
 
 /// The voters before a change under way, whose majority is needed too.
 fn outgoing(membership: &Membership) -> &[Member] {
-    if planted(Mutation::JointForgetsOutgoing) { &[] } else { &membership.outgoing }
+    mutant!(&membership.outgoing, JointForgetsOutgoing => &[])
 }
 
 /// The highest offset that a majority of these has reached; `Offset(u64::MAX)` if there is nobody. Asked at every

@@ -3,7 +3,7 @@
 //! A round counts for a read only if it was sent after the read arrived. One round is out at a time; reads that
 //! arrive meanwhile share the next.
 
-use crate::mutation::{Mutation, planted};
+use crate::mutant;
 use crate::types::{Offset, ReadId, Round};
 
 /// The reads of one leader's epoch.
@@ -27,7 +27,7 @@ impl Reads {
     /// A read arrived. Read ids rise, so the last one stands for all.
     pub(crate) fn arrive(&mut self, request_id: ReadId) {
         assert!(self.waiting.is_none_or(|last| last < request_id), "read request ids rise");
-        if planted(Mutation::ReadJoinsRound)
+        if mutant!(ReadJoinsRound)
             && let Some(flight) = &mut self.flight
         {
             flight.up_to = request_id;
@@ -50,8 +50,7 @@ impl Reads {
 
     /// The reads that may go, if a quorum has acknowledged the round that is out.
     pub(crate) fn done(&mut self, quorum: impl Fn(Round) -> bool) -> Option<(ReadId, Offset)> {
-        let flight =
-            self.flight.take_if(|flight| quorum(flight.round) || planted(Mutation::ReadWithoutQuorum))?;
+        let flight = self.flight.take_if(|flight| quorum(flight.round) || mutant!(ReadWithoutQuorum))?;
         Some((flight.up_to, flight.at))
     }
 

@@ -10,7 +10,7 @@ use crate::checkpoints::{Checkpoint, Checkpoints};
 use crate::config::Config;
 use crate::disk::{Disk, InHand};
 use crate::invariants;
-use crate::mutation::{Mutation, planted};
+use crate::mutant;
 use crate::protocol::{Ballot, Outgoing, Output};
 use crate::types::{Epoch, EpochHistory, Member, Membership, NodeId, Offset, Position, Run, WriteSeq};
 
@@ -119,7 +119,7 @@ impl Writes {
     fn truncate(&mut self, from: Offset) {
         let end = from.previous();
         self.durable = self.durable.min(end);
-        for (_, offset) in self.pending.iter_mut().filter(|_| !planted(Mutation::PersistAfterCut)) {
+        for (_, offset) in self.pending.iter_mut().filter(|_| !mutant!(PersistAfterCut)) {
             *offset = (*offset).min(end);
         }
     }
@@ -176,7 +176,7 @@ impl State {
         assert!(restored.committed <= last, "commit order: committed ≤ last");
         assert!(restored.history.last().epoch <= restored.ballot.epoch, "the ballot is never behind the log");
         let mut ballot = restored.ballot;
-        if planted(Mutation::ForgetVote) {
+        if mutant!(ForgetVote) {
             ballot.voted_for = None;
         }
         State {
@@ -223,7 +223,7 @@ impl State {
     /// A replica with a wrong state does not: a leader answers from its state. Nor does one with a hanging disk: its vote
     /// would hang.
     pub(crate) fn may_campaign(&self) -> bool {
-        if (self.quarantined && !planted(Mutation::QuarantinedCampaigns)) || self.disk.hangs().is_some() {
+        if (self.quarantined && !mutant!(QuarantinedCampaigns)) || self.disk.hangs().is_some() {
             return false;
         }
         let known = self.memberships.partition_point(|(offset, _)| *offset <= self.committed);
@@ -263,7 +263,7 @@ impl State {
 
     /// Whether this member may have the vote of the current epoch.
     pub(crate) fn may_vote_for(&self, member: Member) -> bool {
-        self.ballot.voted_for.is_none() || self.voted_member == Some(member) || planted(Mutation::TwoVotes)
+        self.ballot.voted_for.is_none() || self.voted_member == Some(member) || mutant!(TwoVotes)
     }
 
     /// Gives this epoch's one vote.
@@ -413,7 +413,7 @@ impl State {
         out: &mut Vec<Output>,
     ) {
         assert!(position.offset > self.committed, "committed is immutable: a snapshot never goes back");
-        let loses_epoch = planted(Mutation::InstallLosesEpoch);
+        let loses_epoch = mutant!(InstallLosesEpoch);
         let after = if loses_epoch { Position { epoch: Epoch(1), ..position } } else { position };
         self.history = EpochHistory::starting_after(after);
         self.committed = position.offset;

@@ -39,7 +39,7 @@ use proto::store::identity::Id;
 use proto::store::{
     AppliedState, FailureReason, Identity, Remembered, SessionSequence, SessionState, TxnResponse,
 };
-use store_core::mutation::{Mutation, planted};
+use store_core::mutant;
 
 use crate::error::Error;
 use crate::limits::{
@@ -127,7 +127,7 @@ pub(crate) fn known(
     {
         may_be_forgotten = false;
         let lowest = session_state(row)?.lowest;
-        if session.sequence < lowest && !planted(Mutation::SequencesComeBack) {
+        if session.sequence < lowest && !mutant!(SequencesComeBack) {
             let message =
                 format!("the session gave up sequences below {lowest}; this is {}", session.sequence);
             return Ok(Known::Refused(Refused::new(FailureReason::ExpiredId, message)));
@@ -143,7 +143,7 @@ pub(crate) fn known(
         Some(_) => state.forgotten_sessions_ms,
         None => window_ms.max(state.forgotten_ms),
     };
-    if may_be_forgotten && !planted(Mutation::WindowWithoutMark) && place.created_ms <= forgotten_ms {
+    if may_be_forgotten && !mutant!(WindowWithoutMark) && place.created_ms <= forgotten_ms {
         let message = "the id is older than what is remembered: nobody can say whether it ran; use a new one";
         return Ok(Known::Refused(Refused::new(FailureReason::ExpiredId, message)));
     }
@@ -175,7 +175,7 @@ pub(crate) fn remember(
     remembered: &Remembered,
     before: Option<&Remembered>,
 ) -> Result<(), Error> {
-    if planted(Mutation::ForgetReply) || (planted(Mutation::OpenAfterOutcome) && remembered.closed) {
+    if mutant!(ForgetReply) || (mutant!(OpenAfterOutcome) && remembered.closed) {
         return Ok(());
     }
     if let Some(before) = before {
@@ -273,7 +273,7 @@ pub(crate) fn evict(
 ) -> Result<(), Error> {
     for nth in 0.. {
         let too_large = state.remembered_bytes > REMEMBERED_BYTES_MAX;
-        let few = planted(Mutation::WindowWithoutMark) && state.remembered_count > 16;
+        let few = mutant!(WindowWithoutMark) && state.remembered_count > 16;
         let too_many = few || state.remembered_count > REMEMBERED_COUNT_MAX;
         let too_old = oldest_ms.is_none_or(|oldest| oldest.saturating_add(REMEMBERED_MS_MIN) <= now_ms);
         if !(too_large || (nth < EVICTED_PER_ENTRY_MAX && (too_many || too_old))) {

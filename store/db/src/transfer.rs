@@ -17,7 +17,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 use proto::store::AppliedState;
-use store_core::mutation::{Mutation, planted};
+use store_core::mutant;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::Error;
@@ -42,7 +42,7 @@ pub fn export(read: &impl Read, sink: &mut dyn FnMut(Bytes) -> Result<(), Error>
     let mut chunk = begun(ROWS);
     for space in Space::ALL {
         read.walk(space, &[], &mut |key, value| {
-            if planted(Mutation::SnapshotWrongPosition) && space == Space::State {
+            if mutant!(SnapshotWrongPosition) && space == Space::State {
                 push_row(&mut chunk, space, key, &one_earlier(value));
             } else {
                 push_row(&mut chunk, space, key, value);

@@ -20,7 +20,7 @@ use proto::store::{
     Add, Append, FailedGuard, Guard, Operation, Position, Record, Returning, SetJson, Touched, Txn,
     TxnResponse,
 };
-use store_core::mutation::{Mutation, planted};
+use store_core::mutant;
 
 use crate::error::Error;
 use crate::json;
@@ -252,7 +252,7 @@ impl<'r, R: Read> Overlay<'r, R> {
             return Ok(Err(Reason::NoValue));
         };
         let Some(sum) = value.checked_add(add.amount) else { return Ok(Err(Reason::Overflow)) };
-        if add.minimum.is_some_and(|minimum| sum < minimum) && !planted(Mutation::MinimumIgnored) {
+        if add.minimum.is_some_and(|minimum| sum < minimum) && !mutant!(MinimumIgnored) {
             return Ok(Err(Reason::BelowMinimum));
         }
         let mut digits = [0u8; 20];
@@ -310,7 +310,7 @@ fn breach(condition: &Condition, record: Option<View<'_>>) -> Option<Reason> {
         (_, Some(view)) => view,
     };
     match condition {
-        Condition::Version(_) if planted(Mutation::VersionGuardIgnored) => None,
+        Condition::Version(_) if mutant!(VersionGuardIgnored) => None,
         Condition::Version(version) if view.header.version != *version => Some(Reason::WrongVersion),
         Condition::Offset(offset) if view.header.position.offset != *offset => Some(Reason::WrongOffset),
         Condition::Json(equals) => match json::find(view.data, &equals.pointer) {

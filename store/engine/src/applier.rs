@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use proto::store::AppliedState;
-use store_core::mutation::{Mutation, planted};
+use store_core::mutant;
 use store_core::{Checkpoint, Entry, Offset, Position};
 use store_db::{Table, checkpoints, state};
 use store_log::Disk;
@@ -187,7 +187,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
     fn limit(&self) -> Offset {
         let every = self.checkpoint_every;
         let checkpoint = Offset((self.applied.position.offset.0 / every + 1).saturating_mul(every));
-        let stop = self.stop.filter(|_| !planted(Mutation::SnapshotPassesRoll));
+        let stop = self.stop.filter(|_| !mutant!(SnapshotPassesRoll));
         let stop = stop.map_or(checkpoint, |stop| stop.at.min(checkpoint));
         stop.min(self.committed.offset)
     }
@@ -208,7 +208,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
 
     fn halt_for_snapshot(&mut self, outs: &mut Vec<ApplierOut>) {
         let position = self.applied.position;
-        let passed = |at: Offset| planted(Mutation::SnapshotPassesRoll) && at < position.offset;
+        let passed = |at: Offset| mutant!(SnapshotPassesRoll) && at < position.offset;
         let is_there = |at: Offset| at == position.offset || passed(at);
         if !self.halted
             && let Some(Stop { number: Some(number), .. }) =

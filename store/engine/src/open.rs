@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::store::AppliedState;
-use store_core::mutation::{Mutation, planted};
+use store_core::mutant;
 use store_core::{EpochHistory, Incarnation, NodeId, Offset, Position, Restored};
 use store_db::{Table, state};
 use store_log::{BootId, Cut, Disk, Identity, Log, LogReader, Meta, Quarantine, Recovered, SnapshotFile};
@@ -150,7 +150,7 @@ pub fn join<D: Disk>(
 /// The folder is not this replica's, is damaged, or does not hold enough to go on: each says what to do.
 pub fn open<D: Disk, T: Table, C: Clock>(config: OpenConfig<D, T, C>) -> Result<Engine<D, T, C>, Error> {
     let OpenConfig { disk, identity, boot_id, log, table, clock, node } = config;
-    if planted(Mutation::OldIdentity) && disk.list().is_ok_and(|names| names.is_empty()) {
+    if mutant!(OldIdentity) && disk.list().is_ok_and(|names| names.is_empty()) {
         join(&*disk, &identity, node.core.member.incarnation, &boot_id)?;
     }
     let (log, mut recovered) = Log::open(Arc::clone(&disk), &identity, &boot_id, log)?;
@@ -318,7 +318,7 @@ fn known_committed<D: Disk>(
         return Err(Error::NoSnapshot { base });
     }
     let applied = standing(state).position.offset;
-    if planted(Mutation::ApplyIntermediate) {
+    if mutant!(ApplyIntermediate) {
         return Ok((history.last().offset, snapshot));
     }
     Ok((recovered.commit_mark.max(applied).max(snapshot.offset), snapshot))

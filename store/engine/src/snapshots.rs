@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::{Buf, Bytes, BytesMut};
 use parking_lot::Mutex;
 use proto::store::AppliedState;
-use store_core::mutation::{Mutation, planted};
+use store_core::mutant;
 use store_core::{Offset, Position};
 use store_db::{Read, Table, transfer};
 use store_log::retention::{self, Floor, SnapshotState};
@@ -190,7 +190,7 @@ impl<D: Disk> Snapshots<D> {
         if found != position {
             return Err(Error::Contradiction { found, expected: position });
         }
-        let is_wrong = planted(Mutation::SnapshotWrongPosition);
+        let is_wrong = mutant!(SnapshotWrongPosition);
         let position =
             if is_wrong { Position { offset: found.offset.previous(), ..found } } else { position };
         let state_machine_version = state.state_machine_version;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use store_core::mutation::{Mutation, planted};
+use store_core::mutant;
 use store_core::{Entry, Offset, Position, WriteSeq};
 use store_log::limits::BATCH_ENTRIES_MAX;
 use store_log::{BATCH_ENTRIES_BYTES_MAX, Disk, Log, entry_bytes};
@@ -90,7 +90,7 @@ impl<D: Disk> Writer<D> {
             WriterJob::Trust => log.clear_lost_tail()?,
             WriterJob::Quarantine(quarantine) => {
                 self.snapshots.standing().quarantine();
-                if !planted(Mutation::QuarantineForgotten) {
+                if !mutant!(QuarantineForgotten) {
                     log.save_quarantine(quarantine)?;
                 }
                 outs.push(Job::QuarantineSaved);
@@ -156,7 +156,7 @@ impl<D: Disk> Writer<D> {
 
     fn report(&mut self, log: &mut Log<Arc<D>>, outs: &mut Vec<Job>) -> Result<(), Error> {
         if let Some(write) = self.unreported.take() {
-            if !planted(Mutation::SkipFsync) {
+            if !mutant!(SkipFsync) {
                 log.sync()?;
             }
             outs.push(Job::Persisted { write, bytes_since_roll: log.current_file_bytes() });

@@ -1,7 +1,7 @@
 //! Replacing a file as a whole: write aside, sync, rename, sync the folder. Promises that after a crash at any
 //! step the name has the old bytes or all of the new ones, and that it has the new ones once this returned.
 
-use store_core::mutation::{Mutation, planted};
+use store_core::mutant;
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
@@ -46,8 +46,7 @@ pub(crate) fn rename<D: Disk>(disk: &D, name: &str, place: &str) -> Result<(), E
 }
 
 fn skips_sync(place: &str) -> bool {
-    (planted(Mutation::VoteWithoutSync) && place == "vote")
-        || (planted(Mutation::RecoverWithoutSync) && place == "recover")
+    (mutant!(VoteWithoutSync) && place == "vote") || (mutant!(RecoverWithoutSync) && place == "recover")
 }
 
 /// Replaces `name` by `bytes`, durably.

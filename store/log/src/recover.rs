@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use store_core::mutation::{Mutation, planted};
+use store_core::mutant;
 use store_core::{Ballot, EntryKind, EpochHistory, Offset, Position, Run};
 
 use crate::ballot;
@@ -320,8 +320,7 @@ fn judge_cut<F>(newest: &Walked<F>, last: Position, same_boot: bool) -> Result<O
         bytes: bad.data_end - bad.place,
         problem: bad.problem,
         whole_batches: *whole_batches,
-        innocent: (same_boot && *whole_batches == 0 && bad.is_torn_write())
-            || planted(Mutation::CutWithoutSuspicion),
+        innocent: (same_boot && *whole_batches == 0 && bad.is_torn_write()) || mutant!(CutWithoutSuspicion),
     }))
 }
 

@@ -11,7 +11,7 @@ use super::Leader;
 use crate::checkpoints::{Checkpoint, Divergence, Verdict, verdict};
 use crate::comparison::Comparison;
 use crate::limits;
-use crate::mutation::{Mutation, planted};
+use crate::mutant;
 use crate::protocol::{LeaderMessage, Output};
 use crate::state::{State, send};
 use crate::types::{Member, Offset};
@@ -129,7 +129,7 @@ impl Leader {
         let own = state.config.member;
         let answer =
             |member: Member| if member == own { Some(asked) } else { self.comparison.answer_of(member) };
-        let by_leader = planted(Mutation::QuarantineByLeader).then_some(Verdict::Agreed(asked));
+        let by_leader = mutant!(QuarantineByLeader).then_some(Verdict::Agreed(asked));
         let judged = by_leader.unwrap_or_else(|| verdict(state.membership(), answer));
         let Verdict::Agreed(majority) = judged else { return };
         if majority == asked && self.comparison.divergence != Divergence::None {
@@ -140,7 +140,7 @@ impl Leader {
             found.is_some_and(|found| found != majority) && self.peers.iter().any(|peer| peer.member == *who)
         };
         for (who, _) in self.comparison.answers.iter().filter(differs) {
-            if planted(Mutation::QuarantineNobody) {
+            if mutant!(QuarantineNobody) {
                 break;
             }
             send(who.node, LeaderMessage::Quarantine { epoch: state.ballot.epoch, at: majority }, out);

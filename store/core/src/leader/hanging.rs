@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use super::Leader;
 use crate::disk::Hang;
-use crate::mutation::{Mutation, planted};
+use crate::mutant;
 use crate::progress::Progress;
 use crate::protocol::Output;
 use crate::quorum::{committed_offset, has_quorum};
@@ -23,7 +23,7 @@ impl Leader {
     /// Looks whether the own disk keeps everybody waiting, and does what is to be done then.
     pub(super) fn watch_disk(&mut self, state: &mut State, out: &mut Vec<Output>) -> Change {
         self.compare_disk(state);
-        if !self.gives_away(state) || planted(Mutation::HungLeaderStays) {
+        if !self.gives_away(state) || mutant!(HungLeaderStays) {
             if self.own_disk.resigning.take().is_some() {
                 // It answered after all, before anybody took over.
                 self.transferring = None;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::{Leader, feed, probe};
 use crate::membership::{ChangeRefusal, MemberChange};
-use crate::mutation::{Mutation, planted};
+use crate::mutant;
 use crate::pending_change::PendingChange;
 use crate::progress::{Feed, Progress};
 use crate::protocol::Output;
@@ -21,7 +21,7 @@ impl Leader {
             None => self.admit(state, change),
         };
         match admitted {
-            Ok(next) if next.is_joint() && !planted(Mutation::ChangeWithoutRound) => {
+            Ok(next) if next.is_joint() && !mutant!(ChangeWithoutRound) => {
                 self.heartbeat(state, out);
                 self.confirm_reads(state, out);
                 self.asked = Some(PendingChange { change, round: self.round, ticks: 0 });
@@ -89,7 +89,7 @@ impl Leader {
             return Err(ChangeRefusal::NotEstablished);
         }
         let is_under_way = state.membership().is_joint() || !state.is_membership_committed();
-        if is_under_way && !planted(Mutation::OverlappingChanges) {
+        if is_under_way && !mutant!(OverlappingChanges) {
             return Err(ChangeRefusal::UnderWay);
         }
         let next = change.begin(state.membership())?;
