@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use portal::attempt::send_step;
-use portal::change::{Change, Known, Refused, RequestedLine, judge};
+use portal::change::{Change, Known, Refused, RequestedLine, evaluate};
 use portal::document;
 use portal::document::order::{HolderRecord, OrderRecord, Phase};
 use portal::id::{Cid, Oid, Pid};
@@ -183,7 +183,7 @@ async fn take_out(portal: &Portal, holder: Holder, out: Out<'_>) -> Result<Optio
         if answer.failed.iter().any(is_over) {
             return Ok(None);
         }
-        if let Refused::For(error) = judge(cid, oid, &std::collections::HashMap::new(), &answer)? {
+        if let Refused::For(error) = evaluate(cid, oid, &std::collections::HashMap::new(), &answer)? {
             return Err(error);
         }
     }

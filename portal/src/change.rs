@@ -345,7 +345,7 @@ impl<'a> Change<'a> {
 ///
 /// # Errors
 /// What is stored is damaged.
-pub fn judge(cid: &Cid, oid: &Oid, demands: &Demands, refused: &TxnResponse) -> Result<Refused, Error> {
+pub fn evaluate(cid: &Cid, oid: &Oid, demands: &Demands, refused: &TxnResponse) -> Result<Refused, Error> {
     let by_letter =
         |letter: u8| refused.failed.iter().filter(move |failed| failed.key.first() == Some(&letter));
     if let Some(failed) = by_letter(b'c').next() {

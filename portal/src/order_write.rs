@@ -8,7 +8,7 @@ use proto::portal::Order;
 use proto::store::{Record, Txn};
 
 use crate::attempt::{Attempts, Request, shown};
-use crate::change::{Change, Demand, Demands, Known, Refused, RequestedLine, judge};
+use crate::change::{Change, Demand, Demands, Known, Refused, RequestedLine, evaluate};
 use crate::document::client::ClientRecord;
 use crate::document::order::{OrderRecord, Phase};
 use crate::document::product::ProductRecord;
@@ -156,7 +156,7 @@ impl<'p> OrderWrite<'p> {
             }
             return self.as_it_is().await.map(Some);
         }
-        match judge(cid, oid, taken, &answer)? {
+        match evaluate(cid, oid, taken, &answer)? {
             Refused::For(Error::ShortStock { short, .. }) => Err(self.all_short(short, taken).await),
             Refused::For(error) => Err(error),
             Refused::Again(Some(known)) => {

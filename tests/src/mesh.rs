@@ -146,12 +146,12 @@ async fn carry(
     let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
     // Whoever ends first ends both: half-open connections are nothing that gRPC uses.
     tokio::select! {
-        () = pump(near_read, far_write, forth) => {}
-        () = pump(far_read, near_write, back) => {}
+        () = replicate(near_read, far_write, forth) => {}
+        () = replicate(far_read, near_write, back) => {}
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut weather: watch::Receiver<Weather>) {
+async fn replicate(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut weather: watch::Receiver<Weather>) {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let bytes = from.read(&mut chunk).await.unwrap_or(0);

@@ -86,10 +86,10 @@ async fn an_id_that_is_empty_and_cannot_be_made_is_refused_with_what_to_do() {
 #[tokio::test]
 async fn nested_members_that_come_twice_are_refused() {
     let fixture = Fixture::open().await;
-    let data = r#"{"name":"Ana","address":{"street":"A","city":"B","street":"C"}}"#.to_owned();
+    let data = r#"{"name":"Ana","address":{"fixture":"A","city":"B","fixture":"C"}}"#.to_owned();
     let insert = InsertClientRequest { cid: "ana".into(), data: data.clone(), request: None };
     let error = answer(fixture.admin().insert_client(insert).await).unwrap_err();
-    assert_eq!(error, Error::invalid("data.address.street", "comes twice in its object; leave one"));
+    assert_eq!(error, Error::invalid("data.address.fixture", "comes twice in its object; leave one"));
     let product = r#"{"description":"a","price":"1","quantity":1,"tags":[{"k":1,"k":2}]}"#.to_owned();
     let insert = InsertProductRequest { pid: "a".into(), data: product, request: None };
     let error = answer(fixture.admin().insert_product(insert).await).unwrap_err();

@@ -153,10 +153,10 @@ fn refusal(key: bytes::Bytes, reason: Reason, data: Option<&str>, remembered: bo
 #[test]
 fn refusals_are_read_from_the_records_that_failed() {
     let (cid, oid) = (cid(), Oid::derive(&cid(), b"r"));
-    let judged = |refused: &TxnResponse| {
-        judge(&cid, &oid, &HashMap::from([(pid("x"), Demand { more: 5, holds: 1 })]), refused)
+    let evaluated = |refused: &TxnResponse| {
+        evaluate(&cid, &oid, &HashMap::from([(pid("x"), Demand { more: 5, holds: 1 })]), refused)
     };
-    let error = |refused: TxnResponse| match judged(&refused) {
+    let error = |refused: TxnResponse| match evaluated(&refused) {
         Ok(Refused::For(error)) => error,
         other => panic!("a refusal: {other:?}"),
     };
@@ -181,6 +181,6 @@ fn refusals_are_read_from_the_records_that_failed() {
     );
     let order = String::from_utf8(known(&[("x", 1, "1.00")]).order.to_bytes()).expect("JSON");
     let moved = |remembered| refusal(key::order(&cid, &oid), Reason::WrongOffset, Some(&order), remembered);
-    assert!(matches!(judged(&moved(false)), Ok(Refused::Again(Some(Known { offset: 9, .. })))));
-    assert!(matches!(judged(&moved(true)), Ok(Refused::Again(None))), "what is remembered is not what is");
+    assert!(matches!(evaluated(&moved(false)), Ok(Refused::Again(Some(Known { offset: 9, .. })))));
+    assert!(matches!(evaluated(&moved(true)), Ok(Refused::Again(None))), "what is remembered is not what is");
 }

@@ -138,7 +138,7 @@ mod tests {
     }
 
     /// The verdict of voters 1, 2, 3 …, of whom each answered so; 0: not at all.
-    fn judged(answers: &[u64]) -> Verdict {
+    fn evaluated(answers: &[u64]) -> Verdict {
         let voters: Vec<Member> = (1..).take(answers.len()).map(member).collect();
         verdict(&Membership::of(voters), |who| {
             let place = usize::try_from(who.node.0 - 1).expect("small");
@@ -148,31 +148,31 @@ mod tests {
 
     #[test]
     fn only_a_majority_says_who_is_right() {
-        assert_eq!(judged(&[7]), Verdict::Agreed(at(8, 7)));
-        assert_eq!(judged(&[7, 0, 0]), Verdict::Open { undecided: false });
-        assert_eq!(judged(&[7, 9, 0]), Verdict::Open { undecided: true });
-        assert_eq!(judged(&[7, 9, 7]), Verdict::Agreed(at(8, 7)));
-        assert_eq!(judged(&[7, 9, 9]), Verdict::Agreed(at(8, 9)), "the first of them is wrong");
-        assert_eq!(judged(&[7, 8, 9]), Verdict::NoMajority);
-        assert_eq!(judged(&[7, 9]), Verdict::NoMajority, "two voters that differ");
-        assert_eq!(judged(&[7, 7, 9, 9]), Verdict::NoMajority);
-        assert_eq!(judged(&[7, 7, 9, 0]), Verdict::Open { undecided: true });
-        assert_eq!(judged(&[7, 8, 9, 0, 0]), Verdict::Open { undecided: true });
-        assert_eq!(judged(&[7, 7, 8, 8, 9]), Verdict::NoMajority);
+        assert_eq!(evaluated(&[7]), Verdict::Agreed(at(8, 7)));
+        assert_eq!(evaluated(&[7, 0, 0]), Verdict::Open { undecided: false });
+        assert_eq!(evaluated(&[7, 9, 0]), Verdict::Open { undecided: true });
+        assert_eq!(evaluated(&[7, 9, 7]), Verdict::Agreed(at(8, 7)));
+        assert_eq!(evaluated(&[7, 9, 9]), Verdict::Agreed(at(8, 9)), "the first of them is wrong");
+        assert_eq!(evaluated(&[7, 8, 9]), Verdict::NoMajority);
+        assert_eq!(evaluated(&[7, 9]), Verdict::NoMajority, "two voters that differ");
+        assert_eq!(evaluated(&[7, 7, 9, 9]), Verdict::NoMajority);
+        assert_eq!(evaluated(&[7, 7, 9, 0]), Verdict::Open { undecided: true });
+        assert_eq!(evaluated(&[7, 8, 9, 0, 0]), Verdict::Open { undecided: true });
+        assert_eq!(evaluated(&[7, 7, 8, 8, 9]), Verdict::NoMajority);
     }
 
     #[test]
     fn while_members_change_both_majorities_must_have_it() {
         let of = |nodes: &[u64]| nodes.iter().map(|node| member(*node)).collect::<Vec<_>>();
         let joint = Membership { voters: of(&[1, 2, 3]), outgoing: of(&[3, 4, 5]), learners: of(&[6]) };
-        let judge = |answers: &[(u64, u64)]| {
+        let evaluate = |answers: &[(u64, u64)]| {
             verdict(&joint, |who| {
                 answers.iter().find(|(node, _)| *node == who.node.0).map(|(_, state_hash)| at(8, *state_hash))
             })
         };
-        assert_eq!(judge(&[(1, 7), (2, 7)]), Verdict::Open { undecided: false });
-        assert_eq!(judge(&[(1, 7), (2, 7), (4, 9), (5, 9)]), Verdict::NoMajority);
-        assert_eq!(judge(&[(1, 7), (2, 9), (3, 7), (5, 7), (6, 9)]), Verdict::Agreed(at(8, 7)));
+        assert_eq!(evaluate(&[(1, 7), (2, 7)]), Verdict::Open { undecided: false });
+        assert_eq!(evaluate(&[(1, 7), (2, 7), (4, 9), (5, 9)]), Verdict::NoMajority);
+        assert_eq!(evaluate(&[(1, 7), (2, 9), (3, 7), (5, 7), (6, 9)]), Verdict::Agreed(at(8, 7)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! what the simulation of the whole system says.
 //!
 //! `FEIRA_MUTATIONS=a,b` hunts only these, `FEIRA_SEEDS=n` gives up after so many seeds. Whether each is caught by one
-//! level or the other is judged there; here only that no seed fails without a bug. It also lists all mutations:
+//! level or the other is evaluated there; here only that no seed fails without a bug. It also lists all mutations:
 //!
 //! ```text
 //! mutation <tab> name <tab> whether it is of the protocol <tab> what it does

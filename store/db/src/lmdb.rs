@@ -145,7 +145,7 @@ impl Lmdb {
         fs::create_dir_all(folder).map_err(unusable)?;
         let folder = folder.canonicalize().map_err(unusable)?;
         let place = Place::take(folder.clone())?;
-        let mut verdict = trust::judge(&folder, &options.boot_id)?;
+        let mut verdict = trust::evaluate(&folder, &options.boot_id)?;
         if verdict == Verdict::Trusted
             && let Some(reason) = unfit(&folder, options)?
         {

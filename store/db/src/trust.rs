@@ -92,7 +92,7 @@ impl fmt::Display for Reason {
 }
 
 /// Judges the folder, and removes what cannot be trusted.
-pub(crate) fn judge(folder: &Path, boot_id: &str) -> Result<Verdict, Error> {
+pub(crate) fn evaluate(folder: &Path, boot_id: &str) -> Result<Verdict, Error> {
     let verdict = verdict(folder, boot_id).map_err(|error| Error::table("judging the database", error))?;
     if matches!(verdict, Verdict::Discarded(_)) {
         discard(folder)?;
@@ -317,12 +317,12 @@ mod tests {
         let mut marks = Marks::begin(folder.path(), "boot").unwrap();
         marks.before_write().unwrap();
         marks.after_sync().unwrap();
-        assert_eq!(judge(folder.path(), "boot").unwrap(), Verdict::Trusted);
+        assert_eq!(evaluate(folder.path(), "boot").unwrap(), Verdict::Trusted);
         marks.before_write().unwrap();
         marks.distrust().unwrap();
-        assert_eq!(judge(folder.path(), "boot").unwrap(), Verdict::Discarded(Reason::Unmarked));
+        assert_eq!(evaluate(folder.path(), "boot").unwrap(), Verdict::Discarded(Reason::Unmarked));
         assert_eq!(
-            judge(folder.path(), "boot").unwrap(),
+            evaluate(folder.path(), "boot").unwrap(),
             Verdict::Discarded(Reason::Absent),
             "and it is gone"
         );
@@ -338,12 +338,12 @@ mod tests {
         }
         let mut marks = begin();
         marks.lived();
-        assert_eq!(judge(folder.path(), "boot").unwrap(), Verdict::Trusted, "it has lived since");
+        assert_eq!(evaluate(folder.path(), "boot").unwrap(), Verdict::Trusted, "it has lived since");
         for _ in 0..ENDS_MAX {
-            assert_eq!(judge(folder.path(), "boot").unwrap(), Verdict::Trusted);
+            assert_eq!(evaluate(folder.path(), "boot").unwrap(), Verdict::Trusted);
             begin();
         }
-        assert_eq!(judge(folder.path(), "boot").unwrap(), Verdict::Discarded(Reason::Deadly));
+        assert_eq!(evaluate(folder.path(), "boot").unwrap(), Verdict::Discarded(Reason::Deadly));
         assert!(!folder.path().join(STARTS).exists(), "and counting begins anew");
         fs::write(folder.path().join(STARTS), &starts_text(9)[..20]).unwrap();
         assert_eq!(abrupt_ends(folder.path()).unwrap(), 0, "torn");
@@ -354,7 +354,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(DATA), b"pages").unwrap();
         assert_eq!(
-            judge(folder.path(), "boot").unwrap(),
+            evaluate(folder.path(), "boot").unwrap(),
             Verdict::Discarded(Reason::Unmarked),
             "never marked"
         );
@@ -370,9 +370,9 @@ mod tests {
             let mut marks = Marks::begin(folder.path(), "boot").unwrap();
             marks.before_write().unwrap();
             marks.after_sync().unwrap();
-            assert_eq!(judge(folder.path(), boot).unwrap(), Verdict::Trusted);
+            assert_eq!(evaluate(folder.path(), boot).unwrap(), Verdict::Trusted);
             File::options().write(true).open(&data).unwrap().set_len(8191).unwrap();
-            assert_eq!(judge(folder.path(), boot).unwrap(), Verdict::Discarded(Reason::Short));
+            assert_eq!(evaluate(folder.path(), boot).unwrap(), Verdict::Discarded(Reason::Short));
             assert!(!data.exists() && !folder.path().join(CLEAN).exists());
         }
     }

@@ -1,5 +1,5 @@
 //! A log file told to people, batch by batch, without a lock and without changing anything: what `feira log show`
-//! prints. Promises the same checks as recovery, and to go on where recovery would judge: a bad stretch is a
+//! prints. Promises the same checks as recovery, and to go on where recovery would evaluate: a bad stretch is a
 //! line, not an error. On a node that runs, the last batch may be seen half written. Leaves payloads to its callers.
 
 use bytes::Bytes;

@@ -12,7 +12,7 @@
 //! SnapshotWriter    … and the state at L becomes snap.X   snap.1
 //! remove_before     files that three verified snapshots replace are removed
 //!
-//! crash ──► Log::open: leftovers go, the chain is walked, a torn tail is cut and judged, the last
+//! crash ──► Log::open: leftovers go, the chain is walked, a torn tail is cut and evaluated, the last
 //!           file is rewritten and synced ──► Recovered
 //! ```
 //!

@@ -1,6 +1,6 @@
 //! The folder as a restart finds it, checked and put in order. Promises, before it returns: the log is whole, chained and
 //! durable (the last file was rewritten and synced, file and folder, because the last writes of a
-//! killed process may be in the page cache only); every cut was judged by
+//! killed process may be in the page cache only); every cut was evaluated by
 //! [`crate::scan`], and a suspicion is on disk before the cut is; unfinished writes are gone. Leaves to the
 //! engine the meaning of entries and whether a snapshot or the database covers the purged part of the log.
 
@@ -131,7 +131,7 @@ pub(crate) fn recover<D: Disk>(
     let (walked, learned) = walk_all(headers)?;
     check_ballot(ballot, learned.history.last())?;
     let newest = walked.last().expect("there is at least one log file");
-    let cut = judge_cut(newest, learned.history.last(), boot.id.as_ref() == Some(boot_id))?;
+    let cut = classify_cut(newest, learned.history.last(), boot.id.as_ref() == Some(boot_id))?;
     let maybe_lost_tail = boot.maybe_lost_tail || cut.as_ref().is_some_and(|cut| !cut.innocent);
     // From here on the folder is changed. The suspicion comes first: a crash after the cut must not forget it.
     boot::write(disk, boot_id, maybe_lost_tail, newest.header.number)?;
@@ -307,7 +307,7 @@ fn check_ballot(ballot: Ballot, last: Position) -> Result<(), Error> {
 }
 
 /// Judges what stands after the last whole batch of the newest file; see [`crate::scan`].
-fn judge_cut<F>(newest: &Walked<F>, last: Position, same_boot: bool) -> Result<Option<Cut>, Error> {
+fn classify_cut<F>(newest: &Walked<F>, last: Position, same_boot: bool) -> Result<Option<Cut>, Error> {
     let Some((bad, whole_batches, durable)) = &newest.bad else { return Ok(None) };
     let file = names::log_file(newest.header.number);
     if *durable > last.offset {

@@ -1,4 +1,4 @@
-//! A leader's comparison of the replicas' states: asks for the same checkpoint everywhere, judges the answers, and
+//! A leader's comparison of the replicas' states: asks for the same checkpoint everywhere, evaluates the answers, and
 //! tells the replicas in the minority.
 //!
 //! It rides on heartbeats and their answers: one offset is asked for at a time, until every speaking replica has
@@ -80,11 +80,11 @@ impl Leader {
         }
         self.comparison.answers.retain(|(who, _)| *who != from);
         self.comparison.answers.extend(answer.filter(|_| !quarantined));
-        self.judge(state, asked, is_void, out)
+        self.evaluate(state, asked, is_void, out)
     }
 
     /// `is_void`: somebody's answer counts no more.
-    fn judge(
+    fn evaluate(
         &mut self,
         state: &State,
         asked: Checkpoint,
@@ -93,11 +93,11 @@ impl Leader {
     ) -> Option<Checkpoint> {
         let (own, offset) = (state.config.member, asked.position.offset);
         let comparison = &self.comparison;
-        let judged = verdict(state.membership(), |member| {
+        let evaluated = verdict(state.membership(), |member| {
             if member == own { Some(asked) } else { comparison.answer_of(member) }
         });
         let before = comparison.divergence;
-        let divergence = match judged {
+        let divergence = match evaluated {
             Verdict::Agreed(_) => Divergence::None,
             Verdict::NoMajority => Divergence::NoMajority(offset),
             // Without a majority it stays so until one agrees.
@@ -114,7 +114,7 @@ impl Leader {
             self.comparison.divergence = divergence;
             out.push(Output::Divergence(divergence));
         }
-        match judged {
+        match evaluated {
             Verdict::Agreed(majority) if majority != asked => Some(majority),
             _ => None,
         }
@@ -130,8 +130,8 @@ impl Leader {
         let answer =
             |member: Member| if member == own { Some(asked) } else { self.comparison.answer_of(member) };
         let by_leader = mutant!(QuarantineByLeader).then_some(Verdict::Agreed(asked));
-        let judged = by_leader.unwrap_or_else(|| verdict(state.membership(), answer));
-        let Verdict::Agreed(majority) = judged else { return };
+        let evaluated = by_leader.unwrap_or_else(|| verdict(state.membership(), answer));
+        let Verdict::Agreed(majority) = evaluated else { return };
         if majority == asked && self.comparison.divergence != Divergence::None {
             self.comparison.divergence = Divergence::None;
             out.push(Output::Divergence(Divergence::None));

@@ -123,7 +123,7 @@ impl Leader {
     }
 
     /// A learner has caught up when what it lacks fits into what may be on its way to it: then the new majority commits
-    /// as fast as the old one. It is judged at one moment; one that falls behind later is a slow voter, as any may be.
+    /// as fast as the old one. It is evaluated at one moment; one that falls behind later is a slow voter, as any may be.
     fn has_caught_up(&self, state: &State, learner: Member) -> Result<(), ChangeRefusal> {
         let last = state.history.last().offset;
         let durable = self

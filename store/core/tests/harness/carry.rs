@@ -41,7 +41,7 @@ impl Cluster {
         }
         if self.layout.eager {
             for to in self.ids() {
-                while self.pump(id, to) {}
+                while self.replicate(id, to) {}
             }
         }
         while !self.nodes[&id].slow && self.persist(id, true) {}
@@ -198,7 +198,7 @@ impl Cluster {
     }
 
     /// Sends the next append of a stream. False if there is nothing to stream.
-    pub(crate) fn pump(&mut self, id: NodeId, to: NodeId) -> bool {
+    pub(crate) fn replicate(&mut self, id: NodeId, to: NodeId) -> bool {
         let entries_max = self.layout.append_entries as u64;
         let node = self.node(id);
         let Some(stream) = node.streams.get_mut(&to) else { return false };

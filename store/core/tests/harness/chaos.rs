@@ -155,7 +155,7 @@ impl Chaos {
             for to in self.cluster.ids() {
                 while self.dice.in_thousand(600)
                     && self.cluster.nodes[&id].is_up()
-                    && self.cluster.pump(id, to)
+                    && self.cluster.replicate(id, to)
                 {}
             }
         }
@@ -337,12 +337,12 @@ impl Chaos {
         }
         for label in ["healed", "again"] {
             let rounds = self.converge();
-            assert!(rounds.is_some(), "no convergence in {HEALING_ROUNDS_MAX} rounds:\n{}", self.picture());
+            assert!(rounds.is_some(), "no convergence in {HEALING_ROUNDS_MAX} rounds:\n{}", self.snapshot());
             let leader = self.cluster.leaders()[0];
             self.cluster.propose(leader, &[label.into()]);
             self.cluster.read(leader);
         }
-        assert!(self.converge().is_some(), "no convergence after a write:\n{}", self.picture());
+        assert!(self.converge().is_some(), "no convergence after a write:\n{}", self.snapshot());
     }
 
     /// How many rounds it took until all nodes were equal.
@@ -383,7 +383,7 @@ impl Chaos {
             })
     }
 
-    fn picture(&self) -> String {
+    fn snapshot(&self) -> String {
         let line = |node: &super::node::Node| {
             let replica = node.up();
             let (view, last, committed) = (replica.view(), replica.last(), replica.committed());

@@ -26,7 +26,7 @@ pub(crate) struct Layout {
     pub(crate) in_flight: u64,
     /// Ticks of heartbeat, shortest and longest election timer; the default ones if `None`.
     pub(crate) ticks: Option<(u32, u32, u32)>,
-    /// Streams are sent at once; otherwise a test calls [`Cluster::pump`].
+    /// Streams are sent at once; otherwise a test calls [`Cluster::replicate`].
     pub(crate) eager: bool,
 }
 

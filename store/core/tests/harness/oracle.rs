@@ -14,7 +14,7 @@ use super::disk::{Disk, Item, Log, Payload};
 use super::node::Node;
 
 /// Whether more than half of the voters hold something, before and after a change under way: counted here anew, since
-/// what is watched must not be judge of itself.
+/// what is watched must not be evaluate of itself.
 pub(super) fn is_held(membership: &Membership, holds: impl Fn(Member) -> bool) -> bool {
     let enough = |voters: &[Member]| 2 * voters.iter().filter(|voter| holds(**voter)).count() > voters.len();
     enough(&membership.voters) && (membership.outgoing.is_empty() || enough(&membership.outgoing))
@@ -93,7 +93,7 @@ impl Oracle {
     }
 
     /// *One change at a time*: `node` appends a membership that nobody has appended before, and the one that it follows
-    /// is on the disks of its majorities. Who leads is not asked: a follower's copy was judged when its leader made it.
+    /// is on the disks of its majorities. Who leads is not asked: a follower's copy was evaluated when its leader made it.
     pub(crate) fn changes_members(&self, node: NodeId, item: &Item, nodes: &BTreeMap<NodeId, Node>) {
         if !matches!(item.payload, Payload::Membership(_)) || self.entries.contains_key(&item.position) {
             return;

@@ -1,4 +1,4 @@
-//! Torn and damaged files: what is cut and how it is judged, what is refused and how it is told.
+//! Torn and damaged files: what is cut and how it is evaluated, what is refused and how it is told.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
