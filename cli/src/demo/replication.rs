@@ -12,7 +12,8 @@ use crate::args::Act;
 use crate::failure::Failure;
 use crate::log::plant::{self, Plan};
 use crate::log::show::{Shown, Wanted, of_folder, standing};
-use crate::show::answer::{Answer, Table};
+use crate::show::answer::Answer;
+use crate::show::table::{Column, Table};
 use crate::up::act::{hold_commit, transfer_leadership};
 
 /// How long the tour waits for entries to arrive.
@@ -56,7 +57,13 @@ async fn everywhere(stage: &Stage, offset: u64) -> Result<Vec<(u64, Option<LogLi
 }
 
 fn table(rows: &[(u64, Option<LogLine>)], head: &str) -> Answer {
-    let mut table = Table::new(&["NODE", "EPOCH", "OFFSET", "STANDING", "WHAT"], &[0, 1, 2]);
+    let mut table = Table::new(&[
+        Column::number("NODE"),
+        Column::number("EPOCH"),
+        Column::number("OFFSET"),
+        Column::words("STANDING"),
+        Column::words("WHAT"),
+    ]);
     for (node, line) in rows {
         let Some(line) = line else {
             table.row([node.to_string(), "-".into(), "-".into(), "absent".into(), String::new()]);

@@ -11,8 +11,27 @@ use super::folder::Folder;
 use crate::config::load::Loaded;
 use crate::failure::Failure;
 use crate::reach::nodes;
-use crate::show::answer::{Answer, Table};
+use crate::show::answer::Answer;
 use crate::show::out::Out;
+use crate::show::table::{Column, Table};
+
+/// What `verify` shows of each snapshot.
+const VERIFIED: [Column; 7] = [
+    Column::whole("FILE"),
+    Column::number("STATE AT"),
+    Column::number("BLOCKS").dropped(2),
+    Column::number("BYTES"),
+    Column::number("UNPACKED").dropped(1),
+    Column::number("RECORDS").dropped(3),
+    Column::whole("FOUND"),
+];
+/// What `show` shows of each block.
+const BLOCKS: [Column; 4] = [
+    Column::number("BLOCK"),
+    Column::number("AT BYTE"),
+    Column::number("BYTES"),
+    Column::number("UNPACKED").dropped(1),
+];
 
 fn folder_of(loaded: &Loaded, id: u64) -> Result<Folder, Failure> {
     let node = nodes::node_of(&loaded.config, id)?;
@@ -43,8 +62,7 @@ fn inside(folder: &Folder, report: &SnapshotReport) -> Option<Result<Contents, S
 pub fn verify(loaded: &Loaded, id: u64, out: &Out) -> Result<(), Failure> {
     let folder = folder_of(loaded, id)?;
     let reports = verify_snapshots(&folder.disk).map_err(|error| folder.failed(&error))?;
-    let columns = ["FILE", "STATE AT", "BLOCKS", "BYTES", "UNPACKED", "RECORDS", "FOUND"];
-    let mut table = Table::new(&columns, &[1, 2, 3, 4, 5]);
+    let mut table = Table::new(&VERIFIED);
     let mut problems: Vec<String> = Vec::new();
     let mut documents: Vec<Value> = Vec::new();
     for report in &reports {
@@ -116,7 +134,7 @@ fn answer(
     inside: Option<&Result<Contents, String>>,
     blocks: &[BlockLine],
 ) -> Answer {
-    let mut table = Table::new(&["BLOCK", "AT BYTE", "BYTES", "UNPACKED"], &[0, 1, 2, 3]);
+    let mut table = Table::new(&BLOCKS);
     let mut documents: Vec<Value> = Vec::new();
     for block in blocks {
         table.row([

@@ -8,7 +8,19 @@ use crate::config::load::Loaded;
 use crate::config::shape::Config;
 use crate::failure::Failure;
 use crate::reach::nodes;
-use crate::show::answer::{Answer, Table};
+use crate::show::answer::Answer;
+use crate::show::table::{Column, Table};
+
+/// Who they are and how far goes before where they are.
+const COLUMNS: [Column; 7] = [
+    Column::number("NODE"),
+    Column::whole("ADDRESS").dropped(2),
+    Column::whole("FOLDER").dropped(1),
+    Column::whole("PART"),
+    Column::number("HOLDS"),
+    Column::number("BEHIND"),
+    Column::number("SILENT"),
+];
 
 /// Shows the members.
 ///
@@ -16,8 +28,7 @@ use crate::show::answer::{Answer, Table};
 /// No member answers.
 pub async fn list(loaded: &Loaded) -> Result<Answer, Failure> {
     let view = Group::of(loaded).look().await?;
-    let columns = ["NODE", "ADDRESS", "FOLDER", "PART", "HOLDS", "BEHIND", "SILENT"];
-    let mut table = Table::new(&columns, &[0, 4, 5, 6]);
+    let mut table = Table::new(&COLUMNS);
     let mut members: Vec<Value> = Vec::new();
     for (member, part) in view.members() {
         let seen = seen_by_leader(&view, member.node);

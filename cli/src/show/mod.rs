@@ -3,4 +3,8 @@
 
 pub mod answer;
 pub mod out;
+pub mod screen;
+pub mod table;
 pub mod waiting;
+pub mod wrap;
+pub mod written;

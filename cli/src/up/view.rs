@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::bootstrap::LeftOut;
 use super::child::{Child, State};
 use super::supervisor::Supervisor;
-use crate::show::answer::{Answer, Table};
+use crate::show::answer::Answer;
+use crate::show::table::{Column, Table};
 
 /// A state in words.
 #[must_use]
@@ -28,7 +29,12 @@ fn pid(child: &Child) -> Option<u32> {
 /// Every part, where it serves, how it is, and its log; and who was left out.
 #[must_use]
 pub fn endpoints(supervisor: &Supervisor, left_out: &[LeftOut]) -> Answer {
-    let mut table = Table::new(&["PART", "ADDRESS", "STATE", "LOG"], &[]);
+    let mut table = Table::new(&[
+        Column::whole("PART"),
+        Column::whole("ADDRESS"),
+        Column::words("STATE"),
+        Column::whole("LOG").dropped(1),
+    ]);
     let mut parts: Vec<Value> = Vec::new();
     for child in &supervisor.children {
         let log = child.log().display().to_string();

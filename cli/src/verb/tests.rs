@@ -117,8 +117,9 @@ fn wrong_lines_are_explained() {
     assert_eq!(several.all("--new"), ["a", "b"]);
     refused(&shop::MENU, &format!("use {}", "x".repeat(129)), "1 to 128 bytes");
     refused(&admin::MENU, "adjust-stock x many", "a whole number");
-    refused(&admin::MENU, "list-clients --limit 0", "--limit is \"0\", and must be 1 to 100000");
-    refused(&shop::MENU, "products --limit 100001", "1 to 100000");
+    refused(&admin::MENU, "list-clients --limit -1", "--limit is \"-1\", and must be 0 to 100000");
+    refused(&shop::MENU, "products --limit 100001", "0 to 100000");
+    refused(&shop::MENU, "create-order caderno=1.5", "create-order: 1.5 is no whole number");
     refused(&kv::MENU, "scan --limit 99999999999999999999", "1 to 1000");
     refused(&kv::MENU, "range 1 9 --limit some", "1 to 1000");
     refused(&kv::MENU, "del-version 1 -1", "a whole number from 0");
