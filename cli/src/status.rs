@@ -173,7 +173,8 @@ pub fn role(role: Role) -> &'static str {
     }
 }
 
-fn of_portals(portals: &[PortalSeen]) -> Answer {
+/// The portals as a table, and what ails them below it.
+pub(crate) fn of_portals(portals: &[PortalSeen]) -> Answer {
     let mut table = Table::new(&PORTALS);
     let (mut documents, mut notes) = (Vec::new(), Vec::new());
     for PortalSeen { name, address, status, trouble, .. } in portals {
@@ -211,7 +212,7 @@ fn bus_problem(name: &str, why: &str) -> Option<String> {
 }
 
 /// Where the broker is, and whether anything answers there.
-fn of_broker(config: &Config, up: bool) -> Answer {
+pub(crate) fn of_broker(config: &Config, up: bool) -> Answer {
     let kind = config.broker.kind.to_possible_value();
     let kind = kind.as_ref().map_or("", |kind| kind.get_name());
     let address = &config.broker.listen;

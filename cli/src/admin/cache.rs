@@ -21,7 +21,7 @@ pub async fn ask(portals: &Portals) -> Result<Answer, Failure> {
 }
 
 /// What a portal says of its cache.
-fn portal(address: &str, status: &PortalStatusResponse) -> Answer {
+pub(crate) fn portal(address: &str, status: &PortalStatusResponse) -> Answer {
     let mut table = Table::new(&[
         Column::number("GROUP"),
         Column::whole("CACHE"),

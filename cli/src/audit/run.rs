@@ -63,7 +63,8 @@ pub async fn run(loaded: &Loaded) -> Result<Answer, Failure> {
     Ok(answer(&at, &books, &right))
 }
 
-fn answer(at: &str, books: &Books, right: &[(u64, ReplicaState)]) -> Answer {
+/// What is shown of replicas that are right and equal.
+pub(crate) fn answer(at: &str, books: &Books, right: &[(u64, ReplicaState)]) -> Answer {
     let summary = books.summary();
     let mut table = Table::new(&[
         Column::number("NODE"),

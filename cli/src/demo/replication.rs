@@ -56,7 +56,8 @@ async fn everywhere(stage: &Stage, offset: u64) -> Result<Vec<(u64, Option<LogLi
     Ok(all)
 }
 
-fn table(rows: &[(u64, Option<LogLine>)], head: &str) -> Answer {
+/// An entry, or several, as replicas have them.
+pub(crate) fn table(rows: &[(u64, Option<LogLine>)], head: &str) -> Answer {
     let mut table = Table::new(&[
         Column::number("NODE"),
         Column::number("EPOCH"),

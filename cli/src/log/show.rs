@@ -124,7 +124,8 @@ pub fn standing(line: &LogLine, applied_known: bool) -> &'static str {
     }
 }
 
-fn answer(id: u64, source: &str, shown: &Shown) -> Answer {
+/// What is shown.
+pub(crate) fn answer(id: u64, source: &str, shown: &Shown) -> Answer {
     let mut table = Table::new(&[
         Column::number("EPOCH"),
         Column::number("OFFSET"),

@@ -62,11 +62,21 @@ fn inside(folder: &Folder, report: &SnapshotReport) -> Option<Result<Contents, S
 pub fn verify(loaded: &Loaded, id: u64, out: &Out) -> Result<(), Failure> {
     let folder = folder_of(loaded, id)?;
     let reports = verify_snapshots(&folder.disk).map_err(|error| folder.failed(&error))?;
+    let all: Vec<Inspected> = reports.iter().map(|report| (report, inside(&folder, report))).collect();
+    let (answer, problem) = verified(id, &all);
+    out.answer(&answer);
+    problem.map_or(Ok(()), |problem| Err(folder.failed(&problem)))
+}
+
+/// A snapshot, and the state inside.
+type Inspected<'a> = (&'a SnapshotReport, Option<Result<Contents, String>>);
+
+/// What is shown of snapshots that were verified, and the first problem.
+pub(crate) fn verified(id: u64, reports: &[Inspected<'_>]) -> (Answer, Option<String>) {
     let mut table = Table::new(&VERIFIED);
     let mut problems: Vec<String> = Vec::new();
     let mut documents: Vec<Value> = Vec::new();
-    for report in &reports {
-        let inside = inside(&folder, report);
+    for (report, inside) in reports {
         problems.extend(report.damage.as_ref().map(ToString::to_string));
         problems.extend(inside.iter().filter_map(|state| state.as_ref().err().cloned()));
         let is_whole = report.damage.is_none() && !matches!(inside, Some(Err(_)));
@@ -85,8 +95,7 @@ pub fn verify(loaded: &Loaded, id: u64, out: &Out) -> Result<(), Failure> {
     let notes = problems.iter().skip(1).map(|problem| format!("damage: {problem}")).collect();
     let head = format!("snapshots of node {id}: {}, {} of them damaged", reports.len(), problems.len());
     let document = json!({ "node": id, "whole": problems.is_empty(), "snapshots": documents });
-    out.answer(&Answer { notes, ..Answer::table(head, document, table) });
-    problems.first().map_or(Ok(()), |problem| Err(folder.failed(problem)))
+    (Answer { notes, ..Answer::table(head, document, table) }, problems.into_iter().next())
 }
 
 fn records(contents: &Contents) -> String {
@@ -128,7 +137,8 @@ pub fn show(loaded: &Loaded, id: u64, number: Option<u64>, limit: usize, out: &O
     problem.map_or(Ok(()), |problem| Err(folder.failed(&problem)))
 }
 
-fn answer(
+/// What is shown of one snapshot.
+pub(crate) fn answer(
     id: u64,
     report: &SnapshotReport,
     inside: Option<&Result<Contents, String>>,

@@ -27,7 +27,8 @@ pub fn run(loaded: &Loaded, id: u64, out: &Out) -> Result<(), Failure> {
     }
 }
 
-fn answer(id: u64, report: &LogReport) -> Answer {
+/// What is shown.
+pub(crate) fn answer(id: u64, report: &LogReport) -> Answer {
     let mut table = Table::new(&[
         Column::whole("FILE"),
         Column::number("AFTER").dropped(2),

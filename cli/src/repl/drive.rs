@@ -239,17 +239,10 @@ pub fn split(line: &Line) -> Result<Vec<Vec<String>>, Failure> {
 /// There is no such command.
 pub fn explain<O>(menu: &'static Menu<O>, about: Option<&str>, out: &Out) -> Result<(), Failure> {
     let Some(name) = about else {
-        out.title(menu.title);
-        for [usage, about] in help::menu(menu) {
-            out.title(&format!("  {usage}"));
-            out.insist(&format!("      {about}"));
-        }
-        out.insist(
-            "separate commands with ;  words are quoted as in a shell; \\x turns tables vertical and back",
-        );
+        out.explain(|look| help::menu(menu, look));
         return Ok(());
     };
     let verb = menu.find(name).ok_or_else(|| unknown_verb(menu, name))?;
-    out.insist(&help::verb(verb));
+    out.explain(|look| help::verb(verb, look));
     Ok(())
 }

@@ -8,3 +8,6 @@ pub mod table;
 pub mod waiting;
 pub mod wrap;
 pub mod written;
+
+#[cfg(test)]
+mod tests;

@@ -129,6 +129,11 @@ impl Out {
         self.print(&wrapped(text, self.beside().width));
     }
 
+    /// Shows help that was asked for, beside the answers.
+    pub fn explain(&self, help: impl FnOnce(Look) -> String) {
+        self.print(&help(self.beside()));
+    }
+
     fn print(&self, text: &str) {
         match &self.above {
             // A gone editor means that the tool is leaving: then the plain way is right.

@@ -1,7 +1,7 @@
 //! Words in lines of a width, counted in columns as terminals draw them.
 //!
 //! Promises: lines end between words, never inside one; a word that is longer than the width stands on a line of its own and
-//! is left to the terminal, so that it can be copied whole. What continues a line is indented as its beginning.
+//! is left to the terminal, so that it can be copied whole, unless it is a list of its own (JSON), which ends a line after a comma. What continues a line is indented as its beginning.
 
 use unicode_width::UnicodeWidthStr;
 
@@ -44,17 +44,34 @@ pub fn lines(line: &str, width: usize) -> Vec<String> {
             blanks += 1;
             continue;
         }
-        if !fresh && columns(&now) + blanks + columns(word) > width {
-            all.push(std::mem::replace(&mut now, indent.clone()));
-            fresh = true;
+        let room = width.saturating_sub(columns(&indent));
+        for piece in if columns(word) > room { pieces(word) } else { vec![word] } {
+            if !fresh && columns(&now) + blanks + columns(piece) > width {
+                all.push(std::mem::replace(&mut now, indent.clone()));
+                fresh = true;
+            }
+            if !fresh {
+                now.push_str(&" ".repeat(blanks));
+            }
+            now.push_str(piece);
+            (blanks, fresh) = (0, false);
         }
-        if !fresh {
-            now.push_str(&" ".repeat(blanks));
-        }
-        now.push_str(word);
-        (blanks, fresh) = (1, false);
+        blanks = 1;
     }
     all.push(now);
+    all
+}
+
+/// The items of a list without blanks, each with its comma; one between digits is part of a number.
+fn pieces(word: &str) -> Vec<&str> {
+    let (mut all, mut from) = (Vec::new(), 0);
+    for (at, _) in word.match_indices(',') {
+        if word[at + 1..].starts_with(|next: char| !next.is_ascii_digit()) {
+            all.push(&word[from..=at]);
+            from = at + 1;
+        }
+    }
+    all.push(&word[from..]);
     all
 }
 
@@ -96,6 +113,7 @@ mod tests {
         let shown = wrapped(text, Some(24));
         assert_eq!(shown, "refused: there is no\nproduct\n  → look for the right\n    id: list-products");
         assert_eq!(wrapped(text, None), text);
+        assert_eq!(wrapped("{\"a\":1,\"b\":[2,3],\"c\":4}", Some(14)), "{\"a\":1,\n\"b\":[2,3],\n\"c\":4}");
         assert_eq!(wrapped("a/very/long/path/that/nobody/breaks x", Some(10)).lines().count(), 2);
     }
 
