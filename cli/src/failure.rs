@@ -316,7 +316,8 @@ impl Failure {
 }
 
 /// A portal's error in a person's words.
-fn sentence_of(error: &Error) -> String {
+#[must_use]
+pub fn sentence_of(error: &Error) -> String {
     match error {
         // Some say of themselves what they are about.
         Error::Invalid { field, why } if why.contains(leaf(field)) => why.clone(),
@@ -436,6 +437,8 @@ fn for_shoppers(failure: &Failure) -> Option<&'static str> {
     Some(match failure.reason.as_str() {
         "CLIENT_UNKNOWN" => "check how it is written; the shop's staff registers new clients",
         "CLIENT_GONE" => "the shop's staff registers who comes back under another id",
+        "ORDER_OF_ANOTHER_CLIENT" => "list-orders shows your own",
+        "OUTCOME_UNKNOWN" => "look whether it was done before you repeat it: list-orders",
         "CLOSING" => "the shop is taking it off its list: nothing new",
         DAMAGED => "tell the shop's staff: this record must be mended there",
         "NOT_FOUND" => match failure.error() {

@@ -29,7 +29,7 @@ const NODES: [Column; 9] = [
     Column::whole("ROLE"),
     Column::number("EPOCH").dropped(1),
     Column::number("LAST"),
-    Column::number("COMMIT"),
+    Column::number("COMMIT").dropped(5),
     Column::number("APPLIED"),
     Column::number("SNAP").dropped(3),
     Column::whole("HASH").dropped(4),
@@ -41,8 +41,8 @@ const PORTALS: [Column; 8] = [
     Column::whole("CACHE"),
     Column::number("LEASE"),
     Column::number("CACHED").dropped(3),
-    Column::number("HITS"),
-    Column::number("MISSES"),
+    Column::number("HITS").dropped(5),
+    Column::number("MISSES").dropped(4),
     Column::number("BYPASSES").dropped(1),
 ];
 

@@ -98,10 +98,10 @@ async fn ids_that_nobody_can_name_and_fine_prices() {
     ends(&admin(&["insert-client", "--cid", "--help", "{}"]), 1, &["cid: begins with -"]);
     let fine = admin(&["insert-product", "description=Kiwi", "quantity=1", "price=1.999"]);
     ends(&fine, 0, &[]);
-    assert!(out(&fine).contains("the price 1.999 has 3 decimals"), "{}", out(&fine));
+    assert!(err(&fine).contains("the price 1.999 has 3 decimals"), "{}", err(&fine));
     let comma = admin(&["update-product", "kiwi", "price=1,99"]);
     ends(&comma, 0, &[]);
-    assert!(out(&comma).contains("1.99") && !out(&comma).contains("decimals"), "{}", out(&comma));
+    assert!(out(&comma).contains("1.99") && !err(&comma).contains("decimals"), "{}", err(&comma));
     ends(&admin(&["update-product", "kiwi", "price=1,999"]), 1, &["not a comma"]);
 }
 

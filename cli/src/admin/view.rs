@@ -88,7 +88,7 @@ pub fn clients(clients: &[Client]) -> Answer {
     let mut table = Table::new(&[
         Column::whole("CID"),
         Column::words("NAME"),
-        Column::words("DATA"),
+        Column::words("DATA").dropped(3),
         Column::number("OPEN ORDERS"),
         Column::number("VERSION").dropped(2),
         Column::number("ETAG").dropped(1),

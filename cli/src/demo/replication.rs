@@ -192,7 +192,7 @@ async fn planted(stage: &mut Stage) -> Result<(u64, u64, u64), Failure> {
             .ok_or_else(|| Failure::usage("the tour needs at least three nodes"))?;
         stage.command(&format!("node transfer-leadership {}", heir.id));
         if let Err(failure) = transfer_leadership(&stage.supervisor.loaded, &heir.name()).await {
-            stage.out.tell(&format!("  {failure}"));
+            stage.out.tell(&format!("  {}", stage.out.told(&failure)));
         }
         stage.command(&format!("log plant {follower} --entries 3"));
         match plant::run(&stage.supervisor.loaded, follower, plan).await {
@@ -202,7 +202,7 @@ async fn planted(stage: &mut Stage) -> Result<(u64, u64, u64), Failure> {
                 return Ok((follower, first, epoch));
             }
             Err(failure) => {
-                stage.out.tell(&format!("  {failure}"));
+                stage.out.tell(&format!("  {}", stage.out.told(&failure)));
                 stage.part(&name, Act::Restart).await?;
             }
         }
@@ -217,7 +217,7 @@ async fn committed_is_safe(stage: &mut Stage, name: &str, follower: u64) -> Resu
     let plan = Plan { epoch: None, entries: 1, at: Some(2), force: false };
     let refused = plant::in_folder(&node_folder(stage, follower), stage.config().store.map_bytes, plan);
     if let Err(failure) = &refused {
-        stage.out.tell(&format!("  {failure}"));
+        stage.out.tell(&format!("  {}", stage.out.told(failure)));
     }
     stage.promise(refused.is_err(), "what is committed is not touched")?;
     stage.part(name, Act::Restart).await

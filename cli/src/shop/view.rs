@@ -127,7 +127,7 @@ pub fn orders(orders: &[OrderSummary]) -> Answer {
             order.lines.to_string(),
             rounded(&order.total),
         ];
-        row.extend(is_fine.then(|| order.total.clone()));
+        row.extend(is_fine.then(|| exactly(&order.total).unwrap_or_default().to_owned()));
         table.rows.push(row);
         documents.push(json!({
             "oid": order.oid, "state": state(order.state), "lines": order.lines, "total": order.total,
@@ -167,6 +167,7 @@ mod tests {
         assert_eq!(super::order("opened ", &of("4.30")).head, "opened order 7: total 4.30");
         let listed = |total: &str| OrderSummary { total: total.into(), ..OrderSummary::default() };
         let both = orders(&[listed("1.00"), listed("2.005")]).table.unwrap();
+        assert_eq!(both.rows[0][3..], ["1.00", ""]);
         assert_eq!(both.rows[1][3..], ["2.01", "2.005"]);
         assert_eq!(orders(&[listed("1.00")]).table.unwrap().columns.len(), 4);
     }

@@ -152,6 +152,12 @@ impl Out {
         }
     }
 
+    /// A failure in the words for whoever reads the answers.
+    #[must_use]
+    pub fn told(&self, failure: &Failure) -> String {
+        if std::io::stdout().is_terminal() { failure.for_people() } else { failure.to_string() }
+    }
+
     /// Says something beside the answers, marked as the head of what follows.
     pub fn title(&self, text: &str) {
         self.print(&self.paint(Style::new().bold(), &wrapped(text, self.beside().width)));

@@ -20,7 +20,7 @@ pub fn answer(answer: &Answer, look: Look) -> String {
         parts.push(table.drawn(look));
         let gone = table.left_out(look);
         if !gone.is_empty() {
-            let text = format!("left out: {} (--wide shows all; between commands: \\x)", gone.join(", "));
+            let text = format!("left out: {} (--wide or \\x shows all)", gone.join(", "));
             parts.push(wrapped(&text, look.width));
         }
     }

@@ -18,7 +18,7 @@ use super::written::in_line;
 /// A column of cells that wrap at words is no narrower, if it has so much to show.
 const WORDS_MIN: usize = 16;
 /// A word that is longer is cut where it stands in a column with others, and shown whole by the vertical form.
-const WORD_MAX: usize = 24;
+const WORD_MAX: usize = 40;
 /// A column of cells that are cut is no narrower, if it has so much to show.
 const CUT_MIN: usize = 10;
 /// Beside the labels of the vertical form there is so much room at least, whatever the width.

@@ -21,7 +21,7 @@ use super::wrap::columns;
 /// Columns of the terminals that people have.
 const WIDTHS: [usize; 3] = [100, 80, 60];
 /// Words that only narrow screens have: they say what is left out, or number what is vertical.
-const OF_THE_SCREEN: &str = "left out: (--wide shows all; between commands: \\x) ── 1 2 3 4 5 6 7";
+const OF_THE_SCREEN: &str = "left out: (--wide or \\x shows all) ── 1 2 3 4 5 6 7";
 
 /// A screen's words; frames part them, too.
 fn words(text: &str) -> impl Iterator<Item = &str> {
