@@ -281,7 +281,11 @@ async fn lists_that_are_cut_and_scripts_that_fail_say_how_much() {
     let not_run = "3 commands after it were not run; --keep-going runs them all the same";
     ends(&stopped, 1, &["line 2: NOT_FOUND", "did you mean fig?", not_run]);
     let on = cluster.tool_given(&["admin", "--keep-going"], script);
-    ends(&on, 1, &["line 2: NOT_FOUND", "line 3: NOT_FOUND", "2 of 5 commands did not succeed; the first: line 2"]);
+    ends(
+        &on,
+        1,
+        &["line 2: NOT_FOUND", "line 3: NOT_FOUND", "2 of 5 commands did not succeed; the first: line 2"],
+    );
     assert!(out(&on).contains("Lime"), "{}", out(&on));
     let script = cluster.tool_given(&["kv", "--quiet"], "set 1 a\nnonsense\nset 2 b\nget 1\n");
     ends(&script, 2, &["1 of 4 commands did not succeed"]);

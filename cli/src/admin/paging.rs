@@ -4,7 +4,7 @@ use std::future::Future;
 
 use proto::portal::Damage;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Reader};
 use crate::show::answer::counted;
 use crate::verb::key::shown;
 use crate::verb::shared::LIST_ITEMS_MAX;
@@ -42,15 +42,19 @@ impl Part<'_> {
 }
 
 impl<T> Listing<T> {
-    /// What is to be told beside it: what was left out, and that there are more.
+    /// What is to be told beside it: what was left out, with what this reader can do about it, and that there are more.
     #[must_use]
-    pub fn told(&self, word: &str, id: impl Fn(&T) -> &str) -> Vec<String> {
+    pub fn told(&self, reader: Reader, word: &str, id: impl Fn(&T) -> &str) -> Vec<String> {
         let last = self.items.last().filter(|_| self.more);
         let more = last.map(|last| {
             let shown = counted(self.items.len(), word);
             format!("{shown} shown, there are more: --after {} or --limit 0", quoted(id(last)))
         });
-        self.warnings.iter().cloned().chain(more).collect()
+        let mend = |warning: &String| match (reader, warning.split_once('\n')) {
+            (Reader::Shopper, Some((what, _))) => format!("{what}\n  → tell the shop's staff"),
+            _ => warning.clone(),
+        };
+        self.warnings.iter().map(mend).chain(more).collect()
     }
 }
 
@@ -134,7 +138,7 @@ mod tests {
                 Ok((items, next, None))
             };
             let listing = gather(Part::first(limit), fetch).await.unwrap();
-            (listing.items.len(), listing.more, listing.told("product", |_| "a b").join("; "))
+            (listing.items.len(), listing.more, listing.told(Reader::Staff, "product", |_| "a b").join("; "))
         };
         let (shown, more, told) = of(2).await;
         assert!(
@@ -160,6 +164,8 @@ mod tests {
         assert_eq!(listing.items, [0, 1]);
         assert_eq!(listing.warnings.len(), WARNINGS_MAX + 1);
         assert!(listing.warnings[0].contains("feira kv get 'p/{0}'"), "{}", listing.warnings[0]);
+        let shopper = listing.told(Reader::Shopper, "product", |_| "x").remove(0);
+        assert!(shopper.contains("p/{0}") && !shopper.contains("feira kv"), "{shopper}");
         assert!(listing.warnings[WARNINGS_MAX].contains("14 more"), "{}", listing.warnings[WARNINGS_MAX]);
     }
 }

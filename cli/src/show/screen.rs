@@ -1,4 +1,4 @@
-//! What people see of an answer, a warning or a failure: text of a width. Pure, so that every screen is tested without a
+//! The text of an answer, a warning or a failure on a screen of a width. Pure, so that every screen is tested without a
 //! terminal.
 
 use nu_ansi_term::{Color, Style};

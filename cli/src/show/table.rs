@@ -139,13 +139,13 @@ impl Table {
         }
         let rows = self.rows.iter().map(|row| row.iter().map(|cell| in_line(cell).into_owned()).collect());
         let shown = Table { columns: self.columns.clone(), rows: rows.collect() };
-        let natural = || shown.measured().iter().map(|one| one.natural).collect();
-        let all = || (0..shown.columns.len()).collect();
+        let natural: Vec<usize> = shown.measured().iter().map(|one| one.natural).collect();
+        let all: Vec<usize> = (0..shown.columns.len()).collect();
         match (look.form, look.width) {
             (Form::Vertical, width) => shown.vertical(width),
-            (Form::Wide, _) | (Form::Fitted, None) => shown.framed(all(), natural(), look.color),
+            (Form::Wide, _) | (Form::Fitted, None) => shown.framed(&all, &natural, look.color),
             (Form::Fitted, Some(width)) => match shown.fitted(width) {
-                Some((kept, widths)) => shown.framed(kept, widths, look.color),
+                Some((kept, widths)) => shown.framed(&kept, &widths, look.color),
                 None => shown.vertical(Some(width)),
             },
         }
@@ -208,7 +208,7 @@ impl Table {
     }
 
     /// A frame around these columns, each so wide.
-    fn framed(&self, kept: Vec<usize>, widths: Vec<usize>, color: bool) -> String {
+    fn framed(&self, kept: &[usize], widths: &[usize], color: bool) -> String {
         let mut drawn = comfy_table::Table::new();
         drawn.load_style(presets::UTF8_FULL_CONDENSED);
         if !color {
@@ -218,7 +218,7 @@ impl Table {
             kept.iter().map(|at| Cell::new(self.columns[*at].title).add_attribute(Attribute::Bold)),
         );
         for row in &self.rows {
-            drawn.add_row(kept.iter().zip(&widths).map(|(at, width)| {
+            drawn.add_row(kept.iter().zip(widths).map(|(at, width)| {
                 let column = self.columns[*at];
                 let side = if column.right { CellAlignment::Right } else { CellAlignment::Left };
                 let cell = match column.fit {

@@ -178,8 +178,7 @@ fn logs_are_shown_and_verified() {
         last,
         end,
     };
-    let torn =
-        FileEnd::Torn { at: 41_943_040, bytes: 512, problem: "the checksum of the batch is wrong".into() };
+    let torn = FileEnd::Torn { at: 41_943_040, bytes: 512, problem: "the checksum of the batch is wrong" };
     let report = LogReport {
         meta: store_log::Meta {
             cluster: store_log::ClusterId::new(b"feira").expect("an id"),
@@ -196,8 +195,13 @@ fn logs_are_shown_and_verified() {
         lost: Vec::new(),
     };
     answers("log-verify", &log::verify::answer(2, &report));
+}
+
+#[test]
+fn snapshots_are_shown_and_verified() {
+    let position = store_core::Position { epoch: Epoch(112), offset: Offset(123_456_789) };
     let info =
-        SnapshotInfo { number: 41, position: last, log_time_ms: 1_764_351_123_456, state_machine_version: 1 };
+        SnapshotInfo { number: 41, position, log_time_ms: 1_764_351_123_456, state_machine_version: 1 };
     let snapshot = SnapshotReport {
         file: "snap.41".into(),
         listed: Some(SnapshotFile { info, bytes: 67_108_864 }),

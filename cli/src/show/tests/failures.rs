@@ -1,4 +1,4 @@
-//! What people read of failures, and what scripts do.
+//! The failures as people read them, and as scripts do.
 
 use portal::Error;
 use portal::error::{Kind, Short};
