@@ -445,6 +445,12 @@ fn for_shoppers(failure: &Failure) -> Option<&'static str> {
             Some(Error::NotFound { kind: Of::Product, .. }) => "products lists what is sold",
             _ => return None,
         },
+        CLOCKS => {
+            "nothing was done; compare date -u on this machine with the right time, and if it is right, tell the shop's staff"
+        }
+        OUT_OF_SPACE | "OUT_OF_SPACE" | DIVERGED | "DIVERGED" => {
+            "nothing was done; tell the shop's staff, who must mend it"
+        }
         _ if failure.kind == Kind::Unreachable => {
             "nothing was done; try again in a moment, and if it stays so, tell the shop's staff"
         }

@@ -84,7 +84,7 @@ async fn full_disks_are_told_at_once_with_their_reason_and_who_gave_it() {
     let begun = Instant::now();
     let patient = [&["--set", "tool.patience_seconds=60"][..], &ORDER].concat();
     let refused = cluster.tool(&patient);
-    ends(&refused, 3, &["full up to its reserve", "client portal 127.0.0.1:", "free disk space"]);
+    ends(&refused, 3, &["full up to its reserve", "client portal 127.0.0.1:", "tell the shop's staff"]);
     assert!(begun.elapsed() < Duration::from_secs(30), "it is not waited for: {:?}", begun.elapsed());
     let error = &document(&refused)["error"];
     assert_eq!((&error["reason"], &error["exit"]), (&json!("STORE_OUT_OF_SPACE"), &json!(3)), "{error}");

@@ -481,7 +481,7 @@ async fn every_byte_of_a_nodes_files_is_verified_and_damage_is_told_by_file_and_
         if told["snapshots"].as_array().unwrap().is_empty() { Err(told.to_string()) } else { Ok(()) }
     });
     let log = verified(&cluster, "log");
-    assert_eq!((&log["whole"], &log["suspect"]), (&json!(true), &json!(false)), "{log}");
+    assert_eq!((&log["whole"], &log["maybe_lost_tail"]), (&json!(true), &json!(false)), "{log}");
     assert!(log["files"].as_array().unwrap().len() > 1, "{log}");
     assert!(log["last"]["offset"].as_u64() >= log["commit_mark"].as_u64(), "{log}");
     let shown = cluster.tool(&["--json", "snapshot", "show", "2"]);

@@ -251,7 +251,11 @@ impl Tool {
         self.interrupts.forget();
         if self.show_until(begun + PATIENT).await {
             let answers = if self.open.len() == 1 { "answer" } else { "answers" };
-            self.out.say(&format!("waiting up to {} s for {} {answers}", grace.as_secs(), self.open.len()));
+            self.out.insist(&format!(
+                "waiting up to {} s for {} {answers}",
+                grace.as_secs(),
+                self.open.len()
+            ));
             self.wait_telling(begun + grace).await;
         }
         for (number, Open { command, writes, settle, .. }) in std::mem::take(&mut self.open) {
