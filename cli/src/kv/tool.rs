@@ -271,6 +271,12 @@ impl Tool {
 
     fn verdict(self) -> Result<(), Failure> {
         let Some((class, what)) = self.first_bad else { return Ok(()) };
+        if self.given == 1 && !self.out.json {
+            // It was told already, and a count of one says no more.
+            let mut failure = Failure::refused(what).told();
+            failure.kind = class;
+            return Err(failure);
+        }
         let which = what.split(": ").next().unwrap_or_default();
         let message = format!("{} of {} commands did not succeed; the first: {which}", self.bad, self.given);
         let mut failure = Failure::refused(message);

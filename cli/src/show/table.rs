@@ -278,6 +278,15 @@ pub fn labelled<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>, width: Opti
             Some(room) => lines(text, room),
             None => vec![text.clone()],
         };
+        if let (Some(width), Some(room)) = (width, room)
+            && beside.iter().any(|line| columns(line) > room)
+        {
+            // A long id stands below its label, as far to the left as it needs to be whole.
+            all.push(label.clone());
+            let indent = if longest_word(text) + 2 > width { "" } else { "  " };
+            all.extend(lines(text, width - indent.len()).iter().map(|line| format!("{indent}{line}")));
+            continue;
+        }
         for (at, line) in beside.iter().enumerate() {
             let label = if at == 0 { label } else { "" };
             let blanks = " ".repeat(most - columns(label));
@@ -348,6 +357,13 @@ mod tests {
         );
         assert!(table.left_out(look).is_empty());
         assert_eq!(table.drawn(Look { form: Form::Vertical, ..look }), text);
+    }
+
+    #[test]
+    fn a_long_id_stands_below_its_label_and_is_whole() {
+        let key = format!("o/{{maria-aparecida-dos-santos}}/{OID}");
+        let text = labelled([("KEY", key.as_str()), ("TIMESTAMP", "7")].into_iter(), Some(60)).join("\n");
+        assert_eq!(text, format!("KEY\n  {key}\nTIMESTAMP  7"));
     }
 
     #[test]
