@@ -16,7 +16,7 @@ use crate::reach::portals::Portals;
 use crate::repl::ask::Asker;
 use crate::repl::drive::{Session, Step};
 use crate::repl::ids::{IDS_MAX, Ids};
-use crate::repl::meant::{LOOK_MAX, beginning, missing, proposing};
+use crate::repl::meant::{LOOK_MAX, Looks, beginning, missing, proposing};
 use crate::show::answer::Answer;
 use crate::verb::admin::{Admin, MENU};
 use crate::verb::call::{Call, check_id};
@@ -29,43 +29,51 @@ pub struct AdminSession {
     ids: Ids,
     /// How missing data is asked for, if a person is there.
     asker: Option<Asker>,
+    /// For ids that were meant.
+    looks: Looks,
 }
 
 impl AdminSession {
     /// Over these portals; `ids` feeds completion.
     #[must_use]
     pub fn new(portals: Portals, ids: Ids) -> AdminSession {
-        AdminSession { portals, ids, asker: None }
+        AdminSession { portals, ids, asker: None, looks: Looks::default() }
     }
 
     /// Fetches ids for completion. Failing to is no matter: there is less to complete with.
     pub async fn refresh(&self) {
-        self.fetch(Kind::Cid, "").await;
-        self.fetch(Kind::Pid, "").await;
+        self.fetch(Kind::Cid, "", &self.ids).await;
+        self.fetch(Kind::Pid, "", &self.ids).await;
     }
 
-    async fn fetch(&self, kind: Kind, prefix: &str) {
+    async fn fetch(&self, kind: Kind, prefix: &str, into: &Ids) {
         let some = Part::first(IDS_MAX as u64);
         if kind == Kind::Cid {
             if let Ok(found) = clients::list(&self.portals, prefix, some).await {
-                self.ids.replace(kind, found.items.into_iter().map(|client| client.cid));
+                into.replace(kind, found.items.into_iter().map(|client| client.cid));
             }
         } else if let Ok(found) = products::list(&self.portals, prefix, some).await {
-            self.ids.replace(kind, found.items.into_iter().map(|product| product.pid));
+            into.replace(kind, found.items.into_iter().map(|product| product.pid));
         }
     }
 
     /// A failure with the id that was probably meant, if one is near.
-    async fn advised(&self, failure: Failure) -> Failure {
+    async fn advised(&mut self, failure: Failure) -> Failure {
         let Some((kind, typed)) = missing(&failure) else { return failure };
-        // Without it there is only less to propose.
-        let _ = timeout(LOOK_MAX, self.fetch(kind, &beginning(typed))).await;
         let known = proposing(failure.clone(), &self.ids);
-        if known != failure {
+        if known != failure || !self.looks.another() {
             return known;
         }
-        let _ = timeout(LOOK_MAX, self.fetch(kind, "")).await;
-        proposing(failure, &self.ids)
+        for prefix in [beginning(typed), String::new()] {
+            let found = Ids::default();
+            // Without it there is only less to propose.
+            let _ = timeout(LOOK_MAX, self.fetch(kind, &prefix, &found)).await;
+            let told = proposing(failure.clone(), &found);
+            if told != failure {
+                return told;
+            }
+        }
+        failure
     }
 
     async fn insert_client(&self, call: &Call<Admin>) -> Result<Answer, Failure> {

@@ -2,7 +2,7 @@
 //!
 //! Promises: proposed is only what the tool itself can list for this person; the look is bounded in ids and in time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portal::error::{Error, Kind as Of};
 
@@ -13,6 +13,24 @@ use crate::verb::spec::Kind;
 
 /// Nobody waits longer for a proposal.
 pub const LOOK_MAX: Duration = Duration::from_secs(2);
+
+/// A script that misses ids by the thousand looks for what was meant no more often.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The looks of one session for ids that were meant.
+#[derive(Debug, Default)]
+pub struct Looks(Option<Instant>);
+
+impl Looks {
+    /// Whether it is worth another one, which is then counted.
+    pub fn another(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|last| last.elapsed() >= LOOK_EVERY);
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
+    }
+}
 
 /// What a failure says that there is none of: its kind, and the id that was typed.
 #[must_use]
@@ -51,6 +69,12 @@ pub fn proposing(failure: Failure, ids: &Ids) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_script_that_misses_many_ids_looks_once_in_a_while() {
+        let mut looks = Looks::default();
+        assert!(looks.another() && !looks.another());
+    }
 
     #[test]
     fn an_id_that_is_near_is_proposed_and_one_that_is_not_is_not() {

@@ -12,7 +12,7 @@ use crate::reach::request::request_id;
 use crate::repl::ask::Asker;
 use crate::repl::drive::{Session, Step};
 use crate::repl::ids::{IDS_MAX, Ids};
-use crate::repl::meant::{LOOK_MAX, missing, proposing};
+use crate::repl::meant::{LOOK_MAX, Looks, missing, proposing};
 use crate::show::answer::{Answer, counted};
 use crate::show::written::in_line;
 use crate::verb::call::Call;
@@ -25,6 +25,8 @@ pub struct ShopSession {
     ids: Ids,
     /// Who orders.
     cid: Option<String>,
+    /// For ids that were meant.
+    looks: Looks,
 }
 
 impl ShopSession {
@@ -34,7 +36,7 @@ impl ShopSession {
         if let Some(cid) = &cid {
             ids.add(Kind::Cid, cid);
         }
-        ShopSession { portals, ids, cid }
+        ShopSession { portals, ids, cid, looks: Looks::default() }
     }
 
     /// Fetches ids for completion. Failing to is no matter: there is less to complete with.
@@ -139,8 +141,12 @@ impl Session for ShopSession {
 
 impl ShopSession {
     /// A failure with the id that was probably meant. Of clients a shopper sees none but those named here.
-    async fn advised(&self, failure: Failure) -> Failure {
-        if missing(&failure).is_some_and(|(kind, _)| kind != Kind::Cid) {
+    async fn advised(&mut self, failure: Failure) -> Failure {
+        let known = proposing(failure.clone(), &self.ids);
+        if known != failure {
+            return known;
+        }
+        if missing(&failure).is_some_and(|(kind, _)| kind != Kind::Cid) && self.looks.another() {
             // Without it there is only less to propose.
             let _ = tokio::time::timeout(LOOK_MAX, self.refresh()).await;
         }
