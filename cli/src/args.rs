@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::check::port_of;
 use crate::config::shape::BrokerKind;
+use crate::show::out::Switches;
 
 /// host:port, where something can be reached.
 fn address(word: &str) -> Result<String, String> {
@@ -33,6 +34,26 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Flags that change how answers are shown, wherever they stand: those among the words of a tool's command are taken out.
+    pub fn switches(&mut self) -> Switches {
+        let words = match &mut self.command {
+            Command::Admin(tool) => Some(&mut tool.words),
+            Command::Shop(shop) => Some(&mut shop.tool.words),
+            Command::Kv(tool) => Some(&mut tool.words),
+            _ => None,
+        };
+        let Shared { json, quiet, wide, .. } = self.shared;
+        let mut asked = Switches { json, quiet, wide };
+        if let Some(words) = words {
+            let (among, rest) = Switches::taken(words);
+            *words = rest;
+            asked = asked.and(among);
+        }
+        asked
+    }
 }
 
 const AFTER: &str = "Exit codes: 0 done, 1 refused, 2 usage, 3 unreachable, 4 conflict, 5 outcome unknown.\n\
@@ -67,6 +88,12 @@ pub struct Shared {
     /// One JSON document a result on standard output; everything else goes to standard error
     #[arg(long, global = true)]
     pub json: bool,
+    /// Nothing beside answers, warnings and failures; on a terminal no greeting
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Tables whole, however wide; else columns that do not fit on the terminal are left out in their order
+    #[arg(long, global = true)]
+    pub wide: bool,
 }
 
 /// What to do.
@@ -353,6 +380,9 @@ pub struct Tool {
     /// Ask these portals, not those of the configuration
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub portal: Vec<String>,
+    /// Away from a terminal: go on after a command that failed, and say in the end how many did
+    #[arg(long)]
+    pub keep_going: bool,
     /// One command; without any, a REPL on a terminal, else a script on standard input
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub words: Vec<String>,
@@ -381,9 +411,6 @@ pub struct KvTool {
     /// Seconds that leaving gives to outstanding answers, 5 to 3600; tool.grace_seconds if left out
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=3600))]
     pub grace: Option<u64>,
-    /// On a terminal: do not show the menu first
-    #[arg(long, short)]
-    pub quiet: bool,
     /// One command; without any, a REPL on a terminal, else a script on standard input
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub words: Vec<String>,

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use portal::error::{Error, Kind as Of};
 use store_client::Cause;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -65,26 +66,122 @@ pub struct Failure {
     pub by: String,
     /// It was told already: only the exit code is left to be given.
     pub told: bool,
+    /// What else is known, and how a person is told.
+    detail: Option<Box<Detail>>,
+}
+
+/// What is known of a failure beyond its message.
+#[derive(Clone, PartialEq, Debug, Default)]
+struct Detail {
+    /// The message for a person, without the code and the field that a program wants; empty: it is the same.
+    sentence: String,
+    /// The name of the code that a server answered with; empty: none did.
+    code: &'static str,
+    /// Wrong fields of the request: where, and why.
+    fields: Vec<(String, String)>,
+    /// The portal's own error.
+    error: Option<Error>,
+}
+
+/// Who reads a failure: what to do next must be something that they can do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reader {
+    /// Whoever orders, and knows nothing of nodes and portals.
+    Shopper,
+    /// Whoever runs the shop, or its machines.
+    Staff,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        // A refusal is the shop's; where something stands in the way, it matters who says so.
-        if matches!(self.kind, Kind::Unreachable | Kind::Unknown) && !self.by.is_empty() {
-            write!(f, " ({} says so)", self.by)?;
-        }
-        match &self.next {
-            Some(next) => write!(f, "\n  → {next}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.told_as(&self.message))
     }
 }
 
 impl Failure {
     fn new(kind: Kind, message: impl Into<String>) -> Failure {
         let (reason, by) = (String::new(), String::new());
-        Failure { kind, message: message.into(), next: None, reason, by, told: false }
+        Failure { kind, message: message.into(), next: None, reason, by, told: false, detail: None }
+    }
+
+    fn told_as(&self, what: &str) -> String {
+        let mut text = what.to_owned();
+        // A refusal is the shop's; where something stands in the way, it matters who says so.
+        if matches!(self.kind, Kind::Unreachable | Kind::Unknown) && !self.by.is_empty() {
+            text.push_str(&format!(" ({} says so)", self.by));
+        }
+        if let Some(next) = &self.next {
+            text.push_str(&format!("\n  → {next}"));
+        }
+        text
+    }
+
+    /// What is wrong, in a person's words.
+    #[must_use]
+    pub fn sentence(&self) -> &str {
+        match &self.detail {
+            Some(detail) if !detail.sentence.is_empty() => &detail.sentence,
+            _ => &self.message,
+        }
+    }
+
+    /// The sentence, and what to do next.
+    #[must_use]
+    pub fn for_people(&self) -> String {
+        self.told_as(self.sentence())
+    }
+
+    /// The name of the code that a server answered with; empty if none did.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.detail.as_ref().map_or("", |detail| detail.code)
+    }
+
+    /// The wrong fields of the request: where, and why.
+    #[must_use]
+    pub fn fields(&self) -> &[(String, String)] {
+        self.detail.as_ref().map_or(&[], |detail| &detail.fields)
+    }
+
+    /// The portal's own error, if it is one's.
+    #[must_use]
+    pub fn error(&self) -> Option<&Error> {
+        self.detail.as_ref().and_then(|detail| detail.error.as_ref())
+    }
+
+    /// The same, in other words for people.
+    #[must_use]
+    pub fn saying(mut self, sentence: impl Into<String>) -> Failure {
+        self.detail.get_or_insert_default().sentence = sentence.into();
+        self
+    }
+
+    /// The same, in other words for everybody.
+    #[must_use]
+    pub fn retold(mut self, message: impl Into<String>) -> Failure {
+        self.message = message.into();
+        self.saying("")
+    }
+
+    /// The same, with where or whose it is before it.
+    #[must_use]
+    pub fn of(mut self, place: impl fmt::Display) -> Failure {
+        self.message = format!("{place}: {}", self.message);
+        if let Some(detail) = self.detail.as_mut().filter(|detail| !detail.sentence.is_empty()) {
+            detail.sentence = format!("{place}: {}", detail.sentence);
+        }
+        self
+    }
+
+    /// The same, with what this reader can do next.
+    #[must_use]
+    pub fn read_by(mut self, reader: Reader) -> Failure {
+        if reader == Reader::Shopper
+            && let Some(next) = for_shoppers(&self)
+        {
+            self.next = Some(next.to_owned());
+        }
+        self
     }
 
     /// It did not happen.
@@ -194,10 +291,12 @@ impl Failure {
             said => said,
         };
         let mut message = format!("{}: {said}", code_name(status.code()));
-        for violation in details.bad_request().iter().flat_map(|bad| &bad.field_violations) {
-            if !status.message().contains(&violation.description) {
-                message.push_str(&format!("\n  field {}: {}", violation.field, violation.description));
-            }
+        let bad_request = details.bad_request();
+        let violations = bad_request.iter().flat_map(|bad| &bad.field_violations);
+        let fields: Vec<(String, String)> =
+            violations.map(|one| (one.field.clone(), one.description.clone())).collect();
+        for (field, why) in fields.iter().filter(|(_, why)| !status.message().contains(why)) {
+            message.push_str(&format!("\n  field {field}: {why}"));
         }
         for violation in details.precondition_failure().iter().flat_map(|failed| &failed.violations) {
             if !status.message().contains(&violation.subject) {
@@ -209,7 +308,46 @@ impl Failure {
         let next = of_reason(&reason)
             .or_else(|| of_missing(status.code(), &missing))
             .or_else(|| next_step(status.code()));
-        Failure { next: next.map(str::to_owned), reason, ..Failure::new(kind, message) }
+        let error = Error::from_status(status);
+        let sentence = error.as_ref().map_or_else(|| said.to_owned(), sentence_of);
+        let detail = Some(Box::new(Detail { sentence, code: code_name(status.code()), fields, error }));
+        Failure { next: next.map(str::to_owned), reason, detail, ..Failure::new(kind, message) }
+    }
+}
+
+/// A portal's error in a person's words.
+#[must_use]
+pub fn sentence_of(error: &Error) -> String {
+    match error {
+        // Some say of themselves what they are about.
+        Error::Invalid { field, why } if why.contains(leaf(field)) => why.clone(),
+        Error::Invalid { field, why } => {
+            of_field(field).map_or_else(|| why.clone(), |name| format!("{name}: {why}"))
+        }
+        Error::UnknownClient { cid } => format!("there is no client {}", named(cid)),
+        Error::NotFound { kind, id } => format!("there is no {kind} {}", named(id)),
+        Error::NotYours { oid } => format!("order {} is another client's", named(oid)),
+        other => other.to_string(),
+    }
+}
+
+/// An id in a sentence, in quotes, so that its end is seen.
+fn named(id: &str) -> String {
+    format!("\"{}\"", crate::show::written::id(id))
+}
+
+fn leaf(path: &str) -> &str {
+    path.rsplit_once('.').map_or(path, |(_, leaf)| leaf)
+}
+
+/// What a person calls the field at a path: `data.price` is the price, `lines[2].quantity` the quantity in line 3.
+fn of_field(path: &str) -> Option<String> {
+    let (before, leaf) = (path.rsplit_once('.').map_or("", |(before, _)| before), leaf(path));
+    let at = before.strip_prefix("lines[").and_then(|rest| rest.strip_suffix(']')?.parse::<u64>().ok());
+    match (at, leaf) {
+        (Some(at), leaf) => Some(format!("{leaf} in line {}", at + 1)),
+        (None, "request" | "lines" | "data" | "") => None,
+        (None, leaf) => Some(leaf.to_owned()),
     }
 }
 
@@ -294,10 +432,36 @@ fn of_missing(code: Code, kind: &str) -> Option<&'static str> {
     }
 }
 
+/// What a shopper can do about it; `None`: the same as everybody.
+fn for_shoppers(failure: &Failure) -> Option<&'static str> {
+    Some(match failure.reason.as_str() {
+        "CLIENT_UNKNOWN" => "check how it is written; the shop's staff registers new clients",
+        "CLIENT_GONE" => "the shop's staff registers who comes back under another id",
+        "ORDER_OF_ANOTHER_CLIENT" => "list-orders shows your own",
+        "OUTCOME_UNKNOWN" => "look whether it was done before you repeat it: list-orders",
+        "CLOSING" => "the shop is taking it off its list: nothing new",
+        DAMAGED => "tell the shop's staff: this record must be mended there",
+        "NOT_FOUND" => match failure.error() {
+            Some(Error::NotFound { kind: Of::Product, .. }) => "products lists what is sold",
+            _ => return None,
+        },
+        CLOCKS => {
+            "nothing was done; compare date -u on this machine with the right time, and if it is right, tell the shop's staff"
+        }
+        OUT_OF_SPACE | "OUT_OF_SPACE" | DIVERGED | "DIVERGED" => {
+            "nothing was done; tell the shop's staff, who must mend it"
+        }
+        _ if failure.kind == Kind::Unreachable => {
+            "nothing was done; try again in a moment, and if it stays so, tell the shop's staff"
+        }
+        _ => return None,
+    })
+}
+
 fn next_step(code: Code) -> Option<&'static str> {
     match code {
         Code::Unauthenticated => {
-            Some("check the CID; a new client is registered by staff (feira admin, insert-client)")
+            Some("check how the CID is written; staff register a new client: feira admin, insert-client")
         }
         Code::PermissionDenied => Some("name the client whose order it is: --cid"),
         Code::AlreadyExists => Some("take another id, or change the one that is there with update"),
@@ -323,7 +487,6 @@ mod tests {
 
     #[test]
     fn a_shopper_who_names_a_wrong_product_is_sent_to_list_products() {
-        use portal::error::Kind as Of;
         for (kind, list) in
             [(Of::Order, "list-orders"), (Of::Product, "list-products"), (Of::Client, "list-clients")]
         {

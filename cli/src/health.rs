@@ -321,7 +321,7 @@ fn astray(id: u64, status: &StatusResponse, leader: Option<&StatusResponse>) -> 
 /// A node that says nothing, or that is another's.
 fn away(id: u64, failure: &Failure) -> String {
     match failure.kind {
-        Kind::Refused => format!("node-{id}: {}", failure.message),
+        Kind::Refused => format!("node-{id}: {}", failure.sentence()),
         _ => format!("node-{id} is down"),
     }
 }

@@ -58,7 +58,7 @@ use crate::show::out::Out;
 pub fn main() -> ExitCode {
     // What this process makes is its owner's: data, backups, logs, history hold names and orders of people.
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
@@ -71,7 +71,8 @@ pub fn main() -> ExitCode {
             return exit(if asked { lost.then_some(Kind::Refused) } else { Some(Kind::Usage) });
         }
     };
-    let out = Out::new(cli.shared.json);
+    let asked = cli.switches();
+    let out = Out::new(asked.json).with(asked);
     match start(cli, &out).and_then(|()| out.check()) {
         Ok(()) => exit(None),
         Err(failure) => {

@@ -15,11 +15,36 @@ use crate::failure::Failure;
 use crate::health::{self, Health, PortalSeen};
 use crate::kv::view::position;
 use crate::repl::mode::Interrupts;
-use crate::show::answer::{Answer, Table, counted};
+use crate::show::answer::{Answer, counted};
 use crate::show::out::Out;
+use crate::show::table::{Column, Table};
 
 /// Between two consistent views of `--watch`.
 const WATCH: Duration = Duration::from_secs(1);
+
+/// One row a node. The epoch stands in LAST, too; where a node is, its configuration says.
+const NODES: [Column; 9] = [
+    Column::number("NODE"),
+    Column::whole("ADDRESS").dropped(2),
+    Column::whole("ROLE"),
+    Column::number("EPOCH").dropped(1),
+    Column::number("LAST"),
+    Column::number("COMMIT").dropped(5),
+    Column::number("APPLIED"),
+    Column::number("SNAP").dropped(3),
+    Column::whole("HASH").dropped(4),
+];
+/// One row a portal.
+const PORTALS: [Column; 8] = [
+    Column::whole("PORTAL"),
+    Column::whole("ADDRESS").dropped(2),
+    Column::whole("CACHE"),
+    Column::number("LEASE"),
+    Column::number("CACHED").dropped(3),
+    Column::number("HITS").dropped(5),
+    Column::number("MISSES").dropped(4),
+    Column::number("BYPASSES").dropped(1),
+];
 
 /// Shows the cluster once, or again and again.
 ///
@@ -55,7 +80,7 @@ pub async fn run(config: &Config, watch: bool, out: &Out) -> Result<(), Failure>
         out.check()?;
         match health.problem {
             problem if !watch => return problem.map_or(Ok(()), Err),
-            Some(problem) => out.say(&problem.message),
+            Some(problem) => out.insist(problem.sentence()),
             None => {}
         }
         tokio::select! {
@@ -86,8 +111,7 @@ async fn look(config: &Config) -> ClusterView {
 /// The nodes as a table, and what ails them below it.
 #[must_use]
 pub fn of_nodes(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -> Answer {
-    let columns = ["NODE", "ADDRESS", "ROLE", "EPOCH", "LAST", "COMMIT", "APPLIED", "SNAP", "HASH"];
-    let mut table = Table::new(&columns, &[0, 3, 4, 5, 6, 7]);
+    let mut table = Table::new(&NODES);
     let (mut documents, mut notes) = (Vec::new(), Vec::new());
     for (node, status) in config.store.nodes.iter().zip(statuses) {
         let (id, address) = (node.id.to_string(), node.reached_at().to_owned());
@@ -111,7 +135,7 @@ pub fn of_nodes(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -
             Err(failure) => {
                 table.row_begun([id, address, "down".to_owned()]);
                 documents.push(json!({ "node": node.id, "address": node.reached_at(), "role": "down" }));
-                failure.message.lines().next().unwrap_or_default()
+                failure.sentence().lines().next().unwrap_or_default()
             }
         };
         if !note.is_empty() {
@@ -149,9 +173,9 @@ pub fn role(role: Role) -> &'static str {
     }
 }
 
-fn of_portals(portals: &[PortalSeen]) -> Answer {
-    let columns = ["PORTAL", "ADDRESS", "CACHE", "LEASE", "CACHED", "HITS", "MISSES", "BYPASSES"];
-    let mut table = Table::new(&columns, &[3, 4, 5, 6, 7]);
+/// The portals as a table, and what ails them below it.
+pub(crate) fn of_portals(portals: &[PortalSeen]) -> Answer {
+    let mut table = Table::new(&PORTALS);
     let (mut documents, mut notes) = (Vec::new(), Vec::new());
     for PortalSeen { name, address, status, trouble, .. } in portals {
         let (name, address) = (name.clone(), address.clone());
@@ -188,7 +212,7 @@ fn bus_problem(name: &str, why: &str) -> Option<String> {
 }
 
 /// Where the broker is, and whether anything answers there.
-fn of_broker(config: &Config, up: bool) -> Answer {
+pub(crate) fn of_broker(config: &Config, up: bool) -> Answer {
     let kind = config.broker.kind.to_possible_value();
     let kind = kind.as_ref().map_or("", |kind| kind.get_name());
     let address = &config.broker.listen;
@@ -216,10 +240,11 @@ fn portal_row(name: String, address: String, status: &PortalStatusResponse) -> [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::shape::Config;
+    use crate::show::table::Look;
+    use crate::show::wrap::columns;
 
     #[test]
-    fn the_nodes_fit_in_a_hundred_columns() {
+    fn status_is_one_row_a_node_at_any_usual_width() {
         let config = Config::default();
         let at = |offset| Some(proto::store::Position { epoch: 12, offset });
         let status = StatusResponse {
@@ -235,9 +260,14 @@ mod tests {
         };
         let down = Err(Failure::unreachable("UNAVAILABLE: tcp connect error"));
         let answer = of_nodes(&config, &[Ok(status.clone()), down, Ok(status)]);
-        let text = Out::new(false).rendered(answer.table.as_ref().unwrap());
-        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
-        assert!(text.contains("ffffffff") && answer.notes.len() == 3, "{text}");
+        for width in [60, 80, 100] {
+            let look = Look { width: Some(width), ..Look::default() };
+            let text = answer.table.as_ref().unwrap().drawn(look);
+            assert!(text.lines().all(|line| columns(line) <= width), "{text}");
+            assert_eq!(text.lines().count(), 4 + 3, "a row a node: {text}");
+            assert!(width < 100 || text.contains("ffffffff"), "{text}");
+        }
+        assert_eq!(answer.notes.len(), 3);
         assert_eq!(answer.document[0]["state_hash"], "ffffffffffffffff");
     }
 }

@@ -20,7 +20,7 @@ use crate::shop::session::ShopSession;
 use crate::show::out::Out;
 
 fn given(tool: &Tool) -> Given {
-    Given { command: tool.command.clone(), words: tool.words.clone() }
+    Given { command: tool.command.clone(), words: tool.words.clone(), keep_going: tool.keep_going }
 }
 
 /// The addresses asked for, else those configured.
@@ -120,7 +120,7 @@ pub async fn key_values(tool: &KvTool, loaded: &Loaded, out: &Out) -> Result<(),
         Replicated::new(reach).map_err(|e| Failure::usage(e.to_string()))?
     };
     let store: Arc<dyn Store> = Arc::new(store);
-    let given = Given { command: tool.command.clone(), words: tool.words.clone() };
+    let given = Given { command: tool.command.clone(), words: tool.words.clone(), keep_going: true };
     let person = is_person(&given);
     let grace = match tool.grace {
         Some(seconds) => Duration::from_secs(seconds),
@@ -128,5 +128,5 @@ pub async fn key_values(tool: &KvTool, loaded: &Loaded, out: &Out) -> Result<(),
         // Nobody waits impatiently: then every command gets its whole patience, and settles its outcome.
         None => Duration::from_secs(loaded.config.tool.grace_seconds).max(2 * patience(loaded)),
     };
-    kv::tool::run(store, &given, grace, out, tool.quiet).await
+    kv::tool::run(store, &given, grace, out).await
 }

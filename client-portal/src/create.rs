@@ -18,7 +18,7 @@ pub(crate) async fn create_order(portal: &Portal, mut requested: CreateOrderRequ
     let cid = portal.cid("cid", &requested.cid).await?;
     let request = Request::new("CreateOrder", given, &requested)?;
     if let Some(at) = requested.lines.iter().position(|line| line.quantity == 0) {
-        let why = "0 takes a line out, and a new order has none; leave the line out, or order at least 1";
+        let why = "quantity 0 makes no sense in a new order; leave the line out, or order at least 1";
         return Err(Error::invalid(format!("lines[{at}].quantity"), why));
     }
     let lines = portal.lines(&requested.lines).await?;

@@ -4,11 +4,11 @@
 //! which is read from its digits and never through an `f64`. No sign, no exponent, no blanks. Stored and shown in one
 //! form: no leading zeros, at least two decimals, no further trailing zeros ("2.5" is "2.50", "0.0010" is "0.001").
 //! Two equal amounts have the same bytes, which is why a transaction can guard a price by its JSON value.
-//! Leaves out: currencies and rounding. Nothing here divides.
+//! Leaves out: currencies. Nothing here divides, and only what people are shown is rounded.
 
 use std::fmt;
 
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::limits::{PRICE_DECIMALS_MAX, PRICE_WHOLE_DIGITS_MAX};
@@ -87,6 +87,13 @@ impl Total {
     #[must_use]
     pub fn plus(self, other: Total) -> Total {
         Total(self.0 + other.0)
+    }
+
+    /// What people pay: two decimals, half a cent rounded up. For showing alone: what is stored stays exact.
+    #[must_use]
+    pub fn rounded(self) -> Total {
+        // Away from zero is up: no total is negative.
+        Total(self.0.round_dp_with_strategy(2, RoundingStrategy::MidpointAwayFromZero))
     }
 
     /// Reads a stored total.
@@ -182,6 +189,15 @@ mod tests {
             ("0.0000001", NotAPrice::TooFine),
         ] {
             assert_eq!(Price::parse(text), Err(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn half_a_cent_is_rounded_up() {
+        for (exact, shown) in
+            [("0.005", "0.01"), ("0.004999", "0.00"), ("2.675", "2.68"), ("9.995", "10.00"), ("3", "3.00")]
+        {
+            assert_eq!(Total::parse(exact).expect(exact).rounded().to_string(), shown);
         }
     }
 

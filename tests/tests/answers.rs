@@ -84,7 +84,7 @@ async fn full_disks_are_told_at_once_with_their_reason_and_who_gave_it() {
     let begun = Instant::now();
     let patient = [&["--set", "tool.patience_seconds=60"][..], &ORDER].concat();
     let refused = cluster.tool(&patient);
-    ends(&refused, 3, &["full up to its reserve", "client portal 127.0.0.1:", "free disk space"]);
+    ends(&refused, 3, &["full up to its reserve", "client portal 127.0.0.1:", "tell the shop's staff"]);
     assert!(begun.elapsed() < Duration::from_secs(30), "it is not waited for: {:?}", begun.elapsed());
     let error = &document(&refused)["error"];
     assert_eq!((&error["reason"], &error["exit"]), (&json!("STORE_OUT_OF_SPACE"), &json!(3)), "{error}");
@@ -261,7 +261,7 @@ async fn lists_that_are_cut_and_scripts_that_fail_say_how_much() {
     stocked(&cluster);
     let more = "insert-product kiwi description=Kiwi quantity=1 price=1; insert-product lime description=Lime quantity=1 price=1";
     ends(&cluster.tool(&["admin", "-c", more]), 0, &[]);
-    let there_are_more = "only the first 2 are shown, and there are more";
+    let there_are_more = "2 products shown, there are more: --after kiwi or --limit 0";
     for list in [&["admin", "list-products"][..], &["shop", "--cid", "ana", "products"]] {
         ends(&cluster.tool(&[list, &["--limit", "2"]].concat()), 0, &[there_are_more]);
         let cut = cluster.tool(&[&["--json"], list, &["--limit", "2"]].concat());
@@ -270,7 +270,23 @@ async fn lists_that_are_cut_and_scripts_that_fail_say_how_much() {
         let whole = cluster.tool(&[list, &["--limit", "3"]].concat());
         ends(&whole, 0, &[]);
         assert!(!err(&whole).contains("there are more"), "{}", err(&whole));
+        // What is told goes on from there, and flags of the screen may stand behind the command.
+        let rest = cluster.tool(&[list, &["--after", "kiwi", "--limit", "0", "--json"]].concat());
+        ends(&rest, 0, &[]);
+        let rest = document(&rest);
+        assert_eq!((rest.as_array().unwrap().len(), rest[0]["pid"].as_str()), (1, Some("lime")), "{rest}");
     }
+    let script = "get-product fig\nget-product figg\nget-product kiwi; get-product qqq\nget-product lime\n";
+    let stopped = cluster.tool_given(&["admin"], script);
+    let not_run = "3 commands after it were not run; --keep-going runs them all the same";
+    ends(&stopped, 1, &["line 2: NOT_FOUND", "did you mean fig?", not_run]);
+    let on = cluster.tool_given(&["admin", "--keep-going"], script);
+    ends(
+        &on,
+        1,
+        &["line 2: NOT_FOUND", "line 3: NOT_FOUND", "2 of 5 commands did not succeed; the first: line 2"],
+    );
+    assert!(out(&on).contains("Lime"), "{}", out(&on));
     let script = cluster.tool_given(&["kv", "--quiet"], "set 1 a\nnonsense\nset 2 b\nget 1\n");
     ends(&script, 2, &["1 of 4 commands did not succeed"]);
 }

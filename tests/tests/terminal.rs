@@ -60,6 +60,10 @@ async fn a_person_is_led_by_prompt_completion_and_history() {
     });
     tool.say(ENTER);
     tool.hears("Banana prata", PATIENCE);
+    tool.say(&format!("\\x{ENTER}"));
+    tool.hears("vertical tables are on", PATIENCE);
+    tool.say(&format!("get-product banana-prata{ENTER}"));
+    tool.hears("DESCRIPTION  Banana prata", PATIENCE);
     tool.say("half a line");
     tool.hears("half a line", PATIENCE);
     let shown = tool.said().matches("admin> ").count();
@@ -98,7 +102,8 @@ async fn a_shopper_logs_in_and_orders_and_errors_do_not_end_the_session() {
     let mut tool = repl(&cluster, &["shop"], &cluster.path().join("history"));
     prompted(&tool, "shop> ", 0);
     tool.say(&format!("use nobody{ENTER}"));
-    tool.hears("UNAUTHENTICATED", PATIENCE);
+    tool.hears("there is no client \"nobody\"", PATIENCE);
+    assert!(!tool.said().contains("UNAUTHENTICATED"), "a person reads a sentence: {}", tool.said());
     tool.say(&format!("entrar ana{ENTER}"));
     tool.hears("you are ana; 0 orders so far", PATIENCE);
     prompted(&tool, "ana> ", 0);
@@ -119,7 +124,7 @@ async fn completing_a_product_and_typing_the_rest_orders_it() {
     prompted(&tool, "shop> ", 0);
     // Nobody ordered yet, so nothing is known that could be completed: the line stays, and no menu comes.
     tool.say(&format!("create-order {TAB}x=1{ENTER}"));
-    tool.hears("who orders?", PATIENCE);
+    tool.hears("say who you are first: use CID", PATIENCE);
     assert!(!tool.said().contains("NO RECORDS"), "{}", tool.said());
     tool.say(&format!("use ana{ENTER}"));
     tool.hears("you are ana; 0 orders so far", PATIENCE);
@@ -139,8 +144,8 @@ async fn each_field_of_a_new_product_is_checked_as_it_is_entered() {
     tool.say(&format!("insert-product{ENTER}"));
     for (question, answers, complaint) in [
         ("description: ", &["!!", "Figo roxo"][..], "to make the id from"),
-        ("quantity: ", &["many", "12"], "data.quantity: must be an integer"),
-        ("price, such as 6.90: ", &["cheap", "1,99"], "data.price: a price is digits"),
+        ("quantity: ", &["many", "12"], "quantity: must be an integer"),
+        ("price, such as 6.90: ", &["cheap", "1,99"], "a price is digits"),
     ] {
         let shown = prompted(&tool, question, 0);
         tool.say(&format!("{}{ENTER}", answers[0]));
@@ -228,12 +233,12 @@ async fn who_waits_may_stop_waiting_and_answers_to_questions_may_be_typed_ahead(
         "insert-client{ENTER}Ana Maria{ENTER}city=Recife{ENTER}{ENTER}get-client ana-maria{ENTER}"
     ));
     tool.hears("registered with the CID ana-maria", PATIENCE);
-    tool.hears("\"city\":\"Recife\"", PATIENCE);
+    tool.hears("Recife", PATIENCE);
     let shown = tool.said().matches("name: ").count();
     tool.say(&format!("insert-client{ENTER}"));
     prompted(&tool, "name: ", shown);
     tool.say(CTRL_C);
-    tool.hears("given up: nothing was sent", PATIENCE);
+    tool.hears("cancelled: nothing was sent", PATIENCE);
     cluster.signal("admin-1", Signal::SIGSTOP);
     tool.say(&format!("get-client nobody{ENTER}"));
     taken(&history, "get-client nobody");
@@ -242,7 +247,7 @@ async fn who_waits_may_stop_waiting_and_answers_to_questions_may_be_typed_ahead(
     tool.hears("interrupted: what was sent may still be done", PATIENCE);
     cluster.signal("admin-1", Signal::SIGCONT);
     tool.say(&format!("get-client noone{ENTER}"));
-    tool.hears("NOT_FOUND", PATIENCE);
+    tool.hears("there is no client \"noone\"", PATIENCE);
     tool.say(CTRL_D);
     assert!(tool.ends_within(PATIENCE).success());
 }

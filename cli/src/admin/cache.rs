@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::reach::places::READ;
 use crate::reach::portals::Portals;
-use crate::show::answer::{Answer, Table};
+use crate::show::answer::Answer;
+use crate::show::table::{Column, Table};
 
 /// Asks the portal that answered last.
 ///
@@ -20,8 +21,14 @@ pub async fn ask(portals: &Portals) -> Result<Answer, Failure> {
 }
 
 /// What a portal says of its cache.
-fn portal(address: &str, status: &PortalStatusResponse) -> Answer {
-    let mut table = Table::new(&["GROUP", "CACHE", "APPLIED", "LEASE LEFT", "SUSPECT"], &[0, 2, 3, 4]);
+pub(crate) fn portal(address: &str, status: &PortalStatusResponse) -> Answer {
+    let mut table = Table::new(&[
+        Column::number("GROUP"),
+        Column::whole("CACHE"),
+        Column::number("APPLIED"),
+        Column::number("LEASE LEFT"),
+        Column::number("SUSPECT").dropped(1),
+    ]);
     for group in &status.groups {
         table.row([
             group.group.to_string(),

@@ -6,7 +6,7 @@ use proto::portal::{
     UpdateClientRequest,
 };
 
-use super::paging::{Listing, gather};
+use super::paging::{Listing, Part, gather};
 use crate::document::{Document, Members};
 use crate::failure::Failure;
 use crate::names::Names;
@@ -95,8 +95,8 @@ pub async fn delete(
 ///
 /// # Errors
 /// As every call.
-pub async fn list(portals: &Portals, prefix: &str, limit: Option<u64>) -> Result<Listing<Client>, Failure> {
-    gather(limit, async |limit, after| {
+pub async fn list(portals: &Portals, prefix: &str, part: Part<'_>) -> Result<Listing<Client>, Failure> {
+    gather(part, async |limit, after| {
         let message = ListRequest { prefix: prefix.to_owned(), limit, after };
         let rpc = |channel, message| async move { AdminClient::new(channel).list_clients(message).await };
         portals.send(READ, message, rpc).await.map(|page| (page.clients, page.next, page.damage))

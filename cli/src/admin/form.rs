@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::document::{Members, of_words, text_of, twice, typed, value, with_point};
-use crate::failure::Failure;
+use crate::failure::{Failure, sentence_of};
 use crate::names::{Names, OF_CLIENT, OF_PRODUCT};
 use crate::repl::ask::Asker;
 use crate::verb::words::words;
@@ -97,7 +97,7 @@ fn client_name(answer: &str) -> Field {
     unquoted(answer)?;
     let given = value(&Value::from(answer));
     let document = text_of(&Members::from([("name".to_owned(), given.clone())]));
-    ClientData::parse(&document).map_err(|error| error.to_string())?;
+    ClientData::parse(&document).map_err(|error| sentence_of(&error))?;
     named(answer)?;
     Ok(given)
 }
@@ -132,7 +132,7 @@ fn of_product(name: &str, given: Box<RawValue>) -> Field {
     document.insert(name.to_owned(), given.clone());
     match ProductData::parse(&text_of(&document)) {
         Ok(_) => Ok(given),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(sentence_of(&error)),
     }
 }
 
@@ -159,10 +159,10 @@ mod tests {
         assert_eq!(text(price("0.001")).unwrap(), "\"0.001\"");
         assert_eq!(text(description("Maçã \"Fuji\"")).unwrap(), "\"Maçã \\\"Fuji\\\"\"");
         for (wrong, saying) in [
-            (quantity("many"), "data.quantity"),
-            (quantity("-1"), "data.quantity"),
-            (quantity("1.5"), "data.quantity"),
-            (price("cheap"), "data.price"),
+            (quantity("many"), "quantity: must be"),
+            (quantity("-1"), "quantity: must be"),
+            (quantity("1.5"), "quantity: must be"),
+            (price("cheap"), "a price is digits"),
             (price("1,999"), "not a comma"),
             (description(&"x".repeat(257)), "at most 256"),
             (description("!!"), "to make the id from"),

@@ -4,9 +4,11 @@ use std::future::Future;
 
 use proto::portal::Damage;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Reader};
+use crate::show::answer::counted;
 use crate::verb::key::shown;
 use crate::verb::shared::LIST_ITEMS_MAX;
+use crate::verb::words::quoted;
 
 /// Items asked for at once.
 const PAGE: u32 = 500;
@@ -18,30 +20,65 @@ pub struct Listing<T> {
     pub items: Vec<T>,
     /// There are more than the limit let through.
     pub more: bool,
-    /// What was left out, in words: one warning a record, up to a bound, and that there are more.
+    /// The damaged records that were left out, in words: one warning each, up to a bound.
     pub warnings: Vec<String>,
+}
+
+/// The part of a list that is wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Part<'a> {
+    /// How many at most; `None` or 0: all.
+    pub limit: Option<u64>,
+    /// Only what comes after this id; empty: from the beginning.
+    pub after: &'a str,
+}
+
+impl Part<'_> {
+    /// The first so many.
+    #[must_use]
+    pub fn first(limit: u64) -> Part<'static> {
+        Part { limit: Some(limit), after: "" }
+    }
+}
+
+impl<T> Listing<T> {
+    /// What is to be told beside it: what was left out, with what this reader can do about it, and that there are more.
+    #[must_use]
+    pub fn told(&self, reader: Reader, word: &str, id: impl Fn(&T) -> &str) -> Vec<String> {
+        let last = self.items.last().filter(|_| self.more);
+        let more = last.map(|last| {
+            let shown = counted(self.items.len(), word);
+            format!("{shown} shown, there are more: --after {} or --limit 0", quoted(id(last)))
+        });
+        let mend = |warning: &String| match (reader, warning.split_once('\n')) {
+            (Reader::Shopper, Some((what, _))) => format!("{what}\n  → tell the shop's staff"),
+            _ => warning.clone(),
+        };
+        self.warnings.iter().map(mend).chain(more).collect()
+    }
 }
 
 /// Warnings of one list; a list with more damage than this is looked into in other ways.
 const WARNINGS_MAX: usize = 20;
 
-/// Gathers pages until there are no more, or `limit` is reached. `fetch` gets how many to ask for and the cursor.
+/// Gathers pages until there are no more, or the part is whole. `fetch` gets how many to ask for and the cursor.
 ///
 /// # Errors
 /// What `fetch` says, or that the list is longer than [`LIST_ITEMS_MAX`].
 pub async fn gather<T, F>(
-    limit: Option<u64>,
+    part: Part<'_>,
     mut fetch: impl FnMut(u32, String) -> F,
 ) -> Result<Listing<T>, Failure>
 where
     F: Future<Output = Result<(Vec<T>, String, Option<Damage>), Failure>>,
 {
+    let limit = part.limit.filter(|limit| *limit > 0);
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     // One more than is shown tells whether there are more.
     let most = limit.saturating_add(1);
     let mut all = Vec::new();
     let mut damage = Damage::default();
-    let mut after = String::new();
+    let mut after = part.after.to_owned();
     while all.len() < most {
         let want = u32::try_from(most - all.len()).unwrap_or(PAGE).min(PAGE);
         let (page, next, left_out) = fetch(want, after).await?;
@@ -62,9 +99,7 @@ where
     }
     let more = all.len() > limit;
     all.truncate(limit);
-    let cut =
-        more.then(|| format!("only the first {limit} are shown, and there are more: --limit N shows more"));
-    Ok(Listing { items: all, more, warnings: warnings(&damage).into_iter().chain(cut).collect() })
+    Ok(Listing { items: all, more, warnings: warnings(&damage) })
 }
 
 /// What was left out, in words.
@@ -102,19 +137,24 @@ mod tests {
                 };
                 Ok((items, next, None))
             };
-            let listing = gather(Some(limit), fetch).await.unwrap();
-            (listing.items.len(), listing.more, listing.warnings.join("; "))
+            let listing = gather(Part::first(limit), fetch).await.unwrap();
+            (listing.items.len(), listing.more, listing.told(Reader::Staff, "product", |_| "a b").join("; "))
         };
         let (shown, more, told) = of(2).await;
-        assert!((shown, more) == (2, true) && told.contains("only the first 2"), "{told}");
+        assert!(
+            (shown, more) == (2, true)
+                && told == "2 products shown, there are more: --after 'a b' or --limit 0",
+            "{told}"
+        );
         assert_eq!(of(3).await, (3, false, String::new()));
         assert_eq!(of(9).await, (3, false, String::new()));
+        assert_eq!(of(0).await, (3, false, String::new()), "0 is all");
     }
 
     #[tokio::test]
     async fn damage_of_all_pages_is_told_up_to_a_bound() {
         let record = |at: usize| DamagedRecord { key: format!("p/{{{at}}}"), why: "not JSON".into() };
-        let listing = gather(None, async |_, after: String| {
+        let listing = gather(Part::default(), async |_, after: String| {
             let page: usize = after.parse().unwrap_or(0);
             let damage = Damage { records: (0..15).map(|at| record(page * 15 + at)).collect(), more: 2 };
             let next = if page < 1 { (page + 1).to_string() } else { String::new() };
@@ -124,6 +164,8 @@ mod tests {
         assert_eq!(listing.items, [0, 1]);
         assert_eq!(listing.warnings.len(), WARNINGS_MAX + 1);
         assert!(listing.warnings[0].contains("feira kv get 'p/{0}'"), "{}", listing.warnings[0]);
+        let shopper = listing.told(Reader::Shopper, "product", |_| "x").remove(0);
+        assert!(shopper.contains("p/{0}") && !shopper.contains("feira kv"), "{shopper}");
         assert!(listing.warnings[WARNINGS_MAX].contains("14 more"), "{}", listing.warnings[WARNINGS_MAX]);
     }
 }

@@ -7,7 +7,7 @@ use proto::portal::{
 };
 use serde_json::Value;
 
-use super::paging::{Listing, gather};
+use super::paging::{Listing, Part, gather};
 use crate::document::{Document, Members, members_of, text_of, value};
 use crate::failure::Failure;
 use crate::names::Names;
@@ -163,8 +163,8 @@ pub async fn adjust(
 ///
 /// # Errors
 /// As every call.
-pub async fn list(portals: &Portals, prefix: &str, limit: Option<u64>) -> Result<Listing<Product>, Failure> {
-    gather(limit, async |limit, after| {
+pub async fn list(portals: &Portals, prefix: &str, part: Part<'_>) -> Result<Listing<Product>, Failure> {
+    gather(part, async |limit, after| {
         let message = ListRequest { prefix: prefix.to_owned(), limit, after };
         let rpc = |channel, message| async move { AdminClient::new(channel).list_products(message).await };
         portals.send(READ, message, rpc).await.map(|page| (page.products, page.next, page.damage))

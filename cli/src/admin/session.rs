@@ -3,21 +3,25 @@
 //! The tool makes a CID from the client's name and a PID from the product's description, unless one is given, and
 //! always shows it.
 
+use portal::error::Error;
 use portal::id::slug;
 use portal::money::{Price, Total};
 
+use super::paging::Part;
 use super::{cache, clients, form, products, view};
 use crate::document::{Document, Members, members_of, of_words, text_member, text_of};
-use crate::failure::Failure;
+use crate::failure::{Failure, Reader};
 use crate::names::{Names, OF_CLIENT, OF_PRODUCT};
 use crate::reach::portals::Portals;
 use crate::repl::ask::Asker;
 use crate::repl::drive::{Session, Step};
 use crate::repl::ids::{IDS_MAX, Ids};
+use crate::repl::meant::{LOOK_MAX, Looks, beginning, missing, proposing};
 use crate::show::answer::Answer;
 use crate::verb::admin::{Admin, MENU};
 use crate::verb::call::{Call, check_id};
 use crate::verb::spec::{Kind, Menu};
+use tokio::time::timeout;
 
 /// An administrator's session.
 pub struct AdminSession {
@@ -25,24 +29,51 @@ pub struct AdminSession {
     ids: Ids,
     /// How missing data is asked for, if a person is there.
     asker: Option<Asker>,
+    /// For ids that were meant.
+    looks: Looks,
 }
 
 impl AdminSession {
     /// Over these portals; `ids` feeds completion.
     #[must_use]
     pub fn new(portals: Portals, ids: Ids) -> AdminSession {
-        AdminSession { portals, ids, asker: None }
+        AdminSession { portals, ids, asker: None, looks: Looks::default() }
     }
 
     /// Fetches ids for completion. Failing to is no matter: there is less to complete with.
     pub async fn refresh(&self) {
-        let some = Some(IDS_MAX as u64);
-        if let Ok(found) = clients::list(&self.portals, "", some).await {
-            self.ids.replace(Kind::Cid, found.items.into_iter().map(|client| client.cid));
+        self.fetch(Kind::Cid, "", &self.ids).await;
+        self.fetch(Kind::Pid, "", &self.ids).await;
+    }
+
+    async fn fetch(&self, kind: Kind, prefix: &str, into: &Ids) {
+        let some = Part::first(IDS_MAX as u64);
+        if kind == Kind::Cid {
+            if let Ok(found) = clients::list(&self.portals, prefix, some).await {
+                into.replace(kind, found.items.into_iter().map(|client| client.cid));
+            }
+        } else if let Ok(found) = products::list(&self.portals, prefix, some).await {
+            into.replace(kind, found.items.into_iter().map(|product| product.pid));
         }
-        if let Ok(found) = products::list(&self.portals, "", some).await {
-            self.ids.replace(Kind::Pid, found.items.into_iter().map(|product| product.pid));
+    }
+
+    /// A failure with the id that was probably meant, if one is near.
+    async fn advised(&mut self, failure: Failure) -> Failure {
+        let Some((kind, typed)) = missing(&failure) else { return failure };
+        let known = proposing(failure.clone(), &self.ids);
+        if known != failure || !self.looks.another() {
+            return known;
         }
+        for prefix in [beginning(typed), String::new()] {
+            let found = Ids::default();
+            // Without it there is only less to propose.
+            let _ = timeout(LOOK_MAX, self.fetch(kind, &prefix, &found)).await;
+            let told = proposing(failure.clone(), &found);
+            if told != failure {
+                return told;
+            }
+        }
+        failure
     }
 
     async fn insert_client(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
@@ -76,27 +107,25 @@ impl AdminSession {
                 document.text()
             }
         };
-        let free = self.is_meant_free(&members_of(&data)?).await?;
+        let odd = self.is_meant(&members_of(&data)?).await?;
         let pid = self.id_for(one_of(call.get("--pid"), id, "--pid")?, &data, "description", "--pid")?;
         let product = products::insert(&self.portals, &pid, &data, call.get("--request")).await;
         let product = product.map_err(|failure| taken(failure, "--pid"))?;
         self.ids.add(Kind::Pid, &product.pid);
         let head = format!("added with the PID {}", product.pid);
-        Ok(view::product(head, &product).noting(view::fine_price(&product)).warning(free))
+        Ok(view::product(head, &product, Reader::Staff).warning(odd))
     }
 
-    /// A price of 0 is asked back; where nobody can answer it is a warning.
-    async fn is_meant_free(&self, given: &Members) -> Result<Option<String>, Failure> {
-        if !given.get("price").is_some_and(|price| is_zero(price.get())) {
-            return Ok(None);
-        }
+    /// A price that is most often a slip is asked back; where nobody can answer it is a warning.
+    async fn is_meant(&self, given: &Members) -> Result<Option<String>, Failure> {
+        let Some(odd) = given.get("price").and_then(|price| odd_price(price.get())) else { return Ok(None) };
+        let OddPrice { what, so } = odd;
         match &self.asker {
-            None => Ok(Some("the price is 0: whoever orders it pays nothing".to_owned())),
+            None => Ok(Some(format!("{what}: {so}"))),
             Some(asker) => {
-                let question =
-                    "the price is 0: whoever orders it pays nothing; is that meant? (y: yes, Enter: no)";
-                let refused = || Failure::refused("the price is 0; nothing was changed");
-                if asker.agrees(question).await? { Ok(None) } else { Err(refused()) }
+                let question = format!("{what}: {so}; is that meant? (y: yes, Enter: no)");
+                let refused = || Failure::refused(format!("{what}; nothing was changed"));
+                if asker.agrees(&question).await? { Ok(None) } else { Err(refused()) }
             }
         }
     }
@@ -127,12 +156,11 @@ impl AdminSession {
         if product {
             let pid = call.text("PID");
             let (document, names) = (document.with_point("price"), names(call, OF_PRODUCT));
-            let free = self.is_meant_free(&document.members()?).await?;
+            let odd = self.is_meant(&document.members()?).await?;
             let unless = products::Unless { etag: if_match, left: call.integer("--if-left") };
             let changed = products::update(&self.portals, pid, &document, &names, unless, request).await?;
-            let answer = view::product(format!("changed product {pid}"), &changed.product);
-            let answer = answer.noting(view::fine_price(&changed.product)).warning(free);
-            return Ok(answer.warning(view::overwritten(pid, &changed)));
+            let answer = view::product(format!("changed product {pid}"), &changed.product, Reader::Staff);
+            return Ok(answer.warning(odd).warning(view::overwritten(pid, &changed)));
         }
         let (cid, names) = (call.text("CID"), names(call, OF_CLIENT));
         let changed = clients::update(&self.portals, cid, &document, &names, if_match, request).await?;
@@ -156,29 +184,32 @@ impl AdminSession {
 
     async fn show(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
         let prefix = call.get("PREFIX").unwrap_or("");
-        let limit = call.count("--limit");
+        let part = Part { limit: call.count("--limit"), after: call.get("--after").unwrap_or("") };
         Ok(match call.verb.operation {
             Admin::GetClient => {
                 view::client(String::new(), &clients::get(&self.portals, call.text("CID")).await?)
             }
             Admin::GetProduct => {
-                view::product(String::new(), &products::get(&self.portals, call.text("PID")).await?)
+                let product = products::get(&self.portals, call.text("PID")).await?;
+                view::product(String::new(), &product, Reader::Staff)
             }
             Admin::ListClients => {
-                let found = clients::list(&self.portals, prefix, limit).await?;
-                view::clients(&found.items).warning(found.warnings)
+                let found = clients::list(&self.portals, prefix, part).await?;
+                view::clients(&found.items).warning(found.told(Reader::Staff, "client", |client| &client.cid))
             }
             _ => {
-                let found = products::list(&self.portals, prefix, limit).await?;
-                view::products(&found.items).warning(found.warnings)
+                let found = products::list(&self.portals, prefix, part).await?;
+                let told = found.told(Reader::Staff, "product", |product| &product.pid);
+                view::products(&found.items, Reader::Staff).warning(told)
             }
         })
     }
 
     async fn adjust(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
         let (pid, amount) = (call.text("PID"), call.integer("AMOUNT").unwrap_or(0));
-        let product = products::adjust(&self.portals, pid, amount, call.get("--request")).await?;
-        Ok(view::product(format!("moved the stock of {pid} by {amount}"), &product))
+        let adjusted = products::adjust(&self.portals, pid, amount, call.get("--request")).await;
+        let product = adjusted.map_err(|failure| short_of(failure, amount))?;
+        Ok(view::product(format!("moved the stock of {pid} by {amount}"), &product, Reader::Staff))
     }
 }
 
@@ -198,15 +229,24 @@ impl Session for AdminSession {
     }
 
     async fn run(&mut self, call: Call<Admin>) -> Result<Step, Failure> {
+        match self.act(&call).await {
+            Err(failure) => Err(self.advised(failure).await),
+            done => done,
+        }
+    }
+}
+
+impl AdminSession {
+    async fn act(&mut self, call: &Call<Admin>) -> Result<Step, Failure> {
         let answer = match call.verb.operation {
-            Admin::InsertClient => self.insert_client(&call).await?,
-            Admin::InsertProduct => self.insert_product(&call).await?,
-            Admin::UpdateClient | Admin::UpdateProduct => self.change(&call).await?,
-            Admin::DeleteClient | Admin::DeleteProduct => self.delete(&call).await?,
+            Admin::InsertClient => self.insert_client(call).await?,
+            Admin::InsertProduct => self.insert_product(call).await?,
+            Admin::UpdateClient | Admin::UpdateProduct => self.change(call).await?,
+            Admin::DeleteClient | Admin::DeleteProduct => self.delete(call).await?,
             Admin::GetClient | Admin::GetProduct | Admin::ListClients | Admin::ListProducts => {
-                self.show(&call).await?
+                self.show(call).await?
             }
-            Admin::AdjustStock => self.adjust(&call).await?,
+            Admin::AdjustStock => self.adjust(call).await?,
             Admin::Portal => cache::ask(&self.portals).await?,
             Admin::Help => return Ok(Step::Help),
             Admin::Exit => return Ok(Step::Leave),
@@ -248,9 +288,39 @@ fn names<'a>(call: &'a Call<Admin>, known: &'static [&'static str]) -> Names<'a>
     Names { of, known, new: call.all("--new") }
 }
 
-/// Whether a price, as JSON, is nothing.
-fn is_zero(price: &str) -> bool {
-    Price::parse(price.trim_matches('"')).is_ok_and(|price| price.times(1) == Total::ZERO)
+/// A price that is taken, and is most often a slip.
+struct OddPrice {
+    /// What is odd about it.
+    what: String,
+    /// What follows.
+    so: &'static str,
+}
+
+/// Decimals that people pay.
+const DECIMALS: usize = 2;
+
+/// A price, as JSON, of nothing, or finer than people pay: unit prices below a cent are real, and rare.
+fn odd_price(price: &str) -> Option<OddPrice> {
+    let price = Price::parse(price.trim_matches('"')).ok()?;
+    if price.times(1) == Total::ZERO {
+        return Some(OddPrice { what: "the price is 0".to_owned(), so: "whoever orders it pays nothing" });
+    }
+    let shown = price.to_string();
+    let decimals = shown.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    (decimals > DECIMALS).then(|| OddPrice {
+        what: format!("the price {shown} has {decimals} decimals"),
+        so: "it is kept and summed exactly, and sums are shown rounded",
+    })
+}
+
+/// Not enough to take away, as staff read it who take it away.
+fn short_of(failure: Failure, amount: i64) -> Failure {
+    let Some(Error::ShortStock { short, .. }) = failure.error() else { return failure };
+    let Some(left) = short.first().map(|one| one.left) else { return failure };
+    let verb = if left == 1 { "is" } else { "are" };
+    failure
+        .saying(format!("{left} {verb} left, {} cannot be taken away", amount.unsigned_abs()))
+        .next("nothing was changed; get-product shows what is left and what orders hold")
 }
 
 fn no_data(example: &str) -> Failure {
@@ -271,13 +341,23 @@ mod tests {
     use crate::verb::words::words;
 
     #[test]
-    fn a_price_of_nothing_is_known_however_it_is_written() {
+    fn a_price_that_is_most_often_a_slip_is_known_however_it_is_written() {
         for zero in ["0", "\"0\"", "0.00", "\"0.000\"", "000"] {
-            assert!(is_zero(zero), "{zero}");
+            assert_eq!(odd_price(zero).unwrap().what, "the price is 0", "{zero}");
         }
-        for other in ["1", "\"0.01\"", "null", "\"\"", "\"free\""] {
-            assert!(!is_zero(other), "{other}");
+        for other in ["1", "\"0.01\"", "null", "\"\"", "\"free\"", "1.990"] {
+            assert!(odd_price(other).is_none(), "{other}");
         }
+        assert_eq!(odd_price("\"1.999\"").unwrap().what, "the price 1.999 has 3 decimals");
+    }
+
+    #[test]
+    fn who_takes_too_much_away_is_told_what_is_left() {
+        let short = portal::error::Short { pid: "fig".into(), wanted: 100, left: 17, holds: 0 };
+        let error = Error::ShortStock { short: vec![short], more: 0 };
+        let failure = short_of(Failure::of_status(&error.into()), -100);
+        assert_eq!(failure.sentence(), "17 are left, 100 cannot be taken away");
+        assert!(failure.message.starts_with("FAILED_PRECONDITION: not enough stock"), "{failure}");
     }
 
     #[test]

@@ -3,15 +3,60 @@
 use proto::portal::{Client, DeleteResponse, Product};
 use serde_json::{Value, json};
 
-use crate::show::answer::{Answer, Table, counted};
-use crate::show::out::id;
+use crate::show::answer::{Answer, counted};
+use crate::show::table::{Column, Table};
+use crate::show::written::id;
 use crate::verb::words::quoted;
 
 use super::products::Changed;
+use crate::failure::Reader;
+
+/// Fields inside fields are named with a point between, so deep; what is deeper is shown as JSON.
+const DEPTH_MAX: usize = 3;
 
 /// Stored JSON as a document; what is none is text.
 fn json_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
+
+/// The members of a stored document as a person reads them: their names and what they say, the one that names the thing
+/// first.
+#[must_use]
+pub fn fields_of(data: &str, first: &str) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    match json_of(data) {
+        Value::Object(members) => {
+            for (name, value) in &members {
+                flatten(name.clone(), value, DEPTH_MAX, &mut fields);
+            }
+        }
+        other => flatten("data".to_owned(), &other, 0, &mut fields),
+    }
+    fields.sort_by_key(|(name, _)| name != first);
+    fields
+}
+
+fn flatten(name: String, value: &Value, depth: usize, into: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(members) if depth > 0 && !members.is_empty() => {
+            for (inner, value) in members {
+                flatten(format!("{name}.{inner}"), value, depth - 1, into);
+            }
+        }
+        Value::String(text) => into.push((name, text.clone())),
+        Value::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
+            let items: Vec<String> =
+                items.iter().map(|item| item.as_str().map_or(item.to_string(), str::to_owned)).collect();
+            into.push((name, items.join(", ")));
+        }
+        other => into.push((name, other.to_string())),
+    }
+}
+
+/// The same in one cell.
+fn in_a_cell(fields: &[(String, String)]) -> String {
+    let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    fields.join("; ")
 }
 
 /// A client as a document.
@@ -29,20 +74,33 @@ pub fn client_document(client: &Client) -> Value {
 /// One client.
 #[must_use]
 pub fn client(head: String, client: &Client) -> Answer {
-    let mut answer = clients(std::slice::from_ref(client));
-    answer.head = head;
-    answer.document = client_document(client);
-    answer
+    let mut fields = vec![("CID".to_owned(), id(&client.cid))];
+    fields.extend(fields_of(&client.data, "name"));
+    let counts = [("open orders", client.open_orders.to_string()), ("version", client.version.to_string())];
+    fields.extend(counts.map(|(name, value)| (name.to_owned(), value)));
+    fields.push(("etag".to_owned(), client.etag.to_string()));
+    Answer { fields, ..Answer::line(head, client_document(client)) }
 }
 
 /// Clients.
 #[must_use]
 pub fn clients(clients: &[Client]) -> Answer {
-    let mut table = Table::new(&["CID", "DATA", "OPEN ORDERS", "VERSION", "ETAG"], &[2, 3, 4]);
+    let mut table = Table::new(&[
+        Column::whole("CID"),
+        Column::words("NAME"),
+        Column::words("DATA").dropped(3),
+        Column::number("OPEN ORDERS"),
+        Column::number("VERSION").dropped(2),
+        Column::number("ETAG").dropped(1),
+    ]);
     for client in clients {
+        let mut fields = fields_of(&client.data, "name");
+        let is_named = fields.first().is_some_and(|(name, _)| name == "name");
+        let name = if is_named { fields.remove(0).1 } else { String::new() };
         table.row([
             id(&client.cid),
-            client.data.clone(),
+            name,
+            in_a_cell(&fields),
             client.open_orders.to_string(),
             client.version.to_string(),
             client.etag.to_string(),
@@ -74,33 +132,36 @@ pub fn product_document(product: &Product) -> Value {
 
 /// One product.
 #[must_use]
-pub fn product(head: String, product: &Product) -> Answer {
-    let mut answer = products(std::slice::from_ref(product));
+pub fn product(head: String, product: &Product, reader: Reader) -> Answer {
+    let mut answer = products(std::slice::from_ref(product), reader);
     answer.head = head;
-    if !product.extra.is_empty() && product.extra != "{}" {
-        answer.notes.push(format!("and: {}", product.extra));
+    if !product.extra.is_empty() {
+        answer.fields = fields_of(&product.extra, "");
     }
     answer.document = product_document(product);
     answer
 }
 
-/// A price finer than people pay: kept exactly, since unit prices below a cent are real, and told, since most are a slip.
-#[must_use]
-pub fn fine_price(product: &Product) -> Option<String> {
-    let decimals = product.price.split_once('.').map_or(0, |(_, decimals)| decimals.len());
-    (decimals > 2).then(|| {
-        format!("the price {} has {decimals} decimals: it is kept and summed exactly", product.price)
-    })
-}
+/// What shoppers see of each product; staff see what follows, too.
+const OF_SHOPPERS: usize = 4;
+const PRODUCTS: [Column; 7] = [
+    Column::whole("PID"),
+    Column::words("DESCRIPTION"),
+    Column::number("PRICE"),
+    Column::number("LEFT"),
+    Column::number("IN ORDERS").dropped(3),
+    Column::number("VERSION").dropped(2),
+    Column::number("ETAG").dropped(1),
+];
 
 /// Products.
 #[must_use]
-pub fn products(products: &[Product]) -> Answer {
-    let columns = ["PID", "DESCRIPTION", "PRICE", "LEFT", "IN ORDERS", "VERSION", "ETAG"];
-    let mut table = Table::new(&columns, &[2, 3, 4, 5, 6]);
+pub fn products(products: &[Product], reader: Reader) -> Answer {
+    let shown = if reader == Reader::Shopper { OF_SHOPPERS } else { PRODUCTS.len() };
+    let mut table = Table::new(&PRODUCTS[..shown]);
     for product in products {
         let stock = product.stock.unwrap_or_default();
-        table.row([
+        let mut row = vec![
             id(&product.pid),
             product.description.clone(),
             product.price.clone(),
@@ -108,7 +169,9 @@ pub fn products(products: &[Product]) -> Answer {
             stock.held.to_string(),
             product.version.to_string(),
             product.etag.to_string(),
-        ]);
+        ];
+        row.truncate(shown);
+        table.rows.push(row);
     }
     let head = format!("products: {}", products.len());
     Answer::table(head, products.iter().map(product_document).collect(), table)
@@ -138,7 +201,9 @@ pub fn deleted(what: &str, name: &str, deleted: &DeleteResponse) -> Answer {
         "data": json_of(&deleted.data),
         "orders": orders, "orders_more": deleted.orders_more, "continued": deleted.continued,
     });
-    let mut answer = Answer::line(format!("deleted {what} {}: {}", id(name), deleted.data), document);
+    let fields = fields_of(&deleted.data, if what == "client" { "name" } else { "description" });
+    let head = format!("deleted {what} {}", id(name));
+    let mut answer = Answer { fields, ..Answer::line(head, document) };
     let count = deleted.orders.len() as u64 + deleted.orders_more;
     if count > 0 {
         let did = if what == "client" { "cancelled" } else { "taken out of" };

@@ -94,9 +94,8 @@ pub async fn view(loaded: &Loaded, node: &Node, entry: &Entry) -> Result<Replica
     })
 }
 
-fn of_node(node: &Node, mut failure: Failure) -> Failure {
-    failure.message = format!("node {}: {}", node.id, failure.message);
-    failure
+fn of_node(node: &Node, failure: Failure) -> Failure {
+    failure.of(format!("node {}", node.id))
 }
 
 /// The first difference between two replicas' consistent views, in words. Pure.

@@ -8,7 +8,8 @@ use super::read::{ReplicaState, start, view};
 use crate::config::load::Loaded;
 use crate::failure::{Failure, Kind};
 use crate::reach::nodes;
-use crate::show::answer::{Answer, Table, counted};
+use crate::show::answer::{Answer, counted};
+use crate::show::table::{Column, Table};
 
 /// Audits every replica.
 ///
@@ -46,13 +47,10 @@ pub async fn run(loaded: &Loaded) -> Result<Answer, Failure> {
     if let Some(difference) = books.first_difference() {
         return Err(Failure::refused(format!("audit at {at}: {difference}")));
     }
-    if let Some((missing, mut failure)) = silent {
+    if let Some((missing, failure)) = silent {
         let nodes: Vec<String> = right.iter().map(|(id, _)| id.to_string()).collect();
-        failure.message = format!(
-            "audit at {at}: nodes {} are right and equal, but not all could be read: {}",
-            nodes.join(", "),
-            failure.message
-        );
+        let (nodes, equal) = (nodes.join(", "), "are right and equal, but not all could be read");
+        let failure = failure.of(format!("audit at {at}: nodes {nodes} {equal}"));
         if failure.kind == Kind::Refused {
             return Err(failure);
         }
@@ -65,9 +63,15 @@ pub async fn run(loaded: &Loaded) -> Result<Answer, Failure> {
     Ok(answer(&at, &books, &right))
 }
 
-fn answer(at: &str, books: &Books, right: &[(u64, ReplicaState)]) -> Answer {
+/// What is shown of replicas that are right and equal.
+pub(crate) fn answer(at: &str, books: &Books, right: &[(u64, ReplicaState)]) -> Answer {
     let summary = books.summary();
-    let mut table = Table::new(&["NODE", "POSITION", "RECORDS", "HASH"], &[0, 2]);
+    let mut table = Table::new(&[
+        Column::number("NODE"),
+        Column::whole("POSITION").dropped(1),
+        Column::number("RECORDS"),
+        Column::whole("HASH"),
+    ]);
     for (id, view) in right {
         let state_hash = format!("{:016x}", view.state_hash);
         table.row([id.to_string(), at.to_owned(), view.records.len().to_string(), state_hash]);

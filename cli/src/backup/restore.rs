@@ -130,7 +130,7 @@ fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<Replaced, Fai
     if folders_here(loaded).is_empty()
         && let Err(undone) = replaced.undo()
     {
-        return Err(Failure { message: format!("{}; {}", failure.message, undone.message), ..failure });
+        return Err(failure.clone().retold(format!("{}; {}", failure.message, undone.message)));
     }
     Err(failure)
 }

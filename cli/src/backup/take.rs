@@ -100,9 +100,10 @@ async fn receive(loaded: &Loaded, node: &Node, min_offset: u64, atomic_write: &P
     let lost = |what: String| Failure::unreachable(format!("node {}: {what}; no file was written", node.id));
     let late = |_| lost(format!("it sent nothing for {CHUNK_MAX:?}"));
     let refused = |status: tonic::Status| {
-        let mut failure = Failure::of_status(&status);
-        failure.message = format!("node {}: {}; no file was written", node.id, failure.message);
-        failure
+        let failure = Failure::of_status(&status);
+        let sentence = format!("node {}: {}; no file was written", node.id, failure.sentence());
+        let message = format!("node {}: {}; no file was written", node.id, failure.message);
+        failure.retold(message).saying(sentence)
     };
     let request = BackupRequest { route: nodes::route(), min_offset };
     let mut client = nodes::operator(loaded, node)?;

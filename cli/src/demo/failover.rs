@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::market::buyers;
 use super::stage::Stage;
+use crate::admin::paging::Part;
 use crate::args::Act;
 use crate::audit;
 use crate::failure::Failure;
@@ -103,7 +104,7 @@ async fn gather(mut stream: Stream) -> Result<BTreeSet<(String, String)>, Failur
 async fn listed(stage: &Stage) -> Result<BTreeSet<(String, String)>, Failure> {
     let mut all = BTreeSet::new();
     for buyer in buyers()?.into_iter().take(SHOPPERS) {
-        let found = orders::list(&stage.shop, &buyer.cid, None).await?.items;
+        let found = orders::list(&stage.shop, &buyer.cid, Part::default()).await?.items;
         all.extend(found.into_iter().map(|order| (buyer.cid.clone(), order.oid)));
     }
     Ok(all)

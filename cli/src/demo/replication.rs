@@ -12,7 +12,8 @@ use crate::args::Act;
 use crate::failure::Failure;
 use crate::log::plant::{self, Plan};
 use crate::log::show::{Shown, Wanted, of_folder, standing};
-use crate::show::answer::{Answer, Table};
+use crate::show::answer::Answer;
+use crate::show::table::{Column, Table};
 use crate::up::act::{hold_commit, transfer_leadership};
 
 /// How long the tour waits for entries to arrive.
@@ -55,8 +56,15 @@ async fn everywhere(stage: &Stage, offset: u64) -> Result<Vec<(u64, Option<LogLi
     Ok(all)
 }
 
-fn table(rows: &[(u64, Option<LogLine>)], head: &str) -> Answer {
-    let mut table = Table::new(&["NODE", "EPOCH", "OFFSET", "STANDING", "WHAT"], &[0, 1, 2]);
+/// An entry, or several, as replicas have them.
+pub(crate) fn table(rows: &[(u64, Option<LogLine>)], head: &str) -> Answer {
+    let mut table = Table::new(&[
+        Column::number("NODE"),
+        Column::number("EPOCH"),
+        Column::number("OFFSET"),
+        Column::words("STANDING"),
+        Column::words("WHAT"),
+    ]);
     for (node, line) in rows {
         let Some(line) = line else {
             table.row([node.to_string(), "-".into(), "-".into(), "absent".into(), String::new()]);
@@ -184,7 +192,7 @@ async fn planted(stage: &mut Stage) -> Result<(u64, u64, u64), Failure> {
             .ok_or_else(|| Failure::usage("the tour needs at least three nodes"))?;
         stage.command(&format!("node transfer-leadership {}", heir.id));
         if let Err(failure) = transfer_leadership(&stage.supervisor.loaded, &heir.name()).await {
-            stage.out.tell(&format!("  {failure}"));
+            stage.out.tell(&format!("  {}", stage.out.told(&failure)));
         }
         stage.command(&format!("log plant {follower} --entries 3"));
         match plant::run(&stage.supervisor.loaded, follower, plan).await {
@@ -194,7 +202,7 @@ async fn planted(stage: &mut Stage) -> Result<(u64, u64, u64), Failure> {
                 return Ok((follower, first, epoch));
             }
             Err(failure) => {
-                stage.out.tell(&format!("  {failure}"));
+                stage.out.tell(&format!("  {}", stage.out.told(&failure)));
                 stage.part(&name, Act::Restart).await?;
             }
         }
@@ -209,7 +217,7 @@ async fn committed_is_safe(stage: &mut Stage, name: &str, follower: u64) -> Resu
     let plan = Plan { epoch: None, entries: 1, at: Some(2), force: false };
     let refused = plant::in_folder(&node_folder(stage, follower), stage.config().store.map_bytes, plan);
     if let Err(failure) = &refused {
-        stage.out.tell(&format!("  {failure}"));
+        stage.out.tell(&format!("  {}", stage.out.told(failure)));
     }
     stage.promise(refused.is_err(), "what is committed is not touched")?;
     stage.part(name, Act::Restart).await

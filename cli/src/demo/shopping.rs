@@ -5,8 +5,9 @@ use portal::money::{Price, Total};
 
 use super::market::{buyers, goods};
 use super::stage::Stage;
+use crate::admin::paging::Part;
 use crate::admin::{clients, products, view as things};
-use crate::failure::Failure;
+use crate::failure::{Failure, Reader};
 use crate::reach::request::request_id;
 use crate::shop::{orders, view};
 
@@ -43,8 +44,8 @@ pub async fn play(stage: &mut Stage) -> Result<(), Failure> {
     stage.act("The market opens: four clients, forty goods");
     set_up(stage).await?;
     stage.command("admin list-products ba");
-    let found = products::list(&stage.admin, "ba", None).await?.items;
-    stage.show(&things::products(&found));
+    let found = products::list(&stage.admin, "ba", Part::default()).await?.items;
+    stage.show(&things::products(&found, Reader::Staff));
     stage.promise(found.len() == 5, "five goods begin with \"ba\", in order")?;
     register(stage).await?;
     let oid = order(stage).await?;
@@ -63,7 +64,7 @@ async fn register(stage: &mut Stage) -> Result<(), Failure> {
     stage.show(&things::client(format!("registered with the CID {}", client.cid), &client));
     let again = clients::insert(&stage.admin, CID, data, None).await;
     stage.refused(again, "ALREADY_EXISTS", "a second client of that CID is refused")?;
-    let stranger = orders::list(&stage.shop, "nobody", None).await;
+    let stranger = orders::list(&stage.shop, "nobody", Part::default()).await;
     stage.refused(stranger, "CLIENT_UNKNOWN", "who is not registered is not served")
 }
 
@@ -112,7 +113,7 @@ async fn modify(stage: &mut Stage, oid: &str) -> Result<(), Failure> {
     stage.promise(after.0.0 == before.0.0 - 2, "two more of the one")?;
     stage.promise(after.1 == (before.1.0 + 2, before.1.1 - 2), "all of the other went back")?;
     stage.command(&format!("shop --cid {CID} list-orders"));
-    let list = orders::list(&stage.shop, CID, None).await?.items;
+    let list = orders::list(&stage.shop, CID, Part::default()).await?.items;
     stage.show(&view::orders(&list));
     let expected = total(&[(BANANA, 5)])?;
     let listed = list.len() == 1 && list[0].oid == oid && list[0].total == expected;

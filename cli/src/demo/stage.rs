@@ -111,7 +111,7 @@ impl Stage {
     ) -> Result<(), Failure> {
         match answer {
             Err(failure) if failure.reason == reason => {
-                self.out.tell(&format!("  {failure}"));
+                self.out.tell(&format!("  {}", self.out.told(&failure)));
                 self.promise(true, what)
             }
             Err(failure) => Err(failure),

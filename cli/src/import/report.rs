@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use super::check::Totals;
 use super::plan::Plan;
 use super::send::Refusals;
-use crate::show::answer::{Answer, Table, counted};
+use crate::show::answer::{Answer, counted};
+use crate::show::table::{Column, Table};
 
 /// What has changed since an earlier run is told up to so many times; the file of refused lines has all of it.
 const TOLD_MAX: usize = 20;
@@ -21,7 +22,7 @@ pub fn report(plan: &Plan, totals: &Totals, refusals: &Refusals, took: Duration)
         0 => String::new(),
         there => format!(" ({there} of them there already)"),
     };
-    let mut table = Table::new(&["LINES", "WHAT BECAME OF THEM"], &[0]);
+    let mut table = Table::new(&[Column::number("LINES"), Column::words("WHAT BECAME OF THEM")]);
     table.row([
         totals.accepted.to_string(),
         format!("accepted, in {}{there}", counted(totals.orders, "confirmed order")),

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::earlier::{Compared, Earlier, Stocked, VERSIONS_MAX, compare, compare_product};
 use super::plan::{NewOrder, NewProduct, Plan};
+use crate::admin::paging::Part;
 use crate::admin::{clients, products};
 use crate::failure::{Failure, Kind};
 use crate::reach::portals::Portals;
@@ -194,7 +195,7 @@ impl Importer<'_> {
 
     /// The orders that a client has before this run sends any.
     async fn orders_of(&self, cid: &str) -> Result<(String, HashSet<String>), Failure> {
-        let found = orders::list(self.shop(), cid, None).await;
+        let found = orders::list(self.shop(), cid, Part::default()).await;
         let found = found.map_err(again)?;
         Ok((cid.to_owned(), found.items.into_iter().map(|order| order.oid).collect()))
     }

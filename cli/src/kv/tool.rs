@@ -12,11 +12,11 @@ use super::request::{in_short, request_of};
 use super::send::{Done, Sender};
 use super::view::Of;
 use crate::failure::{Failure, Kind};
-use crate::repl::drive::{asks_help, explain, split};
+use crate::repl::drive::{asks_help, explain, split, turns};
 use crate::repl::ids::Ids;
 use crate::repl::lines::{Given, Line, Lines};
 use crate::repl::mode::Interrupts;
-use crate::show::out::Out;
+use crate::show::out::{Out, Switches};
 use crate::show::waiting::Waiting;
 use crate::verb::call::parse;
 use crate::verb::kv::{Kv, MENU};
@@ -41,6 +41,8 @@ struct Open {
     writes: bool,
     /// How a person finds out whether it did.
     settle: String,
+    /// How its answer is shown.
+    out: Out,
 }
 
 /// The state of a run.
@@ -68,13 +70,7 @@ struct Tool {
 ///
 /// # Errors
 /// Away from a terminal: the class of the first command that was invalid, refused, or without an answer.
-pub async fn run(
-    store: Arc<dyn Store>,
-    given: &Given,
-    grace: Duration,
-    out: &Out,
-    quiet: bool,
-) -> Result<(), Failure> {
+pub async fn run(store: Arc<dyn Store>, given: &Given, grace: Duration, out: &Out) -> Result<(), Failure> {
     let ids = Ids::default();
     let mut lines = Lines::open(given, &MENU, ids.clone());
     let terminal = lines.is_terminal();
@@ -94,7 +90,7 @@ pub async fn run(
         bad: 0,
         interrupts: Interrupts::of(terminal),
     };
-    if !quiet && terminal {
+    if !tool.out.quiet && terminal {
         explain(&MENU, None, &tool.out)?;
     }
     let read = tool.read(&mut lines).await;
@@ -121,6 +117,9 @@ impl Tool {
 
     /// Understands and sends the commands of a line; false: leave.
     async fn line(&mut self, line: &Line) -> bool {
+        if turns(line, &self.out) {
+            return true;
+        }
         let commands = match split(line) {
             Ok(commands) => commands,
             Err(failure) => {
@@ -141,6 +140,8 @@ impl Tool {
     }
 
     async fn command(&mut self, words: &[String]) -> Result<bool, Failure> {
+        let (asked, words) = &Switches::taken(words);
+        let out = self.out.with(*asked);
         if let Some(verb) = asks_help(words) {
             explain(&MENU, Some(verb), &self.out)?;
             return Ok(true);
@@ -179,7 +180,7 @@ impl Tool {
                   by outcome"
                 .to_owned(),
         };
-        self.open.insert(number, Open { command: of.command, writes, settle });
+        self.open.insert(number, Open { command: of.command, writes, settle, out });
         self.coming.spawn(async move { (number, coming.await) });
         Ok(true)
     }
@@ -205,10 +206,10 @@ impl Tool {
 
     fn show(&mut self, ended: Ended) {
         let (number, result) = ended.expect("answers neither panic nor are they cancelled");
-        self.open.remove(&number);
+        let open = self.open.remove(&number);
         match result {
             Ok(done) => {
-                self.out.answer(&done.answer);
+                open.map_or_else(|| self.out.clone(), |open| open.out).answer(&done.answer);
                 if let Some(class) = done.class {
                     self.note(class, &done.answer.head);
                 }
@@ -250,10 +251,14 @@ impl Tool {
         self.interrupts.forget();
         if self.show_until(begun + PATIENT).await {
             let answers = if self.open.len() == 1 { "answer" } else { "answers" };
-            self.out.say(&format!("waiting up to {} s for {} {answers}", grace.as_secs(), self.open.len()));
+            self.out.insist(&format!(
+                "waiting up to {} s for {} {answers}",
+                grace.as_secs(),
+                self.open.len()
+            ));
             self.wait_telling(begun + grace).await;
         }
-        for (number, Open { command, writes, settle }) in std::mem::take(&mut self.open) {
+        for (number, Open { command, writes, settle, .. }) in std::mem::take(&mut self.open) {
             let failure = if writes {
                 Failure::unknown(format!("#{number} {command}: no answer yet; it may still happen"))
                     .next(settle)
@@ -266,6 +271,12 @@ impl Tool {
 
     fn verdict(self) -> Result<(), Failure> {
         let Some((class, what)) = self.first_bad else { return Ok(()) };
+        if self.given == 1 && !self.out.json {
+            // It was told already, and a count of one says no more.
+            let mut failure = Failure::refused(what).told();
+            failure.kind = class;
+            return Err(failure);
+        }
         let which = what.split(": ").next().unwrap_or_default();
         let message = format!("{} of {} commands did not succeed; the first: {which}", self.bad, self.given);
         let mut failure = Failure::refused(message);

@@ -5,7 +5,8 @@ use proto::store::{KeyRecord, OutcomeResponse, Position, Record, Status, WriteRe
 use serde_json::{Value, json};
 
 use crate::failure::Kind;
-use crate::show::answer::{Answer, Table};
+use crate::show::answer::Answer;
+use crate::show::table::{Column, Table};
 use crate::verb::key::{data_shown, shown};
 use crate::verb::words::quoted;
 
@@ -27,6 +28,16 @@ pub fn status_word(status: Status) -> &'static str {
         Status::ErrorNe => "ERROR_NE",
         Status::ErrorWv => "ERROR_WV",
         Status::Unspecified => "UNSPECIFIED",
+    }
+}
+
+/// What the specification's word means here, for whoever does not know it by heart; empty: it speaks for itself.
+fn meaning(answer: &WriteResponse) -> &'static str {
+    match (answer.status(), answer.record.is_some()) {
+        (Status::Error, true) => "the key is taken",
+        (Status::Error | Status::ErrorNe, false) => "there is no such record",
+        (Status::ErrorWv, _) => "the record is of another version",
+        _ => "",
     }
 }
 
@@ -72,6 +83,10 @@ fn record_line(record: &Record) -> String {
 pub fn written(of: &Of, answer: &WriteResponse) -> Answer {
     let word = status_word(answer.status());
     let mut line = format!("#{} {}: {word}", of.number, of.command);
+    let meaning = meaning(answer);
+    if !meaning.is_empty() {
+        line.push_str(&format!(" ({meaning})"));
+    }
     if answer.version > 0 {
         line.push_str(&format!(", version now {}", answer.version));
     }
@@ -94,7 +109,13 @@ pub fn written(of: &Of, answer: &WriteResponse) -> Answer {
 /// A page of records.
 #[must_use]
 pub fn page(of: &Of, records: &[KeyRecord], applied: Position, more: bool) -> Answer {
-    let mut table = Table::new(&["KEY", "VERSION", "TIMESTAMP", "POSITION", "DATA"], &[1, 2, 3]);
+    let mut table = Table::new(&[
+        Column::whole("KEY"),
+        Column::number("VERSION"),
+        Column::number("TIMESTAMP").dropped(1),
+        Column::number("POSITION").dropped(2),
+        Column::words("DATA"),
+    ]);
     let mut documents = Vec::with_capacity(records.len());
     for KeyRecord { key, record } in records {
         let Some(record) = record else { continue };

@@ -12,7 +12,8 @@ use super::folder::Folder;
 use crate::config::load::Loaded;
 use crate::failure::{Failure, Kind};
 use crate::reach::nodes;
-use crate::show::answer::{Answer, Table};
+use crate::show::answer::Answer;
+use crate::show::table::{Column, Table};
 
 /// What is to be shown.
 #[derive(Clone, Copy, Debug)]
@@ -136,8 +137,16 @@ pub fn standing(line: &LogLine, applied_known: bool) -> &'static str {
     }
 }
 
-fn answer(id: u64, source: &str, shown: &Shown) -> Answer {
-    let mut table = Table::new(&["EPOCH", "OFFSET", "KIND", "STANDING", "BYTES", "WHAT"], &[0, 1, 4]);
+/// What is shown.
+pub(crate) fn answer(id: u64, source: &str, shown: &Shown) -> Answer {
+    let mut table = Table::new(&[
+        Column::number("EPOCH"),
+        Column::number("OFFSET"),
+        Column::whole("KIND").dropped(2),
+        Column::words("STANDING"),
+        Column::number("BYTES").dropped(1),
+        Column::words("WHAT"),
+    ]);
     let mut documents: Vec<Value> = Vec::new();
     for line in &shown.lines {
         let Position { epoch, offset } = line.position.unwrap_or_default();

@@ -12,7 +12,8 @@ use crate::config::load::Loaded;
 use crate::failure::Failure;
 use crate::kv::view::position;
 use crate::reach::nodes;
-use crate::show::answer::{Answer, Table};
+use crate::show::answer::Answer;
+use crate::show::table::{Column, Table};
 
 /// Nodes that have a column: more are not in a group.
 const COLUMNS: [&str; 7] = ["NODE 1", "NODE 2", "NODE 3", "NODE 4", "NODE 5", "NODE 6", "NODE 7"];
@@ -67,9 +68,10 @@ fn answer(cluster: &str, limit: u32, logs: &Logs) -> Answer {
             Err(failure) => notes.push(format!("node {id}: its log cannot be seen: {}", failure.message)),
         }
     }
-    let columns: Vec<&'static str> =
-        ["AT"].into_iter().chain(logs.iter().map(|(id, _)| column(*id))).chain(["WHAT"]).collect();
-    let mut table = Table::new(&columns, &[]);
+    let of_nodes = logs.iter().map(|(id, _)| Column::whole(column(*id)));
+    let columns: Vec<Column> =
+        [Column::whole("AT")].into_iter().chain(of_nodes).chain([Column::words("WHAT")]).collect();
+    let mut table = Table::new(&columns);
     for ((offset, epoch, what), nodes) in rows {
         let at = Some(Position { epoch, offset });
         let mut row = vec![position(at)];
@@ -124,7 +126,8 @@ mod tests {
         ];
         let answer = answer("shop", 20, &logs);
         let table = answer.table.expect("a table");
-        assert_eq!(table.columns, ["AT", "NODE 1", "NODE 2", "NODE 3", "WHAT"]);
+        let titles: Vec<&str> = table.columns.iter().map(|column| column.title).collect();
+        assert_eq!(titles, ["AT", "NODE 1", "NODE 2", "NODE 3", "WHAT"]);
         assert_eq!(
             table.rows,
             [

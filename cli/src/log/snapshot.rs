@@ -11,8 +11,27 @@ use super::folder::Folder;
 use crate::config::load::Loaded;
 use crate::failure::Failure;
 use crate::reach::nodes;
-use crate::show::answer::{Answer, Table};
+use crate::show::answer::Answer;
 use crate::show::out::Out;
+use crate::show::table::{Column, Table};
+
+/// What `verify` shows of each snapshot.
+const VERIFIED: [Column; 7] = [
+    Column::whole("FILE"),
+    Column::number("STATE AT"),
+    Column::number("BLOCKS").dropped(2),
+    Column::number("BYTES"),
+    Column::number("UNPACKED").dropped(1),
+    Column::number("RECORDS").dropped(3),
+    Column::whole("FOUND"),
+];
+/// What `show` shows of each block.
+const BLOCKS: [Column; 4] = [
+    Column::number("BLOCK"),
+    Column::number("AT BYTE"),
+    Column::number("BYTES"),
+    Column::number("UNPACKED").dropped(1),
+];
 
 fn folder_of(loaded: &Loaded, id: u64) -> Result<Folder, Failure> {
     let node = nodes::node_of(&loaded.config, id)?;
@@ -43,12 +62,21 @@ fn inside(folder: &Folder, report: &SnapshotReport) -> Option<Result<Contents, S
 pub fn verify(loaded: &Loaded, id: u64, out: &Out) -> Result<(), Failure> {
     let folder = folder_of(loaded, id)?;
     let reports = verify_snapshots(&folder.disk).map_err(|error| folder.failed(&error))?;
-    let columns = ["FILE", "STATE AT", "BLOCKS", "BYTES", "UNPACKED", "RECORDS", "FOUND"];
-    let mut table = Table::new(&columns, &[1, 2, 3, 4, 5]);
+    let all: Vec<Inspected> = reports.iter().map(|report| (report, inside(&folder, report))).collect();
+    let (answer, problem) = verified(id, &all);
+    out.answer(&answer);
+    problem.map_or(Ok(()), |problem| Err(folder.failed(&problem)))
+}
+
+/// A snapshot, and the state inside.
+type Inspected<'a> = (&'a SnapshotReport, Option<Result<Contents, String>>);
+
+/// What is shown of snapshots that were verified, and the first problem.
+pub(crate) fn verified(id: u64, reports: &[Inspected<'_>]) -> (Answer, Option<String>) {
+    let mut table = Table::new(&VERIFIED);
     let mut problems: Vec<String> = Vec::new();
     let mut documents: Vec<Value> = Vec::new();
-    for report in &reports {
-        let inside = inside(&folder, report);
+    for (report, inside) in reports {
         problems.extend(report.damage.as_ref().map(ToString::to_string));
         problems.extend(inside.iter().filter_map(|state| state.as_ref().err().cloned()));
         let is_whole = report.damage.is_none() && !matches!(inside, Some(Err(_)));
@@ -67,8 +95,7 @@ pub fn verify(loaded: &Loaded, id: u64, out: &Out) -> Result<(), Failure> {
     let notes = problems.iter().skip(1).map(|problem| format!("damage: {problem}")).collect();
     let head = format!("snapshots of node {id}: {}, {} of them damaged", reports.len(), problems.len());
     let document = json!({ "node": id, "whole": problems.is_empty(), "snapshots": documents });
-    out.answer(&Answer { notes, ..Answer::table(head, document, table) });
-    problems.first().map_or(Ok(()), |problem| Err(folder.failed(problem)))
+    (Answer { notes, ..Answer::table(head, document, table) }, problems.into_iter().next())
 }
 
 fn records(contents: &Contents) -> String {
@@ -110,13 +137,14 @@ pub fn show(loaded: &Loaded, id: u64, number: Option<u64>, limit: usize, out: &O
     problem.map_or(Ok(()), |problem| Err(folder.failed(&problem)))
 }
 
-fn answer(
+/// What is shown of one snapshot.
+pub(crate) fn answer(
     id: u64,
     report: &SnapshotReport,
     inside: Option<&Result<Contents, String>>,
     blocks: &[BlockLine],
 ) -> Answer {
-    let mut table = Table::new(&["BLOCK", "AT BYTE", "BYTES", "UNPACKED"], &[0, 1, 2, 3]);
+    let mut table = Table::new(&BLOCKS);
     let mut documents: Vec<Value> = Vec::new();
     for block in blocks {
         table.row([

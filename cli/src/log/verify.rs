@@ -8,8 +8,9 @@ use super::folder::Folder;
 use crate::config::load::Loaded;
 use crate::failure::Failure;
 use crate::reach::nodes;
-use crate::show::answer::{Answer, Table};
+use crate::show::answer::Answer;
 use crate::show::out::Out;
+use crate::show::table::{Column, Table};
 
 /// Verifies a node's log in its folder, and shows what is there.
 ///
@@ -26,9 +27,17 @@ pub fn run(loaded: &Loaded, id: u64, out: &Out) -> Result<(), Failure> {
     }
 }
 
-fn answer(id: u64, report: &LogReport) -> Answer {
-    let columns = ["FILE", "AFTER", "LAST", "BATCHES", "ENTRIES", "BYTES", "FOUND"];
-    let mut table = Table::new(&columns, &[1, 2, 3, 4, 5]);
+/// What is shown.
+pub(crate) fn answer(id: u64, report: &LogReport) -> Answer {
+    let mut table = Table::new(&[
+        Column::whole("FILE"),
+        Column::number("AFTER").dropped(2),
+        Column::number("LAST"),
+        Column::number("BATCHES").dropped(1),
+        Column::number("ENTRIES").dropped(3),
+        Column::number("BYTES"),
+        Column::words("FOUND"),
+    ]);
     for file in &report.files {
         table.row([
             file.file.clone(),

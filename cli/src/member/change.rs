@@ -148,7 +148,8 @@ fn judged(status: &Status) -> Result<Attempt, Failure> {
             Ok(Attempt { why, by, unknown: true, answered: true })
         }
         reason => {
-            let failure = Failure { reason: reason.as_str_name().to_owned(), ..Failure::refused(why) };
+            let mut failure = Failure::refused(why);
+            reason.as_str_name().clone_into(&mut failure.reason);
             Err(failure.next("nothing was changed; feira member list shows who is in the group"))
         }
     }

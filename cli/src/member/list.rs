@@ -8,7 +8,19 @@ use crate::config::load::Loaded;
 use crate::config::shape::Config;
 use crate::failure::Failure;
 use crate::reach::nodes;
-use crate::show::answer::{Answer, Table};
+use crate::show::answer::Answer;
+use crate::show::table::{Column, Table};
+
+/// Who they are and how far goes before where they are.
+const COLUMNS: [Column; 7] = [
+    Column::number("NODE"),
+    Column::whole("ADDRESS").dropped(2),
+    Column::whole("FOLDER").dropped(1),
+    Column::whole("PART"),
+    Column::number("HOLDS"),
+    Column::number("BEHIND"),
+    Column::number("SILENT"),
+];
 
 /// Shows the members.
 ///
@@ -16,11 +28,16 @@ use crate::show::answer::{Answer, Table};
 /// No member answers.
 pub async fn list(loaded: &Loaded) -> Result<Answer, Failure> {
     let view = Group::of(loaded).look().await?;
-    let columns = ["NODE", "ADDRESS", "FOLDER", "PART", "HOLDS", "BEHIND", "SILENT"];
-    let mut table = Table::new(&columns, &[0, 4, 5, 6]);
+    let non_member = non_member(&loaded.config, &view).await;
+    Ok(answer(&view, non_member))
+}
+
+/// What is shown of the members, and below them of the others: what programs and what people get of each.
+pub(crate) fn answer(view: &GroupView, (non_member, others): (Vec<Value>, Vec<String>)) -> Answer {
+    let mut table = Table::new(&COLUMNS);
     let mut members: Vec<Value> = Vec::new();
     for (member, part) in view.members() {
-        let seen = seen_by_leader(&view, member.node);
+        let seen = seen_by_leader(view, member.node);
         let durable = seen.and_then(|seen| seen.durable).map(|at| at.offset);
         let behind = durable.map(|at| view.status.last.unwrap_or_default().offset.saturating_sub(at));
         let cell = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
@@ -39,8 +56,7 @@ pub async fn list(loaded: &Loaded) -> Result<Answer, Failure> {
             "leads": view.is_leaders() && view.status.node == member.node,
         }));
     }
-    let (non_member, mut notes) = non_member(&loaded.config, &view).await;
-    notes.splice(0..0, view.waits());
+    let notes = view.waits().into_iter().chain(others).collect();
     let head = match view.is_leaders() {
         true => format!("node {} leads epoch {}", view.status.node, view.status.epoch),
         false => format!("no node leads; this is what node {} knows", view.status.node),
@@ -50,7 +66,7 @@ pub async fn list(loaded: &Loaded) -> Result<Answer, Failure> {
         "leader": leader, "epoch": view.status.epoch, "members": members, "non-member": non_member,
         "change_waits_for": view.waits_for,
     });
-    Ok(Answer { notes, ..Answer::table(head, document, table) })
+    Answer { notes, ..Answer::table(head, document, table) }
 }
 
 /// Where the leader sees a node. Of two folders of one node it speaks to the new one.

@@ -110,7 +110,8 @@ async fn look(loaded: &Loaded, cluster: ClusterId, wanted: &[u64]) -> Result<(),
     for (member, _) in view.members() {
         let address = group.address_of(member);
         let status = nodes::status_at(address).await.map_err(|failure| {
-            Failure { message: format!("node {}: {}", member.node, failure.message), ..failure }
+            failure
+                .of(format!("node {}", member.node))
                 .next("a rotation needs every member: start it, or remove it: feira member remove")
         })?;
         whose::check_node(Some(cluster), address, &status)?;

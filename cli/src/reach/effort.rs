@@ -100,10 +100,11 @@ impl<'a> Effort<'a> {
     }
 
     fn reason(&self, address: &str, status: &Status, error: Error) -> Failure {
-        let mut failure = Failure::of_status(status);
-        if let Error::OutcomeUnknown { why, .. } | Error::Unavailable { why, .. } = error {
-            failure.message = why;
-        }
+        let failure = Failure::of_status(status);
+        let failure = match error {
+            Error::OutcomeUnknown { why, .. } | Error::Unavailable { why, .. } => failure.retold(why),
+            _ => failure,
+        };
         failure.by(format!("{} {address}", self.places.kind))
     }
 
@@ -127,7 +128,7 @@ impl<'a> Effort<'a> {
         }
         let left = self.deadline.saturating_duration_since(Instant::now()).as_secs();
         let why = match &self.said {
-            Some(failure) => format!("{}: {}", failure.by, failure.message),
+            Some(failure) => format!("{}: {}", failure.by, failure.sentence()),
             None => format!("no answer from {} {asked}", self.places.kind),
         };
         self.waiting.show(&format!("waiting, {left} s left: {why}"));
@@ -172,8 +173,8 @@ impl<'a> Effort<'a> {
         match self.call.request {
             Some(request) if self.lost => {
                 let id = &request.id;
-                let message = format!("outcome unknown: {}", why.message);
-                let unknown = Failure { message, kind: crate::failure::Kind::Unknown, ..why };
+                let mut unknown = why.of("outcome unknown");
+                unknown.kind = crate::failure::Kind::Unknown;
                 unknown.next(format!("repeat the command with --request {id}: it is done once at most"))
             }
             _ => why,

@@ -5,7 +5,7 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::failure::Failure;
-use crate::show::out::in_line;
+use crate::show::written::in_line;
 
 /// What the terminal's thread is asked for.
 pub enum Asked {

@@ -7,8 +7,8 @@ use super::ids::Ids;
 use super::lines::{Given, Line, Lines};
 use super::mode::Interrupts;
 use crate::failure::Failure;
-use crate::show::answer::Answer;
-use crate::show::out::Out;
+use crate::show::answer::{Answer, counted};
+use crate::show::out::{Out, Switches};
 use crate::verb::call::{Call, parse, unknown_verb};
 use crate::verb::help;
 use crate::verb::spec::Menu;
@@ -39,38 +39,101 @@ pub trait Session: Send {
     fn run(&mut self, call: Call<Self::Operation>) -> impl Future<Output = Result<Step, Failure>> + Send;
 }
 
-/// Reads and runs commands until the end, `sair`, or, away from a terminal, the first failure.
+/// Reads and runs commands until the end, `sair`, or, away from a terminal, the first failure, unless scripts go on.
 ///
 /// # Errors
-/// The first failure, if no person is there to go on.
+/// The first failure, if no person is there to go on; it was told already if there is more to say.
 pub async fn drive<S: Session>(session: &mut S, given: &Given, ids: Ids, out: &Out) -> Result<(), Failure> {
     let mut lines = Lines::open(given, session.menu(), ids);
     let terminal = lines.is_terminal();
     session.ask_with(lines.asker());
     let mut interrupts = Interrupts::of(terminal);
-    if terminal {
+    if terminal && !out.quiet {
         out.title(session.menu().title);
         out.say("help lists the commands, Tab completes, exit (or sair) leaves");
     }
+    let mut tally = Tally { goes_on: terminal || given.keep_going, terminal, ..Tally::default() };
     while let Some(line) = lines.next(&session.prompt()).await? {
         interrupts.forget();
+        tally.place = lines.place();
         let ran = tokio::select! {
-            ran = run_line(session, &line, out) => ran,
-            () = interrupts.next() => Err(given_up()),
+            ran = run_line(session, &line, &mut tally, out) => ran,
+            () = interrupts.next() => tally.failed(given_up(), 0, out),
         };
         match ran {
             Ok(true) => {}
-            Ok(false) => return Ok(()),
-            Err(failure) if terminal => out.failure(&failure),
-            Err(mut failure) => {
-                if let Some(place) = lines.place() {
-                    failure.message = format!("line {place}: {}", failure.message);
-                }
-                return Err(failure);
+            Ok(false) => break,
+            Err(Stopped { failure, left }) => {
+                return Err(stopped(failure, left + lines.left().await, &lines, out));
             }
         }
     }
-    Ok(())
+    tally.verdict()
+}
+
+/// What became of the commands of a run.
+#[derive(Default)]
+struct Tally {
+    /// Whether a failure is told, and the next command run.
+    goes_on: bool,
+    /// Whether a person types, who sees what failed.
+    terminal: bool,
+    /// The number of the line, in a script.
+    place: Option<u64>,
+    /// Commands begun.
+    begun: usize,
+    /// Those that failed, and the first of them.
+    bad: usize,
+    first: Option<Failure>,
+}
+
+/// The end of a run by a failure.
+struct Stopped {
+    failure: Failure,
+    /// The commands of its line that were not run.
+    left: usize,
+}
+
+impl Tally {
+    /// Takes note of a failure; whether the run goes on.
+    fn failed(&mut self, failure: Failure, left: usize, out: &Out) -> Result<bool, Stopped> {
+        let failure = match self.place {
+            Some(place) => failure.of(format!("line {place}")),
+            None => failure,
+        };
+        if !self.goes_on {
+            return Err(Stopped { failure, left });
+        }
+        out.failure(&failure);
+        self.bad += 1;
+        self.first.get_or_insert(failure);
+        Ok(true)
+    }
+
+    fn verdict(self) -> Result<(), Failure> {
+        let (Some(first), false) = (self.first, self.terminal) else { return Ok(()) };
+        let of = self.place.map_or_else(String::new, |_| {
+            format!("; the first: {}", first.message.split(": ").next().unwrap_or_default())
+        });
+        let message = format!("{} of {} commands did not succeed{of}", self.bad, self.begun);
+        let mut failure = Failure::refused(message);
+        failure.kind = first.kind;
+        Err(failure)
+    }
+}
+
+/// Tells why a script ends here, and how much of it was not run.
+fn stopped(failure: Failure, left: usize, lines: &Lines, out: &Out) -> Failure {
+    if left == 0 || lines.is_terminal() {
+        return failure;
+    }
+    out.failure(&failure);
+    let were = if left == 1 { "was" } else { "were" };
+    out.insist(&format!(
+        "{} after it {were} not run; --keep-going runs them all the same",
+        counted(left, "command")
+    ));
+    failure.told()
 }
 
 /// A person does not want to wait for an answer any longer.
@@ -79,24 +142,73 @@ fn given_up() -> Failure {
         .next("look whether it was, before you repeat it")
 }
 
+/// Whether a line turns vertical tables on or off, as in psql; it is no command of the table of verbs.
+#[must_use]
+pub fn turns(line: &Line, out: &Out) -> bool {
+    let Line::Text(text) = line else { return false };
+    let turns = text.trim() == "\\x";
+    if turns {
+        let state = if out.turn() { "on" } else { "off" };
+        out.say(&format!("vertical tables are {state}"));
+    }
+    turns
+}
+
 /// Runs the commands of a line; false: leave.
-async fn run_line<S: Session>(session: &mut S, line: &Line, out: &Out) -> Result<bool, Failure> {
-    for words in split(line)? {
-        if let Some(verb) = asks_help(&words) {
-            explain(session.menu(), Some(verb), out)?;
-            continue;
+async fn run_line<S: Session>(
+    session: &mut S,
+    line: &Line,
+    tally: &mut Tally,
+    out: &Out,
+) -> Result<bool, Stopped> {
+    if turns(line, out) {
+        return Ok(true);
+    }
+    let commands = match split(line) {
+        Ok(commands) => commands,
+        Err(failure) => {
+            tally.begun += 1;
+            return tally.failed(failure, 0, out);
         }
-        let call = parse(session.menu(), &words)?;
-        let about = call.get("COMMAND").map(str::to_owned);
-        match session.run(call).await? {
-            Step::Show(answer) => {
-                out.answer(&answer);
-                // What follows in a script may rest on it.
-                out.check()?;
+    };
+    let all = commands.len();
+    for (at, words) in commands.into_iter().enumerate() {
+        tally.begun += 1;
+        match run_command(session, &words, out).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(failure) => {
+                let left = all - at - 1;
+                tally.failed(failure, left, out)?;
+                if tally.terminal && left > 0 {
+                    // What follows on a person's line most often rests on what failed.
+                    out.insist(&format!("not run: {} after it on the line", counted(left, "command")));
+                    return Ok(true);
+                }
             }
-            Step::Help => explain(session.menu(), about.as_deref(), out)?,
-            Step::Leave => return Ok(false),
         }
+    }
+    Ok(true)
+}
+
+/// Runs one command; false: leave.
+async fn run_command<S: Session>(session: &mut S, words: &[String], out: &Out) -> Result<bool, Failure> {
+    let (asked, words) = &Switches::taken(words);
+    let out = &out.with(*asked);
+    if let Some(verb) = asks_help(words) {
+        explain(session.menu(), Some(verb), out)?;
+        return Ok(true);
+    }
+    let call = parse(session.menu(), words)?;
+    let about = call.get("COMMAND").map(str::to_owned);
+    match session.run(call).await? {
+        Step::Show(answer) => {
+            out.answer(&answer);
+            // What follows in a script may rest on it.
+            out.check()?;
+        }
+        Step::Help => explain(session.menu(), about.as_deref(), out)?,
+        Step::Leave => return Ok(false),
     }
     Ok(true)
 }
@@ -127,14 +239,10 @@ pub fn split(line: &Line) -> Result<Vec<Vec<String>>, Failure> {
 /// There is no such command.
 pub fn explain<O>(menu: &'static Menu<O>, about: Option<&str>, out: &Out) -> Result<(), Failure> {
     let Some(name) = about else {
-        out.title(menu.title);
-        for [usage, about] in help::menu(menu) {
-            out.say(&format!("  {}\n      {about}", out.paint(nu_ansi_term::Style::new().bold(), &usage)));
-        }
-        out.say("separate commands with ;  words are quoted as in a shell");
+        out.explain(|look| help::menu(menu, look));
         return Ok(());
     };
     let verb = menu.find(name).ok_or_else(|| unknown_verb(menu, name))?;
-    out.say(&help::verb(verb));
+    out.explain(|look| help::verb(verb, look));
     Ok(())
 }

@@ -129,7 +129,7 @@ fn read(reedline: &mut Reedline, prompt: &Words) -> Result<Typed, Failure> {
 fn reply(plain: &mut Reedline, question: &Words) -> Result<Option<String>, Failure> {
     match plain.read_line(question) {
         Ok(Signal::Success(line)) => Ok(Some(line.trim().to_owned()).filter(|answer| !answer.is_empty())),
-        Ok(_) => Err(Failure::usage("given up: nothing was sent")),
+        Ok(_) => Err(Failure::usage("cancelled: nothing was sent")),
         Err(error) => Err(Failure::refused(format!("the terminal cannot be read: {error}"))),
     }
 }

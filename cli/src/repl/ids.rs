@@ -36,6 +36,7 @@ impl Known {
             | Kind::Count
             | Kind::Etag
             | Kind::Limit(_)
+            | Kind::LimitOrAll(_)
             | Kind::Integer
             | Kind::Data
             | Kind::Verb => None,

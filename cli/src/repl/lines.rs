@@ -5,15 +5,22 @@
 
 use std::io::{BufRead, IsTerminal, Read};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::ask::Asker;
 use super::editor::{Editor, Typed};
 use super::ids::Ids;
 use crate::failure::Failure;
 use crate::verb::spec::Menu;
-use crate::verb::words::LINE_BYTES_MAX;
+use crate::verb::words::{LINE_BYTES_MAX, commands};
+
+/// Commands that were not run are counted up to here.
+const LEFT_MAX: usize = 1_000_000;
+/// Nobody waits longer for their count.
+const LEFT_WAIT: Duration = Duration::from_secs(1);
 
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -25,6 +32,8 @@ pub struct Given {
     pub command: Option<String>,
     /// Words after the tool's name: one command, already split.
     pub words: Vec<String>,
+    /// Whether a script goes on after a command that failed.
+    pub keep_going: bool,
 }
 
 /// A source of lines.
@@ -101,16 +110,29 @@ impl Lines {
             Lines::Script { lines, number } => {
                 let line = lines.recv().await.transpose();
                 *number += 1;
-                line.map(|some| some.map(Line::Text)).map_err(|mut failure| {
-                    failure.message = format!("line {number}: {}", failure.message);
-                    failure
-                })
+                line.map(|some| some.map(Line::Text)).map_err(|failure| failure.of(format!("line {number}")))
             }
             Lines::Terminal(editor) => Ok(match editor.next(prompt).await? {
                 Typed::Line(line) => Some(Line::Text(line)),
                 Typed::End => None,
             }),
         }
+    }
+
+    /// The commands that are left, counted without understanding them. Of a pipe that does not end soon only those that are
+    /// there are counted.
+    pub async fn left(&mut self) -> usize {
+        let mut left = 0;
+        let counting = async {
+            while let Lines::Script { lines, .. } = &mut *self
+                && let Some(line) = lines.recv().await
+                && left < LEFT_MAX
+            {
+                left += line.ok().and_then(|line| commands(&line).ok().map(|them| them.len())).unwrap_or(1);
+            }
+        };
+        let _ = timeout(LEFT_WAIT, counting).await;
+        left
     }
 
     /// Where the line given last stands, for messages.

@@ -12,4 +12,5 @@ pub mod highlight;
 pub mod hint;
 pub mod ids;
 pub mod lines;
+pub mod meant;
 pub mod mode;

@@ -6,7 +6,7 @@ use proto::portal::{
     ModifyOrderRequest, Order, OrderRequest, OrderSummary, Product, RequestId, ShopGetProductRequest,
 };
 
-use crate::admin::paging::{Listing, gather};
+use crate::admin::paging::{Listing, Part, gather};
 use crate::failure::Failure;
 use crate::reach::places::{Call, READ};
 use crate::reach::portals::Portals;
@@ -92,12 +92,8 @@ pub async fn get(portals: &Portals, cid: &str, oid: &str) -> Result<Order, Failu
 ///
 /// # Errors
 /// UNAUTHENTICATED, or as every call.
-pub async fn list(
-    portals: &Portals,
-    cid: &str,
-    limit: Option<u64>,
-) -> Result<Listing<OrderSummary>, Failure> {
-    gather(limit, async |limit, after| {
+pub async fn list(portals: &Portals, cid: &str, part: Part<'_>) -> Result<Listing<OrderSummary>, Failure> {
+    gather(part, async |limit, after| {
         let message = ListOrdersRequest { cid: cid.to_owned(), limit, after };
         let rpc = |channel, message| async move { ShopClient::new(channel).list_orders(message).await };
         portals.send(READ, message, rpc).await.map(|page| (page.orders, page.next, page.damage))
@@ -113,9 +109,9 @@ pub async fn browse(
     portals: &Portals,
     cid: &str,
     prefix: &str,
-    limit: Option<u64>,
+    part: Part<'_>,
 ) -> Result<Listing<Product>, Failure> {
-    gather(limit, async |limit, after| {
+    gather(part, async |limit, after| {
         let message = BrowseProductsRequest { cid: cid.to_owned(), prefix: prefix.to_owned(), limit, after };
         let rpc = |channel, message| async move { ShopClient::new(channel).browse_products(message).await };
         portals.send(READ, message, rpc).await.map(|page| (page.products, page.next, page.damage))

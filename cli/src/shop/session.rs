@@ -4,15 +4,17 @@ use proto::portal::Order;
 use serde_json::json;
 
 use super::{orders, view};
+use crate::admin::paging::Part;
 use crate::admin::{cache, view as things};
-use crate::failure::Failure;
+use crate::failure::{Failure, Reader};
 use crate::reach::portals::Portals;
 use crate::reach::request::request_id;
 use crate::repl::ask::Asker;
 use crate::repl::drive::{Session, Step};
 use crate::repl::ids::{IDS_MAX, Ids};
+use crate::repl::meant::{LOOK_MAX, Looks, missing, proposing};
 use crate::show::answer::{Answer, counted};
-use crate::show::out::in_line;
+use crate::show::written::in_line;
 use crate::verb::call::Call;
 use crate::verb::shop::{MENU, Shop};
 use crate::verb::spec::{Kind, Menu};
@@ -23,6 +25,8 @@ pub struct ShopSession {
     ids: Ids,
     /// Who orders.
     cid: Option<String>,
+    /// For ids that were meant.
+    looks: Looks,
 }
 
 impl ShopSession {
@@ -32,13 +36,13 @@ impl ShopSession {
         if let Some(cid) = &cid {
             ids.add(Kind::Cid, cid);
         }
-        ShopSession { portals, ids, cid }
+        ShopSession { portals, ids, cid, looks: Looks::default() }
     }
 
     /// Fetches ids for completion. Failing to is no matter: there is less to complete with.
     pub async fn refresh(&self) {
         let Some(cid) = &self.cid else { return };
-        let some = Some(IDS_MAX as u64);
+        let some = Part::first(IDS_MAX as u64);
         if let Ok(found) = orders::browse(&self.portals, cid, "", some).await {
             self.ids.replace(Kind::Pid, found.items.into_iter().map(|product| product.pid));
         }
@@ -49,13 +53,13 @@ impl ShopSession {
 
     fn cid<'a>(&'a self, call: &'a Call<Shop>) -> Result<&'a str, Failure> {
         call.get("--cid").or(self.cid.as_deref()).ok_or_else(|| {
-            Failure::usage("who orders?").next("say use CID first, or add --cid CID to the command")
+            Failure::usage("say who you are first: use CID").next("or add --cid CID to the command")
         })
     }
 
     async fn enter(&mut self, cid: &str) -> Result<Answer, Failure> {
         // Asking for orders is how the portal tells a registered client from a stranger.
-        let found = orders::list(&self.portals, cid, Some(IDS_MAX as u64)).await?;
+        let found = orders::list(&self.portals, cid, Part::first(IDS_MAX as u64)).await?;
         self.cid = Some(cid.to_owned());
         self.ids.add(Kind::Cid, cid);
         let count = found.items.len();
@@ -93,21 +97,22 @@ impl ShopSession {
 
     async fn show(&self, call: &Call<Shop>) -> Result<Answer, Failure> {
         let cid = self.cid(call)?;
-        let limit = call.count("--limit");
+        let part = Part { limit: call.count("--limit"), after: call.get("--after").unwrap_or("") };
         Ok(match call.verb.operation {
             Shop::GetOrder => view::order("", &orders::get(&self.portals, cid, call.text("OID")).await?),
             Shop::ListOrders => {
-                let found = orders::list(&self.portals, cid, limit).await?;
-                view::orders(&found.items).warning(found.warnings)
+                let found = orders::list(&self.portals, cid, part).await?;
+                view::orders(&found.items).warning(found.told(Reader::Shopper, "order", |order| &order.oid))
             }
             Shop::Product => {
                 let product = orders::product(&self.portals, cid, call.text("PID")).await?;
-                things::product(String::new(), &product)
+                things::product(String::new(), &product, Reader::Shopper)
             }
             _ => {
                 let prefix = call.get("PREFIX").unwrap_or("");
-                let found = orders::browse(&self.portals, cid, prefix, limit).await?;
-                things::products(&found.items).warning(found.warnings)
+                let found = orders::browse(&self.portals, cid, prefix, part).await?;
+                let told = found.told(Reader::Shopper, "product", |product| &product.pid);
+                things::products(&found.items, Reader::Shopper).warning(told)
             }
         })
     }
@@ -127,12 +132,34 @@ impl Session for ShopSession {
     fn ask_with(&mut self, _asker: Option<Asker>) {}
 
     async fn run(&mut self, call: Call<Shop>) -> Result<Step, Failure> {
+        match self.act(&call).await {
+            Err(failure) => Err(self.advised(failure.read_by(Reader::Shopper)).await),
+            done => done,
+        }
+    }
+}
+
+impl ShopSession {
+    /// A failure with the id that was probably meant. Of clients a shopper sees none but those named here.
+    async fn advised(&mut self, failure: Failure) -> Failure {
+        let known = proposing(failure.clone(), &self.ids);
+        if known != failure {
+            return known;
+        }
+        if missing(&failure).is_some_and(|(kind, _)| kind != Kind::Cid) && self.looks.another() {
+            // Without it there is only less to propose.
+            let _ = tokio::time::timeout(LOOK_MAX, self.refresh()).await;
+        }
+        proposing(failure, &self.ids)
+    }
+
+    async fn act(&mut self, call: &Call<Shop>) -> Result<Step, Failure> {
         let answer = match call.verb.operation {
             Shop::Use => self.enter(call.text("CID")).await?,
             Shop::CreateOrder | Shop::ModifyOrder | Shop::ConfirmOrder | Shop::CancelOrder => {
-                self.change(&call).await?
+                self.change(call).await?
             }
-            Shop::GetOrder | Shop::ListOrders | Shop::Products | Shop::Product => self.show(&call).await?,
+            Shop::GetOrder | Shop::ListOrders | Shop::Products | Shop::Product => self.show(call).await?,
             Shop::Portal => cache::ask(&self.portals).await?,
             Shop::Help => return Ok(Step::Help),
             Shop::Exit => return Ok(Step::Leave),

@@ -5,8 +5,30 @@ use std::collections::BTreeMap;
 use proto::portal::{Order, OrderState, OrderSummary};
 use serde_json::{Value, json};
 
-use crate::show::answer::{Answer, Table};
-use crate::show::out::id;
+use portal::money::Total;
+
+use crate::show::answer::Answer;
+use crate::show::table::{Column, Table};
+use crate::show::written::id;
+
+/// The lines of an order.
+const LINES: [Column; 5] = [
+    Column::whole("PID"),
+    Column::words("DESCRIPTION").dropped(1),
+    Column::number("QUANTITY"),
+    Column::number("PRICE"),
+    Column::number("SUBTOTAL"),
+];
+
+/// A sum as people pay it: half a cent is rounded up. What is stored is exact.
+fn rounded(sum: &str) -> String {
+    Total::parse(sum).map_or_else(|_| sum.to_owned(), |total| total.rounded().to_string())
+}
+
+/// The sum itself, where it is another than what is shown of it.
+fn exactly(sum: &str) -> Option<&str> {
+    (rounded(sum) != sum).then_some(sum)
+}
 
 /// A state in one word.
 #[must_use]
@@ -41,14 +63,14 @@ pub fn order_document(order: &Order) -> Value {
 /// One order: lines and total.
 #[must_use]
 pub fn order(what: &str, order: &Order) -> Answer {
-    let mut table = Table::new(&["PID", "DESCRIPTION", "QUANTITY", "PRICE", "SUBTOTAL"], &[2, 3, 4]);
+    let mut table = Table::new(&LINES);
     for line in &order.lines {
         table.row([
             id(&line.pid),
             line.description.clone(),
             line.quantity.to_string(),
             line.price.clone(),
-            line.subtotal.clone(),
+            rounded(&line.subtotal),
         ]);
     }
     // "opened", "confirmed" and "cancelled" say the state themselves.
@@ -56,7 +78,8 @@ pub fn order(what: &str, order: &Order) -> Answer {
         "" | "changed " => format!(" ({})", state(order.state)),
         _ => String::new(),
     };
-    let head = format!("{what}order {}{state}: total {}", order.oid, order.total);
+    let exactly = exactly(&order.total).map_or_else(String::new, |exact| format!(" (exactly {exact})"));
+    let head = format!("{what}order {}{state}: total {}{exactly}", order.oid, rounded(&order.total));
     let empty = (order.lines.is_empty() && order.state() == OrderState::Open).then(|| {
         format!(
             "it has no lines yet: modify-order {0} PID=QUANTITY adds some, cancel-order {0} ends it; as long as it is \
@@ -87,15 +110,25 @@ pub fn merged(lines: &[(String, i64)]) -> Option<String> {
 /// Orders with their totals.
 #[must_use]
 pub fn orders(orders: &[OrderSummary]) -> Answer {
-    let mut table = Table::new(&["OID", "STATE", "LINES", "TOTAL"], &[2, 3]);
+    let mut columns = vec![
+        Column::whole("OID"),
+        Column::whole("STATE"),
+        Column::number("LINES").dropped(1),
+        Column::number("TOTAL"),
+    ];
+    let is_fine = orders.iter().any(|order| exactly(&order.total).is_some());
+    columns.extend(is_fine.then_some(Column::number("EXACTLY").dropped(2)));
+    let mut table = Table::new(&columns);
     let mut documents = Vec::with_capacity(orders.len());
     for order in orders {
-        table.row([
+        let mut row = vec![
             order.oid.clone(),
             state(order.state).to_owned(),
             order.lines.to_string(),
-            order.total.clone(),
-        ]);
+            rounded(&order.total),
+        ];
+        row.extend(is_fine.then(|| exactly(&order.total).unwrap_or_default().to_owned()));
+        table.rows.push(row);
         documents.push(json!({
             "oid": order.oid, "state": state(order.state), "lines": order.lines, "total": order.total,
         }));
@@ -121,6 +154,22 @@ mod tests {
             super::order("", &order(OrderState::Cancelled, 1)).head,
             "order 7 (cancelled): total 0.00"
         );
+    }
+
+    #[test]
+    fn a_total_is_shown_rounded_and_exactly_where_that_is_another() {
+        let of = |total: &str| Order { total: total.into(), ..order(OrderState::Open, 1) };
+        assert_eq!(super::order("opened ", &of("4.345")).head, "opened order 7: total 4.35 (exactly 4.345)");
+        assert_eq!(
+            super::order("opened ", &of("0.0049")).head,
+            "opened order 7: total 0.00 (exactly 0.0049)"
+        );
+        assert_eq!(super::order("opened ", &of("4.30")).head, "opened order 7: total 4.30");
+        let listed = |total: &str| OrderSummary { total: total.into(), ..OrderSummary::default() };
+        let both = orders(&[listed("1.00"), listed("2.005")]).table.unwrap();
+        assert_eq!(both.rows[0][3..], ["1.00", ""]);
+        assert_eq!(both.rows[1][3..], ["2.01", "2.005"]);
+        assert_eq!(orders(&[listed("1.00")]).table.unwrap().columns.len(), 4);
     }
 
     #[test]

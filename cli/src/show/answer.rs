@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::table::Table;
 use crate::failure::Failure;
 
 /// What a command answers. People see the lines and the table; `--json` gives the document.
@@ -13,8 +14,12 @@ pub struct Answer {
     pub head: String,
     /// For people.
     pub table: Option<Table>,
+    /// One thing with its fields, for people: their names and what they say.
+    pub fields: Vec<(String, String)>,
     /// Lines below the table.
     pub notes: Vec<String>,
+    /// The notes are a file's lines, which do not wrap.
+    pub is_verbatim: bool,
     /// What is said beside the answer, with `--json` too: on standard error.
     pub warnings: Vec<String>,
 }
@@ -26,28 +31,18 @@ pub fn counted<N: Copy + std::fmt::Display + PartialEq + From<u8>>(count: N, wor
     format!("{count} {word}{plural}")
 }
 
-/// Columns and rows.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Table {
-    /// Titles of the columns.
-    pub columns: Vec<&'static str>,
-    /// As many cells as columns in each.
-    pub rows: Vec<Vec<String>>,
-    /// Columns of numbers stand to the right.
-    pub right: Vec<usize>,
-}
-
 impl Answer {
     /// One line.
     pub fn line(head: impl Into<String>, document: Value) -> Answer {
-        Answer { document, head: head.into(), table: None, notes: Vec::new(), warnings: Vec::new() }
+        let (head, table, fields, notes, warnings) = (head.into(), None, Vec::new(), Vec::new(), Vec::new());
+        Answer { document, head, table, fields, notes, is_verbatim: false, warnings }
     }
 
     /// Text of several lines, such as a file.
     #[must_use]
     pub fn text(text: &str, document: Value) -> Answer {
         let notes = text.lines().map(str::to_owned).collect();
-        Answer { notes, ..Answer::line("", document) }
+        Answer { notes, is_verbatim: true, ..Answer::line("", document) }
     }
 
     /// A table under a line.
@@ -76,6 +71,13 @@ impl Answer {
         error.insert("kind".into(), failure.kind.word().into());
         error.insert("exit".into(), failure.kind.exit_code().into());
         error.insert("message".into(), failure.message.clone().into());
+        if !failure.code().is_empty() {
+            error.insert("code".into(), failure.code().into());
+        }
+        if !failure.fields().is_empty() {
+            let fields = failure.fields().iter().map(|(path, why)| json!({ "field": path, "why": why }));
+            error.insert("fields".into(), fields.collect::<Vec<Value>>().into());
+        }
         if let Some(next) = &failure.next {
             error.insert("next".into(), next.clone().into());
         }
@@ -86,27 +88,6 @@ impl Answer {
             error.insert("from".into(), failure.by.clone().into());
         }
         json!({ "error": error })
-    }
-}
-
-impl Table {
-    /// An empty table of these columns; those at `right` hold numbers.
-    #[must_use]
-    pub fn new(columns: &[&'static str], right: &[usize]) -> Table {
-        Table { columns: columns.to_vec(), rows: Vec::new(), right: right.to_vec() }
-    }
-
-    /// Adds a row.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        assert_eq!(N, self.columns.len(), "a row has a cell for each column");
-        self.rows.push(cells.into());
-    }
-
-    /// Adds a row of which only the first cells are known; dashes stand for the rest.
-    pub fn row_begun<const N: usize>(&mut self, cells: [String; N]) {
-        let mut row: Vec<String> = cells.into();
-        row.resize_with(self.columns.len(), || "-".to_owned());
-        self.rows.push(row);
     }
 }
 

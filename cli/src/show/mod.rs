@@ -3,4 +3,11 @@
 
 pub mod answer;
 pub mod out;
+pub mod screen;
+pub mod table;
 pub mod waiting;
+pub mod wrap;
+pub mod written;
+
+#[cfg(test)]
+mod tests;

@@ -2,15 +2,17 @@
 //! colours are used only on a terminal and never if NO_COLOR is set; a closed pipe ends output, not the work; an answer that
 //! could not be written (a full disk) is a failure of the command.
 
-use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 
-use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, presets};
-use nu_ansi_term::{Color, Style};
+use nu_ansi_term::Style;
 
-use super::answer::{Answer, Table};
+use super::answer::Answer;
+use super::screen;
+use super::table::{Form, Look};
+use super::wrap::wrapped;
 use crate::failure::Failure;
 
 /// A handle on the person's screen, or on a program's pipe.
@@ -20,6 +22,12 @@ pub struct Out {
     pub json: bool,
     /// Whether colours are wanted.
     pub color: bool,
+    /// Nothing beside answers, warnings and failures.
+    pub quiet: bool,
+    /// Tables whole, however wide.
+    pub wide: bool,
+    /// Tables vertical: a person turns it on and off between commands, in all handles on one screen.
+    vertical: Arc<AtomicBool>,
     /// While a line is being edited: prints above it.
     above: Option<SyncSender<String>>,
     /// Why an answer could not be written, the first time.
@@ -31,7 +39,22 @@ impl Out {
     #[must_use]
     pub fn new(json: bool) -> Out {
         let color = !json && wants_color() && std::io::stdout().is_terminal();
-        Out { json, color, above: None, lost: Arc::default() }
+        let (vertical, lost) = (Arc::default(), Arc::default());
+        Out { json, color, quiet: false, wide: false, vertical, above: None, lost }
+    }
+
+    /// The same with what these flags ask for, which may stand anywhere on a line.
+    #[must_use]
+    pub fn with(&self, asked: Switches) -> Out {
+        let json = self.json || asked.json;
+        let (quiet, wide) = (self.quiet || asked.quiet, self.wide || asked.wide);
+        Out { json, quiet, wide, color: self.color && !json, ..self.clone() }
+    }
+
+    /// Turns vertical tables on or off; whether they are on now.
+    #[must_use]
+    pub fn turn(&self) -> bool {
+        !self.vertical.fetch_xor(true, Ordering::Relaxed)
     }
 
     /// The same, printing above a line that is being edited.
@@ -63,24 +86,14 @@ impl Out {
 
     /// Prints an answer.
     pub fn answer(&self, answer: &Answer) {
-        self.data_of(answer);
-        for warning in &answer.warnings {
-            let word = self.paint(Color::Yellow.bold(), "warning");
-            self.say(&format!("{word}: {}", in_lines(warning)));
-        }
-    }
-
-    fn data_of(&self, answer: &Answer) {
         if self.json {
-            return self.data(&answer.document.to_string());
+            self.data(&answer.document.to_string());
+        } else {
+            self.data(&screen::answer(answer, self.look(std::io::stdout().is_terminal())));
         }
-        let mut lines: Vec<Cow<'_, str>> = Vec::new();
-        if !answer.head.is_empty() {
-            lines.push(in_line(&answer.head));
+        for warning in &answer.warnings {
+            self.print(&screen::warning(warning, self.beside()));
         }
-        lines.extend(answer.table.as_ref().map(|table| self.rendered(table).into()));
-        lines.extend(answer.notes.iter().map(|note| in_line(note)));
-        self.data(&lines.join("\n"));
     }
 
     /// Empties the screen, if there is one: the next consistent view takes the place of this one.
@@ -94,8 +107,7 @@ impl Out {
     /// Prints why there is no answer: on standard error, and with `--json` as a document too.
     pub fn failure(&self, failure: &Failure) {
         self.data_of_failure(failure);
-        let word = self.paint(Color::Red.bold(), failure.kind.word());
-        self.say(&format!("{word}: {}", in_lines(&failure.to_string())));
+        self.print(&screen::failure(failure, std::io::stderr().is_terminal(), self.beside()));
     }
 
     /// With `--json`: the failure as a document, and nothing for people.
@@ -105,8 +117,24 @@ impl Out {
         }
     }
 
-    /// Says something beside the answers.
+    /// Says something beside the answers, unless nobody wants to hear it.
     pub fn say(&self, text: &str) {
+        if !self.quiet {
+            self.insist(text);
+        }
+    }
+
+    /// Says something beside the answers that was asked for, or that must be known.
+    pub fn insist(&self, text: &str) {
+        self.print(&wrapped(text, self.beside().width));
+    }
+
+    /// Shows help that was asked for, beside the answers.
+    pub fn explain(&self, help: impl FnOnce(Look) -> String) {
+        self.print(&help(self.beside()));
+    }
+
+    fn print(&self, text: &str) {
         match &self.above {
             // A gone editor means that the tool is leaving: then the plain way is right.
             Some(printer) if printer.send(text.to_owned()).is_ok() => {}
@@ -117,12 +145,22 @@ impl Out {
     /// Tells what belongs to the answers (a tour's own words): standard output for people, standard error beside
     /// documents.
     pub fn tell(&self, text: &str) {
-        if self.json { self.say(text) } else { self.data(text) }
+        if self.json {
+            self.say(text);
+        } else {
+            self.data(&wrapped(text, self.look(std::io::stdout().is_terminal()).width));
+        }
+    }
+
+    /// A failure in the words for whoever reads the answers.
+    #[must_use]
+    pub fn told(&self, failure: &Failure) -> String {
+        if std::io::stdout().is_terminal() { failure.for_people() } else { failure.to_string() }
     }
 
     /// Says something beside the answers, marked as the head of what follows.
     pub fn title(&self, text: &str) {
-        self.say(&self.paint(Style::new().bold(), text));
+        self.print(&self.paint(Style::new().bold(), &wrapped(text, self.beside().width)));
     }
 
     /// A piece of text in a style, if colours are wanted.
@@ -131,45 +169,21 @@ impl Out {
         if self.color { style.paint(text).to_string() } else { text.to_owned() }
     }
 
-    /// A table as text.
-    #[must_use]
-    pub fn rendered(&self, table: &Table) -> String {
-        if table.rows.is_empty() {
-            return "(none)".to_owned();
-        }
-        let width =
-            std::io::stdout().is_terminal().then(comfy_table::Table::new).and_then(|table| table.width());
+    /// How what goes to that stream is drawn, at this moment: terminals change their width.
+    fn look(&self, is_terminal: bool) -> Look {
+        let width = is_terminal.then(comfy_table::Table::new).and_then(|table| table.width());
         // A terminal that says 0 does not know (a serial line, `docker run -t`, expect).
-        self.drawn(table, width.filter(|width| *width > 0))
+        let width = width.filter(|width| *width > 0).map(usize::from);
+        let form = match (self.vertical.load(Ordering::Relaxed), self.wide) {
+            (true, _) => Form::Vertical,
+            (_, true) => Form::Wide,
+            _ => Form::Fitted,
+        };
+        Look { width, form, color: self.color }
     }
 
-    /// A table no wider than that, if text can be broken so far; ids and numbers are never broken, because people copy
-    /// them.
-    fn drawn(&self, table: &Table, width: Option<u16>) -> String {
-        let mut drawn = comfy_table::Table::new();
-        drawn.load_style(presets::UTF8_FULL_CONDENSED);
-        if !self.color {
-            drawn.force_no_tty();
-        }
-        let title = |name: &&'static str| Cell::new(name).add_attribute(Attribute::Bold);
-        drawn.set_header(table.columns.iter().map(title));
-        for row in &table.rows {
-            drawn.add_row(row.iter().enumerate().map(|(at, cell)| {
-                let to_right = table.right.contains(&at);
-                let side = if to_right { CellAlignment::Right } else { CellAlignment::Left };
-                Cell::new(in_line(cell)).set_alignment(side)
-            }));
-        }
-        if let Some(width) = width {
-            drawn.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-            let whole = std::iter::once(0).chain(table.right.iter().copied());
-            for at in whole {
-                if let Some(column) = drawn.column_mut(at) {
-                    column.set_constraint(ColumnConstraint::ContentWidth);
-                }
-            }
-        }
-        drawn.to_string()
+    fn beside(&self) -> Look {
+        self.look(std::io::stderr().is_terminal())
     }
 
     fn data(&self, text: &str) {
@@ -186,54 +200,46 @@ impl Out {
     }
 }
 
-/// Text that somebody stored, with what a terminal would obey written out: a product's description must not move the
-/// cursor, colour the screen or turn the direction of what follows.
-/// Nor may it begin another line, which would read as another answer.
-#[must_use]
-pub fn in_line(text: &str) -> Cow<'_, str> {
-    written_out(text, false)
+/// Flags that change how answers are shown, and may stand anywhere on a line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Switches {
+    /// `--json`.
+    pub json: bool,
+    /// `--quiet`.
+    pub quiet: bool,
+    /// `--wide`.
+    pub wide: bool,
 }
 
-/// An id as people read it: also what they would not see of it is written out, so that two ids never look the same.
-#[must_use]
-pub fn id(text: &str) -> String {
-    if !text.contains(is_hidden) {
-        return text.to_owned();
+impl Switches {
+    /// Both.
+    #[must_use]
+    pub fn and(self, other: Switches) -> Switches {
+        let (json, quiet, wide) =
+            (self.json || other.json, self.quiet || other.quiet, self.wide || other.wide);
+        Switches { json, quiet, wide }
     }
-    let mut shown = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_hidden(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
-    }
-    shown
-}
 
-/// Whether a character is obeyed or left out by a terminal, or looks like an ordinary blank.
-#[must_use]
-pub fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}')
-        || portal::id::is_unseen(c)
-        || portal::id::is_odd_blank(c)
-}
-
-/// The same for text that may have several lines.
-fn in_lines(text: &str) -> Cow<'_, str> {
-    written_out(text, true)
-}
-
-fn written_out(text: &str, lines: bool) -> Cow<'_, str> {
-    let obeyed = |c: char| {
-        (c.is_control() && !(lines && c == '\n'))
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
-    };
-    if !text.contains(obeyed) {
-        return text.into();
+    /// Those among the words, and the words without them. What follows `--` is no flag.
+    #[must_use]
+    pub fn taken(words: &[String]) -> (Switches, Vec<String>) {
+        let (mut asked, mut rest) = (Switches::default(), Vec::with_capacity(words.len()));
+        let mut words = words.iter();
+        for word in words.by_ref() {
+            match word.as_str() {
+                "--json" => asked.json = true,
+                "--quiet" => asked.quiet = true,
+                "--wide" => asked.wide = true,
+                "--" => {
+                    rest.push(word.clone());
+                    break;
+                }
+                _ => rest.push(word.clone()),
+            }
+        }
+        rest.extend(words.cloned());
+        (asked, rest)
     }
-    let mut shown = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if obeyed(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown.into()
 }
 
 /// NO_COLOR (no-color.org): set and not empty means no colours.
@@ -247,50 +253,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_have_a_head_and_rows_and_no_colour_codes() {
-        let out = Out { color: false, ..Out::new(false) };
-        let mut table = Table::new(&["PID", "LEFT"], &[1]);
-        assert_eq!(out.rendered(&table), "(none)");
-        table.row(["banana".into(), "12".into()]);
-        let text = out.rendered(&table);
-        assert!(text.contains("PID") && text.contains("banana") && !text.contains('\u{1b}'), "{text}");
+    fn flags_of_the_screen_stand_anywhere_on_a_line() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let (asked, rest) = Switches::taken(&words("get-order --json 7 --wide"));
+        assert_eq!((asked.json, asked.wide, asked.quiet), (true, true, false));
+        assert_eq!(rest, words("get-order 7"));
+        let (asked, rest) = Switches::taken(&words("set 1 -- --json"));
+        assert_eq!((asked, rest), (Switches::default(), words("set 1 -- --json")));
     }
 
     #[test]
-    fn a_narrow_terminal_breaks_no_id() {
-        let out = Out { color: false, ..Out::new(false) };
-        let mut table = Table::new(&["OID", "DESCRIPTION", "TOTAL"], &[2]);
-        let oid = "0123456789abcdefghjkmnpq";
-        table.row([oid.into(), "a long description of a small thing ".repeat(4), "1999999999.00".into()]);
-        let text = out.drawn(&table, Some(70));
-        assert!(text.contains(oid) && text.contains("1999999999.00"), "{text}");
-        assert!(text.lines().count() > 5 && text.lines().all(|line| line.chars().count() <= 70), "{text}");
-    }
-
-    #[test]
-    fn a_stored_escape_sequence_is_shown_not_obeyed() {
-        let out = Out { color: false, ..Out::new(false) };
-        let mut table = Table::new(&["DESCRIPTION", "LEFT"], &[1]);
-        table.row(["\u{1b}[2Jred\u{7}\u{202e}".into(), "1".into()]);
-        let text = out.rendered(&table);
-        assert!(text.contains("\\u{1b}[2Jred\\u{7}\\u{202e}") && !text.contains('\u{1b}'), "{text}");
-        assert_eq!(in_lines("Mamão, 日本\nb"), "Mamão, 日本\nb");
-    }
-
-    #[test]
-    fn two_ids_never_look_the_same() {
-        assert_eq!(id("ana maria"), "ana maria");
-        assert_eq!(id("ana\u{200b}"), "ana\\u{200b}");
-        assert_eq!(id("ana\u{a0}maria"), "ana\\u{a0}maria");
-    }
-
-    #[test]
-    fn an_id_with_a_line_feed_stays_in_one_row() {
-        let out = Out { color: false, ..Out::new(false) };
-        let mut table = Table::new(&["PID", "LEFT"], &[1]);
-        table.row(["a\nb".into(), "1".into()]);
-        let text = out.rendered(&table);
-        assert!(text.contains("a\\nb") && text.lines().count() == 5, "{text}");
-        assert_eq!(in_line("deleted client a\r\nb"), "deleted client a\\r\\nb");
+    fn vertical_is_turned_on_and_off_in_all_handles_on_one_screen() {
+        let out = Out::new(false);
+        let other = out.plain();
+        assert!(out.turn() && other.look(false).form == Form::Vertical);
+        assert!(!other.turn() && out.look(false).form == Form::Fitted);
     }
 }

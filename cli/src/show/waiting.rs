@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::out::in_line;
+use super::written::in_line;
 
 /// The line of one wait.
 #[derive(Debug, Default)]

@@ -93,9 +93,10 @@ fn only_the_leader(loaded: &Loaded, name: &str, act: &str, status: &Status) -> F
     }
     let message = |leads: String| format!("{name} does not lead: {leads}; nothing was changed");
     match failure_from(status).leader {
-        Some(leader) => Failure { message: message(format!("node-{} does", leader.node)), ..failure }
+        Some(leader) => failure
+            .retold(message(format!("node-{} does", leader.node)))
             .next(format!("perhaps you want: {}", loaded.command(&format!("node {act} {}", leader.node)))),
-        None => Failure { message: message("no node is known to".to_owned()), ..failure },
+        None => failure.retold(message("no node is known to".to_owned())),
     }
 }
 

@@ -235,7 +235,7 @@ impl Supervisor {
             }
             (Act::Resume, _) => {
                 child.signal(Signal::SIGCONT);
-                Ok(format!("{name} goes on"))
+                Ok(format!("{name} resumed"))
             }
             (Act::HoldCommit | Act::TransferLeadership | Act::Resync, _) => {
                 Err(Failure::usage("this is asked of the node itself, not of its supervisor"))

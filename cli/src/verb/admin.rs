@@ -1,6 +1,6 @@
 //! The administrators' commands, one row each: names, words, help and an example that works.
 
-use super::shared::{self, IF_LEFT, IF_MATCH, LIMIT, NEW, REQUEST};
+use super::shared::{self, IF_LEFT, IF_MATCH, LIMIT, NEW, REQUEST, after};
 use super::spec::{Kind, Menu, Verb, many, maybe, one, switch, with};
 
 /// What each does.
@@ -68,7 +68,7 @@ static VERBS: [Verb<Admin>; 14] = [
         name: "list-clients",
         aliases: &["listarClientes", "clients"],
         args: &[maybe("PREFIX", Kind::Cid)],
-        flags: &[LIMIT],
+        flags: &[LIMIT, after("CID", Kind::Cid)],
         about: "lists clients, all or those whose id begins so",
         example: "list-clients maria",
     },
@@ -113,7 +113,7 @@ static VERBS: [Verb<Admin>; 14] = [
         name: "list-products",
         aliases: &["listarProdutos", "products"],
         args: &[maybe("PREFIX", Kind::Pid)],
-        flags: &[LIMIT],
+        flags: &[LIMIT, after("PID", Kind::Pid)],
         about: "lists products, all or those whose id begins so",
         example: "list-products banana",
     },

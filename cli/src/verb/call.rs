@@ -165,6 +165,9 @@ fn bind_flag<O>(call: &mut Call<O>, flag: &'static Flag, value: Option<String>) 
 fn check<O>(verb: &Verb<O>, name: &str, kind: Kind, word: &str) -> Result<(), Failure> {
     let must = match kind {
         Kind::Cid | Kind::Pid | Kind::Oid => return check_id(verb, name, word),
+        Kind::LimitOrAll(most) if !word.parse::<u64>().is_ok_and(|limit| limit <= most) => {
+            return Err(wrong(verb, format!("{name} is {:?}, and must be 0 to {most}", shortened(word))));
+        }
         Kind::Limit(most) if !word.parse::<u64>().is_ok_and(|limit| (1..=most).contains(&limit)) => {
             return Err(wrong(verb, format!("{name} is {:?}, and must be 1 to {most}", shortened(word))));
         }
@@ -173,7 +176,7 @@ fn check<O>(verb: &Verb<O>, name: &str, kind: Kind, word: &str) -> Result<(), Fa
             "an etag as it is shown: a number from 1"
         }
         Kind::Integer if word.parse::<i64>().is_err() => "a whole number",
-        Kind::Line if line(word).is_none() => "PID=QUANTITY, such as banana=3",
+        Kind::Line => return line(word).map(drop).map_err(|why| wrong(verb, why)),
         Kind::Key => match key_of(word) {
             Ok(_) => return Ok(()),
             Err(why) => return Err(wrong(verb, format!("{name} is {:?}: {why}", shortened(word)))),
@@ -206,15 +209,26 @@ fn shortened(word: &str) -> std::borrow::Cow<'_, str> {
 /// Characters of a word that a message quotes.
 const QUOTED_CHARS_MAX: usize = 40;
 
-/// PID=QUANTITY; the last `=` counts, so that a product's id may hold one.
-fn line(word: &str) -> Option<(String, i64)> {
-    let (pid, quantity) = word.rsplit_once('=')?;
-    let quantity: i64 = quantity.parse().ok()?;
-    (!pid.is_empty() && pid.len() <= ID_BYTES_MAX && quantity >= 0).then(|| (pid.to_owned(), quantity))
+/// PID=QUANTITY; the last `=` counts, so that a product's id may hold one. Else what is wrong with it.
+fn line(word: &str) -> Result<(String, i64), String> {
+    let Some((pid, quantity)) = word.rsplit_once('=') else {
+        return Err(format!("{:?} is no PID=QUANTITY, such as banana=3", shortened(word)));
+    };
+    if !(1..=ID_BYTES_MAX).contains(&pid.len()) {
+        return Err(format!("{:?} is no id of 1 to {ID_BYTES_MAX} bytes", shortened(pid)));
+    }
+    match quantity.parse::<i64>() {
+        Ok(quantity @ 0..) => Ok((pid.to_owned(), quantity)),
+        Ok(_) => Err(format!("{quantity} is less than nothing: a quantity is a whole number from 0")),
+        Err(_) if quantity.is_empty() => {
+            Err(format!("{:?} says no quantity, such as {pid}=3", shortened(word)))
+        }
+        Err(_) => Err(format!("{} is no whole number", shortened(quantity))),
+    }
 }
 
 fn wrong<O>(verb: &Verb<O>, message: impl std::fmt::Display) -> Failure {
-    Failure::usage(format!("{}: {message}", verb.name)).next(format!(
+    Failure::usage(format!("{}: {message}", verb.name)).saying(message.to_string()).next(format!(
         "usage: {}   such as: {}",
         verb.usage(),
         verb.example

@@ -6,7 +6,7 @@
 
 use proto::keys::{integer_to_key, key_to_integer};
 
-use crate::show::out::is_hidden;
+use crate::show::written::is_hidden;
 
 /// LMDB takes 511 bytes; the store says 480.
 pub const KEY_BYTES_MAX: usize = 480;

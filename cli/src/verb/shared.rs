@@ -21,9 +21,14 @@ pub const NEW: Flag =
 pub const LIMIT: Flag = with(
     "--limit",
     "N",
-    Kind::Limit(LIST_ITEMS_MAX as u64),
-    "at most so many, up to 100000; all if left out",
+    Kind::LimitOrAll(LIST_ITEMS_MAX as u64),
+    "at most so many, up to 100000; all if 0 or left out",
 );
+
+/// Goes on with a list where one that was cut ended.
+pub const fn after(value: &'static str, kind: Kind) -> Flag {
+    with("--after", value, kind, "only what comes after this id: goes on where a list was cut")
+}
 
 /// The row of `portal`.
 pub const fn portal<O>(operation: O) -> Verb<O> {

@@ -1,6 +1,6 @@
 //! The shoppers' commands, one row each: names, words, help and an example that works.
 
-use super::shared::{self, IF_MATCH, LIMIT, REQUEST};
+use super::shared::{self, IF_MATCH, LIMIT, REQUEST, after};
 use super::spec::{Flag, Kind, Menu, Verb, many, maybe, one, with};
 
 /// What each does.
@@ -68,7 +68,7 @@ static VERBS: [Verb<Shop>; 12] = [
         name: "list-orders",
         aliases: &["listarPedidos", "orders"],
         args: &[],
-        flags: &[CID, LIMIT],
+        flags: &[CID, LIMIT, after("OID", Kind::Oid)],
         about: "lists your orders with their totals",
         example: "list-orders",
     },
@@ -95,7 +95,7 @@ static VERBS: [Verb<Shop>; 12] = [
         name: "products",
         aliases: &["listarProdutos", "list-products", "browse"],
         args: &[maybe("PREFIX", Kind::Pid)],
-        flags: &[CID, LIMIT],
+        flags: &[CID, LIMIT, after("PID", Kind::Pid)],
         about: "lists what is sold, all or what begins so",
         example: "products banana",
     },

@@ -19,6 +19,8 @@ pub enum Kind {
     Etag,
     /// How many at most: a whole number from 1 to this.
     Limit(u64),
+    /// How many at most, and 0 for all: a whole number up to this.
+    LimitOrAll(u64),
     /// A whole number, signed.
     Integer,
     /// PID=QUANTITY.

@@ -8,6 +8,7 @@ use super::spec::{Menu, Need};
 use super::words::words;
 use super::{admin, help, kv, shop};
 use crate::failure::{Failure, Kind};
+use crate::show::table::Look;
 
 fn call<O>(menu: &'static Menu<O>, line: &str) -> Result<Call<O>, Failure> {
     parse(menu, &words(line)?)
@@ -30,7 +31,7 @@ fn holds_together<O: Copy + PartialEq + Debug>(menu: &'static Menu<O>) {
         assert!(!verb.about.is_empty() && !verb.about.ends_with('.'), "{}: about", verb.name);
         let example = call(menu, verb.example).expect("the example of help works");
         assert_eq!(example.verb.operation, verb.operation, "{}", verb.example);
-        let help = help::verb(verb);
+        let help = help::verb(verb, Look::default());
         assert!(verb.flags.iter().all(|f| help.contains(f.name)) && help.contains(verb.example));
         assert!(verb.aliases.iter().all(|alias| help.contains(alias)));
         for (at, arg) in verb.args.iter().enumerate() {
@@ -38,7 +39,8 @@ fn holds_together<O: Copy + PartialEq + Debug>(menu: &'static Menu<O>) {
             assert!(last || arg.need == Need::One, "{}: only the last word may be left out", verb.name);
         }
     }
-    assert_eq!(help::menu(menu).len(), menu.verbs.len());
+    let all = help::menu(menu, Look::default());
+    assert!(menu.verbs.iter().all(|verb| all.contains(&verb.usage()) && all.contains(verb.about)));
 }
 
 #[test]
@@ -117,8 +119,9 @@ fn wrong_lines_are_explained() {
     assert_eq!(several.all("--new"), ["a", "b"]);
     refused(&shop::MENU, &format!("use {}", "x".repeat(129)), "1 to 128 bytes");
     refused(&admin::MENU, "adjust-stock x many", "a whole number");
-    refused(&admin::MENU, "list-clients --limit 0", "--limit is \"0\", and must be 1 to 100000");
-    refused(&shop::MENU, "products --limit 100001", "1 to 100000");
+    refused(&admin::MENU, "list-clients --limit -1", "--limit is \"-1\", and must be 0 to 100000");
+    refused(&shop::MENU, "products --limit 100001", "0 to 100000");
+    refused(&shop::MENU, "create-order caderno=1.5", "create-order: 1.5 is no whole number");
     refused(&kv::MENU, "scan --limit 99999999999999999999", "1 to 1000");
     refused(&kv::MENU, "range 1 9 --limit some", "1 to 1000");
     refused(&kv::MENU, "del-version 1 -1", "a whole number from 0");
