@@ -353,7 +353,7 @@ pub struct Trace {
     #[arg(long)]
     pub heartbeats: bool,
     /// End after so many seconds; until Ctrl-C, if left out
-    #[arg(long = "for", value_name = "SECONDS")]
+    #[arg(long = "for", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub seconds: Option<u64>,
     /// Only these nodes, such as 1,2; all, if left out
     #[arg(long, value_name = "NODES", value_delimiter = ',')]

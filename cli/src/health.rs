@@ -168,8 +168,8 @@ impl Health {
                     degraded.push(format!("node-{} is quarantined", node.id));
                 }
                 Ok(status) => {
-                    let problem =
-                        (!status.problem.is_empty()).then(|| format!("node-{}: {}", node.id, status.problem));
+                    let problem = (!status.standing_problem.is_empty())
+                        .then(|| format!("node-{}: {}", node.id, status.standing_problem));
                     degraded.extend(astray(node.id, status, leader).or(problem));
                 }
             }
@@ -460,10 +460,13 @@ mod tests {
         for part in ["node-2 leads", "node-3 is down", "client-portal-1: is down", "the broker is down"] {
             assert!(told.starts_with("degraded: ") && told.contains(part), "{part} is not in: {told}");
         }
-        let wrong_clock = "an id was refused that is 3599999 ms ahead of this node's clock".to_owned();
-        let leader = StatusResponse { problem: wrong_clock, ..status(Role::Leader).unwrap() };
+        let standing_problem = "this node's clock is 3599 s behind the log's time".to_owned();
+        let leader = StatusResponse { standing_problem, ..status(Role::Leader).unwrap() };
         let told = of([status(Role::Follower), Ok(leader), status(Role::Follower)], Vec::new(), true).line();
-        assert!(told.starts_with("degraded: ") && told.contains("node-2: an id was refused"), "{told}");
+        assert!(
+            told.starts_with("degraded: ") && told.contains("node-2: this node's clock is 3599 s"),
+            "{told}"
+        );
         let bus_problem = "NotAuthorized".to_owned();
         let status_of_portal = Ok(PortalStatusResponse { bus_problem, ..PortalStatusResponse::default() });
         let mut portals = vec![portal("admin-portal", 1, None), portal("client-portal", 1, None)];

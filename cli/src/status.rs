@@ -78,6 +78,9 @@ pub async fn run(config: &Config, watch: bool, out: &Out) -> Result<(), Failure>
             }
         }
         out.check()?;
+        if out.is_closed() {
+            return Ok(());
+        }
         match health.problem {
             problem if !watch => return problem.map_or(Ok(()), Err),
             Some(problem) => out.insist(problem.sentence()),

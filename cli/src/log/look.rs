@@ -51,7 +51,7 @@ pub async fn run(
         }
         out.answer(&answer);
         out.check()?;
-        if !follow {
+        if !follow || out.is_closed() {
             return Ok(());
         }
         tokio::select! {

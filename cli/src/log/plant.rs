@@ -15,6 +15,7 @@ use store_server::group_folder;
 
 use super::show::{Wanted, of_folder, of_node};
 use crate::config::load::Loaded;
+use crate::config::shape::Config;
 use crate::failure::Failure;
 use crate::reach::nodes;
 use crate::show::answer::Answer;
@@ -40,7 +41,7 @@ pub struct Plan {
 /// The node runs, the place is committed, the epoch is the leader's, or the entries would be no log.
 pub async fn run(loaded: &Loaded, id: u64, plan: Plan) -> Result<Answer, Failure> {
     let node = nodes::node_of(&loaded.config, id)?;
-    if !loaded.config.rehearsal {
+    if !says_rehearsal(loaded) {
         let message =
             format!("{} does not say rehearsal = true: no faults are planted", loaded.path.display());
         return Err(Failure::refused(message)
@@ -65,6 +66,12 @@ pub async fn run(loaded: &Loaded, id: u64, plan: Plan) -> Result<Answer, Failure
         "committed": planted.commit_mark.0,
     });
     Ok(Answer::line(said, document))
+}
+
+/// Whether the file itself says so: a flag or a variable opens no shop to planted faults.
+fn says_rehearsal(loaded: &Loaded) -> bool {
+    let text = std::fs::read_to_string(&loaded.path).unwrap_or_default();
+    toml::from_str::<Config>(&text).is_ok_and(|config| config.rehearsal)
 }
 
 /// Refuses entries at positions that are, or could become, the leader's own: two entries of one epoch and offset

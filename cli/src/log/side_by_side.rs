@@ -3,6 +3,7 @@
 //! Two entries at one offset are two rows: so a log that diverged is seen at once, with whose entries will go.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use proto::store::{LogLine, Position};
 use serde_json::{Value, json};
@@ -15,9 +16,6 @@ use crate::reach::nodes;
 use crate::show::answer::Answer;
 use crate::show::table::{Column, Table};
 
-/// Nodes that have a column: more are not in a group.
-const COLUMNS: [&str; 7] = ["NODE 1", "NODE 2", "NODE 3", "NODE 4", "NODE 5", "NODE 6", "NODE 7"];
-
 /// The log of each node, as far as it can be seen.
 type Logs = Vec<(u64, Result<Shown, Failure>)>;
 
@@ -26,8 +24,10 @@ type Logs = Vec<(u64, Result<Shown, Failure>)>;
 /// # Errors
 /// No node's log can be seen.
 pub async fn show(loaded: &Loaded, wanted: Wanted, folder: bool) -> Result<Answer, Failure> {
-    let ids = loaded.config.store.nodes.iter().map(|node| node.id);
     let (config, _) = nodes::of_group(&loaded.config).await;
+    // Those that joined too.
+    let loaded = &Loaded { config, ..loaded.clone() };
+    let ids = loaded.config.store.nodes.iter().map(|node| node.id);
     let wanted = Wanted { from: first(loaded, wanted).await, ..wanted };
     let looks = ids.map(async |id| (id, of_either(loaded, id, wanted, folder).await.map(|(_, shown)| shown)));
     let logs: Logs = futures::future::join_all(looks).await;
@@ -36,7 +36,7 @@ pub async fn show(loaded: &Loaded, wanted: Wanted, folder: bool) -> Result<Answe
     {
         return Err(first.clone());
     }
-    Ok(answer(&config.cluster, wanted.limit, &logs))
+    Ok(answer(&loaded.config.cluster, wanted.limit, &logs))
 }
 
 /// The first offset, the same for all: the last entries of the longest log. `None`: no node runs, each log has its own.
@@ -93,9 +93,11 @@ fn entry_of(line: &LogLine) -> Entry {
     (offset, epoch, line.summary.clone())
 }
 
-/// A column's title; nodes beyond those that have one share the last.
+/// A column's title: made once for each node that was ever shown.
 fn column(id: u64) -> &'static str {
-    usize::try_from(id).ok().and_then(|id| COLUMNS.get(id.checked_sub(1)?)).unwrap_or(&"NODE")
+    static TITLES: Mutex<BTreeMap<u64, &'static str>> = Mutex::new(BTreeMap::new());
+    let mut titles = TITLES.lock().unwrap_or_else(PoisonError::into_inner);
+    titles.entry(id).or_insert_with(|| format!("NODE {id}").leak())
 }
 
 /// How an entry stands, in a word: whatever is applied is committed.

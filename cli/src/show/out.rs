@@ -32,6 +32,8 @@ pub struct Out {
     above: Option<SyncSender<String>>,
     /// Why an answer could not be written, the first time.
     lost: Arc<OnceLock<String>>,
+    /// Whoever read the answers has gone.
+    closed: Arc<AtomicBool>,
 }
 
 impl Out {
@@ -39,8 +41,8 @@ impl Out {
     #[must_use]
     pub fn new(json: bool) -> Out {
         let color = !json && wants_color() && std::io::stdout().is_terminal();
-        let (vertical, lost) = (Arc::default(), Arc::default());
-        Out { json, color, quiet: false, wide: false, vertical, above: None, lost }
+        let (vertical, lost, closed) = (Arc::default(), Arc::default(), Arc::default());
+        Out { json, color, quiet: false, wide: false, vertical, above: None, lost, closed }
     }
 
     /// The same with what these flags ask for, which may stand anywhere on a line.
@@ -82,6 +84,12 @@ impl Out {
                     .next("the command itself was done; make room, and ask for the answer again"))
             }
         }
+    }
+
+    /// Whether nobody wants answers any more: whatever goes on until it is stopped ends then.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Prints an answer.
@@ -191,10 +199,11 @@ impl Out {
             Some(printer) if !self.json && printer.send(text.to_owned()).is_ok() => {}
             // A reader that went away (`| head`) wants no more; that is no failure of the command.
             _ => match writeln!(std::io::stdout(), "{text}") {
-                Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                    self.lost.get_or_init(|| error.to_string());
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                    self.closed.store(true, Ordering::Relaxed);
                 }
-                _ => {}
+                Err(error) => drop(self.lost.get_or_init(|| error.to_string())),
+                Ok(()) => {}
             },
         }
     }

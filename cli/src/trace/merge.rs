@@ -6,8 +6,10 @@
 //!   n2        takes push ── sends ack
 //! ```
 //!
-//! Promises: the events of one node keep their order; a receipt stands after its sending, if that was recorded. A message is
-//! known by what it says; of two that say the same, the first receipt belongs to the first sending.
+//! Promises: the events of one node keep their order; a receipt stands after its sending, if that is here before the receipt
+//! is asked for; nothing waits for longer than [`PATIENCE_MS`]. A message is known by what it says; of two that say the same,
+//! the first receipt belongs to the first sending. So a sending that was never delivered (an ack that a later one replaced)
+//! may lend itself to the receipt of a later message that says the same.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -16,6 +18,8 @@ use proto::store::{TraceDirection, TraceEvent};
 /// Messages whose receipts are remembered to be open: one that never comes (an answer that a later one replaced) is
 /// forgotten with all others beyond so many.
 const OPEN_MAX: usize = 100_000;
+/// A receipt that came so long ago waits no more for a sending that says the same: its own may never have been recorded.
+const PATIENCE_MS: u64 = 1_000;
 
 /// A message on its way: from, to, and what it says.
 type Message = (u64, u64, Vec<u8>);
@@ -47,12 +51,15 @@ impl Merge {
 
     /// The next event of the order among those that came before this moment; `None`: there is none yet.
     pub fn next(&mut self, before_ms: u64) -> Option<(u64, TraceEvent)> {
-        let old =
-            |queue: &VecDeque<(u64, TraceEvent)>| queue.front().is_some_and(|(came, _)| *came < before_ms);
-        let heads = self.nodes.iter().filter(|(_, queue)| old(queue));
-        let heads = heads.filter_map(|(node, queue)| Some((*node, &queue.front()?.1)));
-        let ready = heads.filter(|(node, event)| self.is_ready(*node, event));
-        let (node, _) = ready.min_by_key(|(node, event)| (event.wall_us, *node))?;
+        let is_end = before_ms == u64::MAX;
+        let heads = self.nodes.iter().filter_map(|(node, queue)| Some((*node, queue.front()?)));
+        let heads = heads.filter(|(_, (came, _))| *came < before_ms);
+        let waits_too_long = |came: u64| !is_end && came.saturating_add(PATIENCE_MS) < before_ms;
+        let ready = heads
+            .clone()
+            .filter(|(node, (came, event))| waits_too_long(*came) || self.is_ready(*node, event));
+        let first = |(node, (_, event)): &(u64, &(u64, TraceEvent))| (event.wall_us, *node);
+        let (node, _) = ready.min_by_key(first).or_else(|| heads.filter(|_| is_end).min_by_key(first))?;
         let (_, event) = self.nodes.get_mut(&node)?.pop_front()?;
         self.passed(node, &event);
         Some((node, event))
@@ -141,6 +148,25 @@ mod tests {
         merge.add(2, 5, event(1, TraceDirection::Taken, 1, 7));
         assert!(merge.next(5).is_none(), "its sending may still come");
         assert_eq!(all(&mut merge), [(2, 7)]);
+    }
+
+    #[test]
+    fn two_nodes_whose_receipts_wait_for_each_other_are_let_go() {
+        // Node 1's first sending of 7 was before it was watched; its second says the same.
+        let waiting = || {
+            let mut merge = Merge::default();
+            merge.add(3, 0, event(1, TraceDirection::Taken, 1, 7));
+            merge.add(3, 0, event(2, TraceDirection::Sent, 1, 8));
+            merge.add(1, 0, event(3, TraceDirection::Taken, 3, 8));
+            merge.add(1, 0, event(4, TraceDirection::Sent, 3, 7));
+            merge
+        };
+        assert!(waiting().next(PATIENCE_MS).is_none());
+        let mut patient = waiting();
+        let all_of_them: Vec<_> =
+            std::iter::from_fn(|| patient.next(PATIENCE_MS + 1)).map(|(node, e)| (node, e.round)).collect();
+        assert_eq!(all_of_them, [(3, 7), (3, 8), (1, 8), (1, 7)]);
+        assert_eq!(all(&mut waiting()).len(), 4, "at the end nothing waits");
     }
 
     proptest! {

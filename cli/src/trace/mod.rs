@@ -1,13 +1,14 @@
 //! `feira trace`: the protocol as it happens, of all nodes in one order ([`merge`]), a line for each event ([`line`]).
 //!
-//! Promises: as [`merge`]; a node that cannot be seen is named, and so is how many of its events are lost; without
+//! Promises: as [`merge`], for what comes within [`HORIZON`] (a sending that a slow network brings later stands after its
+//! receipt); a node that cannot be seen is named, and so is how many of its events are lost; without
 //! `--heartbeats` what says nothing new is left out: heartbeats, and acks of nothing more. Nodes record only while somebody
 //! looks.
 
 pub mod line;
 pub mod merge;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use proto::store::{TraceDirection, TraceEvent, TraceKind, TraceRequest, TraceResponse};
@@ -25,7 +26,7 @@ use crate::show::answer::Answer;
 use crate::show::out::Out;
 
 /// An event is shown when so much time has passed in which an earlier one could have come.
-const HORIZON: Duration = Duration::from_millis(300);
+const HORIZON: Duration = Duration::from_millis(500);
 /// Between two looks for what can be shown.
 const LOOK: Duration = Duration::from_millis(50);
 /// Between two attempts to see a node that is away.
@@ -49,11 +50,13 @@ enum News {
 /// # Errors
 /// There is no such node, no key, or no node answers at the start.
 pub async fn run(loaded: &Loaded, asked: &Asked, out: &Out) -> Result<(), Failure> {
-    let mut interrupts = Interrupts::of(true);
+    let interrupts = Interrupts::of(true);
     let (config, _) = nodes::of_group(&loaded.config).await;
-    let chosen: Vec<Node> = match asked.nodes.as_slice() {
-        [] => config.store.nodes.clone(),
-        some => some.iter().map(|id| nodes::node_of(&config, *id).cloned()).collect::<Result<_, _>>()?,
+    let named: BTreeSet<u64> = asked.nodes.iter().copied().collect();
+    let chosen: Vec<Node> = if named.is_empty() {
+        config.store.nodes.clone()
+    } else {
+        named.iter().map(|id| nodes::node_of(&config, *id).cloned()).collect::<Result<_, _>>()?
     };
     // Whoever has no key is told at once.
     nodes::operator(loaded, &chosen[0])?;
@@ -63,8 +66,7 @@ pub async fn run(loaded: &Loaded, asked: &Asked, out: &Out) -> Result<(), Failur
     let end = asked.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     tokio::select! {
         _ = watching => Ok(()),
-        shown = Screen::new(asked.heartbeats, out).show(news, chosen.len(), end) => shown,
-        () = interrupts.next() => Ok(()),
+        shown = Screen::new(asked.heartbeats, out).show(news, chosen.len(), end, interrupts) => shown,
     }
 }
 
@@ -130,24 +132,29 @@ impl<'a> Screen<'a> {
         mut news: mpsc::Receiver<(u64, News)>,
         nodes: usize,
         end: Option<Instant>,
+        mut interrupts: Interrupts,
     ) -> Result<(), Failure> {
         let start = Instant::now();
         let ms = |at: Instant| u64::try_from((at - start).as_millis()).unwrap_or(u64::MAX);
         loop {
             let timer = tokio::time::sleep(LOOK);
-            tokio::select! {
-                Some((node, news)) = news.recv() => self.hear(node, ms(Instant::now()), news, nodes)?,
-                () = timer => {}
-            }
+            let interrupted = tokio::select! {
+                Some((node, news)) = news.recv() => {
+                    self.hear(node, ms(Instant::now()), news, nodes)?;
+                    false
+                }
+                () = timer => false,
+                () = interrupts.next() => true,
+            };
             let now = Instant::now();
-            let over = end.is_some_and(|end| now >= end);
+            let over = interrupted || end.is_some_and(|end| now >= end);
             let before =
                 if over { u64::MAX } else { ms(now.checked_sub(HORIZON).unwrap_or(start).max(start)) };
             while let Some((node, event)) = self.merge.next(before) {
                 self.event(node, &event);
             }
             self.out.check()?;
-            if over {
+            if over || self.out.is_closed() {
                 return Ok(());
             }
         }

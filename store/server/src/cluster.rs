@@ -202,6 +202,7 @@ impl Cluster for ClusterService {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             snapshot: status.snapshot.offset.0,
             problem: self.shared.problems.text(),
+            standing_problem: self.shared.problems.standing(),
             log_time_lag_ms: if view.role == store_core::Role::Leader { status.log_time_lag_ms } else { 0 },
             change_waits_for: status.awaited.iter().map(|node| node.0).collect(),
             members: members::statuses(&self.shared.members().membership),

@@ -105,6 +105,14 @@ impl Problems {
         self.known.lock().retain(|about, _| !matches!(about, About::Peer(node) if !is_member(*node)));
     }
 
+    /// Those that last until they are mended, in one text; empty: none.
+    pub(crate) fn standing(&self) -> String {
+        let known = self.known.lock();
+        let standing: Vec<&str> =
+            known.values().filter(|one| one.until.is_none()).map(|one| one.text.as_str()).collect();
+        standing.join("; ")
+    }
+
     /// All of them in one text; empty: none.
     pub(crate) fn text(&self) -> String {
         let now = Instant::now();

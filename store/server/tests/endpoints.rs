@@ -11,8 +11,8 @@ use proto::store::pipeline_request::Request;
 use proto::store::pipeline_response::Response;
 use proto::store::{
     AuditRequest, FailureReason, Freshness, GetRequest, HoldCommitRequest, Identity, OutcomeRequest,
-    PipelineRequest, Route, SetRequest, ShowLogRequest, StartAuditRequest, Status, TransferLeadershipRequest,
-    Txn, TxnRequest,
+    PipelineRequest, Route, SetRequest, ShowLogRequest, StartAuditRequest, Status, TraceKind, TraceRequest,
+    TraceResponse, TransferLeadershipRequest, Txn, TxnRequest,
 };
 use store_client::failure::failure_from;
 use store_client::request_identity;
@@ -278,6 +278,41 @@ async fn leadership_goes_to_the_node_that_is_named() {
         let handed = nodes.cluster(from).transfer_leadership(request(to)).await.unwrap().into_inner();
         assert_eq!(handed.leader.unwrap().address, nodes.address(to));
         assert_eq!(nodes.leader().await, to);
+    }
+    nodes.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trace_begins_at_once_makes_room_when_it_is_dropped_and_ends_with_its_node() {
+    let mut nodes = Nodes::start(1).await;
+    let leader = nodes.leader().await;
+    let begin = || async {
+        let request = TraceRequest { route: Some(ROUTE) };
+        nodes.cluster(leader).trace(request).await.map(tonic::Response::into_inner)
+    };
+    let mut traces = Vec::new();
+    let full = loop {
+        match begin().await {
+            Ok(mut trace) => {
+                let first = trace.message().await.unwrap().expect("it has begun");
+                assert_eq!(first, TraceResponse::default());
+                traces.push(trace);
+            }
+            Err(full) => break full,
+        }
+        assert!(traces.len() < 100, "so many look at once");
+    };
+    assert_eq!(failure_from(&full).reason(), FailureReason::Overloaded);
+    traces.pop();
+    let mut last = eventually("a place is free", || async { begin().await.ok() }).await;
+    last.message().await.unwrap().expect("it has begun");
+    nodes.kv(leader).txn(txn(Txn::new().put("traced", 1, "x"), None)).await.unwrap();
+    let appended = TraceKind::Appends;
+    while !last.message().await.unwrap().unwrap().events.iter().any(|event| event.kind() == appended) {}
+    traces.push(last);
+    nodes.stop(leader).await;
+    for mut trace in traces {
+        while let Ok(Some(_)) = trace.message().await {}
     }
     nodes.stop_all().await;
 }

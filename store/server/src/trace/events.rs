@@ -35,7 +35,7 @@ fn for_peer(out: &ToPeer) -> Option<TraceEvent> {
     Some(TraceEvent { direction: TraceDirection::Sent.into(), peer: to.0, ..event })
 }
 
-/// What the node is given, before it takes it.
+/// What comes out of the inbox for the node. It may put that off, or drop it, while a ballot is being saved.
 pub(crate) fn taken(job: &Job) -> Option<TraceEvent> {
     match job {
         Job::Peer { from, message, .. } => {

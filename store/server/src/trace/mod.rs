@@ -1,7 +1,7 @@
 //! The protocol as it happens, for whoever looks: each message as this node sends or takes it, and what it does itself.
 //!
 //! Promises: nothing is recorded while nobody looks, and then a site costs one load of an atomic number; events are kept in
-//! the order in which they were recorded, a message before it is sent and after it was taken; memory is bounded, and whoever
+//! the order in which they were recorded, a message before it is sent and after it came out of the inbox; memory is bounded, and whoever
 //! is too slow is told how many events he lost. Leaves out how events of several nodes are put in order: that is the tool's.
 
 mod events;
@@ -98,12 +98,21 @@ impl Watch {
             let recorded = trace.recorded.notified();
             tokio::pin!(recorded);
             recorded.as_mut().enable();
+            match self.waiting() {
+                0 => recorded.await,
+                BATCH_MAX.. => {}
+                _ => tokio::time::sleep(GATHER).await,
+            }
             if let Some(batch) = self.take() {
                 return batch;
             }
-            recorded.await;
-            tokio::time::sleep(GATHER).await;
         }
+    }
+
+    /// Events that it has not got.
+    fn waiting(&self) -> usize {
+        let waiting = self.trace.ring.lock().next - self.next;
+        usize::try_from(waiting).unwrap_or(usize::MAX)
     }
 
     fn take(&mut self) -> Option<TraceResponse> {
