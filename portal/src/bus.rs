@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message;
-use proto::store::{BusMessage, Freshness, Nonce};
+use proto::store::{BusMessage, Freshness, Nonce, Position};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
@@ -278,8 +278,8 @@ async fn read_barrier(link: Arc<Link>, group: u64, number: u64) {
     let started_ms = link.portal.now_ms();
     match link.portal.store().get(of.key.clone(), Freshness::linearizable()).await {
         Ok(got) => {
-            let (offset, log_id) = (got.applied.offset, got.log_id);
-            link.step(group, Input::Barrier { number, started_ms, offset, log_id });
+            let (Position { epoch, offset }, log_id) = (got.applied, got.log_id);
+            link.step(group, Input::Barrier { number, started_ms, offset, epoch, log_id });
             tracing::debug!(group, offset, "the cache begins anew");
         }
         Err(error) => {

@@ -390,7 +390,7 @@ mod tests {
             cache.step(group, 0, Input::Connected);
             let outputs = cache.step(group, 0, Input::Subscribed);
             let [Output::ReadBarrier { number }] = outputs[..] else { panic!("{outputs:?}") };
-            cache.step(group, 0, Input::Barrier { number, started_ms: 0, offset: 10, log_id: 1 });
+            cache.step(group, 0, Input::Barrier { number, started_ms: 0, offset: 10, epoch: 1, log_id: 1 });
         }
         cache
     }
@@ -486,7 +486,7 @@ mod tests {
         let token = cache.watch(1, &Bytes::from("c"));
         let outputs = cache.step(1, 1, Input::Subscribed);
         let [Output::ReadBarrier { number }] = outputs[..] else { panic!("{outputs:?}") };
-        cache.step(1, 1, Input::Barrier { number, started_ms: 1, offset: 10, log_id: 1 });
+        cache.step(1, 1, Input::Barrier { number, started_ms: 1, offset: 10, epoch: 1, log_id: 1 });
         cache.fill(&token, record("1"), 11, 1);
         assert!(!is_hit(&cache, 1, &a) && !is_hit(&cache, 1, &Bytes::from("c")) && is_hit(&cache, 2, &b));
     }

@@ -68,6 +68,8 @@ pub enum Input {
         started_ms: u64,
         /// It reflects the log up to here.
         offset: u64,
+        /// The epoch of that entry: the leader's, which has committed an entry of its own before it reads.
+        epoch: u64,
         /// Which log that is.
         log_id: u64,
     },
@@ -143,6 +145,7 @@ enum Phase {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Point {
     offset: u64,
+    epoch: u64,
     log_id: u64,
 }
 
@@ -180,6 +183,8 @@ pub struct Coherence {
     lease_ms: u64,
     /// The log that the first barrier read was of; messages of others are ignored. 0: not known.
     log_id: u64,
+    /// The epoch of the leader that answered the last barrier read: nothing in the cache is of an earlier one.
+    epoch: u64,
     phase: Phase,
     /// A: every event at or before this has been applied. Only meaningful when following.
     applied: u64,
@@ -219,6 +224,7 @@ impl Coherence {
             ring_version,
             lease_ms,
             log_id: 0,
+            epoch: 0,
             phase: Phase::Cold,
             applied: 0,
             lease_end_ms: 0,
@@ -304,8 +310,8 @@ impl Coherence {
                 out.push(Output::Subscribe);
             }
             Input::Subscribed => self.catch_up(out),
-            Input::Barrier { number, started_ms, offset, log_id } => {
-                self.barrier(number, started_ms, Point { offset, log_id }, out);
+            Input::Barrier { number, started_ms, offset, epoch, log_id } => {
+                self.barrier(number, started_ms, Point { offset, epoch, log_id }, out);
             }
             Input::BarrierFailed { number } => self.barrier_again(number, out),
             Input::Message(message) => self.message(now_ms, message, out),
@@ -370,6 +376,7 @@ impl Coherence {
             return;
         }
         self.log_id = at.log_id;
+        self.epoch = at.epoch;
         // What the chain brought meanwhile dropped its keys, and all is flushed now.
         let joins = |span: &Span| span.from <= at.offset && span.log_id == at.log_id;
         self.applied = span.filter(joins).map_or(at.offset, |span| span.to.max(at.offset));
@@ -423,6 +430,11 @@ impl Coherence {
         let is_learning = self.log_id == 0 && self.phase != Phase::Following;
         if message.log_id != self.log_id && !is_learning {
             return self.ignore(now_ms, Foreign::OtherCluster, out);
+        }
+        // Another leader. The one before may have had a wrong state, and no event tells of that: everything is read anew. The
+        // store's answer says which epoch it is, so that a forged one costs a barrier read and hides no later one.
+        if message.epoch > self.epoch && self.phase == Phase::Following {
+            self.catch_up(out);
         }
         let log_id = message.log_id;
         match message.kind {

@@ -351,7 +351,7 @@ impl World {
             Action::BarrierDone => {
                 if let Some(Barrier { number, started_ms, offset: Some(offset) }) = self.barrier {
                     self.barrier = None;
-                    self.step(Input::Barrier { number, started_ms, offset, log_id: LOG });
+                    self.step(Input::Barrier { number, started_ms, offset, epoch: 1, log_id: LOG });
                 }
             }
             _ => {}

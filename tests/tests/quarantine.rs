@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use feira_tests::cluster::{Cluster, Options, with_timeout};
+use feira_tests::shop::patient;
 use feira_tests::wait;
 use futures::StreamExt as _;
 use nix::sys::signal::Signal;
+use proto::portal::{GetClientRequest, InsertClientRequest};
 use proto::store::{Freshness, GetRequest, ResyncRequest, Route, Status, TransferLeadershipRequest, Txn};
 use store_client::{Cause, Error, Replicated, Store as _, request_identity};
 use tonic::Code;
@@ -142,6 +144,56 @@ async fn a_leader_whose_record_was_changed_steps_down_before_it_is_quarantined()
     let (quarantined, led) = (log.find("it is quarantined").unwrap(), log.rfind("role=Leader").unwrap());
     let stepped_down = log[led..].find("role=Follower").map(|at| led + at).unwrap();
     assert!(stepped_down < quarantined, "{log}");
+}
+
+/// Leadership goes to this node, which must have caught up.
+async fn transfer_to(cluster: &Cluster, node: &str) {
+    let to = node.trim_start_matches("node-").parse().unwrap();
+    wait::until(&format!("{node} to lead"), HEALED_WITHIN, || async {
+        let leader = cluster.leader().await;
+        if leader == node {
+            return Ok(());
+        }
+        let request = TransferLeadershipRequest { route: ROUTE, to };
+        Err(cluster
+            .operator(&leader)
+            .transfer_leadership(request)
+            .await
+            .map_or_else(|e| e.to_string(), |_| "asked".to_owned()))
+    })
+    .await;
+}
+
+/// A portal read it from a leader whose state was wrong, which no change event ever told of.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_leader_with_a_wrong_state_said_stays_in_no_cache() {
+    let options = Options { embedded_broker: true, ..Options::default() };
+    let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
+    let data = format!("{{\"name\":\"{BEFORE}\"}}");
+    let request = InsertClientRequest { cid: "ana".into(), data, request: feira_tests::shop::request_id() };
+    cluster.admin(1).insert_client(patient(request)).await.unwrap();
+    let victim = spoil_a_follower(&mut cluster, "c/{ana}").await;
+    let right = cluster.leader().await;
+    let shown = async |cluster: &Cluster| {
+        let request = patient(GetClientRequest { cid: "ana".into() });
+        format!("{:?}", cluster.admin(1).get_client(request).await)
+    };
+    transfer_to(&cluster, &victim).await;
+    wait::until("the wrong record to be shown", HEALED_WITHIN, || async {
+        let seen = shown(&cluster).await;
+        if seen.contains(AFTER) { Ok(()) } else { Err(seen) }
+    })
+    .await;
+    transfer_to(&cluster, &right).await;
+    let number = victim.trim_start_matches("node-");
+    let resync = cluster.tool(&["node", "resync", number]);
+    assert!(resync.status.success(), "{}", String::from_utf8_lossy(&resync.stderr));
+    healed(&cluster, &victim, "c/{ana}").await;
+    wait::until("the right record to be shown", Duration::from_secs(20), || async {
+        let seen = shown(&cluster).await;
+        if seen.contains(BEFORE) { Ok(()) } else { Err(seen) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

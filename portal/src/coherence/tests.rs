@@ -36,7 +36,7 @@ impl Machine {
 }
 
 fn barrier(number: u64, started_ms: u64, offset: u64) -> Input {
-    Input::Barrier { number, started_ms, offset, log_id: LOG }
+    Input::Barrier { number, started_ms, offset, epoch: 1, log_id: LOG }
 }
 
 fn message(kind: bus_message::Kind) -> Input {
@@ -65,6 +65,30 @@ fn events_in_order_drop_their_keys() {
     assert_eq!(machine.step(6, event(12, 13)), [drop_at(13)]);
     assert_eq!(machine.step(6, event(7, 12)), [drop_at(12)], "a repeated event costs a miss at most");
     assert_eq!(machine.state_and_applied(6), (State::Live, 13));
+}
+
+/// What a leader with a wrong state answered stays in no cache: it has stepped down, and its successor says its epoch.
+#[test]
+fn another_leader_begins_the_cache_anew() {
+    let mut machine = Machine::following();
+    let of_epoch = |epoch: u64, input: Input| match input {
+        Input::Message(message) => Input::Message(BusMessage { epoch, ..message }),
+        other => other,
+    };
+    let generation = machine.coherence.generation();
+    assert_eq!(machine.step(6, of_epoch(2, event(7, 12))), [Output::ReadBarrier { number: 2 }, drop_at(12)]);
+    assert_eq!(machine.coherence.state(6), State::Suspect, "no hits meanwhile");
+    assert!(machine.coherence.generation() > generation, "what was being filled is void");
+    let by_the_next = Input::Barrier { number: 2, started_ms: 6, offset: 12, epoch: 2, log_id: LOG };
+    assert_eq!(machine.step(7, by_the_next), [Output::Flush]);
+    assert_eq!(machine.state_and_applied(7), (State::Live, 12));
+    assert_eq!(machine.step(8, of_epoch(2, event(12, 13))), [drop_at(13)], "once an epoch");
+    assert_eq!(
+        machine.step(9, of_epoch(1, event(13, 14))),
+        [drop_at(14)],
+        "an earlier leader's late word is no news"
+    );
+    assert_eq!(machine.state_and_applied(9), (State::Live, 14));
 }
 
 #[test]
@@ -224,7 +248,7 @@ fn another_log_is_never_followed_neither_by_messages_nor_by_a_read() {
     machine.step(LEASE_MS, of_log(78, event(3, 4)));
     assert_eq!(machine.state_and_applied(LEASE_MS), (State::Suspect, 10), "nothing of ours is heard");
     assert_eq!(machine.step(1_001, event(19, 20)), [drop_at(20), Output::ReadBarrier { number: 2 }], "a gap");
-    let anew = Input::Barrier { number: 2, started_ms: 1_001, offset: 25, log_id: 78 };
+    let anew = Input::Barrier { number: 2, started_ms: 1_001, offset: 25, epoch: 1, log_id: 78 };
     assert_eq!(machine.step(1_002, anew), [], "a node of another cluster answered");
     assert_eq!((machine.coherence.state(1_002), machine.coherence.log_id()), (State::Suspect, LOG));
     assert_eq!(machine.step(1_003, Input::Tick), [Output::ReadBarrier { number: 3 }]);
