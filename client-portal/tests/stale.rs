@@ -39,7 +39,7 @@ async fn live(store: &MemoryStore) -> Arc<Portal> {
     let [Output::ReadBarrier { number }] = outputs[..] else { panic!("{outputs:?}") };
     let got = store.get(Bytes::from("x"), Freshness::linearizable()).await.unwrap();
     let (offset, log_id) = (got.applied.offset, got.log_id);
-    step(Input::Barrier { number, started_ms: portal.now_ms(), offset, log_id });
+    step(Input::Barrier { number, started_ms: portal.now_ms(), offset, epoch: 1, log_id });
     portal
 }
 

@@ -183,7 +183,8 @@ pub struct Coherence {
     lease_ms: u64,
     /// The log that the first barrier read was of; messages of others are ignored. 0: not known.
     log_id: u64,
-    /// The epoch of the leader that answered the last barrier read: nothing in the cache is of an earlier one.
+    /// The latest epoch of a leader that was heard of: nothing in the cache is of an earlier one. 0: none was, and nothing is
+    /// in the log.
     epoch: u64,
     phase: Phase,
     /// A: every event at or before this has been applied. Only meaningful when following.
@@ -376,7 +377,7 @@ impl Coherence {
             return;
         }
         self.log_id = at.log_id;
-        self.epoch = at.epoch;
+        self.epoch = self.epoch.max(at.epoch);
         // What the chain brought meanwhile dropped its keys, and all is flushed now.
         let joins = |span: &Span| span.from <= at.offset && span.log_id == at.log_id;
         self.applied = span.filter(joins).map_or(at.offset, |span| span.to.max(at.offset));
@@ -431,10 +432,8 @@ impl Coherence {
         if message.log_id != self.log_id && !is_learning {
             return self.ignore(now_ms, Foreign::OtherCluster, out);
         }
-        // Another leader. The one before may have had a wrong state, and no event tells of that: everything is read anew. The
-        // store's answer says which epoch it is, so that a forged one costs a barrier read and hides no later one.
-        if message.epoch > self.epoch && self.phase == Phase::Following {
-            self.catch_up(out);
+        if message.epoch > self.epoch {
+            self.new_epoch(message.epoch, out);
         }
         let log_id = message.log_id;
         match message.kind {
@@ -447,6 +446,15 @@ impl Coherence {
                 self.heartbeat(now_ms, log_id, &heartbeat, out);
             }
             None => self.ignore(now_ms, Foreign::Malformed, out),
+        }
+    }
+
+    /// Another leader. The one before may have had a wrong state, and no event tells of that: everything is read anew.
+    fn new_epoch(&mut self, epoch: u64, out: &mut Vec<Output>) {
+        let is_another = self.epoch > 0;
+        self.epoch = epoch;
+        if is_another && self.phase == Phase::Following {
+            self.catch_up(out);
         }
     }
 

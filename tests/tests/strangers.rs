@@ -228,7 +228,7 @@ async fn call(cluster: &Cluster, node: &str, method: &str, proof: &[u8]) -> Resu
         "Audit" => client.audit(with(AuditRequest { route, id: vec![1; 16].into() }, proof)).await.map(drop),
         "Resync" => client.resync(with(ResyncRequest { route }, proof)).await.map(drop),
         "Backup" => client.backup(with(BackupRequest { route, min_offset: 0 }, proof)).await.map(drop),
-        "Trace" => client.trace(with(TraceRequest { route }, proof)).await.map(drop),
+        "Trace" => client.trace(with(TraceRequest { route, from_start: false }, proof)).await.map(drop),
         "ShowLog" => client.show_log(with(show_log(), proof)).await.map(drop),
         _ => {
             let remove = change_members_request::Change::Remove(MemberName { node: 1, incarnation: 0 });

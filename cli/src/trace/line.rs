@@ -37,13 +37,13 @@ fn what(event: &TraceEvent) -> String {
         TraceKind::Heartbeat => {
             with_detail(format!("heartbeat {} of epoch {epoch}, committed {}", event.round, event.committed))
         }
-        TraceKind::QuarantineOrder => with_detail(format!("order to quarantine itself at {up_to}")),
+        TraceKind::QuarantineOrder => with_detail(format!("quarantine order at {up_to}")),
         TraceKind::InstallSnapshot => format!("offer of a snapshot of {up_to}"),
         TraceKind::TransferLeadership => {
             format!("transfer of leadership in epoch {epoch}: start an election")
         }
         TraceKind::Ack => with_detail(format!("ack: durable up to {up_to}")),
-        TraceKind::AppendRejection => with_detail(format!("append rejected: my log ends at {up_to}")),
+        TraceKind::AppendRejection => with_detail(format!("append rejected: log ends at {up_to}")),
         TraceKind::StaleEpoch => format!("stale epoch: it is epoch {epoch} now"),
         TraceKind::VoteRequest => with_detail(format!("vote request for epoch {epoch}, log up to {up_to}")),
         TraceKind::VoteReply => format!("vote reply for epoch {epoch}: {detail}"),
@@ -55,7 +55,7 @@ fn what(event: &TraceEvent) -> String {
         TraceKind::RoleChanges => format!("{detail} in epoch {epoch}"),
         TraceKind::SnapshotTaken => format!("snapshot taken at {up_to}"),
         TraceKind::SnapshotInstalled => format!("snapshot installed: the log begins after {up_to}"),
-        TraceKind::Quarantined => format!("quarantined: {detail}"),
+        TraceKind::Quarantined => detail.clone(),
         TraceKind::Released => "state replaced: quarantine ended".to_owned(),
         TraceKind::StatesDiffer if detail.is_empty() => "states agree again".to_owned(),
         TraceKind::StatesDiffer => format!("states differ: {detail}"),

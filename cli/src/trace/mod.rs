@@ -30,7 +30,7 @@ const HORIZON: Duration = Duration::from_millis(500);
 /// Between two looks for what can be shown.
 const LOOK: Duration = Duration::from_millis(50);
 /// Between two attempts to see a node that is away.
-const AGAIN: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_millis(200);
 /// A node begins to answer within this.
 const BEGIN_MAX: Duration = Duration::from_secs(5);
 /// Batches between the nodes' streams and the order.
@@ -72,9 +72,13 @@ pub async fn run(loaded: &Loaded, asked: &Asked, out: &Out) -> Result<(), Failur
 
 /// Sees one node for ever.
 async fn watch(loaded: &Loaded, node: &Node, news: mpsc::Sender<(u64, News)>) {
+    let mut has_restarted = false;
     loop {
         let ended = async {
-            let mut events = begin(loaded, node).await?;
+            let begun = begin(loaded, node, has_restarted).await;
+            // It did not answer: what answers next has just begun, and may have recorded since.
+            has_restarted = begun.is_err();
+            let mut events = begun?;
             let _ = news.send((node.id, News::Seen)).await;
             loop {
                 match events.message().await {
@@ -94,10 +98,11 @@ async fn watch(loaded: &Loaded, node: &Node, news: mpsc::Sender<(u64, News)>) {
     }
 }
 
-async fn begin(loaded: &Loaded, node: &Node) -> Result<Streaming<TraceResponse>, Failure> {
+async fn begin(loaded: &Loaded, node: &Node, from_start: bool) -> Result<Streaming<TraceResponse>, Failure> {
     let mut operator = nodes::operator(loaded, node)?;
     let begun = tokio::time::timeout(BEGIN_MAX, async {
-        let mut events = operator.trace(TraceRequest { route: nodes::route() }).await?.into_inner();
+        let mut events =
+            operator.trace(TraceRequest { route: nodes::route(), from_start }).await?.into_inner();
         // The first says only that it has begun.
         events.message().await?;
         Ok(events)
@@ -164,7 +169,7 @@ impl<'a> Screen<'a> {
         match news {
             News::Seen => {
                 if self.away.remove(&node).is_some() {
-                    self.out.say(&format!("node {node} is seen again"));
+                    self.out.say(&format!("the trace of node {node} is up again"));
                 }
                 self.seen = true;
             }
@@ -175,7 +180,7 @@ impl<'a> Screen<'a> {
                     return Err(why);
                 }
                 if is_new {
-                    self.out.say(&format!("node {node} is not seen: {}", why.message));
+                    self.out.say(&format!("the trace of node {node} is down: {}", why.message));
                 }
             }
             News::Batch(batch) => {

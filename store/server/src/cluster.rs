@@ -349,7 +349,7 @@ impl Cluster for ClusterService {
     async fn trace(&self, request: Request<TraceRequest>) -> Result<Response<Self::TraceStream>, Status> {
         let request = self.proven("Trace", request)?;
         self.validate(request.route.as_ref())?;
-        let watch = self.shared.trace.watch().ok_or_else(|| {
+        let watch = self.shared.trace.watch(request.from_start).ok_or_else(|| {
             status_from(&failure(
                 FailureReason::Overloaded,
                 "so many look at this node's protocol that no more can",

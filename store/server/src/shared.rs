@@ -119,6 +119,7 @@ impl Shared {
         let calls = router.register(Calls::new);
         let Start { me, config, keys, table, address, status, membership } = start;
         let view = RoleView { role: status.role, epoch: status.epoch, leader: status.leader };
+        let rehearsal = config.rehearsal;
         let shared = Shared {
             me,
             config,
@@ -141,7 +142,7 @@ impl Shared {
             members: Mutex::default(),
             address,
             problems: Problems::default(),
-            trace: Arc::default(),
+            trace: Arc::new(Trace::new(rehearsal)),
             strangers: Strangers::default(),
             since: Instant::now(),
         };

@@ -287,7 +287,7 @@ async fn a_trace_begins_at_once_makes_room_when_it_is_dropped_and_ends_with_its_
     let mut nodes = Nodes::start(1).await;
     let leader = nodes.leader().await;
     let begin = || async {
-        let request = TraceRequest { route: Some(ROUTE) };
+        let request = TraceRequest { route: Some(ROUTE), from_start: false };
         nodes.cluster(leader).trace(request).await.map(tonic::Response::into_inner)
     };
     let mut traces = Vec::new();

@@ -166,11 +166,11 @@ fn of_replica(reply: PushReply) -> TraceEvent {
         }
         PushReply::AppendRejection(rejection) => {
             let mut detail = match rejection.conflict {
-                Some((other, first)) => format!("its log has {other} from {first} on"),
-                None => "its log is shorter".to_owned(),
+                Some((other, first)) => format!("conflicting epoch {other} from {first} on"),
+                None => "it is shorter".to_owned(),
             };
             if rejection.maybe_lost_tail {
-                detail.push_str(", and may have lost its tail");
+                detail.push_str(", possibly lost tail");
             }
             let event = about(TraceKind::AppendRejection, epoch, rejection.last);
             TraceEvent { committed: rejection.committed.0, detail, ..event }
@@ -183,8 +183,8 @@ fn of_election(said: VoteMessage) -> TraceEvent {
     match said {
         VoteMessage::Request(request) => {
             let detail = match (request.pre, request.transferred) {
-                (true, _) => "before an election",
-                (false, true) => "the leader asks for it",
+                (true, _) => "pre-vote",
+                (false, true) => "leadership transfer",
                 (false, false) => "",
             };
             let event = about(TraceKind::VoteRequest, request.epoch.0, request.last);
@@ -193,7 +193,7 @@ fn of_election(said: VoteMessage) -> TraceEvent {
         VoteMessage::Reply(reply) => {
             let mut detail = if reply.granted { "yes" } else { "no" }.to_owned();
             if reply.pre {
-                detail.push_str(", before an election");
+                detail.push_str(", pre-vote");
             }
             TraceEvent { detail, ..about(TraceKind::VoteReply, reply.epoch.0, reply.last) }
         }

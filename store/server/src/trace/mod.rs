@@ -29,6 +29,8 @@ const GATHER: Duration = Duration::from_millis(20);
 /// The events of one node.
 #[derive(Default)]
 pub(crate) struct Trace {
+    /// It records from its start, whoever looks: for rehearsals.
+    always: bool,
     watches: AtomicUsize,
     ring: Mutex<Ring>,
     recorded: Notify,
@@ -42,9 +44,14 @@ struct Ring {
 }
 
 impl Trace {
+    /// A trace; `always` records from the start.
+    pub(crate) fn new(always: bool) -> Trace {
+        Trace { always, ..Trace::default() }
+    }
+
     /// Whether somebody looks.
     pub(crate) fn is_watched(&self) -> bool {
-        self.watches.load(Ordering::Relaxed) > 0
+        self.always || self.watches.load(Ordering::Relaxed) > 0
     }
 
     /// Records what `event` makes, if somebody looks.
@@ -69,17 +76,18 @@ impl Trace {
         self.recorded.notify_waiters();
     }
 
-    /// Looks from now on; `None`: too many do.
-    pub(crate) fn watch(self: &Arc<Trace>) -> Option<Watch> {
+    /// Looks from now on, or from what was recorded; `None`: too many do.
+    pub(crate) fn watch(self: &Arc<Trace>, from_start: bool) -> Option<Watch> {
         let mut ring = self.ring.lock();
         if self.watches.load(Ordering::Relaxed) >= WATCHES_MAX {
             return None;
         }
         // The first begins with nothing: what is old was recorded for others.
-        if self.watches.fetch_add(1, Ordering::Relaxed) == 0 {
+        if self.watches.fetch_add(1, Ordering::Relaxed) == 0 && !self.always {
             ring.events.clear();
         }
-        Some(Watch { next: ring.next, trace: Arc::clone(self) })
+        let next = if from_start { ring.next - ring.events.len() as u64 } else { ring.next };
+        Some(Watch { next, trace: Arc::clone(self) })
     }
 }
 
@@ -151,13 +159,13 @@ mod tests {
     async fn nothing_is_recorded_while_nobody_looks() {
         let trace = Arc::new(Trace::default());
         trace.record(|| unreachable!("nobody looks"));
-        let mut watch = trace.watch().expect("the first");
+        let mut watch = trace.watch(false).expect("the first");
         assert!(watch.next().now_or_never().is_none());
         trace.record(|| event(1));
         assert_eq!(epochs(&watch.next().await), [1]);
         drop(watch);
         trace.record(|| unreachable!("nobody looks any more"));
-        let mut later = trace.watch().expect("the only one");
+        let mut later = trace.watch(false).expect("the only one");
         trace.record(|| event(2));
         let batch = later.next().await;
         assert_eq!((epochs(&batch), batch.lost), (vec![2], 0), "what was recorded for others is not for him");
@@ -166,7 +174,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_is_too_slow_is_told_how_many_events_he_lost() {
         let trace = Arc::new(Trace::default());
-        let (mut slow, mut quick) = (trace.watch().expect("one"), trace.watch().expect("two"));
+        let (mut slow, mut quick) = (trace.watch(false).expect("one"), trace.watch(false).expect("two"));
         let all = EVENTS_MAX as u64 + 10;
         let mut seen = 0;
         for number in 0..all {
@@ -191,12 +199,22 @@ mod tests {
         assert_eq!(seen as u64, all, "whoever takes them in time loses none");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_rehearsal_is_recorded_from_the_start() {
+        let trace = Arc::new(Trace::new(true));
+        trace.record(|| event(1));
+        let mut later = trace.watch(false).expect("one");
+        assert!(later.next().now_or_never().is_none());
+        drop(later);
+        assert_eq!(epochs(&trace.watch(true).expect("two").next().await), [1]);
+    }
+
     #[test]
     fn only_so_many_look_at_once() {
         let trace = Arc::new(Trace::default());
-        let watches: Vec<Watch> = std::iter::from_fn(|| trace.watch()).collect();
+        let watches: Vec<Watch> = std::iter::from_fn(|| trace.watch(false)).collect();
         assert_eq!(watches.len(), WATCHES_MAX);
         drop(watches);
-        assert!(trace.watch().is_some());
+        assert!(trace.watch(false).is_some());
     }
 }
