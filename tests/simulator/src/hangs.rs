@@ -108,7 +108,9 @@ impl World {
             let status = self.drivers[index].status();
             status.is_some_and(|status| {
                 let applied = status.applied.position.offset.0;
-                status.quarantine.is_none() && status.shortage.is_none() && applied + BEHIND_MAX >= known
+                // The vote of a log that may have lost its tail counts for nobody: its disk was not well.
+                let is_sound = status.quarantine.is_none() && !status.maybe_lost_tail;
+                is_sound && status.shortage.is_none() && applied + BEHIND_MAX >= known
             })
         };
         let is_whole = |index: usize| {

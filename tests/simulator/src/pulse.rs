@@ -1,11 +1,12 @@
-//! Clients that write whenever a disk hangs, each at its own record, without pause: how long nobody's write succeeds is
-//! what the shop notices of the hang (`hangs`). Whether a single one of their writes was done is of no interest.
+//! Clients that write whenever a disk hangs, each at its own record, without pause, so that somebody always wants to: how long
+//! nobody's write succeeds, of all clients, is what the shop notices of the hang (`hangs`). Whether a single one of their writes was done is of no interest.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use proto::store::{Identity, Txn};
+use proto::store::pipeline_response::Response;
+use proto::store::{Identity, PipelineResponse, Txn};
 use store_client::Store as _;
 
 use crate::handle::SimStore;
@@ -39,10 +40,14 @@ pub(crate) async fn heartbeat(
         if sleeper.now.us() >= until {
             return;
         }
-        if pulse.wanted.get()
-            && store.txn(Txn::new().put(key.clone(), 1, at.to_string()), None::<Identity>).await.is_ok()
-        {
-            pulse.last.set(sleeper.now.us());
+        if pulse.wanted.get() {
+            // That it succeeded is seen where its answer arrives.
+            let _ = store.txn(Txn::new().put(key.clone(), 1, at.to_string()), None::<Identity>).await;
         }
     }
+}
+
+/// Whether this answers a write that was done.
+pub(crate) fn is_write_that_succeeded(response: &PipelineResponse) -> bool {
+    matches!(&response.response, Some(Response::Txn(txn)) if txn.success)
 }

@@ -321,6 +321,9 @@ impl World {
             Event::Arrive { node, stream, request } => self.arrive(node, stream, request),
             Event::Answer { stream, response } => {
                 let (now, owner) = (self.now.us(), self.streams[&stream]);
+                if pulse::is_write_that_succeeded(&response) {
+                    self.pulse.last.set(now);
+                }
                 self.handles[owner].answered(stream, response, now, &mut self.acts);
                 self.act(owner);
             }
