@@ -111,7 +111,7 @@ async fn four_nodes_commit_only_with_three() {
 }
 
 #[tokio::test]
-async fn a_graceful_stop_hands_over_first() {
+async fn a_graceful_stop_transfers_leadership_first() {
     let mut cluster = Cluster::start(feira_tests::feira!(), store_of(3)).await;
     write(&cluster, "before").await;
     let old = cluster.leader().await;
@@ -119,5 +119,5 @@ async fn a_graceful_stop_hands_over_first() {
     let new = cluster.leader().await;
     assert_ne!(new, old);
     write(&cluster, "after").await;
-    assert!(cluster.log_of(&old).contains("hand"), "{}", cluster.log_of(&old));
+    assert!(cluster.log_of(&old).contains("leadership was transferred"), "{}", cluster.log_of(&old));
 }
