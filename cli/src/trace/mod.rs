@@ -1,4 +1,4 @@
-//! `feira trace`: the protocol as it happens, of all nodes in one order ([`merge`]), a line for each event ([`line`]).
+//! `feira trace`: the protocol as it happens, of all nodes in one order ([`merge`]), a line for each event ([`mod@line`]).
 //!
 //! Promises: as [`merge`], for what comes within [`HORIZON`] (a sending that a slow network brings later stands after its
 //! receipt); a node that cannot be seen is named, and so is how many of its events are lost; without
