@@ -90,7 +90,7 @@ fn faults_of_a_node_itself(place: &Place) {
 #[test]
 fn parts_are_broken_and_mended_on_request() {
     let place = Place::new(feira_tests::feira!());
-    let mut up = place.up(&["--any-ports"]);
+    let mut up = place.up(&["--any-ports", "--rehearsal"]);
     place.done(&["admin", "insert-client", "ana", "{}"]);
     let leader = place.leader();
     let pid = up.pid(&format!("node-{leader}"));
