@@ -73,7 +73,7 @@ const RESTORE: &str = "The configuration says which nodes the new cluster has an
 const KEY: &str =
     "feira up and feira bootstrap make the key of a new cluster, feira restore that of a restored one.";
 const TRACE: &str = "1 → 2 is what node 1 sends to node 2, 2 ← 1 what node 2 takes from node 1; times are of each node's own clock, UTC. \
-                     Nodes record nothing while nobody looks.";
+                     Nodes record nothing while nobody looks, except in a rehearsal.";
 const KV: &str = "Such as: feira kv set 17 'two kilos'. All commands: feira kv help.";
 
 /// Options of every command.

@@ -234,11 +234,6 @@ async fn a_process_at_its_bound_on_files_pauses_ever_longer_and_serves_again() {
     cluster.kill("node-1");
     cluster.run("node-1");
     cluster.leader().await;
-    // It opens its database's file again to lengthen it, for the first writes after its start: those of the portals, which begin
-    // their caches anew with another leader, among them.
-    a_new_user(&cluster).await;
-    cluster.wait_until_live().await;
-    a_new_user(&cluster).await;
     for part in ["node-1", "admin-1", "broker"] {
         if let Err(why) = waits_quietly(&cluster, part).await {
             eprintln!("LEFT OUT, a process at its bound on files: {why}");

@@ -86,7 +86,7 @@ async fn a_leader_whose_disk_hangs_gives_leadership_away_loses_nothing_and_lives
         lives_on(&cluster, &leader, "before").await;
         disks.answer(&leader);
         until(&cluster, &leader, "it is not relied on at once", |status| {
-            status.problem.contains("leadership is not handed to this node")
+            status.problem.contains("leadership is not transferred to this node")
         })
         .await;
         let acknowledged = load.end().await;

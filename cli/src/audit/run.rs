@@ -17,7 +17,7 @@ use crate::show::table::{Column, Table};
 /// The first difference; or a replica that cannot be reached, after the others were found right.
 pub async fn run(loaded: &Loaded) -> Result<Answer, Failure> {
     // All replicas, also those that a file of this machine does not name.
-    let (config, _) = nodes::of_group(&loaded.config).await;
+    let (config, statuses) = nodes::of_group(&loaded.config).await;
     let loaded = &Loaded { config, ..loaded.clone() };
     let config = &loaded.config;
     let entry = start(loaded).await?;
@@ -53,6 +53,12 @@ pub async fn run(loaded: &Loaded) -> Result<Answer, Failure> {
         let failure = failure.of(format!("audit at {at}: nodes {nodes} {equal}"));
         if failure.kind == Kind::Refused {
             return Err(failure);
+        }
+        if statuses.iter().flatten().any(|status| status.node == missing && !status.quarantined.is_empty()) {
+            return Err(failure.next(format!(
+                "node {missing} is quarantined and takes the leader's state by itself: audit again when feira health --strict \
+                 says that all is well"
+            )));
         }
         // A majority serves the shop; whether all replicas are equal only all of them can show.
         return Err(failure.next(format!(

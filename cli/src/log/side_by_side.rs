@@ -3,7 +3,6 @@
 //! Two entries at one offset are two rows: so a log that diverged is seen at once, with whose entries will go.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use proto::store::{LogLine, Position};
 use serde_json::{Value, json};
@@ -68,7 +67,7 @@ fn answer(cluster: &str, limit: u32, logs: &Logs) -> Answer {
             Err(failure) => notes.push(format!("node {id}: its log cannot be seen: {}", failure.message)),
         }
     }
-    let of_nodes = logs.iter().map(|(id, _)| Column::whole(column(*id)));
+    let of_nodes = logs.iter().map(|(id, _)| Column::whole("").titled(format!("NODE {id}")));
     let columns: Vec<Column> =
         [Column::whole("AT")].into_iter().chain(of_nodes).chain([Column::words("WHAT")]).collect();
     let mut table = Table::new(&columns);
@@ -91,13 +90,6 @@ fn answer(cluster: &str, limit: u32, logs: &Logs) -> Answer {
 fn entry_of(line: &LogLine) -> Entry {
     let Position { epoch, offset } = line.position.unwrap_or_default();
     (offset, epoch, line.summary.clone())
-}
-
-/// A column's title: made once for each node that was ever shown.
-fn column(id: u64) -> &'static str {
-    static TITLES: Mutex<BTreeMap<u64, &'static str>> = Mutex::new(BTreeMap::new());
-    let mut titles = TITLES.lock().unwrap_or_else(PoisonError::into_inner);
-    titles.entry(id).or_insert_with(|| format!("NODE {id}").leak())
 }
 
 /// How an entry stands, in a word: whatever is applied is committed.
@@ -128,7 +120,7 @@ mod tests {
         ];
         let answer = answer("shop", 20, &logs);
         let table = answer.table.expect("a table");
-        let titles: Vec<&str> = table.columns.iter().map(|column| column.title).collect();
+        let titles: Vec<&str> = table.columns.iter().map(|column| &*column.title).collect();
         assert_eq!(titles, ["AT", "NODE 1", "NODE 2", "NODE 3", "WHAT"]);
         assert_eq!(
             table.rows,

@@ -10,6 +10,8 @@
 //! Promises: ids and numbers are never broken nor cut, because people copy them; a table that is drawn as one is no wider than
 //! the screen. Pure. Leaves out how wide the screen is.
 
+use std::borrow::Cow;
+
 use comfy_table::{Attribute, Cell, CellAlignment, presets};
 
 use super::wrap::{columns, cut, lines, longest_word};
@@ -36,10 +38,10 @@ enum Fit {
 }
 
 /// A column.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Column {
     /// Above it.
-    pub title: &'static str,
+    pub title: Cow<'static, str>,
     /// Numbers stand to the right.
     right: bool,
     fit: Fit,
@@ -51,31 +53,38 @@ impl Column {
     /// Of ids, addresses and words of a fixed set.
     #[must_use]
     pub const fn whole(title: &'static str) -> Column {
-        Column { title, right: false, fit: Fit::Whole, drop: 0 }
+        Column { title: Cow::Borrowed(title), right: false, fit: Fit::Whole, drop: 0 }
     }
 
     /// Of numbers.
     #[must_use]
     pub const fn number(title: &'static str) -> Column {
-        Column { title, right: true, fit: Fit::Whole, drop: 0 }
+        Column { title: Cow::Borrowed(title), right: true, fit: Fit::Whole, drop: 0 }
     }
 
     /// Of text whose beginning says most.
     #[must_use]
     pub const fn cut(title: &'static str) -> Column {
-        Column { title, right: false, fit: Fit::Cut, drop: 0 }
+        Column { title: Cow::Borrowed(title), right: false, fit: Fit::Cut, drop: 0 }
     }
 
     /// Of sentences.
     #[must_use]
     pub const fn words(title: &'static str) -> Column {
-        Column { title, right: false, fit: Fit::Words, drop: 0 }
+        Column { title: Cow::Borrowed(title), right: false, fit: Fit::Words, drop: 0 }
     }
 
     /// The same, left out as the `order`th where not all fit.
     #[must_use]
-    pub const fn dropped(self, order: u8) -> Column {
-        Column { drop: order, ..self }
+    pub const fn dropped(mut self, order: u8) -> Column {
+        self.drop = order;
+        self
+    }
+
+    /// The same under another title.
+    #[must_use]
+    pub fn titled(self, title: String) -> Column {
+        Column { title: title.into(), ..self }
     }
 }
 
@@ -153,14 +162,14 @@ impl Table {
 
     /// What is left out at this width, by title.
     #[must_use]
-    pub fn left_out(&self, look: Look) -> Vec<&'static str> {
+    pub fn left_out(&self, look: Look) -> Vec<&str> {
         let kept = match (look.form, look.width) {
             (Form::Fitted, Some(width)) if !self.rows.is_empty() => self.fitted(width),
             _ => None,
         };
         let gone = |(kept, _): (Vec<usize>, Vec<usize>)| {
             let all = self.columns.iter().enumerate();
-            all.filter(|(at, _)| !kept.contains(at)).map(|(_, column)| column.title).collect()
+            all.filter(|(at, _)| !kept.contains(at)).map(|(_, column)| &*column.title).collect()
         };
         kept.map_or_else(Vec::new, gone)
     }
@@ -168,7 +177,7 @@ impl Table {
     fn measured(&self) -> Vec<Measure> {
         let of = |(at, column): (usize, &Column)| {
             let cells = || self.rows.iter().map(|row| in_line(&row[at]));
-            let title = columns(column.title);
+            let title = columns(&column.title);
             let natural = cells().map(|cell| columns(&cell)).max().unwrap_or(0).max(title);
             let word = || cells().map(|cell| longest_word(&cell)).max().unwrap_or(0).min(WORD_MAX);
             let least = match column.fit {
@@ -215,11 +224,11 @@ impl Table {
             drawn.force_no_tty();
         }
         drawn.set_header(
-            kept.iter().map(|at| Cell::new(self.columns[*at].title).add_attribute(Attribute::Bold)),
+            kept.iter().map(|at| Cell::new(&self.columns[*at].title).add_attribute(Attribute::Bold)),
         );
         for row in &self.rows {
             drawn.add_row(kept.iter().zip(widths).map(|(at, width)| {
-                let column = self.columns[*at];
+                let column = &self.columns[*at];
                 let side = if column.right { CellAlignment::Right } else { CellAlignment::Left };
                 let cell = match column.fit {
                     Fit::Whole => row[*at].clone(),
@@ -239,7 +248,7 @@ impl Table {
             if self.rows.len() > 1 {
                 text.push(format!("── {number} ──"));
             }
-            let titled = self.columns.iter().zip(row).map(|(column, cell)| (column.title, cell.as_str()));
+            let titled = self.columns.iter().zip(row).map(|(column, cell)| (&*column.title, cell.as_str()));
             text.extend(labelled(titled, width));
         }
         text.join("\n")

@@ -3,7 +3,7 @@
 //! Promises: as [`merge`], for what comes within [`HORIZON`] (a sending that a slow network brings later stands after its
 //! receipt); a node that cannot be seen is named, and so is how many of its events are lost; without
 //! `--heartbeats` what says nothing new is left out: heartbeats, and acks of nothing more. Nodes record only while somebody
-//! looks.
+//! looks, and in a rehearsal from their start.
 
 pub mod line;
 pub mod merge;

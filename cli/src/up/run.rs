@@ -44,6 +44,9 @@ pub async fn up(sources: &Sources, shape: &Up, out: &Out) -> Result<(), Failure>
         return Err(with_holders(failure, &parts(&plan.loaded.config)).await);
     }
     let loaded = plan.write(shape, out)?;
+    if loaded.config.rehearsal {
+        out.say("this cluster is for rehearsals: faults can be planted in it (rehearsal = true in its configuration); no shop should be");
+    }
     if shape.detach {
         out.answer(&detach(&loaded, shape).await?);
         return Ok(());

@@ -8,7 +8,7 @@
 //! Leaves out: several processes on one folder; the log's lock on the replica's folder keeps them apart.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -106,7 +106,9 @@ struct Gate {
     marks: Marks,
     /// Write transactions so far.
     commits: u64,
-    /// The data file is known to have so many bytes at least.
+    /// The data file.
+    data: File,
+    /// It is known to have so many bytes at least.
     covered_bytes: u64,
 }
 
@@ -153,7 +155,8 @@ impl Lmdb {
             verdict = Verdict::Discarded(reason);
         }
         let (opened, marks) = Opened::open(&folder, options)?;
-        let gate = Mutex::new(Gate { marks, commits: 0, covered_bytes: 0 });
+        let data = trust::data_file(&folder)?;
+        let gate = Mutex::new(Gate { marks, commits: 0, data, covered_bytes: 0 });
         let (opened, damage) = (RwLock::new(Arc::new(opened)), Damage::default());
         let inner = Arc::new(Inner { opened, options: options.clone(), damage, gate, place });
         Ok((Lmdb { inner }, verdict))
@@ -396,7 +399,8 @@ impl Table for Lmdb {
         // A crash from here on leaves no mark, and so nothing that is believed.
         trust::discard(folder)?;
         let (opened, marks) = Opened::open(folder, &self.inner.options)?;
-        *gate = Gate { marks, commits: gate.commits + 1, covered_bytes: 0 };
+        let data = trust::data_file(folder)?;
+        *gate = Gate { marks, commits: gate.commits + 1, data, covered_bytes: 0 };
         *self.inner.opened.write() = Arc::new(opened);
         *self.inner.damage.lock() = None;
         Ok(())
@@ -480,7 +484,7 @@ impl Opened {
         let wanted = page_end_bytes(&self.environment);
         let wanted = wanted.map_err(|error| self.failed("measuring the database", error))?;
         if wanted > gate.covered_bytes {
-            gate.covered_bytes = trust::lengthen(&self.folder, wanted)?;
+            gate.covered_bytes = trust::lengthen(&gate.data, &self.folder, wanted)?;
         }
         Ok(())
     }

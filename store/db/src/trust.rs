@@ -244,10 +244,15 @@ pub(crate) fn data_bytes(folder: &Path) -> Result<u64, Error> {
     data.map(|data| data.len()).map_err(|error| Error::table("measuring the database's file", error))
 }
 
-/// Makes the data file at least so long; returns its length.
-pub(crate) fn lengthen(folder: &Path, bytes: u64) -> Result<u64, Error> {
+/// The data file, opened to be made longer: once, since a process may have no descriptor left when it must be.
+pub(crate) fn data_file(folder: &Path) -> Result<File, Error> {
+    let data = File::options().write(true).open(folder.join(DATA));
+    data.map_err(|error| Error::table("opening the database's file", error))
+}
+
+/// Makes the data file of a folder at least so long; returns its length.
+pub(crate) fn lengthen(data: &File, folder: &Path, bytes: u64) -> Result<u64, Error> {
     let longer = || {
-        let data = File::options().write(true).open(folder.join(DATA))?;
         let length = data.metadata()?.len();
         if length < bytes {
             data.set_len(bytes)?;

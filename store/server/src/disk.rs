@@ -28,7 +28,7 @@ fn text(disk: DiskView) -> Option<String> {
         None if disk.unfit_ticks == 0 => return None,
         None => {
             return Some(
-                "this node's disk did not answer for a while and does again: leadership is not handed to this node \
+                "this node's disk did not answer for a while and does again: leadership is not transferred to this node \
                  until it has answered for some time"
                     .to_owned(),
             );

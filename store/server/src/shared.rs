@@ -87,7 +87,7 @@ pub(crate) struct Shared {
     pub(crate) problems: Problems,
     /// Callers who were refused.
     pub(crate) strangers: Strangers,
-    /// The protocol as it happens, while somebody looks.
+    /// The protocol as it happens, while somebody looks or rehearses.
     pub(crate) trace: Arc<Trace>,
     /// When this node began to serve.
     pub(crate) since: Instant,

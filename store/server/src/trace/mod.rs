@@ -1,6 +1,6 @@
 //! The protocol as it happens, for whoever looks: each message as this node sends or takes it, and what it does itself.
 //!
-//! Promises: nothing is recorded while nobody looks, and then a site costs one load of an atomic number; events are kept in
+//! Promises: nothing is recorded while nobody looks, except in a rehearsal, and then a site costs one load of an atomic number; events are kept in
 //! the order in which they were recorded, a message before it is sent and after it came out of the inbox; memory is bounded, and whoever
 //! is too slow is told how many events he lost. Leaves out how events of several nodes are put in order: that is the tool's.
 
