@@ -4,6 +4,8 @@
 //! nonces) and of a bus that loses, repeats, reorders and delays as it likes, around the real cache; everything that was
 //! ever said is said again by an eavesdropper. Each hit is compared with the store's record of one lease ago.
 //!
+//! A leader may have a wrong state, until another one leads: what it answered is in no hit a lease later.
+//!
 //! A second attacker forges *events*, as a captured portal could: it holds the bus key. A forgery without
 //! the key never reaches the machine (`store_client::bus`), and costs nothing here.
 #![allow(clippy::unwrap_used)]
@@ -32,6 +34,8 @@ enum Action {
     Publish(bool),
     /// A new leader publishes again, from some changes back.
     Republish(usize),
+    /// Another leader; the flag: its state is wrong.
+    Elect(bool),
     /// Another cluster of the same name publishes: an event and a freshness heartbeat about this range, with all our nonces.
     Foreign(u64, u64),
     /// A recorded message is delivered, however old; whatever the phase.
@@ -76,6 +80,7 @@ fn action() -> impl Strategy<Value = Action> {
         8 => (0..KEYS, any::<bool>()).prop_map(|(key, gap)| Write(key, gap)),
         2 => any::<bool>().prop_map(Publish),
         1 => (1usize..6).prop_map(Republish),
+        2 => any::<bool>().prop_map(Elect),
         2 => (0u64..60, 0u64..60).prop_map(|(from, more)| Foreign(from, from + more)),
         2 => any::<usize>().prop_map(Replay),
         1 => any::<bool>().prop_map(Foreigner),
@@ -117,8 +122,12 @@ fn forging() -> impl Strategy<Value = Action> {
 struct Barrier {
     number: u64,
     started_ms: u64,
-    offset: Option<u64>,
+    /// The offset that it reflects, and the epoch of the leader that said so.
+    said: Option<(u64, u64)>,
 }
+
+/// Added to what a leader with a wrong state says of a key.
+const WRONG: u64 = 1 << 40;
 
 struct Fetch {
     key: u8,
@@ -135,6 +144,12 @@ struct World {
     log: Vec<(u64, u64, u8)>,
     /// The last offset, changes or not.
     last: u64,
+    /// Of the leader.
+    epoch: u64,
+    /// The leader's state is wrong.
+    wrong: bool,
+    /// When the last leader with a wrong state led no more.
+    wrong_until_ms: Option<u64>,
     /// How many changes of `log` were published.
     published: usize,
     bus: Vec<BusMessage>,
@@ -169,6 +184,9 @@ impl World {
             now_ms: 0,
             log: Vec::new(),
             last: 0,
+            epoch: 1,
+            wrong: false,
+            wrong_until_ms: None,
             published: 0,
             bus: Vec::new(),
             recorded: Vec::new(),
@@ -201,8 +219,16 @@ impl World {
         Change { offset, previous, keys: vec![key(number)], epoch: 1 }
     }
 
+    fn elect(&mut self, wrong: bool) {
+        if self.wrong {
+            self.wrong_until_ms = Some(self.now_ms);
+        }
+        (self.epoch, self.wrong) = (self.epoch + 1, wrong);
+    }
+
     fn send(&mut self, kind: bus_message::Kind) {
-        let message = BusMessage { group: GROUP, ring_version: 1, epoch: 1, kind: Some(kind), log_id: LOG };
+        let (kind, epoch) = (Some(kind), self.epoch);
+        let message = BusMessage { group: GROUP, ring_version: 1, epoch, kind, log_id: LOG };
         self.recorded.push(message.clone());
         self.bus.push(message);
     }
@@ -222,7 +248,7 @@ impl World {
         let keys = if with_key { vec![key(0)] } else { Vec::new() };
         let change = Change { offset: previous + more, previous, keys, epoch: 1 };
         let kind = Some(bus_message::Kind::Events(Events { changes: vec![change] }));
-        let message = BusMessage { group: GROUP, ring_version: 1, epoch: 1, kind, log_id: LOG };
+        let message = BusMessage { group: GROUP, ring_version: 1, epoch: self.epoch, kind, log_id: LOG };
         self.step(Input::Message(message));
     }
 
@@ -263,7 +289,7 @@ impl World {
         for output in self.cache.step(GROUP, self.now_ms, input) {
             match output {
                 Output::ReadBarrier { number } => {
-                    self.barrier = Some(Barrier { number, started_ms: self.now_ms, offset: None });
+                    self.barrier = Some(Barrier { number, started_ms: self.now_ms, said: None });
                 }
                 Output::Subscribe | Output::Ignored { .. } => {}
                 Output::Drop { .. } | Output::Flush => panic!("the cache carries these out"),
@@ -293,8 +319,18 @@ impl World {
         match self.cache.lookup(GROUP, &key(number), self.now_ms) {
             Lookup::Hit(seen) => {
                 self.hits += 1;
-                let value =
+                let mut value =
                     seen.record.map_or(0, |record| String::from_utf8_lossy(&record.data).parse().unwrap());
+                if value >= WRONG {
+                    value -= WRONG;
+                    let lately =
+                        self.wrong_until_ms.is_some_and(|until_ms| self.now_ms < until_ms + LEASE_MS);
+                    assert!(
+                        self.wrong || lately,
+                        "a hit at {} is what a former leader said wrongly",
+                        self.now_ms
+                    );
+                }
                 let lease_ago = |_, at_ms| at_ms + LEASE_MS <= self.now_ms;
                 let expected = self.value_when(number, lease_ago);
                 assert!(
@@ -315,7 +351,8 @@ impl World {
         let last = self.last;
         let Some(at) = self.fetches.iter().position(|fetch| fetch.said.is_none()) else { return };
         let value = self.value_when(self.fetches[at].key, |offset, _| offset <= last);
-        self.fetches[at].said = Some((value, last));
+        let wrongly = if self.wrong { WRONG } else { 0 };
+        self.fetches[at].said = Some((value + wrongly, last));
     }
 
     fn read_done(&mut self) {
@@ -345,13 +382,13 @@ impl World {
             Action::Subscribed if self.connected => self.step(Input::Subscribed),
             Action::BarrierSampled => {
                 if let Some(barrier) = &mut self.barrier {
-                    barrier.offset.get_or_insert(self.last);
+                    barrier.said.get_or_insert((self.last, self.epoch));
                 }
             }
             Action::BarrierDone => {
-                if let Some(Barrier { number, started_ms, offset: Some(offset) }) = self.barrier {
+                if let Some(Barrier { number, started_ms, said: Some((offset, epoch)) }) = self.barrier {
                     self.barrier = None;
-                    self.step(Input::Barrier { number, started_ms, offset, epoch: 1, log_id: LOG });
+                    self.step(Input::Barrier { number, started_ms, offset, epoch, log_id: LOG });
                 }
             }
             _ => {}
@@ -367,6 +404,7 @@ impl World {
             Action::Publish(together) => self.publish(self.published, together),
             Action::Republish(back) => self.publish(self.published.saturating_sub(back), true),
             Action::Foreign(from, to) => self.foreign(from, to),
+            Action::Elect(wrong) => self.elect(wrong),
             Action::Replay(at) => self.replay(at),
             Action::Forge(back, more, with_key) => self.forge(back, more, with_key),
             Action::Foreigner(unproven) => {
