@@ -8,7 +8,6 @@ use portal::id::slug;
 
 use super::document::Members;
 use crate::failure::Failure;
-use crate::verb::near::distance;
 
 /// The names that a document of one kind may have.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +82,7 @@ impl Names<'_> {
         {
             return Some(known);
         }
-        let changes = |known: &str| distance(&plain, &self::plain(known));
+        let changes = |known: &str| strsim::levenshtein(&plain, &self::plain(known));
         let most = |known: &str| if known.chars().count() <= SHORT_LETTERS { 1 } else { 2 };
         let all = self.known.iter().copied().chain(there.keys().map(String::as_str));
         all.filter(|known| changes(known) <= most(known)).min_by_key(|known| changes(known))

@@ -1,4 +1,6 @@
-//! The known word that was probably meant: the one with the fewest letters to change.
+//! The known word that was probably meant: the one with the fewest letters to change (Levenshtein 1966).
+
+use strsim::levenshtein;
 
 /// More changed letters than this are another word; so is a word of which most letters change.
 const CHANGES_MAX: usize = 3;
@@ -20,25 +22,9 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 /// too few in what was written shifts where its beginning ends.
 fn likeness(word: &str, name: &str) -> usize {
     let length = word.chars().count();
-    let begun = |letters: usize| distance(word, &name.chars().take(letters).collect::<String>()) + 1;
+    let begun = |letters: usize| levenshtein(word, &name.chars().take(letters).collect::<String>()) + 1;
     let begun = (length.saturating_sub(1)..=length + 1).map(begun).min().unwrap_or(usize::MAX);
-    distance(word, name).min(begun)
-}
-
-/// Letters to insert, delete or replace (Levenshtein 1966), by rows.
-pub(crate) fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    levenshtein(word, name).min(begun)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The protocol as it happens, for whoever looks: each message as this node sends or takes it, and what it does itself.
 //!
-//! Promises: nothing is recorded while nobody looks, except in a rehearsal, and then a site costs one load of an atomic number; events are kept in
-//! the order in which they were recorded, a message before it is sent and after it came out of the inbox; memory is bounded, and whoever
-//! is too slow is told how many events he lost. Leaves out how events of several nodes are put in order: that is the tool's.
+//! Promises: without a watcher nothing is recorded (except in a rehearsal), and a site costs one load of an atomic number;
+//! events keep the order in which they were recorded, a message before it is sent and after it came out of the inbox; memory is
+//! bounded, and a slow watcher gets the number of the events that it lost. Leaves out the order of several nodes' events: the
+//! tool makes that.
 
 mod events;
 
@@ -91,10 +92,10 @@ impl Trace {
     }
 }
 
-/// One who looks.
+/// A watcher.
 pub(crate) struct Watch {
     trace: Arc<Trace>,
-    /// The number of the next event that he gets.
+    /// The number of the next event that it gets.
     next: u64,
 }
 
