@@ -256,6 +256,7 @@ pub enum Act {
     /// The leader, this node, keeps its commit orders to itself (--off: no longer)
     HoldCommit,
     /// The leader gives its place to this node: a new epoch
+    #[value(alias = "hand-over")]
     TransferLeadership,
     /// The node, which does not lead, has its database replaced by the leader's: after feira audit found it different
     Resync,

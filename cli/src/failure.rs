@@ -434,6 +434,10 @@ fn of_missing(code: Code, kind: &str) -> Option<&'static str> {
 
 /// What a shopper can do about it; `None`: the same as everybody.
 fn for_shoppers(failure: &Failure) -> Option<&'static str> {
+    if failure.kind == Kind::Unknown {
+        // It may have been done, whatever stands in the way now: only the id of its request settles that, and the failure has it.
+        return None;
+    }
     Some(match failure.reason.as_str() {
         "CLIENT_UNKNOWN" => "check how it is written; the shop's staff registers new clients",
         "CLIENT_GONE" => "the shop's staff registers who comes back under another id",
@@ -483,6 +487,17 @@ mod tests {
     fn every_class_has_its_own_exit_code() {
         let kinds = [Kind::Refused, Kind::Usage, Kind::Unreachable, Kind::Conflict, Kind::Unknown];
         assert_eq!(kinds.map(Kind::exit_code), [1, 2, 3, 4, 5]);
+    }
+
+    /// As the tool makes it when it stops asking: the reason is what stands in the way, and the outcome is not known.
+    #[test]
+    fn a_shopper_keeps_the_request_id_that_settles_a_lost_answer() {
+        for reason in ["OUTCOME_UNKNOWN", OUT_OF_SPACE, CLOCKS, DIVERGED] {
+            let mut failure = Failure::unreachable("outcome unknown").next("repeat it with --request 17");
+            (failure.kind, failure.reason) = (Kind::Unknown, reason.to_owned());
+            let next = failure.read_by(Reader::Shopper).next.unwrap();
+            assert!(next.contains("--request 17") && !next.contains("nothing was done"), "{reason}: {next}");
+        }
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub fn main() -> ExitCode {
                 out.failure(&failure);
             }
             match out.check() {
-                Err(lost) if lost != failure => out.say(&lost.to_string()),
+                Err(lost) if lost != failure => out.insist(&lost.to_string()),
                 _ => {}
             }
             exit(Some(failure.kind))

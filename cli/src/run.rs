@@ -51,7 +51,7 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
     if !is_supervised(&cli.command)
         && let Some(warning) = Environment::read()?.warning()
     {
-        out.say(&warning);
+        out.insist(&warning);
     }
     match cli.command {
         Command::Up(shape) => up::run::up(&sources, &shape, out).await,

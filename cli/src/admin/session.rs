@@ -16,7 +16,7 @@ use crate::reach::portals::Portals;
 use crate::repl::ask::Asker;
 use crate::repl::drive::{Session, Step};
 use crate::repl::ids::{IDS_MAX, Ids};
-use crate::repl::meant::{LOOK_MAX, Looks, beginning, missing, proposing};
+use crate::repl::meant::{LOOK_IDS_MAX, LOOK_MAX, Looks, beginning, missing, proposing};
 use crate::show::answer::Answer;
 use crate::verb::admin::{Admin, MENU};
 use crate::verb::call::{Call, check_id};
@@ -42,18 +42,24 @@ impl AdminSession {
 
     /// Fetches ids for completion. Failing to is no matter: there is less to complete with.
     pub async fn refresh(&self) {
-        self.fetch(Kind::Cid, "", &self.ids).await;
-        self.fetch(Kind::Pid, "", &self.ids).await;
+        self.fetch(Kind::Cid, "", IDS_MAX as u64, &self.ids).await;
+        self.fetch(Kind::Pid, "", IDS_MAX as u64, &self.ids).await;
     }
 
-    async fn fetch(&self, kind: Kind, prefix: &str, into: &Ids) {
-        let some = Part::first(IDS_MAX as u64);
-        if kind == Kind::Cid {
-            if let Ok(found) = clients::list(&self.portals, prefix, some).await {
-                into.replace(kind, found.items.into_iter().map(|client| client.cid));
+    async fn fetch(&self, kind: Kind, prefix: &str, most: u64, into: &Ids) {
+        let some = Part::first(most);
+        match kind {
+            Kind::Cid => {
+                if let Ok(found) = clients::list(&self.portals, prefix, some).await {
+                    into.replace(kind, found.items.into_iter().map(|client| client.cid));
+                }
             }
-        } else if let Ok(found) = products::list(&self.portals, prefix, some).await {
-            into.replace(kind, found.items.into_iter().map(|product| product.pid));
+            Kind::Pid => {
+                if let Ok(found) = products::list(&self.portals, prefix, some).await {
+                    into.replace(kind, found.items.into_iter().map(|product| product.pid));
+                }
+            }
+            _ => {}
         }
     }
 
@@ -64,16 +70,18 @@ impl AdminSession {
         if known != failure || !self.looks.another() {
             return known;
         }
-        for prefix in [beginning(typed), String::new()] {
-            let found = Ids::default();
-            // Without it there is only less to propose.
-            let _ = timeout(LOOK_MAX, self.fetch(kind, &prefix, &found)).await;
-            let told = proposing(failure.clone(), &found);
-            if told != failure {
-                return told;
+        let found = Ids::default();
+        let look = async {
+            for prefix in [beginning(typed), String::new()] {
+                self.fetch(kind, &prefix, LOOK_IDS_MAX, &found).await;
+                if proposing(failure.clone(), &found) != failure {
+                    return;
+                }
             }
-        }
-        failure
+        };
+        // Without it there is only less to propose.
+        let _ = timeout(LOOK_MAX, look).await;
+        proposing(failure, &found)
     }
 
     async fn insert_client(&self, call: &Call<Admin>) -> Result<Answer, Failure> {

@@ -1,8 +1,10 @@
 //! Clients and products as people and programs see them.
 
 use proto::portal::{Client, DeleteResponse, Product};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::document::{Members, members_of};
 use crate::show::answer::{Answer, counted};
 use crate::show::table::{Column, Table};
 use crate::show::written::id;
@@ -20,37 +22,45 @@ fn json_of(text: &str) -> Value {
 }
 
 /// The members of a stored document as a person reads them: their names and what they say, the one that names the thing
-/// first.
+/// first. Numbers stand as they were written.
 #[must_use]
 pub fn fields_of(data: &str, first: &str) -> Vec<(String, String)> {
     let mut fields = Vec::new();
-    match json_of(data) {
-        Value::Object(members) => {
-            for (name, value) in &members {
-                flatten(name.clone(), value, DEPTH_MAX, &mut fields);
+    match members_of(data) {
+        Ok(members) => {
+            for (name, value) in members {
+                flatten(name, value.get(), DEPTH_MAX, &mut fields);
             }
         }
-        other => flatten("data".to_owned(), &other, 0, &mut fields),
+        Err(_) => fields.push(("data".to_owned(), data.to_owned())),
     }
     fields.sort_by_key(|(name, _)| name != first);
     fields
 }
 
-fn flatten(name: String, value: &Value, depth: usize, into: &mut Vec<(String, String)>) {
-    match value {
-        Value::Object(members) if depth > 0 && !members.is_empty() => {
-            for (inner, value) in members {
-                flatten(format!("{name}.{inner}"), value, depth - 1, into);
-            }
+fn flatten(name: String, json: &str, depth: usize, into: &mut Vec<(String, String)>) {
+    if depth > 0
+        && let Ok(members) = serde_json::from_str::<Members>(json)
+        && !members.is_empty()
+    {
+        for (inner, value) in members {
+            flatten(format!("{name}.{inner}"), value.get(), depth - 1, into);
         }
-        Value::String(text) => into.push((name, text.clone())),
-        Value::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
-            let items: Vec<String> =
-                items.iter().map(|item| item.as_str().map_or(item.to_string(), str::to_owned)).collect();
-            into.push((name, items.join(", ")));
-        }
-        other => into.push((name, other.to_string())),
+        return;
     }
+    let is_simple = |item: &RawValue| !item.get().starts_with(['{', '[']);
+    let shown = match serde_json::from_str::<Vec<Box<RawValue>>>(json) {
+        Ok(items) if items.iter().all(|item| is_simple(item)) => {
+            items.iter().map(|item| text_of_json(item.get())).collect::<Vec<_>>().join(", ")
+        }
+        _ => text_of_json(json),
+    };
+    into.push((name, shown));
+}
+
+/// A string as its text, anything else as it was written.
+fn text_of_json(json: &str) -> String {
+    serde_json::from_str(json).unwrap_or_else(|_| json.to_owned())
 }
 
 /// The same in one cell.
@@ -76,9 +86,9 @@ pub fn client_document(client: &Client) -> Value {
 pub fn client(head: String, client: &Client) -> Answer {
     let mut fields = vec![("CID".to_owned(), id(&client.cid))];
     fields.extend(fields_of(&client.data, "name"));
-    let counts = [("open orders", client.open_orders.to_string()), ("version", client.version.to_string())];
+    let counts = [("OPEN ORDERS", client.open_orders.to_string()), ("VERSION", client.version.to_string())];
     fields.extend(counts.map(|(name, value)| (name.to_owned(), value)));
-    fields.push(("etag".to_owned(), client.etag.to_string()));
+    fields.push(("ETAG".to_owned(), client.etag.to_string()));
     Answer { fields, ..Answer::line(head, client_document(client)) }
 }
 
@@ -220,4 +230,28 @@ pub fn deleted(what: &str, name: &str, deleted: &DeleteResponse) -> Answer {
             "the deletion was begun before: orders that it changed then are not named here".to_owned()
         }),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_numbers_stand_as_they_were_written() {
+        let data =
+            r#"{"tax":12345678901234567890123,"rate":0.10,"name":"Ana","at":{"x":[1.0,"b"],"y":[{"z":1}]}}"#;
+        let fields = fields_of(data, "name");
+        let shown: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(
+            shown,
+            [
+                ("name", "Ana"),
+                ("at.x", "1.0, b"),
+                ("at.y", r#"[{"z":1}]"#),
+                ("rate", "0.10"),
+                ("tax", "12345678901234567890123"),
+            ]
+        );
+        assert_eq!(fields_of("no JSON", "name"), [("data".to_owned(), "no JSON".to_owned())]);
+    }
 }

@@ -42,7 +42,7 @@ struct Open {
     /// How a person finds out whether it did.
     settle: String,
     /// How its answer is shown.
-    out: Out,
+    asked: Switches,
 }
 
 /// The state of a run.
@@ -124,24 +124,23 @@ impl Tool {
             Ok(commands) => commands,
             Err(failure) => {
                 self.given += 1;
-                self.failed(&failure);
+                self.failed(&failure, Switches::default());
                 return true;
             }
         };
         for words in commands {
             self.given += 1;
-            match self.command(&words).await {
+            let (asked, words) = Switches::taken(&words);
+            match self.command(&words, asked).await {
                 Ok(true) => {}
                 Ok(false) => return false,
-                Err(failure) => self.failed(&failure),
+                Err(failure) => self.failed(&failure, asked),
             }
         }
         true
     }
 
-    async fn command(&mut self, words: &[String]) -> Result<bool, Failure> {
-        let (asked, words) = &Switches::taken(words);
-        let out = self.out.with(*asked);
+    async fn command(&mut self, words: &[String], asked: Switches) -> Result<bool, Failure> {
         if let Some(verb) = asks_help(words) {
             explain(&MENU, Some(verb), &self.out)?;
             return Ok(true);
@@ -180,7 +179,7 @@ impl Tool {
                   by outcome"
                 .to_owned(),
         };
-        self.open.insert(number, Open { command: of.command, writes, settle, out });
+        self.open.insert(number, Open { command: of.command, writes, settle, asked });
         self.coming.spawn(async move { (number, coming.await) });
         Ok(true)
     }
@@ -206,20 +205,20 @@ impl Tool {
 
     fn show(&mut self, ended: Ended) {
         let (number, result) = ended.expect("answers neither panic nor are they cancelled");
-        let open = self.open.remove(&number);
+        let asked = self.open.remove(&number).map_or_else(Switches::default, |open| open.asked);
         match result {
             Ok(done) => {
-                open.map_or_else(|| self.out.clone(), |open| open.out).answer(&done.answer);
+                self.out.with(asked).answer(&done.answer);
                 if let Some(class) = done.class {
                     self.note(class, &done.answer.head);
                 }
             }
-            Err(failure) => self.failed(&failure),
+            Err(failure) => self.failed(&failure, asked),
         }
     }
 
-    fn failed(&mut self, failure: &Failure) {
-        self.out.failure(failure);
+    fn failed(&mut self, failure: &Failure, asked: Switches) {
+        self.out.with(asked).failure(failure);
         self.note(failure.kind, &failure.message);
     }
 
@@ -258,14 +257,14 @@ impl Tool {
             ));
             self.wait_telling(begun + grace).await;
         }
-        for (number, Open { command, writes, settle, .. }) in std::mem::take(&mut self.open) {
+        for (number, Open { command, writes, settle, asked }) in std::mem::take(&mut self.open) {
             let failure = if writes {
                 Failure::unknown(format!("#{number} {command}: no answer yet; it may still happen"))
                     .next(settle)
             } else {
                 Failure::unreachable(format!("#{number} {command}: no answer"))
             };
-            self.failed(&failure);
+            self.failed(&failure, asked);
         }
     }
 

@@ -53,7 +53,7 @@ type Entry = (u64, u64, String);
 
 fn answer(cluster: &str, limit: u32, logs: &Logs) -> Answer {
     let mut rows: BTreeMap<Entry, BTreeMap<u64, &'static str>> = BTreeMap::new();
-    let (mut notes, mut documents) = (Vec::new(), Vec::new());
+    let (mut warnings, mut documents) = (Vec::new(), Vec::new());
     for (id, log) in logs {
         match log {
             Ok(shown) => {
@@ -62,9 +62,9 @@ fn answer(cluster: &str, limit: u32, logs: &Logs) -> Answer {
                         .or_default()
                         .insert(*id, standing(line, shown.applied.is_some()));
                 }
-                notes.extend(shown.problem.as_ref().map(|problem| format!("node {id}: {problem}")));
+                warnings.extend(shown.problem.as_ref().map(|problem| format!("node {id}: {problem}")));
             }
-            Err(failure) => notes.push(format!("node {id}: its log cannot be seen: {}", failure.message)),
+            Err(failure) => warnings.push(format!("node {id}: its log cannot be seen: {}", failure.message)),
         }
     }
     let of_nodes = logs.iter().map(|(id, _)| Column::whole("").titled(format!("NODE {id}")));
@@ -84,7 +84,7 @@ fn answer(cluster: &str, limit: u32, logs: &Logs) -> Answer {
         documents.push(json!({ "epoch": epoch, "offset": offset, "summary": what, "nodes": nodes }));
     }
     let head = format!("the logs of cluster {cluster:?}");
-    Answer { notes, ..Answer::table(head, documents.into(), table) }
+    Answer::table(head, documents.into(), table).warning(warnings)
 }
 
 fn entry_of(line: &LogLine) -> Entry {
@@ -130,6 +130,6 @@ mod tests {
                 ["e2:2", "committed", "-", "-", "put b"],
             ]
         );
-        assert_eq!(answer.notes, ["node 3: its log cannot be seen: no answer"]);
+        assert_eq!(answer.warnings, ["node 3: its log cannot be seen: no answer"]);
     }
 }

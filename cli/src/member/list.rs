@@ -63,7 +63,7 @@ pub(crate) fn answer(view: &GroupView, (non_member, others): (Vec<Value>, Vec<St
     };
     let leader = view.is_leaders().then_some(view.status.node);
     let document = json!({
-        "leader": leader, "epoch": view.status.epoch, "members": members, "non-member": non_member,
+        "leader": leader, "epoch": view.status.epoch, "members": members, "non_members": non_member,
         "change_waits_for": view.waits_for,
     });
     Answer { notes, ..Answer::table(head, document, table) }

@@ -41,7 +41,7 @@ pub async fn by_empty_folder(
         return Ok(answer);
     }
     place::require_here(node)?;
-    let (fresh, atomic_write) = fresh_folder(loaded, node, learner.as_ref(), patience.out).await?;
+    let (fresh, moved) = fresh_folder(loaded, node, learner.as_ref(), patience.out).await?;
     if let Some(lost) = learner.filter(|learner| learner.incarnation != fresh) {
         change(&mut group, &Change::Remove(name(&lost)), patience).await?;
     }
@@ -58,14 +58,14 @@ pub async fn by_empty_folder(
         None => (added, "learner"),
     };
     let head = format!("node-{id} is a {part} again, with a new folder{}", done_at(&done));
-    let told = atomic_write.as_ref().map(|atomic_write| atomic_write.display().to_string());
+    let told = moved.as_ref().map(|moved| moved.display().to_string());
     let document = json!({
         "change": "replace", "node": id, "changed": true, "offset": done.offset, "part": part, "aside": told,
     });
     let mut answer = Answer::line(head, document);
-    answer.notes.extend(told.map(|atomic_write| {
+    answer.notes.extend(told.map(|moved| {
         format!(
-            "what was in its folder is in {atomic_write}; the group needs nothing of it: delete it when you like"
+            "what was in its folder is in {moved}; the group needs nothing of it: delete it when you like"
         )
     }));
     Ok(answer)
@@ -149,20 +149,20 @@ async fn fresh_folder(
     {
         match place::start(loaded, node, out).await {
             Ok(_) => return Ok((*incarnation, None)),
-            Err(failure) => out.say(&format!("the learner's folder cannot be used either: {failure}")),
+            Err(failure) => out.insist(&format!("the learner's folder cannot be used either: {failure}")),
         }
     }
-    let atomic_write = match held {
+    let moved = match held {
         Held::Nothing => None,
         Held::Replica(_) | Held::Remains(_) => {
-            let atomic_write = place::set_aside(loaded, node)?;
-            out.say(&format!("the folder of node {} was moved to {}", node.id, atomic_write.display()));
-            Some(atomic_write)
+            let moved = place::set_aside(loaded, node)?;
+            out.say(&format!("the folder of node {} was moved to {}", node.id, moved.display()));
+            Some(moved)
         }
     };
     let incarnation = place::make_folder(loaded, node)?;
     place::start(loaded, node, out).await?;
-    Ok((incarnation, atomic_write))
+    Ok((incarnation, moved))
 }
 
 fn wanted_node(wanted: &Change) -> u64 {

@@ -147,7 +147,7 @@ impl<'a> Effort<'a> {
         if let (false, Some(out), Some(request)) = (self.lost, &self.places.notices, self.call.request) {
             self.waiting.clear();
             let id = &request.id;
-            out.say(&format!(
+            out.insist(&format!(
                 "the answer of {address} is not known yet: asking again with the same request id {id}"
             ));
         }

@@ -58,14 +58,12 @@ pub async fn drive<S: Session>(session: &mut S, given: &Given, ids: Ids, out: &O
         tally.place = lines.place();
         let ran = tokio::select! {
             ran = run_line(session, &line, &mut tally, out) => ran,
-            () = interrupts.next() => tally.failed(given_up(), 0, out),
+            () = interrupts.next() => tally.failed(given_up(), 0, Switches::default(), out),
         };
         match ran {
             Ok(true) => {}
             Ok(false) => break,
-            Err(Stopped { failure, left }) => {
-                return Err(stopped(failure, left + lines.left().await, &lines, out));
-            }
+            Err(stopped) => return Err(stopped.tell(&mut lines, out).await),
         }
     }
     tally.verdict()
@@ -89,22 +87,41 @@ struct Tally {
 
 /// The end of a run by a failure.
 struct Stopped {
-    failure: Failure,
+    failure: Box<Failure>,
     /// The commands of its line that were not run.
     left: usize,
+    /// How its answer was to be shown.
+    asked: Switches,
+}
+
+impl Stopped {
+    /// Tells why a script ends here, and how much of it was not run.
+    async fn tell(self, lines: &mut Lines, out: &Out) -> Failure {
+        // First: what is left may take a while to come.
+        out.with(self.asked).failure(&self.failure);
+        let left = self.left + lines.left().await;
+        if left > 0 {
+            let were = if left == 1 { "was" } else { "were" };
+            out.insist(&format!(
+                "{} after it {were} not run; --keep-going runs them all the same",
+                counted(left, "command")
+            ));
+        }
+        self.failure.told()
+    }
 }
 
 impl Tally {
     /// Takes note of a failure; whether the run goes on.
-    fn failed(&mut self, failure: Failure, left: usize, out: &Out) -> Result<bool, Stopped> {
+    fn failed(&mut self, failure: Failure, left: usize, asked: Switches, out: &Out) -> Result<bool, Stopped> {
         let failure = match self.place {
             Some(place) => failure.of(format!("line {place}")),
             None => failure,
         };
         if !self.goes_on {
-            return Err(Stopped { failure, left });
+            return Err(Stopped { failure: Box::new(failure), left, asked });
         }
-        out.failure(&failure);
+        out.with(asked).failure(&failure);
         self.bad += 1;
         self.first.get_or_insert(failure);
         Ok(true)
@@ -120,20 +137,6 @@ impl Tally {
         failure.kind = first.kind;
         Err(failure)
     }
-}
-
-/// Tells why a script ends here, and how much of it was not run.
-fn stopped(failure: Failure, left: usize, lines: &Lines, out: &Out) -> Failure {
-    if left == 0 || lines.is_terminal() {
-        return failure;
-    }
-    out.failure(&failure);
-    let were = if left == 1 { "was" } else { "were" };
-    out.insist(&format!(
-        "{} after it {were} not run; --keep-going runs them all the same",
-        counted(left, "command")
-    ));
-    failure.told()
 }
 
 /// A person does not want to wait for an answer any longer.
@@ -168,18 +171,19 @@ async fn run_line<S: Session>(
         Ok(commands) => commands,
         Err(failure) => {
             tally.begun += 1;
-            return tally.failed(failure, 0, out);
+            return tally.failed(failure, 0, Switches::default(), out);
         }
     };
     let all = commands.len();
     for (at, words) in commands.into_iter().enumerate() {
         tally.begun += 1;
-        match run_command(session, &words, out).await {
+        let (asked, words) = Switches::taken(&words);
+        match run_command(session, &words, &out.with(asked)).await {
             Ok(true) => {}
             Ok(false) => return Ok(false),
             Err(failure) => {
                 let left = all - at - 1;
-                tally.failed(failure, left, out)?;
+                tally.failed(failure, left, asked, out)?;
                 if tally.terminal && left > 0 {
                     // What follows on a person's line most often rests on what failed.
                     out.insist(&format!("not run: {} after it on the line", counted(left, "command")));
@@ -193,8 +197,6 @@ async fn run_line<S: Session>(
 
 /// Runs one command; false: leave.
 async fn run_command<S: Session>(session: &mut S, words: &[String], out: &Out) -> Result<bool, Failure> {
-    let (asked, words) = &Switches::taken(words);
-    let out = &out.with(*asked);
     if let Some(verb) = asks_help(words) {
         explain(session.menu(), Some(verb), out)?;
         return Ok(true);

@@ -14,6 +14,9 @@ use crate::verb::spec::Kind;
 /// Nobody waits longer for a proposal.
 pub const LOOK_MAX: Duration = Duration::from_secs(2);
 
+/// Ids of one list that are looked at for it: a page.
+pub const LOOK_IDS_MAX: u64 = 500;
+
 /// A script that misses ids by the thousand looks for what was meant no more often.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 

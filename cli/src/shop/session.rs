@@ -132,8 +132,14 @@ impl Session for ShopSession {
     fn ask_with(&mut self, _asker: Option<Asker>) {}
 
     async fn run(&mut self, call: Call<Shop>) -> Result<Step, Failure> {
+        // What is known here are the orders of this session's client.
+        let is_anothers = call.get("--cid").is_some_and(|cid| self.cid.as_deref() != Some(cid));
         match self.act(&call).await {
-            Err(failure) => Err(self.advised(failure.read_by(Reader::Shopper)).await),
+            Err(failure) => {
+                let failure = failure.read_by(Reader::Shopper);
+                let is_of_order = missing(&failure).is_some_and(|(kind, _)| kind == Kind::Oid);
+                if is_anothers && is_of_order { Err(failure) } else { Err(self.advised(failure).await) }
+            }
             done => done,
         }
     }

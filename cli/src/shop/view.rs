@@ -70,7 +70,7 @@ pub fn order(what: &str, order: &Order) -> Answer {
             line.description.clone(),
             line.quantity.to_string(),
             line.price.clone(),
-            rounded(&line.subtotal),
+            exactly(&line.subtotal).map_or_else(|| rounded(&line.subtotal), str::to_owned),
         ]);
     }
     // "opened", "confirmed" and "cancelled" say the state themselves.

@@ -13,6 +13,7 @@ use super::answer::Answer;
 use super::screen;
 use super::table::{Form, Look};
 use super::wrap::wrapped;
+use super::written::in_lines;
 use crate::failure::Failure;
 
 /// A handle on the person's screen, or on a program's pipe.
@@ -134,7 +135,7 @@ impl Out {
 
     /// Says something beside the answers that was asked for, or that must be known.
     pub fn insist(&self, text: &str) {
-        self.print(&wrapped(text, self.beside().width));
+        self.print(&wrapped(&in_lines(text), self.beside().width));
     }
 
     /// Shows help that was asked for, beside the answers.
@@ -163,7 +164,8 @@ impl Out {
     /// A failure in the words for whoever reads the answers.
     #[must_use]
     pub fn told(&self, failure: &Failure) -> String {
-        if std::io::stdout().is_terminal() { failure.for_people() } else { failure.to_string() }
+        let told = if std::io::stdout().is_terminal() { failure.for_people() } else { failure.to_string() };
+        in_lines(&told).into_owned()
     }
 
     /// Says something beside the answers, marked as the head of what follows.
@@ -179,7 +181,22 @@ impl Out {
 
     /// How what goes to that stream is drawn, at this moment: terminals change their width.
     fn look(&self, is_terminal: bool) -> Look {
-        let width = is_terminal.then(comfy_table::Table::new).and_then(|table| table.width());
+        self.look_of(is_terminal.then(comfy_table::Table::new))
+    }
+
+    fn beside(&self) -> Look {
+        let is_terminal = std::io::stderr().is_terminal();
+        let look = self.look_of(is_terminal.then(|| {
+            let mut table = comfy_table::Table::new();
+            table.use_stderr();
+            table
+        }));
+        Look { color: look.color && is_terminal, ..look }
+    }
+
+    /// How what goes to the terminal of this table is drawn; `None`: it is none.
+    fn look_of(&self, terminal: Option<comfy_table::Table>) -> Look {
+        let width = terminal.and_then(|table| table.width());
         // A terminal that says 0 does not know (a serial line, `docker run -t`, expect).
         let width = width.filter(|width| *width > 0).map(usize::from);
         let form = match (self.vertical.load(Ordering::Relaxed), self.wide) {
@@ -188,10 +205,6 @@ impl Out {
             _ => Form::Fitted,
         };
         Look { width, form, color: self.color }
-    }
-
-    fn beside(&self) -> Look {
-        self.look(std::io::stderr().is_terminal())
     }
 
     fn data(&self, text: &str) {

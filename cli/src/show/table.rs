@@ -327,6 +327,18 @@ mod tests {
         table
     }
 
+    #[test]
+    fn any_table_can_be_drawn_however_narrow_the_terminal() {
+        let mut table = orders();
+        table.row(["ana, maria".into(), "日本の果物 e\u{301}".into(), "1".into(), String::new()]);
+        for width in 0..40 {
+            for form in [Form::Fitted, Form::Vertical, Form::Wide] {
+                let drawn = table.drawn(Look { form, ..look(width) });
+                assert!(drawn.contains(OID) && drawn.contains("1999999999.00"), "{width} {form:?}:\n{drawn}");
+            }
+        }
+    }
+
     fn is_within(text: &str, width: usize) -> bool {
         text.lines().all(|line| columns(line) <= width)
     }

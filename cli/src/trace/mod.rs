@@ -180,12 +180,12 @@ impl<'a> Screen<'a> {
                     return Err(why);
                 }
                 if is_new {
-                    self.out.say(&format!("the trace of node {node} is down: {}", why.message));
+                    self.out.insist(&format!("the trace of node {node} is down: {}", why.message));
                 }
             }
             News::Batch(batch) => {
                 if batch.lost > 0 {
-                    self.out.say(&format!("node {node}: {} events are lost", batch.lost));
+                    self.out.insist(&format!("node {node}: {} events are lost", batch.lost));
                 }
                 for event in batch.events {
                     self.merge.add(node, now_ms, event);

@@ -175,9 +175,9 @@ impl Child {
             // One that is not there yet need not move.
             let _ = std::fs::rename(older(at), older(at + 1));
         }
-        let atomic_write = std::fs::copy(&self.log, older(1))
+        let copied = std::fs::copy(&self.log, older(1))
             .and_then(|_| OpenOptions::new().write(true).open(&self.log)?.set_len(0));
-        if let Err(error) = atomic_write {
+        if let Err(error) = copied {
             tracing::warn!(part = self.part.name, %error, "a log that is too long cannot be put aside");
         }
     }

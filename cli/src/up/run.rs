@@ -45,7 +45,7 @@ pub async fn up(sources: &Sources, shape: &Up, out: &Out) -> Result<(), Failure>
     }
     let loaded = plan.write(shape, out)?;
     if loaded.config.rehearsal {
-        out.say("this cluster is for rehearsals: faults can be planted in it (rehearsal = true in its configuration); no shop should be");
+        out.insist("this cluster is for rehearsals: faults can be planted in it (rehearsal = true in its configuration); no shop should be");
     }
     if shape.detach {
         out.answer(&detach(&loaded, shape).await?);
@@ -99,7 +99,7 @@ async fn serve(
                 out.answer(&endpoints(&supervisor, &left_out));
             }
             for one in &left_out {
-                supervisor.voice.say(&one.to_string());
+                supervisor.voice.insist(&one.to_string());
             }
             let who = if left_out.is_empty() { "everything" } else { "everything else" };
             supervisor.voice.say(&format!(
@@ -236,8 +236,8 @@ fn ended(supervisor: &mut Supervisor, part: &Part, how: ExitStatus) -> Result<()
     } else {
         ready::way_back(&supervisor.loaded, part, &words)
     };
-    supervisor.voice.say(&format!("{} ended by itself ({how}):\n{words}", part.name));
-    supervisor.voice.say(&format!("  → {becomes}"));
+    supervisor.voice.insist(&format!("{} ended by itself ({how}):\n{words}", part.name));
+    supervisor.voice.insist(&format!("  → {becomes}"));
     Ok(())
 }
 

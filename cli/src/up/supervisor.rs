@@ -176,7 +176,7 @@ impl Supervisor {
                     Ok(()) => self.voice.say(&format!("{name} was started again")),
                     Err(failure) => {
                         let pause = child.again.ended(now);
-                        self.voice.say(&format!("{failure}; tried again in {} s", pause.as_secs()));
+                        self.voice.insist(&format!("{failure}; tried again in {} s", pause.as_secs()));
                     }
                 }
             }

@@ -25,6 +25,14 @@ impl Voice {
         Voice { out: None }
     }
 
+    /// Says something that must be known, also to whoever wants to hear nothing beside answers.
+    pub fn insist(&self, text: &str) {
+        if let Some(out) = &self.out {
+            out.insist(text);
+        }
+        tracing::info!("{text}");
+    }
+
     /// Says something.
     pub fn say(&self, text: &str) {
         if let Some(out) = &self.out {
