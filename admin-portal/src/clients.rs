@@ -17,11 +17,11 @@ use store_client::{Range, now_ms};
 
 use crate::holders;
 
-pub(crate) async fn insert_client(portal: &Portal, mut asked: InsertClientRequest) -> Result<Client, Error> {
-    let given = asked.request.take();
-    let request = Request::new("InsertClient", given, &asked)?;
-    let data = ClientData::parse(&asked.data)?;
-    let cid = match asked.cid.as_str() {
+pub(crate) async fn insert_client(portal: &Portal, mut input: InsertClientRequest) -> Result<Client, Error> {
+    let given = input.request.take();
+    let request = Request::new("InsertClient", given, &input)?;
+    let data = ClientData::parse(&input.data)?;
+    let cid = match input.cid.as_str() {
         "" => {
             let made = data.name.as_deref().and_then(slug);
             let why = "is empty, and the data has no member \"name\" to make one from";
@@ -84,13 +84,13 @@ fn with_number(base: &str, number: u64) -> String {
     format!("{}{suffix}", &base[..end])
 }
 
-pub(crate) async fn update_client(portal: &Portal, mut asked: UpdateClientRequest) -> Result<Client, Error> {
-    let given = asked.request.take();
-    let request = Request::new("UpdateClient", given, &asked)?;
-    let data = ClientData::parse(&asked.data)?;
-    let cid = portal.cid("cid", &asked.cid).await?;
+pub(crate) async fn update_client(portal: &Portal, mut input: UpdateClientRequest) -> Result<Client, Error> {
+    let given = input.request.take();
+    let request = Request::new("UpdateClient", given, &input)?;
+    let data = ClientData::parse(&input.data)?;
+    let cid = portal.cid("cid", &input.cid).await?;
     let at = key::client(&cid);
-    let txn = guard_match(Txn::new(), &cid, asked.if_match)
+    let txn = guard_match(Txn::new(), &cid, input.if_match)
         .guard_json(at.clone(), STATE, State::Active.json())
         .set_json(at, now_ms(), DATA, data.data.get().to_owned())
         .returning_after();
@@ -148,13 +148,13 @@ async fn client(portal: &Portal, cid: &Cid) -> Result<Client, Error> {
     }
 }
 
-pub(crate) async fn get_client(portal: &Portal, asked: &GetClientRequest) -> Result<Client, Error> {
-    client(portal, &portal.cid("cid", &asked.cid).await?).await
+pub(crate) async fn get_client(portal: &Portal, input: &GetClientRequest) -> Result<Client, Error> {
+    client(portal, &portal.cid("cid", &input.cid).await?).await
 }
 
-pub(crate) async fn list_clients(portal: &Portal, asked: &ListRequest) -> Result<ListClientsResponse, Error> {
-    let (limit, prefix) = (page::limit(asked.limit)?, page::prefix(&asked.prefix)?);
-    let after = match asked.after.as_str() {
+pub(crate) async fn list_clients(portal: &Portal, input: &ListRequest) -> Result<ListClientsResponse, Error> {
+    let (limit, prefix) = (page::limit(input.limit)?, page::prefix(&input.prefix)?);
+    let after = match input.after.as_str() {
         "" => None,
         cid => Some(key::client(&Cid::parse("after", cid)?)),
     };

@@ -40,27 +40,27 @@ struct Seen {
 
 pub(crate) async fn delete_client(
     portal: &Portal,
-    mut asked: DeleteClientRequest,
+    mut input: DeleteClientRequest,
 ) -> Result<DeleteResponse, Error> {
-    let given = asked.request.take();
-    let request = Request::new("DeleteClient", given, &asked)?;
-    let cid = portal.cid("cid", &asked.cid).await?;
+    let given = input.request.take();
+    let request = Request::new("DeleteClient", given, &input)?;
+    let cid = portal.cid("cid", &input.cid).await?;
     let (mut continued, mut changed) = (false, Changed::default());
-    if asked.cascade {
-        continued = !close(portal, &cid, asked.if_match, request.part("close")).await?;
+    if input.cascade {
+        continued = !close(portal, &cid, input.if_match, request.part("close")).await?;
         changed = holders::cancel_all(portal, &cid).await?;
     }
     let at = key::client(&cid);
     let mut attempts = Attempts::new(portal, request);
     loop {
         let seen = look(portal, &cid).await?;
-        let answer = attempts.send(deletion(&cid, &asked, seen.as_ref())).await?;
+        let answer = attempts.send(deletion(&cid, &input, seen.as_ref())).await?;
         if answer.success {
             let record = shown(&answer, &at).map(|record| ClientRecord::read(&at, record)).transpose()?;
             let data = record.map_or_else(|| "{}".to_owned(), |record| record.data.get().to_owned());
             return Ok(changed.deleted(data, continued));
         }
-        if let Some(error) = refusal(portal, &cid, &asked, &answer).await? {
+        if let Some(error) = refusal(portal, &cid, &input, &answer).await? {
             return Err(error);
         }
         attempts.again(&answer).await?;
@@ -76,13 +76,13 @@ async fn look(portal: &Portal, cid: &Cid) -> Result<Option<Seen>, Error> {
     Ok(Some(Seen { offset: record.offset(), has_orders }))
 }
 
-fn deletion(cid: &Cid, asked: &DeleteClientRequest, seen: Option<&Seen>) -> Txn {
+fn deletion(cid: &Cid, input: &DeleteClientRequest, seen: Option<&Seen>) -> Txn {
     let at = key::client(cid);
     // With cascade the record was closed, and is of another version than the administrator saw.
-    let is_meant = |seen: &&Seen| asked.cascade || [0, seen.offset].contains(&asked.if_match);
+    let is_meant = |seen: &&Seen| input.cascade || [0, seen.offset].contains(&input.if_match);
     let seen = seen.filter(is_meant);
     let mut txn = Txn::new().guard_offset(at.clone(), seen.map_or(NEVER, |seen| seen.offset));
-    if asked.cascade {
+    if input.cascade {
         txn = txn.guard_json(at.clone(), STATE, State::Closing.json());
     }
     let txn = txn.guard_json(at.clone(), OPEN_ORDERS, "0");
@@ -113,7 +113,7 @@ async fn close(portal: &Portal, cid: &Cid, if_match: u64, request: Request) -> R
 async fn refusal(
     portal: &Portal,
     cid: &Cid,
-    asked: &DeleteClientRequest,
+    input: &DeleteClientRequest,
     answer: &TxnResponse,
 ) -> Result<Option<Error>, Error> {
     let Some(FailedGuard { key: at, record: Some(record), .. }) = answer.failed.first() else {
@@ -124,15 +124,15 @@ async fn refusal(
     }
     if record.data.is_empty() {
         // Remembered without its data: what is there now decides, unless a version was asked for.
-        let is_other = !asked.cascade && ![0, record.offset()].contains(&asked.if_match);
+        let is_other = !input.cascade && ![0, record.offset()].contains(&input.if_match);
         return Ok(is_other.then(|| changed(cid, record)));
     }
     let client = ClientRecord::read(at, record)?;
-    let is_other = if asked.cascade {
+    let is_other = if input.cascade {
         // What was closed is gone, and the CID was inserted anew: that one is not this request's to delete.
         client.state != State::Closing
     } else {
-        ![0, record.offset()].contains(&asked.if_match)
+        ![0, record.offset()].contains(&input.if_match)
     };
     if is_other {
         return Ok(Some(changed(cid, record)));

@@ -30,20 +30,20 @@ struct Remains {
 
 pub(crate) async fn delete_product(
     portal: &Portal,
-    mut asked: DeleteProductRequest,
+    mut input: DeleteProductRequest,
 ) -> Result<DeleteResponse, Error> {
-    let given = asked.request.take();
-    let request = Request::new("DeleteProduct", given, &asked)?;
-    let pid = portal.pid("pid", &asked.pid).await?;
+    let given = input.request.take();
+    let request = Request::new("DeleteProduct", given, &input)?;
+    let pid = portal.pid("pid", &input.pid).await?;
     let (mut continued, mut changed) = (false, Changed::default());
-    if asked.cascade {
-        continued = !close(portal, &pid, asked.if_match, request.part("close")).await?;
+    if input.cascade {
+        continued = !close(portal, &pid, input.if_match, request.part("close")).await?;
         changed = holders::remove_all(portal, &pid).await?;
     }
     let mut attempts = Attempts::new(portal, request);
     let mut remains = None;
     loop {
-        let answer = attempts.send(deletion(&pid, &asked, remains.as_ref())).await?;
+        let answer = attempts.send(deletion(&pid, &input, remains.as_ref())).await?;
         if answer.success {
             return Ok(changed.deleted(document(&pid, &answer)?, continued));
         }
@@ -67,13 +67,13 @@ pub(crate) async fn delete_product(
     }
 }
 
-fn deletion(pid: &Pid, asked: &DeleteProductRequest, remains: Option<&Remains>) -> Txn {
+fn deletion(pid: &Pid, input: &DeleteProductRequest, remains: Option<&Remains>) -> Txn {
     let (at, stock, now) = (key::product(pid), key::stock(pid), now_ms());
-    let txn = if asked.cascade {
+    let txn = if input.cascade {
         // A closed record is of another version than the administrator saw.
         guard_match(Txn::new(), pid, 0).guard_json(at.clone(), STATE, State::Closing.json())
     } else {
-        guard_match(Txn::new(), pid, asked.if_match)
+        guard_match(Txn::new(), pid, input.if_match)
     };
     let txn = txn.guard_json(stock.clone(), OPEN_ORDERS, "0");
     let Some(Remains { stock: seen, offset }) = remains else {

@@ -16,13 +16,13 @@ use store_client::now_ms;
 
 pub(crate) async fn insert_product(
     portal: &Portal,
-    mut asked: InsertProductRequest,
+    mut input: InsertProductRequest,
 ) -> Result<Product, Error> {
-    let given = asked.request.take();
-    let request = Request::new("InsertProduct", given, &asked)?;
-    let data = ProductData::parse(&asked.data)?;
+    let given = input.request.take();
+    let request = Request::new("InsertProduct", given, &input)?;
+    let data = ProductData::parse(&input.data)?;
     let quantity = data.quantity.ok_or_else(|| Error::invalid("data.quantity", "is missing"))?;
-    let pid = match asked.pid.as_str() {
+    let pid = match input.pid.as_str() {
         "" => {
             let why = "is empty, and the description has no letters or digits to make one from";
             Pid::chosen("pid", &slug(&data.description).ok_or_else(|| Error::invalid("pid", why))?)?
@@ -111,15 +111,15 @@ struct Wanted {
 
 pub(crate) async fn update_product(
     portal: &Portal,
-    mut asked: UpdateProductRequest,
+    mut input: UpdateProductRequest,
 ) -> Result<Product, Error> {
-    let given = asked.request.take();
-    let request = Request::new("UpdateProduct", given, &asked)?;
-    let data = ProductData::parse(&asked.data)?;
-    if data.quantity.is_none() && asked.if_match_stock != 0 {
+    let given = input.request.take();
+    let request = Request::new("UpdateProduct", given, &input)?;
+    let data = ProductData::parse(&input.data)?;
+    if data.quantity.is_none() && input.if_match_stock != 0 {
         return Err(Error::invalid("if_match_stock", "is given, but the data has no \"quantity\""));
     }
-    let pid = portal.pid("pid", &asked.pid).await?;
+    let pid = portal.pid("pid", &input.pid).await?;
     let stock_at = key::stock(&pid);
     let mut attempts = Attempts::new(portal, request);
     loop {
@@ -133,17 +133,17 @@ pub(crate) async fn update_product(
                 Some(Wanted { quantity, seen: record.map(read).transpose()? })
             }
         };
-        let answer = attempts.send(update(&pid, &data, &asked, wanted.as_ref())).await?;
+        let answer = attempts.send(update(&pid, &data, &input, wanted.as_ref())).await?;
         if answer.success {
             return answered(portal, &pid, &answer).await;
         }
         if let Some(error) = refused(&pid, &answer) {
             return Err(error);
         }
-        if asked.if_match_stock != 0 {
+        if input.if_match_stock != 0 {
             let moved = answer.failed.iter().find(|failed| failed.key == stock_at);
             let etag = moved.and_then(|failed| failed.record.as_ref()).map_or(0, Record::offset);
-            if etag != asked.if_match_stock {
+            if etag != input.if_match_stock {
                 return Err(Error::Changed { kind: Kind::Product, id: pid.to_string(), etag });
             }
         }
@@ -152,12 +152,12 @@ pub(crate) async fn update_product(
 }
 
 /// Replaces the description, and moves the stock by the difference to what was seen of it.
-fn update(pid: &Pid, data: &ProductData, asked: &UpdateProductRequest, wanted: Option<&Wanted>) -> Txn {
+fn update(pid: &Pid, data: &ProductData, input: &UpdateProductRequest, wanted: Option<&Wanted>) -> Txn {
     let (at, stock, now) = (key::product(pid), key::stock(pid), now_ms());
     let mut txn =
-        guard_match(Txn::new(), pid, asked.if_match).guard_json(at.clone(), STATE, State::Active.json());
-    if asked.if_match_stock != 0 {
-        txn = txn.guard_offset(stock.clone(), asked.if_match_stock);
+        guard_match(Txn::new(), pid, input.if_match).guard_json(at.clone(), STATE, State::Active.json());
+    if input.if_match_stock != 0 {
+        txn = txn.guard_offset(stock.clone(), input.if_match_stock);
     }
     let put = write(&ProductRecord::new(data));
     match wanted {
@@ -176,14 +176,14 @@ fn update(pid: &Pid, data: &ProductData, asked: &UpdateProductRequest, wanted: O
     }
 }
 
-pub(crate) async fn get_product(portal: &Portal, asked: &GetProductRequest) -> Result<Product, Error> {
-    product(portal, &portal.pid("pid", &asked.pid).await?).await
+pub(crate) async fn get_product(portal: &Portal, input: &GetProductRequest) -> Result<Product, Error> {
+    product(portal, &portal.pid("pid", &input.pid).await?).await
 }
 
 pub(crate) async fn list_products(
     portal: &Portal,
-    asked: &ListRequest,
+    input: &ListRequest,
 ) -> Result<ListProductsResponse, Error> {
-    let page = portal.products(&asked.prefix, asked.limit, &asked.after).await?;
+    let page = portal.products(&input.prefix, input.limit, &input.after).await?;
     Ok(ListProductsResponse { products: page.products, next: page.next, damage: page.damage })
 }

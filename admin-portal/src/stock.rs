@@ -13,26 +13,26 @@ use store_client::now_ms;
 
 use crate::products::{answered, refused};
 
-pub(crate) async fn adjust_stock(portal: &Portal, mut asked: AdjustStockRequest) -> Result<Product, Error> {
-    let given = asked.request.take();
-    let request = Request::new("AdjustStock", given, &asked)?;
-    if asked.amount == 0 || asked.amount.unsigned_abs() > STOCK_QUANTITY_MAX.unsigned_abs() {
+pub(crate) async fn adjust_stock(portal: &Portal, mut input: AdjustStockRequest) -> Result<Product, Error> {
+    let given = input.request.take();
+    let request = Request::new("AdjustStock", given, &input)?;
+    if input.amount == 0 || input.amount.unsigned_abs() > STOCK_QUANTITY_MAX.unsigned_abs() {
         let why = format!("must be within -{STOCK_QUANTITY_MAX} and {STOCK_QUANTITY_MAX}, and not 0");
         return Err(Error::invalid("amount", why));
     }
-    let pid = portal.pid("pid", &asked.pid).await?;
+    let pid = portal.pid("pid", &input.pid).await?;
     let (at, stock, now) = (key::product(&pid), key::stock(&pid), now_ms());
     let txn = Txn::new()
         .guard_exists(at.clone())
         .get(at)
-        .add(stock.clone(), now, ADJUSTED, asked.amount, None)
-        .add(stock, now, AVAILABLE, asked.amount, Some(0))
+        .add(stock.clone(), now, ADJUSTED, input.amount, None)
+        .add(stock, now, AVAILABLE, input.amount, Some(0))
         .returning_after();
     let answer = Attempts::new(portal, request).send(txn).await?;
     if answer.success {
         answered(portal, &pid, &answer).await
     } else {
-        Err(why(&pid, asked.amount, &answer)?)
+        Err(why(&pid, input.amount, &answer)?)
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Repeated(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     /// When it was told last.
-    told: Option<Instant>,
+    logged: Option<Instant>,
     /// The pause that began then.
     pause: Duration,
     /// What was not told since.
@@ -31,14 +31,14 @@ impl Repeated {
 
     fn tell_at(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock();
-        let since = state.told.map(|told| now.saturating_duration_since(told));
+        let since = state.logged.map(|logged| now.saturating_duration_since(logged));
         if since.is_some_and(|since| since < state.pause) {
             state.left_out += 1;
             return None;
         }
         let goes_on = since.is_some_and(|since| since < 2 * state.pause);
         state.pause = if goes_on { (2 * state.pause).min(PAUSE_MAX) } else { PAUSE_MIN };
-        state.told = Some(now);
+        state.logged = Some(now);
         Some(std::mem::take(&mut state.left_out))
     }
 }
@@ -50,14 +50,14 @@ mod tests {
     #[test]
     fn a_line_that_repeats_is_told_seldom_and_counted() {
         let (repeated, start) = (Repeated::default(), Instant::now());
-        let mut told = Vec::new();
+        let mut logged = Vec::new();
         for tenth in 0..600u64 {
             if let Some(left_out) = repeated.tell_at(start + Duration::from_millis(100 * tenth)) {
-                told.push((tenth, left_out));
+                logged.push((tenth, left_out));
             }
         }
-        assert_eq!(told[..3], [(0, 0), (10, 9), (30, 19)]);
-        assert!(told.len() <= 8, "{told:?}");
+        assert_eq!(logged[..3], [(0, 0), (10, 9), (30, 19)]);
+        assert!(logged.len() <= 8, "{logged:?}");
         assert!(repeated.tell_at(start + Duration::from_secs(600)).is_some());
     }
 

@@ -37,16 +37,16 @@ enum End {
     /// Without a word from either side.
     Gone,
     /// This side ends it, and says why.
-    Told(DisconnectReasonCode),
+    Disconnected(DisconnectReasonCode),
 }
 
 impl From<Bad> for End {
     fn from(bad: Bad) -> End {
         match bad {
             Bad::Gone => End::Gone,
-            Bad::Malformed | Bad::OtherVersion => End::Told(DisconnectReasonCode::MalformedPacket),
-            Bad::TooLarge => End::Told(DisconnectReasonCode::PacketTooLarge),
-            Bad::NoRoom => End::Told(DisconnectReasonCode::QuotaExceeded),
+            Bad::Malformed | Bad::OtherVersion => End::Disconnected(DisconnectReasonCode::MalformedPacket),
+            Bad::TooLarge => End::Disconnected(DisconnectReasonCode::PacketTooLarge),
+            Bad::NoRoom => End::Disconnected(DisconnectReasonCode::QuotaExceeded),
         }
     }
 }
@@ -103,10 +103,10 @@ pub(crate) async fn serve(
     };
     let (with_will, expiry) = match end {
         End::Said { with_will, expiry } => (with_will, expiry),
-        End::Gone | End::Told(_) => (true, None),
+        End::Gone | End::Disconnected(_) => (true, None),
     };
     hub.disconnect(client.number, &client.link, with_will, expiry);
-    if let End::Told(reason) = end {
+    if let End::Disconnected(reason) = end {
         // The codec (rumqttc 0.25.1) writes a byte more than the length that it says.
         writer.farewell(&[DISCONNECT, 1, reason as u8], FAREWELL).await;
     }
@@ -189,8 +189,8 @@ impl Client {
         tokio::select! {
             end = self.read_all(reader, answers) => end,
             end = self.write_all(writer, to_write) => end,
-            () = self.place.closed() => End::Told(DisconnectReasonCode::AdministrativeAction),
-            _ = stop.wait_for(|stop| *stop) => End::Told(DisconnectReasonCode::ServerShuttingDown),
+            () = self.place.closed() => End::Disconnected(DisconnectReasonCode::AdministrativeAction),
+            _ = stop.wait_for(|stop| *stop) => End::Disconnected(DisconnectReasonCode::ServerShuttingDown),
         }
     }
 
@@ -204,7 +204,7 @@ impl Client {
                 None => reader.next().await,
                 Some(patience) => match timeout(patience, reader.next()).await {
                     Ok(read) => read,
-                    Err(_late) => return End::Told(DisconnectReasonCode::KeepAliveTimeout),
+                    Err(_late) => return End::Disconnected(DisconnectReasonCode::KeepAliveTimeout),
                 },
             };
             let answer = match read {
@@ -245,25 +245,25 @@ impl Client {
                     expiry: expiry.map(|seconds| Duration::from_secs(seconds.into())),
                 })
             }
-            _ => Err(End::Told(DisconnectReasonCode::ProtocolError)),
+            _ => Err(End::Disconnected(DisconnectReasonCode::ProtocolError)),
         }
     }
 
     fn publish(&self, publish: Publish) -> Result<Option<Packet>, End> {
         if publish.qos == QoS::ExactlyOnce {
-            return Err(End::Told(DisconnectReasonCode::QoSNotSupported));
+            return Err(End::Disconnected(DisconnectReasonCode::QoSNotSupported));
         }
         if let Some(properties) = &publish.properties {
             if properties.topic_alias.is_some() {
-                return Err(End::Told(DisconnectReasonCode::TopicAliasInvalid));
+                return Err(End::Disconnected(DisconnectReasonCode::TopicAliasInvalid));
             }
             if !properties.subscription_identifiers.is_empty() {
-                return Err(End::Told(DisconnectReasonCode::ProtocolError));
+                return Err(End::Disconnected(DisconnectReasonCode::ProtocolError));
             }
         }
         let (qos, pkid, bytes) = (publish.qos, publish.pkid, publish.topic.clone());
         let name = std::str::from_utf8(&bytes).ok().filter(|name| topic::is_topic(name));
-        let Some(name) = name else { return Err(End::Told(DisconnectReasonCode::TopicNameInvalid)) };
+        let Some(name) = name else { return Err(End::Disconnected(DisconnectReasonCode::TopicNameInvalid)) };
         let message = Message::new(name, publish, self.number, &self.hub.held);
         let small = message.property_bytes() <= PROPERTIES_BYTES_MAX;
         let taken = small && self.hub.publish(message).is_ok();
@@ -308,7 +308,7 @@ impl Client {
                 writer.answer(&answer)?;
             }
             if self.link.is_taken() {
-                return Ok(End::Told(DisconnectReasonCode::SessionTakenOver));
+                return Ok(End::Disconnected(DisconnectReasonCode::SessionTakenOver));
             }
             while !writer.is_full()
                 && let Some(next) = self.hub.next(self.number, &self.link)

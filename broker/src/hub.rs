@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use admission::Repeated;
 use parking_lot::Mutex;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter as Asked, LastWill, RetainForwardRule, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{
+    Filter as RequestedFilter, LastWill, RetainForwardRule, SubscribeReasonCode,
+};
 
 use crate::config::Config;
 use crate::limits::{
@@ -238,20 +240,27 @@ impl Hub {
     }
 
     /// Adds a subscription, and gives the client what is retained for it.
-    pub(crate) fn subscribe(&self, number: Number, asked: &Asked, id: Option<usize>) -> SubscribeReasonCode {
-        let Some(filter) = Filter::read(&asked.path) else { return SubscribeReasonCode::TopicFilterInvalid };
-        let qos = lower(asked.qos, QoS::AtLeastOnce);
+    pub(crate) fn subscribe(
+        &self,
+        number: Number,
+        requested: &RequestedFilter,
+        id: Option<usize>,
+    ) -> SubscribeReasonCode {
+        let Some(filter) = Filter::read(&requested.path) else {
+            return SubscribeReasonCode::TopicFilterInvalid;
+        };
+        let qos = lower(requested.qos, QoS::AtLeastOnce);
         let wanted = Wanted {
             session: number,
             qos,
-            no_local: asked.nolocal,
-            retain_as_published: asked.preserve_retain,
+            no_local: requested.nolocal,
+            retain_as_published: requested.preserve_retain,
             id,
         };
         let mut state = self.state.lock();
         let state = &mut *state;
         let Some(session) = state.sessions.get_mut(&number) else { return SubscribeReasonCode::Unspecified };
-        if !session.filters.contains_key(&asked.path) {
+        if !session.filters.contains_key(&requested.path) {
             let cost = filter.cost();
             if session.filters.len() >= SUBSCRIPTIONS_MAX
                 || session.filter_bytes + cost > SUBSCRIPTION_BYTES_MAX
@@ -259,10 +268,10 @@ impl Hub {
                 return SubscribeReasonCode::QuotaExceeded;
             }
             session.filter_bytes += cost;
-            session.filters.insert(asked.path.clone(), cost);
+            session.filters.insert(requested.path.clone(), cost);
         }
         let is_new = state.tree.subscribe(filter, wanted);
-        let told = match asked.retain_forward_rule {
+        let told = match requested.retain_forward_rule {
             RetainForwardRule::OnEverySubscribe => true,
             RetainForwardRule::OnNewSubscribe => is_new,
             RetainForwardRule::Never => false,
@@ -285,13 +294,13 @@ impl Hub {
     }
 
     /// Takes a subscription out; whether there was one.
-    pub(crate) fn unsubscribe(&self, number: Number, asked: &str) -> bool {
+    pub(crate) fn unsubscribe(&self, number: Number, requested: &str) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
         let Some(session) = state.sessions.get_mut(&number) else { return false };
-        let Some(cost) = session.filters.remove(asked) else { return false };
+        let Some(cost) = session.filters.remove(requested) else { return false };
         session.filter_bytes -= cost;
-        if let Some(filter) = Filter::read(asked) {
+        if let Some(filter) = Filter::read(requested) {
             state.tree.unsubscribe(filter, number);
         }
         true
@@ -355,7 +364,7 @@ impl State {
                     .or_insert(new);
             }
             Matched::Group(group) => {
-                if let Some(wanted) = turn(group, sessions) {
+                if let Some(wanted) = next_in_turn(group, sessions) {
                     shared.push((wanted.session, delivery(message, wanted)));
                 }
             }
@@ -384,7 +393,7 @@ fn delivery(message: &Message, wanted: Wanted) -> Delivery {
 }
 
 /// Whose turn it is in a group: the next that would send at once, else the next that is there, else the next.
-fn turn(group: &mut Group, sessions: &BTreeMap<Number, Session>) -> Option<Wanted> {
+fn next_in_turn(group: &mut Group, sessions: &BTreeMap<Number, Session>) -> Option<Wanted> {
     let count = group.members.len();
     let order = (0..count).map(|step| (group.next + step) % count);
     let rank = |at: &usize| {

@@ -16,7 +16,7 @@ use store_keys::ClusterId;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 
-use crate::args::Health as Asked;
+use crate::args::Health as HealthArgs;
 use crate::config::shape::Config;
 use crate::failure::{Failure, Kind};
 use crate::reach::joint::{self, Folder};
@@ -56,7 +56,7 @@ pub struct PortalSeen {
     /// What it says of itself.
     pub status: Result<PortalStatusResponse, Failure>,
     /// Why it does not read through the store; `None`: it does.
-    pub trouble: Option<String>,
+    pub problem: Option<String>,
 }
 
 /// Whether people can work, and what is down.
@@ -74,18 +74,18 @@ pub struct Health {
 ///
 /// # Errors
 /// They cannot work, or something is degraded and that is not well enough.
-pub async fn run(config: &Config, asked: Asked, out: &Out) -> Result<(), Failure> {
-    let deadline = Instant::now() + Duration::from_secs(asked.wait);
+pub async fn run(config: &Config, args: HealthArgs, out: &Out) -> Result<(), Failure> {
+    let deadline = Instant::now() + Duration::from_secs(args.wait);
     let health = loop {
         let (config, seen) = look(config).await;
         let health = Health::of(&config, &seen);
-        if health.is_well(asked.strict) || Instant::now() + LOOK >= deadline {
+        if health.is_well(args.strict) || Instant::now() + LOOK >= deadline {
             break health;
         }
         sleep(LOOK).await;
     };
     out.answer(&Answer::line(health.line(), health.document()));
-    if health.is_well(asked.strict) {
+    if health.is_well(args.strict) {
         return Ok(());
     }
     let degraded = || Failure::unreachable(health.degraded.join("; "));
@@ -108,9 +108,9 @@ pub async fn look(config: &Config) -> (Config, Seen) {
 }
 
 async fn portal(kind: &'static str, at: usize, address: String, meant: Option<ClusterId>) -> PortalSeen {
-    let (status, trouble) = tokio::join!(nodes::portal_status(&address), read(kind, &address, meant));
+    let (status, problem) = tokio::join!(nodes::portal_status(&address), read(kind, &address, meant));
     let status = status.and_then(|status| whose::check_portal(meant, &address, &status).map(|()| status));
-    PortalSeen { kind, name: format!("{kind}-{at}"), address, status, trouble }
+    PortalSeen { kind, name: format!("{kind}-{at}"), address, status, problem }
 }
 
 /// Reads through a portal what it never answers from its cache. Why it does not answer, if it does not.
@@ -174,8 +174,8 @@ impl Health {
                 }
             }
         }
-        for PortalSeen { name, trouble, .. } in &seen.portals {
-            degraded.extend(trouble.as_ref().map(|why| format!("{name}: {why}")));
+        for PortalSeen { name, problem, .. } in &seen.portals {
+            degraded.extend(problem.as_ref().map(|why| format!("{name}: {why}")));
         }
         if !seen.broker {
             degraded.push("the broker is down".to_owned());
@@ -222,11 +222,11 @@ impl Health {
 fn portals_problem(portals: &[PortalSeen]) -> Option<Failure> {
     for (kind, whom) in [("admin-portal", "staff"), ("client-portal", "shoppers")] {
         let mut of_kind = portals.iter().filter(|portal| portal.kind == kind).peekable();
-        if of_kind.peek().is_none() || of_kind.clone().any(|portal| portal.trouble.is_none()) {
+        if of_kind.peek().is_none() || of_kind.clone().any(|portal| portal.problem.is_none()) {
             continue;
         }
         let each = of_kind.map(|portal| {
-            let why = portal.trouble.as_deref().unwrap_or_default();
+            let why = portal.problem.as_deref().unwrap_or_default();
             format!("{} at {} {why}", portal.name, portal.address)
         });
         let message = format!("no portal serves {whom}: {}", each.collect::<Vec<_>>().join("; "));
@@ -314,7 +314,7 @@ fn astray(id: u64, status: &StatusResponse, leader: Option<&StatusResponse>) -> 
     let leader = leader.filter(|leader| leader.node != status.node && status.role() != Role::NonMember)?;
     let follows = status.leader.as_ref().is_some_and(|hint| hint.node == leader.node);
     (!follows || status.role() == Role::Candidate).then(|| {
-        format!("node-{id} does not follow node-{}: it is cut off from it, or has another key", leader.node)
+        format!("node-{id} does not follow node-{} yet; if it stays so, it is cut off from it, or has another key", leader.node)
     })
 }
 
@@ -347,13 +347,13 @@ mod tests {
         Err(Failure::unreachable("down"))
     }
 
-    fn portal(kind: &'static str, at: usize, trouble: Option<&str>) -> PortalSeen {
+    fn portal(kind: &'static str, at: usize, problem: Option<&str>) -> PortalSeen {
         PortalSeen {
             kind,
             name: format!("{kind}-{at}"),
             address: format!("127.0.0.1:741{at}"),
             status: Err(Failure::unreachable("not asked")),
-            trouble: trouble.map(str::to_owned),
+            problem: problem.map(str::to_owned),
         }
     }
 

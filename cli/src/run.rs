@@ -34,9 +34,9 @@ pub fn supervises(command: &Command) -> bool {
 /// Whether `feira up` started this process.
 fn is_supervised(command: &Command) -> bool {
     match command {
-        Command::Store(asked) => asked.supervised.supervised,
-        Command::AdminPortal(asked) | Command::ClientPortal(asked) => asked.supervised.supervised,
-        Command::Broker(asked) => asked.supervised.supervised || asked.watch.is_some(),
+        Command::Store(args) => args.supervised.supervised,
+        Command::AdminPortal(args) | Command::ClientPortal(args) => args.supervised.supervised,
+        Command::Broker(args) => args.supervised.supervised || args.watch.is_some(),
         _ => false,
     }
 }
@@ -55,8 +55,8 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
     }
     match cli.command {
         Command::Up(shape) => up::run::up(&sources, &shape, out).await,
-        Command::Demo(asked) => demo::run::run(&asked, out).await,
-        Command::Config(asked) if asked.template => {
+        Command::Demo(args) => demo::run::run(&args, out).await,
+        Command::Config(args) if args.template => {
             let text = template(&Fresh::default());
             out.answer(&Answer::text(&text, text.as_str().into()));
             Ok(())
@@ -67,10 +67,10 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
             Ok(())
         }
         // Where no configuration is, it writes the one that it restores by.
-        Command::Restore(asked) => shown(backup::restore::run(&load_or_defaults(&sources)?, &asked), out),
+        Command::Restore(args) => shown(backup::restore::run(&load_or_defaults(&sources)?, &args), out),
         command => {
             let loaded = named(load(&sources)?)?;
-            let asks = asked_of(&command, &loaded.config).is_some();
+            let asks = addresses_of(&command, &loaded.config).is_some();
             with_config(command, &if asks { settle(loaded).await } else { loaded }, out).await
         }
     }
@@ -78,33 +78,33 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
 
 async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
     if !loaded.from_file
-        && let Some(asked) = asked_of(&command, &loaded.config)
+        && let Some(args) = addresses_of(&command, &loaded.config)
     {
         out.say(&format!(
             "no {} here: asking {} (the defaults, with FEIRA_… and --set over them; --config FILE names a cluster's)",
             loaded.path.display(),
-            asked.join(", ")
+            args.join(", ")
         ));
     }
     match command {
         Command::Admin(tool) => admin(&tool, loaded, out).await,
         Command::Shop(tool) => shop(&tool, loaded, out).await,
         Command::Kv(tool) => key_values(&tool, loaded, out).await,
-        Command::Import(asked) => run_import(asked, loaded, out).await,
-        Command::Status(asked) => status::run(&loaded.config, asked.watch, out).await,
-        Command::Health(asked) => health::run(&loaded.config, asked, out).await,
+        Command::Import(args) => run_import(args, loaded, out).await,
+        Command::Status(args) => status::run(&loaded.config, args.watch, out).await,
+        Command::Health(args) => health::run(&loaded.config, args, out).await,
         Command::Down => shown(up::run::down(loaded).await, out),
-        Command::Member(asked) => shown(member::run::run(loaded, asked, out).await, out),
-        Command::Node(asked) => shown(up::act::node(loaded, &asked).await, out),
+        Command::Member(args) => shown(member::run::run(loaded, args, out).await, out),
+        Command::Node(args) => shown(up::act::node(loaded, &args).await, out),
         Command::Audit => shown(audit::run::run(loaded).await, out),
-        Command::Trace(asked) => trace::run(loaded, &asked, out).await,
-        Command::Log(asked) => logs(asked, loaded, out).await,
+        Command::Trace(args) => trace::run(loaded, &args, out).await,
+        Command::Log(args) => logs(args, loaded, out).await,
         Command::Snapshot(Snapshot::Show { node, number, limit }) => {
             log::snapshot::show(loaded, node, number, limit as usize, out)
         }
         Command::Snapshot(Snapshot::Verify { node }) => log::snapshot::verify(loaded, node, out),
         Command::Config(_) => show_config(loaded, out),
-        Command::Backup(asked) => shown(backup::take::run(loaded, &asked).await, out),
+        Command::Backup(args) => shown(backup::take::run(loaded, &args).await, out),
         Command::Key(Key::Make) => shown(key::make::make(loaded), out),
         Command::Key(Key::Export { out: to, .. }) => shown(key::make::export(loaded, to), out),
         Command::Key(Key::Rotate) => shown(member::rotate::run(loaded, out).await, out),
@@ -114,7 +114,7 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
 }
 
 /// The addresses of the configuration that a command asks, and that nobody named.
-fn asked_of(command: &Command, config: &Config) -> Option<Vec<String>> {
+fn addresses_of(command: &Command, config: &Config) -> Option<Vec<String>> {
     let portals =
         |portals: &[Instance]| portals.iter().map(|portal| portal.listen.clone()).collect::<Vec<_>>();
     let nodes = || config.store.nodes.iter().map(|node| node.reached_at().to_owned()).collect::<Vec<_>>();
@@ -123,7 +123,7 @@ fn asked_of(command: &Command, config: &Config) -> Option<Vec<String>> {
         Command::Kv(tool) if tool.store.is_empty() => Some(nodes()),
         Command::Admin(tool) if tool.portal.is_empty() => Some(portals(&config.admin_portals)),
         Command::Shop(shop) if shop.tool.portal.is_empty() => Some(portals(&config.client_portals)),
-        Command::Import(asked) if !asked.dry_run => {
+        Command::Import(args) if !args.dry_run => {
             Some([portals(&config.admin_portals), portals(&config.client_portals)].concat())
         }
         _ => None,
@@ -145,14 +145,14 @@ async fn serve(command: Command, loaded: &Loaded) -> Result<(), Failure> {
     // Before anything counts them.
     admission::descriptors::raise();
     match command {
-        Command::Store(asked) => role::store::run(loaded, asked.node, asked.supervised.supervised).await,
-        Command::AdminPortal(asked) => {
-            role::portals::run(loaded, Which::Admin, asked.instance, asked.supervised.supervised).await
+        Command::Store(args) => role::store::run(loaded, args.node, args.supervised.supervised).await,
+        Command::AdminPortal(args) => {
+            role::portals::run(loaded, Which::Admin, args.instance, args.supervised.supervised).await
         }
-        Command::ClientPortal(asked) => {
-            role::portals::run(loaded, Which::Client, asked.instance, asked.supervised.supervised).await
+        Command::ClientPortal(args) => {
+            role::portals::run(loaded, Which::Client, args.instance, args.supervised.supervised).await
         }
-        Command::Broker(asked) => role::broker::run(loaded, asked.supervised.supervised).await,
+        Command::Broker(args) => role::broker::run(loaded, args.supervised.supervised).await,
         other => unreachable!("{other:?} is no role"),
     }
 }
@@ -160,9 +160,9 @@ async fn serve(command: Command, loaded: &Loaded) -> Result<(), Failure> {
 /// Where a part logs that `feira up` started.
 fn log_of(command: &Command, loaded: &Loaded) -> LogFile {
     let kind = match command {
-        Command::Store(asked) => Kind::Node(asked.node),
-        Command::AdminPortal(asked) => Kind::AdminPortal(asked.instance),
-        Command::ClientPortal(asked) => Kind::ClientPortal(asked.instance),
+        Command::Store(args) => Kind::Node(args.node),
+        Command::AdminPortal(args) => Kind::AdminPortal(args.instance),
+        Command::ClientPortal(args) => Kind::ClientPortal(args.instance),
         _ => Kind::Broker,
     };
     LogFile::of(&loaded.config, &loaded.folder().join("log"), &kind.name())
@@ -173,15 +173,15 @@ fn shown(answer: Result<Answer, Failure>, out: &Out) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn run_import(asked: Import, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
+async fn run_import(args: Import, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
     let job = Job {
-        file: asked.file,
-        refused: asked.refused,
-        in_flight: usize::try_from(asked.in_flight).unwrap_or(64),
-        label: asked.label,
-        check: !asked.no_check,
+        file: args.file,
+        refused: args.refused,
+        in_flight: usize::try_from(args.in_flight).unwrap_or(64),
+        label: args.label,
+        check: !args.no_check,
     };
-    if asked.dry_run {
+    if args.dry_run {
         return shown(crate::import::run::dry_run(&job), out);
     }
     let cluster = loaded.config.whose();
@@ -203,8 +203,8 @@ async fn run_import(asked: Import, loaded: &Loaded, out: &Out) -> Result<(), Fai
     Ok(())
 }
 
-async fn logs(asked: Log, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
-    match asked {
+async fn logs(args: Log, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
+    match args {
         Log::Show { node, all: _, follow, from, limit, folder } => {
             let of = node.map_or(Of::All, Of::Node);
             log::look::run(loaded, of, Wanted { from, limit }, folder, follow, out).await

@@ -180,16 +180,16 @@ pub fn role(role: Role) -> &'static str {
 pub(crate) fn of_portals(portals: &[PortalSeen]) -> Answer {
     let mut table = Table::new(&PORTALS);
     let (mut documents, mut notes) = (Vec::new(), Vec::new());
-    for PortalSeen { name, address, status, trouble, .. } in portals {
+    for PortalSeen { name, address, status, problem, .. } in portals {
         let (name, address) = (name.clone(), address.clone());
         match status {
             Ok(status) => {
                 let mut document = portal_document(&address, status);
-                document["trouble"] = trouble.clone().into();
+                document["problem"] = problem.clone().into();
                 documents.push(document);
                 notes.extend(ignored(&name, status.ignored));
                 notes.extend(bus_problem(&name, &status.bus_problem));
-                notes.extend(trouble.as_ref().map(|why| format!("{name} does not serve: {why}")));
+                notes.extend(problem.as_ref().map(|why| format!("{name} does not serve: {why}")));
                 table.row(portal_row(name, address, status));
             }
             Err(_) => {

@@ -25,11 +25,11 @@ fn given(tool: &Tool) -> Given {
 
 /// The addresses asked for, else those configured.
 #[must_use]
-pub fn addresses(asked: &[String], configured: &[Instance]) -> Vec<String> {
-    if asked.is_empty() {
+pub fn addresses(args: &[String], configured: &[Instance]) -> Vec<String> {
+    if args.is_empty() {
         configured.iter().map(|portal| portal.listen.clone()).collect()
     } else {
-        asked.to_vec()
+        args.to_vec()
     }
 }
 
@@ -80,8 +80,8 @@ impl Drop for Feeder {
 ///
 /// # Errors
 /// The first failure, if no person is there to go on.
-pub async fn shop(asked: &Shop, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
-    let addresses = addresses(&asked.tool.portal, &loaded.config.client_portals);
+pub async fn shop(args: &Shop, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
+    let addresses = addresses(&args.tool.portal, &loaded.config.client_portals);
     let portals = Portals::new(
         "client portal",
         &addresses,
@@ -89,7 +89,7 @@ pub async fn shop(asked: &Shop, loaded: &Loaded, out: &Out) -> Result<(), Failur
         patience(loaded),
         Some(out.clone()),
     )?;
-    shop_at(portals, asked.cid.clone(), &given(&asked.tool), out).await
+    shop_at(portals, args.cid.clone(), &given(&args.tool), out).await
 }
 
 /// The shoppers' REPL over these portals.

@@ -32,13 +32,13 @@ const STRAY_PAGES_MAX: usize = 16;
 ///
 /// # Errors
 /// INVALID_ARGUMENT.
-pub fn limit(asked: u32) -> Result<u32, Error> {
-    match asked {
+pub fn limit(limit_wanted: u32) -> Result<u32, Error> {
+    match limit_wanted {
         0 => Ok(PAGE_DEFAULT),
-        1..=PAGE_MAX => Ok(asked),
+        1..=PAGE_MAX => Ok(limit_wanted),
         _ => Err(Error::invalid(
             "limit",
-            format!("{asked} is not within 1 and {PAGE_MAX} (0 means {PAGE_DEFAULT})"),
+            format!("{limit_wanted} is not within 1 and {PAGE_MAX} (0 means {PAGE_DEFAULT})"),
         )),
     }
 }
@@ -47,15 +47,15 @@ pub fn limit(asked: u32) -> Result<u32, Error> {
 ///
 /// # Errors
 /// INVALID_ARGUMENT.
-pub fn prefix(asked: &str) -> Result<&str, Error> {
-    if asked.len() > ID_BYTES_MAX {
+pub fn prefix(limit_wanted: &str) -> Result<&str, Error> {
+    if limit_wanted.len() > ID_BYTES_MAX {
         return Err(Error::invalid(
             "prefix",
-            format!("{} bytes; ids have at most {ID_BYTES_MAX}", asked.len()),
+            format!("{} bytes; ids have at most {ID_BYTES_MAX}", limit_wanted.len()),
         ));
     }
-    plain("prefix", asked)?;
-    Ok(asked)
+    plain("prefix", limit_wanted)?;
+    Ok(limit_wanted)
 }
 
 /// One page of records.
@@ -148,8 +148,13 @@ impl Portal {
     ///
     /// # Errors
     /// INVALID_ARGUMENT, UNAVAILABLE.
-    pub async fn products(&self, asked_prefix: &str, asked: u32, after: &str) -> Result<Products, Error> {
-        let (limit, prefix) = (limit(asked)?, prefix(asked_prefix)?);
+    pub async fn products(
+        &self,
+        asked_prefix: &str,
+        limit_wanted: u32,
+        after: &str,
+    ) -> Result<Products, Error> {
+        let (limit, prefix) = (limit(limit_wanted)?, prefix(asked_prefix)?);
         let after = match after {
             "" => None,
             pid => Some(key::product(&Pid::parse("after", pid)?)),

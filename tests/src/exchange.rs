@@ -47,7 +47,7 @@ pub struct Outcome {
     /// Writes of handles acknowledged.
     pub writes: u64,
     /// Refusals that named whose port it was.
-    pub told: u64,
+    pub messages: u64,
     /// Everything else that was refused or not answered.
     pub refused: u64,
 }
@@ -59,12 +59,12 @@ struct Shop {
     id: ClusterId,
     /// What each of its orders takes, so that it is told from those of other clusters.
     quantity: i64,
-    told: Arc<Told>,
+    messages: Arc<Messages>,
 }
 
 /// What users of one cluster were told.
 #[derive(Default)]
-struct Told {
+struct Messages {
     /// Orders acknowledged, by OID.
     orders: Mutex<BTreeSet<String>>,
     /// Keys acknowledged.
@@ -75,7 +75,7 @@ struct Told {
     sentences: Mutex<BTreeMap<String, String>>,
 }
 
-impl Told {
+impl Messages {
     fn refusal(&self, of: &str, message: &str) {
         let is_told = message.contains("the port of");
         let count = if is_told { &self.whose_port } else { &self.refused };
@@ -106,7 +106,7 @@ pub async fn exchange(feira: &str, seed: u64, time: Duration) -> Outcome {
     wait::until("every handle to know its cluster", PATIENCE, || async {
         let learnt = |shop: &Shop| {
             let own = format!("{KEYS}{}/false/", shop.name);
-            shop.told.keys.lock().iter().any(|key| key.starts_with(own.as_bytes()))
+            shop.messages.keys.lock().iter().any(|key| key.starts_with(own.as_bytes()))
         };
         if shops.iter().all(learnt) { Ok(()) } else { Err("not yet") }
     })
@@ -123,11 +123,11 @@ pub async fn exchange(feira: &str, seed: u64, time: Duration) -> Outcome {
     for shop in &mut shops {
         shop.cluster.run_all().await;
         check(shop).await;
-        outcome.orders += shop.told.orders.lock().len() as u64;
-        outcome.writes += shop.told.keys.lock().len() as u64;
-        outcome.told += shop.told.whose_port.load(Ordering::Relaxed);
-        outcome.refused += shop.told.refused.load(Ordering::Relaxed);
-        for (kind, sentence) in shop.told.sentences.lock().iter() {
+        outcome.orders += shop.messages.orders.lock().len() as u64;
+        outcome.writes += shop.messages.keys.lock().len() as u64;
+        outcome.messages += shop.messages.whose_port.load(Ordering::Relaxed);
+        outcome.refused += shop.messages.refused.load(Ordering::Relaxed);
+        for (kind, sentence) in shop.messages.sentences.lock().iter() {
             eprintln!("{}, {kind}: {sentence}", shop.name);
         }
     }
@@ -155,7 +155,7 @@ async fn found(feira: &str) -> Vec<Shop> {
         id: cluster.id(),
         cluster,
         quantity,
-        told: Arc::default(),
+        messages: Arc::default(),
     };
     (1..).zip(all).map(shop).collect()
 }
@@ -209,7 +209,7 @@ async fn round(shops: &mut [Shop], rng: &mut fastrand::Rng) -> u64 {
 
 /// Orders at the cluster's client portal, naming the cluster as the tools do, until told to stop.
 fn shopper(shop: &Shop, stop: Arc<AtomicBool>) -> impl Future<Output = ()> + Send + use<> {
-    let (channel, id, told) = (shop.cluster.channel("client-1"), shop.id, Arc::clone(&shop.told));
+    let (channel, id, messages) = (shop.cluster.channel("client-1"), shop.id, Arc::clone(&shop.messages));
     let (name, quantity) = (shop.name, shop.quantity);
     async move {
         let named: MetadataValue<_> = id.to_string().parse().expect("digits");
@@ -221,9 +221,9 @@ fn shopper(shop: &Shop, stop: Arc<AtomicBool>) -> impl Future<Output = ()> + Sen
             let request = order_request(CID, &[(PID, quantity)]);
             let asked = tokio::time::timeout(REQUEST, portal.create_order(request)).await;
             match asked {
-                Ok(Ok(order)) => drop(told.orders.lock().insert(order.into_inner().oid)),
-                Ok(Err(status)) => told.refusal("portal", status.message()),
-                Err(_) => told.refusal("portal", &format!("no answer to {name}")),
+                Ok(Ok(order)) => drop(messages.orders.lock().insert(order.into_inner().oid)),
+                Ok(Err(status)) => messages.refusal("portal", status.message()),
+                Err(_) => messages.refusal("portal", &format!("no answer to {name}")),
             }
             wait::pass(Duration::from_millis(10)).await;
         }
@@ -233,7 +233,7 @@ fn shopper(shop: &Shop, stop: Arc<AtomicBool>) -> impl Future<Output = ()> + Sen
 /// Writes through a handle until told to stop; one that is given the cluster's id, or one that learns it at the start.
 fn writer(shop: &Shop, given: bool, stop: Arc<AtomicBool>) -> impl Future<Output = ()> + Send + use<> {
     let nodes = shop.cluster.node_places();
-    let (id, told, name) = (shop.id, Arc::clone(&shop.told), shop.name);
+    let (id, messages, name) = (shop.id, Arc::clone(&shop.messages), shop.name);
     async move {
         let cluster = given.then_some(id);
         let config = Config { deadline: REQUEST, cluster, ..Config::of_nodes(nodes) };
@@ -245,16 +245,16 @@ fn writer(shop: &Shop, given: bool, stop: Arc<AtomicBool>) -> impl Future<Output
             let key = Bytes::from(format!("{KEYS}{name}/{given}/{number}"));
             let txn = Txn::new().put(key.clone(), 1, name);
             match store.txn(txn, Some(request_identity([7; 16]))).await {
-                Ok(answer) if answer.success => drop(told.keys.lock().insert(key.clone())),
+                Ok(answer) if answer.success => drop(messages.keys.lock().insert(key.clone())),
                 Ok(answer) => panic!("nothing stands against it: {answer:?}"),
-                Err(error) => told.refusal("handle", &error.to_string()),
+                Err(error) => messages.refusal("handle", &error.to_string()),
             }
             // What another cluster has is never read as ours.
             match store.get(key.clone(), Freshness::linearizable()).await {
                 Ok(got) => {
-                    assert!(got.record.is_some() || !told.keys.lock().contains(&key), "{key:?} is lost");
+                    assert!(got.record.is_some() || !messages.keys.lock().contains(&key), "{key:?} is lost");
                 }
-                Err(error) => told.refusal("handle", &error.to_string()),
+                Err(error) => messages.refusal("handle", &error.to_string()),
             }
             wait::pass(Duration::from_millis(10)).await;
         }
@@ -268,7 +268,7 @@ async fn check(shop: &Shop) {
     let foreign: Vec<&OrderSummary> = all.iter().filter(|order| order.total != own).collect();
     assert!(foreign.is_empty(), "{} has orders that were made at another cluster: {foreign:?}", shop.name);
     let orders: BTreeSet<String> = all.into_iter().map(|order| order.oid).collect();
-    let missing: Vec<String> = shop.told.orders.lock().difference(&orders).cloned().collect();
+    let missing: Vec<String> = shop.messages.orders.lock().difference(&orders).cloned().collect();
     assert!(missing.is_empty(), "orders acknowledged to {} are not there: {missing:?}", shop.name);
     let store = Replicated::new(Config { deadline: PATIENCE, ..shop.cluster.reach() });
     let store = store.expect("addresses are in order");
@@ -286,7 +286,7 @@ async fn check(shop: &Shop) {
             break;
         }
     }
-    let missing: Vec<Bytes> = shop.told.keys.lock().difference(&keys).cloned().collect();
+    let missing: Vec<Bytes> = shop.messages.keys.lock().difference(&keys).cloned().collect();
     assert!(missing.is_empty(), "writes acknowledged to {} are not there: {missing:?}", shop.name);
     // Audited too: an order of another cluster would hold stock of this one.
     shop.cluster.assert_audited().await;

@@ -13,7 +13,7 @@ use feira_tests::cluster::{Cluster, Options, PATIENCE};
 use feira_tests::shop::{insert_client, insert_product, order, patient};
 use feira_tests::wait;
 use proto::portal::{GetClientRequest, ListRequest};
-use proto::store::pipeline_request::Request as Asked;
+use proto::store::pipeline_request::Request as Call;
 use proto::store::scan_request::Range;
 use proto::store::{Freshness, GetRequest, PipelineRequest, Route, ScanRequest, SetRequest, TxnRequest};
 use rumqttc::v5::mqttbytes::QoS;
@@ -143,7 +143,7 @@ async fn a_caller_who_takes_answers_may_have_thousands_of_small_requests_under_w
         freshness: Some(Freshness::linearizable()),
     };
     let requests: Vec<Bytes> = (1..=REQUESTS)
-        .map(|number| framed(&PipelineRequest { number, request: Some(Asked::Get(get.clone())) }))
+        .map(|number| framed(&PipelineRequest { number, request: Some(Call::Get(get.clone())) }))
         .collect();
     let mut caller = Caller::new(cluster.address(&leader), 1 << 20).await;
     assert!(caller.ask("/feira.store.v1.Kv/Pipeline", &requests).await);
@@ -163,7 +163,7 @@ async fn scans_that_nobody_takes_stay_unread_in_the_database() {
     let (cluster, leader) = shop().await;
     let undisturbed = undisturbed(&cluster).await;
     let requests: Vec<Bytes> = (1..=1_500)
-        .map(|number| framed(&PipelineRequest { number, request: Some(Asked::Scan(scan())) }))
+        .map(|number| framed(&PipelineRequest { number, request: Some(Call::Scan(scan())) }))
         .collect();
     let mut callers = Vec::new();
     // One that takes nothing, and one that takes a little at a time, as a slow line does.
@@ -205,7 +205,7 @@ async fn answers_of_writes_that_nobody_takes_are_bounded() {
     let set = proto::write::set(&SetRequest { route: ROUTE, key, ..SetRequest::default() });
     let txn = |number: u64| {
         let request = TxnRequest { route: ROUTE, txn: Some(set.clone()), identity: None };
-        framed(&PipelineRequest { number, request: Some(Asked::Txn(request)) })
+        framed(&PipelineRequest { number, request: Some(Call::Txn(request)) })
     };
     let requests: Vec<Bytes> = (1..=3_000).map(txn).collect();
     let mut caller = Caller::new(cluster.address(&leader), 65_535).await;
@@ -347,7 +347,7 @@ async fn a_busy_pipeline_is_not_cut_for_those_who_do_not_end_their_requests() {
     let mut pipeline = busy.unended.pop().unwrap();
     let sending = tokio::spawn(async move {
         for number in 1.. {
-            let request = PipelineRequest { number, request: Some(Asked::Get(get.clone())) };
+            let request = PipelineRequest { number, request: Some(Call::Get(get.clone())) };
             if pipeline.send_data(framed(&request), false).is_err() {
                 break;
             }

@@ -17,5 +17,5 @@ async fn no_request_is_answered_by_another_cluster_whoever_has_its_ports() {
     let outcome = exchange(feira_tests::feira!(), seed, Duration::from_secs(seconds)).await;
     eprintln!("{outcome:?}");
     assert!(outcome.exchanges > 0 && outcome.orders > 0 && outcome.writes > 0, "{outcome:?}");
-    assert!(outcome.told > 0, "nobody was told whose port it was: {outcome:?}");
+    assert!(outcome.messages > 0, "nobody was told whose port it was: {outcome:?}");
 }

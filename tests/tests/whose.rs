@@ -15,7 +15,7 @@ use feira_tests::wait;
 use proto::portal::admin_client::AdminClient;
 use proto::portal::{GetClientRequest, PortalStatusRequest};
 use proto::store::cluster_client::ClusterClient;
-use proto::store::pipeline_request::Request as Asked;
+use proto::store::pipeline_request::Request as Call;
 use proto::store::pipeline_response::Response as Answered;
 use proto::store::{
     ChangesRequest, FailureReason, Freshness, GetRequest, PipelineRequest, Route, ScanRequest, SetRequest,
@@ -59,7 +59,7 @@ async fn refusals(cluster: &Cluster, route: Route) -> Vec<(FailureReason, String
     all.push(tools.status(with_timeout(StatusRequest { route })).await.err());
     let mut told: Vec<_> =
         all.into_iter().map(|refused| reason(&refused.expect("another is meant"))).collect();
-    let requests = futures::stream::iter([PipelineRequest { number: 1, request: Some(Asked::Get(get)) }]);
+    let requests = futures::stream::iter([PipelineRequest { number: 1, request: Some(Call::Get(get)) }]);
     let mut answers = kv.pipeline(requests).await.unwrap().into_inner();
     match answers.message().await.unwrap().unwrap().response {
         Some(Answered::Failure(failure)) => told.push((failure.reason(), failure.message)),

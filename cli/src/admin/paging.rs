@@ -44,7 +44,7 @@ impl Part<'_> {
 impl<T> Listing<T> {
     /// What is to be told beside it: what was left out, with what this reader can do about it, and that there are more.
     #[must_use]
-    pub fn told(&self, reader: Reader, word: &str, id: impl Fn(&T) -> &str) -> Vec<String> {
+    pub fn notes(&self, reader: Reader, word: &str, id: impl Fn(&T) -> &str) -> Vec<String> {
         let last = self.items.last().filter(|_| self.more);
         let more = last.map(|last| {
             let shown = counted(self.items.len(), word);
@@ -138,13 +138,13 @@ mod tests {
                 Ok((items, next, None))
             };
             let listing = gather(Part::first(limit), fetch).await.unwrap();
-            (listing.items.len(), listing.more, listing.told(Reader::Staff, "product", |_| "a b").join("; "))
+            (listing.items.len(), listing.more, listing.notes(Reader::Staff, "product", |_| "a b").join("; "))
         };
-        let (shown, more, told) = of(2).await;
+        let (shown, more, notes) = of(2).await;
         assert!(
             (shown, more) == (2, true)
-                && told == "2 products shown, there are more: --after 'a b' or --limit 0",
-            "{told}"
+                && notes == "2 products shown, there are more: --after 'a b' or --limit 0",
+            "{notes}"
         );
         assert_eq!(of(3).await, (3, false, String::new()));
         assert_eq!(of(9).await, (3, false, String::new()));
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(listing.items, [0, 1]);
         assert_eq!(listing.warnings.len(), WARNINGS_MAX + 1);
         assert!(listing.warnings[0].contains("feira kv get 'p/{0}'"), "{}", listing.warnings[0]);
-        let shopper = listing.told(Reader::Shopper, "product", |_| "x").remove(0);
+        let shopper = listing.notes(Reader::Shopper, "product", |_| "x").remove(0);
         assert!(shopper.contains("p/{0}") && !shopper.contains("feira kv"), "{shopper}");
         assert!(listing.warnings[WARNINGS_MAX].contains("14 more"), "{}", listing.warnings[WARNINGS_MAX]);
     }

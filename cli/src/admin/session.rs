@@ -203,11 +203,12 @@ impl AdminSession {
             }
             Admin::ListClients => {
                 let found = clients::list(&self.portals, prefix, part).await?;
-                view::clients(&found.items).warning(found.told(Reader::Staff, "client", |client| &client.cid))
+                view::clients(&found.items)
+                    .warning(found.notes(Reader::Staff, "client", |client| &client.cid))
             }
             _ => {
                 let found = products::list(&self.portals, prefix, part).await?;
-                let told = found.told(Reader::Staff, "product", |product| &product.pid);
+                let told = found.notes(Reader::Staff, "product", |product| &product.pid);
                 view::products(&found.items, Reader::Staff).warning(told)
             }
         })

@@ -4,7 +4,7 @@ use super::read::{ReplicaState, first_difference};
 
 /// What an audit says of replicas that differ.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Told {
+pub(super) struct Verdict {
     /// Who differs from whom, and where first.
     pub(super) what: String,
     /// What to do.
@@ -13,7 +13,7 @@ pub(super) struct Told {
 
 /// Compares the consistent views of the replicas that could be read, of `nodes` in all. `None`: they are equal.
 #[must_use]
-pub(super) fn told(views: &[(u64, ReplicaState)], nodes: usize) -> Option<Told> {
+pub(super) fn verdict(views: &[(u64, ReplicaState)], nodes: usize) -> Option<Verdict> {
     let (first, rest) = views.split_first()?;
     let differs =
         |a: &(u64, ReplicaState), b: &(u64, ReplicaState)| first_difference((a.0, &a.1), (b.0, &b.1));
@@ -21,7 +21,7 @@ pub(super) fn told(views: &[(u64, ReplicaState)], nodes: usize) -> Option<Told> 
     let alike =
         |one: &(u64, ReplicaState)| views.iter().filter(|other| differs(one, other).is_none()).count();
     let Some(right) = views.iter().find(|one| alike(one) > nodes / 2) else {
-        return Some(Told {
+        return Some(Verdict {
             what: format!("{difference}; no majority of the {nodes} replicas is equal, so nobody can say which is right"),
             next: "read the other nodes too if they are down; else look at the records on each node, transfer leadership to one \
                    that is right (feira node transfer-leadership NODE), and have the others take its state (feira node resync \
@@ -36,7 +36,7 @@ pub(super) fn told(views: &[(u64, ReplicaState)], nodes: usize) -> Option<Told> 
     let found: Vec<String> = wrong.iter().filter_map(|one| differs(right, one)).collect();
     let named: Vec<String> = wrong.iter().map(|one| one.0.to_string()).collect();
     let resyncs: Vec<String> = wrong.iter().map(|one| format!("feira node resync node-{}", one.0)).collect();
-    Some(Told {
+    Some(Verdict {
         what: format!(
             "node {} is in the minority: {}; nodes {} are equal, and a majority",
             named.join(" and node "),
@@ -61,8 +61,8 @@ mod tests {
 
     #[test]
     fn the_minority_is_named_and_what_to_do() {
-        assert_eq!(told(&[view(1, 7), view(2, 7), view(3, 7)], 3), None);
-        let one = told(&[view(1, 9), view(2, 7), view(3, 7)], 3).expect("they differ");
+        assert_eq!(verdict(&[view(1, 7), view(2, 7), view(3, 7)], 3), None);
+        let one = verdict(&[view(1, 9), view(2, 7), view(3, 7)], 3).expect("they differ");
         assert!(one.what.starts_with("node 1 is in the minority"), "{}", one.what);
         assert!(one.what.contains("nodes 2 and 3 are equal"), "{}", one.what);
         assert!(one.next.contains("feira node resync node-1"), "{}", one.next);
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn without_a_majority_nobody_is_named() {
         for views in [&[view(1, 7), view(2, 9)][..], &[view(1, 7), view(2, 8), view(3, 9)]] {
-            let all = told(views, 3).expect("they differ");
+            let all = verdict(views, 3).expect("they differ");
             assert!(all.what.contains("no majority of the 3 replicas"), "{}", all.what);
         }
     }

@@ -37,8 +37,8 @@ pub async fn run(loaded: &Loaded) -> Result<Answer, Failure> {
     };
     let at = format!("e{}:{}", entry.position.epoch, entry.position.offset);
     // Who is right comes before whether the books are: those of a replica that is wrong say nothing.
-    if let Some(told) = minority::told(&right, config.store.nodes.len()) {
-        return Err(Failure::refused(format!("audit at {at}: {}", told.what)).next(told.next));
+    if let Some(verdict) = minority::verdict(&right, config.store.nodes.len()) {
+        return Err(Failure::refused(format!("audit at {at}: {}", verdict.what)).next(verdict.next));
     }
     let mut books = Books::default();
     for record in &first.1.records {

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
-use figment::providers::{Format, Serialized, Toml};
+use figment::providers::Serialized;
 
 use super::check::check;
 use super::environment::{Environment, Override, flag};
@@ -155,7 +155,11 @@ fn overrides(environment: Environment, set: &[String]) -> Result<Vec<Override>, 
 /// The file's text with environment and flags over it.
 fn layered(text: &str, overrides: &[Override]) -> Result<Config, Box<figment::Error>> {
     // Arrays of tables replace the default ones as a whole: two nodes in a file are two, not three.
-    let mut figment = Figment::from(Serialized::defaults(Config::default())).merge(Toml::string(text));
+    // Read here, and not by figment, which would bring another version of the crate toml.
+    let file: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| figment::Error::from(error.to_string()))?;
+    let mut figment =
+        Figment::from(Serialized::defaults(Config::default())).merge(Serialized::defaults(file));
     for one in overrides {
         figment = figment.merge((one.key.as_str(), one.value.clone()));
     }

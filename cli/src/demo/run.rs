@@ -30,13 +30,13 @@ use crate::up::voice::Voice;
 ///
 /// # Errors
 /// The cluster does not start, or a promise of the tour does not hold.
-pub async fn run(asked: &Demo, out: &Out) -> Result<(), Failure> {
+pub async fn run(args: &Demo, out: &Out) -> Result<(), Failure> {
     let began = Instant::now();
     let folder = tempfile::Builder::new().prefix("feira-demo-").tempdir();
     let folder = folder.map_err(|e| Failure::refused(format!("no temporary folder can be made: {e}")))?;
-    let folder = if asked.keep { Kept::There(folder.keep()) } else { Kept::Gone(folder) };
-    let played = in_folder(asked, folder.path(), out).await;
-    if asked.keep {
+    let folder = if args.keep { Kept::There(folder.keep()) } else { Kept::Gone(folder) };
+    let played = in_folder(args, folder.path(), out).await;
+    if args.keep {
         out.say(&format!("the folder is kept: {}", folder.path().display()));
     }
     if let Ok(held) = &played
@@ -67,8 +67,8 @@ impl Kept {
 }
 
 /// Returns how many promises held; 0 for a person's own tour.
-async fn in_folder(asked: &Demo, folder: &Path, out: &Out) -> Result<u32, Failure> {
-    let shape = Up { nodes: Some(asked.nodes), any_ports: true, rehearsal: true, ..Up::default() };
+async fn in_folder(args: &Demo, folder: &Path, out: &Out) -> Result<u32, Failure> {
+    let shape = Up { nodes: Some(args.nodes), any_ports: true, rehearsal: true, ..Up::default() };
     let sources = Sources { file: Some(folder.join("feira.toml")), set: Vec::new() };
     let loaded = prepare(&sources, &shape, out)?;
     let _lock = lock(&Supervisor::run_folder(&loaded))?;
@@ -89,7 +89,7 @@ async fn in_folder(asked: &Demo, folder: &Path, out: &Out) -> Result<u32, Failur
     }
     out.answer(&endpoints(&supervisor, &left_out));
     let mut stage = Stage::new(supervisor, out)?;
-    let person = std::io::stdin().is_terminal() && !asked.tour;
+    let person = std::io::stdin().is_terminal() && !args.tour;
     let played = tokio::select! {
         played = Box::pin(play(&mut stage, person)) => played,
         () = told_to_stop() => Err(Failure::refused("told to stop")),

@@ -42,7 +42,7 @@ struct Open {
     /// How a person finds out whether it did.
     settle: String,
     /// How its answer is shown.
-    asked: Switches,
+    switches: Switches,
 }
 
 /// The state of a run.
@@ -130,17 +130,17 @@ impl Tool {
         };
         for words in commands {
             self.given += 1;
-            let (asked, words) = Switches::taken(&words);
-            match self.command(&words, asked).await {
+            let (switches, words) = Switches::taken(&words);
+            match self.command(&words, switches).await {
                 Ok(true) => {}
                 Ok(false) => return false,
-                Err(failure) => self.failed(&failure, asked),
+                Err(failure) => self.failed(&failure, switches),
             }
         }
         true
     }
 
-    async fn command(&mut self, words: &[String], asked: Switches) -> Result<bool, Failure> {
+    async fn command(&mut self, words: &[String], switches: Switches) -> Result<bool, Failure> {
         if let Some(verb) = asks_help(words) {
             explain(&MENU, Some(verb), &self.out)?;
             return Ok(true);
@@ -175,11 +175,11 @@ impl Tool {
         }
         let settle = match (call.get("KEY"), call.get("--request")) {
             (Some(key), Some(id)) => format!("what became of it, when the store answers again: outcome {key} {id}"),
-            _ => "read the key when the store answers again (feira status); a write with --request ID can be asked for \
+            _ => "read the key when the store answers again (feira status); a write with --request ID can be switches for \
                   by outcome"
                 .to_owned(),
         };
-        self.open.insert(number, Open { command: of.command, writes, settle, asked });
+        self.open.insert(number, Open { command: of.command, writes, settle, switches });
         self.coming.spawn(async move { (number, coming.await) });
         Ok(true)
     }
@@ -205,20 +205,20 @@ impl Tool {
 
     fn show(&mut self, ended: Ended) {
         let (number, result) = ended.expect("answers neither panic nor are they cancelled");
-        let asked = self.open.remove(&number).map_or_else(Switches::default, |open| open.asked);
+        let switches = self.open.remove(&number).map_or_else(Switches::default, |open| open.switches);
         match result {
             Ok(done) => {
-                self.out.with(asked).answer(&done.answer);
+                self.out.with(switches).answer(&done.answer);
                 if let Some(class) = done.class {
                     self.note(class, &done.answer.head);
                 }
             }
-            Err(failure) => self.failed(&failure, asked),
+            Err(failure) => self.failed(&failure, switches),
         }
     }
 
-    fn failed(&mut self, failure: &Failure, asked: Switches) {
-        self.out.with(asked).failure(failure);
+    fn failed(&mut self, failure: &Failure, switches: Switches) {
+        self.out.with(switches).failure(failure);
         self.note(failure.kind, &failure.message);
     }
 
@@ -257,14 +257,14 @@ impl Tool {
             ));
             self.wait_telling(begun + grace).await;
         }
-        for (number, Open { command, writes, settle, asked }) in std::mem::take(&mut self.open) {
+        for (number, Open { command, writes, settle, switches }) in std::mem::take(&mut self.open) {
             let failure = if writes {
                 Failure::unknown(format!("#{number} {command}: no answer yet; it may still happen"))
                     .next(settle)
             } else {
                 Failure::unreachable(format!("#{number} {command}: no answer"))
             };
-            self.failed(&failure, asked);
+            self.failed(&failure, switches);
         }
     }
 

@@ -10,7 +10,7 @@ use super::change::{Patience, change, done_at, name, settled};
 use super::group::{Group, GroupView};
 use super::place::{self, Held, note};
 use super::{list, replace};
-use crate::args::{Member as Asked, MemberAdd};
+use crate::args::{Member as MemberCommand, MemberAdd};
 use crate::config::load::{Loaded, Sources, load};
 use crate::config::nodes as file;
 use crate::config::shape::Node;
@@ -26,33 +26,33 @@ use crate::up::supervisor::lock_named;
 ///
 /// # Errors
 /// Why it was not done.
-pub async fn run(loaded: &Loaded, asked: Asked, out: &Out) -> Result<Answer, Failure> {
-    if !matches!(asked, Asked::List) {
+pub async fn run(loaded: &Loaded, command: MemberCommand, out: &Out) -> Result<Answer, Failure> {
+    if !matches!(command, MemberCommand::List) {
         // Before anything is changed here: the group would refuse this machine.
         of_operator(loaded)?;
     }
     let patience = |wait: u64| Patience::new(Duration::from_secs(wait), out);
     // Two at once could both write the configuration.
     let locked = || lock_named(loaded, "member.lock", "another feira member command is under way here");
-    match asked {
-        Asked::List => list::list(loaded).await,
-        Asked::Add(asked) => {
+    match command {
+        MemberCommand::List => list::list(loaded).await,
+        MemberCommand::Add(command) => {
             let _lock = locked()?;
-            add(loaded, &asked, &mut patience(asked.wait.wait)).await
+            add(loaded, &command, &mut patience(command.wait.wait)).await
         }
-        Asked::Promote { node, wait } => {
+        MemberCommand::Promote { node, wait } => {
             let _lock = locked()?;
             promote(loaded, node, &mut patience(wait.wait)).await
         }
-        Asked::Remove { node, wait } => {
+        MemberCommand::Remove { node, wait } => {
             let _lock = locked()?;
             remove(loaded, node, &mut patience(wait.wait)).await
         }
-        Asked::Replace { node, by: None, wait } => {
+        MemberCommand::Replace { node, by: None, wait } => {
             let _lock = locked()?;
             replace::by_empty_folder(loaded, node, &mut patience(wait.wait)).await
         }
-        Asked::Replace { node, by: Some(by), wait } => {
+        MemberCommand::Replace { node, by: Some(by), wait } => {
             let _lock = locked()?;
             replace::by_another(loaded, node, by, &mut patience(wait.wait)).await
         }
@@ -60,11 +60,11 @@ pub async fn run(loaded: &Loaded, asked: Asked, out: &Out) -> Result<Answer, Fai
 }
 
 /// Lets a node in as a learner: lines in the file, an empty folder, a process, and the change.
-async fn add(loaded: &Loaded, asked: &MemberAdd, patience: &mut Patience<'_>) -> Result<Answer, Failure> {
+async fn add(loaded: &Loaded, command: &MemberAdd, patience: &mut Patience<'_>) -> Result<Answer, Failure> {
     let mut group = Group::of(loaded);
     let view = group.look().await?;
-    let id = asked.node.unwrap_or_else(|| next_id(loaded, &view));
-    let node = wanted_node(loaded, asked, id)?;
+    let id = command.node.unwrap_or_else(|| next_id(loaded, &view));
+    let node = wanted_node(loaded, command, id)?;
     let mine = match place::held(loaded, &node)? {
         Held::Replica(incarnation) => Some(incarnation),
         Held::Nothing => None,
@@ -111,22 +111,22 @@ fn next_id(loaded: &Loaded, view: &GroupView) -> u64 {
 }
 
 /// The node as the configuration has it, or will have it.
-fn wanted_node(loaded: &Loaded, asked: &MemberAdd, id: u64) -> Result<Node, Failure> {
+fn wanted_node(loaded: &Loaded, command: &MemberAdd, id: u64) -> Result<Node, Failure> {
     if id == 0 {
         return Err(Failure::usage("node 0 is nobody: ids begin at 1"));
     }
     if let Ok(node) = node_of(&loaded.config, id) {
-        if asked.listen.as_ref().is_some_and(|listen| *listen != node.listen) {
+        if command.listen.as_ref().is_some_and(|listen| *listen != node.listen) {
             let message = format!("{} says that node {id} listens at {}", loaded.path.display(), node.listen);
             return Err(Failure::usage(message).next("correct the file, or leave --listen out"));
         }
         return Ok(node.clone());
     }
-    let listen = match &asked.listen {
+    let listen = match &command.listen {
         Some(listen) => listen.clone(),
         None => place::address_for(loaded, id)?,
     };
-    Ok(Node { id, listen, address: asked.address.clone().unwrap_or_default(), ..Node::default() })
+    Ok(Node { id, listen, address: command.address.clone().unwrap_or_default(), ..Node::default() })
 }
 
 /// Refuses a node that is in the group already, unless with the folder that is here: then an earlier command goes on.

@@ -195,7 +195,7 @@ impl<'a> Effort<'a> {
 
 /// What a status tells of an attempt. The portals' own errors say it themselves; anything else is a connection's.
 #[must_use]
-pub fn judge(status: Status, insistent: bool) -> Attempt {
+pub fn classify(status: Status, insistent: bool) -> Attempt {
     match Error::from_status(&status) {
         Some(Error::Unavailable { cause, .. }) if !cause.passes() => Attempt::Stuck(status),
         // Of our own making: another portal has another connection.

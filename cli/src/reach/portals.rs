@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tonic::transport::Endpoint;
 use tonic::{Code, Response, Status};
 
-use super::effort::{Attempt, Effort, judge};
+use super::effort::{Attempt, Effort, classify};
 use super::named_channel::{self, NamedChannel};
 use super::places::{Call, Places};
 use super::stranger;
@@ -96,7 +96,7 @@ impl Portals {
                 }
                 Err(status) => status,
             };
-            let attempt = judge(status, call.insistent);
+            let attempt = classify(status, call.insistent);
             let last = effort.heard(at, &attempt);
             if let (true, Attempt::Final(status)) = (last, attempt) {
                 return Err(self.refusal(at, call, &status).await);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn lost(status: Status) -> bool {
-        matches!(judge(status, false), Attempt::Lost(_))
+        matches!(classify(status, false), Attempt::Lost(_))
     }
 
     #[test]
@@ -203,12 +203,15 @@ mod tests {
         assert!(lost(unknown.into()));
         assert!(lost(Status::unavailable("connection reset")));
         assert!(!lost(Error::away("no leader").into()));
-        assert!(matches!(judge(Error::UnknownClient { cid: "x".into() }.into(), false), Attempt::Final(_)));
+        assert!(matches!(
+            classify(Error::UnknownClient { cid: "x".into() }.into(), false),
+            Attempt::Final(_)
+        ));
         let overloaded = |own| Error::Overloaded { why: "x".into(), own };
-        assert!(matches!(judge(overloaded(true).into(), false), Attempt::Stuck(_)), "of our own making");
-        assert!(matches!(judge(overloaded(false).into(), false), Attempt::Again(_)));
-        assert!(matches!(judge(Error::Contended { attempts: 9 }.into(), true), Attempt::Again(_)));
-        assert!(matches!(judge(Error::Contended { attempts: 9 }.into(), false), Attempt::Final(_)));
+        assert!(matches!(classify(overloaded(true).into(), false), Attempt::Stuck(_)), "of our own making");
+        assert!(matches!(classify(overloaded(false).into(), false), Attempt::Again(_)));
+        assert!(matches!(classify(Error::Contended { attempts: 9 }.into(), true), Attempt::Again(_)));
+        assert!(matches!(classify(Error::Contended { attempts: 9 }.into(), false), Attempt::Final(_)));
     }
 
     #[tokio::test]

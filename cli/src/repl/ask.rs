@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::failure::Failure;
 use crate::show::written::in_line;
 
-/// What the terminal's thread is asked for.
-pub enum Asked {
+/// A request to the terminal's thread.
+pub enum TerminalRequest {
     /// A line, after this prompt.
     Line(String),
     /// The answer to a question; `None`: an empty one.
@@ -17,7 +17,7 @@ pub enum Asked {
 
 /// A way to ask.
 #[derive(Clone)]
-pub struct Asker(pub mpsc::Sender<Asked>);
+pub struct Asker(pub mpsc::Sender<TerminalRequest>);
 
 impl Asker {
     /// Asks one question; an empty answer is `None`.
@@ -27,7 +27,7 @@ impl Asker {
     pub async fn ask(&self, question: &str) -> Result<Option<String>, Failure> {
         let (answer, answered) = oneshot::channel();
         let gone = || Failure::refused("the terminal is gone");
-        self.0.send(Asked::Question(question.to_owned(), answer)).await.map_err(|_| gone())?;
+        self.0.send(TerminalRequest::Question(question.to_owned(), answer)).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 

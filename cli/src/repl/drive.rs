@@ -91,14 +91,14 @@ struct Stopped {
     /// The commands of its line that were not run.
     left: usize,
     /// How its answer was to be shown.
-    asked: Switches,
+    switches: Switches,
 }
 
 impl Stopped {
     /// Tells why a script ends here, and how much of it was not run.
     async fn tell(self, lines: &mut Lines, out: &Out) -> Failure {
         // First: what is left may take a while to come.
-        out.with(self.asked).failure(&self.failure);
+        out.with(self.switches).failure(&self.failure);
         let left = self.left + lines.left().await;
         if left > 0 {
             let were = if left == 1 { "was" } else { "were" };
@@ -113,15 +113,21 @@ impl Stopped {
 
 impl Tally {
     /// Takes note of a failure; whether the run goes on.
-    fn failed(&mut self, failure: Failure, left: usize, asked: Switches, out: &Out) -> Result<bool, Stopped> {
+    fn failed(
+        &mut self,
+        failure: Failure,
+        left: usize,
+        switches: Switches,
+        out: &Out,
+    ) -> Result<bool, Stopped> {
         let failure = match self.place {
             Some(place) => failure.of(format!("line {place}")),
             None => failure,
         };
         if !self.goes_on {
-            return Err(Stopped { failure: Box::new(failure), left, asked });
+            return Err(Stopped { failure: Box::new(failure), left, switches });
         }
-        out.with(asked).failure(&failure);
+        out.with(switches).failure(&failure);
         self.bad += 1;
         self.first.get_or_insert(failure);
         Ok(true)
@@ -177,13 +183,13 @@ async fn run_line<S: Session>(
     let all = commands.len();
     for (at, words) in commands.into_iter().enumerate() {
         tally.begun += 1;
-        let (asked, words) = Switches::taken(&words);
-        match run_command(session, &words, &out.with(asked)).await {
+        let (switches, words) = Switches::taken(&words);
+        match run_command(session, &words, &out.with(switches)).await {
             Ok(true) => {}
             Ok(false) => return Ok(false),
             Err(failure) => {
                 let left = all - at - 1;
-                tally.failed(failure, left, asked, out)?;
+                tally.failed(failure, left, switches, out)?;
                 if tally.terminal && left > 0 {
                     // What follows on a person's line most often rests on what failed.
                     out.insist(&format!("not run: {} after it on the line", counted(left, "command")));

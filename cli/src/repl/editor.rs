@@ -15,7 +15,7 @@ use reedline::{
 };
 use tokio::sync::mpsc;
 
-use super::ask::{Asked, Asker};
+use super::ask::{Asker, TerminalRequest};
 use super::complete::TableCompleter;
 use super::highlight::TableHighlighter;
 use super::hint::TableHinter;
@@ -43,7 +43,7 @@ pub enum Typed {
 
 /// A terminal being read.
 pub struct Editor {
-    asks: mpsc::Sender<Asked>,
+    asks: mpsc::Sender<TerminalRequest>,
     typed: mpsc::Receiver<Result<Typed, Failure>>,
     /// A prompt is shown, and its line has not come.
     asked: bool,
@@ -60,20 +60,20 @@ impl Editor {
         let held = Held::hold();
         let external = ExternalPrinter::new(PRINTED_WAITING_MAX);
         let printer = external.sender();
-        let (asks, mut prompts) = mpsc::channel::<Asked>(1);
+        let (asks, mut prompts) = mpsc::channel::<TerminalRequest>(1);
         let (tell, typed) = mpsc::channel(1);
         let run = move || {
             let mut reedline = terminal(menu, ids, external);
             let mut plain = Reedline::create().with_ansi_colors(wants_color());
             while let Some(asked) = prompts.blocking_recv() {
                 match asked {
-                    Asked::Line(prompt) => {
+                    TerminalRequest::Line(prompt) => {
                         let line = read(&mut reedline, &Words { words: prompt, mark: "> " });
                         if tell.blocking_send(line).is_err() {
                             return;
                         }
                     }
-                    Asked::Question(question, answer) => {
+                    TerminalRequest::Question(question, answer) => {
                         // Whoever asked may have gone: then the answer is nobody's.
                         let _ = answer.send(reply(&mut plain, &Words { words: question, mark: ": " }));
                     }
@@ -96,7 +96,7 @@ impl Editor {
     /// The terminal is gone.
     pub async fn next(&mut self, prompt: &str) -> Result<Typed, Failure> {
         if !self.asked {
-            self.asks.send(Asked::Line(prompt.to_owned())).await.map_err(|_| gone())?;
+            self.asks.send(TerminalRequest::Line(prompt.to_owned())).await.map_err(|_| gone())?;
             self.asked = true;
         }
         let typed = self.typed.recv().await.unwrap_or_else(|| Err(gone()));

@@ -113,7 +113,7 @@ impl Rotating {
     }
 
     /// Turns standard output and standard error to the file that is written now.
-    fn turn(&mut self) -> std::io::Result<()> {
+    fn rotate(&mut self) -> std::io::Result<()> {
         let Some(before) = self.standard else { return Ok(()) };
         let now = std::fs::metadata(&self.path)?.ino();
         if now != before {
@@ -133,7 +133,7 @@ impl Write for Rotating {
         self.appender.write_all(line)?;
         self.appender.flush()?;
         // A file that cannot be looked at is written all the same.
-        let _ = self.turn();
+        let _ = self.rotate();
         Ok(line.len())
     }
 

@@ -102,7 +102,7 @@ impl ShopSession {
             Shop::GetOrder => view::order("", &orders::get(&self.portals, cid, call.text("OID")).await?),
             Shop::ListOrders => {
                 let found = orders::list(&self.portals, cid, part).await?;
-                view::orders(&found.items).warning(found.told(Reader::Shopper, "order", |order| &order.oid))
+                view::orders(&found.items).warning(found.notes(Reader::Shopper, "order", |order| &order.oid))
             }
             Shop::Product => {
                 let product = orders::product(&self.portals, cid, call.text("PID")).await?;
@@ -111,7 +111,7 @@ impl ShopSession {
             _ => {
                 let prefix = call.get("PREFIX").unwrap_or("");
                 let found = orders::browse(&self.portals, cid, prefix, part).await?;
-                let told = found.told(Reader::Shopper, "product", |product| &product.pid);
+                let told = found.notes(Reader::Shopper, "product", |product| &product.pid);
                 things::products(&found.items, Reader::Shopper).warning(told)
             }
         })

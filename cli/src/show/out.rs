@@ -48,9 +48,9 @@ impl Out {
 
     /// The same with what these flags ask for, which may stand anywhere on a line.
     #[must_use]
-    pub fn with(&self, asked: Switches) -> Out {
-        let json = self.json || asked.json;
-        let (quiet, wide) = (self.quiet || asked.quiet, self.wide || asked.wide);
+    pub fn with(&self, switches: Switches) -> Out {
+        let json = self.json || switches.json;
+        let (quiet, wide) = (self.quiet || switches.quiet, self.wide || switches.wide);
         Out { json, quiet, wide, color: self.color && !json, ..self.clone() }
     }
 
@@ -245,13 +245,13 @@ impl Switches {
     /// Those among the words, and the words without them. What follows `--` is no flag.
     #[must_use]
     pub fn taken(words: &[String]) -> (Switches, Vec<String>) {
-        let (mut asked, mut rest) = (Switches::default(), Vec::with_capacity(words.len()));
+        let (mut switches, mut rest) = (Switches::default(), Vec::with_capacity(words.len()));
         let mut words = words.iter();
         for word in words.by_ref() {
             match word.as_str() {
-                "--json" => asked.json = true,
-                "--quiet" => asked.quiet = true,
-                "--wide" => asked.wide = true,
+                "--json" => switches.json = true,
+                "--quiet" => switches.quiet = true,
+                "--wide" => switches.wide = true,
                 "--" => {
                     rest.push(word.clone());
                     break;
@@ -260,7 +260,7 @@ impl Switches {
             }
         }
         rest.extend(words.cloned());
-        (asked, rest)
+        (switches, rest)
     }
 }
 
@@ -277,11 +277,11 @@ mod tests {
     #[test]
     fn flags_of_the_screen_stand_anywhere_on_a_line() {
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let (asked, rest) = Switches::taken(&words("get-order --json 7 --wide"));
-        assert_eq!((asked.json, asked.wide, asked.quiet), (true, true, false));
+        let (switches, rest) = Switches::taken(&words("get-order --json 7 --wide"));
+        assert_eq!((switches.json, switches.wide, switches.quiet), (true, true, false));
         assert_eq!(rest, words("get-order 7"));
-        let (asked, rest) = Switches::taken(&words("set 1 -- --json"));
-        assert_eq!((asked, rest), (Switches::default(), words("set 1 -- --json")));
+        let (switches, rest) = Switches::taken(&words("set 1 -- --json"));
+        assert_eq!((switches, rest), (Switches::default(), words("set 1 -- --json")));
     }
 
     #[test]

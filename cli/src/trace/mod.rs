@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::Streaming;
 
-use crate::args::Trace as Asked;
+use crate::args::Trace as TraceArgs;
 use crate::config::load::Loaded;
 use crate::config::shape::Node;
 use crate::failure::{Failure, Kind};
@@ -49,10 +49,10 @@ enum News {
 ///
 /// # Errors
 /// There is no such node, no key, or no node answers at the start.
-pub async fn run(loaded: &Loaded, asked: &Asked, out: &Out) -> Result<(), Failure> {
+pub async fn run(loaded: &Loaded, args: &TraceArgs, out: &Out) -> Result<(), Failure> {
     let interrupts = Interrupts::of(true);
     let (config, _) = nodes::of_group(&loaded.config).await;
-    let named: BTreeSet<u64> = asked.nodes.iter().copied().collect();
+    let named: BTreeSet<u64> = args.nodes.iter().copied().collect();
     let chosen: Vec<Node> = if named.is_empty() {
         config.store.nodes.clone()
     } else {
@@ -63,10 +63,10 @@ pub async fn run(loaded: &Loaded, asked: &Asked, out: &Out) -> Result<(), Failur
     let (sender, news) = mpsc::channel(BUFFERED);
     let watching = chosen.iter().map(|node| watch(loaded, node, sender.clone()));
     let watching = futures::future::join_all(watching);
-    let end = asked.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let end = args.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     tokio::select! {
         _ = watching => Ok(()),
-        shown = Screen::new(asked.heartbeats, out).show(news, chosen.len(), end, interrupts) => shown,
+        shown = Screen::new(args.heartbeats, out).show(news, chosen.len(), end, interrupts) => shown,
     }
 }
 

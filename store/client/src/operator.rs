@@ -55,21 +55,24 @@ impl Operator {
         request: impl IntoRequest<M>,
     ) -> Result<Request<M>, Status> {
         let mut request = request.into_request();
-        let told = self.client.status(wire::StatusRequest { route: None }).await?.into_inner();
-        if let Some(meant) = self.node.filter(|meant| *meant != told.node) {
-            let message = format!("node {} answers there, not node {meant}", told.node);
+        let status = self.client.status(wire::StatusRequest { route: None }).await?.into_inner();
+        if let Some(meant) = self.node.filter(|meant| *meant != status.node) {
+            let message = format!("node {} answers there, not node {meant}", status.node);
             return Err(status_from(&failure(wire::FailureReason::WrongRoute, message)));
         }
-        let challenge: [u8; CHALLENGE_BYTES] = told.challenge[..].try_into().map_err(|_| {
-            Status::failed_precondition(format!("node {} is of a version that asks for no proof", told.node))
+        let challenge: [u8; CHALLENGE_BYTES] = status.challenge[..].try_into().map_err(|_| {
+            Status::failed_precondition(format!(
+                "node {} is of a version that asks for no proof",
+                status.node
+            ))
         })?;
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|error| Status::internal(error.to_string()))?;
         let encoded = request.get_ref().encode_to_vec();
         let call = Call {
             cluster: self.key.id(),
-            group: told.route.unwrap_or_default().group,
-            node: End { node: told.node, incarnation: told.incarnation },
+            group: status.route.unwrap_or_default().group,
+            node: End { node: status.node, incarnation: status.incarnation },
             method,
             request: &encoded,
         };

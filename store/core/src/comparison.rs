@@ -9,7 +9,7 @@ use crate::types::Member;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Comparison {
     /// This replica's own checkpoint at the offset that is asked for.
-    pub(crate) asked: Option<Checkpoint>,
+    pub(crate) compared: Option<Checkpoint>,
     /// What others have there, each by its last word; `None`: of another version of the state machine, so not to be compared.
     pub(crate) answers: Vec<(Member, Option<Checkpoint>)>,
     /// Heartbeats that asked for it.

@@ -116,8 +116,8 @@ impl Candidate {
     ) -> Change {
         // A refusal in earnest counts as a log seen only if the voter has come along to this epoch: otherwise an
         // older leader may still make its log longer.
-        let asked_for = reply.epoch == self.epoch || (self.pre && !reply.granted);
-        let of_this_ballot = reply.pre == self.pre && asked_for;
+        let is_current = reply.epoch == self.epoch || (self.pre && !reply.granted);
+        let of_this_ballot = reply.pre == self.pre && is_current;
         if !of_this_ballot || self.replies.iter().any(|(member, _)| *member == from) {
             return Change::None;
         }

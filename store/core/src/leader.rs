@@ -24,11 +24,11 @@ use crate::types::{EpochHistory, Member, NodeId, Offset, Position, ReadId, Round
 
 /// A leadership transfer under way: no proposal is taken until it is over.
 #[derive(Clone, Copy, Debug)]
-struct HandingOver {
+struct Transfer {
     to: NodeId,
     ticks: u32,
-    /// The replica had everything and was told to campaign.
-    told: bool,
+    /// The replica had everything and was asked to campaign.
+    campaign_sent: bool,
 }
 
 /// What a leader knows of its own disk by the acks of the others.
@@ -57,15 +57,15 @@ pub(crate) struct Leader {
     /// Its own disk hangs, as far as others' acks tell.
     own_disk: OwnDisk,
     /// Leadership is being given away.
-    transferring: Option<HandingOver>,
+    transferring: Option<Transfer>,
     /// Commit orders are kept back (a planted fault).
     hold: bool,
-    /// The commit offset that replicas may be told.
-    told: Offset,
+    /// The commit offset that replicas are ordered to apply to.
+    ordered: Offset,
     /// The replicas' states, compared.
     comparison: Comparison,
     /// A change of votes that was asked for and waits for its round.
-    asked: Option<PendingChange>,
+    pending_change: Option<PendingChange>,
 }
 
 impl Leader {
@@ -84,9 +84,9 @@ impl Leader {
             own_disk: OwnDisk::default(),
             transferring: None,
             hold: false,
-            told: state.committed,
+            ordered: state.committed,
             comparison: Comparison::default(),
-            asked: None,
+            pending_change: None,
         };
         state.append(Vec::from([Run { epoch: state.ballot.epoch, first, last: first }]), &[], out);
         for peer in &mut leader.peers {
@@ -177,7 +177,7 @@ impl Leader {
 
     /// The last read that this leader will never answer, and the change that it will never begin.
     pub(crate) fn resign(mut self, out: &mut Vec<Output>) {
-        if self.asked.take().is_some() {
+        if self.pending_change.take().is_some() {
             out.push(Output::ChangeRefused(ChangeRefusal::NotLeader));
         }
         if let Some(up_to) = self.reads.fail() {
@@ -228,10 +228,10 @@ impl Leader {
 
     /// Sends the commit order, unless it is held back.
     fn tell_committed(&mut self, state: &State, out: &mut Vec<Output>) {
-        if self.hold || self.told == state.committed {
+        if self.hold || self.ordered == state.committed {
             return;
         }
-        self.told = state.committed;
+        self.ordered = state.committed;
         let up_to = state.history.position_at(state.committed).expect("the log has what it committed");
         for peer in &self.peers {
             send(peer.member.node, LeaderMessage::CommitOrder { epoch: state.ballot.epoch, up_to }, out);
@@ -239,8 +239,8 @@ impl Leader {
     }
 
     /// The commit offset to ride along on other messages.
-    pub(crate) fn told(&self) -> Offset {
-        self.told
+    pub(crate) fn ordered(&self) -> Offset {
+        self.ordered
     }
 
     /// Whether it has committed an entry of its own epoch, so that it knows what is committed.
@@ -267,7 +267,7 @@ impl Leader {
         if self.may_read(state) && self.reads.wants_round() {
             self.reads.begin(self.round, state.committed);
         }
-        let (epoch, round, committed) = (state.ballot.epoch, self.round, self.told);
+        let (epoch, round, committed) = (state.ballot.epoch, self.round, self.ordered);
         let compare = self.compared(state);
         for peer in &self.peers {
             send(peer.member.node, LeaderMessage::Heartbeat { epoch, round, committed, compare }, out);
@@ -358,7 +358,7 @@ impl Leader {
             self.peers.iter().filter(is_candidate).max_by_key(|peer| (!peer.maybe_lost_tail, peer.durable));
         match target {
             Some(peer) => {
-                self.transferring = Some(HandingOver { to: peer.member.node, ticks: 0, told: false });
+                self.transferring = Some(Transfer { to: peer.member.node, ticks: 0, campaign_sent: false });
                 self.finish_transfer(state, out);
             }
             None => out.push(Output::TransferFailed),
@@ -371,8 +371,8 @@ impl Leader {
         let last = state.history.last();
         let has_all =
             self.peers.iter().any(|peer| peer.member.node == transferring.to && peer.durable == last);
-        if has_all && !transferring.told {
-            transferring.told = true;
+        if has_all && !transferring.campaign_sent {
+            transferring.campaign_sent = true;
             send(transferring.to, LeaderMessage::TransferLeadership { epoch: state.ballot.epoch }, out);
         }
     }

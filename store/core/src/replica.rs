@@ -476,11 +476,11 @@ impl Replica {
         }
     }
 
-    /// The commit order that rides along on appends: what a leader has told its replicas.
+    /// The commit order that rides along on appends: up to where a leader orders its replicas to apply.
     #[must_use]
-    pub fn told(&self) -> Offset {
+    pub fn commit_order(&self) -> Offset {
         match &self.role {
-            Part::Leader(leader) => leader.told(),
+            Part::Leader(leader) => leader.ordered(),
             _ => self.state.committed,
         }
     }

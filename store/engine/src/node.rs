@@ -286,7 +286,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 Ok(())
             }
             Job::DiskHeadroom { free_bytes } => self.measure_headroom(free_bytes, outs),
-            Job::ChangeMembers(asked) => self.change_members(asked, outs),
+            Job::ChangeMembers(request) => self.change_members(request, outs),
             Job::TransferLeadership { to } => self.step(Input::TransferLeadership { to }, outs),
             Job::HoldCommit { hold } => self.step(Input::HoldCommit { hold }, outs),
         }
@@ -376,7 +376,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
 
     /// The log has rolled for the snapshot under way, and says its number; or it could not.
     fn rolled(&mut self, at: Offset, number: Option<u64>, outs: &mut Vec<NodeOut>) {
-        let is_meant = self.schedule.under_way().is_some_and(|asked| asked.offset == at);
+        let is_meant = self.schedule.under_way().is_some_and(|request| request.offset == at);
         match number {
             Some(number) if is_meant => outs.push(NodeOut::Apply(ApplierJob::SnapshotAs { number })),
             None if self.schedule.not_rolled(at) => outs.push(NodeOut::Apply(ApplierJob::CancelSnapshot)),

@@ -36,7 +36,7 @@ pub(crate) struct Schedule {
     /// The last position that a snapshot covers, or that was asked for and failed: the log was rolled there.
     tried: Position,
     /// The one under way.
-    asked: Option<Position>,
+    requested: Option<Position>,
     /// Ticks since the last one was asked for.
     ticks: u64,
     /// Bytes in the log since it was rolled.
@@ -55,7 +55,7 @@ impl Schedule {
             policy,
             newest,
             tried: newest,
-            asked: None,
+            requested: None,
             ticks: 0,
             log_bytes: 0,
             pause: 0,
@@ -75,15 +75,15 @@ impl Schedule {
         let is_time =
             self.wanted || self.ticks >= self.policy.ticks || self.log_bytes >= self.policy.log_bytes;
         self.pause = self.pause.saturating_sub(1);
-        let is_busy = self.asked.is_some() || self.installing || self.pause > 0;
+        let is_busy = self.requested.is_some() || self.installing || self.pause > 0;
         if !is_time || is_busy || last.offset <= self.tried.offset {
             return None;
         }
         self.ticks = 0;
         self.log_bytes = 0;
         self.wanted = false;
-        self.asked = Some(last);
-        self.asked
+        self.requested = Some(last);
+        self.requested
     }
 
     /// Somebody needs a snapshot of at least `at`: if there is none, one is due at once.
@@ -93,7 +93,7 @@ impl Schedule {
 
     /// The log was cut from here on; true if the snapshot under way went with it. It is due again at once.
     pub(crate) fn truncated(&mut self, from: Offset) -> bool {
-        let gone = self.asked.take_if(|asked| asked.offset >= from).is_some();
+        let gone = self.requested.take_if(|requested| requested.offset >= from).is_some();
         if gone {
             self.ticks = self.policy.ticks;
         }
@@ -111,7 +111,7 @@ impl Schedule {
 
     /// A snapshot from elsewhere takes the place of whatever is under way, until it is installed.
     pub(crate) fn installing(&mut self) {
-        self.asked = None;
+        self.requested = None;
         self.installing = true;
     }
 
@@ -129,13 +129,13 @@ impl Schedule {
     }
 
     fn tried(&mut self, position: Position) {
-        self.asked.take_if(|asked| *asked == position);
+        self.requested.take_if(|requested| *requested == position);
         self.tried = self.tried.max(position);
     }
 
     /// A snapshot from elsewhere is installed.
     pub(crate) fn installed(&mut self, position: Position) {
-        self.asked = None;
+        self.requested = None;
         self.installing = false;
         self.ticks = 0;
         self.log_bytes = 0;
@@ -144,7 +144,7 @@ impl Schedule {
 
     /// The one under way.
     pub(crate) fn under_way(&self) -> Option<Position> {
-        self.asked
+        self.requested
     }
 }
 
@@ -166,8 +166,8 @@ mod tests {
         assert_eq!(schedule.due(Position::new(1, 5)), None, "nothing new");
         assert_eq!(schedule.due(Position::new(1, 9)), Some(Position::new(1, 9)));
         schedule.taken(Position::new(1, 9));
-        let asked = (0..20).filter_map(|_| schedule.due(Position::new(1, 10))).collect::<Vec<_>>();
-        assert_eq!(asked, [Position::new(1, 10)], "after ten ticks");
+        let requested = (0..20).filter_map(|_| schedule.due(Position::new(1, 10))).collect::<Vec<_>>();
+        assert_eq!(requested, [Position::new(1, 10)], "after ten ticks");
     }
 
     #[test]

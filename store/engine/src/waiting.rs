@@ -101,7 +101,7 @@ pub(crate) struct Reads {
     /// The last number given to the core.
     last: ReadId,
     /// Those that wait for the core, by number.
-    asked: VecDeque<(ReadId, Vec<RequestId>)>,
+    unconfirmed: VecDeque<(ReadId, Vec<RequestId>)>,
     /// Those that wait for an offset to be applied; offsets rise.
     ready: VecDeque<(Offset, Vec<RequestId>)>,
     /// How many wait in all.
@@ -118,14 +118,14 @@ impl Reads {
     pub(crate) fn ask(&mut self, request_ids: Vec<RequestId>) -> ReadId {
         self.last.0 += 1;
         self.count += request_ids.len();
-        self.asked.push_back((self.last, request_ids));
+        self.unconfirmed.push_back((self.last, request_ids));
         self.last
     }
 
     /// The core says when those up to `up_to` may go.
     pub(crate) fn ready(&mut self, up_to: ReadId, at: Offset) {
         let at = self.ready.back().map_or(at, |(last, _)| at.max(*last));
-        while let Some((_, request_ids)) = self.asked.pop_front_if(|(number, _)| *number <= up_to) {
+        while let Some((_, request_ids)) = self.unconfirmed.pop_front_if(|(number, _)| *number <= up_to) {
             self.ready.push_back((at, request_ids));
         }
     }
@@ -133,7 +133,7 @@ impl Reads {
     /// The core says that those up to `up_to` will not be answered here.
     pub(crate) fn take_failed(&mut self, up_to: ReadId) -> Vec<RequestId> {
         let mut failed = Vec::new();
-        while let Some((_, request_ids)) = self.asked.pop_front_if(|(number, _)| *number <= up_to) {
+        while let Some((_, request_ids)) = self.unconfirmed.pop_front_if(|(number, _)| *number <= up_to) {
             failed.extend(request_ids);
         }
         self.count -= failed.len();

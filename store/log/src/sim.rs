@@ -64,7 +64,7 @@ struct State {
     /// What was done to it since, in order.
     changes: Vec<NameChange>,
     /// Handles of earlier lives are dead.
-    life: u64,
+    boot: u64,
     /// Changing operations until the machine dies; `None`: it does not.
     dies_in: Option<u64>,
     /// It died.
@@ -89,7 +89,7 @@ pub struct SimDisk {
 pub struct SimFile {
     state: Arc<Mutex<State>>,
     inode: usize,
-    life: u64,
+    boot: u64,
 }
 
 /// The next number of a sequence that looks random (splitmix64).
@@ -203,7 +203,7 @@ impl SimDisk {
 
 impl State {
     fn restart(&mut self) {
-        self.life += 1;
+        self.boot += 1;
         self.dead = false;
         self.dies_in = None;
         self.faults.clear();
@@ -339,7 +339,7 @@ impl Disk for SimDisk {
             }
             None => return Err(io::ErrorKind::NotFound.into()),
         };
-        Ok(SimFile { state: Arc::clone(&self.state), inode, life: state.life })
+        Ok(SimFile { state: Arc::clone(&self.state), inode, boot: state.boot })
     }
 
     fn exists(&self, path: &str) -> io::Result<bool> {
@@ -392,7 +392,7 @@ impl SimFile {
     /// The state, if this handle is of the present life.
     fn alive(&self) -> io::Result<MutexGuard<'_, State>> {
         let state = locked(&self.state);
-        if state.dead || state.life != self.life { Err(died()) } else { Ok(state) }
+        if state.dead || state.boot != self.boot { Err(died()) } else { Ok(state) }
     }
 }
 

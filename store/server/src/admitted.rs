@@ -92,10 +92,16 @@ mod tests {
     #[test]
     fn a_caller_without_room_is_told_what_to_do() {
         for (whose, what) in [(Full::Own, "take them"), (Full::All, "later")] {
-            let told = full(whose);
-            assert!(told.code() == tonic::Code::ResourceExhausted && told.message().contains(what), "{told}");
+            let refusal = full(whose);
+            assert!(
+                refusal.code() == tonic::Code::ResourceExhausted && refusal.message().contains(what),
+                "{refusal}"
+            );
         }
-        let told = late();
-        assert!(told.code() == tonic::Code::ResourceExhausted && told.message().contains("again"), "{told}");
+        let refusal = late();
+        assert!(
+            refusal.code() == tonic::Code::ResourceExhausted && refusal.message().contains("again"),
+            "{refusal}"
+        );
     }
 }

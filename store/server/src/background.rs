@@ -86,7 +86,7 @@ impl Audits {
     }
 
     fn add(&self, id: Bytes) -> Receiver<Auditor> {
-        let (ask, asked) = sync_channel(AUDITORS_MAX);
+        let (ask, requests) = sync_channel(AUDITORS_MAX);
         let mut open = self.open.lock();
         if open.len() >= AUDITS_MAX {
             open.pop_front();
@@ -94,7 +94,7 @@ impl Audits {
         open.push_back((id, ask));
         drop(open);
         self.opened.send_modify(|count| *count += 1);
-        asked
+        requests
     }
 
     fn remove(&self, id: &Bytes) {
@@ -188,9 +188,9 @@ impl BackgroundJobs {
         let resume = Resume(&self.applier);
         let until = Instant::now() + Duration::from_secs(AUDIT_S);
         let read = self.shared.table.read(|read| {
-            let asked = self.audits.add(id.clone());
+            let requests = self.audits.add(id.clone());
             drop(resume);
-            while let Some(auditor) = next(&asked, until) {
+            while let Some(auditor) = next(&requests, until) {
                 let mut view = AuditView { auditor, position, records: Vec::new(), bytes: 0, until };
                 view.send_all(read, prefixes, state_hash)?;
             }
@@ -203,10 +203,10 @@ impl BackgroundJobs {
     }
 }
 
-fn next(asked: &Receiver<Auditor>, until: Instant) -> Option<Auditor> {
+fn next(requests: &Receiver<Auditor>, until: Instant) -> Option<Auditor> {
     // Too late, or nobody can ask any more.
     let patience = Duration::from_secs(AUDIT_UNASKED_S);
-    asked.recv_timeout(until.saturating_duration_since(Instant::now()).min(patience)).ok()
+    requests.recv_timeout(until.saturating_duration_since(Instant::now()).min(patience)).ok()
 }
 
 /// One auditor's answers.
@@ -275,9 +275,9 @@ mod tests {
 
     #[test]
     fn a_read_snapshot_is_closed_when_its_requests_have_ended() {
-        let (_ask, asked) = sync_channel(AUDITORS_MAX);
+        let (_ask, requests) = sync_channel(AUDITORS_MAX);
         let begun = Instant::now();
-        assert!(next(&asked, begun + Duration::from_secs(AUDIT_S)).is_none());
+        assert!(next(&requests, begun + Duration::from_secs(AUDIT_S)).is_none());
         assert!(begun.elapsed() < Duration::from_secs(AUDIT_S / 2), "kept for {:?}", begun.elapsed());
     }
 }

@@ -265,8 +265,8 @@ impl Cluster for ClusterService {
         let asked = members::change_in(request.change, membership);
         let (change, address) = asked.map_err(|failure| status_from(&failure))?;
         tracing::info!(?change, address, "a change of members is asked for");
-        let told = self.shared.ask(Ask::ChangeMembers(change, address)).await;
-        let answer = match told.map_err(|failure| status_from(&failure))? {
+        let response = self.shared.ask(Ask::ChangeMembers(change, address)).await;
+        let answer = match response.map_err(|failure| status_from(&failure))? {
             NodeResponse::Answer(answer) => answer,
             NodeResponse::Reply(reply) => {
                 return Err(Status::internal(format!("a change was answered {reply:?}")));
@@ -378,8 +378,11 @@ impl Cluster for ClusterService {
         self.validate(request.route.as_ref())?;
         let id = Bytes::copy_from_slice(&fastrand::u128(..).to_le_bytes());
         let command = command_of(Kind::Audit(AuditCommand { id: id.clone(), prefixes: request.prefixes }));
-        let told = self.shared.ask(Ask::Audit(command)).await;
-        match told.and_then(|told| self.shared.reply_of(told)).map_err(|failure| status_from(&failure))? {
+        let response = self.shared.ask(Ask::Audit(command)).await;
+        match response
+            .and_then(|response| self.shared.reply_of(response))
+            .map_err(|failure| status_from(&failure))?
+        {
             Reply::Done { position } => {
                 let position = Some(convert::position_out(position));
                 Ok(Response::new(StartAuditResponse { id, position }))

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use proto::keys::key_to_integer;
 use proto::store::command::Kind;
+use proto::store::guard::Condition;
 use proto::store::operation::Action;
 use proto::store::{Command, LogLine, Membership, Txn, identity};
 use store_core::{Entry, EntryKind};
@@ -44,14 +45,14 @@ fn membership(payload: &Bytes) -> String {
                     .map(|one| format!("{} at {} ({:08x})", one.node, one.address, one.incarnation >> 32));
                 each.collect::<Vec<_>>().join(", ")
             };
-            let mut told = match outgoing.is_empty() {
+            let mut summary = match outgoing.is_empty() {
                 true => format!("settled: voters {}", named(&voters)),
                 false => format!("joint: voters {}, before {}", named(&voters), named(&outgoing)),
             };
             if !learners.is_empty() {
-                told.push_str(&format!("; learners {}", named(&learners)));
+                summary.push_str(&format!("; learners {}", named(&learners)));
             }
-            told
+            summary
         }
         Err(error) => format!("not readable: {error}"),
     }
@@ -74,10 +75,15 @@ fn command(payload: &Bytes) -> (&'static str, String) {
         Some(Kind::PublishMark(mark)) => {
             ("publish-mark", format!("changes up to {} are published", mark.offset))
         }
-        Some(Kind::Audit(audit)) => ("audit", format!("of {} prefixes", audit.prefixes.len())),
+        Some(Kind::Audit(audit)) => ("audit", audited(&audit.prefixes)),
         Some(Kind::RaiseVersion(raise)) => ("raise-version", format!("state machine {}", raise.version)),
         None => ("command", "of a newer release".to_owned()),
     }
+}
+
+fn audited(prefixes: &[Bytes]) -> String {
+    let shown = prefixes.iter().map(|prefix| format!("{:?}", prefix.escape_ascii().to_string()));
+    format!("records of the prefixes {}", shown.collect::<Vec<_>>().join(", "))
 }
 
 /// A key as it was typed: an integer as its digits.
@@ -97,7 +103,10 @@ fn data(data: &[u8]) -> String {
 }
 
 fn transaction(txn: &Txn) -> String {
-    let guards = txn.guards.iter().map(|guard| format!("if {}", key(&guard.key)));
+    let guards = txn
+        .guards
+        .iter()
+        .map(|guard| format!("if {} {}", key(&guard.key), condition(guard.condition.as_ref())));
     let operations = txn.operations.iter().map(|operation| {
         let verb = match &operation.action {
             Some(Action::Put(_)) => "put",
@@ -116,6 +125,17 @@ fn transaction(txn: &Txn) -> String {
         format!("{verb} {}{what}", key(&operation.key))
     });
     guards.chain(operations).collect::<Vec<_>>().join("; ")
+}
+
+fn condition(condition: Option<&Condition>) -> String {
+    match condition {
+        Some(Condition::Exists(_)) => "exists".to_owned(),
+        Some(Condition::Absent(_)) => "is absent".to_owned(),
+        Some(Condition::Version(version)) => format!("has version {version}"),
+        Some(Condition::Offset(offset)) => format!("is of offset {offset}"),
+        Some(Condition::Json(json)) => format!("has {} ={}", json.pointer, data(&json.value)),
+        None => "?".to_owned(),
+    }
 }
 
 fn identity_name(whose: &proto::store::Identity) -> String {
@@ -145,6 +165,7 @@ mod tests {
     fn a_transaction_is_told_by_its_keys() {
         let txn = Txn::new()
             .guard_exists("c/{1}")
+            .guard_json("c/{1}", "/state", "\"open\"")
             .add("s/{x}", 1, "/available", -2, Some(0))
             .put("o/{1}/9", 1, "{}")
             .put(proto::keys::integer_to_key("17").expect("an integer"), 1, "two kilos");
@@ -152,9 +173,12 @@ mod tests {
         let payload = Command { kind }.encode_to_vec().into();
         let entry =
             Entry { position: Position::new(2, 7), log_time_ms: 5, kind: EntryKind::Command, payload };
-        let told = line(&entry, 6, 6);
-        assert_eq!((told.kind.as_str(), told.committed), ("txn", false));
-        assert_eq!(told.summary, "if c/{1}; add s/{x} -2; put o/{1}/9 {}; put 17 two kilos");
+        let summary = line(&entry, 6, 6);
+        assert_eq!((summary.kind.as_str(), summary.committed), ("txn", false));
+        assert_eq!(
+            summary.summary,
+            "if c/{1} exists; if c/{1} has /state = \"open\"; add s/{x} -2; put o/{1}/9 {}; put 17 two kilos"
+        );
     }
 
     #[test]
@@ -165,7 +189,7 @@ mod tests {
             address: format!("h:{node}"),
             joined: false,
         };
-        let told = |voters: &[u64], outgoing: &[u64], learners: &[u64]| {
+        let summary = |voters: &[u64], outgoing: &[u64], learners: &[u64]| {
             let of = |nodes: &[u64]| nodes.iter().map(|node| member(*node, *node << 32)).collect();
             let members = Membership { voters: of(voters), outgoing: of(outgoing), learners: of(learners) };
             let payload = members.encode_to_vec().into();
@@ -174,10 +198,10 @@ mod tests {
             line(&entry, 1, 1).summary
         };
         let one = "1 at h:1 (00000001)";
-        assert_eq!(told(&[1], &[], &[]), format!("settled: voters {one}"));
+        assert_eq!(summary(&[1], &[], &[]), format!("settled: voters {one}"));
         let two = "2 at h:2 (00000002)";
-        assert_eq!(told(&[1], &[], &[2]), format!("settled: voters {one}; learners {two}"));
-        assert_eq!(told(&[1, 2], &[1], &[]), format!("joint: voters {one}, {two}, before {one}"));
+        assert_eq!(summary(&[1], &[], &[2]), format!("settled: voters {one}; learners {two}"));
+        assert_eq!(summary(&[1, 2], &[1], &[]), format!("joint: voters {one}, {two}, before {one}"));
     }
 
     #[test]
@@ -191,7 +215,7 @@ mod tests {
         assert!(line(&entry(Bytes::from_static(b"\xff\xff")), 9, 9).summary.contains("not readable"));
         let txn = (0..200).fold(Txn::new(), |txn, i| txn.delete(format!("key-{i}")));
         let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity: None }));
-        let told = line(&entry(Command { kind }.encode_to_vec().into()), 9, 9);
-        assert_eq!(told.summary.chars().count(), SUMMARY_CHARS_MAX + 1);
+        let summary = line(&entry(Command { kind }.encode_to_vec().into()), 9, 9);
+        assert_eq!(summary.summary.chars().count(), SUMMARY_CHARS_MAX + 1);
     }
 }

@@ -51,7 +51,7 @@ struct Known {
     /// Over then; `None`: when it is cleared.
     until: Option<Instant>,
     /// Last logged.
-    told: Instant,
+    logged: Instant,
 }
 
 impl Known {
@@ -81,9 +81,9 @@ impl Problems {
     fn put(&self, about: About, text: String, until: Option<Instant>, now: Instant) -> bool {
         let mut known = self.known.lock();
         let before = known.get(&about).filter(|before| !before.is_over(now));
-        let is_news = before.is_none_or(|before| before.text != text && now >= before.told + NEWS_AGAIN);
-        let told = before.filter(|_| !is_news).map_or(now, |before| before.told);
-        known.insert(about, Known { text, until, told });
+        let is_news = before.is_none_or(|before| before.text != text && now >= before.logged + NEWS_AGAIN);
+        let logged = before.filter(|_| !is_news).map_or(now, |before| before.logged);
+        known.insert(about, Known { text, until, logged });
         is_news
     }
 

@@ -56,7 +56,12 @@ pub(crate) fn states_differ(shared: &Shared, divergence: Divergence) {
             tracing::info!("a majority has the same state");
             shared.problems.clear(About::Divergence);
         }
-        Divergence::Undecided(_) | Divergence::NoMajority(_) => {
+        Divergence::Undecided(_) => {
+            // Most often the answer that decides comes within milliseconds.
+            tracing::warn!(why, "the replicas' states differ");
+            shared.problems.raise(About::Divergence, why);
+        }
+        Divergence::NoMajority(_) => {
             tracing::error!(why, "the replicas' states differ");
             shared.problems.raise(About::Divergence, why);
         }

@@ -66,10 +66,10 @@ pub(crate) fn run(shared: &Shared, reads: &[(&PendingRequest, Offset)], bytes_ma
         let state = state::read(read)?;
         let at = At { applied: state::applied(&state), log_id: state::log_id(&state) };
         let mut bytes = 0;
-        for (asked, ready) in reads {
+        for (request, ready) in reads {
             let answer = match gone_back(*ready, at.applied) {
                 Some(failure) => Response::Failure(failure),
-                None => one(read, asked, at)?,
+                None => one(read, request, at)?,
             };
             bytes += answer.encoded_len();
             answers.push(answer);
@@ -95,8 +95,8 @@ struct At {
     log_id: u64,
 }
 
-fn one(read: &impl Read, asked: &PendingRequest, at: At) -> Result<Response, store_db::Error> {
-    Ok(match asked {
+fn one(read: &impl Read, request: &PendingRequest, at: At) -> Result<Response, store_db::Error> {
+    Ok(match request {
         PendingRequest::Get(request) => match too_early(request.freshness.as_ref(), at.applied) {
             Some(early) => Response::Failure(early),
             None => Response::Get(get(read, request, at)?),
@@ -165,8 +165,8 @@ pub(crate) async fn wait_applied(shared: &Shared, min_offset: u64) {
 }
 
 /// Runs one read, as fresh as it asks.
-pub(crate) async fn fresh(shared: &Shared, asked: PendingRequest) -> Result<Response, Failure> {
-    let freshness = match &asked {
+pub(crate) async fn fresh(shared: &Shared, request: PendingRequest) -> Result<Response, Failure> {
+    let freshness = match &request {
         PendingRequest::Get(request) => request.freshness,
         PendingRequest::Scan(request) => request.freshness,
         PendingRequest::Write => None,
@@ -185,7 +185,7 @@ pub(crate) async fn fresh(shared: &Shared, asked: PendingRequest) -> Result<Resp
             }
         }
     };
-    match run(shared, &[(&asked, ready)], usize::MAX).pop() {
+    match run(shared, &[(&request, ready)], usize::MAX).pop() {
         Some(Response::Failure(failure)) => Err(failure),
         Some(response) => Ok(response),
         None => Err(failure(FailureReason::Unspecified, "a read without an answer")),

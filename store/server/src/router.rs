@@ -27,7 +27,7 @@ pub(crate) enum NodeResponse {
 /// Gets answers.
 pub(crate) trait Responder: Send + Sync {
     /// Takes all of `told`, in order; called by the node's thread and by the applier's.
-    fn deliver(&self, told: &mut Vec<(u32, NodeResponse)>);
+    fn deliver(&self, responses: &mut Vec<(u32, NodeResponse)>);
 
     /// Whether its requests must not be executed any more, because an earlier one was not.
     fn is_broken(&self) -> bool {
@@ -76,14 +76,14 @@ impl ResponseRouter {
 
     /// Delivers what `response_batch` has collected.
     pub(crate) fn deliver(&self, response_batch: &mut ResponseBatch) {
-        for (number, told) in &mut response_batch.by_responder {
-            if told.is_empty() {
+        for (number, responses) in &mut response_batch.by_responder {
+            if responses.is_empty() {
                 continue;
             }
             let responder = self.responders.lock().get(number).cloned();
             match responder {
-                Some(responder) => responder.deliver(told),
-                None => told.clear(),
+                Some(responder) => responder.deliver(responses),
+                None => responses.clear(),
             }
         }
         if response_batch.by_responder.len() > RESPONDERS_KEPT {
@@ -102,9 +102,9 @@ pub(crate) struct ResponseBatch {
 }
 
 impl ResponseBatch {
-    pub(crate) fn add(&mut self, request_id: RequestId, told: NodeResponse) {
+    pub(crate) fn add(&mut self, request_id: RequestId, responses: NodeResponse) {
         let (responder, number) = parts(request_id);
-        self.by_responder.entry(responder).or_default().push((number, told));
+        self.by_responder.entry(responder).or_default().push((number, responses));
     }
 }
 
@@ -147,12 +147,12 @@ impl Calls {
 }
 
 impl Responder for Calls {
-    fn deliver(&self, told: &mut Vec<(u32, NodeResponse)>) {
+    fn deliver(&self, responses: &mut Vec<(u32, NodeResponse)>) {
         let mut waiting = self.waiting.lock();
-        for (number, told) in told.drain(..) {
+        for (number, responses) in responses.drain(..) {
             if let Some(answer) = waiting.answers.remove(&number) {
                 // The caller may have given up.
-                let _ = answer.send(told);
+                let _ = answer.send(responses);
             }
         }
     }

@@ -358,7 +358,7 @@ impl Shared {
         let limit = Duration::from_millis(self.config.request_ms_max);
         let began = Instant::now();
         match tokio::time::timeout(limit, answer).await {
-            Ok(Ok(told)) => Ok(told),
+            Ok(Ok(response)) => Ok(response),
             ended => Err(unanswered(changes, ended.is_err(), began.elapsed())),
         }
     }
@@ -396,8 +396,8 @@ impl Shared {
     }
 
     /// What the state machine's refusal means to a caller; `Ok` is the reply itself.
-    pub(crate) fn reply_of(&self, told: NodeResponse) -> Result<Reply, Failure> {
-        match told {
+    pub(crate) fn reply_of(&self, response: NodeResponse) -> Result<Reply, Failure> {
+        match response {
             NodeResponse::Answer(answer) => Err(self.failure_of(&answer)),
             NodeResponse::Reply(Reply::Unknown) => Err(failure(
                 FailureReason::UnknownOutcome,
@@ -465,14 +465,14 @@ pub(crate) fn stopping() -> Failure {
 mod tests {
     use super::*;
 
-    /// It told of the limit, also where the node had stopped long before.
+    /// The message named the limit, also where the node had stopped long before.
     #[test]
     fn a_wait_that_ended_says_how_long_it_was_and_why() {
         let waited = Duration::from_millis(1_234);
-        let told = |changes, expired| unanswered(changes, expired, waited).message;
-        assert_eq!(told(true, true), "no majority answered within 1234 ms");
-        assert_eq!(told(false, true), "no majority confirmed the leader within 1234 ms");
-        assert_eq!(told(true, false), "this node stopped while the write waited, for 1234 ms");
-        assert_eq!(told(false, false), "this node stopped while the read waited, for 1234 ms");
+        let message = |changes, expired| unanswered(changes, expired, waited).message;
+        assert_eq!(message(true, true), "no majority answered within 1234 ms");
+        assert_eq!(message(false, true), "no majority confirmed the leader within 1234 ms");
+        assert_eq!(message(true, false), "this node stopped while the write waited, for 1234 ms");
+        assert_eq!(message(false, false), "this node stopped while the read waited, for 1234 ms");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use store_core::Ballot;
+use store_core::{Ballot, Role, RoleView};
 use store_db::Table as _;
 use store_engine::{
     Answer, Applier, ApplierJob, ApplierOut, BallotWriter, ChangeRequest, Job, Node, NodeOut, Report, ToPeer,
@@ -126,10 +126,8 @@ impl NodeThread {
                     self.response_batch.add(request_id, NodeResponse::Answer(answer));
                 }
                 NodeOut::Role(view) => {
-                    let leader = view.leader.map_or(0, |leader| leader.0);
-                    tracing::info!(role = ?view.role, epoch = view.epoch.0, leader, "leader changed");
                     self.shared.problems.clear(About::Divergence);
-                    self.shared.role.send_replace(view);
+                    log_change(self.shared.role.send_replace(view), view);
                     self.ticks_to_status = 0;
                 }
                 NodeOut::Members(membership) => {
@@ -295,5 +293,23 @@ impl ApplierThread {
             self.shared.applied.send_replace(applied);
         }
         self.shared.router.deliver(&mut self.response_batch);
+    }
+}
+
+/// Logs what a change of role or leader means, and why a campaign begins.
+fn log_change(before: RoleView, view: RoleView) {
+    let (role, epoch) = (view.role, view.epoch.0);
+    match (view.leader, before.leader) {
+        (Some(leader), _) => tracing::info!(?role, epoch, leader = leader.0, "leader changed"),
+        (None, Some(leader)) if role == Role::Candidate => tracing::info!(
+            epoch,
+            leader = leader.0,
+            "campaign started: the leader's stream broke, or it was silent for an election timer"
+        ),
+        (None, Some(leader)) => tracing::info!(?role, epoch, leader = leader.0, "leader lost"),
+        (None, None) if role == Role::Candidate => {
+            tracing::info!(epoch, "campaign started: no leader is known");
+        }
+        (None, None) => tracing::info!(?role, epoch, "no leader is known"),
     }
 }

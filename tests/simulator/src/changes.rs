@@ -25,7 +25,7 @@ impl World {
         self.agenda.add(self.now.us() + pause, Event::Operate);
         self.lay_ghosts();
         let drivers = &self.drivers;
-        let lives_on = |asked: &InFlight| asked.life.is_none_or(|life| drivers[asked.node].life == life);
+        let lives_on = |asked: &InFlight| asked.boot.is_none_or(|boot| drivers[asked.node].boot == boot);
         self.operator.in_flight.retain(lives_on);
         let now = self.now.us();
         self.operator.waits.take_if(|(_, until)| *until <= now);
@@ -55,7 +55,7 @@ impl World {
         self.operator.waits = Some((number, now + ANSWER_US_MAX));
         self.trace.say(now, || format!("the operator asks node {} for {change:?}", node + 1));
         if let Some(delay) = self.client_delay(node) {
-            self.operator.in_flight.push(InFlight { number, node, life: None });
+            self.operator.in_flight.push(InFlight { number, node, boot: None });
             self.agenda.add(now + delay, Event::Ask { node, number, change });
         }
     }
@@ -64,7 +64,7 @@ impl World {
     pub(crate) fn ask(&mut self, node: usize, number: u64, change: MemberChange) {
         let driver = &mut self.drivers[node];
         let asked = self.operator.in_flight.iter_mut().find(|asked| asked.number == number);
-        asked.expect("it was sent").life = Some(driver.life);
+        asked.expect("it was sent").boot = Some(driver.boot);
         if let Some(up) = &mut driver.up {
             let address = match change {
                 MemberChange::AddLearner(member) => format!("node-{}", member.node.0),

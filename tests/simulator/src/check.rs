@@ -129,20 +129,21 @@ impl World {
             let first = all.first().map(|one| one.applied.position).unwrap_or_default();
             all.iter().all(|s| s.last == first && s.applied.position == first && s.quarantine.is_none())
         });
-        let in_doubt = self
+        let undecided = self
             .leader()
             .and_then(|leader| self.drivers[leader].status())
             .is_some_and(|s| s.divergence != Divergence::None);
         let differs = if at_rest { self.tables_differ() } else { None };
         // What a hash has told, the cluster mends by itself.
-        let differs = differs.filter(|index| in_doubt || !self.is_told_by_hash(*index));
+        let differs = differs.filter(|index| undecided || !self.is_told_by_hash(*index));
         // Or a leader says that two differ, and the third cannot say who is right, for it needs a snapshot itself; or it is
         // the leader who is wrong, and somebody waits for a snapshot that it does not give away here.
         let leader = self.leader();
-        let stands_in_the_way = |driver: &&Driver| driver.wrong && (in_doubt || leader == Some(driver.index));
+        let stands_in_the_way =
+            |driver: &&Driver| driver.wrong && (undecided || leader == Some(driver.index));
         let wrong = self.sound().find(stands_in_the_way).map(|driver| driver.index);
         // Or the one that differed has lost its folder since: a leader that has not heard it has nothing to doubt.
-        let forgets = leader.filter(|_| in_doubt && self.sound().all(|driver| !driver.wrong));
+        let forgets = leader.filter(|_| undecided && self.sound().all(|driver| !driver.wrong));
         if let Some(leader) = forgets {
             self.tell(leader, Job::TransferLeadership { to: None });
             return;

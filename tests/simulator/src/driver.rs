@@ -60,7 +60,7 @@ pub(crate) struct Driver {
     pub(crate) table: Memory,
     pub(crate) clock: NodeClock,
     /// Raised with every start and every end, so that what was meant for another life is known.
-    pub(crate) life: u64,
+    pub(crate) boot: u64,
     /// Boots of its machine.
     boots: u64,
     /// While it runs.
@@ -217,7 +217,7 @@ impl Driver {
             disk: Arc::new(SimDisk::new()),
             table: Memory::new(),
             clock,
-            life: 0,
+            boot: 0,
             boots: 0,
             up: None,
             paused: 0,
@@ -284,7 +284,7 @@ impl Driver {
             }
         };
         let membership = engine.node.members().cloned().unwrap_or_default();
-        self.life += 1;
+        self.boot += 1;
         let before = Offset(engine.log.last().0.saturating_sub(TAIL_ENTRIES));
         let from = engine.log.base().max(before).next();
         let tail = engine.log.read(from, usize::MAX, usize::MAX).unwrap_or_default();
@@ -296,7 +296,7 @@ impl Driver {
             applier: engine.applier,
             snapshots: engine.snapshots,
             lines: PeerConnections::new(self.member, engine.replicators, membership),
-            proofs: Proofs::new(self.member, (self.index, self.life)),
+            proofs: Proofs::new(self.member, (self.index, self.boot)),
             leads: false,
             shortage: (false, 0),
             reads: BTreeMap::new(),
@@ -317,7 +317,7 @@ impl Driver {
     /// The process is gone: `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.up = None;
-        self.life += 1;
+        self.boot += 1;
         self.excused = false;
         self.hung = Hung::default();
         self.disk.kill();

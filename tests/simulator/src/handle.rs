@@ -129,8 +129,8 @@ struct Slot {
 impl Slot {
     fn give_up(self, message: &str) {
         let message = message.to_owned();
-        let in_doubt = self.kind != Kind::Read && (self.sent || self.lost);
-        let error = if in_doubt { Error::Unknown { message } } else { Error::away(message) };
+        let unsettled = self.kind != Kind::Read && (self.sent || self.lost);
+        let error = if unsettled { Error::Unknown { message } } else { Error::away(message) };
         // A task that was dropped needs no answer.
         let _ = self.answer.send(Err(error));
     }

@@ -154,11 +154,11 @@ fn hunt(arguments: &Arguments) -> Result<bool, String> {
         tell_shrunk(&hunt.plan(first.seed));
         return Ok(false);
     }
-    let lacks = if arguments.only.is_some() { Vec::new() } else { caught.tally.lacks() };
-    for lack in &lacks {
-        println!("too little: {lack}");
+    let shortfalls = if arguments.only.is_some() { Vec::new() } else { caught.tally.shortfalls() };
+    for shortfall in &shortfalls {
+        println!("too little: {shortfall}");
     }
-    Ok(lacks.is_empty())
+    Ok(shortfalls.is_empty())
 }
 
 fn tell_shrunk(plan: &Plan) {

@@ -19,15 +19,15 @@ const START_AGAIN_US: Micros = 400 * MS;
 const EMPTY_US_MAX: Micros = 8 * SECOND;
 
 impl World {
-    pub(crate) fn tick(&mut self, node: usize, life: u64) {
+    pub(crate) fn tick(&mut self, node: usize, boot: u64) {
         let driver = &mut self.drivers[node];
-        if driver.life != life {
+        if driver.boot != boot {
             return;
         }
         if driver.paused == 0 {
             driver.hear(Job::Tick);
         }
-        self.agenda.add(self.now.us() + TICK_US, Event::Tick { node, life });
+        self.agenda.add(self.now.us() + TICK_US, Event::Tick { node, boot });
         self.schedule(node);
     }
 
@@ -35,7 +35,7 @@ impl World {
     pub(crate) fn schedule(&mut self, node: usize) {
         let mut stages = std::mem::take(&mut self.stages);
         self.drivers[node].due(&mut stages);
-        let (life, slow) = (self.drivers[node].life, self.drivers[node].slow_us);
+        let (boot, slow) = (self.drivers[node].boot, self.drivers[node].slow_us);
         for stage in stages.drain(..) {
             let takes = match stage {
                 Stage::Node => self.random.u64(20..80),
@@ -46,17 +46,17 @@ impl World {
                 Stage::Background => self.random.u64(1..30) * MS,
                 Stage::Replicator(_) => self.random.u64(5..30),
             };
-            self.agenda.add(self.now.us() + takes, Event::Poll { node, life, stage });
+            self.agenda.add(self.now.us() + takes, Event::Poll { node, boot, stage });
         }
         self.stages = stages;
     }
 
-    pub(crate) fn poll(&mut self, node: usize, life: u64, stage: Stage) {
-        if self.drivers[node].life != life {
+    pub(crate) fn poll(&mut self, node: usize, boot: u64, stage: Stage) {
+        if self.drivers[node].boot != boot {
             return;
         }
         if self.drivers[node].paused > 0 || self.drivers[node].hung.stops(stage) {
-            self.agenda.add(self.now.us() + 5 * MS, Event::Poll { node, life, stage });
+            self.agenda.add(self.now.us() + 5 * MS, Event::Poll { node, boot, stage });
             return;
         }
         self.trace.event(self.now.us(), 1, node as u64, stage.slot() as u64);
@@ -148,8 +148,8 @@ impl World {
                     self.drivers[node].status().is_some_and(|status| status.maybe_lost_tail);
                 self.trace
                     .say(self.now.us(), || format!("node {} starts (suspect: {maybe_lost_tail})", node + 1));
-                let life = self.drivers[node].life;
-                self.agenda.add(self.now.us() + self.random.u64(..TICK_US), Event::Tick { node, life });
+                let boot = self.drivers[node].boot;
+                self.agenda.add(self.now.us() + self.random.u64(..TICK_US), Event::Tick { node, boot });
                 for peer in (0..nodes).filter(|peer| *peer != node) {
                     self.drivers[node].reconnected(peer);
                     let at = self.now.us() + self.random.u64(..100) * MS;

@@ -43,7 +43,7 @@ pub(crate) struct InFlight {
     pub(crate) number: u64,
     pub(crate) node: usize,
     /// The life of the node that has taken it.
-    pub(crate) life: Option<u64>,
+    pub(crate) boot: Option<u64>,
 }
 
 /// The operator's memory.

@@ -42,7 +42,7 @@ struct Account {
     /// The log as it will be when the writer's turn ends well.
     turning: EpochHistory,
     /// A turn was begun that shortens the log; whether it ended well is not known.
-    in_doubt: bool,
+    uncertain: bool,
     /// Everything up to here it took for committed, in this life.
     committed: Offset,
     /// The epoch that it leads.
@@ -125,7 +125,7 @@ impl Account {
             ordered: EpochHistory::default(),
             durable: EpochHistory::default(),
             turning: EpochHistory::default(),
-            in_doubt: false,
+            uncertain: false,
             committed: Offset::ZERO,
             leads: None,
             wrong: false,
@@ -205,7 +205,7 @@ impl Oracle {
             self.committed.push((first, first.epoch));
             self.electorate.founded(first, &self.initial_members);
         }
-        ensure(damaged || account.in_doubt || has(found, durable), "ack only after durable", || {
+        ensure(damaged || account.uncertain || has(found, durable), "ack only after durable", || {
             format!(
                 "{durable} was durable on {}; after recovery its log ends in {}",
                 account.member.node,
@@ -213,7 +213,7 @@ impl Oracle {
             )
         });
         ensure(
-            account.in_doubt || has(found, durable) || replica.maybe_lost_tail(),
+            account.uncertain || has(found, durable) || replica.maybe_lost_tail(),
             "a lost tail is told of",
             || {
                 let (node, last) = (account.member.node, found.last());
@@ -241,7 +241,7 @@ impl Oracle {
         account.ordered = found.clone();
         account.durable = found.clone();
         account.turning = found.clone();
-        (account.in_doubt, account.leads) = (false, None);
+        (account.uncertain, account.leads) = (false, None);
         let believed = !replica.quarantined() && account.quarantine_saved && !account.ends_quarantine;
         ensure(!believed, "quarantine before discard", || {
             let node = account.member.node;
@@ -362,8 +362,8 @@ impl Oracle {
             format!("{node} leads in {epoch}, for which only {voters:?} voted, of {membership:?}")
         });
         let earlier = self.committed.iter().filter(|(_, by)| *by < epoch).map(|(position, _)| *position);
-        if let Err(lacks) = invariants::leader_completeness(log, earlier) {
-            violated("leader completeness", format!("{node} leads in {epoch} and lacks {lacks}"));
+        if let Err(missing) = invariants::leader_completeness(log, earlier) {
+            violated("leader completeness", format!("{node} leads in {epoch} and lacks {missing}"));
         }
         self.compare_logs(index);
     }
@@ -427,11 +427,11 @@ impl Oracle {
                     }
                 }
                 WriterJob::Truncate { from, .. } => {
-                    account.in_doubt = true;
+                    account.uncertain = true;
                     account.turning.truncate(*from);
                 }
                 WriterJob::Reset { after, .. } => {
-                    account.in_doubt = true;
+                    account.uncertain = true;
                     account.turning = EpochHistory::starting_after(*after);
                 }
                 _ => {}
@@ -442,7 +442,7 @@ impl Oracle {
     /// The writer's turn ended well: everything is durable.
     pub(crate) fn writer_ended(&mut self, index: usize, outs: &[Job]) {
         let account = &mut self.accounts[index];
-        account.in_doubt = false;
+        account.uncertain = false;
         account.durable.clone_from(&account.turning);
         for out in outs {
             match out {

@@ -24,7 +24,7 @@ pub(crate) const PROMISE: &str = "only members are heard";
 
 /// A session that this node began, and which life of the peer it is with.
 struct Begun {
-    life: (usize, u64),
+    boot: (usize, u64),
     hello: Hello,
     cookie: Cookie,
     caller: Caller,
@@ -47,7 +47,7 @@ struct Answering {
 pub(crate) struct Proofs {
     own: Member,
     /// The node, and which life of it.
-    life: (usize, u64),
+    boot: (usize, u64),
     keys: Keys,
     pub(crate) admission: Admission,
     begun: BTreeMap<(Member, Kind), Begun>,
@@ -101,13 +101,13 @@ pub(crate) fn hello(kind: Kind, caller: Member, responder: Member, nonce: u64) -
 }
 
 impl Proofs {
-    pub(crate) fn new(own: Member, life: (usize, u64)) -> Proofs {
+    pub(crate) fn new(own: Member, boot: (usize, u64)) -> Proofs {
         let mut random = [0; KEY_BYTES];
-        random[..8].copy_from_slice(&(life.0 as u64).to_be_bytes());
-        random[8..16].copy_from_slice(&life.1.to_be_bytes());
+        random[..8].copy_from_slice(&(boot.0 as u64).to_be_bytes());
+        random[8..16].copy_from_slice(&boot.1.to_be_bytes());
         Proofs {
             own,
-            life,
+            boot,
             keys: keys(),
             admission: Admission::new(random),
             begun: BTreeMap::new(),
@@ -130,7 +130,7 @@ impl Proofs {
     /// Begins a session with the peer that a packet is for, unless there is one.
     pub(crate) fn begin(&mut self, packet: &Packet, peer: &mut Proofs) {
         let (to, kind) = (packet.meant(), kind_of(packet.channel));
-        let is_there = self.begun.get(&(to, kind)).is_some_and(|begun| begun.life == peer.life);
+        let is_there = self.begun.get(&(to, kind)).is_some_and(|begun| begun.boot == peer.boot);
         if is_there || peer.own != to {
             return;
         }
@@ -138,7 +138,7 @@ impl Proofs {
         let hello = hello(kind, self.own, to, self.nonces);
         let welcome = peer.admission.welcome(&self.keys, &hello).expect("the key is believed");
         let caller = Caller::welcomed(&hello, &self.keys, &welcome).expect("the welcome is proven");
-        let begun = Begun { life: peer.life, hello, cookie: welcome.cookie, caller, number: 0, heard: 0 };
+        let begun = Begun { boot: peer.boot, hello, cookie: welcome.cookie, caller, number: 0, heard: 0 };
         self.begun.insert((to, kind), begun);
     }
 

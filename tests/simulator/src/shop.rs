@@ -104,12 +104,12 @@ impl Person {
         self.requests += 1;
         let created_ms = self.shopping.sleeper.now.wall_ms();
         let id = RequestId { id: format!("{}-{}", self.name, self.requests), created_ms };
-        let (mut in_doubt, mut tries) = (false, 0);
+        let (mut unsettled, mut tries) = (false, 0);
         loop {
             let portals = self.shopping.portals[self.random.usize(..self.shopping.portals.len())].clone();
             let status = match send(portals, id.clone()).await {
                 Ok(response) => {
-                    self.shopping.score.borrow_mut().settled += u64::from(in_doubt);
+                    self.shopping.score.borrow_mut().settled += u64::from(unsettled);
                     return Ok(response.into_inner());
                 }
                 Err(status) => status,
@@ -117,18 +117,18 @@ impl Person {
             tries += 1;
             match Error::from_status(&status) {
                 Some(Error::OutcomeUnknown { .. }) => {
-                    self.shopping.score.borrow_mut().lost += u64::from(!in_doubt);
-                    in_doubt = true;
+                    self.shopping.score.borrow_mut().lost += u64::from(!unsettled);
+                    unsettled = true;
                 }
                 Some(
                     error @ (Error::Unavailable { .. } | Error::Overloaded { .. } | Error::Contended { .. }),
                 ) => {
-                    if !in_doubt && tries >= TRIES_MAX {
+                    if !unsettled && tries >= TRIES_MAX {
                         return Err(error);
                     }
                 }
                 // A wall clock that is behind refuses ids that it takes to be of the future.
-                Some(error @ Error::Invalid { .. }) if !in_doubt => return Err(error),
+                Some(error @ Error::Invalid { .. }) if !unsettled => return Err(error),
                 Some(Error::Invalid { .. }) => {}
                 Some(
                     error @ (Error::Damaged { .. }

@@ -74,23 +74,24 @@ impl Tally {
 
     /// What the runs did too little of to prove anything. Nothing is asked of fewer than a hundred.
     #[must_use]
-    pub fn lacks(&self) -> Vec<String> {
-        let mut lacks = Vec::new();
+    pub fn shortfalls(&self) -> Vec<String> {
+        let mut shortfalls = Vec::new();
         if self.seeds < SEEDS_MIN {
-            return lacks;
+            return shortfalls;
         }
         for (count, name) in self.rows() {
             if count * 100 < PERCENT_MIN * self.seeds {
-                lacks.push(format!(
+                shortfalls.push(format!(
                     "{name} came in {count} of {} seeds; {PERCENT_MIN} % are needed",
                     self.seeds
                 ));
             }
         }
         if 2 * self.score.succeeded < self.score.asked {
-            lacks.push(format!("only {} of {} operations succeeded", self.score.succeeded, self.score.asked));
+            shortfalls
+                .push(format!("only {} of {} operations succeeded", self.score.succeeded, self.score.asked));
         }
-        lacks
+        shortfalls
     }
 
     fn rows(&self) -> impl Iterator<Item = (u64, &'static str)> {

@@ -47,11 +47,11 @@ const PORTALS: usize = 2;
 pub(crate) enum Event {
     Tick {
         node: usize,
-        life: u64,
+        boot: u64,
     },
     Poll {
         node: usize,
-        life: u64,
+        boot: u64,
         stage: Stage,
     },
     Deliver(Packet),
@@ -306,8 +306,8 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Tick { node, life } => self.tick(node, life),
-            Event::Poll { node, life, stage } => self.poll(node, life, stage),
+            Event::Tick { node, boot } => self.tick(node, boot),
+            Event::Poll { node, boot, stage } => self.poll(node, boot, stage),
             Event::Deliver(packet) => self.deliver(packet),
             Event::StreamReset { from, to } => {
                 self.drivers[from].reconnected(to);

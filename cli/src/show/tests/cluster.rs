@@ -83,7 +83,7 @@ fn status_is_one_row_a_node() {
         name: name.into(),
         address: "127.0.0.1:7411".into(),
         status,
-        trouble: None,
+        problem: None,
     };
     let portals = [
         seen("admin-portal", "admin-portal-1", Ok(portal_status("admin-portal-1"))),

@@ -102,7 +102,7 @@ fn clients_are_shown_by_their_fields() {
 #[test]
 fn products_are_shown_to_staff_and_to_shoppers() {
     let listing = Listing { items: goods(), more: true, warnings: Vec::new() };
-    let told = listing.told(Reader::Staff, "product", |product| &product.pid);
+    let told = listing.notes(Reader::Staff, "product", |product| &product.pid);
     answers("products-of-staff", &staff::products(&goods(), Reader::Staff).warning(told.clone()));
     answers("products-of-shoppers", &staff::products(&goods(), Reader::Shopper).warning(told));
     let one = Product {

@@ -27,23 +27,23 @@ impl Leader {
         let newest = state.checkpoints.newest();
         let waits = |leader: &Leader| leader.peers.iter().any(|peer| leader.owes_answer(state, peer.member));
         let comparison = &self.comparison;
-        let is_over = comparison.asked.is_none_or(|asked| {
-            let is_newer = newest.is_some_and(|newest| newest.position.offset > asked.position.offset);
-            let is_kept = state.checkpoints.at(asked.position.offset).is_some();
+        let is_over = comparison.compared.is_none_or(|compared| {
+            let is_newer = newest.is_some_and(|newest| newest.position.offset > compared.position.offset);
+            let is_kept = state.checkpoints.at(compared.position.offset).is_some();
             is_newer && (comparison.heartbeats >= limits::HEARTBEATS_COMPARED || !is_kept || !waits(self))
         });
         if is_over {
             let divergence = self.comparison.divergence;
-            self.comparison = Comparison { asked: newest, divergence, ..Comparison::default() };
+            self.comparison = Comparison { compared: newest, divergence, ..Comparison::default() };
         }
-        let asked = self.comparison.asked;
+        let compared = self.comparison.compared;
         // A replica that differs may have another table soon, and then another answer.
-        let differs = |(_, answer): &(Member, Option<Checkpoint>)| answer.is_some() && *answer != asked;
+        let differs = |(_, answer): &(Member, Option<Checkpoint>)| answer.is_some() && *answer != compared;
         if !waits(self) && !self.comparison.answers.iter().any(differs) {
             return Offset::ZERO;
         }
         self.comparison.heartbeats = self.comparison.heartbeats.saturating_add(1);
-        asked.map_or(Offset::ZERO, |asked| asked.position.offset)
+        compared.map_or(Offset::ZERO, |compared| compared.position.offset)
     }
 
     /// Whether this member can answer and has not.
@@ -67,11 +67,12 @@ impl Leader {
         out: &mut Vec<Output>,
     ) -> Option<Checkpoint> {
         // One that is not kept any more settles nothing: this replica could not even quarantine itself by it.
-        let is_kept = |asked: &Checkpoint| state.checkpoints.at(asked.position.offset) == Some(*asked);
-        let asked = self.comparison.asked.filter(is_kept)?;
+        let is_kept =
+            |compared: &Checkpoint| state.checkpoints.at(compared.position.offset) == Some(*compared);
+        let compared = self.comparison.compared.filter(is_kept)?;
         let answer = checkpoint
-            .filter(|found| found.position.offset == asked.position.offset)
-            .map(|found| (from, (found.version == asked.version).then_some(found)));
+            .filter(|found| found.position.offset == compared.position.offset)
+            .map(|found| (from, (found.version == compared.version).then_some(found)));
         // What a quarantined replica said of its table counts no more: it is about to have another.
         let is_news = answer.is_some_and(|answer| !self.comparison.answers.contains(&answer));
         let is_void = quarantined && self.comparison.has_answered(from);
@@ -80,21 +81,21 @@ impl Leader {
         }
         self.comparison.answers.retain(|(who, _)| *who != from);
         self.comparison.answers.extend(answer.filter(|_| !quarantined));
-        self.evaluate(state, asked, is_void, out)
+        self.evaluate(state, compared, is_void, out)
     }
 
     /// `is_void`: somebody's answer counts no more.
     fn evaluate(
         &mut self,
         state: &State,
-        asked: Checkpoint,
+        compared: Checkpoint,
         is_void: bool,
         out: &mut Vec<Output>,
     ) -> Option<Checkpoint> {
-        let (own, offset) = (state.config.member, asked.position.offset);
+        let (own, offset) = (state.config.member, compared.position.offset);
         let comparison = &self.comparison;
         let evaluated = verdict(state.membership(), |member| {
-            if member == own { Some(asked) } else { comparison.answer_of(member) }
+            if member == own { Some(compared) } else { comparison.answer_of(member) }
         });
         let before = comparison.divergence;
         let divergence = match evaluated {
@@ -115,7 +116,7 @@ impl Leader {
             out.push(Output::Divergence(divergence));
         }
         match evaluated {
-            Verdict::Agreed(majority) if majority != asked => Some(majority),
+            Verdict::Agreed(majority) if majority != compared => Some(majority),
             _ => None,
         }
     }
@@ -123,16 +124,16 @@ impl Leader {
     /// Tells those in the minority, with every heartbeat until they are quarantined. If a majority came about because others are
     /// members now, nobody says anything new: so the comparison ends here, undecided.
     pub(super) fn quarantine_minority(&mut self, state: &State, out: &mut Vec<Output>) {
-        let Some(asked) = self.comparison.asked.filter(|_| !self.comparison.answers.is_empty()) else {
+        let Some(compared) = self.comparison.compared.filter(|_| !self.comparison.answers.is_empty()) else {
             return;
         };
         let own = state.config.member;
         let answer =
-            |member: Member| if member == own { Some(asked) } else { self.comparison.answer_of(member) };
-        let by_leader = mutant!(QuarantineByLeader).then_some(Verdict::Agreed(asked));
+            |member: Member| if member == own { Some(compared) } else { self.comparison.answer_of(member) };
+        let by_leader = mutant!(QuarantineByLeader).then_some(Verdict::Agreed(compared));
         let evaluated = by_leader.unwrap_or_else(|| verdict(state.membership(), answer));
         let Verdict::Agreed(majority) = evaluated else { return };
-        if majority == asked && self.comparison.divergence != Divergence::None {
+        if majority == compared && self.comparison.divergence != Divergence::None {
             self.comparison.divergence = Divergence::None;
             out.push(Output::Divergence(Divergence::None));
         }

@@ -16,7 +16,7 @@ use crate::types::{Member, Membership, Offset, Round};
 impl Leader {
     /// Begins a change, or says why not. One that moves votes waits for a round of its own first.
     pub(crate) fn change_members(&mut self, state: &mut State, change: MemberChange, out: &mut Vec<Output>) {
-        let admitted = match self.asked {
+        let admitted = match self.pending_change {
             Some(_) => Err(ChangeRefusal::UnderWay),
             None => self.admit(state, change),
         };
@@ -24,7 +24,7 @@ impl Leader {
             Ok(next) if next.is_joint() && !mutant!(ChangeWithoutRound) => {
                 self.heartbeat(state, out);
                 self.confirm_reads(state, out);
-                self.asked = Some(PendingChange { change, round: self.round, ticks: 0 });
+                self.pending_change = Some(PendingChange { change, round: self.round, ticks: 0 });
                 self.confirm_change(state, out);
             }
             Ok(next) => self.enter(state, next, out),
@@ -34,15 +34,15 @@ impl Leader {
 
     /// Begins the change that waits, if majorities of the voters before it and of those after it have answered its round.
     pub(super) fn confirm_change(&mut self, state: &mut State, out: &mut Vec<Output>) {
-        let Some(PendingChange { change, round, .. }) = self.asked else { return };
+        let Some(PendingChange { change, round, .. }) = self.pending_change else { return };
         match self.admit(state, change) {
             Ok(next) if has_quorum(&next, |member| self.has_answered(state, member, round)) => {
-                self.asked = None;
+                self.pending_change = None;
                 self.enter(state, next, out);
             }
             Ok(_) => {}
             Err(refusal) => {
-                self.asked = None;
+                self.pending_change = None;
                 out.push(Output::ChangeRefused(refusal));
             }
         }
@@ -50,10 +50,10 @@ impl Leader {
 
     /// Refuses the change whose round has not come back within an election timer.
     pub(super) fn give_up_change(&mut self, state: &State, out: &mut Vec<Output>) {
-        let Some(asked) = &mut self.asked else { return };
-        asked.ticks += 1;
-        if asked.ticks > state.config.ticks_election_max {
-            self.asked = None;
+        let Some(pending_change) = &mut self.pending_change else { return };
+        pending_change.ticks += 1;
+        if pending_change.ticks > state.config.ticks_election_max {
+            self.pending_change = None;
             out.push(Output::ChangeRefused(ChangeRefusal::WouldLoseQuorum));
         }
     }

@@ -214,7 +214,7 @@ impl Cluster {
             previous: stream.previous,
             runs: runs(&items),
             memberships: memberships(&items),
-            committed: node.replica.as_ref().expect("the node is up").told(),
+            committed: node.replica.as_ref().expect("the node is up").commit_order(),
         });
         let is_probe = std::mem::take(&mut stream.probe);
         if let Some(item) = items.last() {

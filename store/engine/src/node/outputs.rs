@@ -61,7 +61,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Output::Refused { .. } => self.refuse(carried, outs),
             Output::Send { to, message } => outs.push(route(to, message)),
             Output::Push { to, epoch, previous, up_to, continues } => {
-                let committed = self.replica.told();
+                let committed = self.replica.commit_order();
                 let job = ReplicatorJob::Push { epoch, previous, up_to, continues, committed };
                 outs.push(NodeOut::Peer(ToPeer::Replicator { to, job }));
             }

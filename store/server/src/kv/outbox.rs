@@ -114,7 +114,7 @@ impl Waiting {
 #[derive(Default)]
 pub(crate) struct Picked {
     /// Requests and what they were told.
-    pub(crate) told: Vec<(Waiting, NodeResponse)>,
+    pub(crate) answered: Vec<(Waiting, NodeResponse)>,
     /// Answers made at admission, and their charges until they are taken.
     pub(crate) ready: Vec<(PipelineResponse, usize)>,
     /// For the answers among them that are not short.
@@ -177,7 +177,7 @@ impl Inner {
     }
 
     fn is_over(&self) -> bool {
-        self.ended && self.open == 0 && self.picked.told.is_empty() && self.picked.ready.is_empty()
+        self.ended && self.open == 0 && self.picked.answered.is_empty() && self.picked.ready.is_empty()
     }
 }
 
@@ -223,7 +223,7 @@ impl Outbox {
         let mut inner = self.inner.lock();
         // What is free of charge always has room: a stream goes on, if its caller takes what is there.
         let has_headroom = inner.requests.grow(self.place.as_ref(), Side::Requests, 0)
-            && inner.open + inner.picked.told.len() + inner.picked.ready.len() < STREAM_WAITING_MAX
+            && inner.open + inner.picked.answered.len() + inner.picked.ready.len() < STREAM_WAITING_MAX
             && inner.waiting.len() < STREAM_SLOTS_MAX;
         inner.wait_for_caller();
         inner.wants_room = !has_headroom;
@@ -246,7 +246,7 @@ impl Outbox {
     /// Takes all answers that are there. `Ready(false)`: there are none and never will be.
     pub(crate) fn poll(&self, into: &mut Picked, context: &mut Context<'_>) -> Poll<bool> {
         let mut inner = self.inner.lock();
-        if inner.picked.told.is_empty() && inner.picked.ready.is_empty() {
+        if inner.picked.answered.is_empty() && inner.picked.ready.is_empty() {
             if inner.is_over() {
                 return Poll::Ready(false);
             }
@@ -295,8 +295,8 @@ pub(crate) fn rounded(bytes: usize) -> usize {
 }
 
 /// Bytes of an answer that is there already; reads are not run yet.
-pub(crate) fn bytes_of(told: &NodeResponse) -> usize {
-    match told {
+pub(crate) fn bytes_of(answered: &NodeResponse) -> usize {
+    match answered {
         NodeResponse::Reply(Reply::Txn(answer)) => answer.encoded_len(),
         NodeResponse::Reply(Reply::Outcome(answer)) => answer.encoded_len(),
         NodeResponse::Answer(_) | NodeResponse::Reply(_) => 0,
@@ -304,21 +304,21 @@ pub(crate) fn bytes_of(told: &NodeResponse) -> usize {
 }
 
 impl Responder for Outbox {
-    fn deliver(&self, told: &mut Vec<(u32, NodeResponse)>) {
-        let breaks = |told: &NodeResponse| {
-            matches!(told, NodeResponse::Answer(Answer::NotLeader { .. } | Answer::Unknown))
+    fn deliver(&self, answered: &mut Vec<(u32, NodeResponse)>) {
+        let breaks = |answered: &NodeResponse| {
+            matches!(answered, NodeResponse::Answer(Answer::NotLeader { .. } | Answer::Unknown))
         };
         let mut broken = false;
         let mut inner = self.inner.lock();
-        for (number, mut told) in told.drain(..) {
+        for (number, mut answered) in answered.drain(..) {
             if let Some(waiting) = inner.take(number) {
-                let bytes = bytes_of(&told);
+                let bytes = bytes_of(&answered);
                 let fits = inner.answers.bytes == 0 || inner.answers.bytes + bytes <= ANSWERS_BYTES_MAX;
                 if !fits || !inner.answers.grow(self.place.as_ref(), Side::Answers, bytes) {
-                    told = NodeResponse::Answer(Answer::Unknown);
+                    answered = NodeResponse::Answer(Answer::Unknown);
                 }
-                broken |= breaks(&told);
-                inner.picked.told.push((waiting, told));
+                broken |= breaks(&answered);
+                inner.picked.answered.push((waiting, answered));
             }
         }
         inner.answers.wait_for_caller(true);
@@ -368,7 +368,7 @@ mod tests {
     fn poll(outbox: &Outbox) -> Poll<(bool, Vec<u64>)> {
         let mut picked = Picked::default();
         let polled = outbox.poll(&mut picked, &mut Context::from_waker(Waker::noop()));
-        polled.map(|more| (more, picked.told.iter().map(|(waiting, _)| waiting.number).collect()))
+        polled.map(|more| (more, picked.answered.iter().map(|(waiting, _)| waiting.number).collect()))
     }
 
     fn done() -> NodeResponse {
@@ -437,7 +437,7 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(60), closed).await.expect("closed");
     }
 
-    fn told(outbox: &Outbox, numbers: &[u32]) {
+    fn answered(outbox: &Outbox, numbers: &[u32]) {
         outbox.deliver(&mut numbers.iter().map(|number| (*number, done())).collect());
     }
 
@@ -445,7 +445,7 @@ mod tests {
     fn take(outbox: &Outbox) {
         let mut picked = Picked::default();
         if outbox.poll(&mut picked, &mut Context::from_waker(Waker::noop())) == Poll::Ready(true) {
-            outbox.made(picked.told.iter().map(|(waiting, _)| waiting.cost()).sum());
+            outbox.made(picked.answered.iter().map(|(waiting, _)| waiting.cost()).sum());
         }
     }
 
@@ -472,11 +472,11 @@ mod tests {
             "he waits for the store, not the store for him"
         );
         // All are answered, and he takes them one after the other, while others wait for more than there is.
-        told(&outbox, &numbers);
+        answered(&outbox, &numbers);
         let mut picked = Picked::default();
         assert_eq!(outbox.poll(&mut picked, &mut Context::from_waker(Waker::noop())), Poll::Ready(true));
         let taking = async {
-            for some in picked.told.chunks(100) {
+            for some in picked.answered.chunks(100) {
                 tokio::time::advance(Duration::from_millis(HOLD_MS_MAX / 2)).await;
                 outbox.made(some.iter().map(|(waiting, _)| waiting.cost()).sum());
             }
@@ -492,7 +492,7 @@ mod tests {
         let (guard, [(_a, deaf), (_b, other)]) = guarded(512 << 10).await;
         let outbox = Outbox::new(1, Some(deaf.place().clone()));
         let numbers: Vec<u32> = (0..800).map(|n| outbox.enter(write(n)).expect("open")).collect();
-        told(&outbox, &numbers);
+        answered(&outbox, &numbers);
         assert!(
             guard.budget(Side::Requests).held() >= 800 * REQUEST_COST_BYTES,
             "they are charged until made"
@@ -515,17 +515,17 @@ mod tests {
         let outbox = Outbox::new(1, Some(busy.place().clone()));
         let numbers: Vec<u32> = (0..3_000).map(|n| outbox.enter(write(n)).expect("open")).collect();
         let most = guard.budget(Side::Requests).held();
-        told(&outbox, &numbers[..2_500]);
+        answered(&outbox, &numbers[..2_500]);
         take(&outbox);
         let held = guard.budget(Side::Requests).held();
         assert!(held >= 500 * REQUEST_COST_BYTES && held <= most / 2, "{held} of {most}");
-        told(&outbox, &numbers[2_500..]);
+        answered(&outbox, &numbers[2_500..]);
         take(&outbox);
         assert_eq!(guard.budget(Side::Requests).held(), 0, "what is left is free of charge");
         let _all = other.place().try_charge(Side::Requests, 1 << 20).expect("room");
         let numbers: Vec<u32> = (0..257).map(|n| outbox.enter(write(n)).expect("open")).collect();
         assert!(!outbox.has_headroom());
-        told(&outbox, &numbers);
+        answered(&outbox, &numbers);
         assert!(!outbox.has_headroom(), "their answers are not made");
         let woken = outbox.changed.notified();
         take(&outbox);
@@ -577,7 +577,7 @@ mod tests {
         let mut picked = Picked::default();
         assert_eq!(outbox.poll(&mut picked, &mut Context::from_waker(Waker::noop())), Poll::Ready(true));
         let kinds: Vec<bool> =
-            picked.told.iter().map(|(_, told)| matches!(told, NodeResponse::Reply(_))).collect();
+            picked.answered.iter().map(|(_, answered)| matches!(answered, NodeResponse::Reply(_))).collect();
         assert_eq!(kinds, [true, true, false], "what has no room is unknown, and ends the stream");
         assert!(caller.place().try_charge(Side::Answers, ANSWER_BYTES_MAX).is_some());
         drop(picked);

@@ -56,7 +56,7 @@ pub(super) fn open(
         shared,
         outbox,
         taking,
-        told: VecDeque::new(),
+        answered: VecDeque::new(),
         charge: None,
         answer_bytes: 0,
         ready: VecDeque::new(),
@@ -208,7 +208,7 @@ pub(crate) struct Answers {
     outbox: Arc<Outbox>,
     taking: JoinHandle<()>,
     /// What was picked up and is not answered: its reads are not run before the caller has taken what is ready.
-    told: VecDeque<(Waiting, NodeResponse)>,
+    answered: VecDeque<(Waiting, NodeResponse)>,
     /// For the answers in it.
     charge: Option<Charge>,
     /// Bytes of those.
@@ -221,27 +221,27 @@ impl Answers {
     /// Turns the first of what was picked up into answers, about [`READY_BYTES`]; the reads among them are run on one
     /// consistent view.
     fn poll(&mut self) {
-        let may_run = |told: &NodeResponse| match told {
+        let may_run = |answered: &NodeResponse| match answered {
             NodeResponse::Answer(Answer::ReadReady { at }) => Some(*at),
             _ => None,
         };
-        let reads: Vec<(&PendingRequest, Offset)> = (self.told.iter().take(READS_MAX))
-            .filter_map(|(waiting, told)| Some((&waiting.asked, may_run(told)?)))
+        let reads: Vec<(&PendingRequest, Offset)> = (self.answered.iter().take(READS_MAX))
+            .filter_map(|(waiting, answered)| Some((&waiting.asked, may_run(answered)?)))
             .collect();
         let mut ran = reads::run(&self.shared, &reads, READY_BYTES).into_iter();
         let (mut bytes, mut made) = (0, 0);
         while bytes < READY_BYTES
-            && let Some((waiting, told)) = self.told.pop_front()
+            && let Some((waiting, answered)) = self.answered.pop_front()
         {
-            let response = if may_run(&told).is_some() {
+            let response = if may_run(&answered).is_some() {
                 let Some(answer) = ran.next() else {
-                    self.told.push_front((waiting, told));
+                    self.answered.push_front((waiting, answered));
                     break;
                 };
                 answer
             } else {
-                self.answer_bytes = self.answer_bytes.saturating_sub(bytes_of(&told));
-                self.answer(told)
+                self.answer_bytes = self.answer_bytes.saturating_sub(bytes_of(&answered));
+                self.answer(answered)
             };
             bytes += response.encoded_len();
             made += waiting.cost();
@@ -260,11 +260,11 @@ impl Answers {
         }
     }
 
-    fn answer(&self, told: NodeResponse) -> Response {
-        match told {
+    fn answer(&self, answered: NodeResponse) -> Response {
+        match answered {
             NodeResponse::Reply(Reply::Txn(answer)) => Response::Txn(answer),
             NodeResponse::Reply(Reply::Outcome(answer)) => Response::Outcome(answer),
-            told => Response::Failure(match self.shared.reply_of(told) {
+            answered => Response::Failure(match self.shared.reply_of(answered) {
                 Err(failure) => failure,
                 Ok(reply) => invalid("request", format!("has no answer of its own: {reply:?}")),
             }),
@@ -290,7 +290,7 @@ impl Stream for Answers {
                 }
                 return Poll::Ready(Some(Ok(response)));
             }
-            if !self.told.is_empty() {
+            if !self.answered.is_empty() {
                 self.poll();
                 continue;
             }
@@ -303,7 +303,7 @@ impl Stream for Answers {
                 }
                 Poll::Ready(true) => {
                     self.ready.extend(picked.ready);
-                    self.told.extend(picked.told);
+                    self.answered.extend(picked.answered);
                     (self.charge, self.answer_bytes) = (picked.charge, picked.answer_bytes);
                 }
             }

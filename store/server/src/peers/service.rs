@@ -57,11 +57,11 @@ impl ReplicationService {
             let responder = self.peers.entrance.open(&peer_keys(self.shared()), kind, frame)?;
             Ok((member, responder))
         });
-        self.told(hello, address, checked)
+        self.logged(hello, address, checked)
     }
 
     /// Counts and tells of a caller that is refused, unless a member begins another session at once.
-    fn told<T>(
+    fn logged<T>(
         &self,
         hello: Option<&Hello>,
         address: Option<SocketAddr>,
@@ -247,7 +247,7 @@ struct PushReplies {
     speaking: Speaking,
     taking: tokio::task::JoinHandle<Result<(), Status>>,
     /// The end of `taking` was told.
-    told: bool,
+    logged: bool,
 }
 
 impl Drop for PushReplies {
@@ -273,11 +273,11 @@ impl Stream for PushReplies {
                 Ok(counted(body, mac))
             }));
         }
-        if self.told {
+        if self.logged {
             return Poll::Ready(None);
         }
         let ended = std::task::ready!(Pin::new(&mut self.taking).poll(context));
-        self.told = true;
+        self.logged = true;
         // Why its pushes are not taken any more: the peer's log says so.
         Poll::Ready(ended.ok().and_then(Result::err).map(Err))
     }
@@ -293,7 +293,7 @@ impl Replication for ReplicationService {
         let hello = request.into_inner();
         let welcome = check_hello(self.shared(), Some(&hello))
             .and_then(|_| self.peers.entrance.welcome(&peer_keys(self.shared()), &hello));
-        self.told(Some(&hello), address, welcome).map(Response::new)
+        self.logged(Some(&hello), address, welcome).map(Response::new)
     }
 
     async fn push(&self, request: Request<Streaming<Frame>>) -> Result<Response<Self::PushStream>, Status> {
@@ -309,7 +309,7 @@ impl Replication for ReplicationService {
         let replies = self.peers.answers(peer.node).ok_or_else(crowded)?;
         let (hearing, speaking) = session.stream();
         let taking = tokio::spawn(take_pushes(Arc::clone(self.shared()), peer, session, hearing, pushes));
-        Ok(Response::new(Box::pin(PushReplies { replies, speaking, taking, told: false })))
+        Ok(Response::new(Box::pin(PushReplies { replies, speaking, taking, logged: false })))
     }
 
     async fn vote(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
@@ -416,7 +416,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let replies = Arc::new(Mailbox::default()).open();
-        let mut answers = PushReplies { replies, speaking: speaking(), taking, told: false };
+        let mut answers = PushReplies { replies, speaking: speaking(), taking, logged: false };
         let why = answers.next().await.expect("an answer").expect_err("a refusal");
         assert!(why.message().contains("stopping"), "{why}");
         assert!(answers.next().await.is_none());
