@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use super::shape::{Broker, BrokerKind, Config, Node, Store};
 use crate::failure::Failure;
@@ -54,7 +54,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
 
 /// Here, so that no part starts before another finds out.
 fn check_log(filter: &str) -> Result<(), Failure> {
-    match EnvFilter::try_new(filter) {
+    match filter.parse::<Targets>() {
         Ok(_) if !filter.trim().is_empty() => Ok(()),
         Ok(_) => Err(wrong("log", filter, LOG_ALLOWED)),
         Err(error) => Err(wrong("log", filter, &format!("{LOG_ALLOWED} ({error})"))),

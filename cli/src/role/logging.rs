@@ -12,8 +12,10 @@ use std::sync::Mutex;
 
 use nix::unistd::{dup2_stderr, dup2_stdout};
 use rolling_file::{BasicRollingFileAppender, RollingConditionBasic};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::shape::Config;
 use crate::failure::Failure;
@@ -63,20 +65,20 @@ impl LogFile {
 /// # Errors
 /// The filter is none, or the file cannot be opened.
 pub fn start(filter: &str, file: Option<LogFile>) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(of_ours(filter)).map_err(|e| {
+    let targets: Targets = of_ours(filter).parse().map_err(|e| {
         Failure::usage(format!("configuration: log is {filter:?}: {e}"))
             .next("write error, warn, info, debug, trace, or such as info,store_engine=debug")
     })?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter);
+    let subscriber = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
     match file {
         Some(file) => {
             let path = file.path.clone();
             let rotating = Rotating::open(file).map_err(|e| Failure::file("open the log", &path, &e))?;
-            subscriber.with_writer(Mutex::new(rotating)).with_ansi(false).init();
+            subscriber.with_writer(Mutex::new(rotating)).with_ansi(false).finish().with(targets).init();
         }
         None => {
             let color = wants_color() && std::io::stderr().is_terminal();
-            subscriber.with_writer(std::io::stderr).with_ansi(color).init();
+            subscriber.with_writer(std::io::stderr).with_ansi(color).finish().with(targets).init();
         }
     }
     Ok(())
@@ -155,7 +157,7 @@ mod tests {
         for same in ["info", "warn", "info,store_engine=debug", "off", "h2=debug"] {
             assert_eq!(of_ours(same), same);
         }
-        EnvFilter::try_new(filter).unwrap();
+        filter.parse::<Targets>().unwrap();
     }
 
     #[test]

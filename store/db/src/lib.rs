@@ -10,8 +10,8 @@
 //!   reads: query, changes   └─► transfer: the whole state as chunks, out and in
 //! ```
 //!
-//! The table is a trait ([`table`]) with two forms, [`lmdb`] and [`memory`], under one conformance suite
-//! ([`suite`]). Everything above it is deterministic: the same entries on the same state give the same rows, the
+//! The table is a trait ([`table`]) with two forms, [`lmdb`] and [`memory`], and a third that lays newer rows in memory over
+//! either ([`layered`]), under one conformance suite ([`suite`]). Everything above it is deterministic: the same entries on the same state give the same rows, the
 //! same replies and the same running state hash on every replica, however they are cut into batches.
 //!
 //! **The log makes writes durable, not the table.** LMDB runs without syncing; [`trust`] says when its files on
@@ -26,6 +26,7 @@ pub mod changes;
 pub mod checkpoints;
 mod error;
 mod json;
+pub mod layered;
 pub mod limits;
 pub mod lmdb;
 pub mod memory;
@@ -41,6 +42,7 @@ mod txn;
 
 pub use apply::{Reply, apply};
 pub use error::{Error, OutOfSpace, Source};
+pub use layered::Layered;
 pub use lmdb::{Lmdb, Options};
 pub use memory::Memory;
 pub use replies::Refused;

@@ -126,6 +126,23 @@ pub trait Table: Clone + Send + Sync + 'static {
     /// # Errors
     /// The transaction cannot begin or commit, or what `job` returns.
     fn write<T>(&self, job: impl FnOnce(&mut Self::Write<'_>) -> Result<T, Error>) -> Result<T, Error>;
+    /// [`Table::read`] for a job that takes long: it keeps no write waiting, after it has begun.
+    ///
+    /// # Errors
+    /// As [`Table::read`]; or what was written before could not be carried to where the job reads.
+    fn read_settled<T>(&self, job: impl FnOnce(&Self::Read<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        self.read(job)
+    }
+    /// [`Table::write`] for a job that writes much of a whole state.
+    ///
+    /// # Errors
+    /// As [`Table::write`].
+    fn write_through<T>(
+        &self,
+        job: impl FnOnce(&mut Self::Write<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.write(job)
+    }
     /// What the store under the table has reported of damage since it was opened or reset; `None`: nothing. Whatever read or
     /// wrote met it.
     fn damage(&self) -> Option<String>;

@@ -233,7 +233,7 @@ impl<T: Table> Import<T> {
         if table.damage().is_some() {
             table.reset()?;
         }
-        table.write(|write| {
+        table.write_through(|write| {
             Space::ALL.into_iter().try_for_each(|space| write.clear(space))?;
             write.put(Space::State, IMPORTING, &[])
         })?;
@@ -256,7 +256,7 @@ impl<T: Table> Import<T> {
                 space => write.append(space, row.key, row.value),
             })
         };
-        self.table.write(take_all)
+        self.table.write_through(take_all)
     }
 
     /// Ends the import: from here on the table is what was exported.
@@ -267,7 +267,7 @@ impl<T: Table> Import<T> {
         if !self.checker.ended {
             return Err(Error::damaged("an exported state has no end"));
         }
-        self.table.write(|write| {
+        self.table.write_through(|write| {
             write.delete(Space::State, IMPORTING)?;
             state::read(write)
         })

@@ -296,7 +296,7 @@ fn write_snapshot<D: Disk, T: Table>(
     position: Position,
 ) -> Result<(), Error> {
     let mut written = Ok(());
-    table.read(|read| {
+    table.read_settled(|read| {
         written = snapshots.write_any(read, number, position);
         Ok(())
     })?;

@@ -1,17 +1,18 @@
 //! Background threads: long jobs on one consistent view of the table while the applier goes on. Snapshots, audits,
-//! and the table's sync from time to time.
+//! and what carries layers into the database and syncs it.
 //!
 //! The handshake: the applier stands still, a thread opens its read transaction, *then* the applier is told to go
 //! on. It is told so even if the transaction could not be opened: a snapshot or an audit may fail, applying not.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use proto::store::{AuditResponse, FailureReason, KeyRecord};
 use store_client::failure::{failure, status_from};
 use store_core::Position;
@@ -159,7 +160,7 @@ impl BackgroundJobs {
     fn snapshot(&self, position: Position, number: u64) {
         let resume = Resume(&self.applier);
         let mut written = None;
-        let read = self.shared.table.read(|read| {
+        let read = self.shared.table.read_settled(|read| {
             let vintage = self.snapshots.vintage();
             drop(resume);
             written = Some(self.snapshots.write(read, vintage, number, position));
@@ -187,7 +188,7 @@ impl BackgroundJobs {
     fn audit(&self, id: &Bytes, prefixes: &[Bytes], position: Position, state_hash: u64) {
         let resume = Resume(&self.applier);
         let until = Instant::now() + Duration::from_secs(AUDIT_S);
-        let read = self.shared.table.read(|read| {
+        let read = self.shared.table.read_settled(|read| {
             let requests = self.audits.add(id.clone());
             drop(resume);
             while let Some(auditor) = next(&requests, until) {
@@ -252,20 +253,28 @@ impl AuditView {
     }
 }
 
-/// Ends the thread that syncs.
-pub(crate) type SyncEnd = Arc<(Mutex<bool>, Condvar)>;
-
-/// Syncs the table from time to time, so that a crash of the machine costs little replay.
-pub(crate) fn run_syncs(shared: &Shared, end: &SyncEnd) -> Result<(), Error> {
+/// Carries full layers into the database, and syncs it from time to time, so that a crash of the machine costs little replay;
+/// until the end is told ([`store_db::Layered::wake`] makes it look).
+pub(crate) fn run_flushes(shared: &Shared, end: &AtomicBool) -> Result<(), Error> {
+    let failed = |source: store_db::Error| Error::Stage { stage: "database", source: source.into() };
+    let every = Duration::from_secs(SYNC_S);
+    let mut next_sync = Instant::now() + every;
     loop {
-        let mut ended = end.0.lock();
-        end.1.wait_while_for(&mut ended, |ended| !*ended, Duration::from_secs(SYNC_S));
-        if *ended {
+        let is_due = shared.table.wait_until_due(next_sync.saturating_duration_since(Instant::now()));
+        if end.load(Ordering::Acquire) {
             return Ok(());
         }
-        drop(ended);
-        let synced = shared.table.sync();
-        synced.map_err(|source| Error::Stage { stage: "database", source: source.into() })?;
+        // What reports damage is on its way to be made anew; who stays with it all the same writes when a layer is too full.
+        let may_write = shared.table.damage().is_none();
+        if is_due && may_write {
+            shared.table.flush().map_err(failed)?;
+        }
+        if Instant::now() >= next_sync {
+            if may_write {
+                shared.table.sync().map_err(failed)?;
+            }
+            next_sync = Instant::now() + every;
+        }
     }
 }
 

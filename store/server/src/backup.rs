@@ -85,7 +85,7 @@ impl Backups {
 fn send(shared: &Shared, sender: &Sender<Result<BackupResponse, Status>>) {
     let begun = Instant::now();
     let (mut given_up, mut quarantined) = (false, None);
-    let sent = shared.table.read(|read| {
+    let sent = shared.table.read_settled(|read| {
         let state = state::read(read)?;
         let mut next = BackupResponse {
             cluster: shared.me.cluster.clone().into(),

@@ -4,18 +4,19 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use parking_lot::{Condvar, Mutex};
 use proto::store::Route;
 use store_core::NodeId;
-use store_db::Lmdb;
+use store_db::layered::Limits;
+use store_db::{Layered, Lmdb};
 use store_engine::{Engine, NodeConfig, OpenConfig, Policy, Replicators, Reserve, Snapshots, ToPeer};
 use store_keys::ClusterKey;
 use store_log::{BootId, ClusterId, LogReader, RealDisk, RealFile};
 use tokio::sync::{mpsc, watch};
 
-use crate::background::{Audits, BackgroundJobs, SyncEnd, run_syncs};
+use crate::background::{Audits, BackgroundJobs, run_flushes};
 use crate::change_waits::ChangeWaits;
 use crate::config::Config;
 use crate::error::Error;
@@ -50,7 +51,7 @@ pub(crate) struct Running {
     /// What ends the node.
     pub(crate) fatal: mpsc::UnboundedReceiver<Error>,
     threads: Vec<JoinHandle<()>>,
-    sync_end: SyncEnd,
+    flushes_end: Arc<AtomicBool>,
 }
 
 /// The ends of a replica's threads for the carrier of messages.
@@ -101,11 +102,12 @@ fn open_table(
     config: &Config,
     folder: &Path,
     boot_id: &BootId,
-) -> Result<(Lmdb, store_db::trust::Verdict), Error> {
+) -> Result<(Layered<Lmdb>, store_db::trust::Verdict), Error> {
     let failed = |error: store_db::Error| Error::Open { group: GROUP, source: error.into() };
     let map_bytes = config.table_bytes_max;
     let options = store_db::Options { map_bytes, ..store_db::Options::new(boot_id.to_string()) };
-    Lmdb::open(&folder.join("db"), &options).map_err(failed)
+    let (table, verdict) = Lmdb::open(&folder.join("db"), &options).map_err(failed)?;
+    Ok((Layered::new(table, Limits::default()), verdict))
 }
 
 fn node_config(config: &Config) -> NodeConfig {
@@ -174,17 +176,17 @@ impl Opened {
             background,
             response_batch: ResponseBatch::default(),
         };
-        let sync_end: SyncEnd = Arc::new((Mutex::new(false), Condvar::new()));
+        let flushes_end = Arc::new(AtomicBool::new(false));
         let (writer_shared, ballots_shared) = (Arc::clone(&shared), Arc::clone(&shared));
-        let (sync_shared, syncs) = (Arc::clone(&shared), Arc::clone(&sync_end));
+        let (flush_shared, flushes) = (Arc::clone(&shared), Arc::clone(&flushes_end));
         let threads = vec![
             spawn("node", &fatal_tell, move || node.run())?,
             spawn("writer", &fatal_tell, move || run_writer(writer, &ends.writer, &writer_shared))?,
             spawn("ballots", &fatal_tell, move || run_ballots(ballots, &ends.ballots, &ballots_shared))?,
             spawn("applier", &fatal_tell, move || applier.run())?,
-            spawn("syncs", &fatal_tell, move || run_syncs(&sync_shared, &syncs))?,
+            spawn("flushes", &fatal_tell, move || run_flushes(&flush_shared, &flushes))?,
         ];
-        Ok(Running { shared, audits, snapshots, log, fatal, threads, sync_end })
+        Ok(Running { shared, audits, snapshots, log, fatal, threads, flushes_end })
     }
 }
 
@@ -194,8 +196,8 @@ impl Running {
     pub(crate) fn stop(&mut self) {
         self.shared.close();
         self.audits.close();
-        *self.sync_end.0.lock() = true;
-        self.sync_end.1.notify_all();
+        self.flushes_end.store(true, Ordering::Release);
+        self.shared.table.wake();
         for thread in self.threads.drain(..) {
             // A thread that panicked has told so.
             let _ = thread.join();

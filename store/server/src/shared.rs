@@ -10,7 +10,7 @@ use proto::store as wire;
 use proto::store::{Failure, FailureReason, LeaderHint, Route};
 use store_client::failure::{failure, invalid, not_leader};
 use store_core::{Divergence, Epoch, Member, MemberChange, NodeId, Role, RoleView};
-use store_db::lmdb::Lmdb;
+use store_db::{Layered, Lmdb};
 use store_db::{Table as _, state};
 use store_engine::{Answer, Applied, ChangeRequest, Job, Reply, Status};
 use store_keys::ClusterKey;
@@ -26,7 +26,7 @@ use crate::states;
 use crate::trace::Trace;
 
 /// The table that a server uses.
-pub(crate) type Table = Lmdb;
+pub(crate) type Table = Layered<Lmdb>;
 /// The disk that a server uses.
 pub(crate) type Disk = RealDisk;
 

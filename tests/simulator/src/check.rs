@@ -8,7 +8,7 @@ use portal::document::order::{OrderRecord, Phase};
 use portal::document::stock::StockRecord;
 use proto::portal::OrderState;
 use proto::store::scan_request::Range;
-use store_db::{Memory, Read as _, Space, Table as _, query};
+use store_db::{Read as _, Space, Table as _, query};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use store_core::{Checkpoint, Divergence};
@@ -18,6 +18,7 @@ use crate::driver::Driver;
 use crate::history::{Action, Operation, Result};
 use crate::oracle::check_stock;
 use crate::registers::{list_prefix, value_of};
+use crate::table::SimTable;
 use crate::time::{MS, Micros, SECOND};
 use crate::violation::{ensure, violated};
 use crate::world::World;
@@ -203,7 +204,7 @@ impl World {
     }
 
     /// Exactly the orders in the shoppers' books are there, as they are there, and hold what stock says is held.
-    fn check_orders(&self, table: &Memory) {
+    fn check_orders(&self, table: &SimTable) {
         let books = self.books.borrow();
         let mut held: BTreeMap<String, i64> = BTreeMap::new();
         let mut seen = BTreeSet::new();
@@ -252,7 +253,7 @@ impl World {
 }
 
 /// Records whose keys begin so, without their versions.
-fn records(table: &Memory, prefix: &'static [u8]) -> Vec<(Bytes, Bytes)> {
+fn records(table: &SimTable, prefix: &'static [u8]) -> Vec<(Bytes, Bytes)> {
     let (mut all, mut after) = (Vec::new(), Bytes::new());
     loop {
         let range = Range::Prefix(Bytes::from_static(prefix));
@@ -267,7 +268,7 @@ fn records(table: &Memory, prefix: &'static [u8]) -> Vec<(Bytes, Bytes)> {
 }
 
 /// One number over every row of a table.
-fn digest(table: &Memory) -> u64 {
+fn digest(table: &SimTable) -> u64 {
     let mut hash = Xxh3Default::new();
     let walked = table.read(|read| {
         for space in Space::ALL {
@@ -285,7 +286,7 @@ fn digest(table: &Memory) -> u64 {
 }
 
 /// Each list holds what was acknowledged, once, nothing that was refused, and each session's values in its order.
-fn check_lists(table: &Memory, notes: &[Operation]) {
+fn check_lists(table: &SimTable, notes: &[Operation]) {
     let lists: BTreeSet<u32> =
         notes.iter().filter(|note| matches!(note.action, Action::Append(_))).map(|note| note.key).collect();
     for list in lists {

@@ -8,9 +8,10 @@ use std::rc::Rc;
 use bytes::Bytes;
 use proto::store::{Identity, Txn};
 use store_client::{Error, Store as _};
-use store_db::{Error as TableError, Memory, Read as _, Space, Table as _, Write as _};
+use store_db::{Error as TableError, Read as _, Space, Table as _, Write as _};
 
 use crate::handle::SimStore;
+use crate::table::SimTable;
 use crate::tasks::Sleeper;
 use crate::time::{MS, Micros};
 
@@ -53,8 +54,10 @@ async fn insist(store: &SimStore, sleeper: &Sleeper, txn: Txn) -> Result<(), Err
 
 /// Changes a byte of what a counter keeps besides its number, in one table, as a disk might: below everything that
 /// watches over tables. False: there is no counter yet.
-pub(crate) fn spoil(table: &Memory, dice: u64) -> bool {
-    let spoilt = table.write(|write| {
+pub(crate) fn spoil(table: &SimTable, dice: u64) -> bool {
+    // Layers would hide it: a disk spoils what is on it.
+    table.flush().expect("a table in memory can be written");
+    let spoilt = table.below().write(|write| {
         let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         write.walk(Space::Records, PREFIX, &mut |key, record| {
             let is_counter = key.starts_with(PREFIX);

@@ -1,11 +1,12 @@
 //! One node: its disk, its table, its clocks, and while it runs the engine and the queues around its stages. It does
 //! what `store/server` does with threads: it carries what one stage says to where it belongs, and decides nothing.
 //!
-//! A process that dies leaves its disk and (as LMDB's pages in the kernel's cache) its table; a machine that dies
-//! leaves what was synced of the disk, and no table.
+//! A process that dies leaves its disk and (as LMDB's pages in the kernel's cache) what was flushed of its table; a machine
+//! that dies leaves what was synced of the disk, and no table.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use store_core::{Ballot, GroupId, Incarnation, Member, NodeId, Offset, Role, VoteMessage};
 use store_db::{Memory, Table as _};
@@ -24,6 +25,7 @@ use crate::peer_connections::PeerConnections;
 use crate::plan::Planted;
 use crate::proofs::Proofs;
 use crate::stage::{Hung, STAGES, Stage};
+use crate::table::{SimTable, table_over};
 use crate::time::NodeClock;
 use crate::violation::{ensure, violated};
 
@@ -57,7 +59,7 @@ pub(crate) struct Driver {
     /// Who it was before its folder was lost, while the group may still count on that one.
     pub(crate) ghost: Option<Member>,
     pub(crate) disk: Arc<SimDisk>,
-    pub(crate) table: Memory,
+    pub(crate) table: SimTable,
     pub(crate) clock: NodeClock,
     /// Raised with every start and every end, so that what was meant for another life is known.
     pub(crate) boot: u64,
@@ -90,10 +92,10 @@ pub(crate) struct Driver {
 
 /// A node that runs.
 pub(crate) struct Up {
-    pub(crate) node: Node<SimDisk, Memory, NodeClock>,
+    pub(crate) node: Node<SimDisk, SimTable, NodeClock>,
     writer: Writer<SimDisk>,
     ballot_writer: BallotWriter<SimDisk>,
-    applier: Applier<SimDisk, Memory>,
+    applier: Applier<SimDisk, SimTable>,
     pub(crate) snapshots: Arc<Snapshots<SimDisk>>,
     /// To the other nodes.
     pub(crate) lines: PeerConnections,
@@ -141,7 +143,7 @@ impl Up {
 
 impl Up {
     /// What a request id is told: to the client, or the operator, who asked.
-    fn answer(&mut self, request_id: RequestId, answer: Answer, table: &Memory, made: &mut Made) {
+    fn answer(&mut self, request_id: RequestId, answer: Answer, table: &SimTable, made: &mut Made) {
         if let Some(came) = self.reads.remove(&request_id)
             && let Answer::ReadReady { at } = answer
         {
@@ -215,7 +217,7 @@ impl Driver {
             member: first_member(index),
             ghost: None,
             disk: Arc::new(SimDisk::new()),
-            table: Memory::new(),
+            table: table_over(Memory::new(), index),
             clock,
             boot: 0,
             boots: 0,
@@ -317,6 +319,8 @@ impl Driver {
     /// The process is gone: `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.up = None;
+        // What is in no layer any more stays, as LMDB's pages do in the kernel's cache.
+        self.table = table_over(self.table.below().clone(), self.index);
         self.boot += 1;
         self.excused = false;
         self.hung = Hung::default();
@@ -326,7 +330,7 @@ impl Driver {
     /// The machine lost its power.
     pub(crate) fn lose_power(&mut self, seed: u64) {
         self.kill();
-        self.table = Memory::new();
+        self.table = table_over(Memory::new(), self.index);
         self.boots += 1;
         self.disk.crash(seed);
     }
@@ -334,7 +338,7 @@ impl Driver {
     /// The disk is replaced by an empty one.
     pub(crate) fn wipe(&mut self) {
         self.kill();
-        self.table = Memory::new();
+        self.table = table_over(Memory::new(), self.index);
         self.disk = Arc::new(SimDisk::new());
         self.damaged = true;
     }
@@ -347,6 +351,13 @@ impl Driver {
     pub(crate) fn hear(&mut self, job: Job) {
         if let Some(up) = &mut self.up {
             up.inbox.push(job);
+        }
+    }
+
+    /// Carries a full layer into the table below, which a disk that hangs does not take.
+    pub(crate) fn flush_if_due(&mut self) {
+        if self.up.is_some() && !self.hung.database && self.table.wait_until_due(Duration::ZERO) {
+            self.table.flush().expect("a table in memory can be written");
         }
     }
 
@@ -499,7 +510,7 @@ impl Driver {
                 ApplierOut::Paused(Pause::Audit { .. }) => unreachable!("nobody asks for an audit here"),
                 ApplierOut::Paused(Pause::Snapshot { position, number }) => {
                     oracle.snapshot_at(self.index, position, number);
-                    let written = self.table.read(|read| {
+                    let written = self.table.read_settled(|read| {
                         Ok(up.snapshots.write(read, up.snapshots.vintage(), number, position))
                     })?;
                     let told = match written {

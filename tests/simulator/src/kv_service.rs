@@ -16,8 +16,10 @@ use proto::store::{
 };
 use store_client::failure::{failure, invalid, not_leader};
 use store_core::MemberChange;
-use store_db::{Memory, Table as _, query, state};
+use store_db::{Table as _, query, state};
 use store_engine::{Answer, ChangeRequest, Job, Reply, RequestId};
+
+use crate::table::SimTable;
 
 /// A client's stream, unique over a run.
 pub(crate) type StreamId = u64;
@@ -145,7 +147,7 @@ impl KvService {
         &mut self,
         request_id: RequestId,
         told: NodeResponse,
-        table: Option<&Memory>,
+        table: Option<&SimTable>,
     ) -> Option<Answered> {
         let waiting = self.waiting.remove(&request_id)?;
         if matches!(told, NodeResponse::Answer(Answer::NotLeader { .. } | Answer::Unknown))
@@ -213,7 +215,7 @@ fn failure_of(answer: &Answer) -> Failure {
 }
 
 /// Runs a read that may run.
-fn read(table: &Memory, asked: &PendingRequest) -> Response {
+fn read(table: &SimTable, asked: &PendingRequest) -> Response {
     let ran = table.read(|read| {
         let state = state::read(read)?;
         let (applied, log_id) = (state::applied(&state), state::log_id(&state));

@@ -15,7 +15,7 @@
 //!              │ Writer    │             │           │
 //!              │ Applier   │             │           │
 //!              └───┬───┬───┘             └───────────┘
-//!             SimDisk  Memory (table)
+//!             SimDisk  table (layers over Memory)
 //! ```
 //!
 //! A run has a phase with faults, decided beforehand by the seed (`faults`, `plan`), and a phase of healing in which
@@ -59,6 +59,7 @@ mod shop;
 pub mod shrink;
 mod stage;
 mod strangers;
+mod table;
 pub mod tally;
 mod tasks;
 pub mod time;

@@ -26,6 +26,7 @@ impl World {
         }
         if driver.paused == 0 {
             driver.hear(Job::Tick);
+            driver.flush_if_due();
         }
         self.agenda.add(self.now.us() + TICK_US, Event::Tick { node, boot });
         self.schedule(node);

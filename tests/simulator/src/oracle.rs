@@ -14,17 +14,18 @@ use store_core::{
     Entry, Epoch, EpochHistory, Member, Membership, NodeId, Offset, Position, PushReply, Replica, Role,
     RoleView, VoteMessage, invariants,
 };
-use store_db::{Memory, Table as _, query};
+use store_db::{Table as _, query};
 use store_engine::{Applied, ApplierJob, Job, Node, NodeOut, ToPeer, WriterJob};
 use store_log::Quarantine;
 use store_log::sim::SimDisk;
 
 use crate::electorate::{Electorate, is_majority};
 use crate::network::index_of;
+use crate::table::SimTable;
 use crate::time::NodeClock;
 use crate::violation::{ensure, violated};
 
-type SimNode = Node<SimDisk, Memory, NodeClock>;
+type SimNode = Node<SimDisk, SimTable, NodeClock>;
 
 /// The stock is looked at after so many batches.
 const STOCK_EVERY: u32 = 8;
@@ -532,7 +533,7 @@ impl Oracle {
     }
 
     /// A node has applied up to here.
-    pub(crate) fn applied(&mut self, index: usize, applied: Applied, table: &Memory) {
+    pub(crate) fn applied(&mut self, index: usize, applied: Applied, table: &SimTable) {
         let (node, offset) = (self.accounts[index].member.node, applied.position.offset);
         let committed = usize::try_from(offset.0 - 1).ok().and_then(|at| self.committed.get(at));
         ensure(
@@ -568,7 +569,7 @@ fn run(position: Position) -> store_core::Run {
 }
 
 /// Every product's stock adds up, and none is below zero, in the state that this table is in.
-pub(crate) fn check_stock(node: NodeId, table: &Memory) {
+pub(crate) fn check_stock(node: NodeId, table: &SimTable) {
     let looked = table.read(|read| {
         query::each(read, b"s/", &mut |found| {
             let record = found.record.unwrap_or_default();

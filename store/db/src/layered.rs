@@ -1,0 +1,474 @@
+//! A table whose newest rows are in memory: a write goes into a layer, and a whole layer into the table below in one
+//! transaction.
+//!
+//! ```text
+//!   write ──► active layer ──► frozen layer ──► one transaction of the table below      (a flush)
+//!   read  ──► active, then frozen, then below: one consistent view
+//! ```
+//!
+//! A B-tree on disk pays for each transaction with every page on the way to every row. The log makes writes durable, not
+//! the table ([`crate::trust`]), so nothing is lost by paying once for thousands of them: rows that are written again and
+//! again (where the database stands, stocks, sessions) reach the disk once, and in key order.
+//!
+//! Promises:
+//! - *A layer is whole writes.* The row that says where the database stands is in it, so the table below is always the
+//!   state of one earlier position, and the log goes on from there: a kill of the process loses layers, never a half of one.
+//! - *A reader sees one view.* It holds the view while it opens the transaction below, and a frozen layer leaves the view
+//!   only after its transaction has committed: a row is in the layer, below, or in both alike.
+//! - *A long reader* ([`Table::read_settled`]) sees the table below alone, after everything was flushed, and keeps nobody
+//!   out. A short one keeps the end of a write waiting.
+//! - *Memory is bounded.* A write that finds twice [`Limits::layer_bytes`] in the active layer flushes it first; so a table
+//!   below that does not take its flush (a disk that hangs) stops the writes in the end.
+//!
+//! Leaves out: the thread that flushes ([`Layered::wait_until_due`] tells it when).
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Range;
+use std::iter::Peekable;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use store_core::mutant;
+
+use crate::error::Error;
+use crate::table::{Read, Space, Table, Visit, Write, assert_key, not_in_order};
+
+/// What a row takes in memory beside its key and value, about: its place in the map, and two allocations.
+const ROW_BYTES: usize = 80;
+/// What a flush takes below for a byte in memory, at most, about: pages are split half full.
+const GROWTH: u64 = 2;
+
+/// Bounds of the layers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The bytes of the active layer from which on a flush is due.
+    pub layer_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { layer_bytes: 8 << 20 }
+    }
+}
+
+/// Key → value; `None`: the row is deleted.
+type Rows = BTreeMap<Box<[u8]>, Option<Box<[u8]>>>;
+
+/// Rows of all spaces, by [`Space::number`].
+#[derive(Default, Debug)]
+struct Layer {
+    spaces: [Rows; Space::ALL.len()],
+    /// What they take in memory.
+    bytes: usize,
+}
+
+impl Layer {
+    fn rows(&self, space: Space) -> &Rows {
+        &self.spaces[usize::from(space.number())]
+    }
+
+    fn get(&self, space: Space, key: &[u8]) -> Option<Option<&[u8]>> {
+        self.rows(space).get(key).map(Option::as_deref)
+    }
+
+    fn set(&mut self, space: Space, key: Box<[u8]>, value: Option<Box<[u8]>>) {
+        let key_bytes = ROW_BYTES + key.len();
+        let value_bytes = value.as_ref().map_or(0, |value| value.len());
+        match self.spaces[usize::from(space.number())].insert(key, value) {
+            Some(before) => self.bytes -= before.map_or(0, |before| before.len()),
+            None => self.bytes += key_bytes,
+        }
+        self.bytes += value_bytes;
+    }
+
+    /// Lays a newer layer over this one.
+    fn cover(&mut self, newer: Layer) {
+        if self.is_empty() {
+            *self = newer;
+            return;
+        }
+        for (space, rows) in Space::ALL.into_iter().zip(newer.spaces) {
+            for (key, value) in rows {
+                self.set(space, key, value);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+}
+
+/// The layers at one moment.
+#[derive(Default, Debug)]
+struct View {
+    /// Takes what is written.
+    active: Layer,
+    /// On its way into the table below.
+    frozen: Option<Arc<Layer>>,
+}
+
+impl View {
+    /// Makes the active layer the frozen one, if there is none; false: it is empty, or has to wait.
+    fn freeze(&mut self) -> bool {
+        if self.frozen.is_some() || self.active.is_empty() {
+            return false;
+        }
+        self.frozen = Some(Arc::new(std::mem::take(&mut self.active)));
+        true
+    }
+
+    /// The newest layer first.
+    fn layers(&self) -> impl Iterator<Item = &Layer> {
+        std::iter::once(&self.active).chain(self.frozen.as_deref())
+    }
+}
+
+/// A table of layers over another. Clones are of the same table.
+#[derive(Clone, Debug)]
+pub struct Layered<T> {
+    /// The table below.
+    below: T,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    limits: Limits,
+    /// Held by each write, and by whoever wants none to come.
+    gate: Mutex<()>,
+    /// Held by each flush.
+    flushing: Mutex<()>,
+    view: RwLock<View>,
+    /// A flush is due.
+    due: Mutex<bool>,
+    is_due: Condvar,
+}
+
+impl<T: Table> Layered<T> {
+    /// No layers over `below`.
+    pub fn new(below: T, limits: Limits) -> Layered<T> {
+        let shared = Shared {
+            limits,
+            gate: Mutex::default(),
+            flushing: Mutex::default(),
+            view: RwLock::default(),
+            due: Mutex::default(),
+            is_due: Condvar::new(),
+        };
+        Layered { below, shared: Arc::new(shared) }
+    }
+
+    /// The table below: what a kill of the process leaves.
+    #[must_use]
+    pub fn below(&self) -> &T {
+        &self.below
+    }
+
+    /// Waits until a flush is due, and no longer than this; whether one is.
+    pub fn wait_until_due(&self, most: Duration) -> bool {
+        let mut due = self.shared.due.lock();
+        self.shared.is_due.wait_while_for(&mut due, |due| !*due, most);
+        std::mem::take(&mut *due)
+    }
+
+    /// Ends a wait: a flush is due, or whoever waits has to look up.
+    pub fn wake(&self) {
+        *self.shared.due.lock() = true;
+        self.shared.is_due.notify_one();
+    }
+
+    /// Carries what was written before into the table below.
+    ///
+    /// # Errors
+    /// The table below cannot be written. What was to be flushed stays in its layer.
+    pub fn flush(&self) -> Result<(), Error> {
+        let _alone = self.shared.flushing.lock();
+        // One that a write has frozen, or that failed before, comes first.
+        self.flush_frozen()?;
+        if self.shared.view.write().freeze() { self.flush_frozen() } else { Ok(()) }
+    }
+
+    fn flush_frozen(&self) -> Result<(), Error> {
+        let Some(frozen) = self.shared.view.read().frozen.clone() else { return Ok(()) };
+        self.below.write(|below| {
+            for space in Space::ALL {
+                if mutant!(FlushWithoutState) && space == Space::State {
+                    continue;
+                }
+                for (key, value) in frozen.rows(space) {
+                    match value {
+                        Some(value) => below.put(space, key, value)?,
+                        None => drop(below.delete(space, key)?),
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        self.shared.view.write().frozen = None;
+        Ok(())
+    }
+}
+
+/// One consistent view.
+pub struct Reading<'t> {
+    /// `None`: everything is below.
+    view: Option<&'t View>,
+    below: &'t dyn Read,
+}
+
+impl Reading<'_> {
+    /// The newest layer first.
+    fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.view.into_iter().flat_map(View::layers)
+    }
+}
+
+impl Read for Reading<'_> {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<&[u8]>, Error> {
+        assert_key(key);
+        match self.layers().find_map(|layer| layer.get(space, key)) {
+            Some(value) => Ok(value),
+            None => self.below.get(space, key),
+        }
+    }
+
+    fn walk(&self, space: Space, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+        walk_over(self.layers(), self.below, (space, from), visit)
+    }
+}
+
+/// A write under way.
+pub enum Writing<'t> {
+    /// Into a layer of its own, which is laid over the active one in the end.
+    Layered {
+        /// What was written.
+        own: Box<OwnLayer>,
+        /// What was there before.
+        before: Reading<'t>,
+    },
+    /// Into the table below, while there are no layers.
+    Through(&'t mut dyn Write),
+}
+
+/// The rows of one write.
+#[derive(Default)]
+pub struct OwnLayer(Layer);
+
+impl Read for Writing<'_> {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<&[u8]>, Error> {
+        match self {
+            Writing::Through(below) => below.get(space, key),
+            Writing::Layered { own, before } => match own.0.get(space, key) {
+                Some(value) => Ok(value),
+                None => before.get(space, key),
+            },
+        }
+    }
+
+    fn walk(&self, space: Space, from: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+        match self {
+            Writing::Through(below) => below.walk(space, from, visit),
+            Writing::Layered { own, before } => {
+                let layers = std::iter::once(&own.0).chain(before.layers());
+                walk_over(layers, before.below, (space, from), visit)
+            }
+        }
+    }
+}
+
+impl Write for Writing<'_> {
+    fn put(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        match self {
+            Writing::Through(below) => below.put(space, key, value),
+            Writing::Layered { own, .. } => {
+                assert_key(key);
+                own.0.set(space, key.into(), Some(value.into()));
+                Ok(())
+            }
+        }
+    }
+
+    fn append(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        if let Writing::Through(below) = self {
+            return below.append(space, key, value);
+        }
+        let mut is_behind = true;
+        self.walk(space, key, &mut |_, _| {
+            is_behind = false;
+            Ok(false)
+        })?;
+        if is_behind { self.put(space, key, value) } else { Err(not_in_order(space)) }
+    }
+
+    fn delete(&mut self, space: Space, key: &[u8]) -> Result<bool, Error> {
+        let was_there = match self {
+            Writing::Through(below) => return below.delete(space, key),
+            Writing::Layered { .. } => self.get(space, key)?.is_some(),
+        };
+        if let (true, Writing::Layered { own, .. }) = (was_there, self) {
+            own.0.set(space, key.into(), None);
+        }
+        Ok(was_there)
+    }
+
+    /// Row by row, in a layer: whole states are written through.
+    fn clear(&mut self, space: Space) -> Result<(), Error> {
+        if let Writing::Through(below) = self {
+            return below.clear(space);
+        }
+        let mut keys: Vec<Box<[u8]>> = Vec::new();
+        self.walk(space, &[], &mut |key, _| {
+            keys.push(key.into());
+            Ok(true)
+        })?;
+        keys.iter().try_for_each(|key| self.delete(space, key).map(drop))
+    }
+}
+
+impl<T: Table> Table for Layered<T> {
+    type Read<'t> = Reading<'t>;
+    type Write<'t> = Writing<'t>;
+
+    fn read<R>(&self, job: impl FnOnce(&Reading<'_>) -> Result<R, Error>) -> Result<R, Error> {
+        // Before the transaction below is opened: no frozen layer goes meanwhile.
+        let view = self.shared.view.read();
+        self.below.read(|below| job(&Reading { view: Some(&view), below }))
+    }
+
+    fn read_settled<R>(&self, job: impl FnOnce(&Reading<'_>) -> Result<R, Error>) -> Result<R, Error> {
+        let gate = self.shared.gate.lock();
+        if !mutant!(SettledWithoutFlush) {
+            self.flush()?;
+        }
+        self.below.read(|below| {
+            drop(gate);
+            job(&Reading { view: None, below })
+        })
+    }
+
+    fn write<R>(&self, job: impl FnOnce(&mut Writing<'_>) -> Result<R, Error>) -> Result<R, Error> {
+        let _gate = self.shared.gate.lock();
+        let layer_bytes = self.shared.limits.layer_bytes;
+        if self.shared.view.read().active.bytes >= layer_bytes.saturating_mul(2) {
+            self.flush()?;
+        }
+        let ran = {
+            let view = self.shared.view.read();
+            self.below.read(|below| {
+                let before = Reading { view: Some(&view), below };
+                let mut writing = Writing::Layered { own: Box::default(), before };
+                let done = job(&mut writing)?;
+                match writing {
+                    Writing::Layered { own, .. } => Ok((done, own.0)),
+                    Writing::Through(_) => Ok((done, Layer::default())),
+                }
+            })
+        };
+        let (done, own) = match ran {
+            // The table below has to know: no mark may vouch for it any more.
+            Err(error) if error.is_damage() => return self.below.write(|_| Err(error)),
+            ran => ran?,
+        };
+        let mut view = self.shared.view.write();
+        view.active.cover(own);
+        let is_due = view.active.bytes >= layer_bytes && view.freeze();
+        drop(view);
+        if is_due {
+            self.wake();
+        }
+        Ok(done)
+    }
+
+    fn write_through<R>(&self, job: impl FnOnce(&mut Writing<'_>) -> Result<R, Error>) -> Result<R, Error> {
+        let _gate = self.shared.gate.lock();
+        self.flush()?;
+        self.below.write(|below| job(&mut Writing::Through(below)))
+    }
+
+    fn damage(&self) -> Option<String> {
+        self.below.damage()
+    }
+
+    fn reset(&self) -> Result<(), Error> {
+        let _gate = self.shared.gate.lock();
+        let _alone = self.shared.flushing.lock();
+        *self.shared.view.write() = View::default();
+        self.below.reset()
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        self.flush()?;
+        self.below.sync()
+    }
+
+    fn headroom(&self) -> Result<(u64, u64), Error> {
+        let layers: usize = self.shared.view.read().layers().map(|layer| layer.bytes).sum();
+        let (used, usable) = self.below.headroom()?;
+        Ok((used + layers as u64 * GROWTH, usable))
+    }
+}
+
+type RowRange<'l> = Range<'l, Box<[u8]>, Option<Box<[u8]>>>;
+
+/// The rows of layers from one key on, in key order.
+struct Merge<'l> {
+    /// The newest layer first.
+    layers: Vec<Peekable<RowRange<'l>>>,
+}
+
+impl<'l> Merge<'l> {
+    /// The next key, if it is not behind this one.
+    fn next_up_to(&mut self, last: Option<&[u8]>) -> Option<&'l [u8]> {
+        let keys = self.layers.iter_mut().filter_map(|rows| rows.peek().map(|(key, _)| &***key));
+        keys.min().filter(|key| last.is_none_or(|last| *key <= last))
+    }
+
+    /// The newest value of this key, which is next.
+    fn take(&mut self, key: &[u8]) -> Option<&'l [u8]> {
+        let mut newest = None;
+        for rows in &mut self.layers {
+            if let Some((_, value)) = rows.next_if(|(next, _)| ***next == *key) {
+                newest.get_or_insert(value.as_deref());
+            }
+        }
+        newest.flatten()
+    }
+}
+
+/// Walks layers, the newest first, and what is below them.
+fn walk_over<'l>(
+    layers: impl Iterator<Item = &'l Layer>,
+    below: &dyn Read,
+    (space, from): (Space, &[u8]),
+    visit: &mut Visit<'_>,
+) -> Result<(), Error> {
+    let range = (Bound::Included(from), Bound::Unbounded);
+    let rows = layers.map(|layer| layer.rows(space).range::<[u8], _>(range).peekable());
+    let mut merge = Merge { layers: rows.collect() };
+    let mut goes_on = true;
+    below.walk(space, from, &mut |key, value| {
+        let mut is_covered = false;
+        while let Some(next) = merge.next_up_to(Some(key)) {
+            is_covered = next == key;
+            if let Some(value) = merge.take(next) {
+                goes_on = visit(next, value)?;
+            }
+            if !goes_on {
+                return Ok(false);
+            }
+        }
+        if !is_covered {
+            goes_on = visit(key, value)?;
+        }
+        Ok(goes_on)
+    })?;
+    while goes_on && let Some(next) = merge.next_up_to(None) {
+        if let Some(value) = merge.take(next) {
+            goes_on = visit(next, value)?;
+        }
+    }
+    Ok(())
+}
