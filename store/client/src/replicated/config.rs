@@ -27,6 +27,9 @@ pub struct Config {
     /// The cluster that is meant, as its key file says; `None`: the one that a majority of these nodes name, and no other
     /// from then on.
     pub cluster: Option<ClusterId>,
+    /// Nodes that name no cluster, as those of versions before the cluster key, will do where `cluster` is not known and most
+    /// of these nodes name none: to measure or look at such a version. No such node is spoken to otherwise.
+    pub unnamed: bool,
     /// The replica group; 1 while the ring has one shard.
     pub group: Group,
     /// The version of the ring that the handle routes by.
@@ -46,7 +49,8 @@ impl Config {
     #[must_use]
     pub fn of_nodes(nodes: impl IntoIterator<Item = (u64, String)>) -> Config {
         let nodes = nodes.into_iter().map(|(id, address)| Node { id, address }).collect();
-        Config { nodes, cluster: None, group: 1, ring_version: 1, deadline: Duration::from_secs(10) }
+        let deadline = Duration::from_secs(10);
+        Config { nodes, cluster: None, unnamed: false, group: 1, ring_version: 1, deadline }
     }
 
     /// Refuses what cannot work.

@@ -33,7 +33,11 @@ impl Finder {
     pub(crate) fn new(config: &Config) -> Finder {
         Finder {
             route: Route::to(config.group, config.ring_version),
-            whose: Mutex::new(Whose::new(config.nodes.clone(), config.cluster)),
+            whose: Mutex::new(if config.unnamed {
+                Whose::perhaps_unnamed(config.nodes.clone(), config.cluster)
+            } else {
+                Whose::new(config.nodes.clone(), config.cluster)
+            }),
             channels: Mutex::default(),
         }
     }
@@ -64,7 +68,7 @@ impl Finder {
     /// If the cluster is not known yet, asks all that are configured, and takes the one that most of them name; what they
     /// said.
     async fn identify(&self) -> Result<Option<Vec<Said>>, String> {
-        if self.whose.lock().cluster().is_some() {
+        if self.whose.lock().is_settled() {
             return Ok(None);
         }
         let configured = self.whose.lock().configured();

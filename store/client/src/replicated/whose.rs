@@ -26,8 +26,12 @@ pub(crate) struct Whose {
     members: BTreeMap<u64, Member>,
     /// The end of that log: (epoch, offset).
     as_of: (u64, u64),
-    /// The cluster; `None`: not known yet.
+    /// The cluster; `None`: not known yet, or none is named.
     cluster: Option<ClusterId>,
+    /// A cluster that most of these nodes say has no id will do.
+    may_be_unnamed: bool,
+    /// It has none, and so has no node that is listened to.
+    is_unnamed: bool,
     /// The log of the group; 0: not known yet.
     log_id: u64,
     /// Addresses where another cluster answered last. At most [`NODES_MAX`].
@@ -41,9 +45,21 @@ impl Whose {
             members: BTreeMap::new(),
             as_of: (0, 0),
             cluster,
+            may_be_unnamed: false,
+            is_unnamed: false,
             log_id: 0,
             others: BTreeSet::new(),
         }
+    }
+
+    /// The same, where nodes that name no cluster will do if none is known.
+    pub(crate) fn perhaps_unnamed(configured: Vec<Node>, cluster: Option<ClusterId>) -> Whose {
+        Whose { may_be_unnamed: true, ..Whose::new(configured, cluster) }
+    }
+
+    /// Whether it is known who is listened to.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.cluster.is_some() || self.is_unnamed
     }
 
     pub(crate) fn cluster(&self) -> Option<ClusterId> {
@@ -96,7 +112,13 @@ impl Whose {
     /// # Errors
     /// None is named by so many: what they said.
     pub(crate) fn settle(&mut self, said: &[Said]) -> Result<(), String> {
-        if self.cluster.is_some() {
+        if self.is_settled() {
+            return Ok(());
+        }
+        let nameless =
+            said.iter().filter(|(_, answer)| answer.as_ref().is_ok_and(|said| id_of(said).is_none()));
+        if self.may_be_unnamed && nameless.count() * 2 > self.configured.len() {
+            self.is_unnamed = true;
             return Ok(());
         }
         let named = |(_, answer): &Said| id_of(answer.as_ref().ok()?);
@@ -134,8 +156,10 @@ impl Whose {
     /// # Errors
     /// It is not: whose port it is.
     pub(crate) fn listen(&mut self, address: &str, status: &StatusResponse) -> Result<(), String> {
-        let ours = self.cluster.ok_or("the cluster that is meant is not known yet")?;
-        let checked = self.check(ours, status);
+        if !self.is_settled() {
+            return Err("the cluster that is meant is not known yet".to_owned());
+        }
+        let checked = self.check(status);
         match &checked {
             Ok(()) => {
                 self.others.remove(address);
@@ -147,9 +171,11 @@ impl Whose {
     }
 
     /// Refuses who is of another cluster, or has another log.
-    fn check(&mut self, ours: ClusterId, status: &StatusResponse) -> Result<(), String> {
-        if id_of(status) != Some(ours) {
-            return Err(format!("is the port of {}, not of cluster {ours}", whose_port(status)));
+    fn check(&mut self, status: &StatusResponse) -> Result<(), String> {
+        if id_of(status) != self.cluster {
+            let meant =
+                self.cluster.map_or_else(|| "one without an id".to_owned(), |id| format!("cluster {id}"));
+            return Err(format!("is the port of {}, not of {meant}", whose_port(status)));
         }
         if self.log_id == 0 {
             self.log_id = status.log_id;
@@ -299,5 +325,28 @@ mod tests {
         assert_eq!(whose.cluster(), Some(id(5)));
         whose.settle(&[says("a:1", 6), says("a:2", 6), says("a:3", 6)]).unwrap();
         assert_eq!(whose.cluster(), Some(id(5)), "it never changes");
+    }
+
+    #[test]
+    fn a_cluster_without_an_id_is_spoken_to_only_if_that_will_do_and_then_no_other() {
+        let three = [(1, "a:1"), (2, "a:2"), (3, "a:3")];
+        let says = |address: &str, cluster| (address.to_owned(), Ok(status(cluster, 1, &[])));
+        let silent = |address: &str| (address.to_owned(), Err("no answer".to_owned()));
+        let mut whose = Whose::perhaps_unnamed(configured(&three), None);
+        assert!(
+            whose.settle(&[says("a:1", 0), says("a:2", 5), silent("a:3")]).is_err(),
+            "no majority has none"
+        );
+        assert!(whose.listen("a:1", &status(0, 1, &[])).is_err(), "nothing is settled");
+        whose.settle(&[says("a:1", 0), says("a:2", 0), says("a:3", 5)]).unwrap();
+        assert_eq!((whose.is_settled(), whose.cluster()), (true, None));
+        whose.listen("a:1", &status(0, 1, &[])).unwrap();
+        let why = whose.listen("a:3", &status(5, 3, &[])).unwrap_err();
+        assert!(why.ends_with("not of one without an id"), "{why}");
+        let mut known = Whose::perhaps_unnamed(configured(&three), Some(id(5)));
+        assert!(known.listen("a:1", &status(0, 1, &[])).is_err(), "a cluster that is known is insisted on");
+        let mut named = Whose::perhaps_unnamed(configured(&three), None);
+        named.settle(&[says("a:1", 5), says("a:2", 5), says("a:3", 0)]).unwrap();
+        assert_eq!(named.cluster(), Some(id(5)));
     }
 }
