@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench::args::{self as bench, Bench};
 use crate::config::check::port_of;
 use crate::config::shape::BrokerKind;
 use crate::show::out::Switches;
@@ -125,6 +126,9 @@ pub enum Command {
     Kv(KvTool),
     /// Import a file through the portals
     Import(Import),
+    /// Put a load on the running cluster, and measure rates, latencies and CPU time
+    #[command(after_help = bench::AFTER)]
+    Bench(Bench),
     /// Check the books: stock and orders, at one position, on every replica
     Audit,
     /// Look into a node's log, verify it, or plant a fault in it

@@ -1,10 +1,10 @@
-//! The one binary `feira`: REPLs, a local cluster, every server role, import, audit, status, demo.
+//! The one binary `feira`: REPLs, a local cluster, every server role, import, bench, audit, status, demo.
 //!
 //! ```text
 //!   args ──► run ──┬─► role (store, portals, broker)      serve until told to stop
 //!                  ├─► up (supervisor of child processes), demo (a tour over it)
 //!                  ├─► admin, shop, kv (sessions) ◄── repl (lines, completion) ◄── verb (tables of verbs)
-//!                  └─► import, audit, status, health, log, member, backup
+//!                  └─► import, bench, audit, status, health, log, member, backup
 //!        all of them ──► reach (portals, nodes) · show (tables, JSON) · config · key · aside · private · failure
 //! ```
 //!
@@ -16,6 +16,7 @@ pub mod args;
 pub mod atomic_write;
 pub mod audit;
 pub mod backup;
+pub mod bench;
 pub mod config;
 pub mod demo;
 pub mod document;

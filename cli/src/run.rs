@@ -20,7 +20,7 @@ use crate::show::answer::Answer;
 use crate::show::out::Out;
 use crate::tools::{addresses, admin, key_values, shop};
 use crate::up::parts::Kind;
-use crate::{audit, backup, demo, health, key, log, member, role, status, trace, up};
+use crate::{audit, backup, bench, demo, health, key, log, member, role, status, trace, up};
 
 /// How long an import waits for a portal or a leader to come back.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
@@ -91,6 +91,7 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         Command::Shop(tool) => shop(&tool, loaded, out).await,
         Command::Kv(tool) => key_values(&tool, loaded, out).await,
         Command::Import(args) => run_import(args, loaded, out).await,
+        Command::Bench(args) => bench::run::run(&args, loaded, out).await,
         Command::Status(args) => status::run(&loaded.config, args.watch, out).await,
         Command::Health(args) => health::run(&loaded.config, args, out).await,
         Command::Down => shown(up::run::down(loaded).await, out),
@@ -119,7 +120,9 @@ fn addresses_of(command: &Command, config: &Config) -> Option<Vec<String>> {
         |portals: &[Instance]| portals.iter().map(|portal| portal.listen.clone()).collect::<Vec<_>>();
     let nodes = || config.store.nodes.iter().map(|node| node.reached_at().to_owned()).collect::<Vec<_>>();
     match command {
-        Command::Status(_) | Command::Health(_) | Command::Audit | Command::Member(_) => Some(nodes()),
+        Command::Status(_) | Command::Health(_) | Command::Audit | Command::Member(_) | Command::Bench(_) => {
+            Some(nodes())
+        }
         Command::Kv(tool) if tool.store.is_empty() => Some(nodes()),
         Command::Admin(tool) if tool.portal.is_empty() => Some(portals(&config.admin_portals)),
         Command::Shop(shop) if shop.tool.portal.is_empty() => Some(portals(&config.client_portals)),

@@ -6,6 +6,7 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use proto::portal::PortalStatusResponse;
 use proto::store::StatusResponse;
@@ -104,11 +105,24 @@ fn check(meant: Option<ClusterId>, address: &str, is: u64, who: &str) -> Result<
 ///
 /// # Errors
 /// The configuration cannot work.
-pub fn store(config: &Config, deadline: std::time::Duration) -> Result<Replicated, Failure> {
+pub fn store(config: &Config, deadline: Duration) -> Result<Replicated, Failure> {
+    Replicated::new(reach(config, deadline)).map_err(|e| Failure::usage(e.to_string()))
+}
+
+/// The same, where nodes of a version before the cluster key will do if the cluster's id is not known: to measure such a
+/// version beside this one.
+///
+/// # Errors
+/// The configuration cannot work.
+pub fn store_of_any_version(config: &Config, deadline: Duration) -> Result<Replicated, Failure> {
+    let reach = store_client::Config { unnamed: true, ..reach(config, deadline) };
+    Replicated::new(reach).map_err(|e| Failure::usage(e.to_string()))
+}
+
+fn reach(config: &Config, deadline: Duration) -> store_client::Config {
     let nodes = config.store.nodes.iter().map(|node| (node.id, node.reached_at().to_owned()));
     let reach = store_client::Config::of_nodes(nodes);
-    let reach = store_client::Config { deadline, cluster: config.whose(), ..reach };
-    Replicated::new(reach).map_err(|e| Failure::usage(e.to_string()))
+    store_client::Config { deadline, cluster: config.whose(), ..reach }
 }
 
 #[cfg(test)]

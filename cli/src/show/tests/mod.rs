@@ -3,6 +3,7 @@
 //!
 //! Promises of each: no line is wider than the screen, and no word or number is broken over lines.
 
+mod bench;
 mod cluster;
 mod failures;
 mod shop;

@@ -1,0 +1,311 @@
+//! The report of a measurement: a row of a table for each number of clients, and the same as one document with every round.
+//! Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::measure::Round;
+use super::plan::Plan;
+use super::tally::{Latency, Spread, Tally};
+use crate::show::answer::{Answer, counted};
+use crate::show::table::{Column, Table};
+
+/// All rounds of one number of clients.
+#[derive(Clone, Debug)]
+pub struct Series {
+    /// How many clients.
+    pub clients: usize,
+    /// In the order in which they ran.
+    pub rounds: Vec<Round>,
+}
+
+impl Series {
+    fn tally(&self) -> Tally {
+        let mut all = Tally::default();
+        self.rounds.iter().for_each(|round| all.add(&round.tally));
+        all
+    }
+
+    fn rates(&self) -> Option<Spread> {
+        Spread::of(self.rounds.iter().map(Round::rate))
+    }
+
+    fn overdue(&self) -> u64 {
+        self.rounds.iter().map(|round| round.overdue).sum()
+    }
+
+    /// Processor seconds of the servers for 10,000 operations; `None`: no server was found, or nothing was done.
+    fn cpu(&self) -> Option<f64> {
+        let of = |round: &Round| Some((round.cpu?, round.tally.operations()));
+        let known: Vec<(Duration, u64)> = self.rounds.iter().filter_map(of).collect();
+        let operations: u64 = known.iter().map(|(_, operations)| operations).sum();
+        let seconds: f64 = known.iter().map(|(cpu, _)| cpu.as_secs_f64()).sum();
+        (operations > 0).then(|| seconds * 10_000.0 / operations as f64)
+    }
+}
+
+/// The answer of the command.
+#[must_use]
+pub fn report(plan: &Plan, all: &[Series], servers: usize) -> Answer {
+    let mut table = Table::new(&[
+        Column::number("CLIENTS"),
+        Column::number("OPS/S"),
+        Column::whole("MIN–MAX").dropped(1),
+        Column::number("P50"),
+        Column::number("P99"),
+        Column::number("P99.9").dropped(2),
+        Column::number("MAX"),
+        Column::number("CPU").dropped(3),
+    ]);
+    for series in all {
+        let rates = series.rates();
+        let latency = series.tally().latency();
+        let at = |of: fn(Latency) -> u64| latency.map_or_else(dash, |latency| milliseconds(of(latency)));
+        table.row([
+            series.clients.to_string(),
+            rates.map_or_else(dash, |rates| rate(rates.median)),
+            rates.map_or_else(dash, |rates| format!("{}–{}", rate(rates.min), rate(rates.max))),
+            at(|latency| latency.p50_us),
+            at(|latency| latency.p99_us),
+            at(|latency| latency.p99_9_us),
+            at(|latency| latency.max_us),
+            series.cpu().map_or_else(dash, |seconds| format!("{seconds:.2}")),
+        ]);
+    }
+    let mut answer = Answer::table(plan.told(), document(plan, all, servers), table);
+    let of_servers = match servers {
+        0 => "no server process of this cluster was found here".to_owned(),
+        count => format!("of the servers (processes: {count}) for 10000 operations"),
+    };
+    answer.notes.push(format!(
+        "OPS/S: the median of the rounds, and the lowest and highest; latencies of all rounds in ms; CPU: seconds {of_servers}"
+    ));
+    answer.notes.extend(all.iter().flat_map(troubles));
+    answer.noting(machine(all))
+}
+
+/// What did not go well with so many clients.
+fn troubles(series: &Series) -> Vec<String> {
+    let clients = counted(series.clients, "client");
+    let mut told = Vec::new();
+    let errors = series.tally().errors;
+    if !errors.is_empty() {
+        let each: Vec<String> = errors.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        told.push(format!("{clients}: failed: {}", each.join(", ")));
+    }
+    if series.overdue() > 0 {
+        told.push(format!(
+            "{clients}: due and not begun when their round ended: {}; so many clients do not reach that rate, and latencies \
+             would go on growing",
+            counted(series.overdue(), "operation")
+        ));
+    }
+    told
+}
+
+/// How much the machine changed between rounds.
+fn machine(all: &[Series]) -> Option<String> {
+    let rounds = || all.iter().flat_map(|series| &series.rounds);
+    let spread = |us: Vec<u64>| Spread::of(us.into_iter().map(|us| us as f64 / 1_000.0));
+    let cpu = spread(rounds().map(|round| micros(round.machine.cpu_loop)).collect())?;
+    let syncs = spread(rounds().filter_map(|round| round.machine.fdatasync.map(micros)).collect());
+    let told = |spread: Spread| format!("{:.2} ms, {:.2} to {:.2}", spread.median, spread.min, spread.max);
+    let syncs = syncs.map_or_else(|| "not known".to_owned(), told);
+    Some(format!(
+        "the machine before the rounds (median, lowest to highest): a CPU loop {}; an fdatasync {syncs}",
+        told(cpu)
+    ))
+}
+
+/// A round in a line, as soon as it is over; `number` counts from 1.
+#[must_use]
+pub fn line(number: usize, of: usize, clients: usize, round: &Round) -> String {
+    let latency = round.tally.latency().map_or_else(String::new, |latency| {
+        format!(", p50 {} ms, p99 {} ms", milliseconds(latency.p50_us), milliseconds(latency.p99_us))
+    });
+    let failed: u64 = round.tally.errors.values().sum();
+    let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
+    let cpu = milliseconds(micros(round.machine.cpu_loop));
+    let sync = round.machine.fdatasync.map_or_else(dash, |took| milliseconds(micros(took)));
+    format!(
+        "round {number} of {of}, {}: {} operations/s{latency}{failed}; before it a CPU loop {cpu} ms, an fdatasync {sync} ms",
+        counted(clients, "client"),
+        rate(round.rate())
+    )
+}
+
+fn document(plan: &Plan, all: &[Series], servers: usize) -> Value {
+    json!({
+        "work": plan.work.word(),
+        "bytes": plan.bytes,
+        "keys": plan.keys,
+        "hot": plan.hot,
+        "rate": plan.rate,
+        "seconds": plan.span.as_secs(),
+        "warm_up_seconds": plan.warm_up.as_secs(),
+        "rounds": plan.rounds,
+        "server_processes": servers,
+        "results": all.iter().map(series_document).collect::<Vec<Value>>(),
+    })
+}
+
+fn series_document(series: &Series) -> Value {
+    let tally = series.tally();
+    let rates = series.rates().map(
+        |rates| json!({ "min": tenths(rates.min), "median": tenths(rates.median), "max": tenths(rates.max) }),
+    );
+    json!({
+        "clients": series.clients,
+        "operations": tally.operations(),
+        "operations_per_second": rates,
+        "latency_us": tally.latency().map(latency_document),
+        "errors": errors_document(&tally.errors),
+        "overdue": series.overdue(),
+        "cpu_seconds_per_10000": series.cpu().map(|seconds| (seconds * 1_000.0).round() / 1_000.0),
+        "rounds": series.rounds.iter().map(round_document).collect::<Vec<Value>>(),
+    })
+}
+
+fn round_document(round: &Round) -> Value {
+    json!({
+        "operations": round.tally.operations(),
+        "operations_per_second": tenths(round.rate()),
+        "latency_us": round.tally.latency().map(latency_document),
+        "errors": errors_document(&round.tally.errors),
+        "overdue": round.overdue,
+        "cpu_seconds": round.cpu.map(|cpu| cpu.as_secs_f64()),
+        "cpu_loop_us": micros(round.machine.cpu_loop),
+        "fdatasync_us": round.machine.fdatasync.map(micros),
+    })
+}
+
+fn latency_document(latency: Latency) -> Value {
+    let Latency { p50_us, p99_us, p99_9_us, max_us } = latency;
+    json!({ "p50": p50_us, "p99": p99_us, "p99_9": p99_9_us, "max": max_us })
+}
+
+fn errors_document(errors: &BTreeMap<String, u64>) -> Value {
+    errors
+        .iter()
+        .map(|(reason, count)| (reason.clone(), Value::from(*count)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+fn tenths(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}
+
+/// Whole where a tenth says nothing.
+fn rate(rate: f64) -> String {
+    if rate < 100.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
+}
+
+fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// In milliseconds, three digits that count.
+fn milliseconds(us: u64) -> String {
+    let ms = us as f64 / 1_000.0;
+    match us {
+        0..=9_994 => format!("{ms:.2}"),
+        9_995..=99_949 => format!("{ms:.1}"),
+        _ => format!("{ms:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::Work;
+    use super::super::machine::Machine;
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan {
+            work: Work::Put,
+            clients: vec![1, 64],
+            rounds: 2,
+            warm_up: Duration::from_secs(1),
+            span: Duration::from_secs(2),
+            bytes: 256,
+            keys: 10_000,
+            rate: None,
+            hot: false,
+        }
+    }
+
+    /// So many operations of so many microseconds in two seconds.
+    fn round(operations: u64, us: u64, cpu: Option<Duration>) -> Round {
+        let mut tally = Tally::default();
+        (0..operations).for_each(|_| tally.done(Duration::from_micros(us)));
+        let machine =
+            Machine { cpu_loop: Duration::from_micros(8_125), fdatasync: Some(Duration::from_micros(640)) };
+        Round { tally, span: Duration::from_secs(2), overdue: 0, cpu, machine }
+    }
+
+    #[test]
+    fn programs_get_numbers_and_every_round() {
+        let cpu = Some(Duration::from_millis(500));
+        let mut failed = round(0, 0, None);
+        failed.tally.failed("AWAY".to_owned());
+        failed.overdue = 7;
+        let all = [
+            Series { clients: 1, rounds: vec![round(2_000, 900, cpu), round(3_000, 1_000, cpu)] },
+            Series { clients: 64, rounds: vec![failed] },
+        ];
+        let document = report(&plan(), &all, 6).document;
+        assert_eq!((&document["work"], &document["rate"]), (&json!("put"), &Value::Null));
+        let one = &document["results"][0];
+        assert_eq!(one["operations_per_second"], json!({ "min": 1000.0, "median": 1250.0, "max": 1500.0 }));
+        assert_eq!(one["latency_us"], json!({ "p50": 1000, "p99": 1000, "p99_9": 1000, "max": 1000 }));
+        assert_eq!(one["cpu_seconds_per_10000"], json!(2.0));
+        assert_eq!(one["rounds"][0]["latency_us"]["max"], json!(900));
+        assert_eq!(
+            (&one["rounds"][1]["cpu_loop_us"], &one["rounds"][1]["fdatasync_us"]),
+            (&json!(8125), &json!(640))
+        );
+        let none = &document["results"][1];
+        assert_eq!((&none["latency_us"], &none["cpu_seconds_per_10000"]), (&Value::Null, &Value::Null));
+        assert_eq!((&none["errors"], &none["overdue"]), (&json!({ "AWAY": 1 }), &json!(7)));
+    }
+
+    #[test]
+    fn people_get_a_row_for_each_number_of_clients_and_what_went_wrong() {
+        let mut failed = round(10, 12_300, None);
+        failed.tally.failed("AWAY".to_owned());
+        failed.overdue = 1;
+        let all = [Series { clients: 64, rounds: vec![failed, round(10, 99_999, None)] }];
+        let answer = report(&plan(), &all, 0);
+        let row = &answer.table.as_ref().unwrap().rows[0];
+        assert_eq!(row[..4], ["64", "5.0", "5.0–5.0", "12.3"]);
+        assert_eq!(row[7], "-");
+        assert!(answer.notes[0].ends_with("no server process of this cluster was found here"));
+        assert_eq!(answer.notes[1], "64 clients: failed: 1 AWAY");
+        let late = "64 clients: due and not begun when their round ended: 1 operation;";
+        assert!(answer.notes[2].starts_with(late), "{}", answer.notes[2]);
+        assert!(
+            answer.notes[3].ends_with("a CPU loop 8.12 ms, 8.12 to 8.12; an fdatasync 0.64 ms, 0.64 to 0.64")
+        );
+    }
+
+    #[test]
+    fn numbers_have_the_digits_that_count() {
+        let ms = [0, 420, 9_994, 9_995, 99_949, 99_950, 1_234_567].map(milliseconds);
+        assert_eq!(ms, ["0.00", "0.42", "9.99", "10.0", "99.9", "100", "1235"]);
+        assert_eq!((rate(9.94), rate(99.96), rate(12_345.6)), ("9.9".into(), "100.0".into(), "12346".into()));
+    }
+
+    #[test]
+    fn a_round_is_told_in_a_line() {
+        let told = "round 1 of 3, 1 client: 1000 operations/s, p50 0.90 ms, p99 0.90 ms; before it a CPU loop 8.12 ms, an \
+                    fdatasync 0.64 ms";
+        assert_eq!(line(1, 3, 1, &round(2_000, 900, None)), told);
+    }
+}

@@ -1,0 +1,116 @@
+//! The server processes that `feira up` runs by a configuration, and the processor time that they have taken, as /proc tells.
+//!
+//! A part is known by its command line: `--supervised`, and `--config` with this cluster's file. Leaves out mosquitto, whose
+//! command line has neither, and every system without /proc.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// One tick of the times in /proc/PID/stat: Linux tells them in hundredths of a second on every machine that we build for.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The processor time of each process, in ticks.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Taken(BTreeMap<u32, u32>);
+
+/// Which processes are looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Servers {
+    pids: Vec<u32>,
+}
+
+impl Servers {
+    /// The parts of the cluster whose configuration this is; none where they run elsewhere, or are somebody else's.
+    #[must_use]
+    pub fn of(config: &Path) -> Servers {
+        let (Ok(config), Ok(entries)) = (config.canonicalize(), std::fs::read_dir("/proc")) else {
+            return Servers::default();
+        };
+        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        Servers { pids: pids.filter(|pid| is_part(*pid, &config)).collect() }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.pids.len()
+    }
+
+    /// What each has taken so far.
+    #[must_use]
+    pub fn taken(&self) -> Taken {
+        let stat = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+        Taken(self.pids.iter().filter_map(|pid| Some((*pid, ticks(&stat(pid)?)?))).collect())
+    }
+}
+
+impl Taken {
+    /// What was taken between two looks, of those that were there at both; `None`: there were none.
+    #[must_use]
+    pub fn until(&self, later: &Taken) -> Option<Duration> {
+        let both = self.0.iter().filter_map(|(pid, before)| Some(later.0.get(pid)?.saturating_sub(*before)));
+        let both: Vec<u32> = both.collect();
+        (!both.is_empty()).then(|| TICK * both.iter().fold(0, |sum: u32, ticks| sum.saturating_add(*ticks)))
+    }
+}
+
+fn is_part(pid: u32, config: &Path) -> bool {
+    let Ok(line) = std::fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+    let Some(named) = config_of_part(&line) else { return false };
+    // A relative path is one from where the process is.
+    let Ok(base) = std::fs::read_link(format!("/proc/{pid}/cwd")) else { return false };
+    base.join(named).canonicalize().is_ok_and(|path| path == config)
+}
+
+/// The configuration that a part's command line names; `None`: it is none of a part.
+fn config_of_part(line: &[u8]) -> Option<PathBuf> {
+    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+    if !words.contains(&&b"--supervised"[..]) {
+        return None;
+    }
+    let at = words.iter().position(|word| *word == b"--config")?;
+    words.get(at + 1).map(|path| PathBuf::from(OsStr::from_bytes(path)))
+}
+
+/// User and system time in the text of /proc/PID/stat (proc(5): fields 14 and 15). The second field is a name in parentheses,
+/// which may hold anything.
+fn ticks(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let user: u32 = fields.next()?.parse().ok()?;
+    let system: u32 = fields.next()?.parse().ok()?;
+    user.checked_add(system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_found_behind_any_name() {
+        let stat = "26527 (a) b (c) S 1 26527 26527 0 -1 4194304 2112 0 1 0 731 269 5 7 20 0 9 0 88 1 2";
+        assert_eq!(ticks(stat), Some(1_000));
+        assert_eq!((ticks(""), ticks("1 (x) S 1 2")), (None, None));
+    }
+
+    #[test]
+    fn a_part_is_known_by_its_command_line() {
+        let line = |words: &[&str]| words.join("\0").into_bytes();
+        let part = line(&["feira", "--config", "feira.toml", "store", "--node", "1", "--supervised", ""]);
+        assert_eq!(config_of_part(&part), Some(PathBuf::from("feira.toml")));
+        assert_eq!(config_of_part(&line(&["feira", "--config", "feira.toml", "up"])), None);
+        assert_eq!(config_of_part(&line(&["other", "--supervised"])), None);
+        assert_eq!(Servers::of(Path::new("/gone/feira.toml")).count(), 0);
+    }
+
+    #[test]
+    fn only_who_was_there_at_both_looks_counts() {
+        let taken = |all: &[(u32, u32)]| Taken(all.iter().copied().collect());
+        let (before, after) = (taken(&[(1, 100), (2, 50)]), taken(&[(1, 130), (3, 9)]));
+        assert_eq!(before.until(&after), Some(Duration::from_millis(300)));
+        assert_eq!(before.until(&taken(&[])), None);
+    }
+}

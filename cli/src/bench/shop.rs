@@ -1,0 +1,102 @@
+//! The load of `portal-order`: CreateOrder at the client portals, by clients and of products that the admin portals made
+//! beforehand: ids `bench-c-…` and `bench-p-…`.
+
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use proto::portal::shop_client::ShopClient;
+use proto::portal::{CreateOrderRequest, LineChange};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::orders::{SHOPPERS, STOCK};
+use super::reason;
+use super::unary::CONNECTIONS_MAX;
+use crate::admin::{clients, products};
+use crate::config::shape::Config;
+use crate::failure::Failure;
+use crate::reach::named_channel::{self, NamedChannel};
+use crate::reach::nodes;
+use crate::reach::portals::Portals;
+use crate::reach::request::request_id;
+
+/// Clients and products under way at once beforehand.
+const IN_FLIGHT: usize = 32;
+
+/// The shop.
+pub struct Shop {
+    /// To the client portals in turn; a client has its own while there are enough.
+    channels: Vec<NamedChannel>,
+    /// How many products are ordered, each as often.
+    products: u64,
+    /// An operation is given up after it.
+    patience: Duration,
+}
+
+impl Shop {
+    /// A shop for so many callers at most.
+    ///
+    /// # Errors
+    /// No client portal is configured, or an address is none.
+    pub fn new(config: &Config, callers: usize, products: u64, patience: Duration) -> Result<Shop, Failure> {
+        let portals = &config.client_portals;
+        if portals.is_empty() {
+            return Err(Failure::usage("no client portal is configured"));
+        }
+        let all = portals.iter().cycle().take(callers.min(CONNECTIONS_MAX));
+        let connected =
+            all.map(|portal| Ok(named_channel::open(nodes::channel(&portal.listen)?, config.whose())));
+        let channels = connected.collect::<Result<Vec<NamedChannel>, Failure>>()?;
+        Ok(Shop { channels, products, patience })
+    }
+
+    /// Makes clients and products, as far as an earlier run has not.
+    ///
+    /// # Errors
+    /// The first that was not made.
+    pub async fn prepare(&self, admin: &Portals) -> Result<(), Failure> {
+        let one = |number: u64| async move {
+            let made = if number < SHOPPERS {
+                let data = json!({ "name": format!("Bench {number}") }).to_string();
+                clients::insert(admin, &cid(number), &data, None).await.map(drop)
+            } else {
+                let data =
+                    json!({ "description": "A product of the bench", "price": "2.55", "quantity": STOCK });
+                products::insert(admin, &pid(number - SHOPPERS), &data.to_string(), None).await.map(drop)
+            };
+            match made {
+                Err(failure) if failure.reason == "ALREADY_EXISTS" => Ok(()),
+                made => made,
+            }
+        };
+        let all = stream::iter((0..SHOPPERS + self.products).map(one));
+        all.buffer_unordered(IN_FLIGHT).try_for_each(|()| async { Ok(()) }).await
+    }
+
+    /// Places an order of one unit of any product, by any client.
+    ///
+    /// # Errors
+    /// The reason in a word.
+    pub async fn order(&self, caller: usize) -> Result<(), String> {
+        let channel = self.channels[caller % self.channels.len()].clone();
+        let line = LineChange { pid: pid(fastrand::u64(..self.products)), quantity: 1 };
+        let request = CreateOrderRequest {
+            cid: cid(fastrand::u64(..SHOPPERS)),
+            lines: vec![line],
+            request: Some(request_id(None)),
+        };
+        match timeout(self.patience, ShopClient::new(channel).create_order(request)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) => Err(reason::of_status(&status)),
+            Err(_) => Err(reason::NO_ANSWER.to_owned()),
+        }
+    }
+}
+
+fn cid(shopper: u64) -> String {
+    format!("bench-c-{shopper:03}")
+}
+
+fn pid(product: u64) -> String {
+    format!("bench-p-{product:04}")
+}

@@ -1,0 +1,145 @@
+//! The tally of a round: latencies as a histogram of three digits, and errors by their reasons. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Digits of a latency that the histogram keeps: an error of a thousandth at most.
+const DIGITS: u8 = 3;
+/// A latency that is longer counts as this: an hour. No operation has so much patience.
+const LATENCY_US_MAX: u64 = 3_600_000_000;
+
+/// What was counted.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// Of operations that succeeded, in microseconds.
+    latencies_us: Histogram<u64>,
+    /// How many failed, by reason.
+    pub errors: BTreeMap<String, u64>,
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        let latencies_us = Histogram::new(DIGITS).expect("a histogram has 0 to 5 digits");
+        Tally { latencies_us, errors: BTreeMap::new() }
+    }
+}
+
+impl Tally {
+    /// Counts a success.
+    pub fn done(&mut self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).min(LATENCY_US_MAX);
+        self.latencies_us.record(us).expect("a histogram grows as far as that");
+    }
+
+    /// Counts a failure.
+    pub fn failed(&mut self, reason: String) {
+        *self.errors.entry(reason).or_insert(0) += 1;
+    }
+
+    /// Adds what another round counted.
+    pub fn add(&mut self, other: &Tally) {
+        self.latencies_us.add(&other.latencies_us).expect("a histogram of our own grows as it must");
+        for (reason, count) in &other.errors {
+            *self.errors.entry(reason.clone()).or_insert(0) += count;
+        }
+    }
+
+    /// Operations that succeeded.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.latencies_us.len()
+    }
+
+    /// The latencies; `None`: nothing succeeded.
+    #[must_use]
+    pub fn latency(&self) -> Option<Latency> {
+        let at = |quantile| self.latencies_us.value_at_quantile(quantile);
+        (self.operations() > 0).then(|| Latency {
+            p50_us: at(0.5),
+            p99_us: at(0.99),
+            p99_9_us: at(0.999),
+            max_us: self.latencies_us.max(),
+        })
+    }
+}
+
+/// Latencies in microseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Latency {
+    /// Half of all took no longer.
+    pub p50_us: u64,
+    /// 99 of 100 took no longer.
+    pub p99_us: u64,
+    /// 999 of 1,000 took no longer.
+    pub p99_9_us: u64,
+    /// None took longer.
+    pub max_us: u64,
+}
+
+/// The lowest, the middle and the highest of some numbers.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Spread {
+    /// The lowest.
+    pub min: f64,
+    /// The middle one; of an even number the mean of the two in the middle.
+    pub median: f64,
+    /// The highest.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of these numbers; `None`: there are none.
+    #[must_use]
+    pub fn of(numbers: impl IntoIterator<Item = f64>) -> Option<Spread> {
+        let mut sorted: Vec<f64> = numbers.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let half = sorted.len() / 2;
+        let median =
+            if sorted.len() % 2 == 1 { sorted[half] } else { f64::midpoint(sorted[half - 1], sorted[half]) };
+        Some(Spread { min, median, max })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let of = |numbers: &[f64]| Spread::of(numbers.iter().copied());
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[7.0]), Some(Spread { min: 7.0, median: 7.0, max: 7.0 }));
+        assert_eq!(of(&[9.0, 1.0, 3.0]), Some(Spread { min: 1.0, median: 3.0, max: 9.0 }));
+        assert_eq!(of(&[4.0, 1.0, 9.0, 2.0]), Some(Spread { min: 1.0, median: 3.0, max: 9.0 }));
+    }
+
+    #[test]
+    fn latencies_of_any_length_keep_three_digits() {
+        let mut tally = Tally::default();
+        [2_500, 1_234_567, u64::MAX].iter().for_each(|us| tally.done(Duration::from_micros(*us)));
+        let latency = tally.latency().unwrap();
+        assert!((1_234_567..=1_235_802).contains(&latency.p50_us), "{latency:?}");
+        assert!(
+            (LATENCY_US_MAX..=LATENCY_US_MAX + LATENCY_US_MAX / 1_000).contains(&latency.max_us),
+            "{latency:?}"
+        );
+    }
+
+    #[test]
+    fn latencies_are_of_successes_and_errors_are_counted_by_reason() {
+        let mut tally = Tally::default();
+        assert_eq!(tally.latency(), None);
+        (1..=1_000).for_each(|us| tally.done(Duration::from_micros(us)));
+        tally.failed("BUSY".to_owned());
+        let mut other = Tally::default();
+        other.failed("BUSY".to_owned());
+        other.failed("AWAY".to_owned());
+        tally.add(&other);
+        let latency = Latency { p50_us: 500, p99_us: 990, p99_9_us: 999, max_us: 1_000 };
+        assert_eq!((tally.operations(), tally.latency()), (1_000, Some(latency)));
+        assert_eq!(tally.errors.into_iter().collect::<Vec<_>>(), [("AWAY".into(), 1), ("BUSY".into(), 2)]);
+    }
+}
