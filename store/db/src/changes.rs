@@ -64,7 +64,7 @@ pub(crate) fn add(
     let keys = effects.iter().map(|effect| effect.key.clone()).collect();
     let row =
         Change { offset: at.offset, previous: state.last_change, keys, epoch: at.epoch }.encode_to_vec();
-    write.put(Space::Changes, &at.offset.to_be_bytes(), &row)?;
+    write.insert(Space::Changes, &at.offset.to_be_bytes(), &row)?;
     if state.change_rows == 0 {
         state.first_change = at.offset;
     }

@@ -22,8 +22,9 @@
 //!
 //! Leaves out: the thread that flushes ([`Layered::wait_until_due`] tells it when).
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Range;
+use std::collections::btree_map::{Entry, Range};
 use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -53,8 +54,16 @@ impl Default for Limits {
     }
 }
 
-/// Key → value; `None`: the row is deleted.
-type Rows = BTreeMap<Box<[u8]>, Option<Box<[u8]>>>;
+/// One row of a layer.
+#[derive(Debug)]
+struct Row {
+    /// `None`: the row is deleted.
+    value: Option<Box<[u8]>>,
+    /// No older layer has the key, nor the table below: once it is deleted, nothing is to be said of it.
+    is_new: bool,
+}
+
+type Rows = BTreeMap<Box<[u8]>, Row>;
 
 /// Rows of all spaces, by [`Space::number`].
 #[derive(Default, Debug)]
@@ -70,17 +79,27 @@ impl Layer {
     }
 
     fn get(&self, space: Space, key: &[u8]) -> Option<Option<&[u8]>> {
-        self.rows(space).get(key).map(Option::as_deref)
+        self.rows(space).get(key).map(|row| row.value.as_deref())
     }
 
-    fn set(&mut self, space: Space, key: Box<[u8]>, value: Option<Box<[u8]>>) {
-        let key_bytes = ROW_BYTES + key.len();
-        let value_bytes = value.as_ref().map_or(0, |value| value.len());
-        match self.spaces[usize::from(space.number())].insert(key, value) {
-            Some(before) => self.bytes -= before.map_or(0, |before| before.len()),
-            None => self.bytes += key_bytes,
+    /// Takes a newer row.
+    fn set(&mut self, space: Space, key: Box<[u8]>, newer: Row) {
+        let bytes_of = |value: &Option<Box<[u8]>>| value.as_ref().map_or(0, |value| value.len());
+        let (key_bytes, value_bytes) = (ROW_BYTES + key.len(), bytes_of(&newer.value));
+        match self.spaces[usize::from(space.number())].entry(key) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(newer);
+                self.bytes += key_bytes + value_bytes;
+            }
+            Entry::Occupied(older) if older.get().is_new && newer.value.is_none() => {
+                self.bytes -= key_bytes + bytes_of(&older.remove().value);
+            }
+            Entry::Occupied(mut older) => {
+                let older = older.get_mut();
+                self.bytes = self.bytes + value_bytes - bytes_of(&older.value);
+                older.value = newer.value;
+            }
         }
-        self.bytes += value_bytes;
     }
 
     /// Lays a newer layer over this one.
@@ -90,8 +109,8 @@ impl Layer {
             return;
         }
         for (space, rows) in Space::ALL.into_iter().zip(newer.spaces) {
-            for (key, value) in rows {
-                self.set(space, key, value);
+            for (key, row) in rows {
+                self.set(space, key, row);
             }
         }
     }
@@ -100,6 +119,10 @@ impl Layer {
         self.bytes == 0
     }
 }
+
+/// For each space a key before which there is no row, as far as known: those that are deleted from the front, one after the
+/// other, leave rows that say so, which are not to be walked over again each time.
+type Fronts = [Box<[u8]>; Space::ALL.len()];
 
 /// The layers at one moment.
 #[derive(Default, Debug)]
@@ -138,7 +161,7 @@ pub struct Layered<T> {
 struct Shared {
     limits: Limits,
     /// Held by each write, and by whoever wants none to come.
-    gate: Mutex<()>,
+    gate: Mutex<Fronts>,
     /// Held by each flush.
     flushing: Mutex<()>,
     view: RwLock<View>,
@@ -198,8 +221,8 @@ impl<T: Table> Layered<T> {
                 if mutant!(FlushWithoutState) && space == Space::State {
                     continue;
                 }
-                for (key, value) in frozen.rows(space) {
-                    match value {
+                for (key, row) in frozen.rows(space) {
+                    match &row.value {
                         Some(value) => below.put(space, key, value)?,
                         None => drop(below.delete(space, key)?),
                     }
@@ -254,14 +277,27 @@ pub enum Writing<'t> {
 }
 
 /// The rows of one write.
-#[derive(Default)]
-pub struct OwnLayer(Layer);
+pub struct OwnLayer {
+    rows: Layer,
+    fronts: RefCell<Fronts>,
+}
+
+impl OwnLayer {
+    fn set(&mut self, space: Space, key: &[u8], value: Option<&[u8]>, is_new: bool) {
+        assert_key(key);
+        let front = &mut self.fronts.get_mut()[usize::from(space.number())];
+        if value.is_some() && key < &**front {
+            *front = key.into();
+        }
+        self.rows.set(space, key.into(), Row { value: value.map(Into::into), is_new });
+    }
+}
 
 impl Read for Writing<'_> {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<&[u8]>, Error> {
         match self {
             Writing::Through(below) => below.get(space, key),
-            Writing::Layered { own, before } => match own.0.get(space, key) {
+            Writing::Layered { own, before } => match own.rows.get(space, key) {
                 Some(value) => Ok(value),
                 None => before.get(space, key),
             },
@@ -272,8 +308,19 @@ impl Read for Writing<'_> {
         match self {
             Writing::Through(below) => below.walk(space, from, visit),
             Writing::Layered { own, before } => {
-                let layers = std::iter::once(&own.0).chain(before.layers());
-                walk_over(layers, before.below, (space, from), visit)
+                let layers = std::iter::once(&own.rows).chain(before.layers());
+                if !from.is_empty() {
+                    return walk_over(layers, before.below, (space, from), visit);
+                }
+                let at = usize::from(space.number());
+                let mut is_first = true;
+                let front = own.fronts.borrow()[at].clone();
+                walk_over(layers, before.below, (space, &front), &mut |key, value| {
+                    if std::mem::take(&mut is_first) {
+                        own.fronts.borrow_mut()[at] = key.into();
+                    }
+                    visit(key, value)
+                })
             }
         }
     }
@@ -284,8 +331,17 @@ impl Write for Writing<'_> {
         match self {
             Writing::Through(below) => below.put(space, key, value),
             Writing::Layered { own, .. } => {
-                assert_key(key);
-                own.0.set(space, key.into(), Some(value.into()));
+                own.set(space, key, Some(value), false);
+                Ok(())
+            }
+        }
+    }
+
+    fn insert(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        match self {
+            Writing::Through(below) => below.insert(space, key, value),
+            Writing::Layered { own, .. } => {
+                own.set(space, key, Some(value), true);
                 Ok(())
             }
         }
@@ -309,7 +365,7 @@ impl Write for Writing<'_> {
             Writing::Layered { .. } => self.get(space, key)?.is_some(),
         };
         if let (true, Writing::Layered { own, .. }) = (was_there, self) {
-            own.0.set(space, key.into(), None);
+            own.set(space, key, None, false);
         }
         Ok(was_there)
     }
@@ -350,7 +406,7 @@ impl<T: Table> Table for Layered<T> {
     }
 
     fn write<R>(&self, job: impl FnOnce(&mut Writing<'_>) -> Result<R, Error>) -> Result<R, Error> {
-        let _gate = self.shared.gate.lock();
+        let mut gate = self.shared.gate.lock();
         let layer_bytes = self.shared.limits.layer_bytes;
         if self.shared.view.read().active.bytes >= layer_bytes.saturating_mul(2) {
             self.flush()?;
@@ -359,11 +415,12 @@ impl<T: Table> Table for Layered<T> {
             let view = self.shared.view.read();
             self.below.read(|below| {
                 let before = Reading { view: Some(&view), below };
-                let mut writing = Writing::Layered { own: Box::default(), before };
+                let own = OwnLayer { rows: Layer::default(), fronts: RefCell::new(gate.clone()) };
+                let mut writing = Writing::Layered { own: Box::new(own), before };
                 let done = job(&mut writing)?;
                 match writing {
-                    Writing::Layered { own, .. } => Ok((done, own.0)),
-                    Writing::Through(_) => Ok((done, Layer::default())),
+                    Writing::Layered { own, .. } => Ok((done, Some(own))),
+                    Writing::Through(_) => Ok((done, None)),
                 }
             })
         };
@@ -373,7 +430,10 @@ impl<T: Table> Table for Layered<T> {
             ran => ran?,
         };
         let mut view = self.shared.view.write();
-        view.active.cover(own);
+        if let Some(own) = own {
+            *gate = own.fronts.into_inner();
+            view.active.cover(own.rows);
+        }
         let is_due = view.active.bytes >= layer_bytes && view.freeze();
         drop(view);
         if is_due {
@@ -383,7 +443,8 @@ impl<T: Table> Table for Layered<T> {
     }
 
     fn write_through<R>(&self, job: impl FnOnce(&mut Writing<'_>) -> Result<R, Error>) -> Result<R, Error> {
-        let _gate = self.shared.gate.lock();
+        let mut gate = self.shared.gate.lock();
+        *gate = Fronts::default();
         self.flush()?;
         self.below.write(|below| job(&mut Writing::Through(below)))
     }
@@ -393,8 +454,9 @@ impl<T: Table> Table for Layered<T> {
     }
 
     fn reset(&self) -> Result<(), Error> {
-        let _gate = self.shared.gate.lock();
+        let mut gate = self.shared.gate.lock();
         let _alone = self.shared.flushing.lock();
+        *gate = Fronts::default();
         *self.shared.view.write() = View::default();
         self.below.reset()
     }
@@ -411,7 +473,7 @@ impl<T: Table> Table for Layered<T> {
     }
 }
 
-type RowRange<'l> = Range<'l, Box<[u8]>, Option<Box<[u8]>>>;
+type RowRange<'l> = Range<'l, Box<[u8]>, Row>;
 
 /// The rows of layers from one key on, in key order.
 struct Merge<'l> {
@@ -430,8 +492,8 @@ impl<'l> Merge<'l> {
     fn take(&mut self, key: &[u8]) -> Option<&'l [u8]> {
         let mut newest = None;
         for rows in &mut self.layers {
-            if let Some((_, value)) = rows.next_if(|(next, _)| ***next == *key) {
-                newest.get_or_insert(value.as_deref());
+            if let Some((_, row)) = rows.next_if(|(next, _)| ***next == *key) {
+                newest.get_or_insert(row.value.as_deref());
             }
         }
         newest.flatten()

@@ -185,13 +185,16 @@ pub(crate) fn remember(
     let row = remembered.encode_to_vec();
     let bytes = (row.len() + place.key.len()) as u64 + REMEMBERED_OVERHEAD_BYTES;
     let bytes = u32::try_from(bytes).expect("a remembered answer is bounded");
-    write.put(Space::Replies, &place.key, &row)?;
+    match before {
+        Some(_) => write.put(Space::Replies, &place.key, &row)?,
+        None => write.insert(Space::Replies, &place.key, &row)?,
+    }
     let mut order = Vec::with_capacity(20 + place.key.len());
     order.extend_from_slice(&remembered.log_time_ms.to_be_bytes());
     order.extend_from_slice(&place.created_ms.to_be_bytes());
     order.extend_from_slice(&bytes.to_be_bytes());
     order.extend_from_slice(&place.key);
-    write.put(Space::ReplyOrder, &offset.to_be_bytes(), &order)?;
+    write.insert(Space::ReplyOrder, &offset.to_be_bytes(), &order)?;
     state.remembered_count += 1;
     state.remembered_bytes += u64::from(bytes);
     if let Some(session) = place.session {
@@ -199,7 +202,11 @@ pub(crate) fn remember(
         at.extend_from_slice(&place.key[..HASH_BYTES]);
         at.extend_from_slice(&offset.to_be_bytes());
         at.extend_from_slice(&bytes.to_be_bytes());
-        write.put(Space::Sessions, &sequence_key(&session.session, session.sequence), &at)?;
+        let sequence = sequence_key(&session.session, session.sequence);
+        match before {
+            Some(_) => write.put(Space::Sessions, &sequence, &at)?,
+            None => write.insert(Space::Sessions, &sequence, &at)?,
+        }
         raise_session(write, state, session, remembered.log_time_ms)?;
     }
     Ok(())

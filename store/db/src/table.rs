@@ -92,6 +92,13 @@ pub trait Write: Read {
     /// # Errors
     /// The table cannot be written.
     fn put(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), Error>;
+    /// [`Write::put`] of a row that is not there, as the caller knows.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    fn insert(&mut self, space: Space, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.put(space, key, value)
+    }
     /// Creates behind every other key of the space: cheaper than [`Write::put`], and leaves pages full.
     ///
     /// # Errors

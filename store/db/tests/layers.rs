@@ -205,6 +205,8 @@ fn readers_see_whole_writes_in_order_while_layers_are_flushed() {
 enum Step {
     Put(u8, u8),
     Delete(u8),
+    /// A write of two rows, of which one goes again, and the first row that it sees goes too.
+    Turn(u8),
     /// A write that fails.
     Fail(u8),
     Clear,
@@ -217,6 +219,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..12u8, any::<u8>()).prop_map(|(key, value)| Step::Put(key, value)),
         3 => (0..12u8).prop_map(Step::Delete),
+        3 => (0..12u8).prop_map(Step::Turn),
         1 => (0..12u8).prop_map(Step::Fail),
         1 => Just(Step::Clear),
         2 => Just(Step::Flush),
@@ -244,16 +247,41 @@ impl Compared {
         let Compared { table, model, states, .. } = self;
         match step {
             Step::Put(key, value) => {
-                put(table, &[key], &[value]);
-                model.insert(vec![key], vec![value]);
+                if model.insert(vec![key], vec![value]).is_none() && value % 2 == 0 {
+                    table.write(|write| write.insert(HERE, &[key], &[value])).unwrap();
+                } else {
+                    put(table, &[key], &[value]);
+                }
             }
             Step::Delete(key) => {
                 let was_there = table.write(|write| write.delete(HERE, &[key])).unwrap();
                 assert_eq!(was_there, model.remove(&vec![key]).is_some());
             }
+            Step::Turn(key) => {
+                let first = table.write(|write| {
+                    write.put(HERE, &[key], b"turned")?;
+                    if !model.contains_key(&vec![key + 100]) {
+                        write.insert(HERE, &[key + 100], b"short")?;
+                    }
+                    assert!(write.delete(HERE, &[key + 100])?);
+                    let mut first = Vec::new();
+                    write.walk(HERE, &[], &mut |key, _| {
+                        first = key.to_vec();
+                        Ok(false)
+                    })?;
+                    assert!(write.delete(HERE, &first)?);
+                    Ok(first)
+                });
+                model.insert(vec![key], b"turned".to_vec());
+                model.remove(&vec![key + 100]);
+                assert_eq!(model.pop_first().unwrap().0, first.unwrap());
+            }
             Step::Fail(key) => {
                 let failed: Result<(), Error> = table.write(|write| {
                     write.put(HERE, &[key], b"nothing of this")?;
+                    write.walk(HERE, &[], &mut |_, _| Ok(false))?;
+                    write.clear(HERE)?;
+                    write.walk(HERE, &[], &mut |_, _| Ok(false))?;
                     let position = store_core::Position::default();
                     Err(Error::NotUnderstood { position, what: String::new() })
                 });

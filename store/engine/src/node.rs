@@ -318,6 +318,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Err(error) if error.is_reported_by_store() => return Ok(()),
             headroom => headroom?,
         };
+        self.schedule.measured(used);
         let report = self.headroom.look(free_bytes, usable.saturating_sub(used));
         outs.extend(report.map(NodeOut::Report));
         Ok(())

@@ -11,10 +11,14 @@ use store_core::{Offset, Position};
 
 use crate::limits::ROLL_PAUSE_TICKS;
 
+/// The log grows by this part of the state before a snapshot is due.
+const STATE_SHARE: u64 = 4;
+
 /// How often the log is rolled and the state written aside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// When the log has grown by so many bytes since it was last rolled.
+    /// When the log has grown by so many bytes since it was last rolled, and by a [`STATE_SHARE`]th of the state too: a
+    /// snapshot costs as much as the state is large.
     pub log_bytes: u64,
     /// When so many ticks have passed and there is something new.
     pub ticks: u64,
@@ -41,6 +45,8 @@ pub(crate) struct Schedule {
     ticks: u64,
     /// Bytes in the log since it was rolled.
     log_bytes: u64,
+    /// Bytes of the state, as they were measured last.
+    state_bytes: u64,
     /// Ticks before the next one may be asked for, after the log could not be rolled.
     pause: u32,
     /// A snapshot from elsewhere is being installed.
@@ -58,6 +64,7 @@ impl Schedule {
             requested: None,
             ticks: 0,
             log_bytes: 0,
+            state_bytes: 0,
             pause: 0,
             installing: false,
             wanted: false,
@@ -69,11 +76,16 @@ impl Schedule {
         self.log_bytes = log_bytes;
     }
 
+    /// Bytes of the state.
+    pub(crate) fn measured(&mut self, state_bytes: u64) {
+        self.state_bytes = state_bytes;
+    }
+
     /// Counts a tick; the position to roll at, if it is time. `last` is the end of the log.
     pub(crate) fn due(&mut self, last: Position) -> Option<Position> {
         self.ticks = self.ticks.saturating_add(1);
-        let is_time =
-            self.wanted || self.ticks >= self.policy.ticks || self.log_bytes >= self.policy.log_bytes;
+        let has_grown = self.log_bytes >= self.policy.log_bytes.max(self.state_bytes / STATE_SHARE);
+        let is_time = self.wanted || self.ticks >= self.policy.ticks || has_grown;
         self.pause = self.pause.saturating_sub(1);
         let is_busy = self.requested.is_some() || self.installing || self.pause > 0;
         if !is_time || is_busy || last.offset <= self.tried.offset {
@@ -217,5 +229,18 @@ mod tests {
         schedule.installed(Position::new(1, 50));
         schedule.grew(1_000);
         assert!(schedule.due(Position::new(1, 51)).is_some());
+    }
+
+    #[test]
+    fn a_large_state_is_written_the_less_often_and_in_time_all_the_same() {
+        let mut schedule = Schedule::new(POLICY, Position::ZERO);
+        schedule.measured(8_000);
+        schedule.grew(1_999);
+        assert_eq!(schedule.due(Position::new(1, 5)), None);
+        schedule.grew(2_000);
+        assert!(schedule.due(Position::new(1, 5)).is_some());
+        schedule.taken(Position::new(1, 5));
+        let by_ticks = (0..POLICY.ticks).find_map(|_| schedule.due(Position::new(1, 6)));
+        assert_eq!(by_ticks, Some(Position::new(1, 6)));
     }
 }
