@@ -1,5 +1,5 @@
 //! The machine before a round: how long the same work of a processor takes, and a write to the disk of the cluster. If they
-//! change from round to round, the machine did, and not the cluster.
+//! change from round to round, the machine did, or it still writes what the round before left.
 
 use std::hint::black_box;
 use std::io::Write;

@@ -5,8 +5,9 @@
 //!                           CPU time                    CPU time
 //! ```
 //!
-//! A success counts if it is answered between `from` and `to`; a failure, if it is after `from`: one that is only told when the
-//! round is over belongs to it too.
+//! What counts, [`Window::counts`] decides: the rate is of the answers that come between `from` and `to`; a latency belongs to the
+//! moment at which its operation was due, whenever its answer comes, so that a slow end of a round is not left out and a slow
+//! warm-up is.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,17 +37,19 @@ pub struct Round {
     pub span: Duration,
     /// Of an open loop: operations due in the round that no client was free to begin.
     pub overdue: u64,
-    /// Processor time of all server processes in that time; `None`: none was found.
+    /// Server processes that were found.
+    pub servers: usize,
+    /// Their processor time in that time; `None`: there were none, or one was started again.
     pub cpu: Option<Duration>,
     /// The machine before the round.
     pub machine: Machine,
 }
 
 impl Round {
-    /// Operations a second.
+    /// Operations that were answered, a second.
     #[must_use]
     pub fn rate(&self) -> f64 {
-        self.tally.operations() as f64 / self.span.as_secs_f64()
+        self.tally.answered as f64 / self.span.as_secs_f64()
     }
 }
 
@@ -55,6 +58,22 @@ impl Round {
 struct Window {
     from: Instant,
     to: Instant,
+}
+
+/// What of an operation counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Counts {
+    /// Its latency, and that it failed.
+    outcome: bool,
+    /// That it was answered, for the rate.
+    answer: bool,
+}
+
+impl Window {
+    fn counts(&self, due: Instant, ended: Instant) -> Counts {
+        let holds = |moment: Instant| self.from <= moment && moment < self.to;
+        Counts { outcome: holds(due), answer: holds(ended) }
+    }
 }
 
 /// Runs a round of so many clients. The bar goes on by the milliseconds of the round.
@@ -76,16 +95,16 @@ pub async fn measure(
         all.spawn(async move { work(&load, client, &pace, window, &tally).await });
     }
     wait(window.from, bar).await;
-    let before = servers.taken();
+    let before = servers.cpu_times();
     wait(window.to, bar).await;
-    let cpu = before.until(&servers.taken());
+    let cpu = before.until(&servers.cpu_times());
     let overdue = pace.overdue(window.to);
     // Each ends by itself: an operation has its patience.
     while let Some(ended) = all.join_next().await {
         ended.expect("clients neither panic nor are they cancelled");
     }
     let tally = std::mem::take(&mut *tally.lock());
-    Round { tally, span: plan.span, overdue, cpu, machine }
+    Round { tally, span: plan.span, overdue, servers: servers.count(), cpu, machine }
 }
 
 /// A client, from the begin of a round to its last answer.
@@ -96,11 +115,17 @@ async fn work(load: &Load, client: usize, pace: &Pace, window: Window, tally: &M
         }
         let outcome = load.once(client).await;
         let ended = Instant::now();
+        let counts = window.counts(due, ended);
         match outcome {
-            Ok(()) if ended >= window.from && ended < window.to => tally.lock().done(ended - due),
-            Ok(()) => {}
+            Ok(()) => {
+                let mut tally = tally.lock();
+                tally.answered += u64::from(counts.answer);
+                if counts.outcome {
+                    tally.done(ended.saturating_duration_since(due));
+                }
+            }
             Err(reason) => {
-                if ended >= window.from {
+                if counts.outcome {
                     tally.lock().failed(reason);
                 }
                 tokio::time::sleep(AFTER_FAILURE).await;
@@ -117,5 +142,26 @@ async fn wait(moment: Instant, bar: &ProgressBar) {
         }
         tokio::time::sleep(step).await;
         bar.inc(u64::try_from(step.as_millis()).unwrap_or(0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_latency_belongs_to_when_its_operation_was_due_and_the_rate_to_when_answers_come() {
+        let began = Instant::now();
+        let at = |ms: u64| began + Duration::from_millis(ms);
+        let window = Window { from: at(100), to: at(200) };
+        let counted = |due: u64, ended: u64| {
+            let Counts { outcome, answer } = window.counts(at(due), at(ended));
+            (outcome, answer)
+        };
+        assert_eq!(counted(10, 90), (false, false), "warm-up");
+        assert_eq!(counted(10, 150), (false, true), "a slow warm-up is no latency of the round");
+        assert_eq!(counted(100, 199), (true, true));
+        assert_eq!(counted(199, 9_000), (true, false), "a slow end is not left out");
+        assert_eq!(counted(200, 210), (false, false), "begun after the round");
     }
 }

@@ -9,6 +9,8 @@ use crate::failure::Failure;
 const COUNTS_MAX: usize = 16;
 /// Bytes of all records that are put beforehand: they go into the database of every node, and stay.
 const RECORDS_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of requests that wait in one handle (`store_client`): more would be refused here, and not by the cluster.
+const WAITING_BYTES_MAX: u64 = 32 << 20;
 /// Products of orders: each is made through the portals beforehand.
 const PRODUCTS_MAX: u64 = 1_000;
 
@@ -62,6 +64,13 @@ impl Plan {
             );
             return Err(Failure::usage(message).next("give fewer --keys, or fewer --bytes"));
         }
+        let at_once = clients.iter().max().map_or(0, |most| (*most as u64).saturating_mul(args.bytes));
+        if args.work == Work::Put && at_once > WAITING_BYTES_MAX {
+            let message = format!(
+                "{at_once} bytes of --clients times --bytes; at most {WAITING_BYTES_MAX} may wait in one handle"
+            );
+            return Err(Failure::usage(message).next("give fewer --clients, or fewer --bytes"));
+        }
         if args.hot && !matches!(args.work, Work::Order | Work::PortalOrder) {
             return Err(Failure::usage(format!(
                 "--hot is about products, and {} has none",
@@ -95,7 +104,7 @@ impl Plan {
 
     /// In words, for the line above the table.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let what = match self.work {
             Work::Put | Work::Get => format!("of {} bytes, {} keys", self.bytes, self.keys),
             Work::UnaryPut => format!("of {} bytes, new keys", self.bytes),
@@ -177,6 +186,7 @@ mod tests {
         let many: Vec<String> = (1..=17).map(|count| count.to_string()).collect();
         assert!(refused(&format!("put --clients {}", many.join(","))).contains("17 numbers"));
         assert!(refused("get --bytes 524288").contains("10000 keys of 524288 bytes"));
+        assert!(refused("put --keys 100 --bytes 524288 --clients 256").contains("--clients times --bytes"));
         assert!(refused("unary-put --hot").contains("unary-put has none"));
         assert!(plan("unary-put --bytes 524288").is_ok(), "no keys are put beforehand");
     }
@@ -190,9 +200,9 @@ mod tests {
 
     #[test]
     fn a_plan_is_told_in_a_line() {
-        let told = "put of 256 bytes, 10000 keys; closed loop; rounds: 3 of 5 s after 1 s of warm-up";
-        assert_eq!(plan("put").unwrap().told(), told);
-        let told = "order of one product; 200 due a second; rounds: 1 of 5 s after 0 s of warm-up";
-        assert_eq!(plan("order --hot --rate 200 --rounds 1 --warm-up 0").unwrap().told(), told);
+        let summary = "put of 256 bytes, 10000 keys; closed loop; rounds: 3 of 5 s after 1 s of warm-up";
+        assert_eq!(plan("put").unwrap().summary(), summary);
+        let summary = "order of one product; 200 due a second; rounds: 1 of 5 s after 0 s of warm-up";
+        assert_eq!(plan("order --hot --rate 200 --rounds 1 --warm-up 0").unwrap().summary(), summary);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::args::Work;
 use super::measure::Round;
 use super::plan::Plan;
 use super::tally::{Latency, Spread, Tally};
@@ -22,7 +23,9 @@ pub struct Series {
 }
 
 impl Series {
-    fn tally(&self) -> Tally {
+    /// Of all rounds.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
         let mut all = Tally::default();
         self.rounds.iter().for_each(|round| all.add(&round.tally));
         all
@@ -38,7 +41,7 @@ impl Series {
 
     /// Processor seconds of the servers for 10,000 operations; `None`: no server was found, or nothing was done.
     fn cpu(&self) -> Option<f64> {
-        let of = |round: &Round| Some((round.cpu?, round.tally.operations()));
+        let of = |round: &Round| Some((round.cpu?, round.tally.answered));
         let known: Vec<(Duration, u64)> = self.rounds.iter().filter_map(of).collect();
         let operations: u64 = known.iter().map(|(_, operations)| operations).sum();
         let seconds: f64 = known.iter().map(|(cpu, _)| cpu.as_secs_f64()).sum();
@@ -48,7 +51,7 @@ impl Series {
 
 /// The answer of the command.
 #[must_use]
-pub fn report(plan: &Plan, all: &[Series], servers: usize) -> Answer {
+pub fn report(plan: &Plan, all: &[Series]) -> Answer {
     let mut table = Table::new(&[
         Column::number("CLIENTS"),
         Column::number("OPS/S"),
@@ -74,8 +77,9 @@ pub fn report(plan: &Plan, all: &[Series], servers: usize) -> Answer {
             series.cpu().map_or_else(dash, |seconds| format!("{seconds:.2}")),
         ]);
     }
-    let mut answer = Answer::table(plan.told(), document(plan, all, servers), table);
-    let of_servers = match servers {
+    let mut answer = Answer::table(plan.summary(), document(plan, all), table);
+    let servers = all.iter().flat_map(|series| &series.rounds).map(|round| round.servers).max();
+    let of_servers = match servers.unwrap_or(0) {
         0 => "no server process of this cluster was found here".to_owned(),
         count => format!("of the servers (processes: {count}) for 10000 operations"),
     };
@@ -89,20 +93,27 @@ pub fn report(plan: &Plan, all: &[Series], servers: usize) -> Answer {
 /// What did not go well with so many clients.
 fn troubles(series: &Series) -> Vec<String> {
     let clients = counted(series.clients, "client");
-    let mut told = Vec::new();
+    let mut troubles = Vec::new();
     let errors = series.tally().errors;
     if !errors.is_empty() {
         let each: Vec<String> = errors.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-        told.push(format!("{clients}: failed: {}", each.join(", ")));
+        troubles.push(format!("{clients}: failed: {}", each.join(", ")));
+    }
+    let restarted = series.rounds.iter().filter(|round| round.cpu.is_none() && round.servers > 0).count();
+    if restarted > 0 {
+        troubles.push(format!(
+            "{clients}: CPU leaves out {}, in which a part was started again",
+            counted(restarted, "round")
+        ));
     }
     if series.overdue() > 0 {
-        told.push(format!(
-            "{clients}: due and not begun when their round ended: {}; so many clients do not reach that rate, and latencies \
-             would go on growing",
+        troubles.push(format!(
+            "{clients}: due and not begun when their round ended: {}, of which no latency is known; so many clients may not \
+             reach that rate",
             counted(series.overdue(), "operation")
         ));
     }
-    told
+    troubles
 }
 
 /// How much the machine changed between rounds.
@@ -136,17 +147,19 @@ pub fn line(number: usize, of: usize, clients: usize, round: &Round) -> String {
     )
 }
 
-fn document(plan: &Plan, all: &[Series], servers: usize) -> Value {
+fn document(plan: &Plan, all: &[Series]) -> Value {
+    let is_of_orders = matches!(plan.work, Work::Order | Work::PortalOrder);
+    let is_of_keys = matches!(plan.work, Work::Put | Work::Get);
     json!({
         "work": plan.work.word(),
-        "bytes": plan.bytes,
-        "keys": plan.keys,
+        "bytes": (!is_of_orders).then_some(plan.bytes),
+        "keys": is_of_keys.then_some(plan.keys),
+        "products": is_of_orders.then(|| plan.products()),
         "hot": plan.hot,
         "rate": plan.rate,
         "seconds": plan.span.as_secs(),
         "warm_up_seconds": plan.warm_up.as_secs(),
         "rounds": plan.rounds,
-        "server_processes": servers,
         "results": all.iter().map(series_document).collect::<Vec<Value>>(),
     })
 }
@@ -158,7 +171,7 @@ fn series_document(series: &Series) -> Value {
     );
     json!({
         "clients": series.clients,
-        "operations": tally.operations(),
+        "answered": tally.answered,
         "operations_per_second": rates,
         "latency_us": tally.latency().map(latency_document),
         "errors": errors_document(&tally.errors),
@@ -170,12 +183,14 @@ fn series_document(series: &Series) -> Value {
 
 fn round_document(round: &Round) -> Value {
     json!({
-        "operations": round.tally.operations(),
+        "answered": round.tally.answered,
+        "due": round.tally.operations() + round.tally.errors.values().sum::<u64>(),
         "operations_per_second": tenths(round.rate()),
         "latency_us": round.tally.latency().map(latency_document),
         "errors": errors_document(&round.tally.errors),
         "overdue": round.overdue,
         "cpu_seconds": round.cpu.map(|cpu| cpu.as_secs_f64()),
+        "server_processes": round.servers,
         "cpu_loop_us": micros(round.machine.cpu_loop),
         "fdatasync_us": round.machine.fdatasync.map(micros),
     })
@@ -223,7 +238,6 @@ fn milliseconds(us: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::args::Work;
     use super::super::machine::Machine;
     use super::*;
 
@@ -245,9 +259,10 @@ mod tests {
     fn round(operations: u64, us: u64, cpu: Option<Duration>) -> Round {
         let mut tally = Tally::default();
         (0..operations).for_each(|_| tally.done(Duration::from_micros(us)));
+        tally.answered = operations;
         let machine =
             Machine { cpu_loop: Duration::from_micros(8_125), fdatasync: Some(Duration::from_micros(640)) };
-        Round { tally, span: Duration::from_secs(2), overdue: 0, cpu, machine }
+        Round { tally, span: Duration::from_secs(2), overdue: 0, servers: 6, cpu, machine }
     }
 
     #[test]
@@ -260,7 +275,7 @@ mod tests {
             Series { clients: 1, rounds: vec![round(2_000, 900, cpu), round(3_000, 1_000, cpu)] },
             Series { clients: 64, rounds: vec![failed] },
         ];
-        let document = report(&plan(), &all, 6).document;
+        let document = report(&plan(), &all).document;
         assert_eq!((&document["work"], &document["rate"]), (&json!("put"), &Value::Null));
         let one = &document["results"][0];
         assert_eq!(one["operations_per_second"], json!({ "min": 1000.0, "median": 1250.0, "max": 1500.0 }));
@@ -281,14 +296,16 @@ mod tests {
         let mut failed = round(10, 12_300, None);
         failed.tally.failed("AWAY".to_owned());
         failed.overdue = 1;
-        let all = [Series { clients: 64, rounds: vec![failed, round(10, 99_999, None)] }];
-        let answer = report(&plan(), &all, 0);
+        failed.servers = 0;
+        let other = Round { servers: 0, ..round(10, 99_999, None) };
+        let all = [Series { clients: 64, rounds: vec![failed, other] }];
+        let answer = report(&plan(), &all);
         let row = &answer.table.as_ref().unwrap().rows[0];
         assert_eq!(row[..4], ["64", "5.0", "5.0–5.0", "12.3"]);
         assert_eq!(row[7], "-");
         assert!(answer.notes[0].ends_with("no server process of this cluster was found here"));
         assert_eq!(answer.notes[1], "64 clients: failed: 1 AWAY");
-        let late = "64 clients: due and not begun when their round ended: 1 operation;";
+        let late = "64 clients: due and not begun when their round ended: 1 operation,";
         assert!(answer.notes[2].starts_with(late), "{}", answer.notes[2]);
         assert!(
             answer.notes[3].ends_with("a CPU loop 8.12 ms, 8.12 to 8.12; an fdatasync 0.64 ms, 0.64 to 0.64")

@@ -31,7 +31,6 @@ pub async fn run(args: &Bench, loaded: &Loaded, out: &Out) -> Result<(), Failure
     let mut all: Vec<Series> =
         plan.clients.iter().map(|clients| Series { clients: *clients, rounds: Vec::new() }).collect();
     let bar = bar(&plan, out.quiet)?;
-    let mut processes = 0;
     for number in 1..=plan.rounds {
         for series in &mut all {
             bar.set_message(format!("round {number} of {}, clients: {}", plan.rounds, series.clients));
@@ -39,15 +38,25 @@ pub async fn run(args: &Bench, loaded: &Loaded, out: &Out) -> Result<(), Failure
             let machine = machine(loaded).await?;
             // Parts that were started again meanwhile are other processes.
             let servers = Servers::of(&loaded.path);
-            processes = servers.count();
             let round = measure(&load, series.clients, &plan, &servers, machine, &bar).await;
             bar.suspend(|| out.say(&line(number, plan.rounds, series.clients, &round)));
             series.rounds.push(round);
         }
     }
     bar.finish_and_clear();
-    out.answer(&report(&plan, &all, processes));
-    Ok(())
+    out.answer(&report(&plan, &all));
+    all.iter().find_map(nothing_done).map_or(Ok(()), Err)
+}
+
+/// Why so many clients got nothing done; `None`: they did.
+fn nothing_done(series: &Series) -> Option<Failure> {
+    let tally = series.tally();
+    if tally.answered > 0 {
+        return None;
+    }
+    let most = tally.errors.into_iter().max_by_key(|(_, count)| *count);
+    let why = most.map_or_else(String::new, |(reason, _)| format!(": {reason}"));
+    Some(Failure::unreachable(format!("nothing was done with --clients {}{why}", series.clients)))
 }
 
 async fn machine(loaded: &Loaded) -> Result<Machine, Failure> {

@@ -14,7 +14,7 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// The processor time of each process, in ticks.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Taken(BTreeMap<u32, u32>);
+pub struct CpuTimes(BTreeMap<u32, u32>);
 
 /// Which processes are looked at.
 #[derive(Clone, Debug, Default)]
@@ -41,19 +41,22 @@ impl Servers {
 
     /// What each has taken so far.
     #[must_use]
-    pub fn taken(&self) -> Taken {
+    pub fn cpu_times(&self) -> CpuTimes {
         let stat = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
-        Taken(self.pids.iter().filter_map(|pid| Some((*pid, ticks(&stat(pid)?)?))).collect())
+        CpuTimes(self.pids.iter().filter_map(|pid| Some((*pid, ticks(&stat(pid)?)?))).collect())
     }
 }
 
-impl Taken {
-    /// What was taken between two looks, of those that were there at both; `None`: there were none.
+impl CpuTimes {
+    /// The processor time between two looks; `None`: there were no processes, or not the same ones (a part was started again).
     #[must_use]
-    pub fn until(&self, later: &Taken) -> Option<Duration> {
-        let both = self.0.iter().filter_map(|(pid, before)| Some(later.0.get(pid)?.saturating_sub(*before)));
-        let both: Vec<u32> = both.collect();
-        (!both.is_empty()).then(|| TICK * both.iter().fold(0, |sum: u32, ticks| sum.saturating_add(*ticks)))
+    pub fn until(&self, later: &CpuTimes) -> Option<Duration> {
+        if self.0.is_empty() || !self.0.keys().eq(later.0.keys()) {
+            return None;
+        }
+        let each =
+            self.0.iter().zip(later.0.values()).map(|((_, before), after)| after.saturating_sub(*before));
+        Some(TICK * each.fold(0, u32::saturating_add))
     }
 }
 
@@ -107,10 +110,11 @@ mod tests {
     }
 
     #[test]
-    fn only_who_was_there_at_both_looks_counts() {
-        let taken = |all: &[(u32, u32)]| Taken(all.iter().copied().collect());
-        let (before, after) = (taken(&[(1, 100), (2, 50)]), taken(&[(1, 130), (3, 9)]));
-        assert_eq!(before.until(&after), Some(Duration::from_millis(300)));
-        assert_eq!(before.until(&taken(&[])), None);
+    fn a_round_in_which_a_part_was_started_again_has_no_processor_time() {
+        let times = |all: &[(u32, u32)]| CpuTimes(all.iter().copied().collect());
+        let before = times(&[(1, 100), (2, 50)]);
+        assert_eq!(before.until(&times(&[(1, 130), (2, 59)])), Some(Duration::from_millis(390)));
+        assert_eq!(before.until(&times(&[(1, 130), (3, 9)])), None);
+        assert_eq!((before.until(&times(&[])), times(&[]).until(&times(&[]))), (None, None));
     }
 }

@@ -15,6 +15,8 @@ const LATENCY_US_MAX: u64 = 3_600_000_000;
 pub struct Tally {
     /// Of operations that succeeded, in microseconds.
     latencies_us: Histogram<u64>,
+    /// Successes whose answers came within the round, whenever they were due.
+    pub answered: u64,
     /// How many failed, by reason.
     pub errors: BTreeMap<String, u64>,
 }
@@ -22,12 +24,12 @@ pub struct Tally {
 impl Default for Tally {
     fn default() -> Tally {
         let latencies_us = Histogram::new(DIGITS).expect("a histogram has 0 to 5 digits");
-        Tally { latencies_us, errors: BTreeMap::new() }
+        Tally { latencies_us, answered: 0, errors: BTreeMap::new() }
     }
 }
 
 impl Tally {
-    /// Counts a success.
+    /// Counts a success that was due within the round.
     pub fn done(&mut self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).min(LATENCY_US_MAX);
         self.latencies_us.record(us).expect("a histogram grows as far as that");
@@ -41,12 +43,13 @@ impl Tally {
     /// Adds what another round counted.
     pub fn add(&mut self, other: &Tally) {
         self.latencies_us.add(&other.latencies_us).expect("a histogram of our own grows as it must");
+        self.answered += other.answered;
         for (reason, count) in &other.errors {
             *self.errors.entry(reason.clone()).or_insert(0) += count;
         }
     }
 
-    /// Operations that succeeded.
+    /// Operations that were due within the round and succeeded.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.latencies_us.len()

@@ -46,7 +46,7 @@ pub struct Config {
 pub struct Store {
     /// Seconds after which a new snapshot is begun and the log rolls.
     pub snapshot_seconds: u64,
-    /// Bytes of log after which a new snapshot is begun and the log rolls; a quarter of the state, if that is more.
+    /// Bytes of log after which a new snapshot is begun and the log rolls; a quarter of a large state, if that is more.
     pub snapshot_bytes: u64,
     /// So many of the newest snapshots, and of the newest log files, are kept.
     pub files_kept: u64,

@@ -82,7 +82,7 @@ log_files_kept = 3
 rehearsal = {rehearsal}
 
 [store]
-# A new snapshot is begun, and the log rolls, after so many seconds or bytes of log (or a quarter of the state, if that is more).
+# A new snapshot is begun, and the log rolls, after so many seconds or bytes of log (or a quarter of a large state).
 snapshot_seconds = 300
 snapshot_bytes = 67108864
 # So many of the newest snapshots, and of the newest log files, are kept.

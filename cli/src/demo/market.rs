@@ -94,4 +94,31 @@ mod tests {
             assert_eq!(slug(&buyer.name).as_deref(), Some(buyer.cid.as_str()));
         }
     }
+
+    #[test]
+    fn whatever_the_examples_of_help_name_is_in_the_market_or_made_by_an_example_before() {
+        let mut known: Vec<String> = goods().unwrap().into_iter().map(|good| good.pid).collect();
+        known.extend(buyers().unwrap().into_iter().map(|buyer| buyer.cid));
+        // What the examples of `insert-…` make.
+        known.extend(["maria-silva".to_owned(), "umbu".to_owned()]);
+        let is_id =
+            |word: &&str| word.contains(|c: char| c.is_ascii_lowercase()) && !word.contains(['\'', '.']);
+        let of_shop = crate::verb::shop::MENU.verbs.iter().map(|verb| verb.example);
+        let of_staff = crate::verb::admin::MENU.verbs.iter().map(|verb| verb.example);
+        let mut looked_at = 0;
+        for example in of_shop
+            .chain(of_staff)
+            .filter(|example| !example.starts_with("insert-") && !example.starts_with("help "))
+        {
+            let words = example.split(' ').skip(1).filter(is_id);
+            for word in words {
+                let id = word.split('=').next().unwrap();
+                let is_member = ["city", "price"].contains(&id);
+                let is_there = known.iter().any(|known| known.starts_with(id));
+                looked_at += usize::from(!is_member);
+                assert!(is_member || is_there || id == "portal", "{example:?}: {id} is not in the market");
+            }
+        }
+        assert!(looked_at > 10, "{looked_at}");
+    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::market::buyers;
+use super::market::{Buyer, buyers};
 use super::stage::Stage;
 use super::{failover, replication, shopping};
 use crate::args::{Demo, Up};
@@ -116,7 +116,13 @@ async fn shop(stage: &mut Stage) -> Result<(), Failure> {
     let addresses: Vec<String> = stage.config().client_portals.iter().map(|one| one.listen.clone()).collect();
     let (patience, notices) = (Duration::from_secs(10), Some(stage.out.clone()));
     let portals = Portals::new("client portal", &addresses, stage.config().whose(), patience, notices)?;
-    let cid = buyers()?.first().map(|buyer| buyer.cid.clone());
+    let shopper = buyers()?.into_iter().next();
+    if let Some(Buyer { cid, name, city }) = &shopper {
+        stage.out.say(&format!("here you are {name} of {city} ({cid}), who shops; try:"));
+        stage.out.say("  products banana; create-order banana-prata=2 limao-tahiti=3; list-orders");
+        stage.out.say("  exit ends the market, and nothing of it stays (demo --keep keeps its folder)");
+    }
+    let cid = shopper.map(|shopper| shopper.cid);
     let out = stage.out.clone();
     let given = Given::default();
     let shop = shop_at(portals, cid, &given, &out);

@@ -79,7 +79,7 @@ static VERBS: [Verb<Admin>; 14] = [
         args: &[many("[PID] DATA", Kind::Data, 0)],
         flags: &[with("--pid", "PID", Kind::Pid, "the id; else made from the description"), NEW, REQUEST],
         about: "adds a product: description, quantity, price; asks for them if none is given",
-        example: "insert-product description='Banana prata' quantity=120 price=6.90 unit=kg",
+        example: "insert-product description='Umbu' quantity=120 price=6.90 unit=kg",
     },
     Verb {
         operation: Admin::UpdateProduct,
@@ -106,7 +106,7 @@ static VERBS: [Verb<Admin>; 14] = [
         args: &[one("PID", Kind::Pid)],
         flags: &[switch("--cascade", "take it out of open orders first"), IF_MATCH, REQUEST],
         about: "deletes a product that is in no open order",
-        example: "delete-product banana-prata",
+        example: "delete-product umbu",
     },
     Verb {
         operation: Admin::ListProducts,

@@ -34,7 +34,7 @@ static VERBS: [Verb<Shop>; 12] = [
         args: &[one("CID", Kind::Cid)],
         flags: &[],
         about: "says who you are; every command after it is in that name",
-        example: "use maria-silva",
+        example: "use joaquim-sousa",
     },
     Verb {
         operation: Shop::CreateOrder,
@@ -43,7 +43,7 @@ static VERBS: [Verb<Shop>; 12] = [
         args: &[many("PID=QUANTITY", Kind::Line, 0)],
         flags: &[CID, REQUEST],
         about: "opens an order, with its first lines if any are given; lines of one product are added up",
-        example: "create-order banana-prata=3 mamao=1",
+        example: "create-order banana-prata=3 limao-tahiti=1",
     },
     Verb {
         operation: Shop::ModifyOrder,
@@ -52,7 +52,7 @@ static VERBS: [Verb<Shop>; 12] = [
         args: &[one("OID", Kind::Oid), many("PID=QUANTITY", Kind::Line, 1)],
         flags: &[CID, IF_MATCH, REQUEST],
         about: "sets quantities of an order; 0 removes the line, lines of one product are added up",
-        example: "modify-order 0193 banana-prata=5 mamao=0",
+        example: "modify-order 0193 banana-prata=5 limao-tahiti=0",
     },
     Verb {
         operation: Shop::GetOrder,

@@ -17,108 +17,33 @@
 //!   only after its transaction has committed: a row is in the layer, below, or in both alike.
 //! - *A long reader* ([`Table::read_settled`]) sees the table below alone, after everything was flushed, and keeps nobody
 //!   out. A short one keeps the end of a write waiting.
-//! - *Memory is bounded.* A write that finds twice [`Limits::layer_bytes`] in the active layer flushes it first; so a table
-//!   below that does not take its flush (a disk that hangs) stops the writes in the end.
+//! - *Memory is bounded.* A write that finds twice [`Limits`] in the active layer flushes it first; so a table below that does
+//!   not take its flush (a disk that hangs) stops the writes in the end. A frozen layer may be as large besides.
+//! - *What was written has room below.* Until it is flushed it counts as room that is taken: a page for each row, twice, since
+//!   LMDB writes a page anew and reuses the one before only later, and the bytes of the rows, twice, since pages are
+//!   split half full. Where little room is left, layers are flushed early.
 //!
 //! Leaves out: the thread that flushes ([`Layered::wait_until_due`] tells it when).
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::collections::btree_map::{Entry, Range};
-use std::iter::Peekable;
-use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use store_core::mutant;
 
 use crate::error::Error;
+pub use crate::layer::Limits;
+use crate::layer::{Layer, Row, walk_over};
 use crate::table::{Read, Space, Table, Visit, Write, assert_key, not_in_order};
 
-/// What a row takes in memory beside its key and value, about: its place in the map, and two allocations.
-const ROW_BYTES: usize = 80;
-/// What a flush takes below for a byte in memory, at most, about: pages are split half full.
+/// A page below, of which a flush writes one a row at most, about.
+const PAGE_BYTES: u64 = 4_096;
+/// What a flush takes below for a page, and for a byte, at most, about.
 const GROWTH: u64 = 2;
-
-/// Bounds of the layers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// The bytes of the active layer from which on a flush is due.
-    pub layer_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { layer_bytes: 8 << 20 }
-    }
-}
-
-/// One row of a layer.
-#[derive(Debug)]
-struct Row {
-    /// `None`: the row is deleted.
-    value: Option<Box<[u8]>>,
-    /// No older layer has the key, nor the table below: once it is deleted, nothing is to be said of it.
-    is_new: bool,
-}
-
-type Rows = BTreeMap<Box<[u8]>, Row>;
-
-/// Rows of all spaces, by [`Space::number`].
-#[derive(Default, Debug)]
-struct Layer {
-    spaces: [Rows; Space::ALL.len()],
-    /// What they take in memory.
-    bytes: usize,
-}
-
-impl Layer {
-    fn rows(&self, space: Space) -> &Rows {
-        &self.spaces[usize::from(space.number())]
-    }
-
-    fn get(&self, space: Space, key: &[u8]) -> Option<Option<&[u8]>> {
-        self.rows(space).get(key).map(|row| row.value.as_deref())
-    }
-
-    /// Takes a newer row.
-    fn set(&mut self, space: Space, key: Box<[u8]>, newer: Row) {
-        let bytes_of = |value: &Option<Box<[u8]>>| value.as_ref().map_or(0, |value| value.len());
-        let (key_bytes, value_bytes) = (ROW_BYTES + key.len(), bytes_of(&newer.value));
-        match self.spaces[usize::from(space.number())].entry(key) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(newer);
-                self.bytes += key_bytes + value_bytes;
-            }
-            Entry::Occupied(older) if older.get().is_new && newer.value.is_none() => {
-                self.bytes -= key_bytes + bytes_of(&older.remove().value);
-            }
-            Entry::Occupied(mut older) => {
-                let older = older.get_mut();
-                self.bytes = self.bytes + value_bytes - bytes_of(&older.value);
-                older.value = newer.value;
-            }
-        }
-    }
-
-    /// Lays a newer layer over this one.
-    fn cover(&mut self, newer: Layer) {
-        if self.is_empty() {
-            *self = newer;
-            return;
-        }
-        for (space, rows) in Space::ALL.into_iter().zip(newer.spaces) {
-            for (key, row) in rows {
-                self.set(space, key, row);
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.bytes == 0
-    }
-}
+/// Layers that would take this part of the room that is left are flushed at once.
+const EARLY_SHARE: u64 = 4;
 
 /// For each space a key before which there is no row, as far as known: those that are deleted from the front, one after the
 /// other, leave rows that say so, which are not to be walked over again each time.
@@ -165,6 +90,10 @@ struct Shared {
     /// Held by each flush.
     flushing: Mutex<()>,
     view: RwLock<View>,
+    /// Bytes and rows of all layers, for whoever does not want to wait for the view.
+    pending: [AtomicUsize; 2],
+    /// A flush is due before a layer is full.
+    is_early: AtomicBool,
     /// A flush is due.
     due: Mutex<bool>,
     is_due: Condvar,
@@ -178,6 +107,8 @@ impl<T: Table> Layered<T> {
             gate: Mutex::default(),
             flushing: Mutex::default(),
             view: RwLock::default(),
+            pending: Default::default(),
+            is_early: AtomicBool::new(false),
             due: Mutex::default(),
             is_due: Condvar::new(),
         };
@@ -201,6 +132,18 @@ impl<T: Table> Layered<T> {
     pub fn wake(&self) {
         *self.shared.due.lock() = true;
         self.shared.is_due.notify_one();
+    }
+
+    /// Carries a layer that is full into the table below; any, where room is short.
+    ///
+    /// # Errors
+    /// As [`Layered::flush`].
+    pub fn flush_full(&self) -> Result<(), Error> {
+        if self.shared.is_early.swap(false, Ordering::Relaxed) {
+            return self.flush();
+        }
+        let _alone = self.shared.flushing.lock();
+        self.flush_frozen()
     }
 
     /// Carries what was written before into the table below.
@@ -230,8 +173,27 @@ impl<T: Table> Layered<T> {
             }
             Ok(())
         })?;
-        self.shared.view.write().frozen = None;
+        let mut view = self.shared.view.write();
+        view.frozen = None;
+        self.note(&view);
         Ok(())
+    }
+
+    fn drop_layers(&self, view: &mut View) {
+        *view = View::default();
+        self.note(view);
+    }
+
+    /// What the layers will take below, at most, about, where so many bytes are used: no flush writes pages that are not there.
+    fn pending_over(&self, used: u64) -> u64 {
+        let [bytes, rows] = self.shared.pending.each_ref().map(|count| count.load(Ordering::Relaxed) as u64);
+        ((rows * PAGE_BYTES).min(used) + bytes) * GROWTH
+    }
+
+    fn note(&self, view: &View) {
+        let [bytes, rows] = &self.shared.pending;
+        bytes.store(view.layers().map(|layer| layer.bytes).sum(), Ordering::Relaxed);
+        rows.store(view.layers().map(|layer| layer.count).sum(), Ordering::Relaxed);
     }
 }
 
@@ -395,8 +357,13 @@ impl<T: Table> Table for Layered<T> {
     }
 
     fn read_settled<R>(&self, job: impl FnOnce(&Reading<'_>) -> Result<R, Error>) -> Result<R, Error> {
+        let flushes = !mutant!(SettledWithoutFlush);
+        if flushes {
+            // Most of it, before writes have to wait.
+            self.flush()?;
+        }
         let gate = self.shared.gate.lock();
-        if !mutant!(SettledWithoutFlush) {
+        if flushes {
             self.flush()?;
         }
         self.below.read(|below| {
@@ -407,8 +374,9 @@ impl<T: Table> Table for Layered<T> {
 
     fn write<R>(&self, job: impl FnOnce(&mut Writing<'_>) -> Result<R, Error>) -> Result<R, Error> {
         let mut gate = self.shared.gate.lock();
-        let layer_bytes = self.shared.limits.layer_bytes;
-        if self.shared.view.read().active.bytes >= layer_bytes.saturating_mul(2) {
+        let limits = self.shared.limits;
+        let is_too_full = self.shared.view.read().active.reaches(2, limits);
+        if is_too_full {
             self.flush()?;
         }
         let ran = {
@@ -434,7 +402,8 @@ impl<T: Table> Table for Layered<T> {
             *gate = own.fronts.into_inner();
             view.active.cover(own.rows);
         }
-        let is_due = view.active.bytes >= layer_bytes && view.freeze();
+        let is_due = view.active.reaches(1, limits) && view.freeze();
+        self.note(&view);
         drop(view);
         if is_due {
             self.wake();
@@ -449,6 +418,15 @@ impl<T: Table> Table for Layered<T> {
         self.below.write(|below| job(&mut Writing::Through(below)))
     }
 
+    fn replace<R>(&self, job: impl FnOnce(&mut Writing<'_>) -> Result<R, Error>) -> Result<R, Error> {
+        let mut gate = self.shared.gate.lock();
+        let _alone = self.shared.flushing.lock();
+        let done = self.below.write(|below| job(&mut Writing::Through(below)))?;
+        *gate = Fronts::default();
+        self.drop_layers(&mut self.shared.view.write());
+        Ok(done)
+    }
+
     fn damage(&self) -> Option<String> {
         self.below.damage()
     }
@@ -457,80 +435,32 @@ impl<T: Table> Table for Layered<T> {
         let mut gate = self.shared.gate.lock();
         let _alone = self.shared.flushing.lock();
         *gate = Fronts::default();
-        *self.shared.view.write() = View::default();
+        // Nobody reads meanwhile: the table below alone is older.
+        let mut view = self.shared.view.write();
+        self.drop_layers(&mut view);
         self.below.reset()
     }
 
     fn sync(&self) -> Result<(), Error> {
-        self.flush()?;
-        self.below.sync()
+        // What is below already is whole, whatever becomes of the rest.
+        let flushed = self.flush();
+        self.below.sync()?;
+        flushed
     }
 
     fn headroom(&self) -> Result<(u64, u64), Error> {
-        let layers: usize = self.shared.view.read().layers().map(|layer| layer.bytes).sum();
         let (used, usable) = self.below.headroom()?;
-        Ok((used + layers as u64 * GROWTH, usable))
-    }
-}
-
-type RowRange<'l> = Range<'l, Box<[u8]>, Row>;
-
-/// The rows of layers from one key on, in key order.
-struct Merge<'l> {
-    /// The newest layer first.
-    layers: Vec<Peekable<RowRange<'l>>>,
-}
-
-impl<'l> Merge<'l> {
-    /// The next key, if it is not behind this one.
-    fn next_up_to(&mut self, last: Option<&[u8]>) -> Option<&'l [u8]> {
-        let keys = self.layers.iter_mut().filter_map(|rows| rows.peek().map(|(key, _)| &***key));
-        keys.min().filter(|key| last.is_none_or(|last| *key <= last))
+        let pending = self.pending_over(used);
+        if pending > usable.saturating_sub(used) / EARLY_SHARE {
+            // Not here: whoever asks for the room waits for no reader.
+            self.shared.is_early.store(true, Ordering::Relaxed);
+            self.wake();
+        }
+        Ok((used + pending, usable))
     }
 
-    /// The newest value of this key, which is next.
-    fn take(&mut self, key: &[u8]) -> Option<&'l [u8]> {
-        let mut newest = None;
-        for rows in &mut self.layers {
-            if let Some((_, row)) = rows.next_if(|(next, _)| ***next == *key) {
-                newest.get_or_insert(row.value.as_deref());
-            }
-        }
-        newest.flatten()
+    fn pending_bytes(&self) -> Result<u64, Error> {
+        let (used, _) = self.below.headroom()?;
+        Ok(self.pending_over(used))
     }
-}
-
-/// Walks layers, the newest first, and what is below them.
-fn walk_over<'l>(
-    layers: impl Iterator<Item = &'l Layer>,
-    below: &dyn Read,
-    (space, from): (Space, &[u8]),
-    visit: &mut Visit<'_>,
-) -> Result<(), Error> {
-    let range = (Bound::Included(from), Bound::Unbounded);
-    let rows = layers.map(|layer| layer.rows(space).range::<[u8], _>(range).peekable());
-    let mut merge = Merge { layers: rows.collect() };
-    let mut goes_on = true;
-    below.walk(space, from, &mut |key, value| {
-        let mut is_covered = false;
-        while let Some(next) = merge.next_up_to(Some(key)) {
-            is_covered = next == key;
-            if let Some(value) = merge.take(next) {
-                goes_on = visit(next, value)?;
-            }
-            if !goes_on {
-                return Ok(false);
-            }
-        }
-        if !is_covered {
-            goes_on = visit(key, value)?;
-        }
-        Ok(goes_on)
-    })?;
-    while goes_on && let Some(next) = merge.next_up_to(None) {
-        if let Some(value) = merge.take(next) {
-            goes_on = visit(next, value)?;
-        }
-    }
-    Ok(())
 }

@@ -26,6 +26,7 @@ pub mod changes;
 pub mod checkpoints;
 mod error;
 mod json;
+mod layer;
 pub mod layered;
 pub mod limits;
 pub mod lmdb;

@@ -329,11 +329,16 @@ fn drop_oldest(
     let sequence = sequence.try_into().map(u64::from_be_bytes);
     let sequence = sequence.map_err(|_| Error::damaged("the order of answers names no sequence"))?;
     write.delete(Space::Sessions, &sequence_key(session, sequence))?;
+    // First behind it, since the oldest goes first: what is before it is most often gone, row by row.
     let mut has_more = false;
-    write.walk(Space::Sessions, &sequence_key(session, 0), &mut |key, _| {
-        has_more = sequence_of(key, session).is_some();
-        Ok(false)
-    })?;
+    for from in [sequence.saturating_add(1), 0] {
+        if !has_more {
+            write.walk(Space::Sessions, &sequence_key(session, from), &mut |key, _| {
+                has_more = sequence_of(key, session).is_some();
+                Ok(false)
+            })?;
+        }
+    }
     let known = write.get(Space::Sessions, session)?.map(session_state).transpose()?;
     let mut known = known.ok_or_else(|| Error::damaged("a session with answers has no state"))?;
     if has_more {

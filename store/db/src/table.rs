@@ -150,6 +150,13 @@ pub trait Table: Clone + Send + Sync + 'static {
     ) -> Result<T, Error> {
         self.write(job)
     }
+    /// [`Table::write`] of a job that begins to replace all that is there: the rest goes, once the job's rows are there.
+    ///
+    /// # Errors
+    /// As [`Table::write`]; then everything is as it was.
+    fn replace<T>(&self, job: impl FnOnce(&mut Self::Write<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        self.write(job)
+    }
     /// What the store under the table has reported of damage since it was opened or reset; `None`: nothing. Whatever read or
     /// wrote met it.
     fn damage(&self) -> Option<String>;
@@ -168,4 +175,11 @@ pub trait Table: Clone + Send + Sync + 'static {
     /// # Errors
     /// The table does not say.
     fn headroom(&self) -> Result<(u64, u64), Error>;
+    /// Of the bytes used, those that what was written has still to take on the disk, at most, about.
+    ///
+    /// # Errors
+    /// The table does not say.
+    fn pending_bytes(&self) -> Result<u64, Error> {
+        Ok(0)
+    }
 }

@@ -233,7 +233,7 @@ impl<T: Table> Import<T> {
         if table.damage().is_some() {
             table.reset()?;
         }
-        table.write_through(|write| {
+        table.replace(|write| {
             Space::ALL.into_iter().try_for_each(|space| write.clear(space))?;
             write.put(Space::State, IMPORTING, &[])
         })?;

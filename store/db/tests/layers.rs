@@ -16,8 +16,12 @@ fn options() -> Options {
     Options { map_bytes: 64 << 20, ..Options::new("boot") }
 }
 
+fn limits(layer_bytes: usize) -> Limits {
+    Limits { layer_bytes, layer_rows: usize::MAX }
+}
+
 fn over_memory(layer_bytes: usize) -> Layered<Memory> {
-    Layered::new(Memory::new(), Limits { layer_bytes })
+    Layered::new(Memory::new(), limits(layer_bytes))
 }
 
 fn put(table: &impl Table, key: &[u8], value: &[u8]) {
@@ -49,7 +53,7 @@ fn layers_over_either_table_are_a_table() {
         let mut next = folders.iter();
         suite::run(|| {
             let (below, _) = Lmdb::open(next.next().unwrap().path(), &options()).unwrap();
-            Layered::new(below, Limits { layer_bytes })
+            Layered::new(below, limits(layer_bytes))
         });
     }
 }
@@ -141,11 +145,82 @@ fn damage_that_a_write_meets_leaves_no_mark_that_vouches() {
 }
 
 #[test]
+fn a_layer_is_full_by_its_rows_too() {
+    let table = Layered::new(Memory::new(), Limits { layer_bytes: usize::MAX, layer_rows: 3 });
+    for key in [b"a", b"b", b"a"] {
+        put(&table, key, b"1");
+        assert!(!table.wait_until_due(Duration::ZERO), "a row that is written again is one row");
+    }
+    put(&table, b"c", b"1");
+    assert!(table.wait_until_due(Duration::ZERO));
+    table.flush_full().unwrap();
+    assert_eq!(all(table.below()).len(), 3);
+}
+
+#[test]
 fn layers_count_as_room_that_is_taken() {
     let table = over_memory(1 << 20);
     let before = table.headroom().unwrap().0;
     put(&table, b"a", &[1; 10_000]);
     assert!(table.headroom().unwrap().0 >= before + 20_000, "pages may be half full");
+    assert!(table.pending_bytes().unwrap() >= 20_000);
+    table.flush().unwrap();
+    assert_eq!(table.pending_bytes().unwrap(), 0);
+}
+
+/// As a node admits writes: only while more than a reserve is free.
+#[test]
+fn whatever_was_written_while_room_was_left_has_room_below() {
+    const RESERVE: u64 = 8 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let small = Options { map_bytes: 48 << 20, ..options() };
+    let table = Layered::new(
+        Lmdb::open(folder.path(), &small).unwrap().0,
+        Limits { layer_bytes: 4 << 20, layer_rows: 4_096 },
+    );
+    let (mut random, mut rows, mut refused) = (1u64, 0u64, 0);
+    while refused < 3 {
+        let (used, usable) = table.headroom().unwrap();
+        if usable.saturating_sub(used) < RESERVE {
+            refused += 1;
+        } else {
+            refused = 0;
+            let wrote = table.write(|write| {
+                (0..500).try_for_each(|_| {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    write.put(HERE, &random.to_be_bytes(), &[7; 60])
+                })
+            });
+            wrote.unwrap();
+            rows += 500;
+        }
+        if table.wait_until_due(Duration::ZERO) {
+            table.flush_full().expect("what was admitted has room");
+        }
+    }
+    table.sync().expect("what was admitted has room");
+    assert!(rows > 50_000, "{rows} rows fit before that");
+    assert_eq!(all(table.below()).len() as u64, rows);
+}
+
+#[test]
+fn what_replaces_everything_has_no_layer_over_it_and_one_that_fails_changes_nothing() {
+    let table = over_memory(1 << 20);
+    put(&table, b"a", b"1");
+    let failed: Result<(), Error> = table.replace(|write| {
+        write.clear(HERE)?;
+        Err(Error::Damaged { what: "a snapshot".to_owned() })
+    });
+    assert!(failed.is_err());
+    assert_eq!(all(&table).into_keys().collect::<Vec<_>>(), [b"a"]);
+    table
+        .replace(|write| {
+            write.clear(HERE)?;
+            write.put(HERE, b"b", b"2")
+        })
+        .unwrap();
+    assert_eq!(all(&table), all(table.below()));
+    assert_eq!(all(&table).into_keys().collect::<Vec<_>>(), [b"b"]);
 }
 
 /// Two rows are always written alike. Whatever is flushed meanwhile, nobody sees them differ, or go back.
@@ -153,7 +228,7 @@ fn layers_count_as_room_that_is_taken() {
 fn readers_see_whole_writes_in_order_while_layers_are_flushed() {
     let folder = tempfile::tempdir().unwrap();
     let below = Lmdb::open(folder.path(), &options()).unwrap().0;
-    let table = Layered::new(below, Limits { layer_bytes: 2_000 });
+    let table = Layered::new(below, limits(2_000));
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for settled in [false, false, true] {
@@ -306,7 +381,7 @@ impl Compared {
 
     fn kill(&mut self) {
         let below = self.table.below().clone();
-        self.table = Layered::new(below, Limits { layer_bytes: self.layer_bytes });
+        self.table = Layered::new(below, limits(self.layer_bytes));
         let found = all(&self.table);
         assert!(self.states.contains(&found), "{found:?} is none of {:?}", self.states);
         self.model = found;

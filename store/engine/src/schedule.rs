@@ -11,14 +11,16 @@ use store_core::{Offset, Position};
 
 use crate::limits::ROLL_PAUSE_TICKS;
 
-/// The log grows by this part of the state before a snapshot is due.
+/// A large state is written when the log has grown by this part of it: of what it has beyond the bytes that are written
+/// in no time.
 const STATE_SHARE: u64 = 4;
+const STATE_BYTES_SMALL: u64 = 64 << 20;
 
 /// How often the log is rolled and the state written aside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// When the log has grown by so many bytes since it was last rolled, and by a [`STATE_SHARE`]th of the state too: a
-    /// snapshot costs as much as the state is large.
+    /// When the log has grown by so many bytes since it was last rolled, and by a [`STATE_SHARE`]th of a large state
+    /// too: a snapshot costs as much as the state is large.
     pub log_bytes: u64,
     /// When so many ticks have passed and there is something new.
     pub ticks: u64,
@@ -84,7 +86,8 @@ impl Schedule {
     /// Counts a tick; the position to roll at, if it is time. `last` is the end of the log.
     pub(crate) fn due(&mut self, last: Position) -> Option<Position> {
         self.ticks = self.ticks.saturating_add(1);
-        let has_grown = self.log_bytes >= self.policy.log_bytes.max(self.state_bytes / STATE_SHARE);
+        let share = self.state_bytes.saturating_sub(STATE_BYTES_SMALL) / STATE_SHARE;
+        let has_grown = self.log_bytes >= self.policy.log_bytes.max(share);
         let is_time = self.wanted || self.ticks >= self.policy.ticks || has_grown;
         self.pause = self.pause.saturating_sub(1);
         let is_busy = self.requested.is_some() || self.installing || self.pause > 0;
@@ -234,7 +237,11 @@ mod tests {
     #[test]
     fn a_large_state_is_written_the_less_often_and_in_time_all_the_same() {
         let mut schedule = Schedule::new(POLICY, Position::ZERO);
-        schedule.measured(8_000);
+        schedule.measured(STATE_BYTES_SMALL);
+        schedule.grew(1_000);
+        assert!(schedule.due(Position::new(1, 4)).is_some(), "a small one");
+        schedule.taken(Position::new(1, 4));
+        schedule.measured(STATE_BYTES_SMALL + 8_000);
         schedule.grew(1_999);
         assert_eq!(schedule.due(Position::new(1, 5)), None);
         schedule.grew(2_000);

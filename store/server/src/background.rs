@@ -6,13 +6,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use proto::store::{AuditResponse, FailureReason, KeyRecord};
 use store_client::failure::{failure, status_from};
 use store_core::Position;
@@ -253,27 +252,34 @@ impl AuditView {
     }
 }
 
-/// Carries full layers into the database, and syncs it from time to time, so that a crash of the machine costs little replay;
-/// until the end is told ([`store_db::Layered::wake`] makes it look).
-pub(crate) fn run_flushes(shared: &Shared, end: &AtomicBool) -> Result<(), Error> {
-    let failed = |source: store_db::Error| Error::Stage { stage: "database", source: source.into() };
-    let every = Duration::from_secs(SYNC_S);
-    let mut next_sync = Instant::now() + every;
+/// Carries full layers into the database until the end is told ([`store_db::Layered::wake`] makes it look).
+pub(crate) fn run_flushes(shared: &Shared, end: &SyncEnd) -> Result<(), Error> {
+    while !*end.0.lock() {
+        let is_due = shared.table.wait_until_due(Duration::from_secs(SYNC_S));
+        // What reports damage is on its way to be made anew; who stays with it all the same writes when a layer is too full.
+        if is_due && shared.table.damage().is_none() {
+            let flushed = shared.table.flush_full();
+            flushed.map_err(|source| Error::Stage { stage: "database", source: source.into() })?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends the threads that flush and sync.
+pub(crate) type SyncEnd = Arc<(Mutex<bool>, Condvar)>;
+
+/// Flushes and syncs the table from time to time, so that a crash costs little replay.
+pub(crate) fn run_syncs(shared: &Shared, end: &SyncEnd) -> Result<(), Error> {
     loop {
-        let is_due = shared.table.wait_until_due(next_sync.saturating_duration_since(Instant::now()));
-        if end.load(Ordering::Acquire) {
+        let mut ended = end.0.lock();
+        end.1.wait_while_for(&mut ended, |ended| !*ended, Duration::from_secs(SYNC_S));
+        if *ended {
             return Ok(());
         }
-        // What reports damage is on its way to be made anew; who stays with it all the same writes when a layer is too full.
-        let may_write = shared.table.damage().is_none();
-        if is_due && may_write {
-            shared.table.flush().map_err(failed)?;
-        }
-        if Instant::now() >= next_sync {
-            if may_write {
-                shared.table.sync().map_err(failed)?;
-            }
-            next_sync = Instant::now() + every;
+        drop(ended);
+        if shared.table.damage().is_none() {
+            let synced = shared.table.sync();
+            synced.map_err(|source| Error::Stage { stage: "database", source: source.into() })?;
         }
     }
 }

@@ -4,7 +4,6 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use proto::store::Route;
@@ -16,7 +15,7 @@ use store_keys::ClusterKey;
 use store_log::{BootId, ClusterId, LogReader, RealDisk, RealFile};
 use tokio::sync::{mpsc, watch};
 
-use crate::background::{Audits, BackgroundJobs, run_flushes};
+use crate::background::{Audits, BackgroundJobs, SyncEnd, run_flushes, run_syncs};
 use crate::change_waits::ChangeWaits;
 use crate::config::Config;
 use crate::error::Error;
@@ -51,7 +50,7 @@ pub(crate) struct Running {
     /// What ends the node.
     pub(crate) fatal: mpsc::UnboundedReceiver<Error>,
     threads: Vec<JoinHandle<()>>,
-    flushes_end: Arc<AtomicBool>,
+    sync_end: SyncEnd,
 }
 
 /// The ends of a replica's threads for the carrier of messages.
@@ -176,17 +175,16 @@ impl Opened {
             background,
             response_batch: ResponseBatch::default(),
         };
-        let flushes_end = Arc::new(AtomicBool::new(false));
         let (writer_shared, ballots_shared) = (Arc::clone(&shared), Arc::clone(&shared));
-        let (flush_shared, flushes) = (Arc::clone(&shared), Arc::clone(&flushes_end));
-        let threads = vec![
+        let mut threads = vec![
             spawn("node", &fatal_tell, move || node.run())?,
             spawn("writer", &fatal_tell, move || run_writer(writer, &ends.writer, &writer_shared))?,
             spawn("ballots", &fatal_tell, move || run_ballots(ballots, &ends.ballots, &ballots_shared))?,
             spawn("applier", &fatal_tell, move || applier.run())?,
-            spawn("flushes", &fatal_tell, move || run_flushes(&flush_shared, &flushes))?,
         ];
-        Ok(Running { shared, audits, snapshots, log, fatal, threads, flushes_end })
+        let sync_end = SyncEnd::default();
+        threads.extend(database_threads(&shared, &sync_end, &fatal_tell)?);
+        Ok(Running { shared, audits, snapshots, log, fatal, threads, sync_end })
     }
 }
 
@@ -196,13 +194,28 @@ impl Running {
     pub(crate) fn stop(&mut self) {
         self.shared.close();
         self.audits.close();
-        self.flushes_end.store(true, Ordering::Release);
+        *self.sync_end.0.lock() = true;
+        self.sync_end.1.notify_all();
         self.shared.table.wake();
         for thread in self.threads.drain(..) {
             // A thread that panicked has told so.
             let _ = thread.join();
         }
     }
+}
+
+/// The threads that carry the newest rows into the database, and sync it.
+fn database_threads(
+    shared: &Arc<Shared>,
+    end: &SyncEnd,
+    fatal: &mpsc::UnboundedSender<Error>,
+) -> Result<[JoinHandle<()>; 2], Error> {
+    let (flushed, flushes_end) = (Arc::clone(shared), Arc::clone(end));
+    let (synced, syncs_end) = (Arc::clone(shared), Arc::clone(end));
+    Ok([
+        spawn("flushes", fatal, move || run_flushes(&flushed, &flushes_end))?,
+        spawn("syncs", fatal, move || run_syncs(&synced, &syncs_end))?,
+    ])
 }
 
 /// Runs one of the replica's threads; an error or a panic ends the node.

@@ -251,6 +251,10 @@ impl ApplierThread {
             more = polled.map_err(|source| Error::Stage { stage: "applier", source })?;
             self.carry(&mut outs);
         }
+        if self.shared.table.damage().is_some() {
+            // The next start makes it anew.
+            return Ok(());
+        }
         let synced = self.shared.table.sync();
         synced.map_err(|source| Error::Stage { stage: "database", source: source.into() })
     }
@@ -302,13 +306,14 @@ fn log_change(before: RoleView, view: RoleView) {
     match (view.leader, before.leader) {
         (Some(leader), _) => tracing::info!(?role, epoch, leader = leader.0, "leader changed"),
         (None, Some(leader)) if role == Role::Candidate => tracing::info!(
+            ?role,
             epoch,
             leader = leader.0,
             "campaign started: the leader's stream broke, or it was silent for an election timer"
         ),
         (None, Some(leader)) => tracing::info!(?role, epoch, leader = leader.0, "leader lost"),
         (None, None) if role == Role::Candidate => {
-            tracing::info!(epoch, "campaign started: no leader is known");
+            tracing::info!(?role, epoch, "campaign started: no leader is known");
         }
         (None, None) => tracing::info!(?role, epoch, "no leader is known"),
     }

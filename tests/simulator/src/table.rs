@@ -9,5 +9,5 @@ pub(crate) type SimTable = Layered<Memory>;
 /// Layers over what a kill leaves: small ones, middling ones, and such as are flushed for snapshots alone.
 pub(crate) fn table_over(below: Memory, index: usize) -> SimTable {
     let layer_bytes = [4 << 10, 64 << 10, 4 << 20][index % 3];
-    Layered::new(below, Limits { layer_bytes })
+    Layered::new(below, Limits { layer_bytes, ..Limits::default() })
 }

@@ -2,7 +2,8 @@
 //!
 //! A handle speaks to one cluster only. Its id is configured, or it is the one that a majority of the configured addresses
 //! name; a node that names another one, or another log than the group had before, is not listened to, and the reason says
-//! whose port it is. Once known, neither changes: a cluster that was restored or made anew is another.
+//! whose port it is. Once known, neither changes: a cluster that was restored or made anew is another. A handle may be told to take
+//! a cluster of an earlier version, which has no id: it is then the one whose log such a majority names.
 //!
 //! No node is dialled at a second address: an initial member is reached where the configuration says, a member that joined
 //! later where the log says (as between nodes, `store_server`).
@@ -115,10 +116,10 @@ impl Whose {
         if self.is_settled() {
             return Ok(());
         }
-        let nameless =
-            said.iter().filter(|(_, answer)| answer.as_ref().is_ok_and(|said| id_of(said).is_none()));
-        if self.may_be_unnamed && nameless.count() * 2 > self.configured.len() {
-            self.is_unnamed = true;
+        if self.may_be_unnamed
+            && let Some(log_id) = self.nameless(said)
+        {
+            (self.is_unnamed, self.log_id) = (true, log_id);
             return Ok(());
         }
         let named = |(_, answer): &Said| id_of(answer.as_ref().ok()?);
@@ -136,6 +137,14 @@ impl Whose {
                 each.collect::<Vec<_>>().join("; ")
             )
         })
+    }
+
+    /// The log that a majority of the configured addresses names, without a cluster's id.
+    fn nameless(&self, said: &[Said]) -> Option<u64> {
+        let logs = said.iter().filter_map(|(_, answer)| answer.as_ref().ok());
+        let logs: Vec<u64> = logs.filter(|said| id_of(said).is_none()).map(|said| said.log_id).collect();
+        let votes = |log_id: u64| logs.iter().filter(|one| **one == log_id).count();
+        logs.iter().copied().find(|log_id| *log_id != 0 && votes(*log_id) * 2 > self.configured.len())
     }
 
     /// Another cluster answers at this address. A node of ours that names it is behind: nothing is asked there until one of ours
@@ -332,7 +341,13 @@ mod tests {
         let three = [(1, "a:1"), (2, "a:2"), (3, "a:3")];
         let says = |address: &str, cluster| (address.to_owned(), Ok(status(cluster, 1, &[])));
         let silent = |address: &str| (address.to_owned(), Err("no answer".to_owned()));
+        let other =
+            |address: &str| (address.to_owned(), Ok(StatusResponse { log_id: 78, ..status(0, 1, &[]) }));
         let mut whose = Whose::perhaps_unnamed(configured(&three), None);
+        assert!(
+            whose.settle(&[says("a:1", 0), other("a:2"), silent("a:3")]).is_err(),
+            "two logs, two clusters"
+        );
         assert!(
             whose.settle(&[says("a:1", 0), says("a:2", 5), silent("a:3")]).is_err(),
             "no majority has none"
@@ -343,6 +358,9 @@ mod tests {
         whose.listen("a:1", &status(0, 1, &[])).unwrap();
         let why = whose.listen("a:3", &status(5, 3, &[])).unwrap_err();
         assert!(why.ends_with("not of one without an id"), "{why}");
+        let mut of_others = Whose::perhaps_unnamed(configured(&three), None);
+        of_others.settle(&[says("a:1", 0), other("a:2"), other("a:3")]).unwrap();
+        assert!(of_others.listen("a:1", &status(0, 1, &[])).is_err(), "the majority's log, whoever is first");
         let mut known = Whose::perhaps_unnamed(configured(&three), Some(id(5)));
         assert!(known.listen("a:1", &status(0, 1, &[])).is_err(), "a cluster that is known is insisted on");
         let mut named = Whose::perhaps_unnamed(configured(&three), None);
