@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lmdb::{
     Cursor as _, Database, DatabaseFlags, Environment, EnvironmentFlags, RoTransaction, RwTransaction,
@@ -30,6 +31,9 @@ mod cursor_op {
     pub(super) const NEXT: u32 = 8;
     pub(super) const SET_RANGE: u32 = 17;
 }
+
+/// Looking into a sound database takes milliseconds; a disk that is slow to answer gets the rest.
+const LOOK_MAX: Duration = Duration::from_secs(15);
 
 const EIO: i32 = 5;
 const EFBIG: i32 = 27;
@@ -211,10 +215,22 @@ fn open_spaces(folder: &Path, environment: &Environment, marks: &mut Marks) -> R
 
 /// Why a table that its marks vouch for is of no use all the same. Snapshots and log have all that was in it, so
 /// damage that LMDB sees is no reason to refuse.
+///
+/// LMDB 0.9 goes round for ever in a branch page that names itself or a page above it. So a thread looks, and what it does not
+/// come back from is damaged; the thread, which nothing can end, keeps a processor until the process ends.
 fn unfit(folder: &Path, options: &Options) -> Result<Option<trust::Reason>, Error> {
-    match looked_into(folder, options) {
-        Err(error) if error.is_damage() => Ok(Some(trust::Reason::Damaged)),
-        other => other,
+    let (tell, told) = std::sync::mpsc::channel();
+    let (at, options) = (folder.to_owned(), options.clone());
+    let look = move || {
+        // Nobody listens any more if it took too long.
+        let _ = tell.send(looked_into(&at, &options));
+    };
+    let thread = std::thread::Builder::new().name("feira-look".to_owned()).spawn(look);
+    thread.map_err(|error| Error::table("looking into the database", error))?;
+    match told.recv_timeout(LOOK_MAX) {
+        Err(_) => Ok(Some(trust::Reason::Endless)),
+        Ok(Err(error)) if error.is_damage() => Ok(Some(trust::Reason::Damaged)),
+        Ok(looked) => looked,
     }
 }
 
