@@ -184,12 +184,6 @@ impl<T: Table> Layered<T> {
         self.note(view);
     }
 
-    /// What the layers will take below, at most, about, where so many bytes are used: no flush writes pages that are not there.
-    fn pending_over(&self, used: u64) -> u64 {
-        let [bytes, rows] = self.shared.pending.each_ref().map(|count| count.load(Ordering::Relaxed) as u64);
-        ((rows * PAGE_BYTES).min(used) + bytes) * GROWTH
-    }
-
     fn note(&self, view: &View) {
         let [bytes, rows] = &self.shared.pending;
         bytes.store(view.layers().map(|layer| layer.bytes).sum(), Ordering::Relaxed);
@@ -421,9 +415,11 @@ impl<T: Table> Table for Layered<T> {
     fn replace<R>(&self, job: impl FnOnce(&mut Writing<'_>) -> Result<R, Error>) -> Result<R, Error> {
         let mut gate = self.shared.gate.lock();
         let _alone = self.shared.flushing.lock();
+        // Nobody reads layers over what replaced the table below.
+        let mut view = self.shared.view.write();
         let done = self.below.write(|below| job(&mut Writing::Through(below)))?;
         *gate = Fronts::default();
-        self.drop_layers(&mut self.shared.view.write());
+        self.drop_layers(&mut view);
         Ok(done)
     }
 
@@ -450,7 +446,7 @@ impl<T: Table> Table for Layered<T> {
 
     fn headroom(&self) -> Result<(u64, u64), Error> {
         let (used, usable) = self.below.headroom()?;
-        let pending = self.pending_over(used);
+        let pending = self.pending_bytes(used);
         if pending > usable.saturating_sub(used) / EARLY_SHARE {
             // Not here: whoever asks for the room waits for no reader.
             self.shared.is_early.store(true, Ordering::Relaxed);
@@ -459,8 +455,9 @@ impl<T: Table> Table for Layered<T> {
         Ok((used + pending, usable))
     }
 
-    fn pending_bytes(&self) -> Result<u64, Error> {
-        let (used, _) = self.below.headroom()?;
-        Ok(self.pending_over(used))
+    /// No flush writes anew what is not there.
+    fn pending_bytes(&self, used: u64) -> u64 {
+        let [bytes, rows] = self.shared.pending.each_ref().map(|count| count.load(Ordering::Relaxed) as u64);
+        ((rows * PAGE_BYTES).min(used) + bytes) * GROWTH
     }
 }

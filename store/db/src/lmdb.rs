@@ -216,8 +216,9 @@ fn open_spaces(folder: &Path, environment: &Environment, marks: &mut Marks) -> R
 /// Why a table that its marks vouch for is of no use all the same. Snapshots and log have all that was in it, so
 /// damage that LMDB sees is no reason to refuse.
 ///
-/// LMDB 0.9 goes round for ever in a branch page that names itself or a page above it. So a thread looks, and what it does not
-/// come back from is damaged; the thread, which nothing can end, keeps a processor until the process ends.
+/// A look into a damaged file was seen not to come back for half a minute, in LMDB 0.9.24 below `mdb_dbi_open`; why is not
+/// known. So a thread looks, and what it does not come back from counts as damaged. Nothing can end that thread but the end of the
+/// process.
 fn unfit(folder: &Path, options: &Options) -> Result<Option<trust::Reason>, Error> {
     let (tell, told) = std::sync::mpsc::channel();
     let (at, options) = (folder.to_owned(), options.clone());

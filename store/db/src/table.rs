@@ -175,11 +175,8 @@ pub trait Table: Clone + Send + Sync + 'static {
     /// # Errors
     /// The table does not say.
     fn headroom(&self) -> Result<(u64, u64), Error>;
-    /// Of the bytes used, those that what was written has still to take on the disk, at most, about.
-    ///
-    /// # Errors
-    /// The table does not say.
-    fn pending_bytes(&self) -> Result<u64, Error> {
-        Ok(0)
+    /// What was written has still to take so many bytes on the disk, at most, about, where so many are used.
+    fn pending_bytes(&self, _used: u64) -> u64 {
+        0
     }
 }

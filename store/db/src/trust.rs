@@ -88,7 +88,7 @@ impl fmt::Display for Reason {
             Reason::Short => "its file is shorter than what was written to it",
             Reason::HalfImported => "the import of a snapshot had not ended",
             Reason::Damaged => "it is damaged",
-            Reason::Endless => "LMDB goes round in a damaged page of it, until this process is started again",
+            Reason::Endless => "LMDB did not come back from a look into it",
             Reason::Deadly => "the process ended abruptly each of the last 3 times, soon after it was opened",
         })
     }

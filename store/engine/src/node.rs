@@ -318,7 +318,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Err(error) if error.is_reported_by_store() => return Ok(()),
             headroom => headroom?,
         };
-        let free_bytes = free_bytes.saturating_sub(self.table.pending_bytes()?);
+        let free_bytes = free_bytes.saturating_sub(self.table.pending_bytes(used));
         // A log that grows with the state has to go where room is short.
         self.schedule.measured(if self.headroom.shortage().is_some() { 0 } else { used });
         let report = self.headroom.look(free_bytes, usable.saturating_sub(used));
