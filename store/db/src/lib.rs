@@ -31,6 +31,7 @@ pub mod layered;
 pub mod limits;
 pub mod lmdb;
 pub mod memory;
+pub mod pages;
 pub mod query;
 mod record;
 mod replies;

@@ -11,7 +11,6 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use lmdb::{
     Cursor as _, Database, DatabaseFlags, Environment, EnvironmentFlags, RoTransaction, RwTransaction,
@@ -22,6 +21,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::error::{Error, OutOfSpace};
 use crate::limits::{MAP_BYTES_DEFAULT, READERS_MAX};
+use crate::pages;
 use crate::table::{IMPORTING, Read, Space, Table, Visit, Write, assert_key, not_in_order};
 use crate::trust::{self, Marks, Verdict};
 
@@ -31,9 +31,6 @@ mod cursor_op {
     pub(super) const NEXT: u32 = 8;
     pub(super) const SET_RANGE: u32 = 17;
 }
-
-/// Looking into a sound database takes milliseconds; a disk that is slow to answer gets the rest.
-const LOOK_MAX: Duration = Duration::from_secs(15);
 
 const EIO: i32 = 5;
 const EFBIG: i32 = 27;
@@ -214,36 +211,24 @@ fn open_spaces(folder: &Path, environment: &Environment, marks: &mut Marks) -> R
 }
 
 /// Why a table that its marks vouch for is of no use all the same. Snapshots and log have all that was in it, so
-/// damage that LMDB sees is no reason to refuse.
-///
-/// A look into a damaged file was seen not to come back for half a minute, in LMDB 0.9.24 below `mdb_dbi_open`; why is not
-/// known. So a thread looks, and what it does not come back from counts as damaged. Nothing can end that thread but the end of the
-/// process.
+/// damage is no reason to refuse. The pages are checked before LMDB sees them: one that is damaged can kill the process that
+/// looks at it, or keep it.
 fn unfit(folder: &Path, options: &Options) -> Result<Option<trust::Reason>, Error> {
-    let (tell, told) = std::sync::mpsc::channel();
-    let (at, options) = (folder.to_owned(), options.clone());
-    let look = move || {
-        // Nobody listens any more if it took too long.
-        let _ = tell.send(looked_into(&at, &options));
-    };
-    let thread = std::thread::Builder::new().name("feira-look".to_owned()).spawn(look);
-    thread.map_err(|error| Error::table("looking into the database", error))?;
-    match told.recv_timeout(LOOK_MAX) {
-        Err(_) => Ok(Some(trust::Reason::Endless)),
-        Ok(Err(error)) if error.is_damage() => Ok(Some(trust::Reason::Damaged)),
-        Ok(looked) => looked,
+    match pages::check(&trust::open_data(folder)?) {
+        Ok(()) => {}
+        Err(pages::Failure::Unsound(unsound)) => return Ok(Some(trust::Reason::Unsound(unsound))),
+        Err(pages::Failure::Short) => return Ok(Some(trust::Reason::Short)),
+        Err(pages::Failure::Unread(error)) => return Err(Error::table("reading the database's file", error)),
+    }
+    match half_imported(folder, options) {
+        Err(error) if error.is_damage() => Ok(Some(trust::Reason::Damaged)),
+        looked => looked,
     }
 }
 
-/// Looks into the table, at its file's length before anything else: looking at a page that the file does not reach
-/// would kill the process.
-fn looked_into(folder: &Path, options: &Options) -> Result<Option<trust::Reason>, Error> {
+fn half_imported(folder: &Path, options: &Options) -> Result<Option<trust::Reason>, Error> {
     let failed = |doing, error| failed(folder, doing, error);
-    let length = trust::data_bytes(folder)?;
     let environment = environment(folder, options)?;
-    if length < page_end_bytes(&environment).map_err(|error| failed("measuring the database", error))? {
-        return Ok(Some(trust::Reason::Short));
-    }
     let state = match environment.open_db(Some(Space::State.name())) {
         Err(lmdb::Error::NotFound) => return Ok(None),
         other => other.map_err(|error| failed("opening a space", error))?,

@@ -16,12 +16,13 @@
 //! found while the table is open, or it would be found again after every start.
 //!
 //! A page can be damaged so that LMDB ends the process that looks at it, which then can remove no mark, and would end again
-//! after every start. So the abrupt ends are counted in `starts`: one more at each opening, none after a sync that returned
+//! after every start. So the pages of a table that the marks vouch for are checked before LMDB maps them ([`crate::pages`]), and
+//! the abrupt ends are counted in `starts`: one more at each opening, none after a sync that returned
 //! or an end in order. After [`ENDS_MAX`] of them the table is not trusted.
 //!
 //! LMDB maps its file, and a page that the file does not reach kills the process that looks at it (SIGBUS). So a
 //! file that is shorter than `clean` says is not trusted either. Under `opened`, and under a `clean` of format 1,
-//! which had no length, LMDB's own count of pages decides ([`crate::lmdb`]).
+//! which had no length, LMDB's own count of pages decides ([`crate::pages`]).
 //!
 //! Leaves out: LMDB itself; bytes that changed without the length changing: LMDB has no checksums, and only
 //! comparing replicas finds those (`feira audit`).
@@ -35,6 +36,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, OutOfSpace};
+use crate::pages::Unsound;
 
 pub(crate) const DATA: &str = "data.mdb";
 const LOCK: &str = "lock.mdb";
@@ -71,8 +73,8 @@ pub enum Reason {
     Short,
     /// LMDB could not open it.
     Damaged,
-    /// LMDB did not come back from a look into it.
-    Endless,
+    /// Its pages contradict each other.
+    Unsound(Unsound),
     /// Its process ended abruptly time and again, soon after it was opened.
     Deadly,
 }
@@ -80,6 +82,7 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Reason::Unsound(unsound) => return write!(f, "it is damaged: {unsound}"),
             Reason::Absent => "there was none",
             Reason::Unmarked => "neither of its marks was there and whole",
             Reason::Unclean => {
@@ -88,7 +91,6 @@ impl fmt::Display for Reason {
             Reason::Short => "its file is shorter than what was written to it",
             Reason::HalfImported => "the import of a snapshot had not ended",
             Reason::Damaged => "it is damaged",
-            Reason::Endless => "LMDB did not come back from a look into it",
             Reason::Deadly => "the process ended abruptly each of the last 3 times, soon after it was opened",
         })
     }
@@ -241,10 +243,9 @@ fn clean_bytes(mark: &str) -> Option<u64> {
     (mark == clean_text(bytes)).then_some(bytes)
 }
 
-/// The length of the data file.
-pub(crate) fn data_bytes(folder: &Path) -> Result<u64, Error> {
-    let data = fs::metadata(folder.join(DATA));
-    data.map(|data| data.len()).map_err(|error| Error::table("measuring the database's file", error))
+/// The data file, to be read.
+pub(crate) fn open_data(folder: &Path) -> Result<File, Error> {
+    File::open(folder.join(DATA)).map_err(|error| Error::table("opening the database's file", error))
 }
 
 /// The data file, opened to be made longer: once, since a process may have no descriptor left when it must be.

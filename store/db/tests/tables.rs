@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use store_db::pages::Unsound;
 use store_db::trust::{Reason, Verdict};
 use store_db::{Error, Lmdb, Memory, Options, OutOfSpace, Read as _, Space, Table as _, Write as _, suite};
 
@@ -52,10 +53,14 @@ fn one_folder_is_opened_once_in_a_process() {
     assert_eq!(open(folder.path(), "boot").1, Verdict::Trusted, "it is free again");
 }
 
+fn unsound(page: u64, fault: &'static str) -> Reason {
+    Reason::Unsound(Unsound { page, fault })
+}
+
 #[test]
 fn a_database_that_lmdb_cannot_open_is_made_anew_from_snapshot_and_log() {
     // Magic and version of the first of its two pages of facts about itself.
-    for at in [16, 20] {
+    for (at, fault) in [(16, "no magic number of LMDB"), (20, "a format of LMDB that is not known here")] {
         let folder = tempfile::tempdir().unwrap();
         let (table, _) = open(folder.path(), "boot");
         put(&table, b"k");
@@ -65,7 +70,7 @@ fn a_database_that_lmdb_cannot_open_is_made_anew_from_snapshot_and_log() {
         bytes[at] ^= 0xFF;
         std::fs::write(&data, bytes).unwrap();
         let (table, verdict) = open(folder.path(), "boot");
-        assert_eq!((verdict, has(&table, b"k")), (Verdict::Discarded(Reason::Damaged), false), "byte {at}");
+        assert_eq!((verdict, has(&table, b"k")), (Verdict::Discarded(unsound(0, fault)), false), "byte {at}");
     }
 }
 
@@ -171,7 +176,7 @@ fn a_file_that_is_no_database_is_called_damaged_and_made_anew() {
     let data = std::fs::OpenOptions::new().write(true).open(folder.path().join("data.mdb")).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&data, &[0x5a; 8192], 0).unwrap();
     assert_eq!(std::fs::read(folder.path().join("opened")).unwrap(), mark, "the marks alone do not show it");
-    assert_eq!(open(folder.path(), "boot").1, Verdict::Discarded(Reason::Damaged));
+    assert_eq!(open(folder.path(), "boot").1, Verdict::Discarded(unsound(0, "no magic number of LMDB")));
 }
 
 #[test]
