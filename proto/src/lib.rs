@@ -9,6 +9,8 @@
 //! - [`keys`]: integers as keys that sort, ids as parts of keys;
 //! - [`hash`]: where a key stands on the ring, and digests.
 //!
+//! `generated/` is written by `cargo xtask protos` from the schemas in `feira/`, and committed.
+//!
 //! Nothing here does I/O or knows a clock.
 
 pub mod build;
@@ -20,14 +22,14 @@ pub mod write;
 /// The store (`feira.store.v1`).
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, rustdoc::all)]
 pub mod store {
-    tonic::include_proto!("feira.store.v1");
+    include!("../generated/feira.store.v1.rs");
 }
 
 /// The portals (`feira.portal.v1`).
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, rustdoc::all)]
 pub mod portal {
-    tonic::include_proto!("feira.portal.v1");
+    include!("../generated/feira.portal.v1.rs");
 }
 
 /// All schemas as a serialized `FileDescriptorSet`, for gRPC reflection.
-pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const DESCRIPTORS: &[u8] = include_bytes!("../generated/descriptors.bin");

@@ -50,6 +50,8 @@ enum Chore {
     },
     /// Formats the whole workspace
     Fmt,
+    /// Writes the schemas of proto/feira anew as Rust, into proto/generated
+    Protos,
     /// Checks dependencies against deny.toml (needs cargo-deny)
     Deny,
     /// Checks the rules of the house without building the workspace
@@ -105,6 +107,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
         Chore::Test { only, skip } => steps::run_all(&Selection { only, skip }),
         Chore::Fmt => run(cargo().args(["fmt", "--all"])),
+        Chore::Protos => run(cargo().args(["run", "--locked", "--package", "proto-generate"])),
         Chore::Deny => deny(),
         Chore::Tidy => check_tidy(),
         Chore::Map { write: false } => print_map(),

@@ -8,6 +8,7 @@ use super::tree::Tree;
 /// The layer of each crate, as docs/ARCHITECTURE.md draws them. An edge goes to a lower number, in tests too.
 const LAYERS: &[(&str, u8)] = &[
     ("proto", 0),
+    ("proto-generate", 0),
     ("store-core", 0),
     ("store-keys", 0),
     ("admission", 0),
