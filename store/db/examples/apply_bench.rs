@@ -1,6 +1,6 @@
 //! A benchmark: order-like transactions a second that the state machine applies on LMDB, in batches of 100: each guards the
 //! client, the order and three products, writes the order, moves three stocks by two adds each and leaves three
-//! holds. Run it in release: `cargo run --release -p store-db --example apply_bench`.
+//! holds; then puts of a session. Run it in release: `cargo run --release -p store-db --example apply_bench`.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::Instant;
@@ -10,12 +10,15 @@ use prost::Message as _;
 use proto::store::command::Kind;
 use proto::store::{Command, Identity, Txn, TxnCommand};
 use store_core::types::{Entry, EntryKind, Position};
-use store_db::{Lmdb, Memory, Options, Reply, Table, apply};
+use store_db::layered::Limits;
+use store_db::{Layered, Lmdb, Memory, Options, Recent, Reply, Table, apply};
 
 const PRODUCTS: u64 = 4_000;
 const CLIENTS: u64 = 1_000;
 const BATCH: usize = 100;
 const ORDERS: u64 = 50_000;
+const KEYS: u64 = 10_000;
+const PUTS: u64 = 100_000;
 
 fn entry(offset: u64, txn: Txn, identity: Option<Identity>) -> Entry<Bytes> {
     let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity }));
@@ -55,22 +58,36 @@ fn order(number: u64) -> Txn {
     txn.put(order, 2, data).returning_after().add(client, 2, "/open_orders", 1, None)
 }
 
-/// Applies the stock, then the orders, and prints how fast the orders went.
-fn measure<T: Table>(name: &str, table: &T, entries: &[Entry<Bytes>]) {
-    let (stock, orders) = entries.split_at(entries.len() - usize::try_from(ORDERS).unwrap());
-    for batch in stock.chunks(1_000) {
-        table.write(|write| apply(write, batch)).unwrap();
+/// A put of 256 bytes by a session that has 64 of them on their way.
+fn put(number: u64) -> (Txn, Identity) {
+    let key = format!("bench/{:08}", number.wrapping_mul(2_654_435_761) % KEYS);
+    let sequence = number + 1;
+    let lowest = sequence.saturating_sub(64).max(1);
+    (
+        Txn::new().put(key, 1, vec![b'x'; 256]),
+        Identity::session([7; 16], 1_800_000_000_000, sequence, lowest, 1, [7; 16]),
+    )
+}
+
+/// Applies what is to be there, then the rest, and prints how fast that went.
+fn measure<T: Table>(name: &str, table: &T, entries: &[Entry<Bytes>], measured: u64) {
+    let mut recent = Recent::default();
+    let (before, measured) = entries.split_at(entries.len() - usize::try_from(measured).unwrap());
+    for batch in before.chunks(1_000) {
+        table.write(|write| apply(write, &mut recent, batch)).unwrap();
     }
     let begun = Instant::now();
-    for batch in orders.chunks(BATCH) {
-        let replies = table.write(|write| apply(write, batch)).unwrap();
+    for batch in measured.chunks(BATCH) {
+        let replies = table.write(|write| apply(write, &mut recent, batch)).unwrap();
         assert!(replies.iter().all(|reply| matches!(reply, Reply::Txn(response) if response.success)));
     }
-    let seconds = begun.elapsed().as_secs_f64();
-    let rate = f64::from(u32::try_from(ORDERS).unwrap()) / seconds;
-    println!(
-        "{name}: {ORDERS} orders of 3 lines in batches of {BATCH}: {seconds:.2} s, {rate:.0} transactions/s"
-    );
+    let (seconds, count) = (begun.elapsed().as_secs_f64(), measured.len());
+    let rate = f64::from(u32::try_from(count).unwrap()) / seconds;
+    println!("{name}: {count} in batches of {BATCH}: {seconds:.2} s, {rate:.0} transactions/s");
+}
+
+fn numbered(all: impl Iterator<Item = (Txn, Option<Identity>)>) -> Vec<Entry<Bytes>> {
+    (1..).zip(all).map(|(offset, (txn, identity))| entry(offset, txn, identity)).collect()
 }
 
 fn main() {
@@ -79,10 +96,15 @@ fn main() {
         let id = Identity::user(number.to_be_bytes().to_vec(), 1_800_000_000_000, 1, [7; 16]);
         (order(number), Some(id))
     });
-    let numbered = (1..).zip(stock.chain(orders));
-    let entries: Vec<_> = numbered.map(|(offset, (txn, identity))| entry(offset, txn, identity)).collect();
-    let folder = tempfile::tempdir().unwrap();
-    let (lmdb, _) = Lmdb::open(folder.path(), &Options::new("bench")).unwrap();
-    measure("LMDB", &lmdb, &entries);
-    measure("memory", &Memory::new(), &entries);
+    let orders = numbered(stock.chain(orders));
+    let puts = numbered((0..KEYS + PUTS).map(put).map(|(txn, identity)| (txn, Some(identity))));
+    for (name, entries, measured) in [("orders of 3 lines", &orders, ORDERS), ("puts", &puts, PUTS)] {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [lmdb, below] =
+            folders.each_ref().map(|folder| Lmdb::open(folder.path(), &Options::new("bench")).unwrap().0);
+        measure(&format!("{name}, LMDB"), &lmdb, entries, measured);
+        let layered = Layered::new(below, Limits::default());
+        measure(&format!("{name}, layers over LMDB"), &layered, entries, measured);
+        measure(&format!("{name}, memory"), &Memory::new(), entries, measured);
+    }
 }

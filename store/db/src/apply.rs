@@ -23,6 +23,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::changes;
 use crate::error::Error;
 use crate::limits::{REPLIES_BYTES_MAX, STATE_MACHINE_VERSION};
+use crate::recent::Recent;
 use crate::replies::{self, Known, Place, Refused};
 use crate::state;
 use crate::table::{Space, Write};
@@ -51,7 +52,7 @@ pub enum Reply {
 }
 
 /// Applies consecutive committed entries in one write transaction; stops after an audit entry, so that its consistent view
-/// can be taken, and when the answers are [`REPLIES_BYTES_MAX`] long. One reply for each entry applied: fewer replies than entries means that the rest is still to do.
+/// can be taken, and when the answers are [`REPLIES_BYTES_MAX`] long. `recent` is kept from batch to batch of one table. One reply for each entry applied: fewer replies than entries means that the rest is still to do.
 ///
 /// # Errors
 /// The replica must stop: the table failed, or an entry needs a newer release. Nothing of the batch is kept if the
@@ -59,10 +60,15 @@ pub enum Reply {
 ///
 /// # Panics
 /// If the first entry does not continue what is applied, or the entries are not consecutive: our own bug.
-pub fn apply(write: &mut impl Write, entries: &[Entry<Bytes>]) -> Result<Vec<Reply>, Error> {
+pub fn apply(
+    write: &mut impl Write,
+    recent: &mut Recent,
+    entries: &[Entry<Bytes>],
+) -> Result<Vec<Reply>, Error> {
     let mut state = state::read(write)?;
+    recent.begin(state::applied(&state));
     let mut replies = Vec::with_capacity(entries.len());
-    let (mut oldest_ms, mut bytes) = (None, 0);
+    let mut bytes = 0;
     for entry in entries {
         let before = state::applied(&state);
         assert_eq!(
@@ -73,14 +79,13 @@ pub fn apply(write: &mut impl Write, entries: &[Entry<Bytes>]) -> Result<Vec<Rep
         assert!(entry.position.epoch.0 >= before.epoch, "epochs-never-fall: along what is applied");
         let at = Position { epoch: entry.position.epoch.0, offset: entry.position.offset.0 };
         state.log_time_ms = state.log_time_ms.max(entry.log_time_ms);
-        let mut applier = Applier { write, state: &mut state, at };
+        let mut applier = Applier { write, recent, state: &mut state, at };
         let reply = match entry.kind {
             EntryKind::Empty => Reply::None,
             EntryKind::Membership => applier.membership(entry)?,
             EntryKind::Command => {
                 let reply = applier.command(entry)?;
-                let now_ms = applier.state.log_time_ms;
-                replies::evict(applier.write, applier.state, now_ms, &mut oldest_ms)?;
+                replies::evict(applier.write, applier.recent, applier.state)?;
                 reply
             }
         };
@@ -96,11 +101,13 @@ pub fn apply(write: &mut impl Write, entries: &[Entry<Bytes>]) -> Result<Vec<Rep
         }
     }
     state::write(write, &state)?;
+    recent.end(state::applied(&state));
     Ok(replies)
 }
 
 struct Applier<'a, W> {
     write: &'a mut W,
+    recent: &'a mut Recent,
     state: &'a mut AppliedState,
     at: Position,
 }
@@ -155,7 +162,7 @@ impl<W: Write> Applier<'_, W> {
         let Some(place) = Place::of(tag, identity) else {
             return Ok(invalid("the identity cannot be remembered"));
         };
-        let before = match replies::known(self.write, self.state, self.state.log_time_ms, &place)? {
+        let before = match replies::known_of(self.write, self.recent, self.state, &place)? {
             Known::Refused(refused) => return Ok(Reply::Refused(refused)),
             Known::New => None,
             Known::Answer(remembered) => match replies::answer(&remembered, identity) {
@@ -175,7 +182,7 @@ impl<W: Write> Applier<'_, W> {
             response: Some(small),
             ..self.remembered(identity)
         };
-        replies::remember(self.write, self.state, &place, &remembered, before.as_deref())?;
+        replies::remember(self.write, self.recent, self.state, &place, &remembered, before.as_deref())?;
         Ok(Reply::Txn(whole.or(remembered.response).expect("it was answered just above")))
     }
 
@@ -192,7 +199,7 @@ impl<W: Write> Applier<'_, W> {
                 }
             }
         }
-        changes::add(self.write, self.state, self.at, &ran.effects)?;
+        changes::add(self.write, self.recent, self.state, self.at, &ran.effects)?;
         Ok(ran.response)
     }
 
@@ -207,7 +214,7 @@ impl<W: Write> Applier<'_, W> {
         let answer = |verdict: Verdict, response| {
             Reply::Outcome(OutcomeResponse { verdict: verdict.into(), response, position: Some(self.at) })
         };
-        match replies::known(self.write, self.state, self.state.log_time_ms, &place)? {
+        match replies::known_of(self.write, self.recent, self.state, &place)? {
             Known::Refused(refused) if refused.reason == FailureReason::ExpiredId => {
                 Ok(answer(Verdict::Expired, None))
             }
@@ -215,7 +222,7 @@ impl<W: Write> Applier<'_, W> {
             Known::New => {
                 let done = answer(Verdict::NotDone, None);
                 let closed = Remembered { closed: true, ..self.remembered(&identity) };
-                replies::remember(self.write, self.state, &place, &closed, None)?;
+                replies::remember(self.write, self.recent, self.state, &place, &closed, None)?;
                 Ok(done)
             }
             Known::Answer(remembered) => {
@@ -231,7 +238,14 @@ impl<W: Write> Applier<'_, W> {
                             log_time_ms: self.state.log_time_ms,
                             ..(*remembered).clone()
                         };
-                        replies::remember(self.write, self.state, &place, &closed, Some(&remembered))?;
+                        replies::remember(
+                            self.write,
+                            self.recent,
+                            self.state,
+                            &place,
+                            &closed,
+                            Some(&remembered),
+                        )?;
                         Ok(done)
                     }
                 }

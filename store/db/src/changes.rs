@@ -11,6 +11,7 @@ use proto::store::{AppliedState, Change, ChangeBatch, Position};
 
 use crate::error::Error;
 use crate::limits::{CHANGE_BATCH_BYTES_MAX, CHANGE_BYTES_MAX, CHANGE_ROWS_MAX, CHANGE_TRIM_PER_ENTRY_MAX};
+use crate::recent::Recent;
 use crate::state;
 use crate::table::{Read, Space, Write};
 use crate::txn::Effect;
@@ -54,6 +55,7 @@ pub fn since(read: &impl Read, from: u64, limit: usize) -> Result<Feed, Error> {
 /// Adds the row of one entry, if it changed anything, and trims.
 pub(crate) fn add(
     write: &mut impl Write,
+    recent: &mut Recent,
     state: &mut AppliedState,
     at: Position,
     effects: &[Effect],
@@ -71,29 +73,24 @@ pub(crate) fn add(
     state.last_change = at.offset;
     state.change_rows += 1;
     state.change_bytes += row.len() as u64;
-    trim(write, state)
+    trim(write, recent, state)
 }
 
-fn trim(write: &mut impl Write, state: &mut AppliedState) -> Result<(), Error> {
+fn trim(write: &mut impl Write, recent: &mut Recent, state: &mut AppliedState) -> Result<(), Error> {
     let mut removed = 0;
     loop {
         let for_number = state.change_rows > CHANGE_ROWS_MAX && removed < CHANGE_TRIM_PER_ENTRY_MAX;
         if !for_number && state.change_bytes <= CHANGE_BYTES_MAX {
             return Ok(());
         }
-        let first = state.first_change.to_be_bytes();
-        let Some(row) = write.get(Space::Changes, &first)? else {
+        let first = state.first_change;
+        let Some((bytes, next)) = recent.take_change(write, first)? else {
             return Err(Error::damaged("the first row of the change feed is missing"));
         };
-        state.change_bytes = state.change_bytes.saturating_sub(row.len() as u64);
+        state.change_bytes = state.change_bytes.saturating_sub(bytes as u64);
         state.change_rows -= 1;
-        write.delete(Space::Changes, &first)?;
-        write.walk(Space::Changes, &first, &mut |key, _| {
-            let offset =
-                key.try_into().map_err(|_| Error::damaged("a key of the change feed is no offset"))?;
-            state.first_change = u64::from_be_bytes(offset);
-            Ok(false)
-        })?;
+        write.remove(Space::Changes, &first.to_be_bytes())?;
+        state.first_change = next.unwrap_or(first);
         removed += 1;
     }
 }

@@ -326,6 +326,16 @@ impl Write for Writing<'_> {
         Ok(was_there)
     }
 
+    fn remove(&mut self, space: Space, key: &[u8]) -> Result<(), Error> {
+        match self {
+            Writing::Through(below) => below.remove(space, key),
+            Writing::Layered { own, .. } => {
+                own.set(space, key, None, false);
+                Ok(())
+            }
+        }
+    }
+
     /// Row by row, in a layer: whole states are written through.
     fn clear(&mut self, space: Space) -> Result<(), Error> {
         if let Writing::Through(below) = self {

@@ -105,7 +105,7 @@ pub fn remembered(
         response,
         position: Some(state::applied(&state)),
     };
-    Ok(match replies::known(read, &state, state.log_time_ms, &place)? {
+    Ok(match replies::known(read, None, &state, &place)? {
         Known::Refused(refused) if refused.reason == FailureReason::ExpiredId => {
             Some(answer(Verdict::Expired, None))
         }

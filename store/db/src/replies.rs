@@ -46,6 +46,7 @@ use crate::limits::{
     EVICTED_PER_ENTRY_MAX, REMEMBERED_BYTES_MAX, REMEMBERED_COUNT_MAX, REMEMBERED_FAILED_MAX,
     REMEMBERED_MS_MIN, REMEMBERED_OVERHEAD_BYTES, REMEMBERED_RESPONSE_BYTES_MAX, SESSION_TRIM_PER_ENTRY_MAX,
 };
+use crate::recent::{Held, Recent, SessionId};
 use crate::table::{Read, Space, Write};
 
 const SESSION: u8 = 1;
@@ -70,12 +71,21 @@ impl Refused {
 
 /// Where one write's answer is kept.
 #[derive(Debug)]
-pub(crate) struct Place<'a> {
+pub(crate) struct Place {
     /// The key in Replies.
     key: Vec<u8>,
     /// When the id (or the session) was made; 0: unknown.
     created_ms: i64,
-    session: Option<&'a SessionSequence>,
+    session: Option<OfSession>,
+}
+
+/// A session's sequence.
+#[derive(Clone, Copy, Debug)]
+struct OfSession {
+    id: SessionId,
+    sequence: u64,
+    lowest: u64,
+    created_ms: i64,
 }
 
 /// What is known of a write before it runs.
@@ -89,9 +99,9 @@ pub(crate) enum Known {
     Refused(Refused),
 }
 
-impl<'a> Place<'a> {
+impl Place {
     /// `None` if the identity has no id that can be remembered.
-    pub(crate) fn of(tag: &[u8], identity: &'a Identity) -> Option<Place<'a>> {
+    pub(crate) fn of(tag: &[u8], identity: &Identity) -> Option<Place> {
         proto::check::request_id(identity).ok()?;
         let mut key = Vec::with_capacity(HASH_BYTES + 1 + proto::check::USER_ID_BYTES_MAX);
         key.extend_from_slice(&proto::hash::ring_hash(tag).to_be_bytes());
@@ -100,7 +110,10 @@ impl<'a> Place<'a> {
                 key.push(SESSION);
                 key.extend_from_slice(&session.session);
                 key.extend_from_slice(&session.sequence.to_be_bytes());
-                Some(Place { key, created_ms: session.created_ms, session: Some(session) })
+                let SessionSequence { sequence, lowest, created_ms, .. } = *session;
+                let id = session.session[..].try_into().ok()?;
+                let session = Some(OfSession { id, sequence, lowest, created_ms });
+                Some(Place { key, created_ms, session })
             }
             Id::User(user) => {
                 key.push(USER);
@@ -111,35 +124,62 @@ impl<'a> Place<'a> {
     }
 }
 
+/// Looks a write up whose session may be held.
+pub(crate) fn known_of(
+    read: &impl Read,
+    recent: &mut Recent,
+    state: &AppliedState,
+    place: &Place,
+) -> Result<Known, Error> {
+    let held = match &place.session {
+        Some(session) => recent.session(read, &session.id)?,
+        None => None,
+    };
+    known(read, held.as_deref(), state, place)
+}
+
 /// Looks a write up.
 pub(crate) fn known(
     read: &impl Read,
+    held: Option<&Held>,
     state: &AppliedState,
-    log_time_ms: i64,
-    place: &Place<'_>,
+    place: &Place,
 ) -> Result<Known, Error> {
-    if let Some(row) = read.get(Space::Replies, &place.key)? {
+    // A session that is held says which of its sequences have an answer.
+    let used = match (&held, &place.session) {
+        (Some(held), Some(session)) => Some(held.get(session.sequence)),
+        _ => None,
+    };
+    let may_be_there =
+        used.is_none_or(|used| used.is_some_and(|row| row.hash[..] == place.key[..HASH_BYTES]));
+    if may_be_there && let Some(row) = read.get(Space::Replies, &place.key)? {
         return Ok(Known::Answer(Box::new(decode(row)?)));
     }
     let mut may_be_forgotten = place.created_ms > 0;
-    if let Some(session) = place.session
-        && let Some(row) = read.get(Space::Sessions, &session.session)?
-    {
+    let session_state = match (&held, &place.session) {
+        (Some(held), _) => held.state.clone(),
+        (None, Some(session)) => read.get(Space::Sessions, &session.id)?.map(session_state).transpose()?,
+        (None, None) => None,
+    };
+    if let (Some(session), Some(SessionState { lowest, .. })) = (&place.session, session_state) {
         may_be_forgotten = false;
-        let lowest = session_state(row)?.lowest;
         if session.sequence < lowest && !mutant!(SequencesComeBack) {
             let message =
                 format!("the session gave up sequences below {lowest}; this is {}", session.sequence);
             return Ok(Known::Refused(Refused::new(FailureReason::ExpiredId, message)));
         }
-        if read.get(Space::Sessions, &sequence_key(&session.session, session.sequence))?.is_some() {
+        let is_used = match used {
+            Some(used) => used.is_some(),
+            None => read.get(Space::Sessions, &sequence_key(&session.id, session.sequence))?.is_some(),
+        };
+        if is_used {
             let message = "this sequence was used for a transaction with another first key";
             return Ok(Known::Refused(Refused::new(FailureReason::IdReused, message)));
         }
     }
     // The first is what is promised for ids made by the library; the second is what makes it safe.
-    let window_ms = log_time_ms.saturating_sub(REMEMBERED_MS_MIN);
-    let forgotten_ms = match place.session {
+    let window_ms = state.log_time_ms.saturating_sub(REMEMBERED_MS_MIN);
+    let forgotten_ms = match &place.session {
         Some(_) => state.forgotten_sessions_ms,
         None => window_ms.max(state.forgotten_ms),
     };
@@ -170,8 +210,9 @@ pub(crate) fn answer(remembered: &Remembered, identity: &Identity) -> Option<Res
 /// Remembers an answer in place of what was remembered under the id, and makes room for it.
 pub(crate) fn remember(
     write: &mut impl Write,
+    recent: &mut Recent,
     state: &mut AppliedState,
-    place: &Place<'_>,
+    place: &Place,
     remembered: &Remembered,
     before: Option<&Remembered>,
 ) -> Result<(), Error> {
@@ -197,17 +238,19 @@ pub(crate) fn remember(
     write.insert(Space::ReplyOrder, &offset.to_be_bytes(), &order)?;
     state.remembered_count += 1;
     state.remembered_bytes += u64::from(bytes);
-    if let Some(session) = place.session {
-        let mut at = Vec::with_capacity(20);
-        at.extend_from_slice(&place.key[..HASH_BYTES]);
-        at.extend_from_slice(&offset.to_be_bytes());
-        at.extend_from_slice(&bytes.to_be_bytes());
-        let sequence = sequence_key(&session.session, session.sequence);
+    if let Some(session) = &place.session {
+        let hash = *place.key.first_chunk().expect("a key begins with the hash");
+        let row = Sequence { hash, order: offset.to_be_bytes(), bytes };
+        let sequence = sequence_key(&session.id, session.sequence);
         match before {
-            Some(_) => write.put(Space::Sessions, &sequence, &at)?,
-            None => write.insert(Space::Sessions, &sequence, &at)?,
+            Some(_) => write.put(Space::Sessions, &sequence, &row.encoded())?,
+            None => write.insert(Space::Sessions, &sequence, &row.encoded())?,
         }
-        raise_session(write, state, session, remembered.log_time_ms)?;
+        if let Some(held) = recent.held(&session.id) {
+            held.put(session.sequence, row);
+        }
+        raise_session(write, recent, state, session, remembered.log_time_ms)?;
+        recent.bound(&session.id);
     }
     Ok(())
 }
@@ -217,7 +260,7 @@ fn forget_row(
     write: &mut impl Write,
     state: &mut AppliedState,
     before: &Remembered,
-    place: &Place<'_>,
+    place: &Place,
 ) -> Result<(), Error> {
     let order = before.offset.to_be_bytes();
     let Some(row) = write.get(Space::ReplyOrder, &order)? else {
@@ -234,55 +277,69 @@ fn forget_row(
 /// Raises a session's lowest sequence to what it says, and drops some of the answers below it.
 fn raise_session(
     write: &mut impl Write,
+    recent: &mut Recent,
     state: &mut AppliedState,
-    session: &SessionSequence,
+    session: &OfSession,
     log_time_ms: i64,
 ) -> Result<(), Error> {
-    let row = write.get(Space::Sessions, &session.session)?;
-    let mut known = row.map(session_state).transpose()?;
+    let mut held = recent.held(&session.id);
+    let mut known = match &held {
+        Some(held) => held.state.clone(),
+        None => write.get(Space::Sessions, &session.id)?.map(session_state).transpose()?,
+    };
     if known.as_ref().is_none_or(|known| known.lowest < session.lowest) {
         let created_ms = known.as_ref().map_or(session.created_ms, |known| known.created_ms);
         let raised = SessionState { lowest: session.lowest, log_time_ms, created_ms };
-        write.put(Space::Sessions, &session.session, &raised.encode_to_vec())?;
+        write.put(Space::Sessions, &session.id, &raised.encode_to_vec())?;
+        if let Some(held) = &mut held {
+            held.state = Some(raised.clone());
+        }
         known = Some(raised);
     }
     let lowest = known.map_or(0, |known| known.lowest);
-    let mut below: Vec<(u64, Vec<u8>)> = Vec::new();
-    write.walk(Space::Sessions, &sequence_key(&session.session, 0), &mut |key, row| {
-        let sequence = sequence_of(key, &session.session).filter(|sequence| *sequence < lowest);
-        // What has just been answered stays, though it may be below: a later answer grew old before its own did.
-        if let Some(sequence) = sequence.filter(|sequence| *sequence != session.sequence) {
-            below.push((sequence, row.to_vec()));
+    // What has just been answered stays, though it may be below: a later answer grew old before its own did.
+    let is_below = |sequence: u64| sequence < lowest && sequence != session.sequence;
+    let mut below: Vec<(u64, Sequence)> = Vec::new();
+    match &held {
+        Some(held) => {
+            let all = held.sequences().take_while(|(sequence, _)| *sequence < lowest);
+            below.extend(all.filter(|(sequence, _)| is_below(*sequence)).take(SESSION_TRIM_PER_ENTRY_MAX));
         }
-        Ok(sequence.is_some() && below.len() < SESSION_TRIM_PER_ENTRY_MAX)
-    })?;
+        None => write.walk(Space::Sessions, &sequence_key(&session.id, 0), &mut |key, row| {
+            let sequence = sequence_of(key, &session.id).filter(|sequence| *sequence < lowest);
+            if let Some(sequence) = sequence.filter(|sequence| is_below(*sequence)) {
+                below.push((sequence, Sequence::of(row)?));
+            }
+            Ok(sequence.is_some() && below.len() < SESSION_TRIM_PER_ENTRY_MAX)
+        })?,
+    }
     for (sequence, row) in below {
-        let (hash, order, bytes) = indexed(&row)?;
-        write.delete(
-            Space::Replies,
-            &[&hash[..], &[SESSION], &session.session, &sequence.to_be_bytes()].concat(),
-        )?;
-        write.delete(Space::ReplyOrder, &order)?;
-        write.delete(Space::Sessions, &sequence_key(&session.session, sequence))?;
+        let reply = [&row.hash[..], &[SESSION], &session.id, &sequence.to_be_bytes()].concat();
+        write.remove(Space::Replies, &reply)?;
+        write.remove(Space::ReplyOrder, &row.order)?;
+        write.remove(Space::Sessions, &sequence_key(&session.id, sequence))?;
+        if let Some(held) = &mut held {
+            held.remove(sequence);
+        }
         state.remembered_count -= 1;
-        state.remembered_bytes -= u64::from(bytes);
+        state.remembered_bytes -= u64::from(row.bytes);
     }
     Ok(())
 }
 
-/// Drops the oldest answers while they are too many, too large or older than they need be. `oldest_ms` keeps the
-/// timestamp of the oldest between the entries of a batch; `None`: not known.
+/// Drops the oldest answers while they are too many, too large or older than they need be.
 pub(crate) fn evict(
     write: &mut impl Write,
+    recent: &mut Recent,
     state: &mut AppliedState,
-    now_ms: i64,
-    oldest_ms: &mut Option<i64>,
 ) -> Result<(), Error> {
+    let now_ms = state.log_time_ms;
     for nth in 0.. {
         let too_large = state.remembered_bytes > REMEMBERED_BYTES_MAX;
         let few = mutant!(WindowWithoutMark) && state.remembered_count > 16;
         let too_many = few || state.remembered_count > REMEMBERED_COUNT_MAX;
-        let too_old = oldest_ms.is_none_or(|oldest| oldest.saturating_add(REMEMBERED_MS_MIN) <= now_ms);
+        let too_old =
+            recent.oldest_ms.is_none_or(|oldest| oldest.saturating_add(REMEMBERED_MS_MIN) <= now_ms);
         if !(too_large || (nth < EVICTED_PER_ENTRY_MAX && (too_many || too_old))) {
             break;
         }
@@ -293,29 +350,30 @@ pub(crate) fn evict(
         })?;
         // Without answers nothing grows old before the first one made from now on.
         let Some((order, row)) = oldest else {
-            *oldest_ms = Some(now_ms);
+            recent.oldest_ms = Some(now_ms);
             break;
         };
         let row = Ordered::of(&row).ok_or_else(|| Error::damaged("a row of the order of answers"))?;
         let due = row.log_time_ms.saturating_add(REMEMBERED_MS_MIN) <= now_ms;
         if !(too_large || too_many || due) {
-            *oldest_ms = Some(row.log_time_ms);
+            recent.oldest_ms = Some(row.log_time_ms);
             break;
         }
-        drop_oldest(write, state, &order, &row)?;
-        *oldest_ms = None;
+        drop_oldest(write, recent, state, &order, &row)?;
+        recent.oldest_ms = None;
     }
     Ok(())
 }
 
 fn drop_oldest(
     write: &mut impl Write,
+    recent: &mut Recent,
     state: &mut AppliedState,
     order: &[u8],
     row: &Ordered<'_>,
 ) -> Result<(), Error> {
-    write.delete(Space::ReplyOrder, order)?;
-    write.delete(Space::Replies, row.key)?;
+    write.remove(Space::ReplyOrder, order)?;
+    write.remove(Space::Replies, row.key)?;
     state.remembered_count -= 1;
     state.remembered_bytes -= u64::from(row.bytes);
     let id = &row.key[HASH_BYTES + 1..];
@@ -328,7 +386,9 @@ fn drop_oldest(
     };
     let sequence = sequence.try_into().map(u64::from_be_bytes);
     let sequence = sequence.map_err(|_| Error::damaged("the order of answers names no sequence"))?;
-    write.delete(Space::Sessions, &sequence_key(session, sequence))?;
+    write.remove(Space::Sessions, &sequence_key(session, sequence))?;
+    // It is read anew when it writes again.
+    recent.forget(session);
     // First behind it, since the oldest goes first: what is before it is most often gone, row by row.
     let mut has_more = false;
     for from in [sequence.saturating_add(1), 0] {
@@ -346,7 +406,7 @@ fn drop_oldest(
         write.put(Space::Sessions, session, &known.encode_to_vec())
     } else {
         state.forgotten_sessions_ms = state.forgotten_sessions_ms.max(known.created_ms);
-        write.delete(Space::Sessions, session).map(|_| ())
+        write.remove(Space::Sessions, session)
     }
 }
 
@@ -393,14 +453,33 @@ impl<'a> Ordered<'a> {
     }
 }
 
-/// A row of Sessions for one sequence: hash of the tag, key in ReplyOrder, bytes.
-fn indexed(row: &[u8]) -> Result<([u8; 8], [u8; 8], u32), Error> {
-    let parts = || {
-        let (hash, rest) = row.split_first_chunk()?;
-        let (order, bytes) = rest.split_first_chunk()?;
-        Some((*hash, *order, u32::from_be_bytes(bytes.try_into().ok()?)))
-    };
-    parts().ok_or_else(|| Error::damaged("a row of a session's sequence"))
+/// A row of Sessions for one sequence: where its answer is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sequence {
+    /// Of the transaction's tag.
+    hash: [u8; HASH_BYTES],
+    /// The key in ReplyOrder.
+    order: [u8; 8],
+    bytes: u32,
+}
+
+impl Sequence {
+    pub(crate) fn of(row: &[u8]) -> Result<Sequence, Error> {
+        let parts = || {
+            let (hash, rest) = row.split_first_chunk()?;
+            let (order, bytes) = rest.split_first_chunk()?;
+            Some(Sequence { hash: *hash, order: *order, bytes: u32::from_be_bytes(bytes.try_into().ok()?) })
+        };
+        parts().ok_or_else(|| Error::damaged("a row of a session's sequence"))
+    }
+
+    fn encoded(&self) -> [u8; HASH_BYTES + 12] {
+        let mut row = [0; HASH_BYTES + 12];
+        row[..HASH_BYTES].copy_from_slice(&self.hash);
+        row[HASH_BYTES..HASH_BYTES + 8].copy_from_slice(&self.order);
+        row[HASH_BYTES + 8..].copy_from_slice(&self.bytes.to_be_bytes());
+        row
+    }
 }
 
 fn sequence_key(session: &[u8], sequence: u64) -> Vec<u8> {
@@ -408,11 +487,11 @@ fn sequence_key(session: &[u8], sequence: u64) -> Vec<u8> {
 }
 
 /// The sequence in a key of Sessions, if it is of this session.
-fn sequence_of(key: &[u8], session: &[u8]) -> Option<u64> {
+pub(crate) fn sequence_of(key: &[u8], session: &[u8]) -> Option<u64> {
     key.strip_prefix(session)?.try_into().ok().map(u64::from_be_bytes)
 }
 
-fn session_state(row: &[u8]) -> Result<SessionState, Error> {
+pub(crate) fn session_state(row: &[u8]) -> Result<SessionState, Error> {
     SessionState::decode(row).map_err(|error| Error::damaged(format!("a session's state: {error}")))
 }
 

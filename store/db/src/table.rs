@@ -110,6 +110,13 @@ pub trait Write: Read {
     /// # Errors
     /// The table cannot be written.
     fn delete(&mut self, space: Space, key: &[u8]) -> Result<bool, Error>;
+    /// [`Write::delete`] of a row that is there, as the caller knows.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    fn remove(&mut self, space: Space, key: &[u8]) -> Result<(), Error> {
+        self.delete(space, key).map(drop)
+    }
     /// Empties a space.
     ///
     /// # Errors

@@ -3,11 +3,11 @@
 
 mod fixture;
 
-use fixture::{Replica, fresh};
+use fixture::{Replica, entry, fresh, txn_kind};
 use proto::store::outcome_response::Verdict;
 use proto::store::{FailureReason, Identity, Txn};
 use store_db::limits::{REMEMBERED_MS_MIN, REMEMBERED_RESPONSE_BYTES_MAX};
-use store_db::{Memory, Space};
+use store_db::{Error, Memory, Space, Table as _, apply};
 
 const D: [u8; 16] = [7; 16];
 
@@ -346,4 +346,39 @@ fn answers_are_bounded_in_bytes() {
     assert_eq!(state.remembered_count, replica.count(Space::Replies) as u64);
     let first = made("r0", 1_000_000);
     assert_eq!(replica.txn_as(first, Txn::new().get("big")), Err(FailureReason::ExpiredId));
+}
+
+#[test]
+fn a_batch_that_came_to_nothing_leaves_no_sequence_used() {
+    let mut replica = counter();
+    replica.txn_as(session(1, 1), add_one()).unwrap();
+    let kind = txn_kind(add_one(), Some(session(2, 1)));
+    let next = entry(1, replica.offset + 1, replica.log_time_ms, kind.clone());
+    let failed = replica.table.write(|write| {
+        apply(write, &mut replica.recent, &[next])?;
+        Err::<(), _>(Error::AlreadyOpen { path: "any error".into() })
+    });
+    assert!(failed.is_err());
+    let ran = replica.txn_as(session(2, 1), add_one()).unwrap();
+    assert!(ran.success && !ran.remembered);
+    assert_eq!(value(&replica), "{\"n\":2}");
+}
+
+#[test]
+fn a_session_of_many_sequences_is_as_right_as_one_of_few() {
+    let mut replica = counter();
+    for sequence in 1..=1_500 {
+        assert!(!replica.txn_as(session(sequence, 1), add_one()).unwrap().remembered);
+    }
+    for sequence in [1, 700, 1_500] {
+        assert!(replica.txn_as(session(sequence, 1), add_one()).unwrap().remembered);
+    }
+    assert_eq!(value(&replica), "{\"n\":1500}");
+    // It gives most of them up; some go with each of its writes.
+    for sequence in 1_501..1_600 {
+        assert!(!replica.txn_as(session(sequence, 1_490), add_one()).unwrap().remembered);
+    }
+    assert_eq!(replica.txn_as(session(1_489, 1), add_one()), Err(FailureReason::ExpiredId));
+    assert!(replica.txn_as(session(1_490, 1_490), add_one()).unwrap().remembered);
+    assert_eq!(replica.state().remembered_count, 110);
 }

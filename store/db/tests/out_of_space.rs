@@ -6,7 +6,7 @@ mod fixture;
 
 use fixture::{Replica, fresh, rows, txn_kind};
 use proto::store::Txn;
-use store_db::{Error, Lmdb, Options, OutOfSpace, Table as _, apply};
+use store_db::{Error, Lmdb, Options, OutOfSpace, Recent, Table as _, apply};
 
 /// Entries whose rows soon fill a map of one mebibyte.
 fn large<T: store_db::Table>(replica: &mut Replica<T>) -> store_core::types::Entry<bytes::Bytes> {
@@ -24,7 +24,7 @@ fn an_entry_that_met_a_full_map_is_applied_after_the_restart_and_none_is_skipped
     let (stopped_at, batch) = loop {
         let before = (replica.offset, replica.state(), rows(&replica.table));
         let batch = [large(&mut replica), large(&mut replica), large(&mut replica)];
-        match replica.table.write(|write| apply(write, &batch)) {
+        match replica.table.write(|write| apply(write, &mut replica.recent, &batch)) {
             Ok(replies) => assert_eq!(replies.len(), batch.len()),
             Err(error) => {
                 assert!(matches!(error, Error::Full { out_of_space: OutOfSpace::Map, .. }), "{error}");
@@ -37,7 +37,7 @@ fn an_entry_that_met_a_full_map_is_applied_after_the_restart_and_none_is_skipped
                 break (before.0, batch);
             }
         }
-        reference.table.write(|write| apply(write, &batch)).unwrap();
+        reference.table.write(|write| apply(write, &mut Recent::default(), &batch)).unwrap();
         assert!(replica.offset < 200, "a mebibyte is soon full");
     };
     assert_eq!(replica.state().applied.unwrap().offset, stopped_at);
@@ -45,7 +45,7 @@ fn an_entry_that_met_a_full_map_is_applied_after_the_restart_and_none_is_skipped
     drop(replica);
     let (table, verdict) = Lmdb::open(folder.path(), &options(64 << 20)).unwrap();
     assert_eq!(verdict, store_db::trust::Verdict::Trusted);
-    table.write(|write| apply(write, &batch)).unwrap();
-    reference.table.write(|write| apply(write, &batch)).unwrap();
+    table.write(|write| apply(write, &mut Recent::default(), &batch)).unwrap();
+    reference.table.write(|write| apply(write, &mut Recent::default(), &batch)).unwrap();
     assert_eq!(rows(&table), rows(&reference.table));
 }

@@ -19,7 +19,7 @@ use store_db::changes::{self, Feed};
 use store_db::limits::{CHANGE_ROWS_MAX, CHUNK_BYTES_MAX, SCAN_BYTES_MAX};
 use store_db::transfer::{Import, export};
 use store_db::trust::{Reason, Verdict};
-use store_db::{Error, Lmdb, Memory, Options, Reply, Space, Table, Write as _, apply, query, state};
+use store_db::{Error, Lmdb, Memory, Options, Recent, Reply, Space, Table, Write as _, apply, query, state};
 
 fn lmdb(folder: &tempfile::TempDir) -> (Lmdb, Verdict) {
     Lmdb::open(folder.path(), &Options { map_bytes: 256 << 20, ..Options::new("boot") }).unwrap()
@@ -129,11 +129,13 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let (disk, memory) = (lmdb(&folder).0, Memory::new());
         let mut replies = (Vec::new(), Vec::new());
+        // One keeps what it looked up, the other looks everything up anew.
+        let mut recent = Recent::default();
         for chunk in entries.chunks(batch) {
-            replies.0.extend(disk.write(|write| apply(write, chunk)).unwrap());
+            replies.0.extend(disk.write(|write| apply(write, &mut recent, chunk)).unwrap());
         }
         for entry in &entries {
-            replies.1.extend(memory.write(|write| apply(write, std::slice::from_ref(entry))).unwrap());
+            replies.1.extend(memory.write(|write| apply(write, &mut Recent::default(), std::slice::from_ref(entry))).unwrap());
         }
         prop_assert_eq!(replies.0, replies.1);
         prop_assert_eq!(rows(&disk), rows(&memory));
@@ -145,7 +147,7 @@ proptest! {
         prop_assert_eq!(&imported(restored.clone(), &exported(&disk)).unwrap(), &before);
         let next = entry(9, before.applied.unwrap().offset + 1, before.log_time_ms + 1, txn_kind(Txn::new().put("z", 1, "z"), None));
         for table in [&memory, &restored] {
-            table.write(|write| apply(write, std::slice::from_ref(&next))).unwrap();
+            table.write(|write| apply(write, &mut Recent::default(), std::slice::from_ref(&next))).unwrap();
         }
         prop_assert_eq!(rows(&memory), rows(&restored));
     }
@@ -252,7 +254,7 @@ fn the_change_feed_is_trimmed_by_rule() {
     while made < CHANGE_ROWS_MAX + 10 {
         let batch: Vec<_> =
             (0..1_000).map(|_| replica.next(txn_kind(Txn::new().put("k", 1, "x"), None))).collect();
-        made += replica.table.write(|write| apply(write, &batch)).unwrap().len() as u64;
+        made += replica.table.write(|write| apply(write, &mut replica.recent, &batch)).unwrap().len() as u64;
     }
     let state = replica.state();
     assert_eq!((state.change_rows, state.first_change), (CHANGE_ROWS_MAX, made - CHANGE_ROWS_MAX + 1));
@@ -337,7 +339,7 @@ fn marks_memberships_and_versions_are_kept_where_the_database_stands() {
         kind: EntryKind::Empty,
         payload: Bytes::new(),
     };
-    let replies = replica.table.write(|write| apply(write, &[first, empty])).unwrap();
+    let replies = replica.table.write(|write| apply(write, &mut replica.recent, &[first, empty])).unwrap();
     assert_eq!(replies, [Reply::None, Reply::None]);
     (replica.offset, replica.epoch) = (2, 2);
     assert_eq!(replica.command(Kind::PublishMark(PublishMark { offset: 2 })), Reply::PublishMark(2));
@@ -357,11 +359,11 @@ fn a_log_is_known_by_its_initial_members_for_ever() {
         joined: false,
     };
     let founded = |voters: Vec<Member>| {
-        let replica = fresh();
+        let mut replica = fresh();
         let payload = Membership { voters, ..Default::default() }.encode_to_vec().into();
         let first =
             Entry { position: Position::new(1, 1), log_time_ms: 5, kind: EntryKind::Membership, payload };
-        replica.table.write(|write| apply(write, &[first])).unwrap();
+        replica.table.write(|write| apply(write, &mut replica.recent, &[first])).unwrap();
         replica
     };
     let id = |replica: &Replica<Memory>| state::log_id(&replica.state());
@@ -372,7 +374,7 @@ fn a_log_is_known_by_its_initial_members_for_ever() {
     let payload =
         Membership { voters: vec![member(3, 3, "c:1")], ..Default::default() }.encode_to_vec().into();
     let later = Entry { position: Position::new(1, 2), log_time_ms: 6, kind: EntryKind::Membership, payload };
-    one.table.write(|write| apply(write, &[later])).unwrap();
+    one.table.write(|write| apply(write, &mut Recent::default(), &[later])).unwrap();
     assert_eq!(id(&one), log_id, "members come and go, the log stays");
     assert_eq!(state::log_id(&fresh().state()), 0, "nobody knows yet");
 }
@@ -383,10 +385,11 @@ fn an_audit_ends_its_batch() {
     let audit = Kind::Audit(AuditCommand { id: vec![1; 16].into(), prefixes: vec!["s/".into()] });
     let put = || txn_kind(Txn::new().put("k", 1, "x"), None);
     let batch = [replica.next(put()), replica.next(audit), replica.next(put())];
-    let replies = replica.table.write(|write| apply(write, &batch)).unwrap();
+    let replies = replica.table.write(|write| apply(write, &mut replica.recent, &batch)).unwrap();
     assert!(matches!(&replies[..], [Reply::Txn(_), Reply::Audit { prefixes, .. }] if prefixes.len() == 1));
     assert_eq!(replica.state().applied.unwrap().offset, 2);
-    let rest = replica.table.write(|write| apply(write, &batch[replies.len()..])).unwrap();
+    let rest =
+        replica.table.write(|write| apply(write, &mut replica.recent, &batch[replies.len()..])).unwrap();
     assert_eq!((rest.len(), replica.version("k")), (1, 2));
 }
 
@@ -411,7 +414,7 @@ fn what_a_newer_release_wrote_stops_the_replica_and_is_never_skipped() {
             kind: EntryKind::Command,
             payload: payload.into(),
         };
-        let error = replica.table.write(|write| apply(write, &[good, bad])).unwrap_err();
+        let error = replica.table.write(|write| apply(write, &mut replica.recent, &[good, bad])).unwrap_err();
         assert!(matches!(error, Error::NotUnderstood { .. }) && error.is_deterministic(), "{error}");
         assert!(rows(&replica.table).is_empty(), "nothing of the batch is kept");
     }
@@ -422,7 +425,7 @@ fn what_a_newer_release_wrote_stops_the_replica_and_is_never_skipped() {
 fn a_gap_in_the_offsets_is_our_own_bug() {
     let memory = Memory::new();
     let later = entry(1, 2, 1, txn_kind(Txn::new().put("k", 1, "x"), None));
-    let _ = memory.write(|write| apply(write, &[later]));
+    let _ = memory.write(|write| apply(write, &mut Recent::default(), &[later]));
 }
 
 #[test]
@@ -444,7 +447,7 @@ fn a_damaged_row_is_an_error_not_a_panic() {
     // All replicas may have it: it says nothing of this one.
     assert!(!met.is_reported_by_store() && replica.table.damage().is_none(), "{met}");
     let next = entry(1, 2, 1, txn_kind(Txn::new().guard_exists("k"), None));
-    let applied = replica.table.write(|write| apply(write, &[next]));
+    let applied = replica.table.write(|write| apply(write, &mut replica.recent, &[next]));
     assert!(matches!(applied, Err(Error::Damaged { .. })));
     spoil(Space::State, b"applied");
     assert!(matches!(replica.table.read(state::read), Err(Error::Damaged { .. })));

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use proto::store::AppliedState;
 use store_core::mutant;
 use store_core::{Checkpoint, Entry, Offset, Position};
-use store_db::{Table, checkpoints, state};
+use store_db::{Recent, Table, checkpoints, state};
 use store_log::Disk;
 
 use crate::cache::Limits;
@@ -46,6 +46,8 @@ struct Stop {
 pub struct Applier<D: Disk, T: Table> {
     /// The state machine.
     table: T,
+    /// What the table has of recent requests.
+    recent: Recent,
     /// Where entries come from.
     source: Source<D>,
     /// Where a snapshot to install comes from.
@@ -86,6 +88,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
         assert!(checkpoint_every > 0, "checkpoints are apart");
         Applier {
             table,
+            recent: Recent::default(),
             source,
             snapshots,
             applied,
@@ -227,9 +230,9 @@ impl<D: Disk, T: Table> Applier<D, T> {
         if self.source.read(from, up_to, LIMITS, &mut entries)? == Found::Purged {
             return Err(Error::Missing(from));
         }
-        let every = self.checkpoint_every;
+        let (every, recent) = (self.checkpoint_every, &mut self.recent);
         let (replies, state, checkpoint) = self.table.write(|write| {
-            let replies = store_db::apply(write, &entries)?;
+            let replies = store_db::apply(write, recent, &entries)?;
             let state = state::read(write)?;
             let is_due = state::applied(&state).offset.is_multiple_of(every);
             let checkpoint = if is_due { Some(checkpoints::note(write, &state)?) } else { None };
@@ -294,6 +297,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
     }
 
     fn import_as(&mut self, position: Position, number: u64) -> Result<Imported, Error> {
+        self.recent = Recent::default();
         let state = self.snapshots.import(&self.table, number)?;
         self.applied = standing(&state);
         self.quarantined = false;

@@ -8,6 +8,10 @@ pub const COMMAND_BYTES_MAX: usize = 1 << 20;
 pub const WRITES_WAITING_MAX: usize = 16 * 1_024;
 /// Their bytes, at most.
 pub const WRITE_BYTES_WAITING_MAX: usize = 16 << 20;
+/// Appends that are not committed, from which on commands are kept back for the next one.
+pub const APPENDS_AT_ONCE: usize = 2;
+/// Bytes of commands that are not kept back any longer: a message full of them costs more than its round.
+pub const APPEND_BYTES_FULL: usize = 256 << 10;
 /// Reads that wait for their barrier, at most.
 pub const READS_WAITING_MAX: usize = 64 * 1_024;
 /// Entries in one append message, at most.

@@ -23,7 +23,7 @@ use store_client::failure::{error_from, failure, invalid};
 use store_client::{Cause, Error, Got, Group, Page, Range, Store, now_ms};
 use store_core::{Entry, EntryKind, Position};
 use store_db::changes::Feed;
-use store_db::{Memory, Reply, Table, changes, query, state};
+use store_db::{Memory, Recent, Reply, Table, changes, query, state};
 use tokio::sync::watch;
 
 /// The one group.
@@ -224,7 +224,7 @@ impl Inner {
         let entry = Entry { position, log_time_ms, kind: EntryKind::Command, payload };
         let mut replies = self
             .table
-            .write(|write| store_db::apply(write, std::slice::from_ref(&entry)))
+            .write(|write| store_db::apply(write, &mut Recent::default(), std::slice::from_ref(&entry)))
             .map_err(|error| failed(&error))?;
         *last = (position, log_time_ms);
         self.applied.send_replace(position.offset.0);

@@ -6,8 +6,9 @@
 //! table.
 //!
 //! Promises: a ballot is durable before any later output of the core leaves; all client writes that wait
-//! at a poll become one append; a request id is answered once. Leaves out all long work: it writes no
-//! file, applies nothing, and reads no table, so that it waits for no disk.
+//! become one append, and wait for more of them while others are on their way; a request id is answered once.
+//!
+//! Leaves out all long work: it writes no file, applies nothing, and reads no table, so that it waits for no disk.
 
 mod clients;
 mod install;
@@ -88,10 +89,12 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     claims: Arc<Claims>,
     /// Requests that read.
     reads: Reads,
-    /// The commands of this poll, and their bytes.
+    /// The commands that are to be proposed.
     commands: Vec<(RequestId, Bytes)>,
     /// Bytes of `commands`.
     commands_bytes: usize,
+    /// A tick has come since the commands that wait have come.
+    ticked: bool,
     /// The reads of this poll.
     asking: Vec<RequestId>,
     /// Appends handed to the writer and not reported: number, last offset, bytes.
@@ -159,6 +162,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             reads: Reads::default(),
             commands: Vec::new(),
             commands_bytes: 0,
+            ticked: false,
             asking: Vec::new(),
             unwritten: VecDeque::new(),
             unwritten_bytes: 0,
@@ -293,6 +297,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     }
 
     fn tick(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
+        self.ticked = !self.commands.is_empty();
         let random = self.random.u64(..);
         self.step(Input::Tick { random }, outs)?;
         if self.headroom.is_due() {

@@ -18,6 +18,8 @@ pub(crate) struct Writes {
     applying: VecDeque<Write>,
     /// Bytes of the commands of both.
     bytes: usize,
+    /// Where the appends end of which some are not committed.
+    appends: VecDeque<Offset>,
 }
 
 #[derive(Debug)]
@@ -46,8 +48,19 @@ impl Writes {
         self.waiting.push_back(Write { offset, request_id, bytes });
     }
 
+    /// An append ends with what was pushed last.
+    pub(crate) fn end_append(&mut self) {
+        self.appends.extend(self.waiting.back().map(|last| last.offset));
+    }
+
+    /// Appends that are not committed.
+    pub(crate) fn appends(&self) -> usize {
+        self.appends.len()
+    }
+
     /// Takes those that are committed. They keep their places until they are applied.
     pub(crate) fn take_up_to(&mut self, up_to: Offset) -> Vec<(Offset, RequestId)> {
+        while self.appends.pop_front_if(|end| *end <= up_to).is_some() {}
         let count = self.waiting.partition_point(|write| write.offset <= up_to);
         let applying = &mut self.applying;
         let committed = self.waiting.drain(..count);
@@ -69,6 +82,7 @@ impl Writes {
 
     /// Takes all that are not committed: nobody here will learn what becomes of them.
     pub(crate) fn take_all(&mut self) -> Vec<(Offset, RequestId)> {
+        self.appends.clear();
         let lost = self.waiting.drain(..);
         let bytes = &mut self.bytes;
         lost.map(|write| {

@@ -56,7 +56,7 @@ fn backed_up_as(offset: u64) -> (Memory, SimDisk) {
     let first = entry(1, EntryKind::Membership, members(1).encode_to_vec());
     let entries: Vec<Entry<Bytes>> = [first].into_iter().chain((2..42).map(put)).collect();
     let table = Memory::new();
-    table.write(|write| apply(write, &entries)).unwrap();
+    table.write(|write| apply(write, &mut store_db::Recent::default(), &entries)).unwrap();
     let disk = SimDisk::new();
     table
         .read(|read| {

@@ -3,6 +3,7 @@
 
 mod fixture;
 
+use fixture::replica::Stage;
 use fixture::{Cluster, NodeResponse, Setting, is_done};
 use store_core::{NodeId, Role};
 use store_engine::{Answer, Job};
@@ -47,6 +48,30 @@ fn a_hundred_writes_that_wait_are_one_write_and_one_sync_on_each_replica() {
     assert!(request_ids.iter().all(|request_id| is_done(&cluster.answers[request_id])));
     cluster.converge();
     assert_eq!((cluster.network.appends, cluster.network.entries), (appends.0 + 2, appends.1 + 200));
+}
+
+#[test]
+fn commands_under_load_go_together_and_wait_no_longer_than_a_tick() {
+    let mut cluster = Cluster::start(Setting::new(3));
+    cluster.must_put("warm", "up");
+    cluster.converge();
+    let leader = cluster.leader();
+    cluster.isolate(leader);
+    let last = |cluster: &Cluster| cluster.replicas[&leader].status().unwrap().last.offset.0;
+    let before = last(&cluster);
+    let logged: Vec<u64> = (0..5)
+        .map(|i| {
+            cluster.put(leader, &format!("k{i}"), "v");
+            cluster.poll(leader, Stage::Node);
+            last(&cluster) - before
+        })
+        .collect();
+    assert_eq!(logged, [1, 2, 2, 2, 2], "two appends are on their way, and the third is not full");
+    cluster.replicas.get_mut(&leader).unwrap().hear(Job::Tick);
+    cluster.poll(leader, Stage::Node);
+    assert_eq!(last(&cluster) - before, 5, "a tick takes what waits along");
+    cluster.heal();
+    cluster.converge();
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::{Carried, Node};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::job::{Answer, NodeOut, RequestId, Shortage};
-use crate::limits::COMMAND_BYTES_MAX;
+use crate::limits::{APPEND_BYTES_FULL, APPENDS_AT_ONCE, COMMAND_BYTES_MAX};
 
 impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     pub(super) fn admit_write(
@@ -63,12 +63,13 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         }
     }
 
-    /// All commands of this poll become one append.
+    /// All commands that wait become one append, unless they are to wait for more.
     pub(super) fn propose(&mut self, outs: &mut Vec<NodeOut>) -> Result<(), Error> {
-        self.commands_bytes = 0;
-        if self.commands.is_empty() {
+        if self.commands.is_empty() || self.waits_for_more() {
             return Ok(());
         }
+        self.commands_bytes = 0;
+        self.ticked = false;
         let commands = std::mem::take(&mut self.commands);
         if self.replica.is_saving() {
             self.refuse(&mut Carried::Commands(commands), outs);
@@ -76,6 +77,16 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         }
         let count = commands.len() as u64;
         self.step_with(Input::Propose { count }, Carried::Commands(commands), outs)
+    }
+
+    /// Whether commands are kept back until an append before them is committed, or until the next tick at the latest. An append
+    /// costs all replicas a sync, messages and wake-ups, however much is in it: under load the commands that come
+    /// meanwhile go together. A lone client never waits.
+    fn waits_for_more(&self) -> bool {
+        self.writes.appends() >= APPENDS_AT_ONCE
+            && self.commands_bytes < APPEND_BYTES_FULL
+            && !self.ticked
+            && self.replica.may_propose()
     }
 
     /// All reads of this poll share one barrier.

@@ -152,7 +152,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             self.writes.push(position.offset, request_id, payload.len());
             Entry { position, log_time_ms, kind: EntryKind::Command, payload }
         };
-        (run.first.0..).zip(commands).map(entry).collect()
+        let entries = (run.first.0..).zip(commands).map(entry).collect();
+        self.writes.end_append();
+        entries
     }
 
     fn truncate(&mut self, from: Offset, outs: &mut Vec<NodeOut>) {
