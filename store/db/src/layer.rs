@@ -8,18 +8,22 @@ use std::collections::btree_map::{Entry, Range};
 use std::iter::Peekable;
 use std::ops::Bound;
 
+use smallvec::SmallVec;
+
 use crate::error::Error;
 use crate::table::{Read, Space, Visit};
 
-/// What a row takes in memory beside its key and value, about: its place in the map, and two allocations.
+/// What a row takes in memory beside its key and value, about: its place in the map, and an allocation.
 const ROW_BYTES: usize = 80;
+/// Rows that lie side by side below and share a page, about.
+const SIDE_BY_SIDE: usize = 32;
 
 /// Bounds of the layers: a flush is due as soon as the active layer reaches one of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// The bytes of its rows in memory.
     pub layer_bytes: usize,
-    /// Its rows, which are pages below.
+    /// Its rows that are a page each below.
     pub layer_rows: usize,
 }
 
@@ -38,7 +42,10 @@ pub(crate) struct Row {
     pub(crate) is_new: bool,
 }
 
-pub(crate) type Rows = BTreeMap<Box<[u8]>, Row>;
+/// A key: those of everyday length lie in the map itself, where a search compares them without a detour.
+pub(crate) type Key = SmallVec<[u8; 40]>;
+
+pub(crate) type Rows = BTreeMap<Key, Row>;
 
 /// Rows of all spaces, by [`Space::number`].
 #[derive(Default, Debug)]
@@ -48,6 +55,13 @@ pub(crate) struct Layer {
     pub(crate) bytes: usize,
     /// How many there are.
     pub(crate) count: usize,
+    /// Those of them that lie side by side below.
+    side_by_side: usize,
+}
+
+/// Whether a space's rows come, and go, in the order of their keys.
+fn is_in_order(space: Space) -> bool {
+    matches!(space, Space::ReplyOrder | Space::Changes)
 }
 
 impl Layer {
@@ -59,8 +73,13 @@ impl Layer {
         self.rows(space).get(key).map(|row| row.value.as_deref())
     }
 
+    /// Pages below that a flush of these rows writes, at most, about.
+    pub(crate) fn pages(&self) -> usize {
+        self.count - self.side_by_side + self.side_by_side.div_ceil(SIDE_BY_SIDE)
+    }
+
     /// Takes a newer row.
-    pub(crate) fn set(&mut self, space: Space, key: Box<[u8]>, newer: Row) {
+    pub(crate) fn set(&mut self, space: Space, key: Key, newer: Row) {
         let bytes_of = |value: &Option<Box<[u8]>>| value.as_ref().map_or(0, |value| value.len());
         let (key_bytes, value_bytes) = (ROW_BYTES + key.len(), bytes_of(&newer.value));
         match self.spaces[usize::from(space.number())].entry(key) {
@@ -68,10 +87,12 @@ impl Layer {
                 vacant.insert(newer);
                 self.bytes += key_bytes + value_bytes;
                 self.count += 1;
+                self.side_by_side += usize::from(is_in_order(space));
             }
             Entry::Occupied(older) if older.get().is_new && newer.value.is_none() => {
                 self.bytes -= key_bytes + bytes_of(&older.remove().value);
                 self.count -= 1;
+                self.side_by_side -= usize::from(is_in_order(space));
             }
             Entry::Occupied(mut older) => {
                 let older = older.get_mut();
@@ -101,11 +122,11 @@ impl Layer {
     /// Whether it has so many times what the limits say.
     pub(crate) fn reaches(&self, times: usize, limits: Limits) -> bool {
         self.bytes >= limits.layer_bytes.saturating_mul(times)
-            || self.count >= limits.layer_rows.saturating_mul(times)
+            || self.pages() >= limits.layer_rows.saturating_mul(times)
     }
 }
 
-type RowRange<'l> = Range<'l, Box<[u8]>, Row>;
+type RowRange<'l> = Range<'l, Key, Row>;
 
 /// The rows of layers from one key on, in key order.
 struct Merge<'l> {

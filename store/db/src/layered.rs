@@ -19,9 +19,9 @@
 //!   out. A short one keeps the end of a write waiting.
 //! - *Memory is bounded.* A write that finds twice [`Limits`] in the active layer flushes it first; so a table below that does
 //!   not take its flush (a disk that hangs) stops the writes in the end. A frozen layer may be as large besides.
-//! - *What was written has room below.* Until it is flushed it counts as room that is taken: a page for each row, twice, since
-//!   LMDB writes a page anew and reuses the one before only later, and the bytes of the rows, twice, since pages are
-//!   split half full. Where little room is left, layers are flushed early.
+//! - *What was written has room below.* Until it is flushed it counts as room that is taken: a page for each row (for rows that
+//!   come in the order of their keys, for each few), twice, since LMDB writes a page anew and reuses the one before only later,
+//!   and the bytes of the rows, twice, since pages are split half full. Where little room is left, layers are flushed early.
 //!
 //! Leaves out: the thread that flushes ([`Layered::wait_until_due`] tells it when).
 
@@ -35,7 +35,7 @@ use store_core::mutant;
 
 use crate::error::Error;
 pub use crate::layer::Limits;
-use crate::layer::{Layer, Row, walk_over};
+use crate::layer::{Key, Layer, Row, walk_over};
 use crate::table::{Read, Space, Table, Visit, Write, assert_key, not_in_order};
 
 /// A page below, of which a flush writes one a row at most, about.
@@ -90,7 +90,7 @@ struct Shared {
     /// Held by each flush.
     flushing: Mutex<()>,
     view: RwLock<View>,
-    /// Bytes and rows of all layers, for whoever does not want to wait for the view.
+    /// Bytes of all layers, and the pages that their flushes write, for whoever does not want to wait for the view.
     pending: [AtomicUsize; 2],
     /// A flush is due before a layer is full.
     is_early: AtomicBool,
@@ -185,9 +185,9 @@ impl<T: Table> Layered<T> {
     }
 
     fn note(&self, view: &View) {
-        let [bytes, rows] = &self.shared.pending;
+        let [bytes, pages] = &self.shared.pending;
         bytes.store(view.layers().map(|layer| layer.bytes).sum(), Ordering::Relaxed);
-        rows.store(view.layers().map(|layer| layer.count).sum(), Ordering::Relaxed);
+        pages.store(view.layers().map(Layer::pages).sum(), Ordering::Relaxed);
     }
 }
 
@@ -245,7 +245,7 @@ impl OwnLayer {
         if value.is_some() && key < &**front {
             *front = key.into();
         }
-        self.rows.set(space, key.into(), Row { value: value.map(Into::into), is_new });
+        self.rows.set(space, Key::from_slice(key), Row { value: value.map(Into::into), is_new });
     }
 }
 
@@ -467,7 +467,7 @@ impl<T: Table> Table for Layered<T> {
 
     /// No flush writes anew what is not there.
     fn pending_bytes(&self, used: u64) -> u64 {
-        let [bytes, rows] = self.shared.pending.each_ref().map(|count| count.load(Ordering::Relaxed) as u64);
-        ((rows * PAGE_BYTES).min(used) + bytes) * GROWTH
+        let [bytes, pages] = self.shared.pending.each_ref().map(|count| count.load(Ordering::Relaxed) as u64);
+        ((pages * PAGE_BYTES).min(used) + bytes) * GROWTH
     }
 }
