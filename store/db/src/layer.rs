@@ -13,8 +13,8 @@ use smallvec::SmallVec;
 use crate::error::Error;
 use crate::table::{Read, Space, Visit};
 
-/// What a row takes in memory beside its key and value, about: its place in the map, and an allocation.
-const ROW_BYTES: usize = 80;
+/// What a row takes in memory beside its key and value, about: its place in the map, which is seldom full, and an allocation.
+const ROW_BYTES: usize = 128;
 /// Rows that lie side by side below and share a page, about.
 const SIDE_BY_SIDE: usize = 32;
 
@@ -59,7 +59,8 @@ pub(crate) struct Layer {
     side_by_side: usize,
 }
 
-/// Whether a space's rows come, and go, in the order of their keys.
+/// Whether a space's rows come in the order of their keys, and mostly go in it. (A session gives its answers up out of order; each
+/// goes with rows in two other spaces, which count for it.)
 fn is_in_order(space: Space) -> bool {
     matches!(space, Space::ReplyOrder | Space::Changes)
 }

@@ -36,6 +36,7 @@ pub mod query;
 pub mod recent;
 mod record;
 mod replies;
+mod sessions;
 pub mod state;
 pub mod suite;
 pub mod table;

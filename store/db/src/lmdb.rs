@@ -218,6 +218,10 @@ fn unfit(folder: &Path, options: &Options) -> Result<Option<trust::Reason>, Erro
         Ok(()) => {}
         Err(pages::Failure::Unsound(unsound)) => return Ok(Some(trust::Reason::Unsound(unsound))),
         Err(pages::Failure::Short) => return Ok(Some(trust::Reason::Short)),
+        // A sector that is lost is no reason to refuse for ever.
+        Err(pages::Failure::Unread(error)) if error.raw_os_error() == Some(EIO) => {
+            return Ok(Some(trust::Reason::Damaged));
+        }
         Err(pages::Failure::Unread(error)) => return Err(Error::table("reading the database's file", error)),
     }
     match half_imported(folder, options) {

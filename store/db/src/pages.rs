@@ -7,10 +7,11 @@
 //! space in a page, nodes within it, keys in order, large values, the counts that the tree says of itself), no page in two
 //! places, and the list of free pages.
 //!
-//! Promises: reads each page once, whole, without a map, and at most [`LEAVES_MAX`] leaves; changes nothing.
+//! Promises: reads each page once, without a map, and at most [`READS_MAX`] leaves and beginnings of large values; changes
+//! nothing.
 //!
-//! Leaves out: what the values are; the leaves of a larger table beyond that bound (branches are all read); pages that are
-//! damaged later, while the table is open: a process that ends then is counted ([`crate::trust`]).
+//! Leaves out: what the values are; the leaves of a larger table beyond that bound (branches and free pages are all read); that
+//! keys of one page lie between those of the branches above it (a key that is not found, no more); pages that are damaged later, while the table is open: a process that ends then is counted ([`crate::trust`]).
 //!
 //! Layouts: `MDB_page`, `MDB_node`, `MDB_db` and `MDB_meta` of LMDB's mdb.c, data version 1, in this machine's byte order.
 
@@ -19,8 +20,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-/// Leaves read at most: 256 MiB of them, a tenth of a second from the page cache.
-pub const LEAVES_MAX: u64 = 65_536;
+/// Leaves, and first pages of large values, read at most: 256 MiB of them, a tenth of a second from the page cache.
+pub const READS_MAX: u64 = 65_536;
 
 const HEADER: usize = 16;
 const NODE_HEADER: usize = 8;
@@ -93,7 +94,8 @@ pub fn check(data: &File) -> Result<(), Failure> {
         pages: meta.pages,
         page_bytes: meta.page_bytes,
         taken: vec![0; words],
-        leaves_left: LEAVES_MAX,
+        reads_left: READS_MAX,
+        is_partial: false,
         free: Vec::new(),
         named: Vec::new(),
     };
@@ -183,6 +185,11 @@ impl Meta {
         says(free.flags == INTEGER_KEYS && names.flags == 0, "flags of a tree that are not ours")?;
         let (page_last, transaction) = (u64_at(meta, 24 + 2 * TREE), u64_at(meta, 32 + 2 * TREE));
         says((METAS - 1..NO_PAGE - 1).contains(&page_last), "no number of pages")?;
+        // By this LMDB chooses the page of a transaction, whichever is newer.
+        says(
+            transaction == 0 || transaction % METAS == page,
+            "a transaction that belongs on the other page",
+        )?;
         Ok(Meta { page_bytes, pages: page_last + 1, free, names, transaction })
     }
 }
@@ -249,7 +256,10 @@ struct Walk<'f> {
     page_bytes: usize,
     /// One bit a page: it has a place already.
     taken: Vec<u64>,
-    leaves_left: u64,
+    /// Of [`READS_MAX`].
+    reads_left: u64,
+    /// Something was not read for that.
+    is_partial: bool,
     /// The free pages.
     free: Vec<u64>,
     /// The trees with names.
@@ -274,34 +284,48 @@ impl Walk<'_> {
         Ok(u16_at(buffer, 10))
     }
 
+    /// Whether another leaf or large value may be read. The trees of free pages and of names are read whole.
+    fn may_read(&mut self, kind: Kind) -> bool {
+        let may = kind != Kind::Named || self.reads_left > 0;
+        self.reads_left = self.reads_left.saturating_sub(1);
+        self.is_partial |= !may;
+        may
+    }
+
     fn tree(&mut self, kind: Kind, tree: Tree) -> Result<(), Failure> {
         if tree.root == NO_PAGE {
             return ensure(tree.depth == 0 && tree.entries == 0, 0, "an empty tree that has entries");
         }
         ensure((1..=DEPTH_MAX).contains(&tree.depth), tree.root, "no depth of a tree")?;
         self.take(tree.root, tree.root)?;
-        let (mut counts, mut is_whole) = (Counts::default(), true);
+        let mut counts = Counts::default();
+        self.is_partial = false;
         let mut steps = vec![Step { page: tree.root, height: tree.depth - 1 }];
         let mut buffer = vec![0; self.page_bytes];
+        // The last key of the leaf before: allocations rely on the order of free pages over all leaves.
+        let mut transaction: Option<Vec<u8>> = None;
         while let Some(Step { page, height }) = steps.pop() {
-            if height == 0 && self.leaves_left == 0 {
-                is_whole = false;
+            if height == 0 && !self.may_read(kind) {
                 continue;
             }
             let flags = self.read(page, &mut buffer)?;
             let nodes = Nodes::of(page, &buffer)?;
             if height > 0 {
                 ensure(flags == P_BRANCH, page, "no branch where one must be")?;
-                // A branch of one child is what LMDB itself leaves in the tree of free pages only.
-                ensure(nodes.count >= 2 || kind == Kind::Free, page, "a branch of one page")?;
+                ensure(nodes.count >= 2, page, "a branch of one page")?;
                 counts.branches += 1;
-                for child in nodes.children(kind)? {
+                // So that the leaves come in the order of their keys.
+                for child in nodes.children(kind)?.into_iter().rev() {
                     self.take(child, page)?;
                     steps.push(Step { page: child, height: height - 1 });
                 }
             } else {
                 ensure(flags == P_LEAF, page, "no leaf where one must be")?;
-                self.leaves_left -= 1;
+                if kind == Kind::Free {
+                    let (first, last) = (nodes.key(0)?, nodes.key(nodes.count - 1)?);
+                    nodes.ensure_order(kind, transaction.as_deref(), first)?;
+                    transaction = Some(last.to_owned());
+                }
                 (counts.leaves, counts.entries) = (counts.leaves + 1, counts.entries + nodes.count as u64);
                 for entry in nodes.entries(kind) {
                     counts.large += self.value(kind, page, &entry?)?;
@@ -309,7 +333,7 @@ impl Walk<'_> {
             }
         }
         let said = tree.branches == counts.branches
-            && (!is_whole
+            && (self.is_partial
                 || (tree.leaves, tree.large, tree.entries) == (counts.leaves, counts.large, counts.entries));
         ensure(said, tree.root, "its tree has other counts of pages or entries than it says")
     }
@@ -329,6 +353,9 @@ impl Walk<'_> {
             (Kind::Named, 0) => Ok(0),
             (Kind::Free | Kind::Named, F_BIGDATA) => {
                 let first = u64_at(inline, 0);
+                if !self.may_read(kind) {
+                    return Ok(0);
+                }
                 let pages = self.large(first, bytes, page)?;
                 if kind == Kind::Free {
                     let mut list = vec![0; bytes];
@@ -418,7 +445,11 @@ impl<'p> Nodes<'p> {
         Ok((node, &node[NODE_HEADER..NODE_HEADER + key]))
     }
 
-    /// Keys rise, and the nodes fill what the page says they fill.
+    fn key(&self, index: usize) -> Result<&'p [u8], Failure> {
+        self.node(index).map(|(_, key)| key)
+    }
+
+    /// Keys rise.
     fn ensure_order(&self, kind: Kind, before: Option<&[u8]>, key: &[u8]) -> Result<(), Failure> {
         let is_number = key.len() == 8;
         self.ensure(kind != Kind::Free || is_number, "a transaction's number of another length")?;

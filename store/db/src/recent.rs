@@ -1,4 +1,4 @@
-//! What the entries to come will look up, kept from those before: rows of the table in a handier form, never the truth.
+//! A memory of what recent entries looked up, for the next: rows of the table in a handier form, never the truth.
 //!
 //! A write of a session asks whether its sequence was used, whether its session gave it up, and which answers the session has done
 //! with. Asked of the table, each of these is a search through every layer and the B-tree below, mostly for what is not there.
@@ -6,7 +6,8 @@
 //!
 //! Promises: what is held is what the table has at the position that is noted with it; at another position, all of it is
 //! forgotten and read anew. So a batch that came to nothing leaves nothing behind, and the rows and replies of a batch are the
-//! same with and without it. Memory is bounded: a session of more than [`SEQUENCES_MAX`] remembered answers is not held.
+//! same with and without it. Memory is bounded: a session of more than [`SEQUENCES_MAX`] remembered answers is not held. Work is,
+//! too: a session is read when it writes for the second time, and one that was too large only after as many writes as it has rows.
 //!
 //! Leaves out: whether two tables at one position are the same. Whoever replaces a table begins with [`Recent::default`].
 
@@ -14,11 +15,10 @@ use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
-use proto::check::SESSION_BYTES;
 use proto::store::{Position, SessionState};
 
 use crate::error::Error;
-use crate::replies::{Sequence, sequence_of, session_state};
+use crate::sessions::{Sequence, SessionId, sequence_of, session_state};
 use crate::table::{Read, Space};
 
 /// Sessions held at most.
@@ -28,16 +28,13 @@ const SEQUENCES_MAX: usize = 1_024;
 /// Rows of the change feed read ahead of their trimming.
 const CHANGES_READ: usize = 1_024;
 
-/// The id of a session.
-pub(crate) type SessionId = [u8; SESSION_BYTES];
-
 /// See the module.
 #[derive(Debug)]
 pub struct Recent {
     /// Where the table stands of which this is true.
     at: Option<Position>,
     /// Sessions, the one that wrote last first.
-    sessions: LruCache<SessionId, Held>,
+    sessions: LruCache<SessionId, Seen>,
     /// The log time of the oldest remembered answer; `None`: not known.
     pub(crate) oldest_ms: Option<i64>,
     /// The first rows of the change feed, by offset, with their bytes; as many as were read.
@@ -66,24 +63,33 @@ impl Recent {
         self.at = Some(at);
     }
 
-    /// A session as the table has it; `None`: it has more than is held.
+    /// A session as the table has it; `None`: it is to be looked up there.
     pub(crate) fn session(&mut self, read: &impl Read, id: &SessionId) -> Result<Option<&mut Held>, Error> {
-        if self.sessions.get(id).is_none() {
-            let Some(held) = Held::read(read, id)? else { return Ok(None) };
-            self.sessions.put(*id, held);
+        let seen = self.sessions.get_or_insert_mut(*id, || Seen::Never);
+        match seen {
+            Seen::Never => *seen = Seen::Once,
+            Seen::Once => *seen = Held::read(read, id)?.map_or(Seen::TooLarge { writes: 0 }, Seen::Held),
+            Seen::TooLarge { writes: SEQUENCES_MAX } => *seen = Seen::Once,
+            Seen::TooLarge { writes } => *writes += 1,
+            Seen::Held(_) => {}
         }
-        Ok(self.sessions.get_mut(id))
+        Ok(self.held(id))
     }
 
     /// A session, if it is held.
     pub(crate) fn held(&mut self, id: &SessionId) -> Option<&mut Held> {
-        self.sessions.peek_mut(id)
+        match self.sessions.peek_mut(id) {
+            Some(Seen::Held(held)) => Some(held),
+            _ => None,
+        }
     }
 
     /// Holds one session no longer, if it became too large.
     pub(crate) fn bound(&mut self, id: &SessionId) {
-        if self.sessions.peek(id).is_some_and(|held| held.sequences.len() > SEQUENCES_MAX) {
-            self.sessions.pop(id);
+        if let Some(seen) = self.sessions.peek_mut(id)
+            && matches!(seen, Seen::Held(held) if held.sequences.len() > SEQUENCES_MAX)
+        {
+            *seen = Seen::TooLarge { writes: 0 };
         }
     }
 
@@ -112,6 +118,21 @@ impl Recent {
         let front = self.changes.pop_front().filter(|(offset, _)| *offset == first);
         Ok(front.map(|(_, bytes)| (bytes, self.changes.front().map(|(next, _)| *next))))
     }
+}
+
+/// A session that wrote.
+#[derive(Debug)]
+enum Seen {
+    /// It is about to be seen.
+    Never,
+    Once,
+    /// Twice at least.
+    Held(Held),
+    /// It had more than is held, so many of its writes ago.
+    TooLarge {
+        /// At most as many as make the next look cheap.
+        writes: usize,
+    },
 }
 
 /// One session as the table has it.

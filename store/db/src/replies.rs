@@ -29,8 +29,7 @@
 //! ```text
 //!   Replies     hash of tag (8) | 1 | session (16) | sequence (8)   or   hash of tag (8) | 2 | user id  → Remembered
 //!   ReplyOrder  offset (8)              → timestamp (8) | creation (8) | bytes (4) | key in Replies
-//!   Sessions    session (16)            → SessionState
-//!               session | sequence (8)  → hash of tag (8) | offset (8) | bytes (4)
+//!   Sessions    see crate::sessions
 //! ```
 
 use bytes::Bytes;
@@ -46,12 +45,12 @@ use crate::limits::{
     EVICTED_PER_ENTRY_MAX, REMEMBERED_BYTES_MAX, REMEMBERED_COUNT_MAX, REMEMBERED_FAILED_MAX,
     REMEMBERED_MS_MIN, REMEMBERED_OVERHEAD_BYTES, REMEMBERED_RESPONSE_BYTES_MAX, SESSION_TRIM_PER_ENTRY_MAX,
 };
-use crate::recent::{Held, Recent, SessionId};
+use crate::recent::{Held, Recent};
+use crate::sessions::{HASH_BYTES, Sequence, SessionId, sequence_key, sequence_of, session_state};
 use crate::table::{Read, Space, Write};
 
 const SESSION: u8 = 1;
 const USER: u8 = 2;
-const HASH_BYTES: usize = 8;
 const SESSION_BYTES: usize = proto::check::SESSION_BYTES;
 
 /// Why a write was not executed: the same on every replica.
@@ -157,7 +156,7 @@ pub(crate) fn known(
     }
     let mut may_be_forgotten = place.created_ms > 0;
     let session_state = match (&held, &place.session) {
-        (Some(held), _) => held.state.clone(),
+        (Some(held), _) => held.state,
         (None, Some(session)) => read.get(Space::Sessions, &session.id)?.map(session_state).transpose()?,
         (None, None) => None,
     };
@@ -284,7 +283,7 @@ fn raise_session(
 ) -> Result<(), Error> {
     let mut held = recent.held(&session.id);
     let mut known = match &held {
-        Some(held) => held.state.clone(),
+        Some(held) => held.state,
         None => write.get(Space::Sessions, &session.id)?.map(session_state).transpose()?,
     };
     if known.as_ref().is_none_or(|known| known.lowest < session.lowest) {
@@ -292,7 +291,7 @@ fn raise_session(
         let raised = SessionState { lowest: session.lowest, log_time_ms, created_ms };
         write.put(Space::Sessions, &session.id, &raised.encode_to_vec())?;
         if let Some(held) = &mut held {
-            held.state = Some(raised.clone());
+            held.state = Some(raised);
         }
         known = Some(raised);
     }
@@ -451,48 +450,6 @@ impl<'a> Ordered<'a> {
             key,
         })
     }
-}
-
-/// A row of Sessions for one sequence: where its answer is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Sequence {
-    /// Of the transaction's tag.
-    hash: [u8; HASH_BYTES],
-    /// The key in ReplyOrder.
-    order: [u8; 8],
-    bytes: u32,
-}
-
-impl Sequence {
-    pub(crate) fn of(row: &[u8]) -> Result<Sequence, Error> {
-        let parts = || {
-            let (hash, rest) = row.split_first_chunk()?;
-            let (order, bytes) = rest.split_first_chunk()?;
-            Some(Sequence { hash: *hash, order: *order, bytes: u32::from_be_bytes(bytes.try_into().ok()?) })
-        };
-        parts().ok_or_else(|| Error::damaged("a row of a session's sequence"))
-    }
-
-    fn encoded(&self) -> [u8; HASH_BYTES + 12] {
-        let mut row = [0; HASH_BYTES + 12];
-        row[..HASH_BYTES].copy_from_slice(&self.hash);
-        row[HASH_BYTES..HASH_BYTES + 8].copy_from_slice(&self.order);
-        row[HASH_BYTES + 8..].copy_from_slice(&self.bytes.to_be_bytes());
-        row
-    }
-}
-
-fn sequence_key(session: &[u8], sequence: u64) -> Vec<u8> {
-    [session, &sequence.to_be_bytes()].concat()
-}
-
-/// The sequence in a key of Sessions, if it is of this session.
-pub(crate) fn sequence_of(key: &[u8], session: &[u8]) -> Option<u64> {
-    key.strip_prefix(session)?.try_into().ok().map(u64::from_be_bytes)
-}
-
-pub(crate) fn session_state(row: &[u8]) -> Result<SessionState, Error> {
-    SessionState::decode(row).map_err(|error| Error::damaged(format!("a session's state: {error}")))
 }
 
 fn decode(row: &[u8]) -> Result<Remembered, Error> {

@@ -353,7 +353,7 @@ fn a_batch_that_came_to_nothing_leaves_no_sequence_used() {
     let mut replica = counter();
     replica.txn_as(session(1, 1), add_one()).unwrap();
     let kind = txn_kind(add_one(), Some(session(2, 1)));
-    let next = entry(1, replica.offset + 1, replica.log_time_ms, kind.clone());
+    let next = entry(1, replica.offset + 1, replica.log_time_ms, kind);
     let failed = replica.table.write(|write| {
         apply(write, &mut replica.recent, &[next])?;
         Err::<(), _>(Error::AlreadyOpen { path: "any error".into() })

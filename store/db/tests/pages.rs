@@ -65,6 +65,19 @@ fn is_leaf(page: &[u8]) -> bool {
     page[10..12] == 2u16.to_ne_bytes()
 }
 
+fn number(bytes: &[u8], at: usize) -> u64 {
+    u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+fn short(bytes: &[u8], at: usize) -> usize {
+    usize::from(u16::from_ne_bytes(bytes[at..at + 2].try_into().unwrap()))
+}
+
+/// Where the newer meta page begins, by its transaction.
+fn meta(bytes: &[u8]) -> usize {
+    if number(bytes, PAGE_BYTES + 144) > number(bytes, 144) { PAGE_BYTES } else { 0 }
+}
+
 /// Reads and writes everywhere. It may fail; it must come back.
 fn use_all(table: &Lmdb) {
     for space in Space::ALL {
@@ -88,10 +101,8 @@ fn a_page_that_would_keep_lmdb_for_ever_is_found_before_lmdb_sees_it() {
     drop(table);
     // A leaf whose free space begins within its header: 2^31 entries for `NUMKEYS`. First of what the look itself reads.
     let file = data(folder.path());
-    let number = |at: usize| u64::from_ne_bytes(sound[at..at + 8].try_into().unwrap());
-    // Of the newer meta page, by its transaction: where the tree of names begins.
-    let meta = if number(PAGE_BYTES + 144) > number(144) { PAGE_BYTES } else { 0 };
-    let names = number(meta + 128);
+    // Where the tree of names begins.
+    let names = number(&sound, meta(&sound) + 128);
     file.write_all_at(&[0; 4], names * PAGE_BYTES as u64 + 12).unwrap();
     let (table, verdict) = open(folder.path());
     let Verdict::Discarded(Reason::Unsound(unsound)) = verdict else { panic!("{verdict:?}") };
@@ -151,6 +162,40 @@ fn a_page_that_is_another_one_is_found() {
     swapped[first + 20..first + 22].copy_from_slice(&sound[first + 22..first + 24]);
     swapped[first + 22..first + 24].copy_from_slice(&sound[first + 20..first + 22]);
     assert_eq!(found(&swapped).unwrap().fault, "keys that are not in order");
+}
+
+#[test]
+fn a_meta_page_whose_transaction_belongs_on_the_other_is_found() {
+    let folder = grown();
+    let mut bytes = content(folder.path());
+    let at = meta(&bytes) + 144;
+    bytes[at] ^= 1;
+    assert_eq!(found(&bytes).unwrap().fault, "a transaction that belongs on the other page");
+}
+
+#[test]
+fn free_pages_that_are_not_in_the_order_of_their_transactions_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, _) = open(folder.path());
+    let put = |at: u32| {
+        table.write(|write| {
+            (0..20u32)
+                .try_for_each(|row| write.put(Space::Records, &(row * 97 + at).to_be_bytes(), &[1; 900]))
+        })
+    };
+    // A reader keeps what each of these transactions frees from being taken again.
+    let read = table.read(|_| (0..300).try_for_each(put));
+    read.unwrap();
+    let sound = content(folder.path());
+    assert_eq!(found(&sound), None);
+    let tree = meta(&sound) + 16 + 24;
+    assert_eq!(short(&sound, tree + 6), 2, "a branch and its leaves");
+    let branch = usize::try_from(number(&sound, tree + 40)).unwrap() * PAGE_BYTES;
+    let first = short(&sound, branch + short(&sound, branch + 16)) * PAGE_BYTES;
+    let last_entry = first + short(&sound, first + short(&sound, first + 12) - 2);
+    let mut bytes = sound;
+    bytes[last_entry + 8..last_entry + 16].copy_from_slice(&1_000_000u64.to_ne_bytes());
+    assert_eq!(found(&bytes).unwrap().fault, "keys that are not in order");
 }
 
 /// One step of a history.

@@ -437,7 +437,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             shortage: self.headroom.shortage(),
             writes_shortage: self.writes_shortage().filter(|_| view.role == store_core::Role::Leader),
             disk: replica.disk(),
-            writes_waiting: self.writes.len(),
+            writes_waiting: self.writes.len() + self.commands.len(),
             log_time_lag_ms: self.log_clock.lag_ms(),
             peers: replica.peers().collect(),
         }

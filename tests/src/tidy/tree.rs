@@ -1,7 +1,7 @@
 //! The files of the repository, read once: what every rule looks at.
 //!
 //! The tree is what lies on the disk, without `.git`, without what the root `.gitignore` names by `/folder` or
-//! `*.ending`, and without folders named `generated`, which programs write; so a file counts before it is added to git. Texts of other formats than ours are not read.
+//! `*.ending`, and without `proto/generated`, which a program writes; so a file counts before it is added to git. Texts of other formats than ours are not read.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -109,7 +109,7 @@ impl Ignored {
 
     fn skips(&self, path: &str) -> bool {
         self.at_root.iter().any(|name| name == path)
-            || path.ends_with("/generated")
+            || path == "proto/generated"
             || self.endings.iter().any(|end| path.ends_with(end.as_str()))
     }
 }
