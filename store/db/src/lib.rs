@@ -11,11 +11,13 @@
 //! ```
 //!
 //! The table is a trait ([`table`]) with two forms, [`lmdb`] and [`memory`], and a third that lays newer rows in memory over
-//! either ([`layered`]), under one conformance suite ([`suite`]). Everything above it is deterministic: the same entries on the same state give the same rows, the
-//! same replies and the same running state hash on every replica, however they are cut into batches.
+//! either ([`layered`]), under one conformance suite ([`suite`]). Everything above it is deterministic: the same entries on the
+//! same state give the same rows, the same replies and the same running state hash on every replica, however they are cut into
+//! batches, and whatever is held in memory of what recent entries looked up ([`recent`]).
 //!
 //! **The log makes writes durable, not the table.** LMDB runs without syncing; [`trust`] says when its files on
-//! disk may be believed. Otherwise the table is emptied, and the replica starts from a snapshot and the log.
+//! disk may be believed, and [`pages`] looks at them before LMDB does. Otherwise the table is emptied, and the replica starts
+//! from a snapshot and the log.
 //!
 //! A client's mistake is a [`Reply`], part of the state machine; an [`Error`] stops the replica.
 //!

@@ -11,7 +11,8 @@
 //! nothing.
 //!
 //! Leaves out: what the values are; the leaves of a larger table beyond that bound (branches and free pages are all read); that
-//! keys of one page lie between those of the branches above it (a key that is not found, no more); pages that are damaged later, while the table is open: a process that ends then is counted ([`crate::trust`]).
+//! keys of one page lie between those of the branches above it (a key that is not found, no more); pages that are damaged
+//! later, while the table is open: a process that ends then is counted ([`crate::trust`]).
 //!
 //! Layouts: `MDB_page`, `MDB_node`, `MDB_db` and `MDB_meta` of LMDB's mdb.c, data version 1, in this machine's byte order.
 

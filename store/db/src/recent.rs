@@ -65,9 +65,11 @@ impl Recent {
 
     /// A session as the table has it; `None`: it is to be looked up there.
     pub(crate) fn session(&mut self, read: &impl Read, id: &SessionId) -> Result<Option<&mut Held>, Error> {
-        let seen = self.sessions.get_or_insert_mut(*id, || Seen::Never);
+        let Some(seen) = self.sessions.get_mut(id) else {
+            self.sessions.put(*id, Seen::Once);
+            return Ok(None);
+        };
         match seen {
-            Seen::Never => *seen = Seen::Once,
             Seen::Once => *seen = Held::read(read, id)?.map_or(Seen::TooLarge { writes: 0 }, Seen::Held),
             Seen::TooLarge { writes: SEQUENCES_MAX } => *seen = Seen::Once,
             Seen::TooLarge { writes } => *writes += 1,
@@ -123,8 +125,7 @@ impl Recent {
 /// A session that wrote.
 #[derive(Debug)]
 enum Seen {
-    /// It is about to be seen.
-    Never,
+    /// Once, and nothing is known of it.
     Once,
     /// Twice at least.
     Held(Held),

@@ -26,6 +26,7 @@ pub(crate) struct Sequence {
     pub(crate) hash: [u8; HASH_BYTES],
     /// The key in ReplyOrder.
     pub(crate) order: [u8; 8],
+    /// What the answer counts for.
     pub(crate) bytes: u32,
 }
 

@@ -4,8 +4,9 @@
 mod fixture;
 
 use fixture::{Replica, entry, fresh, txn_kind};
+use proto::store::command::Kind;
 use proto::store::outcome_response::Verdict;
-use proto::store::{FailureReason, Identity, Txn};
+use proto::store::{FailureReason, Identity, RaiseVersion, Txn};
 use store_db::limits::{REMEMBERED_MS_MIN, REMEMBERED_RESPONSE_BYTES_MAX};
 use store_db::{Error, Memory, Space, Table as _, apply};
 
@@ -359,6 +360,11 @@ fn a_batch_that_came_to_nothing_leaves_no_sequence_used() {
         Err::<(), _>(Error::AlreadyOpen { path: "any error".into() })
     });
     assert!(failed.is_err());
+    // And one that ends in its middle, at an entry of a later release.
+    let next = entry(1, replica.offset + 1, replica.log_time_ms, txn_kind(add_one(), Some(session(2, 1))));
+    let later = Kind::RaiseVersion(RaiseVersion { version: u32::MAX });
+    let later = entry(1, replica.offset + 2, replica.log_time_ms, later);
+    assert!(replica.table.write(|write| apply(write, &mut replica.recent, &[next, later])).is_err());
     let ran = replica.txn_as(session(2, 1), add_one()).unwrap();
     assert!(ran.success && !ran.remembered);
     assert_eq!(value(&replica), "{\"n\":2}");
