@@ -8,7 +8,7 @@ use proto::store::command::Kind;
 use proto::store::outcome_response::Verdict;
 use proto::store::{FailureReason, Identity, RaiseVersion, Txn};
 use store_db::limits::{REMEMBERED_MS_MIN, REMEMBERED_RESPONSE_BYTES_MAX};
-use store_db::{Error, Memory, Space, Table as _, apply};
+use store_db::{Error, Memory, Reply, Space, Table as _, apply};
 
 const D: [u8; 16] = [7; 16];
 
@@ -362,7 +362,8 @@ fn a_batch_that_came_to_nothing_leaves_no_sequence_used() {
     let kind = txn_kind(add_one(), Some(session(2, 1)));
     let next = entry(1, replica.offset + 1, replica.log_time_ms, kind);
     let failed = replica.table.write(|write| {
-        apply(write, &mut replica.recent, &[next])?;
+        let replies = apply(write, &mut replica.recent, &[next])?;
+        assert!(matches!(&replies[0], Reply::Txn(ran) if ran.success && !ran.remembered), "{replies:?}");
         Err::<(), _>(Error::AlreadyOpen { path: "any error".into() })
     });
     assert!(failed.is_err());
