@@ -821,6 +821,8 @@ pub enum FailureReason {
     /// The caller does not prove that it is a member, or an operator, of this cluster: never executed. Field `session`: a member
     /// may introduce itself again; field `challenge`: an operator's tool may ask for a new challenge.
     Unproven = 18,
+    /// Nobody could take the leadership in time: the leader leads on, nothing has changed, and the same request may succeed soon.
+    TransferGivenUp = 19,
 }
 impl FailureReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -848,6 +850,7 @@ impl FailureReason {
             Self::OutOfSpace => "OUT_OF_SPACE",
             Self::WrongCluster => "WRONG_CLUSTER",
             Self::Unproven => "UNPROVEN",
+            Self::TransferGivenUp => "TRANSFER_GIVEN_UP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -872,6 +875,7 @@ impl FailureReason {
             "OUT_OF_SPACE" => Some(Self::OutOfSpace),
             "WRONG_CLUSTER" => Some(Self::WrongCluster),
             "UNPROVEN" => Some(Self::Unproven),
+            "TRANSFER_GIVEN_UP" => Some(Self::TransferGivenUp),
             _ => None,
         }
     }
@@ -3165,6 +3169,10 @@ pub struct LogLine {
     pub committed: bool,
     #[prost(bool, tag = "7")]
     pub applied: bool,
+    /// Whose request it is: equal in the entries of one request and its retries; empty where it has no identity. Of the first two
+    /// entries of a log that have it the second is answered from memory.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub request: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StartAuditRequest {

@@ -1,8 +1,10 @@
 //! Entries of a log: of a running node by asking it, of a stopped one by reading its files (which changes nothing).
 
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
+use bytes::Bytes;
 use proto::store::{LogLine, Position, ShowLogRequest};
 use serde_json::{Value, json};
 use store_log::{describe_log, log_files};
@@ -79,8 +81,25 @@ pub async fn of_node(loaded: &Loaded, id: u64, wanted: Wanted) -> Result<Shown, 
     let request = ShowLogRequest { route: nodes::route(), from_offset, limit: wanted.limit };
     let told = nodes::operator(loaded, node)?.show_log(request).await;
     let told = told.map_err(|status| Failure::of_status(&status))?;
-    let told = told.into_inner();
+    let mut told = told.into_inner();
+    mark_retries(&mut told.lines);
     Ok(Shown { lines: told.lines, committed: told.committed, applied: Some(told.applied), problem: None })
+}
+
+/// Says of an entry that its request has an entry before it, among those that are shown: it changes nothing.
+fn mark_retries(lines: &mut [LogLine]) {
+    let mut first: HashMap<Bytes, u64> = HashMap::new();
+    for line in lines.iter_mut().filter(|line| !line.request.is_empty()) {
+        let offset = line.position.unwrap_or_default().offset;
+        match first.entry(line.request.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(offset);
+            }
+            Entry::Occupied(made) => {
+                line.summary = format!("retry of {}, answered from memory: {}", made.get(), line.summary);
+            }
+        }
+    }
 }
 
 /// What a node's folder holds.
@@ -91,7 +110,7 @@ pub fn of_folder(folder: &Path, wanted: Wanted) -> Result<Shown, Failure> {
     let folder = Folder::of_node(folder)?;
     let (disk, failed) = (&folder.disk, |error: store_log::Error| folder.failed(&error));
     let mut shown = Shown::default();
-    let mut kept: VecDeque<store_core::Entry<bytes::Bytes>> = VecDeque::new();
+    let mut kept: VecDeque<store_core::Entry<Bytes>> = VecDeque::new();
     let limit = wanted.limit as usize;
     for number in log_files(disk).map_err(failed)? {
         let mut visit = |line: store_log::LogLine| {
@@ -123,6 +142,7 @@ pub fn of_folder(folder: &Path, wanted: Wanted) -> Result<Shown, Failure> {
     }
     // What is applied is in the database; the log knows only a lower bound of what is committed.
     shown.lines = kept.iter().map(|entry| describe_entry(entry, shown.committed, 0)).collect();
+    mark_retries(&mut shown.lines);
     Ok(shown)
 }
 
@@ -175,4 +195,34 @@ pub(crate) fn answer(id: u64, source: &str, shown: &Shown) -> Answer {
         "problem": shown.problem, "entries": documents,
     });
     Answer::table(head, document, table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_that_is_answered_from_memory_says_of_which_it_is_a_retry() {
+        let line = |offset: u64, request: &'static [u8]| LogLine {
+            position: Some(Position { epoch: 2, offset }),
+            summary: format!("put {offset}"),
+            request: Bytes::from_static(request),
+            ..LogLine::default()
+        };
+        let mut lines =
+            [line(4, b"a"), line(5, b""), line(6, b"b"), line(7, b"a"), line(8, b""), line(9, b"a")];
+        mark_retries(&mut lines);
+        let said: Vec<&str> = lines.iter().map(|line| line.summary.as_str()).collect();
+        assert_eq!(
+            said,
+            [
+                "put 4",
+                "put 5",
+                "put 6",
+                "retry of 4, answered from memory: put 7",
+                "put 8",
+                "retry of 4, answered from memory: put 9",
+            ]
+        );
+    }
 }

@@ -37,7 +37,7 @@ pub async fn by_empty_folder(
     let mut group = Group::of(loaded);
     let view = settled(&mut group, patience).await?;
     let (seat, learner) = seats(&view, id)?;
-    if let Some(answer) = serves_already(node, seat.as_ref()).await {
+    if let Some(answer) = serves_already(loaded, node, seat.as_ref()).await {
         return Ok(answer);
     }
     place::require_here(node)?;
@@ -123,7 +123,7 @@ fn seats(view: &GroupView, id: u64) -> Result<(Option<Member>, Option<Member>), 
 }
 
 /// A node that serves with the folder that the group knows needs no other.
-async fn serves_already(node: &Node, seat: Option<&Member>) -> Option<Answer> {
+async fn serves_already(loaded: &Loaded, node: &Node, seat: Option<&Member>) -> Option<Answer> {
     let status = nodes::status(node).await.ok()?;
     if seat?.incarnation != status.incarnation {
         return None;
@@ -131,7 +131,8 @@ async fn serves_already(node: &Node, seat: Option<&Member>) -> Option<Answer> {
     let id = node.id;
     let head = format!("node-{id} serves with the folder that the group knows: nothing was replaced");
     let document = json!({ "change": "replace", "node": id, "changed": false, "offset": 0, "part": "voter" });
-    let note = format!("to give it an empty folder all the same, stop it first: feira node stop {id}");
+    let stop = loaded.command(&format!("node stop {id}"));
+    let note = format!("to give it an empty folder all the same, stop it first: {stop}");
     Some(Answer { notes: vec![note], ..Answer::line(head, document) })
 }
 

@@ -60,6 +60,7 @@ pub fn code_of(reason: FailureReason) -> Code {
         | FailureReason::WrongRoute
         | FailureReason::WrongCluster
         | FailureReason::ChangeRefused
+        | FailureReason::TransferGivenUp
         | FailureReason::NodeTaken => Code::FailedPrecondition,
         FailureReason::NotHere => Code::NotFound,
         FailureReason::Unproven => Code::Unauthenticated,
@@ -75,6 +76,7 @@ pub fn retry_after(reason: FailureReason) -> Option<Duration> {
         FailureReason::NotServing
         | FailureReason::ClocksApart
         | FailureReason::Diverged
+        | FailureReason::TransferGivenUp
         | FailureReason::OutOfSpace => Some(Duration::from_millis(500)),
         _ => None,
     }
@@ -180,6 +182,7 @@ pub fn error_from(failure: &Failure) -> Error {
         | FailureReason::WrongRoute
         | FailureReason::WrongCluster
         | FailureReason::NotServing
+        | FailureReason::TransferGivenUp
         | FailureReason::ChangeNotYet => retry(Cause::Away),
         FailureReason::Overloaded => retry(Cause::Busy),
         FailureReason::OutOfSpace => retry(Cause::OutOfSpace),

@@ -384,6 +384,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
 
     /// The log has rolled for the snapshot under way, and says its number; or it could not.
     fn rolled(&mut self, at: Offset, number: Option<u64>, outs: &mut Vec<NodeOut>) {
+        if number.is_some() {
+            self.schedule.rolled();
+        }
         let is_meant = self.schedule.under_way().is_some_and(|request| request.offset == at);
         match number {
             Some(number) if is_meant => outs.push(NodeOut::Apply(ApplierJob::SnapshotAs { number })),

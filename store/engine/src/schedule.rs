@@ -95,10 +95,15 @@ impl Schedule {
             return None;
         }
         self.ticks = 0;
-        self.log_bytes = 0;
         self.wanted = false;
         self.requested = Some(last);
         self.requested
+    }
+
+    /// The log has rolled. Until now its bytes were reported of the file before: what was written between the request and
+    /// the roll counts there, and makes no other snapshot due.
+    pub(crate) fn rolled(&mut self) {
+        self.log_bytes = 0;
     }
 
     /// Somebody needs a snapshot of at least `at`: if there is none, one is due at once.
@@ -175,14 +180,29 @@ mod tests {
         assert_eq!(schedule.due(Position::new(1, 5)), None);
         schedule.grew(1_000);
         assert_eq!(schedule.due(Position::new(1, 5)), Some(Position::new(1, 5)));
+        schedule.rolled();
         schedule.grew(5_000);
         assert_eq!(schedule.due(Position::new(1, 9)), None, "one is under way");
         schedule.taken(Position::new(1, 5));
         assert_eq!(schedule.due(Position::new(1, 5)), None, "nothing new");
         assert_eq!(schedule.due(Position::new(1, 9)), Some(Position::new(1, 9)));
+        schedule.rolled();
         schedule.taken(Position::new(1, 9));
         let requested = (0..20).filter_map(|_| schedule.due(Position::new(1, 10))).collect::<Vec<_>>();
         assert_eq!(requested, [Position::new(1, 10)], "after ten ticks");
+    }
+
+    #[test]
+    fn bytes_that_were_written_between_a_request_and_its_roll_make_no_second_snapshot_due() {
+        let mut schedule = Schedule::new(POLICY, Position::ZERO);
+        schedule.grew(1_000);
+        assert!(schedule.due(Position::new(1, 5)).is_some());
+        schedule.grew(1_500);
+        schedule.rolled();
+        schedule.taken(Position::new(1, 5));
+        assert_eq!(schedule.due(Position::new(1, 6)), None, "the new file holds one entry");
+        schedule.grew(1_000);
+        assert_eq!(schedule.due(Position::new(1, 9)), Some(Position::new(1, 9)));
     }
 
     #[test]
@@ -240,12 +260,14 @@ mod tests {
         schedule.measured(STATE_BYTES_SMALL);
         schedule.grew(1_000);
         assert!(schedule.due(Position::new(1, 4)).is_some(), "a small one");
+        schedule.rolled();
         schedule.taken(Position::new(1, 4));
         schedule.measured(STATE_BYTES_SMALL + 8_000);
         schedule.grew(1_999);
         assert_eq!(schedule.due(Position::new(1, 5)), None);
         schedule.grew(2_000);
         assert!(schedule.due(Position::new(1, 5)).is_some());
+        schedule.rolled();
         schedule.taken(Position::new(1, 5));
         let by_ticks = (0..POLICY.ticks).find_map(|_| schedule.due(Position::new(1, 6)));
         assert_eq!(by_ticks, Some(Position::new(1, 6)));

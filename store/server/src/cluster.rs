@@ -248,7 +248,7 @@ impl Cluster for ClusterService {
         match crate::leadership_transfer::transfer_leadership(&self.shared, to, limit).await {
             Some(leader) => Ok(Response::new(TransferLeadershipResponse { leader: Some(leader) })),
             None => Err(status_from(&failure(
-                FailureReason::Overloaded,
+                FailureReason::TransferGivenUp,
                 "the leadership transfer was given up: no other voter has caught up, answers, and has a disk that has answered for some time",
             ))),
         }

@@ -6,7 +6,7 @@ use proto::keys::key_to_integer;
 use proto::store::command::Kind;
 use proto::store::guard::Condition;
 use proto::store::operation::Action;
-use proto::store::{Command, LogLine, Membership, Txn, identity};
+use proto::store::{Command, LogLine, Membership, Txn, TxnCommand, identity};
 use store_core::{Entry, EntryKind};
 use store_engine::convert;
 
@@ -23,6 +23,10 @@ pub fn line(entry: &Entry<Bytes>, committed: u64, applied: u64) -> LogLine {
         EntryKind::Membership => ("membership", membership(&entry.payload)),
         EntryKind::Command => command(&entry.payload),
     };
+    let request = match entry.kind {
+        EntryKind::Command => request(&entry.payload),
+        EntryKind::Empty | EntryKind::Membership => Bytes::new(),
+    };
     let offset = entry.position.offset.0;
     LogLine {
         position: Some(convert::position_out(entry.position)),
@@ -32,7 +36,23 @@ pub fn line(entry: &Entry<Bytes>, committed: u64, applied: u64) -> LogLine {
         summary: shorten(summary),
         committed: offset <= committed,
         applied: offset <= applied,
+        request,
     }
+}
+
+/// Whose request a command is: the same for its retries, whatever else they say. Empty: it has no identity.
+fn request(payload: &Bytes) -> Bytes {
+    let Some(Kind::Txn(TxnCommand { identity: Some(whose), .. })) =
+        Command::decode(payload.clone()).ok().and_then(|command| command.kind)
+    else {
+        return Bytes::new();
+    };
+    let (kind, id, number) = match &whose.id {
+        Some(identity::Id::Session(session)) => (b's', &session.session, session.sequence),
+        Some(identity::Id::User(user)) => (b'u', &user.id, whose.attempt.into()),
+        None => return Bytes::new(),
+    };
+    [&[kind][..], &number.to_be_bytes(), &id[..]].concat().into()
 }
 
 fn membership(payload: &Bytes) -> String {
@@ -158,7 +178,6 @@ fn shorten(text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::store::TxnCommand;
     use store_core::Position;
 
     #[test]

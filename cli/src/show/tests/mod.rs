@@ -6,6 +6,7 @@
 mod bench;
 mod cluster;
 mod failures;
+mod one_line;
 mod shop;
 
 use std::collections::BTreeSet;
