@@ -28,7 +28,7 @@ pub(crate) struct Mutations {
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Seeds of the whole system before a bug counts as not caught
-    #[arg(long, default_value_t = 100, value_name = "N")]
+    #[arg(long, default_value_t = 200, value_name = "N")]
     seeds: u64,
     /// Seeds of bare cores, which take milliseconds each
     #[arg(long, default_value_t = 1_000, value_name = "N")]

@@ -226,7 +226,7 @@ mod tests {
             assert_eq!(status.code() as i32, failure.code);
             assert_eq!(failure_from(&status), failure);
         }
-        assert!(FailureReason::try_from(19).is_err(), "a new reason needs a row in the table");
+        assert!(FailureReason::try_from(20).is_err(), "a new reason needs a row in the table");
     }
 
     #[test]

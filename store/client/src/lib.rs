@@ -26,6 +26,7 @@ pub mod error;
 mod ext;
 pub mod failure;
 mod identity;
+pub mod link;
 pub mod operator;
 pub mod pace;
 pub mod pipeline;

@@ -105,6 +105,13 @@ mutations! {
     QuarantineByLeader "quarantine-by-leader" "a leader takes its own state for that of the majority",
     QuarantinedCampaigns "quarantined-campaigns" "a replica whose state is wrong campaigns",
     QuarantineForgotten "quarantine-forgotten" "no quarantine is written: a restart takes a wrong state for right",
+    // The link of a handle (store_client).
+    UnnamedAgain "unnamed-again" "a write without identity is sent again after its stream broke",
+    LostForgotten "lost-forgotten" "a write whose stream broke under it counts as never sent",
+    DeadlineSaysUndone "deadline-says-undone" "a write whose time is over is said to be undone, though it was sent",
+    RefusalOfLost "refusal-of-lost" "a refusal of one copy of a write is taken for a word on the copy that was lost",
+    AnswerToTheNext "answer-to-the-next" "an answer is given to the operation that was asked next",
+    UnknownIsUndone "unknown-is-undone" "a write that a node may have executed is taken for one that it did not",
     // Proofs of members (store_keys, which is told by the hunt).
     ProofWithoutDirection "proof-without-direction" "a frame's proof does not cover its direction",
     ProofWithoutCall "proof-without-call" "a frame's proof does not cover which call it is",

@@ -22,7 +22,8 @@ use proto::store::{
 use store_client::failure::{failure, invalid, not_leader, status_from};
 use store_client::operator::proof_of;
 use store_core::{ChangeRefusal, NodeId, Offset};
-use store_engine::{Answer, Job, Reply, convert};
+use store_engine::front::{NodeResponse, command_of};
+use store_engine::{Answer, Job, Reply, convert, states};
 use store_keys::operator::{Call, CallRefused, Challenges};
 use store_keys::{End, Purpose};
 use store_log::{LogReader, RealFile};
@@ -31,12 +32,9 @@ use tonic::{Request, Response, Status};
 use crate::background::Audits;
 use crate::backup::Backups;
 use crate::describe;
-use crate::kv::command_of;
 use crate::members;
 use crate::quarantine;
-use crate::router::NodeResponse;
 use crate::shared::{Ask, Shared};
-use crate::states;
 use crate::thread_to_stream;
 
 /// Lines of one answer.
@@ -115,7 +113,7 @@ impl ClusterService {
     }
 
     fn validate(&self, route: Option<&Route>) -> Result<(), Status> {
-        self.shared.check_route(route).map_err(|failure| status_from(&failure))
+        self.shared.check_group(route).map_err(|failure| status_from(&failure))
     }
 
     /// Refuses unless this node leads.

@@ -19,6 +19,7 @@ use proto::store::{
 use store_client::failure::{error_from, failure, failure_from, invalid};
 use store_client::{Got, Group, Page, Range, Store};
 use store_core::Role;
+use store_engine::front::PendingRequest;
 use store_engine::{Reply, ToPeer};
 use store_keys::{ClusterId, ClusterKey, KEY_BYTES, Secret};
 use tokio::sync::watch;
@@ -27,7 +28,7 @@ use crate::bootstrap::{bootstrap, initial_members, is_bootstrapped};
 use crate::config::Config;
 use crate::error::Error;
 use crate::kv::{client_command, follow_changes};
-use crate::reads::{self, PendingRequest};
+use crate::reads;
 use crate::replica::{self, Running};
 use crate::shared::{Ask, Shared};
 
@@ -205,7 +206,7 @@ impl Store for Embedded {
         from: u64,
     ) -> Result<BoxStream<'static, Result<ChangesResponse, store_client::Error>>, store_client::Error> {
         let route = Route::to(group, self.shared.me.route.ring_version);
-        self.shared.check_route(Some(&route)).map_err(|failure| read_error(&failure))?;
+        self.shared.check_group(Some(&route)).map_err(|failure| read_error(&failure))?;
         let request = ChangesRequest { route: Some(route), from_offset: from, until_applied: false };
         let stream = follow_changes(Arc::clone(&self.shared), &request);
         Ok(stream.map(|item| item.map_err(|status| read_error(&failure_from(&status)))).boxed())

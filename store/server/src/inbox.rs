@@ -157,9 +157,9 @@ async fn acquire(headroom: &Semaphore, cost: usize) -> Result<(), Closed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::router::NodeResponse;
     use futures::FutureExt;
     use std::time::Duration;
+    use store_engine::front::NodeResponse;
 
     struct Nobody;
 

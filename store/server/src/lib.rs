@@ -56,7 +56,6 @@ mod router;
 mod serve;
 mod shared;
 mod stages;
-mod states;
 mod stop;
 mod thread_to_stream;
 mod too_large;

@@ -7,7 +7,7 @@ use proto::store as wire;
 use proto::store::change_members_request::Change;
 use proto::store::{Failure, FailureReason, MemberPart, MemberStatus};
 use store_client::failure::{failure, invalid};
-use store_core::{ChangeRefusal, Incarnation, Member, MemberChange, NodeId};
+use store_core::{Incarnation, Member, MemberChange, NodeId};
 
 use crate::config::{ADDRESS_BYTES_MAX, reachable_address};
 
@@ -88,24 +88,6 @@ fn name_in(
             Err(invalid(format!("{field}.incarnation"), message))
         }
     }
-}
-
-/// Why a change was not begun, as a caller can use it.
-pub(crate) fn refused(refusal: ChangeRefusal) -> Failure {
-    let reason = match refusal {
-        ChangeRefusal::NotLeader
-        | ChangeRefusal::NotEstablished
-        | ChangeRefusal::UnderWay
-        | ChangeRefusal::NotCaughtUp { .. } => FailureReason::ChangeNotYet,
-        ChangeRefusal::NodeTaken { .. } => FailureReason::NodeTaken,
-        ChangeRefusal::Already
-        | ChangeRefusal::NoSuchMember(_)
-        | ChangeRefusal::WrongPart(_)
-        | ChangeRefusal::WouldLoseQuorum
-        | ChangeRefusal::TooManyMembers
-        | ChangeRefusal::LastVoter => FailureReason::ChangeRefused,
-    };
-    failure(reason, refusal.to_string())
 }
 
 /// Everybody in the group, with the part that each has.

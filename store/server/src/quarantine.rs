@@ -1,6 +1,6 @@
 //! The words for people and clients when a replica's table is wrong, and when the replicas differ.
 //!
-//! The rules are `store-core`'s, the steps `store-engine`'s and the words [`crate::states`]'; here are the problem in the
+//! The rules are `store-core`'s, the steps `store-engine`'s and the words [`store_engine::states`]'; here are the problem in the
 //! status, and the refusal of every read of a table that is not to be believed.
 
 use proto::store::{Failure, FailureReason};
@@ -10,7 +10,7 @@ use store_log::Quarantine;
 
 use crate::problems::About;
 use crate::shared::Shared;
-use crate::states::{damage_text, divergence_text, quarantine_text};
+use store_engine::states::{damage_text, divergence_text, quarantine_text};
 
 /// Refuses to read a table that is not to be believed.
 pub(crate) fn check(shared: &Shared) -> Result<(), Failure> {

@@ -12,17 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
-use store_engine::{Answer, Reply, RequestId};
+use store_engine::RequestId;
+use store_engine::front::NodeResponse;
 use tokio::sync::oneshot;
-
-/// What a responder is told about a number of its own.
-#[derive(Debug)]
-pub(crate) enum NodeResponse {
-    /// By the node.
-    Answer(Answer),
-    /// By the applier.
-    Reply(Reply),
-}
 
 /// Gets answers.
 pub(crate) trait Responder: Send + Sync {
@@ -165,6 +157,7 @@ impl Responder for Calls {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use store_engine::Answer;
 
     #[test]
     fn each_responder_gets_its_answers_in_order() {

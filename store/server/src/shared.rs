@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use proto::store as wire;
+use proto::store::pipeline_response::Response;
 use proto::store::{Failure, FailureReason, LeaderHint, Route};
-use store_client::failure::{failure, invalid, not_leader};
-use store_core::{Divergence, Epoch, Member, MemberChange, NodeId, Role, RoleView};
+use store_client::failure::{failure, invalid};
+use store_client::now_ms;
+use store_core::{Epoch, Member, MemberChange, NodeId, Role, RoleView};
 use store_db::{Layered, Lmdb};
 use store_db::{Table as _, state};
-use store_engine::{Answer, Applied, ChangeRequest, Job, Reply, Status};
+use store_engine::front::{self, NodeResponse, Standing};
+use store_engine::{Answer, Applied, ChangeRequest, Job, Reply, Status, states};
 use store_keys::ClusterKey;
 use store_log::{Quarantine, RealDisk};
 use tokio::sync::watch;
@@ -21,8 +24,7 @@ use crate::config::{ADDRESS_BYTES_MAX, Config, reachable_address};
 use crate::inbox::{Batch, Closed, Inbox};
 use crate::peers::Strangers;
 use crate::problems::{About, Problems};
-use crate::router::{Calls, NodeResponse, ResponseRouter};
-use crate::states;
+use crate::router::{Calls, ResponseRouter};
 use crate::trace::Trace;
 
 /// The table that a server uses.
@@ -275,7 +277,7 @@ impl Shared {
     }
 
     /// Refuses what means another cluster, or was routed by another consistent view.
-    pub(crate) fn check_route(&self, route: Option<&Route>) -> Result<(), Failure> {
+    pub(crate) fn check_group(&self, route: Option<&Route>) -> Result<(), Failure> {
         let mine = self.me.route;
         let Some(route) = route else { return Err(invalid("route", "is missing")) };
         self.check_cluster(route)?;
@@ -365,48 +367,32 @@ impl Shared {
 
     /// What the node's refusal of a request means to a caller.
     pub(crate) fn failure_of(&self, answer: &Answer) -> Failure {
-        match answer {
-            Answer::NotLeader { epoch, leader } => not_leader(self.leader_hint(*leader, *epoch)),
-            Answer::Overloaded(shortage) => failure(shortage.reason(), shortage.to_string()),
-            Answer::BadSize { bytes } => {
-                let most = store_engine::limits::COMMAND_BYTES_MAX;
-                invalid("txn", format!("is {bytes} bytes with its identity; at most {most} fit in the log"))
-            }
-            Answer::Unknown => failure(
-                FailureReason::UnknownOutcome,
-                "this node stopped leading before the write was committed; the same identity settles it",
-            ),
-            Answer::Diverged { at } => {
-                failure(FailureReason::Diverged, states::divergence_text(Divergence::NoMajority(*at)))
-            }
-            Answer::CannotResync { leads: true } => failure(
-                FailureReason::ChangeRefused,
-                "this replica leads, and its state would be replaced by its own: transfer leadership first",
-            ),
-            Answer::CannotResync { leads: false } => {
-                failure(FailureReason::ChangeNotYet, "this replica knows no leader whose state it could take")
-            }
-            Answer::Resyncing => failure(FailureReason::Unspecified, "a request was answered as a resync"),
-            Answer::ChangeRefused(refusal) => crate::members::refused(*refusal),
-            Answer::Changed { .. } => {
-                failure(FailureReason::Unspecified, "a request was answered as a change of members")
-            }
-            Answer::ReadReady { .. } => failure(FailureReason::Unspecified, "a write was answered as a read"),
-        }
+        front::failure_of(answer, |leader, epoch| self.leader_hint(leader, epoch))
     }
 
     /// What the state machine's refusal means to a caller; `Ok` is the reply itself.
     pub(crate) fn reply_of(&self, response: NodeResponse) -> Result<Reply, Failure> {
-        match response {
-            NodeResponse::Answer(answer) => Err(self.failure_of(&answer)),
-            NodeResponse::Reply(Reply::Unknown) => Err(failure(
-                FailureReason::UnknownOutcome,
-                "this replica's state turned out to be wrong before it came to the write, which is committed; the \
-                 same identity settles it elsewhere",
-            )),
-            NodeResponse::Reply(Reply::Refused { reason, message, .. }) => Err(failure(reason, message)),
-            NodeResponse::Reply(reply) => Ok(reply),
-        }
+        front::reply_of(response, |leader, epoch| self.leader_hint(leader, epoch))
+    }
+
+    /// The same as the answer of a stream.
+    pub(crate) fn response_of(&self, response: NodeResponse) -> Response {
+        front::response_of(response, |leader, epoch| self.leader_hint(leader, epoch))
+    }
+}
+
+impl Standing for Shared {
+    fn check_route(&self, route: Option<&Route>) -> Result<(), Failure> {
+        self.check_group(route)?;
+        self.check_member()
+    }
+
+    fn leads(&self) -> bool {
+        self.role.borrow().role == Role::Leader
+    }
+
+    fn wall_ms(&self) -> i64 {
+        now_ms()
     }
 }
 

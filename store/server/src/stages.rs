@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use store_core::{Ballot, Role, RoleView};
 use store_db::Table as _;
+use store_engine::front::NodeResponse;
 use store_engine::{
     Answer, Applier, ApplierJob, ApplierOut, BallotWriter, ChangeRequest, Job, Node, NodeOut, Report, ToPeer,
     Writer, WriterJob,
@@ -25,7 +26,7 @@ use crate::machine_clock::MachineClock;
 use crate::problems::About;
 use crate::quarantine;
 use crate::queues::{Queues, ToApplier};
-use crate::router::{NodeResponse, ResponseBatch};
+use crate::router::ResponseBatch;
 use crate::shared::{Disk, Shared, Table};
 use crate::trace;
 

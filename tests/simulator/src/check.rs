@@ -20,6 +20,7 @@ use crate::oracle::check_stock;
 use crate::registers::{list_prefix, value_of};
 use crate::table::SimTable;
 use crate::time::{MS, Micros, SECOND};
+use crate::unnamed;
 use crate::violation::{ensure, violated};
 use crate::world::World;
 
@@ -200,6 +201,8 @@ impl World {
             });
         }
         check_lists(&driver.table, &notes);
+        let appended = records(&driver.table, unnamed::PREFIX).into_iter().map(|(_, data)| data);
+        unnamed::check(appended, &self.unnamed.borrow());
         crate::linear::check(&notes);
     }
 

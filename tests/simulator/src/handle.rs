@@ -1,62 +1,63 @@
-//! A client's handle of the store, simulated: the same trait that portals hold, over streams to nodes that break. It
-//! keeps to the rules of `store_client::Replicated` (see there): operations keep their place until they are answered,
-//! a broken stream sends what is unanswered again in the first order, a write without identity is never sent twice,
-//! and of a named write whose copy got lost only the log can say that it did not happen.
+//! A client's handle of the store: the trait that portals hold, over the link of the real handle ([`store_client::link`]),
+//! whose streams here go over a network that breaks them.
 //!
 //! Leaves out the stream of changes: caches stay cold in here.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::channel::oneshot;
 use futures::stream::BoxStream;
+use parking_lot::{Mutex, MutexGuard};
+use prost::Message as _;
 use proto::store::pipeline_request::Request;
 use proto::store::pipeline_response::Response;
 use proto::store::{
-    ChangesResponse, FailureReason, Freshness, Identity, OutcomeResponse, PipelineRequest, PipelineResponse,
+    ChangesResponse, Freshness, Identity, LeaderHint, OutcomeResponse, PipelineRequest, PipelineResponse,
     Route, Txn, TxnResponse,
 };
-use store_client::failure::error_from;
+use store_client::link::{self, Act, Body, Link, Next, Options};
 use store_client::pipeline::{Kind, Pipelined};
 use store_client::{Error, Got, Group, Page, Range, Refusal, Store, pipeline};
 
 use crate::kv_service::StreamId;
-use crate::time::{MS, Micros, SECOND};
+use crate::time::{MS, Micros, Now, SECOND};
 
 /// How long an operation waits for its answer.
 pub(crate) const DEADLINE_US: Micros = 5 * SECOND;
 /// How long one waits whose client has little patience: less than an election takes.
 pub(crate) const DEADLINE_US_SHORT: Micros = 700 * MS;
-/// A stream that answers nothing for so long is given up.
+/// After so long without an answer another leader is looked for.
 const STALL_US: Micros = SECOND;
 /// The same, of a client that stays: longer than it takes to elect another leader.
 const STALL_US_STAYING: Micros = 4 * SECOND;
-const BACKOFF_FIRST_US: Micros = 20 * MS;
-const BACKOFF_MAX_US: Micros = SECOND;
 
 const ROUTE: Route = Route::to(1, 1);
 
-type Answer = Result<Response, Error>;
+/// What a client and the world share of a handle.
+struct Side {
+    link: Mutex<Link>,
+    /// Something was asked that the link has not turned to yet.
+    is_asked: AtomicBool,
+    now: Now,
+}
 
-/// An operation that a task has asked and the world has not taken yet.
-#[derive(Debug)]
-struct PendingOperation {
-    kind: Kind,
-    request: Request,
-    answer: oneshot::Sender<Answer>,
+impl Side {
+    fn lock(&self) -> MutexGuard<'_, Link> {
+        self.link.lock()
+    }
+
+    fn moment(&self) -> link::Moment {
+        Duration::from_micros(self.now.us())
+    }
 }
 
 /// A client's [`Store`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct SimStore {
-    asked: Arc<Mutex<Vec<PendingOperation>>>,
-}
-
-impl SimStore {
-    fn lock(&self) -> MutexGuard<'_, Vec<PendingOperation>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    side: Arc<Side>,
 }
 
 impl Pipelined for SimStore {
@@ -64,11 +65,11 @@ impl Pipelined for SimStore {
         ROUTE
     }
 
-    async fn ask(&self, kind: Kind, request: Request) -> Answer {
-        let (answer, answered) = oneshot::channel();
+    async fn ask(&self, kind: Kind, request: Request) -> Result<Response, Error> {
         // No await before this: the first poll of an operation takes its place in the order.
-        self.lock().push(PendingOperation { kind, request, answer });
-        answered.await.unwrap_or_else(|_| Err(Error::Unknown { message: "the run has ended".to_owned() }))
+        let answer = self.side.lock().ask(kind, Body::of(request, &ROUTE), self.side.moment())?;
+        self.side.is_asked.store(true, Ordering::Relaxed);
+        answer.await.unwrap_or_else(|_| Err(Error::Unknown { message: "the run has ended".to_owned() }))
     }
 }
 
@@ -114,45 +115,14 @@ impl Store for SimStore {
     }
 }
 
-#[derive(Debug)]
-struct Slot {
-    kind: Kind,
-    request: PipelineRequest,
-    /// It is on the open stream, and no node said that it was not executed.
-    sent: bool,
-    /// An earlier stream broke with it on its way.
-    lost: bool,
-    deadline: Micros,
-    answer: oneshot::Sender<Answer>,
-}
-
-impl Slot {
-    fn give_up(self, message: &str) {
-        let message = message.to_owned();
-        let unsettled = self.kind != Kind::Read && (self.sent || self.lost);
-        let error = if unsettled { Error::Unknown { message } } else { Error::away(message) };
-        // A task that was dropped needs no answer.
-        let _ = self.answer.send(Err(error));
-    }
-
-    fn conclude(self, answer: Answer) {
-        let by_the_door =
-            matches!(answer, Err(Error::Retry { .. } | Error::Refused { reason: Refusal::Invalid, .. }));
-        if self.lost && by_the_door {
-            self.give_up("refused at a door, and an earlier copy is somewhere");
-        } else {
-            let _ = self.answer.send(answer);
-        }
-    }
-}
-
 /// The open stream.
 #[derive(Debug)]
 pub(crate) struct Open {
+    /// Unique over a run.
     pub(crate) stream: StreamId,
+    /// The link's number for it.
+    number: link::StreamId,
     pub(crate) node: usize,
-    /// The last answer, or the first send after idling.
-    progress: Micros,
     /// When what was sent last arrives, and the last answer: a stream keeps its order.
     pub(crate) last_there: Micros,
     pub(crate) last_back: Micros,
@@ -160,172 +130,101 @@ pub(crate) struct Open {
     pub(crate) is_cut: bool,
 }
 
-/// What the world is to do for a handle.
-#[derive(Debug)]
-pub(crate) enum Act {
-    /// Put this on the open stream.
-    Send(PipelineRequest),
-    /// Open a stream at this time.
-    OpenAt(Micros),
-}
-
 /// The world's side of one [`SimStore`].
-#[derive(Debug)]
 pub(crate) struct Handle {
-    store: SimStore,
-    patience: Micros,
-    /// A stream that answers nothing for so long is given up.
-    stall: Micros,
-    slots: BTreeMap<u64, Slot>,
-    numbers: u64,
+    side: Arc<Side>,
     pub(crate) open: Option<Open>,
-    /// A stream is about to be opened.
-    opening: bool,
-    /// The leader that was named last.
-    pub(crate) hint: Option<usize>,
-    failures: u32,
+    /// When its next turn is due.
+    pub(crate) alarm: Micros,
 }
 
 impl Handle {
     /// Its operations wait for their answers for `patience`.
-    pub(crate) fn new(patience: Micros) -> Handle {
-        let store = SimStore { asked: Arc::default() };
-        Handle {
-            store,
-            patience,
-            stall: STALL_US,
-            slots: BTreeMap::new(),
-            numbers: 0,
-            open: None,
-            opening: false,
-            hint: None,
-            failures: 0,
-        }
+    pub(crate) fn new(patience: Micros, now: Now) -> Handle {
+        Handle::with(patience, STALL_US, now)
     }
 
     /// One that stays where it is for longer, whatever happens to the node there.
-    pub(crate) fn staying(patience: Micros) -> Handle {
-        Handle { stall: STALL_US_STAYING, ..Handle::new(patience) }
+    pub(crate) fn staying(patience: Micros, now: Now) -> Handle {
+        Handle::with(patience, STALL_US_STAYING, now)
+    }
+
+    fn with(patience: Micros, stall: Micros, now: Now) -> Handle {
+        let options =
+            Options { deadline: Duration::from_micros(patience), stall: Duration::from_micros(stall) };
+        let side = Side { link: Mutex::new(Link::new(options)), is_asked: AtomicBool::new(false), now };
+        Handle { side: Arc::new(side), open: None, alarm: 0 }
     }
 
     /// The side that clients hold.
     pub(crate) fn store(&self) -> SimStore {
-        self.store.clone()
+        SimStore { side: Arc::clone(&self.side) }
     }
 
-    /// Takes what tasks have asked.
-    pub(crate) fn take_asked(&mut self, now: Micros, acts: &mut Vec<Act>) {
-        let asked = std::mem::take(&mut *self.store.lock());
-        for PendingOperation { kind, request, answer } in asked {
-            self.numbers += 1;
-            let request = PipelineRequest { number: self.numbers, request: Some(request) };
-            let mut slot =
-                Slot { kind, request, sent: false, lost: false, deadline: now + self.patience, answer };
-            if let Some(open) = &mut self.open {
-                if !self.slots.values().any(|slot| slot.sent) {
-                    open.progress = now;
-                }
-                slot.sent = true;
-                acts.push(Act::Send(slot.request.clone()));
+    /// Whether clients have asked something since the last turn.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.side.is_asked.swap(false, Ordering::Relaxed)
+    }
+
+    /// What the world is to do now. The next turn is due at [`Handle::alarm`].
+    pub(crate) fn turn(&mut self) -> Vec<Act> {
+        let (mut link, now) = (self.side.lock(), self.side.moment());
+        let acts = link.turn(ROUTE, now);
+        self.alarm = u64::try_from(link.wakes_at(now).as_micros()).unwrap_or(Micros::MAX);
+        acts
+    }
+
+    /// A stream is opened: the link's `number` is the run's `stream`.
+    pub(crate) fn opens(&mut self, number: link::StreamId, stream: StreamId, node: usize) {
+        let now = self.side.now.us();
+        self.open = Some(Open { stream, number, node, last_there: now, last_back: now, is_cut: false });
+    }
+
+    /// What goes out on the open stream next.
+    pub(crate) fn next(&self) -> Option<PipelineRequest> {
+        let number = self.open.as_ref()?.number;
+        match self.side.lock().next(number, self.side.moment(), Waker::noop()) {
+            Next::Send(number, body) => {
+                let request = PipelineRequest::decode(body).expect("it was encoded by the link");
+                Some(PipelineRequest { number, ..request })
             }
-            self.slots.insert(self.numbers, slot);
-        }
-        self.want_stream(now, acts);
-    }
-
-    fn want_stream(&mut self, now: Micros, acts: &mut Vec<Act>) {
-        if self.open.is_none() && !self.opening && !self.slots.is_empty() {
-            self.opening = true;
-            let longest = BACKOFF_MAX_US.min(BACKOFF_FIRST_US << self.failures.min(16));
-            let wait = if self.failures == 0 { 0 } else { longest };
-            acts.push(Act::OpenAt(now + wait));
+            Next::Wait | Next::End => None,
         }
     }
 
-    /// A stream is open: everything unanswered goes out in its first order.
-    pub(crate) fn opened(&mut self, stream: StreamId, node: usize, now: Micros, acts: &mut Vec<Act>) {
-        self.opening = false;
-        self.failures += 1;
-        self.open =
-            Some(Open { stream, node, progress: now, last_there: now, last_back: now, is_cut: false });
-        for slot in self.slots.values_mut() {
-            slot.sent = true;
-            acts.push(Act::Send(slot.request.clone()));
+    /// Who leads.
+    pub(crate) fn found(&self, found: Result<LeaderHint, String>) {
+        self.side.lock().found(found, self.side.moment());
+    }
+
+    /// Who leads, as others know while a stream stalls.
+    pub(crate) fn looked(&self, stream: link::StreamId, found: Option<LeaderHint>) {
+        self.side.lock().looked(stream, found, self.side.moment());
+    }
+
+    /// The link's number of a stream, unless it was given up.
+    fn number(&self, stream: StreamId) -> Option<link::StreamId> {
+        self.open.as_ref().filter(|open| open.stream == stream).map(|open| open.number)
+    }
+
+    /// The node has opened the stream.
+    pub(crate) fn opened(&self, stream: StreamId) {
+        if let Some(number) = self.number(stream) {
+            self.side.lock().opened(number);
         }
     }
 
     /// The stream is gone.
-    pub(crate) fn lost(&mut self, stream: StreamId, now: Micros, acts: &mut Vec<Act>) {
-        if self.open.as_ref().is_none_or(|open| open.stream != stream) {
-            return;
+    pub(crate) fn lost(&self, stream: StreamId) {
+        if let Some(number) = self.number(stream) {
+            self.side.lock().ended(number, "the stream broke", None, self.side.moment());
         }
-        self.open = None;
-        let sent: Vec<u64> =
-            self.slots.iter().filter(|(_, slot)| slot.sent).map(|(number, _)| *number).collect();
-        for number in sent {
-            let slot = self.slots.get_mut(&number).expect("it was just seen");
-            slot.lost |= slot.kind == Kind::Named;
-            if slot.kind == Kind::Unnamed {
-                self.slots.remove(&number).expect("it was just seen").give_up("the stream broke");
-            } else {
-                slot.sent = false;
-            }
-        }
-        self.want_stream(now, acts);
     }
 
     /// An answer has come.
-    pub(crate) fn answered(
-        &mut self,
-        stream: StreamId,
-        response: PipelineResponse,
-        now: Micros,
-        acts: &mut Vec<Act>,
-    ) {
-        let Some(open) = self.open.as_mut().filter(|open| open.stream == stream) else { return };
-        open.progress = now;
-        let (number, node) = (response.number, open.node);
-        let answer = match response.response {
-            Some(Response::Failure(failure)) => match failure.reason() {
-                FailureReason::NotLeader | FailureReason::NotServing => {
-                    if let Some(slot) = self.slots.get_mut(&number) {
-                        slot.sent = false;
-                    }
-                    let hinted =
-                        failure.leader.and_then(|hint| usize::try_from(hint.node).ok()?.checked_sub(1));
-                    self.hint = hinted.filter(|hinted| *hinted != node);
-                    if self.hint.is_some() {
-                        self.failures = 0;
-                    }
-                    return self.lost(stream, now, acts);
-                }
-                FailureReason::UnknownOutcome => return self.lost(stream, now, acts),
-                _ => Err(error_from(&failure)),
-            },
-            Some(response) => Ok(response),
-            None => Err(Error::Unknown { message: "an empty answer".to_owned() }),
-        };
-        self.failures = 0;
-        self.hint = Some(node);
-        if let Some(slot) = self.slots.remove(&number) {
-            slot.conclude(answer);
+    pub(crate) fn answered(&self, stream: StreamId, response: PipelineResponse) {
+        if let Some(number) = self.number(stream) {
+            self.side.lock().heard(number, response, self.side.moment());
         }
-    }
-
-    /// Time passes: what waited too long is given up, and a stream that stands still too.
-    pub(crate) fn sweep(&mut self, now: Micros, acts: &mut Vec<Act>) {
-        while let Some(first) = self.slots.first_entry().filter(|slot| slot.get().deadline <= now) {
-            first.remove().give_up("no answer in time");
-        }
-        let in_flight = self.slots.values().any(|slot| slot.sent);
-        if let Some(open) = &self.open
-            && in_flight
-            && now > open.progress + self.stall
-        {
-            let stream = open.stream;
-            self.hint = None;
-            self.lost(stream, now, acts);
-        }
-        self.want_stream(now, acts);
     }
 }

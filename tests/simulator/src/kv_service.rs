@@ -1,23 +1,15 @@
-//! The door of one node: which clients' streams end here, what they asked and still wait for, and how what the node
-//! or the applier says becomes an answer. It does what `store/server` does around its pipelines, without gRPC:
-//! requests are checked, made commands, and of a stream that is *broken* nothing later is executed.
+//! The service of one node: which clients' streams end here, over the front of the real one ([`store_engine::front`]).
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use prost::Message as _;
-use proto::check;
-use proto::store::command::Kind;
-use proto::store::pipeline_request::Request;
 use proto::store::pipeline_response::Response;
-use proto::store::{
-    Command, Failure, FailureReason, Freshness, GetRequest, GetResponse, LeaderHint, OutcomeCommand,
-    PipelineRequest, PipelineResponse, ScanRequest, ScanResponse, Status, TxnCommand, scan_request,
-};
-use store_client::failure::{failure, invalid, not_leader};
-use store_core::MemberChange;
-use store_db::{Table as _, query, state};
-use store_engine::{Answer, ChangeRequest, Job, Reply, RequestId};
+use proto::store::{Failure, FailureReason, LeaderHint, PipelineRequest, PipelineResponse, Route};
+use store_client::failure::failure;
+use store_core::{Epoch, MemberChange, NodeId, Offset};
+use store_db::Table as _;
+pub(crate) use store_engine::front::NodeResponse;
+use store_engine::front::{self, Admitted, PendingRequest, Standing, Stream, Waiting};
+use store_engine::{Answer, ChangeRequest, Job, RequestId};
 
 use crate::table::SimTable;
 
@@ -30,35 +22,37 @@ const NO_STREAM: StreamId = 0;
 /// An answer, and on which stream.
 pub(crate) type Answered = (StreamId, PipelineResponse);
 
-/// What was asked.
-#[derive(Debug)]
-enum PendingRequest {
-    Write,
-    Get(GetRequest),
-    Scan(ScanRequest),
+/// What the node knows of itself as a request comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) wall_ms: i64,
+    pub(crate) is_non_member: bool,
+    pub(crate) leads: bool,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    stream: StreamId,
-    number: u64,
-    asked: PendingRequest,
-}
+impl Standing for Known {
+    fn check_route(&self, _: Option<&Route>) -> Result<(), Failure> {
+        if !self.is_non_member {
+            return Ok(());
+        }
+        Err(failure(FailureReason::NotServing, "this node is not a member of its group"))
+    }
 
-/// What is told about a request id.
-#[derive(Debug)]
-pub(crate) enum NodeResponse {
-    Answer(Answer),
-    Reply(Reply),
+    fn leads(&self) -> bool {
+        self.leads
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.wall_ms
+    }
 }
 
 /// The `Kv` service of one life of a node.
 #[derive(Debug, Default)]
 pub(crate) struct KvService {
-    /// Streams that are broken: one of their requests was not executed.
-    broken: Vec<StreamId>,
-    /// Who waits, by request id.
-    waiting: BTreeMap<RequestId, Waiting>,
+    streams: BTreeMap<StreamId, Stream>,
+    /// Whose a request is: its stream, and the stream's number for it.
+    requests: BTreeMap<RequestId, (StreamId, u32)>,
     /// The operator's requests, by request id.
     changes: BTreeMap<RequestId, u64>,
     /// The last request id given out.
@@ -73,39 +67,24 @@ impl KvService {
         &mut self,
         stream: StreamId,
         request: PipelineRequest,
-        wall_ms: i64,
-        is_non_member: bool,
+        known: Known,
     ) -> Option<Answered> {
         let number = request.number;
-        let checked = check::pipeline(&request);
-        let refused =
-            |failure| Some((stream, PipelineResponse { number, response: Some(Response::Failure(failure)) }));
-        if let Err(violation) = checked {
-            return refused(invalid(violation.field, violation.problem));
-        }
-        if is_non_member {
-            return refused(failure(FailureReason::NotServing, "this node is not a member of its group"));
-        }
+        let admitted = match front::admit(request, &known) {
+            Ok(admitted) => admitted,
+            Err(failure) => {
+                let response = Some(Response::Failure(failure));
+                return Some((stream, PipelineResponse { number, response }));
+            }
+        };
         let request_id = RequestId(self.request_ids + 1);
-        let (job, asked) = match request.request.expect("checked") {
-            Request::Txn(txn) => {
-                let kind = Kind::Txn(TxnCommand { txn: txn.txn, identity: txn.identity });
-                (command(kind, wall_ms), PendingRequest::Write)
-            }
-            Request::Outcome(outcome) => {
-                let kind = Kind::Outcome(OutcomeCommand { tag: outcome.tag, identity: outcome.identity });
-                (command(kind, wall_ms), PendingRequest::Write)
-            }
-            Request::Get(get) => (Ok(None), PendingRequest::Get(get)),
-            Request::Scan(scan) => (Ok(None), PendingRequest::Scan(scan)),
+        let (job, asked) = match admitted {
+            Admitted::Write(command) => (Job::Write { request_id, command }, PendingRequest::Write),
+            Admitted::Read(asked) => (Job::Read { request_id }, asked),
         };
-        let job = match job {
-            Err(failure) => return refused(failure),
-            Ok(Some(command)) => Job::Write { request_id, command },
-            Ok(None) => Job::Read { request_id },
-        };
+        let place = self.streams.entry(stream).or_default().enter(Waiting { number, asked })?;
         self.request_ids += 1;
-        self.waiting.insert(request_id, Waiting { stream, number, asked });
+        self.requests.insert(request_id, (stream, place));
         self.came.push((stream, job));
         None
     }
@@ -131,11 +110,10 @@ impl KvService {
     /// Takes what came, for the node. What came on a broken stream is refused.
     pub(crate) fn jobs(&mut self, into: &mut Vec<Job>, answers: &mut Vec<Answered>) {
         for (stream, job) in std::mem::take(&mut self.came) {
-            if self.broken.contains(&stream) {
+            if self.streams.get(&stream).is_some_and(Stream::is_broken) {
                 let (Job::Write { request_id, .. } | Job::Read { request_id }) = job else { continue };
-                let waiting = self.waiting.remove(&request_id).expect("it was let in");
-                let response = Some(Response::Failure(not_leader(None)));
-                answers.push((stream, PipelineResponse { number: waiting.number, response }));
+                let refused = Answer::NotLeader { epoch: Epoch(0), leader: None };
+                answers.extend(self.answer(request_id, NodeResponse::Answer(refused), None));
             } else {
                 into.push(job);
             }
@@ -149,104 +127,28 @@ impl KvService {
         told: NodeResponse,
         table: Option<&SimTable>,
     ) -> Option<Answered> {
-        let waiting = self.waiting.remove(&request_id)?;
-        if matches!(told, NodeResponse::Answer(Answer::NotLeader { .. } | Answer::Unknown))
-            && !self.broken.contains(&waiting.stream)
-        {
-            self.broken.push(waiting.stream);
-        }
-        let response = match (told, &waiting.asked) {
-            (NodeResponse::Answer(Answer::ReadReady { .. }), asked) => match table {
-                Some(table) => read(table, asked),
+        let (stream, place) = self.requests.remove(&request_id)?;
+        let waiting = self.streams.get_mut(&stream)?.take(place, &told)?;
+        let response = match told {
+            NodeResponse::Answer(Answer::ReadReady { at }) => match table {
+                Some(table) => read(table, &waiting.asked, at),
                 None => Response::Failure(failure(FailureReason::NotServing, "this replica is quarantined")),
             },
-            (NodeResponse::Answer(answer), _) => Response::Failure(failure_of(&answer)),
-            (NodeResponse::Reply(Reply::Txn(answer)), _) => Response::Txn(answer),
-            (NodeResponse::Reply(Reply::Outcome(answer)), _) => Response::Outcome(answer),
-            (NodeResponse::Reply(Reply::Refused { reason, message, .. }), _) => {
-                Response::Failure(failure(reason, message))
-            }
-            (NodeResponse::Reply(Reply::Unknown), _) => {
-                Response::Failure(failure(FailureReason::UnknownOutcome, "this replica is quarantined"))
-            }
-            (NodeResponse::Reply(Reply::Done { .. }), _) => {
-                unreachable!("no client asks for what has no answer")
-            }
+            told => front::response_of(told, hint),
         };
-        Some((waiting.stream, PipelineResponse { number: waiting.number, response: Some(response) }))
+        Some((stream, PipelineResponse { number: waiting.number, response: Some(response) }))
     }
 }
 
-/// The bytes of a client's command, unless its id was made in this node's future.
-fn command(kind: Kind, wall_ms: i64) -> Result<Option<Bytes>, Failure> {
-    let identity = match &kind {
-        Kind::Txn(txn) => txn.identity.as_ref(),
-        Kind::Outcome(outcome) => outcome.identity.as_ref(),
-        _ => None,
-    };
-    if let Some(identity) = identity {
-        check::made_by(identity, wall_ms).map_err(|found| invalid(found.field, found.problem))?;
-    }
-    Ok(Some(Command { kind: Some(kind) }.encode_to_vec().into()))
-}
-
-fn failure_of(answer: &Answer) -> Failure {
-    match answer {
-        Answer::NotLeader { epoch, leader } => {
-            let hint = |node: store_core::NodeId| LeaderHint {
-                node: node.0,
-                address: String::new(),
-                epoch: epoch.0,
-            };
-            not_leader(leader.map(hint))
-        }
-        Answer::Overloaded(shortage) => failure(shortage.reason(), shortage.to_string()),
-        Answer::BadSize { bytes } => invalid("txn", format!("is {bytes} bytes")),
-        Answer::Unknown => failure(FailureReason::UnknownOutcome, "leadership was lost before the commit"),
-        Answer::Diverged { .. } => failure(FailureReason::Diverged, "the replicas differ"),
-        Answer::Resyncing | Answer::CannotResync { .. } => {
-            unreachable!("the operator's request ids are nobody's")
-        }
-        Answer::ReadReady { .. } => unreachable!("a read is run"),
-        Answer::Changed { .. } | Answer::ChangeRefused(_) => {
-            unreachable!("a change of members has a request id of the operator's")
-        }
-    }
+fn hint(leader: Option<NodeId>, epoch: Epoch) -> Option<LeaderHint> {
+    let node = leader?.0;
+    Some(LeaderHint { node, address: format!("node-{node}"), epoch: epoch.0 })
 }
 
 /// Runs a read that may run.
-fn read(table: &SimTable, asked: &PendingRequest) -> Response {
-    let ran = table.read(|read| {
-        let state = state::read(read)?;
-        let (applied, log_id) = (state::applied(&state), state::log_id(&state));
-        Ok(match asked {
-            PendingRequest::Get(request) => match too_early(request.freshness.as_ref(), applied.offset) {
-                Some(early) => Response::Failure(early),
-                None => {
-                    let record = query::get(read, &request.key)?;
-                    let status = if record.is_some() { Status::Success } else { Status::Error };
-                    Response::Get(GetResponse {
-                        status: status.into(),
-                        record,
-                        applied: Some(applied),
-                        log_id,
-                    })
-                }
-            },
-            PendingRequest::Scan(request) => {
-                let all = scan_request::Range::Prefix(Bytes::new());
-                let range = request.range.as_ref().unwrap_or(&all);
-                let (records, next) = query::scan(read, range, request.limit, &request.after)?;
-                let next = next.unwrap_or_default();
-                Response::Scan(ScanResponse { records, next, applied: Some(applied) })
-            }
-            PendingRequest::Write => unreachable!("a write is not told that it may be read"),
-        })
-    });
-    ran.expect("a table in memory can be read")
-}
-
-fn too_early(freshness: Option<&Freshness>, applied: u64) -> Option<Failure> {
-    let min_offset = freshness.map_or(0, |freshness| freshness.min_offset);
-    (min_offset > applied).then(|| invalid("freshness.min_offset", "nothing beyond was ever acknowledged"))
+fn read(table: &SimTable, asked: &PendingRequest, at: Offset) -> Response {
+    let mut answers = Vec::new();
+    let ran = table.read(|read| front::reads::run(read, &[(asked, at)], usize::MAX, &mut answers));
+    ran.expect("a table in memory can be read");
+    answers.pop().expect("a read has one answer")
 }

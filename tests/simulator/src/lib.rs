@@ -30,6 +30,7 @@
 
 mod changes;
 mod check;
+mod clients;
 mod counters;
 mod driver;
 mod electorate;
@@ -65,6 +66,7 @@ mod tasks;
 pub mod time;
 mod trace;
 mod transfer;
+mod unnamed;
 pub mod violation;
 mod world;
 

@@ -255,6 +255,8 @@ impl Going {
         let created_ms = crate::time::WALL_MS_FIRST;
         if self.at.is_multiple_of(3) {
             let id = format!("writer-{session}-{}", self.at);
+            // A leader whose clock was set back refuses it.
+            let created_ms = self.sleeper.now.wall_ms();
             return (tag, Identity::user(id, created_ms, 1, digest));
         }
         let mut sequences = self.sequences.borrow_mut();

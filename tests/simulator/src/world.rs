@@ -9,14 +9,15 @@ use std::rc::Rc;
 
 use futures::channel::oneshot;
 use proto::store::{Member as WireMember, Membership, PipelineRequest, PipelineResponse};
+use store_client::link;
 use store_core::{MemberChange, NodeId, Role};
 use store_engine::Answer;
 
 use crate::counters;
 use crate::driver::{Driver, first_member};
 use crate::faults::Kind;
-use crate::handle::{Act, DEADLINE_US, DEADLINE_US_SHORT, Handle, SimStore};
-use crate::kv_service::{Answered, StreamId};
+use crate::handle::{DEADLINE_US, DEADLINE_US_SHORT, Handle, SimStore};
+use crate::kv_service::StreamId;
 use crate::network::{Body, Heard, Network, Packet};
 use crate::operator::Operator;
 use crate::oracle::Oracle;
@@ -29,15 +30,14 @@ use crate::score::Score;
 use crate::shop::{Books, Person, Portals, Shopping, shopper_name};
 use crate::stage::Stage;
 use crate::tasks::Tasks;
-use crate::time::{Agenda, MS, Micros, NodeClock, Now, SECOND};
+use crate::time::{Agenda, MS, Micros, NodeClock, Now};
 use crate::trace::Trace;
+use crate::unnamed;
 
 /// Between two looks at what clients wait for.
 const SWEEP_US: Micros = 100 * MS;
 /// Between two turns of tokio's clock.
 const CLOCK_US: Micros = 10 * MS;
-/// A request that was lost may arrive up to so late.
-const LATE_US_MAX: Micros = 12 * SECOND;
 /// Clients that write while a disk hangs.
 const PULSES: u32 = 3;
 /// Portals of each kind.
@@ -87,7 +87,11 @@ pub(crate) enum Event {
         response: PipelineResponse,
     },
     StreamLost(StreamId),
-    Open(usize),
+    StreamOpened(StreamId),
+    /// The turn of a client's link is due.
+    Turn(usize),
+    /// A client has asked who leads; the stream that stalls, if one does.
+    Found(usize, Option<link::StreamId>),
     Sweep,
     TurnClock,
     Wake(oneshot::Sender<()>),
@@ -124,10 +128,12 @@ pub(crate) struct World {
     pub(crate) operator: Operator,
     pub(crate) handles: Vec<Handle>,
     /// Whose stream it is.
-    streams: BTreeMap<StreamId, usize>,
+    pub(crate) streams: BTreeMap<StreamId, usize>,
     tasks: Tasks,
     pub(crate) notes: Notes,
     pub(crate) books: Books,
+    /// What the client was told whose writes have no identity.
+    pub(crate) unnamed: unnamed::Told,
     pub(crate) score: Rc<RefCell<Score>>,
     pub(crate) random: fastrand::Rng,
     pub(crate) trace: Trace,
@@ -154,7 +160,6 @@ pub(crate) struct World {
     pub(crate) met: Vec<Kind>,
     pub(crate) starts: u64,
     pub(crate) stages: Vec<Stage>,
-    acts: Vec<Act>,
 }
 
 impl World {
@@ -185,6 +190,7 @@ impl World {
             tasks: Tasks::new(now.clone()),
             notes: Notes::default(),
             books: Books::default(),
+            unnamed: unnamed::Told::default(),
             score: Rc::default(),
             random: fastrand::Rng::with_seed(plan.seed),
             trace: Trace::new(watch),
@@ -200,7 +206,6 @@ impl World {
             met: Vec::new(),
             starts: 0,
             stages: Vec::new(),
-            acts: Vec::new(),
             agenda: Agenda::new(),
             now,
             plan,
@@ -219,7 +224,7 @@ impl World {
     }
 
     fn store(&mut self, patience: Micros) -> SimStore {
-        let handle = Handle::new(patience);
+        let handle = Handle::new(patience, self.now.clone());
         let store = handle.store();
         self.handles.push(handle);
         store
@@ -246,7 +251,9 @@ impl World {
         }
         let counting = Rc::new(self.store(DEADLINE_US));
         self.tasks.spawn(counters::count(counting, self.tasks.sleeper(), random(900), faults_until));
-        let staying = Handle::staying(DEADLINE_US);
+        let (store, told) = (self.store(DEADLINE_US), Rc::clone(&self.unnamed));
+        self.tasks.spawn(unnamed::append(store, told, self.tasks.sleeper(), random(902), faults_until));
+        let staying = Handle::staying(DEADLINE_US, self.now.clone());
         let (store, sleeper) = (staying.store(), self.tasks.sleeper());
         self.handles.push(staying);
         self.tasks.spawn(readers::read(store, sleeper, random(901), faults_until));
@@ -324,21 +331,20 @@ impl World {
                 if pulse::is_write_that_succeeded(&response) {
                     self.pulse.last.set(now);
                 }
-                self.handles[owner].answered(stream, response, now, &mut self.acts);
-                self.act(owner);
+                self.handles[owner].answered(stream, response);
+                self.turn(owner);
             }
             Event::StreamLost(stream) => {
-                let (now, owner) = (self.now.us(), self.streams[&stream]);
-                self.handles[owner].lost(stream, now, &mut self.acts);
-                self.act(owner);
+                let owner = self.streams[&stream];
+                self.handles[owner].lost(stream);
+                self.turn(owner);
             }
-            Event::Open(handle) => self.open(handle),
+            Event::StreamOpened(stream) => self.handles[self.streams[&stream]].opened(stream),
+            Event::Turn(handle) if self.handles[handle].alarm <= self.now.us() => self.turn(handle),
+            Event::Turn(_) => {}
+            Event::Found(handle, stream) => self.found(handle, stream),
             Event::Sweep => {
                 self.watch_hangs();
-                for handle in 0..self.handles.len() {
-                    self.handles[handle].sweep(self.now.us(), &mut self.acts);
-                    self.act(handle);
-                }
                 self.agenda.add(self.now.us() + SWEEP_US, Event::Sweep);
             }
             Event::TurnClock => {
@@ -360,8 +366,9 @@ impl World {
             self.agenda.add(at, Event::Wake(ring));
         }
         for handle in 0..self.handles.len() {
-            self.handles[handle].take_asked(self.now.us(), &mut self.acts);
-            self.act(handle);
+            if self.handles[handle].is_asked() {
+                self.turn(handle);
+            }
         }
     }
 
@@ -449,96 +456,6 @@ impl World {
         for packet in self.network.release(node) {
             let at = self.now.us() + self.random.u64(..5 * MS);
             self.agenda.add(at, Event::Deliver(packet));
-        }
-    }
-
-    // Clients.
-
-    /// How long a message between a client and a node takes; `None`: it is lost.
-    pub(crate) fn client_delay(&mut self, node: usize) -> Option<Micros> {
-        if self.clients_cut[node] > 0 || self.random.u32(..100) < self.network.loss / 4 {
-            return None;
-        }
-        let delay = self.network.delay_us;
-        let extra = if delay > 0 && self.random.u32(..8) == 0 { self.random.u64(..delay) } else { 0 };
-        Some(self.random.u64(80..500) + extra)
-    }
-
-    fn act(&mut self, handle: usize) {
-        for act in std::mem::take(&mut self.acts) {
-            match act {
-                Act::OpenAt(at) => self.agenda.add(at, Event::Open(handle)),
-                Act::Send(request) => self.request(handle, request),
-            }
-        }
-    }
-
-    /// Puts a request on the open stream of a handle. A stream loses nothing in the middle: after a loss nothing comes
-    /// through until both sides notice.
-    fn request(&mut self, handle: usize, request: PipelineRequest) {
-        let Some(open) = self.handles[handle].open.as_ref().filter(|open| !open.is_cut) else { return };
-        let (stream, node) = (open.stream, open.node);
-        let delay = self.client_delay(node);
-        let Some(open) = self.handles[handle].open.as_mut() else { return };
-        match delay {
-            Some(delay) => {
-                open.last_there = (self.now.us() + delay).max(open.last_there + 1);
-                self.agenda.add(open.last_there, Event::Arrive { node, stream, request });
-            }
-            None => {
-                open.is_cut = true;
-                let at = self.now.us() + self.random.u64(1..1_000) * MS;
-                self.agenda.add(at, Event::StreamLost(stream));
-                if self.random.u32(..3) == 0 {
-                    // It was only stuck somewhere, and comes when its client has long gone on.
-                    let late = self.now.us() + self.random.u64(1..LATE_US_MAX);
-                    self.agenda.add(late, Event::Arrive { node, stream, request });
-                }
-            }
-        }
-    }
-
-    fn open(&mut self, handle: usize) {
-        let hint = self.handles[handle].hint.take();
-        let node = hint.unwrap_or_else(|| self.random.usize(..self.drivers.len()));
-        let stream = self.streams.len() as StreamId + 1;
-        self.streams.insert(stream, handle);
-        self.handles[handle].opened(stream, node, self.now.us(), &mut self.acts);
-        self.act(handle);
-    }
-
-    fn arrive(&mut self, node: usize, stream: StreamId, request: PipelineRequest) {
-        self.trace.event(self.now.us(), 3, stream, request.number);
-        let wall_ms = self.drivers[node].wall_ms();
-        let Some(up) = &mut self.drivers[node].up else {
-            self.agenda.add(self.now.us() + MS, Event::StreamLost(stream));
-            return;
-        };
-        let is_non_member = up.is_non_member();
-        if let Some(answered) = up.kv_service.take(stream, request, wall_ms, is_non_member) {
-            self.answer(node, answered);
-        }
-        self.schedule(node);
-    }
-
-    pub(crate) fn answer(&mut self, node: usize, (stream, response): Answered) {
-        self.trace.event(self.now.us(), 4, stream, response.number);
-        let (delay, owner) = (self.client_delay(node), self.streams[&stream]);
-        let mut at = self.now.us() + delay.unwrap_or(0);
-        if let Some(open) = self.handles[owner].open.as_mut().filter(|open| open.stream == stream) {
-            let was_cut = open.is_cut;
-            open.is_cut |= delay.is_none();
-            if was_cut {
-                return;
-            }
-            at = at.max(open.last_back + 1);
-            open.last_back = at;
-        }
-        if delay.is_some() {
-            self.agenda.add(at, Event::Answer { stream, response });
-        } else {
-            let at = self.now.us() + self.random.u64(1..1_000) * MS;
-            self.agenda.add(at, Event::StreamLost(stream));
         }
     }
 

@@ -8,9 +8,8 @@
 
 mod codec;
 mod config;
+mod driver;
 mod finder;
-mod link;
-mod pending;
 mod whose;
 
 use std::sync::Arc;
@@ -31,11 +30,12 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Error, Refusal};
 use crate::failure::{error_from, failure_from};
+use crate::link::Body;
 use crate::pipeline::{Kind, Pipelined};
-use crate::replicated::codec::Body;
 pub use crate::replicated::config::{Config, Node};
+use crate::replicated::driver::Driver;
 use crate::replicated::finder::Finder;
-use crate::replicated::link::Link;
+
 use crate::{Got, Group, Page, Range, Store, pipeline};
 
 /// How long one node may take over a stale read before the next is asked.
@@ -53,15 +53,15 @@ pub struct Replicated {
 struct Inner {
     config: Config,
     finder: Arc<Finder>,
-    link: Arc<Link>,
-    driver: JoinHandle<()>,
+    driver: Arc<Driver>,
+    driving: JoinHandle<()>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.driver.abort();
-        // What the driver had handed to the connection is not the driver's any more.
-        self.link.end();
+        self.driving.abort();
+        // What the task had handed to the connection is not the task's any more.
+        self.driver.end();
     }
 }
 
@@ -73,15 +73,15 @@ impl Replicated {
     pub fn new(config: Config) -> Result<Replicated, Error> {
         config.check()?;
         let finder = Arc::new(Finder::new(&config));
-        let link = Arc::new(Link::new(Arc::clone(&finder), config.deadline));
-        let driver = tokio::spawn(Arc::clone(&link).drive());
-        Ok(Replicated { inner: Arc::new(Inner { config, finder, link, driver }) })
+        let driver = Arc::new(Driver::new(Arc::clone(&finder), config.deadline));
+        let driving = tokio::spawn(Arc::clone(&driver).drive());
+        Ok(Replicated { inner: Arc::new(Inner { config, finder, driver, driving }) })
     }
 
     /// The leader that the stream goes to, if there is one now.
     #[must_use]
     pub fn leader(&self) -> Option<LeaderHint> {
-        self.inner.link.leader()
+        self.inner.driver.leader()
     }
 
     /// The addresses of all store nodes known so far.
@@ -124,7 +124,7 @@ impl Pipelined for Replicated {
                 format!("txn: is {} bytes; at most {} are allowed", body.len(), check::TXN_BYTES_MAX);
             return Err(Error::Refused { reason: Refusal::Invalid, message });
         }
-        let answer = self.inner.link.ask(kind, body)?;
+        let answer = self.inner.driver.ask(kind, body)?;
         answer.await.unwrap_or_else(|_| Err(Error::Unknown { message: "the handle was closed".to_owned() }))
     }
 }
@@ -140,13 +140,13 @@ impl Store for Replicated {
     }
 
     fn problem(&self) -> Option<String> {
-        self.inner.link.problem()
+        self.inner.driver.problem()
     }
 
     async fn get(&self, key: Bytes, freshness: Freshness) -> Result<Got, Error> {
         let stale = matches!(freshness.kind, Some(freshness::Kind::Stale(true)));
         let request = pipeline::get_request(self, key, freshness);
-        if stale && !self.inner.link.is_open() {
+        if stale && !self.inner.driver.is_open() {
             self.get_anywhere(request).await.map(pipeline::got)
         } else {
             pipeline::get(self, request).await

@@ -8,4 +8,4 @@ mod validation;
 
 pub(crate) use changes::stream as follow_changes;
 pub(crate) use unary::KvService;
-pub(crate) use validation::{client_command, command_of};
+pub(crate) use validation::client_command;

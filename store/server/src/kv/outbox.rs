@@ -10,11 +10,8 @@
 //!   enter ─► waits for the store ─► deliver ─► told, waits for its caller ─► poll ─► made: given back
 //! ```
 //!
-//! **Order.** Writes of a stream are executed in the order sent, or not at all: as soon as one of its requests was
-//! not executed for want of a leader, or its fate is open, the stream is *broken*. Nothing later of it is executed
-//! any more, it answers the waiting requests, and ends; its caller begins again elsewhere, with the first unanswered.
+//! Leaves out the order of a stream's writes ([`Stream`]).
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
@@ -25,11 +22,11 @@ use parking_lot::{Mutex, MutexGuard};
 use prost::Message as _;
 use proto::store::{Failure, PipelineResponse};
 use store_db::limits::ANSWER_BYTES_MAX;
+use store_engine::front::{NodeResponse, Stream, Waiting};
 use store_engine::{Answer, Reply};
 use tokio::sync::Notify;
 
-use crate::reads::PendingRequest;
-use crate::router::{NodeResponse, Responder};
+use crate::router::Responder;
 
 /// Requests of one stream that may wait for their answers.
 pub(crate) const STREAM_WAITING_MAX: usize = 8_192;
@@ -46,7 +43,7 @@ const BYTES_FREE: usize = 64 << 10;
 const ANSWERS_BYTES_MAX: usize = CONNECTION_BYTES_MAX - ANSWER_BYTES_MAX;
 /// By how much a charge grows at a time.
 const BYTES_STEP: usize = 64 << 10;
-/// What a request costs beside its bytes, about.
+/// What an answer at admission costs beside its bytes, about.
 const REQUEST_COST_BYTES: usize = 256;
 
 /// Bytes that are held, and the charge for those that are not free.
@@ -95,21 +92,6 @@ impl Cover {
     }
 }
 
-/// A request that waits.
-pub(crate) struct Waiting {
-    /// The caller's number for it.
-    pub(crate) number: u64,
-    /// What it is.
-    pub(crate) asked: PendingRequest,
-}
-
-impl Waiting {
-    /// What it is charged with.
-    pub(crate) fn cost(&self) -> usize {
-        REQUEST_COST_BYTES + self.asked.bytes()
-    }
-}
-
 /// What the stream picks up.
 #[derive(Default)]
 pub(crate) struct Picked {
@@ -137,11 +119,8 @@ pub(crate) struct Outbox {
 
 #[derive(Default)]
 struct Inner {
-    /// Requests by number, the first of them being `first`.
-    waiting: VecDeque<Option<Waiting>>,
-    first: u32,
-    /// Those not answered.
-    open: usize,
+    /// Requests that are not answered.
+    stream: Stream,
     /// For the requests whose answers are not made.
     requests: Cover,
     /// What those of them cost that were told something: they wait for the caller.
@@ -151,23 +130,15 @@ struct Inner {
     /// For what is picked up next.
     answers: Cover,
     picked: Picked,
-    /// No more requests come.
-    ended: bool,
-    /// Why, if one was refused that the stream cannot go on after.
+    /// Why no more requests come, if one was refused that the stream cannot go on after.
     refusal: Option<Failure>,
     waker: Option<Waker>,
 }
 
 impl Inner {
-    fn take(&mut self, number: u32) -> Option<Waiting> {
-        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        let waiting = self.waiting.get_mut(index)?.take()?;
+    fn take(&mut self, number: u32, told: &NodeResponse) -> Option<Waiting> {
+        let waiting = self.stream.take(number, told)?;
         self.told_bytes += waiting.cost();
-        self.open -= 1;
-        while let Some(None) = self.waiting.front() {
-            self.waiting.pop_front();
-            self.first += 1;
-        }
         Some(waiting)
     }
 
@@ -177,7 +148,10 @@ impl Inner {
     }
 
     fn is_over(&self) -> bool {
-        self.ended && self.open == 0 && self.picked.answered.is_empty() && self.picked.ready.is_empty()
+        self.stream.is_ended()
+            && self.stream.open() == 0
+            && self.picked.answered.is_empty()
+            && self.picked.ready.is_empty()
     }
 }
 
@@ -189,19 +163,13 @@ impl Outbox {
     /// Takes a request in; its number. `None`: the stream is broken, or all numbers are used; it is not taken.
     pub(crate) fn enter(&self, waiting: Waiting) -> Option<u32> {
         let mut inner = self.inner.lock();
-        if inner.ended {
-            return None;
-        }
-        let index = u32::try_from(inner.waiting.len()).expect("what waits is bounded");
-        let number = inner.first.checked_add(index)?;
         let cost = waiting.cost();
+        let number = inner.stream.enter(waiting)?;
         if !inner.requests.grow(self.place.as_ref(), Side::Requests, cost) {
             // The rest of a batch that was begun when there was room: no more is taken after it.
             inner.requests.bytes += cost;
         }
         inner.wait_for_caller();
-        inner.waiting.push_back(Some(waiting));
-        inner.open += 1;
         Some(number)
     }
 
@@ -223,8 +191,9 @@ impl Outbox {
         let mut inner = self.inner.lock();
         // What is free of charge always has room: a stream goes on, if its caller takes what is there.
         let has_headroom = inner.requests.grow(self.place.as_ref(), Side::Requests, 0)
-            && inner.open + inner.picked.answered.len() + inner.picked.ready.len() < STREAM_WAITING_MAX
-            && inner.waiting.len() < STREAM_SLOTS_MAX;
+            && inner.stream.open() + inner.picked.answered.len() + inner.picked.ready.len()
+                < STREAM_WAITING_MAX
+            && inner.stream.places() < STREAM_SLOTS_MAX;
         inner.wait_for_caller();
         inner.wants_room = !has_headroom;
         has_headroom
@@ -233,7 +202,7 @@ impl Outbox {
     /// No more requests come; `refusal` says why, if one was refused that the stream cannot go on after.
     pub(crate) fn end(&self, refusal: Option<Failure>) {
         let mut inner = self.inner.lock();
-        inner.ended = true;
+        inner.stream.end();
         inner.refusal = refusal;
         wake(inner);
     }
@@ -305,26 +274,24 @@ pub(crate) fn bytes_of(answered: &NodeResponse) -> usize {
 
 impl Responder for Outbox {
     fn deliver(&self, answered: &mut Vec<(u32, NodeResponse)>) {
-        let breaks = |answered: &NodeResponse| {
-            matches!(answered, NodeResponse::Answer(Answer::NotLeader { .. } | Answer::Unknown))
-        };
-        let mut broken = false;
         let mut inner = self.inner.lock();
-        for (number, mut answered) in answered.drain(..) {
-            if let Some(waiting) = inner.take(number) {
-                let bytes = bytes_of(&answered);
-                let fits = inner.answers.bytes == 0 || inner.answers.bytes + bytes <= ANSWERS_BYTES_MAX;
-                if !fits || !inner.answers.grow(self.place.as_ref(), Side::Answers, bytes) {
-                    answered = NodeResponse::Answer(Answer::Unknown);
-                }
-                broken |= breaks(&answered);
-                inner.picked.answered.push((waiting, answered));
+        for (number, mut told) in answered.drain(..) {
+            if !inner.stream.has(number) {
+                continue;
+            }
+            let bytes = bytes_of(&told);
+            let fits = inner.answers.bytes == 0 || inner.answers.bytes + bytes <= ANSWERS_BYTES_MAX;
+            if !fits || !inner.answers.grow(self.place.as_ref(), Side::Answers, bytes) {
+                told = NodeResponse::Answer(Answer::Unknown);
+            }
+            if let Some(waiting) = inner.take(number, &told) {
+                inner.picked.answered.push((waiting, told));
             }
         }
+        let broken = inner.stream.is_broken();
         inner.answers.wait_for_caller(true);
         inner.wait_for_caller();
         if broken {
-            inner.ended = true;
             self.broken.store(true, Ordering::Release);
             self.changed.notify_one();
         }
@@ -337,12 +304,10 @@ impl Responder for Outbox {
 
     fn close(&self) {
         let mut inner = self.inner.lock();
-        inner.ended = true;
         // What waits has no answer: its caller sees the stream end, and asks elsewhere.
-        inner.waiting.clear();
+        inner.stream.close();
         let waiting_bytes = inner.requests.bytes - inner.told_bytes;
         inner.requests.shrink(waiting_bytes);
-        inner.open = 0;
         self.broken.store(true, Ordering::Release);
         self.changed.notify_one();
         wake(inner);
@@ -359,6 +324,7 @@ mod tests {
     use admission::{Connection, Guard, Limits};
     use futures::FutureExt as _;
     use store_core::{Epoch, Offset};
+    use store_engine::front::PendingRequest;
     use tokio::net::{TcpListener, TcpStream};
 
     fn write(number: u64) -> Waiting {

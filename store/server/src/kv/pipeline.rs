@@ -8,23 +8,22 @@ use std::task::{Context, Poll};
 
 use admission::Place;
 use admission::place::Charge;
+use bytes::Bytes;
 use futures::{FutureExt, Stream};
-use proto::check;
-use proto::store::command::Kind;
-use proto::store::pipeline_request::Request;
 use proto::store::pipeline_response::Response;
-use proto::store::{Failure, Freshness, OutcomeCommand, PipelineRequest, PipelineResponse, TxnCommand};
-use store_client::failure::{invalid, status_from};
+use proto::store::{Failure, Freshness, PipelineRequest, PipelineResponse};
+use store_client::failure::status_from;
 use store_core::Offset;
-use store_engine::{Answer, Job, Reply};
+use store_engine::front::{Admitted, NodeResponse, PendingRequest, Waiting};
+use store_engine::{Answer, Job};
 use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
 
-use super::outbox::{Outbox, Picked, Waiting, bytes_of, rounded};
-use super::validation::{client_command, validated};
+use super::outbox::{Outbox, Picked, bytes_of, rounded};
+use super::validation;
 use crate::inbox::Batch;
-use crate::reads::{self, PendingRequest};
-use crate::router::{NodeResponse, Responder, ResponseRouter};
+use crate::reads;
+use crate::router::{Responder, ResponseRouter};
 use crate::shared::Shared;
 use crate::too_large::not_taken;
 
@@ -146,41 +145,24 @@ impl Intake {
     }
 
     fn try_take(&mut self, request: PipelineRequest) -> Result<(), Failure> {
-        let checked = check::pipeline(&request);
         let number = request.number;
-        let Some(request) = request.request else { return Err(invalid("request", "is missing")) };
-        let route = match &request {
-            Request::Txn(txn) => txn.route,
-            Request::Get(get) => get.route,
-            Request::Scan(scan) => scan.route,
-            Request::Outcome(outcome) => outcome.route,
-        };
-        validated(&self.shared, route.as_ref(), checked)?;
-        match request {
-            Request::Txn(txn) => {
-                self.write(number, Kind::Txn(TxnCommand { txn: txn.txn, identity: txn.identity }))?;
-            }
-            Request::Outcome(outcome) => {
-                let command = OutcomeCommand { tag: outcome.tag, identity: outcome.identity };
-                self.write(number, Kind::Outcome(command))?;
-            }
-            Request::Get(get) => self.read(number, get.freshness, PendingRequest::Get(get)),
-            Request::Scan(scan) => self.read(number, scan.freshness, PendingRequest::Scan(scan)),
+        match validation::admit(&self.shared, request)? {
+            Admitted::Write(command) => self.write(number, command),
+            Admitted::Read(asked) => self.read(number, asked),
         }
         Ok(())
     }
 
-    fn write(&mut self, number: u64, kind: Kind) -> Result<(), Failure> {
-        let command = client_command(&self.shared, kind)?;
+    fn write(&mut self, number: u64, command: Bytes) {
         if let Some(place) = self.outbox.enter(Waiting { number, asked: PendingRequest::Write }) {
             self.bytes += command.len();
             self.jobs
                 .push(Job::Write { request_id: ResponseRouter::request_id(self.outbox.id, place), command });
         }
-        Ok(())
     }
 
-    fn read(&mut self, number: u64, freshness: Option<Freshness>, asked: PendingRequest) {
+    fn read(&mut self, number: u64, asked: PendingRequest) {
+        let freshness = asked.freshness();
         let Some(place) = self.outbox.enter(Waiting { number, asked }) else { return };
         if !freshness.as_ref().is_some_and(Freshness::is_stale) {
             self.jobs.push(Job::Read { request_id: ResponseRouter::request_id(self.outbox.id, place) });
@@ -241,7 +223,7 @@ impl Answers {
                 answer
             } else {
                 self.answer_bytes = self.answer_bytes.saturating_sub(bytes_of(&answered));
-                self.answer(answered)
+                self.shared.response_of(answered)
             };
             bytes += response.encoded_len();
             made += waiting.cost();
@@ -257,17 +239,6 @@ impl Answers {
                 charge.caller_does();
             }
             (_, None) => {}
-        }
-    }
-
-    fn answer(&self, answered: NodeResponse) -> Response {
-        match answered {
-            NodeResponse::Reply(Reply::Txn(answer)) => Response::Txn(answer),
-            NodeResponse::Reply(Reply::Outcome(answer)) => Response::Outcome(answer),
-            answered => Response::Failure(match self.shared.reply_of(answered) {
-                Err(failure) => failure,
-                Ok(reply) => invalid("request", format!("has no answer of its own: {reply:?}")),
-            }),
         }
     }
 }

@@ -15,11 +15,12 @@ use proto::store::{
 use proto::write;
 use store_client::failure::{failure, status_from};
 use store_engine::Reply;
+use store_engine::front::PendingRequest;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::validation::{client_command, validated};
 use super::{changes, pipeline};
-use crate::reads::{self, PendingRequest};
+use crate::reads;
 use crate::shared::{Ask, Shared};
 
 /// The service.

@@ -28,11 +28,10 @@ use store_core::{Epoch, Role};
 use store_db::changes::{Feed, since};
 use store_db::{Table as _, state};
 use store_engine::Answer;
+use store_engine::front::{NodeResponse, command_of};
 
 use crate::config::Login;
-use crate::kv::command_of;
 use crate::problems::About;
-use crate::router::NodeResponse;
 use crate::shared::{Ask, Shared};
 use plan::{Plan, Step};
 use publisher_session::{Lost, PublisherSession};

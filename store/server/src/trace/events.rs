@@ -7,7 +7,7 @@ use store_core::{
 };
 use store_engine::{ApplierJob, Job, NodeOut, Report, ToPeer, WriterJob, convert};
 
-use crate::states::{divergence_text, quarantine_text};
+use store_engine::states::{divergence_text, quarantine_text};
 
 /// A message on the push stream, about to be sent.
 pub(crate) fn pushed(to: NodeId, message: &PushMessage) -> Option<TraceEvent> {

@@ -1,4 +1,4 @@
-//! The requests that are not answered yet, in the order in which it was asked.
+//! The requests that are not answered yet, in the order in which they were asked.
 //!
 //! ```text
 //! first                next_to_send            end
@@ -12,35 +12,39 @@
 //! out again in its first order. All deadlines are equally long, therefore they end in the same order too and
 //! expiry only looks at the front.
 //!
-//! No I/O here and no clock: the link brings both.
+//! Leaves out the life of streams ([`super::Link`]).
 
 use std::collections::VecDeque;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use proto::store::Route;
 use proto::store::pipeline_response::Response;
+use store_core::mutant;
 use tokio::sync::oneshot;
 
+use super::body::Body;
 use crate::error::{Cause, Error, Refusal};
 use crate::pipeline::Kind;
-use crate::replicated::codec::Body;
 
 /// Operations that may wait, sent or not.
-pub(crate) const WAITING_MAX: usize = 16_384;
+pub(super) const WAITING_MAX: usize = 16_384;
 /// Bytes of requests that may wait.
-pub(crate) const WAITING_BYTES_MAX: usize = 64 << 20;
+pub(super) const WAITING_BYTES_MAX: usize = 64 << 20;
 /// Operations that may be on their way on one stream.
-pub(crate) const IN_FLIGHT_MAX: usize = 4_096;
+pub(super) const IN_FLIGHT_MAX: usize = 4_096;
 
 /// Places, those answered behind one that is not included.
-pub(crate) const SLOTS_MAX: usize = 131_072;
+pub(super) const SLOTS_MAX: usize = 131_072;
 
 const _: () = assert!(IN_FLIGHT_MAX <= WAITING_MAX && WAITING_MAX <= SLOTS_MAX);
 
+/// A moment, as the time since some beginning that whoever drives the link has chosen.
+pub type Moment = Duration;
+
 /// What an operation gets.
-pub(crate) type Answer = Result<Response, Error>;
+pub type Answer = Result<Response, Error>;
 
 struct Slot {
     kind: Kind,
@@ -52,7 +56,7 @@ struct Slot {
     /// A named write: an earlier stream broke with it on its way. What a node says later of *its* copy is no word
     /// about that one: from then on only the log can say that it did not happen.
     lost: bool,
-    deadline: Instant,
+    deadline: Moment,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -61,7 +65,9 @@ impl Slot {
     fn give_up(self, message: &str) {
         let message = message.to_owned();
         let error = match self.kind {
-            Kind::Named | Kind::Unnamed if self.sent || self.lost => Error::Unknown { message },
+            Kind::Named | Kind::Unnamed if (self.sent && !mutant!(DeadlineSaysUndone)) || self.lost => {
+                Error::Unknown { message }
+            }
             _ => Error::away(message),
         };
         // The caller may have gone: then nobody is told, and that is right.
@@ -73,7 +79,7 @@ impl Slot {
         match answer {
             // Refused at admission: of the lost copy the node knows nothing.
             Err(Error::Retry { message, .. } | Error::Refused { reason: Refusal::Invalid, message })
-                if self.lost =>
+                if self.lost && !mutant!(RefusalOfLost) =>
             {
                 self.give_up(&message);
             }
@@ -84,7 +90,7 @@ impl Slot {
 
 /// The operations of one link.
 #[derive(Default)]
-pub(crate) struct Pending {
+pub(super) struct Pending {
     slots: VecDeque<Option<Slot>>,
     /// The number of the first slot.
     first: u64,
@@ -107,11 +113,11 @@ pub(crate) struct Pending {
     /// The handle is gone.
     is_ended: bool,
     /// When this stream last made progress: its first send after idling, or its last answer.
-    progress: Option<Instant>,
+    progress: Option<Moment>,
 }
 
 /// What the sending side of a stream finds.
-pub(crate) enum Next {
+pub enum Next {
     /// Put this on the stream.
     Send(u64, Bytes),
     /// Nothing now; the waker is kept.
@@ -122,11 +128,11 @@ pub(crate) enum Next {
 
 impl Pending {
     /// Takes the next place for an operation.
-    pub(crate) fn ask(
+    pub(super) fn ask(
         &mut self,
         kind: Kind,
         body: Body,
-        deadline: Instant,
+        deadline: Moment,
     ) -> Result<oneshot::Receiver<Answer>, Error> {
         let bytes = body.len();
         let full = self.waiting >= WAITING_MAX || self.slots.len() >= SLOTS_MAX;
@@ -145,7 +151,7 @@ impl Pending {
     }
 
     /// Opens a stream to this cluster and log: it sends from the first unanswered operation on. Returns its number.
-    pub(crate) fn open(&mut self, route: Route) -> u64 {
+    pub(super) fn open(&mut self, route: Route) -> u64 {
         assert_eq!(self.in_flight, 0, "a stream opens after the one before it was closed");
         self.streams += 1;
         self.stream = self.streams;
@@ -156,27 +162,27 @@ impl Pending {
     }
 
     /// Lets the open stream send no more; answers may still come.
-    pub(crate) fn stop_sending(&mut self) {
+    pub(super) fn stop_sending(&mut self) {
         self.stream = 0;
         self.wake();
     }
 
     /// No stream sends any more, whatever opens.
-    pub(crate) fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.is_ended = true;
         self.stop_sending();
     }
 
     /// Closes the stream: what it left unanswered will go out again, or is unknown.
-    pub(crate) fn close(&mut self, why: &str) {
+    pub(super) fn close(&mut self, why: &str) {
         self.stop_sending();
         self.in_flight = 0;
         let sent_up_to = self.index_to_send();
         for place in self.slots.range_mut(..sent_up_to) {
             let Some(slot) = place.as_mut().filter(|slot| slot.sent) else { continue };
-            if slot.kind != Kind::Unnamed {
+            if slot.kind != Kind::Unnamed || mutant!(UnnamedAgain) {
                 slot.sent = false;
-                slot.lost |= slot.kind == Kind::Named;
+                slot.lost |= slot.kind == Kind::Named && !mutant!(LostForgotten);
             } else if let Some(unnamed) = place.take() {
                 self.waiting -= 1;
                 self.waiting_bytes -= unnamed.bytes;
@@ -187,7 +193,7 @@ impl Pending {
     }
 
     /// The next operation for the stream numbered `stream`.
-    pub(crate) fn next(&mut self, stream: u64, now: Instant, waker: &Waker) -> Next {
+    pub(super) fn next(&mut self, stream: u64, now: Moment, waker: &Waker) -> Next {
         if self.is_ended || stream != self.stream {
             return Next::End;
         }
@@ -211,15 +217,15 @@ impl Pending {
     }
 
     /// Gives an operation its answer. False: nobody waits for that number.
-    pub(crate) fn answer(&mut self, number: u64, now: Instant, answer: Answer) -> bool {
-        let Some(slot) = self.take(number) else { return false };
+    pub(super) fn answer(&mut self, number: u64, now: Moment, answer: Answer) -> bool {
+        let Some(slot) = self.take(mutant!(number, AnswerToTheNext => number + 1)) else { return false };
         self.landed(now);
         slot.conclude(answer);
         true
     }
 
     /// The store said that it did not execute this operation: it stays in its place, to be sent again.
-    pub(crate) fn not_executed(&mut self, number: u64) {
+    pub(super) fn not_executed(&mut self, number: u64) {
         let Some(index) = self.index(number) else { return };
         if let Some(Some(slot)) = self.slots.get_mut(index) {
             slot.sent = false;
@@ -227,7 +233,7 @@ impl Pending {
     }
 
     /// Gives up what waited too long.
-    pub(crate) fn expire(&mut self, now: Instant, why: &str) {
+    pub(super) fn expire(&mut self, now: Moment, why: &str) {
         while let Some(Some(slot)) = self.slots.front() {
             if slot.deadline > now {
                 break;
@@ -242,24 +248,24 @@ impl Pending {
     }
 
     /// How long the stream has answered nothing although something is on its way.
-    pub(crate) fn stalled_for(&self, now: Instant) -> Duration {
+    pub(super) fn stalled_for(&self, now: Moment) -> Duration {
         match self.progress {
-            Some(since) if self.in_flight > 0 => now.saturating_duration_since(since),
+            Some(since) if self.in_flight > 0 => now.saturating_sub(since),
             _ => Duration::ZERO,
         }
     }
 
     /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.waiting == 0
     }
 
     /// Whether a stream may send.
-    pub(crate) fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.stream != 0
     }
 
-    fn landed(&mut self, now: Instant) {
+    fn landed(&mut self, now: Moment) {
         let was_full = self.in_flight >= IN_FLIGHT_MAX;
         self.in_flight = self.in_flight.saturating_sub(1);
         self.progress = (self.in_flight > 0).then_some(now);
@@ -307,13 +313,13 @@ mod tests {
     use super::*;
     use proto::store::TxnResponse;
 
-    fn ask(pending: &mut Pending, kind: Kind, body: &'static str, at: Instant) -> oneshot::Receiver<Answer> {
+    fn ask(pending: &mut Pending, kind: Kind, body: &'static str, at: Moment) -> oneshot::Receiver<Answer> {
         pending.ask(kind, Body::Ready(Bytes::from_static(body.as_bytes())), at).expect("there is room")
     }
 
     fn sent(pending: &mut Pending, stream: u64) -> Vec<(u64, Bytes)> {
         let mut all = Vec::new();
-        while let Next::Send(number, body) = pending.next(stream, Instant::now(), Waker::noop()) {
+        while let Next::Send(number, body) = pending.next(stream, Moment::ZERO, Waker::noop()) {
             all.push((number, body));
         }
         all
@@ -325,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_broken_stream_sends_what_is_unanswered_again_in_the_first_order() {
-        let (mut pending, now) = (Pending::default(), Instant::now());
+        let (mut pending, now) = (Pending::default(), Moment::ZERO);
         let mut waiting: Vec<_> =
             ["a", "b", "c", "d"].iter().map(|body| ask(&mut pending, Kind::Named, body, now)).collect();
         let stream = pending.open(Route::default());
@@ -341,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_write_without_a_name_is_unknown_once_its_stream_broke() {
-        let (mut pending, now) = (Pending::default(), Instant::now());
+        let (mut pending, now) = (Pending::default(), Moment::ZERO);
         let mut lost = ask(&mut pending, Kind::Unnamed, "lost", now);
         let mut told = ask(&mut pending, Kind::Unnamed, "told", now);
         let stream = pending.open(Route::default());
@@ -357,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_write_lost_on_one_stream_and_refused_on_the_next_is_unknown() {
-        let (mut pending, now) = (Pending::default(), Instant::now());
+        let (mut pending, now) = (Pending::default(), Moment::ZERO);
         let mut late = ask(&mut pending, Kind::Named, "late", now);
         let mut full = ask(&mut pending, Kind::Named, "full", now);
         let mut ahead = ask(&mut pending, Kind::Named, "ahead", now);
@@ -389,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_late_message_about_an_expired_operation_says_nothing_of_the_next() {
-        let (mut pending, now) = (Pending::default(), Instant::now());
+        let (mut pending, now) = (Pending::default(), Moment::ZERO);
         let _read = ask(&mut pending, Kind::Read, "read", now);
         let mut write = ask(&mut pending, Kind::Named, "write", now + Duration::from_secs(1));
         let stream = pending.open(Route::default());
@@ -407,7 +413,7 @@ mod tests {
     fn what_a_node_took_and_did_not_refuse_is_never_called_undone() {
         for seed in 0..200 {
             let mut rng = fastrand::Rng::with_seed(seed);
-            let (mut pending, begun) = (Pending::default(), Instant::now());
+            let (mut pending, begun) = (Pending::default(), Moment::ZERO);
             // By number: its answer, and how many copies of it a node may have executed.
             let (mut asked, mut copies): (Vec<oneshot::Receiver<Answer>>, Vec<u32>) =
                 (Vec::new(), Vec::new());
@@ -455,7 +461,7 @@ mod tests {
 
     #[test]
     fn only_what_was_sent_and_may_change_something_expires_as_unknown() {
-        let (mut pending, now) = (Pending::default(), Instant::now());
+        let (mut pending, now) = (Pending::default(), Moment::ZERO);
         let mut read = ask(&mut pending, Kind::Read, "read", now);
         let mut write = ask(&mut pending, Kind::Named, "write", now);
         let stream = pending.open(Route::default());
@@ -472,7 +478,7 @@ mod tests {
 
     #[test]
     fn both_bounds_hold() {
-        let (mut pending, now) = (Pending::default(), Instant::now());
+        let (mut pending, now) = (Pending::default(), Moment::ZERO);
         let kept: Vec<_> = (0..WAITING_MAX).map(|_| ask(&mut pending, Kind::Read, "x", now)).collect();
         assert!(pending.ask(Kind::Read, Body::Ready(Bytes::new()), now).is_err());
         let stream = pending.open(Route::default());
@@ -488,7 +494,7 @@ mod tests {
 
     #[test]
     fn what_nobody_waits_for_is_not_sent() {
-        let (mut pending, now) = (Pending::default(), Instant::now());
+        let (mut pending, now) = (Pending::default(), Moment::ZERO);
         drop(ask(&mut pending, Kind::Named, "gone", now));
         let _kept = ask(&mut pending, Kind::Named, "kept", now);
         let stream = pending.open(Route::default());

@@ -4,7 +4,8 @@ use store_core::Divergence;
 use store_log::Quarantine;
 
 /// Why this replica's table is not to be believed, and what is done about it.
-pub(crate) fn quarantine_text(quarantine: &Quarantine) -> String {
+#[must_use]
+pub fn quarantine_text(quarantine: &Quarantine) -> String {
     let why = match quarantine.differs {
         Some(differs) => format!(
             "at {} a majority has another state than this replica (hash {:016x}, here {:016x})",
@@ -19,7 +20,8 @@ pub(crate) fn quarantine_text(quarantine: &Quarantine) -> String {
 }
 
 /// Why a replica goes on with a damaged table.
-pub(crate) fn damage_text(damage: &str) -> String {
+#[must_use]
+pub fn damage_text(damage: &str) -> String {
     format!(
         "LMDB reports that the database here is damaged: {damage}; reads that meet it fail. No other voter can lead and serve now, so \
          this node goes on; it takes another state as soon as one can: start the others"
@@ -27,7 +29,8 @@ pub(crate) fn damage_text(damage: &str) -> String {
 }
 
 /// What speaks against the replicas' states; empty: nothing.
-pub(crate) fn divergence_text(divergence: Divergence) -> String {
+#[must_use]
+pub fn divergence_text(divergence: Divergence) -> String {
     match divergence {
         Divergence::None => String::new(),
         Divergence::Undecided(at) => format!(

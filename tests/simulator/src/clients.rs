@@ -1,0 +1,143 @@
+//! Clients' streams in the world: what their links want is done, and what goes over the network may be lost, late, or come when
+//! its client has long gone on.
+
+use proto::store::{LeaderHint, PipelineRequest};
+use store_client::link::{self, Act};
+use store_core::Role;
+
+use crate::driver::Driver;
+use crate::kv_service::{Answered, Known, StreamId};
+use crate::time::{MS, Micros, SECOND};
+use crate::world::{Event, World};
+
+/// A request that was lost may arrive up to so late.
+const LATE_US_MAX: Micros = 12 * SECOND;
+
+impl World {
+    /// How long a message between a client and a node takes; `None`: it is lost.
+    pub(crate) fn client_delay(&mut self, node: usize) -> Option<Micros> {
+        if self.clients_cut[node] > 0 || self.random.u32(..100) < self.network.loss / 4 {
+            return None;
+        }
+        let delay = self.network.delay_us;
+        let extra = if delay > 0 && self.random.u32(..8) == 0 { self.random.u64(..delay) } else { 0 };
+        Some(self.random.u64(80..500) + extra)
+    }
+
+    /// Does what a client's link wants, and puts on its stream what waits.
+    pub(crate) fn turn(&mut self, handle: usize) {
+        let alarm = self.handles[handle].alarm;
+        for act in self.handles[handle].turn() {
+            match act {
+                Act::Find => self.ask_who_leads(handle, None),
+                Act::Look { stream } => self.ask_who_leads(handle, Some(stream)),
+                Act::Open { stream, target } => self.open(handle, stream, &target),
+                Act::Close { .. } => self.handles[handle].open = None,
+                Act::Forget { .. } | Act::Avoid { .. } => {}
+            }
+        }
+        while let Some(request) = self.handles[handle].next() {
+            self.request(handle, request);
+        }
+        let next = self.handles[handle].alarm;
+        if next != alarm {
+            self.agenda.add(next, Event::Turn(handle));
+        }
+    }
+
+    fn ask_who_leads(&mut self, handle: usize, stream: Option<link::StreamId>) {
+        let at = self.now.us() + self.random.u64(500..3_000);
+        self.agenda.add(at, Event::Found(handle, stream));
+    }
+
+    /// What the nodes that can be reached say of who leads; now and then what was true long ago.
+    pub(crate) fn found(&mut self, handle: usize, stream: Option<link::StreamId>) {
+        let hint = |node: u64, epoch: u64| LeaderHint { node, address: format!("node-{node}"), epoch };
+        let reached = self.drivers.iter().filter(|driver| self.clients_cut[driver.index] == 0);
+        let known =
+            reached.filter_map(Driver::status).filter_map(|status| Some((status.epoch.0, status.leader?.0)));
+        let found = match known.max() {
+            _ if self.random.u32(..4) == 0 => Some(hint(self.random.u64(1..=self.drivers.len() as u64), 0)),
+            Some((epoch, node)) => Some(hint(node, epoch)),
+            None => None,
+        };
+        match stream {
+            Some(stream) => self.handles[handle].looked(stream, found),
+            None => self.handles[handle].found(found.ok_or_else(|| "no node knows a leader".to_owned())),
+        }
+        self.turn(handle);
+    }
+
+    /// Puts a request on the open stream of a handle. A stream loses nothing in the middle: after a loss nothing comes
+    /// through until both sides notice.
+    fn request(&mut self, handle: usize, request: PipelineRequest) {
+        let Some(open) = self.handles[handle].open.as_ref().filter(|open| !open.is_cut) else { return };
+        let (stream, node) = (open.stream, open.node);
+        let delay = self.client_delay(node);
+        let Some(open) = self.handles[handle].open.as_mut() else { return };
+        match delay {
+            Some(delay) => {
+                open.last_there = (self.now.us() + delay).max(open.last_there + 1);
+                self.agenda.add(open.last_there, Event::Arrive { node, stream, request });
+            }
+            None => {
+                open.is_cut = true;
+                let at = self.now.us() + self.random.u64(1..1_000) * MS;
+                self.agenda.add(at, Event::StreamLost(stream));
+                if self.random.u32(..3) == 0 {
+                    // It was only stuck somewhere, and comes when its client has long gone on.
+                    let late = self.now.us() + self.random.u64(1..LATE_US_MAX);
+                    self.agenda.add(late, Event::Arrive { node, stream, request });
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, handle: usize, number: link::StreamId, target: &LeaderHint) {
+        let node = usize::try_from(target.node).expect("a node of this run") - 1;
+        let stream = self.streams.len() as StreamId + 1;
+        self.streams.insert(stream, handle);
+        self.handles[handle].opens(number, stream, node);
+        // Lost on the way: it is never opened.
+        if let Some(delay) = self.client_delay(node) {
+            let event = if self.drivers[node].up.is_some() { Event::StreamOpened } else { Event::StreamLost };
+            self.agenda.add(self.now.us() + 2 * delay, event(stream));
+        }
+    }
+
+    pub(crate) fn arrive(&mut self, node: usize, stream: StreamId, request: PipelineRequest) {
+        self.trace.event(self.now.us(), 3, stream, request.number);
+        let wall_ms = self.drivers[node].wall_ms();
+        let Some(up) = &mut self.drivers[node].up else {
+            self.agenda.add(self.now.us() + MS, Event::StreamLost(stream));
+            return;
+        };
+        let leads = up.node.status().role == Role::Leader;
+        let known = Known { wall_ms, is_non_member: up.is_non_member(), leads };
+        if let Some(answered) = up.kv_service.take(stream, request, known) {
+            self.answer(node, answered);
+        }
+        self.schedule(node);
+    }
+
+    pub(crate) fn answer(&mut self, node: usize, (stream, response): Answered) {
+        self.trace.event(self.now.us(), 4, stream, response.number);
+        let (delay, owner) = (self.client_delay(node), self.streams[&stream]);
+        let mut at = self.now.us() + delay.unwrap_or(0);
+        if let Some(open) = self.handles[owner].open.as_mut().filter(|open| open.stream == stream) {
+            let was_cut = open.is_cut;
+            open.is_cut |= delay.is_none();
+            if was_cut {
+                return;
+            }
+            at = at.max(open.last_back + 1);
+            open.last_back = at;
+        }
+        if delay.is_some() {
+            self.agenda.add(at, Event::Answer { stream, response });
+        } else {
+            let at = self.now.us() + self.random.u64(1..1_000) * MS;
+            self.agenda.add(at, Event::StreamLost(stream));
+        }
+    }
+}
