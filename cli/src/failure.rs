@@ -411,6 +411,9 @@ fn of_reason(reason: &str) -> Option<&'static str> {
         "UNPROVEN" => Some(
             "the key file of this machine is not the cluster's, or not any more: copy cluster.key from a machine whose tools work",
         ),
+        "TRANSFER_GIVEN_UP" => {
+            Some("feira status shows who leads, and who is behind or whose disk hangs; then ask again")
+        }
         "WRONG_CLUSTER" => Some(OF_ANOTHER_CLUSTER),
         NOT_LEADER => Some("ask the node that leads: feira status shows it"),
         "ORDER_NOT_OPEN" => Some("nothing was changed; open another order"),

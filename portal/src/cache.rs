@@ -12,6 +12,7 @@ use bytes::Bytes;
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
 use proto::store::Record;
+use store_core::mutant;
 
 use crate::coherence::{Coherence, Input, Output, State, Totals};
 
@@ -316,7 +317,8 @@ impl Inner {
     fn allows(&self, token: &Token, now_ms: u64) -> bool {
         let valid = |one: &Coherence| one.is_live(now_ms) && one.generation() == token.generation;
         self.groups.get(&token.group).is_some_and(valid)
-            && self.watched.get(&token.key).is_some_and(|watch| watch.events == token.events)
+            && (mutant!(FillWithoutToken)
+                || self.watched.get(&token.key).is_some_and(|watch| watch.events == token.events))
     }
 
     fn unwatch(&mut self, key: &Bytes) {

@@ -34,6 +34,7 @@ use bytes::Bytes;
 use proto::store::{BusMessage, Change, FreshnessHeartbeat, bus_message};
 use store_client::bus::Foreign;
 use store_client::pace::Pace;
+use store_core::mutant;
 
 use crate::limits::NONCES_OUTSTANDING_MAX;
 
@@ -469,7 +470,7 @@ impl Coherence {
             Phase::Cold | Phase::Astray => {}
             Phase::Catching { span, .. } => chain(span, Span { log_id, from: previous, to: offset }),
             Phase::Following if offset <= self.applied => {}
-            Phase::Following if previous > self.applied => {
+            Phase::Following if previous > self.applied && !mutant!(GapForgotten) => {
                 self.gap(Span { log_id, from: previous, to: offset }, out);
             }
             Phase::Following => self.applied = offset,
@@ -495,7 +496,7 @@ impl Coherence {
                 };
                 if heartbeat.offset >= self.applied {
                     self.applied = heartbeat.offset;
-                    self.extend_lease(sent_ms);
+                    self.extend_lease(mutant!(sent_ms, LeaseFromArrival => now_ms));
                 } else if now_ms >= self.lease_end_ms {
                     self.gap(said, out);
                 }

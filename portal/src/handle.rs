@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, Shared};
@@ -12,6 +11,7 @@ use proto::portal::{GroupStatus, PortalStatusResponse};
 use store_client::Store;
 use store_keys::ClusterId;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use crate::cache::{Cache, Capacity, Seen};
 use crate::coherence::{Coherence, State};
@@ -26,7 +26,7 @@ pub(crate) type Fetch = Shared<BoxFuture<'static, Result<Seen, Error>>>;
 /// Reads under way, by key, with the time when each began.
 pub(crate) type Fetches = Arc<Mutex<HashMap<Bytes, (u64, Fetch)>>>;
 
-/// Monotonic time since a portal began.
+/// Monotonic time since a portal began: tokio's, which a simulation turns.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Instant);
 

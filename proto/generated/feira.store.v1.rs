@@ -821,7 +821,8 @@ pub enum FailureReason {
     /// The caller does not prove that it is a member, or an operator, of this cluster: never executed. Field `session`: a member
     /// may introduce itself again; field `challenge`: an operator's tool may ask for a new challenge.
     Unproven = 18,
-    /// Nobody could take the leadership in time: the leader leads on, nothing has changed, and the same request may succeed soon.
+    /// Nobody has taken the leadership in time. The leader leads on, unless the one that was told to campaign wins yet; the same
+    /// request may succeed soon, or finds that it has.
     TransferGivenUp = 19,
 }
 impl FailureReason {
@@ -3169,8 +3170,8 @@ pub struct LogLine {
     pub committed: bool,
     #[prost(bool, tag = "7")]
     pub applied: bool,
-    /// Whose request it is: equal in the entries of one request and its retries; empty where it has no identity. Of the first two
-    /// entries of a log that have it the second is answered from memory.
+    /// Whose request it is, and which attempt: equal in the entries of one request and its retries, of which one is executed at most;
+    /// empty where it has no identity.
     #[prost(bytes = "bytes", tag = "8")]
     pub request: ::prost::bytes::Bytes,
 }

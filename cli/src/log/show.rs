@@ -86,7 +86,8 @@ pub async fn of_node(loaded: &Loaded, id: u64, wanted: Wanted) -> Result<Shown, 
     Ok(Shown { lines: told.lines, committed: told.committed, applied: Some(told.applied), problem: None })
 }
 
-/// Says of an entry that its request has an entry before it, among those that are shown: it changes nothing.
+/// Says of an entry that its request has an entry before it, among those that are shown: a retry, which changes nothing if the
+/// first was executed.
 fn mark_retries(lines: &mut [LogLine]) {
     let mut first: HashMap<Bytes, u64> = HashMap::new();
     for line in lines.iter_mut().filter(|line| !line.request.is_empty()) {
@@ -96,7 +97,7 @@ fn mark_retries(lines: &mut [LogLine]) {
                 place.insert(offset);
             }
             Entry::Occupied(made) => {
-                line.summary = format!("retry of {}, answered from memory: {}", made.get(), line.summary);
+                line.summary = format!("same request as {}: {}", made.get(), line.summary);
             }
         }
     }
@@ -202,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_that_is_answered_from_memory_says_of_which_it_is_a_retry() {
+    fn an_entry_says_whose_request_it_repeats() {
         let line = |offset: u64, request: &'static [u8]| LogLine {
             position: Some(Position { epoch: 2, offset }),
             summary: format!("put {offset}"),
@@ -215,14 +216,7 @@ mod tests {
         let said: Vec<&str> = lines.iter().map(|line| line.summary.as_str()).collect();
         assert_eq!(
             said,
-            [
-                "put 4",
-                "put 5",
-                "put 6",
-                "retry of 4, answered from memory: put 7",
-                "put 8",
-                "retry of 4, answered from memory: put 9",
-            ]
+            ["put 4", "put 5", "put 6", "same request as 4: put 7", "put 8", "same request as 4: put 9",]
         );
     }
 }

@@ -51,6 +51,7 @@ pub fn code_of(reason: FailureReason) -> Code {
         | FailureReason::NotServing
         | FailureReason::ClocksApart
         | FailureReason::ChangeNotYet
+        | FailureReason::TransferGivenUp
         | FailureReason::Diverged => Code::Unavailable,
         FailureReason::Overloaded | FailureReason::OutOfSpace => Code::ResourceExhausted,
         FailureReason::UnknownOutcome => Code::Unknown,
@@ -60,7 +61,6 @@ pub fn code_of(reason: FailureReason) -> Code {
         | FailureReason::WrongRoute
         | FailureReason::WrongCluster
         | FailureReason::ChangeRefused
-        | FailureReason::TransferGivenUp
         | FailureReason::NodeTaken => Code::FailedPrecondition,
         FailureReason::NotHere => Code::NotFound,
         FailureReason::Unproven => Code::Unauthenticated,

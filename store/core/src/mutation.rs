@@ -105,6 +105,10 @@ mutations! {
     QuarantineByLeader "quarantine-by-leader" "a leader takes its own state for that of the majority",
     QuarantinedCampaigns "quarantined-campaigns" "a replica whose state is wrong campaigns",
     QuarantineForgotten "quarantine-forgotten" "no quarantine is written: a restart takes a wrong state for right",
+    // The caches of portals.
+    GapForgotten "gap-forgotten" "a cache goes on after a gap between two events",
+    FillWithoutToken "fill-without-token" "a cache is filled with what was read before the key changed",
+    LeaseFromArrival "lease-from-arrival" "a lease counts from when its heartbeat arrives, not from when its nonce was sent",
     // The link of a handle (store_client).
     UnnamedAgain "unnamed-again" "a write without identity is sent again after its stream broke",
     LostForgotten "lost-forgotten" "a write whose stream broke under it counts as never sent",

@@ -89,6 +89,7 @@ pub mod memory;
 mod node;
 mod open;
 mod peer_job;
+pub mod publisher;
 mod replicator;
 mod schedule;
 mod shared_log;

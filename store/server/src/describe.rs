@@ -49,10 +49,12 @@ fn request(payload: &Bytes) -> Bytes {
     };
     let (kind, id, number) = match &whose.id {
         Some(identity::Id::Session(session)) => (b's', &session.session, session.sequence),
-        Some(identity::Id::User(user)) => (b'u', &user.id, whose.attempt.into()),
+        Some(identity::Id::User(user)) => (b'u', &user.id, 0),
         None => return Bytes::new(),
     };
-    [&[kind][..], &number.to_be_bytes(), &id[..]].concat().into()
+    // Another attempt may run; another digest is another request.
+    let attempt = whose.attempt.to_be_bytes();
+    [&[kind][..], &number.to_be_bytes(), &attempt, &whose.digest, b"/", id].concat().into()
 }
 
 fn membership(payload: &Bytes) -> String {

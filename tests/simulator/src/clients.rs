@@ -13,6 +13,11 @@ use crate::world::{Event, World};
 /// A request that was lost may arrive up to so late.
 const LATE_US_MAX: Micros = 12 * SECOND;
 
+/// Answers over a long way take so much longer at most.
+const FAR_US_MAX: Micros = 40 * MS;
+/// One of so many requests is the last on its stream, which breaks for no reason.
+const STREAM_BREAKS_IN: u32 = 400;
+
 impl World {
     /// How long a message between a client and a node takes; `None`: it is lost.
     pub(crate) fn client_delay(&mut self, node: usize) -> Option<Micros> {
@@ -50,12 +55,13 @@ impl World {
         self.agenda.add(at, Event::Found(handle, stream));
     }
 
-    /// What the nodes that can be reached say of who leads; now and then what was true long ago.
+    /// What some of the nodes that can be reached say of who leads; now and then what was true long ago.
     pub(crate) fn found(&mut self, handle: usize, stream: Option<link::StreamId>) {
         let hint = |node: u64, epoch: u64| LeaderHint { node, address: format!("node-{node}"), epoch };
-        let reached = self.drivers.iter().filter(|driver| self.clients_cut[driver.index] == 0);
-        let known =
-            reached.filter_map(Driver::status).filter_map(|status| Some((status.epoch.0, status.leader?.0)));
+        let answers: Vec<bool> = self.drivers.iter().map(|_| self.random.bool()).collect();
+        let reached = |driver: &&Driver| self.clients_cut[driver.index] == 0 && answers[driver.index];
+        let said = self.drivers.iter().filter(reached).filter_map(Driver::status);
+        let known = said.filter_map(|status| Some((status.epoch.0, status.leader?.0)));
         let found = match known.max() {
             _ if self.random.u32(..4) == 0 => Some(hint(self.random.u64(1..=self.drivers.len() as u64), 0)),
             Some((epoch, node)) => Some(hint(node, epoch)),
@@ -79,6 +85,12 @@ impl World {
             Some(delay) => {
                 open.last_there = (self.now.us() + delay).max(open.last_there + 1);
                 self.agenda.add(open.last_there, Event::Arrive { node, stream, request });
+                if !self.healing && self.random.u32(..STREAM_BREAKS_IN) == 0 {
+                    // What is sent arrives, and what is answered does not.
+                    open.is_cut = true;
+                    let at = self.now.us() + self.random.u64(..5_000);
+                    self.agenda.add(at, Event::StreamLost(stream));
+                }
             }
             None => {
                 open.is_cut = true;
@@ -122,8 +134,10 @@ impl World {
 
     pub(crate) fn answer(&mut self, node: usize, (stream, response): Answered) {
         self.trace.event(self.now.us(), 4, stream, response.number);
+        self.bus.ledger.borrow_mut().note(&response, self.now.us());
         let (delay, owner) = (self.client_delay(node), self.streams[&stream]);
-        let mut at = self.now.us() + delay.unwrap_or(0);
+        let far = if self.handles[owner].is_far { self.random.u64(..FAR_US_MAX) } else { 0 };
+        let mut at = self.now.us() + delay.unwrap_or(0) + far;
         if let Some(open) = self.handles[owner].open.as_mut().filter(|open| open.stream == stream) {
             let was_cut = open.is_cut;
             open.is_cut |= delay.is_none();
@@ -135,6 +149,9 @@ impl World {
         }
         if delay.is_some() {
             self.agenda.add(at, Event::Answer { stream, response });
+            if self.drivers[node].up.as_ref().is_some_and(|up| up.kv_service.ends(stream)) {
+                self.agenda.add(at + 1, Event::StreamLost(stream));
+            }
         } else {
             let at = self.now.us() + self.random.u64(1..1_000) * MS;
             self.agenda.add(at, Event::StreamLost(stream));

@@ -49,6 +49,8 @@ pub(crate) struct Made {
     pub(crate) fetch: Option<(NodeId, store_core::Position)>,
     /// What the operator is told, by the number of the request.
     pub(crate) told: Vec<(u64, Answer)>,
+    /// What the publisher is told.
+    pub(crate) published: Vec<(RequestId, NodeResponse)>,
 }
 
 /// A node.
@@ -154,6 +156,10 @@ impl Up {
         }
         if let Some(number) = self.kv_service.operators(request_id) {
             made.told.push((number, answer));
+            return;
+        }
+        if self.kv_service.publishers(request_id) {
+            made.published.push((request_id, NodeResponse::Answer(answer)));
             return;
         }
         let table = self.node.status().quarantine.is_none().then_some(table);
@@ -503,6 +509,9 @@ impl Driver {
                 ApplierOut::Replaced(imported) => {
                     self.replaced += 1;
                     up.inbox.push(Job::Replaced(imported));
+                }
+                ApplierOut::Answer { request_id, reply } if up.kv_service.publishers(request_id) => {
+                    made.published.push((request_id, NodeResponse::Reply(reply)));
                 }
                 ApplierOut::Answer { request_id, reply } => {
                     made.answers.extend(up.kv_service.answer(request_id, NodeResponse::Reply(reply), None));

@@ -134,6 +134,8 @@ pub(crate) struct Open {
 pub(crate) struct Handle {
     side: Arc<Side>,
     pub(crate) open: Option<Open>,
+    /// Its answers come over a long way.
+    pub(crate) is_far: bool,
     /// When its next turn is due.
     pub(crate) alarm: Micros,
 }
@@ -153,7 +155,7 @@ impl Handle {
         let options =
             Options { deadline: Duration::from_micros(patience), stall: Duration::from_micros(stall) };
         let side = Side { link: Mutex::new(Link::new(options)), is_asked: AtomicBool::new(false), now };
-        Handle { side: Arc::new(side), open: None, alarm: 0 }
+        Handle { side: Arc::new(side), open: None, is_far: false, alarm: 0 }
     }
 
     /// The side that clients hold.
@@ -169,7 +171,7 @@ impl Handle {
     /// What the world is to do now. The next turn is due at [`Handle::alarm`].
     pub(crate) fn turn(&mut self) -> Vec<Act> {
         let (mut link, now) = (self.side.lock(), self.side.moment());
-        let acts = link.turn(ROUTE, now);
+        let acts = link.turn(|| ROUTE, now);
         self.alarm = u64::try_from(link.wakes_at(now).as_micros()).unwrap_or(Micros::MAX);
         acts
     }

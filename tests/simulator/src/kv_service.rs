@@ -1,6 +1,6 @@
 //! The service of one node: which clients' streams end here, over the front of the real one ([`store_engine::front`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::store::pipeline_response::Response;
 use proto::store::{Failure, FailureReason, LeaderHint, PipelineRequest, PipelineResponse, Route};
@@ -53,6 +53,8 @@ pub(crate) struct KvService {
     streams: BTreeMap<StreamId, Stream>,
     /// Whose a request is: its stream, and the stream's number for it.
     requests: BTreeMap<RequestId, (StreamId, u32)>,
+    /// The publisher's requests.
+    publishers: BTreeSet<RequestId>,
     /// The operator's requests, by request id.
     changes: BTreeMap<RequestId, u64>,
     /// The last request id given out.
@@ -102,6 +104,20 @@ impl KvService {
         self.changes.remove(&request_id)
     }
 
+    /// The node's publisher asks.
+    pub(crate) fn ask(&mut self, job: impl FnOnce(RequestId) -> Job) -> RequestId {
+        self.request_ids += 1;
+        let request_id = RequestId(self.request_ids);
+        self.publishers.insert(request_id);
+        self.came.push((NO_STREAM, job(request_id)));
+        request_id
+    }
+
+    /// Whether it was the publisher's request.
+    pub(crate) fn publishers(&mut self, request_id: RequestId) -> bool {
+        self.publishers.remove(&request_id)
+    }
+
     /// Whether something came.
     pub(crate) fn has_work(&self) -> bool {
         !self.came.is_empty()
@@ -118,6 +134,11 @@ impl KvService {
                 into.push(job);
             }
         }
+    }
+
+    /// Whether a stream ends here after what it was answered: it is broken, and nothing waits on it.
+    pub(crate) fn ends(&self, stream: StreamId) -> bool {
+        self.streams.get(&stream).is_some_and(|stream| stream.is_broken() && stream.open() == 0)
     }
 
     /// What a request id is told, as an answer to its caller. No table: it must not be read.

@@ -28,10 +28,12 @@
 //! Leaves out: LMDB (its form in memory is used: a machine crash loses it whole), gRPC, threads, caches of portals
 //! (they stay cold), and faults of more than a minority of disks.
 
+mod bus;
 mod changes;
 mod check;
 mod clients;
 mod counters;
+mod delivery;
 mod driver;
 mod electorate;
 mod fault_injection;
@@ -50,6 +52,8 @@ mod oracle;
 mod peer_connections;
 pub mod plan;
 mod proofs;
+mod publisher;
+mod publishing;
 mod pulse;
 mod readers;
 mod registers;

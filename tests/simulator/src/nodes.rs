@@ -83,6 +83,10 @@ impl World {
         for answered in made.answers {
             self.answer(node, answered);
         }
+        let now_ms = self.now.us() / MS;
+        for (request_id, told) in made.published {
+            self.bus.publishers[node].told(request_id, &told, now_ms);
+        }
         for (number, answer) in made.told {
             self.answer_operator(node, number, answer);
         }

@@ -83,7 +83,7 @@ pub fn run(plan: Plan, watch: bool) -> Outcome {
         events: world.trace.events(),
         trace: world.trace.hash(),
         lines: world.trace.lines(),
-        score: *world.score.borrow(),
+        score: world.bus.counted(*world.score.borrow()),
         seen: world.oracle.seen,
         snapshots: world
             .drivers

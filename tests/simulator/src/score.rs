@@ -19,6 +19,14 @@ pub struct Score {
     pub settled: u64,
     /// Changes of orders done.
     pub orders: u64,
+    /// Reads answered by caches.
+    pub hits: u64,
+    /// Reads that caches did not have.
+    pub misses: u64,
+    /// Reads past caches that could not be trusted.
+    pub bypasses: u64,
+    /// Gaps that caches saw between two messages.
+    pub gaps: u64,
 }
 
 impl AddAssign for Score {
@@ -30,5 +38,9 @@ impl AddAssign for Score {
         self.lost += other.lost;
         self.settled += other.settled;
         self.orders += other.orders;
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.bypasses += other.bypasses;
+        self.gaps += other.gaps;
     }
 }

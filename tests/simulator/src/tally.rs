@@ -9,6 +9,8 @@ use crate::time::SECOND;
 
 /// So many of a hundred seeds must meet each kind of fault, and each thing that faults bring about.
 const PERCENT_MIN: u64 = 5;
+/// So often caches must have answered, missed, been passed by, and seen a gap, in each seed on average.
+const CACHES_MIN: u64 = 5;
 /// From so many seeds on that can be asked for.
 const SEEDS_MIN: u64 = 100;
 
@@ -87,6 +89,15 @@ impl Tally {
                 ));
             }
         }
+        let Score { hits, misses, bypasses, gaps, .. } = self.score;
+        let caches =
+            [("cache hits", hits), ("cache misses", misses), ("reads past caches", bypasses), ("gaps", gaps)];
+        for (name, count) in caches {
+            if count < CACHES_MIN * self.seeds {
+                shortfalls
+                    .push(format!("{count} {name} in {} seeds; {CACHES_MIN} a seed are needed", self.seeds));
+            }
+        }
         if 2 * self.score.succeeded < self.score.asked {
             shortfalls
                 .push(format!("only {} of {} operations succeeded", self.score.succeeded, self.score.asked));
@@ -107,7 +118,7 @@ impl fmt::Display for Tally {
         for (count, name) in self.rows() {
             writeln!(f, "{name:<24}{count:>10}{:>6}", percent(count, self.seeds))?;
         }
-        let Score { asked, succeeded, failed, unknown, lost, settled, orders } = self.score;
+        let Score { asked, succeeded, failed, unknown, lost, settled, orders, .. } = self.score;
         writeln!(f, "{:<24}{asked:>10}", "operations")?;
         let parts = [
             ("succeeded", succeeded),
@@ -120,6 +131,12 @@ impl fmt::Display for Tally {
         for (name, count) in parts {
             writeln!(f, "{name:<24}{count:>10}{:>6}", percent(count, asked))?;
         }
+        let Score { hits, misses, bypasses, gaps, .. } = self.score;
+        for (name, count) in [("cache hits", hits), ("cache misses", misses), ("reads past caches", bypasses)]
+        {
+            writeln!(f, "{name:<24}{count:>10}{:>6}", percent(count, hits + misses + bypasses))?;
+        }
+        writeln!(f, "{:<24}{gaps:>10}", "gaps on the bus")?;
         writeln!(f, "{:<24}{:>10}", "events", self.events)?;
         let hours = self.simulated_us / SECOND / 36;
         write!(f, "{:<24}{:>7}.{:02} h", "simulated", hours / 100, hours % 100)

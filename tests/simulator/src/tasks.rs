@@ -123,6 +123,12 @@ impl Tasks {
         }
     }
 
+    /// Runs something that looks at tokio's clock.
+    pub(crate) fn inside<T>(&self, job: impl FnOnce() -> T) -> T {
+        let _inside = self.runtime.enter();
+        job()
+    }
+
     /// The appointments made since the last call.
     pub(crate) fn take_appointments(&self) -> Vec<(Micros, oneshot::Sender<()>)> {
         std::mem::take(&mut *lock(&self.appointments))

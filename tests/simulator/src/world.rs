@@ -7,12 +7,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use futures::channel::oneshot;
-use proto::store::{Member as WireMember, Membership, PipelineRequest, PipelineResponse};
+use proto::store::{BusMessage, Member as WireMember, Membership, PipelineRequest, PipelineResponse};
 use store_client::link;
 use store_core::{MemberChange, NodeId, Role};
 use store_engine::Answer;
 
+use crate::bus::{self, Bus};
 use crate::counters;
 use crate::driver::{Driver, first_member};
 use crate::faults::Kind;
@@ -40,6 +42,8 @@ const SWEEP_US: Micros = 100 * MS;
 const CLOCK_US: Micros = 10 * MS;
 /// Clients that write while a disk hangs.
 const PULSES: u32 = 3;
+/// Portals that are connected to the bus.
+const CACHED_PORTALS: u32 = 2;
 /// Portals of each kind.
 const PORTALS: usize = 2;
 
@@ -92,6 +96,29 @@ pub(crate) enum Event {
     Turn(usize),
     /// A client has asked who leads; the stream that stalls, if one does.
     Found(usize, Option<link::StreamId>),
+    /// A publisher's turn.
+    Publish(usize),
+    BusAcked {
+        node: usize,
+        session: u64,
+    },
+    BusLost {
+        node: usize,
+        session: u64,
+    },
+    BusDelivered {
+        portal: usize,
+        message: BusMessage,
+    },
+    NonceHeard {
+        node: usize,
+        nonce: Bytes,
+        log_id: u64,
+    },
+    PortalConnected(usize),
+    PortalSubscribed(usize, u64),
+    PortalTick(usize),
+    BrokerLook,
     Sweep,
     TurnClock,
     Wake(oneshot::Sender<()>),
@@ -129,7 +156,8 @@ pub(crate) struct World {
     pub(crate) handles: Vec<Handle>,
     /// Whose stream it is.
     pub(crate) streams: BTreeMap<StreamId, usize>,
-    tasks: Tasks,
+    pub(crate) tasks: Tasks,
+    pub(crate) bus: Bus,
     pub(crate) notes: Notes,
     pub(crate) books: Books,
     /// What the client was told whose writes have no identity.
@@ -188,6 +216,7 @@ impl World {
             handles: Vec::new(),
             streams: BTreeMap::new(),
             tasks: Tasks::new(now.clone()),
+            bus: Bus::new(nodes),
             notes: Notes::default(),
             books: Books::default(),
             unnamed: unnamed::Told::default(),
@@ -217,10 +246,16 @@ impl World {
         for (place, fault) in world.plan.faults.iter().enumerate() {
             world.agenda.add(fault.at, Event::Fault(place));
         }
-        world.agenda.add(SWEEP_US, Event::Operate);
-        world.agenda.add(SWEEP_US, Event::Sweep);
-        world.agenda.add(CLOCK_US, Event::TurnClock);
+        world.begin();
         world
+    }
+
+    /// What comes again and again comes for the first time.
+    fn begin(&mut self) {
+        (0..self.drivers.len()).for_each(|node| self.agenda.add(MS, Event::Publish(node)));
+        self.agenda.add(SWEEP_US, Event::Operate);
+        self.agenda.add(SWEEP_US, Event::Sweep);
+        self.agenda.add(CLOCK_US, Event::TurnClock);
     }
 
     fn store(&mut self, patience: Micros) -> SimStore {
@@ -260,6 +295,7 @@ impl World {
         if self.plan.swarm.contains(&Kind::DiskHangs) {
             self.begin_pulses(random, faults_until);
         }
+        self.open_cached_portals(random, faults_until);
         let mut store = || self.store(DEADLINE_US);
         let portals = (0..PORTALS).map(|number| Portals::new(number, store(), store())).collect();
         let shopping = Shopping {
@@ -283,6 +319,18 @@ impl World {
             self.tasks.spawn(shopper);
         }
         self.run_tasks();
+    }
+
+    /// Opens portals that are connected to the bus, and has the records change that they cache.
+    fn open_cached_portals(&mut self, random: impl Fn(u32) -> fastrand::Rng, faults_until: Micros) {
+        let store = self.store(DEADLINE_US);
+        self.tasks.spawn(bus::change(store, self.tasks.sleeper(), random(903), faults_until));
+        for number in 0..CACHED_PORTALS {
+            let store = self.store(DEADLINE_US);
+            // What it reads may have changed before it comes.
+            self.handles.iter_mut().last().expect("one was just made").is_far = true;
+            self.open_cached_portal(store, random(920 + number), faults_until);
+        }
     }
 
     /// Clients that write now and then while a disk hangs: whether the shop stands still is seen by them.
@@ -349,8 +397,24 @@ impl World {
             }
             Event::TurnClock => {
                 self.tasks.turn_clock(CLOCK_US);
+                self.turn_asked();
                 self.agenda.add(self.now.us() + CLOCK_US, Event::TurnClock);
             }
+            Event::Publish(node) => self.publish(node),
+            Event::BusAcked { node, session } => {
+                let now_ms = self.now.us() / MS;
+                self.bus.publishers[node].acked(session, now_ms);
+            }
+            Event::BusLost { node, session } => self.bus.publishers[node].lost(session),
+            Event::BusDelivered { portal, message } => self.bus_delivered(portal, message),
+            Event::NonceHeard { node, nonce, log_id } => {
+                let now_ms = self.now.us() / MS;
+                self.bus.publishers[node].nonce(nonce, log_id, now_ms);
+            }
+            Event::PortalConnected(portal) => self.portal_connected(portal),
+            Event::PortalSubscribed(portal, connection) => self.portal_subscribed(portal, connection),
+            Event::PortalTick(portal) => self.portal_tick(portal),
+            Event::BrokerLook => self.broker_look(),
             // A client that has gone does not wait.
             Event::Wake(ring) => drop(ring.send(())),
             Event::Fault(place) => self.fault(place),
@@ -362,9 +426,17 @@ impl World {
 
     fn run_tasks(&mut self) {
         self.tasks.run();
+        while self.empty_mailbox() {
+            self.tasks.run();
+        }
         for (at, ring) in self.tasks.take_appointments() {
             self.agenda.add(at, Event::Wake(ring));
         }
+        self.turn_asked();
+    }
+
+    /// Turns the links that clients have asked something.
+    fn turn_asked(&mut self) {
         for handle in 0..self.handles.len() {
             if self.handles[handle].is_asked() {
                 self.turn(handle);

@@ -29,7 +29,8 @@ impl Body {
     }
 
     /// Bytes on the wire.
-    pub fn len(&self) -> usize {
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
         match self {
             Body::Ready(bytes) => bytes.len(),
             Body::Unrouted(request) => request.encoded_len(),
@@ -75,7 +76,7 @@ mod tests {
     fn what_was_asked_before_the_cluster_was_known_names_it_when_it_is_sent() {
         let known = Route { cluster_id: 5, log_id: 6, ..Route::to(1, 1) };
         let mut body = Body::of(get(Route::to(1, 1)), &Route::to(1, 1));
-        let length = body.len();
+        let length = body.encoded_len();
         let sent = body.encoded(&known);
         assert_eq!(sent.len(), length, "it takes the room that was counted");
         let request = Some(get(known));

@@ -42,6 +42,8 @@ pub type StreamId = u64;
 
 /// The leader must open the stream within this.
 pub const OPEN_MAX: Duration = Duration::from_secs(1);
+/// Between two searches for a later leader, at most.
+const LOOK_MAX: Duration = Duration::from_secs(1);
 /// How often deadlines and stalls are looked at.
 const SWEEP: Duration = Duration::from_millis(100);
 /// After a refusal, how long the answers to what was sent before are still collected.
@@ -111,8 +113,7 @@ struct Stream {
     phase: Phase,
     /// It answered something.
     has_answered: bool,
-    /// Somebody looks for a later leader.
-    is_looking: bool,
+    search: Search,
 }
 
 #[derive(Debug)]
@@ -120,6 +121,15 @@ enum Phase {
     Opening { until: Moment },
     Open,
     Draining { until: Moment, why: String, hint: Option<LeaderHint> },
+}
+
+/// The search for a later leader while a stream stalls.
+#[derive(Debug)]
+enum Search {
+    /// Somebody looks.
+    UnderWay,
+    /// Nobody does before this.
+    NotBefore(Moment),
 }
 
 #[derive(Debug)]
@@ -140,7 +150,7 @@ pub struct Link {
     pending: Pending,
     state: State,
     acts: Vec<Act>,
-    /// When the attempt began whose stream is open, or is to be.
+    /// When the stream was opened that is open, or was last.
     begun: Moment,
     /// Why there was no stream last time, for errors.
     problem: String,
@@ -200,21 +210,22 @@ impl Link {
 
     /// Goes on, after something was said or time has passed; what is to be done now. `route`: the group, with the cluster and
     /// the log that are meant, as far as they are known.
-    pub fn turn(&mut self, route: Route, now: Moment) -> Vec<Act> {
+    pub fn turn(&mut self, route: impl FnOnce() -> Route, now: Moment) -> Vec<Act> {
         self.pending.expire(now, &self.problem);
         self.time_has_passed(now);
         if matches!(self.state, State::Idle) && !self.pending.is_empty() {
-            self.begun = now;
             self.state = State::Finding;
             self.acts.push(Act::Find);
         }
         if !self.pending.is_empty()
             && let State::Found(target) = &self.state
         {
-            let (id, target) = (self.pending.open(route), target.clone());
+            let (id, target) = (self.pending.open(route()), target.clone());
             self.acts.push(Act::Open { stream: id, target: target.clone() });
             let phase = Phase::Opening { until: now + OPEN_MAX };
-            self.state = State::On(Stream { id, target, phase, has_answered: false, is_looking: false });
+            let search = Search::NotBefore(now);
+            self.begun = now;
+            self.state = State::On(Stream { id, target, phase, has_answered: false, search });
         }
         std::mem::take(&mut self.acts)
     }
@@ -235,8 +246,8 @@ impl Link {
                     let (why, hint) = (std::mem::take(why), hint.take());
                     self.broken(why, hint, now);
                 }
-                Phase::Open if stalls && !stream.is_looking => {
-                    stream.is_looking = true;
+                Phase::Open if stalls && matches!(stream.search, Search::NotBefore(at) if at <= now) => {
+                    stream.search = Search::UnderWay;
                     self.acts.push(Act::Look { stream: stream.id });
                 }
                 Phase::Opening { .. } | Phase::Open | Phase::Draining { .. } => {}
@@ -251,6 +262,8 @@ impl Link {
             return;
         }
         match found {
+            // Who leads when somebody asks again may be another.
+            Ok(_) if self.pending.is_empty() => self.state = State::Idle,
             Ok(target) => self.state = State::Found(target),
             Err(why) => self.broken(why, None, now),
         }
@@ -334,9 +347,9 @@ impl Link {
 
     /// Who leads, as the other nodes know, while a stream stalls.
     pub fn looked(&mut self, stream: StreamId, found: Option<LeaderHint>, now: Moment) {
-        let stalls = self.stalls(now);
+        let (stalls, pause) = (self.stalls(now), self.options.stall.min(LOOK_MAX));
         let Some(open) = self.stream(stream) else { return };
-        open.is_looking = false;
+        open.search = Search::NotBefore(now + pause);
         let later = found.filter(|found| {
             let is_later = found.epoch > open.target.epoch && found.node != open.target.node;
             is_later && stalls && matches!(open.phase, Phase::Open)
@@ -422,11 +435,12 @@ impl Link {
             }
             State::Idle | State::Finding | State::Found(_) | State::Pausing { .. } => None,
         };
-        let elsewhere = hint.filter(|hint| Some(&hint.address) != was.as_ref() && self.hops < HOPS_MAX);
+        let waits = !self.pending.is_empty();
+        let elsewhere =
+            hint.filter(|hint| waits && Some(&hint.address) != was.as_ref() && self.hops < HOPS_MAX);
         self.state = match elsewhere {
             Some(hint) => {
                 self.hops += 1;
-                self.begun = now;
                 State::Found(hint)
             }
             None => {

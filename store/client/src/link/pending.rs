@@ -134,7 +134,7 @@ impl Pending {
         body: Body,
         deadline: Moment,
     ) -> Result<oneshot::Receiver<Answer>, Error> {
-        let bytes = body.len();
+        let bytes = body.encoded_len();
         let full = self.waiting >= WAITING_MAX || self.slots.len() >= SLOTS_MAX;
         if full || self.waiting_bytes + bytes > WAITING_BYTES_MAX {
             let message = format!("{} operations wait for the store already", self.waiting);

@@ -43,9 +43,9 @@ fn refusal(number: u64, failure: Failure) -> PipelineResponse {
 fn with_stream(now: Moment) -> (Link, oneshot::Receiver<Answer>) {
     let mut link = link();
     let answer = write(&mut link, now);
-    assert_eq!(link.turn(ROUTE, now), [Act::Find]);
+    assert_eq!(link.turn(|| ROUTE, now), [Act::Find]);
     link.found(Ok(node(1, 3)), now);
-    assert_eq!(link.turn(ROUTE, now), [Act::Open { stream: 1, target: node(1, 3) }]);
+    assert_eq!(link.turn(|| ROUTE, now), [Act::Open { stream: 1, target: node(1, 3) }]);
     assert_eq!(sent(&mut link, 1, now), [0]);
     link.opened(1);
     (link, answer)
@@ -54,11 +54,11 @@ fn with_stream(now: Moment) -> (Link, oneshot::Receiver<Answer>) {
 #[test]
 fn nothing_is_found_or_opened_before_something_waits() {
     let mut link = link();
-    assert!(!link.has_work() && link.turn(ROUTE, MS).is_empty());
+    assert!(!link.has_work() && link.turn(|| ROUTE, MS).is_empty());
     let _answer = write(&mut link, MS);
     assert!(link.has_work());
-    assert_eq!(link.turn(ROUTE, MS), [Act::Find]);
-    assert!(!link.has_work() && link.turn(ROUTE, 2 * MS).is_empty(), "one search at a time");
+    assert_eq!(link.turn(|| ROUTE, MS), [Act::Find]);
+    assert!(!link.has_work() && link.turn(|| ROUTE, 2 * MS).is_empty(), "one search at a time");
 }
 
 #[test]
@@ -69,12 +69,12 @@ fn a_hint_is_followed_at_once_a_few_times_and_then_after_a_pause() {
         let elsewhere = not_leader(Some(node(hop + 1, 3)));
         link.heard(hop, refusal(0, elsewhere), now);
         link.ended(hop, "ended the stream", None, now);
-        let acts = link.turn(ROUTE, now);
+        let acts = link.turn(|| ROUTE, now);
         if hop > u64::from(HOPS_MAX) {
             assert_eq!(acts, [Act::Close { stream: hop }], "it goes round in circles");
             let until = link.wakes_at(now);
             assert!(until > now && until <= now + 80 * MS);
-            assert_eq!(link.turn(ROUTE, until), [Act::Find]);
+            assert_eq!(link.turn(|| ROUTE, until), [Act::Find]);
         } else {
             let target = node(hop + 1, 3);
             assert_eq!(acts, [Act::Close { stream: hop }, Act::Open { stream: hop + 1, target }]);
@@ -87,20 +87,20 @@ fn a_hint_is_followed_at_once_a_few_times_and_then_after_a_pause() {
 fn a_node_that_names_itself_is_no_hint() {
     let (mut link, _answer) = with_stream(MS);
     link.ended(1, "not now", Some(node(1, 3)), MS);
-    assert_eq!(link.turn(ROUTE, MS), [Act::Close { stream: 1 }]);
+    assert_eq!(link.turn(|| ROUTE, MS), [Act::Close { stream: 1 }]);
 }
 
 #[test]
 fn a_stream_that_is_not_opened_in_time_is_given_up_with_its_connection() {
     let mut link = link();
     let _answer = write(&mut link, MS);
-    link.turn(ROUTE, MS);
+    link.turn(|| ROUTE, MS);
     link.found(Ok(node(1, 3)), MS);
-    link.turn(ROUTE, MS);
+    link.turn(|| ROUTE, MS);
     let late = MS + OPEN_MAX;
-    assert!(link.turn(ROUTE, late - MS).is_empty());
+    assert!(link.turn(|| ROUTE, late - MS).is_empty());
     let address = "h:1".to_owned();
-    assert_eq!(link.turn(ROUTE, late), [Act::Forget { address }, Act::Close { stream: 1 }]);
+    assert_eq!(link.turn(|| ROUTE, late), [Act::Forget { address }, Act::Close { stream: 1 }]);
     assert!(link.problem(late).is_some_and(|why| why.contains("h:1 did not open a stream within 1000 ms")));
 }
 
@@ -115,8 +115,8 @@ fn what_was_sent_before_a_refusal_is_still_answered_and_nothing_more_is_sent() {
     assert_eq!(sent(&mut link, 1, now), [0; 0]);
     link.heard(1, says(0, Response::Txn(TxnResponse::default())), now);
     assert!(matches!(first.try_recv(), Ok(Ok(Response::Txn(_)))));
-    assert!(link.turn(ROUTE, now).is_empty(), "answers may still come");
-    assert_eq!(link.turn(ROUTE, now + DRAIN_MAX), [Act::Close { stream: 1 }]);
+    assert!(link.turn(|| ROUTE, now).is_empty(), "answers may still come");
+    assert_eq!(link.turn(|| ROUTE, now + DRAIN_MAX), [Act::Close { stream: 1 }]);
     assert!(second.try_recv().is_err() && third.try_recv().is_err(), "both are sent again");
 }
 
@@ -127,21 +127,26 @@ fn what_a_stream_says_that_was_given_up_counts_for_nothing() {
     link.heard(1, says(0, Response::Txn(TxnResponse::default())), MS);
     link.ended(1, "connection reset", Some(node(2, 4)), MS);
     assert!(answer.try_recv().is_err());
-    assert_eq!(link.turn(ROUTE, MS), [Act::Close { stream: 1 }], "its hint is not followed");
+    assert_eq!(link.turn(|| ROUTE, MS), [Act::Close { stream: 1 }], "its hint is not followed");
 }
 
 #[test]
 fn a_silent_leader_is_left_for_one_of_a_later_epoch_alone() {
     let (mut link, _answer) = with_stream(MS);
     let silent = MS + Duration::from_secs(1);
-    assert_eq!(link.turn(ROUTE, silent), [Act::Look { stream: 1 }]);
-    assert!(link.turn(ROUTE, silent + MS).is_empty(), "one search at a time");
+    assert_eq!(link.turn(|| ROUTE, silent), [Act::Look { stream: 1 }]);
+    assert!(link.turn(|| ROUTE, silent + MS).is_empty(), "one search at a time");
     link.looked(1, Some(node(2, 3)), silent);
-    assert_eq!(link.turn(ROUTE, silent), [Act::Look { stream: 1 }], "nobody leads in a later epoch");
-    link.looked(1, Some(node(2, 4)), silent);
+    let later = silent + Duration::from_secs(1);
+    assert!(
+        link.turn(|| ROUTE, later - MS).is_empty(),
+        "nobody leads in a later epoch: not asked again at once"
+    );
+    assert_eq!(link.turn(|| ROUTE, later), [Act::Look { stream: 1 }]);
+    link.looked(1, Some(node(2, 4)), later);
     let address = "h:1".to_owned();
     let open = Act::Open { stream: 2, target: node(2, 4) };
-    assert_eq!(link.turn(ROUTE, silent), [Act::Forget { address }, Act::Close { stream: 1 }, open]);
+    assert_eq!(link.turn(|| ROUTE, later), [Act::Forget { address }, Act::Close { stream: 1 }, open]);
 }
 
 #[test]
@@ -151,7 +156,7 @@ fn another_clusters_node_is_avoided_and_its_hint_not_followed() {
     link.heard(1, refusal(0, anothers), MS);
     link.ended(1, "ended the stream", None, MS);
     let address = "h:1".to_owned();
-    assert_eq!(link.turn(ROUTE, MS), [Act::Avoid { address }, Act::Close { stream: 1 }]);
+    assert_eq!(link.turn(|| ROUTE, MS), [Act::Avoid { address }, Act::Close { stream: 1 }]);
     assert!(answer.try_recv().is_err(), "it did not happen, and is asked elsewhere");
 }
 
@@ -161,7 +166,7 @@ fn an_answer_that_another_try_would_not_change_is_given_with_who_gave_it() {
     link.heard(1, refusal(0, failure(FailureReason::OutOfSpace, "no room")), MS);
     let Ok(Err(Error::Retry { message, .. })) = answer.try_recv() else { panic!("an error") };
     assert_eq!(message, "h:1: no room");
-    assert!(link.is_open() && link.turn(ROUTE, MS).is_empty(), "the stream goes on");
+    assert!(link.is_open() && link.turn(|| ROUTE, MS).is_empty(), "the stream goes on");
 }
 
 #[test]
@@ -171,7 +176,7 @@ fn pauses_grow_until_a_stream_was_well_for_a_while() {
     let mut longest = Duration::ZERO;
     for stream in 1..80 {
         link.ended(stream, "connection reset", None, now);
-        link.turn(ROUTE, now);
+        link.turn(|| ROUTE, now);
         let State::Pausing { until } = link.state else { panic!("{:?}", link.state) };
         longest = longest.max(until - now);
         // Within an election pauses are short, and then they grow.
@@ -179,9 +184,9 @@ fn pauses_grow_until_a_stream_was_well_for_a_while() {
         assert!(until - now <= Duration::from_millis(most), "after {stream} attempts");
         now = until;
         let _other = link.ask(Kind::Read, Body::Ready(Bytes::from_static(b"read")), now);
-        assert_eq!(link.turn(ROUTE, now), [Act::Find]);
+        assert_eq!(link.turn(|| ROUTE, now), [Act::Find]);
         link.found(Ok(node(1, 3)), now);
-        link.turn(ROUTE, now);
+        link.turn(|| ROUTE, now);
     }
     assert!(longest >= Duration::from_millis(BACKOFF_MS_MAX / 2), "{longest:?}");
     let _last = write(&mut link, now);
@@ -190,4 +195,16 @@ fn pauses_grow_until_a_stream_was_well_for_a_while() {
     link.ended(80, "connection reset", None, now + STEADY);
     let State::Pausing { until } = link.state else { panic!("{:?}", link.state) };
     assert!(until - (now + STEADY) <= Duration::from_millis(BACKOFF_MS_FIRST));
+}
+
+#[test]
+fn who_leads_is_not_kept_for_operations_that_come_later() {
+    let mut link = Link::new(Options { deadline: 10 * MS, stall: Duration::from_secs(1) });
+    let mut answer = write(&mut link, MS);
+    assert_eq!(link.turn(|| ROUTE, MS), [Act::Find]);
+    assert!(link.turn(|| ROUTE, 20 * MS).is_empty());
+    assert!(matches!(answer.try_recv(), Ok(Err(Error::Retry { .. }))), "its time is over");
+    link.found(Ok(node(1, 3)), 30 * MS);
+    let _later = write(&mut link, Duration::from_secs(3_600));
+    assert_eq!(link.turn(|| ROUTE, Duration::from_secs(3_600)), [Act::Find]);
 }

@@ -130,10 +130,9 @@ impl Driver {
         tokio::pin!(alarm);
         loop {
             let now = self.now();
-            let route = self.finder.route();
             let (acts, wakes_at) = {
                 let mut link = self.link();
-                (link.turn(route, now), link.wakes_at(now))
+                (link.turn(|| self.finder.route(), now), link.wakes_at(now))
             };
             for act in acts {
                 self.act(act, &mut errands);
@@ -258,6 +257,9 @@ async fn open(
     sending: Sending,
 ) -> Result<Streaming<PipelineResponse>, Failure> {
     let transport = |error: Error| crate::failure::failure(FailureReason::Invalid, error.to_string());
+    if finder.has_another(&target.address) {
+        return Err(crate::failure::failure(FailureReason::NotServing, "it is the port of another cluster"));
+    }
     let channel = finder.channel(&target.address).map_err(transport)?;
     let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
     grpc.ready().await.map_err(|error| failure_from(&Status::unavailable(error.to_string())))?;

@@ -118,10 +118,10 @@ impl Pipelined for Replicated {
     async fn ask(&self, kind: Kind, request: Request) -> Result<Response, Error> {
         // No await before this: the first poll of an operation takes its place in the order.
         let body = Body::of(request, &self.inner.finder.route());
-        if body.len() > REQUEST_BYTES_MAX {
+        if body.encoded_len() > REQUEST_BYTES_MAX {
             // A node would end the stream of everybody at the sight of it.
             let message =
-                format!("txn: is {} bytes; at most {} are allowed", body.len(), check::TXN_BYTES_MAX);
+                format!("txn: is {} bytes; at most {} are allowed", body.encoded_len(), check::TXN_BYTES_MAX);
             return Err(Error::Refused { reason: Refusal::Invalid, message });
         }
         let answer = self.inner.driver.ask(kind, body)?;

@@ -19,4 +19,4 @@ mod stream;
 
 pub use self::request::{Admitted, PendingRequest, Standing, admit, client_command, command_of};
 pub use self::response::{Hint, NodeResponse, change_refused, failure_of, reply_of, response_of};
-pub use self::stream::{Stream, Waiting};
+pub use self::stream::{REQUEST_COST_BYTES, Stream, Waiting};

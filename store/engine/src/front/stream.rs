@@ -11,7 +11,7 @@ use super::response::NodeResponse;
 use crate::job::Answer;
 
 /// What a request costs beside its bytes, about.
-const REQUEST_COST_BYTES: usize = 256;
+pub const REQUEST_COST_BYTES: usize = 256;
 
 /// A request that waits.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use parking_lot::{Mutex, MutexGuard};
 use prost::Message as _;
 use proto::store::{Failure, PipelineResponse};
 use store_db::limits::ANSWER_BYTES_MAX;
-use store_engine::front::{NodeResponse, Stream, Waiting};
+use store_engine::front::{NodeResponse, REQUEST_COST_BYTES, Stream, Waiting};
 use store_engine::{Answer, Reply};
 use tokio::sync::Notify;
 
@@ -43,8 +43,6 @@ const BYTES_FREE: usize = 64 << 10;
 const ANSWERS_BYTES_MAX: usize = CONNECTION_BYTES_MAX - ANSWER_BYTES_MAX;
 /// By how much a charge grows at a time.
 const BYTES_STEP: usize = 64 << 10;
-/// What an answer at admission costs beside its bytes, about.
-const REQUEST_COST_BYTES: usize = 256;
 
 /// Bytes that are held, and the charge for those that are not free.
 #[derive(Default)]
@@ -291,8 +289,7 @@ impl Responder for Outbox {
         let broken = inner.stream.is_broken();
         inner.answers.wait_for_caller(true);
         inner.wait_for_caller();
-        if broken {
-            self.broken.store(true, Ordering::Release);
+        if broken && !self.broken.swap(true, Ordering::AcqRel) {
             self.changed.notify_one();
         }
         wake(inner);

@@ -14,7 +14,6 @@
 //! The module `v5` of rumqttc is used: reason codes say whether an ack is one, and mosquitto and the embedded
 //! broker both speak MQTT 5.
 
-mod plan;
 mod publisher_session;
 
 use std::sync::Arc;
@@ -29,11 +28,11 @@ use store_db::changes::{Feed, since};
 use store_db::{Table as _, state};
 use store_engine::Answer;
 use store_engine::front::{NodeResponse, command_of};
+use store_engine::publisher::{self as plan, Plan, Step};
 
 use crate::config::Login;
 use crate::problems::About;
 use crate::shared::{Ask, Shared};
-use plan::{Plan, Step};
 use publisher_session::{Lost, PublisherSession};
 
 /// Waits between connections.

@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Login, split_address};
 use crate::shared::Shared;
 
-use super::plan::IN_FLIGHT_MAX;
+use store_engine::publisher::IN_FLIGHT_MAX;
 
 /// Requests that may wait in the client: every message on its way, and the subscription.
 const REQUESTS_MAX: usize = IN_FLIGHT_MAX + 1;

@@ -1,4 +1,5 @@
-//! The next message to be published: a pure plan, without clock, broker or table.
+//! The publisher of changes, as far as it decides: the next message to be published, without clock, broker or table
+//! (docs/PROTOCOL.md, 5).
 //!
 //! ```text
 //!   offsets of changes   …  marked      acked        sent        last change
@@ -14,7 +15,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 /// Changes in one message.
-pub(super) const EVENTS_MAX: usize = 256;
+pub const EVENTS_MAX: usize = 256;
 /// Bytes of the changes in one message, unless one alone is larger: with what wraps them they stay well below the
 /// 1 MiB that brokers take (`mosquitto.conf`, the embedded one). A message that the broker refuses ends the
 /// connection, and the next one would begin with the same message.
@@ -24,7 +25,7 @@ const CHANGE_BYTES_BESIDE: usize = 6;
 /// Bytes beside a nonce in a freshness heartbeat, with itself.
 const NONCE_BYTES: usize = 18;
 /// Messages on their way to the broker; brokers allow 20 and more.
-pub(super) const IN_FLIGHT_MAX: usize = 16;
+pub const IN_FLIGHT_MAX: usize = 16;
 /// A mark is written after so many events.
 const MARK_EVENTS: usize = 256;
 /// Or after so long, if something was published.
@@ -38,7 +39,7 @@ const _: () = assert!(GATHER_MS < 250, "a freshness heartbeat comes at least eve
 
 /// What to do next.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Step {
+pub enum Step {
     /// Read the feed after this offset and publish what is there.
     Read {
         /// The last change that was sent.
@@ -86,7 +87,7 @@ struct InFlight {
 
 /// The plan of one session.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub struct Plan {
     /// Changes up to here were sent.
     sent: u64,
     /// Everything up to here was seen in the feed: no change at or below it is unsent.
@@ -112,7 +113,8 @@ pub(super) struct Plan {
 }
 
 /// How many changes of these sizes go into one message whose changes may have `bytes_max`; 0: the first is too large for any.
-pub(super) fn fitting(sizes: impl Iterator<Item = usize>, bytes_max: usize) -> usize {
+#[must_use]
+pub fn fitting(sizes: impl Iterator<Item = usize>, bytes_max: usize) -> usize {
     let mut bytes = 0;
     let fits = |(taken, size): &(usize, usize)| {
         bytes += size + CHANGE_BYTES_BESIDE;
@@ -122,13 +124,15 @@ pub(super) fn fitting(sizes: impl Iterator<Item = usize>, bytes_max: usize) -> u
 }
 
 /// How many nonces go into a freshness heartbeat that may have `bytes_max`.
-pub(super) fn nonces_fitting(bytes_max: usize) -> usize {
+#[must_use]
+pub fn nonces_fitting(bytes_max: usize) -> usize {
     bytes_max / NONCE_BYTES
 }
 
 impl Plan {
     /// Begins after the log's mark, or after what the broker acknowledged earlier under the same leadership.
-    pub(super) fn new(mark: u64, acked: Option<u64>) -> Plan {
+    #[must_use]
+    pub fn new(mark: u64, acked: Option<u64>) -> Plan {
         let from = acked.map_or(mark, |acked| acked.max(mark));
         Plan {
             sent: from,
@@ -146,7 +150,7 @@ impl Plan {
     }
 
     /// What to do next, when the last change applied is `last_change`.
-    pub(super) fn next(&mut self, now_ms: u64, last_change: u64) -> Step {
+    pub fn next(&mut self, now_ms: u64, last_change: u64) -> Step {
         if self.is_mark_due(now_ms) {
             return Step::Mark { offset: self.acked };
         }
@@ -191,23 +195,26 @@ impl Plan {
     }
 
     /// Whether another message may be sent.
-    pub(super) fn has_headroom(&self) -> bool {
+    #[must_use]
+    pub fn has_headroom(&self) -> bool {
         self.in_flight.len() < IN_FLIGHT_MAX
     }
 
     /// The last change that was sent.
-    pub(super) fn last_sent(&self) -> u64 {
+    #[must_use]
+    pub fn last_sent(&self) -> u64 {
         self.sent
     }
 
     /// Changes up to here were acknowledged by the broker.
-    pub(super) fn acked(&self) -> u64 {
+    #[must_use]
+    pub fn acked(&self) -> u64 {
         self.acked
     }
 
     /// A portal asks to be named. Beyond the bound it is not named now, and asks again; who repeats what another asked takes
     /// no place.
-    pub(super) fn nonce(&mut self, nonce: Bytes, now_ms: u64) {
+    pub fn nonce(&mut self, nonce: Bytes, now_ms: u64) {
         if self.gathering.len() < NONCES_MAX && !self.gathering.contains(&nonce) {
             self.gathering.push(nonce);
             self.gathering_since_ms.get_or_insert(now_ms);
@@ -215,12 +222,12 @@ impl Plan {
     }
 
     /// A message was handed to the connection.
-    pub(super) fn sent(&mut self) {
+    pub fn sent(&mut self) {
         self.in_flight.push_back(InFlight { up_to: self.sent, events: 0 });
     }
 
     /// The feed was read: `last` is its last change, which has been sent, and `up_to` how far it reaches.
-    pub(super) fn read(&mut self, last: Option<u64>, up_to: u64, events: usize) {
+    pub fn read(&mut self, last: Option<u64>, up_to: u64, events: usize) {
         if let Some(last) = last {
             assert!(last > self.sent, "events go out in offset order");
             self.sent = last;
@@ -231,30 +238,31 @@ impl Plan {
     }
 
     /// The feed begins at `first`: what was before it is gone. The gap shows in the next event's `previous`.
-    pub(super) fn skip_to(&mut self, first: u64) {
+    pub fn skip_to(&mut self, first: u64) {
         self.sent = self.sent.max(first.saturating_sub(1));
         self.reached = self.reached.max(self.sent);
     }
 
     /// The change at `offset` is never sent: it is too large. The gap shows in what is said next.
-    pub(super) fn skip(&mut self, offset: u64) {
+    pub fn skip(&mut self, offset: u64) {
         self.skip_to(offset.saturating_add(1));
     }
 
     /// The end of the first message with changes that the broker has not acknowledged.
-    pub(super) fn first_unacked(&self) -> Option<u64> {
+    #[must_use]
+    pub fn first_unacked(&self) -> Option<u64> {
         self.in_flight.iter().find(|message| message.events > 0).map(|message| message.up_to)
     }
 
     /// The round is through, and noted this offset.
-    pub(super) fn confirmed(&mut self, offset: u64) {
+    pub fn confirmed(&mut self, offset: u64) {
         if let Some(making) = &mut self.making {
             making.confirmed = Some(offset);
         }
     }
 
     /// The round failed: the nonces wait for another.
-    pub(super) fn not_confirmed(&mut self) {
+    pub fn not_confirmed(&mut self) {
         if let Some(making) = self.making.take() {
             // They are older than GATHER_MS already.
             self.gathering_since_ms = Some(0);
@@ -264,7 +272,7 @@ impl Plan {
     }
 
     /// The broker has acknowledged so many messages on this connection.
-    pub(super) fn acknowledged(&mut self, acks: u64, now_ms: u64) {
+    pub fn acknowledged(&mut self, acks: u64, now_ms: u64) {
         while self.acks_seen < acks {
             self.acks_seen += 1;
             let Some(message) = self.in_flight.pop_front() else { continue };
@@ -277,7 +285,7 @@ impl Plan {
     }
 
     /// A mark was written, or tried.
-    pub(super) fn marked(&mut self, offset: u64, now_ms: u64) {
+    pub fn marked(&mut self, offset: u64, now_ms: u64) {
         self.marked = offset;
         self.events_unmarked = 0;
         self.unmarked_since_ms = (self.acked > offset).then_some(now_ms);
