@@ -274,8 +274,8 @@ impl Failure {
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
         let kind = match status.code() {
-            // It was answered, by a node that knows better whom to ask.
-            Code::Unavailable if reason == NOT_LEADER => Kind::Refused,
+            // It was answered, by a node that knows better whom to ask, or by a leader that nobody relieves.
+            Code::Unavailable if reason == NOT_LEADER || reason == TRANSFER_GIVEN_UP => Kind::Refused,
             // It was answered: asking again finds the same record.
             Code::Internal if reason == DAMAGED => Kind::Refused,
             // Nothing is wrong with what was asked for.
@@ -377,6 +377,8 @@ pub fn code_name(code: Code) -> &'static str {
 
 /// A node's refusal of what only the leader does.
 pub const NOT_LEADER: &str = "NOT_LEADER";
+/// The reason of a leader that nobody relieved in time.
+const TRANSFER_GIVEN_UP: &str = "TRANSFER_GIVEN_UP";
 /// A record that no portal wrote, as portals say it.
 const DAMAGED: &str = "DAMAGED_RECORD";
 
@@ -411,7 +413,7 @@ fn of_reason(reason: &str) -> Option<&'static str> {
         "UNPROVEN" => Some(
             "the key file of this machine is not the cluster's, or not any more: copy cluster.key from a machine whose tools work",
         ),
-        "TRANSFER_GIVEN_UP" => {
+        TRANSFER_GIVEN_UP => {
             Some("feira status shows who leads, and who is behind or whose disk hangs; then ask again")
         }
         "WRONG_CLUSTER" => Some(OF_ANOTHER_CLUSTER),

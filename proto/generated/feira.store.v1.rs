@@ -821,8 +821,8 @@ pub enum FailureReason {
     /// The caller does not prove that it is a member, or an operator, of this cluster: never executed. Field `session`: a member
     /// may introduce itself again; field `challenge`: an operator's tool may ask for a new challenge.
     Unproven = 18,
-    /// Nobody has taken the leadership in time. The leader leads on, unless the one that was told to campaign wins yet; the same
-    /// request may succeed soon, or finds that it has.
+    /// Nobody has taken the leadership in time. The leader leads on, unless the one that was told to campaign wins yet: Status says
+    /// which. Another request may succeed soon.
     TransferGivenUp = 19,
 }
 impl FailureReason {

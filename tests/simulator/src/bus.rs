@@ -3,7 +3,8 @@
 //! connections break, and messages of the one before come on the next. Samplers read through the caches all the time.
 //!
 //! Judged: *lease bounds staleness*. A hit shows no record as it was before a change that was acknowledged, by any node to
-//! anybody, more than a lease ago.
+//! anybody, longer ago than the hit says to be old, which is a lease at most; what is not a hit misses nothing that was
+//! acknowledged before it was asked for.
 //!
 //! Leaves out: MQTT, and proofs (a message is the cluster's own).
 
@@ -19,11 +20,14 @@ use portal::coherence::Input;
 use proto::store::pipeline_response::Response;
 use proto::store::{Freshness, Identity, PipelineResponse, Position, Txn};
 use store_client::Store as _;
+use store_db::Table as _;
+use store_db::changes::{Feed, since};
 
 use crate::handle::SimStore;
 use crate::publisher::Publisher;
 use crate::registers::{REGISTERS, register};
 use crate::score::Score;
+use crate::table::SimTable;
 use crate::tasks::Sleeper;
 use crate::time::{MS, Micros};
 use crate::violation::ensure;
@@ -32,6 +36,8 @@ use crate::violation::ensure;
 pub(crate) const LEASE_MS: u64 = 1_000;
 /// tokio's clock, by which portals count, is turned this often: it lags behind by so much.
 const CLOCK_LAG_US: Micros = 12 * MS;
+/// A read of the store is joined so long after it began.
+const JOIN_US: Micros = 100 * MS;
 /// After a barrier read failed.
 const BARRIER_PAUSE_US: Micros = 100 * MS;
 pub(crate) const GROUP: u64 = 1;
@@ -61,36 +67,38 @@ pub(crate) struct CachedPortal {
     /// When the last message came, or will.
     pub(crate) last_there: Micros,
     pub(crate) is_connected: bool,
+    /// The broker has the subscription of this connection.
+    pub(crate) is_subscribed: bool,
     /// Connections so far.
     pub(crate) connections: u64,
 }
 
-/// When changes were acknowledged, by key.
+/// When changes were acknowledged first, by key and offset.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger(BTreeMap<Bytes, BTreeMap<u64, Micros>>);
 
 impl Ledger {
-    /// A node says that a write was done.
-    pub(crate) fn note(&mut self, answer: &PipelineResponse, now: Micros) {
+    /// A node says that a write was done; what it changed is in the node's change feed.
+    pub(crate) fn note(&mut self, answer: &PipelineResponse, table: &SimTable, now: Micros) {
         let Some(Response::Txn(txn)) = &answer.response else { return };
         let Some(position) = txn.position.filter(|_| txn.success) else { return };
-        for touched in &txn.results {
-            let written = touched.record.as_ref().is_some_and(|record| record.position == Some(position));
-            if written {
-                self.0.entry(touched.key.clone()).or_default().entry(position.offset).or_insert(now);
+        let feed = table.read(|read| since(read, position.offset - 1, 1));
+        let Feed::Changes(batch) = feed.expect("a table in memory can be read") else { return };
+        for change in batch.changes.into_iter().filter(|change| change.offset == position.offset) {
+            for key in change.keys {
+                self.0.entry(key).or_default().entry(position.offset).or_insert(now);
             }
         }
     }
 
-    /// What a cache shows is not older than its lease.
-    fn check(&self, key: &Bytes, seen: &Seen, now: Micros) {
+    /// What a portal shows is not as it was before a change that was acknowledged before `since`.
+    fn check(&self, key: &Bytes, seen: &Seen, since: Micros, now: Micros) {
         let shown = seen.record.as_ref().and_then(|record| record.position).map_or(seen.at, |at| at.offset);
         let Some(changes) = self.0.get(key) else { return };
-        let since = now.saturating_sub(LEASE_MS * MS + CLOCK_LAG_US);
         let missed = changes.range(shown + 1..).find(|(_, acked)| **acked < since);
         ensure(missed.is_none(), "lease bounds staleness", || {
             format!(
-                "{key:?} is shown as of {shown}; the change at (offset, acknowledged at) {missed:?} is missing at {now}"
+                "{key:?} is shown as of {shown} ({seen:?}); the change at (offset, acknowledged at) {missed:?} is missing at {now}"
             )
         });
     }
@@ -158,7 +166,11 @@ fn quiet(number: u32) -> Bytes {
 pub(crate) async fn change(store: SimStore, sleeper: Sleeper, mut random: fastrand::Rng, until: Micros) {
     while sleeper.now.us() < until {
         sleeper.until(sleeper.now.us() + random.u64(20..300) * MS).await;
-        let txn = Txn::new().put(quiet(random.u32(..QUIET)), 1, sleeper.now.us().to_string());
+        let key = quiet(random.u32(..QUIET));
+        let txn = match random.u32(..8) {
+            0 => Txn::new().delete(key),
+            _ => Txn::new().put(key, 1, sleeper.now.us().to_string()),
+        };
         // What became of it is seen where its answer leaves the node.
         let _ = store.txn(txn, None::<Identity>).await;
     }
@@ -178,10 +190,16 @@ pub(crate) async fn sample(
             0 => register(random.u32(..REGISTERS)),
             _ => quiet(random.u32(..QUIET)),
         };
-        if let Ok(seen) = portal.read(&key).await
-            && seen.hit
-        {
-            ledger.borrow().check(&key, &seen, sleeper.now.us());
+        let asked = sleeper.now.us();
+        if let Ok(seen) = portal.read(&key).await {
+            let now = sleeper.now.us();
+            ensure(seen.age_ms <= LEASE_MS, "lease bounds staleness", || {
+                format!("a hit is {} ms old", seen.age_ms)
+            });
+            // A read of the store may have been joined that had begun before.
+            let since =
+                if seen.hit { now.saturating_sub(seen.age_ms * MS) } else { asked.saturating_sub(JOIN_US) };
+            ledger.borrow().check(&key, &seen, since.saturating_sub(CLOCK_LAG_US), now);
         }
     }
 }

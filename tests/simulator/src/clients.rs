@@ -1,6 +1,8 @@
 //! Clients' streams in the world: what their links want is done, and what goes over the network may be lost, late, or come when
 //! its client has long gone on.
 
+use std::collections::BTreeSet;
+
 use proto::store::{LeaderHint, PipelineRequest};
 use store_client::link::{self, Act};
 use store_core::Role;
@@ -117,6 +119,18 @@ impl World {
         }
     }
 
+    /// Ends the streams that are broken, behind their last answers.
+    pub(crate) fn end_broken(&mut self, node: usize, streams: &BTreeSet<StreamId>) {
+        let Some(up) = &self.drivers[node].up else { return };
+        let broken: Vec<StreamId> = streams.iter().copied().filter(|id| up.kv_service.ends(*id)).collect();
+        for stream in broken {
+            let open = self.handles[self.streams[&stream]].open.as_ref();
+            if let Some(open) = open.filter(|open| open.stream == stream && !open.is_cut) {
+                self.agenda.add(open.last_back.max(self.now.us()) + 1, Event::StreamLost(stream));
+            }
+        }
+    }
+
     pub(crate) fn arrive(&mut self, node: usize, stream: StreamId, request: PipelineRequest) {
         self.trace.event(self.now.us(), 3, stream, request.number);
         let wall_ms = self.drivers[node].wall_ms();
@@ -134,7 +148,7 @@ impl World {
 
     pub(crate) fn answer(&mut self, node: usize, (stream, response): Answered) {
         self.trace.event(self.now.us(), 4, stream, response.number);
-        self.bus.ledger.borrow_mut().note(&response, self.now.us());
+        self.bus.ledger.borrow_mut().note(&response, &self.drivers[node].table, self.now.us());
         let (delay, owner) = (self.client_delay(node), self.streams[&stream]);
         let far = if self.handles[owner].is_far { self.random.u64(..FAR_US_MAX) } else { 0 };
         let mut at = self.now.us() + delay.unwrap_or(0) + far;
@@ -149,9 +163,6 @@ impl World {
         }
         if delay.is_some() {
             self.agenda.add(at, Event::Answer { stream, response });
-            if self.drivers[node].up.as_ref().is_some_and(|up| up.kv_service.ends(stream)) {
-                self.agenda.add(at + 1, Event::StreamLost(stream));
-            }
         } else {
             let at = self.now.us() + self.random.u64(1..1_000) * MS;
             self.agenda.add(at, Event::StreamLost(stream));

@@ -40,6 +40,7 @@ impl World {
             rough_until: 0,
             last_there: 0,
             is_connected: false,
+            is_subscribed: false,
             connections: 0,
         });
         self.agenda.add(10 * MS, Event::PortalConnected(number));
@@ -57,8 +58,11 @@ impl World {
             match output {
                 Output::Subscribe => {
                     let connection = self.bus.portals[number].connections;
-                    let at = self.now.us() + self.random.u64(300..5_000);
-                    self.agenda.add(at, Event::PortalSubscribed(number, connection));
+                    // The broker has it before the portal hears so.
+                    let there = self.now.us() + self.random.u64(150..2_500);
+                    self.agenda.add(there, Event::BrokerSubscribed(number, connection));
+                    let back = there + self.random.u64(150..2_500);
+                    self.agenda.add(back, Event::PortalSubscribed(number, connection));
                 }
                 Output::ReadBarrier { number: barrier } => {
                     let (mailbox, sleeper) = (Rc::clone(&self.bus.mailbox), self.tasks.sleeper());
@@ -91,6 +95,11 @@ impl World {
         self.step_portal(number, Input::Connected);
     }
 
+    pub(crate) fn broker_subscribed(&mut self, number: usize, connection: u64) {
+        let portal = &mut self.bus.portals[number];
+        portal.is_subscribed |= portal.is_connected && portal.connections == connection;
+    }
+
     pub(crate) fn portal_subscribed(&mut self, number: usize, connection: u64) {
         let portal = &self.bus.portals[number];
         if portal.is_connected && portal.connections == connection {
@@ -99,6 +108,7 @@ impl World {
     }
 
     fn portal_lost(&mut self, number: usize) {
+        self.bus.portals[number].is_subscribed = false;
         if std::mem::take(&mut self.bus.portals[number].is_connected) {
             self.step_portal(number, Input::Lost);
             let again = self.now.us() + self.random.u64(50..2_000) * MS;
@@ -160,20 +170,32 @@ impl World {
         }
     }
 
-    /// The broker has a message for every portal.
-    pub(crate) fn broadcast(&mut self, node: usize, session: u64, message: &BusMessage) {
-        match self.bus_delay(false) {
-            Some(delay) => self.agenda.add(self.now.us() + delay, Event::BusAcked { node, session }),
-            None => {
-                // The broker did not take it, or its ack is lost: the next session begins before it.
-                let at = self.now.us() + self.random.u64(1..1_000) * MS;
-                self.agenda.add(at, Event::BusLost { node, session });
-                if self.random.bool() {
-                    return;
-                }
+    /// The broker has a message for every portal that is subscribed.
+    pub(crate) fn broadcast(&mut self, node: usize, message: &BusMessage) {
+        let delay = self.bus_delay(false);
+        let now = self.now.us();
+        let Some(session) = &mut self.bus.publishers[node].session else { return };
+        if session.is_cut {
+            return;
+        }
+        let number = session.number;
+        if let Some(delay) = delay {
+            // Acks come in the order of the messages.
+            session.last_ack = (session.last_ack + 1).max(now + delay);
+            self.agenda.add(session.last_ack, Event::BusAcked { node, session: number });
+        } else {
+            // The broker did not take it, or its ack is lost: nothing passes this connection any more, and the next session begins
+            // before it.
+            session.is_cut = true;
+            let at = now + self.random.u64(1..1_000) * MS;
+            self.agenda.add(at, Event::BusLost { node, session: number });
+            if self.random.bool() {
+                return;
             }
         }
-        for portal in 0..self.bus.portals.len() {
+        let subscribed = |portal: &usize| self.bus.portals[*portal].is_subscribed;
+        let portals: Vec<usize> = (0..self.bus.portals.len()).filter(subscribed).collect();
+        for portal in portals {
             let is_rough = self.bus.portals[portal].rough_until > self.now.us();
             let copies = if is_rough && self.random.u32(..20) == 0 { 2 } else { 1 };
             for _ in 0..copies {

@@ -1,7 +1,7 @@
 //! A client's handle of the store: the trait that portals hold, over the link of the real handle ([`store_client::link`]),
 //! whose streams here go over a network that breaks them.
 //!
-//! Leaves out the stream of changes: caches stay cold in here.
+//! Leaves out the stream of changes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -80,9 +80,11 @@ impl World {
         for packet in made.packets {
             self.send(&packet);
         }
+        let streams = made.answers.iter().map(|(stream, _)| *stream).collect();
         for answered in made.answers {
             self.answer(node, answered);
         }
+        self.end_broken(node, &streams);
         let now_ms = self.now.us() / MS;
         for (request_id, told) in made.published {
             self.bus.publishers[node].told(request_id, &told, now_ms);

@@ -7,6 +7,8 @@ use store_engine::front::NodeResponse;
 use store_engine::publisher::Plan;
 use store_engine::{Answer, RequestId};
 
+use crate::time::Micros;
+
 /// The publisher of one node.
 #[derive(Debug, Default)]
 pub(crate) struct Publisher {
@@ -26,6 +28,10 @@ pub(crate) struct Session {
     pub(crate) log_id: u64,
     pub(crate) plan: Plan,
     pub(crate) acks: u64,
+    /// When the last ack comes.
+    pub(crate) last_ack: Micros,
+    /// A message was lost, and so is all that comes after.
+    pub(crate) is_cut: bool,
     /// What the node was asked.
     pub(crate) waits: Option<Waits>,
 }

@@ -65,7 +65,8 @@ impl World {
         let publisher = &mut self.bus.publishers[node];
         let acked = publisher.acked.filter(|(of, _)| *of == epoch).map(|(_, acked)| acked);
         let plan = Plan::new(mark, acked);
-        publisher.session = Some(Session { number, epoch, log_id, plan, acks: 0, waits: None });
+        publisher.session =
+            Some(Session { number, epoch, log_id, plan, acks: 0, last_ack: 0, is_cut: false, waits: None });
     }
 
     /// One step of the plan; false: there is nothing to do now.
@@ -141,10 +142,10 @@ impl World {
     fn give_to_broker(&mut self, node: usize, kind: bus_message::Kind) {
         let Some(session) = &mut self.bus.publishers[node].session else { return };
         session.plan.sent();
-        let (number, epoch, log_id) = (session.number, session.epoch.0, session.log_id);
+        let (epoch, log_id) = (session.epoch.0, session.log_id);
         let message = BusMessage { group: 1, ring_version: 1, epoch, kind: Some(kind), log_id };
         // As it is on the wire.
         let message = BusMessage::decode(message.encode_to_vec().as_slice()).expect("it was just encoded");
-        self.broadcast(node, number, &message);
+        self.broadcast(node, &message);
     }
 }

@@ -71,11 +71,18 @@ pub fn run(plan: Plan, watch: bool) -> Outcome {
     let mut world = World::new(plan, watch);
     let played = catch_unwind(AssertUnwindSafe(|| world.play()));
     let place = RUNNING.take().unwrap_or_default();
-    let violation = played.err().map(|panic| {
-        let mut violation = Violation::of_panic(panic.as_ref());
-        violation.detail = format!("{} ({place})", violation.detail);
-        violation
-    });
+    let violation = match played {
+        Err(panic) => {
+            let violation = Violation::of_panic(panic.as_ref());
+            Some(Violation { detail: format!("{} ({place})", violation.detail), ..violation })
+        }
+        // A task of tokio's that panics takes nothing along: its reader is told that it was given up.
+        Ok(()) if !place.is_empty() => {
+            let detail = format!("a task has panicked ({place})");
+            Some(Violation { invariant: "assert in production code".to_owned(), detail })
+        }
+        Ok(()) => None,
+    };
     let outcome = Outcome {
         seed,
         violation,
@@ -83,7 +90,7 @@ pub fn run(plan: Plan, watch: bool) -> Outcome {
         events: world.trace.events(),
         trace: world.trace.hash(),
         lines: world.trace.lines(),
-        score: world.bus.counted(*world.score.borrow()),
+        score: world.tasks.inside(|| world.bus.counted(*world.score.borrow())),
         seen: world.oracle.seen,
         snapshots: world
             .drivers

@@ -116,6 +116,7 @@ pub(crate) enum Event {
         log_id: u64,
     },
     PortalConnected(usize),
+    BrokerSubscribed(usize, u64),
     PortalSubscribed(usize, u64),
     PortalTick(usize),
     BrokerLook,
@@ -297,7 +298,9 @@ impl World {
         }
         self.open_cached_portals(random, faults_until);
         let mut store = || self.store(DEADLINE_US);
-        let portals = (0..PORTALS).map(|number| Portals::new(number, store(), store())).collect();
+        let portals = (0..PORTALS).map(|number| (number, store(), store())).collect::<Vec<_>>();
+        let new = |(number, shop, admin)| Portals::new(number, shop, admin);
+        let portals = self.tasks.inside(|| portals.into_iter().map(new).collect());
         let shopping = Shopping {
             portals,
             sleeper: self.tasks.sleeper(),
@@ -412,6 +415,7 @@ impl World {
                 self.bus.publishers[node].nonce(nonce, log_id, now_ms);
             }
             Event::PortalConnected(portal) => self.portal_connected(portal),
+            Event::BrokerSubscribed(portal, connection) => self.broker_subscribed(portal, connection),
             Event::PortalSubscribed(portal, connection) => self.portal_subscribed(portal, connection),
             Event::PortalTick(portal) => self.portal_tick(portal),
             Event::BrokerLook => self.broker_look(),

@@ -213,6 +213,10 @@ impl Link {
     pub fn turn(&mut self, route: impl FnOnce() -> Route, now: Moment) -> Vec<Act> {
         self.pending.expire(now, &self.problem);
         self.time_has_passed(now);
+        // Who leads when somebody asks again may be another.
+        if self.pending.is_empty() && matches!(self.state, State::Found(_)) {
+            self.state = State::Idle;
+        }
         if matches!(self.state, State::Idle) && !self.pending.is_empty() {
             self.state = State::Finding;
             self.acts.push(Act::Find);
@@ -262,8 +266,6 @@ impl Link {
             return;
         }
         match found {
-            // Who leads when somebody asks again may be another.
-            Ok(_) if self.pending.is_empty() => self.state = State::Idle,
             Ok(target) => self.state = State::Found(target),
             Err(why) => self.broken(why, None, now),
         }
@@ -435,9 +437,7 @@ impl Link {
             }
             State::Idle | State::Finding | State::Found(_) | State::Pausing { .. } => None,
         };
-        let waits = !self.pending.is_empty();
-        let elsewhere =
-            hint.filter(|hint| waits && Some(&hint.address) != was.as_ref() && self.hops < HOPS_MAX);
+        let elsewhere = hint.filter(|hint| Some(&hint.address) != was.as_ref() && self.hops < HOPS_MAX);
         self.state = match elsewhere {
             Some(hint) => {
                 self.hops += 1;

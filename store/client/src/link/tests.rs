@@ -205,6 +205,7 @@ fn who_leads_is_not_kept_for_operations_that_come_later() {
     assert!(link.turn(|| ROUTE, 20 * MS).is_empty());
     assert!(matches!(answer.try_recv(), Ok(Err(Error::Retry { .. }))), "its time is over");
     link.found(Ok(node(1, 3)), 30 * MS);
+    assert!(link.turn(|| ROUTE, 30 * MS).is_empty());
     let _later = write(&mut link, Duration::from_secs(3_600));
     assert_eq!(link.turn(|| ROUTE, Duration::from_secs(3_600)), [Act::Find]);
 }
