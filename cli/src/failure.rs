@@ -532,6 +532,10 @@ mod tests {
         assert_eq!(of(Code::FailedPrecondition).kind, Kind::Refused);
         assert_eq!(of(Code::NotFound).kind, Kind::Refused);
         assert_eq!(of(Code::Unavailable).kind, Kind::Unreachable);
+        let given_up = proto::store::FailureReason::TransferGivenUp;
+        let given_up = store_client::failure::failure(given_up, "nobody took it");
+        let given_up = Failure::of_status(&store_client::failure::status_from(&given_up));
+        assert_eq!(given_up.kind, Kind::Refused, "the leader has answered: {given_up}");
         assert!(of(Code::Unauthenticated).to_string().contains("insert-client"));
         assert!(of(Code::InvalidArgument).to_string().starts_with("INVALID_ARGUMENT: x"));
     }

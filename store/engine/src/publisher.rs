@@ -13,6 +13,8 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use proto::store::{Change, ChangeBatch};
+use store_db::changes::Feed;
 
 /// Changes in one message.
 pub const EVENTS_MAX: usize = 256;
@@ -113,14 +115,55 @@ pub struct Plan {
 }
 
 /// How many changes of these sizes go into one message whose changes may have `bytes_max`; 0: the first is too large for any.
-#[must_use]
-pub fn fitting(sizes: impl Iterator<Item = usize>, bytes_max: usize) -> usize {
+fn fitting(sizes: impl Iterator<Item = usize>, bytes_max: usize) -> usize {
     let mut bytes = 0;
     let fits = |(taken, size): &(usize, usize)| {
         bytes += size + CHANGE_BYTES_BESIDE;
         bytes <= bytes_max && (*taken == 0 || bytes <= EVENTS_BYTES_MAX)
     };
     sizes.enumerate().take_while(fits).count()
+}
+
+/// What there is to publish after an offset.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Found {
+    /// These changes make one message, if there are any; then say [`Plan::read`].
+    Changes {
+        /// The changes.
+        changes: Vec<Change>,
+        /// How far the feed was looked at.
+        up_to: u64,
+    },
+    /// The next change is too large for any message: [`Plan::skip`].
+    TooLarge {
+        /// Its offset.
+        offset: u64,
+        /// Its keys.
+        keys: usize,
+    },
+    /// The feed begins later: [`Plan::skip_to`].
+    Trimmed {
+        /// The first offset that is there.
+        first: u64,
+    },
+}
+
+/// What goes into the next message, of a feed that was read after `after`; its changes may have `bytes_max`.
+#[must_use]
+pub fn found(feed: Feed, after: u64, bytes_max: usize) -> Found {
+    let (mut changes, up_to) = match feed {
+        Feed::CompactedBefore(first) => return Found::Trimmed { first },
+        Feed::Changes(ChangeBatch { changes, up_to }) => (changes, up_to),
+    };
+    let count = fitting(changes.iter().map(prost::Message::encoded_len), bytes_max);
+    if let (0, Some(first)) = (count, changes.first()) {
+        return Found::TooLarge { offset: first.offset, keys: first.keys.len() };
+    }
+    let is_whole = count == changes.len();
+    changes.truncate(count);
+    let last = changes.last().map(|change| change.offset);
+    let up_to = up_to.filter(|_| is_whole).map(|up_to| up_to.offset).or(last).unwrap_or(after);
+    Found::Changes { changes, up_to }
 }
 
 /// How many nonces go into a freshness heartbeat that may have `bytes_max`.
@@ -307,6 +350,27 @@ mod tests {
         assert_eq!(plan.next(0, last), Step::Read { after });
         plan.sent();
         plan.read(Some(last), last, events);
+    }
+
+    #[test]
+    fn a_message_reaches_as_far_as_its_changes_and_only_a_whole_feed_reaches_further() {
+        let change = |offset: u64, bytes: usize| Change {
+            offset,
+            keys: vec![Bytes::from(vec![b'k'; bytes])],
+            ..Change::default()
+        };
+        let feed = |changes: &[Change]| {
+            let up_to = Some(proto::store::Position::at(3, 50));
+            Feed::Changes(ChangeBatch { changes: changes.to_vec(), up_to })
+        };
+        let all = [change(11, 100), change(20, 100)];
+        let whole = Found::Changes { changes: all.to_vec(), up_to: 50 };
+        assert_eq!(found(feed(&all), 10, 1_000), whole);
+        let first = Found::Changes { changes: all[..1].to_vec(), up_to: 11 };
+        assert_eq!(found(feed(&all), 10, 150), first, "the second waits for the next message");
+        assert_eq!(found(feed(&all), 10, 50), Found::TooLarge { offset: 11, keys: 1 });
+        assert_eq!(found(feed(&[]), 10, 50), Found::Changes { changes: Vec::new(), up_to: 50 });
+        assert_eq!(found(Feed::CompactedBefore(30), 10, 50), Found::Trimmed { first: 30 });
     }
 
     #[test]

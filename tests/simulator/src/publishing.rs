@@ -2,12 +2,12 @@
 
 use prost::Message as _;
 use proto::store::command::Kind;
-use proto::store::{BusMessage, ChangeBatch, Events, FreshnessHeartbeat, PublishMark, bus_message};
+use proto::store::{BusMessage, Events, FreshnessHeartbeat, PublishMark, bus_message};
 use store_core::{Epoch, Role};
-use store_db::changes::{Feed, since};
+use store_db::changes::since;
 use store_db::{Table as _, state};
 use store_engine::front::command_of;
-use store_engine::publisher::{EVENTS_MAX, Plan, Step, fitting};
+use store_engine::publisher::{EVENTS_MAX, Found, Plan, Step, found};
 use store_engine::{Job, RequestId};
 
 use crate::publisher::{Publisher, Session, Waits};
@@ -110,31 +110,19 @@ impl World {
 
     fn publish_events(&mut self, node: usize, after: u64) {
         let feed = self.drivers[node].table.read(|read| since(read, after, EVENTS_MAX));
-        match feed.expect("a table in memory can be read") {
-            Feed::CompactedBefore(first) => {
-                if let Some(session) = &mut self.bus.publishers[node].session {
-                    session.plan.skip_to(first);
-                }
+        let found = found(feed.expect("a table in memory can be read"), after, MESSAGE_BYTES_MAX);
+        if let Found::Changes { changes, .. } = &found
+            && !changes.is_empty()
+        {
+            self.give_to_broker(node, bus_message::Kind::Events(Events { changes: changes.clone() }));
+        }
+        let Some(session) = &mut self.bus.publishers[node].session else { return };
+        match found {
+            Found::Changes { changes, up_to } => {
+                session.plan.read(changes.last().map(|change| change.offset), up_to, changes.len());
             }
-            Feed::Changes(ChangeBatch { mut changes, up_to }) => {
-                let count = fitting(changes.iter().map(prost::Message::encoded_len), MESSAGE_BYTES_MAX);
-                if let (0, Some(first)) = (count, changes.first()) {
-                    if let Some(session) = &mut self.bus.publishers[node].session {
-                        session.plan.skip(first.offset);
-                    }
-                    return;
-                }
-                let is_whole = count == changes.len();
-                changes.truncate(count);
-                let last = changes.last().map(|change| change.offset);
-                let up_to = up_to.filter(|_| is_whole).map(|up_to| up_to.offset).or(last).unwrap_or(after);
-                if last.is_some() {
-                    self.give_to_broker(node, bus_message::Kind::Events(Events { changes }));
-                }
-                if let Some(session) = &mut self.bus.publishers[node].session {
-                    session.plan.read(last, up_to, count);
-                }
-            }
+            Found::TooLarge { offset, .. } => session.plan.skip(offset),
+            Found::Trimmed { first } => session.plan.skip_to(first),
         }
     }
 

@@ -65,7 +65,7 @@ impl Stream {
         index.and_then(|index| self.waiting.get(index)).is_some_and(Option::is_some)
     }
 
-    /// The request that is told this, which is answered with that. A refusal for want of a leader, or an open fate, breaks the
+    /// Takes the request of this number out, which `told` answers. A refusal for want of a leader, or an open fate, breaks the
     /// stream.
     pub fn take(&mut self, number: u32, told: &NodeResponse) -> Option<Waiting> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;

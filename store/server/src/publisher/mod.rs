@@ -21,14 +21,14 @@ use std::time::{Duration, Instant};
 
 use prost::Message as _;
 use proto::store::command::Kind;
-use proto::store::{BusMessage, ChangeBatch, Events, FreshnessHeartbeat, PublishMark, bus_message};
+use proto::store::{BusMessage, Events, FreshnessHeartbeat, PublishMark, bus_message};
 use store_client::backoff::Backoff;
 use store_core::{Epoch, Role};
-use store_db::changes::{Feed, since};
+use store_db::changes::since;
 use store_db::{Table as _, state};
 use store_engine::Answer;
 use store_engine::front::{NodeResponse, command_of};
-use store_engine::publisher::{self as plan, Plan, Step};
+use store_engine::publisher::{self as plan, Found, Plan, Step};
 
 use crate::config::Login;
 use crate::problems::About;
@@ -224,36 +224,31 @@ impl<'a> LeaderSession<'a> {
     async fn publish_events(&mut self, after: u64) -> Result<(), Lost> {
         let feed = self.shared.table.read(|read| since(read, after, plan::EVENTS_MAX));
         match feed {
-            Ok(Feed::Changes(ChangeBatch { mut changes, up_to })) => {
-                let sizes = changes.iter().map(prost::Message::encoded_len);
-                let count = plan::fitting(sizes, self.headroom_bytes());
-                if let (0, Some(first)) = (count, changes.first()) {
-                    let (offset, keys) = (first.offset, first.keys.len());
+            Ok(feed) => match plan::found(feed, after, self.headroom_bytes()) {
+                Found::Changes { changes, up_to } => {
+                    let (last, count) = (changes.last().map(|change| change.offset), changes.len());
+                    if last.is_some() {
+                        self.send(bus_message::Kind::Events(Events { changes })).await?;
+                    }
+                    self.plan.read(last, up_to, count);
+                }
+                Found::TooLarge { offset, keys } => {
                     tracing::warn!(
                         offset,
                         keys,
                         "a change is larger than the broker takes: caches will see a gap"
                     );
                     self.plan.skip(offset);
-                    return Ok(());
                 }
-                let is_whole = count == changes.len();
-                changes.truncate(count);
-                let last = changes.last().map(|change| change.offset);
-                let up_to = up_to.filter(|_| is_whole).map(|up_to| up_to.offset).or(last).unwrap_or(after);
-                if last.is_some() {
-                    self.send(bus_message::Kind::Events(Events { changes })).await?;
+                Found::Trimmed { first } => {
+                    tracing::warn!(
+                        after,
+                        first,
+                        "changes were trimmed before they were published: caches will see a gap"
+                    );
+                    self.plan.skip_to(first);
                 }
-                self.plan.read(last, up_to, count);
-            }
-            Ok(Feed::CompactedBefore(first)) => {
-                tracing::warn!(
-                    after,
-                    first,
-                    "changes were trimmed before they were published: caches will see a gap"
-                );
-                self.plan.skip_to(first);
-            }
+            },
             Err(error) => {
                 tracing::error!(%error, "the change feed cannot be read");
                 tokio::time::sleep(Duration::from_millis(REFUSED_MS)).await;
