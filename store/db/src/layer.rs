@@ -2,11 +2,15 @@
 //!
 //! A row that is deleted stays and says so, since there may be one in an older layer or below; a row that was new there goes
 //! without a trace.
+//!
+//! Keys of eight bytes, which are offsets most often, are kept as numbers: a search compares them without a look at bytes
+//! that lie elsewhere.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::collections::btree_map::{Entry, Range};
 use std::iter::Peekable;
-use std::ops::Bound;
+use std::ops::{Bound, Deref};
 
 use smallvec::SmallVec;
 
@@ -42,10 +46,103 @@ pub(crate) struct Row {
     pub(crate) is_new: bool,
 }
 
-/// A key: those of everyday length lie in the map itself, where a search compares them without a detour.
-pub(crate) type Key = SmallVec<[u8; 40]>;
+/// A key that is no number: those of everyday length lie in the map itself, where a search compares them without a detour.
+type Name = SmallVec<[u8; 40]>;
 
-pub(crate) type Rows = BTreeMap<Key, Row>;
+/// A key as a map has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Key<'l> {
+    /// Of eight bytes.
+    Number([u8; 8]),
+    /// Of any other length.
+    Name(&'l [u8]),
+}
+
+impl<'l> Key<'l> {
+    fn of(bytes: &'l [u8]) -> Key<'l> {
+        bytes.try_into().map_or(Key::Name(bytes), Key::Number)
+    }
+}
+
+impl Deref for Key<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Key::Number(bytes) => bytes,
+            Key::Name(bytes) => bytes,
+        }
+    }
+}
+
+/// The rows of one space.
+#[derive(Default, Debug)]
+pub(crate) struct Rows {
+    numbers: BTreeMap<u64, Row>,
+    names: BTreeMap<Name, Row>,
+}
+
+impl Rows {
+    fn get(&self, key: &[u8]) -> Option<&Row> {
+        match Key::of(key) {
+            Key::Number(number) => self.numbers.get(&u64::from_be_bytes(number)),
+            Key::Name(name) => self.names.get(name),
+        }
+    }
+
+    /// In key order, from this key on.
+    pub(crate) fn from(&self, key: &[u8]) -> RowsFrom<'_> {
+        RowsFrom {
+            numbers: self.numbers.range((first_number(key), Bound::Unbounded)).peekable(),
+            names: self.names.range::<[u8], _>((Bound::Included(key), Bound::Unbounded)).peekable(),
+        }
+    }
+}
+
+/// The first number whose bytes are not before these.
+fn first_number(key: &[u8]) -> Bound<u64> {
+    let mut bytes = [0; 8];
+    let length = key.len().min(bytes.len());
+    bytes[..length].copy_from_slice(&key[..length]);
+    let number = u64::from_be_bytes(bytes);
+    if key.len() > bytes.len() { Bound::Excluded(number) } else { Bound::Included(number) }
+}
+
+/// Rows of one space, in key order.
+pub(crate) struct RowsFrom<'l> {
+    numbers: Peekable<Range<'l, u64, Row>>,
+    names: Peekable<Range<'l, Name, Row>>,
+}
+
+impl<'l> RowsFrom<'l> {
+    fn peek(&mut self) -> Option<Key<'l>> {
+        let number = self.numbers.peek().map(|(number, _)| Key::Number(number.to_be_bytes()));
+        let name = self.names.peek().map(|(name, _)| Key::Name(name));
+        match (number, name) {
+            (Some(number), Some(name)) => Some(if *number < *name { number } else { name }),
+            (number, name) => number.or(name),
+        }
+    }
+
+    /// The next row, if it has this key.
+    fn next_if(&mut self, key: &[u8]) -> Option<&'l Row> {
+        self.peek().filter(|next| **next == *key)?;
+        self.next().map(|(_, row)| row)
+    }
+}
+
+impl<'l> Iterator for RowsFrom<'l> {
+    type Item = (Key<'l>, &'l Row);
+
+    fn next(&mut self) -> Option<(Key<'l>, &'l Row)> {
+        let key = self.peek()?;
+        let row = match key {
+            Key::Number(_) => self.numbers.next().map(|(_, row)| row),
+            Key::Name(_) => self.names.next().map(|(_, row)| row),
+        };
+        Some((key, row?))
+    }
+}
 
 /// Rows of all spaces, by [`Space::number`].
 #[derive(Default, Debug)]
@@ -80,27 +177,13 @@ impl Layer {
     }
 
     /// Takes a newer row.
-    pub(crate) fn set(&mut self, space: Space, key: Key, newer: Row) {
-        let bytes_of = |value: &Option<Box<[u8]>>| value.as_ref().map_or(0, |value| value.len());
-        let (key_bytes, value_bytes) = (ROW_BYTES + key.len(), bytes_of(&newer.value));
-        match self.spaces[usize::from(space.number())].entry(key) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(newer);
-                self.bytes += key_bytes + value_bytes;
-                self.count += 1;
-                self.side_by_side += usize::from(is_in_order(space));
-            }
-            Entry::Occupied(older) if older.get().is_new && newer.value.is_none() => {
-                self.bytes -= key_bytes + bytes_of(&older.remove().value);
-                self.count -= 1;
-                self.side_by_side -= usize::from(is_in_order(space));
-            }
-            Entry::Occupied(mut older) => {
-                let older = older.get_mut();
-                self.bytes = self.bytes + value_bytes - bytes_of(&older.value);
-                older.value = newer.value;
-            }
-        }
+    pub(crate) fn set(&mut self, space: Space, key: &[u8], newer: Row) {
+        let rows = &mut self.spaces[usize::from(space.number())];
+        let laid = match Key::of(key) {
+            Key::Number(number) => lay(rows.numbers.entry(u64::from_be_bytes(number)), newer),
+            Key::Name(name) => lay(rows.names.entry(Name::from_slice(name)), newer),
+        };
+        self.count_in(space, key.len(), &laid);
     }
 
     /// Lays a newer layer over this one.
@@ -109,11 +192,36 @@ impl Layer {
             *self = newer;
             return;
         }
-        for (space, rows) in Space::ALL.into_iter().zip(newer.spaces) {
-            for (key, row) in rows {
-                self.set(space, key, row);
+        for (space, newer) in Space::ALL.into_iter().zip(newer.spaces) {
+            let at = usize::from(space.number());
+            for (number, row) in newer.numbers {
+                let laid = lay(self.spaces[at].numbers.entry(number), row);
+                self.count_in(space, size_of::<u64>(), &laid);
+            }
+            for (name, row) in newer.names {
+                let length = name.len();
+                let laid = lay(self.spaces[at].names.entry(name), row);
+                self.count_in(space, length, &laid);
             }
         }
+    }
+
+    fn count_in(&mut self, space: Space, key_bytes: usize, laid: &Laid) {
+        let row_bytes = ROW_BYTES + key_bytes;
+        match laid.rows {
+            Ordering::Greater => {
+                self.count += 1;
+                self.side_by_side += usize::from(is_in_order(space));
+                self.bytes += row_bytes;
+            }
+            Ordering::Less => {
+                self.count -= 1;
+                self.side_by_side -= usize::from(is_in_order(space));
+                self.bytes -= row_bytes;
+            }
+            Ordering::Equal => {}
+        }
+        self.bytes = self.bytes + laid.bytes_in - laid.bytes_out;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -127,26 +235,53 @@ impl Layer {
     }
 }
 
-type RowRange<'l> = Range<'l, Key, Row>;
+/// What a newer row changed.
+struct Laid {
+    /// One more, one less, or as many as before.
+    rows: Ordering,
+    /// Bytes of values.
+    bytes_in: usize,
+    bytes_out: usize,
+}
+
+/// Takes a newer row in its place.
+fn lay<K: Ord>(place: Entry<'_, K, Row>, newer: Row) -> Laid {
+    let bytes_of = |row: &Row| row.value.as_ref().map_or(0, |value| value.len());
+    let bytes_in = bytes_of(&newer);
+    match place {
+        Entry::Vacant(vacant) => {
+            vacant.insert(newer);
+            Laid { rows: Ordering::Greater, bytes_in, bytes_out: 0 }
+        }
+        Entry::Occupied(older) if older.get().is_new && newer.value.is_none() => {
+            Laid { rows: Ordering::Less, bytes_in: 0, bytes_out: bytes_of(&older.remove()) }
+        }
+        Entry::Occupied(mut older) => {
+            let bytes_out = bytes_of(older.get());
+            older.get_mut().value = newer.value;
+            Laid { rows: Ordering::Equal, bytes_in, bytes_out }
+        }
+    }
+}
 
 /// The rows of layers from one key on, in key order.
 struct Merge<'l> {
     /// The newest layer first.
-    layers: Vec<Peekable<RowRange<'l>>>,
+    layers: Vec<RowsFrom<'l>>,
 }
 
 impl<'l> Merge<'l> {
     /// The next key, if it is not behind this one.
-    fn next_up_to(&mut self, last: Option<&[u8]>) -> Option<&'l [u8]> {
-        let keys = self.layers.iter_mut().filter_map(|rows| rows.peek().map(|(key, _)| &***key));
-        keys.min().filter(|key| last.is_none_or(|last| *key <= last))
+    fn next_up_to(&mut self, last: Option<&[u8]>) -> Option<Key<'l>> {
+        let keys = self.layers.iter_mut().filter_map(RowsFrom::peek);
+        keys.min_by(|one, other| one.cmp(other)).filter(|key| last.is_none_or(|last| **key <= *last))
     }
 
     /// The newest value of this key, which is next.
     fn take(&mut self, key: &[u8]) -> Option<&'l [u8]> {
         let mut newest = None;
         for rows in &mut self.layers {
-            if let Some((_, row)) = rows.next_if(|(next, _)| ***next == *key) {
+            if let Some(row) = rows.next_if(key) {
                 newest.get_or_insert(row.value.as_deref());
             }
         }
@@ -161,16 +296,14 @@ pub(crate) fn walk_over<'l>(
     (space, from): (Space, &[u8]),
     visit: &mut Visit<'_>,
 ) -> Result<(), Error> {
-    let range = (Bound::Included(from), Bound::Unbounded);
-    let rows = layers.map(|layer| layer.rows(space).range::<[u8], _>(range).peekable());
-    let mut merge = Merge { layers: rows.collect() };
+    let mut merge = Merge { layers: layers.map(|layer| layer.rows(space).from(from)).collect() };
     let mut goes_on = true;
     below.walk(space, from, &mut |key, value| {
         let mut is_covered = false;
         while let Some(next) = merge.next_up_to(Some(key)) {
-            is_covered = next == key;
-            if let Some(value) = merge.take(next) {
-                goes_on = visit(next, value)?;
+            is_covered = *next == *key;
+            if let Some(value) = merge.take(&next) {
+                goes_on = visit(&next, value)?;
             }
             if !goes_on {
                 return Ok(false);
@@ -182,8 +315,8 @@ pub(crate) fn walk_over<'l>(
         Ok(goes_on)
     })?;
     while goes_on && let Some(next) = merge.next_up_to(None) {
-        if let Some(value) = merge.take(next) {
-            goes_on = visit(next, value)?;
+        if let Some(value) = merge.take(&next) {
+            goes_on = visit(&next, value)?;
         }
     }
     Ok(())

@@ -35,7 +35,7 @@ use store_core::mutant;
 
 use crate::error::Error;
 pub use crate::layer::Limits;
-use crate::layer::{Key, Layer, Row, walk_over};
+use crate::layer::{Layer, Row, walk_over};
 use crate::table::{Read, Space, Table, Visit, Write, assert_key, not_in_order};
 
 /// A page below, of which a flush writes one a row at most, about.
@@ -164,10 +164,10 @@ impl<T: Table> Layered<T> {
                 if mutant!(FlushWithoutState) && space == Space::State {
                     continue;
                 }
-                for (key, row) in frozen.rows(space) {
+                for (key, row) in frozen.rows(space).from(&[]) {
                     match &row.value {
-                        Some(value) => below.put(space, key, value)?,
-                        None => drop(below.delete(space, key)?),
+                        Some(value) => below.put(space, &key, value)?,
+                        None => drop(below.delete(space, &key)?),
                     }
                 }
             }
@@ -245,7 +245,7 @@ impl OwnLayer {
         if value.is_some() && key < &**front {
             *front = key.into();
         }
-        self.rows.set(space, Key::from_slice(key), Row { value: value.map(Into::into), is_new });
+        self.rows.set(space, key, Row { value: value.map(Into::into), is_new });
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! It panics at the first difference. Leaves out the properties of one form alone (durability, room).
 
+use std::collections::BTreeSet;
+
 use crate::error::Error;
 use crate::table::{Read, Space, Table, Write};
 
@@ -15,6 +17,7 @@ pub fn run<T: Table>(mut fresh: impl FnMut() -> T) {
     keeps_spaces_apart_and_clears_one(&fresh());
     appends_behind_all_others_only(&fresh());
     walks_in_order_from_anywhere(&fresh());
+    orders_keys_of_all_lengths_alike(&fresh());
     stops_walking_when_told(&fresh());
     takes_keys_and_values_of_every_size(&fresh());
     clones_are_of_one_table(&fresh());
@@ -132,6 +135,24 @@ fn walks_in_order_from_anywhere<T: Table>(table: &T) {
     assert_eq!(all(table, "aaa"), ["ab", "b", "c"], "from one that is not");
     assert_eq!(all(table, "c"), ["c"], "from the last");
     assert_eq!(all(table, "d"), Vec::<String>::new(), "from beyond the last");
+}
+
+/// Keys of eight bytes, as offsets have, among others.
+fn orders_keys_of_all_lengths_alike<T: Table>(table: &T) {
+    let least = "\0".repeat(8);
+    let keys = ["", &least, "\0\0", "1234567", "12345678", "123456780", "12345679", "1234567:", "123456790"];
+    for key in keys.iter().filter(|key| !key.is_empty()) {
+        put(table, &[(key, key)]);
+        put(table, &[("12345678", "again")]);
+    }
+    let sorted: BTreeSet<&str> = keys.into_iter().filter(|key| !key.is_empty()).collect();
+    for from in keys.into_iter().chain(["1", "12345677", "123456781", "~~~~~~~~~", "\u{7f}"]) {
+        assert_eq!(all(table, from), sorted.range(from..).copied().collect::<Vec<_>>(), "from {from:?}");
+    }
+    assert_eq!((value(table, "12345678"), value(table, "12345677")), (Some("again".to_owned()), None));
+    let deleted = table.write(|write| write.delete(HERE, b"12345678"));
+    assert_eq!((deleted.expect("a write"), value(table, "12345678")), (true, None));
+    assert_eq!(all(table, "1234567").len(), 5);
 }
 
 fn stops_walking_when_told<T: Table>(table: &T) {
