@@ -17,6 +17,7 @@ mod clients;
 mod delete_client;
 mod delete_product;
 mod holders;
+pub mod operations;
 mod products;
 mod service;
 mod stock;
@@ -26,12 +27,21 @@ use std::sync::Arc;
 use portal::serve::{Serving, Stop};
 use portal::{Config, Portal};
 
+/// The name of the gRPC service.
+pub const SERVICE: &str = service::NAME;
+
 /// Runs an admin portal until `stop` is ready.
 ///
 /// The future fails if the portal cannot start, or its server failed.
 #[must_use]
 pub fn serve(config: Config, stop: Stop) -> Serving {
-    Box::pin(portal::serve::run(config, stop, service::NAME, service::routes))
+    let service = portal::serve::Service {
+        name: service::NAME,
+        routes: service::routes,
+        operations: operations::ALL,
+        topics: None,
+    };
+    Box::pin(portal::serve::run(config, stop, service))
 }
 
 /// The service without a server, for callers in this process: each call is a request of one portal.

@@ -1,9 +1,9 @@
-//! The service: each RPC goes to the function of its name; errors become statuses in one place, by `portal::status`.
+//! The gRPC service: each RPC is the operation of its name.
 
 use std::sync::Arc;
 
 use portal::Portal;
-use portal::serve::DECODE_BYTES_MAX;
+use portal::serve::{DECODE_BYTES_MAX, answered};
 use proto::portal::admin_server::{Admin, AdminServer};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
@@ -13,7 +13,10 @@ use proto::portal::{
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use crate::{clients, delete_client, delete_product, products, stock};
+use crate::operations::{
+    AdjustStock, DeleteClient, DeleteProduct, GetClient, GetProduct, InsertClient, InsertProduct,
+    ListClients, ListProducts, UpdateClient, UpdateProduct,
+};
 
 /// The name of the gRPC service.
 pub(crate) const NAME: &str = "feira.portal.v1.Admin";
@@ -28,75 +31,64 @@ pub(crate) fn routes(portal: Arc<Portal>) -> Routes {
 #[tonic::async_trait]
 impl Admin for Service {
     async fn insert_client(&self, request: Request<InsertClientRequest>) -> Result<Response<Client>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(clients::insert_client(&self.0, request.into_inner()).await?))
+        answered::<InsertClient>(&self.0, request).await
     }
 
     async fn update_client(&self, request: Request<UpdateClientRequest>) -> Result<Response<Client>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(clients::update_client(&self.0, request.into_inner()).await?))
+        answered::<UpdateClient>(&self.0, request).await
     }
 
     async fn get_client(&self, request: Request<GetClientRequest>) -> Result<Response<Client>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(clients::get_client(&self.0, &request.into_inner()).await?))
+        answered::<GetClient>(&self.0, request).await
     }
 
     async fn delete_client(
         &self,
         request: Request<DeleteClientRequest>,
     ) -> Result<Response<DeleteResponse>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(delete_client::delete_client(&self.0, request.into_inner()).await?))
+        answered::<DeleteClient>(&self.0, request).await
     }
 
     async fn list_clients(
         &self,
         request: Request<ListRequest>,
     ) -> Result<Response<ListClientsResponse>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(clients::list_clients(&self.0, &request.into_inner()).await?))
+        answered::<ListClients>(&self.0, request).await
     }
 
     async fn insert_product(
         &self,
         request: Request<InsertProductRequest>,
     ) -> Result<Response<Product>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(products::insert_product(&self.0, request.into_inner()).await?))
+        answered::<InsertProduct>(&self.0, request).await
     }
 
     async fn update_product(
         &self,
         request: Request<UpdateProductRequest>,
     ) -> Result<Response<Product>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(products::update_product(&self.0, request.into_inner()).await?))
+        answered::<UpdateProduct>(&self.0, request).await
     }
 
     async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<Product>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(products::get_product(&self.0, &request.into_inner()).await?))
+        answered::<GetProduct>(&self.0, request).await
     }
 
     async fn delete_product(
         &self,
         request: Request<DeleteProductRequest>,
     ) -> Result<Response<DeleteResponse>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(delete_product::delete_product(&self.0, request.into_inner()).await?))
+        answered::<DeleteProduct>(&self.0, request).await
     }
 
     async fn list_products(
         &self,
         request: Request<ListRequest>,
     ) -> Result<Response<ListProductsResponse>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(products::list_products(&self.0, &request.into_inner()).await?))
+        answered::<ListProducts>(&self.0, request).await
     }
 
     async fn adjust_stock(&self, request: Request<AdjustStockRequest>) -> Result<Response<Product>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(stock::adjust_stock(&self.0, request.into_inner()).await?))
+        answered::<AdjustStock>(&self.0, request).await
     }
 }

@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
@@ -16,9 +18,74 @@ use crate::rules::Rules;
 /// Bytes before each message of gRPC: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 
-/// Where in the sequence of messages the bytes are.
+/// How the messages of a request are told apart.
+enum Framing {
+    /// As in gRPC: each behind its length.
+    Prefixed(Prefixed),
+    /// The whole body is one.
+    Whole(Whole),
+}
+
+impl Framing {
+    /// By what the request says of its body.
+    fn of(headers: &HeaderMap) -> Framing {
+        let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        if content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
+            return Framing::Prefixed(Prefixed::default());
+        }
+        let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        Framing::Whole(Whole { length, have: 0 })
+    }
+
+    /// Takes bytes; the length of the last message that they began and did not end.
+    fn take(&mut self, bytes: &[u8]) -> Option<usize> {
+        match self {
+            Framing::Prefixed(messages) => messages.take(bytes),
+            Framing::Whole(body) => body.take(bytes),
+        }
+    }
+
+    fn in_message(&self) -> bool {
+        match self {
+            Framing::Prefixed(messages) => messages.left > 0,
+            Framing::Whole(body) => body.is_large(),
+        }
+    }
+
+    /// Messages that have come whole.
+    fn whole(&self) -> u64 {
+        match self {
+            Framing::Prefixed(messages) => messages.whole,
+            Framing::Whole(_) => 0,
+        }
+    }
+}
+
+/// One body, of which nobody may know how long it will be.
+struct Whole {
+    length: Option<usize>,
+    have: usize,
+}
+
+impl Whole {
+    /// It takes room as soon as it is seen not to be short; without a length, as much as there may be.
+    fn take(&mut self, bytes: &[u8]) -> Option<usize> {
+        let was_large = self.have > 0 && self.is_large();
+        self.have += bytes.len();
+        (self.is_large() && !was_large).then_some(self.length.unwrap_or(usize::MAX))
+    }
+
+    fn is_large(&self) -> bool {
+        match self.length {
+            Some(length) => length > REQUEST_BYTES_FREE && self.have < length,
+            None => self.have > REQUEST_BYTES_FREE,
+        }
+    }
+}
+
+/// Where in a sequence of messages with lengths the bytes are.
 #[derive(Default)]
-struct Messages {
+struct Prefixed {
     prefix: [u8; PREFIX_BYTES],
     have: usize,
     /// Bytes of the current message that have not come.
@@ -27,7 +94,7 @@ struct Messages {
     whole: u64,
 }
 
-impl Messages {
+impl Prefixed {
     /// Takes bytes; the length of the last message that they began and did not end.
     fn take(&mut self, mut bytes: &[u8]) -> Option<usize> {
         let mut unended = None;
@@ -53,10 +120,6 @@ impl Messages {
         }
         unended.filter(|_| self.left > 0)
     }
-
-    fn in_message(&self) -> bool {
-        self.left > 0
-    }
 }
 
 /// What a request is part of.
@@ -76,7 +139,7 @@ pub(crate) struct Incoming<B> {
     place: Place,
     rules: Rules,
     of: Of,
-    messages: Messages,
+    messages: Framing,
     charge: Option<Charge>,
     room: Option<Room>,
     /// The end of the request, which waits for room for the answer.
@@ -86,16 +149,17 @@ pub(crate) struct Incoming<B> {
 }
 
 impl<B> Incoming<B> {
-    pub(crate) fn new(inner: B, place: Place, rules: Rules, of: Of) -> Incoming<B> {
-        let messages = Messages::default();
+    /// The body of a request with these headers.
+    pub(crate) fn new(inner: B, headers: &HeaderMap, place: Place, rules: Rules, of: Of) -> Incoming<B> {
+        let messages = Framing::of(headers);
         Incoming { inner, place, rules, of, messages, charge: None, room: None, end: None, unseen_bytes: 0 }
     }
 
     /// What has come is part of a message: room for all of it, or none is needed any more.
     fn took(&mut self, data: &[u8]) {
-        let whole = self.messages.whole;
+        let whole = self.messages.whole();
         let began = self.messages.take(data);
-        self.seen(data.len(), self.messages.whole > whole);
+        self.seen(data.len(), self.messages.whole() > whole);
         if !self.messages.in_message() {
             // In a call the caller is waited for until the request has ended. In a stream the service asks for the next message
             // soon, or waits for the store, which is nothing that the caller has to do; a service that does not ask for long
@@ -239,10 +303,32 @@ mod tests {
             all.extend(std::iter::repeat_n(1, length as usize));
         }
         for chunk in [1, 2, 5, 1_000, 16_384, all.len()] {
-            let mut messages = Messages::default();
+            let mut messages = Prefixed::default();
             let began: Vec<usize> = all.chunks(chunk).filter_map(|bytes| messages.take(bytes)).collect();
-            assert!(!messages.in_message() && messages.whole == 4, "{chunk}");
+            assert!(messages.left == 0 && messages.whole == 4, "{chunk}");
             assert!(began.contains(&40_000) || chunk > 40_000, "{chunk}: {began:?}");
         }
+    }
+
+    #[test]
+    fn a_body_that_is_no_message_of_grpc_takes_room_once_it_is_not_short() {
+        let framed = |length: Option<usize>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.extend(length.map(|length| (CONTENT_LENGTH, HeaderValue::from(length))));
+            Framing::of(&headers)
+        };
+        let began = |length: Option<usize>, bytes: usize| {
+            let mut framing = framed(length);
+            let all = vec![b'{'; bytes];
+            all.chunks(1_000).filter_map(|bytes| framing.take(bytes)).collect::<Vec<_>>()
+        };
+        assert_eq!(began(Some(300), 300), Vec::<usize>::new());
+        assert_eq!(began(None, 300), Vec::<usize>::new());
+        assert_eq!(began(Some(40_000), 40_000), [40_000]);
+        assert_eq!(began(None, 40_000), [usize::MAX], "nobody knows how much comes");
+        let mut large = framed(Some(40_000));
+        assert_eq!((large.take(&[b'{'; 30_000]), large.in_message()), (Some(40_000), true));
+        assert_eq!((large.take(&[b'{'; 10_000]), large.in_message()), (None, false));
     }
 }

@@ -1,4 +1,4 @@
-//! The layer around gRPC services: each call marks work, and what it holds is charged to its connection.
+//! The layer around gRPC services, and HTTP beside them: each call marks work, and what it holds is charged to its connection.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -212,7 +212,9 @@ fn arriving(
 
 /// The request, whose messages need room.
 fn admitted(request: Requested, place: Place, rules: Rules, of: Of) -> Requested {
-    request.map(|body| tonic::body::Body::new(Incoming::new(body, place, rules, of)))
+    let (head, body) = request.into_parts();
+    let body = Incoming::new(body, &head.headers, place, rules, of);
+    Request::from_parts(head, tonic::body::Body::new(body))
 }
 
 fn refused(rules: Rules, full: Full) -> Answered {

@@ -122,6 +122,7 @@ impl Process {
     fn begin(&mut self, connection: &Connection, path: &str) -> (Sending, Answering) {
         let (sending, sent) = mpsc::unbounded();
         let mut request = Request::new(Body::new(StreamBody::new(sent)));
+        request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
         *request.uri_mut() = path.parse().unwrap();
         request.extensions_mut().insert(connection.connect_info());
         let answer = self.service.call(request);

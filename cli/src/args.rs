@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::bench::args::{self as bench, Bench};
 use crate::config::check::port_of;
 use crate::config::shape::BrokerKind;
+use crate::shop::via::Via;
 use crate::show::out::Switches;
 
 /// host:port, where something can be reached.
@@ -399,6 +400,9 @@ pub struct Shop {
     /// Who orders; else the command use says it
     #[arg(long, value_name = "CID")]
     pub cid: Option<String>,
+    /// How portals are asked: grpc, http or mqtt; with an address in place of the configured ones: http://HOST:PORT
+    #[arg(long, value_name = "WAY", default_value = "grpc")]
+    pub via: Via,
     /// The rest is as in every REPL.
     #[command(flatten)]
     pub tool: Tool,

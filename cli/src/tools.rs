@@ -17,6 +17,7 @@ use crate::repl::drive::drive;
 use crate::repl::ids::Ids;
 use crate::repl::lines::{Given, is_person};
 use crate::shop::session::ShopSession;
+use crate::shop::via::{Asking, OverBroker, Via, Way};
 use crate::show::out::Out;
 
 fn given(tool: &Tool) -> Given {
@@ -81,22 +82,34 @@ impl Drop for Feeder {
 /// # Errors
 /// The first failure, if no person is there to go on.
 pub async fn shop(args: &Shop, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
-    let addresses = addresses(&args.tool.portal, &loaded.config.client_portals);
-    let portals = Portals::new(
-        "client portal",
-        &addresses,
-        loaded.config.whose(),
-        patience(loaded),
-        Some(out.clone()),
-    )?;
-    shop_at(portals, args.cid.clone(), &given(&args.tool), out).await
+    let Via { way, address } = &args.via;
+    if address.is_some() && !args.tool.portal.is_empty() {
+        return Err(Failure::usage("--via with an address and --portal are two answers to one question"));
+    }
+    let portals = || {
+        let named = address.as_slice();
+        let named = if named.is_empty() { &args.tool.portal } else { named };
+        let addresses = addresses(named, &loaded.config.client_portals);
+        let cluster = loaded.config.whose();
+        Portals::new("client portal", &addresses, cluster, patience(loaded), Some(out.clone()))
+    };
+    let asking = match way {
+        Way::Grpc => Asking::Grpc(portals()?),
+        Way::Http => Asking::Http(portals()?),
+        Way::Mqtt if !args.tool.portal.is_empty() => {
+            return Err(Failure::usage("--portal: over a broker nobody chooses the portal")
+                .next("name the broker: --via mqtt://HOST:PORT"));
+        }
+        Way::Mqtt => Asking::Mqtt(OverBroker::new(address.as_deref(), loaded)?),
+    };
+    shop_at(asking, args.cid.clone(), &given(&args.tool), out).await
 }
 
 /// The shoppers' REPL over these portals.
 ///
 /// # Errors
 /// The first failure, if no person is there to go on.
-pub async fn shop_at(portals: Portals, cid: Option<String>, given: &Given, out: &Out) -> Result<(), Failure> {
+pub async fn shop_at(portals: Asking, cid: Option<String>, given: &Given, out: &Out) -> Result<(), Failure> {
     let ids = Ids::default();
     let mut session = ShopSession::new(portals, ids.clone(), cid);
     if is_person(given) {

@@ -19,6 +19,7 @@ mod confirm;
 mod create;
 mod list;
 mod modify;
+pub mod operations;
 mod service;
 
 use std::sync::Arc;
@@ -26,12 +27,24 @@ use std::sync::Arc;
 use portal::serve::{Serving, Stop};
 use portal::{Config, Portal};
 
+/// The word of its operations in the topics of requests.
+pub const TOPICS: &str = "shop";
+
+/// The name of the gRPC service.
+pub const SERVICE: &str = service::NAME;
+
 /// Runs a client portal until `stop` is ready.
 ///
 /// The future fails if the portal cannot start, or its server failed.
 #[must_use]
 pub fn serve(config: Config, stop: Stop) -> Serving {
-    Box::pin(portal::serve::run(config, stop, service::NAME, service::routes))
+    let service = portal::serve::Service {
+        name: service::NAME,
+        routes: service::routes,
+        operations: operations::ALL,
+        topics: Some(TOPICS),
+    };
+    Box::pin(portal::serve::run(config, stop, service))
 }
 
 /// The service without a server, for callers in this process: each call is a request of one portal.

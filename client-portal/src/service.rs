@@ -1,9 +1,9 @@
-//! The service: each RPC goes to the function of its name; errors become statuses in one place, by `portal::status`.
+//! The gRPC service: each RPC is the operation of its name.
 
 use std::sync::Arc;
 
 use portal::Portal;
-use portal::serve::DECODE_BYTES_MAX;
+use portal::serve::{DECODE_BYTES_MAX, answered};
 use proto::portal::shop_server::{Shop, ShopServer};
 use proto::portal::{
     BrowseProductsRequest, BrowseProductsResponse, CreateOrderRequest, GetOrderRequest, ListOrdersRequest,
@@ -12,7 +12,9 @@ use proto::portal::{
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use crate::{browse, cancel, confirm, create, list, modify};
+use crate::operations::{
+    BrowseProducts, CancelOrder, ConfirmOrder, CreateOrder, GetOrder, GetProduct, ListOrders, ModifyOrder,
+};
 
 /// The name of the gRPC service.
 pub(crate) const NAME: &str = "feira.portal.v1.Shop";
@@ -27,51 +29,43 @@ pub(crate) fn routes(portal: Arc<Portal>) -> Routes {
 #[tonic::async_trait]
 impl Shop for Service {
     async fn create_order(&self, request: Request<CreateOrderRequest>) -> Result<Response<Order>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(create::create_order(&self.0, request.into_inner()).await?))
+        answered::<CreateOrder>(&self.0, request).await
     }
 
     async fn modify_order(&self, request: Request<ModifyOrderRequest>) -> Result<Response<Order>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(modify::modify_order(&self.0, request.into_inner()).await?))
+        answered::<ModifyOrder>(&self.0, request).await
     }
 
     async fn confirm_order(&self, request: Request<OrderRequest>) -> Result<Response<Order>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(confirm::confirm_order(&self.0, request.into_inner()).await?))
+        answered::<ConfirmOrder>(&self.0, request).await
     }
 
     async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<Order>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(list::get_order(&self.0, &request.into_inner()).await?))
+        answered::<GetOrder>(&self.0, request).await
     }
 
     async fn list_orders(
         &self,
         request: Request<ListOrdersRequest>,
     ) -> Result<Response<ListOrdersResponse>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(list::list_orders(&self.0, &request.into_inner()).await?))
+        answered::<ListOrders>(&self.0, request).await
     }
 
     async fn cancel_order(&self, request: Request<OrderRequest>) -> Result<Response<Order>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(cancel::cancel_order(&self.0, request.into_inner()).await?))
+        answered::<CancelOrder>(&self.0, request).await
     }
 
     async fn browse_products(
         &self,
         request: Request<BrowseProductsRequest>,
     ) -> Result<Response<BrowseProductsResponse>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(browse::browse_products(&self.0, &request.into_inner()).await?))
+        answered::<BrowseProducts>(&self.0, request).await
     }
 
     async fn get_product(
         &self,
         request: Request<ShopGetProductRequest>,
     ) -> Result<Response<Product>, Status> {
-        let _permit = self.0.admit()?;
-        Ok(Response::new(browse::get_product(&self.0, &request.into_inner()).await?))
+        answered::<GetProduct>(&self.0, request).await
     }
 }

@@ -45,6 +45,11 @@ fn late() -> Status {
 }
 
 fn kind(path: &str) -> Kind {
+    if let Some(path) = path.strip_prefix("/v1/") {
+        let is_list =
+            path.rsplit('/').next().is_some_and(|last| matches!(last, "clients" | "products" | "orders"));
+        return Kind::Call(if is_list { PAGE_BYTES } else { DOCUMENT_BYTES });
+    }
     let Some((service, method)) = path.trim_start_matches('/').split_once('/') else { return Kind::Free };
     match (service, method) {
         ("feira.portal.v1.Portal", _) | ("grpc.health.v1.Health", "Check") => Kind::Free,
@@ -65,6 +70,8 @@ mod tests {
         assert_eq!(kind("/feira.portal.v1.Shop/BrowseProducts"), Kind::Call(PAGE_BYTES));
         assert_eq!(kind("/feira.portal.v1.Shop/GetOrder"), Kind::Call(DOCUMENT_BYTES));
         assert_eq!(kind("/feira.portal.v1.Portal/Status"), Kind::Free);
+        assert_eq!(kind("/v1/clients/ana/orders"), Kind::Call(PAGE_BYTES));
+        assert_eq!(kind("/v1/clients/ana/orders/7"), Kind::Call(DOCUMENT_BYTES));
         for (status, own) in [(full(Full::Own), true), (full(Full::All), false), (late(), true)] {
             let told = Error::from_status(&status);
             assert!(matches!(told, Some(Error::Overloaded { own: of, .. }) if of == own), "{told:?}");

@@ -1,14 +1,14 @@
 //! The errors that a user meets, and the one table of codes and reasons (`docs/SCHEMA.md` prints the same).
 //!
 //! Each variant answers two questions: did it happen (only [`Error::OutcomeUnknown`] says "maybe"), and the user's remedy.
-//! The way over the wire, both directions, is in `status`. Leaves out HTTP and MQTT, which will use the same table.
+//! The way over the wire, both directions, is in `status` for gRPC and in `transport::problem` for HTTP and MQTT.
 
 use std::fmt;
 
 use store_client::Cause;
 use tonic::Code;
 
-use crate::limits::ORDER_LINES_MAX;
+use crate::limits::{ORDER_LINES_MAX, REQUEST_BYTES_MAX};
 
 /// The kinds of documents that errors speak of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -303,6 +303,14 @@ fn and_more(more: u64) -> String {
 }
 
 impl Error {
+    /// A request of more than [`REQUEST_BYTES_MAX`].
+    pub fn too_large() -> Error {
+        const WHY: &str =
+            "is larger than 1 MiB (1,048,576 bytes), the most that a portal reads; send it in parts";
+        const _: () = assert!(REQUEST_BYTES_MAX == 1_048_576, "the text above says so");
+        Error::invalid("request", WHY)
+    }
+
     /// A wrong field.
     pub fn invalid(field: impl Into<String>, why: impl Into<String>) -> Error {
         Error::Invalid { field: field.into(), why: why.into() }
@@ -340,6 +348,36 @@ impl Error {
             Error::OutcomeUnknown { .. } => (Code::DeadlineExceeded, "OUTCOME_UNKNOWN"),
             Error::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
             Error::Damaged { .. } => (Code::Internal, "DAMAGED_RECORD"),
+        }
+    }
+
+    /// The table, for HTTP (RFC 9110, 15; 429 of RFC 6585, 507 of RFC 4918). A client is part of a resource's path there, so one
+    /// that is not registered is not found; 401 would promise a way to log in.
+    #[must_use]
+    pub const fn http_status(&self) -> u16 {
+        match self {
+            Error::Invalid { .. } => 400,
+            Error::NotYours { .. } => 403,
+            Error::UnknownClient { .. } | Error::NotFound { .. } => 404,
+            Error::AlreadyExists { .. }
+            | Error::IdKept { .. }
+            | Error::ShortStock { .. }
+            | Error::Held { .. }
+            | Error::NotOpen { .. }
+            | Error::Closing { .. }
+            | Error::OrderFull { .. }
+            | Error::OrderEmpty { .. }
+            | Error::Contended { .. }
+            | Error::RequestClosed { .. } => 409,
+            Error::Gone { .. } | Error::RequestExpired { .. } => 410,
+            Error::Changed { .. } => 412,
+            Error::WrongCluster { .. } => 421,
+            Error::RequestReused { .. } => 422,
+            Error::Overloaded { .. } => 429,
+            Error::Damaged { .. } => 500,
+            Error::Unavailable { cause: Cause::OutOfSpace, .. } => 507,
+            Error::Unavailable { .. } => 503,
+            Error::OutcomeUnknown { .. } => 504,
         }
     }
 

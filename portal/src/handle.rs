@@ -52,6 +52,8 @@ pub struct Portal {
     clock: Clock,
     /// Store transactions sent.
     transactions: AtomicU64,
+    /// Requests from the broker that nobody could be answered.
+    unanswerable: AtomicU64,
     /// Requests that may run at once.
     requests: Semaphore,
     /// How many those are, at most.
@@ -87,6 +89,7 @@ impl Portal {
             fetches: Fetches::default(),
             clock: Clock(Instant::now()),
             transactions: AtomicU64::new(0),
+            unanswerable: AtomicU64::new(0),
             requests: Semaphore::new(requests_max),
             requests_max,
             bus_problem: Mutex::default(),
@@ -151,6 +154,11 @@ impl Portal {
         is_news
     }
 
+    /// One more request from the broker says nothing of where its answer may go.
+    pub(crate) fn count_unanswerable(&self) -> u64 {
+        self.unanswerable.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// One more transaction goes to the store.
     pub(crate) fn count_transaction(&self) {
         self.transactions.fetch_add(1, Ordering::Relaxed);
@@ -179,6 +187,7 @@ impl Portal {
             unproven: groups.iter().map(|group| group.unproven).sum(),
             cluster_id: self.cluster.get().map_or(0, |cluster| cluster.get()),
             transactions: self.transactions.load(Ordering::Relaxed),
+            unanswerable: self.unanswerable.load(Ordering::Relaxed),
             up_ms: now_ms,
             store_problem: self.store.problem().unwrap_or_default(),
             bus_problem: self.bus_problem.lock().clone(),

@@ -32,12 +32,15 @@ pub mod id;
 pub mod key;
 pub mod limits;
 pub mod lookup;
+pub mod meant;
 pub mod money;
+pub mod operation;
 pub mod order_write;
 pub mod page;
 pub mod reader;
 pub mod serve;
 pub mod status;
+pub mod transport;
 
 pub use crate::config::Config;
 pub use crate::error::Error;

@@ -1,6 +1,7 @@
 //! Starting and stopping a portal: the same for both.
 //!
-//! Served beside the portal's own service: `feira.portal.v1.Portal` (status), gRPC health and reflection. A stop lets
+//! Served beside the portal's own service, on one port: `feira.portal.v1.Portal` (status), gRPC health and reflection, and the
+//! same operations over HTTP/JSON. A stop lets
 //! requests under way end for at most the grace, then ends.
 
 use std::future::Future;
@@ -10,12 +11,10 @@ use std::time::Duration;
 
 use admission::Guard;
 use admission::limits::{HEADER_BYTES_MAX, PING_S, REQUESTS_MAX, STREAM_WINDOW_BYTES, WINDOW_BYTES};
-use axum::http::HeaderValue;
 use axum::middleware::Next;
 use proto::portal::portal_server::{Portal as PortalService, PortalServer};
 use proto::portal::{PortalStatusRequest, PortalStatusResponse};
 use store_client::unreadable::{explained, unreadable};
-use store_keys::{ClusterId, NotAnId};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -31,21 +30,17 @@ use crate::config::{Config, StartError};
 use crate::error::Error;
 use crate::handle::Portal;
 use crate::limits::REQUEST_BYTES_MAX;
+use crate::meant::CLUSTER_HEADER;
+use crate::operation::{Operation, Registered};
+use crate::transport::{http, mqtt};
 
 /// When this is ready, the portal stops.
 pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// A running portal; ready when it has stopped.
 pub type Serving = Pin<Box<dyn Future<Output = Result<(), StartError>> + Send>>;
 
-/// The metadata in which a request names the cluster that it is meant for.
-pub const CLUSTER_HEADER: &str = "feira-cluster-id";
 /// The name of the status service.
 const PORTAL_SERVICE: &str = "feira.portal.v1.Portal";
-
-/// What is wrong with a request of more than [`REQUEST_BYTES_MAX`].
-const TOO_LARGE: &str =
-    "is larger than 1 MiB (1,048,576 bytes), the most that a portal reads; send it in parts";
-const _: () = assert!(REQUEST_BYTES_MAX == 1_048_576, "the text above says so");
 
 struct StatusService(Arc<Portal>);
 
@@ -59,16 +54,35 @@ impl PortalService for StatusService {
     }
 }
 
-/// Runs a portal until `stop` is ready. `name` is its gRPC service, `routes` makes it.
+/// An operation's answer over gRPC.
+///
+/// # Errors
+/// As [`Portal::call`], as a status.
+pub async fn answered<O: Operation>(
+    portal: &Portal,
+    request: Request<O::Request>,
+) -> Result<Response<O::Response>, Status> {
+    Ok(Response::new(portal.call::<O>(request.into_inner()).await?))
+}
+
+/// What a portal serves.
+pub struct Service {
+    /// The name of its gRPC service.
+    pub name: &'static str,
+    /// Makes that service.
+    pub routes: fn(Arc<Portal>) -> Routes,
+    /// Its operations, for the other transports.
+    pub operations: &'static [Registered],
+    /// Its word in the topics of requests; `None`: it takes none from the broker.
+    pub topics: Option<&'static str>,
+}
+
+/// Runs a portal until `stop` is ready.
 ///
 /// # Errors
 /// It cannot start, or the server failed.
-pub async fn run(
-    mut config: Config,
-    stop: Stop,
-    name: &'static str,
-    routes: impl FnOnce(Arc<Portal>) -> Routes,
-) -> Result<(), StartError> {
+pub async fn run(mut config: Config, stop: Stop, service: Service) -> Result<(), StartError> {
+    let name = service.name;
     config.check()?;
     let lease_ms = u64::try_from(config.lease.as_millis()).unwrap_or(u64::MAX);
     let portal =
@@ -81,25 +95,27 @@ pub async fn run(
     let address = listener.local_addr().map_err(failed)?;
     let incoming = Guard::new(admitted::limits(), admitted::PREFACE_BYTES).connections(listener);
     let (health, health_service) = tonic_health::server::health_reporter();
-    for service in ["", name, PORTAL_SERVICE] {
-        health.set_service_status(service, ServingStatus::Serving).await;
-    }
-    let status = PortalServer::new(StatusService(portal.clone()));
-    let routes = routes(portal.clone()).add_service(status).add_service(health_service);
-    let routes = reflected(routes, name);
-    let mut tasks = JoinSet::new();
+    let well = ["", name, PORTAL_SERVICE].map(|name| health.set_service_status(name, ServingStatus::Serving));
+    futures::future::join_all(well).await;
+    let (stopping, mut stopped) = watch::channel(false);
+    // Dropped with this: those that only keep the cache coherent. Waited for: those that answer somebody.
+    let (mut tasks, mut requests) = (JoinSet::new(), JoinSet::new());
     if let Some(bus) = config.bus.take() {
+        if let Some(word) = service.topics {
+            let (portal, stopped) = (portal.clone(), stopped.clone());
+            requests.spawn(mqtt::run(portal, bus.clone(), word, service.operations, stopped, config.grace));
+        }
         tasks.spawn(bus::run(portal.clone(), bus));
     }
-    let (stopping, mut stopped) = watch::channel(false);
     let stopping = async move {
         stop.await;
         health.set_service_status("", ServingStatus::NotServing).await;
         health.set_service_status(name, ServingStatus::NotServing).await;
         stopping.send_replace(true);
     };
-    let routes = in_our_words(for_this_cluster(routes, name, portal.clone()));
+    let own = (service.routes)(portal.clone()).add_service(health_service);
     let server = Server::builder()
+        .accept_http1(true)
         .layer(admitted::layer())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
@@ -107,20 +123,31 @@ pub async fn run(
         .max_concurrent_streams(REQUESTS_MAX)
         .http2_keepalive_interval(Some(Duration::from_secs(PING_S)))
         .http2_keepalive_timeout(Some(Duration::from_secs(PING_S)))
-        .add_routes(routes)
+        .add_routes(all_routes(own, &service, &portal))
         .serve_with_incoming_shutdown(incoming, stopping);
     tracing::info!(portal = config.name, %address, "serving");
     if let Some(bound) = config.bound.take() {
-        // Nobody waits for it any more: no harm.
-        let _ = bound.send(address);
+        let _ = bound.send(address); // Nobody waits for it any more: no harm.
     }
     tokio::select! {
-        served = server => served?,
+        served = async {
+            let served = server.await;
+            requests.join_all().await;
+            served
+        } => served?,
         () = grace_over(&mut stopped, config.grace) => {
             tracing::warn!(portal = config.name, "requests were still under way when the grace ended");
         }
     }
     Ok(())
+}
+
+/// The portal's own gRPC services and those beside them, and its operations over HTTP.
+fn all_routes(own: Routes, service: &Service, portal: &Arc<Portal>) -> Routes {
+    let own = own.add_service(PortalServer::new(StatusService(Arc::clone(portal))));
+    let grpc = in_our_words(reflected(own, service.name)).into_axum_router();
+    let http = http::router(portal, service.name, service.operations);
+    for_this_cluster(grpc.fallback(http::nothing_here).merge(http), service.name, Arc::clone(portal))
 }
 
 async fn grace_over(stopped: &mut watch::Receiver<bool>, grace: Duration) {
@@ -132,45 +159,33 @@ async fn grace_over(stopped: &mut watch::Receiver<bool>, grace: Duration) {
 }
 
 /// The routes, where requests of the portal's service that name another cluster are refused. A request that names none is served.
-fn for_this_cluster(routes: Routes, name: &str, portal: Arc<Portal>) -> Routes {
+fn for_this_cluster(routes: axum::Router, name: &str, portal: Arc<Portal>) -> Routes {
     let service = format!("/{name}/");
     let check = move |request: axum::extract::Request, next: Next| {
         let named = request.headers().get(CLUSTER_HEADER);
-        let is_of_service = request.uri().path().starts_with(&service);
-        let checked = if is_of_service { portal.check_named(named) } else { Ok(()) };
+        let path = request.uri().path();
+        let (is_grpc, is_http) = (path.starts_with(&service), path.starts_with("/v1/"));
+        let checked = if is_grpc || is_http { portal.check_named(named) } else { Ok(()) };
         async move {
             match checked {
                 Ok(()) => next.run(request).await,
+                Err(error) if is_http => http::refused(error),
                 Err(error) => Status::from(error).into_http(),
             }
         }
     };
-    routes.into_axum_router().layer(axum::middleware::from_fn(check)).into()
-}
-
-impl Portal {
-    /// Refuses what is meant for another cluster.
-    fn check_named(&self, named: Option<&HeaderValue>) -> Result<(), Error> {
-        let (Some(named), Some(ours)) = (named, self.cluster.get()) else { return Ok(()) };
-        let meant = named.to_str().ok().and_then(|text| text.parse::<ClusterId>().ok());
-        let meant = meant.ok_or_else(|| Error::invalid(CLUSTER_HEADER, NotAnId.to_string()))?;
-        if meant == *ours {
-            return Ok(());
-        }
-        let portal = format!("{} of cluster {ours}", self.status().name);
-        Err(Error::WrongCluster { portal, meant: meant.to_string() })
-    }
+    routes.layer(axum::middleware::from_fn(check)).into()
 }
 
 /// The routes, with what the gRPC library says of a request that is too large ([`DECODE_BYTES_MAX`]; the only thing for
 /// which it says OUT_OF_RANGE, and we never do) or no message put into the words of our own table of errors.
 fn in_our_words(routes: Routes) -> Routes {
     let explain = |status: &Status| {
-        let what = match status.code() {
-            Code::OutOfRange if status.details().is_empty() => Some(TOO_LARGE.to_owned()),
-            _ => unreadable(status),
+        let error = match status.code() {
+            Code::OutOfRange if status.details().is_empty() => Some(Error::too_large()),
+            _ => unreadable(status).map(|what| Error::invalid("request", what)),
         };
-        what.map(|what| Status::from(Error::invalid("request", what)))
+        error.map(Status::from)
     };
     let layer = axum::middleware::map_response(move |response: axum::response::Response| async move {
         explained(response.map(Body::new), explain)

@@ -53,7 +53,7 @@ impl From<Error> for Status {
 }
 
 /// The error with its lists and texts cut to what trailers can carry.
-fn bounded(error: Error) -> Error {
+pub(crate) fn bounded(error: Error) -> Error {
     match error {
         Error::ShortStock { mut short, more } => {
             let cut = keep_items(&mut short, |one| one.pid.len() + 60);
@@ -111,7 +111,7 @@ fn cut(text: &str, bytes_max: usize) -> String {
     format!("{}…", &text[..end])
 }
 
-fn metadata(error: &Error) -> HashMap<String, String> {
+pub(crate) fn metadata(error: &Error) -> HashMap<String, String> {
     let pairs: Vec<(&str, String)> = match error {
         Error::Invalid { field, why } => vec![("field", field.clone()), ("why", why.clone())],
         Error::RequestReused { request } | Error::RequestClosed { request } => {
@@ -160,10 +160,10 @@ fn metadata(error: &Error) -> HashMap<String, String> {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// Reads the fields of a status that one of our portals sent.
-struct Fields {
-    metadata: HashMap<String, String>,
-    violations: Vec<PreconditionViolation>,
+/// Reads the fields of an error that one of our portals sent.
+pub(crate) struct Fields {
+    pub(crate) metadata: HashMap<String, String>,
+    pub(crate) violations: Vec<PreconditionViolation>,
 }
 
 impl Fields {
@@ -203,7 +203,7 @@ impl Fields {
         self.violations.iter().map(|violation| violation.subject.clone()).collect()
     }
 
-    fn error(&self, reason: &str) -> Option<Error> {
+    pub(crate) fn error(&self, reason: &str) -> Option<Error> {
         Some(match reason {
             "INVALID_FIELD" => Error::Invalid { field: self.text("field")?, why: self.text("why")? },
             "REQUEST_ID_REUSED" => Error::RequestReused { request: self.text("request")? },
@@ -275,10 +275,15 @@ impl Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn every_error() -> Vec<Error> {
+    pub(crate) fn every_error() -> Vec<Error> {
+        let unavailable = Cause::ALL.map(|cause| Error::Unavailable { cause, why: "no leader".into() });
+        refusals().into_iter().chain(unavailable).collect()
+    }
+
+    fn refusals() -> Vec<Error> {
         let (kind, id) = (Kind::Product, "maçã".to_owned());
         let oid = "0123456789abcdefghjkmnpq".to_owned();
         vec![
@@ -319,8 +324,7 @@ mod tests {
 
     #[test]
     fn every_error_survives_the_wire() {
-        let unavailable = Cause::ALL.map(|cause| Error::Unavailable { cause, why: "no leader".into() });
-        for error in every_error().into_iter().chain(unavailable) {
+        for error in every_error() {
             let status = Status::from(error.clone());
             assert_eq!((status.code(), status.message()), (error.code(), error.to_string().as_str()));
             assert_eq!(Error::from_status(&status), Some(error));
@@ -328,8 +332,25 @@ mod tests {
     }
 
     #[test]
+    fn the_table_for_people_is_the_table() {
+        let text = include_str!("../../docs/SCHEMA.md");
+        for error in every_error() {
+            let (code, reason) = error.code_and_reason();
+            let rows = text.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+            let row = rows.filter(|row| row.len() == 8).find(|row| row[2] == reason);
+            let row = row.unwrap_or_else(|| panic!("docs/SCHEMA.md has no row for {reason}"));
+            assert_eq!(
+                row[1].replace('_', "").to_lowercase(),
+                format!("{code:?}").to_lowercase(),
+                "{reason}"
+            );
+            assert_eq!(row[6], error.http_status().to_string(), "{reason}");
+        }
+    }
+
+    #[test]
     fn reasons_are_distinct() {
-        let mut errors = every_error();
+        let mut errors = refusals();
         errors.dedup_by_key(|error| std::mem::discriminant(error));
         let mut reasons: Vec<&str> = errors.iter().map(|error| error.code_and_reason().1).collect();
         let all = reasons.len();

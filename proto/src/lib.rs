@@ -6,6 +6,8 @@
 //! - [`build`]: short ways to write transactions;
 //! - [`check`]: the field checks at the admission of every gRPC service;
 //! - [`mod@write`]: the single-record writes, spelled as transactions;
+//! - [`json`]: the JSON form of the portals' messages;
+//! - [`json_fields`]: the fields that are not what their type says there;
 //! - [`keys`]: integers as keys that sort, ids as parts of keys;
 //! - [`hash`]: where a key stands on the ring, and digests.
 //!
@@ -16,6 +18,8 @@
 pub mod build;
 pub mod check;
 pub mod hash;
+pub mod json;
+pub mod json_fields;
 pub mod keys;
 pub mod write;
 

@@ -269,6 +269,53 @@ async fn staff_and_shoppers_do_everything_by_script_in_either_language() {
 }
 
 #[tokio::test]
+async fn shoppers_order_with_one_tool_over_each_transport() {
+    let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
+    exits(&cluster.tool(&["admin", "insert-client", "ana", "{}"]), 0);
+    exits(
+        &cluster.tool(&["admin", "insert-product", "fig", "description=Fig", "quantity=100", "price=1.5"]),
+        0,
+    );
+    let listens = format!("http://{}", cluster.address("client-1"));
+    for (at, via) in ["grpc", "http", "mqtt", &listens].into_iter().enumerate() {
+        let shop = |words: &[&str]| {
+            cluster.tool(&[&["--json", "shop", "--via", via, "--cid", "ana"], words].concat())
+        };
+        let id = format!("r-{at}");
+        let order = ["create-order", "fig=2", "--request", &id];
+        let [made, again] = [shop(&order), shop(&order)];
+        exits(&made, 0);
+        assert_eq!(documents(&again), documents(&made), "{via}");
+        let oid = documents(&made)[0]["oid"].as_str().unwrap().to_owned();
+        exits(&shop(&["modify-order", &oid, "fig=3"]), 0);
+        let shown = shop(&["get-order", &oid]);
+        assert_eq!(documents(&shown)[0]["total"], json!("4.50"), "{via}: {shown:?}");
+        let short = shop(&["create-order", "fig=999"]);
+        exits(&short, 1);
+        assert!(err(&short).contains("left"), "{via}: {}", err(&short));
+        exits(&shop(&["confirm-order", &oid]), 0);
+        assert_eq!(documents(&shop(&["list-orders"]))[0].as_array().unwrap().len(), at + 1, "{via}");
+        assert_eq!(documents(&shop(&["products", "f"]))[0][0]["pid"], json!("fig"), "{via}");
+    }
+    let status = cluster.tool(&["shop", "--via", "mqtt", "portal"]);
+    exits(&status, 2);
+    let nobody = cluster.tool(&[
+        "--set",
+        "tool.patience_seconds=1",
+        "shop",
+        "--via",
+        "mqtt://127.0.0.1:1",
+        "--cid",
+        "ana",
+        "list-orders",
+    ]);
+    exits(&nobody, 3);
+    assert!(err(&nobody).contains("127.0.0.1:1"), "{}", err(&nobody));
+    exits(&cluster.tool(&["shop", "--via", "amqp", "products"]), 2);
+    exits(&cluster.tool(&["audit"]), 0);
+}
+
+#[tokio::test]
 async fn a_script_ends_at_its_first_failure_with_its_line_and_class() {
     let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
     let script = "insert-client ana {}\n# two\ninsert-client ana {}\ninsert-client bia {}\n";
@@ -363,29 +410,22 @@ async fn an_unknown_outcome_is_told_with_what_settles_it() {
     let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
     exits(&cluster.tool(&["admin", "insert-client", "ana", "{}"]), 0);
     exits(&cluster.tool(&["admin", "insert-product", "fig", "description=Fig", "quantity=9", "price=1"]), 0);
-    // The portal takes the order and says nothing any more.
-    cluster.signal("client-1", Signal::SIGSTOP);
-    let order = [
-        "--set",
-        "tool.patience_seconds=1",
-        "shop",
-        "--cid",
-        "ana",
-        "create-order",
-        "fig=2",
-        "--request",
-        "r-1",
-    ];
-    let lost = cluster.tool(&order);
-    exits(&lost, 5);
-    assert!(err(&lost).contains("outcome unknown") && err(&lost).contains("--request r-1"), "{}", err(&lost));
-    cluster.signal("client-1", Signal::SIGCONT);
-    let order = ["--json", "shop", "--cid", "ana", "create-order", "fig=2", "--request", "r-1"];
-    let [settled, again] = [cluster.tool(&order), cluster.tool(&order)];
-    exits(&settled, 0);
-    assert_eq!(documents(&settled), documents(&again));
-    let left = cluster.tool(&["--json", "admin", "list-products"]);
-    assert_eq!(documents(&left)[0][0]["quantity"], 7, "ordered once");
+    for (via, left) in [("grpc", 7), ("http", 5), ("mqtt", 3)] {
+        // The portal takes the order and says nothing any more.
+        cluster.signal("client-1", Signal::SIGSTOP);
+        let shop = ["shop", "--via", via, "--cid", "ana", "create-order", "fig=2", "--request", via];
+        let lost = cluster.tool(&[&["--set", "tool.patience_seconds=1"], &shop[..]].concat());
+        exits(&lost, 5);
+        let said = err(&lost);
+        assert!(said.contains("outcome unknown") && said.contains(&format!("--request {via}")), "{said}");
+        cluster.signal("client-1", Signal::SIGCONT);
+        let order = [&["--json"], &shop[..]].concat();
+        let [settled, again] = [cluster.tool(&order), cluster.tool(&order)];
+        exits(&settled, 0);
+        assert_eq!(documents(&settled), documents(&again));
+        let shelf = cluster.tool(&["--json", "admin", "list-products"]);
+        assert_eq!(documents(&shelf)[0][0]["quantity"], left, "ordered once");
+    }
 
     let (_, others) = paused(&cluster).await;
     others.iter().for_each(|node| cluster.signal(node, Signal::SIGSTOP));

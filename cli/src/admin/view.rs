@@ -72,13 +72,7 @@ fn in_a_cell(fields: &[(String, String)]) -> String {
 /// A client as a document.
 #[must_use]
 pub fn client_document(client: &Client) -> Value {
-    json!({
-        "cid": client.cid,
-        "data": json_of(&client.data),
-        "open_orders": client.open_orders,
-        "etag": client.etag,
-        "version": client.version,
-    })
+    serde_json::to_value(client).expect("our messages are JSON")
 }
 
 /// One client.
@@ -120,24 +114,12 @@ pub fn clients(clients: &[Client]) -> Answer {
     Answer::table(head, clients.iter().map(client_document).collect(), table)
 }
 
-/// A product as a document.
+/// A product as a document, with what is left of it as `quantity` too, as in the data that people send.
 #[must_use]
 pub fn product_document(product: &Product) -> Value {
-    let stock = product.stock.unwrap_or_default();
-    json!({
-        "pid": product.pid,
-        "description": product.description,
-        "price": product.price,
-        "quantity": stock.available,
-        "stock": {
-            "initial": stock.initial, "adjusted": stock.adjusted,
-            "available": stock.available, "held": stock.held, "etag": stock.etag,
-        },
-        "extra": serde_json::from_str::<Value>(&product.extra).unwrap_or(Value::Null),
-        "etag": product.etag,
-        "version": product.version,
-        "stock_age_ms": product.stock_age_ms,
-    })
+    let mut document = serde_json::to_value(product).expect("our messages are JSON");
+    document["quantity"] = product.stock.unwrap_or_default().available.into();
+    document
 }
 
 /// One product.

@@ -16,6 +16,7 @@ use crate::reach::portals::Portals;
 use crate::reach::whose::named;
 use crate::repl::lines::Given;
 use crate::role::signals::Signals;
+use crate::shop::via::Asking;
 use crate::show::out::Out;
 use crate::tools::shop_at;
 use crate::up::bootstrap::bootstrap;
@@ -125,7 +126,7 @@ async fn shop(stage: &mut Stage) -> Result<(), Failure> {
     let cid = shopper.map(|shopper| shopper.cid);
     let out = stage.out.clone();
     let given = Given::default();
-    let shop = shop_at(portals, cid, &given, &out);
+    let shop = shop_at(Asking::Grpc(portals), cid, &given, &out);
     tokio::select! {
         left = shop => left,
         attended = attend(&mut stage.supervisor, std::future::pending()) => attended,

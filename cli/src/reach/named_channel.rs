@@ -1,6 +1,6 @@
 //! A connection on which every request names the cluster that it is meant for, so that a portal or node of another refuses it.
 
-use portal::serve::CLUSTER_HEADER;
+use portal::meant::CLUSTER_HEADER;
 use store_keys::ClusterId;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;

@@ -4,4 +4,5 @@
 
 pub mod orders;
 pub mod session;
+pub mod via;
 pub mod view;

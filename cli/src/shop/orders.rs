@@ -1,6 +1,8 @@
 //! The calls about orders, each with the request id and the retries that its kind needs.
 
-use proto::portal::shop_client::ShopClient;
+use client_portal::operations::{
+    BrowseProducts, CancelOrder, ConfirmOrder, CreateOrder, GetOrder, GetProduct, ListOrders, ModifyOrder,
+};
 use proto::portal::{
     BrowseProductsRequest, CreateOrderRequest, GetOrderRequest, LineChange, ListOrdersRequest,
     ModifyOrderRequest, Order, OrderRequest, OrderSummary, Product, RequestId, ShopGetProductRequest,
@@ -9,7 +11,7 @@ use proto::portal::{
 use crate::admin::paging::{Listing, Part, gather};
 use crate::failure::Failure;
 use crate::reach::places::{Call, READ};
-use crate::reach::portals::Portals;
+use crate::shop::via::Asks;
 
 /// The lines of a request.
 #[must_use]
@@ -22,7 +24,7 @@ pub fn lines(lines: &[(String, i64)]) -> Vec<LineChange> {
 /// # Errors
 /// UNAUTHENTICATED, NOT_FOUND, FAILED_PRECONDITION (stock), or as every call.
 pub async fn create(
-    portals: &Portals,
+    portals: &impl Asks,
     cid: &str,
     lines: Vec<LineChange>,
     request: RequestId,
@@ -30,8 +32,7 @@ pub async fn create(
 ) -> Result<Order, Failure> {
     let call = Call { request: Some(&request), insistent };
     let message = CreateOrderRequest { cid: cid.to_owned(), lines, request: Some(request.clone()) };
-    let rpc = |channel, message| async move { ShopClient::new(channel).create_order(message).await };
-    portals.send(call, message, rpc).await
+    portals.ask::<CreateOrder>(call, message).await
 }
 
 /// Sets quantities of an order.
@@ -39,7 +40,7 @@ pub async fn create(
 /// # Errors
 /// As [`create`], PERMISSION_DENIED, ABORTED.
 pub async fn modify(
-    portals: &Portals,
+    portals: &impl Asks,
     (cid, oid): (&str, &str),
     lines: Vec<LineChange>,
     if_match: u64,
@@ -54,49 +55,49 @@ pub async fn modify(
         if_match,
         request: Some(request.clone()),
     };
-    let rpc = |channel, message| async move { ShopClient::new(channel).modify_order(message).await };
-    portals.send(call, message, rpc).await
+    portals.ask::<ModifyOrder>(call, message).await
 }
 
 /// Freezes an order.
 ///
 /// # Errors
 /// As every call about an order.
-pub async fn confirm(portals: &Portals, cid: &str, oid: &str, request: RequestId) -> Result<Order, Failure> {
+pub async fn confirm(
+    portals: &impl Asks,
+    cid: &str,
+    oid: &str,
+    request: RequestId,
+) -> Result<Order, Failure> {
     let message = OrderRequest { cid: cid.to_owned(), oid: oid.to_owned(), request: Some(request.clone()) };
-    let rpc = |channel, message| async move { ShopClient::new(channel).confirm_order(message).await };
-    portals.send(Call::write(&request), message, rpc).await
+    portals.ask::<ConfirmOrder>(Call::write(&request), message).await
 }
 
 /// Cancels an order.
 ///
 /// # Errors
 /// As every call about an order.
-pub async fn cancel(portals: &Portals, cid: &str, oid: &str, request: RequestId) -> Result<Order, Failure> {
+pub async fn cancel(portals: &impl Asks, cid: &str, oid: &str, request: RequestId) -> Result<Order, Failure> {
     let message = OrderRequest { cid: cid.to_owned(), oid: oid.to_owned(), request: Some(request.clone()) };
-    let rpc = |channel, message| async move { ShopClient::new(channel).cancel_order(message).await };
-    portals.send(Call::write(&request), message, rpc).await
+    portals.ask::<CancelOrder>(Call::write(&request), message).await
 }
 
 /// An order.
 ///
 /// # Errors
 /// As every call about an order.
-pub async fn get(portals: &Portals, cid: &str, oid: &str) -> Result<Order, Failure> {
+pub async fn get(portals: &impl Asks, cid: &str, oid: &str) -> Result<Order, Failure> {
     let message = GetOrderRequest { cid: cid.to_owned(), oid: oid.to_owned() };
-    let rpc = |channel, message| async move { ShopClient::new(channel).get_order(message).await };
-    portals.send(READ, message, rpc).await
+    portals.ask::<GetOrder>(READ, message).await
 }
 
 /// A client's orders.
 ///
 /// # Errors
 /// UNAUTHENTICATED, or as every call.
-pub async fn list(portals: &Portals, cid: &str, part: Part<'_>) -> Result<Listing<OrderSummary>, Failure> {
+pub async fn list(portals: &impl Asks, cid: &str, part: Part<'_>) -> Result<Listing<OrderSummary>, Failure> {
     gather(part, async |limit, after| {
         let message = ListOrdersRequest { cid: cid.to_owned(), limit, after };
-        let rpc = |channel, message| async move { ShopClient::new(channel).list_orders(message).await };
-        portals.send(READ, message, rpc).await.map(|page| (page.orders, page.next, page.damage))
+        portals.ask::<ListOrders>(READ, message).await.map(|page| (page.orders, page.next, page.damage))
     })
     .await
 }
@@ -106,15 +107,14 @@ pub async fn list(portals: &Portals, cid: &str, part: Part<'_>) -> Result<Listin
 /// # Errors
 /// UNAUTHENTICATED, or as every call.
 pub async fn browse(
-    portals: &Portals,
+    portals: &impl Asks,
     cid: &str,
     prefix: &str,
     part: Part<'_>,
 ) -> Result<Listing<Product>, Failure> {
     gather(part, async |limit, after| {
         let message = BrowseProductsRequest { cid: cid.to_owned(), prefix: prefix.to_owned(), limit, after };
-        let rpc = |channel, message| async move { ShopClient::new(channel).browse_products(message).await };
-        portals.send(READ, message, rpc).await.map(|page| (page.products, page.next, page.damage))
+        portals.ask::<BrowseProducts>(READ, message).await.map(|page| (page.products, page.next, page.damage))
     })
     .await
 }
@@ -123,8 +123,7 @@ pub async fn browse(
 ///
 /// # Errors
 /// UNAUTHENTICATED, NOT_FOUND, or as every call.
-pub async fn product(portals: &Portals, cid: &str, pid: &str) -> Result<Product, Failure> {
+pub async fn product(portals: &impl Asks, cid: &str, pid: &str) -> Result<Product, Failure> {
     let message = ShopGetProductRequest { cid: cid.to_owned(), pid: pid.to_owned() };
-    let rpc = |channel, message| async move { ShopClient::new(channel).get_product(message).await };
-    portals.send(READ, message, rpc).await
+    portals.ask::<GetProduct>(READ, message).await
 }

@@ -3,11 +3,11 @@
 use proto::portal::Order;
 use serde_json::json;
 
+use super::via::Asking;
 use super::{orders, view};
 use crate::admin::paging::Part;
 use crate::admin::{cache, view as things};
 use crate::failure::{Failure, Reader};
-use crate::reach::portals::Portals;
 use crate::reach::request::request_id;
 use crate::repl::ask::Asker;
 use crate::repl::drive::{Session, Step};
@@ -21,7 +21,7 @@ use crate::verb::spec::{Kind, Menu};
 
 /// A shopper's session.
 pub struct ShopSession {
-    portals: Portals,
+    portals: Asking,
     ids: Ids,
     /// Who orders.
     cid: Option<String>,
@@ -32,7 +32,7 @@ pub struct ShopSession {
 impl ShopSession {
     /// Over these portals, as this client if one is named; `ids` feeds completion.
     #[must_use]
-    pub fn new(portals: Portals, ids: Ids, cid: Option<String>) -> ShopSession {
+    pub fn new(portals: Asking, ids: Ids, cid: Option<String>) -> ShopSession {
         if let Some(cid) = &cid {
             ids.add(Kind::Cid, cid);
         }
@@ -166,7 +166,7 @@ impl ShopSession {
                 self.change(call).await?
             }
             Shop::GetOrder | Shop::ListOrders | Shop::Products | Shop::Product => self.show(call).await?,
-            Shop::Portal => cache::ask(&self.portals).await?,
+            Shop::Portal => cache::ask(self.portals.portals()?).await?,
             Shop::Help => return Ok(Step::Help),
             Shop::Exit => return Ok(Step::Leave),
         };

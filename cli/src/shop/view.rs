@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proto::portal::{Order, OrderState, OrderSummary};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use portal::money::Total;
 
@@ -33,31 +33,13 @@ fn exactly(sum: &str) -> Option<&str> {
 /// A state in one word.
 #[must_use]
 pub fn state(state: i32) -> &'static str {
-    match OrderState::try_from(state) {
-        Ok(OrderState::Open) => "open",
-        Ok(OrderState::Confirmed) => "confirmed",
-        Ok(OrderState::Cancelled) => "cancelled",
-        _ => "unknown",
-    }
+    proto::json::state::word(state)
 }
 
 /// An order as a document.
 #[must_use]
 pub fn order_document(order: &Order) -> Value {
-    let lines: Vec<Value> = order
-        .lines
-        .iter()
-        .map(|line| {
-            json!({
-                "pid": line.pid, "description": line.description, "quantity": line.quantity,
-                "price": line.price, "subtotal": line.subtotal,
-            })
-        })
-        .collect();
-    json!({
-        "oid": order.oid, "cid": order.cid, "state": state(order.state), "lines": lines,
-        "total": order.total, "etag": order.etag, "version": order.version,
-    })
+    serde_json::to_value(order).expect("our messages are JSON")
 }
 
 /// One order: lines and total.
@@ -129,9 +111,7 @@ pub fn orders(orders: &[OrderSummary]) -> Answer {
         ];
         row.extend(is_fine.then(|| exactly(&order.total).unwrap_or_default().to_owned()));
         table.rows.push(row);
-        documents.push(json!({
-            "oid": order.oid, "state": state(order.state), "lines": order.lines, "total": order.total,
-        }));
+        documents.push(serde_json::to_value(order).expect("our messages are JSON"));
     }
     Answer::table(format!("orders: {}", orders.len()), documents.into(), table)
 }

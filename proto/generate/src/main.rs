@@ -4,14 +4,23 @@
 //! release build). After a change of a `.proto` file: `cargo xtask protos`, before anything else; this crate imports none of
 //! ours, so it runs while the rest does not compile. Its test fails while the two differ.
 //!
-//! protox reads the schemas, without a system protoc; tonic-prost-build writes the code.
+//! protox reads the schemas, without a system protoc; tonic-prost-build writes the code. The portals' messages are serde types
+//! too: their JSON is what HTTP and MQTT carry and what `--json` prints (`proto/src/json.rs`).
 #![allow(clippy::print_stdout)] // It talks to people.
+
+// This crate imports none of ours.
+#[allow(unreachable_pub)]
+#[path = "../../src/json_fields.rs"]
+mod json_fields;
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
 use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use prost_types::field_descriptor_proto::Label;
+use tonic_prost_build::Builder;
 
 const SCHEMAS: [&str; 8] = [
     "feira/store/v1/kv.proto",
@@ -38,11 +47,45 @@ fn main() -> anyhow::Result<()> {
 fn write(folder: &Path) -> anyhow::Result<()> {
     let descriptors = protox::compile(SCHEMAS, [PROTO]).context("cannot read the schemas")?;
     fs::write(folder.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure()
+    as_json(tonic_prost_build::configure(), &descriptors)
         .bytes(".")
         .out_dir(folder)
         .compile_fds(descriptors)
         .with_context(|| format!("cannot write into {}", folder.display()))
+}
+
+/// The package whose messages have a JSON form.
+const OF_JSON: &str = "feira.portal.v1";
+/// Gives the portals' messages their JSON form. What requests are made of takes no member that is not known; a request's id is not
+/// in it, since each transport has a place of its own for that.
+fn as_json(mut builder: Builder, descriptors: &FileDescriptorSet) -> Builder {
+    let of_portals = descriptors.file.iter().filter(|file| file.package() == OF_JSON);
+    for message in of_portals.flat_map(|file| &file.message_type) {
+        let path = format!("{OF_JSON}.{}", message.name());
+        let is_asked = message.name().ends_with("Request") || message.name() == "LineChange";
+        builder = builder
+            .message_attribute(&path, "#[derive(serde::Serialize, serde::Deserialize)]")
+            .message_attribute(&path, "#[serde(default)]");
+        if is_asked {
+            builder = builder.message_attribute(&path, "#[serde(deny_unknown_fields)]");
+        }
+        let parts = message.field.iter().filter(|field| is_asked && field.label() == Label::Repeated);
+        for part in parts {
+            let only_objects = "#[serde(deserialize_with = \"crate::json::objects\")]";
+            builder = builder.field_attribute(format!("{path}.{}", part.name()), only_objects);
+        }
+        if message.field.iter().any(|field| field.name() == "request") {
+            builder = builder.field_attribute(format!("{path}.request"), "#[serde(skip)]");
+        }
+    }
+    let with = |module: &str| format!("#[serde(with = \"crate::json::{module}\")]");
+    for field in json_fields::DOCUMENTS {
+        builder = builder.field_attribute(format!("{OF_JSON}.{field}"), with("text"));
+    }
+    for field in json_fields::STATES {
+        builder = builder.field_attribute(format!("{OF_JSON}.{field}"), with("state"));
+    }
+    builder
 }
 
 #[cfg(test)]

@@ -1,0 +1,267 @@
+//! The list of the administrators' operations: each with its place in every transport.
+
+use portal::operation::{Effect, Operation, Registered};
+use portal::transport::resource::{CASCADE, Method, PREFIXED_PAGE, Resource};
+use portal::{Error, Portal};
+use proto::portal::{
+    AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
+    GetProductRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse, ListProductsResponse,
+    ListRequest, Product, RequestId, UpdateClientRequest, UpdateProductRequest,
+};
+
+use crate::{clients, delete_client, delete_product, products, stock};
+
+/// All of them.
+pub const ALL: &[Registered] = &[
+    Registered::of::<InsertClient>(),
+    Registered::of::<UpdateClient>(),
+    Registered::of::<GetClient>(),
+    Registered::of::<ListClients>(),
+    Registered::of::<DeleteClient>(),
+    Registered::of::<InsertProduct>(),
+    Registered::of::<UpdateProduct>(),
+    Registered::of::<GetProduct>(),
+    Registered::of::<ListProducts>(),
+    Registered::of::<DeleteProduct>(),
+    Registered::of::<AdjustStock>(),
+];
+
+/// InsertClient.
+#[derive(Debug)]
+pub struct InsertClient;
+
+impl Operation for InsertClient {
+    const NAME: &'static str = "InsertClient";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Post, "/v1/clients").making("/v1/clients/{cid}");
+    type Request = InsertClientRequest;
+    type Response = Client;
+
+    fn id(request: &mut InsertClientRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(client: &Client) -> Option<u64> {
+        Some(client.etag)
+    }
+
+    fn made(client: &Client) -> Vec<&str> {
+        vec![&client.cid]
+    }
+
+    async fn run(portal: &Portal, request: InsertClientRequest) -> Result<Client, Error> {
+        clients::insert_client(portal, request).await
+    }
+}
+
+/// UpdateClient.
+#[derive(Debug)]
+pub struct UpdateClient;
+
+impl Operation for UpdateClient {
+    const NAME: &'static str = "UpdateClient";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Put, "/v1/clients/{cid}").matching();
+    type Request = UpdateClientRequest;
+    type Response = Client;
+
+    fn id(request: &mut UpdateClientRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(client: &Client) -> Option<u64> {
+        Some(client.etag)
+    }
+
+    async fn run(portal: &Portal, request: UpdateClientRequest) -> Result<Client, Error> {
+        clients::update_client(portal, request).await
+    }
+}
+
+/// GetClient.
+#[derive(Debug)]
+pub struct GetClient;
+
+impl Operation for GetClient {
+    const NAME: &'static str = "GetClient";
+    const EFFECT: Effect = Effect::Reads;
+    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/clients/{cid}");
+    type Request = GetClientRequest;
+    type Response = Client;
+
+    fn etag(client: &Client) -> Option<u64> {
+        Some(client.etag)
+    }
+
+    async fn run(portal: &Portal, request: GetClientRequest) -> Result<Client, Error> {
+        clients::get_client(portal, &request).await
+    }
+}
+
+/// ListClients.
+#[derive(Debug)]
+pub struct ListClients;
+
+impl Operation for ListClients {
+    const NAME: &'static str = "ListClients";
+    const EFFECT: Effect = Effect::Reads;
+    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/clients").with(PREFIXED_PAGE);
+    type Request = ListRequest;
+    type Response = ListClientsResponse;
+
+    async fn run(portal: &Portal, request: ListRequest) -> Result<ListClientsResponse, Error> {
+        clients::list_clients(portal, &request).await
+    }
+}
+
+/// DeleteClient.
+#[derive(Debug)]
+pub struct DeleteClient;
+
+impl Operation for DeleteClient {
+    const NAME: &'static str = "DeleteClient";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Delete, "/v1/clients/{cid}").with(CASCADE).matching();
+    type Request = DeleteClientRequest;
+    type Response = DeleteResponse;
+
+    fn id(request: &mut DeleteClientRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    async fn run(portal: &Portal, request: DeleteClientRequest) -> Result<DeleteResponse, Error> {
+        delete_client::delete_client(portal, request).await
+    }
+}
+
+/// InsertProduct.
+#[derive(Debug)]
+pub struct InsertProduct;
+
+impl Operation for InsertProduct {
+    const NAME: &'static str = "InsertProduct";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Post, "/v1/products").making("/v1/products/{pid}");
+    type Request = InsertProductRequest;
+    type Response = Product;
+
+    fn id(request: &mut InsertProductRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(product: &Product) -> Option<u64> {
+        Some(product.etag)
+    }
+
+    fn made(product: &Product) -> Vec<&str> {
+        vec![&product.pid]
+    }
+
+    async fn run(portal: &Portal, request: InsertProductRequest) -> Result<Product, Error> {
+        products::insert_product(portal, request).await
+    }
+}
+
+/// UpdateProduct.
+#[derive(Debug)]
+pub struct UpdateProduct;
+
+impl Operation for UpdateProduct {
+    const NAME: &'static str = "UpdateProduct";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Put, "/v1/products/{pid}").matching();
+    type Request = UpdateProductRequest;
+    type Response = Product;
+
+    fn id(request: &mut UpdateProductRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(product: &Product) -> Option<u64> {
+        Some(product.etag)
+    }
+
+    async fn run(portal: &Portal, request: UpdateProductRequest) -> Result<Product, Error> {
+        products::update_product(portal, request).await
+    }
+}
+
+/// GetProduct.
+#[derive(Debug)]
+pub struct GetProduct;
+
+impl Operation for GetProduct {
+    const NAME: &'static str = "GetProduct";
+    const EFFECT: Effect = Effect::Reads;
+    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/products/{pid}");
+    type Request = GetProductRequest;
+    type Response = Product;
+
+    fn etag(product: &Product) -> Option<u64> {
+        Some(product.etag)
+    }
+
+    async fn run(portal: &Portal, request: GetProductRequest) -> Result<Product, Error> {
+        products::get_product(portal, &request).await
+    }
+}
+
+/// ListProducts.
+#[derive(Debug)]
+pub struct ListProducts;
+
+impl Operation for ListProducts {
+    const NAME: &'static str = "ListProducts";
+    const EFFECT: Effect = Effect::Reads;
+    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/products").with(PREFIXED_PAGE);
+    type Request = ListRequest;
+    type Response = ListProductsResponse;
+
+    async fn run(portal: &Portal, request: ListRequest) -> Result<ListProductsResponse, Error> {
+        products::list_products(portal, &request).await
+    }
+}
+
+/// DeleteProduct.
+#[derive(Debug)]
+pub struct DeleteProduct;
+
+impl Operation for DeleteProduct {
+    const NAME: &'static str = "DeleteProduct";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Delete, "/v1/products/{pid}").with(CASCADE).matching();
+    type Request = DeleteProductRequest;
+    type Response = DeleteResponse;
+
+    fn id(request: &mut DeleteProductRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    async fn run(portal: &Portal, request: DeleteProductRequest) -> Result<DeleteResponse, Error> {
+        delete_product::delete_product(portal, request).await
+    }
+}
+
+/// AdjustStock.
+#[derive(Debug)]
+pub struct AdjustStock;
+
+impl Operation for AdjustStock {
+    const NAME: &'static str = "AdjustStock";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Post, "/v1/products/{pid}/stock/adjustments");
+    type Request = AdjustStockRequest;
+    type Response = Product;
+
+    fn id(request: &mut AdjustStockRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(product: &Product) -> Option<u64> {
+        Some(product.etag)
+    }
+
+    async fn run(portal: &Portal, request: AdjustStockRequest) -> Result<Product, Error> {
+        stock::adjust_stock(portal, request).await
+    }
+}

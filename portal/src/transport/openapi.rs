@@ -1,0 +1,271 @@
+//! The description of a portal's HTTP operations for programs (OpenAPI 3.1), made from the list of operations and the
+//! schemas of their messages: their comments are its descriptions.
+//!
+//! Leaves out: what cannot be said in it, such as that stock never goes below zero (docs/SCHEMA.md).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::OnceLock;
+
+use prost::Message as _;
+use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
+use proto::json_fields::{DOCUMENTS, STATES};
+use serde_json::{Map, Value, json};
+
+use super::problem::MEDIA_TYPE;
+use super::resource::{IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_CREATED, Of, Resource};
+use crate::limits::REQUEST_ID_BYTES_MAX;
+use crate::operation::{Effect, Registered};
+
+/// Where the schemas are in the document.
+const SCHEMAS: &str = "#/components/schemas";
+const PACKAGE: &str = ".feira.portal.v1.";
+
+/// The document of a service's operations.
+pub(crate) fn of(service: &str, operations: &[Registered]) -> Vec<u8> {
+    document(service, operations).to_string().into_bytes()
+}
+
+fn document(service: &str, operations: &[Registered]) -> Value {
+    let schemas = schemas();
+    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    for operation in operations {
+        let Some(method) = schemas.methods.get(&format!("{service}/{}", operation.name)) else { continue };
+        let at = paths.entry(operation.resource.path.0).or_default();
+        at.insert(operation.resource.method.word().to_owned(), described(operation, method, schemas));
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": service,
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "What changes something is done once for each Idempotency-Key, over whichever transport it comes.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "paths": paths,
+        "components": { "schemas": components(schemas) },
+    })
+}
+
+fn described(operation: &Registered, method: &Method, schemas: &Schemas) -> Value {
+    let resource = operation.resource;
+    let (success, says) = if resource.made.is_some() { ("201", "made") } else { ("200", "done") };
+    let content =
+        json!({ "application/json": { "schema": { "$ref": format!("{SCHEMAS}/{}", method.output) } } });
+    let mut answer = json!({ "description": says, "content": content, "headers": { "ETag": {
+        "description": "the version of the record, for If-Match", "schema": { "type": "string" },
+    } } });
+    if resource.made.is_some() {
+        answer["headers"]["Location"] = json!({ "schema": { "type": "string", "format": "uri-reference" } });
+    }
+    let problem = json!({ "description": "not done, or not known to be done (504)", "content": {
+        MEDIA_TYPE: { "schema": { "$ref": format!("{SCHEMAS}/Problem") } },
+    } });
+    let mut document = json!({
+        "operationId": operation.name,
+        "description": method.says,
+        "parameters": parameters(operation),
+        "responses": { success: answer, "4XX": problem, "5XX": problem },
+    });
+    if resource.method.has_body() {
+        let body = body(resource, &schemas.messages[&method.input]);
+        document["requestBody"] =
+            json!({ "required": true, "content": { "application/json": { "schema": body } } });
+    }
+    document
+}
+
+fn parameters(operation: &Registered) -> Value {
+    let resource = operation.resource;
+    let id = json!({ "type": "string", "minLength": 1, "maxLength": 128 });
+    let in_path = resource
+        .path
+        .names()
+        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": id }));
+    let in_query = resource.query.iter().map(|parameter| {
+        let schema = match parameter.of {
+            Of::Text => json!({ "type": "string" }),
+            Of::Number => json!({ "type": "integer", "minimum": 0, "maximum": crate::limits::PAGE_MAX }),
+            Of::Flag => json!({ "type": "boolean" }),
+        };
+        json!({ "name": parameter.name, "in": "query", "schema": schema })
+    });
+    let if_match = resource.matches.then(|| {
+        let schema = json!({ "type": "string", "pattern": "^(\"[1-9][0-9]{0,17}\"|[*])$" });
+        json!({ "name": "If-Match", "in": "header", "description": "the ETag that was seen", "schema": schema })
+    });
+    let names_itself = operation.effect == Effect::Changes;
+    let key = names_itself.then(|| {
+        let schema = json!({ "type": "string", "minLength": 1, "maxLength": REQUEST_ID_BYTES_MAX, "pattern": "^[!#-~]+$" });
+        let says = "repeated, it is answered as it was; without one nobody can repeat the request safely";
+        json!({ "name": IDEMPOTENCY_KEY, "in": "header", "description": says, "schema": schema })
+    });
+    let created = names_itself.then(|| {
+        let schema = json!({ "type": "integer", "minimum": 0, "maximum": 4_000_000_000_000_u64 });
+        let says = "when the key was made, milliseconds since 1970, if the key is no UUID of version 7";
+        json!({ "name": IDEMPOTENCY_KEY_CREATED, "in": "header", "description": says, "schema": schema })
+    });
+    in_path.chain(in_query).chain(if_match).chain(key).chain(created).collect()
+}
+
+/// What is left for the body: the members that are nowhere else.
+fn body(resource: Resource, message: &Message) -> Value {
+    let elsewhere = |name: &str| {
+        resource.path.names().any(|one| one == name)
+            || resource.query.iter().any(|one| one.name == name)
+            || (resource.matches && name == "if_match")
+    };
+    let mut schema = message.schema(elsewhere);
+    schema["additionalProperties"] = false.into();
+    schema
+}
+
+fn components(schemas: &Schemas) -> Map<String, Value> {
+    let messages = schemas.messages.iter().filter(|(name, _)| !name.ends_with("Request"));
+    let mut all: Map<String, Value> =
+        messages.map(|(name, message)| (name.clone(), message.schema(|_| false))).collect();
+    all.insert(
+        "Problem".to_owned(),
+        json!({
+            "type": "object",
+            "description": "RFC 9457, with the reason of docs/SCHEMA.md and its members",
+            "required": ["type", "title", "status", "detail"],
+            "properties": {
+                "type": { "type": "string" }, "title": { "type": "string" }, "status": { "type": "integer" },
+                "detail": { "type": "string" }, "reason": { "type": "string" },
+            },
+        }),
+    );
+    all
+}
+
+/// A message with its comments.
+struct Message {
+    says: String,
+    fields: Vec<Field>,
+}
+
+struct Field {
+    name: String,
+    says: String,
+    schema: Value,
+    /// Its message is another of ours.
+    is_message: bool,
+}
+
+impl Message {
+    fn schema(&self, elsewhere: impl Fn(&str) -> bool) -> Value {
+        let fields = self.fields.iter().filter(|field| !elsewhere(&field.name));
+        let properties: Map<String, Value> = fields
+            .map(|field| {
+                let mut schema = field.schema.clone();
+                if !field.says.is_empty() && !field.is_message {
+                    schema["description"] = field.says.clone().into();
+                }
+                (field.name.clone(), schema)
+            })
+            .collect();
+        let mut schema = json!({ "type": "object", "properties": properties });
+        if !self.says.is_empty() {
+            schema["description"] = self.says.clone().into();
+        }
+        schema
+    }
+}
+
+struct Method {
+    says: String,
+    input: String,
+    output: String,
+}
+
+/// The messages by their short names, and the methods as `feira.portal.v1.Shop/CreateOrder`.
+struct Schemas {
+    messages: BTreeMap<String, Message>,
+    methods: HashMap<String, Method>,
+}
+
+fn schemas() -> &'static Schemas {
+    static SCHEMAS: OnceLock<Schemas> = OnceLock::new();
+    SCHEMAS.get_or_init(|| {
+        let set = FileDescriptorSet::decode(proto::DESCRIPTORS)
+            .expect("the descriptors were made when this was built");
+        let mut schemas = Schemas { messages: BTreeMap::new(), methods: HashMap::new() };
+        for file in set.file.iter().filter(|file| format!(".{}.", file.package()) == PACKAGE) {
+            take(file, &mut schemas);
+        }
+        schemas
+    })
+}
+
+fn take(file: &FileDescriptorProto, schemas: &mut Schemas) {
+    let comments = Comments::of(file);
+    for (at, message) in (0..).zip(&file.message_type) {
+        schemas.messages.insert(message.name().to_owned(), read(message, &comments, at));
+    }
+    for (at, service) in (0..).zip(&file.service) {
+        for (nth, method) in (0..).zip(&service.method) {
+            let short = |name: &str| name.trim_start_matches(PACKAGE).to_owned();
+            let read = Method {
+                says: comments.at(&[6, at, 2, nth]),
+                input: short(method.input_type()),
+                output: short(method.output_type()),
+            };
+            schemas.methods.insert(format!("{}.{}/{}", file.package(), service.name(), method.name()), read);
+        }
+    }
+}
+
+fn read(message: &DescriptorProto, comments: &Comments, at: i32) -> Message {
+    // A request's id is in no body.
+    let fields = (0..).zip(&message.field).filter(|(_, field)| field.name() != "request");
+    let fields = fields.map(|(nth, field)| Field {
+        name: field.name().to_owned(),
+        says: comments.at(&[4, at, 2, nth]),
+        schema: schema_of(message.name(), field),
+        is_message: field.r#type() == Type::Message,
+    });
+    Message { says: comments.at(&[4, at]), fields: fields.collect() }
+}
+
+fn schema_of(message: &str, field: &FieldDescriptorProto) -> Value {
+    let name = format!("{message}.{}", field.name());
+    let one = match field.r#type() {
+        _ if DOCUMENTS.contains(&name.as_str()) => json!({ "type": ["object", "null"] }),
+        _ if STATES.contains(&name.as_str()) => {
+            json!({ "type": "string", "enum": ["open", "confirmed", "cancelled", "unknown"] })
+        }
+        Type::Message => {
+            json!({ "$ref": format!("{SCHEMAS}/{}", field.type_name().trim_start_matches(PACKAGE)) })
+        }
+        Type::Bool => json!({ "type": "boolean" }),
+        Type::Int64 | Type::Int32 => json!({ "type": "integer", "format": "int64" }),
+        Type::Uint64 | Type::Uint32 => json!({ "type": "integer", "format": "int64", "minimum": 0 }),
+        _ => json!({ "type": "string" }),
+    };
+    match (field.label(), field.r#type()) {
+        (Label::Repeated, _) => json!({ "type": "array", "items": one }),
+        (_, Type::Message) => json!({ "anyOf": [one, { "type": "null" }] }),
+        _ => one,
+    }
+}
+
+/// The comments of a file, by the path of what they are about (`google/protobuf/descriptor.proto`, SourceCodeInfo).
+struct Comments(HashMap<Vec<i32>, String>);
+
+impl Comments {
+    fn of(file: &FileDescriptorProto) -> Comments {
+        let locations = file.source_code_info.iter().flat_map(|info| &info.location);
+        let told = locations.filter(|location| !location.leading_comments().is_empty());
+        Comments(told.map(|location| (location.path.clone(), joined(location.leading_comments()))).collect())
+    }
+
+    fn at(&self, path: &[i32]) -> String {
+        self.0.get(path).cloned().unwrap_or_default()
+    }
+}
+
+/// The lines of a comment as one.
+fn joined(comment: &str) -> String {
+    comment.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}

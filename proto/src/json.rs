@@ -1,0 +1,167 @@
+//! The JSON form of the portals' messages: the same over HTTP, over MQTT and in what the tools print.
+//!
+//! Members have the names of the fields, numbers are numbers, a state is its word, and a field that holds a JSON document
+//! *is* that document, byte for byte, so that no digit and no order of members is lost on the way.
+//!
+//! Leaves out: a request's id (each transport has its own place for it), and what the documents may say.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// A message that is read from an object only. What serde derives takes an array of its members, too.
+#[derive(Debug)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        struct Of<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Of<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Of(PhantomData))
+    }
+}
+
+/// An array of objects.
+///
+/// # Errors
+/// It is something else.
+pub fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let all = Vec::<Object<T>>::deserialize(deserializer)?;
+    Ok(all.into_iter().map(|Object(one)| one).collect())
+}
+
+/// A field that holds a JSON document as text; empty: there is none, which is `null`.
+pub mod text {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+    use serde_json::value::RawValue;
+
+    /// # Errors
+    /// As the serializer's. What is no JSON is written as a string.
+    pub fn serialize<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        if text.is_empty() {
+            return serializer.serialize_unit();
+        }
+        match serde_json::from_str::<&RawValue>(text) {
+            Ok(document) => document.serialize(serializer),
+            Err(_) => serializer.serialize_str(text),
+        }
+    }
+
+    /// # Errors
+    /// It is no JSON.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+        let document = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(if document.get() == "null" { String::new() } else { document.get().to_owned() })
+    }
+}
+
+/// The state of an order.
+pub mod state {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use crate::portal::OrderState;
+
+    const WORDS: [(OrderState, &str); 4] = [
+        (OrderState::Open, "open"),
+        (OrderState::Confirmed, "confirmed"),
+        (OrderState::Cancelled, "cancelled"),
+        (OrderState::Unspecified, "unknown"),
+    ];
+
+    /// The word for a state; `unknown` for one of a later version.
+    #[must_use]
+    pub fn word(state: i32) -> &'static str {
+        WORDS.iter().find(|(one, _)| i32::from(*one) == state).map_or("unknown", |(_, word)| word)
+    }
+
+    /// # Errors
+    /// As the serializer's.
+    pub fn serialize<S: Serializer>(state: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(word(*state))
+    }
+
+    /// # Errors
+    /// It is no such word.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let state = WORDS.iter().find(|(_, one)| *one == word).map(|(state, _)| i32::from(*state));
+        state.ok_or_else(|| D::Error::custom(format!("{word:?} is no state of an order")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::portal::{
+        Client, CreateOrderRequest, InsertProductRequest, LineChange, ListOrdersResponse, Order, OrderLine,
+        OrderState, OrderSummary, Product, RequestId, Stock,
+    };
+
+    #[test]
+    fn a_document_in_a_message_keeps_each_digit_and_the_order_of_its_members() {
+        let text = r#"{"price":"1.10","b":12345678901234567890.0100,"a":[1,{"x":null}]}"#;
+        let asked = format!(r#"{{"pid":"fig","data":{text}}}"#);
+        let request: InsertProductRequest = serde_json::from_str(&asked).expect("a request");
+        assert_eq!((request.pid.as_str(), request.data.as_str()), ("fig", text));
+        let client = Client { cid: "ana".into(), data: text.into(), open_orders: 2, etag: 7, version: 1 };
+        let shown = serde_json::to_string(&client).expect("JSON");
+        assert_eq!(shown, format!(r#"{{"cid":"ana","data":{text},"open_orders":2,"etag":7,"version":1}}"#));
+        assert_eq!(serde_json::from_str::<Client>(&shown).expect("a client"), client);
+    }
+
+    #[test]
+    fn what_a_portal_answers_is_read_back_as_it_was() {
+        let line = OrderLine { pid: "fig".into(), quantity: 2, price: "1.50".into(), ..OrderLine::default() };
+        let order = Order {
+            oid: "o".into(),
+            state: OrderState::Confirmed.into(),
+            lines: vec![line],
+            ..Order::default()
+        };
+        let text = serde_json::to_string(&order).expect("JSON");
+        assert!(text.contains(r#""state":"confirmed""#), "{text}");
+        assert_eq!(serde_json::from_str::<Order>(&text).expect("an order"), order);
+        let summary = OrderSummary { state: OrderState::Open.into(), ..OrderSummary::default() };
+        let list = ListOrdersResponse { orders: vec![summary], next: "o".into(), damage: None };
+        let text = serde_json::to_string(&list).expect("JSON");
+        assert_eq!(serde_json::from_str::<ListOrdersResponse>(&text).expect("a list"), list);
+        let product = Product { stock: Some(Stock { held: 3, ..Stock::default() }), ..Product::default() };
+        let text = serde_json::to_string(&product).expect("JSON");
+        assert!(text.contains(r#""extra":null"#), "{text}");
+        assert_eq!(serde_json::from_str::<Product>(&text).expect("a product"), product);
+    }
+
+    #[test]
+    fn a_request_takes_no_member_twice_none_that_is_not_known_and_no_request_id() {
+        let line = LineChange { pid: "fig".into(), quantity: 2 };
+        let request = CreateOrderRequest {
+            lines: vec![line],
+            request: Some(RequestId { id: "r".into(), created_ms: 1 }),
+            ..CreateOrderRequest::default()
+        };
+        let text = serde_json::to_string(&request).expect("JSON");
+        assert_eq!(text, r#"{"cid":"","lines":[{"pid":"fig","quantity":2}]}"#);
+        let refused =
+            |text: &str| serde_json::from_str::<CreateOrderRequest>(text).expect_err(text).to_string();
+        assert!(refused(r#"{"cid":"a","cid":"b"}"#).contains("duplicate field `cid`"));
+        assert!(refused(r#"{"request":{}}"#).contains("unknown field `request`"));
+        assert!(refused(r#"{"lines":[{"pid":"fig","quantity":2,"x":1}]}"#).contains("unknown field `x`"));
+        assert!(refused(r#"{"lines":[{"pid":"fig","quantity":1.5}]}"#).contains("1.5"));
+        assert!(refused(r#"{"lines":[["fig",2]]}"#).contains("expected an object"));
+    }
+}

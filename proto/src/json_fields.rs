@@ -1,0 +1,16 @@
+//! The fields of `feira.portal.v1` whose JSON form is not that of their type. The crate that generates the types has this
+//! file as a module of its own: it imports none of ours.
+
+/// Fields that hold JSON text: their JSON form is that document, not a string.
+pub const DOCUMENTS: [&str; 7] = [
+    "Client.data",
+    "DeleteResponse.data",
+    "InsertClientRequest.data",
+    "InsertProductRequest.data",
+    "Product.extra",
+    "UpdateClientRequest.data",
+    "UpdateProductRequest.data",
+];
+
+/// Fields whose JSON form is the word for the state of an order.
+pub const STATES: [&str; 2] = ["Order.state", "OrderSummary.state"];

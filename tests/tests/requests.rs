@@ -1,0 +1,268 @@
+//! Requests over a broker, as a stranger's client of MQTT 5 makes them: what is refused and why, what nobody can be answered, one
+//! effect for each request id over whichever portal and transport it comes, and portals that die or stop while requests run.
+//! What the operations do is the suite in `shop.rs`, which runs over mosquitto and the embedded broker too.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use client_portal::operations::{CreateOrder, GetProduct, ListOrders};
+use feira_tests::cluster::{Cluster, Options, PATIENCE};
+use feira_tests::http1;
+use feira_tests::shop::{insert_client, insert_product, lines, request_id};
+use feira_tests::shopper::place;
+use feira_tests::wait;
+use portal::operation::Operation as _;
+use portal::transport::asking;
+use portal::transport::mqtt_calling::Caller;
+use proto::portal::{CreateOrderRequest, ListOrdersRequest, Order, ShopGetProductRequest};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+/// So many shoppers' portals; `ana`, and 100 figs.
+async fn open(client_portals: usize, embedded_broker: bool) -> Cluster {
+    let options = Options { client_portals, embedded_broker, ..Options::default() };
+    let cluster = Cluster::start(feira_tests::feira!(), options).await;
+    let mut admin = cluster.admin(1);
+    insert_client(&mut admin, "ana").await.unwrap();
+    insert_product(&mut admin, "fig", 100, "1.50").await.unwrap();
+    cluster
+}
+
+/// An answer: its status, its content.
+type Answer = (String, Value);
+
+/// A client of the library, by hand.
+struct Stranger {
+    client: AsyncClient,
+    answers: mpsc::UnboundedReceiver<(Bytes, Answer)>,
+    number: u8,
+    early: HashMap<Bytes, Answer>,
+}
+
+const ANSWERS: &str = "strangers/answers";
+
+impl Stranger {
+    async fn connect(cluster: &Cluster) -> Stranger {
+        let place = place(cluster);
+        let mut options = MqttOptions::new("a-stranger", place.host, place.port);
+        options.set_clean_start(true);
+        let (client, mut events) = AsyncClient::new(options, 64);
+        client.subscribe(ANSWERS, QoS::AtLeastOnce).await.unwrap();
+        let (told, answers) = mpsc::unbounded_channel();
+        let (granted, mut is_granted) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(event) = events.poll().await {
+                match event {
+                    Event::Incoming(Packet::SubAck(_)) => granted.send(()).unwrap(),
+                    Event::Incoming(Packet::Publish(publish)) => {
+                        let properties = publish.properties.unwrap();
+                        let status = properties.user_properties.iter().find(|(name, _)| name == "status");
+                        let answer =
+                            (status.unwrap().1.clone(), serde_json::from_slice(&publish.payload).unwrap());
+                        if told.send((properties.correlation_data.unwrap(), answer)).is_err() {
+                            return;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        });
+        is_granted.recv().await.unwrap();
+        Stranger { client, answers, number: 0, early: HashMap::new() }
+    }
+
+    /// Publishes a request; its correlation.
+    async fn publish(&mut self, operation: &str, properties: &[(&str, &str)], body: &str) -> Bytes {
+        self.number += 1;
+        let correlation = Bytes::from(vec![self.number]);
+        let user_properties =
+            properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let properties = PublishProperties {
+            response_topic: Some(ANSWERS.to_owned()),
+            correlation_data: Some(correlation.clone()),
+            user_properties: user_properties.collect(),
+            ..PublishProperties::default()
+        };
+        self.publish_with(operation, properties, body).await;
+        correlation
+    }
+
+    async fn publish_with(&self, operation: &str, properties: PublishProperties, body: &str) {
+        let topic = format!("feira/test/shop/{operation}");
+        let body = body.to_owned();
+        self.client.publish_with_properties(topic, QoS::AtLeastOnce, false, body, properties).await.unwrap();
+    }
+
+    async fn answer(&mut self, correlation: &Bytes) -> Answer {
+        loop {
+            if let Some(answer) = self.early.remove(correlation) {
+                return answer;
+            }
+            let (of, answer) = tokio::time::timeout(PATIENCE, self.answers.recv()).await.unwrap().unwrap();
+            self.early.insert(of, answer);
+        }
+    }
+
+    async fn ask(&mut self, operation: &str, properties: &[(&str, &str)], body: &str) -> Answer {
+        let correlation = self.publish(operation, properties, body).await;
+        self.answer(&correlation).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_orders_over_a_broker_with_properties_and_json_alone() {
+    for embedded in [false, true] {
+        let cluster = open(1, embedded).await;
+        let mut stranger = Stranger::connect(&cluster).await;
+        let ana = [("cid", "ana"), ("request-id", "r-1"), ("tracing", "ignored")];
+        let body = r#"{"lines":[{"pid":"fig","quantity":2}]}"#;
+        let (status, made) = stranger.ask("create-order", &ana, body).await;
+        assert_eq!((status.as_str(), &made["total"]), ("201", &json!("3.00")), "{made}");
+        let again = stranger.ask("create-order", &ana, body).await;
+        assert_eq!(again, ("201".to_owned(), made.clone()), "its id is its own");
+        let (status, listed) = stranger.ask("list-orders", &[("cid", "ana")], "").await;
+        assert_eq!((status.as_str(), listed["orders"].as_array().unwrap().len()), ("200", 1), "{listed}");
+        let other = stranger.ask("create-order", &ana, r#"{"lines":[{"pid":"fig","quantity":3}]}"#).await;
+        assert_eq!((other.0.as_str(), &other.1["reason"]), ("422", &json!("REQUEST_ID_REUSED")));
+        let (status, short) = stranger
+            .ask(
+                "create-order",
+                &[("cid", "ana"), ("request-id", "r-2")],
+                r#"{"lines":[{"pid":"fig","quantity":99}]}"#,
+            )
+            .await;
+        assert_eq!((status.as_str(), &short["short"][0]["left"]), ("409", &json!(98)), "{short}");
+        cluster.assert_audited().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_or_answered_is_refused_or_counted_and_nothing_is_done() {
+    let cluster = open(1, false).await;
+    let mut stranger = Stranger::connect(&cluster).await;
+    let (cid, id) = (("cid", "ana"), ("request-id", "r"));
+    for (operation, properties, body, field) in [
+        ("create-order", vec![cid], "{}", "request-id"),
+        ("create-order", vec![cid, id, ("request-id", "s")], "{}", "request-id"),
+        ("create-order", vec![cid, id, ("request-created-ms", "soon")], "{}", "request-created-ms"),
+        ("create-order", vec![cid, id], "[]", "body"),
+        ("create-order", vec![cid, id], r#"{"cid":"bia"}"#, "body"),
+        ("create-order", vec![cid, id], r#"{"lines":[{"pid":"fig","quantity":"2"}]}"#, "lines[0].quantity"),
+        ("drop-tables", vec![cid, id], "{}", "topic"),
+        ("insert-client", vec![cid, id], "{}", "topic"),
+        ("create-order", vec![cid, id, ("feira-cluster-id", "mine")], "{}", "feira-cluster-id"),
+    ] {
+        let (status, problem) = stranger.ask(operation, &properties, body).await;
+        assert_eq!(
+            (status.as_str(), &problem["field"]),
+            ("400", &json!(field)),
+            "{operation} {properties:?} {body}"
+        );
+    }
+    let elsewhere = [cid, id, ("feira-cluster-id", "00000000000000ff")];
+    assert_eq!(stranger.ask("create-order", &elsewhere, "{}").await.0, "421");
+    let with = |response_topic: Option<&str>| PublishProperties {
+        response_topic: response_topic.map(str::to_owned),
+        user_properties: vec![
+            ("cid".to_owned(), "ana".to_owned()),
+            ("request-id".to_owned(), "u".to_owned()),
+        ],
+        ..PublishProperties::default()
+    };
+    let body = r#"{"lines":[{"pid":"fig","quantity":1}]}"#;
+    for topic in [None, Some("feira/test/shop/create-order"), Some("feira/test/changes/1"), Some("$SYS/x")] {
+        stranger.publish_with("create-order", with(topic), body).await;
+    }
+    wait::until("four that nobody could be answered", PATIENCE, || async {
+        let status = cluster.portal_status("client-1").await.map_err(|status| status.to_string())?;
+        if status.unanswerable == 4 { Ok(()) } else { Err(format!("{}", status.unanswerable)) }
+    })
+    .await;
+    let (_, listed) = stranger.ask("list-orders", &[cid], "").await;
+    assert_eq!(listed["orders"], json!([]), "none of it was done");
+    cluster.assert_audited().await;
+}
+
+/// Each write is repeated under its id over each other transport: one effect, one answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_repeated_over_another_transport_changes_nothing_twice() {
+    let cluster = open(3, false).await;
+    let caller = Caller::new(place(&cluster));
+    let message =
+        CreateOrderRequest { cid: "ana".into(), lines: lines(&[("fig", 4)]), request: request_id() };
+    let made = cluster.shop(1).create_order(message.clone()).await.unwrap().into_inner();
+    let over_mqtt = caller.call::<CreateOrder>(message.clone(), PATIENCE).await.unwrap().into_inner();
+    assert_eq!(over_mqtt, made);
+    let id = message.request.clone();
+    let asked = asking::request(CreateOrder::RESOURCE, &message, id.as_ref()).unwrap();
+    let headers: Vec<(&str, &str)> =
+        asked.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    let line = format!("{} {}", asked.method(), asked.uri());
+    let body = std::str::from_utf8(asked.body()).unwrap();
+    let answer = http1::ask(cluster.address("client-2"), &line, &headers, body);
+    let over_http: Order = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!((answer.status, over_http), (201, made));
+    let product = ShopGetProductRequest { cid: "ana".into(), pid: "fig".into() };
+    let product = caller.call::<GetProduct>(product, PATIENCE).await.unwrap().into_inner();
+    assert_eq!(product.stock.unwrap().held, 4);
+    cluster.assert_audited().await;
+}
+
+/// The caller repeats what nobody answers: a portal that dies takes with it what the broker gave it.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_answered_once_while_portals_are_killed_and_stopped() {
+    let mut cluster = open(3, false).await;
+    let caller = Arc::new(Caller::new(place(&cluster)));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let shopper = || {
+        let (caller, is_over) = (Arc::clone(&caller), Arc::clone(&is_over));
+        tokio::spawn(async move {
+            let mut oids = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                let lines = lines(&[("fig", 0)][1..]);
+                let message = CreateOrderRequest { cid: "ana".into(), lines, request: request_id() };
+                let made = caller.call::<CreateOrder>(message, PATIENCE * 2).await.unwrap();
+                oids.push(made.into_inner().oid);
+            }
+            oids
+        })
+    };
+    let ordering: Vec<_> = (0..3).map(|_| shopper()).collect();
+    for _ in 0..2 {
+        cluster.kill("client-1");
+        cluster.run("client-1");
+        cluster.stop("client-2");
+        cluster.run("client-2");
+        cluster.kill("client-3");
+        cluster.run("client-3");
+        cluster.wait_until_live().await;
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let mut oids = Vec::new();
+    for order in ordering {
+        oids.extend(order.await.unwrap());
+    }
+    let made = oids.len();
+    oids.sort();
+    oids.dedup();
+    assert!(oids.len() == made && made > 10, "each request made an order of its own: {made}");
+    cluster.wait_until_live().await;
+    let (mut listed, mut after) = (Vec::new(), String::new());
+    loop {
+        let list = ListOrdersRequest { cid: "ana".into(), limit: 1_000, after };
+        let page = caller.call::<ListOrders>(list, PATIENCE).await.unwrap().into_inner();
+        listed.extend(page.orders.into_iter().map(|order| order.oid));
+        after = page.next;
+        if after.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(listed, oids, "and no request made two");
+    cluster.assert_audited().await;
+}
