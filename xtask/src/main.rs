@@ -13,6 +13,7 @@ mod command;
 mod lincheck;
 mod mosquitto;
 mod mutations;
+mod package;
 mod steps;
 
 // The rules of the house belong to the tests, which run them on every `cargo test`; here they run without building
