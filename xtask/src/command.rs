@@ -1,6 +1,6 @@
 //! Running other programs: always from the root of the repository, always said aloud before.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -16,6 +16,13 @@ pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
+}
+
+/// The folder into which cargo builds: this program is in it, in a folder of its profile.
+pub(crate) fn target() -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe().context("this program does not know its path")?;
+    let target = this.parent().and_then(Path::parent).context("this program is in no target folder")?;
+    Ok(target.to_owned())
 }
 
 /// What a command looks like on a command line.

@@ -8,11 +8,15 @@
 //! compile.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // It talks to people.
 
+mod baseline;
+mod bench_guard;
+mod callgrind;
 mod chaos;
 mod command;
 mod lincheck;
 mod mosquitto;
 mod mutations;
+mod package;
 mod steps;
 
 // The rules of the house belong to the tests, which run them on every `cargo test`; here they run without building
@@ -73,6 +77,8 @@ enum Chore {
     },
     /// Plants deliberate bugs of the store, and hunts each with the simulations until a promise is broken
     Mutations(mutations::Mutations),
+    /// Counts the instructions of hot paths: 0 none grew by a tenth, 1 some did, 2 nothing could be compared
+    BenchGuard(bench_guard::BenchGuard),
     /// `feira up`, kill -9 of anything, and again: never refused
     Kills {
         /// How often
@@ -113,6 +119,7 @@ fn main() -> ExitCode {
         Chore::Map { write: false } => print_map(),
         Chore::Map { write: true } => write_map(),
         Chore::Lincheck(asked) => return lincheck::run(&asked),
+        Chore::BenchGuard(asked) => return bench_guard::run(&asked),
         Chore::Simulate { arguments } => simulate(&arguments),
         Chore::Mutations(asked) => mutations::hunt_all(&asked),
         Chore::Kills { rounds, seed } => kills(rounds, seed),

@@ -12,7 +12,8 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::command::{output, run, succeeds};
+use crate::command::succeeds;
+use crate::package;
 
 /// Where a package puts it; not in everybody's PATH.
 const USUAL_FOLDERS: &[&str] = &["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"];
@@ -44,8 +45,7 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
         eprintln!("mosquitto is there: {}", folder.join("mosquitto").display());
         return Ok(());
     }
-    let root = output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
-    if !root || !succeeds(Command::new("apt-get").arg("--version")) {
+    if !package::can_install() {
         bail!(
             "the tests need mosquitto, which is not installed and which only root on Debian or Ubuntu can install \
              from here: install the package mosquitto (apt-get install mosquitto, dnf install mosquitto, brew \
@@ -54,17 +54,7 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
     }
     eprintln!("mosquitto is not there: installing it, without starting its service");
     let _no_services = NoServices::begin()?;
-    let install = || {
-        let mut command = Command::new("apt-get");
-        command.args(["install", "--yes", "--no-install-recommends", "mosquitto"]);
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        run(&mut command)
-    };
-    if install().is_err() {
-        // A system without package lists, as in a fresh container.
-        run(Command::new("apt-get").arg("update")).context("cannot install mosquitto")?;
-        install().context("cannot install mosquitto")?;
-    }
+    package::install("mosquitto")?;
     folder().context("apt-get installed mosquitto, but it is not where programs are")?;
     // The package enables its service for the next boot; the tests start their own mosquitto on ports of their own.
     if succeeds(Command::new("systemctl").args(["disable", "--now", "mosquitto"])) {

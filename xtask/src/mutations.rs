@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 
-use crate::command::{cargo, output, root, run};
+use crate::command::{cargo, output, root, run, target};
 
 /// The hunt for one bug in the whole system takes no longer, on a busy machine.
 const HUNT_MAX: Duration = Duration::from_secs(900);
@@ -133,9 +133,7 @@ fn build(release: bool) -> anyhow::Result<PathBuf> {
         command.arg("--release");
     }
     run(&mut command)?;
-    let this = std::env::current_exe().context("this program does not know its path")?;
-    let target = this.parent().and_then(Path::parent).context("this program is in no target folder")?;
-    Ok(target.join(if release { "release" } else { "debug" }).join("mutation"))
+    Ok(target()?.join(if release { "release" } else { "debug" }).join("mutation"))
 }
 
 /// A process for each, so many at a time as there are cores.

@@ -24,6 +24,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("broker", 3),
     ("feira", 4),
     ("feira-tests", 5),
+    ("feira-guard", 5),
     ("feira-simulator", 5),
     ("xtask", 5),
 ];
