@@ -45,7 +45,7 @@ pub struct Launch<'a> {
     pub folder: &'a Path,
     /// The account under which it runs; `None`: this one.
     pub account: Option<&'a Account>,
-    /// By which it is ended; SIGKILL also ends what is below it.
+    /// By which it is ended, and by the kernel if the bench is killed: SIGKILL only for one that starts no others.
     pub stop: Signal,
 }
 
@@ -59,9 +59,7 @@ impl Launch<'_> {
         let open = File::options().create(true).append(true).open(&log);
         let out = open.with_context(|| format!("cannot write {}", log.display()))?;
         let err = out.try_clone().with_context(|| format!("cannot write {}", log.display()))?;
-        // What is only killed here would leave its parts behind if the kernel did the same to it alone.
-        let at_our_end = if self.stop == Signal::SIGKILL { Signal::SIGTERM } else { self.stop };
-        let mut command = command_as(self.account, Some(at_our_end), self.program);
+        let mut command = command_as(self.account, Some(self.stop), self.program);
         command.args(arguments).current_dir(self.folder).process_group(0);
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         let child = command.spawn();

@@ -13,7 +13,7 @@ use super::shop::{BYTES, Books, CLIENT, Failed, KEYS, ORDER, PATIENCE, PRODUCT, 
 use crate::args::Work;
 use crate::system::postgres::{Running, connected};
 
-/// Connections of the pool: with one for each of 256 clients PostgreSQL is slower.
+/// Connections of the pool: with one for each of 256 clients its writes are slower, and with far fewer too.
 const CONNECTIONS_MAX: usize = 64;
 
 const TABLES: &str = "

@@ -19,7 +19,7 @@ use crate::process::{Launch, Process, command_as};
 const SETUP: &str = "primary and 2 streaming standbys, synchronous_standby_names = 'ANY 1 (s1, s2)', synchronous_commit = on, \
                      fsync = on; isolation read committed, a pool of at most 64 connections; an order is BEGIN, SELECT FOR UPDATE, UPDATE, \
                      INSERT, COMMIT";
-const SETUP_CTE: &str = "the same; an order is one statement";
+const SETUP_CTE: &str = "as postgres, but an order is one statement";
 /// The account under which it runs for root, which it refuses to serve.
 const ACCOUNT: &str = "postgres";
 /// The servers; the primary comes first.
