@@ -17,6 +17,7 @@ mod lincheck;
 mod mosquitto;
 mod mutations;
 mod package;
+mod peers;
 mod steps;
 
 // The rules of the house belong to the tests, which run them on every `cargo test`; here they run without building
@@ -107,6 +108,16 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// feira beside etcd, PostgreSQL and Redis, in turns, on this machine (docs/BENCHMARKS.md)
+    #[command(disable_help_flag = true)]
+    BenchPeers {
+        /// The profile that feira is built with; it comes before all other arguments
+        #[arg(long, default_value = "release", value_name = "PROFILE")]
+        profile: String,
+        /// What the bench is told (--rounds N, --clients N,…, --systems LIST, show FILE; --help says more)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -125,6 +136,7 @@ fn main() -> ExitCode {
         Chore::Kills { rounds, seed } => kills(rounds, seed),
         Chore::Inputs { seconds, seed, door } => inputs(seconds, seed, door.as_deref()),
         Chore::Chaos { arguments } => chaos::chaos(&arguments),
+        Chore::BenchPeers { profile, arguments } => peers::bench(&profile, &arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -27,6 +27,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("feira-guard", 5),
     ("feira-simulator", 5),
     ("xtask", 5),
+    // A workspace of its own, with lints of its own; it runs the binary and imports none of these.
+    ("bench-peers", 5),
 ];
 
 fn layer(name: &str) -> Option<u8> {

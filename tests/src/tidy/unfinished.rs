@@ -5,8 +5,8 @@ use super::text::Text;
 use super::tokens::{inline_modules, split};
 use super::tree::{File, Tree};
 
-/// The one file that may sleep: it polls a condition until a deadline.
-const WAITS: &str = "tests/src/wait.rs";
+/// The files that may sleep, one for each workspace: they poll a condition until a deadline.
+const WAITS: [&str; 2] = ["tests/src/wait.rs", "tests/peers/src/wait.rs"];
 
 /// Macros that stand for work not done.
 const MACROS: &[&str] = &["todo", "unimplemented", "dbg"];
@@ -26,14 +26,15 @@ fn is_test_file(file: &File) -> bool {
 #[must_use]
 pub fn sleeps(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (file, text) in tree.rust().filter(|(file, _)| file.path != WAITS) {
+    for (file, text) in tree.rust().filter(|(file, _)| !WAITS.contains(&file.path.as_str())) {
         let tokens = split(&text.code);
         let tests: Vec<_> = inline_modules(&tokens).into_iter().filter(|module| module.for_tests).collect();
         for pair in tokens.windows(2) {
             let in_test = is_test_file(file) || tests.iter().any(|module| module.span.contains(&pair[0].at));
             if in_test && matches!(pair[0].word, "sleep" | "sleep_until") && pair[1].word == "(" {
                 let what = format!(
-                    "a fixed sleep is too short or too long: wait for the condition, as {WAITS} does"
+                    "a fixed sleep is too short or too long: wait for the condition, as {} does",
+                    WAITS[0]
                 );
                 problems.push(Problem::new(&file.path, text.line(pair[0].at), what));
             }
@@ -96,7 +97,8 @@ mod tests {
             ("a/tests/one.rs", "fn f() {\n tokio::time::sleep_until(x) }\n// sleep(\n"),
             ("b/src/one/tests.rs", "fn f() { sleep(x) }"),
             ("tests/src/cluster.rs", "fn f() { sleep(x) }"),
-            (WAITS, "fn f() { sleep(x) }"),
+            (WAITS[0], "fn f() { sleep(x) }"),
+            (WAITS[1], "fn f() { sleep(x) }"),
         ]));
         assert_eq!(
             lines(&found),
