@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
@@ -27,10 +28,9 @@ enum Framing {
 }
 
 impl Framing {
-    /// By what the request says of its body.
-    fn of(headers: &HeaderMap) -> Framing {
-        let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-        if content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
+    /// By the path of the request: what its caller says of the body decides nothing.
+    fn of(is_plain: bool, headers: &HeaderMap) -> Framing {
+        if !is_plain {
             return Framing::Prefixed(Prefixed::default());
         }
         let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -149,9 +149,9 @@ pub(crate) struct Incoming<B> {
 }
 
 impl<B> Incoming<B> {
-    /// The body of a request with these headers.
-    pub(crate) fn new(inner: B, headers: &HeaderMap, place: Place, rules: Rules, of: Of) -> Incoming<B> {
-        let messages = Framing::of(headers);
+    /// The body of this request.
+    pub(crate) fn new(inner: B, head: &Parts, place: Place, rules: Rules, of: Of) -> Incoming<B> {
+        let messages = Framing::of((rules.is_plain)(head.uri.path()), &head.headers);
         Incoming { inner, place, rules, of, messages, charge: None, room: None, end: None, unseen_bytes: 0 }
     }
 
@@ -314,9 +314,8 @@ mod tests {
     fn a_body_that_is_no_message_of_grpc_takes_room_once_it_is_not_short() {
         let framed = |length: Option<usize>| {
             let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            headers.extend(length.map(|length| (CONTENT_LENGTH, HeaderValue::from(length))));
-            Framing::of(&headers)
+            headers.extend(length.map(|length| (CONTENT_LENGTH, length.into())));
+            Framing::of(true, &headers)
         };
         let began = |length: Option<usize>, bytes: usize| {
             let mut framing = framed(length);

@@ -165,7 +165,9 @@ where
     S: Service<Requested, Response = Response<tonic::body::Body>>,
 {
     let uri = request.uri().clone();
-    let expected = sizes.expected(uri.path(), least);
+    // A path of HTTP names one record of many: its size says nothing of the next.
+    let is_plain = (rules.is_plain)(uri.path());
+    let expected = if is_plain { least } else { sizes.expected(uri.path(), least) };
     let (request, beginning) = arriving(request, place.clone(), rules, Some(expected));
     let (mut head, mut body) = inner.call(request).await?.into_parts();
     // The message as bytes: before, nobody knows how large it is.
@@ -185,7 +187,9 @@ where
         }
         None => (Bytes::new(), None),
     };
-    sizes.learn(uri.path(), message.len());
+    if !is_plain {
+        sizes.learn(uri.path(), message.len());
+    }
     let (work, charge) = beginning.lock().take().map(|begun| (begun.work, begun.charge)).unzip();
     // Whoever is refused before his request has come whole has no charge.
     let mut charge = charge.flatten().unwrap_or_else(|| place.no_charge(Side::Answers));
@@ -213,7 +217,7 @@ fn arriving(
 /// The request, whose messages need room.
 fn admitted(request: Requested, place: Place, rules: Rules, of: Of) -> Requested {
     let (head, body) = request.into_parts();
-    let body = Incoming::new(body, &head.headers, place, rules, of);
+    let body = Incoming::new(body, &head, place, rules, of);
     Request::from_parts(head, tonic::body::Body::new(body))
 }
 

@@ -49,12 +49,19 @@ const FRAME_BYTES: u32 = 256;
 const REQUEST_BYTES_MIN: u32 = 24;
 /// Requests of one connection that HTTP/2 lets run at once.
 pub const REQUESTS_MAX: u32 = 256;
-/// Bytes of the headers of one request.
+/// Bytes of the headers of one request over HTTP/2.
 pub const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// And over HTTP/1.1: hyper's own bound of what it reads ahead on a connection, which tonic 0.14 gives nobody to set. The head of a
+/// request has to come within 30 s there.
+pub const HTTP1_HEAD_BYTES_MAX: usize = 417_792;
 /// Between pings to a caller who is silent, seconds; so long he may also take to answer one.
 pub const PING_S: u64 = 5;
 
 const _: () = assert!(CONNECTION_BYTES_MAX < PROCESS_BYTES_MAX, "one connection never takes all");
+const _: () = assert!(
+    CONNECTIONS_MAX * HTTP1_HEAD_BYTES_MAX <= 256 << 20,
+    "what all may send of heads that do not end"
+);
 const _: () = assert!(CONNECTIONS_MIN <= CONNECTIONS_MAX);
 const _: () =
     assert!(CONNECTIONS_MIN / 2 > USERS_MIN, "half of the places at least are users' if members need none");

@@ -23,6 +23,8 @@ pub enum Kind {
 pub struct Rules {
     /// How a call is treated, by its path.
     pub kind: fn(&str) -> Kind,
+    /// Whether the body of a request to this path is one message as it is, and not messages of gRPC behind their lengths.
+    pub is_plain: fn(&str) -> bool,
     /// The longest message that is read.
     pub message_bytes_max: usize,
     /// What a caller is told for whom there was no room in time.

@@ -102,6 +102,7 @@ impl Process {
         let guard = Guard::new(LIMITS, 1);
         let held = Arc::default();
         let rules = Rules {
+            is_plain: |_| false,
             kind,
             message_bytes_max: 1 << 20,
             full: |full| Status::resource_exhausted(format!("{full:?}")),
@@ -122,7 +123,6 @@ impl Process {
     fn begin(&mut self, connection: &Connection, path: &str) -> (Sending, Answering) {
         let (sending, sent) = mpsc::unbounded();
         let mut request = Request::new(Body::new(StreamBody::new(sent)));
-        request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
         *request.uri_mut() = path.parse().unwrap();
         request.extensions_mut().insert(connection.connect_info());
         let answer = self.service.call(request);

@@ -43,6 +43,7 @@ fn kind(path: &str) -> Kind {
 
 fn rules() -> Rules {
     Rules {
+        is_plain: |_| false,
         kind,
         message_bytes_max: 1 << 20,
         full: |full| Status::resource_exhausted(format!("{full:?}")),

@@ -7,6 +7,7 @@ use tonic::Status;
 
 use crate::error::Error;
 use crate::limits::REQUEST_BYTES_MAX;
+use crate::transport::resource::OPENAPI;
 
 /// Bytes with which every HTTP/2 connection begins (RFC 9113, 3.4).
 pub(crate) const PREFACE_BYTES: usize = 24;
@@ -25,7 +26,7 @@ pub(crate) fn limits() -> Limits {
 
 /// The layer.
 pub(crate) fn layer() -> Admission {
-    Admission::new(Rules { kind, message_bytes_max: REQUEST_BYTES_MAX, full, late })
+    Admission::new(Rules { kind, is_plain, message_bytes_max: REQUEST_BYTES_MAX, full, late })
 }
 
 fn full(full: Full) -> Status {
@@ -44,7 +45,15 @@ fn late() -> Status {
     Error::Overloaded { why, own: true }.into()
 }
 
+/// Whether a path is one of HTTP.
+fn is_plain(path: &str) -> bool {
+    path.starts_with("/v1/") || path == OPENAPI
+}
+
 fn kind(path: &str) -> Kind {
+    if path == OPENAPI {
+        return Kind::Call(DOCUMENT_BYTES);
+    }
     if let Some(path) = path.strip_prefix("/v1/") {
         let is_list =
             path.rsplit('/').next().is_some_and(|last| matches!(last, "clients" | "products" | "orders"));
@@ -71,6 +80,7 @@ mod tests {
         assert_eq!(kind("/feira.portal.v1.Shop/GetOrder"), Kind::Call(DOCUMENT_BYTES));
         assert_eq!(kind("/feira.portal.v1.Portal/Status"), Kind::Free);
         assert_eq!(kind("/v1/clients/ana/orders"), Kind::Call(PAGE_BYTES));
+        assert!(is_plain("/v1/clients") && is_plain(OPENAPI) && !is_plain("/feira.portal.v1.Shop/GetOrder"));
         assert_eq!(kind("/v1/clients/ana/orders/7"), Kind::Call(DOCUMENT_BYTES));
         for (status, own) in [(full(Full::Own), true), (full(Full::All), false), (late(), true)] {
             let told = Error::from_status(&status);

@@ -34,6 +34,7 @@ use tokio::task::JoinSet;
 use crate::coherence::{Input, Output};
 use crate::config::{Bus, Login};
 use crate::handle::Portal;
+use crate::lost_connection::forget;
 
 /// How often a nonce is sent.
 const NONCE_PERIOD_MS: u64 = 300;
@@ -149,7 +150,6 @@ async fn poll(link: &Link, mut events: EventLoop) {
                     }
                     continue;
                 }
-                events.clean();
                 failures = failures.saturating_add(1);
                 let why = if left { "it ended the connection" } else { "it refused what was asked of it" };
                 unusable(link, why, failures);
@@ -167,6 +167,7 @@ async fn poll(link: &Link, mut events: EventLoop) {
                 unusable(link, &why, failures);
             }
         }
+        forget(&mut events);
         link.lost();
         let lasted = granted.take().map_or(Duration::ZERO, |granted| granted.elapsed());
         tokio::time::sleep(backoff.after(lasted)).await;

@@ -25,6 +25,8 @@ pub struct Config {
     pub store: Arc<dyn Store>,
     /// The broker; `None`: the portal sells on without a cache.
     pub bus: Option<Bus>,
+    /// Whether requests are taken from that broker, where the portal's operations have topics.
+    pub takes_requests: bool,
     /// How large its cache may grow.
     pub cache: Capacity,
     /// L: how old a hit may be.
@@ -108,6 +110,7 @@ impl Config {
             bound: None,
             store,
             bus: None,
+            takes_requests: true,
             cache: Config::default_capacity(),
             lease: Duration::from_secs(1),
             requests_max: REQUESTS_MAX,

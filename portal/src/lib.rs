@@ -32,6 +32,7 @@ pub mod id;
 pub mod key;
 pub mod limits;
 pub mod lookup;
+mod lost_connection;
 pub mod meant;
 pub mod money;
 pub mod operation;

@@ -101,7 +101,7 @@ pub async fn run(mut config: Config, stop: Stop, service: Service) -> Result<(),
     // Dropped with this: those that only keep the cache coherent. Waited for: those that answer somebody.
     let (mut tasks, mut requests) = (JoinSet::new(), JoinSet::new());
     if let Some(bus) = config.bus.take() {
-        if let Some(word) = service.topics {
+        if let Some(word) = service.topics.filter(|_| config.takes_requests) {
             let (portal, stopped) = (portal.clone(), stopped.clone());
             requests.spawn(mqtt::run(portal, bus.clone(), word, service.operations, stopped, config.grace));
         }

@@ -188,6 +188,8 @@ async fn wrong_headers_paths_and_sizes_are_refused_in_the_same_form() {
     for (headers, field) in [
         (vec![("content-type", "text/plain")], "content-type"),
         (vec![("if-match", "\"1\"")], "if-match"),
+        (vec![("if-none-match", "*")], "if-none-match"),
+        (vec![("content-type", "application/grpc")], "content-type"),
         (vec![("idempotency-key", "a"), ("idempotency-key", "b")], "idempotency-key"),
         (vec![("idempotency-key", "\"\"")], "idempotency-key"),
     ] {

@@ -125,6 +125,8 @@ pub struct Portal {
     pub lease_ms: u64,
     /// Milliseconds after which a portal gives up a request.
     pub deadline_ms: u64,
+    /// Whether client portals take orders over the broker, too.
+    pub mqtt: bool,
 }
 
 /// One portal.
@@ -197,7 +199,13 @@ impl Default for Broker {
 
 impl Default for Portal {
     fn default() -> Portal {
-        Portal { cache_entries: 100_000, cache_bytes: 256 << 20, lease_ms: 1_000, deadline_ms: 5_000 }
+        Portal {
+            cache_entries: 100_000,
+            cache_bytes: 256 << 20,
+            lease_ms: 1_000,
+            deadline_ms: 5_000,
+            mqtt: true,
+        }
     }
 }
 

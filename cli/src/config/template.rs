@@ -119,6 +119,8 @@ cache_bytes = 268435456
 lease_ms = 1000
 # After so long a portal gives up a request.
 deadline_ms = 5000
+# Whether client portals take orders over the broker, too: whoever may publish there orders in any client's name.
+mqtt = true
 
 [tool]
 # How long a command is retried before it is given up.

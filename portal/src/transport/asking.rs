@@ -16,7 +16,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tonic::Status;
 
-use super::resource::{IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_CREATED, Method, Resource};
+use super::resource::{IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_CREATED, Method, Of, Resource};
 use crate::error::Error;
 
 /// A message's members, each as its own JSON.
@@ -49,7 +49,12 @@ pub fn request(
     let mut separator = '?';
     for parameter in resource.query {
         let value = taken(&mut members, parameter.name);
-        if !matches!(value.as_str(), "" | "0" | "false") {
+        let is_left_out = match parameter.of {
+            Of::Text => value.is_empty(),
+            Of::Number => value == "0",
+            Of::Flag => value == "false",
+        };
+        if !is_left_out {
             path +=
                 &format!("{separator}{}={}", parameter.name, utf8_percent_encode(&value, NON_ALPHANUMERIC));
             separator = '&';
@@ -62,7 +67,8 @@ pub fn request(
         headers.extend((etag != "0").then(|| (IF_MATCH, format!("\"{etag}\""))));
     }
     if let Some(id) = id.filter(|id| !id.id.is_empty()) {
-        headers.push((HeaderName::from_static(IDEMPOTENCY_KEY), id.id.clone()));
+        // One pair of quotes is taken off there: what is inside, quotes and blanks too, is the id.
+        headers.push((HeaderName::from_static(IDEMPOTENCY_KEY), format!("\"{}\"", id.id)));
         headers.push((HeaderName::from_static(IDEMPOTENCY_KEY_CREATED), id.created_ms.to_string()));
     }
     for (name, text) in headers {
@@ -98,12 +104,14 @@ fn taken(members: &mut Members, name: &str) -> String {
     }
 }
 
-/// What an answer says: the message, or why there is none. A portal's own error is the status that it sends over gRPC.
+/// What an answer of this status (that of HTTP) says: the message, or why there is none. A portal's own error is the status that it
+/// sends over gRPC.
 ///
 /// # Errors
-/// As the portal says; UNAVAILABLE if it was not a portal that answered.
-pub fn answer<T: DeserializeOwned>(is_success: bool, body: &[u8]) -> Result<T, Status> {
-    if is_success {
+/// As the portal says. UNIMPLEMENTED: there is no such operation; UNAVAILABLE: it was not a portal that answered, and what became of
+/// the request is not known.
+pub fn answer<T: DeserializeOwned>(status: u16, body: &[u8]) -> Result<T, Status> {
+    if (200..300).contains(&status) {
         let read = serde_json::from_slice(body);
         return read
             .map_err(|error| Status::unknown(format!("the answer is not what was asked for: {error}")));
@@ -113,10 +121,8 @@ pub fn answer<T: DeserializeOwned>(is_success: bool, body: &[u8]) -> Result<T, S
         return Err(error.into());
     }
     let detail = document.and_then(|document| document.get("detail")?.as_str().map(str::to_owned));
-    match detail {
-        Some(detail) => Err(Status::unimplemented(detail)),
-        None => Err(Status::unavailable("something else than a portal answered")),
-    }
+    let said = detail.unwrap_or_else(|| format!("something else than a portal answered ({status})"));
+    Err(if matches!(status, 404 | 405) { Status::unimplemented(said) } else { Status::unavailable(said) })
 }
 
 #[cfg(test)]
@@ -141,13 +147,19 @@ mod tests {
             (sent.headers()[IF_MATCH].as_bytes(), sent.body().as_slice()),
             (&b"\"9\""[..], &b"{\"lines\":[]}"[..])
         );
-        assert_eq!(sent.headers()[IDEMPOTENCY_KEY], "r-1");
+        assert_eq!(sent.headers()[IDEMPOTENCY_KEY], "\"r-1\"");
         let list = Resource::new(Method::Get, "/v1/clients/{cid}/orders").with(PAGE);
         let message = ListOrdersRequest { cid: "ana".into(), limit: 3, after: "a&b".into() };
         let sent = request(list, &message, None).expect("a request");
         assert_eq!(
             (sent.uri().to_string().as_str(), sent.body().len()),
             ("/v1/clients/ana/orders?limit=3&after=a%26b", 0)
+        );
+        let zero = ListOrdersRequest { cid: "ana".into(), limit: 0, after: "0".into() };
+        assert_eq!(
+            request(list, &zero, None).expect("a request").uri(),
+            "/v1/clients/ana/orders?after=0",
+            "an id is text, whatever it looks like"
         );
         let deletion = Resource::new(Method::Delete, "/v1/clients/{cid}").with(CASCADE).matching();
         let message = DeleteClientRequest { cid: "ana".into(), cascade: true, ..Default::default() };
@@ -159,10 +171,12 @@ mod tests {
 
     #[test]
     fn an_answer_that_no_portal_gave_is_no_word_of_the_shop() {
-        let status = answer::<ListOrdersRequest>(false, b"<html>502</html>").expect_err("no portal");
-        assert_eq!(status.code(), tonic::Code::Unavailable);
+        for body in [&b"<html>502</html>"[..], br#"{"status":502,"detail":"upstream timed out"}"#] {
+            let status = answer::<ListOrdersRequest>(502, body).expect_err("no portal");
+            assert_eq!(status.code(), tonic::Code::Unavailable, "a gateway knows of no outcome");
+        }
         let there_is_none = br#"{"type":"about:blank","status":404,"detail":"there is nothing at /x"}"#;
-        let status = answer::<ListOrdersRequest>(false, there_is_none).expect_err("nothing there");
+        let status = answer::<ListOrdersRequest>(404, there_is_none).expect_err("nothing there");
         assert_eq!(status.code(), tonic::Code::Unimplemented);
     }
 }

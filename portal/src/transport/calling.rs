@@ -63,7 +63,7 @@ where
     let answered = connection.call(request).await.map_err(|error| Status::from_error(error.into()))?;
     let (head, body) = answered.into_parts();
     let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(Status::from_error)?.to_bytes();
-    asking::answer(head.status.is_success(), &body).map(Response::new)
+    asking::answer(head.status.as_u16(), &body).map(Response::new)
 }
 
 /// One attempt, which waits for so long.

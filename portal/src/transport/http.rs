@@ -19,10 +19,11 @@ use std::sync::Arc;
 
 use axum::RequestPartsExt as _;
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{RawPathParams, Request};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, LOCATION, RETRY_AFTER,
+    CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+    LOCATION, RETRY_AFTER,
 };
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
@@ -36,14 +37,12 @@ use tonic::Status;
 use super::body::{Member, is_json, made_ms, merged, object};
 use super::openapi;
 use super::problem::{MEDIA_TYPE, problem};
-use super::resource::{IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_CREATED, Method, Of, Parameter};
+use super::resource::{IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_CREATED, Method, OPENAPI, Of, Parameter};
 use crate::error::Error;
 use crate::handle::Portal;
 use crate::limits::REQUEST_BYTES_MAX;
-use crate::operation::{Asked, Registered, Told};
+use crate::operation::{Asked, Effect, Registered, Told};
 
-/// Where the description for programs is.
-pub const OPENAPI: &str = "/openapi.json";
 /// When a caller who was told to wait may try again, seconds.
 const RETRY_AFTER_S: &str = "1";
 
@@ -55,8 +54,17 @@ pub fn router(portal: &Arc<Portal>, service: &'static str, operations: &'static 
         let handler = move |request: Request| answer(Arc::clone(&portal), operation, request);
         router = router.route(operation.resource.path.0, on(filter(operation.resource.method), handler));
     }
-    let described =
-        move || async move { answered(StatusCode::OK, "application/json", openapi::of(service, operations)) };
+    let description = Bytes::from(openapi::of(service, operations));
+    let described = move |request: Request| {
+        let description = description.clone();
+        async move {
+            // To its end, as every request.
+            match axum::body::to_bytes(request.into_body(), REQUEST_BYTES_MAX).await {
+                Ok(_) => answered(StatusCode::OK, "application/json", description),
+                Err(error) => refused(unread(&error)),
+            }
+        }
+    };
     router.route(OPENAPI, on(MethodFilter::GET, described)).method_not_allowed_fallback(not_allowed)
 }
 
@@ -92,7 +100,7 @@ fn shown(uri: &Uri) -> String {
 
 fn without_operation(status: StatusCode, title: &str, why: &str) -> Response {
     let document = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": why });
-    answered(status, MEDIA_TYPE, document.to_string().into_bytes())
+    answered(status, MEDIA_TYPE, document.to_string().into())
 }
 
 async fn answer(portal: Arc<Portal>, operation: &'static Registered, request: Request) -> Response {
@@ -114,6 +122,9 @@ async fn asked(operation: &Registered, request: Request) -> Result<Asked, Error>
     let mut members = in_path(&mut parts).await?;
     members.extend(in_query(parts.uri.query().unwrap_or(""), operation.resource.query)?);
     members.extend(if_match(&parts.headers, operation.resource.matches)?);
+    if operation.effect == Effect::Changes {
+        no_other_condition(&parts.headers)?;
+    }
     let body = match operation.resource.method.has_body() {
         true => {
             is_json(only(&parts.headers, CONTENT_TYPE.as_str())?)?;
@@ -205,6 +216,16 @@ fn if_match(headers: &HeaderMap, is_looked_at: bool) -> Result<Option<Member>, E
     Ok(Some(("if_match".to_owned(), etag.into())))
 }
 
+/// A condition that is not understood must not be passed over by a change (RFC 9110, 13.2).
+fn no_other_condition(headers: &HeaderMap) -> Result<(), Error> {
+    match [IF_NONE_MATCH, IF_UNMODIFIED_SINCE].iter().find(|name| headers.contains_key(*name)) {
+        Some(name) => {
+            Err(Error::invalid(name.as_str(), "is not looked at here: leave it out, or use If-Match"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// The request's id: a string of structured fields (RFC 8941) or the bare text.
 fn id(headers: &HeaderMap) -> Result<Option<RequestId>, Error> {
     let Some(text) = only(headers, IDEMPOTENCY_KEY)? else { return Ok(None) };
@@ -236,7 +257,7 @@ fn only<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Error
 
 fn done(told: Told) -> Response {
     let status = if told.location.is_some() { StatusCode::CREATED } else { StatusCode::OK };
-    let mut response = answered(status, "application/json", told.text);
+    let mut response = answered(status, "application/json", told.text.into());
     let etag = told.etag.map(|etag| (ETAG, format!("\"{etag}\"")));
     let location = told.location.map(|location| (LOCATION, location));
     for (name, text) in etag.into_iter().chain(location) {
@@ -250,14 +271,14 @@ fn done(told: Told) -> Response {
 /// The answer to what was not done.
 pub(crate) fn refused(error: Error) -> Response {
     let status = StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = answered(status, MEDIA_TYPE, problem(error).to_string().into_bytes());
+    let mut response = answered(status, MEDIA_TYPE, problem(error).to_string().into());
     if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
     }
     response
 }
 
-fn answered(status: StatusCode, media_type: &'static str, body: Vec<u8>) -> Response {
+fn answered(status: StatusCode, media_type: &'static str, body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

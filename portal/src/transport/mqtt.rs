@@ -29,18 +29,20 @@
 //! a broker keeps them off.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use proto::portal::RequestId;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish, PublishProperties, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{
+    Filter, Packet, Publish, PublishProperties, RetainForwardRule, SubscribeReasonCode,
+};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use store_client::backoff::Backoff;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::body::{Member, is_json, made_ms, merged, object};
@@ -48,6 +50,7 @@ use super::problem::{MEDIA_TYPE, problem};
 use crate::config::{Bus, Login};
 use crate::error::Error;
 use crate::handle::Portal;
+use crate::lost_connection::forget;
 use crate::meant::CLUSTER_HEADER;
 use crate::operation::{Asked, Effect, Registered, Told};
 
@@ -72,6 +75,8 @@ pub const TIME_MAX: Duration = Duration::from_secs(30);
 const DISCONNECT_MAX: Duration = Duration::from_millis(500);
 /// An answer that nobody has taken from the broker within so many seconds is dropped there.
 const ANSWER_EXPIRY_S: u32 = 60;
+/// Bytes of an answer's packet beside its topic and its content, at most: the correlation is no longer than a request's.
+const PROPERTIES_BYTES: usize = 66 << 10;
 /// The longest response topic.
 const RESPONSE_TOPIC_BYTES_MAX: usize = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -111,6 +116,10 @@ struct Requests {
     under_way: Arc<Semaphore>,
     /// No more is taken: what still comes is another portal's, once its caller repeats it.
     is_stopping: AtomicBool,
+    /// Which connection this is.
+    connection: AtomicU64,
+    /// The largest packet that the broker takes.
+    packet_bytes_max: AtomicU32,
 }
 
 /// Serves requests over a broker until `stopped`, then answers what it has for at most `grace`.
@@ -132,6 +141,8 @@ pub async fn run(
         client,
         under_way: Arc::new(Semaphore::new(usize::from(UNDER_WAY_MAX))),
         is_stopping: AtomicBool::new(false),
+        connection: AtomicU64::new(0),
+        packet_bytes_max: AtomicU32::new(u32::MAX),
     });
     let filter = format!("$share/feira/{}+", requests.prefix);
     let serving = serve(&requests, &filter, events);
@@ -189,7 +200,7 @@ async fn serve(requests: &Arc<Requests>, filter: &str, mut events: EventLoop) {
             Err(error) => tracing::debug!(%error, "no requests from the broker"),
         }
         // Answers to requests of a connection that is gone: their callers ask again.
-        events.clean();
+        forget(&mut events);
         tokio::time::sleep(backoff.after(began.elapsed())).await;
         began = Instant::now();
     }
@@ -199,8 +210,17 @@ impl Requests {
     /// Takes one packet; false: the connection is of no use and must be made anew.
     fn take(self: &Arc<Requests>, packet: Packet, filter: &str) -> bool {
         match packet {
-            Packet::ConnAck(_) => {
-                self.client.try_subscribe_many([Filter::new(filter.to_owned(), QoS::AtLeastOnce)]).is_ok()
+            Packet::ConnAck(ack) => {
+                self.connection.fetch_add(1, Ordering::Relaxed);
+                let packet_max = ack.properties.and_then(|properties| properties.max_packet_size);
+                self.packet_bytes_max.store(packet_max.unwrap_or(u32::MAX), Ordering::Relaxed);
+                // A retained request is to be seen as one.
+                let filter = Filter {
+                    preserve_retain: true,
+                    retain_forward_rule: RetainForwardRule::Never,
+                    ..Filter::new(filter.to_owned(), QoS::AtLeastOnce)
+                };
+                self.client.try_subscribe_many([filter]).is_ok()
             }
             Packet::SubAck(ack) => {
                 let is_granted = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
@@ -212,19 +232,16 @@ impl Requests {
                 }
                 all
             }
-            Packet::Publish(publish) => {
-                self.asked(publish);
-                true
-            }
+            Packet::Publish(publish) => self.asked(publish),
             Packet::Disconnect(_) => false,
             _ => true,
         }
     }
 
-    /// A request has come.
-    fn asked(self: &Arc<Requests>, publish: Publish) {
+    /// A request has come; false: it cannot be acknowledged, and the broker would wait for that for ever.
+    fn asked(self: &Arc<Requests>, publish: Publish) -> bool {
         if self.is_stopping.load(Ordering::Relaxed) {
-            return;
+            return true;
         }
         let mut properties = publish.properties.clone().unwrap_or_default();
         let to = properties.response_topic.take().filter(|topic| self.may_answer_at(topic));
@@ -236,21 +253,47 @@ impl Requests {
                     "requests from the broker without a topic where their answer can go are not done"
                 );
             }
-            let _ = self.client.try_ack(&publish);
-            return;
+            return self.client.try_ack(&publish).is_ok();
         };
         let correlation = properties.correlation_data.take();
-        let permit = Arc::clone(&self.under_way).try_acquire_owned();
-        let requests = Arc::clone(self);
+        let Ok(permit) = Arc::clone(&self.under_way).try_acquire_owned() else {
+            // Nothing is kept for what is refused; if not even the refusal finds room, its caller asks again.
+            let (text, properties) = answer(Err(too_many()), correlation);
+            let _ = self.client.try_publish_with_properties(to, QoS::AtMostOnce, false, text, properties);
+            return self.client.try_ack(&publish).is_ok();
+        };
+        let (requests, connection) = (Arc::clone(self), self.connection.load(Ordering::Relaxed));
         tokio::spawn(async move {
-            let done = requests.done(&publish, &properties, permit.as_ref().ok()).await;
-            let (text, properties) = answer(done, correlation);
+            let done = requests.done(&publish, &properties).await.map(|told| requests.fitting(&to, told));
+            let (text, properties) = answer(done.flatten(), correlation);
             // The queue has room for the answers of all that run: it waits for the broker at most.
             let told = requests.client.publish_with_properties(to, QoS::AtLeastOnce, false, text, properties);
             let _ = told.await;
-            let _ = requests.client.ack(&publish).await;
+            // On another connection its identifier is another message's.
+            if requests.connection.load(Ordering::Relaxed) == connection {
+                let _ = requests.client.ack(&publish).await;
+            }
             drop(permit);
         });
+        true
+    }
+
+    /// An answer that the broker takes: a larger packet would end the connection. Of what was changed the lists are left out; of
+    /// what was only read nothing is told but that it is too large.
+    fn fitting(&self, to: &str, told: Told) -> Result<Told, Error> {
+        let most = PACKET_BYTES_MAX.min(self.packet_bytes_max.load(Ordering::Relaxed)) as usize;
+        let most = most.saturating_sub(to.len() + PROPERTIES_BYTES);
+        if told.text.len() <= most {
+            return Ok(told);
+        }
+        if told.etag.is_none() {
+            let why = format!(
+                "the answer has {} bytes, and a message of the broker at most {most}: ask for less",
+                told.text.len()
+            );
+            return Err(Error::invalid("limit", why));
+        }
+        Ok(Told { text: trimmed(&told.text), ..told })
     }
 
     /// Whether an answer may go to this topic.
@@ -261,18 +304,7 @@ impl Requests {
             && !topic.starts_with(&self.own)
     }
 
-    async fn done(
-        &self,
-        publish: &Publish,
-        properties: &PublishProperties,
-        permit: Option<&OwnedSemaphorePermit>,
-    ) -> Result<Told, Error> {
-        if permit.is_none() {
-            let why = format!(
-                "as many requests from the broker as may run at once ({UNDER_WAY_MAX}) are under way"
-            );
-            return Err(Error::Overloaded { why, own: false });
-        }
+    async fn done(&self, publish: &Publish, properties: &PublishProperties) -> Result<Told, Error> {
         let operation = self.operation(&publish.topic)?;
         self.portal.check_meant(property(properties, CLUSTER_HEADER)?)?;
         let asked = asked(operation, publish, properties)?;
@@ -280,7 +312,8 @@ impl Requests {
         // Counted in whole seconds from its receipt: 0 is less than one, and not over.
         let time =
             properties.message_expiry_interval.map_or(TIME_MAX, |s| Duration::from_secs(s.max(1).into()));
-        match timeout(time.min(TIME_MAX), operation.run(Arc::clone(&self.portal), asked)).await {
+        let time = time.min(TIME_MAX);
+        match timeout(time, operation.run(Arc::clone(&self.portal), asked)).await {
             Ok(done) => done,
             Err(_) if operation.effect == Effect::Changes => Err(Error::OutcomeUnknown {
                 why: format!("it was not done within {} s", time.as_secs()),
@@ -300,6 +333,21 @@ impl Requests {
             Error::invalid("topic", format!("{name:?} is no operation; there are {}", known.join(", ")))
         })
     }
+}
+
+fn too_many() -> Error {
+    let why = format!("as many requests from the broker as may run at once ({UNDER_WAY_MAX}) are under way");
+    Error::Overloaded { why, own: false }
+}
+
+/// An answer without its lists, which says so.
+fn trimmed(text: &[u8]) -> Vec<u8> {
+    let mut members: Map<String, Value> = serde_json::from_slice(text).unwrap_or_default();
+    for value in members.values_mut().filter(|value| value.is_array()) {
+        *value = Value::Array(Vec::new());
+    }
+    members.insert("trimmed".to_owned(), true.into());
+    Value::Object(members).to_string().into_bytes()
 }
 
 /// What a message asks.
@@ -403,13 +451,14 @@ mod tests {
         assert_eq!((id.id.as_str(), id.created_ms), (ana[1].1, 1_645_557_742_000));
     }
 
-    /// A broker may hand a retained message to each portal that subscribes (MQTT 5 has it otherwise for shared subscriptions,
-    /// 4.8.2; not each broker of each version).
     #[test]
-    fn a_retained_request_is_refused() {
-        let publish = Publish { retain: true, ..Publish::default() };
-        let refused = asked_of(&publish, &[("request-id", "r")]);
-        assert!(matches!(&refused, Err(Error::Invalid { field, .. }) if field == "retain"), "{refused:?}");
+    fn an_answer_that_is_too_large_keeps_what_says_that_it_was_done() {
+        let text = br#"{"oid":"7","lines":[{"pid":"fig"}],"total":"1.50","etag":3}"#;
+        let small: Value = serde_json::from_slice(&trimmed(text)).expect("JSON");
+        assert_eq!(
+            small,
+            serde_json::json!({ "oid": "7", "lines": [], "total": "1.50", "etag": 3, "trimmed": true })
+        );
     }
 
     #[test]

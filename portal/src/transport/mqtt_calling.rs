@@ -18,7 +18,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::portal::RequestId;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use store_client::backoff::Backoff;
 use tokio::sync::{oneshot, watch};
@@ -30,6 +30,7 @@ use super::asking;
 use super::mqtt::{PACKET_BYTES_MAX, REQUEST_CREATED, REQUEST_ID, STATUS, topic};
 use crate::config::Login;
 use crate::error::Error;
+use crate::lost_connection::forget;
 use crate::meant::CLUSTER_HEADER;
 use crate::operation::{Effect, Operation};
 
@@ -61,7 +62,8 @@ pub struct Place {
     pub service: String,
 }
 
-type Answered = oneshot::Sender<(bool, Bytes)>;
+/// The status that HTTP has for an answer, and its content.
+type Answered = oneshot::Sender<(u16, Bytes)>;
 
 struct Shared {
     /// Who waits, by correlation.
@@ -138,24 +140,30 @@ impl Caller {
             }
             let (answered, answer) = oneshot::channel();
             self.shared.waiting.lock().insert(correlation.clone(), answered);
+            let _waits = Waits { shared: &self.shared, correlation: &correlation };
             let properties = self.properties(&correlation, id.as_ref(), left);
             let to = topic(&self.place.cluster, &self.place.service, O::NAME);
             let sent =
                 self.client.publish_with_properties(to, QoS::AtLeastOnce, false, text.clone(), properties);
-            let was_sent = sent.await.is_ok();
-            let Ok(Ok((is_success, body))) = timeout(left.min(AGAIN), answer).await else {
-                is_lost |= was_sent;
+            if !matches!(timeout(left, sent).await, Ok(Ok(()))) {
+                why = "it takes nothing".to_owned();
+                continue;
+            }
+            let Ok(Ok((status, body))) = timeout(left.min(AGAIN), answer).await else {
+                is_lost = true;
                 why = "no portal answers requests there".to_owned();
                 continue;
             };
-            match asking::answer(is_success, &body) {
-                Err(status) if passes(&status) => said = Some(status),
+            match asking::answer(status, &body) {
+                // It says nothing of an attempt before it that was not answered.
+                Err(status) if passes(&status) || (is_lost && is_of_this_attempt(&status)) => {
+                    said = Some(status);
+                }
                 answered => return answered.map(Response::new),
             }
             let left = deadline.saturating_duration_since(Instant::now());
             tokio::time::sleep(left.min(PAUSE_REFUSED)).await;
         }
-        self.shared.waiting.lock().remove(&correlation);
         let silent = format!("the broker at {}:{}: {why}", self.place.host, self.place.port);
         Err(match said {
             _ if is_lost && O::EFFECT == Effect::Changes => Status::deadline_exceeded(silent),
@@ -193,6 +201,24 @@ fn passes(status: &Status) -> bool {
     }
 }
 
+/// Whether what a portal said is about one attempt: another under the same request id may have been carried out.
+fn is_of_this_attempt(status: &Status) -> bool {
+    let error = Error::from_status(status);
+    matches!(error, Some(Error::Unavailable { .. } | Error::Overloaded { .. } | Error::WrongCluster { .. }))
+}
+
+/// Somebody who waits; nobody, once this is dropped.
+struct Waits<'c> {
+    shared: &'c Shared,
+    correlation: &'c Bytes,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.shared.waiting.lock().remove(self.correlation);
+    }
+}
+
 /// Takes what the broker sends, until dropped.
 async fn poll(mut events: EventLoop, client: AsyncClient, answers_to: String, shared: Arc<Shared>) {
     let mut backoff = Backoff::new(PAUSE_MS.0, PAUSE_MS.1);
@@ -205,7 +231,12 @@ async fn poll(mut events: EventLoop, client: AsyncClient, answers_to: String, sh
                         break "it takes nothing".to_owned();
                     }
                 }
-                Ok(Event::Incoming(Packet::SubAck(_))) => drop(shared.heard.send_replace(Ok(()))),
+                Ok(Event::Incoming(Packet::SubAck(ack))) => {
+                    if !ack.return_codes.iter().all(|code| matches!(code, SubscribeReasonCode::Success(_))) {
+                        break format!("it refuses that answers are heard at {answers_to}");
+                    }
+                    drop(shared.heard.send_replace(Ok(())));
+                }
                 Ok(Event::Incoming(Packet::Publish(publish))) => shared.answered(publish),
                 Ok(Event::Incoming(Packet::Disconnect(_))) => break "it ended the connection".to_owned(),
                 Ok(_) => {}
@@ -213,7 +244,7 @@ async fn poll(mut events: EventLoop, client: AsyncClient, answers_to: String, sh
             }
         };
         drop(shared.heard.send_replace(Err(why)));
-        events.clean();
+        forget(&mut events);
         tokio::time::sleep(backoff.after(began.elapsed())).await;
     }
 }
@@ -223,9 +254,9 @@ impl Shared {
         let Some(properties) = publish.properties else { return };
         let Some(correlation) = properties.correlation_data else { return };
         let waits = self.waiting.lock().remove(&correlation);
-        let is_success =
-            properties.user_properties.iter().any(|(name, value)| name == STATUS && value.starts_with('2'));
+        let status = properties.user_properties.iter().find(|(name, _)| name == STATUS);
+        let status = status.and_then(|(_, value)| value.parse().ok()).unwrap_or(0);
         // Whoever does not wait any more has had an answer, or has given up.
-        let _ = waits.map(|waits| waits.send((is_success, publish.payload)));
+        let _ = waits.map(|waits| waits.send((status, publish.payload)));
     }
 }

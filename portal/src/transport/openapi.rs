@@ -13,10 +13,14 @@ use proto::json_fields::{DOCUMENTS, STATES};
 use serde_json::{Map, Value, json};
 
 use super::problem::MEDIA_TYPE;
-use super::resource::{IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_CREATED, Of, Resource};
-use crate::limits::REQUEST_ID_BYTES_MAX;
+use super::resource::{IDEMPOTENCY_KEY, Of, Resource};
+use crate::limits::{DESCRIPTION_BYTES_MAX, ID_BYTES_MAX, REQUEST_ID_BYTES_MAX, STOCK_QUANTITY_MAX};
 use crate::operation::{Effect, Registered};
 
+/// Text without control characters. An id is bounded in bytes, which no schema can say: in characters of the longest encoding.
+const PLAIN: &str = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$";
+/// The same, and not only blanks.
+const SOME: &str = "^(?=.*\\S)[^\\u0000-\\u001F\\u007F-\\u009F]*$";
 /// Where the schemas are in the document.
 const SCHEMAS: &str = "#/components/schemas";
 const PACKAGE: &str = ".feira.portal.v1.";
@@ -67,31 +71,32 @@ fn described(operation: &Registered, method: &Method, schemas: &Schemas) -> Valu
         "parameters": parameters(operation),
         "responses": { success: answer, "4XX": problem, "5XX": problem },
     });
-    if resource.method.has_body() {
-        let body = body(resource, &schemas.messages[&method.input]);
-        document["requestBody"] =
-            json!({ "required": true, "content": { "application/json": { "schema": body } } });
+    if resource.method.has_body()
+        && let Some(body) = body(resource, &schemas.messages[&method.input])
+    {
+        let content = json!({ "application/json": { "schema": body } });
+        document["requestBody"] = json!({ "required": true, "content": content });
     }
     document
 }
 
 fn parameters(operation: &Registered) -> Value {
     let resource = operation.resource;
-    let id = json!({ "type": "string", "minLength": 1, "maxLength": 128 });
+    let id = json!({ "type": "string", "minLength": 1, "maxLength": ID_BYTES_MAX / 4, "pattern": PLAIN });
     let in_path = resource
         .path
         .names()
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": id }));
     let in_query = resource.query.iter().map(|parameter| {
         let schema = match parameter.of {
-            Of::Text => json!({ "type": "string" }),
+            Of::Text => json!({ "type": "string", "maxLength": ID_BYTES_MAX / 4, "pattern": PLAIN }),
             Of::Number => json!({ "type": "integer", "minimum": 0, "maximum": crate::limits::PAGE_MAX }),
             Of::Flag => json!({ "type": "boolean" }),
         };
         json!({ "name": parameter.name, "in": "query", "schema": schema })
     });
     let if_match = resource.matches.then(|| {
-        let schema = json!({ "type": "string", "pattern": "^(\"[1-9][0-9]{0,17}\"|[*])$" });
+        let schema = json!({ "type": "string", "minLength": 1, "pattern": "^(\"[1-9][0-9]{0,17}\"|[*])$" });
         json!({ "name": "If-Match", "in": "header", "description": "the ETag that was seen", "schema": schema })
     });
     let names_itself = operation.effect == Effect::Changes;
@@ -100,24 +105,22 @@ fn parameters(operation: &Registered) -> Value {
         let says = "repeated, it is answered as it was; without one nobody can repeat the request safely";
         json!({ "name": IDEMPOTENCY_KEY, "in": "header", "description": says, "schema": schema })
     });
-    let created = names_itself.then(|| {
-        let schema = json!({ "type": "integer", "minimum": 0, "maximum": 4_000_000_000_000_u64 });
-        let says = "when the key was made, milliseconds since 1970, if the key is no UUID of version 7";
-        json!({ "name": IDEMPOTENCY_KEY_CREATED, "in": "header", "description": says, "schema": schema })
-    });
-    in_path.chain(in_query).chain(if_match).chain(key).chain(created).collect()
+    in_path.chain(in_query).chain(if_match).chain(key).collect()
 }
 
-/// What is left for the body: the members that are nowhere else.
-fn body(resource: Resource, message: &Message) -> Value {
+/// What is left for the body: the members that are nowhere else; `None`: there are none.
+fn body(resource: Resource, message: &Message) -> Option<Value> {
     let elsewhere = |name: &str| {
         resource.path.names().any(|one| one == name)
             || resource.query.iter().any(|one| one.name == name)
             || (resource.matches && name == "if_match")
     };
+    if message.fields.iter().all(|field| elsewhere(&field.name)) {
+        return None;
+    }
     let mut schema = message.schema(elsewhere);
     schema["additionalProperties"] = false.into();
-    schema
+    Some(schema)
 }
 
 fn components(schemas: &Schemas) -> Map<String, Value> {
@@ -231,7 +234,7 @@ fn read(message: &DescriptorProto, comments: &Comments, at: i32) -> Message {
 fn schema_of(message: &str, field: &FieldDescriptorProto) -> Value {
     let name = format!("{message}.{}", field.name());
     let one = match field.r#type() {
-        _ if DOCUMENTS.contains(&name.as_str()) => json!({ "type": ["object", "null"] }),
+        _ if DOCUMENTS.contains(&name.as_str()) => document_schema(&name),
         _ if STATES.contains(&name.as_str()) => {
             json!({ "type": "string", "enum": ["open", "confirmed", "cancelled", "unknown"] })
         }
@@ -247,6 +250,23 @@ fn schema_of(message: &str, field: &FieldDescriptorProto) -> Value {
         (Label::Repeated, _) => json!({ "type": "array", "items": one }),
         (_, Type::Message) => json!({ "anyOf": [one, { "type": "null" }] }),
         _ => one,
+    }
+}
+
+/// What is in a document: more than the members that are named, whatever people give.
+fn document_schema(name: &str) -> Value {
+    let product = |required: &[&str]| {
+        json!({ "type": "object", "required": required, "properties": {
+            "description": { "type": "string", "pattern": SOME, "maxLength": DESCRIPTION_BYTES_MAX / 4 },
+            "price": { "type": "string", "pattern": "^[0-9]{1,12}([.][0-9]{1,6})?$" },
+            "quantity": { "type": "integer", "minimum": 0, "maximum": STOCK_QUANTITY_MAX },
+        } })
+    };
+    match name {
+        "InsertProductRequest.data" => product(&["description", "price", "quantity"]),
+        "UpdateProductRequest.data" => product(&["description", "price"]),
+        _ if name.ends_with("Request.data") => json!({ "type": "object" }),
+        _ => json!({ "type": ["object", "null"] }),
     }
 }
 

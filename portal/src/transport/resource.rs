@@ -1,5 +1,7 @@
 //! An operation's place in HTTP: method, path, parameters.
 
+/// Where the description for programs is.
+pub const OPENAPI: &str = "/openapi.json";
 /// The header with a request's id.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The header with the time when that id was made, milliseconds since 1970; an id that is a UUID of version 7 says it itself.

@@ -33,7 +33,7 @@ pub(crate) fn limits() -> Limits {
 
 /// The layer.
 pub(crate) fn layer() -> Admission {
-    Admission::new(Rules { kind, message_bytes_max: REQUEST_BYTES_MAX, full, late })
+    Admission::new(Rules { kind, is_plain: |_| false, message_bytes_max: REQUEST_BYTES_MAX, full, late })
 }
 
 fn full(full: Full) -> Status {
