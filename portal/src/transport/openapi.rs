@@ -17,7 +17,7 @@ use super::resource::{IDEMPOTENCY_KEY, Of, Resource};
 use crate::limits::{DESCRIPTION_BYTES_MAX, ID_BYTES_MAX, REQUEST_ID_BYTES_MAX, STOCK_QUANTITY_MAX};
 use crate::operation::{Effect, Registered};
 
-/// Text without control characters. An id is bounded in bytes, which no schema can say: in characters of the longest encoding.
+/// Text without control characters. What bounds it counts bytes, which no schema can say: it has no more characters than that.
 const PLAIN: &str = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$";
 /// The same, and not only blanks.
 const SOME: &str = "^(?=.*\\S)[^\\u0000-\\u001F\\u007F-\\u009F]*$";
@@ -75,21 +75,22 @@ fn described(operation: &Registered, method: &Method, schemas: &Schemas) -> Valu
         && let Some(body) = body(resource, &schemas.messages[&method.input])
     {
         let content = json!({ "application/json": { "schema": body } });
-        document["requestBody"] = json!({ "required": true, "content": content });
+        let is_required = body["required"].as_array().is_some_and(|members| !members.is_empty());
+        document["requestBody"] = json!({ "required": is_required, "content": content });
     }
     document
 }
 
 fn parameters(operation: &Registered) -> Value {
     let resource = operation.resource;
-    let id = json!({ "type": "string", "minLength": 1, "maxLength": ID_BYTES_MAX / 4, "pattern": PLAIN });
+    let id = json!({ "type": "string", "minLength": 1, "maxLength": ID_BYTES_MAX, "pattern": PLAIN });
     let in_path = resource
         .path
         .names()
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": id }));
     let in_query = resource.query.iter().map(|parameter| {
         let schema = match parameter.of {
-            Of::Text => json!({ "type": "string", "maxLength": ID_BYTES_MAX / 4, "pattern": PLAIN }),
+            Of::Text => json!({ "type": "string", "pattern": PLAIN }),
             Of::Number => json!({ "type": "integer", "minimum": 0, "maximum": crate::limits::PAGE_MAX }),
             Of::Flag => json!({ "type": "boolean" }),
         };
@@ -101,7 +102,7 @@ fn parameters(operation: &Registered) -> Value {
     });
     let names_itself = operation.effect == Effect::Changes;
     let key = names_itself.then(|| {
-        let schema = json!({ "type": "string", "minLength": 1, "maxLength": REQUEST_ID_BYTES_MAX, "pattern": "^[!#-~]+$" });
+        let schema = json!({ "type": "string", "minLength": 1, "maxLength": REQUEST_ID_BYTES_MAX + 2, "pattern": "^[ -~]*[!-~][ -~]*$" });
         let says = "repeated, it is answered as it was; without one nobody can repeat the request safely";
         json!({ "name": IDEMPOTENCY_KEY, "in": "header", "description": says, "schema": schema })
     });
@@ -120,6 +121,7 @@ fn body(resource: Resource, message: &Message) -> Option<Value> {
     }
     let mut schema = message.schema(elsewhere);
     schema["additionalProperties"] = false.into();
+    schema["required"] = message.required.iter().copied().collect();
     Some(schema)
 }
 
@@ -127,6 +129,11 @@ fn components(schemas: &Schemas) -> Map<String, Value> {
     let messages = schemas.messages.iter().filter(|(name, _)| !name.ends_with("Request"));
     let mut all: Map<String, Value> =
         messages.map(|(name, message)| (name.clone(), message.schema(|_| false))).collect();
+    // The one message that requests are made of: it takes no member that is not known.
+    if let (Some(line), Some(schema)) = (schemas.messages.get("LineChange"), all.get_mut("LineChange")) {
+        schema["additionalProperties"] = false.into();
+        schema["required"] = line.required.iter().copied().collect();
+    }
     all.insert(
         "Problem".to_owned(),
         json!({
@@ -146,6 +153,8 @@ fn components(schemas: &Schemas) -> Map<String, Value> {
 struct Message {
     says: String,
     fields: Vec<Field>,
+    /// Members without which a request says nothing.
+    required: &'static [&'static str],
 }
 
 struct Field {
@@ -228,7 +237,16 @@ fn read(message: &DescriptorProto, comments: &Comments, at: i32) -> Message {
         schema: schema_of(message.name(), field),
         is_message: field.r#type() == Type::Message,
     });
-    Message { says: comments.at(&[4, at]), fields: fields.collect() }
+    let required = match message.name() {
+        "ModifyOrderRequest" => &["lines"][..],
+        "InsertProductRequest" | "UpdateProductRequest" | "InsertClientRequest" | "UpdateClientRequest" => {
+            &["data"]
+        }
+        "AdjustStockRequest" => &["amount"],
+        "LineChange" => &["pid"],
+        _ => &[],
+    };
+    Message { says: comments.at(&[4, at]), fields: fields.collect(), required }
 }
 
 fn schema_of(message: &str, field: &FieldDescriptorProto) -> Value {
@@ -257,7 +275,7 @@ fn schema_of(message: &str, field: &FieldDescriptorProto) -> Value {
 fn document_schema(name: &str) -> Value {
     let product = |required: &[&str]| {
         json!({ "type": "object", "required": required, "properties": {
-            "description": { "type": "string", "pattern": SOME, "maxLength": DESCRIPTION_BYTES_MAX / 4 },
+            "description": { "type": "string", "pattern": SOME, "maxLength": DESCRIPTION_BYTES_MAX },
             "price": { "type": "string", "pattern": "^[0-9]{1,12}([.][0-9]{1,6})?$" },
             "quantity": { "type": "integer", "minimum": 0, "maximum": STOCK_QUANTITY_MAX },
         } })
