@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
 use http_body::Body as _;
 use parking_lot::Mutex;
@@ -187,7 +188,7 @@ where
         }
         None => (Bytes::new(), None),
     };
-    if !is_plain {
+    if is_grpc(&head.headers) {
         sizes.learn(uri.path(), message.len());
     }
     let (work, charge) = beginning.lock().take().map(|begun| (begun.work, begun.charge)).unzip();
@@ -196,6 +197,11 @@ where
     waits(&mut charge, message.len());
     drop(work);
     Ok(Response::from_parts(head, Outgoing::new(rest, Some(place), Held::Call(charge), message)))
+}
+
+/// Whether a service of gRPC answered: a page that says that there is nothing at a path is no size to remember.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn waits(charge: &mut Charge, bytes: usize) {

@@ -83,7 +83,11 @@ impl Service<Request<Body>> for Reading {
             }
             held.lock().push(guard.budget(Side::Answers).held());
             let bytes = head.uri.path().strip_prefix("/call").and_then(|bytes| bytes.parse().ok());
-            Ok(Response::new(Body::new(Full::new(Bytes::from(vec![1; bytes.unwrap_or(10)])))))
+            let mut answer = Response::new(Body::new(Full::new(Bytes::from(vec![1; bytes.unwrap_or(10)]))));
+            if !head.uri.path().starts_with("/page") {
+                answer.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+            }
+            Ok(answer)
         })
     }
 }
@@ -377,6 +381,11 @@ async fn only_calls_that_were_answered_are_remembered_by_their_size() {
     for at in 0..300 {
         assert_eq!(process.whole(&ours, &format!("/none{at}")).await, Some(Code::Unimplemented));
     }
+    // Nor is a page of HTTP, of which there may be one for each path that anybody invents.
+    for at in 0..300 {
+        assert_eq!(process.whole(&ours, &format!("/page{at}")).await, None);
+    }
+    process.held.lock().clear();
     for _ in 0..2 {
         assert_eq!(process.whole(&ours, "/call200000").await, None);
     }

@@ -223,14 +223,12 @@ async fn an_answer_that_no_message_can_hold_is_told_and_harms_nobody() {
             admin.insert_product(patient(request)).await.unwrap();
         }
         let mut stranger = Stranger::connect(&cluster).await;
-        let before = cluster.process("client-1").id();
         let large = stranger.publish("browse-products", &[("cid", "ana")], "").await;
         let small = stranger.publish("browse-products", &[("cid", "ana")], r#"{"limit":3}"#).await;
         let (status, problem) = stranger.answer(&large).await;
-        assert_eq!((status.as_str(), &problem["field"]), ("400", &json!("limit")), "{problem}");
+        assert_eq!((status.as_str(), &problem["field"]), ("400", &json!("answer")), "{problem}");
         let (status, page) = stranger.answer(&small).await;
         assert_eq!((status.as_str(), page["products"].as_array().unwrap().len()), ("200", 3));
-        assert_eq!(cluster.process("client-1").id(), before);
         assert_eq!(cluster.log_of("client-1").matches("requests are taken from the broker").count(), 1);
     }
 }

@@ -20,8 +20,8 @@
 //!   cluster's own. What cannot be answered is counted, and not done.
 //! - *A stop loses nothing that was taken*: no more is taken, what runs is answered, then the connection ends.
 //!
-//! The connection is its own, apart from that of the invalidations. A retained request is refused: brokers hand those to each new
-//! member of a shared subscription. No order between two requests is promised.
+//! The connection is its own, apart from that of the invalidations. A retained request is refused: it would stay at the broker, for
+//! whoever subscribes. No order between two requests is promised.
 //!
 //! Source: MQTT 5.0, 4.10 (request/response), 4.8.2 (shared subscriptions), 3.3.2.3 (properties).
 //!
@@ -264,8 +264,8 @@ impl Requests {
         };
         let (requests, connection) = (Arc::clone(self), self.connection.load(Ordering::Relaxed));
         tokio::spawn(async move {
-            let done = requests.done(&publish, &properties).await.map(|told| requests.fitting(&to, told));
-            let (text, properties) = answer(done.flatten(), correlation);
+            let done = requests.done(&to, &publish, &properties).await;
+            let (text, properties) = answer(done, correlation);
             // The queue has room for the answers of all that run: it waits for the broker at most.
             let told = requests.client.publish_with_properties(to, QoS::AtLeastOnce, false, text, properties);
             let _ = told.await;
@@ -280,20 +280,23 @@ impl Requests {
 
     /// An answer that the broker takes: a larger packet would end the connection. Of what was changed the lists are left out; of
     /// what was only read nothing is told but that it is too large.
-    fn fitting(&self, to: &str, told: Told) -> Result<Told, Error> {
+    fn fitting(&self, to: &str, effect: Effect, told: Told) -> Result<Told, Error> {
         let most = PACKET_BYTES_MAX.min(self.packet_bytes_max.load(Ordering::Relaxed)) as usize;
         let most = most.saturating_sub(to.len() + PROPERTIES_BYTES);
         if told.text.len() <= most {
             return Ok(told);
         }
-        if told.etag.is_none() {
-            let why = format!(
-                "the answer has {} bytes, and a message of the broker at most {most}: ask for less",
-                told.text.len()
-            );
-            return Err(Error::invalid("limit", why));
+        match effect {
+            Effect::Changes => Ok(Told { text: trimmed(&told.text), ..told }),
+            Effect::Reads => {
+                let bytes = told.text.len();
+                let why = format!(
+                    "has {bytes} bytes, and a message of the broker at most {most}: ask for less of a list by its limit, \
+                     or over HTTP or gRPC"
+                );
+                Err(Error::invalid("answer", why))
+            }
         }
-        Ok(Told { text: trimmed(&told.text), ..told })
     }
 
     /// Whether an answer may go to this topic.
@@ -304,7 +307,7 @@ impl Requests {
             && !topic.starts_with(&self.own)
     }
 
-    async fn done(&self, publish: &Publish, properties: &PublishProperties) -> Result<Told, Error> {
+    async fn done(&self, to: &str, publish: &Publish, properties: &PublishProperties) -> Result<Told, Error> {
         let operation = self.operation(&publish.topic)?;
         self.portal.check_meant(property(properties, CLUSTER_HEADER)?)?;
         let asked = asked(operation, publish, properties)?;
@@ -314,7 +317,7 @@ impl Requests {
             properties.message_expiry_interval.map_or(TIME_MAX, |s| Duration::from_secs(s.max(1).into()));
         let time = time.min(TIME_MAX);
         match timeout(time, operation.run(Arc::clone(&self.portal), asked)).await {
-            Ok(done) => done,
+            Ok(done) => self.fitting(to, operation.effect, done?),
             Err(_) if operation.effect == Effect::Changes => Err(Error::OutcomeUnknown {
                 why: format!("it was not done within {} s", time.as_secs()),
                 request: id.id,
@@ -353,7 +356,7 @@ fn trimmed(text: &[u8]) -> Vec<u8> {
 /// What a message asks.
 fn asked(operation: &Registered, publish: &Publish, properties: &PublishProperties) -> Result<Asked, Error> {
     if publish.retain {
-        let why = "is set: each portal that starts would be asked again; publish a request without it";
+        let why = "is set: it would stay at the broker, for whoever subscribes; publish a request without it";
         return Err(Error::invalid("retain", why));
     }
     let id = request_id(properties)?;

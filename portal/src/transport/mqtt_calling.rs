@@ -20,6 +20,7 @@ use proto::portal::RequestId;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, Publish, PublishProperties, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use serde::de::DeserializeOwned;
 use store_client::backoff::Backoff;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -154,15 +155,19 @@ impl Caller {
                 why = "no portal answers requests there".to_owned();
                 continue;
             };
-            match asking::answer(status, &body) {
+            match read::<O::Response>(status, &body) {
+                // Asked again under its id, it says what became of it.
+                Err(status) if is_open(&status) => {
+                    is_lost = true;
+                    status.message().clone_into(&mut why);
+                }
                 // It says nothing of an attempt before it that was not answered.
                 Err(status) if passes(&status) || (is_lost && is_of_this_attempt(&status)) => {
                     said = Some(status);
                 }
                 answered => return answered.map(Response::new),
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            tokio::time::sleep(left.min(PAUSE_REFUSED)).await;
+            tokio::time::sleep_until(deadline.min(Instant::now() + PAUSE_REFUSED)).await;
         }
         let silent = format!("the broker at {}:{}: {why}", self.place.host, self.place.port);
         Err(match said {
@@ -190,6 +195,31 @@ impl Caller {
             ..PublishProperties::default()
         }
     }
+}
+
+/// What is told of a change whose answer lacks its lists.
+const TRIMMED: &str =
+    "it was done; its answer is too large for a message of the broker: look at it over HTTP or gRPC";
+
+/// What an answer says, if it is whole.
+fn read<T: DeserializeOwned>(status: u16, body: &[u8]) -> Result<T, Status> {
+    let read = asking::answer(status, body)?;
+    if is_trimmed(body) { Err(Status::resource_exhausted(TRIMMED)) } else { Ok(read) }
+}
+
+/// Whether an answer says that its lists were left out.
+fn is_trimmed(body: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Trimmed {
+        #[serde(default)]
+        trimmed: bool,
+    }
+    serde_json::from_slice(body).is_ok_and(|answer: Trimmed| answer.trimmed)
+}
+
+/// Whether the portal does not know itself.
+fn is_open(status: &Status) -> bool {
+    matches!(Error::from_status(status), Some(Error::OutcomeUnknown { .. }))
 }
 
 /// Whether what a portal said may be otherwise soon: it did not happen, and nobody has to mend anything first.
@@ -258,5 +288,22 @@ impl Shared {
         let status = status.and_then(|(_, value)| value.parse().ok()).unwrap_or(0);
         // Whoever does not wait any more has had an answer, or has given up.
         let _ = waits.map(|waits| waits.send((status, publish.payload)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_its_lists_is_not_taken_for_the_whole() {
+        assert!(is_trimmed(br#"{"oid":"7","lines":[],"etag":3,"trimmed":true}"#));
+        assert!(!is_trimmed(br#"{"oid":"7","lines":[],"etag":3}"#), "an order may be empty");
+    }
+
+    #[test]
+    fn what_a_portal_does_not_know_is_open_and_what_it_refused_is_not() {
+        let unknown = Error::OutcomeUnknown { why: "x".into(), request: "r".into(), created_ms: 1 };
+        assert!(is_open(&unknown.into()) && !is_open(&Error::away("no leader").into()));
     }
 }
