@@ -352,11 +352,13 @@ impl Replica {
         }
     }
 
-    /// The leader, as this replica sees it, and its own role.
+    /// The leader, as this replica sees it, and its own role. A replica whose own vote is a majority leads once that vote
+    /// is durable; until then it is a candidate.
     #[must_use]
     pub fn view(&self) -> RoleView {
         let (role, leader) = match &self.role {
             Part::Follower(follower) => (Role::Follower, follower.leader),
+            Part::Leader(_) if self.state.is_saving() => (Role::Candidate, None),
             Part::Candidate(_) => (Role::Candidate, None),
             Part::Leader(_) => (Role::Leader, Some(self.state.node())),
         };
