@@ -16,6 +16,8 @@ pub(crate) struct Comparison {
     pub(crate) heartbeats: u32,
     /// What is thought of the replicas' states.
     pub(crate) divergence: Divergence,
+    /// While two differ and no majority says which is right: who has, or had, another state than this leader.
+    pub(crate) differing: Vec<Member>,
 }
 
 impl Comparison {

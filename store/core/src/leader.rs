@@ -314,6 +314,7 @@ impl Leader {
         self.heartbeat_ticks += 1;
         if self.heartbeat_ticks >= state.config.ticks_heartbeat {
             self.heartbeat(state, out);
+            self.end_doubt(state, out);
             self.quarantine_minority(state, out);
             self.confirm_reads(state, out);
             self.ask_again(state, out);

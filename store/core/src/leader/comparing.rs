@@ -33,8 +33,9 @@ impl Leader {
             is_newer && (comparison.heartbeats >= limits::HEARTBEATS_COMPARED || !is_kept || !waits(self))
         });
         if is_over {
-            let divergence = self.comparison.divergence;
-            self.comparison = Comparison { compared: newest, divergence, ..Comparison::default() };
+            let before = core::mem::take(&mut self.comparison);
+            let Comparison { divergence, differing, .. } = before;
+            self.comparison = Comparison { compared: newest, divergence, differing, ..Comparison::default() };
         }
         let compared = self.comparison.compared;
         // A replica that differs may have another table soon, and then another answer.
@@ -111,14 +112,44 @@ impl Leader {
             }
             Verdict::Open { .. } => before,
         };
-        if divergence != before {
-            self.comparison.divergence = divergence;
-            out.push(Output::Divergence(divergence));
+        if matches!(divergence, Divergence::Undecided(_)) {
+            let comparison = &mut self.comparison;
+            let answers = comparison.answers.iter();
+            let differing = answers.filter(|(_, answer)| answer.is_some_and(|answer| answer != compared));
+            comparison.differing = differing.map(|(who, _)| *who).collect();
         }
+        self.think(divergence, out);
         match evaluated {
             Verdict::Agreed(majority) if majority != compared => Some(majority),
             _ => None,
         }
+    }
+
+    fn think(&mut self, divergence: Divergence, out: &mut Vec<Output>) {
+        if divergence != self.comparison.divergence {
+            self.comparison.divergence = divergence;
+            out.push(Output::Divergence(divergence));
+        }
+    }
+
+    /// Ends a doubt about which of two states is right once an operator has given up the folder of every replica with the other
+    /// one: nobody can have that state any more, and without a snapshot of this leader's no majority might come about.
+    pub(super) fn end_doubt(&mut self, state: &State, out: &mut Vec<Output>) {
+        if !matches!(self.comparison.divergence, Divergence::Undecided(_)) {
+            return;
+        }
+        let membership = state.membership();
+        let stays = |member: Member| {
+            let another = |other: &Member| other.node == member.node && *other != member;
+            membership.voters.contains(&member)
+                && !membership.voters.iter().chain(&membership.learners).any(another)
+        };
+        if self.comparison.differing.iter().any(|member| stays(*member)) {
+            return;
+        }
+        let differing = core::mem::take(&mut self.comparison.differing);
+        self.comparison.answers.retain(|(who, _)| !differing.contains(who));
+        self.think(Divergence::None, out);
     }
 
     /// Tells those in the minority, with every heartbeat until they are quarantined. If a majority came about because others are
@@ -133,9 +164,8 @@ impl Leader {
         let by_leader = mutant!(QuarantineByLeader).then_some(Verdict::Agreed(compared));
         let evaluated = by_leader.unwrap_or_else(|| verdict(state.membership(), answer));
         let Verdict::Agreed(majority) = evaluated else { return };
-        if majority == compared && self.comparison.divergence != Divergence::None {
-            self.comparison.divergence = Divergence::None;
-            out.push(Output::Divergence(Divergence::None));
+        if majority == compared {
+            self.think(Divergence::None, out);
         }
         let differs = |(who, found): &&(Member, Option<Checkpoint>)| {
             found.is_some_and(|found| found != majority) && self.peers.iter().any(|peer| peer.member == *who)
