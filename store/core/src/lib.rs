@@ -154,6 +154,7 @@ pub mod protocol;
 pub mod quorum;
 mod reads;
 pub mod replica;
+pub mod ring;
 mod state;
 pub mod types;
 
