@@ -165,6 +165,12 @@ impl Txn {
         let guard = self.guards.first().map(|guard| &guard.key);
         guard.or_else(|| self.operations.first().map(|operation| &operation.key))
     }
+
+    /// The keys of all guards and operations, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        let guards = self.guards.iter().map(|guard| &guard.key);
+        guards.chain(self.operations.iter().map(|operation| &operation.key))
+    }
 }
 
 impl Identity {

@@ -20,6 +20,14 @@ pub fn hashed_part(key: &[u8]) -> &[u8] {
     }
 }
 
+/// The [`hashed_part`] of every key that begins so, if that is decided by the beginning alone.
+#[must_use]
+pub fn tag_of_prefix(prefix: &[u8]) -> Option<&[u8]> {
+    // Without a whole tag it is the key, which goes on.
+    let tag = hashed_part(prefix);
+    (tag.len() < prefix.len()).then_some(tag)
+}
+
 /// Where a key stands on the ring: xxh3-64 of its [`hashed_part`].
 #[must_use]
 pub fn ring_hash(key: &[u8]) -> u64 {
@@ -58,6 +66,15 @@ mod tests {
             assert_eq!(hashed_part(key.as_bytes()), part.as_bytes(), "{key}");
         }
         assert_eq!(ring_hash(b"o/{c1}/7"), ring_hash(b"c/{c1}"));
+    }
+
+    #[test]
+    fn a_prefix_with_a_whole_tag_decides_where_its_keys_stand() {
+        assert_eq!(tag_of_prefix(b"o/{c1}/"), Some(&b"c1"[..]));
+        assert_eq!(tag_of_prefix(b"o/{c1}"), Some(&b"c1"[..]));
+        for open in ["", "o/", "o/{", "o/{c1", "o/{}", "o/}"] {
+            assert_eq!(tag_of_prefix(open.as_bytes()), None, "{open}");
+        }
     }
 
     #[test]

@@ -196,6 +196,35 @@ pub fn error_from(failure: &Failure) -> Error {
     }
 }
 
+/// The failure that means this error to a caller: for whoever asks another node in its place.
+#[must_use]
+pub fn failure_of(error: &Error) -> Failure {
+    let (reason, message) = match error {
+        Error::Refused { reason, message } => {
+            let reason = match reason {
+                Refusal::Invalid => FailureReason::Invalid,
+                Refusal::IdReused => FailureReason::IdReused,
+                Refusal::Expired => FailureReason::ExpiredId,
+                Refusal::Closed => FailureReason::ClosedId,
+                Refusal::Gone => FailureReason::NotHere,
+            };
+            (reason, message)
+        }
+        Error::Retry { cause, message } => {
+            let reason = match cause {
+                Cause::Away => FailureReason::NotServing,
+                Cause::Busy => FailureReason::Overloaded,
+                Cause::OutOfSpace => FailureReason::OutOfSpace,
+                Cause::ClocksApart => FailureReason::ClocksApart,
+                Cause::Diverged => FailureReason::Diverged,
+            };
+            (reason, message)
+        }
+        Error::Unknown { message } => (FailureReason::UnknownOutcome, message),
+    };
+    failure(reason, message)
+}
+
 fn message_of(failure: &Failure) -> String {
     if failure.field.is_empty() {
         failure.message.clone()
@@ -227,6 +256,14 @@ mod tests {
             assert_eq!(failure_from(&status), failure);
         }
         assert!(FailureReason::try_from(20).is_err(), "a new reason needs a row in the table");
+    }
+
+    #[test]
+    fn an_error_means_the_same_after_another_node_has_told_it() {
+        for failure in every_failure() {
+            let error = error_from(&failure);
+            assert_eq!(error_from(&failure_of(&error)), error);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //!   portal, tool
 //!      │ Store (a trait): get, scan, txn, outcome, changes          StoreExt: set, delete, test_and_set …
 //!      ├── Replicated    over gRPC: finds the leader, keeps the order, retries with one identity
+//!      ├── Sharded       the same over a ring of shards
 //!      ├── Embedded      one process, same log and table, no network      (crate store-server)
 //!      └── Memory        faults on demand, for tests                      (crate store-engine)
 //!   Session: operations in the order sent, reads included, on top of any of them
@@ -32,6 +33,7 @@ pub mod pace;
 pub mod pipeline;
 mod replicated;
 mod session;
+mod sharded;
 #[cfg(feature = "suite")]
 pub mod suite;
 pub mod unreadable;
@@ -50,6 +52,7 @@ pub use crate::identity::simulate_now_ms;
 pub use crate::identity::{now_ms, request_identity};
 pub use crate::replicated::{Config, Node, Replicated};
 pub use crate::session::{Answer, Session};
+pub use crate::sharded::Sharded;
 
 /// A record or its absence, and the point of the log at which that is so.
 #[derive(Clone, Debug)]
@@ -69,7 +72,7 @@ pub struct Page {
     pub records: Vec<KeyRecord>,
     /// The cursor; `None`: that was all.
     pub next: Option<Bytes>,
-    /// The read reflects the log up to here.
+    /// The read reflects the log up to here; 0:0 if the range is of several groups, each with a log of its own.
     pub applied: Position,
 }
 

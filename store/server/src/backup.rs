@@ -12,18 +12,18 @@ use std::time::{Duration, Instant};
 
 use proto::store::{BackupRequest, BackupResponse, FailureReason, Membership};
 use store_client::failure::{failure, status_from};
-use store_core::{GroupId, Incarnation, NodeId};
+use store_core::{Incarnation, NodeId};
 use store_db::{Table as _, state, transfer};
 use store_engine::backup::{Backup, Beginning};
 use store_log::{ClusterId, Identity, RealDisk, RealFile};
 use tokio::sync::Semaphore;
 use tonic::Status;
 
-use crate::bootstrap::{InitialMember, membership};
+use crate::bootstrap::{InitialMember, check_shard, membership};
 use crate::config::{check_cluster, group_folder, wrong};
 use crate::error::Error;
 use crate::quarantine;
-use crate::replica::GROUP;
+use crate::shard::Shard;
 use crate::shared::Shared;
 use crate::thread_to_stream::{self, Receiver, Sender};
 
@@ -171,6 +171,7 @@ impl Source {
     pub fn found(
         &self,
         cluster: &str,
+        shard: Shard,
         node: u64,
         folder: &Path,
         initial_members: &[InitialMember],
@@ -178,14 +179,15 @@ impl Source {
         check_cluster(cluster)?;
         let me = initial_members.iter().find(|initial_member| initial_member.node == node);
         let me = me.ok_or_else(|| wrong("node", format!("{node} is not among the initial members")))?;
-        let failed = |source: store_engine::Error| Error::Open { group: GROUP, source };
+        check_shard(shard)?;
+        let failed = |source: store_engine::Error| Error::Open { group: shard.group, source };
         let identity = Identity {
             cluster: ClusterId::new(cluster.as_bytes()).map_err(|error| failed(error.into()))?,
-            group: GroupId(GROUP),
+            group: shard.group_id(),
             node: NodeId(node),
             state_machine_version: store_db::limits::STATE_MACHINE_VERSION,
         };
-        let disk = RealDisk::open(group_folder(folder, GROUP)).map_err(|error| failed(error.into()))?;
+        let disk = RealDisk::open(group_folder(folder, shard.group)).map_err(|error| failed(error.into()))?;
         let boot_id = store_log::boot_id().map_err(|error| failed(error.into()))?;
         let members: Membership = membership(initial_members);
         let incarnation = Incarnation(me.incarnation);

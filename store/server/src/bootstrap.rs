@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use proto::store::{Member, Membership};
-use store_core::{GroupId, Incarnation, NodeId};
+use store_core::{Incarnation, NodeId};
 use store_log::{BootId, ClusterId, Identity, RealDisk};
 
 use crate::config::{check_cluster, group_folder, reachable_address, wrong};
 use crate::error::Error;
-use crate::replica::GROUP;
+use crate::shard::Shard;
 
 /// A founding voter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,12 +35,13 @@ pub fn initial_members(nodes: impl IntoIterator<Item = (u64, String)>) -> Vec<In
     nodes.into_iter().map(initial_member).collect()
 }
 
-/// Makes the folder of one initial member. All initial members are given the same list.
+/// Makes the folder of one initial member of a shard. All its initial members are given the same list.
 ///
 /// # Errors
-/// The list cannot be a group, `node` is not in it, or the folder is not empty.
+/// The list cannot be a group, `node` is not in it, the shard is not on its ring, or the folder is not empty.
 pub fn bootstrap(
     cluster: &str,
+    shard: Shard,
     node: u64,
     folder: &Path,
     initial_members: &[InitialMember],
@@ -56,10 +57,11 @@ pub fn bootstrap(
             ));
         }
     }
-    let (disk, identity, boot_id) = place(cluster, node, folder)?;
+    let (disk, identity, boot_id) = place(cluster, shard, node, folder)?;
     let incarnation = Incarnation(me.incarnation);
-    store_engine::bootstrap(&disk, &identity, incarnation, &boot_id, &membership(initial_members))
-        .map_err(failed)?;
+    let members = membership(initial_members);
+    store_engine::bootstrap(&disk, &identity, incarnation, &boot_id, &members)
+        .map_err(|error| failed(shard, error))?;
     Ok(())
 }
 
@@ -68,33 +70,50 @@ pub fn bootstrap(
 ///
 /// # Errors
 /// The folder is not empty, or the names are none.
-pub fn join(cluster: &str, node: u64, folder: &Path) -> Result<u64, Error> {
+pub fn join(cluster: &str, shard: Shard, node: u64, folder: &Path) -> Result<u64, Error> {
     check_cluster(cluster)?;
     if node == 0 {
         return Err(wrong("node", "node 0 is nobody"));
     }
-    let (disk, identity, boot_id) = place(cluster, node, folder)?;
+    let (disk, identity, boot_id) = place(cluster, shard, node, folder)?;
     let incarnation = random_incarnation();
-    store_engine::join(&disk, &identity, Incarnation(incarnation), &boot_id).map_err(failed)?;
+    store_engine::join(&disk, &identity, Incarnation(incarnation), &boot_id)
+        .map_err(|error| failed(shard, error))?;
     Ok(incarnation)
 }
 
 /// Where a node's replica is made, and as whose.
-fn place(cluster: &str, node: u64, folder: &Path) -> Result<(RealDisk, Identity, BootId), Error> {
+fn place(
+    cluster: &str,
+    shard: Shard,
+    node: u64,
+    folder: &Path,
+) -> Result<(RealDisk, Identity, BootId), Error> {
+    check_shard(shard)?;
+    let failed = |error: store_log::Error| failed(shard, error.into());
     let identity = Identity {
-        cluster: ClusterId::new(cluster.as_bytes()).map_err(|error| failed(error.into()))?,
-        group: GroupId(GROUP),
+        cluster: ClusterId::new(cluster.as_bytes()).map_err(failed)?,
+        group: shard.group_id(),
         node: NodeId(node),
         state_machine_version: store_db::limits::STATE_MACHINE_VERSION,
     };
-    let folder: PathBuf = group_folder(folder, GROUP);
-    let disk = RealDisk::open(&folder).map_err(|error| failed(error.into()))?;
-    let boot_id = store_log::boot_id().map_err(|error| failed(error.into()))?;
+    let folder: PathBuf = group_folder(folder, shard.group);
+    let disk = RealDisk::open(&folder).map_err(failed)?;
+    let boot_id = store_log::boot_id().map_err(failed)?;
     Ok((disk, identity, boot_id))
 }
 
-fn failed(source: store_engine::Error) -> Error {
-    Error::Open { group: GROUP, source }
+/// Refuses a shard that is not on its ring.
+pub(crate) fn check_shard(shard: Shard) -> Result<(), Error> {
+    match shard.ring() {
+        Ok((_, Some(_))) => Ok(()),
+        Ok((_, None)) => Err(wrong("group", format!("{} is not one of {} shards", shard.group, shard.of))),
+        Err(error) => Err(wrong("ring", error.to_string())),
+    }
+}
+
+fn failed(shard: Shard, source: store_engine::Error) -> Error {
+    Error::Open { group: shard.group, source }
 }
 
 /// The first membership: the same bytes for every initial member, whatever the order of the list.
@@ -113,7 +132,8 @@ pub(crate) fn membership(initial_members: &[InitialMember]) -> Membership {
 /// Whether the folder of a node holds a replica already.
 #[must_use]
 pub fn is_bootstrapped(folder: &Path) -> bool {
-    group_folder(folder, GROUP).join("meta").exists()
+    let groups = std::fs::read_dir(folder.join("groups")).into_iter().flatten().flatten();
+    groups.into_iter().any(|group| group.path().join("meta").exists())
 }
 
 #[cfg(test)]
@@ -125,25 +145,43 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let initial_members = initial_members([(1, "localhost:1".to_owned()), (2, "localhost:2".to_owned())]);
         assert!(
-            bootstrap("c", 3, folder.path(), &initial_members)
+            bootstrap("c", Shard::ONLY, 3, folder.path(), &initial_members)
                 .expect_err("no initial member")
                 .to_string()
                 .contains('3')
         );
         assert!(!is_bootstrapped(folder.path()));
-        bootstrap("c", 1, folder.path(), &initial_members).expect("an empty folder");
+        bootstrap("c", Shard::ONLY, 1, folder.path(), &initial_members).expect("an empty folder");
         assert!(is_bootstrapped(folder.path()));
-        assert!(bootstrap("c", 1, folder.path(), &initial_members).is_err(), "never twice");
+        assert!(bootstrap("c", Shard::ONLY, 1, folder.path(), &initial_members).is_err(), "never twice");
     }
 
     #[test]
     fn a_new_members_folder_is_made_once_and_never_the_same() {
         let (one, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
-        let first = join("c", 4, one.path()).expect("an empty folder");
+        let first = join("c", Shard::ONLY, 4, one.path()).expect("an empty folder");
         assert!(is_bootstrapped(one.path()));
-        assert!(join("c", 4, one.path()).is_err(), "never twice");
-        assert_ne!(first, join("c", 4, other.path()).expect("an empty folder"));
-        assert!(join("c", 0, other.path()).is_err() && join("c/d", 5, other.path()).is_err());
+        assert!(join("c", Shard::ONLY, 4, one.path()).is_err(), "never twice");
+        assert_ne!(first, join("c", Shard::ONLY, 4, other.path()).expect("an empty folder"));
+        assert!(
+            join("c", Shard::ONLY, 0, other.path()).is_err()
+                && join("c/d", Shard::ONLY, 5, other.path()).is_err()
+        );
+    }
+
+    #[test]
+    fn a_shard_that_is_not_on_its_ring_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let one = initial_members([(1, "localhost:1".to_owned())]);
+        for (shard, says) in
+            [(Shard { group: 4, of: 3 }, "4 is not one of 3"), (Shard { group: 1, of: 65 }, "65")]
+        {
+            let refused =
+                bootstrap("c", shard, 1, folder.path(), &one).expect_err("no such shard").to_string();
+            assert!(refused.contains(says), "{refused}");
+        }
+        bootstrap("c", Shard { group: 3, of: 3 }, 1, folder.path(), &one).expect("an empty folder");
+        assert!(is_bootstrapped(folder.path()));
     }
 
     #[test]
@@ -151,7 +189,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let bad = initial_members([(1, "localhost".to_owned())]);
         assert!(
-            bootstrap("c", 1, folder.path(), &bad).expect_err("no port").to_string().contains("host:port")
+            bootstrap("c", Shard::ONLY, 1, folder.path(), &bad)
+                .expect_err("no port")
+                .to_string()
+                .contains("host:port")
         );
     }
 }

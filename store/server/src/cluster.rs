@@ -32,6 +32,7 @@ use tonic::{Request, Response, Status};
 use crate::background::Audits;
 use crate::backup::Backups;
 use crate::describe;
+use crate::forward::Forward;
 use crate::members;
 use crate::quarantine;
 use crate::shared::{Ask, Shared};
@@ -222,6 +223,7 @@ impl Cluster for ClusterService {
             keys: self.shared.keys.borrow().keys(Purpose::Peer).ids().map(|id| id.0).collect(),
             strangers: self.shared.strangers.count(),
             writes_refused: self.writes_refused(&status),
+            ring: self.shared.forward.as_ref().map(Forward::slots).unwrap_or_default(),
         }))
     }
 

@@ -4,9 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use store_core::ring::RoutingTable;
 use store_engine::limits::MEMBERS_MAX;
 
+use crate::bootstrap::check_shard;
 use crate::error::Error;
+use crate::shard::Shard;
 
 /// Bytes of a cluster's name: it is part of MQTT topics and of every stream's first message.
 pub(crate) const CLUSTER_NAME_BYTES_MAX: usize = 64;
@@ -25,8 +28,14 @@ pub struct Config {
     pub folder: PathBuf,
     /// Where to listen. Port 0: any free one, which is reported. Loopback unless said otherwise.
     pub listen: SocketAddr,
-    /// Addresses of other nodes that differ from those in the log's membership.
+    /// Addresses of other nodes of this node's shard that differ from those in the log's membership.
     pub peers: Vec<Peer>,
+    /// The group of this node's shard: 1 to the number of shards, in the order of the ring's slots.
+    pub group: u64,
+    /// All shards of the ring, in the order of its slots; empty: one, of any nodes. 64 at most.
+    pub ring: Vec<ShardNodes>,
+    /// Which shards' nodes are asked for what is another shard's.
+    pub routing: Routing,
     /// `host:port` of the MQTT broker for the change feed; absent: no feed is published.
     pub mqtt: Option<String>,
     /// This node's login at that broker, if the broker asks.
@@ -76,6 +85,37 @@ pub struct Peer {
     pub address: String,
 }
 
+/// Where one shard of the ring is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardNodes {
+    /// `host:port` of the store services of some of its nodes, one at least: the others are learnt.
+    pub nodes: Vec<String>,
+}
+
+/// How a request gets to the shard that owns its key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Routing {
+    /// To the owner, in one hop.
+    #[default]
+    Full,
+    /// To the nearest of the shards 1, 2, 4 … slots away.
+    Fingers,
+    /// To the next shard, the shorter way round.
+    Neighbours,
+}
+
+impl Routing {
+    pub(crate) fn table(self) -> RoutingTable {
+        match self {
+            Routing::Full => RoutingTable::Full,
+            Routing::Fingers => RoutingTable::Fingers,
+            Routing::Neighbours => RoutingTable::Neighbours,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Config {
         Config {
@@ -84,6 +124,9 @@ impl Default for Config {
             folder: PathBuf::from("store"),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             peers: Vec::new(),
+            group: 1,
+            ring: Vec::new(),
+            routing: Routing::Full,
             mqtt: None,
             mqtt_login: None,
             tick_ms: 10,
@@ -131,6 +174,7 @@ impl Config {
         ensure(self.node > 0, "node", || "node ids begin at 1".to_owned())?;
         ensure(!self.folder.as_os_str().is_empty(), "folder", || "is missing".to_owned())?;
         self.check_peers()?;
+        self.check_ring()?;
         ensure(self.listen.port() > 0 || !self.listen.ip().is_unspecified(), "listen", || {
             "means any port at every address: where it is reached could be told to nobody".to_owned()
         })?;
@@ -166,6 +210,24 @@ impl Config {
             ensure(good, "peers", || format!("{:?} of node {} is not host:port", peer.address, peer.node))?;
         }
         Ok(())
+    }
+
+    fn check_ring(&self) -> Result<(), Error> {
+        check_shard(self.shard())?;
+        for (at, shard) in self.ring.iter().enumerate() {
+            ensure(!shard.nodes.is_empty(), "ring", || format!("shard {} has no nodes", at + 1))?;
+            let bad = shard.nodes.iter().find(|node| reachable_address(node).is_none());
+            ensure(bad.is_none(), "ring", || {
+                format!("{:?} of shard {} is not host:port", bad.unwrap_or(&String::new()), at + 1)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// This node's place among the shards of the ring.
+    #[must_use]
+    pub fn shard(&self) -> Shard {
+        Shard { group: self.group, of: self.ring.len().max(1) }
     }
 
     fn check_timers(&self) -> Result<(), Error> {
@@ -257,6 +319,23 @@ mod tests {
         let peer = |node, address: &str| Peer { node, address: address.to_owned() };
         assert!(refused(|c| c.peers = vec![peer(2, "nowhere")]).contains("host:port"));
         assert!(refused(|c| c.peers = vec![peer(2, "a:1"), peer(2, "b:1")]).contains("twice"));
+    }
+
+    #[test]
+    fn a_ring_without_this_node_or_with_a_shard_of_no_nodes_is_refused() {
+        let shard = |node: &str| ShardNodes { nodes: vec![node.to_owned()] };
+        let ring = |group, shards: &[ShardNodes]| {
+            let ring = shards.to_vec();
+            Config { group, ring, ..Config::default() }.check().map_err(|error| error.to_string())
+        };
+        assert_eq!(ring(2, &[shard("a:1"), shard("b:1")]), Ok(()));
+        assert!(
+            ring(3, &[shard("a:1"), shard("b:1")]).expect_err("no such shard").contains("3 is not one of 2")
+        );
+        assert!(ring(2, &[]).is_err() && ring(0, &[shard("a:1")]).is_err());
+        assert!(ring(1, &[shard("a:1"), ShardNodes::default()]).expect_err("no nodes").contains("shard 2"));
+        assert!(ring(1, &[shard("nowhere")]).expect_err("no address").contains("host:port"));
+        assert!(ring(1, &vec![shard("a:1"); 65]).expect_err("too many").contains("64"));
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::error::Error;
 use crate::kv::{client_command, follow_changes};
 use crate::reads;
 use crate::replica::{self, Running};
+use crate::shard::Shard;
 use crate::shared::{Ask, Shared};
 
 /// A lone voter elects itself within this.
@@ -70,7 +71,7 @@ impl Embedded {
         let opened = tokio::task::spawn_blocking(move || {
             if !is_bootstrapped(&opening.folder) {
                 let alone = initial_members([(opening.node, NOWHERE.to_owned())]);
-                bootstrap(&opening.cluster, opening.node, &opening.folder, &alone)?;
+                bootstrap(&opening.cluster, Shard::ONLY, opening.node, &opening.folder, &alone)?;
             }
             replica::open(&opening)
         });

@@ -39,6 +39,7 @@ mod describe;
 mod disk;
 mod embedded;
 mod error;
+mod forward;
 mod inbox;
 mod kv;
 mod leadership_transfer;
@@ -54,6 +55,7 @@ mod reads;
 mod replica;
 mod router;
 mod serve;
+mod shard;
 mod shared;
 mod stages;
 mod stop;
@@ -65,9 +67,12 @@ pub use crate::backup::Source;
 pub use crate::bootstrap::{
     InitialMember, bootstrap, initial_members, is_bootstrapped, join, random_incarnation,
 };
-pub use crate::config::{Config, Login, Peer, group_folder, reachable_address, split_address};
+pub use crate::config::{
+    Config, Login, Peer, Routing, ShardNodes, group_folder, reachable_address, split_address,
+};
 pub use crate::describe::line as describe_entry;
 pub use crate::embedded::Embedded;
 pub use crate::error::Error;
 pub use crate::serve::{Ready, serve, serve_on};
+pub use crate::shard::Shard;
 pub use crate::stop::{Stop, Stopper, stop};

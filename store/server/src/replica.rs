@@ -22,13 +22,10 @@ use crate::error::Error;
 use crate::machine_clock::MachineClock;
 use crate::queues::queues;
 use crate::router::ResponseBatch;
+use crate::shard::RING_VERSION;
 use crate::shared::{Disk, Identity, Shared, Start, Table};
 use crate::stages::{ApplierThread, NodeThread, run_ballots, run_writer};
 
-/// The only group while the ring has one shard.
-pub(crate) const GROUP: u64 = 1;
-/// The only ring version while the ring has one shard.
-pub(crate) const RING_VERSION: u64 = 1;
 /// For so long it is remembered that the disk hung.
 const HANG_REMEMBERED_MS: u64 = 3_600_000;
 /// Stacks of the replica's threads.
@@ -64,7 +61,7 @@ pub(crate) struct Connect {
 
 /// Recovers the replica in `config`'s folder. Takes as long as it takes: call it off the runtime's threads.
 pub(crate) fn open(config: &Config) -> Result<Opened, Error> {
-    let group = GROUP;
+    let group = config.group;
     let failed = |source: store_engine::Error| Error::Open { group, source };
     let folder = config.group_folder(group);
     if !folder.join("meta").exists() {
@@ -102,7 +99,7 @@ fn open_table(
     folder: &Path,
     boot_id: &BootId,
 ) -> Result<(Layered<Lmdb>, store_db::trust::Verdict), Error> {
-    let failed = |error: store_db::Error| Error::Open { group: GROUP, source: error.into() };
+    let failed = |error: store_db::Error| Error::Open { group: config.group, source: error.into() };
     let map_bytes = config.table_bytes_max;
     let options = store_db::Options { map_bytes, ..store_db::Options::new(boot_id.to_string()) };
     let (table, verdict) = Lmdb::open(&folder.join("db"), &options).map_err(failed)?;

@@ -21,6 +21,7 @@ use store_log::{Quarantine, RealDisk};
 use tokio::sync::watch;
 
 use crate::config::{ADDRESS_BYTES_MAX, Config, reachable_address};
+use crate::forward::{Away, Forward};
 use crate::inbox::{Batch, Closed, Inbox};
 use crate::peers::Strangers;
 use crate::problems::{About, Problems};
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) me: Identity,
     /// How it was configured.
     pub(crate) config: Config,
+    /// The ring, if it has other shards.
+    pub(crate) forward: Option<Forward>,
     /// The cluster's id and keys, as the key file says now.
     pub(crate) keys: watch::Receiver<ClusterKey>,
     /// The node's queue of jobs.
@@ -124,6 +127,7 @@ impl Shared {
         let rehearsal = config.rehearsal;
         let shared = Shared {
             me,
+            forward: Forward::of(&config),
             config,
             keys,
             inbox: Inbox::new(),
@@ -276,20 +280,58 @@ impl Shared {
         Some(LeaderHint { node, address, epoch: epoch.0 })
     }
 
-    /// Refuses what means another cluster, or was routed by another consistent view.
+    /// The way to the shard that owns a key, if that is another one; or to the leader here, if this node is not that and the
+    /// route names no group: such a request may come to any node of the ring. It has come so many hops already.
+    ///
+    /// # Errors
+    /// Another cluster or ring is meant, or another group than the one that owns the key; or the request goes round.
+    pub(crate) fn away(
+        &self,
+        route: Option<&Route>,
+        key: &[u8],
+        hops: usize,
+    ) -> Result<Option<Away<'_>>, Failure> {
+        let Some(forward) = &self.forward else { return Ok(None) };
+        let Some(route) = route else { return Err(invalid("route", "is missing")) };
+        let cluster = self.keys.borrow().id();
+        let away = match forward.away(key, cluster, hops)? {
+            Some(away) => away,
+            None if route.group == 0 && !self.leads() => forward.to_leader(cluster, hops),
+            None => return Ok(None),
+        };
+        let owner = forward.group_of(key);
+        if route.group != 0 && route.group != owner {
+            let message = format!("the key is of group {owner}, not {}", route.group);
+            return Err(failure(FailureReason::WrongRoute, message));
+        }
+        // Which log the owner has is the owner's to know.
+        self.check_cluster(&Route { log_id: 0, ..*route })?;
+        self.check_ring(route)?;
+        Ok(Some(away))
+    }
+
+    fn check_ring(&self, route: &Route) -> Result<(), Failure> {
+        let mine = self.me.route.ring_version;
+        if route.ring_version == 0 || route.ring_version == mine {
+            return Ok(());
+        }
+        let message = format!("this node has ring version {mine}, not {}", route.ring_version);
+        Err(failure(FailureReason::WrongRoute, message))
+    }
+
+    /// Refuses what means another cluster, or was routed by another consistent view. A route that names no group means this one.
     pub(crate) fn check_group(&self, route: Option<&Route>) -> Result<(), Failure> {
         let mine = self.me.route;
         let Some(route) = route else { return Err(invalid("route", "is missing")) };
-        self.check_cluster(route)?;
-        if (route.group, route.ring_version) == (mine.group, mine.ring_version) {
+        let log_id = if route.group == 0 { 0 } else { route.log_id };
+        self.check_cluster(&Route { log_id, ..*route })?;
+        self.check_ring(route)?;
+        if route.group == 0 || route.group == mine.group {
             return Ok(());
         }
         Err(failure(
             FailureReason::WrongRoute,
-            format!(
-                "this node serves group {} of ring version {}, not group {} of ring version {}",
-                mine.group, mine.ring_version, route.group, route.ring_version
-            ),
+            format!("this node serves group {}, not {}", mine.group, route.group),
         ))
     }
 
@@ -385,6 +427,17 @@ impl Standing for Shared {
     fn check_route(&self, route: Option<&Route>) -> Result<(), Failure> {
         self.check_group(route)?;
         self.check_member()
+    }
+
+    fn check_key(&self, key: &[u8]) -> Result<(), Failure> {
+        match &self.forward {
+            Some(forward) if !forward.owns(key) => {
+                let (owner, mine) = (forward.group_of(key), self.me.route.group);
+                let message = format!("a key is of group {owner}, and this node serves group {mine}");
+                Err(failure(FailureReason::WrongRoute, message))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn leads(&self) -> bool {

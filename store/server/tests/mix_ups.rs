@@ -9,7 +9,7 @@ use proto::store::cluster_client::ClusterClient;
 use proto::store::{FailureReason, Identity, SetRequest, StatusRequest};
 use store_client::failure::failure_from;
 use store_client::now_ms;
-use store_server::{Config, bootstrap, initial_members, serve_on, stop};
+use store_server::{Config, Shard, bootstrap, initial_members, serve_on, stop};
 use tonic::Code;
 
 /// A write whose id was made so far ahead of this machine's clock.
@@ -53,7 +53,7 @@ async fn a_node_of_another_cluster_at_a_members_address_is_named_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let node = moved as u64 + 1;
     let all = initial_members((1..).zip((0..3).map(|i| nodes.address(i))));
-    bootstrap("other", node, folder.path(), &all).unwrap();
+    bootstrap("other", Shard::ONLY, node, folder.path(), &all).unwrap();
     let address = nodes.address(moved);
     let listener =
         eventually("the port is free", || async { std::net::TcpListener::bind(&address).ok() }).await;

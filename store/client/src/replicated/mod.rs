@@ -4,7 +4,7 @@
 //! It speaks to one cluster only ([`Config::cluster`]): every request names the cluster and the group's log.
 //! It promises that a write with an identity is executed at most once, whatever breaks, and that
 //! [`Error::Unknown`] is said only when the deadline passed, or a stream broke under a write without identity.
-//! It leaves out the choice among several groups (the ring has one shard so far).
+//! It leaves out the choice among several groups ([`crate::Sharded`] makes it).
 
 mod codec;
 mod config;

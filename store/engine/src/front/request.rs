@@ -7,7 +7,7 @@ use proto::store::command::Kind;
 use proto::store::pipeline_request::Request;
 use proto::store::{
     Command, Failure, FailureReason, Freshness, GetRequest, OutcomeCommand, PipelineRequest, Route,
-    ScanRequest, TxnCommand, scan_request,
+    ScanRequest, Txn, TxnCommand, scan_request,
 };
 use store_client::failure::{failure, invalid};
 
@@ -18,6 +18,13 @@ pub trait Standing {
     /// # Errors
     /// Why, and whom to ask.
     fn check_route(&self, route: Option<&Route>) -> Result<(), Failure>;
+    /// Refuses a key of another group. A ring of one shard has none.
+    ///
+    /// # Errors
+    /// Whose it is.
+    fn check_key(&self, _key: &[u8]) -> Result<(), Failure> {
+        Ok(())
+    }
     /// Whether it leads, as far as it knows.
     fn leads(&self) -> bool;
     /// Its wall clock, milliseconds since 1970.
@@ -93,7 +100,10 @@ pub fn admit(request: PipelineRequest, standing: &impl Standing) -> Result<Admit
         Request::Outcome(outcome) => {
             Kind::Outcome(OutcomeCommand { tag: outcome.tag, identity: outcome.identity })
         }
-        Request::Get(get) => return Ok(Admitted::Read(PendingRequest::Get(get))),
+        Request::Get(get) => {
+            standing.check_key(&get.key)?;
+            return Ok(Admitted::Read(PendingRequest::Get(get)));
+        }
         Request::Scan(scan) => return Ok(Admitted::Read(PendingRequest::Scan(scan))),
     };
     client_command(kind, standing).map(Admitted::Write)
@@ -110,11 +120,18 @@ pub fn command_of(kind: Kind) -> Bytes {
 /// leader asks: from another node the caller is to hear who leads.
 ///
 /// # Errors
-/// An id of no time, or of this node's future.
+/// An id of no time, or of this node's future; or a key of another group.
 pub fn client_command(kind: Kind, standing: &impl Standing) -> Result<Bytes, Failure> {
     let identity = match &kind {
-        Kind::Txn(txn) => txn.identity.as_ref(),
-        Kind::Outcome(outcome) => outcome.identity.as_ref(),
+        Kind::Txn(command) => {
+            let txn = command.txn.iter();
+            txn.flat_map(Txn::keys).try_for_each(|key| standing.check_key(key))?;
+            command.identity.as_ref()
+        }
+        Kind::Outcome(outcome) => {
+            standing.check_key(&outcome.tag)?;
+            outcome.identity.as_ref()
+        }
         _ => None,
     };
     if let Some(identity) = identity {

@@ -1,4 +1,4 @@
-//! The unary operations: one RPC each, for anybody. Portals use the pipeline.
+//! The unary operations: one RPC each, for anybody, at any node of the ring. Portals use the pipeline.
 
 use std::sync::Arc;
 
@@ -18,8 +18,9 @@ use store_engine::Reply;
 use store_engine::front::PendingRequest;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::validation::{client_command, validated};
+use super::validation::{client_command, placed, validated};
 use super::{changes, pipeline};
+use crate::forward::{Away, hops_of};
 use crate::reads;
 use crate::shared::{Ask, Shared};
 
@@ -38,9 +39,27 @@ impl KvService {
         validated(&self.shared, route, checked).map_err(|failure| status_from(&failure))
     }
 
-    async fn execute(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Status> {
+    fn placed(
+        &self,
+        (route, hops): (Option<&Route>, usize),
+        checked: Result<(), Violation>,
+        key: &[u8],
+    ) -> Result<Option<Away<'_>>, Status> {
+        placed(&self.shared, route, checked, key, hops).map_err(|failure| status_from(&failure))
+    }
+
+    /// Runs a transaction, here or where its keys are.
+    async fn execute(
+        &self,
+        away: Option<Away<'_>>,
+        txn: Txn,
+        identity: Option<Identity>,
+    ) -> Result<Response<TxnResponse>, Status> {
+        if let Some(away) = away {
+            return away.txn(txn, identity).await;
+        }
         match self.write(Kind::Txn(TxnCommand { txn: Some(txn), identity })).await? {
-            Reply::Txn(response) => Ok(response),
+            Reply::Txn(response) => Ok(Response::new(response)),
             other => Err(unexpected(&other)),
         }
     }
@@ -63,16 +82,19 @@ impl Kv for KvService {
     type PipelineStream = pipeline::Answers;
 
     async fn set(&self, request: Request<SetRequest>) -> Result<Response<WriteResponse>, Status> {
-        let mut request = request.into_inner();
-        self.validate(request.route.as_ref(), check::set(&request))?;
+        let (hops, mut request) = (hops_of(&request)?, request.into_inner());
+        let away = self.placed((request.route.as_ref(), hops), check::set(&request), &request.key)?;
         let identity = request.identity.take();
-        let answer = self.execute(write::set(&request), identity).await?;
-        Ok(Response::new(write::set_response(answer)))
+        let answer = self.execute(away, write::set(&request), identity).await?;
+        Ok(answer.map(write::set_response))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
-        let request = request.into_inner();
-        self.validate(request.route.as_ref(), check::get(&request))?;
+        let (hops, request) = (hops_of(&request)?, request.into_inner());
+        let away = self.placed((request.route.as_ref(), hops), check::get(&request), &request.key)?;
+        if let Some(away) = away {
+            return away.get(request.key, request.freshness).await;
+        }
         match reads::fresh(&self.shared, PendingRequest::Get(request)).await {
             Ok(Answered::Get(answer)) => Ok(Response::new(answer)),
             Ok(_) => Err(Status::internal("a get was answered as something else")),
@@ -81,38 +103,46 @@ impl Kv for KvService {
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<WriteResponse>, Status> {
-        let mut request = request.into_inner();
-        self.validate(request.route.as_ref(), check::delete(&request))?;
+        let (hops, mut request) = (hops_of(&request)?, request.into_inner());
+        let away = self.placed((request.route.as_ref(), hops), check::delete(&request), &request.key)?;
         let identity = request.identity.take();
-        let answer = self.execute(write::delete(&request), identity).await?;
-        Ok(Response::new(write::delete_response(answer)))
+        let answer = self.execute(away, write::delete(&request), identity).await?;
+        Ok(answer.map(write::delete_response))
     }
 
     async fn delete_version(
         &self,
         request: Request<DeleteVersionRequest>,
     ) -> Result<Response<WriteResponse>, Status> {
-        let mut request = request.into_inner();
-        self.validate(request.route.as_ref(), check::delete_version(&request))?;
+        let (hops, mut request) = (hops_of(&request)?, request.into_inner());
+        let checked = check::delete_version(&request);
+        let away = self.placed((request.route.as_ref(), hops), checked, &request.key)?;
         let identity = request.identity.take();
-        let answer = self.execute(write::delete_version(&request), identity).await?;
-        Ok(Response::new(write::delete_version_response(answer)))
+        let answer = self.execute(away, write::delete_version(&request), identity).await?;
+        Ok(answer.map(write::delete_version_response))
     }
 
     async fn test_and_set(
         &self,
         request: Request<TestAndSetRequest>,
     ) -> Result<Response<WriteResponse>, Status> {
-        let mut request = request.into_inner();
-        self.validate(request.route.as_ref(), check::test_and_set(&request))?;
+        let (hops, mut request) = (hops_of(&request)?, request.into_inner());
+        let checked = check::test_and_set(&request);
+        let away = self.placed((request.route.as_ref(), hops), checked, &request.key)?;
         let identity = request.identity.take();
-        let answer = self.execute(write::test_and_set(&request), identity).await?;
-        Ok(Response::new(write::test_and_set_response(request.version, answer)))
+        let answer = self.execute(away, write::test_and_set(&request), identity).await?;
+        Ok(answer.map(|answer| write::test_and_set_response(request.version, answer)))
     }
 
+    /// Of a ring of several shards: without a group the records of all, merged; with one those of that one.
     async fn scan(&self, request: Request<ScanRequest>) -> Result<Response<ScanResponse>, Status> {
         let request = request.into_inner();
+        let names_none = request.route.is_some_and(|route| route.group == 0);
         self.validate(request.route.as_ref(), check::scan(&request))?;
+        if let Some(forward) = self.shared.forward.as_ref().filter(|_| names_none) {
+            let cluster = self.shared.keys.borrow().id();
+            return forward.scan(cluster, request).await.map(Response::new);
+        }
         match reads::fresh(&self.shared, PendingRequest::Scan(request)).await {
             Ok(Answered::Scan(answer)) => Ok(Response::new(answer)),
             Ok(_) => Err(Status::internal("a scan was answered as something else")),
@@ -121,16 +151,20 @@ impl Kv for KvService {
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
-        let request = request.into_inner();
-        self.validate(request.route.as_ref(), check::txn_request(&request))?;
-        let answer = self.execute(request.txn.unwrap_or_default(), request.identity).await?;
-        Ok(Response::new(answer))
+        let (hops, request) = (hops_of(&request)?, request.into_inner());
+        let checked = check::txn_request(&request);
+        let tag = request.txn.as_ref().and_then(Txn::tag).cloned().unwrap_or_default();
+        let away = self.placed((request.route.as_ref(), hops), checked, &tag)?;
+        self.execute(away, request.txn.unwrap_or_default(), request.identity).await
     }
 
     async fn outcome(&self, request: Request<OutcomeRequest>) -> Result<Response<OutcomeResponse>, Status> {
-        let request = request.into_inner();
-        self.validate(request.route.as_ref(), check::outcome(&request))?;
+        let (hops, request) = (hops_of(&request)?, request.into_inner());
+        let away = self.placed((request.route.as_ref(), hops), check::outcome(&request), &request.tag)?;
         let OutcomeRequest { tag, identity, .. } = request;
+        if let Some(away) = away {
+            return away.outcome(tag, identity.unwrap_or_default()).await;
+        }
         match self.write(Kind::Outcome(OutcomeCommand { tag, identity })).await? {
             Reply::Outcome(answer) => Ok(Response::new(answer)),
             other => Err(unexpected(&other)),

@@ -7,6 +7,7 @@ use proto::store::{Failure, FailureReason, PipelineRequest, Route};
 use store_client::failure::invalid;
 use store_engine::front::{self, Admitted, Standing as _};
 
+use crate::forward::Away;
 use crate::problems::About;
 use crate::shared::Shared;
 
@@ -27,6 +28,22 @@ fn notice(shared: &Shared, failure: &Failure) {
     let problem = &failure.message;
     if shared.problems.notice(About::Ids, format!("an id was refused that {problem}")) {
         tracing::warn!(problem, "an id was refused that was made in this node's future");
+    }
+}
+
+/// The verdict on a request's fields, and the way to the shard that owns `key`, if that is another one; a request for this shard was
+/// meant for it.
+pub(super) fn placed<'s>(
+    shared: &'s Shared,
+    route: Option<&Route>,
+    checked: Result<(), Violation>,
+    key: &[u8],
+    hops: usize,
+) -> Result<Option<Away<'s>>, Failure> {
+    checked.map_err(|violation| invalid(violation.field, violation.problem))?;
+    match shared.away(route, key, hops)? {
+        Some(away) => Ok(Some(away)),
+        None => shared.check_route(route).map(|()| None),
     }
 }
 

@@ -1,0 +1,32 @@
+//! A node's shard: which group of a ring of how many it is of.
+
+use store_core::GroupId;
+use store_core::ring::{Ring, RingError};
+
+/// The version of a ring whose ranges have not moved since it was founded.
+pub(crate) const RING_VERSION: u64 = 1;
+
+/// One of the equal shards of a ring, as a cluster is founded with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Its group, from 1, in the order of the ring's slots.
+    pub group: u64,
+    /// Shards of the ring.
+    pub of: usize,
+}
+
+impl Shard {
+    /// The shard of a ring of one.
+    pub const ONLY: Shard = Shard { group: 1, of: 1 };
+
+    pub(crate) fn group_id(self) -> GroupId {
+        GroupId(self.group)
+    }
+
+    /// The ring, and the number of this shard's slot; `None` if it is not on it.
+    pub(crate) fn ring(self) -> Result<(Ring, Option<usize>), RingError> {
+        let ring = Ring::even(self.of)?;
+        let slot = ring.slot_of(self.group_id());
+        Ok((ring, slot))
+    }
+}

@@ -1,0 +1,243 @@
+//! A ring of three shards of three nodes each: any node answers for any key, over the hops of theory; a request that means another
+//! ring, group or cluster is refused.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod fixture;
+
+use bytes::Bytes;
+use fixture::eventually;
+use fixture::ring::RingNodes;
+use proto::hash::ring_hash;
+use proto::store::kv_client::KvClient;
+use proto::store::outcome_response::Verdict;
+use proto::store::{
+    DeleteRequest, DeleteVersionRequest, FailureReason, GetRequest, Identity, OutcomeRequest, Route,
+    ScanRequest, SetRequest, Status as Outcome, TestAndSetRequest, Txn, TxnRequest, scan_request,
+};
+use store_client::failure::failure_from;
+use store_client::{Range, Store, StoreExt, request_identity};
+use store_core::ring::{Ring, RoutingTable};
+use store_server::Routing;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+/// It names no group: any node may be asked.
+const ANYWHERE: Option<Route> = Some(Route::to(0, 0));
+
+fn key(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn hops<T>(answer: &Response<T>) -> Option<usize> {
+    answer.metadata().get("feira-hops").map(|hops| hops.to_str().unwrap().parse().unwrap())
+}
+
+async fn set(
+    kv: &mut KvClient<Channel>,
+    text: &str,
+    identity: Option<Identity>,
+) -> Response<proto::store::WriteResponse> {
+    let request = SetRequest { route: ANYWHERE, key: key(text), timestamp_ms: 7, data: key("one"), identity };
+    kv.set(request).await.unwrap()
+}
+
+fn refused<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, FailureReason, String) {
+    let status = answer.unwrap_err();
+    (status.code(), failure_from(&status).reason(), status.message().to_owned())
+}
+
+/// One key of each shard of a ring of three, by slot.
+fn keys_of_shards() -> Vec<String> {
+    let ring = Ring::even(3).unwrap();
+    let of =
+        |slot| (0..).map(|n| format!("k{n}")).find(|text| ring.owner(ring_hash(text.as_bytes())) == slot);
+    (0..3).map(|slot| of(slot).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn any_node_answers_every_operation_for_any_key() {
+    let nodes = RingNodes::start(3, 3, Routing::Full).await;
+    for at in 0..9 {
+        let mut kv = nodes.kv(at);
+        for (slot, of_shard) in keys_of_shards().iter().enumerate() {
+            let name = format!("{of_shard}/{at}");
+            // In braces, so that it is of that shard for every node that asks.
+            let text = format!("{{{of_shard}}}{name}");
+            let id = request_identity([1; 16]);
+            let answer = set(&mut kv, &text, Some(id.clone())).await;
+            assert_eq!(hops(&answer).unwrap_or(0), usize::from(at / 3 != slot), "of {at} for shard {slot}");
+            assert_eq!((answer.get_ref().status(), answer.get_ref().version), (Outcome::Success, 1));
+            assert_eq!(set(&mut kv, &text, None).await.get_ref().status(), Outcome::Error, "it is there");
+            let get = GetRequest { route: ANYWHERE, key: key(&text), freshness: None };
+            let got = kv.get(get).await.unwrap().into_inner();
+            assert_eq!((got.status(), &got.record.unwrap().data[..]), (Outcome::Success, &b"one"[..]));
+
+            let change = TestAndSetRequest {
+                route: ANYWHERE,
+                key: key(&text),
+                data: key("two"),
+                timestamp_ms: 8,
+                version: 1,
+                identity: None,
+            };
+            assert_eq!(kv.test_and_set(change.clone()).await.unwrap().get_ref().status(), Outcome::Success);
+            assert_eq!(kv.test_and_set(change).await.unwrap().get_ref().status(), Outcome::ErrorWv);
+            let delete =
+                DeleteVersionRequest { route: ANYWHERE, key: key(&text), version: 1, identity: None };
+            assert_eq!(kv.delete_version(delete).await.unwrap().get_ref().status(), Outcome::ErrorWv);
+            let txn = Some(Txn::new().put(key(&text), 9, "three"));
+            let txn = TxnRequest { route: ANYWHERE, txn, identity: None };
+            assert!(kv.txn(txn).await.unwrap().get_ref().success);
+            let delete = DeleteRequest { route: ANYWHERE, key: key(&text), identity: None };
+            assert_eq!(kv.delete(delete.clone()).await.unwrap().get_ref().status(), Outcome::Success);
+            assert_eq!(kv.delete(delete).await.unwrap().get_ref().status(), Outcome::Error);
+            let outcome = OutcomeRequest { route: ANYWHERE, tag: key(&text), identity: Some(id) };
+            assert_eq!(kv.outcome(outcome).await.unwrap().get_ref().verdict(), Verdict::Done);
+        }
+    }
+    nodes.stop_all().await;
+}
+
+#[tokio::test]
+async fn requests_arrive_over_the_hops_of_theory_with_every_table() {
+    for routing in [Routing::Full, Routing::Fingers, Routing::Neighbours] {
+        let table = match routing {
+            Routing::Full => RoutingTable::Full,
+            Routing::Fingers => RoutingTable::Fingers,
+            Routing::Neighbours => RoutingTable::Neighbours,
+        };
+        let (count, mut most) = (6, 0);
+        let nodes = RingNodes::start(count, 1, routing).await;
+        let ring = Ring::even(count).unwrap();
+        for at in 0..count {
+            let mut kv = nodes.kv(at);
+            for text in (0..20).map(|n| format!("{at}-{n}")) {
+                let owner = ring.owner(ring_hash(text.as_bytes()));
+                let (mut place, mut expected) = (at, 0);
+                while let Some(next) = ring.next(table, place, owner) {
+                    (place, expected) = (next, expected + 1);
+                }
+                let answer = set(&mut kv, &text, None).await;
+                assert_eq!(hops(&answer).unwrap_or(0), expected, "{routing:?}: {text} from {at} to {owner}");
+                let get = GetRequest { route: ANYWHERE, key: key(&text), freshness: None };
+                assert_eq!(kv.get(get).await.unwrap().get_ref().status(), Outcome::Success);
+                most = most.max(expected);
+            }
+        }
+        assert!((1..=table.hops_max(count)).contains(&most), "{routing:?}: {most}");
+        nodes.stop_all().await;
+    }
+}
+
+#[tokio::test]
+async fn what_means_another_ring_group_or_cluster_is_refused() {
+    let nodes = RingNodes::start(3, 1, Routing::Neighbours).await;
+    let keys = keys_of_shards();
+    let mut kv = nodes.kv(0);
+    let get = |route, text: &str| GetRequest { route: Some(route), key: key(text), freshness: None };
+
+    // The owner's group may be named at any node; another may not, wherever.
+    kv.get(get(Route::to(2, 1), &keys[1])).await.unwrap();
+    for (asked, of) in [(3, &keys[1]), (2, &keys[0]), (9, &keys[0])] {
+        let (code, reason, _) = refused(kv.get(get(Route::to(asked, 1), of)).await);
+        assert_eq!((code, reason), (Code::FailedPrecondition, FailureReason::WrongRoute), "{asked}: {of}");
+    }
+    let (_, reason, why) = refused(kv.get(get(Route::to(0, 2), &keys[1])).await);
+    assert!(reason == FailureReason::WrongRoute && why.contains("ring version"), "{why}");
+    let stranger = Route { cluster_id: 77, ..Route::to(0, 0) };
+    assert_eq!(refused(kv.get(get(stranger, &keys[1])).await).1, FailureReason::WrongCluster);
+    assert_eq!(refused(kv.get(get(stranger, &keys[0])).await).1, FailureReason::WrongCluster);
+
+    // A request that goes round ends.
+    let counted = |hops: &'static str| {
+        let mut request = Request::new(get(Route::to(0, 0), &keys[1]));
+        request.metadata_mut().insert("feira-hops", hops.parse().unwrap());
+        request
+    };
+    let (_, reason, why) = refused(kv.get(counted("1")).await);
+    assert!(reason == FailureReason::WrongRoute && why.contains("1 hops"), "{why}");
+    assert_eq!(refused(kv.get(counted("some")).await).1, FailureReason::Invalid);
+
+    // A stream is for one shard: its handle knows the ring.
+    let elsewhere = nodes.handle_on_wrong_shard();
+    let error = elsewhere.read(key(&keys[1])).await.unwrap_err();
+    assert!(error.is_retry(), "{error}");
+    nodes.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_scan_without_a_group_goes_through_all_shards_in_order() {
+    let nodes = RingNodes::start(3, 1, Routing::Full).await;
+    let sharded = nodes.sharded();
+    let mut all: Vec<String> = (0..40).map(|n| format!("s/{{{n:02}}}/{}", n % 7)).collect();
+    for text in &all {
+        assert!(sharded.txn(Txn::new().put(key(text), 1, "x"), None).await.unwrap().success);
+    }
+    all.sort();
+    let owners = all.iter().map(|text| sharded.group_of(text.as_bytes()));
+    assert_eq!(owners.collect::<std::collections::BTreeSet<_>>().len(), 3, "every shard has some");
+    for limit in [1, 3, 7, 100] {
+        let (mut seen, mut after) = (Vec::new(), Bytes::new());
+        loop {
+            let request = ScanRequest {
+                route: ANYWHERE,
+                range: Some(scan_request::Range::Prefix(key("s/"))),
+                limit,
+                after,
+                freshness: None,
+            };
+            let page = nodes.kv(1).scan(request).await.unwrap().into_inner();
+            assert!(page.records.len() <= limit as usize);
+            seen.extend(
+                page.records.into_iter().map(|record| String::from_utf8(record.key.to_vec()).unwrap()),
+            );
+            after = page.next;
+            if after.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(seen, all, "by {limit}");
+    }
+    // With a group: what that one has.
+    let page = |group| ScanRequest {
+        route: Some(Route::to(group, 1)),
+        range: Some(scan_request::Range::Prefix(Bytes::new())),
+        ..ScanRequest::default()
+    };
+    let one =
+        eventually("shard 2 to lead", || async { nodes.kv(1).scan(page(2)).await.ok() }).await.into_inner();
+    assert!(!one.records.is_empty() && one.records.iter().all(|it| sharded.group_of(&it.key) == 2));
+    assert_eq!(refused(nodes.kv(1).scan(page(1)).await).1, FailureReason::WrongRoute);
+    let mixed = sharded.scan(
+        Range::Prefix(Bytes::new()),
+        9,
+        None,
+        proto::store::Freshness::linearizable().with_min_offset(3),
+    );
+    assert!(mixed.await.unwrap_err().to_string().contains("min_offset"));
+    nodes.stop_all().await;
+}
+
+#[tokio::test]
+async fn the_ring_answers_while_one_node_of_every_shard_is_down() {
+    let mut nodes = RingNodes::start(3, 3, Routing::Neighbours).await;
+    let sharded = nodes.sharded();
+    for (at, text) in keys_of_shards().iter().enumerate() {
+        sharded.set(key(text), 1, key("x"), Some(request_identity([2; 16]))).await.unwrap();
+        // The leader, so that the others elect.
+        let leader = sharded.shard(at).leader().unwrap().node;
+        nodes.stop(usize::try_from(leader).unwrap() - 1).await;
+    }
+    let up: Vec<usize> = nodes.running().collect();
+    assert_eq!(up.len(), 6);
+    for at in up {
+        for text in keys_of_shards() {
+            let found = eventually("an answer", || async {
+                let get = GetRequest { route: ANYWHERE, key: key(&text), freshness: None };
+                nodes.kv(at).get(get).await.ok()
+            });
+            assert_eq!(found.await.get_ref().status(), Outcome::Success, "{text} by {at}");
+        }
+    }
+    nodes.stop_all().await;
+}
