@@ -87,6 +87,9 @@ pub struct Shared {
     /// Override a value of the configuration, such as portal.lease_ms=500
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Of a ring of several shards: this one is meant
+    #[arg(long, global = true, value_name = "SHARD")]
+    pub shard: Option<u64>,
     /// One JSON document a result on standard output; everything else goes to standard error
     #[arg(long, global = true)]
     pub json: bool,
@@ -211,7 +214,10 @@ pub enum Key {
 /// A new cluster's shape.
 #[derive(Args, Debug, Clone, Default)]
 pub struct Up {
-    /// Nodes of the store, for a new cluster: 1, 3, 4, 5 or 7; 3 if left out
+    /// Shards of the ring, for a new cluster: 1 to 64, each with nodes of its own; 1 if left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub shards: Option<u64>,
+    /// Nodes of each shard of the store, for a new cluster: 1, 3, 4, 5 or 7; 3 if left out
     #[arg(long, value_name = "N")]
     pub nodes: Option<u64>,
     /// Administrators' portals, for a new cluster; 1 if left out

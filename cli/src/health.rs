@@ -66,8 +66,8 @@ pub struct Health {
     pub problem: Option<Failure>,
     /// What is down that others stand in for.
     pub degraded: Vec<String>,
-    /// Who leads.
-    leader: Option<u64>,
+    /// Who leads each shard.
+    leaders: Vec<u64>,
 }
 
 /// Looks, once or until all is well, and tells.
@@ -157,11 +157,17 @@ impl Health {
     /// What follows from what was seen. Pure.
     #[must_use]
     pub fn of(config: &Config, seen: &Seen) -> Health {
-        let problem = store_problem(config, &seen.nodes).or_else(|| portals_problem(&seen.portals));
-        let leads = |status: &&StatusResponse| status.role() == Role::Leader;
-        let leader = seen.nodes.iter().flatten().filter(leads).max_by_key(|status| status.epoch);
+        let problem = ring_problem(config, &seen.nodes).or_else(|| portals_problem(&seen.portals));
+        let pairs = || config.store.nodes.iter().zip(&seen.nodes);
+        let leader_of = |shard: u64| {
+            let of_shard = pairs()
+                .filter(move |(node, _)| node.shard == shard)
+                .filter_map(|(_, status)| status.as_ref().ok());
+            of_shard.filter(|status| status.role() == Role::Leader).max_by_key(|status| status.epoch)
+        };
         let mut degraded = Vec::new();
-        for (node, status) in config.store.nodes.iter().zip(&seen.nodes) {
+        for (node, status) in pairs() {
+            let leader = leader_of(node.shard);
             match status {
                 Err(failure) => degraded.push(away(node.id, failure)),
                 Ok(status) if !status.quarantined.is_empty() => {
@@ -182,7 +188,8 @@ impl Health {
         } else if let Some((name, why)) = refused_by_the_broker(&seen.portals) {
             degraded.push(format!("the broker cannot be used by {name}: {why}"));
         }
-        Health { problem, degraded, leader: leader.map(|status| status.node) }
+        let leaders = config.store.shards().into_iter().filter_map(leader_of).map(|status| status.node);
+        Health { problem, degraded, leaders: leaders.collect() }
     }
 
     /// Whether it is well enough.
@@ -194,8 +201,12 @@ impl Health {
     /// All of it in one line.
     #[must_use]
     pub fn line(&self) -> String {
-        let leads =
-            self.leader.map_or_else(|| "no node leads".to_owned(), |node| format!("node-{node} leads"));
+        let names: Vec<String> = self.leaders.iter().map(|node| format!("node-{node}")).collect();
+        let leads = match names.as_slice() {
+            [] => "no node leads".to_owned(),
+            [one] => format!("{one} leads"),
+            several => format!("{} lead", several.join(", ")),
+        };
         match (&self.problem, self.degraded.as_slice()) {
             (Some(problem), _) => format!("not serving: {}", problem.message.replace('\n', " ")),
             (None, []) => {
@@ -211,7 +222,8 @@ impl Health {
     #[must_use]
     pub fn document(&self) -> Value {
         json!({
-            "serving": self.problem.is_none(), "leader": self.leader, "degraded": self.degraded,
+            "serving": self.problem.is_none(), "leader": self.leaders.first(), "leaders": self.leaders,
+            "degraded": self.degraded,
             "problem": self.problem.as_ref().map(|failure| failure.message.clone()),
             "next": self.problem.as_ref().and_then(|failure| failure.next.clone()),
         })
@@ -242,6 +254,22 @@ fn portals_problem(portals: &[PortalSeen]) -> Option<Failure> {
 fn refused_by_the_broker(portals: &[PortalSeen]) -> Option<(&str, &str)> {
     let said = portals.iter().filter_map(|one| Some((one.name.as_str(), one.status.as_ref().ok()?)));
     said.map(|(name, status)| (name, status.bus_problem.as_str())).find(|(_, why)| !why.is_empty())
+}
+
+/// Why a shard of the ring cannot serve; `None`: all can.
+fn ring_problem(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -> Option<Failure> {
+    let shards = config.store.shards();
+    if shards.len() == 1 {
+        return store_problem(config, statuses);
+    }
+    let nodes = config.store.nodes.iter().zip(statuses);
+    shards.into_iter().find_map(|shard| {
+        let of_shard =
+            nodes.clone().filter(|(node, _)| node.shard == shard).map(|(_, status)| status.clone());
+        let problem = store_problem(&config.of_shard(shard), &of_shard.collect::<Vec<_>>())?;
+        let message = format!("shard {shard}: {}", problem.message);
+        Some(problem.retold(message))
+    })
 }
 
 /// Why the store cannot serve, by what its nodes say; `None`: a leader and a majority of the voters answer, and it takes writes.

@@ -69,11 +69,43 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
         // Where no configuration is, it writes the one that it restores by.
         Command::Restore(args) => shown(backup::restore::run(&load_or_defaults(&sources)?, &args), out),
         command => {
-            let loaded = named(load(&sources)?)?;
+            let loaded = of_shard(named(load(&sources)?)?, cli.shared.shard, &command)?;
             let asks = addresses_of(&command, &loaded.config).is_some();
             with_config(command, &if asks { settle(loaded).await } else { loaded }, out).await
         }
     }
+}
+
+/// The configuration with the nodes of the shard that is meant, for what is done to one group of replicas.
+fn of_shard(mut loaded: Loaded, shard: Option<u64>, command: &Command) -> Result<Loaded, Failure> {
+    let shards = loaded.config.store.shards();
+    let is_of_one = matches!(command, Command::Member(_));
+    let may_be = is_of_one || matches!(command, Command::Status(_) | Command::Trace(_) | Command::Config(_));
+    let last = shards.last().copied().unwrap_or(1);
+    match shard {
+        Some(shard) if !shards.contains(&shard) => {
+            Err(Failure::usage(format!("there is no shard {shard}"))
+                .next(format!("the shards are 1 to {last}")))
+        }
+        Some(_) if !may_be => Err(Failure::usage("--shard: this command is not for one shard")),
+        Some(shard) => {
+            loaded.config = loaded.config.of_shard(shard);
+            Ok(loaded)
+        }
+        None if is_of_one && shards.len() > 1 => Err(Failure::usage("each shard has members of its own")
+            .next(format!("say which: --shard 1 to {last}"))),
+        None => single_only(loaded, command),
+    }
+}
+
+/// Refuses what needs one consistent view of all shards.
+fn single_only(loaded: Loaded, command: &Command) -> Result<Loaded, Failure> {
+    if loaded.config.store.shard_count() == 1 || !matches!(command, Command::Audit | Command::Backup(_)) {
+        return Ok(loaded);
+    }
+    Err(Failure::usage(
+        "not yet for a ring of several shards: it would need one consistent view of all of them",
+    ))
 }
 
 async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use proto::store::{Role, StatusResponse};
 use serde_json::{Value, json};
 
 use crate::admin::cache::portal_document;
-use crate::config::shape::Config;
+use crate::config::shape::{Config, Node};
 use crate::failure::Failure;
 use crate::health::{self, Health, PortalSeen};
 use crate::kv::view::position;
@@ -34,6 +34,8 @@ const NODES: [Column; 9] = [
     Column::number("SNAP").dropped(3),
     Column::whole("HASH").dropped(4),
 ];
+/// Before the others, where the ring has several shards.
+const SHARD: Column = Column::number("SHARD");
 /// One row a portal.
 const PORTALS: [Column; 8] = [
     Column::whole("PORTAL"),
@@ -114,13 +116,20 @@ async fn look(config: &Config) -> ClusterView {
 /// The nodes as a table, and what ails them below it.
 #[must_use]
 pub fn of_nodes(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -> Answer {
-    let mut table = Table::new(&NODES);
+    let is_ring = config.store.shards().len() > 1;
+    let mut table = if is_ring {
+        let columns: Vec<Column> = [SHARD].into_iter().chain(NODES).collect();
+        Table::new(&columns)
+    } else {
+        Table::new(&NODES)
+    };
     let (mut documents, mut notes) = (Vec::new(), Vec::new());
     for (node, status) in config.store.nodes.iter().zip(statuses) {
         let (id, address) = (node.id.to_string(), node.reached_at().to_owned());
+        let shard = is_ring.then(|| node.shard.to_string());
         let note = match status {
             Ok(status) => {
-                table.row([
+                table.row(shard.into_iter().chain([
                     id,
                     address,
                     role(status.role()).to_owned(),
@@ -131,13 +140,15 @@ pub fn of_nodes(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -
                     status.snapshot.to_string(),
                     // Enough to see by eye whether two differ; --json has all of it.
                     format!("{:08x}", status.state_hash >> 32),
-                ]);
-                documents.push(document(node.id, node.reached_at(), status));
+                ]));
+                documents.push(document(node, status));
                 status.problem.as_str()
             }
             Err(failure) => {
-                table.row_begun([id, address, "down".to_owned()]);
-                documents.push(json!({ "node": node.id, "address": node.reached_at(), "role": "down" }));
+                table.row_begun(shard.into_iter().chain([id, address, "down".to_owned()]));
+                documents.push(json!({
+                    "node": node.id, "shard": node.shard, "address": node.reached_at(), "role": "down"
+                }));
                 failure.sentence().lines().next().unwrap_or_default()
             }
         };
@@ -149,13 +160,13 @@ pub fn of_nodes(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -
     Answer { notes, ..Answer::table(head, documents.into(), table) }
 }
 
-fn document(id: u64, address: &str, status: &StatusResponse) -> Value {
+fn document(node: &Node, status: &StatusResponse) -> Value {
     let place = |at: Option<proto::store::Position>| {
         let at = at.unwrap_or_default();
         json!({ "epoch": at.epoch, "offset": at.offset })
     };
     json!({
-        "node": id, "address": address, "role": role(status.role()), "epoch": status.epoch,
+        "node": node.id, "shard": node.shard, "address": node.reached_at(), "role": role(status.role()), "epoch": status.epoch,
         "leader": status.leader.as_ref().map(|leader| leader.node), "last": place(status.last),
         "committed": status.committed, "applied": place(status.applied), "snapshot": status.snapshot,
         "state_hash": format!("{:016x}", status.state_hash), "problem": status.problem, "up_ms": status.up_ms,

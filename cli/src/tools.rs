@@ -123,16 +123,19 @@ pub async fn shop_at(portals: Asking, cid: Option<String>, given: &Given, out: &
 /// # Errors
 /// The class of the first command that did not succeed, if no person is there.
 pub async fn key_values(tool: &KvTool, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
-    let store = if tool.store.is_empty() {
-        store(&loaded.config, patience(loaded))?
+    let store: Arc<dyn Store> = if tool.store.is_empty() {
+        Arc::new(store(&loaded.config, patience(loaded))?)
+    } else if loaded.config.store.shard_count() > 1 {
+        let message = "--store names nodes, but not of which of the ring's shards each is";
+        return Err(Failure::usage(message)
+            .next("name a configuration with those nodes and their shards: --config FILE"));
     } else {
         // Other addresses, and the same cluster.
         let reach = store_client::Config::of(tool.store.clone());
         let cluster = loaded.config.whose();
         let reach = store_client::Config { deadline: patience(loaded), cluster, ..reach };
-        Replicated::new(reach).map_err(|e| Failure::usage(e.to_string()))?
+        Arc::new(Replicated::new(reach).map_err(|e| Failure::usage(e.to_string()))?)
     };
-    let store: Arc<dyn Store> = Arc::new(store);
     let given = Given { command: tool.command.clone(), words: tool.words.clone(), keep_going: true };
     let person = is_person(&given);
     let grace = match tool.grace {

@@ -47,7 +47,7 @@ pub async fn start(loaded: &Loaded) -> Result<Entry, Failure> {
         let last = match nodes::leading(&loaded.config, nodes::statuses(&loaded.config).await) {
             Ok((node, _)) => {
                 let prefixes = PREFIXES.iter().map(|prefix| Bytes::from_static(prefix)).collect();
-                let request = StartAuditRequest { route: nodes::route(), prefixes };
+                let request = StartAuditRequest { route: nodes::route(node), prefixes };
                 match nodes::operator(loaded, node)?.start_audit(request).await {
                     Ok(answer) => {
                         let answer = answer.into_inner();
@@ -75,7 +75,7 @@ pub async fn view(loaded: &Loaded, node: &Node, entry: &Entry) -> Result<Replica
     let reading = async {
         // Whose port it is, is told better than that a proof is refused there.
         nodes::status(node).await.map_err(|failure| of_node(node, failure))?;
-        let request = AuditRequest { route: nodes::route(), id: entry.id.clone() };
+        let request = AuditRequest { route: nodes::route(node), id: entry.id.clone() };
         let failed = |status: tonic::Status| of_node(node, Failure::of_status(&status));
         let mut stream = nodes::operator(loaded, node)?.audit(request).await.map_err(failed)?.into_inner();
         let mut view = ReplicaState::default();

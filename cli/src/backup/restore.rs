@@ -68,7 +68,11 @@ pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
 
 /// Refuses a place where something is, nodes whose folders are elsewhere, and a number of them that cannot be.
 fn check_place(loaded: &Loaded, folder: &Path) -> Result<(), Failure> {
-    check_count(&loaded.config.store.nodes)?;
+    check_count(&loaded.config.store)?;
+    if loaded.config.store.shard_count() > 1 {
+        return Err(Failure::usage("a backup is of a ring of one shard, and the configuration has several")
+            .next("restore it with a configuration of one shard (store.nodes.shard left out)"));
+    }
     check_beside(loaded, folder)?;
     if let Some(node) =
         loaded.config.store.nodes.iter().find(|node| !node.folder_in(folder).starts_with(folder))
@@ -112,7 +116,13 @@ fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<Replaced, Fai
     let cluster = &loaded.config.cluster;
     let initial_members = initial_members(nodes.iter().map(|node| (node.id, node.reached_at().to_owned())));
     for node in nodes {
-        let found = source.found(cluster, node.id, &node.folder_in(&atomic_write.path), &initial_members);
+        let found = source.found(
+            cluster,
+            node.shard_of(1),
+            node.id,
+            &node.folder_in(&atomic_write.path),
+            &initial_members,
+        );
         found.map_err(|e| Failure::refused(format!("node {}: {e}; nothing was restored", node.id)))?;
     }
     // Another cluster than the one that was backed up: whoever holds that one's key has no say here.
@@ -120,7 +130,7 @@ fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<Replaced, Fai
     for node in nodes {
         place::write(&place::in_folder(&node.folder_in(&atomic_write.path)), &key)?;
     }
-    let nodes = initial_members.into_iter().map(FoundedNode::of).collect();
+    let nodes = initial_members.into_iter().map(|member| FoundedNode::of(member, 1)).collect();
     founded::write(&atomic_write.path, &Founded { cluster: cluster.clone(), complete: true, nodes })?;
     write_default(loaded)?;
     // The key first: a restore that was killed between them is made again; a cluster with another one's key beside it is none.

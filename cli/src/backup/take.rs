@@ -105,7 +105,7 @@ async fn receive(loaded: &Loaded, node: &Node, min_offset: u64, atomic_write: &P
         let message = format!("node {}: {}; no file was written", node.id, failure.message);
         failure.retold(message).saying(sentence)
     };
-    let request = BackupRequest { route: nodes::route(), min_offset };
+    let request = BackupRequest { route: nodes::route(node), min_offset };
     let mut client = nodes::operator(loaded, node)?;
     let opened = tokio::time::timeout(CHUNK_MAX, client.backup(request)).await;
     let mut parts = opened.map_err(late)?.map_err(refused)?.into_inner();

@@ -12,6 +12,8 @@ use crate::failure::Failure;
 
 /// Members that a group can have.
 const NODES_MAX: usize = 15;
+/// Shards that a ring can have.
+const SHARDS_MAX: usize = 64;
 /// Portals of a kind.
 const PORTALS_MAX: usize = 32;
 /// What `log` may be.
@@ -68,9 +70,7 @@ fn check_store(store: &Store) -> Result<(), Failure> {
     range("store.snapshot_bytes_per_second", store.snapshot_bytes_per_second, 1 << 20, 1 << 40)?;
     range("store.tick_ms", store.tick_ms, 1, 1_000)?;
     range("store.map_bytes", store.map_bytes, 256 << 20, 1 << 44)?;
-    if store.nodes.is_empty() || store.nodes.len() > NODES_MAX {
-        return Err(wrong("store.nodes", &store.nodes.len().to_string(), "1 to 15 nodes"));
-    }
+    check_shards(store)?;
     range("store.disk_reserve_bytes", store.disk_reserve_bytes, 0, 1 << 44)?;
     let preferred = store.preferred_leader;
     if preferred != 0 && !store.nodes.iter().any(|node| node.id == preferred) {
@@ -87,6 +87,28 @@ fn check_store(store: &Store) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Shards are numbered from 1, and none is left out: the number of a shard is its place on the ring.
+fn check_shards(store: &Store) -> Result<(), Failure> {
+    let shards = store.shards();
+    if store.shards_in_all.is_some() {
+        return Ok(());
+    }
+    let numbered = (1..).zip(&shards).all(|(number, shard)| number == *shard);
+    if !numbered || shards.len() > SHARDS_MAX {
+        let told = shards.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        return Err(wrong(
+            "store.nodes.shard",
+            &told,
+            "the shards 1, 2, 3 and so on, 64 at most, each with nodes",
+        ));
+    }
+    let counts = shards.iter().map(|shard| store.of_shard(*shard).count());
+    match counts.chain([store.nodes.len().min(1)]).find(|count| !(1..=NODES_MAX).contains(count)) {
+        Some(count) => Err(wrong("store.nodes", &count.to_string(), "1 to 15 nodes a shard")),
+        None => Ok(()),
+    }
 }
 
 fn check_broker(broker: &Broker) -> Result<(), Failure> {

@@ -95,7 +95,8 @@ fn parsed(text: &str) -> Result<Config, Failure> {
 }
 
 fn lines(node: &Node) -> String {
-    let mut lines = format!("{HEADER}\nid = {}\nlisten = {:?}\n", node.id, node.listen);
+    let shard = if node.shard == 1 { String::new() } else { format!("shard = {}\n", node.shard) };
+    let mut lines = format!("{HEADER}\nid = {}\n{shard}listen = {:?}\n", node.id, node.listen);
     if !node.address.is_empty() {
         lines.push_str(&format!("address = {:?}\n", node.address));
     }

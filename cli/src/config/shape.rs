@@ -3,10 +3,12 @@
 //! One file describes a whole cluster, so that each process finds its own part and everybody else's address in
 //! it. Leaves out: where values come from ([`super::load`]) and which are allowed ([`super::check`]).
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use store_keys::ClusterId;
+use store_server::Routing;
 
 /// The whole file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -60,16 +62,24 @@ pub struct Store {
     pub disk_reserve_bytes: u64,
     /// The node that should lead when it can; 0: any.
     pub preferred_leader: u64,
-    /// Its nodes: a new cluster has 1, 3, 4, 5 or 7; `feira member` puts more in and takes some out.
+    /// How a request that came to a node of another shard gets to the owner of its key.
+    pub routing: Routing,
+    /// How many shards the ring has, where the nodes below are those of one only: no value of the file.
+    #[serde(skip)]
+    pub shards_in_all: Option<usize>,
+    /// Its nodes: a new shard has 1, 3, 4, 5 or 7; `feira member` puts more in and takes some out.
     pub nodes: Vec<Node>,
 }
 
 /// One node of the store.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
     /// Its number, from 1; never given to another folder.
     pub id: u64,
+    /// Its shard of the ring, from 1.
+    #[serde(default = "first_shard", skip_serializing_if = "is_first_shard")]
+    pub shard: u64,
     /// host:port where it serves; port 0: `feira up` allots one and writes it here.
     pub listen: String,
     /// host:port where others reach it; empty: as `listen`.
@@ -81,6 +91,28 @@ pub struct Node {
     /// The cluster whose node answers there, if that is known: no value of the file.
     #[serde(skip)]
     pub cluster: Option<ClusterId>,
+}
+
+fn first_shard() -> u64 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_first_shard(shard: &u64) -> bool {
+    *shard == first_shard()
+}
+
+impl Default for Node {
+    fn default() -> Node {
+        Node {
+            id: 0,
+            shard: first_shard(),
+            listen: String::new(),
+            address: String::new(),
+            folder: PathBuf::new(),
+            cluster: None,
+        }
+    }
 }
 
 /// Which MQTT broker.
@@ -179,6 +211,8 @@ impl Default for Store {
             map_bytes: 16 << 30,
             disk_reserve_bytes: 256 << 20,
             preferred_leader: 0,
+            routing: Routing::Full,
+            shards_in_all: None,
             nodes: (1..=3).map(node).collect(),
         }
     }
@@ -222,9 +256,38 @@ impl Config {
         self.store.nodes.first().and_then(|node| node.cluster)
     }
 
+    /// The same with the nodes of one shard only, for what is asked of one group.
+    #[must_use]
+    pub fn of_shard(&self, shard: u64) -> Config {
+        let mut config = self.clone();
+        config.store.shards_in_all = Some(self.store.shard_count());
+        config.store.nodes.retain(|node| node.shard == shard);
+        config
+    }
+
     /// From now on this cluster is meant.
     pub fn mean(&mut self, cluster: Option<ClusterId>) {
         self.store.nodes.iter_mut().for_each(|node| node.cluster = cluster);
+    }
+}
+
+impl Store {
+    /// The shards of the ring, in order.
+    #[must_use]
+    pub fn shards(&self) -> Vec<u64> {
+        let shards: BTreeSet<u64> = self.nodes.iter().map(|node| node.shard).collect();
+        shards.into_iter().collect()
+    }
+
+    /// How many shards the ring has.
+    #[must_use]
+    pub fn shard_count(&self) -> usize {
+        self.shards_in_all.unwrap_or_else(|| self.shards().len())
+    }
+
+    /// The nodes of a shard.
+    pub fn of_shard(&self, shard: u64) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(move |node| node.shard == shard)
     }
 }
 
@@ -239,6 +302,12 @@ impl Node {
     #[must_use]
     pub fn name(&self) -> String {
         format!("node-{}", self.id)
+    }
+
+    /// Its place on a ring of so many shards.
+    #[must_use]
+    pub fn shard_of(&self, shards: usize) -> store_server::Shard {
+        store_server::Shard { group: self.shard, of: shards }
     }
 
     /// Its folder under the cluster's.

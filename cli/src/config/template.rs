@@ -7,7 +7,9 @@ use super::shape::BrokerKind;
 /// What a new cluster shall look like.
 #[derive(Clone, Debug)]
 pub struct Fresh {
-    /// Nodes of the store.
+    /// Shards of the ring.
+    pub shards: u64,
+    /// Nodes of each shard.
     pub nodes: u64,
     /// Administrators' portals.
     pub admin_portals: u64,
@@ -24,6 +26,7 @@ pub struct Fresh {
 impl Default for Fresh {
     fn default() -> Fresh {
         Fresh {
+            shards: 1,
             nodes: 3,
             admin_portals: 1,
             client_portals: 1,
@@ -46,9 +49,17 @@ pub fn template(fresh: &Fresh) -> String {
     let mut text = HEAD.replace("{broker}", broker).replace("{broker_port}", &port(7431).to_string());
     text = text.replace("{rehearsal}", if fresh.rehearsal { "true" } else { "false" });
     text.push_str(NODES);
-    for id in 1..=fresh.nodes {
-        let port = port(7400 + id);
-        write!(text, "\n[[store.nodes]]\nid = {id}\nlisten = \"127.0.0.1:{port}\"\n").expect("text grows");
+    for shard in 1..=fresh.shards {
+        for at in 1..=fresh.nodes {
+            let id = (shard - 1) * fresh.nodes + at;
+            // The ports between are the portals' and the broker's.
+            let port = port(if fresh.shards == 1 { 7400 + id } else { 7500 + id });
+            write!(text, "\n[[store.nodes]]\nid = {id}\n").expect("text grows");
+            if fresh.shards > 1 {
+                writeln!(text, "shard = {shard}").expect("text grows");
+            }
+            writeln!(text, "listen = \"127.0.0.1:{port}\"").expect("text grows");
+        }
     }
     text.push_str("\n# The portals, as many of each as wanted.\n");
     for at in 1..=fresh.admin_portals {
@@ -97,6 +108,8 @@ map_bytes = 17179869184
 disk_reserve_bytes = 268435456
 # The node that should lead when it can; 0: any.
 preferred_leader = 0
+# How what came to a node of another shard gets to the owner: full (in one hop), fingers, neighbours.
+routing = "full"
 
 [broker]
 # embedded (inside feira), mosquitto (started by `feira up`), or external (runs already at `listen`).
@@ -130,8 +143,8 @@ grace_seconds = 5
 "#;
 
 const NODES: &str = r#"
-# The nodes of the store: 1, 3, 4, 5 or 7 in a new cluster. Later, feira member adds, removes and replaces them, here too.
-# Each may have `address` (host:port where others reach it, if not as `listen`) and `folder` (else node-<id>).
+# The nodes of the store: 1, 3, 4, 5 or 7 in a new shard. Later, feira member adds, removes and replaces them, here too.
+# Each may have `shard` (else 1), `address` (host:port where others reach it, if not as `listen`) and `folder` (else node-<id>).
 "#;
 
 #[cfg(test)]
@@ -157,12 +170,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_several_shards_has_the_nodes_of_each() {
+        let fresh = Fresh { shards: 3, nodes: 5, ..Fresh::default() };
+        let config: Config = toml::from_str(&template(&fresh)).unwrap();
+        check(&config).unwrap();
+        assert_eq!(config.store.shards(), [1, 2, 3]);
+        let ids = |shard| config.store.of_shard(shard).map(|node| node.id).collect::<Vec<_>>();
+        assert_eq!((ids(1), ids(3)), (vec![1, 2, 3, 4, 5], vec![11, 12, 13, 14, 15]));
+    }
+
+    #[test]
     fn every_key_is_in_the_file_and_has_a_comment_near() {
         let text = template(&Fresh::default());
         let all = toml::to_string(&Config::default()).unwrap();
         for line in all.lines().filter_map(|line| line.split_once(" = ")) {
             let key = line.0;
-            let optional = ["address", "folder"].contains(&key);
+            let optional = ["address", "folder", "shard"].contains(&key);
             assert!(text.contains(&format!("{key} = ")) || optional, "{key} is not in the template");
         }
     }

@@ -78,7 +78,7 @@ pub async fn of_node(loaded: &Loaded, id: u64, wanted: Wanted) -> Result<Shown, 
     let status = nodes::status(node).await?;
     let last = status.last.unwrap_or_default().offset;
     let from_offset = wanted.from.unwrap_or_else(|| (last + 1).saturating_sub(u64::from(wanted.limit)));
-    let request = ShowLogRequest { route: nodes::route(), from_offset, limit: wanted.limit };
+    let request = ShowLogRequest { route: nodes::route(node), from_offset, limit: wanted.limit };
     let told = nodes::operator(loaded, node)?.show_log(request).await;
     let told = told.map_err(|status| Failure::of_status(&status))?;
     let mut told = told.into_inner();

@@ -100,7 +100,7 @@ async fn attempt(
         Err(failure) if failure.kind == Kind::Unreachable => return nobody(failure.message),
         Err(failure) => return Err(failure),
     };
-    let request = ChangeMembersRequest { route: nodes::route(), change: Some(wanted.clone()) };
+    let request = ChangeMembersRequest { route: group.route(), change: Some(wanted.clone()) };
     let mut leader = nodes::operator_at(group.loaded(), view.status.node, &view.address)?;
     let limit = until.saturating_duration_since(Instant::now()).max(ATTEMPT_MIN);
     let by = format!("node {} at {}", view.status.node, view.address);

@@ -1,6 +1,6 @@
 //! The members of the group, asked of its nodes: those of the configuration and those that they name.
 
-use proto::store::{Member, MemberPart, MemberStatus, Role, StatusResponse};
+use proto::store::{Member, MemberPart, MemberStatus, Role, Route, StatusResponse};
 use store_keys::ClusterId;
 
 use crate::config::load::Loaded;
@@ -42,6 +42,12 @@ impl Group {
         let configured: Vec<(u64, String)> = loaded.config.store.nodes.iter().map(at).collect();
         let addresses = configured.iter().map(|(_, address)| address.clone()).collect();
         Group { loaded: loaded.clone(), id: loaded.config.whose(), configured, addresses }
+    }
+
+    /// The route of its requests.
+    #[must_use]
+    pub fn route(&self) -> Option<Route> {
+        self.loaded.config.store.nodes.first().and_then(nodes::route)
     }
 
     /// The configuration.

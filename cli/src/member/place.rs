@@ -17,7 +17,6 @@ use crate::config::ports;
 use crate::config::shape::Node;
 use crate::failure::{Failure, Kind};
 use crate::key::place::of_node;
-use crate::log::folder::GROUP;
 use crate::show::out::Out;
 use crate::up::control::{Order, give, look};
 use crate::up::founded::{self, FoundedNode};
@@ -48,7 +47,7 @@ pub enum Held {
 /// # Errors
 /// It holds the replica of another node or cluster.
 pub fn held(loaded: &Loaded, node: &Node) -> Result<Held, Failure> {
-    let folder = group_folder(&node.folder_in(&loaded.folder()), GROUP);
+    let folder = group_folder(&node.folder_in(&loaded.folder()), node.shard);
     let is_empty = std::fs::read_dir(&folder).map_or(true, |mut files| files.next().is_none());
     if is_empty {
         return Ok(Held::Nothing);
@@ -75,7 +74,7 @@ pub fn make_folder(loaded: &Loaded, node: &Node) -> Result<u64, Failure> {
     let folder = node.folder_in(&loaded.folder());
     std::fs::create_dir_all(&folder).map_err(|e| Failure::file("make", &folder, &e))?;
     of_node(loaded, &folder)?;
-    join(&loaded.config.cluster, node.id, &folder)
+    join(&loaded.config.cluster, node.shard_of(loaded.config.store.shard_count()), node.id, &folder)
         .map_err(|e| Failure::refused(format!("the folder of node {}: {e}", node.id)))
 }
 
@@ -85,7 +84,7 @@ pub fn make_folder(loaded: &Loaded, node: &Node) -> Result<u64, Failure> {
 /// A process uses it, or it cannot be moved.
 pub fn set_aside(loaded: &Loaded, node: &Node) -> Result<PathBuf, Failure> {
     let folder = node.folder_in(&loaded.folder());
-    if let Err(error @ store_log::Error::InUse { .. }) = RealDisk::open(group_folder(&folder, GROUP)) {
+    if let Err(error @ store_log::Error::InUse { .. }) = RealDisk::open(group_folder(&folder, node.shard)) {
         return Err(Failure::refused(format!("node {}: {error}", node.id))
             .next(format!("stop it: {}", loaded.command(&format!("node stop {}", node.id)))));
     }
@@ -225,5 +224,7 @@ pub async fn forget(loaded: &Loaded, id: u64, out: &Out) -> Result<bool, Failure
 /// # Errors
 /// The note cannot be read or written.
 pub fn note(loaded: &Loaded, id: u64, incarnation: u64, address: &str, voter: bool) -> Result<(), Failure> {
-    founded::note(&loaded.folder(), FoundedNode { id, incarnation, address: address.to_owned(), voter })
+    let shard = loaded.config.store.nodes.first().map_or(1, |node| node.shard);
+    let node = FoundedNode { id, incarnation, address: address.to_owned(), voter, shard };
+    founded::note(&loaded.folder(), node)
 }

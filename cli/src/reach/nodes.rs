@@ -21,10 +21,10 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// Audit streams may be long; each message is bounded by this.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
-/// The one group of a ring of one shard.
+/// The group of a node's shard.
 #[must_use]
-pub fn route() -> Option<Route> {
-    Some(Route::to(1, 1))
+pub fn route(node: &Node) -> Option<Route> {
+    Some(Route::to(node.shard, 1))
 }
 
 /// The node of this id.
@@ -89,7 +89,7 @@ pub async fn status(node: &Node) -> Result<StatusResponse, Failure> {
 /// It is unreachable, or does not answer in time.
 pub async fn status_at(address: &str) -> Result<StatusResponse, Failure> {
     let mut client = cluster_at(address)?;
-    let asked = client.status(StatusRequest { route: route() });
+    let asked = client.status(StatusRequest { route: None });
     match tokio::time::timeout(ANSWER_MAX, asked).await {
         Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) => Err(Failure::of_status(&status)),
@@ -115,15 +115,27 @@ pub async fn statuses(config: &Config) -> Vec<Result<StatusResponse, Failure>> {
     futures::future::join_all(config.store.nodes.iter().map(status)).await
 }
 
-/// The configuration with the nodes that joined the group and are not in it, reached where the log says; and what every node
-/// says of itself. Files of other machines need not name who joined.
+/// The configuration with the nodes that joined their groups and are not in it, reached where the log says, shard by shard; and
+/// what every node says of itself. Files of other machines need not name who joined.
 pub async fn of_group(config: &Config) -> (Config, Vec<Result<StatusResponse, Failure>>) {
-    let mut statuses = statuses(config).await;
-    let more = joined(config, &statuses);
-    statuses.extend(futures::future::join_all(more.iter().map(status)).await);
+    let shards = config.store.shards().into_iter().map(|shard| of_shard(config.of_shard(shard)));
     let mut whole = config.clone();
-    whole.store.nodes.extend(more);
-    (whole, statuses)
+    whole.store.nodes.clear();
+    let mut all = Vec::new();
+    for (nodes, statuses) in futures::future::join_all(shards).await {
+        whole.store.nodes.extend(nodes);
+        all.extend(statuses);
+    }
+    (whole, all)
+}
+
+async fn of_shard(config: Config) -> (Vec<Node>, Vec<Result<StatusResponse, Failure>>) {
+    let mut statuses = statuses(&config).await;
+    let more = joined(&config, &statuses);
+    statuses.extend(futures::future::join_all(more.iter().map(status)).await);
+    let mut nodes = config.store.nodes;
+    nodes.extend(more);
+    (nodes, statuses)
 }
 
 /// The members that joined, by the status that knows best, and that the configuration does not have.
@@ -136,6 +148,7 @@ fn joined(config: &Config, statuses: &[Result<StatusResponse, Failure>]) -> Vec<
         .filter(|member| member.joined && is_new(member.node))
         .map(|member| Node {
             id: member.node,
+            shard: config.store.nodes.first().map_or(1, |node| node.shard),
             listen: member.address.clone(),
             cluster: config.whose(),
             ..Node::default()

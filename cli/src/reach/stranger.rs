@@ -9,7 +9,6 @@ use proto::store::cluster_client::ClusterClient;
 use tokio::time::timeout;
 
 use super::named_channel::NamedChannel;
-use super::nodes::route;
 use crate::failure::Failure;
 
 /// It answers at once, or it is not worth the wait.
@@ -33,7 +32,7 @@ pub async fn name(channel: NamedChannel) -> Option<String> {
         return Some(format!("the portal {:?}", status.into_inner().name));
     }
     let mut node = ClusterClient::new(channel);
-    if let Ok(Ok(status)) = timeout(ANSWER_MAX, node.status(StatusRequest { route: route() })).await {
+    if let Ok(Ok(status)) = timeout(ANSWER_MAX, node.status(StatusRequest { route: None })).await {
         return Some(format!("node {} of the store", status.into_inner().node));
     }
     None

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use proto::portal::PortalStatusResponse;
 use proto::store::StatusResponse;
-use store_client::Replicated;
+use store_client::{Replicated, Sharded};
 use store_keys::ClusterId;
 
 use crate::config::load::Loaded;
@@ -105,8 +105,9 @@ fn check(meant: Option<ClusterId>, address: &str, is: u64, who: &str) -> Result<
 ///
 /// # Errors
 /// The configuration cannot work.
-pub fn store(config: &Config, deadline: Duration) -> Result<Replicated, Failure> {
-    Replicated::new(reach(config, deadline)).map_err(|e| Failure::usage(e.to_string()))
+pub fn store(config: &Config, deadline: Duration) -> Result<Sharded, Failure> {
+    let shards = config.store.shards().into_iter().map(|shard| reach(&config.of_shard(shard), deadline));
+    Sharded::new(shards.collect()).map_err(|e| Failure::usage(e.to_string()))
 }
 
 /// The same, where nodes of a version before the cluster key will do if the cluster's id is not known: to measure such a

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use store_server::{Config, Login, Peer, is_bootstrapped, serve, stop};
+use store_server::{Config, Login, Peer, ShardNodes, is_bootstrapped, serve, stop};
 
 use crate::config::load::Loaded;
 use crate::failure::Failure;
@@ -61,14 +61,21 @@ pub async fn run(loaded: &Loaded, id: u64, supervised: bool) -> Result<(), Failu
 pub fn config_of(loaded: &Loaded, id: u64) -> Result<Config, Failure> {
     let config = &loaded.config;
     let node = node_of(config, id)?;
-    let others = config.store.nodes.iter().filter(|other| other.id != id);
+    let others = config.store.of_shard(node.shard).filter(|other| other.id != id);
     let preferred = config.store.preferred_leader;
+    let ring = config.store.shards().into_iter().map(|shard| {
+        let nodes = config.store.of_shard(shard).map(|node| node.reached_at().to_owned());
+        ShardNodes { nodes: nodes.collect() }
+    });
     Ok(Config {
         cluster: config.cluster.clone(),
         node: id,
         folder: node.folder_in(&loaded.folder()),
         listen: resolve("store.nodes.listen", &node.listen)?,
         peers: others.map(|other| Peer { node: other.id, address: other.reached_at().to_owned() }).collect(),
+        group: node.shard,
+        ring: ring.collect(),
+        routing: config.store.routing,
         mqtt: Some(config.broker.listen.clone()),
         mqtt_login: login(loaded)?.map(|(user, password)| Login { user, password }),
         tick_ms: config.store.tick_ms,

@@ -128,14 +128,15 @@ impl Table {
     }
 
     /// Adds a row.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        assert_eq!(N, self.columns.len(), "a row has a cell for each column");
-        self.rows.push(cells.into());
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        let row: Vec<String> = cells.into_iter().collect();
+        assert_eq!(row.len(), self.columns.len(), "a row has a cell for each column");
+        self.rows.push(row);
     }
 
     /// Adds a row of which only the first cells are known; dashes stand for the rest.
-    pub fn row_begun<const N: usize>(&mut self, cells: [String; N]) {
-        let mut row: Vec<String> = cells.into();
+    pub fn row_begun(&mut self, cells: impl IntoIterator<Item = String>) {
+        let mut row: Vec<String> = cells.into_iter().collect();
         row.resize_with(self.columns.len(), || "-".to_owned());
         self.rows.push(row);
     }

@@ -102,7 +102,7 @@ async fn begin(loaded: &Loaded, node: &Node, from_start: bool) -> Result<Streami
     let mut operator = nodes::operator(loaded, node)?;
     let begun = tokio::time::timeout(BEGIN_MAX, async {
         let mut events =
-            operator.trace(TraceRequest { route: nodes::route(), from_start }).await?.into_inner();
+            operator.trace(TraceRequest { route: nodes::route(node), from_start }).await?.into_inner();
         // The first says only that it has begun.
         events.message().await?;
         Ok(events)

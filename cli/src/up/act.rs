@@ -64,7 +64,8 @@ fn node_named<'a>(loaded: &'a Loaded, name: &str) -> Result<&'a Node, Failure> {
 /// It is not a node, no node leads, or the node cannot take over.
 pub async fn transfer_leadership(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
     let to = node_named(loaded, name)?;
-    let Some((from, status)) = nodes::leader(&loaded.config).await else {
+    let shard = loaded.config.of_shard(to.shard);
+    let Some((from, status)) = nodes::leader(&shard).await else {
         return Err(Failure::unreachable("no node leads: there is no leadership to transfer")
             .next("see feira status: a majority of the store's nodes must be serving"));
     };
@@ -73,7 +74,7 @@ pub async fn transfer_leadership(loaded: &Loaded, name: &str) -> Result<Answer, 
         let document = json!({ "part": name, "leader": to.id, "epoch": status.epoch, "done": said });
         return Ok(Answer::line(said, document));
     }
-    let request = TransferLeadershipRequest { route: nodes::route(), to: to.id };
+    let request = TransferLeadershipRequest { route: nodes::route(to), to: to.id };
     let answer = nodes::operator(loaded, from)?.transfer_leadership(request).await;
     let leader =
         answer.map_err(|status| Failure::of_status(&status))?.into_inner().leader.unwrap_or_default();
@@ -106,7 +107,7 @@ fn only_the_leader(loaded: &Loaded, name: &str, act: &str, status: &Status) -> F
 /// It is not a node, or not reachable, or leads, or knows no leader.
 async fn resync(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
     let node = node_named(loaded, name)?;
-    let request = ResyncRequest { route: nodes::route() };
+    let request = ResyncRequest { route: nodes::route(node) };
     let told = nodes::operator(loaded, node)?.resync(request).await;
     told.map_err(|status| Failure::of_status(&status))?;
     let said = format!(
@@ -122,7 +123,7 @@ async fn resync(loaded: &Loaded, name: &str) -> Result<Answer, Failure> {
 /// It is not a node, or not reachable, or does not lead.
 pub async fn hold_commit(loaded: &Loaded, name: &str, hold: bool) -> Result<Answer, Failure> {
     let node = node_named(loaded, name)?;
-    let request = HoldCommitRequest { route: nodes::route(), hold };
+    let request = HoldCommitRequest { route: nodes::route(node), hold };
     let held = nodes::operator(loaded, node)?.hold_commit(request).await;
     held.map_err(|status| only_the_leader(loaded, name, "hold-commit", &status))?;
     let said = if hold {

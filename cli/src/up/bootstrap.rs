@@ -4,13 +4,14 @@
 //! (docs/PROTOCOL.md, 2, "Members"), and one that came back under the old identity could vote twice in one epoch and lose acknowledged
 //! writes. Such a node is left out, with what brings it back; the others start while a majority of them is there.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use store_server::{InitialMember, initial_members, is_bootstrapped};
 
 use super::founded::{self, Founded, FoundedNode};
 use crate::config::load::Loaded;
-use crate::config::shape::Node;
+use crate::config::shape::{Node, Store};
 use crate::failure::Failure;
 use crate::key::{make, place};
 
@@ -63,19 +64,12 @@ pub fn bootstrap(loaded: &Loaded) -> Result<Vec<LeftOut>, Failure> {
     // An interrupted first start: nothing was served yet, so that folders may still be made.
     founded::write(&folder, &founded)?;
     let key = make::found(loaded)?;
-    let members: Vec<InitialMember> = founded
-        .nodes
-        .iter()
-        .map(|node| InitialMember {
-            node: node.id,
-            incarnation: node.incarnation,
-            address: node.address.clone(),
-        })
-        .collect();
     for node in &loaded.config.store.nodes {
         let place = node.folder_in(&folder);
         if !is_bootstrapped(&place) {
-            store_server::bootstrap(&loaded.config.cluster, node.id, &place, &members)
+            let members = members_of(&founded, node.shard);
+            let shard = node.shard_of(loaded.config.store.shard_count());
+            store_server::bootstrap(&loaded.config.cluster, shard, node.id, &place, &members)
                 .map_err(|e| Failure::refused(format!("node {}: {e}", node.id)))?;
         }
         place::write(&place::in_folder(&place), &key)?;
@@ -83,6 +77,17 @@ pub fn bootstrap(loaded: &Loaded) -> Result<Vec<LeftOut>, Failure> {
     founded.complete = true;
     founded::write(&folder, &founded)?;
     Ok(Vec::new())
+}
+
+/// The initial members of a shard.
+fn members_of(founded: &Founded, shard: u64) -> Vec<InitialMember> {
+    let of_shard = founded.nodes.iter().filter(|node| node.shard == shard);
+    let member = |node: &FoundedNode| InitialMember {
+        node: node.id,
+        incarnation: node.incarnation,
+        address: node.address.clone(),
+    };
+    of_shard.map(member).collect()
 }
 
 /// Refuses what [`bootstrap`] would refuse, and makes nothing.
@@ -100,15 +105,15 @@ pub fn check_founding(loaded: &Loaded) -> Result<(), Failure> {
     }
 }
 
-/// Refuses a number of nodes that no new cluster has.
+/// Refuses a number of nodes that no shard of a new cluster has.
 ///
 /// # Errors
 /// It is such a number.
-pub fn check_count(nodes: &[Node]) -> Result<(), Failure> {
-    if NODE_COUNTS.contains(&nodes.len()) {
-        return Ok(());
-    }
-    let message = format!("a new cluster has 1, 3, 4, 5 or 7 nodes, not {}", nodes.len());
+pub fn check_count(store: &Store) -> Result<(), Failure> {
+    let counts = store.shards().into_iter().map(|shard| store.of_shard(shard).count());
+    let Some(count) = counts.into_iter().find(|count| !NODE_COUNTS.contains(count)) else { return Ok(()) };
+    let whose = if store.shards().len() > 1 { "each shard of a new cluster" } else { "a new cluster" };
+    let message = format!("{whose} has 1, 3, 4, 5 or 7 nodes, not {count}");
     Err(Failure::usage(message).next("correct store.nodes in the file; feira member add grows it later"))
 }
 
@@ -123,13 +128,17 @@ fn found(loaded: &Loaded, folder: &Path) -> Result<Founded, Failure> {
         );
         return Err(Failure::refused(message).next("give the new cluster an empty folder (key folder)"));
     }
-    check_count(nodes)?;
+    check_count(&loaded.config.store)?;
     make::require_none(loaded)?;
-    let members = initial_members(nodes.iter().map(|node| (node.id, node.reached_at().to_owned())));
+    let of_shard = |shard: u64| {
+        let nodes = loaded.config.store.of_shard(shard);
+        let members = initial_members(nodes.map(|node| (node.id, node.reached_at().to_owned())));
+        members.into_iter().map(move |member| FoundedNode::of(member, shard))
+    };
     Ok(Founded {
         cluster: loaded.config.cluster.clone(),
         complete: false,
-        nodes: members.into_iter().map(FoundedNode::of).collect(),
+        nodes: loaded.config.store.shards().into_iter().flat_map(of_shard).collect(),
     })
 }
 
@@ -210,14 +219,19 @@ fn check_node(loaded: &Loaded, founded: &Founded, node: &Node, folder: &Path) ->
 /// The voters that are left are no majority.
 pub fn require_majority(founded: &Founded, left_out: &[LeftOut]) -> Result<(), Failure> {
     let is_out = |node: &&FoundedNode| left_out.iter().any(|out| out.id == node.id);
-    let voters = founded.nodes.iter().filter(|node| node.voter).count();
-    let lost = founded.nodes.iter().filter(|node| node.voter).filter(is_out).count();
-    if (voters - lost) * 2 > voters || lost == 0 {
+    let shards: BTreeSet<u64> = founded.nodes.iter().map(|node| node.shard).collect();
+    let of_shard = |shard: u64| {
+        let voters = founded.nodes.iter().filter(move |node| node.voter && node.shard == shard);
+        (shard, voters.clone().count(), voters.filter(is_out).count())
+    };
+    let cannot = |(_, voters, lost): &(u64, usize, usize)| (voters - lost) * 2 <= *voters && *lost > 0;
+    let Some((shard, voters, lost)) = shards.iter().map(|shard| of_shard(*shard)).find(cannot) else {
         return Ok(());
-    }
+    };
     let told: Vec<&str> = left_out.iter().map(|out| out.why.as_str()).collect();
+    let whose = if shards.len() > 1 { format!(" of shard {shard}") } else { String::new() };
     let message = format!(
-        "{} of {voters} voters can be started, which is no majority: nobody could be elected\n{}",
+        "{} of {voters} voters{whose} can be started, which is no majority: nobody could be elected\n{}",
         voters - lost,
         told.join("\n")
     );

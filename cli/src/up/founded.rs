@@ -38,19 +38,26 @@ pub struct FoundedNode {
     /// It had a vote when this was noted.
     #[serde(default = "initial_members_vote")]
     pub voter: bool,
+    /// Its shard of the ring.
+    #[serde(default = "first_shard")]
+    pub shard: u64,
 }
 
 impl FoundedNode {
-    /// An initial member.
+    /// An initial member of a shard.
     #[must_use]
-    pub fn of(initial_member: InitialMember) -> FoundedNode {
+    pub fn of(initial_member: InitialMember, shard: u64) -> FoundedNode {
         let InitialMember { node, incarnation, address } = initial_member;
-        FoundedNode { id: node, incarnation, address, voter: true }
+        FoundedNode { id: node, incarnation, address, voter: true, shard }
     }
 }
 
 fn initial_members_vote() -> bool {
     true
+}
+
+fn first_shard() -> u64 {
+    1
 }
 
 /// Where the note of a cluster's folder is.
@@ -114,7 +121,7 @@ mod tests {
     use super::*;
 
     fn node(id: u64, voter: bool) -> FoundedNode {
-        FoundedNode { id, incarnation: id * 100, address: format!("127.0.0.1:{id}"), voter }
+        FoundedNode { id, incarnation: id * 100, address: format!("127.0.0.1:{id}"), voter, shard: 1 }
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn make_room(loaded: &Loaded, shape: &Up, out: &Out) -> Result<(), Failure> {
     if !shape.new_shop {
         return Ok(());
     }
-    check_count(&loaded.config.store.nodes)?;
+    check_count(&loaded.config.store)?;
     if let Some(kept) = set_aside(loaded)? {
         out.say(&format!("a new shop is founded; the key of the former one is {}", kept.display()));
     }
@@ -143,6 +143,7 @@ fn make_room(loaded: &Loaded, shape: &Up, out: &Out) -> Result<(), Failure> {
 /// The shape of a new cluster.
 fn fresh(shape: &Up) -> Fresh {
     Fresh {
+        shards: shape.shards.unwrap_or(1),
         nodes: shape.nodes.unwrap_or(3),
         admin_portals: shape.admin_portals.unwrap_or(1),
         client_portals: shape.client_portals.unwrap_or(1),
@@ -165,8 +166,10 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
 
 fn check_shape(loaded: &Loaded, shape: &Up) -> Result<(), Failure> {
     let config = &loaded.config;
+    let shards = config.store.shards().len();
     let counts = [
-        ("--nodes", shape.nodes, config.store.nodes.len()),
+        ("--shards", shape.shards, shards),
+        ("--nodes", shape.nodes, config.store.nodes.len() / shards.max(1)),
         ("--admin-portals", shape.admin_portals, config.admin_portals.len()),
         ("--client-portals", shape.client_portals, config.client_portals.len()),
     ];

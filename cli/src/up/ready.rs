@@ -139,8 +139,14 @@ async fn missing(supervisor: &Supervisor) -> Vec<String> {
             missing.push(child.part.name.clone());
         }
     }
-    if missing.is_empty() && !has_leader(config).await {
-        missing.push("a leader of the store".to_owned());
+    if missing.is_empty() {
+        let shards = config.store.shards();
+        for shard in &shards {
+            if !has_leader(&config.of_shard(*shard)).await {
+                let whose = if shards.len() > 1 { format!("shard {shard}") } else { "the store".to_owned() };
+                missing.push(format!("a leader of {whose}"));
+            }
+        }
     }
     missing
 }
@@ -187,7 +193,7 @@ pub async fn one(
     Ok(())
 }
 
-/// Whether some node leads and has applied an entry of its own epoch: from then on it serves reads and writes.
+/// Whether some node of one group leads and has applied an entry of its own epoch: from then on it serves reads and writes.
 pub async fn has_leader(config: &Config) -> bool {
     match nodes::leader(config).await {
         Some((_, status)) => status.applied.is_some_and(|applied| applied.epoch == status.epoch),
