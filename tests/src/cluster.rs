@@ -39,7 +39,9 @@ macro_rules! feira {
 /// What a test wants.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Store nodes.
+    /// Shards of the ring.
+    pub shards: u64,
+    /// Store nodes of each shard: node-1 and so on are the first's.
     pub nodes: u64,
     /// Administrators' portals.
     pub admin_portals: usize,
@@ -62,6 +64,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
+            shards: 1,
             nodes: 3,
             admin_portals: 1,
             client_portals: 1,
@@ -90,6 +93,8 @@ pub struct Cluster {
     ports: Vec<Port>,
     /// How to start each process, by name.
     commands: BTreeMap<String, Vec<String>>,
+    /// Shards of the ring, and the nodes with which each began.
+    shards: (u64, u64),
     /// The broker, unless it is the embedded one.
     pub mosquitto: Option<Mosquitto>,
     /// The nodes' disks, if the test wants them to hang.
@@ -130,6 +135,7 @@ impl Cluster {
             addresses: BTreeMap::new(),
             ports: Vec::new(),
             commands: BTreeMap::new(),
+            shards: (options.shards, options.nodes),
             mosquitto,
             hung_disks,
             mesh: None,
@@ -159,7 +165,9 @@ impl Cluster {
         {
             self.run(&name);
         }
-        self.leader().await;
+        for shard in 1..=self.shards.0 {
+            self.leader_of(shard).await;
+        }
         self.wait_until_live().await;
     }
 
@@ -175,9 +183,13 @@ impl Cluster {
         };
         let mut text =
             format!("cluster = \"test\"\nfolder = \"data\"\nrehearsal = true\n[store]\n{}\n", options.store);
-        for id in 1..=options.nodes {
+        for id in 1..=options.nodes * options.shards {
             let address = listen(self, format!("node-{id}"), &["store", "--node", &id.to_string()]);
-            writeln!(text, "[[store.nodes]]\nid = {id}\nlisten = \"{address}\"").expect("text grows");
+            let shard = match (id - 1) / options.nodes {
+                0 => String::new(),
+                more => format!("shard = {}\n", more + 1),
+            };
+            writeln!(text, "[[store.nodes]]\nid = {id}\n{shard}listen = \"{address}\"").expect("text grows");
         }
         let external = self.mosquitto.as_ref().map(|own| own.address).or(options.shared_broker);
         let (kind, address) = match external {
@@ -481,12 +493,30 @@ impl Cluster {
     /// The name of the leader, once exactly one running node says that it leads the highest epoch, and a majority of
     /// the nodes that run follow it.
     pub async fn leader(&self) -> String {
-        wait::until("a leader", PATIENCE, || self.find_leader()).await
+        self.leader_of(1).await
     }
 
-    async fn find_leader(&self) -> Result<String, String> {
+    /// As [`Cluster::leader`], of one shard of a ring.
+    pub async fn leader_of(&self, shard: u64) -> String {
+        wait::until("a leader", PATIENCE, || self.find_leader(shard)).await
+    }
+
+    /// The nodes of a shard that run.
+    ///
+    /// # Panics
+    /// Never.
+    #[must_use]
+    pub fn nodes_of(&self, shard: u64) -> Vec<String> {
+        let (shards, each) = self.shards;
+        let id = |name: &String| name.strip_prefix("node-").and_then(|id| id.parse::<u64>().ok());
+        let mut nodes = self.nodes();
+        nodes.retain(|name| shards == 1 || id(name).is_some_and(|id| (id - 1) / each + 1 == shard));
+        nodes
+    }
+
+    async fn find_leader(&self, shard: u64) -> Result<String, String> {
         let mut seen = Vec::new();
-        for node in self.nodes() {
+        for node in self.nodes_of(shard) {
             if let Ok(status) = self.status(&node).await {
                 seen.push((status.epoch, status.role() == Role::Leader, node));
             }

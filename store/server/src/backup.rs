@@ -19,8 +19,8 @@ use store_log::{ClusterId, Identity, RealDisk, RealFile};
 use tokio::sync::Semaphore;
 use tonic::Status;
 
-use crate::bootstrap::{InitialMember, check_shard, membership};
-use crate::config::{check_cluster, group_folder, wrong};
+use crate::bootstrap::{InitialMember, membership};
+use crate::config::{check_cluster, check_shard, group_folder, wrong};
 use crate::error::Error;
 use crate::quarantine;
 use crate::shard::Shard;

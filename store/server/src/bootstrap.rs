@@ -7,7 +7,7 @@ use proto::store::{Member, Membership};
 use store_core::{Incarnation, NodeId};
 use store_log::{BootId, ClusterId, Identity, RealDisk};
 
-use crate::config::{check_cluster, group_folder, reachable_address, wrong};
+use crate::config::{check_cluster, check_shard, group_folder, reachable_address, wrong};
 use crate::error::Error;
 use crate::shard::Shard;
 
@@ -101,15 +101,6 @@ fn place(
     let disk = RealDisk::open(&folder).map_err(failed)?;
     let boot_id = store_log::boot_id().map_err(failed)?;
     Ok((disk, identity, boot_id))
-}
-
-/// Refuses a shard that is not on its ring.
-pub(crate) fn check_shard(shard: Shard) -> Result<(), Error> {
-    match shard.ring() {
-        Ok((_, Some(_))) => Ok(()),
-        Ok((_, None)) => Err(wrong("group", format!("{} is not one of {} shards", shard.group, shard.of))),
-        Err(error) => Err(wrong("ring", error.to_string())),
-    }
 }
 
 fn failed(shard: Shard, source: store_engine::Error) -> Error {

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use store_core::ring::RoutingTable;
 use store_engine::limits::MEMBERS_MAX;
 
-use crate::bootstrap::check_shard;
 use crate::error::Error;
 use crate::shard::Shard;
 
@@ -280,6 +279,15 @@ pub(crate) fn check_cluster(name: &str) -> Result<(), Error> {
     ensure(sized && name.chars().all(good), "cluster", || {
         format!("{name:?} is not 1 to {CLUSTER_NAME_BYTES_MAX} letters, digits, '-', '_' or '.'")
     })
+}
+
+/// Refuses a shard that is not on its ring.
+pub(crate) fn check_shard(shard: Shard) -> Result<(), Error> {
+    match shard.ring() {
+        Ok((_, Some(_))) => Ok(()),
+        Ok((_, None)) => Err(wrong("group", format!("{} is not one of {} shards", shard.group, shard.of))),
+        Err(error) => Err(wrong("ring", error.to_string())),
+    }
 }
 
 pub(crate) fn wrong(field: &'static str, problem: impl Into<String>) -> Error {

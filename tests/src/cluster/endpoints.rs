@@ -8,9 +8,9 @@ use proto::portal::admin_client::AdminClient;
 use proto::portal::shop_client::ShopClient;
 use proto::store::cluster_client::ClusterClient;
 use proto::store::kv_client::KvClient;
-use proto::store::{Route, StatusRequest, StatusResponse};
+use proto::store::{StatusRequest, StatusResponse};
 use store_client::operator::Operator;
-use store_client::{Config, Replicated};
+use store_client::{Config, Replicated, Sharded};
 use store_keys::{ClusterId, ClusterKey, KeyFile};
 use tonic::transport::{Channel, Endpoint};
 
@@ -65,6 +65,21 @@ impl Cluster {
         ShopClient::new(self.channel(&format!("client-{at}")))
     }
 
+    /// A handle on a ring of several shards.
+    ///
+    /// # Panics
+    /// If the handle cannot be made.
+    #[must_use]
+    pub fn ring(&self) -> Arc<Sharded> {
+        let (shards, each) = self.shards;
+        let places = self.node_places();
+        let of_shard = |shard: u64| {
+            let nodes = places.iter().filter(|(id, _)| (id - 1) / each == shard).cloned();
+            Config { cluster: Some(self.id()), ..Config::of_nodes(nodes) }
+        };
+        Arc::new(Sharded::new((0..shards).map(of_shard).collect()).expect("addresses are in order"))
+    }
+
     /// A handle to the replicated store.
     ///
     /// # Panics
@@ -95,7 +110,7 @@ impl Cluster {
     /// # Errors
     /// It does not answer.
     pub async fn status(&self, node: &str) -> Result<StatusResponse, tonic::Status> {
-        let request = StatusRequest { route: Some(Route::to(1, 1)) };
+        let request = StatusRequest { route: None };
         let mut client = ClusterClient::new(self.channel(node));
         Ok(client.status(with_timeout(request)).await?.into_inner())
     }
