@@ -1,6 +1,7 @@
 //! Values that pass the checks of requests, and values that do not.
 
 use super::*;
+use crate::store::{PipelineRequest, pipeline_request};
 use crate::store::{KeyRange, Quote};
 use bytes::Bytes;
 
