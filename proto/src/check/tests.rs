@@ -1,8 +1,8 @@
 //! Values that pass the checks of requests, and values that do not.
 
 use super::*;
-use crate::store::{PipelineRequest, pipeline_request};
 use crate::store::{KeyRange, Quote};
+use crate::store::{PipelineRequest, pipeline_request};
 use bytes::Bytes;
 
 fn problem(checked: Checked) -> String {

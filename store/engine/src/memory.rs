@@ -314,7 +314,7 @@ impl Store for MemoryStore {
     async fn txn(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Error> {
         checked(proto::check::txn(&txn))?;
         checked(identity.as_ref().map_or(Ok(()), proto::check::identity))?;
-        let command = Kind::Txn(TxnCommand { txn: Some(txn), identity });
+        let command = Kind::Txn(TxnCommand { txn: Some(txn), identity, decide: None });
         match self.operation(|inner| inner.execute(command)).await? {
             Reply::Txn(response) => Ok(response),
             other => Err(unexpected(other)),

@@ -190,7 +190,7 @@ mod tests {
             .add("s/{x}", 1, "/available", -2, Some(0))
             .put("o/{1}/9", 1, "{}")
             .put(proto::keys::integer_to_key("17").expect("an integer"), 1, "two kilos");
-        let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity: None }));
+        let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity: None, decide: None }));
         let payload = Command { kind }.encode_to_vec().into();
         let entry =
             Entry { position: Position::new(2, 7), log_time_ms: 5, kind: EntryKind::Command, payload };
@@ -235,7 +235,7 @@ mod tests {
         };
         assert!(line(&entry(Bytes::from_static(b"\xff\xff")), 9, 9).summary.contains("not readable"));
         let txn = (0..200).fold(Txn::new(), |txn, i| txn.delete(format!("key-{i}")));
-        let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity: None }));
+        let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity: None, decide: None }));
         let summary = line(&entry(Command { kind }.encode_to_vec().into()), 9, 9);
         assert_eq!(summary.summary.chars().count(), SUMMARY_CHARS_MAX + 1);
     }

@@ -184,7 +184,10 @@ impl Store for Embedded {
     async fn txn(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, store_client::Error> {
         let request = TxnRequest { route: self.route(), txn: Some(txn), identity };
         validated(check::txn_request(&request))?;
-        match self.write(Kind::Txn(TxnCommand { txn: request.txn, identity: request.identity })).await? {
+        match self
+            .write(Kind::Txn(TxnCommand { txn: request.txn, identity: request.identity, decide: None }))
+            .await?
+        {
             Reply::Txn(answer) => Ok(answer),
             _ => Err(mixed_up()),
         }

@@ -89,7 +89,7 @@ pub fn admit(request: PipelineRequest, standing: &impl Standing) -> Result<Admit
     };
     standing.check_route(route.as_ref())?;
     let kind = match request {
-        Request::Txn(txn) => Kind::Txn(TxnCommand { txn: txn.txn, identity: txn.identity }),
+        Request::Txn(txn) => Kind::Txn(TxnCommand { txn: txn.txn, identity: txn.identity, decide: None }),
         Request::Outcome(outcome) => {
             Kind::Outcome(OutcomeCommand { tag: outcome.tag, identity: outcome.identity })
         }

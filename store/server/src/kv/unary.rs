@@ -39,7 +39,7 @@ impl KvService {
     }
 
     async fn execute(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Status> {
-        match self.write(Kind::Txn(TxnCommand { txn: Some(txn), identity })).await? {
+        match self.write(Kind::Txn(TxnCommand { txn: Some(txn), identity, decide: None })).await? {
             Reply::Txn(response) => Ok(response),
             other => Err(unexpected(&other)),
         }
