@@ -225,6 +225,7 @@ impl Failure {
             Cause::OutOfSpace => "OUT_OF_SPACE",
             Cause::ClocksApart => CLOCKS,
             Cause::Diverged => "DIVERGED",
+            Cause::Locked => OVERLOADED,
         };
         let next = of_reason(reason).or_else(|| next_step(Code::Unavailable));
         let next = next.map(str::to_owned);

@@ -401,6 +401,7 @@ pub(crate) const fn reason_of(cause: Cause) -> &'static str {
         Cause::OutOfSpace => "STORE_OUT_OF_SPACE",
         Cause::ClocksApart => "CLOCKS_APART",
         Cause::Diverged => "STORE_DIVERGED",
+        Cause::Locked => "STORE_LOCKED",
     }
 }
 

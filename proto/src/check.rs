@@ -5,13 +5,18 @@
 //! allowed values.
 //! Leaves out: whether the route is this node's, and everything that depends on the data.
 
+pub mod cross;
+mod pipeline;
+
+pub use pipeline::pipeline;
+
 use serde_json::value::RawValue;
 
 use crate::store::{
     Append, ChangesRequest, DeleteRequest, DeleteVersionRequest, Freshness, GetRequest, Guard, Identity,
-    Operation, OutcomeRequest, PipelineRequest, Returning, Route, ScanRequest, SetRequest, StartAuditRequest,
+    Operation, OutcomeRequest, Returning, Route, ScanRequest, SetRequest, StartAuditRequest,
     TestAndSetRequest, Txn, TxnRequest, freshness, guard::Condition, identity::Id, operation::Action,
-    pipeline_request, scan_request,
+    scan_request,
 };
 
 /// Bytes of a key. LMDB allows 511; the rest is kept for what the store puts before keys.
@@ -196,21 +201,6 @@ pub fn start_audit(request: &StartAuditRequest) -> Checked {
         format!("are {count}; 1 to {AUDIT_PREFIXES_MAX} are allowed")
     })?;
     request.prefixes.iter().try_for_each(|prefix| bound("prefixes", prefix))
-}
-
-/// Checks a request of a pipeline.
-///
-/// # Errors
-/// The first field that breaks a rule.
-pub fn pipeline(request: &PipelineRequest) -> Checked {
-    use pipeline_request::Request;
-    match &request.request {
-        None => Err(Violation::new("request", "is missing or of a kind not known here")),
-        Some(Request::Txn(inner)) => txn_request(inner).map_err(|violation| violation.within("txn")),
-        Some(Request::Get(inner)) => get(inner).map_err(|violation| violation.within("get")),
-        Some(Request::Scan(inner)) => scan(inner).map_err(|violation| violation.within("scan")),
-        Some(Request::Outcome(inner)) => outcome(inner).map_err(|violation| violation.within("outcome")),
-    }
 }
 
 /// The bytes of a transaction that count ([`TXN_BYTES_MAX`]): encoded, with what its appends add to their keys, since the keys

@@ -8,6 +8,7 @@
 //! - [`mod@write`]: the single-record writes, spelled as transactions;
 //! - [`json`]: the JSON form of the portals' messages;
 //! - [`json_fields`]: the fields that are not what their type says there;
+//! - [`ring`]: arcs of the ring;
 //! - [`keys`]: integers as keys that sort, ids as parts of keys;
 //! - [`hash`]: where a key stands on the ring, and digests.
 //!
@@ -21,6 +22,7 @@ pub mod hash;
 pub mod json;
 pub mod json_fields;
 pub mod keys;
+pub mod ring;
 pub mod write;
 
 /// The store (`feira.store.v1`).

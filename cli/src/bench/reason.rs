@@ -22,6 +22,7 @@ pub fn of_store(error: &Error) -> String {
         Error::Retry { cause: Cause::OutOfSpace, .. } => "OUT_OF_SPACE",
         Error::Retry { cause: Cause::ClocksApart, .. } => "CLOCKS_APART",
         Error::Retry { cause: Cause::Diverged, .. } => "DIVERGED",
+        Error::Retry { cause: Cause::Locked, .. } => "LOCKED",
         Error::Unknown { .. } => "UNKNOWN_OUTCOME",
     };
     word.to_owned()

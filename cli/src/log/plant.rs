@@ -137,7 +137,7 @@ fn entry(position: Position, log_time_ms: i64) -> Entry<Bytes> {
     let txn = Txn::new().put(key.clone(), log_time_ms, "planted by hand");
     let identity =
         Identity::user(format!("planted-{position}"), 0, 1, proto::hash::digest(&[key.as_bytes()]));
-    let kind = Kind::Txn(TxnCommand { txn: Some(txn), identity: Some(identity) });
+    let kind = Kind::Txn(TxnCommand { txn: Some(txn), identity: Some(identity), decide: None });
     let payload = Command { kind: Some(kind) }.encode_to_vec().into();
     Entry { position, log_time_ms, kind: EntryKind::Command, payload }
 }

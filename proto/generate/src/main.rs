@@ -22,7 +22,8 @@ use prost_types::FileDescriptorSet;
 use prost_types::field_descriptor_proto::Label;
 use tonic_prost_build::Builder;
 
-const SCHEMAS: [&str; 8] = [
+const SCHEMAS: [&str; 9] = [
+    "feira/store/v1/cross.proto",
     "feira/store/v1/kv.proto",
     "feira/store/v1/log.proto",
     "feira/store/v1/replication.proto",

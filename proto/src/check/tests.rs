@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::store::{KeyRange, Quote};
+use crate::store::{PipelineRequest, pipeline_request};
 use bytes::Bytes;
 
 fn problem(checked: Checked) -> String {

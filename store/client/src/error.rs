@@ -40,17 +40,19 @@ pub enum Cause {
     ClocksApart,
     /// The replicas have different states, and nobody can say which is right.
     Diverged,
+    /// A transaction over several groups that is not decided yet, in the way for as long as was waited.
+    Locked,
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Cause; 5] =
-        [Cause::Away, Cause::Busy, Cause::OutOfSpace, Cause::ClocksApart, Cause::Diverged];
+    pub const ALL: [Cause; 6] =
+        [Cause::Away, Cause::Busy, Cause::OutOfSpace, Cause::ClocksApart, Cause::Diverged, Cause::Locked];
 
     /// Whether it passes by itself, so that waiting is worth while; else somebody must do something first.
     #[must_use]
     pub const fn passes(self) -> bool {
-        matches!(self, Cause::Away | Cause::Busy)
+        matches!(self, Cause::Away | Cause::Busy | Cause::Locked)
     }
 }
 

@@ -20,6 +20,8 @@
 //! | DIVERGED | UNAVAILABLE | RetryInfo | no | Retry(Diverged) |
 //! | OUT_OF_SPACE | RESOURCE_EXHAUSTED | RetryInfo | no | Retry(OutOfSpace) |
 //! | WRONG_CLUSTER | FAILED_PRECONDITION | | no, and never there | Retry(Away) |
+//! | LOCKED | ABORTED | RetryInfo | no | Retry(Locked) |
+//! | FROZEN | UNAVAILABLE | RetryInfo | no | Retry(Away) |
 //! | UNPROVEN | UNAUTHENTICATED | BadRequest (field) | no | Refused(Invalid) |
 //!
 //! A status without our ErrorInfo was made by a transport or a proxy: unless its code says that the call was
@@ -47,8 +49,10 @@ pub fn code_of(reason: FailureReason) -> Code {
     match reason {
         FailureReason::Unspecified => Code::Internal,
         FailureReason::Invalid => Code::InvalidArgument,
+        FailureReason::Locked => Code::Aborted,
         FailureReason::NotLeader
         | FailureReason::NotServing
+        | FailureReason::Frozen
         | FailureReason::ClocksApart
         | FailureReason::ChangeNotYet
         | FailureReason::TransferGivenUp
@@ -71,7 +75,10 @@ pub fn code_of(reason: FailureReason) -> Code {
 #[must_use]
 pub fn retry_after(reason: FailureReason) -> Option<Duration> {
     match reason {
-        FailureReason::NotLeader | FailureReason::UnknownOutcome => Some(Duration::from_millis(50)),
+        FailureReason::Locked => Some(Duration::from_millis(2)),
+        FailureReason::Frozen | FailureReason::NotLeader | FailureReason::UnknownOutcome => {
+            Some(Duration::from_millis(50))
+        }
         FailureReason::Overloaded | FailureReason::ChangeNotYet => Some(Duration::from_millis(100)),
         FailureReason::NotServing
         | FailureReason::ClocksApart
@@ -182,8 +189,10 @@ pub fn error_from(failure: &Failure) -> Error {
         | FailureReason::WrongRoute
         | FailureReason::WrongCluster
         | FailureReason::NotServing
+        | FailureReason::Frozen
         | FailureReason::TransferGivenUp
         | FailureReason::ChangeNotYet => retry(Cause::Away),
+        FailureReason::Locked => retry(Cause::Locked),
         FailureReason::Overloaded => retry(Cause::Busy),
         FailureReason::OutOfSpace => retry(Cause::OutOfSpace),
         FailureReason::ClocksApart => retry(Cause::ClocksApart),
@@ -217,6 +226,7 @@ pub fn failure_of(error: &Error) -> Failure {
                 Cause::OutOfSpace => FailureReason::OutOfSpace,
                 Cause::ClocksApart => FailureReason::ClocksApart,
                 Cause::Diverged => FailureReason::Diverged,
+                Cause::Locked => FailureReason::Locked,
             };
             (reason, message)
         }
@@ -255,7 +265,7 @@ mod tests {
             assert_eq!(status.code() as i32, failure.code);
             assert_eq!(failure_from(&status), failure);
         }
-        assert!(FailureReason::try_from(20).is_err(), "a new reason needs a row in the table");
+        assert!(FailureReason::try_from(22).is_err(), "a new reason needs a row in the table");
     }
 
     #[test]

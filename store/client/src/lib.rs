@@ -63,6 +63,9 @@ pub struct Got {
     pub applied: Position,
     /// Which log that is: clusters have different ones, also if they have the same name. 0: not known yet.
     pub log_id: u64,
+    /// A transaction over several groups was about to write the record, and may have been decided since: whoever keeps this answer
+    /// may keep it only for the moment.
+    pub pending: bool,
 }
 
 /// One page of a scan.

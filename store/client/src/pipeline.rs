@@ -6,11 +6,14 @@
 //! their own.
 
 use bytes::Bytes;
+use proto::store::ask_request::Question;
 use proto::store::pipeline_request::Request;
 use proto::store::pipeline_response::Response;
+use proto::store::prepare_request::Part;
 use proto::store::{
-    Freshness, GetRequest, GetResponse, Identity, OutcomeRequest, OutcomeResponse, Route, ScanRequest, Txn,
-    TxnRequest, TxnResponse,
+    AskAnswer, AskRequest, FinishAck, FinishRequest, Finishing, Freshness, GetRequest, GetResponse, Identity,
+    OutcomeRequest, OutcomeResponse, PrepareAnswer, PrepareRequest, Route, ScanRequest, Txn, TxnRequest,
+    TxnResponse,
 };
 
 use crate::error::Error;
@@ -47,7 +50,8 @@ pub fn get_request(pipe: &impl Pipelined, key: Bytes, freshness: Freshness) -> G
 /// What a get found.
 #[must_use]
 pub fn got(answer: GetResponse) -> Got {
-    Got { record: answer.record, applied: answer.applied.unwrap_or_default(), log_id: answer.log_id }
+    let (applied, log_id, pending) = (answer.applied.unwrap_or_default(), answer.log_id, answer.pending);
+    Got { record: answer.record, applied, log_id, pending }
 }
 
 /// Gets a record or its absence.
@@ -118,6 +122,43 @@ pub async fn outcome(
     }
 }
 
+/// Has the leader of a group prepare branches of transactions that another group decides; answers are in their order. It may
+/// be asked twice without harm.
+///
+/// # Errors
+/// Nobody answered in time: perhaps they are prepared.
+pub async fn prepare(pipe: &impl Pipelined, parts: Vec<Part>) -> Result<Vec<PrepareAnswer>, Error> {
+    let request = PrepareRequest { route: Some(pipe.route()), parts };
+    match pipe.ask(Kind::Read, Request::Prepare(request)).await? {
+        Response::Prepare(answer) => Ok(answer.answers),
+        other => Err(mixed_up(&other)),
+    }
+}
+
+/// Has the leader of a group end prepared branches; what is done with. It may be asked twice without harm.
+///
+/// # Errors
+/// Nobody answered in time: perhaps they are ended.
+pub async fn finish(pipe: &impl Pipelined, finishes: Vec<Finishing>) -> Result<Vec<FinishAck>, Error> {
+    let request = FinishRequest { route: Some(pipe.route()), finishes };
+    match pipe.ask(Kind::Read, Request::Finish(request)).await? {
+        Response::Finish(answer) => Ok(answer.acks),
+        other => Err(mixed_up(&other)),
+    }
+}
+
+/// Asks the leader of a group what it decided; answers are in the order of the questions.
+///
+/// # Errors
+/// Nobody answered in time.
+pub async fn ask(pipe: &impl Pipelined, questions: Vec<Question>) -> Result<Vec<AskAnswer>, Error> {
+    let request = AskRequest { route: Some(pipe.route()), questions };
+    match pipe.ask(Kind::Read, Request::Ask(request)).await.map_err(Error::of_read)? {
+        Response::Ask(answer) => Ok(answer.answers),
+        other => Err(mixed_up(&other).of_read()),
+    }
+}
+
 /// The node answered one operation with the answer of another.
 fn mixed_up(answer: &Response) -> Error {
     let kind = match answer {
@@ -125,6 +166,9 @@ fn mixed_up(answer: &Response) -> Error {
         Response::Get(_) => "a get",
         Response::Scan(_) => "a scan",
         Response::Outcome(_) => "an outcome",
+        Response::Prepare(_) => "a prepare",
+        Response::Finish(_) => "a finish",
+        Response::Ask(_) => "an ask",
         Response::Failure(_) => "a failure",
     };
     Error::Unknown { message: format!("the node sent the answer of {kind} to another operation") }

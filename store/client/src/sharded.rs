@@ -44,8 +44,9 @@ impl Sharded {
             message: error.to_string(),
         };
         let ring = Ring::even(shards.len()).map_err(refused)?;
+        let is_one_of_several = ring.slots().len() > 1;
         let of_slot = |(slot, config): (usize, Config)| {
-            Replicated::new(Config { group: ring.slots()[slot].group.0, ..config })
+            Replicated::new(Config { group: ring.slots()[slot].group.0, is_one_of_several, ..config })
         };
         let shards = shards.into_iter().enumerate().map(of_slot).collect::<Result<_, _>>()?;
         Ok(Sharded { ring, shards })
@@ -69,7 +70,10 @@ impl Sharded {
     /// The handle on the shard that owns a key.
     #[must_use]
     pub fn shard_of(&self, key: &[u8]) -> &Replicated {
-        &self.shards[self.ring.owner(ring_hash(key))]
+        match self.shards.as_slice() {
+            [only] => only,
+            several => &several[self.ring.owner(ring_hash(key))],
+        }
     }
 
     /// The only shard that can have keys of this range, if there is only one.

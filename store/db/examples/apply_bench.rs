@@ -21,7 +21,7 @@ const KEYS: u64 = 10_000;
 const PUTS: u64 = 100_000;
 
 fn entry(offset: u64, txn: Txn, identity: Option<Identity>) -> Entry<Bytes> {
-    let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity }));
+    let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity, decide: None }));
     let payload = Command { kind }.encode_to_vec().into();
     let log_time_ms = 1_800_000_000_000 + i64::try_from(offset).unwrap();
     Entry { position: Position::new(1, offset), log_time_ms, kind: EntryKind::Command, payload }

@@ -8,26 +8,27 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use proto::check::{APPEND_SUFFIX_BYTES, KEY_BYTES_MAX, TXN_PARTS_MAX};
+use proto::check::KEY_BYTES_MAX;
 use proto::store::command::Kind;
 use proto::store::identity::Id;
-use proto::store::operation::Action;
 use proto::store::outcome_response::Verdict;
 use proto::store::{
-    AppliedState, Command, FailureReason, Identity, OutcomeCommand, OutcomeResponse, Position, Remembered,
-    Txn, TxnCommand, TxnResponse,
+    Command, Decide, FailureReason, FinishAck, Holder, Identity, OutcomeCommand, OutcomeResponse, Position,
+    PrepareAnswer, PrepareCommand, Remembered, Txn, TxnCommand, TxnResponse,
 };
+use store_core::mutant;
 use store_core::types::{self, Entry, EntryKind};
-use xxhash_rust::xxh3::xxh3_64;
 
-use crate::changes;
+use crate::applying::Applying;
+use crate::cross;
 use crate::error::Error;
 use crate::limits::{REPLIES_BYTES_MAX, STATE_MACHINE_VERSION};
+use crate::parts::{fits, misplaced, misplaced_tag, unknown_part};
 use crate::recent::Recent;
 use crate::replies::{self, Known, Place, Refused};
 use crate::state;
-use crate::table::{Space, Write};
-use crate::txn::{self, Effect};
+use crate::table::Write;
+use crate::txn::{self, Frame, Ran, Role};
 
 /// What applying one entry answers.
 #[derive(Clone, PartialEq, Debug)]
@@ -49,6 +50,22 @@ pub enum Reply {
     },
     /// The command was not executed.
     Refused(Refused),
+    /// The transaction was not executed and nothing is remembered: a prepared branch is in the way.
+    Locked(Holder),
+    /// What became of each branch of a prepare, in order.
+    Prepared(Vec<PrepareAnswer>),
+    /// Ends of branches that are done with; those that are not among them are to be sent again.
+    Finished(Vec<FinishAck>),
+    /// Decisions were forgotten.
+    Forgotten,
+}
+
+impl Reply {
+    /// Whether this entry decided to commit what it was asked: it was executed here, and not answered from memory.
+    #[must_use]
+    pub fn commits(&self) -> bool {
+        matches!(self, Reply::Txn(response) if response.success && !response.remembered)
+    }
 }
 
 /// Applies consecutive committed entries in one write transaction; stops after an audit entry, so that its consistent view
@@ -79,7 +96,7 @@ pub fn apply(
         assert!(entry.position.epoch.0 >= before.epoch, "epochs-never-fall: along what is applied");
         let at = Position { epoch: entry.position.epoch.0, offset: entry.position.offset.0 };
         state.log_time_ms = state.log_time_ms.max(entry.log_time_ms);
-        let mut applier = Applier { write, recent, state: &mut state, at };
+        let mut applier = Applying { write, recent, state: &mut state, at };
         let reply = match entry.kind {
             EntryKind::Empty => Reply::None,
             EntryKind::Membership => applier.membership(entry)?,
@@ -92,6 +109,7 @@ pub fn apply(
         state.applied = Some(at);
         bytes += match &reply {
             Reply::Txn(answer) => answer.encoded_len(),
+            Reply::Prepared(answers) => answers.iter().map(|answer| answer.encoded_len()).sum(),
             _ => 0,
         };
         let ends_batch = matches!(reply, Reply::Audit { .. }) || bytes >= REPLIES_BYTES_MAX;
@@ -105,19 +123,15 @@ pub fn apply(
     Ok(replies)
 }
 
-struct Applier<'a, W> {
-    write: &'a mut W,
-    recent: &'a mut Recent,
-    state: &'a mut AppliedState,
-    at: Position,
-}
-
-impl<W: Write> Applier<'_, W> {
+impl<W: Write> Applying<'_, W> {
     fn membership(&mut self, entry: &Entry<Bytes>) -> Result<Reply, Error> {
         let membership = proto::store::Membership::decode(entry.payload.clone());
         let membership =
             membership.map_err(|error| not_understood(entry.position, format!("a membership: {error}")))?;
         self.state.membership.get_or_insert_with(|| membership.clone());
+        if self.state.membership_offset == 0 {
+            self.state.owned = membership.owned;
+        }
         self.state.log_id = state::log_id(self.state);
         self.state.membership = Some(membership);
         self.state.membership_offset = self.at.offset;
@@ -136,6 +150,18 @@ impl<W: Write> Applier<'_, W> {
                 Ok(Reply::PublishMark(mark.offset))
             }
             Some(Kind::Audit(audit)) => Ok(Reply::Audit { id: audit.id, prefixes: audit.prefixes }),
+            Some(Kind::Prepare(command)) => self.prepare(entry.position, command),
+            Some(Kind::Finish(command)) => Ok(match self.state.owned {
+                Some(_) => Reply::Finished(cross::finish(self, &command)?),
+                None => alone(),
+            }),
+            Some(Kind::Forget(command)) => Ok(match self.state.owned {
+                Some(_) => {
+                    cross::forget(self, &command)?;
+                    Reply::Forgotten
+                }
+                None => alone(),
+            }),
             Some(Kind::RaiseVersion(raise)) if raise.version <= STATE_MACHINE_VERSION => {
                 self.state.state_machine_version = self.state.state_machine_version.max(raise.version);
                 Ok(Reply::None)
@@ -148,6 +174,17 @@ impl<W: Write> Applier<'_, W> {
         }
     }
 
+    fn prepare(&mut self, position: types::Position, command: PrepareCommand) -> Result<Reply, Error> {
+        let unknown = command.branches.iter().find_map(|branch| unknown_part(branch.txn.as_ref()?));
+        if let Some(what) = unknown {
+            return Err(not_understood(position, what));
+        }
+        Ok(match self.state.owned {
+            Some(_) => Reply::Prepared(cross::prepare(self, command)?),
+            None => alone(),
+        })
+    }
+
     fn txn(&mut self, position: types::Position, command: TxnCommand) -> Result<Reply, Error> {
         let txn = command.txn.unwrap_or_default();
         if let Some(what) = unknown_part(&txn) {
@@ -156,13 +193,21 @@ impl<W: Write> Applier<'_, W> {
         let Some(tag) = txn.tag().filter(|_| fits(&txn)) else {
             return Ok(invalid("the transaction is empty, too long, or has a key of a length not allowed"));
         };
+        let decide = command.decide.as_ref();
+        if let Some(refused) = decide.and_then(|decide| cross::misfit(self.state, self.at, decide, &txn)) {
+            return Ok(Reply::Refused(refused));
+        }
+        if let Some(refused) = misplaced(self.state, &txn) {
+            return Ok(Reply::Refused(refused));
+        }
         let Some(identity) = &command.identity else {
-            return Ok(Reply::Txn(self.run(&txn)?));
+            return self.run(&txn, decide);
         };
         let Some(place) = Place::of(tag, identity) else {
             return Ok(invalid("the identity cannot be remembered"));
         };
         let before = match replies::known_of(self.write, self.recent, self.state, &place)? {
+            Known::Answer(_) if decide.is_some() && mutant!(NoRecheck) => None,
             Known::Refused(refused) => return Ok(Reply::Refused(refused)),
             Known::New => None,
             Known::Answer(remembered) => match replies::answer(&remembered, identity) {
@@ -171,7 +216,14 @@ impl<W: Write> Applier<'_, W> {
                 None => Some(remembered),
             },
         };
-        let response = self.run(&txn)?;
+        let response = match self.run(&txn, decide)? {
+            Reply::Txn(response) => response,
+            Reply::Locked(_) if mutant!(LockedRemembered) => {
+                TxnResponse { position: Some(self.at), ..TxnResponse::default() }
+            }
+            // Nothing was executed, and nothing is remembered.
+            other => return Ok(other),
+        };
         let (small, whole) = match replies::trimmed(&response) {
             Some(small) => (small, Some(response)),
             None => (response, None),
@@ -186,21 +238,36 @@ impl<W: Write> Applier<'_, W> {
         Ok(Reply::Txn(whole.or(remembered.response).expect("it was answered just above")))
     }
 
-    /// Runs a transaction and writes its effects down.
-    fn run(&mut self, txn: &Txn) -> Result<TxnResponse, Error> {
-        let ran = txn::run(&*self.write, txn, self.at)?;
-        self.state.state_hash = hashed(self.state.state_hash, &ran.effects);
-        for effect in &ran.effects {
-            match &effect.stored {
-                Some(stored) => self.write.put(Space::Records, &effect.key, stored)?,
-                None => {
-                    let was_there = self.write.delete(Space::Records, &effect.key)?;
-                    assert!(was_there, "only what is there is deleted");
-                }
-            }
+    /// Runs a transaction, or the decider's own part of one, and writes its effects down: [`Reply::Txn`], or why it was not
+    /// executed.
+    fn run(&mut self, txn: &Txn, decide: Option<&Decide>) -> Result<Reply, Error> {
+        if let Some(refusal) = decide.and_then(|decide| decide.refusal.as_ref()) {
+            let failed = refusal.failed.clone();
+            return Ok(Reply::Txn(TxnResponse { position: Some(self.at), failed, ..TxnResponse::default() }));
         }
-        changes::add(self.write, self.recent, self.state, self.at, &ran.effects)?;
-        Ok(ran.response)
+        if let Some(decide) = decide
+            && let Some(refused) = cross::stops(self, decide)?
+        {
+            return Ok(Reply::Refused(refused));
+        }
+        let ignores_locks = decide.is_some() && mutant!(DecideIgnoresLocks);
+        let frame = Frame {
+            at: self.at,
+            places: decide.map(|decide| (&decide.guards[..], &decide.operations[..])),
+            may_be_locked: self.state.prepared_count > 0 && !ignores_locks,
+            role: Role::Here,
+        };
+        let (response, effects) = match txn::run(&*self.write, txn, frame)? {
+            Ran::Done { response, effects } => (response, effects),
+            Ran::Failed(response) => return Ok(Reply::Txn(response)),
+            Ran::Locked(holder) => return Ok(Reply::Locked(holder)),
+        };
+        self.store(&effects)?;
+        self.tell_of(effects.into_iter().map(|effect| effect.key).collect())?;
+        Ok(Reply::Txn(match decide {
+            None => response,
+            Some(decide) => cross::decided(self, txn, decide, response)?,
+        }))
     }
 
     fn outcome(&mut self, command: &OutcomeCommand) -> Result<Reply, Error> {
@@ -214,6 +281,9 @@ impl<W: Write> Applier<'_, W> {
         let answer = |verdict: Verdict, response| {
             Reply::Outcome(OutcomeResponse { verdict: verdict.into(), response, position: Some(self.at) })
         };
+        if let Some(refused) = misplaced_tag(self.state, &command.tag) {
+            return Ok(Reply::Refused(refused));
+        }
         match replies::known_of(self.write, self.recent, self.state, &place)? {
             Known::Refused(refused) if refused.reason == FailureReason::ExpiredId => {
                 Ok(answer(Verdict::Expired, None))
@@ -282,53 +352,11 @@ fn invalid(message: &str) -> Reply {
     Reply::Refused(Refused::new(FailureReason::Invalid, message))
 }
 
+/// The answer of a group that owns the whole ring, or does not know what it owns.
+fn alone() -> Reply {
+    invalid("there is no other group: this one was not founded as one of several")
+}
+
 fn not_understood(position: types::Position, what: String) -> Error {
     Error::NotUnderstood { position, what }
-}
-
-/// A guard or operation of a kind that this release does not know: skipping it would make replicas differ.
-fn unknown_part(txn: &Txn) -> Option<String> {
-    if txn.guards.iter().any(|guard| guard.condition.is_none()) {
-        return Some("a guard of an unknown kind".to_owned());
-    }
-    let unknown = txn.operations.iter().any(|operation| operation.action.is_none());
-    unknown.then(|| "an operation of an unknown kind".to_owned())
-}
-
-/// Whether every key is one that the table can hold. Admission checks this and more; it is checked again because a
-/// committed entry that no replica can apply would stop them all.
-fn fits(txn: &Txn) -> bool {
-    let guards = txn.guards.iter().all(|guard| (1..=KEY_BYTES_MAX).contains(&guard.key.len()));
-    let operations = txn.operations.iter().all(|operation| {
-        let is_append = matches!(operation.action, Some(Action::Append(_)));
-        let suffix = if is_append { APPEND_SUFFIX_BYTES } else { 0 };
-        (1..=KEY_BYTES_MAX - suffix).contains(&operation.key.len())
-    });
-    guards && operations && txn.guards.len() + txn.operations.len() <= TXN_PARTS_MAX
-}
-
-/// The running hash after one entry: xxh3-64 of the hash before it and, for each effect in key order, length and
-/// bytes of the key and of the stored record (length 2^32 − 1: none). An entry without effects leaves it.
-fn hashed(before: u64, effects: &[Effect]) -> u64 {
-    if effects.is_empty() {
-        return before;
-    }
-    let bytes =
-        effects.iter().map(|effect| 8 + effect.key.len() + effect.stored.as_ref().map_or(0, Vec::len));
-    let mut text = Vec::with_capacity(8 + bytes.sum::<usize>());
-    text.extend_from_slice(&before.to_le_bytes());
-    let length =
-        |bytes: &[u8]| u32::try_from(bytes.len()).expect("keys and records are bounded").to_le_bytes();
-    for effect in effects {
-        text.extend_from_slice(&length(&effect.key));
-        text.extend_from_slice(&effect.key);
-        match &effect.stored {
-            Some(stored) => {
-                text.extend_from_slice(&length(stored));
-                text.extend_from_slice(stored);
-            }
-            None => text.extend_from_slice(&u32::MAX.to_le_bytes()),
-        }
-    }
-    xxh3_64(&text)
 }

@@ -1,4 +1,4 @@
-//! The change feed: one row for each entry that changed keys, trimmed by a rule that is part of the state machine.
+//! The change feed: one row for each entry that changed keys, or prepared a change of them, trimmed by a rule that is part of the state machine.
 //!
 //! Promises: each row names the offset of the row before it, so that a gap shows; the last 65,536 rows are kept
 //! unless they take more than 64 MiB, then as many as fit. At most two rows go with one entry for their number,
@@ -6,6 +6,7 @@
 //!
 //! Leaves out: the readers of the feed, and sending it.
 
+use bytes::Bytes;
 use prost::Message as _;
 use proto::store::{AppliedState, Change, ChangeBatch, Position};
 
@@ -14,7 +15,6 @@ use crate::limits::{CHANGE_BATCH_BYTES_MAX, CHANGE_BYTES_MAX, CHANGE_ROWS_MAX, C
 use crate::recent::Recent;
 use crate::state;
 use crate::table::{Read, Space, Write};
-use crate::txn::Effect;
 
 /// What a reader of the feed gets.
 #[derive(Clone, PartialEq, Debug)]
@@ -52,18 +52,17 @@ pub fn since(read: &impl Read, from: u64, limit: usize) -> Result<Feed, Error> {
     Ok(Feed::Changes(ChangeBatch { changes, up_to }))
 }
 
-/// Adds the row of one entry, if it changed anything, and trims.
+/// Adds the row of one entry, if there are keys to tell of, in their order, and trims.
 pub(crate) fn add(
     write: &mut impl Write,
     recent: &mut Recent,
     state: &mut AppliedState,
     at: Position,
-    effects: &[Effect],
+    keys: Vec<Bytes>,
 ) -> Result<(), Error> {
-    if effects.is_empty() {
+    if keys.is_empty() {
         return Ok(());
     }
-    let keys = effects.iter().map(|effect| effect.key.clone()).collect();
     let row =
         Change { offset: at.offset, previous: state.last_change, keys, epoch: at.epoch }.encode_to_vec();
     write.insert(Space::Changes, &at.offset.to_be_bytes(), &row)?;

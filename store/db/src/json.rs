@@ -110,6 +110,17 @@ fn same_number(one: &str, other: &str) -> bool {
     }
 }
 
+/// Whether one of two pointers leads to a value inside that of the other, or to the same.
+pub(crate) fn meet(one: &str, other: &str) -> bool {
+    let (one, other) = (one.split('/').skip(1), other.split('/').skip(1));
+    one.zip(other).all(|(one, other)| unescaped(one) == unescaped(other))
+}
+
+/// Whether two pointers lead to the same value of any document.
+pub(crate) fn is_same_pointer(one: &str, other: &str) -> bool {
+    one.matches('/').count() == other.matches('/').count() && meet(one, other)
+}
+
 fn value_at<'a>(text: &'a str, pointer: &str) -> Option<&'a RawValue> {
     let Some(segments) = pointer.strip_prefix('/') else {
         return if pointer.is_empty() { serde_json::from_str(text).ok() } else { None };
@@ -301,6 +312,20 @@ mod tests {
             assert_eq!(find_integer(data.as_bytes(), "/n").map(|found| found.1), expected, "{text}");
         }
         assert_eq!(find_integer(b" 7 ", ""), Some((1..2, 7)), "the whole document can be the integer");
+    }
+
+    #[test]
+    fn pointers_meet_if_one_leads_on_from_the_other_at_the_border_of_a_name() {
+        for (one, other) in
+            [("", "/a"), ("", ""), ("/a", "/a/b"), ("/a~1b", "/a~1b/c"), ("/a/0", "/a/0"), ("/", "/")]
+        {
+            assert!(meet(one, other) && meet(other, one), "{one:?} {other:?}");
+        }
+        for (one, other) in [("/a", "/ab"), ("/a/b", "/a/c"), ("/a~1b", "/a/b"), ("/", "/a")] {
+            assert!(!meet(one, other) && !meet(other, one), "{one:?} {other:?}");
+        }
+        assert!(is_same_pointer("/a~0/b", "/a~0/b") && is_same_pointer("/~2", "/~02"));
+        assert!(!is_same_pointer("/a", "/a/b") && !is_same_pointer("", "/"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //!   committed entries ──► apply ──► replies      exactly once: answers are remembered (replies)
 //!                           │
 //!                           ├─ txn: guards, operations over an overlay; json: values inside data
+//!                           ├─ cross: branches of transactions over several groups; locks, escrow: what they keep
 //!                           ▼
 //!   one write transaction: records · remembered replies · change feed · where the database stands
 //!                           │
@@ -21,19 +22,25 @@
 //!
 //! A client's mistake is a [`Reply`], part of the state machine; an [`Error`] stops the replica.
 //!
-//! Leaves out: threads, time, sockets, the log, and transactions over several groups.
+//! Leaves out: threads, time, sockets, the log, and whoever coordinates transactions over several groups.
 
 mod apply;
+mod applying;
 pub mod changes;
 pub mod checkpoints;
+pub mod cross;
+mod effects;
 mod error;
+mod escrow;
 mod json;
 mod layer;
 pub mod layered;
 pub mod limits;
 pub mod lmdb;
+mod locks;
 pub mod memory;
 pub mod pages;
+mod parts;
 pub mod query;
 pub mod recent;
 mod record;

@@ -54,6 +54,17 @@ pub const CHANGE_BYTES_MAX: u64 = 64 << 20;
 /// Rows that one entry removes for their number. (For bytes, as many as make room for its own.)
 pub const CHANGE_TRIM_PER_ENTRY_MAX: usize = 2;
 
+/// Prepared branches of a group that are not finished.
+pub const PREPARED_COUNT_MAX: u64 = 16_384;
+/// Bytes of their rows.
+pub const PREPARED_BYTES_MAX: u64 = 64 << 20;
+/// Decisions of a group that are not forgotten.
+pub const DECIDED_COUNT_MAX: u64 = 16_384;
+/// Data of records that one prepared branch may return: it goes into the entry of the decision.
+pub const BRANCH_RETURNED_BYTES_MAX: usize = 256 << 10;
+/// Digits and a sign that a number may take, where additions to it wait.
+pub const NUMBER_BYTES_MAX: usize = 20;
+
 /// Bytes of an exported chunk, beyond its last row.
 pub const CHUNK_BYTES: usize = 256 << 10;
 /// Bytes of a row of the table: the largest is the change row of a transaction.
@@ -76,3 +87,5 @@ const _: () = assert!((REMEMBERED_RESPONSE_BYTES_MAX as u64) < REMEMBERED_BYTES_
 const _: () = assert!(TXN_BYTES_MAX + TXN_PARTS_MAX * 32 < ROW_BYTES_MAX, "the largest change row fits");
 const _: () = assert!(DATA_BYTES_MAX + KEY_BYTES_MAX < ROW_BYTES_MAX, "the largest record fits");
 const _: () = assert!((ROW_BYTES_MAX as u64) < CHANGE_BYTES_MAX);
+const _: () = assert!(BRANCH_RETURNED_BYTES_MAX <= RETURNED_DATA_BYTES_MAX);
+const _: () = assert!(8 + 2 + KEY_BYTES_MAX + 8 + 2 <= TABLE_KEY_BYTES_MAX, "the key of a lock's row fits");

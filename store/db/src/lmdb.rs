@@ -190,7 +190,7 @@ fn environment(folder: &Path, options: &Options) -> Result<Environment, Error> {
     Environment::new()
         // NO_TLS: a reader's place belongs to its transaction, so that one thread can read twice at once.
         .set_flags(EnvironmentFlags::NO_SYNC | EnvironmentFlags::NO_TLS)
-        .set_max_dbs(u32::from(Space::State.number()) + 1)
+        .set_max_dbs(u32::try_from(Space::ALL.len()).expect("a handful"))
         .set_max_readers(options.readers_max)
         .set_map_size(map_bytes)
         .open(folder)
@@ -206,8 +206,18 @@ fn open_spaces(folder: &Path, environment: &Environment, marks: &mut Marks) -> R
         }
         other => other.map_err(|error| failed(folder, "opening a space", error)),
     };
-    let [records, replies, order, sessions, changes, state] = Space::ALL;
-    Ok([open(records)?, open(replies)?, open(order)?, open(sessions)?, open(changes)?, open(state)?])
+    let [records, replies, order, sessions, changes, state, prepared, locks, decisions] = Space::ALL;
+    Ok([
+        open(records)?,
+        open(replies)?,
+        open(order)?,
+        open(sessions)?,
+        open(changes)?,
+        open(state)?,
+        open(prepared)?,
+        open(locks)?,
+        open(decisions)?,
+    ])
 }
 
 /// Why a table that its marks vouch for is of no use all the same. Snapshots and log have all that was in it, so

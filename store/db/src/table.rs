@@ -20,12 +20,27 @@ pub enum Space {
     Changes,
     /// One record: where the database stands.
     State,
+    /// A transaction over several groups and the offset of its prepare → the branch that is prepared here.
+    Prepared,
+    /// Ring hash, key, and the place of a prepare → the locks of a prepared branch on the key.
+    Locks,
+    /// A transaction over several groups → its decision, until it is finished everywhere.
+    Decisions,
 }
 
 impl Space {
     /// All of them, in the order in which they are exported.
-    pub const ALL: [Space; 6] =
-        [Space::Records, Space::Replies, Space::ReplyOrder, Space::Sessions, Space::Changes, Space::State];
+    pub const ALL: [Space; 9] = [
+        Space::Records,
+        Space::Replies,
+        Space::ReplyOrder,
+        Space::Sessions,
+        Space::Changes,
+        Space::State,
+        Space::Prepared,
+        Space::Locks,
+        Space::Decisions,
+    ];
 
     /// Its name in the database; never changed.
     #[must_use]
@@ -37,6 +52,9 @@ impl Space {
             Space::Sessions => "sessions",
             Space::Changes => "changes",
             Space::State => "state",
+            Space::Prepared => "prepared",
+            Space::Locks => "locks",
+            Space::Decisions => "decisions",
         }
     }
 
@@ -50,6 +68,9 @@ impl Space {
             Space::Sessions => 3,
             Space::Changes => 4,
             Space::State => 5,
+            Space::Prepared => 6,
+            Space::Locks => 7,
+            Space::Decisions => 8,
         }
     }
 }

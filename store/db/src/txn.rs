@@ -17,83 +17,161 @@ use proto::store::failed_guard::Reason;
 use proto::store::guard::Condition;
 use proto::store::operation::Action;
 use proto::store::{
-    Add, Append, FailedGuard, Guard, Operation, Position, Record, Returning, SetJson, Touched, Txn,
-    TxnResponse,
+    Add, Append, FailedGuard, Guard, Holder, KeyLocks, Operation, Position, Record, Returning, SetJson,
+    Touched, Txn, TxnResponse,
 };
 use store_core::mutant;
 
+use crate::effects::Effect;
 use crate::error::Error;
+use crate::escrow::{self, Step, Summed};
 use crate::json;
-use crate::limits::{FAILED_GUARDS_MAX, RETURNED_DATA_BYTES_MAX};
+use crate::limits::{
+    BRANCH_RETURNED_BYTES_MAX, FAILED_GUARDS_MAX, NUMBER_BYTES_MAX, RETURNED_DATA_BYTES_MAX,
+};
+use crate::locks::{self, Want, Wants};
 use crate::record::{self, Header, View};
 use crate::table::{Read, Space};
 
 /// What became of a transaction.
 #[derive(Debug)]
-pub(crate) struct Ran {
-    /// What the caller is told.
-    pub(crate) response: TxnResponse,
-    /// What changes, in key order; nothing if it failed.
-    pub(crate) effects: Vec<Effect>,
+pub(crate) enum Ran {
+    /// Every guard holds and every operation can be done.
+    Done {
+        /// What the caller is told.
+        response: TxnResponse,
+        /// What changes, in key order.
+        effects: Vec<Effect>,
+    },
+    /// What the caller is told; nothing changes.
+    Failed(TxnResponse),
+    /// A prepared branch is in the way; nothing changes.
+    Locked(Holder),
 }
 
-/// A key and the record it has from now on, as stored; `None`: none.
-#[derive(Debug)]
-pub(crate) struct Effect {
-    pub(crate) key: Bytes,
-    pub(crate) stored: Option<Vec<u8>>,
+/// In which way a transaction, or a part of one, is evaluated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Role {
+    /// It is done at once.
+    Here,
+    /// It is to be prepared: additions are done when it is finished, and tell nothing.
+    Participant,
+    /// It was prepared and is done: guards held, and nothing can fail.
+    Finish(Position),
 }
 
-/// Evaluates a transaction at `at`.
-pub(crate) fn run(read: &impl Read, txn: &Txn, at: Position) -> Result<Ran, Error> {
-    let mut overlay = Overlay { read, at, slots: Vec::new(), by_key: BTreeMap::new(), returned_bytes: 0 };
-    let failed = overlay.failed_guards(&txn.guards)?;
+/// The circumstances of an evaluation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'t> {
+    /// The position of what is written; of additions to be finished, that of the role.
+    pub(crate) at: Position,
+    /// The places of guards and operations in the whole transaction; `None`: this is the whole.
+    pub(crate) places: Option<(&'t [u32], &'t [u32])>,
+    /// Others may hold locks.
+    pub(crate) may_be_locked: bool,
+    pub(crate) role: Role,
+}
+
+impl Frame<'_> {
+    fn guard_place(&self, index: u32) -> u32 {
+        self.places.map_or(index, |(guards, _)| guards[index as usize])
+    }
+
+    fn operation_place(&self, index: u32) -> u32 {
+        self.places.map_or(index, |(_, operations)| operations[index as usize])
+    }
+
+    fn returned_bytes_max(&self) -> usize {
+        match self.role {
+            Role::Here => RETURNED_DATA_BYTES_MAX,
+            Role::Participant | Role::Finish(_) => BRANCH_RETURNED_BYTES_MAX,
+        }
+    }
+}
+
+/// Evaluates a transaction.
+pub(crate) fn run(read: &impl Read, txn: &Txn, frame: Frame<'_>) -> Result<Ran, Error> {
+    let mut overlay =
+        Overlay { read, frame, slots: Vec::new(), by_key: BTreeMap::new(), returned_bytes: 0, holder: None };
+    let told = |response| TxnResponse { position: Some(frame.at), ..response };
+    let failed = match frame.role {
+        Role::Finish(_) => Vec::new(),
+        Role::Here | Role::Participant => overlay.failed_guards(&txn.guards)?,
+    };
     if !failed.is_empty() {
-        let response = TxnResponse { position: Some(at), failed, ..TxnResponse::default() };
-        return Ok(Ran { response, effects: Vec::new() });
+        return Ok(Ran::Failed(told(TxnResponse { failed, ..TxnResponse::default() })));
     }
     let mut results = Vec::with_capacity(txn.operations.len());
-    let mut left = Left::of(txn);
+    let mut left = Left::of(txn, frame);
     for (index, operation) in (0u32..).zip(&txn.operations) {
-        match overlay.operate(index, operation, &mut left)? {
-            Ok(touched) => results.push(touched),
-            Err(reason) => {
-                let failed = overlay.failed(true, index, &operation.key, reason)?;
-                let response =
-                    TxnResponse { position: Some(at), failed: vec![failed], ..TxnResponse::default() };
-                return Ok(Ran { response, effects: Vec::new() });
+        match overlay.operate(frame.operation_place(index), operation, &mut left)? {
+            Done::Told(touched) => results.push(touched),
+            Done::Locked => {}
+            Done::Failed(reason) => {
+                let place = frame.operation_place(index);
+                let failed = vec![overlay.failed(true, place, &operation.key, reason)?];
+                return Ok(Ran::Failed(told(TxnResponse { failed, ..TxnResponse::default() })));
             }
         }
     }
-    let response = TxnResponse { success: true, position: Some(at), results, ..TxnResponse::default() };
-    Ok(Ran { response, effects: overlay.into_effects() })
+    if !matches!(frame.role, Role::Finish(_)) {
+        overlay.lock_what_others_need()?;
+    }
+    if let Some(holder) = overlay.holder {
+        return Ok(Ran::Locked(holder));
+    }
+    let response = told(TxnResponse { success: true, results, ..TxnResponse::default() });
+    Ok(Ran::Done { response, effects: overlay.into_effects()? })
 }
 
-/// The data that operations left, where a later append quotes it.
-struct Left {
-    quoted: BTreeSet<u32>,
+/// What an operation makes of a slot.
+enum Made {
+    Now(Now),
+    Failed(Reason),
+    Locked,
+}
+
+/// What became of one operation.
+enum Done {
+    Told(Touched),
+    Failed(Reason),
+    /// A prepared branch is in the way of it, or of one before it that it depends on.
+    Locked,
+}
+
+/// The data that operations left, where a later append quotes it; and what each wants.
+struct Left<'t> {
+    wants: Wants<'t>,
     data: BTreeMap<u32, Vec<u8>>,
+    /// Operations that are locked, by their places.
+    locked: BTreeSet<u32>,
 }
 
-impl Left {
-    fn of(txn: &Txn) -> Left {
-        let appends = txn.operations.iter().filter_map(|operation| match &operation.action {
-            Some(Action::Append(append)) => Some(append),
-            _ => None,
-        });
-        let quoted = appends.flat_map(|append| append.quotes.iter().map(|quote| quote.operation)).collect();
-        Left { quoted, data: BTreeMap::new() }
+impl<'t> Left<'t> {
+    fn of(txn: &'t Txn, frame: Frame<'_>) -> Left<'t> {
+        let is_alone = matches!(frame.role, Role::Here) && !frame.may_be_locked;
+        let places = frame.places.map(|(_, operations)| operations);
+        let wants = if is_alone { Wants::alone(txn) } else { Wants::of(txn, places) };
+        Left { wants, data: BTreeMap::new(), locked: BTreeSet::new() }
+    }
+
+    /// Whether an operation quotes one that is locked.
+    fn waits(&self, operation: &Operation) -> bool {
+        let Some(Action::Append(append)) = &operation.action else { return false };
+        append.quotes.iter().any(|quote| self.locked.contains(&quote.operation))
     }
 }
 
 /// The table as the transaction sees it.
-struct Overlay<'r, R> {
+struct Overlay<'r, 't, R> {
     read: &'r R,
-    at: Position,
+    frame: Frame<'t>,
     slots: Vec<Slot<'r>>,
     by_key: BTreeMap<Bytes, usize>,
     /// Data of records in the answer so far.
     returned_bytes: usize,
+    /// Who is in the way.
+    holder: Option<Holder>,
 }
 
 /// One key that the transaction touches.
@@ -102,6 +180,19 @@ struct Slot<'r> {
     /// What the table has.
     stored: Option<&'r [u8]>,
     now: Now,
+    /// The locks of others.
+    held: Vec<KeyLocks>,
+    /// What is left here is not known: somebody is in the way of an operation.
+    is_locked: bool,
+    /// What is added to each number, where others add to it too, or in the end.
+    added: Vec<Added>,
+}
+
+/// An addition that is one among many.
+struct Added {
+    pointer: String,
+    total: i128,
+    timestamp_ms: i64,
 }
 
 enum Now {
@@ -125,26 +216,111 @@ impl Slot<'_> {
         let version = before.map_or(1, |view| view.header.version.saturating_add(1));
         Ok(Header { version, timestamp_ms, position: at })
     }
+
+    /// What others add to a number, and is not decided.
+    fn waiting(&self, pointer: &str) -> Vec<Summed> {
+        let numbers = self.held.iter().flat_map(|locks| &locks.numbers);
+        let same = numbers.filter(|number| json::is_same_pointer(&number.pointer, pointer));
+        same.map(|number| Summed::of(&number.adds)).collect()
+    }
+
+    fn note_added(&mut self, add: &Add) {
+        let known = self.added.iter_mut().find(|it| json::is_same_pointer(&it.pointer, &add.pointer));
+        let amount = i128::from(add.amount);
+        match known {
+            Some(known) => (known.total, known.timestamp_ms) = (known.total + amount, add.timestamp_ms),
+            None => self.added.push(Added {
+                pointer: add.pointer.clone(),
+                total: amount,
+                timestamp_ms: add.timestamp_ms,
+            }),
+        }
+    }
+
+    /// Whether all that waits on the record can still be done, in any order, with what this transaction adds.
+    fn keeps_others(&self) -> Result<bool, Error> {
+        let Some(view) = self.stored.map(View::of).transpose()? else { return Ok(true) };
+        let mut numbers: Vec<&str> = self.added.iter().map(|added| &*added.pointer).collect();
+        for number in self.held.iter().flat_map(|locks| &locks.numbers) {
+            if !numbers.iter().any(|known| json::is_same_pointer(known, &number.pointer)) {
+                numbers.push(&number.pointer);
+            }
+        }
+        if view.data.len() + numbers.len() * NUMBER_BYTES_MAX > DATA_BYTES_MAX {
+            return Ok(false);
+        }
+        let keeps = |added: &Added| {
+            let stored = json::find_integer(view.data, &added.pointer).map(|(_, value)| value);
+            stored.is_none_or(|stored| escrow::keeps(stored, added.total, &self.waiting(&added.pointer)))
+        };
+        Ok(self.added.iter().all(keeps))
+    }
+
+    /// Does what was added in the end.
+    fn add_up(&mut self, at: Position) -> Result<(), Error> {
+        for added in std::mem::take(&mut self.added) {
+            let wrong = || Error::damaged("a prepared addition finds no number that it fits in");
+            let view = self.current()?.ok_or_else(wrong)?;
+            let (range, value) = json::find_integer(view.data, &added.pointer).ok_or_else(wrong)?;
+            let sum = i64::try_from(i128::from(value) + added.total).map_err(|_| wrong())?;
+            let header = self.header(at, added.timestamp_ms)?;
+            self.now = Now::Made(view.spliced(header, range, sum.to_string().as_bytes()));
+        }
+        Ok(())
+    }
 }
 
-impl<'r, R: Read> Overlay<'r, R> {
+impl<R: Read> Overlay<'_, '_, R> {
     fn slot(&mut self, key: &Bytes) -> Result<usize, Error> {
         if let Some(index) = self.by_key.get(key) {
             return Ok(*index);
         }
         let stored = self.read.get(Space::Records, key)?;
-        self.slots.push(Slot { key: key.clone(), stored, now: Now::AsStored });
+        let held = if self.frame.may_be_locked { locks::on(self.read, key)? } else { Vec::new() };
+        let key_of_slot = key.clone();
+        self.slots.push(Slot {
+            key: key_of_slot,
+            stored,
+            now: Now::AsStored,
+            held,
+            is_locked: false,
+            added: Vec::new(),
+        });
         self.by_key.insert(key.clone(), self.slots.len() - 1);
         Ok(self.slots.len() - 1)
+    }
+
+    /// Whether somebody is in the way of what is wanted of a slot, of whom is noted.
+    fn is_in_the_way(&mut self, slot: usize, want: Want<'_>) -> bool {
+        let found = self.slots[slot].held.iter().find(|held| want.meets(held)).map(locks::holder);
+        self.holder = self.holder.or(found);
+        found.is_some()
+    }
+
+    /// Notes who is in the way of additions: those whose minimum they might break.
+    fn lock_what_others_need(&mut self) -> Result<(), Error> {
+        for slot in &self.slots {
+            let waiting = slot.held.iter().find(|locks| !locks.numbers.is_empty());
+            if let Some(waiting) = waiting.filter(|_| !slot.added.is_empty())
+                && !slot.keeps_others()?
+            {
+                self.holder = self.holder.or(Some(locks::holder(waiting)));
+            }
+        }
+        Ok(())
     }
 
     fn failed_guards(&mut self, guards: &[Guard]) -> Result<Vec<FailedGuard>, Error> {
         let mut failed = Vec::new();
         for (index, guard) in (0u32..).zip(guards) {
             let slot = self.slot(&guard.key)?;
+            if self.is_in_the_way(slot, Want::of_guard(guard)) {
+                continue;
+            }
             let current = self.slots[slot].current()?;
             if let Some(reason) = guard.condition.as_ref().and_then(|condition| breach(condition, current)) {
-                failed.push(self.failed(false, index, &guard.key, reason)?);
+                let place = self.frame.guard_place(index);
+                failed.push(self.failed(false, place, &guard.key, reason)?);
                 if failed.len() == FAILED_GUARDS_MAX {
                     break;
                 }
@@ -164,7 +340,7 @@ impl<'r, R: Read> Overlay<'r, R> {
         let slot = self.slot(key)?;
         let stored = self.slots[slot].stored.map(View::of).transpose()?;
         let record = stored.map(|view| {
-            let fits = self.returned_bytes + view.data.len() <= RETURNED_DATA_BYTES_MAX;
+            let fits = self.returned_bytes + view.data.len() <= self.frame.returned_bytes_max();
             self.returned_bytes += if fits { view.data.len() } else { 0 };
             view.record(fits)
         });
@@ -172,53 +348,82 @@ impl<'r, R: Read> Overlay<'r, R> {
     }
 
     /// Does one operation, or says why it cannot be done.
-    fn operate(
+    fn operate<'o>(
         &mut self,
-        index: u32,
-        operation: &Operation,
-        left: &mut Left,
-    ) -> Result<Result<Touched, Reason>, Error> {
+        place: u32,
+        operation: &'o Operation,
+        left: &mut Left<'o>,
+    ) -> Result<Done, Error> {
         let key = match &operation.action {
-            Some(Action::Append(_)) => appended_key(&operation.key, self.at, index),
+            Some(Action::Append(_)) => appended_key(&operation.key, self.frame.at, place),
             _ => operation.key.clone(),
         };
         let slot = self.slot(&key)?;
+        let want = left.wants.of_operation(operation);
+        if self.is_in_the_way(slot, want) || self.slots[slot].is_locked || left.waits(operation) {
+            self.slots[slot].is_locked = true;
+            left.locked.insert(place);
+            return Ok(Done::Locked);
+        }
+        if let (Role::Finish(_), Want::Increment(_), Some(Action::Add(add))) =
+            (self.frame.role, want, &operation.action)
+        {
+            self.slots[slot].note_added(add);
+            return Ok(Done::Told(Touched { key, record: None }));
+        }
         let before = match operation.returning() {
             Returning::Before => match self.returned(slot, true)? {
                 Ok(record) => Some(record),
-                Err(reason) => return Ok(Err(reason)),
+                Err(reason) => return Ok(Done::Failed(reason)),
             },
             _ => None,
         };
+        match self.made(slot, operation, left)? {
+            Made::Now(Now::AsStored) => {}
+            Made::Now(now) => self.slots[slot].now = now,
+            Made::Failed(reason) => return Ok(Done::Failed(reason)),
+            Made::Locked => {
+                let waiting = self.slots[slot].held.iter().find(|locks| !locks.numbers.is_empty());
+                self.holder = self.holder.or(waiting.map(locks::holder));
+                self.slots[slot].is_locked = true;
+                left.locked.insert(place);
+                return Ok(Done::Locked);
+            }
+        }
+        if left.wants.quoted.contains(&place)
+            && let Some(view) = self.slots[slot].current()?
+        {
+            left.data.insert(place, view.data.to_vec());
+        }
+        let record = match (before, self.frame.role, want) {
+            (Some(before), ..) => Ok(before),
+            // Which version it makes is known when it is finished.
+            (None, Role::Participant, Want::Increment(_)) => Ok(None),
+            (None, ..) => self.returned(slot, operation.returning() == Returning::After)?,
+        };
+        Ok(match record {
+            Ok(record) => Done::Told(Touched { key, record }),
+            Err(reason) => Done::Failed(reason),
+        })
+    }
+
+    /// What an operation makes of a slot.
+    fn made(&mut self, slot: usize, operation: &Operation, left: &Left<'_>) -> Result<Made, Error> {
         let made = match &operation.action {
             Some(Action::Put(put)) => self.put(slot, put.timestamp_ms, &put.data)?,
             Some(Action::Set(set)) => self.set(slot, set)?,
-            Some(Action::Add(add)) => self.add(slot, add)?,
+            Some(Action::Add(add)) => return self.add(slot, add),
             Some(Action::Append(append)) => self.append(slot, append, left)?,
             Some(Action::Delete(_)) => Ok(Now::Gone),
             Some(Action::Get(_)) | None => Ok(Now::AsStored),
         };
-        match made {
-            Ok(Now::AsStored) => {}
-            Ok(now) => self.slots[slot].now = now,
-            Err(reason) => return Ok(Err(reason)),
-        }
-        if left.quoted.contains(&index)
-            && let Some(view) = self.slots[slot].current()?
-        {
-            left.data.insert(index, view.data.to_vec());
-        }
-        let record = match before {
-            Some(before) => Ok(before),
-            None => self.returned(slot, operation.returning() == Returning::After)?,
-        };
-        Ok(record.map(|record| Touched { key, record }))
+        Ok(made.map_or_else(Made::Failed, Made::Now))
     }
 
     /// The record of a slot as it goes out; TOO_LARGE if the answer has no room for its data.
     fn returned(&mut self, slot: usize, with_data: bool) -> Result<Result<Option<Record>, Reason>, Error> {
         let Some(view) = self.slots[slot].current()? else { return Ok(Ok(None)) };
-        if with_data && self.returned_bytes + view.data.len() > RETURNED_DATA_BYTES_MAX {
+        if with_data && self.returned_bytes + view.data.len() > self.frame.returned_bytes_max() {
             return Ok(Err(Reason::TooLarge));
         }
         let (bytes, record) = (view.data.len(), view.record(with_data));
@@ -230,7 +435,7 @@ impl<'r, R: Read> Overlay<'r, R> {
         if data.len() > DATA_BYTES_MAX {
             return Ok(Err(Reason::TooLarge));
         }
-        let header = self.slots[slot].header(self.at, timestamp_ms)?;
+        let header = self.slots[slot].header(self.frame.at, timestamp_ms)?;
         Ok(Ok(Now::Made(record::encode(header, data))))
     }
 
@@ -242,31 +447,39 @@ impl<'r, R: Read> Overlay<'r, R> {
         if view.data.len() - edit.range.len() + edit.text.len() > DATA_BYTES_MAX {
             return Ok(Err(Reason::TooLarge));
         }
-        let header = self.slots[slot].header(self.at, set.timestamp_ms)?;
+        let header = self.slots[slot].header(self.frame.at, set.timestamp_ms)?;
         Ok(Ok(Now::Made(view.spliced(header, edit.range, &edit.text))))
     }
 
-    fn add(&self, slot: usize, add: &Add) -> Result<Result<Now, Reason>, Error> {
-        let Some(view) = self.slots[slot].current()? else { return Ok(Err(Reason::Absent)) };
+    fn add(&mut self, slot: usize, add: &Add) -> Result<Made, Error> {
+        let waiting = self.slots[slot].waiting(&add.pointer);
+        let Some(view) = self.slots[slot].current()? else { return Ok(Made::Failed(Reason::Absent)) };
         let Some((range, value)) = json::find_integer(view.data, &add.pointer) else {
-            return Ok(Err(Reason::NoValue));
+            return Ok(Made::Failed(Reason::NoValue));
         };
-        let Some(sum) = value.checked_add(add.amount) else { return Ok(Err(Reason::Overflow)) };
-        if add.minimum.is_some_and(|minimum| sum < minimum) && !mutant!(MinimumIgnored) {
-            return Ok(Err(Reason::BelowMinimum));
-        }
-        let mut digits = [0u8; 20];
+        let sum = match escrow::step(value, add.amount, add.minimum, &waiting) {
+            Step::Done(sum) => sum,
+            Step::Failed(reason) => return Ok(Made::Failed(reason)),
+            Step::Locked => return Ok(Made::Locked),
+        };
+        let mut digits = [0u8; NUMBER_BYTES_MAX];
         let mut rest = &mut digits[..];
         write!(rest, "{sum}").expect("a 64-bit integer has up to 20 characters");
-        let length = 20 - rest.len();
+        let length = NUMBER_BYTES_MAX - rest.len();
+        let is_one_of_many = self.slots[slot].held.iter().any(|locks| !locks.numbers.is_empty());
         if view.data.len() - range.len() + length > DATA_BYTES_MAX {
-            return Ok(Err(Reason::TooLarge));
+            // Among others it depends on them how long the record is.
+            return Ok(if is_one_of_many { Made::Locked } else { Made::Failed(Reason::TooLarge) });
         }
-        let header = self.slots[slot].header(self.at, add.timestamp_ms)?;
-        Ok(Ok(Now::Made(view.spliced(header, range, &digits[..length]))))
+        let header = self.slots[slot].header(self.frame.at, add.timestamp_ms)?;
+        let now = Now::Made(view.spliced(header, range, &digits[..length]));
+        if is_one_of_many {
+            self.slots[slot].note_added(add);
+        }
+        Ok(Made::Now(now))
     }
 
-    fn append(&self, slot: usize, append: &Append, left: &Left) -> Result<Result<Now, Reason>, Error> {
+    fn append(&self, slot: usize, append: &Append, left: &Left<'_>) -> Result<Result<Now, Reason>, Error> {
         if self.slots[slot].current()?.is_some() {
             return Ok(Err(Reason::Present));
         }
@@ -285,10 +498,13 @@ impl<'r, R: Read> Overlay<'r, R> {
     }
 
     /// What the transaction changes, in key order.
-    fn into_effects(mut self) -> Vec<Effect> {
+    fn into_effects(mut self) -> Result<Vec<Effect>, Error> {
         let mut effects = Vec::with_capacity(self.slots.len());
         for slot in self.by_key.values() {
             let slot = &mut self.slots[*slot];
+            if let Role::Finish(at) = self.frame.role {
+                slot.add_up(at)?;
+            }
             let stored = match std::mem::replace(&mut slot.now, Now::AsStored) {
                 Now::AsStored => continue,
                 Now::Gone if slot.stored.is_none() => continue,
@@ -297,7 +513,7 @@ impl<'r, R: Read> Overlay<'r, R> {
             };
             effects.push(Effect { key: slot.key.clone(), stored });
         }
-        effects
+        Ok(effects)
     }
 }
 
@@ -320,6 +536,15 @@ fn breach(condition: &Condition, record: Option<View<'_>>) -> Option<Reason> {
         },
         _ => None,
     }
+}
+
+/// The keys of the operations of a transaction, appended ones as made. `places` as in [`Frame`].
+pub(crate) fn operation_keys(txn: &Txn, at: Position, places: &[u32]) -> Vec<Bytes> {
+    let key_of = |(operation, place): (&Operation, &u32)| match &operation.action {
+        Some(Action::Append(_)) => appended_key(&operation.key, at, *place),
+        _ => operation.key.clone(),
+    };
+    txn.operations.iter().zip(places).map(key_of).collect()
 }
 
 /// The prefix, the offset in 16 hexadecimal digits so that keys sort by it, a dot, and the operation's index.

@@ -269,9 +269,13 @@ impl<D: Disk, T: Table> Applier<D, T> {
             store_db::Reply::Refused(refused) => {
                 Reply::Refused { position, reason: refused.reason, message: refused.message }
             }
-            store_db::Reply::None | store_db::Reply::PublishMark(_) | store_db::Reply::Audit { .. } => {
-                Reply::Done { position }
-            }
+            store_db::Reply::Prepared(answers) => Reply::Prepared(answers),
+            store_db::Reply::Finished(acks) => Reply::Finished(acks),
+            store_db::Reply::Locked(holder) => Reply::Locked(holder),
+            store_db::Reply::None
+            | store_db::Reply::PublishMark(_)
+            | store_db::Reply::Forgotten
+            | store_db::Reply::Audit { .. } => Reply::Done { position },
         };
         outs.push(ApplierOut::Answer { request_id, reply });
     }

@@ -516,6 +516,12 @@ pub enum Reply {
     Txn(proto::store::TxnResponse),
     /// A question for an outcome was answered.
     Outcome(proto::store::OutcomeResponse),
+    /// Branches of transactions that other groups decide: what became of each, in order.
+    Prepared(Vec<proto::store::PrepareAnswer>),
+    /// Ends of such branches that are done with.
+    Finished(Vec<proto::store::FinishAck>),
+    /// It was not executed and nothing is remembered: a prepared branch is in the way.
+    Locked(proto::store::Holder),
     /// A command without an answer of its own (publish mark, audit, raised version) is applied.
     Done {
         /// Its position.

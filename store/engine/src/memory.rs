@@ -287,7 +287,7 @@ impl Store for MemoryStore {
         checked(proto::check::get(&request))?;
         let read = self.operation(|inner| inner.read(&freshness, |read| query::get(read, &key))).await;
         let log_id = self.inner.log_id;
-        read.map(|(record, applied)| Got { record, applied, log_id }).map_err(Error::of_read)
+        read.map(|(record, applied)| Got { record, applied, log_id, pending: false }).map_err(Error::of_read)
     }
 
     async fn scan(
@@ -314,7 +314,7 @@ impl Store for MemoryStore {
     async fn txn(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Error> {
         checked(proto::check::txn(&txn))?;
         checked(identity.as_ref().map_or(Ok(()), proto::check::identity))?;
-        let command = Kind::Txn(TxnCommand { txn: Some(txn), identity });
+        let command = Kind::Txn(TxnCommand { txn: Some(txn), identity, decide: None });
         match self.operation(|inner| inner.execute(command)).await? {
             Reply::Txn(response) => Ok(response),
             other => Err(unexpected(other)),

@@ -18,7 +18,7 @@ const INCARNATION: u64 = 77;
 
 fn members(incarnation: u64) -> Membership {
     let voter = Member { node: 1, incarnation, address: "localhost:1".to_owned(), ..Member::default() };
-    Membership { voters: vec![voter], outgoing: Vec::new(), learners: Vec::new() }
+    Membership { voters: vec![voter], outgoing: Vec::new(), learners: Vec::new(), owned: None }
 }
 
 fn identity() -> Identity {
@@ -50,7 +50,7 @@ fn backed_up_as(offset: u64) -> (Memory, SimDisk) {
     };
     let put = |offset: u64| {
         let txn = Txn::new().put(Bytes::from(format!("k{offset}")), 0, Bytes::from(vec![7; 20_000]));
-        let kind = Some(command::Kind::Txn(TxnCommand { txn: Some(txn), identity: None }));
+        let kind = Some(command::Kind::Txn(TxnCommand { txn: Some(txn), identity: None, decide: None }));
         entry(offset, EntryKind::Command, Command { kind }.encode_to_vec())
     };
     let first = entry(1, EntryKind::Membership, members(1).encode_to_vec());

@@ -110,7 +110,7 @@ impl Real {
         let end = self.replies.len() + usize::try_from(range.end - range.start).unwrap();
         for i in range {
             let txn = Some(Txn::new().put(Bytes::from(format!("k{i}")), 1, vec![7; 300]));
-            let kind = Some(command::Kind::Txn(TxnCommand { txn, identity: None }));
+            let kind = Some(command::Kind::Txn(TxnCommand { txn, identity: None, decide: None }));
             let command = Bytes::from(Command { kind }.encode_to_vec());
             self.inbox.push(Job::Write { request_id: RequestId(i), command });
             self.round();

@@ -189,7 +189,7 @@ impl Source {
         };
         let disk = RealDisk::open(group_folder(folder, shard.group)).map_err(|error| failed(error.into()))?;
         let boot_id = store_log::boot_id().map_err(|error| failed(error.into()))?;
-        let members: Membership = membership(initial_members);
+        let members: Membership = membership(shard, initial_members);
         let incarnation = Incarnation(me.incarnation);
         let disk = Arc::new(disk);
         let found = self.backup.found(&disk, &identity, incarnation, &boot_id, &members, self.beginning);

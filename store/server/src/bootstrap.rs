@@ -59,7 +59,7 @@ pub fn bootstrap(
     }
     let (disk, identity, boot_id) = place(cluster, shard, node, folder)?;
     let incarnation = Incarnation(me.incarnation);
-    let members = membership(initial_members);
+    let members = membership(shard, initial_members);
     store_engine::bootstrap(&disk, &identity, incarnation, &boot_id, &members)
         .map_err(|error| failed(shard, error))?;
     Ok(())
@@ -107,8 +107,9 @@ fn failed(shard: Shard, source: store_engine::Error) -> Error {
     Error::Open { group: shard.group, source }
 }
 
-/// The first membership: the same bytes for every initial member, whatever the order of the list.
-pub(crate) fn membership(initial_members: &[InitialMember]) -> Membership {
+/// The first membership of a shard: the same bytes for every initial member, whatever the order of the list. It says what of the
+/// ring the group owns, unless that is all.
+pub(crate) fn membership(shard: Shard, initial_members: &[InitialMember]) -> Membership {
     let member = |initial_member: &InitialMember| Member {
         node: initial_member.node,
         incarnation: initial_member.incarnation,
@@ -117,7 +118,7 @@ pub(crate) fn membership(initial_members: &[InitialMember]) -> Membership {
     };
     let mut voters: Vec<Member> = initial_members.iter().map(member).collect();
     voters.sort_by_key(|voter| voter.node);
-    Membership { voters, outgoing: Vec::new(), learners: Vec::new() }
+    Membership { voters, outgoing: Vec::new(), learners: Vec::new(), owned: shard.owned() }
 }
 
 /// Whether the folder of a node holds a replica already.

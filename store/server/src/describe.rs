@@ -6,7 +6,10 @@ use proto::keys::key_to_integer;
 use proto::store::command::Kind;
 use proto::store::guard::Condition;
 use proto::store::operation::Action;
-use proto::store::{Command, LogLine, Membership, Txn, TxnCommand, identity};
+use proto::store::{
+    Branch, Command, CrossId, Decide, DecidedBranch, Finishing, LogLine, Membership, Txn, TxnCommand,
+    identity,
+};
 use store_core::{Entry, EntryKind};
 use store_engine::convert;
 
@@ -59,7 +62,7 @@ fn request(payload: &Bytes) -> Bytes {
 
 fn membership(payload: &Bytes) -> String {
     match Membership::decode(payload.clone()) {
-        Ok(Membership { voters, outgoing, learners }) => {
+        Ok(Membership { voters, outgoing, learners, .. }) => {
             // Two folders of one node are two members.
             let named = |members: &[proto::store::Member]| {
                 let each = members
@@ -88,7 +91,11 @@ fn command(payload: &Bytes) -> (&'static str, String) {
     match command.kind {
         Some(Kind::Txn(txn)) => {
             let name = txn.identity.as_ref().map(identity_name).unwrap_or_default();
-            ("txn", format!("{}{name}", transaction(&txn.txn.unwrap_or_default())))
+            let own = transaction(&txn.txn.unwrap_or_default());
+            match txn.decide {
+                None => ("txn", format!("{own}{name}")),
+                Some(decide) => ("decide", format!("{}{own}{name}", decision(&decide))),
+            }
         }
         Some(Kind::Outcome(outcome)) => {
             let name = outcome.identity.as_ref().map(identity_name).unwrap_or_default();
@@ -98,9 +105,45 @@ fn command(payload: &Bytes) -> (&'static str, String) {
             ("publish-mark", format!("changes up to {} are published", mark.offset))
         }
         Some(Kind::Audit(audit)) => ("audit", audited(&audit.prefixes)),
+        Some(Kind::Prepare(prepare)) => {
+            let branch = |branch: &Branch| {
+                format!(
+                    "{}: {}",
+                    cross(branch.id),
+                    transaction(branch.txn.as_ref().unwrap_or(&Txn::default()))
+                )
+            };
+            ("prepare", prepare.branches.iter().map(branch).collect::<Vec<_>>().join("; "))
+        }
+        Some(Kind::Finish(finish)) => {
+            let end = |end: &Finishing| {
+                let how = if end.commit { "commit" } else { "abort" };
+                format!("{how} {} prepared at {}", cross(end.id), end.offset)
+            };
+            ("finish", finish.finishes.iter().map(end).collect::<Vec<_>>().join("; "))
+        }
+        Some(Kind::Forget(forget)) => {
+            ("forget", forget.ids.iter().map(|id| cross(Some(*id))).collect::<Vec<_>>().join("; "))
+        }
         Some(Kind::RaiseVersion(raise)) => ("raise-version", format!("state machine {}", raise.version)),
         None => ("command", "of a newer release".to_owned()),
     }
+}
+
+/// The name of a transaction over several groups.
+fn cross(id: Option<CrossId>) -> String {
+    let id = id.unwrap_or_default();
+    format!("g{}:e{}:{}", id.group, id.epoch, id.number)
+}
+
+fn decision(decide: &Decide) -> String {
+    let name = cross(decide.id);
+    if decide.refusal.is_some() {
+        return format!("{name} refused ");
+    }
+    let branch = |branch: &DecidedBranch| format!("g{} prepared at {}", branch.group, branch.offset);
+    let branches = decide.branches.iter().map(branch).collect::<Vec<_>>().join(", ");
+    format!("{name} with {branches}: ")
 }
 
 fn audited(prefixes: &[Bytes]) -> String {
@@ -190,7 +233,7 @@ mod tests {
             .add("s/{x}", 1, "/available", -2, Some(0))
             .put("o/{1}/9", 1, "{}")
             .put(proto::keys::integer_to_key("17").expect("an integer"), 1, "two kilos");
-        let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity: None }));
+        let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity: None, decide: None }));
         let payload = Command { kind }.encode_to_vec().into();
         let entry =
             Entry { position: Position::new(2, 7), log_time_ms: 5, kind: EntryKind::Command, payload };
@@ -212,7 +255,12 @@ mod tests {
         };
         let summary = |voters: &[u64], outgoing: &[u64], learners: &[u64]| {
             let of = |nodes: &[u64]| nodes.iter().map(|node| member(*node, *node << 32)).collect();
-            let members = Membership { voters: of(voters), outgoing: of(outgoing), learners: of(learners) };
+            let members = Membership {
+                voters: of(voters),
+                outgoing: of(outgoing),
+                learners: of(learners),
+                owned: None,
+            };
             let payload = members.encode_to_vec().into();
             let position = Position::new(1, 1);
             let entry = Entry { position, log_time_ms: 0, kind: EntryKind::Membership, payload };
@@ -235,7 +283,7 @@ mod tests {
         };
         assert!(line(&entry(Bytes::from_static(b"\xff\xff")), 9, 9).summary.contains("not readable"));
         let txn = (0..200).fold(Txn::new(), |txn, i| txn.delete(format!("key-{i}")));
-        let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity: None }));
+        let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity: None, decide: None }));
         let summary = line(&entry(Command { kind }.encode_to_vec().into()), 9, 9);
         assert_eq!(summary.summary.chars().count(), SUMMARY_CHARS_MAX + 1);
     }

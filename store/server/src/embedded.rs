@@ -148,7 +148,7 @@ impl Store for Embedded {
         {
             Response::Get(got) => {
                 let applied = got.applied.unwrap_or_default();
-                Ok(Got { record: got.record, applied, log_id: got.log_id })
+                Ok(Got { record: got.record, applied, log_id: got.log_id, pending: got.pending })
             }
             _ => Err(mixed_up().of_read()),
         }
@@ -185,7 +185,10 @@ impl Store for Embedded {
     async fn txn(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, store_client::Error> {
         let request = TxnRequest { route: self.route(), txn: Some(txn), identity };
         validated(check::txn_request(&request))?;
-        match self.write(Kind::Txn(TxnCommand { txn: request.txn, identity: request.identity })).await? {
+        match self
+            .write(Kind::Txn(TxnCommand { txn: request.txn, identity: request.identity, decide: None }))
+            .await?
+        {
             Reply::Txn(answer) => Ok(answer),
             _ => Err(mixed_up()),
         }

@@ -203,7 +203,13 @@ impl Away<'_> {
             return self.answered(got.map(|got| {
                 let status = if got.record.is_some() { Outcome::Success } else { Outcome::Error };
                 let applied = Some(got.applied);
-                GetResponse { status: status.into(), record: got.record, applied, log_id: got.log_id }
+                GetResponse {
+                    status: status.into(),
+                    record: got.record,
+                    applied,
+                    log_id: got.log_id,
+                    pending: got.pending,
+                }
             }));
         };
         let request = GetRequest { route: Some(self.route()), key, freshness };

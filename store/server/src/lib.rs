@@ -35,6 +35,7 @@ mod bootstrap;
 mod change_waits;
 mod cluster;
 mod config;
+mod cross;
 mod describe;
 mod disk;
 mod embedded;

@@ -12,6 +12,7 @@ use store_client::failure::failure;
 use store_core::Offset;
 use store_db::Table as _;
 use store_engine::Answer;
+use store_engine::front::reads::Intents;
 use store_engine::front::{self, NodeResponse, PendingRequest};
 
 use crate::quarantine;
@@ -31,7 +32,8 @@ pub(crate) fn run(shared: &Shared, reads: &[(&PendingRequest, Offset)], bytes_ma
         answers.resize(reads.len(), Response::Failure(refused));
         return answers;
     }
-    let ran = shared.table.read(|read| front::reads::run(read, reads, bytes_max, &mut answers));
+    let ran =
+        shared.table.read(|read| front::reads::run(read, reads, Intents::Block, bytes_max, &mut answers));
     if let Err(error) = ran {
         tracing::error!(%error, "the table cannot be read");
         let failed =

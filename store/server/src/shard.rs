@@ -1,5 +1,6 @@
 //! A node's shard: which group of a ring of how many it is of.
 
+use proto::store::Owned;
 use store_core::GroupId;
 use store_core::ring::{Ring, RingError};
 
@@ -21,6 +22,13 @@ impl Shard {
 
     pub(crate) fn group_id(self) -> GroupId {
         GroupId(self.group)
+    }
+
+    /// What of the ring it owns; `None`: all.
+    pub(crate) fn owned(self) -> Option<Owned> {
+        let (ring, slot) = self.ring().ok()?;
+        let arc = slot.filter(|_| self.of > 1).map(|slot| ring.arc(slot))?;
+        Some(Owned { after: arc.after, up_to: arc.up_to, ring_version: RING_VERSION })
     }
 
     /// The ring, and the number of this shard's slot; `None` if it is not on it.

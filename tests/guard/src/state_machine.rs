@@ -64,7 +64,7 @@ impl Machine {
     fn new(before: Vec<(Txn, Option<Identity>)>, measured: Vec<(Txn, Option<Identity>)>) -> Machine {
         let begun = before.len();
         let encoded = |(txn, identity)| {
-            let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity }));
+            let kind = Some(Kind::Txn(TxnCommand { txn: Some(txn), identity, decide: None }));
             Bytes::from(Command { kind }.encode_to_vec())
         };
         let numbered = (1..).zip(before.into_iter().chain(measured));

@@ -83,6 +83,7 @@ impl KvService {
         let (job, asked) = match admitted {
             Admitted::Write(command) => (Job::Write { request_id, command }, PendingRequest::Write),
             Admitted::Read(asked) => (Job::Read { request_id }, asked),
+            Admitted::Cross(..) | Admitted::Ask(_) => unreachable!("the simulated ring has one shard"),
         };
         let place = self.streams.entry(stream).or_default().enter(Waiting { number, asked })?;
         self.request_ids += 1;
@@ -169,7 +170,9 @@ fn hint(leader: Option<NodeId>, epoch: Epoch) -> Option<LeaderHint> {
 /// Runs a read that may run.
 fn read(table: &SimTable, asked: &PendingRequest, at: Offset) -> Response {
     let mut answers = Vec::new();
-    let ran = table.read(|read| front::reads::run(read, &[(asked, at)], usize::MAX, &mut answers));
+    let ran = table.read(|read| {
+        front::reads::run(read, &[(asked, at)], front::reads::Intents::Block, usize::MAX, &mut answers)
+    });
     ran.expect("a table in memory can be read");
     answers.pop().expect("a read has one answer")
 }

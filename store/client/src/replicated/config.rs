@@ -34,6 +34,8 @@ pub struct Config {
     pub group: Group,
     /// The version of the ring that the handle routes by.
     pub ring_version: u64,
+    /// The ring has other groups: a transaction over several may be in the way of another for a moment.
+    pub is_one_of_several: bool,
     /// How long an operation may take, with all its retries. 50 ms to 10 minutes.
     pub deadline: Duration,
 }
@@ -50,7 +52,15 @@ impl Config {
     pub fn of_nodes(nodes: impl IntoIterator<Item = (u64, String)>) -> Config {
         let nodes = nodes.into_iter().map(|(id, address)| Node { id, address }).collect();
         let deadline = Duration::from_secs(10);
-        Config { nodes, cluster: None, unnamed: false, group: 1, ring_version: 1, deadline }
+        Config {
+            nodes,
+            cluster: None,
+            unnamed: false,
+            group: 1,
+            ring_version: 1,
+            is_one_of_several: false,
+            deadline,
+        }
     }
 
     /// Refuses what cannot work.

@@ -13,22 +13,24 @@ mod finder;
 mod whose;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use proto::check;
+use proto::store::ask_request::Question;
 use proto::store::kv_client::KvClient;
 use proto::store::pipeline_request::Request;
 use proto::store::pipeline_response::Response;
+use proto::store::prepare_request::Part;
 use proto::store::{
-    ChangesRequest, ChangesResponse, Freshness, GetRequest, GetResponse, Identity, LeaderHint,
-    OutcomeResponse, Route, Txn, TxnResponse, freshness,
+    AskAnswer, ChangesRequest, ChangesResponse, FinishAck, Finishing, Freshness, GetRequest, GetResponse,
+    Identity, LeaderHint, OutcomeResponse, PrepareAnswer, Route, Txn, TxnResponse, freshness,
 };
 use tokio::task::JoinHandle;
 
-use crate::error::{Error, Refusal};
+use crate::error::{Cause, Error, Refusal};
 use crate::failure::{error_from, failure_from};
 use crate::link::Body;
 use crate::pipeline::{Kind, Pipelined};
@@ -40,6 +42,9 @@ use crate::{Got, Group, Page, Range, Store, pipeline};
 
 /// How long one node may take over a stale read before the next is asked.
 const STALE_READ_MS_MAX: u64 = 1_000;
+
+/// Microseconds after which what was locked is asked for again.
+const LOCKED_US: std::ops::Range<u64> = 500..3_000;
 
 /// An encoded request: the largest transaction, its identity, and what wraps them.
 const REQUEST_BYTES_MAX: usize = check::TXN_BYTES_MAX + (32 << 10);
@@ -88,6 +93,30 @@ impl Replicated {
     #[must_use]
     pub fn nodes(&self) -> Vec<String> {
         self.inner.finder.known()
+    }
+
+    /// Has the group's leader prepare branches: [`pipeline::prepare`].
+    ///
+    /// # Errors
+    /// Nobody answered in time: perhaps they are prepared.
+    pub async fn prepare(&self, parts: Vec<Part>) -> Result<Vec<PrepareAnswer>, Error> {
+        pipeline::prepare(self, parts).await
+    }
+
+    /// Has the group's leader end prepared branches: [`pipeline::finish`].
+    ///
+    /// # Errors
+    /// Nobody answered in time: perhaps they are ended.
+    pub async fn finish(&self, finishes: Vec<Finishing>) -> Result<Vec<FinishAck>, Error> {
+        pipeline::finish(self, finishes).await
+    }
+
+    /// Asks the group's leader what it decided: [`pipeline::ask`].
+    ///
+    /// # Errors
+    /// Nobody answered in time.
+    pub async fn ask_decider(&self, questions: Vec<Question>) -> Result<Vec<AskAnswer>, Error> {
+        pipeline::ask(self, questions).await
     }
 
     /// A read of whatever some replica has, when there is no leader to ask.
@@ -163,8 +192,21 @@ impl Store for Replicated {
         pipeline::scan(self, range, limit, after, freshness).await
     }
 
+    /// What a transaction over several groups is in the way of is asked again for as long as an operation may take: such a lock
+    /// is held for about a millisecond.
     async fn txn(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Error> {
-        pipeline::txn(self, txn, identity).await
+        if !self.inner.config.is_one_of_several {
+            return pipeline::txn(self, txn, identity).await;
+        }
+        let until = Instant::now() + self.inner.config.deadline;
+        loop {
+            let answer = pipeline::txn(self, txn.clone(), identity.clone()).await;
+            let is_locked = matches!(&answer, Err(Error::Retry { cause: Cause::Locked, .. }));
+            if !is_locked || Instant::now() >= until {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_micros(fastrand::u64(LOCKED_US))).await;
+        }
     }
 
     async fn outcome(&self, tag: Bytes, identity: Identity) -> Result<OutcomeResponse, Error> {

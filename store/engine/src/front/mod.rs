@@ -17,6 +17,6 @@ mod request;
 mod response;
 mod stream;
 
-pub use self::request::{Admitted, PendingRequest, Standing, admit, client_command, command_of};
-pub use self::response::{Hint, NodeResponse, change_refused, failure_of, reply_of, response_of};
+pub use self::request::{Admitted, PendingRequest, Standing, admit, client_command, command_of, is_cross};
+pub use self::response::{Hint, NodeResponse, change_refused, failure_of, locked, reply_of, response_of};
 pub use self::stream::{REQUEST_COST_BYTES, Stream, Waiting};

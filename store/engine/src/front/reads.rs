@@ -3,28 +3,35 @@
 use bytes::Bytes;
 use proto::store::pipeline_response::Response;
 use proto::store::{
-    Failure, FailureReason, Freshness, GetRequest, GetResponse, Position, ScanRequest, ScanResponse, Status,
-    scan_request,
+    Failure, FailureReason, Freshness, GetRequest, GetResponse, Holder, Position, ScanRequest, ScanResponse,
+    Status, scan_request,
 };
 use store_client::failure::{failure, invalid};
 use store_core::Offset;
+use store_db::cross::{self, Intent};
 use store_db::{Read, query, state};
 
 use super::request::PendingRequest;
+use super::response::locked;
 
 /// Runs reads on one consistent view; each gets its answer, in order, until the answers are `bytes_max` long: the others were not
 /// run, and nothing of them is in memory. With each comes the offset that its consistent view must hold.
+///
+/// A linearizable read of what a transaction over several groups may be about to write is LOCKED: that transaction may be decided
+/// already. Whoever has waited for the end of all that were in the way then ([`in_the_way`]) runs it [`Intents::Passed`].
 ///
 /// # Errors
 /// The table cannot be read; the answers before are whole.
 pub fn run(
     read: &impl Read,
     reads: &[(&PendingRequest, Offset)],
+    intents: Intents,
     bytes_max: usize,
     answers: &mut Vec<Response>,
 ) -> Result<(), store_db::Error> {
     let state = state::read(read)?;
-    let at = At { applied: state::applied(&state), log_id: state::log_id(&state) };
+    let is_prepared = state.prepared_count > 0;
+    let at = At { applied: state::applied(&state), log_id: state::log_id(&state), is_prepared, intents };
     let mut bytes = 0;
     for (request, ready) in reads {
         let answer = match gone_back(*ready, at.applied) {
@@ -40,19 +47,53 @@ pub fn run(
     Ok(())
 }
 
+/// What is made of transactions over several groups that are prepared and not finished.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Intents {
+    /// They are in the way of linearizable reads.
+    Block,
+    /// All that were there when the read began are finished: what is there now began later.
+    Passed,
+}
+
+/// The prepared transactions that are in the way of a read, by name and the offset of their prepare.
+///
+/// # Errors
+/// The table cannot be read.
+pub fn in_the_way(read: &impl Read, request: &PendingRequest) -> Result<Vec<Intent>, store_db::Error> {
+    match request {
+        PendingRequest::Get(get) => cross::intents(read, &get.key),
+        PendingRequest::Scan(scan) => {
+            let all = scan_request::Range::Prefix(Bytes::new());
+            let range = scan.range.as_ref().unwrap_or(&all);
+            let (_, next) = query::scan(read, range, scan.limit, &scan.after)?;
+            cross::intents_of_page(read, range, &scan.after, next.as_deref())
+        }
+        PendingRequest::Write => Ok(Vec::new()),
+    }
+}
+
 /// Which consistent view it is.
 #[derive(Clone, Copy)]
 struct At {
     applied: Position,
     log_id: u64,
+    /// Some transaction over several groups is prepared.
+    is_prepared: bool,
+    intents: Intents,
 }
 
 fn one(read: &impl Read, request: &PendingRequest, at: At) -> Result<Response, store_db::Error> {
     if let Some(early) = too_early(request.freshness().as_ref(), at.applied) {
         return Ok(Response::Failure(early));
     }
+    let intents = if at.is_prepared { in_the_way(read, request)? } else { Vec::new() };
+    if let Some(blocking) = intents.iter().find(|intent| blocks(intent, request.freshness().as_ref(), at)) {
+        let Intent { id, offset, decider_tag_hash, .. } = *blocking;
+        return Ok(Response::Failure(locked(&Holder { id: Some(id), offset, decider_tag_hash })));
+    }
     Ok(match request {
-        PendingRequest::Get(request) => Response::Get(get(read, request, at)?),
+        PendingRequest::Get(request) => Response::Get(get(read, request, at, !intents.is_empty())?),
         PendingRequest::Scan(request) => Response::Scan(scan(read, request, at.applied)?),
         PendingRequest::Write => {
             Response::Failure(failure(FailureReason::Unspecified, "a write was answered as a read"))
@@ -60,10 +101,26 @@ fn one(read: &impl Read, request: &PendingRequest, at: At) -> Result<Response, s
     })
 }
 
-fn get(read: &impl Read, request: &GetRequest, at: At) -> Result<GetResponse, store_db::Error> {
+/// A stale read shows what is stored; but who has been told of a transaction names the offset of its prepare, and is to see it.
+fn blocks(intent: &Intent, freshness: Option<&Freshness>, at: At) -> bool {
+    let is_stale = freshness.is_some_and(Freshness::is_stale);
+    let min_offset = freshness.map_or(0, |freshness| freshness.min_offset);
+    match at.intents {
+        Intents::Passed => false,
+        Intents::Block => !is_stale || intent.offset <= min_offset,
+    }
+}
+
+fn get(
+    read: &impl Read,
+    request: &GetRequest,
+    at: At,
+    pending: bool,
+) -> Result<GetResponse, store_db::Error> {
     let record = query::get(read, &request.key)?;
     let status = if record.is_some() { Status::Success } else { Status::Error };
-    Ok(GetResponse { status: status.into(), record, applied: Some(at.applied), log_id: at.log_id })
+    let (applied, log_id) = (Some(at.applied), at.log_id);
+    Ok(GetResponse { status: status.into(), record, applied, log_id, pending })
 }
 
 fn scan(read: &impl Read, request: &ScanRequest, applied: Position) -> Result<ScanResponse, store_db::Error> {

@@ -6,8 +6,9 @@ use proto::check;
 use proto::store::command::Kind;
 use proto::store::pipeline_request::Request;
 use proto::store::{
-    Command, Failure, FailureReason, Freshness, GetRequest, OutcomeCommand, PipelineRequest, Route,
-    ScanRequest, Txn, TxnCommand, scan_request,
+    AskRequest, Command, Failure, FailureReason, FinishCommand, Freshness, GetRequest, Identity,
+    OutcomeCommand, PipelineRequest, PrepareCommand, Route, ScanRequest, Txn, TxnCommand, TxnRequest,
+    scan_request,
 };
 use store_client::failure::{failure, invalid};
 
@@ -18,6 +19,10 @@ pub trait Standing {
     /// # Errors
     /// Why, and whom to ask.
     fn check_route(&self, route: Option<&Route>) -> Result<(), Failure>;
+    /// Whether the ring has other groups.
+    fn is_one_of_several(&self) -> bool {
+        false
+    }
     /// Refuses a key of another group. A ring of one shard has none.
     ///
     /// # Errors
@@ -78,6 +83,10 @@ pub enum Admitted {
     Write(Bytes),
     /// A read, which may need the node's word.
     Read(PendingRequest),
+    /// A transaction over several groups, which this one decides.
+    Cross(Txn, Option<Identity>),
+    /// A question about such transactions.
+    Ask(AskRequest),
 }
 
 /// Checks a request of a stream.
@@ -93,10 +102,24 @@ pub fn admit(request: PipelineRequest, standing: &impl Standing) -> Result<Admit
         Request::Get(get) => get.route,
         Request::Scan(scan) => scan.route,
         Request::Outcome(outcome) => outcome.route,
+        Request::Prepare(prepare) => prepare.route,
+        Request::Finish(finish) => finish.route,
+        Request::Ask(ask) => ask.route,
     };
     standing.check_route(route.as_ref())?;
     let kind = match request {
-        Request::Txn(txn) => Kind::Txn(TxnCommand { txn: txn.txn, identity: txn.identity }),
+        Request::Txn(TxnRequest { txn: Some(txn), identity, .. }) if is_cross(&txn, standing) => {
+            standing.check_key(txn.tag().map_or(&[], |tag| &tag[..]))?;
+            check_clock(identity.as_ref(), standing)?;
+            return Ok(Admitted::Cross(txn, identity));
+        }
+        Request::Txn(txn) => Kind::Txn(TxnCommand { txn: txn.txn, identity: txn.identity, decide: None }),
+        Request::Prepare(prepare) => {
+            let branches = prepare.parts.into_iter().filter_map(|part| part.branch).collect();
+            Kind::Prepare(PrepareCommand { branches })
+        }
+        Request::Finish(finish) => Kind::Finish(FinishCommand { finishes: finish.finishes }),
+        Request::Ask(ask) => return Ok(Admitted::Ask(ask)),
         Request::Outcome(outcome) => {
             Kind::Outcome(OutcomeCommand { tag: outcome.tag, identity: outcome.identity })
         }
@@ -113,6 +136,32 @@ pub fn admit(request: PipelineRequest, standing: &impl Standing) -> Result<Admit
 #[must_use]
 pub fn command_of(kind: Kind) -> Bytes {
     Command { kind: Some(kind) }.encode_to_vec().into()
+}
+
+/// Whether a transaction has keys of other groups besides.
+pub fn is_cross(txn: &Txn, standing: &impl Standing) -> bool {
+    let mut keys = txn.keys();
+    standing.is_one_of_several() && keys.any(|key| standing.check_key(key).is_err())
+}
+
+/// Refuses an id that was made in this node's future, or at no time.
+///
+/// # Errors
+/// It was.
+fn check_clock(identity: Option<&Identity>, standing: &impl Standing) -> Result<(), Failure> {
+    if let Some(identity) = identity {
+        let named = |field: &str| format!("identity.{field}");
+        // Nobody's clock, so nobody's alarm.
+        check::made_some_time(identity, standing.wall_ms())
+            .map_err(|found| invalid(named(&found.field), found.problem))?;
+        if standing.leads() {
+            check::made_by(identity, standing.wall_ms()).map_err(|found| Failure {
+                field: named(&found.field),
+                ..failure(FailureReason::ClocksApart, found.problem)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// The bytes of a client's command, unless its id was made in this node's future: then one of both clocks is wrong, and
@@ -134,17 +183,6 @@ pub fn client_command(kind: Kind, standing: &impl Standing) -> Result<Bytes, Fai
         }
         _ => None,
     };
-    if let Some(identity) = identity {
-        let named = |field: &str| format!("identity.{field}");
-        // Nobody's clock, so nobody's alarm.
-        check::made_some_time(identity, standing.wall_ms())
-            .map_err(|found| invalid(named(&found.field), found.problem))?;
-        if standing.leads() {
-            check::made_by(identity, standing.wall_ms()).map_err(|found| Failure {
-                field: named(&found.field),
-                ..failure(FailureReason::ClocksApart, found.problem)
-            })?;
-        }
-    }
+    check_clock(identity, standing)?;
     Ok(command_of(kind))
 }

@@ -1,7 +1,7 @@
 //! Answers: what the node and the applier say, in the words for callers.
 
 use proto::store::pipeline_response::Response;
-use proto::store::{Failure, FailureReason, LeaderHint};
+use proto::store::{Failure, FailureReason, FinishResponse, Holder, LeaderHint, PrepareResponse};
 use store_client::failure::{failure, invalid, not_leader};
 use store_core::{ChangeRefusal, Divergence, Epoch, NodeId};
 
@@ -87,8 +87,20 @@ pub fn reply_of(told: NodeResponse, hint: impl Hint) -> Result<Reply, Failure> {
              same identity settles it elsewhere",
         )),
         NodeResponse::Reply(Reply::Refused { reason, message, .. }) => Err(failure(reason, message)),
+        NodeResponse::Reply(Reply::Locked(holder)) => Err(locked(&holder)),
         NodeResponse::Reply(reply) => Ok(reply),
     }
+}
+
+/// A transaction over several groups is in the way, and not decided as far as this one knows.
+#[must_use]
+pub fn locked(holder: &Holder) -> Failure {
+    let id = holder.id.unwrap_or_default();
+    let message = format!(
+        "transaction {} of group {} in epoch {} is in the way, and not decided yet: a moment later it is",
+        id.number, id.group, id.epoch
+    );
+    failure(FailureReason::Locked, message)
 }
 
 /// The same as the answer of a stream.
@@ -96,6 +108,8 @@ pub fn response_of(told: NodeResponse, hint: impl Hint) -> Response {
     match reply_of(told, hint) {
         Ok(Reply::Txn(answer)) => Response::Txn(answer),
         Ok(Reply::Outcome(answer)) => Response::Outcome(answer),
+        Ok(Reply::Prepared(answers)) => Response::Prepare(PrepareResponse { answers }),
+        Ok(Reply::Finished(acks)) => Response::Finish(FinishResponse { acks }),
         Ok(reply) => Response::Failure(invalid("request", format!("has no answer of its own: {reply:?}"))),
         Err(failure) => Response::Failure(failure),
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::{FutureExt, Stream};
 use proto::store::pipeline_response::Response;
 use proto::store::{Failure, Freshness, PipelineRequest, PipelineResponse};
-use store_client::failure::status_from;
+use store_client::failure::{invalid, status_from};
 use store_core::Offset;
 use store_engine::front::{Admitted, NodeResponse, PendingRequest, Waiting};
 use store_engine::{Answer, Job};
@@ -149,6 +149,7 @@ impl Intake {
         match validation::admit(&self.shared, request)? {
             Admitted::Write(command) => self.write(number, command),
             Admitted::Read(asked) => self.read(number, asked),
+            Admitted::Cross(..) | Admitted::Ask(_) => return Err(invalid("request", "is not served yet")),
         }
         Ok(())
     }

@@ -58,7 +58,7 @@ impl KvService {
         if let Some(away) = away {
             return away.txn(txn, identity).await;
         }
-        match self.write(Kind::Txn(TxnCommand { txn: Some(txn), identity })).await? {
+        match self.write(Kind::Txn(TxnCommand { txn: Some(txn), identity, decide: None })).await? {
             Reply::Txn(response) => Ok(Response::new(response)),
             other => Err(unexpected(&other)),
         }
