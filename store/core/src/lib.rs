@@ -118,6 +118,11 @@
 //!                                                               fetch a snapshot; replace the table; go on with the log
 //! ```
 //!
+//! # Transactions over several groups
+//!
+//! The log of one group says nothing of another's. [`coordinate`] is the memory of the leader that decides a transaction over
+//! several groups, beside the replica and without knowledge of it.
+//!
 //! # Invariants
 //!
 //! [`invariants`] names them; the asserts in here, the simulator's report and docs/ARCHITECTURE.md use the same names.
@@ -140,6 +145,7 @@ extern crate alloc;
 pub mod checkpoints;
 mod comparison;
 mod config;
+pub mod coordinate;
 mod disk;
 mod election;
 mod follower;

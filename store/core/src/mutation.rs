@@ -35,6 +35,13 @@ macro_rules! mutations {
                 self as u8 <= Mutation::LeaseRead as u8
             }
 
+            /// Whether it is a bug of transactions over several groups, which `store_db`'s explorer shows.
+            #[must_use]
+            pub const fn is_of_groups(self) -> bool {
+                let first = Mutation::EscrowIgnoresPending as u8;
+                first <= self as u8 && self as u8 <= Mutation::AbsentWithoutOffset as u8
+            }
+
             /// Its name in tables and arguments.
             #[must_use]
             pub const fn name(self) -> &'static str {

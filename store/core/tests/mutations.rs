@@ -48,7 +48,8 @@ fn bare_cores_show_the_bugs_of_the_protocol() {
     std::panic::set_hook(Box::new(|_| {}));
     let innocent: Vec<u64> = (0..20).filter(|seed| breaks(*seed).is_some()).collect();
     assert_eq!(innocent, [], "seeds that fail without a bug");
-    for mutation in Mutation::ALL {
+    // Those of transactions over several groups are hunted by store_db's explorer.
+    for mutation in Mutation::ALL.iter().filter(|mutation| !mutation.is_of_groups()) {
         println!("mutation\t{}\t{}\t{}", mutation.name(), mutation.is_of_core(), mutation.text());
     }
     for mutation in Mutation::ALL.iter().filter(|mutation| wanted(**mutation)) {

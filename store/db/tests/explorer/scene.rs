@@ -1,0 +1,234 @@
+//! Scenes: keys, their groups, and the requests that meet on them. They are those of docs/PROTOCOL.md, 10, that need no range to
+//! move and no consistent view.
+
+use bytes::Bytes;
+use proto::store::{Branch, Identity, Owned, Txn};
+
+/// What a request wants of one key, whose record is `{"n": value}`.
+#[derive(Clone, Copy, Debug)]
+pub enum Want {
+    /// To add to the value, with a minimum.
+    Add(i64, i64),
+    /// To replace it.
+    Put(i64),
+    /// That it is this.
+    Is(i64),
+}
+
+/// One try of a request: tries of one request carry the same id.
+#[derive(Clone, Debug)]
+pub struct Try {
+    pub request: usize,
+    pub attempt: u32,
+    /// The key that comes first.
+    pub tag: usize,
+    pub wants: Vec<(usize, Want)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Scene {
+    pub name: &'static str,
+    /// The first value of each key.
+    pub values: Vec<i64>,
+    /// The group of each key.
+    pub groups: Vec<usize>,
+    pub tries: Vec<Try>,
+    pub leader_changes: usize,
+    pub outcomes: bool,
+}
+
+fn a_try(request: usize, attempt: u32, tag: usize, wants: &[(usize, Want)]) -> Try {
+    Try { request, attempt, tag, wants: wants.to_vec() }
+}
+
+/// All of them.
+pub fn all() -> Vec<Scene> {
+    use Want::{Add, Is, Put};
+    let scene = |name, values: &[i64], groups: &[usize], tries: Vec<Try>| Scene {
+        name,
+        values: values.to_vec(),
+        groups: groups.to_vec(),
+        tries,
+        leader_changes: 3,
+        outcomes: true,
+    };
+    let order = |request, attempt| a_try(request, attempt, 0, &[(0, Add(1, 0)), (1, Add(-1, 0))]);
+    let order3 = |request| a_try(request, 1, 0, &[(0, Add(1, 0)), (1, Add(-1, 0)), (2, Add(-1, 0))]);
+    let stock = |key, amount, minimum| (key, Add(amount, minimum));
+    vec![
+        scene("retry", &[0, 2], &[0, 1], vec![order(0, 1), order(0, 1)]),
+        scene("retry3", &[0, 2, 2], &[0, 1, 2], vec![order3(0), order3(0)]),
+        scene("refuse", &[0, 0], &[0, 1], vec![order(0, 1), order(0, 1), a_try(1, 1, 1, &[stock(1, 1, 0)])]),
+        scene(
+            "attempts",
+            &[0, 0],
+            &[0, 1],
+            vec![
+                a_try(0, 1, 0, &[(0, Add(1, 0)), (1, Is(0))]),
+                a_try(0, 2, 0, &[(0, Add(1, 0)), (1, Is(1))]),
+                a_try(1, 1, 1, &[(1, Put(1))]),
+            ],
+        ),
+        scene(
+            "stock",
+            &[0, 1, 0],
+            &[0, 1, 2],
+            vec![
+                order(0, 1),
+                a_try(1, 1, 2, &[(2, Add(1, 0)), stock(1, -1, 0)]),
+                a_try(2, 1, 1, &[stock(1, 1, 0)]),
+            ],
+        ),
+        scene(
+            "giveback",
+            &[0, 1, 0],
+            &[0, 1, 2],
+            vec![
+                a_try(0, 1, 0, &[(0, Add(1, 0)), stock(1, 1, 0)]),
+                a_try(1, 1, 2, &[(2, Add(1, 0)), stock(1, -2, 0)]),
+            ],
+        ),
+        scene(
+            "minima",
+            &[0, 5, 0],
+            &[0, 1, 2],
+            vec![
+                a_try(0, 1, 0, &[(0, Add(1, 0)), stock(1, -2, 2)]),
+                a_try(1, 1, 2, &[(2, Add(1, 0)), stock(1, -3, 0)]),
+            ],
+        ),
+        scene(
+            "skew",
+            &[0, 0],
+            &[0, 1],
+            vec![
+                a_try(0, 1, 0, &[(0, Put(1)), (1, Is(0))]),
+                a_try(1, 1, 1, &[(1, Put(1)), (0, Is(0))]),
+                a_try(2, 1, 0, &[(0, Put(2))]),
+            ],
+        ),
+        scene(
+            "cycle",
+            &[0, 0, 0],
+            &[0, 1, 2],
+            vec![
+                a_try(0, 1, 0, &[(0, Put(1)), (1, Is(0))]),
+                a_try(1, 1, 1, &[(1, Put(1)), (2, Is(0))]),
+                a_try(2, 1, 2, &[(2, Put(1)), (0, Is(0))]),
+            ],
+        ),
+        scene(
+            "price",
+            &[0, 0, 2],
+            &[0, 1, 1],
+            vec![
+                a_try(0, 1, 0, &[(0, Put(1)), (1, Is(0)), stock(2, -1, 0)]),
+                a_try(1, 1, 1, &[(1, Put(1))]),
+                a_try(2, 1, 1, &[(1, Is(1)), (0, Is(0))]),
+                a_try(3, 1, 2, &[stock(2, -1, 0), (0, Is(0))]),
+            ],
+        ),
+        scene(
+            "puts",
+            &[0, 0, 0],
+            &[0, 1, 2],
+            vec![
+                a_try(0, 1, 0, &[(0, Add(1, 0)), (1, Put(1))]),
+                a_try(1, 1, 2, &[(2, Add(1, 0)), (1, Is(0))]),
+                a_try(2, 1, 1, &[(1, Put(2))]),
+                a_try(3, 1, 2, &[(2, Is(0)), (1, Add(3, 0))]),
+            ],
+        ),
+        scene(
+            "all",
+            &[0, 1, 1, 0],
+            &[0, 1, 2, 3],
+            vec![
+                a_try(0, 1, 0, &[(0, Add(1, 0)), (1, Is(1)), stock(2, -1, 0)]),
+                a_try(0, 2, 0, &[(0, Add(1, 0)), (1, Is(1)), stock(2, -1, 0)]),
+                a_try(1, 1, 2, &[stock(2, 2, 0), (0, Is(1)), (3, Add(1, 0))]),
+                a_try(2, 1, 3, &[(3, Add(1, 0)), (1, Put(3))]),
+                a_try(3, 1, 1, &[(1, Put(1)), stock(2, -2, 0), (0, Add(1, 0))]),
+            ],
+        ),
+    ]
+}
+
+impl Scene {
+    pub fn group_count(&self) -> usize {
+        self.groups.iter().max().map_or(0, |last| last + 1)
+    }
+
+    /// The arc of a group: equal parts of the ring.
+    pub fn arc(&self, group: usize) -> Owned {
+        let count = self.group_count() as u64;
+        let ends = |group: u64| if group == count { u64::MAX } else { (u64::MAX / count) * group };
+        let (after, up_to) = (ends(group as u64), ends(group as u64 + 1));
+        Owned::arc(if group == 0 { u64::MAX } else { after }, up_to)
+    }
+
+    /// The keys, each in the arc of its group.
+    pub fn keys(&self) -> Vec<Bytes> {
+        let key_of = |(at, group): (usize, &usize)| {
+            let mut names = (0..).map(|n| format!("k{at}-{n}"));
+            names
+                .find(|name| self.arc(*group).contains_key(name.as_bytes()))
+                .map(Bytes::from)
+                .expect("some name")
+        };
+        self.groups.iter().enumerate().map(key_of).collect()
+    }
+
+    /// The transaction of a try. Every other try guards whole values, so that pointers meet which are not the same.
+    pub fn txn(&self, keys: &[Bytes], number: usize) -> Txn {
+        let of = &self.tries[number];
+        let mut txn = Txn::new().guard_exists(keys[of.tag].clone());
+        for (key, want) in &of.wants {
+            let key = keys[*key].clone();
+            txn = match want {
+                Want::Is(value) if number % 2 == 1 => txn.guard_json(key, "", format!("{{\"n\":{value}}}")),
+                Want::Is(value) => txn.guard_json(key, "/n", value.to_string()),
+                Want::Add(amount, minimum) => txn.add(key, 0, "/n", *amount, Some(*minimum)),
+                Want::Put(value) => txn.put(key, 0, format!("{{\"n\":{value}}}")),
+            };
+        }
+        txn
+    }
+
+    pub fn identity(&self, number: usize) -> Identity {
+        let of = &self.tries[number];
+        Identity::user(format!("r{}", of.request), 0, of.attempt, [3; 16])
+    }
+
+    /// The part of each group, as branches without a name; the decider's first.
+    pub fn parts(&self, keys: &[Bytes], number: usize) -> Vec<(usize, Branch)> {
+        let whole = self.txn(keys, number);
+        let group_of = |key: &Bytes| self.groups[keys.iter().position(|known| known == key).expect("a key")];
+        let decider = self.groups[self.tries[number].tag];
+        let mut parts = Vec::new();
+        let others = (0..self.group_count()).filter(|group| *group != decider);
+        for group in std::iter::once(decider).chain(others) {
+            let mut part = Txn::new();
+            let (mut guards, mut operations) = (Vec::new(), Vec::new());
+            for (place, guard) in (0u32..).zip(&whole.guards) {
+                if group_of(&guard.key) == group {
+                    guards.push(place);
+                    part.guards.push(guard.clone());
+                }
+            }
+            for (place, operation) in (0u32..).zip(&whole.operations) {
+                if group_of(&operation.key) == group {
+                    operations.push(place);
+                    part.operations.push(operation.clone());
+                }
+            }
+            if part.tag().is_some() {
+                let decider_tag_hash = proto::hash::ring_hash(&keys[self.tries[number].tag]);
+                let range = Some(self.arc(group));
+                let txn = Some(part);
+                parts.push((group, Branch { id: None, decider_tag_hash, range, txn, guards, operations }));
+            }
+        }
+        parts
+    }
+}
