@@ -268,9 +268,7 @@ impl Cluster for ClusterService {
         let response = self.shared.ask(Ask::ChangeMembers(change, address)).await;
         let answer = match response.map_err(|failure| status_from(&failure))? {
             NodeResponse::Answer(answer) => answer,
-            NodeResponse::Reply(reply) => {
-                return Err(Status::internal(format!("a change was answered {reply:?}")));
-            }
+            other => return Err(Status::internal(format!("a change was answered {other:?}"))),
         };
         match answer {
             Answer::Changed { at } => {
@@ -290,7 +288,7 @@ impl Cluster for ClusterService {
         match self.shared.ask(Ask::Resync).await.map_err(|failure| status_from(&failure))? {
             NodeResponse::Answer(Answer::Resyncing) => Ok(Response::new(ResyncResponse {})),
             NodeResponse::Answer(other) => Err(status_from(&self.shared.failure_of(&other))),
-            NodeResponse::Reply(reply) => Err(Status::internal(format!("a resync was answered {reply:?}"))),
+            other => Err(Status::internal(format!("a resync was answered {other:?}"))),
         }
     }
 

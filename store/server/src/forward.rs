@@ -90,6 +90,11 @@ impl Forward {
             .collect()
     }
 
+    /// The ring, and the slot of this node's shard.
+    pub(crate) fn place(&self) -> (&Ring, usize) {
+        (&self.ring, self.slot)
+    }
+
     /// Whether there is no other shard.
     pub(crate) fn is_whole(&self) -> bool {
         self.ring.slots().len() == 1
@@ -136,13 +141,18 @@ impl Forward {
         if let Some(handle) = self.handle.get() {
             return Ok(handle);
         }
+        let made = self.new_handle(cluster, self.deadline)?;
+        Ok(self.handle.get_or_init(|| made))
+    }
+
+    /// A handle on the whole ring whose operations may take so long.
+    pub(crate) fn new_handle(&self, cluster: ClusterId, deadline: Duration) -> Result<Sharded, Failure> {
         let shards = self.nodes.iter().map(|nodes| store_client::Config {
             cluster: Some(cluster),
-            deadline: self.deadline,
+            deadline,
             ..store_client::Config::of(nodes.clone())
         });
-        let made = Sharded::new(shards.collect()).map_err(|error| failure_of(&error))?;
-        Ok(self.handle.get_or_init(|| made))
+        Sharded::new(shards.collect()).map_err(|error| failure_of(&error))
     }
 
     /// One page of the records of all shards.

@@ -11,9 +11,11 @@ use proto::store::{Failure, FailureReason, Freshness};
 use store_client::failure::failure;
 use store_core::Offset;
 use store_db::Table as _;
+use store_db::cross::{self, Intent};
 use store_engine::Answer;
 use store_engine::front::reads::Intents;
 use store_engine::front::{self, NodeResponse, PendingRequest};
+use tokio::time::Instant;
 
 use crate::quarantine;
 use crate::shared::{Ask, Shared};
@@ -22,8 +24,18 @@ use crate::shared::{Ask, Shared};
 const MIN_OFFSET_MS_MAX: u64 = 1_000;
 
 /// Runs reads on one consistent view; each gets its answer, in order, until the answers are `bytes_max` long: the others were not
-/// run, and nothing of them is in memory. With each comes the offset that its consistent view must hold.
+/// run, and nothing of them is in memory. With each comes the offset that its consistent view must hold. One that is LOCKED may be
+/// run by [`patient`].
 pub(crate) fn run(shared: &Shared, reads: &[(&PendingRequest, Offset)], bytes_max: usize) -> Vec<Response> {
+    run_with(shared, reads, Intents::Block, bytes_max)
+}
+
+fn run_with(
+    shared: &Shared,
+    reads: &[(&PendingRequest, Offset)],
+    intents: Intents,
+    bytes_max: usize,
+) -> Vec<Response> {
     let mut answers = Vec::new();
     if reads.is_empty() {
         return answers;
@@ -32,15 +44,50 @@ pub(crate) fn run(shared: &Shared, reads: &[(&PendingRequest, Offset)], bytes_ma
         answers.resize(reads.len(), Response::Failure(refused));
         return answers;
     }
-    let ran =
-        shared.table.read(|read| front::reads::run(read, reads, Intents::Block, bytes_max, &mut answers));
+    let ran = shared.table.read(|read| front::reads::run(read, reads, intents, bytes_max, &mut answers));
     if let Err(error) = ran {
-        tracing::error!(%error, "the table cannot be read");
-        let failed =
-            failure(FailureReason::NotServing, format!("this node cannot read its database: {error}"));
-        answers.resize(reads.len(), Response::Failure(failed));
+        answers.resize(reads.len(), Response::Failure(unreadable(&error)));
     }
     answers
+}
+
+fn unreadable(error: &store_db::Error) -> Failure {
+    tracing::error!(%error, "the table cannot be read");
+    failure(FailureReason::NotServing, format!("this node cannot read its database: {error}"))
+}
+
+/// Whether a read was answered that a transaction over several groups is in its way.
+pub(crate) fn is_locked(response: &Response) -> bool {
+    matches!(response, Response::Failure(failure) if failure.reason() == FailureReason::Locked)
+}
+
+/// Runs a read after all transactions over several groups that are in its way now have ended: what was answered before it began
+/// is in the table then. Those that come later do not keep it waiting.
+pub(crate) async fn patient(shared: &Shared, request: &PendingRequest, ready: Offset) -> Response {
+    let mut applied = shared.applied.subscribe();
+    let found = shared.table.read(|read| front::reads::in_the_way(read, request));
+    let mut in_the_way = match found {
+        Ok(found) => found,
+        Err(error) => return Response::Failure(unreadable(&error)),
+    };
+    let limit = Instant::now() + Duration::from_millis(shared.config.request_ms_max);
+    loop {
+        let live = |intent: &Intent| {
+            shared.table.read(|read| Ok(!cross::is_finished(read, intent.id, intent.offset)?))
+        };
+        applied.mark_unchanged();
+        in_the_way.retain(|intent| live(intent).unwrap_or(true));
+        if in_the_way.is_empty() {
+            break;
+        }
+        if !matches!(tokio::time::timeout_at(limit, applied.changed()).await, Ok(Ok(()))) {
+            break;
+        }
+    }
+    let intents = if in_the_way.is_empty() { Intents::Passed } else { Intents::Block };
+    let answer = run_with(shared, &[(request, ready)], intents, usize::MAX).pop();
+    answer
+        .unwrap_or_else(|| Response::Failure(failure(FailureReason::Unspecified, "a read without an answer")))
 }
 
 /// Whether a stale read has to wait before it may run.
@@ -69,12 +116,16 @@ pub(crate) async fn fresh(shared: &Shared, request: PendingRequest) -> Result<Re
         match shared.ask(Ask::Read).await? {
             NodeResponse::Answer(Answer::ReadReady { at }) => at,
             NodeResponse::Answer(answer) => return Err(shared.failure_of(&answer)),
-            NodeResponse::Reply(_) => {
+            NodeResponse::Reply(_) | NodeResponse::Made(_) => {
                 return Err(failure(FailureReason::Unspecified, "a read was answered as a write"));
             }
         }
     };
-    match run(shared, &[(&request, ready)], usize::MAX).pop() {
+    let mut answer = run(shared, &[(&request, ready)], usize::MAX).pop();
+    if answer.as_ref().is_some_and(is_locked) {
+        answer = Some(patient(shared, &request, ready).await);
+    }
+    match answer {
         Some(Response::Failure(failure)) => Err(failure),
         Some(response) => Ok(response),
         None => Err(failure(FailureReason::Unspecified, "a read without an answer")),

@@ -32,6 +32,7 @@ use tonic_health::server::HealthReporter;
 use crate::admitted;
 use crate::cluster::ClusterService;
 use crate::config::Config;
+use crate::cross::Cross;
 use crate::error::Error;
 use crate::kv::KvService;
 use crate::leadership_transfer::transfer_leadership;
@@ -186,7 +187,10 @@ fn spawn_server(
     listener: TcpListener,
 ) -> Result<(HealthReporter, Serving), Error> {
     let shared = &running.shared;
-    let kv = KvServer::new(KvService::new(Arc::clone(shared))).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let cross = Cross::start(shared, &Handle::current());
+    let cross = cross.map_err(|failure| Error::Serve(failure.message))?;
+    let kv =
+        KvServer::new(KvService::new(Arc::clone(shared), cross)).max_decoding_message_size(REQUEST_BYTES_MAX);
     let audits = Arc::clone(&running.audits);
     let challenges = Challenges::new(random()?);
     let cluster = ClusterService::new(Arc::clone(shared), audits, running.log.clone(), challenges);

@@ -18,7 +18,7 @@ use store_engine::front::{self, NodeResponse, Standing};
 use store_engine::{Answer, Applied, ChangeRequest, Job, Reply, Status, states};
 use store_keys::ClusterKey;
 use store_log::{Quarantine, RealDisk};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::config::{ADDRESS_BYTES_MAX, Config, reachable_address};
 use crate::forward::{Away, Forward};
@@ -381,6 +381,24 @@ impl Shared {
 
     /// Puts one request to the node and waits for what it is told.
     pub(crate) async fn ask(&self, ask: Ask) -> Result<NodeResponse, Failure> {
+        let (answer, changes) = self.put(ask).await?;
+        let limit = Duration::from_millis(self.config.request_ms_max);
+        let began = Instant::now();
+        match tokio::time::timeout(limit, answer).await {
+            Ok(Ok(response)) => Ok(response),
+            ended => Err(unanswered(changes, ended.is_err(), began.elapsed())),
+        }
+    }
+
+    /// The same, until it is told something or the node stops.
+    pub(crate) async fn ask_for_ever(&self, ask: Ask) -> Result<NodeResponse, Failure> {
+        let began = Instant::now();
+        let (answer, changes) = self.put(ask).await?;
+        answer.await.map_err(|_| unanswered(changes, false, began.elapsed()))
+    }
+
+    /// Puts one request to the node: where its answer will come, and whether it changes something.
+    async fn put(&self, ask: Ask) -> Result<(oneshot::Receiver<NodeResponse>, bool), Failure> {
         let (request_id, answer) = self.calls.open();
         let (job, bytes, changes) = match ask {
             Ask::Write(command) => {
@@ -399,12 +417,7 @@ impl Shared {
         };
         let from = Arc::clone(&self.calls) as Arc<dyn crate::router::Responder>;
         self.inbox.submit(Batch { from, jobs: vec![job], bytes }).await.map_err(|Closed| stopping())?;
-        let limit = Duration::from_millis(self.config.request_ms_max);
-        let began = Instant::now();
-        match tokio::time::timeout(limit, answer).await {
-            Ok(Ok(response)) => Ok(response),
-            ended => Err(unanswered(changes, ended.is_err(), began.elapsed())),
-        }
+        Ok((answer, changes))
     }
 
     /// What the node's refusal of a request means to a caller.
@@ -427,6 +440,10 @@ impl Standing for Shared {
     fn check_route(&self, route: Option<&Route>) -> Result<(), Failure> {
         self.check_group(route)?;
         self.check_member()
+    }
+
+    fn is_one_of_several(&self) -> bool {
+        self.forward.as_ref().is_some_and(|forward| !forward.is_whole())
     }
 
     fn check_key(&self, key: &[u8]) -> Result<(), Failure> {

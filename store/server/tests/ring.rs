@@ -241,3 +241,144 @@ async fn the_ring_answers_while_one_node_of_every_shard_is_down() {
     }
     nodes.stop_all().await;
 }
+
+/// Keys of two shards of three.
+fn two_shards() -> (String, String) {
+    let keys = keys_of_shards();
+    (format!("a/{{{}}}", keys[0]), format!("b/{{{}}}", keys[2]))
+}
+
+#[tokio::test]
+async fn a_transaction_over_several_shards_is_all_or_nothing_and_done_once() {
+    let nodes = RingNodes::start(3, 1, Routing::Full).await;
+    let sharded = nodes.sharded();
+    let (here, there) = two_shards();
+    let id = request_identity([5; 16]);
+    let both = || Txn::new().put(key(&here), 1, r#"{"n":5}"#).put(key(&there), 1, r#"{"n":0}"#);
+    let done = sharded.txn(both(), Some(id.clone())).await.unwrap();
+    assert!(done.success && !done.remembered && done.results.len() == 2, "{done:?}");
+    let again = sharded.txn(both(), Some(id.clone())).await.unwrap();
+    assert!(again.success && again.remembered && again.results == done.results, "{again:?}");
+    for at in [&here, &there] {
+        assert_eq!(sharded.read(key(at)).await.unwrap().record.unwrap().version, 1, "{at}: written once");
+    }
+    let outcome = sharded.outcome(key(&here), id).await.unwrap();
+    assert_eq!(outcome.verdict(), Verdict::Done);
+
+    // A guard that fails, at the group that decides or at the other: nothing is done, and the indices are those of the whole.
+    let moved = |from: i64| {
+        Txn::new()
+            .guard_exists(key(&here))
+            .guard_json(key(&there), "/n", from.to_string())
+            .add(key(&here), 2, "/n", -2, Some(0))
+            .add(key(&there), 2, "/n", 2, None)
+    };
+    let refused = sharded.txn(moved(7), None).await.unwrap();
+    assert_eq!(
+        (refused.success, refused.failed.len(), refused.failed[0].index),
+        (false, 1, 1),
+        "{refused:?}"
+    );
+    assert!(sharded.txn(moved(0), None).await.unwrap().success);
+    assert!(sharded.txn(moved(2), None).await.unwrap().success);
+    let short = sharded.txn(moved(4), None).await.unwrap();
+    assert!(!short.success && short.failed[0].operation && short.failed[0].index == 0, "{short:?}");
+    let data =
+        |record: Option<proto::store::Record>| String::from_utf8(record.unwrap().data.to_vec()).unwrap();
+    let read = async |at: &str| data(sharded.read(key(at)).await.unwrap().record);
+    assert_eq!((read(&here).await.as_str(), read(&there).await.as_str()), (r#"{"n":1}"#, r#"{"n":4}"#));
+
+    // Several records in one picture.
+    let both = sharded.txn(Txn::new().get(key(&here)).get(key(&there)), None).await.unwrap();
+    let seen: Vec<String> = both.results.into_iter().map(|one| data(one.record)).collect();
+    assert_eq!(seen, [r#"{"n":1}"#, r#"{"n":4}"#]);
+    // By a node of a third shard, too.
+    let txn = Some(Txn::new().put(key(&here), 3, "x").delete(key(&there)));
+    let request = TxnRequest { route: ANYWHERE, txn, identity: None };
+    assert!(nodes.kv(1).txn(request).await.unwrap().get_ref().success);
+    assert!(sharded.read(key(&there)).await.unwrap().record.is_none());
+    nodes.stop_all().await;
+}
+
+/// What one account holds.
+async fn balance(store: &store_client::Sharded, account: &str) -> i64 {
+    let record = store.read(key(account)).await.unwrap().record.unwrap();
+    let text = String::from_utf8(record.data.to_vec()).unwrap();
+    text.trim_start_matches("{\"n\":").trim_end_matches('}').parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transfers_over_shards_conserve_the_sum_while_leaders_stop() {
+    const ACCOUNTS: usize = 6;
+    let mut nodes = RingNodes::start(3, 3, Routing::Full).await;
+    let sharded = nodes.sharded();
+    let accounts: Vec<String> = (0..ACCOUNTS).map(|n| format!("acc/{{{n}}}")).collect();
+    for account in &accounts {
+        assert!(sharded.txn(Txn::new().put(key(account), 1, r#"{"n":10}"#), None).await.unwrap().success);
+    }
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let stop = tokio::sync::watch::Sender::new(false);
+    let movers = (0..8u64).map(|mover| {
+        let (store, accounts) = (sharded.clone(), accounts.clone());
+        let (done, stopped) = (std::sync::Arc::clone(&done), stop.subscribe());
+        tokio::spawn(async move {
+            let mut random = fastrand::Rng::with_seed(mover);
+            while !*stopped.borrow() {
+                let (from, to) = (random.usize(..ACCOUNTS), random.usize(..ACCOUNTS));
+                if from == to {
+                    continue;
+                }
+                let txn = Txn::new()
+                    .guard_exists(key(&accounts[from]))
+                    .add(key(&accounts[from]), 1, "/n", -1, Some(0))
+                    .add(key(&accounts[to]), 1, "/n", 1, None);
+                let id = request_identity([7; 16]);
+                let moved = loop {
+                    match store.txn(txn.clone(), Some(id.clone())).await {
+                        Ok(moved) => break moved,
+                        Err(error) => {
+                            assert!(!matches!(error, store_client::Error::Refused { .. }), "{error}")
+                        }
+                    }
+                };
+                done.fetch_add(u64::from(moved.success), std::sync::atomic::Ordering::Relaxed);
+            }
+        })
+    });
+    let movers: Vec<_> = movers.collect();
+    for round in 0..3 {
+        let before = done.load(std::sync::atomic::Ordering::Relaxed);
+        eventually("transfers go on", || async {
+            (done.load(std::sync::atomic::Ordering::Relaxed) > before + 50).then_some(())
+        })
+        .await;
+        let leader = sharded.shard(round).leader().map(|leader| usize::try_from(leader.node).unwrap() - 1);
+        if let Some(leader) = leader {
+            nodes.stop(leader).await;
+        }
+        // One picture of all of them, at any time.
+        let all = accounts.iter().fold(Txn::new(), |txn, account| txn.get(key(account)));
+        let seen = sharded.txn(all, Some(request_identity([8; 16]))).await.unwrap();
+        let sum: i64 = seen
+            .results
+            .iter()
+            .map(|one| {
+                let text = String::from_utf8(one.record.clone().unwrap().data.to_vec()).unwrap();
+                text.trim_start_matches("{\"n\":").trim_end_matches('}').parse::<i64>().unwrap()
+            })
+            .sum();
+        assert_eq!(sum, 10 * i64::try_from(ACCOUNTS).unwrap(), "round {round}");
+    }
+    stop.send_replace(true);
+    for mover in movers {
+        mover.await.unwrap();
+    }
+    let mut sum = 0;
+    for account in &accounts {
+        let balance = balance(&sharded, account).await;
+        assert!(balance >= 0, "{account}: {balance}");
+        sum += balance;
+    }
+    assert_eq!(sum, 10 * i64::try_from(ACCOUNTS).unwrap());
+    nodes.stop_all().await;
+}

@@ -34,5 +34,6 @@ pub(crate) use decide::{decided, forget, misfit, stops};
 pub(crate) use finish::finish;
 pub(crate) use prepare::prepare;
 pub use reads::{
-    Intent, answers_for, decisions, intents, intents_of_page, is_committed, is_finished, prepared_branches,
+    Intent, answers_for, decisions, intents, intents_of_page, is_committed, is_decided, is_finished,
+    prepared_branches,
 };

@@ -93,6 +93,14 @@ pub fn is_committed(read: &impl Read, id: CrossId, offset: u64) -> Result<bool, 
     Ok(decision(read, id)?.is_some_and(|row| names(&row) || mutant!(AbsentWithoutOffset)))
 }
 
+/// Whether there is a decision on a transaction, to commit it, that is not forgotten.
+///
+/// # Errors
+/// The table cannot be read or is damaged.
+pub fn is_decided(read: &impl Read, id: CrossId) -> Result<bool, Error> {
+    Ok(decision(read, id)?.is_some())
+}
+
 /// Whether no branch of a transaction is prepared at `offset` (0: at any), in what is applied; and `offset` is applied. Then a
 /// leader acknowledges its end without an entry.
 ///

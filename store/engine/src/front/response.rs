@@ -16,6 +16,8 @@ pub enum NodeResponse {
     Answer(Answer),
     /// By the applier.
     Reply(Reply),
+    /// By whoever made the whole answer already.
+    Made(Box<Response>),
 }
 
 /// Where a leader of an epoch is reached, if there is one.
@@ -89,6 +91,12 @@ pub fn reply_of(told: NodeResponse, hint: impl Hint) -> Result<Reply, Failure> {
         NodeResponse::Reply(Reply::Refused { reason, message, .. }) => Err(failure(reason, message)),
         NodeResponse::Reply(Reply::Locked(holder)) => Err(locked(&holder)),
         NodeResponse::Reply(reply) => Ok(reply),
+        NodeResponse::Made(response) => match *response {
+            Response::Txn(answer) => Ok(Reply::Txn(answer)),
+            Response::Outcome(answer) => Ok(Reply::Outcome(answer)),
+            Response::Failure(failure) => Err(failure),
+            other => Err(invalid("request", format!("is answered as another: {other:?}"))),
+        },
     }
 }
 
@@ -105,6 +113,9 @@ pub fn locked(holder: &Holder) -> Failure {
 
 /// The same as the answer of a stream.
 pub fn response_of(told: NodeResponse, hint: impl Hint) -> Response {
+    if let NodeResponse::Made(response) = told {
+        return *response;
+    }
     match reply_of(told, hint) {
         Ok(Reply::Txn(answer)) => Response::Txn(answer),
         Ok(Reply::Outcome(answer)) => Response::Outcome(answer),

@@ -266,6 +266,7 @@ pub(crate) fn bytes_of(answered: &NodeResponse) -> usize {
     match answered {
         NodeResponse::Reply(Reply::Txn(answer)) => answer.encoded_len(),
         NodeResponse::Reply(Reply::Outcome(answer)) => answer.encoded_len(),
+        NodeResponse::Made(answer) => answer.encoded_len(),
         NodeResponse::Answer(_) | NodeResponse::Reply(_) => 0,
     }
 }

@@ -11,7 +11,7 @@ use admission::place::Charge;
 use bytes::Bytes;
 use futures::{FutureExt, Stream};
 use proto::store::pipeline_response::Response;
-use proto::store::{Failure, Freshness, PipelineRequest, PipelineResponse};
+use proto::store::{Failure, Freshness, Identity, PipelineRequest, PipelineResponse, Txn};
 use store_client::failure::{invalid, status_from};
 use store_core::Offset;
 use store_engine::front::{Admitted, NodeResponse, PendingRequest, Waiting};
@@ -21,6 +21,7 @@ use tonic::{Status, Streaming};
 
 use super::outbox::{Outbox, Picked, bytes_of, rounded};
 use super::validation;
+use crate::cross::Cross;
 use crate::inbox::Batch;
 use crate::reads;
 use crate::router::{Responder, ResponseRouter};
@@ -39,12 +40,14 @@ const READY_BYTES: usize = 64 << 10;
 /// Opens a stream.
 pub(super) fn open(
     shared: Arc<Shared>,
+    cross: Option<Arc<Cross>>,
     place: Option<Place>,
     requests: Streaming<PipelineRequest>,
 ) -> Answers {
     let outbox = shared.router.register(|id| Outbox::new(id, place));
     let intake = Intake {
         shared: Arc::clone(&shared),
+        cross,
         outbox: Arc::clone(&outbox),
         jobs: Vec::new(),
         bytes: 0,
@@ -65,6 +68,8 @@ pub(super) fn open(
 /// The side that takes requests in.
 struct Intake {
     shared: Arc<Shared>,
+    /// What drives transactions over several groups, where there are several.
+    cross: Option<Arc<Cross>>,
     outbox: Arc<Outbox>,
     /// For the node, in order.
     jobs: Vec<Job>,
@@ -149,7 +154,11 @@ impl Intake {
         match validation::admit(&self.shared, request)? {
             Admitted::Write(command) => self.write(number, command),
             Admitted::Read(asked) => self.read(number, asked),
-            Admitted::Cross(..) | Admitted::Ask(_) => return Err(invalid("request", "is not served yet")),
+            Admitted::Cross(txn, identity) => self.cross(number, txn, identity)?,
+            Admitted::Ask(asked) => {
+                let response = Some(Response::Ask(self.several()?.answer(&asked)?));
+                self.outbox.answer(PipelineResponse { number, response });
+            }
         }
         Ok(())
     }
@@ -160,6 +169,29 @@ impl Intake {
             self.jobs
                 .push(Job::Write { request_id: ResponseRouter::request_id(self.outbox.id, place), command });
         }
+    }
+
+    fn several(&self) -> Result<&Arc<Cross>, Failure> {
+        self.cross
+            .as_ref()
+            .ok_or_else(|| invalid("request", "is for a ring of several groups, and this one has one"))
+    }
+
+    /// A transaction over several groups has no place in the order of the stream's writes: it takes it when it is decided.
+    fn cross(&mut self, number: u64, txn: Txn, identity: Option<Identity>) -> Result<(), Failure> {
+        let cross = Arc::clone(self.several()?);
+        let Some(place) = self.outbox.enter(Waiting { number, asked: PendingRequest::Write }) else {
+            return Ok(());
+        };
+        let outbox = Arc::clone(&self.outbox);
+        tokio::spawn(async move {
+            let response = match cross.txn(txn, identity).await {
+                Ok(answer) => Response::Txn(answer),
+                Err(failure) => Response::Failure(failure),
+            };
+            outbox.deliver(&mut vec![(place, NodeResponse::Made(Box::new(response)))]);
+        });
+        Ok(())
     }
 
     fn read(&mut self, number: u64, asked: PendingRequest) {
@@ -221,6 +253,11 @@ impl Answers {
                     self.answered.push_front((waiting, answered));
                     break;
                 };
+                if reads::is_locked(&answer) {
+                    made += waiting.cost();
+                    self.wait(waiting, may_run(&answered).unwrap_or_default());
+                    continue;
+                }
                 answer
             } else {
                 self.answer_bytes = self.answer_bytes.saturating_sub(bytes_of(&answered));
@@ -241,6 +278,19 @@ impl Answers {
             }
             (_, None) => {}
         }
+    }
+}
+
+impl Answers {
+    /// Lets a read wait for the transactions over several groups that are in its way.
+    fn wait(&self, waiting: Waiting, ready: Offset) {
+        let asked = waiting.asked.clone();
+        let Some(place) = self.outbox.enter(waiting) else { return };
+        let (shared, outbox) = (Arc::clone(&self.shared), Arc::clone(&self.outbox));
+        tokio::spawn(async move {
+            let response = reads::patient(&shared, &asked, ready).await;
+            outbox.deliver(&mut vec![(place, NodeResponse::Made(Box::new(response)))]);
+        });
     }
 }
 

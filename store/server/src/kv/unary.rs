@@ -15,11 +15,12 @@ use proto::store::{
 use proto::write;
 use store_client::failure::{failure, status_from};
 use store_engine::Reply;
-use store_engine::front::PendingRequest;
+use store_engine::front::{PendingRequest, is_cross};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::validation::{client_command, placed, validated};
 use super::{changes, pipeline};
+use crate::cross::Cross;
 use crate::forward::{Away, hops_of};
 use crate::reads;
 use crate::shared::{Ask, Shared};
@@ -28,11 +29,13 @@ use crate::shared::{Ask, Shared};
 #[derive(Clone)]
 pub(crate) struct KvService {
     shared: Arc<Shared>,
+    /// What drives transactions over several groups, where there are several.
+    cross: Option<Arc<Cross>>,
 }
 
 impl KvService {
-    pub(crate) fn new(shared: Arc<Shared>) -> KvService {
-        KvService { shared }
+    pub(crate) fn new(shared: Arc<Shared>, cross: Option<Arc<Cross>>) -> KvService {
+        KvService { shared, cross }
     }
 
     fn validate(&self, route: Option<&Route>, checked: Result<(), Violation>) -> Result<(), Status> {
@@ -57,6 +60,13 @@ impl KvService {
     ) -> Result<Response<TxnResponse>, Status> {
         if let Some(away) = away {
             return away.txn(txn, identity).await;
+        }
+        if let Some(cross) = self.cross.as_ref().filter(|_| is_cross(&txn, &*self.shared)) {
+            return cross
+                .txn(txn, identity)
+                .await
+                .map(Response::new)
+                .map_err(|failure| status_from(&failure));
         }
         match self.write(Kind::Txn(TxnCommand { txn: Some(txn), identity, decide: None })).await? {
             Reply::Txn(response) => Ok(Response::new(response)),
@@ -185,6 +195,11 @@ impl Kv for KvService {
         request: Request<Streaming<PipelineRequest>>,
     ) -> Result<Response<Self::PipelineStream>, Status> {
         let place = request.extensions().get::<Place>().cloned();
-        Ok(Response::new(pipeline::open(Arc::clone(&self.shared), place, request.into_inner())))
+        Ok(Response::new(pipeline::open(
+            Arc::clone(&self.shared),
+            self.cross.clone(),
+            place,
+            request.into_inner(),
+        )))
     }
 }

@@ -1,0 +1,149 @@
+//! What a leader does by itself for transactions over several groups: it follows its own leadership, sends again what may have been
+//! lost, and asks about branches that have been prepared for long.
+//!
+//! Promises: a branch that is prepared here is never ended by a guess: only as the group that decides says. Time decides only when
+//! it is asked.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use proto::store::ask_answer::Verdict;
+use proto::store::ask_request::Question;
+use proto::store::command::Kind;
+use proto::store::{CrossId, FinishCommand, Finishing, PreparedBranch};
+use store_core::coordinate::{self, Input};
+use store_core::{Epoch, Role, RoleView};
+use store_db::{Table as _, cross, state};
+use store_engine::front::command_of;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use super::{Cross, in_core};
+use crate::shared::Ask;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+/// A branch that has been prepared for so long is asked about.
+const ASK_AFTER: Duration = Duration::from_millis(250);
+/// Looks between two times that everything unanswered is sent again.
+const LOOKS_TO_RESEND: u32 = 10;
+/// Branches looked at, at most: the others come later.
+const BRANCHES_MAX: usize = 1_024;
+
+#[derive(Default)]
+struct Watch {
+    /// The epoch in which this node leads, and whether an entry of it is applied.
+    leads: Option<(Epoch, bool)>,
+    /// When each prepared branch was seen first.
+    seen: HashMap<(CrossId, u64), Instant>,
+    looks: u32,
+}
+
+/// Watches until the node ends.
+pub(super) async fn run(
+    cross: Weak<Cross>,
+    mut role: watch::Receiver<RoleView>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut watch = Watch::default();
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            changed = role.changed() => if changed.is_err() { return },
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+        let Some(cross) = cross.upgrade() else { return };
+        let view = *role.borrow_and_update();
+        watch.follow(&cross, view);
+        watch.look(&cross);
+    }
+}
+
+impl Watch {
+    fn follow(&mut self, cross: &Arc<Cross>, view: RoleView) {
+        let leads = (view.role == Role::Leader).then_some(view.epoch);
+        if leads != self.leads.map(|(epoch, _)| epoch) {
+            self.leads = leads.map(|epoch| (epoch, false));
+            self.seen.clear();
+            cross.step(leads.map_or(Input::Lost, Input::Lead));
+        }
+        let Some((epoch, is_ready @ false)) = &mut self.leads else { return };
+        if cross.shared.applied.borrow().position.epoch != *epoch {
+            return;
+        }
+        match cross.shared.table.read(|read| cross::decisions(read)) {
+            Ok(decisions) => {
+                *is_ready = true;
+                let branches = |row: proto::store::Decision| {
+                    let branches = row.branches.into_iter().map(|branch| {
+                        let range = branch.range.unwrap_or_default();
+                        (coordinate::Arc { after: range.after, up_to: range.up_to }, branch.offset)
+                    });
+                    branches.collect::<Vec<_>>()
+                };
+                let decisions = decisions.into_iter().map(|(id, row)| (in_core(id), branches(row)));
+                cross.step(Input::Ready(decisions.collect()));
+            }
+            Err(error) => {
+                tracing::error!(%error, "decisions on transactions over several groups cannot be read");
+            }
+        }
+    }
+
+    fn look(&mut self, cross: &Arc<Cross>) {
+        if !matches!(self.leads, Some((_, true))) {
+            return;
+        }
+        self.looks += 1;
+        if self.looks.is_multiple_of(LOOKS_TO_RESEND) {
+            cross.step(Input::Resend);
+        }
+        let prepared = cross.shared.table.read(|read| match state::read(read)?.prepared_count {
+            0 => Ok(Vec::new()),
+            _ => cross::prepared_branches(read, BRANCHES_MAX),
+        });
+        let Ok(prepared) = prepared else { return };
+        let now = Instant::now();
+        let before = std::mem::take(&mut self.seen);
+        let mut questions: HashMap<usize, Vec<Question>> = HashMap::new();
+        for PreparedBranch { branch, position, .. } in prepared {
+            let (branch, offset) = (branch.unwrap_or_default(), position.unwrap_or_default().offset);
+            let id = branch.id.unwrap_or_default();
+            let since = *before.get(&(id, offset)).unwrap_or(&now);
+            self.seen.insert((id, offset), since);
+            if now.duration_since(since) >= ASK_AFTER {
+                let decider_tag_hash = branch.decider_tag_hash;
+                let question = Question { id: Some(id), decider_tag_hash, offset };
+                questions.entry(cross.ring.owner(decider_tag_hash)).or_default().push(question);
+            }
+        }
+        for (slot, questions) in questions {
+            cross.runtime.spawn(ask(Arc::clone(cross), slot, questions));
+        }
+    }
+}
+
+/// Asks the group that decides, and ends what it has decided.
+async fn ask(cross: Arc<Cross>, slot: usize, questions: Vec<Question>) {
+    let Ok(answers) = cross.groups.shard(slot).ask_decider(questions).await else { return };
+    let range = cross.range_of(cross.slot);
+    let finishing = |answer: proto::store::AskAnswer| {
+        let commit = match answer.verdict() {
+            Verdict::Committed => true,
+            Verdict::Aborted => false,
+            Verdict::Preparing | Verdict::Appended | Verdict::Elsewhere | Verdict::Unspecified => {
+                return None;
+            }
+        };
+        Some(Finishing { id: answer.id, offset: answer.offset, range: Some(range), commit })
+    };
+    let finishes: Vec<Finishing> = answers.into_iter().filter_map(finishing).collect();
+    if !finishes.is_empty() {
+        let command = command_of(Kind::Finish(FinishCommand { finishes }));
+        // If it is lost, it is asked about again.
+        let _ = cross.shared.ask(Ask::Write(command)).await;
+    }
+}
