@@ -15,7 +15,7 @@ use prost::Message;
 use proto::check::{self, AHEAD_MS_MAX, TXN_BYTES_MAX};
 use proto::portal::RequestId;
 use proto::store::{Identity, Record, Returning, Txn, TxnResponse, operation::Action};
-use store_client::Refusal;
+use store_client::{Group, Refusal};
 
 use crate::cache::Token;
 use crate::error::Error;
@@ -191,6 +191,8 @@ pub async fn send_step(portal: &Portal, txn: Txn) -> Result<TxnResponse, Error> 
 
 /// The keys that a transaction may change, watched from before it is sent until the cache knows of it.
 struct Touches {
+    /// The group whose log tells when it was done.
+    group: Group,
     tokens: Vec<(Bytes, Token)>,
     /// Keys that are only looked at: dropped if a guard on them failed.
     guarded: Vec<Bytes>,
@@ -218,7 +220,8 @@ impl Touches {
         let guarded = txn.guards.iter().map(|guard| guard.key.clone()).collect();
         let before = txn.operations.iter().filter(|one| one.returning() == Returning::Before);
         let shown_before = before.map(|operation| operation.key.clone()).collect();
-        Touches { tokens, guarded, deleted, shown_before }
+        let group = portal.store.group_of(txn.tag().map_or(&[], |tag| &tag[..]));
+        Touches { group, tokens, guarded, deleted, shown_before }
     }
 
     /// Tells the cache, before anybody hears of it. No answer: what may have been written is forgotten.
@@ -238,6 +241,11 @@ impl Touches {
         }
         let now_ms = portal.now_ms();
         for (key, token) in &self.tokens {
+            if portal.store.group_of(key) != self.group {
+                // Done in another group's log, at an offset that the answer does not tell.
+                portal.cache.forget(key);
+                continue;
+            }
             let written = if answer.remembered { None } else { self.left(key, answer) };
             portal.cache.written(token, written, answer.offset(), now_ms);
         }
@@ -278,7 +286,8 @@ mod tests {
         let left = |shown_before: &[&Bytes], deleted: &[&Bytes]| {
             let owned = |keys: &[&Bytes]| keys.iter().map(|key| (*key).clone()).collect();
             let (shown_before, deleted) = (owned(shown_before), owned(deleted));
-            Touches { tokens: Vec::new(), guarded: Vec::new(), deleted, shown_before }.left(&key, &answer)
+            Touches { group: 1, tokens: Vec::new(), guarded: Vec::new(), deleted, shown_before }
+                .left(&key, &answer)
         };
         assert_eq!(left(&[], &[]), Some(Some(record)));
         assert_eq!(left(&[&key], &[]), None);

@@ -95,10 +95,12 @@ impl Portal {
         let task = tokio::spawn(async move {
             let answer = get(&*store, &key, min_offset).await;
             match &answer {
-                Ok(seen) if seen.at >= min_offset => {
+                // An order over several shards may have been decided meanwhile: this is right now, and perhaps no longer.
+                Ok((_, true)) => {}
+                Ok((seen, false)) if seen.at >= min_offset => {
                     cache.fill(&token, seen.record.clone(), seen.at, clock.now_ms());
                 }
-                Ok(seen) => {
+                Ok((seen, false)) => {
                     tracing::warn!(
                         min_offset,
                         at = seen.at,
@@ -112,7 +114,7 @@ impl Portal {
             if fetches.get(&key).is_some_and(|(began, _)| *began == began_ms) {
                 fetches.remove(&key);
             }
-            answer
+            answer.map(|(seen, _)| seen)
         });
         let lost = |_| Err(Error::away("a read of the store was given up"));
         task.map(move |joined| joined.unwrap_or_else(lost)).boxed().shared()
@@ -120,15 +122,18 @@ impl Portal {
 }
 
 /// Reads a key at or after `min_offset`, so that a replica that lags cannot show the past. A store that has nothing so
-/// late refuses; what it has then is all there is, and shows that `min_offset` is not of its log.
-async fn get(store: &dyn Store, key: &Bytes, min_offset: u64) -> Result<Seen, Error> {
+/// late refuses; what it has then is all there is, and shows that `min_offset` is not of its log. With it comes whether the record
+/// was about to be written.
+async fn get(store: &dyn Store, key: &Bytes, min_offset: u64) -> Result<(Seen, bool), Error> {
     let fresh = Freshness::linearizable();
-    match store.get(key.clone(), fresh.with_min_offset(min_offset)).await {
+    let got = match store.get(key.clone(), fresh.with_min_offset(min_offset)).await {
         Err(store_client::Error::Refused { reason: Refusal::Invalid, .. }) => {
-            Ok(seen(store.get(key.clone(), fresh).await?))
+            store.get(key.clone(), fresh).await?
         }
-        answer => Ok(seen(answer?)),
-    }
+        answer => answer?,
+    };
+    let pending = got.pending;
+    Ok((seen(got), pending))
 }
 
 fn seen(got: Got) -> Seen {

@@ -41,6 +41,7 @@ mod disk;
 mod embedded;
 mod error;
 mod forward;
+mod gate;
 mod inbox;
 mod kv;
 mod leadership_transfer;

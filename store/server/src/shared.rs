@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use proto::store as wire;
 use proto::store::pipeline_response::Response;
-use proto::store::{Failure, FailureReason, LeaderHint, Route};
+use proto::store::{Failure, FailureReason, Identity as RequestIdentity, LeaderHint, Route, Txn};
 use store_client::failure::{failure, invalid};
 use store_client::now_ms;
 use store_core::{Epoch, Member, MemberChange, NodeId, Role, RoleView};
@@ -22,6 +22,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::{ADDRESS_BYTES_MAX, Config, reachable_address};
 use crate::forward::{Away, Forward};
+use crate::gate::{Gate, Who};
 use crate::inbox::{Batch, Closed, Inbox};
 use crate::peers::Strangers;
 use crate::problems::{About, Problems};
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     /// The ring, if it has other shards.
     pub(crate) forward: Option<Forward>,
+    /// Who waits for keys that are locked, where the ring has other shards.
+    pub(crate) gate: Gate,
     /// The cluster's id and keys, as the key file says now.
     pub(crate) keys: watch::Receiver<ClusterKey>,
     /// The node's queue of jobs.
@@ -128,6 +131,7 @@ impl Shared {
         let shared = Shared {
             me,
             forward: Forward::of(&config),
+            gate: Gate::default(),
             config,
             keys,
             inbox: Inbox::new(),
@@ -455,6 +459,16 @@ impl Standing for Shared {
             }
             _ => Ok(()),
         }
+    }
+
+    fn check_waiting(&self, txn: &Txn, identity: Option<&RequestIdentity>) -> Result<(), Failure> {
+        if self.gate.is_open() || self.gate.admits(identity.and_then(Who::named).as_ref(), txn) {
+            return Ok(());
+        }
+        Err(failure(
+            FailureReason::Locked,
+            "an older request waits for one of these keys: it is before this one",
+        ))
     }
 
     fn leads(&self) -> bool {

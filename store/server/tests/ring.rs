@@ -337,7 +337,7 @@ async fn transfers_over_shards_conserve_the_sum_while_leaders_stop() {
                     match store.txn(txn.clone(), Some(id.clone())).await {
                         Ok(moved) => break moved,
                         Err(error) => {
-                            assert!(!matches!(error, store_client::Error::Refused { .. }), "{error}")
+                            assert!(!matches!(error, store_client::Error::Refused { .. }), "{error}");
                         }
                     }
                 };

@@ -83,7 +83,9 @@ impl KvService {
         let (job, asked) = match admitted {
             Admitted::Write(command) => (Job::Write { request_id, command }, PendingRequest::Write),
             Admitted::Read(asked) => (Job::Read { request_id }, asked),
-            Admitted::Cross(..) | Admitted::Ask(_) => unreachable!("the simulated ring has one shard"),
+            Admitted::Cross(..) | Admitted::Prepare(_) | Admitted::Ask(_) => {
+                unreachable!("the simulated ring has one shard")
+            }
         };
         let place = self.streams.entry(stream).or_default().enter(Waiting { number, asked })?;
         self.request_ids += 1;

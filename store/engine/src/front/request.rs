@@ -7,7 +7,7 @@ use proto::store::command::Kind;
 use proto::store::pipeline_request::Request;
 use proto::store::{
     AskRequest, Command, Failure, FailureReason, FinishCommand, Freshness, GetRequest, Identity,
-    OutcomeCommand, PipelineRequest, PrepareCommand, Route, ScanRequest, Txn, TxnCommand, TxnRequest,
+    OutcomeCommand, PipelineRequest, PrepareRequest, Route, ScanRequest, Txn, TxnCommand, TxnRequest,
     scan_request,
 };
 use store_client::failure::{failure, invalid};
@@ -28,6 +28,13 @@ pub trait Standing {
     /// # Errors
     /// Whose it is.
     fn check_key(&self, _key: &[u8]) -> Result<(), Failure> {
+        Ok(())
+    }
+    /// Refuses what would overtake an older request that waits for the same keys.
+    ///
+    /// # Errors
+    /// It would.
+    fn check_waiting(&self, _txn: &Txn, _identity: Option<&Identity>) -> Result<(), Failure> {
         Ok(())
     }
     /// Whether it leads, as far as it knows.
@@ -85,6 +92,8 @@ pub enum Admitted {
     Read(PendingRequest),
     /// A transaction over several groups, which this one decides.
     Cross(Txn, Option<Identity>),
+    /// Branches of such transactions that other groups decide.
+    Prepare(PrepareRequest),
     /// A question about such transactions.
     Ask(AskRequest),
 }
@@ -114,10 +123,7 @@ pub fn admit(request: PipelineRequest, standing: &impl Standing) -> Result<Admit
             return Ok(Admitted::Cross(txn, identity));
         }
         Request::Txn(txn) => Kind::Txn(TxnCommand { txn: txn.txn, identity: txn.identity, decide: None }),
-        Request::Prepare(prepare) => {
-            let branches = prepare.parts.into_iter().filter_map(|part| part.branch).collect();
-            Kind::Prepare(PrepareCommand { branches })
-        }
+        Request::Prepare(prepare) => return Ok(Admitted::Prepare(prepare)),
         Request::Finish(finish) => Kind::Finish(FinishCommand { finishes: finish.finishes }),
         Request::Ask(ask) => return Ok(Admitted::Ask(ask)),
         Request::Outcome(outcome) => {
@@ -174,7 +180,8 @@ pub fn client_command(kind: Kind, standing: &impl Standing) -> Result<Bytes, Fai
     let identity = match &kind {
         Kind::Txn(command) => {
             let txn = command.txn.iter();
-            txn.flat_map(Txn::keys).try_for_each(|key| standing.check_key(key))?;
+            txn.clone().flat_map(Txn::keys).try_for_each(|key| standing.check_key(key))?;
+            txn.clone().try_for_each(|txn| standing.check_waiting(txn, command.identity.as_ref()))?;
             command.identity.as_ref()
         }
         Kind::Outcome(outcome) => {

@@ -128,7 +128,7 @@ fn on_the_wire(id: CrossId, outgoing: &Outgoing) -> WirePart {
         guards: outgoing.part.guards.clone(),
         operations: outgoing.part.operations.clone(),
     };
-    WirePart { branch: Some(branch), began_ms: outgoing.began_ms, request: outgoing.request.clone() }
+    WirePart { branch: Some(branch), began_ms: outgoing.who.began_ms, request: outgoing.who.request.clone() }
 }
 
 async fn prepare(

@@ -27,9 +27,12 @@ use parking_lot::Mutex;
 use proto::hash::ring_hash;
 use proto::store::ask_answer::Verdict;
 use proto::store::command::Kind;
+use proto::store::pipeline_response::Response;
+use proto::store::prepare_answer::Verdict as PrepareVerdict;
 use proto::store::{
     AskAnswer, AskRequest, AskResponse, CrossRefusal, Decide, DecidedBranch, FailedGuard, Failure,
-    FailureReason, ForgetCommand, Identity, IndexedResult, Owned, Txn, TxnCommand, TxnResponse,
+    FailureReason, FinishRequest, ForgetCommand, Holder, Identity, IndexedResult, Owned, PrepareAnswer,
+    PrepareCommand, PrepareRequest, PrepareResponse, Txn, TxnCommand, TxnResponse,
 };
 use store_client::failure::{failure, invalid, not_leader};
 use store_client::{Sharded, now_ms};
@@ -45,6 +48,7 @@ use tokio::sync::oneshot;
 
 use self::lane::{Lane, Wanted};
 use self::split::{Part, split};
+use crate::gate::Who;
 use crate::shared::{Ask, Shared};
 
 /// The leader of another group must answer within this.
@@ -73,8 +77,7 @@ struct Outgoing {
     range: Owned,
     part: Part,
     tag_hash: u64,
-    began_ms: i64,
-    request: Bytes,
+    who: Who,
 }
 
 /// The decider's own part, and whose it is.
@@ -83,6 +86,7 @@ struct Own {
     request: u64,
     part: Part,
     identity: Option<Identity>,
+    who: Who,
 }
 
 /// What became of one try.
@@ -108,6 +112,8 @@ pub(crate) struct Cross {
     slot: usize,
     coordinator: Mutex<Coordinator<Payload>>,
     waiting: Mutex<Waiting>,
+    /// Whose the branches are that were prepared here for somebody who had found locks.
+    waited: Mutex<HashMap<CrossId, Who>>,
     /// One a slot.
     lanes: Vec<Lane>,
     /// The handle on the other groups' leaders.
@@ -132,6 +138,7 @@ impl Cross {
             slot,
             coordinator: Mutex::new(Coordinator::new(group)),
             waiting: Mutex::default(),
+            waited: Mutex::default(),
             lanes,
             groups,
             runtime: runtime.clone(),
@@ -154,16 +161,27 @@ impl Cross {
         identity: Option<Identity>,
     ) -> Result<TxnResponse, Failure> {
         let until = Instant::now() + Duration::from_millis(self.shared.config.request_ms_max);
-        let (began_ms, tag_hash) = (now_ms(), txn.tag().map_or(0, |tag| ring_hash(tag)));
-        let request = identity.as_ref().map(request_of).unwrap_or_default();
+        let tag_hash = txn.tag().map_or(0, |tag| ring_hash(tag));
+        let who = identity.as_ref().and_then(Who::named).unwrap_or_else(|| {
+            let request = Bytes::copy_from_slice(&fastrand::u128(..).to_be_bytes());
+            Who { began_ms: now_ms(), request }
+        });
         let (own, others) = split(&self.ring, self.slot, txn)?;
         let outgoing = |(slot, part)| {
-            let (range, request) = (self.range_of(slot), request.clone());
-            Arc::new(Outgoing { slot, range, part, tag_hash, began_ms, request })
+            Arc::new(Outgoing { slot, range: self.range_of(slot), part, tag_hash, who: who.clone() })
         };
         let parts: Vec<Arc<Outgoing>> = others.into_iter().map(outgoing).collect();
         for tries in 0.. {
-            let hindrance = match self.once(&own, &parts, &identity).await {
+            let outcome = if self.shared.gate.admits(Some(&who), &own.txn) {
+                let own = Own { request: 0, part: own.clone(), identity: identity.clone(), who: who.clone() };
+                self.once(own, &parts).await
+            } else {
+                Outcome::GivenUp(Hindrance::Locked)
+            };
+            if !matches!(outcome, Outcome::GivenUp(_)) {
+                self.shared.gate.release(&who);
+            }
+            let hindrance = match outcome {
                 Outcome::Done(response) => return Ok(response),
                 Outcome::Refused(failure) => return Err(failure),
                 Outcome::Unknown => {
@@ -182,12 +200,7 @@ impl Cross {
         unreachable!("the tries end in one of the returns above")
     }
 
-    async fn once(
-        self: &Arc<Self>,
-        own: &Part,
-        parts: &[Arc<Outgoing>],
-        identity: &Option<Identity>,
-    ) -> Outcome {
+    async fn once(self: &Arc<Self>, own: Own, parts: &[Arc<Outgoing>]) -> Outcome {
         let (sender, outcome) = oneshot::channel();
         let request = {
             let mut waiting = self.waiting.lock();
@@ -196,9 +209,65 @@ impl Cross {
             waiting.outcomes.insert(request, sender);
             request
         };
-        let own = Own { request, part: own.clone(), identity: identity.clone() };
-        self.step(Input::Begin { request, own, parts: parts.to_vec() });
+        self.step(Input::Begin { request, own: Own { request, ..own }, parts: parts.to_vec() });
         outcome.await.unwrap_or(Outcome::Unknown)
+    }
+
+    /// Has branches prepared that another group decides, but for those that would overtake an older request.
+    pub(crate) async fn prepare(self: &Arc<Self>, request: PrepareRequest) -> Response {
+        let gate = &self.shared.gate;
+        let mut answers: Vec<PrepareAnswer> = Vec::with_capacity(request.parts.len());
+        let (mut whose, mut branches) = (Vec::new(), Vec::new());
+        for (place, part) in request.parts.into_iter().enumerate() {
+            let branch = part.branch.unwrap_or_default();
+            let who = Who { began_ms: part.began_ms, request: part.request };
+            let txn = branch.txn.clone().unwrap_or_default();
+            let mut answer = PrepareAnswer { id: branch.id, verdict: None };
+            if gate.admits(Some(&who), &txn) {
+                whose.push((place, who, txn));
+                branches.push(branch);
+            } else {
+                answer.verdict = Some(PrepareVerdict::Locked(Holder::default()));
+            }
+            answers.push(answer);
+        }
+        if branches.is_empty() {
+            return Response::Prepare(PrepareResponse { answers });
+        }
+        let command = command_of(Kind::Prepare(PrepareCommand { branches }));
+        let told = self.shared.ask(Ask::Write(command)).await;
+        let prepared = match told.and_then(|told| self.shared.reply_of(told)) {
+            Ok(Reply::Prepared(prepared)) => prepared,
+            Ok(other) => {
+                return Response::Failure(invalid("request", format!("is answered as another: {other:?}")));
+            }
+            Err(failure) => return Response::Failure(failure),
+        };
+        for ((place, who, txn), answer) in whose.into_iter().zip(prepared) {
+            match &answer.verdict {
+                Some(PrepareVerdict::Locked(_)) => gate.keep(&who, &txn),
+                Some(PrepareVerdict::Prepared(_)) if !gate.is_open() => {
+                    self.waited.lock().insert(in_core(answer.id.unwrap_or_default()), who);
+                }
+                _ => {}
+            }
+            answers[place] = answer;
+        }
+        Response::Prepare(PrepareResponse { answers })
+    }
+
+    /// Branches are to be ended: who waited with one that commits waits no more.
+    pub(crate) fn ending(&self, request: &FinishRequest) {
+        let mut waited = self.waited.lock();
+        if waited.is_empty() {
+            return;
+        }
+        for finishing in &request.finishes {
+            let who = waited.remove(&in_core(finishing.id.unwrap_or_default()));
+            if let Some(who) = who.filter(|_| finishing.commit) {
+                self.shared.gate.release(&who);
+            }
+        }
     }
 
     /// What a leader of another group is told about transactions that this group decides.
@@ -297,14 +366,18 @@ impl Cross {
 
     /// Appends a decision or a refusal, and tells what became of it.
     async fn append(self: Arc<Self>, id: CrossId, own: Own, decide: Decide) {
-        let Own { request, part, identity } = own;
+        let Own { request, part, identity, who } = own;
+        let own = part.txn.clone();
         let command = TxnCommand { txn: Some(part.txn), identity, decide: Some(decide) };
         let told = self.shared.ask_for_ever(Ask::Write(command_of(Kind::Txn(command)))).await;
         let (is_committed, outcome) = match told {
             Ok(NodeResponse::Reply(Reply::Txn(response))) => {
                 (response.success && !response.remembered, Outcome::Done(response))
             }
-            Ok(NodeResponse::Reply(Reply::Locked(_))) => (false, Outcome::GivenUp(Hindrance::Locked)),
+            Ok(NodeResponse::Reply(Reply::Locked(_))) => {
+                self.shared.gate.keep(&who, &own);
+                (false, Outcome::GivenUp(Hindrance::Locked))
+            }
             Ok(NodeResponse::Reply(Reply::Refused { reason, message, .. })) => {
                 let refused = if self.leads_in(id) {
                     Outcome::Refused(failure(reason, message))
@@ -394,15 +467,6 @@ fn passes(hindrance: Hindrance) -> bool {
 fn unreadable(error: &store_db::Error) -> Failure {
     tracing::error!(%error, "the table cannot be read");
     failure(FailureReason::NotServing, format!("this node cannot read its database: {error}"))
-}
-
-/// The id of a request, for queues.
-fn request_of(identity: &Identity) -> Bytes {
-    match &identity.id {
-        Some(proto::store::identity::Id::User(user)) => user.id.clone(),
-        Some(proto::store::identity::Id::Session(session)) => session.session.clone(),
-        None => Bytes::new(),
-    }
 }
 
 fn in_core(id: proto::store::CrossId) -> CrossId {

@@ -1,7 +1,7 @@
 //! One `Pipeline`: a task that takes requests in, batch by batch, and the stream of answers ([`Outbox`] is between
 //! them). No task, channel or wake is spent on a single operation when more of them wait.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,8 +10,12 @@ use admission::Place;
 use admission::place::Charge;
 use bytes::Bytes;
 use futures::{FutureExt, Stream};
+use parking_lot::Mutex;
+use proto::store::pipeline_request::Request;
 use proto::store::pipeline_response::Response;
-use proto::store::{Failure, Freshness, Identity, PipelineRequest, PipelineResponse, Txn};
+use proto::store::{
+    Failure, Freshness, Identity, PipelineRequest, PipelineResponse, PrepareRequest, Txn, TxnRequest,
+};
 use store_client::failure::{invalid, status_from};
 use store_core::Offset;
 use store_engine::front::{Admitted, NodeResponse, PendingRequest, Waiting};
@@ -22,6 +26,7 @@ use tonic::{Status, Streaming};
 use super::outbox::{Outbox, Picked, bytes_of, rounded};
 use super::validation;
 use crate::cross::Cross;
+use crate::gate::Who;
 use crate::inbox::Batch;
 use crate::reads;
 use crate::router::{Responder, ResponseRouter};
@@ -37,6 +42,9 @@ const READS_MAX: usize = 512;
 /// Bytes of answers that are made at a time: what the caller has not taken stays unread in the database.
 const READY_BYTES: usize = 64 << 10;
 
+/// Named writes under way of a ring of several groups, by their numbers.
+type Named = Arc<Mutex<HashMap<u64, (Who, Txn)>>>;
+
 /// Opens a stream.
 pub(super) fn open(
     shared: Arc<Shared>,
@@ -45,9 +53,11 @@ pub(super) fn open(
     requests: Streaming<PipelineRequest>,
 ) -> Answers {
     let outbox = shared.router.register(|id| Outbox::new(id, place));
+    let named = Named::default();
     let intake = Intake {
         shared: Arc::clone(&shared),
         cross,
+        named: Arc::clone(&named),
         outbox: Arc::clone(&outbox),
         jobs: Vec::new(),
         bytes: 0,
@@ -56,6 +66,7 @@ pub(super) fn open(
     let taking = tokio::spawn(intake.run(requests));
     Answers {
         shared,
+        named,
         outbox,
         taking,
         answered: VecDeque::new(),
@@ -70,6 +81,7 @@ struct Intake {
     shared: Arc<Shared>,
     /// What drives transactions over several groups, where there are several.
     cross: Option<Arc<Cross>>,
+    named: Named,
     outbox: Arc<Outbox>,
     /// For the node, in order.
     jobs: Vec<Job>,
@@ -144,6 +156,7 @@ impl Intake {
     fn take(&mut self, request: PipelineRequest) {
         let number = request.number;
         if let Err(failure) = self.try_take(request) {
+            self.named.lock().remove(&number);
             let response = Some(Response::Failure(failure));
             self.outbox.answer(PipelineResponse { number, response });
         }
@@ -151,10 +164,15 @@ impl Intake {
 
     fn try_take(&mut self, request: PipelineRequest) -> Result<(), Failure> {
         let number = request.number;
+        if let (Some(cross), Some(Request::Finish(finish))) = (&self.cross, &request.request) {
+            cross.ending(finish);
+        }
+        self.note_waiting(&request);
         match validation::admit(&self.shared, request)? {
             Admitted::Write(command) => self.write(number, command),
             Admitted::Read(asked) => self.read(number, asked),
             Admitted::Cross(txn, identity) => self.cross(number, txn, identity)?,
+            Admitted::Prepare(request) => self.prepare(number, request)?,
             Admitted::Ask(asked) => {
                 let response = Some(Response::Ask(self.several()?.answer(&asked)?));
                 self.outbox.answer(PipelineResponse { number, response });
@@ -168,6 +186,18 @@ impl Intake {
             self.bytes += command.len();
             self.jobs
                 .push(Job::Write { request_id: ResponseRouter::request_id(self.outbox.id, place), command });
+        }
+    }
+
+    /// Remembers what a named write of a ring of several groups does, in case it finds its keys locked.
+    fn note_waiting(&self, request: &PipelineRequest) {
+        let Some(Request::Txn(TxnRequest { txn: Some(txn), identity: Some(identity), .. })) =
+            &request.request
+        else {
+            return;
+        };
+        if let Some(who) = self.cross.as_ref().and_then(|_| Who::named(identity)) {
+            self.named.lock().insert(request.number, (who, txn.clone()));
         }
     }
 
@@ -189,6 +219,19 @@ impl Intake {
                 Ok(answer) => Response::Txn(answer),
                 Err(failure) => Response::Failure(failure),
             };
+            outbox.deliver(&mut vec![(place, NodeResponse::Made(Box::new(response)))]);
+        });
+        Ok(())
+    }
+
+    fn prepare(&mut self, number: u64, request: PrepareRequest) -> Result<(), Failure> {
+        let cross = Arc::clone(self.several()?);
+        let Some(place) = self.outbox.enter(Waiting { number, asked: PendingRequest::Write }) else {
+            return Ok(());
+        };
+        let outbox = Arc::clone(&self.outbox);
+        tokio::spawn(async move {
+            let response = cross.prepare(request).await;
             outbox.deliver(&mut vec![(place, NodeResponse::Made(Box::new(response)))]);
         });
         Ok(())
@@ -220,6 +263,7 @@ fn ready() -> NodeResponse {
 /// The side that answers.
 pub(crate) struct Answers {
     shared: Arc<Shared>,
+    named: Named,
     outbox: Arc<Outbox>,
     taking: JoinHandle<()>,
     /// What was picked up and is not answered: its reads are not run before the caller has taken what is ready.
@@ -263,6 +307,7 @@ impl Answers {
                 self.answer_bytes = self.answer_bytes.saturating_sub(bytes_of(&answered));
                 self.shared.response_of(answered)
             };
+            self.tried(waiting.number, &response);
             bytes += response.encoded_len();
             made += waiting.cost();
             let response = PipelineResponse { number: waiting.number, response: Some(response) };
@@ -282,6 +327,19 @@ impl Answers {
 }
 
 impl Answers {
+    /// A named write found its keys locked, or is through.
+    fn tried(&self, number: u64, response: &Response) {
+        if self.named.lock().is_empty() {
+            return;
+        }
+        let Some((who, txn)) = self.named.lock().remove(&number) else { return };
+        if reads::is_locked(response) {
+            self.shared.gate.keep(&who, &txn);
+        } else {
+            self.shared.gate.release(&who);
+        }
+    }
+
     /// Lets a read wait for the transactions over several groups that are in its way.
     fn wait(&self, waiting: Waiting, ready: Offset) {
         let asked = waiting.asked.clone();

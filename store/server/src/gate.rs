@@ -1,0 +1,205 @@
+//! Fairness among transactions that are in each other's way, before the log: whoever found locks in its way keeps younger ones out
+//! of those keys until its next try, so that the oldest always gets through.
+//!
+//! Promises: nothing correct rests on it, only progress: what passes is still checked against the locks where it is applied. A
+//! reservation ends by itself, so that nobody waits for one who has gone. An older request passes a younger one's reservation, so
+//! that two that want each other's keys never wait for each other (wait-die: Rosenkrantz, Stearns and Lewis 1978, "System Level
+//! Concurrency Control for Distributed Database Systems").
+//! Leaves out: the locks themselves (`store_db::cross`), which know pointers; here a key is one thing.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use proto::store::identity::Id;
+use proto::store::operation::Action;
+use proto::store::{Identity, Returning, Txn};
+
+/// How long a key is kept for whoever found it locked; tries come more often.
+const KEPT: Duration = Duration::from_millis(60);
+/// Keys that are kept at once, at most: others are then left to chance.
+const KEYS_MAX: usize = 16_384;
+
+/// Whose a request is, oldest first; the same in all its tries.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Who {
+    /// When it was made, milliseconds since 1970.
+    pub(crate) began_ms: i64,
+    /// Its id.
+    pub(crate) request: Bytes,
+}
+
+impl Who {
+    /// Of a request that has a name of its own.
+    pub(crate) fn named(identity: &Identity) -> Option<Who> {
+        match &identity.id {
+            Some(Id::User(user)) => Some(Who { began_ms: user.created_ms, request: user.id.clone() }),
+            _ => None,
+        }
+    }
+}
+
+/// What a transaction does with a key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Use {
+    /// It looks.
+    Shared,
+    /// It adds, and does not tell what came of it.
+    Increment,
+    /// Anything else.
+    Exclusive,
+}
+
+impl Use {
+    fn goes_with(self, other: Use) -> bool {
+        self == other && self != Use::Exclusive
+    }
+}
+
+/// What a transaction does with each of its keys.
+pub(crate) fn uses(txn: &Txn) -> HashMap<Bytes, Use> {
+    let mut uses: HashMap<Bytes, Use> = HashMap::new();
+    let mut note = |key: &Bytes, kind: Use| {
+        uses.entry(key.clone())
+            .and_modify(|known| *known = if *known == kind { kind } else { Use::Exclusive })
+            .or_insert(kind);
+    };
+    txn.guards.iter().for_each(|guard| note(&guard.key, Use::Shared));
+    for operation in &txn.operations {
+        let kind = match &operation.action {
+            Some(Action::Get(_)) => Use::Shared,
+            Some(Action::Add(_)) if operation.returning() == Returning::Meta => Use::Increment,
+            _ => Use::Exclusive,
+        };
+        note(&operation.key, kind);
+    }
+    uses
+}
+
+struct Reservation {
+    who: Who,
+    kind: Use,
+    until: Instant,
+}
+
+/// The reservations of one group's leader.
+#[derive(Default)]
+pub(crate) struct Gate {
+    kept: Mutex<HashMap<Bytes, Reservation>>,
+    /// How many, for who only wants to know that there are none.
+    count: AtomicUsize,
+}
+
+impl Gate {
+    /// Whether a request may go on: nobody older keeps one of its keys for something that does not go with it.
+    pub(crate) fn admits(&self, who: Option<&Who>, txn: &Txn) -> bool {
+        if self.is_open() {
+            return true;
+        }
+        let now = Instant::now();
+        let kept = self.kept.lock();
+        let passes = |key: &Bytes, kind: Use| {
+            kept.get(key).is_none_or(|one| {
+                one.until <= now || one.kind.goes_with(kind) || who.is_some_and(|who| *who <= one.who)
+            })
+        };
+        uses(txn).iter().all(|(key, kind)| passes(key, *kind))
+    }
+
+    /// A request found its keys locked: they are kept for its next try.
+    pub(crate) fn keep(&self, who: &Who, txn: &Txn) {
+        let now = Instant::now();
+        let mut kept = self.kept.lock();
+        kept.retain(|_, one| one.until > now);
+        for (key, kind) in uses(txn) {
+            let is_free = kept.get(&key).is_none_or(|one| *who <= one.who);
+            if is_free && (kept.len() < KEYS_MAX || kept.contains_key(&key)) {
+                kept.insert(key, Reservation { who: who.clone(), kind, until: now + KEPT });
+            }
+        }
+        self.count.store(kept.len(), Ordering::Relaxed);
+    }
+
+    /// A request is through, or needs nothing any more.
+    pub(crate) fn release(&self, who: &Who) {
+        if self.is_open() {
+            return;
+        }
+        let mut kept = self.kept.lock();
+        kept.retain(|_, one| one.who != *who);
+        self.count.store(kept.len(), Ordering::Relaxed);
+    }
+
+    /// Whether nothing is kept.
+    pub(crate) fn is_open(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn who(began_ms: i64) -> Who {
+        Who { began_ms, request: Bytes::from(began_ms.to_string()) }
+    }
+
+    fn put() -> Txn {
+        Txn::new().put("k", 1, "x")
+    }
+
+    fn add() -> Txn {
+        Txn::new().guard_exists("other").add("k", 1, "/n", 1, None)
+    }
+
+    fn look() -> Txn {
+        Txn::new().guard_exists("k").put("elsewhere", 1, "x")
+    }
+
+    #[test]
+    fn younger_ones_wait_for_who_found_a_lock_and_older_ones_pass() {
+        let gate = Gate::default();
+        assert!(gate.is_open() && gate.admits(None, &put()));
+        gate.keep(&who(5), &put());
+        for waits in [&add(), &look(), &put()] {
+            assert!(!gate.admits(Some(&who(6)), waits) && !gate.admits(None, waits));
+            assert!(gate.admits(Some(&who(5)), waits) && gate.admits(Some(&who(4)), waits));
+        }
+        assert!(gate.admits(None, &Txn::new().put("another", 1, "x")));
+        // An older one takes the place, a younger one does not.
+        gate.keep(&who(7), &put());
+        gate.release(&who(7));
+        assert!(!gate.admits(None, &put()));
+        gate.keep(&who(3), &put());
+        gate.release(&who(5));
+        assert!(!gate.admits(Some(&who(4)), &put()));
+        gate.release(&who(3));
+        assert!(gate.is_open());
+    }
+
+    #[test]
+    fn what_goes_together_never_waits() {
+        let gate = Gate::default();
+        gate.keep(&who(5), &add());
+        assert!(gate.admits(None, &add()) && !gate.admits(None, &look()) && !gate.admits(None, &put()));
+        gate.release(&who(5));
+        gate.keep(&who(5), &look());
+        let another = Txn::new().guard_exists("k").get("k");
+        assert!(gate.admits(None, &another) && !gate.admits(None, &add()));
+        let told = Txn::new().add("k", 1, "/n", 1, None).returning_after();
+        assert_eq!(uses(&told)[&Bytes::from("k")], Use::Exclusive, "who adds and is told has seen it");
+        assert_eq!(uses(&look().add("k", 1, "/n", 1, None))[&Bytes::from("k")], Use::Exclusive);
+    }
+
+    #[test]
+    fn nobody_waits_for_one_who_has_gone() {
+        let gate = Gate::default();
+        gate.keep(&who(5), &put());
+        gate.kept.lock().values_mut().for_each(|one| one.until = Instant::now());
+        assert!(gate.admits(None, &put()));
+        gate.keep(&who(9), &Txn::new().put("another", 1, "x"));
+        assert_eq!(gate.kept.lock().len(), 1, "it is cleared away");
+    }
+}
