@@ -52,6 +52,8 @@ pub fn code_of(reason: FailureReason) -> Code {
         | FailureReason::ClocksApart
         | FailureReason::ChangeNotYet
         | FailureReason::TransferGivenUp
+        | FailureReason::Locked
+        | FailureReason::Frozen
         | FailureReason::Diverged => Code::Unavailable,
         FailureReason::Overloaded | FailureReason::OutOfSpace => Code::ResourceExhausted,
         FailureReason::UnknownOutcome => Code::Unknown,
@@ -71,6 +73,8 @@ pub fn code_of(reason: FailureReason) -> Code {
 #[must_use]
 pub fn retry_after(reason: FailureReason) -> Option<Duration> {
     match reason {
+        FailureReason::Locked => Some(Duration::from_millis(2)),
+        FailureReason::Frozen => Some(Duration::from_millis(10)),
         FailureReason::NotLeader | FailureReason::UnknownOutcome => Some(Duration::from_millis(50)),
         FailureReason::Overloaded | FailureReason::ChangeNotYet => Some(Duration::from_millis(100)),
         FailureReason::NotServing
@@ -184,7 +188,7 @@ pub fn error_from(failure: &Failure) -> Error {
         | FailureReason::NotServing
         | FailureReason::TransferGivenUp
         | FailureReason::ChangeNotYet => retry(Cause::Away),
-        FailureReason::Overloaded => retry(Cause::Busy),
+        FailureReason::Overloaded | FailureReason::Locked | FailureReason::Frozen => retry(Cause::Busy),
         FailureReason::OutOfSpace => retry(Cause::OutOfSpace),
         FailureReason::ClocksApart => retry(Cause::ClocksApart),
         FailureReason::Diverged => retry(Cause::Diverged),
@@ -226,7 +230,7 @@ mod tests {
             assert_eq!(status.code() as i32, failure.code);
             assert_eq!(failure_from(&status), failure);
         }
-        assert!(FailureReason::try_from(20).is_err(), "a new reason needs a row in the table");
+        assert!(FailureReason::try_from(22).is_err(), "a new reason needs a row in the table");
     }
 
     #[test]

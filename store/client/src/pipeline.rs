@@ -125,6 +125,9 @@ fn mixed_up(answer: &Response) -> Error {
         Response::Get(_) => "a get",
         Response::Scan(_) => "a scan",
         Response::Outcome(_) => "an outcome",
+        Response::Prepare(_) => "a prepare",
+        Response::Finish(_) => "a finish",
+        Response::Ask(_) => "a question about a decision",
         Response::Failure(_) => "a failure",
     };
     Error::Unknown { message: format!("the node sent the answer of {kind} to another operation") }

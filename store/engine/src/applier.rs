@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use proto::store::AppliedState;
+use proto::store::{AppliedState, FailureReason};
 use store_core::mutant;
 use store_core::{Checkpoint, Entry, Offset, Position};
 use store_db::{Recent, Table, checkpoints, state};
@@ -269,9 +269,17 @@ impl<D: Disk, T: Table> Applier<D, T> {
             store_db::Reply::Refused(refused) => {
                 Reply::Refused { position, reason: refused.reason, message: refused.message }
             }
-            store_db::Reply::None | store_db::Reply::PublishMark(_) | store_db::Reply::Audit { .. } => {
-                Reply::Done { position }
+            store_db::Reply::Locked(_) => {
+                let message = "a transaction over several groups that is not decided yet is in the way";
+                Reply::Refused { position, reason: FailureReason::Locked, message: message.to_owned() }
             }
+            // Nobody asks for a prepare, a finish or a forget yet.
+            store_db::Reply::None
+            | store_db::Reply::PublishMark(_)
+            | store_db::Reply::Audit { .. }
+            | store_db::Reply::Prepared(_)
+            | store_db::Reply::Finished(_)
+            | store_db::Reply::Forgotten => Reply::Done { position },
         };
         outs.push(ApplierOut::Answer { request_id, reply });
     }

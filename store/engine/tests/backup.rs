@@ -18,7 +18,7 @@ const INCARNATION: u64 = 77;
 
 fn members(incarnation: u64) -> Membership {
     let voter = Member { node: 1, incarnation, address: "localhost:1".to_owned(), ..Member::default() };
-    Membership { voters: vec![voter], outgoing: Vec::new(), learners: Vec::new() }
+    Membership { voters: vec![voter], ..Membership::default() }
 }
 
 fn identity() -> Identity {

@@ -107,7 +107,7 @@ pub(crate) fn membership(initial_members: &[InitialMember]) -> Membership {
     };
     let mut voters: Vec<Member> = initial_members.iter().map(member).collect();
     voters.sort_by_key(|voter| voter.node);
-    Membership { voters, outgoing: Vec::new(), learners: Vec::new() }
+    Membership { voters, ..Membership::default() }
 }
 
 /// Whether the folder of a node holds a replica already.

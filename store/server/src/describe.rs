@@ -59,7 +59,7 @@ fn request(payload: &Bytes) -> Bytes {
 
 fn membership(payload: &Bytes) -> String {
     match Membership::decode(payload.clone()) {
-        Ok(Membership { voters, outgoing, learners }) => {
+        Ok(Membership { voters, outgoing, learners, owned: _ }) => {
             // Two folders of one node are two members.
             let named = |members: &[proto::store::Member]| {
                 let each = members
@@ -98,6 +98,9 @@ fn command(payload: &Bytes) -> (&'static str, String) {
             ("publish-mark", format!("changes up to {} are published", mark.offset))
         }
         Some(Kind::Audit(audit)) => ("audit", audited(&audit.prefixes)),
+        Some(Kind::Prepare(prepare)) => ("prepare", format!("{} branches", prepare.branches.len())),
+        Some(Kind::Finish(finish)) => ("finish", format!("{} branches", finish.finishes.len())),
+        Some(Kind::Forget(forget)) => ("forget", format!("{} decisions", forget.ids.len())),
         Some(Kind::RaiseVersion(raise)) => ("raise-version", format!("state machine {}", raise.version)),
         None => ("command", "of a newer release".to_owned()),
     }
@@ -212,7 +215,12 @@ mod tests {
         };
         let summary = |voters: &[u64], outgoing: &[u64], learners: &[u64]| {
             let of = |nodes: &[u64]| nodes.iter().map(|node| member(*node, *node << 32)).collect();
-            let members = Membership { voters: of(voters), outgoing: of(outgoing), learners: of(learners) };
+            let members = Membership {
+                voters: of(voters),
+                outgoing: of(outgoing),
+                learners: of(learners),
+                owned: None,
+            };
             let payload = members.encode_to_vec().into();
             let position = Position::new(1, 1);
             let entry = Entry { position, log_time_ms: 0, kind: EntryKind::Membership, payload };

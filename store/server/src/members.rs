@@ -123,6 +123,7 @@ mod tests {
             voters: vec![member(1, 1), member(3, 103)],
             outgoing: vec![member(1, 1), member(3, 3)],
             learners: vec![member(4, 4)],
+            owned: None,
         }
     }
 

@@ -57,6 +57,9 @@ fn set_route(request: &mut PipelineRequest, route: Route) {
         Some(pipeline_request::Request::Get(get)) => &mut get.route,
         Some(pipeline_request::Request::Scan(scan)) => &mut scan.route,
         Some(pipeline_request::Request::Outcome(outcome)) => &mut outcome.route,
+        Some(pipeline_request::Request::Prepare(prepare)) => &mut prepare.route,
+        Some(pipeline_request::Request::Finish(finish)) => &mut finish.route,
+        Some(pipeline_request::Request::Ask(ask)) => &mut ask.route,
         None => return,
     };
     *place = Some(route);

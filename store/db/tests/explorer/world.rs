@@ -457,7 +457,8 @@ impl World {
                     let parts = self.scene.parts(&self.keys, *number);
                     parts.iter().any(|(at, part)| *at == group && part.txn == branch.txn)
                 };
-                let number = numbers.into_iter().find(is_of).expect("a try has this part");
+                let number =
+                    numbers.into_iter().find(is_of).expect("a group tells nothing of what is not its own");
                 assert!(
                     !self.model.can_do(&self.scene, number, Some(group)),
                     "a refusal is true: try {number}"

@@ -8,7 +8,7 @@ use proto::store::{
 };
 use store_client::failure::{failure, invalid};
 use store_core::Offset;
-use store_db::{Read, query, state};
+use store_db::{Read, cross, query, state};
 
 use super::request::PendingRequest;
 
@@ -24,7 +24,11 @@ pub fn run(
     answers: &mut Vec<Response>,
 ) -> Result<(), store_db::Error> {
     let state = state::read(read)?;
-    let at = At { applied: state::applied(&state), log_id: state::log_id(&state) };
+    let at = At {
+        applied: state::applied(&state),
+        log_id: state::log_id(&state),
+        has_prepared: state.prepared_count > 0,
+    };
     let mut bytes = 0;
     for (request, ready) in reads {
         let answer = match gone_back(*ready, at.applied) {
@@ -45,6 +49,8 @@ pub fn run(
 struct At {
     applied: Position,
     log_id: u64,
+    /// A branch of a transaction over several groups is prepared.
+    has_prepared: bool,
 }
 
 fn one(read: &impl Read, request: &PendingRequest, at: At) -> Result<Response, store_db::Error> {
@@ -63,7 +69,8 @@ fn one(read: &impl Read, request: &PendingRequest, at: At) -> Result<Response, s
 fn get(read: &impl Read, request: &GetRequest, at: At) -> Result<GetResponse, store_db::Error> {
     let record = query::get(read, &request.key)?;
     let status = if record.is_some() { Status::Success } else { Status::Error };
-    Ok(GetResponse { status: status.into(), record, applied: Some(at.applied), log_id: at.log_id })
+    let pending = at.has_prepared && !cross::intents(read, &request.key)?.is_empty();
+    Ok(GetResponse { status: status.into(), record, applied: Some(at.applied), log_id: at.log_id, pending })
 }
 
 fn scan(read: &impl Read, request: &ScanRequest, applied: Position) -> Result<ScanResponse, store_db::Error> {

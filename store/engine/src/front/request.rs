@@ -86,6 +86,9 @@ pub fn admit(request: PipelineRequest, standing: &impl Standing) -> Result<Admit
         Request::Get(get) => get.route,
         Request::Scan(scan) => scan.route,
         Request::Outcome(outcome) => outcome.route,
+        Request::Prepare(_) | Request::Finish(_) | Request::Ask(_) => {
+            return Err(invalid("request", "is not served yet: it is of transactions over several groups"));
+        }
     };
     standing.check_route(route.as_ref())?;
     let kind = match request {
@@ -95,6 +98,9 @@ pub fn admit(request: PipelineRequest, standing: &impl Standing) -> Result<Admit
         }
         Request::Get(get) => return Ok(Admitted::Read(PendingRequest::Get(get))),
         Request::Scan(scan) => return Ok(Admitted::Read(PendingRequest::Scan(scan))),
+        Request::Prepare(_) | Request::Finish(_) | Request::Ask(_) => {
+            return Err(invalid("request", "is not served yet: it is of transactions over several groups"));
+        }
     };
     client_command(kind, standing).map(Admitted::Write)
 }

@@ -98,6 +98,8 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             voters: membership.voters.iter().map(with_address).collect(),
             outgoing: membership.outgoing.iter().map(with_address).collect(),
             learners: membership.learners.iter().map(with_address).collect(),
+            // Said by the membership that founds a group, and by no later one.
+            owned: None,
         }
     }
 }
