@@ -354,7 +354,7 @@ impl World {
         let at = usize::try_from(epoch).unwrap() - 1;
         match purpose {
             Purpose::First => {
-                let found = self.groups[group].table.read(|read| cross::decisions(read)).unwrap();
+                let found = self.groups[group].table.read(cross::decisions).unwrap();
                 let branches = |row: &proto::store::Decision| {
                     row.branches.iter().map(|branch| (arc(branch.range), branch.offset)).collect()
                 };
@@ -410,15 +410,15 @@ impl World {
     ) {
         if reply.commits() {
             self.model.execute(&self.scene, number);
-            let rows = self.groups[group].table.read(|read| cross::decisions(read)).unwrap();
+            let rows = self.groups[group].table.read(cross::decisions).unwrap();
             let row = rows.into_iter().find(|(known, _)| *known == id).expect("a decision has a row").1;
             for (at, branch) in groups.iter().zip(&row.branches) {
                 self.model.committed(id, *at, branch.offset);
             }
             seen.decided += 1;
         } else {
-            let is_own = id.epoch
-                == self.groups[group].table.read(|read| state::read(read)).unwrap().applied.unwrap().epoch;
+            let is_own =
+                id.epoch == self.groups[group].table.read(state::read).unwrap().applied.unwrap().epoch;
             let is_invalid = matches!(reply, Reply::Refused(why) if why.reason == FailureReason::Invalid);
             assert!(!(is_own && is_invalid), "a leader appends no decision that is none: {reply:?}");
             self.is_true_refusal(group, number, reply);
