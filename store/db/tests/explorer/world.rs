@@ -289,6 +289,7 @@ impl World {
                 self.append(to, self.groups[to].epoch, kind, Purpose::Prepare(branch));
             }
             Fact::Finish { to, finishing } => {
+                let to = if self.random.one_in(12) { self.random.below(self.groups.len()) } else { to };
                 let id = finishing.id.unwrap();
                 let table = &self.groups[to].table;
                 if table.read(|read| cross::is_finished(read, id, finishing.offset)).unwrap() {
