@@ -265,6 +265,11 @@ impl World {
         part: Branch,
         branches: Vec<coordinate::Branch<(usize, Vec<IndexedResult>)>>,
     ) {
+        // The log may be full.
+        if self.random.one_in(10) {
+            let at = usize::try_from(epoch).unwrap() - 1;
+            return self.lead(group, at, Input::NotAppended(id, Hindrance::Overloaded));
+        }
         let id = to_wire(id);
         let at: Vec<usize> = branches.iter().map(|branch| branch.results.0).collect();
         let decided = branches.into_iter().map(|branch| DecidedBranch {
