@@ -37,7 +37,7 @@ pub(super) enum Purpose {
     Refusal(CrossId, usize),
     Local(usize),
     Outcome(usize),
-    Prepare(Branch),
+    Prepare(Vec<Branch>),
     Finish,
     Forget(CrossId),
 }
@@ -290,8 +290,16 @@ impl World {
             Fact::Prepare { to, branch } => {
                 // Some go astray.
                 let to = if self.random.one_in(12) { self.random.below(self.groups.len()) } else { to };
-                let kind = Kind::Prepare(PrepareCommand { branches: vec![branch.clone()] });
-                self.append(to, self.groups[to].epoch, kind, Purpose::Prepare(branch));
+                let mut branches = vec![branch];
+                let others = self.facts.iter().filter_map(|fact| match fact {
+                    Fact::Prepare { to: other, branch } if *other == to => Some(branch.clone()),
+                    _ => None,
+                });
+                let others: Vec<Branch> = others.collect();
+                // Several in one entry, now and then twice the same.
+                branches.extend(others.into_iter().filter(|_| self.random.one_in(6)));
+                let kind = Kind::Prepare(PrepareCommand { branches: branches.clone() });
+                self.append(to, self.groups[to].epoch, kind, Purpose::Prepare(branches));
             }
             Fact::Finish { to, finishing } => {
                 let to = if self.random.one_in(12) { self.random.below(self.groups.len()) } else { to };
@@ -303,7 +311,14 @@ impl World {
                         ack: FinishAck { id: Some(id), offset: finishing.offset, range },
                     });
                 }
-                let kind = Kind::Finish(FinishCommand { finishes: vec![finishing] });
+                let mut finishes = vec![finishing];
+                let others = self.facts.iter().filter_map(|fact| match fact {
+                    Fact::Finish { to: other, finishing } if *other == to => Some(*finishing),
+                    _ => None,
+                });
+                let others: Vec<Finishing> = others.collect();
+                finishes.extend(others.into_iter().filter(|_| self.random.one_in(6)));
+                let kind = Kind::Finish(FinishCommand { finishes });
                 self.append(to, self.groups[to].epoch, kind, Purpose::Finish);
             }
             Fact::Answer { from, answer } => self.hear_answer(from, &answer),
@@ -392,7 +407,7 @@ impl World {
                 self.answered(number, &reply);
             }
             Purpose::Outcome(request) => self.heard_outcome(request, &reply),
-            Purpose::Prepare(branch) => self.prepared(group, &branch, reply, seen),
+            Purpose::Prepare(branches) => self.prepared(group, &branches, reply, seen),
             Purpose::Finish => {
                 let Reply::Finished(acks) = reply else { panic!("{reply:?}") };
                 acks.into_iter().for_each(|ack| self.tell(Fact::Ack { ack }));
@@ -453,9 +468,14 @@ impl World {
         }
     }
 
-    fn prepared(&mut self, group: usize, branch: &Branch, reply: Reply, seen: &mut Seen) {
-        let Reply::Prepared(mut answers) = reply else { panic!("{reply:?}") };
-        let answer = answers.remove(0);
+    fn prepared(&mut self, group: usize, branches: &[Branch], reply: Reply, seen: &mut Seen) {
+        let Reply::Prepared(answers) = reply else { panic!("{reply:?}") };
+        for (branch, answer) in branches.iter().zip(answers) {
+            self.prepared_one(group, branch, answer, seen);
+        }
+    }
+
+    fn prepared_one(&mut self, group: usize, branch: &Branch, answer: PrepareAnswer, seen: &mut Seen) {
         match answer.verdict.as_ref().unwrap() {
             Verdict::Failed(_) => {
                 let numbers = 0..self.scene.tries.len();
