@@ -1,4 +1,4 @@
-//! What of a transaction in the log is asked again where it is applied, after admission has asked it and more.
+//! The checks of a transaction that are made again where it is applied, after admission has made them and more.
 //!
 //! Promises: what passes can be evaluated on every replica; what does not is refused, or stops them all.
 

@@ -203,6 +203,36 @@ fn a_copied_data_file_is_not_trusted_unless_clean() {
     assert_eq!(open(folder.path(), "boot").1, Verdict::Discarded(Reason::Unclean), "another inode");
 }
 
+/// Version 0.1 had six spaces.
+#[test]
+fn a_database_of_an_earlier_version_gets_the_spaces_that_it_lacks() {
+    let (earlier, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let environment =
+        lmdb::Environment::new().set_max_dbs(6).set_map_size(64 << 20).open(earlier.path()).unwrap();
+    for space in &Space::ALL[..6] {
+        let made = environment.create_db(Some(space.name()), lmdb::DatabaseFlags::empty()).unwrap();
+        let mut writing = environment.begin_rw_txn().unwrap();
+        for n in 0..200u32 {
+            writing.put(made, &n.to_be_bytes(), &[7u8; 900], lmdb::WriteFlags::empty()).unwrap();
+        }
+        lmdb::Transaction::commit(writing).unwrap();
+    }
+    drop(environment);
+    let (table, _) = open(folder.path(), "boot");
+    table.sync().unwrap();
+    drop(table);
+    std::fs::copy(earlier.path().join("data.mdb"), folder.path().join("data.mdb")).unwrap();
+    for _ in 0..2 {
+        let (table, verdict) = open(folder.path(), "boot");
+        assert_eq!(verdict, Verdict::Trusted);
+        assert!(has(&table, &7u32.to_be_bytes()));
+        for space in [Space::Prepared, Space::Locks, Space::Decisions] {
+            table.write(|write| write.put(space, b"k", b"v")).unwrap();
+        }
+        table.sync().unwrap();
+    }
+}
+
 #[test]
 fn marks_that_are_gone_or_torn_are_not_trusted() {
     for keep in [0, 10, 30] {

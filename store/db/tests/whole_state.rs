@@ -11,8 +11,9 @@ use prost::Message as _;
 use proto::store::command::Kind;
 use proto::store::scan_request::Range;
 use proto::store::{
-    AuditCommand, Command, Identity, KeyRange, Member, Membership, OutcomeCommand, PublishMark, Quote,
-    RaiseVersion, Txn,
+    AuditCommand, Branch, Command, CrossId, Decide, DecidedBranch, FinishCommand, Finishing, ForgetCommand,
+    Identity, KeyRange, Member, Membership, OutcomeCommand, Owned, PrepareCommand, PublishMark, Quote,
+    RaiseVersion, Txn, TxnCommand,
 };
 use store_core::types::{Entry, EntryKind, Position};
 use store_db::changes::{self, Feed};
@@ -70,18 +71,55 @@ fn identity() -> impl Strategy<Value = Option<Identity>> {
     ]
 }
 
-fn kind() -> impl Strategy<Value = Kind> {
+fn txn() -> impl Strategy<Value = Txn> {
     let txn = (prop::collection::vec(guard(), 0..2), prop::collection::vec(operation(), 1..5));
-    let txn = txn.prop_map(|(guards, operations)| {
+    txn.prop_map(|(guards, operations)| {
         let all = guards.into_iter().chain(operations);
         all.fold(Txn::new(), |mut txn, part| {
             txn.guards.extend(part.guards);
             txn.operations.extend(part.operations);
             txn
         })
+    })
+}
+
+/// What the log has of transactions over several groups: all of them few, so that they meet.
+fn cross() -> impl Strategy<Value = Kind> {
+    let id =
+        || (1..3u64, 1..4u64, 1..4u64).prop_map(|(group, epoch, number)| CrossId::of(group, epoch, number));
+    let places = |count: usize| (0..u32::try_from(count).unwrap()).collect::<Vec<u32>>();
+    let branch = (id(), txn()).prop_map(move |(id, txn)| Branch {
+        id: Some(id),
+        range: Some(Owned::whole()),
+        guards: places(txn.guards.len()),
+        operations: places(txn.operations.len()),
+        txn: Some(txn),
+        decider_tag_hash: 5,
+    });
+    let finishing = (id(), 0..40u64, any::<bool>()).prop_map(|(id, offset, commit)| Finishing {
+        id: Some(id),
+        offset,
+        range: Some(Owned::whole()),
+        commit,
+    });
+    let decision = (id(), txn(), identity()).prop_map(move |(id, txn, identity)| {
+        let branch = DecidedBranch { group: 2, range: Some(Owned::whole()), offset: 4, results: Vec::new() };
+        let (guards, operations) = (places(txn.guards.len()), places(txn.operations.len()));
+        let decide = Decide { id: Some(id), branches: vec![branch], guards, operations, refusal: None };
+        Kind::Txn(TxnCommand { txn: Some(txn), identity, decide: Some(decide) })
     });
     prop_oneof![
-        8 => (txn, identity()).prop_map(|(txn, identity)| txn_kind(txn, identity)),
+        prop::collection::vec(branch, 1..4).prop_map(|branches| Kind::Prepare(PrepareCommand { branches })),
+        prop::collection::vec(finishing, 1..9).prop_map(|finishes| Kind::Finish(FinishCommand { finishes })),
+        decision,
+        prop::collection::vec(id(), 1..4).prop_map(|ids| Kind::Forget(ForgetCommand { ids })),
+    ]
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        8 => (txn(), identity()).prop_map(|(txn, identity)| txn_kind(txn, identity)),
+        6 => cross(),
         1 => (key(), identity()).prop_map(|(tag, identity)| Kind::Outcome(OutcomeCommand { tag, identity })),
         1 => (0..9u64).prop_map(|offset| Kind::PublishMark(PublishMark { offset })),
     ]
@@ -95,11 +133,18 @@ fn history() -> impl Strategy<Value = Vec<(Kind, i64)>> {
 
 fn entries(history: Vec<(Kind, i64)>) -> Vec<Entry<Bytes>> {
     let mut log_time_ms = 1_000_000;
-    let timestamped = (1..).zip(history).map(|(offset, (kind, passes))| {
+    let founding = Membership { owned: Some(Owned::whole()), ..Membership::default() };
+    let founding = Entry {
+        position: Position::new(1, 1),
+        log_time_ms,
+        kind: EntryKind::Membership,
+        payload: founding.encode_to_vec().into(),
+    };
+    let timestamped = (2..).zip(history).map(|(offset, (kind, passes))| {
         log_time_ms += passes;
         entry(1 + offset / 20, offset, log_time_ms, kind)
     });
-    timestamped.collect()
+    std::iter::once(founding).chain(timestamped).collect()
 }
 
 fn exported<T: Table>(table: &T) -> Vec<Bytes> {
@@ -166,6 +211,13 @@ fn check_accounts(table: &Memory) {
         replies.map(|row| (row.1.len() + row.2.len()) as u64 + 128).sum::<u64>()
     );
     assert_eq!(state.change_rows, count(Space::Changes));
+    assert_eq!(
+        (state.prepared_count, state.decided_count),
+        (count(Space::Prepared), count(Space::Decisions))
+    );
+    let of_prepares = rows.iter().filter(|row| matches!(row.0, Space::Prepared | Space::Locks));
+    let bytes = of_prepares.map(|row| (row.1.len() + row.2.len()) as u64).sum::<u64>();
+    assert_eq!(state.prepared_bytes, bytes);
     let sessions = rows.iter().filter(|row| row.0 == Space::Sessions && row.1.len() == 16);
     for session in sessions {
         let answers = rows.iter().filter(|row| row.0 == Space::Sessions && row.1.len() == 24);

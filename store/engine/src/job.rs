@@ -530,11 +530,11 @@ pub enum Reply {
     /// It is committed; what became of it is not known here, since the table turned out to be wrong before it came to
     /// it. The same identity settles it elsewhere.
     Unknown,
-    /// It was not executed, and never will be under this identity.
+    /// It was not executed, and never will be under this identity; with `LOCKED`, it may be later.
     Refused {
         /// Where this was decided.
         position: Position,
-        /// `INVALID`, `ID_REUSED`, `EXPIRED_ID` or `CLOSED_ID`.
+        /// `INVALID`, `ID_REUSED`, `EXPIRED_ID`, `CLOSED_ID`, `WRONG_ROUTE`, `OVERLOADED` or `LOCKED`.
         reason: proto::store::FailureReason,
         /// For people.
         message: String,

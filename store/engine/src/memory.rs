@@ -16,8 +16,9 @@ use prost::Message as _;
 use proto::check::Violation;
 use proto::store::command::Kind;
 use proto::store::{
-    ChangesResponse, Command, Freshness, Identity, OutcomeCommand, OutcomeRequest, OutcomeResponse,
-    Position as WirePosition, Route, ScanRequest, Txn, TxnCommand, TxnResponse, changes_response,
+    ChangesResponse, Command, FailureReason, Freshness, Identity, OutcomeCommand, OutcomeRequest,
+    OutcomeResponse, Position as WirePosition, Route, ScanRequest, Txn, TxnCommand, TxnResponse,
+    changes_response,
 };
 use store_client::failure::{error_from, failure, invalid};
 use store_client::{Cause, Error, Got, Group, Page, Range, Store, now_ms};
@@ -267,6 +268,7 @@ fn checked(checked: Result<(), Violation>) -> Result<(), Error> {
 fn unexpected(reply: Reply) -> Error {
     match reply {
         Reply::Refused(refused) => error_from(&failure(refused.reason, refused.message)),
+        Reply::Locked(_) => error_from(&failure(FailureReason::Locked, "another transaction is in the way")),
         other => Error::Unknown { message: format!("an answer of another kind: {other:?}") },
     }
 }

@@ -121,6 +121,9 @@ pub enum Input<C: Contents> {
     Failed(CrossId, C::Failure),
     /// A participant cannot prepare now, or has not answered in time.
     Hindered(CrossId, Hindrance),
+    /// The log has not taken the entry of a decision or of a refusal, and never will: it was refused before anything of it was
+    /// written. Not whatever only looks like that, such as leadership lost on the way.
+    NotAppended(CrossId, Hindrance),
     /// The entry of a decision or of a refusal is applied.
     Applied {
         /// Of which transaction.

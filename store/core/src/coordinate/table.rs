@@ -72,6 +72,11 @@ impl<C: Contents> Coordinator<C> {
             Input::Prepared(id, branch) => self.prepared(id, branch, &mut out),
             Input::Failed(id, failure) => self.failed(id, failure, &mut out),
             Input::Hindered(id, hindrance) => self.hindered(id, hindrance, &mut out),
+            Input::NotAppended(id, hindrance) => {
+                if let Some(Open::Appended { .. }) = self.open.get(&id) {
+                    self.give_up(id, hindrance, &mut out);
+                }
+            }
             Input::Applied { id, is_committed } => self.applied(id, is_committed, &mut out),
             Input::Acked(id, offset, range) => self.acked(id, offset, range, &mut out),
             Input::Forgotten(id) => {
@@ -198,9 +203,12 @@ impl<C: Contents> Coordinator<C> {
             Some(Open::Appended { .. }) => mutant!(GivesUpAfterAppend),
             _ => false,
         };
-        if !may_give_up {
-            return;
+        if may_give_up {
+            self.give_up(id, hindrance, out);
         }
+    }
+
+    fn give_up(&mut self, id: CrossId, hindrance: Hindrance, out: &mut Vec<Output<C>>) {
         let (request, parts) = match self.open.remove(&id) {
             Some(Open::Preparing { request, parts, .. }) => {
                 self.preparing -= 1;

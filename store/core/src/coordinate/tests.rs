@@ -115,6 +115,22 @@ fn a_failure_is_appended_before_anybody_hears_of_it() {
 }
 
 #[test]
+fn what_the_log_has_not_taken_is_given_up() {
+    let mut coordinator = appended();
+    let out = coordinator.step(Input::NotAppended(id(1), Hindrance::Overloaded));
+    assert!(matches!(
+        out[..],
+        [Output::GiveUp(8, Hindrance::Overloaded), Output::Abort { .. }, Output::Abort { .. }]
+    ));
+    assert_eq!((coordinator.ask(id(1)), coordinator.counts()), (Standing::Look, (0, 0)));
+    let mut coordinator = begun();
+    assert!(
+        coordinator.step(Input::NotAppended(id(1), Hindrance::Overloaded)).is_empty(),
+        "it was not to be appended"
+    );
+}
+
+#[test]
 fn what_is_hindered_is_given_up_and_all_are_told() {
     let mut coordinator = begun();
     assert_eq!(coordinator.ask(id(1)), Standing::Preparing);

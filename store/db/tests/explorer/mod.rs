@@ -14,6 +14,7 @@
 //! that waits and no row, and the right values.
 #![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub)]
 
+mod check;
 pub mod model;
 pub mod scene;
 mod world;

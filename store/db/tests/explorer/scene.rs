@@ -4,6 +4,8 @@
 use bytes::Bytes;
 use proto::store::{Branch, Identity, Owned, Txn};
 
+use Want::{Add, Is, Put};
+
 /// What a request wants of one key, whose record is `{"n": value}`.
 #[derive(Clone, Copy, Debug)]
 pub enum Want {
@@ -43,115 +45,102 @@ fn a_try(request: usize, attempt: u32, tag: usize, wants: &[(usize, Want)]) -> T
 
 /// All of them.
 pub fn all() -> Vec<Scene> {
-    use Want::{Add, Is, Put};
-    let scene = |name, values: &[i64], groups: &[usize], tries: Vec<Try>| Scene {
-        name,
-        values: values.to_vec(),
-        groups: groups.to_vec(),
-        tries,
-        leader_changes: 3,
-        outcomes: true,
-    };
-    let order = |request, attempt| a_try(request, attempt, 0, &[(0, Add(1, 0)), (1, Add(-1, 0))]);
-    let order3 = |request| a_try(request, 1, 0, &[(0, Add(1, 0)), (1, Add(-1, 0)), (2, Add(-1, 0))]);
-    let stock = |key, amount, minimum| (key, Add(amount, minimum));
+    [requests(), numbers(), guards(), vec![everything()]].concat()
+}
+
+fn scene(name: &'static str, values: &[i64], groups: &[usize], tries: Vec<Try>) -> Scene {
+    let (values, groups) = (values.to_vec(), groups.to_vec());
+    Scene { name, values, groups, tries, leader_changes: 3, outcomes: true }
+}
+
+fn order(request: usize, attempt: u32) -> Try {
+    a_try(request, attempt, 0, &[(0, Add(1, 0)), (1, Add(-1, 0))])
+}
+
+fn stock(key: usize, amount: i64, minimum: i64) -> (usize, Want) {
+    (key, Add(amount, minimum))
+}
+
+/// One request in several tries, and another attempt of it with other guards.
+fn requests() -> Vec<Scene> {
+    let order3 = || a_try(0, 1, 0, &[(0, Add(1, 0)), (1, Add(-1, 0)), (2, Add(-1, 0))]);
+    let delivery = a_try(1, 1, 1, &[stock(1, 1, 0)]);
+    let attempts = vec![
+        a_try(0, 1, 0, &[(0, Add(1, 0)), (1, Is(0))]),
+        a_try(0, 2, 0, &[(0, Add(1, 0)), (1, Is(1))]),
+        a_try(1, 1, 1, &[(1, Put(1))]),
+    ];
     vec![
         scene("retry", &[0, 2], &[0, 1], vec![order(0, 1), order(0, 1)]),
-        scene("retry3", &[0, 2, 2], &[0, 1, 2], vec![order3(0), order3(0)]),
-        scene("refuse", &[0, 0], &[0, 1], vec![order(0, 1), order(0, 1), a_try(1, 1, 1, &[stock(1, 1, 0)])]),
-        scene(
-            "attempts",
-            &[0, 0],
-            &[0, 1],
-            vec![
-                a_try(0, 1, 0, &[(0, Add(1, 0)), (1, Is(0))]),
-                a_try(0, 2, 0, &[(0, Add(1, 0)), (1, Is(1))]),
-                a_try(1, 1, 1, &[(1, Put(1))]),
-            ],
-        ),
-        scene(
-            "stock",
-            &[0, 1, 0],
-            &[0, 1, 2],
-            vec![
-                order(0, 1),
-                a_try(1, 1, 2, &[(2, Add(1, 0)), stock(1, -1, 0)]),
-                a_try(2, 1, 1, &[stock(1, 1, 0)]),
-            ],
-        ),
-        scene(
-            "giveback",
-            &[0, 1, 0],
-            &[0, 1, 2],
-            vec![
-                a_try(0, 1, 0, &[(0, Add(1, 0)), stock(1, 1, 0)]),
-                a_try(1, 1, 2, &[(2, Add(1, 0)), stock(1, -2, 0)]),
-            ],
-        ),
-        scene(
-            "minima",
-            &[0, 5, 0],
-            &[0, 1, 2],
-            vec![
-                a_try(0, 1, 0, &[(0, Add(1, 0)), stock(1, -2, 2)]),
-                a_try(1, 1, 2, &[(2, Add(1, 0)), stock(1, -3, 0)]),
-            ],
-        ),
-        scene(
-            "skew",
-            &[0, 0],
-            &[0, 1],
-            vec![
-                a_try(0, 1, 0, &[(0, Put(1)), (1, Is(0))]),
-                a_try(1, 1, 1, &[(1, Put(1)), (0, Is(0))]),
-                a_try(2, 1, 0, &[(0, Put(2))]),
-            ],
-        ),
-        scene(
-            "cycle",
-            &[0, 0, 0],
-            &[0, 1, 2],
-            vec![
-                a_try(0, 1, 0, &[(0, Put(1)), (1, Is(0))]),
-                a_try(1, 1, 1, &[(1, Put(1)), (2, Is(0))]),
-                a_try(2, 1, 2, &[(2, Put(1)), (0, Is(0))]),
-            ],
-        ),
-        scene(
-            "price",
-            &[0, 0, 2],
-            &[0, 1, 1],
-            vec![
-                a_try(0, 1, 0, &[(0, Put(1)), (1, Is(0)), stock(2, -1, 0)]),
-                a_try(1, 1, 1, &[(1, Put(1))]),
-                a_try(2, 1, 1, &[(1, Is(1)), (0, Is(0))]),
-                a_try(3, 1, 2, &[stock(2, -1, 0), (0, Is(0))]),
-            ],
-        ),
-        scene(
-            "puts",
-            &[0, 0, 0],
-            &[0, 1, 2],
-            vec![
-                a_try(0, 1, 0, &[(0, Add(1, 0)), (1, Put(1))]),
-                a_try(1, 1, 2, &[(2, Add(1, 0)), (1, Is(0))]),
-                a_try(2, 1, 1, &[(1, Put(2))]),
-                a_try(3, 1, 2, &[(2, Is(0)), (1, Add(3, 0))]),
-            ],
-        ),
-        scene(
-            "all",
-            &[0, 1, 1, 0],
-            &[0, 1, 2, 3],
-            vec![
-                a_try(0, 1, 0, &[(0, Add(1, 0)), (1, Is(1)), stock(2, -1, 0)]),
-                a_try(0, 2, 0, &[(0, Add(1, 0)), (1, Is(1)), stock(2, -1, 0)]),
-                a_try(1, 1, 2, &[stock(2, 2, 0), (0, Is(1)), (3, Add(1, 0))]),
-                a_try(2, 1, 3, &[(3, Add(1, 0)), (1, Put(3))]),
-                a_try(3, 1, 1, &[(1, Put(1)), stock(2, -2, 0), (0, Add(1, 0))]),
-            ],
-        ),
+        scene("retry3", &[0, 2, 2], &[0, 1, 2], vec![order3(), order3()]),
+        scene("refuse", &[0, 0], &[0, 1], vec![order(0, 1), order(0, 1), delivery]),
+        scene("attempts", &[0, 0], &[0, 1], attempts),
     ]
+}
+
+/// Two deciders and one number.
+fn numbers() -> Vec<Scene> {
+    let last_unit = vec![
+        order(0, 1),
+        a_try(1, 1, 2, &[(2, Add(1, 0)), stock(1, -1, 0)]),
+        a_try(2, 1, 1, &[stock(1, 1, 0)]),
+    ];
+    let giveback = vec![
+        a_try(0, 1, 0, &[(0, Add(1, 0)), stock(1, 1, 0)]),
+        a_try(1, 1, 2, &[(2, Add(1, 0)), stock(1, -2, 0)]),
+    ];
+    let minima = vec![
+        a_try(0, 1, 0, &[(0, Add(1, 0)), stock(1, -2, 2)]),
+        a_try(1, 1, 2, &[(2, Add(1, 0)), stock(1, -3, 0)]),
+    ];
+    vec![
+        scene("stock", &[0, 1, 0], &[0, 1, 2], last_unit),
+        scene("giveback", &[0, 1, 0], &[0, 1, 2], giveback),
+        scene("minima", &[0, 5, 0], &[0, 1, 2], minima),
+    ]
+}
+
+/// Guards of what others write.
+fn guards() -> Vec<Scene> {
+    let skew = vec![
+        a_try(0, 1, 0, &[(0, Put(1)), (1, Is(0))]),
+        a_try(1, 1, 1, &[(1, Put(1)), (0, Is(0))]),
+        a_try(2, 1, 0, &[(0, Put(2))]),
+    ];
+    let cycle = vec![
+        a_try(0, 1, 0, &[(0, Put(1)), (1, Is(0))]),
+        a_try(1, 1, 1, &[(1, Put(1)), (2, Is(0))]),
+        a_try(2, 1, 2, &[(2, Put(1)), (0, Is(0))]),
+    ];
+    let price = vec![
+        a_try(0, 1, 0, &[(0, Put(1)), (1, Is(0)), stock(2, -1, 0)]),
+        a_try(1, 1, 1, &[(1, Put(1))]),
+        a_try(2, 1, 1, &[(1, Is(1)), (0, Is(0))]),
+        a_try(3, 1, 2, &[stock(2, -1, 0), (0, Is(0))]),
+    ];
+    let puts = vec![
+        a_try(0, 1, 0, &[(0, Add(1, 0)), (1, Put(1))]),
+        a_try(1, 1, 2, &[(2, Add(1, 0)), (1, Is(0))]),
+        a_try(2, 1, 1, &[(1, Put(2))]),
+        a_try(3, 1, 2, &[(2, Is(0)), (1, Add(3, 0))]),
+    ];
+    vec![
+        scene("skew", &[0, 0], &[0, 1], skew),
+        scene("cycle", &[0, 0, 0], &[0, 1, 2], cycle),
+        scene("price", &[0, 0, 2], &[0, 1, 1], price),
+        scene("puts", &[0, 0, 0], &[0, 1, 2], puts),
+    ]
+}
+
+fn everything() -> Scene {
+    let tries = vec![
+        a_try(0, 1, 0, &[(0, Add(1, 0)), (1, Is(1)), stock(2, -1, 0)]),
+        a_try(0, 2, 0, &[(0, Add(1, 0)), (1, Is(1)), stock(2, -1, 0)]),
+        a_try(1, 1, 2, &[stock(2, 2, 0), (0, Is(1)), (3, Add(1, 0))]),
+        a_try(2, 1, 3, &[(3, Add(1, 0)), (1, Put(3))]),
+        a_try(3, 1, 1, &[(1, Put(1)), stock(2, -2, 0), (0, Add(1, 0))]),
+    ];
+    scene("all", &[0, 1, 1, 0], &[0, 1, 2, 3], tries)
 }
 
 impl Scene {

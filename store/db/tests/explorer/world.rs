@@ -12,10 +12,10 @@ use proto::store::{
 };
 use store_core::coordinate::{self, Arc, Coordinator, Hindrance, Input, Output, Standing};
 use store_core::types::{Entry, EntryKind, Epoch, Position};
-use store_db::{Memory, Read as _, Recent, Reply, Space, Table as _, apply, cross, query, state};
+use store_db::{Memory, Recent, Reply, Table as _, apply, cross, state};
 
 use super::model::Model;
-use super::scene::{Scene, Want};
+use super::scene::Scene;
 use super::{Random, Seen};
 
 #[derive(Debug)]
@@ -30,20 +30,20 @@ impl coordinate::Contents for Shop {
 
 /// What an entry is, for whoever appended it.
 #[derive(Clone, Debug)]
-enum Purpose {
+pub(super) enum Purpose {
     First,
     /// A try, by its number; with the groups of the prepares that a decision names.
     Decision(CrossId, usize, Vec<usize>),
     Refusal(CrossId, usize),
     Local(usize),
     Outcome(usize),
-    Prepare(Branch),
+    Prepare(Vec<Branch>),
     Finish,
     Forget(CrossId),
 }
 
 #[derive(Clone, Debug)]
-struct Pending {
+pub(super) struct Pending {
     epoch: u64,
     kind: Option<Kind>,
     purpose: Purpose,
@@ -51,38 +51,38 @@ struct Pending {
 
 /// A fact that anybody may hear, at any time, again and again.
 #[derive(Clone, PartialEq, Debug)]
-enum Fact {
+pub(super) enum Fact {
     Prepare { to: usize, branch: Branch },
     Answer { from: usize, answer: PrepareAnswer },
     Finish { to: usize, finishing: Finishing },
     Ack { ack: FinishAck },
 }
 
-struct Group {
-    table: Memory,
+pub(super) struct Group {
+    pub(super) table: Memory,
     recent: Recent,
     offset: u64,
     epoch: u64,
     /// Appended, not yet applied.
-    log: Vec<Pending>,
+    pub(super) log: Vec<Pending>,
     /// One an epoch, the present one last; those before it do not know that they are deposed.
-    leaders: Vec<Coordinator<Shop>>,
+    pub(super) leaders: Vec<Coordinator<Shop>>,
 }
 
 pub struct World {
-    scene: Scene,
-    keys: Vec<Bytes>,
+    pub(super) scene: Scene,
+    pub(super) keys: Vec<Bytes>,
     pub random: Random,
-    groups: Vec<Group>,
-    facts: Vec<Fact>,
-    model: Model,
-    changes_left: usize,
+    pub(super) groups: Vec<Group>,
+    pub(super) facts: Vec<Fact>,
+    pub(super) model: Model,
+    pub(super) changes_left: usize,
     /// Disturbances are rare in this walk, so that much comes to its end.
     is_calm: bool,
     /// How often each try was begun.
     begun: Vec<usize>,
     /// Entries of deposed leaders, that somebody may carry to their successors.
-    strays: Vec<(usize, Pending)>,
+    pub(super) strays: Vec<(usize, Pending)>,
 }
 
 fn to_core(id: CrossId) -> coordinate::CrossId {
@@ -214,7 +214,7 @@ impl World {
     }
 
     /// One step of a leader, and what it does.
-    fn lead(&mut self, group: usize, at: usize, input: Input<Shop>) {
+    pub(super) fn lead(&mut self, group: usize, at: usize, input: Input<Shop>) {
         let epoch = at as u64 + 1;
         for output in self.groups[group].leaders[at].step(input) {
             match output {
@@ -265,6 +265,11 @@ impl World {
         part: Branch,
         branches: Vec<coordinate::Branch<(usize, Vec<IndexedResult>)>>,
     ) {
+        // The log may be full.
+        if self.random.one_in(10) {
+            let at = usize::try_from(epoch).unwrap() - 1;
+            return self.lead(group, at, Input::NotAppended(id, Hindrance::Overloaded));
+        }
         let id = to_wire(id);
         let at: Vec<usize> = branches.iter().map(|branch| branch.results.0).collect();
         let decided = branches.into_iter().map(|branch| DecidedBranch {
@@ -280,15 +285,24 @@ impl World {
         self.append(group, epoch, kind, Purpose::Decision(id, number, at));
     }
 
-    fn hear(&mut self, fact: Fact) {
+    pub(super) fn hear(&mut self, fact: Fact) {
         match fact {
             Fact::Prepare { to, branch } => {
                 // Some go astray.
                 let to = if self.random.one_in(12) { self.random.below(self.groups.len()) } else { to };
-                let kind = Kind::Prepare(PrepareCommand { branches: vec![branch.clone()] });
-                self.append(to, self.groups[to].epoch, kind, Purpose::Prepare(branch));
+                let mut branches = vec![branch];
+                let others = self.facts.iter().filter_map(|fact| match fact {
+                    Fact::Prepare { to: other, branch } if *other == to => Some(branch.clone()),
+                    _ => None,
+                });
+                let others: Vec<Branch> = others.collect();
+                // Several in one entry, now and then twice the same.
+                branches.extend(others.into_iter().filter(|_| self.random.one_in(6)));
+                let kind = Kind::Prepare(PrepareCommand { branches: branches.clone() });
+                self.append(to, self.groups[to].epoch, kind, Purpose::Prepare(branches));
             }
             Fact::Finish { to, finishing } => {
+                let to = if self.random.one_in(12) { self.random.below(self.groups.len()) } else { to };
                 let id = finishing.id.unwrap();
                 let table = &self.groups[to].table;
                 if table.read(|read| cross::is_finished(read, id, finishing.offset)).unwrap() {
@@ -297,7 +311,14 @@ impl World {
                         ack: FinishAck { id: Some(id), offset: finishing.offset, range },
                     });
                 }
-                let kind = Kind::Finish(FinishCommand { finishes: vec![finishing] });
+                let mut finishes = vec![finishing];
+                let others = self.facts.iter().filter_map(|fact| match fact {
+                    Fact::Finish { to: other, finishing } if *other == to => Some(*finishing),
+                    _ => None,
+                });
+                let others: Vec<Finishing> = others.collect();
+                finishes.extend(others.into_iter().filter(|_| self.random.one_in(6)));
+                let kind = Kind::Finish(FinishCommand { finishes });
                 self.append(to, self.groups[to].epoch, kind, Purpose::Finish);
             }
             Fact::Answer { from, answer } => self.hear_answer(from, &answer),
@@ -339,7 +360,7 @@ impl World {
     }
 
     /// Applies the next entry of a group.
-    fn apply_next(&mut self, group: usize, seen: &mut Seen) {
+    pub(super) fn apply_next(&mut self, group: usize, seen: &mut Seen) {
         if self.groups[group].log.is_empty() {
             return;
         }
@@ -354,7 +375,7 @@ impl World {
         let at = usize::try_from(epoch).unwrap() - 1;
         match purpose {
             Purpose::First => {
-                let found = self.groups[group].table.read(|read| cross::decisions(read)).unwrap();
+                let found = self.groups[group].table.read(cross::decisions).unwrap();
                 let branches = |row: &proto::store::Decision| {
                     row.branches.iter().map(|branch| (arc(branch.range), branch.offset)).collect()
                 };
@@ -386,7 +407,7 @@ impl World {
                 self.answered(number, &reply);
             }
             Purpose::Outcome(request) => self.heard_outcome(request, &reply),
-            Purpose::Prepare(branch) => self.prepared(group, &branch, reply, seen),
+            Purpose::Prepare(branches) => self.prepared(group, &branches, reply, seen),
             Purpose::Finish => {
                 let Reply::Finished(acks) = reply else { panic!("{reply:?}") };
                 acks.into_iter().for_each(|ack| self.tell(Fact::Ack { ack }));
@@ -410,15 +431,15 @@ impl World {
     ) {
         if reply.commits() {
             self.model.execute(&self.scene, number);
-            let rows = self.groups[group].table.read(|read| cross::decisions(read)).unwrap();
+            let rows = self.groups[group].table.read(cross::decisions).unwrap();
             let row = rows.into_iter().find(|(known, _)| *known == id).expect("a decision has a row").1;
             for (at, branch) in groups.iter().zip(&row.branches) {
                 self.model.committed(id, *at, branch.offset);
             }
             seen.decided += 1;
         } else {
-            let is_own = id.epoch
-                == self.groups[group].table.read(|read| state::read(read)).unwrap().applied.unwrap().epoch;
+            let is_own =
+                id.epoch == self.groups[group].table.read(state::read).unwrap().applied.unwrap().epoch;
             let is_invalid = matches!(reply, Reply::Refused(why) if why.reason == FailureReason::Invalid);
             assert!(!(is_own && is_invalid), "a leader appends no decision that is none: {reply:?}");
             self.is_true_refusal(group, number, reply);
@@ -447,9 +468,14 @@ impl World {
         }
     }
 
-    fn prepared(&mut self, group: usize, branch: &Branch, reply: Reply, seen: &mut Seen) {
-        let Reply::Prepared(mut answers) = reply else { panic!("{reply:?}") };
-        let answer = answers.remove(0);
+    fn prepared(&mut self, group: usize, branches: &[Branch], reply: Reply, seen: &mut Seen) {
+        let Reply::Prepared(answers) = reply else { panic!("{reply:?}") };
+        for (branch, answer) in branches.iter().zip(answers) {
+            self.prepared_one(group, branch, answer, seen);
+        }
+    }
+
+    fn prepared_one(&mut self, group: usize, branch: &Branch, answer: PrepareAnswer, seen: &mut Seen) {
         match answer.verdict.as_ref().unwrap() {
             Verdict::Failed(_) => {
                 let numbers = 0..self.scene.tries.len();
@@ -457,7 +483,8 @@ impl World {
                     let parts = self.scene.parts(&self.keys, *number);
                     parts.iter().any(|(at, part)| *at == group && part.txn == branch.txn)
                 };
-                let number = numbers.into_iter().find(is_of).expect("a try has this part");
+                let number =
+                    numbers.into_iter().find(is_of).expect("a group tells nothing of what is not its own");
                 assert!(
                     !self.model.can_do(&self.scene, number, Some(group)),
                     "a refusal is true: try {number}"
@@ -471,7 +498,7 @@ impl World {
     }
 
     /// A participant's leader asks what became of one of its branches; any leader of the decider's group may answer.
-    fn ask(&mut self, group: usize, seen: &mut Seen) {
+    pub(super) fn ask(&mut self, group: usize, seen: &mut Seen) {
         let live = self.groups[group].table.read(|read| cross::prepared_branches(read, 16)).unwrap();
         if live.is_empty() {
             return;
@@ -501,7 +528,7 @@ impl World {
     }
 
     /// A new leader has some of the entries that were appended, and an empty one of its own behind them.
-    fn change_leader(&mut self, group: usize, seen: &mut Seen) {
+    pub(super) fn change_leader(&mut self, group: usize, seen: &mut Seen) {
         if self.changes_left == 0 {
             return;
         }
@@ -551,98 +578,5 @@ impl World {
             Outcome::NotDone | Outcome::Refused => self.model.told_not_done(request),
             other => panic!("{other:?}"),
         }
-    }
-
-    // ---- what must hold
-
-    fn stored(&self, key: usize) -> i64 {
-        let group = &self.groups[self.scene.groups[key]];
-        let record = group.table.read(|read| query::get(read, &self.keys[key])).unwrap().expect("a record");
-        let text = String::from_utf8(record.data.to_vec()).unwrap();
-        text.trim_start_matches("{\"n\":").trim_end_matches('}').parse().expect("a number")
-    }
-
-    pub fn check(&self) {
-        let mut values: Vec<i64> = (0..self.keys.len()).map(|key| self.stored(key)).collect();
-        for (group, of) in self.groups.iter().enumerate() {
-            for row in of.table.read(|read| cross::prepared_branches(read, 100)).unwrap() {
-                let branch = row.branch.unwrap();
-                if !self.model.is_committed(branch.id.unwrap(), group, row.position.unwrap().offset) {
-                    continue;
-                }
-                for operation in &branch.txn.as_ref().unwrap().operations {
-                    let key = self.keys.iter().position(|key| *key == operation.key).unwrap();
-                    match self.want_of(operation) {
-                        Want::Add(amount, _) => values[key] += amount,
-                        Want::Put(value) => values[key] = value,
-                        Want::Is(_) => {}
-                    }
-                }
-            }
-        }
-        assert_eq!(values, self.model.values, "stored values and decided effects make the decided values");
-    }
-
-    fn want_of(&self, operation: &proto::store::Operation) -> Want {
-        use proto::store::operation::Action;
-        match operation.action.as_ref().unwrap() {
-            Action::Add(add) => Want::Add(add.amount, 0),
-            Action::Put(put) => {
-                let text = String::from_utf8(put.data.to_vec()).unwrap();
-                Want::Put(text.trim_start_matches("{\"n\":").trim_end_matches('}').parse().unwrap())
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// New leaders without memory, and nothing that was said before: everything ends.
-    pub fn heal(&mut self, seen: &mut Seen) {
-        self.changes_left = self.groups.len();
-        for group in 0..self.groups.len() {
-            self.change_leader(group, seen);
-        }
-        self.strays.clear();
-        self.facts.clear();
-        for _ in 0..200 {
-            for group in 0..self.groups.len() {
-                while !self.groups[group].log.is_empty() {
-                    self.apply_next(group, seen);
-                    self.check();
-                }
-                let at = self.groups[group].leaders.len() - 1;
-                self.lead(group, at, Input::Resend);
-                for _ in 0..4 {
-                    self.ask(group, seen);
-                }
-            }
-            for fact in std::mem::take(&mut self.facts) {
-                // What a new leader begins is not to be waited for.
-                self.hear(fact);
-            }
-            if self.is_clear() {
-                return self.check();
-            }
-        }
-        panic!("everything comes to an end: {:?}", self.rows_left());
-    }
-
-    fn is_clear(&self) -> bool {
-        self.rows_left().is_empty() && self.groups.iter().all(|group| group.log.is_empty())
-    }
-
-    fn rows_left(&self) -> Vec<(usize, Space)> {
-        let mut left = Vec::new();
-        for (at, group) in self.groups.iter().enumerate() {
-            for space in [Space::Prepared, Space::Locks, Space::Decisions] {
-                let walked = group.table.read(|read| {
-                    read.walk(space, &[], &mut |_, _| {
-                        left.push((at, space));
-                        Ok(true)
-                    })
-                });
-                walked.unwrap();
-            }
-        }
-        left
     }
 }
