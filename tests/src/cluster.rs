@@ -501,6 +501,12 @@ impl Cluster {
         wait::until("a leader", PATIENCE, || self.find_leader(shard)).await
     }
 
+    /// The shards of the ring, from 1.
+    #[must_use]
+    pub fn shards(&self) -> std::ops::RangeInclusive<u64> {
+        1..=self.shards.0
+    }
+
     /// The nodes of a shard that run.
     ///
     /// # Panics

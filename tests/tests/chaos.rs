@@ -12,6 +12,11 @@ use feira_tests::chaos::{Settings, run};
 
 /// Does each of these faults so many times, in an order chosen by the seed.
 async fn chaos(nodes: u64, seed: u64, faults: &[Fault], times: u64) -> Report {
+    chaos_on(1, nodes, seed, faults, times).await
+}
+
+/// The same on a ring of so many shards.
+async fn chaos_on(shards: u64, nodes: u64, seed: u64, faults: &[Fault], times: u64) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings {
         feira: PathBuf::from(feira_tests::feira!()),
@@ -20,6 +25,7 @@ async fn chaos(nodes: u64, seed: u64, faults: &[Fault], times: u64) -> Report {
         history: folder.path().join("history.jsonl"),
         seed,
         faults: faults.to_vec(),
+        shards,
         nodes,
         volume: Volume::default(),
     };
@@ -33,6 +39,18 @@ async fn chaos(nodes: u64, seed: u64, faults: &[Fault], times: u64) -> Report {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_replica_in_turn_is_restarted_again_and_again_under_reads_and_writes() {
     chaos(3, 8, &[Fault::InTurn], 3).await;
+}
+
+/// With orders that cross the shards.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_replica_of_every_range_at_a_time_is_restarted_under_reads_writes_and_orders() {
+    chaos_on(3, 3, 9, &[Fault::InTurn], 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ring_loses_leaders_and_then_all_its_nodes_and_loses_nothing() {
+    let faults = [Fault::KillLeader, Fault::PauseLeader, Fault::KillAll];
+    chaos_on(3, 3, 10, &faults, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

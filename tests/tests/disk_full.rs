@@ -13,7 +13,7 @@ use feira_tests::chaos::load::store_of;
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
 use feira_tests::wait;
 use proto::store::Status;
-use store_client::{Cause, Error, Replicated, StoreExt, request_identity};
+use store_client::{Cause, Error, Sharded, StoreExt, request_identity};
 
 const DISK_BYTES: u64 = 192 << 20;
 /// Eight MiB are the reserve: a leader refuses writes; below four a replica takes no entries.
@@ -47,7 +47,7 @@ async fn on_small_disks() -> Option<(Cluster, BTreeMap<String, SmallDisk>)> {
     Some((cluster, disks))
 }
 
-async fn write(store: &Replicated, key: &str) -> Result<(), Error> {
+async fn write(store: &Sharded, key: &str) -> Result<(), Error> {
     let id = request_identity([7; 16]);
     let answer = store.set(Bytes::from(key.to_owned()), 0, Bytes::from(vec![b'x'; 1_024]), Some(id)).await?;
     assert_eq!(answer.status(), Status::Success, "{key} is written once");
@@ -55,7 +55,7 @@ async fn write(store: &Replicated, key: &str) -> Result<(), Error> {
 }
 
 /// Writes for some time; the longest time without a success.
-async fn write_for(store: &Replicated, name: &str, time: Duration) -> Duration {
+async fn write_for(store: &Sharded, name: &str, time: Duration) -> Duration {
     let (begun, mut last, mut worst) = (Instant::now(), Instant::now(), Duration::ZERO);
     for at in 0.. {
         if write(store, &format!("{name}/{at}")).await.is_ok() {

@@ -49,8 +49,12 @@ async fn over_each(of_broker: usize, test: impl AsyncFn(Shops)) {
     for via in Via::ALL {
         let _told = Told(via);
         let portals = if matches!(via, Via::Grpc | Via::Http) { 3 } else { of_broker };
-        test(Shops { cluster: open(via, portals).await, via }).await;
+        test(Shops { cluster: open(via, portals, 1).await, via }).await;
     }
+    // And once on a ring, where nearly every order is over several shards.
+    let via = Via::Grpc;
+    let _told = Told(via);
+    test(Shops { cluster: open(via, 3, 3).await, via }).await;
 }
 
 const INVALID: (Code, &str) = (Code::InvalidArgument, "INVALID_FIELD");
@@ -62,9 +66,9 @@ const SHORT: (Code, &str) = (Code::FailedPrecondition, "STOCK_SHORT");
 const REUSED: (Code, &str) = (Code::InvalidArgument, "REQUEST_ID_REUSED");
 
 /// Shoppers' portals; the clients `ana` and `bia`; 100 figs and 100 kiwis.
-async fn open(via: Via, client_portals: usize) -> Cluster {
+async fn open(via: Via, client_portals: usize, shards: u64) -> Cluster {
     let options =
-        Options { client_portals, embedded_broker: via == Via::EmbeddedBroker, ..Options::default() };
+        Options { shards, client_portals, embedded_broker: via == Via::EmbeddedBroker, ..Options::default() };
     let cluster = Cluster::start(feira_tests::feira!(), options).await;
     let mut admin = cluster.admin(1);
     for cid in ["ana", "bia"] {

@@ -30,7 +30,10 @@ struct Arguments {
     /// What may be done, with commas between; without it everything
     #[arg(long, value_delimiter = ',', value_name = "FAULT")]
     faults: Vec<Fault>,
-    /// Store nodes
+    /// Shards of the ring; on several only nodes are killed and paused
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=5))]
+    shards: u64,
+    /// Store nodes of each shard
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(3..=4))]
     nodes: u64,
     /// Milliseconds at most between two operations of one client
@@ -84,9 +87,14 @@ fn settings(arguments: Arguments) -> Settings {
         history: arguments.history.unwrap_or_default(),
         seed,
         faults: match arguments.faults.is_empty() {
-            true => ALL.iter().map(|(fault, _)| *fault).collect(),
+            true => ALL
+                .iter()
+                .map(|(fault, _)| *fault)
+                .filter(|fault| arguments.shards == 1 || fault.is_for_a_ring())
+                .collect(),
             false => arguments.faults,
         },
+        shards: arguments.shards,
         nodes: arguments.nodes,
         volume: Volume { pace_ms: arguments.pace_ms, ..Volume::default() },
     }

@@ -83,6 +83,13 @@ impl Fault {
         matches!(self, IsolateOne | IsolateLeader | DeafLeader | MuteLeader | Partial | Delay | Loss)
     }
 
+    /// Whether it is done to the nodes of a ring of several shards.
+    #[must_use]
+    pub fn is_for_a_ring(self) -> bool {
+        use Fault::{InTurn, KillAll, KillLeader, KillOne, PauseLeader, PauseOne};
+        matches!(self, KillOne | KillLeader | KillAll | PauseOne | PauseLeader | InTurn)
+    }
+
     /// Whether it is done on disks that can hang.
     #[must_use]
     pub fn needs_disks_that_hang(self) -> bool {

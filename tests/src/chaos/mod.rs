@@ -69,7 +69,9 @@ pub struct Settings {
     pub seed: u64,
     /// What may be done.
     pub faults: Vec<Fault>,
-    /// Store nodes.
+    /// Shards of the ring.
+    pub shards: u64,
+    /// Store nodes of each.
     pub nodes: u64,
     /// How much is asked.
     pub volume: Volume,
@@ -118,6 +120,7 @@ fn prepare(settings: &Settings, report: &mut Report) -> (Cluster, BTreeMap<Strin
     let mut faults = settings.faults.clone();
     let wants_disks = faults.iter().any(|fault| fault.needs_small_disks());
     let options = Options {
+        shards: settings.shards,
         nodes: settings.nodes,
         embedded_broker: true,
         store: if wants_disks { ON_SMALL_DISKS } else { ON_LARGE_DISKS },
@@ -167,6 +170,9 @@ async fn compare(cluster: &mut Cluster, load: &Load, auditor: &mut Client) {
         };
         assert!(answered, "{key} cannot be read on a whole cluster");
     }
+    if cluster.shards().count() > 1 {
+        return cluster.assert_books_of_ring().await;
+    }
     let mut audit = cluster.command(&["audit"]);
     let audited = tokio::task::spawn_blocking(move || audit.output()).await.expect("an audit does not panic");
     let audited = audited.expect("the program can be started");
@@ -175,10 +181,12 @@ async fn compare(cluster: &mut Cluster, load: &Load, auditor: &mut Client) {
 
 /// What can be judged only at the end.
 fn conclude(cluster: &Cluster, shared: &Shared, report: &mut Report) {
-    let logs: Vec<(String, String)> =
-        cluster.nodes().into_iter().map(|node| (node.clone(), cluster.log_of(&node))).collect();
-    let leaders = elections::leaders(logs.iter().map(|(node, log)| (node.as_str(), log.as_str())));
-    report.leaders = leaders.unwrap_or_else(|what| panic!("{what}")).len();
+    for shard in cluster.shards() {
+        let nodes = cluster.nodes_of(shard).into_iter();
+        let logs: Vec<(String, String)> = nodes.map(|node| (node.clone(), cluster.log_of(&node))).collect();
+        let leaders = elections::leaders(logs.iter().map(|(node, log)| (node.as_str(), log.as_str())));
+        report.leaders += leaders.unwrap_or_else(|what| panic!("{what}")).len();
+    }
     report.operations = shared.tally.counts();
     let limits = Limits { time_max: Some(CHECK_TIME_MAX), ..Limits::default() };
     report.checked = shared.history.check(&limits).unwrap_or_else(|what| panic!("{what}"));

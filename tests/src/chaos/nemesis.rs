@@ -62,7 +62,7 @@ impl Nemesis {
                 self.kill(cluster, &[node]).await;
             }
             Fault::KillLeader => {
-                let leader = cluster.leader().await;
+                let leader = cluster.leader_of(self.shard(cluster)).await;
                 self.kill(cluster, &[leader]).await;
             }
             Fault::KillMajority => {
@@ -150,9 +150,16 @@ impl Nemesis {
     }
 
     async fn leader_and_follower(&mut self, cluster: &Cluster) -> (String, String) {
-        let leader = cluster.leader().await;
-        let followers: Vec<String> = cluster.nodes().into_iter().filter(|node| *node != leader).collect();
+        let shard = self.shard(cluster);
+        let leader = cluster.leader_of(shard).await;
+        let followers: Vec<String> =
+            cluster.nodes_of(shard).into_iter().filter(|node| *node != leader).collect();
         (leader, self.one_of(&followers))
+    }
+
+    /// One of the ring's shards.
+    fn shard(&mut self, cluster: &Cluster) -> u64 {
+        self.rng.u64(cluster.shards())
     }
 
     /// A majority of the nodes, the leader first.
@@ -179,13 +186,20 @@ fn number(node: &str) -> u64 {
     node.trim_start_matches("node-").parse().expect("nodes are numbered")
 }
 
-/// Clause B8: each replica is killed and started again, one after the other, while reads and writes go on.
+/// Clause B8: one replica of every range at a time is killed and started again, one after the other, while reads and writes go on.
 async fn in_turn(cluster: &mut Cluster, load: &Load) {
-    for node in cluster.nodes() {
-        cluster.kill(&node);
+    let shards: Vec<Vec<String>> = cluster.shards().map(|shard| cluster.nodes_of(shard)).collect();
+    for turn in 0..shards[0].len() {
+        for nodes in &shards {
+            cluster.kill(&nodes[turn]);
+        }
         load.more(WRITES_BETWEEN, PATIENCE).await;
-        cluster.run(&node);
-        back(cluster, &node).await;
+        for nodes in &shards {
+            cluster.run(&nodes[turn]);
+        }
+        for (shard, nodes) in cluster.shards().zip(&shards) {
+            back(cluster, shard, &nodes[turn]).await;
+        }
         load.more(WRITES_BETWEEN, PATIENCE).await;
     }
 }
@@ -194,14 +208,14 @@ async fn rolling_restart(cluster: &mut Cluster, load: &Load) {
     for node in cluster.nodes() {
         cluster.stop(&node);
         cluster.run(&node);
-        back(cluster, &node).await;
+        back(cluster, 1, &node).await;
         load.more(WRITES_BETWEEN, PATIENCE).await;
     }
 }
 
 /// Waits until a restarted node follows and has what the leader had committed when asked.
-async fn back(cluster: &Cluster, node: &str) {
-    let leader = cluster.leader().await;
+async fn back(cluster: &Cluster, shard: u64, node: &str) {
+    let leader = cluster.leader_of(shard).await;
     let goal = wait::until("the leader's word", PATIENCE, || cluster.status(&leader)).await.committed;
     wait::until(&format!("{node} to catch up"), PATIENCE, || async {
         let status = cluster.status(node).await.map_err(|error| error.to_string())?;

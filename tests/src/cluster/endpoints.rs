@@ -65,17 +65,26 @@ impl Cluster {
         ShopClient::new(self.channel(&format!("client-{at}")))
     }
 
-    /// A handle on a ring of several shards.
+    /// A handle on the ring, of one shard or several.
     ///
     /// # Panics
     /// If the handle cannot be made.
     #[must_use]
     pub fn ring(&self) -> Arc<Sharded> {
+        self.ring_within(Config::of(Vec::new()).deadline)
+    }
+
+    /// The same, whose operations may take so long.
+    ///
+    /// # Panics
+    /// If the handle cannot be made.
+    #[must_use]
+    pub fn ring_within(&self, deadline: Duration) -> Arc<Sharded> {
         let (shards, each) = self.shards;
         let places = self.node_places();
         let of_shard = |shard: u64| {
-            let nodes = places.iter().filter(|(id, _)| (id - 1) / each == shard).cloned();
-            Config { cluster: Some(self.id()), ..Config::of_nodes(nodes) }
+            let nodes = places.iter().filter(|(id, _)| shards == 1 || (id - 1) / each == shard).cloned();
+            Config { cluster: Some(self.id()), deadline, ..Config::of_nodes(nodes) }
         };
         Arc::new(Sharded::new((0..shards).map(of_shard).collect()).expect("addresses are in order"))
     }

@@ -1,7 +1,12 @@
 //! The states of a cluster that tests wait for: replicas that are equal, books that are right, caches that are live.
 
+use bytes::Bytes;
+use feira::audit::books::{Books, PREFIXES};
 use proto::portal::portal_client::PortalClient;
 use proto::portal::{PortalStatusRequest, PortalStatusResponse};
+
+use proto::store::Freshness;
+use store_client::{Range, Store};
 
 use super::{Cluster, PATIENCE, with_timeout};
 use crate::wait;
@@ -9,9 +14,15 @@ use crate::wait;
 impl Cluster {
     /// Waits until every running replica has applied the same log.
     pub async fn wait_until_equal(&self) {
+        for shard in self.shards() {
+            self.wait_until_equal_in(shard).await;
+        }
+    }
+
+    async fn wait_until_equal_in(&self, shard: u64) {
         wait::until("equal replicas", PATIENCE, || async {
             let mut states = Vec::new();
-            for node in self.nodes() {
+            for node in self.nodes_of(shard) {
                 let status = self.status(&node).await.map_err(|error| format!("{node}: {error}"))?;
                 states.push((status.applied, status.last, status.state_hash));
             }
@@ -29,8 +40,36 @@ impl Cluster {
     pub async fn assert_audited(&self) {
         // A node that was restarted may not serve yet, and an audit wants them all.
         self.wait_until_equal().await;
+        if self.shards().count() > 1 {
+            return self.assert_books_of_ring().await;
+        }
         let audit = self.tool(&["audit"]);
         assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stderr));
+    }
+
+    /// The books of a shop on a ring of several shards are right, while nobody asks: then what all shards have is one consistent
+    /// view.
+    ///
+    /// # Panics
+    /// If they are not, or cannot be read.
+    pub async fn assert_books_of_ring(&self) {
+        let store = self.ring_within(PATIENCE);
+        let mut books = Books::default();
+        for prefix in PREFIXES {
+            let mut after = None;
+            loop {
+                let range = Range::Prefix(Bytes::from_static(prefix));
+                let page = store.scan(range, 1_000, after, Freshness::linearizable()).await;
+                let page =
+                    page.unwrap_or_else(|error| panic!("the records of the shop cannot be read: {error}"));
+                page.records.iter().for_each(|record| books.enter(record));
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        assert_eq!(books.first_difference(), None, "the books");
     }
 
     /// What a portal says of its cache.

@@ -388,7 +388,9 @@ impl Cross {
             }
             // It never got into the log.
             Ok(NodeResponse::Answer(answer)) if !matches!(answer, Answer::Unknown) => {
-                (false, Outcome::Refused(self.shared.failure_of(&answer)))
+                // Told first: the coordinator knows only that it was given up.
+                self.complete(request, Outcome::Refused(self.shared.failure_of(&answer)));
+                return self.step(Input::NotAppended(id, Hindrance::Overloaded));
             }
             _ => {
                 self.complete(request, Outcome::Unknown);

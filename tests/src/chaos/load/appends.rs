@@ -17,7 +17,7 @@ pub(super) async fn run(mut client: Client) {
         client.breathe().await;
         let _inside = shared.gate.enter().await;
         let round = shared.round();
-        let place = |appended: u64| format!("a/{round}/{}", appended / APPENDS_PER_KEY);
+        let place = |appended: u64| format!("a/{{{round}-{}}}", appended / APPENDS_PER_KEY);
         if client.rng.u8(..100) < 40 {
             let appended = shared.appends.load(Ordering::Relaxed);
             client.list(&place(appended.saturating_sub(1)), AppendOp::Get).await;

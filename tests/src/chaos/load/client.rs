@@ -8,7 +8,7 @@ use feira_lincheck::dialect::Dialect;
 use feira_lincheck::{AppendAnswer, AppendOp, RecordAnswer, RecordOp, Records};
 use proto::store::outcome_response::Verdict;
 use proto::store::{Freshness, Identity, Txn, TxnResponse};
-use store_client::{Error, Page, Range, Replicated, Store, request_identity};
+use store_client::{Error, Page, Range, Sharded, Store, request_identity};
 
 use super::shared::Shared;
 use super::spelling;
@@ -26,7 +26,7 @@ pub struct Client {
     /// What all clients share.
     pub(super) shared: Arc<Shared>,
     /// Its own handle.
-    store: Arc<Replicated>,
+    store: Arc<Sharded>,
     /// Its choices.
     pub(super) rng: fastrand::Rng,
     /// Its number in the history.
@@ -42,7 +42,7 @@ impl Client {
     #[must_use]
     pub fn new(
         shared: Arc<Shared>,
-        store: Arc<Replicated>,
+        store: Arc<Sharded>,
         rng: fastrand::Rng,
         settles: bool,
         pace_ms: u64,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proto::store::{Freshness, SetRequest};
 use proto::write;
-use store_client::{Range, Replicated, Store};
+use store_client::{Range, Sharded, Store};
 
 use super::client::Client;
 use super::ledger::Ledger;
@@ -37,7 +37,7 @@ pub(super) async fn run(mut client: Client, at: u64) {
 }
 
 /// Reads all keys that begin so and compares.
-pub(super) async fn verify(store: &Replicated, ledger: &Ledger, prefix: &str) -> Result<(), String> {
+pub(super) async fn verify(store: &Sharded, ledger: &Ledger, prefix: &str) -> Result<(), String> {
     let (mut found, mut after) = (BTreeMap::new(), None);
     loop {
         let range = Range::Prefix(Bytes::from(prefix.to_owned()));

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::portal::shop_client::ShopClient;
-use store_client::{Config, Replicated};
+use store_client::Sharded;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
@@ -133,7 +133,7 @@ impl Load {
     /// What was acknowledged and is not there, or is there and was refused.
     pub async fn verify(
         &self,
-        store: &Replicated,
+        store: &Sharded,
         mut shop: ShopClient<Channel>,
         everything: bool,
     ) -> Result<(), String> {
@@ -148,7 +148,6 @@ impl Load {
 /// # Panics
 /// If the handle cannot be made.
 #[must_use]
-pub fn store_of(cluster: &Cluster, deadline: Duration) -> Arc<Replicated> {
-    let config = Config { deadline, ..cluster.reach() };
-    Arc::new(Replicated::new(config).expect("addresses are in order"))
+pub fn store_of(cluster: &Cluster, deadline: Duration) -> Arc<Sharded> {
+    cluster.ring_within(deadline)
 }
