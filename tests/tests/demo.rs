@@ -73,6 +73,26 @@ fn four_nodes_play_it_too() {
     shows_each_step(&tour(&["--nodes", "4"]), 4);
 }
 
+/// On a ring the shop is the same; the steps of one group's protocol are left out.
+#[test]
+fn a_ring_of_three_shards_plays_the_shop_and_loses_every_leader() {
+    let output = tour(&["--shards", "3"]);
+    let (said, beside) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}\n{beside}");
+    for step in [
+        "✓ three units went from the stall into the order",
+        "── kill -9 of the leader of every shard in the middle of",
+        "✓ the others elected a new leader",
+        "✓ every order was acknowledged, once",
+        "✓ and none was made twice",
+        "✓ initial + adjusted = available + held for every product, wherever its orders are",
+        "the tour is over:",
+    ] {
+        assert!(said.contains(step), "{step:?} does not come:\n{said}\n{beside}");
+    }
+    assert!(said.contains("node-9 ") && !said.contains("an entry is intermediate"));
+}
+
 fn shows_each_step(output: &std::process::Output, nodes: usize) {
     let (said, beside) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{said}\n{beside}");

@@ -1,10 +1,13 @@
-//! Third act: kill -9 of the leader in the middle of a stream of orders; then the books.
+//! Third act: kill -9 of the leader of every shard in the middle of a stream of orders; then the books.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use proto::store::Freshness;
+use store_client::Range;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -13,6 +16,8 @@ use super::stage::Stage;
 use crate::admin::paging::Part;
 use crate::args::Act;
 use crate::audit;
+use crate::audit::books::{Books, PREFIXES};
+use crate::config::shape::Node;
 use crate::failure::Failure;
 use crate::reach::request::request_id;
 use crate::shop::orders;
@@ -33,21 +38,28 @@ const STREAM_MAX: Duration = Duration::from_secs(120);
 /// # Errors
 /// A promise does not hold.
 pub async fn play(stage: &mut Stage) -> Result<(), Failure> {
-    stage.act(&format!("kill -9 of the leader in the middle of {ORDERS} orders"));
-    let (leader, epoch) = stage.leader().await?;
+    let leaders = stage.leaders().await?;
+    let whose = if leaders.len() == 1 { "the leader" } else { "the leader of every shard" };
+    stage.act(&format!("kill -9 of {whose} in the middle of {ORDERS} orders"));
     let progress = Arc::new((AtomicUsize::new(0), Notify::new()));
     let stream = start(stage, &progress)?;
     while progress.0.load(Ordering::SeqCst) < KILL_AFTER {
         progress.1.notified().await;
     }
-    stage.command(&format!("node kill {}", leader.id));
-    stage.part(&leader.name(), Act::Kill).await?;
+    for (leader, _) in &leaders {
+        stage.command(&format!("node kill {}", leader.id));
+        stage.part(&leader.name(), Act::Kill).await?;
+    }
     let acknowledged = tokio::time::timeout(STREAM_MAX, gather(stream))
         .await
         .map_err(|_| Failure::unreachable(format!("the orders did not end within {STREAM_MAX:?}")))??;
-    let (new_leader, new_epoch) = stage.leader().await?;
-    stage.out.tell(&format!("  node-{} leads now, in epoch {new_epoch}", new_leader.id));
-    stage.promise(new_epoch > epoch && new_leader.id != leader.id, "the others elected a new leader")?;
+    let later = stage.leaders().await?;
+    for (leader, epoch) in &later {
+        stage.out.tell(&format!("  node-{} leads now, in epoch {epoch}", leader.id));
+    }
+    let is_new =
+        |((old, before), (new, after)): (&(Node, u64), &(Node, u64))| after > before && old.id != new.id;
+    stage.promise(leaders.iter().zip(&later).all(is_new), "the others elected a new leader")?;
     stage.promise(
         acknowledged.len() == ORDERS,
         "every order was acknowledged, once, without a person's help",
@@ -60,14 +72,42 @@ pub async fn play(stage: &mut Stage) -> Result<(), Failure> {
     );
     let held = held.ok().and_then(|stock| stock["held"].as_i64());
     stage.promise(held == i64::try_from(ORDERS).ok(), "the stock moved by exactly one unit an order")?;
-    stage.command(&format!("node restart {}", leader.id));
-    stage.part(&leader.name(), Act::Restart).await?;
+    for (leader, _) in &leaders {
+        stage.command(&format!("node restart {}", leader.id));
+        stage.part(&leader.name(), Act::Restart).await?;
+    }
     stage.settled().await?;
+    if leaders.len() > 1 {
+        return books_of_ring(stage).await;
+    }
     stage.act("The books, at one position of the log, on every replica");
     stage.command("audit");
     let audited = audit::run::run(&stage.supervisor.loaded).await?;
     stage.show(&audited);
     stage.promise(true, "initial + adjusted = available + held for every product, and all replicas are equal")
+}
+
+/// The books of all shards together: nobody orders any more, so that what they have is one consistent view.
+async fn books_of_ring(stage: &mut Stage) -> Result<(), Failure> {
+    stage.act("The books, over all shards");
+    let mut books = Books::default();
+    for prefix in PREFIXES {
+        let mut after = None;
+        loop {
+            let range = Range::Prefix(Bytes::from_static(prefix));
+            let page = stage.store.scan(range, 1_000, after, Freshness::linearizable()).await;
+            let page = page.map_err(|error| crate::kv::send::failure_of(&error, None))?;
+            page.records.iter().for_each(|record| books.enter(record));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    if let Some(difference) = books.first_difference() {
+        return Err(Failure::refused(format!("the books: {difference}")));
+    }
+    stage.promise(true, "initial + adjusted = available + held for every product, wherever its orders are")
 }
 
 type Stream = JoinSet<Result<Vec<(String, String)>, Failure>>;

@@ -69,7 +69,8 @@ impl Kept {
 
 /// Returns how many promises held; 0 for a person's own tour.
 async fn in_folder(args: &Demo, folder: &Path, out: &Out) -> Result<u32, Failure> {
-    let shape = Up { nodes: Some(args.nodes), any_ports: true, rehearsal: true, ..Up::default() };
+    let shards = Some(args.shards);
+    let shape = Up { shards, nodes: Some(args.nodes), any_ports: true, rehearsal: true, ..Up::default() };
     let sources = Sources { file: Some(folder.join("feira.toml")), set: Vec::new() };
     let loaded = prepare(&sources, &shape, out)?;
     let _lock = lock(&Supervisor::run_folder(&loaded))?;
@@ -104,7 +105,9 @@ async fn play(stage: &mut Stage, person: bool) -> Result<(), Failure> {
         return shop(stage).await;
     }
     shopping::play(stage).await?;
-    replication::play(stage).await?;
+    if stage.config().store.shard_count() == 1 {
+        replication::play(stage).await?;
+    }
     failover::play(stage).await
 }
 

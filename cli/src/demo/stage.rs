@@ -124,9 +124,13 @@ impl Stage {
     /// # Errors
     /// None does in time.
     pub async fn leader(&self) -> Result<(Node, u64), Failure> {
+        self.leader_in(self.config()).await
+    }
+
+    async fn leader_in(&self, config: &Config) -> Result<(Node, u64), Failure> {
         let deadline = Instant::now() + WAIT_MAX;
         loop {
-            if let Some((node, status)) = nodes::leader(self.config()).await
+            if let Some((node, status)) = nodes::leader(config).await
                 && status.applied.is_some_and(|applied| applied.epoch == status.epoch)
             {
                 return Ok((node.clone(), status.epoch));
@@ -138,14 +142,34 @@ impl Stage {
         }
     }
 
-    /// Waits until every node that runs has applied what the leader has committed. Returns that offset.
+    /// Who leads each shard.
+    ///
+    /// # Errors
+    /// Of one nobody does in time.
+    pub async fn leaders(&self) -> Result<Vec<(Node, u64)>, Failure> {
+        let mut leaders = Vec::new();
+        for shard in self.config().store.shards() {
+            leaders.push(self.leader_in(&self.config().of_shard(shard)).await?);
+        }
+        Ok(leaders)
+    }
+
+    /// Waits until every node that runs has applied what its leader has committed. Returns that offset, of the last shard.
     ///
     /// # Errors
     /// They do not in time.
     pub async fn settled(&self) -> Result<u64, Failure> {
+        let mut last = 0;
+        for shard in self.config().store.shards() {
+            last = self.settled_in(&self.config().of_shard(shard)).await?;
+        }
+        Ok(last)
+    }
+
+    async fn settled_in(&self, config: &Config) -> Result<u64, Failure> {
         let deadline = Instant::now() + WAIT_MAX;
         loop {
-            let statuses = nodes::statuses(self.config()).await;
+            let statuses = nodes::statuses(config).await;
             let all: Vec<(u64, u64)> = statuses
                 .iter()
                 .flatten()

@@ -307,6 +307,35 @@ async fn balance(store: &store_client::Sharded, account: &str) -> i64 {
     text.trim_start_matches("{\"n\":").trim_end_matches('}').parse().unwrap()
 }
 
+/// Moves units between any two accounts until told to stop.
+async fn move_money(
+    seed: u64,
+    store: store_client::Sharded,
+    accounts: Vec<String>,
+    done: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    stopped: tokio::sync::watch::Receiver<bool>,
+) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    while !*stopped.borrow() {
+        let (from, to) = (random.usize(..accounts.len()), random.usize(..accounts.len()));
+        if from == to {
+            continue;
+        }
+        let txn = Txn::new()
+            .guard_exists(key(&accounts[from]))
+            .add(key(&accounts[from]), 1, "/n", -1, Some(0))
+            .add(key(&accounts[to]), 1, "/n", 1, None);
+        let id = request_identity([7; 16]);
+        let moved = loop {
+            match store.txn(txn.clone(), Some(id.clone())).await {
+                Ok(moved) => break moved,
+                Err(error) => assert!(!matches!(error, store_client::Error::Refused { .. }), "{error}"),
+            }
+        };
+        done.fetch_add(u64::from(moved.success), std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn transfers_over_shards_conserve_the_sum_while_leaders_stop() {
     const ACCOUNTS: usize = 6;
@@ -319,31 +348,13 @@ async fn transfers_over_shards_conserve_the_sum_while_leaders_stop() {
     let done = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let stop = tokio::sync::watch::Sender::new(false);
     let movers = (0..8u64).map(|mover| {
-        let (store, accounts) = (sharded.clone(), accounts.clone());
-        let (done, stopped) = (std::sync::Arc::clone(&done), stop.subscribe());
-        tokio::spawn(async move {
-            let mut random = fastrand::Rng::with_seed(mover);
-            while !*stopped.borrow() {
-                let (from, to) = (random.usize(..ACCOUNTS), random.usize(..ACCOUNTS));
-                if from == to {
-                    continue;
-                }
-                let txn = Txn::new()
-                    .guard_exists(key(&accounts[from]))
-                    .add(key(&accounts[from]), 1, "/n", -1, Some(0))
-                    .add(key(&accounts[to]), 1, "/n", 1, None);
-                let id = request_identity([7; 16]);
-                let moved = loop {
-                    match store.txn(txn.clone(), Some(id.clone())).await {
-                        Ok(moved) => break moved,
-                        Err(error) => {
-                            assert!(!matches!(error, store_client::Error::Refused { .. }), "{error}");
-                        }
-                    }
-                };
-                done.fetch_add(u64::from(moved.success), std::sync::atomic::Ordering::Relaxed);
-            }
-        })
+        tokio::spawn(move_money(
+            mover,
+            sharded.clone(),
+            accounts.clone(),
+            std::sync::Arc::clone(&done),
+            stop.subscribe(),
+        ))
     });
     let movers: Vec<_> = movers.collect();
     for round in 0..3 {

@@ -1,9 +1,9 @@
-//! What goes to the leader of one other group, many in a request.
+//! A lane to the leader of one other group: many things in a request.
 //!
 //! Promises: ends go before prepares that wait with them, so that a prepare does not find in its way what was decided before it; a
 //! few requests are under way at once, and what comes meanwhile goes together. What is lost the coordinator asks for again.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -14,10 +14,11 @@ use proto::check::cross::{BRANCHES_MAX, FINISHES_MAX};
 use proto::store::prepare_answer::Verdict;
 use proto::store::prepare_request::Part as WirePart;
 use proto::store::{self as wire, Failure, FailureReason, Finishing, PrepareAnswer, Prepared};
+use store_client::Replicated;
 use store_core::coordinate::{self, Branch, CrossId, Hindrance, Input};
 use tokio::sync::mpsc;
 
-use super::{Cross, Outgoing, Payload, id_on_wire, on_wire};
+use super::payload::{Outgoing, Payload, id_on_wire, in_core, on_wire};
 
 /// Requests of a kind under way to one group.
 const IN_FLIGHT_MAX: usize = 4;
@@ -55,7 +56,7 @@ struct Kept {
 }
 
 /// Sends until the node ends.
-pub(super) async fn run(cross: Weak<Cross>, slot: usize, mut end: End) {
+pub(super) async fn run(step: impl Fn(Input<Payload>) -> bool, shard: Replicated, mut end: End) {
     let mut kept = Kept::default();
     let mut preparing: FuturesUnordered<BoxFuture<'static, Vec<Input<Payload>>>> = FuturesUnordered::new();
     let mut finishing: FuturesUnordered<BoxFuture<'static, Vec<Input<Payload>>>> = FuturesUnordered::new();
@@ -72,15 +73,16 @@ pub(super) async fn run(cross: Weak<Cross>, slot: usize, mut end: End) {
                 Vec::new()
             }
         };
-        let Some(cross) = cross.upgrade() else { return };
         for input in heard {
-            cross.step(input);
+            if !step(input) {
+                return;
+            }
         }
         if finishing.len() < IN_FLIGHT_MAX && !kept.finishes.is_empty() {
-            finishing.push(Box::pin(finish(Arc::clone(&cross), slot, kept.some_finishes())));
+            finishing.push(Box::pin(finish(shard.clone(), kept.some_finishes())));
         }
         if preparing.len() < IN_FLIGHT_MAX && !kept.prepares.is_empty() {
-            preparing.push(Box::pin(prepare(Arc::clone(&cross), slot, kept.some_prepares())));
+            preparing.push(Box::pin(prepare(shard.clone(), kept.some_prepares())));
         }
     }
 }
@@ -131,14 +133,10 @@ fn on_the_wire(id: CrossId, outgoing: &Outgoing) -> WirePart {
     WirePart { branch: Some(branch), began_ms: outgoing.who.began_ms, request: outgoing.who.request.clone() }
 }
 
-async fn prepare(
-    cross: Arc<Cross>,
-    slot: usize,
-    sent: Vec<(CrossId, usize, WirePart)>,
-) -> Vec<Input<Payload>> {
+async fn prepare(shard: Replicated, sent: Vec<(CrossId, usize, WirePart)>) -> Vec<Input<Payload>> {
     let (whose, parts): (Vec<(CrossId, usize)>, Vec<WirePart>) =
         sent.into_iter().map(|(id, participant, part)| ((id, participant), part)).unzip();
-    match cross.groups.shard(slot).prepare(parts).await {
+    match shard.prepare(parts).await {
         Ok(answers) => whose.into_iter().zip(answers).map(|(whose, answer)| heard(whose, answer)).collect(),
         Err(_) => whose.into_iter().map(|(id, _)| Input::Hindered(id, Hindrance::Silent)).collect(),
     }
@@ -168,13 +166,13 @@ fn hindrance(refused: &Failure) -> Hindrance {
     }
 }
 
-async fn finish(cross: Arc<Cross>, slot: usize, finishes: Vec<Finishing>) -> Vec<Input<Payload>> {
+async fn finish(shard: Replicated, finishes: Vec<Finishing>) -> Vec<Input<Payload>> {
     // What is not acknowledged is asked for again by the coordinator, or by the participant.
-    let acks = cross.groups.shard(slot).finish(finishes).await.unwrap_or_default();
+    let acks = shard.finish(finishes).await.unwrap_or_default();
     let heard = |ack: wire::FinishAck| {
         let range = ack.range.unwrap_or_default();
         let range = coordinate::Arc { after: range.after, up_to: range.up_to };
-        Input::Acked(super::in_core(ack.id.unwrap_or_default()), ack.offset, range)
+        Input::Acked(in_core(ack.id.unwrap_or_default()), ack.offset, range)
     };
     acks.into_iter().map(heard).collect()
 }

@@ -1,26 +1,27 @@
-//! What a leader does by itself for transactions over several groups: it follows its own leadership, sends again what may have been
+//! The watch of a leader over its transactions over several groups: it follows its own leadership, sends again what may have been
 //! lost, and asks about branches that have been prepared for long.
 //!
 //! Promises: a branch that is prepared here is never ended by a guess: only as the group that decides says. Time decides only when
 //! it is asked.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proto::store::ask_answer::Verdict;
 use proto::store::ask_request::Question;
 use proto::store::command::Kind;
 use proto::store::{CrossId, FinishCommand, Finishing, PreparedBranch};
+use store_client::Sharded;
 use store_core::coordinate::{self, Input};
+use store_core::ring::Ring;
 use store_core::{Epoch, Role, RoleView};
 use store_db::{Table as _, cross, state};
 use store_engine::front::command_of;
-use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::{Cross, in_core};
-use crate::shared::Ask;
+use super::payload::{Payload, in_core, on_wire};
+use crate::shared::{Ask, Shared};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
@@ -40,12 +41,20 @@ struct Watch {
     looks: u32,
 }
 
-/// Watches until the node ends.
-pub(super) async fn run(
-    cross: Weak<Cross>,
-    mut role: watch::Receiver<RoleView>,
-    mut stopping: watch::Receiver<bool>,
-) {
+/// What is watched, and who is asked.
+#[derive(Clone)]
+pub(super) struct Watched {
+    pub(super) shared: Arc<Shared>,
+    pub(super) ring: Ring,
+    /// The slot of this node's group.
+    pub(super) slot: usize,
+    pub(super) groups: Sharded,
+}
+
+/// Watches until the node ends; `step` steps the coordinator.
+pub(super) async fn run(step: impl Fn(Input<Payload>) -> bool, watched: Watched) {
+    let mut role = watched.shared.role.subscribe();
+    let mut stopping = watched.shared.stopping.subscribe();
     let mut watch = Watch::default();
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -55,26 +64,33 @@ pub(super) async fn run(
             changed = role.changed() => if changed.is_err() { return },
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
-        let Some(cross) = cross.upgrade() else { return };
         let view = *role.borrow_and_update();
-        watch.follow(&cross, view);
-        watch.look(&cross);
+        let mut inputs = watch.follow(&watched.shared, view);
+        inputs.extend(watch.resend());
+        if !inputs.into_iter().all(&step) {
+            return;
+        }
+        for (slot, questions) in watch.old(&watched) {
+            tokio::spawn(ask(watched.clone(), slot, questions));
+        }
     }
 }
 
 impl Watch {
-    fn follow(&mut self, cross: &Arc<Cross>, view: RoleView) {
+    /// What has become of this node's leadership.
+    fn follow(&mut self, shared: &Shared, view: RoleView) -> Vec<Input<Payload>> {
+        let mut inputs = Vec::new();
         let leads = (view.role == Role::Leader).then_some(view.epoch);
         if leads != self.leads.map(|(epoch, _)| epoch) {
             self.leads = leads.map(|epoch| (epoch, false));
             self.seen.clear();
-            cross.step(leads.map_or(Input::Lost, Input::Lead));
+            inputs.push(leads.map_or(Input::Lost, Input::Lead));
         }
-        let Some((epoch, is_ready @ false)) = &mut self.leads else { return };
-        if cross.shared.applied.borrow().position.epoch != *epoch {
-            return;
+        let Some((epoch, is_ready @ false)) = &mut self.leads else { return inputs };
+        if shared.applied.borrow().position.epoch != *epoch {
+            return inputs;
         }
-        match cross.shared.table.read(|read| cross::decisions(read)) {
+        match shared.table.read(|read| cross::decisions(read)) {
             Ok(decisions) => {
                 *is_ready = true;
                 let branches = |row: proto::store::Decision| {
@@ -85,30 +101,37 @@ impl Watch {
                     branches.collect::<Vec<_>>()
                 };
                 let decisions = decisions.into_iter().map(|(id, row)| (in_core(id), branches(row)));
-                cross.step(Input::Ready(decisions.collect()));
+                inputs.push(Input::Ready(decisions.collect()));
             }
             Err(error) => {
                 tracing::error!(%error, "decisions on transactions over several groups cannot be read");
             }
         }
+        inputs
     }
 
-    fn look(&mut self, cross: &Arc<Cross>) {
-        if !matches!(self.leads, Some((_, true))) {
-            return;
-        }
+    fn is_ready(&self) -> bool {
+        matches!(self.leads, Some((_, true)))
+    }
+
+    fn resend(&mut self) -> Option<Input<Payload>> {
         self.looks += 1;
-        if self.looks.is_multiple_of(LOOKS_TO_RESEND) {
-            cross.step(Input::Resend);
+        (self.is_ready() && self.looks.is_multiple_of(LOOKS_TO_RESEND)).then_some(Input::Resend)
+    }
+
+    /// Questions about the branches that have been prepared for long, by the slot of the group that decides.
+    fn old(&mut self, watched: &Watched) -> HashMap<usize, Vec<Question>> {
+        let mut questions: HashMap<usize, Vec<Question>> = HashMap::new();
+        if !self.is_ready() {
+            return questions;
         }
-        let prepared = cross.shared.table.read(|read| match state::read(read)?.prepared_count {
+        let prepared = watched.shared.table.read(|read| match state::read(read)?.prepared_count {
             0 => Ok(Vec::new()),
             _ => cross::prepared_branches(read, BRANCHES_MAX),
         });
-        let Ok(prepared) = prepared else { return };
+        let Ok(prepared) = prepared else { return questions };
         let now = Instant::now();
         let before = std::mem::take(&mut self.seen);
-        let mut questions: HashMap<usize, Vec<Question>> = HashMap::new();
         for PreparedBranch { branch, position, .. } in prepared {
             let (branch, offset) = (branch.unwrap_or_default(), position.unwrap_or_default().offset);
             let id = branch.id.unwrap_or_default();
@@ -117,19 +140,18 @@ impl Watch {
             if now.duration_since(since) >= ASK_AFTER {
                 let decider_tag_hash = branch.decider_tag_hash;
                 let question = Question { id: Some(id), decider_tag_hash, offset };
-                questions.entry(cross.ring.owner(decider_tag_hash)).or_default().push(question);
+                questions.entry(watched.ring.owner(decider_tag_hash)).or_default().push(question);
             }
         }
-        for (slot, questions) in questions {
-            cross.runtime.spawn(ask(Arc::clone(cross), slot, questions));
-        }
+        questions
     }
 }
 
 /// Asks the group that decides, and ends what it has decided.
-async fn ask(cross: Arc<Cross>, slot: usize, questions: Vec<Question>) {
-    let Ok(answers) = cross.groups.shard(slot).ask_decider(questions).await else { return };
-    let range = cross.range_of(cross.slot);
+async fn ask(watched: Watched, slot: usize, questions: Vec<Question>) {
+    let Ok(answers) = watched.groups.shard(slot).ask_decider(questions).await else { return };
+    let own = watched.ring.arc(watched.slot);
+    let range = on_wire(coordinate::Arc { after: own.after, up_to: own.up_to });
     let finishing = |answer: proto::store::AskAnswer| {
         let commit = match answer.verdict() {
             Verdict::Committed => true,
@@ -144,6 +166,6 @@ async fn ask(cross: Arc<Cross>, slot: usize, questions: Vec<Question>) {
     if !finishes.is_empty() {
         let command = command_of(Kind::Finish(FinishCommand { finishes }));
         // If it is lost, it is asked about again.
-        let _ = cross.shared.ask(Ask::Write(command)).await;
+        let _ = watched.shared.ask(Ask::Write(command)).await;
     }
 }

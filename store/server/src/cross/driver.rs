@@ -1,0 +1,435 @@
+//! The driver: requests that wait, and what the coordinator says to do.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use proto::hash::ring_hash;
+use proto::store::ask_answer::Verdict;
+use proto::store::command::Kind;
+use proto::store::pipeline_response::Response;
+use proto::store::prepare_answer::Verdict as PrepareVerdict;
+use proto::store::{
+    AskAnswer, AskRequest, AskResponse, CrossRefusal, Decide, DecidedBranch, Failure, FailureReason,
+    FinishRequest, ForgetCommand, Holder, Identity, IndexedResult, Owned, PrepareAnswer, PrepareCommand,
+    PrepareRequest, PrepareResponse, Txn, TxnCommand, TxnResponse,
+};
+use store_client::failure::{failure, invalid, not_leader};
+use store_client::{Sharded, now_ms};
+use store_core::coordinate::{
+    self, Branch, Coordinator, CrossId, Hindrance, Input, Output, Standing as Said,
+};
+use store_core::ring::Ring;
+use store_db::{Table as _, cross};
+use store_engine::front::{NodeResponse, command_of};
+use store_engine::{Answer, Reply};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::lane::{self, Lane, Wanted};
+use super::payload::{Outgoing, Own, Payload, id_on_wire, in_core, on_wire};
+use super::split::split;
+use super::watch;
+use crate::gate::Who;
+use crate::shared::{Ask, Shared};
+
+/// The leader of another group must answer within this.
+const PARTICIPANT_MS_MAX: u64 = 1_000;
+/// Microseconds after which a transaction begins again that found another in the way; doubled each time, up to a bound.
+const AGAIN_US: u64 = 500;
+const AGAIN_DOUBLINGS_MAX: u32 = 5;
+/// Between two looks at what became of a decision that this leader was told nothing of.
+const SETTLE_MS: u64 = 100;
+
+/// What became of one try.
+enum Outcome {
+    Done(TxnResponse),
+    Refused(Failure),
+    GivenUp(Hindrance),
+    Unknown,
+}
+
+/// Requests that wait.
+#[derive(Default)]
+struct Waiting {
+    last: u64,
+    outcomes: HashMap<u64, oneshot::Sender<Outcome>>,
+}
+
+/// The driver of one node.
+pub(crate) struct Cross {
+    shared: Arc<Shared>,
+    ring: Ring,
+    /// The slot of this node's group.
+    slot: usize,
+    coordinator: Mutex<Coordinator<Payload>>,
+    waiting: Mutex<Waiting>,
+    /// Whose the branches are that were prepared here for somebody who had found locks.
+    waited: Mutex<HashMap<CrossId, Who>>,
+    /// One a slot.
+    lanes: Vec<Lane>,
+    /// The handle on the other groups' leaders.
+    groups: Sharded,
+    runtime: Handle,
+}
+
+impl Cross {
+    /// Starts the driver of a node of a ring of several shards; `None`: there is only one.
+    pub(crate) fn start(shared: &Arc<Shared>, runtime: &Handle) -> Result<Option<Arc<Cross>>, Failure> {
+        let Some(forward) = shared.forward.as_ref().filter(|forward| !forward.is_whole()) else {
+            return Ok(None);
+        };
+        let (ring, slot) = forward.place();
+        let deadline = Duration::from_millis(PARTICIPANT_MS_MAX);
+        let groups = forward.new_handle(shared.keys.borrow().id(), deadline)?;
+        let (lanes, ends): (Vec<Lane>, Vec<lane::End>) = ring.slots().iter().map(|_| lane::lane()).unzip();
+        let group = shared.me.route.group;
+        let cross = Arc::new(Cross {
+            shared: Arc::clone(shared),
+            ring: ring.clone(),
+            slot,
+            coordinator: Mutex::new(Coordinator::new(group)),
+            waiting: Mutex::default(),
+            waited: Mutex::default(),
+            lanes,
+            groups,
+            runtime: runtime.clone(),
+        });
+        for (slot, end) in ends.into_iter().enumerate() {
+            let shard = cross.groups.shard(slot).clone();
+            runtime.spawn(lane::run(stepper(&cross), shard, end));
+        }
+        let watched = watch::Watched {
+            shared: Arc::clone(shared),
+            ring: cross.ring.clone(),
+            slot,
+            groups: cross.groups.clone(),
+        };
+        runtime.spawn(watch::run(stepper(&cross), watched));
+        Ok(Some(cross))
+    }
+
+    /// Runs a transaction over several groups, of which this one has the tag.
+    pub(crate) async fn txn(
+        self: &Arc<Self>,
+        txn: Txn,
+        identity: Option<Identity>,
+    ) -> Result<TxnResponse, Failure> {
+        let until = Instant::now() + Duration::from_millis(self.shared.config.request_ms_max);
+        let tag_hash = txn.tag().map_or(0, |tag| ring_hash(tag));
+        let who = identity.as_ref().and_then(Who::named).unwrap_or_else(|| {
+            let request = Bytes::copy_from_slice(&fastrand::u128(..).to_be_bytes());
+            Who { began_ms: now_ms(), request }
+        });
+        let (own, others) = split(&self.ring, self.slot, txn)?;
+        let outgoing = |(slot, part)| {
+            Arc::new(Outgoing { slot, range: self.range_of(slot), part, tag_hash, who: who.clone() })
+        };
+        let parts: Vec<Arc<Outgoing>> = others.into_iter().map(outgoing).collect();
+        for tries in 0.. {
+            let outcome = if self.shared.gate.admits(Some(&who), &own.txn) {
+                let own = Own { request: 0, part: own.clone(), identity: identity.clone(), who: who.clone() };
+                self.once(own, &parts).await
+            } else {
+                Outcome::GivenUp(Hindrance::Locked)
+            };
+            if !matches!(outcome, Outcome::GivenUp(_)) {
+                self.shared.gate.release(&who);
+            }
+            let hindrance = match outcome {
+                Outcome::Done(response) => return Ok(response),
+                Outcome::Refused(failure) => return Err(failure),
+                Outcome::Unknown => {
+                    let message =
+                        "this node cannot say what became of the decision; the same identity settles it";
+                    return Err(failure(FailureReason::UnknownOutcome, message));
+                }
+                Outcome::GivenUp(hindrance) => hindrance,
+            };
+            if Instant::now() >= until || !passes(hindrance) {
+                return Err(self.hindered(hindrance));
+            }
+            let most = AGAIN_US << tries.min(AGAIN_DOUBLINGS_MAX);
+            tokio::time::sleep(Duration::from_micros(fastrand::u64(most / 2..=most))).await;
+        }
+        unreachable!("the tries end in one of the returns above")
+    }
+
+    async fn once(self: &Arc<Self>, own: Own, parts: &[Arc<Outgoing>]) -> Outcome {
+        let (sender, outcome) = oneshot::channel();
+        let request = {
+            let mut waiting = self.waiting.lock();
+            waiting.last += 1;
+            let request = waiting.last;
+            waiting.outcomes.insert(request, sender);
+            request
+        };
+        self.step(Input::Begin { request, own: Own { request, ..own }, parts: parts.to_vec() });
+        outcome.await.unwrap_or(Outcome::Unknown)
+    }
+
+    /// Has branches prepared that another group decides, but for those that would overtake an older request.
+    pub(crate) async fn prepare(self: &Arc<Self>, request: PrepareRequest) -> Response {
+        let gate = &self.shared.gate;
+        let mut answers: Vec<PrepareAnswer> = Vec::with_capacity(request.parts.len());
+        let (mut whose, mut branches) = (Vec::new(), Vec::new());
+        for (place, part) in request.parts.into_iter().enumerate() {
+            let branch = part.branch.unwrap_or_default();
+            let who = Who { began_ms: part.began_ms, request: part.request };
+            let txn = branch.txn.clone().unwrap_or_default();
+            let mut answer = PrepareAnswer { id: branch.id, verdict: None };
+            if gate.admits(Some(&who), &txn) {
+                whose.push((place, who, txn));
+                branches.push(branch);
+            } else {
+                answer.verdict = Some(PrepareVerdict::Locked(Holder::default()));
+            }
+            answers.push(answer);
+        }
+        if branches.is_empty() {
+            return Response::Prepare(PrepareResponse { answers });
+        }
+        let command = command_of(Kind::Prepare(PrepareCommand { branches }));
+        let told = self.shared.ask(Ask::Write(command)).await;
+        let prepared = match told.and_then(|told| self.shared.reply_of(told)) {
+            Ok(Reply::Prepared(prepared)) => prepared,
+            Ok(other) => {
+                return Response::Failure(invalid("request", format!("is answered as another: {other:?}")));
+            }
+            Err(failure) => return Response::Failure(failure),
+        };
+        for ((place, who, txn), answer) in whose.into_iter().zip(prepared) {
+            match &answer.verdict {
+                Some(PrepareVerdict::Locked(_)) => gate.keep(&who, &txn),
+                Some(PrepareVerdict::Prepared(_)) if !gate.is_open() => {
+                    self.waited.lock().insert(in_core(answer.id.unwrap_or_default()), who);
+                }
+                _ => {}
+            }
+            answers[place] = answer;
+        }
+        Response::Prepare(PrepareResponse { answers })
+    }
+
+    /// Branches are to be ended: who waited with one that commits waits no more.
+    pub(crate) fn ending(&self, request: &FinishRequest) {
+        let mut waited = self.waited.lock();
+        if waited.is_empty() {
+            return;
+        }
+        for finishing in &request.finishes {
+            let who = waited.remove(&in_core(finishing.id.unwrap_or_default()));
+            if let Some(who) = who.filter(|_| finishing.commit) {
+                self.shared.gate.release(&who);
+            }
+        }
+    }
+
+    /// What a leader of another group is told about transactions that this group decides.
+    pub(crate) fn answer(&self, asked: &AskRequest) -> Result<AskResponse, Failure> {
+        let answers = asked.questions.iter().map(|question| {
+            let id = question.id.unwrap_or_default();
+            let owns = self.ring.owner(question.decider_tag_hash) == self.slot;
+            let said = if owns { self.coordinator.lock().ask(in_core(id)) } else { Said::Elsewhere };
+            let verdict = match said {
+                // After what the coordinator said, never before: what is decided meanwhile is in the table.
+                Said::Look => {
+                    match self.shared.table.read(|read| cross::is_committed(read, id, question.offset)) {
+                        Ok(true) => Verdict::Committed,
+                        Ok(false) => Verdict::Aborted,
+                        Err(error) => return Err(unreadable(&error)),
+                    }
+                }
+                Said::Preparing => Verdict::Preparing,
+                Said::Appended => Verdict::Appended,
+                Said::Elsewhere => Verdict::Elsewhere,
+            };
+            Ok(AskAnswer { id: Some(id), offset: question.offset, verdict: verdict.into() })
+        });
+        Ok(AskResponse { answers: answers.collect::<Result<_, _>>()? })
+    }
+
+    /// Steps the coordinator, and does what it says.
+    fn step(self: &Arc<Self>, input: Input<Payload>) {
+        let outputs = self.coordinator.lock().step(input);
+        outputs.into_iter().for_each(|output| self.carry(output));
+    }
+
+    fn carry(self: &Arc<Self>, output: Output<Payload>) {
+        match output {
+            Output::Prepare { id, participant, part } => {
+                self.lanes[part.slot].want(Wanted::Prepare { id, participant, part });
+            }
+            Output::AppendDecision { id, own, branches } => {
+                let decide = self.decision(id, &own, branches);
+                self.runtime.spawn(Arc::clone(self).append(id, own, decide));
+            }
+            Output::AppendRefusal { id, own, failure: failed } => {
+                let refusal = Some(CrossRefusal { failed });
+                let decide = Decide { refusal, ..self.decision(id, &own, Vec::new()) };
+                self.runtime.spawn(Arc::clone(self).append(id, own, decide));
+            }
+            Output::Commit { id, offset, range } => {
+                self.lanes[self.ring.owner(range.up_to)].want(Wanted::Finish {
+                    id,
+                    offset,
+                    range,
+                    commit: true,
+                });
+            }
+            Output::Abort { id, part } => {
+                let Owned { after, up_to, .. } = part.range;
+                let range = coordinate::Arc { after, up_to };
+                self.lanes[part.slot].want(Wanted::Finish { id, offset: 0, range, commit: false });
+            }
+            Output::AppendForget(id) => {
+                self.runtime.spawn(Arc::clone(self).forget(id));
+            }
+            Output::GiveUp(request, hindrance) => self.complete(request, Outcome::GivenUp(hindrance)),
+            Output::AnswerUnknown(request) => self.complete(request, Outcome::Unknown),
+        }
+    }
+
+    /// What the group of a slot owns.
+    fn range_of(&self, slot: usize) -> Owned {
+        let arc = self.ring.arc(slot);
+        on_wire(coordinate::Arc { after: arc.after, up_to: arc.up_to })
+    }
+
+    fn complete(&self, request: u64, outcome: Outcome) {
+        if let Some(waits) = self.waiting.lock().outcomes.remove(&request) {
+            // Its caller may have gone.
+            let _ = waits.send(outcome);
+        }
+    }
+
+    fn decision(&self, id: CrossId, own: &Own, branches: Vec<Branch<Vec<IndexedResult>>>) -> Decide {
+        let branch = |branch: Branch<Vec<IndexedResult>>| DecidedBranch {
+            group: self.ring.slots()[self.ring.owner(branch.range.up_to)].group.0,
+            range: Some(on_wire(branch.range)),
+            offset: branch.offset,
+            results: branch.results,
+        };
+        Decide {
+            id: Some(id_on_wire(id)),
+            branches: branches.into_iter().map(branch).collect(),
+            guards: own.part.guards.clone(),
+            operations: own.part.operations.clone(),
+            refusal: None,
+        }
+    }
+
+    /// Appends a decision or a refusal, and tells what became of it.
+    async fn append(self: Arc<Self>, id: CrossId, own: Own, decide: Decide) {
+        let Own { request, part, identity, who } = own;
+        let own = part.txn.clone();
+        let command = TxnCommand { txn: Some(part.txn), identity, decide: Some(decide) };
+        let told = self.shared.ask_for_ever(Ask::Write(command_of(Kind::Txn(command)))).await;
+        let (is_committed, outcome) = match told {
+            Ok(NodeResponse::Reply(Reply::Txn(response))) => {
+                (response.success && !response.remembered, Outcome::Done(response))
+            }
+            Ok(NodeResponse::Reply(Reply::Locked(_))) => {
+                self.shared.gate.keep(&who, &own);
+                (false, Outcome::GivenUp(Hindrance::Locked))
+            }
+            Ok(NodeResponse::Reply(Reply::Refused { reason, message, .. })) => {
+                let refused = if self.leads_in(id) {
+                    Outcome::Refused(failure(reason, message))
+                } else {
+                    Outcome::GivenUp(Hindrance::NotLeader)
+                };
+                (false, refused)
+            }
+            // It never got into the log.
+            Ok(NodeResponse::Answer(answer)) if !matches!(answer, Answer::Unknown) => {
+                // Told first: the coordinator knows only that it was given up.
+                self.complete(request, Outcome::Refused(self.shared.failure_of(&answer)));
+                return self.step(Input::NotAppended(id, Hindrance::Overloaded));
+            }
+            _ => {
+                self.complete(request, Outcome::Unknown);
+                return self.settle(id).await;
+            }
+        };
+        self.step(Input::Applied { id, is_committed });
+        self.complete(request, outcome);
+    }
+
+    /// Finds out what became of a decision of which this leader was told nothing, while it leads on: an entry that is appended after
+    /// it is applied after it, if it is there at all.
+    async fn settle(self: Arc<Self>, id: CrossId) {
+        while self.leads_in(id) {
+            let later = command_of(Kind::Forget(ForgetCommand::default()));
+            if let Ok(NodeResponse::Reply(Reply::Done { .. })) =
+                self.shared.ask_for_ever(Ask::Write(later)).await
+            {
+                let row = self.shared.table.read(|read| cross::is_decided(read, id_on_wire(id)));
+                if let Ok(is_committed) = row {
+                    return self.step(Input::Applied { id, is_committed });
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(SETTLE_MS)).await;
+        }
+    }
+
+    async fn forget(self: Arc<Self>, id: CrossId) {
+        let command = ForgetCommand { ids: vec![id_on_wire(id)] };
+        let told = self.shared.ask_for_ever(Ask::Write(command_of(Kind::Forget(command)))).await;
+        // What was not appended is asked for again.
+        if let Ok(NodeResponse::Reply(Reply::Done { .. })) = told {
+            self.step(Input::Forgotten(id));
+        }
+    }
+
+    fn leads_in(&self, id: CrossId) -> bool {
+        let view = *self.shared.role.borrow();
+        view.role == store_core::Role::Leader && view.epoch == id.epoch
+    }
+
+    fn hindered(&self, hindrance: Hindrance) -> Failure {
+        match hindrance {
+            Hindrance::Locked => failure(
+                FailureReason::Locked,
+                "other transactions over several groups were in the way for as long as a request may take",
+            ),
+            Hindrance::Frozen => failure(FailureReason::Frozen, "a group stands still for a consistent view"),
+            Hindrance::Silent => failure(
+                FailureReason::NotServing,
+                "the leader of another group did not answer: nothing was done",
+            ),
+            Hindrance::Overloaded => {
+                failure(FailureReason::Overloaded, "too many transactions over several groups are under way")
+            }
+            Hindrance::WrongRoute => {
+                failure(FailureReason::WrongRoute, "another group says that a key is not its own")
+            }
+            Hindrance::Invalid => {
+                invalid("txn", "a part of it cannot be prepared by the group that owns its keys")
+            }
+            Hindrance::NotLeader => {
+                let view = *self.shared.role.borrow();
+                let leader = view.leader.filter(|leader| *leader != self.shared.me.member.node);
+                not_leader(self.shared.leader_hint(leader, view.epoch))
+            }
+        }
+    }
+}
+
+/// Whether the same request may soon do better.
+fn passes(hindrance: Hindrance) -> bool {
+    matches!(hindrance, Hindrance::Locked | Hindrance::Frozen | Hindrance::Silent)
+}
+
+fn unreadable(error: &store_db::Error) -> Failure {
+    tracing::error!(%error, "the table cannot be read");
+    failure(FailureReason::NotServing, format!("this node cannot read its database: {error}"))
+}
+
+/// Steps the coordinator for whoever does not keep it alive; false: it has gone.
+fn stepper(cross: &Arc<Cross>) -> impl Fn(Input<Payload>) -> bool + Send + Sync + 'static {
+    let cross = Arc::downgrade(cross);
+    move |input| cross.upgrade().map(|cross| cross.step(input)).is_some()
+}
