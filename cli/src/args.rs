@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::bench::args::{self as bench, Bench};
 use crate::config::check::port_of;
 use crate::config::shape::BrokerKind;
+use crate::ring::RingArgs;
 use crate::shop::via::Via;
 use crate::show::out::Switches;
 
@@ -135,6 +136,8 @@ pub enum Command {
     Bench(Bench),
     /// Check the books: stock and orders, at one position, on every replica
     Audit,
+    /// Show the shards of the ring, or which one owns a key
+    Ring(RingArgs),
     /// Look into a node's log, verify it, or plant a fault in it
     #[command(subcommand)]
     Log(Log),

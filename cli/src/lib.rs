@@ -31,6 +31,7 @@ pub mod names;
 pub mod private;
 pub mod reach;
 pub mod repl;
+pub mod ring;
 pub mod role;
 pub mod run;
 pub mod shop;

@@ -14,13 +14,14 @@ use crate::log::show::Wanted;
 use crate::reach::portals::Portals;
 use crate::reach::settle::settle;
 use crate::reach::whose::named;
+use crate::ring::RingArgs;
 use crate::role::logging::LogFile;
 use crate::role::portals::Which;
 use crate::show::answer::Answer;
 use crate::show::out::Out;
 use crate::tools::{addresses, admin, key_values, shop};
 use crate::up::parts::Kind;
-use crate::{audit, backup, bench, demo, health, key, log, member, role, status, trace, up};
+use crate::{audit, backup, bench, demo, health, key, log, member, ring, role, status, trace, up};
 
 /// How long an import waits for a portal or a leader to come back.
 const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
@@ -130,6 +131,7 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         Command::Member(args) => shown(member::run::run(loaded, args, out).await, out),
         Command::Node(args) => shown(up::act::node(loaded, &args).await, out),
         Command::Audit => shown(audit::run::run(loaded).await, out),
+        Command::Ring(args) => shown(ring::run(&loaded.config, &args).await, out),
         Command::Trace(args) => trace::run(loaded, &args, out).await,
         Command::Log(args) => logs(args, loaded, out).await,
         Command::Snapshot(Snapshot::Show { node, number, limit }) => {
@@ -152,9 +154,12 @@ fn addresses_of(command: &Command, config: &Config) -> Option<Vec<String>> {
         |portals: &[Instance]| portals.iter().map(|portal| portal.listen.clone()).collect::<Vec<_>>();
     let nodes = || config.store.nodes.iter().map(|node| node.reached_at().to_owned()).collect::<Vec<_>>();
     match command {
-        Command::Status(_) | Command::Health(_) | Command::Audit | Command::Member(_) | Command::Bench(_) => {
-            Some(nodes())
-        }
+        Command::Status(_)
+        | Command::Health(_)
+        | Command::Audit
+        | Command::Member(_)
+        | Command::Bench(_)
+        | Command::Ring(RingArgs { what: None }) => Some(nodes()),
         Command::Kv(tool) if tool.store.is_empty() => Some(nodes()),
         Command::Admin(tool) if tool.portal.is_empty() => Some(portals(&config.admin_portals)),
         Command::Shop(shop) if shop.tool.portal.is_empty() => Some(portals(&config.client_portals)),

@@ -34,7 +34,7 @@ impl Portal {
         match self.cache.lookup(group, key, self.now_ms()) {
             Lookup::Hit(seen) => Ok(seen),
             Lookup::Miss { min_offset, token } => self.fetch(key, min_offset, token).await,
-            Lookup::Bypass => self.ask(key).await,
+            Lookup::Bypass => Ok(self.ask(key).await?.0),
         }
     }
 
@@ -44,8 +44,10 @@ impl Portal {
     /// UNAVAILABLE: the store cannot be read.
     pub async fn read_through(&self, key: &Bytes) -> Result<Seen, Error> {
         let token = self.cache.watch(self.store.group_of(key), key);
-        let seen = self.ask(key).await?;
-        self.cache.fill(&token, seen.record.clone(), seen.at, self.now_ms());
+        let (seen, pending) = self.ask(key).await?;
+        if !pending {
+            self.cache.fill(&token, seen.record.clone(), seen.at, self.now_ms());
+        }
         Ok(seen)
     }
 
@@ -67,8 +69,11 @@ impl Portal {
         Ok(Listed { records: page.records, more: page.next.is_some() })
     }
 
-    async fn ask(&self, key: &Bytes) -> Result<Seen, Error> {
-        Ok(seen(self.store.get(key.clone(), Freshness::linearizable()).await?))
+    /// A record as the store has it now, and whether it was about to be written.
+    async fn ask(&self, key: &Bytes) -> Result<(Seen, bool), Error> {
+        let got = self.store.get(key.clone(), Freshness::linearizable()).await?;
+        let pending = got.pending;
+        Ok((seen(got), pending))
     }
 
     /// Reads the store for all who want this key now. The read runs in a task of its own, so that it ends and is

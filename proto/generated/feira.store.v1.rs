@@ -905,6 +905,9 @@ pub mod ask_request {
         pub decider_tag_hash: u64,
         #[prost(uint64, tag = "3")]
         pub offset: u64,
+        /// For which its part was cut: prepares of two groups may stand at one offset.
+        #[prost(message, optional, tag = "4")]
+        pub range: ::core::option::Option<super::Owned>,
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

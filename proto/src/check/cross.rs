@@ -74,6 +74,7 @@ pub fn ask(request: &AskRequest) -> Checked {
     for (index, question) in request.questions.iter().enumerate() {
         let within = |violation: Violation| violation.within(&format!("questions[{index}]"));
         id(question.id.as_ref()).map_err(within)?;
+        range(question.range.as_ref()).map_err(within)?;
         ensure(question.offset > 0, "offset", || "is 0; offsets begin at 1".to_owned()).map_err(within)?;
     }
     Ok(())
@@ -219,11 +220,16 @@ mod tests {
             finish(&FinishRequest { route: routed(), finishes: vec![finishing; FINISHES_MAX + 1] }).is_err()
         );
         assert!(finish(&FinishRequest { route: routed(), finishes: vec![] }).is_err());
-        let question =
-            ask_request::Question { id: Some(CrossId::of(1, 1, 1)), decider_tag_hash: 0, offset: 1 };
+        let question = ask_request::Question {
+            id: Some(CrossId::of(1, 1, 1)),
+            decider_tag_hash: 0,
+            offset: 1,
+            range: Some(Owned::whole()),
+        };
         let asked = |question| AskRequest { route: routed(), questions: vec![question] };
         assert_eq!(ask(&asked(question)), Ok(()));
         assert!(ask(&asked(ask_request::Question { offset: 0, ..question })).is_err());
+        assert!(ask(&asked(ask_request::Question { range: None, ..question })).is_err());
         let far = u64::MAX;
         let longest = Finishing {
             id: Some(CrossId::of(far, far, far)),

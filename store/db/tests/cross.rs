@@ -330,9 +330,13 @@ fn a_decision_does_its_own_part_and_remembers_the_answer_of_the_whole() {
     assert_eq!(response.positions, [position(1, 3), position(PARTICIPANT, 44)]);
     assert_eq!(group.data("o").unwrap(), "order");
     let commits = |group: &Replica<Memory>, number, offset| {
-        group.table.read(|read| cross::is_committed(read, id(number), offset)).unwrap()
+        let range = Owned::arc(1, 2);
+        group.table.read(|read| cross::is_committed(read, id(number), offset, &range)).unwrap()
     };
     assert!(commits(&group, 1, 44) && !commits(&group, 1, 45) && !commits(&group, 2, 44));
+    // A copy of a prepare may stand at the same offset of another group's log: it is not the one that is named.
+    let elsewhere = Owned::arc(2, 3);
+    assert!(!group.table.read(|read| cross::is_committed(read, id(1), 44, &elsewhere)).unwrap());
     // Another try of the same request is answered from memory, and so aborted.
     let again = group.command(decision(
         Some(user("u", 1)),

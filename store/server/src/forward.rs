@@ -168,7 +168,7 @@ impl Forward {
             None => Range::Prefix(Bytes::new()),
         };
         let after = Some(request.after).filter(|after| !after.is_empty());
-        let freshness = request.freshness.unwrap_or_else(Freshness::linearizable);
+        let freshness = by_the_leader(request.freshness);
         let page = handle.scan(range, request.limit, after, freshness).await;
         let Page { records, next, applied } = page.map_err(|error| status_from(&failure_of(&error)))?;
         Ok(ScanResponse { records, next: next.unwrap_or_default(), applied: Some(applied) })
@@ -209,7 +209,7 @@ impl Away<'_> {
         freshness: Option<Freshness>,
     ) -> Result<Response<GetResponse>, Status> {
         let Some(next) = self.on_the_way() else {
-            let got = self.handle()?.get(key, freshness.unwrap_or_else(Freshness::linearizable)).await;
+            let got = self.handle()?.get(key, by_the_leader(freshness)).await;
             return self.answered(got.map(|got| {
                 let status = if got.record.is_some() { Outcome::Success } else { Outcome::Error };
                 let applied = Some(got.applied);
@@ -310,6 +310,12 @@ impl Away<'_> {
             _ => Err(last),
         }
     }
+}
+
+/// How fresh a read is that is asked of another node: it goes to the leader, so that even one that may be stale is not. (Of a stale
+/// one that no replica can answer yet, the handle would take every node for one that does not serve.)
+fn by_the_leader(asked: Option<Freshness>) -> Freshness {
+    Freshness::linearizable().with_min_offset(asked.map_or(0, |freshness| freshness.min_offset))
 }
 
 fn counted<T>(mut answer: Response<T>, hops: usize) -> Response<T> {

@@ -99,7 +99,12 @@ impl Gate {
             return true;
         }
         let now = Instant::now();
-        let kept = self.kept.lock();
+        let mut kept = self.kept.lock();
+        if kept.values().all(|one| one.until <= now) {
+            kept.clear();
+            self.count.store(0, Ordering::Relaxed);
+            return true;
+        }
         let passes = |key: &Bytes, kind: Use| {
             kept.get(key).is_none_or(|one| {
                 one.until <= now || one.kind.goes_with(kind) || who.is_some_and(|who| *who <= one.who)

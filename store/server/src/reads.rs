@@ -11,15 +11,15 @@ use proto::store::{Failure, FailureReason, Freshness};
 use store_client::failure::failure;
 use store_core::Offset;
 use store_db::Table as _;
-use store_db::cross::{self, Intent};
 use store_engine::Answer;
-use store_engine::front::reads::Intents;
 use store_engine::front::{self, NodeResponse, PendingRequest};
 use tokio::time::Instant;
 
 use crate::quarantine;
 use crate::shared::{Ask, Shared};
 
+/// How long a read waits for transactions that are in its way: as long as handles do.
+const PATIENT_MS_MAX: u64 = 10_000;
 /// How long a read waits for the offset that it asks for.
 const MIN_OFFSET_MS_MAX: u64 = 1_000;
 
@@ -27,15 +27,6 @@ const MIN_OFFSET_MS_MAX: u64 = 1_000;
 /// run, and nothing of them is in memory. With each comes the offset that its consistent view must hold. One that is LOCKED may be
 /// run by [`patient`].
 pub(crate) fn run(shared: &Shared, reads: &[(&PendingRequest, Offset)], bytes_max: usize) -> Vec<Response> {
-    run_with(shared, reads, Intents::Block, bytes_max)
-}
-
-fn run_with(
-    shared: &Shared,
-    reads: &[(&PendingRequest, Offset)],
-    intents: Intents,
-    bytes_max: usize,
-) -> Vec<Response> {
     let mut answers = Vec::new();
     if reads.is_empty() {
         return answers;
@@ -44,7 +35,7 @@ fn run_with(
         answers.resize(reads.len(), Response::Failure(refused));
         return answers;
     }
-    let ran = shared.table.read(|read| front::reads::run(read, reads, intents, bytes_max, &mut answers));
+    let ran = shared.table.read(|read| front::reads::run(read, reads, bytes_max, &mut answers));
     if let Err(error) = ran {
         answers.resize(reads.len(), Response::Failure(unreadable(&error)));
     }
@@ -61,33 +52,23 @@ pub(crate) fn is_locked(response: &Response) -> bool {
     matches!(response, Response::Failure(failure) if failure.reason() == FailureReason::Locked)
 }
 
-/// Runs a read after all transactions over several groups that are in its way now have ended: what was answered before it began
-/// is in the table then. Those that come later do not keep it waiting.
+/// Runs a read again and again, as entries are applied, until the transactions over several groups that were prepared when it became
+/// ready have ended: what was answered before it began is in the table then.
 pub(crate) async fn patient(shared: &Shared, request: &PendingRequest, ready: Offset) -> Response {
     let mut applied = shared.applied.subscribe();
-    let found = shared.table.read(|read| front::reads::in_the_way(read, request));
-    let mut in_the_way = match found {
-        Ok(found) => found,
-        Err(error) => return Response::Failure(unreadable(&error)),
-    };
-    let limit = Instant::now() + Duration::from_millis(shared.config.request_ms_max);
+    let limit = Instant::now() + Duration::from_millis(shared.config.request_ms_max.min(PATIENT_MS_MAX));
     loop {
-        let live = |intent: &Intent| {
-            shared.table.read(|read| Ok(!cross::is_finished(read, intent.id, intent.offset)?))
-        };
         applied.mark_unchanged();
-        in_the_way.retain(|intent| live(intent).unwrap_or(true));
-        if in_the_way.is_empty() {
-            break;
-        }
-        if !matches!(tokio::time::timeout_at(limit, applied.changed()).await, Ok(Ok(()))) {
-            break;
+        let answer = run(shared, &[(request, ready)], usize::MAX).pop();
+        let answer = answer.unwrap_or_else(|| {
+            Response::Failure(failure(FailureReason::Unspecified, "a read without an answer"))
+        });
+        if !is_locked(&answer)
+            || !matches!(tokio::time::timeout_at(limit, applied.changed()).await, Ok(Ok(())))
+        {
+            return answer;
         }
     }
-    let intents = if in_the_way.is_empty() { Intents::Passed } else { Intents::Block };
-    let answer = run_with(shared, &[(request, ready)], intents, usize::MAX).pop();
-    answer
-        .unwrap_or_else(|| Response::Failure(failure(FailureReason::Unspecified, "a read without an answer")))
 }
 
 /// Whether a stale read has to wait before it may run.

@@ -172,9 +172,7 @@ fn hint(leader: Option<NodeId>, epoch: Epoch) -> Option<LeaderHint> {
 /// Runs a read that may run.
 fn read(table: &SimTable, asked: &PendingRequest, at: Offset) -> Response {
     let mut answers = Vec::new();
-    let ran = table.read(|read| {
-        front::reads::run(read, &[(asked, at)], front::reads::Intents::Block, usize::MAX, &mut answers)
-    });
+    let ran = table.read(|read| front::reads::run(read, &[(asked, at)], usize::MAX, &mut answers));
     ran.expect("a table in memory can be read");
     answers.pop().expect("a read has one answer")
 }

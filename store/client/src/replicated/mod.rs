@@ -43,8 +43,9 @@ use crate::{Got, Group, Page, Range, Store, pipeline};
 /// How long one node may take over a stale read before the next is asked.
 const STALE_READ_MS_MAX: u64 = 1_000;
 
-/// Microseconds after which what was locked is asked for again.
-const LOCKED_US: std::ops::Range<u64> = 500..3_000;
+/// Microseconds after which what was locked is asked for again, at most; doubled each time, up to a bound.
+const LOCKED_US: u64 = 1_000;
+const LOCKED_US_MAX: u64 = 64_000;
 
 /// An encoded request: the largest transaction, its identity, and what wraps them.
 const REQUEST_BYTES_MAX: usize = check::TXN_BYTES_MAX + (32 << 10);
@@ -199,13 +200,26 @@ impl Store for Replicated {
             return pipeline::txn(self, txn, identity).await;
         }
         let until = Instant::now() + self.inner.config.deadline;
+        let (mut most_us, mut is_unknown) = (LOCKED_US, false);
         loop {
             let answer = pipeline::txn(self, txn.clone(), identity.clone()).await;
-            let is_locked = matches!(&answer, Err(Error::Retry { cause: Cause::Locked, .. }));
-            if !is_locked || Instant::now() >= until {
-                return answer;
+            let again = match &answer {
+                Err(Error::Retry { cause: Cause::Locked, .. }) => true,
+                // The same id settles it: after a failover a lock may be in the way of that, too.
+                Err(Error::Unknown { .. }) if identity.is_some() => {
+                    is_unknown = true;
+                    true
+                }
+                _ => false,
+            };
+            if !again || Instant::now() >= until {
+                return match answer {
+                    Err(Error::Retry { message, .. }) if is_unknown => Err(Error::Unknown { message }),
+                    answer => answer,
+                };
             }
-            tokio::time::sleep(Duration::from_micros(fastrand::u64(LOCKED_US))).await;
+            tokio::time::sleep(Duration::from_micros(fastrand::u64(most_us / 2..=most_us))).await;
+            most_us = (2 * most_us).min(LOCKED_US_MAX);
         }
     }
 

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use proto::store::scan_request::Range;
-use proto::store::{AppliedState, CrossId, Decision, KeyLocks, PreparedBranch};
+use proto::store::{AppliedState, CrossId, DecidedBranch, Decision, KeyLocks, Owned, PreparedBranch};
 use store_core::mutant;
 
 use super::rows::{branch_of, branches_of, decision, decision_of};
@@ -84,12 +84,16 @@ pub fn intents_of_page(
     Ok(found)
 }
 
-/// Whether there is a decision on a transaction that names the prepare at `offset`.
+/// Whether there is a decision on a transaction that names the prepare at `offset` of the group that had this range: prepares of two
+/// groups may stand at one offset, each in its own log.
 ///
 /// # Errors
 /// The table cannot be read or is damaged.
-pub fn is_committed(read: &impl Read, id: CrossId, offset: u64) -> Result<bool, Error> {
-    let names = |row: &Decision| row.branches.iter().any(|branch| branch.offset == offset);
+pub fn is_committed(read: &impl Read, id: CrossId, offset: u64, range: &Owned) -> Result<bool, Error> {
+    let is_there = |of: &Owned| of.contains(range.up_to);
+    let named =
+        |branch: &DecidedBranch| branch.offset == offset && branch.range.as_ref().is_some_and(is_there);
+    let names = |row: &Decision| row.branches.iter().any(named);
     Ok(decision(read, id)?.is_some_and(|row| names(&row) || mutant!(AbsentWithoutOffset)))
 }
 

@@ -511,7 +511,8 @@ impl World {
             return;
         }
         let table = &self.groups[decider].table;
-        let commit = table.read(|read| cross::is_committed(read, id, offset)).unwrap();
+        let commit =
+            table.read(|read| cross::is_committed(read, id, offset, &self.scene.arc(group))).unwrap();
         if !commit {
             self.model.told_aborted(id, group, offset);
             seen.aborted += 1;

@@ -17,6 +17,8 @@ mod request;
 mod response;
 mod stream;
 
-pub use self::request::{Admitted, PendingRequest, Standing, admit, client_command, command_of, is_cross};
+pub use self::request::{
+    Admitted, PendingRequest, Standing, admit, check_clock, client_command, command_of, is_cross,
+};
 pub use self::response::{Hint, NodeResponse, change_refused, failure_of, locked, reply_of, response_of};
 pub use self::stream::{REQUEST_COST_BYTES, Stream, Waiting};

@@ -17,26 +17,31 @@ use super::response::locked;
 /// Runs reads on one consistent view; each gets its answer, in order, until the answers are `bytes_max` long: the others were not
 /// run, and nothing of them is in memory. With each comes the offset that its consistent view must hold.
 ///
-/// A linearizable read of what a transaction over several groups may be about to write is LOCKED: that transaction may be decided
-/// already. Whoever has waited for the end of all that were in the way then ([`in_the_way`]) runs it [`Intents::Passed`].
+/// A linearizable read of what a transaction over several groups may be about to write is LOCKED, if that was prepared where the
+/// read became ready: it may have been decided and answered before the read began. Those that are prepared later keep nobody waiting, so
+/// that the same read, run again as entries are applied, is answered.
 ///
 /// # Errors
 /// The table cannot be read; the answers before are whole.
 pub fn run(
     read: &impl Read,
     reads: &[(&PendingRequest, Offset)],
-    intents: Intents,
     bytes_max: usize,
     answers: &mut Vec<Response>,
 ) -> Result<(), store_db::Error> {
     let state = state::read(read)?;
     let is_prepared = state.prepared_count > 0;
-    let at = At { applied: state::applied(&state), log_id: state::log_id(&state), is_prepared, intents };
+    let at = At {
+        applied: state::applied(&state),
+        log_id: state::log_id(&state),
+        is_prepared,
+        ready: Offset::ZERO,
+    };
     let mut bytes = 0;
     for (request, ready) in reads {
         let answer = match gone_back(*ready, at.applied) {
             Some(failure) => Response::Failure(failure),
-            None => one(read, request, at)?,
+            None => one(read, request, At { ready: *ready, ..at })?,
         };
         bytes += answer.encoded_len();
         answers.push(answer);
@@ -47,20 +52,8 @@ pub fn run(
     Ok(())
 }
 
-/// What is made of transactions over several groups that are prepared and not finished.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Intents {
-    /// They are in the way of linearizable reads.
-    Block,
-    /// All that were there when the read began are finished: what is there now began later.
-    Passed,
-}
-
-/// The prepared transactions that are in the way of a read, by name and the offset of their prepare.
-///
-/// # Errors
-/// The table cannot be read.
-pub fn in_the_way(read: &impl Read, request: &PendingRequest) -> Result<Vec<Intent>, store_db::Error> {
+/// The prepared transactions that may write what is read, by name and the offset of their prepare.
+fn in_the_way(read: &impl Read, request: &PendingRequest) -> Result<Vec<Intent>, store_db::Error> {
     match request {
         PendingRequest::Get(get) => cross::intents(read, &get.key),
         PendingRequest::Scan(scan) => {
@@ -80,7 +73,8 @@ struct At {
     log_id: u64,
     /// Some transaction over several groups is prepared.
     is_prepared: bool,
-    intents: Intents,
+    /// What the read must see.
+    ready: Offset,
 }
 
 fn one(read: &impl Read, request: &PendingRequest, at: At) -> Result<Response, store_db::Error> {
@@ -105,10 +99,7 @@ fn one(read: &impl Read, request: &PendingRequest, at: At) -> Result<Response, s
 fn blocks(intent: &Intent, freshness: Option<&Freshness>, at: At) -> bool {
     let is_stale = freshness.is_some_and(Freshness::is_stale);
     let min_offset = freshness.map_or(0, |freshness| freshness.min_offset);
-    match at.intents {
-        Intents::Passed => false,
-        Intents::Block => !is_stale || intent.offset <= min_offset,
-    }
+    intent.offset <= if is_stale { min_offset } else { at.ready.0.max(min_offset) }
 }
 
 fn get(

@@ -154,7 +154,7 @@ pub fn is_cross(txn: &Txn, standing: &impl Standing) -> bool {
 ///
 /// # Errors
 /// It was.
-fn check_clock(identity: Option<&Identity>, standing: &impl Standing) -> Result<(), Failure> {
+pub fn check_clock(identity: Option<&Identity>, standing: &impl Standing) -> Result<(), Failure> {
     if let Some(identity) = identity {
         let named = |field: &str| format!("identity.{field}");
         // Nobody's clock, so nobody's alarm.

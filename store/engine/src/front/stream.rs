@@ -48,9 +48,11 @@ impl Stream {
     /// Takes a request in; the stream's own number for it. `None`: the stream has ended, or all numbers are used; it is not
     /// taken.
     pub fn enter(&mut self, waiting: Waiting) -> Option<u32> {
-        if self.is_ended {
-            return None;
-        }
+        if self.is_ended { None } else { self.reenter(waiting) }
+    }
+
+    /// Takes in again what was told something and is to wait for more, whether or not others may still come.
+    pub fn reenter(&mut self, waiting: Waiting) -> Option<u32> {
         let index = u32::try_from(self.waiting.len()).ok()?;
         let number = self.first.checked_add(index)?;
         self.waiting.push_back(Some(waiting));

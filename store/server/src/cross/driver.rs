@@ -23,7 +23,7 @@ use store_core::coordinate::{
 };
 use store_core::ring::Ring;
 use store_db::{Table as _, cross};
-use store_engine::front::{NodeResponse, command_of};
+use store_engine::front::{NodeResponse, Standing as _, check_clock, command_of};
 use store_engine::{Answer, Reply};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -39,7 +39,13 @@ use crate::shared::{Ask, Shared};
 const PARTICIPANT_MS_MAX: u64 = 1_000;
 /// Microseconds after which a transaction begins again that found another in the way; doubled each time, up to a bound.
 const AGAIN_US: u64 = 500;
-const AGAIN_DOUBLINGS_MAX: u32 = 5;
+const AGAIN_DOUBLINGS_MAX: u32 = 7;
+/// For so long a request is tried: well under the patience of handles.
+const TRIED_MS_MAX: u64 = 5_000;
+/// Tries that end because another group is silent: each keeps locks at the groups that are not.
+const SILENT_MAX: u32 = 1;
+/// Branches remembered with who had waited for them; if they are more, all are forgotten, and reservations end by themselves.
+const WAITED_MAX: usize = 4_096;
 /// Between two looks at what became of a decision that this leader was told nothing of.
 const SETTLE_MS: u64 = 100;
 
@@ -117,7 +123,9 @@ impl Cross {
         txn: Txn,
         identity: Option<Identity>,
     ) -> Result<TxnResponse, Failure> {
-        let until = Instant::now() + Duration::from_millis(self.shared.config.request_ms_max);
+        check_clock(identity.as_ref(), &*self.shared)?;
+        let until =
+            Instant::now() + Duration::from_millis(self.shared.config.request_ms_max.min(TRIED_MS_MAX));
         let tag_hash = txn.tag().map_or(0, |tag| ring_hash(tag));
         let who = identity.as_ref().and_then(Who::named).unwrap_or_else(|| {
             let request = Bytes::copy_from_slice(&fastrand::u128(..).to_be_bytes());
@@ -128,6 +136,7 @@ impl Cross {
             Arc::new(Outgoing { slot, range: self.range_of(slot), part, tag_hash, who: who.clone() })
         };
         let parts: Vec<Arc<Outgoing>> = others.into_iter().map(outgoing).collect();
+        let mut silent = 0;
         for tries in 0.. {
             let outcome = if self.shared.gate.admits(Some(&who), &own.txn) {
                 let own = Own { request: 0, part: own.clone(), identity: identity.clone(), who: who.clone() };
@@ -148,7 +157,8 @@ impl Cross {
                 }
                 Outcome::GivenUp(hindrance) => hindrance,
             };
-            if Instant::now() >= until || !passes(hindrance) {
+            silent += u32::from(hindrance == Hindrance::Silent);
+            if Instant::now() >= until || !passes(hindrance) || silent > SILENT_MAX {
                 return Err(self.hindered(hindrance));
             }
             let most = AGAIN_US << tries.min(AGAIN_DOUBLINGS_MAX);
@@ -204,7 +214,11 @@ impl Cross {
             match &answer.verdict {
                 Some(PrepareVerdict::Locked(_)) => gate.keep(&who, &txn),
                 Some(PrepareVerdict::Prepared(_)) if !gate.is_open() => {
-                    self.waited.lock().insert(in_core(answer.id.unwrap_or_default()), who);
+                    let mut waited = self.waited.lock();
+                    if waited.len() >= WAITED_MAX {
+                        waited.clear();
+                    }
+                    waited.insert(in_core(answer.id.unwrap_or_default()), who);
                 }
                 _ => {}
             }
@@ -229,14 +243,22 @@ impl Cross {
 
     /// What a leader of another group is told about transactions that this group decides.
     pub(crate) fn answer(&self, asked: &AskRequest) -> Result<AskResponse, Failure> {
+        if !self.shared.leads() {
+            // Else whoever asks would take this node for the one to ask.
+            return Err(self.hindered(Hindrance::NotLeader));
+        }
         let answers = asked.questions.iter().map(|question| {
-            let id = question.id.unwrap_or_default();
+            let (id, range) = (question.id.unwrap_or_default(), question.range.unwrap_or_default());
             let owns = self.ring.owner(question.decider_tag_hash) == self.slot;
             let said = if owns { self.coordinator.lock().ask(in_core(id)) } else { Said::Elsewhere };
             let verdict = match said {
                 // After what the coordinator said, never before: what is decided meanwhile is in the table.
                 Said::Look => {
-                    match self.shared.table.read(|read| cross::is_committed(read, id, question.offset)) {
+                    match self
+                        .shared
+                        .table
+                        .read(|read| cross::is_committed(read, id, question.offset, &range))
+                    {
                         Ok(true) => Verdict::Committed,
                         Ok(false) => Verdict::Aborted,
                         Err(error) => return Err(unreadable(&error)),
@@ -361,7 +383,7 @@ impl Cross {
     /// Finds out what became of a decision of which this leader was told nothing, while it leads on: an entry that is appended after
     /// it is applied after it, if it is there at all.
     async fn settle(self: Arc<Self>, id: CrossId) {
-        while self.leads_in(id) {
+        while self.leads_in(id) && !*self.shared.stopping.borrow() {
             let later = command_of(Kind::Forget(ForgetCommand::default()));
             if let Ok(NodeResponse::Reply(Reply::Done { .. })) =
                 self.shared.ask_for_ever(Ask::Write(later)).await
@@ -396,10 +418,10 @@ impl Cross {
                 "other transactions over several groups were in the way for as long as a request may take",
             ),
             Hindrance::Frozen => failure(FailureReason::Frozen, "a group stands still for a consistent view"),
-            Hindrance::Silent => failure(
-                FailureReason::NotServing,
-                "the leader of another group did not answer: nothing was done",
-            ),
+            // A reason that says nothing against this node.
+            Hindrance::Silent => {
+                failure(FailureReason::Locked, "the leader of another group did not answer: nothing was done")
+            }
             Hindrance::Overloaded => {
                 failure(FailureReason::Overloaded, "too many transactions over several groups are under way")
             }

@@ -14,7 +14,7 @@ use proto::check::cross::{BRANCHES_MAX, FINISHES_MAX};
 use proto::store::prepare_answer::Verdict;
 use proto::store::prepare_request::Part as WirePart;
 use proto::store::{self as wire, Failure, FailureReason, Finishing, PrepareAnswer, Prepared};
-use store_client::Replicated;
+use store_client::{Cause, Error, Replicated};
 use store_core::coordinate::{self, Branch, CrossId, Hindrance, Input};
 use tokio::sync::mpsc;
 
@@ -138,7 +138,14 @@ async fn prepare(shard: Replicated, sent: Vec<(CrossId, usize, WirePart)>) -> Ve
         sent.into_iter().map(|(id, participant, part)| ((id, participant), part)).unzip();
     match shard.prepare(parts).await {
         Ok(answers) => whose.into_iter().zip(answers).map(|(whose, answer)| heard(whose, answer)).collect(),
-        Err(_) => whose.into_iter().map(|(id, _)| Input::Hindered(id, Hindrance::Silent)).collect(),
+        Err(error) => {
+            let hindrance = match error {
+                Error::Refused { .. } => Hindrance::Invalid,
+                Error::Retry { cause: Cause::Busy | Cause::OutOfSpace, .. } => Hindrance::Overloaded,
+                Error::Retry { .. } | Error::Unknown { .. } => Hindrance::Silent,
+            };
+            whose.into_iter().map(|(id, _)| Input::Hindered(id, hindrance)).collect()
+        }
     }
 }
 

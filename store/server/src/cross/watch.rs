@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use proto::check::cross::QUESTIONS_MAX;
 use proto::store::ask_answer::Verdict;
 use proto::store::ask_request::Question;
 use proto::store::command::Kind;
@@ -28,9 +29,11 @@ const LOOK: Duration = Duration::from_millis(50);
 /// A branch that has been prepared for so long is asked about.
 const ASK_AFTER: Duration = Duration::from_millis(250);
 /// Looks between two times that everything unanswered is sent again.
-const LOOKS_TO_RESEND: u32 = 10;
-/// Branches looked at, at most: the others come later.
-const BRANCHES_MAX: usize = 1_024;
+const LOOKS_TO_RESEND: u32 = 40;
+/// Looks between two at what is prepared.
+const LOOKS_TO_PREPARED: u32 = 4;
+/// Branches looked at: as many as there can be.
+const BRANCHES_MAX: usize = 16_384;
 
 #[derive(Default)]
 struct Watch {
@@ -71,7 +74,9 @@ pub(super) async fn run(step: impl Fn(Input<Payload>) -> bool, watched: Watched)
             return;
         }
         for (slot, questions) in watch.old(&watched) {
-            tokio::spawn(ask(watched.clone(), slot, questions));
+            for some in questions.chunks(QUESTIONS_MAX) {
+                tokio::spawn(ask(watched.clone(), slot, some.to_vec()));
+            }
         }
     }
 }
@@ -122,7 +127,7 @@ impl Watch {
     /// Questions about the branches that have been prepared for long, by the slot of the group that decides.
     fn old(&mut self, watched: &Watched) -> HashMap<usize, Vec<Question>> {
         let mut questions: HashMap<usize, Vec<Question>> = HashMap::new();
-        if !self.is_ready() {
+        if !self.is_ready() || !self.looks.is_multiple_of(LOOKS_TO_PREPARED) {
             return questions;
         }
         let prepared = watched.shared.table.read(|read| match state::read(read)?.prepared_count {
@@ -139,7 +144,7 @@ impl Watch {
             self.seen.insert((id, offset), since);
             if now.duration_since(since) >= ASK_AFTER {
                 let decider_tag_hash = branch.decider_tag_hash;
-                let question = Question { id: Some(id), decider_tag_hash, offset };
+                let question = Question { id: Some(id), decider_tag_hash, offset, range: branch.range };
                 questions.entry(watched.ring.owner(decider_tag_hash)).or_default().push(question);
             }
         }

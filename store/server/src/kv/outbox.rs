@@ -160,9 +160,22 @@ impl Outbox {
 
     /// Takes a request in; its number. `None`: the stream is broken, or all numbers are used; it is not taken.
     pub(crate) fn enter(&self, waiting: Waiting) -> Option<u32> {
+        self.enter_as(waiting, Stream::enter)
+    }
+
+    /// Takes a request in again that is to wait for more; its number.
+    pub(crate) fn reenter(&self, waiting: Waiting) -> Option<u32> {
+        self.enter_as(waiting, Stream::reenter)
+    }
+
+    fn enter_as(
+        &self,
+        waiting: Waiting,
+        enter: impl FnOnce(&mut Stream, Waiting) -> Option<u32>,
+    ) -> Option<u32> {
         let mut inner = self.inner.lock();
         let cost = waiting.cost();
-        let number = inner.stream.enter(waiting)?;
+        let number = enter(&mut inner.stream, waiting)?;
         if !inner.requests.grow(self.place.as_ref(), Side::Requests, cost) {
             // The rest of a batch that was begun when there was room: no more is taken after it.
             inner.requests.bytes += cost;

@@ -343,7 +343,7 @@ impl Answers {
     /// Lets a read wait for the transactions over several groups that are in its way.
     fn wait(&self, waiting: Waiting, ready: Offset) {
         let asked = waiting.asked.clone();
-        let Some(place) = self.outbox.enter(waiting) else { return };
+        let Some(place) = self.outbox.reenter(waiting) else { return };
         let (shared, outbox) = (Arc::clone(&self.shared), Arc::clone(&self.outbox));
         tokio::spawn(async move {
             let response = reads::patient(&shared, &asked, ready).await;

@@ -15,13 +15,13 @@ use proto::store::{
 use proto::write;
 use store_client::failure::{failure, status_from};
 use store_engine::Reply;
-use store_engine::front::{PendingRequest, is_cross};
+use store_engine::front::{PendingRequest, Standing as _, is_cross};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::validation::{client_command, placed, validated};
 use super::{changes, pipeline};
 use crate::cross::Cross;
-use crate::forward::{Away, hops_of};
+use crate::forward::{Away, Forward, hops_of};
 use crate::reads;
 use crate::shared::{Ask, Shared};
 
@@ -149,7 +149,9 @@ impl Kv for KvService {
         let request = request.into_inner();
         let names_none = request.route.is_some_and(|route| route.group == 0);
         self.validate(request.route.as_ref(), check::scan(&request))?;
-        if let Some(forward) = self.shared.forward.as_ref().filter(|_| names_none) {
+        let is_here = |forward: &&Forward| forward.is_whole() && self.shared.leads();
+        let elsewhere = self.shared.forward.as_ref().filter(|forward| names_none && !is_here(forward));
+        if let Some(forward) = elsewhere {
             let cluster = self.shared.keys.borrow().id();
             return forward.scan(cluster, request).await.map(Response::new);
         }
