@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::bench::args::{self as bench, Bench};
 use crate::config::check::port_of;
 use crate::config::shape::BrokerKind;
+use crate::demo::args::Demo;
 use crate::ring::RingArgs;
 use crate::shop::via::Via;
 use crate::show::out::Switches;
@@ -532,23 +533,6 @@ pub enum Snapshot {
         /// The node's id, such as 1
         node: u64,
     },
-}
-
-/// The demo.
-#[derive(Args, Debug)]
-pub struct Demo {
-    /// Shards of the ring, each with nodes of its own; on several the tour leaves out the protocol of one group
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=5))]
-    pub shards: u64,
-    /// Nodes of each shard of the store: 1, 3, 4, 5 or 7
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub nodes: u64,
-    /// Play the tour even on a terminal
-    #[arg(long)]
-    pub tour: bool,
-    /// Keep the folder, and say where it is
-    #[arg(long)]
-    pub keep: bool,
 }
 
 /// Configuration.

@@ -4,6 +4,7 @@
 //! the cluster answers, and succeeds only if all held. [`market`] is the example data, [`stage`] the cluster and
 //! the narrator; [`shopping`], [`replication`] and [`failover`] are the acts; [`run`] is the command.
 
+pub mod args;
 pub mod failover;
 pub mod market;
 pub mod replication;

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use super::args::Demo;
 use super::market::{Buyer, buyers};
 use super::stage::Stage;
 use super::{failover, replication, shopping};
-use crate::args::{Demo, Up};
+use crate::args::Up;
 use crate::config::load::Sources;
 use crate::failure::Failure;
 use crate::reach::portals::Portals;
