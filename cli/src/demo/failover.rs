@@ -5,9 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use proto::store::Freshness;
-use store_client::Range;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -16,7 +13,6 @@ use super::stage::Stage;
 use crate::admin::paging::Part;
 use crate::args::Act;
 use crate::audit;
-use crate::audit::books::{Books, PREFIXES};
 use crate::config::shape::Node;
 use crate::failure::Failure;
 use crate::reach::request::request_id;
@@ -90,20 +86,8 @@ pub async fn play(stage: &mut Stage) -> Result<(), Failure> {
 /// The books of all shards together: nobody orders any more, so that what they have is one consistent view.
 async fn books_of_ring(stage: &mut Stage) -> Result<(), Failure> {
     stage.act("The books, over all shards");
-    let mut books = Books::default();
-    for prefix in PREFIXES {
-        let mut after = None;
-        loop {
-            let range = Range::Prefix(Bytes::from_static(prefix));
-            let page = stage.store.scan(range, 1_000, after, Freshness::linearizable()).await;
-            let page = page.map_err(|error| crate::kv::send::failure_of(&error, None))?;
-            page.records.iter().for_each(|record| books.enter(record));
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-        }
-    }
+    let books = audit::quiet::books_of(&*stage.store).await;
+    let books = books.map_err(|error| crate::kv::send::failure_of(&error, None))?;
     if let Some(difference) = books.first_difference() {
         return Err(Failure::refused(format!("the books: {difference}")));
     }

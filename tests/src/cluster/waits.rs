@@ -1,12 +1,8 @@
 //! The states of a cluster that tests wait for: replicas that are equal, books that are right, caches that are live.
 
-use bytes::Bytes;
-use feira::audit::books::{Books, PREFIXES};
+use feira::audit;
 use proto::portal::portal_client::PortalClient;
 use proto::portal::{PortalStatusRequest, PortalStatusResponse};
-
-use proto::store::Freshness;
-use store_client::{Range, Store};
 
 use super::{Cluster, PATIENCE, with_timeout};
 use crate::wait;
@@ -54,21 +50,8 @@ impl Cluster {
     /// If they are not, or cannot be read.
     pub async fn assert_books_of_ring(&self) {
         let store = self.ring_within(PATIENCE);
-        let mut books = Books::default();
-        for prefix in PREFIXES {
-            let mut after = None;
-            loop {
-                let range = Range::Prefix(Bytes::from_static(prefix));
-                let page = store.scan(range, 1_000, after, Freshness::linearizable()).await;
-                let page =
-                    page.unwrap_or_else(|error| panic!("the records of the shop cannot be read: {error}"));
-                page.records.iter().for_each(|record| books.enter(record));
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
-            }
-        }
+        let books = audit::quiet::books_of(&*store).await;
+        let books = books.unwrap_or_else(|error| panic!("the records of the shop cannot be read: {error}"));
         assert_eq!(books.first_difference(), None, "the books");
     }
 

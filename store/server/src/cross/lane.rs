@@ -35,7 +35,8 @@ pub(super) struct Lane(mpsc::UnboundedSender<Wanted>);
 /// The end where they come out.
 pub(super) type End = mpsc::UnboundedReceiver<Wanted>;
 
-/// A lane. Bounded by what the coordinator has open.
+/// A lane. What waits in it is what the coordinator has open, and once more for each time that it asked again while a request
+/// took longer than that.
 pub(super) fn lane() -> (Lane, End) {
     let (sender, end) = mpsc::unbounded_channel();
     (Lane(sender), end)
