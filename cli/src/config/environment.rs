@@ -107,11 +107,14 @@ fn beginning_cut(name: &str) -> Option<&str> {
 }
 
 /// A key that wants text gets it as it is, or what stands in quotes; any other whatever it would be in TOML.
+///
+/// Read by `toml`, as the file is, and not by figment's own `Value::from_str`: that one (0.10.19) counts characters where
+/// it cuts bytes, and so loses letters of a quoted text with accents before an escape, or panics.
 fn valued(wanted: Wanted, text: &str) -> Value {
-    let parsed: Value = text.parse().unwrap_or_else(|never: std::convert::Infallible| match never {});
-    match (wanted, &parsed) {
-        (Wanted::Text, Value::String(..)) | (Wanted::Other, _) => parsed,
-        (Wanted::Text, _) => Value::from(text),
+    match (wanted, text.parse::<toml::Value>()) {
+        (_, Ok(toml::Value::String(quoted))) => Value::from(quoted),
+        (Wanted::Text, _) | (Wanted::Other, Err(_) | Ok(toml::Value::Datetime(_))) => Value::from(text),
+        (Wanted::Other, Ok(parsed)) => Value::serialize(parsed).unwrap_or_else(|_| Value::from(text)),
     }
 }
 
@@ -166,7 +169,19 @@ mod tests {
             let flag = flag(&format!("cluster={text}")).unwrap();
             assert_eq!((flag.key.as_str(), flag.value.as_str()), ("cluster", value.as_str()));
         }
-        assert_eq!(flag("portal.lease_ms=500").unwrap().value.to_u128(), Some(500));
+        for (text, wanted) in [
+            (r#""Açaí da praça\t""#, "Açaí da praça\t"),
+            (r#""éé\u00e9é""#, "éééé"),
+            ("açaí", "açaí"),
+            (r"açaí\n", r"açaí\n"),
+            ("'açaí'", "açaí"),
+            (r#""açaí"#, r#""açaí"#),
+        ] {
+            for key in ["cluster", "store.map_bytes"] {
+                assert_eq!(flag(&format!("{key}={text}")).unwrap().value.as_str(), Some(wanted), "{text}");
+            }
+        }
+        assert_eq!(flag("portal.lease_ms=500").unwrap().value.to_i128(), Some(500));
         assert_eq!(flag("lease"), None);
     }
 }

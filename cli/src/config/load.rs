@@ -11,11 +11,18 @@ use super::check::check;
 use super::environment::{Environment, Override, flag};
 use super::shape::Config;
 use crate::failure::Failure;
+use crate::show::wrap::cut;
 
 /// The file read where none is named.
 pub const FILE_DEFAULT: &str = "feira.toml";
 /// A configuration file is text for people; more is a mistake.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// What is said of one mistake, in columns: it may quote a value.
+const SAID_COLUMNS_MAX: usize = 1000;
+/// Longest `KEY=VALUE` of a flag, in bytes.
+const FLAG_BYTES_MAX: usize = 64 << 10;
+/// Longest key of a flag, in bytes.
+const KEY_BYTES_MAX: usize = 128;
 
 /// Where to look.
 #[derive(Clone, Debug, Default)]
@@ -143,6 +150,15 @@ fn overrides(environment: Environment, set: &[String]) -> Result<Vec<Override>, 
             Failure::usage(format!("configuration: --set {pair}: not KEY=VALUE"))
                 .next("such as --set portal.lease_ms=500")
         })?;
+        // Each dot is a table within a table: figment goes down into them as deep as they are.
+        if pair.len() > FLAG_BYTES_MAX || flag.key.len() > KEY_BYTES_MAX {
+            return Err(Failure::usage(format!(
+                "configuration: --set with a key of {} bytes and {} bytes in all: at most {KEY_BYTES_MAX} and {FLAG_BYTES_MAX}",
+                flag.key.len(),
+                pair.len()
+            ))
+            .next("what is longer goes into the configuration file"));
+        }
         if !keys.insert(flag.key.clone()) {
             return Err(Failure::usage(format!("configuration: --set {} is given twice", flag.key))
                 .next("leave one of the two"));
@@ -174,7 +190,8 @@ fn in_file(path: &Path, error: figment::Error, overrides: &[Override]) -> Failur
             let key = one.path.join(".");
             let from = origin(&key, overrides).unwrap_or(&file);
             let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
-            format!("configuration: {key}{} (in {from})", one.kind)
+            let kind = cut(&one.kind.to_string(), SAID_COLUMNS_MAX);
+            format!("configuration: {key}{kind} (in {from})")
         })
         .collect();
     Failure::usage(said.join("\n")).next("a commented file with every key: feira config --template")
@@ -237,6 +254,21 @@ mod tests {
         let failure = load_text("", PathBuf::from("f.toml"), &set).unwrap_err();
         assert!(failure.message.contains("--set portal.lease_ms is given twice"), "{failure}");
         assert!(load_text("", PathBuf::from("f.toml"), &set[..1]).is_ok());
+    }
+
+    #[test]
+    fn a_flag_that_is_too_long_or_too_deep_is_refused() {
+        let deep = format!("{}a=1", "a.".repeat(30_000));
+        let long = format!("cluster={}", "a".repeat(FLAG_BYTES_MAX));
+        for pair in [deep, long] {
+            let said = failing("", &[&pair]);
+            assert!(said.contains("at most 128 and 65536"), "{said}");
+        }
+        for open in ["[", "{a="] {
+            let said = failing("", &[&format!("store.map_bytes={}", open.repeat(20_000))]);
+            assert!(said.starts_with("configuration: store.map_bytes: invalid type"), "{said}");
+            assert!(said.len() < 2000, "{} bytes", said.len());
+        }
     }
 
     #[test]
