@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use client_portal::operations::{GetOrder, GetProduct, ModifyOrder};
 use portal::attempt::{Attempts, Request};
 use portal::cache::Capacity;
 use portal::change::{Change, Known, RequestedLine, demands, merge};
@@ -20,8 +21,11 @@ use portal::document::write;
 use portal::error::Error;
 use portal::id::{Cid, Oid, Pid};
 use portal::order_write::{Named, OrderWrite, new_pids};
+use portal::session::SESSION_HEADER;
 use portal::{Portal, key};
-use proto::portal::{LineChange, Order, OrderRequest};
+use proto::portal::{
+    GetOrderRequest, LineChange, ModifyOrderRequest, Order, OrderRequest, ShopGetProductRequest,
+};
 use proto::store::{Freshness, Txn};
 use store_client::Store;
 use store_engine::memory::{Fault, MemoryStore};
@@ -246,4 +250,105 @@ async fn a_reader_that_goes_away_does_not_stop_the_read_for_others() {
     let gone = tokio::time::timeout(Duration::from_millis(1), portal.read(&at)).await;
     assert!(gone.is_err(), "it gave up");
     assert!(portal.read(&at).await.unwrap().record.is_some());
+}
+
+/// The quantity in the order as a request of this session sees it, and the session after it.
+async fn quantity(portal: &Portal, order: &Order, session: Option<&str>) -> (i64, String) {
+    let request = GetOrderRequest { cid: order.cid.clone(), oid: order.oid.clone() };
+    let answered = portal.call::<GetOrder>(session, request).await;
+    (answered.done.unwrap().lines[0].quantity, answered.token.unwrap().to_string())
+}
+
+/// The product's price as a request of this session sees it, and the session after it.
+async fn price(portal: &Portal, session: Option<&str>) -> (String, String) {
+    let request = ShopGetProductRequest { cid: "ana".to_owned(), pid: "a".to_owned() };
+    let answered = portal.call::<GetProduct>(session, request).await;
+    (answered.done.unwrap().price, answered.token.unwrap().to_string())
+}
+
+#[tokio::test]
+async fn a_session_reads_its_own_writes_through_any_portal() {
+    let store = market().await;
+    let (here, there) = (live(&store).await, live(&store).await);
+    let order = create(&here, 2).await.unwrap();
+    assert_eq!(quantity(&there, &order, None).await.0, 2);
+    let lines = vec![LineChange { pid: "a".to_owned(), quantity: 5 }];
+    let change =
+        ModifyOrderRequest { cid: "ana".to_owned(), oid: order.oid.clone(), lines, ..Default::default() };
+    let changed = here.call::<ModifyOrder>(None, change.clone()).await;
+    assert_eq!(changed.done.unwrap().lines[0].quantity, 5);
+    let session = changed.token.unwrap().to_string();
+    assert_eq!(quantity(&there, &order, None).await.0, 2, "whoever is of no session may be shown the past");
+    assert_eq!(quantity(&there, &order, Some(&session)).await.0, 5);
+    // Over HTTP and MQTT it is the same call. A change that is refused says what was seen too.
+    let refused = here.call::<ModifyOrder>(None, ModifyOrderRequest { if_match: order.etag, ..change }).await;
+    assert!(matches!(refused.done, Err(Error::Changed { .. })), "{refused:?}");
+    assert_ne!(refused.token.unwrap().to_string(), "-");
+}
+
+#[tokio::test]
+async fn a_session_never_reads_what_is_older_than_it_has_read() {
+    let store = market().await;
+    let there = live(&store).await;
+    assert_eq!(price(&there, None).await.0, "1.00");
+    put_price(&store, "2.00").await;
+    // It was cached after the change, and is answered from the cache here.
+    let here = live(&store).await;
+    price(&here, None).await;
+    let hits = here.status().hits;
+    let (seen, session) = price(&here, None).await;
+    assert!(seen == "2.00" && here.status().hits > hits);
+    assert_eq!(price(&there, None).await.0, "1.00", "no event has come there");
+    let (again, session) = price(&there, Some(&session)).await;
+    assert_eq!(again, "2.00");
+    // A list is a read too.
+    put_price(&store, "3.00").await;
+    let request = proto::portal::BrowseProductsRequest { cid: "ana".to_owned(), ..Default::default() };
+    let listed = here.call::<client_portal::operations::BrowseProducts>(Some(&session), request).await;
+    assert_eq!(listed.done.unwrap().products[0].price, "3.00");
+    assert_eq!(price(&there, Some(&listed.token.unwrap().to_string())).await.0, "3.00");
+}
+
+#[tokio::test]
+async fn a_read_that_began_before_what_a_session_has_seen_is_not_joined() {
+    let store = market().await;
+    let (here, there) = (live(&store).await, live(&store).await);
+    let order = create(&there, 2).await.unwrap();
+    // The reader has read the store, and its answer is on its way while the order is changed elsewhere.
+    store.plan(Some(Fault::DelayAfter(Duration::from_millis(60))));
+    let at = key::order(&cid(), &Oid::parse(&order.oid).unwrap());
+    let (reader, misses) = (here.clone(), here.status().misses);
+    let slow = tokio::spawn(async move { reader.read(&at).await });
+    while here.status().misses == misses {
+        tokio::task::yield_now().await;
+    }
+    tokio::task::yield_now().await;
+    let lines = vec![LineChange { pid: "a".to_owned(), quantity: 5 }];
+    let change =
+        ModifyOrderRequest { cid: "ana".to_owned(), oid: order.oid.clone(), lines, ..Default::default() };
+    let session = there.call::<ModifyOrder>(None, change).await.token.unwrap().to_string();
+    assert_eq!(quantity(&here, &order, Some(&session)).await.0, 5);
+    assert_eq!(slow.await.unwrap().unwrap().record.unwrap().offset(), order.etag, "it began before");
+}
+
+#[tokio::test]
+async fn a_session_of_what_is_not_in_the_log_is_refused_and_harms_no_cache() {
+    let store = market().await;
+    let portal = live(&store).await;
+    price(&portal, None).await;
+    let before = portal.status();
+    for session in ["-;1=999999", "-;2=1", "nonsense", "0000000000000abc;1=18446744073709551616"] {
+        let request = ShopGetProductRequest { cid: "ana".to_owned(), pid: "a".to_owned() };
+        let answered = portal.call::<GetProduct>(Some(session), request).await;
+        assert!(
+            matches!(&answered.done, Err(Error::Invalid { field, .. }) if field == SESSION_HEADER),
+            "{session}: {answered:?}"
+        );
+        assert_eq!(answered.token.unwrap().to_string(), "-", "it begins anew");
+    }
+    let after = portal.status();
+    assert_eq!((after.gaps, after.flushes), (before.gaps, before.flushes));
+    let hits = after.hits;
+    assert_eq!(price(&portal, None).await.0, "1.00");
+    assert!(portal.status().hits > hits, "what was cached is there still");
 }

@@ -146,7 +146,7 @@ impl<'p> Attempts<'p> {
             self.request.digest,
         );
         self.portal.count_transaction();
-        let answer = self.portal.store.txn(txn, Some(identity)).await;
+        let answer = self.portal.shared.store.txn(txn, Some(identity)).await;
         touched.settle(self.portal, answer.as_ref().ok());
         answer.map_err(|error| self.request.error(error))
     }
@@ -181,7 +181,7 @@ impl<'p> Attempts<'p> {
 pub async fn send_step(portal: &Portal, txn: Txn) -> Result<TxnResponse, Error> {
     let touched = Touches::watch(portal, &txn);
     portal.count_transaction();
-    let answer = portal.store.txn(txn, None).await;
+    let answer = portal.shared.store.txn(txn, None).await;
     touched.settle(portal, answer.as_ref().ok());
     answer.map_err(|error| match error {
         store_client::Error::Unknown { message } => Error::away(message),
@@ -215,12 +215,12 @@ impl Touches {
             if matches!(operation.action, Some(Action::Delete(_))) {
                 deleted.push(key.clone());
             }
-            tokens.push((key.clone(), portal.cache.watch(portal.store.group_of(key), key)));
+            tokens.push((key.clone(), portal.shared.cache.watch(portal.shared.store.group_of(key), key)));
         }
         let guarded = txn.guards.iter().map(|guard| guard.key.clone()).collect();
         let before = txn.operations.iter().filter(|one| one.returning() == Returning::Before);
         let shown_before = before.map(|operation| operation.key.clone()).collect();
-        let group = portal.store.group_of(txn.tag().map_or(&[], |tag| &tag[..]));
+        let group = portal.shared.store.group_of(txn.tag().map_or(&[], |tag| &tag[..]));
         Touches { group, tokens, guarded, deleted, shown_before }
     }
 
@@ -228,26 +228,28 @@ impl Touches {
     fn settle(&self, portal: &Portal, answer: Option<&TxnResponse>) {
         portal.leave_fetches(self.tokens.iter().map(|(key, _)| key));
         let Some(answer) = answer else {
-            self.tokens.iter().for_each(|(key, _)| portal.cache.forget(key));
+            self.tokens.iter().for_each(|(key, _)| portal.shared.cache.forget(key));
             return;
         };
+        portal.session.saw(self.group, answer.offset());
+        answer.positions.iter().for_each(|one| portal.session.saw(one.group, one.offset));
         if !answer.success {
             // What was cached misled us, or will mislead the next.
-            answer.failed.iter().for_each(|failed| portal.cache.forget(&failed.key));
+            answer.failed.iter().for_each(|failed| portal.shared.cache.forget(&failed.key));
             if answer.failed.is_empty() {
-                self.guarded.iter().for_each(|key| portal.cache.forget(key));
+                self.guarded.iter().for_each(|key| portal.shared.cache.forget(key));
             }
             return;
         }
         let now_ms = portal.now_ms();
         for (key, token) in &self.tokens {
-            if portal.store.group_of(key) != self.group {
+            if portal.shared.store.group_of(key) != self.group {
                 // Done in another group's log, at an offset that the answer does not tell.
-                portal.cache.forget(key);
+                portal.shared.cache.forget(key);
                 continue;
             }
             let written = if answer.remembered { None } else { self.left(key, answer) };
-            portal.cache.written(token, written, answer.offset(), now_ms);
+            portal.shared.cache.written(token, written, answer.offset(), now_ms);
         }
     }
 

@@ -20,11 +20,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use prost::Message;
-use proto::store::{BusMessage, Freshness, Nonce, Position};
+use proto::store::{BusMessage, Change, Freshness, Nonce, Position, changes_response};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
+use store_client::Store;
 use store_client::backoff::Backoff;
 use store_client::bus::{Direction, Foreign, Seals, Topic};
 use store_keys::KeyFile;
@@ -47,6 +49,10 @@ const PAUSE_MS_MIN: u64 = 50;
 const PAUSE_MS_MAX: u64 = 1_000;
 /// Pause after a barrier read failed.
 const BARRIER_PAUSE_MS: u64 = 100;
+/// What was missed is given up after so long, and the cache begins anew.
+const REPAIR_MS_MAX: u64 = 1_000;
+/// Of more keys than this a cache that begins anew forgets little else.
+const REPAIR_KEYS_MAX: usize = 16_384;
 /// Largest packet taken from the bus, bytes: what `mosquitto.conf` and the embedded broker take from a publisher, and
 /// thus the largest transaction's keys.
 const PACKET_BYTES_MAX: u32 = 1 << 20;
@@ -61,6 +67,7 @@ const BARRIER_KEYS_MAX: usize = 65_536;
 enum Command {
     Subscribe,
     ReadBarrier { group: u64, number: u64 },
+    Repair { group: u64, number: u64, after: u64, up_to: u64 },
 }
 
 /// A replica group, as seen from here.
@@ -249,6 +256,9 @@ impl Link {
                 );
                 true
             }
+            Output::Repair { number, after, up_to } => {
+                self.commands.try_send(Command::Repair { group, number, after, up_to }).is_ok()
+            }
             Output::Drop { .. } | Output::Flush => true,
         })
     }
@@ -270,6 +280,9 @@ async fn control(link: Arc<Link>, mut to_do: mpsc::Receiver<Command>) {
             Command::ReadBarrier { group, number } => {
                 barriers.spawn(read_barrier(link.clone(), group, number));
             }
+            Command::Repair { group, number, after, up_to } => {
+                barriers.spawn(repair(link.clone(), group, number, after, up_to));
+            }
         }
     }
 }
@@ -289,6 +302,40 @@ async fn read_barrier(link: Arc<Link>, group: u64, number: u64) {
             link.step(group, Input::BarrierFailed { number });
         }
     }
+}
+
+/// Fetches the changes that were missed.
+async fn repair(link: Arc<Link>, group: u64, number: u64, after: u64, wanted: u64) {
+    let missed = missed(&**link.portal.store(), group, after, wanted);
+    let missed = tokio::time::timeout(Duration::from_millis(REPAIR_MS_MAX), missed).await;
+    match missed.ok().flatten() {
+        Some((changes, up_to)) => {
+            tracing::debug!(group, after, up_to = up_to.offset, "changes that were missed");
+            link.step(group, Input::Repaired { number, changes, up_to });
+        }
+        None => {
+            tracing::debug!(group, after, wanted, "what was missed cannot be fetched; the cache begins anew");
+            link.step(group, Input::RepairFailed { number });
+        }
+    }
+}
+
+/// The changes after one offset up to another at least; `None`: they are trimmed, too many, or nobody says.
+async fn missed(store: &dyn Store, group: u64, after: u64, wanted: u64) -> Option<(Vec<Change>, Position)> {
+    let mut stream = store.changes(group, after).await.ok()?;
+    let (mut changes, mut keys) = (Vec::new(), 0);
+    while let Some(Ok(answer)) = stream.next().await {
+        let Some(changes_response::Kind::Changes(batch)) = answer.kind else { return None };
+        keys += batch.changes.iter().map(|change| change.keys.len()).sum::<usize>();
+        if keys > REPAIR_KEYS_MAX {
+            return None;
+        }
+        changes.extend(batch.changes);
+        if let Some(up_to) = batch.up_to.filter(|up_to| up_to.offset >= wanted) {
+            return Some((changes, up_to));
+        }
+    }
+    None
 }
 
 /// Asks the leaders to prove themselves, again and again.

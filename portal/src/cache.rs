@@ -23,6 +23,8 @@ pub struct Seen {
     pub record: Option<Record>,
     /// The log offset at which this was true.
     pub at: u64,
+    /// The log offset up to which it is known to be true still: A, of a hit.
+    pub known_to: u64,
     /// How old it may be, milliseconds; 0 if the store was just asked.
     pub age_ms: u64,
     /// It came from the cache.
@@ -167,21 +169,24 @@ impl Cache {
         self.inner.lock()
     }
 
-    /// What is known of a key now.
-    pub fn lookup(self: &Arc<Cache>, group: u64, key: &Bytes, now_ms: u64) -> Lookup {
+    /// What is known of a key now. A hit is known to be true up to `needs` at least: what a session has seen.
+    pub fn lookup(self: &Arc<Cache>, group: u64, key: &Bytes, needs: u64, now_ms: u64) -> Lookup {
         let mut inner = self.lock();
         let inner = &mut *inner;
         let Some(coherence) = inner.groups.get(&group).filter(|one| one.is_live(now_ms)) else {
             inner.counts.bypasses += 1;
             return Lookup::Bypass;
         };
-        if let Some(entry) = inner.entries.get(key) {
+        let applied = coherence.applied();
+        let knows_enough = applied >= needs || mutant!(TokenIgnored);
+        if let Some(entry) = inner.entries.get(key).filter(|_| knows_enough) {
             inner.counts.hits += 1;
             let (record, at) = (entry.record.clone(), entry.at);
-            return Lookup::Hit(Seen { record, at, age_ms: coherence.age_ms(now_ms), hit: true });
+            let age_ms = coherence.age_ms(now_ms);
+            return Lookup::Hit(Seen { record, at, known_to: applied, age_ms, hit: true });
         }
         inner.counts.misses += 1;
-        let min_offset = coherence.applied();
+        let min_offset = applied;
         let generation = coherence.generation();
         Lookup::Miss { min_offset, token: self.token(inner, group, key, generation) }
     }
@@ -243,7 +248,10 @@ impl Cache {
                 inner.flush(group);
                 false
             }
-            Output::Subscribe | Output::ReadBarrier { .. } | Output::Ignored { .. } => true,
+            Output::Subscribe
+            | Output::ReadBarrier { .. }
+            | Output::Repair { .. }
+            | Output::Ignored { .. } => true,
         });
         outputs
     }
@@ -402,14 +410,14 @@ mod tests {
     }
 
     fn miss(cache: &Arc<Cache>, group: u64, key: &Bytes) -> Token {
-        match cache.lookup(group, key, 1) {
+        match cache.lookup(group, key, 0, 1) {
             Lookup::Miss { min_offset: 10, token } => token,
             other => panic!("a miss: {other:?}"),
         }
     }
 
     fn is_hit(cache: &Arc<Cache>, group: u64, key: &Bytes) -> bool {
-        matches!(cache.lookup(group, key, 1), Lookup::Hit(_))
+        matches!(cache.lookup(group, key, 0, 1), Lookup::Hit(_))
     }
 
     fn event(cache: &Cache, group: u64, previous: u64, offset: u64, key: &Bytes) {
@@ -425,11 +433,11 @@ mod tests {
         let (cache, a, b) = (live(8, 1 << 20), Bytes::from("a"), Bytes::from("b"));
         cache.fill(&miss(&cache, 1, &a), record("1"), 11, 1);
         cache.fill(&miss(&cache, 1, &b), None, 11, 1);
-        let Lookup::Hit(seen) = cache.lookup(1, &b, 5) else { panic!("an absence is cached") };
+        let Lookup::Hit(seen) = cache.lookup(1, &b, 0, 5) else { panic!("an absence is cached") };
         assert_eq!((seen.record, seen.at, seen.age_ms), (None, 11, 5));
         assert!(is_hit(&cache, 1, &a));
         assert_eq!(cache.counts(), Counts { hits: 2, misses: 2, bypasses: 0 });
-        assert!(matches!(cache.lookup(1, &a, LEASE_MS), Lookup::Bypass), "the lease is over");
+        assert!(matches!(cache.lookup(1, &a, 0, LEASE_MS), Lookup::Bypass), "the lease is over");
     }
 
     #[test]
@@ -457,7 +465,7 @@ mod tests {
         cache.fill(&miss(&cache, 1, &a), record("1"), 11, 1);
         let token = cache.watch(1, &a);
         cache.written(&token, Some(record("2")), 12, 1);
-        let Lookup::Hit(seen) = cache.lookup(1, &a, 1) else { panic!("refilled") };
+        let Lookup::Hit(seen) = cache.lookup(1, &a, 0, 1) else { panic!("refilled") };
         assert_eq!(seen.record, record("2"));
         event(&cache, 1, 10, 13, &a);
         cache.written(&token, Some(record("2")), 12, 1);

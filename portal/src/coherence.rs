@@ -3,9 +3,10 @@
 //! ```text
 //!   COLD ── connected, subscribed, barrier read at R: flush, A ← R ──► LIVE
 //!                                                                      │  ▲
-//!                  lease over · gap · connection lost                  ▼  │ a freshness heartbeat names our nonce
-//!                                                                   SUSPECT (no gap), or barrier read and flush
-//!                                                                           (after a gap, or on a new connection)
+//!                          lease over · connection lost                ▼  │ a freshness heartbeat names our nonce
+//!                                                                   SUSPECT, or barrier read and flush (new connection)
+//!
+//!   LIVE ── gap: an event names another before it, after A ──► the changes since A are fetched, and drop their keys ──► LIVE
 //! ```
 //!
 //! **Promise (`lease-bounds-staleness`): a hit is never older than the lease L, under any loss, repetition, reordering,
@@ -17,6 +18,8 @@
 //!   gathering it. So the heartbeat's offset I is at or after every write acknowledged at the time t of the nonce.
 //!   When A ≥ I the cache is as new as the store was at t: it may be used until t + L. However late the heartbeat
 //!   arrives, t stays; counting from its arrival would be wrong. A barrier read that began at t proves the same.
+//! - In a gap A stands still, and hits go on until the lease ends: the cache is as new as it was at t. The changes that were
+//!   missed come from the store, and only then A moves over the gap; if they cannot be had, the cache begins anew.
 //! - Only the cluster's bus key proves a message (`store_client::bus`); others are counted and ignored.
 //! - Old messages say only true things about committed entries. Every event drops its keys, at any offset and in any
 //!   phase: a repetition costs a miss and no more, and an event at or below A is never taken for known.
@@ -25,13 +28,15 @@
 //! - Were A beyond the log (a holder of the bus key can lie), changes would still drop their keys; the leader's freshness
 //!   heartbeats are behind A, extend no lease, and the cache begins anew. So it does at once when a read shows it.
 //!
-//! No I/O, no clock: time comes in, duties go out. Leaves out: the repair of a gap by `Changes` (a gap
-//! flushes), session tokens.
+//! No I/O, no clock: time comes in, duties go out. Leaves out: what a client has seen
+//! elsewhere ([`crate::session`]).
+
+mod repair;
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use proto::store::{BusMessage, Change, FreshnessHeartbeat, bus_message};
+use proto::store::{BusMessage, Change, FreshnessHeartbeat, Position, bus_message};
 use store_client::bus::Foreign;
 use store_client::pace::Pace;
 use store_core::mutant;
@@ -79,6 +84,20 @@ pub enum Input {
         /// Which one.
         number: u64,
     },
+    /// The changes that were missed have come, up to here.
+    Repaired {
+        /// Which repair ([`Output::Repair`]).
+        number: u64,
+        /// All changes after A, up to `up_to`.
+        changes: Vec<Change>,
+        /// Where that is in the log.
+        up_to: Position,
+    },
+    /// They cannot be had: trimmed, too many, or nobody answers.
+    RepairFailed {
+        /// Which repair.
+        number: u64,
+    },
     /// The bus delivered this, and the cluster's key proves it.
     Message(BusMessage),
     /// A nonce is about to be sent.
@@ -110,6 +129,15 @@ pub enum Output {
     ReadBarrier {
         /// To tell it from earlier ones.
         number: u64,
+    },
+    /// Fetch the changes of the group after an offset, up to another at least.
+    Repair {
+        /// To tell it from earlier ones.
+        number: u64,
+        /// A.
+        after: u64,
+        /// Events after this have come.
+        up_to: u64,
     },
     /// This key changed at this offset: what was true before is no longer.
     Drop {
@@ -158,6 +186,17 @@ struct Span {
     to: u64,
 }
 
+/// Changes after A were missed, and are being fetched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Repair {
+    /// Which fetch.
+    number: u64,
+    /// The chain that came behind the gap.
+    behind: Span,
+    /// A freshness heartbeat behind the gap named a nonce of ours: its offset, and when the nonce was sent.
+    proof: Option<(u64, u64)>,
+}
+
 /// What a group's cache has been through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Totals {
@@ -190,6 +229,8 @@ pub struct Coherence {
     phase: Phase,
     /// A: every event at or before this has been applied. Only meaningful when following.
     applied: u64,
+    /// Only when following.
+    repair: Option<Repair>,
     /// Hits are served before this time.
     lease_end_ms: u64,
     /// The lease was seen to be over, and the generation raised for it.
@@ -198,7 +239,7 @@ pub struct Coherence {
     generation: u64,
     /// Nonces that no freshness heartbeat has named, oldest first, with the times before they were sent.
     nonces: VecDeque<(Nonce, u64)>,
-    /// The number of the newest barrier read.
+    /// The number of the newest barrier read or repair.
     barriers: u64,
     /// Gaps seen.
     gaps: u64,
@@ -229,6 +270,7 @@ impl Coherence {
             epoch: 0,
             phase: Phase::Cold,
             applied: 0,
+            repair: None,
             lease_end_ms: 0,
             lapsed: true,
             generation: 0,
@@ -316,6 +358,12 @@ impl Coherence {
                 self.barrier(number, started_ms, Point { offset, epoch, log_id }, out);
             }
             Input::BarrierFailed { number } => self.barrier_again(number, out),
+            Input::Repaired { number, changes, up_to } => self.repaired(number, changes, up_to, out),
+            Input::RepairFailed { number } => {
+                if self.repair.is_some_and(|repair| repair.number == number) {
+                    self.catch_up(out);
+                }
+            }
             Input::Message(message) => self.message(now_ms, message, out),
             Input::NonceSent { nonce, at_ms } => self.nonce_sent(nonce, at_ms),
             Input::Foreign(why) => self.ignore(now_ms, why, out),
@@ -350,6 +398,7 @@ impl Coherence {
 
     fn go_cold(&mut self) {
         self.phase = Phase::Cold;
+        self.repair = None;
         self.end_lease();
         self.nonces.clear();
     }
@@ -361,6 +410,7 @@ impl Coherence {
     }
 
     fn catch_up(&mut self, out: &mut Vec<Output>) {
+        self.repair = None;
         self.end_lease();
         self.barriers += 1;
         self.phase = Phase::Catching { number: self.barriers, span: None };
@@ -413,6 +463,7 @@ impl Coherence {
     fn beyond(&mut self, generation: u64) {
         if self.phase == Phase::Following && self.generation == generation {
             self.gaps += 1;
+            self.repair = None;
             self.end_lease();
             self.phase = Phase::Astray;
         }
@@ -473,7 +524,7 @@ impl Coherence {
             Phase::Following if previous > self.applied && !mutant!(GapForgotten) => {
                 self.gap(Span { log_id, from: previous, to: offset }, out);
             }
-            Phase::Following => self.applied = offset,
+            Phase::Following => self.advance(offset),
         }
     }
 
@@ -488,17 +539,23 @@ impl Coherence {
         match &mut self.phase {
             Phase::Cold | Phase::Astray => {}
             Phase::Catching { span, .. } => chain(span, said),
-            Phase::Following if heartbeat.previous > self.applied => self.gap(said, out),
+            Phase::Following if heartbeat.previous > self.applied => {
+                self.gap(said, out);
+                let named = self.take_named(&heartbeat.nonces);
+                if let (Some(repair), Some(sent_ms)) = (&mut self.repair, named) {
+                    repair.proof = Some((heartbeat.offset, sent_ms));
+                }
+            }
             Phase::Following => {
                 let Some(sent_ms) = self.take_named(&heartbeat.nonces) else {
-                    self.applied = self.applied.max(heartbeat.offset);
+                    self.advance(self.applied.max(heartbeat.offset));
                     return;
                 };
                 if heartbeat.offset >= self.applied {
-                    self.applied = heartbeat.offset;
+                    self.advance(heartbeat.offset);
                     self.extend_lease(mutant!(sent_ms, LeaseFromArrival => now_ms));
                 } else if now_ms >= self.lease_end_ms {
-                    self.gap(said, out);
+                    self.begin_anew(said, out);
                 }
             }
         }
@@ -517,8 +574,8 @@ impl Coherence {
         newest
     }
 
-    /// Something was missed. What came now begins the chain that the barrier read is joined to.
-    fn gap(&mut self, said: Span, out: &mut Vec<Output>) {
+    /// A is not to be trusted. What came now begins the chain that the barrier read is joined to.
+    fn begin_anew(&mut self, said: Span, out: &mut Vec<Output>) {
         self.gaps += 1;
         self.catch_up(out);
         if let Phase::Catching { span, .. } = &mut self.phase {

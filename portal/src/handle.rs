@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use futures::future::{BoxFuture, Shared};
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use proto::portal::{GroupStatus, PortalStatusResponse};
 use store_client::Store;
@@ -17,12 +17,13 @@ use crate::cache::{Cache, Capacity, Seen};
 use crate::coherence::{Coherence, State};
 use crate::error::Error;
 use crate::limits::REQUESTS_MAX;
+use crate::session::{Session, Token};
 
 /// The ring version of messages on the bus, while N = 1.
 pub const RING_VERSION: u64 = 1;
 
 /// A read of the store that others may join.
-pub(crate) type Fetch = Shared<BoxFuture<'static, Result<Seen, Error>>>;
+pub(crate) type Fetch = futures::future::Shared<BoxFuture<'static, Result<Seen, Error>>>;
 /// Reads under way, by key, with the time when each began.
 pub(crate) type Fetches = Arc<Mutex<HashMap<Bytes, (u64, Fetch)>>>;
 
@@ -38,8 +39,15 @@ impl Clock {
     }
 }
 
-/// One portal: shared by all its requests.
+/// One portal, as one request sees it: what all requests share, and the session of this one.
 pub struct Portal {
+    pub(crate) shared: Arc<Shared>,
+    /// The session of the request; of no request in the handle that a portal begins with.
+    pub(crate) session: Session,
+}
+
+/// What all requests of a portal share.
+pub(crate) struct Shared {
     /// Which portal this is, for people.
     name: String,
     /// The database.
@@ -82,7 +90,7 @@ impl Portal {
     ) -> Arc<Portal> {
         let coherence = |group| (group, Coherence::new(group, RING_VERSION, lease_ms, 0));
         let cache = Cache::new(capacity, store.groups().into_iter().map(coherence));
-        Arc::new(Portal {
+        let shared = Shared {
             name: name.to_owned(),
             store,
             cache,
@@ -94,7 +102,27 @@ impl Portal {
             requests_max,
             bus_problem: Mutex::default(),
             cluster: OnceLock::new(),
-        })
+        };
+        Arc::new(Portal { shared: Arc::new(shared), session: Session::none() })
+    }
+
+    /// The same portal, as a request sees it that carries this token; `None`: of a client that has seen nothing.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT: the token is none, or of another cluster.
+    pub fn in_session(&self, token: Option<&str>) -> Result<Portal, Error> {
+        let cluster = self.shared.cluster.get().copied();
+        let session = match token {
+            Some(token) => Session::of(token, cluster, &self.shared.store.groups())?,
+            None => Session::new(cluster),
+        };
+        Ok(Portal { shared: Arc::clone(&self.shared), session })
+    }
+
+    /// The token of what this request's client has seen.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.session.token()
     }
 
     /// Lets a request in, until the permit is dropped.
@@ -105,40 +133,40 @@ impl Portal {
         let full = |_| Error::Overloaded {
             why: format!(
                 "as many requests as may run at once ({}) are under way; try again later",
-                self.requests_max
+                self.shared.requests_max
             ),
             own: false,
         };
-        self.requests.try_acquire().map_err(full)
+        self.shared.requests.try_acquire().map_err(full)
     }
 
     /// Monotonic milliseconds since the portal began.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
-        self.clock.now_ms()
+        self.shared.clock.now_ms()
     }
 
     /// Its clock.
     #[must_use]
     pub fn clock(&self) -> Clock {
-        self.clock
+        self.shared.clock
     }
 
     /// The database.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
+        &self.shared.store
     }
 
     /// The cache.
     #[must_use]
     pub fn cache(&self) -> &Arc<Cache> {
-        &self.cache
+        &self.shared.cache
     }
 
     /// Reads of these keys that are under way are not joined any more: they may have read the past.
     pub(crate) fn leave_fetches<'k>(&self, keys: impl Iterator<Item = &'k Bytes>) {
-        let mut fetches = self.fetches.lock();
+        let mut fetches = self.shared.fetches.lock();
         if !fetches.is_empty() {
             keys.for_each(|key| drop(fetches.remove(key)));
         }
@@ -146,7 +174,7 @@ impl Portal {
 
     /// Why the broker cannot be used; empty: it can. True: that is news.
     pub(crate) fn tell_bus(&self, problem: &str) -> bool {
-        let mut told = self.bus_problem.lock();
+        let mut told = self.shared.bus_problem.lock();
         let is_news = *told != problem;
         if is_news {
             problem.clone_into(&mut told);
@@ -156,28 +184,28 @@ impl Portal {
 
     /// One more request from the broker says nothing of where its answer may go.
     pub(crate) fn count_unanswerable(&self) -> u64 {
-        self.unanswerable.fetch_add(1, Ordering::Relaxed) + 1
+        self.shared.unanswerable.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// One more transaction goes to the store.
     pub(crate) fn count_transaction(&self) {
-        self.transactions.fetch_add(1, Ordering::Relaxed);
+        self.shared.transactions.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What the cache and the bus are doing.
     #[must_use]
     pub fn status(&self) -> PortalStatusResponse {
         let now_ms = self.now_ms();
-        let (groups, counts) = (self.cache.groups(now_ms), self.cache.counts());
+        let (groups, counts) = (self.shared.cache.groups(now_ms), self.shared.cache.counts());
         let state = |state| match state {
             State::Cold => "COLD",
             State::Live => "LIVE",
             State::Suspect => "SUSPECT",
         };
         PortalStatusResponse {
-            name: self.name.clone(),
-            cached: self.cache.len() as u64,
-            capacity: self.cache.capacity().entries.get() as u64,
+            name: self.shared.name.clone(),
+            cached: self.shared.cache.len() as u64,
+            capacity: self.shared.cache.capacity().entries.get() as u64,
             hits: counts.hits,
             misses: counts.misses,
             bypasses: counts.bypasses,
@@ -185,12 +213,12 @@ impl Portal {
             flushes: groups.iter().map(|group| group.flushes).sum(),
             ignored: groups.iter().map(|group| group.ignored).sum(),
             unproven: groups.iter().map(|group| group.unproven).sum(),
-            cluster_id: self.cluster.get().map_or(0, |cluster| cluster.get()),
-            transactions: self.transactions.load(Ordering::Relaxed),
-            unanswerable: self.unanswerable.load(Ordering::Relaxed),
+            cluster_id: self.shared.cluster.get().map_or(0, |cluster| cluster.get()),
+            transactions: self.shared.transactions.load(Ordering::Relaxed),
+            unanswerable: self.shared.unanswerable.load(Ordering::Relaxed),
             up_ms: now_ms,
-            store_problem: self.store.problem().unwrap_or_default(),
-            bus_problem: self.bus_problem.lock().clone(),
+            store_problem: self.shared.store.problem().unwrap_or_default(),
+            bus_problem: self.shared.bus_problem.lock().clone(),
             groups: groups
                 .iter()
                 .map(|group| GroupStatus {

@@ -13,7 +13,7 @@
 //! - **The bus is never a correctness mechanism.** Without it, or against it, a portal only reads the store more often.
 //!
 //! From the bottom: `limits`, `error` and `status` (the one table of errors); `money`, `id`, `key`, `document` (the stored
-//! records); `lookup` (the stored id that a request means); `coherence` (trust in a cache: pure) and `cache`; `handle`,
+//! records); `lookup` (the stored id that a request means); `coherence` (trust in a cache: pure) and `cache`; `session` (what a client has seen); `handle`,
 //! `reader`, `attempt`, `change`, `order_write`, `page` (the parts of operations); `config`, `bus`, `serve`. The operations
 //! themselves are in `admin-portal` and `client-portal`. `docs/SCHEMA.md` describes keys, records, invariants and errors
 //! for people.
@@ -40,6 +40,7 @@ pub mod order_write;
 pub mod page;
 pub mod reader;
 pub mod serve;
+pub mod session;
 pub mod status;
 pub mod transport;
 

@@ -18,7 +18,7 @@ impl Portal {
 
     /// The same, of the name as text.
     pub(crate) fn check_meant(&self, named: Option<&str>) -> Result<(), Error> {
-        let (Some(named), Some(ours)) = (named, self.cluster.get()) else { return Ok(()) };
+        let (Some(named), Some(ours)) = (named, self.shared.cluster.get()) else { return Ok(()) };
         let meant = named.parse::<ClusterId>().ok();
         let meant = meant.ok_or_else(|| Error::invalid(CLUSTER_HEADER, NotAnId.to_string()))?;
         if meant == *ours {

@@ -26,6 +26,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use crate::handle::Portal;
+use crate::session::{SESSION_HEADER, Token};
 use crate::transport::resource::Resource;
 
 /// What an operation does to the shop.
@@ -73,13 +74,46 @@ pub trait Operation: 'static {
 }
 
 impl Portal {
-    /// Carries out one operation, whatever it came by.
+    /// Carries out one operation, whatever it came by; `token` is that of the caller's session, if it has one.
+    pub async fn call<O: Operation>(
+        &self,
+        token: Option<&str>,
+        request: O::Request,
+    ) -> Answered<O::Response> {
+        let begun_anew = || self.in_session(None).ok().map(|portal| portal.token());
+        let serving = match self.in_session(token) {
+            Ok(serving) => serving,
+            Err(error) => return Answered { done: Err(error), token: begun_anew() },
+        };
+        let done = match self.admit() {
+            Ok(_permit) => O::run(&serving, request).await,
+            Err(error) => Err(error),
+        };
+        let token = match &done {
+            Err(Error::Invalid { field, .. }) if field == SESSION_HEADER => begun_anew(),
+            _ => Some(serving.token()),
+        };
+        Answered { done, token }
+    }
+}
+
+/// What a portal answers.
+#[derive(Clone, Debug)]
+pub struct Answered<T> {
+    /// What was done, or why nothing was.
     ///
-    /// # Errors
-    /// As many requests as may run at once do; or what the operation says.
-    pub async fn call<O: Operation>(&self, request: O::Request) -> Result<O::Response, Error> {
-        let _permit = self.admit()?;
-        O::run(self, request).await
+    /// Errors: as many requests as may run at once do; or what the operation says.
+    pub done: Result<T, Error>,
+    /// The token of the session from now on: one that has seen nothing, if the one that came was refused. `None`: what was asked
+    /// was not understood, and the session is as it was.
+    pub token: Option<Token>,
+}
+
+impl<T> Answered<T> {
+    /// A refusal of what was not understood.
+    #[must_use]
+    pub fn refused(error: Error) -> Answered<T> {
+        Answered { done: Err(error), token: None }
     }
 }
 
@@ -90,6 +124,8 @@ pub struct Asked {
     pub text: Vec<u8>,
     /// The request's id, if it has one.
     pub id: Option<RequestId>,
+    /// The token of its session, if it has one.
+    pub session: Option<String>,
 }
 
 /// An answer as JSON.
@@ -103,7 +139,7 @@ pub struct Told {
     pub location: Option<String>,
 }
 
-type Run = fn(Arc<Portal>, Asked) -> BoxFuture<'static, Result<Told, Error>>;
+type Run = fn(Arc<Portal>, Asked) -> BoxFuture<'static, Answered<Told>>;
 
 /// An operation without its types, in a portal's list.
 #[derive(Clone, Copy, Debug)]
@@ -124,27 +160,31 @@ impl Registered {
         Registered { name: O::NAME, effect: O::EFFECT, resource: O::RESOURCE, run: run::<O> }
     }
 
-    /// Carries it out.
-    ///
-    /// # Errors
-    /// The JSON is not what the operation takes; or as [`Portal::call`].
-    pub fn run(&self, portal: Arc<Portal>, asked: Asked) -> BoxFuture<'static, Result<Told, Error>> {
+    /// Carries it out. Refused too if the JSON is not what the operation takes.
+    pub fn run(&self, portal: Arc<Portal>, asked: Asked) -> BoxFuture<'static, Answered<Told>> {
         (self.run)(portal, asked)
     }
 }
 
-fn run<O: Operation>(portal: Arc<Portal>, asked: Asked) -> BoxFuture<'static, Result<Told, Error>> {
+fn run<O: Operation>(portal: Arc<Portal>, asked: Asked) -> BoxFuture<'static, Answered<Told>> {
     async move {
-        let mut request: O::Request = read(&asked.text)?;
+        let mut request: O::Request = match read(&asked.text) {
+            Ok(request) => request,
+            Err(error) => return Answered::refused(error),
+        };
         if let Some(id) = O::id(&mut request) {
             *id = asked.id;
         }
-        let response = portal.call::<O>(request).await?;
-        let location = O::RESOURCE.made.map(|path| path.filled(&O::made(&response)));
-        let text = serde_json::to_vec(&response).expect("our answers are JSON");
-        Ok(Told { text, etag: O::etag(&response), location })
+        let Answered { done, token } = portal.call::<O>(asked.session.as_deref(), request).await;
+        Answered { done: done.map(|response| told::<O>(&response)), token }
     }
     .boxed()
+}
+
+fn told<O: Operation>(response: &O::Response) -> Told {
+    let location = O::RESOURCE.made.map(|path| path.filled(&O::made(response)));
+    let text = serde_json::to_vec(response).expect("our answers are JSON");
+    Told { text, etag: O::etag(response), location }
 }
 
 /// Reads a request.

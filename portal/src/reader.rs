@@ -1,12 +1,15 @@
 //! Reads through the cache (docs/PROTOCOL.md, 5): a hit is answered from it; a miss reads the store with `min_offset` =
 //! A, one read a key at a time, and fills; a cache that cannot be trusted is passed by.
 //!
+//! Each read goes by the request's session ([`crate::session`]) and raises it.
+//!
 //! A refusal never rests on a cached answer alone: [`Portal::read_through`] asks the store, and writes guard.
 
 use bytes::Bytes;
 use futures::FutureExt;
 use proto::store::{Freshness, KeyRecord};
 use store_client::{Got, Range, Refusal, Store};
+use store_core::mutant;
 
 use crate::cache::{Lookup, Seen, Token};
 use crate::error::Error;
@@ -30,12 +33,24 @@ impl Portal {
     /// # Errors
     /// UNAVAILABLE: it is not cached, and the store cannot be read.
     pub async fn read(&self, key: &Bytes) -> Result<Seen, Error> {
-        let group = self.store.group_of(key);
-        match self.cache.lookup(group, key, self.now_ms()) {
-            Lookup::Hit(seen) => Ok(seen),
-            Lookup::Miss { min_offset, token } => self.fetch(key, min_offset, token).await,
-            Lookup::Bypass => Ok(self.ask(key).await?.0),
+        let group = self.shared.store.group_of(key);
+        let needs = self.session.needs(group);
+        let seen = match self.shared.cache.lookup(group, key, needs, self.now_ms()) {
+            Lookup::Hit(seen) => seen,
+            Lookup::Miss { min_offset, token } => {
+                let seen = self.fetch(key, min_offset, token).await?;
+                // It was somebody else's read, which began before what this session has seen.
+                if seen.at < needs {
+                    return self.read_through(key).await;
+                }
+                seen
+            }
+            Lookup::Bypass => return Ok(self.ask(key).await?.0),
+        };
+        if !mutant!(HitUnseen) {
+            self.session.saw(group, seen.known_to);
         }
+        Ok(seen)
     }
 
     /// A record or its absence as the store has it now; fills the cache.
@@ -43,10 +58,10 @@ impl Portal {
     /// # Errors
     /// UNAVAILABLE: the store cannot be read.
     pub async fn read_through(&self, key: &Bytes) -> Result<Seen, Error> {
-        let token = self.cache.watch(self.store.group_of(key), key);
+        let token = self.shared.cache.watch(self.shared.store.group_of(key), key);
         let (seen, pending) = self.ask(key).await?;
         if !pending {
-            self.cache.fill(&token, seen.record.clone(), seen.at, self.now_ms());
+            self.shared.cache.fill(&token, seen.record.clone(), seen.at, self.now_ms());
         }
         Ok(seen)
     }
@@ -65,15 +80,23 @@ impl Portal {
     /// # Errors
     /// UNAVAILABLE: the store cannot be read.
     pub async fn list(&self, range: Range, limit: u32, after: Option<Bytes>) -> Result<Listed, Error> {
-        let page = self.store.scan(range, limit, after, Freshness::linearizable()).await?;
+        let before = self.session.token();
+        let page = self.shared.store.scan(range, limit, after, Freshness::linearizable()).await?;
+        for (group, applied) in &page.applied {
+            self.session.read(*group, before.offset(*group), applied.offset)?;
+        }
         Ok(Listed { records: page.records, more: page.next.is_some() })
     }
 
     /// A record as the store has it now, and whether it was about to be written.
     async fn ask(&self, key: &Bytes) -> Result<(Seen, bool), Error> {
-        let got = self.store.get(key.clone(), Freshness::linearizable()).await?;
+        let group = self.shared.store.group_of(key);
+        let needs = self.session.needs(group);
+        let got = self.shared.store.get(key.clone(), Freshness::linearizable()).await?;
         let pending = got.pending;
-        Ok((seen(got), pending))
+        let seen = seen(got);
+        self.session.read(group, needs, seen.at)?;
+        Ok((seen, pending))
     }
 
     /// Reads the store for all who want this key now. The read runs in a task of its own, so that it ends and is
@@ -81,7 +104,7 @@ impl Portal {
     async fn fetch(&self, key: &Bytes, min_offset: u64, token: Token) -> Result<Seen, Error> {
         let now_ms = self.now_ms();
         let fetch = {
-            let mut fetches = self.fetches.lock();
+            let mut fetches = self.shared.fetches.lock();
             match fetches.get(key) {
                 Some((began_ms, fetch)) if now_ms.saturating_sub(*began_ms) < JOIN_MS_MAX => fetch.clone(),
                 _ => {
@@ -95,8 +118,8 @@ impl Portal {
     }
 
     fn start_fetch(&self, key: &Bytes, min_offset: u64, token: Token, began_ms: u64) -> Fetch {
-        let (store, cache) = (self.store.clone(), self.cache.clone());
-        let (fetches, key, clock) = (self.fetches.clone(), key.clone(), self.clock());
+        let (store, cache) = (self.shared.store.clone(), self.shared.cache.clone());
+        let (fetches, key, clock) = (self.shared.fetches.clone(), key.clone(), self.clock());
         let task = tokio::spawn(async move {
             let answer = get(&*store, &key, min_offset).await;
             match &answer {
@@ -142,5 +165,6 @@ async fn get(store: &dyn Store, key: &Bytes, min_offset: u64) -> Result<(Seen, b
 }
 
 fn seen(got: Got) -> Seen {
-    Seen { record: got.record, at: got.applied.offset, age_ms: 0, hit: false }
+    let at = got.applied.offset;
+    Seen { record: got.record, at, known_to: at, age_ms: 0, hit: false }
 }

@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::body::Body;
+use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status};
@@ -31,7 +32,8 @@ use crate::error::Error;
 use crate::handle::Portal;
 use crate::limits::REQUEST_BYTES_MAX;
 use crate::meant::CLUSTER_HEADER;
-use crate::operation::{Operation, Registered};
+use crate::operation::{Answered, Operation, Registered};
+use crate::session::SESSION_HEADER;
 use crate::transport::{http, mqtt};
 
 /// When this is ready, the portal stops.
@@ -54,15 +56,40 @@ impl PortalService for StatusService {
     }
 }
 
-/// An operation's answer over gRPC.
+/// An operation's answer over gRPC, the token of its session in the metadata.
 ///
 /// # Errors
-/// As [`Portal::call`], as a status.
+/// As [`Answered::done`], as a status.
 pub async fn answered<O: Operation>(
     portal: &Portal,
     request: Request<O::Request>,
 ) -> Result<Response<O::Response>, Status> {
-    Ok(Response::new(portal.call::<O>(request.into_inner()).await?))
+    let token = in_metadata(request.metadata())?.map(str::to_owned);
+    let Answered { done, token } = portal.call::<O>(token.as_deref(), request.into_inner()).await;
+    let token = token.and_then(|token| token.to_string().parse().ok());
+    let mut answered = done.map(Response::new).map_err(Status::from);
+    if let Some(token) = token {
+        let metadata = match &mut answered {
+            Ok(response) => response.metadata_mut(),
+            Err(status) => status.metadata_mut(),
+        };
+        metadata.insert(SESSION_HEADER, token);
+    }
+    answered
+}
+
+/// The token in the metadata of a request, if there is one.
+fn in_metadata(metadata: &MetadataMap) -> Result<Option<&str>, Error> {
+    let mut tokens = metadata.get_all(SESSION_HEADER).iter();
+    match (tokens.next(), tokens.next()) {
+        (None, _) => Ok(None),
+        (Some(token), None) => {
+            let text = token.to_str();
+            text.map(Some)
+                .map_err(|_| Error::invalid(SESSION_HEADER, "has characters that are not printable ASCII"))
+        }
+        _ => Err(Error::invalid(SESSION_HEADER, "is given twice")),
+    }
 }
 
 /// What a portal serves.
@@ -88,7 +115,7 @@ pub async fn run(mut config: Config, stop: Stop, service: Service) -> Result<(),
     let portal =
         Portal::limited(&config.name, config.store.clone(), config.cache, lease_ms, config.requests_max);
     if let Some(bus) = &config.bus {
-        portal.cluster.get_or_init(|| bus.keys.borrow().id());
+        portal.shared.cluster.get_or_init(|| bus.keys.borrow().id());
     }
     let failed = |source| StartError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;

@@ -162,7 +162,7 @@ async fn scan(
     let freshness = if stale { Freshness::stale() } else { Freshness::linearizable() };
     let page =
         store.scan(range, limit, None, freshness).await.map_err(|error| failure_of(&error, Some(&of)))?;
-    let answer = view::page(&of, &page.records, page.applied, page.next.is_some());
+    let answer = view::page(&of, &page.records, page.position(), page.next.is_some());
     Ok(Done { answer, class: None })
 }
 

@@ -1,6 +1,9 @@
 //! A connection on which every request names the cluster that it is meant for, so that a portal or node of another refuses it.
+//! To a portal it may be of a session.
 
 use portal::meant::CLUSTER_HEADER;
+use portal::session::KeptSession;
+use portal::transport::in_session::InSession;
 use store_keys::ClusterId;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -9,7 +12,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 /// The connection.
-pub type NamedChannel = InterceptedService<Channel, Named>;
+pub type NamedChannel = InSession<InterceptedService<Channel, Named>>;
 
 /// What it adds to each request; `None`: nothing, and any cluster will do.
 #[derive(Clone, Debug)]
@@ -38,5 +41,11 @@ impl Interceptor for Named {
 /// A connection to what is meant to be of this cluster.
 #[must_use]
 pub fn open(channel: Channel, cluster: Option<ClusterId>) -> NamedChannel {
-    InterceptedService::new(channel, Named::new(cluster))
+    InSession::new(InterceptedService::new(channel, Named::new(cluster)), None)
+}
+
+/// The same, to a portal that is to answer in this session.
+#[must_use]
+pub fn open_in_session(channel: Channel, cluster: Option<ClusterId>, session: KeptSession) -> NamedChannel {
+    InSession::new(InterceptedService::new(channel, Named::new(cluster)), Some(session))
 }

@@ -1,7 +1,7 @@
 //! Portals of one kind, any of which can serve: a call that gets no answer is sent again, to the next one, with the
 //! same request id.
 //!
-//! Promises: a call ends within its patience; a refusal is never retried; a write whose answer was lost is asked
+//! Promises: all calls are of one session, over all of the portals ([`portal::session`]); a call ends within its patience; a refusal is never retried; a write whose answer was lost is asked
 //! about by repeating its request id, and only if that brings no answer either is the outcome called unknown; what waiting
 //! does not cure is tried once at each portal and told ([`super::effort`]).
 
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use portal::error::Error;
+use portal::session::KeptSession;
 use proto::portal::PortalStatusRequest;
 use proto::portal::portal_client::PortalClient;
 use store_keys::ClusterId;
@@ -51,11 +52,13 @@ impl Portals {
         notices: Option<Out>,
     ) -> Result<Portals, Failure> {
         let mut places = Vec::with_capacity(addresses.len());
+        // One for all of them: what one portal answered the next one knows of.
+        let session = KeptSession::default();
         for address in addresses {
             let endpoint = Endpoint::from_shared(format!("http://{address}"))
                 .map_err(|e| Failure::usage(format!("{address} is not host:port: {e}")))?;
             let channel = endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect_lazy();
-            places.push((address.clone(), named_channel::open(channel, cluster)));
+            places.push((address.clone(), named_channel::open_in_session(channel, cluster, session.clone())));
         }
         if places.is_empty() {
             return Err(Failure::usage(format!("no {kind} is configured")));

@@ -91,27 +91,79 @@ fn another_leader_begins_the_cache_anew() {
     assert_eq!(machine.state_and_applied(9), (State::Live, 14));
 }
 
+/// The changes that a fetch of them brings: each with the key.
+fn repaired(number: u64, offsets: &[u64], up_to: u64) -> Input {
+    let change = |offset: &u64| Change { offset: *offset, keys: vec![Bytes::from("k")], ..Change::default() };
+    let changes = offsets.iter().map(change).collect();
+    Input::Repaired { number, changes, up_to: Position { epoch: 1, offset: up_to } }
+}
+
 #[test]
-fn a_gap_is_suspect_until_a_barrier_read_and_a_flush() {
+fn what_was_missed_is_fetched_while_hits_go_on_for_the_lease() {
     let mut machine = Machine::following();
-    assert_eq!(machine.step(6, event(15, 16)), [drop_at(16), Output::ReadBarrier { number: 2 }]);
-    assert_eq!(machine.coherence.state(6), State::Suspect);
-    assert_eq!(machine.step(6, event(16, 20)), [drop_at(20)]);
-    assert_eq!(machine.step(7, barrier(1, 6, 99)), [], "an old one");
-    assert_eq!(machine.step(8, barrier(2, 6, 18)), [Output::Flush]);
-    // 20 came while the read was under way and hangs together with it: no second gap.
-    assert_eq!(machine.state_and_applied(8), (State::Live, 20));
-    assert_eq!(machine.step(9, event(20, 21)), [drop_at(21)]);
+    let fetch = Output::Repair { number: 2, after: 10, up_to: 15 };
+    assert_eq!(machine.step(6, event(15, 16)), [drop_at(16), fetch]);
+    assert_eq!(machine.state_and_applied(6), (State::Live, 10), "as new as it was when the nonce was sent");
+    machine.step(7, Input::NonceSent { nonce: [1; 16], at_ms: 7 });
+    assert_eq!(machine.step(8, heartbeat(16, 18, &[[1; 16]])), []);
+    assert_eq!(machine.step(9, event(18, 20)), [drop_at(20)], "one fetch at a time");
+    assert_eq!(machine.step(10, repaired(1, &[11], 19)), [], "an old one");
+    assert_eq!(machine.step(10, repaired(2, &[12, 15], 17)), [drop_at(12), drop_at(15)]);
+    // What came meanwhile hangs together with it.
+    assert_eq!(machine.state_and_applied(10), (State::Live, 20));
+    assert_eq!(machine.step(11, event(20, 21)), [drop_at(21)]);
+    assert_eq!(machine.coherence.lease_left_ms(10), 7 + LEASE_MS - 10, "what the heartbeat proved holds now");
+    assert_eq!(machine.coherence.totals(10).flushes, 1, "nothing was flushed for it");
+}
+
+#[test]
+fn what_was_missed_may_come_late_by_itself() {
+    let mut machine = Machine::following();
+    machine.step(6, event(12, 16));
+    assert_eq!(machine.step(7, event(10, 12)), [drop_at(12)]);
+    assert_eq!(machine.state_and_applied(7), (State::Live, 16));
+    assert_eq!(machine.step(8, repaired(2, &[12], 14)), [], "nobody waits for it any more");
+}
+
+#[test]
+fn a_gap_behind_a_gap_is_fetched_after_the_first() {
+    let mut machine = Machine::following();
+    machine.step(6, event(15, 16));
+    assert_eq!(machine.step(7, event(18, 20)), [drop_at(20)]);
+    let next = Output::Repair { number: 3, after: 17, up_to: 18 };
+    assert_eq!(machine.step(8, repaired(2, &[15, 16], 17)), [drop_at(15), drop_at(16), next]);
+    assert_eq!(machine.state_and_applied(8), (State::Live, 17));
+    machine.step(9, repaired(3, &[18], 18));
+    assert_eq!(machine.state_and_applied(9), (State::Live, 20));
+}
+
+#[test]
+fn what_cannot_be_fetched_begins_the_cache_anew() {
+    let behind = Input::Repaired { number: 2, changes: Vec::new(), up_to: Position { epoch: 1, offset: 10 } };
+    let later = Input::Repaired { number: 2, changes: Vec::new(), up_to: Position { epoch: 2, offset: 19 } };
+    for answer in [Input::RepairFailed { number: 2 }, behind, later] {
+        let mut machine = Machine::following();
+        machine.step(6, event(15, 16));
+        assert_eq!(machine.step(7, answer), [Output::ReadBarrier { number: 3 }]);
+        assert_eq!(machine.coherence.state(7), State::Suspect);
+        assert_eq!(machine.step(8, event(16, 20)), [drop_at(20)]);
+        assert_eq!(machine.step(9, barrier(3, 7, 18)), [Output::Flush]);
+        // 20 came while the read was under way and hangs together with it.
+        assert_eq!(machine.state_and_applied(9).0, State::Live);
+        assert_eq!(machine.step(10, repaired(2, &[], 30)), [], "an old one");
+    }
 }
 
 #[test]
 fn a_chain_that_the_barrier_does_not_reach_is_not_joined() {
     let mut machine = Machine::following();
     machine.step(6, event(15, 16));
+    machine.step(6, Input::RepairFailed { number: 2 });
     machine.step(6, event(18, 20));
-    machine.step(8, barrier(2, 6, 17));
+    machine.step(8, barrier(3, 6, 17));
     assert_eq!(machine.state_and_applied(8), (State::Live, 17));
-    assert_eq!(machine.step(9, event(20, 21)), [drop_at(21), Output::ReadBarrier { number: 3 }]);
+    let fetch = Output::Repair { number: 4, after: 17, up_to: 20 };
+    assert_eq!(machine.step(9, event(20, 21)), [drop_at(21), fetch]);
 }
 
 #[test]
@@ -167,8 +219,9 @@ fn a_lease_that_lapsed_comes_back_with_a_heartbeat_and_voids_fills() {
 fn a_heartbeat_that_shows_a_gap_does_not_extend_the_lease() {
     let mut machine = Machine::following();
     machine.step(100, Input::NonceSent { nonce: [1; 16], at_ms: 100 });
-    assert_eq!(machine.step(110, heartbeat(11, 12, &[[1; 16]])), [Output::ReadBarrier { number: 2 }]);
-    assert_eq!(machine.coherence.state(110), State::Suspect);
+    let fetch = Output::Repair { number: 2, after: 10, up_to: 11 };
+    assert_eq!(machine.step(110, heartbeat(11, 12, &[[1; 16]])), [fetch]);
+    assert_eq!(machine.coherence.lease_left_ms(110), LEASE_MS - 110);
 }
 
 #[test]
@@ -247,12 +300,14 @@ fn another_log_is_never_followed_neither_by_messages_nor_by_a_read() {
     let mut machine = Machine::following();
     machine.step(LEASE_MS, of_log(78, event(3, 4)));
     assert_eq!(machine.state_and_applied(LEASE_MS), (State::Suspect, 10), "nothing of ours is heard");
-    assert_eq!(machine.step(1_001, event(19, 20)), [drop_at(20), Output::ReadBarrier { number: 2 }], "a gap");
-    let anew = Input::Barrier { number: 2, started_ms: 1_001, offset: 25, epoch: 1, log_id: 78 };
+    let fetch = Output::Repair { number: 2, after: 10, up_to: 19 };
+    assert_eq!(machine.step(1_001, event(19, 20)), [drop_at(20), fetch], "a gap");
+    assert_eq!(machine.step(1_001, Input::RepairFailed { number: 2 }), [Output::ReadBarrier { number: 3 }]);
+    let anew = Input::Barrier { number: 3, started_ms: 1_001, offset: 25, epoch: 1, log_id: 78 };
     assert_eq!(machine.step(1_002, anew), [], "a node of another cluster answered");
     assert_eq!((machine.coherence.state(1_002), machine.coherence.log_id()), (State::Suspect, LOG));
-    assert_eq!(machine.step(1_003, Input::Tick), [Output::ReadBarrier { number: 3 }]);
-    assert_eq!(machine.step(1_004, barrier(3, 1_003, 21)), [Output::Flush]);
+    assert_eq!(machine.step(1_003, Input::Tick), [Output::ReadBarrier { number: 4 }]);
+    assert_eq!(machine.step(1_004, barrier(4, 1_003, 21)), [Output::Flush]);
     assert_eq!(machine.state_and_applied(1_004), (State::Live, 21));
 }
 
@@ -273,9 +328,10 @@ fn an_event_at_or_below_what_was_applied_still_drops_its_keys() {
 fn a_repetition_while_catching_up_drops_its_keys_and_joins_nothing() {
     let mut machine = Machine::following();
     machine.step(6, event(15, 16));
+    machine.step(6, Input::RepairFailed { number: 2 });
     assert_eq!(machine.step(6, event(15, 16)), [drop_at(16)]);
     assert_eq!(machine.step(6, event(2, 5)), [drop_at(5)]);
-    machine.step(8, barrier(2, 6, 15));
+    machine.step(8, barrier(3, 6, 15));
     assert_eq!(machine.state_and_applied(8), (State::Live, 16));
 }
 

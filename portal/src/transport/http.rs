@@ -41,7 +41,8 @@ use super::resource::{IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_CREATED, Method, OPENAPI,
 use crate::error::Error;
 use crate::handle::Portal;
 use crate::limits::REQUEST_BYTES_MAX;
-use crate::operation::{Asked, Effect, Registered, Told};
+use crate::operation::{Answered, Asked, Effect, Registered, Told};
+use crate::session::SESSION_HEADER;
 
 /// When a caller who was told to wait may try again, seconds.
 const RETRY_AFTER_S: &str = "1";
@@ -108,10 +109,12 @@ async fn answer(portal: Arc<Portal>, operation: &'static Registered, request: Re
         Ok(asked) => asked,
         Err(error) => return refused(error),
     };
-    match operation.run(portal, asked).await {
-        Ok(told) => done(told),
-        Err(error) => refused(error),
+    let Answered { done, token } = operation.run(portal, asked).await;
+    let mut response = done.map_or_else(refused, told);
+    if let Some(token) = token.and_then(|token| HeaderValue::from_str(&token.to_string()).ok()) {
+        response.headers_mut().insert(SESSION_HEADER, token);
     }
+    response
 }
 
 /// What a request asks.
@@ -133,7 +136,8 @@ async fn asked(operation: &Registered, request: Request) -> Result<Asked, Error>
         false if body.is_empty() => "",
         false => return Err(Error::invalid("body", "is not looked at here: leave it out")),
     };
-    Ok(Asked { text: merged(&members, body), id: id(&parts.headers)? })
+    let session = only(&parts.headers, SESSION_HEADER)?.map(str::to_owned);
+    Ok(Asked { text: merged(&members, body), id: id(&parts.headers)?, session })
 }
 
 /// Why a body could not be read.
@@ -255,7 +259,7 @@ fn only<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Error
     Ok(Some(text.trim()))
 }
 
-fn done(told: Told) -> Response {
+fn told(told: Told) -> Response {
     let status = if told.location.is_some() { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = answered(status, "application/json", told.text.into());
     let etag = told.etag.map(|etag| (ETAG, format!("\"{etag}\"")));

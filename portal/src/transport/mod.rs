@@ -3,6 +3,7 @@
 //! - [`resource`]: an operation's place in HTTP;
 //! - [`asking`]: the side of whoever calls over HTTP;
 //! - [`calling`]: one operation asked over a connection;
+//! - [`in_session`]: the calls of one client over a connection;
 //! - [`http`]: HTTP/JSON on the port of gRPC;
 //! - [`mqtt`]: request and response over a broker; [`mqtt_calling`]: the side of whoever calls;
 //! - [`openapi`]: what describes it to programs;
@@ -14,6 +15,7 @@ pub mod asking;
 mod body;
 pub mod calling;
 pub mod http;
+pub mod in_session;
 pub mod mqtt;
 pub mod mqtt_calling;
 pub mod openapi;

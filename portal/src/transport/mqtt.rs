@@ -52,7 +52,8 @@ use crate::error::Error;
 use crate::handle::Portal;
 use crate::lost_connection::forget;
 use crate::meant::CLUSTER_HEADER;
-use crate::operation::{Asked, Effect, Registered, Told};
+use crate::operation::{Answered, Asked, Effect, Registered, Told};
+use crate::session::SESSION_HEADER;
 
 /// The user property with the id of a request.
 pub const REQUEST_ID: &str = "request-id";
@@ -75,8 +76,9 @@ pub const TIME_MAX: Duration = Duration::from_secs(30);
 const DISCONNECT_MAX: Duration = Duration::from_millis(500);
 /// An answer that nobody has taken from the broker within so many seconds is dropped there.
 const ANSWER_EXPIRY_S: u32 = 60;
-/// Bytes of an answer's packet beside its topic and its content, at most: the correlation is no longer than a request's.
-const PROPERTIES_BYTES: usize = 66 << 10;
+/// Bytes of an answer's packet beside its topic and its content, at most: the correlation is no longer than a request's, and
+/// beside it is the token.
+const PROPERTIES_BYTES: usize = 70 << 10;
 /// The longest response topic.
 const RESPONSE_TOPIC_BYTES_MAX: usize = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -258,14 +260,14 @@ impl Requests {
         let correlation = properties.correlation_data.take();
         let Ok(permit) = Arc::clone(&self.under_way).try_acquire_owned() else {
             // Nothing is kept for what is refused; if not even the refusal finds room, its caller asks again.
-            let (text, properties) = answer(Err(too_many()), correlation);
+            let (text, properties) = answer(Answered::refused(too_many()), correlation);
             let _ = self.client.try_publish_with_properties(to, QoS::AtMostOnce, false, text, properties);
             return self.client.try_ack(&publish).is_ok();
         };
         let (requests, connection) = (Arc::clone(self), self.connection.load(Ordering::Relaxed));
         tokio::spawn(async move {
-            let done = requests.done(&to, &publish, &properties).await;
-            let (text, properties) = answer(done, correlation);
+            let answered = requests.answered(&to, &publish, &properties).await;
+            let (text, properties) = answer(answered, correlation);
             // The queue has room for the answers of all that run: it waits for the broker at most.
             let told = requests.client.publish_with_properties(to, QoS::AtLeastOnce, false, text, properties);
             let _ = told.await;
@@ -307,23 +309,38 @@ impl Requests {
             && !topic.starts_with(&self.own)
     }
 
-    async fn done(&self, to: &str, publish: &Publish, properties: &PublishProperties) -> Result<Told, Error> {
+    /// What a message asks, and of which operation.
+    fn understood(
+        &self,
+        publish: &Publish,
+        properties: &PublishProperties,
+    ) -> Result<(&'static Registered, Asked), Error> {
         let operation = self.operation(&publish.topic)?;
         self.portal.check_meant(property(properties, CLUSTER_HEADER)?)?;
-        let asked = asked(operation, publish, properties)?;
+        Ok((operation, asked(operation, publish, properties)?))
+    }
+
+    async fn answered(&self, to: &str, publish: &Publish, properties: &PublishProperties) -> Answered<Told> {
+        let (operation, asked) = match self.understood(publish, properties) {
+            Ok(understood) => understood,
+            Err(error) => return Answered::refused(error),
+        };
         let id = asked.id.clone().unwrap_or_default();
         // Counted in whole seconds from its receipt: 0 is less than one, and not over.
         let time =
             properties.message_expiry_interval.map_or(TIME_MAX, |s| Duration::from_secs(s.max(1).into()));
         let time = time.min(TIME_MAX);
         match timeout(time, operation.run(Arc::clone(&self.portal), asked)).await {
-            Ok(done) => self.fitting(to, operation.effect, done?),
-            Err(_) if operation.effect == Effect::Changes => Err(Error::OutcomeUnknown {
+            Ok(Answered { done, token }) => {
+                let done = done.and_then(|told| self.fitting(to, operation.effect, told));
+                Answered { done, token }
+            }
+            Err(_) if operation.effect == Effect::Changes => Answered::refused(Error::OutcomeUnknown {
                 why: format!("it was not done within {} s", time.as_secs()),
                 request: id.id,
                 created_ms: id.created_ms,
             }),
-            Err(_) => Err(Error::away(format!("it was not read within {} s", time.as_secs()))),
+            Err(_) => Answered::refused(Error::away(format!("it was not read within {} s", time.as_secs()))),
         }
     }
 
@@ -367,7 +384,8 @@ fn asked(operation: &Registered, publish: &Publish, properties: &PublishProperti
     is_json(properties.content_type.as_deref())?;
     let cid = property(properties, CID)?.map(|cid| (CID.to_owned(), Value::from(cid)));
     let members: Vec<Member> = cid.into_iter().collect();
-    Ok(Asked { text: merged(&members, object(&publish.payload)?), id })
+    let session = property(properties, SESSION_HEADER)?.map(str::to_owned);
+    Ok(Asked { text: merged(&members, object(&publish.payload)?), id, session })
 }
 
 fn request_id(properties: &PublishProperties) -> Result<Option<RequestId>, Error> {
@@ -392,7 +410,8 @@ fn property<'p>(properties: &'p PublishProperties, name: &str) -> Result<Option<
 }
 
 /// An answer's content and properties.
-fn answer(done: Result<Told, Error>, correlation_data: Option<Bytes>) -> (Vec<u8>, PublishProperties) {
+fn answer(answered: Answered<Told>, correlation_data: Option<Bytes>) -> (Vec<u8>, PublishProperties) {
+    let Answered { done, token } = answered;
     let (text, content_type, status, etag) = match done {
         Ok(told) => {
             let status = if told.location.is_some() { 201 } else { 200 };
@@ -404,12 +423,13 @@ fn answer(done: Result<Told, Error>, correlation_data: Option<Bytes>) -> (Vec<u8
         }
     };
     let etag = etag.map(|etag| (ETAG.to_owned(), etag.to_string()));
+    let token = token.map(|token| (SESSION_HEADER.to_owned(), token.to_string()));
     let status = (STATUS.to_owned(), status.to_string());
     let properties = PublishProperties {
         correlation_data,
         content_type: Some(content_type.to_owned()),
         message_expiry_interval: Some(ANSWER_EXPIRY_S),
-        user_properties: std::iter::once(status).chain(etag).collect(),
+        user_properties: std::iter::once(status).chain(etag).chain(token).collect(),
         ..PublishProperties::default()
     };
     (text, properties)

@@ -34,6 +34,7 @@ use crate::error::Error;
 use crate::lost_connection::forget;
 use crate::meant::CLUSTER_HEADER;
 use crate::operation::{Effect, Operation};
+use crate::session::{KeptSession, SESSION_HEADER, Token};
 
 /// A request is repeated after so long without an answer.
 pub const AGAIN: Duration = Duration::from_secs(1);
@@ -63,8 +64,18 @@ pub struct Place {
     pub service: String,
 }
 
-/// The status that HTTP has for an answer, and its content.
-type Answered = oneshot::Sender<(u16, Bytes)>;
+/// What a portal published.
+#[derive(Debug)]
+struct Answer {
+    /// The status that HTTP has for it.
+    status: u16,
+    body: Bytes,
+    /// The token of the session.
+    session: Option<String>,
+}
+
+/// Who waits for an answer.
+type Answered = oneshot::Sender<Answer>;
 
 struct Shared {
     /// Who waits, by correlation.
@@ -78,6 +89,8 @@ pub struct Caller {
     place: Place,
     answers_to: String,
     client: AsyncClient,
+    /// All calls are of one session.
+    session: KeptSession,
     shared: Arc<Shared>,
     polling: JoinHandle<()>,
 }
@@ -92,6 +105,12 @@ impl Caller {
     /// A caller of a cluster's portals; it connects by and by.
     #[must_use]
     pub fn new(place: Place) -> Caller {
+        Caller::in_session(place, KeptSession::default())
+    }
+
+    /// The same, of a session that may have begun elsewhere.
+    #[must_use]
+    pub fn in_session(place: Place, session: KeptSession) -> Caller {
         let id = format!("feira-caller-{}", uuid::Uuid::new_v4().simple());
         // A broker can let each of its clients hear its own topic only.
         let answers_to = format!("{ANSWERS}/{id}");
@@ -109,7 +128,7 @@ impl Caller {
         let heard = watch::Sender::new(Err("it does not answer".to_owned()));
         let shared = Arc::new(Shared { waiting: Mutex::default(), heard });
         let polling = tokio::spawn(poll(events, client.clone(), answers_to.clone(), Arc::clone(&shared)));
-        Caller { place, answers_to, client, shared, polling }
+        Caller { place, answers_to, client, session, shared, polling }
     }
 
     /// Asks until there is an answer, for at most this long.
@@ -139,22 +158,15 @@ impl Caller {
                 why = heard.borrow().as_ref().err().cloned().unwrap_or_default();
                 break;
             }
-            let (answered, answer) = oneshot::channel();
-            self.shared.waiting.lock().insert(correlation.clone(), answered);
-            let _waits = Waits { shared: &self.shared, correlation: &correlation };
-            let properties = self.properties(&correlation, id.as_ref(), left);
-            let to = topic(&self.place.cluster, &self.place.service, O::NAME);
-            let sent =
-                self.client.publish_with_properties(to, QoS::AtLeastOnce, false, text.clone(), properties);
-            if !matches!(timeout(left, sent).await, Ok(Ok(()))) {
-                why = "it takes nothing".to_owned();
-                continue;
-            }
-            let Ok(Ok((status, body))) = timeout(left.min(AGAIN), answer).await else {
-                is_lost = true;
-                why = "no portal answers requests there".to_owned();
-                continue;
-            };
+            let (status, body) =
+                match self.attempt(O::NAME, &correlation, id.as_ref(), text.clone(), left).await {
+                    Ok(answer) => answer,
+                    Err(silence) => {
+                        is_lost |= matches!(silence, Silence::Sent);
+                        silence.why().clone_into(&mut why);
+                        continue;
+                    }
+                };
             match read::<O::Response>(status, &body) {
                 // Asked again under its id, it says what became of it.
                 Err(status) if is_open(&status) => {
@@ -177,8 +189,43 @@ impl Caller {
         })
     }
 
-    fn properties(&self, correlation: &Bytes, id: Option<&RequestId>, left: Duration) -> PublishProperties {
+    /// Asks once, in the session: the status that HTTP has for the answer, and its content.
+    async fn attempt(
+        &self,
+        operation: &str,
+        correlation: &Bytes,
+        id: Option<&RequestId>,
+        text: Vec<u8>,
+        left: Duration,
+    ) -> Result<(u16, Bytes), Silence> {
+        let (answered, answer) = oneshot::channel();
+        self.shared.waiting.lock().insert(correlation.clone(), answered);
+        let _waits = Waits { shared: &self.shared, correlation };
+        let token = self.session.token();
+        let properties = self.properties(correlation, id, token.as_ref(), left);
+        let to = topic(&self.place.cluster, &self.place.service, operation);
+        let sent = self.client.publish_with_properties(to, QoS::AtLeastOnce, false, text, properties);
+        if !matches!(timeout(left, sent).await, Ok(Ok(()))) {
+            return Err(Silence::NotSent);
+        }
+        let Ok(Ok(Answer { status, body, session })) = timeout(left.min(AGAIN), answer).await else {
+            return Err(Silence::Sent);
+        };
+        if let Some(session) = session {
+            self.session.answered(token.as_ref(), &session);
+        }
+        Ok((status, body))
+    }
+
+    fn properties(
+        &self,
+        correlation: &Bytes,
+        id: Option<&RequestId>,
+        token: Option<&Token>,
+        left: Duration,
+    ) -> PublishProperties {
         let mut user_properties = Vec::new();
+        user_properties.extend(token.map(|token| (SESSION_HEADER.to_owned(), token.to_string())));
         if let Some(id) = id {
             user_properties.push((REQUEST_ID.to_owned(), id.id.clone()));
             user_properties.push((REQUEST_CREATED.to_owned(), id.created_ms.to_string()));
@@ -193,6 +240,24 @@ impl Caller {
             content_type: Some("application/json".to_owned()),
             user_properties,
             ..PublishProperties::default()
+        }
+    }
+}
+
+/// Why an attempt brought no answer.
+#[derive(Clone, Copy, Debug)]
+enum Silence {
+    /// It did not get to the broker.
+    NotSent,
+    /// It may have been carried out.
+    Sent,
+}
+
+impl Silence {
+    fn why(self) -> &'static str {
+        match self {
+            Silence::NotSent => "it takes nothing",
+            Silence::Sent => "no portal answers requests there",
         }
     }
 }
@@ -284,10 +349,14 @@ impl Shared {
         let Some(properties) = publish.properties else { return };
         let Some(correlation) = properties.correlation_data else { return };
         let waits = self.waiting.lock().remove(&correlation);
-        let status = properties.user_properties.iter().find(|(name, _)| name == STATUS);
-        let status = status.and_then(|(_, value)| value.parse().ok()).unwrap_or(0);
+        let property = |wanted: &str| {
+            let mut properties = properties.user_properties.iter();
+            properties.find(|(name, _)| name == wanted).map(|(_, value)| value)
+        };
+        let status = property(STATUS).and_then(|value| value.parse().ok()).unwrap_or(0);
+        let session = property(SESSION_HEADER).cloned();
         // Whoever does not wait any more has had an answer, or has given up.
-        let _ = waits.map(|waits| waits.send((status, publish.payload)));
+        let _ = waits.map(|waits| waits.send(Answer { status, body: publish.payload, session }));
     }
 }
 

@@ -16,6 +16,7 @@ use super::problem::MEDIA_TYPE;
 use super::resource::{IDEMPOTENCY_KEY, Of, Resource};
 use crate::limits::{DESCRIPTION_BYTES_MAX, ID_BYTES_MAX, REQUEST_ID_BYTES_MAX, STOCK_QUANTITY_MAX};
 use crate::operation::{Effect, Registered};
+use crate::session::SESSION_HEADER;
 
 /// Text without control characters. What bounds it counts bytes, which no schema can say: it has no more characters than that.
 const PLAIN: &str = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$";
@@ -43,7 +44,9 @@ fn document(service: &str, operations: &[Registered]) -> Value {
         "info": {
             "title": service,
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "What changes something is done once for each Idempotency-Key, over whichever transport it comes.",
+            // A parameter of each operation would say that any text is taken.
+            "description": "What changes something is done once for each Idempotency-Key, over whichever transport it comes. \
+                The header feira-session of an answer, sent with the next request, keeps that from reading what is older.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "paths": paths,
@@ -56,9 +59,10 @@ fn described(operation: &Registered, method: &Method, schemas: &Schemas) -> Valu
     let (success, says) = if resource.made.is_some() { ("201", "made") } else { ("200", "done") };
     let content =
         json!({ "application/json": { "schema": { "$ref": format!("{SCHEMAS}/{}", method.output) } } });
-    let mut answer = json!({ "description": says, "content": content, "headers": { "ETag": {
-        "description": "the version of the record, for If-Match", "schema": { "type": "string" },
-    } } });
+    let mut answer = json!({ "description": says, "content": content, "headers": {
+        "ETag": { "description": "the version of the record, for If-Match", "schema": { "type": "string" } },
+        SESSION_HEADER: { "description": "what was seen, for the next request", "schema": { "type": "string" } },
+    } });
     if resource.made.is_some() {
         answer["headers"]["Location"] = json!({ "schema": { "type": "string", "format": "uri-reference" } });
     }

@@ -75,8 +75,19 @@ pub struct Page {
     pub records: Vec<KeyRecord>,
     /// The cursor; `None`: that was all.
     pub next: Option<Bytes>,
-    /// The read reflects the log up to here; 0:0 if the range is of several groups, each with a log of its own.
-    pub applied: Position,
+    /// Each group that was read, and up to where in its log the page reflects it.
+    pub applied: Vec<(Group, Position)>,
+}
+
+impl Page {
+    /// Up to where in the log the page reflects it; 0:0 if it is of several groups, each with a log of its own.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        match self.applied.as_slice() {
+            [(_, only)] => *only,
+            _ => Position::default(),
+        }
+    }
 }
 
 /// Which keys a scan takes.

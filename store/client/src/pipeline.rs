@@ -76,8 +76,10 @@ pub async fn scan(
     after: Option<Bytes>,
     freshness: Freshness,
 ) -> Result<Page, Error> {
+    let route = pipe.route();
+    let group = route.group;
     let request = ScanRequest {
-        route: Some(pipe.route()),
+        route: Some(route),
         range: Some(range.into()),
         limit,
         after: after.unwrap_or_default(),
@@ -87,7 +89,7 @@ pub async fn scan(
         Response::Scan(answer) => Ok(Page {
             records: answer.records,
             next: (!answer.next.is_empty()).then_some(answer.next),
-            applied: answer.applied.unwrap_or_default(),
+            applied: vec![(group, answer.applied.unwrap_or_default())],
         }),
         other => Err(mixed_up(&other).of_read()),
     }

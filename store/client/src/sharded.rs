@@ -13,9 +13,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use futures::stream::BoxStream;
 use proto::hash::{ring_hash, tag_of_prefix};
-use proto::store::{
-    ChangesResponse, Freshness, Identity, KeyRecord, OutcomeResponse, Position, Txn, TxnResponse,
-};
+use proto::store::{ChangesResponse, Freshness, Identity, KeyRecord, OutcomeResponse, Txn, TxnResponse};
 use store_core::ring::Ring;
 
 use crate::error::{Error, Refusal};
@@ -113,6 +111,7 @@ impl Sharded {
 
 /// One page of the pages of several shards.
 fn merged(pages: Vec<Page>, limit: usize) -> Page {
+    let applied = pages.iter().flat_map(|page| page.applied.iter().copied()).collect();
     // Beyond the first end of a page that is not the last one, that shard may have more.
     let known_to = pages.iter().filter_map(|page| page.next.clone()).min();
     let is_known = |record: &KeyRecord| known_to.as_ref().is_none_or(|known_to| record.key <= *known_to);
@@ -125,7 +124,7 @@ fn merged(pages: Vec<Page>, limit: usize) -> Page {
     } else {
         known_to
     };
-    Page { records, next, applied: Position::default() }
+    Page { records, next, applied }
 }
 
 #[async_trait::async_trait]
@@ -193,7 +192,7 @@ mod tests {
     fn page(keys: &[&str], next: Option<&str>) -> Page {
         let record = |key: &&str| KeyRecord { key: Bytes::copy_from_slice(key.as_bytes()), record: None };
         let next = next.map(|next| Bytes::copy_from_slice(next.as_bytes()));
-        Page { records: keys.iter().map(record).collect(), next, applied: Position::default() }
+        Page { records: keys.iter().map(record).collect(), next, applied: Vec::new() }
     }
 
     fn shown(page: &Page) -> (String, Option<&[u8]>) {

@@ -136,6 +136,9 @@ mutations! {
     // The caches of portals.
     GapForgotten "gap-forgotten" "a cache goes on after a gap between two events",
     FillWithoutToken "fill-without-token" "a cache is filled with what was read before the key changed",
+    TokenIgnored "token-ignored" "a hit is answered whatever the session has seen",
+    RepairDropsNothing "repair-drops-nothing" "a gap is passed over without the keys that were missed",
+    HitUnseen "hit-unseen" "a hit does not raise what its session has seen",
     LeaseFromArrival "lease-from-arrival" "a lease counts from when its heartbeat arrives, not from when its nonce was sent",
     // The link of a handle (store_client).
     UnnamedAgain "unnamed-again" "a write without identity is sent again after its stream broke",

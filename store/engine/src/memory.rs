@@ -310,7 +310,7 @@ impl Store for MemoryStore {
         }))?;
         let scan = |inner: &Inner| inner.read(&freshness, |read| query::scan(read, &range, limit, &after));
         let ((records, next), applied) = self.operation(scan).await.map_err(Error::of_read)?;
-        Ok(Page { records, next, applied })
+        Ok(Page { records, next, applied: vec![(GROUP, applied)] })
     }
 
     async fn txn(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Error> {

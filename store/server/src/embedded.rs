@@ -161,8 +161,10 @@ impl Store for Embedded {
         after: Option<Bytes>,
         freshness: Freshness,
     ) -> Result<Page, store_client::Error> {
+        let route = self.route();
+        let group = route.as_ref().map_or(0, |route| route.group);
         let request = ScanRequest {
-            route: self.route(),
+            route,
             range: Some(range.into()),
             limit,
             after: after.unwrap_or_default(),
@@ -176,7 +178,7 @@ impl Store for Embedded {
             Response::Scan(page) => Ok(Page {
                 records: page.records,
                 next: (!page.next.is_empty()).then_some(page.next),
-                applied: page.applied.unwrap_or_default(),
+                applied: vec![(group, page.applied.unwrap_or_default())],
             }),
             _ => Err(mixed_up().of_read()),
         }

@@ -27,7 +27,7 @@ use proto::store::{
 };
 use store_client::connect::{Windows, connect};
 use store_client::failure::{failure, failure_from, failure_of, invalid, status_from};
-use store_client::{Page, Range, Sharded, Store};
+use store_client::{Range, Sharded, Store};
 use store_core::ring::{Ring, RoutingTable};
 use store_keys::ClusterId;
 use tonic::metadata::MetadataMap;
@@ -170,8 +170,9 @@ impl Forward {
         let after = Some(request.after).filter(|after| !after.is_empty());
         let freshness = by_the_leader(request.freshness);
         let page = handle.scan(range, request.limit, after, freshness).await;
-        let Page { records, next, applied } = page.map_err(|error| status_from(&failure_of(&error)))?;
-        Ok(ScanResponse { records, next: next.unwrap_or_default(), applied: Some(applied) })
+        let page = page.map_err(|error| status_from(&failure_of(&error)))?;
+        let applied = Some(page.position());
+        Ok(ScanResponse { records: page.records, next: page.next.unwrap_or_default(), applied })
     }
 
     fn channel(&self, address: &str) -> Result<Channel, Status> {

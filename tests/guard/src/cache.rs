@@ -45,12 +45,12 @@ fn hits(_calls: usize) -> Call {
     let cache = live();
     let keys: Vec<Bytes> = (0..KEYS).map(|number| Bytes::from(format!("p/{{{number}}}"))).collect();
     for key in &keys {
-        let Lookup::Miss { token, .. } = cache.lookup(GROUP, key, NOW_MS) else { panic!("a miss") };
+        let Lookup::Miss { token, .. } = cache.lookup(GROUP, key, 0, NOW_MS) else { panic!("a miss") };
         let record = Record { version: 1, data: vec![b'x'; 256].into(), ..Record::default() };
         cache.fill(&token, Some(record), BARRIER, NOW_MS);
     }
     Box::new(move |call| {
-        let found = cache.lookup(GROUP, &keys[call.wrapping_mul(7_919) % KEYS], NOW_MS);
+        let found = cache.lookup(GROUP, &keys[call.wrapping_mul(7_919) % KEYS], 0, NOW_MS);
         let found = black_box(found);
         assert!(matches!(&found, Lookup::Hit(seen) if seen.record.is_some()));
     })

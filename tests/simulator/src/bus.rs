@@ -42,7 +42,7 @@ const JOIN_US: Micros = 100 * MS;
 const BARRIER_PAUSE_US: Micros = 100 * MS;
 pub(crate) const GROUP: u64 = 1;
 /// Records that change seldom.
-const QUIET: u32 = 16;
+pub(crate) const QUIET: u32 = 16;
 
 /// Inputs that tasks have for the portals' state machines.
 pub(crate) type Mailbox = Rc<RefCell<Vec<(usize, Input)>>>;
@@ -54,6 +54,8 @@ pub(crate) struct Bus {
     /// The broker is there.
     pub(crate) is_up: bool,
     sessions: u64,
+    /// Gaps of which a portal fetched what it had missed.
+    pub(crate) repairs: u64,
     pub(crate) mailbox: Mailbox,
     pub(crate) ledger: Rc<RefCell<Ledger>>,
 }
@@ -111,6 +113,7 @@ impl Bus {
             portals: Vec::new(),
             is_up: true,
             sessions: 0,
+            repairs: 0,
             mailbox: Mailbox::default(),
             ledger: Rc::default(),
         }
@@ -124,6 +127,7 @@ impl Bus {
     /// The score, with what the caches did.
     pub(crate) fn counted(&self, score: Score) -> Score {
         let statuses = self.portals.iter().map(|one| one.portal.status());
+        let score = Score { repairs: self.repairs, ..score };
         statuses.fold(score, |score, one| Score {
             hits: score.hits + one.hits,
             misses: score.misses + one.misses,
@@ -158,7 +162,7 @@ pub(crate) async fn read_barrier(
 }
 
 /// A record that changes seldom.
-fn quiet(number: u32) -> Bytes {
+pub(crate) fn quiet(number: u32) -> Bytes {
     Bytes::from(format!("q/{{{number}}}"))
 }
 

@@ -9,8 +9,12 @@ use portal::Portal;
 use portal::cache::Capacity;
 use portal::coherence::{Input, NONCE_BYTES, Output};
 use proto::store::BusMessage;
+use store_core::Role;
+use store_db::Table as _;
+use store_db::changes::{Feed, since};
 
 use crate::bus::{CachedPortal, GROUP, LEASE_MS, read_barrier, sample};
+use crate::driver::Driver;
 use crate::handle::SimStore;
 use crate::time::{MS, Micros, SECOND};
 use crate::world::{Event, World};
@@ -19,6 +23,8 @@ use crate::world::{Event, World};
 const NONCE_US: Micros = 300 * MS;
 /// A message that was delayed comes up to so late.
 const LATE_US_MAX: Micros = 3 * SECOND;
+/// Changes that a portal fetches at once.
+const REPAIR_CHANGES_MAX: usize = 1_000;
 /// How often somebody looks whether the broker goes away.
 const BROKER_LOOK_US: Micros = 500 * MS;
 
@@ -68,6 +74,10 @@ impl World {
                     let (mailbox, sleeper) = (Rc::clone(&self.bus.mailbox), self.tasks.sleeper());
                     self.tasks.spawn(read_barrier(number, Arc::clone(&portal), barrier, mailbox, sleeper));
                 }
+                Output::Repair { number: repair, after, up_to } => {
+                    let back = self.now.us() + self.random.u64(300..8_000);
+                    self.agenda.add(back, Event::PortalRepair { portal: number, repair, after, up_to });
+                }
                 Output::Drop { .. } | Output::Flush | Output::Ignored { .. } => {}
             }
         }
@@ -81,6 +91,30 @@ impl World {
             self.step_portal(number, input);
         }
         is_any
+    }
+
+    /// A node that leads, or believes so, answers which changes a portal has missed; or nobody does.
+    pub(crate) fn portal_repair(&mut self, portal: usize, number: u64, after: u64, wanted: u64) {
+        let leads = |driver: &Driver| {
+            driver.paused == 0 && driver.status().is_some_and(|status| status.role == Role::Leader)
+        };
+        let leaders: Vec<usize> =
+            (0..self.drivers.len()).filter(|node| leads(&self.drivers[*node])).collect();
+        let answer = self.random.choice(leaders).and_then(|node| {
+            let batch = self.drivers[node].table.read(|read| since(read, after, REPAIR_CHANGES_MAX));
+            match batch.expect("a table in memory can be read") {
+                Feed::Changes(batch) => {
+                    batch.up_to.filter(|up_to| up_to.offset >= wanted).map(|up_to| (batch.changes, up_to))
+                }
+                Feed::CompactedBefore(_) => None,
+            }
+        });
+        self.bus.repairs += u64::from(answer.is_some());
+        let input = match answer {
+            Some((changes, up_to)) => Input::Repaired { number, changes, up_to },
+            None => Input::RepairFailed { number },
+        };
+        self.step_portal(portal, input);
     }
 
     pub(crate) fn portal_connected(&mut self, number: usize) {

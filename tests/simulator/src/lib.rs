@@ -26,7 +26,7 @@
 //! broken, when, and the last events; [`shrink`] looks for a smaller one.
 //!
 //! Leaves out: LMDB (its form in memory is used: a machine crash loses it whole), gRPC, threads, the caches of the portals by which
-//! staff and shoppers work (they stay cold; two others are warm), and faults of more than a minority of disks.
+//! staff work (they stay cold), and faults of more than a minority of disks.
 
 mod bus;
 mod changes;
@@ -57,6 +57,7 @@ mod publishing;
 mod pulse;
 mod readers;
 mod registers;
+mod roaming;
 pub mod run;
 pub mod score;
 mod seal;

@@ -27,6 +27,8 @@ pub struct Score {
     pub bypasses: u64,
     /// Gaps that caches saw between two messages.
     pub gaps: u64,
+    /// Gaps of which a portal fetched what it had missed.
+    pub repairs: u64,
 }
 
 impl AddAssign for Score {
@@ -42,5 +44,6 @@ impl AddAssign for Score {
         self.misses += other.misses;
         self.bypasses += other.bypasses;
         self.gaps += other.gaps;
+        self.repairs += other.repairs;
     }
 }

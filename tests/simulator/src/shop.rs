@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use portal::cache::Capacity;
+use portal::session::{KeptSession, SESSION_HEADER, Token};
 use portal::{Error, Portal};
 use proto::portal::admin_server::Admin;
 use proto::portal::shop_server::Shop;
@@ -30,12 +31,12 @@ use crate::violation::{ensure, violated};
 const PRODUCTS: usize = 4;
 /// Of each, at the beginning.
 const STOCK: i64 = 300;
-/// How long a portal's cache would hold, if it ever became warm.
+/// How long a cold portal's cache would hold, if it ever became warm.
 const LEASE_MS: u64 = 1_000;
 /// Times that a request is sent which nobody carried out.
 const TRIES_MAX: u32 = 4;
 
-/// One portal of each kind, over one handle each.
+/// One portal of each kind.
 #[derive(Clone)]
 pub(crate) struct Portals {
     shop: Arc<dyn Shop>,
@@ -43,16 +44,17 @@ pub(crate) struct Portals {
 }
 
 impl Portals {
-    pub(crate) fn new(number: usize, shop: SimStore, admin: SimStore) -> Portals {
-        let capacity = Capacity { entries: NonZeroUsize::MIN.saturating_add(255), bytes: 1 << 20 };
-        let portal = |kind: &str, store: SimStore| {
-            Portal::new(&format!("{kind} {number}"), Arc::new(store), capacity, LEASE_MS)
-        };
-        Portals {
-            shop: Arc::new(client_portal::shop(portal("client portal", shop))),
-            admin: Arc::new(admin_portal::admin(portal("admin portal", admin))),
-        }
+    /// Of a shoppers' portal, and one of the staff over this handle, which stays cold.
+    pub(crate) fn new(number: usize, shop: Arc<Portal>, admin: SimStore) -> Portals {
+        let admin = cold(&format!("admin portal {number}"), admin);
+        Portals { shop: Arc::new(client_portal::shop(shop)), admin: Arc::new(admin_portal::admin(admin)) }
     }
+}
+
+/// A portal that no message of the bus reaches.
+pub(crate) fn cold(name: &str, store: SimStore) -> Arc<Portal> {
+    let capacity = Capacity { entries: NonZeroUsize::MIN.saturating_add(255), bytes: 1 << 20 };
+    Portal::new(name, Arc::new(store), capacity, LEASE_MS)
 }
 
 /// What a shopper knows of one of its orders.
@@ -84,6 +86,28 @@ pub(crate) struct Person {
     pub(crate) random: fastrand::Rng,
     /// Requests made so far.
     pub(crate) requests: u64,
+    /// What it takes from portal to portal.
+    pub(crate) session: KeptSession,
+}
+
+/// One try of a request.
+struct Try {
+    portals: Portals,
+    id: RequestId,
+    /// The token that it carries.
+    token: Option<Token>,
+}
+
+impl Try {
+    /// A message of the session.
+    fn of<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        if let Some(token) = &self.token {
+            let token = token.to_string().parse().expect("a token is ASCII");
+            request.metadata_mut().insert(SESSION_HEADER, token);
+        }
+        request
+    }
 }
 
 fn pid(product: usize) -> String {
@@ -97,7 +121,7 @@ fn known(order: &Order) -> Known {
 
 impl Person {
     /// Sends one request until its fate is known. `Err`: it was refused or not carried out.
-    async fn settled<T, F>(&mut self, send: impl Fn(Portals, RequestId) -> F) -> Result<T, Error>
+    async fn settled<T, F>(&mut self, send: impl Fn(Try) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -107,7 +131,13 @@ impl Person {
         let (mut unsettled, mut tries) = (false, 0);
         loop {
             let portals = self.shopping.portals[self.random.usize(..self.shopping.portals.len())].clone();
-            let status = match send(portals, id.clone()).await {
+            let token = self.session.token();
+            let answered = send(Try { portals, id: id.clone(), token: token.clone() }).await;
+            let metadata = answered.as_ref().map_or_else(Status::metadata, Response::metadata);
+            if let Some(raised) = metadata.get(SESSION_HEADER).and_then(|token| token.to_str().ok()) {
+                self.session.answered(token.as_ref(), raised);
+            }
+            let status = match answered {
                 Ok(response) => {
                     self.shopping.score.borrow_mut().settled += u64::from(unsettled);
                     return Ok(response.into_inner());
@@ -168,23 +198,23 @@ impl Person {
     pub(crate) async fn staff(mut self, shoppers: u32, operations: u32, until: Micros) {
         for shopper in 0..shoppers {
             let name = shopper_name(shopper);
-            let insert = |portals: Portals, request: RequestId| {
+            let insert = |one: Try| {
                 let request = InsertClientRequest {
                     cid: name.clone(),
                     data: format!("{{\"name\":\"{name}\"}}"),
-                    request: Some(request),
+                    request: Some(one.id.clone()),
                 };
-                async move { portals.admin.insert_client(Request::new(request)).await }
+                async move { one.portals.admin.insert_client(one.of(request)).await }
             };
             self.must(insert).await;
         }
         for product in 0..PRODUCTS {
-            let insert = |portals: Portals, request: RequestId| {
+            let insert = |one: Try| {
                 let data = format!(
                     "{{\"description\":\"Fruit {product}\",\"price\":\"1.50\",\"quantity\":{STOCK}}}"
                 );
-                let request = InsertProductRequest { pid: pid(product), data, request: Some(request) };
-                async move { portals.admin.insert_product(Request::new(request)).await }
+                let request = InsertProductRequest { pid: pid(product), data, request: Some(one.id.clone()) };
+                async move { one.portals.admin.insert_product(one.of(request)).await }
             };
             self.must(insert).await;
         }
@@ -195,9 +225,10 @@ impl Person {
             let (pid, amount) = (pid(self.random.usize(..PRODUCTS)), self.random.i64(1..60) - 10);
             let amount = if amount == 0 { 1 } else { amount };
             let adjusted = self
-                .settled(|portals, request| {
-                    let request = AdjustStockRequest { pid: pid.clone(), amount, request: Some(request) };
-                    async move { portals.admin.adjust_stock(Request::new(request)).await }
+                .settled(|one| {
+                    let request =
+                        AdjustStockRequest { pid: pid.clone(), amount, request: Some(one.id.clone()) };
+                    async move { one.portals.admin.adjust_stock(one.of(request)).await }
                 })
                 .await;
             self.count(&adjusted.map(|_| ()));
@@ -205,7 +236,7 @@ impl Person {
     }
 
     /// Repeats an insertion until it is done.
-    async fn must<T, F>(&mut self, send: impl Fn(Portals, RequestId) -> F)
+    async fn must<T, F>(&mut self, send: impl Fn(Try) -> F)
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -269,10 +300,10 @@ impl Person {
         let mut expected = Known { state: OrderState::Open, lines: BTreeMap::new() };
         add(&mut expected.lines, &lines, false);
         let order = self
-            .settled(|portals, request| {
+            .settled(|one| {
                 let (cid, lines) = (cid.clone(), lines.clone());
-                let request = CreateOrderRequest { cid, lines, request: Some(request) };
-                async move { portals.shop.create_order(Request::new(request)).await }
+                let request = CreateOrderRequest { cid, lines, request: Some(one.id.clone()) };
+                async move { one.portals.shop.create_order(one.of(request)).await }
             })
             .await?;
         self.book(&order, expected);
@@ -284,10 +315,11 @@ impl Person {
         let mut expected = self.known(&oid);
         add(&mut expected.lines, &lines, true);
         let order = self
-            .settled(|portals, request| {
+            .settled(|one| {
                 let (cid, oid, lines) = (cid.clone(), oid.clone(), lines.clone());
-                let request = ModifyOrderRequest { cid, oid, lines, if_match: 0, request: Some(request) };
-                async move { portals.shop.modify_order(Request::new(request)).await }
+                let request =
+                    ModifyOrderRequest { cid, oid, lines, if_match: 0, request: Some(one.id.clone()) };
+                async move { one.portals.shop.modify_order(one.of(request)).await }
             })
             .await?;
         self.book(&order, expected);
@@ -298,12 +330,13 @@ impl Person {
         let cid = self.name.clone();
         let expected = Known { state, ..self.known(&oid) };
         let order = self
-            .settled(|portals, request| {
-                let request = OrderRequest { cid: cid.clone(), oid: oid.clone(), request: Some(request) };
+            .settled(|one| {
+                let request =
+                    OrderRequest { cid: cid.clone(), oid: oid.clone(), request: Some(one.id.clone()) };
                 async move {
                     match state {
-                        OrderState::Cancelled => portals.shop.cancel_order(Request::new(request)).await,
-                        _ => portals.shop.confirm_order(Request::new(request)).await,
+                        OrderState::Cancelled => one.portals.shop.cancel_order(one.of(request)).await,
+                        _ => one.portals.shop.confirm_order(one.of(request)).await,
                     }
                 }
             })
@@ -316,9 +349,9 @@ impl Person {
     async fn look(&mut self, oid: String) -> Result<(), Error> {
         let (cid, expected) = (self.name.clone(), self.known(&oid));
         let order = self
-            .settled(|portals, _| {
+            .settled(|one| {
                 let request = GetOrderRequest { cid: cid.clone(), oid: oid.clone() };
-                async move { portals.shop.get_order(Request::new(request)).await }
+                async move { one.portals.shop.get_order(one.of(request)).await }
             })
             .await?;
         let found = known(&order);

@@ -6,9 +6,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::channel::oneshot;
+use portal::Portal;
+use portal::session::KeptSession;
 use proto::store::{BusMessage, Member as WireMember, Membership, PipelineRequest, PipelineResponse};
 use store_client::link;
 use store_core::{MemberChange, NodeId, Role};
@@ -28,8 +31,9 @@ use crate::proofs::Opened;
 use crate::pulse::{self, Pulse};
 use crate::readers;
 use crate::registers::{Notes, Writer};
+use crate::roaming;
 use crate::score::Score;
-use crate::shop::{Books, Person, Portals, Shopping, shopper_name};
+use crate::shop::{Books, Person, Portals, Shopping, cold, shopper_name};
 use crate::stage::Stage;
 use crate::tasks::Tasks;
 use crate::time::{Agenda, MS, Micros, NodeClock, Now};
@@ -119,6 +123,12 @@ pub(crate) enum Event {
     BrokerSubscribed(usize, u64),
     PortalSubscribed(usize, u64),
     PortalTick(usize),
+    PortalRepair {
+        portal: usize,
+        repair: u64,
+        after: u64,
+        up_to: u64,
+    },
     BrokerLook,
     Sweep,
     TurnClock,
@@ -297,12 +307,8 @@ impl World {
             self.begin_pulses(random, faults_until);
         }
         self.open_cached_portals(random, faults_until);
-        let mut store = || self.store(DEADLINE_US);
-        let portals = (0..PORTALS).map(|number| (number, store(), store())).collect::<Vec<_>>();
-        let new = |(number, shop, admin)| Portals::new(number, shop, admin);
-        let portals = self.tasks.inside(|| portals.into_iter().map(new).collect());
         let shopping = Shopping {
-            portals,
+            portals: self.portals_of_the_shop(),
             sleeper: self.tasks.sleeper(),
             score: Rc::clone(&self.score),
             books: Rc::clone(&self.books),
@@ -313,6 +319,7 @@ impl World {
             shopping: shopping.clone(),
             random: random(1_000 + number),
             requests: 0,
+            session: KeptSession::default(),
         };
         self.tasks.spawn(person("staff".to_owned(), 0).staff(shoppers, share / 4 + 1, faults_until));
         let rest = operations - writers * share - share / 4;
@@ -322,6 +329,22 @@ impl World {
             self.tasks.spawn(shopper);
         }
         self.run_tasks();
+    }
+
+    /// Shoppers go from portals with warm caches to others with warm caches, and to cold ones; staff to cold ones only.
+    fn portals_of_the_shop(&mut self) -> Vec<Portals> {
+        let mut shops: Vec<Arc<Portal>> =
+            self.bus.portals.iter().map(|one| Arc::clone(&one.portal)).collect();
+        for number in 0..PORTALS {
+            let store = self.store(DEADLINE_US);
+            shops.push(self.tasks.inside(|| cold(&format!("client portal {number}"), store)));
+        }
+        let mut portals = Vec::new();
+        for (number, shop) in shops.into_iter().enumerate() {
+            let store = self.store(DEADLINE_US);
+            portals.push(self.tasks.inside(|| Portals::new(number, shop, store)));
+        }
+        portals
     }
 
     /// Opens portals that are connected to the bus, and has the records change that they cache.
@@ -334,6 +357,8 @@ impl World {
             self.handles.iter_mut().last().expect("one was just made").is_far = true;
             self.open_cached_portal(store, random(920 + number), faults_until);
         }
+        let portals = self.bus.portals.iter().map(|one| Arc::clone(&one.portal)).collect();
+        self.tasks.spawn(roaming::roam(portals, self.tasks.sleeper(), random(940), faults_until));
     }
 
     /// Clients that write now and then while a disk hangs: whether the shop stands still is seen by them.
@@ -418,6 +443,9 @@ impl World {
             Event::BrokerSubscribed(portal, connection) => self.broker_subscribed(portal, connection),
             Event::PortalSubscribed(portal, connection) => self.portal_subscribed(portal, connection),
             Event::PortalTick(portal) => self.portal_tick(portal),
+            Event::PortalRepair { portal, repair, after, up_to } => {
+                self.portal_repair(portal, repair, after, up_to);
+            }
             Event::BrokerLook => self.broker_look(),
             // A client that has gone does not wait.
             Event::Wake(ring) => drop(ring.send(())),

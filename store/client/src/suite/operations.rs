@@ -163,7 +163,7 @@ pub(super) async fn reads_say_their_position(store: S) {
     let got = store.get(key.clone(), stale).await.expect("stale get");
     assert!(got.applied.offset >= made.offset && got.record.is_some(), "min_offset binds stale reads too");
     let page = store.scan(Range::Prefix(key), 1, None, stale).await.expect("stale scan");
-    assert!(page.applied.offset >= made.offset && page.records.len() == 1);
+    assert!(page.position().offset >= made.offset && page.records.len() == 1);
 }
 
 pub(super) async fn reads_say_of_which_log_they_are(store: S) {
