@@ -80,6 +80,14 @@ const TRACE: &str = "1 → 2 is what node 1 sends to node 2, 2 ← 1 what node 2
                      Nodes record nothing while nobody looks, except in a rehearsal.";
 const KV: &str = "Such as: feira kv set 17 'two kilos'. All commands: feira kv help.";
 
+/// What is audited.
+#[derive(Args, Debug, Clone, Copy)]
+pub struct AuditArgs {
+    /// What the portals found when they compared hits of their caches with the store
+    #[arg(long)]
+    pub caches: bool,
+}
+
 /// Options of every command.
 #[derive(Args, Debug, Clone)]
 pub struct Shared {
@@ -136,7 +144,7 @@ pub enum Command {
     #[command(after_help = bench::AFTER)]
     Bench(Bench),
     /// Check the books: stock and orders, at one position, on every replica
-    Audit,
+    Audit(AuditArgs),
     /// Show the shards of the ring, or which one owns a key
     Ring(RingArgs),
     /// Look into a node's log, verify it, or plant a fault in it

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::args::{BrokerRole, Cli, Command, Import, Key, Log, Snapshot};
+use crate::args::{AuditArgs, BrokerRole, Cli, Command, Import, Key, Log, Snapshot};
 use crate::config::environment::Environment;
 use crate::config::load::{Loaded, Sources, load, load_or_defaults};
 use crate::config::shape::{Config, Instance};
@@ -101,7 +101,9 @@ fn of_shard(mut loaded: Loaded, shard: Option<u64>, command: &Command) -> Result
 
 /// Refuses what needs one consistent view of all shards.
 fn single_only(loaded: Loaded, command: &Command) -> Result<Loaded, Failure> {
-    if loaded.config.store.shard_count() == 1 || !matches!(command, Command::Audit | Command::Backup(_)) {
+    if loaded.config.store.shard_count() == 1
+        || !matches!(command, Command::Audit(AuditArgs { caches: false }) | Command::Backup(_))
+    {
         return Ok(loaded);
     }
     Err(Failure::usage(
@@ -130,7 +132,8 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         Command::Down => shown(up::run::down(loaded).await, out),
         Command::Member(args) => shown(member::run::run(loaded, args, out).await, out),
         Command::Node(args) => shown(up::act::node(loaded, &args).await, out),
-        Command::Audit => shown(audit::run::run(loaded).await, out),
+        Command::Audit(args) if args.caches => shown(audit::caches::run(&loaded.config).await, out),
+        Command::Audit(_) => shown(audit::run::run(loaded).await, out),
         Command::Ring(args) => shown(ring::run(&loaded.config, &args).await, out),
         Command::Trace(args) => trace::run(loaded, &args, out).await,
         Command::Log(args) => logs(args, loaded, out).await,
@@ -156,7 +159,7 @@ fn addresses_of(command: &Command, config: &Config) -> Option<Vec<String>> {
     match command {
         Command::Status(_)
         | Command::Health(_)
-        | Command::Audit
+        | Command::Audit(_)
         | Command::Member(_)
         | Command::Bench(_)
         | Command::Ring(RingArgs { what: None }) => Some(nodes()),

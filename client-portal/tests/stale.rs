@@ -310,6 +310,24 @@ async fn a_session_never_reads_what_is_older_than_it_has_read() {
 }
 
 #[tokio::test]
+async fn a_hit_on_what_was_read_after_the_last_event_is_not_forgotten_by_its_session() {
+    let store = market().await;
+    let (here, there) = (live(&store).await, live(&store).await);
+    assert_eq!(price(&there, None).await.0, "1.00");
+    put_price(&store, "2.00").await;
+    // Somebody's miss fills the cache with what no event has told yet.
+    price(&here, None).await;
+    let hits = here.status().hits;
+    let (seen, session) = price(&here, None).await;
+    assert!(seen == "2.00" && here.status().hits > hits);
+    assert_eq!(price(&there, Some(&session)).await.0, "2.00", "{session}");
+    // And whoever has read it may hit it again.
+    let hits = here.status().hits;
+    assert_eq!(price(&here, Some(&session)).await.0, "2.00");
+    assert!(here.status().hits > hits);
+}
+
+#[tokio::test]
 async fn a_read_that_began_before_what_a_session_has_seen_is_not_joined() {
     let store = market().await;
     let (here, there) = (live(&store).await, live(&store).await);
@@ -351,4 +369,24 @@ async fn a_session_of_what_is_not_in_the_log_is_refused_and_harms_no_cache() {
     let hits = after.hits;
     assert_eq!(price(&portal, None).await.0, "1.00");
     assert!(portal.status().hits > hits, "what was cached is there still");
+}
+
+#[tokio::test]
+async fn a_cache_that_shows_what_is_older_than_a_lease_is_found_by_its_portal_and_begins_anew() {
+    let store = market().await;
+    let portal = live(&store).await;
+    let at = key::product(&pid());
+    let lease = Duration::from_millis(80);
+    price(&portal, None).await;
+    portal::sampler::compare(&portal, &at, lease).await;
+    let (sampled, stale) = (portal.status().sampled, portal.status().sampled_stale);
+    assert_eq!((sampled, stale), (1, 0), "it was as the store has it");
+    // No event comes, and this portal takes its lease for longer than the sampler does.
+    put_price(&store, "2.00").await;
+    portal::sampler::compare(&portal, &at, lease).await;
+    let status = portal.status();
+    assert_eq!((status.sampled, status.sampled_stale), (2, 1));
+    assert!(status.sampled_oldest_ms >= 80, "{} ms", status.sampled_oldest_ms);
+    assert_eq!(status.groups[0].state, "SUSPECT");
+    assert_eq!(price(&portal, None).await.0, "2.00");
 }

@@ -146,8 +146,12 @@ impl<'p> Attempts<'p> {
             self.request.digest,
         );
         self.portal.count_transaction();
+        self.portal.session.writes();
         let answer = self.portal.shared.store.txn(txn, Some(identity)).await;
         touched.settle(self.portal, answer.as_ref().ok());
+        if let Ok(refused) = &answer {
+            see_refusal(self.portal, touched.group, refused).await;
+        }
         answer.map_err(|error| self.request.error(error))
     }
 
@@ -181,12 +185,27 @@ impl<'p> Attempts<'p> {
 pub async fn send_step(portal: &Portal, txn: Txn) -> Result<TxnResponse, Error> {
     let touched = Touches::watch(portal, &txn);
     portal.count_transaction();
+    portal.session.writes();
     let answer = portal.shared.store.txn(txn, None).await;
     touched.settle(portal, answer.as_ref().ok());
     answer.map_err(|error| match error {
         store_client::Error::Unknown { message } => Error::away(message),
         other => other.into(),
     })
+}
+
+/// A refusal shows records of other groups than the one that decided, whose offsets it does not tell. What was not there is read
+/// once more, to know when.
+async fn see_refusal(portal: &Portal, decider: Group, refused: &TxnResponse) {
+    for failed in &refused.failed {
+        let group = portal.shared.store.group_of(&failed.key);
+        match &failed.record {
+            Some(record) => portal.session.saw(group, record.offset()),
+            None if group == decider => {}
+            // If the store cannot be read, the refusal stands without it.
+            None => drop(portal.read_through(&failed.key).await),
+        }
+    }
 }
 
 /// The keys that a transaction may change, watched from before it is sent until the cache knows of it.

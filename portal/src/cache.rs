@@ -23,12 +23,20 @@ pub struct Seen {
     pub record: Option<Record>,
     /// The log offset at which this was true.
     pub at: u64,
-    /// The log offset up to which it is known to be true still: A, of a hit.
-    pub known_to: u64,
+    /// A transaction over several groups was about to write it: it may be otherwise already.
+    pub pending: bool,
     /// How old it may be, milliseconds; 0 if the store was just asked.
     pub age_ms: u64,
     /// It came from the cache.
     pub hit: bool,
+}
+
+impl Seen {
+    /// Whoever was shown this is shown nothing older, once every change up to here is known.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.record.as_ref().map_or(self.at, Record::offset)
+    }
 }
 
 /// What the cache says about a key.
@@ -82,6 +90,15 @@ pub struct Counts {
     pub misses: u64,
     /// Lookups while the cache could not be trusted.
     pub bypasses: u64,
+}
+
+/// What is cached of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Shown {
+    /// The offset of the record's version; `None`: that it is not there.
+    pub(crate) version: Option<u64>,
+    /// The log offset at which this was true.
+    pub(crate) at: u64,
 }
 
 /// How a group's cache stands.
@@ -178,17 +195,31 @@ impl Cache {
             return Lookup::Bypass;
         };
         let applied = coherence.applied();
-        let knows_enough = applied >= needs || mutant!(TokenIgnored);
-        if let Some(entry) = inner.entries.get(key).filter(|_| knows_enough) {
+        let knows_enough = |entry: &&Entry| applied.max(entry.at) >= needs || mutant!(TokenIgnored);
+        if let Some(entry) = inner.entries.get(key).filter(knows_enough) {
             inner.counts.hits += 1;
             let (record, at) = (entry.record.clone(), entry.at);
             let age_ms = coherence.age_ms(now_ms);
-            return Lookup::Hit(Seen { record, at, known_to: applied, age_ms, hit: true });
+            return Lookup::Hit(Seen { record, at, pending: false, age_ms, hit: true });
         }
         inner.counts.misses += 1;
         let min_offset = applied;
         let generation = coherence.generation();
         Lookup::Miss { min_offset, token: self.token(inner, group, key, generation) }
+    }
+
+    /// What a hit would show now, without being one.
+    pub(crate) fn peek(&self, group: u64, key: &Bytes, now_ms: u64) -> Option<Shown> {
+        let inner = self.lock();
+        inner.groups.get(&group).filter(|one| one.is_live(now_ms))?;
+        let entry = inner.entries.peek(key)?;
+        Some(Shown { version: entry.record.as_ref().map(Record::offset), at: entry.at })
+    }
+
+    /// What the cache shows was found wrong: it begins anew.
+    pub(crate) fn distrust(&self, group: u64, now_ms: u64) {
+        let generation = self.lock().groups.get(&group).map_or(0, Coherence::generation);
+        self.step(group, now_ms, Input::Beyond { generation });
     }
 
     /// Watches a key that is about to be written, or read past the cache; what is cached of it is not touched.

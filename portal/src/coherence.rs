@@ -55,7 +55,7 @@ pub enum State {
     Cold,
     /// Hits are served.
     Live,
-    /// It was LIVE once and now lacks proof of freshness (lease over, gap, connection lost): the store is read.
+    /// It was LIVE once and now lacks proof of freshness (lease over, connection lost): the store is read.
     Suspect,
 }
 
@@ -191,6 +191,8 @@ struct Span {
 struct Repair {
     /// Which fetch.
     number: u64,
+    /// Up to where it has to bring them.
+    asked: u64,
     /// The chain that came behind the gap.
     behind: Span,
     /// A freshness heartbeat behind the gap named a nonce of ours: its offset, and when the nonce was sent.
@@ -359,11 +361,7 @@ impl Coherence {
             }
             Input::BarrierFailed { number } => self.barrier_again(number, out),
             Input::Repaired { number, changes, up_to } => self.repaired(number, changes, up_to, out),
-            Input::RepairFailed { number } => {
-                if self.repair.is_some_and(|repair| repair.number == number) {
-                    self.catch_up(out);
-                }
-            }
+            Input::RepairFailed { number } => self.repair_failed(number, out),
             Input::Message(message) => self.message(now_ms, message, out),
             Input::NonceSent { nonce, at_ms } => self.nonce_sent(nonce, at_ms),
             Input::Foreign(why) => self.ignore(now_ms, why, out),
@@ -542,9 +540,7 @@ impl Coherence {
             Phase::Following if heartbeat.previous > self.applied => {
                 self.gap(said, out);
                 let named = self.take_named(&heartbeat.nonces);
-                if let (Some(repair), Some(sent_ms)) = (&mut self.repair, named) {
-                    repair.proof = Some((heartbeat.offset, sent_ms));
-                }
+                self.prove_later(heartbeat.offset, named);
             }
             Phase::Following => {
                 let Some(sent_ms) = self.take_named(&heartbeat.nonces) else {

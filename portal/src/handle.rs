@@ -17,7 +17,8 @@ use crate::cache::{Cache, Capacity, Seen};
 use crate::coherence::{Coherence, State};
 use crate::error::Error;
 use crate::limits::REQUESTS_MAX;
-use crate::session::{Session, Token};
+use crate::samples::Samples;
+use crate::session::{Session, SessionToken};
 
 /// The ring version of messages on the bus, while N = 1.
 pub const RING_VERSION: u64 = 1;
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) fetches: Fetches,
     /// Counts from when the portal began.
     clock: Clock,
+    /// Hits that are compared with the store.
+    pub(crate) samples: Samples,
     /// Store transactions sent.
     transactions: AtomicU64,
     /// Requests from the broker that nobody could be answered.
@@ -96,6 +99,7 @@ impl Portal {
             cache,
             fetches: Fetches::default(),
             clock: Clock(Instant::now()),
+            samples: Samples::default(),
             transactions: AtomicU64::new(0),
             unanswerable: AtomicU64::new(0),
             requests: Semaphore::new(requests_max),
@@ -121,7 +125,7 @@ impl Portal {
 
     /// The token of what this request's client has seen.
     #[must_use]
-    pub fn token(&self) -> Token {
+    pub fn token(&self) -> SessionToken {
         self.session.token()
     }
 
@@ -196,6 +200,7 @@ impl Portal {
     #[must_use]
     pub fn status(&self) -> PortalStatusResponse {
         let now_ms = self.now_ms();
+        let sampled = self.shared.samples.counts();
         let (groups, counts) = (self.shared.cache.groups(now_ms), self.shared.cache.counts());
         let state = |state| match state {
             State::Cold => "COLD",
@@ -215,6 +220,9 @@ impl Portal {
             unproven: groups.iter().map(|group| group.unproven).sum(),
             cluster_id: self.shared.cluster.get().map_or(0, |cluster| cluster.get()),
             transactions: self.shared.transactions.load(Ordering::Relaxed),
+            sampled: sampled.compared,
+            sampled_stale: sampled.stale,
+            sampled_oldest_ms: sampled.oldest_ms,
             unanswerable: self.shared.unanswerable.load(Ordering::Relaxed),
             up_ms: now_ms,
             store_problem: self.shared.store.problem().unwrap_or_default(),

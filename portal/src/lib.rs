@@ -14,7 +14,7 @@
 //!
 //! From the bottom: `limits`, `error` and `status` (the one table of errors); `money`, `id`, `key`, `document` (the stored
 //! records); `lookup` (the stored id that a request means); `coherence` (trust in a cache: pure) and `cache`; `session` (what a client has seen); `handle`,
-//! `reader`, `attempt`, `change`, `order_write`, `page` (the parts of operations); `config`, `bus`, `serve`. The operations
+//! `reader`, `attempt`, `change`, `order_write`, `page` (the parts of operations); `config`, `bus`, `sampler`, `serve`. The operations
 //! themselves are in `admin-portal` and `client-portal`. `docs/SCHEMA.md` describes keys, records, invariants and errors
 //! for people.
 
@@ -39,6 +39,8 @@ pub mod operation;
 pub mod order_write;
 pub mod page;
 pub mod reader;
+pub mod sampler;
+mod samples;
 pub mod serve;
 pub mod session;
 pub mod status;

@@ -26,6 +26,8 @@ pub const FREE_IDS_MAX: u32 = 32;
 pub const PRICE_WHOLE_DIGITS_MAX: usize = 12;
 /// Digits after the decimal point of a price (the Online Retail data has 0.001).
 pub const PRICE_DECIMALS_MAX: usize = 6;
+/// Longest token of a session, bytes: the cluster, and two numbers for each of 64 shards.
+pub const SESSION_TOKEN_BYTES_MAX: usize = 16 + 64 * 42;
 /// Largest page of a list, and the page when none is asked for.
 pub const PAGE_MAX: u32 = 1_000;
 /// A page when no size is asked for.
@@ -73,5 +75,8 @@ const _: () = assert!(PRICE_WHOLE_DIGITS_MAX + PRICE_DECIMALS_MAX + 6 + 4 <= 28)
 const _: () = assert!(LINE_QUANTITY_MAX <= 1_000_000 && ORDER_LINES_MAX <= 10_000);
 // The longest request: each line an id, a quantity, tags and lengths.
 const _: () = assert!(REQUEST_LINES_MAX * (ID_BYTES_MAX + 24) + 1_024 <= REQUEST_BYTES_MAX);
-// An error's trailers: details in base64 (4/3) and the message percent-encoded, under 16 KiB.
-const _: () = assert!((ERROR_LIST_BYTES_MAX + 2_000) * 4 / 3 + 3 * ERROR_MESSAGE_BYTES_MAX < 16 * 1024);
+// An error's trailers: details in base64 (4/3), the message percent-encoded, and a session's token, under 16 KiB.
+const _: () = assert!(
+    (ERROR_LIST_BYTES_MAX + 2_000) * 4 / 3 + 3 * ERROR_MESSAGE_BYTES_MAX + SESSION_TOKEN_BYTES_MAX
+        < 16 * 1024
+);

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use crate::handle::Portal;
-use crate::session::{SESSION_HEADER, Token};
+use crate::session::{SESSION_HEADER, SessionToken};
 use crate::transport::resource::Resource;
 
 /// What an operation does to the shop.
@@ -106,7 +106,7 @@ pub struct Answered<T> {
     pub done: Result<T, Error>,
     /// The token of the session from now on: one that has seen nothing, if the one that came was refused. `None`: what was asked
     /// was not understood, and the session is as it was.
-    pub token: Option<Token>,
+    pub token: Option<SessionToken>,
 }
 
 impl<T> Answered<T> {

@@ -36,19 +36,22 @@ impl Portal {
         let group = self.shared.store.group_of(key);
         let needs = self.session.needs(group);
         let seen = match self.shared.cache.lookup(group, key, needs, self.now_ms()) {
-            Lookup::Hit(seen) => seen,
+            Lookup::Hit(seen) => {
+                self.shared.samples.offer(key);
+                seen
+            }
             Lookup::Miss { min_offset, token } => {
                 let seen = self.fetch(key, min_offset, token).await?;
-                // It was somebody else's read, which began before what this session has seen.
-                if seen.at < needs {
+                // Somebody else's read may have begun before what this session has seen.
+                if seen.at < needs || (seen.pending && needs > 0) {
                     return self.read_through(key).await;
                 }
                 seen
             }
-            Lookup::Bypass => return Ok(self.ask(key).await?.0),
+            Lookup::Bypass => return self.ask(key).await,
         };
         if !mutant!(HitUnseen) {
-            self.session.saw(group, seen.known_to);
+            self.session.saw(group, seen.version());
         }
         Ok(seen)
     }
@@ -59,8 +62,8 @@ impl Portal {
     /// UNAVAILABLE: the store cannot be read.
     pub async fn read_through(&self, key: &Bytes) -> Result<Seen, Error> {
         let token = self.shared.cache.watch(self.shared.store.group_of(key), key);
-        let (seen, pending) = self.ask(key).await?;
-        if !pending {
+        let seen = self.ask(key).await?;
+        if !seen.pending {
             self.shared.cache.fill(&token, seen.record.clone(), seen.at, self.now_ms());
         }
         Ok(seen)
@@ -83,20 +86,20 @@ impl Portal {
         let before = self.session.token();
         let page = self.shared.store.scan(range, limit, after, Freshness::linearizable()).await?;
         for (group, applied) in &page.applied {
-            self.session.read(*group, before.offset(*group), applied.offset)?;
+            self.session.check(*group, before.offset(*group), applied.offset)?;
+            self.session.saw(*group, applied.offset);
         }
         Ok(Listed { records: page.records, more: page.next.is_some() })
     }
 
-    /// A record as the store has it now, and whether it was about to be written.
-    async fn ask(&self, key: &Bytes) -> Result<(Seen, bool), Error> {
+    /// A record or its absence as the store has it now.
+    async fn ask(&self, key: &Bytes) -> Result<Seen, Error> {
         let group = self.shared.store.group_of(key);
         let needs = self.session.needs(group);
-        let got = self.shared.store.get(key.clone(), Freshness::linearizable()).await?;
-        let pending = got.pending;
-        let seen = seen(got);
-        self.session.read(group, needs, seen.at)?;
-        Ok((seen, pending))
+        let seen = seen(self.shared.store.get(key.clone(), Freshness::linearizable()).await?);
+        self.session.check(group, needs, seen.at)?;
+        self.session.saw(group, seen.version());
+        Ok(seen)
     }
 
     /// Reads the store for all who want this key now. The read runs in a task of its own, so that it ends and is
@@ -124,11 +127,11 @@ impl Portal {
             let answer = get(&*store, &key, min_offset).await;
             match &answer {
                 // An order over several shards may have been decided meanwhile: this is right now, and perhaps no longer.
-                Ok((_, true)) => {}
-                Ok((seen, false)) if seen.at >= min_offset => {
+                Ok(seen) if seen.pending => {}
+                Ok(seen) if seen.at >= min_offset => {
                     cache.fill(&token, seen.record.clone(), seen.at, clock.now_ms());
                 }
-                Ok((seen, false)) => {
+                Ok(seen) => {
                     tracing::warn!(
                         min_offset,
                         at = seen.at,
@@ -142,7 +145,7 @@ impl Portal {
             if fetches.get(&key).is_some_and(|(began, _)| *began == began_ms) {
                 fetches.remove(&key);
             }
-            answer.map(|(seen, _)| seen)
+            answer
         });
         let lost = |_| Err(Error::away("a read of the store was given up"));
         task.map(move |joined| joined.unwrap_or_else(lost)).boxed().shared()
@@ -150,9 +153,8 @@ impl Portal {
 }
 
 /// Reads a key at or after `min_offset`, so that a replica that lags cannot show the past. A store that has nothing so
-/// late refuses; what it has then is all there is, and shows that `min_offset` is not of its log. With it comes whether the record
-/// was about to be written.
-async fn get(store: &dyn Store, key: &Bytes, min_offset: u64) -> Result<(Seen, bool), Error> {
+/// late refuses; what it has then is all there is, and shows that `min_offset` is not of its log.
+async fn get(store: &dyn Store, key: &Bytes, min_offset: u64) -> Result<Seen, Error> {
     let fresh = Freshness::linearizable();
     let got = match store.get(key.clone(), fresh.with_min_offset(min_offset)).await {
         Err(store_client::Error::Refused { reason: Refusal::Invalid, .. }) => {
@@ -160,11 +162,9 @@ async fn get(store: &dyn Store, key: &Bytes, min_offset: u64) -> Result<(Seen, b
         }
         answer => answer?,
     };
-    let pending = got.pending;
-    Ok((seen(got), pending))
+    Ok(seen(got))
 }
 
 fn seen(got: Got) -> Seen {
-    let at = got.applied.offset;
-    Seen { record: got.record, at, known_to: at, age_ms: 0, hit: false }
+    Seen { record: got.record, at: got.applied.offset, pending: got.pending, age_ms: 0, hit: false }
 }

@@ -27,12 +27,13 @@ use tonic_health::ServingStatus;
 
 use crate::admitted;
 use crate::bus;
-use crate::config::{Config, StartError};
+use crate::config::{Bus, Config, StartError};
 use crate::error::Error;
 use crate::handle::Portal;
 use crate::limits::REQUEST_BYTES_MAX;
 use crate::meant::CLUSTER_HEADER;
 use crate::operation::{Answered, Operation, Registered};
+use crate::sampler;
 use crate::session::SESSION_HEADER;
 use crate::transport::{http, mqtt};
 
@@ -132,7 +133,7 @@ pub async fn run(mut config: Config, stop: Stop, service: Service) -> Result<(),
             let (portal, stopped) = (portal.clone(), stopped.clone());
             requests.spawn(mqtt::run(portal, bus.clone(), word, service.operations, stopped, config.grace));
         }
-        tasks.spawn(bus::run(portal.clone(), bus));
+        tasks.spawn(coherent(portal.clone(), bus, config.lease));
     }
     let stopping = async move {
         stop.await;
@@ -167,6 +168,11 @@ pub async fn run(mut config: Config, stop: Stop, service: Service) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Keeps the cache coherent, and looks whether it is.
+async fn coherent(portal: Arc<Portal>, bus: Bus, lease: Duration) {
+    tokio::join!(bus::run(portal.clone(), bus), sampler::run(portal, lease));
 }
 
 /// The portal's own gRPC services and those beside them, and its operations over HTTP.

@@ -8,44 +8,45 @@
 //! **Promise (`session-guarantees`): with the token of its last answer, over whichever portal and transport, a client reads its
 //! own writes, and never reads what is older than it has read** (*read your writes*, *monotonic reads*; Terry et al. 1994,
 //! "Session guarantees for weakly consistent replicated data"). The reasons:
-//! - every answer raises the token: a hit to A, up to which the cache knows all changes; a read of the store to what it reflects;
-//!   a write to where it was decided, in each group that it changed;
-//! - a hit needs A at or after the token; else the store is read, linearizably, which is after every answer there was.
+//! - every answer raises the token to the version of each record that was shown; of an absence, or a list, to where that was true;
+//!   of a write to where it was decided, in each group that it changed;
+//! - a hit knows of all changes up to A, or up to where it was true, if that is later; one that knows of less than the token is
+//!   none: the store is read, linearizably, which is after every answer there was.
 //!
 //! A token proves nothing and needs no proof: whoever makes one up can only make his own reads slower. One of another cluster, or
 //! beyond what the store has, is refused: it would bind nothing.
+//!
+//! A retried request is answered as it was then: that is no read.
 //!
 //! Leaves out: where the token stands in a transport, and whoever keeps it.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use store_client::Group;
 use store_keys::ClusterId;
 
 use crate::error::Error;
+use crate::limits::SESSION_TOKEN_BYTES_MAX;
 
 /// The metadata, header or user property with the token, of requests and answers.
 pub const SESSION_HEADER: &str = "feira-session";
-/// Groups that a token names at most: as many as a ring has.
-const GROUPS_MAX: usize = 64;
-/// A token's bytes at most: the cluster, and two numbers a group.
-const TOKEN_BYTES_MAX: usize = 16 + GROUPS_MAX * 42;
 /// Stands for the cluster where the portal does not know which it serves.
 const NO_CLUSTER: &str = "-";
 
 /// What one client has seen, as it goes from portal to portal.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Token {
+pub struct SessionToken {
     /// Whose logs they are; `None`: the portal did not know.
     cluster: Option<ClusterId>,
     /// For each group, by number, the offset that a read must reflect at least.
     seen: Vec<(Group, u64)>,
 }
 
-impl Token {
+impl SessionToken {
     /// A group's log was seen up to this offset.
     fn raise(&mut self, group: Group, offset: u64) {
         match self.seen.binary_search_by_key(&group, |(group, _)| *group) {
@@ -57,15 +58,9 @@ impl Token {
     pub(crate) fn offset(&self, group: Group) -> u64 {
         self.seen.binary_search_by_key(&group, |(group, _)| *group).map_or(0, |at| self.seen[at].1)
     }
-
-    /// Whether whoever has this token has seen all that the other says.
-    fn covers(&self, other: &Token) -> bool {
-        self.cluster == other.cluster
-            && other.seen.iter().all(|(group, offset)| self.offset(*group) >= *offset)
-    }
 }
 
-impl fmt::Display for Token {
+impl fmt::Display for SessionToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cluster {
             Some(cluster) => cluster.fmt(f)?,
@@ -75,12 +70,12 @@ impl fmt::Display for Token {
     }
 }
 
-impl FromStr for Token {
+impl FromStr for SessionToken {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Token, String> {
-        if text.len() > TOKEN_BYTES_MAX {
-            return Err(format!("has {} bytes; at most {TOKEN_BYTES_MAX}", text.len()));
+    fn from_str(text: &str) -> Result<SessionToken, String> {
+        if text.len() > SESSION_TOKEN_BYTES_MAX {
+            return Err(format!("has {} bytes; at most {SESSION_TOKEN_BYTES_MAX}", text.len()));
         }
         let mut parts = text.split(';');
         let cluster = match parts.next().unwrap_or_default() {
@@ -97,14 +92,15 @@ impl FromStr for Token {
             let pair =
                 part.split_once('=').and_then(|(group, offset)| Some((number(group)?, number(offset)?)));
             let Some((group, offset)) = pair else {
-                return Err(format!("{part:?} is no shard and offset, such as 1=5120"));
+                let place = seen.len() + 1;
+                return Err(format!("its part {place} is no shard and offset, such as 1=5120"));
             };
             if seen.last().is_some_and(|(last, _)| *last >= group) {
                 return Err("its shards are not in the order of their numbers, each once".to_owned());
             }
             seen.push((group, offset));
         }
-        Ok(Token { cluster, seen })
+        Ok(SessionToken { cluster, seen })
     }
 }
 
@@ -115,7 +111,14 @@ fn number(text: &str) -> Option<u64> {
 
 /// The session of one request at a portal.
 #[derive(Debug)]
-pub(crate) struct Session(Option<Mutex<Token>>);
+pub(crate) struct Session(Option<Seen>);
+
+#[derive(Debug)]
+struct Seen {
+    token: Mutex<SessionToken>,
+    /// A transaction was sent: what the request is answered says what became of it, and nothing else.
+    has_written: AtomicBool,
+}
 
 impl Session {
     /// Of nobody: needs nothing and remembers nothing.
@@ -125,7 +128,11 @@ impl Session {
 
     /// Of a client of this cluster that has seen nothing yet.
     pub(crate) fn new(cluster: Option<ClusterId>) -> Session {
-        Session(Some(Mutex::new(Token { cluster, seen: Vec::new() })))
+        Session::begun(SessionToken { cluster, seen: Vec::new() })
+    }
+
+    fn begun(token: SessionToken) -> Session {
+        Session(Some(Seen { token: Mutex::new(token), has_written: AtomicBool::new(false) }))
     }
 
     /// The session that a token of this cluster stands for.
@@ -133,7 +140,7 @@ impl Session {
     /// # Errors
     /// INVALID_ARGUMENT: it is no token, or one of another cluster, or names what is no group.
     pub(crate) fn of(token: &str, cluster: Option<ClusterId>, groups: &[Group]) -> Result<Session, Error> {
-        let token: Token = token.parse().map_err(wrong)?;
+        let token: SessionToken = token.parse().map_err(wrong)?;
         if let (Some(of), Some(ours)) = (token.cluster, cluster)
             && of != ours
         {
@@ -142,39 +149,46 @@ impl Session {
         if let Some((group, _)) = token.seen.iter().find(|(group, _)| !groups.contains(group)) {
             return Err(wrong(format!("there is no shard {group}")));
         }
-        Ok(Session(Some(Mutex::new(Token { cluster, ..token }))))
+        Ok(Session::begun(SessionToken { cluster, ..token }))
     }
 
     /// What a read of this group must reflect at least.
     pub(crate) fn needs(&self, group: Group) -> u64 {
-        self.0.as_ref().map_or(0, |token| token.lock().offset(group))
+        self.0.as_ref().map_or(0, |seen| seen.token.lock().offset(group))
     }
 
     /// The client is about to see a group's log up to this offset.
     pub(crate) fn saw(&self, group: Group, offset: u64) {
-        if let Some(token) = &self.0 {
-            token.lock().raise(group, offset);
+        if let Some(seen) = &self.0 {
+            seen.token.lock().raise(group, offset);
         }
     }
 
-    /// The same, of a linearizable read that began when the session needed so much. A request reads several records at once,
-    /// and a read that ended meanwhile may have seen more.
+    /// A transaction is about to be sent.
+    pub(crate) fn writes(&self) {
+        if let Some(seen) = &self.0 {
+            seen.has_written.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A linearizable read that began when the session needed so much reflects the log up to `offset`. A request reads several
+    /// records at once, and a read that ended meanwhile may have seen more.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT: the client claims to have seen more than there is.
-    pub(crate) fn read(&self, group: Group, needs: u64, offset: u64) -> Result<(), Error> {
-        if offset < needs {
+    /// INVALID_ARGUMENT: the client claims to have seen more than there is; not once the request may have changed something.
+    pub(crate) fn check(&self, group: Group, needs: u64, offset: u64) -> Result<(), Error> {
+        let may_refuse = self.0.as_ref().is_some_and(|seen| !seen.has_written.load(Ordering::Relaxed));
+        if offset < needs && may_refuse {
             return Err(wrong(format!(
                 "names offset {needs} of shard {group}, whose log ends at {offset}: it is of another log"
             )));
         }
-        self.saw(group, offset);
         Ok(())
     }
 
     /// What was seen so far.
-    pub(crate) fn token(&self) -> Token {
-        self.0.as_ref().map(|token| token.lock().clone()).unwrap_or_default()
+    pub(crate) fn token(&self) -> SessionToken {
+        self.0.as_ref().map(|seen| seen.token.lock().clone()).unwrap_or_default()
     }
 }
 
@@ -184,26 +198,50 @@ fn wrong(why: impl fmt::Display) -> Error {
 
 /// A client's session, as whoever calls for the client keeps it.
 #[derive(Clone, Debug, Default)]
-pub struct KeptSession(Arc<Mutex<Option<Token>>>);
+pub struct KeptSession(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    token: Option<SessionToken>,
+    /// How often the session has begun anew.
+    beginnings: u64,
+}
+
+/// What a request carries.
+#[derive(Clone, Debug)]
+pub struct SentToken {
+    /// `None`: nothing was answered yet.
+    pub token: Option<SessionToken>,
+    /// In which session that was.
+    beginnings: u64,
+}
 
 impl KeptSession {
     /// What the next request carries.
     #[must_use]
-    pub fn token(&self) -> Option<Token> {
-        self.0.lock().clone()
+    pub fn token(&self) -> SentToken {
+        let kept = self.0.lock();
+        SentToken { token: kept.token.clone(), beginnings: kept.beginnings }
     }
 
-    /// A request that carried `sent` was answered with this. Several may be under way: the latest of all is kept. A portal that
-    /// says less than it was sent has refused that, and the session begins anew.
-    pub fn answered(&self, sent: Option<&Token>, answer: &str) {
-        let Ok(answer) = answer.parse::<Token>() else { return };
+    /// A request that carried this was answered with that. Several may be under way, and their answers come in any order: the
+    /// latest of all is kept. An answer that has seen nothing says that the token was refused: the session begins anew, and
+    /// answers to what was sent before say nothing any more.
+    pub fn answered(&self, sent: &SentToken, answer: &str) {
+        let Ok(answer) = answer.parse::<SessionToken>() else { return };
         let mut kept = self.0.lock();
-        match &mut *kept {
-            Some(kept) if sent.is_none_or(|sent| answer.covers(sent)) && kept.cluster == answer.cluster => {
-                answer.seen.iter().for_each(|(group, offset)| kept.raise(*group, *offset));
-            }
-            other => *other = Some(answer),
+        if sent.beginnings != kept.beginnings {
+            return;
         }
+        let carried = sent.token.as_ref().is_some_and(|sent| !sent.seen.is_empty());
+        let others = |kept: &SessionToken| matches!((kept.cluster, answer.cluster), (Some(one), Some(other)) if one != other);
+        if (carried && answer.seen.is_empty()) || kept.token.as_ref().is_some_and(others) {
+            *kept = Kept { token: Some(answer), beginnings: kept.beginnings + 1 };
+            return;
+        }
+        let token = kept.token.get_or_insert_default();
+        token.cluster = token.cluster.or(answer.cluster);
+        answer.seen.iter().for_each(|(group, offset)| token.raise(*group, *offset));
     }
 }
 
@@ -237,8 +275,8 @@ mod tests {
             ("", "begins with no cluster id"),
             ("abc;1=1", "begins with no cluster id"),
             ("0000000000000abd;1=1", "is of cluster 0000000000000abd, and this is 0000000000000abc"),
-            ("0000000000000abc;1", "\"1\" is no shard and offset"),
-            ("0000000000000abc;", "\"\" is no shard and offset"),
+            ("0000000000000abc;1", "its part 1 is no shard and offset"),
+            ("0000000000000abc;", "its part 1 is no shard and offset"),
             ("0000000000000abc;1=+1", "is no shard and offset"),
             ("0000000000000abc;1=99999999999999999999", "is no shard and offset"),
             ("0000000000000abc;9=1", "there is no shard 9"),
@@ -260,34 +298,52 @@ mod tests {
     fn a_read_that_has_less_than_the_token_says_refuses_the_token() {
         let session = Session::of("-;1=50", None, &[1]).unwrap();
         let needs = session.needs(1);
-        assert!(matches!(session.read(1, needs, 49), Err(Error::Invalid { .. })));
-        session.read(1, needs, 60).unwrap();
-        session.read(1, needs, 50).expect("a read that began with another and ended after it");
-        session.read(2, 0, 7).unwrap();
-        assert_eq!(session.token().to_string(), "-;1=60;2=7");
+        assert!(matches!(session.check(1, needs, 49), Err(Error::Invalid { .. })));
+        session.check(1, needs, 50).unwrap();
+        session.saw(1, 60);
+        session.check(1, needs, 55).expect("a read that began with another and ended after it");
+        assert_eq!(session.token().to_string(), "-;1=60");
+        session.writes();
+        session.check(1, 60, 55).expect("what was written is answered");
         let nobody = Session::none();
         nobody.saw(1, 50);
-        assert!(nobody.read(1, 0, 1).is_ok() && nobody.needs(1) == 0);
+        assert!(nobody.check(1, 0, 1).is_ok() && nobody.needs(1) == 0);
     }
 
     #[test]
     fn a_client_keeps_the_latest_of_answers_that_come_in_any_order() {
         let kept = KeptSession::default();
-        let told = || kept.token().map(|token| token.to_string());
+        let told = || kept.token().token.map(|token| token.to_string());
+        let first = kept.token();
         assert_eq!(told(), None);
-        kept.answered(None, "0000000000000abc;1=9");
-        kept.answered(None, "0000000000000abc;1=5;2=3");
-        kept.answered(None, "nonsense");
-        assert_eq!(told().as_deref(), Some("0000000000000abc;1=9;2=3"));
-        let sent = kept.token();
-        kept.answered(sent.as_ref(), "0000000000000abc;1=10;2=3");
-        assert_eq!(told().as_deref(), Some("0000000000000abc;1=10;2=3"));
-        // A cluster that was restored meanwhile: it refuses, and answers with a session that has seen nothing.
-        kept.answered(sent.as_ref(), "0000000000000def");
-        assert_eq!(told().as_deref(), Some("0000000000000def"));
-        // The same of an offset that is not in the log.
-        kept.answered(None, "0000000000000def;1=90");
-        kept.answered(kept.token().as_ref(), "0000000000000def");
+        kept.answered(&first, "0000000000000abc;1=9");
+        let early = kept.token();
+        kept.answered(&early, "0000000000000abc;1=50");
+        let late = kept.token();
+        // Of requests that were sent before, or at a portal that does not know its cluster.
+        kept.answered(&first, "0000000000000abc;1=5;2=3");
+        kept.answered(&early, "-;1=10;2=4");
+        kept.answered(&first, "nonsense");
+        kept.answered(&first, "0000000000000abc");
+        assert_eq!(told().as_deref(), Some("0000000000000abc;1=50;2=4"));
+        kept.answered(&late, "0000000000000abc;1=60");
+        assert_eq!(told().as_deref(), Some("0000000000000abc;1=60;2=4"));
+    }
+
+    #[test]
+    fn a_refused_session_begins_anew_once_and_answers_to_the_old_one_bring_nothing_back() {
+        let kept = KeptSession::default();
+        let told = || kept.token().token.map(|token| token.to_string());
+        kept.answered(&kept.token(), "0000000000000abc;1=900;2=5");
+        let (one, other, third) = (kept.token(), kept.token(), kept.token());
+        kept.answered(&one, "0000000000000abc");
+        assert_eq!(told().as_deref(), Some("0000000000000abc"));
+        kept.answered(&kept.token(), "0000000000000abc;1=7");
+        kept.answered(&other, "0000000000000abc");
+        kept.answered(&third, "0000000000000abc;1=900;2=6");
+        assert_eq!(told().as_deref(), Some("0000000000000abc;1=7"));
+        // A cluster that was restored: it is another.
+        kept.answered(&kept.token(), "0000000000000def");
         assert_eq!(told().as_deref(), Some("0000000000000def"));
     }
 }

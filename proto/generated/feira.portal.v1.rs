@@ -193,6 +193,15 @@ pub struct PortalStatusResponse {
     /// Requests from the broker that were not done because they named no topic where an answer may go.
     #[prost(uint64, tag = "17")]
     pub unanswerable: u64,
+    /// Hits that the portal compared with the store, in the background.
+    #[prost(uint64, tag = "18")]
+    pub sampled: u64,
+    /// Those among them that were older than the cache lease. It must be 0.
+    #[prost(uint64, tag = "19")]
+    pub sampled_stale: u64,
+    /// How long after the store had shown a newer version the cache showed an older one, at most, milliseconds.
+    #[prost(uint64, tag = "20")]
+    pub sampled_oldest_ms: u64,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]

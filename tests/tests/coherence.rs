@@ -49,6 +49,18 @@ async fn written_here_read_there(cluster: &Cluster, writes: u64, tag: &str) {
 async fn two_of_each_portal_see_each_others_writes_within_the_lease() {
     let cluster = Cluster::start(feira_tests::feira!(), two_of_each()).await;
     written_here_read_there(&cluster, 300, "a").await;
+    // What the portals found themselves. Some hits were compared, since there were thousands.
+    let mut there = cluster.admin(2);
+    for _ in 0..2_000 {
+        there.get_client(patient(GetClientRequest { cid: "client-a".into() })).await.unwrap();
+    }
+    feira_tests::wait::until("hits to be compared", LEASE * 5, || async {
+        let audit = cluster.tool(&["--json", "audit", "--caches"]);
+        let told: serde_json::Value = serde_json::from_slice(&audit.stdout).unwrap();
+        assert!(audit.status.success() && told["stale"] == 0, "{told}");
+        if told["sampled"].as_u64() > Some(0) { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
 
     let (mut admin, mut shop) = (cluster.admin(1), cluster.shop(2));
     insert_product(&mut admin, "banana", 10, "5.99").await.unwrap();

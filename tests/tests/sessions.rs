@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 use portal::operation::Operation;
 use portal::session::{KeptSession, SESSION_HEADER};
 use portal::transport::calling::{answered_within, over_grpc, over_http};
-use portal::transport::in_session::InSession;
 use portal::transport::mqtt_calling::Caller;
+use portal::transport::session_channel::SessionChannel;
 use proto::portal::{
     CreateOrderRequest, GetOrderRequest, LineChange, ModifyOrderRequest, Order, Product,
     ShopGetProductRequest,
@@ -22,8 +22,8 @@ use tonic::{Code, Request, Status};
 
 /// How a client asks.
 enum Way {
-    Grpc(InSession<Channel>),
-    Http(InSession<Channel>),
+    Grpc(SessionChannel<Channel>),
+    Http(SessionChannel<Channel>),
     Mqtt(Caller),
 }
 
@@ -43,11 +43,11 @@ impl Way {
 }
 
 fn grpc(cluster: &Cluster, portal: &str, session: Option<KeptSession>) -> Way {
-    Way::Grpc(InSession::new(cluster.channel(portal), session))
+    Way::Grpc(SessionChannel::new(cluster.channel(portal), session))
 }
 
 fn http(cluster: &Cluster, portal: &str, session: Option<KeptSession>) -> Way {
-    Way::Http(InSession::new(cluster.channel(portal), session))
+    Way::Http(SessionChannel::new(cluster.channel(portal), session))
 }
 
 fn lines(pid: &str, quantity: i64) -> Vec<LineChange> {
@@ -136,6 +136,7 @@ async fn a_session_sees_what_its_order_did_in_other_shards() {
         let product: Product = way.ask::<GetProduct>(request).await.unwrap();
         product.stock.unwrap().available
     };
+    let mut shown_the_past = 0;
     for round in 1..=8 {
         cluster.wait_until_live().await;
         for pid in &pids {
@@ -147,10 +148,26 @@ async fn a_session_sees_what_its_order_did_in_other_shards() {
             .await
             .unwrap();
         for pid in &pids {
+            shown_the_past += u32::from(left(&of_no_session, pid).await > 100 - round);
             assert_eq!(left(&there, pid).await, 100 - round, "{pid}: {:?}", session.token());
         }
         broker(&cluster, Signal::SIGCONT);
     }
+    // Somebody else buys the rest of one, and the order is refused for it, by whichever shard has it.
+    for pid in &pids {
+        cluster.wait_until_live().await;
+        left(&of_no_session, pid).await;
+        broker(&cluster, Signal::SIGSTOP);
+        order(&mut cluster.shop(1), "ana", &[(pid, 92)]).await.unwrap();
+        let lines = pids.iter().flat_map(|pid| lines(pid, 1)).collect();
+        let refused =
+            here.ask::<CreateOrder>(CreateOrderRequest { cid: "ana".into(), lines, request: None }).await;
+        assert_eq!(refused.unwrap_err().code(), Code::FailedPrecondition);
+        shown_the_past += u32::from(left(&of_no_session, pid).await > 0);
+        assert_eq!(left(&there, pid).await, 0, "{pid}: {:?}", session.token());
+        broker(&cluster, Signal::SIGCONT);
+    }
+    assert!(shown_the_past > 0, "no cache was ever behind: nothing was tried here");
 }
 
 #[tokio::test]

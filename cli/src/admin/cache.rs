@@ -73,6 +73,7 @@ pub fn portal_document(address: &str, status: &PortalStatusResponse) -> Value {
         "capacity": status.capacity, "hits": status.hits, "misses": status.misses,
         "bypasses": status.bypasses, "gaps": status.gaps, "flushes": status.flushes,
         "transactions": status.transactions, "ignored": status.ignored, "up_ms": status.up_ms,
-        "bus_problem": status.bus_problem, "unanswerable": status.unanswerable,
+        "sampled": status.sampled, "sampled_stale": status.sampled_stale,
+        "sampled_oldest_ms": status.sampled_oldest_ms, "bus_problem": status.bus_problem, "unanswerable": status.unanswerable,
     })
 }

@@ -2,9 +2,11 @@
 //!
 //! [`read`] has the leader write an audit entry and reads from each replica what it held where it applied that
 //! entry; [`books`] checks the consistent view (pure); [`run`] is the command. Exit code 1 and the first difference, if
-//! there is one. [`quiet`] sums up a ring of shards that nobody changes.
+//! there is one. [`quiet`] sums up a ring of shards that nobody changes; [`caches`] asks
+//! the portals what their samplers found.
 
 pub mod books;
+pub mod caches;
 mod minority;
 pub mod quiet;
 pub mod read;

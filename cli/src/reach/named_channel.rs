@@ -3,7 +3,7 @@
 
 use portal::meant::CLUSTER_HEADER;
 use portal::session::KeptSession;
-use portal::transport::in_session::InSession;
+use portal::transport::session_channel::SessionChannel;
 use store_keys::ClusterId;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 /// The connection.
-pub type NamedChannel = InSession<InterceptedService<Channel, Named>>;
+pub type NamedChannel = SessionChannel<InterceptedService<Channel, Named>>;
 
 /// What it adds to each request; `None`: nothing, and any cluster will do.
 #[derive(Clone, Debug)]
@@ -41,11 +41,11 @@ impl Interceptor for Named {
 /// A connection to what is meant to be of this cluster.
 #[must_use]
 pub fn open(channel: Channel, cluster: Option<ClusterId>) -> NamedChannel {
-    InSession::new(InterceptedService::new(channel, Named::new(cluster)), None)
+    SessionChannel::new(InterceptedService::new(channel, Named::new(cluster)), None)
 }
 
 /// The same, to a portal that is to answer in this session.
 #[must_use]
 pub fn open_in_session(channel: Channel, cluster: Option<ClusterId>, session: KeptSession) -> NamedChannel {
-    InSession::new(InterceptedService::new(channel, Named::new(cluster)), Some(session))
+    SessionChannel::new(InterceptedService::new(channel, Named::new(cluster)), Some(session))
 }

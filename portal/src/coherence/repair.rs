@@ -26,8 +26,24 @@ impl Coherence {
     fn ask_for_missed(&mut self, behind: Span, out: &mut Vec<Output>) {
         self.barriers += 1;
         let proof = self.repair.and_then(|repair| repair.proof);
-        self.repair = Some(Repair { number: self.barriers, behind, proof });
+        self.repair = Some(Repair { number: self.barriers, asked: behind.from, behind, proof });
         out.push(Output::Repair { number: self.barriers, after: self.applied, up_to: behind.from });
+    }
+
+    /// A freshness heartbeat from behind the gap has named a nonce of ours, sent then. One that is behind what was said of events
+    /// proves nothing, as without a gap.
+    pub(super) fn prove_later(&mut self, offset: u64, sent_ms: Option<u64>) {
+        if let (Some(repair), Some(sent_ms)) = (&mut self.repair, sent_ms)
+            && offset >= repair.behind.to
+        {
+            repair.proof = Some((offset, sent_ms));
+        }
+    }
+
+    pub(super) fn repair_failed(&mut self, number: u64, out: &mut Vec<Output>) {
+        if self.repair.is_some_and(|repair| repair.number == number) {
+            self.catch_up(out);
+        }
     }
 
     /// All changes up to here have dropped their keys. What came behind a gap may follow on them.
@@ -50,9 +66,7 @@ impl Coherence {
         up_to: Position,
         out: &mut Vec<Output>,
     ) {
-        if self.repair.is_none_or(|repair| repair.number != number) {
-            return;
-        }
+        let Some(Repair { asked, .. }) = self.repair.filter(|repair| repair.number == number) else { return };
         for change in changes {
             if mutant!(RepairDropsNothing) {
                 break;
@@ -61,13 +75,15 @@ impl Coherence {
             out.extend(change.keys.into_iter().map(|key| Output::Drop { key, offset }));
         }
         if up_to.epoch > self.epoch {
-            return self.new_epoch(up_to.epoch, out);
+            self.new_epoch(up_to.epoch, out);
+        } else if up_to.epoch < self.epoch || up_to.offset < asked {
+            // Whoever answered is behind: a leader that was, perhaps with a wrong state.
+            self.catch_up(out);
         }
-        if up_to.offset <= self.applied {
-            // Whoever answered knows less than this cache.
-            return self.catch_up(out);
+        if self.repair.is_none() {
+            return;
         }
-        self.advance(up_to.offset);
+        self.advance(self.applied.max(up_to.offset));
         // Another gap came behind the first.
         if let Some(Repair { behind, .. }) = self.repair {
             self.ask_for_missed(behind, out);

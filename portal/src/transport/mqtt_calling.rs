@@ -34,7 +34,7 @@ use crate::error::Error;
 use crate::lost_connection::forget;
 use crate::meant::CLUSTER_HEADER;
 use crate::operation::{Effect, Operation};
-use crate::session::{KeptSession, SESSION_HEADER, Token};
+use crate::session::{KeptSession, SESSION_HEADER, SessionToken};
 
 /// A request is repeated after so long without an answer.
 pub const AGAIN: Duration = Duration::from_secs(1);
@@ -202,7 +202,7 @@ impl Caller {
         self.shared.waiting.lock().insert(correlation.clone(), answered);
         let _waits = Waits { shared: &self.shared, correlation };
         let token = self.session.token();
-        let properties = self.properties(correlation, id, token.as_ref(), left);
+        let properties = self.properties(correlation, id, token.token.as_ref(), left);
         let to = topic(&self.place.cluster, &self.place.service, operation);
         let sent = self.client.publish_with_properties(to, QoS::AtLeastOnce, false, text, properties);
         if !matches!(timeout(left, sent).await, Ok(Ok(()))) {
@@ -212,7 +212,7 @@ impl Caller {
             return Err(Silence::Sent);
         };
         if let Some(session) = session {
-            self.session.answered(token.as_ref(), &session);
+            self.session.answered(&token, &session);
         }
         Ok((status, body))
     }
@@ -221,7 +221,7 @@ impl Caller {
         &self,
         correlation: &Bytes,
         id: Option<&RequestId>,
-        token: Option<&Token>,
+        token: Option<&SessionToken>,
         left: Duration,
     ) -> PublishProperties {
         let mut user_properties = Vec::new();

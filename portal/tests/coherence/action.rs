@@ -93,6 +93,7 @@ pub(crate) fn forging() -> impl Strategy<Value = Action> {
         2 => any::<bool>().prop_map(Publish),
         8 => (0u64..8, 0u64..12, any::<bool>()).prop_map(|(back, more, key)| Forge(back, more, key)),
         4 => any::<usize>().prop_map(Replay),
+        2 => any::<usize>().prop_map(Lose),
         4 => Just(FreshnessHeartbeat),
         8 => Just(DeliverAll),
         4 => Just(Nonce(true)),

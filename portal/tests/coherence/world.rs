@@ -26,8 +26,8 @@ struct Barrier {
 struct Repair {
     number: u64,
     after: u64,
-    /// The changes, and up to where they go.
-    said: Option<(Vec<Change>, u64)>,
+    /// The changes, and up to where they go: the position of a leader of then.
+    said: Option<(Vec<Change>, Position)>,
 }
 
 /// Added to what a leader with a wrong state says of a key.
@@ -279,23 +279,23 @@ impl World {
     }
 
     fn repair_sampled(&mut self, whole: bool) {
-        let last = self.last;
+        let (last, epoch) = (self.last, self.epoch);
         let changes: Vec<Change> = (0..self.log.len()).map(|at| self.change(at)).collect();
         let Some(repair) = &mut self.repair else { return };
         let up_to = if whole { last } else { repair.after.midpoint(last) };
         let wanted = |change: &Change| change.offset > repair.after && change.offset <= up_to;
         let changes = changes.into_iter().filter(wanted).collect();
-        repair.said.get_or_insert((changes, up_to));
+        repair.said.get_or_insert((changes, Position { epoch, offset: up_to }));
     }
 
     fn repair_done(&mut self) {
-        let Some(Repair { number, said: Some((changes, offset)), .. }) =
+        let Some(Repair { number, said: Some((changes, up_to)), .. }) =
             self.repair.take_if(|one| one.said.is_some())
         else {
             return;
         };
         let flushes = self.cache.groups(self.now_ms)[0].flushes;
-        self.step(Input::Repaired { number, changes, up_to: Position { epoch: self.epoch, offset } });
+        self.step(Input::Repaired { number, changes, up_to });
         self.repaired +=
             u64::from(self.cache.groups(self.now_ms)[0].flushes == flushes && self.barrier.is_none());
     }

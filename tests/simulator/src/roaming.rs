@@ -55,7 +55,7 @@ pub(crate) async fn roam(
     while sleeper.now.us() < until {
         sleeper.until(sleeper.now.us() + random.u64(1..20) * MS).await;
         let (sent, key) = (session.token(), quiet(random.u32(..QUIET)));
-        let token = sent.as_ref().map(ToString::to_string);
+        let token = sent.token.as_ref().map(ToString::to_string);
         let portal = match portals[random.usize(..portals.len())].in_session(token.as_deref()) {
             Ok(portal) => portal,
             Err(error) => {
@@ -63,7 +63,7 @@ pub(crate) async fn roam(
             }
         };
         let read = portal.read(&key).await;
-        session.answered(sent.as_ref(), &portal.token().to_string());
+        session.answered(&sent, &portal.token().to_string());
         match read {
             Ok(seen) => {
                 let before = shown.entry(key.clone()).or_default();

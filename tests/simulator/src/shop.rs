@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use portal::cache::Capacity;
-use portal::session::{KeptSession, SESSION_HEADER, Token};
+use portal::session::{KeptSession, SESSION_HEADER, SessionToken};
 use portal::{Error, Portal};
 use proto::portal::admin_server::Admin;
 use proto::portal::shop_server::Shop;
@@ -95,7 +95,7 @@ struct Try {
     portals: Portals,
     id: RequestId,
     /// The token that it carries.
-    token: Option<Token>,
+    token: Option<SessionToken>,
 }
 
 impl Try {
@@ -131,11 +131,11 @@ impl Person {
         let (mut unsettled, mut tries) = (false, 0);
         loop {
             let portals = self.shopping.portals[self.random.usize(..self.shopping.portals.len())].clone();
-            let token = self.session.token();
-            let answered = send(Try { portals, id: id.clone(), token: token.clone() }).await;
+            let sent = self.session.token();
+            let answered = send(Try { portals, id: id.clone(), token: sent.token.clone() }).await;
             let metadata = answered.as_ref().map_or_else(Status::metadata, Response::metadata);
             if let Some(raised) = metadata.get(SESSION_HEADER).and_then(|token| token.to_str().ok()) {
-                self.session.answered(token.as_ref(), raised);
+                self.session.answered(&sent, raised);
             }
             let status = match answered {
                 Ok(response) => {

@@ -47,7 +47,7 @@ const CLOCK_US: Micros = 10 * MS;
 /// Clients that write while a disk hangs.
 const PULSES: u32 = 3;
 /// Portals that are connected to the bus.
-const CACHED_PORTALS: u32 = 2;
+const CACHED_PORTALS: u32 = 3;
 /// Portals of each kind.
 const PORTALS: usize = 2;
 

@@ -13,20 +13,20 @@ use crate::session::{KeptSession, SESSION_HEADER};
 
 /// The connection.
 #[derive(Clone, Debug)]
-pub struct InSession<S> {
+pub struct SessionChannel<S> {
     inner: S,
     /// `None`: each request is a session of its own.
     session: Option<KeptSession>,
 }
 
-impl<S> InSession<S> {
+impl<S> SessionChannel<S> {
     /// Requests of this session; of none, each stands for itself.
-    pub fn new(inner: S, session: Option<KeptSession>) -> InSession<S> {
-        InSession { inner, session }
+    pub fn new(inner: S, session: Option<KeptSession>) -> SessionChannel<S> {
+        SessionChannel { inner, session }
     }
 }
 
-impl<S, B, A> Service<Request<B>> for InSession<S>
+impl<S, B, A> Service<Request<B>> for SessionChannel<S>
 where
     S: Service<Request<B>, Response = Response<A>>,
     S::Future: Send + 'static,
@@ -44,14 +44,15 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let Some(session) = self.session.clone() else { return Box::pin(self.inner.call(request)) };
         let sent = session.token();
-        if let Some(token) = sent.as_ref().and_then(|token| HeaderValue::from_str(&token.to_string()).ok()) {
+        let token = sent.token.as_ref().and_then(|token| HeaderValue::from_str(&token.to_string()).ok());
+        if let Some(token) = token {
             request.headers_mut().insert(SESSION_HEADER, token);
         }
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await?;
             if let Some(token) = answer.headers().get(SESSION_HEADER).and_then(|token| token.to_str().ok()) {
-                session.answered(sent.as_ref(), token);
+                session.answered(&sent, token);
             }
             Ok(answer)
         })
