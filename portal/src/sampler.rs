@@ -20,6 +20,8 @@ use crate::handle::Portal;
 
 /// How often comparisons begin.
 const PERIOD: Duration = Duration::from_secs(1);
+/// The portal's clock and a lease count whole milliseconds: so much more than a lease is over one for sure.
+const ROUNDING: Duration = Duration::from_millis(2);
 /// Looks into the cache in one lease.
 const LOOKS: u32 = 8;
 
@@ -44,14 +46,16 @@ pub async fn compare(portal: &Portal, key: &Bytes, lease: Duration) {
     samples.count_compared();
     // The last look is after the lease.
     for look in 0..=LOOKS {
-        sleep_until(answered + lease * look / LOOKS + Duration::from_millis(2)).await;
+        sleep_until(answered + lease * look / LOOKS + ROUNDING).await;
+        // Before the look: a portal that is stopped after it has served nothing meanwhile.
+        let age = answered.elapsed();
         let Some(shown) = portal.shared.cache.peek(group, key, portal.now_ms()) else { return };
         if shown.at >= at || shown.version == version {
             return;
         }
-        let age = answered.elapsed();
-        samples.count_old(age, age > lease);
-        if age > lease {
+        let is_stale = age >= lease + ROUNDING;
+        samples.count_old(age, is_stale);
+        if is_stale {
             let key = String::from_utf8_lossy(key);
             tracing::error!(
                 %key,
