@@ -1,15 +1,16 @@
 //! The list of the administrators' operations: each with its place in every transport.
 
 use portal::operation::{Effect, Operation, Registered};
-use portal::transport::resource::{CASCADE, Method, PREFIXED_PAGE, Resource};
+use portal::transport::resource::{CASCADE, Method, ORDERS_PAGE, PREFIXED_PAGE, Resource};
 use portal::{Error, Portal};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
     GetProductRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse, ListProductsResponse,
-    ListRequest, Product, RequestId, UpdateClientRequest, UpdateProductRequest,
+    ListRequest, Order, Product, RequestId, StaffGetOrderRequest, StaffListOrdersRequest,
+    StaffListOrdersResponse, UpdateClientRequest, UpdateProductRequest,
 };
 
-use crate::{clients, delete_client, delete_product, products, stock};
+use crate::{clients, delete_client, delete_product, orders, products, stock};
 
 /// All of them.
 pub const ALL: &[Registered] = &[
@@ -24,6 +25,8 @@ pub const ALL: &[Registered] = &[
     Registered::of::<ListProducts>(),
     Registered::of::<DeleteProduct>(),
     Registered::of::<AdjustStock>(),
+    Registered::of::<ListOrders>(),
+    Registered::of::<GetOrder>(),
 ];
 
 /// InsertClient.
@@ -263,5 +266,41 @@ impl Operation for AdjustStock {
 
     async fn run(portal: &Portal, request: AdjustStockRequest) -> Result<Product, Error> {
         stock::adjust_stock(portal, request).await
+    }
+}
+
+/// ListOrders.
+#[derive(Debug)]
+pub struct ListOrders;
+
+impl Operation for ListOrders {
+    const NAME: &'static str = "ListOrders";
+    const EFFECT: Effect = Effect::Reads;
+    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/orders").with(ORDERS_PAGE);
+    type Request = StaffListOrdersRequest;
+    type Response = StaffListOrdersResponse;
+
+    async fn run(portal: &Portal, request: StaffListOrdersRequest) -> Result<StaffListOrdersResponse, Error> {
+        orders::list_orders(portal, &request).await
+    }
+}
+
+/// GetOrder.
+#[derive(Debug)]
+pub struct GetOrder;
+
+impl Operation for GetOrder {
+    const NAME: &'static str = "GetOrder";
+    const EFFECT: Effect = Effect::Reads;
+    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/clients/{cid}/orders/{oid}");
+    type Request = StaffGetOrderRequest;
+    type Response = Order;
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffGetOrderRequest) -> Result<Order, Error> {
+        orders::get_order(portal, &request).await
     }
 }

@@ -8,14 +8,15 @@ use proto::portal::admin_server::{Admin, AdminServer};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
     GetProductRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse, ListProductsResponse,
-    ListRequest, Product, UpdateClientRequest, UpdateProductRequest,
+    ListRequest, Order, Product, StaffGetOrderRequest, StaffListOrdersRequest, StaffListOrdersResponse,
+    UpdateClientRequest, UpdateProductRequest,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::operations::{
-    AdjustStock, DeleteClient, DeleteProduct, GetClient, GetProduct, InsertClient, InsertProduct,
-    ListClients, ListProducts, UpdateClient, UpdateProduct,
+    AdjustStock, DeleteClient, DeleteProduct, GetClient, GetOrder, GetProduct, InsertClient, InsertProduct,
+    ListClients, ListOrders, ListProducts, UpdateClient, UpdateProduct,
 };
 
 /// The name of the gRPC service.
@@ -90,5 +91,16 @@ impl Admin for Service {
 
     async fn adjust_stock(&self, request: Request<AdjustStockRequest>) -> Result<Response<Product>, Status> {
         answered::<AdjustStock>(&self.0, request).await
+    }
+
+    async fn list_orders(
+        &self,
+        request: Request<StaffListOrdersRequest>,
+    ) -> Result<Response<StaffListOrdersResponse>, Status> {
+        answered::<ListOrders>(&self.0, request).await
+    }
+
+    async fn get_order(&self, request: Request<StaffGetOrderRequest>) -> Result<Response<Order>, Status> {
+        answered::<GetOrder>(&self.0, request).await
     }
 }

@@ -30,6 +30,8 @@ pub const PRICE_DECIMALS_MAX: usize = 6;
 pub const PAGE_MAX: u32 = 1_000;
 /// A page when no size is asked for.
 pub const PAGE_DEFAULT: u32 = 100;
+/// Pages of the store that one request of a list with filters looks through, at most.
+pub const FILTERED_PAGES_MAX: usize = 8;
 /// Largest request that a portal reads, bytes.
 pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 /// Things that hold a deletion back, or short products, named in one error.

@@ -57,17 +57,41 @@ impl Portal {
     /// INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND, UNAVAILABLE.
     pub async fn named(&self, cid: &str, oid: &str) -> Result<Named, Error> {
         let parsed = self.cid("cid", cid).await?;
-        if oid.is_empty() || oid.len() > ID_BYTES_MAX {
-            return Err(Error::invalid("oid", format!("{} bytes; an id has 1 to {ID_BYTES_MAX}", oid.len())));
+        match order_of(&parsed, oid)? {
+            Ok(oid) => Ok(Named { cid: parsed, oid }),
+            Err(refusal) => {
+                self.registered(cid).await?;
+                Err(refusal)
+            }
         }
-        plain("oid", oid)?;
-        let refusal = match Oid::parse(oid) {
-            Some(oid) if oid.belongs_to(&parsed) => return Ok(Named { cid: parsed, oid }),
-            Some(_) => Error::NotYours { oid: oid.to_owned() },
-            None => Error::NotFound { kind: Kind::Order, id: oid.to_owned() },
-        };
-        self.registered(cid).await?;
-        Err(refusal)
+    }
+
+    /// The client and the order that staff name: the client may have been removed, since the orders outlive it.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT; NOT_FOUND: there is no such client, or no such order; PERMISSION_DENIED: the order is another
+    /// client's; UNAVAILABLE.
+    pub async fn named_by_staff(&self, cid: &str, oid: &str) -> Result<Named, Error> {
+        let cid = self.cid("cid", cid).await?;
+        match order_of(&cid, oid)? {
+            Ok(oid) => Ok(Named { cid, oid }),
+            Err(refusal) if self.read_verifying_absence(&key::client(&cid)).await?.record.is_some() => {
+                Err(refusal)
+            }
+            Err(_) => Err(Error::NotFound { kind: Kind::Client, id: cid.to_string() }),
+        }
+    }
+
+    /// An order as it is, from the cache if that may be.
+    ///
+    /// # Errors
+    /// NOT_FOUND; UNAVAILABLE; the record is damaged.
+    pub async fn order(&self, Named { cid, oid }: &Named) -> Result<Order, Error> {
+        let at = key::order(cid, oid);
+        match self.read_verifying_absence(&at).await?.record {
+            Some(record) => Ok(OrderRecord::read(&at, &record)?.shown(cid, oid, &record)),
+            None => Err(Error::NotFound { kind: Kind::Order, id: oid.to_string() }),
+        }
     }
 
     /// What is known of these products; one that the cache says is absent is looked up in the store.
@@ -87,6 +111,19 @@ impl Portal {
         let reads = futures::stream::iter(pids.into_iter().map(read)).buffer_unordered(READS_PARALLEL);
         reads.collect::<Vec<_>>().await.into_iter().collect()
     }
+}
+
+/// The order that a text names, if it is this client's; else the refusal.
+fn order_of(cid: &Cid, oid: &str) -> Result<Result<Oid, Error>, Error> {
+    if oid.is_empty() || oid.len() > ID_BYTES_MAX {
+        return Err(Error::invalid("oid", format!("{} bytes; an id has 1 to {ID_BYTES_MAX}", oid.len())));
+    }
+    plain("oid", oid)?;
+    Ok(match Oid::parse(oid) {
+        Some(oid) if oid.belongs_to(cid) => Ok(oid),
+        Some(_) => Err(Error::NotYours { oid: oid.to_owned() }),
+        None => Err(Error::NotFound { kind: Kind::Order, id: oid.to_owned() }),
+    })
 }
 
 /// A write of one order.

@@ -96,6 +96,9 @@ pub struct Order {
     pub etag: u64,
     #[prost(uint64, tag = "7")]
     pub version: u64,
+    /// When it was last changed, milliseconds since 1970, by the clock of the portal that changed it.
+    #[prost(int64, tag = "8")]
+    pub changed_ms: i64,
 }
 /// A requested line of an order: this product, this many. 0 removes the line.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -746,6 +749,77 @@ pub struct AdjustStockRequest {
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
 }
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaffListOrdersRequest {
+    /// Only those in this state; unspecified: all.
+    #[prost(enumeration = "OrderState", tag = "1")]
+    #[serde(with = "crate::json::wanted_state")]
+    pub state: i32,
+    /// Only this client's; empty: all.
+    #[prost(string, tag = "2")]
+    pub cid: ::prost::alloc::string::String,
+    /// Only those with a line of this product; empty: all.
+    #[prost(string, tag = "3")]
+    pub pid: ::prost::alloc::string::String,
+    /// Only those last changed at this time or later, milliseconds since 1970; 0: from the beginning.
+    #[prost(int64, tag = "4")]
+    pub changed_from_ms: i64,
+    /// Only those last changed before this time; 0: to the end.
+    #[prost(int64, tag = "5")]
+    pub changed_to_ms: i64,
+    /// 1 to 1,000; 0 means 100.
+    #[prost(uint32, tag = "6")]
+    pub limit: u32,
+    /// The cursor of the answer before.
+    #[prost(string, tag = "7")]
+    pub after: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaffOrderSummary {
+    #[prost(string, tag = "1")]
+    pub cid: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub oid: ::prost::alloc::string::String,
+    #[prost(enumeration = "OrderState", tag = "3")]
+    #[serde(with = "crate::json::state")]
+    pub state: i32,
+    #[prost(uint32, tag = "4")]
+    pub lines: u32,
+    #[prost(string, tag = "5")]
+    pub total: ::prost::alloc::string::String,
+    /// As in the order.
+    #[prost(int64, tag = "6")]
+    pub changed_ms: i64,
+    #[prost(uint64, tag = "7")]
+    pub etag: u64,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StaffListOrdersResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub orders: ::prost::alloc::vec::Vec<StaffOrderSummary>,
+    /// Non-empty: there may be more, also where this page has none.
+    #[prost(string, tag = "2")]
+    pub next: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub damage: ::core::option::Option<Damage>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaffGetOrderRequest {
+    #[prost(string, tag = "1")]
+    pub cid: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub oid: ::prost::alloc::string::String,
+}
 /// Generated client implementations.
 pub mod admin_client {
     #![allow(
@@ -1081,6 +1155,54 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "AdjustStock"));
             self.inner.unary(req, path, codec).await
         }
+        /// The orders of one client, or of all: by client, then by order id, which says nothing of time. With a filter a page
+        /// may have few orders or none and yet not be the last: a request looks at no more than 8,000 orders.
+        pub async fn list_orders(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffListOrdersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StaffListOrdersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/ListOrders",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "ListOrders"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Also of a client who was removed. NOT_FOUND if there is none; PERMISSION_DENIED if the id is of another client's.
+        pub async fn get_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffGetOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/GetOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "GetOrder"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1153,6 +1275,20 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::AdjustStockRequest>,
         ) -> std::result::Result<tonic::Response<super::Product>, tonic::Status>;
+        /// The orders of one client, or of all: by client, then by order id, which says nothing of time. With a filter a page
+        /// may have few orders or none and yet not be the last: a request looks at no more than 8,000 orders.
+        async fn list_orders(
+            &self,
+            request: tonic::Request<super::StaffListOrdersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StaffListOrdersResponse>,
+            tonic::Status,
+        >;
+        /// Also of a client who was removed. NOT_FOUND if there is none; PERMISSION_DENIED if the id is of another client's.
+        async fn get_order(
+            &self,
+            request: tonic::Request<super::StaffGetOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -1700,6 +1836,96 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AdjustStockSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/ListOrders" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListOrdersSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::StaffListOrdersRequest>
+                    for ListOrdersSvc<T> {
+                        type Response = super::StaffListOrdersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffListOrdersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_orders(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListOrdersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/GetOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetOrderSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::StaffGetOrderRequest>
+                    for GetOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffGetOrderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::get_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetOrderSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

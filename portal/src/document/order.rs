@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use proto::portal::{Order, OrderLine, OrderState, OrderSummary};
+use proto::portal::{Order, OrderLine, OrderState, OrderSummary, StaffOrderSummary};
 use proto::store::Record;
 
 use super::{read, write};
@@ -49,7 +49,9 @@ impl Phase {
         }
     }
 
-    const fn shown(self) -> OrderState {
+    /// As it is shown.
+    #[must_use]
+    pub const fn shown(self) -> OrderState {
         match self {
             Phase::Open => OrderState::Open,
             Phase::Confirmed => OrderState::Confirmed,
@@ -134,10 +136,19 @@ impl OrderRecord {
             total: self.total.to_string(),
             etag: record.offset(),
             version: record.version,
+            changed_ms: record.timestamp_ms,
         }
     }
 
-    /// What a list shows of it.
+    /// What the list of all clients' orders shows of it.
+    #[must_use]
+    pub fn staff_summary(&self, cid: &Cid, oid: &Oid, record: &Record) -> StaffOrderSummary {
+        let OrderSummary { oid, total, state, lines } = self.summary(oid);
+        let (changed_ms, etag) = (record.timestamp_ms, record.offset());
+        StaffOrderSummary { cid: cid.to_string(), oid, state, lines, total, changed_ms, etag }
+    }
+
+    /// What its client's list shows of it.
     #[must_use]
     pub fn summary(&self, oid: &Oid) -> OrderSummary {
         OrderSummary {

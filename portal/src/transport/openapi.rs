@@ -92,6 +92,8 @@ fn parameters(operation: &Registered) -> Value {
         let schema = match parameter.of {
             Of::Text => json!({ "type": "string", "pattern": PLAIN }),
             Of::Number => json!({ "type": "integer", "minimum": 0, "maximum": crate::limits::PAGE_MAX }),
+            Of::Time => json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": i64::MAX }),
+            Of::State => json!({ "type": "string", "enum": ["open", "confirmed", "cancelled"] }),
             Of::Flag => json!({ "type": "boolean" }),
         };
         json!({ "name": parameter.name, "in": "query", "schema": schema })
