@@ -3,6 +3,7 @@
 //! ```text
 //!   service ──► clients · products · stock        one transaction each (`portal::attempt`)
 //!          ├──► orders                              read: listed, shown
+//!          ├──► order_changes                       one transaction each (`portal::order_change`)
 //!          └──► delete_client · delete_product ──► holders: the open orders in the way, listed or worked off
 //! ```
 //!
@@ -20,6 +21,7 @@ mod delete_client;
 mod delete_product;
 mod holders;
 pub mod operations;
+mod order_changes;
 mod orders;
 mod products;
 mod service;

@@ -7,10 +7,11 @@ use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
     GetProductRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse, ListProductsResponse,
     ListRequest, Order, Product, RequestId, StaffGetOrderRequest, StaffListOrdersRequest,
-    StaffListOrdersResponse, UpdateClientRequest, UpdateProductRequest,
+    StaffListOrdersResponse, StaffModifyOrderRequest, StaffOrderRequest, UpdateClientRequest,
+    UpdateProductRequest,
 };
 
-use crate::{clients, delete_client, delete_product, orders, products, stock};
+use crate::{clients, delete_client, delete_product, order_changes, orders, products, stock};
 
 /// All of them.
 pub const ALL: &[Registered] = &[
@@ -27,6 +28,9 @@ pub const ALL: &[Registered] = &[
     Registered::of::<AdjustStock>(),
     Registered::of::<ListOrders>(),
     Registered::of::<GetOrder>(),
+    Registered::of::<ModifyOrder>(),
+    Registered::of::<ConfirmOrder>(),
+    Registered::of::<CancelOrder>(),
 ];
 
 /// InsertClient.
@@ -302,5 +306,79 @@ impl Operation for GetOrder {
 
     async fn run(portal: &Portal, request: StaffGetOrderRequest) -> Result<Order, Error> {
         orders::get_order(portal, &request).await
+    }
+}
+
+/// ModifyOrder.
+#[derive(Debug)]
+pub struct ModifyOrder;
+
+impl Operation for ModifyOrder {
+    const NAME: &'static str = "ModifyOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Patch, "/v1/clients/{cid}/orders/{oid}").matching();
+    type Request = StaffModifyOrderRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffModifyOrderRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffModifyOrderRequest) -> Result<Order, Error> {
+        order_changes::modify_order(portal, request).await
+    }
+}
+
+/// ConfirmOrder.
+#[derive(Debug)]
+pub struct ConfirmOrder;
+
+impl Operation for ConfirmOrder {
+    const NAME: &'static str = "ConfirmOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource =
+        Resource::new(Method::Post, "/v1/clients/{cid}/orders/{oid}/confirm").matching();
+    type Request = StaffOrderRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffOrderRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffOrderRequest) -> Result<Order, Error> {
+        order_changes::confirm_order(portal, request).await
+    }
+}
+
+/// CancelOrder.
+#[derive(Debug)]
+pub struct CancelOrder;
+
+impl Operation for CancelOrder {
+    const NAME: &'static str = "CancelOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource =
+        Resource::new(Method::Post, "/v1/clients/{cid}/orders/{oid}/cancel").matching();
+    type Request = StaffOrderRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffOrderRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffOrderRequest) -> Result<Order, Error> {
+        order_changes::cancel_order(portal, request).await
     }
 }

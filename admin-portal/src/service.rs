@@ -9,14 +9,15 @@ use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
     GetProductRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse, ListProductsResponse,
     ListRequest, Order, Product, StaffGetOrderRequest, StaffListOrdersRequest, StaffListOrdersResponse,
-    UpdateClientRequest, UpdateProductRequest,
+    StaffModifyOrderRequest, StaffOrderRequest, UpdateClientRequest, UpdateProductRequest,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::operations::{
-    AdjustStock, DeleteClient, DeleteProduct, GetClient, GetOrder, GetProduct, InsertClient, InsertProduct,
-    ListClients, ListOrders, ListProducts, UpdateClient, UpdateProduct,
+    AdjustStock, CancelOrder, ConfirmOrder, DeleteClient, DeleteProduct, GetClient, GetOrder, GetProduct,
+    InsertClient, InsertProduct, ListClients, ListOrders, ListProducts, ModifyOrder, UpdateClient,
+    UpdateProduct,
 };
 
 /// The name of the gRPC service.
@@ -102,5 +103,20 @@ impl Admin for Service {
 
     async fn get_order(&self, request: Request<StaffGetOrderRequest>) -> Result<Response<Order>, Status> {
         answered::<GetOrder>(&self.0, request).await
+    }
+
+    async fn modify_order(
+        &self,
+        request: Request<StaffModifyOrderRequest>,
+    ) -> Result<Response<Order>, Status> {
+        answered::<ModifyOrder>(&self.0, request).await
+    }
+
+    async fn confirm_order(&self, request: Request<StaffOrderRequest>) -> Result<Response<Order>, Status> {
+        answered::<ConfirmOrder>(&self.0, request).await
+    }
+
+    async fn cancel_order(&self, request: Request<StaffOrderRequest>) -> Result<Response<Order>, Status> {
+        answered::<CancelOrder>(&self.0, request).await
     }
 }

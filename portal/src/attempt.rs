@@ -274,7 +274,60 @@ pub fn shown<'a>(answer: &'a TxnResponse, key: &[u8]) -> Option<&'a Record> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::portal::{
+        LineChange, ModifyOrderRequest, OrderRequest, StaffModifyOrderRequest, StaffOrderRequest,
+    };
     use proto::store::Touched;
+
+    /// Answers are remembered under these digests, also by stores of other versions. The staff's operations are others than the
+    /// client's, whose request ids they share.
+    #[test]
+    fn the_digests_of_changes_of_orders_are_frozen() {
+        let (cid, oid) = ("ana".to_owned(), "7k2vq9d4m0xhy3c8w5jb6nzt".to_owned());
+        let lines = vec![LineChange { pid: "fig".to_owned(), quantity: 2 }];
+        let (reason, by) = ("by telephone".to_owned(), "joana".to_owned());
+        let own = OrderRequest { cid: cid.clone(), oid: oid.clone(), request: None };
+        let modify = ModifyOrderRequest {
+            cid: cid.clone(),
+            oid: oid.clone(),
+            lines: lines.clone(),
+            if_match: 9,
+            request: None,
+        };
+        let staff = StaffOrderRequest {
+            cid: cid.clone(),
+            oid: oid.clone(),
+            reason: reason.clone(),
+            by: by.clone(),
+            if_match: 9,
+            request: None,
+        };
+        let staff_modify =
+            StaffModifyOrderRequest { cid, oid, lines, reason, by, if_match: 9, request: None };
+        let digest = |request: Result<Request, Error>| {
+            let digest = request.expect("a request").digest;
+            digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        let digests = [
+            digest(Request::new("ModifyOrder", None, &modify)),
+            digest(Request::new("ConfirmOrder", None, &own)),
+            digest(Request::new("CancelOrder", None, &own)),
+            digest(Request::new("StaffModifyOrder", None, &staff_modify)),
+            digest(Request::new("StaffConfirmOrder", None, &staff)),
+            digest(Request::new("StaffCancelOrder", None, &staff)),
+        ];
+        assert_eq!(
+            digests,
+            [
+                "f43de3dafc87e9308862833f082c4c7f",
+                "e1ca5007b09d5fdaa24beb5e8d38622e",
+                "9832d972ac837d73b3cfd6aef0c31681",
+                "f6081cf318ef833a6b435cb0b7db34a4",
+                "8a1f56c93141b41209fb69d548514754",
+                "07249d96f001fff817488e95a2a4f9f4"
+            ]
+        );
+    }
 
     /// A cache that took it for what was left would show a removed client for as long as no event drops it.
     #[test]

@@ -1,4 +1,5 @@
-//! A write of one order, from its first try to its answer: the shared part of creating, modifying, confirming and cancelling.
+//! A write of one order, from its first try to its answer: the shared part of creating, modifying, confirming and cancelling,
+//! by its client and by staff.
 
 use std::collections::HashMap;
 
@@ -12,6 +13,7 @@ use crate::change::{Change, Demand, Demands, Known, Refused, RequestedLine, eval
 use crate::document::client::ClientRecord;
 use crate::document::order::{OrderRecord, Phase};
 use crate::document::product::ProductRecord;
+use crate::document::staff_note::StaffReason;
 use crate::document::stock::StockRecord;
 use crate::error::{Error, Kind, Short};
 use crate::handle::Portal;
@@ -29,6 +31,19 @@ pub struct Named {
     pub cid: Cid,
     /// The order; it is this client's.
     pub oid: Oid,
+}
+
+/// A change of an order that is asked for.
+#[derive(Debug)]
+pub struct OrderChange {
+    /// Of which order.
+    pub named: Named,
+    /// The request's identity.
+    pub request: Request,
+    /// The version that the order must be; 0: any.
+    pub if_match: u64,
+    /// Why staff ask for it; `None`: its client does.
+    pub staff: Option<StaffReason>,
 }
 
 impl Portal {
@@ -138,6 +153,8 @@ pub struct OrderWrite<'p> {
     accepts: &'static [Phase],
     /// The version that it must be; 0: any.
     if_match: u64,
+    /// Why staff write; `None`: the client does.
+    staff: Option<StaffReason>,
 }
 
 impl<'p> OrderWrite<'p> {
@@ -146,7 +163,7 @@ impl<'p> OrderWrite<'p> {
     pub fn creating(portal: &'p Portal, named: Named, request: Request) -> OrderWrite<'p> {
         let at = key::order(&named.cid, &named.oid);
         let attempts = Attempts::new(portal, request);
-        OrderWrite { portal, named, at, attempts, known: None, accepts: &[], if_match: 0 }
+        OrderWrite { portal, named, at, attempts, known: None, accepts: &[], if_match: 0, staff: None }
     }
 
     /// A write of an order that should be there, in one of these states. What is known of it is read, from the cache
@@ -156,12 +173,12 @@ impl<'p> OrderWrite<'p> {
     /// UNAVAILABLE; the record is damaged.
     pub async fn changing(
         portal: &'p Portal,
-        named: Named,
-        request: Request,
+        change: OrderChange,
         accepts: &'static [Phase],
-        if_match: u64,
     ) -> Result<OrderWrite<'p>, Error> {
-        let mut write = OrderWrite { accepts, if_match, ..OrderWrite::creating(portal, named, request) };
+        let OrderChange { named, request, if_match, staff } = change;
+        let mut write =
+            OrderWrite { accepts, if_match, staff, ..OrderWrite::creating(portal, named, request) };
         let seen = portal.read_verifying_absence(&write.at).await?;
         write.known = seen.record.map(|record| Known::read(&write.at, &record)).transpose()?;
         Ok(write)
@@ -177,7 +194,12 @@ impl<'p> OrderWrite<'p> {
     /// The beginning of a try.
     #[must_use]
     pub fn change(&self) -> Change<'_> {
-        Change::by_client(&self.named.cid, &self.named.oid, store_client::now_ms())
+        let Named { cid, oid } = &self.named;
+        let now_ms = store_client::now_ms();
+        match &self.staff {
+            None => Change::by_client(cid, oid, now_ms),
+            Some(reason) => Change::by_staff(cid, oid, now_ms, reason),
+        }
     }
 
     /// Sends a try. `None`: decide anew, from what is now known.
@@ -195,6 +217,11 @@ impl<'p> OrderWrite<'p> {
         }
         match evaluate(cid, oid, taken, &answer)? {
             Refused::For(Error::ShortStock { short, .. }) => Err(self.all_short(short, taken).await),
+            // Staff are known, and it is the client that is not.
+            Refused::For(Error::UnknownClient { cid: id }) if self.staff.is_some() => {
+                let was_there = answer.failed.iter().any(|failed| failed.record.is_some());
+                Err(if was_there { Error::Gone { id } } else { Error::NotFound { kind: Kind::Client, id } })
+            }
             Refused::For(error) => Err(error),
             Refused::Again(Some(known)) => {
                 self.refuse_version(&known)?;

@@ -99,6 +99,27 @@ pub struct Order {
     /// When it was last changed, milliseconds since 1970, by the clock of the portal that changed it.
     #[prost(int64, tag = "8")]
     pub changed_ms: i64,
+    /// What staff did to it for its client: the last 8 such changes, the oldest first.
+    #[prost(message, repeated, tag = "9")]
+    pub staff: ::prost::alloc::vec::Vec<StaffNote>,
+}
+/// A change of an order by staff.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaffNote {
+    /// `modified`, `confirmed` or `cancelled`.
+    #[prost(string, tag = "1")]
+    pub did: ::prost::alloc::string::String,
+    /// Why, in the words of who did it.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Who did it, as the request said, which nobody proves; empty: it did not say.
+    #[prost(string, tag = "3")]
+    pub by: ::prost::alloc::string::String,
+    /// When, milliseconds since 1970, by the clock of the portal that did it.
+    #[prost(int64, tag = "4")]
+    pub at_ms: i64,
 }
 /// A requested line of an order: this product, this many. 0 removes the line.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -820,6 +841,54 @@ pub struct StaffGetOrderRequest {
     #[prost(string, tag = "2")]
     pub oid: ::prost::alloc::string::String,
 }
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StaffModifyOrderRequest {
+    #[prost(string, tag = "1")]
+    pub cid: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub oid: ::prost::alloc::string::String,
+    /// As in the client's own request: 1 to 1,000; 0 removes the line.
+    #[prost(message, repeated, tag = "3")]
+    #[serde(deserialize_with = "crate::json::objects")]
+    pub lines: ::prost::alloc::vec::Vec<LineChange>,
+    /// Why, for the client and for other staff: 1 to 500 bytes, one line.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// Who does it: up to 128 bytes, one line; it is kept as it is said. May be empty.
+    #[prost(string, tag = "5")]
+    pub by: ::prost::alloc::string::String,
+    /// 0: whatever version is there.
+    #[prost(uint64, tag = "6")]
+    pub if_match: u64,
+    #[prost(message, optional, tag = "7")]
+    #[serde(skip)]
+    pub request: ::core::option::Option<RequestId>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaffOrderRequest {
+    #[prost(string, tag = "1")]
+    pub cid: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub oid: ::prost::alloc::string::String,
+    /// Why, for the client and for other staff: 1 to 500 bytes, one line.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// Who does it: up to 128 bytes, one line; it is kept as it is said. May be empty.
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
+    /// 0: whatever version is there.
+    #[prost(uint64, tag = "5")]
+    pub if_match: u64,
+    #[prost(message, optional, tag = "6")]
+    #[serde(skip)]
+    pub request: ::core::option::Option<RequestId>,
+}
 /// Generated client implementations.
 pub mod admin_client {
     #![allow(
@@ -1203,6 +1272,72 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "GetOrder"));
             self.inner.unary(req, path, codec).await
         }
+        /// For the client, as its own operations of these names and refused as they are. The order keeps the reason, who gave it and
+        /// when (`Order.staff`), and its client is shown them. NOT_FOUND if the client is not registered, or removed (CLIENT_GONE).
+        pub async fn modify_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffModifyOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/ModifyOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "ModifyOrder"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// A second time changes nothing, and leaves no second note.
+        pub async fn confirm_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/ConfirmOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "ConfirmOrder"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn cancel_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/CancelOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "CancelOrder"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1288,6 +1423,21 @@ pub mod admin_server {
         async fn get_order(
             &self,
             request: tonic::Request<super::StaffGetOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// For the client, as its own operations of these names and refused as they are. The order keeps the reason, who gave it and
+        /// when (`Order.staff`), and its client is shown them. NOT_FOUND if the client is not registered, or removed (CLIENT_GONE).
+        async fn modify_order(
+            &self,
+            request: tonic::Request<super::StaffModifyOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// A second time changes nothing, and leaves no second note.
+        async fn confirm_order(
+            &self,
+            request: tonic::Request<super::StaffOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        async fn cancel_order(
+            &self,
+            request: tonic::Request<super::StaffOrderRequest>,
         ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
     }
     #[derive(Debug)]
@@ -1926,6 +2076,137 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/ModifyOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct ModifyOrderSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::StaffModifyOrderRequest>
+                    for ModifyOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffModifyOrderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::modify_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ModifyOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/ConfirmOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConfirmOrderSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::StaffOrderRequest>
+                    for ConfirmOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffOrderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::confirm_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConfirmOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/CancelOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct CancelOrderSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::StaffOrderRequest>
+                    for CancelOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffOrderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::cancel_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CancelOrderSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

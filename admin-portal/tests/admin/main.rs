@@ -8,6 +8,7 @@ mod deletion;
 mod endpoints;
 mod fixture;
 mod gone;
+mod order_changes;
 mod orders;
 mod products;
 mod services;

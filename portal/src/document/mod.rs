@@ -8,6 +8,7 @@
 pub mod client;
 pub mod order;
 pub mod product;
+pub mod staff_note;
 pub mod stock;
 
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};

@@ -241,6 +241,8 @@ fn read(message: &DescriptorProto, comments: &Comments, at: i32) -> Message {
     });
     let required = match message.name() {
         "ModifyOrderRequest" => &["lines"][..],
+        "StaffModifyOrderRequest" => &["lines", "reason"],
+        "StaffOrderRequest" => &["reason"],
         "InsertProductRequest" | "UpdateProductRequest" | "InsertClientRequest" | "UpdateClientRequest" => {
             &["data"]
         }

@@ -1,0 +1,43 @@
+//! ModifyOrder, ConfirmOrder, CancelOrder: staff change an order for its client, and say why.
+//!
+//! They are the client's own operations (`portal::order_change`), under request ids of the same client but with digests of
+//! their own: an id that the client used is no id of staff. What differs is the note that the order keeps, and that a client
+//! who is not registered is not found, since it is not the caller.
+
+use portal::attempt::Request;
+use portal::document::staff_note::StaffReason;
+use portal::order_write::OrderChange;
+use portal::{Error, Portal};
+use proto::portal::{Order, StaffModifyOrderRequest, StaffOrderRequest};
+
+pub(crate) async fn modify_order(
+    portal: &Portal,
+    mut input: StaffModifyOrderRequest,
+) -> Result<Order, Error> {
+    let given = input.request.take();
+    let request = Request::new("StaffModifyOrder", given, &input)?;
+    let staff = Some(StaffReason::parse(&input.reason, &input.by)?);
+    let lines = portal.changed_lines(&input.lines).await?;
+    let named = portal.named_by_staff(&input.cid, &input.oid).await?;
+    portal.modify_order(OrderChange { named, request, if_match: input.if_match, staff }, &lines).await
+}
+
+pub(crate) async fn confirm_order(portal: &Portal, input: StaffOrderRequest) -> Result<Order, Error> {
+    portal.confirm_order(change(portal, "StaffConfirmOrder", input).await?).await
+}
+
+pub(crate) async fn cancel_order(portal: &Portal, input: StaffOrderRequest) -> Result<Order, Error> {
+    portal.cancel_order(change(portal, "StaffCancelOrder", input).await?).await
+}
+
+async fn change(
+    portal: &Portal,
+    operation: &str,
+    mut input: StaffOrderRequest,
+) -> Result<OrderChange, Error> {
+    let given = input.request.take();
+    let request = Request::new(operation, given, &input)?;
+    let staff = Some(StaffReason::parse(&input.reason, &input.by)?);
+    let named = portal.named_by_staff(&input.cid, &input.oid).await?;
+    Ok(OrderChange { named, request, if_match: input.if_match, staff })
+}
