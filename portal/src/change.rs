@@ -338,14 +338,14 @@ impl<'a> Change<'a> {
         let is_open = order.phase == Phase::Open;
         let most = if is_open { ORDER_RECORD_BYTES_MAX } else { DATA_BYTES_MAX };
         let txn_most = if is_open { ORDER_BYTES_MAX } else { ORDER_BYTES_MAX + STAFF_NOTE_BYTES_MAX };
+        let letting_go: usize = order.lines.iter().map(|line| 4 * (3 * line.pid.len() + PART_BYTES)).sum();
         let note = self.staff.zip(did).map(|(reason, did)| reason.note(did, self.timestamp_ms));
         let is_bounded = is_open || note.is_some();
         let order = match note {
-            Some(note) => order.noting(note, most),
+            Some(note) => order.noting(note, most.min(txn_most.saturating_sub(letting_go))),
             None => order,
         };
         let bytes = order.to_bytes();
-        let letting_go: usize = order.lines.iter().map(|line| 4 * (3 * line.pid.len() + PART_BYTES)).sum();
         let over = |bytes: usize, most: usize| {
             (bytes > most).then_some(Full::Bytes { bytes: bytes as u64, most: most as u64 })
         };

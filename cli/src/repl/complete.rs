@@ -78,6 +78,9 @@ fn of_verb<O>(
     kind.map_or_else(Vec::new, |kind| of_kind(menu, kind, ids, word))
 }
 
+/// The states of orders, as `--state` names them.
+const STATES: [&str; 3] = ["open", "confirmed", "cancelled"];
+
 /// How many words by place stand before the cursor.
 fn place<O>(verb: &'static Verb<O>, before: &[&str]) -> usize {
     let (mut place, mut value_follows) = (0, false);
@@ -94,6 +97,11 @@ fn place<O>(verb: &'static Verb<O>, before: &[&str]) -> usize {
 fn of_kind<O>(menu: &'static Menu<O>, kind: Kind, ids: &Ids, word: &str) -> Vec<Candidate> {
     if kind == Kind::Verb {
         return verbs(menu, word);
+    }
+    if kind == Kind::State {
+        let states = STATES.iter().filter(|state| state.starts_with(word));
+        let of = |state: &&str| Candidate { value: (*state).to_owned(), about: String::new(), ends: true };
+        return states.map(of).collect();
     }
     // Whoever completes a product types `=3` as the usage says: the hint shows it, completion does not add to it.
     let ends = kind != Kind::Line;
@@ -214,6 +222,10 @@ mod tests {
         assert_eq!(values(&shop::MENU, &ids, "listarPedidos; cancelarP"), ["cancelarPedido"]);
         assert_eq!(values(&admin::MENU, &ids, "delete-client ana --c"), ["--cascade"]);
         assert_eq!(values(&admin::MENU, &ids, "help adj"), ["adjust-stock"]);
+        assert_eq!(values(&admin::MENU, &ids, "list-orders --state "), ["open", "confirmed", "cancelled"]);
+        assert_eq!(values(&admin::MENU, &ids, "listarPedidos --state co"), ["confirmed"]);
+        assert_eq!(values(&admin::MENU, &ids, "cancel-order ana "), ["o1", "o2"]);
+        assert_eq!(values(&admin::MENU, &ids, "modify-order ana o1 ba"), ["banana", "batata"]);
         assert!(values(&admin::MENU, &ids, "nonsense b").is_empty());
         assert_eq!(candidates(&shop::MENU, &ids, "use a").0, 4);
     }
