@@ -3,7 +3,7 @@
 //! ```text
 //!   service ──► clients · products · stock        one transaction each (`portal::attempt`)
 //!          ├──► orders                              read: listed, shown
-//!          ├──► order_changes                       one transaction each (`portal::order_change`)
+//!          ├──► order_changes                       one transaction each (`portal::order_change`, `portal::order_move`)
 //!          └──► delete_client · delete_product ──► holders: the open orders in the way, listed or worked off
 //! ```
 //!

@@ -1,5 +1,6 @@
 //! The list of the administrators' operations: each with its place in every transport.
 
+use portal::document::order_move::Move;
 use portal::operation::{Effect, Operation, Registered};
 use portal::transport::resource::{CASCADE, Method, ORDERS_PAGE, PREFIXED_PAGE, Resource};
 use portal::{Error, Portal};
@@ -7,8 +8,8 @@ use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
     GetProductRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse, ListProductsResponse,
     ListRequest, Order, Product, RequestId, StaffGetOrderRequest, StaffListOrdersRequest,
-    StaffListOrdersResponse, StaffModifyOrderRequest, StaffOrderRequest, UpdateClientRequest,
-    UpdateProductRequest,
+    StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest,
+    StaffReturnRequest, UpdateClientRequest, UpdateProductRequest,
 };
 
 use crate::{clients, delete_client, delete_product, order_changes, orders, products, stock};
@@ -31,6 +32,11 @@ pub const ALL: &[Registered] = &[
     Registered::of::<ModifyOrder>(),
     Registered::of::<ConfirmOrder>(),
     Registered::of::<CancelOrder>(),
+    Registered::of::<PayOrder>(),
+    Registered::of::<PackOrder>(),
+    Registered::of::<SendOrder>(),
+    Registered::of::<ReturnOrder>(),
+    Registered::of::<RefundOrder>(),
 ];
 
 /// InsertClient.
@@ -380,5 +386,127 @@ impl Operation for CancelOrder {
 
     async fn run(portal: &Portal, request: StaffOrderRequest) -> Result<Order, Error> {
         order_changes::cancel_order(portal, request).await
+    }
+}
+
+/// PayOrder.
+#[derive(Debug)]
+pub struct PayOrder;
+
+impl Operation for PayOrder {
+    const NAME: &'static str = "PayOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Post, "/v1/clients/{cid}/orders/{oid}/pay").matching();
+    type Request = StaffMoveRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffMoveRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffMoveRequest) -> Result<Order, Error> {
+        order_changes::move_order(portal, request, Move::Pay, "StaffPayOrder").await
+    }
+}
+
+/// PackOrder.
+#[derive(Debug)]
+pub struct PackOrder;
+
+impl Operation for PackOrder {
+    const NAME: &'static str = "PackOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Post, "/v1/clients/{cid}/orders/{oid}/pack").matching();
+    type Request = StaffMoveRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffMoveRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffMoveRequest) -> Result<Order, Error> {
+        order_changes::move_order(portal, request, Move::Pack, "StaffPackOrder").await
+    }
+}
+
+/// SendOrder.
+#[derive(Debug)]
+pub struct SendOrder;
+
+impl Operation for SendOrder {
+    const NAME: &'static str = "SendOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Post, "/v1/clients/{cid}/orders/{oid}/send").matching();
+    type Request = StaffMoveRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffMoveRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffMoveRequest) -> Result<Order, Error> {
+        order_changes::move_order(portal, request, Move::Send, "StaffSendOrder").await
+    }
+}
+
+/// ReturnOrder.
+#[derive(Debug)]
+pub struct ReturnOrder;
+
+impl Operation for ReturnOrder {
+    const NAME: &'static str = "ReturnOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource =
+        Resource::new(Method::Post, "/v1/clients/{cid}/orders/{oid}/return").matching();
+    type Request = StaffReturnRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffReturnRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffReturnRequest) -> Result<Order, Error> {
+        order_changes::return_order(portal, request).await
+    }
+}
+
+/// RefundOrder.
+#[derive(Debug)]
+pub struct RefundOrder;
+
+impl Operation for RefundOrder {
+    const NAME: &'static str = "RefundOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource =
+        Resource::new(Method::Post, "/v1/clients/{cid}/orders/{oid}/refund").matching();
+    type Request = StaffOrderRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffOrderRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffOrderRequest) -> Result<Order, Error> {
+        order_changes::refund_order(portal, request).await
     }
 }

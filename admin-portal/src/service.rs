@@ -9,15 +9,16 @@ use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
     GetProductRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse, ListProductsResponse,
     ListRequest, Order, Product, StaffGetOrderRequest, StaffListOrdersRequest, StaffListOrdersResponse,
-    StaffModifyOrderRequest, StaffOrderRequest, UpdateClientRequest, UpdateProductRequest,
+    StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest, StaffReturnRequest, UpdateClientRequest,
+    UpdateProductRequest,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::operations::{
     AdjustStock, CancelOrder, ConfirmOrder, DeleteClient, DeleteProduct, GetClient, GetOrder, GetProduct,
-    InsertClient, InsertProduct, ListClients, ListOrders, ListProducts, ModifyOrder, UpdateClient,
-    UpdateProduct,
+    InsertClient, InsertProduct, ListClients, ListOrders, ListProducts, ModifyOrder, PackOrder, PayOrder,
+    RefundOrder, ReturnOrder, SendOrder, UpdateClient, UpdateProduct,
 };
 
 /// The name of the gRPC service.
@@ -118,5 +119,25 @@ impl Admin for Service {
 
     async fn cancel_order(&self, request: Request<StaffOrderRequest>) -> Result<Response<Order>, Status> {
         answered::<CancelOrder>(&self.0, request).await
+    }
+
+    async fn pay_order(&self, request: Request<StaffMoveRequest>) -> Result<Response<Order>, Status> {
+        answered::<PayOrder>(&self.0, request).await
+    }
+
+    async fn pack_order(&self, request: Request<StaffMoveRequest>) -> Result<Response<Order>, Status> {
+        answered::<PackOrder>(&self.0, request).await
+    }
+
+    async fn send_order(&self, request: Request<StaffMoveRequest>) -> Result<Response<Order>, Status> {
+        answered::<SendOrder>(&self.0, request).await
+    }
+
+    async fn return_order(&self, request: Request<StaffReturnRequest>) -> Result<Response<Order>, Status> {
+        answered::<ReturnOrder>(&self.0, request).await
+    }
+
+    async fn refund_order(&self, request: Request<StaffOrderRequest>) -> Result<Response<Order>, Status> {
+        answered::<RefundOrder>(&self.0, request).await
     }
 }

@@ -24,9 +24,10 @@ use proto::store::{FailedGuard, Record, Txn, TxnResponse};
 
 use crate::document::client::ClientRecord;
 use crate::document::order::{HolderRecord, Line, OrderRecord, Phase};
+use crate::document::order_move::{Step, Units};
 use crate::document::product::{PRICE, ProductRecord};
 use crate::document::staff_note::{Did, StaffReason};
-use crate::document::stock::{AVAILABLE, HELD, StockRecord};
+use crate::document::stock::{ADJUSTED, AVAILABLE, HELD, SOLD, StockRecord};
 use crate::document::{OPEN_ORDERS, STATE, State, write};
 use crate::error::{Error, Full, Kind, Short};
 use crate::id::{Cid, Oid, Pid};
@@ -152,6 +153,12 @@ impl<'a> Change<'a> {
         Change { staff: Some(reason), ..Change::by_client(cid, oid, timestamp_ms) }
     }
 
+    /// A move of a confirmed order by staff, whose client may have been removed since.
+    #[must_use]
+    pub fn by_move(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64, reason: &'a StaffReason) -> Change<'a> {
+        Change { cid, oid, timestamp_ms, staff: Some(reason), txn: Txn::new() }
+    }
+
     /// A change by a cascade, while `closing` (the key of the client or product that it deletes) is in that state: one
     /// that was deleted and inserted anew meanwhile is not what the cascade was asked for.
     #[must_use]
@@ -237,6 +244,30 @@ impl<'a> Change<'a> {
             self.release(&Pid::stored("pid", &line.pid)?, line.quantity);
         }
         self.finish(OrderRecord { phase: Phase::Cancelled, ..known.order.clone() }, Some(Did::Cancelled))
+    }
+
+    /// Moves a confirmed order on.
+    ///
+    /// # Errors
+    /// As for [`Change::confirm`].
+    pub fn advance(mut self, known: &Known, step: Step) -> Result<Txn, Error> {
+        self.guard(known);
+        for line in &known.order.lines {
+            let stock = key::stock(&Pid::stored("pid", &line.pid)?);
+            // Where units come from is never below zero; of what is written off adjustments are.
+            let (from, to, by) = match step.units {
+                Units::Stay => break,
+                Units::Sell => (HELD, SOLD, line.quantity),
+                Units::Release => (HELD, AVAILABLE, line.quantity),
+                Units::Restock => (SOLD, AVAILABLE, line.quantity),
+                Units::WriteOff => (SOLD, ADJUSTED, -line.quantity),
+            };
+            let least = (step.units != Units::WriteOff).then_some(0);
+            self.txn = std::mem::take(&mut self.txn)
+                .add(stock.clone(), self.timestamp_ms, from, -line.quantity, Some(0))
+                .add(stock, self.timestamp_ms, to, by, least);
+        }
+        self.finish(OrderRecord { phase: step.to, ..known.order.clone() }, Some(step.did))
     }
 
     /// Nothing to do: the order stands as wanted already. Guards that, and answers with it.

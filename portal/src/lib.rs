@@ -14,7 +14,8 @@
 //!
 //! From the bottom: `limits`, `error` and `status` (the one table of errors); `money`, `id`, `key`, `document` (the stored
 //! records); `lookup` (the stored id that a request means); `coherence` (trust in a cache: pure) and `cache`; `handle`,
-//! `reader`, `attempt`, `change`, `order_write`, `order_change`, `page` (the parts of operations); `config`, `bus`, `serve`. The operations
+//! `reader`, `attempt`, `change`, `order_write`, `order_change`,
+//! `order_move`, `page` (the parts of operations); `config`, `bus`, `serve`. The operations
 //! themselves are in `admin-portal` and `client-portal`. `docs/SCHEMA.md` describes keys, records, invariants and errors
 //! for people.
 
@@ -37,11 +38,13 @@ pub mod meant;
 pub mod money;
 pub mod operation;
 pub mod order_change;
+pub mod order_move;
 pub mod order_write;
 pub mod page;
 pub mod reader;
 pub mod serve;
 pub mod status;
+mod stock_completion;
 pub mod transport;
 
 pub use crate::config::Config;

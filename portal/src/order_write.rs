@@ -6,12 +6,14 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use futures::StreamExt;
 use proto::portal::Order;
-use proto::store::{Record, Txn};
+use proto::store::failed_guard::Reason;
+use proto::store::{Record, Txn, TxnResponse};
 
 use crate::attempt::{Attempts, Request, shown};
 use crate::change::{Change, Demand, Demands, Known, Refused, RequestedLine, evaluate};
 use crate::document::client::ClientRecord;
 use crate::document::order::{OrderRecord, Phase};
+use crate::document::order_move::Move;
 use crate::document::product::ProductRecord;
 use crate::document::staff_note::StaffReason;
 use crate::document::stock::StockRecord;
@@ -155,6 +157,8 @@ pub struct OrderWrite<'p> {
     if_match: u64,
     /// Why staff write; `None`: the client does.
     staff: Option<StaffReason>,
+    /// The move of a confirmed order that it is, if it is one: any state that it leads on from, and where it leads, will do.
+    moving: Option<Move>,
 }
 
 impl<'p> OrderWrite<'p> {
@@ -163,7 +167,17 @@ impl<'p> OrderWrite<'p> {
     pub fn creating(portal: &'p Portal, named: Named, request: Request) -> OrderWrite<'p> {
         let at = key::order(&named.cid, &named.oid);
         let attempts = Attempts::new(portal, request);
-        OrderWrite { portal, named, at, attempts, known: None, accepts: &[], if_match: 0, staff: None }
+        OrderWrite {
+            portal,
+            named,
+            at,
+            attempts,
+            known: None,
+            accepts: &[],
+            if_match: 0,
+            staff: None,
+            moving: None,
+        }
     }
 
     /// A write of an order that should be there, in one of these states. What is known of it is read, from the cache
@@ -184,11 +198,27 @@ impl<'p> OrderWrite<'p> {
         Ok(write)
     }
 
+    /// As [`OrderWrite::changing`], of a confirmed order that moves on.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn moving(portal: &'p Portal, change: OrderChange, of: Move) -> Result<OrderWrite<'p>, Error> {
+        let write = OrderWrite::changing(portal, change, &[]).await?;
+        Ok(OrderWrite { moving: Some(of), ..write })
+    }
+
+    fn accepts(&self, phase: Phase) -> bool {
+        match self.moving {
+            Some(of) => phase == of.to() || of.step(phase).is_some(),
+            None => self.accepts.contains(&phase),
+        }
+    }
+
     /// The version to decide on; `None`: there is none that this write can go on from, so it is to [`Change::ask`].
     #[must_use]
     pub fn known(&self) -> Option<&Known> {
         let wanted = |known: &&Known| self.if_match == 0 || known.offset == self.if_match;
-        self.known.as_ref().filter(|known| self.accepts.contains(&known.order.phase)).filter(wanted)
+        self.known.as_ref().filter(|known| self.accepts(known.order.phase)).filter(wanted)
     }
 
     /// The beginning of a try.
@@ -198,6 +228,7 @@ impl<'p> OrderWrite<'p> {
         let now_ms = store_client::now_ms();
         match &self.staff {
             None => Change::by_client(cid, oid, now_ms),
+            Some(reason) if self.moving.is_some() => Change::by_move(cid, oid, now_ms, reason),
             Some(reason) => Change::by_staff(cid, oid, now_ms, reason),
         }
     }
@@ -214,6 +245,11 @@ impl<'p> OrderWrite<'p> {
                 return Ok(Some(OrderRecord::read(&self.at, record)?.shown(cid, oid, record)));
             }
             return self.as_it_is().await.map(Some);
+        }
+        if self.moving.is_some() && lacks_sold(&answer) {
+            self.portal.complete_stocks(self.known.as_ref()).await?;
+            self.attempts.again(&answer).await?;
+            return Ok(None);
         }
         match evaluate(cid, oid, taken, &answer)? {
             Refused::For(Error::ShortStock { short, .. }) => Err(self.all_short(short, taken).await),
@@ -244,10 +280,14 @@ impl<'p> OrderWrite<'p> {
         if self.if_match != 0 && known.offset != self.if_match {
             return Err(Error::Changed { kind: Kind::Order, id, etag: known.offset });
         }
-        if self.accepts.contains(&known.order.phase) {
+        if self.accepts(known.order.phase) {
             return Ok(());
         }
-        Err(Error::NotOpen { oid: id, state: known.order.phase.word().to_owned() })
+        let state = known.order.phase.word().to_owned();
+        Err(match self.moving {
+            Some(of) => Error::WrongState { oid: id, state, needs: of.from_words() },
+            None => Error::NotOpen { oid: id, state },
+        })
     }
 
     /// The order, for an answer that was too large to be remembered with it.
@@ -278,6 +318,11 @@ impl<'p> OrderWrite<'p> {
         short.sort_unstable_by(|a, b| a.pid.cmp(&b.pid));
         Error::ShortStock { short, more: 0 }
     }
+}
+
+/// Whether a stock had no number where one was to be added to: that of an earlier version has no `sold`.
+fn lacks_sold(refused: &TxnResponse) -> bool {
+    refused.failed.iter().any(|failed| failed.key.starts_with(b"s/") && failed.reason() == Reason::NoValue)
 }
 
 /// The products of which a new line may come: those asked for and not in the order.

@@ -77,10 +77,15 @@ pub mod state {
 
     use crate::portal::OrderState;
 
-    const WORDS: [(OrderState, &str); 4] = [
+    const WORDS: [(OrderState, &str); 9] = [
         (OrderState::Open, "open"),
         (OrderState::Confirmed, "confirmed"),
         (OrderState::Cancelled, "cancelled"),
+        (OrderState::Paid, "paid"),
+        (OrderState::Packed, "packed"),
+        (OrderState::Sent, "sent"),
+        (OrderState::Returned, "returned"),
+        (OrderState::Refunded, "refunded"),
         (OrderState::Unspecified, "unknown"),
     ];
 
@@ -111,11 +116,17 @@ pub mod state {
         of_word.map(|(state, _)| *state)
     }
 
-    /// The words of all states, for people: `open, confirmed, cancelled`.
+    /// The words of all states.
+    #[must_use]
+    pub fn words() -> Vec<&'static str> {
+        let words = WORDS.iter().filter(|(state, _)| *state != OrderState::Unspecified);
+        words.map(|(_, word)| *word).collect()
+    }
+
+    /// The same, for people: `open, confirmed, cancelled, paid, …`.
     #[must_use]
     pub fn all() -> String {
-        let words = WORDS.iter().filter(|(state, _)| *state != OrderState::Unspecified);
-        words.map(|(_, word)| *word).collect::<Vec<_>>().join(", ")
+        words().join(", ")
     }
 }
 
@@ -160,13 +171,14 @@ mod tests {
             (r#"{"state":""}"#, OrderState::Unspecified),
             (r#"{"state":"open"}"#, OrderState::Open),
             (r#"{"state":"cancelled"}"#, OrderState::Cancelled),
+            (r#"{"state":"refunded"}"#, OrderState::Refunded),
         ] {
             let request = read(text).expect("a request");
             assert_eq!(request.state(), state, "{text}");
             let written = serde_json::to_string(&request).expect("JSON");
             assert_eq!(read(&written).expect("a request"), request, "{written}");
         }
-        for text in [r#"{"state":"unknown"}"#, r#"{"state":"Open"}"#, r#"{"state":"paid"}"#] {
+        for text in [r#"{"state":"unknown"}"#, r#"{"state":"Open"}"#, r#"{"state":"lost"}"#] {
             let why = read(text).expect_err(text).to_string();
             assert!(why.contains("there are open, confirmed, cancelled"), "{why}");
         }

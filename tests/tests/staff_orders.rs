@@ -12,7 +12,7 @@ use feira_tests::wait;
 use proto::portal::admin_client::AdminClient;
 use proto::portal::{
     DeleteClientRequest, Order, OrderRequest, OrderState, StaffGetOrderRequest, StaffListOrdersRequest,
-    StaffModifyOrderRequest, StaffOrderRequest,
+    StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest, StaffReturnRequest,
 };
 use serde_json::{Value, json};
 use tonic::transport::Channel;
@@ -94,7 +94,8 @@ async fn stock(cluster: &Cluster, pid: &str) -> (i64, i64) {
     let request = proto::portal::ListRequest { prefix: pid.into(), limit: 1, after: String::new() };
     let page = cluster.admin(1).list_products(patient(request)).await.unwrap().into_inner();
     let stock = page.products[0].stock.unwrap();
-    assert_eq!(stock.initial + stock.adjusted, stock.available + stock.held, "{pid}: {stock:?}");
+    let has = stock.available + stock.held + stock.sold;
+    assert_eq!(stock.initial + stock.adjusted, has, "{pid}: {stock:?}");
     (stock.available, stock.held)
 }
 
@@ -288,7 +289,7 @@ fn http(address: &str, line: &str, headers: &[(&str, &str)], body: &Value) -> An
 
 fn wrong_queries_are_named(admin: &str) {
     for (query, field) in [
-        ("state=paid", "state"),
+        ("state=lost", "state"),
         ("limit=1001", "limit"),
         ("changed_from_ms=-1", "changed_from_ms"),
         ("after=x", "after"),
@@ -407,8 +408,79 @@ async fn staff_see_and_work_orders_by_the_tool() {
         (&json!("cancelled"), &json!("cancelled"))
     );
     has(&told(&cluster, &["admin", "get-order", "bia", oid], 1), &["is not this client's", "list-orders"]);
-    has(&told(&cluster, &["admin", "list-orders", "--state", "paid"], 2), &["open, confirmed, cancelled"]);
+    has(&told(&cluster, &["admin", "list-orders", "--state", "lost"], 2), &["open, confirmed, cancelled"]);
     let shown = told(&cluster, &["shop", "--cid", "bia", "get-order", kiwis], 0);
     has(&shown, &["cancelled by staff (joana): two were bruised"]);
+    cluster.assert_audited().await;
+}
+
+/// An order of two products goes all its way, over two portals, and comes back; the books balance after each step.
+async fn all_the_way(shards: u64) {
+    let cluster = open(shards).await;
+    let (mut admin, mut other, mut shop) = (cluster.admin(1), cluster.admin(2), cluster.shop(1));
+    let made = order(&mut shop, "ana", &[("fig", 2), ("kiwi", 3)]).await.unwrap();
+    let moving = || {
+        let StaffOrderRequest { cid, oid, reason, by, if_match, request } = ending(&made);
+        StaffMoveRequest { cid, oid, reason, by, if_match, request }
+    };
+    let early = refusal(admin.send_order(patient(moving())).await);
+    assert_eq!(early.class(), (Code::FailedPrecondition, "ORDER_WRONG_STATE"));
+    assert_eq!((early.says("state"), early.says("needs")), ("open", "packed"));
+    confirm(&mut admin, ending(&made)).await.unwrap();
+    admin.pay_order(patient(moving())).await.unwrap();
+    other.pack_order(patient(moving())).await.unwrap();
+    assert_eq!(stock(&cluster, "fig").await, (998, 2));
+    let sending = moving();
+    let sent = admin.send_order(patient(sending.clone())).await.unwrap().into_inner();
+    assert_eq!(other.send_order(patient(sending)).await.unwrap().into_inner(), sent, "the same request");
+    assert_eq!((stock(&cluster, "fig").await, stock(&cluster, "kiwi").await), ((998, 0), (997, 0)));
+    cluster.assert_audited().await;
+    let StaffMoveRequest { cid, oid, reason, by, request, .. } = moving();
+    let back = StaffReturnRequest { cid, oid, reason, by, restock: true, request, ..Default::default() };
+    other.return_order(patient(back)).await.unwrap();
+    let refunded = admin.refund_order(patient(ending(&made))).await.unwrap().into_inner();
+    let did: Vec<&str> = refunded.staff.iter().map(|note| note.did.as_str()).collect();
+    assert_eq!(did, ["confirmed", "paid", "packed", "sent", "returned", "refunded"]);
+    assert_eq!((stock(&cluster, "fig").await, stock(&cluster, "kiwi").await), ((1_000, 0), (1_000, 0)));
+    cluster.assert_audited().await;
+}
+
+#[tokio::test]
+async fn a_confirmed_order_goes_its_way_and_comes_back() {
+    all_the_way(1).await;
+}
+
+#[tokio::test]
+async fn on_a_ring_of_three_shards_a_confirmed_order_goes_its_way_and_comes_back() {
+    all_the_way(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn moves_are_made_over_http_and_by_the_tool() {
+    let cluster = open(1).await;
+    let admin = cluster.address("admin-1").to_owned();
+    let made = order(&mut cluster.shop(1), "ana", &[("fig", 2)]).await.unwrap();
+    confirm(&mut cluster.admin(1), ending(&made)).await.unwrap();
+    let at = format!("/v1/clients/ana/orders/{}", made.oid);
+    let post = |word: &str, body: &Value| http(&admin, &format!("POST {at}/{word}"), &[], body);
+    let early = post("send", &json!({}));
+    assert_eq!((early.status, &early.json()["reason"]), (409, &json!("ORDER_WRONG_STATE")), "{early:?}");
+    for (word, state) in [("pay", "paid"), ("pack", "packed"), ("send", "sent")] {
+        let moved = post(word, &json!({}));
+        assert_eq!((moved.status, &moved.json()["state"]), (200, &json!(state)), "{moved:?}");
+    }
+    let missing = post("return", &json!({ "restock": true }));
+    assert_eq!((missing.status, &missing.json()["field"]), (400, &json!("reason")), "{missing:?}");
+    let shelf = told(&cluster, &["--json", "admin", "get-product", "fig"], 0);
+    let shelf: Value = serde_json::from_str(&shelf).unwrap();
+    assert_eq!((&shelf["stock"]["sold"], &shelf["stock"]["held"]), (&json!(2), &json!(0)), "{shelf}");
+    let why = ["--reason", "eaten by ants"];
+    let back = told(&cluster, &[&["admin", "devolverPedido", "ana", &made.oid][..], &why].concat(), 0);
+    assert!(back.contains("returned order") && back.contains("discarded by staff: eaten by ants"), "{back}");
+    let refunded = told(&cluster, &[&["admin", "reembolsarPedido", "ana", &made.oid][..], &why].concat(), 0);
+    assert!(refunded.contains("refunded order"), "{refunded}");
+    let late = told(&cluster, &["admin", "pagarPedido", "ana", &made.oid], 1);
+    assert!(late.contains("is refunded; for this it must be confirmed"), "{late}");
+    assert_eq!(stock(&cluster, "fig").await, (998, 0), "written off");
     cluster.assert_audited().await;
 }

@@ -9,6 +9,7 @@ mod endpoints;
 mod fixture;
 mod gone;
 mod order_changes;
+mod order_moves;
 mod orders;
 mod products;
 mod services;

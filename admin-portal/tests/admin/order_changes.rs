@@ -390,7 +390,7 @@ async fn an_order_as_large_as_a_record_is_refused_a_note_and_a_full_one_is_not()
     };
     let stocked = |available: i64| {
         let (initial, held, open_orders) = (available + 1, 1, 1);
-        write(&StockRecord { initial, adjusted: 0, available, held, open_orders })
+        write(&StockRecord { initial, adjusted: 0, available, held, sold: 0, open_orders })
     };
     for (bytes, is_full) in [(512 * 1024 - 1_400, false), (512 * 1024, true)] {
         let stock_at = key::stock(&Pid::parse("pid", "a").unwrap());

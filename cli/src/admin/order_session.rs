@@ -5,7 +5,7 @@ use portal::error::Error;
 use proto::portal::{OrderState, StaffListOrdersRequest};
 
 use super::order_view;
-use super::orders::{self, Meant};
+use super::orders::{self, Meant, Move};
 use super::paging::Part;
 use crate::failure::{Failure, Reader, sentence_of};
 use crate::reach::portals::Portals;
@@ -75,6 +75,14 @@ impl Orders<'_> {
                 ("changed ", order, merged(&given))
             }
             Admin::ConfirmOrder => ("confirmed ", orders::confirm(self.portals, meant).await?, None),
+            Admin::PayOrder => ("paid ", orders::advance(self.portals, meant, Move::Pay).await?, None),
+            Admin::PackOrder => ("packed ", orders::advance(self.portals, meant, Move::Pack).await?, None),
+            Admin::SendOrder => ("sent ", orders::advance(self.portals, meant, Move::Send).await?, None),
+            Admin::ReturnOrder => {
+                let restock = call.has("--restock");
+                ("returned ", orders::take_back(self.portals, meant, restock).await?, None)
+            }
+            Admin::RefundOrder => ("refunded ", orders::refund(self.portals, meant).await?, None),
             _ => ("cancelled ", orders::cancel(self.portals, meant).await?, None),
         };
         self.ids.add(Kind::Oid, &order.oid);
@@ -83,11 +91,13 @@ impl Orders<'_> {
 
     /// Why: as the command says, or a person who is asked.
     async fn reason(&self, call: &Call<Admin>, by: &str) -> Result<String, Failure> {
-        let accepted = |reason: &str| match StaffReason::parse(reason, by) {
-            Ok(_) => Ok(reason.to_owned()),
-            Err(error) => Err(sentence_of(&error)),
+        let needs_none = matches!(call.verb.operation, Admin::PayOrder | Admin::PackOrder | Admin::SendOrder);
+        let accepted = |reason: &str| {
+            let parse = if needs_none { StaffReason::maybe } else { StaffReason::parse };
+            parse(reason, by).map(|_| reason.to_owned()).map_err(|error| sentence_of(&error))
         };
         match (call.get("--reason"), self.asker) {
+            (None, _) if needs_none => accepted("").map_err(Failure::usage),
             (Some(reason), _) => accepted(reason).map_err(Failure::usage),
             (None, Some(asker)) => asker.ask_until("why, for the client and for other staff", accepted).await,
             (None, None) => Err(Failure::usage("the reason is missing")
@@ -119,6 +129,9 @@ fn for_staff(failure: Failure) -> Failure {
         Some(Error::NotYours { .. }) => failure.next("list-orders shows each order with its client"),
         Some(Error::NotOpen { .. }) => {
             failure.next("nothing was changed; get-order shows the order, and what staff did to it")
+        }
+        Some(Error::WrongState { .. }) => {
+            failure.next("nothing was changed; help lists the moves, get-order shows what was done so far")
         }
         Some(Error::Gone { .. }) => {
             failure.next("nothing was changed; the orders of a removed client are as they stay: get-order")

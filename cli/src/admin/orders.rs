@@ -1,11 +1,14 @@
 //! The calls about orders, as staff make them for the clients.
 
-use admin_portal::operations::{CancelOrder, ConfirmOrder, GetOrder, ListOrders, ModifyOrder};
+use admin_portal::operations::{
+    CancelOrder, ConfirmOrder, GetOrder, ListOrders, ModifyOrder, PackOrder, PayOrder, RefundOrder,
+    ReturnOrder, SendOrder,
+};
 use portal::operation::Operation;
 use portal::transport::calling::over_grpc;
 use proto::portal::{
     LineChange, Order, RequestId, StaffGetOrderRequest, StaffListOrdersRequest, StaffModifyOrderRequest,
-    StaffOrderRequest, StaffOrderSummary,
+    StaffMoveRequest, StaffOrderRequest, StaffOrderSummary, StaffReturnRequest,
 };
 
 use super::paging::{Listing, Part, gather};
@@ -105,6 +108,51 @@ pub async fn confirm(portals: &Portals, meant: Meant<'_>) -> Result<Order, Failu
 pub async fn cancel(portals: &Portals, meant: Meant<'_>) -> Result<Order, Failure> {
     let (request, message) = ending(meant);
     ask::<CancelOrder>(portals, Call::write(&request), message).await
+}
+
+/// Moves a confirmed order on: paid, packed or sent.
+///
+/// # Errors
+/// As [`modify`].
+pub async fn advance(portals: &Portals, meant: Meant<'_>, of: Move) -> Result<Order, Failure> {
+    let (request, StaffOrderRequest { cid, oid, reason, by, if_match, request: asked }) = ending(meant);
+    let message = StaffMoveRequest { cid, oid, reason, by, if_match, request: asked };
+    let call = Call::write(&request);
+    match of {
+        Move::Pay => ask::<PayOrder>(portals, call, message).await,
+        Move::Pack => ask::<PackOrder>(portals, call, message).await,
+        Move::Send => ask::<SendOrder>(portals, call, message).await,
+    }
+}
+
+/// A move that needs no reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Move {
+    /// Paid.
+    Pay,
+    /// Packed.
+    Pack,
+    /// Sent.
+    Send,
+}
+
+/// Takes a sent order back.
+///
+/// # Errors
+/// As [`modify`].
+pub async fn take_back(portals: &Portals, meant: Meant<'_>, restock: bool) -> Result<Order, Failure> {
+    let (request, StaffOrderRequest { cid, oid, reason, by, if_match, request: asked }) = ending(meant);
+    let message = StaffReturnRequest { cid, oid, reason, by, restock, if_match, request: asked };
+    ask::<ReturnOrder>(portals, Call::write(&request), message).await
+}
+
+/// Notes that the money of an order went back.
+///
+/// # Errors
+/// As [`modify`].
+pub async fn refund(portals: &Portals, meant: Meant<'_>) -> Result<Order, Failure> {
+    let (request, message) = ending(meant);
+    ask::<RefundOrder>(portals, Call::write(&request), message).await
 }
 
 fn ending(meant: Meant<'_>) -> (RequestId, StaffOrderRequest) {

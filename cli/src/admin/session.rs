@@ -269,7 +269,12 @@ impl AdminSession {
             | Admin::GetOrder
             | Admin::ModifyOrder
             | Admin::ConfirmOrder
-            | Admin::CancelOrder => {
+            | Admin::CancelOrder
+            | Admin::PayOrder
+            | Admin::PackOrder
+            | Admin::SendOrder
+            | Admin::ReturnOrder
+            | Admin::RefundOrder => {
                 let asker = self.asker.as_ref();
                 Orders { portals: &self.portals, ids: &self.ids, asker }.act(call).await?
             }

@@ -78,9 +78,6 @@ fn of_verb<O>(
     kind.map_or_else(Vec::new, |kind| of_kind(menu, kind, ids, word))
 }
 
-/// The states of orders, as `--state` names them.
-const STATES: [&str; 3] = ["open", "confirmed", "cancelled"];
-
 /// How many words by place stand before the cursor.
 fn place<O>(verb: &'static Verb<O>, before: &[&str]) -> usize {
     let (mut place, mut value_follows) = (0, false);
@@ -99,8 +96,8 @@ fn of_kind<O>(menu: &'static Menu<O>, kind: Kind, ids: &Ids, word: &str) -> Vec<
         return verbs(menu, word);
     }
     if kind == Kind::State {
-        let states = STATES.iter().filter(|state| state.starts_with(word));
-        let of = |state: &&str| Candidate { value: (*state).to_owned(), about: String::new(), ends: true };
+        let states = proto::json::state::words().into_iter().filter(|state| state.starts_with(word));
+        let of = |state: &str| Candidate { value: state.to_owned(), about: String::new(), ends: true };
         return states.map(of).collect();
     }
     // Whoever completes a product types `=3` as the usage says: the hint shows it, completion does not add to it.
@@ -222,7 +219,7 @@ mod tests {
         assert_eq!(values(&shop::MENU, &ids, "listarPedidos; cancelarP"), ["cancelarPedido"]);
         assert_eq!(values(&admin::MENU, &ids, "delete-client ana --c"), ["--cascade"]);
         assert_eq!(values(&admin::MENU, &ids, "help adj"), ["adjust-stock"]);
-        assert_eq!(values(&admin::MENU, &ids, "list-orders --state "), ["open", "confirmed", "cancelled"]);
+        assert_eq!(values(&admin::MENU, &ids, "list-orders --state p"), ["paid", "packed"]);
         assert_eq!(values(&admin::MENU, &ids, "listarPedidos --state co"), ["confirmed"]);
         assert_eq!(values(&admin::MENU, &ids, "cancel-order ana "), ["o1", "o2"]);
         assert_eq!(values(&admin::MENU, &ids, "modify-order ana o1 ba"), ["banana", "batata"]);

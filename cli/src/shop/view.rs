@@ -80,7 +80,8 @@ pub fn order(what: &str, order: &Order) -> Answer {
 fn by_staff(note: &StaffNote) -> String {
     let StaffNote { did, reason, by, at_ms } = note;
     let who = if by.is_empty() { "staff".to_owned() } else { format!("staff ({})", in_line(by)) };
-    format!("{} {did} by {who}: {}", moment::shown(*at_ms), in_line(reason))
+    let why = if reason.is_empty() { String::new() } else { format!(": {}", in_line(reason)) };
+    format!("{} {did} by {who}{why}", moment::shown(*at_ms))
 }
 
 /// Products that a command names more than once: their quantities are added, which whoever meant something else must

@@ -1,6 +1,6 @@
 //! The administrators' commands, one row each: names, words, help and an example that works.
 
-use super::shared::{self, BY, IF_LEFT, IF_MATCH, LIMIT, NEW, REASON, REQUEST, after};
+use super::shared::{self, BY, IF_LEFT, IF_MATCH, LIMIT, NEW, REASON, REQUEST, WORD, after};
 use super::spec::{Arg, Flag, Kind, Menu, Verb, many, maybe, one, switch, with};
 
 /// What each does.
@@ -23,6 +23,11 @@ pub enum Admin {
     ModifyOrder,
     ConfirmOrder,
     CancelOrder,
+    PayOrder,
+    PackOrder,
+    SendOrder,
+    ReturnOrder,
+    RefundOrder,
     Portal,
     Help,
     Exit,
@@ -36,7 +41,21 @@ const ORDER: [Arg; 2] = [one("CID", Kind::Cid), one("OID", Kind::Oid)];
 /// What goes with each change of an order.
 const OF_CHANGE: [Flag; 4] = [REASON, BY, IF_MATCH, REQUEST];
 
-static VERBS: [Verb<Admin>; 19] = [
+/// What goes with each move of a confirmed order that needs no reason.
+const OF_MOVE: [Flag; 4] = [WORD, BY, IF_MATCH, REQUEST];
+
+/// A move of a confirmed order that needs no reason.
+const fn moving(
+    operation: Admin,
+    name: &'static str,
+    aliases: &'static [&'static str],
+    about: &'static str,
+    example: &'static str,
+) -> Verb<Admin> {
+    Verb { operation, name, aliases, args: &ORDER, flags: &OF_MOVE, about, example }
+}
+
+static VERBS: [Verb<Admin>; 24] = [
     Verb {
         operation: Admin::InsertClient,
         name: "insert-client",
@@ -142,7 +161,12 @@ static VERBS: [Verb<Admin>; 19] = [
         aliases: &["listarPedidos", "orders"],
         args: &[maybe("CID", Kind::Cid)],
         flags: &[
-            with("--state", "STATE", Kind::State, "only open, confirmed or cancelled ones"),
+            with(
+                "--state",
+                "STATE",
+                Kind::State,
+                "only those in this state: open, confirmed, cancelled, paid, packed, sent, returned, refunded",
+            ),
             with("--product", "PID", Kind::Pid, "only those with a line of this product"),
             with(
                 "--since",
@@ -197,6 +221,51 @@ static VERBS: [Verb<Admin>; 19] = [
         flags: &OF_CHANGE,
         about: "cancels a client's open order and puts its stock back; the client sees the reason",
         example: "cancel-order maria-silva 0193 --reason 'asked for by telephone' --by joana",
+    },
+    moving(
+        Admin::PayOrder,
+        "pay-order",
+        &["pagarPedido"],
+        "notes that a confirmed order is paid",
+        "pay-order maria-silva 0193 --by joana",
+    ),
+    moving(
+        Admin::PackOrder,
+        "pack-order",
+        &["embalarPedido"],
+        "notes that a paid order is packed",
+        "pack-order maria-silva 0193",
+    ),
+    moving(
+        Admin::SendOrder,
+        "send-order",
+        &["enviarPedido"],
+        "notes that a packed order has left: what it held is sold",
+        "send-order maria-silva 0193 --reason 'by motorcycle'",
+    ),
+    Verb {
+        operation: Admin::ReturnOrder,
+        name: "return-order",
+        aliases: &["devolverPedido"],
+        args: &ORDER,
+        flags: &[
+            switch("--restock", "its goods are sold again; else they are written off"),
+            REASON,
+            BY,
+            IF_MATCH,
+            REQUEST,
+        ],
+        about: "notes that a sent order came back; the client sees the reason",
+        example: "return-order maria-silva 0193 --restock --reason 'nobody was at home'",
+    },
+    Verb {
+        operation: Admin::RefundOrder,
+        name: "refund-order",
+        aliases: &["reembolsarPedido"],
+        args: &ORDER,
+        flags: &OF_CHANGE,
+        about: "notes that the money of a paid, packed or returned order went back, and lets go what it held",
+        example: "refund-order maria-silva 0193 --reason 'paid twice' --by joana",
     },
     shared::portal(Admin::Portal),
     shared::help(Admin::Help, "help insert-client"),

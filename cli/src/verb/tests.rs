@@ -66,6 +66,11 @@ fn the_names_of_the_specification_are_known() {
         "modificarPedido",
         "confirmarPedido",
         "cancelarPedido",
+        "pagarPedido",
+        "embalarPedido",
+        "enviarPedido",
+        "devolverPedido",
+        "reembolsarPedido",
         "sair",
     ] {
         assert!(admin::MENU.find(name).is_some(), "{name}");
@@ -124,7 +129,7 @@ fn wrong_lines_are_explained() {
     refused(&admin::MENU, "delete-client a --cascade=yes", "--cascade takes no value");
     refused(&shop::MENU, "list-orders --cid a --cid b", "given twice");
     refused(&admin::MENU, "insert-client ana a=1 --new a --new a", "given twice");
-    refused(&admin::MENU, "list-orders --state paid", "must be one of open, confirmed, cancelled");
+    refused(&admin::MENU, "list-orders --state lost", "must be one of open, confirmed, cancelled, paid");
     refused(&admin::MENU, "list-orders --since yesterday", "a time: 2026-11-29");
     refused(&admin::MENU, "list-orders ana bia", "one word too many");
     refused(&admin::MENU, "cancel-order ana", "OID is missing");

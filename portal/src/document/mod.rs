@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod order;
+pub mod order_move;
 pub mod product;
 pub mod staff_note;
 pub mod stock;

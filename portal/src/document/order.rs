@@ -6,7 +6,8 @@
 //! An order that staff changed has a member more, `"staff":[…]`, with the last of their notes ([`super::staff_note`]).
 //!
 //! Price and description of a line are those of the moment when the line was added. Lines keep the order in which
-//! they were added. A state never goes back: open → confirmed or open → cancelled.
+//! they were added. A state never goes back: open → confirmed or open → cancelled, and from confirmed on by the table of
+//! [`super::order_move`].
 
 use serde::{Deserialize, Serialize};
 
@@ -30,9 +31,31 @@ pub enum Phase {
     Confirmed,
     /// Its stock went back.
     Cancelled,
+    /// Confirmed, and the client has paid.
+    Paid,
+    /// Its goods are packed; it still holds them.
+    Packed,
+    /// Its goods have left: they are sold.
+    Sent,
+    /// Its goods came back.
+    Returned,
+    /// The client got the money back.
+    Refunded,
 }
 
 impl Phase {
+    /// All of them.
+    pub const ALL: [Phase; 8] = [
+        Phase::Open,
+        Phase::Confirmed,
+        Phase::Cancelled,
+        Phase::Paid,
+        Phase::Packed,
+        Phase::Sent,
+        Phase::Returned,
+        Phase::Refunded,
+    ];
+
     /// The word in records and errors.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -40,17 +63,24 @@ impl Phase {
             Phase::Open => "open",
             Phase::Confirmed => "confirmed",
             Phase::Cancelled => "cancelled",
+            Phase::Paid => "paid",
+            Phase::Packed => "packed",
+            Phase::Sent => "sent",
+            Phase::Returned => "returned",
+            Phase::Refunded => "refunded",
         }
     }
 
-    /// The JSON value, for a guard.
+    /// Whether the units of its lines are held: neither for sale nor sold.
     #[must_use]
-    pub const fn json(self) -> &'static str {
-        match self {
-            Phase::Open => "\"open\"",
-            Phase::Confirmed => "\"confirmed\"",
-            Phase::Cancelled => "\"cancelled\"",
-        }
+    pub const fn holds(self) -> bool {
+        matches!(self, Phase::Open | Phase::Confirmed | Phase::Paid | Phase::Packed)
+    }
+
+    /// Whether the units of its lines are sold.
+    #[must_use]
+    pub const fn has_sold(self) -> bool {
+        matches!(self, Phase::Sent)
     }
 
     /// As it is shown.
@@ -60,6 +90,11 @@ impl Phase {
             Phase::Open => OrderState::Open,
             Phase::Confirmed => OrderState::Confirmed,
             Phase::Cancelled => OrderState::Cancelled,
+            Phase::Paid => OrderState::Paid,
+            Phase::Packed => OrderState::Packed,
+            Phase::Sent => OrderState::Sent,
+            Phase::Returned => OrderState::Returned,
+            Phase::Refunded => OrderState::Refunded,
         }
     }
 }

@@ -25,6 +25,18 @@ pub enum Did {
     Confirmed,
     /// The order was cancelled.
     Cancelled,
+    /// It was paid.
+    Paid,
+    /// It was packed.
+    Packed,
+    /// It was sent.
+    Sent,
+    /// It came back, and its goods are sold again.
+    Returned,
+    /// It came back, and its goods are of no use any more.
+    Discarded,
+    /// The client got the money back.
+    Refunded,
 }
 
 impl Did {
@@ -35,6 +47,12 @@ impl Did {
             Did::Modified => "modified",
             Did::Confirmed => "confirmed",
             Did::Cancelled => "cancelled",
+            Did::Paid => "paid",
+            Did::Packed => "packed",
+            Did::Sent => "sent",
+            Did::Returned => "returned",
+            Did::Discarded => "discarded",
+            Did::Refunded => "refunded",
         }
     }
 }
@@ -45,7 +63,8 @@ impl Did {
 pub struct StaffNote {
     /// What was done.
     pub did: Did,
-    /// Why, in staff's words.
+    /// Why, in staff's words; empty only for what needs none: paid, packed, sent.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// Who did it, as the request said; empty: it did not say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -76,11 +95,19 @@ impl StaffReason {
     /// # Errors
     /// INVALID_ARGUMENT: there is no reason, one of both is too long, or has a control character.
     pub fn parse(reason: &str, by: &str) -> Result<StaffReason, Error> {
-        let (reason, by) = (reason.trim(), by.trim());
-        if reason.is_empty() {
+        if reason.trim().is_empty() {
             let why = "is empty; say in a few words why, for the client and for other staff";
             return Err(Error::invalid("reason", why));
         }
+        StaffReason::maybe(reason, by)
+    }
+
+    /// As [`StaffReason::parse`], for what needs no reason: it may be empty.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT: one of both is too long, or has a control character.
+    pub fn maybe(reason: &str, by: &str) -> Result<StaffReason, Error> {
+        let (reason, by) = (reason.trim(), by.trim());
         for (field, text, most) in
             [("reason", reason, STAFF_REASON_BYTES_MAX), ("by", by, STAFF_NAME_BYTES_MAX)]
         {
@@ -118,7 +145,9 @@ mod tests {
             String::from_utf8_lossy(&write(&nobody)),
             r#"{"did":"modified","reason":"damaged","at_ms":7}"#
         );
-        for note in [note, nobody] {
+        let sent = StaffReason::maybe(" ", "").expect("none is needed").note(Did::Sent, 7);
+        assert_eq!(String::from_utf8_lossy(&write(&sent)), r#"{"did":"sent","at_ms":7}"#);
+        for note in [note, nobody, sent] {
             assert_eq!(serde_json::from_slice::<StaffNote>(&write(&note)).expect("a note"), note);
         }
     }

@@ -31,7 +31,7 @@ fn maria() -> Client {
 }
 
 fn product(pid: &str, description: &str, price: &str) -> Product {
-    let stock = Stock { initial: 1_200, adjusted: -3, available: 1_175, held: 22, etag: 991_827 };
+    let stock = Stock { initial: 1_200, adjusted: -3, available: 1_175, held: 20, etag: 991_827, sold: 2 };
     Product {
         pid: pid.into(),
         description: description.into(),
