@@ -1,15 +1,16 @@
 //! DeleteProduct. Open orders hold a product; with cascade it is taken out of them first.
 //!
-//! Confirmed orders hold stock for good, and the law `initial + adjusted = available + held` is audited for every stock
-//! record. So while confirmed orders hold some of the product, its stock record stays when the product goes, with
-//! nothing available (the rest is adjusted away); otherwise it goes too.
+//! Orders hold stock until it is sent, and have sold it then; the law `initial + adjusted = available + held + sold` is audited for
+//! every stock record. So while orders hold or have sold some of the product, its stock record stays when the product goes,
+//! with nothing available (the rest is adjusted away); otherwise it goes too. Stocks of earlier versions have no `sold`, so that the
+//! deletion guards the version of the stock, which was seen.
 //!
 //! A cascade: (1) state closing, from when on no order takes more of it; (2) its line is taken out of every open order,
 //! in batches; (3) the record is deleted, guarded by `open_orders` = 0. As in `delete_client`.
 
 use portal::attempt::{Attempts, Request, shown};
 use portal::document::product::ProductRecord;
-use portal::document::stock::{ADJUSTED, AVAILABLE, HELD, StockRecord};
+use portal::document::stock::{ADJUSTED, AVAILABLE, StockRecord};
 use portal::document::{OPEN_ORDERS, STATE, State};
 use portal::error::Kind;
 use portal::id::Pid;
@@ -22,8 +23,8 @@ use store_client::now_ms;
 use crate::holders::{self, Changed};
 use crate::products::{guard_match, refused};
 
-/// What is left of a stock when its product goes, and the version that was seen.
-struct Remains {
+/// The stock of a product that is to go, and its version.
+struct Seen {
     stock: StockRecord,
     offset: u64,
 }
@@ -41,9 +42,9 @@ pub(crate) async fn delete_product(
         changed = holders::remove_all(portal, &pid).await?;
     }
     let mut attempts = Attempts::new(portal, request);
-    let mut remains = None;
     loop {
-        let answer = attempts.send(deletion(&pid, &input, remains.as_ref())).await?;
+        let seen = look(portal, &pid).await?;
+        let answer = attempts.send(deletion(&pid, &input, seen.as_ref())).await?;
         if answer.success {
             return Ok(changed.deleted(document(&pid, &answer)?, continued));
         }
@@ -62,12 +63,18 @@ pub(crate) async fn delete_product(
             let more = stock.open_orders.unsigned_abs().saturating_sub(by.len() as u64);
             return Err(Error::Held { kind: Kind::Product, id: pid.to_string(), by, more });
         }
-        remains = (stock.held > 0).then(|| Remains { stock, offset: record.offset() });
         attempts.again(&answer).await?;
     }
 }
 
-fn deletion(pid: &Pid, input: &DeleteProductRequest, remains: Option<&Remains>) -> Txn {
+/// The stock as it is; `None`: there is none.
+async fn look(portal: &Portal, pid: &Pid) -> Result<Option<Seen>, Error> {
+    let at = key::stock(pid);
+    let Some(record) = portal.read_through(&at).await?.record else { return Ok(None) };
+    Ok(Some(Seen { stock: StockRecord::read(&at, &record)?, offset: record.offset() }))
+}
+
+fn deletion(pid: &Pid, input: &DeleteProductRequest, seen: Option<&Seen>) -> Txn {
     let (at, stock, now) = (key::product(pid), key::stock(pid), now_ms());
     let txn = if input.cascade {
         // A closed record is of another version than the administrator saw.
@@ -76,17 +83,17 @@ fn deletion(pid: &Pid, input: &DeleteProductRequest, remains: Option<&Remains>) 
         guard_match(Txn::new(), pid, input.if_match)
     };
     let txn = txn.guard_json(stock.clone(), OPEN_ORDERS, "0");
-    let Some(Remains { stock: seen, offset }) = remains else {
-        return txn
-            .guard_json(stock.clone(), HELD, "0")
-            .delete(at)
-            .returning_before()
-            .delete(stock)
-            .returning_before();
+    let (offset, seen) = match seen {
+        Some(Seen { stock, offset }) => (*offset, *stock),
+        // There is no stock, hence no product: the guards say so.
+        None => return txn.get(stock),
     };
+    let txn = txn.guard_offset(stock.clone(), offset);
+    if seen.held == 0 && seen.sold == 0 {
+        return txn.delete(at).returning_before().delete(stock).returning_before();
+    }
     // The stock is shown as it was before: it is read first.
-    txn.guard_offset(stock.clone(), *offset)
-        .delete(at)
+    txn.delete(at)
         .returning_before()
         .get(stock.clone())
         .add(stock.clone(), now, ADJUSTED, -seen.available, None)

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!   service ──► clients · products · stock        one transaction each (`portal::attempt`)
+//!          ├──► orders                              read: listed, shown
+//!          ├──► order_changes                       one transaction each (`portal::order_change`, `portal::order_move`)
 //!          └──► delete_client · delete_product ──► holders: the open orders in the way, listed or worked off
 //! ```
 //!
@@ -10,7 +12,8 @@
 //! request. A repeated request id changes nothing twice. A deletion that is refused lists what holds the document. Stock
 //! moves inside the log's order, and never below zero.
 //!
-//! Leaves out: documents, cache, errors, start and stop (the crate `portal`); orders (`client-portal`); proofs of
+//! Leaves out: documents, cache, errors, start and stop (the crate `portal`); orders as their clients make them
+//! (`client-portal`); proofs of
 //! administrators: every caller that reaches the port is one.
 
 mod clients;
@@ -18,6 +21,8 @@ mod delete_client;
 mod delete_product;
 mod holders;
 pub mod operations;
+mod order_changes;
+mod orders;
 mod products;
 mod service;
 mod stock;

@@ -1,15 +1,18 @@
 //! The list of the administrators' operations: each with its place in every transport.
 
+use portal::document::order_move::Move;
 use portal::operation::{Effect, Operation, Registered};
-use portal::transport::resource::{CASCADE, Method, PREFIXED_PAGE, Resource};
+use portal::transport::resource::{CASCADE, Method, ORDERS_PAGE, PREFIXED_PAGE, Resource};
 use portal::{Error, Portal};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
     GetProductRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse, ListProductsResponse,
-    ListRequest, Product, RequestId, UpdateClientRequest, UpdateProductRequest,
+    ListRequest, Order, Product, RequestId, StaffGetOrderRequest, StaffListOrdersRequest,
+    StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest,
+    StaffReturnRequest, UpdateClientRequest, UpdateProductRequest,
 };
 
-use crate::{clients, delete_client, delete_product, products, stock};
+use crate::{clients, delete_client, delete_product, order_changes, orders, products, stock};
 
 /// All of them.
 pub const ALL: &[Registered] = &[
@@ -24,6 +27,16 @@ pub const ALL: &[Registered] = &[
     Registered::of::<ListProducts>(),
     Registered::of::<DeleteProduct>(),
     Registered::of::<AdjustStock>(),
+    Registered::of::<ListOrders>(),
+    Registered::of::<GetOrder>(),
+    Registered::of::<ModifyOrder>(),
+    Registered::of::<ConfirmOrder>(),
+    Registered::of::<CancelOrder>(),
+    Registered::of::<PayOrder>(),
+    Registered::of::<PackOrder>(),
+    Registered::of::<SendOrder>(),
+    Registered::of::<ReturnOrder>(),
+    Registered::of::<RefundOrder>(),
 ];
 
 /// InsertClient.
@@ -263,5 +276,237 @@ impl Operation for AdjustStock {
 
     async fn run(portal: &Portal, request: AdjustStockRequest) -> Result<Product, Error> {
         stock::adjust_stock(portal, request).await
+    }
+}
+
+/// ListOrders.
+#[derive(Debug)]
+pub struct ListOrders;
+
+impl Operation for ListOrders {
+    const NAME: &'static str = "ListOrders";
+    const EFFECT: Effect = Effect::Reads;
+    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/orders").with(ORDERS_PAGE);
+    type Request = StaffListOrdersRequest;
+    type Response = StaffListOrdersResponse;
+
+    async fn run(portal: &Portal, request: StaffListOrdersRequest) -> Result<StaffListOrdersResponse, Error> {
+        orders::list_orders(portal, &request).await
+    }
+}
+
+/// GetOrder.
+#[derive(Debug)]
+pub struct GetOrder;
+
+impl Operation for GetOrder {
+    const NAME: &'static str = "GetOrder";
+    const EFFECT: Effect = Effect::Reads;
+    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/clients/{cid}/orders/{oid}");
+    type Request = StaffGetOrderRequest;
+    type Response = Order;
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffGetOrderRequest) -> Result<Order, Error> {
+        orders::get_order(portal, &request).await
+    }
+}
+
+/// ModifyOrder.
+#[derive(Debug)]
+pub struct ModifyOrder;
+
+impl Operation for ModifyOrder {
+    const NAME: &'static str = "ModifyOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Patch, "/v1/clients/{cid}/orders/{oid}").matching();
+    type Request = StaffModifyOrderRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffModifyOrderRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffModifyOrderRequest) -> Result<Order, Error> {
+        order_changes::modify_order(portal, request).await
+    }
+}
+
+/// ConfirmOrder.
+#[derive(Debug)]
+pub struct ConfirmOrder;
+
+impl Operation for ConfirmOrder {
+    const NAME: &'static str = "ConfirmOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource =
+        Resource::new(Method::Post, "/v1/clients/{cid}/orders/{oid}/confirm").matching();
+    type Request = StaffOrderRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffOrderRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffOrderRequest) -> Result<Order, Error> {
+        order_changes::confirm_order(portal, request).await
+    }
+}
+
+/// CancelOrder.
+#[derive(Debug)]
+pub struct CancelOrder;
+
+impl Operation for CancelOrder {
+    const NAME: &'static str = "CancelOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource =
+        Resource::new(Method::Post, "/v1/clients/{cid}/orders/{oid}/cancel").matching();
+    type Request = StaffOrderRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffOrderRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffOrderRequest) -> Result<Order, Error> {
+        order_changes::cancel_order(portal, request).await
+    }
+}
+
+/// PayOrder.
+#[derive(Debug)]
+pub struct PayOrder;
+
+impl Operation for PayOrder {
+    const NAME: &'static str = "PayOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Post, "/v1/clients/{cid}/orders/{oid}/pay").matching();
+    type Request = StaffMoveRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffMoveRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffMoveRequest) -> Result<Order, Error> {
+        order_changes::move_order(portal, request, Move::Pay, "StaffPayOrder").await
+    }
+}
+
+/// PackOrder.
+#[derive(Debug)]
+pub struct PackOrder;
+
+impl Operation for PackOrder {
+    const NAME: &'static str = "PackOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Post, "/v1/clients/{cid}/orders/{oid}/pack").matching();
+    type Request = StaffMoveRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffMoveRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffMoveRequest) -> Result<Order, Error> {
+        order_changes::move_order(portal, request, Move::Pack, "StaffPackOrder").await
+    }
+}
+
+/// SendOrder.
+#[derive(Debug)]
+pub struct SendOrder;
+
+impl Operation for SendOrder {
+    const NAME: &'static str = "SendOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Post, "/v1/clients/{cid}/orders/{oid}/send").matching();
+    type Request = StaffMoveRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffMoveRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffMoveRequest) -> Result<Order, Error> {
+        order_changes::move_order(portal, request, Move::Send, "StaffSendOrder").await
+    }
+}
+
+/// ReturnOrder.
+#[derive(Debug)]
+pub struct ReturnOrder;
+
+impl Operation for ReturnOrder {
+    const NAME: &'static str = "ReturnOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource =
+        Resource::new(Method::Post, "/v1/clients/{cid}/orders/{oid}/return").matching();
+    type Request = StaffReturnRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffReturnRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffReturnRequest) -> Result<Order, Error> {
+        order_changes::return_order(portal, request).await
+    }
+}
+
+/// RefundOrder.
+#[derive(Debug)]
+pub struct RefundOrder;
+
+impl Operation for RefundOrder {
+    const NAME: &'static str = "RefundOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource =
+        Resource::new(Method::Post, "/v1/clients/{cid}/orders/{oid}/refund").matching();
+    type Request = StaffOrderRequest;
+    type Response = Order;
+
+    fn id(request: &mut StaffOrderRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    async fn run(portal: &Portal, request: StaffOrderRequest) -> Result<Order, Error> {
+        order_changes::refund_order(portal, request).await
     }
 }

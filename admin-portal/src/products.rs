@@ -30,9 +30,9 @@ pub(crate) async fn insert_product(
         pid => Pid::chosen("pid", pid)?,
     };
     let mut attempts = Attempts::new(portal, request);
-    let mut remains: Option<u64> = None;
+    let mut remains: Option<(StockRecord, u64)> = None;
     loop {
-        let answer = attempts.send(insertion(&pid, &data, quantity, remains)).await?;
+        let answer = attempts.send(insertion(&pid, &data, quantity, remains.as_ref())).await?;
         if answer.success {
             return answered(portal, &pid, &answer).await;
         }
@@ -40,26 +40,32 @@ pub(crate) async fn insert_product(
             return Err(Error::AlreadyExists { kind: Kind::Product, id: pid.to_string() });
         }
         attempts.again(&answer).await?;
-        remains = portal.read_through(&key::stock(&pid)).await?.record.map(|record| record.offset());
+        let stock_at = key::stock(&pid);
+        let record = portal.read_through(&stock_at).await?.record;
+        let read = |record: Record| Ok::<_, Error>((StockRecord::read(&stock_at, &record)?, record.offset()));
+        remains = record.map(read).transpose()?;
     }
 }
 
-/// `remains`: the stock that an earlier product of this PID left, because confirmed orders hold some of it.
-fn insertion(pid: &Pid, data: &ProductData, quantity: i64, remains: Option<u64>) -> Txn {
+/// `remains`: the stock that an earlier product of this PID left, because orders hold or have sold some of it, and its version. What
+/// came back since is among the quantity.
+fn insertion(pid: &Pid, data: &ProductData, quantity: i64, remains: Option<&(StockRecord, u64)>) -> Txn {
     let (at, stock, now) = (key::product(pid), key::stock(pid), now_ms());
     let product = write(&ProductRecord::new(data));
     let txn = Txn::new().guard_absent(at.clone());
     let txn = match remains {
         None => txn.guard_absent(stock.clone()),
-        Some(offset) => txn.guard_offset(stock.clone(), offset),
+        Some((_, offset)) => txn.guard_offset(stock.clone(), *offset),
     };
     let txn = txn.put(at, now, product).returning_after();
     match remains {
         None => txn.put(stock, now, write(&StockRecord::new(quantity))).returning_after(),
-        Some(_) => txn
-            .add(stock.clone(), now, ADJUSTED, quantity, None)
-            .add(stock, now, AVAILABLE, quantity, Some(0))
-            .returning_after(),
+        Some((seen, _)) => {
+            let difference = quantity - seen.available;
+            txn.add(stock.clone(), now, ADJUSTED, difference, None)
+                .add(stock, now, AVAILABLE, difference, Some(0))
+                .returning_after()
+        }
     }
 }
 

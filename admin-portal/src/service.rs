@@ -8,14 +8,17 @@ use proto::portal::admin_server::{Admin, AdminServer};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
     GetProductRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse, ListProductsResponse,
-    ListRequest, Product, UpdateClientRequest, UpdateProductRequest,
+    ListRequest, Order, Product, StaffGetOrderRequest, StaffListOrdersRequest, StaffListOrdersResponse,
+    StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest, StaffReturnRequest, UpdateClientRequest,
+    UpdateProductRequest,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::operations::{
-    AdjustStock, DeleteClient, DeleteProduct, GetClient, GetProduct, InsertClient, InsertProduct,
-    ListClients, ListProducts, UpdateClient, UpdateProduct,
+    AdjustStock, CancelOrder, ConfirmOrder, DeleteClient, DeleteProduct, GetClient, GetOrder, GetProduct,
+    InsertClient, InsertProduct, ListClients, ListOrders, ListProducts, ModifyOrder, PackOrder, PayOrder,
+    RefundOrder, ReturnOrder, SendOrder, UpdateClient, UpdateProduct,
 };
 
 /// The name of the gRPC service.
@@ -90,5 +93,51 @@ impl Admin for Service {
 
     async fn adjust_stock(&self, request: Request<AdjustStockRequest>) -> Result<Response<Product>, Status> {
         answered::<AdjustStock>(&self.0, request).await
+    }
+
+    async fn list_orders(
+        &self,
+        request: Request<StaffListOrdersRequest>,
+    ) -> Result<Response<StaffListOrdersResponse>, Status> {
+        answered::<ListOrders>(&self.0, request).await
+    }
+
+    async fn get_order(&self, request: Request<StaffGetOrderRequest>) -> Result<Response<Order>, Status> {
+        answered::<GetOrder>(&self.0, request).await
+    }
+
+    async fn modify_order(
+        &self,
+        request: Request<StaffModifyOrderRequest>,
+    ) -> Result<Response<Order>, Status> {
+        answered::<ModifyOrder>(&self.0, request).await
+    }
+
+    async fn confirm_order(&self, request: Request<StaffOrderRequest>) -> Result<Response<Order>, Status> {
+        answered::<ConfirmOrder>(&self.0, request).await
+    }
+
+    async fn cancel_order(&self, request: Request<StaffOrderRequest>) -> Result<Response<Order>, Status> {
+        answered::<CancelOrder>(&self.0, request).await
+    }
+
+    async fn pay_order(&self, request: Request<StaffMoveRequest>) -> Result<Response<Order>, Status> {
+        answered::<PayOrder>(&self.0, request).await
+    }
+
+    async fn pack_order(&self, request: Request<StaffMoveRequest>) -> Result<Response<Order>, Status> {
+        answered::<PackOrder>(&self.0, request).await
+    }
+
+    async fn send_order(&self, request: Request<StaffMoveRequest>) -> Result<Response<Order>, Status> {
+        answered::<SendOrder>(&self.0, request).await
+    }
+
+    async fn return_order(&self, request: Request<StaffReturnRequest>) -> Result<Response<Order>, Status> {
+        answered::<ReturnOrder>(&self.0, request).await
+    }
+
+    async fn refund_order(&self, request: Request<StaffOrderRequest>) -> Result<Response<Order>, Status> {
+        answered::<RefundOrder>(&self.0, request).await
     }
 }

@@ -1,10 +1,7 @@
-//! CancelOrder: puts the stock back, once. A second cancel succeeds and changes nothing; a confirmed order is refused.
-
-use std::collections::HashMap;
+//! CancelOrder, by the order's client.
 
 use portal::attempt::Request;
-use portal::document::order::Phase;
-use portal::order_write::OrderWrite;
+use portal::order_write::OrderChange;
 use portal::{Error, Portal};
 use proto::portal::{Order, OrderRequest};
 
@@ -12,16 +9,5 @@ pub(crate) async fn cancel_order(portal: &Portal, mut requested: OrderRequest) -
     let given = requested.request.take();
     let request = Request::new("CancelOrder", given, &requested)?;
     let named = portal.named(&requested.cid, &requested.oid).await?;
-    let accepts = &[Phase::Open, Phase::Cancelled];
-    let mut write = OrderWrite::changing(portal, named, request, accepts, 0).await?;
-    loop {
-        let txn = match write.known() {
-            None => write.change().ask(),
-            Some(known) if known.order.phase == Phase::Open => write.change().cancel(known)?,
-            Some(known) => write.change().leave(known),
-        };
-        if let Some(order) = write.send(txn, &HashMap::new()).await? {
-            return Ok(order);
-        }
-    }
+    portal.cancel_order(OrderChange { named, request, if_match: 0, staff: None }).await
 }

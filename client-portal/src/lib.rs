@@ -1,7 +1,7 @@
 //! The shoppers' portal: the gRPC service `feira.portal.v1.Shop`, one file a group of operations.
 //!
 //! ```text
-//!   service ──► create · modify · confirm · cancel   each one transaction (`portal::order_write`, `portal::change`)
+//!   service ──► create · modify · confirm · cancel   each one transaction (`portal::order_write`, `portal::order_change`)
 //!          └──► list · browse                        reads through the cache, lists past it
 //! ```
 //!

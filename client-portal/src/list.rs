@@ -1,7 +1,6 @@
 //! GetOrder and ListOrders: reads, through the cache and through a scan.
 
 use portal::document::order::OrderRecord;
-use portal::error::Kind;
 use portal::id::{Cid, Oid};
 use portal::page::{LeftOut, Page};
 use portal::{Error, Portal, key, page};
@@ -11,11 +10,7 @@ use store_client::Range;
 pub(crate) async fn get_order(portal: &Portal, requested: &GetOrderRequest) -> Result<Order, Error> {
     let named = portal.named(&requested.cid, &requested.oid).await?;
     portal.registered(&requested.cid).await?;
-    let at = key::order(&named.cid, &named.oid);
-    match portal.read_verifying_absence(&at).await?.record {
-        Some(record) => Ok(OrderRecord::read(&at, &record)?.shown(&named.cid, &named.oid, &record)),
-        None => Err(Error::NotFound { kind: Kind::Order, id: named.oid.to_string() }),
-    }
+    portal.order(&named).await
 }
 
 pub(crate) async fn list_orders(

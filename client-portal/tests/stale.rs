@@ -20,7 +20,7 @@ use portal::document::stock::StockRecord;
 use portal::document::write;
 use portal::error::Error;
 use portal::id::{Cid, Oid, Pid};
-use portal::order_write::{Named, OrderWrite, new_pids};
+use portal::order_write::{Named, OrderChange, OrderWrite, new_pids};
 use portal::session::SESSION_HEADER;
 use portal::{Portal, key};
 use proto::portal::{
@@ -101,7 +101,8 @@ async fn create(portal: &Portal, quantity: i64) -> Result<Order, Error> {
 async fn modify(portal: &Portal, order: &Order, quantity: i64) -> Result<Order, Error> {
     let lines = one(quantity);
     let named = portal.named(&order.cid, &order.oid).await?;
-    let mut write = OrderWrite::changing(portal, named, request(), &[Phase::Open], 0).await?;
+    let change = OrderChange { named, request: request(), if_match: 0, staff: None };
+    let mut write = OrderWrite::changing(portal, change, &[Phase::Open]).await?;
     loop {
         let txn = match write.known() {
             Some(known) => write.change().modify(known, &lines, &HashMap::new())?,

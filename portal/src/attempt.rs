@@ -295,7 +295,68 @@ pub fn shown<'a>(answer: &'a TxnResponse, key: &[u8]) -> Option<&'a Record> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::portal::{
+        LineChange, ModifyOrderRequest, OrderRequest, StaffModifyOrderRequest, StaffMoveRequest,
+        StaffOrderRequest, StaffReturnRequest,
+    };
     use proto::store::Touched;
+
+    /// The digest of an operation and its arguments, as it is stored.
+    fn digest(operation: &str, arguments: &impl Message) -> String {
+        let digest = Request::new(operation, None, arguments).expect("a request").digest;
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn staff() -> StaffOrderRequest {
+        StaffOrderRequest {
+            cid: "ana".to_owned(),
+            oid: "7k2vq9d4m0xhy3c8w5jb6nzt".to_owned(),
+            reason: "by telephone".to_owned(),
+            by: "joana".to_owned(),
+            if_match: 9,
+            request: None,
+        }
+    }
+
+    fn lines() -> Vec<LineChange> {
+        vec![LineChange { pid: "fig".to_owned(), quantity: 2 }]
+    }
+
+    /// Answers are remembered under these digests, also by stores of other versions. The staff's operations are others than the
+    /// client's, whose request ids they share.
+    #[test]
+    fn the_digests_of_changes_of_orders_are_frozen() {
+        let StaffOrderRequest { cid, oid, reason, by, if_match, .. } = staff();
+        let own = OrderRequest { cid: cid.clone(), oid: oid.clone(), request: None };
+        let modify = ModifyOrderRequest {
+            cid: cid.clone(),
+            oid: oid.clone(),
+            lines: lines(),
+            if_match,
+            request: None,
+        };
+        let staff_modify =
+            StaffModifyOrderRequest { cid, oid, lines: lines(), reason, by, if_match, request: None };
+        assert_eq!(digest("ModifyOrder", &modify), "f43de3dafc87e9308862833f082c4c7f");
+        assert_eq!(digest("ConfirmOrder", &own), "e1ca5007b09d5fdaa24beb5e8d38622e");
+        assert_eq!(digest("CancelOrder", &own), "9832d972ac837d73b3cfd6aef0c31681");
+        assert_eq!(digest("StaffModifyOrder", &staff_modify), "f6081cf318ef833a6b435cb0b7db34a4");
+        assert_eq!(digest("StaffConfirmOrder", &staff()), "8a1f56c93141b41209fb69d548514754");
+        assert_eq!(digest("StaffCancelOrder", &staff()), "07249d96f001fff817488e95a2a4f9f4");
+    }
+
+    #[test]
+    fn the_digests_of_moves_of_orders_are_frozen() {
+        let StaffOrderRequest { cid, oid, reason, by, if_match, .. } = staff();
+        let moving = StaffMoveRequest { cid, oid, reason, by, if_match, request: None };
+        let StaffOrderRequest { cid, oid, reason, by, if_match, .. } = staff();
+        let returning = StaffReturnRequest { cid, oid, reason, by, restock: true, if_match, request: None };
+        assert_eq!(digest("StaffPayOrder", &moving), "7e0e4ae1ca1415e57ca064af03d374b7");
+        assert_eq!(digest("StaffPackOrder", &moving), "062bb15d4c5c65732b0b3b6af842202e");
+        assert_eq!(digest("StaffSendOrder", &moving), "669c8f9fc332ba235c1f8454a7c93d59");
+        assert_eq!(digest("StaffReturnOrder", &returning), "75631532208c0f437e5788d53bc9c498");
+        assert_eq!(digest("StaffRefundOrder", &staff()), "30255122d770b8b6fe977102ef2ce2e9");
+    }
 
     /// A cache that took it for what was left would show a removed client for as long as no event drops it.
     #[test]

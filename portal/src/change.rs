@@ -7,7 +7,7 @@
 //!   operations  s/{PID}    available − n (not under 0), held + n, open_orders ± 1 when a line comes or goes
 //!               h/{PID}/…  put when a line comes, deleted when it goes or the order is no longer open
 //!               c/{CID}    open_orders ± 1 when the order is created, confirmed or cancelled
-//!               o/…        the whole order, answered back
+//!               o/…        the whole order, answered back; with a note if staff changed it
 //! ```
 //!
 //! Nothing guards the stock's version or the client's: a product that everybody buys, and a client with many tills,
@@ -24,13 +24,18 @@ use proto::store::{FailedGuard, Record, Txn, TxnResponse};
 
 use crate::document::client::ClientRecord;
 use crate::document::order::{HolderRecord, Line, OrderRecord, Phase};
+use crate::document::order_move::{Step, Units};
 use crate::document::product::{PRICE, ProductRecord};
-use crate::document::stock::{AVAILABLE, HELD, StockRecord};
+use crate::document::staff_note::{Did, StaffReason};
+use crate::document::stock::{ADJUSTED, AVAILABLE, HELD, SOLD, StockRecord};
 use crate::document::{OPEN_ORDERS, STATE, State, write};
 use crate::error::{Error, Full, Kind, Short};
 use crate::id::{Cid, Oid, Pid};
 use crate::key;
-use crate::limits::{LINE_QUANTITY_MAX, ORDER_BYTES_MAX, ORDER_LINES_MAX, REQUEST_LINES_MAX};
+use crate::limits::{
+    LINE_QUANTITY_MAX, ORDER_BYTES_MAX, ORDER_LINES_MAX, ORDER_RECORD_BYTES_MAX, REQUEST_LINES_MAX,
+    STAFF_NOTE_BYTES_MAX,
+};
 
 /// An offset that no record ever has: a guard on it fails and brings the record back.
 const NEVER: u64 = u64::MAX;
@@ -120,6 +125,8 @@ pub struct Change<'a> {
     cid: &'a Cid,
     oid: &'a Oid,
     timestamp_ms: i64,
+    /// Why staff make it; `None`: they do not.
+    staff: Option<&'a StaffReason>,
     txn: Txn,
 }
 
@@ -137,7 +144,19 @@ impl<'a> Change<'a> {
     #[must_use]
     pub fn by_client(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64) -> Change<'a> {
         let txn = Txn::new().guard_json(key::client(cid), STATE, State::Active.json());
-        Change { cid, oid, timestamp_ms, txn }
+        Change { cid, oid, timestamp_ms, staff: None, txn }
+    }
+
+    /// A change by staff for a client, who must be active; the order notes why.
+    #[must_use]
+    pub fn by_staff(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64, reason: &'a StaffReason) -> Change<'a> {
+        Change { staff: Some(reason), ..Change::by_client(cid, oid, timestamp_ms) }
+    }
+
+    /// A move of a confirmed order by staff, whose client may have been removed since.
+    #[must_use]
+    pub fn by_move(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64, reason: &'a StaffReason) -> Change<'a> {
+        Change { cid, oid, timestamp_ms, staff: Some(reason), txn: Txn::new() }
     }
 
     /// A change by a cascade, while `closing` (the key of the client or product that it deletes) is in that state: one
@@ -145,7 +164,8 @@ impl<'a> Change<'a> {
     #[must_use]
     pub fn by_cascade(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64, closing: Bytes) -> Change<'a> {
         let txn = Txn::new().guard_exists(key::client(cid));
-        Change { cid, oid, timestamp_ms, txn: txn.guard_json(closing, STATE, State::Closing.json()) }
+        let txn = txn.guard_json(closing, STATE, State::Closing.json());
+        Change { cid, oid, timestamp_ms, staff: None, txn }
     }
 
     /// A transaction that changes nothing: it fails and shows the order, unless the request was done before.
@@ -169,7 +189,7 @@ impl<'a> Change<'a> {
         self.txn = self.txn.guard_absent(key::order(self.cid, self.oid));
         self.count_open_order(1);
         let lines = self.lines(Vec::new(), requested, products)?;
-        self.finish(&OrderRecord::new(Phase::Open, lines))
+        self.finish(OrderRecord::new(Phase::Open, lines), None)
     }
 
     /// Sets the quantities asked for in an open order.
@@ -185,13 +205,13 @@ impl<'a> Change<'a> {
         assert_eq!(known.order.phase, Phase::Open, "only open orders are modified");
         self.guard(known);
         let lines = self.lines(known.order.lines.clone(), requested, products)?;
-        self.finish(&OrderRecord::new(Phase::Open, lines))
+        self.finish(known.order.with_lines(lines), Some(Did::Modified))
     }
 
     /// Freezes an open order: it holds its stock for good.
     ///
     /// # Errors
-    /// Never for an order that a portal made.
+    /// Never for an order that a portal made, but for one of earlier versions that has no room for the note of staff.
     pub fn confirm(mut self, known: &Known) -> Result<Txn, Error> {
         assert_eq!(known.order.phase, Phase::Open, "only open orders are confirmed");
         self.guard(known);
@@ -199,7 +219,7 @@ impl<'a> Change<'a> {
         for line in &known.order.lines {
             self.release(&Pid::stored("pid", &line.pid)?, 0);
         }
-        self.finish(&OrderRecord { phase: Phase::Confirmed, ..known.order.clone() })
+        self.finish(OrderRecord { phase: Phase::Confirmed, ..known.order.clone() }, Some(Did::Confirmed))
     }
 
     /// Refuses to confirm an order without lines: fails with [`Reason::WrongValue`] alone as long as it is the version
@@ -215,7 +235,7 @@ impl<'a> Change<'a> {
     /// Cancels an open order: its stock goes back.
     ///
     /// # Errors
-    /// Never for an order that a portal made.
+    /// As for [`Change::confirm`].
     pub fn cancel(mut self, known: &Known) -> Result<Txn, Error> {
         assert_eq!(known.order.phase, Phase::Open, "only open orders are cancelled");
         self.guard(known);
@@ -223,7 +243,31 @@ impl<'a> Change<'a> {
         for line in &known.order.lines {
             self.release(&Pid::stored("pid", &line.pid)?, line.quantity);
         }
-        self.finish(&OrderRecord { phase: Phase::Cancelled, ..known.order.clone() })
+        self.finish(OrderRecord { phase: Phase::Cancelled, ..known.order.clone() }, Some(Did::Cancelled))
+    }
+
+    /// Moves a confirmed order on.
+    ///
+    /// # Errors
+    /// As for [`Change::confirm`].
+    pub fn advance(mut self, known: &Known, step: Step) -> Result<Txn, Error> {
+        self.guard(known);
+        for line in &known.order.lines {
+            let stock = key::stock(&Pid::stored("pid", &line.pid)?);
+            // Where units come from is never below zero; of what is written off adjustments are.
+            let (from, to, by) = match step.units {
+                Units::Stay => break,
+                Units::Sell => (HELD, SOLD, line.quantity),
+                Units::Release => (HELD, AVAILABLE, line.quantity),
+                Units::Restock => (SOLD, AVAILABLE, line.quantity),
+                Units::WriteOff => (SOLD, ADJUSTED, -line.quantity),
+            };
+            let least = (step.units != Units::WriteOff).then_some(0);
+            self.txn = std::mem::take(&mut self.txn)
+                .add(stock.clone(), self.timestamp_ms, from, -line.quantity, Some(0))
+                .add(stock, self.timestamp_ms, to, by, least);
+        }
+        self.finish(OrderRecord { phase: step.to, ..known.order.clone() }, Some(step.did))
     }
 
     /// Nothing to do: the order stands as wanted already. Guards that, and answers with it.
@@ -319,19 +363,29 @@ impl<'a> Change<'a> {
             txn.add(stock, self.timestamp_ms, OPEN_ORDERS, -1, Some(0)).delete(key::holder(pid, self.oid));
     }
 
-    /// Puts the order as it is from now on. An open order is never larger than what one transaction can cancel.
-    fn finish(self, order: &OrderRecord) -> Result<Txn, Error> {
-        let bytes = order.to_bytes();
+    /// Puts the order as it is from now on, with the note of staff if they `did` it. An open order is never larger than what one
+    /// transaction can cancel, note and all.
+    fn finish(self, order: OrderRecord, did: Option<Did>) -> Result<Txn, Error> {
+        let is_open = order.phase == Phase::Open;
+        let most = if is_open { ORDER_RECORD_BYTES_MAX } else { DATA_BYTES_MAX };
+        let txn_most = if is_open { ORDER_BYTES_MAX } else { ORDER_BYTES_MAX + STAFF_NOTE_BYTES_MAX };
         let letting_go: usize = order.lines.iter().map(|line| 4 * (3 * line.pid.len() + PART_BYTES)).sum();
+        let note = self.staff.zip(did).map(|(reason, did)| reason.note(did, self.timestamp_ms));
+        let is_bounded = is_open || note.is_some();
+        let order = match note {
+            Some(note) => order.noting(note, most.min(txn_most.saturating_sub(letting_go))),
+            None => order,
+        };
+        let bytes = order.to_bytes();
         let over = |bytes: usize, most: usize| {
             (bytes > most).then_some(Full::Bytes { bytes: bytes as u64, most: most as u64 })
         };
         let too_many = order.lines.len() > ORDER_LINES_MAX;
         let full = too_many
             .then_some(Full::Lines(order.lines.len() as u64))
-            .or_else(|| over(bytes.len(), DATA_BYTES_MAX))
-            .or_else(|| over(letting_go + bytes.len(), ORDER_BYTES_MAX));
-        if let Some(full) = full.filter(|_| order.phase == Phase::Open) {
+            .or_else(|| over(bytes.len(), most))
+            .or_else(|| over(letting_go + bytes.len(), txn_most));
+        if let Some(full) = full.filter(|_| is_bounded) {
             return Err(Error::OrderFull { oid: self.oid.to_string(), full });
         }
         Ok(self.txn.put(key::order(self.cid, self.oid), self.timestamp_ms, bytes).returning_after())

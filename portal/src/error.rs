@@ -154,6 +154,16 @@ pub enum Error {
         /// Its state.
         state: String,
     },
+    /// The order is in a state from which this move does not lead on.
+    #[error("order {oid} is {state}; for this it must be {needs}")]
+    WrongState {
+        /// Which.
+        oid: String,
+        /// Its state.
+        state: String,
+        /// In which states it would do.
+        needs: String,
+    },
     /// The client or product is being deleted with its orders.
     #[error("{kind} {id} is being deleted (closing)")]
     Closing {
@@ -336,6 +346,7 @@ impl Error {
             Error::ShortStock { .. } => (Code::FailedPrecondition, "STOCK_SHORT"),
             Error::Held { .. } => (Code::FailedPrecondition, "HELD_BY_ORDERS"),
             Error::NotOpen { .. } => (Code::FailedPrecondition, "ORDER_NOT_OPEN"),
+            Error::WrongState { .. } => (Code::FailedPrecondition, "ORDER_WRONG_STATE"),
             Error::Closing { .. } => (Code::FailedPrecondition, "CLOSING"),
             Error::OrderFull { .. } => (Code::FailedPrecondition, "ORDER_FULL"),
             Error::OrderEmpty { .. } => (Code::FailedPrecondition, "ORDER_EMPTY"),
@@ -364,6 +375,7 @@ impl Error {
             | Error::ShortStock { .. }
             | Error::Held { .. }
             | Error::NotOpen { .. }
+            | Error::WrongState { .. }
             | Error::Closing { .. }
             | Error::OrderFull { .. }
             | Error::OrderEmpty { .. }

@@ -32,6 +32,21 @@ pub fn order(cid: &Cid, oid: &Oid) -> Bytes {
     Bytes::from(format!("o/{{{}}}/{oid}", cid.encoded()))
 }
 
+/// `o/{`: all orders of all clients.
+#[must_use]
+pub fn orders() -> Bytes {
+    Bytes::from_static(b"o/{")
+}
+
+/// The ids in `o/{CID}/OID`; `None` if the key is of another form.
+#[must_use]
+pub fn order_in(at: &[u8]) -> Option<(Cid, Oid)> {
+    let (encoded, oid) = std::str::from_utf8(at).ok()?.strip_prefix("o/{")?.split_once("}/")?;
+    let (cid, oid) = (proto::keys::decode_id(encoded).ok()?, Oid::parse(oid)?);
+    let cid = Cid::stored("cid", &cid).ok()?;
+    (order(&cid, &oid) == at).then_some((cid, oid))
+}
+
 /// `o/{CID}/`: all orders of a client.
 #[must_use]
 pub fn orders_of(cid: &Cid) -> Bytes {
@@ -105,6 +120,16 @@ mod tests {
         fn keys_give_their_ids_back(text in "\\PC{1,32}") {
             let pid = Pid::stored("pid", &text).expect("an id");
             prop_assert_eq!(id_in(&product(&pid)), Some(text));
+        }
+
+        #[test]
+        fn an_orders_key_gives_its_ids_back(cid in "\\PC{1,32}", request in "[a-z]{1,8}") {
+            let cid = Cid::stored("cid", &cid).expect("an id");
+            let oid = Oid::derive(&cid, request.as_bytes());
+            let at = order(&cid, &oid);
+            prop_assert!(at.starts_with(&orders()) && at.starts_with(&orders_of(&cid)));
+            prop_assert_eq!(order_in(&at), Some((cid, oid)));
+            prop_assert_eq!(order_in(&at[..at.len() - 1]), None);
         }
 
         #[test]

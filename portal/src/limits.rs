@@ -18,8 +18,18 @@ pub const STOCK_QUANTITY_MAX: i64 = 1_000_000_000_000;
 pub const REQUEST_LINES_MAX: usize = 1_000;
 /// Most lines of one order.
 pub const ORDER_LINES_MAX: usize = 2_000;
+/// Longest reason that staff give for changing an order, bytes.
+pub const STAFF_REASON_BYTES_MAX: usize = 500;
+/// Longest name of who gives it, bytes.
+pub const STAFF_NAME_BYTES_MAX: usize = 128;
+/// Notes of staff that an order keeps.
+pub const STAFF_NOTES_MAX: usize = 8;
+/// Most bytes of such a note in a record: an open order has room for one, so that staff can always end it.
+pub const STAFF_NOTE_BYTES_MAX: usize = 1_400;
+/// Most bytes of an open order.
+pub const ORDER_RECORD_BYTES_MAX: usize = proto::check::DATA_BYTES_MAX - STAFF_NOTE_BYTES_MAX;
 /// Most bytes of the transaction that cancels an open order.
-pub const ORDER_BYTES_MAX: usize = proto::check::TXN_BYTES_MAX - 4_096;
+pub const ORDER_BYTES_MAX: usize = proto::check::TXN_BYTES_MAX - 4_096 - STAFF_NOTE_BYTES_MAX;
 /// Ids that are tried to find a free one like an id that is kept.
 pub const FREE_IDS_MAX: u32 = 32;
 /// Digits before the decimal point of a price.
@@ -32,6 +42,8 @@ pub const SESSION_TOKEN_BYTES_MAX: usize = 16 + 64 * 42;
 pub const PAGE_MAX: u32 = 1_000;
 /// A page when no size is asked for.
 pub const PAGE_DEFAULT: u32 = 100;
+/// Pages of the store that one request of a list with filters looks through, at most.
+pub const FILTERED_PAGES_MAX: usize = 8;
 /// Largest request that a portal reads, bytes.
 pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 /// Things that hold a deletion back, or short products, named in one error.
@@ -67,6 +79,8 @@ const _: () = assert!(REQUEST_LINES_MAX * PARTS_NEW_LINE + PARTS_ORDER <= proto:
 const _: () = assert!(ORDER_LINES_MAX * PARTS_GONE_LINE + PARTS_ORDER <= proto::check::TXN_PARTS_MAX);
 const _: () = assert!(DOCUMENT_DEPTH_MAX + 2 < proto::check::JSON_DEPTH_MAX);
 const _: () = assert!(DOCUMENT_BYTES_MAX + 4_096 < proto::check::DATA_BYTES_MAX);
+// Quotes and backslashes are written as two bytes, and nothing else of a line is longer in JSON; the rest are names and a time.
+const _: () = assert!(2 * (STAFF_REASON_BYTES_MAX + STAFF_NAME_BYTES_MAX) + 128 <= STAFF_NOTE_BYTES_MAX);
 const _: () = assert!(REQUEST_ID_BYTES_MAX == proto::check::USER_ID_BYTES_MAX);
 const _: () = assert!(PAGE_MAX == proto::check::SCAN_LIMIT_MAX);
 const _: () = assert!(LINE_QUANTITY_MAX <= STOCK_QUANTITY_MAX);

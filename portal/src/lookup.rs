@@ -41,6 +41,17 @@ impl Portal {
         Ok(if there { exact } else { normal })
     }
 
+    /// The lines that a change of an order names: at least one.
+    ///
+    /// # Errors
+    /// As [`Portal::lines`], or there are none.
+    pub async fn changed_lines(&self, lines: &[LineChange]) -> Result<Vec<RequestedLine>, Error> {
+        if lines.is_empty() {
+            return Err(Error::invalid("lines", "is empty; name 1 to 1,000 products"));
+        }
+        self.lines(lines).await
+    }
+
     /// The lines of a request, those of one product merged ([`merge`]).
     ///
     /// # Errors

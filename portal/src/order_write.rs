@@ -1,17 +1,21 @@
-//! A write of one order, from its first try to its answer: the shared part of creating, modifying, confirming and cancelling.
+//! A write of one order, from its first try to its answer: the shared part of creating, modifying, confirming and cancelling,
+//! by its client and by staff.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use proto::portal::Order;
-use proto::store::{Record, Txn};
+use proto::store::failed_guard::Reason;
+use proto::store::{Record, Txn, TxnResponse};
 
 use crate::attempt::{Attempts, Request, shown};
 use crate::change::{Change, Demand, Demands, Known, Refused, RequestedLine, evaluate};
 use crate::document::client::ClientRecord;
 use crate::document::order::{OrderRecord, Phase};
+use crate::document::order_move::Move;
 use crate::document::product::ProductRecord;
+use crate::document::staff_note::StaffReason;
 use crate::document::stock::StockRecord;
 use crate::error::{Error, Kind, Short};
 use crate::handle::Portal;
@@ -29,6 +33,19 @@ pub struct Named {
     pub cid: Cid,
     /// The order; it is this client's.
     pub oid: Oid,
+}
+
+/// A change of an order that is asked for.
+#[derive(Debug)]
+pub struct OrderChange {
+    /// Of which order.
+    pub named: Named,
+    /// The request's identity.
+    pub request: Request,
+    /// The version that the order must be; 0: any.
+    pub if_match: u64,
+    /// Why staff ask for it; `None`: its client does.
+    pub staff: Option<StaffReason>,
 }
 
 impl Portal {
@@ -57,17 +74,41 @@ impl Portal {
     /// INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, NOT_FOUND, UNAVAILABLE.
     pub async fn named(&self, cid: &str, oid: &str) -> Result<Named, Error> {
         let parsed = self.cid("cid", cid).await?;
-        if oid.is_empty() || oid.len() > ID_BYTES_MAX {
-            return Err(Error::invalid("oid", format!("{} bytes; an id has 1 to {ID_BYTES_MAX}", oid.len())));
+        match order_of(&parsed, oid)? {
+            Ok(oid) => Ok(Named { cid: parsed, oid }),
+            Err(refusal) => {
+                self.registered(cid).await?;
+                Err(refusal)
+            }
         }
-        plain("oid", oid)?;
-        let refusal = match Oid::parse(oid) {
-            Some(oid) if oid.belongs_to(&parsed) => return Ok(Named { cid: parsed, oid }),
-            Some(_) => Error::NotYours { oid: oid.to_owned() },
-            None => Error::NotFound { kind: Kind::Order, id: oid.to_owned() },
-        };
-        self.registered(cid).await?;
-        Err(refusal)
+    }
+
+    /// The client and the order that staff name: the client may have been removed, since the orders outlive it.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT; NOT_FOUND: there is no such client, or no such order; PERMISSION_DENIED: the order is another
+    /// client's; UNAVAILABLE.
+    pub async fn named_by_staff(&self, cid: &str, oid: &str) -> Result<Named, Error> {
+        let cid = self.cid("cid", cid).await?;
+        match order_of(&cid, oid)? {
+            Ok(oid) => Ok(Named { cid, oid }),
+            Err(refusal) if self.read_verifying_absence(&key::client(&cid)).await?.record.is_some() => {
+                Err(refusal)
+            }
+            Err(_) => Err(Error::NotFound { kind: Kind::Client, id: cid.to_string() }),
+        }
+    }
+
+    /// An order as it is, from the cache if that may be.
+    ///
+    /// # Errors
+    /// NOT_FOUND; UNAVAILABLE; the record is damaged.
+    pub async fn order(&self, Named { cid, oid }: &Named) -> Result<Order, Error> {
+        let at = key::order(cid, oid);
+        match self.read_verifying_absence(&at).await?.record {
+            Some(record) => Ok(OrderRecord::read(&at, &record)?.shown(cid, oid, &record)),
+            None => Err(Error::NotFound { kind: Kind::Order, id: oid.to_string() }),
+        }
     }
 
     /// What is known of these products; one that the cache says is absent is looked up in the store.
@@ -89,6 +130,19 @@ impl Portal {
     }
 }
 
+/// The order that a text names, if it is this client's; else the refusal.
+fn order_of(cid: &Cid, oid: &str) -> Result<Result<Oid, Error>, Error> {
+    if oid.is_empty() || oid.len() > ID_BYTES_MAX {
+        return Err(Error::invalid("oid", format!("{} bytes; an id has 1 to {ID_BYTES_MAX}", oid.len())));
+    }
+    plain("oid", oid)?;
+    Ok(match Oid::parse(oid) {
+        Some(oid) if oid.belongs_to(cid) => Ok(oid),
+        Some(_) => Err(Error::NotYours { oid: oid.to_owned() }),
+        None => Err(Error::NotFound { kind: Kind::Order, id: oid.to_owned() }),
+    })
+}
+
 /// A write of one order.
 pub struct OrderWrite<'p> {
     portal: &'p Portal,
@@ -101,6 +155,10 @@ pub struct OrderWrite<'p> {
     accepts: &'static [Phase],
     /// The version that it must be; 0: any.
     if_match: u64,
+    /// Why staff write; `None`: the client does.
+    staff: Option<StaffReason>,
+    /// The move of a confirmed order that it is, if it is one: any state that it leads on from, and where it leads, will do.
+    moving: Option<Move>,
 }
 
 impl<'p> OrderWrite<'p> {
@@ -109,7 +167,17 @@ impl<'p> OrderWrite<'p> {
     pub fn creating(portal: &'p Portal, named: Named, request: Request) -> OrderWrite<'p> {
         let at = key::order(&named.cid, &named.oid);
         let attempts = Attempts::new(portal, request);
-        OrderWrite { portal, named, at, attempts, known: None, accepts: &[], if_match: 0 }
+        OrderWrite {
+            portal,
+            named,
+            at,
+            attempts,
+            known: None,
+            accepts: &[],
+            if_match: 0,
+            staff: None,
+            moving: None,
+        }
     }
 
     /// A write of an order that should be there, in one of these states. What is known of it is read, from the cache
@@ -119,28 +187,50 @@ impl<'p> OrderWrite<'p> {
     /// UNAVAILABLE; the record is damaged.
     pub async fn changing(
         portal: &'p Portal,
-        named: Named,
-        request: Request,
+        change: OrderChange,
         accepts: &'static [Phase],
-        if_match: u64,
     ) -> Result<OrderWrite<'p>, Error> {
-        let mut write = OrderWrite { accepts, if_match, ..OrderWrite::creating(portal, named, request) };
+        let OrderChange { named, request, if_match, staff } = change;
+        let mut write =
+            OrderWrite { accepts, if_match, staff, ..OrderWrite::creating(portal, named, request) };
         let seen = portal.read_verifying_absence(&write.at).await?;
         write.known = seen.record.map(|record| Known::read(&write.at, &record)).transpose()?;
         Ok(write)
+    }
+
+    /// As [`OrderWrite::changing`], of a confirmed order that moves on.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn moving(portal: &'p Portal, change: OrderChange, of: Move) -> Result<OrderWrite<'p>, Error> {
+        let write = OrderWrite::changing(portal, change, &[]).await?;
+        Ok(OrderWrite { moving: Some(of), ..write })
+    }
+
+    fn accepts(&self, phase: Phase) -> bool {
+        match self.moving {
+            Some(of) => phase == of.to() || of.step(phase).is_some(),
+            None => self.accepts.contains(&phase),
+        }
     }
 
     /// The version to decide on; `None`: there is none that this write can go on from, so it is to [`Change::ask`].
     #[must_use]
     pub fn known(&self) -> Option<&Known> {
         let wanted = |known: &&Known| self.if_match == 0 || known.offset == self.if_match;
-        self.known.as_ref().filter(|known| self.accepts.contains(&known.order.phase)).filter(wanted)
+        self.known.as_ref().filter(|known| self.accepts(known.order.phase)).filter(wanted)
     }
 
     /// The beginning of a try.
     #[must_use]
     pub fn change(&self) -> Change<'_> {
-        Change::by_client(&self.named.cid, &self.named.oid, store_client::now_ms())
+        let Named { cid, oid } = &self.named;
+        let now_ms = store_client::now_ms();
+        match &self.staff {
+            None => Change::by_client(cid, oid, now_ms),
+            Some(reason) if self.moving.is_some() => Change::by_move(cid, oid, now_ms, reason),
+            Some(reason) => Change::by_staff(cid, oid, now_ms, reason),
+        }
     }
 
     /// Sends a try. `None`: decide anew, from what is now known.
@@ -156,8 +246,18 @@ impl<'p> OrderWrite<'p> {
             }
             return self.as_it_is().await.map(Some);
         }
+        if self.moving.is_some() && lacks_sold(&answer) {
+            self.portal.complete_stocks(self.known.as_ref()).await?;
+            self.attempts.again(&answer).await?;
+            return Ok(None);
+        }
         match evaluate(cid, oid, taken, &answer)? {
             Refused::For(Error::ShortStock { short, .. }) => Err(self.all_short(short, taken).await),
+            // Staff are known, and it is the client that is not.
+            Refused::For(Error::UnknownClient { cid: id }) if self.staff.is_some() => {
+                let was_there = answer.failed.iter().any(|failed| failed.record.is_some());
+                Err(if was_there { Error::Gone { id } } else { Error::NotFound { kind: Kind::Client, id } })
+            }
             Refused::For(error) => Err(error),
             Refused::Again(Some(known)) => {
                 self.refuse_version(&known)?;
@@ -180,10 +280,14 @@ impl<'p> OrderWrite<'p> {
         if self.if_match != 0 && known.offset != self.if_match {
             return Err(Error::Changed { kind: Kind::Order, id, etag: known.offset });
         }
-        if self.accepts.contains(&known.order.phase) {
+        if self.accepts(known.order.phase) {
             return Ok(());
         }
-        Err(Error::NotOpen { oid: id, state: known.order.phase.word().to_owned() })
+        let state = known.order.phase.word().to_owned();
+        Err(match self.moving {
+            Some(of) => Error::WrongState { oid: id, state, needs: of.from_words() },
+            None => Error::NotOpen { oid: id, state },
+        })
     }
 
     /// The order, for an answer that was too large to be remembered with it.
@@ -214,6 +318,11 @@ impl<'p> OrderWrite<'p> {
         short.sort_unstable_by(|a, b| a.pid.cmp(&b.pid));
         Error::ShortStock { short, more: 0 }
     }
+}
+
+/// Whether a stock had no number where one was to be added to: that of an earlier version has no `sold`.
+fn lacks_sold(refused: &TxnResponse) -> bool {
+    refused.failed.iter().any(|failed| failed.key.starts_with(b"s/") && failed.reason() == Reason::NoValue)
 }
 
 /// The products of which a new line may come: those asked for and not in the order.

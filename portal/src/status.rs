@@ -130,6 +130,9 @@ pub(crate) fn metadata(error: &Error) -> HashMap<String, String> {
             vec![("kind", kind.to_string()), ("id", id.clone()), ("more", more.to_string())]
         }
         Error::NotOpen { oid, state } => vec![("oid", oid.clone()), ("state", state.clone())],
+        Error::WrongState { oid, state, needs } => {
+            vec![("oid", oid.clone()), ("state", state.clone()), ("needs", needs.clone())]
+        }
         Error::Gone { id } => vec![("kind", Kind::Client.to_string()), ("id", id.clone())],
         Error::IdKept { id, free } => {
             let kept = [("kind", Kind::Client.to_string()), ("id", id.clone())];
@@ -219,6 +222,11 @@ impl Fields {
                 more: self.number("more")?,
             },
             "ORDER_NOT_OPEN" => Error::NotOpen { oid: self.text("oid")?, state: self.text("state")? },
+            "ORDER_WRONG_STATE" => Error::WrongState {
+                oid: self.text("oid")?,
+                state: self.text("state")?,
+                needs: self.text("needs")?,
+            },
             "CLOSING" => Error::Closing { kind: self.kind()?, id: self.text("id")? },
             "CLIENT_GONE" => Error::Gone { id: self.text("id")? },
             "ID_KEPT" => Error::IdKept { id: self.text("id")?, free: self.text("free") },
@@ -303,6 +311,7 @@ pub(crate) mod tests {
             },
             Error::Held { kind, id: id.clone(), by: vec![oid.clone()], more: 2 },
             Error::NotOpen { oid: oid.clone(), state: "confirmed".into() },
+            Error::WrongState { oid: oid.clone(), state: "open".into(), needs: "paid or packed".into() },
             Error::Closing { kind, id: id.clone() },
             Error::OrderFull { oid: oid.clone(), full: Full::Lines(2_001) },
             Error::OrderFull { oid: oid.clone(), full: Full::Bytes { bytes: 1_100_000, most: 1_040_384 } },

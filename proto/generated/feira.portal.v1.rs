@@ -44,7 +44,7 @@ pub struct Product {
     #[prost(uint64, tag = "8")]
     pub stock_age_ms: u64,
 }
-/// initial + adjusted = available + held, always.
+/// initial + adjusted = available + held + sold, always.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -55,11 +55,14 @@ pub struct Stock {
     pub adjusted: i64,
     #[prost(int64, tag = "3")]
     pub available: i64,
-    /// In open and confirmed orders.
+    /// In orders that were not sent yet: open, confirmed, paid, packed.
     #[prost(int64, tag = "4")]
     pub held: i64,
     #[prost(uint64, tag = "5")]
     pub etag: u64,
+    /// In orders that were sent.
+    #[prost(int64, tag = "6")]
+    pub sold: i64,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -96,6 +99,30 @@ pub struct Order {
     pub etag: u64,
     #[prost(uint64, tag = "7")]
     pub version: u64,
+    /// When it was last changed, milliseconds since 1970, by the clock of the portal that changed it.
+    #[prost(int64, tag = "8")]
+    pub changed_ms: i64,
+    /// What staff did to it for its client: the last 8 such changes, the oldest first.
+    #[prost(message, repeated, tag = "9")]
+    pub staff: ::prost::alloc::vec::Vec<StaffNote>,
+}
+/// A change of an order by staff.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaffNote {
+    /// `modified`, `confirmed`, `cancelled`, `paid`, `packed`, `sent`, `returned`, `discarded` (returned, and not sold again) or `refunded`.
+    #[prost(string, tag = "1")]
+    pub did: ::prost::alloc::string::String,
+    /// Why, in the words of who did it; empty only for `paid`, `packed` and `sent`.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Who did it, as the request said, which nobody proves; empty: it did not say.
+    #[prost(string, tag = "3")]
+    pub by: ::prost::alloc::string::String,
+    /// When, milliseconds since 1970, by the clock of the portal that did it.
+    #[prost(int64, tag = "4")]
+    pub at_ms: i64,
 }
 /// A requested line of an order: this product, this many. 0 removes the line.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -228,6 +255,12 @@ pub enum OrderState {
     /// Frozen: neither modified nor cancelled.
     Confirmed = 2,
     Cancelled = 3,
+    /// What follows confirmation (docs/SCHEMA.md, Moves).
+    Paid = 4,
+    Packed = 5,
+    Sent = 6,
+    Returned = 7,
+    Refunded = 8,
 }
 impl OrderState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -240,6 +273,11 @@ impl OrderState {
             Self::Open => "OPEN",
             Self::Confirmed => "CONFIRMED",
             Self::Cancelled => "CANCELLED",
+            Self::Paid => "PAID",
+            Self::Packed => "PACKED",
+            Self::Sent => "SENT",
+            Self::Returned => "RETURNED",
+            Self::Refunded => "REFUNDED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -249,6 +287,11 @@ impl OrderState {
             "OPEN" => Some(Self::Open),
             "CONFIRMED" => Some(Self::Confirmed),
             "CANCELLED" => Some(Self::Cancelled),
+            "PAID" => Some(Self::Paid),
+            "PACKED" => Some(Self::Packed),
+            "SENT" => Some(Self::Sent),
+            "RETURNED" => Some(Self::Returned),
+            "REFUNDED" => Some(Self::Refunded),
             _ => None,
         }
     }
@@ -755,6 +798,172 @@ pub struct AdjustStockRequest {
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
 }
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaffListOrdersRequest {
+    /// Only those in this state; unspecified: all.
+    #[prost(enumeration = "OrderState", tag = "1")]
+    #[serde(with = "crate::json::wanted_state")]
+    pub state: i32,
+    /// Only this client's; empty: all.
+    #[prost(string, tag = "2")]
+    pub cid: ::prost::alloc::string::String,
+    /// Only those with a line of this product; empty: all.
+    #[prost(string, tag = "3")]
+    pub pid: ::prost::alloc::string::String,
+    /// Only those last changed at this time or later, milliseconds since 1970; 0: from the beginning.
+    #[prost(int64, tag = "4")]
+    pub changed_from_ms: i64,
+    /// Only those last changed before this time; 0: to the end.
+    #[prost(int64, tag = "5")]
+    pub changed_to_ms: i64,
+    /// 1 to 1,000; 0 means 100.
+    #[prost(uint32, tag = "6")]
+    pub limit: u32,
+    /// The cursor of the answer before.
+    #[prost(string, tag = "7")]
+    pub after: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaffOrderSummary {
+    #[prost(string, tag = "1")]
+    pub cid: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub oid: ::prost::alloc::string::String,
+    #[prost(enumeration = "OrderState", tag = "3")]
+    #[serde(with = "crate::json::state")]
+    pub state: i32,
+    #[prost(uint32, tag = "4")]
+    pub lines: u32,
+    #[prost(string, tag = "5")]
+    pub total: ::prost::alloc::string::String,
+    /// As in the order.
+    #[prost(int64, tag = "6")]
+    pub changed_ms: i64,
+    #[prost(uint64, tag = "7")]
+    pub etag: u64,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StaffListOrdersResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub orders: ::prost::alloc::vec::Vec<StaffOrderSummary>,
+    /// Non-empty: there may be more, also where this page has none.
+    #[prost(string, tag = "2")]
+    pub next: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub damage: ::core::option::Option<Damage>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaffGetOrderRequest {
+    #[prost(string, tag = "1")]
+    pub cid: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub oid: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StaffModifyOrderRequest {
+    #[prost(string, tag = "1")]
+    pub cid: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub oid: ::prost::alloc::string::String,
+    /// As in the client's own request: 1 to 1,000; 0 removes the line.
+    #[prost(message, repeated, tag = "3")]
+    #[serde(deserialize_with = "crate::json::objects")]
+    pub lines: ::prost::alloc::vec::Vec<LineChange>,
+    /// Why, for the client and for other staff: 1 to 500 bytes, one line.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// Who does it: up to 128 bytes, one line; it is kept as it is said. May be empty.
+    #[prost(string, tag = "5")]
+    pub by: ::prost::alloc::string::String,
+    /// 0: whatever version is there.
+    #[prost(uint64, tag = "6")]
+    pub if_match: u64,
+    #[prost(message, optional, tag = "7")]
+    #[serde(skip)]
+    pub request: ::core::option::Option<RequestId>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaffOrderRequest {
+    #[prost(string, tag = "1")]
+    pub cid: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub oid: ::prost::alloc::string::String,
+    /// Why, for the client and for other staff: 1 to 500 bytes, one line.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// Who does it: up to 128 bytes, one line; it is kept as it is said. May be empty.
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
+    /// 0: whatever version is there.
+    #[prost(uint64, tag = "5")]
+    pub if_match: u64,
+    #[prost(message, optional, tag = "6")]
+    #[serde(skip)]
+    pub request: ::core::option::Option<RequestId>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaffMoveRequest {
+    #[prost(string, tag = "1")]
+    pub cid: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub oid: ::prost::alloc::string::String,
+    /// Up to 500 bytes, one line; may be empty.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// As in StaffOrderRequest.
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
+    /// 0: whatever version is there.
+    #[prost(uint64, tag = "5")]
+    pub if_match: u64,
+    #[prost(message, optional, tag = "6")]
+    #[serde(skip)]
+    pub request: ::core::option::Option<RequestId>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaffReturnRequest {
+    #[prost(string, tag = "1")]
+    pub cid: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub oid: ::prost::alloc::string::String,
+    /// Why, for the client and for other staff: 1 to 500 bytes, one line.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// As in StaffOrderRequest.
+    #[prost(string, tag = "4")]
+    pub by: ::prost::alloc::string::String,
+    /// The goods are sold again; else they are written off (adjusted away).
+    #[prost(bool, tag = "5")]
+    pub restock: bool,
+    /// 0: whatever version is there.
+    #[prost(uint64, tag = "6")]
+    pub if_match: u64,
+    #[prost(message, optional, tag = "7")]
+    #[serde(skip)]
+    pub request: ::core::option::Option<RequestId>,
+}
 /// Generated client implementations.
 pub mod admin_client {
     #![allow(
@@ -1090,6 +1299,231 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "AdjustStock"));
             self.inner.unary(req, path, codec).await
         }
+        /// The orders of one client, or of all: by client, then by order id, which says nothing of time. With a filter a page
+        /// may have few orders or none and yet not be the last: a request looks at no more than 8,000 orders.
+        pub async fn list_orders(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffListOrdersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StaffListOrdersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/ListOrders",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "ListOrders"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Also of a client who was removed. NOT_FOUND if there is none; PERMISSION_DENIED if the id is of another client's.
+        pub async fn get_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffGetOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/GetOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "GetOrder"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// For the client, as its own operations of these names and refused as they are. The order keeps the reason, who gave it and
+        /// when (`Order.staff`), and its client is shown them. NOT_FOUND if the client is not registered, or removed (CLIENT_GONE).
+        pub async fn modify_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffModifyOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/ModifyOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "ModifyOrder"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// A second time changes nothing, and leaves no second note.
+        pub async fn confirm_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/ConfirmOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "ConfirmOrder"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn cancel_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/CancelOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "CancelOrder"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The moves of a confirmed order (docs/SCHEMA.md, Moves), also of a removed client's. One that leads on from another state is
+        /// FAILED_PRECONDITION (ORDER_WRONG_STATE); repeated, it changes nothing. Confirmed to paid.
+        pub async fn pay_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffMoveRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/PayOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "PayOrder"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Paid to packed.
+        pub async fn pack_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffMoveRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/PackOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "PackOrder"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Packed to sent: what it held is sold.
+        pub async fn send_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffMoveRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/SendOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "SendOrder"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sent to returned: what was sold can be sold again, or is written off.
+        pub async fn return_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffReturnRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/ReturnOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "ReturnOrder"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Paid, packed or returned to refunded: what it held can be sold to others.
+        pub async fn refund_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/RefundOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "RefundOrder"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1162,6 +1596,61 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::AdjustStockRequest>,
         ) -> std::result::Result<tonic::Response<super::Product>, tonic::Status>;
+        /// The orders of one client, or of all: by client, then by order id, which says nothing of time. With a filter a page
+        /// may have few orders or none and yet not be the last: a request looks at no more than 8,000 orders.
+        async fn list_orders(
+            &self,
+            request: tonic::Request<super::StaffListOrdersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StaffListOrdersResponse>,
+            tonic::Status,
+        >;
+        /// Also of a client who was removed. NOT_FOUND if there is none; PERMISSION_DENIED if the id is of another client's.
+        async fn get_order(
+            &self,
+            request: tonic::Request<super::StaffGetOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// For the client, as its own operations of these names and refused as they are. The order keeps the reason, who gave it and
+        /// when (`Order.staff`), and its client is shown them. NOT_FOUND if the client is not registered, or removed (CLIENT_GONE).
+        async fn modify_order(
+            &self,
+            request: tonic::Request<super::StaffModifyOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// A second time changes nothing, and leaves no second note.
+        async fn confirm_order(
+            &self,
+            request: tonic::Request<super::StaffOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        async fn cancel_order(
+            &self,
+            request: tonic::Request<super::StaffOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// The moves of a confirmed order (docs/SCHEMA.md, Moves), also of a removed client's. One that leads on from another state is
+        /// FAILED_PRECONDITION (ORDER_WRONG_STATE); repeated, it changes nothing. Confirmed to paid.
+        async fn pay_order(
+            &self,
+            request: tonic::Request<super::StaffMoveRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// Paid to packed.
+        async fn pack_order(
+            &self,
+            request: tonic::Request<super::StaffMoveRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// Packed to sent: what it held is sold.
+        async fn send_order(
+            &self,
+            request: tonic::Request<super::StaffMoveRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// Sent to returned: what was sold can be sold again, or is written off.
+        async fn return_order(
+            &self,
+            request: tonic::Request<super::StaffReturnRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// Paid, packed or returned to refunded: what it held can be sold to others.
+        async fn refund_order(
+            &self,
+            request: tonic::Request<super::StaffOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -1709,6 +2198,442 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AdjustStockSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/ListOrders" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListOrdersSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::StaffListOrdersRequest>
+                    for ListOrdersSvc<T> {
+                        type Response = super::StaffListOrdersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffListOrdersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_orders(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListOrdersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/GetOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetOrderSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::StaffGetOrderRequest>
+                    for GetOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffGetOrderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::get_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/ModifyOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct ModifyOrderSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::StaffModifyOrderRequest>
+                    for ModifyOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffModifyOrderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::modify_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ModifyOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/ConfirmOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConfirmOrderSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::StaffOrderRequest>
+                    for ConfirmOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffOrderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::confirm_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConfirmOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/CancelOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct CancelOrderSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::StaffOrderRequest>
+                    for CancelOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffOrderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::cancel_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CancelOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/PayOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct PayOrderSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::StaffMoveRequest>
+                    for PayOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffMoveRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::pay_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PayOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/PackOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct PackOrderSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::StaffMoveRequest>
+                    for PackOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffMoveRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::pack_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PackOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/SendOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct SendOrderSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::StaffMoveRequest>
+                    for SendOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffMoveRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::send_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SendOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/ReturnOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReturnOrderSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::StaffReturnRequest>
+                    for ReturnOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffReturnRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::return_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReturnOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/RefundOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct RefundOrderSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::StaffOrderRequest>
+                    for RefundOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffOrderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::refund_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RefundOrderSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -77,10 +77,15 @@ pub mod state {
 
     use crate::portal::OrderState;
 
-    const WORDS: [(OrderState, &str); 4] = [
+    const WORDS: [(OrderState, &str); 9] = [
         (OrderState::Open, "open"),
         (OrderState::Confirmed, "confirmed"),
         (OrderState::Cancelled, "cancelled"),
+        (OrderState::Paid, "paid"),
+        (OrderState::Packed, "packed"),
+        (OrderState::Sent, "sent"),
+        (OrderState::Returned, "returned"),
+        (OrderState::Refunded, "refunded"),
         (OrderState::Unspecified, "unknown"),
     ];
 
@@ -103,14 +108,81 @@ pub mod state {
         let state = WORDS.iter().find(|(_, one)| *one == word).map(|(state, _)| i32::from(*state));
         state.ok_or_else(|| D::Error::custom(format!("{word:?} is no state of an order")))
     }
+
+    /// The state that a word names; `None`: it names none.
+    #[must_use]
+    pub fn named(word: &str) -> Option<OrderState> {
+        let of_word = WORDS.iter().find(|(state, one)| *state != OrderState::Unspecified && *one == word);
+        of_word.map(|(state, _)| *state)
+    }
+
+    /// The words of all states.
+    #[must_use]
+    pub fn words() -> Vec<&'static str> {
+        let words = WORDS.iter().filter(|(state, _)| *state != OrderState::Unspecified);
+        words.map(|(_, word)| *word).collect()
+    }
+
+    /// The same, for people: `open, confirmed, cancelled, paid, …`.
+    #[must_use]
+    pub fn all() -> String {
+        words().join(", ")
+    }
+}
+
+/// The state that orders of a list are to have; empty: any.
+pub mod wanted_state {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::state::{all, named, word};
+    use crate::portal::OrderState;
+
+    /// # Errors
+    /// As the serializer's.
+    pub fn serialize<S: Serializer>(state: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(if *state == i32::from(OrderState::Unspecified) { "" } else { word(*state) })
+    }
+
+    /// # Errors
+    /// It is no such word.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        if word.is_empty() {
+            return Ok(OrderState::Unspecified.into());
+        }
+        let wrong = || D::Error::custom(format!("{word:?} is no state of an order; there are {}", all()));
+        named(&word).map(i32::from).ok_or_else(wrong)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::portal::{
         Client, CreateOrderRequest, InsertProductRequest, LineChange, ListOrdersResponse, Order, OrderLine,
-        OrderState, OrderSummary, Product, RequestId, Stock,
+        OrderState, OrderSummary, Product, RequestId, StaffListOrdersRequest, Stock,
     };
+
+    #[test]
+    fn a_wanted_state_is_a_word_and_any_is_empty() {
+        let read = |text: &str| serde_json::from_str::<StaffListOrdersRequest>(text);
+        for (text, state) in [
+            ("{}", OrderState::Unspecified),
+            (r#"{"state":""}"#, OrderState::Unspecified),
+            (r#"{"state":"open"}"#, OrderState::Open),
+            (r#"{"state":"cancelled"}"#, OrderState::Cancelled),
+            (r#"{"state":"refunded"}"#, OrderState::Refunded),
+        ] {
+            let request = read(text).expect("a request");
+            assert_eq!(request.state(), state, "{text}");
+            let written = serde_json::to_string(&request).expect("JSON");
+            assert_eq!(read(&written).expect("a request"), request, "{written}");
+        }
+        for text in [r#"{"state":"unknown"}"#, r#"{"state":"Open"}"#, r#"{"state":"lost"}"#] {
+            let why = read(text).expect_err(text).to_string();
+            assert!(why.contains("there are open, confirmed, cancelled"), "{why}");
+        }
+    }
 
     #[test]
     fn a_document_in_a_message_keeps_each_digit_and_the_order_of_its_members() {

@@ -1,11 +1,15 @@
 //! `feira admin`: the administrators' REPL.
 //!
-//! [`session`] binds verbs to calls; [`clients`] and [`products`] make the calls; [`form`] asks a
-//! person for what they lack; [`view`] shows the answers; [`cache`] is the `portal` of both REPLs.
+//! [`session`] and, for orders, [`order_session`] bind verbs to calls; [`clients`], [`products`] and [`orders`] make the calls;
+//! [`form`] asks a person for what they lack; [`view`] and [`order_view`] show the answers; [`cache`] is the `portal`
+//! of both REPLs.
 
 pub mod cache;
 pub mod clients;
 pub mod form;
+pub mod order_session;
+pub mod order_view;
+pub mod orders;
 pub mod paging;
 pub mod products;
 pub mod session;

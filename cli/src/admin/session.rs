@@ -6,9 +6,11 @@
 use portal::error::Error;
 use portal::id::slug;
 use portal::money::{Price, Total};
+use proto::portal::StaffListOrdersRequest;
 
+use super::order_session::Orders;
 use super::paging::Part;
-use super::{cache, clients, form, products, view};
+use super::{cache, clients, form, orders, products, view};
 use crate::document::{Document, Members, members_of, of_words, text_member, text_of};
 use crate::failure::{Failure, Reader};
 use crate::names::{Names, OF_CLIENT, OF_PRODUCT};
@@ -44,6 +46,7 @@ impl AdminSession {
     pub async fn refresh(&self) {
         self.fetch(Kind::Cid, "", IDS_MAX as u64, &self.ids).await;
         self.fetch(Kind::Pid, "", IDS_MAX as u64, &self.ids).await;
+        self.fetch(Kind::Oid, "", IDS_MAX as u64, &self.ids).await;
     }
 
     async fn fetch(&self, kind: Kind, prefix: &str, most: u64, into: &Ids) {
@@ -57,6 +60,12 @@ impl AdminSession {
             Kind::Pid => {
                 if let Ok(found) = products::list(&self.portals, prefix, some).await {
                     into.replace(kind, found.items.into_iter().map(|product| product.pid));
+                }
+            }
+            Kind::Oid => {
+                let any = StaffListOrdersRequest::default();
+                if let Ok(found) = orders::list(&self.portals, &any, some).await {
+                    into.replace(kind, found.items.into_iter().map(|one| one.order.oid));
                 }
             }
             _ => {}
@@ -256,6 +265,19 @@ impl AdminSession {
                 self.show(call).await?
             }
             Admin::AdjustStock => self.adjust(call).await?,
+            Admin::ListOrders
+            | Admin::GetOrder
+            | Admin::ModifyOrder
+            | Admin::ConfirmOrder
+            | Admin::CancelOrder
+            | Admin::PayOrder
+            | Admin::PackOrder
+            | Admin::SendOrder
+            | Admin::ReturnOrder
+            | Admin::RefundOrder => {
+                let asker = self.asker.as_ref();
+                Orders { portals: &self.portals, ids: &self.ids, asker }.act(call).await?
+            }
             Admin::Portal => cache::ask(&self.portals).await?,
             Admin::Help => return Ok(Step::Help),
             Admin::Exit => return Ok(Step::Leave),

@@ -136,12 +136,13 @@ pub fn product(head: String, product: &Product, reader: Reader) -> Answer {
 
 /// What shoppers see of each product; staff see what follows, too.
 const OF_SHOPPERS: usize = 4;
-const PRODUCTS: [Column; 7] = [
+const PRODUCTS: [Column; 8] = [
     Column::whole("PID"),
     Column::words("DESCRIPTION"),
     Column::number("PRICE"),
     Column::number("LEFT"),
-    Column::number("IN ORDERS").dropped(3),
+    Column::number("IN ORDERS").dropped(4),
+    Column::number("SOLD").dropped(3),
     Column::number("VERSION").dropped(2),
     Column::number("ETAG").dropped(1),
 ];
@@ -159,6 +160,7 @@ pub fn products(products: &[Product], reader: Reader) -> Answer {
             product.price.clone(),
             stock.available.to_string(),
             stock.held.to_string(),
+            stock.sold.to_string(),
             product.version.to_string(),
             product.etag.to_string(),
         ];

@@ -1,7 +1,8 @@
 //! The rules of the shop, checked on one consistent view of all records. Pure.
 //!
-//! - *conserved*: for every product initial + adjusted = available + held, and none below zero;
-//! - *held*: held is the sum of the lines of open and confirmed orders;
+//! - *conserved*: for every product initial + adjusted = available + held + sold, and none below zero;
+//! - *held*: held is the sum of the lines of orders that were not sent: open, confirmed, paid, packed;
+//! - *sold*: sold is the sum of the lines of orders that were sent;
 //! - *counted*: a product's and a client's `open_orders` are the open orders there are;
 //! - *listed*: `h/` lists exactly the open orders that hold a product;
 //! - *gone*: a removed client has orders left, and none of them is open.
@@ -29,8 +30,10 @@ pub struct Books {
     gone: BTreeSet<String>,
     /// Those under whose ids orders lie, in whatever state.
     ordered: BTreeSet<String>,
-    /// Units in open and confirmed orders, by product.
+    /// Units in orders that were not sent, by product.
     held: BTreeMap<String, i64>,
+    /// Units in orders that were sent, by product.
+    sold: BTreeMap<String, i64>,
     /// Open orders, by client.
     open: BTreeMap<String, i64>,
     /// Open orders that hold a product.
@@ -58,8 +61,10 @@ pub struct Summary {
     pub clients: usize,
     /// Orders in any state.
     pub orders: u64,
-    /// Units in open and confirmed orders.
+    /// Units in orders that were not sent.
     pub held: i64,
+    /// Units in orders that were sent.
+    pub sold: i64,
     /// Units to sell.
     pub available: i64,
 }
@@ -102,7 +107,13 @@ impl Books {
     fn order(&mut self, key: &[u8], cid: &str, order: &OrderRecord) {
         let Some(oid) = oid_in(key) else { return };
         self.ordered.insert(cid.to_owned());
-        if order.phase == Phase::Cancelled {
+        if order.phase.has_sold() {
+            order
+                .lines
+                .iter()
+                .for_each(|line| *self.sold.entry(line.pid.clone()).or_insert(0) += line.quantity);
+        }
+        if !order.phase.holds() {
             return;
         }
         if order.phase == Phase::Open {
@@ -124,6 +135,7 @@ impl Books {
             clients: self.clients.len(),
             orders: self.counts.get(&'o').copied().unwrap_or(0),
             held: self.stocks.values().map(|stock| stock.held).sum(),
+            sold: self.stocks.values().map(|stock| stock.sold).sum(),
             available: self.stocks.values().map(|stock| stock.available).sum(),
         }
     }
@@ -145,13 +157,20 @@ impl Books {
         for (pid, stock) in &self.stocks {
             if !stock.is_conserved() {
                 return Some(format!(
-                    "conserved: product {pid}: initial {} + adjusted {} is not available {} + held {}",
-                    stock.initial, stock.adjusted, stock.available, stock.held
+                    "conserved: product {pid}: initial {} + adjusted {} is not available {} + held {} + sold {}",
+                    stock.initial, stock.adjusted, stock.available, stock.held, stock.sold
                 ));
             }
             let held = self.held.get(pid).copied().unwrap_or(0);
             if held != stock.held {
                 return Some(format!("held: product {pid}: held {}, but orders hold {held}", stock.held));
+            }
+            let sold = self.sold.get(pid).copied().unwrap_or(0);
+            if sold != stock.sold {
+                return Some(format!(
+                    "sold: product {pid}: sold {}, but orders were sent with {sold}",
+                    stock.sold
+                ));
             }
             let open = open.get(pid.as_str()).copied().unwrap_or(0);
             if open != stock.open_orders {
@@ -162,7 +181,14 @@ impl Books {
             }
         }
         let orphan = self.held.iter().find(|(pid, held)| **held != 0 && !self.stocks.contains_key(*pid));
-        orphan.map(|(pid, held)| format!("held: orders hold {held} of {pid}, which has no stock record"))
+        let orphan =
+            orphan.map(|(pid, held)| format!("held: orders hold {held} of {pid}, which has no stock record"));
+        let sent = self.sold.iter().find(|(pid, sold)| **sold != 0 && !self.stocks.contains_key(*pid));
+        orphan.or_else(|| {
+            sent.map(|(pid, sold)| {
+                format!("sold: orders were sent with {sold} of {pid}, which has no stock record")
+            })
+        })
     }
 
     fn order_difference(&self) -> Option<String> {
@@ -211,7 +237,7 @@ mod tests {
         let oid = Oid::derive(&cid, b"r1");
         Shop {
             pid: Pid::parse("pid", "banana").unwrap(),
-            stock: StockRecord { initial: 10, adjusted: 0, available: 7, held: 3, open_orders: 1 },
+            stock: StockRecord { initial: 10, adjusted: 0, available: 7, held: 3, sold: 0, open_orders: 1 },
             open_orders: 1,
             phase: Phase::Open,
             listed: true,
@@ -219,6 +245,13 @@ mod tests {
             cid,
             oid,
         }
+    }
+
+    /// Another one like it.
+    fn of(shop: &Shop) -> Shop {
+        let Shop { cid, pid, oid, stock, open_orders, phase, listed, client } = shop;
+        let (cid, pid, oid, stock) = (cid.clone(), pid.clone(), *oid, *stock);
+        Shop { cid, pid, oid, stock, open_orders: *open_orders, phase: *phase, listed: *listed, client }
     }
 
     fn entry(key: bytes::Bytes, data: String) -> KeyRecord {
@@ -256,6 +289,15 @@ mod tests {
         let stock = StockRecord { open_orders: 0, ..shop().stock };
         let confirmed = Shop { phase: Phase::Confirmed, open_orders: 0, listed: false, stock, ..shop() };
         assert_eq!(confirmed.difference(), None);
+        for phase in [Phase::Paid, Phase::Packed] {
+            assert_eq!(Shop { phase, ..of(&confirmed) }.difference(), None, "{phase:?}");
+        }
+        let stock = StockRecord { held: 0, sold: 3, ..confirmed.stock };
+        assert_eq!(Shop { phase: Phase::Sent, stock, ..of(&confirmed) }.difference(), None);
+        for phase in [Phase::Returned, Phase::Refunded] {
+            let stock = StockRecord { available: 10, held: 0, ..confirmed.stock };
+            assert_eq!(Shop { phase, stock, ..of(&confirmed) }.difference(), None, "{phase:?}");
+        }
         assert_eq!(Shop { client: "gone", ..confirmed }.difference(), None, "its client was removed");
     }
 
@@ -268,6 +310,8 @@ mod tests {
         };
         assert!(broken(|s| s.stock.available = 8).starts_with("conserved: product banana"));
         assert!(broken(|s| (s.stock.available, s.stock.held) = (8, 2)).starts_with("held: product banana"));
+        assert!(broken(|s| (s.stock.available, s.stock.sold) = (6, 1)).starts_with("sold: product banana"));
+        assert!(broken(|s| s.phase = Phase::Sent).starts_with("held: product banana"));
         assert!(broken(|s| s.stock.open_orders = 0).starts_with("counted: product banana"));
         assert!(broken(|s| s.open_orders = 2).starts_with("counted: client ana"));
         assert!(broken(|s| s.listed = false).starts_with("listed: open order"));

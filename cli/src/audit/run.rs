@@ -83,16 +83,17 @@ pub(crate) fn answer(at: &str, books: &Books, right: &[(u64, ReplicaState)]) -> 
         table.row([id.to_string(), at.to_owned(), view.records.len().to_string(), state_hash]);
     }
     let head = format!(
-        "audit at {at}: {}, {}, {}; {} to sell, {} held: right and equal on all replicas",
+        "audit at {at}: {}, {}, {}; {} to sell, {} held, {} sold: right and equal on all replicas",
         counted(summary.products, "product"),
         counted(summary.clients, "client"),
         counted(summary.orders, "order"),
         counted(summary.available, "unit"),
-        summary.held
+        summary.held,
+        summary.sold
     );
     let document = json!({
         "position": at, "products": summary.products, "clients": summary.clients, "orders": summary.orders,
-        "available": summary.available, "held": summary.held,
+        "available": summary.available, "held": summary.held, "sold": summary.sold,
         "replicas": right.iter().map(|(id, view)| json!({
             "node": id, "records": view.records.len(), "state_hash": format!("{:016x}", view.state_hash),
         })).collect::<Vec<_>>(),

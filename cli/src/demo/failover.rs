@@ -80,7 +80,10 @@ pub async fn play(stage: &mut Stage) -> Result<(), Failure> {
     stage.command("audit");
     let audited = audit::run::run(&stage.supervisor.loaded).await?;
     stage.show(&audited);
-    stage.promise(true, "initial + adjusted = available + held for every product, and all replicas are equal")
+    stage.promise(
+        true,
+        "initial + adjusted = available + held + sold for every product, and all replicas are equal",
+    )
 }
 
 /// The books of all shards together: nobody orders any more, so that what they have is one consistent view.
@@ -91,7 +94,10 @@ async fn books_of_ring(stage: &mut Stage) -> Result<(), Failure> {
     if let Some(difference) = books.first_difference() {
         return Err(Failure::refused(format!("the books: {difference}")));
     }
-    stage.promise(true, "initial + adjusted = available + held for every product, wherever its orders are")
+    stage.promise(
+        true,
+        "initial + adjusted = available + held + sold for every product, wherever its orders are",
+    )
 }
 
 type Stream = JoinSet<Result<Vec<(String, String)>, Failure>>;

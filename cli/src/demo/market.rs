@@ -110,7 +110,9 @@ mod tests {
             .chain(of_staff)
             .filter(|example| !example.starts_with("insert-") && !example.starts_with("help "))
         {
-            let words = example.split(' ').skip(1).filter(is_id);
+            // Flags stand behind what is named by its place, and name nothing of the market.
+            let placed = example.split(" --").next().unwrap();
+            let words = placed.split(' ').skip(1).filter(is_id);
             for word in words {
                 let id = word.split('=').next().unwrap();
                 let is_member = ["city", "price"].contains(&id);

@@ -95,6 +95,11 @@ fn of_kind<O>(menu: &'static Menu<O>, kind: Kind, ids: &Ids, word: &str) -> Vec<
     if kind == Kind::Verb {
         return verbs(menu, word);
     }
+    if kind == Kind::State {
+        let states = proto::json::state::words().into_iter().filter(|state| state.starts_with(word));
+        let of = |state: &str| Candidate { value: state.to_owned(), about: String::new(), ends: true };
+        return states.map(of).collect();
+    }
     // Whoever completes a product types `=3` as the usage says: the hint shows it, completion does not add to it.
     let ends = kind != Kind::Line;
     ids.beginning(kind, word)
@@ -214,6 +219,10 @@ mod tests {
         assert_eq!(values(&shop::MENU, &ids, "listarPedidos; cancelarP"), ["cancelarPedido"]);
         assert_eq!(values(&admin::MENU, &ids, "delete-client ana --c"), ["--cascade"]);
         assert_eq!(values(&admin::MENU, &ids, "help adj"), ["adjust-stock"]);
+        assert_eq!(values(&admin::MENU, &ids, "list-orders --state p"), ["paid", "packed"]);
+        assert_eq!(values(&admin::MENU, &ids, "listarPedidos --state co"), ["confirmed"]);
+        assert_eq!(values(&admin::MENU, &ids, "cancel-order ana "), ["o1", "o2"]);
+        assert_eq!(values(&admin::MENU, &ids, "modify-order ana o1 ba"), ["banana", "batata"]);
         assert!(values(&admin::MENU, &ids, "nonsense b").is_empty());
         assert_eq!(candidates(&shop::MENU, &ids, "use a").0, 4);
     }

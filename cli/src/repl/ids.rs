@@ -33,6 +33,8 @@ impl Known {
             Kind::Oid => Some(&mut self.orders),
             Kind::Key => Some(&mut self.keys),
             Kind::Text
+            | Kind::State
+            | Kind::Time
             | Kind::Count
             | Kind::Etag
             | Kind::Limit(_)

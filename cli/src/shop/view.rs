@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use proto::portal::{Order, OrderState, OrderSummary};
+use proto::portal::{Order, OrderState, OrderSummary, StaffNote};
 use serde_json::Value;
 
 use portal::money::Total;
 
 use crate::show::answer::Answer;
+use crate::show::moment;
 use crate::show::table::{Column, Table};
-use crate::show::written::id;
+use crate::show::written::{id, in_line};
 
 /// The lines of an order.
 const LINES: [Column; 5] = [
@@ -21,7 +22,8 @@ const LINES: [Column; 5] = [
 ];
 
 /// A sum as people pay it: half a cent is rounded up. What is stored is exact.
-fn rounded(sum: &str) -> String {
+#[must_use]
+pub fn rounded(sum: &str) -> String {
     Total::parse(sum).map_or_else(|_| sum.to_owned(), |total| total.rounded().to_string())
 }
 
@@ -69,7 +71,17 @@ pub fn order(what: &str, order: &Order) -> Answer {
             order.oid
         )
     });
-    Answer::table(head, order_document(order), table).noting(empty)
+    let mut answer = Answer::table(head, order_document(order), table).noting(empty);
+    answer.notes.extend(order.staff.iter().map(by_staff));
+    answer
+}
+
+/// What staff did to an order, in a line.
+fn by_staff(note: &StaffNote) -> String {
+    let StaffNote { did, reason, by, at_ms } = note;
+    let who = if by.is_empty() { "staff".to_owned() } else { format!("staff ({})", in_line(by)) };
+    let why = if reason.is_empty() { String::new() } else { format!(": {}", in_line(reason)) };
+    format!("{} {did} by {who}{why}", moment::shown(*at_ms))
 }
 
 /// Products that a command names more than once: their quantities are added, which whoever meant something else must

@@ -8,6 +8,7 @@ use super::key::key_of;
 use super::near::nearest;
 use super::spec::{Arg, Flag, Kind, Menu, Need, Verb};
 use crate::failure::Failure;
+use crate::show::moment;
 
 /// A line understood: which verb, with which words.
 #[derive(Debug)]
@@ -175,6 +176,11 @@ fn check<O>(verb: &Verb<O>, name: &str, kind: Kind, word: &str) -> Result<(), Fa
         Kind::Etag if !word.parse::<u64>().is_ok_and(|etag| etag > 0) => {
             "an etag as it is shown: a number from 1"
         }
+        Kind::State if proto::json::state::named(word).is_none() => {
+            let states = proto::json::state::all();
+            return Err(wrong(verb, format!("{name} is {:?}, and must be one of {states}", shortened(word))));
+        }
+        Kind::Time if moment::read(word, store_client::now_ms()).is_none() => moment::FORMS,
         Kind::Integer if word.parse::<i64>().is_err() => "a whole number",
         Kind::Line => return line(word).map(drop).map_err(|why| wrong(verb, why)),
         Kind::Key => match key_of(word) {

@@ -17,6 +17,18 @@ pub const IF_LEFT: Flag =
 /// Makes a member whose name is nearly another's.
 pub const NEW: Flag =
     with_each("--new", "NAME", Kind::Text, "make this new member, though another has nearly its name");
+/// Why staff change an order.
+pub const REASON: Flag = with(
+    "--reason",
+    "TEXT",
+    Kind::Text,
+    "why, for the client and other staff; asked for if a person is there to answer",
+);
+/// What is to be said about a move that needs no reason.
+pub const WORD: Flag =
+    with("--reason", "TEXT", Kind::Text, "a word about it, which the client sees; may be left out");
+/// Who changes it.
+pub const BY: Flag = with("--by", "NAME", Kind::Text, "who does it; kept with the reason, as it is said");
 /// Shortens a list.
 pub const LIMIT: Flag = with(
     "--limit",

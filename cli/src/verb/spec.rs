@@ -13,6 +13,10 @@ pub enum Kind {
     Oid,
     /// Any text.
     Text,
+    /// The word for the state of an order.
+    State,
+    /// A point in time, as people write it.
+    Time,
     /// A whole number from 0.
     Count,
     /// The etag of a version: a whole number from 1.

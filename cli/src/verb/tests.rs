@@ -61,6 +61,16 @@ fn the_names_of_the_specification_are_known() {
         "modificarProduto",
         "recuperarProduto",
         "apagarProduto",
+        "listarPedidos",
+        "consultarPedido",
+        "modificarPedido",
+        "confirmarPedido",
+        "cancelarPedido",
+        "pagarPedido",
+        "embalarPedido",
+        "enviarPedido",
+        "devolverPedido",
+        "reembolsarPedido",
         "sair",
     ] {
         assert!(admin::MENU.find(name).is_some(), "{name}");
@@ -97,6 +107,10 @@ fn words_are_bound_to_their_names() {
     assert_eq!(call.lines("PID=QUANTITY"), [("a=b".to_owned(), 2), ("mamao".to_owned(), 0)]);
     let joined = parse(&shop::MENU, &words("list-orders --limit=3 --cid=a=b").unwrap()).unwrap();
     assert_eq!((joined.count("--limit"), joined.get("--cid")), (Some(3), Some("a=b")));
+    let line = "cancelarPedido ana 77 --reason 'two words' --by joana --if-match 9";
+    let call = super::call::parse(&admin::MENU, &words(line).unwrap()).unwrap();
+    assert_eq!(call.verb.operation, admin::Admin::CancelOrder);
+    assert_eq!((call.text("CID"), call.text("OID"), call.get("--reason")), ("ana", "77", Some("two words")));
     let call = super::call::parse(&admin::MENU, &words("adjust-stock x -5").unwrap()).unwrap();
     assert_eq!(call.integer("AMOUNT"), Some(-5));
 }
@@ -115,6 +129,12 @@ fn wrong_lines_are_explained() {
     refused(&admin::MENU, "delete-client a --cascade=yes", "--cascade takes no value");
     refused(&shop::MENU, "list-orders --cid a --cid b", "given twice");
     refused(&admin::MENU, "insert-client ana a=1 --new a --new a", "given twice");
+    refused(&admin::MENU, "list-orders --state lost", "must be one of open, confirmed, cancelled, paid");
+    refused(&admin::MENU, "list-orders --since yesterday", "a time: 2026-11-29");
+    refused(&admin::MENU, "list-orders ana bia", "one word too many");
+    refused(&admin::MENU, "cancel-order ana", "OID is missing");
+    refused(&admin::MENU, "cancel-order ana 7 --reason", "--reason needs TEXT after it");
+    refused(&admin::MENU, "modify-order ana 7 --reason x", "PID=QUANTITY is missing");
     let several = call(&admin::MENU, "insert-client ana a=1 b=2 --new a --new b").unwrap();
     assert_eq!(several.all("--new"), ["a", "b"]);
     refused(&shop::MENU, &format!("use {}", "x".repeat(129)), "1 to 128 bytes");

@@ -7,7 +7,9 @@
 
 pub mod client;
 pub mod order;
+pub mod order_move;
 pub mod product;
+pub mod staff_note;
 pub mod stock;
 
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};

@@ -3,17 +3,22 @@
 //! The first is `{"state":"open","lines":[{"pid":…,"description":…,"quantity":2,"price":"2.55"}],"total":"5.10"}`, the
 //! second `{"cid":"ana"}`.
 //!
+//! An order that staff changed has a member more, `"staff":[…]`, with the last of their notes ([`super::staff_note`]).
+//!
 //! Price and description of a line are those of the moment when the line was added. Lines keep the order in which
-//! they were added. A state never goes back: open → confirmed or open → cancelled.
+//! they were added. A state never goes back: open → confirmed or open → cancelled, and from confirmed on by the table of
+//! [`super::order_move`].
 
 use serde::{Deserialize, Serialize};
 
-use proto::portal::{Order, OrderLine, OrderState, OrderSummary};
+use proto::portal::{Order, OrderLine, OrderState, OrderSummary, StaffOrderSummary};
 use proto::store::Record;
 
+use super::staff_note::StaffNote;
 use super::{read, write};
 use crate::error::Error;
 use crate::id::{Cid, Oid};
+use crate::limits::STAFF_NOTES_MAX;
 use crate::money::{Price, Total};
 
 /// Where an order stands in its life.
@@ -26,9 +31,31 @@ pub enum Phase {
     Confirmed,
     /// Its stock went back.
     Cancelled,
+    /// Confirmed, and the client has paid.
+    Paid,
+    /// Its goods are packed; it still holds them.
+    Packed,
+    /// Its goods have left: they are sold.
+    Sent,
+    /// Its goods came back.
+    Returned,
+    /// The client got the money back.
+    Refunded,
 }
 
 impl Phase {
+    /// All of them.
+    pub const ALL: [Phase; 8] = [
+        Phase::Open,
+        Phase::Confirmed,
+        Phase::Cancelled,
+        Phase::Paid,
+        Phase::Packed,
+        Phase::Sent,
+        Phase::Returned,
+        Phase::Refunded,
+    ];
+
     /// The word in records and errors.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -36,24 +63,38 @@ impl Phase {
             Phase::Open => "open",
             Phase::Confirmed => "confirmed",
             Phase::Cancelled => "cancelled",
+            Phase::Paid => "paid",
+            Phase::Packed => "packed",
+            Phase::Sent => "sent",
+            Phase::Returned => "returned",
+            Phase::Refunded => "refunded",
         }
     }
 
-    /// The JSON value, for a guard.
+    /// Whether the units of its lines are held: neither for sale nor sold.
     #[must_use]
-    pub const fn json(self) -> &'static str {
-        match self {
-            Phase::Open => "\"open\"",
-            Phase::Confirmed => "\"confirmed\"",
-            Phase::Cancelled => "\"cancelled\"",
-        }
+    pub const fn holds(self) -> bool {
+        matches!(self, Phase::Open | Phase::Confirmed | Phase::Paid | Phase::Packed)
     }
 
-    const fn shown(self) -> OrderState {
+    /// Whether the units of its lines are sold.
+    #[must_use]
+    pub const fn has_sold(self) -> bool {
+        matches!(self, Phase::Sent)
+    }
+
+    /// As it is shown.
+    #[must_use]
+    pub const fn shown(self) -> OrderState {
         match self {
             Phase::Open => OrderState::Open,
             Phase::Confirmed => OrderState::Confirmed,
             Phase::Cancelled => OrderState::Cancelled,
+            Phase::Paid => OrderState::Paid,
+            Phase::Packed => OrderState::Packed,
+            Phase::Sent => OrderState::Sent,
+            Phase::Returned => OrderState::Returned,
+            Phase::Refunded => OrderState::Refunded,
         }
     }
 }
@@ -83,6 +124,9 @@ pub struct OrderRecord {
     pub lines: Vec<Line>,
     /// Σ price × quantity, exact.
     pub total: Total,
+    /// What staff did to it, the oldest first; orders that no staff changed, and those of earlier versions, have no such member.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub staff: Vec<StaffNote>,
 }
 
 /// Which client's open order holds a product, as stored.
@@ -99,7 +143,25 @@ impl OrderRecord {
     pub fn new(phase: Phase, lines: Vec<Line>) -> OrderRecord {
         let subtotals = lines.iter().map(|line| line.price.times(line.quantity));
         let total = subtotals.fold(Total::ZERO, Total::plus);
-        OrderRecord { phase, lines, total }
+        OrderRecord { phase, lines, total, staff: Vec::new() }
+    }
+
+    /// The same order with other lines.
+    #[must_use]
+    pub fn with_lines(&self, lines: Vec<Line>) -> OrderRecord {
+        OrderRecord { staff: self.staff.clone(), ..OrderRecord::new(self.phase, lines) }
+    }
+
+    /// The same order with one more note, and as many of those before it as fit in so many bytes.
+    #[must_use]
+    pub fn noting(mut self, note: StaffNote, bytes_max: usize) -> OrderRecord {
+        self.staff.push(note);
+        let mut over = self.staff.len().saturating_sub(STAFF_NOTES_MAX);
+        while over > 0 || (self.staff.len() > 1 && self.to_bytes().len() > bytes_max) {
+            self.staff.remove(0);
+            over = over.saturating_sub(1);
+        }
+        self
     }
 
     /// Reads what is stored under `key`.
@@ -134,10 +196,20 @@ impl OrderRecord {
             total: self.total.to_string(),
             etag: record.offset(),
             version: record.version,
+            changed_ms: record.timestamp_ms,
+            staff: self.staff.iter().map(StaffNote::shown).collect(),
         }
     }
 
-    /// What a list shows of it.
+    /// What the list of all clients' orders shows of it.
+    #[must_use]
+    pub fn staff_summary(&self, cid: &Cid, oid: &Oid, record: &Record) -> StaffOrderSummary {
+        let OrderSummary { oid, total, state, lines } = self.summary(oid);
+        let (changed_ms, etag) = (record.timestamp_ms, record.offset());
+        StaffOrderSummary { cid: cid.to_string(), oid, state, lines, total, changed_ms, etag }
+    }
+
+    /// What its client's list shows of it.
     #[must_use]
     pub fn summary(&self, oid: &Oid) -> OrderSummary {
         OrderSummary {
@@ -152,6 +224,7 @@ impl OrderRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::staff_note::{Did, StaffReason};
 
     #[test]
     fn an_order_is_stored_as_documented() {
@@ -161,6 +234,29 @@ mod tests {
         let stored = r#"{"state":"open","lines":[{"pid":"maca","description":"Maçã","quantity":2,"price":"2.55"}],"total":"5.10"}"#;
         assert_eq!(String::from_utf8_lossy(&order.to_bytes()), stored);
         let record = Record { data: stored.into(), ..Record::default() };
-        assert_eq!(OrderRecord::read(b"o/{ana}/x", &record), Ok(order));
+        assert_eq!(OrderRecord::read(b"o/{ana}/x", &record), Ok(order.clone()));
+        let reason = StaffReason::parse("by telephone", "joana").expect("a reason");
+        let noted = order.noting(reason.note(Did::Modified, 7), usize::MAX);
+        let stored = stored.replace(
+            r#""5.10"}"#,
+            r#""5.10","staff":[{"did":"modified","reason":"by telephone","by":"joana","at_ms":7}]}"#,
+        );
+        assert_eq!(String::from_utf8_lossy(&noted.to_bytes()), stored);
+        let record = Record { data: stored.into(), ..Record::default() };
+        assert_eq!(OrderRecord::read(b"o/{ana}/x", &record), Ok(noted));
+    }
+
+    #[test]
+    fn an_order_keeps_the_last_notes_that_fit() {
+        let note = |at_ms: i64| StaffReason::parse("why", "").expect("a reason").note(Did::Modified, at_ms);
+        let kept = |order: &OrderRecord| order.staff.iter().map(|note| note.at_ms).collect::<Vec<_>>();
+        let mut order = OrderRecord::new(Phase::Open, Vec::new());
+        for at_ms in 1..=10 {
+            order = order.noting(note(at_ms), usize::MAX);
+        }
+        assert_eq!(kept(&order), [3, 4, 5, 6, 7, 8, 9, 10]);
+        let two = OrderRecord { staff: vec![note(10), note(9)], ..order.clone() }.to_bytes().len();
+        assert_eq!(kept(&order.clone().noting(note(9), two)), [10, 9]);
+        assert_eq!(kept(&order.noting(note(11), 0)), [11], "the newest stays in any case");
     }
 }

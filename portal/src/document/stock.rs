@@ -1,10 +1,13 @@
-//! A product's stock: `s/{PID}` is `{"initial":10,"adjusted":0,"available":8,"held":2,"open_orders":1}`.
+//! A product's stock: `s/{PID}` is `{"initial":10,"adjusted":0,"available":7,"held":2,"sold":1,"open_orders":1}`.
 //!
-//! Invariant, at every offset: `initial + adjusted = available + held`, and `held` is what open and confirmed orders
-//! hold. It moves only by adds, inside the log's order, so that a product that everybody buys needs no lock and no
+//! Invariant, at every offset: `initial + adjusted = available + held + sold`; `held` is what orders hold that were not sent,
+//! `sold` what those have that were. It moves only by adds, inside the log's order, so that a product that everybody buys needs no lock and no
 //! retry. `open_orders` counts the open orders that hold the product: a deletion guards that it is 0.
 //!
-//! The record outlives its product while confirmed orders hold some of it (`available` is then 0): so the audit
+//! Records of earlier versions have no `sold`, which is read as 0. An add to a member that is not there fails, so the portal writes it before
+//! the first order with the product is sent, guarded by the record's offset (`stock_completion`).
+//!
+//! The record outlives its product while orders hold or have sold some of it (`available` is then 0): so the audit
 //! holds after a deletion too, and a product inserted again under the same PID goes on from it.
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +22,8 @@ use crate::error::Error;
 pub const AVAILABLE: &str = "/available";
 /// Where the units in open and confirmed orders stand.
 pub const HELD: &str = "/held";
+/// Where the units that were sent stand.
+pub const SOLD: &str = "/sold";
 /// Where the sum of adjustments stands.
 pub const ADJUSTED: &str = "/adjusted";
 
@@ -32,8 +37,11 @@ pub struct StockRecord {
     pub adjusted: i64,
     /// Units that can be sold.
     pub available: i64,
-    /// Units in open and confirmed orders.
+    /// Units in orders that were not sent: open, confirmed, paid, packed.
     pub held: i64,
+    /// Units in orders that were sent.
+    #[serde(default)]
+    pub sold: i64,
     /// Open orders that hold some.
     pub open_orders: i64,
 }
@@ -42,7 +50,17 @@ impl StockRecord {
     /// The stock of a new product.
     #[must_use]
     pub const fn new(quantity: i64) -> StockRecord {
-        StockRecord { initial: quantity, adjusted: 0, available: quantity, held: 0, open_orders: 0 }
+        StockRecord { initial: quantity, adjusted: 0, available: quantity, held: 0, sold: 0, open_orders: 0 }
+    }
+
+    /// Whether a stored record has the member `sold`: those of earlier versions do not.
+    #[must_use]
+    pub fn has_sold(record: &Record) -> bool {
+        #[derive(Deserialize)]
+        struct OfEither {
+            sold: Option<i64>,
+        }
+        serde_json::from_slice(&record.data).is_ok_and(|OfEither { sold }| sold.is_some())
     }
 
     /// Reads what is stored under `key`.
@@ -57,7 +75,8 @@ impl StockRecord {
     #[must_use]
     pub fn is_conserved(&self) -> bool {
         let had = i128::from(self.initial) + i128::from(self.adjusted);
-        had == i128::from(self.available) + i128::from(self.held) && self.available >= 0 && self.held >= 0
+        let has = i128::from(self.available) + i128::from(self.held) + i128::from(self.sold);
+        had == has && self.available >= 0 && self.held >= 0 && self.sold >= 0
     }
 
     /// What people are shown.
@@ -68,6 +87,7 @@ impl StockRecord {
             adjusted: self.adjusted,
             available: self.available,
             held: self.held,
+            sold: self.sold,
             etag: record.offset(),
         }
     }
@@ -80,15 +100,27 @@ mod tests {
 
     #[test]
     fn a_stock_is_stored_as_documented() {
-        let stored = r#"{"initial":10,"adjusted":0,"available":10,"held":0,"open_orders":0}"#;
+        let stored = r#"{"initial":10,"adjusted":0,"available":10,"held":0,"sold":0,"open_orders":0}"#;
         assert_eq!(String::from_utf8_lossy(&write(&StockRecord::new(10))), stored);
     }
 
     #[test]
+    fn a_stock_of_an_earlier_version_has_sold_nothing() {
+        let of = |data: &str| Record { data: bytes::Bytes::from(data.to_owned()), ..Record::default() };
+        let before = of(r#"{"initial":10,"adjusted":0,"available":7,"held":3,"open_orders":1}"#);
+        let stock = StockRecord::read(b"s/{a}", &before).expect("a stock");
+        assert_eq!((stock.sold, stock.is_conserved(), StockRecord::has_sold(&before)), (0, true, false));
+        let now = of(r#"{"initial":10,"adjusted":0,"available":6,"held":3,"open_orders":1,"sold":1}"#);
+        let stock = StockRecord::read(b"s/{a}", &now).expect("a stock");
+        assert_eq!((stock.sold, stock.is_conserved(), StockRecord::has_sold(&now)), (1, true, true));
+    }
+
+    #[test]
     fn conservation_is_noticed_when_broken() {
-        let good = StockRecord { initial: 10, adjusted: -2, available: 5, held: 3, open_orders: 1 };
+        let good = StockRecord { initial: 10, adjusted: -2, available: 4, held: 3, sold: 1, open_orders: 1 };
         assert!(good.is_conserved());
         assert!(!StockRecord { available: 6, ..good }.is_conserved());
-        assert!(!StockRecord { available: -1, held: 9, ..good }.is_conserved());
+        assert!(!StockRecord { available: -1, held: 8, ..good }.is_conserved());
+        assert!(!StockRecord { available: 6, sold: -1, ..good }.is_conserved());
     }
 }

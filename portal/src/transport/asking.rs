@@ -50,8 +50,8 @@ pub fn request(
     for parameter in resource.query {
         let value = taken(&mut members, parameter.name);
         let is_left_out = match parameter.of {
-            Of::Text => value.is_empty(),
-            Of::Number => value == "0",
+            Of::Text | Of::State => value.is_empty(),
+            Of::Number | Of::Time => value == "0",
             Of::Flag => value == "false",
         };
         if !is_left_out {

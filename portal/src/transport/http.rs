@@ -179,8 +179,8 @@ fn in_query(query: &str, parameters: &[Parameter]) -> Result<Vec<Member>, Error>
             return Err(Error::invalid(name, "is given twice"));
         }
         let value = match parameter.of {
-            Of::Text => Value::String(value),
-            Of::Number => number(&name, &value)?.into(),
+            Of::Text | Of::State => Value::String(value),
+            Of::Number | Of::Time => number(&name, &value)?.into(),
             Of::Flag => match value.as_str() {
                 "true" => true.into(),
                 "false" => false.into(),

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
+use proto::json::state;
 use proto::json_fields::{DOCUMENTS, STATES};
 use serde_json::{Map, Value, json};
 
@@ -96,6 +97,8 @@ fn parameters(operation: &Registered) -> Value {
         let schema = match parameter.of {
             Of::Text => json!({ "type": "string", "pattern": PLAIN }),
             Of::Number => json!({ "type": "integer", "minimum": 0, "maximum": crate::limits::PAGE_MAX }),
+            Of::Time => json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": i64::MAX }),
+            Of::State => json!({ "type": "string", "enum": state::words() }),
             Of::Flag => json!({ "type": "boolean" }),
         };
         json!({ "name": parameter.name, "in": "query", "schema": schema })
@@ -243,6 +246,8 @@ fn read(message: &DescriptorProto, comments: &Comments, at: i32) -> Message {
     });
     let required = match message.name() {
         "ModifyOrderRequest" => &["lines"][..],
+        "StaffModifyOrderRequest" => &["lines", "reason"],
+        "StaffOrderRequest" | "StaffReturnRequest" => &["reason"],
         "InsertProductRequest" | "UpdateProductRequest" | "InsertClientRequest" | "UpdateClientRequest" => {
             &["data"]
         }
@@ -258,7 +263,8 @@ fn schema_of(message: &str, field: &FieldDescriptorProto) -> Value {
     let one = match field.r#type() {
         _ if DOCUMENTS.contains(&name.as_str()) => document_schema(&name),
         _ if STATES.contains(&name.as_str()) => {
-            json!({ "type": "string", "enum": ["open", "confirmed", "cancelled", "unknown"] })
+            let words: Vec<&str> = state::words().into_iter().chain(["unknown"]).collect();
+            json!({ "type": "string", "enum": words })
         }
         Type::Message => {
             json!({ "$ref": format!("{SCHEMAS}/{}", field.type_name().trim_start_matches(PACKAGE)) })

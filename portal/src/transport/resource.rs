@@ -81,6 +81,10 @@ pub enum Of {
     Text,
     /// A whole number, not negative.
     Number,
+    /// A point in time: milliseconds since 1970.
+    Time,
+    /// The word for the state of an order.
+    State,
     /// `true` or `false`.
     Flag,
 }
@@ -100,6 +104,16 @@ pub const PAGE: &[Parameter] =
 /// Those of a list whose ids may begin with something.
 pub const PREFIXED_PAGE: &[Parameter] = &[
     Parameter { name: "prefix", of: Of::Text },
+    Parameter { name: "limit", of: Of::Number },
+    Parameter { name: "after", of: Of::Text },
+];
+/// Those of the list of all clients' orders.
+pub const ORDERS_PAGE: &[Parameter] = &[
+    Parameter { name: "state", of: Of::State },
+    Parameter { name: "cid", of: Of::Text },
+    Parameter { name: "pid", of: Of::Text },
+    Parameter { name: "changed_from_ms", of: Of::Time },
+    Parameter { name: "changed_to_ms", of: Of::Time },
     Parameter { name: "limit", of: Of::Number },
     Parameter { name: "after", of: Of::Text },
 ];

@@ -86,6 +86,9 @@ fn as_json(mut builder: Builder, descriptors: &FileDescriptorSet) -> Builder {
     for field in json_fields::STATES {
         builder = builder.field_attribute(format!("{OF_JSON}.{field}"), with("state"));
     }
+    for field in json_fields::WANTED_STATES {
+        builder = builder.field_attribute(format!("{OF_JSON}.{field}"), with("wanted_state"));
+    }
     builder
 }
 

@@ -4,9 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use portal::document::order::{OrderRecord, Phase};
+use portal::document::order::OrderRecord;
 use portal::document::stock::StockRecord;
-use proto::portal::OrderState;
 use proto::store::scan_request::Range;
 use store_db::{Read as _, Space, Table as _, query};
 use xxhash_rust::xxh3::Xxh3Default;
@@ -209,7 +208,7 @@ impl World {
     /// Exactly the orders in the shoppers' books are there, as they are there, and hold what stock says is held.
     fn check_orders(&self, table: &SimTable) {
         let books = self.books.borrow();
-        let mut held: BTreeMap<String, i64> = BTreeMap::new();
+        let (mut held, mut sold) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
         let mut seen = BTreeSet::new();
         for (key, data) in records(table, b"o/") {
             let record = proto::store::Record { data, ..proto::store::Record::default() };
@@ -222,19 +221,17 @@ impl World {
             let known = books.get(&(cid.clone(), oid.clone()));
             let lines: BTreeMap<String, i64> =
                 order.lines.iter().map(|line| (line.pid.clone(), line.quantity)).collect();
-            let state = match order.phase {
-                Phase::Open => OrderState::Open,
-                Phase::Confirmed => OrderState::Confirmed,
-                Phase::Cancelled => OrderState::Cancelled,
-            };
+            let state = order.phase.shown();
             ensure(
                 known.is_some_and(|known| known.lines == lines && known.state == state),
                 "nothing acknowledged is lost",
                 || format!("order {oid} of {cid} is {state:?} {lines:?}; its shopper knows {known:?}"),
             );
-            if order.phase != Phase::Cancelled {
-                for (pid, quantity) in lines {
+            for (pid, quantity) in lines {
+                if order.phase.holds() {
                     *held.entry(pid).or_default() += quantity;
+                } else if order.phase.has_sold() {
+                    *sold.entry(pid).or_default() += quantity;
                 }
             }
             seen.insert((cid, oid));
@@ -250,6 +247,10 @@ impl World {
             let ordered = held.get(&pid).copied().unwrap_or(0);
             ensure(stock.held == ordered, "held is ordered", || {
                 format!("{pid}: {stock:?}, orders hold {ordered}")
+            });
+            let sent = sold.get(&pid).copied().unwrap_or(0);
+            ensure(stock.sold == sent, "sold is sent", || {
+                format!("{pid}: {stock:?}, orders were sent with {sent}")
             });
         }
     }

@@ -1,12 +1,14 @@
 //! The screens of staff and shoppers: clients, products, orders, records of the store.
 
 use proto::portal::{
-    ChangedOrder, Client, DeleteResponse, Order, OrderLine, OrderState, OrderSummary, Product, Stock,
+    ChangedOrder, Client, DeleteResponse, Order, OrderLine, OrderState, OrderSummary, Product, StaffNote,
+    StaffOrderSummary, Stock,
 };
 use proto::store::outcome_response::Verdict;
 use proto::store::{KeyRecord, OutcomeResponse, Position, Record, Status, WriteResponse};
 
 use super::{answers, screens};
+use crate::admin::order_view;
 use crate::admin::paging::Listing;
 use crate::admin::view as staff;
 use crate::failure::Reader;
@@ -29,7 +31,7 @@ fn maria() -> Client {
 }
 
 fn product(pid: &str, description: &str, price: &str) -> Product {
-    let stock = Stock { initial: 1_200, adjusted: -3, available: 1_175, held: 22, etag: 991_827 };
+    let stock = Stock { initial: 1_200, adjusted: -3, available: 1_175, held: 20, etag: 991_827, sold: 2 };
     Product {
         pid: pid.into(),
         description: description.into(),
@@ -80,6 +82,7 @@ fn order() -> Order {
         total: "237.735".into(),
         etag: 5,
         version: 5,
+        ..Order::default()
     }
 }
 
@@ -131,6 +134,49 @@ fn orders_are_shown_with_their_totals() {
     ];
     answers("orders", &shop::orders(&listed));
     answers("orders-of-cents", &shop::orders(&listed[1..]));
+}
+
+#[test]
+fn orders_are_shown_to_staff_with_their_clients_and_what_staff_did() {
+    let note = |did: &str, reason: &str, by: &str| StaffNote {
+        did: did.into(),
+        reason: reason.into(),
+        by: by.into(),
+        at_ms: 1_795_962_000_000,
+    };
+    let staff_did = vec![
+        note(
+            "modified",
+            "two kilos were bruised, and there was no time to buy others before the market closed",
+            "joana",
+        ),
+        note("cancelled", "asked for by telephone", ""),
+    ];
+    let order = Order {
+        state: OrderState::Cancelled.into(),
+        changed_ms: 1_795_962_000_000,
+        staff: staff_did,
+        ..order()
+    };
+    answers("order-of-staff", &order_view::order("", &order));
+    let shopper = super::screen::answer(&shop::order("", &order), super::Look::default());
+    assert!(shopper.contains("cancelled by staff: asked for by telephone"), "{shopper}");
+    let summary = |cid: &str, oid: &str, state: OrderState| StaffOrderSummary {
+        cid: cid.into(),
+        oid: oid.into(),
+        state: state.into(),
+        lines: 12,
+        total: "1234.565".into(),
+        changed_ms: 1_795_962_000_000,
+        etag: 1_284_663,
+    };
+    let listed = [
+        summary("ana", OID, OrderState::Open),
+        summary("maria-aparecida-dos-santos", OTHER_OID, OrderState::Confirmed),
+    ];
+    answers("orders-of-staff", &order_view::orders(&listed));
+    let short = [summary("maria-silva", &OID[..24], OrderState::Open)];
+    answers("orders-of-staff-short", &order_view::orders(&short));
 }
 
 #[test]
