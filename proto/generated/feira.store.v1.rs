@@ -2607,6 +2607,10 @@ pub struct PushReply {
     /// This replica's disk or table is full up to its reserve: a write without room on a majority is not admitted.
     #[prost(bool, tag = "4")]
     pub out_of_space: bool,
+    /// What this replica's wall clock shows, milliseconds since 1970; 0: it does not say. The leader timestamps entries by the clocks
+    /// of a majority.
+    #[prost(int64, tag = "5")]
+    pub clock_ms: i64,
     #[prost(oneof = "push_reply::Message", tags = "1, 2, 3")]
     pub message: ::core::option::Option<push_reply::Message>,
 }
@@ -2693,6 +2697,9 @@ pub struct VoteReply {
     /// Not empty: the candidate was removed from the group and cannot know; the voter's committed membership says so.
     #[prost(string, tag = "7")]
     pub removed: ::prost::alloc::string::String,
+    /// As in a push reply: what a new leader timestamps its first entry by.
+    #[prost(int64, tag = "8")]
+    pub clock_ms: i64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FetchSnapshotRequest {
@@ -3449,8 +3456,8 @@ pub struct StatusResponse {
     /// Milliseconds since this node began to serve.
     #[prost(uint64, tag = "15")]
     pub up_ms: u64,
-    /// Of a leader: its clock minus the log's time, milliseconds. Positive: the log's time lags behind and catches up by a
-    /// second an append. Negative: this clock was set back, or an earlier leader's was ahead.
+    /// Of a leader: its clock minus the log's time, milliseconds. Positive: this clock is ahead of what a majority of the voters'
+    /// clocks say. Negative: this clock was set back, or the log's time was carried ahead by wrong clocks.
     #[prost(sint64, tag = "16")]
     pub log_time_lag_ms: i64,
     /// The members of the group, by the newest membership in this node's log.

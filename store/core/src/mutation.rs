@@ -96,6 +96,7 @@ mutations! {
     CutWithoutSuspicion "cut-without-suspicion" "whatever recovery cuts off a log's end is taken to be torn",
     ApplyIntermediate "apply-intermediate" "recovery applies the log to its end",
     OldIdentity "old-identity" "a replica whose disk is empty comes back under its old identity",
+    OwnClockIsTime "own-clock-is-time" "a leader timestamps by its own clock alone",
     FlushWithoutState "flush-without-state" "a flush leaves out where the database stands",
     SettledWithoutFlush "settled-without-flush" "a snapshot is read without what has not been flushed",
     SnapshotWrongPosition "snapshot-wrong-position" "a snapshot says that it ends one entry earlier than it does",

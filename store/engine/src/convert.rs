@@ -282,7 +282,7 @@ pub fn reply_in(reply: wire::PushReply) -> Result<Message, Malformed> {
     with_epoch(message)
 }
 
-/// A replica's answer for the wire.
+/// A replica's answer for the wire; what the driver knows (room, clock) is left for it to add.
 #[must_use]
 pub fn reply_out(message: &PushReply) -> wire::PushReply {
     use wire::push_reply::Message as Wire;
@@ -310,7 +310,7 @@ pub fn reply_out(message: &PushReply) -> wire::PushReply {
         }
         PushReply::StaleEpoch { epoch } => Wire::StaleEpoch(wire::StaleEpoch { epoch: epoch.0 }),
     };
-    wire::PushReply { message: Some(message), out_of_space: false }
+    wire::PushReply { message: Some(message), ..wire::PushReply::default() }
 }
 
 /// A request for a vote from the wire.
@@ -355,7 +355,7 @@ pub fn vote_reply_in(reply: &wire::VoteReply) -> Result<Message, Malformed> {
     })))
 }
 
-/// A vote for the wire.
+/// A vote for the wire; the voter's clock is left for the driver to add.
 #[must_use]
 pub fn vote_reply_out(reply: &VoteReply) -> wire::VoteReply {
     wire::VoteReply {
@@ -365,6 +365,6 @@ pub fn vote_reply_out(reply: &VoteReply) -> wire::VoteReply {
         last: Some(position_out(reply.last)),
         maybe_lost_tail: reply.maybe_lost_tail,
         candidate_incarnation: reply.candidate.0,
-        removed: String::new(),
+        ..wire::VoteReply::default()
     }
 }

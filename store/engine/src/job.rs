@@ -63,6 +63,13 @@ pub enum Job {
         /// It has less than its reserve.
         is_out_of_space: bool,
     },
+    /// A peer tells its wall clock, in a vote or an ack: before the message that it came with.
+    PeerClock {
+        /// Which peer.
+        peer: NodeId,
+        /// Milliseconds since 1970.
+        wall_ms: i64,
+    },
     /// From the ballot's writer: this ballot is durable.
     BallotSaved {
         /// The ballot.
@@ -333,12 +340,13 @@ impl std::fmt::Display for Shortage {
 /// What an operator should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
-    /// This leader's clock is more than an hour ahead of the log; log time goes on from the log's last timestamp.
+    /// A majority of the voters says that it is more than an hour later than the log, and their clocks do not agree; log time
+    /// goes on from the log's last timestamp.
     ClockJump {
         /// The log's last timestamp.
         last_log_time_ms: i64,
-        /// The clock.
-        wall_ms: i64,
+        /// The time by their clocks.
+        time_ms: i64,
     },
     /// Writes are refused for lack of space; with another voter at hand, leadership is transferred.
     OutOfSpace(Shortage),

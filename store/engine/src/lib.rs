@@ -99,6 +99,7 @@ mod standing;
 mod start;
 pub mod states;
 mod status;
+mod voter_clocks;
 mod waiting;
 mod writer;
 
@@ -120,4 +121,5 @@ pub use snapshots::{Snapshots, Streaming, snapshot_contents};
 pub use standing::Vintage;
 pub use start::NodeConfig;
 pub use status::Status;
+pub use voter_clocks::ClockApart;
 pub use writer::Writer;

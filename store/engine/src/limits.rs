@@ -24,9 +24,11 @@ pub const APPLY_ENTRIES_MAX: usize = 1_024;
 pub const APPLY_BYTES_MAX: usize = 4 << 20;
 /// Bytes of recent entries kept in memory for replicators and applier; entries not yet written are kept beyond it.
 pub const CACHE_BYTES_MAX: usize = 32 << 20;
-/// Log time may run ahead of its own pace by this much with each entry, to catch up with the clock.
-pub const LOG_TIME_SLACK_MS: i64 = 1_000;
-/// A new leader's clock may be ahead of the log by this much.
+/// Clocks that are no further from each other than this agree.
+pub const CLOCKS_AGREE_MS: u64 = 10_000;
+/// What a voter said of its clock is believed for so long.
+pub const CLOCK_TOLD_MS_MAX: u64 = 10_000;
+/// A new leader may carry log time ahead by this much where the voters' clocks are apart.
 pub const LOG_TIME_JUMP_MS_MAX: i64 = 3_600_000;
 /// Bytes that a replica has handed to its writer and that are not durable, at most; appends beyond are dropped as if
 /// the network had lost them, and the leader resends them.

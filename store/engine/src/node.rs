@@ -39,6 +39,7 @@ use crate::schedule::Schedule;
 use crate::snapshots::Snapshots;
 use crate::start::{NodeConfig, NodeStart};
 use crate::status::Status;
+use crate::voter_clocks::ClockApart;
 use crate::waiting::{Reads, Writes};
 
 /// The bytes that go with an input, for the append that may come out of it.
@@ -146,6 +147,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         snapshots: Arc<Snapshots<D>>,
         clock: C,
     ) -> Node<D, T, C> {
+        let own = config.core.member.node;
         let mut schedule = Schedule::new(config.snapshots, start.restored.snapshot);
         if start.quarantine.is_some() {
             schedule.installing();
@@ -155,7 +157,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             replica: Replica::new(config.core, start.restored),
             table,
             cache,
-            log_clock: LogClock::new(clock, start.log_time_ms, config.clock_jump_ms_max),
+            log_clock: LogClock::new(own, clock, start.log_time_ms, config.clock_jump_ms_max),
             random: fastrand::Rng::with_seed(config.seed),
             writes: Writes::default(),
             claims: start.claims,
@@ -214,6 +216,10 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         match job {
             Job::Tick => self.tick(outs),
             Job::BallotSaved { ballot } => self.ballot_saved(ballot, outs),
+            Job::PeerClock { peer, wall_ms } => {
+                self.log_clock.hear(peer, wall_ms);
+                Ok(())
+            }
             Job::Write { request_id, command } => {
                 self.admit_write(request_id, command, self.diverged(), outs);
                 Ok(())
@@ -442,8 +448,15 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             disk: replica.disk(),
             writes_waiting: self.writes.len() + self.commands.len(),
             log_time_lag_ms: self.log_clock.lag_ms(),
+            clock_apart: if view.role == store_core::Role::Leader { self.clock_apart() } else { None },
             peers: replica.peers().collect(),
         }
+    }
+
+    /// Of the voters the one whose clock is furthest from the others'.
+    fn clock_apart(&self) -> Option<ClockApart> {
+        let (_, members) = self.members.last()?;
+        self.log_clock.furthest(members)
     }
 
     /// The protocol's state, to look at.
@@ -458,6 +471,11 @@ fn awaited(replica: &Replica) -> Vec<NodeId> {
     let mut nodes: Vec<NodeId> = replica.awaited().iter().map(|member| member.node).collect();
     nodes.dedup();
     nodes
+}
+
+/// The membership in force, of a replica that has one.
+fn in_force(members: &[(Offset, proto::store::Membership)]) -> &proto::store::Membership {
+    &members.last().expect("a leader is a member of its group").1
 }
 
 /// What entries count for where they wait.

@@ -4,6 +4,7 @@ use store_core::{Checkpoint, DiskView, Divergence, Epoch, NodeId, Offset, PeerVi
 use store_log::Quarantine;
 
 use crate::job::{Applied, Shortage};
+use crate::voter_clocks::ClockApart;
 
 /// A replica's state.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,6 +53,8 @@ pub struct Status {
     /// time lags behind, or (negative) the clock. Of a follower only a clock behind says something: it cannot know how
     /// long nobody wrote before it started.
     pub log_time_lag_ms: i64,
+    /// If it leads: the voter whose clock is furthest from what a majority says, if they do not agree.
+    pub clock_apart: Option<ClockApart>,
     /// The other replicas, if it leads.
     pub peers: Vec<PeerView>,
 }

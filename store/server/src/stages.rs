@@ -84,7 +84,7 @@ impl NodeThread {
             if self.ticks_to_status == 0 {
                 let status = self.node.status();
                 disk::look(&self.shared.problems, status.disk);
-                log_time::look(&self.shared.problems, status.role, status.log_time_lag_ms);
+                log_time::look(&self.shared.problems, &status);
                 self.change_waits.look(&self.shared.problems, &status, now);
                 self.shared.set_status(status);
                 self.ticks_to_status = STATUS_TICKS;
@@ -154,11 +154,11 @@ impl NodeThread {
 
     fn report(&self, report: Report) {
         match report {
-            Report::ClockJump { last_log_time_ms, wall_ms } => {
+            Report::ClockJump { last_log_time_ms, time_ms } => {
                 tracing::warn!(
                     last_log_time_ms,
-                    wall_ms,
-                    "the wall clock is far ahead of the log's time, which goes on and catches up slowly"
+                    time_ms,
+                    "the voters' clocks are far ahead of the log's time and do not agree; it goes on and catches up slowly"
                 );
             }
             Report::OutOfSpace(shortage) => {

@@ -95,6 +95,7 @@ pub(crate) struct Driver {
 /// A node that runs.
 pub(crate) struct Up {
     pub(crate) node: Node<SimDisk, SimTable, NodeClock>,
+    clock: NodeClock,
     writer: Writer<SimDisk>,
     ballot_writer: BallotWriter<SimDisk>,
     applier: Applier<SimDisk, SimTable>,
@@ -168,19 +169,20 @@ impl Up {
 
     /// Carries what the node has for its peers.
     fn carry(&mut self, own: Member, out: ToPeer, made: &mut Made) -> Result<(), Error> {
+        let clock_ms = self.clock.wall_ms();
         match out {
             ToPeer::Replicator { to, job } => self.lines.post(to, job),
             ToPeer::Forget { peer } => self.lines.forget(peer, &mut made.packets)?,
             ToPeer::Reply { to, reply } => {
                 let to = self.lines.asker(to);
-                made.packets.extend(to.map(|to| Packet::reply(own, to, &reply, self.shortage.0)));
+                made.packets.extend(to.map(|to| Packet::reply(own, to, &reply, self.shortage.0, clock_ms)));
             }
             ToPeer::Vote { to, message } => {
                 let to = match message {
                     VoteMessage::Request(_) => self.lines.at(to),
                     VoteMessage::Reply(_) => self.lines.asker(to),
                 };
-                made.packets.extend(to.map(|to| Packet::vote(own, to, &message)));
+                made.packets.extend(to.map(|to| Packet::vote(own, to, &message, clock_ms)));
             }
             ToPeer::FetchSnapshot { from, at } => made.fetch = Some((from, at)),
         }
@@ -299,6 +301,7 @@ impl Driver {
         oracle.started(self.index, &engine.node, self.damaged, &tail);
         self.up = Some(Up {
             node: engine.node,
+            clock: self.clock.clone(),
             writer: engine.writer,
             ballot_writer: engine.ballots,
             applier: engine.applier,

@@ -32,6 +32,7 @@ mod bus;
 mod changes;
 mod check;
 mod clients;
+mod clocks;
 mod counters;
 mod delivery;
 mod driver;

@@ -73,6 +73,8 @@ pub(crate) struct Heard {
     pub(crate) job: Job,
     /// Of an answer to a push: the peer lacks room.
     pub(crate) out_of_space: Option<bool>,
+    /// Of an answer to a push and a vote: the peer's clock.
+    pub(crate) clock_ms: Option<i64>,
 }
 
 impl Packet {
@@ -100,18 +102,25 @@ impl Packet {
         Packet::wire(speaker, to, Channel::Push, message)
     }
 
-    pub(crate) fn reply(speaker: Member, to: Member, message: &PushReply, out_of_space: bool) -> Packet {
-        let reply = wire::PushReply { out_of_space, ..convert::reply_out(message) };
+    pub(crate) fn reply(
+        speaker: Member,
+        to: Member,
+        message: &PushReply,
+        out_of_space: bool,
+        clock_ms: i64,
+    ) -> Packet {
+        let reply = wire::PushReply { out_of_space, clock_ms, ..convert::reply_out(message) };
         Packet::wire(speaker, to, Channel::Reply, &reply)
     }
 
-    pub(crate) fn vote(speaker: Member, to: Member, message: &VoteMessage) -> Packet {
+    pub(crate) fn vote(speaker: Member, to: Member, message: &VoteMessage, clock_ms: i64) -> Packet {
         match message {
             VoteMessage::Request(request) => {
                 Packet::wire(speaker, to, Channel::Vote, &convert::vote_request_out(request))
             }
             VoteMessage::Reply(reply) => {
-                Packet::wire(speaker, to, Channel::VoteReply, &convert::vote_reply_out(reply))
+                let reply = wire::VoteReply { clock_ms, ..convert::vote_reply_out(reply) };
+                Packet::wire(speaker, to, Channel::VoteReply, &reply)
             }
         }
     }
@@ -121,7 +130,7 @@ impl Packet {
         let Body::Wire(bytes) = &self.body else { return None };
         let bytes = bytes.clone();
         let sound = "a node says only what another understands";
-        let (mut entries, mut out_of_space) = (Vec::new(), None);
+        let (mut entries, mut out_of_space, mut clock_ms) = (Vec::new(), None, None);
         let message = match self.channel {
             Channel::Push => {
                 let (message, brought) =
@@ -132,17 +141,20 @@ impl Packet {
             Channel::Reply => {
                 let reply = wire::PushReply::decode(bytes).expect(sound);
                 out_of_space = Some(reply.out_of_space);
+                clock_ms = Some(reply.clock_ms);
                 convert::reply_in(reply).expect(sound)
             }
             Channel::Vote => {
                 convert::vote_request_in(&wire::VoteRequest::decode(bytes).expect(sound)).expect(sound)
             }
             Channel::VoteReply => {
-                convert::vote_reply_in(&wire::VoteReply::decode(bytes).expect(sound)).expect(sound)
+                let reply = wire::VoteReply::decode(bytes).expect(sound);
+                clock_ms = Some(reply.clock_ms);
+                convert::vote_reply_in(&reply).expect(sound)
             }
             Channel::Snapshot => return None,
         };
-        Some(Heard { job: Job::Peer { from: self.speaker, message, entries }, out_of_space })
+        Some(Heard { job: Job::Peer { from: self.speaker, message, entries }, out_of_space, clock_ms })
     }
 
     /// A number that is the same for the same message.

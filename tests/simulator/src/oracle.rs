@@ -5,7 +5,7 @@
 //! Checked here, by the names of `store_core::invariants`, at every event that could break one: election safety, log
 //! matching (each entry ever appended has one content and one predecessor), leader completeness, state-machine
 //! safety (equal effects at equal offsets), committed on a quorum and immutable, commit order, ballot monotonic, ack
-//! only after durable, intermediate is unreadable, quarantined with a reason, quarantined is silent, and that what was durable is there after a crash.
+//! only after durable, intermediate is unreadable, log time is vouched for, quarantined with a reason, quarantined is silent, and that what was durable is there after a crash.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,6 +19,7 @@ use store_engine::{Applied, ApplierJob, Job, Node, NodeOut, ToPeer, WriterJob};
 use store_log::Quarantine;
 use store_log::sim::SimDisk;
 
+use crate::clocks::Clocks;
 use crate::electorate::{Electorate, is_majority};
 use crate::network::index_of;
 use crate::table::SimTable;
@@ -63,6 +64,7 @@ struct Account {
 struct First {
     content: u64,
     before: Position,
+    log_time_ms: i64,
 }
 
 /// What the counters want to know.
@@ -109,6 +111,7 @@ pub(crate) struct Oracle {
     /// Where each node's log files end, by the number of the next one.
     rolls: BTreeMap<(usize, u64), Offset>,
     batches: u32,
+    clocks: Clocks,
     pub(crate) seen: Seen,
 }
 
@@ -151,7 +154,7 @@ fn ensure_committed(replica: &Replica, member: Member, known: u64) {
 
 impl Oracle {
     /// An oracle of these nodes, of which the first so many found the group.
-    pub(crate) fn new(members: &[Member], initial_members: usize) -> Oracle {
+    pub(crate) fn new(members: &[Member], initial_members: usize, clocks: Clocks) -> Oracle {
         Oracle {
             accounts: members.iter().map(|member| Account::new(*member)).collect(),
             retired: BTreeMap::new(),
@@ -164,6 +167,7 @@ impl Oracle {
             state_hash: BTreeMap::new(),
             rolls: BTreeMap::new(),
             batches: 0,
+            clocks,
             seen: Seen::default(),
         }
     }
@@ -202,7 +206,7 @@ impl Oracle {
         let (found, durable) = (replica.history(), account.durable.last());
         if self.entries.is_empty() {
             let first = found.last();
-            self.entries.insert(first, First { content: 0, before: Position::ZERO });
+            self.entries.insert(first, First { content: 0, before: Position::ZERO, log_time_ms: 0 });
             self.committed.push((first, first.epoch));
             self.electorate.founded(first, &self.initial_members);
         }
@@ -378,7 +382,8 @@ impl Oracle {
                     self.electorate.appended(entry);
                     let before = account.ordered.last();
                     let content = content_of(entry);
-                    let mine = First { content, before };
+                    let mine = First { content, before, log_time_ms: entry.log_time_ms };
+                    let is_new = !self.entries.contains_key(&entry.position);
                     let first = *self.entries.entry(entry.position).or_insert(mine);
                     let same = first.content == content || first.content == 0;
                     ensure(
@@ -393,6 +398,10 @@ impl Oracle {
                         },
                     );
                     account.ordered.append(run(entry.position));
+                    if let Some(before) = self.entries.get(&before).filter(|_| is_new) {
+                        let membership = self.electorate.in_force(&account.ordered, &self.committed);
+                        self.clocks.look(entry, before.log_time_ms, membership, account.member);
+                    }
                 }
             }
             WriterJob::Truncate { from, .. } => {

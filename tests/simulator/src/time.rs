@@ -5,8 +5,8 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use store_engine::Clock;
 
@@ -51,21 +51,37 @@ pub struct NodeClock {
     now: Now,
     /// How far its wall clock is ahead.
     ahead_ms: Arc<AtomicI64>,
+    /// When that changed, and to what.
+    changes: Arc<Mutex<Vec<(Micros, i64)>>>,
 }
 
 impl NodeClock {
     pub(crate) fn new(now: Now) -> NodeClock {
-        NodeClock { now, ahead_ms: Arc::default() }
+        NodeClock { now, ahead_ms: Arc::default(), changes: Arc::new(Mutex::new(vec![(0, 0)])) }
     }
 
     /// The wall clock jumps.
     pub(crate) fn jump(&self, ms: i64) {
-        self.ahead_ms.fetch_add(ms, Ordering::Relaxed);
+        self.set_ahead(self.ahead_ms.load(Ordering::Relaxed) + ms);
     }
 
     /// The wall clock is set right.
     pub(crate) fn set_right(&self) {
-        self.ahead_ms.store(0, Ordering::Relaxed);
+        self.set_ahead(0);
+    }
+
+    /// The latest that this clock, had it gone on, would show by anything that it showed within so long.
+    pub(crate) fn latest_ms(&self, within: Micros) -> i64 {
+        let since = self.now.us().saturating_sub(within);
+        let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = changes.iter().skip(1).map(|(at, _)| *at).chain([Micros::MAX]);
+        let shown = changes.iter().zip(ends).filter(|(_, end)| *end >= since);
+        self.now.wall_ms() + shown.map(|((_, ahead_ms), _)| *ahead_ms).max().unwrap_or(0)
+    }
+
+    fn set_ahead(&self, ms: i64) {
+        self.ahead_ms.store(ms, Ordering::Relaxed);
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).push((self.now.us(), ms));
     }
 }
 

@@ -18,6 +18,7 @@ use store_core::{MemberChange, NodeId, Role};
 use store_engine::Answer;
 
 use crate::bus::{self, Bus};
+use crate::clocks::Clocks;
 use crate::counters;
 use crate::driver::{Driver, first_member};
 use crate::faults::Kind;
@@ -210,8 +211,9 @@ impl World {
             WireMember { node: member.node.0, incarnation: member.incarnation.0, address, joined: false }
         };
         let members = Membership { voters: (0..plan.nodes).map(member).collect(), ..Membership::default() };
-        let driver = |index| {
-            let clock = NodeClock::new(now.clone());
+        let clocks: Vec<_> = (0..nodes).map(|_| NodeClock::new(now.clone())).collect();
+        let driver = |index: usize| {
+            let clock = clocks[index].clone();
             if index < plan.nodes {
                 Driver::bootstrap(index, &members, clock)
             } else {
@@ -222,7 +224,7 @@ impl World {
         let mut world = World {
             drivers: (0..nodes).map(driver).collect(),
             network: Network::new(nodes),
-            oracle: Oracle::new(&firsts, plan.nodes),
+            oracle: Oracle::new(&firsts, plan.nodes, Clocks::new(clocks.clone())),
             operator: Operator::new(plan.seed),
             handles: Vec::new(),
             streams: BTreeMap::new(),
@@ -535,9 +537,11 @@ impl World {
         if !up.takes(&packet, heard.as_ref()) {
             return;
         }
-        if let Some(Heard { job, out_of_space }) = heard {
+        if let Some(Heard { job, out_of_space, clock_ms }) = heard {
+            let told =
+                clock_ms.map(|wall_ms| store_engine::Job::PeerClock { peer: World::id(from), wall_ms });
             let headroom = out_of_space.and_then(|is_out_of_space| up.lines.headroom(from, is_out_of_space));
-            headroom.into_iter().for_each(|headroom| up.hear(headroom));
+            headroom.into_iter().chain(told).for_each(|told| up.hear(told));
             up.hear(job);
             return self.schedule(to);
         }

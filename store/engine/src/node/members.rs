@@ -12,7 +12,7 @@ use store_core::{
 use store_db::Table;
 use store_log::Disk;
 
-use super::{Node, bytes_of};
+use super::{Node, bytes_of, in_force};
 use crate::changing::Changing;
 use crate::clock::Clock;
 use crate::error::Error;
@@ -73,7 +73,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         let payload = Bytes::from(membership.encode_to_vec());
         self.members.push((position.offset, membership));
         self.tell_members(outs);
-        let log_time_ms = self.log_clock.next();
+        let log_time_ms = self.log_clock.next(in_force(&self.members));
         let entries = vec![Entry { position, log_time_ms, kind: EntryKind::Membership, payload }];
         let bytes = bytes_of(&entries);
         self.unwritten.push_back((write, position.offset, bytes));

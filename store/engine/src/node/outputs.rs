@@ -10,7 +10,7 @@ use store_core::{
 use store_db::Table;
 use store_log::Disk;
 
-use super::{Carried, Node, bytes_of};
+use super::{Carried, Node, bytes_of, in_force};
 use crate::clock::Clock;
 use crate::convert;
 use crate::error::Error;
@@ -139,14 +139,14 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
 
     fn first_entry(&mut self, run: Run, outs: &mut Vec<NodeOut>) -> Entry<Bytes> {
         assert_eq!(run.first, run.last, "a new leader begins with one entry");
-        let (log_time_ms, report) = self.log_clock.first();
+        let (log_time_ms, report) = self.log_clock.first(in_force(&self.members));
         outs.extend(report.map(NodeOut::Report));
         let position = Position { epoch: run.epoch, offset: run.first };
         Entry { position, log_time_ms, kind: EntryKind::Empty, payload: Bytes::new() }
     }
 
     fn command_entries(&mut self, run: Run, commands: Vec<(RequestId, Bytes)>) -> Vec<Entry<Bytes>> {
-        let log_time_ms = self.log_clock.next();
+        let log_time_ms = self.log_clock.next(in_force(&self.members));
         let entry = |(offset, (request_id, payload)): (u64, (RequestId, Bytes))| {
             let position = Position { epoch: run.epoch, offset: Offset(offset) };
             self.writes.push(position.offset, request_id, payload.len());

@@ -30,6 +30,8 @@ use crate::trace;
 const MESSAGES_BUFFERED: usize = 4;
 /// Messages made before the stream is looked at again.
 const MESSAGES_PER_POLL: usize = 4;
+/// Between two looks at the clock that a peer tells with every answer.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 /// The peer must open the stream within this.
 const OPEN_MS_MAX: u64 = 1_000;
 const BACKOFF_MS_FIRST: u64 = 10;
@@ -249,12 +251,16 @@ async fn hear(
     mut hearing: Hearing,
     mut replies: Streaming<Frame>,
 ) -> Result<(), String> {
-    let mut is_out_of_space = None;
+    let (mut is_out_of_space, mut told_at) = (None, None::<Instant>);
     loop {
         match replies.message().await {
             Ok(Some(frame)) => {
                 hearing.believe(&frame.body, &frame.mac).map_err(|why| why.to_string())?;
                 let reply: PushReply = decode(frame.body).map_err(|status| status.message().to_owned())?;
+                if reply.clock_ms != 0 && told_at.is_none_or(|at| at.elapsed() >= CLOCK_INTERVAL) {
+                    told_at = Some(Instant::now());
+                    shared.inbox.post([Job::PeerClock { peer: peer.node, wall_ms: reply.clock_ms }]);
+                }
                 if is_out_of_space.replace(reply.out_of_space) != Some(reply.out_of_space) {
                     shared
                         .inbox
@@ -310,7 +316,11 @@ async fn ask_for_votes(shared: Arc<Shared>, peer: NodeId, slot: Arc<(Mutex<Optio
         match answer {
             Ok(Ok(reply)) if !reply.removed.is_empty() => shared.told_removed(peer, &reply.removed),
             Ok(Ok(reply)) => match convert::vote_reply_in(&reply) {
-                Ok(message) => shared.inbox.post([from_peer(folder, message)]),
+                Ok(message) => {
+                    let told =
+                        (reply.clock_ms != 0).then_some(Job::PeerClock { peer, wall_ms: reply.clock_ms });
+                    shared.inbox.post(told.into_iter().chain([from_peer(folder, message)]));
+                }
                 Err(error) => tracing::warn!(%peer, %error, "a vote that makes no sense"),
             },
             Ok(Err(status)) => tracing::debug!(%peer, why = status.message(), "no vote"),

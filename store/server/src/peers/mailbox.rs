@@ -31,9 +31,9 @@ struct Inner {
 }
 
 impl Mailbox {
-    /// Puts an answer in, and whether this replica is out of space.
-    pub(super) fn put(&self, reply: &store_core::PushReply, out_of_space: bool) {
-        let reply = PushReply { out_of_space, ..convert::reply_out(reply) };
+    /// Puts an answer in, and whether this replica is out of space, and its clock.
+    pub(super) fn put(&self, reply: &store_core::PushReply, out_of_space: bool, clock_ms: i64) {
+        let reply = PushReply { out_of_space, clock_ms, ..convert::reply_out(reply) };
         let mut inner = self.inner.lock();
         let is_ack = |reply: &PushReply| matches!(reply.message, Some(Kind::Ack(_)));
         if is_ack(&reply) && inner.waiting.back().is_some_and(is_ack) {
@@ -123,7 +123,7 @@ mod tests {
         let mut replies = mailbox.open();
         let stale = store_core::PushReply::StaleEpoch { epoch: Epoch(4) };
         for message in [ack(1), ack(2), stale, ack(3), ack(4)] {
-            mailbox.put(&message, false);
+            mailbox.put(&message, false, 0);
         }
         let all: Vec<Message> = std::iter::from_fn(|| next(&mut replies)).collect();
         assert_eq!(all, [ack(2), stale, ack(4)].map(Message::Reply));
@@ -134,11 +134,11 @@ mod tests {
         let mailbox = Arc::new(Mailbox::default());
         let mut first = mailbox.open();
         for epoch in 1..=100 {
-            mailbox.put(&store_core::PushReply::StaleEpoch { epoch: Epoch(epoch) }, false);
+            mailbox.put(&store_core::PushReply::StaleEpoch { epoch: Epoch(epoch) }, false, 0);
         }
         assert_eq!(std::iter::from_fn(|| next(&mut first)).count(), WAITING_MAX);
         let mut second = mailbox.open();
-        mailbox.put(&ack(1), false);
+        mailbox.put(&ack(1), false, 0);
         assert_eq!(first.next().now_or_never().map(|item| item.is_none()), Some(true), "the first has ended");
         assert_eq!(next(&mut second), Some(Message::Reply(ack(1))));
     }

@@ -90,7 +90,8 @@ impl Peers {
             ToPeer::Reply { to, reply } => {
                 // Lost if the peer has no stream: it opens one, and asks again.
                 if let Some(mailbox) = self.mailboxes.lock().get(to) {
-                    mailbox.put(&reply, self.shared.status().shortage.is_some());
+                    let out_of_space = self.shared.status().shortage.is_some();
+                    mailbox.put(&reply, out_of_space, store_client::now_ms());
                 }
             }
             ToPeer::Vote { to, message: VoteMessage::Request(request) } => {

@@ -371,7 +371,9 @@ impl ReplicationService {
         brought.map_err(|_| status_from(&stopping()))?;
         let limit = Duration::from_millis(self.shared().config.request_ms_max);
         match tokio::time::timeout(limit, answer).await {
-            Ok(Ok(reply)) => Ok(convert::vote_reply_out(&reply)),
+            Ok(Ok(reply)) => {
+                Ok(VoteReply { clock_ms: store_client::now_ms(), ..convert::vote_reply_out(&reply) })
+            }
             _ => Err(status_from(&failure(
                 proto::store::FailureReason::Overloaded,
                 "a later request of the same peer, or none in time, was answered",
