@@ -65,7 +65,7 @@ impl Wanted {
         let has = |pid: &Pid| order.lines.iter().any(|line| line.pid == pid.as_str());
         self.state.is_none_or(|state| order.phase.shown() == state)
             && self.pid.as_ref().is_none_or(has)
-            && (self.changed_ms == (0..i64::MAX) || self.changed_ms.contains(&record.timestamp_ms))
+            && (self.changed_ms == (0..i64::MAX) || self.changed_ms.contains(&order.changed_ms(record)))
     }
 
     /// Where the list goes on.

@@ -7,7 +7,7 @@
 //!   operations  s/{PID}    available − n (not under 0), held + n, open_orders ± 1 when a line comes or goes
 //!               h/{PID}/…  put when a line comes, deleted when it goes or the order is no longer open
 //!               c/{CID}    open_orders ± 1 when the order is created, confirmed or cancelled
-//!               o/…        the whole order, answered back; with a note if staff changed it
+//!               o/…        the whole order, answered back, with the log's time; with a note if staff changed it
 //! ```
 //!
 //! Nothing guards the stock's version or the client's: a product that everybody buys, and a client with many tills,
@@ -23,7 +23,7 @@ use proto::store::failed_guard::Reason;
 use proto::store::{FailedGuard, Record, Txn, TxnResponse};
 
 use crate::document::client::ClientRecord;
-use crate::document::order::{HolderRecord, Line, OrderRecord, Phase};
+use crate::document::order::{CHANGED, CREATED, HolderRecord, Line, OrderRecord, Phase};
 use crate::document::order_move::{Step, Units};
 use crate::document::product::{PRICE, ProductRecord};
 use crate::document::staff_note::{Did, StaffReason};
@@ -127,6 +127,8 @@ pub struct Change<'a> {
     timestamp_ms: i64,
     /// Why staff make it; `None`: they do not.
     staff: Option<&'a StaffReason>,
+    /// It creates the order.
+    is_new: bool,
     txn: Txn,
 }
 
@@ -144,7 +146,7 @@ impl<'a> Change<'a> {
     #[must_use]
     pub fn by_client(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64) -> Change<'a> {
         let txn = Txn::new().guard_json(key::client(cid), STATE, State::Active.json());
-        Change { cid, oid, timestamp_ms, staff: None, txn }
+        Change { cid, oid, timestamp_ms, staff: None, is_new: false, txn }
     }
 
     /// A change by staff for a client, who must be active; the order notes why.
@@ -156,7 +158,7 @@ impl<'a> Change<'a> {
     /// A move of a confirmed order by staff, whose client may have been removed since.
     #[must_use]
     pub fn by_move(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64, reason: &'a StaffReason) -> Change<'a> {
-        Change { cid, oid, timestamp_ms, staff: Some(reason), txn: Txn::new() }
+        Change { cid, oid, timestamp_ms, staff: Some(reason), is_new: false, txn: Txn::new() }
     }
 
     /// A change by a cascade, while `closing` (the key of the client or product that it deletes) is in that state: one
@@ -165,7 +167,7 @@ impl<'a> Change<'a> {
     pub fn by_cascade(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64, closing: Bytes) -> Change<'a> {
         let txn = Txn::new().guard_exists(key::client(cid));
         let txn = txn.guard_json(closing, STATE, State::Closing.json());
-        Change { cid, oid, timestamp_ms, staff: None, txn }
+        Change { cid, oid, timestamp_ms, staff: None, is_new: false, txn }
     }
 
     /// A transaction that changes nothing: it fails and shows the order, unless the request was done before.
@@ -189,7 +191,9 @@ impl<'a> Change<'a> {
         self.txn = self.txn.guard_absent(key::order(self.cid, self.oid));
         self.count_open_order(1);
         let lines = self.lines(Vec::new(), requested, products)?;
-        self.finish(OrderRecord::new(Phase::Open, lines), None)
+        let created_ms = Some(self.timestamp_ms);
+        self.is_new = true;
+        self.finish(OrderRecord { created_ms, ..OrderRecord::new(Phase::Open, lines) }, None)
     }
 
     /// Sets the quantities asked for in an open order.
@@ -365,7 +369,9 @@ impl<'a> Change<'a> {
 
     /// Puts the order as it is from now on, with the note of staff if they `did` it. An open order is never larger than what one
     /// transaction can cancel, note and all.
-    fn finish(self, order: OrderRecord, did: Option<Did>) -> Result<Txn, Error> {
+    fn finish(self, mut order: OrderRecord, did: Option<Did>) -> Result<Txn, Error> {
+        // By this clock until the store stamps it.
+        order.changed_ms = Some(self.timestamp_ms);
         let is_open = order.phase == Phase::Open;
         let most = if is_open { ORDER_RECORD_BYTES_MAX } else { DATA_BYTES_MAX };
         let txn_most = if is_open { ORDER_BYTES_MAX } else { ORDER_BYTES_MAX + STAFF_NOTE_BYTES_MAX };
@@ -388,7 +394,9 @@ impl<'a> Change<'a> {
         if let Some(full) = full.filter(|_| is_bounded) {
             return Err(Error::OrderFull { oid: self.oid.to_string(), full });
         }
-        Ok(self.txn.put(key::order(self.cid, self.oid), self.timestamp_ms, bytes).returning_after())
+        let stamps = if self.is_new { &[CREATED, CHANGED][..] } else { &[CHANGED] };
+        let put = self.txn.put(key::order(self.cid, self.oid), self.timestamp_ms, bytes);
+        Ok(put.stamped(stamps).returning_after())
     }
 }
 

@@ -99,12 +99,16 @@ pub struct Order {
     pub etag: u64,
     #[prost(uint64, tag = "7")]
     pub version: u64,
-    /// When it was last changed, milliseconds since 1970, by the clock of the portal that changed it.
+    /// When it was last changed, milliseconds since 1970 by the store's log time, which no single clock decides. Of an order of earlier
+    /// versions by the clock of the portal that changed it.
     #[prost(int64, tag = "8")]
     pub changed_ms: i64,
     /// What staff did to it for its client: the last 8 such changes, the oldest first.
     #[prost(message, repeated, tag = "9")]
     pub staff: ::prost::alloc::vec::Vec<StaffNote>,
+    /// When it was created, likewise; 0: by an earlier version, which did not say.
+    #[prost(int64, tag = "10")]
+    pub created_ms: i64,
 }
 /// A change of an order by staff.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -846,6 +850,9 @@ pub struct StaffOrderSummary {
     pub changed_ms: i64,
     #[prost(uint64, tag = "7")]
     pub etag: u64,
+    /// As in the order.
+    #[prost(int64, tag = "8")]
+    pub created_ms: i64,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]

@@ -285,7 +285,7 @@ pub struct ScanResponse {
 pub struct Guard {
     #[prost(bytes = "bytes", tag = "1")]
     pub key: ::prost::bytes::Bytes,
-    #[prost(oneof = "guard::Condition", tags = "2, 3, 4, 5, 6")]
+    #[prost(oneof = "guard::Condition", tags = "2, 3, 4, 5, 6, 7")]
     pub condition: ::core::option::Option<guard::Condition>,
 }
 /// Nested message and enum types in `Guard`.
@@ -304,6 +304,10 @@ pub mod guard {
         Offset(u64),
         #[prost(message, tag = "6")]
         Json(super::JsonEquals),
+        /// The log time of the entry is at least this, milliseconds since 1970, whatever the record: no deadline passes early, and no
+        /// caller's clock decides. Not before state-machine version 2 (UPGRADING).
+        #[prost(int64, tag = "7")]
+        NotBeforeMs(i64),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -327,6 +331,11 @@ pub struct Operation {
     /// The part of the record in the result.
     #[prost(enumeration = "Returning", tag = "8")]
     pub returning: i32,
+    /// Of put, set and append: JSON pointers into the data that is left, whose values become the log time of the entry, an integer
+    /// of milliseconds since 1970. The data has the caller's time there, which stays before state-machine version 2. Of a transaction over
+    /// several groups only in the group of its tag.
+    #[prost(string, repeated, tag = "9")]
+    pub stamps: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(oneof = "operation::Action", tags = "2, 3, 4, 5, 6, 7")]
     pub action: ::core::option::Option<operation::Action>,
 }
@@ -516,6 +525,8 @@ pub mod failed_guard {
         Overflow = 8,
         /// The record would be larger than a record may be.
         TooLarge = 9,
+        /// The log time is before that of the guard.
+        TooEarly = 10,
     }
     impl Reason {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -534,6 +545,7 @@ pub mod failed_guard {
                 Self::BelowMinimum => "BELOW_MINIMUM",
                 Self::Overflow => "OVERFLOW",
                 Self::TooLarge => "TOO_LARGE",
+                Self::TooEarly => "TOO_EARLY",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -549,6 +561,7 @@ pub mod failed_guard {
                 "BELOW_MINIMUM" => Some(Self::BelowMinimum),
                 "OVERFLOW" => Some(Self::Overflow),
                 "TOO_LARGE" => Some(Self::TooLarge),
+                "TOO_EARLY" => Some(Self::TooEarly),
                 _ => None,
             }
         }
@@ -1133,6 +1146,9 @@ pub enum FailureReason {
     /// The group stands still for a moment, for a consistent view of several groups: never executed. The same request may
     /// succeed a moment later.
     Frozen = 21,
+    /// A member of the group runs an earlier program, which does not know a part of this transaction: never executed. The same request
+    /// is taken when every member runs this one.
+    Upgrading = 22,
 }
 impl FailureReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1163,6 +1179,7 @@ impl FailureReason {
             Self::TransferGivenUp => "TRANSFER_GIVEN_UP",
             Self::Locked => "LOCKED",
             Self::Frozen => "FROZEN",
+            Self::Upgrading => "UPGRADING",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1190,6 +1207,7 @@ impl FailureReason {
             "TRANSFER_GIVEN_UP" => Some(Self::TransferGivenUp),
             "LOCKED" => Some(Self::Locked),
             "FROZEN" => Some(Self::Frozen),
+            "UPGRADING" => Some(Self::Upgrading),
             _ => None,
         }
     }
@@ -2611,6 +2629,10 @@ pub struct PushReply {
     /// of a majority.
     #[prost(int64, tag = "5")]
     pub clock_ms: i64,
+    /// The last version of the state machine that this replica's program can run; 0: it does not say, and can run 1. When every member
+    /// can, the leader raises the group's version.
+    #[prost(uint32, tag = "6")]
+    pub state_machine_version: u32,
     #[prost(oneof = "push_reply::Message", tags = "1, 2, 3")]
     pub message: ::core::option::Option<push_reply::Message>,
 }

@@ -57,6 +57,12 @@ impl Txn {
         self.guard(key, Condition::Offset(offset))
     }
 
+    /// Log time must have reached this, milliseconds since 1970.
+    #[must_use]
+    pub fn guard_not_before(self, key: impl Into<Bytes>, log_time_ms: i64) -> Txn {
+        self.guard(key, Condition::NotBeforeMs(log_time_ms))
+    }
+
     /// The JSON value at a pointer must equal this JSON text.
     #[must_use]
     pub fn guard_json(self, key: impl Into<Bytes>, pointer: &str, value: impl Into<Bytes>) -> Txn {
@@ -71,7 +77,19 @@ impl Txn {
             key: key.into(),
             action: Some(action),
             returning: returning.into(),
+            stamps: Vec::new(),
         });
+        self
+    }
+
+    /// The values at these JSON pointers, in what the last operation leaves, become the entry's log time.
+    ///
+    /// # Panics
+    /// If there is no operation yet.
+    #[must_use]
+    pub fn stamped(mut self, pointers: &[&str]) -> Txn {
+        let last = self.operations.last_mut().expect("there is an operation to stamp");
+        last.stamps.extend(pointers.iter().map(|pointer| (*pointer).to_owned()));
         self
     }
 

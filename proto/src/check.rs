@@ -36,6 +36,8 @@ pub const AHEAD_MS_MAX: i64 = 100 * 366 * 24 * 3_600 * 1_000;
 pub const APPEND_SUFFIX_BYTES: usize = 21;
 /// Quotes of one append.
 pub const QUOTES_MAX: usize = 64;
+/// Stamps of one operation.
+pub const STAMPS_MAX: usize = 8;
 /// Bytes of a JSON pointer.
 pub const POINTER_BYTES_MAX: usize = 256;
 /// Nesting of a JSON value that is set or compared.
@@ -245,6 +247,9 @@ fn guard(guard: &Guard) -> Checked {
         None => Err(Violation::new("condition", "is missing or of a kind not known here")),
         Some(Condition::Version(0)) => Err(Violation::new("version", "is 0; versions begin at 1")),
         Some(Condition::Offset(0)) => Err(Violation::new("offset", "is 0; offsets begin at 1")),
+        Some(Condition::NotBeforeMs(..=0)) => {
+            Err(Violation::new("not_before_ms", "is no time: milliseconds since 1970, at least 1"))
+        }
         Some(Condition::Json(equals)) => {
             pointer("json.pointer", &equals.pointer)?;
             json("json.value", &equals.value)
@@ -258,6 +263,7 @@ fn operation(operation: &Operation, index: usize) -> Checked {
     ensure(Returning::try_from(operation.returning).is_ok(), "returning", || {
         format!("is {}, which is not known here", operation.returning)
     })?;
+    stamps(operation)?;
     match &operation.action {
         None => Err(Violation::new("action", "is missing or of a kind not known here")),
         Some(Action::Put(put)) => data("put.data", &put.data),
@@ -269,6 +275,17 @@ fn operation(operation: &Operation, index: usize) -> Checked {
         Some(Action::Append(body)) => append(&operation.key, body, index),
         Some(Action::Add(add)) => pointer("add.pointer", &add.pointer),
     }
+}
+
+fn stamps(operation: &Operation) -> Checked {
+    let leaves_data = matches!(operation.action, Some(Action::Put(_) | Action::Set(_) | Action::Append(_)));
+    ensure(leaves_data || operation.stamps.is_empty(), "stamps", || {
+        "are of put, set and append alone".to_owned()
+    })?;
+    ensure(operation.stamps.len() <= STAMPS_MAX, "stamps", || {
+        format!("are {}; up to {STAMPS_MAX} are allowed", operation.stamps.len())
+    })?;
+    operation.stamps.iter().try_for_each(|stamp| pointer("stamps", stamp))
 }
 
 fn append(prefix: &[u8], append: &Append, index: usize) -> Checked {

@@ -14,6 +14,7 @@ pub fn order(what: &str, order: &Order) -> Answer {
     let mut answer = view::order(what, order);
     answer.fields = vec![
         ("CID".to_owned(), id(&order.cid)),
+        ("CREATED".to_owned(), moment::shown(order.created_ms)),
         ("CHANGED".to_owned(), moment::shown(order.changed_ms)),
         ("VERSION".to_owned(), order.version.to_string()),
         ("ETAG".to_owned(), order.etag.to_string()),

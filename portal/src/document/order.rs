@@ -3,6 +3,9 @@
 //! The first is `{"state":"open","lines":[{"pid":…,"description":…,"quantity":2,"price":"2.55"}],"total":"5.10"}`, the
 //! second `{"cid":"ana"}`.
 //!
+//! From version 2 of the store's state machine on it has `"created_ms"` and `"changed_ms"` as well, by the log's time: the store stamps
+//! them. Orders of before have none until they are changed, and never the first.
+//!
 //! An order that staff changed has a member more, `"staff":[…]`, with the last of their notes ([`super::staff_note`]).
 //!
 //! Price and description of a line are those of the moment when the line was added. Lines keep the order in which
@@ -20,6 +23,11 @@ use crate::error::Error;
 use crate::id::{Cid, Oid};
 use crate::limits::STAFF_NOTES_MAX;
 use crate::money::{Price, Total};
+
+/// Where an order says when it was created.
+pub const CREATED: &str = "/created_ms";
+/// Where an order says when it was last changed.
+pub const CHANGED: &str = "/changed_ms";
 
 /// Where an order stands in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -124,6 +132,12 @@ pub struct OrderRecord {
     pub lines: Vec<Line>,
     /// Σ price × quantity, exact.
     pub total: Total,
+    /// When it was created, milliseconds since 1970 by the log's time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_ms: Option<i64>,
+    /// When this version was made, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_ms: Option<i64>,
     /// What staff did to it, the oldest first; orders that no staff changed, and those of earlier versions, have no such member.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub staff: Vec<StaffNote>,
@@ -143,13 +157,20 @@ impl OrderRecord {
     pub fn new(phase: Phase, lines: Vec<Line>) -> OrderRecord {
         let subtotals = lines.iter().map(|line| line.price.times(line.quantity));
         let total = subtotals.fold(Total::ZERO, Total::plus);
-        OrderRecord { phase, lines, total, staff: Vec::new() }
+        OrderRecord { phase, lines, total, created_ms: None, changed_ms: None, staff: Vec::new() }
     }
 
     /// The same order with other lines.
     #[must_use]
     pub fn with_lines(&self, lines: Vec<Line>) -> OrderRecord {
-        OrderRecord { staff: self.staff.clone(), ..OrderRecord::new(self.phase, lines) }
+        let (created_ms, staff) = (self.created_ms, self.staff.clone());
+        OrderRecord { created_ms, staff, ..OrderRecord::new(self.phase, lines) }
+    }
+
+    /// When the version in this record was made: of an order of earlier versions as its portal's clock said.
+    #[must_use]
+    pub fn changed_ms(&self, record: &Record) -> i64 {
+        self.changed_ms.unwrap_or(record.timestamp_ms)
     }
 
     /// The same order with one more note, and as many of those before it as fit in so many bytes.
@@ -196,7 +217,8 @@ impl OrderRecord {
             total: self.total.to_string(),
             etag: record.offset(),
             version: record.version,
-            changed_ms: record.timestamp_ms,
+            changed_ms: self.changed_ms(record),
+            created_ms: self.created_ms.unwrap_or_default(),
             staff: self.staff.iter().map(StaffNote::shown).collect(),
         }
     }
@@ -205,8 +227,9 @@ impl OrderRecord {
     #[must_use]
     pub fn staff_summary(&self, cid: &Cid, oid: &Oid, record: &Record) -> StaffOrderSummary {
         let OrderSummary { oid, total, state, lines } = self.summary(oid);
-        let (changed_ms, etag) = (record.timestamp_ms, record.offset());
-        StaffOrderSummary { cid: cid.to_string(), oid, state, lines, total, changed_ms, etag }
+        let (changed_ms, etag) = (self.changed_ms(record), record.offset());
+        let created_ms = self.created_ms.unwrap_or_default();
+        StaffOrderSummary { cid: cid.to_string(), oid, state, lines, total, changed_ms, etag, created_ms }
     }
 
     /// What its client's list shows of it.

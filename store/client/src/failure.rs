@@ -53,6 +53,7 @@ pub fn code_of(reason: FailureReason) -> Code {
         FailureReason::NotLeader
         | FailureReason::NotServing
         | FailureReason::Frozen
+        | FailureReason::Upgrading
         | FailureReason::ClocksApart
         | FailureReason::ChangeNotYet
         | FailureReason::TransferGivenUp
@@ -83,6 +84,7 @@ pub fn retry_after(reason: FailureReason) -> Option<Duration> {
         FailureReason::NotServing
         | FailureReason::ClocksApart
         | FailureReason::Diverged
+        | FailureReason::Upgrading
         | FailureReason::TransferGivenUp
         | FailureReason::OutOfSpace => Some(Duration::from_millis(500)),
         _ => None,
@@ -190,6 +192,7 @@ pub fn error_from(failure: &Failure) -> Error {
         | FailureReason::WrongCluster
         | FailureReason::NotServing
         | FailureReason::Frozen
+        | FailureReason::Upgrading
         | FailureReason::TransferGivenUp
         | FailureReason::ChangeNotYet => retry(Cause::Away),
         FailureReason::Locked => retry(Cause::Locked),
@@ -265,7 +268,7 @@ mod tests {
             assert_eq!(status.code() as i32, failure.code);
             assert_eq!(failure_from(&status), failure);
         }
-        assert!(FailureReason::try_from(22).is_err(), "a new reason needs a row in the table");
+        assert!(FailureReason::try_from(23).is_err(), "a new reason needs a row in the table");
     }
 
     #[test]

@@ -107,6 +107,7 @@ mutations! {
     OpenAfterOutcome "open-after-outcome" "an outcome that says not done leaves the way open for the original",
     SequencesComeBack "sequences-come-back" "a session's sequence runs again after the session gave it up",
     VersionGuardIgnored "version-guard-ignored" "a guard on a record's version always holds",
+    RaiseUnasked "raise-unasked" "a leader raises the state machine's version without asking the members",
     MinimumIgnored "minimum-ignored" "an addition goes below the minimum that it names",
     // Transactions over several groups: participants, the decider, and its leader's table.
     EscrowIgnoresPending "escrow-ignores-pending" "an addition does not count those that wait for their decisions",

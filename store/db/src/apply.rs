@@ -254,6 +254,7 @@ impl<W: Write> Applying<'_, W> {
         let frame = Frame {
             at: self.at,
             places: decide.map(|decide| (&decide.guards[..], &decide.operations[..])),
+            log_time_ms: self.log_time_ms(),
             may_be_locked: self.state.prepared_count > 0 && !ignores_locks,
             role: Role::Here,
         };

@@ -6,6 +6,7 @@ use proto::store::{AppliedState, Position};
 use crate::changes;
 use crate::effects::{self, Effect, RowChange};
 use crate::error::Error;
+use crate::limits::VERSION_OF_TIMES;
 use crate::recent::Recent;
 use crate::table::Write;
 
@@ -15,6 +16,13 @@ pub(crate) struct Applying<'a, W> {
     pub(crate) recent: &'a mut Recent,
     pub(crate) state: &'a mut AppliedState,
     pub(crate) at: Position,
+}
+
+impl<W> Applying<'_, W> {
+    /// The log time that transactions of this entry see; none before the version that has it.
+    pub(crate) fn log_time_ms(&self) -> Option<i64> {
+        (self.state.state_machine_version >= VERSION_OF_TIMES).then_some(self.state.log_time_ms)
+    }
 }
 
 impl<W: Write> Applying<'_, W> {

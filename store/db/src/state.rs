@@ -4,7 +4,7 @@ use prost::Message as _;
 use proto::store::{AppliedState, Membership, Position};
 
 use crate::error::Error;
-use crate::limits::STATE_MACHINE_VERSION;
+use crate::limits::VERSION_FIRST;
 use crate::table::{IMPORTING, Read, Space, Write};
 
 pub(crate) const APPLIED: &[u8] = b"applied";
@@ -23,7 +23,7 @@ pub fn read(read: &impl Read) -> Result<AppliedState, Error> {
         }
         None => Ok(AppliedState {
             applied: Some(Position::default()),
-            state_machine_version: STATE_MACHINE_VERSION,
+            state_machine_version: VERSION_FIRST,
             ..AppliedState::default()
         }),
     }

@@ -67,6 +67,8 @@ pub(crate) struct Frame<'t> {
     pub(crate) at: Position,
     /// The places of guards and operations in the whole transaction; `None`: this is the whole.
     pub(crate) places: Option<(&'t [u32], &'t [u32])>,
+    /// The log time of the entry; `None`: the state machine is of a version in which transactions see none.
+    pub(crate) log_time_ms: Option<i64>,
     /// Others may hold locks.
     pub(crate) may_be_locked: bool,
     pub(crate) role: Role,
@@ -311,14 +313,16 @@ impl<R: Read> Overlay<'_, '_, R> {
     }
 
     fn failed_guards(&mut self, guards: &[Guard]) -> Result<Vec<FailedGuard>, Error> {
-        let mut failed = Vec::new();
+        let (mut failed, log_time_ms) = (Vec::new(), self.frame.log_time_ms);
         for (index, guard) in (0u32..).zip(guards) {
             let slot = self.slot(&guard.key)?;
             if self.is_in_the_way(slot, Want::of_guard(guard)) {
                 continue;
             }
             let current = self.slots[slot].current()?;
-            if let Some(reason) = guard.condition.as_ref().and_then(|condition| breach(condition, current)) {
+            if let Some(reason) =
+                guard.condition.as_ref().and_then(|condition| breach(condition, current, log_time_ms))
+            {
                 let place = self.frame.guard_place(index);
                 failed.push(self.failed(false, place, &guard.key, reason)?);
                 if failed.len() == FAILED_GUARDS_MAX {
@@ -380,7 +384,10 @@ impl<R: Read> Overlay<'_, '_, R> {
         };
         match self.made(slot, operation, left)? {
             Made::Now(Now::AsStored) => {}
-            Made::Now(now) => self.slots[slot].now = now,
+            Made::Now(now) => match self.stamped(now, operation)? {
+                Ok(now) => self.slots[slot].now = now,
+                Err(reason) => return Ok(Done::Failed(reason)),
+            },
             Made::Failed(reason) => return Ok(Done::Failed(reason)),
             Made::Locked => {
                 let waiting = self.slots[slot].held.iter().find(|locks| !locks.numbers.is_empty());
@@ -418,6 +425,30 @@ impl<R: Read> Overlay<'_, '_, R> {
             Some(Action::Get(_)) | None => Ok(Now::AsStored),
         };
         Ok(made.map_or_else(Made::Failed, Made::Now))
+    }
+
+    /// Sets the log time into what an operation has made.
+    fn stamped(&self, now: Now, operation: &Operation) -> Result<Result<Now, Reason>, Error> {
+        let (Now::Made(bytes), Some(log_time_ms), Role::Here) =
+            (&now, self.frame.log_time_ms, self.frame.role)
+        else {
+            return Ok(Ok(now));
+        };
+        if operation.stamps.is_empty() {
+            return Ok(Ok(now));
+        }
+        let (view, text) = (View::of(bytes)?, log_time_ms.to_string());
+        let mut data = view.data.to_vec();
+        for pointer in &operation.stamps {
+            let Some(edit) = json::set(&data, pointer, text.as_bytes()) else {
+                return Ok(Err(Reason::NoValue));
+            };
+            data = json::edited(&data, &edit);
+        }
+        if data.len() > DATA_BYTES_MAX {
+            return Ok(Err(Reason::TooLarge));
+        }
+        Ok(Ok(Now::Made(record::encode(view.header, &data))))
     }
 
     /// The record of a slot as it goes out; TOO_LARGE if the answer has no room for its data.
@@ -518,8 +549,12 @@ impl<R: Read> Overlay<'_, '_, R> {
 }
 
 /// Why a condition does not hold; `None` if it does.
-fn breach(condition: &Condition, record: Option<View<'_>>) -> Option<Reason> {
+fn breach(condition: &Condition, record: Option<View<'_>>, log_time_ms: Option<i64>) -> Option<Reason> {
     let view = match (condition, record) {
+        (Condition::NotBeforeMs(from_ms), _) => {
+            let has_come = log_time_ms.is_some_and(|log_time_ms| log_time_ms >= *from_ms);
+            return (!has_come).then_some(Reason::TooEarly);
+        }
         (Condition::Absent(_), None) => return None,
         (Condition::Absent(_), Some(_)) => return Some(Reason::Present),
         (_, None) => return Some(Reason::Absent),

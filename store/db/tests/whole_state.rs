@@ -9,6 +9,7 @@ use fixture::{Replica, entry, fresh, rows, txn_kind};
 use proptest::prelude::*;
 use prost::Message as _;
 use proto::store::command::Kind;
+use proto::store::failed_guard::Reason::TooEarly;
 use proto::store::scan_request::Range;
 use proto::store::{
     AuditCommand, Branch, Command, CrossId, Decide, DecidedBranch, FinishCommand, Finishing, ForgetCommand,
@@ -17,7 +18,7 @@ use proto::store::{
 };
 use store_core::types::{Entry, EntryKind, Position};
 use store_db::changes::{self, Feed};
-use store_db::limits::{CHANGE_ROWS_MAX, CHUNK_BYTES_MAX, SCAN_BYTES_MAX};
+use store_db::limits::{CHANGE_ROWS_MAX, CHUNK_BYTES_MAX, SCAN_BYTES_MAX, STATE_MACHINE_VERSION};
 use store_db::transfer::{Import, export};
 use store_db::trust::{Reason, Verdict};
 use store_db::{Error, Lmdb, Memory, Options, Recent, Reply, Space, Table, Write as _, apply, query, state};
@@ -39,6 +40,7 @@ fn guard() -> impl Strategy<Value = Txn> {
         1 => (key(), 1..4u64).prop_map(move |(k, v)| none().guard_version(k, v)),
         1 => (key(), 1..20u64).prop_map(move |(k, o)| none().guard_offset(k, o)),
         1 => (key(), 0..4i64).prop_map(move |(k, n)| none().guard_json(k, "/n", n.to_string())),
+        1 => (key(), 1_000_000..1_020_000i64).prop_map(move |(k, ms)| none().guard_not_before(k, ms)),
     ]
 }
 
@@ -47,6 +49,7 @@ fn operation() -> impl Strategy<Value = Txn> {
     prop_oneof![
         3 => (key(), 0..5i64).prop_map(move |(k, n)| none().put(k, n, format!("{{\"n\": {n} }}")).returning_after()),
         1 => key().prop_map(move |k| none().put(k, 1, "not JSON")),
+        2 => key().prop_map(move |k| none().put(k, 1, r#"{"n":0}"#).stamped(&["/n", "/late"])),
         1 => key().prop_map(move |k| none().delete(k).returning_before()),
         1 => key().prop_map(move |k| none().get(k)),
         3 => (key(), -3..4i64).prop_map(move |(k, n)| none().add(k, 2, "/n", n, Some(0))),
@@ -122,6 +125,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         6 => cross(),
         1 => (key(), identity()).prop_map(|(tag, identity)| Kind::Outcome(OutcomeCommand { tag, identity })),
         1 => (0..9u64).prop_map(|offset| Kind::PublishMark(PublishMark { offset })),
+        1 => (1..=STATE_MACHINE_VERSION).prop_map(|version| Kind::RaiseVersion(RaiseVersion { version })),
     ]
 }
 
@@ -451,7 +455,7 @@ fn what_a_newer_release_wrote_stops_the_replica_and_is_never_skipped() {
     unknown_guard.guards[0].condition = None;
     let mut unknown_action = Txn::new().put("k", 1, "x");
     unknown_action.operations[0].action = None;
-    let raise = Kind::RaiseVersion(RaiseVersion { version: 2 });
+    let raise = Kind::RaiseVersion(RaiseVersion { version: STATE_MACHINE_VERSION + 1 });
     let mut commands = vec![Command { kind: None }.encode_to_vec()];
     for kind in [txn_kind(unknown_guard, None), txn_kind(unknown_action, None), raise] {
         commands.push(Command { kind: Some(kind) }.encode_to_vec());
@@ -470,6 +474,25 @@ fn what_a_newer_release_wrote_stops_the_replica_and_is_never_skipped() {
         assert!(matches!(error, Error::NotUnderstood { .. }) && error.is_deterministic(), "{error}");
         assert!(rows(&replica.table).is_empty(), "nothing of the batch is kept");
     }
+}
+
+#[test]
+fn times_are_seen_from_the_entry_on_that_raises_the_version() {
+    let mut replica = fresh();
+    let stamped = || Txn::new().put("k", 1, r#"{"at":7}"#).stamped(&["/at"]);
+    assert!(replica.txn(stamped()).success);
+    assert_eq!(replica.data("k").unwrap(), r#"{"at":7}"#, "as a program that knows no stamps leaves it");
+    let early = replica.fails(Txn::new().guard_not_before("k", 1).delete("k"));
+    assert_eq!(early, (false, 0, TooEarly), "no time has come yet");
+
+    assert_eq!(replica.command(Kind::RaiseVersion(RaiseVersion { version: 2 })), Reply::None);
+    assert_eq!(replica.state().state_machine_version, 2);
+    assert!(replica.txn(stamped()).success);
+    let now_ms = replica.state().log_time_ms;
+    assert_eq!(replica.data("k").unwrap(), format!(r#"{{"at":{now_ms}}}"#));
+    let next = replica.fails(Txn::new().guard_not_before("k", now_ms + 60_000).delete("k"));
+    assert_eq!(next, (false, 0, TooEarly));
+    assert!(replica.txn(Txn::new().guard_not_before("k", now_ms).delete("k")).success);
 }
 
 #[test]

@@ -328,5 +328,6 @@ pub(crate) fn standing(state: &AppliedState) -> Applied {
         position: position_in(state.applied),
         last_change: Offset(state.last_change),
         state_hash: state.state_hash,
+        version: state.state_machine_version,
     }
 }

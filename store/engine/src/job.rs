@@ -15,6 +15,11 @@ use crate::peer_job::ToPeer;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RequestId(pub u64);
 
+impl RequestId {
+    /// Of what the node proposes itself: answered to nobody. A driver gives it to none.
+    pub const NOBODY: RequestId = RequestId(0);
+}
+
 /// The node's jobs.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Job {
@@ -69,6 +74,13 @@ pub enum Job {
         peer: NodeId,
         /// Milliseconds since 1970.
         wall_ms: i64,
+    },
+    /// A peer tells the last version of the state machine that its program can run.
+    PeerVersion {
+        /// Which peer.
+        peer: NodeId,
+        /// The version.
+        version: u32,
     },
     /// From the ballot's writer: this ballot is durable.
     BallotSaved {
@@ -200,6 +212,8 @@ pub struct Applied {
     pub last_change: Offset,
     /// Running hash of all effects up to `position`.
     pub state_hash: u64,
+    /// The version of the rules by which entries are applied from here on.
+    pub version: u32,
 }
 
 /// What an imported snapshot holds besides records.

@@ -85,6 +85,7 @@ mod headroom;
 pub mod job;
 pub mod limits;
 mod log_clock;
+mod member_versions;
 pub mod memory;
 mod node;
 mod open;

@@ -17,13 +17,14 @@ use proto::check::Violation;
 use proto::store::command::Kind;
 use proto::store::{
     ChangesResponse, Command, FailureReason, Freshness, Identity, OutcomeCommand, OutcomeRequest,
-    OutcomeResponse, Position as WirePosition, Route, ScanRequest, Txn, TxnCommand, TxnResponse,
-    changes_response,
+    OutcomeResponse, Position as WirePosition, RaiseVersion, Route, ScanRequest, Txn, TxnCommand,
+    TxnResponse, changes_response,
 };
 use store_client::failure::{error_from, failure, invalid};
 use store_client::{Cause, Error, Got, Group, Page, Range, Store, now_ms};
 use store_core::{Entry, EntryKind, Position};
 use store_db::changes::Feed;
+use store_db::limits::STATE_MACHINE_VERSION;
 use store_db::{Memory, Recent, Reply, Table, changes, query, state};
 use tokio::sync::watch;
 
@@ -145,6 +146,17 @@ impl MemoryStore {
             plan: Mutex::default(),
         };
         MemoryStore { inner: Arc::new(inner) }
+    }
+
+    /// The same store with the last version of the state machine in force, as if a leader had raised it: transactions see times.
+    ///
+    /// # Panics
+    /// Never: every table takes that entry.
+    #[must_use]
+    pub fn raised(self) -> MemoryStore {
+        let kind = Kind::RaiseVersion(RaiseVersion { version: STATE_MACHINE_VERSION });
+        self.inner.execute(kind).expect("every table takes that entry");
+        self
     }
 
     /// An empty store in which faults strike at random.

@@ -35,6 +35,7 @@ use crate::headroom::Headroom;
 use crate::job::{Applied, ApplierJob, Imported, Job, NodeOut, RequestId, WriterJob};
 use crate::limits::{ENTRY_BYTES_BESIDE, PEER_SILENT_TICKS_MAX, REPLICA_BYTES_UNWRITTEN_MAX};
 use crate::log_clock::LogClock;
+use crate::member_versions::MemberVersions;
 use crate::schedule::Schedule;
 use crate::snapshots::Snapshots;
 use crate::start::{NodeConfig, NodeStart};
@@ -82,6 +83,8 @@ pub struct Node<D: Disk, T: Table, C: Clock> {
     cache: Arc<EntryCache>,
     /// Log time.
     log_clock: LogClock<C>,
+    /// What the members' programs can run.
+    versions: MemberVersions,
     /// Election timers.
     random: fastrand::Rng,
     /// Requests in the log, not committed; and what is committed and not applied.
@@ -158,6 +161,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             table,
             cache,
             log_clock: LogClock::new(own, clock, start.log_time_ms, config.clock_jump_ms_max),
+            versions: MemberVersions::default(),
             random: fastrand::Rng::with_seed(config.seed),
             writes: Writes::default(),
             claims: start.claims,
@@ -218,6 +222,10 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             Job::BallotSaved { ballot } => self.ballot_saved(ballot, outs),
             Job::PeerClock { peer, wall_ms } => {
                 self.log_clock.hear(peer, wall_ms);
+                Ok(())
+            }
+            Job::PeerVersion { peer, version } => {
+                self.versions.hear(peer, version);
                 Ok(())
             }
             Job::Write { request_id, command } => {
@@ -315,6 +323,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         self.look_for_damage(outs)?;
         if self.leading.is_some() {
             self.transfer_for_headroom(outs)?;
+            self.raise_version();
         }
         if let Some(at) = self.schedule.due(self.replica.last()) {
             outs.push(NodeOut::Write(WriterJob::Roll { at: at.offset }));

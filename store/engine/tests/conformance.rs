@@ -6,5 +6,5 @@ use store_engine::memory::MemoryStore;
 
 #[tokio::test]
 async fn the_store_in_memory_conforms() {
-    store_client::suite::run(Arc::new(MemoryStore::new())).await;
+    store_client::suite::run(Arc::new(MemoryStore::new().raised())).await;
 }

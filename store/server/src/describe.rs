@@ -199,6 +199,7 @@ fn condition(condition: Option<&Condition>) -> String {
         Some(Condition::Version(version)) => format!("has version {version}"),
         Some(Condition::Offset(offset)) => format!("is of offset {offset}"),
         Some(Condition::Json(json)) => format!("has {} ={}", json.pointer, data(&json.value)),
+        Some(Condition::NotBeforeMs(ms)) => format!("is not before log time {ms}"),
         None => "?".to_owned(),
     }
 }

@@ -478,6 +478,10 @@ impl Standing for Shared {
     fn wall_ms(&self) -> i64 {
         now_ms()
     }
+
+    fn state_machine_version(&self) -> u32 {
+        self.applied.borrow().version
+    }
 }
 
 /// What can be asked of the node.

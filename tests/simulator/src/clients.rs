@@ -138,8 +138,9 @@ impl World {
             self.agenda.add(self.now.us() + MS, Event::StreamLost(stream));
             return;
         };
-        let leads = up.node.status().role == Role::Leader;
-        let known = Known { wall_ms, is_non_member: up.is_non_member(), leads };
+        let status = up.node.status();
+        let (leads, version) = (status.role == Role::Leader, status.applied.version);
+        let known = Known { wall_ms, is_non_member: up.is_non_member(), leads, version };
         if let Some(answered) = up.kv_service.take(stream, request, known) {
             self.answer(node, answered);
         }

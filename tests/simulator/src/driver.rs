@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store_core::{Ballot, GroupId, Incarnation, Member, NodeId, Offset, Role, VoteMessage};
+use store_db::limits::{STATE_MACHINE_VERSION, VERSION_FIRST};
 use store_db::{Memory, Table as _};
 use store_engine::{
     Answer, Applier, ApplierJob, ApplierOut, BallotWriter, Clock as _, Error, Job, Node, NodeConfig, NodeOut,
@@ -19,7 +20,7 @@ use store_log::{BootId, ClusterId, Identity};
 
 use crate::fetching::Fetching;
 use crate::kv_service::{Answered, KvService, NodeResponse};
-use crate::network::{Heard, Packet};
+use crate::network::{Heard, Packet, Told};
 use crate::oracle::Oracle;
 use crate::peer_connections::PeerConnections;
 use crate::plan::Planted;
@@ -96,6 +97,8 @@ pub(crate) struct Driver {
 pub(crate) struct Up {
     pub(crate) node: Node<SimDisk, SimTable, NodeClock>,
     clock: NodeClock,
+    /// The last version of the state machine that its program can run: of some first lives an earlier one.
+    program: u32,
     writer: Writer<SimDisk>,
     ballot_writer: BallotWriter<SimDisk>,
     applier: Applier<SimDisk, SimTable>,
@@ -169,13 +172,15 @@ impl Up {
 
     /// Carries what the node has for its peers.
     fn carry(&mut self, own: Member, out: ToPeer, made: &mut Made) -> Result<(), Error> {
-        let clock_ms = self.clock.wall_ms();
+        let (out_of_space, clock_ms, version) = (self.shortage.0, self.clock.wall_ms(), self.program);
         match out {
             ToPeer::Replicator { to, job } => self.lines.post(to, job),
             ToPeer::Forget { peer } => self.lines.forget(peer, &mut made.packets)?,
             ToPeer::Reply { to, reply } => {
                 let to = self.lines.asker(to);
-                made.packets.extend(to.map(|to| Packet::reply(own, to, &reply, self.shortage.0, clock_ms)));
+                made.packets.extend(
+                    to.map(|to| Packet::reply(own, to, &reply, Told { out_of_space, clock_ms, version })),
+                );
             }
             ToPeer::Vote { to, message } => {
                 let to = match message {
@@ -294,6 +299,7 @@ impl Driver {
             }
         };
         let membership = engine.node.members().cloned().unwrap_or_default();
+        let is_first_life = self.boot == 0;
         self.boot += 1;
         let before = Offset(engine.log.last().0.saturating_sub(TAIL_ENTRIES));
         let from = engine.log.base().max(before).next();
@@ -302,6 +308,7 @@ impl Driver {
         self.up = Some(Up {
             node: engine.node,
             clock: self.clock.clone(),
+            program: if is_first_life && seed % 8 < 2 { VERSION_FIRST } else { STATE_MACHINE_VERSION },
             writer: engine.writer,
             ballot_writer: engine.ballots,
             applier: engine.applier,
@@ -502,6 +509,10 @@ impl Driver {
             match out {
                 ApplierOut::Applied(applied) => {
                     oracle.applied(self.index, applied, &self.table);
+                    ensure(applied.version <= up.program, "programs apply what they know", || {
+                        let node = self.member.node;
+                        format!("{node} runs version {} and has applied by {}", up.program, applied.version)
+                    });
                     up.inbox.push(Job::Applied(applied));
                 }
                 ApplierOut::Imported(imported) => {

@@ -28,6 +28,8 @@ pub(crate) struct Known {
     pub(crate) wall_ms: i64,
     pub(crate) is_non_member: bool,
     pub(crate) leads: bool,
+    /// The version of the state machine that it has applied.
+    pub(crate) version: u32,
 }
 
 impl Standing for Known {
@@ -44,6 +46,10 @@ impl Standing for Known {
 
     fn wall_ms(&self) -> i64 {
         self.wall_ms
+    }
+
+    fn state_machine_version(&self) -> u32 {
+        self.version
     }
 }
 

@@ -68,6 +68,17 @@ pub(crate) struct Packet {
     pub(crate) stranger: Option<&'static str>,
 }
 
+/// What a node tells of itself with an answer to a push.
+#[derive(Clone, Copy)]
+pub(crate) struct Told {
+    /// It lacks room.
+    pub(crate) out_of_space: bool,
+    /// Its wall clock.
+    pub(crate) clock_ms: i64,
+    /// The last version of the state machine that its program can run.
+    pub(crate) version: u32,
+}
+
 /// What a node is told by a packet.
 pub(crate) struct Heard {
     pub(crate) job: Job,
@@ -75,6 +86,8 @@ pub(crate) struct Heard {
     pub(crate) out_of_space: Option<bool>,
     /// Of an answer to a push and a vote: the peer's clock.
     pub(crate) clock_ms: Option<i64>,
+    /// Of an answer to a push: what the peer's program can run.
+    pub(crate) version: Option<u32>,
 }
 
 impl Packet {
@@ -102,14 +115,10 @@ impl Packet {
         Packet::wire(speaker, to, Channel::Push, message)
     }
 
-    pub(crate) fn reply(
-        speaker: Member,
-        to: Member,
-        message: &PushReply,
-        out_of_space: bool,
-        clock_ms: i64,
-    ) -> Packet {
-        let reply = wire::PushReply { out_of_space, clock_ms, ..convert::reply_out(message) };
+    pub(crate) fn reply(speaker: Member, to: Member, message: &PushReply, told: Told) -> Packet {
+        let Told { out_of_space, clock_ms, version: state_machine_version } = told;
+        let reply =
+            wire::PushReply { out_of_space, clock_ms, state_machine_version, ..convert::reply_out(message) };
         Packet::wire(speaker, to, Channel::Reply, &reply)
     }
 
@@ -130,7 +139,7 @@ impl Packet {
         let Body::Wire(bytes) = &self.body else { return None };
         let bytes = bytes.clone();
         let sound = "a node says only what another understands";
-        let (mut entries, mut out_of_space, mut clock_ms) = (Vec::new(), None, None);
+        let (mut entries, mut out_of_space, mut clock_ms, mut version) = (Vec::new(), None, None, None);
         let message = match self.channel {
             Channel::Push => {
                 let (message, brought) =
@@ -142,6 +151,7 @@ impl Packet {
                 let reply = wire::PushReply::decode(bytes).expect(sound);
                 out_of_space = Some(reply.out_of_space);
                 clock_ms = Some(reply.clock_ms);
+                version = Some(reply.state_machine_version);
                 convert::reply_in(reply).expect(sound)
             }
             Channel::Vote => {
@@ -154,7 +164,12 @@ impl Packet {
             }
             Channel::Snapshot => return None,
         };
-        Some(Heard { job: Job::Peer { from: self.speaker, message, entries }, out_of_space, clock_ms })
+        Some(Heard {
+            job: Job::Peer { from: self.speaker, message, entries },
+            out_of_space,
+            clock_ms,
+            version,
+        })
     }
 
     /// A number that is the same for the same message.

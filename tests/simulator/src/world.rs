@@ -15,7 +15,7 @@ use portal::session::KeptSession;
 use proto::store::{BusMessage, Member as WireMember, Membership, PipelineRequest, PipelineResponse};
 use store_client::link;
 use store_core::{MemberChange, NodeId, Role};
-use store_engine::Answer;
+use store_engine::{Answer, Job};
 
 use crate::bus::{self, Bus};
 use crate::clocks::Clocks;
@@ -537,11 +537,12 @@ impl World {
         if !up.takes(&packet, heard.as_ref()) {
             return;
         }
-        if let Some(Heard { job, out_of_space, clock_ms }) = heard {
-            let told =
-                clock_ms.map(|wall_ms| store_engine::Job::PeerClock { peer: World::id(from), wall_ms });
+        if let Some(Heard { job, out_of_space, clock_ms, version }) = heard {
+            let peer = World::id(from);
+            let clock = clock_ms.map(|wall_ms| Job::PeerClock { peer, wall_ms });
+            let version = version.map(|version| Job::PeerVersion { peer, version });
             let headroom = out_of_space.and_then(|is_out_of_space| up.lines.headroom(from, is_out_of_space));
-            headroom.into_iter().chain(told).for_each(|told| up.hear(told));
+            headroom.into_iter().chain(clock).chain(version).for_each(|told| up.hear(told));
             up.hear(job);
             return self.schedule(to);
         }

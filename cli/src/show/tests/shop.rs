@@ -155,6 +155,7 @@ fn orders_are_shown_to_staff_with_their_clients_and_what_staff_did() {
     let order = Order {
         state: OrderState::Cancelled.into(),
         changed_ms: 1_795_962_000_000,
+        created_ms: 1_795_947_300_000,
         staff: staff_did,
         ..order()
     };
@@ -169,6 +170,7 @@ fn orders_are_shown_to_staff_with_their_clients_and_what_staff_did() {
         total: "1234.565".into(),
         changed_ms: 1_795_962_000_000,
         etag: 1_284_663,
+        created_ms: 1_795_947_300_000,
     };
     let listed = [
         summary("ana", OID, OrderState::Open),

@@ -83,6 +83,7 @@ fn end<W: Write>(
         let frame = Frame {
             at,
             places: Some((&branch.guards, &branch.operations)),
+            log_time_ms: on.log_time_ms(),
             may_be_locked: false,
             role: Role::Finish(on.at),
         };

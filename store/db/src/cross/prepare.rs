@@ -90,6 +90,7 @@ fn one<W: Write>(
     let frame = Frame {
         at: on.at,
         places: Some((&branch.guards, &branch.operations)),
+        log_time_ms: on.log_time_ms(),
         may_be_locked: on.state.prepared_count > 0,
         role: Role::Participant,
     };
@@ -142,6 +143,7 @@ fn again<W: Write>(on: &Applying<'_, W>, live: &PreparedBranch) -> Result<Verdic
     let frame = Frame {
         at,
         places: Some((&branch.guards, &branch.operations)),
+        log_time_ms: on.log_time_ms(),
         may_be_locked: false,
         role: Role::Finish(on.at),
     };

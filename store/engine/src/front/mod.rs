@@ -18,7 +18,7 @@ mod response;
 mod stream;
 
 pub use self::request::{
-    Admitted, PendingRequest, Standing, admit, check_clock, client_command, command_of, is_cross,
+    Admitted, PendingRequest, Standing, admit, check_clock, check_times, client_command, command_of, is_cross,
 };
 pub use self::response::{Hint, NodeResponse, change_refused, failure_of, locked, reply_of, response_of};
 pub use self::stream::{REQUEST_COST_BYTES, Stream, Waiting};

@@ -4,13 +4,15 @@ use bytes::Bytes;
 use prost::Message as _;
 use proto::check;
 use proto::store::command::Kind;
+use proto::store::guard::Condition;
 use proto::store::pipeline_request::Request;
 use proto::store::{
-    AskRequest, Command, Failure, FailureReason, FinishCommand, Freshness, GetRequest, Identity,
+    AskRequest, Command, Failure, FailureReason, FinishCommand, Freshness, GetRequest, Guard, Identity,
     OutcomeCommand, PipelineRequest, PrepareRequest, Route, ScanRequest, Txn, TxnCommand, TxnRequest,
     scan_request,
 };
 use store_client::failure::{failure, invalid};
+use store_db::limits::VERSION_OF_TIMES;
 
 /// What a node knows of itself that decides on requests.
 pub trait Standing {
@@ -41,6 +43,8 @@ pub trait Standing {
     fn leads(&self) -> bool;
     /// Its wall clock, milliseconds since 1970.
     fn wall_ms(&self) -> i64;
+    /// The version of the state machine that is in force, as far as it has applied.
+    fn state_machine_version(&self) -> u32;
 }
 
 /// What a request needs when it is told something.
@@ -119,11 +123,16 @@ pub fn admit(request: PipelineRequest, standing: &impl Standing) -> Result<Admit
     let kind = match request {
         Request::Txn(TxnRequest { txn: Some(txn), identity, .. }) if is_cross(&txn, standing) => {
             standing.check_key(txn.tag().map_or(&[], |tag| &tag[..]))?;
+            check_times(&txn, standing)?;
             check_clock(identity.as_ref(), standing)?;
             return Ok(Admitted::Cross(txn, identity));
         }
         Request::Txn(txn) => Kind::Txn(TxnCommand { txn: txn.txn, identity: txn.identity, decide: None }),
-        Request::Prepare(prepare) => return Ok(Admitted::Prepare(prepare)),
+        Request::Prepare(prepare) => {
+            let mut branches = prepare.parts.iter().filter_map(|part| part.branch.as_ref()?.txn.as_ref());
+            branches.try_for_each(|txn| check_times(txn, standing))?;
+            return Ok(Admitted::Prepare(prepare));
+        }
         Request::Finish(finish) => Kind::Finish(FinishCommand { finishes: finish.finishes }),
         Request::Ask(ask) => return Ok(Admitted::Ask(ask)),
         Request::Outcome(outcome) => {
@@ -148,6 +157,30 @@ pub fn command_of(kind: Kind) -> Bytes {
 pub fn is_cross(txn: &Txn, standing: &impl Standing) -> bool {
     let mut keys = txn.keys();
     standing.is_one_of_several() && keys.any(|key| standing.check_key(key).is_err())
+}
+
+/// Refuses guards on log time while a member may run a program that knows none, and stamps in other groups than that of the
+/// transaction's tag, where a branch that is prepared must not change any more.
+///
+/// # Errors
+/// It has such a part.
+pub fn check_times(txn: &Txn, standing: &impl Standing) -> Result<(), Failure> {
+    let is_time = |guard: &Guard| matches!(guard.condition, Some(Condition::NotBeforeMs(_)));
+    if standing.state_machine_version() < VERSION_OF_TIMES && txn.guards.iter().any(is_time) {
+        let message = "guards on log time are taken when every member of the group runs this program";
+        return Err(failure(FailureReason::Upgrading, message));
+    }
+    if !standing.is_one_of_several() {
+        return Ok(());
+    }
+    let mut stamped = txn.operations.iter().zip(0..).filter(|(operation, _)| !operation.stamps.is_empty());
+    match stamped.find(|(operation, _)| standing.check_key(&operation.key).is_err()) {
+        None => Ok(()),
+        Some((_, index)) => {
+            let why = "is for keys of the group that has the transaction's tag";
+            Err(invalid(format!("txn.operations[{index}].stamps"), why))
+        }
+    }
 }
 
 /// Refuses an id that was made in this node's future, or at no time.
@@ -181,6 +214,7 @@ pub fn client_command(kind: Kind, standing: &impl Standing) -> Result<Bytes, Fai
         Kind::Txn(command) => {
             let txn = command.txn.iter();
             txn.clone().flat_map(Txn::keys).try_for_each(|key| standing.check_key(key))?;
+            txn.clone().try_for_each(|txn| check_times(txn, standing))?;
             txn.clone().try_for_each(|txn| standing.check_waiting(txn, command.identity.as_ref()))?;
             command.identity.as_ref()
         }

@@ -4,13 +4,16 @@
 //! admitted write: the applier gives it, or the change of leadership ([`super::outputs`]).
 
 use bytes::Bytes;
+use proto::store::RaiseVersion;
+use proto::store::command::Kind;
 use store_core::{Divergence, Input, Offset};
 use store_db::Table;
 use store_log::Disk;
 
-use super::{Carried, Node};
+use super::{Carried, Node, in_force};
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::front;
 use crate::job::{Answer, NodeOut, RequestId, Shortage};
 use crate::limits::{APPEND_BYTES_FULL, APPENDS_AT_ONCE, COMMAND_BYTES_MAX};
 
@@ -39,6 +42,21 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             }
         };
         outs.push(NodeOut::Answer { request_id, answer });
+    }
+
+    /// Proposes to go on by the rules of a later version, if every member can.
+    pub(super) fn raise_version(&mut self) {
+        let Some(version) =
+            self.versions.to_raise(self.member.node, self.applied.version, in_force(&self.members))
+        else {
+            return;
+        };
+        if self.replica.may_propose() && self.writes_shortage().is_none() {
+            self.versions.raising(version);
+            let command = front::command_of(Kind::RaiseVersion(RaiseVersion { version }));
+            self.commands_bytes += command.len();
+            self.commands.push((RequestId::NOBODY, command));
+        }
     }
 
     /// The room whose lack makes a leader refuse writes.
@@ -107,7 +125,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     pub(super) fn refuse(&mut self, carried: &mut Carried, outs: &mut Vec<NodeOut>) {
         if let Carried::Commands(commands) = std::mem::replace(carried, Carried::Nothing) {
             let answer = self.not_leader();
-            let refused = commands.into_iter();
+            let refused = commands.into_iter().filter(|(request_id, _)| *request_id != RequestId::NOBODY);
             outs.extend(
                 refused.map(|(request_id, _)| NodeOut::Answer { request_id, answer: answer.clone() }),
             );

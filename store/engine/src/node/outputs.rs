@@ -149,7 +149,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         let log_time_ms = self.log_clock.next(in_force(&self.members));
         let entry = |(offset, (request_id, payload)): (u64, (RequestId, Bytes))| {
             let position = Position { epoch: run.epoch, offset: Offset(offset) };
-            self.writes.push(position.offset, request_id, payload.len());
+            if request_id != RequestId::NOBODY {
+                self.writes.push(position.offset, request_id, payload.len());
+            }
             Entry { position, log_time_ms, kind: EntryKind::Command, payload }
         };
         let entries = (run.first.0..).zip(commands).map(entry).collect();
@@ -192,6 +194,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         self.leading = leading;
         self.snapshots.standing().divergence(false);
         self.headroom.forget_peers();
+        self.versions.forget();
         outs.push(NodeOut::Role(view));
     }
 }

@@ -23,7 +23,7 @@ use store_core::coordinate::{
 };
 use store_core::ring::Ring;
 use store_db::{Table as _, cross};
-use store_engine::front::{NodeResponse, Standing as _, check_clock, command_of};
+use store_engine::front::{NodeResponse, Standing as _, check_clock, check_times, command_of};
 use store_engine::{Answer, Reply};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -123,6 +123,7 @@ impl Cross {
         txn: Txn,
         identity: Option<Identity>,
     ) -> Result<TxnResponse, Failure> {
+        check_times(&txn, &*self.shared)?;
         check_clock(identity.as_ref(), &*self.shared)?;
         let until =
             Instant::now() + Duration::from_millis(self.shared.config.request_ms_max.min(TRIED_MS_MAX));

@@ -251,7 +251,7 @@ async fn hear(
     mut hearing: Hearing,
     mut replies: Streaming<Frame>,
 ) -> Result<(), String> {
-    let (mut is_out_of_space, mut told_at) = (None, None::<Instant>);
+    let (mut is_out_of_space, mut version, mut told_at) = (None, None, None::<Instant>);
     loop {
         match replies.message().await {
             Ok(Some(frame)) => {
@@ -260,6 +260,10 @@ async fn hear(
                 if reply.clock_ms != 0 && told_at.is_none_or(|at| at.elapsed() >= CLOCK_INTERVAL) {
                     told_at = Some(Instant::now());
                     shared.inbox.post([Job::PeerClock { peer: peer.node, wall_ms: reply.clock_ms }]);
+                }
+                if version.replace(reply.state_machine_version) != Some(reply.state_machine_version) {
+                    let version = reply.state_machine_version;
+                    shared.inbox.post([Job::PeerVersion { peer: peer.node, version }]);
                 }
                 if is_out_of_space.replace(reply.out_of_space) != Some(reply.out_of_space) {
                     shared

@@ -10,6 +10,7 @@ use futures::Stream;
 use parking_lot::{Mutex, MutexGuard};
 use proto::store::PushReply;
 use proto::store::push_reply::Message as Kind;
+use store_db::limits::STATE_MACHINE_VERSION;
 use store_engine::convert;
 use tonic::Status;
 
@@ -33,7 +34,8 @@ struct Inner {
 impl Mailbox {
     /// Puts an answer in, and whether this replica is out of space, and its clock.
     pub(super) fn put(&self, reply: &store_core::PushReply, out_of_space: bool, clock_ms: i64) {
-        let reply = PushReply { out_of_space, clock_ms, ..convert::reply_out(reply) };
+        let state_machine_version = STATE_MACHINE_VERSION;
+        let reply = PushReply { out_of_space, clock_ms, state_machine_version, ..convert::reply_out(reply) };
         let mut inner = self.inner.lock();
         let is_ack = |reply: &PushReply| matches!(reply.message, Some(Kind::Ack(_)));
         if is_ack(&reply) && inner.waiting.back().is_some_and(is_ack) {

@@ -1,0 +1,96 @@
+//! The versions of the state machine that the members' programs can run, as they tell them in acks.
+//!
+//! An entry that a program does not understand stops its replica, since skipping it would make the replicas differ. So new rules begin
+//! with an entry that says so, and a leader proposes that only when every member has told it, in this leadership, that it can run
+//! them: learners too, and members that are down are waited for. From then on earlier programs end with an error that says
+//! what they lack.
+
+use std::collections::BTreeMap;
+
+use proto::store::Membership;
+use store_core::NodeId;
+use store_db::limits::STATE_MACHINE_VERSION;
+
+use crate::convert::nodes_of;
+
+/// What a leader has been told.
+#[derive(Debug, Default)]
+pub(crate) struct MemberVersions {
+    told: BTreeMap<NodeId, u32>,
+    /// The version that is proposed, until leadership changes.
+    raising: u32,
+}
+
+impl MemberVersions {
+    /// A peer tells what it can run.
+    pub(crate) fn hear(&mut self, peer: NodeId, version: u32) {
+        self.told.insert(peer, version);
+    }
+
+    /// Another leads, or this one has just begun.
+    pub(crate) fn forget(&mut self) {
+        *self = MemberVersions::default();
+    }
+
+    /// The version to raise to: what all can run, if it is more than what is in force or proposed.
+    pub(crate) fn to_raise(&self, own: NodeId, in_force: u32, members: &Membership) -> Option<u32> {
+        if in_force.max(self.raising) >= STATE_MACHINE_VERSION {
+            return None;
+        }
+        if store_core::mutant!(RaiseUnasked) {
+            return Some(STATE_MACHINE_VERSION);
+        }
+        let can_run = |node: NodeId| {
+            if node == own { Some(STATE_MACHINE_VERSION) } else { self.told.get(&node).copied() }
+        };
+        let all: Option<Vec<u32>> = nodes_of(members).map(can_run).collect();
+        let version = all?.into_iter().min()?.min(STATE_MACHINE_VERSION);
+        (version > in_force.max(self.raising)).then_some(version)
+    }
+
+    /// It is proposed.
+    pub(crate) fn raising(&mut self, version: u32) {
+        self.raising = version;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(nodes: &[u64], learners: &[u64]) -> Membership {
+        let all = |nodes: &[u64]| {
+            let member = |node: &u64| proto::store::Member { node: *node, ..Default::default() };
+            nodes.iter().map(member).collect()
+        };
+        Membership { voters: all(nodes), learners: all(learners), ..Default::default() }
+    }
+
+    #[test]
+    fn a_version_is_raised_once_when_every_member_can_run_it() {
+        let (own, three) = (NodeId(1), members(&[1, 2, 3], &[]));
+        let mut versions = MemberVersions::default();
+        versions.hear(NodeId(2), STATE_MACHINE_VERSION);
+        assert_eq!(versions.to_raise(own, 1, &three), None, "node 3 has not said");
+        versions.hear(NodeId(3), 1);
+        assert_eq!(versions.to_raise(own, 1, &three), None, "node 3 cannot");
+        versions.hear(NodeId(3), STATE_MACHINE_VERSION + 7);
+        assert_eq!(versions.to_raise(own, 1, &three), Some(STATE_MACHINE_VERSION), "this one can no more");
+        versions.raising(STATE_MACHINE_VERSION);
+        assert_eq!(versions.to_raise(own, 1, &three), None, "it is proposed");
+        versions.forget();
+        assert_eq!(versions.to_raise(own, 1, &three), None, "another leadership asks anew");
+        assert_eq!(
+            versions.to_raise(own, STATE_MACHINE_VERSION, &members(&[1], &[])),
+            None,
+            "it is in force"
+        );
+    }
+
+    #[test]
+    fn learners_are_waited_for() {
+        let versions = MemberVersions::default();
+        assert_eq!(versions.to_raise(NodeId(1), 1, &members(&[1], &[])), Some(STATE_MACHINE_VERSION));
+        assert_eq!(versions.to_raise(NodeId(1), 1, &members(&[1], &[4])), None);
+    }
+}
