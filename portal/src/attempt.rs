@@ -234,7 +234,8 @@ impl Touches {
             if matches!(operation.action, Some(Action::Delete(_))) {
                 deleted.push(key.clone());
             }
-            tokens.push((key.clone(), portal.shared.cache.watch(portal.shared.store.group_of(key), key)));
+            let group = portal.shared.store.group_of(key);
+            tokens.push((key.clone(), portal.shared.cache.watch(group, key, portal.now_ms())));
         }
         let guarded = txn.guards.iter().map(|guard| guard.key.clone()).collect();
         let before = txn.operations.iter().filter(|one| one.returning() == Returning::Before);

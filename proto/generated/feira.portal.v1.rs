@@ -229,6 +229,15 @@ pub struct PortalStatusResponse {
     /// How long after the store had shown a newer version the cache showed an older one, at most, milliseconds.
     #[prost(uint64, tag = "20")]
     pub sampled_oldest_ms: u64,
+    /// Lookups that found an entry older than the maximum age of the cache, and read the store.
+    #[prost(uint64, tag = "21")]
+    pub aged: u64,
+    /// Reads of the store that waited for their turn, because as many were under way as may be at once.
+    #[prost(uint64, tag = "22")]
+    pub refills_waited: u64,
+    /// Reads that were refused, because too many waited or they waited too long.
+    #[prost(uint64, tag = "23")]
+    pub refills_refused: u64,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
