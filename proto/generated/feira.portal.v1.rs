@@ -53,6 +53,7 @@ pub struct Product {
 /// Rules of a product's stock, each optional: 0 and false mean that there is none.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
+#[serde(deny_unknown_fields)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StockRules {
     /// Units that no order takes: available stays at or above this. Not together with a backorder limit.
