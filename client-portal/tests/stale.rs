@@ -132,6 +132,31 @@ async fn modify_from_store(portal: &Portal, order: &Order, quantity: i64) -> Ord
 }
 
 #[tokio::test]
+async fn a_rule_that_came_after_the_product_was_cached_binds_the_next_order() {
+    let store = market().await;
+    let portal = live(&store).await;
+    let first = create(&portal, 1).await.unwrap();
+    let (at, stock) = (key::product(&pid()), key::stock(&pid()));
+    let ruled = Txn::new()
+        .set_json(at.clone(), 1, "/rules", r#"{"safety_stock":9,"quantity_max":3}"#)
+        .set_json(stock.clone(), 1, "/least", "9");
+    assert!(store.txn(ruled, None).await.unwrap().success);
+    assert!(portal.read(&at).await.unwrap().hit, "the event is on its way: readers see no rule");
+    let short = create(&portal, 1).await;
+    assert!(matches!(short, Err(Error::ShortStock { .. })), "{short:?}");
+    portal.cache().forget(&at);
+    let unruled = Txn::new().set_json(at.clone(), 1, "/rules", "{}").set_json(stock, 1, "/least", "0");
+    assert!(portal.read(&at).await.unwrap().record.is_some());
+    assert!(store.txn(unruled, None).await.unwrap().success);
+    assert!(portal.read(&at).await.unwrap().hit);
+    assert_eq!(
+        modify(&portal, &first, 5).await.unwrap().lines[0].quantity,
+        5,
+        "nor is it refused by one that is gone"
+    );
+}
+
+#[tokio::test]
 async fn a_price_that_was_cached_before_it_changed_does_not_get_into_an_order() {
     let store = market().await;
     let portal = live(&store).await;
