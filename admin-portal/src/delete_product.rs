@@ -10,7 +10,7 @@
 
 use portal::attempt::{Attempts, Request, shown};
 use portal::document::product::ProductRecord;
-use portal::document::stock::{ADJUSTED, AVAILABLE, StockRecord};
+use portal::document::stock::{ADJUSTED, AVAILABLE, LEAST, StockRecord};
 use portal::document::{OPEN_ORDERS, STATE, State};
 use portal::error::Kind;
 use portal::id::Pid;
@@ -92,12 +92,19 @@ fn deletion(pid: &Pid, input: &DeleteProductRequest, seen: Option<&Seen>) -> Txn
     if seen.held == 0 && seen.sold == 0 {
         return txn.delete(at).returning_before().delete(stock).returning_before();
     }
-    // The stock is shown as it was before: it is read first.
-    txn.delete(at)
-        .returning_before()
-        .get(stock.clone())
-        .add(stock.clone(), now, ADJUSTED, -seen.available, None)
-        .add(stock, now, AVAILABLE, -seen.available, Some(0))
+    // The stock is shown as it was before: it is read first. No rule is left of a product that is gone.
+    let txn = txn.delete(at).returning_before().get(stock.clone());
+    let txn = match seen.least {
+        0 => txn,
+        _ => txn.set_json(stock.clone(), now, LEAST, "0"),
+    };
+    txn.add(stock.clone(), now, ADJUSTED, -seen.available, None).add(
+        stock,
+        now,
+        AVAILABLE,
+        -seen.available,
+        Some(0),
+    )
 }
 
 /// A deletion guards the state only in a cascade, whose product is closing; if it is not, what was closed is gone and the

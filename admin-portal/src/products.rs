@@ -1,14 +1,19 @@
 //! InsertProduct, UpdateProduct, GetProduct, ListProducts: to people one document, in the store `p` and `s`.
+//!
+//! The rules of the stock come beside the document, and stay as they are if an update has none. They are written into `p`, and the least that
+//! may be available into `s`, in one transaction that fails if fewer are available: a rule that the present stock breaks never comes to be.
 
 use portal::attempt::{Attempts, Request, shown};
-use portal::document::product::{ProductData, ProductRecord};
-use portal::document::stock::{ADJUSTED, AVAILABLE, StockRecord};
-use portal::document::{STATE, State, write};
+use portal::document::product::{DESCRIPTION, EXTRA, PRICE, ProductData, ProductRecord};
+use portal::document::rules::{RULES, Rules};
+use portal::document::stock::{ADJUSTED, AVAILABLE, LEAST, StockRecord};
+use portal::document::{STATE, State, raw, write};
 use portal::error::Kind;
 use portal::id::{Pid, slug};
 use portal::{Error, Portal, key};
 use proto::portal::{
-    GetProductRequest, InsertProductRequest, ListProductsResponse, ListRequest, Product, UpdateProductRequest,
+    GetProductRequest, InsertProductRequest, ListProductsResponse, ListRequest, Product, StockRules,
+    UpdateProductRequest,
 };
 use proto::store::failed_guard::Reason;
 use proto::store::{FailedGuard, Record, Txn, TxnResponse};
@@ -22,6 +27,15 @@ pub(crate) async fn insert_product(
     let request = Request::new("InsertProduct", given, &input)?;
     let data = ProductData::parse(&input.data)?;
     let quantity = data.quantity.ok_or_else(|| Error::invalid("data.quantity", "is missing"))?;
+    let rules = parsed(input.rules.as_ref())?.unwrap_or_default();
+    if quantity < rules.safety_stock {
+        let why = format!(
+            "{quantity} is less than the safety stock, {}; give more, or less safety stock",
+            rules.safety_stock
+        );
+        return Err(Error::invalid("data.quantity", why));
+    }
+    let new = New { product: ProductRecord::new(&data).ruled(rules), quantity };
     let pid = match input.pid.as_str() {
         "" => {
             let why = "is empty, and the description has no letters or digits to make one from";
@@ -32,7 +46,7 @@ pub(crate) async fn insert_product(
     let mut attempts = Attempts::new(portal, request);
     let mut remains: Option<(StockRecord, u64)> = None;
     loop {
-        let answer = attempts.send(insertion(&pid, &data, quantity, remains.as_ref())).await?;
+        let answer = attempts.send(insertion(&pid, &new, remains.as_ref())).await?;
         if answer.success {
             return answered(portal, &pid, &answer).await;
         }
@@ -47,11 +61,23 @@ pub(crate) async fn insert_product(
     }
 }
 
+/// A product that is to be.
+struct New {
+    product: ProductRecord,
+    quantity: i64,
+}
+
+/// The rules of a request, if it has any.
+fn parsed(rules: Option<&StockRules>) -> Result<Option<Rules>, Error> {
+    rules.map(Rules::parse).transpose()
+}
+
 /// `remains`: the stock that an earlier product of this PID left, because orders hold or have sold some of it, and its version. What
 /// came back since is among the quantity.
-fn insertion(pid: &Pid, data: &ProductData, quantity: i64, remains: Option<&(StockRecord, u64)>) -> Txn {
+fn insertion(pid: &Pid, new: &New, remains: Option<&(StockRecord, u64)>) -> Txn {
     let (at, stock, now) = (key::product(pid), key::stock(pid), now_ms());
-    let product = write(&ProductRecord::new(data));
+    let (quantity, least) = (new.quantity, new.product.rules.least());
+    let product = write(&new.product);
     let txn = Txn::new().guard_absent(at.clone());
     let txn = match remains {
         None => txn.guard_absent(stock.clone()),
@@ -59,11 +85,18 @@ fn insertion(pid: &Pid, data: &ProductData, quantity: i64, remains: Option<&(Sto
     };
     let txn = txn.put(at, now, product).returning_after();
     match remains {
-        None => txn.put(stock, now, write(&StockRecord::new(quantity))).returning_after(),
+        None => {
+            let record = StockRecord::new(quantity).with_least(least);
+            txn.put(stock, now, write(&record)).returning_after()
+        }
         Some((seen, _)) => {
             let difference = quantity - seen.available;
+            let txn = match seen.least == least {
+                true => txn,
+                false => txn.set_json(stock.clone(), now, LEAST, least.to_string()),
+            };
             txn.add(stock.clone(), now, ADJUSTED, difference, None)
-                .add(stock, now, AVAILABLE, difference, Some(0))
+                .add(stock, now, AVAILABLE, difference, Some(least))
                 .returning_after()
         }
     }
@@ -115,6 +148,14 @@ struct Wanted {
     seen: Option<(StockRecord, u64)>,
 }
 
+/// A change of a product.
+struct Update<'r> {
+    input: &'r UpdateProductRequest,
+    data: ProductData,
+    /// The rules from now on; `None`: as they are.
+    rules: Option<Rules>,
+}
+
 pub(crate) async fn update_product(
     portal: &Portal,
     mut input: UpdateProductRequest,
@@ -122,63 +163,104 @@ pub(crate) async fn update_product(
     let given = input.request.take();
     let request = Request::new("UpdateProduct", given, &input)?;
     let data = ProductData::parse(&input.data)?;
+    let rules = parsed(input.rules.as_ref())?;
     if data.quantity.is_none() && input.if_match_stock != 0 {
         return Err(Error::invalid("if_match_stock", "is given, but the data has no \"quantity\""));
     }
     let pid = portal.pid("pid", &input.pid).await?;
-    let stock_at = key::stock(&pid);
+    let update = Update { input: &input, data, rules };
     let mut attempts = Attempts::new(portal, request);
     loop {
-        let wanted = match data.quantity {
-            None => None,
-            Some(quantity) => {
-                let record = portal.read_through(&stock_at).await?.record;
-                let read = |record: Record| {
-                    Ok::<_, Error>((StockRecord::read(&stock_at, &record)?, record.offset()))
-                };
-                Some(Wanted { quantity, seen: record.map(read).transpose()? })
-            }
-        };
-        let answer = attempts.send(update(&pid, &data, &input, wanted.as_ref())).await?;
+        let wanted = update.wanted(portal, &pid).await?;
+        let answer = attempts.send(update.txn(&pid, wanted.as_ref())).await?;
         if answer.success {
             return answered(portal, &pid, &answer).await;
         }
-        if let Some(error) = refused(&pid, &answer) {
+        if let Some(error) = update.refused(&pid, &answer)? {
             return Err(error);
-        }
-        if input.if_match_stock != 0 {
-            let moved = answer.failed.iter().find(|failed| failed.key == stock_at);
-            let etag = moved.and_then(|failed| failed.record.as_ref()).map_or(0, Record::offset);
-            if etag != input.if_match_stock {
-                return Err(Error::Changed { kind: Kind::Product, id: pid.to_string(), etag });
-            }
         }
         attempts.again(&answer).await?;
     }
 }
 
-/// Replaces the description, and moves the stock by the difference to what was seen of it.
-fn update(pid: &Pid, data: &ProductData, input: &UpdateProductRequest, wanted: Option<&Wanted>) -> Txn {
-    let (at, stock, now) = (key::product(pid), key::stock(pid), now_ms());
-    let mut txn =
-        guard_match(Txn::new(), pid, input.if_match).guard_json(at.clone(), STATE, State::Active.json());
-    if input.if_match_stock != 0 {
-        txn = txn.guard_offset(stock.clone(), input.if_match_stock);
+impl Update<'_> {
+    async fn wanted(&self, portal: &Portal, pid: &Pid) -> Result<Option<Wanted>, Error> {
+        let Some(quantity) = self.data.quantity else { return Ok(None) };
+        let at = key::stock(pid);
+        let record = portal.read_through(&at).await?.record;
+        let read = |record: Record| Ok::<_, Error>((StockRecord::read(&at, &record)?, record.offset()));
+        Ok(Some(Wanted { quantity, seen: record.map(read).transpose()? }))
     }
-    let put = write(&ProductRecord::new(data));
-    match wanted {
-        None => txn.put(at, now, put).returning_after().get(stock),
-        Some(Wanted { quantity, seen: Some((seen, offset)) }) => {
-            let difference = quantity - seen.available;
-            txn.guard_offset(stock.clone(), *offset)
-                .put(at, now, put)
-                .returning_after()
-                .add(stock.clone(), now, ADJUSTED, difference, None)
-                .add(stock, now, AVAILABLE, difference, Some(0))
-                .returning_after()
+
+    /// Sets the document's members, and the rules if there are any; moves the stock by the difference to what was seen of it.
+    fn txn(&self, pid: &Pid, wanted: Option<&Wanted>) -> Txn {
+        let (at, stock, now) = (key::product(pid), key::stock(pid), now_ms());
+        let mut txn = guard_match(Txn::new(), pid, self.input.if_match).guard_json(
+            at.clone(),
+            STATE,
+            State::Active.json(),
+        );
+        if self.input.if_match_stock != 0 {
+            txn = txn.guard_offset(stock.clone(), self.input.if_match_stock);
         }
-        // There is no stock, hence no product: the guards say so.
-        Some(Wanted { seen: None, .. }) => txn.guard_exists(stock.clone()).get(stock),
+        let seen = match wanted {
+            // There is no stock, hence no product: the guards say so.
+            Some(Wanted { seen: None, .. }) => return txn.guard_exists(stock.clone()).get(stock),
+            Some(Wanted { seen: Some((seen, offset)), .. }) => {
+                txn = txn.guard_offset(stock.clone(), *offset);
+                Some(seen)
+            }
+            None => None,
+        };
+        txn = txn
+            .set_json(at.clone(), now, DESCRIPTION, raw(&self.data.description).get().to_owned())
+            .set_json(at.clone(), now, PRICE, raw(&self.data.price).get().to_owned())
+            .set_json(at.clone(), now, EXTRA, self.data.extra.to_json());
+        if let Some(rules) = &self.rules {
+            txn = txn.set_json(at, now, RULES, raw(rules).get().to_owned());
+        }
+        txn = txn.returning_after();
+        let difference = wanted.zip(seen).map(|(wanted, seen)| wanted.quantity - seen.available);
+        let least = self.rules.map(|rules| rules.least());
+        if let Some(least) = least {
+            txn = txn.set_json(stock.clone(), now, LEAST, least.to_string());
+        }
+        match (difference, least.or(seen.map(|seen| seen.least))) {
+            (Some(difference), least) => txn
+                .add(stock.clone(), now, ADJUSTED, difference, None)
+                .add(stock, now, AVAILABLE, difference, Some(least.unwrap_or(0)))
+                .returning_after(),
+            // Moves nothing, and fails if fewer are available than the rules allow.
+            (None, Some(least)) => txn.add(stock, now, AVAILABLE, 0, Some(least)).returning_after(),
+            (None, None) => txn.get(stock),
+        }
+    }
+
+    /// Why it is not done; `None`: what it rests on has changed.
+    fn refused(&self, pid: &Pid, answer: &TxnResponse) -> Result<Option<Error>, Error> {
+        if let Some(error) = refused(pid, answer) {
+            return Ok(Some(error));
+        }
+        let stock_at = key::stock(pid);
+        let of_stock: Vec<&FailedGuard> =
+            answer.failed.iter().filter(|failed| failed.key == stock_at).collect();
+        if self.input.if_match_stock != 0 {
+            let etag = of_stock.first().and_then(|failed| failed.record.as_ref()).map_or(0, Record::offset);
+            if etag != self.input.if_match_stock {
+                return Ok(Some(Error::Changed { kind: Kind::Product, id: pid.to_string(), etag }));
+            }
+        }
+        let Some(record) = of_stock.first().and_then(|failed| failed.record.as_ref()) else {
+            return Ok(None);
+        };
+        let is_below = of_stock.iter().all(|failed| failed.reason() == Reason::BelowMinimum);
+        if !is_below || record.data.is_empty() {
+            return Ok(None);
+        }
+        let stock = StockRecord::read(&stock_at, record)?;
+        let least = self.rules.map_or(stock.least, |rules| rules.least());
+        let available = self.data.quantity.unwrap_or(stock.available);
+        Ok(Some(Error::RuleBroken { pid: pid.to_string(), least, available }))
     }
 }
 

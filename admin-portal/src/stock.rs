@@ -1,14 +1,17 @@
-//! AdjustStock: moves a product's stock by a signed amount, inside the log's order: no lock, no retry.
+//! AdjustStock: moves a product's stock by a signed amount, inside the log's order: no lock, and no retry unless the product changes.
+//!
+//! What takes units goes by the product's rules, whose version it guards; what brings some needs none.
 
 use portal::attempt::{Attempts, Request};
-use portal::document::stock::{ADJUSTED, AVAILABLE, StockRecord};
+use portal::change::KnownProduct;
+use portal::document::stock::{ADJUSTED, AVAILABLE, LEAST, StockRecord};
 use portal::error::Short;
 use portal::id::Pid;
 use portal::limits::STOCK_QUANTITY_MAX;
 use portal::{Error, Portal, key};
 use proto::portal::{AdjustStockRequest, Product};
 use proto::store::failed_guard::Reason;
-use proto::store::{Txn, TxnResponse};
+use proto::store::{FailedGuard, Txn, TxnResponse};
 use store_client::now_ms;
 
 use crate::products::{answered, refused};
@@ -21,19 +24,42 @@ pub(crate) async fn adjust_stock(portal: &Portal, mut input: AdjustStockRequest)
         return Err(Error::invalid("amount", why));
     }
     let pid = portal.pid("pid", &input.pid).await?;
-    let (at, stock, now) = (key::product(&pid), key::stock(&pid), now_ms());
-    let txn = Txn::new()
-        .guard_exists(at.clone())
-        .get(at)
-        .add(stock.clone(), now, ADJUSTED, input.amount, None)
-        .add(stock, now, AVAILABLE, input.amount, Some(0))
-        .returning_after();
-    let answer = Attempts::new(portal, request).send(txn).await?;
-    if answer.success {
-        answered(portal, &pid, &answer).await
-    } else {
-        Err(why(&pid, input.amount, &answer)?)
+    let mut attempts = Attempts::new(portal, request);
+    loop {
+        let known = if input.amount < 0 { Some(portal.known_product(&pid).await?) } else { None };
+        let answer = attempts.send(adjustment(&pid, input.amount, known)).await?;
+        if answer.success {
+            return answered(portal, &pid, &answer).await;
+        }
+        let is_stale =
+            |failed: &FailedGuard| matches!(failed.reason(), Reason::WrongOffset | Reason::WrongValue);
+        if !answer.failed.iter().any(is_stale) {
+            return Err(why(&pid, input.amount, &answer)?);
+        }
+        attempts.again(&answer).await?;
     }
+}
+
+/// `known`: the product whose rules what is taken goes by, which may not be there; `None`: nothing is taken.
+fn adjustment(pid: &Pid, amount: i64, known: Option<Option<KnownProduct>>) -> Txn {
+    let (at, stock, now) = (key::product(pid), key::stock(pid), now_ms());
+    let (mut txn, mut least) = (Txn::new(), None);
+    txn = match known {
+        Some(Some(KnownProduct { product, offset })) => {
+            let txn = txn.guard_offset(at.clone(), offset);
+            match *least.insert(product.rules.least()) {
+                0 => txn,
+                least => txn.guard_json(stock.clone(), LEAST, least.to_string()),
+            }
+        }
+        // It is not there, and the guard says so; if it came meanwhile, that shows.
+        Some(None) => txn.guard_exists(at.clone()).guard_offset(at.clone(), u64::MAX),
+        None => txn.guard_exists(at.clone()),
+    };
+    txn.get(at)
+        .add(stock.clone(), now, ADJUSTED, amount, None)
+        .add(stock, now, AVAILABLE, amount, least)
+        .returning_after()
 }
 
 fn why(pid: &Pid, amount: i64, answer: &TxnResponse) -> Result<Error, Error> {
@@ -45,7 +71,11 @@ fn why(pid: &Pid, amount: i64, answer: &TxnResponse) -> Result<Error, Error> {
     };
     match (failed.reason(), &failed.record) {
         (Reason::BelowMinimum, Some(record)) => {
-            let left = StockRecord::read(&failed.key, record)?.available;
+            let stock = StockRecord::read(&failed.key, record)?;
+            let (left, least) = (stock.available, stock.least);
+            if least != 0 {
+                return Ok(Error::RuleBroken { pid: pid.to_string(), least, available: left + amount });
+            }
             let short = vec![Short { pid: pid.to_string(), wanted: -amount, left, holds: 0 }];
             Ok(Error::ShortStock { short, more: 0 })
         }

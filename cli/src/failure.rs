@@ -398,6 +398,10 @@ fn of_reason(reason: &str) -> Option<&'static str> {
             "staff are deleting it with its orders: nothing new; deleting it again with cascade finishes",
         ),
         "STOCK_SHORT" => Some("nothing was changed; take what is left, or less"),
+        "QUANTITY_OUTSIDE" => Some("nothing was changed; order as many as it says, or none"),
+        "STOCK_RULE_BROKEN" => {
+            Some("nothing was changed; adjust-stock moves what is there, update-product the rules")
+        }
         OUT_OF_SPACE | "OUT_OF_SPACE" => Some(
             "nothing was done; feira status names the node: free disk space there, or raise store.map_bytes; then it goes on",
         ),

@@ -1,5 +1,6 @@
-//! BrowseProducts and GetProduct: what can be ordered, with its stock.
+//! BrowseProducts and GetProduct: what can be ordered, with its stock; of its rules only those that bound an order.
 
+use portal::document::rules::for_client;
 use portal::error::Kind;
 use portal::id::Pid;
 use portal::{Error, Portal};
@@ -11,7 +12,8 @@ pub(crate) async fn browse_products(
 ) -> Result<BrowseProductsResponse, Error> {
     portal.registered(&requested.cid).await?;
     let page = portal.products(&requested.prefix, requested.limit, &requested.after).await?;
-    Ok(BrowseProductsResponse { products: page.products, next: page.next, damage: page.damage })
+    let products = page.products.into_iter().map(for_client).collect();
+    Ok(BrowseProductsResponse { products, next: page.next, damage: page.damage })
 }
 
 pub(crate) async fn get_product(
@@ -22,5 +24,5 @@ pub(crate) async fn get_product(
     portal.registered(&requested.cid).await?;
     let pid = portal.pid("pid", &requested.pid).await?;
     let product = portal.product(&pid).await?;
-    product.ok_or_else(|| Error::NotFound { kind: Kind::Product, id: pid.to_string() })
+    product.map(for_client).ok_or_else(|| Error::NotFound { kind: Kind::Product, id: pid.to_string() })
 }

@@ -9,7 +9,7 @@
 use portal::attempt::Request;
 use portal::change::demands;
 use portal::id::Oid;
-use portal::order_write::{Named, OrderWrite, new_pids};
+use portal::order_write::{Named, OrderWrite, changed_pids};
 use portal::{Error, Portal};
 use proto::portal::{CreateOrderRequest, Order};
 
@@ -23,10 +23,10 @@ pub(crate) async fn create_order(portal: &Portal, mut requested: CreateOrderRequ
     }
     let lines = portal.lines(&requested.lines).await?;
     let oid = Oid::derive(&cid, request.id());
-    let demands = demands(None, &lines);
     let mut write = OrderWrite::creating(portal, Named { cid, oid }, request);
     loop {
-        let products = portal.known_products(new_pids(None, &lines)).await?;
+        let products = portal.known_products(changed_pids(None, &lines)).await?;
+        let demands = demands(None, &lines, &products);
         let txn = write.change().create(&lines, &products)?;
         if let Some(order) = write.send(txn, &demands).await? {
             return Ok(order);

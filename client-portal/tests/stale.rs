@@ -20,7 +20,7 @@ use portal::document::stock::StockRecord;
 use portal::document::write;
 use portal::error::Error;
 use portal::id::{Cid, Oid, Pid};
-use portal::order_write::{Named, OrderChange, OrderWrite, new_pids};
+use portal::order_write::{Named, OrderChange, OrderWrite, changed_pids};
 use portal::session::SESSION_HEADER;
 use portal::{Portal, key};
 use proto::portal::{
@@ -90,9 +90,9 @@ async fn create(portal: &Portal, quantity: i64) -> Result<Order, Error> {
     let named = Named { cid: cid(), oid: Oid::derive(&cid(), request.id()) };
     let mut write = OrderWrite::creating(portal, named, request);
     loop {
-        let products = portal.known_products(new_pids(None, &lines)).await?;
+        let products = portal.known_products(changed_pids(None, &lines)).await?;
         let txn = write.change().create(&lines, &products)?;
-        if let Some(order) = write.send(txn, &demands(None, &lines)).await? {
+        if let Some(order) = write.send(txn, &demands(None, &lines, &products)).await? {
             return Ok(order);
         }
     }
@@ -105,7 +105,10 @@ async fn modify(portal: &Portal, order: &Order, quantity: i64) -> Result<Order, 
     let mut write = OrderWrite::changing(portal, change, &[Phase::Open]).await?;
     loop {
         let txn = match write.known() {
-            Some(known) => write.change().modify(known, &lines, &HashMap::new())?,
+            Some(known) => {
+                let products = portal.known_products(changed_pids(Some(known), &lines)).await?;
+                write.change().modify(known, &lines, &products)?
+            }
             None => write.change().ask(),
         };
         if let Some(order) = write.send(txn, &HashMap::new()).await? {
@@ -120,11 +123,37 @@ async fn modify_from_store(portal: &Portal, order: &Order, quantity: i64) -> Ord
     let at = key::order(&cid(), &oid);
     let known = Known::read(&at, &portal.read_through(&at).await.unwrap().record.unwrap()).unwrap();
     let (cid, lines) = (cid(), one(quantity));
-    let txn = Change::by_client(&cid, &oid, 1).modify(&known, &lines, &HashMap::new()).unwrap();
+    let products = portal.known_products(changed_pids(Some(&known), &lines)).await.unwrap();
+    let txn = Change::by_client(&cid, &oid, 1).modify(&known, &lines, &products).unwrap();
     let answer = Attempts::new(portal, request()).send(txn).await.unwrap();
     assert!(answer.success);
     let record = portal::attempt::shown(&answer, &at).unwrap();
     OrderRecord::read(&at, record).unwrap().shown(&cid, &oid, record)
+}
+
+#[tokio::test]
+async fn a_rule_that_came_after_the_product_was_cached_binds_the_next_order() {
+    let store = market().await;
+    let portal = live(&store).await;
+    let first = create(&portal, 1).await.unwrap();
+    let (at, stock) = (key::product(&pid()), key::stock(&pid()));
+    let ruled = Txn::new()
+        .set_json(at.clone(), 1, "/rules", r#"{"safety_stock":9,"quantity_max":3}"#)
+        .set_json(stock.clone(), 1, "/least", "9");
+    assert!(store.txn(ruled, None).await.unwrap().success);
+    assert!(portal.read(&at).await.unwrap().hit, "the event is on its way: readers see no rule");
+    let short = create(&portal, 1).await;
+    assert!(matches!(short, Err(Error::ShortStock { .. })), "{short:?}");
+    portal.cache().forget(&at);
+    let unruled = Txn::new().set_json(at.clone(), 1, "/rules", "{}").set_json(stock, 1, "/least", "0");
+    assert!(portal.read(&at).await.unwrap().record.is_some());
+    assert!(store.txn(unruled, None).await.unwrap().success);
+    assert!(portal.read(&at).await.unwrap().hit);
+    assert_eq!(
+        modify(&portal, &first, 5).await.unwrap().lines[0].quantity,
+        5,
+        "nor is it refused by one that is gone"
+    );
 }
 
 #[tokio::test]

@@ -234,7 +234,8 @@ impl Touches {
             if matches!(operation.action, Some(Action::Delete(_))) {
                 deleted.push(key.clone());
             }
-            tokens.push((key.clone(), portal.shared.cache.watch(portal.shared.store.group_of(key), key)));
+            let group = portal.shared.store.group_of(key);
+            tokens.push((key.clone(), portal.shared.cache.watch(group, key, portal.now_ms())));
         }
         let guarded = txn.guards.iter().map(|guard| guard.key.clone()).collect();
         let before = txn.operations.iter().filter(|one| one.returning() == Returning::Before);
@@ -296,8 +297,8 @@ pub fn shown<'a>(answer: &'a TxnResponse, key: &[u8]) -> Option<&'a Record> {
 mod tests {
     use super::*;
     use proto::portal::{
-        LineChange, ModifyOrderRequest, OrderRequest, StaffModifyOrderRequest, StaffMoveRequest,
-        StaffOrderRequest, StaffReturnRequest,
+        InsertProductRequest, LineChange, ModifyOrderRequest, OrderRequest, StaffModifyOrderRequest,
+        StaffMoveRequest, StaffOrderRequest, StaffReturnRequest, StockRules, UpdateProductRequest,
     };
     use proto::store::Touched;
 
@@ -356,6 +357,28 @@ mod tests {
         assert_eq!(digest("StaffSendOrder", &moving), "669c8f9fc332ba235c1f8454a7c93d59");
         assert_eq!(digest("StaffReturnOrder", &returning), "75631532208c0f437e5788d53bc9c498");
         assert_eq!(digest("StaffRefundOrder", &staff()), "30255122d770b8b6fe977102ef2ce2e9");
+    }
+
+    /// Without rules they are those of versions that knew none.
+    #[test]
+    fn the_digests_of_changes_of_products_are_frozen() {
+        let data = r#"{"description":"Fig","quantity":9,"price":"1.50"}"#.to_owned();
+        let insert = InsertProductRequest { pid: "fig".to_owned(), data, request: None, rules: None };
+        let data = r#"{"description":"Fig","price":"1.75"}"#.to_owned();
+        let pid = "fig".to_owned();
+        let update =
+            UpdateProductRequest { pid, data, if_match: 7, if_match_stock: 9, request: None, rules: None };
+        let rules = Some(StockRules { safety_stock: 5, quantity_max: 20, ..StockRules::default() });
+        let before = [&b"\x0a\x03fig\x12\x24"[..], update.data.as_bytes(), b"\x18\x07\x20\x09"].concat();
+        assert_eq!(update.encode_to_vec(), before, "rules that are not there have no bytes");
+        let digests = [digest("InsertProduct", &insert), digest("UpdateProduct", &update)];
+        let frozen = ["be6d86c09e3eb9b2094dc15cfd0281ed", "fe99c33d95b9f3ba5b3b14e03c4c26a0"];
+        assert_eq!(digests, frozen);
+        let ruled = [
+            digest("InsertProduct", &InsertProductRequest { rules, ..insert }),
+            digest("UpdateProduct", &UpdateProductRequest { rules, ..update }),
+        ];
+        assert_eq!(ruled, ["ef7274d9e0a7caf4f023e9d0cd83d313", "44345a65a5731437739d3bd1544e0769"]);
     }
 
     /// A cache that took it for what was left would show a removed client for as long as no event drops it.

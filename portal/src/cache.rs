@@ -62,6 +62,8 @@ pub struct Token {
     key: Bytes,
     group: u64,
     generation: u64,
+    /// When the read or write was begun.
+    begun_ms: u64,
     /// Events of the key seen when the token was taken.
     events: u64,
 }
@@ -90,6 +92,8 @@ pub struct Counts {
     pub misses: u64,
     /// Lookups while the cache could not be trusted.
     pub bypasses: u64,
+    /// Entries that were older than the maximum age when they were looked up, among the misses.
+    pub aged: u64,
 }
 
 /// What is cached of a key.
@@ -150,6 +154,8 @@ struct Entry {
     record: Option<Record>,
     /// The log offset at which this was true.
     at: u64,
+    /// When the read or write that it came from was begun.
+    begun_ms: u64,
 }
 
 #[derive(Debug, Default)]
@@ -194,25 +200,31 @@ impl Cache {
             inner.counts.bypasses += 1;
             return Lookup::Bypass;
         };
-        let applied = coherence.applied();
-        let knows_enough = |entry: &&Entry| applied.max(entry.at) >= needs || mutant!(TokenIgnored);
-        if let Some(entry) = inner.entries.get(key).filter(knows_enough) {
-            inner.counts.hits += 1;
-            let (record, at) = (entry.record.clone(), entry.at);
-            let age_ms = coherence.age_ms(now_ms);
-            return Lookup::Hit(Seen { record, at, pending: false, age_ms, hit: true });
+        let (applied, generation) = (coherence.applied(), coherence.generation());
+        let mut is_aged = false;
+        if let Some(entry) = inner.entries.get(key) {
+            is_aged = !coherence.serves_entry_of(entry.begun_ms, now_ms);
+            if !is_aged && (applied.max(entry.at) >= needs || mutant!(TokenIgnored)) {
+                inner.counts.hits += 1;
+                let (record, at) = (entry.record.clone(), entry.at);
+                let age_ms = coherence.age_ms(now_ms);
+                return Lookup::Hit(Seen { record, at, pending: false, age_ms, hit: true });
+            }
+        }
+        if is_aged {
+            // It goes, so that whatever the store says takes its place.
+            inner.counts.aged += 1;
+            inner.drop_older(key, u64::MAX);
         }
         inner.counts.misses += 1;
-        let min_offset = applied;
-        let generation = coherence.generation();
-        Lookup::Miss { min_offset, token: self.token(inner, group, key, generation) }
+        Lookup::Miss { min_offset: applied, token: self.token(inner, group, key, generation, now_ms) }
     }
 
     /// What a hit would show now, without being one.
     pub(crate) fn peek(&self, group: u64, key: &Bytes, now_ms: u64) -> Option<Shown> {
         let inner = self.lock();
-        inner.groups.get(&group).filter(|one| one.is_live(now_ms))?;
-        let entry = inner.entries.peek(key)?;
+        let coherence = inner.groups.get(&group).filter(|one| one.is_live(now_ms))?;
+        let entry = inner.entries.peek(key).filter(|one| coherence.serves_entry_of(one.begun_ms, now_ms))?;
         Some(Shown { version: entry.record.as_ref().map(Record::offset), at: entry.at })
     }
 
@@ -223,23 +235,40 @@ impl Cache {
     }
 
     /// Watches a key that is about to be written, or read past the cache; what is cached of it is not touched.
-    pub fn watch(self: &Arc<Cache>, group: u64, key: &Bytes) -> Token {
+    pub fn watch(self: &Arc<Cache>, group: u64, key: &Bytes, now_ms: u64) -> Token {
         let mut inner = self.lock();
         let generation = inner.groups.get(&group).map_or(0, Coherence::generation);
-        self.token(&mut inner, group, key, generation)
+        self.token(&mut inner, group, key, generation, now_ms)
     }
 
-    fn token(self: &Arc<Cache>, inner: &mut Inner, group: u64, key: &Bytes, generation: u64) -> Token {
+    /// A token anew for a read that is begun only now, and the read's `min_offset`: what happened to the key or the group since the
+    /// first one was taken has happened before it.
+    #[must_use]
+    pub fn renew(self: &Arc<Cache>, token: &Token, now_ms: u64) -> (u64, Token) {
+        let mut inner = self.lock();
+        let (applied, generation) =
+            inner.groups.get(&token.group).map_or((0, 0), |one| (one.applied(), one.generation()));
+        (applied, self.token(&mut inner, token.group, &token.key, generation, now_ms))
+    }
+
+    fn token(
+        self: &Arc<Cache>,
+        inner: &mut Inner,
+        group: u64,
+        key: &Bytes,
+        generation: u64,
+        begun_ms: u64,
+    ) -> Token {
         let watch = inner.watched.entry(key.clone()).or_default();
         watch.holders += 1;
-        Token { cache: self.clone(), key: key.clone(), group, generation, events: watch.events }
+        Token { cache: self.clone(), key: key.clone(), group, generation, begun_ms, events: watch.events }
     }
 
     /// What the store said about the token's key, at offset `at`. Kept if nothing happened to the key meanwhile.
     pub fn fill(&self, token: &Token, record: Option<Record>, at: u64, now_ms: u64) {
         let mut inner = self.lock();
         if inner.allows(token, now_ms) {
-            let entry = Entry { group: token.group, record, at };
+            let entry = Entry { group: token.group, record, at, begun_ms: token.begun_ms };
             inner.insert(token.key.clone(), entry, self.capacity.bytes);
         }
     }
@@ -253,7 +282,7 @@ impl Cache {
         let undisturbed = newer && inner.allows(token, now_ms);
         inner.changed(&token.key, at);
         if let Some(record) = written.filter(|_| undisturbed) {
-            let entry = Entry { group: token.group, record, at };
+            let entry = Entry { group: token.group, record, at, begun_ms: token.begun_ms };
             inner.insert(token.key.clone(), entry, self.capacity.bytes);
         }
     }
@@ -418,130 +447,4 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LEASE_MS: u64 = 1_000;
-
-    fn live(entries: usize, bytes: usize) -> Arc<Cache> {
-        let entries = NonZeroUsize::new(entries).expect("some room");
-        let groups = [1, 2].map(|group| (group, Coherence::new(group, 1, LEASE_MS, 0)));
-        let cache = Cache::new(Capacity { entries, bytes }, groups);
-        for group in [1, 2] {
-            cache.step(group, 0, Input::Connected);
-            let outputs = cache.step(group, 0, Input::Subscribed);
-            let [Output::ReadBarrier { number }] = outputs[..] else { panic!("{outputs:?}") };
-            cache.step(group, 0, Input::Barrier { number, started_ms: 0, offset: 10, epoch: 1, log_id: 1 });
-        }
-        cache
-    }
-
-    fn record(data: &str) -> Option<Record> {
-        Some(Record { data: Bytes::copy_from_slice(data.as_bytes()), ..Record::default() })
-    }
-
-    fn miss(cache: &Arc<Cache>, group: u64, key: &Bytes) -> Token {
-        match cache.lookup(group, key, 0, 1) {
-            Lookup::Miss { min_offset: 10, token } => token,
-            other => panic!("a miss: {other:?}"),
-        }
-    }
-
-    fn is_hit(cache: &Arc<Cache>, group: u64, key: &Bytes) -> bool {
-        matches!(cache.lookup(group, key, 0, 1), Lookup::Hit(_))
-    }
-
-    fn event(cache: &Cache, group: u64, previous: u64, offset: u64, key: &Bytes) {
-        let change = proto::store::Change { offset, previous, keys: vec![key.clone()], epoch: 1 };
-        let events = proto::store::Events { changes: vec![change] };
-        let kind = Some(proto::store::bus_message::Kind::Events(events));
-        let message = proto::store::BusMessage { group, ring_version: 1, epoch: 1, kind, log_id: 1 };
-        cache.step(group, 1, Input::Message(message));
-    }
-
-    #[test]
-    fn presence_and_absence_are_kept() {
-        let (cache, a, b) = (live(8, 1 << 20), Bytes::from("a"), Bytes::from("b"));
-        cache.fill(&miss(&cache, 1, &a), record("1"), 11, 1);
-        cache.fill(&miss(&cache, 1, &b), None, 11, 1);
-        let Lookup::Hit(seen) = cache.lookup(1, &b, 0, 5) else { panic!("an absence is cached") };
-        assert_eq!((seen.record, seen.at, seen.age_ms), (None, 11, 5));
-        assert!(is_hit(&cache, 1, &a));
-        assert_eq!(cache.counts(), Counts { hits: 2, misses: 2, bypasses: 0 });
-        assert!(matches!(cache.lookup(1, &a, 0, LEASE_MS), Lookup::Bypass), "the lease is over");
-    }
-
-    #[test]
-    fn an_event_voids_a_fill_under_way() {
-        let (cache, a) = (live(8, 1 << 20), Bytes::from("a"));
-        let token = miss(&cache, 1, &a);
-        event(&cache, 1, 10, 12, &a);
-        cache.fill(&token, record("old"), 11, 1);
-        assert!(!is_hit(&cache, 1, &a));
-    }
-
-    #[test]
-    fn an_event_spares_what_already_reflects_it() {
-        let (cache, a) = (live(8, 1 << 20), Bytes::from("a"));
-        cache.fill(&miss(&cache, 1, &a), record("new"), 12, 1);
-        event(&cache, 1, 10, 12, &a);
-        assert!(is_hit(&cache, 1, &a));
-        event(&cache, 1, 12, 13, &a);
-        assert!(!is_hit(&cache, 1, &a));
-    }
-
-    #[test]
-    fn an_own_write_replaces_what_was_cached() {
-        let (cache, a) = (live(8, 1 << 20), Bytes::from("a"));
-        cache.fill(&miss(&cache, 1, &a), record("1"), 11, 1);
-        let token = cache.watch(1, &a);
-        cache.written(&token, Some(record("2")), 12, 1);
-        let Lookup::Hit(seen) = cache.lookup(1, &a, 0, 1) else { panic!("refilled") };
-        assert_eq!(seen.record, record("2"));
-        event(&cache, 1, 10, 13, &a);
-        cache.written(&token, Some(record("2")), 12, 1);
-        assert!(!is_hit(&cache, 1, &a), "an event of the key came first");
-    }
-
-    #[test]
-    fn an_own_write_voids_fills_that_may_have_read_the_past() {
-        let (cache, a) = (live(8, 1 << 20), Bytes::from("a"));
-        for forgotten in [false, true] {
-            let reader = miss(&cache, 1, &a);
-            let writer = cache.watch(1, &a);
-            if forgotten {
-                cache.forget(&a);
-            } else {
-                cache.written(&writer, None, 12, 1);
-            }
-            cache.fill(&reader, record("old"), 11, 1);
-            assert!(!is_hit(&cache, 1, &a));
-        }
-    }
-
-    #[test]
-    fn a_flush_takes_its_group_only_and_voids_fills() {
-        let (cache, a, b) = (live(8, 1 << 20), Bytes::from("a"), Bytes::from("b"));
-        cache.fill(&miss(&cache, 1, &a), record("1"), 11, 1);
-        cache.fill(&miss(&cache, 2, &b), record("1"), 11, 1);
-        let token = cache.watch(1, &Bytes::from("c"));
-        let outputs = cache.step(1, 1, Input::Subscribed);
-        let [Output::ReadBarrier { number }] = outputs[..] else { panic!("{outputs:?}") };
-        cache.step(1, 1, Input::Barrier { number, started_ms: 1, offset: 10, epoch: 1, log_id: 1 });
-        cache.fill(&token, record("1"), 11, 1);
-        assert!(!is_hit(&cache, 1, &a) && !is_hit(&cache, 1, &Bytes::from("c")) && is_hit(&cache, 2, &b));
-    }
-
-    #[test]
-    fn entries_and_bytes_are_bounded_and_tokens_leave_nothing() {
-        let cache = live(4, 4_000);
-        for i in 0..100 {
-            let key = Bytes::from(format!("key{i}"));
-            cache.fill(&miss(&cache, 1, &key), record(&"x".repeat(i * 10)), 11, 1);
-        }
-        let inner = cache.lock();
-        let weights: usize = inner.entries.iter().map(|(key, entry)| weight(key, entry)).sum();
-        assert!(inner.entries.len() <= 4 && inner.bytes == weights && weights <= 4_000);
-        assert!(inner.watched.is_empty());
-    }
-}
+mod tests;

@@ -3,12 +3,16 @@
 //! ```text
 //!   guards      c/{CID}    /state = "active"                 (first: it routes, and remembers the request)
 //!               o/…        absent, or exactly the version the change was made from
-//!               p/{PID}    /state = "active", and for a new line /price = the price that goes into it
-//!   operations  s/{PID}    available − n (not under 0), held + n, open_orders ± 1 when a line comes or goes
+//!               p/{PID}    exactly the version whose price and rules were gone by, where a line comes or changes
+//!               s/{PID}    /least = what the product's rules say, where it is not 0
+//!   operations  s/{PID}    available − n (not under least), held + n, open_orders ± 1 when a line comes or goes
 //!               h/{PID}/…  put when a line comes, deleted when it goes or the order is no longer open
 //!               c/{CID}    open_orders ± 1 when the order is created, confirmed or cancelled
 //!               o/…        the whole order, answered back, with the log's time; with a note if staff changed it
 //! ```
+//!
+//! A line of a product that is not tracked takes no stock, and remembers that; it counts as an open order of the product all the same. A
+//! line that is there stays what it was when it was added, as with its price.
 //!
 //! Nothing guards the stock's version or the client's: a product that everybody buys, and a client with many tills,
 //! need no retry. The order's own version is guarded, since its lines are replaced.
@@ -25,9 +29,9 @@ use proto::store::{FailedGuard, Record, Txn, TxnResponse};
 use crate::document::client::ClientRecord;
 use crate::document::order::{CHANGED, CREATED, HolderRecord, Line, OrderRecord, Phase};
 use crate::document::order_move::{Step, Units};
-use crate::document::product::{PRICE, ProductRecord};
+use crate::document::product::ProductRecord;
 use crate::document::staff_note::{Did, StaffReason};
-use crate::document::stock::{ADJUSTED, AVAILABLE, HELD, SOLD, StockRecord};
+use crate::document::stock::{ADJUSTED, AVAILABLE, HELD, LEAST, SOLD, StockRecord};
 use crate::document::{OPEN_ORDERS, STATE, State, write};
 use crate::error::{Error, Full, Kind, Short};
 use crate::id::{Cid, Oid, Pid};
@@ -88,17 +92,45 @@ pub fn merge(lines: &[LineChange]) -> Result<Vec<RequestedLine>, Error> {
     Ok(merged)
 }
 
-/// How many more of a product a change takes, besides what the order holds already.
+/// What a change makes of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Demand {
-    /// At least 1.
+    /// How many more it will have; below 0: fewer.
     pub more: i64,
-    /// What the order holds before the change.
+    /// What it has before the change.
     pub holds: i64,
+    /// It takes stock.
+    pub takes: bool,
 }
 
-/// What a change takes, of each product of which it takes more.
+impl Demand {
+    /// What the line will have.
+    #[must_use]
+    pub const fn quantity(&self) -> i64 {
+        self.holds + self.more
+    }
+
+    /// Whether it takes units of the stock.
+    #[must_use]
+    pub const fn is_taking(&self) -> bool {
+        self.takes && self.more > 0
+    }
+}
+
+/// What a change makes of the lines that come or change, and stay.
 pub type Demands = HashMap<Pid, Demand>;
+
+/// A version of a product that a change goes by.
+#[derive(Clone, PartialEq, Debug)]
+pub struct KnownProduct {
+    /// The product.
+    pub product: ProductRecord,
+    /// The offset of that version.
+    pub offset: u64,
+}
+
+/// What is known of products; `None`: that one is not there.
+pub type Products = HashMap<Pid, Option<KnownProduct>>;
 
 /// A version of an order that a change starts from.
 #[derive(Clone, Debug)]
@@ -183,11 +215,7 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// The order would be too large.
-    pub fn create(
-        mut self,
-        requested: &[RequestedLine],
-        products: &HashMap<Pid, Option<ProductRecord>>,
-    ) -> Result<Txn, Error> {
+    pub fn create(mut self, requested: &[RequestedLine], products: &Products) -> Result<Txn, Error> {
         self.txn = self.txn.guard_absent(key::order(self.cid, self.oid));
         self.count_open_order(1);
         let lines = self.lines(Vec::new(), requested, products)?;
@@ -204,7 +232,7 @@ impl<'a> Change<'a> {
         mut self,
         known: &Known,
         requested: &[RequestedLine],
-        products: &HashMap<Pid, Option<ProductRecord>>,
+        products: &Products,
     ) -> Result<Txn, Error> {
         assert_eq!(known.order.phase, Phase::Open, "only open orders are modified");
         self.guard(known);
@@ -245,7 +273,7 @@ impl<'a> Change<'a> {
         self.guard(known);
         self.count_open_order(-1);
         for line in &known.order.lines {
-            self.release(&Pid::stored("pid", &line.pid)?, line.quantity);
+            self.release(&Pid::stored("pid", &line.pid)?, line.taken());
         }
         self.finish(OrderRecord { phase: Phase::Cancelled, ..known.order.clone() }, Some(Did::Cancelled))
     }
@@ -256,17 +284,16 @@ impl<'a> Change<'a> {
     /// As for [`Change::confirm`].
     pub fn advance(mut self, known: &Known, step: Step) -> Result<Txn, Error> {
         self.guard(known);
-        for line in &known.order.lines {
+        for line in known.order.lines.iter().filter(|line| !line.untracked) {
             let stock = key::stock(&Pid::stored("pid", &line.pid)?);
-            // Where units come from is never below zero; of what is written off adjustments are.
-            let (from, to, by) = match step.units {
+            // Where units come from is never below zero; what is available may be, and of what is written off adjustments are.
+            let (from, to, by, least) = match step.units {
                 Units::Stay => break,
-                Units::Sell => (HELD, SOLD, line.quantity),
-                Units::Release => (HELD, AVAILABLE, line.quantity),
-                Units::Restock => (SOLD, AVAILABLE, line.quantity),
-                Units::WriteOff => (SOLD, ADJUSTED, -line.quantity),
+                Units::Sell => (HELD, SOLD, line.quantity, Some(0)),
+                Units::Release => (HELD, AVAILABLE, line.quantity, None),
+                Units::Restock => (SOLD, AVAILABLE, line.quantity, None),
+                Units::WriteOff => (SOLD, ADJUSTED, -line.quantity, None),
             };
-            let least = (step.units != Units::WriteOff).then_some(0);
             self.txn = std::mem::take(&mut self.txn)
                 .add(stock.clone(), self.timestamp_ms, from, -line.quantity, Some(0))
                 .add(stock, self.timestamp_ms, to, by, least);
@@ -296,17 +323,25 @@ impl<'a> Change<'a> {
         &mut self,
         mut lines: Vec<Line>,
         requested: &[RequestedLine],
-        products: &HashMap<Pid, Option<ProductRecord>>,
+        products: &Products,
     ) -> Result<Vec<Line>, Error> {
         let places: HashMap<String, usize> =
             lines.iter().enumerate().map(|(at, line)| (line.pid.clone(), at)).collect();
         for RequestedLine { pid, quantity } in requested {
+            let product = products.get(pid).and_then(Option::as_ref);
+            let allowed = product.filter(|known| known.product.rules.allows(*quantity));
             match places.get(pid.as_str()) {
-                Some(at) => self.change_line(&mut lines[*at], pid, *quantity),
+                Some(at) if *quantity == 0 => {
+                    let line = &mut lines[*at];
+                    self.release(pid, line.taken());
+                    line.quantity = 0;
+                }
+                Some(at) if lines[*at].quantity == *quantity => {}
+                Some(at) => self.change_line(&mut lines[*at], pid, *quantity, allowed),
                 None if *quantity == 0 => {}
-                None => match products.get(pid).and_then(Option::as_ref) {
-                    Some(product) => lines.push(self.new_line(pid, *quantity, product)),
-                    None => self.txn = std::mem::take(&mut self.txn).guard_offset(key::product(pid), NEVER),
+                None => match allowed.filter(|known| known.product.state == State::Active) {
+                    Some(known) => lines.push(self.new_line(pid, *quantity, known)),
+                    None => self.ask_for_product(pid),
                 },
             }
         }
@@ -314,57 +349,76 @@ impl<'a> Change<'a> {
         Ok(lines)
     }
 
-    fn new_line(&mut self, pid: &Pid, quantity: i64, product: &ProductRecord) -> Line {
-        let (at, stock) = (key::product(pid), key::stock(pid));
-        let holder = write(&HolderRecord { cid: self.cid.to_string() });
-        self.txn = std::mem::take(&mut self.txn)
-            .guard_json(at.clone(), STATE, State::Active.json())
-            .guard_json(at, PRICE, product.price_json())
-            .add(stock.clone(), self.timestamp_ms, AVAILABLE, -quantity, Some(0))
-            .add(stock.clone(), self.timestamp_ms, HELD, quantity, Some(0))
-            .add(stock, self.timestamp_ms, OPEN_ORDERS, 1, Some(0))
-            .put(key::holder(pid, self.oid), self.timestamp_ms, holder);
-        let description = product.description.clone();
-        Line { pid: pid.to_string(), description, quantity, price: product.price }
+    /// Makes the transaction fail and show the product: it is not there, not to be ordered, or not in this quantity.
+    fn ask_for_product(&mut self, pid: &Pid) {
+        self.txn = std::mem::take(&mut self.txn).guard_offset(key::product(pid), NEVER);
     }
 
-    /// The price stays. A line that grows needs an orderable product.
-    fn change_line(&mut self, line: &mut Line, pid: &Pid, quantity: i64) {
+    /// Guards what was gone by: the product's version, and with it its price and its rules. The stock has the least of them, too.
+    fn guard_product(&mut self, pid: &Pid, known: &KnownProduct) {
+        let txn = std::mem::take(&mut self.txn).guard_offset(key::product(pid), known.offset);
+        self.txn = match known.product.rules.least() {
+            0 => txn,
+            least => txn.guard_json(key::stock(pid), LEAST, least.to_string()),
+        };
+    }
+
+    /// Moves units from available to held, of which no less than `least` may be left.
+    fn take(&mut self, pid: &Pid, units: i64, least: i64) {
+        let stock = key::stock(pid);
+        self.txn = std::mem::take(&mut self.txn)
+            .add(stock.clone(), self.timestamp_ms, AVAILABLE, -units, Some(least))
+            .add(stock, self.timestamp_ms, HELD, units, Some(0));
+    }
+
+    /// Moves units back. What is available may be below 0 before and after.
+    fn give_back(&mut self, pid: &Pid, units: i64) {
+        let stock = key::stock(pid);
+        self.txn = std::mem::take(&mut self.txn)
+            .add(stock.clone(), self.timestamp_ms, AVAILABLE, units, None)
+            .add(stock, self.timestamp_ms, HELD, -units, Some(0));
+    }
+
+    fn new_line(&mut self, pid: &Pid, quantity: i64, known: &KnownProduct) -> Line {
+        self.guard_product(pid, known);
+        let product = &known.product;
+        let untracked = product.rules.untracked;
+        if !untracked {
+            self.take(pid, quantity, product.rules.least());
+        }
+        let holder = write(&HolderRecord { cid: self.cid.to_string() });
+        self.txn = std::mem::take(&mut self.txn)
+            .add(key::stock(pid), self.timestamp_ms, OPEN_ORDERS, 1, Some(0))
+            .put(key::holder(pid, self.oid), self.timestamp_ms, holder);
+        let description = product.description.clone();
+        Line { pid: pid.to_string(), description, quantity, price: product.price, untracked }
+    }
+
+    /// Price and description stay, and whether it takes stock. A line that grows needs an orderable product; one that shrinks may be of
+    /// one that is being deleted.
+    fn change_line(&mut self, line: &mut Line, pid: &Pid, quantity: i64, allowed: Option<&KnownProduct>) {
         let more = quantity - line.quantity;
-        if quantity == 0 {
-            self.release(pid, line.quantity);
-        } else if more != 0 {
-            let stock = key::stock(pid);
-            let mut txn = std::mem::take(&mut self.txn);
-            if more > 0 {
-                txn = txn.guard_json(key::product(pid), STATE, State::Active.json());
-            }
-            self.txn = txn.add(stock.clone(), self.timestamp_ms, AVAILABLE, -more, Some(0)).add(
-                stock,
-                self.timestamp_ms,
-                HELD,
-                more,
-                Some(0),
-            );
+        match allowed {
+            Some(known) if known.product.state == State::Active => self.guard_product(pid, known),
+            Some(_) if more < 0 => {}
+            _ => self.ask_for_product(pid),
+        }
+        if !line.untracked && more > 0 {
+            self.take(pid, more, allowed.map_or(0, |known| known.product.rules.least()));
+        } else if !line.untracked {
+            self.give_back(pid, -more);
         }
         line.quantity = quantity;
     }
 
     /// The order no longer holds the product open; `back` units go back to be sold.
     fn release(&mut self, pid: &Pid, back: i64) {
-        let stock = key::stock(pid);
-        let mut txn = std::mem::take(&mut self.txn);
         if back > 0 {
-            txn = txn.add(stock.clone(), self.timestamp_ms, AVAILABLE, back, Some(0)).add(
-                stock.clone(),
-                self.timestamp_ms,
-                HELD,
-                -back,
-                Some(0),
-            );
+            self.give_back(pid, back);
         }
-        self.txn =
-            txn.add(stock, self.timestamp_ms, OPEN_ORDERS, -1, Some(0)).delete(key::holder(pid, self.oid));
+        self.txn = std::mem::take(&mut self.txn)
+            .add(key::stock(pid), self.timestamp_ms, OPEN_ORDERS, -1, Some(0))
+            .delete(key::holder(pid, self.oid));
     }
 
     /// Puts the order as it is from now on, with the note of staff if they `did` it. An open order is never larger than what one
@@ -421,7 +475,7 @@ pub fn evaluate(cid: &Cid, oid: &Oid, demands: &Demands, refused: &TxnResponse) 
         }
     }
     for failed in by_letter(b'p') {
-        if let Some(error) = product_refused(failed)? {
+        if let Some(error) = product_refused(failed, demands)? {
             return Ok(Refused::For(error));
         }
     }
@@ -466,14 +520,20 @@ fn order_refused(oid: &Oid, failed: &FailedGuard, remembered: bool) -> Result<Re
     }
 }
 
-fn product_refused(failed: &FailedGuard) -> Result<Option<Error>, Error> {
+fn product_refused(failed: &FailedGuard, demands: &Demands) -> Result<Option<Error>, Error> {
     let id = key::id_in(&failed.key).ok_or_else(|| Error::damaged(&failed.key, "not a product's key"))?;
     let Some(record) = &failed.record else { return Ok(Some(Error::NotFound { kind: Kind::Product, id })) };
     if record.data.is_empty() {
         return Ok(None);
     }
-    let product = ProductRecord::read(&failed.key, record)?;
-    Ok((product.state == State::Closing).then_some(Error::Closing { kind: Kind::Product, id }))
+    let ProductRecord { state, rules, .. } = ProductRecord::read(&failed.key, record)?;
+    let demand = demands.get(&Pid::stored("pid", &id)?);
+    if state == State::Closing && demand.is_none_or(|demand| demand.more > 0) {
+        return Ok(Some(Error::Closing { kind: Kind::Product, id }));
+    }
+    let outside = demand.map(Demand::quantity).filter(|quantity| !rules.allows(*quantity));
+    let (least, most) = (rules.quantity_min, rules.quantity_max);
+    Ok(outside.map(|quantity| Error::OutsideQuantity { pid: id, quantity, least, most }))
 }
 
 fn stock_refused(failed: &FailedGuard, demands: &Demands) -> Result<Option<Short>, Error> {
@@ -484,8 +544,10 @@ fn stock_refused(failed: &FailedGuard, demands: &Demands) -> Result<Option<Short
     };
     let stock = StockRecord::read(&failed.key, record)?;
     match demands.get(&pid).copied() {
-        Some(Demand { more, holds }) if failed.reason() == Reason::BelowMinimum => {
-            Ok(Some(Short { pid: id, wanted: more, left: stock.available, holds }))
+        Some(demand @ Demand { more, holds, .. })
+            if demand.is_taking() && failed.reason() == Reason::BelowMinimum =>
+        {
+            Ok(Some(Short { pid: id, wanted: more, left: stock.orderable(), holds }))
         }
         // Remembered from another transaction of this request: the order has changed since.
         _ if !stock.is_conserved() => Err(Error::damaged(&failed.key, "its numbers do not add up")),
@@ -493,16 +555,24 @@ fn stock_refused(failed: &FailedGuard, demands: &Demands) -> Result<Option<Short
     }
 }
 
-/// What a change of `before` to these quantities takes.
+/// What a change of `before` to these quantities makes of its lines.
 #[must_use]
-pub fn demands(before: Option<&OrderRecord>, requested: &[RequestedLine]) -> Demands {
+pub fn demands(before: Option<&OrderRecord>, requested: &[RequestedLine], products: &Products) -> Demands {
     let lines = before.map_or(&[][..], |order| &order.lines);
-    let had: HashMap<&str, i64> = lines.iter().map(|line| (line.pid.as_str(), line.quantity)).collect();
-    let taking = |one: &RequestedLine| {
-        let holds = had.get(one.pid.as_str()).copied().unwrap_or(0);
-        (one.pid.clone(), Demand { more: one.quantity - holds, holds })
+    let had: HashMap<&str, &Line> = lines.iter().map(|line| (line.pid.as_str(), line)).collect();
+    let change = |one: &RequestedLine| {
+        let line = had.get(one.pid.as_str());
+        let holds = line.map_or(0, |line| line.quantity);
+        let is_tracked = || products.get(&one.pid).and_then(Option::as_ref).is_none_or(is_tracked);
+        let takes = line.map_or_else(is_tracked, |line| !line.untracked);
+        (one.pid.clone(), Demand { more: one.quantity - holds, holds, takes })
     };
-    requested.iter().map(taking).filter(|(_, taking)| taking.more > 0).collect()
+    let changed = requested.iter().filter(|one| one.quantity > 0).map(change);
+    changed.filter(|(_, demand)| demand.more != 0).collect()
+}
+
+fn is_tracked(known: &KnownProduct) -> bool {
+    !known.product.rules.untracked
 }
 
 #[cfg(test)]

@@ -28,10 +28,15 @@
 //! - Were A beyond the log (a holder of the bus key can lie), changes would still drop their keys; the leader's freshness
 //!   heartbeats are behind A, extend no lease, and the cache begins anew. So it does at once when a read shows it.
 //!
-//! No I/O, no clock: time comes in, duties go out. Leaves out: what a client has seen
-//! elsewhere ([`crate::session`]).
+//! No I/O, no clock: time comes in, duties go out. Leaves out: what a client has seen elsewhere ([`crate::session`]).
 
+mod age;
+mod refill;
 mod repair;
+mod span;
+
+pub use age::AGE_MS_MAX_DEFAULT;
+pub use refill::{Refills, Turn};
 
 use std::collections::VecDeque;
 
@@ -42,6 +47,7 @@ use store_client::pace::Pace;
 use store_core::mutant;
 
 use crate::limits::NONCES_OUTSTANDING_MAX;
+use span::{Span, chain};
 
 /// Bytes of a nonce.
 pub const NONCE_BYTES: usize = 16;
@@ -178,14 +184,6 @@ struct Point {
     log_id: u64,
 }
 
-/// An unbroken chain that came while a barrier read was under way: all events after `from`, up to `to`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Span {
-    log_id: u64,
-    from: u64,
-    to: u64,
-}
-
 /// Changes after A were missed, and are being fetched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Repair {
@@ -223,6 +221,8 @@ pub struct Coherence {
     ring_version: u64,
     /// L: how old a hit may be, milliseconds.
     lease_ms: u64,
+    /// How old an entry may become under the lease, milliseconds.
+    age_ms_max: u64,
     /// The log that the first barrier read was of; messages of others are ignored. 0: not known.
     log_id: u64,
     /// The latest epoch of a leader that was heard of: nothing in the cache is of an earlier one. 0: none was, and nothing is
@@ -268,6 +268,7 @@ impl Coherence {
             group,
             ring_version,
             lease_ms,
+            age_ms_max: AGE_MS_MAX_DEFAULT,
             log_id: 0,
             epoch: 0,
             phase: Phase::Cold,
@@ -577,15 +578,6 @@ impl Coherence {
         if let Phase::Catching { span, .. } = &mut self.phase {
             *span = Some(said);
         }
-    }
-}
-
-/// Joins what follows to the chain, or begins it anew there.
-fn chain(span: &mut Option<Span>, next: Span) {
-    match span {
-        Some(span) if span.log_id == next.log_id && next.to <= span.to => {}
-        Some(span) if span.log_id == next.log_id && next.from <= span.to => span.to = next.to,
-        _ => *span = Some(next),
     }
 }
 

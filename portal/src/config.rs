@@ -11,6 +11,7 @@ use store_keys::KeyFile;
 use tokio::sync::{oneshot, watch};
 
 use crate::cache::Capacity;
+use crate::coherence::AGE_MS_MAX_DEFAULT;
 use crate::limits::REQUESTS_MAX;
 
 /// What a portal needs.
@@ -31,6 +32,8 @@ pub struct Config {
     pub cache: Capacity,
     /// L: how old a hit may be.
     pub lease: Duration,
+    /// How old an entry of the cache may become under the lease: the last defence.
+    pub age_max: Duration,
     /// Requests that run at once; more are refused with RESOURCE_EXHAUSTED.
     pub requests_max: usize,
     /// How long a stop waits for requests under way.
@@ -101,7 +104,7 @@ impl Config {
         Capacity { entries: NonZeroUsize::new(100_000).expect("not zero"), bytes: 256 << 20 }
     }
 
-    /// A portal with the defaults: no bus, a lease of 1 s, a grace of 5 s.
+    /// A portal with the defaults: no bus, a lease of 1 s, a maximum age of 10 minutes, a grace of 5 s.
     #[must_use]
     pub fn new(name: &str, listen: SocketAddr, store: Arc<dyn Store>) -> Config {
         Config {
@@ -113,6 +116,7 @@ impl Config {
             takes_requests: true,
             cache: Config::default_capacity(),
             lease: Duration::from_secs(1),
+            age_max: Duration::from_millis(AGE_MS_MAX_DEFAULT),
             requests_max: REQUESTS_MAX,
             grace: Duration::from_secs(5),
         }
@@ -126,6 +130,9 @@ impl Config {
         let invalid = |field, why: &str| Err(StartError::Invalid { field, why: why.to_owned() });
         if self.lease < Duration::from_millis(100) || self.lease > Duration::from_secs(60) {
             return invalid("lease", "must be within 100 ms and 60 s");
+        }
+        if self.age_max < self.lease || self.age_max > Duration::from_hours(24) {
+            return invalid("age_max", "must be at least the lease, and at most a day");
         }
         if !(1..=1_000_000).contains(&self.requests_max) {
             return invalid("requests_max", "must be within 1 and 1,000,000");
@@ -149,6 +156,7 @@ impl fmt::Debug for Config {
             .field("bus", &self.bus)
             .field("cache", &self.cache)
             .field("lease", &self.lease)
+            .field("age_max", &self.age_max)
             .field("grace", &self.grace)
             .finish_non_exhaustive()
     }

@@ -134,6 +134,28 @@ pub enum Error {
         /// How many further products are short, that did not fit.
         more: u64,
     },
+    /// An order may not have so many of a product. Nothing was moved.
+    #[error("{quantity} of {pid}: an order has {}", quantities(*.least, *.most))]
+    OutsideQuantity {
+        /// Which product.
+        pid: String,
+        /// How many the order would have.
+        quantity: i64,
+        /// The smallest quantity; 0: any.
+        least: i64,
+        /// The largest; 0: any.
+        most: i64,
+    },
+    /// The stock would be less than the product's rules allow. Nothing was changed.
+    #[error("product {pid}: {available} would be available, and its rules allow no less than {least} ({}); adjust the stock, or give it another rule", rule_of(*.least))]
+    RuleBroken {
+        /// Which product.
+        pid: String,
+        /// The least that may be available.
+        least: i64,
+        /// What would be.
+        available: i64,
+    },
     /// Open orders hold it.
     #[error("{kind} {id} is held by open orders: {}{}; cancel them, or delete with cascade", .by.join(", "), and_more(*.more))]
     Held {
@@ -285,6 +307,18 @@ impl fmt::Display for Full {
     }
 }
 
+fn quantities(least: i64, most: i64) -> String {
+    match (least, most) {
+        (least, 0) => format!("at least {least} of it, or none"),
+        (0, most) => format!("at most {most} of it"),
+        (least, most) => format!("{least} to {most} of it, or none"),
+    }
+}
+
+fn rule_of(least: i64) -> &'static str {
+    if least < 0 { "its backorder limit" } else { "its safety stock" }
+}
+
 fn proposal(free: Option<&str>) -> String {
     free.map_or_else(|| "choose another id".to_owned(), |free| format!("{free} is free"))
 }
@@ -344,6 +378,8 @@ impl Error {
             Error::AlreadyExists { .. } => (Code::AlreadyExists, "ALREADY_EXISTS"),
             Error::IdKept { .. } => (Code::AlreadyExists, "ID_KEPT"),
             Error::ShortStock { .. } => (Code::FailedPrecondition, "STOCK_SHORT"),
+            Error::OutsideQuantity { .. } => (Code::FailedPrecondition, "QUANTITY_OUTSIDE"),
+            Error::RuleBroken { .. } => (Code::FailedPrecondition, "STOCK_RULE_BROKEN"),
             Error::Held { .. } => (Code::FailedPrecondition, "HELD_BY_ORDERS"),
             Error::NotOpen { .. } => (Code::FailedPrecondition, "ORDER_NOT_OPEN"),
             Error::WrongState { .. } => (Code::FailedPrecondition, "ORDER_WRONG_STATE"),
@@ -373,6 +409,8 @@ impl Error {
             Error::AlreadyExists { .. }
             | Error::IdKept { .. }
             | Error::ShortStock { .. }
+            | Error::OutsideQuantity { .. }
+            | Error::RuleBroken { .. }
             | Error::Held { .. }
             | Error::NotOpen { .. }
             | Error::WrongState { .. }

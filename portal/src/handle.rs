@@ -14,9 +14,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::cache::{Cache, Capacity, Seen};
-use crate::coherence::{Coherence, State};
+use crate::coherence::{AGE_MS_MAX_DEFAULT, Coherence, State};
 use crate::error::Error;
 use crate::limits::REQUESTS_MAX;
+use crate::refilling::Refilling;
 use crate::samples::Samples;
 use crate::session::{Session, SessionToken};
 
@@ -25,8 +26,10 @@ pub const RING_VERSION: u64 = 1;
 
 /// A read of the store that others may join.
 pub(crate) type Fetch = futures::future::Shared<BoxFuture<'static, Result<Seen, Error>>>;
-/// Reads under way, by key, with the time when each began.
-pub(crate) type Fetches = Arc<Mutex<HashMap<Bytes, (u64, Fetch)>>>;
+/// When a read began; [`u64::MAX`]: it waits for its turn.
+pub(crate) type Began = Arc<AtomicU64>;
+/// Reads under way or waiting, by key, with the time when each began.
+pub(crate) type Fetches = Arc<Mutex<HashMap<Bytes, (Began, Fetch)>>>;
 
 /// Monotonic time since a portal began: tokio's, which a simulation turns.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +40,23 @@ impl Clock {
     #[must_use]
     pub fn now_ms(self) -> u64 {
         u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What a portal keeps to.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// L: how old a hit may be, milliseconds.
+    pub lease_ms: u64,
+    /// How old an entry of the cache may become under the lease, milliseconds.
+    pub age_ms_max: u64,
+    /// Requests that run at once.
+    pub requests_max: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds { lease_ms: 1_000, age_ms_max: AGE_MS_MAX_DEFAULT, requests_max: REQUESTS_MAX }
     }
 }
 
@@ -57,8 +77,10 @@ pub(crate) struct Shared {
     pub(crate) cache: Arc<Cache>,
     /// Reads under way: one a key at a time.
     pub(crate) fetches: Fetches,
+    /// The turns of all reads of single records.
+    pub(crate) refilling: Arc<Refilling>,
     /// Counts from when the portal began.
-    clock: Clock,
+    pub(crate) clock: Clock,
     /// Hits that are compared with the store.
     pub(crate) samples: Samples,
     /// Store transactions sent.
@@ -79,25 +101,22 @@ impl Portal {
     /// A portal over this store, with a cold cache of this size and lease (L, milliseconds).
     #[must_use]
     pub fn new(name: &str, store: Arc<dyn Store>, capacity: Capacity, lease_ms: u64) -> Arc<Portal> {
-        Portal::limited(name, store, capacity, lease_ms, REQUESTS_MAX)
+        Portal::limited(name, store, capacity, Bounds { lease_ms, ..Bounds::default() })
     }
 
-    /// As [`Portal::new`], with a bound of requests that run at once.
+    /// As [`Portal::new`], with these bounds.
     #[must_use]
-    pub fn limited(
-        name: &str,
-        store: Arc<dyn Store>,
-        capacity: Capacity,
-        lease_ms: u64,
-        requests_max: usize,
-    ) -> Arc<Portal> {
-        let coherence = |group| (group, Coherence::new(group, RING_VERSION, lease_ms, 0));
+    pub fn limited(name: &str, store: Arc<dyn Store>, capacity: Capacity, bounds: Bounds) -> Arc<Portal> {
+        let Bounds { lease_ms, age_ms_max, requests_max } = bounds;
+        let coherence =
+            |group| (group, Coherence::new(group, RING_VERSION, lease_ms, 0).with_age_max(age_ms_max));
         let cache = Cache::new(capacity, store.groups().into_iter().map(coherence));
         let shared = Shared {
             name: name.to_owned(),
             store,
             cache,
             fetches: Fetches::default(),
+            refilling: Arc::default(),
             clock: Clock(Instant::now()),
             samples: Samples::default(),
             transactions: AtomicU64::new(0),
@@ -201,6 +220,7 @@ impl Portal {
     pub fn status(&self) -> PortalStatusResponse {
         let now_ms = self.now_ms();
         let sampled = self.shared.samples.counts();
+        let (refills_waited, refills_refused) = self.shared.refilling.counts();
         let (groups, counts) = (self.shared.cache.groups(now_ms), self.shared.cache.counts());
         let state = |state| match state {
             State::Cold => "COLD",
@@ -223,6 +243,9 @@ impl Portal {
             sampled: sampled.compared,
             sampled_stale: sampled.stale,
             sampled_oldest_ms: sampled.oldest_ms,
+            aged: counts.aged,
+            refills_waited,
+            refills_refused,
             unanswerable: self.shared.unanswerable.load(Ordering::Relaxed),
             up_ms: now_ms,
             store_problem: self.shared.store.problem().unwrap_or_default(),

@@ -42,6 +42,7 @@ pub mod order_move;
 pub mod order_write;
 pub mod page;
 pub mod reader;
+mod refilling;
 pub mod sampler;
 mod samples;
 pub mod serve;

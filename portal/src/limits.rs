@@ -54,6 +54,12 @@ pub const ERROR_LIST_BYTES_MAX: usize = 5_000;
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 800;
 /// Requests that one portal works on at once, unless configured.
 pub const REQUESTS_MAX: usize = 4_096;
+/// Reads of single records that a portal has under way at one group of the store: cached ones need none.
+pub const REFILLS_MAX: usize = 128;
+/// Further ones that wait for their turn, in order; more are refused with RESOURCE_EXHAUSTED.
+pub const REFILLS_WAITING_MAX: usize = 4 * REQUESTS_MAX;
+/// How long one waits at most, milliseconds: as long as a portal waits for the store, unless configured.
+pub const REFILL_WAIT_MS_MAX: u64 = 5_000;
 /// Tries of one user operation whose guards failed, each with what was just read.
 pub const ATTEMPTS_MAX: u32 = 16;
 /// Remembered refusals of earlier calls with the same request id that one call passes over.

@@ -2,8 +2,8 @@
 //! client at the admin portal: the same transactions with the same errors, and with a note of staff in the order.
 //!
 //! - **Modify** sets the quantity of each product named, moving exactly the difference; all or nothing. A line that is in the
-//!   order keeps its price; a new one takes the product's price of now, which is guarded, so that a price changed
-//!   meanwhile is read again and never taken from a stale cache.
+//!   order keeps its price; a new one takes the product's price of now. The product's version is guarded, so that a price or a rule
+//!   changed meanwhile is read again and never taken from a stale cache.
 //! - **Confirm** freezes an open order; it holds its stock for good. Confirming a confirmed one changes nothing. One
 //!   without lines is refused: there is nothing to sell in it, and a confirmation is never undone.
 //! - **Cancel** puts the stock back, once. A second cancel succeeds and changes nothing; a confirmed order is refused.
@@ -16,22 +16,23 @@ use crate::change::{RequestedLine, demands};
 use crate::document::order::Phase;
 use crate::error::Error;
 use crate::handle::Portal;
-use crate::order_write::{OrderChange, OrderWrite, new_pids};
+use crate::order_write::{OrderChange, OrderWrite, changed_pids};
 
 impl Portal {
     /// Sets quantities in an open order.
     ///
     /// # Errors
-    /// NOT_FOUND (order, product), FAILED_PRECONDITION (not open, stock, closing, full), ABORTED (`if_match`); or the client is
-    /// not registered; or there is no answer.
+    /// NOT_FOUND (order, product), FAILED_PRECONDITION (not open, stock, quantity, closing, full), ABORTED (`if_match`); or the
+    /// client is not registered; or there is no answer.
     pub async fn modify_order(&self, change: OrderChange, lines: &[RequestedLine]) -> Result<Order, Error> {
         let mut write = OrderWrite::changing(self, change, &[Phase::Open]).await?;
         loop {
             let (txn, demands) = match write.known() {
                 None => (write.change().ask(), HashMap::new()),
                 Some(known) => {
-                    let products = self.known_products(new_pids(Some(known), lines)).await?;
-                    (write.change().modify(known, lines, &products)?, demands(Some(&known.order), lines))
+                    let products = self.known_products(changed_pids(Some(known), lines)).await?;
+                    let demands = demands(Some(&known.order), lines, &products);
+                    (write.change().modify(known, lines, &products)?, demands)
                 }
             };
             if let Some(order) = write.send(txn, &demands).await? {

@@ -10,7 +10,9 @@ use proto::store::failed_guard::Reason;
 use proto::store::{Record, Txn, TxnResponse};
 
 use crate::attempt::{Attempts, Request, shown};
-use crate::change::{Change, Demand, Demands, Known, Refused, RequestedLine, evaluate};
+use crate::change::{
+    Change, Demand, Demands, Known, KnownProduct, Products, Refused, RequestedLine, evaluate,
+};
 use crate::document::client::ClientRecord;
 use crate::document::order::{OrderRecord, Phase};
 use crate::document::order_move::Move;
@@ -111,18 +113,23 @@ impl Portal {
         }
     }
 
+    /// What is known of a product; `None`: it is not there, as the store says.
+    ///
+    /// # Errors
+    /// UNAVAILABLE; the record is damaged.
+    pub async fn known_product(&self, pid: &Pid) -> Result<Option<KnownProduct>, Error> {
+        let at = key::product(pid);
+        let Some(record) = self.read_verifying_absence(&at).await?.record else { return Ok(None) };
+        Ok(Some(KnownProduct { product: ProductRecord::read(&at, &record)?, offset: record.offset() }))
+    }
+
     /// What is known of these products; one that the cache says is absent is looked up in the store.
     ///
     /// # Errors
     /// UNAVAILABLE; a record is damaged.
-    pub async fn known_products(
-        &self,
-        pids: impl IntoIterator<Item = Pid>,
-    ) -> Result<HashMap<Pid, Option<ProductRecord>>, Error> {
+    pub async fn known_products(&self, pids: impl IntoIterator<Item = Pid>) -> Result<Products, Error> {
         let read = |pid: Pid| async move {
-            let at = key::product(&pid);
-            let seen = self.read_verifying_absence(&at).await?;
-            let product = seen.record.map(|record| ProductRecord::read(&at, &record)).transpose()?;
+            let product = self.known_product(&pid).await?;
             Ok::<_, Error>((pid, product))
         };
         let reads = futures::stream::iter(pids.into_iter().map(read)).buffer_unordered(READS_PARALLEL);
@@ -303,11 +310,13 @@ impl<'p> OrderWrite<'p> {
     /// refusal stands anyway.
     async fn all_short(&self, mut short: Vec<Short>, taken: &Demands) -> Error {
         let known: Vec<String> = short.iter().map(|one| one.pid.clone()).collect();
-        let others = taken.iter().filter(|(pid, _)| !known.iter().any(|one| one == pid.as_str()));
-        let look = |(pid, Demand { more, holds }): (Pid, Demand)| async move {
+        let others = taken
+            .iter()
+            .filter(|(pid, demand)| demand.is_taking() && !known.iter().any(|one| one == pid.as_str()));
+        let look = |(pid, Demand { more, holds, .. }): (Pid, Demand)| async move {
             let at = key::stock(&pid);
             let record = self.portal.read_through(&at).await.ok()?.record?;
-            let left = StockRecord::read(&at, &record).ok()?.available;
+            let left = StockRecord::read(&at, &record).ok()?.orderable();
             (left < more).then(|| Short { pid: pid.to_string(), wanted: more, left, holds })
         };
         let mut others: Vec<(Pid, Demand)> = others.map(|(pid, taking)| (pid.clone(), *taking)).collect();
@@ -325,12 +334,15 @@ fn lacks_sold(refused: &TxnResponse) -> bool {
     refused.failed.iter().any(|failed| failed.key.starts_with(b"s/") && failed.reason() == Reason::NoValue)
 }
 
-/// The products of which a new line may come: those asked for and not in the order.
-pub fn new_pids<'a>(known: Option<&'a Known>, asked: &'a [RequestedLine]) -> impl Iterator<Item = Pid> + 'a {
+/// The products whose lines come or change, and stay.
+pub fn changed_pids<'a>(
+    known: Option<&'a Known>,
+    asked: &'a [RequestedLine],
+) -> impl Iterator<Item = Pid> + 'a {
     let lines = known.map_or(&[][..], |known| &known.order.lines);
-    let had: std::collections::HashSet<&str> = lines.iter().map(|line| line.pid.as_str()).collect();
+    let had: HashMap<&str, i64> = lines.iter().map(|line| (line.pid.as_str(), line.quantity)).collect();
     asked
         .iter()
-        .filter(move |one| one.quantity > 0 && !had.contains(one.pid.as_str()))
+        .filter(move |one| one.quantity > 0 && had.get(one.pid.as_str()) != Some(&one.quantity))
         .map(|one| one.pid.clone())
 }

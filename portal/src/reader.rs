@@ -3,7 +3,12 @@
 //!
 //! Each read goes by the request's session ([`crate::session`]) and raises it.
 //!
+//! Each read of a record in the store takes its turn ([`crate::refilling`]), so that a cache that has lost everything does not bury the store.
+//!
 //! A refusal never rests on a cached answer alone: [`Portal::read_through`] asks the store, and writes guard.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -13,7 +18,8 @@ use store_core::mutant;
 
 use crate::cache::{Lookup, Seen, Token};
 use crate::error::Error;
-use crate::handle::{Fetch, Portal};
+use crate::handle::{Began, Fetch, Portal, Shared};
+use crate::refilling::Held;
 
 /// A read that began longer ago is not joined: what it returns may be as old as that.
 const JOIN_MS_MAX: u64 = 100;
@@ -31,7 +37,7 @@ impl Portal {
     /// A record or its absence, at most a lease old.
     ///
     /// # Errors
-    /// UNAVAILABLE: it is not cached, and the store cannot be read.
+    /// UNAVAILABLE: it is not cached, and the store cannot be read. RESOURCE_EXHAUSTED: nor is it this read's turn, for too long.
     pub async fn read(&self, key: &Bytes) -> Result<Seen, Error> {
         let group = self.shared.store.group_of(key);
         let needs = self.session.needs(group);
@@ -48,7 +54,10 @@ impl Portal {
                 }
                 seen
             }
-            Lookup::Bypass => return self.ask(key).await,
+            Lookup::Bypass => {
+                let turn = self.shared.refilling.turn(group).await?;
+                return self.ask(key, turn).await;
+            }
         };
         if !mutant!(HitUnseen) {
             self.session.saw(group, seen.version());
@@ -59,10 +68,12 @@ impl Portal {
     /// A record or its absence as the store has it now; fills the cache.
     ///
     /// # Errors
-    /// UNAVAILABLE: the store cannot be read.
+    /// UNAVAILABLE: the store cannot be read. RESOURCE_EXHAUSTED: it is not this read's turn, for too long.
     pub async fn read_through(&self, key: &Bytes) -> Result<Seen, Error> {
-        let token = self.shared.cache.watch(self.shared.store.group_of(key), key);
-        let seen = self.ask(key).await?;
+        let group = self.shared.store.group_of(key);
+        let turn = self.shared.refilling.turn(group).await?;
+        let token = self.shared.cache.watch(group, key, self.now_ms());
+        let seen = self.ask(key, turn).await?;
         if !seen.pending {
             self.shared.cache.fill(&token, seen.record.clone(), seen.at, self.now_ms());
         }
@@ -93,7 +104,7 @@ impl Portal {
     }
 
     /// A record or its absence as the store has it now.
-    async fn ask(&self, key: &Bytes) -> Result<Seen, Error> {
+    async fn ask(&self, key: &Bytes, _turn: Held) -> Result<Seen, Error> {
         let group = self.shared.store.group_of(key);
         let needs = self.session.needs(group);
         let seen = seen(self.shared.store.get(key.clone(), Freshness::linearizable()).await?);
@@ -109,10 +120,16 @@ impl Portal {
         let fetch = {
             let mut fetches = self.shared.fetches.lock();
             match fetches.get(key) {
-                Some((began_ms, fetch)) if now_ms.saturating_sub(*began_ms) < JOIN_MS_MAX => fetch.clone(),
+                // One that waits for its turn will read later than now.
+                Some((began, fetch))
+                    if now_ms.saturating_sub(began.load(Ordering::Relaxed)) < JOIN_MS_MAX =>
+                {
+                    fetch.clone()
+                }
                 _ => {
-                    let fetch = self.start_fetch(key, min_offset, token, now_ms);
-                    fetches.insert(key.clone(), (now_ms, fetch.clone()));
+                    let began = Began::new(AtomicU64::new(u64::MAX));
+                    let fetch = self.start_fetch(key, min_offset, token, began.clone());
+                    fetches.insert(key.clone(), (began, fetch.clone()));
                     fetch
                 }
             }
@@ -120,29 +137,24 @@ impl Portal {
         fetch.await
     }
 
-    fn start_fetch(&self, key: &Bytes, min_offset: u64, token: Token, began_ms: u64) -> Fetch {
-        let (store, cache) = (self.shared.store.clone(), self.shared.cache.clone());
-        let (fetches, key, clock) = (self.shared.fetches.clone(), key.clone(), self.clock());
+    fn start_fetch(&self, key: &Bytes, min_offset: u64, token: Token, began: Began) -> Fetch {
+        let (shared, key, clock) = (Arc::clone(&self.shared), key.clone(), self.clock());
+        let group = shared.store.group_of(&key);
         let task = tokio::spawn(async move {
-            let answer = get(&*store, &key, min_offset).await;
-            match &answer {
-                // An order over several shards may have been decided meanwhile: this is right now, and perhaps no longer.
-                Ok(seen) if seen.pending => {}
-                Ok(seen) if seen.at >= min_offset => {
-                    cache.fill(&token, seen.record.clone(), seen.at, clock.now_ms());
+            let answer = match shared.refilling.turn(group).await {
+                Ok(turn) => {
+                    began.store(clock.now_ms(), Ordering::Relaxed);
+                    // What was waited for may have been too late for the first token.
+                    let (min_offset, token) = match turn.waited {
+                        true => shared.cache.renew(&token, clock.now_ms()),
+                        false => (min_offset, token),
+                    };
+                    refill(&shared, &key, min_offset, &token).await
                 }
-                Ok(seen) => {
-                    tracing::warn!(
-                        min_offset,
-                        at = seen.at,
-                        "a bus event names an offset that is not in the log; the cache begins anew"
-                    );
-                    cache.beyond(&token, clock.now_ms());
-                }
-                Err(_) => {}
-            }
-            let mut fetches = fetches.lock();
-            if fetches.get(&key).is_some_and(|(began, _)| *began == began_ms) {
+                Err(error) => Err(error),
+            };
+            let mut fetches = shared.fetches.lock();
+            if fetches.get(&key).is_some_and(|(of, _)| Arc::ptr_eq(of, &began)) {
                 fetches.remove(&key);
             }
             answer
@@ -150,6 +162,24 @@ impl Portal {
         let lost = |_| Err(Error::away("a read of the store was given up"));
         task.map(move |joined| joined.unwrap_or_else(lost)).boxed().shared()
     }
+}
+
+/// Reads a key, and fills the cache with what the store says if the token allows it.
+async fn refill(shared: &Shared, key: &Bytes, min_offset: u64, token: &Token) -> Result<Seen, Error> {
+    let seen = get(&*shared.store, key, min_offset).await?;
+    let now_ms = shared.clock.now_ms();
+    // An order over several shards may have been decided meanwhile: this is right now, and perhaps no longer.
+    if !seen.pending && seen.at >= min_offset {
+        shared.cache.fill(token, seen.record.clone(), seen.at, now_ms);
+    } else if !seen.pending {
+        tracing::warn!(
+            min_offset,
+            at = seen.at,
+            "a bus event names an offset that is not in the log; the cache begins anew"
+        );
+        shared.cache.beyond(token, now_ms);
+    }
+    Ok(seen)
 }
 
 /// Reads a key at or after `min_offset`, so that a replica that lags cannot show the past. A store that has nothing so

@@ -29,7 +29,7 @@ use crate::admitted;
 use crate::bus;
 use crate::config::{Bus, Config, StartError};
 use crate::error::Error;
-use crate::handle::Portal;
+use crate::handle::{Bounds, Portal};
 use crate::limits::REQUEST_BYTES_MAX;
 use crate::meant::CLUSTER_HEADER;
 use crate::operation::{Answered, Operation, Registered};
@@ -112,9 +112,7 @@ pub struct Service {
 pub async fn run(mut config: Config, stop: Stop, service: Service) -> Result<(), StartError> {
     let name = service.name;
     config.check()?;
-    let lease_ms = u64::try_from(config.lease.as_millis()).unwrap_or(u64::MAX);
-    let portal =
-        Portal::limited(&config.name, config.store.clone(), config.cache, lease_ms, config.requests_max);
+    let portal = Portal::limited(&config.name, config.store.clone(), config.cache, bounds(&config));
     if let Some(bus) = &config.bus {
         portal.shared.cluster.get_or_init(|| bus.keys.borrow().id());
     }
@@ -168,6 +166,16 @@ pub async fn run(mut config: Config, stop: Stop, service: Service) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// What the portal keeps to.
+fn bounds(config: &Config) -> Bounds {
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Bounds {
+        lease_ms: milliseconds(config.lease),
+        age_ms_max: milliseconds(config.age_max),
+        requests_max: config.requests_max,
+    }
 }
 
 /// Keeps the cache coherent, and looks whether it is.

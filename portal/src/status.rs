@@ -129,6 +129,15 @@ pub(crate) fn metadata(error: &Error) -> HashMap<String, String> {
         Error::Held { kind, id, more, .. } => {
             vec![("kind", kind.to_string()), ("id", id.clone()), ("more", more.to_string())]
         }
+        Error::OutsideQuantity { pid, quantity, least, most } => vec![
+            ("pid", pid.clone()),
+            ("quantity", quantity.to_string()),
+            ("least", least.to_string()),
+            ("most", most.to_string()),
+        ],
+        Error::RuleBroken { pid, least, available } => {
+            vec![("pid", pid.clone()), ("least", least.to_string()), ("available", available.to_string())]
+        }
         Error::NotOpen { oid, state } => vec![("oid", oid.clone()), ("state", state.clone())],
         Error::WrongState { oid, state, needs } => {
             vec![("oid", oid.clone()), ("state", state.clone()), ("needs", needs.clone())]
@@ -221,6 +230,17 @@ impl Fields {
                 by: self.subjects(),
                 more: self.number("more")?,
             },
+            "QUANTITY_OUTSIDE" => Error::OutsideQuantity {
+                pid: self.text("pid")?,
+                quantity: self.number("quantity")?,
+                least: self.number("least")?,
+                most: self.number("most")?,
+            },
+            "STOCK_RULE_BROKEN" => Error::RuleBroken {
+                pid: self.text("pid")?,
+                least: self.number("least")?,
+                available: self.number("available")?,
+            },
             "ORDER_NOT_OPEN" => Error::NotOpen { oid: self.text("oid")?, state: self.text("state")? },
             "ORDER_WRONG_STATE" => Error::WrongState {
                 oid: self.text("oid")?,
@@ -309,6 +329,8 @@ pub(crate) mod tests {
                 short: vec![Short { pid: id.clone(), wanted: 5, left: 3, holds: 2 }],
                 more: 0,
             },
+            Error::OutsideQuantity { pid: id.clone(), quantity: 30, least: 2, most: 20 },
+            Error::RuleBroken { pid: id.clone(), least: -3, available: -4 },
             Error::Held { kind, id: id.clone(), by: vec![oid.clone()], more: 2 },
             Error::NotOpen { oid: oid.clone(), state: "confirmed".into() },
             Error::WrongState { oid: oid.clone(), state: "open".into(), needs: "paid or packed".into() },

@@ -43,8 +43,39 @@ pub struct Product {
     /// How old the stock shown may be, milliseconds.
     #[prost(uint64, tag = "8")]
     pub stock_age_ms: u64,
+    /// The rules of its stock; absent: none. Clients are shown those that bound their orders: quantity_min, quantity_max, untracked.
+    #[prost(message, optional, tag = "9")]
+    pub rules: ::core::option::Option<StockRules>,
+    /// Of staff alone: no more are available than `rules.low_stock`.
+    #[prost(bool, tag = "10")]
+    pub low: bool,
 }
-/// initial + adjusted = available + held + sold, always.
+/// Rules of a product's stock, each optional: 0 and false mean that there is none.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StockRules {
+    /// Units that no order takes: available stays at or above this. Not together with a backorder limit.
+    #[prost(int64, tag = "1")]
+    pub safety_stock: i64,
+    /// Units that orders may take beyond what is there: available stays at or above minus this.
+    #[prost(int64, tag = "2")]
+    pub backorder_limit: i64,
+    /// The smallest and the largest quantity of it in one order.
+    #[prost(int64, tag = "3")]
+    pub quantity_min: i64,
+    #[prost(int64, tag = "4")]
+    pub quantity_max: i64,
+    /// Orders take no stock of it. Not together with safety stock, backorder limit or low stock.
+    #[prost(bool, tag = "5")]
+    pub untracked: bool,
+    /// The product is shown as low when no more than this are available.
+    #[prost(int64, tag = "6")]
+    pub low_stock: i64,
+}
+/// initial + adjusted = available + held + sold, always. A client is shown of a product with safety stock or backorder limit what it can
+/// order (available) alone.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -63,6 +94,9 @@ pub struct Stock {
     /// In orders that were sent.
     #[prost(int64, tag = "6")]
     pub sold: i64,
+    /// What available never falls below: 0, the safety stock, or minus the backorder limit.
+    #[prost(int64, tag = "7")]
+    pub least: i64,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -79,6 +113,9 @@ pub struct OrderLine {
     pub price: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
     pub subtotal: ::prost::alloc::string::String,
+    /// It took no stock: the product was not tracked when the line was added.
+    #[prost(bool, tag = "6")]
+    pub untracked: bool,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -233,6 +270,15 @@ pub struct PortalStatusResponse {
     /// How long after the store had shown a newer version the cache showed an older one, at most, milliseconds.
     #[prost(uint64, tag = "20")]
     pub sampled_oldest_ms: u64,
+    /// Lookups that found an entry older than the maximum age of the cache, and read the store.
+    #[prost(uint64, tag = "21")]
+    pub aged: u64,
+    /// Reads of the store that waited for their turn, because as many were under way as may be at once.
+    #[prost(uint64, tag = "22")]
+    pub refills_waited: u64,
+    /// Reads that were refused, because too many waited or they waited too long.
+    #[prost(uint64, tag = "23")]
+    pub refills_refused: u64,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -742,6 +788,9 @@ pub struct InsertProductRequest {
     #[prost(message, optional, tag = "3")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// Absent: none.
+    #[prost(message, optional, tag = "4")]
+    pub rules: ::core::option::Option<StockRules>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -763,6 +812,9 @@ pub struct UpdateProductRequest {
     #[prost(message, optional, tag = "5")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// All rules anew; absent: they stay as they are. FAILED_PRECONDITION (STOCK_RULE_BROKEN) if the present stock breaks one.
+    #[prost(message, optional, tag = "6")]
+    pub rules: ::core::option::Option<StockRules>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -1284,7 +1336,8 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "ListProducts"));
             self.inner.unary(req, path, codec).await
         }
-        /// Moves stock by a signed amount; FAILED_PRECONDITION (how many are left) if it would fall below zero.
+        /// Moves stock by a signed amount; FAILED_PRECONDITION if it would fall below zero (how many are
+        /// left), or below what the product's rules keep (STOCK_RULE_BROKEN).
         pub async fn adjust_stock(
             &mut self,
             request: impl tonic::IntoRequest<super::AdjustStockRequest>,
@@ -1598,7 +1651,8 @@ pub mod admin_server {
             tonic::Response<super::ListProductsResponse>,
             tonic::Status,
         >;
-        /// Moves stock by a signed amount; FAILED_PRECONDITION (how many are left) if it would fall below zero.
+        /// Moves stock by a signed amount; FAILED_PRECONDITION if it would fall below zero (how many are
+        /// left), or below what the product's rules keep (STOCK_RULE_BROKEN).
         async fn adjust_stock(
             &self,
             request: tonic::Request<super::AdjustStockRequest>,

@@ -57,7 +57,7 @@ pub async fn insert_product(
     price: &str,
 ) -> Result<Product, Status> {
     let data = format!("{{\"description\":\"{pid}\",\"quantity\":{quantity},\"price\":\"{price}\"}}");
-    let request = InsertProductRequest { pid: pid.to_owned(), data, request: request_id() };
+    let request = InsertProductRequest { pid: pid.to_owned(), data, request: request_id(), rules: None };
     Ok(admin.insert_product(patient(request)).await?.into_inner())
 }
 

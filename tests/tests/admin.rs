@@ -46,7 +46,7 @@ fn updating(cid: &str, data: &str, if_match: u64) -> UpdateClientRequest {
 }
 
 fn new_product(pid: &str, data: &str) -> InsertProductRequest {
-    InsertProductRequest { pid: pid.to_owned(), data: data.to_owned(), request: request_id() }
+    InsertProductRequest { pid: pid.to_owned(), data: data.to_owned(), request: request_id(), rules: None }
 }
 
 fn changing(pid: &str, data: &str) -> UpdateProductRequest {

@@ -219,7 +219,8 @@ async fn an_answer_that_no_message_can_hold_is_told_and_harms_nobody() {
             let filler = "x".repeat(60_000);
             let data =
                 format!("{{\"description\":\"d\",\"price\":\"1\",\"quantity\":1,\"filler\":\"{filler}\"}}");
-            let request = InsertProductRequest { pid: format!("p{at:02}"), data, request: request_id() };
+            let request =
+                InsertProductRequest { pid: format!("p{at:02}"), data, request: request_id(), rules: None };
             admin.insert_product(patient(request)).await.unwrap();
         }
         let mut stranger = Stranger::connect(&cluster).await;

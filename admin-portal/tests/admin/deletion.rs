@@ -217,7 +217,8 @@ async fn what_is_being_deleted_is_neither_updated_nor_inserted() {
     let (kind, id) = (Kind::Product, "a".to_owned());
     for data in [r#"{"description":"b","price":"1"}"#, r#"{"description":"b","price":"1","quantity":5}"#] {
         let (pid, data) = (id.clone(), data.to_owned());
-        let request = UpdateProductRequest { pid, data, if_match: 0, if_match_stock: 0, request: None };
+        let request =
+            UpdateProductRequest { pid, data, if_match: 0, if_match_stock: 0, request: None, rules: None };
         let update = answer(fixture.admin().update_product(request).await);
         assert_eq!(update, Err(Error::Closing { kind, id: id.clone() }));
     }
@@ -309,7 +310,7 @@ async fn a_cascade_overtaken_by_another_leaves_what_was_inserted_anew() {
 async fn a_product_inserted_twice_at_once_exists_once() {
     let fixture = Fixture::open().await;
     let data = r#"{"description":"a","quantity":1,"price":"1"}"#.to_owned();
-    let request = InsertProductRequest { pid: "a".to_owned(), data, request: None };
+    let request = InsertProductRequest { pid: "a".to_owned(), data, request: None, rules: None };
     let (mut one, mut other) = (fixture.admin(), fixture.admin());
     let both =
         futures::future::join(one.insert_product(request.clone()), other.insert_product(request)).await;

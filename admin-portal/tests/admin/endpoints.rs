@@ -39,8 +39,8 @@ async fn ids_and_texts_with_control_characters_are_refused() {
         let twice = InsertClientRequest { cid: "ana".into(), data: "{}".into(), request: named };
         let update = UpdateClientRequest { cid: id.clone(), data: "{}".into(), ..Default::default() };
         let delete = DeleteClientRequest { cid: id.clone(), ..Default::default() };
-        let insert = InsertProductRequest { pid: id.clone(), data: fine.clone(), request: None };
-        let described = InsertProductRequest { pid: "a".into(), data: product, request: None };
+        let insert = InsertProductRequest { pid: id.clone(), data: fine.clone(), request: None, rules: None };
+        let described = InsertProductRequest { pid: "a".into(), data: product, request: None, rules: None };
         let change = UpdateProductRequest { pid: id.clone(), data: fine, ..Default::default() };
         let away = DeleteProductRequest { pid: id.clone(), ..Default::default() };
         let adjust = AdjustStockRequest { pid: id.clone(), amount: 1, request: None };
@@ -91,7 +91,7 @@ async fn nested_members_that_come_twice_are_refused() {
     let error = answer(fixture.admin().insert_client(insert).await).unwrap_err();
     assert_eq!(error, Error::invalid("data.address.fixture", "comes twice in its object; leave one"));
     let product = r#"{"description":"a","price":"1","quantity":1,"tags":[{"k":1,"k":2}]}"#.to_owned();
-    let insert = InsertProductRequest { pid: "a".into(), data: product, request: None };
+    let insert = InsertProductRequest { pid: "a".into(), data: product, request: None, rules: None };
     let error = answer(fixture.admin().insert_product(insert).await).unwrap_err();
     assert!(matches!(&error, Error::Invalid { field, .. } if field == "data.tags[0].k"), "{error}");
 }

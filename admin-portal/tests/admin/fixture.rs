@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use portal::change::{Change, Known, RequestedLine};
+use portal::change::{Change, Known, KnownProduct, Products, RequestedLine};
 use portal::document::order::{OrderRecord, Phase};
 use portal::document::product::ProductRecord;
 use portal::document::stock::StockRecord;
@@ -59,7 +59,7 @@ impl Fixture {
 
     pub(crate) async fn insert_product(&self, pid: &str, quantity: i64) -> Product {
         let data = format!(r#"{{"description":"{pid}","price":"2.50","quantity":{quantity}}}"#);
-        let request = InsertProductRequest { pid: pid.to_owned(), data, request: None };
+        let request = InsertProductRequest { pid: pid.to_owned(), data, request: None, rules: None };
         answer(self.admin().insert_product(request).await).unwrap()
     }
 
@@ -89,18 +89,27 @@ impl Fixture {
         oid
     }
 
+    /// The products of these lines, as they are.
+    pub(crate) async fn products(&self, requested: &[RequestedLine]) -> Products {
+        let mut products = HashMap::new();
+        for RequestedLine { pid, .. } in requested {
+            let at = key::product(pid);
+            let record = self.record(at.clone()).await.unwrap();
+            let product = ProductRecord::read(&at, &record).unwrap();
+            products.insert(pid.clone(), Some(KnownProduct { product, offset: record.offset() }));
+        }
+        products
+    }
+
     async fn creation(&self, cid: &str, number: u32, lines: &[(&str, i64)]) -> (Oid, Txn) {
         let cid = Cid::parse("cid", cid).unwrap();
         let oid = Oid::derive(&cid, &number.to_be_bytes());
-        let mut requested = Vec::new();
-        let mut products = HashMap::new();
-        for (pid, quantity) in lines {
-            let pid = Pid::parse("pid", pid).unwrap();
-            let at = key::product(&pid);
-            let record = self.record(at.clone()).await.unwrap();
-            products.insert(pid.clone(), Some(ProductRecord::read(&at, &record).unwrap()));
-            requested.push(RequestedLine { pid, quantity: *quantity });
-        }
+        let asked = |(pid, quantity): &(&str, i64)| RequestedLine {
+            pid: Pid::parse("pid", pid).unwrap(),
+            quantity: *quantity,
+        };
+        let requested: Vec<RequestedLine> = lines.iter().map(asked).collect();
+        let products = self.products(&requested).await;
         (oid, Change::by_client(&cid, &oid, 1).create(&requested, &products).unwrap())
     }
 

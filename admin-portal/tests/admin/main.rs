@@ -12,5 +12,6 @@ mod order_changes;
 mod order_moves;
 mod orders;
 mod products;
+mod rules;
 mod services;
 mod stock;

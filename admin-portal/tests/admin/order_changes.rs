@@ -1,7 +1,5 @@
 //! Staff change, confirm and cancel orders for their clients: each success, each way to fail, repeated requests, and both at once.
 
-use std::collections::HashMap;
-
 use portal::change::{Change, RequestedLine};
 use portal::document::client::ClientRecord;
 use portal::document::order::Phase;
@@ -154,7 +152,8 @@ async fn an_order_keeps_the_last_eight_notes_whoever_changes_it_next() {
     let known = fixture.order_record("ana", &oid).await.unwrap();
     let cid = Cid::parse("cid", "ana").unwrap();
     let one = [RequestedLine { pid: Pid::parse("pid", "a").unwrap(), quantity: 1 }];
-    done(&fixture, Change::by_client(&cid, &oid, 1).modify(&known, &one, &HashMap::new()).unwrap()).await;
+    let products = fixture.products(&one).await;
+    done(&fixture, Change::by_client(&cid, &oid, 1).modify(&known, &one, &products).unwrap()).await;
     let kept = fixture.order_of("ana", &oid).await.staff;
     let kept: Vec<&str> = kept.iter().map(|note| note.reason.as_str()).collect();
     assert_eq!(
@@ -390,7 +389,7 @@ async fn an_order_as_large_as_a_record_is_refused_a_note_and_a_full_one_is_not()
     };
     let stocked = |available: i64| {
         let (initial, held, open_orders) = (available + 1, 1, 1);
-        write(&StockRecord { initial, adjusted: 0, available, held, sold: 0, open_orders })
+        write(&StockRecord { available, held, open_orders, ..StockRecord::new(initial) })
     };
     for (bytes, is_full) in [(512 * 1024 - 1_400, false), (512 * 1024, true)] {
         let stock_at = key::stock(&Pid::parse("pid", "a").unwrap());

@@ -301,7 +301,7 @@ async fn a_stock_outlives_its_product_while_orders_may_bring_it_back() {
     assert_eq!(stock(&fixture, "a").await, (-6, 4, 0, 0));
     // Inserted again it has the quantity that was said, with what came back among it.
     let data = r#"{"description":"a","price":"2.50","quantity":7}"#.to_owned();
-    let again = InsertProductRequest { pid: "a".into(), data, request: None };
+    let again = InsertProductRequest { pid: "a".into(), data, request: None, rules: None };
     answer(fixture.admin().insert_product(again).await).unwrap();
     assert_eq!(stock(&fixture, "a").await, (-3, 7, 0, 0));
     answer(fixture.admin().delete_product(removal("a")).await).unwrap();

@@ -8,12 +8,12 @@ use store_engine::memory::Fault;
 use crate::fixture::{Fixture, answer, id, is_invalid};
 
 fn inserting(pid: &str, data: &str) -> InsertProductRequest {
-    InsertProductRequest { pid: pid.to_owned(), data: data.to_owned(), request: None }
+    InsertProductRequest { pid: pid.to_owned(), data: data.to_owned(), request: None, rules: None }
 }
 
 fn updating(pid: &str, data: &str) -> UpdateProductRequest {
     let (pid, data) = (pid.to_owned(), data.to_owned());
-    UpdateProductRequest { pid, data, if_match: 0, if_match_stock: 0, request: None }
+    UpdateProductRequest { pid, data, if_match: 0, if_match_stock: 0, request: None, rules: None }
 }
 
 async fn get(fixture: &Fixture, pid: &str) -> Result<Product, Error> {

@@ -75,5 +75,6 @@ pub fn portal_document(address: &str, status: &PortalStatusResponse) -> Value {
         "transactions": status.transactions, "ignored": status.ignored, "up_ms": status.up_ms,
         "sampled": status.sampled, "sampled_stale": status.sampled_stale,
         "sampled_oldest_ms": status.sampled_oldest_ms, "bus_problem": status.bus_problem, "unanswerable": status.unanswerable,
+        "aged": status.aged, "refills_waited": status.refills_waited, "refills_refused": status.refills_refused,
     })
 }

@@ -3,11 +3,12 @@
 use proto::portal::admin_client::AdminClient;
 use proto::portal::{
     AdjustStockRequest, DeleteProductRequest, DeleteResponse, GetProductRequest, InsertProductRequest,
-    ListRequest, Product, UpdateProductRequest,
+    ListRequest, Product, StockRules, UpdateProductRequest,
 };
 use serde_json::Value;
 
 use super::paging::{Listing, Part, gather};
+use super::stock_rules::RuleFlags;
 use crate::document::{Document, Members, members_of, text_of, value};
 use crate::failure::Failure;
 use crate::names::Names;
@@ -23,11 +24,12 @@ pub async fn insert(
     portals: &Portals,
     pid: &str,
     data: &str,
+    rules: Option<StockRules>,
     request: Option<&str>,
 ) -> Result<Product, Failure> {
     let request = request_id(request);
-    let message =
-        InsertProductRequest { pid: pid.to_owned(), data: data.to_owned(), request: Some(request.clone()) };
+    let (pid, data) = (pid.to_owned(), data.to_owned());
+    let message = InsertProductRequest { pid, data, request: Some(request.clone()), rules };
     let rpc = |channel, message| async move { AdminClient::new(channel).insert_product(message).await };
     portals.send(Call::write(&request), message, rpc).await
 }
@@ -60,6 +62,15 @@ pub struct Unless {
     pub left: Option<i64>,
 }
 
+/// What a product is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'w> {
+    /// Its document, or members of it.
+    pub document: &'w Document,
+    /// Rules of its stock; the others stay.
+    pub rules: RuleFlags,
+}
+
 /// Replaces a product's document, or sets members of what is there. A quantity is an adjustment by the difference
 /// to what was read here, refused if the stock has moved since.
 ///
@@ -68,7 +79,7 @@ pub struct Unless {
 pub async fn update(
     portals: &Portals,
     pid: &str,
-    document: &Document,
+    Wanted { document, rules }: Wanted<'_>,
     names: &Names<'_>,
     unless: Unless,
     request: Option<&str>,
@@ -82,7 +93,7 @@ pub async fn update(
             .next("say what is left, too: --if-left N; or change the stock by adjust-stock"));
     }
     let there = match (document, unless.left) {
-        (Document::Whole(_), None) => None,
+        (Document::Whole(_), None) if !rules.are_given() => None,
         _ => Some(get(portals, pid).await?),
     };
     let stock = there.as_ref().and_then(|there| there.stock).unwrap_or_default();
@@ -93,12 +104,15 @@ pub async fn update(
         )));
     }
     let mut left_before = None;
+    // The rules that are not named stay, so that they must be those that were read.
+    let if_match = there.as_ref().filter(|_| rules.are_given() && unless.etag == 0).map(|there| there.etag);
     let mut message = UpdateProductRequest {
         pid: pid.to_owned(),
         data: document.text(),
-        if_match: unless.etag,
+        if_match: if_match.unwrap_or(unless.etag),
         if_match_stock: if unless.left.is_some() { stock.etag } else { 0 },
         request: Some(request.clone()),
+        rules: rules.over(there.as_ref().and_then(|there| there.rules)),
     };
     match (document, there) {
         (Document::Members(_), Some(there)) => {

@@ -10,6 +10,7 @@ use proto::portal::StaffListOrdersRequest;
 
 use super::order_session::Orders;
 use super::paging::Part;
+use super::stock_rules::RuleFlags;
 use super::{cache, clients, form, orders, products, view};
 use crate::document::{Document, Members, members_of, of_words, text_member, text_of};
 use crate::failure::{Failure, Reader};
@@ -126,7 +127,14 @@ impl AdminSession {
         };
         let odd = self.is_meant(&members_of(&data)?).await?;
         let pid = self.id_for(one_of(call.get("--pid"), id, "--pid")?, &data, "description", "--pid")?;
-        let product = products::insert(&self.portals, &pid, &data, call.get("--request")).await;
+        let product = products::insert(
+            &self.portals,
+            &pid,
+            &data,
+            RuleFlags::of(call).over(None),
+            call.get("--request"),
+        )
+        .await;
         let product = product.map_err(|failure| taken(failure, "--pid"))?;
         self.ids.add(Kind::Pid, &product.pid);
         let head = format!("added with the PID {}", product.pid);
@@ -163,6 +171,7 @@ impl AdminSession {
         let (if_match, request) = (call.count("--if-match").unwrap_or(0), call.get("--request"));
         let product = call.verb.operation == Admin::UpdateProduct;
         let document = match (call.all("DATA"), &self.asker) {
+            ([], _) if product && RuleFlags::of(call).are_given() => Document::Members(Members::new()),
             ([], Some(asker)) => {
                 let known = if product { OF_PRODUCT } else { OF_CLIENT };
                 Document::Members(form::members(asker, known, Members::new()).await?)
@@ -175,7 +184,8 @@ impl AdminSession {
             let (document, names) = (document.with_point("price"), names(call, OF_PRODUCT));
             let odd = self.is_meant(&document.members()?).await?;
             let unless = products::Unless { etag: if_match, left: call.integer("--if-left") };
-            let changed = products::update(&self.portals, pid, &document, &names, unless, request).await?;
+            let wanted = products::Wanted { document: &document, rules: RuleFlags::of(call) };
+            let changed = products::update(&self.portals, pid, wanted, &names, unless, request).await?;
             let answer = view::product(format!("changed product {pid}"), &changed.product, Reader::Staff);
             return Ok(answer.warning(odd).warning(view::overwritten(pid, &changed)));
         }

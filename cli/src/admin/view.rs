@@ -11,6 +11,7 @@ use crate::show::written::id;
 use crate::verb::words::quoted;
 
 use super::products::Changed;
+use super::stock_rules;
 use crate::failure::Reader;
 
 /// Fields inside fields are named with a point between, so deep; what is deeper is shown as JSON.
@@ -130,6 +131,7 @@ pub fn product(head: String, product: &Product, reader: Reader) -> Answer {
     if !product.extra.is_empty() {
         answer.fields = fields_of(&product.extra, "");
     }
+    answer.fields.extend(stock_rules::fields(product));
     answer.document = product_document(product);
     answer
 }
@@ -158,7 +160,10 @@ pub fn products(products: &[Product], reader: Reader) -> Answer {
             id(&product.pid),
             product.description.clone(),
             product.price.clone(),
-            stock.available.to_string(),
+            match product.rules {
+                Some(rules) if rules.untracked => "any".to_owned(),
+                _ => stock.available.to_string(),
+            },
             stock.held.to_string(),
             stock.sold.to_string(),
             product.version.to_string(),
@@ -168,7 +173,13 @@ pub fn products(products: &[Product], reader: Reader) -> Answer {
         table.rows.push(row);
     }
     let head = format!("products: {}", products.len());
-    Answer::table(head, products.iter().map(product_document).collect(), table)
+    let mut answer = Answer::table(head, products.iter().map(product_document).collect(), table);
+    let low: Vec<String> =
+        products.iter().filter(|product| product.low).map(|product| id(&product.pid)).collect();
+    if !low.is_empty() {
+        answer.notes.push(format!("low in stock: {}", low.join(", ")));
+    }
+    answer
 }
 
 /// A quantity sets what is left, whatever was sold since it was counted: who meant to add some must see it.

@@ -1,8 +1,9 @@
 //! The rules of the shop, checked on one consistent view of all records. Pure.
 //!
-//! - *conserved*: for every product initial + adjusted = available + held + sold, and none below zero;
-//! - *held*: held is the sum of the lines of orders that were not sent: open, confirmed, paid, packed;
-//! - *sold*: sold is the sum of the lines of orders that were sent;
+//! - *conserved*: for every product initial + adjusted = available + held + sold, and the last two not below zero;
+//! - *least*: available is not below the record's own least, and that is what the product's rules say; 0 without rules or product;
+//! - *held*: held is the sum of the lines of orders that were not sent: open, confirmed, paid, packed; but of those that took no stock;
+//! - *sold*: sold is the sum of the lines of orders that were sent, but of those that took no stock;
 //! - *counted*: a product's and a client's `open_orders` are the open orders there are;
 //! - *listed*: `h/` lists exactly the open orders that hold a product;
 //! - *gone*: a removed client has orders left, and none of them is open.
@@ -24,7 +25,8 @@ pub const PREFIXES: [&[u8]; 5] = [b"p/", b"s/", b"o/", b"h/", b"c/"];
 #[derive(Debug, Default)]
 pub struct Books {
     stocks: BTreeMap<String, StockRecord>,
-    products: BTreeSet<String>,
+    /// The least that each product's rules allow to be available.
+    products: BTreeMap<String, i64>,
     clients: BTreeMap<String, i64>,
     /// Clients who were removed, and whose orders are kept.
     gone: BTreeSet<String>,
@@ -80,8 +82,8 @@ impl Books {
             return self.problems.push(format!("the key {key} names nothing"));
         };
         let read = match letter {
-            'p' => ProductRecord::read(&entry.key, record).map(|_| {
-                self.products.insert(id);
+            'p' => ProductRecord::read(&entry.key, record).map(|product| {
+                self.products.insert(id, product.rules.least());
             }),
             's' => StockRecord::read(&entry.key, record).map(|stock| {
                 self.stocks.insert(id, stock);
@@ -111,7 +113,7 @@ impl Books {
             order
                 .lines
                 .iter()
-                .for_each(|line| *self.sold.entry(line.pid.clone()).or_insert(0) += line.quantity);
+                .for_each(|line| *self.sold.entry(line.pid.clone()).or_insert(0) += line.taken());
         }
         if !order.phase.holds() {
             return;
@@ -120,7 +122,7 @@ impl Books {
             *self.open.entry(cid.to_owned()).or_insert(0) += 1;
         }
         for line in &order.lines {
-            *self.held.entry(line.pid.clone()).or_insert(0) += line.quantity;
+            *self.held.entry(line.pid.clone()).or_insert(0) += line.taken();
             if order.phase == Phase::Open {
                 self.holding.insert((line.pid.clone(), oid.to_string()));
             }
@@ -147,7 +149,7 @@ impl Books {
     }
 
     fn stock_difference(&self) -> Option<String> {
-        if let Some(pid) = self.products.iter().find(|pid| !self.stocks.contains_key(*pid)) {
+        if let Some(pid) = self.products.keys().find(|pid| !self.stocks.contains_key(*pid)) {
             return Some(format!("product {pid} has no stock record"));
         }
         let mut open = BTreeMap::new();
@@ -155,6 +157,15 @@ impl Books {
             *open.entry(pid.as_str()).or_insert(0_i64) += 1;
         }
         for (pid, stock) in &self.stocks {
+            let least = self.products.get(pid).copied().unwrap_or(0);
+            if stock.least != least {
+                let has = stock.least;
+                return Some(format!("least: product {pid}: the stock says {has}, and the rules {least}"));
+            }
+            if stock.available < least {
+                let has = stock.available;
+                return Some(format!("least: product {pid}: available {has} is below the least, {least}"));
+            }
             if !stock.is_conserved() {
                 return Some(format!(
                     "conserved: product {pid}: initial {} + adjusted {} is not available {} + held {} + sold {}",
@@ -230,6 +241,10 @@ mod tests {
         phase: Phase,
         listed: bool,
         client: &'static str,
+        /// The rules of the product, as JSON.
+        rules: &'static str,
+        /// Whether the order took no stock.
+        untracked: bool,
     }
 
     fn shop() -> Shop {
@@ -237,11 +252,13 @@ mod tests {
         let oid = Oid::derive(&cid, b"r1");
         Shop {
             pid: Pid::parse("pid", "banana").unwrap(),
-            stock: StockRecord { initial: 10, adjusted: 0, available: 7, held: 3, sold: 0, open_orders: 1 },
+            stock: StockRecord { available: 7, held: 3, open_orders: 1, ..StockRecord::new(10) },
             open_orders: 1,
             phase: Phase::Open,
             listed: true,
             client: "active",
+            rules: "{}",
+            untracked: false,
             cid,
             oid,
         }
@@ -249,9 +266,8 @@ mod tests {
 
     /// Another one like it.
     fn of(shop: &Shop) -> Shop {
-        let Shop { cid, pid, oid, stock, open_orders, phase, listed, client } = shop;
-        let (cid, pid, oid, stock) = (cid.clone(), pid.clone(), *oid, *stock);
-        Shop { cid, pid, oid, stock, open_orders: *open_orders, phase: *phase, listed: *listed, client }
+        let Shop { cid, pid, .. } = shop;
+        Shop { cid: cid.clone(), pid: pid.clone(), ..*shop }
     }
 
     fn entry(key: bytes::Bytes, data: String) -> KeyRecord {
@@ -265,14 +281,18 @@ mod tests {
                 description: "Banana".into(),
                 quantity: 3,
                 price: Price::parse("1").unwrap(),
+                untracked: self.untracked,
             };
             let json = |value| String::from_utf8(value).unwrap();
             let mut books = Books::default();
             let order = portal::document::write(&OrderRecord::new(self.phase, vec![line]));
             books.enter(&entry(key::order(&self.cid, &self.oid), json(order)));
             books.enter(&entry(key::stock(&self.pid), json(portal::document::write(&self.stock))));
-            let product = r#"{"state":"active","description":"Banana","price":"1.00","extra":{}}"#;
-            books.enter(&entry(key::product(&self.pid), product.to_owned()));
+            let rules = self.rules;
+            let product = format!(
+                r#"{{"state":"active","description":"Banana","price":"1.00","extra":{{}},"rules":{rules}}}"#
+            );
+            books.enter(&entry(key::product(&self.pid), product));
             let (state, open_orders) = (self.client, self.open_orders);
             let client = format!(r#"{{"state":"{state}","open_orders":{open_orders},"data":{{}}}}"#);
             books.enter(&entry(key::client(&self.cid), client));
@@ -299,6 +319,24 @@ mod tests {
             assert_eq!(Shop { phase, stock, ..of(&confirmed) }.difference(), None, "{phase:?}");
         }
         assert_eq!(Shop { client: "gone", ..confirmed }.difference(), None, "its client was removed");
+    }
+
+    #[test]
+    fn books_of_products_with_rules_are_right_by_their_rules() {
+        let stock = StockRecord { available: -3, held: 3, open_orders: 1, least: -5, ..StockRecord::new(0) };
+        let ahead = Shop { stock, rules: r#"{"backorder_limit":5}"#, ..shop() };
+        assert_eq!(ahead.difference(), None);
+        let least = StockRecord { least: -2, ..stock };
+        let below = Shop { stock: least, rules: r#"{"backorder_limit":2}"#, ..of(&ahead) };
+        assert_eq!(below.difference().unwrap(), "least: product banana: available -3 is below the least, -2");
+        let other = Shop { rules: "{}", ..of(&ahead) };
+        assert_eq!(other.difference().unwrap(), "least: product banana: the stock says -5, and the rules 0");
+        let stock = StockRecord { open_orders: 1, ..StockRecord::new(10) };
+        let untracked = Shop { stock, untracked: true, rules: r#"{"untracked":true}"#, ..shop() };
+        assert_eq!(untracked.difference(), None);
+        assert!(
+            Shop { untracked: false, ..untracked }.difference().unwrap().starts_with("held: product banana")
+        );
     }
 
     #[test]

@@ -62,7 +62,9 @@ impl Shop {
             } else {
                 let data =
                     json!({ "description": "A product of the bench", "price": "2.55", "quantity": STOCK });
-                products::insert(admin, &pid(number - SHOPPERS), &data.to_string(), None).await.map(drop)
+                products::insert(admin, &pid(number - SHOPPERS), &data.to_string(), None, None)
+                    .await
+                    .map(drop)
             };
             match made {
                 Err(failure) if failure.reason == "ALREADY_EXISTS" => Ok(()),

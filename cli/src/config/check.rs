@@ -40,6 +40,8 @@ pub fn check(config: &Config) -> Result<(), Failure> {
     range("portal.cache_entries", config.portal.cache_entries as u64, 1, 10_000_000)?;
     range("portal.cache_bytes", config.portal.cache_bytes as u64, 1 << 16, 1 << 40)?;
     range("portal.lease_ms", config.portal.lease_ms, 100, 60_000)?;
+    let age_least = config.portal.lease_ms;
+    range("portal.cache_age_ms_max", config.portal.cache_age_ms_max, age_least, 86_400_000)?;
     range("portal.deadline_ms", config.portal.deadline_ms, 100, 60_000)?;
     range("tool.patience_seconds", config.tool.patience_seconds, 1, 3_600)?;
     range("tool.grace_seconds", config.tool.grace_seconds, 5, 3_600)?;
@@ -253,6 +255,7 @@ mod tests {
         fails_naming("client_portals is \"0\"", |c| c.client_portals.clear());
         fails_naming("store.preferred_leader", |c| c.store.preferred_leader = 9);
         fails_naming("portal.lease_ms", |c| c.portal.lease_ms = 0);
+        fails_naming("portal.cache_age_ms_max", |c| c.portal.cache_age_ms_max = c.portal.lease_ms - 1);
         fails_naming("tool.grace_seconds", |c| c.tool.grace_seconds = 1);
         fails_naming("store.nodes[0].address", |c| c.store.nodes[0].address = "here:0".into());
     }

@@ -155,6 +155,8 @@ pub struct Portal {
     pub cache_bytes: usize,
     /// Milliseconds for which a freshness heartbeat lets a cache answer: the bound on staleness.
     pub lease_ms: u64,
+    /// Milliseconds after which an entry of a cache is read again though its lease holds: the last defence.
+    pub cache_age_ms_max: u64,
     /// Milliseconds after which a portal gives up a request.
     pub deadline_ms: u64,
     /// Whether client portals take orders over the broker, too.
@@ -237,6 +239,7 @@ impl Default for Portal {
             cache_entries: 100_000,
             cache_bytes: 256 << 20,
             lease_ms: 1_000,
+            cache_age_ms_max: 600_000,
             deadline_ms: 5_000,
             mqtt: true,
         }

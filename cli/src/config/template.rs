@@ -130,6 +130,8 @@ cache_entries = 100000
 cache_bytes = 268435456
 # How long a freshness heartbeat of the store lets a cache answer: the bound on staleness.
 lease_ms = 1000
+# An entry of a cache that is older is read again though the lease holds: the last defence; at least lease_ms.
+cache_age_ms_max = 600000
 # After so long a portal gives up a request.
 deadline_ms = 5000
 # Whether client portals take orders over the broker, too: whoever may publish there orders in any client's name.

@@ -29,7 +29,7 @@ pub async fn set_up(stage: &Stage) -> Result<(), Failure> {
         .try_collect::<Vec<_>>()
         .await?;
     stream::iter(goods()?)
-        .map(|good| async move { products::insert(admin, &good.pid, &good.document(), None).await })
+        .map(|good| async move { products::insert(admin, &good.pid, &good.document(), None, None).await })
         .buffer_unordered(IN_FLIGHT)
         .try_collect::<Vec<_>>()
         .await?;

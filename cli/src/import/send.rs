@@ -212,7 +212,7 @@ impl Importer<'_> {
         let data = data.to_string();
         for version in 0..VERSIONS_MAX {
             let request = self.request("product", &versioned(&new.pid, version));
-            let ours = match products::insert(self.admin, &new.pid, &data, Some(&request.id)).await {
+            let ours = match products::insert(self.admin, &new.pid, &data, None, Some(&request.id)).await {
                 Ok(_) => return Ok(None),
                 Err(failure) if failure.reason == REUSED => true,
                 Err(failure) if failure.reason == "ALREADY_EXISTS" => false,

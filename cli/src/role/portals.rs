@@ -62,6 +62,7 @@ fn config_of(loaded: &Loaded, which: Which, instance: usize) -> Result<Config, F
         bus: Some(Bus { host: host.to_owned(), port, login, cluster: config.cluster.clone(), keys }),
         cache: Capacity { entries, bytes: config.portal.cache_bytes },
         lease: Duration::from_millis(config.portal.lease_ms),
+        age_max: Duration::from_millis(config.portal.cache_age_ms_max),
         takes_requests: config.portal.mqtt,
         ..Config::new(&format!("{word}-{instance}"), listen, Arc::new(store))
     })

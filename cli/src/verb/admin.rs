@@ -1,6 +1,9 @@
 //! The administrators' commands, one row each: names, words, help and an example that works.
 
-use super::shared::{self, BY, IF_LEFT, IF_MATCH, LIMIT, NEW, REASON, REQUEST, WORD, after};
+use super::shared::{
+    self, BACKORDER_LIMIT, BY, IF_LEFT, IF_MATCH, LIMIT, LOW_STOCK, NEW, QUANTITY_MAX, QUANTITY_MIN, REASON,
+    REQUEST, SAFETY_STOCK, TRACKED, UNTRACKED, WORD, after,
+};
 use super::spec::{Arg, Flag, Kind, Menu, Verb, many, maybe, one, switch, with};
 
 /// What each does.
@@ -106,7 +109,17 @@ static VERBS: [Verb<Admin>; 24] = [
         name: "insert-product",
         aliases: &["inserirProduto", "new-product"],
         args: &[many("[PID] DATA", Kind::Data, 0)],
-        flags: &[with("--pid", "PID", Kind::Pid, "the id; else made from the description"), NEW, REQUEST],
+        flags: &[
+            with("--pid", "PID", Kind::Pid, "the id; else made from the description"),
+            SAFETY_STOCK,
+            BACKORDER_LIMIT,
+            QUANTITY_MIN,
+            QUANTITY_MAX,
+            UNTRACKED,
+            LOW_STOCK,
+            NEW,
+            REQUEST,
+        ],
         about: "adds a product: description, quantity, price; asks for them if none is given",
         example: "insert-product description='Umbu' quantity=120 price=6.90 unit=kg",
     },
@@ -115,7 +128,19 @@ static VERBS: [Verb<Admin>; 24] = [
         name: "update-product",
         aliases: &["modificarProduto"],
         args: &[one("PID", Kind::Pid), many("DATA", Kind::Data, 0)],
-        flags: &[IF_MATCH, IF_LEFT, NEW, REQUEST],
+        flags: &[
+            SAFETY_STOCK,
+            BACKORDER_LIMIT,
+            QUANTITY_MIN,
+            QUANTITY_MAX,
+            UNTRACKED,
+            TRACKED,
+            LOW_STOCK,
+            IF_MATCH,
+            IF_LEFT,
+            NEW,
+            REQUEST,
+        ],
         about: "replaces a product's document, or changes the members named (NAME=VALUE); quantity= sets what is left",
         example: "update-product banana-prata price=7.20",
     },
@@ -152,7 +177,7 @@ static VERBS: [Verb<Admin>; 24] = [
         aliases: &["ajustarEstoque", "stock"],
         args: &[one("PID", Kind::Pid), one("AMOUNT", Kind::Integer)],
         flags: &[REQUEST],
-        about: "moves stock by a signed amount; never below zero",
+        about: "moves stock by a signed amount; never below zero, or what its rules keep",
         example: "adjust-stock banana-prata -5",
     },
     Verb {

@@ -1,6 +1,6 @@
 //! Flags and rows that more than one table has, said once.
 
-use super::spec::{Arg, Flag, Kind, Verb, maybe, with, with_each};
+use super::spec::{Arg, Flag, Kind, Verb, maybe, switch, with, with_each};
 
 /// Items that a list for people holds; programs page by prefix.
 pub const LIST_ITEMS_MAX: usize = 100_000;
@@ -17,6 +17,25 @@ pub const IF_LEFT: Flag =
 /// Makes a member whose name is nearly another's.
 pub const NEW: Flag =
     with_each("--new", "NAME", Kind::Text, "make this new member, though another has nearly its name");
+/// Units that no order takes.
+pub const SAFETY_STOCK: Flag =
+    with("--safety-stock", "N", Kind::Integer, "orders leave so many; 0: none; not with --backorder-limit");
+/// Units beyond what is there.
+pub const BACKORDER_LIMIT: Flag =
+    with("--backorder-limit", "N", Kind::Integer, "orders may take so many more than there are; 0: none");
+/// The smallest quantity.
+pub const QUANTITY_MIN: Flag =
+    with("--quantity-min", "N", Kind::Integer, "an order has at least so many of it, or none; 0: any");
+/// The largest.
+pub const QUANTITY_MAX: Flag =
+    with("--quantity-max", "N", Kind::Integer, "an order has at most so many of it; 0: any");
+/// No stock is taken.
+pub const UNTRACKED: Flag = switch("--untracked", "orders take no stock of it");
+/// It is taken again.
+pub const TRACKED: Flag = switch("--tracked", "orders take stock of it again");
+/// When it is low.
+pub const LOW_STOCK: Flag =
+    with("--low-stock", "N", Kind::Integer, "staff see it as low when no more are left; 0: never");
 /// Why staff change an order.
 pub const REASON: Flag = with(
     "--reason",

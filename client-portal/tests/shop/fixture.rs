@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use portal::change::{Change, Known, RequestedLine};
+use portal::change::{Change, Known, KnownProduct, RequestedLine};
 use portal::document::client::{ClientData, ClientRecord};
 use portal::document::order::{OrderRecord, Phase};
 use portal::document::product::{ProductData, ProductRecord};
-use portal::document::stock::StockRecord;
+use portal::document::rules::{RULES, Rules};
+use portal::document::stock::{AVAILABLE, LEAST, StockRecord};
 use portal::document::write;
 use portal::id::{Cid, Oid, Pid};
 use portal::{Config, Error, key};
@@ -96,8 +97,10 @@ impl Fixture {
         let product_at = key::product(&pid);
         let read = |at: bytes::Bytes| async { self.store.get(at, Freshness::linearizable()).await.unwrap() };
         let known = Known::read(&at, &read(at.clone()).await.record.unwrap()).unwrap();
-        let product = ProductRecord::read(&product_at, &read(product_at.clone()).await.record.unwrap());
-        let products = HashMap::from([(pid.clone(), Some(product.unwrap()))]);
+        let record = read(product_at.clone()).await.record.unwrap();
+        let product = ProductRecord::read(&product_at, &record).unwrap();
+        let known_product = KnownProduct { product, offset: record.offset() };
+        let products = HashMap::from([(pid.clone(), Some(known_product))]);
         let txn =
             Change::by_client(&cid, &oid, 1).modify(&known, &[RequestedLine { pid, quantity }], &products);
         self.done(txn.unwrap()).await;
@@ -117,6 +120,20 @@ impl Fixture {
     pub(crate) async fn set_price(&self, pid: &str, price: &str) {
         let pid = Pid::parse("pid", pid).unwrap();
         self.done(Txn::new().put(key::product(&pid), 1, product(&pid, price))).await;
+    }
+
+    /// As staff set them.
+    pub(crate) async fn set_rules(&self, pid: &str, rules: Rules) {
+        let pid = Pid::parse("pid", pid).unwrap();
+        let json = serde_json::to_string(&rules).unwrap();
+        let (at, stock) = (key::product(&pid), key::stock(&pid));
+        self.done(
+            Txn::new()
+                .set_json(at, 1, RULES, json)
+                .set_json(stock.clone(), 1, LEAST, rules.least().to_string())
+                .add(stock, 1, AVAILABLE, 0, Some(rules.least())),
+        )
+        .await;
     }
 
     pub(crate) async fn close_product(&self, pid: &str) {
@@ -170,7 +187,7 @@ impl Fixture {
             for line in order.lines.iter().filter(|_| order.phase != Phase::Cancelled) {
                 assert!(line.quantity > 0);
                 let sums = held.entry(line.pid.clone()).or_default();
-                sums.0 += line.quantity;
+                sums.0 += line.taken();
                 if order.phase == Phase::Open {
                     sums.1 += 1;
                     holders.insert(key::holder(&Pid::parse("pid", &line.pid).unwrap(), &oid));

@@ -10,3 +10,4 @@ mod lifecycle;
 mod lists;
 mod modify;
 mod repeats;
+mod rules;

@@ -43,7 +43,8 @@ async fn lost_answers_of_every_change_are_settled() {
     fixture.insert_product("a", "1", 10).await;
     let order = create(&fixture, "ana", &[("a", 1)]).await.unwrap();
     let request = ModifyOrderRequest { request: id("m1"), ..change(&order, &[("a", 5)]) };
-    // The order is read, then the transaction is done.
+    // The order is read, and the product, then the transaction is done.
+    fixture.store.plan(None);
     fixture.store.plan(None);
     fixture.store.plan(Some(Fault::LoseAnswer));
     answer(fixture.shop().modify_order(request.clone()).await).unwrap_err();

@@ -4,6 +4,7 @@
 use proto::store::{Position, guard::Condition, operation::Action};
 
 use super::*;
+use crate::document::rules::Rules;
 use crate::money::Price;
 
 fn cid() -> Cid {
@@ -22,9 +23,10 @@ fn line_changes(lines: &[(&str, i64)]) -> Vec<LineChange> {
     lines.iter().map(|(pid, quantity)| LineChange { pid: (*pid).to_owned(), quantity: *quantity }).collect()
 }
 
-fn product(price: &str) -> ProductRecord {
+fn product(price: &str) -> KnownProduct {
     let text = format!(r#"{{"description":"thing","price":"{price}"}}"#);
-    ProductRecord::new(&crate::document::product::ProductData::parse(&text).expect("a product"))
+    let data = crate::document::product::ProductData::parse(&text).expect("a product");
+    KnownProduct { product: ProductRecord::new(&data), offset: 3 }
 }
 
 fn known(lines: &[(&str, i64, &str)]) -> Known {
@@ -33,16 +35,25 @@ fn known(lines: &[(&str, i64, &str)]) -> Known {
         description: "thing".to_owned(),
         quantity: *quantity,
         price: Price::parse(price).expect("a price"),
+        untracked: false,
     };
     Known { order: OrderRecord::new(Phase::Open, lines.iter().map(line).collect()), offset: 7 }
 }
 
-/// Every add as `key pointer amount`.
+/// Every add as `key pointer amount`, with what it goes by if that is not 0.
 fn adds(txn: &Txn) -> Vec<String> {
     let add = |operation: &proto::store::Operation| match &operation.action {
         Some(Action::Add(add)) => {
-            assert_eq!(add.minimum, Some(0), "nothing an order moves falls below zero");
-            Some(format!("{} {} {}", String::from_utf8_lossy(&operation.key), add.pointer, add.amount))
+            let key = String::from_utf8_lossy(&operation.key);
+            let least = match add.minimum {
+                Some(0) => String::new(),
+                Some(least) => format!(", at least {least}"),
+                None => {
+                    assert!(add.amount > 0 && add.pointer == AVAILABLE, "what is taken has a least: {add:?}");
+                    String::new()
+                }
+            };
+            Some(format!("{key} {} {}{least}", add.pointer, add.amount))
         }
         _ => None,
     };
@@ -75,7 +86,8 @@ fn wrong_lines_are_named() {
 #[test]
 fn a_modification_moves_exactly_the_difference() {
     let (cid, oid) = (cid(), Oid::derive(&cid(), b"r"));
-    let products = HashMap::from([(pid("new"), Some(product("3")))]);
+    let products = ["new", "more", "less"].map(|name| (pid(name), Some(product("3"))));
+    let products = HashMap::from(products);
     let lines = requested(&[("more", 5), ("less", 1), ("gone", 0), ("same", 2), ("new", 4)]);
     let before = known(&[("more", 3, "1.00"), ("less", 4, "1.00"), ("gone", 6, "1.00"), ("same", 2, "1.00")]);
     let txn = Change::by_client(&cid, &oid, 1).modify(&before, &lines, &products).expect("a transaction");
@@ -110,13 +122,14 @@ fn a_modification_moves_exactly_the_difference() {
         [
             r#"c/{ana} /state "active""#.to_owned(),
             format!("o/{{ana}}/{oid} Some(Offset(7))"),
-            r#"p/{more} /state "active""#.to_owned(),
-            r#"p/{new} /state "active""#.to_owned(),
-            r#"p/{new} /price "3.00""#.to_owned(),
+            "p/{more} Some(Offset(3))".to_owned(),
+            "p/{less} Some(Offset(3))".to_owned(),
+            "p/{new} Some(Offset(3))".to_owned(),
         ]
     );
-    let takes = [(pid("more"), Demand { more: 2, holds: 3 }), (pid("new"), Demand { more: 4, holds: 0 })];
-    assert_eq!(demands(Some(&before.order), &lines), HashMap::from(takes));
+    let demand = |more, holds| Demand { more, holds, takes: true };
+    let changes = [(pid("more"), demand(2, 3)), (pid("less"), demand(-3, 4)), (pid("new"), demand(4, 0))];
+    assert_eq!(demands(Some(&before.order), &lines, &products), HashMap::from(changes));
 }
 
 #[test]
@@ -127,8 +140,7 @@ fn the_largest_order_can_be_created_and_cancelled_in_one_transaction_each() {
     let half = known(&lines[..ORDER_LINES_MAX / 2]);
     let more =
         requested(&pids[ORDER_LINES_MAX / 2..].iter().map(|pid| (pid.as_str(), 1)).collect::<Vec<_>>());
-    let products: HashMap<Pid, Option<ProductRecord>> =
-        more.iter().map(|one| (one.pid.clone(), Some(product("1")))).collect();
+    let products: Products = more.iter().map(|one| (one.pid.clone(), Some(product("1")))).collect();
     let grown = Change::by_client(&cid, &oid, 1).modify(&half, &more, &products).expect("it fits");
     let cancelled = Change::by_client(&cid, &oid, 1).cancel(&known(&lines)).expect("it fits");
     for txn in [grown, cancelled] {
@@ -154,7 +166,7 @@ fn refusal(key: bytes::Bytes, reason: Reason, data: Option<&str>, remembered: bo
 fn refusals_are_read_from_the_records_that_failed() {
     let (cid, oid) = (cid(), Oid::derive(&cid(), b"r"));
     let evaluated = |refused: &TxnResponse| {
-        evaluate(&cid, &oid, &HashMap::from([(pid("x"), Demand { more: 5, holds: 1 })]), refused)
+        evaluate(&cid, &oid, &HashMap::from([(pid("x"), Demand { more: 5, holds: 1, takes: true })]), refused)
     };
     let error = |refused: TxnResponse| match evaluated(&refused) {
         Ok(Refused::For(error)) => error,
@@ -183,4 +195,111 @@ fn refusals_are_read_from_the_records_that_failed() {
     let moved = |remembered| refusal(key::order(&cid, &oid), Reason::WrongOffset, Some(&order), remembered);
     assert!(matches!(evaluated(&moved(false)), Ok(Refused::Again(Some(Known { offset: 9, .. })))));
     assert!(matches!(evaluated(&moved(true)), Ok(Refused::Again(None))), "what is remembered is not what is");
+}
+
+fn ruled(rules: Rules) -> KnownProduct {
+    let KnownProduct { product, offset } = product("3");
+    KnownProduct { product: product.ruled(rules), offset }
+}
+
+#[test]
+fn units_are_taken_down_to_the_least_of_the_rules_and_given_back_whatever_is_there() {
+    let (cid, oid) = (cid(), Oid::derive(&cid(), b"r"));
+    let kept = ruled(Rules { safety_stock: 5, ..Rules::default() });
+    let ahead = ruled(Rules { backorder_limit: 9, ..Rules::default() });
+    let products = HashMap::from([(pid("kept"), Some(kept)), (pid("ahead"), Some(ahead))]);
+    let lines = requested(&[("kept", 2), ("ahead", 1)]);
+    let before = known(&[("kept", 1, "1.00"), ("ahead", 4, "1.00")]);
+    let txn = Change::by_client(&cid, &oid, 1).modify(&before, &lines, &products).expect("a transaction");
+    let moves = [
+        "s/{kept} /available -1, at least 5",
+        "s/{kept} /held 1",
+        "s/{ahead} /available 3",
+        "s/{ahead} /held -3",
+    ];
+    assert_eq!(adds(&txn), moves);
+    let least = |guard: &proto::store::Guard| match &guard.condition {
+        Some(Condition::Json(json)) if json.pointer == LEAST => {
+            Some((guard.key.clone(), String::from_utf8_lossy(&json.value).into_owned()))
+        }
+        _ => None,
+    };
+    let guarded: Vec<_> = txn.guards.iter().filter_map(least).collect();
+    assert_eq!(
+        guarded,
+        [(key::stock(&pid("kept")), "5".to_owned()), (key::stock(&pid("ahead")), "-9".to_owned())]
+    );
+}
+
+#[test]
+fn a_line_that_took_no_stock_gives_none_back() {
+    let (cid, oid) = (cid(), Oid::derive(&cid(), b"r"));
+    let untracked = ruled(Rules { untracked: true, ..Rules::default() });
+    let products = HashMap::from([(pid("free"), Some(untracked)), (pid("held"), Some(product("3")))]);
+    let lines = requested(&[("free", 2), ("held", 1)]);
+    let txn = Change::by_client(&cid, &oid, 1).create(&lines, &products).expect("a transaction");
+    let held = ["s/{held} /available -1", "s/{held} /held 1", "s/{held} /open_orders 1"];
+    assert_eq!(adds(&txn), [&["c/{ana} /open_orders 1", "s/{free} /open_orders 1"][..], &held].concat());
+    assert!(!demands(None, &lines, &products)[&pid("free")].is_taking());
+
+    // Whatever the products are meanwhile: each line stays what it was.
+    let mut before = known(&[("free", 2, "3.00"), ("held", 1, "3.00")]);
+    before.order.lines[0].untracked = true;
+    let swapped = HashMap::from([
+        (pid("held"), products[&pid("free")].clone()),
+        (pid("free"), products[&pid("held")].clone()),
+    ]);
+    let grown = requested(&[("free", 3), ("held", 2)]);
+    let txn = Change::by_client(&cid, &oid, 1).modify(&before, &grown, &swapped).expect("a transaction");
+    assert_eq!(adds(&txn), ["s/{held} /available -1", "s/{held} /held 1"]);
+    let txn = Change::by_client(&cid, &oid, 1).cancel(&before).expect("a transaction");
+    let back = ["s/{held} /available 1", "s/{held} /held -1", "s/{held} /open_orders -1"];
+    assert_eq!(adds(&txn), [&["c/{ana} /open_orders -1", "s/{free} /open_orders -1"][..], &back].concat());
+}
+
+#[test]
+fn a_quantity_outside_the_products_bounds_is_refused_by_what_the_store_shows() {
+    let (cid, oid) = (cid(), Oid::derive(&cid(), b"r"));
+    let bounded = ruled(Rules { quantity_min: 2, quantity_max: 4, ..Rules::default() });
+    let products = HashMap::from([(pid("x"), Some(bounded.clone()))]);
+    let shows = |txn: &Txn| {
+        let never = |guard: &proto::store::Guard| guard.condition == Some(Condition::Offset(u64::MAX));
+        txn.guards.iter().filter(|guard| never(guard)).count()
+    };
+    let before = known(&[("x", 3, "1.00")]);
+    for (quantity, refusals) in [(1, 1), (2, 0), (3, 0), (4, 0), (5, 1), (0, 0)] {
+        let lines = requested(&[("x", quantity)]);
+        let change = || Change::by_client(&cid, &oid, 1);
+        assert_eq!(
+            shows(&change().modify(&before, &lines, &products).expect("a transaction")),
+            refusals,
+            "{quantity}"
+        );
+        if quantity > 0 {
+            let made = change().create(&lines, &products).expect("a transaction");
+            assert_eq!(shows(&made), usize::from(quantity == 1 || quantity == 5), "{quantity}");
+        }
+    }
+    let record = String::from_utf8(write(&bounded.product)).expect("JSON");
+    let evaluated = |more: i64, state: &str| {
+        let record = record.replace("active", state);
+        let refused = refusal(key::product(&pid("x")), Reason::WrongOffset, Some(&record), false);
+        let demand = Demand { more, holds: 3, takes: true };
+        evaluate(&cid, &oid, &HashMap::from([(pid("x"), demand)]), &refused).expect("a meaning")
+    };
+    for (more, outside) in [(2, Some(5)), (-2, Some(1)), (1, None), (-1, None)] {
+        let error = match evaluated(more, "active") {
+            Refused::For(error) => Some(error),
+            Refused::Again(_) => None,
+        };
+        let outside = outside.map(|quantity| Error::OutsideQuantity {
+            pid: "x".to_owned(),
+            quantity,
+            least: 2,
+            most: 4,
+        });
+        assert_eq!(error, outside, "{more}");
+    }
+    assert!(matches!(evaluated(1, "closing"), Refused::For(Error::Closing { .. })));
+    assert!(matches!(evaluated(-1, "closing"), Refused::Again(_)), "what shrinks may be of what is deleted");
 }

@@ -8,7 +8,8 @@
 use proto::store::{Change, Position};
 use store_core::mutant;
 
-use super::{Coherence, Output, Repair, Span, chain};
+use super::span::{Span, chain};
+use super::{Coherence, Output, Repair};
 
 impl Coherence {
     /// Something was missed. What came now begins the chain that A is joined to when what was missed is here.

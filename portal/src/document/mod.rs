@@ -9,6 +9,7 @@ pub mod client;
 pub mod order;
 pub mod order_move;
 pub mod product;
+pub mod rules;
 pub mod staff_note;
 pub mod stock;
 

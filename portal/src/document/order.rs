@@ -8,7 +8,8 @@
 //!
 //! An order that staff changed has a member more, `"staff":[…]`, with the last of their notes ([`super::staff_note`]).
 //!
-//! Price and description of a line are those of the moment when the line was added. Lines keep the order in which
+//! Price and description of a line are those of the moment when the line was added, and so is whether it takes stock: what is given back
+//! is what was taken. Lines keep the order in which
 //! they were added. A state never goes back: open → confirmed or open → cancelled, and from confirmed on by the table of
 //! [`super::order_move`].
 
@@ -119,6 +120,17 @@ pub struct Line {
     pub quantity: i64,
     /// Of one unit, when the line was added.
     pub price: Price,
+    /// It takes no stock, since the product was not tracked when the line was added; other lines have no such member.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untracked: bool,
+}
+
+impl Line {
+    /// Units of the product's stock that it has.
+    #[must_use]
+    pub const fn taken(&self) -> i64 {
+        if self.untracked { 0 } else { self.quantity }
+    }
 }
 
 /// An order as stored.
@@ -208,6 +220,7 @@ impl OrderRecord {
             quantity: line.quantity,
             price: line.price.to_string(),
             subtotal: line.price.times(line.quantity).to_string(),
+            untracked: line.untracked,
         });
         Order {
             oid: oid.to_string(),
@@ -252,7 +265,14 @@ mod tests {
     #[test]
     fn an_order_is_stored_as_documented() {
         let price = Price::parse("2.55").expect("a price");
-        let line = Line { pid: "maca".into(), description: "Maçã".into(), quantity: 2, price };
+        let line =
+            Line { pid: "maca".into(), description: "Maçã".into(), quantity: 2, price, untracked: false };
+        let untracked =
+            OrderRecord::new(Phase::Open, vec![Line { untracked: true, ..line.clone() }]).to_bytes();
+        assert!(
+            String::from_utf8_lossy(&untracked)
+                .contains(r#""price":"2.55","untracked":true}],"total":"5.10""#)
+        );
         let order = OrderRecord::new(Phase::Open, vec![line]);
         let stored = r#"{"state":"open","lines":[{"pid":"maca","description":"Maçã","quantity":2,"price":"2.55"}],"total":"5.10"}"#;
         assert_eq!(String::from_utf8_lossy(&order.to_bytes()), stored);

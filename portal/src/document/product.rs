@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use proto::portal::Product;
 use proto::store::Record;
 
+use super::rules::Rules;
 use super::stock::StockRecord;
 use super::{Members, State, raw, read, string};
 use crate::error::Error;
@@ -16,8 +17,12 @@ use crate::id::{Pid, plain};
 use crate::limits::{DESCRIPTION_BYTES_MAX, STOCK_QUANTITY_MAX};
 use crate::money::Price;
 
+/// Where the description stands in its record.
+pub const DESCRIPTION: &str = "/description";
 /// Where the price stands in its record.
 pub const PRICE: &str = "/price";
+/// Where the further members stand in its record.
+pub const EXTRA: &str = "/extra";
 
 /// A product as stored.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -31,6 +36,9 @@ pub struct ProductRecord {
     pub price: Price,
     /// Further members that staff gave.
     pub extra: Members,
+    /// The rules of its stock; a product without any, and one of an earlier version, has no such member.
+    #[serde(default, skip_serializing_if = "Rules::is_none")]
+    pub rules: Rules,
 }
 
 /// A product's document as staff sent it, checked.
@@ -101,7 +109,14 @@ impl ProductRecord {
             description: data.description.clone(),
             price: data.price,
             extra: data.extra.clone(),
+            rules: Rules::default(),
         }
+    }
+
+    /// The same, with these rules of its stock.
+    #[must_use]
+    pub fn ruled(self, rules: Rules) -> ProductRecord {
+        ProductRecord { rules, ..self }
     }
 
     /// Reads what is stored under `key`.
@@ -116,7 +131,7 @@ impl ProductRecord {
         }
     }
 
-    /// The price as a JSON value, for a guard.
+    /// The price as a JSON value.
     #[must_use]
     pub fn price_json(&self) -> String {
         format!("\"{}\"", self.price)
@@ -140,6 +155,8 @@ impl ProductRecord {
             etag: record.offset(),
             version: record.version,
             stock_age_ms: age_ms,
+            rules: self.rules.shown(),
+            low: stock.is_some_and(|(stock, _)| self.rules.is_low(stock.available)),
         }
     }
 
@@ -173,6 +190,11 @@ mod tests {
         let record = Record { data: bytes.into(), ..Record::default() };
         let read = ProductRecord::read(b"p/{x}", &record).expect("what we wrote");
         assert_eq!(read, ProductRecord::new(&data));
+        let ruled = read.clone().ruled(Rules { safety_stock: 5, ..Rules::default() });
+        let with_rules = stored.replace("\"SC\"}}", "\"SC\"},\"rules\":{\"safety_stock\":5}}");
+        assert_eq!(String::from_utf8_lossy(&write(&ruled)), with_rules);
+        let record = Record { data: with_rules.into(), ..Record::default() };
+        assert_eq!(ProductRecord::read(b"p/{x}", &record), Ok(ruled));
         let document = read.document(&StockRecord::new(10));
         assert_eq!(document, r#"{"description":"Maçã Fuji","quantity":10,"price":"2.50","origin":"SC"}"#);
     }

@@ -7,6 +7,9 @@
 //! Records of earlier versions have no `sold`, which is read as 0. An add to a member that is not there fails, so the portal writes it before
 //! the first order with the product is sent, guarded by the record's offset (`stock_completion`).
 //!
+//! `available` never falls below `least`: 0, or what the product's rules say ([`super::rules`]); it is written with them, in one transaction. A
+//! record without such a member, as those of earlier versions and of products without such rules, has 0.
+//!
 //! The record outlives its product while orders hold or have sold some of it (`available` is then 0): so the audit
 //! holds after a deletion too, and a product inserted again under the same PID goes on from it.
 
@@ -16,6 +19,7 @@ use proto::portal::Stock;
 use proto::store::Record;
 
 use super::read;
+use super::rules::is_zero;
 use crate::error::Error;
 
 /// Where the units to sell stand.
@@ -24,6 +28,8 @@ pub const AVAILABLE: &str = "/available";
 pub const HELD: &str = "/held";
 /// Where the units that were sent stand.
 pub const SOLD: &str = "/sold";
+/// Where the least that may be available stands.
+pub const LEAST: &str = "/least";
 /// Where the sum of adjustments stands.
 pub const ADJUSTED: &str = "/adjusted";
 
@@ -35,7 +41,7 @@ pub struct StockRecord {
     pub initial: i64,
     /// The sum of all adjustments since.
     pub adjusted: i64,
-    /// Units that can be sold.
+    /// Units that are in no order; below 0: so many are still to come.
     pub available: i64,
     /// Units in orders that were not sent: open, confirmed, paid, packed.
     pub held: i64,
@@ -44,13 +50,30 @@ pub struct StockRecord {
     pub sold: i64,
     /// Open orders that hold some.
     pub open_orders: i64,
+    /// What `available` never falls below.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub least: i64,
 }
 
 impl StockRecord {
     /// The stock of a new product.
     #[must_use]
     pub const fn new(quantity: i64) -> StockRecord {
-        StockRecord { initial: quantity, adjusted: 0, available: quantity, held: 0, sold: 0, open_orders: 0 }
+        let (held, sold, open_orders, least) = (0, 0, 0, 0);
+        StockRecord { initial: quantity, adjusted: 0, available: quantity, held, sold, open_orders, least }
+    }
+
+    /// The same, of which no less may ever be available.
+    #[must_use]
+    pub const fn with_least(self, least: i64) -> StockRecord {
+        StockRecord { least, ..self }
+    }
+
+    /// Units that orders can take.
+    #[must_use]
+    pub const fn orderable(&self) -> i64 {
+        let orderable = self.available.saturating_sub(self.least);
+        if orderable > 0 { orderable } else { 0 }
     }
 
     /// Whether a stored record has the member `sold`: those of earlier versions do not.
@@ -71,12 +94,12 @@ impl StockRecord {
         read(key, &record.data)
     }
 
-    /// Whether nothing was lost or made: the conservation law of one product.
+    /// Whether nothing was lost or made, and no more taken than may be: the laws of one product.
     #[must_use]
     pub fn is_conserved(&self) -> bool {
         let had = i128::from(self.initial) + i128::from(self.adjusted);
         let has = i128::from(self.available) + i128::from(self.held) + i128::from(self.sold);
-        had == has && self.available >= 0 && self.held >= 0 && self.sold >= 0
+        had == has && self.available >= self.least && self.held >= 0 && self.sold >= 0
     }
 
     /// What people are shown.
@@ -88,6 +111,7 @@ impl StockRecord {
             available: self.available,
             held: self.held,
             sold: self.sold,
+            least: self.least,
             etag: record.offset(),
         }
     }
@@ -102,6 +126,12 @@ mod tests {
     fn a_stock_is_stored_as_documented() {
         let stored = r#"{"initial":10,"adjusted":0,"available":10,"held":0,"sold":0,"open_orders":0}"#;
         assert_eq!(String::from_utf8_lossy(&write(&StockRecord::new(10))), stored);
+        let ruled = StockRecord::new(10).with_least(-5);
+        assert_eq!(String::from_utf8_lossy(&write(&ruled)), stored.replace("0}", "0,\"least\":-5}"));
+        assert_eq!(
+            (ruled.orderable(), ruled.with_least(4).orderable(), ruled.with_least(11).orderable()),
+            (15, 6, 0)
+        );
     }
 
     #[test]
@@ -117,10 +147,22 @@ mod tests {
 
     #[test]
     fn conservation_is_noticed_when_broken() {
-        let good = StockRecord { initial: 10, adjusted: -2, available: 4, held: 3, sold: 1, open_orders: 1 };
+        let good = StockRecord {
+            adjusted: -2,
+            available: 4,
+            held: 3,
+            sold: 1,
+            open_orders: 1,
+            ..StockRecord::new(10)
+        };
         assert!(good.is_conserved());
         assert!(!StockRecord { available: 6, ..good }.is_conserved());
         assert!(!StockRecord { available: -1, held: 8, ..good }.is_conserved());
+        assert!(
+            StockRecord { available: -1, held: 8, least: -1, ..good }.is_conserved(),
+            "as its rule allows"
+        );
+        assert!(!StockRecord { least: 5, ..good }.is_conserved(), "safety stock was taken");
         assert!(!StockRecord { available: 6, sold: -1, ..good }.is_conserved());
     }
 }

@@ -21,7 +21,19 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 /// What the types of our problems begin with.
 const TYPE: &str = "urn:feira:";
 /// Members that are numbers.
-const NUMBERS: [&str; 8] = ["more", "etag", "attempts", "age_ms", "created_ms", "lines", "bytes", "most"];
+const NUMBERS: [&str; 11] = [
+    "more",
+    "etag",
+    "attempts",
+    "age_ms",
+    "created_ms",
+    "lines",
+    "bytes",
+    "most",
+    "least",
+    "quantity",
+    "available",
+];
 
 /// An error as a document.
 #[must_use]

@@ -6,6 +6,9 @@
 //!
 //! A leader may have a wrong state, until another one leads: what it answered is in no hit a lease later.
 //!
+//! An entry is never older than the maximum age either, counted from when the read or write was begun that it came from, though the lease holds
+//! and nothing is lost (`an_entry_ages_though_the_lease_holds`).
+//!
 //! A second attacker forges *events*, as a captured portal could: it holds the bus key. A forgery without
 //! the key never reaches the machine (`store_client::bus`), and costs nothing here.
 #![allow(clippy::unwrap_used)]
@@ -16,7 +19,7 @@ mod world;
 use proptest::prelude::*;
 
 use crate::action::{Action, action, forging};
-use crate::world::{KEYS, World};
+use crate::world::{AGE_MS_MAX, KEYS, World};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
@@ -90,6 +93,24 @@ fn a_healthy_cluster_serves_hits_and_sees_writes_within_the_lease() {
     }
     assert!(world.hits > 100, "{} hits", world.hits);
     assert!(world.hits < 160, "each write drops its key: {} hits", world.hits);
+}
+
+#[test]
+fn an_entry_ages_though_the_lease_holds() {
+    let mut world = World::new();
+    world.connect();
+    world.read_all();
+    let (mut hits, mut reads) = (0, 0);
+    while world.now_ms < 4 * AGE_MS_MAX {
+        world.healthy_round();
+        let before = world.hits;
+        world.read_all();
+        hits += world.hits - before;
+        reads += u64::from(KEYS);
+    }
+    // Nothing is written: without an age every read were a hit.
+    assert_eq!(world.cache.counts().aged, 4 * u64::from(KEYS), "once a key in each maximum age");
+    assert_eq!(hits, reads - 4 * u64::from(KEYS));
 }
 
 #[test]

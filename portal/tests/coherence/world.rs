@@ -12,6 +12,8 @@ use store_client::bus::Foreign;
 use crate::action::Action;
 
 pub(crate) const LEASE_MS: u64 = 1_000;
+/// The maximum age of entries.
+pub(crate) const AGE_MS_MAX: u64 = 2_500;
 const GROUP: u64 = 1;
 const LOG: u64 = 77;
 pub(crate) const KEYS: u8 = 4;
@@ -40,6 +42,7 @@ pub(crate) struct Fetch {
     min_offset: u64,
     /// What the store said: value and the offset it reflects.
     said: Option<(u64, u64)>,
+    began_ms: u64,
 }
 
 pub(crate) struct World {
@@ -71,7 +74,10 @@ pub(crate) struct World {
     /// Gaps over which A went without a flush.
     pub(crate) repaired: u64,
     pub(crate) fetches: Vec<Fetch>,
-    writes: Vec<(Token, u64)>,
+    /// Own writes under way: the token, the key and its new value, and when it was begun.
+    writes: Vec<(Token, u8, u64, u64)>,
+    /// Of each key, when the newest read or write was begun whose answer has come.
+    begun_ms: [Option<u64>; KEYS as usize],
     pub(crate) hits: u64,
 }
 
@@ -86,7 +92,8 @@ fn record(value: u64) -> Option<Record> {
 impl World {
     pub(crate) fn new() -> World {
         let capacity = Capacity { entries: NonZeroUsize::new(64).unwrap(), bytes: 1 << 20 };
-        let cache = Cache::new(capacity, [(GROUP, Coherence::new(GROUP, 1, LEASE_MS, 0))]);
+        let cache =
+            Cache::new(capacity, [(GROUP, Coherence::new(GROUP, 1, LEASE_MS, 0).with_age_max(AGE_MS_MAX))]);
         World {
             now_ms: 0,
             log: Vec::new(),
@@ -107,6 +114,7 @@ impl World {
             repaired: 0,
             fetches: Vec::new(),
             writes: Vec::new(),
+            begun_ms: [None; KEYS as usize],
             hits: 0,
         }
     }
@@ -231,6 +239,8 @@ impl World {
         match self.cache.lookup(GROUP, &key(number), 0, self.now_ms) {
             Lookup::Hit(seen) => {
                 self.hits += 1;
+                let age_ms = self.begun_ms[usize::from(number)].map(|begun_ms| self.now_ms - begun_ms);
+                assert!(age_ms.is_some_and(|age_ms| age_ms < AGE_MS_MAX), "a hit of age {age_ms:?}");
                 let mut value =
                     seen.record.map_or(0, |record| String::from_utf8_lossy(&record.data).parse().unwrap());
                 if value >= WRONG {
@@ -253,7 +263,8 @@ impl World {
             }
             Lookup::Miss { token, min_offset } => {
                 assert!(self.forged || min_offset <= self.last, "nobody knows of more than there is");
-                self.fetches.push(Fetch { key: number, min_offset, token, said: None });
+                let began_ms = self.now_ms;
+                self.fetches.push(Fetch { key: number, min_offset, token, said: None, began_ms });
             }
             Lookup::Bypass => {}
         }
@@ -271,11 +282,17 @@ impl World {
         let Some(at) = self.fetches.iter().position(|fetch| fetch.said.is_some()) else { return };
         let fetch = self.fetches.remove(at);
         let (value, offset) = fetch.said.unwrap();
+        self.answered(fetch.key, fetch.began_ms);
         if offset < fetch.min_offset {
             self.cache.beyond(&fetch.token, self.now_ms);
         } else {
             self.cache.fill(&fetch.token, record(value), offset, self.now_ms);
         }
+    }
+
+    fn answered(&mut self, key: u8, began_ms: u64) {
+        let newest = &mut self.begun_ms[usize::from(key)];
+        *newest = (*newest).max(Some(began_ms));
     }
 
     fn repair_sampled(&mut self, whole: bool) {
@@ -367,12 +384,13 @@ impl World {
                 }
             }
             Action::OwnWrite(number) => {
-                let token = self.cache.watch(GROUP, &key(number));
+                let token = self.cache.watch(GROUP, &key(number), self.now_ms);
                 let at = self.write(number, false);
-                self.writes.push((token, at));
+                self.writes.push((token, number, at, self.now_ms));
             }
             Action::OwnWriteDone if !self.writes.is_empty() => {
-                let (token, at) = self.writes.remove(0);
+                let (token, number, at, began_ms) = self.writes.remove(0);
+                self.answered(number, began_ms);
                 self.cache.written(&token, Some(record(at)), at, self.now_ms);
             }
             Action::HealthyRound => self.healthy_round(),

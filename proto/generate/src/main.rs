@@ -63,7 +63,8 @@ fn as_json(mut builder: Builder, descriptors: &FileDescriptorSet) -> Builder {
     let of_portals = descriptors.file.iter().filter(|file| file.package() == OF_JSON);
     for message in of_portals.flat_map(|file| &file.message_type) {
         let path = format!("{OF_JSON}.{}", message.name());
-        let is_asked = message.name().ends_with("Request") || message.name() == "LineChange";
+        let is_asked =
+            message.name().ends_with("Request") || ["LineChange", "StockRules"].contains(&message.name());
         builder = builder
             .message_attribute(&path, "#[derive(serde::Serialize, serde::Deserialize)]")
             .message_attribute(&path, "#[serde(default)]");

@@ -384,10 +384,7 @@ impl<R: Read> Overlay<'_, '_, R> {
         };
         match self.made(slot, operation, left)? {
             Made::Now(Now::AsStored) => {}
-            Made::Now(now) => match self.stamped(now, operation)? {
-                Ok(now) => self.slots[slot].now = now,
-                Err(reason) => return Ok(Done::Failed(reason)),
-            },
+            Made::Now(now) => self.slots[slot].now = now,
             Made::Failed(reason) => return Ok(Done::Failed(reason)),
             Made::Locked => {
                 let waiting = self.slots[slot].held.iter().find(|locks| !locks.numbers.is_empty());
@@ -424,7 +421,11 @@ impl<R: Read> Overlay<'_, '_, R> {
             Some(Action::Delete(_)) => Ok(Now::Gone),
             Some(Action::Get(_)) | None => Ok(Now::AsStored),
         };
-        Ok(made.map_or_else(Made::Failed, Made::Now))
+        let stamped = match made {
+            Ok(now) => self.stamped(now, operation)?,
+            Err(reason) => Err(reason),
+        };
+        Ok(stamped.map_or_else(Made::Failed, Made::Now))
     }
 
     /// Sets the log time into what an operation has made.

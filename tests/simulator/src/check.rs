@@ -227,11 +227,11 @@ impl World {
                 "nothing acknowledged is lost",
                 || format!("order {oid} of {cid} is {state:?} {lines:?}; its shopper knows {known:?}"),
             );
-            for (pid, quantity) in lines {
+            for line in &order.lines {
                 if order.phase.holds() {
-                    *held.entry(pid).or_default() += quantity;
+                    *held.entry(line.pid.clone()).or_default() += line.taken();
                 } else if order.phase.has_sold() {
-                    *sold.entry(pid).or_default() += quantity;
+                    *sold.entry(line.pid.clone()).or_default() += line.taken();
                 }
             }
             seen.insert((cid, oid));

@@ -17,7 +17,8 @@ use proto::portal::admin_server::Admin;
 use proto::portal::shop_server::Shop;
 use proto::portal::{
     AdjustStockRequest, CreateOrderRequest, GetOrderRequest, InsertClientRequest, InsertProductRequest,
-    LineChange, ModifyOrderRequest, Order, OrderRequest, OrderState, RequestId,
+    LineChange, ModifyOrderRequest, Order, OrderRequest, OrderState, RequestId, StockRules,
+    UpdateProductRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -31,6 +32,8 @@ use crate::violation::{ensure, violated};
 const PRODUCTS: usize = 4;
 /// Of each, at the beginning.
 const STOCK: i64 = 300;
+/// Of so many acts of the staff one changes a product's rules.
+const RULES_EVERY: u32 = 4;
 /// How long a cold portal's cache would hold, if it ever became warm.
 const LEASE_MS: u64 = 1_000;
 /// Times that a request is sent which nobody carried out.
@@ -112,6 +115,17 @@ impl Try {
 
 fn pid(product: usize) -> String {
     format!("fruit-{product}")
+}
+
+/// Each product has a rule of another kind, looser or stricter by turns.
+fn rules(product: usize, turn: i64) -> StockRules {
+    let (is_loose, none) = (turn % 2 == 1, StockRules::default());
+    match product {
+        0 => StockRules { quantity_max: if is_loose { 0 } else { 4 }, ..none },
+        1 => StockRules { safety_stock: if is_loose { 5 } else { 60 }, ..none },
+        2 => StockRules { backorder_limit: if is_loose { 90 } else { 10 }, ..none },
+        _ => StockRules { untracked: is_loose, ..none },
+    }
 }
 
 fn known(order: &Order) -> Known {
@@ -213,7 +227,8 @@ impl Person {
                 let data = format!(
                     "{{\"description\":\"Fruit {product}\",\"price\":\"1.50\",\"quantity\":{STOCK}}}"
                 );
-                let request = InsertProductRequest { pid: pid(product), data, request: Some(one.id.clone()) };
+                let (pid, request) = (pid(product), Some(one.id.clone()));
+                let request = InsertProductRequest { pid, data, request, rules: Some(rules(product, 1)) };
                 async move { one.portals.admin.insert_product(one.of(request)).await }
             };
             self.must(insert).await;
@@ -222,6 +237,10 @@ impl Person {
         for number in 0..operations {
             let at = until / u64::from(operations) * u64::from(number);
             self.shopping.sleeper.until(at).await;
+            if number % RULES_EVERY == RULES_EVERY - 1 {
+                self.rule(number / RULES_EVERY).await;
+                continue;
+            }
             let (pid, amount) = (pid(self.random.usize(..PRODUCTS)), self.random.i64(1..60) - 10);
             let amount = if amount == 0 { 1 } else { amount };
             let adjusted = self
@@ -233,6 +252,25 @@ impl Person {
                 .await;
             self.count(&adjusted.map(|_| ()));
         }
+    }
+
+    /// Gives the next product other rules; the present stock may forbid them.
+    async fn rule(&mut self, turn: u32) {
+        let product = turn as usize % PRODUCTS;
+        let rules = rules(product, i64::from(turn) / PRODUCTS as i64);
+        let ruled = self
+            .settled(|one| {
+                let request = UpdateProductRequest {
+                    pid: pid(product),
+                    data: format!("{{\"description\":\"Fruit {product}\",\"price\":\"1.50\"}}"),
+                    rules: Some(rules),
+                    request: Some(one.id.clone()),
+                    ..UpdateProductRequest::default()
+                };
+                async move { one.portals.admin.update_product(one.of(request)).await }
+            })
+            .await;
+        self.count(&ruled.map(|_| ()));
     }
 
     /// Repeats an insertion until it is done.

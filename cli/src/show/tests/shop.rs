@@ -31,7 +31,8 @@ fn maria() -> Client {
 }
 
 fn product(pid: &str, description: &str, price: &str) -> Product {
-    let stock = Stock { initial: 1_200, adjusted: -3, available: 1_175, held: 20, etag: 991_827, sold: 2 };
+    let stock =
+        Stock { initial: 1_200, adjusted: -3, available: 1_175, held: 20, etag: 991_827, sold: 2, least: 0 };
     Product {
         pid: pid.into(),
         description: description.into(),
@@ -63,6 +64,7 @@ fn order() -> Order {
         quantity,
         price: price.into(),
         subtotal: subtotal.into(),
+        untracked: false,
     };
     Order {
         oid: OID.into(),
