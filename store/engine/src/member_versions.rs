@@ -9,19 +9,25 @@ use std::collections::BTreeMap;
 
 use proto::store::Membership;
 use store_core::NodeId;
-use store_db::limits::STATE_MACHINE_VERSION;
 
 use crate::convert::nodes_of;
 
 /// What a leader has been told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct MemberVersions {
+    /// This node, and what its program can run.
+    own: (NodeId, u32),
     told: BTreeMap<NodeId, u32>,
     /// The version that is proposed, until leadership changes.
     raising: u32,
 }
 
 impl MemberVersions {
+    /// A node that has been told nothing.
+    pub(crate) fn new(own: NodeId, version: u32) -> MemberVersions {
+        MemberVersions { own: (own, version), told: BTreeMap::new(), raising: 0 }
+    }
+
     /// A peer tells what it can run.
     pub(crate) fn hear(&mut self, peer: NodeId, version: u32) {
         self.told.insert(peer, version);
@@ -29,22 +35,21 @@ impl MemberVersions {
 
     /// Another leads, or this one has just begun.
     pub(crate) fn forget(&mut self) {
-        *self = MemberVersions::default();
+        *self = MemberVersions::new(self.own.0, self.own.1);
     }
 
     /// The version to raise to: what all can run, if it is more than what is in force or proposed.
-    pub(crate) fn to_raise(&self, own: NodeId, in_force: u32, members: &Membership) -> Option<u32> {
-        if in_force.max(self.raising) >= STATE_MACHINE_VERSION {
+    pub(crate) fn to_raise(&self, in_force: u32, members: &Membership) -> Option<u32> {
+        let (own, own_version) = self.own;
+        if in_force.max(self.raising) >= own_version {
             return None;
         }
         if store_core::mutant!(RaiseUnasked) {
-            return Some(STATE_MACHINE_VERSION);
+            return Some(own_version);
         }
-        let can_run = |node: NodeId| {
-            if node == own { Some(STATE_MACHINE_VERSION) } else { self.told.get(&node).copied() }
-        };
+        let can_run = |node| if node == own { Some(own_version) } else { self.told.get(&node).copied() };
         let all: Option<Vec<u32>> = nodes_of(members).map(can_run).collect();
-        let version = all?.into_iter().min()?.min(STATE_MACHINE_VERSION);
+        let version = all?.into_iter().min()?.min(own_version);
         (version > in_force.max(self.raising)).then_some(version)
     }
 
@@ -57,6 +62,7 @@ impl MemberVersions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use store_db::limits::STATE_MACHINE_VERSION;
 
     fn members(nodes: &[u64], learners: &[u64]) -> Membership {
         let all = |nodes: &[u64]| {
@@ -68,29 +74,25 @@ mod tests {
 
     #[test]
     fn a_version_is_raised_once_when_every_member_can_run_it() {
-        let (own, three) = (NodeId(1), members(&[1, 2, 3], &[]));
-        let mut versions = MemberVersions::default();
+        let three = members(&[1, 2, 3], &[]);
+        let mut versions = MemberVersions::new(NodeId(1), STATE_MACHINE_VERSION);
         versions.hear(NodeId(2), STATE_MACHINE_VERSION);
-        assert_eq!(versions.to_raise(own, 1, &three), None, "node 3 has not said");
+        assert_eq!(versions.to_raise(1, &three), None, "node 3 has not said");
         versions.hear(NodeId(3), 1);
-        assert_eq!(versions.to_raise(own, 1, &three), None, "node 3 cannot");
+        assert_eq!(versions.to_raise(1, &three), None, "node 3 cannot");
         versions.hear(NodeId(3), STATE_MACHINE_VERSION + 7);
-        assert_eq!(versions.to_raise(own, 1, &three), Some(STATE_MACHINE_VERSION), "this one can no more");
+        assert_eq!(versions.to_raise(1, &three), Some(STATE_MACHINE_VERSION), "this one can no more");
         versions.raising(STATE_MACHINE_VERSION);
-        assert_eq!(versions.to_raise(own, 1, &three), None, "it is proposed");
+        assert_eq!(versions.to_raise(1, &three), None, "it is proposed");
         versions.forget();
-        assert_eq!(versions.to_raise(own, 1, &three), None, "another leadership asks anew");
-        assert_eq!(
-            versions.to_raise(own, STATE_MACHINE_VERSION, &members(&[1], &[])),
-            None,
-            "it is in force"
-        );
+        assert_eq!(versions.to_raise(1, &three), None, "another leadership asks anew");
+        assert_eq!(versions.to_raise(STATE_MACHINE_VERSION, &members(&[1], &[])), None, "it is in force");
     }
 
     #[test]
     fn learners_are_waited_for() {
-        let versions = MemberVersions::default();
-        assert_eq!(versions.to_raise(NodeId(1), 1, &members(&[1], &[])), Some(STATE_MACHINE_VERSION));
-        assert_eq!(versions.to_raise(NodeId(1), 1, &members(&[1], &[4])), None);
+        let versions = MemberVersions::new(NodeId(1), STATE_MACHINE_VERSION);
+        assert_eq!(versions.to_raise(1, &members(&[1], &[])), Some(STATE_MACHINE_VERSION));
+        assert_eq!(versions.to_raise(1, &members(&[1], &[4])), None);
     }
 }

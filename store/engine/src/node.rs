@@ -161,7 +161,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
             table,
             cache,
             log_clock: LogClock::new(own, clock, start.log_time_ms, config.clock_jump_ms_max),
-            versions: MemberVersions::default(),
+            versions: MemberVersions::new(own, config.state_machine_version),
             random: fastrand::Rng::with_seed(config.seed),
             writes: Writes::default(),
             claims: start.claims,

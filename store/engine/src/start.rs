@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use store_core::limits::CHECKPOINT_EVERY;
 use store_core::{Config, Offset, Restored};
+use store_db::limits::STATE_MACHINE_VERSION;
 use store_log::Quarantine;
 
 use crate::claims::Claims;
@@ -27,6 +28,8 @@ pub struct NodeConfig {
     pub clock_jump_ms_max: i64,
     /// Offsets between two checkpoints of the state: the same on all replicas of a group, or they are never compared.
     pub checkpoint_every: u64,
+    /// The last version of the state machine that this program runs: less than it could only where an upgrade is simulated.
+    pub state_machine_version: u32,
 }
 
 impl NodeConfig {
@@ -42,6 +45,7 @@ impl NodeConfig {
             snapshots,
             clock_jump_ms_max: LOG_TIME_JUMP_MS_MAX,
             checkpoint_every,
+            state_machine_version: STATE_MACHINE_VERSION,
         }
     }
 }

@@ -282,6 +282,8 @@ impl Driver {
         config.reserve = Reserve { disk_bytes: RESERVE_BYTES, table_bytes: 0 };
         config.snapshots = snapshots;
         config.checkpoint_every = CHECKPOINT_EVERY;
+        let program = if self.boot == 0 && seed % 8 < 2 { VERSION_FIRST } else { STATE_MACHINE_VERSION };
+        config.state_machine_version = program;
         let opened = store_engine::open(OpenConfig {
             disk: Arc::clone(&self.disk),
             identity: identity(self.member.node),
@@ -299,7 +301,6 @@ impl Driver {
             }
         };
         let membership = engine.node.members().cloned().unwrap_or_default();
-        let is_first_life = self.boot == 0;
         self.boot += 1;
         let before = Offset(engine.log.last().0.saturating_sub(TAIL_ENTRIES));
         let from = engine.log.base().max(before).next();
@@ -308,7 +309,7 @@ impl Driver {
         self.up = Some(Up {
             node: engine.node,
             clock: self.clock.clone(),
-            program: if is_first_life && seed % 8 < 2 { VERSION_FIRST } else { STATE_MACHINE_VERSION },
+            program,
             writer: engine.writer,
             ballot_writer: engine.ballots,
             applier: engine.applier,

@@ -46,9 +46,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
 
     /// Proposes to go on by the rules of a later version, if every member can.
     pub(super) fn raise_version(&mut self) {
-        let Some(version) =
-            self.versions.to_raise(self.member.node, self.applied.version, in_force(&self.members))
-        else {
+        let Some(version) = self.versions.to_raise(self.applied.version, in_force(&self.members)) else {
             return;
         };
         if self.replica.may_propose() && self.writes_shortage().is_none() {
