@@ -85,8 +85,8 @@ fn deletion(pid: &Pid, input: &DeleteProductRequest, seen: Option<&Seen>) -> Txn
     let txn = txn.guard_json(stock.clone(), OPEN_ORDERS, "0");
     let (offset, seen) = match seen {
         Some(Seen { stock, offset }) => (*offset, *stock),
-        // There is no stock, hence no product: the guards say so.
-        None => return txn.get(stock),
+        // There was no stock, hence no product. A guard that never holds shows whether that is still so.
+        None => return txn.guard_offset(stock.clone(), u64::MAX).get(stock),
     };
     let txn = txn.guard_offset(stock.clone(), offset);
     if seen.held == 0 && seen.sold == 0 {

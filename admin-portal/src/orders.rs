@@ -5,8 +5,8 @@
 //! ([`FILTERED_PAGES_MAX`] pages of the store), and time is a filter. The cursor is the last order *looked at*, `CID/OID`: a page
 //! that a filter has emptied goes on behind it, and no page skips or repeats what was there all the time.
 //!
-//! The time is that of the order's last change, by the clock of the portal that made it: an order id tells none, and
-//! a record has no other.
+//! The time is that of the order's last change, by the store's log time: an order id tells none. A list by the time of creation would
+//! need an index.
 
 use portal::document::order::OrderRecord;
 use portal::error::Kind;

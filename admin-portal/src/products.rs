@@ -204,8 +204,8 @@ impl Update<'_> {
             txn = txn.guard_offset(stock.clone(), self.input.if_match_stock);
         }
         let seen = match wanted {
-            // There is no stock, hence no product: the guards say so.
-            Some(Wanted { seen: None, .. }) => return txn.guard_exists(stock.clone()).get(stock),
+            // There was no stock, hence no product. A guard that never holds shows whether that is still so.
+            Some(Wanted { seen: None, .. }) => return txn.guard_offset(stock.clone(), u64::MAX).get(stock),
             Some(Wanted { seen: Some((seen, offset)), .. }) => {
                 txn = txn.guard_offset(stock.clone(), *offset);
                 Some(seen)

@@ -544,9 +544,8 @@ fn stock_refused(failed: &FailedGuard, demands: &Demands) -> Result<Option<Short
     };
     let stock = StockRecord::read(&failed.key, record)?;
     match demands.get(&pid).copied() {
-        Some(demand @ Demand { more, holds, .. })
-            if demand.is_taking() && failed.reason() == Reason::BelowMinimum =>
-        {
+        // Whether it takes is not asked: the refusal may be remembered from when the product was tracked.
+        Some(Demand { more, holds, .. }) if more > 0 && failed.reason() == Reason::BelowMinimum => {
             Ok(Some(Short { pid: id, wanted: more, left: stock.orderable(), holds }))
         }
         // Remembered from another transaction of this request: the order has changed since.

@@ -191,7 +191,13 @@ impl Portal {
     pub(crate) fn leave_fetches<'k>(&self, keys: impl Iterator<Item = &'k Bytes>) {
         let mut fetches = self.shared.fetches.lock();
         if !fetches.is_empty() {
-            keys.for_each(|key| drop(fetches.remove(key)));
+            for key in keys {
+                // One that waits for its turn will read later than now.
+                let is_older = |(began, _): &(Began, Fetch)| began.load(Ordering::Relaxed) != u64::MAX;
+                if fetches.get(key).is_some_and(is_older) {
+                    fetches.remove(key);
+                }
+            }
         }
     }
 

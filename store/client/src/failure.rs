@@ -22,6 +22,7 @@
 //! | WRONG_CLUSTER | FAILED_PRECONDITION | | no, and never there | Retry(Away) |
 //! | LOCKED | ABORTED | RetryInfo | no | Retry(Locked) |
 //! | FROZEN | UNAVAILABLE | RetryInfo | no | Retry(Away) |
+//! | UPGRADING | UNAVAILABLE | RetryInfo | no | Retry(Away) |
 //! | UNPROVEN | UNAUTHENTICATED | BadRequest (field) | no | Refused(Invalid) |
 //!
 //! A status without our ErrorInfo was made by a transport or a proxy: unless its code says that the call was

@@ -54,7 +54,7 @@ impl<C: Clock> LogClock<C> {
     pub(crate) fn next(&mut self, members: &proto::store::Membership) -> i64 {
         let time_ms = match self.told(members) {
             Told::Agreed(ms) => ms,
-            Told::Apart(ms) => ms.min(self.vouched(2)),
+            Told::Apart(ms) => ms.min(self.vouched().saturating_add(self.gain())),
             Told::Unknown => self.last_ms,
         };
         self.raise(time_ms)
@@ -67,7 +67,7 @@ impl<C: Clock> LogClock<C> {
             // Nothing is timestamped yet, and no deadline stands.
             Told::Unknown if last_log_time_ms == 0 => (self.raise(self.clock.wall_ms()), None),
             Told::Apart(time_ms) if last_log_time_ms == 0 => (self.raise(time_ms), None),
-            Told::Apart(time_ms) if time_ms > self.vouched(1).saturating_add(self.jump_ms_max) => {
+            Told::Apart(time_ms) if time_ms > self.vouched().saturating_add(self.jump_ms_max) => {
                 let report = Report::ClockJump { last_log_time_ms, time_ms };
                 (self.next(members), Some(report))
             }
@@ -78,7 +78,7 @@ impl<C: Clock> LogClock<C> {
 
     /// How far the log's time is behind the wall clock, or (negative) the wall clock behind it; 0 while there is no timestamp.
     pub(crate) fn lag_ms(&self) -> i64 {
-        if self.last_ms == 0 { 0 } else { self.clock.wall_ms().saturating_sub(self.vouched(1)) }
+        if self.last_ms == 0 { 0 } else { self.clock.wall_ms().saturating_sub(self.vouched()) }
     }
 
     /// The voter whose clock is furthest from what a majority says, if they do not agree.
@@ -110,10 +110,20 @@ impl<C: Clock> LogClock<C> {
         self.last_ms
     }
 
-    /// The last timestamp, moved on by the monotonic clock at so many times its speed.
-    fn vouched(&self, speed: i64) -> i64 {
+    /// The last timestamp, moved on by the monotonic clock.
+    fn vouched(&self) -> i64 {
+        self.last_ms.saturating_add(self.since())
+    }
+
+    /// What log time may gain beyond that where nobody confirms it: as much again, and after a long idle time no more than a new leader.
+    fn gain(&self) -> i64 {
+        self.since().min(self.jump_ms_max)
+    }
+
+    /// Since the last timestamp was seen.
+    fn since(&self) -> i64 {
         let since = self.clock.monotonic_ms().saturating_sub(self.seen_at_ms);
-        self.last_ms.saturating_add(i64::try_from(since).unwrap_or(i64::MAX).saturating_mul(speed))
+        i64::try_from(since).unwrap_or(i64::MAX)
     }
 }
 
@@ -225,6 +235,16 @@ mod tests {
             None,
             "two idle hours are vouched for by the monotonic clock"
         );
+    }
+
+    #[test]
+    fn idle_hours_are_no_credit_for_a_jump() {
+        let hands = Hands::default();
+        hands.set(1_000_000, 0);
+        let mut log_clock = log_clock(&hands, 1_000_000);
+        let idle_ms = 10 * LOG_TIME_JUMP_MS_MAX;
+        hands.set(1_000_000 + 5 * idle_ms, u64::try_from(idle_ms).expect("ten hours"));
+        assert_eq!(log_clock.next(&voters(1)), 1_000_000 + idle_ms + LOG_TIME_JUMP_MS_MAX);
     }
 
     #[test]

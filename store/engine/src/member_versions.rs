@@ -7,10 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use proto::store::Membership;
+use proto::store::{AppliedState, Membership};
 use store_core::NodeId;
+use store_db::limits::STATE_MACHINE_VERSION;
 
 use crate::convert::nodes_of;
+use crate::error::Error;
 
 /// What a leader has been told.
 #[derive(Debug)]
@@ -57,12 +59,29 @@ impl MemberVersions {
     pub(crate) fn raising(&mut self, version: u32) {
         self.raising = version;
     }
+
+    /// What was proposed was not appended.
+    pub(crate) fn not_raised(&mut self) {
+        self.raising = 0;
+    }
+}
+
+/// Refuses a table whose entries were applied by rules that this program does not know.
+///
+/// # Errors
+/// [`store_log::Error::Version`].
+pub(crate) fn known_version(state: &AppliedState) -> Result<(), Error> {
+    let (found, known) = (state.state_machine_version, STATE_MACHINE_VERSION);
+    if found <= known {
+        return Ok(());
+    }
+    let (file, what) = ("the database".to_owned(), "state-machine version");
+    Err(Error::Log(store_log::Error::Version { file, what, found, known }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use store_db::limits::STATE_MACHINE_VERSION;
 
     fn members(nodes: &[u64], learners: &[u64]) -> Membership {
         let all = |nodes: &[u64]| {
@@ -84,9 +103,20 @@ mod tests {
         assert_eq!(versions.to_raise(1, &three), Some(STATE_MACHINE_VERSION), "this one can no more");
         versions.raising(STATE_MACHINE_VERSION);
         assert_eq!(versions.to_raise(1, &three), None, "it is proposed");
+        versions.not_raised();
+        assert_eq!(versions.to_raise(1, &three), Some(STATE_MACHINE_VERSION), "it was not appended");
+        versions.raising(STATE_MACHINE_VERSION);
         versions.forget();
         assert_eq!(versions.to_raise(1, &three), None, "another leadership asks anew");
         assert_eq!(versions.to_raise(STATE_MACHINE_VERSION, &members(&[1], &[])), None, "it is in force");
+    }
+
+    #[test]
+    fn a_table_of_a_later_version_is_refused_with_what_it_needs() {
+        let state = |version| AppliedState { state_machine_version: version, ..AppliedState::default() };
+        assert!(known_version(&state(STATE_MACHINE_VERSION)).is_ok());
+        let refused = known_version(&state(STATE_MACHINE_VERSION + 1)).unwrap_err().to_string();
+        assert!(refused.contains("state-machine version"), "{refused}");
     }
 
     #[test]

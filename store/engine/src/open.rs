@@ -29,6 +29,7 @@ use crate::convert;
 use crate::error::Error;
 use crate::job::{ApplierJob, ApplierOut};
 use crate::limits::CACHE_BYTES_MAX;
+use crate::member_versions::known_version;
 use crate::node::Node;
 use crate::replicator::{Replicator, ReplicatorInbox};
 use crate::shared_log::SharedLog;
@@ -232,6 +233,7 @@ fn settle_table<D: Disk, T: Table>(
     let base = recovered.history.base().offset;
     let found = table.read(|read| state::read(read));
     if let Ok(state) = &found {
+        known_version(state)?;
         let applied = standing(state).position.offset;
         if applied >= base && applied > Offset::ZERO {
             return Ok((state.clone(), None));

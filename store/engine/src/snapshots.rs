@@ -48,6 +48,7 @@ use store_log::{
 use crate::convert::position_in;
 use crate::error::Error;
 use crate::job::Job;
+use crate::member_versions::known_version;
 use crate::shared_log::SharedLog;
 use crate::standing::{Standing, Vintage};
 
@@ -376,6 +377,7 @@ impl<D: Disk> Snapshots<D> {
         let mut import = transfer::Import::begin(table.clone())?;
         each_chunk(&reader, &mut |chunk| Ok(import.chunk(chunk)?))?;
         let state = import.finish()?;
+        known_version(&state)?;
         let (found, expected) = (position_in(state.applied), reader.listed().info.position);
         if found != expected {
             return Err(Error::Contradiction { found, expected });

@@ -112,7 +112,7 @@ impl Real {
             let txn = Some(Txn::new().put(Bytes::from(format!("k{i}")), 1, vec![7; 300]));
             let kind = Some(command::Kind::Txn(TxnCommand { txn, identity: None, decide: None }));
             let command = Bytes::from(Command { kind }.encode_to_vec());
-            self.inbox.push(Job::Write { request_id: RequestId(i), command });
+            self.inbox.push(Job::Write { request_id: RequestId(1 + i), command });
             self.round();
         }
         let mut rounds = 0;

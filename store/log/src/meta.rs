@@ -1,5 +1,5 @@
-//! The file `meta`: the replica's identity. Written once, last, by [`crate::bootstrap`]: a folder with `meta` is a
-//! whole replica. Byte by byte in [`crate::format`].
+//! The file `meta`: the replica's identity. Written last by [`crate::bootstrap`]: a folder with `meta` is a whole replica. Replaced
+//! only when a newer program opens the folder. Byte by byte in [`crate::format`].
 
 use store_core::{GroupId, Incarnation, Member, NodeId};
 
@@ -23,7 +23,7 @@ pub struct Meta {
     pub group: GroupId,
     /// The node and the incarnation of this very folder.
     pub member: Member,
-    /// The state-machine version at bootstrap.
+    /// The last state-machine version of the newest program that has opened the folder: an earlier one refuses it.
     pub state_machine_version: u32,
 }
 

@@ -174,7 +174,13 @@ fn whose<D: Disk>(disk: &D, expected: &Identity, listed: &[String]) -> Result<Me
         });
     };
     meta.check(expected)?;
-    Ok(meta)
+    if meta.state_machine_version == expected.state_machine_version {
+        return Ok(meta);
+    }
+    // From here on the database may be of that version, and an earlier program must not go on with it.
+    let raised = Meta { state_machine_version: expected.state_machine_version, ..meta };
+    meta::write(disk, &raised)?;
+    Ok(raised)
 }
 
 fn lost(reason: String) -> Error {

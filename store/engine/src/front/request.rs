@@ -159,8 +159,8 @@ pub fn is_cross(txn: &Txn, standing: &impl Standing) -> bool {
     standing.is_one_of_several() && keys.any(|key| standing.check_key(key).is_err())
 }
 
-/// Refuses guards on log time while a member may run a program that knows none, and stamps in other groups than that of the
-/// transaction's tag, where a branch that is prepared must not change any more.
+/// Refuses guards on log time while a member may run a program that knows none; and of a transaction over several groups times in
+/// other groups than that of its tag, where another version may be in force, and a branch that is prepared must not change any more.
 ///
 /// # Errors
 /// It has such a part.
@@ -173,13 +173,16 @@ pub fn check_times(txn: &Txn, standing: &impl Standing) -> Result<(), Failure> {
     if !standing.is_one_of_several() {
         return Ok(());
     }
-    let mut stamped = txn.operations.iter().zip(0..).filter(|(operation, _)| !operation.stamps.is_empty());
-    match stamped.find(|(operation, _)| standing.check_key(&operation.key).is_err()) {
+    let is_elsewhere = |key: &[u8]| standing.check_key(key).is_err();
+    let why = "is for keys of the group that has the transaction's tag";
+    let mut guards = txn.guards.iter().zip(0..);
+    if let Some((_, index)) = guards.find(|(guard, _)| is_time(guard) && is_elsewhere(&guard.key)) {
+        return Err(invalid(format!("txn.guards[{index}].not_before_ms"), why));
+    }
+    let mut operations = txn.operations.iter().zip(0..);
+    match operations.find(|(operation, _)| !operation.stamps.is_empty() && is_elsewhere(&operation.key)) {
+        Some((_, index)) => Err(invalid(format!("txn.operations[{index}].stamps"), why)),
         None => Ok(()),
-        Some((_, index)) => {
-            let why = "is for keys of the group that has the transaction's tag";
-            Err(invalid(format!("txn.operations[{index}].stamps"), why))
-        }
     }
 }
 

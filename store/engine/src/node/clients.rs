@@ -49,7 +49,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
         let Some(version) = self.versions.to_raise(self.applied.version, in_force(&self.members)) else {
             return;
         };
-        if self.replica.may_propose() && self.writes_shortage().is_none() {
+        if self.replica.may_propose() && self.writes_shortage().is_none() && self.diverged().is_none() {
             self.versions.raising(version);
             let command = front::command_of(Kind::RaiseVersion(RaiseVersion { version }));
             self.commands_bytes += command.len();
@@ -123,6 +123,9 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
     pub(super) fn refuse(&mut self, carried: &mut Carried, outs: &mut Vec<NodeOut>) {
         if let Carried::Commands(commands) = std::mem::replace(carried, Carried::Nothing) {
             let answer = self.not_leader();
+            if commands.iter().any(|(request_id, _)| *request_id == RequestId::NOBODY) {
+                self.versions.not_raised();
+            }
             let refused = commands.into_iter().filter(|(request_id, _)| *request_id != RequestId::NOBODY);
             outs.extend(
                 refused.map(|(request_id, _)| NodeOut::Answer { request_id, answer: answer.clone() }),

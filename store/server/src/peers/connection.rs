@@ -30,8 +30,8 @@ use crate::trace;
 const MESSAGES_BUFFERED: usize = 4;
 /// Messages made before the stream is looked at again.
 const MESSAGES_PER_POLL: usize = 4;
-/// Between two looks at the clock that a peer tells with every answer.
-const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks at what a peer tells of its clock and its program with every answer.
+const TOLD_INTERVAL: Duration = Duration::from_secs(1);
 /// The peer must open the stream within this.
 const OPEN_MS_MAX: u64 = 1_000;
 const BACKOFF_MS_FIRST: u64 = 10;
@@ -244,6 +244,13 @@ async fn poll_on_disk(
     turning.await.map_err(|error| error.to_string())?
 }
 
+/// What a peer tells of itself; said again and again, since a node that begins to lead has forgotten it.
+fn told(peer: NodeId, reply: &PushReply) -> impl Iterator<Item = Job> {
+    let (wall_ms, version) = (reply.clock_ms, reply.state_machine_version);
+    let clock = (wall_ms != 0).then_some(Job::PeerClock { peer, wall_ms });
+    clock.into_iter().chain([Job::PeerVersion { peer, version }])
+}
+
 /// Hears the peer's answers.
 async fn hear(
     shared: &Shared,
@@ -251,19 +258,15 @@ async fn hear(
     mut hearing: Hearing,
     mut replies: Streaming<Frame>,
 ) -> Result<(), String> {
-    let (mut is_out_of_space, mut version, mut told_at) = (None, None, None::<Instant>);
+    let (mut is_out_of_space, mut told_at) = (None, None::<Instant>);
     loop {
         match replies.message().await {
             Ok(Some(frame)) => {
                 hearing.believe(&frame.body, &frame.mac).map_err(|why| why.to_string())?;
                 let reply: PushReply = decode(frame.body).map_err(|status| status.message().to_owned())?;
-                if reply.clock_ms != 0 && told_at.is_none_or(|at| at.elapsed() >= CLOCK_INTERVAL) {
+                if told_at.is_none_or(|at| at.elapsed() >= TOLD_INTERVAL) {
                     told_at = Some(Instant::now());
-                    shared.inbox.post([Job::PeerClock { peer: peer.node, wall_ms: reply.clock_ms }]);
-                }
-                if version.replace(reply.state_machine_version) != Some(reply.state_machine_version) {
-                    let version = reply.state_machine_version;
-                    shared.inbox.post([Job::PeerVersion { peer: peer.node, version }]);
+                    shared.inbox.post(told(peer.node, &reply));
                 }
                 if is_out_of_space.replace(reply.out_of_space) != Some(reply.out_of_space) {
                     shared
