@@ -267,6 +267,18 @@ impl Driver {
         before
     }
 
+    /// What the node is told at its start. Of some first lives the program is an earlier one.
+    fn config(&self, seed: u64, snapshots: Policy) -> NodeConfig {
+        let is_earlier = self.boot == 0 && seed % 8 < 2;
+        NodeConfig {
+            reserve: Reserve { disk_bytes: RESERVE_BYTES, table_bytes: 0 },
+            snapshots,
+            checkpoint_every: CHECKPOINT_EVERY,
+            state_machine_version: if is_earlier { VERSION_FIRST } else { STATE_MACHINE_VERSION },
+            ..NodeConfig::new(store_core::Config::new(self.member), seed)
+        }
+    }
+
     /// Recovers and runs.
     ///
     /// # Errors
@@ -278,12 +290,8 @@ impl Driver {
         nodes: usize,
         oracle: &mut Oracle,
     ) -> Result<(), Error> {
-        let mut config = NodeConfig::new(store_core::Config::new(self.member), seed);
-        config.reserve = Reserve { disk_bytes: RESERVE_BYTES, table_bytes: 0 };
-        config.snapshots = snapshots;
-        config.checkpoint_every = CHECKPOINT_EVERY;
-        let program = if self.boot == 0 && seed % 8 < 2 { VERSION_FIRST } else { STATE_MACHINE_VERSION };
-        config.state_machine_version = program;
+        let config = self.config(seed, snapshots);
+        let program = config.state_machine_version;
         let opened = store_engine::open(OpenConfig {
             disk: Arc::clone(&self.disk),
             identity: identity(self.member.node),
