@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Staff give a reason for each change; who they are is what they say, since nobody proves it. An order keeps the last
-//! [`STAFF_NOTES_MAX`] notes. Its client is shown them: whoever's order was changed by another reads why.
+//! [`crate::limits::STAFF_NOTES_MAX`] notes. Its client is shown them: whoever's order was changed by another reads why.
 
 use serde::{Deserialize, Serialize};
 
