@@ -31,12 +31,10 @@
 //! No I/O, no clock: time comes in, duties go out. Leaves out: what a client has seen elsewhere ([`crate::session`]).
 
 mod age;
-mod refill;
 mod repair;
 mod span;
 
 pub use age::AGE_MS_MAX_DEFAULT;
-pub use refill::{Refills, Turn};
 
 use std::collections::VecDeque;
 

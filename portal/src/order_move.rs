@@ -1,7 +1,8 @@
 //! Moves of confirmed orders by staff: paid, packed, sent, returned, refunded ([`crate::document::order_move`]).
 //!
 //! Each is one transaction that guards the order's version and moves the units of its lines. It guards nothing of the client, whose
-//! orders outlive it. A move that is repeated finds the order where it leads, and changes nothing.
+//! orders outlive it. A move that is repeated finds the order where it leads, and changes nothing; a return that says otherwise of
+//! the goods than the one before is refused, since they are moved once.
 //!
 //! Sending adds to `sold`, which stocks of earlier versions lack. The add then fails, and with it the whole transaction; the member
 //! is written as 0, guarded by the offset of the record that lacked it, and the move is tried again. The guard makes it safe: if anything
@@ -26,12 +27,17 @@ impl Portal {
     /// If it is not staff: our own bug.
     pub async fn move_order(&self, change: OrderChange, of: Move) -> Result<Order, Error> {
         assert!(change.staff.is_some(), "clients move no confirmed orders");
+        let oid = change.named.oid.clone();
         let mut write = OrderWrite::moving(self, change, of).await?;
         loop {
             let txn = match write.known() {
                 None => write.change().ask(),
                 Some(known) => match of.step(known.order.phase) {
                     Some(step) => write.change().advance(known, step)?,
+                    None if of.contradicts(&known.order.staff) => {
+                        let (state, needs) = (known.order.phase.word().to_owned(), of.from_words());
+                        return Err(Error::WrongState { oid: oid.to_string(), state, needs });
+                    }
                     None => write.change().leave(known),
                 },
             };

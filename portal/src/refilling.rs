@@ -1,8 +1,9 @@
-//! The turns of a portal's reads of single records: each group's by [`Refills`], and the waiting for them.
+//! The turns of a portal's reads of single records, for each group: how many the store has at once, however many keys are not cached.
 //!
-//! Promises: a read waits [`REFILL_WAIT_MS_MAX`] at most, and is refused then, or at once if too many wait: RESOURCE_EXHAUSTED, nothing was
-//! done. Whoever stops waiting (a request that is given up) leaves the queue and takes no turn with it. The reads of one group hold back
-//! none of another: a shard without a quorum stops its own alone.
+//! Promises: at most [`REFILLS_MAX`] reads of a group are under way, and turns go in the order of asking (tokio's semaphore is fair). A read
+//! waits [`REFILL_WAIT_MS_MAX`] at most, and is refused then, or at once if too many wait: RESOURCE_EXHAUSTED, nothing was done. Whoever
+//! stops waiting leaves the queue; a read that several may join waits on for all who may come, also when nobody is left. The
+//! reads of one group hold back none of another: a shard without a quorum stops its own alone.
 //!
 //! Leaves out: lists, the cache's barrier reads and repairs, the sampler, and writes.
 
@@ -12,10 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::coherence::{Refills, Turn};
 use crate::error::Error;
 use crate::limits::{REFILL_WAIT_MS_MAX, REFILLS_MAX, REFILLS_WAITING_MAX};
 
@@ -29,43 +29,19 @@ pub(crate) struct Refilling {
     refused: AtomicU64,
 }
 
-#[derive(Debug)]
+/// The permits of one group: to read, and to wait for that.
+#[derive(Clone, Debug)]
 struct Queue {
-    refills: Refills,
-    /// Who is told of its turn.
-    waiting: HashMap<u64, oneshot::Sender<()>>,
+    turns: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 }
 
 /// A turn: one read of the store. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
-    refilling: Arc<Refilling>,
-    group: u64,
     /// It waited for its turn.
     pub(crate) waited: bool,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.refilling.end(self.group);
-    }
-}
-
-/// A place in the queue, given up when dropped.
-struct Place {
-    refilling: Arc<Refilling>,
-    group: u64,
-    number: u64,
-    /// The turn was taken over by [`Held`].
-    taken: bool,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.taken {
-            self.refilling.give_up(self.group, self.number);
-        }
-    }
+    _turn: OwnedSemaphorePermit,
 }
 
 impl Refilling {
@@ -73,54 +49,27 @@ impl Refilling {
     ///
     /// # Errors
     /// RESOURCE_EXHAUSTED: too many wait, or it waited too long.
-    pub(crate) async fn turn(self: &Arc<Refilling>, group: u64) -> Result<Held, Error> {
-        let held = |waited| Held { refilling: Arc::clone(self), group, waited };
-        let (number, told) = {
-            let mut groups = self.groups.lock();
-            let queue = groups.entry(group).or_insert_with(Queue::new);
-            match queue.refills.ask() {
-                Turn::Now => return Ok(held(false)),
-                Turn::Refused => {
-                    self.refused.fetch_add(1, Ordering::Relaxed);
-                    return Err(refused("as many wait as may"));
-                }
-                Turn::Later(number) => {
-                    let (tell, told) = oneshot::channel();
-                    queue.waiting.insert(number, tell);
-                    (number, told)
-                }
-            }
+    pub(crate) async fn turn(&self, group: u64) -> Result<Held, Error> {
+        let Queue { turns, places } = self.groups.lock().entry(group).or_default().clone();
+        if let Ok(turn) = Arc::clone(&turns).try_acquire_owned() {
+            return Ok(Held { waited: false, _turn: turn });
+        }
+        let Ok(_place) = places.try_acquire_owned() else {
+            return Err(self.refused("as many wait as may"));
         };
         self.waited.fetch_add(1, Ordering::Relaxed);
-        let mut place = Place { refilling: Arc::clone(self), group, number, taken: false };
-        if timeout(Duration::from_millis(REFILL_WAIT_MS_MAX), told).await.is_err() {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(refused("this one did not come to its turn"));
-        }
-        place.taken = true;
-        Ok(held(true))
-    }
-
-    fn end(&self, group: u64) {
-        let mut groups = self.groups.lock();
-        let Some(queue) = groups.get_mut(&group) else { return };
-        let next = queue.refills.end();
-        if let Some(tell) = next.and_then(|number| queue.waiting.remove(&number)) {
-            // Whoever does not hear it any more gives the turn back by its place.
-            let _ = tell.send(());
+        match timeout(Duration::from_millis(REFILL_WAIT_MS_MAX), turns.acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(Held { waited: true, _turn: turn }),
+            _ => Err(self.refused("this one did not come to its turn")),
         }
     }
 
-    fn give_up(&self, group: u64, number: u64) {
-        let waits = {
-            let mut groups = self.groups.lock();
-            let Some(queue) = groups.get_mut(&group) else { return };
-            queue.waiting.remove(&number);
-            queue.refills.give_up(number)
-        };
-        if !waits {
-            self.end(group);
-        }
+    fn refused(&self, what: &str) -> Error {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let why = format!(
+            "{REFILLS_MAX} reads of the store are under way for this portal, and {what}; try again later, or at another portal"
+        );
+        Error::Overloaded { why, own: false }
     }
 
     /// Reads that had to wait, and those that were refused.
@@ -129,17 +78,11 @@ impl Refilling {
     }
 }
 
-impl Queue {
-    fn new() -> Queue {
-        Queue { refills: Refills::new(REFILLS_MAX, REFILLS_WAITING_MAX), waiting: HashMap::new() }
+impl Default for Queue {
+    fn default() -> Queue {
+        let (turns, places) = (Semaphore::new(REFILLS_MAX), Semaphore::new(REFILLS_WAITING_MAX));
+        Queue { turns: Arc::new(turns), places: Arc::new(places) }
     }
-}
-
-fn refused(what: &str) -> Error {
-    let why = format!(
-        "{REFILLS_MAX} reads of the store are under way for this portal, and {what}; try again later, or at another portal"
-    );
-    Error::Overloaded { why, own: false }
 }
 
 #[cfg(test)]
@@ -155,10 +98,10 @@ mod tests {
         futures::future::join_all(turns).await.into_iter().map(|held| held.expect("a turn")).collect()
     }
 
-    fn standing(refilling: &Refilling) -> (usize, usize, usize) {
-        let groups = refilling.groups.lock();
-        let queue = &groups[&GROUP];
-        (queue.refills.under_way(), queue.refills.waiting(), queue.waiting.len())
+    /// Reads under way, and those that wait.
+    fn standing(refilling: &Refilling) -> (usize, usize) {
+        let Queue { turns, places } = refilling.groups.lock()[&GROUP].clone();
+        (REFILLS_MAX - turns.available_permits(), REFILLS_WAITING_MAX - places.available_permits())
     }
 
     #[tokio::test]
@@ -173,9 +116,9 @@ mod tests {
         let turn = first.await.expect("its turn");
         assert!(turn.waited && second.as_mut().now_or_never().is_none());
         drop(turn);
-        second.await.expect("its turn");
+        drop(second.await.expect("its turn"));
         drop(held);
-        assert_eq!((standing(&refilling), refilling.counts()), ((0, 0, 0), (2, 0)));
+        assert_eq!((standing(&refilling), refilling.counts()), ((0, 0), (2, 0)));
     }
 
     #[tokio::test]
@@ -185,12 +128,12 @@ mod tests {
         let mut waiting = Box::pin(refilling.turn(GROUP));
         assert!(waiting.as_mut().now_or_never().is_none());
         drop(waiting);
-        assert_eq!(standing(&refilling), (REFILLS_MAX, 0, 0));
+        assert_eq!(standing(&refilling), (REFILLS_MAX, 0));
         let mut told = Box::pin(refilling.turn(GROUP));
         assert!(told.as_mut().now_or_never().is_none());
         held.pop();
         drop(told);
-        assert_eq!(standing(&refilling), (REFILLS_MAX - 1, 0, 0), "the turn came, and nobody took it");
+        assert_eq!(standing(&refilling), (REFILLS_MAX - 1, 0), "the turn came, and nobody took it");
     }
 
     #[tokio::test(start_paused = true)]
@@ -204,6 +147,6 @@ mod tests {
         let late = waiting.swap_remove(0).await;
         assert!(matches!(late, Err(Error::Overloaded { own: false, .. })), "{late:?}");
         drop((waiting, held));
-        assert_eq!(standing(&refilling), (0, 0, 0));
+        assert_eq!(standing(&refilling), (0, 0));
     }
 }

@@ -135,8 +135,11 @@ async fn what_comes_back_of_no_use_is_written_off() {
     let order = moved(&fixture, Move::Return { restock: false }, of(&oid)).await.unwrap();
     assert_eq!(order.staff.last().unwrap().did, "discarded");
     assert_eq!((stock(&fixture, "a").await, stock(&fixture, "b").await), ((-4, 6, 0, 0), (-1, 9, 0, 0)));
-    // That it came back is not told twice in two ways.
-    assert_eq!(moved(&fixture, Move::Return { restock: true }, of(&oid)).await.unwrap(), order);
+    assert_eq!(moved(&fixture, Move::Return { restock: false }, of(&oid)).await.unwrap(), order);
+    // That it came back is not told in two ways.
+    let (state, needs) = ("returned".to_owned(), "sent".to_owned());
+    let refused = moved(&fixture, Move::Return { restock: true }, of(&oid)).await;
+    assert_eq!(refused, Err(Error::WrongState { oid: oid.to_string(), state, needs }));
     assert_eq!(stock(&fixture, "a").await, (-4, 6, 0, 0));
 }
 

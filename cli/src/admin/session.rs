@@ -131,7 +131,7 @@ impl AdminSession {
             &self.portals,
             &pid,
             &data,
-            RuleFlags::of(call).over(None),
+            RuleFlags::of(call)?.over(None),
             call.get("--request"),
         )
         .await;
@@ -170,8 +170,9 @@ impl AdminSession {
     async fn change(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
         let (if_match, request) = (call.count("--if-match").unwrap_or(0), call.get("--request"));
         let product = call.verb.operation == Admin::UpdateProduct;
+        let rules = if product { RuleFlags::of(call)? } else { RuleFlags::default() };
         let document = match (call.all("DATA"), &self.asker) {
-            ([], _) if product && RuleFlags::of(call).are_given() => Document::Members(Members::new()),
+            ([], _) if rules.are_given() => Document::Members(Members::new()),
             ([], Some(asker)) => {
                 let known = if product { OF_PRODUCT } else { OF_CLIENT };
                 Document::Members(form::members(asker, known, Members::new()).await?)
@@ -184,7 +185,7 @@ impl AdminSession {
             let (document, names) = (document.with_point("price"), names(call, OF_PRODUCT));
             let odd = self.is_meant(&document.members()?).await?;
             let unless = products::Unless { etag: if_match, left: call.integer("--if-left") };
-            let wanted = products::Wanted { document: &document, rules: RuleFlags::of(call) };
+            let wanted = products::Wanted { document: &document, rules };
             let changed = products::update(&self.portals, pid, wanted, &names, unless, request).await?;
             let answer = view::product(format!("changed product {pid}"), &changed.product, Reader::Staff);
             return Ok(answer.warning(odd).warning(view::overwritten(pid, &changed)));

@@ -4,6 +4,8 @@
 
 use proto::portal::{Product, StockRules};
 
+use crate::failure::Failure;
+
 use crate::verb::call::Call;
 use crate::verb::shared::{
     BACKORDER_LIMIT, LOW_STOCK, QUANTITY_MAX, QUANTITY_MIN, SAFETY_STOCK, TRACKED, UNTRACKED,
@@ -22,17 +24,26 @@ pub struct RuleFlags {
 
 impl RuleFlags {
     /// Those of a call.
-    #[must_use]
-    pub fn of<O>(call: &Call<O>) -> RuleFlags {
-        let untracked = call.has(UNTRACKED.name).then_some(true);
-        RuleFlags {
+    ///
+    /// # Errors
+    /// It says both that orders take stock and that they take none.
+    pub fn of<O>(call: &Call<O>) -> Result<RuleFlags, Failure> {
+        let untracked = match (call.has(UNTRACKED.name), call.has(TRACKED.name)) {
+            (true, true) => {
+                let both = format!("{} and {} contradict each other", UNTRACKED.name, TRACKED.name);
+                return Err(Failure::usage(both).next("give one of them"));
+            }
+            (false, false) => None,
+            (is_untracked, _) => Some(is_untracked),
+        };
+        Ok(RuleFlags {
             safety_stock: call.integer(SAFETY_STOCK.name),
             backorder_limit: call.integer(BACKORDER_LIMIT.name),
             quantity_min: call.integer(QUANTITY_MIN.name),
             quantity_max: call.integer(QUANTITY_MAX.name),
-            untracked: untracked.or(call.has(TRACKED.name).then_some(false)),
+            untracked,
             low_stock: call.integer(LOW_STOCK.name),
-        }
+        })
     }
 
     /// Whether it names any.
@@ -84,6 +95,9 @@ pub fn fields(product: &Product) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verb::admin::{Admin, MENU};
+    use crate::verb::call::parse;
+    use crate::verb::words::words;
 
     #[test]
     fn a_flag_changes_its_own_rule_and_leaves_the_others() {
@@ -94,5 +108,20 @@ mod tests {
         assert_eq!(flags.over(Some(there)), Some(made));
         let untracked = RuleFlags { untracked: Some(true), ..RuleFlags::default() };
         assert!(untracked.over(None).is_some_and(|rules| rules.untracked));
+    }
+
+    #[test]
+    fn tracked_and_untracked_at_once_is_a_usage_error() {
+        let flags = |line: &str| {
+            let call: Call<Admin> = parse(&MENU, &words(line).expect("words")).expect("a command");
+            RuleFlags::of(&call)
+        };
+        let refused = flags("update-product fig --tracked --untracked").unwrap_err();
+        assert!(refused.to_string().contains("--untracked and --tracked contradict each other"), "{refused}");
+        assert_eq!(
+            flags("update-product fig --tracked").map(|flags| flags.untracked).ok(),
+            Some(Some(false))
+        );
+        assert_eq!(flags("update-product fig").map(|flags| flags.are_given()).ok(), Some(false));
     }
 }

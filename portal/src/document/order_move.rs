@@ -11,7 +11,7 @@
 //! a way, so that a move that is repeated finds the order where it was to go, and changes nothing.
 
 use super::order::Phase;
-use super::staff_note::Did;
+use super::staff_note::{Did, StaffNote};
 
 /// A move.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +94,17 @@ impl Move {
             Move::Return { .. } => Phase::Returned,
             Move::Refund => Phase::Refunded,
         }
+    }
+
+    /// Whether an order came back before in the other way: its goods sold again, or of no use. Notes go after a while; then nobody knows.
+    #[must_use]
+    pub fn contradicts(self, notes: &[StaffNote]) -> bool {
+        let other = match self {
+            Move::Return { restock: true } => Did::Discarded,
+            Move::Return { restock: false } => Did::Returned,
+            Move::Pay | Move::Pack | Move::Send | Move::Refund => return false,
+        };
+        notes.iter().any(|note| note.did == other)
     }
 
     /// The words of the states that it leads on from: `paid, packed or returned`.

@@ -26,8 +26,8 @@ pub const APPLY_BYTES_MAX: usize = 4 << 20;
 pub const CACHE_BYTES_MAX: usize = 32 << 20;
 /// Clocks that are no further from each other than this agree.
 pub const CLOCKS_AGREE_MS: u64 = 10_000;
-/// What a voter said of its clock is believed for so long.
-pub const CLOCK_TOLD_MS_MAX: u64 = 10_000;
+/// What a member told of its clock and its program is believed for so long.
+pub const MEMBER_TOLD_MS_MAX: u64 = 10_000;
 /// A new leader may carry log time ahead by this much where the voters' clocks are apart.
 pub const LOG_TIME_JUMP_MS_MAX: i64 = 3_600_000;
 /// Bytes that a replica has handed to its writer and that are not durable, at most; appends beyond are dropped as if

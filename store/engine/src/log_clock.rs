@@ -6,7 +6,8 @@
 //! Where the clocks of the majority do not agree within ten seconds (or there is one voter, and nobody to agree with), they may all
 //! be wrong, and a log that was carried years ahead stays there for ever. A new leader then goes an hour (configurable) beyond
 //! what it vouches for itself, no further; a standing one lets log time gain on the monotonic clock by as much again: it goes at
-//! twice its speed until it is there. Where no majority tells its clocks, log time stands.
+//! twice its speed until it is there, and never more than that hour at once. Where no majority tells its clocks, log time stands; only
+//! before the first timestamp of all, when no deadline stands, the leader's own clock will do.
 
 use store_core::NodeId;
 
@@ -43,6 +44,11 @@ impl<C: Clock> LogClock<C> {
             self.last_ms = log_time_ms;
             self.seen_at_ms = self.clock.monotonic_ms();
         }
+    }
+
+    /// The monotonic clock.
+    pub(crate) fn monotonic_ms(&self) -> u64 {
+        self.clock.monotonic_ms()
     }
 
     /// A peer has told its clock.
@@ -134,7 +140,7 @@ fn ids(members: &[proto::store::Member]) -> impl Iterator<Item = NodeId> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{CLOCK_TOLD_MS_MAX, LOG_TIME_JUMP_MS_MAX};
+    use crate::limits::{LOG_TIME_JUMP_MS_MAX, MEMBER_TOLD_MS_MAX};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -201,7 +207,7 @@ mod tests {
         log_clock.hear(NodeId(2), 400_000);
         hands.set(2_000_000, 100);
         assert_eq!(log_clock.next(&voters(3)), 1_000_000, "the other clock is behind");
-        hands.set(2_000_000, 100 + CLOCK_TOLD_MS_MAX + 1);
+        hands.set(2_000_000, 100 + MEMBER_TOLD_MS_MAX + 1);
         assert_eq!(log_clock.next(&voters(3)), 1_000_000, "and has not been heard of for long");
     }
 

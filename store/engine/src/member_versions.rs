@@ -2,8 +2,8 @@
 //!
 //! An entry that a program does not understand stops its replica, since skipping it would make the replicas differ. So new rules begin
 //! with an entry that says so, and a leader proposes that only when every member has told it, in this leadership, that it can run
-//! them: learners too, and members that are down are waited for. From then on earlier programs end with an error that says
-//! what they lack.
+//! them: learners too. What a member told is believed for ten seconds, as its clock is, so that one that is down, and may come back as an
+//! earlier program, is waited for. An earlier program refuses a folder that a later one has opened.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,15 @@ use store_db::limits::STATE_MACHINE_VERSION;
 
 use crate::convert::nodes_of;
 use crate::error::Error;
+use crate::limits::MEMBER_TOLD_MS_MAX;
 
 /// What a leader has been told.
 #[derive(Debug)]
 pub(crate) struct MemberVersions {
     /// This node, and what its program can run.
     own: (NodeId, u32),
-    told: BTreeMap<NodeId, u32>,
+    /// What each told, and when by the monotonic clock here.
+    told: BTreeMap<NodeId, (u32, u64)>,
     /// The version that is proposed, until leadership changes.
     raising: u32,
 }
@@ -31,8 +33,8 @@ impl MemberVersions {
     }
 
     /// A peer tells what it can run.
-    pub(crate) fn hear(&mut self, peer: NodeId, version: u32) {
-        self.told.insert(peer, version);
+    pub(crate) fn hear(&mut self, peer: NodeId, version: u32, monotonic_ms: u64) {
+        self.told.insert(peer, (version, monotonic_ms));
     }
 
     /// Another leads, or this one has just begun.
@@ -41,7 +43,7 @@ impl MemberVersions {
     }
 
     /// The version to raise to: what all can run, if it is more than what is in force or proposed.
-    pub(crate) fn to_raise(&self, in_force: u32, members: &Membership) -> Option<u32> {
+    pub(crate) fn to_raise(&self, in_force: u32, members: &Membership, monotonic_ms: u64) -> Option<u32> {
         let (own, own_version) = self.own;
         if in_force.max(self.raising) >= own_version {
             return None;
@@ -49,7 +51,9 @@ impl MemberVersions {
         if store_core::mutant!(RaiseUnasked) {
             return Some(own_version);
         }
-        let can_run = |node| if node == own { Some(own_version) } else { self.told.get(&node).copied() };
+        let is_fresh = |(_, at): &&(u32, u64)| monotonic_ms.saturating_sub(*at) <= MEMBER_TOLD_MS_MAX;
+        let told = |node| self.told.get(&node).filter(is_fresh).map(|(version, _)| *version);
+        let can_run = |node| if node == own { Some(own_version) } else { told(node) };
         let all: Option<Vec<u32>> = nodes_of(members).map(can_run).collect();
         let version = all?.into_iter().min()?.min(own_version);
         (version > in_force.max(self.raising)).then_some(version)
@@ -95,20 +99,22 @@ mod tests {
     fn a_version_is_raised_once_when_every_member_can_run_it() {
         let three = members(&[1, 2, 3], &[]);
         let mut versions = MemberVersions::new(NodeId(1), STATE_MACHINE_VERSION);
-        versions.hear(NodeId(2), STATE_MACHINE_VERSION);
-        assert_eq!(versions.to_raise(1, &three), None, "node 3 has not said");
-        versions.hear(NodeId(3), 1);
-        assert_eq!(versions.to_raise(1, &three), None, "node 3 cannot");
-        versions.hear(NodeId(3), STATE_MACHINE_VERSION + 7);
-        assert_eq!(versions.to_raise(1, &three), Some(STATE_MACHINE_VERSION), "this one can no more");
+        versions.hear(NodeId(2), STATE_MACHINE_VERSION, 50);
+        assert_eq!(versions.to_raise(1, &three, 60), None, "node 3 has not said");
+        versions.hear(NodeId(3), 1, 50);
+        assert_eq!(versions.to_raise(1, &three, 60), None, "node 3 cannot");
+        versions.hear(NodeId(3), STATE_MACHINE_VERSION + 7, 50);
+        assert_eq!(versions.to_raise(1, &three, 60), Some(STATE_MACHINE_VERSION), "this one can no more");
+        let later_ms = 51 + MEMBER_TOLD_MS_MAX;
+        assert_eq!(versions.to_raise(1, &three, later_ms), None, "who knows what runs there by now");
         versions.raising(STATE_MACHINE_VERSION);
-        assert_eq!(versions.to_raise(1, &three), None, "it is proposed");
+        assert_eq!(versions.to_raise(1, &three, 60), None, "it is proposed");
         versions.not_raised();
-        assert_eq!(versions.to_raise(1, &three), Some(STATE_MACHINE_VERSION), "it was not appended");
+        assert_eq!(versions.to_raise(1, &three, 60), Some(STATE_MACHINE_VERSION), "it was not appended");
         versions.raising(STATE_MACHINE_VERSION);
         versions.forget();
-        assert_eq!(versions.to_raise(1, &three), None, "another leadership asks anew");
-        assert_eq!(versions.to_raise(STATE_MACHINE_VERSION, &members(&[1], &[])), None, "it is in force");
+        assert_eq!(versions.to_raise(1, &three, 60), None, "another leadership asks anew");
+        assert_eq!(versions.to_raise(STATE_MACHINE_VERSION, &members(&[1], &[]), 60), None, "it is in force");
     }
 
     #[test]
@@ -122,7 +128,7 @@ mod tests {
     #[test]
     fn learners_are_waited_for() {
         let versions = MemberVersions::new(NodeId(1), STATE_MACHINE_VERSION);
-        assert_eq!(versions.to_raise(1, &members(&[1], &[])), Some(STATE_MACHINE_VERSION));
-        assert_eq!(versions.to_raise(1, &members(&[1], &[4])), None);
+        assert_eq!(versions.to_raise(1, &members(&[1], &[]), 60), Some(STATE_MACHINE_VERSION));
+        assert_eq!(versions.to_raise(1, &members(&[1], &[4]), 60), None);
     }
 }

@@ -225,7 +225,7 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
                 Ok(())
             }
             Job::PeerVersion { peer, version } => {
-                self.versions.hear(peer, version);
+                self.versions.hear(peer, version, self.log_clock.monotonic_ms());
                 Ok(())
             }
             Job::Write { request_id, command } => {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use store_core::NodeId;
 
-use crate::limits::{CLOCK_TOLD_MS_MAX, CLOCKS_AGREE_MS, MEMBERS_MAX};
+use crate::limits::{CLOCKS_AGREE_MS, MEMBER_TOLD_MS_MAX, MEMBERS_MAX};
 
 /// The time, as the voters tell it; milliseconds since 1970.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,7 +112,7 @@ impl VoterClocks {
 
 impl Clock {
     fn is_fresh(self, monotonic_ms: u64) -> bool {
-        monotonic_ms.saturating_sub(self.heard_at_ms) <= CLOCK_TOLD_MS_MAX
+        monotonic_ms.saturating_sub(self.heard_at_ms) <= MEMBER_TOLD_MS_MAX
     }
 }
 
@@ -193,7 +193,7 @@ mod tests {
         let voters = || [1, 2].map(NodeId).into_iter();
         let at = |monotonic_ms| OwnClock { node: NodeId(1), wall_ms: NOW_MS + 60_000, monotonic_ms };
         assert_eq!(clocks.time(at(2_500), voters()), Told::Apart(NOW_MS + 2_000));
-        assert_eq!(clocks.time(at(501 + CLOCK_TOLD_MS_MAX), voters()), Told::Unknown);
+        assert_eq!(clocks.time(at(501 + MEMBER_TOLD_MS_MAX), voters()), Told::Unknown);
     }
 
     #[test]

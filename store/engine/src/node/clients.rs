@@ -46,7 +46,11 @@ impl<D: Disk, T: Table, C: Clock> Node<D, T, C> {
 
     /// Proposes to go on by the rules of a later version, if every member can.
     pub(super) fn raise_version(&mut self) {
-        let Some(version) = self.versions.to_raise(self.applied.version, in_force(&self.members)) else {
+        let Some(version) = self.versions.to_raise(
+            self.applied.version,
+            in_force(&self.members),
+            self.log_clock.monotonic_ms(),
+        ) else {
             return;
         };
         if self.replica.may_propose() && self.writes_shortage().is_none() && self.diverged().is_none() {
