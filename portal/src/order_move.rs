@@ -27,7 +27,7 @@ impl Portal {
     /// If it is not staff: our own bug.
     pub async fn move_order(&self, change: OrderChange, of: Move) -> Result<Order, Error> {
         assert!(change.staff.is_some(), "clients move no confirmed orders");
-        let oid = change.named.oid.clone();
+        let oid = change.named.oid;
         let mut write = OrderWrite::moving(self, change, of).await?;
         loop {
             let txn = match write.known() {
