@@ -6,11 +6,12 @@
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use portal::attempt::send_step;
-use portal::change::{Change, Known, Refused, RequestedLine, evaluate};
+use portal::change::{Change, Known, RequestedLine};
 use portal::document;
 use portal::document::order::{HolderRecord, OrderRecord, Phase};
 use portal::id::{Cid, Oid, Pid};
 use portal::limits::{ATTEMPTS_MAX, CASCADE_NAMED_MAX, CASCADE_PARALLEL, ERROR_LIST_MAX, HOLDER_PAGES_MAX};
+use portal::order_refusal::{Refused, evaluate};
 use portal::{Error, Portal, key};
 use proto::portal::{ChangedOrder, DeleteResponse};
 use proto::store::{FailedGuard, KeyRecord};

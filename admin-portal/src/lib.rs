@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   service ──► clients · products · stock        one transaction each (`portal::attempt`)
-//!          ├──► orders                              read: listed, shown
+//!          ├──► orders · newest                     read: listed, shown
 //!          ├──► order_changes                       one transaction each (`portal::order_change`, `portal::order_move`)
+//!          ├──► shop                                the rules of all portals
 //!          └──► delete_client · delete_product ──► holders: the open orders in the way, listed or worked off
 //! ```
 //!
@@ -20,11 +21,13 @@ mod clients;
 mod delete_client;
 mod delete_product;
 mod holders;
+mod newest;
 pub mod operations;
 mod order_changes;
 mod orders;
 mod products;
 mod service;
+mod shop;
 mod stock;
 
 use std::sync::Arc;

@@ -6,13 +6,13 @@ use portal::transport::resource::{CASCADE, Method, ORDERS_PAGE, PREFIXED_PAGE, R
 use portal::{Error, Portal};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
-    GetProductRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse, ListProductsResponse,
-    ListRequest, Order, Product, RequestId, StaffGetOrderRequest, StaffListOrdersRequest,
-    StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest,
-    StaffReturnRequest, UpdateClientRequest, UpdateProductRequest,
+    GetProductRequest, GetShopRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse,
+    ListProductsResponse, ListRequest, Order, Product, RequestId, ShopRules, StaffGetOrderRequest,
+    StaffListOrdersRequest, StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest,
+    StaffOrderRequest, StaffReturnRequest, UpdateClientRequest, UpdateProductRequest, UpdateShopRequest,
 };
 
-use crate::{clients, delete_client, delete_product, order_changes, orders, products, stock};
+use crate::{clients, delete_client, delete_product, order_changes, orders, products, shop, stock};
 
 /// All of them.
 pub const ALL: &[Registered] = &[
@@ -37,6 +37,8 @@ pub const ALL: &[Registered] = &[
     Registered::of::<SendOrder>(),
     Registered::of::<ReturnOrder>(),
     Registered::of::<RefundOrder>(),
+    Registered::of::<GetShop>(),
+    Registered::of::<UpdateShop>(),
 ];
 
 /// InsertClient.
@@ -508,5 +510,49 @@ impl Operation for RefundOrder {
 
     async fn run(portal: &Portal, request: StaffOrderRequest) -> Result<Order, Error> {
         order_changes::refund_order(portal, request).await
+    }
+}
+
+/// GetShop.
+#[derive(Debug)]
+pub struct GetShop;
+
+impl Operation for GetShop {
+    const NAME: &'static str = "GetShop";
+    const EFFECT: Effect = Effect::Reads;
+    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/shop");
+    type Request = GetShopRequest;
+    type Response = ShopRules;
+
+    fn etag(shop: &ShopRules) -> Option<u64> {
+        Some(shop.etag)
+    }
+
+    async fn run(portal: &Portal, _request: GetShopRequest) -> Result<ShopRules, Error> {
+        shop::get_shop(portal).await
+    }
+}
+
+/// UpdateShop.
+#[derive(Debug)]
+pub struct UpdateShop;
+
+impl Operation for UpdateShop {
+    const NAME: &'static str = "UpdateShop";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Put, "/v1/shop").matching();
+    type Request = UpdateShopRequest;
+    type Response = ShopRules;
+
+    fn id(request: &mut UpdateShopRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(shop: &ShopRules) -> Option<u64> {
+        Some(shop.etag)
+    }
+
+    async fn run(portal: &Portal, request: UpdateShopRequest) -> Result<ShopRules, Error> {
+        shop::update_shop(portal, request).await
     }
 }

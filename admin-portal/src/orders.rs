@@ -1,14 +1,13 @@
 //! ListOrders and GetOrder: the orders of all clients, also of those who were removed, since orders outlive them.
 //!
-//! The list is in key order: by client, then by order id, which is made by chance and says nothing of time. The newest first
-//! would need all orders of a client, or of all, in one request; so a request looks through a bounded piece
+//! The list is in key order, unless the newest are wanted first ([`crate::newest`]): by client, then by order id, which is made by chance
+//! and says nothing of time. A request looks through a bounded piece
 //! ([`FILTERED_PAGES_MAX`] pages of the store), and time is a filter. The cursor is the last order *looked at*, `CID/OID`: a page
 //! that a filter has emptied goes on behind it, and no page skips or repeats what was there all the time.
 //!
-//! The time is that of the order's last change, by the store's log time: an order id tells none. A list by the time of creation would
-//! need an index.
+//! The time is that of the order's last change, by the store's log time: an order id tells none.
 
-use portal::document::order::OrderRecord;
+use portal::document::order::{OrderRecord, Phase};
 use portal::error::Kind;
 use portal::id::{Cid, Oid, Pid};
 use portal::limits::{FILTERED_PAGES_MAX, PAGE_MAX};
@@ -21,6 +20,8 @@ use proto::portal::{
 };
 use proto::store::{KeyRecord, Record};
 use store_client::Range;
+
+use crate::newest;
 
 /// Which orders are wanted.
 struct Wanted {
@@ -114,6 +115,9 @@ pub(crate) async fn list_orders(
 ) -> Result<StaffListOrdersResponse, Error> {
     let limit = page::limit(input.limit)?;
     let wanted = Wanted::of(portal, input).await?;
+    if by_time(input)? {
+        return newest_first(portal, wanted, limit as usize, &input.after).await;
+    }
     let mut after = wanted.after(&input.after)?;
     let (mut orders, mut left_out, mut is_empty) = (Vec::new(), LeftOut::default(), after.is_none());
     let mut next = String::new();
@@ -135,6 +139,38 @@ pub(crate) async fn list_orders(
         is_known(portal, wanted.cid.as_ref()).await?;
     }
     Ok(StaffListOrdersResponse { orders, next, damage: left_out.damage() })
+}
+
+/// Whether the newest are wanted first.
+fn by_time(input: &StaffListOrdersRequest) -> Result<bool, Error> {
+    match input.sort.as_str() {
+        "" | "id" => Ok(false),
+        "newest" if input.pid.is_empty() => Ok(true),
+        "newest" => {
+            let why = "is not known to the list by time; leave out one of `pid` and `sort`";
+            Err(Error::invalid("pid", why))
+        }
+        other => {
+            let why = format!("{other:?} is no order of this list; there are id and newest");
+            Err(Error::invalid("sort", why))
+        }
+    }
+}
+
+async fn newest_first(
+    portal: &Portal,
+    wanted: Wanted,
+    limit: usize,
+    after: &str,
+) -> Result<StaffListOrdersResponse, Error> {
+    let Wanted { state, cid, changed_ms, .. } = wanted;
+    let phase = Phase::ALL.into_iter().find(|phase| state == Some(phase.shown()));
+    let wanted = newest::Wanted { phase, cid, changed_ms, limit };
+    let page = newest::list(portal, &wanted, after).await?;
+    if page.orders.is_empty() && page.next.is_empty() && after.is_empty() {
+        is_known(portal, wanted.cid.as_ref()).await?;
+    }
+    Ok(page)
 }
 
 /// Takes the wanted ones until there are enough; how many were looked at.

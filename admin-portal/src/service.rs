@@ -7,18 +7,18 @@ use portal::serve::{DECODE_BYTES_MAX, answered};
 use proto::portal::admin_server::{Admin, AdminServer};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
-    GetProductRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse, ListProductsResponse,
-    ListRequest, Order, Product, StaffGetOrderRequest, StaffListOrdersRequest, StaffListOrdersResponse,
-    StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest, StaffReturnRequest, UpdateClientRequest,
-    UpdateProductRequest,
+    GetProductRequest, GetShopRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse,
+    ListProductsResponse, ListRequest, Order, Product, ShopRules, StaffGetOrderRequest,
+    StaffListOrdersRequest, StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest,
+    StaffOrderRequest, StaffReturnRequest, UpdateClientRequest, UpdateProductRequest, UpdateShopRequest,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::operations::{
     AdjustStock, CancelOrder, ConfirmOrder, DeleteClient, DeleteProduct, GetClient, GetOrder, GetProduct,
-    InsertClient, InsertProduct, ListClients, ListOrders, ListProducts, ModifyOrder, PackOrder, PayOrder,
-    RefundOrder, ReturnOrder, SendOrder, UpdateClient, UpdateProduct,
+    GetShop, InsertClient, InsertProduct, ListClients, ListOrders, ListProducts, ModifyOrder, PackOrder,
+    PayOrder, RefundOrder, ReturnOrder, SendOrder, UpdateClient, UpdateProduct, UpdateShop,
 };
 
 /// The name of the gRPC service.
@@ -139,5 +139,13 @@ impl Admin for Service {
 
     async fn refund_order(&self, request: Request<StaffOrderRequest>) -> Result<Response<Order>, Status> {
         answered::<RefundOrder>(&self.0, request).await
+    }
+
+    async fn get_shop(&self, request: Request<GetShopRequest>) -> Result<Response<ShopRules>, Status> {
+        answered::<GetShop>(&self.0, request).await
+    }
+
+    async fn update_shop(&self, request: Request<UpdateShopRequest>) -> Result<Response<ShopRules>, Status> {
+        answered::<UpdateShop>(&self.0, request).await
     }
 }

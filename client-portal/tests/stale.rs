@@ -128,7 +128,7 @@ async fn modify_from_store(portal: &Portal, order: &Order, quantity: i64) -> Ord
     let answer = Attempts::new(portal, request()).send(txn).await.unwrap();
     assert!(answer.success);
     let record = portal::attempt::shown(&answer, &at).unwrap();
-    OrderRecord::read(&at, record).unwrap().shown(&cid, &oid, record)
+    OrderRecord::read(&at, record).unwrap().shown(&cid, &oid, record, None)
 }
 
 #[tokio::test]

@@ -227,8 +227,11 @@ impl Touches {
         let mut deleted = Vec::new();
         for operation in &txn.operations {
             let key = &operation.key;
-            // Operations on one record stand together, and holder records are never read by key.
-            if key.starts_with(b"h/") || tokens.last().is_some_and(|(last, _)| last == key) {
+            // Operations on one record stand together; holder records and rows are never read by key.
+            if key.starts_with(b"h/")
+                || key.starts_with(b"i/")
+                || tokens.last().is_some_and(|(last, _)| last == key)
+            {
                 continue;
             }
             if matches!(operation.action, Some(Action::Delete(_))) {

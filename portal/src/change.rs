@@ -1,4 +1,4 @@
-//! An order change as ONE transaction, and the meaning of a refused one. Pure: documents in, a transaction out.
+//! An order change as ONE transaction. Pure: documents in, a transaction out.
 //!
 //! ```text
 //!   guards      c/{CID}    /state = "active"                 (first: it routes, and remembers the request)
@@ -8,6 +8,7 @@
 //!   operations  s/{PID}    available − n (not under least), held + n, open_orders ± 1 when a line comes or goes
 //!               h/{PID}/…  put when a line comes, deleted when it goes or the order is no longer open
 //!               c/{CID}    open_orders ± 1 when the order is created, confirmed or cancelled
+//!               i/o/…      the order's row in the list by time, from where it was to where it is
 //!               o/…        the whole order, answered back, with the log's time; with a note if staff changed it
 //! ```
 //!
@@ -16,30 +17,30 @@
 //!
 //! Nothing guards the stock's version or the client's: a product that everybody buys, and a client with many tills,
 //! need no retry. The order's own version is guarded, since its lines are replaced.
-//! Leaves out: reading, sending, trying again (the portals' files, [`crate::attempt`]).
+//! Leaves out: what a refused one means (`order_refusal`); reading, sending, trying again (the portals' files, `attempt`).
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use proto::check::DATA_BYTES_MAX;
 use proto::portal::LineChange;
-use proto::store::failed_guard::Reason;
-use proto::store::{FailedGuard, Record, Txn, TxnResponse};
+use proto::store::{Record, Txn};
+use store_core::mutant;
 
-use crate::document::client::ClientRecord;
 use crate::document::order::{CHANGED, CREATED, HolderRecord, Line, OrderRecord, Phase};
 use crate::document::order_move::{Step, Units};
 use crate::document::product::ProductRecord;
-use crate::document::staff_note::{Did, StaffReason};
-use crate::document::stock::{ADJUSTED, AVAILABLE, HELD, LEAST, SOLD, StockRecord};
+use crate::document::staff_note::{Did, StaffNote, StaffReason};
+use crate::document::stock::{ADJUSTED, AVAILABLE, HELD, LEAST, SOLD};
 use crate::document::{OPEN_ORDERS, STATE, State, write};
-use crate::error::{Error, Full, Kind, Short};
+use crate::error::{Error, Full};
 use crate::id::{Cid, Oid, Pid};
 use crate::key;
 use crate::limits::{
     LINE_QUANTITY_MAX, ORDER_BYTES_MAX, ORDER_LINES_MAX, ORDER_RECORD_BYTES_MAX, REQUEST_LINES_MAX,
     STAFF_NOTE_BYTES_MAX,
 };
+use crate::order_row::{OrderRow, Place};
 
 /// An offset that no record ever has: a guard on it fails and brings the record back.
 const NEVER: u64 = u64::MAX;
@@ -139,6 +140,8 @@ pub struct Known {
     pub order: OrderRecord,
     /// The offset of that version.
     pub offset: u64,
+    /// The timestamp of its record, which says where its row is.
+    pub timestamp_ms: i64,
 }
 
 impl Known {
@@ -147,7 +150,8 @@ impl Known {
     /// # Errors
     /// [`Error::Damaged`].
     pub fn read(key: &[u8], record: &Record) -> Result<Known, Error> {
-        Ok(Known { order: OrderRecord::read(key, record)?, offset: record.offset() })
+        let order = OrderRecord::read(key, record)?;
+        Ok(Known { order, offset: record.offset(), timestamp_ms: record.timestamp_ms })
     }
 }
 
@@ -162,15 +166,6 @@ pub struct Change<'a> {
     /// It creates the order.
     is_new: bool,
     txn: Txn,
-}
-
-/// What a refused transaction means.
-#[derive(Debug)]
-pub enum Refused {
-    /// The answer to the user.
-    For(Error),
-    /// What the change was made from has changed: decide anew. The order as it is, if the refusal showed it.
-    Again(Option<Known>),
 }
 
 impl<'a> Change<'a> {
@@ -202,6 +197,13 @@ impl<'a> Change<'a> {
         Change { cid, oid, timestamp_ms, staff: None, is_new: false, txn }
     }
 
+    /// A change by the shop's rules, whatever the client's state.
+    #[must_use]
+    pub fn by_shop(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64) -> Change<'a> {
+        let txn = Txn::new().guard_exists(key::client(cid));
+        Change { cid, oid, timestamp_ms, staff: None, is_new: false, txn }
+    }
+
     /// A transaction that changes nothing: it fails and shows the order, unless the request was done before.
     #[must_use]
     pub fn ask(mut self) -> Txn {
@@ -221,7 +223,7 @@ impl<'a> Change<'a> {
         let lines = self.lines(Vec::new(), requested, products)?;
         let created_ms = Some(self.timestamp_ms);
         self.is_new = true;
-        self.finish(OrderRecord { created_ms, ..OrderRecord::new(Phase::Open, lines) }, None)
+        self.finish(None, OrderRecord { created_ms, ..OrderRecord::new(Phase::Open, lines) }, None)
     }
 
     /// Sets the quantities asked for in an open order.
@@ -237,7 +239,7 @@ impl<'a> Change<'a> {
         assert_eq!(known.order.phase, Phase::Open, "only open orders are modified");
         self.guard(known);
         let lines = self.lines(known.order.lines.clone(), requested, products)?;
-        self.finish(known.order.with_lines(lines), Some(Did::Modified))
+        self.finish(Some(known), known.order.with_lines(lines), Some(Did::Modified))
     }
 
     /// Freezes an open order: it holds its stock for good.
@@ -251,7 +253,8 @@ impl<'a> Change<'a> {
         for line in &known.order.lines {
             self.release(&Pid::stored("pid", &line.pid)?, 0);
         }
-        self.finish(OrderRecord { phase: Phase::Confirmed, ..known.order.clone() }, Some(Did::Confirmed))
+        let order = OrderRecord { phase: Phase::Confirmed, ..known.order.clone() };
+        self.finish(Some(known), order, Some(Did::Confirmed))
     }
 
     /// Refuses to confirm an order without lines: fails with [`Reason::WrongValue`] alone as long as it is the version
@@ -268,14 +271,37 @@ impl<'a> Change<'a> {
     ///
     /// # Errors
     /// As for [`Change::confirm`].
-    pub fn cancel(mut self, known: &Known) -> Result<Txn, Error> {
+    pub fn cancel(self, known: &Known) -> Result<Txn, Error> {
+        self.end(known, Did::Cancelled)
+    }
+
+    /// Cancels an order that was open for too long: not before this log time, and only while the record under `rules`, whose rule it is,
+    /// has this version. If the order has changed since, nothing is done.
+    ///
+    /// # Errors
+    /// Never for an order that a portal made.
+    pub fn expire(mut self, known: &Known, due_ms: i64, rules: (Bytes, u64)) -> Result<Txn, Error> {
+        let (at, offset) = rules;
+        let txn = std::mem::take(&mut self.txn).guard_offset(at, offset);
+        self.txn = if mutant!(HoldByPortalClock) {
+            txn
+        } else {
+            txn.guard_not_before(key::order(self.cid, self.oid), due_ms)
+        };
+        self.end(known, Did::Expired)
+    }
+
+    /// Cancels an open order, for whatever reason.
+    fn end(mut self, known: &Known, did: Did) -> Result<Txn, Error> {
         assert_eq!(known.order.phase, Phase::Open, "only open orders are cancelled");
-        self.guard(known);
+        if did != Did::Expired || !mutant!(HoldUnguarded) {
+            self.guard(known);
+        }
         self.count_open_order(-1);
         for line in &known.order.lines {
             self.release(&Pid::stored("pid", &line.pid)?, line.taken());
         }
-        self.finish(OrderRecord { phase: Phase::Cancelled, ..known.order.clone() }, Some(Did::Cancelled))
+        self.finish(Some(known), OrderRecord { phase: Phase::Cancelled, ..known.order.clone() }, Some(did))
     }
 
     /// Moves a confirmed order on.
@@ -298,7 +324,7 @@ impl<'a> Change<'a> {
                 .add(stock.clone(), self.timestamp_ms, from, -line.quantity, Some(0))
                 .add(stock, self.timestamp_ms, to, by, least);
         }
-        self.finish(OrderRecord { phase: step.to, ..known.order.clone() }, Some(step.did))
+        self.finish(Some(known), OrderRecord { phase: step.to, ..known.order.clone() }, Some(step.did))
     }
 
     /// Nothing to do: the order stands as wanted already. Guards that, and answers with it.
@@ -421,17 +447,26 @@ impl<'a> Change<'a> {
             .delete(key::holder(pid, self.oid));
     }
 
-    /// Puts the order as it is from now on, with the note of staff if they `did` it. An open order is never larger than what one
-    /// transaction can cancel, note and all.
-    fn finish(self, mut order: OrderRecord, did: Option<Did>) -> Result<Txn, Error> {
+    /// Puts the order as it is from now on, with the note of staff if they `did` it, and its row. An open order is never larger than what
+    /// one transaction can cancel, note and all.
+    fn finish(
+        mut self,
+        before: Option<&Known>,
+        mut order: OrderRecord,
+        did: Option<Did>,
+    ) -> Result<Txn, Error> {
         // By this clock until the store stamps it.
         order.changed_ms = Some(self.timestamp_ms);
         let is_open = order.phase == Phase::Open;
         let most = if is_open { ORDER_RECORD_BYTES_MAX } else { DATA_BYTES_MAX };
         let txn_most = if is_open { ORDER_BYTES_MAX } else { ORDER_BYTES_MAX + STAFF_NOTE_BYTES_MAX };
         let letting_go: usize = order.lines.iter().map(|line| 4 * (3 * line.pid.len() + PART_BYTES)).sum();
-        let note = self.staff.zip(did).map(|(reason, did)| reason.note(did, self.timestamp_ms));
-        let is_bounded = is_open || note.is_some();
+        let note = match (self.staff, did) {
+            (Some(reason), Some(did)) => Some(reason.note(did, self.timestamp_ms)),
+            (None, Some(Did::Expired)) => Some(StaffNote::of_shop(Did::Expired, self.timestamp_ms)),
+            _ => None,
+        };
+        let is_bounded = is_open || self.staff.is_some();
         let order = match note {
             Some(note) => order.noting(note, most.min(txn_most.saturating_sub(letting_go))),
             None => order,
@@ -449,108 +484,22 @@ impl<'a> Change<'a> {
             return Err(Error::OrderFull { oid: self.oid.to_string(), full });
         }
         let stamps = if self.is_new { &[CREATED, CHANGED][..] } else { &[CHANGED] };
+        self.list(before, &order, stamps);
         let put = self.txn.put(key::order(self.cid, self.oid), self.timestamp_ms, bytes);
         Ok(put.stamped(stamps).returning_after())
     }
-}
 
-/// What a refused order change means.
-///
-/// Judged by keys and records, never by the places of guards in our transaction: a remembered refusal may be of
-/// another transaction of the same request.
-///
-/// # Errors
-/// What is stored is damaged.
-pub fn evaluate(cid: &Cid, oid: &Oid, demands: &Demands, refused: &TxnResponse) -> Result<Refused, Error> {
-    let by_letter =
-        |letter: u8| refused.failed.iter().filter(move |failed| failed.key.first() == Some(&letter));
-    if let Some(failed) = by_letter(b'c').next() {
-        return client_refused(cid, failed);
-    }
-    let mut again = None;
-    if let Some(failed) = by_letter(b'o').next() {
-        match order_refused(oid, failed, refused.remembered)? {
-            Refused::Again(known) => again = Some(Refused::Again(known)),
-            refusal @ Refused::For(_) => return Ok(refusal),
+    /// Moves the order's row to where the version that is written belongs.
+    fn list(&mut self, before: Option<&Known>, order: &OrderRecord, stamps: &[&str]) {
+        let place = |phase, timestamp_ms| Place::of(phase, timestamp_ms, self.cid, self.oid).key();
+        let there = place(order.phase, self.timestamp_ms);
+        let left = before.map(|known| place(known.order.phase, known.timestamp_ms));
+        let row = OrderRow::of(order, self.timestamp_ms).to_bytes();
+        let mut txn = std::mem::take(&mut self.txn);
+        if let Some(left) = left.filter(|left| *left != there) {
+            txn = txn.delete(left);
         }
-    }
-    for failed in by_letter(b'p') {
-        if let Some(error) = product_refused(failed, demands)? {
-            return Ok(Refused::For(error));
-        }
-    }
-    let mut short = Vec::new();
-    for failed in by_letter(b's') {
-        short.extend(stock_refused(failed, demands)?);
-    }
-    if short.is_empty() || again.is_some() {
-        return Ok(again.unwrap_or(Refused::Again(None)));
-    }
-    Ok(Refused::For(Error::ShortStock { short, more: 0 }))
-}
-
-fn client_refused(cid: &Cid, failed: &FailedGuard) -> Result<Refused, Error> {
-    let Some(record) = &failed.record else {
-        return Ok(Refused::For(Error::UnknownClient { cid: cid.to_string() }));
-    };
-    if record.data.is_empty() {
-        // Remembered without data: that the client is not active is all that is ever guarded.
-        return Ok(Refused::For(Error::Closing { kind: Kind::Client, id: cid.to_string() }));
-    }
-    let client = ClientRecord::read(&failed.key, record)?;
-    let why = || format!("refused for {:?}, open_orders {}", failed.reason(), client.open_orders);
-    match client.state {
-        State::Closing => Ok(Refused::For(Error::Closing { kind: Kind::Client, id: cid.to_string() })),
-        State::Gone => Ok(Refused::For(Error::UnknownClient { cid: cid.to_string() })),
-        State::Active => Err(Error::damaged(&failed.key, why())),
-    }
-}
-
-fn order_refused(oid: &Oid, failed: &FailedGuard, remembered: bool) -> Result<Refused, Error> {
-    let id = oid.to_string();
-    match (failed.reason(), &failed.record) {
-        (Reason::Absent, _) => Ok(Refused::For(Error::NotFound { kind: Kind::Order, id })),
-        (Reason::Present, _) => Ok(Refused::For(Error::AlreadyExists { kind: Kind::Order, id })),
-        (Reason::WrongValue, _) => Ok(Refused::For(Error::OrderEmpty { oid: id })),
-        (Reason::TooLarge, _) => Err(Error::damaged(&failed.key, "it would outgrow a record")),
-        (_, Some(record)) if !remembered && !record.data.is_empty() => {
-            Ok(Refused::Again(Some(Known::read(&failed.key, record)?)))
-        }
-        _ => Ok(Refused::Again(None)),
-    }
-}
-
-fn product_refused(failed: &FailedGuard, demands: &Demands) -> Result<Option<Error>, Error> {
-    let id = key::id_in(&failed.key).ok_or_else(|| Error::damaged(&failed.key, "not a product's key"))?;
-    let Some(record) = &failed.record else { return Ok(Some(Error::NotFound { kind: Kind::Product, id })) };
-    if record.data.is_empty() {
-        return Ok(None);
-    }
-    let ProductRecord { state, rules, .. } = ProductRecord::read(&failed.key, record)?;
-    let demand = demands.get(&Pid::stored("pid", &id)?);
-    if state == State::Closing && demand.is_none_or(|demand| demand.more > 0) {
-        return Ok(Some(Error::Closing { kind: Kind::Product, id }));
-    }
-    let outside = demand.map(Demand::quantity).filter(|quantity| !rules.allows(*quantity));
-    let (least, most) = (rules.quantity_min, rules.quantity_max);
-    Ok(outside.map(|quantity| Error::OutsideQuantity { pid: id, quantity, least, most }))
-}
-
-fn stock_refused(failed: &FailedGuard, demands: &Demands) -> Result<Option<Short>, Error> {
-    let id = key::id_in(&failed.key).ok_or_else(|| Error::damaged(&failed.key, "not a stock's key"))?;
-    let pid = Pid::stored("pid", &id)?;
-    let Some(record) = failed.record.as_ref().filter(|record| !record.data.is_empty()) else {
-        return Ok(None);
-    };
-    let stock = StockRecord::read(&failed.key, record)?;
-    match demands.get(&pid).copied() {
-        // Whether it takes is not asked: the refusal may be remembered from when the product was tracked.
-        Some(Demand { more, holds, .. }) if more > 0 && failed.reason() == Reason::BelowMinimum => {
-            Ok(Some(Short { pid: id, wanted: more, left: stock.orderable(), holds }))
-        }
-        // Remembered from another transaction of this request: the order has changed since.
-        _ if !stock.is_conserved() => Err(Error::damaged(&failed.key, "its numbers do not add up")),
-        _ => Ok(None),
+        self.txn = txn.put(there, self.timestamp_ms, row).stamped(stamps);
     }
 }
 
@@ -575,4 +524,4 @@ fn is_tracked(known: &KnownProduct) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

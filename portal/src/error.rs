@@ -19,11 +19,13 @@ pub enum Kind {
     Product,
     /// An order, by OID.
     Order,
+    /// The shop's own record.
+    Shop,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 3] = [Kind::Client, Kind::Product, Kind::Order];
+    pub const ALL: [Kind; 4] = [Kind::Client, Kind::Product, Kind::Order, Kind::Shop];
 
     /// The word for it.
     #[must_use]
@@ -32,6 +34,7 @@ impl Kind {
             Kind::Client => "client",
             Kind::Product => "product",
             Kind::Order => "order",
+            Kind::Shop => "shop",
         }
     }
 }
@@ -246,6 +249,21 @@ pub enum Error {
         /// The cluster that was named.
         meant: String,
     },
+    /// The shop's records are of a later program than this portal's. Nothing was done.
+    #[error(
+        "this portal's program knows the shop's records up to version {known}, and they have version {schema}; ask another portal, and start this one anew with the later program"
+    )]
+    Outdated {
+        /// The version of the shop's records.
+        schema: u32,
+        /// The latest version that the portal knows.
+        known: u32,
+    },
+    /// Orders of earlier versions are still being put into the list. It passes.
+    #[error(
+        "orders of earlier versions are still being put into this list; it is ready soon: try again, or list them by client"
+    )]
+    NotListed,
     /// The store cannot serve now. Nothing was done.
     #[error("the store is unavailable: {why}")]
     Unavailable {
@@ -390,6 +408,8 @@ impl Error {
             Error::Contended { .. } => (Code::Aborted, "CONTENDED"),
             Error::RequestExpired { .. } => (Code::FailedPrecondition, "REQUEST_ID_EXPIRED"),
             Error::RequestClosed { .. } => (Code::Aborted, "REQUEST_ID_CLOSED"),
+            Error::Outdated { .. } => (Code::Unavailable, "PORTAL_OUTDATED"),
+            Error::NotListed => (Code::Unavailable, "LIST_NOT_READY"),
             Error::Unavailable { cause, .. } => (Code::Unavailable, reason_of(*cause)),
             Error::WrongCluster { .. } => (Code::FailedPrecondition, "WRONG_CLUSTER"),
             Error::OutcomeUnknown { .. } => (Code::DeadlineExceeded, "OUTCOME_UNKNOWN"),
@@ -426,7 +446,7 @@ impl Error {
             Error::Overloaded { .. } => 429,
             Error::Damaged { .. } => 500,
             Error::Unavailable { cause: Cause::OutOfSpace, .. } => 507,
-            Error::Unavailable { .. } => 503,
+            Error::Unavailable { .. } | Error::Outdated { .. } | Error::NotListed => 503,
             Error::OutcomeUnknown { .. } => 504,
         }
     }

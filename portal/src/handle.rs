@@ -15,8 +15,10 @@ use tokio::time::Instant;
 
 use crate::cache::{Cache, Capacity, Seen};
 use crate::coherence::{AGE_MS_MAX_DEFAULT, Coherence, State};
+use crate::document::shop::KnownShop;
 use crate::error::Error;
 use crate::limits::REQUESTS_MAX;
+use crate::log_time::LogTime;
 use crate::refilling::Refilling;
 use crate::samples::Samples;
 use crate::session::{Session, SessionToken};
@@ -52,11 +54,18 @@ pub struct Bounds {
     pub age_ms_max: u64,
     /// Requests that run at once.
     pub requests_max: usize,
+    /// How far its clock of the day is ahead, milliseconds: of tests.
+    pub clock_off_ms: i64,
 }
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds { lease_ms: 1_000, age_ms_max: AGE_MS_MAX_DEFAULT, requests_max: REQUESTS_MAX }
+        Bounds {
+            lease_ms: 1_000,
+            age_ms_max: AGE_MS_MAX_DEFAULT,
+            requests_max: REQUESTS_MAX,
+            clock_off_ms: 0,
+        }
     }
 }
 
@@ -95,6 +104,12 @@ pub(crate) struct Shared {
     bus_problem: Mutex<String>,
     /// The cluster whose portal it is, once that is known.
     pub(crate) cluster: OnceLock<ClusterId>,
+    /// The shop's record as last seen; `None`: not yet.
+    pub(crate) shop: Mutex<Option<Result<KnownShop, Error>>>,
+    /// As in [`Bounds`].
+    clock_off_ms: i64,
+    /// What is known of the log's time.
+    log_time: LogTime,
 }
 
 impl Portal {
@@ -107,7 +122,7 @@ impl Portal {
     /// As [`Portal::new`], with these bounds.
     #[must_use]
     pub fn limited(name: &str, store: Arc<dyn Store>, capacity: Capacity, bounds: Bounds) -> Arc<Portal> {
-        let Bounds { lease_ms, age_ms_max, requests_max } = bounds;
+        let Bounds { lease_ms, age_ms_max, requests_max, clock_off_ms } = bounds;
         let coherence =
             |group| (group, Coherence::new(group, RING_VERSION, lease_ms, 0).with_age_max(age_ms_max));
         let cache = Cache::new(capacity, store.groups().into_iter().map(coherence));
@@ -125,6 +140,9 @@ impl Portal {
             requests_max,
             bus_problem: Mutex::default(),
             cluster: OnceLock::new(),
+            shop: Mutex::default(),
+            clock_off_ms,
+            log_time: LogTime::default(),
         };
         Arc::new(Portal { shared: Arc::new(shared), session: Session::none() })
     }
@@ -167,6 +185,26 @@ impl Portal {
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.shared.clock.now_ms()
+    }
+
+    /// The log time now, as far as the portal knows ([`crate::log_time`]): milliseconds since 1970.
+    #[must_use]
+    pub fn log_time_ms(&self) -> i64 {
+        self.shared.log_time.estimate_ms(self.clock_ms(), self.now_ms())
+    }
+
+    /// What its own clock of the day says: milliseconds since 1970.
+    #[must_use]
+    pub fn clock_ms(&self) -> i64 {
+        store_client::now_ms().saturating_add(self.shared.clock_off_ms)
+    }
+
+    /// A transaction that was sent then was done at this log time, and was answered just now; what is only `remembered` was done
+    /// whenever.
+    pub(crate) fn saw_log_time(&self, log_time_ms: i64, sent_ms: u64, remembered: bool) {
+        if !remembered {
+            self.shared.log_time.saw(log_time_ms, sent_ms, self.now_ms());
+        }
     }
 
     /// Its clock.

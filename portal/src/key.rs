@@ -32,6 +32,12 @@ pub fn order(cid: &Cid, oid: &Oid) -> Bytes {
     Bytes::from(format!("o/{{{}}}/{oid}", cid.encoded()))
 }
 
+/// `shop`: the shop itself.
+#[must_use]
+pub fn shop() -> Bytes {
+    Bytes::from_static(b"shop")
+}
+
 /// `o/{`: all orders of all clients.
 #[must_use]
 pub fn orders() -> Bytes {

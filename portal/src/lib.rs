@@ -14,7 +14,7 @@
 //!
 //! From the bottom: `limits`, `error` and `status` (the one table of errors); `money`, `id`, `key`, `document` (the stored
 //! records); `lookup` (the stored id that a request means); `coherence` (trust in a cache: pure) and `cache`; `session` (what a client has seen); `handle`,
-//! `reader`, `attempt`, `change`, `order_write`, `order_change`, `order_move`, `page` (the parts of operations); `config`, `bus`,
+//! `reader`, `attempt`, `change`, `order_refusal`, `order_write`, `order_change`, `order_move`, `page` (the parts of operations); `shop`, `listing`, `sweeper` (what a portal tends to by itself); `config`, `bus`,
 //! `sampler`, `serve`. The operations
 //! themselves are in `admin-portal` and `client-portal`. `docs/SCHEMA.md` describes keys, records, invariants and errors
 //! for people.
@@ -32,6 +32,8 @@ pub mod handle;
 pub mod id;
 pub mod key;
 pub mod limits;
+pub mod listing;
+mod log_time;
 pub mod lookup;
 mod lost_connection;
 pub mod meant;
@@ -39,6 +41,8 @@ pub mod money;
 pub mod operation;
 pub mod order_change;
 pub mod order_move;
+pub mod order_refusal;
+pub mod order_row;
 pub mod order_write;
 pub mod page;
 pub mod reader;
@@ -47,8 +51,10 @@ pub mod sampler;
 mod samples;
 pub mod serve;
 pub mod session;
+pub mod shop;
 pub mod status;
 mod stock_completion;
+pub mod sweeper;
 pub mod transport;
 
 pub use crate::config::Config;

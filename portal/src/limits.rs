@@ -30,6 +30,14 @@ pub const STAFF_NOTE_BYTES_MAX: usize = 1_400;
 pub const ORDER_RECORD_BYTES_MAX: usize = proto::check::DATA_BYTES_MAX - STAFF_NOTE_BYTES_MAX;
 /// Most bytes of the transaction that cancels an open order.
 pub const ORDER_BYTES_MAX: usize = proto::check::TXN_BYTES_MAX - 4_096 - STAFF_NOTE_BYTES_MAX;
+/// Longest time that an open order is held, minutes: a year.
+pub const HOLD_MINUTES_MAX: u32 = 366 * 24 * 60;
+/// Letters of a currency's code (ISO 4217).
+pub const CURRENCY_LETTERS: usize = 3;
+/// Rows of open orders that one round of the sweeper looks at, at most.
+pub const SWEPT_MAX: usize = 8_000;
+/// Orders that are listed or swept at the same time.
+pub const SWEEP_PARALLEL: usize = 8;
 /// Ids that are tried to find a free one like an id that is kept.
 pub const FREE_IDS_MAX: u32 = 32;
 /// Digits before the decimal point of a price.
@@ -77,8 +85,8 @@ pub const HOLDER_PAGES_MAX: usize = 20;
 pub const PARTS_NEW_LINE: usize = 6;
 /// Parts for a line that is taken out: three adds, the holder record.
 pub const PARTS_GONE_LINE: usize = 4;
-/// Parts besides those of lines: the client, the order, its state.
-pub const PARTS_ORDER: usize = 8;
+/// Parts besides those of lines: the client, the order, its state, its row from where and to where, the shop.
+pub const PARTS_ORDER: usize = 12;
 
 const _: () = assert!(REQUEST_LINES_MAX <= ORDER_LINES_MAX);
 const _: () = assert!(REQUEST_LINES_MAX * PARTS_NEW_LINE + PARTS_ORDER <= proto::check::TXN_PARTS_MAX);

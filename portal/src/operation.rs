@@ -86,7 +86,10 @@ impl Portal {
             Err(error) => return Answered { done: Err(error), token: begun_anew() },
         };
         let done = match self.admit() {
-            Ok(_permit) => O::run(&serving, request).await,
+            Ok(_permit) => match serving.may_serve().await {
+                Ok(()) => O::run(&serving, request).await,
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         let token = match &done {

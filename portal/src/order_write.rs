@@ -10,9 +10,7 @@ use proto::store::failed_guard::Reason;
 use proto::store::{Record, Txn, TxnResponse};
 
 use crate::attempt::{Attempts, Request, shown};
-use crate::change::{
-    Change, Demand, Demands, Known, KnownProduct, Products, Refused, RequestedLine, evaluate,
-};
+use crate::change::{Change, Demand, Demands, Known, KnownProduct, Products, RequestedLine};
 use crate::document::client::ClientRecord;
 use crate::document::order::{OrderRecord, Phase};
 use crate::document::order_move::Move;
@@ -24,6 +22,7 @@ use crate::handle::Portal;
 use crate::id::{Cid, Oid, Pid, plain};
 use crate::key;
 use crate::limits::ID_BYTES_MAX;
+use crate::order_refusal::{Refused, evaluate};
 
 /// Reads of the store that one request has under way at once.
 const READS_PARALLEL: usize = 32;
@@ -108,7 +107,7 @@ impl Portal {
     pub async fn order(&self, Named { cid, oid }: &Named) -> Result<Order, Error> {
         let at = key::order(cid, oid);
         match self.read_verifying_absence(&at).await?.record {
-            Some(record) => Ok(OrderRecord::read(&at, &record)?.shown(cid, oid, &record)),
+            Some(record) => Ok(OrderRecord::read(&at, &record)?.shown(cid, oid, &record, self.hold_ms())),
             None => Err(Error::NotFound { kind: Kind::Order, id: oid.to_string() }),
         }
     }
@@ -232,7 +231,7 @@ impl<'p> OrderWrite<'p> {
     #[must_use]
     pub fn change(&self) -> Change<'_> {
         let Named { cid, oid } = &self.named;
-        let now_ms = store_client::now_ms();
+        let now_ms = self.portal.log_time_ms();
         match &self.staff {
             None => Change::by_client(cid, oid, now_ms),
             Some(reason) if self.moving.is_some() => Change::by_move(cid, oid, now_ms, reason),
@@ -245,11 +244,16 @@ impl<'p> OrderWrite<'p> {
     /// # Errors
     /// The refusal, or that there is no answer.
     pub async fn send(&mut self, txn: Txn, taken: &Demands) -> Result<Option<Order>, Error> {
+        let sent_ms = self.portal.now_ms();
         let answer = self.attempts.send(txn).await?;
         let Named { cid, oid } = &self.named;
         if answer.success {
             if let Some(record) = shown(&answer, &self.at) {
-                return Ok(Some(OrderRecord::read(&self.at, record)?.shown(cid, oid, record)));
+                let order = OrderRecord::read(&self.at, record)?;
+                if let Some(stamped_ms) = order.changed_ms.filter(|_| record.offset() == answer.offset()) {
+                    self.portal.saw_log_time(stamped_ms, sent_ms, answer.remembered);
+                }
+                return Ok(Some(order.shown(cid, oid, record, self.portal.hold_ms())));
             }
             return self.as_it_is().await.map(Some);
         }
@@ -301,7 +305,10 @@ impl<'p> OrderWrite<'p> {
     async fn as_it_is(&self) -> Result<Order, Error> {
         let Named { cid, oid } = &self.named;
         match self.portal.read_through(&self.at).await?.record {
-            Some(record) => Ok(OrderRecord::read(&self.at, &record)?.shown(cid, oid, &record)),
+            Some(record) => {
+                let order = OrderRecord::read(&self.at, &record)?;
+                Ok(order.shown(cid, oid, &record, self.portal.hold_ms()))
+            }
             None => Err(Error::NotFound { kind: Kind::Order, id: oid.to_string() }),
         }
     }

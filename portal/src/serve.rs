@@ -35,6 +35,7 @@ use crate::meant::CLUSTER_HEADER;
 use crate::operation::{Answered, Operation, Registered};
 use crate::sampler;
 use crate::session::SESSION_HEADER;
+use crate::shop;
 use crate::transport::{http, mqtt};
 
 /// When this is ready, the portal stops.
@@ -124,7 +125,7 @@ pub async fn run(mut config: Config, stop: Stop, service: Service) -> Result<(),
     let well = ["", name, PORTAL_SERVICE].map(|name| health.set_service_status(name, ServingStatus::Serving));
     futures::future::join_all(well).await;
     let (stopping, mut stopped) = watch::channel(false);
-    // Dropped with this: those that only keep the cache coherent. Waited for: those that answer somebody.
+    // Dropped with this: those that only keep the cache coherent and the shop tended. Waited for: those that answer somebody.
     let (mut tasks, mut requests) = (JoinSet::new(), JoinSet::new());
     if let Some(bus) = config.bus.take() {
         if let Some(word) = service.topics.filter(|_| config.takes_requests) {
@@ -133,6 +134,7 @@ pub async fn run(mut config: Config, stop: Stop, service: Service) -> Result<(),
         }
         tasks.spawn(coherent(portal.clone(), bus, config.lease));
     }
+    tasks.spawn(shop::run(portal.clone()));
     let stopping = async move {
         stop.await;
         health.set_service_status("", ServingStatus::NotServing).await;
@@ -175,6 +177,7 @@ fn bounds(config: &Config) -> Bounds {
         lease_ms: milliseconds(config.lease),
         age_ms_max: milliseconds(config.age_max),
         requests_max: config.requests_max,
+        clock_off_ms: 0,
     }
 }
 

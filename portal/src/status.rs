@@ -159,6 +159,10 @@ pub(crate) fn metadata(error: &Error) -> HashMap<String, String> {
         }
         Error::Contended { attempts } => vec![("attempts", attempts.to_string())],
         Error::WrongCluster { portal, meant } => vec![("portal", portal.clone()), ("meant", meant.clone())],
+        Error::Outdated { schema, known } => {
+            vec![("schema", schema.to_string()), ("known", known.to_string())]
+        }
+        Error::NotListed => Vec::new(),
         Error::Unavailable { why, .. } => vec![("why", why.clone())],
         Error::Overloaded { why, own } => {
             let own = own.then(|| ("own", "true".to_owned()));
@@ -264,6 +268,10 @@ impl Fields {
             "WRONG_CLUSTER" => {
                 Error::WrongCluster { portal: self.text("portal")?, meant: self.text("meant")? }
             }
+            "PORTAL_OUTDATED" => {
+                Error::Outdated { schema: self.number("schema")?, known: self.number("known")? }
+            }
+            "LIST_NOT_READY" => Error::NotListed,
             "OUTCOME_UNKNOWN" => {
                 let (request, created_ms) = (self.text("request")?, self.number("created_ms")?);
                 Error::OutcomeUnknown { why: self.text("why").unwrap_or_default(), request, created_ms }
@@ -346,6 +354,8 @@ pub(crate) mod tests {
             Error::RequestExpired { age_ms: 90_000_000, request: "r".into() },
             Error::RequestClosed { request: "r".into() },
             Error::WrongCluster { portal: "client-portal-1 of cluster 5".into(), meant: "6".into() },
+            Error::Outdated { schema: 3, known: 2 },
+            Error::NotListed,
             Error::OutcomeUnknown { why: "no majority".into(), request: "r".into(), created_ms: 5 },
             Error::Overloaded { why: "64 requests".into(), own: false },
             Error::Overloaded { why: "answers not taken".into(), own: true },

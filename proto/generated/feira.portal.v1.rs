@@ -146,16 +146,42 @@ pub struct Order {
     /// When it was created, likewise; 0: by an earlier version, which did not say.
     #[prost(int64, tag = "10")]
     pub created_ms: i64,
+    /// Of an open order: when it is cancelled by itself unless it is changed or confirmed before, by the shop's rules (`ShopRules.hold_minutes`)
+    /// as the portal knows them; 0: never.
+    #[prost(int64, tag = "11")]
+    pub expires_ms: i64,
 }
-/// A change of an order by staff.
+/// The rules that all portals of a shop go by.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShopRules {
+    /// An open order is cancelled when it was not changed for so long, and gives back what it holds; 0: never.
+    #[prost(uint32, tag = "1")]
+    pub hold_minutes: u32,
+    /// The currency of all prices, for people: three capital letters (ISO 4217); empty: it is not said.
+    #[prost(string, tag = "2")]
+    pub currency: ::prost::alloc::string::String,
+    /// The version of the forms of the shop's records. A portal of an earlier program serves nothing.
+    #[prost(uint32, tag = "3")]
+    pub schema: u32,
+    /// Orders have their rows in the list by time, those of earlier versions too.
+    #[prost(bool, tag = "4")]
+    pub orders_listed: bool,
+    /// For `if_match`; 0: nobody set any rule yet.
+    #[prost(uint64, tag = "5")]
+    pub etag: u64,
+}
+/// A change of an order by staff, or by the shop's rules.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StaffNote {
-    /// `modified`, `confirmed`, `cancelled`, `paid`, `packed`, `sent`, `returned`, `discarded` (returned, and not sold again) or `refunded`.
+    /// `modified`, `confirmed`, `cancelled`, `paid`, `packed`, `sent`, `returned`, `discarded` (returned, and not sold again) or `refunded`;
+    /// or `expired`: it was open for too long, and the shop cancelled it by its rules.
     #[prost(string, tag = "1")]
     pub did: ::prost::alloc::string::String,
-    /// Why, in the words of who did it; empty only for `paid`, `packed` and `sent`.
+    /// Why, in the words of who did it; empty only for `paid`, `packed`, `sent` and `expired`.
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
     /// Who did it, as the request said, which nobody proves; empty: it did not say.
@@ -652,6 +678,29 @@ pub mod portal_server {
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetShopRequest {}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateShopRequest {
+    /// As in ShopRules: 0, or 1 to 527,040 (a year). It counts for the orders that are open, too.
+    #[prost(uint32, tag = "1")]
+    pub hold_minutes: u32,
+    /// As in ShopRules.
+    #[prost(string, tag = "2")]
+    pub currency: ::prost::alloc::string::String,
+    /// 0: whatever version is there.
+    #[prost(uint64, tag = "3")]
+    pub if_match: u64,
+    #[prost(message, optional, tag = "4")]
+    #[serde(skip)]
+    pub request: ::core::option::Option<RequestId>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InsertClientRequest {
     /// Empty: made from the member "name" of the data.
@@ -881,6 +930,11 @@ pub struct StaffListOrdersRequest {
     /// The cursor of the answer before.
     #[prost(string, tag = "7")]
     pub after: ::prost::alloc::string::String,
+    /// The order in which they come: `id` or empty: by client, then by order id; `newest`: the last changed first, not together with a
+    /// product, and UNAVAILABLE (LIST_NOT_READY) while orders of earlier versions are still being listed. A cursor is of one
+    /// of both.
+    #[prost(string, tag = "8")]
+    pub sort: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -905,6 +959,9 @@ pub struct StaffOrderSummary {
     /// As in the order.
     #[prost(int64, tag = "8")]
     pub created_ms: i64,
+    /// Its place in the list by time, milliseconds since 1970: near `changed_ms`, by the portal that wrote it.
+    #[prost(int64, tag = "9")]
+    pub listed_ms: i64,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -1359,8 +1416,8 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "AdjustStock"));
             self.inner.unary(req, path, codec).await
         }
-        /// The orders of one client, or of all: by client, then by order id, which says nothing of time. With a filter a page
-        /// may have few orders or none and yet not be the last: a request looks at no more than 8,000 orders.
+        /// The orders of one client, or of all: by client, then by order id, which says nothing of time, or the last changed first. With a
+        /// filter a page may have few orders or none and yet not be the last: a request looks at no more than 8,000 orders.
         pub async fn list_orders(
             &mut self,
             request: impl tonic::IntoRequest<super::StaffListOrdersRequest>,
@@ -1584,6 +1641,50 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "RefundOrder"));
             self.inner.unary(req, path, codec).await
         }
+        /// The rules that all portals of the shop go by.
+        pub async fn get_shop(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetShopRequest>,
+        ) -> std::result::Result<tonic::Response<super::ShopRules>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/GetShop",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "GetShop"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// All of them anew. ABORTED if `if_match` is of another version.
+        pub async fn update_shop(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateShopRequest>,
+        ) -> std::result::Result<tonic::Response<super::ShopRules>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/UpdateShop",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "UpdateShop"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1657,8 +1758,8 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::AdjustStockRequest>,
         ) -> std::result::Result<tonic::Response<super::Product>, tonic::Status>;
-        /// The orders of one client, or of all: by client, then by order id, which says nothing of time. With a filter a page
-        /// may have few orders or none and yet not be the last: a request looks at no more than 8,000 orders.
+        /// The orders of one client, or of all: by client, then by order id, which says nothing of time, or the last changed first. With a
+        /// filter a page may have few orders or none and yet not be the last: a request looks at no more than 8,000 orders.
         async fn list_orders(
             &self,
             request: tonic::Request<super::StaffListOrdersRequest>,
@@ -1712,6 +1813,16 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::StaffOrderRequest>,
         ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// The rules that all portals of the shop go by.
+        async fn get_shop(
+            &self,
+            request: tonic::Request<super::GetShopRequest>,
+        ) -> std::result::Result<tonic::Response<super::ShopRules>, tonic::Status>;
+        /// All of them anew. ABORTED if `if_match` is of another version.
+        async fn update_shop(
+            &self,
+            request: tonic::Request<super::UpdateShopRequest>,
+        ) -> std::result::Result<tonic::Response<super::ShopRules>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -2695,6 +2806,92 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RefundOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/GetShop" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetShopSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::GetShopRequest>
+                    for GetShopSvc<T> {
+                        type Response = super::ShopRules;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetShopRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::get_shop(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetShopSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/UpdateShop" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateShopSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::UpdateShopRequest>
+                    for UpdateShopSvc<T> {
+                        type Response = super::ShopRules;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateShopRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::update_shop(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateShopSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

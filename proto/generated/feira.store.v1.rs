@@ -492,6 +492,9 @@ pub struct FailedGuard {
     /// The record as it is; absent if there is none.
     #[prost(message, optional, tag = "5")]
     pub record: ::core::option::Option<Record>,
+    /// Of TOO_EARLY: the log time of the entry, milliseconds since 1970.
+    #[prost(int64, tag = "6")]
+    pub log_time_ms: i64,
 }
 /// Nested message and enum types in `FailedGuard`.
 pub mod failed_guard {

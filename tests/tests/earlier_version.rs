@@ -119,6 +119,13 @@ fn a_folder_of_an_earlier_version_starts_audits_right_and_takes_orders() {
     let members = place.done(&["member", "list"]);
     assert_eq!((members.matches("voter").count(), members.matches("learner").count()), (4, 1), "{members}");
     earlier.takes_orders();
+    // Those that nobody has changed are in the list by time as well.
+    let newest = wait::until_blocking("the orders to be listed", LONG, || {
+        let told = place.tool(&["admin", "--json", "list-orders", "--newest"]);
+        if told.status.success() { Ok(told.stdout) } else { Err(String::from_utf8_lossy(&told.stderr).into_owned()) }
+    });
+    let newest = String::from_utf8(newest).unwrap();
+    assert!(ORDERS.iter().all(|(_, oid, ..)| newest.contains(oid)), "{newest}");
     place.done(&["audit"]);
     // The learner is as good as any other, and a voter can go.
     place.done(&["member", "promote", "5"]);

@@ -33,7 +33,16 @@ impl Fixture {
 
     /// An office that works on so many requests at once.
     pub(crate) async fn admitting(requests_max: usize) -> Fixture {
-        let store = MemoryStore::new();
+        Fixture::over(MemoryStore::new(), requests_max).await
+    }
+
+    /// An office whose store knows times, as all do once every node runs this program.
+    pub(crate) async fn with_times() -> Fixture {
+        Fixture::over(MemoryStore::new().raised(), 1_000).await
+    }
+
+    /// An office over this store.
+    pub(crate) async fn over(store: MemoryStore, requests_max: usize) -> Fixture {
         let (bound, address) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let mut config = Config::new("test", "127.0.0.1:0".parse().unwrap(), Arc::new(store.clone()));
@@ -133,6 +142,37 @@ impl Fixture {
             let txn = Change::by_client(&cid, oid, 1).confirm(&known).unwrap();
             self.store.txn(txn, None).await.unwrap();
         }
+    }
+
+    /// Waits for what the portal does by itself.
+    pub(crate) async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+        let mut looks = tokio::time::interval(std::time::Duration::from_millis(10));
+        for _ in 0..2_000 {
+            looks.tick().await;
+            if let Some(seen) = look().await {
+                return seen;
+            }
+        }
+        panic!("not within 20 s: {what}")
+    }
+
+    /// The rows of all orders, by key.
+    pub(crate) async fn rows(&self) -> std::collections::BTreeSet<bytes::Bytes> {
+        let all = store_client::Range::Prefix(bytes::Bytes::from_static(portal::order_row::ROWS.as_bytes()));
+        let page = self.store.scan(all, 1_000, None, Freshness::linearizable()).await.unwrap();
+        page.records.into_iter().map(|one| one.key).collect()
+    }
+
+    /// Where the rows of all orders should be.
+    pub(crate) async fn places(&self) -> std::collections::BTreeSet<bytes::Bytes> {
+        let all = store_client::Range::Prefix(key::orders());
+        let page = self.store.scan(all, 1_000, None, Freshness::linearizable()).await.unwrap();
+        let place = |one: &proto::store::KeyRecord| {
+            let (cid, oid) = key::order_in(&one.key).unwrap();
+            let known = Known::read(&one.key, one.record.as_ref().unwrap()).unwrap();
+            portal::order_row::Place::of(known.order.phase, known.timestamp_ms, &cid, &oid).key()
+        };
+        page.records.iter().map(place).collect()
     }
 
     pub(crate) async fn order_of(&self, cid: &str, oid: &Oid) -> OrderRecord {

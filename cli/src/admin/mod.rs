@@ -1,7 +1,7 @@
 //! `feira admin`: the administrators' REPL.
 //!
 //! [`session`] and, for orders, [`order_session`] bind verbs to calls; [`clients`], [`products`] and [`orders`] make the calls;
-//! [`stock_rules`] are flags of products; [`form`] asks a person for what they lack; [`view`] and [`order_view`] show the answers; [`cache`] is the `portal`
+//! [`stock_rules`] are flags of products, [`shop`] the shop's own rules; [`form`] asks a person for what they lack; [`view`] and [`order_view`] show the answers; [`cache`] is the `portal`
 //! of both REPLs.
 
 pub mod cache;
@@ -13,5 +13,6 @@ pub mod orders;
 pub mod paging;
 pub mod products;
 pub mod session;
+pub mod shop;
 pub mod stock_rules;
 pub mod view;

@@ -5,7 +5,7 @@ use portal::error::Error;
 use proto::portal::{OrderState, StaffListOrdersRequest};
 
 use super::order_view;
-use super::orders::{self, Meant, Move};
+use super::orders::{self, Meant, Move, NEWEST};
 use super::paging::Part;
 use crate::failure::{Failure, Reader, sentence_of};
 use crate::reach::portals::Portals;
@@ -119,6 +119,7 @@ fn wanted(call: &Call<Admin>, now_ms: i64) -> StaffListOrdersRequest {
         pid: text("--product"),
         changed_from_ms: ms("--since"),
         changed_to_ms: ms("--until"),
+        sort: if call.has("--newest") { NEWEST } else { "" }.to_owned(),
         ..StaffListOrdersRequest::default()
     }
 }
@@ -155,6 +156,7 @@ mod tests {
     fn the_filters_of_a_command_are_those_of_the_request() {
         const NOW_MS: i64 = 1_795_962_000_000;
         assert_eq!(wanted(&call("list-orders"), NOW_MS), StaffListOrdersRequest::default());
+        assert_eq!(wanted(&call("list-orders --newest"), NOW_MS).sort, "newest");
         let line = "listarPedidos ana --state confirmed --product fig --since 12h --until 2026-11-29";
         let asked = StaffListOrdersRequest {
             state: OrderState::Confirmed.into(),

@@ -33,10 +33,13 @@ pub struct Meant<'a> {
     pub request: RequestId,
 }
 
+/// The list by time.
+pub const NEWEST: &str = "newest";
+
 /// An order of a list, and the cursor behind it.
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// `CID/OID`.
+    /// `CID/OID`; of the list by time `TIME/CID/OID`.
     pub cursor: String,
     /// What the list shows of it.
     pub order: StaffOrderSummary,
@@ -65,7 +68,11 @@ pub async fn list(
         let message = StaffListOrdersRequest { limit, after, ..wanted.clone() };
         let page = ask::<ListOrders>(portals, READ, message).await?;
         let orders = page.orders.into_iter();
-        let orders = orders.map(|order| Listed { cursor: format!("{}/{}", order.cid, order.oid), order });
+        let cursor = |order: &StaffOrderSummary| match wanted.sort.as_str() {
+            NEWEST => format!("{}/{}/{}", order.listed_ms, order.cid, order.oid),
+            _ => format!("{}/{}", order.cid, order.oid),
+        };
+        let orders = orders.map(|order| Listed { cursor: cursor(&order), order });
         Ok((orders.collect(), page.next, page.damage))
     })
     .await

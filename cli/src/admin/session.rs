@@ -11,7 +11,7 @@ use proto::portal::StaffListOrdersRequest;
 use super::order_session::Orders;
 use super::paging::Part;
 use super::stock_rules::RuleFlags;
-use super::{cache, clients, form, orders, products, view};
+use super::{cache, clients, form, orders, products, shop, view};
 use crate::document::{Document, Members, members_of, of_words, text_member, text_of};
 use crate::failure::{Failure, Reader};
 use crate::names::{Names, OF_CLIENT, OF_PRODUCT};
@@ -289,6 +289,8 @@ impl AdminSession {
                 let asker = self.asker.as_ref();
                 Orders { portals: &self.portals, ids: &self.ids, asker }.act(call).await?
             }
+            Admin::GetShop => shop::show(&self.portals).await?,
+            Admin::SetShop => shop::set(&self.portals, call).await?,
             Admin::Portal => cache::ask(&self.portals).await?,
             Admin::Help => return Ok(Step::Help),
             Admin::Exit => return Ok(Step::Leave),

@@ -6,6 +6,7 @@
 //! - *sold*: sold is the sum of the lines of orders that were sent, but of those that took no stock;
 //! - *counted*: a product's and a client's `open_orders` are the open orders there are;
 //! - *listed*: `h/` lists exactly the open orders that hold a product;
+//! - *rows*: `i/o/` has exactly the rows of the orders, where the shop says that all have theirs; no other row in any case;
 //! - *gone*: a removed client has orders left, and none of them is open.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,12 +15,14 @@ use portal::document::State;
 use portal::document::client::ClientRecord;
 use portal::document::order::{OrderRecord, Phase};
 use portal::document::product::ProductRecord;
+use portal::document::shop::{self, ShopRecord};
 use portal::document::stock::StockRecord;
-use portal::key::oid_in;
-use proto::store::KeyRecord;
+use portal::key::{oid_in, order_in};
+use portal::order_row::{OrderRow, Place, ROWS};
+use proto::store::{KeyRecord, Record};
 
 /// What an audit asks for.
-pub const PREFIXES: [&[u8]; 5] = [b"p/", b"s/", b"o/", b"h/", b"c/"];
+pub const PREFIXES: [&[u8]; 7] = [b"p/", b"s/", b"o/", b"h/", b"c/", ROWS.as_bytes(), shop::KEY];
 
 /// The records of one consistent view, summed up.
 #[derive(Debug, Default)]
@@ -42,10 +45,23 @@ pub struct Books {
     holding: BTreeSet<(String, String)>,
     /// The same as `h/` lists them.
     listed: BTreeSet<(String, String)>,
+    /// Rows that orders should have and that were not met yet, and those met that no order should have.
+    rows: BTreeMap<String, RowOf>,
+    /// The shop's own record.
+    shop: ShopRecord,
     /// Records by their first letter.
     counts: BTreeMap<char, u64>,
     /// What could not be understood.
     problems: Vec<String>,
+}
+
+/// What a row stands for that has no match.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum RowOf {
+    /// An order that lacks it.
+    Order,
+    /// No order.
+    Nothing,
 }
 
 /// The client or product that a key is about: what stands in its braces.
@@ -76,6 +92,12 @@ impl Books {
     pub fn enter(&mut self, entry: &KeyRecord) {
         let Some(record) = &entry.record else { return };
         let key = String::from_utf8_lossy(&entry.key).into_owned();
+        if key.as_bytes() == shop::KEY {
+            return self.shop(record);
+        }
+        if key.starts_with(ROWS) {
+            return self.row(key, record);
+        }
         let letter = key.chars().next().unwrap_or('?');
         *self.counts.entry(letter).or_insert(0) += 1;
         let Some(id) = named_in(&entry.key) else {
@@ -92,7 +114,10 @@ impl Books {
                 State::Gone => drop(self.gone.insert(id)),
                 State::Active | State::Closing => drop(self.clients.insert(id, client.open_orders)),
             }),
-            'o' => OrderRecord::read(&entry.key, record).map(|order| self.order(&entry.key, &id, &order)),
+            'o' => OrderRecord::read(&entry.key, record).map(|order| {
+                self.order(&entry.key, &id, &order);
+                self.wants_row(&entry.key, &order, record);
+            }),
             'h' => {
                 if let Some(oid) = oid_in(&entry.key) {
                     self.listed.insert((id, oid.to_string()));
@@ -103,6 +128,35 @@ impl Books {
         };
         if let Err(error) = read {
             self.problems.push(error.to_string());
+        }
+    }
+
+    fn shop(&mut self, record: &Record) {
+        match ShopRecord::read(Some(record)) {
+            Ok(shop) => self.shop = shop,
+            Err(error) => self.problems.push(error.to_string()),
+        }
+    }
+
+    fn wants_row(&mut self, key: &[u8], order: &OrderRecord, record: &Record) {
+        let Some((cid, oid)) = order_in(key) else { return };
+        let place = Place::of(order.phase, record.timestamp_ms, &cid, &oid);
+        self.meet(String::from_utf8_lossy(&place.key()).into_owned(), RowOf::Order);
+    }
+
+    fn row(&mut self, key: String, record: &Record) {
+        let read = OrderRow::read(key.as_bytes(), record);
+        if let Err(error) = read {
+            self.problems.push(error.to_string());
+        }
+        self.meet(key, RowOf::Nothing);
+    }
+
+    /// An order and its row take each other away, whichever comes first.
+    fn meet(&mut self, key: String, of: RowOf) {
+        match self.rows.get(&key) {
+            Some(other) if *other != of => drop(self.rows.remove(&key)),
+            _ => drop(self.rows.insert(key, of)),
         }
     }
 
@@ -218,8 +272,17 @@ impl Books {
         if let Some((pid, oid)) = self.holding.difference(&self.listed).next() {
             return Some(format!("listed: open order {oid} holds {pid}, and h/ does not say so"));
         }
-        let (pid, oid) = self.listed.difference(&self.holding).next()?;
-        Some(format!("listed: h/ says that {oid} holds {pid}, and it is no open order that does"))
+        if let Some((pid, oid)) = self.listed.difference(&self.holding).next() {
+            return Some(format!(
+                "listed: h/ says that {oid} holds {pid}, and it is no open order that does"
+            ));
+        }
+        let wrong = |(_, of): &(&String, &RowOf)| **of == RowOf::Nothing || self.shop.orders_listed;
+        let (row, of) = self.rows.iter().find(wrong)?;
+        Some(match of {
+            RowOf::Order => format!("rows: an order has no row {row}"),
+            RowOf::Nothing => format!("rows: {row} is the row of no order"),
+        })
     }
 }
 
@@ -240,6 +303,8 @@ mod tests {
         open_orders: i64,
         phase: Phase,
         listed: bool,
+        /// The state under which its row stands; `None`: it has none.
+        row: Option<Phase>,
         client: &'static str,
         /// The rules of the product, as JSON.
         rules: &'static str,
@@ -256,6 +321,7 @@ mod tests {
             open_orders: 1,
             phase: Phase::Open,
             listed: true,
+            row: Some(Phase::Open),
             client: "active",
             rules: "{}",
             untracked: false,
@@ -299,7 +365,18 @@ mod tests {
             if self.listed {
                 books.enter(&entry(key::holder(&self.pid, &self.oid), r#"{"cid":"ana"}"#.to_owned()));
             }
+            if let Some(phase) = self.row {
+                let row = OrderRow::of(&OrderRecord::new(self.phase, Vec::new()), 0);
+                let at = Place::of(phase, 0, &self.cid, &self.oid).key();
+                books.enter(&entry(at, json(row.to_bytes())));
+            }
+            books.enter(&entry(shop::KEY.into(), r#"{"schema":2,"orders_listed":true}"#.to_owned()));
             books.first_difference()
+        }
+
+        /// The same in another state, its row with it.
+        fn moved(&self, phase: Phase) -> Shop {
+            Shop { phase, row: Some(phase), ..of(self) }
         }
     }
 
@@ -307,16 +384,16 @@ mod tests {
     fn right_books_have_no_difference() {
         assert_eq!(shop().difference(), None);
         let stock = StockRecord { open_orders: 0, ..shop().stock };
-        let confirmed = Shop { phase: Phase::Confirmed, open_orders: 0, listed: false, stock, ..shop() };
+        let confirmed = Shop { open_orders: 0, listed: false, stock, ..shop() }.moved(Phase::Confirmed);
         assert_eq!(confirmed.difference(), None);
         for phase in [Phase::Paid, Phase::Packed] {
-            assert_eq!(Shop { phase, ..of(&confirmed) }.difference(), None, "{phase:?}");
+            assert_eq!(confirmed.moved(phase).difference(), None, "{phase:?}");
         }
         let stock = StockRecord { held: 0, sold: 3, ..confirmed.stock };
-        assert_eq!(Shop { phase: Phase::Sent, stock, ..of(&confirmed) }.difference(), None);
+        assert_eq!(Shop { stock, ..confirmed.moved(Phase::Sent) }.difference(), None);
         for phase in [Phase::Returned, Phase::Refunded] {
             let stock = StockRecord { available: 10, held: 0, ..confirmed.stock };
-            assert_eq!(Shop { phase, stock, ..of(&confirmed) }.difference(), None, "{phase:?}");
+            assert_eq!(Shop { stock, ..confirmed.moved(phase) }.difference(), None, "{phase:?}");
         }
         assert_eq!(Shop { client: "gone", ..confirmed }.difference(), None, "its client was removed");
     }
@@ -353,6 +430,8 @@ mod tests {
         assert!(broken(|s| s.stock.open_orders = 0).starts_with("counted: product banana"));
         assert!(broken(|s| s.open_orders = 2).starts_with("counted: client ana"));
         assert!(broken(|s| s.listed = false).starts_with("listed: open order"));
+        assert!(broken(|s| s.row = None).starts_with("rows: an order has no row i/o/open/"));
+        assert!(broken(|s| s.row = Some(Phase::Sent)).starts_with("rows: an order has no row i/o/open/"));
         assert!(broken(|s| s.client = "gone").starts_with("counted: 1 open orders of ana, who is not"));
         let mut books = Books::default();
         let cid = Cid::parse("cid", "ana").unwrap();

@@ -184,8 +184,10 @@ async fn patience_ends_with_the_last_reason_and_who_gave_it() {
         ("a planned fault refused it", format!("admin portal {address}"))
     );
     down.set_down(false);
+    // The portal has seen its shop; from now on it reads nothing before it writes: what is lost is the write's answer.
+    let seen = RequestId { id: "seen".into(), created_ms: 0 };
+    insert(&portals, &seen, &AtomicUsize::new(0)).await.unwrap();
     down.set_faults(Some(Faults { lose_per_mille: 1_000, ..Faults::default() }));
-    // It reads nothing before it writes: what is lost is the write's answer.
     let message = AdjustStockRequest { pid: "lime".into(), amount: 1, request: Some(id(0)) };
     let rpc = |channel, message| async move { AdminClient::new(channel).adjust_stock(message).await };
     let lost = portals.send(Call::write(&id(0)), message, rpc).await.unwrap_err();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proto::portal::{Order, OrderState, OrderSummary, StaffNote};
 use serde_json::Value;
 
+use portal::document::staff_note::Did;
 use portal::money::Total;
 
 use crate::show::answer::Answer;
@@ -73,12 +74,21 @@ pub fn order(what: &str, order: &Order) -> Answer {
     });
     let mut answer = Answer::table(head, order_document(order), table).noting(empty);
     answer.notes.extend(order.staff.iter().map(by_staff));
-    answer
+    answer.noting((order.expires_ms > 0).then(|| {
+        let until = moment::shown(order.expires_ms);
+        format!("held until {until}: it is cancelled then unless it is confirmed or changed before")
+    }))
 }
 
-/// What staff did to an order, in a line.
+/// What staff did to an order, or the shop by its rules, in a line.
 fn by_staff(note: &StaffNote) -> String {
     let StaffNote { did, reason, by, at_ms } = note;
+    if did == Did::Expired.word() {
+        return format!(
+            "{} expired: it was open for too long, and the shop cancelled it",
+            moment::shown(*at_ms)
+        );
+    }
     let who = if by.is_empty() { "staff".to_owned() } else { format!("staff ({})", in_line(by)) };
     let why = if reason.is_empty() { String::new() } else { format!(": {}", in_line(reason)) };
     format!("{} {did} by {who}{why}", moment::shown(*at_ms))

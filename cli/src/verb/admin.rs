@@ -1,8 +1,8 @@
 //! The administrators' commands, one row each: names, words, help and an example that works.
 
 use super::shared::{
-    self, BACKORDER_LIMIT, BY, IF_LEFT, IF_MATCH, LIMIT, LOW_STOCK, NEW, QUANTITY_MAX, QUANTITY_MIN, REASON,
-    REQUEST, SAFETY_STOCK, TRACKED, UNTRACKED, WORD, after,
+    self, BACKORDER_LIMIT, BY, CURRENCY, HOLD_MINUTES, IF_LEFT, IF_MATCH, LIMIT, LOW_STOCK, NEW, NO_CURRENCY,
+    QUANTITY_MAX, QUANTITY_MIN, REASON, REQUEST, SAFETY_STOCK, TRACKED, UNTRACKED, WORD, after,
 };
 use super::spec::{Arg, Flag, Kind, Menu, Verb, many, maybe, one, switch, with};
 
@@ -31,6 +31,8 @@ pub enum Admin {
     SendOrder,
     ReturnOrder,
     RefundOrder,
+    GetShop,
+    SetShop,
     Portal,
     Help,
     Exit,
@@ -58,7 +60,7 @@ const fn moving(
     Verb { operation, name, aliases, args: &ORDER, flags: &OF_MOVE, about, example }
 }
 
-static VERBS: [Verb<Admin>; 24] = [
+static VERBS: [Verb<Admin>; 26] = [
     Verb {
         operation: Admin::InsertClient,
         name: "insert-client",
@@ -200,16 +202,17 @@ static VERBS: [Verb<Admin>; 24] = [
                 "only those last changed then or later: 2026-11-29T08:30 (UTC), 12h, 7d",
             ),
             with("--until", "TIME", Kind::Time, "only those last changed before"),
+            switch("--newest", "the last changed first; not with --product"),
             LIMIT,
             with(
                 "--after",
-                "CID/OID",
+                "CURSOR",
                 Kind::Text,
-                "only what comes after this order: goes on where a list was cut",
+                "only what comes after this place: goes on where a list was cut",
             ),
         ],
-        about: "lists the orders of all clients, or of one, by client and id; also of removed clients",
-        example: "list-orders --state open --since 12h",
+        about: "lists the orders of all clients, or of one, by client and id, or by time; also of removed clients",
+        example: "list-orders --state open --newest --limit 20",
     },
     Verb {
         operation: Admin::GetOrder,
@@ -291,6 +294,24 @@ static VERBS: [Verb<Admin>; 24] = [
         flags: &OF_CHANGE,
         about: "notes that the money of a paid, packed or returned order went back, and lets go what it held",
         example: "refund-order maria-silva 0193 --reason 'paid twice' --by joana",
+    },
+    Verb {
+        operation: Admin::GetShop,
+        name: "get-shop",
+        aliases: &["recuperarLoja", "shop"],
+        args: &[],
+        flags: &[],
+        about: "shows the rules that all portals go by",
+        example: "get-shop",
+    },
+    Verb {
+        operation: Admin::SetShop,
+        name: "set-shop",
+        aliases: &["modificarLoja"],
+        args: &[],
+        flags: &[HOLD_MINUTES, CURRENCY, NO_CURRENCY, IF_MATCH, REQUEST],
+        about: "sets rules that all portals go by; those that are not named stay",
+        example: "set-shop --hold-minutes 30 --currency BRL",
     },
     shared::portal(Admin::Portal),
     shared::help(Admin::Help, "help insert-client"),

@@ -36,6 +36,17 @@ pub const TRACKED: Flag = switch("--tracked", "orders take stock of it again");
 /// When it is low.
 pub const LOW_STOCK: Flag =
     with("--low-stock", "N", Kind::Integer, "staff see it as low when no more are left; 0: never");
+/// How long open orders hold stock.
+pub const HOLD_MINUTES: Flag = with(
+    "--hold-minutes",
+    "N",
+    Kind::Count,
+    "an open order that is not changed for so long is cancelled; 0: never",
+);
+/// What prices are in.
+pub const CURRENCY: Flag = with("--currency", "CODE", Kind::Text, "the currency of all prices, such as BRL");
+/// It is not said.
+pub const NO_CURRENCY: Flag = switch("--no-currency", "the currency is not said");
 /// Why staff change an order.
 pub const REASON: Flag = with(
     "--reason",

@@ -1,17 +1,17 @@
-//! The shape of transactions, and the meaning of refusals; the portals' crates test their effects over the real state
+//! The shape of transactions; the portals' crates test their effects over the real state
 //! machine.
 
-use proto::store::{Position, guard::Condition, operation::Action};
+use proto::store::{guard::Condition, operation::Action};
 
 use super::*;
 use crate::document::rules::Rules;
 use crate::money::Price;
 
-fn cid() -> Cid {
+pub(crate) fn cid() -> Cid {
     Cid::parse("cid", "ana").expect("an id")
 }
 
-fn pid(text: &str) -> Pid {
+pub(crate) fn pid(text: &str) -> Pid {
     Pid::parse("pid", text).expect("an id")
 }
 
@@ -29,7 +29,7 @@ fn product(price: &str) -> KnownProduct {
     KnownProduct { product: ProductRecord::new(&data), offset: 3 }
 }
 
-fn known(lines: &[(&str, i64, &str)]) -> Known {
+pub(crate) fn known(lines: &[(&str, i64, &str)]) -> Known {
     let line = |(pid, quantity, price): &(&str, i64, &str)| Line {
         pid: (*pid).to_owned(),
         description: "thing".to_owned(),
@@ -37,7 +37,11 @@ fn known(lines: &[(&str, i64, &str)]) -> Known {
         price: Price::parse(price).expect("a price"),
         untracked: false,
     };
-    Known { order: OrderRecord::new(Phase::Open, lines.iter().map(line).collect()), offset: 7 }
+    Known {
+        order: OrderRecord::new(Phase::Open, lines.iter().map(line).collect()),
+        offset: 7,
+        timestamp_ms: 1,
+    }
 }
 
 /// Every add as `key pointer amount`, with what it goes by if that is not 0.
@@ -152,52 +156,7 @@ fn the_largest_order_can_be_created_and_cancelled_in_one_transaction_each() {
     assert!(matches!(full, Err(Error::OrderFull { full: Full::Lines(2_001), .. })));
 }
 
-fn refusal(key: bytes::Bytes, reason: Reason, data: Option<&str>, remembered: bool) -> TxnResponse {
-    let record = data.map(|data| Record {
-        data: bytes::Bytes::copy_from_slice(data.as_bytes()),
-        position: Some(Position { epoch: 1, offset: 9 }),
-        ..Record::default()
-    });
-    let failed = FailedGuard { key, reason: reason.into(), record, ..FailedGuard::default() };
-    TxnResponse { failed: vec![failed], remembered, ..TxnResponse::default() }
-}
-
-#[test]
-fn refusals_are_read_from_the_records_that_failed() {
-    let (cid, oid) = (cid(), Oid::derive(&cid(), b"r"));
-    let evaluated = |refused: &TxnResponse| {
-        evaluate(&cid, &oid, &HashMap::from([(pid("x"), Demand { more: 5, holds: 1, takes: true })]), refused)
-    };
-    let error = |refused: TxnResponse| match evaluated(&refused) {
-        Ok(Refused::For(error)) => error,
-        other => panic!("a refusal: {other:?}"),
-    };
-    let closing = r#"{"state":"closing","open_orders":1,"data":{}}"#;
-    let stock = r#"{"initial":9,"adjusted":0,"available":3,"held":6,"open_orders":2}"#;
-    assert!(matches!(
-        error(refusal(key::client(&cid), Reason::Absent, None, false)),
-        Error::UnknownClient { .. }
-    ));
-    assert!(matches!(
-        error(refusal(key::client(&cid), Reason::WrongValue, Some(closing), false)),
-        Error::Closing { kind: Kind::Client, .. }
-    ));
-    assert!(matches!(
-        error(refusal(key::product(&pid("x")), Reason::Absent, None, false)),
-        Error::NotFound { kind: Kind::Product, .. }
-    ));
-    let short = vec![Short { pid: "x".to_owned(), wanted: 5, left: 3, holds: 1 }];
-    assert_eq!(
-        error(refusal(key::stock(&pid("x")), Reason::BelowMinimum, Some(stock), false)),
-        Error::ShortStock { short, more: 0 }
-    );
-    let order = String::from_utf8(known(&[("x", 1, "1.00")]).order.to_bytes()).expect("JSON");
-    let moved = |remembered| refusal(key::order(&cid, &oid), Reason::WrongOffset, Some(&order), remembered);
-    assert!(matches!(evaluated(&moved(false)), Ok(Refused::Again(Some(Known { offset: 9, .. })))));
-    assert!(matches!(evaluated(&moved(true)), Ok(Refused::Again(None))), "what is remembered is not what is");
-}
-
-fn ruled(rules: Rules) -> KnownProduct {
+pub(crate) fn ruled(rules: Rules) -> KnownProduct {
     let KnownProduct { product, offset } = product("3");
     KnownProduct { product: product.ruled(rules), offset }
 }
@@ -258,10 +217,10 @@ fn a_line_that_took_no_stock_gives_none_back() {
 }
 
 #[test]
-fn a_quantity_outside_the_products_bounds_is_refused_by_what_the_store_shows() {
+fn a_quantity_outside_the_products_bounds_has_the_store_show_the_product() {
     let (cid, oid) = (cid(), Oid::derive(&cid(), b"r"));
     let bounded = ruled(Rules { quantity_min: 2, quantity_max: 4, ..Rules::default() });
-    let products = HashMap::from([(pid("x"), Some(bounded.clone()))]);
+    let products = HashMap::from([(pid("x"), Some(bounded))]);
     let shows = |txn: &Txn| {
         let never = |guard: &proto::store::Guard| guard.condition == Some(Condition::Offset(u64::MAX));
         txn.guards.iter().filter(|guard| never(guard)).count()
@@ -280,26 +239,4 @@ fn a_quantity_outside_the_products_bounds_is_refused_by_what_the_store_shows() {
             assert_eq!(shows(&made), usize::from(quantity == 1 || quantity == 5), "{quantity}");
         }
     }
-    let record = String::from_utf8(write(&bounded.product)).expect("JSON");
-    let evaluated = |more: i64, state: &str| {
-        let record = record.replace("active", state);
-        let refused = refusal(key::product(&pid("x")), Reason::WrongOffset, Some(&record), false);
-        let demand = Demand { more, holds: 3, takes: true };
-        evaluate(&cid, &oid, &HashMap::from([(pid("x"), demand)]), &refused).expect("a meaning")
-    };
-    for (more, outside) in [(2, Some(5)), (-2, Some(1)), (1, None), (-1, None)] {
-        let error = match evaluated(more, "active") {
-            Refused::For(error) => Some(error),
-            Refused::Again(_) => None,
-        };
-        let outside = outside.map(|quantity| Error::OutsideQuantity {
-            pid: "x".to_owned(),
-            quantity,
-            least: 2,
-            most: 4,
-        });
-        assert_eq!(error, outside, "{more}");
-    }
-    assert!(matches!(evaluated(1, "closing"), Refused::For(Error::Closing { .. })));
-    assert!(matches!(evaluated(-1, "closing"), Refused::Again(_)), "what shrinks may be of what is deleted");
 }

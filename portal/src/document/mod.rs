@@ -10,6 +10,7 @@ pub mod order;
 pub mod order_move;
 pub mod product;
 pub mod rules;
+pub mod shop;
 pub mod staff_note;
 pub mod stock;
 

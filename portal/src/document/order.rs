@@ -211,9 +211,9 @@ impl OrderRecord {
         write(self)
     }
 
-    /// What its client is shown.
+    /// What its client is shown. `hold_ms`: for how long after its last change the shop lets it be open; `None`: for ever.
     #[must_use]
-    pub fn shown(&self, cid: &Cid, oid: &Oid, record: &Record) -> Order {
+    pub fn shown(&self, cid: &Cid, oid: &Oid, record: &Record, hold_ms: Option<i64>) -> Order {
         let lines = self.lines.iter().map(|line| OrderLine {
             pid: line.pid.clone(),
             description: line.description.clone(),
@@ -232,6 +232,9 @@ impl OrderRecord {
             version: record.version,
             changed_ms: self.changed_ms(record),
             created_ms: self.created_ms.unwrap_or_default(),
+            expires_ms: hold_ms
+                .filter(|_| self.phase == Phase::Open)
+                .map_or(0, |hold_ms| self.changed_ms(record) + hold_ms),
             staff: self.staff.iter().map(StaffNote::shown).collect(),
         }
     }
@@ -242,7 +245,8 @@ impl OrderRecord {
         let OrderSummary { oid, total, state, lines } = self.summary(oid);
         let (changed_ms, etag) = (self.changed_ms(record), record.offset());
         let created_ms = self.created_ms.unwrap_or_default();
-        StaffOrderSummary { cid: cid.to_string(), oid, state, lines, total, changed_ms, etag, created_ms }
+        let (cid, listed_ms) = (cid.to_string(), record.timestamp_ms.max(0));
+        StaffOrderSummary { cid, oid, state, lines, total, changed_ms, etag, created_ms, listed_ms }
     }
 
     /// What its client's list shows of it.

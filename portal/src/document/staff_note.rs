@@ -1,4 +1,5 @@
-//! The notes of staff in an order that they changed for its client (`o/{CID}/OID`, member `staff`).
+//! The notes of staff in an order that they changed for its client, and of the shop that ended it by its rules (`o/{CID}/OID`, member
+//! `staff`).
 //!
 //! ```json
 //! {"did":"cancelled","reason":"asked for by telephone","by":"joana","at_ms":1764403200000}
@@ -37,6 +38,8 @@ pub enum Did {
     Discarded,
     /// The client got the money back.
     Refunded,
+    /// It was open for too long: the shop cancelled it, by its rules.
+    Expired,
 }
 
 impl Did {
@@ -53,6 +56,7 @@ impl Did {
             Did::Returned => "returned",
             Did::Discarded => "discarded",
             Did::Refunded => "refunded",
+            Did::Expired => "expired",
         }
     }
 }
@@ -63,7 +67,7 @@ impl Did {
 pub struct StaffNote {
     /// What was done.
     pub did: Did,
-    /// Why, in staff's words; empty only for what needs none: paid, packed, sent.
+    /// Why, in staff's words; empty only for what needs none: paid, packed, sent, expired.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// Who did it, as the request said; empty: it did not say.
@@ -74,6 +78,12 @@ pub struct StaffNote {
 }
 
 impl StaffNote {
+    /// What the shop did by its rules.
+    #[must_use]
+    pub const fn of_shop(did: Did, at_ms: i64) -> StaffNote {
+        StaffNote { did, reason: String::new(), by: String::new(), at_ms }
+    }
+
     /// As it is shown.
     #[must_use]
     pub fn shown(&self) -> Shown {

@@ -21,7 +21,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 /// What the types of our problems begin with.
 const TYPE: &str = "urn:feira:";
 /// Members that are numbers.
-const NUMBERS: [&str; 11] = [
+const NUMBERS: [&str; 13] = [
     "more",
     "etag",
     "attempts",
@@ -33,6 +33,8 @@ const NUMBERS: [&str; 11] = [
     "least",
     "quantity",
     "available",
+    "schema",
+    "known",
 ];
 
 /// An error as a document.

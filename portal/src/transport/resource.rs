@@ -114,6 +114,7 @@ pub const ORDERS_PAGE: &[Parameter] = &[
     Parameter { name: "pid", of: Of::Text },
     Parameter { name: "changed_from_ms", of: Of::Time },
     Parameter { name: "changed_to_ms", of: Of::Time },
+    Parameter { name: "sort", of: Of::Text },
     Parameter { name: "limit", of: Of::Number },
     Parameter { name: "after", of: Of::Text },
 ];

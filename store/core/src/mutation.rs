@@ -142,6 +142,9 @@ mutations! {
     RepairDropsNothing "repair-drops-nothing" "a gap is passed over without the keys that were missed",
     HitUnseen "hit-unseen" "a hit does not raise what its session has seen",
     LeaseFromArrival "lease-from-arrival" "a lease counts from when its heartbeat arrives, not from when its nonce was sent",
+    // The holds of open orders.
+    HoldUnguarded "hold-unguarded" "an order expires whatever has become of it since it was looked at",
+    HoldByPortalClock "hold-by-portal-clock" "an order expires when a portal's own clock says so",
     // The link of a handle (store_client).
     UnnamedAgain "unnamed-again" "a write without identity is sent again after its stream broke",
     LostForgotten "lost-forgotten" "a write whose stream broke under it counts as never sent",

@@ -348,7 +348,8 @@ impl<R: Read> Overlay<'_, '_, R> {
             self.returned_bytes += if fits { view.data.len() } else { 0 };
             view.record(fits)
         });
-        Ok(FailedGuard { operation, index, reason: reason.into(), key: key.clone(), record })
+        let log_time_ms = self.frame.log_time_ms.filter(|_| reason == Reason::TooEarly).unwrap_or_default();
+        Ok(FailedGuard { operation, index, reason: reason.into(), key: key.clone(), record, log_time_ms })
     }
 
     /// Does one operation, or says why it cannot be done.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use portal::document::order::OrderRecord;
 use portal::document::stock::StockRecord;
+use proto::store::Record;
 use proto::store::scan_request::Range;
 use store_db::{Read as _, Space, Table as _, query};
 use xxhash_rust::xxh3::Xxh3Default;
@@ -15,6 +16,7 @@ use store_engine::{Job, RequestId};
 
 use crate::driver::Driver;
 use crate::history::{Action, Operation, Result};
+use crate::holds;
 use crate::oracle::check_stock;
 use crate::registers::{list_prefix, value_of};
 use crate::table::SimTable;
@@ -193,6 +195,7 @@ impl World {
         }
         check_stock(driver.member.node, &driver.table);
         self.check_orders(&driver.table);
+        holds::check_rows(&versions(&driver.table, b"o/"), &versions(&driver.table, b"i/o/"));
         let notes = self.notes.borrow();
         for operation in notes.iter() {
             ensure(operation.result != Result::Unknown, "every unknown is settled", || {
@@ -210,8 +213,7 @@ impl World {
         let books = self.books.borrow();
         let (mut held, mut sold) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
         let mut seen = BTreeSet::new();
-        for (key, data) in records(table, b"o/") {
-            let record = proto::store::Record { data, ..proto::store::Record::default() };
+        for (key, record) in versions(table, b"o/") {
             let order = OrderRecord::read(&key, &record);
             let order = order
                 .unwrap_or_else(|error| violated("the shop understands what is stored", error.to_string()));
@@ -223,10 +225,11 @@ impl World {
                 order.lines.iter().map(|line| (line.pid.clone(), line.quantity)).collect();
             let state = order.phase.shown();
             ensure(
-                known.is_some_and(|known| known.lines == lines && known.state == state),
+                known.is_some_and(|known| known.lines == lines && holds::may_be(known, &order)),
                 "nothing acknowledged is lost",
                 || format!("order {oid} of {cid} is {state:?} {lines:?}; its shopper knows {known:?}"),
             );
+            self.score.borrow_mut().expired += u64::from(holds::check(&oid, &order, record.version));
             for line in &order.lines {
                 if order.phase.holds() {
                     *held.entry(line.pid.clone()).or_default() += line.taken();
@@ -258,12 +261,17 @@ impl World {
 
 /// Records whose keys begin so, without their versions.
 fn records(table: &SimTable, prefix: &'static [u8]) -> Vec<(Bytes, Bytes)> {
+    versions(table, prefix).into_iter().map(|(key, record)| (key, record.data)).collect()
+}
+
+/// Records whose keys begin so.
+fn versions(table: &SimTable, prefix: &'static [u8]) -> Vec<(Bytes, Record)> {
     let (mut all, mut after) = (Vec::new(), Bytes::new());
     loop {
         let range = Range::Prefix(Bytes::from_static(prefix));
         let page = table.read(|read| query::scan(read, &range, 1_000, &after));
         let (found, next) = page.expect("a table in memory can be read");
-        all.extend(found.into_iter().map(|found| (found.key, found.record.unwrap_or_default().data)));
+        all.extend(found.into_iter().map(|found| (found.key, found.record.unwrap_or_default())));
         match next {
             Some(next) => after = next,
             None => return all,

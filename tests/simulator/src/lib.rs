@@ -43,6 +43,7 @@ mod fetching;
 mod handle;
 mod hangs;
 pub mod history;
+mod holds;
 pub mod hunt;
 mod kv_service;
 mod linear;

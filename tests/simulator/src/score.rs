@@ -29,6 +29,8 @@ pub struct Score {
     pub gaps: u64,
     /// Gaps of which a portal fetched what it had missed.
     pub repairs: u64,
+    /// Open orders that the shop cancelled by its rules.
+    pub expired: u64,
 }
 
 impl AddAssign for Score {
@@ -45,5 +47,6 @@ impl AddAssign for Score {
         self.bypasses += other.bypasses;
         self.gaps += other.gaps;
         self.repairs += other.repairs;
+        self.expired += other.expired;
     }
 }

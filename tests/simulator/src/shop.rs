@@ -68,6 +68,14 @@ pub(crate) struct Known {
     pub(crate) lines: BTreeMap<String, i64>,
 }
 
+impl Known {
+    /// The same, if the shop has cancelled it because it was open for too long.
+    pub(crate) fn expired(&self) -> Option<Known> {
+        let expired = || Known { state: OrderState::Cancelled, lines: self.lines.clone() };
+        (self.state == OrderState::Open).then(expired)
+    }
+}
+
 /// The orders of all shoppers, by CID and OID.
 pub(crate) type Books = Rc<RefCell<BTreeMap<(String, String), Known>>>;
 
@@ -297,15 +305,28 @@ impl Person {
             let at = begin + pace * u64::from(number) + self.random.u64(..pace.max(1));
             self.shopping.sleeper.until(at).await;
             let open = self.open_order();
-            let ended = match (self.random.u32(..100), open) {
+            let ended = match (self.random.u32(..100), open.clone()) {
                 (0..30, _) | (_, None) => self.create().await,
                 (30..70, Some(oid)) => self.modify(oid).await,
                 (70..80, Some(oid)) => self.end(oid, OrderState::Cancelled).await,
                 (80..86, Some(oid)) => self.end(oid, OrderState::Confirmed).await,
                 (_, Some(oid)) => self.look(oid).await,
             };
+            if let (Err(Error::NotOpen { oid, state }), Some(meant)) = (&ended, open) {
+                self.was_expired(oid, state, &meant);
+            }
             self.count(&ended);
         }
+    }
+
+    /// An order that the shopper left open is open, or the shop has cancelled it; whether rightly, the end of the run judges.
+    fn was_expired(&self, oid: &str, state: &str, meant: &str) {
+        let expired = self.known(meant).expired();
+        ensure(oid == meant && state == "cancelled" && expired.is_some(), "session guarantees", || {
+            format!("{} left {meant} open, and is told that {oid} is {state}", self.name)
+        });
+        let of = (self.name.clone(), oid.to_owned());
+        self.shopping.books.borrow_mut().extend(expired.map(|expired| (of, expired)));
     }
 
     fn open_order(&mut self) -> Option<String> {
@@ -393,9 +414,11 @@ impl Person {
             })
             .await?;
         let found = known(&order);
-        ensure(found == expected, "session guarantees", || {
+        let is_expired = expected.expired().as_ref() == Some(&found);
+        ensure(found == expected || is_expired, "session guarantees", || {
             format!("{cid} sees {oid} as {found:?} and left it as {expected:?}")
         });
+        self.shopping.books.borrow_mut().insert((cid, oid), found);
         Ok(())
     }
 

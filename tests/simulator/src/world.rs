@@ -23,6 +23,7 @@ use crate::counters;
 use crate::driver::{Driver, first_member};
 use crate::faults::Kind;
 use crate::handle::{DEADLINE_US, DEADLINE_US_SHORT, Handle, SimStore};
+use crate::holds;
 use crate::kv_service::StreamId;
 use crate::network::{Body, Heard, Network, Packet};
 use crate::operator::Operator;
@@ -49,6 +50,8 @@ const CLOCK_US: Micros = 10 * MS;
 const PULSES: u32 = 3;
 /// Portals that are connected to the bus.
 const CACHED_PORTALS: u32 = 3;
+/// Portals that sweep.
+const SWEEPERS: u32 = 2;
 /// Portals of each kind.
 const PORTALS: usize = 2;
 
@@ -309,6 +312,7 @@ impl World {
             self.begin_pulses(random, faults_until);
         }
         self.open_cached_portals(random, faults_until);
+        self.begin_sweeping(random, faults_until);
         let shopping = Shopping {
             portals: self.portals_of_the_shop(),
             sleeper: self.tasks.sleeper(),
@@ -362,6 +366,16 @@ impl World {
         }
         let portals = self.bus.portals.iter().map(|one| Arc::clone(&one.portal)).collect();
         self.tasks.spawn(roaming::roam(portals, self.tasks.sleeper(), random(940), faults_until));
+    }
+
+    /// Portals that do nothing but tend the shop, with clocks that are off.
+    fn begin_sweeping(&mut self, random: impl Fn(u32) -> fastrand::Rng, until: Micros) {
+        for number in 0..SWEEPERS {
+            let (store, sleeper) = (self.store(DEADLINE_US), self.tasks.sleeper());
+            let mut random = random(960 + number);
+            let portal = self.tasks.inside(|| holds::portal(number, store, &mut random));
+            self.tasks.spawn(holds::sweep(portal, sleeper, random, until));
+        }
     }
 
     /// Clients that write now and then while a disk hangs: whether the shop stands still is seen by them.

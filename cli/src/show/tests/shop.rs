@@ -1,8 +1,8 @@
 //! The screens of staff and shoppers: clients, products, orders, records of the store.
 
 use proto::portal::{
-    ChangedOrder, Client, DeleteResponse, Order, OrderLine, OrderState, OrderSummary, Product, StaffNote,
-    StaffOrderSummary, Stock,
+    ChangedOrder, Client, DeleteResponse, Order, OrderLine, OrderState, OrderSummary, Product, ShopRules,
+    StaffNote, StaffOrderSummary, Stock,
 };
 use proto::store::outcome_response::Verdict;
 use proto::store::{KeyRecord, OutcomeResponse, Position, Record, Status, WriteResponse};
@@ -10,6 +10,7 @@ use proto::store::{KeyRecord, OutcomeResponse, Position, Record, Status, WriteRe
 use super::{answers, screens};
 use crate::admin::order_view;
 use crate::admin::paging::Listing;
+use crate::admin::shop as rules_of_shop;
 use crate::admin::view as staff;
 use crate::failure::Reader;
 use crate::kv::view::{self as kv, Of};
@@ -173,6 +174,7 @@ fn orders_are_shown_to_staff_with_their_clients_and_what_staff_did() {
         changed_ms: 1_795_962_000_000,
         etag: 1_284_663,
         created_ms: 1_795_947_300_000,
+        listed_ms: 1_795_962_000_000,
     };
     let listed = [
         summary("ana", OID, OrderState::Open),
@@ -181,6 +183,24 @@ fn orders_are_shown_to_staff_with_their_clients_and_what_staff_did() {
     answers("orders-of-staff", &order_view::orders(&listed));
     let short = [summary("maria-silva", &OID[..24], OrderState::Open)];
     answers("orders-of-staff-short", &order_view::orders(&short));
+}
+
+#[test]
+fn the_shops_rules_are_shown_and_an_order_says_until_when_it_is_held() {
+    let rules = ShopRules {
+        hold_minutes: 30,
+        currency: "BRL".into(),
+        schema: 2,
+        orders_listed: true,
+        etag: 1_284_663,
+    };
+    answers("shop-rules", &rules_of_shop::view("set", &rules));
+    let none = ShopRules { schema: 1, ..ShopRules::default() };
+    answers("shop-rules-none", &rules_of_shop::view("the shop's rules", &none));
+    answers("order-held", &shop::order("", &Order { expires_ms: 1_795_962_000_000, ..order() }));
+    let expired = StaffNote { did: "expired".into(), at_ms: 1_795_962_000_000, ..StaffNote::default() };
+    let order = Order { state: OrderState::Cancelled.into(), staff: vec![expired], ..order() };
+    answers("order-expired", &shop::order("", &order));
 }
 
 #[test]

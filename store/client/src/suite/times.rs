@@ -44,6 +44,8 @@ pub(super) async fn guards(store: S) {
     let early = txn(&store, Txn::new().guard_not_before(key.clone(), FAR_MS).put(key.clone(), 1, "{}")).await;
     let reasons: Vec<_> = early.failed.iter().map(|failed| (failed.index, failed.reason())).collect();
     assert_eq!((early.success, reasons), (false, vec![(0, Reason::TooEarly)]));
+    let told_ms = early.failed[0].log_time_ms;
+    assert!((LONG_AGO_MS..FAR_MS).contains(&told_ms), "it says what the log time is: {told_ms}");
     assert!(store.read(key.clone()).await.expect("get").record.is_none(), "nothing was done");
     let due = Txn::new().guard_not_before(key.clone(), LONG_AGO_MS).guard_absent(key.clone());
     assert!(txn(&store, due.put(key.clone(), 1, "{}")).await.success);

@@ -1,0 +1,170 @@
+//! The shop's own record (`shop`): the version of the forms of its records, and the rules that all portals go by.
+//!
+//! ```json
+//! {"schema":2,"orders_listed":true,"hold_ms":1800000,"currency":"BRL"}
+//! ```
+//!
+//! A shop without the record is of version 1, without rules. The first portal of a later program raises the version before it serves
+//! anything; one that meets a later version than its own serves nothing, since it would call records damaged that it does not know. Rules are
+//! in the store and in no portal's file: two portals never go by two rules.
+
+use serde::{Deserialize, Serialize};
+
+use proto::portal::{ShopRules, UpdateShopRequest};
+use proto::store::Record;
+
+use super::rules::is_zero;
+use super::{read, write};
+use crate::error::Error;
+use crate::limits::{CURRENCY_LETTERS, HOLD_MINUTES_MAX};
+
+/// The key of the record.
+pub const KEY: &[u8] = b"shop";
+/// The version that this program writes. 1: everything before the record was. 2: orders have rows in the list by time.
+pub const SCHEMA_VERSION: u32 = 2;
+
+const MINUTE_MS: i64 = 60_000;
+
+/// The record as stored.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShopRecord {
+    /// The version of the forms of the shop's records.
+    pub schema: u32,
+    /// Every order has its row, those of earlier versions too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub orders_listed: bool,
+    /// Milliseconds after its last change that an order may be open; 0: for ever. Staff set whole minutes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hold_ms: i64,
+    /// The currency of all prices, for people; empty: it is not said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub currency: String,
+}
+
+/// A version of the shop's record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KnownShop {
+    /// The shop.
+    pub shop: ShopRecord,
+    /// The offset of that version; 0: there is no record.
+    pub offset: u64,
+}
+
+/// What every version of the record has.
+#[derive(Deserialize)]
+struct Versioned {
+    schema: u32,
+}
+
+impl Default for ShopRecord {
+    /// That of a shop without the record.
+    fn default() -> ShopRecord {
+        ShopRecord { schema: 1, orders_listed: false, hold_ms: 0, currency: String::new() }
+    }
+}
+
+impl ShopRecord {
+    /// Reads the stored record; there may be none.
+    ///
+    /// # Errors
+    /// [`Error::Outdated`]: it is of a later program; [`Error::Damaged`].
+    pub fn read(record: Option<&Record>) -> Result<ShopRecord, Error> {
+        let Some(record) = record else { return Ok(ShopRecord::default()) };
+        let Versioned { schema } = read(KEY, &record.data)?;
+        if schema > SCHEMA_VERSION {
+            return Err(Error::Outdated { schema, known: SCHEMA_VERSION });
+        }
+        read(KEY, &record.data)
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        write(self)
+    }
+
+    /// The same shop with the rules of a request.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT, with the member that is wrong.
+    pub fn with_rules(&self, asked: &UpdateShopRequest) -> Result<ShopRecord, Error> {
+        let UpdateShopRequest { hold_minutes, currency, .. } = asked;
+        if *hold_minutes > HOLD_MINUTES_MAX {
+            let why = format!("{hold_minutes} is not within 0 (never) and {HOLD_MINUTES_MAX} (a year)");
+            return Err(Error::invalid("hold_minutes", why));
+        }
+        let is_code = currency.len() == CURRENCY_LETTERS && currency.bytes().all(|b| b.is_ascii_uppercase());
+        if !currency.is_empty() && !is_code {
+            let why = "must be three capital letters (ISO 4217) such as BRL, or empty";
+            return Err(Error::invalid("currency", why));
+        }
+        let hold_ms = i64::from(*hold_minutes) * MINUTE_MS;
+        Ok(ShopRecord { hold_ms, currency: currency.clone(), ..self.clone() })
+    }
+
+    /// For how long after its last change an order may be open, milliseconds; `None`: for ever.
+    #[must_use]
+    pub fn hold_ms(&self) -> Option<i64> {
+        (self.hold_ms > 0).then_some(self.hold_ms)
+    }
+
+    /// What staff are shown; `etag` is the offset of the record.
+    #[must_use]
+    pub fn shown(&self, etag: u64) -> ShopRules {
+        let ShopRecord { schema, orders_listed, hold_ms, currency } = self.clone();
+        let hold_minutes = u32::try_from(hold_ms.div_euclid(MINUTE_MS)).unwrap_or(HOLD_MINUTES_MAX);
+        ShopRules { hold_minutes, currency, schema, orders_listed, etag }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(text: &str) -> Record {
+        Record { data: text.to_owned().into(), ..Record::default() }
+    }
+
+    #[test]
+    fn the_shop_is_stored_as_documented() {
+        let shop = ShopRecord { schema: 2, orders_listed: true, hold_ms: 1_800_000, currency: "BRL".into() };
+        let text = r#"{"schema":2,"orders_listed":true,"hold_ms":1800000,"currency":"BRL"}"#;
+        assert_eq!(String::from_utf8_lossy(&shop.to_bytes()), text);
+        assert_eq!(ShopRecord::read(Some(&stored(text))), Ok(shop));
+        let bare = ShopRecord::default();
+        assert_eq!(String::from_utf8_lossy(&bare.to_bytes()), r#"{"schema":1}"#);
+        assert_eq!(ShopRecord::read(None), Ok(bare));
+    }
+
+    #[test]
+    fn a_shop_of_a_later_program_is_no_damage() {
+        let later = stored(r#"{"schema":3,"moons":["full"]}"#);
+        assert_eq!(ShopRecord::read(Some(&later)), Err(Error::Outdated { schema: 3, known: 2 }));
+        for bad in ["", "[]", r#"{"schema":2,"moons":1}"#, r#"{"schema":-1}"#, r#"{"hold_ms":3}"#] {
+            let read = ShopRecord::read(Some(&stored(bad)));
+            assert!(matches!(read, Err(Error::Damaged { .. })), "{bad}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_rules_of_a_shop_are_named() {
+        let asked = |hold_minutes, currency: &str| UpdateShopRequest {
+            hold_minutes,
+            currency: currency.to_owned(),
+            ..UpdateShopRequest::default()
+        };
+        let shop = ShopRecord::default();
+        let set = shop.with_rules(&asked(30, "BRL")).expect("rules");
+        assert_eq!((set.hold_ms(), set.currency.as_str(), set.schema), (Some(1_800_000), "BRL", 1));
+        assert_eq!(set.with_rules(&asked(0, "")).expect("no rules"), shop);
+        for (bad, field) in [
+            (asked(HOLD_MINUTES_MAX + 1, ""), "hold_minutes"),
+            (asked(1, "R$"), "currency"),
+            (asked(1, "brl"), "currency"),
+        ] {
+            let refused = shop.with_rules(&bad);
+            assert!(matches!(&refused, Err(Error::Invalid { field: at, .. }) if at == field), "{refused:?}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The ends of reservations over real processes: leaders and portals are killed while orders expire, and a portal's clock is an hour
+//! ahead. Each order expires once, and none early by the log's time.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use feira_tests::cluster::{Cluster, Options, PATIENCE};
+use feira_tests::preload::clock_ahead;
+use feira_tests::shop::{insert_client, insert_product, order_persistently, order_request, patient, product, request_id};
+use feira_tests::wait;
+use portal::document::shop::ShopRecord;
+use portal::key;
+use portal::shop::guarding;
+use proto::portal::{Order, OrderRequest, OrderState, StaffGetOrderRequest};
+use proto::store::Freshness;
+use store_client::Store as _;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+/// For how long an order may be open: staff set minutes, which are too long for a test.
+const HOLD_MS: i64 = 4_000;
+const ORDERS: usize = 36;
+const STOCK: i64 = 1_000;
+const EACH: i64 = 2;
+
+/// Sets the hold, once the portals have listed all orders.
+async fn set_hold(cluster: &Cluster) {
+    let store = cluster.store();
+    wait::until("the hold to be set", PATIENCE, || async {
+        let got = store.get(key::shop(), Freshness::linearizable()).await.map_err(|error| error.to_string())?;
+        let shop = ShopRecord::read(got.record.as_ref()).map_err(|error| error.to_string())?;
+        if !shop.orders_listed {
+            return Err(format!("{shop:?}"));
+        }
+        let offset = got.record.as_ref().map_or(0, proto::store::Record::offset);
+        let rules = ShopRecord { hold_ms: HOLD_MS, ..shop };
+        let txn = guarding(offset).put(key::shop(), 1, rules.to_bytes());
+        let answer = store.txn(txn, None).await.map_err(|error| error.to_string())?;
+        if answer.success { Ok(()) } else { Err("somebody else wrote it".to_owned()) }
+    })
+    .await;
+}
+
+async fn get(cluster: &Cluster, order: &Order) -> Result<Order, String> {
+    let request = StaffGetOrderRequest { cid: order.cid.clone(), oid: order.oid.clone() };
+    let answer = cluster.admin(1).get_order(patient(request)).await;
+    answer.map(tonic::Response::into_inner).map_err(|status| status.to_string())
+}
+
+/// Opens orders through both portals; every third is confirmed at once.
+async fn open_orders(cluster: &Cluster) -> Vec<(Order, bool)> {
+    let mut made = Vec::new();
+    for number in 0..ORDERS {
+        let mut shop = cluster.shop(1 + number % 2);
+        let order = order_persistently(&mut shop, &order_request("ana", &[("fig", EACH)])).await;
+        let is_confirmed = number % 3 == 0 && {
+            let request = OrderRequest { cid: order.cid.clone(), oid: order.oid.clone(), request: request_id() };
+            shop.confirm_order(patient(request)).await.is_ok()
+        };
+        made.push((order, is_confirmed));
+    }
+    made
+}
+
+#[tokio::test]
+async fn holds_end_once_and_never_early_while_leaders_and_portals_are_killed() {
+    let options = Options { embedded_broker: true, admin_portals: 2, client_portals: 2, ..Options::default() };
+    let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
+    let ahead = clock_ahead(cluster.path(), HOUR);
+    let environment: Vec<(&str, &str)> = ahead.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    cluster.kill("admin-portal-2");
+    cluster.run_with("admin-portal-2", &environment);
+    let mut admin = cluster.admin(1);
+    insert_client(&mut admin, "ana").await.unwrap();
+    insert_product(&mut admin, "fig", STOCK, "1.50").await.unwrap();
+    set_hold(&cluster).await;
+    let made = open_orders(&cluster).await;
+
+    let leader = cluster.leader().await;
+    for (node, portal) in [(leader.as_str(), "client-portal-1"), ("", "admin-portal-1")] {
+        let node = if node.is_empty() { cluster.leader().await } else { node.to_owned() };
+        cluster.kill(&node);
+        cluster.kill(portal);
+        wait::until("another leader", PATIENCE, || async {
+            let next = cluster.leader().await;
+            if next == node { Err(next) } else { Ok(()) }
+        })
+        .await;
+        cluster.run(&node);
+        cluster.run(portal);
+    }
+
+    let mut confirmed = 0;
+    for (order, is_confirmed) in &made {
+        let ended = wait::until("an order to expire", PATIENCE, || async {
+            let now = get(&cluster, order).await?;
+            if now.state() == OrderState::Open { Err("it is open".to_owned()) } else { Ok(now) }
+        })
+        .await;
+        if *is_confirmed {
+            assert_eq!((ended.state(), ended.staff.len()), (OrderState::Confirmed, 0), "{ended:?}");
+            confirmed += 1;
+            continue;
+        }
+        let did: Vec<&str> = ended.staff.iter().map(|note| note.did.as_str()).collect();
+        assert_eq!((ended.state(), did), (OrderState::Cancelled, vec!["expired"]), "{ended:?}");
+        assert!(ended.changed_ms - ended.created_ms >= HOLD_MS, "{ended:?}");
+        assert_eq!(ended.version, 2, "it was changed once");
+    }
+    let stock = product(&mut cluster.admin(1), "fig").await.unwrap().stock.unwrap();
+    assert_eq!((stock.available, stock.held), (STOCK - EACH * confirmed, EACH * confirmed));
+    assert!(confirmed > 0);
+    cluster.assert_audited().await;
+}
