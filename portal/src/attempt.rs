@@ -21,6 +21,7 @@ use crate::cache::Token;
 use crate::error::Error;
 use crate::handle::Portal;
 use crate::id::plain;
+use crate::index;
 use crate::limits::{ATTEMPTS_MAX, ATTEMPTS_REMEMBERED_MAX, REQUEST_ID_BYTES_MAX};
 
 /// The longest pause between two tries is twice this to the sixth.
@@ -227,8 +228,9 @@ impl Touches {
         let mut deleted = Vec::new();
         for operation in &txn.operations {
             let key = &operation.key;
-            // Operations on one record stand together, and holder records are never read by key.
-            if key.starts_with(b"h/") || tokens.last().is_some_and(|(last, _)| last == key) {
+            // Operations on one record stand together; holder records and rows of indexes are never read by key.
+            let is_listed = key.starts_with(b"h/") || index::is_row(key);
+            if is_listed || tokens.last().is_some_and(|(last, _)| last == key) {
                 continue;
             }
             if matches!(operation.action, Some(Action::Delete(_))) {

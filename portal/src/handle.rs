@@ -17,6 +17,7 @@ use crate::cache::{Cache, Capacity, Seen};
 use crate::coherence::{AGE_MS_MAX_DEFAULT, Coherence, State};
 use crate::error::Error;
 use crate::limits::REQUESTS_MAX;
+use crate::marks::Marks;
 use crate::refilling::Refilling;
 use crate::samples::Samples;
 use crate::session::{Session, SessionToken};
@@ -79,6 +80,8 @@ pub(crate) struct Shared {
     pub(crate) fetches: Fetches,
     /// The turns of all reads of single records.
     pub(crate) refilling: Arc<Refilling>,
+    /// What is known of the marks of the indexes.
+    pub(crate) marks: Marks,
     /// Counts from when the portal began.
     pub(crate) clock: Clock,
     /// Hits that are compared with the store.
@@ -117,6 +120,7 @@ impl Portal {
             cache,
             fetches: Fetches::default(),
             refilling: Arc::default(),
+            marks: Marks::default(),
             clock: Clock(Instant::now()),
             samples: Samples::default(),
             transactions: AtomicU64::new(0),
