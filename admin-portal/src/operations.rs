@@ -2,17 +2,19 @@
 
 use portal::document::order_move::Move;
 use portal::operation::{Effect, Operation, Registered};
-use portal::transport::resource::{CASCADE, Method, ORDERS_PAGE, PREFIXED_PAGE, Resource};
+use portal::transport::resource::{
+    CASCADE, CLIENTS_PAGE, Method, ORDERS_PAGE, PAGE, Resource, STAFF_PRODUCTS_PAGE,
+};
 use portal::{Error, Portal};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
     GetProductRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse, ListProductsResponse,
-    ListRequest, Order, Product, RequestId, StaffGetOrderRequest, StaffListOrdersRequest,
-    StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest,
-    StaffReturnRequest, UpdateClientRequest, UpdateProductRequest,
+    ListRequest, Order, Product, ReindexRequest, ReindexResponse, RequestId, StaffGetOrderRequest,
+    StaffListOrdersRequest, StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest,
+    StaffOrderRequest, StaffReturnRequest, UpdateClientRequest, UpdateProductRequest,
 };
 
-use crate::{clients, delete_client, delete_product, order_changes, orders, products, stock};
+use crate::{clients, delete_client, delete_product, order_changes, orders, products, reindex, stock};
 
 /// All of them.
 pub const ALL: &[Registered] = &[
@@ -37,6 +39,7 @@ pub const ALL: &[Registered] = &[
     Registered::of::<SendOrder>(),
     Registered::of::<ReturnOrder>(),
     Registered::of::<RefundOrder>(),
+    Registered::of::<Reindex>(),
 ];
 
 /// InsertClient.
@@ -118,7 +121,7 @@ pub struct ListClients;
 impl Operation for ListClients {
     const NAME: &'static str = "ListClients";
     const EFFECT: Effect = Effect::Reads;
-    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/clients").with(PREFIXED_PAGE);
+    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/clients").with(CLIENTS_PAGE);
     type Request = ListRequest;
     type Response = ListClientsResponse;
 
@@ -226,7 +229,7 @@ pub struct ListProducts;
 impl Operation for ListProducts {
     const NAME: &'static str = "ListProducts";
     const EFFECT: Effect = Effect::Reads;
-    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/products").with(PREFIXED_PAGE);
+    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/products").with(STAFF_PRODUCTS_PAGE);
     type Request = ListRequest;
     type Response = ListProductsResponse;
 
@@ -508,5 +511,22 @@ impl Operation for RefundOrder {
 
     async fn run(portal: &Portal, request: StaffOrderRequest) -> Result<Order, Error> {
         order_changes::refund_order(portal, request).await
+    }
+}
+
+/// Reindex.
+#[derive(Debug)]
+pub struct Reindex;
+
+impl Operation for Reindex {
+    const NAME: &'static str = "Reindex";
+    // What it writes follows from the records: a repetition finds it done.
+    const EFFECT: Effect = Effect::Reads;
+    const RESOURCE: Resource = Resource::new(Method::Post, "/v1/reindex").with(PAGE);
+    type Request = ReindexRequest;
+    type Response = ReindexResponse;
+
+    async fn run(portal: &Portal, request: ReindexRequest) -> Result<ReindexResponse, Error> {
+        reindex::reindex(portal, &request).await
     }
 }

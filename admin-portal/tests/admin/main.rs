@@ -12,6 +12,8 @@ mod order_changes;
 mod order_moves;
 mod orders;
 mod products;
+mod reindex;
 mod rules;
 mod services;
+mod sorted;
 mod stock;
