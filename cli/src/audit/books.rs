@@ -6,7 +6,8 @@
 //! - *sold*: sold is the sum of the lines of orders that were sent, but of those that took no stock;
 //! - *counted*: a product's and a client's `open_orders` are the open orders there are;
 //! - *listed*: `h/` lists exactly the open orders that hold a product;
-//! - *gone*: a removed client has orders left, and none of them is open.
+//! - *gone*: a removed client has orders left, and none of them is open;
+//! - *index-holds-its-records*: the rows by which lists are sorted are those of the records ([`super::rows`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +19,10 @@ use portal::document::stock::StockRecord;
 use portal::key::oid_in;
 use proto::store::KeyRecord;
 
+use super::rows::Rows;
+
 /// What an audit asks for.
-pub const PREFIXES: [&[u8]; 5] = [b"p/", b"s/", b"o/", b"h/", b"c/"];
+pub const PREFIXES: [&[u8]; 7] = [b"p/", b"s/", b"o/", b"h/", b"c/", b"i/p", b"i/c"];
 
 /// The records of one consistent view, summed up.
 #[derive(Debug, Default)]
@@ -42,6 +45,8 @@ pub struct Books {
     holding: BTreeSet<(String, String)>,
     /// The same as `h/` lists them.
     listed: BTreeSet<(String, String)>,
+    /// The rows of the indexes.
+    rows: Rows,
     /// Records by their first letter.
     counts: BTreeMap<char, u64>,
     /// What could not be understood.
@@ -78,9 +83,15 @@ impl Books {
         let key = String::from_utf8_lossy(&entry.key).into_owned();
         let letter = key.chars().next().unwrap_or('?');
         *self.counts.entry(letter).or_insert(0) += 1;
+        if letter == 'i' {
+            return self.rows.enter(&entry.key, record);
+        }
         let Some(id) = named_in(&entry.key) else {
             return self.problems.push(format!("the key {key} names nothing"));
         };
+        if matches!(letter, 'p' | 'c') {
+            self.rows.expect(&entry.key, record);
+        }
         let read = match letter {
             'p' => ProductRecord::read(&entry.key, record).map(|product| {
                 self.products.insert(id, product.rules.least());
@@ -145,7 +156,9 @@ impl Books {
     /// The first rule that is broken, in words.
     #[must_use]
     pub fn first_difference(&self) -> Option<String> {
-        self.problems.first().cloned().or_else(|| self.stock_difference()).or_else(|| self.order_difference())
+        let problem = self.problems.first().cloned();
+        let of_records = || self.stock_difference().or_else(|| self.order_difference());
+        problem.or_else(of_records).or_else(|| self.rows.first_difference())
     }
 
     fn stock_difference(&self) -> Option<String> {
