@@ -1,19 +1,23 @@
 //! InsertClient, UpdateClient, GetClient, ListClients.
+//!
+//! The row of the index by name is written with the record: an update guards the version whose row it removes (`portal::index`). Orders
+//! move that version, too, so that an update may have to be decided anew.
 
 use portal::attempt::{Attempts, Request, shown};
 use portal::document::client::{ClientData, ClientRecord, DATA};
 use portal::document::{STATE, State, write};
 use portal::error::Kind;
 use portal::id::{Cid, slug};
+use portal::index::{self, Row};
 use portal::limits::{FREE_IDS_MAX, ID_BYTES_MAX};
-use portal::page::{LeftOut, Page};
-use portal::{Error, Portal, key, page};
+use portal::list::{Found, Query};
+use portal::{Error, Portal, key};
 use proto::portal::{
     Client, GetClientRequest, InsertClientRequest, ListClientsResponse, ListRequest, UpdateClientRequest,
 };
 use proto::store::failed_guard::Reason;
 use proto::store::{FailedGuard, KeyRecord, Record, Txn, TxnResponse};
-use store_client::{Range, now_ms};
+use store_client::now_ms;
 
 use crate::holders;
 
@@ -29,6 +33,7 @@ pub(crate) async fn insert_client(portal: &Portal, mut input: InsertClientReques
         }
         cid => Cid::chosen("cid", cid)?,
     };
+    portal.begin_index(Kind::Client).await?;
     let at = key::client(&cid);
     let mut txn = Txn::new().guard_absent(at.clone());
     // Orders come only to a client that is there, and one that was removed since leaves its mark: what is not found here
@@ -36,7 +41,9 @@ pub(crate) async fn insert_client(portal: &Portal, mut input: InsertClientReques
     if let Some(order) = holders::any_order(portal, &cid).await? {
         txn = txn.guard_absent(order);
     }
-    let txn = txn.put(at.clone(), now_ms(), write(&ClientRecord::new(data))).returning_after();
+    let (now, client) = (now_ms(), ClientRecord::new(data));
+    let txn = txn.put(at.clone(), now, write(&client)).returning_after();
+    let txn = index::moved(txn, &[], &index::rows_of_client(&cid, &client), now);
     let answer = Attempts::new(portal, request).send(txn).await?;
     if answer.success {
         return answered(portal, &cid, &answer).await;
@@ -89,38 +96,76 @@ pub(crate) async fn update_client(portal: &Portal, mut input: UpdateClientReques
     let request = Request::new("UpdateClient", given, &input)?;
     let data = ClientData::parse(&input.data)?;
     let cid = portal.cid("cid", &input.cid).await?;
-    let at = key::client(&cid);
-    let txn = guard_match(Txn::new(), &cid, input.if_match)
-        .guard_json(at.clone(), STATE, State::Active.json())
-        .set_json(at, now_ms(), DATA, data.data.get().to_owned())
-        .returning_after();
-    let answer = Attempts::new(portal, request).send(txn).await?;
-    if answer.success { answered(portal, &cid, &answer).await } else { Err(refused(&cid, &answer)) }
-}
-
-/// The client must exist, and be of the version that the administrator saw, if one was named.
-pub(crate) fn guard_match(txn: Txn, cid: &Cid, if_match: u64) -> Txn {
-    match if_match {
-        0 => txn.guard_exists(key::client(cid)),
-        offset => txn.guard_offset(key::client(cid), offset),
-    }
-}
-
-/// Why [`guard_match`], or a guard on the client's state beside it, failed.
-pub(crate) fn refused(cid: &Cid, answer: &TxnResponse) -> Error {
-    let (kind, id) = (Kind::Client, cid.to_string());
-    let Some(failed) = answer.failed.first() else { return Error::NotFound { kind, id } };
-    if !registers(failed) {
-        return Error::Gone { id };
-    }
-    match failed.reason() {
-        Reason::Absent => Error::NotFound { kind, id },
-        Reason::WrongOffset => {
-            Error::Changed { kind, id, etag: failed.record.as_ref().map_or(0, Record::offset) }
+    let mut attempts = Attempts::new(portal, request);
+    loop {
+        let seen = look(portal, &cid).await?;
+        let answer = attempts.send(update(&cid, input.if_match, seen.as_ref(), &data)).await?;
+        if answer.success {
+            return answered(portal, &cid, &answer).await;
         }
-        Reason::WrongValue => Error::Closing { kind, id },
-        reason => Error::damaged(&failed.key, format!("refused for {reason:?}")),
+        if let Some(error) = refused(&cid, input.if_match, &answer) {
+            return Err(error);
+        }
+        attempts.again(&answer).await?;
     }
+}
+
+fn update(cid: &Cid, if_match: u64, seen: Option<&Seen>, data: &ClientData) -> Txn {
+    let (at, now) = (key::client(cid), now_ms());
+    let txn = guard_seen(Txn::new(), cid, if_match, seen.map(|seen| seen.offset))
+        .guard_json(at.clone(), STATE, State::Active.json())
+        .set_json(at, now, DATA, data.data.get().to_owned())
+        .returning_after();
+    let rows = index::rows_of_client(cid, &ClientRecord::new(data.clone()));
+    index::moved(txn, seen.map_or(&[], |seen| &seen.rows), &rows, now)
+}
+
+/// An offset that no record ever has: a guard on it fails and says what is there.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// A client as it is, which is to be another, and its version.
+pub(crate) struct Seen {
+    pub(crate) client: ClientRecord,
+    pub(crate) offset: u64,
+    /// Its rows in the index.
+    pub(crate) rows: Vec<Row>,
+}
+
+/// The client's record as it is, also of one that is gone; `None`: there is none.
+///
+/// # Errors
+/// [`Error::Damaged`]; UNAVAILABLE.
+pub(crate) async fn look(portal: &Portal, cid: &Cid) -> Result<Option<Seen>, Error> {
+    let at = key::client(cid);
+    let Some(record) = portal.read_through(&at).await?.record else { return Ok(None) };
+    let client = ClientRecord::read(&at, &record)?;
+    let rows = index::rows_of_client(cid, &client);
+    Ok(Some(Seen { client, offset: record.offset(), rows }))
+}
+
+/// The client must be of the version that was seen, which must be the one that the administrator saw, if one was named. A guard that
+/// never holds shows what is there instead.
+pub(crate) fn guard_seen(txn: Txn, cid: &Cid, if_match: u64, seen: Option<u64>) -> Txn {
+    let meant = seen.filter(|offset| [0, *offset].contains(&if_match));
+    txn.guard_offset(key::client(cid), meant.unwrap_or(NEVER))
+}
+
+/// Why [`guard_seen`], or a guard on the client's state beside it, failed; `None`: the client was changed meanwhile.
+pub(crate) fn refused(cid: &Cid, if_match: u64, answer: &TxnResponse) -> Option<Error> {
+    let (kind, id) = (Kind::Client, cid.to_string());
+    let Some(failed) = answer.failed.first() else { return Some(Error::NotFound { kind, id }) };
+    if !registers(failed) {
+        return Some(Error::Gone { id });
+    }
+    let etag = failed.record.as_ref().map_or(0, Record::offset);
+    let is_of = |reason| answer.failed.iter().any(|failed| failed.reason() == reason);
+    if is_of(Reason::Absent) {
+        return Some(Error::NotFound { kind, id });
+    }
+    if if_match != 0 && is_of(Reason::WrongOffset) && etag != if_match {
+        return Some(Error::Changed { kind, id, etag });
+    }
+    is_of(Reason::WrongValue).then_some(Error::Closing { kind, id })
 }
 
 /// The client as the transaction left it.
@@ -153,16 +198,8 @@ pub(crate) async fn get_client(portal: &Portal, input: &GetClientRequest) -> Res
 }
 
 pub(crate) async fn list_clients(portal: &Portal, input: &ListRequest) -> Result<ListClientsResponse, Error> {
-    let (limit, prefix) = (page::limit(input.limit)?, page::prefix(&input.prefix)?);
-    let after = match input.after.as_str() {
-        "" => None,
-        cid => Some(key::client(&Cid::parse("after", cid)?)),
-    };
-    let range = Range::Prefix(key::beginning_with('c', prefix));
-    let cursor_of = |key: &[u8]| key::id_in(key).filter(|id| Cid::parse("after", id).is_ok());
-    let Page { records, next } = portal.page(range, limit, after, cursor_of).await?;
+    let Found { records, next, mut left_out, .. } = portal.found(&Query::clients(input)?).await?;
     let mut clients = Vec::with_capacity(records.len());
-    let mut left_out = LeftOut::default();
     for KeyRecord { key: at, record } in &records {
         let Some(record) = record else { continue };
         clients.extend(left_out.or(listed(at, record))?.flatten());

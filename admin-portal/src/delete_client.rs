@@ -8,6 +8,8 @@
 //! Whether there are orders is looked up before the deletion, which guards the offset of the client's record: every order
 //! that is created moves it, so that none can come in between.
 //!
+//! The row of the index goes with the client: each step guards the version of the record whose row it changes.
+//!
 //! A cascade: (1) state closing, from when on nothing new can come; (2) every open order is cancelled, in batches;
 //! (3) the deletion, guarded by `open_orders` = 0. Each is repeated harmlessly; (1) and (3) carry the user's
 //! request id, so that a repeated request is answered as the first; (2) and (3) guard that the state is closing, so that
@@ -18,17 +20,15 @@ use portal::document::client::ClientRecord;
 use portal::document::{OPEN_ORDERS, STATE, State, write};
 use portal::error::Kind;
 use portal::id::Cid;
+use portal::index::{self, Row};
 use portal::{Error, Portal, key};
 use proto::portal::{DeleteClientRequest, DeleteResponse};
 use proto::store::failed_guard::Reason;
 use proto::store::{FailedGuard, Record, Txn, TxnResponse};
 use store_client::now_ms;
 
-use crate::clients::{guard_match, refused};
+use crate::clients::{self, NEVER, guard_seen, refused};
 use crate::holders::{self, Changed};
-
-/// An offset that no record ever has: a guard on it fails and says what is there.
-const NEVER: u64 = u64::MAX;
 
 /// What a deletion rests on.
 struct Seen {
@@ -36,6 +36,8 @@ struct Seen {
     offset: u64,
     /// Whether orders lie under its id, in whatever state.
     has_orders: bool,
+    /// Its rows in the index; none if the record cannot be read.
+    rows: Vec<Row>,
 }
 
 pub(crate) async fn delete_client(
@@ -73,7 +75,9 @@ async fn look(portal: &Portal, cid: &Cid) -> Result<Option<Seen>, Error> {
     let record = portal.read_through(&at).await?.record;
     let Some(record) = record.filter(|record| ClientRecord::registers(&at, record)) else { return Ok(None) };
     let has_orders = holders::any_order(portal, cid).await?.is_some();
-    Ok(Some(Seen { offset: record.offset(), has_orders }))
+    // What no portal wrote can be deleted, too, and has no rows.
+    let rows = index::rows_of(&at, &record).unwrap_or_default();
+    Ok(Some(Seen { offset: record.offset(), has_orders, rows }))
 }
 
 fn deletion(cid: &Cid, input: &DeleteClientRequest, seen: Option<&Seen>) -> Txn {
@@ -86,27 +90,43 @@ fn deletion(cid: &Cid, input: &DeleteClientRequest, seen: Option<&Seen>) -> Txn 
         txn = txn.guard_json(at.clone(), STATE, State::Closing.json());
     }
     let txn = txn.guard_json(at.clone(), OPEN_ORDERS, "0");
-    match seen {
+    let txn = match seen {
         Some(Seen { has_orders: true, .. }) => txn.put(at, now_ms(), write(&ClientRecord::gone())),
         _ => txn.delete(at),
-    }
-    .returning_before()
+    };
+    index::moved(txn.returning_before(), seen.map_or(&[], |seen| &seen.rows), &[], now_ms())
 }
 
 /// From now on the client's orders do not change, but by a cascade; false: that was so before this call.
 async fn close(portal: &Portal, cid: &Cid, if_match: u64, request: Request) -> Result<bool, Error> {
-    let at = key::client(cid);
-    let txn = guard_match(Txn::new(), cid, if_match)
-        .guard_json(at.clone(), STATE, State::Active.json())
-        .set_json(at, now_ms(), STATE, State::Closing.json());
-    let answer = Attempts::new(portal, request).send(txn).await?;
-    if answer.success {
-        return Ok(!answer.remembered);
+    let mut attempts = Attempts::new(portal, request);
+    loop {
+        let seen = clients::look(portal, cid).await?;
+        let answer = attempts.send(closing(cid, if_match, seen.as_ref())).await?;
+        if answer.success {
+            return Ok(!answer.remembered);
+        }
+        // Absent or gone: perhaps this very request has deleted it; the deletion says. Closing: an interrupted cascade is
+        // taken up again, whatever version it was begun from.
+        let is_over = |failed: &FailedGuard| matches!(failed.reason(), Reason::Absent | Reason::WrongValue);
+        if answer.failed.iter().any(is_over) {
+            return Ok(false);
+        }
+        if let Some(error) = refused(cid, if_match, &answer) {
+            return Err(error);
+        }
+        attempts.again(&answer).await?;
     }
-    // Absent or gone: perhaps this very request has deleted it; the deletion says. Closing: an interrupted cascade is
-    // taken up again, whatever version it was begun from.
-    let is_over = |failed: &FailedGuard| matches!(failed.reason(), Reason::Absent | Reason::WrongValue);
-    if answer.failed.iter().any(is_over) { Ok(false) } else { Err(refused(cid, &answer)) }
+}
+
+fn closing(cid: &Cid, if_match: u64, seen: Option<&clients::Seen>) -> Txn {
+    let (at, now) = (key::client(cid), now_ms());
+    let txn = guard_seen(Txn::new(), cid, if_match, seen.map(|seen| seen.offset))
+        .guard_json(at.clone(), STATE, State::Active.json())
+        .set_json(at, now, STATE, State::Closing.json());
+    let Some(seen) = seen else { return txn };
+    let closed = ClientRecord { state: State::Closing, ..seen.client.clone() };
+    index::moved(txn, &seen.rows, &index::rows_of_client(cid, &closed), now)
 }
 
 /// Why the deletion was refused; `None`: the client changed meanwhile, and it is to be tried again.
@@ -117,7 +137,8 @@ async fn refusal(
     answer: &TxnResponse,
 ) -> Result<Option<Error>, Error> {
     let Some(FailedGuard { key: at, record: Some(record), .. }) = answer.failed.first() else {
-        return Ok(Some(refused(cid, answer)));
+        let absent = || Error::NotFound { kind: Kind::Client, id: cid.to_string() };
+        return Ok(Some(refused(cid, 0, answer).unwrap_or_else(absent)));
     };
     if !ClientRecord::registers(at, record) {
         return Ok(Some(Error::Gone { id: cid.to_string() }));

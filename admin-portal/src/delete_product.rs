@@ -5,6 +5,8 @@
 //! with nothing available (the rest is adjusted away); otherwise it goes too. Stocks of earlier versions have no `sold`, so that the
 //! deletion guards the version of the stock, which was seen.
 //!
+//! The rows of the indexes go with the product: each step guards the version of it whose rows it changes.
+//!
 //! A cascade: (1) state closing, from when on no order takes more of it; (2) its line is taken out of every open order,
 //! in batches; (3) the record is deleted, guarded by `open_orders` = 0. As in `delete_client`.
 
@@ -14,6 +16,7 @@ use portal::document::stock::{ADJUSTED, AVAILABLE, LEAST, StockRecord};
 use portal::document::{OPEN_ORDERS, STATE, State};
 use portal::error::Kind;
 use portal::id::Pid;
+use portal::index::{self, Row};
 use portal::{Error, Portal, key};
 use proto::portal::{DeleteProductRequest, DeleteResponse};
 use proto::store::failed_guard::Reason;
@@ -21,12 +24,16 @@ use proto::store::{Record, Txn, TxnResponse};
 use store_client::now_ms;
 
 use crate::holders::{self, Changed};
-use crate::products::{guard_match, refused};
+use crate::products::{self, guard_seen, refused};
 
-/// The stock of a product that is to go, and its version.
-struct Seen {
-    stock: StockRecord,
-    offset: u64,
+/// A product that is to go.
+struct Doomed {
+    /// The version of its record; `None`: there is none.
+    product: Option<u64>,
+    /// Its rows in the indexes; none if the record cannot be read.
+    rows: Vec<Row>,
+    /// Its stock, and the version of that; `None`: there is none.
+    stock: Option<(StockRecord, u64)>,
 }
 
 pub(crate) async fn delete_product(
@@ -43,12 +50,13 @@ pub(crate) async fn delete_product(
     }
     let mut attempts = Attempts::new(portal, request);
     loop {
-        let seen = look(portal, &pid).await?;
-        let answer = attempts.send(deletion(&pid, &input, seen.as_ref())).await?;
+        let doomed = look(portal, &pid).await?;
+        let answer = attempts.send(deletion(&pid, &input, &doomed)).await?;
         if answer.success {
             return Ok(changed.deleted(document(&pid, &answer)?, continued));
         }
-        if let Some(error) = refused(&pid, &answer) {
+        // With cascade the version that the administrator saw was closed.
+        if let Some(error) = refused(&pid, if input.cascade { 0 } else { input.if_match }, &answer) {
             return Err(anew(error, &answer));
         }
         let stock_at = key::stock(&pid);
@@ -67,33 +75,42 @@ pub(crate) async fn delete_product(
     }
 }
 
-/// The stock as it is; `None`: there is none.
-async fn look(portal: &Portal, pid: &Pid) -> Result<Option<Seen>, Error> {
-    let at = key::stock(pid);
-    let Some(record) = portal.read_through(&at).await?.record else { return Ok(None) };
-    Ok(Some(Seen { stock: StockRecord::read(&at, &record)?, offset: record.offset() }))
+/// The product and its stock as they are.
+async fn look(portal: &Portal, pid: &Pid) -> Result<Doomed, Error> {
+    let (at, stock_at) = (key::product(pid), key::stock(pid));
+    let (product, stock) =
+        futures::future::try_join(portal.read_through(&at), portal.read_through(&stock_at)).await?;
+    // What no portal wrote can be deleted, too, and has no rows.
+    let rows = product.record.as_ref().and_then(|record| index::rows_of(&at, record).ok());
+    let read = |record: Record| Ok::<_, Error>((StockRecord::read(&stock_at, &record)?, record.offset()));
+    Ok(Doomed {
+        product: product.record.as_ref().map(Record::offset),
+        rows: rows.unwrap_or_default(),
+        stock: stock.record.map(read).transpose()?,
+    })
 }
 
-fn deletion(pid: &Pid, input: &DeleteProductRequest, seen: Option<&Seen>) -> Txn {
+fn deletion(pid: &Pid, input: &DeleteProductRequest, doomed: &Doomed) -> Txn {
     let (at, stock, now) = (key::product(pid), key::stock(pid), now_ms());
     let txn = if input.cascade {
         // A closed record is of another version than the administrator saw.
-        guard_match(Txn::new(), pid, 0).guard_json(at.clone(), STATE, State::Closing.json())
+        guard_seen(Txn::new(), pid, 0, doomed.product).guard_json(at.clone(), STATE, State::Closing.json())
     } else {
-        guard_match(Txn::new(), pid, input.if_match)
+        guard_seen(Txn::new(), pid, input.if_match, doomed.product)
     };
     let txn = txn.guard_json(stock.clone(), OPEN_ORDERS, "0");
-    let (offset, seen) = match seen {
-        Some(Seen { stock, offset }) => (*offset, *stock),
+    let Some((seen, offset)) = doomed.stock else {
         // There was no stock, hence no product. A guard that never holds shows whether that is still so.
-        None => return txn.guard_offset(stock.clone(), u64::MAX).get(stock),
+        return txn.guard_offset(stock.clone(), u64::MAX).get(stock);
     };
     let txn = txn.guard_offset(stock.clone(), offset);
     if seen.held == 0 && seen.sold == 0 {
-        return txn.delete(at).returning_before().delete(stock).returning_before();
+        let txn = txn.delete(at).returning_before().delete(stock).returning_before();
+        return index::moved(txn, &doomed.rows, &[], now);
     }
     // The stock is shown as it was before: it is read first. No rule is left of a product that is gone.
     let txn = txn.delete(at).returning_before().get(stock.clone());
+    let txn = index::moved(txn, &doomed.rows, &[], now);
     let txn = match seen.least {
         0 => txn,
         _ => txn.set_json(stock.clone(), now, LEAST, "0"),
@@ -129,21 +146,34 @@ fn document(pid: &Pid, answer: &TxnResponse) -> Result<String, Error> {
 
 /// From now on no order takes more of the product; false: that was so before this call.
 async fn close(portal: &Portal, pid: &Pid, if_match: u64, request: Request) -> Result<bool, Error> {
-    let at = key::product(pid);
-    let txn = guard_match(Txn::new(), pid, if_match)
-        .guard_json(at.clone(), STATE, State::Active.json())
-        .set_json(at, now_ms(), STATE, State::Closing.json());
-    let answer = Attempts::new(portal, request).send(txn).await?;
-    let Some(failed) = answer.failed.first().filter(|_| !answer.success) else {
-        return Ok(!answer.remembered);
-    };
-    let closing = match failed.record.as_ref().filter(|record| !record.data.is_empty()) {
-        Some(record) => ProductRecord::read(&failed.key, record)?.state == State::Closing,
-        None => false,
-    };
-    if closing || failed.reason() == Reason::Absent {
-        // Closing: an interrupted cascade is taken up. Absent: perhaps this very request has deleted it; the deletion says.
-        return Ok(false);
+    let mut attempts = Attempts::new(portal, request);
+    loop {
+        let seen = products::look(portal, pid).await?;
+        let answer = attempts.send(closing(pid, if_match, seen.as_ref())).await?;
+        let Some(failed) = answer.failed.first().filter(|_| !answer.success) else {
+            return Ok(!answer.remembered);
+        };
+        let is_closing = match failed.record.as_ref().filter(|record| !record.data.is_empty()) {
+            Some(record) => ProductRecord::read(&failed.key, record)?.state == State::Closing,
+            None => false,
+        };
+        if is_closing || failed.reason() == Reason::Absent {
+            // Closing: an interrupted cascade is taken up. Absent: perhaps this very request has deleted it; the deletion says.
+            return Ok(false);
+        }
+        if let Some(error) = refused(pid, if_match, &answer) {
+            return Err(error);
+        }
+        attempts.again(&answer).await?;
     }
-    Err(refused(pid, &answer).unwrap_or_else(|| Error::damaged(&failed.key, "refused without a reason")))
+}
+
+fn closing(pid: &Pid, if_match: u64, seen: Option<&products::Seen>) -> Txn {
+    let (at, now) = (key::product(pid), now_ms());
+    let txn = guard_seen(Txn::new(), pid, if_match, seen.map(|seen| seen.offset))
+        .guard_json(at.clone(), STATE, State::Active.json())
+        .set_json(at, now, STATE, State::Closing.json());
+    let Some(seen) = seen else { return txn };
+    let closed = ProductRecord { state: State::Closing, ..seen.product.clone() };
+    index::moved(txn, &seen.rows, &index::rows_of_product(pid, &closed), now)
 }

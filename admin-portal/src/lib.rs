@@ -5,7 +5,8 @@
 //!          ├──► orders · newest                     read: listed, shown
 //!          ├──► order_changes                       one transaction each (`portal::order_change`, `portal::order_move`)
 //!          ├──► shop                                the rules of all portals
-//!          └──► delete_client · delete_product ──► holders: the open orders in the way, listed or worked off
+//!          ├──► delete_client · delete_product ──► holders: the open orders in the way, listed or worked off
+//!          └──► reindex                             the rows by which lists are sorted, made anew
 //! ```
 //!
 //! Promises: every write is one transaction, but for cascades: those set the document to closing, work off what holds it
@@ -26,6 +27,7 @@ pub mod operations;
 mod order_changes;
 mod orders;
 mod products;
+mod reindex;
 mod service;
 mod shop;
 mod stock;

@@ -2,17 +2,19 @@
 
 use portal::document::order_move::Move;
 use portal::operation::{Effect, Operation, Registered};
-use portal::transport::resource::{CASCADE, Method, ORDERS_PAGE, PREFIXED_PAGE, Resource};
+use portal::transport::resource::{
+    CASCADE, CLIENTS_PAGE, Method, ORDERS_PAGE, PAGE, Resource, STAFF_PRODUCTS_PAGE,
+};
 use portal::{Error, Portal};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
     GetProductRequest, GetShopRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse,
-    ListProductsResponse, ListRequest, Order, Product, RequestId, ShopRules, StaffGetOrderRequest,
+    ListProductsResponse, ListRequest, Order, Product, ReindexRequest, ReindexResponse, RequestId, ShopRules, StaffGetOrderRequest,
     StaffListOrdersRequest, StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest,
     StaffOrderRequest, StaffReturnRequest, UpdateClientRequest, UpdateProductRequest, UpdateShopRequest,
 };
 
-use crate::{clients, delete_client, delete_product, order_changes, orders, products, shop, stock};
+use crate::{clients, delete_client, delete_product, order_changes, orders, products, reindex, shop, stock};
 
 /// All of them.
 pub const ALL: &[Registered] = &[
@@ -39,6 +41,7 @@ pub const ALL: &[Registered] = &[
     Registered::of::<RefundOrder>(),
     Registered::of::<GetShop>(),
     Registered::of::<UpdateShop>(),
+    Registered::of::<Reindex>(),
 ];
 
 /// InsertClient.
@@ -120,7 +123,7 @@ pub struct ListClients;
 impl Operation for ListClients {
     const NAME: &'static str = "ListClients";
     const EFFECT: Effect = Effect::Reads;
-    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/clients").with(PREFIXED_PAGE);
+    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/clients").with(CLIENTS_PAGE);
     type Request = ListRequest;
     type Response = ListClientsResponse;
 
@@ -228,7 +231,7 @@ pub struct ListProducts;
 impl Operation for ListProducts {
     const NAME: &'static str = "ListProducts";
     const EFFECT: Effect = Effect::Reads;
-    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/products").with(PREFIXED_PAGE);
+    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/products").with(STAFF_PRODUCTS_PAGE);
     type Request = ListRequest;
     type Response = ListProductsResponse;
 
@@ -554,5 +557,22 @@ impl Operation for UpdateShop {
 
     async fn run(portal: &Portal, request: UpdateShopRequest) -> Result<ShopRules, Error> {
         shop::update_shop(portal, request).await
+    }
+}
+
+/// Reindex.
+#[derive(Debug)]
+pub struct Reindex;
+
+impl Operation for Reindex {
+    const NAME: &'static str = "Reindex";
+    // What it writes follows from the records: a repetition finds it done.
+    const EFFECT: Effect = Effect::Reads;
+    const RESOURCE: Resource = Resource::new(Method::Post, "/v1/reindex").with(PAGE);
+    type Request = ReindexRequest;
+    type Response = ReindexResponse;
+
+    async fn run(portal: &Portal, request: ReindexRequest) -> Result<ReindexResponse, Error> {
+        reindex::reindex(portal, &request).await
     }
 }

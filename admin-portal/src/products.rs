@@ -2,7 +2,10 @@
 //!
 //! The rules of the stock come beside the document, and stay as they are if an update has none. They are written into `p`, and the least that
 //! may be available into `s`, in one transaction that fails if fewer are available: a rule that the present stock breaks never comes to be.
+//!
+//! The rows of the indexes are written with `p`: an update guards the version whose rows it removes (`portal::index`).
 
+use bytes::Bytes;
 use portal::attempt::{Attempts, Request, shown};
 use portal::document::product::{DESCRIPTION, EXTRA, PRICE, ProductData, ProductRecord};
 use portal::document::rules::{RULES, Rules};
@@ -10,6 +13,8 @@ use portal::document::stock::{ADJUSTED, AVAILABLE, LEAST, StockRecord};
 use portal::document::{STATE, State, raw, write};
 use portal::error::Kind;
 use portal::id::{Pid, slug};
+use portal::index::{self, Row};
+use portal::list::Query;
 use portal::{Error, Portal, key};
 use proto::portal::{
     GetProductRequest, InsertProductRequest, ListProductsResponse, ListRequest, Product, StockRules,
@@ -43,6 +48,7 @@ pub(crate) async fn insert_product(
         }
         pid => Pid::chosen("pid", pid)?,
     };
+    portal.begin_index(Kind::Product).await?;
     let mut attempts = Attempts::new(portal, request);
     let mut remains: Option<(StockRecord, u64)> = None;
     loop {
@@ -84,6 +90,7 @@ fn insertion(pid: &Pid, new: &New, remains: Option<&(StockRecord, u64)>) -> Txn 
         Some((_, offset)) => txn.guard_offset(stock.clone(), *offset),
     };
     let txn = txn.put(at, now, product).returning_after();
+    let txn = index::moved(txn, &[], &index::rows_of_product(pid, &new.product), now);
     match remains {
         None => {
             let record = StockRecord::new(quantity).with_least(least);
@@ -120,26 +127,51 @@ async fn product(portal: &Portal, pid: &Pid) -> Result<Product, Error> {
     product.ok_or_else(|| Error::NotFound { kind: Kind::Product, id: pid.to_string() })
 }
 
-/// The product must exist, and be of the version that the administrator saw, if one was named.
-pub(crate) fn guard_match(txn: Txn, pid: &Pid, if_match: u64) -> Txn {
-    match if_match {
-        0 => txn.guard_exists(key::product(pid)),
-        offset => txn.guard_offset(key::product(pid), offset),
-    }
+/// An offset that no record ever has: a guard on it fails and says what is there.
+const NEVER: u64 = u64::MAX;
+
+/// A product as it is, which is to be another or to go, and its version.
+pub(crate) struct Seen {
+    pub(crate) product: ProductRecord,
+    pub(crate) offset: u64,
+    /// Its rows in the indexes.
+    pub(crate) rows: Vec<Row>,
 }
 
-/// Why a guard on the product's own record failed; `None`: none did.
-pub(crate) fn refused(pid: &Pid, answer: &TxnResponse) -> Option<Error> {
+/// The product as it is; `None`: there is none.
+///
+/// # Errors
+/// [`Error::Damaged`]; UNAVAILABLE.
+pub(crate) async fn look(portal: &Portal, pid: &Pid) -> Result<Option<Seen>, Error> {
+    let at = key::product(pid);
+    let Some(record) = portal.read_through(&at).await?.record else { return Ok(None) };
+    let product = ProductRecord::read(&at, &record)?;
+    let rows = index::rows_of_product(pid, &product);
+    Ok(Some(Seen { product, offset: record.offset(), rows }))
+}
+
+/// The product must be of the version that was seen, which must be the one that the administrator saw, if one was named. A guard that
+/// never holds shows what is there instead.
+pub(crate) fn guard_seen(txn: Txn, pid: &Pid, if_match: u64, seen: Option<u64>) -> Txn {
+    let meant = seen.filter(|offset| [0, *offset].contains(&if_match));
+    txn.guard_offset(key::product(pid), meant.unwrap_or(NEVER))
+}
+
+/// Why [`guard_seen`], or a guard on the product's state beside it, failed; `None`: the product was changed meanwhile, or none of them
+/// failed.
+pub(crate) fn refused(pid: &Pid, if_match: u64, answer: &TxnResponse) -> Option<Error> {
     let at = key::product(pid);
     let failed: Vec<&FailedGuard> = answer.failed.iter().filter(|failed| failed.key == at).collect();
     let (kind, id) = (Kind::Product, pid.to_string());
-    if let Some(changed) = failed.iter().find(|failed| failed.reason() == Reason::WrongOffset) {
-        return Some(Error::Changed { kind, id, etag: changed.record.as_ref().map_or(0, Record::offset) });
+    let etag = failed.first()?.record.as_ref().map_or(0, Record::offset);
+    let is_of = |reason| failed.iter().any(|failed| failed.reason() == reason);
+    if is_of(Reason::Absent) {
+        return Some(Error::NotFound { kind, id });
     }
-    match failed.first()?.reason() {
-        Reason::Absent => Some(Error::NotFound { kind, id }),
-        _ => Some(Error::Closing { kind, id }),
+    if if_match != 0 && is_of(Reason::WrongOffset) && etag != if_match {
+        return Some(Error::Changed { kind, id, etag });
     }
+    is_of(Reason::WrongValue).then_some(Error::Closing { kind, id })
 }
 
 /// What the stock is to be, and the version of it that this rests on.
@@ -171,8 +203,9 @@ pub(crate) async fn update_product(
     let update = Update { input: &input, data, rules };
     let mut attempts = Attempts::new(portal, request);
     loop {
+        let seen = look(portal, &pid).await?;
         let wanted = update.wanted(portal, &pid).await?;
-        let answer = attempts.send(update.txn(&pid, wanted.as_ref())).await?;
+        let answer = attempts.send(update.txn(&pid, seen.as_ref(), wanted.as_ref())).await?;
         if answer.success {
             return answered(portal, &pid, &answer).await;
         }
@@ -192,10 +225,12 @@ impl Update<'_> {
         Ok(Some(Wanted { quantity, seen: record.map(read).transpose()? }))
     }
 
-    /// Sets the document's members, and the rules if there are any; moves the stock by the difference to what was seen of it.
-    fn txn(&self, pid: &Pid, wanted: Option<&Wanted>) -> Txn {
+    /// Sets the document's members, and the rules if there are any, with the rows of the product that is to be; moves the stock by the
+    /// difference to what was seen of it.
+    fn txn(&self, pid: &Pid, product: Option<&Seen>, wanted: Option<&Wanted>) -> Txn {
         let (at, stock, now) = (key::product(pid), key::stock(pid), now_ms());
-        let mut txn = guard_match(Txn::new(), pid, self.input.if_match).guard_json(
+        let offset = product.map(|seen| seen.offset);
+        let mut txn = guard_seen(Txn::new(), pid, self.input.if_match, offset).guard_json(
             at.clone(),
             STATE,
             State::Active.json(),
@@ -205,7 +240,7 @@ impl Update<'_> {
         }
         let seen = match wanted {
             // There was no stock, hence no product. A guard that never holds shows whether that is still so.
-            Some(Wanted { seen: None, .. }) => return txn.guard_offset(stock.clone(), u64::MAX).get(stock),
+            Some(Wanted { seen: None, .. }) => return txn.guard_offset(stock.clone(), NEVER).get(stock),
             Some(Wanted { seen: Some((seen, offset)), .. }) => {
                 txn = txn.guard_offset(stock.clone(), *offset);
                 Some(seen)
@@ -220,6 +255,20 @@ impl Update<'_> {
             txn = txn.set_json(at, now, RULES, raw(rules).get().to_owned());
         }
         txn = txn.returning_after();
+        let rows = index::rows_of_product(pid, &ProductRecord::new(&self.data));
+        txn = index::moved(txn, product.map_or(&[], |seen| &seen.rows), &rows, now);
+        self.stock_moved(txn, stock, now, wanted, seen)
+    }
+
+    /// Adds what becomes of the stock.
+    fn stock_moved(
+        &self,
+        mut txn: Txn,
+        stock: Bytes,
+        now: i64,
+        wanted: Option<&Wanted>,
+        seen: Option<&StockRecord>,
+    ) -> Txn {
         let difference = wanted.zip(seen).map(|(wanted, seen)| wanted.quantity - seen.available);
         let least = self.rules.map(|rules| rules.least());
         if let Some(least) = least {
@@ -238,7 +287,7 @@ impl Update<'_> {
 
     /// Why it is not done; `None`: what it rests on has changed.
     fn refused(&self, pid: &Pid, answer: &TxnResponse) -> Result<Option<Error>, Error> {
-        if let Some(error) = refused(pid, answer) {
+        if let Some(error) = refused(pid, self.input.if_match, answer) {
             return Ok(Some(error));
         }
         let stock_at = key::stock(pid);
@@ -272,6 +321,6 @@ pub(crate) async fn list_products(
     portal: &Portal,
     input: &ListRequest,
 ) -> Result<ListProductsResponse, Error> {
-    let page = portal.products(&input.prefix, input.limit, &input.after).await?;
+    let page = portal.products(&Query::products(input)?).await?;
     Ok(ListProductsResponse { products: page.products, next: page.next, damage: page.damage })
 }

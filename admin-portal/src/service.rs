@@ -8,7 +8,7 @@ use proto::portal::admin_server::{Admin, AdminServer};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
     GetProductRequest, GetShopRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse,
-    ListProductsResponse, ListRequest, Order, Product, ShopRules, StaffGetOrderRequest,
+    ListProductsResponse, ListRequest, Order, Product, ReindexRequest, ReindexResponse, ShopRules, StaffGetOrderRequest,
     StaffListOrdersRequest, StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest,
     StaffOrderRequest, StaffReturnRequest, UpdateClientRequest, UpdateProductRequest, UpdateShopRequest,
 };
@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use crate::operations::{
     AdjustStock, CancelOrder, ConfirmOrder, DeleteClient, DeleteProduct, GetClient, GetOrder, GetProduct,
     GetShop, InsertClient, InsertProduct, ListClients, ListOrders, ListProducts, ModifyOrder, PackOrder,
-    PayOrder, RefundOrder, ReturnOrder, SendOrder, UpdateClient, UpdateProduct, UpdateShop,
+    PayOrder, RefundOrder, Reindex, ReturnOrder, SendOrder, UpdateClient, UpdateProduct, UpdateShop,
 };
 
 /// The name of the gRPC service.
@@ -147,5 +147,9 @@ impl Admin for Service {
 
     async fn update_shop(&self, request: Request<UpdateShopRequest>) -> Result<Response<ShopRules>, Status> {
         answered::<UpdateShop>(&self.0, request).await
+    }
+
+    async fn reindex(&self, request: Request<ReindexRequest>) -> Result<Response<ReindexResponse>, Status> {
+        answered::<Reindex>(&self.0, request).await
     }
 }

@@ -63,7 +63,7 @@ fn adjustment(pid: &Pid, amount: i64, known: Option<Option<KnownProduct>>) -> Tx
 }
 
 fn why(pid: &Pid, amount: i64, answer: &TxnResponse) -> Result<Error, Error> {
-    if let Some(error) = refused(pid, answer) {
+    if let Some(error) = refused(pid, 0, answer) {
         return Ok(error);
     }
     let Some(failed) = answer.failed.first() else {

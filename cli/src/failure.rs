@@ -414,6 +414,9 @@ fn of_reason(reason: &str) -> Option<&'static str> {
         DAMAGED => Some("no portal wrote it: look at it with feira kv get, and mend or delete it there"),
         "CLIENT_GONE" => Some("a person who comes back is registered under another id: insert-client"),
         "ID_KEPT" => Some("give the id with --cid: who has another person's id sees that person's orders"),
+        "INDEX_INCOMPLETE" => {
+            Some("feira admin reindex completes it, once no portal of an earlier version runs")
+        }
         "ORDER_EMPTY" => Some("nothing was changed; modify-order adds lines, cancel-order closes it"),
         "UNPROVEN" => Some(
             "the key file of this machine is not the cluster's, or not any more: copy cluster.key from a machine whose tools work",

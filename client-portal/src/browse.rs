@@ -3,6 +3,7 @@
 use portal::document::rules::for_client;
 use portal::error::Kind;
 use portal::id::Pid;
+use portal::list::Query;
 use portal::{Error, Portal};
 use proto::portal::{BrowseProductsRequest, BrowseProductsResponse, Product, ShopGetProductRequest};
 
@@ -11,7 +12,7 @@ pub(crate) async fn browse_products(
     requested: &BrowseProductsRequest,
 ) -> Result<BrowseProductsResponse, Error> {
     portal.registered(&requested.cid).await?;
-    let page = portal.products(&requested.prefix, requested.limit, &requested.after).await?;
+    let page = portal.products(&Query::browsing(requested)?).await?;
     let products = page.products.into_iter().map(for_client).collect();
     Ok(BrowseProductsResponse { products, next: page.next, damage: page.damage })
 }

@@ -1,7 +1,7 @@
 //! The list of the shoppers' operations: each with its place in every transport.
 
 use portal::operation::{Effect, Operation, Registered};
-use portal::transport::resource::{Method, PAGE, PREFIXED_PAGE, Resource};
+use portal::transport::resource::{Method, PAGE, PRODUCTS_PAGE, Resource};
 use portal::{Error, Portal};
 use proto::portal::{
     BrowseProductsRequest, BrowseProductsResponse, CreateOrderRequest, GetOrderRequest, ListOrdersRequest,
@@ -166,7 +166,7 @@ pub struct BrowseProducts;
 impl Operation for BrowseProducts {
     const NAME: &'static str = "BrowseProducts";
     const EFFECT: Effect = Effect::Reads;
-    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/clients/{cid}/products").with(PREFIXED_PAGE);
+    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/clients/{cid}/products").with(PRODUCTS_PAGE);
     type Request = BrowseProductsRequest;
     type Response = BrowseProductsResponse;
 

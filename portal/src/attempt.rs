@@ -21,6 +21,7 @@ use crate::cache::Token;
 use crate::error::Error;
 use crate::handle::Portal;
 use crate::id::plain;
+use crate::index;
 use crate::limits::{ATTEMPTS_MAX, ATTEMPTS_REMEMBERED_MAX, REQUEST_ID_BYTES_MAX};
 
 /// The longest pause between two tries is twice this to the sixth.
@@ -228,10 +229,8 @@ impl Touches {
         for operation in &txn.operations {
             let key = &operation.key;
             // Operations on one record stand together; holder records and rows are never read by key.
-            if key.starts_with(b"h/")
-                || key.starts_with(b"i/")
-                || tokens.last().is_some_and(|(last, _)| last == key)
-            {
+            let is_listed = key.starts_with(b"h/") || index::is_row(key);
+            if is_listed || tokens.last().is_some_and(|(last, _)| last == key) {
                 continue;
             }
             if matches!(operation.action, Some(Action::Delete(_))) {

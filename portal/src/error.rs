@@ -189,6 +189,14 @@ pub enum Error {
         /// In which states it would do.
         needs: String,
     },
+    /// The index that a list would be sorted by is not complete: what an earlier version wrote would be missing.
+    #[error(
+        "{kind}s can be listed by id alone until their index is complete; staff complete it with feira admin reindex"
+    )]
+    NotIndexed {
+        /// Of what.
+        kind: Kind,
+    },
     /// The client or product is being deleted with its orders.
     #[error("{kind} {id} is being deleted (closing)")]
     Closing {
@@ -401,6 +409,7 @@ impl Error {
             Error::Held { .. } => (Code::FailedPrecondition, "HELD_BY_ORDERS"),
             Error::NotOpen { .. } => (Code::FailedPrecondition, "ORDER_NOT_OPEN"),
             Error::WrongState { .. } => (Code::FailedPrecondition, "ORDER_WRONG_STATE"),
+            Error::NotIndexed { .. } => (Code::FailedPrecondition, "INDEX_INCOMPLETE"),
             Error::Closing { .. } => (Code::FailedPrecondition, "CLOSING"),
             Error::OrderFull { .. } => (Code::FailedPrecondition, "ORDER_FULL"),
             Error::OrderEmpty { .. } => (Code::FailedPrecondition, "ORDER_EMPTY"),
@@ -434,6 +443,7 @@ impl Error {
             | Error::Held { .. }
             | Error::NotOpen { .. }
             | Error::WrongState { .. }
+            | Error::NotIndexed { .. }
             | Error::Closing { .. }
             | Error::OrderFull { .. }
             | Error::OrderEmpty { .. }

@@ -19,6 +19,7 @@ use crate::document::shop::KnownShop;
 use crate::error::Error;
 use crate::limits::REQUESTS_MAX;
 use crate::log_time::LogTime;
+use crate::marks::Marks;
 use crate::refilling::Refilling;
 use crate::samples::Samples;
 use crate::session::{Session, SessionToken};
@@ -88,6 +89,8 @@ pub(crate) struct Shared {
     pub(crate) fetches: Fetches,
     /// The turns of all reads of single records.
     pub(crate) refilling: Arc<Refilling>,
+    /// What is known of the marks of the indexes.
+    pub(crate) marks: Marks,
     /// Counts from when the portal began.
     pub(crate) clock: Clock,
     /// Hits that are compared with the store.
@@ -132,6 +135,7 @@ impl Portal {
             cache,
             fetches: Fetches::default(),
             refilling: Arc::default(),
+            marks: Marks::default(),
             clock: Clock(Instant::now()),
             samples: Samples::default(),
             transactions: AtomicU64::new(0),

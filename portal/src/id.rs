@@ -284,12 +284,7 @@ pub fn slug(name: &str) -> Option<String> {
     let mut slug = String::new();
     for character in without_accents(name).nfc() {
         let mut utf8 = [0; 4];
-        let part = match without_accent(character) {
-            "" if character.is_alphanumeric() || is_combining_mark(character) => {
-                &*character.encode_utf8(&mut utf8)
-            }
-            plain => plain,
-        };
+        let part = plain_letters(character, &mut utf8);
         if slug.len() + part.len() >= SLUG_BYTES_MAX {
             break;
         }
@@ -298,6 +293,32 @@ pub fn slug(name: &str) -> Option<String> {
     }
     let slug = slug.trim_end_matches('-');
     (!slug.is_empty()).then(|| slug.to_owned())
+}
+
+/// The words of a text, in small letters and digits, accents of Latin letters dropped, each followed by one blank: what lists
+/// are sorted by and found with. "Maçã Fuji (kg)" is "maca fuji kg ". It has neither braces nor slashes nor control characters,
+/// and its blanks are below all its letters, so that a text comes before those that go on after its last word.
+#[must_use]
+pub fn folded(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len() + 1);
+    for character in without_accents(text).nfc() {
+        let mut utf8 = [0; 4];
+        let part = plain_letters(character, &mut utf8);
+        let gap = part.is_empty() && !folded.is_empty() && !folded.ends_with(' ');
+        folded.push_str(if gap { " " } else { part });
+    }
+    if !folded.is_empty() && !folded.ends_with(' ') {
+        folded.push(' ');
+    }
+    folded
+}
+
+/// A small letter or digit without its accent; empty for anything else, which separates words.
+fn plain_letters(character: char, utf8: &mut [u8; 4]) -> &str {
+    match without_accent(character) {
+        "" if character.is_alphanumeric() || is_combining_mark(character) => &*character.encode_utf8(utf8),
+        plain => plain,
+    }
 }
 
 /// A name in small letters, decomposed, without the marks of Latin letters and what is written without a gap: apostrophes,
@@ -365,6 +386,22 @@ mod tests {
             assert_eq!(slug(name).as_deref(), Some(id));
         }
         assert_eq!(slug(" -- !"), None);
+    }
+
+    #[test]
+    fn texts_are_folded_to_their_words() {
+        for (text, words) in [
+            ("Maçã Fuji", "maca fuji "),
+            ("  João d'Água & Filhos! ", "joao dagua filhos "),
+            ("Straße № 7", "strasse 7 "),
+            ("{a}/b%", "a b "),
+            ("Яблоко", "яблоко "),
+            (" -- !", ""),
+        ] {
+            assert_eq!(folded(text), words);
+        }
+        assert!(folded("Maçã") < folded("maca 2") && folded("Maçã 2") < folded("maca fuji"));
+        assert!(folded("Maçã Fuji") < folded("maca2"), "a word comes before those that go on");
     }
 
     #[test]
@@ -459,6 +496,16 @@ mod tests {
         fn one_name_makes_one_id_however_its_letters_are_composed(name in "[a-zà-žА-яấ-ỹ가-각 ]{1,30}") {
             let (composed, decomposed): (String, String) = (name.nfc().collect(), name.nfd().collect());
             prop_assert_eq!(slug(&composed), slug(&decomposed));
+        }
+
+        #[test]
+        fn what_is_folded_is_words_and_stays_as_it_is(text in "\\PC{0,100}") {
+            let words = folded(&text);
+            prop_assert_eq!(folded(&words), words.clone());
+            prop_assert!(words.is_empty() || words.ends_with(' '));
+            prop_assert!(!words.contains("  ") && !words.starts_with(' '));
+            let is_ours = |one: char| "{}/%".contains(one) || one.is_control();
+            prop_assert!(!words.contains(is_ours));
         }
 
         #[test]

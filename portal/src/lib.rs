@@ -13,8 +13,8 @@
 //! - **The bus is never a correctness mechanism.** Without it, or against it, a portal only reads the store more often.
 //!
 //! From the bottom: `limits`, `error` and `status` (the one table of errors); `money`, `id`, `key`, `document` (the stored
-//! records); `lookup` (the stored id that a request means); `coherence` (trust in a cache: pure) and `cache`; `session` (what a client has seen); `handle`,
-//! `reader`, `attempt`, `change`, `order_refusal`, `order_write`, `order_change`, `order_move`, `page` (the parts of operations); `shop`, `listing`, `sweeper` (what a portal tends to by itself); `config`, `bus`,
+//! records); `index` (the rows by which lists are sorted: pure); `lookup` (the stored id that a request means); `coherence` (trust in a cache: pure) and `cache`; `session` (what a client has seen); `handle`,
+//! `reader`, `attempt`, `change`, `order_refusal`, `order_write`, `order_change`, `order_move`, `page`, `list`, `products` (the parts of operations); `shop`, `listing`, `sweeper` (what a portal tends to by itself); `config`, `bus`,
 //! `sampler`, `serve`. The operations
 //! themselves are in `admin-portal` and `client-portal`. `docs/SCHEMA.md` describes keys, records, invariants and errors
 //! for people.
@@ -30,12 +30,15 @@ pub mod document;
 pub mod error;
 pub mod handle;
 pub mod id;
+pub mod index;
 pub mod key;
 pub mod limits;
+pub mod list;
 pub mod listing;
 mod log_time;
 pub mod lookup;
 mod lost_connection;
+mod marks;
 pub mod meant;
 pub mod money;
 pub mod operation;
@@ -45,6 +48,7 @@ pub mod order_refusal;
 pub mod order_row;
 pub mod order_write;
 pub mod page;
+pub mod products;
 pub mod reader;
 mod refilling;
 pub mod sampler;

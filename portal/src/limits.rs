@@ -52,6 +52,18 @@ pub const PAGE_MAX: u32 = 1_000;
 pub const PAGE_DEFAULT: u32 = 100;
 /// Pages of the store that one request of a list with filters looks through, at most.
 pub const FILTERED_PAGES_MAX: usize = 8;
+/// Most bytes of the sorted part of an index key; what is longer is cut.
+pub const SORTED_BYTES_MAX: usize = 64;
+/// Bytes of a description or name whose words lists find: of what is longer, the beginning.
+pub const FOUND_BYTES_MAX: usize = 256;
+/// Longest category that lists find, and longest words that they are asked for, bytes.
+pub const CATEGORY_BYTES_MAX: usize = 128;
+/// Bytes of records after which a page with filters or of another order than by id ends.
+pub const LISTED_BYTES_MAX: usize = 1024 * 1024;
+/// Records of a page that are read at the same time.
+pub const LISTED_PARALLEL: usize = 128;
+/// Records whose rows one step of a reindex makes at the same time.
+pub const REINDEX_PARALLEL: usize = 32;
 /// Largest request that a portal reads, bytes.
 pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 /// Things that hold a deletion back, or short products, named in one error.
@@ -98,6 +110,11 @@ const _: () = assert!(2 * (STAFF_REASON_BYTES_MAX + STAFF_NAME_BYTES_MAX) + 128 
 const _: () = assert!(REQUEST_ID_BYTES_MAX == proto::check::USER_ID_BYTES_MAX);
 const _: () = assert!(PAGE_MAX == proto::check::SCAN_LIMIT_MAX);
 const _: () = assert!(LINE_QUANTITY_MAX <= STOCK_QUANTITY_MAX);
+// A row's key: `i/p/d/`, the sorted part, `/{`, an id of which each byte is three, `}`.
+const _: () = assert!(6 + SORTED_BYTES_MAX + 2 + 3 * ID_BYTES_MAX < proto::check::KEY_BYTES_MAX);
+const _: () = assert!(PRICE_WHOLE_DIGITS_MAX + 1 + PRICE_DECIMALS_MAX <= SORTED_BYTES_MAX);
+const _: () = assert!(DESCRIPTION_BYTES_MAX <= FOUND_BYTES_MAX);
+const _: () = assert!(LISTED_PARALLEL <= REFILLS_MAX);
 // A total is exact in rust_decimal (28 digits): price × quantity × lines.
 const _: () = assert!(PRICE_WHOLE_DIGITS_MAX + PRICE_DECIMALS_MAX + 6 + 4 <= 28);
 const _: () = assert!(LINE_QUANTITY_MAX <= 1_000_000 && ORDER_LINES_MAX <= 10_000);

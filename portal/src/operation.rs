@@ -32,7 +32,7 @@ use crate::transport::resource::Resource;
 /// What an operation does to the shop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// Nothing: it may be repeated at will.
+    /// Nothing that a repetition would do twice: it may be repeated at will.
     Reads,
     /// It changes something, once for each request id.
     Changes,

@@ -142,6 +142,7 @@ pub(crate) fn metadata(error: &Error) -> HashMap<String, String> {
         Error::WrongState { oid, state, needs } => {
             vec![("oid", oid.clone()), ("state", state.clone()), ("needs", needs.clone())]
         }
+        Error::NotIndexed { kind } => vec![("kind", kind.to_string())],
         Error::Gone { id } => vec![("kind", Kind::Client.to_string()), ("id", id.clone())],
         Error::IdKept { id, free } => {
             let kept = [("kind", Kind::Client.to_string()), ("id", id.clone())];
@@ -251,6 +252,7 @@ impl Fields {
                 state: self.text("state")?,
                 needs: self.text("needs")?,
             },
+            "INDEX_INCOMPLETE" => Error::NotIndexed { kind: self.kind()? },
             "CLOSING" => Error::Closing { kind: self.kind()?, id: self.text("id")? },
             "CLIENT_GONE" => Error::Gone { id: self.text("id")? },
             "ID_KEPT" => Error::IdKept { id: self.text("id")?, free: self.text("free") },
@@ -342,6 +344,7 @@ pub(crate) mod tests {
             Error::Held { kind, id: id.clone(), by: vec![oid.clone()], more: 2 },
             Error::NotOpen { oid: oid.clone(), state: "confirmed".into() },
             Error::WrongState { oid: oid.clone(), state: "open".into(), needs: "paid or packed".into() },
+            Error::NotIndexed { kind },
             Error::Closing { kind, id: id.clone() },
             Error::OrderFull { oid: oid.clone(), full: Full::Lines(2_001) },
             Error::OrderFull { oid: oid.clone(), full: Full::Bytes { bytes: 1_100_000, most: 1_040_384 } },

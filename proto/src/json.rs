@@ -156,12 +156,126 @@ pub mod wanted_state {
     }
 }
 
+/// The word of an enumeration's value; empty: unspecified, or one of a later version.
+fn word_of(words: &[(i32, &'static str)], value: i32) -> &'static str {
+    words.iter().find(|(one, _)| *one == value).map_or("", |(_, word)| word)
+}
+
+/// The value that a word names; empty: 0, unspecified.
+fn value_of<E: serde::de::Error>(words: &[(i32, &'static str)], word: &str, what: &str) -> Result<i32, E> {
+    if word.is_empty() {
+        return Ok(0);
+    }
+    let found = words.iter().find(|(_, one)| *one == word).map(|(value, _)| *value);
+    let all = || words.iter().map(|(_, word)| *word).collect::<Vec<_>>().join(", ");
+    found.ok_or_else(|| E::custom(format!("{word:?} is no {what}; there are {}", all())))
+}
+
+/// The order of a list; empty: by id.
+pub mod sort {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use crate::portal::ListSort;
+
+    const WORDS: [(i32, &str); 4] = [
+        (ListSort::Id as i32, "id"),
+        (ListSort::Description as i32, "description"),
+        (ListSort::Price as i32, "price"),
+        (ListSort::Name as i32, "name"),
+    ];
+    /// The words for the orders of products.
+    pub const OF_PRODUCTS: &[&str] = &["id", "description", "price"];
+    /// The words for the orders of clients.
+    pub const OF_CLIENTS: &[&str] = &["id", "name"];
+
+    /// The word for an order; empty: unspecified, or of a later version.
+    #[must_use]
+    pub fn word(sort: i32) -> &'static str {
+        super::word_of(&WORDS, sort)
+    }
+
+    /// The order that a word names; unspecified: it names none.
+    #[must_use]
+    pub fn named(word: &str) -> ListSort {
+        let found = WORDS.iter().find(|(_, one)| *one == word);
+        found.and_then(|(sort, _)| ListSort::try_from(*sort).ok()).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// As the serializer's.
+    pub fn serialize<S: Serializer>(sort: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(word(*sort))
+    }
+
+    /// # Errors
+    /// It is no such word.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+        super::value_of(&WORDS, &String::deserialize(deserializer)?, "order of a list")
+    }
+}
+
+/// The state that clients or products of a list are to have; empty: any.
+pub mod record_state {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use crate::portal::RecordState;
+
+    const WORDS: [(i32, &str); 2] =
+        [(RecordState::Active as i32, "active"), (RecordState::Closing as i32, "closing")];
+    /// The words.
+    pub const ALL: &[&str] = &["active", "closing"];
+
+    /// The state that a word names; unspecified: it names none.
+    #[must_use]
+    pub fn named(word: &str) -> RecordState {
+        let found = WORDS.iter().find(|(_, one)| *one == word);
+        found.and_then(|(state, _)| RecordState::try_from(*state).ok()).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// As the serializer's.
+    pub fn serialize<S: Serializer>(state: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(super::word_of(&WORDS, *state))
+    }
+
+    /// # Errors
+    /// It is no such word.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+        super::value_of(&WORDS, &String::deserialize(deserializer)?, "state of a client or product")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::portal::{
-        Client, CreateOrderRequest, InsertProductRequest, LineChange, ListOrdersResponse, Order, OrderLine,
-        OrderState, OrderSummary, Product, RequestId, StaffListOrdersRequest, Stock,
+        Client, CreateOrderRequest, InsertProductRequest, LineChange, ListOrdersResponse, ListRequest,
+        ListSort, Order, OrderLine, OrderState, OrderSummary, Product, RecordState, RequestId,
+        StaffListOrdersRequest, Stock,
     };
+
+    #[test]
+    fn the_order_and_the_state_of_a_list_are_words_and_empty_if_not_said() {
+        let read = |text: &str| serde_json::from_str::<ListRequest>(text);
+        for (text, sort, state) in [
+            ("{}", ListSort::Unspecified, RecordState::Unspecified),
+            (r#"{"sort":"","state":""}"#, ListSort::Unspecified, RecordState::Unspecified),
+            (r#"{"sort":"id","state":"active"}"#, ListSort::Id, RecordState::Active),
+            (r#"{"sort":"price"}"#, ListSort::Price, RecordState::Unspecified),
+            (r#"{"sort":"description","state":"closing"}"#, ListSort::Description, RecordState::Closing),
+            (r#"{"sort":"name"}"#, ListSort::Name, RecordState::Unspecified),
+        ] {
+            let request = read(text).expect("a request");
+            assert_eq!((request.sort(), request.state()), (sort, state), "{text}");
+            let written = serde_json::to_string(&request).expect("JSON");
+            assert_eq!(read(&written).expect("a request"), request, "{written}");
+        }
+        for (text, what) in
+            [(r#"{"sort":"stock"}"#, "id, description"), (r#"{"state":"gone"}"#, "active, closing")]
+        {
+            let why = read(text).expect_err(text).to_string();
+            assert!(why.contains(what), "{why}");
+        }
+    }
 
     #[test]
     fn a_wanted_state_is_a_word_and_any_is_empty() {

@@ -17,3 +17,9 @@ pub const STATES: [&str; 3] = ["Order.state", "OrderSummary.state", "StaffOrderS
 
 /// Fields whose JSON form is the word for the state that is wanted, and empty for any.
 pub const WANTED_STATES: [&str; 1] = ["StaffListOrdersRequest.state"];
+
+/// Fields whose JSON form is the word for the order of a list, and empty for that by id.
+pub const SORTS: [&str; 2] = ["BrowseProductsRequest.sort", "ListRequest.sort"];
+
+/// Fields whose JSON form is the word for the state of a client or product, and empty for any.
+pub const RECORD_STATES: [&str; 1] = ["ListRequest.state"];

@@ -172,7 +172,12 @@ async fn clients_and_products_are_listed_by_prefix_and_page() {
         insert_client(&mut here, id).await.unwrap();
         insert_product(&mut here, id, 3, "1").await.unwrap();
     }
-    let page = |after: &str| ListRequest { prefix: "an".into(), limit: 2, after: after.to_owned() };
+    let page = |after: &str| ListRequest {
+        prefix: "an".into(),
+        limit: 2,
+        after: after.to_owned(),
+        ..Default::default()
+    };
     let (mut clients, mut products, mut after) = (Vec::new(), Vec::new(), [String::new(), String::new()]);
     loop {
         let answer = there.list_clients(patient(page(&after[0]))).await.unwrap().into_inner();
@@ -190,7 +195,7 @@ async fn clients_and_products_are_listed_by_prefix_and_page() {
     for (limit, prefix, after, field) in
         [(1_001, String::new(), "", "limit"), (1, "x".repeat(129), "", "prefix")]
     {
-        let request = ListRequest { prefix, limit, after: after.to_owned() };
+        let request = ListRequest { prefix, limit, after: after.to_owned(), ..ListRequest::default() };
         names_field(&refusal(here.list_clients(patient(request.clone())).await), field);
         names_field(&refusal(here.list_products(patient(request)).await), field);
     }

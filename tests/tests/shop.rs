@@ -92,7 +92,7 @@ async fn close(cluster: &Cluster, stocks: &[(&str, i64, i64)]) {
 /// What is available and what is held of a product, once the administrators' portal shows what was last written.
 async fn stock(cluster: &Cluster, pid: &str) -> (i64, i64) {
     // Lists are read past the cache.
-    let request = proto::portal::ListRequest { prefix: pid.to_owned(), limit: 1, after: String::new() };
+    let request = proto::portal::ListRequest { prefix: pid.to_owned(), limit: 1, ..Default::default() };
     let listed = cluster.admin(1).list_products(patient(request)).await.unwrap().into_inner();
     let stock = listed.products[0].stock.unwrap();
     assert_eq!(stock.initial + stock.adjusted, stock.available + stock.held, "{pid}: {stock:?}");
@@ -366,7 +366,7 @@ async fn orders_and_products_are_listed_page_by_page() {
         assert_eq!(listed, expected);
         let browse = |prefix: &str, limit, after: &str| {
             let (prefix, after) = (prefix.to_owned(), after.to_owned());
-            BrowseProductsRequest { cid: "bia".into(), prefix, limit, after }
+            BrowseProductsRequest { cid: "bia".into(), prefix, limit, after, ..Default::default() }
         };
         let first = two.browse_products(patient(browse("", 1, ""))).await.unwrap().into_inner();
         let rest = two.browse_products(patient(browse("", 1, &first.next))).await.unwrap().into_inner();

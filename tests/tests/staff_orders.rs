@@ -91,7 +91,7 @@ fn named(orders: &[Order]) -> Vec<String> {
 
 /// Available and held, as lists show them: past the caches.
 async fn stock(cluster: &Cluster, pid: &str) -> (i64, i64) {
-    let request = proto::portal::ListRequest { prefix: pid.into(), limit: 1, after: String::new() };
+    let request = proto::portal::ListRequest { prefix: pid.into(), limit: 1, ..Default::default() };
     let page = cluster.admin(1).list_products(patient(request)).await.unwrap().into_inner();
     let stock = page.products[0].stock.unwrap();
     let has = stock.available + stock.held + stock.sold;

@@ -66,7 +66,7 @@ async fn cancel(shop: &mut Shop, order: &Order) -> Order {
 
 /// The stock as lists show it: past the caches.
 async fn stock(cluster: &Cluster, pid: &str) -> Stock {
-    let request = proto::portal::ListRequest { prefix: pid.into(), limit: 1, after: String::new() };
+    let request = proto::portal::ListRequest { prefix: pid.into(), limit: 1, ..Default::default() };
     let page = cluster.admin(1).list_products(patient(request)).await.unwrap().into_inner();
     let stock = page.products[0].stock.unwrap();
     let has = stock.available + stock.held + stock.sold;

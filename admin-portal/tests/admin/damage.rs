@@ -18,7 +18,7 @@ async fn put(fixture: &Fixture, key: &[u8], data: &str) {
 async fn products(fixture: &Fixture, limit: u32) -> (Vec<String>, Vec<String>) {
     let (mut pids, mut left_out, mut after) = (Vec::new(), Vec::new(), String::new());
     loop {
-        let request = ListRequest { prefix: String::new(), limit, after };
+        let request = ListRequest { limit, after, ..ListRequest::default() };
         let page = answer(fixture.admin().list_products(request).await).unwrap();
         assert!(limit == 0 || page.products.len() <= limit as usize);
         pids.extend(page.products.into_iter().map(|one| one.pid));
@@ -63,7 +63,7 @@ async fn much_damage_is_counted_and_the_list_goes_on() {
     for at in 0..=ERROR_LIST_MAX {
         put(&fixture, format!("c/{{{at:03}}}").as_bytes(), "{\"data\":{}}").await;
     }
-    let request = ListRequest { prefix: String::new(), limit: 1_000, after: String::new() };
+    let request = ListRequest { limit: 1_000, ..ListRequest::default() };
     let page = answer(fixture.admin().list_clients(request).await).unwrap();
     assert_eq!(page.clients.iter().map(|one| one.cid.as_str()).collect::<Vec<_>>(), ["zoe"]);
     let Damage { records, more } = page.damage.unwrap();

@@ -172,7 +172,8 @@ async fn an_interrupted_cascade_refuses_new_orders_and_is_taken_up_by_another_re
     let ana = fixture.insert_client("ana").await;
     fixture.insert_product("a", 10).await;
     fixture.order("ana", 1, &[("a", 2)]).await;
-    // It is closed; the scan that follows finds the store away.
+    // It is read and closed; the scan that follows finds the store away.
+    fixture.store.plan(None);
     fixture.store.plan(None);
     fixture.store.plan(Some(Fault::Refuse));
     let request = DeleteClientRequest { if_match: ana.etag, ..client("ana", true) };
@@ -194,10 +195,12 @@ async fn what_is_being_deleted_is_neither_updated_nor_inserted() {
     let fixture = Fixture::open().await;
     let (ana, a) = (fixture.insert_client("ana").await, fixture.insert_product("a", 10).await);
     fixture.order("ana", 1, &[("a", 2)]).await;
-    // Closed, and then the store is away.
+    // Read and closed, and then the store is away.
+    fixture.store.plan(None);
     fixture.store.plan(None);
     fixture.store.plan(Some(Fault::Refuse));
     delete_client(&fixture, client("ana", true)).await.unwrap_err();
+    fixture.store.plan(None);
     fixture.store.plan(None);
     fixture.store.plan(Some(Fault::Refuse));
     delete_product(&fixture, product("a", true)).await.unwrap_err();
@@ -235,12 +238,15 @@ async fn lost_answers_are_settled_with_what_was_deleted() {
     fixture.insert_client("ana").await;
     fixture.insert_product("a", 3).await;
     let request = DeleteProductRequest { request: id("r1"), ..product("a", false) };
+    // The product and its stock are read, then deleted.
+    fixture.store.plan(None);
+    fixture.store.plan(None);
     fixture.store.plan(Some(Fault::LoseAnswer));
     delete_product(&fixture, request.clone()).await.unwrap_err();
     assert!(delete_product(&fixture, request).await.unwrap().contains("\"quantity\":3"));
-    // Close, scan, a look at the client and its orders, and the deletion, whose answer is lost.
+    // A look and close, scan, a look at the client and its orders, and the deletion, whose answer is lost.
     let request = DeleteClientRequest { request: id("r2"), ..client("ana", true) };
-    for _ in 0..4 {
+    for _ in 0..5 {
         fixture.store.plan(None);
     }
     fixture.store.plan(Some(Fault::LoseAnswer));
@@ -277,7 +283,7 @@ async fn a_cascade_sent_again_leaves_orders_made_since_alone() {
 async fn a_cascade_overtaken_by_another_leaves_what_was_inserted_anew() {
     let fixture = Fixture::open().await;
     for round in ["one", "two"] {
-        // Closed, then the scan finds the store away; another administrator ends it and registers the same id anew.
+        // Read and closed, then the scan finds the store away; another administrator ends it and registers the same id anew.
         let (of_client, of_product) = (id(&format!("c-{round}")), id(&format!("p-{round}")));
         let of_client = DeleteClientRequest { request: of_client, ..client("ana", true) };
         let of_product = DeleteProductRequest { request: of_product, ..product("a", true) };
@@ -286,9 +292,11 @@ async fn a_cascade_overtaken_by_another_leaves_what_was_inserted_anew() {
         fixture.insert_client("ana").await;
         fixture.insert_product("a", 10).await;
         fixture.store.plan(None);
+        fixture.store.plan(None);
         fixture.store.plan(Some(Fault::Refuse));
         delete_client(&fixture, of_client.clone()).await.unwrap_err();
         delete_client(&fixture, client("ana", true)).await.unwrap();
+        fixture.store.plan(None);
         fixture.store.plan(None);
         fixture.store.plan(Some(Fault::Refuse));
         delete_product(&fixture, of_product.clone()).await.unwrap_err();

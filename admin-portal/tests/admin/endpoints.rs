@@ -28,8 +28,11 @@ const BAD_TEXTS: [&str; 4] = ["two\nlines", "\u{1b}[31mred", "nul\0", "next\u{85
 async fn ids_and_texts_with_control_characters_are_refused() {
     let fixture = Fixture::open().await;
     let mut admin = fixture.admin();
-    let list =
-        |prefix: &str, after: &str| ListRequest { prefix: prefix.into(), after: after.into(), limit: 0 };
+    let list = |prefix: &str, after: &str| ListRequest {
+        prefix: prefix.into(),
+        after: after.into(),
+        ..ListRequest::default()
+    };
     for bad in BAD_TEXTS {
         let (id, text) = (bad.to_owned(), bad.replace(char::is_control, "\\u0007"));
         let product = format!("{{\"description\":\"{text}\",\"price\":\"1\",\"quantity\":1}}");

@@ -123,7 +123,7 @@ async fn products_are_listed_with_their_stock() {
     }
     let (mut listed, mut after) = (Vec::new(), String::new());
     loop {
-        let request = ListRequest { prefix: "a".to_owned(), limit: 2, after };
+        let request = ListRequest { prefix: "a".to_owned(), limit: 2, after, ..ListRequest::default() };
         let page = answer(fixture.admin().list_products(request).await).unwrap();
         listed.extend(page.products.into_iter().map(|one| (one.pid.clone(), numbers(&one).2)));
         after = page.next;
@@ -132,7 +132,7 @@ async fn products_are_listed_with_their_stock() {
         }
     }
     assert_eq!(listed, [("a1".to_owned(), 1), ("a2".to_owned(), 2), ("a3".to_owned(), 3)]);
-    let request = ListRequest { prefix: String::new(), limit: 1_001, after: String::new() };
+    let request = ListRequest { limit: 1_001, ..ListRequest::default() };
     is_invalid(answer(fixture.admin().list_products(request).await), "limit");
 }
 
@@ -141,12 +141,17 @@ async fn lost_answers_are_settled() {
     let fixture = Fixture::open().await;
     let data = r#"{"description":"a","quantity":7,"price":"1"}"#;
     let request = InsertProductRequest { request: id("r1"), ..inserting("a", data) };
+    // In an empty shop the mark of the index (looked for, allowed, set), then the insertion.
+    for _ in 0..3 {
+        fixture.store.plan(None);
+    }
     fixture.store.plan(Some(Fault::LoseAnswer));
     answer(fixture.admin().insert_product(request.clone()).await).unwrap_err();
     answer(fixture.admin().insert_product(request).await).unwrap();
     let data = r#"{"description":"a","quantity":9,"price":"1"}"#;
     let update = UpdateProductRequest { request: id("r2"), ..updating("a", data) };
-    // The stock is read, then the transaction is done.
+    // The product and its stock are read, then the transaction is done.
+    fixture.store.plan(None);
     fixture.store.plan(None);
     fixture.store.plan(Some(Fault::LoseAnswer));
     answer(fixture.admin().update_product(update.clone()).await).unwrap_err();

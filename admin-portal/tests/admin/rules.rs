@@ -155,6 +155,8 @@ async fn rules_that_are_sent_twice_are_set_once() {
     let fixture = Fixture::open().await;
     fixture.insert_product("fig", 10).await;
     let request = UpdateProductRequest { request: id("r"), ..updating(Some(safety(5))) };
+    // The product is read, then the transaction is done.
+    fixture.store.plan(None);
     fixture.store.plan(Some(Fault::LoseAnswer));
     assert!(update(&fixture, request.clone()).await.unwrap_err().may_have_happened());
     update(&fixture, updating(Some(safety(7)))).await.unwrap();

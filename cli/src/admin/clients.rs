@@ -91,13 +91,17 @@ pub async fn delete(
     portals.send(Call::write(&request), message, rpc).await
 }
 
-/// Clients whose ids begin so.
+/// Clients in an order, with filters; `wanted` has no page.
 ///
 /// # Errors
-/// As every call.
-pub async fn list(portals: &Portals, prefix: &str, part: Part<'_>) -> Result<Listing<Client>, Failure> {
+/// FAILED_PRECONDITION: their index is not complete; or as every call.
+pub async fn list(
+    portals: &Portals,
+    wanted: &ListRequest,
+    part: Part<'_>,
+) -> Result<Listing<Client>, Failure> {
     gather(part, async |limit, after| {
-        let message = ListRequest { prefix: prefix.to_owned(), limit, after };
+        let message = ListRequest { limit, after, ..wanted.clone() };
         let rpc = |channel, message| async move { AdminClient::new(channel).list_clients(message).await };
         portals.send(READ, message, rpc).await.map(|page| (page.clients, page.next, page.damage))
     })

@@ -2,7 +2,7 @@
 //!
 //! [`session`] and, for orders, [`order_session`] bind verbs to calls; [`clients`], [`products`] and [`orders`] make the calls;
 //! [`stock_rules`] are flags of products, [`shop`] the shop's own rules; [`form`] asks a person for what they lack; [`view`] and [`order_view`] show the answers; [`cache`] is the `portal`
-//! of both REPLs.
+//! of both REPLs; [`reindex`] runs one to its end.
 
 pub mod cache;
 pub mod clients;
@@ -12,6 +12,7 @@ pub mod order_view;
 pub mod orders;
 pub mod paging;
 pub mod products;
+pub mod reindex;
 pub mod session;
 pub mod shop;
 pub mod stock_rules;

@@ -48,7 +48,7 @@ impl Orders<'_> {
         let part = Part { limit: call.count("--limit"), after: call.get("--after").unwrap_or("") };
         let found = orders::list(self.portals, &wanted(call, store_client::now_ms()), part).await?;
         found.items.iter().for_each(|one| self.ids.add(Kind::Oid, &one.order.oid));
-        let told = found.notes(Reader::Staff, "order", |one| &one.cursor);
+        let told = found.notes(Reader::Staff, "order", |one| one.cursor.clone());
         let shown: Vec<_> = found.items.into_iter().map(|one| one.order).collect();
         Ok(order_view::orders(&shown).warning(told))
     }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use proto::portal::Damage;
+use proto::portal::{Damage, ListRequest};
 
 use crate::failure::{Failure, Reader};
 use crate::show::answer::counted;
@@ -16,7 +16,7 @@ const PAGE: u32 = 500;
 /// What a list shows, and the records that it had to leave out because no portal wrote them.
 #[derive(Debug)]
 pub struct Listing<T> {
-    /// In the order of their keys.
+    /// In the order of the list.
     pub items: Vec<T>,
     /// There are more than the limit let through.
     pub more: bool,
@@ -29,7 +29,7 @@ pub struct Listing<T> {
 pub struct Part<'a> {
     /// How many at most; `None` or 0: all.
     pub limit: Option<u64>,
-    /// Only what comes after this id; empty: from the beginning.
+    /// Only what comes after this cursor; empty: from the beginning.
     pub after: &'a str,
 }
 
@@ -42,13 +42,14 @@ impl Part<'_> {
 }
 
 impl<T> Listing<T> {
-    /// What is to be told beside it: what was left out, with what this reader can do about it, and that there are more.
+    /// What is to be told beside it: what was left out, with what this reader can do about it, and that there are more, behind the
+    /// cursor of the last one.
     #[must_use]
-    pub fn notes(&self, reader: Reader, word: &str, id: impl Fn(&T) -> &str) -> Vec<String> {
+    pub fn notes(&self, reader: Reader, word: &str, cursor: impl Fn(&T) -> String) -> Vec<String> {
         let last = self.items.last().filter(|_| self.more);
         let more = last.map(|last| {
             let shown = counted(self.items.len(), word);
-            format!("{shown} shown, there are more: --after {} or --limit 0", quoted(id(last)))
+            format!("{shown} shown, there are more: --after {} or --limit 0", quoted(&cursor(last)))
         });
         let mend = |warning: &String| match (reader, warning.split_once('\n')) {
             (Reader::Shopper, Some((what, _))) => format!("{what}\n  → tell the shop's staff"),
@@ -56,6 +57,12 @@ impl<T> Listing<T> {
         };
         self.warnings.iter().map(mend).chain(more).collect()
     }
+}
+
+/// The list by id of those whose ids begin so.
+#[must_use]
+pub fn prefixed(prefix: &str) -> ListRequest {
+    ListRequest { prefix: prefix.to_owned(), ..ListRequest::default() }
 }
 
 /// Warnings of one list; a list with more damage than this is looked into in other ways.
@@ -138,7 +145,11 @@ mod tests {
                 Ok((items, next, None))
             };
             let listing = gather(Part::first(limit), fetch).await.unwrap();
-            (listing.items.len(), listing.more, listing.notes(Reader::Staff, "product", |_| "a b").join("; "))
+            (
+                listing.items.len(),
+                listing.more,
+                listing.notes(Reader::Staff, "product", |_| "a b".to_owned()).join("; "),
+            )
         };
         let (shown, more, notes) = of(2).await;
         assert!(
@@ -164,7 +175,7 @@ mod tests {
         assert_eq!(listing.items, [0, 1]);
         assert_eq!(listing.warnings.len(), WARNINGS_MAX + 1);
         assert!(listing.warnings[0].contains("feira kv get 'p/{0}'"), "{}", listing.warnings[0]);
-        let shopper = listing.notes(Reader::Shopper, "product", |_| "x").remove(0);
+        let shopper = listing.notes(Reader::Shopper, "product", |_| "x".to_owned()).remove(0);
         assert!(shopper.contains("p/{0}") && !shopper.contains("feira kv"), "{shopper}");
         assert!(listing.warnings[WARNINGS_MAX].contains("14 more"), "{}", listing.warnings[WARNINGS_MAX]);
     }

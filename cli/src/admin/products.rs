@@ -173,13 +173,17 @@ pub async fn adjust(
     portals.send(Call::write(&request), message, rpc).await
 }
 
-/// Products whose ids begin so.
+/// Products in an order, with filters; `wanted` has no page.
 ///
 /// # Errors
-/// As every call.
-pub async fn list(portals: &Portals, prefix: &str, part: Part<'_>) -> Result<Listing<Product>, Failure> {
+/// FAILED_PRECONDITION: their index is not complete; or as every call.
+pub async fn list(
+    portals: &Portals,
+    wanted: &ListRequest,
+    part: Part<'_>,
+) -> Result<Listing<Product>, Failure> {
     gather(part, async |limit, after| {
-        let message = ListRequest { prefix: prefix.to_owned(), limit, after };
+        let message = ListRequest { limit, after, ..wanted.clone() };
         let rpc = |channel, message| async move { AdminClient::new(channel).list_products(message).await };
         portals.send(READ, message, rpc).await.map(|page| (page.products, page.next, page.damage))
     })

@@ -5,13 +5,15 @@
 
 use portal::error::Error;
 use portal::id::slug;
+use portal::index::{after_client, after_product};
 use portal::money::{Price, Total};
-use proto::portal::StaffListOrdersRequest;
+use proto::json::{record_state, sort};
+use proto::portal::{Client, ListRequest, Product, StaffListOrdersRequest};
 
 use super::order_session::Orders;
-use super::paging::Part;
+use super::paging::{Part, prefixed};
 use super::stock_rules::RuleFlags;
-use super::{cache, clients, form, orders, products, shop, view};
+use super::{cache, clients, form, orders, products, reindex, shop, view};
 use crate::document::{Document, Members, members_of, of_words, text_member, text_of};
 use crate::failure::{Failure, Reader};
 use crate::names::{Names, OF_CLIENT, OF_PRODUCT};
@@ -52,14 +54,15 @@ impl AdminSession {
 
     async fn fetch(&self, kind: Kind, prefix: &str, most: u64, into: &Ids) {
         let some = Part::first(most);
+        let wanted = prefixed(prefix);
         match kind {
             Kind::Cid => {
-                if let Ok(found) = clients::list(&self.portals, prefix, some).await {
+                if let Ok(found) = clients::list(&self.portals, &wanted, some).await {
                     into.replace(kind, found.items.into_iter().map(|client| client.cid));
                 }
             }
             Kind::Pid => {
-                if let Ok(found) = products::list(&self.portals, prefix, some).await {
+                if let Ok(found) = products::list(&self.portals, &wanted, some).await {
                     into.replace(kind, found.items.into_iter().map(|product| product.pid));
                 }
             }
@@ -211,7 +214,7 @@ impl AdminSession {
     }
 
     async fn show(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
-        let prefix = call.get("PREFIX").unwrap_or("");
+        let wanted = listing(call);
         let part = Part { limit: call.count("--limit"), after: call.get("--after").unwrap_or("") };
         Ok(match call.verb.operation {
             Admin::GetClient => {
@@ -222,13 +225,14 @@ impl AdminSession {
                 view::product(String::new(), &product, Reader::Staff)
             }
             Admin::ListClients => {
-                let found = clients::list(&self.portals, prefix, part).await?;
-                view::clients(&found.items)
-                    .warning(found.notes(Reader::Staff, "client", |client| &client.cid))
+                let found = clients::list(&self.portals, &wanted, part).await?;
+                let cursor = |client: &Client| after_client(wanted.sort(), client);
+                view::clients(&found.items).warning(found.notes(Reader::Staff, "client", cursor))
             }
             _ => {
-                let found = products::list(&self.portals, prefix, part).await?;
-                let told = found.notes(Reader::Staff, "product", |product| &product.pid);
+                let found = products::list(&self.portals, &wanted, part).await?;
+                let cursor = |product: &Product| after_product(wanted.sort(), product);
+                let told = found.notes(Reader::Staff, "product", cursor);
                 view::products(&found.items, Reader::Staff).warning(told)
             }
         })
@@ -291,11 +295,25 @@ impl AdminSession {
             }
             Admin::GetShop => shop::show(&self.portals).await?,
             Admin::SetShop => shop::set(&self.portals, call).await?,
+            Admin::Reindex => reindex::run(&self.portals).await?,
             Admin::Portal => cache::ask(&self.portals).await?,
             Admin::Help => return Ok(Step::Help),
             Admin::Exit => return Ok(Step::Leave),
         };
         Ok(Step::Show(answer))
+    }
+}
+
+/// What a list of clients or products is to be.
+fn listing(call: &Call<Admin>) -> ListRequest {
+    let text = |name| call.get(name).unwrap_or("").to_owned();
+    ListRequest {
+        prefix: text("PREFIX"),
+        sort: sort::named(&text("--sort")).into(),
+        state: record_state::named(&text("--state")).into(),
+        words: text("--words"),
+        category: text("--category"),
+        ..ListRequest::default()
     }
 }
 

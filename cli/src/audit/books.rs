@@ -7,7 +7,8 @@
 //! - *counted*: a product's and a client's `open_orders` are the open orders there are;
 //! - *listed*: `h/` lists exactly the open orders that hold a product;
 //! - *rows*: `i/o/` has exactly the rows of the orders, where the shop says that all have theirs; no other row in any case;
-//! - *gone*: a removed client has orders left, and none of them is open.
+//! - *gone*: a removed client has orders left, and none of them is open;
+//! - *index-holds-its-records*: the rows by which lists are sorted are those of the records ([`super::rows`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,8 +22,11 @@ use portal::key::{oid_in, order_in};
 use portal::order_row::{OrderRow, Place, ROWS};
 use proto::store::{KeyRecord, Record};
 
+use super::rows::Rows;
+
 /// What an audit asks for.
-pub const PREFIXES: [&[u8]; 7] = [b"p/", b"s/", b"o/", b"h/", b"c/", ROWS.as_bytes(), shop::KEY];
+pub const PREFIXES: [&[u8]; 9] =
+    [b"p/", b"s/", b"o/", b"h/", b"c/", ROWS.as_bytes(), shop::KEY, b"i/p", b"i/c"];
 
 /// The records of one consistent view, summed up.
 #[derive(Debug, Default)]
@@ -46,9 +50,11 @@ pub struct Books {
     /// The same as `h/` lists them.
     listed: BTreeSet<(String, String)>,
     /// Rows that orders should have and that were not met yet, and those met that no order should have.
-    rows: BTreeMap<String, RowOf>,
+    rows_of_orders: BTreeMap<String, RowOf>,
     /// The shop's own record.
     shop: ShopRecord,
+    /// The rows of the indexes.
+    rows: Rows,
     /// Records by their first letter.
     counts: BTreeMap<char, u64>,
     /// What could not be understood.
@@ -100,9 +106,15 @@ impl Books {
         }
         let letter = key.chars().next().unwrap_or('?');
         *self.counts.entry(letter).or_insert(0) += 1;
+        if letter == 'i' {
+            return self.rows.enter(&entry.key, record);
+        }
         let Some(id) = named_in(&entry.key) else {
             return self.problems.push(format!("the key {key} names nothing"));
         };
+        if matches!(letter, 'p' | 'c') {
+            self.rows.expect(&entry.key, record);
+        }
         let read = match letter {
             'p' => ProductRecord::read(&entry.key, record).map(|product| {
                 self.products.insert(id, product.rules.least());
@@ -154,9 +166,9 @@ impl Books {
 
     /// An order and its row take each other away, whichever comes first.
     fn meet(&mut self, key: String, of: RowOf) {
-        match self.rows.get(&key) {
-            Some(other) if *other != of => drop(self.rows.remove(&key)),
-            _ => drop(self.rows.insert(key, of)),
+        match self.rows_of_orders.get(&key) {
+            Some(other) if *other != of => drop(self.rows_of_orders.remove(&key)),
+            _ => drop(self.rows_of_orders.insert(key, of)),
         }
     }
 
@@ -199,7 +211,9 @@ impl Books {
     /// The first rule that is broken, in words.
     #[must_use]
     pub fn first_difference(&self) -> Option<String> {
-        self.problems.first().cloned().or_else(|| self.stock_difference()).or_else(|| self.order_difference())
+        let problem = self.problems.first().cloned();
+        let of_records = || self.stock_difference().or_else(|| self.order_difference());
+        problem.or_else(of_records).or_else(|| self.rows.first_difference())
     }
 
     fn stock_difference(&self) -> Option<String> {
@@ -278,7 +292,7 @@ impl Books {
             ));
         }
         let wrong = |(_, of): &(&String, &RowOf)| **of == RowOf::Nothing || self.shop.orders_listed;
-        let (row, of) = self.rows.iter().find(wrong)?;
+        let (row, of) = self.rows_of_orders.iter().find(wrong)?;
         Some(match of {
             RowOf::Order => format!("rows: an order has no row {row}"),
             RowOf::Nothing => format!("rows: {row} is the row of no order"),

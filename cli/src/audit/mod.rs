@@ -1,7 +1,7 @@
 //! `feira audit`: the books, at one position of the log, on every replica.
 //!
 //! [`read`] has the leader write an audit entry and reads from each replica what it held where it applied that
-//! entry; [`books`] checks the consistent view (pure); [`run`] is the command. Exit code 1 and the first difference, if
+//! entry; [`books`] and [`rows`] check the consistent view (pure); [`run`] is the command. Exit code 1 and the first difference, if
 //! there is one. [`quiet`] sums up a ring of shards that nobody changes; [`caches`] asks
 //! the portals what their samplers found.
 
@@ -10,4 +10,5 @@ pub mod caches;
 mod minority;
 pub mod quiet;
 pub mod read;
+pub mod rows;
 pub mod run;

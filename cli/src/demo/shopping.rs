@@ -5,7 +5,7 @@ use portal::money::{Price, Total};
 
 use super::market::{buyers, goods};
 use super::stage::Stage;
-use crate::admin::paging::Part;
+use crate::admin::paging::{Part, prefixed};
 use crate::admin::{clients, products, view as things};
 use crate::failure::{Failure, Reader};
 use crate::reach::request::request_id;
@@ -44,7 +44,7 @@ pub async fn play(stage: &mut Stage) -> Result<(), Failure> {
     stage.act("The market opens: four clients, forty goods");
     set_up(stage).await?;
     stage.command("admin list-products ba");
-    let found = products::list(&stage.admin, "ba", Part::default()).await?.items;
+    let found = products::list(&stage.admin, &prefixed("ba"), Part::default()).await?.items;
     stage.show(&things::products(&found, Reader::Staff));
     stage.promise(found.len() == 5, "five goods begin with \"ba\", in order")?;
     register(stage).await?;

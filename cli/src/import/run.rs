@@ -10,7 +10,7 @@ use super::plan::{Plan, read};
 use super::refused::RefusedFile;
 use super::report::{CONFIRMED, report};
 use super::send::{Importer, Refusals};
-use crate::admin::paging::Part;
+use crate::admin::paging::{Part, prefixed};
 use crate::admin::products;
 use crate::failure::Failure;
 use crate::reach::portals::Portals;
@@ -111,7 +111,7 @@ fn refused_beside(file: &Path) -> PathBuf {
 async fn check(admin: &Portals, plan: &Plan, totals: &Totals, refusals: &Refusals) -> Result<(), Failure> {
     let deadline = Instant::now() + CHECK_MAX;
     loop {
-        let there = products::list(admin, "", Part::default()).await?.items;
+        let there = products::list(admin, &prefixed(""), Part::default()).await?.items;
         let Some(difference) = first_difference(plan, totals, refusals, &there) else { return Ok(()) };
         if Instant::now() >= deadline {
             return Err(Failure::refused(format!("totals: {difference}"))

@@ -95,10 +95,15 @@ fn of_kind<O>(menu: &'static Menu<O>, kind: Kind, ids: &Ids, word: &str) -> Vec<
     if kind == Kind::Verb {
         return verbs(menu, word);
     }
-    if kind == Kind::State {
-        let states = proto::json::state::words().into_iter().filter(|state| state.starts_with(word));
-        let of = |state: &str| Candidate { value: state.to_owned(), about: String::new(), ends: true };
-        return states.map(of).collect();
+    let states = proto::json::state::words();
+    let of_list = match kind {
+        Kind::State => Some(&states[..]),
+        Kind::OneOf(words) => Some(words),
+        _ => None,
+    };
+    if let Some(words) = of_list {
+        let of = |one: &&str| Candidate { value: (*one).to_owned(), about: String::new(), ends: true };
+        return words.iter().filter(|one| one.starts_with(word)).map(of).collect();
     }
     // Whoever completes a product types `=3` as the usage says: the hint shows it, completion does not add to it.
     let ends = kind != Kind::Line;
@@ -221,6 +226,8 @@ mod tests {
         assert_eq!(values(&admin::MENU, &ids, "help adj"), ["adjust-stock"]);
         assert_eq!(values(&admin::MENU, &ids, "list-orders --state p"), ["paid", "packed"]);
         assert_eq!(values(&admin::MENU, &ids, "listarPedidos --state co"), ["confirmed"]);
+        assert_eq!(values(&admin::MENU, &ids, "list-products --sort "), ["id", "description", "price"]);
+        assert_eq!(values(&admin::MENU, &ids, "list-clients --sort n"), ["name"]);
         assert_eq!(values(&admin::MENU, &ids, "cancel-order ana "), ["o1", "o2"]);
         assert_eq!(values(&admin::MENU, &ids, "modify-order ana o1 ba"), ["banana", "batata"]);
         assert!(values(&admin::MENU, &ids, "nonsense b").is_empty());

@@ -34,6 +34,7 @@ impl Known {
             Kind::Key => Some(&mut self.keys),
             Kind::Text
             | Kind::State
+            | Kind::OneOf(_)
             | Kind::Time
             | Kind::Count
             | Kind::Etag

@@ -102,18 +102,17 @@ pub async fn list(portals: &impl Asks, cid: &str, part: Part<'_>) -> Result<List
     .await
 }
 
-/// What is sold.
+/// What is sold, in an order, with filters; `wanted` has no page.
 ///
 /// # Errors
-/// UNAUTHENTICATED, or as every call.
+/// UNAUTHENTICATED; FAILED_PRECONDITION: the index is not complete; or as every call.
 pub async fn browse(
     portals: &impl Asks,
-    cid: &str,
-    prefix: &str,
+    wanted: &BrowseProductsRequest,
     part: Part<'_>,
 ) -> Result<Listing<Product>, Failure> {
     gather(part, async |limit, after| {
-        let message = BrowseProductsRequest { cid: cid.to_owned(), prefix: prefix.to_owned(), limit, after };
+        let message = BrowseProductsRequest { limit, after, ..wanted.clone() };
         portals.ask::<BrowseProducts>(READ, message).await.map(|page| (page.products, page.next, page.damage))
     })
     .await

@@ -1,6 +1,8 @@
 //! The shoppers' verbs, bound to calls. The client is named once (`use CID`, or `feira shop --cid CID`).
 
-use proto::portal::Order;
+use portal::index::after_product;
+use proto::json::sort::named;
+use proto::portal::{BrowseProductsRequest, Order, Product};
 use serde_json::json;
 
 use super::via::Asking;
@@ -43,7 +45,8 @@ impl ShopSession {
     pub async fn refresh(&self) {
         let Some(cid) = &self.cid else { return };
         let some = Part::first(IDS_MAX as u64);
-        if let Ok(found) = orders::browse(&self.portals, cid, "", some).await {
+        let all = BrowseProductsRequest { cid: cid.clone(), ..BrowseProductsRequest::default() };
+        if let Ok(found) = orders::browse(&self.portals, &all, some).await {
             self.ids.replace(Kind::Pid, found.items.into_iter().map(|product| product.pid));
         }
         if let Ok(found) = orders::list(&self.portals, cid, some).await {
@@ -102,19 +105,34 @@ impl ShopSession {
             Shop::GetOrder => view::order("", &orders::get(&self.portals, cid, call.text("OID")).await?),
             Shop::ListOrders => {
                 let found = orders::list(&self.portals, cid, part).await?;
-                view::orders(&found.items).warning(found.notes(Reader::Shopper, "order", |order| &order.oid))
+                view::orders(&found.items)
+                    .warning(found.notes(Reader::Shopper, "order", |order| order.oid.clone()))
             }
             Shop::Product => {
                 let product = orders::product(&self.portals, cid, call.text("PID")).await?;
                 things::product(String::new(), &product, Reader::Shopper)
             }
             _ => {
-                let prefix = call.get("PREFIX").unwrap_or("");
-                let found = orders::browse(&self.portals, cid, prefix, part).await?;
-                let told = found.notes(Reader::Shopper, "product", |product| &product.pid);
+                let wanted = browsing(cid, call);
+                let found = orders::browse(&self.portals, &wanted, part).await?;
+                let cursor = |product: &Product| after_product(wanted.sort(), product);
+                let told = found.notes(Reader::Shopper, "product", cursor);
                 things::products(&found.items, Reader::Shopper).warning(told)
             }
         })
+    }
+}
+
+/// What a list of products is to be.
+fn browsing(cid: &str, call: &Call<Shop>) -> BrowseProductsRequest {
+    let text = |name| call.get(name).unwrap_or("").to_owned();
+    BrowseProductsRequest {
+        cid: cid.to_owned(),
+        prefix: text("PREFIX"),
+        sort: named(&text("--sort")).into(),
+        words: text("--words"),
+        category: text("--category"),
+        ..BrowseProductsRequest::default()
     }
 }
 

@@ -1,8 +1,9 @@
 //! The administrators' commands, one row each: names, words, help and an example that works.
 
 use super::shared::{
-    self, BACKORDER_LIMIT, BY, CURRENCY, HOLD_MINUTES, IF_LEFT, IF_MATCH, LIMIT, LOW_STOCK, NEW, NO_CURRENCY,
-    QUANTITY_MAX, QUANTITY_MIN, REASON, REQUEST, SAFETY_STOCK, TRACKED, UNTRACKED, WORD, after,
+    self, BACKORDER_LIMIT, BY, CATEGORY, CURRENCY, CURSOR, HOLD_MINUTES, IF_LEFT, IF_MATCH, LIMIT, LOW_STOCK, NEW, NO_CURRENCY,
+    QUANTITY_MAX, QUANTITY_MIN, REASON, REQUEST, SAFETY_STOCK, SORT_CLIENTS, SORT_PRODUCTS, STATE, TRACKED, UNTRACKED,
+    WORD, WORDS,
 };
 use super::spec::{Arg, Flag, Kind, Menu, Verb, many, maybe, one, switch, with};
 
@@ -33,6 +34,7 @@ pub enum Admin {
     RefundOrder,
     GetShop,
     SetShop,
+    Reindex,
     Portal,
     Help,
     Exit,
@@ -60,7 +62,7 @@ const fn moving(
     Verb { operation, name, aliases, args: &ORDER, flags: &OF_MOVE, about, example }
 }
 
-static VERBS: [Verb<Admin>; 26] = [
+static VERBS: [Verb<Admin>; 27] = [
     Verb {
         operation: Admin::InsertClient,
         name: "insert-client",
@@ -102,9 +104,9 @@ static VERBS: [Verb<Admin>; 26] = [
         name: "list-clients",
         aliases: &["listarClientes", "clients"],
         args: &[maybe("PREFIX", Kind::Cid)],
-        flags: &[LIMIT, after("CID", Kind::Cid)],
-        about: "lists clients, all or those whose id begins so",
-        example: "list-clients maria",
+        flags: &[SORT_CLIENTS, WORDS, STATE, LIMIT, CURSOR],
+        about: "lists clients, all or those whose id begins so, by id or by name",
+        example: "list-clients --sort name --words silva",
     },
     Verb {
         operation: Admin::InsertProduct,
@@ -169,9 +171,9 @@ static VERBS: [Verb<Admin>; 26] = [
         name: "list-products",
         aliases: &["listarProdutos", "products"],
         args: &[maybe("PREFIX", Kind::Pid)],
-        flags: &[LIMIT, after("PID", Kind::Pid)],
-        about: "lists products, all or those whose id begins so",
-        example: "list-products banana",
+        flags: &[SORT_PRODUCTS, WORDS, CATEGORY, STATE, LIMIT, CURSOR],
+        about: "lists products, all or those whose id begins so, by id, description or price",
+        example: "list-products --sort price --words 'maca fuji' --category fruit",
     },
     Verb {
         operation: Admin::AdjustStock,
@@ -312,6 +314,15 @@ static VERBS: [Verb<Admin>; 26] = [
         flags: &[HOLD_MINUTES, CURRENCY, NO_CURRENCY, IF_MATCH, REQUEST],
         about: "sets rules that all portals go by; those that are not named stay",
         example: "set-shop --hold-minutes 30 --currency BRL",
+    },
+    Verb {
+        operation: Admin::Reindex,
+        name: "reindex",
+        aliases: &["reindexar"],
+        args: &[],
+        flags: &[],
+        about: "makes the rows by which lists are sorted anew; once after an upgrade, and when an audit says so",
+        example: "reindex",
     },
     shared::portal(Admin::Portal),
     shared::help(Admin::Help, "help insert-client"),

@@ -180,6 +180,10 @@ fn check<O>(verb: &Verb<O>, name: &str, kind: Kind, word: &str) -> Result<(), Fa
             let states = proto::json::state::all();
             return Err(wrong(verb, format!("{name} is {:?}, and must be one of {states}", shortened(word))));
         }
+        Kind::OneOf(words) if !words.contains(&word) => {
+            let all = words.join(", ");
+            return Err(wrong(verb, format!("{name} is {:?}, and must be one of {all}", shortened(word))));
+        }
         Kind::Time if moment::read(word, store_client::now_ms()).is_none() => moment::FORMS,
         Kind::Integer if word.parse::<i64>().is_err() => "a whole number",
         Kind::Line => return line(word).map(drop).map_err(|why| wrong(verb, why)),

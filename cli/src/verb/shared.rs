@@ -1,5 +1,7 @@
 //! Flags and rows that more than one table has, said once.
 
+use proto::json::{record_state, sort};
+
 use super::spec::{Arg, Flag, Kind, Verb, maybe, switch, with, with_each};
 
 /// Items that a list for people holds; programs page by prefix.
@@ -65,6 +67,37 @@ pub const LIMIT: Flag = with(
     "N",
     Kind::LimitOrAll(LIST_ITEMS_MAX as u64),
     "at most so many, up to 100000; all if 0 or left out",
+);
+
+/// The order of products.
+pub const SORT_PRODUCTS: Flag = with(
+    "--sort",
+    "ORDER",
+    Kind::OneOf(sort::OF_PRODUCTS),
+    "in this order: id (else, too), description, price",
+);
+/// The order of clients.
+pub const SORT_CLIENTS: Flag =
+    with("--sort", "ORDER", Kind::OneOf(sort::OF_CLIENTS), "in this order: id (else, too), name");
+/// Words that a list finds.
+pub const WORDS: Flag =
+    with("--words", "TEXT", Kind::Text, "only those with a word that begins so, for each word of this");
+/// The category of products.
+pub const CATEGORY: Flag =
+    with("--category", "TEXT", Kind::Text, "only those whose document says category=TEXT");
+/// The state of clients and products.
+pub const STATE: Flag = with(
+    "--state",
+    "STATE",
+    Kind::OneOf(record_state::ALL),
+    "only those in this state: active, closing (being deleted)",
+);
+/// Goes on with a list that may be sorted.
+pub const CURSOR: Flag = with(
+    "--after",
+    "CURSOR",
+    Kind::Text,
+    "goes on where a list was cut: after this id, or as a sorted list said",
 );
 
 /// Goes on with a list where one that was cut ended.

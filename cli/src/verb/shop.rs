@@ -1,6 +1,6 @@
 //! The shoppers' commands, one row each: names, words, help and an example that works.
 
-use super::shared::{self, IF_MATCH, LIMIT, REQUEST, after};
+use super::shared::{self, CATEGORY, CURSOR, IF_MATCH, LIMIT, REQUEST, SORT_PRODUCTS, WORDS, after};
 use super::spec::{Flag, Kind, Menu, Verb, many, maybe, one, with};
 
 /// What each does.
@@ -95,9 +95,9 @@ static VERBS: [Verb<Shop>; 12] = [
         name: "products",
         aliases: &["listarProdutos", "list-products", "browse"],
         args: &[maybe("PREFIX", Kind::Pid)],
-        flags: &[CID, LIMIT, after("PID", Kind::Pid)],
-        about: "lists what is sold, all or what begins so",
-        example: "products banana",
+        flags: &[CID, SORT_PRODUCTS, WORDS, CATEGORY, LIMIT, CURSOR],
+        about: "lists what is sold, all or what begins so, by id, description or price",
+        example: "products --sort price --words banana",
     },
     Verb {
         operation: Shop::Product,

@@ -15,6 +15,8 @@ pub enum Kind {
     Text,
     /// The word for the state of an order.
     State,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
     /// A point in time, as people write it.
     Time,
     /// A whole number from 0.

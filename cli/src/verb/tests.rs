@@ -130,6 +130,8 @@ fn wrong_lines_are_explained() {
     refused(&shop::MENU, "list-orders --cid a --cid b", "given twice");
     refused(&admin::MENU, "insert-client ana a=1 --new a --new a", "given twice");
     refused(&admin::MENU, "list-orders --state lost", "must be one of open, confirmed, cancelled, paid");
+    refused(&admin::MENU, "list-products --sort name", "must be one of id, description, price");
+    refused(&admin::MENU, "list-clients --state gone", "must be one of active, closing");
     refused(&admin::MENU, "list-orders --since yesterday", "a time: 2026-11-29");
     refused(&admin::MENU, "list-orders ana bia", "one word too many");
     refused(&admin::MENU, "cancel-order ana", "OID is missing");

@@ -21,7 +21,8 @@ fn listing(cid: &str, limit: u32, after: &str) -> ListOrdersRequest {
 }
 
 fn browsing(cid: &str, prefix: &str, limit: u32, after: &str) -> BrowseProductsRequest {
-    BrowseProductsRequest { cid: cid.to_owned(), prefix: prefix.to_owned(), limit, after: after.to_owned() }
+    let (cid, prefix, after) = (cid.to_owned(), prefix.to_owned(), after.to_owned());
+    BrowseProductsRequest { cid, prefix, limit, after, ..BrowseProductsRequest::default() }
 }
 
 #[tokio::test]

@@ -11,3 +11,4 @@ mod lists;
 mod modify;
 mod repeats;
 mod rules;
+mod sorted;

@@ -50,7 +50,7 @@ pub fn request(
     for parameter in resource.query {
         let value = taken(&mut members, parameter.name);
         let is_left_out = match parameter.of {
-            Of::Text | Of::State => value.is_empty(),
+            Of::Text | Of::State | Of::Word(_) => value.is_empty(),
             Of::Number | Of::Time => value == "0",
             Of::Flag => value == "false",
         };

@@ -179,7 +179,7 @@ fn in_query(query: &str, parameters: &[Parameter]) -> Result<Vec<Member>, Error>
             return Err(Error::invalid(name, "is given twice"));
         }
         let value = match parameter.of {
-            Of::Text | Of::State => Value::String(value),
+            Of::Text | Of::State | Of::Word(_) => Value::String(value),
             Of::Number | Of::Time => number(&name, &value)?.into(),
             Of::Flag => match value.as_str() {
                 "true" => true.into(),

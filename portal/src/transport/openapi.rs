@@ -99,6 +99,7 @@ fn parameters(operation: &Registered) -> Value {
             Of::Number => json!({ "type": "integer", "minimum": 0, "maximum": crate::limits::PAGE_MAX }),
             Of::Time => json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": i64::MAX }),
             Of::State => json!({ "type": "string", "enum": state::words() }),
+            Of::Word(words) => json!({ "type": "string", "enum": words }),
             Of::Flag => json!({ "type": "boolean" }),
         };
         json!({ "name": parameter.name, "in": "query", "schema": schema })

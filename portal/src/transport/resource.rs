@@ -1,5 +1,7 @@
 //! An operation's place in HTTP: method, path, parameters.
 
+use proto::json::{record_state, sort};
+
 /// Where the description for programs is.
 pub const OPENAPI: &str = "/openapi.json";
 /// The header with a request's id.
@@ -85,6 +87,8 @@ pub enum Of {
     Time,
     /// The word for the state of an order.
     State,
+    /// One of these words.
+    Word(&'static [&'static str]),
     /// `true` or `false`.
     Flag,
 }
@@ -101,8 +105,30 @@ pub struct Parameter {
 /// The parameters of every list.
 pub const PAGE: &[Parameter] =
     &[Parameter { name: "limit", of: Of::Number }, Parameter { name: "after", of: Of::Text }];
-/// Those of a list whose ids may begin with something.
-pub const PREFIXED_PAGE: &[Parameter] = &[
+/// Those of the list of products for shoppers.
+pub const PRODUCTS_PAGE: &[Parameter] = &[
+    Parameter { name: "sort", of: Of::Word(sort::OF_PRODUCTS) },
+    Parameter { name: "words", of: Of::Text },
+    Parameter { name: "category", of: Of::Text },
+    Parameter { name: "prefix", of: Of::Text },
+    Parameter { name: "limit", of: Of::Number },
+    Parameter { name: "after", of: Of::Text },
+];
+/// Those of the list of products for staff.
+pub const STAFF_PRODUCTS_PAGE: &[Parameter] = &[
+    Parameter { name: "sort", of: Of::Word(sort::OF_PRODUCTS) },
+    Parameter { name: "state", of: Of::Word(record_state::ALL) },
+    Parameter { name: "words", of: Of::Text },
+    Parameter { name: "category", of: Of::Text },
+    Parameter { name: "prefix", of: Of::Text },
+    Parameter { name: "limit", of: Of::Number },
+    Parameter { name: "after", of: Of::Text },
+];
+/// Those of the list of clients. Their message has a category, which is of products.
+pub const CLIENTS_PAGE: &[Parameter] = &[
+    Parameter { name: "sort", of: Of::Word(sort::OF_CLIENTS) },
+    Parameter { name: "state", of: Of::Word(record_state::ALL) },
+    Parameter { name: "words", of: Of::Text },
     Parameter { name: "prefix", of: Of::Text },
     Parameter { name: "limit", of: Of::Number },
     Parameter { name: "after", of: Of::Text },

@@ -90,6 +90,12 @@ fn as_json(mut builder: Builder, descriptors: &FileDescriptorSet) -> Builder {
     for field in json_fields::WANTED_STATES {
         builder = builder.field_attribute(format!("{OF_JSON}.{field}"), with("wanted_state"));
     }
+    for field in json_fields::SORTS {
+        builder = builder.field_attribute(format!("{OF_JSON}.{field}"), with("sort"));
+    }
+    for field in json_fields::RECORD_STATES {
+        builder = builder.field_attribute(format!("{OF_JSON}.{field}"), with("record_state"));
+    }
     builder
 }
 

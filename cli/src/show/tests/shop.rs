@@ -1,8 +1,8 @@
 //! The screens of staff and shoppers: clients, products, orders, records of the store.
 
 use proto::portal::{
-    ChangedOrder, Client, DeleteResponse, Order, OrderLine, OrderState, OrderSummary, Product, ShopRules,
-    StaffNote, StaffOrderSummary, Stock,
+    ChangedOrder, Client, Damage, DamagedRecord, DeleteResponse, Order, OrderLine, OrderState, OrderSummary,
+    Product, ReindexResponse, ShopRules, StaffNote, StaffOrderSummary, Stock,
 };
 use proto::store::outcome_response::Verdict;
 use proto::store::{KeyRecord, OutcomeResponse, Position, Record, Status, WriteResponse};
@@ -11,7 +11,7 @@ use super::{answers, screens};
 use crate::admin::order_view;
 use crate::admin::paging::Listing;
 use crate::admin::shop as rules_of_shop;
-use crate::admin::view as staff;
+use crate::admin::{reindex, view as staff};
 use crate::failure::Reader;
 use crate::kv::view::{self as kv, Of};
 use crate::shop::view as shop;
@@ -108,7 +108,7 @@ fn clients_are_shown_by_their_fields() {
 #[test]
 fn products_are_shown_to_staff_and_to_shoppers() {
     let listing = Listing { items: goods(), more: true, warnings: Vec::new() };
-    let told = listing.notes(Reader::Staff, "product", |product| &product.pid);
+    let told = listing.notes(Reader::Staff, "product", |product| product.pid.clone());
     answers("products-of-staff", &staff::products(&goods(), Reader::Staff).warning(told.clone()));
     answers("products-of-shoppers", &staff::products(&goods(), Reader::Shopper).warning(told));
     let one = Product {
@@ -119,6 +119,19 @@ fn products_are_shown_to_staff_and_to_shoppers() {
     let shopper = staff::product(String::new(), &one, Reader::Shopper);
     assert!(!super::screen::answer(&shopper, super::Look::default()).contains("ETAG"));
     answers("product-of-shoppers", &shopper);
+}
+
+#[test]
+fn a_reindex_tells_what_it_did_and_what_it_left_out() {
+    let record = DamagedRecord { key: "p/{umbu}".into(), why: "expected value at line 1 column 1".into() };
+    let done = ReindexResponse {
+        looked_at: 1_204,
+        written: 301,
+        removed: 2,
+        damage: Some(Damage { records: vec![record], more: 3 }),
+        ..ReindexResponse::default()
+    };
+    answers("reindexed", &reindex::answer(&done));
 }
 
 #[test]
