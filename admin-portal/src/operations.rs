@@ -6,13 +6,13 @@ use portal::transport::resource::{CASCADE, Method, ORDERS_PAGE, PREFIXED_PAGE, R
 use portal::{Error, Portal};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
-    GetProductRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse, ListProductsResponse,
-    ListRequest, Order, Product, RequestId, StaffGetOrderRequest, StaffListOrdersRequest,
-    StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest,
-    StaffReturnRequest, UpdateClientRequest, UpdateProductRequest,
+    GetProductRequest, ImportOrderRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse,
+    ListProductsResponse, ListRequest, Order, Product, RequestId, StaffGetOrderRequest,
+    StaffListOrdersRequest, StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest,
+    StaffOrderRequest, StaffReturnRequest, UpdateClientRequest, UpdateProductRequest,
 };
 
-use crate::{clients, delete_client, delete_product, order_changes, orders, products, stock};
+use crate::{clients, delete_client, delete_product, import_order, order_changes, orders, products, stock};
 
 /// All of them.
 pub const ALL: &[Registered] = &[
@@ -37,6 +37,7 @@ pub const ALL: &[Registered] = &[
     Registered::of::<SendOrder>(),
     Registered::of::<ReturnOrder>(),
     Registered::of::<RefundOrder>(),
+    Registered::of::<ImportOrder>(),
 ];
 
 /// InsertClient.
@@ -508,5 +509,34 @@ impl Operation for RefundOrder {
 
     async fn run(portal: &Portal, request: StaffOrderRequest) -> Result<Order, Error> {
         order_changes::refund_order(portal, request).await
+    }
+}
+
+/// ImportOrder.
+#[derive(Debug)]
+pub struct ImportOrder;
+
+impl Operation for ImportOrder {
+    const NAME: &'static str = "ImportOrder";
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource =
+        Resource::new(Method::Post, "/v1/orders").making("/v1/clients/{cid}/orders/{oid}");
+    type Request = ImportOrderRequest;
+    type Response = Order;
+
+    fn id(request: &mut ImportOrderRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
+    }
+
+    fn made(order: &Order) -> Vec<&str> {
+        vec![&order.cid, &order.oid]
+    }
+
+    async fn run(portal: &Portal, request: ImportOrderRequest) -> Result<Order, Error> {
+        import_order::import_order(portal, request).await
     }
 }

@@ -7,18 +7,18 @@ use portal::serve::{DECODE_BYTES_MAX, answered};
 use proto::portal::admin_server::{Admin, AdminServer};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
-    GetProductRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse, ListProductsResponse,
-    ListRequest, Order, Product, StaffGetOrderRequest, StaffListOrdersRequest, StaffListOrdersResponse,
-    StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest, StaffReturnRequest, UpdateClientRequest,
-    UpdateProductRequest,
+    GetProductRequest, ImportOrderRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse,
+    ListProductsResponse, ListRequest, Order, Product, StaffGetOrderRequest, StaffListOrdersRequest,
+    StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest,
+    StaffReturnRequest, UpdateClientRequest, UpdateProductRequest,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::operations::{
     AdjustStock, CancelOrder, ConfirmOrder, DeleteClient, DeleteProduct, GetClient, GetOrder, GetProduct,
-    InsertClient, InsertProduct, ListClients, ListOrders, ListProducts, ModifyOrder, PackOrder, PayOrder,
-    RefundOrder, ReturnOrder, SendOrder, UpdateClient, UpdateProduct,
+    ImportOrder, InsertClient, InsertProduct, ListClients, ListOrders, ListProducts, ModifyOrder, PackOrder,
+    PayOrder, RefundOrder, ReturnOrder, SendOrder, UpdateClient, UpdateProduct,
 };
 
 /// The name of the gRPC service.
@@ -139,5 +139,9 @@ impl Admin for Service {
 
     async fn refund_order(&self, request: Request<StaffOrderRequest>) -> Result<Response<Order>, Status> {
         answered::<RefundOrder>(&self.0, request).await
+    }
+
+    async fn import_order(&self, request: Request<ImportOrderRequest>) -> Result<Response<Order>, Status> {
+        answered::<ImportOrder>(&self.0, request).await
     }
 }

@@ -18,6 +18,10 @@
 //! need no retry. The order's own version is guarded, since its lines are replaced.
 //! Leaves out: reading, sending, trying again (the portals' files, [`crate::attempt`]).
 
+mod import;
+
+pub use import::{Imported, Seen, SeenClient, import_refused};
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
@@ -424,14 +428,17 @@ impl<'a> Change<'a> {
     /// Puts the order as it is from now on, with the note of staff if they `did` it. An open order is never larger than what one
     /// transaction can cancel, note and all.
     fn finish(self, mut order: OrderRecord, did: Option<Did>) -> Result<Txn, Error> {
-        // By this clock until the store stamps it.
-        order.changed_ms = Some(self.timestamp_ms);
+        let is_import = self.is_new && order.imported;
+        if !is_import {
+            // By this clock until the store stamps it.
+            order.changed_ms = Some(self.timestamp_ms);
+        }
         let is_open = order.phase == Phase::Open;
         let most = if is_open { ORDER_RECORD_BYTES_MAX } else { DATA_BYTES_MAX };
         let txn_most = if is_open { ORDER_BYTES_MAX } else { ORDER_BYTES_MAX + STAFF_NOTE_BYTES_MAX };
         let letting_go: usize = order.lines.iter().map(|line| 4 * (3 * line.pid.len() + PART_BYTES)).sum();
         let note = self.staff.zip(did).map(|(reason, did)| reason.note(did, self.timestamp_ms));
-        let is_bounded = is_open || note.is_some();
+        let is_bounded = is_open || is_import || note.is_some();
         let order = match note {
             Some(note) => order.noting(note, most.min(txn_most.saturating_sub(letting_go))),
             None => order,
@@ -448,7 +455,11 @@ impl<'a> Change<'a> {
         if let Some(full) = full.filter(|_| is_bounded) {
             return Err(Error::OrderFull { oid: self.oid.to_string(), full });
         }
-        let stamps = if self.is_new { &[CREATED, CHANGED][..] } else { &[CHANGED] };
+        let stamps = match (is_import, self.is_new) {
+            (true, _) => &[][..],
+            (false, true) => &[CREATED, CHANGED],
+            (false, false) => &[CHANGED],
+        };
         let put = self.txn.put(key::order(self.cid, self.oid), self.timestamp_ms, bytes);
         Ok(put.stamped(stamps).returning_after())
     }

@@ -14,7 +14,7 @@
 //!
 //! From the bottom: `limits`, `error` and `status` (the one table of errors); `money`, `id`, `key`, `document` (the stored
 //! records); `lookup` (the stored id that a request means); `coherence` (trust in a cache: pure) and `cache`; `session` (what a client has seen); `handle`,
-//! `reader`, `attempt`, `change`, `order_write`, `order_change`, `order_move`, `page` (the parts of operations); `config`, `bus`,
+//! `reader`, `attempt`, `change`, `order_write`, `order_change`, `order_move`, `order_import`, `page` (the parts of operations); `config`, `bus`,
 //! `sampler`, `serve`. The operations
 //! themselves are in `admin-portal` and `client-portal`. `docs/SCHEMA.md` describes keys, records, invariants and errors
 //! for people.
@@ -38,6 +38,7 @@ pub mod meant;
 pub mod money;
 pub mod operation;
 pub mod order_change;
+pub mod order_import;
 pub mod order_move;
 pub mod order_write;
 pub mod page;

@@ -146,6 +146,9 @@ pub struct Order {
     /// When it was created, likewise; 0: by an earlier version, which did not say.
     #[prost(int64, tag = "10")]
     pub created_ms: i64,
+    /// It came by ImportOrder, with its times: they are not this store's.
+    #[prost(bool, tag = "11")]
+    pub imported: bool,
 }
 /// A change of an order by staff.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -853,6 +856,9 @@ pub struct AdjustStockRequest {
     #[prost(message, optional, tag = "3")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// The stock's etag that the amount was based on; 0: whatever it is now. ABORTED if it has moved since.
+    #[prost(uint64, tag = "4")]
+    pub if_match_stock: u64,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -1022,6 +1028,78 @@ pub struct StaffReturnRequest {
     #[prost(message, optional, tag = "7")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportOrderRequest {
+    #[prost(string, tag = "1")]
+    pub cid: ::prost::alloc::string::String,
+    /// As the shop made it that the order is from.
+    #[prost(string, tag = "2")]
+    pub oid: ::prost::alloc::string::String,
+    #[prost(enumeration = "OrderState", tag = "3")]
+    #[serde(with = "crate::json::state")]
+    pub state: i32,
+    /// At most 2,000, no product twice.
+    #[prost(message, repeated, tag = "4")]
+    #[serde(deserialize_with = "crate::json::objects")]
+    pub lines: ::prost::alloc::vec::Vec<ImportedLine>,
+    /// When it was created, milliseconds since 1970; 0: nobody knows.
+    #[prost(int64, tag = "5")]
+    pub created_ms: i64,
+    /// When it was last changed, likewise; not 0.
+    #[prost(int64, tag = "6")]
+    pub changed_ms: i64,
+    /// What staff did to it: at most 8, the oldest first.
+    #[prost(message, repeated, tag = "7")]
+    #[serde(deserialize_with = "crate::json::objects")]
+    pub staff: ::prost::alloc::vec::Vec<ImportedNote>,
+    /// Its client was removed before, and nobody has the id: it stays taken from then on. Not of an open order.
+    #[prost(bool, tag = "8")]
+    pub client_removed: bool,
+    #[prost(message, optional, tag = "9")]
+    #[serde(skip)]
+    pub request: ::core::option::Option<RequestId>,
+}
+/// A line as it was when it was added.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportedLine {
+    #[prost(string, tag = "1")]
+    pub pid: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub description: ::prost::alloc::string::String,
+    /// 1 to 1,000,000.
+    #[prost(int64, tag = "3")]
+    pub quantity: i64,
+    #[prost(string, tag = "4")]
+    pub price: ::prost::alloc::string::String,
+    /// It took no stock.
+    #[prost(bool, tag = "5")]
+    pub untracked: bool,
+    /// The product was removed before: the line brings its units with it, and takes none of a product that has the id now. Not in an
+    /// open order.
+    #[prost(bool, tag = "6")]
+    pub product_removed: bool,
+}
+/// What staff did, as in StaffNote.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportedNote {
+    #[prost(string, tag = "1")]
+    pub did: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(int64, tag = "4")]
+    pub at_ms: i64,
 }
 /// Generated client implementations.
 pub mod admin_client {
@@ -1584,6 +1662,30 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "RefundOrder"));
             self.inner.unary(req, path, codec).await
         }
+        /// An order of another shop, or of this one's past, under its own id, in its state and with its times: in one transaction with the
+        /// units that an order in that state has (docs/SCHEMA.md, Imported orders). ALREADY_EXISTS if the id is taken; PERMISSION_DENIED if
+        /// it is of another client's.
+        pub async fn import_order(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/ImportOrder",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "ImportOrder"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1711,6 +1813,13 @@ pub mod admin_server {
         async fn refund_order(
             &self,
             request: tonic::Request<super::StaffOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// An order of another shop, or of this one's past, under its own id, in its state and with its times: in one transaction with the
+        /// units that an order in that state has (docs/SCHEMA.md, Imported orders). ALREADY_EXISTS if the id is taken; PERMISSION_DENIED if
+        /// it is of another client's.
+        async fn import_order(
+            &self,
+            request: tonic::Request<super::ImportOrderRequest>,
         ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
     }
     #[derive(Debug)]
@@ -2695,6 +2804,49 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RefundOrderSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/ImportOrder" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportOrderSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ImportOrderRequest>
+                    for ImportOrderSvc<T> {
+                        type Response = super::Order;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportOrderRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::import_order(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportOrderSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

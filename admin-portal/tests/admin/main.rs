@@ -8,6 +8,7 @@ mod deletion;
 mod endpoints;
 mod fixture;
 mod gone;
+mod import_order;
 mod order_changes;
 mod order_moves;
 mod orders;

@@ -186,7 +186,8 @@ async fn patience_ends_with_the_last_reason_and_who_gave_it() {
     down.set_down(false);
     down.set_faults(Some(Faults { lose_per_mille: 1_000, ..Faults::default() }));
     // It reads nothing before it writes: what is lost is the write's answer.
-    let message = AdjustStockRequest { pid: "lime".into(), amount: 1, request: Some(id(0)) };
+    let message =
+        AdjustStockRequest { pid: "lime".into(), amount: 1, request: Some(id(0)), if_match_stock: 0 };
     let rpc = |channel, message| async move { AdminClient::new(channel).adjust_stock(message).await };
     let lost = portals.send(Call::write(&id(0)), message, rpc).await.unwrap_err();
     assert_eq!(lost.kind, Kind::Unknown, "{lost}");
