@@ -143,7 +143,7 @@ pub enum Command {
     #[command(after_help = exchange::EXPORT)]
     Export(Export),
     /// Import a file through the portals: clients, products, stock, orders, or sales of Online Retail
-    #[command(after_help = exchange::IMPORT)]
+    #[command(after_help = exchange::IMPORT, override_usage = exchange::IMPORT_USAGE)]
     Import(Import),
     /// Put a load on the running cluster, and measure rates, latencies and CPU time
     #[command(after_help = bench::AFTER)]

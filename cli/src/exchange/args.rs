@@ -10,6 +10,8 @@ use super::number::Decimal;
 use super::table::Separator;
 use crate::failure::Failure;
 
+/// How `feira import` is called.
+pub const IMPORT_USAGE: &str = "feira import [OPTIONS] [clients|products|stock|orders] <FILE>";
 /// Help below the options of `feira import`.
 pub const IMPORT: &str = "A shop: clients, then products, then orders, then stock. Such as: feira import products catalogue.csv \
                           --dry-run. Given again, an import changes nothing that is done. Columns: docs/OPERATIONS.md.";
@@ -55,7 +57,7 @@ pub struct Export {
 #[derive(Args, Debug, Clone)]
 pub struct Import {
     /// The file to import, and before it what is in it: clients, products, stock or orders; without that, Online Retail
-    #[arg(value_name = "[WHAT] FILE", num_args = 1..=2, required = true)]
+    #[arg(value_name = "FILE", num_args = 1..=2, required = true)]
     pub words: Vec<PathBuf>,
     /// The form of the file; if left out, JSON lines if its name ends in .jsonl, else CSV
     #[arg(long, value_enum)]

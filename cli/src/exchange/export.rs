@@ -100,6 +100,11 @@ impl Writing {
         csv.write_record(cells).map_err(|error| csv.get_ref().failure(&error))
     }
 
+    fn is_closed(&self) -> bool {
+        let target = self.csv.as_ref().map(csv::Writer::get_ref);
+        target.or(self.lines.as_ref().map(std::io::BufWriter::get_ref)).is_some_and(Target::is_closed)
+    }
+
     fn left_out(&mut self, damage: Option<Damage>) {
         self.damage.extend(warnings(&damage.unwrap_or_default()));
     }
@@ -127,7 +132,7 @@ async fn export_clients(admin: &Portals, writing: &mut Writing) -> Result<(), Fa
         }
         writing.left_out(page.damage);
         after = page.next;
-        if after.is_empty() {
+        if after.is_empty() || writing.is_closed() {
             return Ok(());
         }
     }
@@ -149,7 +154,7 @@ async fn export_products(admin: &Portals, what: Collection, writing: &mut Writin
         }
         writing.left_out(page.damage);
         after = page.next;
-        if after.is_empty() {
+        if after.is_empty() || writing.is_closed() {
             return Ok(());
         }
     }
@@ -172,7 +177,7 @@ async fn export_orders(admin: &Portals, writing: &mut Writing) -> Result<(), Fai
         }
         writing.left_out(page.damage);
         after = page.next;
-        if after.is_empty() {
+        if after.is_empty() || writing.is_closed() {
             return Ok(());
         }
     }

@@ -37,8 +37,8 @@ pub enum Target {
     New(NewFile, PathBuf),
     /// Nothing takes its place.
     Device(File, PathBuf),
-    /// Standard output.
-    Output(std::io::Stdout),
+    /// Standard output; and whether its reader has gone, who wants no more.
+    Output(std::io::Stdout, bool),
 }
 
 impl Target {
@@ -48,7 +48,7 @@ impl Target {
     /// It is a folder, or cannot be written.
     pub fn open(path: &Path) -> Result<Target, Failure> {
         if path == Path::new("-") {
-            return Ok(Target::Output(std::io::stdout()));
+            return Ok(Target::Output(std::io::stdout(), false));
         }
         let failed = |e: std::io::Error| Failure::file("write", path, &e);
         let there = match std::fs::metadata(path) {
@@ -78,8 +78,14 @@ impl Target {
     pub fn publish(self) -> Result<(), Failure> {
         match self {
             Target::New(file, _) => file.publish(),
-            Target::Device(..) | Target::Output(_) => Ok(()),
+            Target::Device(..) | Target::Output(..) => Ok(()),
         }
+    }
+
+    /// Whether nobody wants any more of it.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self, Target::Output(_, true))
     }
 
     /// What a write that failed means.
@@ -87,9 +93,20 @@ impl Target {
     pub fn failure(&self, error: &dyn std::fmt::Display) -> Failure {
         let name = match self {
             Target::New(_, path) | Target::Device(_, path) => path.display().to_string(),
-            Target::Output(_) => "to standard output".to_owned(),
+            Target::Output(..) => "to standard output".to_owned(),
         };
         Failure::refused(format!("cannot write {name}: {error}"))
+    }
+}
+
+/// A pipe whose reader has gone is no failure: nobody wants the rest.
+fn unless_closed<T>(done: std::io::Result<T>, all: T, closed: &mut bool) -> std::io::Result<T> {
+    match done {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            *closed = true;
+            Ok(all)
+        }
+        done => done,
     }
 }
 
@@ -98,7 +115,7 @@ impl Write for Target {
         match self {
             Target::New(file, _) => file.write(bytes),
             Target::Device(file, _) => file.write(bytes),
-            Target::Output(output) => output.write(bytes),
+            Target::Output(output, closed) => unless_closed(output.write(bytes), bytes.len(), closed),
         }
     }
 
@@ -106,7 +123,7 @@ impl Write for Target {
         match self {
             Target::New(file, _) => file.flush(),
             Target::Device(file, _) => file.flush(),
-            Target::Output(output) => output.flush(),
+            Target::Output(output, closed) => unless_closed(output.flush(), (), closed),
         }
     }
 }
