@@ -3,6 +3,7 @@
 //! ```text
 //!   service ──► clients · products · stock        one transaction each (`portal::attempt`)
 //!          ├──► orders · newest                     read: listed, shown
+//!          ├──► import_order                        one transaction (`portal::order_import`)
 //!          ├──► order_changes                       one transaction each (`portal::order_change`, `portal::order_move`)
 //!          ├──► shop                                the rules of all portals
 //!          ├──► delete_client · delete_product ──► holders: the open orders in the way, listed or worked off
@@ -22,6 +23,7 @@ mod clients;
 mod delete_client;
 mod delete_product;
 mod holders;
+mod import_order;
 mod newest;
 pub mod operations;
 mod order_changes;

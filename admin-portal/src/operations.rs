@@ -8,13 +8,17 @@ use portal::transport::resource::{
 use portal::{Error, Portal};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
-    GetProductRequest, GetShopRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse,
+    GetProductRequest, GetShopRequest, ImportOrderRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse,
     ListProductsResponse, ListRequest, Order, Product, ReindexRequest, ReindexResponse, RequestId, ShopRules, StaffGetOrderRequest,
     StaffListOrdersRequest, StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest,
     StaffOrderRequest, StaffReturnRequest, UpdateClientRequest, UpdateProductRequest, UpdateShopRequest,
 };
 
-use crate::{clients, delete_client, delete_product, order_changes, orders, products, reindex, shop, stock};
+use crate::{clients, delete_client, delete_product, import_order, order_changes, orders, products, reindex, shop, stock};
+
+mod shop;
+
+pub use shop::{GetShop, Reindex, UpdateShop};
 
 /// All of them.
 pub const ALL: &[Registered] = &[
@@ -42,6 +46,7 @@ pub const ALL: &[Registered] = &[
     Registered::of::<GetShop>(),
     Registered::of::<UpdateShop>(),
     Registered::of::<Reindex>(),
+    Registered::of::<ImportOrder>(),
 ];
 
 /// InsertClient.
@@ -516,63 +521,31 @@ impl Operation for RefundOrder {
     }
 }
 
-/// GetShop.
+/// ImportOrder.
 #[derive(Debug)]
-pub struct GetShop;
+pub struct ImportOrder;
 
-impl Operation for GetShop {
-    const NAME: &'static str = "GetShop";
-    const EFFECT: Effect = Effect::Reads;
-    const RESOURCE: Resource = Resource::new(Method::Get, "/v1/shop");
-    type Request = GetShopRequest;
-    type Response = ShopRules;
-
-    fn etag(shop: &ShopRules) -> Option<u64> {
-        Some(shop.etag)
-    }
-
-    async fn run(portal: &Portal, _request: GetShopRequest) -> Result<ShopRules, Error> {
-        shop::get_shop(portal).await
-    }
-}
-
-/// UpdateShop.
-#[derive(Debug)]
-pub struct UpdateShop;
-
-impl Operation for UpdateShop {
-    const NAME: &'static str = "UpdateShop";
+impl Operation for ImportOrder {
+    const NAME: &'static str = "ImportOrder";
     const EFFECT: Effect = Effect::Changes;
-    const RESOURCE: Resource = Resource::new(Method::Put, "/v1/shop").matching();
-    type Request = UpdateShopRequest;
-    type Response = ShopRules;
+    const RESOURCE: Resource =
+        Resource::new(Method::Post, "/v1/orders").making("/v1/clients/{cid}/orders/{oid}");
+    type Request = ImportOrderRequest;
+    type Response = Order;
 
-    fn id(request: &mut UpdateShopRequest) -> Option<&mut Option<RequestId>> {
+    fn id(request: &mut ImportOrderRequest) -> Option<&mut Option<RequestId>> {
         Some(&mut request.request)
     }
 
-    fn etag(shop: &ShopRules) -> Option<u64> {
-        Some(shop.etag)
+    fn etag(order: &Order) -> Option<u64> {
+        Some(order.etag)
     }
 
-    async fn run(portal: &Portal, request: UpdateShopRequest) -> Result<ShopRules, Error> {
-        shop::update_shop(portal, request).await
+    fn made(order: &Order) -> Vec<&str> {
+        vec![&order.cid, &order.oid]
     }
-}
 
-/// Reindex.
-#[derive(Debug)]
-pub struct Reindex;
-
-impl Operation for Reindex {
-    const NAME: &'static str = "Reindex";
-    // What it writes follows from the records: a repetition finds it done.
-    const EFFECT: Effect = Effect::Reads;
-    const RESOURCE: Resource = Resource::new(Method::Post, "/v1/reindex").with(PAGE);
-    type Request = ReindexRequest;
-    type Response = ReindexResponse;
-
-    async fn run(portal: &Portal, request: ReindexRequest) -> Result<ReindexResponse, Error> {
-        reindex::reindex(portal, &request).await
+    async fn run(portal: &Portal, request: ImportOrderRequest) -> Result<Order, Error> {
+        import_order::import_order(portal, request).await
     }
 }

@@ -7,7 +7,7 @@ use portal::serve::{DECODE_BYTES_MAX, answered};
 use proto::portal::admin_server::{Admin, AdminServer};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
-    GetProductRequest, GetShopRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse,
+    GetProductRequest, GetShopRequest, ImportOrderRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse,
     ListProductsResponse, ListRequest, Order, Product, ReindexRequest, ReindexResponse, ShopRules, StaffGetOrderRequest,
     StaffListOrdersRequest, StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest,
     StaffOrderRequest, StaffReturnRequest, UpdateClientRequest, UpdateProductRequest, UpdateShopRequest,
@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 
 use crate::operations::{
     AdjustStock, CancelOrder, ConfirmOrder, DeleteClient, DeleteProduct, GetClient, GetOrder, GetProduct,
-    GetShop, InsertClient, InsertProduct, ListClients, ListOrders, ListProducts, ModifyOrder, PackOrder,
+    GetShop, ImportOrder, InsertClient, InsertProduct, ListClients, ListOrders, ListProducts, ModifyOrder, PackOrder,
     PayOrder, RefundOrder, Reindex, ReturnOrder, SendOrder, UpdateClient, UpdateProduct, UpdateShop,
 };
 
@@ -151,5 +151,9 @@ impl Admin for Service {
 
     async fn reindex(&self, request: Request<ReindexRequest>) -> Result<Response<ReindexResponse>, Status> {
         answered::<Reindex>(&self.0, request).await
+    }
+
+    async fn import_order(&self, request: Request<ImportOrderRequest>) -> Result<Response<Order>, Status> {
+        answered::<ImportOrder>(&self.0, request).await
     }
 }

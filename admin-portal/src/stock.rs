@@ -1,17 +1,19 @@
 //! AdjustStock: moves a product's stock by a signed amount, inside the log's order: no lock, and no retry unless the product changes.
 //!
+//! With `if_match_stock` it is done only to the version of the stock that was seen: whoever sets what is left names it.
+//!
 //! What takes units goes by the product's rules, whose version it guards; what brings some needs none.
 
 use portal::attempt::{Attempts, Request};
 use portal::change::KnownProduct;
 use portal::document::stock::{ADJUSTED, AVAILABLE, LEAST, StockRecord};
-use portal::error::Short;
+use portal::error::{Kind, Short};
 use portal::id::Pid;
 use portal::limits::STOCK_QUANTITY_MAX;
 use portal::{Error, Portal, key};
 use proto::portal::{AdjustStockRequest, Product};
 use proto::store::failed_guard::Reason;
-use proto::store::{FailedGuard, Txn, TxnResponse};
+use proto::store::{FailedGuard, Record, Txn, TxnResponse};
 use store_client::now_ms;
 
 use crate::products::{answered, refused};
@@ -27,9 +29,12 @@ pub(crate) async fn adjust_stock(portal: &Portal, mut input: AdjustStockRequest)
     let mut attempts = Attempts::new(portal, request);
     loop {
         let known = if input.amount < 0 { Some(portal.known_product(&pid).await?) } else { None };
-        let answer = attempts.send(adjustment(&pid, input.amount, known)).await?;
+        let answer = attempts.send(adjustment(&pid, &input, known)).await?;
         if answer.success {
             return answered(portal, &pid, &answer).await;
+        }
+        if let Some(error) = moved(&pid, input.if_match_stock, &answer) {
+            return Err(error);
         }
         let is_stale =
             |failed: &FailedGuard| matches!(failed.reason(), Reason::WrongOffset | Reason::WrongValue);
@@ -41,8 +46,8 @@ pub(crate) async fn adjust_stock(portal: &Portal, mut input: AdjustStockRequest)
 }
 
 /// `known`: the product whose rules what is taken goes by, which may not be there; `None`: nothing is taken.
-fn adjustment(pid: &Pid, amount: i64, known: Option<Option<KnownProduct>>) -> Txn {
-    let (at, stock, now) = (key::product(pid), key::stock(pid), now_ms());
+fn adjustment(pid: &Pid, input: &AdjustStockRequest, known: Option<Option<KnownProduct>>) -> Txn {
+    let (at, stock, now, amount) = (key::product(pid), key::stock(pid), now_ms(), input.amount);
     let (mut txn, mut least) = (Txn::new(), None);
     txn = match known {
         Some(Some(KnownProduct { product, offset })) => {
@@ -56,10 +61,22 @@ fn adjustment(pid: &Pid, amount: i64, known: Option<Option<KnownProduct>>) -> Tx
         Some(None) => txn.guard_exists(at.clone()).guard_offset(at.clone(), u64::MAX),
         None => txn.guard_exists(at.clone()),
     };
+    if input.if_match_stock != 0 {
+        txn = txn.guard_offset(stock.clone(), input.if_match_stock);
+    }
     txn.get(at)
         .add(stock.clone(), now, ADJUSTED, amount, None)
         .add(stock, now, AVAILABLE, amount, least)
         .returning_after()
+}
+
+/// The stock is not of the version that the amount was based on; `None`: it is, or none was named.
+fn moved(pid: &Pid, if_match_stock: u64, answer: &TxnResponse) -> Option<Error> {
+    let at = key::stock(pid);
+    let of_stock = |failed: &&FailedGuard| failed.key == at && failed.reason() == Reason::WrongOffset;
+    let failed = answer.failed.iter().find(of_stock).filter(|_| if_match_stock != 0)?;
+    let etag = failed.record.as_ref().map_or(0, Record::offset);
+    Some(Error::Changed { kind: Kind::Product, id: pid.to_string(), etag })
 }
 
 fn why(pid: &Pid, amount: i64, answer: &TxnResponse) -> Result<Error, Error> {

@@ -8,6 +8,7 @@ use crate::bench::args::{self as bench, Bench};
 use crate::config::check::port_of;
 use crate::config::shape::BrokerKind;
 use crate::demo::args::Demo;
+use crate::exchange::args::{self as exchange, Export, Import};
 use crate::ring::RingArgs;
 use crate::shop::via::Via;
 use crate::show::out::Switches;
@@ -138,7 +139,11 @@ pub enum Command {
     /// Use the key-value store itself: set, get, del, test-and-set, scan
     #[command(after_help = KV)]
     Kv(KvTool),
-    /// Import a file through the portals
+    /// Write clients, products, stock or orders to a file
+    #[command(after_help = exchange::EXPORT)]
+    Export(Export),
+    /// Import a file through the portals: clients, products, stock, orders, or sales of Online Retail
+    #[command(after_help = exchange::IMPORT, override_usage = exchange::IMPORT_USAGE)]
     Import(Import),
     /// Put a load on the running cluster, and measure rates, latencies and CPU time
     #[command(after_help = bench::AFTER)]
@@ -441,38 +446,6 @@ pub struct KvTool {
     /// One command; without any, a REPL on a terminal, else a script on standard input
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub words: Vec<String>,
-}
-
-/// Formats that import understands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Format {
-    /// The UCI Online Retail file, as CSV
-    OnlineRetail,
-}
-
-/// Import.
-#[derive(Args, Debug)]
-pub struct Import {
-    /// What the file is
-    #[arg(long, value_enum)]
-    pub format: Format,
-    /// The file to import
-    pub file: PathBuf,
-    /// Where refused lines are listed; FILE's name with .refused.csv here, if left out
-    #[arg(long, value_name = "FILE")]
-    pub refused: Option<PathBuf>,
-    /// Requests on their way at once, 1 to 1024
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
-    pub in_flight: u64,
-    /// Part of every request id: the same label resumes, another imports again
-    #[arg(long, default_value = "online-retail")]
-    pub label: String,
-    /// Do not compare stock with the totals at the end
-    #[arg(long)]
-    pub no_check: bool,
-    /// Only count: send nothing
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 /// Logs.

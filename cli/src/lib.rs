@@ -1,10 +1,10 @@
-//! The one binary `feira`: REPLs, a local cluster, every server role, import, bench, audit, status, demo.
+//! The one binary `feira`: REPLs, a local cluster, every server role, import, export, bench, audit, status, demo.
 //!
 //! ```text
 //!   args ──► run ──┬─► role (store, portals, broker)      serve until told to stop
 //!                  ├─► up (supervisor of child processes), demo (a tour over it)
 //!                  ├─► admin, shop, kv (sessions) ◄── repl (lines, completion) ◄── verb (tables of verbs)
-//!                  └─► import, bench, audit, status, health, log, member, backup
+//!                  └─► import, exchange, bench, audit, status, health, log, member, backup
 //!        all of them ──► reach (portals, nodes) · show (tables, JSON) · config · key · aside · private · failure
 //! ```
 //!
@@ -20,6 +20,7 @@ pub mod bench;
 pub mod config;
 pub mod demo;
 pub mod document;
+pub mod exchange;
 pub mod failure;
 pub mod health;
 pub mod import;

@@ -1,12 +1,16 @@
 //! From a parsed command line to the command.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::args::{AuditArgs, BrokerRole, Cli, Command, Import, Key, Log, Snapshot};
+use crate::args::{AuditArgs, BrokerRole, Cli, Command, Key, Log, Snapshot};
 use crate::config::environment::Environment;
 use crate::config::load::{Loaded, Sources, load, load_or_defaults};
 use crate::config::shape::{Config, Instance};
 use crate::config::template::{Fresh, template};
+use crate::exchange::args::{Asked, Export, Import};
+use crate::exchange::entries::Form;
+use crate::exchange::{export, import as records};
 use crate::failure::Failure;
 use crate::import::run::{Job, run as import};
 use crate::log::look::Of;
@@ -126,6 +130,7 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         Command::Shop(tool) => shop(&tool, loaded, out).await,
         Command::Kv(tool) => key_values(&tool, loaded, out).await,
         Command::Import(args) => run_import(args, loaded, out).await,
+        Command::Export(args) => run_export(&args, loaded, out).await,
         Command::Bench(args) => bench::run::run(&args, loaded, out).await,
         Command::Status(args) => status::run(&loaded.config, args.watch, out).await,
         Command::Health(args) => health::run(&loaded.config, args, out).await,
@@ -166,6 +171,7 @@ fn addresses_of(command: &Command, config: &Config) -> Option<Vec<String>> {
         Command::Kv(tool) if tool.store.is_empty() => Some(nodes()),
         Command::Admin(tool) if tool.portal.is_empty() => Some(portals(&config.admin_portals)),
         Command::Shop(shop) if shop.tool.portal.is_empty() => Some(portals(&config.client_portals)),
+        Command::Export(_) => Some(portals(&config.admin_portals)),
         Command::Import(args) if !args.dry_run => {
             Some([portals(&config.admin_portals), portals(&config.client_portals)].concat())
         }
@@ -216,12 +222,48 @@ fn shown(answer: Result<Answer, Failure>, out: &Out) -> Result<(), Failure> {
     Ok(())
 }
 
+async fn run_export(args: &Export, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
+    let admin = addresses(&[], &loaded.config.admin_portals);
+    let admin = Portals::new("admin portal", &admin, loaded.config.whose(), IMPORT_PATIENCE, None)?;
+    export::run(args, &admin, out).await
+}
+
 async fn run_import(args: Import, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
-    let job = Job {
-        file: args.file,
+    let (collection, file, format) = match args.asked()? {
+        Asked::OnlineRetail(file) => return import_sales(args, file, loaded, out).await,
+        Asked::Records(collection, file, format) => (collection, file, format),
+    };
+    let Import { encoding, separator, decimal, .. } = args;
+    let job = records::Job {
+        collection,
+        file,
+        form: Form { format, encoding, separator, decimal },
+        update: args.update,
+        from_line: args.from_line.unwrap_or(0),
         refused: args.refused,
         in_flight: usize::try_from(args.in_flight).unwrap_or(64),
-        label: args.label,
+    };
+    let outcome = if args.dry_run {
+        records::dry_run(&job)?
+    } else {
+        let admin = addresses(&[], &loaded.config.admin_portals);
+        let admin = Portals::new("admin portal", &admin, loaded.config.whose(), IMPORT_PATIENCE, None)?;
+        records::run(&job, &admin, out).await?
+    };
+    out.answer(&outcome.answer);
+    match outcome.totals.lines_refused {
+        0 => Ok(()),
+        refused => Err(Failure::refused(format!("{refused} lines were refused")).told()),
+    }
+}
+
+async fn import_sales(args: Import, file: PathBuf, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
+    let job = Job {
+        file,
+        encoding: args.encoding,
+        refused: args.refused,
+        in_flight: usize::try_from(args.in_flight).unwrap_or(64),
+        label: args.label.unwrap_or_else(|| "online-retail".to_owned()),
         check: !args.no_check,
     };
     if args.dry_run {

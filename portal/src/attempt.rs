@@ -299,8 +299,9 @@ pub fn shown<'a>(answer: &'a TxnResponse, key: &[u8]) -> Option<&'a Record> {
 mod tests {
     use super::*;
     use proto::portal::{
-        InsertProductRequest, LineChange, ModifyOrderRequest, OrderRequest, StaffModifyOrderRequest,
-        StaffMoveRequest, StaffOrderRequest, StaffReturnRequest, StockRules, UpdateProductRequest,
+        ImportOrderRequest, ImportedLine, InsertProductRequest, LineChange, ModifyOrderRequest, OrderRequest,
+        StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest, StaffReturnRequest, StockRules,
+        UpdateProductRequest,
     };
     use proto::store::Touched;
 
@@ -359,6 +360,29 @@ mod tests {
         assert_eq!(digest("StaffSendOrder", &moving), "669c8f9fc332ba235c1f8454a7c93d59");
         assert_eq!(digest("StaffReturnOrder", &returning), "75631532208c0f437e5788d53bc9c498");
         assert_eq!(digest("StaffRefundOrder", &staff()), "30255122d770b8b6fe977102ef2ce2e9");
+    }
+
+    #[test]
+    fn the_digest_of_an_imported_order_is_frozen() {
+        let StaffOrderRequest { cid, oid, .. } = staff();
+        let line = ImportedLine {
+            pid: "fig".to_owned(),
+            description: "Fig".to_owned(),
+            quantity: 2,
+            price: "1.50".to_owned(),
+            ..ImportedLine::default()
+        };
+        let state = proto::portal::OrderState::Sent.into();
+        let import = ImportOrderRequest {
+            cid,
+            oid,
+            state,
+            lines: vec![line],
+            created_ms: 5,
+            changed_ms: 9,
+            ..ImportOrderRequest::default()
+        };
+        assert_eq!(digest("ImportOrder", &import), "74183f6254023a222ff5b070d6fae066");
     }
 
     /// Without rules they are those of versions that knew none.

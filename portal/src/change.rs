@@ -19,6 +19,10 @@
 //! need no retry. The order's own version is guarded, since its lines are replaced.
 //! Leaves out: what a refused one means (`order_refusal`); reading, sending, trying again (the portals' files, `attempt`).
 
+mod import;
+
+pub use import::{Imported, Seen, SeenClient};
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
@@ -455,8 +459,11 @@ impl<'a> Change<'a> {
         mut order: OrderRecord,
         did: Option<Did>,
     ) -> Result<Txn, Error> {
-        // By this clock until the store stamps it.
-        order.changed_ms = Some(self.timestamp_ms);
+        let is_import = self.is_new && order.imported;
+        if !is_import {
+            // By this clock until the store stamps it.
+            order.changed_ms = Some(self.timestamp_ms);
+        }
         let is_open = order.phase == Phase::Open;
         let most = if is_open { ORDER_RECORD_BYTES_MAX } else { DATA_BYTES_MAX };
         let txn_most = if is_open { ORDER_BYTES_MAX } else { ORDER_BYTES_MAX + STAFF_NOTE_BYTES_MAX };
@@ -466,7 +473,7 @@ impl<'a> Change<'a> {
             (None, Some(Did::Expired)) => Some(StaffNote::of_shop(Did::Expired, self.timestamp_ms)),
             _ => None,
         };
-        let is_bounded = is_open || self.staff.is_some();
+        let is_bounded = is_open || is_import || self.staff.is_some();
         let order = match note {
             Some(note) => order.noting(note, most.min(txn_most.saturating_sub(letting_go))),
             None => order,
@@ -483,7 +490,11 @@ impl<'a> Change<'a> {
         if let Some(full) = full.filter(|_| is_bounded) {
             return Err(Error::OrderFull { oid: self.oid.to_string(), full });
         }
-        let stamps = if self.is_new { &[CREATED, CHANGED][..] } else { &[CHANGED] };
+        let stamps = match (is_import, self.is_new) {
+            (true, _) => &[][..],
+            (false, true) => &[CREATED, CHANGED],
+            (false, false) => &[CHANGED],
+        };
         self.list(before, &order, stamps);
         let put = self.txn.put(key::order(self.cid, self.oid), self.timestamp_ms, bytes);
         Ok(put.stamped(stamps).returning_after())

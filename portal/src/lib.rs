@@ -14,7 +14,7 @@
 //!
 //! From the bottom: `limits`, `error` and `status` (the one table of errors); `money`, `id`, `key`, `document` (the stored
 //! records); `index` (the rows by which lists are sorted: pure); `lookup` (the stored id that a request means); `coherence` (trust in a cache: pure) and `cache`; `session` (what a client has seen); `handle`,
-//! `reader`, `attempt`, `change`, `order_refusal`, `order_write`, `order_change`, `order_move`, `page`, `list`, `products` (the parts of operations); `shop`, `listing`, `sweeper` (what a portal tends to by itself); `config`, `bus`,
+//! `reader`, `attempt`, `change`, `order_refusal`, `import_refusal`, `order_write`, `order_change`, `order_move`, `order_import`, `page`, `list`, `products` (the parts of operations); `shop`, `listing`, `sweeper` (what a portal tends to by itself); `config`, `bus`,
 //! `sampler`, `serve`. The operations
 //! themselves are in `admin-portal` and `client-portal`. `docs/SCHEMA.md` describes keys, records, invariants and errors
 //! for people.
@@ -30,6 +30,7 @@ pub mod document;
 pub mod error;
 pub mod handle;
 pub mod id;
+pub mod import_refusal;
 pub mod index;
 pub mod key;
 pub mod limits;
@@ -43,6 +44,7 @@ pub mod meant;
 pub mod money;
 pub mod operation;
 pub mod order_change;
+pub mod order_import;
 pub mod order_move;
 pub mod order_refusal;
 pub mod order_row;

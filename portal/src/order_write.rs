@@ -100,6 +100,21 @@ impl Portal {
         }
     }
 
+    /// The client and the order of an import, neither of which need be there: the id must be one that the client's orders have.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT: the id of the client or of the order; PERMISSION_DENIED: the order is another client's.
+    pub fn named_for_import(&self, cid: &str, oid: &str) -> Result<Named, Error> {
+        let cid = Cid::parse("cid", cid)?;
+        match order_of(&cid, oid)? {
+            Ok(oid) => Ok(Named { cid, oid }),
+            Err(Error::NotFound { .. }) => {
+                Err(Error::invalid("oid", "is the id of no order: no portal made it"))
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
     /// An order as it is, from the cache if that may be.
     ///
     /// # Errors

@@ -146,6 +146,9 @@ pub struct Order {
     /// When it was created, likewise; 0: by an earlier version, which did not say.
     #[prost(int64, tag = "10")]
     pub created_ms: i64,
+    /// It came by ImportOrder, with its times: they are not this store's.
+    #[prost(bool, tag = "11")]
+    pub imported: bool,
 }
 /// A change of an order by staff.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -342,78 +345,6 @@ impl OrderState {
             "SENT" => Some(Self::Sent),
             "RETURNED" => Some(Self::Returned),
             "REFUNDED" => Some(Self::Refunded),
-            _ => None,
-        }
-    }
-}
-/// The order of a list of products or clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum ListSort {
-    /// By id.
-    Unspecified = 0,
-    Id = 1,
-    /// Of products: by the words of the description, in small letters and without accents.
-    Description = 2,
-    /// Of products: the cheapest first.
-    Price = 3,
-    /// Of clients: by the words of the name, likewise.
-    Name = 4,
-}
-impl ListSort {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "LIST_SORT_UNSPECIFIED",
-            Self::Id => "LIST_SORT_ID",
-            Self::Description => "LIST_SORT_DESCRIPTION",
-            Self::Price => "LIST_SORT_PRICE",
-            Self::Name => "LIST_SORT_NAME",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "LIST_SORT_UNSPECIFIED" => Some(Self::Unspecified),
-            "LIST_SORT_ID" => Some(Self::Id),
-            "LIST_SORT_DESCRIPTION" => Some(Self::Description),
-            "LIST_SORT_PRICE" => Some(Self::Price),
-            "LIST_SORT_NAME" => Some(Self::Name),
-            _ => None,
-        }
-    }
-}
-/// The state of a client or product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum RecordState {
-    /// Whatever it is.
-    Unspecified = 0,
-    Active = 1,
-    /// It is being deleted with its orders.
-    Closing = 2,
-}
-impl RecordState {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "RECORD_STATE_UNSPECIFIED",
-            Self::Active => "RECORD_STATE_ACTIVE",
-            Self::Closing => "RECORD_STATE_CLOSING",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "RECORD_STATE_UNSPECIFIED" => Some(Self::Unspecified),
-            "RECORD_STATE_ACTIVE" => Some(Self::Active),
-            "RECORD_STATE_CLOSING" => Some(Self::Closing),
             _ => None,
         }
     }
@@ -818,23 +749,9 @@ pub struct ListRequest {
     /// 1 to 1,000; 0 means 100.
     #[prost(uint32, tag = "2")]
     pub limit: u32,
-    /// The cursor of the answer before, of a list of the same sort.
+    /// The cursor of the answer before.
     #[prost(string, tag = "3")]
     pub after: ::prost::alloc::string::String,
-    /// Products: id, description, price. Clients: id, name. Unspecified: by id.
-    #[prost(enumeration = "ListSort", tag = "4")]
-    #[serde(with = "crate::json::sort")]
-    pub sort: i32,
-    /// Only those in this state; unspecified: all.
-    #[prost(enumeration = "RecordState", tag = "5")]
-    #[serde(with = "crate::json::record_state")]
-    pub state: i32,
-    /// Only those whose description or name has a word that begins so, for each of these words; accents and capitals do not matter.
-    #[prost(string, tag = "6")]
-    pub words: ::prost::alloc::string::String,
-    /// Only products whose document has the member "category" with this text.
-    #[prost(string, tag = "7")]
-    pub category: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -939,6 +856,9 @@ pub struct AdjustStockRequest {
     #[prost(message, optional, tag = "3")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// The stock's etag that the amount was based on; 0: whatever it is now. ABORTED if it has moved since.
+    #[prost(uint64, tag = "4")]
+    pub if_match_stock: u64,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -1112,34 +1032,74 @@ pub struct StaffReturnRequest {
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[serde(deny_unknown_fields)]
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReindexRequest {
-    /// The cursor of the answer before; empty: from the beginning.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportOrderRequest {
     #[prost(string, tag = "1")]
-    pub after: ::prost::alloc::string::String,
-    /// How many records or rows this step looks at: 1 to 1,000; 0 means 100.
-    #[prost(uint32, tag = "2")]
-    pub limit: u32,
+    pub cid: ::prost::alloc::string::String,
+    /// As the shop made it that the order is from.
+    #[prost(string, tag = "2")]
+    pub oid: ::prost::alloc::string::String,
+    #[prost(enumeration = "OrderState", tag = "3")]
+    #[serde(with = "crate::json::state")]
+    pub state: i32,
+    /// At most 2,000, no product twice.
+    #[prost(message, repeated, tag = "4")]
+    #[serde(deserialize_with = "crate::json::objects")]
+    pub lines: ::prost::alloc::vec::Vec<ImportedLine>,
+    /// When it was created, milliseconds since 1970; 0: nobody knows.
+    #[prost(int64, tag = "5")]
+    pub created_ms: i64,
+    /// When it was last changed, likewise; not 0.
+    #[prost(int64, tag = "6")]
+    pub changed_ms: i64,
+    /// What staff did to it: at most 8, the oldest first.
+    #[prost(message, repeated, tag = "7")]
+    #[serde(deserialize_with = "crate::json::objects")]
+    pub staff: ::prost::alloc::vec::Vec<ImportedNote>,
+    /// Its client was removed before, and nobody has the id: it stays taken from then on. Not of an open order.
+    #[prost(bool, tag = "8")]
+    pub client_removed: bool,
+    #[prost(message, optional, tag = "9")]
+    #[serde(skip)]
+    pub request: ::core::option::Option<RequestId>,
 }
+/// A line as it was when it was added.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ReindexResponse {
-    /// Non-empty: there is more to do.
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportedLine {
     #[prost(string, tag = "1")]
-    pub next: ::prost::alloc::string::String,
-    /// Records and rows that this step looked at.
-    #[prost(uint64, tag = "2")]
-    pub looked_at: u64,
-    /// Rows that were missing, or said something else, and were written.
-    #[prost(uint64, tag = "3")]
-    pub written: u64,
-    /// Rows that belonged to nothing, and were removed.
-    #[prost(uint64, tag = "4")]
-    pub removed: u64,
-    /// Records that have no rows, because no portal writes such.
-    #[prost(message, optional, tag = "5")]
-    pub damage: ::core::option::Option<Damage>,
+    pub pid: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub description: ::prost::alloc::string::String,
+    /// 1 to 1,000,000.
+    #[prost(int64, tag = "3")]
+    pub quantity: i64,
+    #[prost(string, tag = "4")]
+    pub price: ::prost::alloc::string::String,
+    /// It took no stock.
+    #[prost(bool, tag = "5")]
+    pub untracked: bool,
+    /// The product was removed before: the line brings its units with it, and takes none of a product that has the id now. Not in an
+    /// open order.
+    #[prost(bool, tag = "6")]
+    pub product_removed: bool,
+}
+/// What staff did, as in StaffNote.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportedNote {
+    #[prost(string, tag = "1")]
+    pub did: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(int64, tag = "4")]
+    pub at_ms: i64,
 }
 /// Generated client implementations.
 pub mod admin_client {
@@ -1321,8 +1281,6 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "DeleteClient"));
             self.inner.unary(req, path, codec).await
         }
-        /// By id, or by name. With a filter a page may have few clients or none and yet not be the last: a request looks at no more
-        /// than 8,000. FAILED_PRECONDITION (INDEX_INCOMPLETE): by name only once the index is complete.
         pub async fn list_clients(
             &mut self,
             request: impl tonic::IntoRequest<super::ListRequest>,
@@ -1432,7 +1390,6 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "DeleteProduct"));
             self.inner.unary(req, path, codec).await
         }
-        /// By id, description or price; else as ListClients.
         pub async fn list_products(
             &mut self,
             request: impl tonic::IntoRequest<super::ListRequest>,
@@ -1705,15 +1662,13 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "RefundOrder"));
             self.inner.unary(req, path, codec).await
         }
-        /// One step of making the rows of the indexes anew, by which lists are sorted: writes those that are missing and removes those
-        /// that belong to nothing. From the beginning to the last answer's empty `next` it completes the indexes. It may be repeated at will.
-        pub async fn reindex(
+        /// An order of another shop, or of this one's past, under its own id, in its state and with its times: in one transaction with the
+        /// units that an order in that state has (docs/SCHEMA.md, Imported orders). ALREADY_EXISTS if the id is taken; PERMISSION_DENIED if
+        /// it is of another client's.
+        pub async fn import_order(
             &mut self,
-            request: impl tonic::IntoRequest<super::ReindexRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ReindexResponse>,
-            tonic::Status,
-        > {
+            request: impl tonic::IntoRequest<super::ImportOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status> {
             self.inner
                 .ready()
                 .await
@@ -1724,11 +1679,11 @@ pub mod admin_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/feira.portal.v1.Admin/Reindex",
+                "/feira.portal.v1.Admin/ImportOrder",
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("feira.portal.v1.Admin", "Reindex"));
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "ImportOrder"));
             self.inner.unary(req, path, codec).await
         }
     }
@@ -1767,8 +1722,6 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::DeleteClientRequest>,
         ) -> std::result::Result<tonic::Response<super::DeleteResponse>, tonic::Status>;
-        /// By id, or by name. With a filter a page may have few clients or none and yet not be the last: a request looks at no more
-        /// than 8,000. FAILED_PRECONDITION (INDEX_INCOMPLETE): by name only once the index is complete.
         async fn list_clients(
             &self,
             request: tonic::Request<super::ListRequest>,
@@ -1793,7 +1746,6 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::DeleteProductRequest>,
         ) -> std::result::Result<tonic::Response<super::DeleteResponse>, tonic::Status>;
-        /// By id, description or price; else as ListClients.
         async fn list_products(
             &self,
             request: tonic::Request<super::ListRequest>,
@@ -1862,12 +1814,13 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::StaffOrderRequest>,
         ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
-        /// One step of making the rows of the indexes anew, by which lists are sorted: writes those that are missing and removes those
-        /// that belong to nothing. From the beginning to the last answer's empty `next` it completes the indexes. It may be repeated at will.
-        async fn reindex(
+        /// An order of another shop, or of this one's past, under its own id, in its state and with its times: in one transaction with the
+        /// units that an order in that state has (docs/SCHEMA.md, Imported orders). ALREADY_EXISTS if the id is taken; PERMISSION_DENIED if
+        /// it is of another client's.
+        async fn import_order(
             &self,
-            request: tonic::Request<super::ReindexRequest>,
-        ) -> std::result::Result<tonic::Response<super::ReindexResponse>, tonic::Status>;
+            request: tonic::Request<super::ImportOrderRequest>,
+        ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -2866,23 +2819,23 @@ pub mod admin_server {
                     };
                     Box::pin(fut)
                 }
-                "/feira.portal.v1.Admin/Reindex" => {
+                "/feira.portal.v1.Admin/ImportOrder" => {
                     #[allow(non_camel_case_types)]
-                    struct ReindexSvc<T: Admin>(pub Arc<T>);
-                    impl<T: Admin> tonic::server::UnaryService<super::ReindexRequest>
-                    for ReindexSvc<T> {
-                        type Response = super::ReindexResponse;
+                    struct ImportOrderSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ImportOrderRequest>
+                    for ImportOrderSvc<T> {
+                        type Response = super::Order;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::ReindexRequest>,
+                            request: tonic::Request<super::ImportOrderRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as Admin>::reindex(&inner, request).await
+                                <T as Admin>::import_order(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -2893,7 +2846,7 @@ pub mod admin_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = ReindexSvc(inner);
+                        let method = ImportOrderSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3051,25 +3004,12 @@ pub struct ListOrdersResponse {
 pub struct BrowseProductsRequest {
     #[prost(string, tag = "1")]
     pub cid: ::prost::alloc::string::String,
-    /// Ids that begin so; empty: all.
     #[prost(string, tag = "2")]
     pub prefix: ::prost::alloc::string::String,
-    /// 1 to 1,000; 0 means 100.
     #[prost(uint32, tag = "3")]
     pub limit: u32,
-    /// The cursor of the answer before, of a list of the same sort.
     #[prost(string, tag = "4")]
     pub after: ::prost::alloc::string::String,
-    /// By id, description or price; unspecified: by id.
-    #[prost(enumeration = "ListSort", tag = "5")]
-    #[serde(with = "crate::json::sort")]
-    pub sort: i32,
-    /// Only those whose description has a word that begins so, for each of these words; accents and capitals do not matter.
-    #[prost(string, tag = "6")]
-    pub words: ::prost::alloc::string::String,
-    /// Only those whose document has the member "category" with this text.
-    #[prost(string, tag = "7")]
-    pub category: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -3317,8 +3257,6 @@ pub mod shop_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Shop", "CancelOrder"));
             self.inner.unary(req, path, codec).await
         }
-        /// By id, description or price. With a filter a page may have few products or none and yet not be the last: a request looks at
-        /// no more than 8,000. FAILED_PRECONDITION (INDEX_INCOMPLETE): otherwise than by id only once the index is complete.
         pub async fn browse_products(
             &mut self,
             request: impl tonic::IntoRequest<super::BrowseProductsRequest>,
@@ -3411,8 +3349,6 @@ pub mod shop_server {
             &self,
             request: tonic::Request<super::OrderRequest>,
         ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
-        /// By id, description or price. With a filter a page may have few products or none and yet not be the last: a request looks at
-        /// no more than 8,000. FAILED_PRECONDITION (INDEX_INCOMPLETE): otherwise than by id only once the index is complete.
         async fn browse_products(
             &self,
             request: tonic::Request<super::BrowseProductsRequest>,

@@ -13,7 +13,8 @@ pub const DOCUMENTS: [&str; 7] = [
 ];
 
 /// Fields whose JSON form is the word for the state of an order.
-pub const STATES: [&str; 3] = ["Order.state", "OrderSummary.state", "StaffOrderSummary.state"];
+pub const STATES: [&str; 4] =
+    ["ImportOrderRequest.state", "Order.state", "OrderSummary.state", "StaffOrderSummary.state"];
 
 /// Fields whose JSON form is the word for the state that is wanted, and empty for any.
 pub const WANTED_STATES: [&str; 1] = ["StaffListOrdersRequest.state"];

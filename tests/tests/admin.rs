@@ -62,7 +62,7 @@ fn without_product(pid: &str, cascade: bool) -> DeleteProductRequest {
 }
 
 fn adjusting(pid: &str, amount: i64) -> AdjustStockRequest {
-    AdjustStockRequest { pid: pid.to_owned(), amount, request: request_id() }
+    AdjustStockRequest { pid: pid.to_owned(), amount, request: request_id(), if_match_stock: 0 }
 }
 
 async fn client(admin: &mut Admin, cid: &str) -> Result<Client, tonic::Status> {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use feira_tests::cluster::{Cluster, Options};
 use feira_tests::http1::{Answer, ask};
+use portal::id::{Cid, Oid};
 use portal::operation::Registered;
 use portal::transport::mqtt::topic;
 use portal::transport::resource::Resource;
@@ -258,6 +259,37 @@ async fn a_request_repeated_under_its_key_is_answered_as_it_was_and_changes_noth
     assert_eq!((&shelf["stock"]["held"], &shelf["stock"]["available"]), (&json!(5), &json!(95)));
     let listed = portals.shop("GET /v1/clients/ana/products?prefix=f", &Value::Null).json();
     assert_eq!(listed["products"][0]["pid"], json!("fig"));
+    portals.cluster.assert_audited().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn staff_import_orders_over_http() {
+    let portals = Portals::start().await;
+    portals.stock();
+    let oid = Oid::derive(&Cid::parse("cid", "ana").unwrap(), b"elsewhere").to_string();
+    let line = json!({ "pid": "fig", "description": "Fig", "quantity": 2, "price": "0.75" });
+    let order = json!({
+        "cid": "ana", "oid": oid, "state": "sent", "created_ms": 5, "changed_ms": 9, "lines": [line],
+    });
+    let made = portals.admin("POST /v1/orders", &order);
+    assert_eq!(made.status, 201, "{made:?}");
+    let place = made.header("location").to_owned();
+    assert!(place.starts_with("/v1/clients/ana/orders/"), "{place}");
+    let got = portals.admin(&format!("GET {place}"), &Value::Null);
+    assert_eq!((got.status, got.json()), (200, made.json()));
+    let shown = got.json();
+    assert_eq!(
+        (&shown["total"], &shown["imported"], &shown["changed_ms"]),
+        (&json!("1.50"), &json!(true), &json!(9))
+    );
+    assert_eq!(refused(&portals.admin("POST /v1/orders", &order)), is(409, "ALREADY_EXISTS"));
+    let mut wrong = order.clone();
+    wrong["lines"][0]["subtotal"] = json!("1.50");
+    let answer = portals.admin("POST /v1/orders", &wrong);
+    assert_eq!(
+        (refused(&answer), &answer.json()["field"]),
+        (is(400, "INVALID_FIELD"), &json!("lines[0].subtotal"))
+    );
     portals.cluster.assert_audited().await;
 }
 

@@ -420,8 +420,12 @@ async fn a_request_repeated_through_another_portal_changes_nothing_twice() {
         // A refusal is remembered too, and an id made long ago is not executed any more.
         let much = creating("ana", &[("kiwi", 101)]);
         let short = refusal(one.create_order(patient(much.clone())).await);
-        let more =
-            proto::portal::AdjustStockRequest { pid: "kiwi".into(), amount: 50, request: request_id() };
+        let more = proto::portal::AdjustStockRequest {
+            pid: "kiwi".into(),
+            amount: 50,
+            request: request_id(),
+            if_match_stock: 0,
+        };
         cluster.admin(1).adjust_stock(patient(more)).await.unwrap();
         assert_eq!(refusal(two.create_order(patient(much)).await), short);
         let old = Some(RequestId { created_ms: 1, ..request_id().unwrap() });

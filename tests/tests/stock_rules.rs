@@ -55,7 +55,8 @@ async fn rule(admin: &mut Admin, pid: &str, rules: StockRules) -> Result<Product
 }
 
 async fn adjust(admin: &mut Admin, pid: &str, amount: i64) -> Result<Product, Status> {
-    let request = AdjustStockRequest { pid: pid.to_owned(), amount, request: request_id() };
+    let request =
+        AdjustStockRequest { pid: pid.to_owned(), amount, request: request_id(), if_match_stock: 0 };
     Ok(admin.adjust_stock(patient(request)).await?.into_inner())
 }
 

@@ -46,7 +46,7 @@ async fn ids_and_texts_with_control_characters_are_refused() {
         let described = InsertProductRequest { pid: "a".into(), data: product, request: None, rules: None };
         let change = UpdateProductRequest { pid: id.clone(), data: fine, ..Default::default() };
         let away = DeleteProductRequest { pid: id.clone(), ..Default::default() };
-        let adjust = AdjustStockRequest { pid: id.clone(), amount: 1, request: None };
+        let adjust = AdjustStockRequest { pid: id.clone(), amount: 1, request: None, if_match_stock: 0 };
         let answers = [
             ("cid", answer(admin.insert_client(client).await).map(drop)),
             ("request.id", answer(admin.insert_client(twice).await).map(drop)),

@@ -9,6 +9,7 @@ mod endpoints;
 mod fixture;
 mod gone;
 mod holds;
+mod import_order;
 mod newest;
 mod order_changes;
 mod order_moves;

@@ -47,7 +47,7 @@ async fn update(fixture: &Fixture, request: UpdateProductRequest) -> Result<Prod
 }
 
 async fn adjust(fixture: &Fixture, amount: i64) -> Result<i64, Error> {
-    let request = AdjustStockRequest { pid: "fig".to_owned(), amount, request: None };
+    let request = AdjustStockRequest { pid: "fig".to_owned(), amount, request: None, if_match_stock: 0 };
     Ok(answer(fixture.admin().adjust_stock(request).await)?.stock.unwrap().available)
 }
 

@@ -8,7 +8,7 @@ use store_engine::memory::Fault;
 use crate::fixture::{Fixture, answer, id, is_invalid};
 
 async fn adjust(fixture: &Fixture, pid: &str, amount: i64) -> Result<Product, Error> {
-    let request = AdjustStockRequest { pid: pid.to_owned(), amount, request: None };
+    let request = AdjustStockRequest { pid: pid.to_owned(), amount, request: None, if_match_stock: 0 };
     answer(fixture.admin().adjust_stock(request).await)
 }
 
@@ -48,9 +48,32 @@ async fn missing_products_and_wrong_amounts_are_refused() {
 async fn a_lost_answer_does_not_adjust_twice() {
     let fixture = Fixture::open().await;
     fixture.insert_product("a", 10).await;
-    let request = AdjustStockRequest { pid: "a".to_owned(), amount: 5, request: id("r1") };
+    let request = AdjustStockRequest { pid: "a".to_owned(), amount: 5, request: id("r1"), if_match_stock: 0 };
     fixture.store.plan(Some(Fault::LoseAnswer));
     let lost = answer(fixture.admin().adjust_stock(request.clone()).await).unwrap_err();
     assert!(lost.may_have_happened());
     assert_eq!(answer(fixture.admin().adjust_stock(request).await).unwrap().stock.unwrap().available, 15);
+}
+
+#[tokio::test]
+async fn an_adjustment_of_a_stock_that_has_moved_is_refused() {
+    let fixture = Fixture::open().await;
+    let seen = fixture.insert_product("a", 10).await.stock.unwrap().etag;
+    let of = |amount: i64, if_match_stock: u64| AdjustStockRequest {
+        pid: "a".to_owned(),
+        amount,
+        if_match_stock,
+        ..AdjustStockRequest::default()
+    };
+    for amount in [5, -5] {
+        adjust(&fixture, "a", 1).await.unwrap();
+        let changed = answer(fixture.admin().adjust_stock(of(amount, seen)).await).unwrap_err();
+        assert!(
+            matches!(&changed, Error::Changed { kind: Kind::Product, etag, .. } if *etag > seen),
+            "{changed}"
+        );
+    }
+    let now = adjust(&fixture, "a", 1).await.unwrap().stock.unwrap().etag;
+    let set = answer(fixture.admin().adjust_stock(of(-13, now)).await).unwrap();
+    assert_eq!(set.stock.unwrap().available, 0);
 }

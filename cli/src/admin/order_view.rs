@@ -19,6 +19,9 @@ pub fn order(what: &str, order: &Order) -> Answer {
         ("VERSION".to_owned(), order.version.to_string()),
         ("ETAG".to_owned(), order.etag.to_string()),
     ];
+    if order.imported {
+        answer.fields.push(("IMPORTED".to_owned(), "with the times that it came with".to_owned()));
+    }
     answer
 }
 

@@ -110,7 +110,8 @@ where
 }
 
 /// What was left out, in words.
-fn warnings(damage: &Damage) -> Vec<String> {
+#[must_use]
+pub fn warnings(damage: &Damage) -> Vec<String> {
     let each = damage.records.iter().map(|record| {
         // For a shell, which reads more characters as its own than our lines do.
         let typed = shown(record.key.as_bytes());

@@ -168,7 +168,8 @@ pub async fn adjust(
     request: Option<&str>,
 ) -> Result<Product, Failure> {
     let request = request_id(request);
-    let message = AdjustStockRequest { pid: pid.to_owned(), amount, request: Some(request.clone()) };
+    let message =
+        AdjustStockRequest { pid: pid.to_owned(), amount, request: Some(request.clone()), if_match_stock: 0 };
     let rpc = |channel, message| async move { AdminClient::new(channel).adjust_stock(message).await };
     portals.send(Call::write(&request), message, rpc).await
 }

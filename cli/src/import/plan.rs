@@ -12,8 +12,9 @@ use std::io::BufRead;
 
 use portal::money::Price;
 
-use super::classify::{COLUMNS, Reason, Said, ValidLine, classify};
+use super::classify::{Reason, Said, ValidLine, classify};
 use super::rows::{Raw, fields, next};
+use crate::exchange::collection::{Collection, ONLINE_RETAIL};
 use crate::failure::Failure;
 
 /// More lines than this are another kind of work than one process's memory is for.
@@ -101,12 +102,21 @@ fn check_header(first: Option<Raw>) -> Result<(), Failure> {
         Some(Raw::Line(bytes)) => String::from_utf8_lossy(&bytes).trim_start_matches('\u{feff}').to_owned(),
         _ => String::new(),
     };
-    if fields(&header).is_ok_and(|names| names == COLUMNS) {
+    let names = fields(&header).unwrap_or_default();
+    if ONLINE_RETAIL.iter().any(|edition| names == *edition) {
         return Ok(());
+    }
+    let names: Vec<String> = names.iter().map(|name| name.trim().to_lowercase()).collect();
+    if let Some(found) = Collection::of(&names) {
+        let word = found.word();
+        return Err(Failure::usage(format!(
+            "the file has the columns of {word}, not those of Online Retail"
+        ))
+        .next(format!("feira import {word} FILE")));
     }
     let shown: String = header.chars().take(100).collect();
     Err(Failure::usage(format!("the first line is {shown:?}, not the header of Online Retail"))
-        .next(format!("it must be {}", COLUMNS.join(","))))
+        .next(format!("it must be {}", ONLINE_RETAIL.map(|edition| edition.join(",")).join(", or "))))
 }
 
 impl Builder {

@@ -3,13 +3,11 @@
 //! Promises: it is opened before anything is sent, so that one that cannot be written stops an import that has done
 //! nothing yet; it is never the input, by whatever name; a regular file has its new contents whole or the old ones.
 
-use std::fs::{File, Metadata, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::classify::Reason;
-use crate::atomic_write::NewFile;
+use crate::exchange::target::{Target, is_another};
 use crate::failure::Failure;
 
 /// A refused line with what the portal said, if it was the portal.
@@ -26,16 +24,7 @@ pub struct Entry {
 /// The file, opened.
 #[derive(Debug)]
 pub struct RefusedFile {
-    path: PathBuf,
-    to: To,
-}
-
-#[derive(Debug)]
-enum To {
-    /// Takes the place of what is there.
-    New(NewFile),
-    /// A pipe, a terminal, /dev/null: nothing takes its place.
-    Device(File),
+    to: Target,
 }
 
 impl RefusedFile {
@@ -44,60 +33,28 @@ impl RefusedFile {
     /// # Errors
     /// It is the input itself, a folder, or cannot be written.
     pub fn open(path: &Path, input: &Path) -> Result<RefusedFile, Failure> {
-        let failed = |e: std::io::Error| Failure::file("write", path, &e);
-        let there = match std::fs::metadata(path) {
-            Ok(there) => Some(there),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            Err(e) => return Err(failed(e)),
-        };
-        let input = std::fs::metadata(input).map_err(|e| Failure::file("open", input, &e))?;
-        if there.as_ref().is_some_and(|there| is_one(there, &input)) {
-            return Err(Failure::usage(format!(
-                "{} is the file that is imported: the list of refused lines would be written over it",
-                path.display()
-            ))
-            .next("name another file with --refused"));
-        }
-        let to = match there {
-            Some(there) if !there.is_file() && !there.is_dir() => {
-                To::Device(OpenOptions::new().write(true).open(path).map_err(failed)?)
-            }
-            there => {
-                if there.is_some_and(|there| there.is_file()) {
-                    // One that is protected is not replaced either, though its folder would let it be.
-                    OpenOptions::new().append(true).open(path).map_err(failed)?;
-                }
-                To::New(NewFile::beside(path)?)
-            }
-        };
-        Ok(RefusedFile { path: path.to_owned(), to })
+        is_another(path, input)?;
+        Ok(RefusedFile { to: Target::open(path)? })
     }
 
     /// Writes it whole, replacing one that is there.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn write(self, entries: &[Entry]) -> Result<(), Failure> {
-        let failed =
-            |error: csv::Error| Failure::refused(format!("cannot write {}: {error}", self.path.display()));
-        match self.to {
-            To::Device(file) => rows(file, entries).map_err(failed).map(drop),
-            To::New(file) => rows(file, entries).map_err(failed)?.publish(),
-        }
+    pub fn write(mut self, entries: &[Entry]) -> Result<(), Failure> {
+        let written = rows(&mut self.to, entries);
+        written.map_err(|error| self.to.failure(&error))?;
+        self.to.publish()
     }
 }
 
-fn is_one(a: &Metadata, b: &Metadata) -> bool {
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
-fn rows<W: Write>(to: W, entries: &[Entry]) -> Result<W, csv::Error> {
+fn rows(to: &mut impl Write, entries: &[Entry]) -> Result<(), csv::Error> {
     let mut file = csv::Writer::from_writer(to);
     file.write_record(["line", "reason", "detail"])?;
     for entry in entries {
         file.write_record([entry.number.to_string().as_str(), entry.reason.words(), &entry.detail])?;
     }
-    file.into_inner().map_err(|error| error.into_error().into())
+    Ok(file.flush()?)
 }
 
 #[cfg(test)]

@@ -1,63 +1,22 @@
 //! Lines of a CSV file, one at a time, each of bounded length; and the fields of one line.
 
 use std::borrow::Cow;
-use std::io::{BufRead, Read};
+use std::io::BufRead;
+
+use crate::exchange::lines;
+pub use crate::exchange::lines::Raw;
 
 /// Longer lines are refused, and skipped without being kept.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
 /// A line with more fields is refused whatever its format.
 pub const FIELDS_MAX: usize = 64;
 
-/// A line as read.
-#[derive(PartialEq, Eq, Debug)]
-pub enum Raw {
-    /// Its bytes, without the line's end.
-    Line(Vec<u8>),
-    /// It was longer than [`LINE_BYTES_MAX`].
-    TooLong,
-}
-
 /// Reads the next line; `None` at the end. A last line without a line's end counts, an empty rest does not.
 ///
 /// # Errors
 /// The file cannot be read.
 pub fn next(input: &mut impl BufRead) -> std::io::Result<Option<Raw>> {
-    let mut line = Vec::new();
-    let most = LINE_BYTES_MAX as u64 + 1;
-    if input.by_ref().take(most).read_until(b'\n', &mut line)? == 0 {
-        return Ok(None);
-    }
-    let ended = line.last() == Some(&b'\n');
-    if !ended && line.len() as u64 == most {
-        skip_rest(input)?;
-        return Ok(Some(Raw::TooLong));
-    }
-    if ended {
-        line.pop();
-    }
-    if line.last() == Some(&b'\r') {
-        line.pop();
-    }
-    Ok(Some(Raw::Line(line)))
-}
-
-fn skip_rest(input: &mut impl BufRead) -> std::io::Result<()> {
-    loop {
-        let buffer = input.fill_buf()?;
-        if buffer.is_empty() {
-            return Ok(());
-        }
-        match buffer.iter().position(|byte| *byte == b'\n') {
-            Some(at) => {
-                input.consume(at + 1);
-                return Ok(());
-            }
-            None => {
-                let bytes = buffer.len();
-                input.consume(bytes);
-            }
-        }
-    }
+    lines::next(input, LINE_BYTES_MAX)
 }
 
 /// The fields of a line, or why it has none (RFC 4180, but for line ends within quotes).

@@ -12,6 +12,7 @@ use super::report::{CONFIRMED, report};
 use super::send::{Importer, Refusals};
 use crate::admin::paging::{Part, prefixed};
 use crate::admin::products;
+use crate::exchange::encoding::{Decoded, Encoding};
 use crate::failure::Failure;
 use crate::reach::portals::Portals;
 use crate::show::answer::{Answer, counted};
@@ -25,6 +26,8 @@ const CHECK_MAX: Duration = Duration::from_secs(10);
 pub struct Job {
     /// The file.
     pub file: PathBuf,
+    /// How it is written; `None`: UTF-8, line by line.
+    pub encoding: Option<Encoding>,
     /// Where refused lines are listed; `None`: beside us, named after the file.
     pub refused: Option<PathBuf>,
     /// Requests at once.
@@ -47,8 +50,8 @@ pub async fn run(
 ) -> Result<(Answer, Totals), Failure> {
     let path = job.refused.clone().unwrap_or_else(|| refused_beside(&job.file));
     let refused = RefusedFile::open(&path, &job.file)?;
-    let file = job.file.clone();
-    let planned = tokio::task::spawn_blocking(move || plan_of(&file)).await;
+    let (file, encoding) = (job.file.clone(), job.encoding);
+    let planned = tokio::task::spawn_blocking(move || plan_of(&file, encoding)).await;
     let plan = planned.map_err(|e| Failure::refused(format!("reading the file was cut off: {e}")))??;
     out.say(&format!(
         "{}: {}, {}, {}; {} refused as it stands in the file",
@@ -92,15 +95,19 @@ pub async fn run(
 /// # Errors
 /// The file cannot be read.
 pub fn dry_run(job: &Job) -> Result<Answer, Failure> {
-    let plan = plan_of(&job.file)?;
+    let plan = plan_of(&job.file, job.encoding)?;
     let none = Refusals::default();
     let totals = totals(&plan, &none);
     Ok(report(&plan, &totals, &none, Duration::ZERO))
 }
 
-fn plan_of(file: &Path) -> Result<Plan, Failure> {
-    let input = File::open(file).map_err(|error| Failure::file("open", file, &error))?;
-    read(&mut BufReader::with_capacity(1 << 20, input))
+fn plan_of(file: &Path, encoding: Option<Encoding>) -> Result<Plan, Failure> {
+    let failed = |error| Failure::file("open", file, &error);
+    let input = BufReader::with_capacity(1 << 20, File::open(file).map_err(failed)?);
+    match encoding {
+        Some(_) => read(&mut BufReader::new(Decoded::open(input, encoding).map_err(failed)?)),
+        None => read(&mut { input }),
+    }
 }
 
 fn refused_beside(file: &Path) -> PathBuf {

@@ -188,7 +188,8 @@ async fn patience_ends_with_the_last_reason_and_who_gave_it() {
     let seen = RequestId { id: "seen".into(), created_ms: 0 };
     insert(&portals, &seen, &AtomicUsize::new(0)).await.unwrap();
     down.set_faults(Some(Faults { lose_per_mille: 1_000, ..Faults::default() }));
-    let message = AdjustStockRequest { pid: "lime".into(), amount: 1, request: Some(id(0)) };
+    let message =
+        AdjustStockRequest { pid: "lime".into(), amount: 1, request: Some(id(0)), if_match_stock: 0 };
     let rpc = |channel, message| async move { AdminClient::new(channel).adjust_stock(message).await };
     let lost = portals.send(Call::write(&id(0)), message, rpc).await.unwrap_err();
     assert_eq!(lost.kind, Kind::Unknown, "{lost}");

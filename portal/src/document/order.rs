@@ -6,7 +6,8 @@
 //! From version 2 of the store's state machine on it has `"created_ms"` and `"changed_ms"` as well, by the log's time: the store stamps
 //! them. Orders of before have none until they are changed, and never the first.
 //!
-//! An order that staff changed has a member more, `"staff":[…]`, with the last of their notes ([`super::staff_note`]).
+//! An order that staff changed has a member more, `"staff":[…]`, with the last of their notes ([`super::staff_note`]); one that was
+//! imported has `"imported":true`, and the times that it came with.
 //!
 //! Price and description of a line are those of the moment when the line was added, and so is whether it takes stock: what is given back
 //! is what was taken. Lines keep the order in which
@@ -92,6 +93,12 @@ impl Phase {
         matches!(self, Phase::Sent)
     }
 
+    /// The state that a request names; `None`: it names none.
+    #[must_use]
+    pub fn named(state: OrderState) -> Option<Phase> {
+        Phase::ALL.into_iter().find(|phase| phase.shown() == state)
+    }
+
     /// As it is shown.
     #[must_use]
     pub const fn shown(self) -> OrderState {
@@ -150,6 +157,9 @@ pub struct OrderRecord {
     /// When this version was made, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_ms: Option<i64>,
+    /// It came from elsewhere, with its times; other orders have no such member.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub imported: bool,
     /// What staff did to it, the oldest first; orders that no staff changed, and those of earlier versions, have no such member.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub staff: Vec<StaffNote>,
@@ -169,14 +179,15 @@ impl OrderRecord {
     pub fn new(phase: Phase, lines: Vec<Line>) -> OrderRecord {
         let subtotals = lines.iter().map(|line| line.price.times(line.quantity));
         let total = subtotals.fold(Total::ZERO, Total::plus);
-        OrderRecord { phase, lines, total, created_ms: None, changed_ms: None, staff: Vec::new() }
+        let (created_ms, changed_ms, imported, staff) = (None, None, false, Vec::new());
+        OrderRecord { phase, lines, total, created_ms, changed_ms, imported, staff }
     }
 
     /// The same order with other lines.
     #[must_use]
     pub fn with_lines(&self, lines: Vec<Line>) -> OrderRecord {
-        let (created_ms, staff) = (self.created_ms, self.staff.clone());
-        OrderRecord { created_ms, staff, ..OrderRecord::new(self.phase, lines) }
+        let (created_ms, imported, staff) = (self.created_ms, self.imported, self.staff.clone());
+        OrderRecord { created_ms, imported, staff, ..OrderRecord::new(self.phase, lines) }
     }
 
     /// When the version in this record was made: of an order of earlier versions as its portal's clock said.
@@ -235,6 +246,7 @@ impl OrderRecord {
             expires_ms: hold_ms
                 .filter(|_| self.phase == Phase::Open)
                 .map_or(0, |hold_ms| self.changed_ms(record) + hold_ms),
+            imported: self.imported,
             staff: self.staff.iter().map(StaffNote::shown).collect(),
         }
     }
@@ -291,6 +303,22 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&noted.to_bytes()), stored);
         let record = Record { data: stored.into(), ..Record::default() };
         assert_eq!(OrderRecord::read(b"o/{ana}/x", &record), Ok(noted));
+    }
+
+    #[test]
+    fn an_imported_order_is_stored_as_documented_and_stays_marked() {
+        let times = OrderRecord {
+            created_ms: Some(5),
+            changed_ms: Some(9),
+            ..OrderRecord::new(Phase::Open, Vec::new())
+        };
+        let order = OrderRecord { imported: true, ..times };
+        let stored =
+            r#"{"state":"open","lines":[],"total":"0.00","created_ms":5,"changed_ms":9,"imported":true}"#;
+        assert_eq!(String::from_utf8_lossy(&order.to_bytes()), stored);
+        let record = Record { data: stored.into(), ..Record::default() };
+        assert_eq!(OrderRecord::read(b"o/{ana}/x", &record), Ok(order.clone()));
+        assert!(order.with_lines(Vec::new()).imported);
     }
 
     #[test]

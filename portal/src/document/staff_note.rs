@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use proto::portal::StaffNote as Shown;
+use proto::portal::{ImportedNote, StaffNote as Shown};
 
 use crate::error::Error;
 use crate::id::plain;
@@ -43,6 +43,20 @@ pub enum Did {
 }
 
 impl Did {
+    /// All of them.
+    pub const ALL: [Did; 10] = [
+        Did::Modified,
+        Did::Confirmed,
+        Did::Cancelled,
+        Did::Paid,
+        Did::Packed,
+        Did::Sent,
+        Did::Returned,
+        Did::Discarded,
+        Did::Refunded,
+        Did::Expired,
+    ];
+
     /// The word in records and answers.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -82,6 +96,23 @@ impl StaffNote {
     #[must_use]
     pub const fn of_shop(did: Did, at_ms: i64) -> StaffNote {
         StaffNote { did, reason: String::new(), by: String::new(), at_ms }
+    }
+
+    /// A note that comes with an imported order; `field` names it in errors.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT: `did` is no such word, or reason or name are too long, or have a control character.
+    pub fn imported(field: &str, note: &ImportedNote) -> Result<StaffNote, Error> {
+        let within = |name: &str| format!("{field}.{name}");
+        let did = Did::ALL.into_iter().find(|did| did.word() == note.did).ok_or_else(|| {
+            let words: Vec<&str> = Did::ALL.iter().map(|did| did.word()).collect();
+            Error::invalid(within("did"), format!("{:?} is none of {}", note.did, words.join(", ")))
+        })?;
+        let reason = StaffReason::maybe(&note.reason, &note.by).map_err(|error| match error {
+            Error::Invalid { field: name, why } => Error::invalid(within(&name), why),
+            other => other,
+        })?;
+        Ok(reason.note(did, note.at_ms))
     }
 
     /// As it is shown.

@@ -137,10 +137,12 @@ fn components(schemas: &Schemas) -> Map<String, Value> {
     let messages = schemas.messages.iter().filter(|(name, _)| !name.ends_with("Request"));
     let mut all: Map<String, Value> =
         messages.map(|(name, message)| (name.clone(), message.schema(|_| false))).collect();
-    // The one message that requests are made of: it takes no member that is not known.
-    if let (Some(line), Some(schema)) = (schemas.messages.get("LineChange"), all.get_mut("LineChange")) {
-        schema["additionalProperties"] = false.into();
-        schema["required"] = line.required.iter().copied().collect();
+    // The messages that requests are made of: they take no member that is not known.
+    for name in ["ImportedLine", "ImportedNote", "LineChange"] {
+        if let (Some(part), Some(schema)) = (schemas.messages.get(name), all.get_mut(name)) {
+            schema["additionalProperties"] = false.into();
+            schema["required"] = part.required.iter().copied().collect();
+        }
     }
     all.insert(
         "Problem".to_owned(),
@@ -254,6 +256,9 @@ fn read(message: &DescriptorProto, comments: &Comments, at: i32) -> Message {
         }
         "AdjustStockRequest" => &["amount"],
         "LineChange" => &["pid"],
+        "ImportOrderRequest" => &["cid", "oid", "state", "changed_ms"],
+        "ImportedLine" => &["pid", "description", "quantity", "price"],
+        "ImportedNote" => &["did"],
         _ => &[],
     };
     Message { says: comments.at(&[4, at]), fields: fields.collect(), required }

@@ -57,14 +57,15 @@ fn write(folder: &Path) -> anyhow::Result<()> {
 
 /// The package whose messages have a JSON form.
 const OF_JSON: &str = "feira.portal.v1";
+/// Messages that are parts of requests.
+const PARTS_ASKED: [&str; 4] = ["ImportedLine", "ImportedNote", "LineChange", "StockRules"];
 /// Gives the portals' messages their JSON form. What requests are made of takes no member that is not known; a request's id is not
 /// in it, since each transport has a place of its own for that.
 fn as_json(mut builder: Builder, descriptors: &FileDescriptorSet) -> Builder {
     let of_portals = descriptors.file.iter().filter(|file| file.package() == OF_JSON);
     for message in of_portals.flat_map(|file| &file.message_type) {
         let path = format!("{OF_JSON}.{}", message.name());
-        let is_asked =
-            message.name().ends_with("Request") || ["LineChange", "StockRules"].contains(&message.name());
+        let is_asked = message.name().ends_with("Request") || PARTS_ASKED.contains(&message.name());
         builder = builder
             .message_attribute(&path, "#[derive(serde::Serialize, serde::Deserialize)]")
             .message_attribute(&path, "#[serde(default)]");

@@ -253,8 +253,12 @@ impl Person {
             let amount = if amount == 0 { 1 } else { amount };
             let adjusted = self
                 .settled(|one| {
-                    let request =
-                        AdjustStockRequest { pid: pid.clone(), amount, request: Some(one.id.clone()) };
+                    let request = AdjustStockRequest {
+                        pid: pid.clone(),
+                        amount,
+                        request: Some(one.id.clone()),
+                        if_match_stock: 0,
+                    };
                     async move { one.portals.admin.adjust_stock(one.of(request)).await }
                 })
                 .await;

@@ -12,6 +12,9 @@ use crate::admin::cache;
 use crate::audit::books::Books;
 use crate::audit::read::ReplicaState;
 use crate::config::shape::Config;
+use crate::exchange::cells::Refusal;
+use crate::exchange::collection::Collection;
+use crate::exchange::report::{Totals, imported};
 use crate::failure::Failure;
 use crate::health::{Health, PortalSeen, Seen};
 use crate::import::check::totals;
@@ -236,6 +239,15 @@ fn audits_and_imports_are_shown() {
     let plan = plan::read(&mut file.as_bytes()).expect("a file");
     let mut refusals = Refusals { there: 1, ..Refusals::default() };
     refusals.raised.insert(0, 12);
+    let mut records = Totals { new: 3, there: 12, changed: 1, lines_done: 41, ..Totals::default() };
+    let reason =
+        "\"1,234\" may be 1.234 or 1234: --decimal comma means the first; for the second leave the comma out";
+    records.refuse(&[
+        Refusal::new(7, "price", reason),
+        Refusal::new(9, "", "has 3 cells, and the first line names 13 columns"),
+    ]);
+    records.lines_refused += 80;
+    answers("import-records", &imported(Collection::Orders, &records, Some(Duration::from_millis(2_345))));
     answers("import", &report(&plan, &totals(&plan, &refusals), &refusals, Duration::from_millis(61_234)));
 }
 

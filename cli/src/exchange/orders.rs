@@ -1,0 +1,216 @@
+//! Orders in files: one line of JSON an order; in CSV a row for each of its lines, with the order's columns repeated.
+//!
+//! The rows of an order stand together. Below the first one the cells of the order may be empty, and the notes of staff are; what is
+//! in them is what the first row says. An order without lines is one row without a product.
+
+use portal::Error;
+use portal::change::Imported;
+use portal::id::{Cid, Oid};
+use portal::money::Price;
+use proto::json::state;
+use proto::portal::{ImportOrderRequest, ImportedLine, ImportedNote, Order, OrderState};
+
+use super::cells::{Refusal, Row};
+
+/// The columns of an order, which its rows repeat.
+const REPEATED: [&str; 6] = ["cid", "oid", "state", "created_ms", "changed_ms", "client_removed"];
+
+/// What is known of an order's client and products beyond the order.
+#[derive(Clone, Debug, Default)]
+pub struct Removed {
+    /// Its client was removed.
+    pub client: bool,
+    /// For each line, whether its product was.
+    pub products: Vec<bool>,
+}
+
+/// An order as a portal imports it.
+#[must_use]
+pub fn of_order(order: &Order, removed: &Removed) -> ImportOrderRequest {
+    let product_removed = |at: usize| removed.products.get(at).copied().unwrap_or(false);
+    let lines = order.lines.iter().enumerate().map(|(at, line)| ImportedLine {
+        pid: line.pid.clone(),
+        description: line.description.clone(),
+        quantity: line.quantity,
+        price: line.price.clone(),
+        untracked: line.untracked,
+        product_removed: product_removed(at),
+    });
+    let staff = order.staff.iter().map(|note| ImportedNote {
+        did: note.did.clone(),
+        reason: note.reason.clone(),
+        by: note.by.clone(),
+        at_ms: note.at_ms,
+    });
+    ImportOrderRequest {
+        cid: order.cid.clone(),
+        oid: order.oid.clone(),
+        state: order.state,
+        lines: lines.collect(),
+        created_ms: order.created_ms,
+        changed_ms: order.changed_ms,
+        staff: staff.collect(),
+        client_removed: removed.client,
+        request: None,
+    }
+}
+
+/// What is different first in an order that is there, in words; `None`: it is the one.
+#[must_use]
+pub fn difference(there: &Order, wanted: &ImportOrderRequest) -> Option<String> {
+    let there = of_order(there, &Removed::default());
+    let differs = |name: &str, one: &str, other: &str| {
+        (one != other).then(|| format!("its {name} is {one}, in the file {other}"))
+    };
+    let times = |order: &ImportOrderRequest| format!("{} to {}", order.created_ms, order.changed_ms);
+    differs("state", state::word(there.state), state::word(wanted.state))
+        .or_else(|| differs("time", &times(&there), &times(wanted)))
+        .or_else(|| {
+            let is_one = there.lines.len() == wanted.lines.len()
+                && there.lines.iter().zip(&wanted.lines).all(|(one, other)| is_line(one, other));
+            (!is_one).then(|| "its lines are others".to_owned())
+        })
+        .or_else(|| (there.staff != wanted.staff).then(|| "what staff did to it is other".to_owned()))
+}
+
+fn is_line(there: &ImportedLine, wanted: &ImportedLine) -> bool {
+    let price = |text: &str| Price::parse(text).ok();
+    let same = |line: &ImportedLine| (line.quantity, line.untracked, price(&line.price));
+    (&there.pid, &there.description) == (&wanted.pid, &wanted.description) && same(there) == same(wanted)
+}
+
+/// Checks an order as a portal does.
+///
+/// # Errors
+/// INVALID_ARGUMENT, with the field; PERMISSION_DENIED: its id is another client's.
+pub fn check(order: &ImportOrderRequest) -> Result<(), Error> {
+    Imported::parse(order)?;
+    let cid = Cid::parse("cid", &order.cid)?;
+    match Oid::parse(&order.oid) {
+        Some(oid) if oid.belongs_to(&cid) => Ok(()),
+        Some(_) => Err(Error::invalid("oid", format!("is the id of another client's order, not of {cid}'s"))),
+        None => Err(Error::invalid("oid", "is the id of no order: no portal made it")),
+    }
+}
+
+/// An order as the cells of its rows.
+#[must_use]
+pub fn rows(order: &ImportOrderRequest) -> Vec<Vec<String>> {
+    let time = |ms: i64| if ms == 0 { String::new() } else { ms.to_string() };
+    let flag = |is: bool| if is { "true".to_owned() } else { String::new() };
+    let notes = match order.staff.is_empty() {
+        true => String::new(),
+        false => serde_json::to_string(&order.staff).expect("our messages are JSON"),
+    };
+    let of_order = vec![
+        order.cid.clone(),
+        order.oid.clone(),
+        state::word(order.state).to_owned(),
+        time(order.created_ms),
+        time(order.changed_ms),
+        flag(order.client_removed),
+    ];
+    if order.lines.is_empty() {
+        return vec![[of_order, vec![notes], vec![String::new(); 6]].concat()];
+    }
+    let row = |(at, line): (usize, &ImportedLine)| {
+        let notes = if at == 0 { notes.clone() } else { String::new() };
+        let of_line = vec![
+            notes,
+            line.pid.clone(),
+            line.description.clone(),
+            line.quantity.to_string(),
+            line.price.clone(),
+            flag(line.untracked),
+            flag(line.product_removed),
+        ];
+        [of_order.clone(), of_line].concat()
+    };
+    order.lines.iter().enumerate().map(row).collect()
+}
+
+/// An order as a line of JSON.
+#[must_use]
+pub fn line(order: &ImportOrderRequest) -> String {
+    serde_json::to_string(order).expect("our messages are JSON")
+}
+
+/// Whether a row is of the same order as the rows before it.
+#[must_use]
+pub fn is_same(first: &Row, row: &Row) -> bool {
+    row.text("oid") == first.text("oid")
+        && matches!(row.text("cid"), cid if cid.is_empty() || cid == first.text("cid"))
+}
+
+/// The order of its rows.
+///
+/// # Errors
+/// The row and column that is wrong.
+pub fn of_rows(rows: &[Row]) -> Result<ImportOrderRequest, Refusal> {
+    let first = &rows[0];
+    let word = first.text("state").trim();
+    let state = state::named(word).ok_or_else(|| {
+        Refusal::new(
+            first.line,
+            "state",
+            format!("{word:?} is no state of an order; there are {}", state::all()),
+        )
+    })?;
+    for row in &rows[1..] {
+        let other =
+            REPEATED.iter().find(|name| !matches!(row.text(name), "") && row.text(name) != first.text(name));
+        if let Some(name) = other {
+            let why =
+                format!("{:?} is not {:?}, as in the order's first row", row.text(name), first.text(name));
+            return Err(Refusal::new(row.line, *name, why));
+        }
+        if !row.text("staff").is_empty() {
+            return Err(Refusal::new(row.line, "staff", "stands in the order's first row alone"));
+        }
+    }
+    let is_empty = rows.len() == 1 && first.text("pid").is_empty();
+    let lines = if is_empty { Vec::new() } else { rows.iter().map(line_of).collect::<Result<_, _>>()? };
+    Ok(ImportOrderRequest {
+        cid: first.text("cid").to_owned(),
+        oid: first.text("oid").to_owned(),
+        state: OrderState::into(state),
+        lines,
+        created_ms: first.whole_or_0("created_ms")?,
+        changed_ms: first.whole("changed_ms")?,
+        staff: notes_of(first)?,
+        client_removed: first.flag("client_removed")?,
+        request: None,
+    })
+}
+
+fn line_of(row: &Row) -> Result<ImportedLine, Refusal> {
+    Ok(ImportedLine {
+        pid: row.text("pid").to_owned(),
+        description: row.text("description").to_owned(),
+        quantity: row.whole("quantity")?,
+        price: row.decimal("price")?,
+        untracked: row.flag("untracked")?,
+        product_removed: row.flag("product_removed")?,
+    })
+}
+
+fn notes_of(row: &Row) -> Result<Vec<ImportedNote>, Refusal> {
+    match row.text("staff") {
+        "" => Ok(Vec::new()),
+        notes => serde_json::from_str(notes)
+            .map_err(|error| Refusal::new(row.line, "staff", format!("is no list of notes: {error}"))),
+    }
+}
+
+/// What is wrong with an order, at the row of the line that it is about.
+#[must_use]
+pub fn refused(rows: &[Row], error: &Error) -> Refusal {
+    let first = rows[0].line;
+    let Error::Invalid { field, why } = error else { return Refusal::of(first, error) };
+    let of_line = field.strip_prefix("lines[").and_then(|rest| rest.split_once("]."));
+    let row = of_line.and_then(|(at, column)| Some((rows.get(at.parse::<usize>().ok()?)?, column)));
+    match row {
+        Some((row, column)) => Refusal::new(row.line, column, why),
+        None => Refusal::new(first, field.as_str(), why),
+    }
+}
