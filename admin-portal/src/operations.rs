@@ -3,18 +3,18 @@
 use portal::document::order_move::Move;
 use portal::operation::{Effect, Operation, Registered};
 use portal::transport::resource::{
-    CASCADE, CLIENTS_PAGE, Method, ORDERS_PAGE, PAGE, Resource, STAFF_PRODUCTS_PAGE,
+    CASCADE, CLIENTS_PAGE, Method, ORDERS_PAGE, Resource, STAFF_PRODUCTS_PAGE,
 };
 use portal::{Error, Portal};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
-    GetProductRequest, GetShopRequest, ImportOrderRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse,
-    ListProductsResponse, ListRequest, Order, Product, ReindexRequest, ReindexResponse, RequestId, ShopRules, StaffGetOrderRequest,
+    GetProductRequest, ImportOrderRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse,
+    ListProductsResponse, ListRequest, Order, Product, RequestId, StaffGetOrderRequest,
     StaffListOrdersRequest, StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest,
-    StaffOrderRequest, StaffReturnRequest, UpdateClientRequest, UpdateProductRequest, UpdateShopRequest,
+    StaffOrderRequest, StaffReturnRequest, UpdateClientRequest, UpdateProductRequest,
 };
 
-use crate::{clients, delete_client, delete_product, import_order, order_changes, orders, products, reindex, shop, stock};
+use crate::{clients, delete_client, delete_product, import_order, order_changes, orders, products, stock};
 
 mod shop;
 

@@ -7,18 +7,20 @@ use portal::serve::{DECODE_BYTES_MAX, answered};
 use proto::portal::admin_server::{Admin, AdminServer};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
-    GetProductRequest, GetShopRequest, ImportOrderRequest, InsertClientRequest, InsertProductRequest, ListClientsResponse,
-    ListProductsResponse, ListRequest, Order, Product, ReindexRequest, ReindexResponse, ShopRules, StaffGetOrderRequest,
-    StaffListOrdersRequest, StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest,
-    StaffOrderRequest, StaffReturnRequest, UpdateClientRequest, UpdateProductRequest, UpdateShopRequest,
+    GetProductRequest, GetShopRequest, ImportOrderRequest, InsertClientRequest, InsertProductRequest,
+    ListClientsResponse, ListProductsResponse, ListRequest, Order, Product, ReindexRequest, ReindexResponse,
+    ShopRules, StaffGetOrderRequest, StaffListOrdersRequest, StaffListOrdersResponse,
+    StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest, StaffReturnRequest, UpdateClientRequest,
+    UpdateProductRequest, UpdateShopRequest,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::operations::{
     AdjustStock, CancelOrder, ConfirmOrder, DeleteClient, DeleteProduct, GetClient, GetOrder, GetProduct,
-    GetShop, ImportOrder, InsertClient, InsertProduct, ListClients, ListOrders, ListProducts, ModifyOrder, PackOrder,
-    PayOrder, RefundOrder, Reindex, ReturnOrder, SendOrder, UpdateClient, UpdateProduct, UpdateShop,
+    GetShop, ImportOrder, InsertClient, InsertProduct, ListClients, ListOrders, ListProducts, ModifyOrder,
+    PackOrder, PayOrder, RefundOrder, Reindex, ReturnOrder, SendOrder, UpdateClient, UpdateProduct,
+    UpdateShop,
 };
 
 /// The name of the gRPC service.

@@ -163,7 +163,9 @@ impl Portal {
     async fn imported(&self, named: &Named, answer: &TxnResponse) -> Result<Order, Error> {
         let at = key::order(&named.cid, &named.oid);
         match shown(answer, &at) {
-            Some(record) => Ok(OrderRecord::read(&at, record)?.shown(&named.cid, &named.oid, record, self.hold_ms())),
+            Some(record) => {
+                Ok(OrderRecord::read(&at, record)?.shown(&named.cid, &named.oid, record, self.hold_ms()))
+            }
             // Too large to be remembered with the answer: as it is now.
             None => self.order(named).await,
         }

@@ -146,19 +146,45 @@ pub struct Order {
     /// When it was created, likewise; 0: by an earlier version, which did not say.
     #[prost(int64, tag = "10")]
     pub created_ms: i64,
+    /// Of an open order: when it is cancelled by itself unless it is changed or confirmed before, by the shop's rules (`ShopRules.hold_minutes`)
+    /// as the portal knows them; 0: never.
+    #[prost(int64, tag = "11")]
+    pub expires_ms: i64,
     /// It came by ImportOrder, with its times: they are not this store's.
-    #[prost(bool, tag = "11")]
+    #[prost(bool, tag = "12")]
     pub imported: bool,
 }
-/// A change of an order by staff.
+/// The rules that all portals of a shop go by.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShopRules {
+    /// An open order is cancelled when it was not changed for so long, and gives back what it holds; 0: never.
+    #[prost(uint32, tag = "1")]
+    pub hold_minutes: u32,
+    /// The currency of all prices, for people: three capital letters (ISO 4217); empty: it is not said.
+    #[prost(string, tag = "2")]
+    pub currency: ::prost::alloc::string::String,
+    /// The version of the forms of the shop's records. A portal of an earlier program serves nothing.
+    #[prost(uint32, tag = "3")]
+    pub schema: u32,
+    /// Orders have their rows in the list by time, those of earlier versions too.
+    #[prost(bool, tag = "4")]
+    pub orders_listed: bool,
+    /// For `if_match`; 0: nobody set any rule yet.
+    #[prost(uint64, tag = "5")]
+    pub etag: u64,
+}
+/// A change of an order by staff, or by the shop's rules.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StaffNote {
-    /// `modified`, `confirmed`, `cancelled`, `paid`, `packed`, `sent`, `returned`, `discarded` (returned, and not sold again) or `refunded`.
+    /// `modified`, `confirmed`, `cancelled`, `paid`, `packed`, `sent`, `returned`, `discarded` (returned, and not sold again) or `refunded`;
+    /// or `expired`: it was open for too long, and the shop cancelled it by its rules.
     #[prost(string, tag = "1")]
     pub did: ::prost::alloc::string::String,
-    /// Why, in the words of who did it; empty only for `paid`, `packed` and `sent`.
+    /// Why, in the words of who did it; empty only for `paid`, `packed`, `sent` and `expired`.
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
     /// Who did it, as the request said, which nobody proves; empty: it did not say.
@@ -345,6 +371,78 @@ impl OrderState {
             "SENT" => Some(Self::Sent),
             "RETURNED" => Some(Self::Returned),
             "REFUNDED" => Some(Self::Refunded),
+            _ => None,
+        }
+    }
+}
+/// The order of a list of products or clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ListSort {
+    /// By id.
+    Unspecified = 0,
+    Id = 1,
+    /// Of products: by the words of the description, in small letters and without accents.
+    Description = 2,
+    /// Of products: the cheapest first.
+    Price = 3,
+    /// Of clients: by the words of the name, likewise.
+    Name = 4,
+}
+impl ListSort {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LIST_SORT_UNSPECIFIED",
+            Self::Id => "LIST_SORT_ID",
+            Self::Description => "LIST_SORT_DESCRIPTION",
+            Self::Price => "LIST_SORT_PRICE",
+            Self::Name => "LIST_SORT_NAME",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LIST_SORT_UNSPECIFIED" => Some(Self::Unspecified),
+            "LIST_SORT_ID" => Some(Self::Id),
+            "LIST_SORT_DESCRIPTION" => Some(Self::Description),
+            "LIST_SORT_PRICE" => Some(Self::Price),
+            "LIST_SORT_NAME" => Some(Self::Name),
+            _ => None,
+        }
+    }
+}
+/// The state of a client or product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RecordState {
+    /// Whatever it is.
+    Unspecified = 0,
+    Active = 1,
+    /// It is being deleted with its orders.
+    Closing = 2,
+}
+impl RecordState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RECORD_STATE_UNSPECIFIED",
+            Self::Active => "RECORD_STATE_ACTIVE",
+            Self::Closing => "RECORD_STATE_CLOSING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RECORD_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "RECORD_STATE_ACTIVE" => Some(Self::Active),
+            "RECORD_STATE_CLOSING" => Some(Self::Closing),
             _ => None,
         }
     }
@@ -655,6 +753,29 @@ pub mod portal_server {
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetShopRequest {}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateShopRequest {
+    /// As in ShopRules: 0, or 1 to 527,040 (a year). It counts for the orders that are open, too.
+    #[prost(uint32, tag = "1")]
+    pub hold_minutes: u32,
+    /// As in ShopRules.
+    #[prost(string, tag = "2")]
+    pub currency: ::prost::alloc::string::String,
+    /// 0: whatever version is there.
+    #[prost(uint64, tag = "3")]
+    pub if_match: u64,
+    #[prost(message, optional, tag = "4")]
+    #[serde(skip)]
+    pub request: ::core::option::Option<RequestId>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InsertClientRequest {
     /// Empty: made from the member "name" of the data.
@@ -749,9 +870,23 @@ pub struct ListRequest {
     /// 1 to 1,000; 0 means 100.
     #[prost(uint32, tag = "2")]
     pub limit: u32,
-    /// The cursor of the answer before.
+    /// The cursor of the answer before, of a list of the same sort.
     #[prost(string, tag = "3")]
     pub after: ::prost::alloc::string::String,
+    /// Products: id, description, price. Clients: id, name. Unspecified: by id.
+    #[prost(enumeration = "ListSort", tag = "4")]
+    #[serde(with = "crate::json::sort")]
+    pub sort: i32,
+    /// Only those in this state; unspecified: all.
+    #[prost(enumeration = "RecordState", tag = "5")]
+    #[serde(with = "crate::json::record_state")]
+    pub state: i32,
+    /// Only those whose description or name has a word that begins so, for each of these words; accents and capitals do not matter.
+    #[prost(string, tag = "6")]
+    pub words: ::prost::alloc::string::String,
+    /// Only products whose document has the member "category" with this text.
+    #[prost(string, tag = "7")]
+    pub category: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -887,6 +1022,11 @@ pub struct StaffListOrdersRequest {
     /// The cursor of the answer before.
     #[prost(string, tag = "7")]
     pub after: ::prost::alloc::string::String,
+    /// The order in which they come: `id` or empty: by client, then by order id; `newest`: the last changed first, not together with a
+    /// product, and UNAVAILABLE (LIST_NOT_READY) while orders of earlier versions are still being listed. A cursor is of one
+    /// of both.
+    #[prost(string, tag = "8")]
+    pub sort: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -911,6 +1051,9 @@ pub struct StaffOrderSummary {
     /// As in the order.
     #[prost(int64, tag = "8")]
     pub created_ms: i64,
+    /// Its place in the list by time, milliseconds since 1970: near `changed_ms`, by the portal that wrote it.
+    #[prost(int64, tag = "9")]
+    pub listed_ms: i64,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -1028,6 +1171,38 @@ pub struct StaffReturnRequest {
     #[prost(message, optional, tag = "7")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReindexRequest {
+    /// The cursor of the answer before; empty: from the beginning.
+    #[prost(string, tag = "1")]
+    pub after: ::prost::alloc::string::String,
+    /// How many records or rows this step looks at: 1 to 1,000; 0 means 100.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReindexResponse {
+    /// Non-empty: there is more to do.
+    #[prost(string, tag = "1")]
+    pub next: ::prost::alloc::string::String,
+    /// Records and rows that this step looked at.
+    #[prost(uint64, tag = "2")]
+    pub looked_at: u64,
+    /// Rows that were missing, or said something else, and were written.
+    #[prost(uint64, tag = "3")]
+    pub written: u64,
+    /// Rows that belonged to nothing, and were removed.
+    #[prost(uint64, tag = "4")]
+    pub removed: u64,
+    /// Records that have no rows, because no portal writes such.
+    #[prost(message, optional, tag = "5")]
+    pub damage: ::core::option::Option<Damage>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -1281,6 +1456,8 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "DeleteClient"));
             self.inner.unary(req, path, codec).await
         }
+        /// By id, or by name. With a filter a page may have few clients or none and yet not be the last: a request looks at no more
+        /// than 8,000. FAILED_PRECONDITION (INDEX_INCOMPLETE): by name only once the index is complete.
         pub async fn list_clients(
             &mut self,
             request: impl tonic::IntoRequest<super::ListRequest>,
@@ -1390,6 +1567,7 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "DeleteProduct"));
             self.inner.unary(req, path, codec).await
         }
+        /// By id, description or price; else as ListClients.
         pub async fn list_products(
             &mut self,
             request: impl tonic::IntoRequest<super::ListRequest>,
@@ -1437,8 +1615,8 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "AdjustStock"));
             self.inner.unary(req, path, codec).await
         }
-        /// The orders of one client, or of all: by client, then by order id, which says nothing of time. With a filter a page
-        /// may have few orders or none and yet not be the last: a request looks at no more than 8,000 orders.
+        /// The orders of one client, or of all: by client, then by order id, which says nothing of time, or the last changed first. With a
+        /// filter a page may have few orders or none and yet not be the last: a request looks at no more than 8,000 orders.
         pub async fn list_orders(
             &mut self,
             request: impl tonic::IntoRequest<super::StaffListOrdersRequest>,
@@ -1686,6 +1864,76 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "ImportOrder"));
             self.inner.unary(req, path, codec).await
         }
+        /// The rules that all portals of the shop go by.
+        pub async fn get_shop(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetShopRequest>,
+        ) -> std::result::Result<tonic::Response<super::ShopRules>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/GetShop",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "GetShop"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// All of them anew. ABORTED if `if_match` is of another version.
+        pub async fn update_shop(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateShopRequest>,
+        ) -> std::result::Result<tonic::Response<super::ShopRules>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/UpdateShop",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "UpdateShop"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One step of making the rows of the indexes anew, by which lists are sorted: writes those that are missing and removes those
+        /// that belong to nothing. From the beginning to the last answer's empty `next` it completes the indexes. It may be repeated at will.
+        pub async fn reindex(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReindexRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReindexResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/Reindex",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "Reindex"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1722,6 +1970,8 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::DeleteClientRequest>,
         ) -> std::result::Result<tonic::Response<super::DeleteResponse>, tonic::Status>;
+        /// By id, or by name. With a filter a page may have few clients or none and yet not be the last: a request looks at no more
+        /// than 8,000. FAILED_PRECONDITION (INDEX_INCOMPLETE): by name only once the index is complete.
         async fn list_clients(
             &self,
             request: tonic::Request<super::ListRequest>,
@@ -1746,6 +1996,7 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::DeleteProductRequest>,
         ) -> std::result::Result<tonic::Response<super::DeleteResponse>, tonic::Status>;
+        /// By id, description or price; else as ListClients.
         async fn list_products(
             &self,
             request: tonic::Request<super::ListRequest>,
@@ -1759,8 +2010,8 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::AdjustStockRequest>,
         ) -> std::result::Result<tonic::Response<super::Product>, tonic::Status>;
-        /// The orders of one client, or of all: by client, then by order id, which says nothing of time. With a filter a page
-        /// may have few orders or none and yet not be the last: a request looks at no more than 8,000 orders.
+        /// The orders of one client, or of all: by client, then by order id, which says nothing of time, or the last changed first. With a
+        /// filter a page may have few orders or none and yet not be the last: a request looks at no more than 8,000 orders.
         async fn list_orders(
             &self,
             request: tonic::Request<super::StaffListOrdersRequest>,
@@ -1821,6 +2072,22 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::ImportOrderRequest>,
         ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// The rules that all portals of the shop go by.
+        async fn get_shop(
+            &self,
+            request: tonic::Request<super::GetShopRequest>,
+        ) -> std::result::Result<tonic::Response<super::ShopRules>, tonic::Status>;
+        /// All of them anew. ABORTED if `if_match` is of another version.
+        async fn update_shop(
+            &self,
+            request: tonic::Request<super::UpdateShopRequest>,
+        ) -> std::result::Result<tonic::Response<super::ShopRules>, tonic::Status>;
+        /// One step of making the rows of the indexes anew, by which lists are sorted: writes those that are missing and removes those
+        /// that belong to nothing. From the beginning to the last answer's empty `next` it completes the indexes. It may be repeated at will.
+        async fn reindex(
+            &self,
+            request: tonic::Request<super::ReindexRequest>,
+        ) -> std::result::Result<tonic::Response<super::ReindexResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -2862,6 +3129,135 @@ pub mod admin_server {
                     };
                     Box::pin(fut)
                 }
+                "/feira.portal.v1.Admin/GetShop" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetShopSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::GetShopRequest>
+                    for GetShopSvc<T> {
+                        type Response = super::ShopRules;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetShopRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::get_shop(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetShopSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/UpdateShop" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateShopSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::UpdateShopRequest>
+                    for UpdateShopSvc<T> {
+                        type Response = super::ShopRules;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateShopRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::update_shop(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateShopSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/Reindex" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReindexSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ReindexRequest>
+                    for ReindexSvc<T> {
+                        type Response = super::ReindexResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReindexRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::reindex(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReindexSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -3004,12 +3400,25 @@ pub struct ListOrdersResponse {
 pub struct BrowseProductsRequest {
     #[prost(string, tag = "1")]
     pub cid: ::prost::alloc::string::String,
+    /// Ids that begin so; empty: all.
     #[prost(string, tag = "2")]
     pub prefix: ::prost::alloc::string::String,
+    /// 1 to 1,000; 0 means 100.
     #[prost(uint32, tag = "3")]
     pub limit: u32,
+    /// The cursor of the answer before, of a list of the same sort.
     #[prost(string, tag = "4")]
     pub after: ::prost::alloc::string::String,
+    /// By id, description or price; unspecified: by id.
+    #[prost(enumeration = "ListSort", tag = "5")]
+    #[serde(with = "crate::json::sort")]
+    pub sort: i32,
+    /// Only those whose description has a word that begins so, for each of these words; accents and capitals do not matter.
+    #[prost(string, tag = "6")]
+    pub words: ::prost::alloc::string::String,
+    /// Only those whose document has the member "category" with this text.
+    #[prost(string, tag = "7")]
+    pub category: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -3257,6 +3666,8 @@ pub mod shop_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Shop", "CancelOrder"));
             self.inner.unary(req, path, codec).await
         }
+        /// By id, description or price. With a filter a page may have few products or none and yet not be the last: a request looks at
+        /// no more than 8,000. FAILED_PRECONDITION (INDEX_INCOMPLETE): otherwise than by id only once the index is complete.
         pub async fn browse_products(
             &mut self,
             request: impl tonic::IntoRequest<super::BrowseProductsRequest>,
@@ -3349,6 +3760,8 @@ pub mod shop_server {
             &self,
             request: tonic::Request<super::OrderRequest>,
         ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// By id, description or price. With a filter a page may have few products or none and yet not be the last: a request looks at
+        /// no more than 8,000. FAILED_PRECONDITION (INDEX_INCOMPLETE): otherwise than by id only once the index is complete.
         async fn browse_products(
             &self,
             request: tonic::Request<super::BrowseProductsRequest>,

@@ -122,7 +122,11 @@ fn a_folder_of_an_earlier_version_starts_audits_right_and_takes_orders() {
     // Those that nobody has changed are in the list by time as well.
     let newest = wait::until_blocking("the orders to be listed", LONG, || {
         let told = place.tool(&["admin", "--json", "list-orders", "--newest"]);
-        if told.status.success() { Ok(told.stdout) } else { Err(String::from_utf8_lossy(&told.stderr).into_owned()) }
+        if told.status.success() {
+            Ok(told.stdout)
+        } else {
+            Err(String::from_utf8_lossy(&told.stderr).into_owned())
+        }
     });
     let newest = String::from_utf8(newest).unwrap();
     assert!(ORDERS.iter().all(|(_, oid, ..)| newest.contains(oid)), "{newest}");

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
 use feira_tests::preload::clock_ahead;
-use feira_tests::shop::{insert_client, insert_product, order_persistently, order_request, patient, product, request_id};
+use feira_tests::shop::{
+    insert_client, insert_product, order_persistently, order_request, patient, product, request_id,
+};
 use feira_tests::wait;
 use portal::document::shop::ShopRecord;
 use portal::key;
@@ -26,7 +28,8 @@ const EACH: i64 = 2;
 async fn set_hold(cluster: &Cluster) {
     let store = cluster.store();
     wait::until("the hold to be set", PATIENCE, || async {
-        let got = store.get(key::shop(), Freshness::linearizable()).await.map_err(|error| error.to_string())?;
+        let got =
+            store.get(key::shop(), Freshness::linearizable()).await.map_err(|error| error.to_string())?;
         let shop = ShopRecord::read(got.record.as_ref()).map_err(|error| error.to_string())?;
         if !shop.orders_listed {
             return Err(format!("{shop:?}"));
@@ -53,7 +56,8 @@ async fn open_orders(cluster: &Cluster) -> Vec<(Order, bool)> {
         let mut shop = cluster.shop(1 + number % 2);
         let order = order_persistently(&mut shop, &order_request("ana", &[("fig", EACH)])).await;
         let is_confirmed = number % 3 == 0 && {
-            let request = OrderRequest { cid: order.cid.clone(), oid: order.oid.clone(), request: request_id() };
+            let request =
+                OrderRequest { cid: order.cid.clone(), oid: order.oid.clone(), request: request_id() };
             shop.confirm_order(patient(request)).await.is_ok()
         };
         made.push((order, is_confirmed));
@@ -63,7 +67,8 @@ async fn open_orders(cluster: &Cluster) -> Vec<(Order, bool)> {
 
 #[tokio::test]
 async fn holds_end_once_and_never_early_while_leaders_and_portals_are_killed() {
-    let options = Options { embedded_broker: true, admin_portals: 2, client_portals: 2, ..Options::default() };
+    let options =
+        Options { embedded_broker: true, admin_portals: 2, client_portals: 2, ..Options::default() };
     let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
     let ahead = clock_ahead(cluster.path(), HOUR);
     let environment: Vec<(&str, &str)> = ahead.iter().map(|(name, value)| (*name, value.as_str())).collect();

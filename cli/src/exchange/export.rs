@@ -124,7 +124,7 @@ impl Writing {
 async fn export_clients(admin: &Portals, writing: &mut Writing) -> Result<(), Failure> {
     let mut after = String::new();
     loop {
-        let message = ListRequest { prefix: String::new(), limit: PAGE, after };
+        let message = ListRequest { limit: PAGE, after, ..ListRequest::default() };
         let rpc = |channel, message| async move { AdminClient::new(channel).list_clients(message).await };
         let page = admin.send(READ, message, rpc).await?;
         for client in &page.clients {
@@ -141,7 +141,7 @@ async fn export_clients(admin: &Portals, writing: &mut Writing) -> Result<(), Fa
 async fn export_products(admin: &Portals, what: Collection, writing: &mut Writing) -> Result<(), Failure> {
     let mut after = String::new();
     loop {
-        let message = ListRequest { prefix: String::new(), limit: PAGE, after };
+        let message = ListRequest { limit: PAGE, after, ..ListRequest::default() };
         let rpc = |channel, message| async move { AdminClient::new(channel).list_products(message).await };
         let page = admin.send(READ, message, rpc).await?;
         for product in &page.products {

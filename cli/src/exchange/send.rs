@@ -198,6 +198,7 @@ fn refused(failure: &Failure) -> Done {
             Of::Client => "cid",
             Of::Product => "pid",
             Of::Order => "oid",
+            Of::Shop => "",
         }
         .to_owned(),
         _ => String::new(),
