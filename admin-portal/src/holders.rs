@@ -15,7 +15,7 @@ use portal::order_refusal::{Refused, evaluate};
 use portal::{Error, Portal, key};
 use proto::portal::{ChangedOrder, DeleteResponse};
 use proto::store::{FailedGuard, KeyRecord};
-use store_client::{Range, now_ms};
+use store_client::Range;
 
 /// Records of one page while searching or working.
 const PAGE: u32 = 200;
@@ -167,7 +167,7 @@ async fn take_out(portal: &Portal, holder: Holder, out: Out<'_>) -> Result<Optio
     for _ in 0..ATTEMPTS_MAX {
         let Some(record) = portal.read_through(&at).await?.record else { return Ok(None) };
         let known = Known::read(&at, &record)?;
-        let change = Change::by_cascade(cid, oid, now_ms(), closing.clone());
+        let change = Change::by_cascade(cid, oid, portal.log_time_ms(), closing.clone());
         let txn = match out {
             _ if known.order.phase != Phase::Open => return Ok(None),
             Out::Everything => change.cancel(&known)?,

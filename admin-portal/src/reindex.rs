@@ -15,6 +15,7 @@
 use bytes::Bytes;
 use futures::StreamExt as _;
 use portal::attempt::send_step;
+use portal::document::shop::ShopRecord;
 use portal::error::Kind;
 use portal::index::{self, Row};
 use portal::limits::{ATTEMPTS_MAX, REINDEX_PARALLEL};
@@ -77,6 +78,10 @@ fn place(after: &str) -> Result<(usize, Option<Bytes>), Error> {
 pub(crate) async fn reindex(portal: &Portal, input: &ReindexRequest) -> Result<ReindexResponse, Error> {
     let limit = page::limit(input.limit)?;
     let (part, after) = place(&input.after)?;
+    if input.after.is_empty() {
+        // A portal gives orders their rows again meanwhile, and takes away those that are no order's.
+        portal.change_shop(|shop| ShopRecord { orders_listed: false, ..shop }).await?;
+    }
     let kind_of_part = PARTS[part];
     let Page { records, next } =
         portal.page(kind_of_part.range(), limit, after, |at| cursor(part, at)).await?;

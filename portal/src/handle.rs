@@ -17,6 +17,7 @@ use crate::cache::{Cache, Capacity, Seen};
 use crate::coherence::{AGE_MS_MAX_DEFAULT, Coherence, State};
 use crate::document::shop::KnownShop;
 use crate::error::Error;
+use crate::id::Oid;
 use crate::limits::REQUESTS_MAX;
 use crate::log_time::LogTime;
 use crate::marks::Marks;
@@ -109,6 +110,8 @@ pub(crate) struct Shared {
     pub(crate) cluster: OnceLock<ClusterId>,
     /// The shop's record as last seen; `None`: not yet.
     pub(crate) shop: Mutex<Option<Result<KnownShop, Error>>>,
+    /// Open orders that could not be cancelled, and until when they are left alone.
+    pub(crate) set_aside: Mutex<HashMap<Oid, u64>>,
     /// As in [`Bounds`].
     clock_off_ms: i64,
     /// What is known of the log's time.
@@ -145,6 +148,7 @@ impl Portal {
             bus_problem: Mutex::default(),
             cluster: OnceLock::new(),
             shop: Mutex::default(),
+            set_aside: Mutex::default(),
             clock_off_ms,
             log_time: LogTime::default(),
         };
@@ -162,6 +166,12 @@ impl Portal {
             None => Session::new(cluster),
         };
         Ok(Portal { shared: Arc::clone(&self.shared), session })
+    }
+
+    /// The same, for a task beside this one: of no client.
+    #[must_use]
+    pub(crate) fn again(&self) -> Portal {
+        Portal { shared: Arc::clone(&self.shared), session: Session::none() }
     }
 
     /// The token of what this request's client has seen.

@@ -86,7 +86,7 @@ impl Portal {
             Err(error) => return Answered { done: Err(error), token: begun_anew() },
         };
         let done = match self.admit() {
-            Ok(_permit) => match serving.may_serve().await {
+            Ok(_permit) => match serving.may_serve(O::EFFECT == Effect::Changes).await {
                 Ok(()) => O::run(&serving, request).await,
                 Err(error) => Err(error),
             },

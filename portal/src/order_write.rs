@@ -265,7 +265,9 @@ impl<'p> OrderWrite<'p> {
         if answer.success {
             if let Some(record) = shown(&answer, &self.at) {
                 let order = OrderRecord::read(&self.at, record)?;
-                if let Some(stamped_ms) = order.changed_ms.filter(|_| record.offset() == answer.offset()) {
+                // What is the portal's own time was not stamped: the store is of before, or this order was left as it is.
+                let is_stamped = |ms: &i64| *ms != record.timestamp_ms && record.offset() == answer.offset();
+                if let Some(stamped_ms) = order.changed_ms.filter(is_stamped) {
                     self.portal.saw_log_time(stamped_ms, sent_ms, answer.remembered);
                 }
                 return Ok(Some(order.shown(cid, oid, record, self.portal.hold_ms())));

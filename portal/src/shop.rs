@@ -1,12 +1,14 @@
 //! The shop's record as a portal knows it, and what a portal tends to by itself while it runs.
 //!
 //! ```text
-//!   run ──► tend, about once a second ──► the record is read; raised to this program's version; orders without a row
-//!                                         are listed (`listing`); orders that were open for too long expire (`sweeper`)
+//!   run ──► the record is looked at, about once a second
+//!      └──► tend, about once a second: the record is raised to this program's version; orders without a row are listed
+//!           (`listing`); orders that were open for too long expire (`sweeper`)
 //! ```
 //!
-//! Promises: a portal serves nothing before it has seen the record, and nothing of a shop of a later program
-//! ([`Error::Outdated`]). Every portal may tend at the same time as all others, and may be killed anywhere: each step is a
+//! Promises: a portal serves nothing before it has seen the record, and changes nothing before the record says that its program's forms may
+//! be there. A portal of a later version's shop serves nothing ([`Error::Outdated`]) from its next look on: a period and a cache lease
+//! later at most. Every portal may tend at the same time as all others, and may be killed anywhere: each step is a
 //! transaction that guards what it was decided on.
 //!
 //! Leaves out: the rules themselves ([`crate::document::shop`]).
@@ -26,20 +28,35 @@ use crate::{key, listing, sweeper};
 /// Between two rounds, on average: portals do not go in step.
 const PERIOD_MS: u64 = 1_000;
 
-/// Tends the shop until dropped.
+/// Looks at the record and tends the shop until dropped. Looking waits for nothing: what is tended may take minutes.
 pub async fn run(portal: Arc<Portal>) {
-    let mut told = None;
-    loop {
-        let problem = tend(&portal).await.err();
-        if problem != told {
-            match &problem {
-                Some(error) => tracing::warn!(%error, "the shop cannot be tended for now"),
-                None => tracing::info!("the shop is tended again"),
-            }
-            told = problem;
+    let looking = async {
+        loop {
+            // What it says is kept; that the store cannot be read, whoever tends tells.
+            let _ = portal.look_at_shop().await;
+            sleep(pause()).await;
         }
-        sleep(Duration::from_millis(fastrand::u64(PERIOD_MS / 2..=PERIOD_MS * 3 / 2))).await;
-    }
+    };
+    let tending = async {
+        let mut told = None;
+        loop {
+            let problem = tend(&portal).await.err();
+            if problem != told {
+                match &problem {
+                    Some(error) => tracing::warn!(%error, "the shop cannot be tended for now"),
+                    None => tracing::info!("the shop is tended again"),
+                }
+                told = problem;
+            }
+            sleep(pause()).await;
+        }
+    };
+    tokio::join!(looking, tending);
+}
+
+/// Portals do not go in step.
+fn pause() -> Duration {
+    Duration::from_millis(fastrand::u64(PERIOD_MS / 2..=PERIOD_MS * 3 / 2))
 }
 
 /// One round.
@@ -47,10 +64,7 @@ pub async fn run(portal: Arc<Portal>) {
 /// # Errors
 /// UNAVAILABLE: the store cannot be used; the shop is of a later program; its record is damaged.
 pub async fn tend(portal: &Portal) -> Result<(), Error> {
-    let mut known = portal.look_at_shop().await?;
-    if known.shop.schema < SCHEMA_VERSION {
-        known = portal.change_shop(|shop| ShopRecord { schema: SCHEMA_VERSION, ..shop }).await?;
-    }
+    let mut known = portal.raised_shop().await?;
     if !known.shop.orders_listed {
         listing::list_all(portal).await?;
         known = portal.change_shop(|shop| ShopRecord { orders_listed: true, ..shop }).await?;
@@ -59,16 +73,32 @@ pub async fn tend(portal: &Portal) -> Result<(), Error> {
 }
 
 impl Portal {
-    /// Lets a request pass if this portal knows the forms of the shop's records.
+    /// Lets a request pass if this portal knows the forms of the shop's records; one that `writes` only when the record says that they
+    /// are of this program's version, so that earlier portals serve nothing any more.
     ///
     /// # Errors
     /// [`Error::Outdated`]; until the record was seen once, also UNAVAILABLE and that it is damaged.
-    pub(crate) async fn may_serve(&self) -> Result<(), Error> {
-        let seen = self.shared.shop.lock().as_ref().map(|seen| seen.as_ref().map(drop).map_err(Error::clone));
-        match seen {
-            Some(seen) => seen,
-            None => self.look_at_shop().await.map(drop),
+    pub(crate) async fn may_serve(&self, writes: bool) -> Result<(), Error> {
+        let schema = |known: &KnownShop| known.shop.schema;
+        let seen =
+            self.shared.shop.lock().as_ref().map(|seen| seen.as_ref().map(schema).map_err(Error::clone));
+        let schema = match seen {
+            Some(seen) => seen?,
+            None => self.look_at_shop().await?.shop.schema,
+        };
+        if writes && schema < SCHEMA_VERSION {
+            self.raised_shop().await?;
         }
+        Ok(())
+    }
+
+    /// The shop's record, raised to this program's version.
+    async fn raised_shop(&self) -> Result<KnownShop, Error> {
+        let known = self.look_at_shop().await?;
+        if known.shop.schema >= SCHEMA_VERSION {
+            return Ok(known);
+        }
+        self.change_shop(|shop| ShopRecord { schema: SCHEMA_VERSION, ..shop }).await
     }
 
     /// For how long after its last change an order may be open by the rules last seen, milliseconds; `None`: for ever.
@@ -116,7 +146,10 @@ impl Portal {
     }
 
     /// Changes the record, whoever else does; if it is so already, nothing is written.
-    async fn change_shop(&self, change: impl Fn(ShopRecord) -> ShopRecord) -> Result<KnownShop, Error> {
+    ///
+    /// # Errors
+    /// UNAVAILABLE; it is damaged, or of a later program.
+    pub async fn change_shop(&self, change: impl Fn(ShopRecord) -> ShopRecord) -> Result<KnownShop, Error> {
         loop {
             let known = self.shop().await?;
             let shop = change(known.shop.clone());

@@ -4,11 +4,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use portal::cache::Capacity;
-use portal::document::order::Phase;
+use portal::document::order::{OrderRecord, Phase};
 use portal::document::shop::ShopRecord;
 use portal::document::staff_note::Did;
 use portal::handle::Bounds;
 use portal::id::{Cid, Oid};
+use portal::order_row::{OrderRow, Place};
 use portal::{Portal, key, shop};
 use proto::portal::{GetShopRequest, StaffGetOrderRequest, UpdateShopRequest};
 use proto::store::Txn;
@@ -35,15 +36,16 @@ async fn with_two_orders() -> (Fixture, Oid, Oid) {
 
 /// Sets an order's times back, as if it was last changed so long ago.
 async fn age(store: &MemoryStore, cid: &str, oid: &Oid, by_ms: i64) {
-    let at = key::order(&Cid::parse("cid", cid).unwrap(), oid);
+    let cid = Cid::parse("cid", cid).unwrap();
+    let at = key::order(&cid, oid);
     let record =
         store.get(at.clone(), proto::store::Freshness::linearizable()).await.unwrap().record.unwrap();
-    let order = portal::document::order::OrderRecord::read(&at, &record).unwrap();
-    let aged =
-        portal::document::order::OrderRecord { changed_ms: order.changed_ms.map(|ms| ms - by_ms), ..order };
-    let txn =
-        Txn::new().guard_offset(at.clone(), record.offset()).put(at, record.timestamp_ms, aged.to_bytes());
-    assert!(store.txn(txn, None).await.unwrap().success);
+    let order = OrderRecord::read(&at, &record).unwrap();
+    let aged = OrderRecord { changed_ms: order.changed_ms.map(|ms| ms - by_ms), ..order };
+    let (row, timestamp_ms) = (OrderRow::of(&aged, record.timestamp_ms), record.timestamp_ms);
+    let place = Place::of(aged.phase, timestamp_ms, &cid, oid).key();
+    let txn = Txn::new().guard_offset(at.clone(), record.offset()).put(at, timestamp_ms, aged.to_bytes());
+    assert!(store.txn(txn.put(place, timestamp_ms, row.to_bytes()), None).await.unwrap().success);
 }
 
 /// A portal without a server, whose clock is off by so much, and which has tended the shop once.

@@ -11,6 +11,7 @@
 //! - *index-holds-its-records*: the rows by which lists are sorted are those of the records ([`super::rows`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use portal::document::State;
 use portal::document::client::ClientRecord;
@@ -50,7 +51,7 @@ pub struct Books {
     /// The same as `h/` lists them.
     listed: BTreeSet<(String, String)>,
     /// Rows that orders should have and that were not met yet, and those met that no order should have.
-    rows_of_orders: BTreeMap<String, RowOf>,
+    rows_of_orders: BTreeMap<String, (RowOf, u64)>,
     /// The shop's own record.
     shop: ShopRecord,
     /// The rows of the indexes.
@@ -68,6 +69,13 @@ enum RowOf {
     Order,
     /// No order.
     Nothing,
+}
+
+/// One number for what a row says, but for the version of an order that was listed later.
+fn digest(row: OrderRow) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    OrderRow { etag: None, ..row }.to_bytes().hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The client or product that a key is about: what stands in its braces.
@@ -153,22 +161,28 @@ impl Books {
     fn wants_row(&mut self, key: &[u8], order: &OrderRecord, record: &Record) {
         let Some((cid, oid)) = order_in(key) else { return };
         let place = Place::of(order.phase, record.timestamp_ms, &cid, &oid);
-        self.meet(String::from_utf8_lossy(&place.key()).into_owned(), RowOf::Order);
+        let row = OrderRow::of(order, record.timestamp_ms);
+        self.meet(String::from_utf8_lossy(&place.key()).into_owned(), RowOf::Order, digest(row));
     }
 
     fn row(&mut self, key: String, record: &Record) {
-        let read = OrderRow::read(key.as_bytes(), record);
-        if let Err(error) = read {
-            self.problems.push(error.to_string());
+        match OrderRow::read(key.as_bytes(), record) {
+            Ok(row) => self.meet(key, RowOf::Nothing, digest(row)),
+            Err(error) => self.problems.push(error.to_string()),
         }
-        self.meet(key, RowOf::Nothing);
     }
 
     /// An order and its row take each other away, whichever comes first.
-    fn meet(&mut self, key: String, of: RowOf) {
+    fn meet(&mut self, key: String, of: RowOf, says: u64) {
         match self.rows_of_orders.get(&key) {
-            Some(other) if *other != of => drop(self.rows_of_orders.remove(&key)),
-            _ => drop(self.rows_of_orders.insert(key, of)),
+            Some((other, _)) if *other == of => {}
+            Some((_, other)) => {
+                if *other != says {
+                    self.problems.push(format!("rows: {key} says something else than its order"));
+                }
+                self.rows_of_orders.remove(&key);
+            }
+            None => drop(self.rows_of_orders.insert(key, (of, says))),
         }
     }
 
@@ -291,8 +305,9 @@ impl Books {
                 "listed: h/ says that {oid} holds {pid}, and it is no open order that does"
             ));
         }
-        let wrong = |(_, of): &(&String, &RowOf)| **of == RowOf::Nothing || self.shop.orders_listed;
-        let (row, of) = self.rows_of_orders.iter().find(wrong)?;
+        let wrong =
+            |(_, (of, _)): &(&String, &(RowOf, u64))| *of == RowOf::Nothing || self.shop.orders_listed;
+        let (row, (of, _)) = self.rows_of_orders.iter().find(wrong)?;
         Some(match of {
             RowOf::Order => format!("rows: an order has no row {row}"),
             RowOf::Nothing => format!("rows: {row} is the row of no order"),
@@ -319,6 +334,8 @@ mod tests {
         listed: bool,
         /// The state under which its row stands; `None`: it has none.
         row: Option<Phase>,
+        /// How many lines more the row says that there are.
+        row_lines: u32,
         client: &'static str,
         /// The rules of the product, as JSON.
         rules: &'static str,
@@ -336,6 +353,7 @@ mod tests {
             phase: Phase::Open,
             listed: true,
             row: Some(Phase::Open),
+            row_lines: 0,
             client: "active",
             rules: "{}",
             untracked: false,
@@ -365,8 +383,8 @@ mod tests {
             };
             let json = |value| String::from_utf8(value).unwrap();
             let mut books = Books::default();
-            let order = portal::document::write(&OrderRecord::new(self.phase, vec![line]));
-            books.enter(&entry(key::order(&self.cid, &self.oid), json(order)));
+            let order = OrderRecord::new(self.phase, vec![line]);
+            books.enter(&entry(key::order(&self.cid, &self.oid), json(order.to_bytes())));
             books.enter(&entry(key::stock(&self.pid), json(portal::document::write(&self.stock))));
             let rules = self.rules;
             let product = format!(
@@ -380,7 +398,8 @@ mod tests {
                 books.enter(&entry(key::holder(&self.pid, &self.oid), r#"{"cid":"ana"}"#.to_owned()));
             }
             if let Some(phase) = self.row {
-                let row = OrderRow::of(&OrderRecord::new(self.phase, Vec::new()), 0);
+                let row = OrderRow::of(&order, 0);
+                let row = OrderRow { lines: row.lines + self.row_lines, ..row };
                 let at = Place::of(phase, 0, &self.cid, &self.oid).key();
                 books.enter(&entry(at, json(row.to_bytes())));
             }
@@ -444,6 +463,7 @@ mod tests {
         assert!(broken(|s| s.stock.open_orders = 0).starts_with("counted: product banana"));
         assert!(broken(|s| s.open_orders = 2).starts_with("counted: client ana"));
         assert!(broken(|s| s.listed = false).starts_with("listed: open order"));
+        assert!(broken(|s| s.row_lines = 7).contains("says something else than its order"));
         assert!(broken(|s| s.row = None).starts_with("rows: an order has no row i/o/open/"));
         assert!(broken(|s| s.row = Some(Phase::Sent)).starts_with("rows: an order has no row i/o/open/"));
         assert!(broken(|s| s.client = "gone").starts_with("counted: 1 open orders of ana, who is not"));

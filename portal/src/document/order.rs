@@ -245,7 +245,7 @@ impl OrderRecord {
             created_ms: self.created_ms.unwrap_or_default(),
             expires_ms: hold_ms
                 .filter(|_| self.phase == Phase::Open)
-                .map_or(0, |hold_ms| self.changed_ms(record) + hold_ms),
+                .map_or(0, |hold_ms| self.changed_ms(record).saturating_add(hold_ms)),
             imported: self.imported,
             staff: self.staff.iter().map(StaffNote::shown).collect(),
         }

@@ -229,7 +229,7 @@ impl World {
                 "nothing acknowledged is lost",
                 || format!("order {oid} of {cid} is {state:?} {lines:?}; its shopper knows {known:?}"),
             );
-            self.score.borrow_mut().expired += u64::from(holds::check(&oid, &order, record.version));
+            self.score.borrow_mut().expired += u64::from(holds::check(&oid, &order, known));
             for line in &order.lines {
                 if order.phase.holds() {
                     *held.entry(line.pid.clone()).or_default() += line.taken();

@@ -66,15 +66,14 @@ pub(crate) fn may_be(known: &Known, order: &OrderRecord) -> bool {
         || (known.state == OrderState::Open && state == OrderState::Cancelled && is_expired(order))
 }
 
-/// *no hold ends early*, of an order that nobody changed between its creation and its end: later ones do not say when they were changed
-/// before. True: it has expired.
-pub(crate) fn check(oid: &str, order: &OrderRecord, version: u64) -> bool {
+/// *no hold ends early*: an order that has expired did so a hold after its shopper's last change of it. True: it has.
+pub(crate) fn check(oid: &str, order: &OrderRecord, known: Option<&Known>) -> bool {
     if !is_expired(order) {
         return false;
     }
-    if let (2, Some(created_ms), Some(ended_ms)) = (version, order.created_ms, order.changed_ms) {
-        ensure(ended_ms - created_ms >= HOLD_MS, "no hold ends early", || {
-            format!("order {oid}, created at {created_ms}, expired at {ended_ms}")
+    if let (Some(known), Some(ended_ms)) = (known, order.changed_ms) {
+        ensure(ended_ms - known.changed_ms >= HOLD_MS, "no hold ends early", || {
+            format!("order {oid}, last changed at {}, expired at {ended_ms}", known.changed_ms)
         });
     }
     true

@@ -66,12 +66,19 @@ pub(crate) struct Known {
     pub(crate) state: OrderState,
     /// Quantities by product.
     pub(crate) lines: BTreeMap<String, i64>,
+    /// When it was last changed, as the last answer said.
+    pub(crate) changed_ms: i64,
 }
 
 impl Known {
+    /// Whether both have the same state and lines.
+    pub(crate) fn is_like(&self, other: &Known) -> bool {
+        self.state == other.state && self.lines == other.lines
+    }
+
     /// The same, if the shop has cancelled it because it was open for too long.
     pub(crate) fn expired(&self) -> Option<Known> {
-        let expired = || Known { state: OrderState::Cancelled, lines: self.lines.clone() };
+        let expired = || Known { state: OrderState::Cancelled, ..self.clone() };
         (self.state == OrderState::Open).then(expired)
     }
 }
@@ -138,7 +145,7 @@ fn rules(product: usize, turn: i64) -> StockRules {
 
 fn known(order: &Order) -> Known {
     let lines = order.lines.iter().map(|line| (line.pid.clone(), line.quantity)).collect();
-    Known { state: order.state(), lines }
+    Known { state: order.state(), lines, changed_ms: order.changed_ms }
 }
 
 impl Person {
@@ -352,15 +359,15 @@ impl Person {
     /// Writes into the book what an answer says, which must be what is expected.
     fn book(&self, order: &Order, expected: Known) {
         let (oid, found) = (order.oid.clone(), known(order));
-        ensure(found == expected, "the answer is what was asked for", || {
+        ensure(found.is_like(&expected), "the answer is what was asked for", || {
             format!("order {oid} of {}: {found:?}, expected {expected:?}", self.name)
         });
-        self.shopping.books.borrow_mut().insert((self.name.clone(), oid), expected);
+        self.shopping.books.borrow_mut().insert((self.name.clone(), oid), found);
     }
 
     async fn create(&mut self) -> Result<(), Error> {
         let (cid, lines) = (self.name.clone(), self.lines(1));
-        let mut expected = Known { state: OrderState::Open, lines: BTreeMap::new() };
+        let mut expected = Known { state: OrderState::Open, lines: BTreeMap::new(), changed_ms: 0 };
         add(&mut expected.lines, &lines, false);
         let order = self
             .settled(|one| {
@@ -418,11 +425,13 @@ impl Person {
             })
             .await?;
         let found = known(&order);
-        let is_expired = expected.expired().as_ref() == Some(&found);
-        ensure(found == expected || is_expired, "session guarantees", || {
+        let is_expired = expected.expired().is_some_and(|expired| expired.is_like(&found));
+        ensure(found.is_like(&expected) || is_expired, "session guarantees", || {
             format!("{cid} sees {oid} as {found:?} and left it as {expected:?}")
         });
-        self.shopping.books.borrow_mut().insert((cid, oid), found);
+        if is_expired {
+            self.was_expired(&oid, "cancelled", &oid);
+        }
         Ok(())
     }
 
