@@ -501,7 +501,7 @@ mod tests {
         #[test]
         fn what_is_folded_is_words_and_stays_as_it_is(text in "\\PC{0,100}") {
             let words = folded(&text);
-            prop_assert_eq!(folded(&words), words.clone());
+            prop_assert_eq!(&folded(&words), &words);
             prop_assert!(words.is_empty() || words.ends_with(' '));
             prop_assert!(!words.contains("  ") && !words.starts_with(' '));
             let is_ours = |one: char| "{}/%".contains(one) || one.is_control();

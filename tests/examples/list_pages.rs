@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   cargo build --release -p feira
-//!   cargo run --release -p feira-tests --example list_pages -- target/release/feira 100000
+//!   cargo run --release -p feira-tests --no-default-features --example list_pages -- target/release/feira 100000
 //! ```
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
