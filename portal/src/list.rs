@@ -20,7 +20,7 @@ use proto::store::{KeyRecord, Txn};
 use store_client::{Range, now_ms};
 
 use crate::attempt::send_step;
-use crate::document::State;
+use crate::document::{State, read};
 use crate::error::{Error, Kind};
 use crate::handle::Portal;
 use crate::id::{Cid, Pid, folded, plain};
@@ -281,7 +281,7 @@ impl Portal {
             .collect();
         for some in judged.chunks(LISTED_PARALLEL) {
             let reads = some.iter().map(async |(at, judged)| match judged {
-                Ok(()) if query.sort.is_some() => self.record_of(&page[*at]).await,
+                Ok(()) if query.sort.is_some() => self.record_of(query, &page[*at]).await,
                 Ok(()) => Ok(Some(page[*at].clone())),
                 Err(damaged) => Err(damaged.clone()),
             });
@@ -300,14 +300,25 @@ impl Portal {
         Ok(page.len())
     }
 
-    /// The record whose row this is; `None`: it is no longer, and what is in the cache is not taken for it.
-    async fn record_of(&self, row: &KeyRecord) -> Result<Option<KeyRecord>, Error> {
-        let Some(place) = index::place(&row.key) else { return Ok(None) };
+    /// The record whose row this is; `None`: it is no longer, or not wanted as it is now. What is in the cache is taken for it only if it
+    /// says what the row says.
+    async fn record_of(&self, query: &Query, row: &KeyRecord) -> Result<Option<KeyRecord>, Error> {
+        let (Some(place), Some(listed)) = (index::place(&row.key), &row.record) else { return Ok(None) };
         let mut seen = self.read(&place.record).await?;
         loop {
-            if let Some(record) = &seen.record
-                && index::rows_of(&place.record, record)?.iter().any(|one| one.key == row.key)
-            {
+            let rows = match &seen.record {
+                Some(record) => index::rows_of(&place.record, record)?,
+                None => Vec::new(),
+            };
+            let same = rows.into_iter().find(|one| one.key == row.key);
+            let says = same.map(|one| one.data);
+            let is_wanted = match &says {
+                Some(data) if *data == listed.data => true,
+                // It has changed since, and is at its place still: judged by what it is now.
+                Some(data) if !seen.hit => query.filter.takes(&read(&row.key, data)?),
+                _ => false,
+            };
+            if is_wanted {
                 return Ok(Some(KeyRecord { key: place.record, record: seen.record }));
             }
             if !seen.hit {
