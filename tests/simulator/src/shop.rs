@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use portal::cache::Capacity;
+use portal::document::staff_note::Did;
 use portal::session::{KeptSession, SESSION_HEADER, SessionToken};
 use portal::{Error, Portal};
 use proto::portal::admin_server::Admin;
@@ -362,7 +363,10 @@ impl Person {
         ensure(found.is_like(&expected), "the answer is what was asked for", || {
             format!("order {oid} of {}: {found:?}, expected {expected:?}", self.name)
         });
-        self.shopping.books.borrow_mut().insert((self.name.clone(), oid), found);
+        // What the shop has ended is as its shopper left it before.
+        let is_expired = order.staff.iter().any(|note| note.did == Did::Expired.word());
+        let changed_ms = if is_expired { expected.changed_ms } else { found.changed_ms };
+        self.shopping.books.borrow_mut().insert((self.name.clone(), oid), Known { changed_ms, ..found });
     }
 
     async fn create(&mut self) -> Result<(), Error> {
