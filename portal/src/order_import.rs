@@ -1,7 +1,7 @@
 //! Orders from elsewhere, under their own ids, in their states and with their times: `ImportOrder` of the admin portal.
 //!
 //! Promises: one transaction ([`crate::change`], import), so that the laws hold after it as after any other. The id must be the
-//! client's own ([`Oid::belongs_to`]) and free: whoever repeats an import under another request id is told that the order is
+//! client's own ([`crate::id::Oid::belongs_to`]) and free: whoever repeats an import under another request id is told that the order is
 //! there, and nothing changes. An order of a client or product that was removed says so; one that says nothing needs them there.
 //!
 //! Leaves out: whether the order was ever made anywhere. Staff say so, and the record is marked.
