@@ -4,7 +4,7 @@
 //! in the order of the file, also if the import ends before the file does; when it ends early it says which lines are done.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Seek};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -103,7 +103,15 @@ pub fn dry_run(job: &Job) -> Result<Outcome, Failure> {
 }
 
 fn open(job: &Job) -> Result<Entries<BufReader<File>>, Failure> {
-    let input = File::open(&job.file).map_err(|error| Failure::file("open", &job.file, &error))?;
+    let failed = |error: std::io::Error| Failure::file("open", &job.file, &error);
+    let mut input = File::open(&job.file).map_err(failed)?;
+    if !input.metadata().map_err(failed)?.is_file() {
+        // A pipe cannot be read twice.
+        let mut copy = tempfile::tempfile().map_err(failed)?;
+        std::io::copy(&mut input, &mut copy).map_err(failed)?;
+        copy.rewind().map_err(failed)?;
+        input = copy;
+    }
     let input = BufReader::with_capacity(1 << 18, input);
     Entries::open(input, job.collection, job.form).map_err(|failure| failure.of(job.file.display()))
 }

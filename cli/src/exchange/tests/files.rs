@@ -148,15 +148,12 @@ const ORDERS: &str = "cid,oid,state,changed_ms,pid,description,quantity,price";
 #[test]
 fn the_rows_of_an_order_are_read_together_and_refused_together() {
     let (one, two, other) = (oid("ana", 1), oid("ana", 2), oid("bia", 1));
-    let text = format!(
-        "{ORDERS}\nana,{one},sent,9,a,A,1,2\n,{one},,,b,B,2,3\nana,{two},open,9,,,,\nana,{one},sent,9,c,C,1,1\n"
-    );
+    let text = format!("{ORDERS}\nana,{one},sent,9,a,A,1,2\n,{one},,,b,B,2,3\nana,{two},open,9,,,,\n");
     let found = entries(text.as_bytes(), Collection::Orders, CSV).unwrap();
     let Ok(Record::Order(order)) = &found[0].record else { panic!("{found:?}") };
     assert_eq!((order.state(), order.lines.len(), &found[0].lines), (OrderState::Sent, 2, &vec![2, 3]));
     let Ok(Record::Order(order)) = &found[1].record else { panic!("{found:?}") };
     assert!(order.lines.is_empty());
-    is_refused(&text, Collection::Orders, CSV, &[(5, "oid", "is on line 2 already")]);
     for (rows, wanted) in [
         (
             format!("ana,{one},sent,9,a,A,1,2\nana,{one},paid,9,b,B,2,3"),
@@ -176,6 +173,39 @@ fn the_rows_of_an_order_are_read_together_and_refused_together() {
     ] {
         is_refused(&format!("{ORDERS}\n{rows}\n"), Collection::Orders, CSV, &[wanted]);
     }
+}
+
+#[test]
+fn an_order_is_without_lines_only_if_all_cells_of_a_line_are_empty() {
+    let one = oid("ana", 1);
+    for cells in [",A,1,2", ",,1,", ",A,,", ",,,2"] {
+        let text = format!("{ORDERS}\nana,{one},sent,9,{cells}\n");
+        is_refused(&text, Collection::Orders, CSV, &[(2, "pid", "is empty")]);
+    }
+}
+
+/// Whichever of them was refused: what is in the others is not the whole order.
+#[test]
+fn an_order_whose_rows_stand_apart_is_refused_wherever_they_stand() {
+    let (one, two) = (oid("ana", 1), oid("ana", 2));
+    let row = |oid: &str, pid: &str, price: &str| format!("ana,{oid},sent,9,{pid},A,1,{price}");
+    for price in ["2", "\"1,234\""] {
+        let text = [ORDERS, &row(&one, "a", price), &row(&two, "a", "2"), &row(&one, "b", "2")].join("\n");
+        let wanted = [(2, "oid", "sort the file by oid"), (4, "oid", "sort the file by oid")];
+        is_refused(&text, Collection::Orders, CSV, &wanted);
+        let found = entries(text.as_bytes(), Collection::Orders, CSV).unwrap();
+        assert!(found[1].record.is_ok(), "the other order stands together: {found:?}");
+    }
+}
+
+#[test]
+fn no_order_is_taken_beside_a_row_without_an_oid() {
+    let (one, two) = (oid("ana", 1), oid("ana", 2));
+    let text = format!("{ORDERS}\nana,{one},sent,9,a,A,1,2\n,,,,b,B,1,2\nana,{two},sent,9,a,A,1,2\n");
+    let mut found = refused(&text, Collection::Orders, CSV);
+    found.sort();
+    let lines: Vec<_> = found.iter().map(|(line, column, _)| (*line, column.as_str())).collect();
+    assert_eq!(lines, [(2, ""), (3, "oid"), (4, "")]);
 }
 
 /// Of a row that cannot be read nobody knows whose it is.
