@@ -101,6 +101,12 @@ impl<R: BufRead> Entries<R> {
         Ok(Entries { collection, source, ready: VecDeque::new(), ids: HashMap::new() })
     }
 
+    /// Whether the file says nothing of the further members of products: a line of JSON says all of them.
+    #[must_use]
+    pub fn keeps_extra(&self) -> bool {
+        matches!(&self.source, Source::Rows(table, _) if products::keeps_extra(table.header()))
+    }
+
     /// The next entry; `None`: there are no more.
     ///
     /// # Errors

@@ -144,7 +144,7 @@ async fn send_all(
     entries: Entries<BufReader<File>>,
     (totals, list): (&mut Totals, &mut List),
 ) -> Result<(), Failure> {
-    let sender = Sender { admin, update: job.update };
+    let sender = Sender { admin, update: job.update, keeps_extra: entries.keeps_extra() };
     let entered = stream::unfold(reading(job, entries), |mut entered| async move {
         entered.recv().await.map(|entry| (entry, entered))
     });

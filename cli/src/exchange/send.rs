@@ -16,7 +16,7 @@ use portal::operation::Operation;
 use portal::transport::calling::over_grpc;
 use proto::portal::{
     AdjustStockRequest, ImportOrderRequest, InsertClientRequest, InsertProductRequest, Product, RequestId,
-    StockRules, UpdateClientRequest, UpdateProductRequest,
+    UpdateClientRequest, UpdateProductRequest,
 };
 
 use super::cells::{column_of, on_one_line};
@@ -52,6 +52,8 @@ pub struct Sender<'a> {
     pub admin: &'a Portals,
     /// What is there and differs becomes as it is in the file.
     pub update: bool,
+    /// The file says nothing of the further members of products: they stay.
+    pub keeps_extra: bool,
 }
 
 impl Sender<'_> {
@@ -105,7 +107,7 @@ impl Sender<'_> {
         self.ask::<UpdateClient>(update).await.map(|_| Done::Changed)
     }
 
-    async fn product(&self, product: InsertProductRequest) -> Result<Done, Failure> {
+    async fn product(&self, mut product: InsertProductRequest) -> Result<Done, Failure> {
         let there = match products::get(self.admin, &product.pid).await {
             Ok(there) => there,
             Err(failure) if failure.reason == "NOT_FOUND" => {
@@ -114,6 +116,14 @@ impl Sender<'_> {
             }
             Err(failure) => return Err(failure),
         };
+        if self.keeps_extra {
+            product.data = match forms::with_extra(&product.data, &there.extra) {
+                Ok(data) => data,
+                Err(error) => {
+                    return Ok(differs("extra", &format!("of what is there cannot be kept: {error}")));
+                }
+            };
+        }
         let Some(column) = product_difference(&there, &product) else { return Ok(Done::There) };
         if !self.update {
             return Ok(differs(column, &format!("is there already with another {column}")));
@@ -125,7 +135,7 @@ impl Sender<'_> {
             if_match: there.etag,
             if_match_stock: 0,
             request,
-            rules: Some(rules.unwrap_or_default()),
+            rules,
         };
         self.ask::<UpdateProduct>(update).await.map(|_| Done::Changed)
     }
@@ -173,13 +183,12 @@ fn differs(column: &str, why: &str) -> Done {
 /// The column in which a product differs from the one that is there; its quantity counts only when it is new.
 fn product_difference(there: &Product, wanted: &InsertProductRequest) -> Option<&'static str> {
     let data = ProductData::parse(&wanted.data).ok()?;
-    let rules = |rules: Option<StockRules>| rules.unwrap_or_default();
     let extra = if there.extra.is_empty() { "{}" } else { &there.extra };
     let differs = [
         ("description", data.description != there.description),
         ("price", Price::parse(&there.price).ok() != Some(data.price)),
         ("extra", on_one_line(&data.extra.to_json()) != on_one_line(extra)),
-        ("rules", rules(there.rules) != rules(wanted.rules)),
+        ("rules", wanted.rules.is_some_and(|wanted| there.rules.unwrap_or_default() != wanted)),
     ];
     differs.into_iter().find(|(_, differs)| *differs).map(|(column, _)| column)
 }

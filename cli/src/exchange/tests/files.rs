@@ -249,6 +249,18 @@ fn a_file_in_latin_1_is_read_if_that_is_said_and_told_if_not() {
     assert_eq!(taken(entries(&marked, Collection::Clients, CSV).unwrap()).len(), 1);
 }
 
+#[test]
+fn a_file_whose_mark_says_another_encoding_is_refused() {
+    let utf16: Vec<u8> = "\u{feff}cid,name\nana,Ana\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf8 = "\u{feff}cid,name\nana,Ana\n".as_bytes();
+    for (text, mark) in [(utf8, "UTF-8"), (&utf16, "UTF-16")] {
+        let form = Form { encoding: Some(Encoding::Latin1), ..CSV };
+        let said = entries(text, Collection::Clients, form).unwrap_err().to_string();
+        assert!(said.contains(&format!("its mark says {mark}; leave --encoding out")), "{said}");
+        assert_eq!(taken(entries(text, Collection::Clients, CSV).unwrap()).len(), 1);
+    }
+}
+
 /// A file of these rows, as an export writes it or with another separator.
 fn csv_of(collection: Collection, rows: &[Vec<String>], separator: Separator) -> Vec<u8> {
     let delimiter = match separator {
@@ -321,7 +333,7 @@ proptest! {
         };
         let csv = csv_of(Collection::Products, &[products::cells(&product)], Separator::Comma);
         let of_csv = taken(entries(&csv, Collection::Products, CSV).unwrap());
-        let of_json = taken(entries(products::line(&product).as_bytes(), Collection::Products, JSONL).unwrap());
+        let of_json = taken(entries(products::line(&product).unwrap().as_bytes(), Collection::Products, JSONL).unwrap());
         prop_assert_eq!(&of_csv, &of_json);
         let Record::Product(read) = &of_csv[0] else { panic!("{of_csv:?}") };
         prop_assert_eq!(read.rules, Some(rules));
