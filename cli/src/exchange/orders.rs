@@ -78,7 +78,17 @@ pub fn difference(there: &Order, wanted: &ImportOrderRequest) -> Option<String> 
                 && there.lines.iter().zip(&wanted.lines).all(|(one, other)| is_line(one, other));
             (!is_one).then(|| "its lines are others".to_owned())
         })
-        .or_else(|| (there.staff != wanted.staff).then(|| "what staff did to it is other".to_owned()))
+        .or_else(|| {
+            (!are_notes(&there.staff, &wanted.staff)).then(|| "what staff did to it is other".to_owned())
+        })
+}
+
+/// As they are stored: without blanks around what was said.
+fn are_notes(there: &[ImportedNote], wanted: &[ImportedNote]) -> bool {
+    let said = |note: &ImportedNote| {
+        (note.did.clone(), note.reason.trim().to_owned(), note.by.trim().to_owned(), note.at_ms)
+    };
+    there.iter().map(said).eq(wanted.iter().map(said))
 }
 
 fn is_line(there: &ImportedLine, wanted: &ImportedLine) -> bool {
@@ -92,7 +102,7 @@ fn is_line(there: &ImportedLine, wanted: &ImportedLine) -> bool {
 /// # Errors
 /// INVALID_ARGUMENT, with the field; PERMISSION_DENIED: its id is another client's.
 pub fn check(order: &ImportOrderRequest) -> Result<(), Error> {
-    Imported::parse(order)?;
+    Imported::parse(order, store_client::now_ms())?;
     let cid = Cid::parse("cid", &order.cid)?;
     match Oid::parse(&order.oid) {
         Some(oid) if oid.belongs_to(&cid) => Ok(()),
@@ -260,5 +270,22 @@ pub fn refused(rows: &[Row], error: &Error) -> Refusal {
     match row {
         Some((row, column)) => Refusal::new(row.line, column, why),
         None => Refusal::new(first, field.as_str(), why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_compared_as_they_are_stored() {
+        let note = |reason: &str| ImportedNote {
+            did: "paid".into(),
+            reason: reason.into(),
+            ..ImportedNote::default()
+        };
+        assert!(are_notes(&[note("agreed")], &[note(" agreed ")]));
+        assert!(!are_notes(&[note("agreed")], &[note("paid")]));
+        assert!(!are_notes(&[note("agreed")], &[]));
     }
 }
