@@ -1,7 +1,7 @@
 //! Orders in files: one line of JSON an order; in CSV a row for each of its lines, with the order's columns repeated.
 //!
-//! The rows of an order stand together, each with its oid. Below the first one the cells of the order may be empty, and the notes of staff are; what is
-//! in them is what the first row says. An order without lines is one row without a product.
+//! The rows of an order stand together, each with its oid. Below the first one the other cells of the order may be empty, and the notes
+//! of staff are; what is in them is what the first row says. An order without lines is one row without a product.
 
 use std::collections::HashSet;
 use std::io::BufRead;

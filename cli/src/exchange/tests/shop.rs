@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portal::id::{Cid, Oid};
 use proto::portal::admin_client::AdminClient;
 use proto::portal::{DeleteClientRequest, DeleteProductRequest, OrderState};
 use proto::store::Freshness;
@@ -326,6 +327,20 @@ async fn only_counting_sends_nothing_and_lists_what_is_wrong() {
     assert_eq!(shop.store.applied(), Shop::empty().await.store.applied());
     let told = &outcome.answer.warnings;
     assert_eq!(told[0], "line 3, cid: ana is on line 2 already");
+}
+
+#[tokio::test]
+async fn orders_of_a_pipe_are_read_twice_as_those_of_a_file_are() {
+    let shop = Shop::empty().await;
+    let one = Oid::derive(&Cid::parse("cid", "ana").unwrap(), b"1").to_string();
+    let text = format!("cid,oid,state,changed_ms,pid,description,quantity,price\nana,{one},sent,9,a,A,1,2\n");
+    let pipe = shop.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let to = pipe.clone();
+    let writer = std::thread::spawn(move || std::fs::write(to, text));
+    let outcome = dry_run(&shop.job(Collection::Orders, &pipe, ExportFormat::Csv)).unwrap();
+    writer.join().unwrap().unwrap();
+    assert_eq!((outcome.totals.read, outcome.totals.lines_refused), (1, 0));
 }
 
 #[tokio::test]
