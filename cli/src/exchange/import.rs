@@ -56,21 +56,31 @@ pub struct Outcome {
 /// # Errors
 /// The file cannot be read, is of another kind, or a portal cannot be reached: what was done until then is told.
 pub async fn run(job: &Job, admin: &Portals, out: &Out) -> Result<Outcome, Failure> {
-    let path = job.refused.clone().unwrap_or_else(|| refused_beside(&job.file));
+    let path = job.refused.clone().unwrap_or_else(|| refused_beside(&job.file, job.from_line));
     // Before anything is sent.
     let mut list = List::open(&path, &job.file)?;
     let entries = open(job)?;
     let began = Instant::now();
     let mut totals = Totals::default();
     let ended = send_all(job, admin, entries, (&mut totals, &mut list)).await;
-    list.close()?;
-    out.say(&format!("what was refused is listed in {} ({} lines)", path.display(), totals.lines_refused));
+    let closed = list.close();
+    if closed.is_ok() {
+        let lines = totals.lines_refused;
+        out.say(&format!("what was refused is listed in {} ({lines} lines)", path.display()));
+    }
     match ended {
         Ok(()) => {
+            closed?;
             let answer = imported(job.collection, &totals, Some(began.elapsed()));
             Ok(Outcome { answer, totals })
         }
-        Err(failure) => Err(cut_off(failure, job, &totals)),
+        Err(failure) => {
+            // What ended the import matters more.
+            if let Err(lost) = closed {
+                out.insist(&format!("warning: {lost}"));
+            }
+            Err(cut_off(failure, job, &totals))
+        }
     }
 }
 
@@ -229,9 +239,13 @@ fn bar(collection: Collection) -> ProgressBar {
     ProgressBar::new_spinner().with_style(style).with_prefix(collection.word())
 }
 
-fn refused_beside(file: &Path) -> PathBuf {
+/// An import that begins further down has a list of its own: that of the lines before stays.
+fn refused_beside(file: &Path, from_line: u64) -> PathBuf {
     let stem = file.file_stem().map_or_else(|| "import".into(), |stem| stem.to_string_lossy().into_owned());
-    PathBuf::from(format!("{stem}.refused.csv"))
+    PathBuf::from(match from_line {
+        0 | 1 => format!("{stem}.refused.csv"),
+        line => format!("{stem}.refused-from-{line}.csv"),
+    })
 }
 
 /// The list of refused lines, written while it grows.
@@ -259,5 +273,17 @@ impl List {
         self.rows.flush().map_err(|error| self.rows.get_ref().failure(&error))?;
         let to = self.rows.into_inner().map_err(|error| Failure::refused(error.to_string()))?;
         to.publish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_the_lines_before_stays_when_an_import_goes_on() {
+        let of = |line| refused_beside(Path::new("folder/orders.csv"), line);
+        assert_eq!(of(0), PathBuf::from("orders.refused.csv"));
+        assert_eq!(of(42), PathBuf::from("orders.refused-from-42.csv"));
     }
 }
