@@ -12,6 +12,7 @@ use futures::{StreamExt, stream};
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 
+use super::args::ExportFormat;
 use super::cells::Refusal;
 use super::collection::Collection;
 use super::entries::{Entries, Entry, Form};
@@ -115,8 +116,10 @@ pub fn dry_run(job: &Job) -> Result<Outcome, Failure> {
 fn open(job: &Job) -> Result<Entries<BufReader<File>>, Failure> {
     let failed = |error: std::io::Error| Failure::file("open", &job.file, &error);
     let mut input = File::open(&job.file).map_err(failed)?;
-    if !input.metadata().map_err(failed)?.is_file() {
-        // A pipe cannot be read twice.
+    let is_read_twice = job.collection == Collection::Orders && matches!(job.form.format, ExportFormat::Csv);
+    if is_read_twice && !input.metadata().map_err(failed)?.is_file() {
+        // A pipe gives its bytes once.
+        let failed = |error: std::io::Error| Failure::file("keep a copy of", &job.file, &error);
         let mut copy = tempfile::tempfile().map_err(failed)?;
         std::io::copy(&mut input, &mut copy).map_err(failed)?;
         copy.rewind().map_err(failed)?;
