@@ -10,7 +10,7 @@ use proto::portal::{ImportOrderRequest, Order};
 pub(crate) async fn import_order(portal: &Portal, mut input: ImportOrderRequest) -> Result<Order, Error> {
     let given = input.request.take();
     let request = Request::new("ImportOrder", given, &input)?;
-    let import = Imported::parse(&input)?;
+    let import = Imported::parse(&input, portal.log_time_ms())?;
     let named = portal.named_for_import(&input.cid, &input.oid)?;
     portal.import_order(&named, request, &import).await
 }

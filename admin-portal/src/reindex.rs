@@ -14,7 +14,7 @@
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use portal::attempt::send_step;
+use portal::attempt::{pause, send_step};
 use portal::document::shop::ShopRecord;
 use portal::error::Kind;
 use portal::index::{self, Row};
@@ -126,7 +126,7 @@ async fn stored(portal: &Portal, at: &Bytes) -> Result<Option<Record>, Error> {
 /// Writes the rows that a record lacks.
 async fn of_record(portal: &Portal, one: &KeyRecord) -> Result<Done, Error> {
     let mut record = one.record.clone();
-    for _ in 0..ATTEMPTS_MAX {
+    for failed in 1..=ATTEMPTS_MAX {
         let Some(found) = record else { return Ok(Done::default()) };
         let lacking = lacking(portal, index::rows_of(&one.key, &found)?).await?;
         if lacking.is_empty() {
@@ -136,6 +136,7 @@ async fn of_record(portal: &Portal, one: &KeyRecord) -> Result<Done, Error> {
         if send_step(portal, index::moved(guarded, &[], &lacking, now_ms())).await?.success {
             return Ok(Done { written: lacking.len() as u64, removed: 0 });
         }
+        pause(failed).await;
         record = stored(portal, &one.key).await?;
     }
     Err(Error::Contended { attempts: ATTEMPTS_MAX })
@@ -161,7 +162,7 @@ async fn of_row(portal: &Portal, one: &KeyRecord) -> Result<Done, Error> {
         let is_removed = send_step(portal, txn).await?.success;
         return Ok(Done { written: 0, removed: u64::from(is_removed) });
     };
-    for _ in 0..ATTEMPTS_MAX {
+    for failed in 1..=ATTEMPTS_MAX {
         let record = stored(portal, &place.record).await?;
         let guarded = match &record {
             Some(record) => Txn::new().guard_offset(place.record.clone(), record.offset()),
@@ -175,6 +176,7 @@ async fn of_row(portal: &Portal, one: &KeyRecord) -> Result<Done, Error> {
         if send_step(portal, guarded.delete(one.key.clone())).await?.success {
             return Ok(Done { written: 0, removed: 1 });
         }
+        pause(failed).await;
     }
     Err(Error::Contended { attempts: ATTEMPTS_MAX })
 }

@@ -171,11 +171,16 @@ impl<'p> Attempts<'p> {
             return Err(Error::Contended { attempts: self.failed + self.passed_over });
         }
         if !refused.remembered {
-            let pause_ms = PAUSE_MS << self.failed.min(PAUSE_DOUBLINGS_MAX);
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=2 * pause_ms))).await;
+            pause(self.failed).await;
         }
         Ok(())
     }
+}
+
+/// Pauses after so many tries that failed: at random, so that those who met do not meet again, and longer each time.
+pub async fn pause(failed: u32) {
+    let pause_ms = PAUSE_MS << failed.min(PAUSE_DOUBLINGS_MAX);
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=2 * pause_ms))).await;
 }
 
 /// What a transaction without a user's request id did: a step of a cascade, harmless when repeated, since it guards

@@ -22,6 +22,8 @@ pub const ORDER_LINES_MAX: usize = 2_000;
 pub const STAFF_REASON_BYTES_MAX: usize = 500;
 /// Longest name of who gives it, bytes.
 pub const STAFF_NAME_BYTES_MAX: usize = 128;
+/// How far after the log time the times of an imported order may be, ms: clocks elsewhere are set to other days, not to other years.
+pub const IMPORT_AHEAD_MS_MAX: i64 = 24 * 3_600 * 1_000;
 /// Notes of staff that an order keeps.
 pub const STAFF_NOTES_MAX: usize = 8;
 /// Most bytes of such a note in a record: an open order has room for one, so that staff can always end it.

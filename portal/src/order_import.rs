@@ -1,7 +1,7 @@
 //! Orders from elsewhere, under their own ids, in their states and with their times: `ImportOrder` of the admin portal.
 //!
 //! Promises: one transaction ([`crate::change`], import), so that the laws hold after it as after any other. The id must be the
-//! client's own ([`Oid::belongs_to`]) and free: whoever repeats an import under another request id is told that the order is
+//! client's own ([`crate::id::Oid::belongs_to`]) and free: whoever repeats an import under another request id is told that the order is
 //! there, and nothing changes. An order of a client or product that was removed says so; one that says nothing needs them there.
 //!
 //! Leaves out: whether the order was ever made anywhere. Staff say so, and the record is marked.
@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 
 use futures::StreamExt;
-use proto::check::{AHEAD_MS_MAX, TXN_PARTS_MAX};
+use proto::check::TXN_PARTS_MAX;
 use proto::portal::{ImportOrderRequest, ImportedLine, Order, OrderState};
 use proto::store::failed_guard::Reason;
 use proto::store::{Record, TxnResponse};
@@ -18,13 +18,15 @@ use crate::attempt::{Attempts, Request, shown};
 use crate::change::{Change, Imported, Known, Seen, SeenClient};
 use crate::document::client::ClientRecord;
 use crate::document::order::{Line, OrderRecord, Phase};
-use crate::document::staff_note::StaffNote;
-use crate::error::Error;
+use crate::document::staff_note::{StaffNote, is_time};
+use crate::error::{Error, Kind};
 use crate::handle::Portal;
 use crate::id::{Pid, plain};
 use crate::import_refusal::import_refused;
 use crate::key;
-use crate::limits::{DESCRIPTION_BYTES_MAX, LINE_QUANTITY_MAX, ORDER_LINES_MAX, STAFF_NOTES_MAX};
+use crate::limits::{
+    DESCRIPTION_BYTES_MAX, IMPORT_AHEAD_MS_MAX, LINE_QUANTITY_MAX, ORDER_LINES_MAX, STAFF_NOTES_MAX,
+};
 use crate::money::Price;
 use crate::order_refusal::Refused;
 use crate::order_write::Named;
@@ -33,15 +35,16 @@ use crate::order_write::Named;
 const READS_PARALLEL: usize = 32;
 
 impl Imported {
-    /// Checks what a request says of an order, but for whose it is.
+    /// Checks what a request says of an order, but for whose it is; its times are at most a day after this log time.
     ///
     /// # Errors
     /// INVALID_ARGUMENT, with the field.
-    pub fn parse(input: &ImportOrderRequest) -> Result<Imported, Error> {
+    pub fn parse(input: &ImportOrderRequest, log_time_ms: i64) -> Result<Imported, Error> {
+        let latest_ms = log_time_ms.saturating_add(IMPORT_AHEAD_MS_MAX);
         let phase = OrderState::try_from(input.state).ok().and_then(Phase::named).ok_or_else(|| {
             Error::invalid("state", format!("is missing; there are {}", proto::json::state::all()))
         })?;
-        check_times(input)?;
+        check_times(input, latest_ms)?;
         if input.lines.len() > ORDER_LINES_MAX {
             let why = format!("{} lines; an order has at most {ORDER_LINES_MAX}", input.lines.len());
             return Err(Error::invalid("lines", why));
@@ -64,7 +67,7 @@ impl Imported {
             return in_open(&format!("lines[{at}].product_removed"));
         }
         let notes = input.staff.iter().enumerate();
-        let staff = notes.map(|(at, note)| StaffNote::imported(&format!("staff[{at}]"), note));
+        let staff = notes.map(|(at, note)| StaffNote::imported(&format!("staff[{at}]"), note, latest_ms));
         let order = OrderRecord {
             created_ms: (input.created_ms > 0).then_some(input.created_ms),
             changed_ms: Some(input.changed_ms),
@@ -76,13 +79,9 @@ impl Imported {
     }
 }
 
-fn check_times(input: &ImportOrderRequest) -> Result<(), Error> {
-    let latest = store_client::now_ms().saturating_add(AHEAD_MS_MAX);
+fn check_times(input: &ImportOrderRequest, latest_ms: i64) -> Result<(), Error> {
     for (field, ms, least) in [("created_ms", input.created_ms, 0), ("changed_ms", input.changed_ms, 1)] {
-        if !(least..=latest).contains(&ms) {
-            let why = format!("{ms} is no time of an order; milliseconds since 1970 are meant");
-            return Err(Error::invalid(field, why));
-        }
+        is_time(field, ms, (least, latest_ms))?;
     }
     if input.created_ms > input.changed_ms {
         let why = format!("{} is before created_ms, {}", input.changed_ms, input.created_ms);
@@ -138,6 +137,10 @@ impl Portal {
         let mut attempts = Attempts::new(self, request);
         loop {
             let seen = self.seen_by_import(named, import).await?;
+            if seen.client == SeenClient::Absent {
+                // The import inserts a record of a client, as InsertClient does.
+                self.begin_index(Kind::Client).await?;
+            }
             // The time that it came with, so that its row stands where it belongs.
             let changed_ms = import.order.changed_ms.unwrap_or_else(store_client::now_ms);
             let change = Change::by_import(cid, oid, changed_ms, seen.client);

@@ -9,6 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
+use feira::exchange::args::ExportFormat;
+use feira::exchange::collection::Collection;
+use feira::exchange::encoding::Encoding;
+use feira::exchange::entries::{Form, all};
+use feira::exchange::number::Decimal;
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
 use feira_tests::generate::{Call, Generator, Schemas};
 use feira_tests::shop::{insert_client, order};
@@ -345,6 +350,48 @@ fn generated_csv_files_have_each_line_accepted_or_refused() {
         let plan = feira::import::plan::read(&mut &bytes[..]).unwrap();
         let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() as u64;
         assert!(plan.lines >= lines.saturating_sub(1), "{} of {lines} lines: {text:?}", plan.lines);
+    }
+}
+
+/// The files of `feira import`, spoilt from their first byte on: a file is refused as a whole, or each of its lines is in one entry.
+#[test]
+fn generated_files_of_records_have_each_line_accepted_or_refused() {
+    let mut generator = Generator::of("record CSV files and JSON lines");
+    let samples = [
+        (Collection::Clients, "cid,data\nana,\"{\"\"name\"\":\"\"Ana\"\"}\"\nbia,{}\n"),
+        (
+            Collection::Clients,
+            "{\"cid\":\"ana\",\"data\":{\"name\":\"Ana\"}}\n{\"cid\":\"bia\",\"data\":{}}\n",
+        ),
+        (
+            Collection::Products,
+            "pid;description;quantity;price;unit\nfig;Fig;9;1,50;kg\nlime;\"L; M\";1;2;\n",
+        ),
+        (
+            Collection::Products,
+            "{\"pid\":\"fig\",\"data\":{\"description\":\"Fig\",\"quantity\":9,\"price\":\"1.50\"}}\n",
+        ),
+        (Collection::Stock, "pid\tavailable\nfig\t-1\nlime\t1.000\n"),
+        (
+            Collection::Orders,
+            "cid,oid,state,changed_ms,pid,description,quantity,price\na,x,sent,9,fig,F,1,2\n,x,,,b,B,1,2\n",
+        ),
+    ];
+    while generator.goes_on() {
+        let (collection, sample) = *generator.pick(&samples);
+        let mut text = sample.repeat(1 + generator.random.usize(..3)).into_bytes();
+        generator.spoil(&mut text);
+        let format = if sample.starts_with('{') { ExportFormat::Jsonl } else { ExportFormat::Csv };
+        let encoding = *generator.pick(&[None, None, Some(Encoding::Latin1), Some(Encoding::Utf16)]);
+        let decimal = *generator.pick(&[Decimal::Point, Decimal::Comma]);
+        let form = Form { format, encoding, separator: None, decimal };
+        let Ok(entries) = all(&text[..], collection, form) else { continue };
+        let mut lines: Vec<u64> = entries.iter().flat_map(|entry| entry.lines.iter().copied()).collect();
+        let count = lines.len();
+        lines.sort_unstable();
+        lines.dedup();
+        assert_eq!(lines.len(), count, "a line is in two entries: {text:?}");
+        assert!(entries.iter().all(|entry| !entry.lines.is_empty()), "{text:?}");
     }
 }
 

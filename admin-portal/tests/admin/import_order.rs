@@ -8,14 +8,15 @@ use portal::id::{Cid, Oid, Pid};
 use portal::{Error, key};
 use proto::portal::{
     DeleteClientRequest, DeleteProductRequest, ImportOrderRequest, ImportedLine, ImportedNote,
-    InsertClientRequest, InsertProductRequest, Order, StaffMoveRequest, StaffOrderRequest, StockRules,
-    UpdateProductRequest,
+    InsertClientRequest, InsertProductRequest, ListSort, Order, StaffMoveRequest, StaffOrderRequest,
+    StockRules, UpdateProductRequest,
 };
 use proto::store::Txn;
 use store_client::Store;
 use store_engine::memory::Fault;
 
 use crate::fixture::{Fixture, answer, id, is_invalid};
+use crate::sorted::by;
 
 async fn import(fixture: &Fixture, order: ImportOrderRequest) -> Result<Order, Error> {
     answer(fixture.admin().import_order(order).await)
@@ -154,6 +155,12 @@ async fn wrong_fields_are_named() {
         staff: vec![ImportedNote { did: did.into(), reason: reason.into(), ..ImportedNote::default() }],
         ..base.clone()
     };
+    // Two days ahead: a day is the clocks' due.
+    let ahead_ms = store_client::now_ms() + 48 * 3_600 * 1_000;
+    let noted_at = |at_ms: i64| ImportOrderRequest {
+        staff: vec![ImportedNote { did: "paid".into(), at_ms, ..ImportedNote::default() }],
+        ..base.clone()
+    };
     for (wrong, field) in [
         (ImportOrderRequest { state: 0, ..base.clone() }, "state"),
         (ImportOrderRequest { state: 99, ..base.clone() }, "state"),
@@ -172,6 +179,10 @@ async fn wrong_fields_are_named() {
         (of_line(ImportedLine { description: String::new(), ..line("a", 1) }), "lines[0].description"),
         (of_line(ImportedLine { description: long, ..line("a", 1) }), "lines[0].description"),
         (of_line(ImportedLine { description: "a\tb".into(), ..line("a", 1) }), "lines[0].description"),
+        (ImportOrderRequest { changed_ms: ahead_ms, ..base.clone() }, "changed_ms"),
+        (ImportOrderRequest { created_ms: ahead_ms, changed_ms: ahead_ms, ..base.clone() }, "created_ms"),
+        (noted_at(ahead_ms), "staff[0].at_ms"),
+        (noted_at(-1), "staff[0].at_ms"),
         (note("sold", ""), "staff[0].did"),
         (note("paid", "a\nb"), "staff[0].reason"),
         (ImportOrderRequest { staff: vec![ImportedNote::default(); 9], ..base.clone() }, "staff"),
@@ -277,6 +288,17 @@ async fn the_orders_of_a_removed_client_keep_the_id_taken() {
     // And one who was removed has orders that say so.
     let not_said = ImportOrderRequest { client_removed: false, ..of(b"3", Phase::Sent) };
     assert_eq!(import(&fixture, not_said).await, Err(Error::Gone { id: "bia".into() }));
+}
+
+/// Its client is the first record of one: without the mark no list by name would ever be served.
+#[tokio::test]
+async fn an_order_of_a_removed_client_begins_the_index_of_a_shop_without_clients() {
+    let fixture = Fixture::open().await;
+    let lines = Vec::new();
+    let of_ana = ImportOrderRequest { client_removed: true, lines, ..order(Phase::Sent) };
+    import(&fixture, of_ana).await.unwrap();
+    let listed = answer(fixture.admin().list_clients(by(ListSort::Name, 10)).await).unwrap();
+    assert!(listed.clients.is_empty(), "{listed:?}");
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ pub struct Import {
     /// Begin at this line of the file: those before it are done
     #[arg(long, value_name = "LINE")]
     pub from_line: Option<u64>,
-    /// Where refused lines are listed; FILE's name with .refused.csv here, if left out
+    /// Where refused lines are listed; FILE's name with .refused.csv (of --from-line N: .refused-from-N.csv) here, if left out
     #[arg(long, value_name = "FILE")]
     pub refused: Option<PathBuf>,
     /// Requests on their way at once, 1 to 1024

@@ -45,14 +45,22 @@ impl<R: BufRead> Decoded<R> {
     /// Looks at the beginning of a file, in the encoding that is said, if one is.
     ///
     /// # Errors
-    /// It cannot be read, or it seems to be UTF-16 and does not say so.
+    /// It cannot be read, its mark says another encoding, or it seems to be UTF-16 and does not say so.
     pub fn open(mut input: R, said: Option<Encoding>) -> std::io::Result<Decoded<R>> {
         let mut begin = Vec::with_capacity(LOOKED_AT);
         input.by_ref().take(LOOKED_AT as u64).read_to_end(&mut begin)?;
+        let marked = |mark: &str| {
+            let why = format!("its mark says {mark}; leave --encoding out");
+            Err(Error::new(ErrorKind::InvalidData, why))
+        };
         let (decoder, mark) = match (said, begin.as_slice()) {
             (None | Some(Encoding::Utf8), [0xef, 0xbb, 0xbf, ..]) => (None, 3),
             (None | Some(Encoding::Utf16), [0xff, 0xfe, ..]) => (Some(UTF_16LE), 2),
             (None | Some(Encoding::Utf16), [0xfe, 0xff, ..]) => (Some(UTF_16BE), 2),
+            (Some(Encoding::Utf16 | Encoding::Latin1), [0xef, 0xbb, 0xbf, ..]) => return marked("UTF-8"),
+            (Some(Encoding::Utf8 | Encoding::Latin1), [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) => {
+                return marked("UTF-16");
+            }
             (Some(Encoding::Utf16), [0, ..]) => (Some(UTF_16BE), 0),
             (Some(Encoding::Utf16), _) => (Some(UTF_16LE), 0),
             (Some(Encoding::Latin1), _) => (Some(WINDOWS_1252), 0),

@@ -1,11 +1,11 @@
 //! The records of a file, one after the other, each with the lines that it takes up.
 //!
 //! Promises: each line of the file is in exactly one entry; a record that is taken has an id that no record before it has; of a row
-//! that cannot be read nobody knows whose it is, so that the orders on either side of it are refused with it, and none is taken without
-//! a line.
+//! that cannot be read, or has no oid, nobody knows whose it is, so that the orders on either side of it are refused with it; an order
+//! whose rows stand apart is refused wherever they stand. So none is taken without a line. A CSV file of orders is read twice for that.
 
-use std::collections::{HashMap, VecDeque};
-use std::io::{BufRead, BufReader, Read};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 
 use portal::Error;
 use portal::document::Members;
@@ -67,6 +67,8 @@ enum Source<R: BufRead> {
 #[derive(Default)]
 struct Group {
     rows: Vec<Row>,
+    /// Digests of the orders whose rows stand apart.
+    apart: HashSet<[u8; 16]>,
     /// A row that cannot be read stands beside or among them, on this line.
     beside: Option<u64>,
     /// The same, of the rows that come next.
@@ -79,17 +81,30 @@ impl<R: BufRead> Entries<R> {
     ///
     /// # Errors
     /// It cannot be read, or is of another kind.
-    pub fn open(input: R, collection: Collection, form: Form) -> Result<Entries<R>, Failure> {
+    pub fn open(mut input: R, collection: Collection, form: Form) -> Result<Entries<R>, Failure>
+    where
+        R: Seek,
+    {
+        let apart = match (form.format, collection) {
+            (ExportFormat::Csv, Collection::Orders) => orders_apart(&mut input, form)?,
+            _ => HashSet::new(),
+        };
         let decoded = Decoded::open(input, form.encoding).map_err(|e| unreadable(&e))?;
         let decoded = BufReader::new(decoded);
         let source = match form.format {
             ExportFormat::Csv => {
                 let table = Table::open(decoded, collection, form.separator, form.decimal)?;
-                Source::Rows(Box::new(table), Group::default())
+                Source::Rows(Box::new(table), Group { apart, ..Group::default() })
             }
             ExportFormat::Jsonl => Source::Lines(decoded, 0),
         };
         Ok(Entries { collection, source, ready: VecDeque::new(), ids: HashMap::new() })
+    }
+
+    /// Whether the file says nothing of the further members of products: a line of JSON says all of them.
+    #[must_use]
+    pub fn keeps_extra(&self) -> bool {
+        matches!(&self.source, Source::Rows(table, _) if products::keeps_extra(table.header()))
     }
 
     /// The next entry; `None`: there are no more.
@@ -122,6 +137,16 @@ impl<R: BufRead> Entries<R> {
         }
         entry
     }
+}
+
+/// The orders whose rows stand apart: reads the file once, and leaves it at its beginning.
+fn orders_apart<R: BufRead + Seek>(input: &mut R, form: Form) -> Result<HashSet<[u8; 16]>, Failure> {
+    let decoded = Decoded::open(&mut *input, form.encoding).map_err(|e| unreadable(&e))?;
+    let mut table = Table::open(BufReader::new(decoded), Collection::Orders, form.separator, form.decimal)?;
+    let apart = orders::apart(&mut table)?;
+    drop(table);
+    input.rewind().map_err(|e| unreadable(&e))?;
+    Ok(apart)
 }
 
 fn entry(lines: Vec<u64>, record: Result<Record, Refusal>) -> Entry {
@@ -160,7 +185,7 @@ impl Group {
         table: &mut Table<R>,
         ready: &mut VecDeque<Entry>,
     ) -> Result<bool, Failure> {
-        match table.next_row()? {
+        match table.next_row()?.map(|row| row.and_then(orders::with_oid)) {
             Some(Ok(row)) => {
                 let before = self.before.take();
                 if self.rows.first().is_none_or(|first| !orders::is_same(first, &row)) {
@@ -190,8 +215,12 @@ impl Group {
         let Some(first) = rows.first() else { return };
         let record = match beside {
             Some(line) => {
-                let why = format!("line {line} beside it cannot be read, and may be of this order");
+                let why = format!("line {line} beside it is not taken, and may be of this order");
                 Err(Refusal::new(first.line, "", why))
+            }
+            None if self.apart.contains(&orders::digest(first)) => {
+                let why = "its rows stand apart, and some may be lost; sort the file by oid";
+                Err(Refusal::new(first.line, "oid", why))
             }
             None => orders::of_rows(&rows).and_then(|order| {
                 let record = Record::Order(Box::new(order));
@@ -286,8 +315,10 @@ fn is_of(collection: Collection, first: &str) -> Result<(), Failure> {
 ///
 /// # Errors
 /// As [`Entries::open`] and [`Entries::next_entry`].
-pub fn all(input: impl Read, collection: Collection, form: Form) -> Result<Vec<Entry>, Failure> {
-    let mut entries = Entries::open(BufReader::new(input), collection, form)?;
+pub fn all(mut input: impl Read, collection: Collection, form: Form) -> Result<Vec<Entry>, Failure> {
+    let mut text = Vec::new();
+    input.read_to_end(&mut text).map_err(|e| unreadable(&e))?;
+    let mut entries = Entries::open(Cursor::new(text), collection, form)?;
     let mut all = Vec::new();
     while let Some(entry) = entries.next_entry()? {
         all.push(entry);

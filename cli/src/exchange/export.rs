@@ -10,7 +10,7 @@ use admin_portal::operations::ListOrders;
 use futures::{StreamExt, TryStreamExt, stream};
 use portal::transport::calling::over_grpc;
 use proto::portal::admin_client::AdminClient;
-use proto::portal::{Damage, ImportOrderRequest, ListRequest, Order, StaffListOrdersRequest};
+use proto::portal::{Damage, ImportOrderRequest, ListRequest, Order, Product, StaffListOrdersRequest};
 use serde_json::json;
 
 use super::args::{Export, ExportFormat};
@@ -95,6 +95,20 @@ impl Writing {
         writeln!(lines, "{}", line()).map_err(|error| lines.get_ref().failure(&error))
     }
 
+    /// Writes a product; one that is no line is left out and named.
+    fn product(&mut self, product: &Product) -> Result<(), Failure> {
+        if self.csv.is_some() {
+            return self.record(|| vec![products::cells(product)], String::new);
+        }
+        match products::line(product) {
+            Ok(line) => self.record(Vec::new, || line),
+            Err(error) => {
+                self.damage.push(format!("product {} is left out: {error}", product.pid));
+                Ok(())
+            }
+        }
+    }
+
     fn row<S: AsRef<[u8]>>(&mut self, cells: &[S]) -> Result<(), Failure> {
         let Some(csv) = &mut self.csv else { return Ok(()) };
         csv.write_record(cells).map_err(|error| csv.get_ref().failure(&error))
@@ -146,7 +160,7 @@ async fn export_products(admin: &Portals, what: Collection, writing: &mut Writin
         let page = admin.send(READ, message, rpc).await?;
         for product in &page.products {
             if what == Collection::Products {
-                writing.record(|| vec![products::cells(product)], || products::line(product))?;
+                writing.product(product)?;
             } else {
                 let stock = StockLine::of(product);
                 writing.record(|| vec![stock.cells()], || stock.line())?;

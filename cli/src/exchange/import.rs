@@ -4,7 +4,7 @@
 //! in the order of the file, also if the import ends before the file does; when it ends early it says which lines are done.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Seek};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use futures::{StreamExt, stream};
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 
+use super::args::ExportFormat;
 use super::cells::Refusal;
 use super::collection::Collection;
 use super::entries::{Entries, Entry, Form};
@@ -56,21 +57,31 @@ pub struct Outcome {
 /// # Errors
 /// The file cannot be read, is of another kind, or a portal cannot be reached: what was done until then is told.
 pub async fn run(job: &Job, admin: &Portals, out: &Out) -> Result<Outcome, Failure> {
-    let path = job.refused.clone().unwrap_or_else(|| refused_beside(&job.file));
+    let path = job.refused.clone().unwrap_or_else(|| refused_beside(&job.file, job.from_line));
     // Before anything is sent.
     let mut list = List::open(&path, &job.file)?;
     let entries = open(job)?;
     let began = Instant::now();
     let mut totals = Totals::default();
     let ended = send_all(job, admin, entries, (&mut totals, &mut list)).await;
-    list.close()?;
-    out.say(&format!("what was refused is listed in {} ({} lines)", path.display(), totals.lines_refused));
+    let closed = list.close();
+    if closed.is_ok() {
+        let lines = totals.lines_refused;
+        out.say(&format!("what was refused is listed in {} ({lines} lines)", path.display()));
+    }
     match ended {
         Ok(()) => {
+            closed?;
             let answer = imported(job.collection, &totals, Some(began.elapsed()));
             Ok(Outcome { answer, totals })
         }
-        Err(failure) => Err(cut_off(failure, job, &totals)),
+        Err(failure) => {
+            // What ended the import matters more.
+            if let Err(lost) = closed {
+                out.insist(&format!("warning: {lost}"));
+            }
+            Err(cut_off(failure, job, &totals))
+        }
     }
 }
 
@@ -103,7 +114,17 @@ pub fn dry_run(job: &Job) -> Result<Outcome, Failure> {
 }
 
 fn open(job: &Job) -> Result<Entries<BufReader<File>>, Failure> {
-    let input = File::open(&job.file).map_err(|error| Failure::file("open", &job.file, &error))?;
+    let failed = |error: std::io::Error| Failure::file("open", &job.file, &error);
+    let mut input = File::open(&job.file).map_err(failed)?;
+    let is_read_twice = job.collection == Collection::Orders && matches!(job.form.format, ExportFormat::Csv);
+    if is_read_twice && !input.metadata().map_err(failed)?.is_file() {
+        // A pipe gives its bytes once.
+        let failed = |error: std::io::Error| Failure::file("keep a copy of", &job.file, &error);
+        let mut copy = tempfile::tempfile().map_err(failed)?;
+        std::io::copy(&mut input, &mut copy).map_err(failed)?;
+        copy.rewind().map_err(failed)?;
+        input = copy;
+    }
     let input = BufReader::with_capacity(1 << 18, input);
     Entries::open(input, job.collection, job.form).map_err(|failure| failure.of(job.file.display()))
 }
@@ -136,7 +157,7 @@ async fn send_all(
     entries: Entries<BufReader<File>>,
     (totals, list): (&mut Totals, &mut List),
 ) -> Result<(), Failure> {
-    let sender = Sender { admin, update: job.update };
+    let sender = Sender { admin, update: job.update, keeps_extra: entries.keeps_extra() };
     let entered = stream::unfold(reading(job, entries), |mut entered| async move {
         entered.recv().await.map(|entry| (entry, entered))
     });
@@ -221,9 +242,13 @@ fn bar(collection: Collection) -> ProgressBar {
     ProgressBar::new_spinner().with_style(style).with_prefix(collection.word())
 }
 
-fn refused_beside(file: &Path) -> PathBuf {
+/// An import that begins further down has a list of its own: that of the lines before stays.
+fn refused_beside(file: &Path, from_line: u64) -> PathBuf {
     let stem = file.file_stem().map_or_else(|| "import".into(), |stem| stem.to_string_lossy().into_owned());
-    PathBuf::from(format!("{stem}.refused.csv"))
+    PathBuf::from(match from_line {
+        0 | 1 => format!("{stem}.refused.csv"),
+        line => format!("{stem}.refused-from-{line}.csv"),
+    })
 }
 
 /// The list of refused lines, written while it grows.
@@ -251,5 +276,17 @@ impl List {
         self.rows.flush().map_err(|error| self.rows.get_ref().failure(&error))?;
         let to = self.rows.into_inner().map_err(|error| Failure::refused(error.to_string()))?;
         to.publish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_the_lines_before_stays_when_an_import_goes_on() {
+        let of = |line| refused_beside(Path::new("folder/orders.csv"), line);
+        assert_eq!(of(0), PathBuf::from("orders.refused.csv"));
+        assert_eq!(of(42), PathBuf::from("orders.refused-from-42.csv"));
     }
 }

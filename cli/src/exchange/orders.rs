@@ -1,7 +1,10 @@
 //! Orders in files: one line of JSON an order; in CSV a row for each of its lines, with the order's columns repeated.
 //!
-//! The rows of an order stand together. Below the first one the cells of the order may be empty, and the notes of staff are; what is
-//! in them is what the first row says. An order without lines is one row without a product.
+//! The rows of an order stand together, each with its oid. Below the first one the other cells of the order may be empty, and the notes
+//! of staff are; what is in them is what the first row says. An order without lines is one row without a product.
+
+use std::collections::HashSet;
+use std::io::BufRead;
 
 use portal::Error;
 use portal::change::Imported;
@@ -11,9 +14,14 @@ use proto::json::state;
 use proto::portal::{ImportOrderRequest, ImportedLine, ImportedNote, Order, OrderState};
 
 use super::cells::{Refusal, Row};
+use super::table::Table;
+use crate::failure::Failure;
 
 /// The columns of an order, which its rows repeat.
 const REPEATED: [&str; 6] = ["cid", "oid", "state", "created_ms", "changed_ms", "client_removed"];
+
+/// The columns of a line; an order is without lines only if all of them are empty.
+const OF_LINE: [&str; 6] = ["pid", "description", "quantity", "price", "untracked", "product_removed"];
 
 /// What is known of an order's client and products beyond the order.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +78,17 @@ pub fn difference(there: &Order, wanted: &ImportOrderRequest) -> Option<String> 
                 && there.lines.iter().zip(&wanted.lines).all(|(one, other)| is_line(one, other));
             (!is_one).then(|| "its lines are others".to_owned())
         })
-        .or_else(|| (there.staff != wanted.staff).then(|| "what staff did to it is other".to_owned()))
+        .or_else(|| {
+            (!are_notes(&there.staff, &wanted.staff)).then(|| "what staff did to it is other".to_owned())
+        })
+}
+
+/// As they are stored: without blanks around what was said.
+fn are_notes(there: &[ImportedNote], wanted: &[ImportedNote]) -> bool {
+    let said = |note: &ImportedNote| {
+        (note.did.clone(), note.reason.trim().to_owned(), note.by.trim().to_owned(), note.at_ms)
+    };
+    there.iter().map(said).eq(wanted.iter().map(said))
 }
 
 fn is_line(there: &ImportedLine, wanted: &ImportedLine) -> bool {
@@ -84,7 +102,7 @@ fn is_line(there: &ImportedLine, wanted: &ImportedLine) -> bool {
 /// # Errors
 /// INVALID_ARGUMENT, with the field; PERMISSION_DENIED: its id is another client's.
 pub fn check(order: &ImportOrderRequest) -> Result<(), Error> {
-    Imported::parse(order)?;
+    Imported::parse(order, store_client::now_ms())?;
     let cid = Cid::parse("cid", &order.cid)?;
     match Oid::parse(&order.oid) {
         Some(oid) if oid.belongs_to(&cid) => Ok(()),
@@ -135,6 +153,43 @@ pub fn line(order: &ImportOrderRequest) -> String {
     serde_json::to_string(order).expect("our messages are JSON")
 }
 
+/// A row with its order's id: of one without it nobody knows whose it is.
+///
+/// # Errors
+/// It has none.
+pub fn with_oid(row: Row) -> Result<Row, Refusal> {
+    match row.text("oid").trim() {
+        "" => Err(Refusal::new(row.line, "oid", "is empty: each row of an order has its oid")),
+        _ => Ok(row),
+    }
+}
+
+/// The digest of the id of a row's order.
+#[must_use]
+pub fn digest(row: &Row) -> [u8; 16] {
+    proto::hash::digest(&[row.text("oid").trim().to_lowercase().as_bytes()])
+}
+
+/// The digests of the orders whose rows do not stand together.
+///
+/// # Errors
+/// The file cannot be read on.
+pub fn apart<R: BufRead>(table: &mut Table<R>) -> Result<HashSet<[u8; 16]>, Failure> {
+    let (mut seen, mut apart) = (HashSet::new(), HashSet::new());
+    let mut first: Option<Row> = None;
+    while let Some(row) = table.next_row()? {
+        let Ok(row) = row.and_then(with_oid) else { continue };
+        if first.as_ref().is_some_and(|first| is_same(first, &row)) {
+            continue;
+        }
+        if !seen.insert(digest(&row)) {
+            apart.insert(digest(&row));
+        }
+        first = Some(row);
+    }
+    Ok(apart)
+}
+
 /// Whether a row is of the same order as the rows before it.
 #[must_use]
 pub fn is_same(first: &Row, row: &Row) -> bool {
@@ -168,7 +223,7 @@ pub fn of_rows(rows: &[Row]) -> Result<ImportOrderRequest, Refusal> {
             return Err(Refusal::new(row.line, "staff", "stands in the order's first row alone"));
         }
     }
-    let is_empty = rows.len() == 1 && first.text("pid").is_empty();
+    let is_empty = rows.len() == 1 && OF_LINE.iter().all(|name| first.text(name).trim().is_empty());
     let lines = if is_empty { Vec::new() } else { rows.iter().map(line_of).collect::<Result<_, _>>()? };
     Ok(ImportOrderRequest {
         cid: first.text("cid").to_owned(),
@@ -184,6 +239,9 @@ pub fn of_rows(rows: &[Row]) -> Result<ImportOrderRequest, Refusal> {
 }
 
 fn line_of(row: &Row) -> Result<ImportedLine, Refusal> {
+    if row.text("pid").trim().is_empty() {
+        return Err(Refusal::new(row.line, "pid", "is empty, and other cells of the line are not"));
+    }
     Ok(ImportedLine {
         pid: row.text("pid").to_owned(),
         description: row.text("description").to_owned(),
@@ -212,5 +270,22 @@ pub fn refused(rows: &[Row], error: &Error) -> Refusal {
     match row {
         Some((row, column)) => Refusal::new(row.line, column, why),
         None => Refusal::new(first, field.as_str(), why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_compared_as_they_are_stored() {
+        let note = |reason: &str| ImportedNote {
+            did: "paid".into(),
+            reason: reason.into(),
+            ..ImportedNote::default()
+        };
+        assert!(are_notes(&[note("agreed")], &[note(" agreed ")]));
+        assert!(!are_notes(&[note("agreed")], &[note("paid")]));
+        assert!(!are_notes(&[note("agreed")], &[]));
     }
 }

@@ -14,6 +14,29 @@ use proto::portal::{InsertProductRequest, Product, StockRules};
 use super::cells::{Refusal, Row, on_one_line};
 use super::collection::Collection;
 
+/// The columns of rules.
+const RULES: [&str; 6] =
+    ["safety_stock", "backorder_limit", "quantity_min", "quantity_max", "untracked", "low_stock"];
+
+/// Whether a file with these columns says nothing of a product's further members, so that an update keeps them.
+#[must_use]
+pub fn keeps_extra(header: &[String]) -> bool {
+    let has_place =
+        |name: &String| name != "extra" && Collection::Products.columns().contains(&name.as_str());
+    header.iter().all(has_place)
+}
+
+/// A product's document with the further members that it has already.
+///
+/// # Errors
+/// They cannot be read: nothing is written over them.
+pub fn with_extra(data: &str, extra: &str) -> Result<String, Error> {
+    let mut members = Members::parse("data", data)?;
+    let there = if extra.is_empty() { Members::default() } else { Members::parse("extra", extra)? };
+    there.iter().for_each(|(name, value)| members.push(name, value.to_owned()));
+    Ok(members.to_json())
+}
+
 /// The product of a row.
 ///
 /// # Errors
@@ -41,7 +64,8 @@ pub fn of_row(row: &Row) -> Result<InsertProductRequest, Refusal> {
     for (name, text) in row.others(Collection::Products.columns()).filter(|(_, text)| !text.is_empty()) {
         members.push(name, raw(&text));
     }
-    let rules = (rules != StockRules::default()).then_some(rules);
+    // A file that says nothing of rules leaves them as they are.
+    let rules = RULES.iter().any(|name| row.get(name).is_some()).then_some(rules);
     Ok(InsertProductRequest {
         pid: row.text("pid").to_owned(),
         data: members.to_json(),
@@ -69,7 +93,8 @@ pub fn checked(product: InsertProductRequest) -> Result<InsertProductRequest, Er
         pid => pid.to_owned(),
     };
     let pid = Pid::chosen("pid", &made)?.to_string();
-    Ok(InsertProductRequest { pid, rules: rules.shown(), request: None, ..product })
+    let rules = product.rules.map(|_| rules.shown().unwrap_or_default());
+    Ok(InsertProductRequest { pid, rules, request: None, ..product })
 }
 
 /// What a shop needs of it before its orders come.
@@ -100,23 +125,38 @@ pub fn cells(product: &Product) -> Vec<String> {
 }
 
 /// A product as a line of JSON.
-#[must_use]
-pub fn line(product: &Product) -> String {
+///
+/// # Errors
+/// Its further members cannot be read: without them the line would not be the product.
+pub fn line(product: &Product) -> Result<String, Error> {
     let mut members = Members::default();
     members.push("description", raw(&product.description));
     members.push("quantity", raw(&quantity(product)));
     members.push("price", raw(&product.price));
-    let extra = Members::parse("extra", &product.extra).unwrap_or_default();
-    extra.iter().for_each(|(name, value)| members.push(name, value.to_owned()));
-    let (pid, data) = (product.pid.clone(), on_one_line(&members.to_json()));
+    let (pid, data) = (product.pid.clone(), on_one_line(&with_extra(&members.to_json(), &product.extra)?));
     let product = InsertProductRequest { pid, data, request: None, rules: product.rules };
-    serde_json::to_string(&product).expect("our messages are JSON")
+    Ok(serde_json::to_string(&product).expect("our messages are JSON"))
 }
 
 /// A product's document without its quantity: an update of the others leaves the stock as it is.
 #[must_use]
 pub fn without_quantity(data: &str) -> String {
-    let mut members = Members::parse("data", data).unwrap_or_default();
+    let mut members = Members::parse("data", data).expect("it was checked");
     members.take("quantity");
     members.to_json()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_product_whose_members_cannot_be_read_is_no_line_rather_than_one_without_them() {
+        let product =
+            Product { pid: "fig".into(), description: "Fig".into(), price: "1".into(), ..Product::default() };
+        assert!(line(&product).is_ok());
+        for extra in ["{\"a\":1,\"a\":2}", "no"] {
+            assert!(line(&Product { extra: extra.into(), ..product.clone() }).is_err(), "{extra}");
+        }
+    }
 }

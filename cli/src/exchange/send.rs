@@ -5,6 +5,8 @@
 //! that was seen. A request id is a new one each time: one made from the line would be answered with the refusal of yesterday, which the
 //! store remembers, though the shop has been mended since.
 
+use std::time::Duration;
+
 use admin_portal::operations::{
     AdjustStock, ImportOrder, InsertClient, InsertProduct, UpdateClient, UpdateProduct,
 };
@@ -16,7 +18,7 @@ use portal::operation::Operation;
 use portal::transport::calling::over_grpc;
 use proto::portal::{
     AdjustStockRequest, ImportOrderRequest, InsertClientRequest, InsertProductRequest, Product, RequestId,
-    StockRules, UpdateClientRequest, UpdateProductRequest,
+    UpdateClientRequest, UpdateProductRequest,
 };
 
 use super::cells::{column_of, on_one_line};
@@ -31,6 +33,11 @@ use crate::reach::request::request_id;
 
 /// How often stock that others move meanwhile is set anew.
 const STOCK_ATTEMPTS_MAX: usize = 8;
+
+/// How often a record is sent again that others kept changing.
+const CONTENDED_TRIES_MAX: u32 = 4;
+/// The pause before it is: from twice this on, growing.
+const CONTENDED_PAUSE_MS: u64 = 10;
 
 /// What became of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,25 +59,36 @@ pub struct Sender<'a> {
     pub admin: &'a Portals,
     /// What is there and differs becomes as it is in the file.
     pub update: bool,
+    /// The file says nothing of the further members of products: they stay.
+    pub keeps_extra: bool,
 }
 
 impl Sender<'_> {
     /// Sends a record.
     ///
     /// # Errors
-    /// A portal cannot be reached, or an outcome stays unknown.
+    /// A portal cannot be reached, an outcome stays unknown, or something is wrong that is no record's.
     pub async fn send(&self, record: Record) -> Result<Done, Failure> {
-        let done = match record {
+        let mut tries = 0;
+        loop {
+            match self.once(record.clone()).await {
+                Err(failure) if failure.reason == "CONTENDED" && tries < CONTENDED_TRIES_MAX => {
+                    tries += 1;
+                    let pause_ms = CONTENDED_PAUSE_MS << tries;
+                    tokio::time::sleep(Duration::from_millis(fastrand::u64(pause_ms..=2 * pause_ms))).await;
+                }
+                Err(failure) if !is_of_the_run(&failure) => return Ok(refused(&failure)),
+                done => return done,
+            }
+        }
+    }
+
+    async fn once(&self, record: Record) -> Result<Done, Failure> {
+        match record {
             Record::Client(client) => self.client(client).await,
             Record::Product(product) => self.product(product).await,
             Record::Stock(line) => self.stock(&line).await,
             Record::Order(order) => self.order(*order).await,
-        };
-        match done {
-            Err(failure) if !matches!(failure.kind, Kind::Unreachable | Kind::Unknown) => {
-                Ok(refused(&failure))
-            }
-            done => done,
         }
     }
 
@@ -105,7 +123,7 @@ impl Sender<'_> {
         self.ask::<UpdateClient>(update).await.map(|_| Done::Changed)
     }
 
-    async fn product(&self, product: InsertProductRequest) -> Result<Done, Failure> {
+    async fn product(&self, mut product: InsertProductRequest) -> Result<Done, Failure> {
         let there = match products::get(self.admin, &product.pid).await {
             Ok(there) => there,
             Err(failure) if failure.reason == "NOT_FOUND" => {
@@ -114,6 +132,14 @@ impl Sender<'_> {
             }
             Err(failure) => return Err(failure),
         };
+        if self.keeps_extra {
+            product.data = match forms::with_extra(&product.data, &there.extra) {
+                Ok(data) => data,
+                Err(error) => {
+                    return Ok(differs("extra", &format!("of what is there cannot be kept: {error}")));
+                }
+            };
+        }
         let Some(column) = product_difference(&there, &product) else { return Ok(Done::There) };
         if !self.update {
             return Ok(differs(column, &format!("is there already with another {column}")));
@@ -125,7 +151,7 @@ impl Sender<'_> {
             if_match: there.etag,
             if_match_stock: 0,
             request,
-            rules: Some(rules.unwrap_or_default()),
+            rules,
         };
         self.ask::<UpdateProduct>(update).await.map(|_| Done::Changed)
     }
@@ -166,6 +192,15 @@ impl Sender<'_> {
     }
 }
 
+/// Whether a failure is about the whole run: each record would meet it.
+fn is_of_the_run(failure: &Failure) -> bool {
+    let is_of_request =
+        matches!(failure.error(), Some(Error::Invalid { field, .. }) if field.starts_with("request."));
+    matches!(failure.kind, Kind::Unreachable | Kind::Unknown)
+        || is_of_request
+        || ["WRONG_CLUSTER", "CLOCKS_APART"].contains(&failure.reason.as_str())
+}
+
 fn differs(column: &str, why: &str) -> Done {
     Done::Refused(column.to_owned(), why.to_owned())
 }
@@ -173,13 +208,12 @@ fn differs(column: &str, why: &str) -> Done {
 /// The column in which a product differs from the one that is there; its quantity counts only when it is new.
 fn product_difference(there: &Product, wanted: &InsertProductRequest) -> Option<&'static str> {
     let data = ProductData::parse(&wanted.data).ok()?;
-    let rules = |rules: Option<StockRules>| rules.unwrap_or_default();
     let extra = if there.extra.is_empty() { "{}" } else { &there.extra };
     let differs = [
         ("description", data.description != there.description),
         ("price", Price::parse(&there.price).ok() != Some(data.price)),
         ("extra", on_one_line(&data.extra.to_json()) != on_one_line(extra)),
-        ("rules", rules(there.rules) != rules(wanted.rules)),
+        ("rules", wanted.rules.is_some_and(|wanted| there.rules.unwrap_or_default() != wanted)),
     ];
     differs.into_iter().find(|(_, differs)| *differs).map(|(column, _)| column)
 }
@@ -204,4 +238,20 @@ fn refused(failure: &Failure) -> Done {
         _ => String::new(),
     };
     Done::Refused(column, failure.sentence().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_record_would_meet_ends_the_run() {
+        for (reason, ends) in
+            [("WRONG_CLUSTER", true), ("CLOCKS_APART", true), ("CONTENDED", false), ("STOCK_SHORT", false)]
+        {
+            let mut failure = Failure::refused("no");
+            failure.reason = reason.to_owned();
+            assert_eq!(is_of_the_run(&failure), ends, "{reason}");
+        }
+    }
 }

@@ -89,6 +89,12 @@ impl<R: BufRead> Table<R> {
         Ok(table)
     }
 
+    /// The names of the columns.
+    #[must_use]
+    pub fn header(&self) -> &[String] {
+        &self.header
+    }
+
     /// The next row, or what is wrong with it; `None`: there are no more.
     ///
     /// # Errors
@@ -132,6 +138,10 @@ pub fn unreadable(error: &dyn std::fmt::Display) -> Failure {
 /// Refuses a header of another kind of file, or one of which a column would get lost.
 fn check(collection: Collection, header: &[String]) -> Result<(), Failure> {
     let shown = header.join(",");
+    if let Some(at) = header.iter().position(String::is_empty) {
+        return Err(Failure::usage(format!("the first line has no name for column {}: {shown:?}", at + 1))
+            .next("name each column, or take the empty one out"));
+    }
     if is_online_retail(header) {
         return Err(Failure::usage("the file is of Online Retail").next("feira import FILE imports it whole"));
     }
@@ -188,6 +198,12 @@ mod tests {
             rows.push(row.map(|row| (row.line, row.cells.iter().map(str::to_owned).collect())));
         }
         rows
+    }
+
+    #[test]
+    fn each_column_has_a_name() {
+        let said = open(b"cid,,name\nana,x,Ana\n", Collection::Clients).map(drop).unwrap_err().to_string();
+        assert!(said.contains("no name for column 2"), "{said}");
     }
 
     #[test]

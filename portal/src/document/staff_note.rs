@@ -98,11 +98,11 @@ impl StaffNote {
         StaffNote { did, reason: String::new(), by: String::new(), at_ms }
     }
 
-    /// A note that comes with an imported order; `field` names it in errors.
+    /// A note that comes with an imported order; `field` names it in errors, and its time is not after `latest_ms`.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT: `did` is no such word, or reason or name are too long, or have a control character.
-    pub fn imported(field: &str, note: &ImportedNote) -> Result<StaffNote, Error> {
+    /// INVALID_ARGUMENT: `did` is no such word, `at_ms` no such time, or reason or name are too long, or have a control character.
+    pub fn imported(field: &str, note: &ImportedNote, latest_ms: i64) -> Result<StaffNote, Error> {
         let within = |name: &str| format!("{field}.{name}");
         let did = Did::ALL.into_iter().find(|did| did.word() == note.did).ok_or_else(|| {
             let words: Vec<&str> = Did::ALL.iter().map(|did| did.word()).collect();
@@ -112,6 +112,7 @@ impl StaffNote {
             Error::Invalid { field: name, why } => Error::invalid(within(&name), why),
             other => other,
         })?;
+        is_time(&within("at_ms"), note.at_ms, (0, latest_ms))?;
         Ok(reason.note(did, note.at_ms))
     }
 
@@ -121,6 +122,20 @@ impl StaffNote {
         let StaffNote { did, reason, by, at_ms } = self.clone();
         Shown { did: did.word().to_owned(), reason, by, at_ms }
     }
+}
+
+/// Refuses what is no time of an order or note: before the first, or after the last.
+pub(crate) fn is_time(field: &str, ms: i64, (least_ms, latest_ms): (i64, i64)) -> Result<(), Error> {
+    if ms < least_ms {
+        let why = format!("{ms} is no time of an order; milliseconds since 1970 are meant");
+        return Err(Error::invalid(field, why));
+    }
+    if ms > latest_ms {
+        let why =
+            format!("{ms} is no time of an order: more than a day ahead; milliseconds since 1970 are meant");
+        return Err(Error::invalid(field, why));
+    }
+    Ok(())
 }
 
 /// Why staff change an order, and who says so.

@@ -148,15 +148,12 @@ const ORDERS: &str = "cid,oid,state,changed_ms,pid,description,quantity,price";
 #[test]
 fn the_rows_of_an_order_are_read_together_and_refused_together() {
     let (one, two, other) = (oid("ana", 1), oid("ana", 2), oid("bia", 1));
-    let text = format!(
-        "{ORDERS}\nana,{one},sent,9,a,A,1,2\n,{one},,,b,B,2,3\nana,{two},open,9,,,,\nana,{one},sent,9,c,C,1,1\n"
-    );
+    let text = format!("{ORDERS}\nana,{one},sent,9,a,A,1,2\n,{one},,,b,B,2,3\nana,{two},open,9,,,,\n");
     let found = entries(text.as_bytes(), Collection::Orders, CSV).unwrap();
     let Ok(Record::Order(order)) = &found[0].record else { panic!("{found:?}") };
     assert_eq!((order.state(), order.lines.len(), &found[0].lines), (OrderState::Sent, 2, &vec![2, 3]));
     let Ok(Record::Order(order)) = &found[1].record else { panic!("{found:?}") };
     assert!(order.lines.is_empty());
-    is_refused(&text, Collection::Orders, CSV, &[(5, "oid", "is on line 2 already")]);
     for (rows, wanted) in [
         (
             format!("ana,{one},sent,9,a,A,1,2\nana,{one},paid,9,b,B,2,3"),
@@ -176,6 +173,39 @@ fn the_rows_of_an_order_are_read_together_and_refused_together() {
     ] {
         is_refused(&format!("{ORDERS}\n{rows}\n"), Collection::Orders, CSV, &[wanted]);
     }
+}
+
+#[test]
+fn an_order_is_without_lines_only_if_all_cells_of_a_line_are_empty() {
+    let one = oid("ana", 1);
+    for cells in [",A,1,2", ",,1,", ",A,,", ",,,2"] {
+        let text = format!("{ORDERS}\nana,{one},sent,9,{cells}\n");
+        is_refused(&text, Collection::Orders, CSV, &[(2, "pid", "is empty")]);
+    }
+}
+
+/// Whichever of them was refused: what is in the others is not the whole order.
+#[test]
+fn an_order_whose_rows_stand_apart_is_refused_wherever_they_stand() {
+    let (one, two) = (oid("ana", 1), oid("ana", 2));
+    let row = |oid: &str, pid: &str, price: &str| format!("ana,{oid},sent,9,{pid},A,1,{price}");
+    for price in ["2", "\"1,234\""] {
+        let text = [ORDERS, &row(&one, "a", price), &row(&two, "a", "2"), &row(&one, "b", "2")].join("\n");
+        let wanted = [(2, "oid", "sort the file by oid"), (4, "oid", "sort the file by oid")];
+        is_refused(&text, Collection::Orders, CSV, &wanted);
+        let found = entries(text.as_bytes(), Collection::Orders, CSV).unwrap();
+        assert!(found[1].record.is_ok(), "the other order stands together: {found:?}");
+    }
+}
+
+#[test]
+fn no_order_is_taken_beside_a_row_without_an_oid() {
+    let (one, two) = (oid("ana", 1), oid("ana", 2));
+    let text = format!("{ORDERS}\nana,{one},sent,9,a,A,1,2\n,,,,b,B,1,2\nana,{two},sent,9,a,A,1,2\n");
+    let mut found = refused(&text, Collection::Orders, CSV);
+    found.sort();
+    let lines: Vec<_> = found.iter().map(|(line, column, _)| (*line, column.as_str())).collect();
+    assert_eq!(lines, [(2, ""), (3, "oid"), (4, "")]);
 }
 
 /// Of a row that cannot be read nobody knows whose it is.
@@ -217,6 +247,18 @@ fn a_file_in_latin_1_is_read_if_that_is_said_and_told_if_not() {
     assert_eq!(client.data, r#"{"name":"João"}"#);
     let marked: Vec<u8> = "\u{feff}cid\tname\nana\tAna\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(taken(entries(&marked, Collection::Clients, CSV).unwrap()).len(), 1);
+}
+
+#[test]
+fn a_file_whose_mark_says_another_encoding_is_refused() {
+    let utf16: Vec<u8> = "\u{feff}cid,name\nana,Ana\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf8 = "\u{feff}cid,name\nana,Ana\n".as_bytes();
+    for (text, mark) in [(utf8, "UTF-8"), (&utf16, "UTF-16")] {
+        let form = Form { encoding: Some(Encoding::Latin1), ..CSV };
+        let said = entries(text, Collection::Clients, form).unwrap_err().to_string();
+        assert!(said.contains(&format!("its mark says {mark}; leave --encoding out")), "{said}");
+        assert_eq!(taken(entries(text, Collection::Clients, CSV).unwrap()).len(), 1);
+    }
 }
 
 /// A file of these rows, as an export writes it or with another separator.
@@ -291,7 +333,7 @@ proptest! {
         };
         let csv = csv_of(Collection::Products, &[products::cells(&product)], Separator::Comma);
         let of_csv = taken(entries(&csv, Collection::Products, CSV).unwrap());
-        let of_json = taken(entries(products::line(&product).as_bytes(), Collection::Products, JSONL).unwrap());
+        let of_json = taken(entries(products::line(&product).unwrap().as_bytes(), Collection::Products, JSONL).unwrap());
         prop_assert_eq!(&of_csv, &of_json);
         let Record::Product(read) = &of_csv[0] else { panic!("{of_csv:?}") };
         prop_assert_eq!(read.rules, Some(rules));

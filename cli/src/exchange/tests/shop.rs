@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portal::id::{Cid, Oid};
 use proto::portal::admin_client::AdminClient;
 use proto::portal::{DeleteClientRequest, DeleteProductRequest, OrderState};
 use proto::store::Freshness;
@@ -270,10 +271,32 @@ async fn what_is_there_and_differs_is_refused_unless_it_is_to_be_updated() {
         "the quantity is of a new one"
     );
     assert_eq!(fig.rules.unwrap().quantity_max, 3);
+    let prices = shop.file("p.csv", "pid,description,quantity,price\nfig,Fig,99,1.75\n");
+    assert_eq!(counts(&shop.import(Collection::Products, &prices).await.unwrap()), [0, 0, 1, 0]);
     let stock = shop.file("s.csv", "pid,available\nfig,7\nkiwi,1\n");
     assert_eq!(counts(&shop.import(Collection::Stock, &stock).await.unwrap()), [0, 1, 0, 1]);
     assert!(shop.refused().contains("3,pid,"), "{}", shop.refused());
     assert_eq!(counts(&shop.import(Collection::Stock, &stock).await.unwrap()), [0, 0, 1, 1]);
+}
+
+#[tokio::test]
+async fn an_update_keeps_rules_and_members_that_the_file_says_nothing_of() {
+    let shop = Shop::empty().await;
+    let update = async |text: &str| {
+        let file = shop.file("p.csv", text);
+        let job = Job { update: true, ..shop.job(Collection::Products, &file, ExportFormat::Csv) };
+        let outcome = run(&job, &shop.admin, &quiet()).await.unwrap();
+        assert_eq!(outcome.totals.lines_refused, 0, "{}", shop.refused());
+        products::get(&shop.admin, "fig").await.unwrap()
+    };
+    let fig = update("pid,description,quantity,price,quantity_max,unit\nfig,Fig,5,1.5,3,kg\n").await;
+    assert_eq!((fig.rules.unwrap().quantity_max, fig.extra.as_str()), (3, r#"{"unit":"kg"}"#));
+    let fig = update("pid,description,quantity,price\nfig,Fig,5,1.75\n").await;
+    assert_eq!((fig.rules.unwrap().quantity_max, fig.extra.as_str()), (3, r#"{"unit":"kg"}"#));
+    assert_eq!(fig.price, "1.75");
+    let fig = update("pid,description,quantity,price,quantity_max,extra\nfig,Fig,5,1.75,,\n").await;
+    assert_eq!(fig.rules.unwrap_or_default().quantity_max, 0);
+    assert!(matches!(fig.extra.as_str(), "" | "{}"), "{}", fig.extra);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -304,6 +327,20 @@ async fn only_counting_sends_nothing_and_lists_what_is_wrong() {
     assert_eq!(shop.store.applied(), Shop::empty().await.store.applied());
     let told = &outcome.answer.warnings;
     assert_eq!(told[0], "line 3, cid: ana is on line 2 already");
+}
+
+#[tokio::test]
+async fn orders_of_a_pipe_are_read_twice_as_those_of_a_file_are() {
+    let shop = Shop::empty().await;
+    let one = Oid::derive(&Cid::parse("cid", "ana").unwrap(), b"1").to_string();
+    let text = format!("cid,oid,state,changed_ms,pid,description,quantity,price\nana,{one},sent,9,a,A,1,2\n");
+    let pipe = shop.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let to = pipe.clone();
+    let writer = std::thread::spawn(move || std::fs::write(to, text));
+    let outcome = dry_run(&shop.job(Collection::Orders, &pipe, ExportFormat::Csv)).unwrap();
+    writer.join().unwrap().unwrap();
+    assert_eq!((outcome.totals.read, outcome.totals.lines_refused), (1, 0));
 }
 
 #[tokio::test]
