@@ -72,9 +72,9 @@ enum RowOf {
 }
 
 /// One number for what a row says, but for the version of an order that was listed later.
-fn digest(row: OrderRow) -> u64 {
+fn digest(row: &OrderRow) -> u64 {
     let mut hasher = DefaultHasher::new();
-    OrderRow { etag: None, ..row }.to_bytes().hash(&mut hasher);
+    OrderRow { etag: None, ..row.clone() }.to_bytes().hash(&mut hasher);
     hasher.finish()
 }
 
@@ -162,12 +162,12 @@ impl Books {
         let Some((cid, oid)) = order_in(key) else { return };
         let place = Place::of(order.phase, record.timestamp_ms, &cid, &oid);
         let row = OrderRow::of(order, record.timestamp_ms);
-        self.meet(String::from_utf8_lossy(&place.key()).into_owned(), RowOf::Order, digest(row));
+        self.meet(String::from_utf8_lossy(&place.key()).into_owned(), RowOf::Order, digest(&row));
     }
 
     fn row(&mut self, key: String, record: &Record) {
         match OrderRow::read(key.as_bytes(), record) {
-            Ok(row) => self.meet(key, RowOf::Nothing, digest(row)),
+            Ok(row) => self.meet(key, RowOf::Nothing, digest(&row)),
             Err(error) => self.problems.push(error.to_string()),
         }
     }

@@ -358,9 +358,9 @@ impl Person {
     }
 
     /// Writes into the book what an answer says, which must be what is expected.
-    fn book(&self, order: &Order, expected: Known) {
+    fn book(&self, order: &Order, expected: &Known) {
         let (oid, found) = (order.oid.clone(), known(order));
-        ensure(found.is_like(&expected), "the answer is what was asked for", || {
+        ensure(found.is_like(expected), "the answer is what was asked for", || {
             format!("order {oid} of {}: {found:?}, expected {expected:?}", self.name)
         });
         // What the shop has ended is as its shopper left it before.
@@ -380,7 +380,7 @@ impl Person {
                 async move { one.portals.shop.create_order(one.of(request)).await }
             })
             .await?;
-        self.book(&order, expected);
+        self.book(&order, &expected);
         Ok(())
     }
 
@@ -396,7 +396,7 @@ impl Person {
                 async move { one.portals.shop.modify_order(one.of(request)).await }
             })
             .await?;
-        self.book(&order, expected);
+        self.book(&order, &expected);
         Ok(())
     }
 
@@ -415,7 +415,7 @@ impl Person {
                 }
             })
             .await?;
-        self.book(&order, expected);
+        self.book(&order, &expected);
         Ok(())
     }
 
