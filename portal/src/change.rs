@@ -261,7 +261,7 @@ impl<'a> Change<'a> {
         self.finish(Some(known), order, Some(Did::Confirmed))
     }
 
-    /// Refuses to confirm an order without lines: fails with [`Reason::WrongValue`] alone as long as it is the version
+    /// Refuses to confirm an order without lines: fails with `WrongValue` alone as long as it is the version
     /// that has none, and as every change does if it has become another since.
     #[must_use]
     pub fn confirm_none(mut self, known: &Known) -> Txn {
