@@ -72,8 +72,8 @@ async fn holds_end_once_and_never_early_while_leaders_and_portals_are_killed() {
     let mut cluster = Cluster::start(feira_tests::feira!(), options).await;
     let ahead = clock_ahead(cluster.path(), HOUR);
     let environment: Vec<(&str, &str)> = ahead.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    cluster.kill("admin-portal-2");
-    cluster.run_with("admin-portal-2", &environment);
+    cluster.kill("admin-2");
+    cluster.run_with("admin-2", &environment);
     let mut admin = cluster.admin(1);
     insert_client(&mut admin, "ana").await.unwrap();
     insert_product(&mut admin, "fig", STOCK, "1.50").await.unwrap();
@@ -81,7 +81,7 @@ async fn holds_end_once_and_never_early_while_leaders_and_portals_are_killed() {
     let made = open_orders(&cluster).await;
 
     let leader = cluster.leader().await;
-    for (node, portal) in [(leader.as_str(), "client-portal-1"), ("", "admin-portal-1")] {
+    for (node, portal) in [(leader.as_str(), "client-1"), ("", "admin-1")] {
         let node = if node.is_empty() { cluster.leader().await } else { node.to_owned() };
         cluster.kill(&node);
         cluster.kill(portal);
