@@ -120,7 +120,8 @@ impl Writer {
         let (key, action) = match self.random.u32(..100) {
             0..30 => (key, Action::Read),
             30..45 => (key, Action::Create(value)),
-            45..70 => (key, Action::Replace(versions.borrow()[key as usize], value)),
+            // Versions begin at 1: of a register that is not there any is another.
+            45..70 => (key, Action::Replace(versions.borrow()[key as usize].max(1), value)),
             70..76 => (key, Action::Delete),
             76..95 => (list, Action::Append(value)),
             _ => (list, Action::List),
