@@ -82,6 +82,8 @@ pub const REFILLS_MAX: usize = 128;
 pub const REFILLS_WAITING_MAX: usize = 4 * REQUESTS_MAX;
 /// How long one waits at most, milliseconds: as long as a portal waits for the store, unless configured.
 pub const REFILL_WAIT_MS_MAX: u64 = 5_000;
+/// Reads of the store that one request has under way at once.
+pub const READS_PARALLEL: usize = 32;
 /// Tries of one user operation whose guards failed, each with what was just read.
 pub const ATTEMPTS_MAX: u32 = 16;
 /// Remembered refusals of earlier calls with the same request id that one call passes over.

@@ -14,9 +14,7 @@ use crate::error::Error;
 use crate::handle::Portal;
 use crate::id::{Cid, Pid};
 use crate::key;
-
-/// Reads of the store that one request has under way at once.
-const READS_PARALLEL: usize = 32;
+use crate::limits::READS_PARALLEL;
 
 impl Portal {
     /// The client whom a request names.

@@ -11,7 +11,6 @@ use std::collections::{HashMap, HashSet};
 use futures::StreamExt;
 use proto::check::TXN_PARTS_MAX;
 use proto::portal::{ImportOrderRequest, ImportedLine, Order, OrderState};
-use proto::store::failed_guard::Reason;
 use proto::store::{Record, TxnResponse};
 
 use crate::attempt::{Attempts, Request, shown};
@@ -25,14 +24,13 @@ use crate::id::{Pid, plain};
 use crate::import_refusal::import_refused;
 use crate::key;
 use crate::limits::{
-    DESCRIPTION_BYTES_MAX, IMPORT_AHEAD_MS_MAX, LINE_QUANTITY_MAX, ORDER_LINES_MAX, STAFF_NOTES_MAX,
+    DESCRIPTION_BYTES_MAX, IMPORT_AHEAD_MS_MAX, LINE_QUANTITY_MAX, ORDER_LINES_MAX, READS_PARALLEL,
+    STAFF_NOTES_MAX,
 };
 use crate::money::Price;
 use crate::order_refusal::Refused;
 use crate::order_write::Named;
-
-/// Reads of the store that one request has under way at once.
-const READS_PARALLEL: usize = 32;
+use crate::stock_completion::lacks_sold;
 
 impl Imported {
     /// Checks what a request says of an order, but for whose it is; its times are at most a day after this log time.
@@ -154,7 +152,7 @@ impl Portal {
             if answer.success {
                 return self.imported(named, &answer).await;
             }
-            if lacks_value(&answer) {
+            if lacks_sold(&answer) {
                 self.complete_stocks(Some(&Known::from(import))).await?;
             } else if let Refused::For(error) = import_refused((cid, oid), import, &answer)? {
                 return Err(error);
@@ -200,9 +198,4 @@ impl Portal {
             looks.collect::<Vec<_>>().await.into_iter().collect();
         Ok(Seen { client, products, remains: remains? })
     }
-}
-
-/// Whether a stock had no number where one was to be added to: that of an earlier version has no `sold`.
-fn lacks_value(refused: &TxnResponse) -> bool {
-    refused.failed.iter().any(|failed| failed.key.starts_with(b"s/") && failed.reason() == Reason::NoValue)
 }

@@ -6,8 +6,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use futures::StreamExt;
 use proto::portal::Order;
-use proto::store::failed_guard::Reason;
-use proto::store::{Record, Txn, TxnResponse};
+use proto::store::{Record, Txn};
 
 use crate::attempt::{Attempts, Request, shown};
 use crate::change::{Change, Demand, Demands, Known, KnownProduct, Products, RequestedLine};
@@ -21,11 +20,9 @@ use crate::error::{Error, Kind, Short};
 use crate::handle::Portal;
 use crate::id::{Cid, Oid, Pid, plain};
 use crate::key;
-use crate::limits::ID_BYTES_MAX;
+use crate::limits::{ID_BYTES_MAX, READS_PARALLEL};
 use crate::order_refusal::{Refused, evaluate};
-
-/// Reads of the store that one request has under way at once.
-const READS_PARALLEL: usize = 32;
+use crate::stock_completion::lacks_sold;
 
 /// Which client an order request is by, and which order it means.
 #[derive(Clone, Debug)]
@@ -351,11 +348,6 @@ impl<'p> OrderWrite<'p> {
         short.sort_unstable_by(|a, b| a.pid.cmp(&b.pid));
         Error::ShortStock { short, more: 0 }
     }
-}
-
-/// Whether a stock had no number where one was to be added to: that of an earlier version has no `sold`.
-fn lacks_sold(refused: &TxnResponse) -> bool {
-    refused.failed.iter().any(|failed| failed.key.starts_with(b"s/") && failed.reason() == Reason::NoValue)
 }
 
 /// The products whose lines come or change, and stay.

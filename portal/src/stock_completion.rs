@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use futures::StreamExt;
-use proto::store::Txn;
+use proto::store::failed_guard::Reason;
+use proto::store::{Txn, TxnResponse};
 
 use crate::attempt::send_step;
 use crate::change::Known;
@@ -44,4 +45,9 @@ async fn complete_stock(portal: &Portal, at: Bytes) -> Result<(), Error> {
         }
     }
     Err(Error::Contended { attempts: ATTEMPTS_MAX })
+}
+
+/// Whether a stock had no number where one was to be added to: that of an earlier version has no `sold`.
+pub(crate) fn lacks_sold(refused: &TxnResponse) -> bool {
+    refused.failed.iter().any(|failed| failed.key.starts_with(b"s/") && failed.reason() == Reason::NoValue)
 }

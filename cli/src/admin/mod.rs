@@ -4,6 +4,7 @@
 //! [`stock_rules`] are flags of products, [`shop`] the shop's own rules; [`form`] asks a person for what they lack; [`view`] and [`order_view`] show the answers; [`cache`] is the `portal`
 //! of both REPLs; [`reindex`] runs one to its end.
 
+pub mod asking;
 pub mod cache;
 pub mod clients;
 pub mod form;

@@ -4,13 +4,12 @@ use admin_portal::operations::{
     CancelOrder, ConfirmOrder, GetOrder, ListOrders, ModifyOrder, PackOrder, PayOrder, RefundOrder,
     ReturnOrder, SendOrder,
 };
-use portal::operation::Operation;
-use portal::transport::calling::over_grpc;
 use proto::portal::{
     LineChange, Order, RequestId, StaffGetOrderRequest, StaffListOrdersRequest, StaffModifyOrderRequest,
     StaffMoveRequest, StaffOrderRequest, StaffOrderSummary, StaffReturnRequest,
 };
 
+use super::asking::ask;
 use super::paging::{Listing, Part, gather};
 use crate::failure::Failure;
 use crate::reach::places::{Call, READ};
@@ -43,16 +42,6 @@ pub struct Listed {
     pub cursor: String,
     /// What the list shows of it.
     pub order: StaffOrderSummary,
-}
-
-async fn ask<O: Operation>(
-    portals: &Portals,
-    call: Call<'_>,
-    message: O::Request,
-) -> Result<O::Response, Failure> {
-    let service = admin_portal::SERVICE;
-    let rpc = |channel, message| over_grpc::<O, _>(channel, service, tonic::Request::new(message));
-    portals.send(call, message, rpc).await
 }
 
 /// Orders, with filters; `wanted` has no page.

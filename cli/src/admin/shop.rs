@@ -1,10 +1,9 @@
 //! The rules of the shop: shown, and set one by one.
 
 use admin_portal::operations::{GetShop, UpdateShop};
-use portal::operation::Operation;
-use portal::transport::calling::over_grpc;
 use proto::portal::{GetShopRequest, ShopRules, UpdateShopRequest};
 
+use super::asking::ask;
 use crate::failure::Failure;
 use crate::reach::places::{Call as Reach, READ};
 use crate::reach::portals::Portals;
@@ -13,16 +12,6 @@ use crate::show::answer::{Answer, counted};
 use crate::verb::admin::Admin;
 use crate::verb::call::Call;
 use crate::verb::shared::{CURRENCY, HOLD_MINUTES, NO_CURRENCY};
-
-async fn ask<O: Operation>(
-    portals: &Portals,
-    call: Reach<'_>,
-    message: O::Request,
-) -> Result<O::Response, Failure> {
-    let service = admin_portal::SERVICE;
-    let rpc = |channel, message| over_grpc::<O, _>(channel, service, tonic::Request::new(message));
-    portals.send(call, message, rpc).await
-}
 
 /// `get-shop`.
 ///

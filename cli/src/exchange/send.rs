@@ -15,7 +15,6 @@ use portal::document::product::ProductData;
 use portal::error::Kind as Of;
 use portal::money::Price;
 use portal::operation::Operation;
-use portal::transport::calling::over_grpc;
 use proto::portal::{
     AdjustStockRequest, ImportOrderRequest, InsertClientRequest, InsertProductRequest, Product, RequestId,
     UpdateClientRequest, UpdateProductRequest,
@@ -25,6 +24,7 @@ use super::cells::{column_of, on_one_line};
 use super::record::Record;
 use super::stock::StockLine;
 use super::{orders, products as forms};
+use crate::admin::asking::ask;
 use crate::admin::{clients, orders as calls, products};
 use crate::failure::{Failure, Kind};
 use crate::reach::places::Call;
@@ -98,9 +98,7 @@ impl Sender<'_> {
     ) -> Result<O::Response, Failure> {
         let request = request_id(None);
         let message = make(Some(request.clone()));
-        let service = admin_portal::SERVICE;
-        let rpc = |channel, message| over_grpc::<O, _>(channel, service, tonic::Request::new(message));
-        self.admin.send(Call::write(&request), message, rpc).await
+        ask::<O>(self.admin, Call::write(&request), message).await
     }
 
     async fn client(&self, client: InsertClientRequest) -> Result<Done, Failure> {
