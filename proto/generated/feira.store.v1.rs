@@ -382,7 +382,7 @@ pub struct SetJson {
     pub timestamp_ms: i64,
 }
 /// Creates a record under `key` + the entry's offset (16 hexadecimal digits, so that keys sort by offset)
-/// + "." + the operation's index (4 hexadecimal digits).
+/// + "." + the operation's index (4 hexadecimal digits), or with these within `key`.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Append {
     #[prost(int64, tag = "1")]
@@ -392,6 +392,11 @@ pub struct Append {
     /// Values of earlier results of this transaction, set into the data before it is stored.
     #[prost(message, repeated, tag = "3")]
     pub quotes: ::prost::alloc::vec::Vec<Quote>,
+    /// Offset and index go before this byte of `key`, outside the part in braces; 0: at its end. So the records of many tags can be in the
+    /// order of offsets. At the end before state-machine version 3, as earlier programs do. Of a transaction over several groups only in
+    /// the group of its tag.
+    #[prost(uint32, tag = "4")]
+    pub within: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Quote {

@@ -133,8 +133,22 @@ impl Txn {
         data: impl Into<Bytes>,
         quotes: Vec<Quote>,
     ) -> Txn {
-        let append = Append { timestamp_ms, data: data.into(), quotes };
+        let append = Append { timestamp_ms, data: data.into(), quotes, within: 0 };
         self.operation(prefix, Action::Append(append), Returning::Meta)
+    }
+
+    /// As [`Txn::append`], under a key that has the entry's offset between `before` and `after`.
+    #[must_use]
+    pub fn append_within(
+        self,
+        (before, after): (&[u8], &[u8]),
+        timestamp_ms: i64,
+        data: impl Into<Bytes>,
+        quotes: Vec<Quote>,
+    ) -> Txn {
+        let within = u32::try_from(before.len()).unwrap_or(u32::MAX);
+        let append = Append { timestamp_ms, data: data.into(), quotes, within };
+        self.operation([before, after].concat(), Action::Append(append), Returning::Meta)
     }
 
     /// Adds to the integer at a JSON pointer; the transaction fails if the sum is under `minimum`.

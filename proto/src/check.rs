@@ -12,6 +12,7 @@ pub use pipeline::pipeline;
 
 use serde_json::value::RawValue;
 
+use crate::hash::hashed_part;
 use crate::store::{
     Append, ChangesRequest, DeleteRequest, DeleteVersionRequest, Freshness, GetRequest, Guard, Identity,
     Operation, OutcomeRequest, Returning, Route, ScanRequest, SetRequest, StartAuditRequest,
@@ -288,11 +289,24 @@ fn stamps(operation: &Operation) -> Checked {
     operation.stamps.iter().try_for_each(|stamp| pointer("stamps", stamp))
 }
 
+/// The offset goes into the key, and not into the part of it that says which group has it.
+fn within(key: &[u8], within: u32) -> Checked {
+    let at = usize::try_from(within).unwrap_or(usize::MAX);
+    ensure(at <= key.len(), "append.within", || format!("is {within}, and the key has {} bytes", key.len()))?;
+    let tag = hashed_part(key);
+    let begin = tag.as_ptr() as usize - key.as_ptr() as usize;
+    let splits = tag.len() < key.len() && (begin..=begin + tag.len()).contains(&at);
+    ensure(at == 0 || !splits, "append.within", || {
+        format!("is {within}, which is in the part in braces, and that says which group has the key")
+    })
+}
+
 fn append(prefix: &[u8], append: &Append, index: usize) -> Checked {
     let bytes_max = KEY_BYTES_MAX - APPEND_SUFFIX_BYTES;
     ensure(prefix.len() <= bytes_max, "key", || {
         format!("has {} bytes; the prefix of an append has up to {bytes_max}", prefix.len())
     })?;
+    within(prefix, append.within)?;
     data("append.data", &append.data)?;
     ensure(append.quotes.len() <= QUOTES_MAX, "append.quotes", || {
         format!("are {}; up to {QUOTES_MAX} are allowed", append.quotes.len())

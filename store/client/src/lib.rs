@@ -135,6 +135,20 @@ pub trait Store: Send + Sync + 'static {
         after: Option<Bytes>,
         freshness: Freshness,
     ) -> Result<Page, Error>;
+    /// As [`Store::scan`], of one group's records alone.
+    async fn scan_group(
+        &self,
+        group: Group,
+        range: Range,
+        limit: u32,
+        after: Option<Bytes>,
+        freshness: Freshness,
+    ) -> Result<Page, Error> {
+        match self.groups()[..] {
+            [only] if only == group => self.scan(range, limit, after, freshness).await,
+            _ => Err(no_group(group)),
+        }
+    }
     /// Executes a transaction: done or refused by its guards (`success` says which).
     async fn txn(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Error>;
     /// What became of a write: `tag` is the key that routed it ([`Txn::tag`]). A write that was never executed is
@@ -147,4 +161,9 @@ pub trait Store: Send + Sync + 'static {
         group: Group,
         from: u64,
     ) -> Result<BoxStream<'static, Result<ChangesResponse, Error>>, Error>;
+}
+
+/// There is no such group.
+pub(crate) fn no_group(group: Group) -> Error {
+    Error::Refused { reason: Refusal::Invalid, message: format!("route.group: there is no shard {group}") }
 }

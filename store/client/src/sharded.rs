@@ -17,7 +17,7 @@ use proto::store::{ChangesResponse, Freshness, Identity, KeyRecord, OutcomeRespo
 use store_core::ring::Ring;
 
 use crate::error::{Error, Refusal};
-use crate::{Config, Got, Group, Page, Range, Replicated, Store};
+use crate::{Config, Got, Group, Page, Range, Replicated, Store, no_group};
 
 /// Records of a page if the caller does not say.
 const LIMIT_DEFAULT: u32 = 100;
@@ -72,6 +72,11 @@ impl Sharded {
             [only] => only,
             several => &several[self.ring.owner(ring_hash(key))],
         }
+    }
+
+    fn of_group(&self, group: Group) -> Result<&Replicated, Error> {
+        let slot = self.ring.slots().iter().position(|slot| slot.group.0 == group);
+        slot.map(|slot| &self.shards[slot]).ok_or_else(|| no_group(group))
     }
 
     /// The only shard that can have keys of this range, if there is only one.
@@ -162,6 +167,17 @@ impl Store for Sharded {
         }
     }
 
+    async fn scan_group(
+        &self,
+        group: Group,
+        range: Range,
+        limit: u32,
+        after: Option<Bytes>,
+        freshness: Freshness,
+    ) -> Result<Page, Error> {
+        self.of_group(group)?.scan(range, limit, after, freshness).await
+    }
+
     async fn txn(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Error> {
         let tag = txn.tag().cloned().unwrap_or_default();
         self.shard_of(&tag).txn(txn, identity).await
@@ -176,12 +192,7 @@ impl Store for Sharded {
         group: Group,
         from: u64,
     ) -> Result<BoxStream<'static, Result<ChangesResponse, Error>>, Error> {
-        let slot = self.ring.slots().iter().position(|slot| slot.group.0 == group);
-        let slot = slot.ok_or_else(|| Error::Refused {
-            reason: Refusal::Invalid,
-            message: format!("route.group: there is no shard {group}"),
-        })?;
-        self.shards[slot].changes(group, from).await
+        self.of_group(group)?.changes(group, from).await
     }
 }
 

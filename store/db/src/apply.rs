@@ -255,6 +255,7 @@ impl<W: Write> Applying<'_, W> {
             at: self.at,
             places: decide.map(|decide| (&decide.guards[..], &decide.operations[..])),
             log_time_ms: self.log_time_ms(),
+            places_appends: self.places_appends(),
             may_be_locked: self.state.prepared_count > 0 && !ignores_locks,
             role: Role::Here,
         };

@@ -6,7 +6,7 @@ use proto::store::{AppliedState, Position};
 use crate::changes;
 use crate::effects::{self, Effect, RowChange};
 use crate::error::Error;
-use crate::limits::VERSION_OF_TIMES;
+use crate::limits::{VERSION_OF_PLACED_APPENDS, VERSION_OF_TIMES};
 use crate::recent::Recent;
 use crate::table::Write;
 
@@ -22,6 +22,11 @@ impl<W> Applying<'_, W> {
     /// The log time that transactions of this entry see; none before the version that has it.
     pub(crate) fn log_time_ms(&self) -> Option<i64> {
         (self.state.state_machine_version >= VERSION_OF_TIMES).then_some(self.state.log_time_ms)
+    }
+
+    /// Whether appends have their offsets where they ask for them.
+    pub(crate) fn places_appends(&self) -> bool {
+        self.state.state_machine_version >= VERSION_OF_PLACED_APPENDS
     }
 }
 

@@ -24,6 +24,7 @@
 //!
 //! Leaves out: threads, time, sockets, the log, and whoever coordinates transactions over several groups.
 
+mod appended;
 mod apply;
 mod applying;
 pub mod changes;

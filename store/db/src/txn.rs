@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 
 use bytes::Bytes;
-use proto::check::{DATA_BYTES_MAX, KEY_BYTES_MAX};
+use proto::check::DATA_BYTES_MAX;
 use proto::store::failed_guard::Reason;
 use proto::store::guard::Condition;
 use proto::store::operation::Action;
@@ -22,6 +22,7 @@ use proto::store::{
 };
 use store_core::mutant;
 
+use crate::appended;
 use crate::effects::Effect;
 use crate::error::Error;
 use crate::escrow::{self, Step, Summed};
@@ -69,6 +70,8 @@ pub(crate) struct Frame<'t> {
     pub(crate) places: Option<(&'t [u32], &'t [u32])>,
     /// The log time of the entry; `None`: the state machine is of a version in which transactions see none.
     pub(crate) log_time_ms: Option<i64>,
+    /// Appends have their offsets where they ask for them; in a branch and before that version at the ends of their keys.
+    pub(crate) places_appends: bool,
     /// Others may hold locks.
     pub(crate) may_be_locked: bool,
     pub(crate) role: Role,
@@ -359,10 +362,7 @@ impl<R: Read> Overlay<'_, '_, R> {
         operation: &'o Operation,
         left: &mut Left<'o>,
     ) -> Result<Done, Error> {
-        let key = match &operation.action {
-            Some(Action::Append(_)) => appended_key(&operation.key, self.frame.at, place),
-            _ => operation.key.clone(),
-        };
+        let key = appended::key_of(operation, self.frame.places_appends, self.frame.at, place);
         let slot = self.slot(&key)?;
         let want = left.wants.of_operation(operation);
         if self.is_in_the_way(slot, want) || self.slots[slot].is_locked || left.waits(operation) {
@@ -573,21 +573,4 @@ fn breach(condition: &Condition, record: Option<View<'_>>, log_time_ms: Option<i
         },
         _ => None,
     }
-}
-
-/// The keys of the operations of a transaction, appended ones as made. `places` as in [`Frame`].
-pub(crate) fn operation_keys(txn: &Txn, at: Position, places: &[u32]) -> Vec<Bytes> {
-    let key_of = |(operation, place): (&Operation, &u32)| match &operation.action {
-        Some(Action::Append(_)) => appended_key(&operation.key, at, *place),
-        _ => operation.key.clone(),
-    };
-    txn.operations.iter().zip(places).map(key_of).collect()
-}
-
-/// The prefix, the offset in 16 hexadecimal digits so that keys sort by it, a dot, and the operation's index.
-fn appended_key(prefix: &[u8], at: Position, index: u32) -> Bytes {
-    let mut key = prefix.to_vec();
-    key.extend_from_slice(format!("{:016x}.{index:04x}", at.offset).as_bytes());
-    debug_assert!(key.len() <= KEY_BYTES_MAX, "checked before it ran");
-    Bytes::from(key)
 }

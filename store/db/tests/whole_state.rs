@@ -496,6 +496,28 @@ fn times_are_seen_from_the_entry_on_that_raises_the_version() {
 }
 
 #[test]
+fn appends_are_placed_from_the_entry_on_that_raises_the_version() {
+    let mut replica = fresh();
+    let placed =
+        || Txn::new().append_within((b"f/", b"/{ana}"), 1, "x", vec![]).append("f/{ana}/", 1, "y", vec![]);
+    let keys = |replica: &mut Replica<Memory>, txn: Txn| -> (u64, Vec<String>) {
+        let answer = replica.txn(txn);
+        assert!(answer.success, "{:?}", answer.failed);
+        let keys = answer.results.iter().map(|one| String::from_utf8_lossy(&one.key).into_owned());
+        (answer.offset(), keys.collect())
+    };
+    let (at, made) = keys(&mut replica, placed());
+    let before = [format!("f//{{ana}}{at:016x}.0000"), format!("f/{{ana}}/{at:016x}.0001")];
+    assert_eq!(made, before, "as a program that knows no places leaves them");
+
+    assert_eq!(replica.command(Kind::RaiseVersion(RaiseVersion { version: 3 })), Reply::None);
+    let (at, made) = keys(&mut replica, placed());
+    let after = [format!("f/{at:016x}.0000/{{ana}}"), format!("f/{{ana}}/{at:016x}.0001")];
+    assert_eq!(made, after);
+    assert_eq!(replica.data(&after[0]).unwrap(), "x");
+}
+
+#[test]
 #[should_panic(expected = "applying-is-gapless")]
 fn a_gap_in_the_offsets_is_our_own_bug() {
     let memory = Memory::new();

@@ -20,7 +20,7 @@ use crate::Store;
 type Check = fn(Arc<dyn Store>) -> BoxFuture<'static, ()>;
 
 /// The checks, by name.
-const CHECKS: [(&str, Check); 25] = [
+const CHECKS: [(&str, Check); 26] = [
     ("set creates, and only creates", |s| Box::pin(operations::set_creates_only(s))),
     ("get answers with the record or its absence", |s| Box::pin(operations::get_answers(s))),
     ("delete answers with what was there", |s| Box::pin(operations::delete_answers(s))),
@@ -41,6 +41,7 @@ const CHECKS: [(&str, Check); 25] = [
     ("adds of many callers are all counted", |s| Box::pin(transactions::concurrent_adds(s))),
     ("a guard on log time holds from then on", |s| Box::pin(times::guards(s))),
     ("a stamp is the entry's log time", |s| Box::pin(times::stamps(s))),
+    ("appends of many tags are in the order of offsets", |s| Box::pin(transactions::placed_appends(s))),
     ("a success is remembered", |s| Box::pin(exactly_once::success_is_remembered(s))),
     ("a failed guard is remembered for its attempt", |s| Box::pin(exactly_once::attempts(s))),
     ("an id with another digest is refused", |s| Box::pin(exactly_once::another_digest(s))),

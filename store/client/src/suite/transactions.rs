@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::join_all;
 use proto::store::failed_guard::Reason;
-use proto::store::{Quote, Txn, TxnResponse};
+use proto::store::{Freshness, Quote, Txn, TxnResponse};
 
 use super::key::key;
-use crate::{Store, StoreExt};
+use crate::{Range, Store, StoreExt};
 
 type S = Arc<dyn Store>;
 
@@ -108,6 +108,29 @@ pub(super) async fn every_operation(store: S) {
     assert_eq!((text(&store, &doc).await.as_deref(), text(&store, &gone).await), (Some(after), None));
     let record = store.read(doc).await.expect("get").record.expect("the record");
     assert_eq!((record.version, record.offset(), record.timestamp_ms), (1, answer.offset(), 7));
+}
+
+pub(super) async fn placed_appends(store: S) {
+    // A store that has just begun places them from when all members can; a guard on log time is taken from then on.
+    let since = |txn: Txn| txn.guard_not_before(key("since"), 1);
+    let before = key("placed/");
+    for tag in ["b", "a", "c"] {
+        let after = format!("/{{{tag}}}");
+        let placed = Txn::new().append_within((&before, after.as_bytes()), 1, tag, Vec::new());
+        let answer = store.txn(since(placed), None).await.expect("txn");
+        assert!(answer.success, "{:?}", answer.failed);
+        let made = format!("{:016x}.0000{after}", answer.offset());
+        assert_eq!(answer.result(0).expect("a result").key, [&before[..], made.as_bytes()].concat());
+    }
+    let (range, group) = (Range::Prefix(before), store.groups()[0]);
+    let page = store.scan_group(group, range, 0, None, Freshness::linearizable()).await.expect("scan");
+    let tags = page.records.iter().filter_map(|one| one.record.as_ref()).map(|record| record.data.to_vec());
+    assert_eq!(tags.collect::<Vec<_>>(), [b"b", b"a", b"c"], "in the order in which they were appended");
+    for (before, after) in [("p/{t", "}"), ("p/{", "t}"), ("p/{t}", "")] {
+        let wrong = Txn::new().append_within((before.as_bytes(), after.as_bytes()), 1, "", Vec::new());
+        let is_taken = store.txn(since(wrong), None).await.is_ok();
+        assert_eq!(is_taken, before.ends_with('}'), "{before}…{after}: the tag stays whole");
+    }
 }
 
 pub(super) async fn adds_keep_bounds(store: S) {

@@ -13,6 +13,7 @@ use store_core::mutant;
 
 use super::prepare::bytes_of;
 use super::rows::{branch_key, branches_of};
+use crate::appended;
 use crate::applying::Applying;
 use crate::effects::RowChange;
 use crate::error::Error;
@@ -84,6 +85,7 @@ fn end<W: Write>(
             at,
             places: Some((&branch.guards, &branch.operations)),
             log_time_ms: on.log_time_ms(),
+            places_appends: false,
             may_be_locked: false,
             role: Role::Finish(on.at),
         };
@@ -92,7 +94,7 @@ fn end<W: Write>(
         };
         on.store(&effects)?;
     }
-    let keys = txn::operation_keys(txn, at, &branch.operations);
+    let keys = appended::keys_of_branch(txn, at, &branch.operations);
     let owner = Owner { id, decider_tag_hash: branch.decider_tag_hash, offset: at.offset, index: live.index };
     let mut rows = Vec::new();
     for (key, row) in locks::rows(owner, txn, &branch.operations, &keys) {

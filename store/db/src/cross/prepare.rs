@@ -15,6 +15,7 @@ use proto::store::{
 };
 
 use super::rows::{branch_key, branches_of};
+use crate::appended;
 use crate::applying::Applying;
 use crate::effects::RowChange;
 use crate::error::Error;
@@ -91,6 +92,7 @@ fn one<W: Write>(
         at: on.at,
         places: Some((&branch.guards, &branch.operations)),
         log_time_ms: on.log_time_ms(),
+        places_appends: false,
         may_be_locked: on.state.prepared_count > 0,
         role: Role::Participant,
     };
@@ -113,7 +115,7 @@ fn keep<W: Write>(
     branch: Branch,
     written: &mut BTreeSet<Bytes>,
 ) -> Result<(), Error> {
-    let keys = txn::operation_keys(txn, on.at, &branch.operations);
+    let keys = appended::keys_of_branch(txn, on.at, &branch.operations);
     let owner = Owner { id, decider_tag_hash: branch.decider_tag_hash, offset: on.at.offset, index };
     let mut rows = Vec::new();
     for (key, row) in locks::rows(owner, txn, &branch.operations, &keys) {
@@ -144,6 +146,7 @@ fn again<W: Write>(on: &Applying<'_, W>, live: &PreparedBranch) -> Result<Verdic
         at,
         places: Some((&branch.guards, &branch.operations)),
         log_time_ms: on.log_time_ms(),
+        places_appends: false,
         may_be_locked: false,
         role: Role::Finish(on.at),
     };

@@ -5,11 +5,12 @@ use prost::Message as _;
 use proto::check;
 use proto::store::command::Kind;
 use proto::store::guard::Condition;
+use proto::store::operation::Action;
 use proto::store::pipeline_request::Request;
 use proto::store::{
     AskRequest, Command, Failure, FailureReason, FinishCommand, Freshness, GetRequest, Guard, Identity,
-    OutcomeCommand, PipelineRequest, PrepareRequest, Route, ScanRequest, Txn, TxnCommand, TxnRequest,
-    scan_request,
+    Operation, OutcomeCommand, PipelineRequest, PrepareRequest, Route, ScanRequest, Txn, TxnCommand,
+    TxnRequest, scan_request,
 };
 use store_client::failure::{failure, invalid};
 use store_db::limits::VERSION_OF_TIMES;
@@ -160,7 +161,8 @@ pub fn is_cross(txn: &Txn, standing: &impl Standing) -> bool {
 }
 
 /// Refuses guards on log time while a member may run a program that knows none; and of a transaction over several groups times in
-/// other groups than that of its tag, where another version may be in force, and a branch that is prepared must not change any more.
+/// other groups than that of its tag, where another version may be in force, and a branch that is prepared must not change any more. (So
+/// for appends with their offset within their key.)
 ///
 /// # Errors
 /// It has such a part.
@@ -179,9 +181,14 @@ pub fn check_times(txn: &Txn, standing: &impl Standing) -> Result<(), Failure> {
     if let Some((_, index)) = guards.find(|(guard, _)| is_time(guard) && is_elsewhere(&guard.key)) {
         return Err(invalid(format!("txn.guards[{index}].not_before_ms"), why));
     }
-    let mut operations = txn.operations.iter().zip(0..);
-    match operations.find(|(operation, _)| !operation.stamps.is_empty() && is_elsewhere(&operation.key)) {
-        Some((_, index)) => Err(invalid(format!("txn.operations[{index}].stamps"), why)),
+    let of_version = |operation: &Operation| match &operation.action {
+        _ if !operation.stamps.is_empty() => Some("stamps"),
+        Some(Action::Append(append)) if append.within > 0 => Some("append.within"),
+        _ => None,
+    };
+    let operations = txn.operations.iter().zip(0..).filter(|(operation, _)| is_elsewhere(&operation.key));
+    match operations.filter_map(|(operation, index)| Some((of_version(operation)?, index))).next() {
+        Some((field, index)) => Err(invalid(format!("txn.operations[{index}].{field}"), why)),
         None => Ok(()),
     }
 }
