@@ -5,6 +5,7 @@
 
 use portal::attempt::{Attempts, Request, shown};
 use portal::document::client::{ClientData, ClientRecord, DATA};
+use portal::document::event::{Event, Subject, What};
 use portal::document::{STATE, State, write};
 use portal::error::Kind;
 use portal::id::{Cid, slug};
@@ -44,6 +45,7 @@ pub(crate) async fn insert_client(portal: &Portal, mut input: InsertClientReques
     let (now, client) = (now_ms(), ClientRecord::new(data));
     let txn = txn.put(at.clone(), now, write(&client)).returning_after();
     let txn = index::moved(txn, &[], &index::rows_of_client(&cid, &client), now);
+    let txn = portal.event(Subject::Client, What::Inserted).append_to(txn, cid.encoded());
     let answer = Attempts::new(portal, request).send(txn).await?;
     if answer.success {
         return answered(portal, &cid, &answer).await;
@@ -99,7 +101,9 @@ pub(crate) async fn update_client(portal: &Portal, mut input: UpdateClientReques
     let mut attempts = Attempts::new(portal, request);
     loop {
         let seen = look(portal, &cid).await?;
-        let answer = attempts.send(update(&cid, input.if_match, seen.as_ref(), &data)).await?;
+        let txn = update(&cid, input.if_match, seen.as_ref(), &data);
+        let event = portal.event(Subject::Client, What::Updated);
+        let answer = attempts.send(told(event, seen.as_ref(), &data).append_to(txn, cid.encoded())).await?;
         if answer.success {
             return answered(portal, &cid, &answer).await;
         }
@@ -118,6 +122,12 @@ fn update(cid: &Cid, if_match: u64, seen: Option<&Seen>, data: &ClientData) -> T
         .returning_after();
     let rows = index::rows_of_client(cid, &ClientRecord::new(data.clone()));
     index::moved(txn, seen.map_or(&[], |seen| &seen.rows), &rows, now)
+}
+
+/// Which members of the client's data are others now.
+fn told(event: Event, seen: Option<&Seen>, data: &ClientData) -> Event {
+    let Some(seen) = seen else { return event };
+    event.after_version(seen.offset).changing(seen.client.differences(data))
 }
 
 /// An offset that no record ever has: a guard on it fails and says what is there.

@@ -17,6 +17,7 @@
 
 use portal::attempt::{Attempts, Request, shown};
 use portal::document::client::ClientRecord;
+use portal::document::event::{Subject, What};
 use portal::document::{OPEN_ORDERS, STATE, State, write};
 use portal::error::Kind;
 use portal::id::Cid;
@@ -56,7 +57,10 @@ pub(crate) async fn delete_client(
     let mut attempts = Attempts::new(portal, request);
     loop {
         let seen = look(portal, &cid).await?;
-        let answer = attempts.send(deletion(&cid, &input, seen.as_ref())).await?;
+        let event = portal.event(Subject::Client, What::Deleted);
+        let event = event.after_version(seen.as_ref().map_or(0, |seen| seen.offset));
+        let txn = event.append_to(deletion(&cid, &input, seen.as_ref()), cid.encoded());
+        let answer = attempts.send(txn).await?;
         if answer.success {
             let record = shown(&answer, &at).map(|record| ClientRecord::read(&at, record)).transpose()?;
             let data = record.map_or_else(|| "{}".to_owned(), |record| record.data.get().to_owned());
@@ -102,7 +106,10 @@ async fn close(portal: &Portal, cid: &Cid, if_match: u64, request: Request) -> R
     let mut attempts = Attempts::new(portal, request);
     loop {
         let seen = clients::look(portal, cid).await?;
-        let answer = attempts.send(closing(cid, if_match, seen.as_ref())).await?;
+        let event = portal.event(Subject::Client, What::Closing);
+        let event = event.after_version(seen.as_ref().map_or(0, |seen| seen.offset));
+        let txn = event.append_to(closing(cid, if_match, seen.as_ref()), cid.encoded());
+        let answer = attempts.send(txn).await?;
         if answer.success {
             return Ok(!answer.remembered);
         }

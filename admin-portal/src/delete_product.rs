@@ -11,6 +11,7 @@
 //! in batches; (3) the record is deleted, guarded by `open_orders` = 0. As in `delete_client`.
 
 use portal::attempt::{Attempts, Request, shown};
+use portal::document::event::{Facts, Subject, What};
 use portal::document::product::ProductRecord;
 use portal::document::stock::{ADJUSTED, AVAILABLE, LEAST, StockRecord};
 use portal::document::{OPEN_ORDERS, STATE, State};
@@ -32,6 +33,8 @@ struct Doomed {
     product: Option<u64>,
     /// Its rows in the indexes; none if the record cannot be read.
     rows: Vec<Row>,
+    /// What the feed says that it was; nothing if the record cannot be read.
+    facts: Facts,
     /// Its stock, and the version of that; `None`: there is none.
     stock: Option<(StockRecord, u64)>,
 }
@@ -51,7 +54,19 @@ pub(crate) async fn delete_product(
     let mut attempts = Attempts::new(portal, request);
     loop {
         let doomed = look(portal, &pid).await?;
-        let answer = attempts.send(deletion(&pid, &input, &doomed)).await?;
+        let event = portal.event(Subject::Product, What::Deleted);
+        let event =
+            event.after_version(doomed.product.unwrap_or(0)).facts(doomed.facts.clone(), Facts::default());
+        let txn = deletion(&pid, &input, &doomed);
+        let event = match &doomed.stock {
+            // What is left of it is adjusted away, by the last operation; else the stock goes, too.
+            Some((stock, _)) if stock.remains() => {
+                event.adjusting(-stock.available, 0, txn.operations.len() - 1)
+            }
+            _ => event,
+        };
+        let txn = event.append_to(txn, pid.encoded());
+        let answer = attempts.send(txn).await?;
         if answer.success {
             return Ok(changed.deleted(document(&pid, &answer)?, continued));
         }
@@ -83,7 +98,9 @@ async fn look(portal: &Portal, pid: &Pid) -> Result<Doomed, Error> {
     // What no portal wrote can be deleted, too, and has no rows.
     let rows = product.record.as_ref().and_then(|record| index::rows_of(&at, record).ok());
     let read = |record: Record| Ok::<_, Error>((StockRecord::read(&stock_at, &record)?, record.offset()));
+    let facts = product.record.as_ref().and_then(|record| ProductRecord::read(&at, record).ok());
     Ok(Doomed {
+        facts: facts.map(|product| Facts::of_product(&product)).unwrap_or_default(),
         product: product.record.as_ref().map(Record::offset),
         rows: rows.unwrap_or_default(),
         stock: stock.record.map(read).transpose()?,
@@ -104,7 +121,7 @@ fn deletion(pid: &Pid, input: &DeleteProductRequest, doomed: &Doomed) -> Txn {
         return txn.guard_offset(stock.clone(), u64::MAX).get(stock);
     };
     let txn = txn.guard_offset(stock.clone(), offset);
-    if seen.held == 0 && seen.sold == 0 {
+    if !seen.remains() {
         let txn = txn.delete(at).returning_before().delete(stock).returning_before();
         return index::moved(txn, &doomed.rows, &[], now);
     }
@@ -149,7 +166,10 @@ async fn close(portal: &Portal, pid: &Pid, if_match: u64, request: Request) -> R
     let mut attempts = Attempts::new(portal, request);
     loop {
         let seen = products::look(portal, pid).await?;
-        let answer = attempts.send(closing(pid, if_match, seen.as_ref())).await?;
+        let event = portal.event(Subject::Product, What::Closing);
+        let event = event.after_version(seen.as_ref().map_or(0, |seen| seen.offset));
+        let txn = event.append_to(closing(pid, if_match, seen.as_ref()), pid.encoded());
+        let answer = attempts.send(txn).await?;
         let Some(failed) = answer.failed.first().filter(|_| !answer.success) else {
             return Ok(!answer.remembered);
         };

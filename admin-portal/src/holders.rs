@@ -168,6 +168,7 @@ async fn take_out(portal: &Portal, holder: Holder, out: Out<'_>) -> Result<Optio
         let Some(record) = portal.read_through(&at).await?.record else { return Ok(None) };
         let known = Known::read(&at, &record)?;
         let change = Change::by_cascade(cid, oid, portal.log_time_ms(), closing.clone());
+        let change = change.told_by(portal.teller());
         let txn = match out {
             _ if known.order.phase != Phase::Open => return Ok(None),
             Out::Everything => change.cancel(&known)?,

@@ -6,6 +6,7 @@
 //!          ├──► import_order                        one transaction (`portal::order_import`)
 //!          ├──► order_changes                       one transaction each (`portal::order_change`, `portal::order_move`)
 //!          ├──► shop                                the rules of all portals
+//!          ├──► events                              what was done, from a cursor on
 //!          ├──► delete_client · delete_product ──► holders: the open orders in the way, listed or worked off
 //!          └──► reindex                             the rows by which lists are sorted, made anew
 //! ```
@@ -22,6 +23,7 @@
 mod clients;
 mod delete_client;
 mod delete_product;
+mod events;
 mod holders;
 mod import_order;
 mod newest;
@@ -39,6 +41,8 @@ use std::sync::Arc;
 use portal::serve::{Serving, Stop};
 use portal::{Config, Portal};
 
+pub use events::EventStream;
+
 /// The name of the gRPC service.
 pub const SERVICE: &str = service::NAME;
 
@@ -51,6 +55,7 @@ pub fn serve(config: Config, stop: Stop) -> Serving {
         name: service::NAME,
         routes: service::routes,
         operations: operations::ALL,
+        tells_events: true,
         topics: None,
     };
     Box::pin(portal::serve::run(config, stop, service))
@@ -58,6 +63,8 @@ pub fn serve(config: Config, stop: Stop) -> Serving {
 
 /// The service without a server, for callers in this process: each call is a request of one portal.
 #[must_use]
-pub fn admin(portal: Arc<Portal>) -> impl proto::portal::admin_server::Admin {
+pub fn admin(
+    portal: Arc<Portal>,
+) -> impl proto::portal::admin_server::Admin<WatchEventsStream = EventStream> {
     service::Service(portal)
 }

@@ -16,8 +16,10 @@ use proto::portal::{
 
 use crate::{clients, delete_client, delete_product, import_order, order_changes, orders, products, stock};
 
+mod events;
 mod shop;
 
+pub use events::ListEvents;
 pub use shop::{GetShop, Reindex, UpdateShop};
 
 /// All of them.
@@ -47,6 +49,7 @@ pub const ALL: &[Registered] = &[
     Registered::of::<UpdateShop>(),
     Registered::of::<Reindex>(),
     Registered::of::<ImportOrder>(),
+    Registered::of::<ListEvents>(),
 ];
 
 /// InsertClient.

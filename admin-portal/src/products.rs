@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 use portal::attempt::{Attempts, Request, shown};
+use portal::document::event::{Event, Facts, Subject, What};
 use portal::document::product::{DESCRIPTION, EXTRA, PRICE, ProductData, ProductRecord};
 use portal::document::rules::{RULES, Rules};
 use portal::document::stock::{ADJUSTED, AVAILABLE, LEAST, StockRecord};
@@ -52,7 +53,13 @@ pub(crate) async fn insert_product(
     let mut attempts = Attempts::new(portal, request);
     let mut remains: Option<(StockRecord, u64)> = None;
     loop {
-        let answer = attempts.send(insertion(&pid, &new, remains.as_ref())).await?;
+        let txn = insertion(&pid, &new, remains.as_ref());
+        let by = remains.as_ref().map_or(new.quantity, |(seen, _)| new.quantity - seen.available);
+        let event = portal
+            .event(Subject::Product, What::Inserted)
+            .facts(Facts::default(), Facts::of_product(&new.product))
+            .adjusting(by, 0, txn.operations.len() - 1);
+        let answer = attempts.send(event.append_to(txn, pid.encoded())).await?;
         if answer.success {
             return answered(portal, &pid, &answer).await;
         }
@@ -205,7 +212,10 @@ pub(crate) async fn update_product(
     loop {
         let seen = look(portal, &pid).await?;
         let wanted = update.wanted(portal, &pid).await?;
-        let answer = attempts.send(update.txn(&pid, seen.as_ref(), wanted.as_ref())).await?;
+        let txn = update.txn(&pid, seen.as_ref(), wanted.as_ref());
+        let event = portal.event(Subject::Product, What::Updated);
+        let event = update.told(event, seen.as_ref(), wanted.as_ref(), txn.operations.len() - 1);
+        let answer = attempts.send(event.append_to(txn, pid.encoded())).await?;
         if answer.success {
             return answered(portal, &pid, &answer).await;
         }
@@ -258,6 +268,22 @@ impl Update<'_> {
         let rows = index::rows_of_product(pid, &ProductRecord::new(&self.data));
         txn = index::moved(txn, product.map_or(&[], |seen| &seen.rows), &rows, now);
         self.stock_moved(txn, stock, now, wanted, seen)
+    }
+
+    /// What is told of it; `left_by`: the operation that leaves the stock.
+    fn told(&self, event: Event, product: Option<&Seen>, wanted: Option<&Wanted>, left_by: usize) -> Event {
+        let Some(seen) = product else { return event };
+        let rules = self.rules.unwrap_or(seen.product.rules);
+        let updated = ProductRecord::new(&self.data).ruled(rules);
+        let (before, after) =
+            Facts::differences(Facts::of_product(&seen.product), Facts::of_product(&updated));
+        let changed = seen.product.extra.differences(&self.data.extra);
+        let event = event.after_version(seen.offset).facts(before, after).changing(changed);
+        match wanted.and_then(|wanted| wanted.seen.as_ref().map(|(seen, _)| wanted.quantity - seen.available))
+        {
+            Some(difference) if difference != 0 => event.adjusting(difference, rules.low_stock, left_by),
+            _ => event,
+        }
     }
 
     /// Adds what becomes of the stock.

@@ -8,19 +8,20 @@ use proto::portal::admin_server::{Admin, AdminServer};
 use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
     GetProductRequest, GetShopRequest, ImportOrderRequest, InsertClientRequest, InsertProductRequest,
-    ListClientsResponse, ListProductsResponse, ListRequest, Order, Product, ReindexRequest, ReindexResponse,
-    ShopRules, StaffGetOrderRequest, StaffListOrdersRequest, StaffListOrdersResponse,
-    StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest, StaffReturnRequest, UpdateClientRequest,
-    UpdateProductRequest, UpdateShopRequest,
+    ListClientsResponse, ListEventsRequest, ListEventsResponse, ListProductsResponse, ListRequest, Order,
+    Product, ReindexRequest, ReindexResponse, ShopRules, StaffGetOrderRequest, StaffListOrdersRequest,
+    StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest,
+    StaffReturnRequest, UpdateClientRequest, UpdateProductRequest, UpdateShopRequest, WatchEventsRequest,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
+use crate::events::{self, EventStream};
 use crate::operations::{
     AdjustStock, CancelOrder, ConfirmOrder, DeleteClient, DeleteProduct, GetClient, GetOrder, GetProduct,
-    GetShop, ImportOrder, InsertClient, InsertProduct, ListClients, ListOrders, ListProducts, ModifyOrder,
-    PackOrder, PayOrder, RefundOrder, Reindex, ReturnOrder, SendOrder, UpdateClient, UpdateProduct,
-    UpdateShop,
+    GetShop, ImportOrder, InsertClient, InsertProduct, ListClients, ListEvents, ListOrders, ListProducts,
+    ModifyOrder, PackOrder, PayOrder, RefundOrder, Reindex, ReturnOrder, SendOrder, UpdateClient,
+    UpdateProduct, UpdateShop,
 };
 
 /// The name of the gRPC service.
@@ -153,6 +154,22 @@ impl Admin for Service {
 
     async fn reindex(&self, request: Request<ReindexRequest>) -> Result<Response<ReindexResponse>, Status> {
         answered::<Reindex>(&self.0, request).await
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<ListEventsRequest>,
+    ) -> Result<Response<ListEventsResponse>, Status> {
+        answered::<ListEvents>(&self.0, request).await
+    }
+
+    type WatchEventsStream = EventStream;
+
+    async fn watch_events(
+        &self,
+        request: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        Ok(Response::new(events::watch_events(&self.0, request.into_inner()).await?))
     }
 
     async fn import_order(&self, request: Request<ImportOrderRequest>) -> Result<Response<Order>, Status> {

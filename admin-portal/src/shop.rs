@@ -2,6 +2,7 @@
 //! change at most a cache lease later.
 
 use portal::attempt::{Attempts, Request, shown};
+use portal::document::event::{Facts, Subject, What};
 use portal::document::shop::ShopRecord;
 use portal::error::Kind;
 use portal::shop::guarding;
@@ -24,7 +25,10 @@ pub(crate) async fn update_shop(portal: &Portal, mut input: UpdateShopRequest) -
         let shop = known.shop.with_rules(&input)?;
         let offset = if input.if_match == 0 { known.offset } else { input.if_match };
         let txn = guarding(offset).put(key::shop(), now_ms(), shop.to_bytes()).returning_after();
-        let answer = attempts.send(txn).await?;
+        let (before, after) = Facts::differences(Facts::of_shop(&known.shop), Facts::of_shop(&shop));
+        let event = portal.event(Subject::Shop, What::Updated).after_version(offset).facts(before, after);
+        // The records of the shop have its key as their tag.
+        let answer = attempts.send(event.append_to(txn, "shop")).await?;
         if answer.success {
             return match shown(&answer, &key::shop()) {
                 Some(record) => Ok(ShopRecord::read(Some(record))?.shown(record.offset())),

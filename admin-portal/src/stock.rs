@@ -6,6 +6,7 @@
 
 use portal::attempt::{Attempts, Request};
 use portal::change::KnownProduct;
+use portal::document::event::{Subject, What};
 use portal::document::stock::{ADJUSTED, AVAILABLE, LEAST, StockRecord};
 use portal::error::{Kind, Short};
 use portal::id::Pid;
@@ -29,7 +30,12 @@ pub(crate) async fn adjust_stock(portal: &Portal, mut input: AdjustStockRequest)
     let mut attempts = Attempts::new(portal, request);
     loop {
         let known = if input.amount < 0 { Some(portal.known_product(&pid).await?) } else { None };
-        let answer = attempts.send(adjustment(&pid, &input, known)).await?;
+        let low_stock = known.iter().flatten().map(|known| known.product.rules.low_stock).sum();
+        let txn = adjustment(&pid, &input, known);
+        let left_by = txn.operations.len() - 1;
+        let event =
+            portal.event(Subject::Product, What::Adjusted).adjusting(input.amount, low_stock, left_by);
+        let answer = attempts.send(event.append_to(txn, pid.encoded())).await?;
         if answer.success {
             return answered(portal, &pid, &answer).await;
         }

@@ -82,11 +82,22 @@ const TRACE: &str = "1 → 2 is what node 1 sends to node 2, 2 ← 1 what node 2
 const KV: &str = "Such as: feira kv set 17 'two kilos'. All commands: feira kv help.";
 
 /// What is audited.
-#[derive(Args, Debug, Clone, Copy)]
+#[derive(Args, Debug, Clone)]
 pub struct AuditArgs {
     /// What the portals found when they compared hits of their caches with the store
     #[arg(long)]
     pub caches: bool,
+    /// What was done to an order, a client or a product (with the movements of its stock), as long as events of it are kept
+    #[arg(long, value_name = "OID|PID|CID", conflicts_with = "caches")]
+    pub trail: Option<String>,
+}
+
+/// What is explained.
+#[derive(Args, Debug, Clone)]
+pub struct ExplainArgs {
+    /// The order
+    #[arg(value_name = "OID")]
+    pub oid: String,
 }
 
 /// Options of every command.
@@ -150,6 +161,8 @@ pub enum Command {
     Bench(Bench),
     /// Check the books: stock and orders, at one position, on every replica
     Audit(AuditArgs),
+    /// Explain an order: each step, which portal did it, its place in the log, and the time between
+    Explain(ExplainArgs),
     /// Show the shards of the ring, or which one owns a key
     Ring(RingArgs),
     /// Look into a node's log, verify it, or plant a fault in it

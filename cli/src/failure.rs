@@ -414,6 +414,9 @@ fn of_reason(reason: &str) -> Option<&'static str> {
         DAMAGED => Some("no portal wrote it: look at it with feira kv get, and mend or delete it there"),
         "CLIENT_GONE" => Some("a person who comes back is registered under another id: insert-client"),
         "ID_KEPT" => Some("give the id with --cid: who has another person's id sees that person's orders"),
+        "FEED_TRIMMED" => Some(
+            "begin anew without --after, or with the cursor that is named: what was in between is not kept any more",
+        ),
         "INDEX_INCOMPLETE" => {
             Some("feira admin reindex completes it, once no portal of an earlier version runs")
         }

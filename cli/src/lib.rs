@@ -40,6 +40,7 @@ pub mod show;
 pub mod status;
 pub mod tools;
 pub mod trace;
+pub mod trail;
 pub mod up;
 pub mod verb;
 

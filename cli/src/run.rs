@@ -23,7 +23,7 @@ use crate::role::logging::LogFile;
 use crate::role::portals::Which;
 use crate::show::answer::Answer;
 use crate::show::out::Out;
-use crate::tools::{addresses, admin, key_values, shop};
+use crate::tools::{self, addresses, admin, key_values, shop};
 use crate::up::parts::Kind;
 use crate::{audit, backup, bench, demo, health, key, log, member, ring, role, status, trace, up};
 
@@ -106,7 +106,7 @@ fn of_shard(mut loaded: Loaded, shard: Option<u64>, command: &Command) -> Result
 /// Refuses what needs one consistent view of all shards.
 fn single_only(loaded: Loaded, command: &Command) -> Result<Loaded, Failure> {
     if loaded.config.store.shard_count() == 1
-        || !matches!(command, Command::Audit(AuditArgs { caches: false }) | Command::Backup(_))
+        || !matches!(command, Command::Audit(AuditArgs { caches: false, trail: None }) | Command::Backup(_))
     {
         return Ok(loaded);
     }
@@ -138,7 +138,9 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         Command::Member(args) => shown(member::run::run(loaded, args, out).await, out),
         Command::Node(args) => shown(up::act::node(loaded, &args).await, out),
         Command::Audit(args) if args.caches => shown(audit::caches::run(&loaded.config).await, out),
+        Command::Audit(AuditArgs { trail: Some(id), .. }) => shown(tools::trail(&id, loaded, out).await, out),
         Command::Audit(_) => shown(audit::run::run(loaded).await, out),
+        Command::Explain(args) => shown(tools::explain(&args.oid, loaded, out).await, out),
         Command::Ring(args) => shown(ring::run(&loaded.config, &args).await, out),
         Command::Trace(args) => trace::run(loaded, &args, out).await,
         Command::Log(args) => logs(args, loaded, out).await,
@@ -164,14 +166,14 @@ fn addresses_of(command: &Command, config: &Config) -> Option<Vec<String>> {
     match command {
         Command::Status(_)
         | Command::Health(_)
-        | Command::Audit(_)
+        | Command::Audit(AuditArgs { trail: None, .. })
         | Command::Member(_)
         | Command::Bench(_)
         | Command::Ring(RingArgs { what: None }) => Some(nodes()),
         Command::Kv(tool) if tool.store.is_empty() => Some(nodes()),
         Command::Admin(tool) if tool.portal.is_empty() => Some(portals(&config.admin_portals)),
         Command::Shop(shop) if shop.tool.portal.is_empty() => Some(portals(&config.client_portals)),
-        Command::Export(_) => Some(portals(&config.admin_portals)),
+        Command::Export(_) | Command::Audit(_) | Command::Explain(_) => Some(portals(&config.admin_portals)),
         Command::Import(args) if !args.dry_run => {
             Some([portals(&config.admin_portals), portals(&config.client_portals)].concat())
         }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::portal::ListEventsRequest;
 use store_client::{Replicated, Store};
 
+use crate::admin::paging::Part;
 use crate::admin::session::AdminSession;
 use crate::args::{KvTool, Shop, Tool};
 use crate::config::load::Loaded;
@@ -18,7 +20,9 @@ use crate::repl::ids::Ids;
 use crate::repl::lines::{Given, is_person};
 use crate::shop::session::ShopSession;
 use crate::shop::via::{Asking, OverBroker, Via, Way};
+use crate::show::answer::Answer;
 use crate::show::out::Out;
+use crate::trail::{ask, explain, view};
 
 fn given(tool: &Tool) -> Given {
     Given { command: tool.command.clone(), words: tool.words.clone(), keep_going: tool.keep_going }
@@ -53,6 +57,29 @@ pub async fn admin(tool: &Tool, loaded: &Loaded, out: &Out) -> Result<(), Failur
     let driven = drive(&mut session, &given(tool), ids, out).await;
     drop(feeder);
     driven
+}
+
+fn of_staff(loaded: &Loaded, out: &Out) -> Result<Portals, Failure> {
+    let addresses = addresses(&[], &loaded.config.admin_portals);
+    Portals::new("admin portal", &addresses, loaded.config.whose(), patience(loaded), Some(out.clone()))
+}
+
+/// `feira audit --trail`.
+///
+/// # Errors
+/// As every call.
+pub async fn trail(id: &str, loaded: &Loaded, out: &Out) -> Result<Answer, Failure> {
+    Ok(view::events(&ask::of_id(&of_staff(loaded, out)?, id).await?))
+}
+
+/// `feira explain`.
+///
+/// # Errors
+/// No event of the order is kept; or as every call.
+pub async fn explain(oid: &str, loaded: &Loaded, out: &Out) -> Result<Answer, Failure> {
+    let wanted = ListEventsRequest { oid: oid.to_owned(), ..ListEventsRequest::default() };
+    let events = ask::list(&of_staff(loaded, out)?, &wanted, Part::default()).await?;
+    explain::order(oid, &events.items)
 }
 
 /// Fetches ids for completion now and then, if a person is there to complete.

@@ -42,6 +42,7 @@ pub fn serve(config: Config, stop: Stop) -> Serving {
         name: service::NAME,
         routes: service::routes,
         operations: operations::ALL,
+        tells_events: false,
         topics: Some(TOPICS),
     };
     Box::pin(portal::serve::run(config, stop, service))

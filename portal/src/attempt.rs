@@ -18,6 +18,7 @@ use proto::store::{Identity, Record, Returning, Txn, TxnResponse, operation::Act
 use store_client::{Group, Refusal};
 
 use crate::cache::Token;
+use crate::document::event::KEYS;
 use crate::error::Error;
 use crate::handle::Portal;
 use crate::id::plain;
@@ -233,8 +234,8 @@ impl Touches {
         let mut deleted = Vec::new();
         for operation in &txn.operations {
             let key = &operation.key;
-            // Operations on one record stand together; holder records and rows are never read by key.
-            let is_listed = key.starts_with(b"h/") || index::is_row(key);
+            // Operations on one record stand together; holder records, rows and events are never read by key.
+            let is_listed = key.starts_with(b"h/") || key.starts_with(KEYS) || index::is_row(key);
             if is_listed || tokens.last().is_some_and(|(last, _)| last == key) {
                 continue;
             }

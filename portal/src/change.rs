@@ -10,6 +10,7 @@
 //!               c/{CID}    open_orders ± 1 when the order is created, confirmed or cancelled
 //!               i/o/…      the order's row in the list by time, from where it was to where it is
 //!               o/…        the whole order, answered back, with the log's time; with a note if staff changed it
+//!               f/…        what was done, for the feed
 //! ```
 //!
 //! A line of a product that is not tracked takes no stock, and remembers that; it counts as an open order of the product all the same. A
@@ -31,9 +32,11 @@ use proto::portal::LineChange;
 use proto::store::{Record, Txn};
 use store_core::mutant;
 
+use crate::document::event::{self, By, Event, Facts, Teller, What};
 use crate::document::order::{CHANGED, CREATED, HolderRecord, Line, OrderRecord, Phase};
 use crate::document::order_move::{Step, Units};
 use crate::document::product::ProductRecord;
+use crate::document::rules::Rules;
 use crate::document::staff_note::{Did, StaffNote, StaffReason};
 use crate::document::stock::{ADJUSTED, AVAILABLE, HELD, LEAST, SOLD};
 use crate::document::{OPEN_ORDERS, STATE, State, write};
@@ -167,8 +170,16 @@ pub struct Change<'a> {
     timestamp_ms: i64,
     /// Why staff make it; `None`: they do not.
     staff: Option<&'a StaffReason>,
+    /// On whose behalf.
+    by: By,
+    /// Who tells of it.
+    teller: Teller<'a>,
     /// It creates the order.
     is_new: bool,
+    /// The products with a threshold of whose stock some is taken: the threshold, and the operation that takes it.
+    low: Vec<(String, i64, usize)>,
+    /// Removed products whose units come with an imported order.
+    brought: Vec<String>,
     txn: Txn,
 }
 
@@ -177,19 +188,31 @@ impl<'a> Change<'a> {
     #[must_use]
     pub fn by_client(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64) -> Change<'a> {
         let txn = Txn::new().guard_json(key::client(cid), STATE, State::Active.json());
-        Change { cid, oid, timestamp_ms, staff: None, is_new: false, txn }
+        Change::of(cid, oid, timestamp_ms, By::Client, txn)
+    }
+
+    /// Changes nothing yet.
+    fn of(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64, by: By, txn: Txn) -> Change<'a> {
+        let (teller, low, brought) = (Teller::default(), Vec::new(), Vec::new());
+        Change { cid, oid, timestamp_ms, staff: None, by, teller, is_new: false, low, brought, txn }
+    }
+
+    /// Its event says that this portal made it.
+    #[must_use]
+    pub fn told_by(self, teller: Teller<'a>) -> Change<'a> {
+        Change { teller, ..self }
     }
 
     /// A change by staff for a client, who must be active; the order notes why.
     #[must_use]
     pub fn by_staff(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64, reason: &'a StaffReason) -> Change<'a> {
-        Change { staff: Some(reason), ..Change::by_client(cid, oid, timestamp_ms) }
+        Change { staff: Some(reason), by: By::Staff, ..Change::by_client(cid, oid, timestamp_ms) }
     }
 
     /// A move of a confirmed order by staff, whose client may have been removed since.
     #[must_use]
     pub fn by_move(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64, reason: &'a StaffReason) -> Change<'a> {
-        Change { cid, oid, timestamp_ms, staff: Some(reason), is_new: false, txn: Txn::new() }
+        Change { staff: Some(reason), ..Change::of(cid, oid, timestamp_ms, By::Staff, Txn::new()) }
     }
 
     /// A change by a cascade, while `closing` (the key of the client or product that it deletes) is in that state: one
@@ -198,14 +221,14 @@ impl<'a> Change<'a> {
     pub fn by_cascade(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64, closing: Bytes) -> Change<'a> {
         let txn = Txn::new().guard_exists(key::client(cid));
         let txn = txn.guard_json(closing, STATE, State::Closing.json());
-        Change { cid, oid, timestamp_ms, staff: None, is_new: false, txn }
+        Change::of(cid, oid, timestamp_ms, By::Cascade, txn)
     }
 
     /// A change by the shop's rules, whatever the client's state.
     #[must_use]
     pub fn by_shop(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64) -> Change<'a> {
         let txn = Txn::new().guard_exists(key::client(cid));
-        Change { cid, oid, timestamp_ms, staff: None, is_new: false, txn }
+        Change::of(cid, oid, timestamp_ms, By::Shop, txn)
     }
 
     /// A transaction that changes nothing: it fails and shows the order, unless the request was done before.
@@ -393,11 +416,14 @@ impl<'a> Change<'a> {
         };
     }
 
-    /// Moves units from available to held, of which no less than `least` may be left.
-    fn take(&mut self, pid: &Pid, units: i64, least: i64) {
+    /// Moves units from available to held, of which no fewer may be left than the rules say.
+    fn take(&mut self, pid: &Pid, units: i64, rules: &Rules) {
         let stock = key::stock(pid);
+        if rules.low_stock > 0 {
+            self.low.push((pid.to_string(), rules.low_stock, self.txn.operations.len()));
+        }
         self.txn = std::mem::take(&mut self.txn)
-            .add(stock.clone(), self.timestamp_ms, AVAILABLE, -units, Some(least))
+            .add(stock.clone(), self.timestamp_ms, AVAILABLE, -units, Some(rules.least()))
             .add(stock, self.timestamp_ms, HELD, units, Some(0));
     }
 
@@ -414,7 +440,7 @@ impl<'a> Change<'a> {
         let product = &known.product;
         let untracked = product.rules.untracked;
         if !untracked {
-            self.take(pid, quantity, product.rules.least());
+            self.take(pid, quantity, &product.rules);
         }
         let holder = write(&HolderRecord { cid: self.cid.to_string() });
         self.txn = std::mem::take(&mut self.txn)
@@ -434,7 +460,7 @@ impl<'a> Change<'a> {
             _ => self.ask_for_product(pid),
         }
         if !line.untracked && more > 0 {
-            self.take(pid, more, allowed.map_or(0, |known| known.product.rules.least()));
+            self.take(pid, more, &allowed.map_or_else(Rules::default, |known| known.product.rules));
         } else if !line.untracked {
             self.give_back(pid, -more);
         }
@@ -496,8 +522,39 @@ impl<'a> Change<'a> {
             (false, false) => &[CHANGED],
         };
         self.list(before, &order, stamps);
+        let event = self.event(before, &order, did);
         let put = self.txn.put(key::order(self.cid, self.oid), self.timestamp_ms, bytes);
-        Ok(put.stamped(stamps).returning_after())
+        Ok(event.append_to(put.stamped(stamps).returning_after(), self.cid.encoded()))
+    }
+
+    /// What is told of the change; the order is put by the next operation.
+    fn event(&self, before: Option<&Known>, order: &OrderRecord, did: Option<Did>) -> Event {
+        let what = match did {
+            Some(did) => What::from(did),
+            None if order.imported => What::Imported,
+            None => What::Created,
+        };
+        let old = before.map(|known| &known.order);
+        let (was, is) =
+            Facts::differences(old.map(Facts::of_order).unwrap_or_default(), Facts::of_order(order));
+        let mut event = Event::of_order(self.oid, what, self.by, (self.teller.portal, self.timestamp_ms))
+            .after_version(before.map_or(0, |known| known.offset))
+            .facts(was, is);
+        let lines = || event::changed(old.map_or(&[], |order| &order.lines), &order.lines);
+        event = match what {
+            What::Created | What::Modified => event.lines(lines()),
+            What::Imported => event.all_lines(event::with_brought(lines(), &self.brought)),
+            // Nothing of the stock moves.
+            What::Confirmed | What::Paid | What::Packed => event,
+            _ => event.all_lines(event::moved(&order.lines)),
+        };
+        for (pid, low_stock, taken) in &self.low {
+            event = event.taking_of(pid, *low_stock, self.teller.is_one_group.then_some(*taken));
+        }
+        match (self.staff, order.staff.len().checked_sub(1)) {
+            (Some(_), Some(nth)) if did.is_some() => event.noted(nth, self.txn.operations.len()),
+            _ => event,
+        }
     }
 
     /// Moves the order's row to where the version that is written belongs.

@@ -28,6 +28,8 @@ pub struct Config {
     pub bus: Option<Bus>,
     /// Whether requests are taken from that broker, where the portal's operations have topics.
     pub takes_requests: bool,
+    /// A portal of staff may keep the feed of events; `false`: others do.
+    pub keeps_feed: bool,
     /// How large its cache may grow.
     pub cache: Capacity,
     /// L: how old a hit may be.
@@ -114,6 +116,7 @@ impl Config {
             store,
             bus: None,
             takes_requests: true,
+            keeps_feed: true,
             cache: Config::default_capacity(),
             lease: Duration::from_secs(1),
             age_max: Duration::from_millis(AGE_MS_MAX_DEFAULT),

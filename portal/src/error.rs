@@ -197,6 +197,12 @@ pub enum Error {
         /// Of what.
         kind: Kind,
     },
+    /// Events behind the cursor are kept no more.
+    #[error("events behind this cursor are kept no more; those that are begin behind {oldest}")]
+    FeedTrimmed {
+        /// The cursor before the oldest event that is kept.
+        oldest: String,
+    },
     /// The client or product is being deleted with its orders.
     #[error("{kind} {id} is being deleted (closing)")]
     Closing {
@@ -410,6 +416,7 @@ impl Error {
             Error::NotOpen { .. } => (Code::FailedPrecondition, "ORDER_NOT_OPEN"),
             Error::WrongState { .. } => (Code::FailedPrecondition, "ORDER_WRONG_STATE"),
             Error::NotIndexed { .. } => (Code::FailedPrecondition, "INDEX_INCOMPLETE"),
+            Error::FeedTrimmed { .. } => (Code::FailedPrecondition, "FEED_TRIMMED"),
             Error::Closing { .. } => (Code::FailedPrecondition, "CLOSING"),
             Error::OrderFull { .. } => (Code::FailedPrecondition, "ORDER_FULL"),
             Error::OrderEmpty { .. } => (Code::FailedPrecondition, "ORDER_EMPTY"),
@@ -449,7 +456,7 @@ impl Error {
             | Error::OrderEmpty { .. }
             | Error::Contended { .. }
             | Error::RequestClosed { .. } => 409,
-            Error::Gone { .. } | Error::RequestExpired { .. } => 410,
+            Error::Gone { .. } | Error::RequestExpired { .. } | Error::FeedTrimmed { .. } => 410,
             Error::Changed { .. } => 412,
             Error::WrongCluster { .. } => 421,
             Error::RequestReused { .. } => 422,

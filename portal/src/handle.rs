@@ -1,24 +1,25 @@
 //! The handle that every operation of a portal holds: the store, the cache, the clock, the counters.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use proto::portal::{GroupStatus, PortalStatusResponse};
-use store_client::Store;
+use store_client::{Group, Store};
 use store_keys::ClusterId;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::cache::{Cache, Capacity, Seen};
 use crate::coherence::{AGE_MS_MAX_DEFAULT, Coherence, State};
+use crate::document::event::{Event, Subject, Teller, What};
 use crate::document::shop::KnownShop;
 use crate::error::Error;
 use crate::id::Oid;
-use crate::limits::REQUESTS_MAX;
+use crate::limits::{FEED_READERS_MAX, REQUESTS_MAX};
 use crate::log_time::LogTime;
 use crate::marks::Marks;
 use crate::refilling::Refilling;
@@ -112,6 +113,12 @@ pub(crate) struct Shared {
     pub(crate) shop: Mutex<Option<Result<KnownShop, Error>>>,
     /// Open orders that could not be cancelled, and until when they are left alone.
     pub(crate) set_aside: Mutex<HashMap<Oid, u64>>,
+    /// Places of readers to whom events are told as they come.
+    pub(crate) feed_readers: Arc<Semaphore>,
+    /// No stream goes on.
+    pub(crate) is_stopping: AtomicBool,
+    /// Groups whose events are all in their places, and will be.
+    pub(crate) feeds_in_order: Mutex<HashSet<Group>>,
     /// As in [`Bounds`].
     clock_off_ms: i64,
     /// What is known of the log's time.
@@ -149,6 +156,9 @@ impl Portal {
             cluster: OnceLock::new(),
             shop: Mutex::default(),
             set_aside: Mutex::default(),
+            feed_readers: Arc::new(Semaphore::new(FEED_READERS_MAX)),
+            is_stopping: AtomicBool::new(false),
+            feeds_in_order: Mutex::default(),
             clock_off_ms,
             log_time: LogTime::default(),
         };
@@ -178,6 +188,24 @@ impl Portal {
     #[must_use]
     pub fn token(&self) -> SessionToken {
         self.session.token()
+    }
+
+    /// Its name, for people.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// How it tells of what it does.
+    #[must_use]
+    pub fn teller(&self) -> Teller<'_> {
+        Teller { portal: self.name(), is_one_group: self.shared.store.groups().len() == 1 }
+    }
+
+    /// What it does now, to tell of it.
+    #[must_use]
+    pub fn event(&self, of: Subject, did: What) -> Event {
+        Event::of(of, did, self.name(), self.log_time_ms())
     }
 
     /// Lets a request in, until the permit is dropped.

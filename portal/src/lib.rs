@@ -28,6 +28,8 @@ pub mod coherence;
 pub mod config;
 pub mod document;
 pub mod error;
+pub mod event_place;
+pub mod feed;
 pub mod handle;
 pub mod id;
 pub mod import_refusal;

@@ -34,6 +34,28 @@ pub const ORDER_RECORD_BYTES_MAX: usize = proto::check::DATA_BYTES_MAX - STAFF_N
 pub const ORDER_BYTES_MAX: usize = proto::check::TXN_BYTES_MAX - 4_096 - STAFF_NOTE_BYTES_MAX;
 /// Longest time that an open order is held, minutes: a year.
 pub const HOLD_MINUTES_MAX: u32 = 366 * 24 * 60;
+/// Bytes of the lines that an event has of an order whose units are moved as a whole; the lines of a longer one are in the order alone.
+pub const EVENT_LINES_BYTES_MAX: usize = 4_096;
+/// Stocks with a threshold that an event tells of.
+pub const EVENT_LOW_MAX: usize = 32;
+/// Names of changed members that an event has.
+pub const EVENT_MEMBERS_MAX: usize = 32;
+/// Bytes of such a name; of a longer one the beginning.
+pub const EVENT_MEMBER_BYTES_MAX: usize = 64;
+/// Bytes of the events of one group that are kept, beyond which the oldest go whatever their age.
+pub const FEED_BYTES_MAX: u64 = 1 << 30;
+/// Events that one transaction drops.
+pub const FEED_DROPPED_MAX: u32 = 500;
+/// Longest time that a request waits for an event, milliseconds.
+pub const FEED_WAIT_MS_MAX: u32 = 30_000;
+/// Readers to whom a portal tells events as they come.
+pub const FEED_READERS_MAX: usize = 64;
+/// Days that events are kept, unless staff say otherwise.
+pub const FEED_DAYS_DEFAULT: u32 = 30;
+/// Most days that staff may say: ten years.
+pub const FEED_DAYS_MAX: u32 = 3_660;
+/// Bytes of a portal's name in an event; of a longer one the beginning.
+pub const PORTAL_NAME_BYTES_MAX: usize = 64;
 /// Letters of a currency's code (ISO 4217).
 pub const CURRENCY_LETTERS: usize = 3;
 /// Rows of open orders that one round of the sweeper looks at, at most.
@@ -101,10 +123,12 @@ pub const HOLDER_PAGES_MAX: usize = 20;
 pub const PARTS_NEW_LINE: usize = 6;
 /// Parts for a line that is taken out: three adds, the holder record.
 pub const PARTS_GONE_LINE: usize = 4;
-/// Parts besides those of lines: the client, the order, its state, its row from where and to where, the shop.
-pub const PARTS_ORDER: usize = 12;
+/// Parts besides those of lines: the client, the order, its state, its row from where and to where, the shop, the event.
+pub const PARTS_ORDER: usize = 13;
 
 const _: () = assert!(REQUEST_LINES_MAX <= ORDER_LINES_MAX);
+// The note, or what is available of the stock, is quoted, too.
+const _: () = assert!(EVENT_LOW_MAX < proto::check::QUOTES_MAX);
 const _: () = assert!(REQUEST_LINES_MAX * PARTS_NEW_LINE + PARTS_ORDER <= proto::check::TXN_PARTS_MAX);
 const _: () = assert!(ORDER_LINES_MAX * PARTS_GONE_LINE + PARTS_ORDER <= proto::check::TXN_PARTS_MAX);
 const _: () = assert!(DOCUMENT_DEPTH_MAX + 2 < proto::check::JSON_DEPTH_MAX);

@@ -141,7 +141,7 @@ impl Portal {
             }
             // The time that it came with, so that its row stands where it belongs.
             let changed_ms = import.order.changed_ms.unwrap_or_else(store_client::now_ms);
-            let change = Change::by_import(cid, oid, changed_ms, seen.client);
+            let change = Change::by_import(cid, oid, changed_ms, seen.client).told_by(self.teller());
             let txn = change.import(import, &seen)?;
             let parts = txn.guards.len() + txn.operations.len();
             if parts > TXN_PARTS_MAX {

@@ -244,11 +244,12 @@ impl<'p> OrderWrite<'p> {
     pub fn change(&self) -> Change<'_> {
         let Named { cid, oid } = &self.named;
         let now_ms = self.portal.log_time_ms();
-        match &self.staff {
+        let change = match &self.staff {
             None => Change::by_client(cid, oid, now_ms),
             Some(reason) if self.moving.is_some() => Change::by_move(cid, oid, now_ms, reason),
             Some(reason) => Change::by_staff(cid, oid, now_ms, reason),
-        }
+        };
+        change.told_by(self.portal.teller())
     }
 
     /// Sends a try. `None`: decide anew, from what is now known.

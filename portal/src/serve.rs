@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use admission::Guard;
@@ -29,6 +30,7 @@ use crate::admitted;
 use crate::bus;
 use crate::config::{Bus, Config, StartError};
 use crate::error::Error;
+use crate::feed;
 use crate::handle::{Bounds, Portal};
 use crate::limits::REQUEST_BYTES_MAX;
 use crate::meant::CLUSTER_HEADER;
@@ -36,7 +38,7 @@ use crate::operation::{Answered, Operation, Registered};
 use crate::sampler;
 use crate::session::SESSION_HEADER;
 use crate::shop;
-use crate::transport::{http, mqtt};
+use crate::transport::{event_stream, http, mqtt};
 
 /// When this is ready, the portal stops.
 pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -102,6 +104,8 @@ pub struct Service {
     pub routes: fn(Arc<Portal>) -> Routes,
     /// Its operations, for the other transports.
     pub operations: &'static [Registered],
+    /// It tells of what is done in the shop, and keeps the feed of that.
+    pub tells_events: bool,
     /// Its word in the topics of requests; `None`: it takes none from the broker.
     pub topics: Option<&'static str>,
 }
@@ -125,18 +129,11 @@ pub async fn run(mut config: Config, stop: Stop, service: Service) -> Result<(),
     let well = ["", name, PORTAL_SERVICE].map(|name| health.set_service_status(name, ServingStatus::Serving));
     futures::future::join_all(well).await;
     let (stopping, mut stopped) = watch::channel(false);
-    // Dropped with this: those that only keep the cache coherent and the shop tended. Waited for: those that answer somebody.
-    let (mut tasks, mut requests) = (JoinSet::new(), JoinSet::new());
-    if let Some(bus) = config.bus.take() {
-        if let Some(word) = service.topics.filter(|_| config.takes_requests) {
-            let (portal, stopped) = (portal.clone(), stopped.clone());
-            requests.spawn(mqtt::run(portal, bus.clone(), word, service.operations, stopped, config.grace));
-        }
-        tasks.spawn(coherent(portal.clone(), bus, config.lease));
-    }
-    tasks.spawn(shop::run(portal.clone()));
+    let (_tasks, requests) = tasks(&portal, &mut config, &service, &stopped);
+    let streams = portal.clone();
     let stopping = async move {
         stop.await;
+        streams.shared.is_stopping.store(true, Ordering::Relaxed);
         health.set_service_status("", ServingStatus::NotServing).await;
         health.set_service_status(name, ServingStatus::NotServing).await;
         stopping.send_replace(true);
@@ -170,6 +167,29 @@ pub async fn run(mut config: Config, stop: Stop, service: Service) -> Result<(),
     Ok(())
 }
 
+/// What a portal does by itself beside its server. Dropped with it: those that only keep the cache coherent and the shop tended. Waited for: those
+/// that answer somebody.
+fn tasks(
+    portal: &Arc<Portal>,
+    config: &mut Config,
+    service: &Service,
+    stopped: &watch::Receiver<bool>,
+) -> (JoinSet<()>, JoinSet<()>) {
+    let (mut tasks, mut requests) = (JoinSet::new(), JoinSet::new());
+    if service.tells_events && config.keeps_feed {
+        tasks.spawn(feed::keeper::run(portal.clone(), config.bus.clone()));
+    }
+    if let Some(bus) = config.bus.take() {
+        if let Some(word) = service.topics.filter(|_| config.takes_requests) {
+            let (portal, stopped) = (portal.clone(), stopped.clone());
+            requests.spawn(mqtt::run(portal, bus.clone(), word, service.operations, stopped, config.grace));
+        }
+        tasks.spawn(coherent(portal.clone(), bus, config.lease));
+    }
+    tasks.spawn(shop::run(portal.clone()));
+    (tasks, requests)
+}
+
 /// What the portal keeps to.
 fn bounds(config: &Config) -> Bounds {
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -190,7 +210,10 @@ async fn coherent(portal: Arc<Portal>, bus: Bus, lease: Duration) {
 fn all_routes(own: Routes, service: &Service, portal: &Arc<Portal>) -> Routes {
     let own = own.add_service(PortalServer::new(StatusService(Arc::clone(portal))));
     let grpc = in_our_words(reflected(own, service.name)).into_axum_router();
-    let http = http::router(portal, service.name, service.operations);
+    let mut http = http::router(portal, service.name, service.operations);
+    if service.tells_events {
+        http = http.merge(event_stream::router(portal));
+    }
     for_this_cluster(grpc.fallback(http::nothing_here).merge(http), service.name, Arc::clone(portal))
 }
 

@@ -23,6 +23,7 @@ use crate::attempt::send_step;
 use crate::document::shop::{KnownShop, SCHEMA_VERSION, ShopRecord};
 use crate::error::Error;
 use crate::handle::Portal;
+use crate::limits::FEED_DAYS_MAX;
 use crate::{key, listing, sweeper};
 
 /// Between two rounds, on average: portals do not go in step.
@@ -105,6 +106,12 @@ impl Portal {
     #[must_use]
     pub fn hold_ms(&self) -> Option<i64> {
         self.shop_seen(|shop| shop.hold_ms()).flatten()
+    }
+
+    /// For how many days events are kept by the rules last seen.
+    #[must_use]
+    pub fn feed_days(&self) -> u32 {
+        self.shop_seen(ShopRecord::feed_days).unwrap_or(FEED_DAYS_MAX)
     }
 
     /// Whether every order has its row.

@@ -143,6 +143,7 @@ pub(crate) fn metadata(error: &Error) -> HashMap<String, String> {
             vec![("oid", oid.clone()), ("state", state.clone()), ("needs", needs.clone())]
         }
         Error::NotIndexed { kind } => vec![("kind", kind.to_string())],
+        Error::FeedTrimmed { oldest } => vec![("oldest", oldest.clone())],
         Error::Gone { id } => vec![("kind", Kind::Client.to_string()), ("id", id.clone())],
         Error::IdKept { id, free } => {
             let kept = [("kind", Kind::Client.to_string()), ("id", id.clone())];
@@ -253,6 +254,7 @@ impl Fields {
                 needs: self.text("needs")?,
             },
             "INDEX_INCOMPLETE" => Error::NotIndexed { kind: self.kind()? },
+            "FEED_TRIMMED" => Error::FeedTrimmed { oldest: self.text("oldest")? },
             "CLOSING" => Error::Closing { kind: self.kind()?, id: self.text("id")? },
             "CLIENT_GONE" => Error::Gone { id: self.text("id")? },
             "ID_KEPT" => Error::IdKept { id: self.text("id")?, free: self.text("free") },
@@ -345,6 +347,7 @@ pub(crate) mod tests {
             Error::NotOpen { oid: oid.clone(), state: "confirmed".into() },
             Error::WrongState { oid: oid.clone(), state: "open".into(), needs: "paid or packed".into() },
             Error::NotIndexed { kind },
+            Error::FeedTrimmed { oldest: "1:17.65535".to_owned() },
             Error::Closing { kind, id: id.clone() },
             Error::OrderFull { oid: oid.clone(), full: Full::Lines(2_001) },
             Error::OrderFull { oid: oid.clone(), full: Full::Bytes { bytes: 1_100_000, most: 1_040_384 } },

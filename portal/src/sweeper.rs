@@ -112,7 +112,7 @@ async fn expire(portal: &Portal, place: &Place, rules: &KnownShop, hold_ms: i64)
     if known.order.phase != Phase::Open || due_ms > portal.due_time_ms() {
         return Ok(Swept::Left);
     }
-    let change = Change::by_shop(cid, oid, portal.log_time_ms());
+    let change = Change::by_shop(cid, oid, portal.log_time_ms()).told_by(portal.teller());
     let txn = change.expire(&known, due_ms, (key::shop(), rules.offset))?;
     let sent_ms = portal.now_ms();
     let answer = send_step(portal, txn).await?;

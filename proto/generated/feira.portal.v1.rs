@@ -174,6 +174,9 @@ pub struct ShopRules {
     /// For `if_match`; 0: nobody set any rule yet.
     #[prost(uint64, tag = "5")]
     pub etag: u64,
+    /// For so many days events are kept in the feed.
+    #[prost(uint32, tag = "7")]
+    pub feed_days: u32,
 }
 /// A change of an order by staff, or by the shop's rules.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -772,6 +775,180 @@ pub struct UpdateShopRequest {
     #[prost(message, optional, tag = "4")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// As in ShopRules, at most 3,660; 0: 30.
+    #[prost(uint32, tag = "6")]
+    pub feed_days: u32,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListEventsRequest {
+    /// The `next` of an answer before, or the cursor of an event; empty: from the oldest that is kept; `now`: only what comes.
+    #[prost(string, tag = "1")]
+    pub after: ::prost::alloc::string::String,
+    /// 1 to 1,000; 0 means 100.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    /// If there is none yet, to wait so long for one, milliseconds, at most 30,000.
+    #[prost(uint32, tag = "3")]
+    pub wait_ms: u32,
+    /// Only those of this client and its orders; empty: of all.
+    #[prost(string, tag = "4")]
+    pub cid: ::prost::alloc::string::String,
+    /// Only those of this product, and of orders that moved units of it or have a line of it that was changed; empty: of all.
+    #[prost(string, tag = "5")]
+    pub pid: ::prost::alloc::string::String,
+    /// Only those of this order; empty: of all.
+    #[prost(string, tag = "6")]
+    pub oid: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchEventsRequest {
+    /// As in ListEventsRequest.
+    #[prost(string, tag = "1")]
+    pub after: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub cid: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub pid: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub oid: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListEventsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<Event>,
+    /// Where to go on from, always: also if nothing is there to be shown.
+    #[prost(string, tag = "2")]
+    pub next: ::prost::alloc::string::String,
+    /// There is more already.
+    #[prost(bool, tag = "3")]
+    pub more: bool,
+}
+/// What one operation did.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Event {
+    /// Its place, to go on behind it.
+    #[prost(string, tag = "1")]
+    pub cursor: ::prost::alloc::string::String,
+    /// The group of the store whose log has it, and the offset there, which is the etag of what it wrote.
+    #[prost(uint64, tag = "2")]
+    pub group: u64,
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+    /// `inserted`, `updated`, `closing` (a deletion with cascade begins), `deleted`, `adjusted`; of orders `created`, `modified`, `confirmed`,
+    /// `cancelled`, `paid`, `packed`, `sent`, `returned`, `discarded`, `refunded`, `expired`, `imported`. `damaged`: the record under the key `id` is no event.
+    #[prost(string, tag = "4")]
+    pub did: ::prost::alloc::string::String,
+    /// `client`, `product`, `order` or `shop`.
+    #[prost(string, tag = "5")]
+    pub kind: ::prost::alloc::string::String,
+    /// The CID, PID or OID; of the shop `rules`.
+    #[prost(string, tag = "6")]
+    pub id: ::prost::alloc::string::String,
+    /// Of an order its client.
+    #[prost(string, tag = "7")]
+    pub cid: ::prost::alloc::string::String,
+    /// On whose behalf: `client`, `staff`, `cascade` (a deletion) or `shop` (its rules).
+    #[prost(string, tag = "8")]
+    pub by: ::prost::alloc::string::String,
+    /// Which portal did it.
+    #[prost(string, tag = "9")]
+    pub portal: ::prost::alloc::string::String,
+    /// When, milliseconds since 1970, by the log's time.
+    #[prost(int64, tag = "10")]
+    pub at_ms: i64,
+    /// The etag of the version before; 0: there was none.
+    #[prost(uint64, tag = "11")]
+    pub previous: u64,
+    /// What was so before and is not after, and what is so since.
+    #[prost(message, optional, tag = "12")]
+    pub before: ::core::option::Option<EventFacts>,
+    #[prost(message, optional, tag = "13")]
+    pub after: ::core::option::Option<EventFacts>,
+    /// Members of the document that are others now, by name.
+    #[prost(string, repeated, tag = "14")]
+    pub changed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of an order: lines that were changed, or whose units were moved.
+    #[prost(message, repeated, tag = "15")]
+    pub lines: ::prost::alloc::vec::Vec<EventOrderLine>,
+    /// They were too many to be told: the order has them.
+    #[prost(bool, tag = "16")]
+    pub lines_left_out: bool,
+    /// What became of stocks.
+    #[prost(message, repeated, tag = "17")]
+    pub stocks: ::prost::alloc::vec::Vec<StockMovement>,
+    /// What staff said of it.
+    #[prost(message, optional, tag = "18")]
+    pub note: ::core::option::Option<StaffNote>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EventFacts {
+    /// An order's state and total.
+    #[prost(enumeration = "OrderState", tag = "1")]
+    pub state: i32,
+    #[prost(string, tag = "2")]
+    pub total: ::prost::alloc::string::String,
+    /// A product's description and price.
+    #[prost(string, tag = "3")]
+    pub description: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub price: ::prost::alloc::string::String,
+    /// The rules of a product's stock.
+    #[prost(message, optional, tag = "5")]
+    pub rules: ::core::option::Option<StockRules>,
+    /// The rules of the shop.
+    #[prost(uint32, optional, tag = "6")]
+    pub hold_minutes: ::core::option::Option<u32>,
+    #[prost(string, optional, tag = "7")]
+    pub currency: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint32, optional, tag = "8")]
+    pub feed_days: ::core::option::Option<u32>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EventOrderLine {
+    #[prost(string, tag = "1")]
+    pub pid: ::prost::alloc::string::String,
+    /// The quantity before and after: the same where only its units were moved.
+    #[prost(int64, tag = "2")]
+    pub was: i64,
+    #[prost(int64, tag = "3")]
+    pub is: i64,
+}
+/// What an operation moved of one product's stock.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StockMovement {
+    #[prost(string, tag = "1")]
+    pub pid: ::prost::alloc::string::String,
+    /// By how much each number was changed.
+    #[prost(int64, tag = "2")]
+    pub available: i64,
+    #[prost(int64, tag = "3")]
+    pub held: i64,
+    #[prost(int64, tag = "4")]
+    pub sold: i64,
+    #[prost(int64, tag = "5")]
+    pub adjusted: i64,
+    /// What is available since, if the event tells it.
+    #[prost(int64, optional, tag = "6")]
+    pub left: ::core::option::Option<i64>,
+    /// It was not low before, and is since: no more are available than the product's rule `low_stock` says.
+    #[prost(bool, tag = "7")]
+    pub low: bool,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -1864,6 +2041,59 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "ImportOrder"));
             self.inner.unary(req, path, codec).await
         }
+        /// What was done in the shop, one event an operation, the oldest first; each is at or after its cursor for as long as it is kept. Events of
+        /// one client or product come in the order in which they happened. FAILED_PRECONDITION (FEED_TRIMMED) if what follows the cursor is not
+        /// kept any more; UNAVAILABLE (LIST_NOT_READY) while events of an upgrade are being put in order.
+        pub async fn list_events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListEventsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/ListEvents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "ListEvents"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The same from a cursor on, and then each event as it comes, until the caller ends it. It is given at least once: whoever asks again
+        /// begins behind the last cursor that he kept. The first answer comes at once, and says where he stands, with or without events.
+        pub async fn watch_events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ListEventsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/WatchEvents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "WatchEvents"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// The rules that all portals of the shop go by.
         pub async fn get_shop(
             &mut self,
@@ -2072,6 +2302,31 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::ImportOrderRequest>,
         ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
+        /// What was done in the shop, one event an operation, the oldest first; each is at or after its cursor for as long as it is kept. Events of
+        /// one client or product come in the order in which they happened. FAILED_PRECONDITION (FEED_TRIMMED) if what follows the cursor is not
+        /// kept any more; UNAVAILABLE (LIST_NOT_READY) while events of an upgrade are being put in order.
+        async fn list_events(
+            &self,
+            request: tonic::Request<super::ListEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListEventsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchEvents method.
+        type WatchEventsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ListEventsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The same from a cursor on, and then each event as it comes, until the caller ends it. It is given at least once: whoever asks again
+        /// begins behind the last cursor that he kept. The first answer comes at once, and says where he stands, with or without events.
+        async fn watch_events(
+            &self,
+            request: tonic::Request<super::WatchEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchEventsStream>,
+            tonic::Status,
+        >;
         /// The rules that all portals of the shop go by.
         async fn get_shop(
             &self,
@@ -3125,6 +3380,95 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/ListEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListEventsSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ListEventsRequest>
+                    for ListEventsSvc<T> {
+                        type Response = super::ListEventsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListEventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::list_events(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListEventsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Admin/WatchEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchEventsSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<super::WatchEventsRequest>
+                    for WatchEventsSvc<T> {
+                        type Response = super::ListEventsResponse;
+                        type ResponseStream = T::WatchEventsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchEventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::watch_events(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchEventsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

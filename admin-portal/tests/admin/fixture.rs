@@ -41,13 +41,24 @@ impl Fixture {
         Fixture::over(MemoryStore::new().raised(), 1_000).await
     }
 
+    /// An office over this store, which keeps the feed of events.
+    pub(crate) async fn keeping(store: MemoryStore) -> Fixture {
+        Fixture::of(store, 1_000, true).await
+    }
+
     /// An office over this store.
     pub(crate) async fn over(store: MemoryStore, requests_max: usize) -> Fixture {
+        Fixture::of(store, requests_max, false).await
+    }
+
+    async fn of(store: MemoryStore, requests_max: usize, keeps_feed: bool) -> Fixture {
         let (bound, address) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let mut config = Config::new("test", "127.0.0.1:0".parse().unwrap(), Arc::new(store.clone()));
         config.bound = Some(bound);
         config.requests_max = requests_max;
+        // Faults are planned for what a request asks of the store next; a keeper reads it all the time.
+        config.keeps_feed = keeps_feed;
         let stopped = Box::pin(async move {
             let _ = stopped.await;
         });

@@ -6,6 +6,7 @@ mod clients;
 mod damage;
 mod deletion;
 mod endpoints;
+mod events;
 mod fixture;
 mod gone;
 mod holds;

@@ -1,6 +1,7 @@
 //! The shop's own record: its rules, and the version that keeps earlier portals from serving.
 
 use portal::Error;
+use portal::document::shop::SCHEMA_VERSION;
 use portal::error::Kind;
 use portal::key;
 use proto::portal::{GetClientRequest, GetShopRequest, ShopRules, UpdateShopRequest};
@@ -31,7 +32,7 @@ async fn the_first_portal_raises_the_version_of_a_shop_and_finds_its_orders_list
     let shop = fixture
         .until("the shop is tended", async || Some(get(&fixture).await).filter(|shop| shop.orders_listed))
         .await;
-    assert_eq!((shop.schema, shop.hold_minutes, shop.currency.as_str()), (2, 0, ""));
+    assert_eq!((shop.schema, shop.hold_minutes, shop.currency.as_str()), (SCHEMA_VERSION, 0, ""));
 }
 
 #[tokio::test]
@@ -77,13 +78,13 @@ async fn wrong_rules_are_refused_and_named() {
 async fn a_portal_of_an_earlier_program_than_the_shops_records_serves_nothing() {
     let fixture = Fixture::open().await;
     fixture.insert_client("ana").await;
-    put(&fixture, r#"{"schema":3,"loyalty":"gold"}"#).await;
-    let outdated = Error::Outdated { schema: 3, known: 2 };
+    put(&fixture, r#"{"schema":99,"loyalty":"gold"}"#).await;
+    let outdated = Error::Outdated { schema: 99, known: SCHEMA_VERSION };
     let ask = async || answer(fixture.admin().get_client(GetClientRequest { cid: "ana".to_owned() }).await);
     let refused = fixture.until("the portal sees it", async || ask().await.err()).await;
     assert_eq!(refused, outdated);
     assert_eq!(set(&fixture, rules(1, "")).await, Err(outdated));
-    assert_eq!(fixture.record(key::shop()).await.unwrap().data, r#"{"schema":3,"loyalty":"gold"}"#);
+    assert_eq!(fixture.record(key::shop()).await.unwrap().data, r#"{"schema":99,"loyalty":"gold"}"#);
     put(&fixture, r#"{"schema":2}"#).await;
     fixture.until("it serves again", async || ask().await.ok()).await;
 }

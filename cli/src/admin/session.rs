@@ -13,7 +13,7 @@ use proto::portal::{Client, ListRequest, Product, StaffListOrdersRequest};
 use super::order_session::Orders;
 use super::paging::{Part, prefixed};
 use super::stock_rules::RuleFlags;
-use super::{cache, clients, form, orders, products, reindex, shop, view};
+use super::{cache, clients, events, form, orders, products, reindex, shop, view};
 use crate::document::{Document, Members, members_of, of_words, text_member, text_of};
 use crate::failure::{Failure, Reader};
 use crate::names::{Names, OF_CLIENT, OF_PRODUCT};
@@ -295,6 +295,7 @@ impl AdminSession {
             }
             Admin::GetShop => shop::show(&self.portals).await?,
             Admin::SetShop => shop::set(&self.portals, call).await?,
+            Admin::ListEvents => events::list(&self.portals, call).await?,
             Admin::Reindex => reindex::run(&self.portals).await?,
             Admin::Portal => cache::ask(&self.portals).await?,
             Admin::Help => return Ok(Step::Help),

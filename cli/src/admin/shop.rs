@@ -11,7 +11,7 @@ use crate::reach::request::request_id;
 use crate::show::answer::{Answer, counted};
 use crate::verb::admin::Admin;
 use crate::verb::call::Call;
-use crate::verb::shared::{CURRENCY, HOLD_MINUTES, NO_CURRENCY};
+use crate::verb::shared::{CURRENCY, FEED_DAYS, HOLD_MINUTES, NO_CURRENCY};
 
 /// `get-shop`.
 ///
@@ -27,6 +27,7 @@ pub async fn show(portals: &Portals) -> Result<Answer, Failure> {
 /// No rule is named; ABORTED: somebody else changed them just now; or as every call.
 pub async fn set(portals: &Portals, call: &Call<Admin>) -> Result<Answer, Failure> {
     let minutes = call.count(HOLD_MINUTES.name).map(|minutes| u32::try_from(minutes).unwrap_or(u32::MAX));
+    let days = call.count(FEED_DAYS.name).map(|days| u32::try_from(days).unwrap_or(u32::MAX));
     let currency = match (call.get(CURRENCY.name), call.has(NO_CURRENCY.name)) {
         (Some(_), true) => {
             let both = format!("{} and {} contradict each other", CURRENCY.name, NO_CURRENCY.name);
@@ -34,7 +35,7 @@ pub async fn set(portals: &Portals, call: &Call<Admin>) -> Result<Answer, Failur
         }
         (given, is_none) => given.or(is_none.then_some("")),
     };
-    if minutes.is_none() && currency.is_none() {
+    if minutes.is_none() && currency.is_none() && days.is_none() {
         return Err(Failure::usage("no rule is named").next(format!("such as: {}", call.verb.example)));
     }
     let now = ask::<GetShop>(portals, READ, GetShopRequest {}).await?;
@@ -42,6 +43,7 @@ pub async fn set(portals: &Portals, call: &Call<Admin>) -> Result<Answer, Failur
     let message = UpdateShopRequest {
         hold_minutes: minutes.unwrap_or(now.hold_minutes),
         currency: currency.map_or(now.currency, str::to_owned),
+        feed_days: days.unwrap_or(now.feed_days),
         if_match: call.count("--if-match").unwrap_or(now.etag),
         request: Some(request.clone()),
     };
@@ -61,6 +63,7 @@ pub fn view(head: &str, shop: &ShopRules) -> Answer {
     answer.fields = vec![
         ("OPEN ORDERS HOLD STOCK".to_owned(), held),
         ("CURRENCY".to_owned(), currency.to_owned()),
+        ("EVENTS ARE KEPT".to_owned(), format!("for {}", counted(u64::from(shop.feed_days), "day"))),
         ("SCHEMA".to_owned(), shop.schema.to_string()),
         ("ETAG".to_owned(), shop.etag.to_string()),
     ];

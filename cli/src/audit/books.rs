@@ -8,7 +8,8 @@
 //! - *listed*: `h/` lists exactly the open orders that hold a product;
 //! - *rows*: `i/o/` has exactly the rows of the orders, where the shop says that all have theirs; no other row in any case;
 //! - *gone*: a removed client has orders left, and none of them is open;
-//! - *index-holds-its-records*: the rows by which lists are sorted are those of the records ([`super::rows`]).
+//! - *index-holds-its-records*: the rows by which lists are sorted are those of the records ([`super::rows`]);
+//! - *change-has-event*: the last change of each order has its event in the feed ([`super::events`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -19,15 +20,17 @@ use portal::document::order::{OrderRecord, Phase};
 use portal::document::product::ProductRecord;
 use portal::document::shop::{self, ShopRecord};
 use portal::document::stock::StockRecord;
+use portal::document::{event, feed};
 use portal::key::{oid_in, order_in};
 use portal::order_row::{OrderRow, Place, ROWS};
 use proto::store::{KeyRecord, Record};
 
+use super::events::Events;
 use super::rows::Rows;
 
 /// What an audit asks for.
-pub const PREFIXES: [&[u8]; 9] =
-    [b"p/", b"s/", b"o/", b"h/", b"c/", ROWS.as_bytes(), shop::KEY, b"i/p", b"i/c"];
+pub const PREFIXES: [&[u8]; 11] =
+    [b"p/", b"s/", b"o/", b"h/", b"c/", ROWS.as_bytes(), shop::KEY, b"i/p", b"i/c", feed::KEY, event::KEYS];
 
 /// The records of one consistent view, summed up.
 #[derive(Debug, Default)]
@@ -56,6 +59,8 @@ pub struct Books {
     shop: ShopRecord,
     /// The rows of the indexes.
     rows: Rows,
+    /// The events of the feed.
+    events: Events,
     /// Records by their first letter.
     counts: BTreeMap<char, u64>,
     /// What could not be understood.
@@ -112,6 +117,12 @@ impl Books {
         if key.starts_with(ROWS) {
             return self.row(key, record);
         }
+        if entry.key == feed::KEY || entry.key.starts_with(event::KEYS) {
+            let is_feed = entry.key == feed::KEY;
+            let entered =
+                if is_feed { self.events.keep(record) } else { self.events.enter(&entry.key, record) };
+            return self.problems.extend(entered.err().map(|error| error.to_string()));
+        }
         let letter = key.chars().next().unwrap_or('?');
         *self.counts.entry(letter).or_insert(0) += 1;
         if letter == 'i' {
@@ -137,6 +148,9 @@ impl Books {
             'o' => OrderRecord::read(&entry.key, record).map(|order| {
                 self.order(&entry.key, &id, &order);
                 self.wants_row(&entry.key, &order, record);
+                if let Some(oid) = oid_in(&entry.key) {
+                    self.events.expect(&oid.to_string(), record);
+                }
             }),
             'h' => {
                 if let Some(oid) = oid_in(&entry.key) {
@@ -227,7 +241,8 @@ impl Books {
     pub fn first_difference(&self) -> Option<String> {
         let problem = self.problems.first().cloned();
         let of_records = || self.stock_difference().or_else(|| self.order_difference());
-        problem.or_else(of_records).or_else(|| self.rows.first_difference())
+        let of_lists = || self.rows.first_difference().or_else(|| self.events.first_difference());
+        problem.or_else(of_records).or_else(of_lists)
     }
 
     fn stock_difference(&self) -> Option<String> {

@@ -7,6 +7,7 @@
 
 pub mod books;
 pub mod caches;
+pub mod events;
 mod minority;
 pub mod quiet;
 pub mod read;

@@ -64,6 +64,7 @@ fn config_of(loaded: &Loaded, which: Which, instance: usize) -> Result<Config, F
         lease: Duration::from_millis(config.portal.lease_ms),
         age_max: Duration::from_millis(config.portal.cache_age_ms_max),
         takes_requests: config.portal.mqtt,
+        keeps_feed: true,
         ..Config::new(&format!("{word}-{instance}"), listen, Arc::new(store))
     })
 }

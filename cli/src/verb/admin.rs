@@ -1,9 +1,9 @@
 //! The administrators' commands, one row each: names, words, help and an example that works.
 
 use super::shared::{
-    self, BACKORDER_LIMIT, BY, CATEGORY, CURRENCY, CURSOR, HOLD_MINUTES, IF_LEFT, IF_MATCH, LIMIT, LOW_STOCK,
-    NEW, NO_CURRENCY, QUANTITY_MAX, QUANTITY_MIN, REASON, REQUEST, SAFETY_STOCK, SORT_CLIENTS, SORT_PRODUCTS,
-    STATE, TRACKED, UNTRACKED, WORD, WORDS,
+    self, BACKORDER_LIMIT, BY, CATEGORY, CURRENCY, CURSOR, FEED_DAYS, HOLD_MINUTES, IF_LEFT, IF_MATCH, LIMIT,
+    LOW_STOCK, NEW, NO_CURRENCY, QUANTITY_MAX, QUANTITY_MIN, REASON, REQUEST, SAFETY_STOCK, SORT_CLIENTS,
+    SORT_PRODUCTS, STATE, TRACKED, UNTRACKED, WORD, WORDS,
 };
 use super::spec::{Arg, Flag, Kind, Menu, Verb, many, maybe, one, switch, with};
 
@@ -34,6 +34,7 @@ pub enum Admin {
     RefundOrder,
     GetShop,
     SetShop,
+    ListEvents,
     Reindex,
     Portal,
     Help,
@@ -62,7 +63,7 @@ const fn moving(
     Verb { operation, name, aliases, args: &ORDER, flags: &OF_MOVE, about, example }
 }
 
-static VERBS: [Verb<Admin>; 27] = [
+static VERBS: [Verb<Admin>; 28] = [
     Verb {
         operation: Admin::InsertClient,
         name: "insert-client",
@@ -311,9 +312,30 @@ static VERBS: [Verb<Admin>; 27] = [
         name: "set-shop",
         aliases: &["modificarLoja"],
         args: &[],
-        flags: &[HOLD_MINUTES, CURRENCY, NO_CURRENCY, IF_MATCH, REQUEST],
+        flags: &[HOLD_MINUTES, CURRENCY, NO_CURRENCY, FEED_DAYS, IF_MATCH, REQUEST],
         about: "sets rules that all portals go by; those that are not named stay",
         example: "set-shop --hold-minutes 30 --currency BRL",
+    },
+    Verb {
+        operation: Admin::ListEvents,
+        name: "list-events",
+        aliases: &["listarEventos", "events"],
+        args: &[],
+        flags: &[
+            with("--client", "CID", Kind::Cid, "only those of this client and its orders"),
+            with("--product", "PID", Kind::Pid, "only those of this product, and of orders with it"),
+            with("--order", "OID", Kind::Oid, "only those of this order"),
+            with("--wait", "SECONDS", Kind::Count, "if there is none, wait so long for one, at most 30"),
+            LIMIT,
+            with(
+                "--after",
+                "CURSOR",
+                Kind::Text,
+                "only what was done after this place; now: only what is done from now on",
+            ),
+        ],
+        about: "lists what was done, the oldest first: who did what, and what it changed",
+        example: "list-events --product banana-prata --limit 20",
     },
     Verb {
         operation: Admin::Reindex,

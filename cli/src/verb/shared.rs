@@ -45,6 +45,9 @@ pub const HOLD_MINUTES: Flag = with(
     Kind::Count,
     "an open order that is not changed for so long is cancelled; 0: never",
 );
+/// How long events are kept.
+pub const FEED_DAYS: Flag =
+    with("--feed-days", "N", Kind::Count, "for how many days it is kept who did what: list-events; 0: 30");
 /// What prices are in.
 pub const CURRENCY: Flag = with("--currency", "CODE", Kind::Text, "the currency of all prices, such as BRL");
 /// It is not said.

@@ -22,6 +22,7 @@ use proto::store::Txn;
 
 use super::{Change, Known, Products};
 use crate::document::client::ClientRecord;
+use crate::document::event::By;
 use crate::document::order::{HolderRecord, Line, OrderRecord, Phase};
 use crate::document::stock::{ADJUSTED, AVAILABLE, HELD, SOLD, StockRecord};
 use crate::document::{OPEN_ORDERS, STATE, State, write};
@@ -84,7 +85,7 @@ impl<'a> Change<'a> {
             SeenClient::Absent => txn.guard_absent(at),
             SeenClient::Gone => txn.guard_json(at, STATE, State::Gone.json()),
         };
-        Change { cid, oid, timestamp_ms, staff: None, is_new: true, txn }
+        Change { is_new: true, ..Change::of(cid, oid, timestamp_ms, By::Staff, txn) }
     }
 
     /// Puts the order as it came, and counts its units.
@@ -158,6 +159,7 @@ impl<'a> Change<'a> {
 
     /// Adds units that no product of now has: those of one that was removed.
     fn bring(&mut self, pid: &Pid, units: i64, counted_in: &'static str, remains: bool) {
+        self.brought.push(pid.to_string());
         let (stock, now) = (key::stock(pid), self.timestamp_ms);
         let txn = std::mem::take(&mut self.txn);
         self.txn = if remains {

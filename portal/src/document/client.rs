@@ -58,6 +58,13 @@ impl ClientData {
 }
 
 impl ClientRecord {
+    /// The names of the members of its data that are others in this one.
+    #[must_use]
+    pub fn differences(&self, data: &ClientData) -> Vec<String> {
+        let members = |data: &RawValue| Members::parse("data", data.get()).unwrap_or_default();
+        members(&self.data).differences(&members(&data.data))
+    }
+
     /// A new client.
     #[must_use]
     pub fn new(data: ClientData) -> ClientRecord {

@@ -6,6 +6,8 @@
 //! Leaves out: the transactions that move records (`change` and the portals' files).
 
 pub mod client;
+pub mod event;
+pub mod feed;
 pub mod order;
 pub mod order_move;
 pub mod product;
@@ -71,6 +73,23 @@ pub fn write<T: Serialize>(record: &T) -> Vec<u8> {
 pub struct Members(Vec<(String, Box<RawValue>)>);
 
 impl Members {
+    /// The names of those that are not the same in both.
+    #[must_use]
+    pub fn differences(&self, other: &Members) -> Vec<String> {
+        let lacks = |there: &Members, name: &str, value: &RawValue| {
+            !there.0.iter().any(|(named, has)| named == name && has.get() == value.get())
+        };
+        let mut names: Vec<String> = Vec::new();
+        for (one, there) in [(self, other), (other, self)] {
+            for (name, value) in &one.0 {
+                if lacks(there, name, value) && !names.contains(name) {
+                    names.push(name.clone());
+                }
+            }
+        }
+        names
+    }
+
     /// Reads a JSON object that a person sent in `field`.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The shop's own record (`shop`): the version of the forms of its records, and the rules that all portals go by.
 //!
 //! ```json
-//! {"schema":2,"orders_listed":true,"hold_ms":1800000,"currency":"BRL"}
+//! {"schema":3,"orders_listed":true,"hold_ms":1800000,"currency":"BRL","feed_days":90}
 //! ```
 //!
 //! A shop without the record is of version 1, without rules. The first portal of a later program raises the version before it serves
@@ -16,12 +16,13 @@ use proto::store::Record;
 use super::rules::is_zero;
 use super::{read, write};
 use crate::error::Error;
-use crate::limits::{CURRENCY_LETTERS, HOLD_MINUTES_MAX};
+use crate::limits::{CURRENCY_LETTERS, FEED_DAYS_DEFAULT, FEED_DAYS_MAX, HOLD_MINUTES_MAX};
 
 /// The key of the record.
 pub const KEY: &[u8] = b"shop";
-/// The version that this program writes. 1: everything before the record was. 2: orders have rows in the list by time.
-pub const SCHEMA_VERSION: u32 = 2;
+/// The version that this program writes. 1: everything before the record was. 2: orders have rows in the list by time. 3: each
+/// operation leaves an event in the feed.
+pub const SCHEMA_VERSION: u32 = 3;
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -40,6 +41,14 @@ pub struct ShopRecord {
     /// The currency of all prices, for people; empty: it is not said.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub currency: String,
+    /// Days that events are kept; 0: as many as by default.
+    #[serde(default, skip_serializing_if = "is_no_days")]
+    pub feed_days: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_no_days(days: &u32) -> bool {
+    *days == 0
 }
 
 /// A version of the shop's record.
@@ -60,7 +69,7 @@ struct Versioned {
 impl Default for ShopRecord {
     /// That of a shop without the record.
     fn default() -> ShopRecord {
-        ShopRecord { schema: 1, orders_listed: false, hold_ms: 0, currency: String::new() }
+        ShopRecord { schema: 1, orders_listed: false, hold_ms: 0, currency: String::new(), feed_days: 0 }
     }
 }
 
@@ -89,7 +98,7 @@ impl ShopRecord {
     /// # Errors
     /// INVALID_ARGUMENT, with the member that is wrong.
     pub fn with_rules(&self, asked: &UpdateShopRequest) -> Result<ShopRecord, Error> {
-        let UpdateShopRequest { hold_minutes, currency, .. } = asked;
+        let UpdateShopRequest { hold_minutes, currency, feed_days, .. } = asked;
         if *hold_minutes > HOLD_MINUTES_MAX {
             let why = format!("{hold_minutes} is not within 0 (never) and {HOLD_MINUTES_MAX} (a year)");
             return Err(Error::invalid("hold_minutes", why));
@@ -99,8 +108,12 @@ impl ShopRecord {
             let why = "must be three capital letters (ISO 4217) such as BRL, or empty";
             return Err(Error::invalid("currency", why));
         }
+        if *feed_days > FEED_DAYS_MAX {
+            let why = format!("{feed_days} is not within 0 ({FEED_DAYS_DEFAULT} days) and {FEED_DAYS_MAX}");
+            return Err(Error::invalid("feed_days", why));
+        }
         let hold_ms = i64::from(*hold_minutes) * MINUTE_MS;
-        Ok(ShopRecord { hold_ms, currency: currency.clone(), ..self.clone() })
+        Ok(ShopRecord { hold_ms, currency: currency.clone(), feed_days: *feed_days, ..self.clone() })
     }
 
     /// For how long after its last change an order may be open, milliseconds; `None`: for ever.
@@ -109,12 +122,18 @@ impl ShopRecord {
         (self.hold_ms > 0).then_some(self.hold_ms)
     }
 
+    /// For how many days events are kept.
+    #[must_use]
+    pub const fn feed_days(&self) -> u32 {
+        if self.feed_days == 0 { FEED_DAYS_DEFAULT } else { self.feed_days }
+    }
+
     /// What staff are shown; `etag` is the offset of the record.
     #[must_use]
     pub fn shown(&self, etag: u64) -> ShopRules {
-        let ShopRecord { schema, orders_listed, hold_ms, currency } = self.clone();
+        let ShopRecord { schema, orders_listed, hold_ms, currency, .. } = self.clone();
         let hold_minutes = u32::try_from(hold_ms.div_euclid(MINUTE_MS)).unwrap_or(HOLD_MINUTES_MAX);
-        ShopRules { hold_minutes, currency, schema, orders_listed, etag }
+        ShopRules { hold_minutes, currency, feed_days: self.feed_days(), schema, orders_listed, etag }
     }
 }
 
@@ -128,8 +147,9 @@ mod tests {
 
     #[test]
     fn the_shop_is_stored_as_documented() {
-        let shop = ShopRecord { schema: 2, orders_listed: true, hold_ms: 1_800_000, currency: "BRL".into() };
-        let text = r#"{"schema":2,"orders_listed":true,"hold_ms":1800000,"currency":"BRL"}"#;
+        let currency = "BRL".to_owned();
+        let shop = ShopRecord { schema: 3, orders_listed: true, hold_ms: 1_800_000, currency, feed_days: 90 };
+        let text = r#"{"schema":3,"orders_listed":true,"hold_ms":1800000,"currency":"BRL","feed_days":90}"#;
         assert_eq!(String::from_utf8_lossy(&shop.to_bytes()), text);
         assert_eq!(ShopRecord::read(Some(&stored(text))), Ok(shop));
         let bare = ShopRecord::default();
@@ -139,8 +159,8 @@ mod tests {
 
     #[test]
     fn a_shop_of_a_later_program_is_no_damage() {
-        let later = stored(r#"{"schema":3,"moons":["full"]}"#);
-        assert_eq!(ShopRecord::read(Some(&later)), Err(Error::Outdated { schema: 3, known: 2 }));
+        let later = stored(r#"{"schema":4,"moons":["full"]}"#);
+        assert_eq!(ShopRecord::read(Some(&later)), Err(Error::Outdated { schema: 4, known: 3 }));
         for bad in ["", "[]", r#"{"schema":2,"moons":1}"#, r#"{"schema":-1}"#, r#"{"hold_ms":3}"#] {
             let read = ShopRecord::read(Some(&stored(bad)));
             assert!(matches!(read, Err(Error::Damaged { .. })), "{bad}: {read:?}");
@@ -162,6 +182,7 @@ mod tests {
             (asked(HOLD_MINUTES_MAX + 1, ""), "hold_minutes"),
             (asked(1, "R$"), "currency"),
             (asked(1, "brl"), "currency"),
+            (UpdateShopRequest { feed_days: FEED_DAYS_MAX + 1, ..asked(1, "") }, "feed_days"),
         ] {
             let refused = shop.with_rules(&bad);
             assert!(matches!(&refused, Err(Error::Invalid { field: at, .. }) if at == field), "{refused:?}");

@@ -56,6 +56,12 @@ pub struct StockRecord {
 }
 
 impl StockRecord {
+    /// Whether orders hold or have sold some of it: it outlives its product.
+    #[must_use]
+    pub const fn remains(&self) -> bool {
+        self.held != 0 || self.sold != 0
+    }
+
     /// The stock of a new product.
     #[must_use]
     pub const fn new(quantity: i64) -> StockRecord {

@@ -141,7 +141,7 @@ async fn asked(operation: &Registered, request: Request) -> Result<Asked, Error>
 }
 
 /// Why a body could not be read.
-fn unread(error: &axum::Error) -> Error {
+pub(super) fn unread(error: &axum::Error) -> Error {
     let mut source = error.source();
     while let Some(cause) = source {
         if let Some(error) = cause.downcast_ref::<Status>().and_then(Error::from_status) {
@@ -161,7 +161,7 @@ async fn in_path(parts: &mut Parts) -> Result<Vec<Member>, Error> {
     Ok(places.iter().map(|(name, id)| (name.to_owned(), id.into())).collect())
 }
 
-fn in_query(query: &str, parameters: &[Parameter]) -> Result<Vec<Member>, Error> {
+pub(super) fn in_query(query: &str, parameters: &[Parameter]) -> Result<Vec<Member>, Error> {
     let mut members: Vec<Member> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -245,7 +245,7 @@ fn id(headers: &HeaderMap) -> Result<Option<RequestId>, Error> {
 }
 
 /// The value of a header that comes once at most.
-fn only<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Error> {
+pub(super) fn only<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Error> {
     let mut values = headers.get_all(name).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return if headers.contains_key(name) {

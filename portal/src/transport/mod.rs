@@ -14,6 +14,7 @@
 pub mod asking;
 mod body;
 pub mod calling;
+pub mod event_stream;
 pub mod http;
 pub mod mqtt;
 pub mod mqtt_calling;

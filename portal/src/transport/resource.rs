@@ -133,6 +133,15 @@ pub const CLIENTS_PAGE: &[Parameter] = &[
     Parameter { name: "limit", of: Of::Number },
     Parameter { name: "after", of: Of::Text },
 ];
+/// Those of the feed.
+pub const EVENTS_PAGE: &[Parameter] = &[
+    Parameter { name: "after", of: Of::Text },
+    Parameter { name: "limit", of: Of::Number },
+    Parameter { name: "wait_ms", of: Of::Number },
+    Parameter { name: "cid", of: Of::Text },
+    Parameter { name: "pid", of: Of::Text },
+    Parameter { name: "oid", of: Of::Text },
+];
 /// Those of the list of all clients' orders.
 pub const ORDERS_PAGE: &[Parameter] = &[
     Parameter { name: "state", of: Of::State },

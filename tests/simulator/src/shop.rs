@@ -10,6 +10,7 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use admin_portal::EventStream;
 use portal::cache::Capacity;
 use portal::document::staff_note::Did;
 use portal::session::{KeptSession, SESSION_HEADER, SessionToken};
@@ -44,7 +45,7 @@ const TRIES_MAX: u32 = 4;
 #[derive(Clone)]
 pub(crate) struct Portals {
     shop: Arc<dyn Shop>,
-    admin: Arc<dyn Admin>,
+    admin: Arc<dyn Admin<WatchEventsStream = EventStream>>,
 }
 
 impl Portals {

@@ -206,6 +206,7 @@ fn the_shops_rules_are_shown_and_an_order_says_until_when_it_is_held() {
         schema: 2,
         orders_listed: true,
         etag: 1_284_663,
+        feed_days: 30,
     };
     answers("shop-rules", &rules_of_shop::view("set", &rules));
     let none = ShopRules { schema: 1, ..ShopRules::default() };

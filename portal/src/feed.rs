@@ -1,0 +1,221 @@
+//! The feed: what was done in the shop, one event an operation, in the order of each group's log.
+//!
+//! ```text
+//!   an operation's transaction ──► f/OFFSET.INDEX/{CID or PID}        (`document::event`)
+//!   Portal::events: from a cursor on ◄── scans of each group          a page, or a wait for one
+//!   keeper: one admin portal at a time ──► the broker; old events go  (`keeper`)
+//! ```
+//!
+//! Promises: a reader that goes on from each answer's cursor is given every event that is kept, once a cursor, in the order of its group's
+//! log, hence those of one client or product in the order in which they happened. If what follows his cursor is kept no more, he is told, and never given
+//! the rest as if it were all. One damaged event keeps nobody from the next: it is told as such. Events exist exactly where their operations were done: they are part of the same transaction.
+//!
+//! Leaves out: what is in an event ([`crate::document::event`]).
+
+pub mod keeper;
+mod publisher;
+pub mod reader;
+mod shown;
+
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use proto::portal::{Event, ListEventsResponse};
+use proto::store::Freshness;
+use store_client::{Group, Page, Range};
+use tokio::time::{Instant, sleep};
+
+use crate::document::event::EventRecord;
+use crate::document::feed::{FeedRecord, KEY};
+use crate::error::Error;
+use crate::event_place::{self, Cursor, NOW, Place};
+use crate::handle::Portal;
+use crate::limits::{FILTERED_PAGES_MAX, PAGE_DEFAULT, PAGE_MAX};
+
+/// Between two looks of somebody who waits for an event.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Which events are wanted; empty: all.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Of this client and its orders.
+    pub cid: String,
+    /// Of this product, and of orders with a line of it.
+    pub pid: String,
+    /// Of this order.
+    pub oid: String,
+}
+
+impl Wanted {
+    fn is_all(&self) -> bool {
+        self.cid.is_empty() && self.pid.is_empty() && self.oid.is_empty()
+    }
+
+    fn takes(&self, event: &Event) -> bool {
+        let is = |wanted: &str, kind: &str| wanted == event.id && event.kind == kind;
+        let has_line = || event.lines.iter().any(|line| line.pid == self.pid);
+        (self.cid.is_empty() || is(&self.cid, "client") || self.cid == event.cid)
+            && (self.pid.is_empty() || is(&self.pid, "product") || has_line() || event.lines_left_out)
+            && (self.oid.is_empty() || is(&self.oid, "order"))
+    }
+}
+
+/// A part of one group's feed.
+pub(crate) struct Part {
+    pub(crate) group: Group,
+    /// Each with the bytes of its key and record.
+    pub(crate) events: Vec<(Place, Event, u64)>,
+    /// The last place that was looked at; `None`: there was nothing.
+    pub(crate) last: Option<Place>,
+    pub(crate) more: bool,
+}
+
+impl Portal {
+    /// Where a reader begins who sends this; `now`: behind what is there.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT; UNAVAILABLE.
+    pub async fn feed_cursor(&self, after: &str) -> Result<Cursor, Error> {
+        if after == NOW { self.feed_end().await } else { Cursor::parse(after, &self.store().groups()) }
+    }
+
+    /// Events behind a cursor, at most `limit` (0: the usual page) of each group's log. If none is there, one is waited for.
+    ///
+    /// # Errors
+    /// FAILED_PRECONDITION: what follows is kept no more; UNAVAILABLE, also while events are put in order; an event is damaged.
+    pub async fn events(
+        &self,
+        after: &Cursor,
+        limit: u32,
+        wait: Duration,
+        wanted: &Wanted,
+    ) -> Result<ListEventsResponse, Error> {
+        if limit > PAGE_MAX {
+            return Err(Error::invalid("limit", format!("{limit} is more than {PAGE_MAX}")));
+        }
+        let limit = if limit == 0 { PAGE_DEFAULT } else { limit };
+        let (began, mut cursor) = (Instant::now(), after.clone());
+        let mut pages = 0;
+        loop {
+            let (events, more) = self.events_now(&mut cursor, limit, wanted).await?;
+            pages += 1;
+            let is_over = if more { pages >= FILTERED_PAGES_MAX } else { began.elapsed() >= wait };
+            if !events.is_empty() || is_over {
+                return Ok(ListEventsResponse { events, next: cursor.to_string(), more });
+            }
+            if !more {
+                sleep(LOOK).await;
+            }
+        }
+    }
+
+    /// One look at each group: what is wanted of it, and whether there is more. The cursor goes behind what was looked at.
+    async fn events_now(
+        &self,
+        cursor: &mut Cursor,
+        limit: u32,
+        wanted: &Wanted,
+    ) -> Result<(Vec<Event>, bool), Error> {
+        // What a filter passes over costs little: it is looked at in large pages.
+        let page = if wanted.is_all() { limit } else { PAGE_MAX };
+        let of_group = |group| self.feed_part(group, cursor.of(group), page);
+        let parts = try_join_all(self.store().groups().into_iter().map(of_group)).await?;
+        self.still_kept(cursor, &parts).await?;
+        let mut more = false;
+        let mut events = Vec::new();
+        for Part { group, events: of_group, last, more: has_more } in parts {
+            let taken = of_group.into_iter().filter(|(_, event, _)| wanted.takes(event));
+            let mut taken: Vec<(Place, Event)> = taken.map(|(place, event, _)| (place, event)).collect();
+            let is_cut = taken.len() > limit as usize;
+            taken.truncate(limit as usize);
+            let seen = if is_cut { taken.last().map(|(place, _)| *place) } else { last };
+            if let Some(seen) = seen {
+                cursor.saw(group, seen);
+            }
+            more |= has_more || is_cut;
+            events.extend(taken.into_iter().map(|(_, event)| event));
+        }
+        // Stable: those of a group stay in the order of its log, in which log time never falls.
+        events.sort_by_key(|event| event.at_ms);
+        Ok((events, more))
+    }
+
+    /// The events of a group behind a place.
+    pub(crate) async fn feed_part(
+        &self,
+        group: Group,
+        after: Option<Place>,
+        limit: u32,
+    ) -> Result<Part, Error> {
+        let range = after.map_or_else(event_place::all, Place::rest);
+        let page = self.scan_of(group, range, limit).await?;
+        if !page.records.is_empty() {
+            self.is_in_order(group).await?;
+        }
+        let (mut events, mut last) = (Vec::with_capacity(page.records.len()), None);
+        for one in &page.records {
+            let Some(record) = &one.record else { continue };
+            let (place, id) = event_place::placed(&one.key)
+                .ok_or_else(|| Error::damaged(&one.key, "is no key of an event"))?;
+            let id = proto::keys::decode_id(id).map_err(|error| Error::damaged(&one.key, error))?;
+            let event = match EventRecord::read(&one.key, &record.data) {
+                Ok(event) => shown::shown(group, place, &id, event),
+                Err(error) => shown::damaged(group, place, &one.key, &error),
+            };
+            let bytes = one.key.len() + record.data.len();
+            events.push((place, event, bytes as u64));
+            last = Some(place);
+        }
+        Ok(Part { group, events, last, more: page.next.is_some() })
+    }
+
+    async fn scan_of(&self, group: Group, range: Range, limit: u32) -> Result<Page, Error> {
+        Ok(self.store().scan_group(group, range, limit, None, Freshness::linearizable()).await?)
+    }
+
+    /// Where there are events in their places, all members place them: no more come early. Those that came before must have been moved.
+    async fn is_in_order(&self, group: Group) -> Result<(), Error> {
+        let known = &self.shared.feeds_in_order;
+        if known.lock().contains(&group) {
+            return Ok(());
+        }
+        if !self.scan_of(group, event_place::early(), 1).await?.records.is_empty() {
+            return Err(Error::NotListed);
+        }
+        known.lock().insert(group);
+        Ok(())
+    }
+
+    /// Looked at after the events themselves: what was there then was not dropped before.
+    async fn still_kept(&self, cursor: &Cursor, parts: &[Part]) -> Result<(), Error> {
+        if parts.iter().all(|part| cursor.of(part.group).is_none()) {
+            return Ok(());
+        }
+        let Some(feed) = FeedRecord::read(self.read_through(&KEY.into()).await?.record.as_ref())? else {
+            return Ok(());
+        };
+        let is_gone = |part: &&Part| {
+            cursor.of(part.group).is_some_and(|seen| seen.offset.saturating_add(1) < feed.first(part.group))
+        };
+        if parts.iter().find(is_gone).is_none() {
+            return Ok(());
+        }
+        let mut oldest = Cursor::default();
+        for part in parts {
+            oldest.saw(part.group, Place::behind(feed.first(part.group).saturating_sub(1)));
+        }
+        Err(Error::FeedTrimmed { oldest: oldest.to_string() })
+    }
+
+    /// Behind everything that was done before this was asked.
+    pub(crate) async fn feed_end(&self) -> Result<Cursor, Error> {
+        let mut cursor = Cursor::default();
+        for group in self.store().groups() {
+            let page = self.scan_of(group, event_place::all(), 1).await?;
+            for (group, applied) in &page.applied {
+                cursor.saw(*group, Place::behind(applied.offset));
+            }
+        }
+        Ok(cursor)
+    }
+}

@@ -1,0 +1,347 @@
+//! The keeper of the feed: one admin portal at a time, by a lease that is a record of the store ([`crate::document::feed`]).
+//!
+//! ```text
+//!   early events ──► their places                          (an upgrade is over)
+//!   events behind `published` ──► the broker ──► it goes on  (at least once, none skipped)
+//!   events behind `read` ──► counted ──► it goes on
+//!   events older than the shop wants, or beyond the bytes that the feed may take ──► dropped, `first` goes on
+//! ```
+//!
+//! Promises: `published` is written after the broker has acknowledged what it names, so that whoever takes over repeats and never skips. What is dropped
+//! before a broker could be told of it shows as a gap there. An event is
+//! dropped only when the log's own time says that it is old enough, or the feed is beyond its bytes, the oldest first, after it was read, in one
+//! transaction with `first`: a reader is told. Two that both think that they keep the feed harm nothing: each change guards the version of the
+//! record, and what both publish is the same.
+//!
+//! Every portal of staff runs it; all but one wait for the lease to end. A clock decides nothing: that the lease is over is a guard on log time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::store::{Txn, TxnResponse};
+use store_client::Group;
+use tokio::time::{Instant, sleep};
+
+use super::publisher::Publisher;
+use crate::attempt::send_step;
+use crate::config::Bus;
+use crate::document::event::EventRecord;
+use crate::document::feed::{FeedRecord, GroupFeed, KEY, LEASE_MS, RENEWED};
+use crate::error::Error;
+use crate::event_place::{self, Place};
+use crate::handle::Portal;
+use crate::limits::{FEED_BYTES_MAX, FEED_DROPPED_MAX, PAGE_MAX};
+
+/// Between two looks at a feed that had nothing new: doubled each time, up to the second.
+const LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
+/// Between two tries to become the keeper, about.
+const WAIT: Duration = Duration::from_secs(3);
+/// The lease is renewed when it is this old, though nothing was done.
+const RENEW: Duration = Duration::from_secs(5);
+/// What was read is written down when it is this old.
+const WRITE: Duration = Duration::from_secs(1);
+/// A keeper that could not renew for so long is none any more. Log time may go twice as fast as time.
+const GIVE_UP: Duration = Duration::from_secs(6);
+/// Between two looks for events that are too old.
+const DROP: Duration = Duration::from_secs(10);
+const DAY_MS: i64 = 24 * 3_600 * 1_000;
+/// After this no portal of an earlier program serves any more: it has seen the shop's record (a look, and a cache lease).
+const SETTLED: Duration = Duration::from_secs(5);
+/// Early events that are moved at a time.
+const EARLY_PAGE: u32 = 200;
+
+const _: () = assert!(2 * GIVE_UP.as_millis() < LEASE_MS as u128);
+
+/// Keeps the feed, or waits to be its keeper, until dropped. `bus`: the broker, if there is one.
+pub async fn run(portal: Arc<Portal>, bus: Option<Bus>) {
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    let (mut told, mut watched) = (None, Watched::default());
+    loop {
+        let ended = match acquire(&portal, &id, &mut watched).await {
+            Ok(Some((record, offset))) => {
+                tracing::info!("this portal keeps the feed of events");
+                let publisher = bus.as_ref().map(Publisher::new);
+                keep(&portal, Kept::new(record, offset), publisher).await
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let problem = ended.err();
+        if problem != told {
+            match &problem {
+                Some(error) => tracing::warn!(%error, "the feed of events cannot be kept for now"),
+                None => tracing::info!("the feed of events is kept again"),
+            }
+            told = problem;
+        }
+        sleep(WAIT.mul_f64(fastrand::f64() + 0.5)).await;
+    }
+}
+
+/// A version of the record that stays, and since when.
+#[derive(Default)]
+struct Watched(Option<(u64, Instant)>);
+
+impl Watched {
+    /// Whether this version has been there for the time of a lease. The guard on log time says whether that is so.
+    fn is_old(&mut self, offset: u64) -> bool {
+        let since = self.0.filter(|(seen, _)| *seen == offset).map_or_else(Instant::now, |(_, since)| since);
+        self.0 = Some((offset, since));
+        since.elapsed().as_millis() >= u128::from(LEASE_MS.unsigned_abs())
+    }
+}
+
+/// Takes the lease if nobody has it. `None`: somebody does, or was first.
+async fn acquire(
+    portal: &Portal,
+    id: &str,
+    watched: &mut Watched,
+) -> Result<Option<(FeedRecord, u64)>, Error> {
+    let record = portal.read_through(&KEY.into()).await?.record;
+    let stored = FeedRecord::read(record.as_ref())?;
+    let txn = match (&record, &stored) {
+        (Some(record), _) if !watched.is_old(record.offset()) => return Ok(None),
+        (Some(record), Some(stored)) => Txn::new()
+            .guard_offset(KEY, record.offset())
+            .guard_not_before(KEY, stored.renewed_ms.saturating_add(LEASE_MS)),
+        _ => Txn::new().guard_absent(KEY),
+    };
+    let mine = FeedRecord { keeper: id.to_owned(), ..stored.unwrap_or_default() };
+    let answer = send_step(portal, put(txn, portal, &mine)).await?;
+    Ok(answer.success.then(|| (mine, answer.offset())))
+}
+
+fn put(txn: Txn, portal: &Portal, record: &FeedRecord) -> Txn {
+    let now_ms = portal.log_time_ms();
+    let record = FeedRecord { renewed_ms: now_ms, ..record.clone() };
+    txn.put(KEY, now_ms, record.to_bytes()).stamped(&[RENEWED])
+}
+
+/// What a keeper knows.
+struct Kept {
+    record: FeedRecord,
+    /// The version of the record; it is this keeper's for as long as it is that.
+    offset: u64,
+    /// The record says less than was done.
+    is_behind: bool,
+    /// When it was written last.
+    written: Instant,
+    /// When this keeper began.
+    began: Instant,
+    /// When events were last looked through for old ones; `None`: not yet.
+    dropped: Option<Instant>,
+}
+
+impl Kept {
+    fn new(record: FeedRecord, offset: u64) -> Kept {
+        let now = Instant::now();
+        Kept { record, offset, is_behind: false, written: now, began: now, dropped: None }
+    }
+
+    fn of(&mut self, group: Group) -> &mut GroupFeed {
+        self.record.groups.entry(group).or_default()
+    }
+
+    /// Since now each operation leaves its event, if that was not known before.
+    async fn settle(&mut self, portal: &Portal) -> Result<(), Error> {
+        let groups = portal.store().groups();
+        if groups.iter().all(|group| self.record.groups.get(group).is_some_and(|feed| feed.since > 0)) {
+            return Ok(());
+        }
+        let end = portal.feed_end().await?;
+        for group in groups {
+            let since = end.of(group).map_or(0, |place| place.offset);
+            let feed = self.of(group);
+            if feed.since == 0 {
+                feed.since = since;
+                self.is_behind = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the record, with what else is done in the same transaction; false: another is the keeper.
+    async fn write(&mut self, portal: &Portal, more: impl FnOnce(Txn) -> Txn) -> Result<bool, Error> {
+        let began = Instant::now();
+        let txn = Txn::new().guard_offset(KEY, self.offset);
+        let answer: TxnResponse = send_step(portal, more(put(txn, portal, &self.record))).await?;
+        if answer.success {
+            (self.offset, self.is_behind, self.written) = (answer.offset(), false, began);
+        }
+        Ok(answer.success)
+    }
+}
+
+/// Keeps the feed until another does. What fails is tried again for as long as the lease may be this keeper's.
+async fn keep(portal: &Portal, mut kept: Kept, mut publisher: Option<Publisher>) -> Result<(), Error> {
+    let mut pause = LOOK.0;
+    loop {
+        match round(portal, &mut kept, publisher.as_mut()).await {
+            Ok(Round::NotTheKeeper) => return Ok(()),
+            Ok(Round::Found) => pause = LOOK.0,
+            Err(error) if kept.written.elapsed() > GIVE_UP => return Err(error),
+            Ok(Round::Nothing) | Err(_) => {
+                sleep(pause).await;
+                pause = (2 * pause).min(LOOK.1);
+            }
+        }
+        if kept.written.elapsed() > GIVE_UP {
+            return Err(Error::away("the lease of the feed could not be renewed in time"));
+        }
+    }
+}
+
+/// What came of one round.
+enum Round {
+    /// There was something to be done.
+    Found,
+    /// There was not.
+    Nothing,
+    /// Another is the keeper.
+    NotTheKeeper,
+}
+
+async fn round(
+    portal: &Portal,
+    kept: &mut Kept,
+    mut publisher: Option<&mut Publisher>,
+) -> Result<Round, Error> {
+    let mut found = false;
+    let groups = portal.store().groups();
+    for group in &groups {
+        found |= follow(portal, kept, *group, publisher.as_deref_mut()).await?;
+    }
+    if kept.began.elapsed() >= SETTLED {
+        kept.settle(portal).await?;
+    }
+    let age = kept.written.elapsed();
+    let is_due = age >= RENEW || (kept.is_behind && age >= WRITE);
+    if is_due && !kept.write(portal, |txn| txn).await? {
+        return Ok(Round::NotTheKeeper);
+    }
+    // What was not read yet is not dropped.
+    if !found && kept.dropped.is_none_or(|dropped| dropped.elapsed() >= DROP) {
+        kept.dropped = Some(Instant::now());
+        for group in groups {
+            if !drop_old(portal, kept, group).await? {
+                return Ok(Round::NotTheKeeper);
+            }
+        }
+    }
+    Ok(if found { Round::Found } else { Round::Nothing })
+}
+
+/// Goes over what is new in a group: publishes it where there is a broker, and counts it. A broker that is away holds up nothing but what is
+/// published.
+async fn follow(
+    portal: &Portal,
+    kept: &mut Kept,
+    group: Group,
+    publisher: Option<&mut Publisher>,
+) -> Result<bool, Error> {
+    let feed = *kept.of(group);
+    let publisher = publisher.and_then(Publisher::ready);
+    let from = if publisher.is_some() { feed.published } else { feed.read };
+    let part = next(portal, group, from).await?;
+    let acknowledged = match publisher {
+        Some(publisher) => publisher.publish(group, feed.published, &part.events).await,
+        None => 0,
+    };
+    let of_group = kept.of(group);
+    for (place, _, bytes) in part.events.iter().filter(|(place, ..)| *place > feed.read) {
+        of_group.read = *place;
+        of_group.events += 1;
+        of_group.bytes += bytes;
+    }
+    if let Some((place, ..)) = acknowledged.checked_sub(1).and_then(|last| part.events.get(last)) {
+        of_group.published = *place;
+    }
+    let has_gone_on = *of_group != feed;
+    kept.is_behind |= has_gone_on;
+    Ok(has_gone_on)
+}
+
+/// The next events of a group. Early ones are moved to their places first.
+async fn next(portal: &Portal, group: Group, from: Place) -> Result<super::Part, Error> {
+    match portal.feed_part(group, Some(from), PAGE_MAX).await {
+        Err(Error::NotListed) => {
+            place_early(portal, group).await?;
+            portal.feed_part(group, Some(from), PAGE_MAX).await
+        }
+        part => part,
+    }
+}
+
+/// Moves the events that were appended while a member of the store ran a program of before.
+async fn place_early(portal: &Portal, group: Group) -> Result<(), Error> {
+    loop {
+        let page = portal.scan_of(group, event_place::early(), EARLY_PAGE).await?;
+        if page.records.is_empty() {
+            return Ok(());
+        }
+        let mut txn = Txn::new();
+        for one in &page.records {
+            let (Some(record), Some((place, id))) = (&one.record, event_place::placed_early(&one.key)) else {
+                return Err(Error::damaged(&one.key, "is no key of an event"));
+            };
+            let key = one.key.clone();
+            txn = txn.guard_offset(key.clone(), record.offset()).delete(key);
+            txn = txn.put(place.key(id), record.timestamp_ms, record.data.clone());
+        }
+        // Another portal may have moved some: what is left is looked at again.
+        send_step(portal, txn).await?;
+    }
+}
+
+/// Drops the oldest events of a group, if they are too old or too many; false: another is the keeper.
+async fn drop_old(portal: &Portal, kept: &mut Kept, group: Group) -> Result<bool, Error> {
+    let days = portal.feed_days();
+    let keeps_ms = i64::from(days).saturating_mul(DAY_MS);
+    // Mostly the oldest is to stay.
+    let mut limit = 1;
+    loop {
+        let feed = *kept.of(group);
+        let page = portal.scan_of(group, feed.read.up_to(), limit).await?;
+        limit = FEED_DROPPED_MAX;
+        let mut over = feed.bytes.saturating_sub(FEED_BYTES_MAX);
+        let old_ms = portal.log_time_ms().saturating_sub(keeps_ms);
+        let (mut after, mut latest_ms, mut keys) = (feed, None, Vec::new());
+        for one in &page.records {
+            let Some(record) = &one.record else { continue };
+            let Some((place, _)) = event_place::placed(&one.key) else { continue };
+            // A damaged one goes with those beside it.
+            let at_ms = EventRecord::read(&one.key, &record.data).map_or(0, |event| event.at_ms);
+            let bytes = (one.key.len() + record.data.len()) as u64;
+            if over == 0 {
+                if at_ms > old_ms {
+                    break;
+                }
+                latest_ms = latest_ms.max(Some(at_ms));
+            }
+            over = over.saturating_sub(bytes);
+            after.first = place.offset + 1;
+            // Who hears the next one from the broker hears that some before it were never told.
+            after.published = after.published.max(place);
+            after.events = after.events.saturating_sub(1);
+            after.bytes = after.bytes.saturating_sub(bytes);
+            keys.push(one.key.clone());
+        }
+        if keys.is_empty() {
+            return Ok(true);
+        }
+        let dropped = keys.len();
+        *kept.of(group) = after;
+        let written = kept.write(portal, |mut txn| {
+            if let Some(latest_ms) = latest_ms {
+                txn = txn.guard_not_before(KEY, latest_ms.saturating_add(keeps_ms));
+            }
+            keys.into_iter().fold(txn, Txn::delete)
+        });
+        if !written.await? {
+            *kept.of(group) = feed;
+            // It may be too early by the log's time, and still this portal's: the next renewal tells.
+            return Ok(latest_ms.is_some());
+        }
+        tracing::debug!(group, dropped, "old events were dropped");
+    }
+}
