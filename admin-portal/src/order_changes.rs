@@ -8,6 +8,7 @@
 use portal::attempt::Request;
 use portal::document::order_move::Move;
 use portal::document::staff_note::StaffReason;
+use portal::expectation::Expectation;
 use portal::order_write::OrderChange;
 use portal::{Error, Portal};
 use proto::portal::{
@@ -27,10 +28,12 @@ pub(crate) async fn modify_order(
 }
 
 pub(crate) async fn confirm_order(portal: &Portal, input: StaffOrderRequest) -> Result<Order, Error> {
-    portal.confirm_order(change(portal, "StaffConfirmOrder", input).await?).await
+    let expectation = Expectation::of_total(&input.expect_total)?;
+    portal.confirm_order(change(portal, "StaffConfirmOrder", input).await?, expectation).await
 }
 
 pub(crate) async fn cancel_order(portal: &Portal, input: StaffOrderRequest) -> Result<Order, Error> {
+    Expectation::none_in(&input.expect_total)?;
     portal.cancel_order(change(portal, "StaffCancelOrder", input).await?).await
 }
 
@@ -58,6 +61,7 @@ pub(crate) async fn return_order(portal: &Portal, mut input: StaffReturnRequest)
 }
 
 pub(crate) async fn refund_order(portal: &Portal, input: StaffOrderRequest) -> Result<Order, Error> {
+    Expectation::none_in(&input.expect_total)?;
     portal.move_order(change(portal, "StaffRefundOrder", input).await?, Move::Refund).await
 }
 

@@ -82,7 +82,7 @@ fn request() -> Request {
 }
 
 fn one(quantity: i64) -> Vec<RequestedLine> {
-    merge(&[LineChange { pid: "a".to_owned(), quantity }]).unwrap()
+    merge(&[LineChange { pid: "a".to_owned(), quantity, ..LineChange::default() }]).unwrap()
 }
 
 async fn create(portal: &Portal, quantity: i64) -> Result<Order, Error> {
@@ -302,7 +302,7 @@ async fn a_session_reads_its_own_writes_through_any_portal() {
     let (here, there) = (live(&store).await, live(&store).await);
     let order = create(&here, 2).await.unwrap();
     assert_eq!(quantity(&there, &order, None).await.0, 2);
-    let lines = vec![LineChange { pid: "a".to_owned(), quantity: 5 }];
+    let lines = vec![LineChange { pid: "a".to_owned(), quantity: 5, ..LineChange::default() }];
     let change =
         ModifyOrderRequest { cid: "ana".to_owned(), oid: order.oid.clone(), lines, ..Default::default() };
     let changed = here.call::<ModifyOrder>(None, change.clone()).await;
@@ -371,7 +371,7 @@ async fn a_read_that_began_before_what_a_session_has_seen_is_not_joined() {
         tokio::task::yield_now().await;
     }
     tokio::task::yield_now().await;
-    let lines = vec![LineChange { pid: "a".to_owned(), quantity: 5 }];
+    let lines = vec![LineChange { pid: "a".to_owned(), quantity: 5, ..LineChange::default() }];
     let change =
         ModifyOrderRequest { cid: "ana".to_owned(), oid: order.oid.clone(), lines, ..Default::default() };
     let session = there.call::<ModifyOrder>(None, change).await.token.unwrap().to_string();

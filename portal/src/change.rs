@@ -37,13 +37,14 @@ use crate::document::product::ProductRecord;
 use crate::document::staff_note::{Did, StaffNote, StaffReason};
 use crate::document::stock::{ADJUSTED, AVAILABLE, HELD, LEAST, SOLD};
 use crate::document::{OPEN_ORDERS, STATE, State, write};
-use crate::error::{Error, Full};
+use crate::error::{Error, Full, Repriced};
 use crate::id::{Cid, Oid, Pid};
 use crate::key;
 use crate::limits::{
     LINE_QUANTITY_MAX, ORDER_BYTES_MAX, ORDER_LINES_MAX, ORDER_RECORD_BYTES_MAX, REQUEST_LINES_MAX,
     STAFF_NOTE_BYTES_MAX,
 };
+use crate::money::Price;
 use crate::order_row::{OrderRow, Place};
 
 /// An offset that no record ever has: a guard on it fails and brings the record back.
@@ -62,6 +63,24 @@ pub struct RequestedLine {
     pub pid: Pid,
     /// 0: none of it.
     pub quantity: i64,
+    /// The price that was shown; `None`: it does not count.
+    pub expects: Option<Price>,
+}
+
+impl RequestedLine {
+    /// What is wrong with the price of this line, if it is in the order already.
+    #[must_use]
+    pub fn repriced_in(&self, order: &OrderRecord) -> Option<Repriced> {
+        let line = order.lines.iter().find(|line| line.pid == self.pid.as_str())?;
+        repriced(&line.pid, self.expects, line.price)
+    }
+}
+
+/// A price that is not the one that was shown.
+#[must_use]
+pub fn repriced(pid: &str, expects: Option<Price>, price: Price) -> Option<Repriced> {
+    let expected = expects.filter(|expected| *expected != price)?;
+    Some(Repriced { pid: pid.to_owned(), expected, price })
 }
 
 /// Checks the lines of a request and merges those of one product (their quantities added), in the order in which
@@ -88,13 +107,32 @@ pub fn merge(lines: &[LineChange]) -> Result<Vec<RequestedLine>, Error> {
                 return Err(Error::invalid(field(), why));
             }
             merged[*place].quantity = sum;
+            merged[*place].expects = one_price(at, line, merged[*place].expects)?;
         } else {
             places.insert(&line.pid, merged.len());
             let pid = Pid::parse(&format!("lines[{at}].pid"), &line.pid)?;
-            merged.push(RequestedLine { pid, quantity: line.quantity });
+            merged.push(RequestedLine { pid, quantity: line.quantity, expects: one_price(at, line, None)? });
         }
     }
     Ok(merged)
+}
+
+/// The price that a line expects; lines of one product expect one.
+fn one_price(at: usize, line: &LineChange, before: Option<Price>) -> Result<Option<Price>, Error> {
+    if line.expect_price.is_empty() {
+        return Ok(before);
+    }
+    let wrong = |why: String| Error::invalid(format!("lines[{at}].expect_price"), why);
+    let price = Price::parse(&line.expect_price).map_err(|error| wrong(error.to_string()))?;
+    match before {
+        Some(other) if other != price => {
+            let pid = &line.pid;
+            Err(wrong(format!(
+                "{price}, and an earlier line of {pid} expects {other}; a product has one price"
+            )))
+        }
+        _ => Ok(Some(price)),
+    }
 }
 
 /// What a change makes of a line.
@@ -106,6 +144,8 @@ pub struct Demand {
     pub holds: i64,
     /// It takes stock.
     pub takes: bool,
+    /// Of a new line: the price that was shown, if it counts.
+    pub expects: Option<Price>,
 }
 
 impl Demand {
@@ -357,9 +397,10 @@ impl<'a> Change<'a> {
     ) -> Result<Vec<Line>, Error> {
         let places: HashMap<String, usize> =
             lines.iter().enumerate().map(|(at, line)| (line.pid.clone(), at)).collect();
-        for RequestedLine { pid, quantity } in requested {
+        for RequestedLine { pid, quantity, expects } in requested {
             let product = products.get(pid).and_then(Option::as_ref);
             let allowed = product.filter(|known| known.product.rules.allows(*quantity));
+            let is_as_shown = |known: &&KnownProduct| repriced("", *expects, known.product.price).is_none();
             match places.get(pid.as_str()) {
                 Some(at) if *quantity == 0 => {
                     let line = &mut lines[*at];
@@ -369,17 +410,19 @@ impl<'a> Change<'a> {
                 Some(at) if lines[*at].quantity == *quantity => {}
                 Some(at) => self.change_line(&mut lines[*at], pid, *quantity, allowed),
                 None if *quantity == 0 => {}
-                None => match allowed.filter(|known| known.product.state == State::Active) {
-                    Some(known) => lines.push(self.new_line(pid, *quantity, known)),
-                    None => self.ask_for_product(pid),
-                },
+                None => {
+                    match allowed.filter(|known| known.product.state == State::Active).filter(is_as_shown) {
+                        Some(known) => lines.push(self.new_line(pid, *quantity, known)),
+                        None => self.ask_for_product(pid),
+                    }
+                }
             }
         }
         lines.retain(|line| line.quantity > 0);
         Ok(lines)
     }
 
-    /// Makes the transaction fail and show the product: it is not there, not to be ordered, or not in this quantity.
+    /// Makes the transaction fail and show the product: it is not there, not to be ordered, or not in this quantity or at this price.
     fn ask_for_product(&mut self, pid: &Pid) {
         self.txn = std::mem::take(&mut self.txn).guard_offset(key::product(pid), NEVER);
     }
@@ -524,7 +567,8 @@ pub fn demands(before: Option<&OrderRecord>, requested: &[RequestedLine], produc
         let holds = line.map_or(0, |line| line.quantity);
         let is_tracked = || products.get(&one.pid).and_then(Option::as_ref).is_none_or(is_tracked);
         let takes = line.map_or_else(is_tracked, |line| !line.untracked);
-        (one.pid.clone(), Demand { more: one.quantity - holds, holds, takes })
+        let expects = one.expects.filter(|_| line.is_none());
+        (one.pid.clone(), Demand { more: one.quantity - holds, holds, takes, expects })
     };
     let changed = requested.iter().filter(|one| one.quantity > 0).map(change);
     changed.filter(|(_, demand)| demand.more != 0).collect()

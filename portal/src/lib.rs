@@ -28,6 +28,7 @@ pub mod coherence;
 pub mod config;
 pub mod document;
 pub mod error;
+pub mod expectation;
 pub mod handle;
 pub mod id;
 pub mod import_refusal;

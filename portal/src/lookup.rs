@@ -71,7 +71,7 @@ impl Portal {
         let found = found?;
         let meant = |line: &LineChange| LineChange {
             pid: found.get(&line.pid).unwrap_or(&line.pid).clone(),
-            quantity: line.quantity,
+            ..line.clone()
         };
         merge(&lines.iter().map(meant).collect::<Vec<_>>())
     }

@@ -17,6 +17,7 @@ use crate::document::product::ProductRecord;
 use crate::document::staff_note::StaffReason;
 use crate::document::stock::StockRecord;
 use crate::error::{Error, Kind, Short};
+use crate::expectation::Expectation;
 use crate::handle::Portal;
 use crate::id::{Cid, Oid, Pid, plain};
 use crate::key;
@@ -173,6 +174,8 @@ pub struct OrderWrite<'p> {
     accepts: &'static [Phase],
     /// The version that it must be; 0: any.
     if_match: u64,
+    /// What the request was shown of the order.
+    expectation: Expectation,
     /// Why staff write; `None`: the client does.
     staff: Option<StaffReason>,
     /// The move of a confirmed order that it is, if it is one: any state that it leads on from, and where it leads, will do.
@@ -193,6 +196,7 @@ impl<'p> OrderWrite<'p> {
             known: None,
             accepts: &[],
             if_match: 0,
+            expectation: Expectation::default(),
             staff: None,
             moving: None,
         }
@@ -225,6 +229,12 @@ impl<'p> OrderWrite<'p> {
         Ok(OrderWrite { moving: Some(of), ..write })
     }
 
+    /// The same write, of an order that must be as its request was shown it.
+    #[must_use]
+    pub fn expecting(self, expectation: Expectation) -> OrderWrite<'p> {
+        OrderWrite { expectation, ..self }
+    }
+
     fn accepts(&self, phase: Phase) -> bool {
         match self.moving {
             Some(of) => phase == of.to() || of.step(phase).is_some(),
@@ -236,7 +246,9 @@ impl<'p> OrderWrite<'p> {
     #[must_use]
     pub fn known(&self) -> Option<&Known> {
         let wanted = |known: &&Known| self.if_match == 0 || known.offset == self.if_match;
-        self.known.as_ref().filter(|known| self.accepts(known.order.phase)).filter(wanted)
+        let is_as_shown = |known: &&Known| self.expectation.refusal(&self.named.oid, &known.order).is_none();
+        let known = self.known.as_ref().filter(|known| self.accepts(known.order.phase));
+        known.filter(wanted).filter(is_as_shown)
     }
 
     /// The beginning of a try.
@@ -306,7 +318,7 @@ impl<'p> OrderWrite<'p> {
             return Err(Error::Changed { kind: Kind::Order, id, etag: known.offset });
         }
         if self.accepts(known.order.phase) {
-            return Ok(());
+            return self.expectation.refusal(&self.named.oid, &known.order).map_or(Ok(()), Err);
         }
         let state = known.order.phase.word().to_owned();
         Err(match self.moving {

@@ -204,6 +204,10 @@ pub struct LineChange {
     pub pid: ::prost::alloc::string::String,
     #[prost(int64, tag = "2")]
     pub quantity: i64,
+    /// The price of one unit that was shown: FAILED_PRECONDITION (PRICE_CHANGED), and nothing is done, if it is another now: of a line that
+    /// is in the order its own, which it keeps, of a new one the product's. Empty: whatever it is.
+    #[prost(string, tag = "3")]
+    pub expect_price: ::prost::alloc::string::String,
 }
 /// Records that a page left out, because no portal writes such. The page's cursor goes past it.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -1124,6 +1128,9 @@ pub struct StaffOrderRequest {
     #[prost(message, optional, tag = "6")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// As in the client's own OrderRequest: of ConfirmOrder alone.
+    #[prost(string, tag = "7")]
+    pub expect_total: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -3345,6 +3352,9 @@ pub struct OrderRequest {
     #[prost(message, optional, tag = "3")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// Of ConfirmOrder alone: the total that was shown, exactly or as it is rounded for people; empty: whatever it is.
+    #[prost(string, tag = "4")]
+    pub expect_total: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -3577,7 +3587,7 @@ pub mod shop_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Shop", "ModifyOrder"));
             self.inner.unary(req, path, codec).await
         }
-        /// Freezes it for good; FAILED_PRECONDITION (ORDER_EMPTY) if it has no lines.
+        /// Freezes it for good; FAILED_PRECONDITION (ORDER_EMPTY) if it has no lines, or (TOTAL_CHANGED) if its total is not `expect_total`.
         pub async fn confirm_order(
             &mut self,
             request: impl tonic::IntoRequest<super::OrderRequest>,
@@ -3739,7 +3749,7 @@ pub mod shop_server {
             &self,
             request: tonic::Request<super::ModifyOrderRequest>,
         ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
-        /// Freezes it for good; FAILED_PRECONDITION (ORDER_EMPTY) if it has no lines.
+        /// Freezes it for good; FAILED_PRECONDITION (ORDER_EMPTY) if it has no lines, or (TOTAL_CHANGED) if its total is not `expect_total`.
         async fn confirm_order(
             &self,
             request: tonic::Request<super::OrderRequest>,

@@ -254,8 +254,12 @@ async fn a_portal_that_is_told_so_takes_no_requests_from_the_broker() {
 async fn a_request_repeated_over_another_transport_changes_nothing_twice() {
     let cluster = open(3, false).await;
     let caller = Caller::new(place(&cluster));
-    let message =
-        CreateOrderRequest { cid: "ana".into(), lines: lines(&[("fig", 4)]), request: request_id() };
+    let message = CreateOrderRequest {
+        cid: "ana".into(),
+        lines: lines(&[("fig", 4)]),
+        request: request_id(),
+        ..CreateOrderRequest::default()
+    };
     let made = cluster.shop(1).create_order(message.clone()).await.unwrap().into_inner();
     let over_mqtt = caller.call::<CreateOrder>(message.clone(), PATIENCE).await.unwrap().into_inner();
     assert_eq!(over_mqtt, made);
@@ -286,7 +290,12 @@ async fn requests_are_answered_once_while_portals_are_killed_and_stopped() {
             let mut oids = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
                 let lines = lines(&[("fig", 0)][1..]);
-                let message = CreateOrderRequest { cid: "ana".into(), lines, request: request_id() };
+                let message = CreateOrderRequest {
+                    cid: "ana".into(),
+                    lines,
+                    request: request_id(),
+                    ..CreateOrderRequest::default()
+                };
                 let made = caller.call::<CreateOrder>(message, PATIENCE * 2).await.unwrap();
                 oids.push(made.into_inner().oid);
                 count.fetch_add(1, Ordering::Relaxed);

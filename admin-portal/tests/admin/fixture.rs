@@ -116,6 +116,7 @@ impl Fixture {
         let asked = |(pid, quantity): &(&str, i64)| RequestedLine {
             pid: Pid::parse("pid", pid).unwrap(),
             quantity: *quantity,
+            expects: None,
         };
         let requested: Vec<RequestedLine> = lines.iter().map(asked).collect();
         let products = self.products(&requested).await;

@@ -74,7 +74,10 @@ impl Orders<'_> {
                 let order = orders::modify(self.portals, meant, lines(&given)).await?;
                 ("changed ", order, merged(&given))
             }
-            Admin::ConfirmOrder => ("confirmed ", orders::confirm(self.portals, meant).await?, None),
+            Admin::ConfirmOrder => {
+                let total = call.get("--total").unwrap_or("");
+                ("confirmed ", orders::confirm(self.portals, meant, total).await?, None)
+            }
             Admin::PayOrder => ("paid ", orders::advance(self.portals, meant, Move::Pay).await?, None),
             Admin::PackOrder => ("packed ", orders::advance(self.portals, meant, Move::Pack).await?, None),
             Admin::SendOrder => ("sent ", orders::advance(self.portals, meant, Move::Send).await?, None),

@@ -41,6 +41,7 @@ impl Known {
             | Kind::Limit(_)
             | Kind::LimitOrAll(_)
             | Kind::Integer
+            | Kind::Total
             | Kind::Data
             | Kind::Verb => None,
         }

@@ -12,11 +12,17 @@ use crate::admin::paging::{Listing, Part, gather};
 use crate::failure::Failure;
 use crate::reach::places::{Call, READ};
 use crate::shop::via::Asks;
+use crate::verb::call::GivenLine;
 
 /// The lines of a request.
 #[must_use]
-pub fn lines(lines: &[(String, i64)]) -> Vec<LineChange> {
-    lines.iter().map(|(pid, quantity)| LineChange { pid: pid.clone(), quantity: *quantity }).collect()
+pub fn lines(lines: &[GivenLine]) -> Vec<LineChange> {
+    let line = |GivenLine { pid, quantity, price }: &GivenLine| LineChange {
+        pid: pid.clone(),
+        quantity: *quantity,
+        expect_price: price.clone(),
+    };
+    lines.iter().map(line).collect()
 }
 
 /// Opens an order.
@@ -31,7 +37,12 @@ pub async fn create(
     insistent: bool,
 ) -> Result<Order, Failure> {
     let call = Call { request: Some(&request), insistent };
-    let message = CreateOrderRequest { cid: cid.to_owned(), lines, request: Some(request.clone()) };
+    let message = CreateOrderRequest {
+        cid: cid.to_owned(),
+        lines,
+        request: Some(request.clone()),
+        ..CreateOrderRequest::default()
+    };
     portals.ask::<CreateOrder>(call, message).await
 }
 
@@ -54,21 +65,22 @@ pub async fn modify(
         lines,
         if_match,
         request: Some(request.clone()),
+        ..ModifyOrderRequest::default()
     };
     portals.ask::<ModifyOrder>(call, message).await
 }
 
-/// Freezes an order.
+/// Freezes an order; `total` is what was shown of it, empty: whatever it is.
 ///
 /// # Errors
-/// As every call about an order.
+/// FAILED_PRECONDITION (another total), or as every call about an order.
 pub async fn confirm(
     portals: &impl Asks,
-    cid: &str,
-    oid: &str,
+    (cid, oid): (&str, &str),
+    total: &str,
     request: RequestId,
 ) -> Result<Order, Failure> {
-    let message = OrderRequest { cid: cid.to_owned(), oid: oid.to_owned(), request: Some(request.clone()) };
+    let message = OrderRequest { expect_total: total.to_owned(), ..naming(cid, oid, &request) };
     portals.ask::<ConfirmOrder>(Call::write(&request), message).await
 }
 
@@ -77,8 +89,12 @@ pub async fn confirm(
 /// # Errors
 /// As every call about an order.
 pub async fn cancel(portals: &impl Asks, cid: &str, oid: &str, request: RequestId) -> Result<Order, Failure> {
-    let message = OrderRequest { cid: cid.to_owned(), oid: oid.to_owned(), request: Some(request.clone()) };
-    portals.ask::<CancelOrder>(Call::write(&request), message).await
+    portals.ask::<CancelOrder>(Call::write(&request), naming(cid, oid, &request)).await
+}
+
+fn naming(cid: &str, oid: &str, request: &RequestId) -> OrderRequest {
+    let (cid, oid, request) = (cid.to_owned(), oid.to_owned(), Some(request.clone()));
+    OrderRequest { cid, oid, request, ..OrderRequest::default() }
 }
 
 /// An order.

@@ -90,7 +90,9 @@ impl ShopSession {
                 ("changed ", orders::modify(&self.portals, which, lines, if_match, request, false).await?)
             }
             Shop::ConfirmOrder => {
-                ("confirmed ", orders::confirm(&self.portals, cid, call.text("OID"), request).await?)
+                let total = call.get("--total").unwrap_or("");
+                let which = (cid, call.text("OID"));
+                ("confirmed ", orders::confirm(&self.portals, which, total, request).await?)
             }
             _ => ("cancelled ", orders::cancel(&self.portals, cid, call.text("OID"), request).await?),
         };

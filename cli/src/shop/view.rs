@@ -12,6 +12,7 @@ use crate::show::answer::Answer;
 use crate::show::moment;
 use crate::show::table::{Column, Table};
 use crate::show::written::{id, in_line};
+use crate::verb::call::GivenLine;
 
 /// The lines of an order.
 const LINES: [Column; 5] = [
@@ -97,9 +98,9 @@ fn by_staff(note: &StaffNote) -> String {
 /// Products that a command names more than once: their quantities are added, which whoever meant something else must
 /// see.
 #[must_use]
-pub fn merged(lines: &[(String, i64)]) -> Option<String> {
+pub fn merged(lines: &[GivenLine]) -> Option<String> {
     let mut sums: BTreeMap<&str, (usize, i64)> = BTreeMap::new();
-    for (pid, quantity) in lines {
+    for GivenLine { pid, quantity, .. } in lines {
         let (times, sum) = sums.entry(pid).or_default();
         (*times, *sum) = (*times + 1, sum.saturating_add(*quantity));
     }
@@ -183,9 +184,8 @@ mod tests {
 
     #[test]
     fn lines_that_are_added_up_are_told() {
-        let lines = |pairs: &[(&str, i64)]| -> Vec<(String, i64)> {
-            pairs.iter().map(|(pid, quantity)| ((*pid).to_owned(), *quantity)).collect()
-        };
+        let line = |(pid, quantity): &(&str, i64)| GivenLine::of(pid, *quantity);
+        let lines = |pairs: &[(&str, i64)]| pairs.iter().map(line).collect::<Vec<_>>();
         assert_eq!(merged(&lines(&[("a", 1), ("b", 2)])), None);
         let said = merged(&lines(&[("b", 1), ("a", 1), ("b", 2), ("a", 0)])).unwrap();
         assert_eq!(said, "lines of one product were added up: a=1, b=3");

@@ -3,7 +3,7 @@
 use super::shared::{
     self, BACKORDER_LIMIT, BY, CATEGORY, CURRENCY, CURSOR, HOLD_MINUTES, IF_LEFT, IF_MATCH, LIMIT, LOW_STOCK,
     NEW, NO_CURRENCY, QUANTITY_MAX, QUANTITY_MIN, REASON, REQUEST, SAFETY_STOCK, SORT_CLIENTS, SORT_PRODUCTS,
-    STATE, TRACKED, UNTRACKED, WORD, WORDS,
+    STATE, TOTAL, TRACKED, UNTRACKED, WORD, WORDS,
 };
 use super::spec::{Arg, Flag, Kind, Menu, Verb, many, maybe, one, switch, with};
 
@@ -231,7 +231,7 @@ static VERBS: [Verb<Admin>; 27] = [
         aliases: &["modificarPedido"],
         args: &[ORDER[0], ORDER[1], many("PID=QUANTITY", Kind::Line, 1)],
         flags: &OF_CHANGE,
-        about: "sets quantities of a client's open order; 0 removes the line; the client sees the reason",
+        about: "sets quantities of a client's open order; 0 removes the line; =2@1.50: only at that price; the client sees the reason",
         example: "modify-order maria-silva 0193 banana-prata=5 --reason 'two were bruised' --by joana",
     },
     Verb {
@@ -239,7 +239,7 @@ static VERBS: [Verb<Admin>; 27] = [
         name: "confirm-order",
         aliases: &["confirmarPedido"],
         args: &ORDER,
-        flags: &OF_CHANGE,
+        flags: &[REASON, BY, TOTAL, IF_MATCH, REQUEST],
         about: "confirms a client's open order for good; the client sees the reason",
         example: "confirm-order maria-silva 0193 --reason 'agreed by telephone' --by joana",
     },

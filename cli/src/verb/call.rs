@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use portal::money::{Price, Total};
 use proto::keys::ID_BYTES_MAX;
 
 use super::key::key_of;
@@ -70,8 +71,27 @@ impl<O> Call<O> {
     /// # Panics
     /// If the table does not say that they are such: our own bug.
     #[must_use]
-    pub fn lines(&self, name: &str) -> Vec<(String, i64)> {
+    pub fn lines(&self, name: &str) -> Vec<GivenLine> {
         self.all(name).iter().map(|word| line(word).expect("checked when the line was read")).collect()
+    }
+}
+
+/// A line of an order, as a person gives it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct GivenLine {
+    /// The product.
+    pub pid: String,
+    /// How many.
+    pub quantity: i64,
+    /// The price that was shown; empty: it does not count.
+    pub price: String,
+}
+
+impl GivenLine {
+    /// So many of a product, at whatever price.
+    #[must_use]
+    pub fn of(pid: &str, quantity: i64) -> GivenLine {
+        GivenLine { pid: pid.to_owned(), quantity, ..GivenLine::default() }
     }
 }
 
@@ -186,6 +206,7 @@ fn check<O>(verb: &Verb<O>, name: &str, kind: Kind, word: &str) -> Result<(), Fa
         }
         Kind::Time if moment::read(word, store_client::now_ms()).is_none() => moment::FORMS,
         Kind::Integer if word.parse::<i64>().is_err() => "a whole number",
+        Kind::Total if Total::parse(word).is_err() => "a total as it is shown, such as 12.30",
         Kind::Line => return line(word).map(drop).map_err(|why| wrong(verb, why)),
         Kind::Key => match key_of(word) {
             Ok(_) => return Ok(()),
@@ -219,21 +240,32 @@ fn shortened(word: &str) -> std::borrow::Cow<'_, str> {
 /// Characters of a word that a message quotes.
 const QUOTED_CHARS_MAX: usize = 40;
 
-/// PID=QUANTITY; the last `=` counts, so that a product's id may hold one. Else what is wrong with it.
-fn line(word: &str) -> Result<(String, i64), String> {
+/// PID=QUANTITY or PID=QUANTITY@PRICE; the last `=` counts, so that a product's id may hold one. Else what is wrong with it.
+fn line(word: &str) -> Result<GivenLine, String> {
     let Some((pid, quantity)) = word.rsplit_once('=') else {
         return Err(format!("{:?} is no PID=QUANTITY, such as banana=3", shortened(word)));
     };
     if !(1..=ID_BYTES_MAX).contains(&pid.len()) {
         return Err(format!("{:?} is no id of 1 to {ID_BYTES_MAX} bytes", shortened(pid)));
     }
+    let (quantity, price) = match quantity.split_once('@') {
+        Some((quantity, price)) => (quantity, price_of(price)?),
+        None => (quantity, String::new()),
+    };
     match quantity.parse::<i64>() {
-        Ok(quantity @ 0..) => Ok((pid.to_owned(), quantity)),
+        Ok(quantity @ 0..) => Ok(GivenLine { pid: pid.to_owned(), quantity, price }),
         Ok(_) => Err(format!("{quantity} is less than nothing: a quantity is a whole number from 0")),
         Err(_) if quantity.is_empty() => {
             Err(format!("{:?} says no quantity, such as {pid}=3", shortened(word)))
         }
         Err(_) => Err(format!("{} is no whole number", shortened(quantity))),
+    }
+}
+
+fn price_of(word: &str) -> Result<String, String> {
+    match Price::parse(word) {
+        Ok(_) => Ok(word.to_owned()),
+        Err(why) => Err(format!("{:?} is no price, such as @1.50: {why}", shortened(word))),
     }
 }
 

@@ -13,6 +13,9 @@ pub const REQUEST: Flag =
 /// Changes only what was read.
 pub const IF_MATCH: Flag =
     with("--if-match", "ETAG", Kind::Etag, "only if it is still of this etag; else whatever its etag");
+/// Confirms only what was shown.
+pub const TOTAL: Flag =
+    with("--total", "TOTAL", Kind::Total, "only if its total is still this one, as it was shown");
 /// Writes over what is left only if it is what was seen.
 pub const IF_LEFT: Flag =
     with("--if-left", "N", Kind::Integer, "only if so many are left; sales move that and not the etag");

@@ -1,6 +1,6 @@
 //! The shoppers' commands, one row each: names, words, help and an example that works.
 
-use super::shared::{self, CATEGORY, CURSOR, IF_MATCH, LIMIT, REQUEST, SORT_PRODUCTS, WORDS, after};
+use super::shared::{self, CATEGORY, CURSOR, IF_MATCH, LIMIT, REQUEST, SORT_PRODUCTS, TOTAL, WORDS, after};
 use super::spec::{Flag, Kind, Menu, Verb, many, maybe, one, with};
 
 /// What each does.
@@ -42,7 +42,7 @@ static VERBS: [Verb<Shop>; 12] = [
         aliases: &["criarPedido", "order"],
         args: &[many("PID=QUANTITY", Kind::Line, 0)],
         flags: &[CID, REQUEST],
-        about: "opens an order, with its first lines if any are given; lines of one product are added up",
+        about: "opens an order, with its first lines if any are given; lines of one product are added up; =2@1.50: only at that price",
         example: "create-order banana-prata=3 limao-tahiti=1",
     },
     Verb {
@@ -51,7 +51,7 @@ static VERBS: [Verb<Shop>; 12] = [
         aliases: &["modificarPedido"],
         args: &[one("OID", Kind::Oid), many("PID=QUANTITY", Kind::Line, 1)],
         flags: &[CID, IF_MATCH, REQUEST],
-        about: "sets quantities of an order; 0 removes the line, lines of one product are added up",
+        about: "sets quantities of an order; 0 removes the line, lines of one product are added up; =2@1.50: only at that price",
         example: "modify-order 0193 banana-prata=5 limao-tahiti=0",
     },
     Verb {
@@ -77,7 +77,7 @@ static VERBS: [Verb<Shop>; 12] = [
         name: "confirm-order",
         aliases: &["confirmarPedido"],
         args: &[one("OID", Kind::Oid)],
-        flags: &[CID, REQUEST],
+        flags: &[CID, TOTAL, REQUEST],
         about: "freezes an order: it is neither changed nor cancelled any more",
         example: "confirm-order 0193",
     },

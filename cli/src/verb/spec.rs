@@ -29,8 +29,10 @@ pub enum Kind {
     LimitOrAll(u64),
     /// A whole number, signed.
     Integer,
-    /// PID=QUANTITY.
+    /// PID=QUANTITY, or PID=QUANTITY@PRICE with the price that was shown.
     Line,
+    /// A sum of money.
+    Total,
     /// One word of a JSON document: `{…}`, or NAME=VALUE.
     Data,
     /// A key of the store: an integer of any length, or text in quotes.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use super::call::{Call, parse};
+use super::call::{Call, GivenLine, parse};
 use super::spec::{Menu, Need};
 use super::words::words;
 use super::{admin, help, kv, shop};
@@ -104,7 +104,13 @@ fn words_are_bound_to_their_names() {
     let call = call(&shop::MENU, "modificarPedido 77 a=b=2 mamao=0 --cid ana --if-match 9").unwrap();
     assert_eq!(call.verb.operation, shop::Shop::ModifyOrder);
     assert_eq!((call.text("OID"), call.get("--cid"), call.count("--if-match")), ("77", Some("ana"), Some(9)));
-    assert_eq!(call.lines("PID=QUANTITY"), [("a=b".to_owned(), 2), ("mamao".to_owned(), 0)]);
+    assert_eq!(call.lines("PID=QUANTITY"), [GivenLine::of("a=b", 2), GivenLine::of("mamao", 0)]);
+    let shown = super::call::parse(&shop::MENU, &words("order a@b=2@1.5 c=1").unwrap()).unwrap();
+    let priced = GivenLine { price: "1.5".into(), ..GivenLine::of("a@b", 2) };
+    assert_eq!(shown.lines("PID=QUANTITY"), [priced, GivenLine::of("c", 1)]);
+    let confirmed =
+        super::call::parse(&shop::MENU, &words("confirm-order 7 --total 12.30").unwrap()).unwrap();
+    assert_eq!(confirmed.get("--total"), Some("12.30"));
     let joined = parse(&shop::MENU, &words("list-orders --limit=3 --cid=a=b").unwrap()).unwrap();
     assert_eq!((joined.count("--limit"), joined.get("--cid")), (Some(3), Some("a=b")));
     let line = "cancelarPedido ana 77 --reason 'two words' --by joana --if-match 9";
@@ -120,6 +126,9 @@ fn wrong_lines_are_explained() {
     refused(&shop::MENU, "modify-order 77", "PID=QUANTITY is missing");
     refused(&shop::MENU, "modify-order 77 banana", "PID=QUANTITY, such as banana=3");
     refused(&shop::MENU, "modify-order 77 banana=-1", "PID=QUANTITY");
+    refused(&shop::MENU, "modify-order 77 banana=1@2,50", "a decimal point, not a comma");
+    refused(&shop::MENU, "create-order banana=1@", "\"\" is no price, such as @1.50");
+    refused(&shop::MENU, "confirm-order 7 --total 12,30", "a total as it is shown, such as 12.30");
     refused(&shop::MENU, "get-order 1 2", "one word too many");
     refused(&shop::MENU, "get-order", "usage: get-order OID");
     refused(&shop::MENU, "gt-order 1", "did you mean get-order");

@@ -11,4 +11,5 @@ mod lists;
 mod modify;
 mod repeats;
 mod rules;
+mod shown;
 mod sorted;

@@ -376,7 +376,12 @@ impl Person {
         let order = self
             .settled(|one| {
                 let (cid, lines) = (cid.clone(), lines.clone());
-                let request = CreateOrderRequest { cid, lines, request: Some(one.id.clone()) };
+                let request = CreateOrderRequest {
+                    cid,
+                    lines,
+                    request: Some(one.id.clone()),
+                    ..CreateOrderRequest::default()
+                };
                 async move { one.portals.shop.create_order(one.of(request)).await }
             })
             .await?;
@@ -391,8 +396,14 @@ impl Person {
         let order = self
             .settled(|one| {
                 let (cid, oid, lines) = (cid.clone(), oid.clone(), lines.clone());
-                let request =
-                    ModifyOrderRequest { cid, oid, lines, if_match: 0, request: Some(one.id.clone()) };
+                let request = ModifyOrderRequest {
+                    cid,
+                    oid,
+                    lines,
+                    if_match: 0,
+                    request: Some(one.id.clone()),
+                    ..ModifyOrderRequest::default()
+                };
                 async move { one.portals.shop.modify_order(one.of(request)).await }
             })
             .await?;
@@ -405,8 +416,12 @@ impl Person {
         let expected = Known { state, ..self.known(&oid) };
         let order = self
             .settled(|one| {
-                let request =
-                    OrderRequest { cid: cid.clone(), oid: oid.clone(), request: Some(one.id.clone()) };
+                let request = OrderRequest {
+                    cid: cid.clone(),
+                    oid: oid.clone(),
+                    request: Some(one.id.clone()),
+                    ..OrderRequest::default()
+                };
                 async move {
                     match state {
                         OrderState::Cancelled => one.portals.shop.cancel_order(one.of(request)).await,
