@@ -6,6 +6,7 @@
 //! who is not registered is not found, since it is not the caller.
 
 use portal::attempt::Request;
+use portal::document::extra::ExtraChange;
 use portal::document::order_move::Move;
 use portal::document::staff_note::StaffReason;
 use portal::expectation::Expectation;
@@ -22,9 +23,11 @@ pub(crate) async fn modify_order(
     let given = input.request.take();
     let request = Request::new("StaffModifyOrder", given, &input)?;
     let staff = Some(StaffReason::parse(&input.reason, &input.by)?);
-    let lines = portal.changed_lines(&input.lines).await?;
+    let extra = ExtraChange::of_order(&input.extra)?;
+    let lines = portal.changed_lines(&input.lines, &extra).await?;
     let named = portal.named_by_staff(&input.cid, &input.oid).await?;
-    portal.modify_order(OrderChange { named, request, if_match: input.if_match, staff }, &lines).await
+    let change = OrderChange { named, request, if_match: input.if_match, staff };
+    portal.modify_order(change, &lines, extra).await
 }
 
 pub(crate) async fn confirm_order(portal: &Portal, input: StaffOrderRequest) -> Result<Order, Error> {

@@ -16,6 +16,7 @@ use portal::coherence::{Input, Output};
 use portal::document::client::{ClientData, ClientRecord};
 use portal::document::order::{OrderRecord, Phase};
 use portal::document::product::{ProductData, ProductRecord};
+use portal::document::shop::ShopRecord;
 use portal::document::stock::StockRecord;
 use portal::document::write;
 use portal::error::Error;
@@ -128,7 +129,7 @@ async fn modify_from_store(portal: &Portal, order: &Order, quantity: i64) -> Ord
     let answer = Attempts::new(portal, request()).send(txn).await.unwrap();
     assert!(answer.success);
     let record = portal::attempt::shown(&answer, &at).unwrap();
-    OrderRecord::read(&at, record).unwrap().shown(&cid, &oid, record, None)
+    OrderRecord::read(&at, record).unwrap().shown(&cid, &oid, record, &ShopRecord::default())
 }
 
 #[tokio::test]

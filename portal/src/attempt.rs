@@ -377,7 +377,7 @@ mod tests {
         let before = [&b"\x0a\x03ana\x12\x187k2vq9d4m0xhy3c8w5jb6nzt"[..], b"\x22\x043.00"].concat();
         assert_eq!(own.encode_to_vec(), before);
         assert_eq!(digest("ModifyOrder", &modify), "26af8e8e7e5abbc69ab8ccf4d53fc30a");
-        assert_eq!(digest("ConfirmOrder", &own), "?");
+        assert_eq!(digest("ConfirmOrder", &own), "6a453198079ab7eaa3285f5e03428dff");
     }
 
     #[test]

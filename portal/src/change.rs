@@ -31,6 +31,7 @@ use proto::portal::LineChange;
 use proto::store::{Record, Txn};
 use store_core::mutant;
 
+use crate::document::extra::ExtraChange;
 use crate::document::order::{CHANGED, CREATED, HolderRecord, Line, OrderRecord, Phase};
 use crate::document::order_move::{Step, Units};
 use crate::document::product::ProductRecord;
@@ -65,9 +66,17 @@ pub struct RequestedLine {
     pub quantity: i64,
     /// The price that was shown; `None`: it does not count.
     pub expects: Option<Price>,
+    /// What is said of its data.
+    pub extra: ExtraChange,
 }
 
 impl RequestedLine {
+    /// So many of a product, and nothing more is said.
+    #[must_use]
+    pub fn of(pid: Pid, quantity: i64) -> RequestedLine {
+        RequestedLine { pid, quantity, expects: None, extra: ExtraChange::Keep }
+    }
+
     /// What is wrong with the price of this line, if it is in the order already.
     #[must_use]
     pub fn repriced_in(&self, order: &OrderRecord) -> Option<Repriced> {
@@ -106,12 +115,15 @@ pub fn merge(lines: &[LineChange]) -> Result<Vec<RequestedLine>, Error> {
                 let why = format!("{} adds up to {sum}; at most {LINE_QUANTITY_MAX} of a product", line.pid);
                 return Err(Error::invalid(field(), why));
             }
-            merged[*place].quantity = sum;
-            merged[*place].expects = one_price(at, line, merged[*place].expects)?;
+            let before = &mut merged[*place];
+            before.quantity = sum;
+            before.expects = one_price(at, line, before.expects)?;
+            before.extra = one_extra(at, line, &before.extra)?;
         } else {
             places.insert(&line.pid, merged.len());
             let pid = Pid::parse(&format!("lines[{at}].pid"), &line.pid)?;
-            merged.push(RequestedLine { pid, quantity: line.quantity, expects: one_price(at, line, None)? });
+            let (expects, extra) = (one_price(at, line, None)?, one_extra(at, line, &ExtraChange::Keep)?);
+            merged.push(RequestedLine { pid, quantity: line.quantity, expects, extra });
         }
     }
     Ok(merged)
@@ -132,6 +144,18 @@ fn one_price(at: usize, line: &LineChange, before: Option<Price>) -> Result<Opti
             )))
         }
         _ => Ok(Some(price)),
+    }
+}
+
+/// What is said of a line's data; lines of one product say one thing.
+fn one_extra(at: usize, line: &LineChange, before: &ExtraChange) -> Result<ExtraChange, Error> {
+    let field = format!("lines[{at}].extra");
+    let extra = ExtraChange::of_line(&field, &line.extra)?;
+    match (before, extra) {
+        (before, ExtraChange::Keep) => Ok(before.clone()),
+        (ExtraChange::Keep, extra) => Ok(extra),
+        (before, extra) if *before == extra => Ok(extra),
+        _ => Err(Error::invalid(field, format!("is another than in an earlier line of {}", line.pid))),
     }
 }
 
@@ -209,6 +233,8 @@ pub struct Change<'a> {
     staff: Option<&'a StaffReason>,
     /// It creates the order.
     is_new: bool,
+    /// What is said of the order's data.
+    extra: ExtraChange,
     txn: Txn,
 }
 
@@ -217,7 +243,7 @@ impl<'a> Change<'a> {
     #[must_use]
     pub fn by_client(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64) -> Change<'a> {
         let txn = Txn::new().guard_json(key::client(cid), STATE, State::Active.json());
-        Change { cid, oid, timestamp_ms, staff: None, is_new: false, txn }
+        Change { cid, oid, timestamp_ms, staff: None, is_new: false, extra: ExtraChange::Keep, txn }
     }
 
     /// A change by staff for a client, who must be active; the order notes why.
@@ -229,7 +255,15 @@ impl<'a> Change<'a> {
     /// A move of a confirmed order by staff, whose client may have been removed since.
     #[must_use]
     pub fn by_move(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64, reason: &'a StaffReason) -> Change<'a> {
-        Change { cid, oid, timestamp_ms, staff: Some(reason), is_new: false, txn: Txn::new() }
+        Change {
+            cid,
+            oid,
+            timestamp_ms,
+            staff: Some(reason),
+            is_new: false,
+            extra: ExtraChange::Keep,
+            txn: Txn::new(),
+        }
     }
 
     /// A change by a cascade, while `closing` (the key of the client or product that it deletes) is in that state: one
@@ -238,14 +272,20 @@ impl<'a> Change<'a> {
     pub fn by_cascade(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64, closing: Bytes) -> Change<'a> {
         let txn = Txn::new().guard_exists(key::client(cid));
         let txn = txn.guard_json(closing, STATE, State::Closing.json());
-        Change { cid, oid, timestamp_ms, staff: None, is_new: false, txn }
+        Change { cid, oid, timestamp_ms, staff: None, is_new: false, extra: ExtraChange::Keep, txn }
     }
 
     /// A change by the shop's rules, whatever the client's state.
     #[must_use]
     pub fn by_shop(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64) -> Change<'a> {
         let txn = Txn::new().guard_exists(key::client(cid));
-        Change { cid, oid, timestamp_ms, staff: None, is_new: false, txn }
+        Change { cid, oid, timestamp_ms, staff: None, is_new: false, extra: ExtraChange::Keep, txn }
+    }
+
+    /// The same change, which says this of the order's data as well.
+    #[must_use]
+    pub fn with_extra(self, extra: ExtraChange) -> Change<'a> {
+        Change { extra, ..self }
     }
 
     /// A transaction that changes nothing: it fails and shows the order, unless the request was done before.
@@ -267,7 +307,8 @@ impl<'a> Change<'a> {
         let lines = self.lines(Vec::new(), requested, products)?;
         let created_ms = Some(self.timestamp_ms);
         self.is_new = true;
-        self.finish(None, OrderRecord { created_ms, ..OrderRecord::new(Phase::Open, lines) }, None)
+        let extra = self.extra.over(None);
+        self.finish(None, OrderRecord { created_ms, extra, ..OrderRecord::new(Phase::Open, lines) }, None)
     }
 
     /// Sets the quantities asked for in an open order.
@@ -283,7 +324,9 @@ impl<'a> Change<'a> {
         assert_eq!(known.order.phase, Phase::Open, "only open orders are modified");
         self.guard(known);
         let lines = self.lines(known.order.lines.clone(), requested, products)?;
-        self.finish(Some(known), known.order.with_lines(lines), Some(Did::Modified))
+        let extra = self.extra.over(known.order.extra.clone());
+        let order = OrderRecord { extra, ..known.order.with_lines(lines) };
+        self.finish(Some(known), order, Some(Did::Modified))
     }
 
     /// Freezes an open order: it holds its stock for good.
@@ -397,10 +440,13 @@ impl<'a> Change<'a> {
     ) -> Result<Vec<Line>, Error> {
         let places: HashMap<String, usize> =
             lines.iter().enumerate().map(|(at, line)| (line.pid.clone(), at)).collect();
-        for RequestedLine { pid, quantity, expects } in requested {
+        for RequestedLine { pid, quantity, expects, extra } in requested {
             let product = products.get(pid).and_then(Option::as_ref);
             let allowed = product.filter(|known| known.product.rules.allows(*quantity));
             let is_as_shown = |known: &&KnownProduct| repriced("", *expects, known.product.price).is_none();
+            if let Some(at) = places.get(pid.as_str()) {
+                lines[*at].extra = extra.over(lines[*at].extra.take());
+            }
             match places.get(pid.as_str()) {
                 Some(at) if *quantity == 0 => {
                     let line = &mut lines[*at];
@@ -412,7 +458,10 @@ impl<'a> Change<'a> {
                 None if *quantity == 0 => {}
                 None => {
                     match allowed.filter(|known| known.product.state == State::Active).filter(is_as_shown) {
-                        Some(known) => lines.push(self.new_line(pid, *quantity, known)),
+                        Some(known) => {
+                            let line = self.new_line(pid, *quantity, known);
+                            lines.push(Line { extra: extra.over(None), ..line });
+                        }
                         None => self.ask_for_product(pid),
                     }
                 }
@@ -464,7 +513,7 @@ impl<'a> Change<'a> {
             .add(key::stock(pid), self.timestamp_ms, OPEN_ORDERS, 1, Some(0))
             .put(key::holder(pid, self.oid), self.timestamp_ms, holder);
         let description = product.description.clone();
-        Line { pid: pid.to_string(), description, quantity, price: product.price, untracked }
+        Line { pid: pid.to_string(), description, quantity, price: product.price, untracked, extra: None }
     }
 
     /// Price and description stay, and whether it takes stock. A line that grows needs an orderable product; one that shrinks may be of

@@ -350,7 +350,7 @@ pub enum Error {
 pub enum Full {
     /// So many lines.
     Lines(u64),
-    /// Bytes: long ids and descriptions fill an order before its lines do.
+    /// Bytes: long ids, descriptions and data fill an order before its lines do.
     Bytes {
         /// What it would take, as a record or in the transaction that cancels it.
         bytes: u64,
@@ -364,7 +364,10 @@ impl fmt::Display for Full {
         match self {
             Full::Lines(lines) => write!(f, "{lines} lines, and has at most {ORDER_LINES_MAX}"),
             Full::Bytes { bytes, most } => {
-                write!(f, "{bytes} bytes, because its ids and descriptions are long, and has at most {most}")
+                write!(
+                    f,
+                    "{bytes} bytes, because its ids, descriptions or data are long, and has at most {most}"
+                )
             }
         }
     }

@@ -6,6 +6,7 @@
 
 use crate::change::RequestedLine;
 use crate::document::order::OrderRecord;
+use crate::document::shop::ShopRecord;
 use crate::error::{Error, Repriced};
 use crate::id::Oid;
 use crate::money::Total;
@@ -51,15 +52,16 @@ impl Expectation {
         Err(Error::invalid("expect_total", "is of confirmations alone; leave it out"))
     }
 
-    /// What of an order is not as expected; `None`: everything is.
+    /// What of an order is not as expected in this shop; `None`: everything is.
     #[must_use]
-    pub fn refusal(&self, oid: &Oid, order: &OrderRecord) -> Option<Error> {
+    pub fn refusal(&self, oid: &Oid, order: &OrderRecord, shop: &ShopRecord) -> Option<Error> {
         let changed: Vec<Repriced> = self.lines.iter().filter_map(|line| line.repriced_in(order)).collect();
         if !changed.is_empty() {
             return Some(Error::PriceChanged { changed, more: 0 });
         }
         let total = order.total;
-        let expected = self.total.filter(|expected| *expected != total && *expected != total.rounded())?;
+        let rounded = total.rounded(shop.decimals());
+        let expected = self.total.filter(|expected| *expected != total && *expected != rounded)?;
         Some(Error::TotalChanged { oid: oid.to_string(), expected, total })
     }
 }
@@ -71,14 +73,15 @@ mod tests {
     use crate::money::Price;
 
     fn expecting(of: &str, price: &str) -> RequestedLine {
-        RequestedLine { pid: pid(of), quantity: 1, expects: Price::parse(price).ok() }
+        RequestedLine { expects: Price::parse(price).ok(), ..RequestedLine::of(pid(of), 1) }
     }
 
     #[test]
     fn prices_are_compared_by_value_and_of_lines_that_are_there() {
         let oid = Oid::derive(&cid(), b"r");
         let order = known(&[("a", 2, "2.50"), ("b", 1, "1.005")]).order;
-        let refusal = |lines: &[RequestedLine]| Expectation::of_lines(lines).refusal(&oid, &order);
+        let shop = ShopRecord::default();
+        let refusal = |lines: &[RequestedLine]| Expectation::of_lines(lines).refusal(&oid, &order, &shop);
         assert_eq!(refusal(&[expecting("a", "2.5"), expecting("new", "9"), expecting("b", "1.0050")]), None);
         let refused = refusal(&[expecting("b", "1.01"), expecting("a", "2.51")]);
         let Some(Error::PriceChanged { changed, more: 0 }) = refused else { panic!("{refused:?}") };
@@ -93,8 +96,12 @@ mod tests {
         for (shown, is_so) in [("", true), ("4.345", true), ("4.3450", true), ("4.35", true), ("4.34", false)]
         {
             let expectation = Expectation::of_total(shown).expect("a total");
-            assert_eq!(expectation.refusal(&oid, &order).is_none(), is_so, "{shown}");
+            assert_eq!(expectation.refusal(&oid, &order, &ShopRecord::default()).is_none(), is_so, "{shown}");
         }
+        let whole = ShopRecord { decimals: Some(0), ..ShopRecord::default() };
+        let expectation = Expectation::of_total("4").expect("a total");
+        assert!(expectation.refusal(&oid, &order, &whole).is_none());
+        assert!(expectation.refusal(&oid, &order, &ShopRecord::default()).is_some());
         for wrong in ["-1", "4,35", "four", "1e2", " 4"] {
             let refused = Expectation::of_total(wrong);
             assert!(

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use proto::portal::Order;
 
 use crate::change::{RequestedLine, demands};
+use crate::document::extra::ExtraChange;
 use crate::document::order::Phase;
 use crate::error::Error;
 use crate::expectation::Expectation;
@@ -20,14 +21,19 @@ use crate::handle::Portal;
 use crate::order_write::{OrderChange, OrderWrite, changed_pids};
 
 impl Portal {
-    /// Sets quantities in an open order.
+    /// Sets quantities in an open order, and its data.
     ///
     /// # Errors
     /// NOT_FOUND (order, product), FAILED_PRECONDITION (not open, price, stock, quantity, closing, full), ABORTED (`if_match`); or the
     /// client is not registered; or there is no answer.
-    pub async fn modify_order(&self, change: OrderChange, lines: &[RequestedLine]) -> Result<Order, Error> {
+    pub async fn modify_order(
+        &self,
+        change: OrderChange,
+        lines: &[RequestedLine],
+        extra: ExtraChange,
+    ) -> Result<Order, Error> {
         let mut write = OrderWrite::changing(self, change, &[Phase::Open]).await?;
-        write = write.expecting(Expectation::of_lines(lines));
+        write = write.expecting(Expectation::of_lines(lines)).with_extra(extra);
         loop {
             let (txn, demands) = match write.known() {
                 None => (write.change().ask(), HashMap::new()),

@@ -11,6 +11,7 @@ use proto::store::{Record, Txn};
 use crate::attempt::{Attempts, Request, shown};
 use crate::change::{Change, Demand, Demands, Known, KnownProduct, Products, RequestedLine};
 use crate::document::client::ClientRecord;
+use crate::document::extra::ExtraChange;
 use crate::document::order::{OrderRecord, Phase};
 use crate::document::order_move::Move;
 use crate::document::product::ProductRecord;
@@ -120,7 +121,7 @@ impl Portal {
     pub async fn order(&self, Named { cid, oid }: &Named) -> Result<Order, Error> {
         let at = key::order(cid, oid);
         match self.read_verifying_absence(&at).await?.record {
-            Some(record) => Ok(OrderRecord::read(&at, &record)?.shown(cid, oid, &record, self.hold_ms())),
+            Some(record) => Ok(OrderRecord::read(&at, &record)?.shown(cid, oid, &record, &self.rules_seen())),
             None => Err(Error::NotFound { kind: Kind::Order, id: oid.to_string() }),
         }
     }
@@ -176,6 +177,8 @@ pub struct OrderWrite<'p> {
     if_match: u64,
     /// What the request was shown of the order.
     expectation: Expectation,
+    /// What it says of the order's data.
+    extra: ExtraChange,
     /// Why staff write; `None`: the client does.
     staff: Option<StaffReason>,
     /// The move of a confirmed order that it is, if it is one: any state that it leads on from, and where it leads, will do.
@@ -197,6 +200,7 @@ impl<'p> OrderWrite<'p> {
             accepts: &[],
             if_match: 0,
             expectation: Expectation::default(),
+            extra: ExtraChange::Keep,
             staff: None,
             moving: None,
         }
@@ -235,6 +239,12 @@ impl<'p> OrderWrite<'p> {
         OrderWrite { expectation, ..self }
     }
 
+    /// The same write, with what its request says of the order's data.
+    #[must_use]
+    pub fn with_extra(self, extra: ExtraChange) -> OrderWrite<'p> {
+        OrderWrite { extra, ..self }
+    }
+
     fn accepts(&self, phase: Phase) -> bool {
         match self.moving {
             Some(of) => phase == of.to() || of.step(phase).is_some(),
@@ -246,9 +256,14 @@ impl<'p> OrderWrite<'p> {
     #[must_use]
     pub fn known(&self) -> Option<&Known> {
         let wanted = |known: &&Known| self.if_match == 0 || known.offset == self.if_match;
-        let is_as_shown = |known: &&Known| self.expectation.refusal(&self.named.oid, &known.order).is_none();
+        let is_as_shown = |known: &&Known| self.not_as_shown(known).is_none();
         let known = self.known.as_ref().filter(|known| self.accepts(known.order.phase));
         known.filter(wanted).filter(is_as_shown)
+    }
+
+    /// What is not as the request was shown it.
+    fn not_as_shown(&self, known: &Known) -> Option<Error> {
+        self.expectation.refusal(&self.named.oid, &known.order, &self.portal.rules_seen())
     }
 
     /// The beginning of a try.
@@ -256,11 +271,12 @@ impl<'p> OrderWrite<'p> {
     pub fn change(&self) -> Change<'_> {
         let Named { cid, oid } = &self.named;
         let now_ms = self.portal.log_time_ms();
-        match &self.staff {
+        let change = match &self.staff {
             None => Change::by_client(cid, oid, now_ms),
             Some(reason) if self.moving.is_some() => Change::by_move(cid, oid, now_ms, reason),
             Some(reason) => Change::by_staff(cid, oid, now_ms, reason),
-        }
+        };
+        change.with_extra(self.extra.clone())
     }
 
     /// Sends a try. `None`: decide anew, from what is now known.
@@ -279,7 +295,7 @@ impl<'p> OrderWrite<'p> {
                 if let Some(stamped_ms) = order.changed_ms.filter(is_stamped) {
                     self.portal.saw_log_time(stamped_ms, sent_ms, answer.remembered);
                 }
-                return Ok(Some(order.shown(cid, oid, record, self.portal.hold_ms())));
+                return Ok(Some(order.shown(cid, oid, record, &self.portal.rules_seen())));
             }
             return self.as_it_is().await.map(Some);
         }
@@ -318,7 +334,7 @@ impl<'p> OrderWrite<'p> {
             return Err(Error::Changed { kind: Kind::Order, id, etag: known.offset });
         }
         if self.accepts(known.order.phase) {
-            return self.expectation.refusal(&self.named.oid, &known.order).map_or(Ok(()), Err);
+            return self.not_as_shown(known).map_or(Ok(()), Err);
         }
         let state = known.order.phase.word().to_owned();
         Err(match self.moving {
@@ -333,7 +349,7 @@ impl<'p> OrderWrite<'p> {
         match self.portal.read_through(&self.at).await?.record {
             Some(record) => {
                 let order = OrderRecord::read(&self.at, &record)?;
-                Ok(order.shown(cid, oid, &record, self.portal.hold_ms()))
+                Ok(order.shown(cid, oid, &record, &self.portal.rules_seen()))
             }
             None => Err(Error::NotFound { kind: Kind::Order, id: oid.to_string() }),
         }

@@ -116,6 +116,10 @@ pub struct OrderLine {
     /// It took no stock: the product was not tracked when the line was added.
     #[prost(bool, tag = "6")]
     pub untracked: bool,
+    /// Data of staff and shops, a JSON object; empty: none.
+    #[prost(string, tag = "7")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -153,6 +157,13 @@ pub struct Order {
     /// It came by ImportOrder, with its times: they are not this store's.
     #[prost(bool, tag = "12")]
     pub imported: bool,
+    /// Data of staff and shops, a JSON object; empty: none.
+    #[prost(string, tag = "13")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
+    /// The total as it is shown to people, with the shop's decimals (`ShopRules.decimals`), half of the last one rounded up.
+    #[prost(string, tag = "14")]
+    pub total_shown: ::prost::alloc::string::String,
 }
 /// The rules that all portals of a shop go by.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -174,6 +185,9 @@ pub struct ShopRules {
     /// For `if_match`; 0: nobody set any rule yet.
     #[prost(uint64, tag = "5")]
     pub etag: u64,
+    /// With how many decimals totals are shown, 0 to 8; absent: 2.
+    #[prost(uint32, optional, tag = "6")]
+    pub decimals: ::core::option::Option<u32>,
 }
 /// A change of an order by staff, or by the shop's rules.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -208,6 +222,11 @@ pub struct LineChange {
     /// is in the order its own, which it keeps, of a new one the product's. Empty: whatever it is.
     #[prost(string, tag = "3")]
     pub expect_price: ::prost::alloc::string::String,
+    /// Data of staff and shops on the line, a JSON object of at most 256 bytes. Empty: they stay as they are; an object without members takes
+    /// them away.
+    #[prost(string, tag = "4")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
 }
 /// Records that a page left out, because no portal writes such. The page's cursor goes past it.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -776,6 +795,9 @@ pub struct UpdateShopRequest {
     #[prost(message, optional, tag = "4")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// As in ShopRules.
+    #[prost(uint32, optional, tag = "5")]
+    pub decimals: ::core::option::Option<u32>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -1058,6 +1080,9 @@ pub struct StaffOrderSummary {
     /// Its place in the list by time, milliseconds since 1970: near `changed_ms`, by the portal that wrote it.
     #[prost(int64, tag = "9")]
     pub listed_ms: i64,
+    /// As in the order.
+    #[prost(string, tag = "10")]
+    pub total_shown: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -1090,7 +1115,7 @@ pub struct StaffModifyOrderRequest {
     pub cid: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub oid: ::prost::alloc::string::String,
-    /// As in the client's own request: 1 to 1,000; 0 removes the line.
+    /// As in the client's own request: 1 to 1,000, or none where `extra` is given; 0 removes the line.
     #[prost(message, repeated, tag = "3")]
     #[serde(deserialize_with = "crate::json::objects")]
     pub lines: ::prost::alloc::vec::Vec<LineChange>,
@@ -1106,6 +1131,10 @@ pub struct StaffModifyOrderRequest {
     #[prost(message, optional, tag = "7")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// As in the client's own request.
+    #[prost(string, tag = "8")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -1244,6 +1273,10 @@ pub struct ImportOrderRequest {
     #[prost(message, optional, tag = "9")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// As in the order.
+    #[prost(string, tag = "10")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
 }
 /// A line as it was when it was added.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -1267,6 +1300,10 @@ pub struct ImportedLine {
     /// open order.
     #[prost(bool, tag = "6")]
     pub product_removed: bool,
+    /// As in the order.
+    #[prost(string, tag = "7")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
 }
 /// What staff did, as in StaffNote.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -3319,6 +3356,10 @@ pub struct CreateOrderRequest {
     #[prost(message, optional, tag = "3")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// Data of staff and shops on the order, a JSON object of at most 1 KiB; empty or without members: none.
+    #[prost(string, tag = "4")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -3329,7 +3370,7 @@ pub struct ModifyOrderRequest {
     pub cid: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub oid: ::prost::alloc::string::String,
-    /// 1 to 1,000; lines of one product are merged (their quantities added) first.
+    /// 1 to 1,000, or none where `extra` is given; lines of one product are merged (their quantities added) first.
     #[prost(message, repeated, tag = "3")]
     #[serde(deserialize_with = "crate::json::objects")]
     pub lines: ::prost::alloc::vec::Vec<LineChange>,
@@ -3339,6 +3380,11 @@ pub struct ModifyOrderRequest {
     #[prost(message, optional, tag = "5")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// Data of staff and shops on the order, a JSON object of at most 1 KiB. Empty: they stay as they are; an object without members takes
+    /// them away.
+    #[prost(string, tag = "6")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -3391,6 +3437,9 @@ pub struct OrderSummary {
     pub state: i32,
     #[prost(uint32, tag = "4")]
     pub lines: u32,
+    /// As in the order.
+    #[prost(string, tag = "5")]
+    pub total_shown: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]

@@ -341,7 +341,10 @@ mod tests {
             ..CreateOrderRequest::default()
         };
         let text = serde_json::to_string(&request).expect("JSON");
-        assert_eq!(text, r#"{"cid":"","lines":[{"pid":"fig","quantity":2,"expect_price":""}]}"#);
+        assert_eq!(
+            text,
+            r#"{"cid":"","lines":[{"pid":"fig","quantity":2,"expect_price":"","extra":null}],"extra":null}"#
+        );
         let refused =
             |text: &str| serde_json::from_str::<CreateOrderRequest>(text).expect_err(text).to_string();
         assert!(refused(r#"{"cid":"a","cid":"b"}"#).contains("duplicate field `cid`"));

@@ -323,7 +323,12 @@ async fn what_was_shown_is_what_is_bought_or_both_are_told() {
     over_each(1, async |cluster: Shops| {
         let mut shop = cluster.shop(1);
         let priced = |pid: &str, quantity, price: &str| {
-            vec![LineChange { pid: pid.into(), quantity, expect_price: price.into() }]
+            vec![LineChange {
+                pid: pid.into(),
+                quantity,
+                expect_price: price.into(),
+                ..LineChange::default()
+            }]
         };
         let create = |lines| CreateOrderRequest { lines, ..creating("ana", &[]) };
         let is_repriced = |refused: &Refusal, pid: &str, prices: &str| {

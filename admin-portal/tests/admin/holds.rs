@@ -189,7 +189,13 @@ async fn until_every_node_knows_times_nothing_expires_and_the_shop_goes_on() {
 #[tokio::test]
 async fn an_order_that_cannot_be_read_keeps_no_other_from_expiring() {
     let (fixture, old, damaged) = with_two_orders().await;
-    let rules = ShopRecord { schema: 2, orders_listed: true, hold_ms: MINUTE_MS, currency: String::new() };
+    let rules = ShopRecord {
+        schema: 2,
+        orders_listed: true,
+        hold_ms: MINUTE_MS,
+        currency: String::new(),
+        decimals: None,
+    };
     for oid in [&old, &damaged] {
         age(&fixture.store, "ana", oid, 2 * MINUTE_MS).await;
     }

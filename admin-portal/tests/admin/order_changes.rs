@@ -155,7 +155,7 @@ async fn an_order_keeps_the_last_eight_notes_whoever_changes_it_next() {
     }
     let known = fixture.order_record("ana", &oid).await.unwrap();
     let cid = Cid::parse("cid", "ana").unwrap();
-    let one = [RequestedLine { pid: Pid::parse("pid", "a").unwrap(), quantity: 1, expects: None }];
+    let one = [RequestedLine::of(Pid::parse("pid", "a").unwrap(), 1)];
     let products = fixture.products(&one).await;
     done(&fixture, Change::by_client(&cid, &oid, 1).modify(&known, &one, &products).unwrap()).await;
     let kept = fixture.order_of("ana", &oid).await.staff;
@@ -300,7 +300,7 @@ async fn wrong_fields_are_named_and_nothing_is_done() {
         for end_of in ENDS {
             is_invalid(end(&fixture, end_of, request.clone()).await, field);
         }
-        let StaffOrderRequest { cid, oid, reason, by, if_match, request } = request;
+        let StaffOrderRequest { cid, oid, reason, by, if_match, request, .. } = request;
         let lines = vec![LineChange { pid: "a".into(), quantity: 1, ..LineChange::default() }];
         let request = StaffModifyOrderRequest {
             cid,

@@ -3,7 +3,11 @@
 use portal::Error;
 use portal::error::Kind;
 use portal::key;
-use proto::portal::{GetClientRequest, GetShopRequest, ShopRules, UpdateShopRequest};
+use portal::money::Total;
+use proto::portal::{
+    GetClientRequest, GetShopRequest, ShopRules, StaffGetOrderRequest, StaffListOrdersRequest,
+    UpdateShopRequest,
+};
 use proto::store::Txn;
 use store_client::Store;
 
@@ -31,7 +35,7 @@ async fn the_first_portal_raises_the_version_of_a_shop_and_finds_its_orders_list
     let shop = fixture
         .until("the shop is tended", async || Some(get(&fixture).await).filter(|shop| shop.orders_listed))
         .await;
-    assert_eq!((shop.schema, shop.hold_minutes, shop.currency.as_str()), (2, 0, ""));
+    assert_eq!((shop.schema, shop.hold_minutes, shop.currency.as_str()), (3, 0, ""));
 }
 
 #[tokio::test]
@@ -70,20 +74,45 @@ async fn wrong_rules_are_refused_and_named() {
     for bad in ["R$", "brl", "REAL", "B L"] {
         is_invalid(set(&fixture, rules(1, bad)).await, "currency");
     }
+    let decimals = UpdateShopRequest { decimals: Some(9), ..rules(1, "") };
+    is_invalid(set(&fixture, decimals).await, "decimals");
     assert_eq!(get(&fixture).await.hold_minutes, 0);
+}
+
+#[tokio::test]
+async fn totals_are_shown_with_the_decimals_of_the_shop_and_kept_exactly() {
+    let fixture = Fixture::open().await;
+    fixture.insert_client("ana").await;
+    fixture.insert_product("a", 10).await;
+    let oid = fixture.order("ana", 1, &[("a", 3)]).await;
+    let order = async || {
+        let asked = StaffGetOrderRequest { cid: "ana".into(), oid: oid.to_string() };
+        answer(fixture.admin().get_order(asked).await).unwrap()
+    };
+    let exact = Total::parse(&order().await.total).unwrap();
+    assert_eq!(order().await.total_shown, exact.rounded_text(2));
+    let asked = UpdateShopRequest { decimals: Some(0), ..rules(0, "") };
+    assert_eq!(set(&fixture, asked).await.unwrap().decimals, Some(0));
+    let is_whole = async || Some(order().await).filter(|order| order.total_shown == exact.rounded_text(0));
+    let shown = fixture.until("the portal knows the rule", is_whole).await;
+    assert_eq!(Total::parse(&shown.total), Ok(exact));
+    let listed = answer(fixture.admin().list_orders(StaffListOrdersRequest::default()).await).unwrap();
+    assert_eq!(listed.orders[0].total_shown, shown.total_shown);
+    set(&fixture, rules(0, "")).await.unwrap();
+    assert_eq!(get(&fixture).await.decimals, None, "rules are set as a whole");
 }
 
 #[tokio::test]
 async fn a_portal_of_an_earlier_program_than_the_shops_records_serves_nothing() {
     let fixture = Fixture::open().await;
     fixture.insert_client("ana").await;
-    put(&fixture, r#"{"schema":3,"loyalty":"gold"}"#).await;
-    let outdated = Error::Outdated { schema: 3, known: 2 };
+    put(&fixture, r#"{"schema":4,"loyalty":"gold"}"#).await;
+    let outdated = Error::Outdated { schema: 4, known: 3 };
     let ask = async || answer(fixture.admin().get_client(GetClientRequest { cid: "ana".to_owned() }).await);
     let refused = fixture.until("the portal sees it", async || ask().await.err()).await;
     assert_eq!(refused, outdated);
     assert_eq!(set(&fixture, rules(1, "")).await, Err(outdated));
-    assert_eq!(fixture.record(key::shop()).await.unwrap().data, r#"{"schema":3,"loyalty":"gold"}"#);
+    assert_eq!(fixture.record(key::shop()).await.unwrap().data, r#"{"schema":4,"loyalty":"gold"}"#);
     put(&fixture, r#"{"schema":2}"#).await;
     fixture.until("it serves again", async || ask().await.ok()).await;
 }

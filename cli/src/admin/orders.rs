@@ -5,7 +5,7 @@ use admin_portal::operations::{
     ReturnOrder, SendOrder,
 };
 use proto::portal::{
-    LineChange, Order, RequestId, StaffGetOrderRequest, StaffListOrdersRequest, StaffModifyOrderRequest,
+    Order, RequestId, StaffGetOrderRequest, StaffListOrdersRequest, StaffModifyOrderRequest,
     StaffMoveRequest, StaffOrderRequest, StaffOrderSummary, StaffReturnRequest,
 };
 
@@ -14,6 +14,7 @@ use super::paging::{Listing, Part, gather};
 use crate::failure::Failure;
 use crate::reach::places::{Call, READ};
 use crate::reach::portals::Portals;
+use crate::shop::orders::Content;
 
 /// Which order, in which version, and why it is changed.
 #[derive(Clone, Debug)]
@@ -76,24 +77,16 @@ pub async fn get(portals: &Portals, cid: &str, oid: &str) -> Result<Order, Failu
     ask::<GetOrder>(portals, READ, message).await
 }
 
-/// Sets quantities in an open order.
+/// Sets quantities in an open order, and its data.
 ///
 /// # Errors
 /// NOT_FOUND, PERMISSION_DENIED, FAILED_PRECONDITION, ABORTED, or as every call.
-pub async fn modify(portals: &Portals, meant: Meant<'_>, lines: Vec<LineChange>) -> Result<Order, Failure> {
+pub async fn modify(portals: &Portals, meant: Meant<'_>, content: Content) -> Result<Order, Failure> {
     let Meant { cid, oid, if_match, reason, by, request } = meant;
+    let Content { lines, extra } = content;
     let (cid, oid, by) = (cid.to_owned(), oid.to_owned(), by.to_owned());
     let asked = Some(request.clone());
-    let message = StaffModifyOrderRequest {
-        cid,
-        oid,
-        lines,
-        reason,
-        by,
-        if_match,
-        request: asked,
-        ..StaffModifyOrderRequest::default()
-    };
+    let message = StaffModifyOrderRequest { cid, oid, lines, reason, by, if_match, request: asked, extra };
     ask::<ModifyOrder>(portals, Call::write(&request), message).await
 }
 

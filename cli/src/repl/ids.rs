@@ -42,6 +42,8 @@ impl Known {
             | Kind::LimitOrAll(_)
             | Kind::Integer
             | Kind::Total
+            | Kind::Extra
+            | Kind::LineExtra
             | Kind::Data
             | Kind::Verb => None,
         }

@@ -17,56 +17,63 @@ use crate::verb::call::GivenLine;
 /// The lines of a request.
 #[must_use]
 pub fn lines(lines: &[GivenLine]) -> Vec<LineChange> {
-    let line = |GivenLine { pid, quantity, price }: &GivenLine| LineChange {
+    let line = |GivenLine { pid, quantity, price, extra }: &GivenLine| LineChange {
         pid: pid.clone(),
         quantity: *quantity,
         expect_price: price.clone(),
+        extra: extra.clone(),
     };
     lines.iter().map(line).collect()
+}
+
+/// What an order is to have: lines, and data.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    /// Its lines, or those that change.
+    pub lines: Vec<LineChange>,
+    /// Data on the order; empty: nothing is said of them.
+    pub extra: String,
+}
+
+impl From<Vec<LineChange>> for Content {
+    fn from(lines: Vec<LineChange>) -> Content {
+        Content { lines, extra: String::new() }
+    }
 }
 
 /// Opens an order.
 ///
 /// # Errors
-/// UNAUTHENTICATED, NOT_FOUND, FAILED_PRECONDITION (stock), or as every call.
+/// UNAUTHENTICATED, NOT_FOUND, FAILED_PRECONDITION (stock, price), or as every call.
 pub async fn create(
     portals: &impl Asks,
     cid: &str,
-    lines: Vec<LineChange>,
+    content: impl Into<Content>,
     request: RequestId,
     insistent: bool,
 ) -> Result<Order, Failure> {
     let call = Call { request: Some(&request), insistent };
-    let message = CreateOrderRequest {
-        cid: cid.to_owned(),
-        lines,
-        request: Some(request.clone()),
-        ..CreateOrderRequest::default()
-    };
+    let Content { lines, extra } = content.into();
+    let message = CreateOrderRequest { cid: cid.to_owned(), lines, request: Some(request.clone()), extra };
     portals.ask::<CreateOrder>(call, message).await
 }
 
-/// Sets quantities of an order.
+/// Sets quantities of an order, and its data.
 ///
 /// # Errors
 /// As [`create`], PERMISSION_DENIED, ABORTED.
 pub async fn modify(
     portals: &impl Asks,
     (cid, oid): (&str, &str),
-    lines: Vec<LineChange>,
+    content: impl Into<Content>,
     if_match: u64,
     request: RequestId,
     insistent: bool,
 ) -> Result<Order, Failure> {
     let call = Call { request: Some(&request), insistent };
-    let message = ModifyOrderRequest {
-        cid: cid.to_owned(),
-        oid: oid.to_owned(),
-        lines,
-        if_match,
-        request: Some(request.clone()),
-        ..ModifyOrderRequest::default()
-    };
+    let Content { lines, extra } = content.into();
+    let (cid, oid, asked) = (cid.to_owned(), oid.to_owned(), Some(request.clone()));
+    let message = ModifyOrderRequest { cid, oid, lines, if_match, request: asked, extra };
     portals.ask::<ModifyOrder>(call, message).await
 }
 

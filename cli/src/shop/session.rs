@@ -5,6 +5,7 @@ use proto::json::sort::named;
 use proto::portal::{BrowseProductsRequest, Order, Product};
 use serde_json::json;
 
+use super::orders::Content;
 use super::via::Asking;
 use super::{orders, view};
 use crate::admin::paging::Part;
@@ -18,6 +19,7 @@ use crate::repl::meant::{LOOK_MAX, Looks, missing, proposing};
 use crate::show::answer::{Answer, counted};
 use crate::show::written::in_line;
 use crate::verb::call::Call;
+use crate::verb::shared::EXTRA;
 use crate::verb::shop::{MENU, Shop};
 use crate::verb::spec::{Kind, Menu};
 
@@ -78,16 +80,17 @@ impl ShopSession {
     async fn change(&self, call: &Call<Shop>) -> Result<Answer, Failure> {
         let cid = self.cid(call)?;
         let request = request_id(call.get("--request"));
-        let given = call.lines("PID=QUANTITY");
-        let (merged, lines) = (view::merged(&given), orders::lines(&given));
+        let given = call.lines("PID=QUANTITY")?;
+        let extra = call.get(EXTRA.name).unwrap_or("").to_owned();
+        let (merged, content) = (view::merged(&given), Content { lines: orders::lines(&given), extra });
         let (what, order): (&str, Order) = match call.verb.operation {
             Shop::CreateOrder => {
-                ("opened ", orders::create(&self.portals, cid, lines, request, false).await?)
+                ("opened ", orders::create(&self.portals, cid, content, request, false).await?)
             }
             Shop::ModifyOrder => {
                 let if_match = call.count("--if-match").unwrap_or(0);
                 let which = (cid, call.text("OID"));
-                ("changed ", orders::modify(&self.portals, which, lines, if_match, request, false).await?)
+                ("changed ", orders::modify(&self.portals, which, content, if_match, request, false).await?)
             }
             Shop::ConfirmOrder => {
                 let total = call.get("--total").unwrap_or("");

@@ -1,9 +1,9 @@
 //! The administrators' commands, one row each: names, words, help and an example that works.
 
 use super::shared::{
-    self, BACKORDER_LIMIT, BY, CATEGORY, CURRENCY, CURSOR, HOLD_MINUTES, IF_LEFT, IF_MATCH, LIMIT, LOW_STOCK,
-    NEW, NO_CURRENCY, QUANTITY_MAX, QUANTITY_MIN, REASON, REQUEST, SAFETY_STOCK, SORT_CLIENTS, SORT_PRODUCTS,
-    STATE, TOTAL, TRACKED, UNTRACKED, WORD, WORDS,
+    self, BACKORDER_LIMIT, BY, CATEGORY, CURRENCY, CURSOR, DECIMALS, EXTRA, HOLD_MINUTES, IF_LEFT, IF_MATCH,
+    LIMIT, LINE_EXTRA, LOW_STOCK, NEW, NO_CURRENCY, QUANTITY_MAX, QUANTITY_MIN, REASON, REQUEST,
+    SAFETY_STOCK, SORT_CLIENTS, SORT_PRODUCTS, STATE, TOTAL, TRACKED, UNTRACKED, WORD, WORDS,
 };
 use super::spec::{Arg, Flag, Kind, Menu, Verb, many, maybe, one, switch, with};
 
@@ -229,8 +229,8 @@ static VERBS: [Verb<Admin>; 27] = [
         operation: Admin::ModifyOrder,
         name: "modify-order",
         aliases: &["modificarPedido"],
-        args: &[ORDER[0], ORDER[1], many("PID=QUANTITY", Kind::Line, 1)],
-        flags: &OF_CHANGE,
+        args: &[ORDER[0], ORDER[1], many("PID=QUANTITY", Kind::Line, 0)],
+        flags: &[REASON, BY, EXTRA, LINE_EXTRA, IF_MATCH, REQUEST],
         about: "sets quantities of a client's open order; 0 removes the line; =2@1.50: only at that price; the client sees the reason",
         example: "modify-order maria-silva 0193 banana-prata=5 --reason 'two were bruised' --by joana",
     },
@@ -311,7 +311,7 @@ static VERBS: [Verb<Admin>; 27] = [
         name: "set-shop",
         aliases: &["modificarLoja"],
         args: &[],
-        flags: &[HOLD_MINUTES, CURRENCY, NO_CURRENCY, IF_MATCH, REQUEST],
+        flags: &[HOLD_MINUTES, CURRENCY, NO_CURRENCY, DECIMALS, IF_MATCH, REQUEST],
         about: "sets rules that all portals go by; those that are not named stay",
         example: "set-shop --hold-minutes 30 --currency BRL",
     },

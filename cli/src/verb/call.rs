@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use portal::Error;
+use portal::document::extra::ExtraChange;
 use portal::money::{Price, Total};
 use proto::keys::ID_BYTES_MAX;
 
 use super::key::key_of;
 use super::near::nearest;
+use super::shared::{EXTRA, LINE_EXTRA};
 use super::spec::{Arg, Flag, Kind, Menu, Need, Verb};
 use crate::failure::Failure;
 use crate::show::moment;
@@ -66,13 +69,30 @@ impl<O> Call<O> {
         self.get(name).map(|word| word.parse().expect("checked when the line was read"))
     }
 
-    /// The lines of an order, as given.
+    /// The lines of an order, as given, with what `--line-extra` says of them.
+    ///
+    /// # Errors
+    /// It is said of a product that no line names; or there is no line, and `--extra` says nothing either.
     ///
     /// # Panics
     /// If the table does not say that they are such: our own bug.
-    #[must_use]
-    pub fn lines(&self, name: &str) -> Vec<GivenLine> {
-        self.all(name).iter().map(|word| line(word).expect("checked when the line was read")).collect()
+    pub fn lines(&self, name: &str) -> Result<Vec<GivenLine>, Failure> {
+        const CHECKED: &str = "checked when the line was read";
+        let mut lines: Vec<GivenLine> =
+            self.all(name).iter().map(|word| line(word).expect(CHECKED)).collect();
+        for word in self.all(LINE_EXTRA.name) {
+            let (pid, extra) = line_extra(word).expect(CHECKED);
+            let Some(line) = lines.iter_mut().find(|line| line.pid == pid) else {
+                let message = format!("{}: no line is of {}", LINE_EXTRA.name, shortened(pid));
+                return Err(wrong(self.verb, message));
+            };
+            extra.clone_into(&mut line.extra);
+        }
+        let is_change = self.verb.args.iter().any(|arg| arg.name == "OID");
+        if is_change && lines.is_empty() && !self.has(EXTRA.name) && self.verb.flag(EXTRA.name).is_some() {
+            return Err(wrong(self.verb, format!("{name} is missing")));
+        }
+        Ok(lines)
     }
 }
 
@@ -85,6 +105,8 @@ pub struct GivenLine {
     pub quantity: i64,
     /// The price that was shown; empty: it does not count.
     pub price: String,
+    /// Data on the line, a JSON object; empty: nothing is said of them.
+    pub extra: String,
 }
 
 impl GivenLine {
@@ -207,6 +229,12 @@ fn check<O>(verb: &Verb<O>, name: &str, kind: Kind, word: &str) -> Result<(), Fa
         Kind::Time if moment::read(word, store_client::now_ms()).is_none() => moment::FORMS,
         Kind::Integer if word.parse::<i64>().is_err() => "a whole number",
         Kind::Total if Total::parse(word).is_err() => "a total as it is shown, such as 12.30",
+        Kind::LineExtra => return line_extra(word).map(drop).map_err(|why| wrong(verb, why)),
+        Kind::Extra => {
+            return ExtraChange::of_order(word)
+                .map(drop)
+                .map_err(|error| wrong(verb, format!("{name}: {}", why_of(&error))));
+        }
         Kind::Line => return line(word).map(drop).map_err(|why| wrong(verb, why)),
         Kind::Key => match key_of(word) {
             Ok(_) => return Ok(()),
@@ -253,12 +281,29 @@ fn line(word: &str) -> Result<GivenLine, String> {
         None => (quantity, String::new()),
     };
     match quantity.parse::<i64>() {
-        Ok(quantity @ 0..) => Ok(GivenLine { pid: pid.to_owned(), quantity, price }),
+        Ok(quantity @ 0..) => Ok(GivenLine { price, ..GivenLine::of(pid, quantity) }),
         Ok(_) => Err(format!("{quantity} is less than nothing: a quantity is a whole number from 0")),
         Err(_) if quantity.is_empty() => {
             Err(format!("{:?} says no quantity, such as {pid}=3", shortened(word)))
         }
         Err(_) => Err(format!("{} is no whole number", shortened(quantity))),
+    }
+}
+
+/// PID={JSON}: what is said of the data on a line. Else what is wrong with it.
+fn line_extra(word: &str) -> Result<(&str, &str), String> {
+    let (pid, extra) = word
+        .split_once("={")
+        .map(|(pid, _)| (pid, &word[pid.len() + 1..]))
+        .ok_or_else(|| format!("{:?} is no PID=JSON, such as pen={{\"colour\":\"red\"}}", shortened(word)))?;
+    let checked = ExtraChange::of_line("extra", extra);
+    checked.map(|_| (pid, extra)).map_err(|error| format!("{pid}: {}", why_of(&error)))
+}
+
+fn why_of(error: &Error) -> String {
+    match error {
+        Error::Invalid { why, .. } => why.clone(),
+        other => other.to_string(),
     }
 }
 

@@ -13,6 +13,19 @@ pub const REQUEST: Flag =
 /// Changes only what was read.
 pub const IF_MATCH: Flag =
     with("--if-match", "ETAG", Kind::Etag, "only if it is still of this etag; else whatever its etag");
+/// Data on an order.
+pub const EXTRA: Flag = with(
+    "--extra",
+    "JSON",
+    Kind::Extra,
+    "data on the order, such as '{\"note\":\"gate 2\"}'; kept until named again, {} takes them away",
+);
+/// Data on its lines.
+pub const LINE_EXTRA: Flag =
+    with_each("--line-extra", "PID=JSON", Kind::LineExtra, "data on the line of a product, likewise");
+/// With how many decimals totals are shown.
+pub const DECIMALS: Flag =
+    with("--decimals", "N", Kind::Count, "totals are shown rounded to so many decimals, 0 to 8; else to 2");
 /// Confirms only what was shown.
 pub const TOTAL: Flag =
     with("--total", "TOTAL", Kind::Total, "only if its total is still this one, as it was shown");

@@ -1,6 +1,8 @@
 //! The shoppers' commands, one row each: names, words, help and an example that works.
 
-use super::shared::{self, CATEGORY, CURSOR, IF_MATCH, LIMIT, REQUEST, SORT_PRODUCTS, TOTAL, WORDS, after};
+use super::shared::{
+    self, CATEGORY, CURSOR, EXTRA, IF_MATCH, LIMIT, LINE_EXTRA, REQUEST, SORT_PRODUCTS, TOTAL, WORDS, after,
+};
 use super::spec::{Flag, Kind, Menu, Verb, many, maybe, one, with};
 
 /// What each does.
@@ -41,7 +43,7 @@ static VERBS: [Verb<Shop>; 12] = [
         name: "create-order",
         aliases: &["criarPedido", "order"],
         args: &[many("PID=QUANTITY", Kind::Line, 0)],
-        flags: &[CID, REQUEST],
+        flags: &[CID, EXTRA, LINE_EXTRA, REQUEST],
         about: "opens an order, with its first lines if any are given; lines of one product are added up; =2@1.50: only at that price",
         example: "create-order banana-prata=3 limao-tahiti=1",
     },
@@ -49,8 +51,8 @@ static VERBS: [Verb<Shop>; 12] = [
         operation: Shop::ModifyOrder,
         name: "modify-order",
         aliases: &["modificarPedido"],
-        args: &[one("OID", Kind::Oid), many("PID=QUANTITY", Kind::Line, 1)],
-        flags: &[CID, IF_MATCH, REQUEST],
+        args: &[one("OID", Kind::Oid), many("PID=QUANTITY", Kind::Line, 0)],
+        flags: &[CID, EXTRA, LINE_EXTRA, IF_MATCH, REQUEST],
         about: "sets quantities of an order; 0 removes the line, lines of one product are added up; =2@1.50: only at that price",
         example: "modify-order 0193 banana-prata=5 limao-tahiti=0",
     },

@@ -31,6 +31,10 @@ pub enum Kind {
     Integer,
     /// PID=QUANTITY, or PID=QUANTITY@PRICE with the price that was shown.
     Line,
+    /// Data on an order: a small JSON object.
+    Extra,
+    /// PID=JSON: data on a line.
+    LineExtra,
     /// A sum of money.
     Total,
     /// One word of a JSON document: `{…}`, or NAME=VALUE.

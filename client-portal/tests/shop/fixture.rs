@@ -101,11 +101,8 @@ impl Fixture {
         let product = ProductRecord::read(&product_at, &record).unwrap();
         let known_product = KnownProduct { product, offset: record.offset() };
         let products = HashMap::from([(pid.clone(), Some(known_product))]);
-        let txn = Change::by_client(&cid, &oid, 1).modify(
-            &known,
-            &[RequestedLine { pid, quantity, expects: None }],
-            &products,
-        );
+        let txn =
+            Change::by_client(&cid, &oid, 1).modify(&known, &[RequestedLine::of(pid, quantity)], &products);
         self.done(txn.unwrap()).await;
     }
 

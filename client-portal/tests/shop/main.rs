@@ -5,6 +5,7 @@
 mod concurrency;
 mod create;
 mod endpoints;
+mod extra;
 mod fixture;
 mod lifecycle;
 mod lists;

@@ -9,7 +9,7 @@ use proto::portal::{CreateOrderRequest, LineChange, ModifyOrderRequest, Order, O
 use crate::fixture::{Fixture, answer, change, creation, id, naming};
 
 fn priced(pid: &str, quantity: i64, price: &str) -> LineChange {
-    LineChange { pid: pid.to_owned(), quantity, expect_price: price.to_owned() }
+    LineChange { pid: pid.to_owned(), quantity, expect_price: price.to_owned(), ..LineChange::default() }
 }
 
 fn creating(lines: Vec<LineChange>) -> CreateOrderRequest {

@@ -22,6 +22,7 @@ use proto::store::Txn;
 
 use super::{Change, Known, Products};
 use crate::document::client::ClientRecord;
+use crate::document::extra::ExtraChange;
 use crate::document::order::{HolderRecord, Line, OrderRecord, Phase};
 use crate::document::stock::{ADJUSTED, AVAILABLE, HELD, SOLD, StockRecord};
 use crate::document::{OPEN_ORDERS, STATE, State, write};
@@ -84,7 +85,7 @@ impl<'a> Change<'a> {
             SeenClient::Absent => txn.guard_absent(at),
             SeenClient::Gone => txn.guard_json(at, STATE, State::Gone.json()),
         };
-        Change { cid, oid, timestamp_ms, staff: None, is_new: true, txn }
+        Change { cid, oid, timestamp_ms, staff: None, is_new: true, extra: ExtraChange::Keep, txn }
     }
 
     /// Puts the order as it came, and counts its units.

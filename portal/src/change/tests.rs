@@ -16,10 +16,7 @@ pub(crate) fn pid(text: &str) -> Pid {
 }
 
 fn requested(lines: &[(&str, i64)]) -> Vec<RequestedLine> {
-    lines
-        .iter()
-        .map(|(text, quantity)| RequestedLine { pid: pid(text), quantity: *quantity, expects: None })
-        .collect()
+    lines.iter().map(|(text, quantity)| RequestedLine::of(pid(text), *quantity)).collect()
 }
 
 fn line_changes(lines: &[(&str, i64)]) -> Vec<LineChange> {
@@ -46,6 +43,7 @@ pub(crate) fn known(lines: &[(&str, i64, &str)]) -> Known {
         quantity: *quantity,
         price: Price::parse(price).expect("a price"),
         untracked: false,
+        extra: None,
     };
     Known {
         order: OrderRecord::new(Phase::Open, lines.iter().map(line).collect()),

@@ -6,6 +6,7 @@
 //! Leaves out: the transactions that move records (`change` and the portals' files).
 
 pub mod client;
+pub mod extra;
 pub mod order;
 pub mod order_move;
 pub mod product;
