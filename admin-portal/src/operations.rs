@@ -18,7 +18,7 @@ use crate::{clients, delete_client, delete_product, import_order, order_changes,
 
 mod shop;
 
-pub use shop::{GetShop, Reindex, UpdateShop};
+pub use shop::{GetShop, Reindex, Settle, UpdateShop};
 
 /// All of them.
 pub const ALL: &[Registered] = &[
@@ -47,6 +47,7 @@ pub const ALL: &[Registered] = &[
     Registered::of::<UpdateShop>(),
     Registered::of::<Reindex>(),
     Registered::of::<ImportOrder>(),
+    Registered::of::<Settle>(),
 ];
 
 /// InsertClient.

@@ -9,9 +9,9 @@ use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
     GetProductRequest, GetShopRequest, ImportOrderRequest, InsertClientRequest, InsertProductRequest,
     ListClientsResponse, ListProductsResponse, ListRequest, Order, Product, ReindexRequest, ReindexResponse,
-    ShopRules, StaffGetOrderRequest, StaffListOrdersRequest, StaffListOrdersResponse,
-    StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest, StaffReturnRequest, UpdateClientRequest,
-    UpdateProductRequest, UpdateShopRequest,
+    Settled, ShopRules, StaffGetOrderRequest, StaffListOrdersRequest, StaffListOrdersResponse,
+    StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest, StaffReturnRequest, StaffSettleRequest,
+    UpdateClientRequest, UpdateProductRequest, UpdateShopRequest,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 use crate::operations::{
     AdjustStock, CancelOrder, ConfirmOrder, DeleteClient, DeleteProduct, GetClient, GetOrder, GetProduct,
     GetShop, ImportOrder, InsertClient, InsertProduct, ListClients, ListOrders, ListProducts, ModifyOrder,
-    PackOrder, PayOrder, RefundOrder, Reindex, ReturnOrder, SendOrder, UpdateClient, UpdateProduct,
+    PackOrder, PayOrder, RefundOrder, Reindex, ReturnOrder, SendOrder, Settle, UpdateClient, UpdateProduct,
     UpdateShop,
 };
 
@@ -157,5 +157,9 @@ impl Admin for Service {
 
     async fn import_order(&self, request: Request<ImportOrderRequest>) -> Result<Response<Order>, Status> {
         answered::<ImportOrder>(&self.0, request).await
+    }
+
+    async fn settle(&self, request: Request<StaffSettleRequest>) -> Result<Response<Settled>, Status> {
+        answered::<Settle>(&self.0, request).await
     }
 }

@@ -86,6 +86,11 @@ impl Request {
         Request { id: format!("{id:032x}"), created_ms: self.created_ms, digest }
     }
 
+    /// Its name in the store, at this attempt.
+    pub(crate) fn identity(&self, attempt: u32) -> Identity {
+        Identity::user(self.id.clone(), self.created_ms, attempt, self.digest)
+    }
+
     fn error(&self, error: store_client::Error) -> Error {
         let request = self.id.clone();
         match error {
@@ -140,12 +145,7 @@ impl<'p> Attempts<'p> {
             return Err(Error::invalid("request", why));
         }
         let touched = Touches::watch(self.portal, &txn);
-        let identity = Identity::user(
-            self.request.id.clone(),
-            self.request.created_ms,
-            self.attempt,
-            self.request.digest,
-        );
+        let identity = self.request.identity(self.attempt);
         self.portal.count_transaction();
         self.portal.session.writes();
         let answer = self.portal.shared.store.txn(txn, Some(identity)).await;

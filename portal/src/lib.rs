@@ -58,6 +58,7 @@ pub mod sampler;
 mod samples;
 pub mod serve;
 pub mod session;
+pub mod settle;
 pub mod shop;
 pub mod status;
 mod stock_completion;

@@ -262,6 +262,19 @@ pub struct RequestId {
     #[prost(int64, tag = "2")]
     pub created_ms: i64,
 }
+/// What became of a request.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Settled {
+    /// `done`; `refused`: nothing was done; `not_done`: it never ran; both never will be done from now on. `expired`: it is older than what
+    /// is remembered, nobody knows any more, and it never runs again.
+    #[prost(string, tag = "1")]
+    pub outcome: ::prost::alloc::string::String,
+    /// Of a change of an order that was done: the order as it was answered then, unless that was too large to be remembered.
+    #[prost(message, optional, tag = "2")]
+    pub order: ::core::option::Option<Order>,
+}
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[serde(deny_unknown_fields)]
@@ -778,6 +791,22 @@ pub mod portal_server {
 #[serde(deny_unknown_fields)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetShopRequest {}
+/// What the request was about: a client or one of its orders, a product or its stock; neither: the shop's rules.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaffSettleRequest {
+    #[prost(string, tag = "1")]
+    pub cid: ::prost::alloc::string::String,
+    /// Not together with a client.
+    #[prost(string, tag = "2")]
+    pub pid: ::prost::alloc::string::String,
+    /// The id of the request that is to be settled.
+    #[prost(message, optional, tag = "3")]
+    #[serde(skip)]
+    pub request: ::core::option::Option<RequestId>,
+}
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[serde(deny_unknown_fields)]
@@ -1978,6 +2007,29 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "Reindex"));
             self.inner.unary(req, path, codec).await
         }
+        /// What became of an earlier request, whose id is this request's own id. Closes the id unless it was done. Of a deletion with cascade:
+        /// whether it came to its end; one that was begun stays begun, and the same request, or another, goes on with it.
+        pub async fn settle(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffSettleRequest>,
+        ) -> std::result::Result<tonic::Response<super::Settled>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/Settle",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "Settle"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2132,6 +2184,12 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::ReindexRequest>,
         ) -> std::result::Result<tonic::Response<super::ReindexResponse>, tonic::Status>;
+        /// What became of an earlier request, whose id is this request's own id. Closes the id unless it was done. Of a deletion with cascade:
+        /// whether it came to its end; one that was begun stays begun, and the same request, or another, goes on with it.
+        async fn settle(
+            &self,
+            request: tonic::Request<super::StaffSettleRequest>,
+        ) -> std::result::Result<tonic::Response<super::Settled>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -3302,6 +3360,49 @@ pub mod admin_server {
                     };
                     Box::pin(fut)
                 }
+                "/feira.portal.v1.Admin/Settle" => {
+                    #[allow(non_camel_case_types)]
+                    struct SettleSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::StaffSettleRequest>
+                    for SettleSvc<T> {
+                        type Response = super::Settled;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffSettleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::settle(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SettleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -3341,6 +3442,18 @@ pub mod admin_server {
     impl<T> tonic::server::NamedService for AdminServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettleRequest {
+    #[prost(string, tag = "1")]
+    pub cid: ::prost::alloc::string::String,
+    /// The id of the request that is to be settled.
+    #[prost(message, optional, tag = "2")]
+    #[serde(skip)]
+    pub request: ::core::option::Option<RequestId>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -3772,6 +3885,28 @@ pub mod shop_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Shop", "GetProduct"));
             self.inner.unary(req, path, codec).await
         }
+        /// What became of an earlier request of this client, whose id is this request's own id. Closes the id unless it was done.
+        pub async fn settle(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SettleRequest>,
+        ) -> std::result::Result<tonic::Response<super::Settled>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Shop/Settle",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Shop", "Settle"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3832,6 +3967,11 @@ pub mod shop_server {
             &self,
             request: tonic::Request<super::ShopGetProductRequest>,
         ) -> std::result::Result<tonic::Response<super::Product>, tonic::Status>;
+        /// What became of an earlier request of this client, whose id is this request's own id. Closes the id unless it was done.
+        async fn settle(
+            &self,
+            request: tonic::Request<super::SettleRequest>,
+        ) -> std::result::Result<tonic::Response<super::Settled>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct ShopServer<T> {
@@ -4242,6 +4382,49 @@ pub mod shop_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetProductSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Shop/Settle" => {
+                    #[allow(non_camel_case_types)]
+                    struct SettleSvc<T: Shop>(pub Arc<T>);
+                    impl<T: Shop> tonic::server::UnaryService<super::SettleRequest>
+                    for SettleSvc<T> {
+                        type Response = super::Settled;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SettleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Shop>::settle(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SettleSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

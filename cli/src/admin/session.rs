@@ -3,6 +3,8 @@
 //! The tool makes a CID from the client's name and a PID from the product's description, unless one is given, and
 //! always shows it.
 
+use std::sync::Arc;
+
 use portal::error::Error;
 use portal::id::slug;
 use portal::index::{after_client, after_product};
@@ -13,10 +15,11 @@ use proto::portal::{Client, ListRequest, Product, StaffListOrdersRequest};
 use super::order_session::Orders;
 use super::paging::{Part, prefixed};
 use super::stock_rules::RuleFlags;
-use super::{cache, clients, form, orders, products, reindex, shop, view};
+use super::{cache, clients, form, orders, products, reindex, settle, shop, view};
 use crate::document::{Document, Members, members_of, of_words, text_member, text_of};
 use crate::failure::{Failure, Reader};
 use crate::names::{Names, OF_CLIENT, OF_PRODUCT};
+use crate::reach::open_requests::OpenRequests;
 use crate::reach::portals::Portals;
 use crate::repl::ask::Asker;
 use crate::repl::drive::{Session, Step};
@@ -39,13 +42,29 @@ pub struct AdminSession {
     looks: Looks,
     /// With how many decimals the shop shows totals, once it was asked.
     decimals: OnceCell<u32>,
+    /// Requests that were not answered yet.
+    open: Arc<OpenRequests>,
 }
 
 impl AdminSession {
     /// Over these portals; `ids` feeds completion.
     #[must_use]
     pub fn new(portals: Portals, ids: Ids) -> AdminSession {
-        AdminSession { portals, ids, asker: None, looks: Looks::default(), decimals: OnceCell::new() }
+        AdminSession {
+            portals,
+            ids,
+            asker: None,
+            looks: Looks::default(),
+            decimals: OnceCell::new(),
+            open: Arc::default(),
+        }
+    }
+
+    /// The same, which keeps its requests there until they are answered.
+    #[must_use]
+    pub fn keeping(self, open: Arc<OpenRequests>) -> AdminSession {
+        let portals = self.portals.keeping(Arc::clone(&open));
+        AdminSession { portals, open, ..self }
     }
 
     /// Fetches ids for completion. Failing to is no matter: there is less to complete with.
@@ -266,6 +285,14 @@ impl Session for AdminSession {
         "admin".to_owned()
     }
 
+    fn open(&self) -> &Arc<OpenRequests> {
+        &self.open
+    }
+
+    fn in_name_of<'a>(&'a self, _call: &'a Call<Admin>) -> Option<&'a str> {
+        None
+    }
+
     fn ask_with(&mut self, asker: Option<Asker>) {
         self.asker = asker;
     }
@@ -308,6 +335,7 @@ impl AdminSession {
                 shop::set(&self.portals, call).await?
             }
             Admin::Reindex => reindex::run(&self.portals).await?,
+            Admin::Settle => settle::run(&self.portals, &self.open, call).await?,
             Admin::Portal => cache::ask(&self.portals).await?,
             Admin::Help => return Ok(Step::Help),
             Admin::Exit => return Ok(Step::Leave),

@@ -35,6 +35,7 @@ pub enum Admin {
     GetShop,
     SetShop,
     Reindex,
+    Settle,
     Portal,
     Help,
     Exit,
@@ -62,7 +63,7 @@ const fn moving(
     Verb { operation, name, aliases, args: &ORDER, flags: &OF_MOVE, about, example }
 }
 
-static VERBS: [Verb<Admin>; 27] = [
+static VERBS: [Verb<Admin>; 28] = [
     Verb {
         operation: Admin::InsertClient,
         name: "insert-client",
@@ -324,6 +325,19 @@ static VERBS: [Verb<Admin>; 27] = [
         about: "makes the rows by which lists are sorted anew; once after an upgrade, and when an audit says so",
         example: "reindex",
     },
+    shared::settle(
+        Admin::Settle,
+        &[
+            with(
+                "--cid",
+                "CID",
+                Kind::Cid,
+                "it was about this client; else as it is remembered, or about the shop",
+            ),
+            with("--pid", "PID", Kind::Pid, "it was about this product"),
+        ],
+        "settle 0193f7a2-5b1c-7c3e-9a4d-2f6b8c1d0e5a",
+    ),
     shared::portal(Admin::Portal),
     shared::help(Admin::Help, "help insert-client"),
     shared::exit(Admin::Exit, "leaves"),

@@ -9,7 +9,7 @@ use proto::keys::ID_BYTES_MAX;
 
 use super::key::key_of;
 use super::near::nearest;
-use super::shared::{EXTRA, LINE_EXTRA};
+use super::shared::{EXTRA, LINE_EXTRA, REQUEST};
 use super::spec::{Arg, Flag, Kind, Menu, Need, Verb};
 use crate::failure::Failure;
 use crate::show::moment;
@@ -43,6 +43,13 @@ impl<O> Call<O> {
     #[must_use]
     pub fn all(&self, name: &str) -> &[String] {
         self.values.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The request's id of a command that changes something, if need be `made` now; `None`: it changes nothing.
+    pub fn request(&mut self, made: impl FnOnce() -> String) -> Option<&str> {
+        let flag = self.verb.flag(REQUEST.name)?;
+        let id = self.values.entry(flag.name).or_insert_with(|| vec![made()]);
+        id.first().map(String::as_str)
     }
 
     /// Whether a flag was given.

@@ -2,7 +2,7 @@
 
 use proto::json::{record_state, sort};
 
-use super::spec::{Arg, Flag, Kind, Verb, maybe, switch, with, with_each};
+use super::spec::{Arg, Flag, Kind, Verb, maybe, one, switch, with, with_each};
 
 /// Items that a list for people holds; programs page by prefix.
 pub const LIST_ITEMS_MAX: usize = 100_000;
@@ -120,6 +120,21 @@ pub const CURSOR: Flag = with(
 pub const fn after(value: &'static str, kind: Kind) -> Flag {
     with("--after", value, kind, "only what comes after this id: goes on where a list was cut")
 }
+
+/// The row of `settle`; what else names the request is of the table's own.
+pub const fn settle<O>(operation: O, flags: &'static [Flag], example: &'static str) -> Verb<O> {
+    Verb {
+        operation,
+        name: "settle",
+        aliases: &["esclarecer"],
+        args: &SETTLED,
+        flags,
+        about: "what became of a request that was not answered; if it was not done, it never will be from then on",
+        example,
+    }
+}
+
+const SETTLED: [Arg; 1] = [one("ID", Kind::Text)];
 
 /// The row of `portal`.
 pub const fn portal<O>(operation: O) -> Verb<O> {

@@ -18,6 +18,7 @@ pub enum Shop {
     CancelOrder,
     Products,
     Product,
+    Settle,
     Portal,
     Help,
     Exit,
@@ -28,7 +29,7 @@ const CID: Flag = with("--cid", "CID", Kind::Cid, "in the name of this client");
 /// The table.
 pub static MENU: Menu<Shop> = Menu { title: "feira shop: orders", verbs: &VERBS };
 
-static VERBS: [Verb<Shop>; 12] = [
+static VERBS: [Verb<Shop>; 13] = [
     Verb {
         operation: Shop::Use,
         name: "use",
@@ -110,6 +111,7 @@ static VERBS: [Verb<Shop>; 12] = [
         about: "shows a product and how many are left",
         example: "product banana-prata",
     },
+    shared::settle(Shop::Settle, &[CID], "settle 0193f7a2-5b1c-7c3e-9a4d-2f6b8c1d0e5a"),
     shared::portal(Shop::Portal),
     shared::help(Shop::Help, "help modify-order"),
     shared::exit(Shop::Exit, "leaves"),

@@ -12,5 +12,6 @@ mod lists;
 mod modify;
 mod repeats;
 mod rules;
+mod settle;
 mod shown;
 mod sorted;
