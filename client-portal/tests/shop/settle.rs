@@ -60,6 +60,7 @@ async fn what_was_refused_is_closed() {
 #[tokio::test]
 async fn an_id_is_closed_for_the_client_who_asks_and_for_no_other() {
     let fixture = open().await;
+    fixture.insert_client("bia").await;
     assert_eq!(settle(&fixture, "bia", "r1").await.unwrap().outcome, "not_done");
     let asked = CreateOrderRequest { request: id("r1"), ..creation("ana", &[("fig", 2)]) };
     answer(fixture.shop().create_order(asked).await).unwrap();
