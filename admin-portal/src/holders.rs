@@ -173,7 +173,7 @@ async fn take_out(portal: &Portal, holder: Holder, out: Out<'_>) -> Result<Optio
             _ if known.order.phase != Phase::Open => return Ok(None),
             Out::Everything => change.cancel(&known)?,
             Out::Product(pid) => {
-                let none_of_it = [RequestedLine { pid: pid.clone(), quantity: 0 }];
+                let none_of_it = [RequestedLine::of(pid.clone(), 0)];
                 change.modify(&known, &none_of_it, &std::collections::HashMap::new())?
             }
         };

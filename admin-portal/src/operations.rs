@@ -20,7 +20,7 @@ mod events;
 mod shop;
 
 pub use events::ListEvents;
-pub use shop::{GetShop, Reindex, UpdateShop};
+pub use shop::{GetShop, Reindex, Settle, UpdateShop};
 
 /// All of them.
 pub const ALL: &[Registered] = &[
@@ -50,6 +50,7 @@ pub const ALL: &[Registered] = &[
     Registered::of::<Reindex>(),
     Registered::of::<ImportOrder>(),
     Registered::of::<ListEvents>(),
+    Registered::of::<Settle>(),
 ];
 
 /// InsertClient.

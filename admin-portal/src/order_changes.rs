@@ -6,8 +6,10 @@
 //! who is not registered is not found, since it is not the caller.
 
 use portal::attempt::Request;
+use portal::document::extra::ExtraChange;
 use portal::document::order_move::Move;
 use portal::document::staff_note::StaffReason;
+use portal::expectation::Expectation;
 use portal::order_write::OrderChange;
 use portal::{Error, Portal};
 use proto::portal::{
@@ -21,16 +23,20 @@ pub(crate) async fn modify_order(
     let given = input.request.take();
     let request = Request::new("StaffModifyOrder", given, &input)?;
     let staff = Some(StaffReason::parse(&input.reason, &input.by)?);
-    let lines = portal.changed_lines(&input.lines).await?;
+    let extra = ExtraChange::of_order(&input.extra)?;
+    let lines = portal.changed_lines(&input.lines, &extra).await?;
     let named = portal.named_by_staff(&input.cid, &input.oid).await?;
-    portal.modify_order(OrderChange { named, request, if_match: input.if_match, staff }, &lines).await
+    let change = OrderChange { named, request, if_match: input.if_match, staff };
+    portal.modify_order(change, &lines, extra).await
 }
 
 pub(crate) async fn confirm_order(portal: &Portal, input: StaffOrderRequest) -> Result<Order, Error> {
-    portal.confirm_order(change(portal, "StaffConfirmOrder", input).await?).await
+    let expectation = Expectation::of_total(&input.expect_total)?;
+    portal.confirm_order(change(portal, "StaffConfirmOrder", input).await?, expectation).await
 }
 
 pub(crate) async fn cancel_order(portal: &Portal, input: StaffOrderRequest) -> Result<Order, Error> {
+    Expectation::none_in(&input.expect_total)?;
     portal.cancel_order(change(portal, "StaffCancelOrder", input).await?).await
 }
 
@@ -58,6 +64,7 @@ pub(crate) async fn return_order(portal: &Portal, mut input: StaffReturnRequest)
 }
 
 pub(crate) async fn refund_order(portal: &Portal, input: StaffOrderRequest) -> Result<Order, Error> {
+    Expectation::none_in(&input.expect_total)?;
     portal.move_order(change(portal, "StaffRefundOrder", input).await?, Move::Refund).await
 }
 

@@ -113,6 +113,16 @@ pub(crate) async fn list_orders(
     portal: &Portal,
     input: &StaffListOrdersRequest,
 ) -> Result<StaffListOrdersResponse, Error> {
+    let mut page = listed_orders(portal, input).await?;
+    let shop = portal.rules_seen();
+    page.orders.iter_mut().for_each(|order| order.total_shown = shop.total_shown(&order.total));
+    Ok(page)
+}
+
+async fn listed_orders(
+    portal: &Portal,
+    input: &StaffListOrdersRequest,
+) -> Result<StaffListOrdersResponse, Error> {
     let limit = page::limit(input.limit)?;
     let wanted = Wanted::of(portal, input).await?;
     if by_time(input)? {

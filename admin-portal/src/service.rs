@@ -9,9 +9,10 @@ use proto::portal::{
     AdjustStockRequest, Client, DeleteClientRequest, DeleteProductRequest, DeleteResponse, GetClientRequest,
     GetProductRequest, GetShopRequest, ImportOrderRequest, InsertClientRequest, InsertProductRequest,
     ListClientsResponse, ListEventsRequest, ListEventsResponse, ListProductsResponse, ListRequest, Order,
-    Product, ReindexRequest, ReindexResponse, ShopRules, StaffGetOrderRequest, StaffListOrdersRequest,
-    StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest, StaffOrderRequest,
-    StaffReturnRequest, UpdateClientRequest, UpdateProductRequest, UpdateShopRequest, WatchEventsRequest,
+    Product, ReindexRequest, ReindexResponse, Settled, ShopRules, StaffGetOrderRequest,
+    StaffListOrdersRequest, StaffListOrdersResponse, StaffModifyOrderRequest, StaffMoveRequest,
+    StaffOrderRequest, StaffReturnRequest, StaffSettleRequest, UpdateClientRequest, UpdateProductRequest,
+    UpdateShopRequest, WatchEventsRequest,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -20,7 +21,7 @@ use crate::events::{self, EventStream};
 use crate::operations::{
     AdjustStock, CancelOrder, ConfirmOrder, DeleteClient, DeleteProduct, GetClient, GetOrder, GetProduct,
     GetShop, ImportOrder, InsertClient, InsertProduct, ListClients, ListEvents, ListOrders, ListProducts,
-    ModifyOrder, PackOrder, PayOrder, RefundOrder, Reindex, ReturnOrder, SendOrder, UpdateClient,
+    ModifyOrder, PackOrder, PayOrder, RefundOrder, Reindex, ReturnOrder, SendOrder, Settle, UpdateClient,
     UpdateProduct, UpdateShop,
 };
 
@@ -174,5 +175,9 @@ impl Admin for Service {
 
     async fn import_order(&self, request: Request<ImportOrderRequest>) -> Result<Response<Order>, Status> {
         answered::<ImportOrder>(&self.0, request).await
+    }
+
+    async fn settle(&self, request: Request<StaffSettleRequest>) -> Result<Response<Settled>, Status> {
+        answered::<Settle>(&self.0, request).await
     }
 }

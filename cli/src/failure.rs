@@ -398,6 +398,10 @@ fn of_reason(reason: &str) -> Option<&'static str> {
             "staff are deleting it with its orders: nothing new; deleting it again with cascade finishes",
         ),
         "STOCK_SHORT" => Some("nothing was changed; take what is left, or less"),
+        "PRICE_CHANGED" => {
+            Some("nothing was changed; look at the prices of now, and order at them or not at all")
+        }
+        "TOTAL_CHANGED" => Some("it was not confirmed; get-order shows what is in it now"),
         "QUANTITY_OUTSIDE" => Some("nothing was changed; order as many as it says, or none"),
         "STOCK_RULE_BROKEN" => {
             Some("nothing was changed; adjust-stock moves what is there, update-product the rules")

@@ -13,9 +13,11 @@ use crate::config::load::Loaded;
 use crate::config::shape::Instance;
 use crate::failure::Failure;
 use crate::kv;
+use crate::reach::open_requests::OpenRequests;
 use crate::reach::portals::Portals;
 use crate::reach::whose::store;
 use crate::repl::drive::drive;
+use crate::repl::editor::history_file;
 use crate::repl::ids::Ids;
 use crate::repl::lines::{Given, is_person};
 use crate::shop::session::ShopSession;
@@ -51,7 +53,8 @@ pub async fn admin(tool: &Tool, loaded: &Loaded, out: &Out) -> Result<(), Failur
     let addresses = addresses(&tool.portal, &loaded.config.admin_portals);
     let cluster = loaded.config.whose();
     let portals = Portals::new("admin portal", &addresses, cluster, patience(loaded), Some(out.clone()))?;
-    let mut session = AdminSession::new(portals, ids.clone());
+    let open = open_requests("admin", &given(tool), loaded);
+    let mut session = AdminSession::new(portals, ids.clone()).keeping(open);
     let feeding = Portals::new("admin portal", &addresses, cluster, Duration::from_secs(2), None)?;
     let feeder = feed(AdminSession::new(feeding, ids.clone()), tool);
     let driven = drive(&mut session, &given(tool), ids, out).await;
@@ -129,16 +132,29 @@ pub async fn shop(args: &Shop, loaded: &Loaded, out: &Out) -> Result<(), Failure
         }
         Way::Mqtt => Asking::Mqtt(OverBroker::new(address.as_deref(), loaded)?),
     };
-    shop_at(asking, args.cid.clone(), &given(&args.tool), out).await
+    let open = open_requests("shop", &given(&args.tool), loaded);
+    shop_at(asking, args.cid.clone(), open, &given(&args.tool), out).await
+}
+
+/// Where a tool keeps its requests until they are answered: beside the history of its commands.
+fn open_requests(tool: &'static str, given: &Given, loaded: &Loaded) -> Arc<OpenRequests> {
+    let cluster = loaded.config.whose().map(|id| id.to_string()).unwrap_or_default();
+    OpenRequests::beside(history_file(), tool, cluster, is_person(given))
 }
 
 /// The shoppers' REPL over these portals.
 ///
 /// # Errors
 /// The first failure, if no person is there to go on.
-pub async fn shop_at(portals: Asking, cid: Option<String>, given: &Given, out: &Out) -> Result<(), Failure> {
+pub async fn shop_at(
+    portals: Asking,
+    cid: Option<String>,
+    open: Arc<OpenRequests>,
+    given: &Given,
+    out: &Out,
+) -> Result<(), Failure> {
     let ids = Ids::default();
-    let mut session = ShopSession::new(portals, ids.clone(), cid);
+    let mut session = ShopSession::new(portals, ids.clone(), cid).keeping(open);
     if is_person(given) {
         session.refresh().await;
     }

@@ -8,6 +8,7 @@
 
 use portal::attempt::Request;
 use portal::change::demands;
+use portal::document::extra::ExtraChange;
 use portal::id::Oid;
 use portal::order_write::{Named, OrderWrite, changed_pids};
 use portal::{Error, Portal};
@@ -21,9 +22,10 @@ pub(crate) async fn create_order(portal: &Portal, mut requested: CreateOrderRequ
         let why = "quantity 0 makes no sense in a new order; leave the line out, or order at least 1";
         return Err(Error::invalid(format!("lines[{at}].quantity"), why));
     }
+    let extra = ExtraChange::of_order(&requested.extra)?;
     let lines = portal.lines(&requested.lines).await?;
     let oid = Oid::derive(&cid, request.id());
-    let mut write = OrderWrite::creating(portal, Named { cid, oid }, request);
+    let mut write = OrderWrite::creating(portal, Named { cid, oid }, request).with_extra(extra);
     loop {
         let products = portal.known_products(changed_pids(None, &lines)).await?;
         let demands = demands(None, &lines, &products);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   service ──► create · modify · confirm · cancel   each one transaction (`portal::order_write`, `portal::order_change`)
+//!          ├──► settle                               what became of an earlier request (`portal::settle`)
 //!          └──► list · browse                        reads through the cache, lists past it
 //! ```
 //!
@@ -21,6 +22,7 @@ mod list;
 mod modify;
 pub mod operations;
 mod service;
+mod settle;
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use portal::document::order::OrderRecord;
 use portal::id::{Cid, Oid};
 use portal::page::{LeftOut, Page};
 use portal::{Error, Portal, key, page};
-use proto::portal::{GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order};
+use proto::portal::{GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, OrderSummary};
 use store_client::Range;
 
 pub(crate) async fn get_order(portal: &Portal, requested: &GetOrderRequest) -> Result<Order, Error> {
@@ -29,13 +29,17 @@ pub(crate) async fn list_orders(
     let range = Range::Prefix(key::orders_of(&cid));
     let cursor_of = |at: &[u8]| oid_at(&cid, at).map(|oid| oid.to_string());
     let Page { records, next } = portal.page(range, limit, after, cursor_of).await?;
+    let shop = portal.rules_seen();
     let mut orders = Vec::with_capacity(records.len());
     let mut left_out = LeftOut::default();
     for one in &records {
         let Some(record) = &one.record else { continue };
         let oid = oid_at(&cid, &one.key).ok_or_else(|| Error::damaged(&one.key, "not an order's key"));
         let shown = oid.and_then(|oid| Ok(OrderRecord::read(&one.key, record)?.summary(&oid)));
-        orders.extend(left_out.or(shown)?);
+        let shown = left_out
+            .or(shown)?
+            .map(|order| OrderSummary { total_shown: shop.total_shown(&order.total), ..order });
+        orders.extend(shown);
     }
     Ok(ListOrdersResponse { orders, next, damage: left_out.damage() })
 }

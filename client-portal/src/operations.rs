@@ -5,10 +5,11 @@ use portal::transport::resource::{Method, PAGE, PRODUCTS_PAGE, Resource};
 use portal::{Error, Portal};
 use proto::portal::{
     BrowseProductsRequest, BrowseProductsResponse, CreateOrderRequest, GetOrderRequest, ListOrdersRequest,
-    ListOrdersResponse, ModifyOrderRequest, Order, OrderRequest, Product, RequestId, ShopGetProductRequest,
+    ListOrdersResponse, ModifyOrderRequest, Order, OrderRequest, Product, RequestId, SettleRequest, Settled,
+    ShopGetProductRequest,
 };
 
-use crate::{browse, cancel, confirm, create, list, modify};
+use crate::{browse, cancel, confirm, create, list, modify, settle};
 
 /// All of them.
 pub const ALL: &[Registered] = &[
@@ -20,6 +21,7 @@ pub const ALL: &[Registered] = &[
     Registered::of::<ListOrders>(),
     Registered::of::<BrowseProducts>(),
     Registered::of::<GetProduct>(),
+    Registered::of::<Settle>(),
 ];
 
 /// CreateOrder.
@@ -192,5 +194,26 @@ impl Operation for GetProduct {
 
     async fn run(portal: &Portal, request: ShopGetProductRequest) -> Result<Product, Error> {
         browse::get_product(portal, &request).await
+    }
+}
+
+/// Settle.
+#[derive(Debug)]
+pub struct Settle;
+
+impl Operation for Settle {
+    const NAME: &'static str = "Settle";
+    // It may close an id.
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Post, "/v1/clients/{cid}/settle");
+    type Request = SettleRequest;
+    type Response = Settled;
+
+    fn id(request: &mut SettleRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    async fn run(portal: &Portal, request: SettleRequest) -> Result<Settled, Error> {
+        settle::settle(portal, request).await
     }
 }

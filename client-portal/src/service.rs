@@ -7,13 +7,15 @@ use portal::serve::{DECODE_BYTES_MAX, answered};
 use proto::portal::shop_server::{Shop, ShopServer};
 use proto::portal::{
     BrowseProductsRequest, BrowseProductsResponse, CreateOrderRequest, GetOrderRequest, ListOrdersRequest,
-    ListOrdersResponse, ModifyOrderRequest, Order, OrderRequest, Product, ShopGetProductRequest,
+    ListOrdersResponse, ModifyOrderRequest, Order, OrderRequest, Product, SettleRequest, Settled,
+    ShopGetProductRequest,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use crate::operations::{
     BrowseProducts, CancelOrder, ConfirmOrder, CreateOrder, GetOrder, GetProduct, ListOrders, ModifyOrder,
+    Settle,
 };
 
 /// The name of the gRPC service.
@@ -67,5 +69,9 @@ impl Shop for Service {
         request: Request<ShopGetProductRequest>,
     ) -> Result<Response<Product>, Status> {
         answered::<GetProduct>(&self.0, request).await
+    }
+
+    async fn settle(&self, request: Request<SettleRequest>) -> Result<Response<Settled>, Status> {
+        answered::<Settle>(&self.0, request).await
     }
 }

@@ -16,6 +16,7 @@ use portal::coherence::{Input, Output};
 use portal::document::client::{ClientData, ClientRecord};
 use portal::document::order::{OrderRecord, Phase};
 use portal::document::product::{ProductData, ProductRecord};
+use portal::document::shop::ShopRecord;
 use portal::document::stock::StockRecord;
 use portal::document::write;
 use portal::error::Error;
@@ -82,7 +83,7 @@ fn request() -> Request {
 }
 
 fn one(quantity: i64) -> Vec<RequestedLine> {
-    merge(&[LineChange { pid: "a".to_owned(), quantity }]).unwrap()
+    merge(&[LineChange { pid: "a".to_owned(), quantity, ..LineChange::default() }]).unwrap()
 }
 
 async fn create(portal: &Portal, quantity: i64) -> Result<Order, Error> {
@@ -128,7 +129,7 @@ async fn modify_from_store(portal: &Portal, order: &Order, quantity: i64) -> Ord
     let answer = Attempts::new(portal, request()).send(txn).await.unwrap();
     assert!(answer.success);
     let record = portal::attempt::shown(&answer, &at).unwrap();
-    OrderRecord::read(&at, record).unwrap().shown(&cid, &oid, record, None)
+    OrderRecord::read(&at, record).unwrap().shown(&cid, &oid, record, &ShopRecord::default())
 }
 
 #[tokio::test]
@@ -302,7 +303,7 @@ async fn a_session_reads_its_own_writes_through_any_portal() {
     let (here, there) = (live(&store).await, live(&store).await);
     let order = create(&here, 2).await.unwrap();
     assert_eq!(quantity(&there, &order, None).await.0, 2);
-    let lines = vec![LineChange { pid: "a".to_owned(), quantity: 5 }];
+    let lines = vec![LineChange { pid: "a".to_owned(), quantity: 5, ..LineChange::default() }];
     let change =
         ModifyOrderRequest { cid: "ana".to_owned(), oid: order.oid.clone(), lines, ..Default::default() };
     let changed = here.call::<ModifyOrder>(None, change.clone()).await;
@@ -371,7 +372,7 @@ async fn a_read_that_began_before_what_a_session_has_seen_is_not_joined() {
         tokio::task::yield_now().await;
     }
     tokio::task::yield_now().await;
-    let lines = vec![LineChange { pid: "a".to_owned(), quantity: 5 }];
+    let lines = vec![LineChange { pid: "a".to_owned(), quantity: 5, ..LineChange::default() }];
     let change =
         ModifyOrderRequest { cid: "ana".to_owned(), oid: order.oid.clone(), lines, ..Default::default() };
     let session = there.call::<ModifyOrder>(None, change).await.token.unwrap().to_string();

@@ -87,6 +87,11 @@ impl Request {
         Request { id: format!("{id:032x}"), created_ms: self.created_ms, digest }
     }
 
+    /// Its name in the store, at this attempt.
+    pub(crate) fn identity(&self, attempt: u32) -> Identity {
+        Identity::user(self.id.clone(), self.created_ms, attempt, self.digest)
+    }
+
     fn error(&self, error: store_client::Error) -> Error {
         let request = self.id.clone();
         match error {
@@ -141,12 +146,7 @@ impl<'p> Attempts<'p> {
             return Err(Error::invalid("request", why));
         }
         let touched = Touches::watch(self.portal, &txn);
-        let identity = Identity::user(
-            self.request.id.clone(),
-            self.request.created_ms,
-            self.attempt,
-            self.request.digest,
-        );
+        let identity = self.request.identity(self.attempt);
         self.portal.count_transaction();
         self.portal.session.writes();
         let answer = self.portal.shared.store.txn(txn, Some(identity)).await;
@@ -324,12 +324,12 @@ mod tests {
             reason: "by telephone".to_owned(),
             by: "joana".to_owned(),
             if_match: 9,
-            request: None,
+            ..StaffOrderRequest::default()
         }
     }
 
     fn lines() -> Vec<LineChange> {
-        vec![LineChange { pid: "fig".to_owned(), quantity: 2 }]
+        vec![LineChange { pid: "fig".to_owned(), quantity: 2, ..LineChange::default() }]
     }
 
     /// Answers are remembered under these digests, also by stores of other versions. The staff's operations are others than the
@@ -337,22 +337,48 @@ mod tests {
     #[test]
     fn the_digests_of_changes_of_orders_are_frozen() {
         let StaffOrderRequest { cid, oid, reason, by, if_match, .. } = staff();
-        let own = OrderRequest { cid: cid.clone(), oid: oid.clone(), request: None };
+        let own =
+            OrderRequest { cid: cid.clone(), oid: oid.clone(), request: None, ..OrderRequest::default() };
         let modify = ModifyOrderRequest {
             cid: cid.clone(),
             oid: oid.clone(),
             lines: lines(),
             if_match,
             request: None,
+            ..ModifyOrderRequest::default()
         };
-        let staff_modify =
-            StaffModifyOrderRequest { cid, oid, lines: lines(), reason, by, if_match, request: None };
+        let staff_modify = StaffModifyOrderRequest {
+            cid,
+            oid,
+            lines: lines(),
+            reason,
+            by,
+            if_match,
+            request: None,
+            ..StaffModifyOrderRequest::default()
+        };
         assert_eq!(digest("ModifyOrder", &modify), "f43de3dafc87e9308862833f082c4c7f");
         assert_eq!(digest("ConfirmOrder", &own), "e1ca5007b09d5fdaa24beb5e8d38622e");
         assert_eq!(digest("CancelOrder", &own), "9832d972ac837d73b3cfd6aef0c31681");
         assert_eq!(digest("StaffModifyOrder", &staff_modify), "f6081cf318ef833a6b435cb0b7db34a4");
         assert_eq!(digest("StaffConfirmOrder", &staff()), "8a1f56c93141b41209fb69d548514754");
         assert_eq!(digest("StaffCancelOrder", &staff()), "07249d96f001fff817488e95a2a4f9f4");
+    }
+
+    /// What is expected counts only where it is said.
+    #[test]
+    fn the_digests_of_changes_that_expect_something_are_frozen() {
+        let StaffOrderRequest { cid, oid, .. } = staff();
+        let expect_total = "3.00".to_owned();
+        let own =
+            OrderRequest { cid: cid.clone(), oid: oid.clone(), expect_total, ..OrderRequest::default() };
+        let line = LineChange { expect_price: "1.50".to_owned(), ..lines().remove(0) };
+        let modify =
+            ModifyOrderRequest { cid, oid, lines: vec![line], if_match: 9, ..ModifyOrderRequest::default() };
+        let before = [&b"\x0a\x03ana\x12\x187k2vq9d4m0xhy3c8w5jb6nzt"[..], b"\x22\x043.00"].concat();
+        assert_eq!(own.encode_to_vec(), before);
+        assert_eq!(digest("ModifyOrder", &modify), "26af8e8e7e5abbc69ab8ccf4d53fc30a");
+        assert_eq!(digest("ConfirmOrder", &own), "6a453198079ab7eaa3285f5e03428dff");
     }
 
     #[test]

@@ -21,18 +21,20 @@
 //! Leaves out: what a refused one means (`order_refusal`); reading, sending, trying again (the portals' files, `attempt`).
 
 mod import;
+mod requested;
 
 pub use import::{Imported, Seen, SeenClient};
+pub use requested::{RequestedLine, merge, repriced};
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use proto::check::DATA_BYTES_MAX;
-use proto::portal::LineChange;
 use proto::store::{Record, Txn};
 use store_core::mutant;
 
 use crate::document::event::{self, By, Event, Facts, Teller, What};
+use crate::document::extra::ExtraChange;
 use crate::document::order::{CHANGED, CREATED, HolderRecord, Line, OrderRecord, Phase};
 use crate::document::order_move::{Step, Units};
 use crate::document::product::ProductRecord;
@@ -43,10 +45,8 @@ use crate::document::{OPEN_ORDERS, STATE, State, write};
 use crate::error::{Error, Full};
 use crate::id::{Cid, Oid, Pid};
 use crate::key;
-use crate::limits::{
-    LINE_QUANTITY_MAX, ORDER_BYTES_MAX, ORDER_LINES_MAX, ORDER_RECORD_BYTES_MAX, REQUEST_LINES_MAX,
-    STAFF_NOTE_BYTES_MAX,
-};
+use crate::limits::{ORDER_BYTES_MAX, ORDER_LINES_MAX, ORDER_RECORD_BYTES_MAX, STAFF_NOTE_BYTES_MAX};
+use crate::money::Price;
 use crate::order_row::{OrderRow, Place};
 
 /// An offset that no record ever has: a guard on it fails and brings the record back.
@@ -58,48 +58,6 @@ const NO_LINES_VALUE: &str = "null";
 /// What an operation or guard takes in an encoded transaction besides its key, at most.
 const PART_BYTES: usize = 64;
 
-/// One product of a request: this many of it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RequestedLine {
-    /// Which product.
-    pub pid: Pid,
-    /// 0: none of it.
-    pub quantity: i64,
-}
-
-/// Checks the lines of a request and merges those of one product (their quantities added), in the order in which
-/// the products were first named.
-///
-/// # Errors
-/// INVALID_ARGUMENT, with the line.
-pub fn merge(lines: &[LineChange]) -> Result<Vec<RequestedLine>, Error> {
-    if lines.len() > REQUEST_LINES_MAX {
-        return Err(Error::invalid("lines", format!("{} lines; at most {REQUEST_LINES_MAX}", lines.len())));
-    }
-    let mut merged: Vec<RequestedLine> = Vec::with_capacity(lines.len());
-    let mut places: HashMap<&str, usize> = HashMap::with_capacity(lines.len());
-    for (at, line) in lines.iter().enumerate() {
-        let field = || format!("lines[{at}].quantity");
-        if !(0..=LINE_QUANTITY_MAX).contains(&line.quantity) {
-            let why = format!("{} is not within 0 and {LINE_QUANTITY_MAX}", line.quantity);
-            return Err(Error::invalid(field(), why));
-        }
-        if let Some(place) = places.get(line.pid.as_str()) {
-            let sum = merged[*place].quantity + line.quantity; // At most 1,000 × 1,000,000.
-            if sum > LINE_QUANTITY_MAX {
-                let why = format!("{} adds up to {sum}; at most {LINE_QUANTITY_MAX} of a product", line.pid);
-                return Err(Error::invalid(field(), why));
-            }
-            merged[*place].quantity = sum;
-        } else {
-            places.insert(&line.pid, merged.len());
-            let pid = Pid::parse(&format!("lines[{at}].pid"), &line.pid)?;
-            merged.push(RequestedLine { pid, quantity: line.quantity });
-        }
-    }
-    Ok(merged)
-}
-
 /// What a change makes of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Demand {
@@ -109,6 +67,8 @@ pub struct Demand {
     pub holds: i64,
     /// It takes stock.
     pub takes: bool,
+    /// Of a new line: the price that was shown, if it counts.
+    pub expects: Option<Price>,
 }
 
 impl Demand {
@@ -180,6 +140,8 @@ pub struct Change<'a> {
     low: Vec<(String, i64, usize)>,
     /// Removed products whose units come with an imported order.
     brought: Vec<String>,
+    /// What is said of the order's data.
+    extra: ExtraChange,
     txn: Txn,
 }
 
@@ -194,7 +156,8 @@ impl<'a> Change<'a> {
     /// Changes nothing yet.
     fn of(cid: &'a Cid, oid: &'a Oid, timestamp_ms: i64, by: By, txn: Txn) -> Change<'a> {
         let (teller, low, brought) = (Teller::default(), Vec::new(), Vec::new());
-        Change { cid, oid, timestamp_ms, staff: None, by, teller, is_new: false, low, brought, txn }
+        let (staff, extra) = (None, ExtraChange::Keep);
+        Change { cid, oid, timestamp_ms, staff, by, teller, is_new: false, low, brought, extra, txn }
     }
 
     /// Its event says that this portal made it.
@@ -231,6 +194,12 @@ impl<'a> Change<'a> {
         Change::of(cid, oid, timestamp_ms, By::Shop, txn)
     }
 
+    /// The same change, which says this of the order's data as well.
+    #[must_use]
+    pub fn with_extra(self, extra: ExtraChange) -> Change<'a> {
+        Change { extra, ..self }
+    }
+
     /// A transaction that changes nothing: it fails and shows the order, unless the request was done before.
     #[must_use]
     pub fn ask(mut self) -> Txn {
@@ -250,7 +219,8 @@ impl<'a> Change<'a> {
         let lines = self.lines(Vec::new(), requested, products)?;
         let created_ms = Some(self.timestamp_ms);
         self.is_new = true;
-        self.finish(None, OrderRecord { created_ms, ..OrderRecord::new(Phase::Open, lines) }, None)
+        let extra = self.extra.over(None);
+        self.finish(None, OrderRecord { created_ms, extra, ..OrderRecord::new(Phase::Open, lines) }, None)
     }
 
     /// Sets the quantities asked for in an open order.
@@ -266,7 +236,9 @@ impl<'a> Change<'a> {
         assert_eq!(known.order.phase, Phase::Open, "only open orders are modified");
         self.guard(known);
         let lines = self.lines(known.order.lines.clone(), requested, products)?;
-        self.finish(Some(known), known.order.with_lines(lines), Some(Did::Modified))
+        let extra = self.extra.over(known.order.extra.clone());
+        let order = OrderRecord { extra, ..known.order.with_lines(lines) };
+        self.finish(Some(known), order, Some(Did::Modified))
     }
 
     /// Freezes an open order: it holds its stock for good.
@@ -380,9 +352,13 @@ impl<'a> Change<'a> {
     ) -> Result<Vec<Line>, Error> {
         let places: HashMap<String, usize> =
             lines.iter().enumerate().map(|(at, line)| (line.pid.clone(), at)).collect();
-        for RequestedLine { pid, quantity } in requested {
+        for RequestedLine { pid, quantity, expects, extra } in requested {
             let product = products.get(pid).and_then(Option::as_ref);
             let allowed = product.filter(|known| known.product.rules.allows(*quantity));
+            let is_as_shown = |known: &&KnownProduct| repriced("", *expects, known.product.price).is_none();
+            if let Some(at) = places.get(pid.as_str()) {
+                lines[*at].extra = extra.over(lines[*at].extra.take());
+            }
             match places.get(pid.as_str()) {
                 Some(at) if *quantity == 0 => {
                     let line = &mut lines[*at];
@@ -392,17 +368,22 @@ impl<'a> Change<'a> {
                 Some(at) if lines[*at].quantity == *quantity => {}
                 Some(at) => self.change_line(&mut lines[*at], pid, *quantity, allowed),
                 None if *quantity == 0 => {}
-                None => match allowed.filter(|known| known.product.state == State::Active) {
-                    Some(known) => lines.push(self.new_line(pid, *quantity, known)),
-                    None => self.ask_for_product(pid),
-                },
+                None => {
+                    match allowed.filter(|known| known.product.state == State::Active).filter(is_as_shown) {
+                        Some(known) => {
+                            let line = self.new_line(pid, *quantity, known);
+                            lines.push(Line { extra: extra.over(None), ..line });
+                        }
+                        None => self.ask_for_product(pid),
+                    }
+                }
             }
         }
         lines.retain(|line| line.quantity > 0);
         Ok(lines)
     }
 
-    /// Makes the transaction fail and show the product: it is not there, not to be ordered, or not in this quantity.
+    /// Makes the transaction fail and show the product: it is not there, not to be ordered, or not in this quantity or at this price.
     fn ask_for_product(&mut self, pid: &Pid) {
         self.txn = std::mem::take(&mut self.txn).guard_offset(key::product(pid), NEVER);
     }
@@ -447,7 +428,7 @@ impl<'a> Change<'a> {
             .add(key::stock(pid), self.timestamp_ms, OPEN_ORDERS, 1, Some(0))
             .put(key::holder(pid, self.oid), self.timestamp_ms, holder);
         let description = product.description.clone();
-        Line { pid: pid.to_string(), description, quantity, price: product.price, untracked }
+        Line { pid: pid.to_string(), description, quantity, price: product.price, untracked, extra: None }
     }
 
     /// Price and description stay, and whether it takes stock. A line that grows needs an orderable product; one that shrinks may be of
@@ -581,7 +562,8 @@ pub fn demands(before: Option<&OrderRecord>, requested: &[RequestedLine], produc
         let holds = line.map_or(0, |line| line.quantity);
         let is_tracked = || products.get(&one.pid).and_then(Option::as_ref).is_none_or(is_tracked);
         let takes = line.map_or_else(is_tracked, |line| !line.untracked);
-        (one.pid.clone(), Demand { more: one.quantity - holds, holds, takes })
+        let expects = one.expects.filter(|_| line.is_none());
+        (one.pid.clone(), Demand { more: one.quantity - holds, holds, takes, expects })
     };
     let changed = requested.iter().filter(|one| one.quantity > 0).map(change);
     changed.filter(|(_, demand)| demand.more != 0).collect()

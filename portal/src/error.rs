@@ -9,6 +9,7 @@ use store_client::Cause;
 use tonic::Code;
 
 use crate::limits::{ORDER_LINES_MAX, REQUEST_BYTES_MAX};
+use crate::money::{Price, Total};
 
 /// The kinds of documents that errors speak of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,6 +66,24 @@ impl fmt::Display for Short {
             0 => write!(f, "{pid} ({wanted} wanted, {left} left)"),
             _ => write!(f, "{pid} ({wanted} more wanted than the {holds} it holds, {left} left)"),
         }
+    }
+}
+
+/// A line whose price is not the one that was shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Repriced {
+    /// Which product.
+    pub pid: String,
+    /// The price that the request expected.
+    pub expected: Price,
+    /// The price of now: the line's own, or of a new line the product's.
+    pub price: Price,
+}
+
+impl fmt::Display for Repriced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Repriced { pid, expected, price } = self;
+        write!(f, "{pid} ({expected} expected, {price} now)")
     }
 }
 
@@ -136,6 +155,24 @@ pub enum Error {
         short: Vec<Short>,
         /// How many further products are short, that did not fit.
         more: u64,
+    },
+    /// Prices are not those that were shown. Nothing was moved.
+    #[error("prices have changed: {}", repricings(.changed, *.more))]
+    PriceChanged {
+        /// Each line whose price is another, with both.
+        changed: Vec<Repriced>,
+        /// How many further ones there are, that did not fit.
+        more: u64,
+    },
+    /// The total of an order is not the one that was shown. It was not confirmed.
+    #[error("the total of order {oid} has changed: {expected} expected, {total} now")]
+    TotalChanged {
+        /// Which.
+        oid: String,
+        /// The total that the request expected.
+        expected: Total,
+        /// The total of now, exactly.
+        total: Total,
     },
     /// An order may not have so many of a product. Nothing was moved.
     #[error("{quantity} of {pid}: an order has {}", quantities(*.least, *.most))]
@@ -319,7 +356,7 @@ pub enum Error {
 pub enum Full {
     /// So many lines.
     Lines(u64),
-    /// Bytes: long ids and descriptions fill an order before its lines do.
+    /// Bytes: long ids, descriptions and data fill an order before its lines do.
     Bytes {
         /// What it would take, as a record or in the transaction that cancels it.
         bytes: u64,
@@ -333,7 +370,10 @@ impl fmt::Display for Full {
         match self {
             Full::Lines(lines) => write!(f, "{lines} lines, and has at most {ORDER_LINES_MAX}"),
             Full::Bytes { bytes, most } => {
-                write!(f, "{bytes} bytes, because its ids and descriptions are long, and has at most {most}")
+                write!(
+                    f,
+                    "{bytes} bytes, because its ids, descriptions or data are long, and has at most {most}"
+                )
             }
         }
     }
@@ -357,6 +397,11 @@ fn proposal(free: Option<&str>) -> String {
 
 fn shortages(short: &[Short], more: u64) -> String {
     let each: Vec<String> = short.iter().map(Short::to_string).collect();
+    format!("{}{}", each.join(", "), and_more(more))
+}
+
+fn repricings(changed: &[Repriced], more: u64) -> String {
+    let each: Vec<String> = changed.iter().map(Repriced::to_string).collect();
     format!("{}{}", each.join(", "), and_more(more))
 }
 
@@ -410,6 +455,8 @@ impl Error {
             Error::AlreadyExists { .. } => (Code::AlreadyExists, "ALREADY_EXISTS"),
             Error::IdKept { .. } => (Code::AlreadyExists, "ID_KEPT"),
             Error::ShortStock { .. } => (Code::FailedPrecondition, "STOCK_SHORT"),
+            Error::PriceChanged { .. } => (Code::FailedPrecondition, "PRICE_CHANGED"),
+            Error::TotalChanged { .. } => (Code::FailedPrecondition, "TOTAL_CHANGED"),
             Error::OutsideQuantity { .. } => (Code::FailedPrecondition, "QUANTITY_OUTSIDE"),
             Error::RuleBroken { .. } => (Code::FailedPrecondition, "STOCK_RULE_BROKEN"),
             Error::Held { .. } => (Code::FailedPrecondition, "HELD_BY_ORDERS"),
@@ -445,6 +492,8 @@ impl Error {
             Error::AlreadyExists { .. }
             | Error::IdKept { .. }
             | Error::ShortStock { .. }
+            | Error::PriceChanged { .. }
+            | Error::TotalChanged { .. }
             | Error::OutsideQuantity { .. }
             | Error::RuleBroken { .. }
             | Error::Held { .. }

@@ -22,6 +22,16 @@ pub const ORDER_LINES_MAX: usize = 2_000;
 pub const STAFF_REASON_BYTES_MAX: usize = 500;
 /// Longest name of who gives it, bytes.
 pub const STAFF_NAME_BYTES_MAX: usize = 128;
+/// Most bytes of the data of staff and shops on an order, without blanks between its parts.
+pub const EXTRA_ORDER_BYTES_MAX: usize = 1_024;
+/// The same, on a line.
+pub const EXTRA_LINE_BYTES_MAX: usize = 256;
+/// Deepest nesting of such data.
+pub const EXTRA_DEPTH_MAX: usize = 8;
+/// Most decimals that totals are shown with.
+pub const DECIMALS_MAX: u32 = 8;
+/// Decimals that totals are shown with where the shop says nothing.
+pub const DECIMALS_DEFAULT: u32 = 2;
 /// How far after the log time the times of an imported order may be, ms: clocks elsewhere are set to other days, not to other years.
 pub const IMPORT_AHEAD_MS_MAX: i64 = 24 * 3_600 * 1_000;
 /// Notes of staff that an order keeps.
@@ -132,6 +142,8 @@ const _: () = assert!(EVENT_LOW_MAX < proto::check::QUOTES_MAX);
 const _: () = assert!(REQUEST_LINES_MAX * PARTS_NEW_LINE + PARTS_ORDER <= proto::check::TXN_PARTS_MAX);
 const _: () = assert!(ORDER_LINES_MAX * PARTS_GONE_LINE + PARTS_ORDER <= proto::check::TXN_PARTS_MAX);
 const _: () = assert!(DOCUMENT_DEPTH_MAX + 2 < proto::check::JSON_DEPTH_MAX);
+// An order, its lines, a line.
+const _: () = assert!(EXTRA_DEPTH_MAX + 3 < proto::check::JSON_DEPTH_MAX);
 const _: () = assert!(DOCUMENT_BYTES_MAX + 4_096 < proto::check::DATA_BYTES_MAX);
 // Quotes and backslashes are written as two bytes, and nothing else of a line is longer in JSON; the rest are names and a time.
 const _: () = assert!(2 * (STAFF_REASON_BYTES_MAX + STAFF_NAME_BYTES_MAX) + 128 <= STAFF_NOTE_BYTES_MAX);
@@ -146,8 +158,11 @@ const _: () = assert!(LISTED_PARALLEL <= REFILLS_MAX);
 // A total is exact in rust_decimal (28 digits): price × quantity × lines.
 const _: () = assert!(PRICE_WHOLE_DIGITS_MAX + PRICE_DECIMALS_MAX + 6 + 4 <= 28);
 const _: () = assert!(LINE_QUANTITY_MAX <= 1_000_000 && ORDER_LINES_MAX <= 10_000);
-// The longest request: each line an id, a quantity, tags and lengths.
-const _: () = assert!(REQUEST_LINES_MAX * (ID_BYTES_MAX + 24) + 1_024 <= REQUEST_BYTES_MAX);
+// The longest request: each line an id, a quantity, a price, data, tags and lengths.
+const _: () = assert!(
+    REQUEST_LINES_MAX * (ID_BYTES_MAX + EXTRA_LINE_BYTES_MAX + 64) + EXTRA_ORDER_BYTES_MAX + 1_024
+        <= REQUEST_BYTES_MAX
+);
 // An error's trailers: details in base64 (4/3), the message percent-encoded, and a session's token, under 16 KiB.
 const _: () = assert!(
     (ERROR_LIST_BYTES_MAX + 2_000) * 4 / 3 + 3 * ERROR_MESSAGE_BYTES_MAX + SESSION_TOKEN_BYTES_MAX

@@ -10,6 +10,7 @@ use futures::StreamExt;
 use proto::portal::LineChange;
 
 use crate::change::{RequestedLine, merge};
+use crate::document::extra::ExtraChange;
 use crate::error::Error;
 use crate::handle::Portal;
 use crate::id::{Cid, Pid};
@@ -39,13 +40,17 @@ impl Portal {
         Ok(if there { exact } else { normal })
     }
 
-    /// The lines that a change of an order names: at least one.
+    /// The lines that a change of an order names: at least one, if it says nothing of the order's data.
     ///
     /// # Errors
     /// As [`Portal::lines`], or there are none.
-    pub async fn changed_lines(&self, lines: &[LineChange]) -> Result<Vec<RequestedLine>, Error> {
-        if lines.is_empty() {
-            return Err(Error::invalid("lines", "is empty; name 1 to 1,000 products"));
+    pub async fn changed_lines(
+        &self,
+        lines: &[LineChange],
+        extra: &ExtraChange,
+    ) -> Result<Vec<RequestedLine>, Error> {
+        if lines.is_empty() && extra.is_keep() {
+            return Err(Error::invalid("lines", "is empty; name 1 to 1,000 products, or give extra data"));
         }
         self.lines(lines).await
     }
@@ -71,7 +76,7 @@ impl Portal {
         let found = found?;
         let meant = |line: &LineChange| LineChange {
             pid: found.get(&line.pid).unwrap_or(&line.pid).clone(),
-            quantity: line.quantity,
+            ..line.clone()
         };
         merge(&lines.iter().map(meant).collect::<Vec<_>>())
     }

@@ -89,11 +89,17 @@ impl Total {
         Total(self.0 + other.0)
     }
 
-    /// What people pay: two decimals, half a cent rounded up. For showing alone: what is stored stays exact.
+    /// What people pay: so many decimals, half of the last one rounded up. For showing alone: what is stored stays exact.
     #[must_use]
-    pub fn rounded(self) -> Total {
+    pub fn rounded(self, decimals: u32) -> Total {
         // Away from zero is up: no total is negative.
-        Total(self.0.round_dp_with_strategy(2, RoundingStrategy::MidpointAwayFromZero))
+        Total(self.0.round_dp_with_strategy(decimals, RoundingStrategy::MidpointAwayFromZero))
+    }
+
+    /// The same as people are shown it: with exactly so many decimals.
+    #[must_use]
+    pub fn rounded_text(self, decimals: u32) -> String {
+        format!("{:.*}", decimals as usize, self.rounded(decimals).0)
     }
 
     /// Reads a stored total.
@@ -197,7 +203,22 @@ mod tests {
         for (exact, shown) in
             [("0.005", "0.01"), ("0.004999", "0.00"), ("2.675", "2.68"), ("9.995", "10.00"), ("3", "3.00")]
         {
-            assert_eq!(Total::parse(exact).expect(exact).rounded().to_string(), shown);
+            assert_eq!(Total::parse(exact).expect(exact).rounded(2).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn a_total_is_shown_with_the_decimals_of_the_shop() {
+        for (exact, decimals, shown) in [
+            ("4.5", 0, "5"),
+            ("4.4999", 0, "4"),
+            ("450", 0, "450"),
+            ("4.3", 2, "4.30"),
+            ("4.3455", 3, "4.346"),
+            ("0.0000005", 6, "0.000001"),
+            ("1999999999999999998000.000001", 8, "1999999999999999998000.00000100"),
+        ] {
+            assert_eq!(Total::parse(exact).expect(exact).rounded_text(decimals), shown);
         }
     }
 

@@ -13,19 +13,27 @@ use std::collections::HashMap;
 use proto::portal::Order;
 
 use crate::change::{RequestedLine, demands};
+use crate::document::extra::ExtraChange;
 use crate::document::order::Phase;
 use crate::error::Error;
+use crate::expectation::Expectation;
 use crate::handle::Portal;
 use crate::order_write::{OrderChange, OrderWrite, changed_pids};
 
 impl Portal {
-    /// Sets quantities in an open order.
+    /// Sets quantities in an open order, and its data.
     ///
     /// # Errors
-    /// NOT_FOUND (order, product), FAILED_PRECONDITION (not open, stock, quantity, closing, full), ABORTED (`if_match`); or the
+    /// NOT_FOUND (order, product), FAILED_PRECONDITION (not open, price, stock, quantity, closing, full), ABORTED (`if_match`); or the
     /// client is not registered; or there is no answer.
-    pub async fn modify_order(&self, change: OrderChange, lines: &[RequestedLine]) -> Result<Order, Error> {
+    pub async fn modify_order(
+        &self,
+        change: OrderChange,
+        lines: &[RequestedLine],
+        extra: ExtraChange,
+    ) -> Result<Order, Error> {
         let mut write = OrderWrite::changing(self, change, &[Phase::Open]).await?;
+        write = write.expecting(Expectation::of_lines(lines)).with_extra(extra);
         loop {
             let (txn, demands) = match write.known() {
                 None => (write.change().ask(), HashMap::new()),
@@ -41,13 +49,14 @@ impl Portal {
         }
     }
 
-    /// Confirms an order.
+    /// Confirms an order that is as its request was shown it.
     ///
     /// # Errors
-    /// NOT_FOUND, FAILED_PRECONDITION (cancelled, empty, closing), ABORTED (`if_match`); or the client is not registered; or
+    /// NOT_FOUND, FAILED_PRECONDITION (cancelled, empty, total, closing), ABORTED (`if_match`); or the client is not registered; or
     /// there is no answer.
-    pub async fn confirm_order(&self, change: OrderChange) -> Result<Order, Error> {
+    pub async fn confirm_order(&self, change: OrderChange, expectation: Expectation) -> Result<Order, Error> {
         let mut write = OrderWrite::changing(self, change, &[Phase::Open, Phase::Confirmed]).await?;
+        write = write.expecting(expectation);
         loop {
             let txn = match write.known() {
                 None => write.change().ask(),

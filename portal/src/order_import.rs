@@ -16,6 +16,7 @@ use proto::store::{Record, TxnResponse};
 use crate::attempt::{Attempts, Request, shown};
 use crate::change::{Change, Imported, Known, Seen, SeenClient};
 use crate::document::client::ClientRecord;
+use crate::document::extra::ExtraChange;
 use crate::document::order::{Line, OrderRecord, Phase};
 use crate::document::staff_note::{StaffNote, is_time};
 use crate::error::{Error, Kind};
@@ -71,6 +72,7 @@ impl Imported {
             changed_ms: Some(input.changed_ms),
             imported: true,
             staff: staff.collect::<Result<_, Error>>()?,
+            extra: ExtraChange::of_order(&input.extra)?.over(None),
             ..OrderRecord::new(phase, lines)
         };
         Ok(Imported { order, client_removed: input.client_removed, products_removed })
@@ -111,7 +113,8 @@ fn lines_of(given: &[ImportedLine]) -> Result<(Vec<Line>, HashSet<Pid>), Error> 
         let price =
             Price::parse(&one.price).map_err(|error| Error::invalid(field("price"), error.to_string()))?;
         let (description, quantity, untracked) = (one.description.clone(), one.quantity, one.untracked);
-        lines.push(Line { pid: pid.to_string(), description, quantity, price, untracked });
+        let extra = ExtraChange::of_line(&field("extra"), &one.extra)?.over(None);
+        lines.push(Line { pid: pid.to_string(), description, quantity, price, untracked, extra });
         if one.product_removed {
             removed.insert(pid);
         }
@@ -165,7 +168,7 @@ impl Portal {
         let at = key::order(&named.cid, &named.oid);
         match shown(answer, &at) {
             Some(record) => {
-                Ok(OrderRecord::read(&at, record)?.shown(&named.cid, &named.oid, record, self.hold_ms()))
+                Ok(OrderRecord::read(&at, record)?.shown(&named.cid, &named.oid, record, &self.rules_seen()))
             }
             // Too large to be remembered with the answer: as it is now.
             None => self.order(named).await,

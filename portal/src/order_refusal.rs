@@ -6,7 +6,7 @@
 use proto::store::failed_guard::Reason;
 use proto::store::{FailedGuard, TxnResponse};
 
-use crate::change::{Demand, Demands, Known};
+use crate::change::{Demand, Demands, Known, repriced};
 use crate::document::State;
 use crate::document::client::ClientRecord;
 use crate::document::product::ProductRecord;
@@ -41,10 +41,16 @@ pub fn evaluate(cid: &Cid, oid: &Oid, demands: &Demands, refused: &TxnResponse) 
             refusal @ Refused::For(_) => return Ok(refusal),
         }
     }
+    let mut changed = Vec::new();
     for failed in by_letter(b'p') {
-        if let Some(error) = product_refused(failed, demands)? {
-            return Ok(Refused::For(error));
+        match product_refused(failed, demands)? {
+            Some(Error::PriceChanged { changed: one, .. }) => changed.extend(one),
+            Some(error) => return Ok(Refused::For(error)),
+            None => {}
         }
+    }
+    if !changed.is_empty() {
+        return Ok(Refused::For(Error::PriceChanged { changed, more: 0 }));
     }
     let mut short = Vec::new();
     for failed in by_letter(b's') {
@@ -93,14 +99,18 @@ fn product_refused(failed: &FailedGuard, demands: &Demands) -> Result<Option<Err
     if record.data.is_empty() {
         return Ok(None);
     }
-    let ProductRecord { state, rules, .. } = ProductRecord::read(&failed.key, record)?;
+    let ProductRecord { state, rules, price, .. } = ProductRecord::read(&failed.key, record)?;
     let demand = demands.get(&Pid::stored("pid", &id)?);
     if state == State::Closing && demand.is_none_or(|demand| demand.more > 0) {
         return Ok(Some(Error::Closing { kind: Kind::Product, id }));
     }
     let outside = demand.map(Demand::quantity).filter(|quantity| !rules.allows(*quantity));
     let (least, most) = (rules.quantity_min, rules.quantity_max);
-    Ok(outside.map(|quantity| Error::OutsideQuantity { pid: id, quantity, least, most }))
+    if let Some(quantity) = outside {
+        return Ok(Some(Error::OutsideQuantity { pid: id, quantity, least, most }));
+    }
+    let repriced = demand.and_then(|demand| repriced(&id, demand.expects, price));
+    Ok(repriced.map(|one| Error::PriceChanged { changed: vec![one], more: 0 }))
 }
 
 fn stock_refused(failed: &FailedGuard, demands: &Demands) -> Result<Option<Short>, Error> {
@@ -149,7 +159,7 @@ mod tests {
             evaluate(
                 &cid,
                 &oid,
-                &HashMap::from([(pid("x"), Demand { more: 5, holds: 1, takes: true })]),
+                &HashMap::from([(pid("x"), Demand { more: 5, holds: 1, takes: true, expects: None })]),
                 refused,
             )
         };
@@ -194,7 +204,7 @@ mod tests {
         let evaluated = |more: i64, state: &str| {
             let record = record.replace("active", state);
             let refused = refusal(key::product(&pid("x")), Reason::WrongOffset, Some(&record), false);
-            let demand = Demand { more, holds: 3, takes: true };
+            let demand = Demand { more, holds: 3, takes: true, expects: None };
             evaluate(&cid, &oid, &HashMap::from([(pid("x"), demand)]), &refused).expect("a meaning")
         };
         for (more, outside) in [(2, Some(5)), (-2, Some(1)), (1, None), (-1, None)] {

@@ -156,7 +156,7 @@ impl OrderRow {
         write(self)
     }
 
-    /// What a list shows of it.
+    /// What a list shows of it, but for the total as people are shown it.
     #[must_use]
     pub fn summary(&self, place: &Place, record: &Record) -> StaffOrderSummary {
         StaffOrderSummary {
@@ -169,6 +169,7 @@ impl OrderRow {
             etag: self.etag.unwrap_or_else(|| record.offset()),
             created_ms: self.created_ms.unwrap_or_default(),
             listed_ms: place.listed_ms,
+            total_shown: String::new(),
         }
     }
 }

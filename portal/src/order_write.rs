@@ -11,12 +11,14 @@ use proto::store::{Record, Txn};
 use crate::attempt::{Attempts, Request, shown};
 use crate::change::{Change, Demand, Demands, Known, KnownProduct, Products, RequestedLine};
 use crate::document::client::ClientRecord;
+use crate::document::extra::ExtraChange;
 use crate::document::order::{OrderRecord, Phase};
 use crate::document::order_move::Move;
 use crate::document::product::ProductRecord;
 use crate::document::staff_note::StaffReason;
 use crate::document::stock::StockRecord;
 use crate::error::{Error, Kind, Short};
+use crate::expectation::Expectation;
 use crate::handle::Portal;
 use crate::id::{Cid, Oid, Pid, plain};
 use crate::key;
@@ -119,7 +121,7 @@ impl Portal {
     pub async fn order(&self, Named { cid, oid }: &Named) -> Result<Order, Error> {
         let at = key::order(cid, oid);
         match self.read_verifying_absence(&at).await?.record {
-            Some(record) => Ok(OrderRecord::read(&at, &record)?.shown(cid, oid, &record, self.hold_ms())),
+            Some(record) => Ok(OrderRecord::read(&at, &record)?.shown(cid, oid, &record, &self.rules_seen())),
             None => Err(Error::NotFound { kind: Kind::Order, id: oid.to_string() }),
         }
     }
@@ -173,6 +175,10 @@ pub struct OrderWrite<'p> {
     accepts: &'static [Phase],
     /// The version that it must be; 0: any.
     if_match: u64,
+    /// What the request was shown of the order.
+    expectation: Expectation,
+    /// What it says of the order's data.
+    extra: ExtraChange,
     /// Why staff write; `None`: the client does.
     staff: Option<StaffReason>,
     /// The move of a confirmed order that it is, if it is one: any state that it leads on from, and where it leads, will do.
@@ -193,6 +199,8 @@ impl<'p> OrderWrite<'p> {
             known: None,
             accepts: &[],
             if_match: 0,
+            expectation: Expectation::default(),
+            extra: ExtraChange::Keep,
             staff: None,
             moving: None,
         }
@@ -225,6 +233,18 @@ impl<'p> OrderWrite<'p> {
         Ok(OrderWrite { moving: Some(of), ..write })
     }
 
+    /// The same write, of an order that must be as its request was shown it.
+    #[must_use]
+    pub fn expecting(self, expectation: Expectation) -> OrderWrite<'p> {
+        OrderWrite { expectation, ..self }
+    }
+
+    /// The same write, with what its request says of the order's data.
+    #[must_use]
+    pub fn with_extra(self, extra: ExtraChange) -> OrderWrite<'p> {
+        OrderWrite { extra, ..self }
+    }
+
     fn accepts(&self, phase: Phase) -> bool {
         match self.moving {
             Some(of) => phase == of.to() || of.step(phase).is_some(),
@@ -236,7 +256,14 @@ impl<'p> OrderWrite<'p> {
     #[must_use]
     pub fn known(&self) -> Option<&Known> {
         let wanted = |known: &&Known| self.if_match == 0 || known.offset == self.if_match;
-        self.known.as_ref().filter(|known| self.accepts(known.order.phase)).filter(wanted)
+        let is_as_shown = |known: &&Known| self.not_as_shown(known).is_none();
+        let known = self.known.as_ref().filter(|known| self.accepts(known.order.phase));
+        known.filter(wanted).filter(is_as_shown)
+    }
+
+    /// What is not as the request was shown it.
+    fn not_as_shown(&self, known: &Known) -> Option<Error> {
+        self.expectation.refusal(&self.named.oid, &known.order, &self.portal.rules_seen())
     }
 
     /// The beginning of a try.
@@ -249,7 +276,7 @@ impl<'p> OrderWrite<'p> {
             Some(reason) if self.moving.is_some() => Change::by_move(cid, oid, now_ms, reason),
             Some(reason) => Change::by_staff(cid, oid, now_ms, reason),
         };
-        change.told_by(self.portal.teller())
+        change.with_extra(self.extra.clone()).told_by(self.portal.teller())
     }
 
     /// Sends a try. `None`: decide anew, from what is now known.
@@ -268,7 +295,7 @@ impl<'p> OrderWrite<'p> {
                 if let Some(stamped_ms) = order.changed_ms.filter(is_stamped) {
                     self.portal.saw_log_time(stamped_ms, sent_ms, answer.remembered);
                 }
-                return Ok(Some(order.shown(cid, oid, record, self.portal.hold_ms())));
+                return Ok(Some(order.shown(cid, oid, record, &self.portal.rules_seen())));
             }
             return self.as_it_is().await.map(Some);
         }
@@ -307,7 +334,7 @@ impl<'p> OrderWrite<'p> {
             return Err(Error::Changed { kind: Kind::Order, id, etag: known.offset });
         }
         if self.accepts(known.order.phase) {
-            return Ok(());
+            return self.not_as_shown(known).map_or(Ok(()), Err);
         }
         let state = known.order.phase.word().to_owned();
         Err(match self.moving {
@@ -322,7 +349,7 @@ impl<'p> OrderWrite<'p> {
         match self.portal.read_through(&self.at).await?.record {
             Some(record) => {
                 let order = OrderRecord::read(&self.at, &record)?;
-                Ok(order.shown(cid, oid, &record, self.portal.hold_ms()))
+                Ok(order.shown(cid, oid, &record, &self.portal.rules_seen()))
             }
             None => Err(Error::NotFound { kind: Kind::Order, id: oid.to_string() }),
         }

@@ -102,10 +102,10 @@ impl Portal {
         self.change_shop(|shop| ShopRecord { schema: SCHEMA_VERSION, ..shop }).await
     }
 
-    /// For how long after its last change an order may be open by the rules last seen, milliseconds; `None`: for ever.
+    /// The rules last seen, by which orders are shown; those of a shop without any until they were seen.
     #[must_use]
-    pub fn hold_ms(&self) -> Option<i64> {
-        self.shop_seen(|shop| shop.hold_ms()).flatten()
+    pub fn rules_seen(&self) -> ShopRecord {
+        self.shop_seen(ShopRecord::clone).unwrap_or_default()
     }
 
     /// For how many days events are kept by the rules last seen.

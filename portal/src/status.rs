@@ -3,7 +3,7 @@
 //! Every error carries an `ErrorInfo` with domain "feira", the reason of the table in `error`, and its fields as
 //! metadata. Besides, INVALID_ARGUMENT has a `BadRequest` (field, why), and errors with a list have a
 //! `PreconditionFailure`: one violation an item (type = the reason, subject = the PID or OID; for stock the
-//! description is `left=3 wanted=5`, and ` holds=2` if the order holds some already). Lists and messages are cut to the size
+//! description is `left=3 wanted=5`, and ` holds=2` if the order holds some already; for a price `expected=1.50 price=1.60`). Lists and messages are cut to the size
 //! of HTTP/2 trailers; the metadata member `more` counts the rest.
 
 use std::collections::HashMap;
@@ -12,8 +12,9 @@ use store_client::Cause;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
-use crate::error::{Error, Full, Kind, Short, reason_of};
+use crate::error::{Error, Full, Kind, Repriced, Short, reason_of};
 use crate::limits::{ERROR_LIST_BYTES_MAX, ERROR_LIST_MAX, ERROR_MESSAGE_BYTES_MAX};
+use crate::money::{Price, Total};
 
 /// The domain of our reasons.
 pub const DOMAIN: &str = "feira";
@@ -41,6 +42,13 @@ impl From<Error> for Status {
                 });
                 details.set_precondition_failure(each.collect::<Vec<_>>());
             }
+            Error::PriceChanged { changed, .. } => {
+                let each = changed.iter().map(|Repriced { pid, expected, price }| {
+                    let prices = format!("expected={expected} price={price}");
+                    PreconditionViolation::new(reason, pid.clone(), prices)
+                });
+                details.set_precondition_failure(each.collect::<Vec<_>>());
+            }
             Error::Held { by, .. } => {
                 let each = by.iter().map(|oid| PreconditionViolation::new(reason, oid.clone(), "open order"));
                 details.set_precondition_failure(each.collect::<Vec<_>>());
@@ -58,6 +66,10 @@ pub(crate) fn bounded(error: Error) -> Error {
         Error::ShortStock { mut short, more } => {
             let cut = keep_items(&mut short, |one| one.pid.len() + 60);
             Error::ShortStock { short, more: more + cut }
+        }
+        Error::PriceChanged { mut changed, more } => {
+            let cut = keep_items(&mut changed, |one| one.pid.len() + 60);
+            Error::PriceChanged { changed, more: more + cut }
         }
         Error::Held { kind, id, mut by, more } => {
             let cut = keep_items(&mut by, |oid| oid.len() + 30);
@@ -125,7 +137,10 @@ pub(crate) fn metadata(error: &Error) -> HashMap<String, String> {
         Error::NotFound { kind, id } | Error::AlreadyExists { kind, id } | Error::Closing { kind, id } => {
             vec![("kind", kind.to_string()), ("id", id.clone())]
         }
-        Error::ShortStock { more, .. } => vec![("more", more.to_string())],
+        Error::ShortStock { more, .. } | Error::PriceChanged { more, .. } => vec![("more", more.to_string())],
+        Error::TotalChanged { oid, expected, total } => {
+            vec![("oid", oid.clone()), ("expected", expected.to_string()), ("total", total.to_string())]
+        }
         Error::Held { kind, id, more, .. } => {
             vec![("kind", kind.to_string()), ("id", id.clone()), ("more", more.to_string())]
         }
@@ -178,6 +193,12 @@ pub(crate) fn metadata(error: &Error) -> HashMap<String, String> {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+/// What a violation says of `name`: `name=…`, one of its words.
+fn said<'v>(violation: &'v PreconditionViolation, name: &str) -> Option<&'v str> {
+    let mut words = violation.description.split(' ').filter_map(|word| word.split_once('='));
+    words.find(|(one, _)| *one == name).map(|(_, value)| value)
+}
+
 /// Reads the fields of an error that one of our portals sent.
 pub(crate) struct Fields {
     pub(crate) metadata: HashMap<String, String>,
@@ -198,12 +219,22 @@ impl Fields {
         Kind::ALL.into_iter().find(|kind| kind.word() == word)
     }
 
+    fn repriced(&self) -> Option<Vec<Repriced>> {
+        let read = |violation: &PreconditionViolation| {
+            let price = |name: &str| Price::parse(said(violation, name)?).ok();
+            let (expected, price) = (price("expected")?, price("price")?);
+            Some(Repriced { pid: violation.subject.clone(), expected, price })
+        };
+        self.violations.iter().map(read).collect()
+    }
+
+    fn total(&self, name: &str) -> Option<Total> {
+        Total::parse(self.metadata.get(name)?).ok()
+    }
+
     fn short(&self) -> Option<Vec<Short>> {
         let read = |violation: &PreconditionViolation| {
-            let number = |name: &str| {
-                let mut words = violation.description.split(' ').filter_map(|word| word.split_once('='));
-                words.find(|(one, _)| *one == name)?.1.parse::<i64>().ok()
-            };
+            let number = |name: &str| said(violation, name)?.parse::<i64>().ok();
             let (left, wanted, holds) = (number("left")?, number("wanted")?, number("holds").unwrap_or(0));
             Some(Short { pid: violation.subject.clone(), wanted, left, holds })
         };
@@ -230,6 +261,12 @@ impl Fields {
             "NOT_FOUND" => Error::NotFound { kind: self.kind()?, id: self.text("id")? },
             "ALREADY_EXISTS" => Error::AlreadyExists { kind: self.kind()?, id: self.text("id")? },
             "STOCK_SHORT" => Error::ShortStock { short: self.short()?, more: self.number("more")? },
+            "PRICE_CHANGED" => Error::PriceChanged { changed: self.repriced()?, more: self.number("more")? },
+            "TOTAL_CHANGED" => Error::TotalChanged {
+                oid: self.text("oid")?,
+                expected: self.total("expected")?,
+                total: self.total("total")?,
+            },
             "HELD_BY_ORDERS" => Error::Held {
                 kind: self.kind()?,
                 id: self.text("id")?,
@@ -340,6 +377,19 @@ pub(crate) mod tests {
             Error::ShortStock {
                 short: vec![Short { pid: id.clone(), wanted: 5, left: 3, holds: 2 }],
                 more: 0,
+            },
+            Error::PriceChanged {
+                changed: vec![Repriced {
+                    pid: id.clone(),
+                    expected: Price::parse("1.5").expect("a price"),
+                    price: Price::parse("1.605").expect("a price"),
+                }],
+                more: 2,
+            },
+            Error::TotalChanged {
+                oid: oid.clone(),
+                expected: Total::parse("12.3").expect("a total"),
+                total: Total::parse("1999999999999999998000.000001").expect("a total"),
             },
             Error::OutsideQuantity { pid: id.clone(), quantity: 30, least: 2, most: 20 },
             Error::RuleBroken { pid: id.clone(), least: -3, available: -4 },

@@ -116,6 +116,10 @@ pub struct OrderLine {
     /// It took no stock: the product was not tracked when the line was added.
     #[prost(bool, tag = "6")]
     pub untracked: bool,
+    /// Data of staff and shops, a JSON object; empty: none.
+    #[prost(string, tag = "7")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -153,6 +157,13 @@ pub struct Order {
     /// It came by ImportOrder, with its times: they are not this store's.
     #[prost(bool, tag = "12")]
     pub imported: bool,
+    /// Data of staff and shops, a JSON object; empty: none.
+    #[prost(string, tag = "13")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
+    /// The total as it is shown to people, with the shop's decimals (`ShopRules.decimals`), half of the last one rounded up.
+    #[prost(string, tag = "14")]
+    pub total_shown: ::prost::alloc::string::String,
 }
 /// The rules that all portals of a shop go by.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -177,6 +188,9 @@ pub struct ShopRules {
     /// For so many days events are kept in the feed.
     #[prost(uint32, tag = "7")]
     pub feed_days: u32,
+    /// With how many decimals totals are shown, 0 to 8; absent: 2.
+    #[prost(uint32, optional, tag = "6")]
+    pub decimals: ::core::option::Option<u32>,
 }
 /// A change of an order by staff, or by the shop's rules.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -207,6 +221,15 @@ pub struct LineChange {
     pub pid: ::prost::alloc::string::String,
     #[prost(int64, tag = "2")]
     pub quantity: i64,
+    /// The price of one unit that was shown: FAILED_PRECONDITION (PRICE_CHANGED), and nothing is done, if it is another now: of a line that
+    /// is in the order its own, which it keeps, of a new one the product's. Empty: whatever it is.
+    #[prost(string, tag = "3")]
+    pub expect_price: ::prost::alloc::string::String,
+    /// Data of staff and shops on the line, a JSON object of at most 256 bytes. Empty: they stay as they are; an object without members takes
+    /// them away.
+    #[prost(string, tag = "4")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
 }
 /// Records that a page left out, because no portal writes such. The page's cursor goes past it.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -241,6 +264,19 @@ pub struct RequestId {
     /// When the id was made, milliseconds since 1970; 0 if a person chose it.
     #[prost(int64, tag = "2")]
     pub created_ms: i64,
+}
+/// What became of a request.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Settled {
+    /// `done`; `refused`: nothing was done; `not_done`: it never ran; both never will be done from now on. `expired`: it is older than what
+    /// is remembered, nobody knows any more, and it never runs again.
+    #[prost(string, tag = "1")]
+    pub outcome: ::prost::alloc::string::String,
+    /// Of a change of an order that was done: the order as it was answered then, unless that was too large to be remembered.
+    #[prost(message, optional, tag = "2")]
+    pub order: ::core::option::Option<Order>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -758,6 +794,22 @@ pub mod portal_server {
 #[serde(deny_unknown_fields)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetShopRequest {}
+/// What the request was about: a client or one of its orders, a product or its stock; neither: the shop's rules.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StaffSettleRequest {
+    #[prost(string, tag = "1")]
+    pub cid: ::prost::alloc::string::String,
+    /// Not together with a client.
+    #[prost(string, tag = "2")]
+    pub pid: ::prost::alloc::string::String,
+    /// The id of the request that is to be settled.
+    #[prost(message, optional, tag = "3")]
+    #[serde(skip)]
+    pub request: ::core::option::Option<RequestId>,
+}
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[serde(deny_unknown_fields)]
@@ -775,6 +827,9 @@ pub struct UpdateShopRequest {
     #[prost(message, optional, tag = "4")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// As in ShopRules.
+    #[prost(uint32, optional, tag = "5")]
+    pub decimals: ::core::option::Option<u32>,
     /// As in ShopRules, at most 3,660; 0: 30.
     #[prost(uint32, tag = "6")]
     pub feed_days: u32,
@@ -914,6 +969,8 @@ pub struct EventFacts {
     pub currency: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(uint32, optional, tag = "8")]
     pub feed_days: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "9")]
+    pub decimals: ::core::option::Option<u32>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -1231,6 +1288,9 @@ pub struct StaffOrderSummary {
     /// Its place in the list by time, milliseconds since 1970: near `changed_ms`, by the portal that wrote it.
     #[prost(int64, tag = "9")]
     pub listed_ms: i64,
+    /// As in the order.
+    #[prost(string, tag = "10")]
+    pub total_shown: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -1263,7 +1323,7 @@ pub struct StaffModifyOrderRequest {
     pub cid: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub oid: ::prost::alloc::string::String,
-    /// As in the client's own request: 1 to 1,000; 0 removes the line.
+    /// As in the client's own request: 1 to 1,000, or none where `extra` is given; 0 removes the line.
     #[prost(message, repeated, tag = "3")]
     #[serde(deserialize_with = "crate::json::objects")]
     pub lines: ::prost::alloc::vec::Vec<LineChange>,
@@ -1279,6 +1339,10 @@ pub struct StaffModifyOrderRequest {
     #[prost(message, optional, tag = "7")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// As in the client's own request.
+    #[prost(string, tag = "8")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -1301,6 +1365,9 @@ pub struct StaffOrderRequest {
     #[prost(message, optional, tag = "6")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// As in the client's own OrderRequest: of ConfirmOrder alone.
+    #[prost(string, tag = "7")]
+    pub expect_total: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -1414,6 +1481,10 @@ pub struct ImportOrderRequest {
     #[prost(message, optional, tag = "9")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// As in the order.
+    #[prost(string, tag = "10")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
 }
 /// A line as it was when it was added.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -1437,6 +1508,10 @@ pub struct ImportedLine {
     /// open order.
     #[prost(bool, tag = "6")]
     pub product_removed: bool,
+    /// As in the order.
+    #[prost(string, tag = "7")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
 }
 /// What staff did, as in StaffNote.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -2164,6 +2239,29 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Admin", "Reindex"));
             self.inner.unary(req, path, codec).await
         }
+        /// What became of an earlier request, whose id is this request's own id. Closes the id unless it was done. Of a deletion with cascade:
+        /// whether it came to its end; one that was begun stays begun, and the same request, or another, goes on with it.
+        pub async fn settle(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StaffSettleRequest>,
+        ) -> std::result::Result<tonic::Response<super::Settled>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Admin/Settle",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Admin", "Settle"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2343,6 +2441,12 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::ReindexRequest>,
         ) -> std::result::Result<tonic::Response<super::ReindexResponse>, tonic::Status>;
+        /// What became of an earlier request, whose id is this request's own id. Closes the id unless it was done. Of a deletion with cascade:
+        /// whether it came to its end; one that was begun stays begun, and the same request, or another, goes on with it.
+        async fn settle(
+            &self,
+            request: tonic::Request<super::StaffSettleRequest>,
+        ) -> std::result::Result<tonic::Response<super::Settled>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -3602,6 +3706,49 @@ pub mod admin_server {
                     };
                     Box::pin(fut)
                 }
+                "/feira.portal.v1.Admin/Settle" => {
+                    #[allow(non_camel_case_types)]
+                    struct SettleSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::StaffSettleRequest>
+                    for SettleSvc<T> {
+                        type Response = super::Settled;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StaffSettleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::settle(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SettleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -3645,6 +3792,18 @@ pub mod admin_server {
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[serde(deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettleRequest {
+    #[prost(string, tag = "1")]
+    pub cid: ::prost::alloc::string::String,
+    /// The id of the request that is to be settled.
+    #[prost(message, optional, tag = "2")]
+    #[serde(skip)]
+    pub request: ::core::option::Option<RequestId>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[serde(deny_unknown_fields)]
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateOrderRequest {
     #[prost(string, tag = "1")]
@@ -3656,6 +3815,10 @@ pub struct CreateOrderRequest {
     #[prost(message, optional, tag = "3")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// Data of staff and shops on the order, a JSON object of at most 1 KiB; empty or without members: none.
+    #[prost(string, tag = "4")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -3666,7 +3829,7 @@ pub struct ModifyOrderRequest {
     pub cid: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub oid: ::prost::alloc::string::String,
-    /// 1 to 1,000; lines of one product are merged (their quantities added) first.
+    /// 1 to 1,000, or none where `extra` is given; lines of one product are merged (their quantities added) first.
     #[prost(message, repeated, tag = "3")]
     #[serde(deserialize_with = "crate::json::objects")]
     pub lines: ::prost::alloc::vec::Vec<LineChange>,
@@ -3676,6 +3839,11 @@ pub struct ModifyOrderRequest {
     #[prost(message, optional, tag = "5")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// Data of staff and shops on the order, a JSON object of at most 1 KiB. Empty: they stay as they are; an object without members takes
+    /// them away.
+    #[prost(string, tag = "6")]
+    #[serde(with = "crate::json::text")]
+    pub extra: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -3689,6 +3857,9 @@ pub struct OrderRequest {
     #[prost(message, optional, tag = "3")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// Of ConfirmOrder alone: the total that was shown, exactly or as it is rounded for people; empty: whatever it is.
+    #[prost(string, tag = "4")]
+    pub expect_total: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -3725,6 +3896,9 @@ pub struct OrderSummary {
     pub state: i32,
     #[prost(uint32, tag = "4")]
     pub lines: u32,
+    /// As in the order.
+    #[prost(string, tag = "5")]
+    pub total_shown: ::prost::alloc::string::String,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -3921,7 +4095,7 @@ pub mod shop_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Shop", "ModifyOrder"));
             self.inner.unary(req, path, codec).await
         }
-        /// Freezes it for good; FAILED_PRECONDITION (ORDER_EMPTY) if it has no lines.
+        /// Freezes it for good; FAILED_PRECONDITION (ORDER_EMPTY) if it has no lines, or (TOTAL_CHANGED) if its total is not `expect_total`.
         pub async fn confirm_order(
             &mut self,
             request: impl tonic::IntoRequest<super::OrderRequest>,
@@ -4057,6 +4231,28 @@ pub mod shop_client {
                 .insert(GrpcMethod::new("feira.portal.v1.Shop", "GetProduct"));
             self.inner.unary(req, path, codec).await
         }
+        /// What became of an earlier request of this client, whose id is this request's own id. Closes the id unless it was done.
+        pub async fn settle(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SettleRequest>,
+        ) -> std::result::Result<tonic::Response<super::Settled>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.portal.v1.Shop/Settle",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.portal.v1.Shop", "Settle"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4083,7 +4279,7 @@ pub mod shop_server {
             &self,
             request: tonic::Request<super::ModifyOrderRequest>,
         ) -> std::result::Result<tonic::Response<super::Order>, tonic::Status>;
-        /// Freezes it for good; FAILED_PRECONDITION (ORDER_EMPTY) if it has no lines.
+        /// Freezes it for good; FAILED_PRECONDITION (ORDER_EMPTY) if it has no lines, or (TOTAL_CHANGED) if its total is not `expect_total`.
         async fn confirm_order(
             &self,
             request: tonic::Request<super::OrderRequest>,
@@ -4117,6 +4313,11 @@ pub mod shop_server {
             &self,
             request: tonic::Request<super::ShopGetProductRequest>,
         ) -> std::result::Result<tonic::Response<super::Product>, tonic::Status>;
+        /// What became of an earlier request of this client, whose id is this request's own id. Closes the id unless it was done.
+        async fn settle(
+            &self,
+            request: tonic::Request<super::SettleRequest>,
+        ) -> std::result::Result<tonic::Response<super::Settled>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct ShopServer<T> {
@@ -4527,6 +4728,49 @@ pub mod shop_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetProductSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.portal.v1.Shop/Settle" => {
+                    #[allow(non_camel_case_types)]
+                    struct SettleSvc<T: Shop>(pub Arc<T>);
+                    impl<T: Shop> tonic::server::UnaryService<super::SettleRequest>
+                    for SettleSvc<T> {
+                        type Response = super::Settled;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SettleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Shop>::settle(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SettleSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -334,14 +334,17 @@ mod tests {
 
     #[test]
     fn a_request_takes_no_member_twice_none_that_is_not_known_and_no_request_id() {
-        let line = LineChange { pid: "fig".into(), quantity: 2 };
+        let line = LineChange { pid: "fig".into(), quantity: 2, ..LineChange::default() };
         let request = CreateOrderRequest {
             lines: vec![line],
             request: Some(RequestId { id: "r".into(), created_ms: 1 }),
             ..CreateOrderRequest::default()
         };
         let text = serde_json::to_string(&request).expect("JSON");
-        assert_eq!(text, r#"{"cid":"","lines":[{"pid":"fig","quantity":2}]}"#);
+        assert_eq!(
+            text,
+            r#"{"cid":"","lines":[{"pid":"fig","quantity":2,"expect_price":"","extra":null}],"extra":null}"#
+        );
         let refused =
             |text: &str| serde_json::from_str::<CreateOrderRequest>(text).expect_err(text).to_string();
         assert!(refused(r#"{"cid":"a","cid":"b"}"#).contains("duplicate field `cid`"));

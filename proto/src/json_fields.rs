@@ -2,12 +2,20 @@
 //! file as a module of its own: it imports none of ours.
 
 /// Fields that hold JSON text: their JSON form is that document, not a string.
-pub const DOCUMENTS: [&str; 7] = [
+pub const DOCUMENTS: [&str; 15] = [
     "Client.data",
+    "CreateOrderRequest.extra",
     "DeleteResponse.data",
+    "ImportOrderRequest.extra",
+    "ImportedLine.extra",
     "InsertClientRequest.data",
     "InsertProductRequest.data",
+    "LineChange.extra",
+    "ModifyOrderRequest.extra",
+    "Order.extra",
+    "OrderLine.extra",
     "Product.extra",
+    "StaffModifyOrderRequest.extra",
     "UpdateClientRequest.data",
     "UpdateProductRequest.data",
 ];

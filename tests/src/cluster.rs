@@ -431,6 +431,8 @@ impl Cluster {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.feira);
         command.arg("--config").arg(self.config()).args(arguments);
+        // Of the test, and not of whoever runs it.
+        command.env("FEIRA_HISTORY", self.path().join("history"));
         command
     }
 

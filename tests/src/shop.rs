@@ -26,7 +26,14 @@ pub fn request_id() -> Option<RequestId> {
 /// Lines of an order.
 #[must_use]
 pub fn lines(lines: &[(&str, i64)]) -> Vec<LineChange> {
-    lines.iter().map(|(pid, quantity)| LineChange { pid: (*pid).to_owned(), quantity: *quantity }).collect()
+    lines
+        .iter()
+        .map(|(pid, quantity)| LineChange {
+            pid: (*pid).to_owned(),
+            quantity: *quantity,
+            ..LineChange::default()
+        })
+        .collect()
 }
 
 /// A call that may take as long as a failover takes.
@@ -78,7 +85,12 @@ pub async fn order(
     cid: &str,
     wanted: &[(&str, i64)],
 ) -> Result<Order, Status> {
-    let request = CreateOrderRequest { cid: cid.to_owned(), lines: lines(wanted), request: request_id() };
+    let request = CreateOrderRequest {
+        cid: cid.to_owned(),
+        lines: lines(wanted),
+        request: request_id(),
+        ..CreateOrderRequest::default()
+    };
     Ok(shop.create_order(patient(request)).await?.into_inner())
 }
 
@@ -99,7 +111,12 @@ pub async fn order_persistently(shop: &mut ShopClient<Channel>, request: &Create
 /// A request for an order, with an id of its own.
 #[must_use]
 pub fn order_request(cid: &str, wanted: &[(&str, i64)]) -> CreateOrderRequest {
-    CreateOrderRequest { cid: cid.to_owned(), lines: lines(wanted), request: request_id() }
+    CreateOrderRequest {
+        cid: cid.to_owned(),
+        lines: lines(wanted),
+        request: request_id(),
+        ..CreateOrderRequest::default()
+    }
 }
 
 /// What a server says when it refuses, read from the wire by nobody's code but ours: the status, and the details of

@@ -326,7 +326,12 @@ async fn what_orders_hold_is_deleted_only_with_cascade() {
         oids.push(order(&mut shop, "ana", &[("fig", 2), ("kiwi", 1)]).await.unwrap().oid);
     }
     let of_bia = order(&mut shop, "bia", &[("fig", 5), ("kiwi", 3)]).await.unwrap().oid;
-    let confirm = OrderRequest { cid: "ana".into(), oid: oids.pop().unwrap(), request: request_id() };
+    let confirm = OrderRequest {
+        cid: "ana".into(),
+        oid: oids.pop().unwrap(),
+        request: request_id(),
+        ..OrderRequest::default()
+    };
     let sold = shop.confirm_order(patient(confirm)).await.unwrap().into_inner();
     oids.sort();
     let held = refusal(there.delete_client(patient(without_client("ana", false))).await);
@@ -376,7 +381,12 @@ async fn whatever_races_nobody_is_handed_the_orders_of_somebody_else() {
                 for _ in 0..4 {
                     let Ok(made) = order(&mut shop, &cid, &[("fig", 1)]).await else { continue };
                     made_at.push(made.etag);
-                    let confirm = OrderRequest { cid: cid.clone(), oid: made.oid, request: request_id() };
+                    let confirm = OrderRequest {
+                        cid: cid.clone(),
+                        oid: made.oid,
+                        request: request_id(),
+                        ..OrderRequest::default()
+                    };
                     drop(shop.confirm_order(patient(confirm)).await);
                 }
                 made_at

@@ -260,7 +260,12 @@ async fn a_shop_says_what_is_closing_damaged_or_was_closed_by_asking() {
     is_closing(&refused(order(&mut shop, "bia", &[("fig", 1)]).await), "product");
     assert!(closing("c/{ana}").await.unwrap().success);
     is_closing(&refused(order(&mut shop, "ana", &[]).await), "client");
-    let of = || OrderRequest { cid: "ana".into(), oid: made.oid.clone(), request: request_id() };
+    let of = || OrderRequest {
+        cid: "ana".into(),
+        oid: made.oid.clone(),
+        request: request_id(),
+        ..OrderRequest::default()
+    };
     is_closing(&refusal(shop.confirm_order(patient(of())).await), "client");
     is_closing(&refusal(shop.cancel_order(patient(of())).await), "client");
     let change = ModifyOrderRequest {
@@ -269,6 +274,7 @@ async fn a_shop_says_what_is_closing_damaged_or_was_closed_by_asking() {
         lines: lines(&[("fig", 0)]),
         if_match: 0,
         request: request_id(),
+        ..ModifyOrderRequest::default()
     };
     is_closing(&refusal(shop.modify_order(patient(change)).await), "client");
 
@@ -311,6 +317,7 @@ async fn an_order_is_full_at_two_thousand_lines() {
         lines: lines(wanted),
         if_match: 0,
         request: request_id(),
+        ..ModifyOrderRequest::default()
     };
     let full = shop.modify_order(patient(change(&wanted[1_000..2_000]))).await.unwrap().into_inner();
     assert_eq!((full.lines.len(), full.total.as_str()), (2_000, "2000.00"));
@@ -321,6 +328,7 @@ async fn an_order_is_full_at_two_thousand_lines() {
             cid: "ana".into(),
             lines: lines(&wanted),
             request: request_id(),
+            ..CreateOrderRequest::default()
         }))
         .await,
     );

@@ -56,8 +56,12 @@ async fn open_orders(cluster: &Cluster) -> Vec<(Order, bool)> {
         let mut shop = cluster.shop(1 + number % 2);
         let order = order_persistently(&mut shop, &order_request("ana", &[("fig", EACH)])).await;
         let is_confirmed = number % 3 == 0 && {
-            let request =
-                OrderRequest { cid: order.cid.clone(), oid: order.oid.clone(), request: request_id() };
+            let request = OrderRequest {
+                cid: order.cid.clone(),
+                oid: order.oid.clone(),
+                request: request_id(),
+                ..OrderRequest::default()
+            };
             shop.confirm_order(patient(request)).await.is_ok()
         };
         made.push((order, is_confirmed));

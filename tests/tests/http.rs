@@ -151,6 +151,11 @@ async fn refusals_are_problem_details_that_say_what_is_wrong_and_where() {
     let short = portals.shop(at, &line(json!(101)));
     assert_eq!(refused(&short), is(409, "STOCK_SHORT"));
     assert_eq!(short.json()["short"], json!([{ "pid": "fig", "wanted": 101, "left": 100, "holds": 0 }]));
+    let shown = json!({ "lines": [{ "pid": "fig", "quantity": 1, "expect_price": "1.4" }] });
+    let repriced = portals.shop(at, &shown);
+    assert_eq!(refused(&repriced), is(409, "PRICE_CHANGED"));
+    let both = json!([{ "pid": "fig", "expected": "1.40", "price": "1.50" }]);
+    assert_eq!(repriced.json()["changed"], both, "{repriced:?}");
     assert_eq!(
         refused(&portals.shop("GET /v1/clients/nobody/orders", &Value::Null)),
         is(404, "CLIENT_UNKNOWN")

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use client_portal::operations::{CreateOrder, GetProduct, ListOrders};
+use client_portal::operations::{CreateOrder, GetProduct, ListOrders, Settle};
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
 use feira_tests::http1;
 use feira_tests::shop::{insert_client, insert_product, lines, patient, request_id};
@@ -19,7 +19,8 @@ use portal::operation::Operation as _;
 use portal::transport::asking;
 use portal::transport::mqtt_calling::Caller;
 use proto::portal::{
-    CreateOrderRequest, InsertProductRequest, ListOrdersRequest, Order, ShopGetProductRequest,
+    CreateOrderRequest, InsertProductRequest, ListOrdersRequest, Order, SettleRequest, Settled,
+    ShopGetProductRequest,
 };
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
@@ -254,8 +255,12 @@ async fn a_portal_that_is_told_so_takes_no_requests_from_the_broker() {
 async fn a_request_repeated_over_another_transport_changes_nothing_twice() {
     let cluster = open(3, false).await;
     let caller = Caller::new(place(&cluster));
-    let message =
-        CreateOrderRequest { cid: "ana".into(), lines: lines(&[("fig", 4)]), request: request_id() };
+    let message = CreateOrderRequest {
+        cid: "ana".into(),
+        lines: lines(&[("fig", 4)]),
+        request: request_id(),
+        ..CreateOrderRequest::default()
+    };
     let made = cluster.shop(1).create_order(message.clone()).await.unwrap().into_inner();
     let over_mqtt = caller.call::<CreateOrder>(message.clone(), PATIENCE).await.unwrap().into_inner();
     assert_eq!(over_mqtt, made);
@@ -274,6 +279,42 @@ async fn a_request_repeated_over_another_transport_changes_nothing_twice() {
     cluster.assert_audited().await;
 }
 
+/// What was asked over one transport is settled over each: done, or never to be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_settled_over_each_transport_and_closed_for_all() {
+    let cluster = open(2, false).await;
+    let caller = Caller::new(place(&cluster));
+    let made = |request| CreateOrderRequest {
+        cid: "ana".into(),
+        lines: lines(&[("fig", 4)]),
+        request,
+        ..CreateOrderRequest::default()
+    };
+    let (done, open) = (request_id(), request_id());
+    let order = cluster.shop(1).create_order(made(done.clone())).await.unwrap().into_inner();
+    let mut told = Vec::new();
+    for request in [done, open.clone()] {
+        let asked = || SettleRequest { cid: "ana".into(), request: request.clone() };
+        let over_http = asking::request(Settle::RESOURCE, &asked(), request.as_ref()).unwrap();
+        let key = over_http.headers()["idempotency-key"].to_str().unwrap();
+        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+        let line = format!("{} {}", over_http.method(), over_http.uri());
+        let answer = http1::ask(cluster.address("client-2"), &line, &headers, "{}");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        told.push([
+            serde_json::from_str::<Settled>(&answer.body).unwrap(),
+            caller.call::<Settle>(asked(), PATIENCE).await.unwrap().into_inner(),
+            cluster.shop(1).settle(asked()).await.unwrap().into_inner(),
+        ]);
+    }
+    let is = |outcome: &str, order| Settled { outcome: outcome.to_owned(), order };
+    assert_eq!(told[0], [0; 3].map(|_| is("done", Some(order.clone()))));
+    assert_eq!(told[1], [0; 3].map(|_| is("not_done", None)));
+    let late = caller.call::<CreateOrder>(made(open), PATIENCE).await.unwrap_err();
+    assert_eq!(late.code(), Code::Aborted, "{late}");
+    cluster.assert_audited().await;
+}
+
 /// The caller repeats what nobody answers: a portal that dies takes with it what the broker gave it.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_answered_once_while_portals_are_killed_and_stopped() {
@@ -286,7 +327,12 @@ async fn requests_are_answered_once_while_portals_are_killed_and_stopped() {
             let mut oids = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
                 let lines = lines(&[("fig", 0)][1..]);
-                let message = CreateOrderRequest { cid: "ana".into(), lines, request: request_id() };
+                let message = CreateOrderRequest {
+                    cid: "ana".into(),
+                    lines,
+                    request: request_id(),
+                    ..CreateOrderRequest::default()
+                };
                 let made = caller.call::<CreateOrder>(message, PATIENCE * 2).await.unwrap();
                 oids.push(made.into_inner().oid);
                 count.fetch_add(1, Ordering::Relaxed);

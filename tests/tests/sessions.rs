@@ -51,13 +51,20 @@ fn http(cluster: &Cluster, portal: &str, session: Option<KeptSession>) -> Way {
 }
 
 fn lines(pid: &str, quantity: i64) -> Vec<LineChange> {
-    vec![LineChange { pid: pid.to_owned(), quantity }]
+    vec![LineChange { pid: pid.to_owned(), quantity, ..LineChange::default() }]
 }
 
 async fn modified(way: &Way, made: &Order, quantity: i64) -> Order {
     let (cid, oid) = (made.cid.clone(), made.oid.clone());
     let request = request_id();
-    let change = ModifyOrderRequest { cid, oid, lines: lines("fig", quantity), if_match: 0, request };
+    let change = ModifyOrderRequest {
+        cid,
+        oid,
+        lines: lines("fig", quantity),
+        if_match: 0,
+        request,
+        ..ModifyOrderRequest::default()
+    };
     way.ask::<ModifyOrder>(change).await.unwrap()
 }
 
@@ -144,9 +151,14 @@ async fn a_session_sees_what_its_order_did_in_other_shards() {
         }
         broker(&cluster, Signal::SIGSTOP);
         let lines = pids.iter().flat_map(|pid| lines(pid, 1)).collect();
-        here.ask::<CreateOrder>(CreateOrderRequest { cid: "ana".into(), lines, request: None })
-            .await
-            .unwrap();
+        here.ask::<CreateOrder>(CreateOrderRequest {
+            cid: "ana".into(),
+            lines,
+            request: None,
+            ..CreateOrderRequest::default()
+        })
+        .await
+        .unwrap();
         for pid in &pids {
             shown_the_past += u32::from(left(&of_no_session, pid).await > 100 - round);
             assert_eq!(left(&there, pid).await, 100 - round, "{pid}: {:?}", session.token());
@@ -160,8 +172,14 @@ async fn a_session_sees_what_its_order_did_in_other_shards() {
         broker(&cluster, Signal::SIGSTOP);
         order(&mut cluster.shop(1), "ana", &[(pid, 92)]).await.unwrap();
         let lines = pids.iter().flat_map(|pid| lines(pid, 1)).collect();
-        let refused =
-            here.ask::<CreateOrder>(CreateOrderRequest { cid: "ana".into(), lines, request: None }).await;
+        let refused = here
+            .ask::<CreateOrder>(CreateOrderRequest {
+                cid: "ana".into(),
+                lines,
+                request: None,
+                ..CreateOrderRequest::default()
+            })
+            .await;
         assert_eq!(refused.unwrap_err().code(), Code::FailedPrecondition);
         shown_the_past += u32::from(left(&of_no_session, pid).await > 0);
         assert_eq!(left(&there, pid).await, 0, "{pid}: {:?}", session.token());

@@ -12,8 +12,9 @@ use feira_tests::shop::{
 use feira_tests::shopper::{Shop, Told, Via};
 use feira_tests::wait;
 use proto::portal::{
-    BrowseProductsRequest, CreateOrderRequest, GetOrderRequest, ListOrdersRequest, ModifyOrderRequest, Order,
-    OrderRequest, OrderState, RequestId, ShopGetProductRequest, UpdateProductRequest,
+    BrowseProductsRequest, CreateOrderRequest, GetOrderRequest, LineChange, ListOrdersRequest,
+    ModifyOrderRequest, Order, OrderRequest, OrderState, RequestId, ShopGetProductRequest,
+    UpdateProductRequest,
 };
 use tonic::{Code, Status};
 
@@ -100,16 +101,33 @@ async fn stock(cluster: &Cluster, pid: &str) -> (i64, i64) {
 }
 
 fn creating(cid: &str, wanted: &[(&str, i64)]) -> CreateOrderRequest {
-    CreateOrderRequest { cid: cid.to_owned(), lines: lines(wanted), request: request_id() }
+    CreateOrderRequest {
+        cid: cid.to_owned(),
+        lines: lines(wanted),
+        request: request_id(),
+        ..CreateOrderRequest::default()
+    }
 }
 
 fn modifying(cid: &str, oid: &str, wanted: &[(&str, i64)]) -> ModifyOrderRequest {
     let (cid, oid) = (cid.to_owned(), oid.to_owned());
-    ModifyOrderRequest { cid, oid, lines: lines(wanted), if_match: 0, request: request_id() }
+    ModifyOrderRequest {
+        cid,
+        oid,
+        lines: lines(wanted),
+        if_match: 0,
+        request: request_id(),
+        ..ModifyOrderRequest::default()
+    }
 }
 
 fn of(cid: &str, oid: &str) -> OrderRequest {
-    OrderRequest { cid: cid.to_owned(), oid: oid.to_owned(), request: request_id() }
+    OrderRequest {
+        cid: cid.to_owned(),
+        oid: oid.to_owned(),
+        request: request_id(),
+        ..OrderRequest::default()
+    }
 }
 
 async fn order(shop: &mut Shop, cid: &str, wanted: &[(&str, i64)]) -> Result<Order, Status> {
@@ -296,6 +314,36 @@ async fn orders_that_are_not_open_stay_as_they_are() {
         let late = refusal(one.modify_order(patient(late)).await);
         is_of(&late, (Code::Aborted, "CHANGED"), "etag", &changed.etag.to_string());
         close(&cluster, &[("fig", 93, 7)]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_shown_is_what_is_bought_or_both_are_told() {
+    over_each(1, async |cluster: Shops| {
+        let mut shop = cluster.shop(1);
+        let priced = |quantity, price: &str| {
+            let expect_price = price.to_owned();
+            vec![LineChange { quantity, expect_price, ..lines(&[("kiwi", 0)]).remove(0) }]
+        };
+        let create = |lines| CreateOrderRequest { lines, ..creating("ana", &[]) };
+        let is_repriced = |refused: &Refusal, prices: &str| {
+            assert_eq!(refused.class(), (Code::FailedPrecondition, "PRICE_CHANGED"), "{refused:?}");
+            assert_eq!(refused.items, [("kiwi".to_owned(), prices.to_owned())]);
+        };
+        let other = refusal(shop.create_order(patient(create(priced(3, "1")))).await);
+        is_repriced(&other, "expected=1.00 price=0.999");
+        let made = shop.create_order(patient(create(priced(3, "0.9990")))).await.unwrap().into_inner();
+        let change = |lines| ModifyOrderRequest { lines, ..modifying("ana", &made.oid, &[]) };
+        let other = refusal(shop.modify_order(patient(change(priced(4, "0.99")))).await);
+        is_repriced(&other, "expected=0.99 price=0.999");
+        let confirm = |total: &str| OrderRequest { expect_total: total.into(), ..of("ana", &made.oid) };
+        let other = refusal(shop.confirm_order(patient(confirm("2.99"))).await);
+        assert_eq!(other.class(), (Code::FailedPrecondition, "TOTAL_CHANGED"), "{other:?}");
+        assert_eq!((other.says("expected"), other.says("total")), ("2.99", "2.997"));
+        let confirmed = shop.confirm_order(patient(confirm("3.00"))).await.unwrap().into_inner();
+        assert_eq!(confirmed.state(), OrderState::Confirmed);
+        close(&cluster, &[("fig", 100, 0), ("kiwi", 97, 3)]).await;
     })
     .await;
 }

@@ -49,8 +49,17 @@ fn ending(order: &Order) -> StaffOrderRequest {
 }
 
 fn modifying(order: &Order, wanted: &[(&str, i64)]) -> StaffModifyOrderRequest {
-    let StaffOrderRequest { cid, oid, reason, by, if_match, request } = ending(order);
-    StaffModifyOrderRequest { cid, oid, lines: lines(wanted), reason, by, if_match, request }
+    let StaffOrderRequest { cid, oid, reason, by, if_match, request, .. } = ending(order);
+    StaffModifyOrderRequest {
+        cid,
+        oid,
+        lines: lines(wanted),
+        reason,
+        by,
+        if_match,
+        request,
+        ..StaffModifyOrderRequest::default()
+    }
 }
 
 async fn confirm(admin: &mut Admin, request: StaffOrderRequest) -> Result<Order, Status> {
@@ -163,7 +172,12 @@ async fn at_once(shards: u64, rounds: usize) {
     let (mut confirmed, mut cancelled) = (0, 0);
     for round in 0..rounds {
         let made = order(&mut shop, CLIENTS[round % CLIENTS.len()], &[("fig", 1)]).await.unwrap();
-        let own = OrderRequest { cid: made.cid.clone(), oid: made.oid.clone(), request: request_id() };
+        let own = OrderRequest {
+            cid: made.cid.clone(),
+            oid: made.oid.clone(),
+            request: request_id(),
+            ..OrderRequest::default()
+        };
         let (staff, client) =
             tokio::join!(cancel(&mut admin, ending(&made)), shop.confirm_order(patient(own)));
         let state = match (staff, client) {
@@ -231,6 +245,17 @@ async fn what_staff_cannot_do_is_refused_with_the_reason() {
     let short = refused(modify(&mut admin, modifying(&made, &[("fig", 1_001)])).await);
     assert_eq!(short.class(), (Code::FailedPrecondition, "STOCK_SHORT"));
     assert_eq!(short.items, [("fig".to_owned(), "left=998 wanted=999 holds=2".to_owned())]);
+    let mut priced = modifying(&made, &[("fig", 3)]);
+    priced.lines[0].expect_price = "1.40".into();
+    let repriced = refused(modify(&mut admin, priced).await);
+    assert_eq!(repriced.class(), (Code::FailedPrecondition, "PRICE_CHANGED"));
+    assert_eq!(repriced.items, [("fig".to_owned(), "expected=1.40 price=1.50".to_owned())]);
+    let shown = StaffOrderRequest { expect_total: "2.99".into(), ..ending(&made) };
+    let changed = refused(confirm(&mut admin, shown.clone()).await);
+    assert_eq!(changed.class(), (Code::FailedPrecondition, "TOTAL_CHANGED"));
+    let other = StaffOrderRequest { request: request_id(), ..shown };
+    let of_none = refused(cancel(&mut admin, other).await);
+    assert_eq!((of_none.class(), of_none.says("field")), (INVALID, "expect_total"));
     let none = refused(modify(&mut admin, modifying(&made, &[])).await);
     assert_eq!((none.class(), none.says("field")), (INVALID, "lines"));
     let wrong = StaffListOrdersRequest { after: "ana".into(), ..Default::default() };
@@ -253,7 +278,12 @@ async fn a_request_repeated_through_another_portal_is_done_once() {
     let ended = cancel(&mut other, ending(&made)).await.unwrap();
     assert_eq!(modify(&mut other, request.clone()).await.unwrap(), first, "as it was answered then");
     assert_eq!((ended.staff.len(), get(&mut other, "ana", &made.oid).await.unwrap()), (2, ended.clone()));
-    let own = OrderRequest { cid: "ana".into(), oid: made.oid.clone(), request: request.request.clone() };
+    let own = OrderRequest {
+        cid: "ana".into(),
+        oid: made.oid.clone(),
+        request: request.request.clone(),
+        ..OrderRequest::default()
+    };
     let reused = refusal(shop.cancel_order(patient(own)).await);
     assert_eq!(reused.class(), (Code::InvalidArgument, "REQUEST_ID_REUSED"));
     assert_eq!(stock(&cluster, "fig").await, (1_000, 0));
@@ -420,7 +450,7 @@ async fn all_the_way(shards: u64) {
     let (mut admin, mut other, mut shop) = (cluster.admin(1), cluster.admin(2), cluster.shop(1));
     let made = order(&mut shop, "ana", &[("fig", 2), ("kiwi", 3)]).await.unwrap();
     let moving = || {
-        let StaffOrderRequest { cid, oid, reason, by, if_match, request } = ending(&made);
+        let StaffOrderRequest { cid, oid, reason, by, if_match, request, .. } = ending(&made);
         StaffMoveRequest { cid, oid, reason, by, if_match, request }
     };
     let early = refusal(admin.send_order(patient(moving())).await);

@@ -61,7 +61,12 @@ async fn adjust(admin: &mut Admin, pid: &str, amount: i64) -> Result<Product, St
 }
 
 async fn cancel(shop: &mut Shop, order: &Order) -> Order {
-    let request = OrderRequest { cid: order.cid.clone(), oid: order.oid.clone(), request: request_id() };
+    let request = OrderRequest {
+        cid: order.cid.clone(),
+        oid: order.oid.clone(),
+        request: request_id(),
+        ..OrderRequest::default()
+    };
     shop.cancel_order(patient(request)).await.unwrap().into_inner()
 }
 

@@ -281,3 +281,108 @@ async fn lines_typed_while_a_command_runs_are_all_run() {
     tool.say(CTRL_D);
     assert!(tool.ends_within(PATIENCE).success());
 }
+
+/// Kills a tool while nobody answers it: it has sent what a file tells of.
+fn killed_before_its_answer(cluster: &Cluster, portal: &str, arguments: &[&str], line: &str) -> String {
+    let history = cluster.path().join("history");
+    let mut tool = repl(cluster, arguments, &history);
+    prompted(&tool, "> ", 0);
+    cluster.signal(portal, Signal::SIGSTOP);
+    tool.say(&format!("{line}{ENTER}"));
+    let folder = cluster.path().join("history.requests");
+    let id = wait::until_blocking("the request to be kept", PATIENCE, || {
+        let files = std::fs::read_dir(&folder).map_err(|error| error.to_string())?;
+        let texts = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+        let kept: Vec<String> = texts.filter(|text| text.ends_with('\n')).collect();
+        let first = kept.first().and_then(|text| text.lines().next()).unwrap_or("null");
+        let begun: serde_json::Value = serde_json::from_str(first).unwrap();
+        begun["id"].as_str().map(str::to_owned).ok_or_else(|| format!("{kept:?}"))
+    });
+    tool.signal(Signal::SIGKILL);
+    assert!(!tool.ends_within(PATIENCE).success());
+    cluster.signal(portal, Signal::SIGCONT);
+    id
+}
+
+/// Whatever became of it: what `settle` says is so, and stays so.
+#[tokio::test]
+async fn a_request_that_was_open_when_the_shoppers_tool_was_killed_is_told_and_settled() {
+    let options = Options { client_portals: 1, ..Options::default() };
+    let cluster = Cluster::start(feira_tests::feira!(), options).await;
+    let both = "insert-client ana {}; insert-product fig description=Fig quantity=9 price=2";
+    assert!(cluster.tool(&["admin", "-c", both]).status.success());
+    let shop = ["shop", "--cid", "ana"];
+    let id = killed_before_its_answer(&cluster, "client-1", &shop, "create-order fig=2@2.0");
+    let history = cluster.path().join("history");
+    let mut tool = repl(&cluster, &shop, &history);
+    tool.hears("not answered, since ", PATIENCE);
+    tool.hears("create-order fig=2@2.0", PATIENCE);
+    tool.hears(&format!("settle {id} tells what became of it"), PATIENCE);
+    let shown = prompted(&tool, "ana> ", 0);
+    tool.say(&format!("settle {id}{ENTER}"));
+    tool.hears(&format!("the request {id} was "), PATIENCE);
+    prompted(&tool, "ana> ", shown);
+    let is_done = tool.said().contains(&format!("the request {id} was done: order "));
+    assert!(is_done || tool.said().contains("was not done, and now it never will be"), "{}", tool.said());
+    tool.say(&format!("exit{ENTER}"));
+    assert!(tool.ends_within(PATIENCE).success());
+    // The same command under the id is the same order, or refused for good.
+    let again =
+        cluster.tool(&["--json", "shop", "--cid", "ana", "create-order", "fig=2@2.0", "--request", &id]);
+    assert_eq!(again.status.success(), is_done, "{again:?}");
+    let orders = cluster.tool(&["--json", "shop", "--cid", "ana", "list-orders"]);
+    let orders: serde_json::Value = serde_json::from_slice(&orders.stdout).unwrap();
+    assert_eq!(orders.as_array().unwrap().len(), usize::from(is_done), "{orders}");
+    let mut tool = repl(&cluster, &shop, &history);
+    prompted(&tool, "ana> ", 0);
+    assert!(!tool.said().contains("not answered"), "it is settled: {}", tool.said());
+    tool.say(CTRL_D);
+    tool.ends_within(PATIENCE);
+    cluster.assert_audited().await;
+}
+
+#[tokio::test]
+async fn a_request_that_was_open_when_the_tool_of_staff_was_killed_is_told_and_settled() {
+    let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
+    assert!(cluster.tool(&["admin", "insert-client", "ana", "{}"]).status.success());
+    let product = "insert-product fig description=Fig quantity=9 price=2";
+    let id = killed_before_its_answer(&cluster, "admin-1", &["admin"], product);
+    let history = cluster.path().join("history");
+    let mut tool = repl(&cluster, &["admin"], &history);
+    tool.hears(&format!("{product} --request {id} repeats it"), PATIENCE);
+    let shown = prompted(&tool, "admin> ", 0);
+    tool.say(&format!("settle {id} --pid fig{ENTER}"));
+    tool.hears(&format!("the request {id} was "), PATIENCE);
+    prompted(&tool, "admin> ", shown);
+    let is_done = tool.said().contains(&format!("the request {id} was done"));
+    assert!(is_done || tool.said().contains("was not done, and now it never will be"), "{}", tool.said());
+    assert_eq!(cluster.tool(&["admin", "get-product", "fig"]).status.success(), is_done);
+    let again = cluster.tool(&["admin", "-c", &format!("{product} --request {id}")]);
+    assert_eq!(again.status.success(), is_done, "{again:?}");
+    tool.say(CTRL_D);
+    tool.ends_within(PATIENCE);
+    cluster.assert_audited().await;
+}
+
+#[tokio::test]
+async fn an_interrupted_command_closes_nothing_and_can_be_repeated() {
+    let cluster = Cluster::start(feira_tests::feira!(), Options::default()).await;
+    let mut tool = repl(&cluster, &["admin"], &cluster.path().join("history"));
+    let shown = prompted(&tool, "admin> ", 0);
+    cluster.signal("admin-1", Signal::SIGSTOP);
+    tool.say(&format!("insert-client ana {{}}{ENTER}"));
+    taken(&cluster.path().join("history"), "insert-client ana {}");
+    tool.say(CTRL_C);
+    tool.hears("interrupted: what was sent may still be done", PATIENCE);
+    tool.hears("repeats it, and it is done once at most", PATIENCE);
+    prompted(&tool, "admin> ", shown);
+    cluster.signal("admin-1", Signal::SIGCONT);
+    let said = tool.said().replace(['\r', '\n'], " ");
+    let id =
+        said.split("--request ").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap().to_owned();
+    tool.say(&format!("insert-client ana {{}} --request {id}{ENTER}"));
+    tool.hears("registered with the CID ana", PATIENCE);
+    tool.say(CTRL_D);
+    tool.ends_within(PATIENCE);
+    assert_eq!(std::fs::read_dir(cluster.path().join("history.requests")).unwrap().count(), 0);
+}

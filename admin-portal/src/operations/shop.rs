@@ -1,13 +1,14 @@
-//! The operations on the shop as a whole: its rules, and the rows by which its lists are sorted.
+//! The operations on the shop as a whole: its rules, the rows by which its lists are sorted, and what became of a request.
 
 use portal::operation::{Effect, Operation};
 use portal::transport::resource::{Method, PAGE, Resource};
 use portal::{Error, Portal};
 use proto::portal::{
-    GetShopRequest, ReindexRequest, ReindexResponse, RequestId, ShopRules, UpdateShopRequest,
+    GetShopRequest, ReindexRequest, ReindexResponse, RequestId, Settled, ShopRules, StaffSettleRequest,
+    UpdateShopRequest,
 };
 
-use crate::{reindex, shop};
+use crate::{reindex, settle, shop};
 
 /// GetShop.
 #[derive(Debug)]
@@ -67,5 +68,26 @@ impl Operation for Reindex {
 
     async fn run(portal: &Portal, request: ReindexRequest) -> Result<ReindexResponse, Error> {
         reindex::reindex(portal, &request).await
+    }
+}
+
+/// Settle.
+#[derive(Debug)]
+pub struct Settle;
+
+impl Operation for Settle {
+    const NAME: &'static str = "Settle";
+    // It may close an id.
+    const EFFECT: Effect = Effect::Changes;
+    const RESOURCE: Resource = Resource::new(Method::Post, "/v1/settle");
+    type Request = StaffSettleRequest;
+    type Response = Settled;
+
+    fn id(request: &mut StaffSettleRequest) -> Option<&mut Option<RequestId>> {
+        Some(&mut request.request)
+    }
+
+    async fn run(portal: &Portal, request: StaffSettleRequest) -> Result<Settled, Error> {
+        settle::settle(portal, request).await
     }
 }

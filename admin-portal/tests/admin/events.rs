@@ -64,7 +64,7 @@ async fn each_operation(fixture: &Fixture) -> String {
     )
     .unwrap();
     let oid = fixture.order("ana", 1, &[("pen", 5)]).await.to_string();
-    let lines = vec![proto::portal::LineChange { pid: "pen".into(), quantity: 7 }];
+    let lines = vec![proto::portal::LineChange { pid: "pen".into(), quantity: 7, ..Default::default() }];
     let (cid, reason, by) = ("ana".to_owned(), "two more".to_owned(), "joana".to_owned());
     let modify = StaffModifyOrderRequest { cid, oid: oid.clone(), reason, by, lines, ..Default::default() };
     answer(admin.modify_order(modify).await).unwrap();

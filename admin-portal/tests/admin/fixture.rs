@@ -124,10 +124,8 @@ impl Fixture {
     async fn creation(&self, cid: &str, number: u32, lines: &[(&str, i64)]) -> (Oid, Txn) {
         let cid = Cid::parse("cid", cid).unwrap();
         let oid = Oid::derive(&cid, &number.to_be_bytes());
-        let asked = |(pid, quantity): &(&str, i64)| RequestedLine {
-            pid: Pid::parse("pid", pid).unwrap(),
-            quantity: *quantity,
-        };
+        let asked =
+            |(pid, quantity): &(&str, i64)| RequestedLine::of(Pid::parse("pid", pid).unwrap(), *quantity);
         let requested: Vec<RequestedLine> = lines.iter().map(asked).collect();
         let products = self.products(&requested).await;
         (oid, Change::by_client(&cid, &oid, 1).create(&requested, &products).unwrap())

@@ -193,8 +193,9 @@ async fn an_order_that_cannot_be_read_keeps_no_other_from_expiring() {
         schema: 2,
         orders_listed: true,
         hold_ms: MINUTE_MS,
-        feed_days: 0,
         currency: String::new(),
+        feed_days: 0,
+        decimals: None,
     };
     for oid in [&old, &damaged] {
         age(&fixture.store, "ana", oid, 2 * MINUTE_MS).await;

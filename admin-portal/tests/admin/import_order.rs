@@ -114,6 +114,29 @@ async fn what_staff_did_comes_with_the_order_and_what_they_do_is_added() {
 }
 
 #[tokio::test]
+async fn data_of_staff_come_with_the_order_and_stay_with_it() {
+    let fixture = shop().await;
+    let mut asked =
+        ImportOrderRequest { extra: r#"{ "note" : "gate 2" }"#.into(), ..order(Phase::Confirmed) };
+    asked.lines[1].extra = r#"{"colour":"red"}"#.into();
+    let imported = import(&fixture, asked.clone()).await.unwrap();
+    assert_eq!(imported.extra, r#"{"note":"gate 2"}"#);
+    let lines: Vec<&str> = imported.lines.iter().map(|line| line.extra.as_str()).collect();
+    assert_eq!(lines, ["", r#"{"colour":"red"}"#]);
+    let pay = StaffMoveRequest { cid: "ana".into(), oid: asked.oid.clone(), ..StaffMoveRequest::default() };
+    let paid = answer(fixture.admin().pay_order(pay).await).unwrap();
+    assert_eq!((paid.extra, paid.lines), (imported.extra, imported.lines));
+    for (extra, field) in [("[]", "extra"), (r#"{"a":1,"a":2}"#, "extra.a")] {
+        is_invalid(
+            import(&fixture, ImportOrderRequest { extra: extra.into(), ..asked.clone() }).await,
+            field,
+        );
+    }
+    asked.lines[0].extra = format!(r#"{{"a":"{}"}}"#, "x".repeat(256));
+    is_invalid(import(&fixture, asked).await, "lines[0].extra");
+}
+
+#[tokio::test]
 async fn an_imported_open_order_is_an_order_as_any_other() {
     let fixture = shop().await;
     let asked = order(Phase::Open);

@@ -33,7 +33,11 @@ fn ending(cid: &str, oid: &str) -> StaffOrderRequest {
 
 fn modifying(cid: &str, oid: &str, wanted: &[(&str, i64)]) -> StaffModifyOrderRequest {
     let StaffOrderRequest { cid, oid, reason, by, .. } = ending(cid, oid);
-    let line = |(pid, quantity): &(&str, i64)| LineChange { pid: (*pid).to_owned(), quantity: *quantity };
+    let line = |(pid, quantity): &(&str, i64)| LineChange {
+        pid: (*pid).to_owned(),
+        quantity: *quantity,
+        ..LineChange::default()
+    };
     let lines = wanted.iter().map(line).collect();
     StaffModifyOrderRequest { cid, oid, lines, reason, by, ..Default::default() }
 }
@@ -151,7 +155,7 @@ async fn an_order_keeps_the_last_eight_notes_whoever_changes_it_next() {
     }
     let known = fixture.order_record("ana", &oid).await.unwrap();
     let cid = Cid::parse("cid", "ana").unwrap();
-    let one = [RequestedLine { pid: Pid::parse("pid", "a").unwrap(), quantity: 1 }];
+    let one = [RequestedLine::of(Pid::parse("pid", "a").unwrap(), 1)];
     let products = fixture.products(&one).await;
     done(&fixture, Change::by_client(&cid, &oid, 1).modify(&known, &one, &products).unwrap()).await;
     let kept = fixture.order_of("ana", &oid).await.staff;
@@ -296,9 +300,18 @@ async fn wrong_fields_are_named_and_nothing_is_done() {
         for end_of in ENDS {
             is_invalid(end(&fixture, end_of, request.clone()).await, field);
         }
-        let StaffOrderRequest { cid, oid, reason, by, if_match, request } = request;
-        let lines = vec![LineChange { pid: "a".into(), quantity: 1 }];
-        let request = StaffModifyOrderRequest { cid, oid, lines, reason, by, if_match, request };
+        let StaffOrderRequest { cid, oid, reason, by, if_match, request, .. } = request;
+        let lines = vec![LineChange { pid: "a".into(), quantity: 1, ..LineChange::default() }];
+        let request = StaffModifyOrderRequest {
+            cid,
+            oid,
+            lines,
+            reason,
+            by,
+            if_match,
+            request,
+            ..StaffModifyOrderRequest::default()
+        };
         is_invalid(modify(&fixture, request).await, field);
     }
     for (lines, field) in [

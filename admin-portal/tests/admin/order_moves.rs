@@ -47,7 +47,17 @@ async fn moved(fixture: &Fixture, of: Move, asked: Asked) -> Result<Order, Error
             admin.return_order(request).await
         }
         Move::Refund => {
-            admin.refund_order(StaffOrderRequest { cid, oid, reason, by, if_match, request }).await
+            admin
+                .refund_order(StaffOrderRequest {
+                    cid,
+                    oid,
+                    reason,
+                    by,
+                    if_match,
+                    request,
+                    ..StaffOrderRequest::default()
+                })
+                .await
         }
         Move::Pay | Move::Pack | Move::Send => {
             let request = StaffMoveRequest { cid, oid, reason, by, if_match, request };

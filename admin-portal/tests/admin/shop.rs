@@ -4,7 +4,11 @@ use portal::Error;
 use portal::document::shop::SCHEMA_VERSION;
 use portal::error::Kind;
 use portal::key;
-use proto::portal::{GetClientRequest, GetShopRequest, ShopRules, UpdateShopRequest};
+use portal::money::Total;
+use proto::portal::{
+    AdjustStockRequest, GetClientRequest, GetShopRequest, InsertProductRequest, ShopRules,
+    StaffGetOrderRequest, StaffListOrdersRequest, StaffSettleRequest, UpdateShopRequest,
+};
 use proto::store::Txn;
 use store_client::Store;
 
@@ -71,7 +75,32 @@ async fn wrong_rules_are_refused_and_named() {
     for bad in ["R$", "brl", "REAL", "B L"] {
         is_invalid(set(&fixture, rules(1, bad)).await, "currency");
     }
+    let decimals = UpdateShopRequest { decimals: Some(9), ..rules(1, "") };
+    is_invalid(set(&fixture, decimals).await, "decimals");
     assert_eq!(get(&fixture).await.hold_minutes, 0);
+}
+
+#[tokio::test]
+async fn totals_are_shown_with_the_decimals_of_the_shop_and_kept_exactly() {
+    let fixture = Fixture::open().await;
+    fixture.insert_client("ana").await;
+    fixture.insert_product("a", 10).await;
+    let oid = fixture.order("ana", 1, &[("a", 3)]).await;
+    let order = async || {
+        let asked = StaffGetOrderRequest { cid: "ana".into(), oid: oid.to_string() };
+        answer(fixture.admin().get_order(asked).await).unwrap()
+    };
+    let exact = Total::parse(&order().await.total).unwrap();
+    assert_eq!(order().await.total_shown, exact.rounded_text(2));
+    let asked = UpdateShopRequest { decimals: Some(0), ..rules(0, "") };
+    assert_eq!(set(&fixture, asked).await.unwrap().decimals, Some(0));
+    let is_whole = async || Some(order().await).filter(|order| order.total_shown == exact.rounded_text(0));
+    let shown = fixture.until("the portal knows the rule", is_whole).await;
+    assert_eq!(Total::parse(&shown.total), Ok(exact));
+    let listed = answer(fixture.admin().list_orders(StaffListOrdersRequest::default()).await).unwrap();
+    assert_eq!(listed.orders[0].total_shown, shown.total_shown);
+    set(&fixture, rules(0, "")).await.unwrap();
+    assert_eq!(get(&fixture).await.decimals, None, "rules are set as a whole");
 }
 
 #[tokio::test]
@@ -96,4 +125,32 @@ async fn a_damaged_record_of_the_shop_is_named() {
     let ask = async || answer(fixture.admin().get_shop(GetShopRequest {}).await);
     let refused = fixture.until("the portal sees it", async || ask().await.err()).await;
     assert!(matches!(&refused, Error::Damaged { key, .. } if key == "shop"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_request_of_staff_is_settled_by_what_it_was_about() {
+    let fixture = Fixture::open().await;
+    set(&fixture, UpdateShopRequest { request: id("r1"), ..rules(30, "BRL") }).await.unwrap();
+    fixture.insert_client("ana").await;
+    fixture.insert_product("a", 10).await;
+    let adjust = AdjustStockRequest { pid: "a".into(), amount: 1, request: id("r2"), ..Default::default() };
+    answer(fixture.admin().adjust_stock(adjust.clone()).await).unwrap();
+    let settle = async |cid: &str, pid: &str, request: &str| {
+        let asked = StaffSettleRequest { cid: cid.into(), pid: pid.into(), request: id(request) };
+        answer(fixture.admin().settle(asked).await).map(|settled| settled.outcome)
+    };
+    assert_eq!(settle("", "", "r1").await.unwrap(), "done");
+    assert_eq!(settle("", "a", "r2").await.unwrap(), "done");
+    assert_eq!(settle("ana", "", "r3").await.unwrap(), "not_done");
+    assert_eq!(settle("", "b", "r4").await.unwrap(), "not_done");
+    let insert = InsertProductRequest {
+        pid: "b".into(),
+        data: r#"{"description":"B","quantity":1,"price":"1"}"#.into(),
+        request: id("r4"),
+        ..Default::default()
+    };
+    let refused = answer(fixture.admin().insert_product(insert).await);
+    assert_eq!(refused, Err(Error::RequestClosed { request: "r4".to_owned() }));
+    is_invalid(settle("ana", "a", "r5").await, "pid");
+    is_invalid(settle("ana", "", "").await, "request.id");
 }

@@ -16,6 +16,7 @@ pub mod paging;
 pub mod products;
 pub mod reindex;
 pub mod session;
+pub mod settle;
 pub mod shop;
 pub mod stock_rules;
 pub mod view;

@@ -12,12 +12,13 @@ use crate::reach::portals::Portals;
 use crate::reach::request::request_id;
 use crate::repl::ask::Asker;
 use crate::repl::ids::Ids;
-use crate::shop::orders::lines;
+use crate::shop::orders::{Content, lines};
 use crate::shop::view::merged;
 use crate::show::answer::Answer;
 use crate::show::moment;
 use crate::verb::admin::Admin;
 use crate::verb::call::Call;
+use crate::verb::shared::EXTRA;
 use crate::verb::spec::Kind;
 
 /// What the verbs about orders need.
@@ -60,6 +61,8 @@ impl Orders<'_> {
 
     async fn change(&self, call: &Call<Admin>) -> Result<Answer, Failure> {
         let by = call.get("--by").unwrap_or("");
+        // Before anybody is asked for a reason.
+        let given = call.lines("PID=QUANTITY")?;
         let meant = Meant {
             cid: call.text("CID"),
             oid: call.text("OID"),
@@ -70,11 +73,15 @@ impl Orders<'_> {
         };
         let (what, order, told) = match call.verb.operation {
             Admin::ModifyOrder => {
-                let given = call.lines("PID=QUANTITY");
-                let order = orders::modify(self.portals, meant, lines(&given)).await?;
+                let extra = call.get(EXTRA.name).unwrap_or("").to_owned();
+                let content = Content { lines: lines(&given), extra };
+                let order = orders::modify(self.portals, meant, content).await?;
                 ("changed ", order, merged(&given))
             }
-            Admin::ConfirmOrder => ("confirmed ", orders::confirm(self.portals, meant).await?, None),
+            Admin::ConfirmOrder => {
+                let total = call.get("--total").unwrap_or("");
+                ("confirmed ", orders::confirm(self.portals, meant, total).await?, None)
+            }
             Admin::PayOrder => ("paid ", orders::advance(self.portals, meant, Move::Pay).await?, None),
             Admin::PackOrder => ("packed ", orders::advance(self.portals, meant, Move::Pack).await?, None),
             Admin::SendOrder => ("sent ", orders::advance(self.portals, meant, Move::Send).await?, None),

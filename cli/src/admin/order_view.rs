@@ -19,6 +19,7 @@ pub fn order(what: &str, order: &Order) -> Answer {
         ("VERSION".to_owned(), order.version.to_string()),
         ("ETAG".to_owned(), order.etag.to_string()),
     ];
+    answer.fields.extend(view::extra_fields(order));
     if order.imported {
         answer.fields.push(("IMPORTED".to_owned(), "with the times that it came with".to_owned()));
     }
@@ -43,7 +44,7 @@ pub fn orders(orders: &[StaffOrderSummary]) -> Answer {
             order.oid.clone(),
             state(order.state).to_owned(),
             order.lines.to_string(),
-            rounded(&order.total),
+            rounded(&order.total, &order.total_shown),
             moment::shown(order.changed_ms),
             order.etag.to_string(),
         ]);

@@ -5,7 +5,7 @@ use admin_portal::operations::{
     ReturnOrder, SendOrder,
 };
 use proto::portal::{
-    LineChange, Order, RequestId, StaffGetOrderRequest, StaffListOrdersRequest, StaffModifyOrderRequest,
+    Order, RequestId, StaffGetOrderRequest, StaffListOrdersRequest, StaffModifyOrderRequest,
     StaffMoveRequest, StaffOrderRequest, StaffOrderSummary, StaffReturnRequest,
 };
 
@@ -14,6 +14,7 @@ use super::paging::{Listing, Part, gather};
 use crate::failure::Failure;
 use crate::reach::places::{Call, READ};
 use crate::reach::portals::Portals;
+use crate::shop::orders::Content;
 
 /// Which order, in which version, and why it is changed.
 #[derive(Clone, Debug)]
@@ -76,24 +77,26 @@ pub async fn get(portals: &Portals, cid: &str, oid: &str) -> Result<Order, Failu
     ask::<GetOrder>(portals, READ, message).await
 }
 
-/// Sets quantities in an open order.
+/// Sets quantities in an open order, and its data.
 ///
 /// # Errors
 /// NOT_FOUND, PERMISSION_DENIED, FAILED_PRECONDITION, ABORTED, or as every call.
-pub async fn modify(portals: &Portals, meant: Meant<'_>, lines: Vec<LineChange>) -> Result<Order, Failure> {
+pub async fn modify(portals: &Portals, meant: Meant<'_>, content: Content) -> Result<Order, Failure> {
     let Meant { cid, oid, if_match, reason, by, request } = meant;
+    let Content { lines, extra } = content;
     let (cid, oid, by) = (cid.to_owned(), oid.to_owned(), by.to_owned());
     let asked = Some(request.clone());
-    let message = StaffModifyOrderRequest { cid, oid, lines, reason, by, if_match, request: asked };
+    let message = StaffModifyOrderRequest { cid, oid, lines, reason, by, if_match, request: asked, extra };
     ask::<ModifyOrder>(portals, Call::write(&request), message).await
 }
 
-/// Confirms an order.
+/// Confirms an order; `total` is what was shown of it, empty: whatever it is.
 ///
 /// # Errors
 /// As [`modify`].
-pub async fn confirm(portals: &Portals, meant: Meant<'_>) -> Result<Order, Failure> {
+pub async fn confirm(portals: &Portals, meant: Meant<'_>, total: &str) -> Result<Order, Failure> {
     let (request, message) = ending(meant);
+    let message = StaffOrderRequest { expect_total: total.to_owned(), ..message };
     ask::<ConfirmOrder>(portals, Call::write(&request), message).await
 }
 
@@ -111,7 +114,7 @@ pub async fn cancel(portals: &Portals, meant: Meant<'_>) -> Result<Order, Failur
 /// # Errors
 /// As [`modify`].
 pub async fn advance(portals: &Portals, meant: Meant<'_>, of: Move) -> Result<Order, Failure> {
-    let (request, StaffOrderRequest { cid, oid, reason, by, if_match, request: asked }) = ending(meant);
+    let (request, StaffOrderRequest { cid, oid, reason, by, if_match, request: asked, .. }) = ending(meant);
     let message = StaffMoveRequest { cid, oid, reason, by, if_match, request: asked };
     let call = Call::write(&request);
     match of {
@@ -137,7 +140,7 @@ pub enum Move {
 /// # Errors
 /// As [`modify`].
 pub async fn take_back(portals: &Portals, meant: Meant<'_>, restock: bool) -> Result<Order, Failure> {
-    let (request, StaffOrderRequest { cid, oid, reason, by, if_match, request: asked }) = ending(meant);
+    let (request, StaffOrderRequest { cid, oid, reason, by, if_match, request: asked, .. }) = ending(meant);
     let message = StaffReturnRequest { cid, oid, reason, by, restock, if_match, request: asked };
     ask::<ReturnOrder>(portals, Call::write(&request), message).await
 }
@@ -155,5 +158,8 @@ fn ending(meant: Meant<'_>) -> (RequestId, StaffOrderRequest) {
     let Meant { cid, oid, if_match, reason, by, request } = meant;
     let (cid, oid, by) = (cid.to_owned(), oid.to_owned(), by.to_owned());
     let asked = Some(request.clone());
-    (request, StaffOrderRequest { cid, oid, reason, by, if_match, request: asked })
+    (
+        request,
+        StaffOrderRequest { cid, oid, reason, by, if_match, request: asked, ..StaffOrderRequest::default() },
+    )
 }

@@ -3,6 +3,8 @@
 //! The tool makes a CID from the client's name and a PID from the product's description, unless one is given, and
 //! always shows it.
 
+use std::sync::Arc;
+
 use portal::error::Error;
 use portal::id::slug;
 use portal::index::{after_client, after_product};
@@ -13,19 +15,21 @@ use proto::portal::{Client, ListRequest, Product, StaffListOrdersRequest};
 use super::order_session::Orders;
 use super::paging::{Part, prefixed};
 use super::stock_rules::RuleFlags;
-use super::{cache, clients, events, form, orders, products, reindex, shop, view};
+use super::{cache, clients, events, form, orders, products, reindex, settle, shop, view};
 use crate::document::{Document, Members, members_of, of_words, text_member, text_of};
 use crate::failure::{Failure, Reader};
 use crate::names::{Names, OF_CLIENT, OF_PRODUCT};
+use crate::reach::open_requests::OpenRequests;
 use crate::reach::portals::Portals;
 use crate::repl::ask::Asker;
 use crate::repl::drive::{Session, Step};
 use crate::repl::ids::{IDS_MAX, Ids};
 use crate::repl::meant::{LOOK_IDS_MAX, LOOK_MAX, Looks, beginning, missing, proposing};
-use crate::show::answer::Answer;
+use crate::show::answer::{Answer, counted};
 use crate::verb::admin::{Admin, MENU};
 use crate::verb::call::{Call, check_id};
 use crate::verb::spec::{Kind, Menu};
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 /// An administrator's session.
@@ -36,13 +40,31 @@ pub struct AdminSession {
     asker: Option<Asker>,
     /// For ids that were meant.
     looks: Looks,
+    /// With how many decimals the shop shows totals, once it was asked.
+    decimals: OnceCell<u32>,
+    /// Requests that were not answered yet.
+    open: Arc<OpenRequests>,
 }
 
 impl AdminSession {
     /// Over these portals; `ids` feeds completion.
     #[must_use]
     pub fn new(portals: Portals, ids: Ids) -> AdminSession {
-        AdminSession { portals, ids, asker: None, looks: Looks::default() }
+        AdminSession {
+            portals,
+            ids,
+            asker: None,
+            looks: Looks::default(),
+            decimals: OnceCell::new(),
+            open: Arc::default(),
+        }
+    }
+
+    /// The same, which keeps its requests there until they are answered.
+    #[must_use]
+    pub fn keeping(self, open: Arc<OpenRequests>) -> AdminSession {
+        let portals = self.portals.keeping(Arc::clone(&open));
+        AdminSession { portals, open, ..self }
     }
 
     /// Fetches ids for completion. Failing to is no matter: there is less to complete with.
@@ -146,7 +168,13 @@ impl AdminSession {
 
     /// A price that is most often a slip is asked back; where nobody can answer it is a warning.
     async fn is_meant(&self, given: &Members) -> Result<Option<String>, Failure> {
-        let Some(odd) = given.get("price").and_then(|price| odd_price(price.get())) else { return Ok(None) };
+        let price = given.get("price").and_then(|price| Price::parse(price.get().trim_matches('"')).ok());
+        let Some(price) = price else { return Ok(None) };
+        let decimals = match fineness(price) {
+            0 => 0,
+            _ => *self.decimals.get_or_try_init(|| shop::decimals(&self.portals)).await?,
+        };
+        let Some(odd) = odd_price(price, decimals) else { return Ok(None) };
         let OddPrice { what, so } = odd;
         match &self.asker {
             None => Ok(Some(format!("{what}: {so}"))),
@@ -257,6 +285,14 @@ impl Session for AdminSession {
         "admin".to_owned()
     }
 
+    fn open(&self) -> &Arc<OpenRequests> {
+        &self.open
+    }
+
+    fn in_name_of<'a>(&'a self, _call: &'a Call<Admin>) -> Option<&'a str> {
+        None
+    }
+
     fn ask_with(&mut self, asker: Option<Asker>) {
         self.asker = asker;
     }
@@ -294,9 +330,13 @@ impl AdminSession {
                 Orders { portals: &self.portals, ids: &self.ids, asker }.act(call).await?
             }
             Admin::GetShop => shop::show(&self.portals).await?,
-            Admin::SetShop => shop::set(&self.portals, call).await?,
+            Admin::SetShop => {
+                self.decimals.take();
+                shop::set(&self.portals, call).await?
+            }
             Admin::ListEvents => events::list(&self.portals, call).await?,
             Admin::Reindex => reindex::run(&self.portals).await?,
+            Admin::Settle => settle::run(&self.portals, &self.open, call).await?,
             Admin::Portal => cache::ask(&self.portals).await?,
             Admin::Help => return Ok(Step::Help),
             Admin::Exit => return Ok(Step::Leave),
@@ -359,19 +399,20 @@ struct OddPrice {
     so: &'static str,
 }
 
-/// Decimals that people pay.
-const DECIMALS: usize = 2;
+/// Decimals of a price that are not 0 at its end.
+fn fineness(price: Price) -> usize {
+    let shown = price.to_string();
+    shown.split_once('.').map_or(0, |(_, decimals)| decimals.trim_end_matches('0').len())
+}
 
-/// A price, as JSON, of nothing, or finer than people pay: unit prices below a cent are real, and rare.
-fn odd_price(price: &str) -> Option<OddPrice> {
-    let price = Price::parse(price.trim_matches('"')).ok()?;
+/// A price of nothing, or finer than people pay in a shop whose totals have so many decimals: unit prices below a cent are real, and rare.
+fn odd_price(price: Price, decimals: u32) -> Option<OddPrice> {
     if price.times(1) == Total::ZERO {
         return Some(OddPrice { what: "the price is 0".to_owned(), so: "whoever orders it pays nothing" });
     }
-    let shown = price.to_string();
-    let decimals = shown.split_once('.').map_or(0, |(_, decimals)| decimals.len());
-    (decimals > DECIMALS).then(|| OddPrice {
-        what: format!("the price {shown} has {decimals} decimals"),
+    let fineness = fineness(price);
+    (fineness > decimals as usize).then(|| OddPrice {
+        what: format!("the price {price} has {}", counted(fineness as u64, "decimal")),
         so: "it is kept and summed exactly, and sums are shown rounded",
     })
 }
@@ -405,13 +446,16 @@ mod tests {
 
     #[test]
     fn a_price_that_is_most_often_a_slip_is_known_however_it_is_written() {
-        for zero in ["0", "\"0\"", "0.00", "\"0.000\"", "000"] {
-            assert_eq!(odd_price(zero).unwrap().what, "the price is 0", "{zero}");
+        let odd =
+            |price: &str, decimals| odd_price(Price::parse(price).unwrap(), decimals).map(|odd| odd.what);
+        for zero in ["0", "0.00", "0.000", "000"] {
+            assert_eq!(odd(zero, 2).unwrap(), "the price is 0", "{zero}");
         }
-        for other in ["1", "\"0.01\"", "null", "\"\"", "\"free\"", "1.990"] {
-            assert!(odd_price(other).is_none(), "{other}");
+        for (fine, decimals) in [("1", 0), ("0.01", 2), ("1.990", 2), ("1.999", 3), ("7.00", 0)] {
+            assert_eq!(odd(fine, decimals), None, "{fine}");
         }
-        assert_eq!(odd_price("\"1.999\"").unwrap().what, "the price 1.999 has 3 decimals");
+        assert_eq!(odd("1.999", 2).unwrap(), "the price 1.999 has 3 decimals");
+        assert_eq!(odd("7.50", 0).unwrap(), "the price 7.50 has 1 decimal");
     }
 
     #[test]

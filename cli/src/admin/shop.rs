@@ -1,6 +1,7 @@
 //! The rules of the shop: shown, and set one by one.
 
 use admin_portal::operations::{GetShop, UpdateShop};
+use portal::limits::DECIMALS_DEFAULT;
 use proto::portal::{GetShopRequest, ShopRules, UpdateShopRequest};
 
 use super::asking::ask;
@@ -11,7 +12,7 @@ use crate::reach::request::request_id;
 use crate::show::answer::{Answer, counted};
 use crate::verb::admin::Admin;
 use crate::verb::call::Call;
-use crate::verb::shared::{CURRENCY, FEED_DAYS, HOLD_MINUTES, NO_CURRENCY};
+use crate::verb::shared::{CURRENCY, DECIMALS, FEED_DAYS, HOLD_MINUTES, NO_CURRENCY};
 
 /// `get-shop`.
 ///
@@ -35,7 +36,9 @@ pub async fn set(portals: &Portals, call: &Call<Admin>) -> Result<Answer, Failur
         }
         (given, is_none) => given.or(is_none.then_some("")),
     };
-    if minutes.is_none() && currency.is_none() && days.is_none() {
+    let decimals = call.count(DECIMALS.name).map(|decimals| u32::try_from(decimals).unwrap_or(u32::MAX));
+    let numbers = [minutes, days, decimals];
+    if numbers.iter().all(Option::is_none) && currency.is_none() {
         return Err(Failure::usage("no rule is named").next(format!("such as: {}", call.verb.example)));
     }
     let now = ask::<GetShop>(portals, READ, GetShopRequest {}).await?;
@@ -44,10 +47,23 @@ pub async fn set(portals: &Portals, call: &Call<Admin>) -> Result<Answer, Failur
         hold_minutes: minutes.unwrap_or(now.hold_minutes),
         currency: currency.map_or(now.currency, str::to_owned),
         feed_days: days.unwrap_or(now.feed_days),
+        decimals: decimals.or(now.decimals),
         if_match: call.count("--if-match").unwrap_or(now.etag),
         request: Some(request.clone()),
     };
     Ok(view("set", &ask::<UpdateShop>(portals, Reach::write(&request), message).await?))
+}
+
+/// With how many decimals totals are shown.
+///
+/// # Errors
+/// As every call.
+pub async fn decimals(portals: &Portals) -> Result<u32, Failure> {
+    Ok(decimals_of(&ask::<GetShop>(portals, READ, GetShopRequest {}).await?))
+}
+
+fn decimals_of(shop: &ShopRules) -> u32 {
+    shop.decimals.unwrap_or(DECIMALS_DEFAULT)
 }
 
 /// The rules, under a line.
@@ -64,6 +80,7 @@ pub fn view(head: &str, shop: &ShopRules) -> Answer {
         ("OPEN ORDERS HOLD STOCK".to_owned(), held),
         ("CURRENCY".to_owned(), currency.to_owned()),
         ("EVENTS ARE KEPT".to_owned(), format!("for {}", counted(u64::from(shop.feed_days), "day"))),
+        ("TOTALS ARE SHOWN WITH".to_owned(), counted(u64::from(decimals_of(shop)), "decimal")),
         ("SCHEMA".to_owned(), shop.schema.to_string()),
         ("ETAG".to_owned(), shop.etag.to_string()),
     ];

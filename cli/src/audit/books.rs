@@ -395,6 +395,7 @@ mod tests {
                 quantity: 3,
                 price: Price::parse("1").unwrap(),
                 untracked: self.untracked,
+                extra: None,
             };
             let json = |value| String::from_utf8(value).unwrap();
             let mut books = Books::default();

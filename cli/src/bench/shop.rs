@@ -81,11 +81,13 @@ impl Shop {
     /// The reason in a word.
     pub async fn order(&self, caller: usize) -> Result<(), String> {
         let channel = self.channels[caller % self.channels.len()].clone();
-        let line = LineChange { pid: pid(fastrand::u64(..self.products)), quantity: 1 };
+        let line =
+            LineChange { pid: pid(fastrand::u64(..self.products)), quantity: 1, ..LineChange::default() };
         let request = CreateOrderRequest {
             cid: cid(fastrand::u64(..SHOPPERS)),
             lines: vec![line],
             request: Some(request_id(None)),
+            ..CreateOrderRequest::default()
         };
         match timeout(self.patience, ShopClient::new(channel).create_order(request)).await {
             Ok(Ok(_)) => Ok(()),

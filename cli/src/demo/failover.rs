@@ -17,6 +17,7 @@ use crate::config::shape::Node;
 use crate::failure::Failure;
 use crate::reach::request::request_id;
 use crate::shop::orders;
+use crate::verb::call::GivenLine;
 
 /// Orders of the stream, one unit each.
 const ORDERS: usize = 120;
@@ -110,7 +111,7 @@ fn start(stage: &Stage, progress: &Arc<(AtomicUsize, Notify)>) -> Result<Stream,
         stream.spawn(async move {
             let mut acknowledged = Vec::new();
             for _ in 0..ORDERS / SHOPPERS {
-                let lines = orders::lines(&[(PID.to_owned(), 1)]);
+                let lines = orders::lines(&[GivenLine::of(PID, 1)]);
                 let order = orders::create(&shop, &buyer.cid, lines, request_id(None), true).await?;
                 acknowledged.push((buyer.cid.clone(), order.oid));
                 progress.0.fetch_add(1, Ordering::SeqCst);

@@ -130,7 +130,7 @@ async fn shop(stage: &mut Stage) -> Result<(), Failure> {
     let cid = shopper.map(|shopper| shopper.cid);
     let out = stage.out.clone();
     let given = Given::default();
-    let shop = shop_at(Asking::Grpc(portals), cid, &given, &out);
+    let shop = shop_at(Asking::Grpc(portals), cid, std::sync::Arc::default(), &given, &out);
     tokio::select! {
         left = shop => left,
         attended = attend(&mut stage.supervisor, std::future::pending()) => attended,

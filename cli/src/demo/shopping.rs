@@ -10,6 +10,7 @@ use crate::admin::{clients, products, view as things};
 use crate::failure::{Failure, Reader};
 use crate::reach::request::request_id;
 use crate::shop::{orders, view};
+use crate::verb::call::GivenLine;
 
 /// Requests at once while the market is set up.
 const IN_FLIGHT: usize = 16;
@@ -92,7 +93,7 @@ async fn order(stage: &mut Stage) -> Result<String, Failure> {
     stage.act("An order takes its stock in one transaction");
     let before = stock(stage, BANANA).await?;
     stage.command(&format!("shop --cid {CID} create-order {BANANA}=3 {MAMAO}=2"));
-    let lines = orders::lines(&[(BANANA.to_owned(), 3), (MAMAO.to_owned(), 2)]);
+    let lines = orders::lines(&[GivenLine::of(BANANA, 3), GivenLine::of(MAMAO, 2)]);
     let order = orders::create(&stage.shop, CID, lines, request_id(None), false).await?;
     stage.show(&view::order("opened ", &order));
     let expected = total(&[(BANANA, 3), (MAMAO, 2)])?;
@@ -106,7 +107,7 @@ async fn modify(stage: &mut Stage, oid: &str) -> Result<(), Failure> {
     stage.act("A change moves exactly the difference; 0 removes a line");
     let before = (stock(stage, BANANA).await?, stock(stage, MAMAO).await?);
     stage.command(&format!("shop --cid {CID} modify-order {oid} {BANANA}=5 {MAMAO}=0"));
-    let lines = orders::lines(&[(BANANA.to_owned(), 5), (MAMAO.to_owned(), 0)]);
+    let lines = orders::lines(&[GivenLine::of(BANANA, 5), GivenLine::of(MAMAO, 0)]);
     let order = orders::modify(&stage.shop, (CID, oid), lines, 0, request_id(None), false).await?;
     stage.show(&view::order("changed ", &order));
     let after = (stock(stage, BANANA).await?, stock(stage, MAMAO).await?);
@@ -125,7 +126,7 @@ async fn refuse(stage: &mut Stage, oid: &str) -> Result<(), Failure> {
     let before = stock(stage, BANANA).await?;
     let too_many = before.0 + 6;
     stage.command(&format!("shop --cid {CID} modify-order {oid} {BANANA}={too_many}"));
-    let lines = orders::lines(&[(BANANA.to_owned(), too_many)]);
+    let lines = orders::lines(&[GivenLine::of(BANANA, too_many)]);
     let answer = orders::modify(&stage.shop, (CID, oid), lines, 0, request_id(None), false).await;
     stage.refused(answer, "STOCK_SHORT", "the order is refused, and the answer says how many are left")?;
     let after = stock(stage, BANANA).await?;

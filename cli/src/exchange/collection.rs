@@ -94,12 +94,14 @@ impl Collection {
                 "changed_ms",
                 "client_removed",
                 "staff",
+                "extra",
                 "pid",
                 "description",
                 "quantity",
                 "price",
                 "untracked",
                 "product_removed",
+                "line_extra",
             ],
         }
     }

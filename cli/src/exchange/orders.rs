@@ -1,13 +1,14 @@
 //! Orders in files: one line of JSON an order; in CSV a row for each of its lines, with the order's columns repeated.
 //!
 //! The rows of an order stand together, each with its oid. Below the first one the other cells of the order may be empty, and the notes
-//! of staff are; what is in them is what the first row says. An order without lines is one row without a product.
+//! of staff and the order's own data are; what is in them is what the first row says. An order without lines is one row without a product.
 
 use std::collections::HashSet;
 use std::io::BufRead;
 
 use portal::Error;
 use portal::change::Imported;
+use portal::document::extra::ExtraChange;
 use portal::id::{Cid, Oid};
 use portal::money::Price;
 use proto::json::state;
@@ -21,7 +22,14 @@ use crate::failure::Failure;
 const REPEATED: [&str; 6] = ["cid", "oid", "state", "created_ms", "changed_ms", "client_removed"];
 
 /// The columns of a line; an order is without lines only if all of them are empty.
-const OF_LINE: [&str; 6] = ["pid", "description", "quantity", "price", "untracked", "product_removed"];
+const OF_LINE: [&str; 7] =
+    ["pid", "description", "quantity", "price", "untracked", "product_removed", LINE_EXTRA];
+
+/// The columns that stand in an order's first row alone.
+const OF_FIRST: [&str; 2] = ["staff", "extra"];
+
+/// The column of a line's data.
+const LINE_EXTRA: &str = "line_extra";
 
 /// What is known of an order's client and products beyond the order.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +51,7 @@ pub fn of_order(order: &Order, removed: &Removed) -> ImportOrderRequest {
         price: line.price.clone(),
         untracked: line.untracked,
         product_removed: product_removed(at),
+        extra: line.extra.clone(),
     });
     let staff = order.staff.iter().map(|note| ImportedNote {
         did: note.did.clone(),
@@ -60,6 +69,7 @@ pub fn of_order(order: &Order, removed: &Removed) -> ImportOrderRequest {
         staff: staff.collect(),
         client_removed: removed.client,
         request: None,
+        extra: order.extra.clone(),
     }
 }
 
@@ -78,6 +88,7 @@ pub fn difference(there: &Order, wanted: &ImportOrderRequest) -> Option<String> 
                 && there.lines.iter().zip(&wanted.lines).all(|(one, other)| is_line(one, other));
             (!is_one).then(|| "its lines are others".to_owned())
         })
+        .or_else(|| (!is_extra(&there.extra, &wanted.extra)).then(|| "its data are others".to_owned()))
         .or_else(|| {
             (!are_notes(&there.staff, &wanted.staff)).then(|| "what staff did to it is other".to_owned())
         })
@@ -91,10 +102,18 @@ fn are_notes(there: &[ImportedNote], wanted: &[ImportedNote]) -> bool {
     there.iter().map(said).eq(wanted.iter().map(said))
 }
 
+/// As they are stored: without blanks between their parts. What is no such data a portal refuses.
+fn is_extra(there: &str, wanted: &str) -> bool {
+    let stored = |text: &str| ExtraChange::of_order(text).ok().map(|extra| extra.over(None));
+    stored(there) == stored(wanted)
+}
+
 fn is_line(there: &ImportedLine, wanted: &ImportedLine) -> bool {
     let price = |text: &str| Price::parse(text).ok();
     let same = |line: &ImportedLine| (line.quantity, line.untracked, price(&line.price));
-    (&there.pid, &there.description) == (&wanted.pid, &wanted.description) && same(there) == same(wanted)
+    (&there.pid, &there.description) == (&wanted.pid, &wanted.description)
+        && same(there) == same(wanted)
+        && is_extra(&there.extra, &wanted.extra)
 }
 
 /// Checks an order as a portal does.
@@ -129,18 +148,20 @@ pub fn rows(order: &ImportOrderRequest) -> Vec<Vec<String>> {
         flag(order.client_removed),
     ];
     if order.lines.is_empty() {
-        return vec![[of_order, vec![notes], vec![String::new(); 6]].concat()];
+        return vec![[of_order, vec![notes, order.extra.clone()], vec![String::new(); 7]].concat()];
     }
     let row = |(at, line): (usize, &ImportedLine)| {
-        let notes = if at == 0 { notes.clone() } else { String::new() };
+        let (notes, extra) = if at == 0 { (notes.clone(), order.extra.clone()) } else { Default::default() };
         let of_line = vec![
             notes,
+            extra,
             line.pid.clone(),
             line.description.clone(),
             line.quantity.to_string(),
             line.price.clone(),
             flag(line.untracked),
             flag(line.product_removed),
+            line.extra.clone(),
         ];
         [of_order.clone(), of_line].concat()
     };
@@ -219,8 +240,8 @@ pub fn of_rows(rows: &[Row]) -> Result<ImportOrderRequest, Refusal> {
                 format!("{:?} is not {:?}, as in the order's first row", row.text(name), first.text(name));
             return Err(Refusal::new(row.line, *name, why));
         }
-        if !row.text("staff").is_empty() {
-            return Err(Refusal::new(row.line, "staff", "stands in the order's first row alone"));
+        if let Some(name) = OF_FIRST.into_iter().find(|name| !row.text(name).is_empty()) {
+            return Err(Refusal::new(row.line, name, "stands in the order's first row alone"));
         }
     }
     let is_empty = rows.len() == 1 && OF_LINE.iter().all(|name| first.text(name).trim().is_empty());
@@ -235,6 +256,7 @@ pub fn of_rows(rows: &[Row]) -> Result<ImportOrderRequest, Refusal> {
         staff: notes_of(first)?,
         client_removed: first.flag("client_removed")?,
         request: None,
+        extra: first.text("extra").to_owned(),
     })
 }
 
@@ -249,6 +271,7 @@ fn line_of(row: &Row) -> Result<ImportedLine, Refusal> {
         price: row.decimal("price")?,
         untracked: row.flag("untracked")?,
         product_removed: row.flag("product_removed")?,
+        extra: row.text(LINE_EXTRA).to_owned(),
     })
 }
 
@@ -268,6 +291,9 @@ pub fn refused(rows: &[Row], error: &Error) -> Refusal {
     let of_line = field.strip_prefix("lines[").and_then(|rest| rest.split_once("]."));
     let row = of_line.and_then(|(at, column)| Some((rows.get(at.parse::<usize>().ok()?)?, column)));
     match row {
+        Some((row, column)) if column.starts_with("extra") => {
+            Refusal::new(row.line, format!("line_{column}"), why)
+        }
         Some((row, column)) => Refusal::new(row.line, column, why),
         None => Refusal::new(first, field.as_str(), why),
     }

@@ -365,7 +365,7 @@ impl Importer<'_> {
 
     async fn confirm(&self, shop: &Portals, new: &NewOrder, name: &str, oid: &str) -> Result<(), Failure> {
         let request = self.request("order", &format!("{name}/confirm"));
-        orders::confirm(shop, &new.cid, oid, request).await.map(drop)
+        orders::confirm(shop, (&new.cid, oid), "", request).await.map(drop)
     }
 }
 
@@ -393,6 +393,7 @@ fn lines_of(new: &NewOrder, plan: &Plan) -> Vec<LineChange> {
     let line = |(product, quantity): (&usize, &i64)| LineChange {
         pid: plan.products[*product].pid.clone(),
         quantity: *quantity,
+        ..LineChange::default()
     };
     new.lines.iter().map(line).collect()
 }

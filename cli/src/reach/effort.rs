@@ -175,7 +175,7 @@ impl<'a> Effort<'a> {
                 let id = &request.id;
                 let mut unknown = why.of("outcome unknown");
                 unknown.kind = crate::failure::Kind::Unknown;
-                unknown.next(format!("repeat the command with --request {id}: it is done once at most"))
+                unknown.next(format!("settle {id} tells whether it was done, and closes it; the command with --request {id} repeats it: it is done once at most"))
             }
             _ => why,
         }

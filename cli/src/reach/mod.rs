@@ -4,6 +4,7 @@ pub mod effort;
 pub mod joint;
 pub mod named_channel;
 pub mod nodes;
+pub mod open_requests;
 pub mod places;
 pub mod portals;
 pub mod request;

@@ -6,13 +6,16 @@
 //! does not cure is tried once at each portal and told ([`super::effort`]).
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use portal::error::Error;
 use portal::session::KeptSession;
-use proto::portal::PortalStatusRequest;
+use prost::Message;
 use proto::portal::portal_client::PortalClient;
+use proto::portal::{PortalStatusRequest, RequestId};
+use serde::Serialize;
 use store_keys::ClusterId;
 use tokio::time::{sleep, timeout};
 use tonic::transport::Endpoint;
@@ -20,6 +23,7 @@ use tonic::{Code, Response, Status};
 
 use super::effort::{Attempt, Effort, classify};
 use super::named_channel::{self, NamedChannel};
+use super::open_requests::OpenRequests;
 use super::places::{Call, Places};
 use super::stranger;
 use crate::failure::Failure;
@@ -32,11 +36,16 @@ const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// How often a portal that has not answered yet is asked why, if somebody waits who sees it.
 const ASK_WHY: Duration = Duration::from_secs(1);
 
+/// An id that is no older than this was made for the call that runs, which may have waited for a person.
+const MADE_NOW_MS: i64 = 3_600_000;
+
 /// The portals of one kind.
 pub struct Portals {
     places: Places,
     /// The one that answered last; at first any of them, so that all tools together use all portals.
     current: AtomicUsize,
+    /// Where requests are kept until they are answered.
+    open: Arc<OpenRequests>,
 }
 
 impl Portals {
@@ -64,7 +73,14 @@ impl Portals {
             return Err(Failure::usage(format!("no {kind} is configured")));
         }
         let current = AtomicUsize::new(fastrand::usize(..places.len()));
-        Ok(Portals { places: Places { kind, all: places, patience, notices }, current })
+        let open = Arc::default();
+        Ok(Portals { places: Places { kind, all: places, patience, notices }, current, open })
+    }
+
+    /// The same, which keep their requests there until they are answered.
+    #[must_use]
+    pub fn keeping(self, open: Arc<OpenRequests>) -> Portals {
+        Portals { open, ..self }
     }
 
     /// The same, beginning with the first address: whoever has several of them spreads them itself.
@@ -122,9 +138,13 @@ impl Portals {
         rpc: impl Fn(NamedChannel, M) -> F,
     ) -> Result<T, Failure>
     where
-        M: Clone,
+        M: Message + Clone + Default + Serialize,
         F: Future<Output = Result<Response<T>, Status>>,
     {
+        let message = match call.request {
+            Some(request) => self.open.sending(request, message),
+            None => message,
+        };
         self.call(call, |channel| rpc(channel, message.clone())).await
     }
 
@@ -135,15 +155,18 @@ impl Portals {
             None if status.code() == Code::Unimplemented => {
                 stranger::failure(self.places.kind, address, channel.clone()).await
             }
-            Some(Error::RequestExpired { age_ms, .. })
-                if call.request.is_some_and(|request| request.created_ms > 0) =>
-            {
+            Some(Error::RequestExpired { age_ms, .. }) if call.request.is_some_and(is_made_now) => {
                 Failure::wrong_clock(age_ms, &format!("{} {address}", self.places.kind))
             }
             _ => Failure::of_status(status),
         };
         failure.by(format!("{} {address}", self.places.kind))
     }
+}
+
+/// Whether an id was made just now, as far as this machine's clock says; one that is repeated may be old.
+fn is_made_now(request: &RequestId) -> bool {
+    request.created_ms > 0 && store_client::now_ms().saturating_sub(request.created_ms) < MADE_NOW_MS
 }
 
 /// One attempt. While a person waits for it, the portal is asked what it waits for itself.
@@ -190,7 +213,6 @@ async fn reason(channel: NamedChannel) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::portal::RequestId;
 
     fn id(id: &str) -> RequestId {
         RequestId { id: id.to_owned(), created_ms: 0 }

@@ -146,6 +146,7 @@ impl<O> Completer for TableCompleter<O> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verb::call::GivenLine;
     use crate::verb::{admin, kv, shop};
 
     fn values<O>(menu: &'static Menu<O>, ids: &Ids, line: &str) -> Vec<String> {
@@ -183,7 +184,7 @@ mod tests {
         let completed = values(&shop::MENU, &ids, "create-order mam").remove(0);
         let line = format!("create-order {completed}=3");
         let call = crate::verb::call::parse(&shop::MENU, &crate::verb::words::words(&line).unwrap()).unwrap();
-        assert_eq!(call.lines("PID=QUANTITY"), [("mamao".to_owned(), 3)]);
+        assert_eq!(call.lines("PID=QUANTITY").unwrap(), [GivenLine::of("mamao", 3)]);
     }
 
     #[test]
@@ -206,7 +207,7 @@ mod tests {
             let line = format!("{}{}=3", &begun[..begin], found[0].value);
             assert_eq!(line, "create-order 'maca fuji'=3");
             let call = crate::verb::call::parse(&shop::MENU, &crate::verb::words::words(&line).unwrap());
-            assert_eq!(call.unwrap().lines("PID=QUANTITY"), [("maca fuji".to_owned(), 3)]);
+            assert_eq!(call.unwrap().lines("PID=QUANTITY").unwrap(), [GivenLine::of("maca fuji", 3)]);
         }
         assert_eq!(values(&shop::MENU, &ids, "create-order d"), [r"'d'\''agua; 5'"]);
         assert_eq!(values(&shop::MENU, &ids, "create-order 'd'\\''agua; 5'=1 m"), ["'maca fuji'"]);

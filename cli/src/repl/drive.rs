@@ -1,12 +1,16 @@
 //! The loop of the synchronous REPLs: read, understand, run, show. [`Session`] has their differences.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use super::ask::Asker;
 use super::ids::Ids;
 use super::lines::{Given, Line, Lines};
 use super::mode::Interrupts;
-use crate::failure::Failure;
+use super::unanswered;
+use crate::failure::{Failure, Kind};
+use crate::reach::open_requests::OpenRequests;
+use crate::reach::request::new_id;
 use crate::show::answer::{Answer, counted};
 use crate::show::out::{Out, Switches};
 use crate::verb::call::{Call, parse, unknown_verb};
@@ -33,6 +37,10 @@ pub trait Session: Send {
     fn menu(&self) -> &'static Menu<Self::Operation>;
     /// Before the `>`.
     fn prompt(&self) -> String;
+    /// Where requests are kept until they are answered.
+    fn open(&self) -> &Arc<OpenRequests>;
+    /// The client in whose name a command is, if in any.
+    fn in_name_of<'a>(&'a self, call: &'a Call<Self::Operation>) -> Option<&'a str>;
     /// How missing words may be asked for; `None`: nobody is there.
     fn ask_with(&mut self, asker: Option<Asker>);
     /// Runs one command.
@@ -52,13 +60,18 @@ pub async fn drive<S: Session>(session: &mut S, given: &Given, ids: Ids, out: &O
         out.title(session.menu().title);
         out.say("help lists the commands, Tab completes, exit (or sair) leaves");
     }
+    if terminal {
+        unanswered::tell(&session.open().left(), out);
+    }
     let mut tally = Tally { goes_on: terminal || given.keep_going, terminal, ..Tally::default() };
     while let Some(line) = lines.next(&session.prompt()).await? {
         interrupts.forget();
         tally.place = lines.place();
         let ran = tokio::select! {
             ran = run_line(session, &line, &mut tally, out) => ran,
-            () = interrupts.next() => tally.failed(given_up(), 0, Switches::default(), out),
+            () = interrupts.next() => {
+                tally.failed(given_up(session.open().interrupted()), 0, Switches::default(), out)
+            }
         };
         match ran {
             Ok(true) => {}
@@ -145,10 +158,15 @@ impl Tally {
     }
 }
 
-/// A person does not want to wait for an answer any longer.
-fn given_up() -> Failure {
-    Failure::unknown("interrupted: what was sent may still be done")
-        .next("look whether it was, before you repeat it")
+/// A person does not want to wait for an answer any longer. The id stays open: nobody asked to close it.
+fn given_up(id: Option<String>) -> Failure {
+    let failure = Failure::unknown("interrupted: what was sent may still be done");
+    match id {
+        Some(id) => failure.next(format!(
+            "settle {id} tells whether it was, and closes it; the command with --request {id} repeats it, and it is done once at most"
+        )),
+        None => failure.next("look whether it was, before you repeat it"),
+    }
 }
 
 /// Whether a line turns vertical tables on or off, as in psql; it is no command of the table of verbs.
@@ -207,9 +225,16 @@ async fn run_command<S: Session>(session: &mut S, words: &[String], out: &Out) -
         explain(session.menu(), Some(verb), out)?;
         return Ok(true);
     }
-    let call = parse(session.menu(), words)?;
+    let mut call = parse(session.menu(), words)?;
     let about = call.get("COMMAND").map(str::to_owned);
-    match session.run(call).await? {
+    let open = begun(session, &mut call, words);
+    let ran = session.run(call).await;
+    if let Some(open) = open {
+        let kind = ran.as_ref().err().map(|failure| failure.kind);
+        let is_answered = kind.is_none_or(|kind| matches!(kind, Kind::Refused | Kind::Conflict));
+        open.ended(kind == Some(Kind::Unknown), is_answered);
+    }
+    match ran? {
         Step::Show(answer) => {
             out.answer(&answer);
             // What follows in a script may rest on it.
@@ -219,6 +244,18 @@ async fn run_command<S: Session>(session: &mut S, words: &[String], out: &Out) -
         Step::Leave => return Ok(false),
     }
     Ok(true)
+}
+
+/// Keeps a command that changes something, under its request id, until it is answered; `None`: it changes nothing.
+fn begun<S: Session>(
+    session: &S,
+    call: &mut Call<S::Operation>,
+    words: &[String],
+) -> Option<Arc<OpenRequests>> {
+    let id = call.request(new_id)?.to_owned();
+    let cid = session.in_name_of(call).unwrap_or_default();
+    session.open().begin(&id, &unanswered::without_id(words), cid);
+    Some(Arc::clone(session.open()))
 }
 
 /// The command that `COMMAND --help` asks about.

@@ -161,7 +161,8 @@ fn terminal<O: Send + Sync>(menu: &'static Menu<O>, ids: Ids, printer: ExternalP
 }
 
 /// FEIRA_HISTORY, else `.feira_history` at home; without a home, history lasts as long as the session.
-fn history_file() -> Option<PathBuf> {
+#[must_use]
+pub fn history_file() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("FEIRA_HISTORY") {
         return (!path.is_empty()).then(|| PathBuf::from(path));
     }

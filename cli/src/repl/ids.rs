@@ -41,6 +41,9 @@ impl Known {
             | Kind::Limit(_)
             | Kind::LimitOrAll(_)
             | Kind::Integer
+            | Kind::Total
+            | Kind::Extra
+            | Kind::LineExtra
             | Kind::Data
             | Kind::Verb => None,
         }

@@ -2,7 +2,7 @@
 //!
 //! [`lines`] gives one line after another whatever their source; [`drive`] understands and runs them;
 //! [`ids`] knows live ids; [`complete`], [`hint`], [`highlight`] and [`editor`] are the terminal; [`mode`] is the terminal
-//! between lines, and [`ask`] asks for what a line left out.
+//! between lines, [`ask`] asks for what a line left out, and [`unanswered`] tells of requests of earlier sessions.
 
 pub mod ask;
 pub mod complete;
@@ -14,3 +14,4 @@ pub mod ids;
 pub mod lines;
 pub mod meant;
 pub mod mode;
+pub mod unanswered;

@@ -4,5 +4,6 @@
 
 pub mod orders;
 pub mod session;
+pub mod settled;
 pub mod via;
 pub mod view;

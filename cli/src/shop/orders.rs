@@ -12,63 +12,82 @@ use crate::admin::paging::{Listing, Part, gather};
 use crate::failure::Failure;
 use crate::reach::places::{Call, READ};
 use crate::shop::via::Asks;
+use crate::verb::call::GivenLine;
 
 /// The lines of a request.
 #[must_use]
-pub fn lines(lines: &[(String, i64)]) -> Vec<LineChange> {
-    lines.iter().map(|(pid, quantity)| LineChange { pid: pid.clone(), quantity: *quantity }).collect()
+pub fn lines(lines: &[GivenLine]) -> Vec<LineChange> {
+    let line = |GivenLine { pid, quantity, price, extra }: &GivenLine| LineChange {
+        pid: pid.clone(),
+        quantity: *quantity,
+        expect_price: price.clone(),
+        extra: extra.clone(),
+    };
+    lines.iter().map(line).collect()
+}
+
+/// What an order is to have: lines, and data.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    /// Its lines, or those that change.
+    pub lines: Vec<LineChange>,
+    /// Data on the order; empty: nothing is said of them.
+    pub extra: String,
+}
+
+impl From<Vec<LineChange>> for Content {
+    fn from(lines: Vec<LineChange>) -> Content {
+        Content { lines, extra: String::new() }
+    }
 }
 
 /// Opens an order.
 ///
 /// # Errors
-/// UNAUTHENTICATED, NOT_FOUND, FAILED_PRECONDITION (stock), or as every call.
+/// UNAUTHENTICATED, NOT_FOUND, FAILED_PRECONDITION (stock, price), or as every call.
 pub async fn create(
     portals: &impl Asks,
     cid: &str,
-    lines: Vec<LineChange>,
+    content: impl Into<Content>,
     request: RequestId,
     insistent: bool,
 ) -> Result<Order, Failure> {
     let call = Call { request: Some(&request), insistent };
-    let message = CreateOrderRequest { cid: cid.to_owned(), lines, request: Some(request.clone()) };
+    let Content { lines, extra } = content.into();
+    let message = CreateOrderRequest { cid: cid.to_owned(), lines, request: Some(request.clone()), extra };
     portals.ask::<CreateOrder>(call, message).await
 }
 
-/// Sets quantities of an order.
+/// Sets quantities of an order, and its data.
 ///
 /// # Errors
 /// As [`create`], PERMISSION_DENIED, ABORTED.
 pub async fn modify(
     portals: &impl Asks,
     (cid, oid): (&str, &str),
-    lines: Vec<LineChange>,
+    content: impl Into<Content>,
     if_match: u64,
     request: RequestId,
     insistent: bool,
 ) -> Result<Order, Failure> {
     let call = Call { request: Some(&request), insistent };
-    let message = ModifyOrderRequest {
-        cid: cid.to_owned(),
-        oid: oid.to_owned(),
-        lines,
-        if_match,
-        request: Some(request.clone()),
-    };
+    let Content { lines, extra } = content.into();
+    let (cid, oid, asked) = (cid.to_owned(), oid.to_owned(), Some(request.clone()));
+    let message = ModifyOrderRequest { cid, oid, lines, if_match, request: asked, extra };
     portals.ask::<ModifyOrder>(call, message).await
 }
 
-/// Freezes an order.
+/// Freezes an order; `total` is what was shown of it, empty: whatever it is.
 ///
 /// # Errors
-/// As every call about an order.
+/// FAILED_PRECONDITION (another total), or as every call about an order.
 pub async fn confirm(
     portals: &impl Asks,
-    cid: &str,
-    oid: &str,
+    (cid, oid): (&str, &str),
+    total: &str,
     request: RequestId,
 ) -> Result<Order, Failure> {
-    let message = OrderRequest { cid: cid.to_owned(), oid: oid.to_owned(), request: Some(request.clone()) };
+    let message = OrderRequest { expect_total: total.to_owned(), ..naming(cid, oid, &request) };
     portals.ask::<ConfirmOrder>(Call::write(&request), message).await
 }
 
@@ -77,8 +96,12 @@ pub async fn confirm(
 /// # Errors
 /// As every call about an order.
 pub async fn cancel(portals: &impl Asks, cid: &str, oid: &str, request: RequestId) -> Result<Order, Failure> {
-    let message = OrderRequest { cid: cid.to_owned(), oid: oid.to_owned(), request: Some(request.clone()) };
-    portals.ask::<CancelOrder>(Call::write(&request), message).await
+    portals.ask::<CancelOrder>(Call::write(&request), naming(cid, oid, &request)).await
+}
+
+fn naming(cid: &str, oid: &str, request: &RequestId) -> OrderRequest {
+    let (cid, oid, request) = (cid.to_owned(), oid.to_owned(), Some(request.clone()));
+    OrderRequest { cid, oid, request, ..OrderRequest::default() }
 }
 
 /// An order.

@@ -1,15 +1,21 @@
 //! The shoppers' verbs, bound to calls. The client is named once (`use CID`, or `feira shop --cid CID`).
 
+use std::sync::Arc;
+
+use client_portal::operations::Settle;
 use portal::index::after_product;
 use proto::json::sort::named;
-use proto::portal::{BrowseProductsRequest, Order, Product};
+use proto::portal::{BrowseProductsRequest, Order, Product, SettleRequest};
 use serde_json::json;
 
-use super::via::Asking;
-use super::{orders, view};
+use super::orders::Content;
+use super::via::{Asking, Asks};
+use super::{orders, settled, view};
 use crate::admin::paging::Part;
 use crate::admin::{cache, view as things};
 use crate::failure::{Failure, Reader};
+use crate::reach::open_requests::OpenRequests;
+use crate::reach::places::READ;
 use crate::reach::request::request_id;
 use crate::repl::ask::Asker;
 use crate::repl::drive::{Session, Step};
@@ -18,6 +24,7 @@ use crate::repl::meant::{LOOK_MAX, Looks, missing, proposing};
 use crate::show::answer::{Answer, counted};
 use crate::show::written::in_line;
 use crate::verb::call::Call;
+use crate::verb::shared::EXTRA;
 use crate::verb::shop::{MENU, Shop};
 use crate::verb::spec::{Kind, Menu};
 
@@ -29,6 +36,8 @@ pub struct ShopSession {
     cid: Option<String>,
     /// For ids that were meant.
     looks: Looks,
+    /// Requests that were not answered yet.
+    open: Arc<OpenRequests>,
 }
 
 impl ShopSession {
@@ -38,7 +47,13 @@ impl ShopSession {
         if let Some(cid) = &cid {
             ids.add(Kind::Cid, cid);
         }
-        ShopSession { portals, ids, cid, looks: Looks::default() }
+        ShopSession { portals, ids, cid, looks: Looks::default(), open: Arc::default() }
+    }
+
+    /// The same, which keeps its requests there until they are answered.
+    #[must_use]
+    pub fn keeping(self, open: Arc<OpenRequests>) -> ShopSession {
+        ShopSession { open, ..self }
     }
 
     /// Fetches ids for completion. Failing to is no matter: there is less to complete with.
@@ -78,24 +93,41 @@ impl ShopSession {
     async fn change(&self, call: &Call<Shop>) -> Result<Answer, Failure> {
         let cid = self.cid(call)?;
         let request = request_id(call.get("--request"));
-        let given = call.lines("PID=QUANTITY");
-        let (merged, lines) = (view::merged(&given), orders::lines(&given));
+        let given = call.lines("PID=QUANTITY")?;
+        let extra = call.get(EXTRA.name).unwrap_or("").to_owned();
+        let (merged, content) = (view::merged(&given), Content { lines: orders::lines(&given), extra });
         let (what, order): (&str, Order) = match call.verb.operation {
             Shop::CreateOrder => {
-                ("opened ", orders::create(&self.portals, cid, lines, request, false).await?)
+                ("opened ", orders::create(&self.portals, cid, content, request, false).await?)
             }
             Shop::ModifyOrder => {
                 let if_match = call.count("--if-match").unwrap_or(0);
                 let which = (cid, call.text("OID"));
-                ("changed ", orders::modify(&self.portals, which, lines, if_match, request, false).await?)
+                ("changed ", orders::modify(&self.portals, which, content, if_match, request, false).await?)
             }
             Shop::ConfirmOrder => {
-                ("confirmed ", orders::confirm(&self.portals, cid, call.text("OID"), request).await?)
+                let total = call.get("--total").unwrap_or("");
+                let which = (cid, call.text("OID"));
+                ("confirmed ", orders::confirm(&self.portals, which, total, request).await?)
             }
             _ => ("cancelled ", orders::cancel(&self.portals, cid, call.text("OID"), request).await?),
         };
         self.ids.add(Kind::Oid, &order.oid);
         Ok(view::order(what, &order).noting(merged))
+    }
+
+    async fn settle(&self, call: &Call<Shop>) -> Result<Answer, Failure> {
+        let id = call.text("ID");
+        let remembered = self.open.find(id).map(|one| one.begun.cid).filter(|cid| !cid.is_empty());
+        let cid = match (call.get("--cid"), remembered) {
+            (None, Some(cid)) => cid,
+            _ => self.cid(call)?.to_owned(),
+        };
+        let request = Some(request_id(Some(id)));
+        let settled = self.portals.ask::<Settle>(READ, SettleRequest { cid, request }).await;
+        let settled = settled.map_err(|failure| settled::not_known(failure, id))?;
+        self.open.forget(id);
+        Ok(settled::answer(id, &settled, settled.order.as_ref().map(|order| view::order("", order))))
     }
 
     async fn show(&self, call: &Call<Shop>) -> Result<Answer, Failure> {
@@ -147,6 +179,14 @@ impl Session for ShopSession {
         self.cid.as_deref().map_or_else(|| "shop".to_owned(), |cid| in_line(cid).into_owned())
     }
 
+    fn open(&self) -> &Arc<OpenRequests> {
+        &self.open
+    }
+
+    fn in_name_of<'a>(&'a self, call: &'a Call<Shop>) -> Option<&'a str> {
+        call.get("--cid").or(self.cid.as_deref())
+    }
+
     fn ask_with(&mut self, _asker: Option<Asker>) {}
 
     async fn run(&mut self, call: Call<Shop>) -> Result<Step, Failure> {
@@ -184,6 +224,7 @@ impl ShopSession {
                 self.change(call).await?
             }
             Shop::GetOrder | Shop::ListOrders | Shop::Products | Shop::Product => self.show(call).await?,
+            Shop::Settle => self.settle(call).await?,
             Shop::Portal => cache::ask(self.portals.portals()?).await?,
             Shop::Help => return Ok(Step::Help),
             Shop::Exit => return Ok(Step::Leave),

@@ -146,7 +146,7 @@ impl OverBroker {
                 let mut unknown = silent.of("outcome unknown");
                 unknown.kind = Kind::Unknown;
                 let id = &request.id;
-                unknown.next(format!("repeat the command with --request {id}: it is done once at most"))
+                unknown.next(format!("settle {id} tells whether it was done, and closes it; the command with --request {id} repeats it: it is done once at most"))
             }
             _ => silent.next("see feira status, or ask without --via"),
         }

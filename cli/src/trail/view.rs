@@ -2,7 +2,7 @@
 
 use proto::portal::{Event, EventFacts, StockMovement};
 
-use crate::shop::view::{rounded, state};
+use crate::shop::view::state;
 use crate::show::answer::{Answer, counted};
 use crate::show::moment;
 use crate::show::table::{Column, Table};
@@ -80,21 +80,21 @@ fn facts(before: &EventFacts, after: &EventFacts) -> Vec<String> {
         (was, "") => Some(format!("{name} was {was}")),
         (was, is) => Some(format!("{name} {was} → {is}")),
     };
-    let minutes = |minutes: Option<u32>| minutes.map(|minutes| minutes.to_string()).unwrap_or_default();
-    let sum = |total: &str| if total.is_empty() { String::new() } else { rounded(total) };
+    let number = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
     let word = |of: i32| if of == 0 { String::new() } else { state(of).to_owned() };
     let mut parts: Vec<String> = [
         went("state", word(before.state), word(after.state)),
-        went("total", sum(&before.total), sum(&after.total)),
+        went("total", before.total.clone(), after.total.clone()),
         went("description", before.description.clone(), after.description.clone()),
         went("price", before.price.clone(), after.price.clone()),
-        went("hold minutes", minutes(before.hold_minutes), minutes(after.hold_minutes)),
+        went("hold minutes", number(before.hold_minutes), number(after.hold_minutes)),
         went(
             "currency",
             before.currency.clone().unwrap_or_default(),
             after.currency.clone().unwrap_or_default(),
         ),
-        went("days of events", minutes(before.feed_days), minutes(after.feed_days)),
+        went("days of events", number(before.feed_days), number(after.feed_days)),
+        went("decimals", number(before.decimals), number(after.decimals)),
     ]
     .into_iter()
     .flatten()
@@ -131,7 +131,7 @@ mod tests {
         let event = Event {
             before: Some(EventFacts { total: "7.50".into(), ..EventFacts::default() }),
             after: Some(EventFacts {
-                total: "12.5".into(),
+                total: "12.50".into(),
                 state: OrderState::Open.into(),
                 ..EventFacts::default()
             }),

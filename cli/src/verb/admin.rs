@@ -1,9 +1,9 @@
 //! The administrators' commands, one row each: names, words, help and an example that works.
 
 use super::shared::{
-    self, BACKORDER_LIMIT, BY, CATEGORY, CURRENCY, CURSOR, FEED_DAYS, HOLD_MINUTES, IF_LEFT, IF_MATCH, LIMIT,
-    LOW_STOCK, NEW, NO_CURRENCY, QUANTITY_MAX, QUANTITY_MIN, REASON, REQUEST, SAFETY_STOCK, SORT_CLIENTS,
-    SORT_PRODUCTS, STATE, TRACKED, UNTRACKED, WORD, WORDS,
+    self, BACKORDER_LIMIT, BY, CATEGORY, CURRENCY, CURSOR, DECIMALS, EXTRA, FEED_DAYS, HOLD_MINUTES, IF_LEFT,
+    IF_MATCH, LIMIT, LINE_EXTRA, LOW_STOCK, NEW, NO_CURRENCY, QUANTITY_MAX, QUANTITY_MIN, REASON, REQUEST,
+    SAFETY_STOCK, SORT_CLIENTS, SORT_PRODUCTS, STATE, TOTAL, TRACKED, UNTRACKED, WORD, WORDS,
 };
 use super::spec::{Arg, Flag, Kind, Menu, Verb, many, maybe, one, switch, with};
 
@@ -36,6 +36,7 @@ pub enum Admin {
     SetShop,
     ListEvents,
     Reindex,
+    Settle,
     Portal,
     Help,
     Exit,
@@ -63,7 +64,7 @@ const fn moving(
     Verb { operation, name, aliases, args: &ORDER, flags: &OF_MOVE, about, example }
 }
 
-static VERBS: [Verb<Admin>; 28] = [
+static VERBS: [Verb<Admin>; 29] = [
     Verb {
         operation: Admin::InsertClient,
         name: "insert-client",
@@ -230,9 +231,9 @@ static VERBS: [Verb<Admin>; 28] = [
         operation: Admin::ModifyOrder,
         name: "modify-order",
         aliases: &["modificarPedido"],
-        args: &[ORDER[0], ORDER[1], many("PID=QUANTITY", Kind::Line, 1)],
-        flags: &OF_CHANGE,
-        about: "sets quantities of a client's open order; 0 removes the line; the client sees the reason",
+        args: &[ORDER[0], ORDER[1], many("PID=QUANTITY", Kind::Line, 0)],
+        flags: &[REASON, BY, EXTRA, LINE_EXTRA, IF_MATCH, REQUEST],
+        about: "sets quantities of a client's open order; 0 removes the line; =2@1.50: only at that price; the client sees the reason",
         example: "modify-order maria-silva 0193 banana-prata=5 --reason 'two were bruised' --by joana",
     },
     Verb {
@@ -240,7 +241,7 @@ static VERBS: [Verb<Admin>; 28] = [
         name: "confirm-order",
         aliases: &["confirmarPedido"],
         args: &ORDER,
-        flags: &OF_CHANGE,
+        flags: &[REASON, BY, TOTAL, IF_MATCH, REQUEST],
         about: "confirms a client's open order for good; the client sees the reason",
         example: "confirm-order maria-silva 0193 --reason 'agreed by telephone' --by joana",
     },
@@ -312,7 +313,7 @@ static VERBS: [Verb<Admin>; 28] = [
         name: "set-shop",
         aliases: &["modificarLoja"],
         args: &[],
-        flags: &[HOLD_MINUTES, CURRENCY, NO_CURRENCY, FEED_DAYS, IF_MATCH, REQUEST],
+        flags: &[HOLD_MINUTES, CURRENCY, NO_CURRENCY, DECIMALS, FEED_DAYS, IF_MATCH, REQUEST],
         about: "sets rules that all portals go by; those that are not named stay",
         example: "set-shop --hold-minutes 30 --currency BRL",
     },
@@ -346,6 +347,19 @@ static VERBS: [Verb<Admin>; 28] = [
         about: "makes the rows by which lists are sorted anew; once after an upgrade, and when an audit says so",
         example: "reindex",
     },
+    shared::settle(
+        Admin::Settle,
+        &[
+            with(
+                "--cid",
+                "CID",
+                Kind::Cid,
+                "it was about this client; else as it is remembered, or about the shop",
+            ),
+            with("--pid", "PID", Kind::Pid, "it was about this product"),
+        ],
+        "settle 0193f7a2-5b1c-7c3e-9a4d-2f6b8c1d0e5a",
+    ),
     shared::portal(Admin::Portal),
     shared::help(Admin::Help, "help insert-client"),
     shared::exit(Admin::Exit, "leaves"),

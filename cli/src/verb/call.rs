@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use portal::Error;
+use portal::document::extra::ExtraChange;
+use portal::money::{Price, Total};
 use proto::keys::ID_BYTES_MAX;
 
 use super::key::key_of;
 use super::near::nearest;
+use super::shared::{EXTRA, LINE_EXTRA, REQUEST};
 use super::spec::{Arg, Flag, Kind, Menu, Need, Verb};
 use crate::failure::Failure;
 use crate::show::moment;
@@ -41,6 +45,13 @@ impl<O> Call<O> {
         self.values.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// The request's id of a command that changes something, if need be `made` now; `None`: it changes nothing.
+    pub fn request(&mut self, made: impl FnOnce() -> String) -> Option<&str> {
+        let flag = self.verb.flag(REQUEST.name)?;
+        let id = self.values.entry(flag.name).or_insert_with(|| vec![made()]);
+        id.first().map(String::as_str)
+    }
+
     /// Whether a flag was given.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
@@ -65,13 +76,51 @@ impl<O> Call<O> {
         self.get(name).map(|word| word.parse().expect("checked when the line was read"))
     }
 
-    /// The lines of an order, as given.
+    /// The lines of an order, as given, with what `--line-extra` says of them.
+    ///
+    /// # Errors
+    /// It is said of a product that no line names; or there is no line, and `--extra` says nothing either.
     ///
     /// # Panics
     /// If the table does not say that they are such: our own bug.
+    pub fn lines(&self, name: &str) -> Result<Vec<GivenLine>, Failure> {
+        const CHECKED: &str = "checked when the line was read";
+        let mut lines: Vec<GivenLine> =
+            self.all(name).iter().map(|word| line(word).expect(CHECKED)).collect();
+        for word in self.all(LINE_EXTRA.name) {
+            let (pid, extra) = line_extra(word).expect(CHECKED);
+            let Some(line) = lines.iter_mut().find(|line| line.pid == pid) else {
+                let message = format!("{}: no line is of {}", LINE_EXTRA.name, shortened(pid));
+                return Err(wrong(self.verb, message));
+            };
+            extra.clone_into(&mut line.extra);
+        }
+        let is_change = self.verb.args.iter().any(|arg| arg.name == "OID");
+        if is_change && lines.is_empty() && !self.has(EXTRA.name) && self.verb.flag(EXTRA.name).is_some() {
+            return Err(wrong(self.verb, format!("{name} is missing")));
+        }
+        Ok(lines)
+    }
+}
+
+/// A line of an order, as a person gives it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct GivenLine {
+    /// The product.
+    pub pid: String,
+    /// How many.
+    pub quantity: i64,
+    /// The price that was shown; empty: it does not count.
+    pub price: String,
+    /// Data on the line, a JSON object; empty: nothing is said of them.
+    pub extra: String,
+}
+
+impl GivenLine {
+    /// So many of a product, at whatever price.
     #[must_use]
-    pub fn lines(&self, name: &str) -> Vec<(String, i64)> {
-        self.all(name).iter().map(|word| line(word).expect("checked when the line was read")).collect()
+    pub fn of(pid: &str, quantity: i64) -> GivenLine {
+        GivenLine { pid: pid.to_owned(), quantity, ..GivenLine::default() }
     }
 }
 
@@ -186,6 +235,13 @@ fn check<O>(verb: &Verb<O>, name: &str, kind: Kind, word: &str) -> Result<(), Fa
         }
         Kind::Time if moment::read(word, store_client::now_ms()).is_none() => moment::FORMS,
         Kind::Integer if word.parse::<i64>().is_err() => "a whole number",
+        Kind::Total if Total::parse(word).is_err() => "a total as it is shown, such as 12.30",
+        Kind::LineExtra => return line_extra(word).map(drop).map_err(|why| wrong(verb, why)),
+        Kind::Extra => {
+            return ExtraChange::of_order(word)
+                .map(drop)
+                .map_err(|error| wrong(verb, format!("{name}: {}", why_of(&error))));
+        }
         Kind::Line => return line(word).map(drop).map_err(|why| wrong(verb, why)),
         Kind::Key => match key_of(word) {
             Ok(_) => return Ok(()),
@@ -219,21 +275,49 @@ fn shortened(word: &str) -> std::borrow::Cow<'_, str> {
 /// Characters of a word that a message quotes.
 const QUOTED_CHARS_MAX: usize = 40;
 
-/// PID=QUANTITY; the last `=` counts, so that a product's id may hold one. Else what is wrong with it.
-fn line(word: &str) -> Result<(String, i64), String> {
+/// PID=QUANTITY or PID=QUANTITY@PRICE; the last `=` counts, so that a product's id may hold one. Else what is wrong with it.
+fn line(word: &str) -> Result<GivenLine, String> {
     let Some((pid, quantity)) = word.rsplit_once('=') else {
         return Err(format!("{:?} is no PID=QUANTITY, such as banana=3", shortened(word)));
     };
     if !(1..=ID_BYTES_MAX).contains(&pid.len()) {
         return Err(format!("{:?} is no id of 1 to {ID_BYTES_MAX} bytes", shortened(pid)));
     }
+    let (quantity, price) = match quantity.split_once('@') {
+        Some((quantity, price)) => (quantity, price_of(price)?),
+        None => (quantity, String::new()),
+    };
     match quantity.parse::<i64>() {
-        Ok(quantity @ 0..) => Ok((pid.to_owned(), quantity)),
+        Ok(quantity @ 0..) => Ok(GivenLine { price, ..GivenLine::of(pid, quantity) }),
         Ok(_) => Err(format!("{quantity} is less than nothing: a quantity is a whole number from 0")),
         Err(_) if quantity.is_empty() => {
             Err(format!("{:?} says no quantity, such as {pid}=3", shortened(word)))
         }
         Err(_) => Err(format!("{} is no whole number", shortened(quantity))),
+    }
+}
+
+/// PID={JSON}: what is said of the data on a line. Else what is wrong with it.
+fn line_extra(word: &str) -> Result<(&str, &str), String> {
+    let (pid, extra) = word
+        .split_once("={")
+        .map(|(pid, _)| (pid, &word[pid.len() + 1..]))
+        .ok_or_else(|| format!("{:?} is no PID=JSON, such as pen={{\"colour\":\"red\"}}", shortened(word)))?;
+    let checked = ExtraChange::of_line("extra", extra);
+    checked.map(|_| (pid, extra)).map_err(|error| format!("{pid}: {}", why_of(&error)))
+}
+
+fn why_of(error: &Error) -> String {
+    match error {
+        Error::Invalid { why, .. } => why.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn price_of(word: &str) -> Result<String, String> {
+    match Price::parse(word) {
+        Ok(_) => Ok(word.to_owned()),
+        Err(why) => Err(format!("{:?} is no price, such as @1.50: {why}", shortened(word))),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use proto::json::{record_state, sort};
 
-use super::spec::{Arg, Flag, Kind, Verb, maybe, switch, with, with_each};
+use super::spec::{Arg, Flag, Kind, Verb, maybe, one, switch, with, with_each};
 
 /// Items that a list for people holds; programs page by prefix.
 pub const LIST_ITEMS_MAX: usize = 100_000;
@@ -13,6 +13,22 @@ pub const REQUEST: Flag =
 /// Changes only what was read.
 pub const IF_MATCH: Flag =
     with("--if-match", "ETAG", Kind::Etag, "only if it is still of this etag; else whatever its etag");
+/// Data on an order.
+pub const EXTRA: Flag = with(
+    "--extra",
+    "JSON",
+    Kind::Extra,
+    "data on the order, such as '{\"note\":\"gate 2\"}'; kept until named again, {} takes them away",
+);
+/// Data on its lines.
+pub const LINE_EXTRA: Flag =
+    with_each("--line-extra", "PID=JSON", Kind::LineExtra, "data on the line of a product, likewise");
+/// With how many decimals totals are shown.
+pub const DECIMALS: Flag =
+    with("--decimals", "N", Kind::Count, "totals are shown rounded to so many decimals, 0 to 8; else to 2");
+/// Confirms only what was shown.
+pub const TOTAL: Flag =
+    with("--total", "TOTAL", Kind::Total, "only if its total is still this one, as it was shown");
 /// Writes over what is left only if it is what was seen.
 pub const IF_LEFT: Flag =
     with("--if-left", "N", Kind::Integer, "only if so many are left; sales move that and not the etag");
@@ -107,6 +123,21 @@ pub const CURSOR: Flag = with(
 pub const fn after(value: &'static str, kind: Kind) -> Flag {
     with("--after", value, kind, "only what comes after this id: goes on where a list was cut")
 }
+
+/// The row of `settle`; what else names the request is of the table's own.
+pub const fn settle<O>(operation: O, flags: &'static [Flag], example: &'static str) -> Verb<O> {
+    Verb {
+        operation,
+        name: "settle",
+        aliases: &["esclarecer"],
+        args: &SETTLED,
+        flags,
+        about: "what became of a request that was not answered; if it was not done, it never will be from then on",
+        example,
+    }
+}
+
+const SETTLED: [Arg; 1] = [one("ID", Kind::Text)];
 
 /// The row of `portal`.
 pub const fn portal<O>(operation: O) -> Verb<O> {

@@ -1,6 +1,8 @@
 //! The shoppers' commands, one row each: names, words, help and an example that works.
 
-use super::shared::{self, CATEGORY, CURSOR, IF_MATCH, LIMIT, REQUEST, SORT_PRODUCTS, WORDS, after};
+use super::shared::{
+    self, CATEGORY, CURSOR, EXTRA, IF_MATCH, LIMIT, LINE_EXTRA, REQUEST, SORT_PRODUCTS, TOTAL, WORDS, after,
+};
 use super::spec::{Flag, Kind, Menu, Verb, many, maybe, one, with};
 
 /// What each does.
@@ -16,6 +18,7 @@ pub enum Shop {
     CancelOrder,
     Products,
     Product,
+    Settle,
     Portal,
     Help,
     Exit,
@@ -26,7 +29,7 @@ const CID: Flag = with("--cid", "CID", Kind::Cid, "in the name of this client");
 /// The table.
 pub static MENU: Menu<Shop> = Menu { title: "feira shop: orders", verbs: &VERBS };
 
-static VERBS: [Verb<Shop>; 12] = [
+static VERBS: [Verb<Shop>; 13] = [
     Verb {
         operation: Shop::Use,
         name: "use",
@@ -41,17 +44,17 @@ static VERBS: [Verb<Shop>; 12] = [
         name: "create-order",
         aliases: &["criarPedido", "order"],
         args: &[many("PID=QUANTITY", Kind::Line, 0)],
-        flags: &[CID, REQUEST],
-        about: "opens an order, with its first lines if any are given; lines of one product are added up",
+        flags: &[CID, EXTRA, LINE_EXTRA, REQUEST],
+        about: "opens an order, with its first lines if any are given; lines of one product are added up; =2@1.50: only at that price",
         example: "create-order banana-prata=3 limao-tahiti=1",
     },
     Verb {
         operation: Shop::ModifyOrder,
         name: "modify-order",
         aliases: &["modificarPedido"],
-        args: &[one("OID", Kind::Oid), many("PID=QUANTITY", Kind::Line, 1)],
-        flags: &[CID, IF_MATCH, REQUEST],
-        about: "sets quantities of an order; 0 removes the line, lines of one product are added up",
+        args: &[one("OID", Kind::Oid), many("PID=QUANTITY", Kind::Line, 0)],
+        flags: &[CID, EXTRA, LINE_EXTRA, IF_MATCH, REQUEST],
+        about: "sets quantities of an order; 0 removes the line, lines of one product are added up; =2@1.50: only at that price",
         example: "modify-order 0193 banana-prata=5 limao-tahiti=0",
     },
     Verb {
@@ -77,7 +80,7 @@ static VERBS: [Verb<Shop>; 12] = [
         name: "confirm-order",
         aliases: &["confirmarPedido"],
         args: &[one("OID", Kind::Oid)],
-        flags: &[CID, REQUEST],
+        flags: &[CID, TOTAL, REQUEST],
         about: "freezes an order: it is neither changed nor cancelled any more",
         example: "confirm-order 0193",
     },
@@ -108,6 +111,7 @@ static VERBS: [Verb<Shop>; 12] = [
         about: "shows a product and how many are left",
         example: "product banana-prata",
     },
+    shared::settle(Shop::Settle, &[CID], "settle 0193f7a2-5b1c-7c3e-9a4d-2f6b8c1d0e5a"),
     shared::portal(Shop::Portal),
     shared::help(Shop::Help, "help modify-order"),
     shared::exit(Shop::Exit, "leaves"),

@@ -29,8 +29,14 @@ pub enum Kind {
     LimitOrAll(u64),
     /// A whole number, signed.
     Integer,
-    /// PID=QUANTITY.
+    /// PID=QUANTITY, or PID=QUANTITY@PRICE with the price that was shown.
     Line,
+    /// Data on an order: a small JSON object.
+    Extra,
+    /// PID=JSON: data on a line.
+    LineExtra,
+    /// A sum of money.
+    Total,
     /// One word of a JSON document: `{…}`, or NAME=VALUE.
     Data,
     /// A key of the store: an integer of any length, or text in quotes.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use super::call::{Call, parse};
+use super::call::{Call, GivenLine, parse};
 use super::spec::{Menu, Need};
 use super::words::words;
 use super::{admin, help, kv, shop};
@@ -104,7 +104,13 @@ fn words_are_bound_to_their_names() {
     let call = call(&shop::MENU, "modificarPedido 77 a=b=2 mamao=0 --cid ana --if-match 9").unwrap();
     assert_eq!(call.verb.operation, shop::Shop::ModifyOrder);
     assert_eq!((call.text("OID"), call.get("--cid"), call.count("--if-match")), ("77", Some("ana"), Some(9)));
-    assert_eq!(call.lines("PID=QUANTITY"), [("a=b".to_owned(), 2), ("mamao".to_owned(), 0)]);
+    assert_eq!(call.lines("PID=QUANTITY").unwrap(), [GivenLine::of("a=b", 2), GivenLine::of("mamao", 0)]);
+    let shown = super::call::parse(&shop::MENU, &words("order a@b=2@1.5 c=1").unwrap()).unwrap();
+    let priced = GivenLine { price: "1.5".into(), ..GivenLine::of("a@b", 2) };
+    assert_eq!(shown.lines("PID=QUANTITY").unwrap(), [priced, GivenLine::of("c", 1)]);
+    let confirmed =
+        super::call::parse(&shop::MENU, &words("confirm-order 7 --total 12.30").unwrap()).unwrap();
+    assert_eq!(confirmed.get("--total"), Some("12.30"));
     let joined = parse(&shop::MENU, &words("list-orders --limit=3 --cid=a=b").unwrap()).unwrap();
     assert_eq!((joined.count("--limit"), joined.get("--cid")), (Some(3), Some("a=b")));
     let line = "cancelarPedido ana 77 --reason 'two words' --by joana --if-match 9";
@@ -117,9 +123,20 @@ fn words_are_bound_to_their_names() {
 
 #[test]
 fn wrong_lines_are_explained() {
-    refused(&shop::MENU, "modify-order 77", "PID=QUANTITY is missing");
+    let missing = |line| {
+        let call = super::call::parse(&shop::MENU, &words(line).unwrap()).unwrap();
+        call.lines("PID=QUANTITY").unwrap_err().message
+    };
+    assert!(missing("modify-order 77").contains("PID=QUANTITY is missing"));
+    assert!(missing("modify-order 77 a=1 --line-extra 'b={}'").contains("no line is of b"));
+    refused(&shop::MENU, "modify-order 77 a=1 --line-extra a=red", "PID=JSON");
+    refused(&shop::MENU, "create-order a=1 --line-extra 'a={\"x\":1,\"x\":2}'", "comes twice");
+    refused(&shop::MENU, "modify-order 77 --extra red", "--extra: not a JSON object");
     refused(&shop::MENU, "modify-order 77 banana", "PID=QUANTITY, such as banana=3");
     refused(&shop::MENU, "modify-order 77 banana=-1", "PID=QUANTITY");
+    refused(&shop::MENU, "modify-order 77 banana=1@2,50", "a decimal point, not a comma");
+    refused(&shop::MENU, "create-order banana=1@", "\"\" is no price, such as @1.50");
+    refused(&shop::MENU, "confirm-order 7 --total 12,30", "a total as it is shown, such as 12.30");
     refused(&shop::MENU, "get-order 1 2", "one word too many");
     refused(&shop::MENU, "get-order", "usage: get-order OID");
     refused(&shop::MENU, "gt-order 1", "did you mean get-order");
@@ -136,7 +153,6 @@ fn wrong_lines_are_explained() {
     refused(&admin::MENU, "list-orders ana bia", "one word too many");
     refused(&admin::MENU, "cancel-order ana", "OID is missing");
     refused(&admin::MENU, "cancel-order ana 7 --reason", "--reason needs TEXT after it");
-    refused(&admin::MENU, "modify-order ana 7 --reason x", "PID=QUANTITY is missing");
     let several = call(&admin::MENU, "insert-client ana a=1 b=2 --new a --new b").unwrap();
     assert_eq!(several.all("--new"), ["a", "b"]);
     refused(&shop::MENU, &format!("use {}", "x".repeat(129)), "1 to 128 bytes");

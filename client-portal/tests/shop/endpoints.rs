@@ -15,10 +15,10 @@ async fn ids_with_control_characters_are_refused_by_every_operation() {
     let mut shop = fixture.shop();
     for bad in ["two\nlines", "\u{1b}[31mred", "nul\0"] {
         let id = || bad.to_owned();
-        let order = OrderRequest { cid: "ana".into(), oid: id(), request: None };
-        let of = OrderRequest { cid: id(), oid: "o".into(), request: None };
+        let order = OrderRequest { cid: "ana".into(), oid: id(), request: None, ..OrderRequest::default() };
+        let of = OrderRequest { cid: id(), oid: "o".into(), request: None, ..OrderRequest::default() };
         let get = GetOrderRequest { cid: "ana".into(), oid: id() };
-        let lines = vec![LineChange { pid: "a".into(), quantity: 1 }];
+        let lines = vec![LineChange { pid: "a".into(), quantity: 1, ..LineChange::default() }];
         let modify = ModifyOrderRequest { cid: "ana".into(), oid: id(), lines, ..Default::default() };
         let named = CreateOrderRequest { request: request_id(bad), ..creation("ana", &[]) };
         let list = ListOrdersRequest { cid: id(), ..Default::default() };

@@ -102,7 +102,7 @@ impl Fixture {
         let known_product = KnownProduct { product, offset: record.offset() };
         let products = HashMap::from([(pid.clone(), Some(known_product))]);
         let txn =
-            Change::by_client(&cid, &oid, 1).modify(&known, &[RequestedLine { pid, quantity }], &products);
+            Change::by_client(&cid, &oid, 1).modify(&known, &[RequestedLine::of(pid, quantity)], &products);
         self.done(txn.unwrap()).await;
     }
 
@@ -222,7 +222,14 @@ fn product(pid: &Pid, price: &str) -> Vec<u8> {
 }
 
 pub(crate) fn lines(lines: &[(&str, i64)]) -> Vec<LineChange> {
-    lines.iter().map(|(pid, quantity)| LineChange { pid: (*pid).to_owned(), quantity: *quantity }).collect()
+    lines
+        .iter()
+        .map(|(pid, quantity)| LineChange {
+            pid: (*pid).to_owned(),
+            quantity: *quantity,
+            ..LineChange::default()
+        })
+        .collect()
 }
 
 pub(crate) fn id(id: &str) -> Option<RequestId> {
@@ -230,16 +237,28 @@ pub(crate) fn id(id: &str) -> Option<RequestId> {
 }
 
 pub(crate) fn creation(cid: &str, wanted: &[(&str, i64)]) -> CreateOrderRequest {
-    CreateOrderRequest { cid: cid.to_owned(), lines: lines(wanted), request: None }
+    CreateOrderRequest {
+        cid: cid.to_owned(),
+        lines: lines(wanted),
+        request: None,
+        ..CreateOrderRequest::default()
+    }
 }
 
 pub(crate) fn change(order: &Order, wanted: &[(&str, i64)]) -> ModifyOrderRequest {
     let (cid, oid) = (order.cid.clone(), order.oid.clone());
-    ModifyOrderRequest { cid, oid, lines: lines(wanted), if_match: 0, request: None }
+    ModifyOrderRequest {
+        cid,
+        oid,
+        lines: lines(wanted),
+        if_match: 0,
+        request: None,
+        ..ModifyOrderRequest::default()
+    }
 }
 
 pub(crate) fn naming(order: &Order) -> OrderRequest {
-    OrderRequest { cid: order.cid.clone(), oid: order.oid.clone(), request: None }
+    OrderRequest { cid: order.cid.clone(), oid: order.oid.clone(), request: None, ..OrderRequest::default() }
 }
 
 pub(crate) async fn create(fixture: &Fixture, cid: &str, wanted: &[(&str, i64)]) -> Result<Order, Error> {

@@ -5,10 +5,13 @@
 mod concurrency;
 mod create;
 mod endpoints;
+mod extra;
 mod fixture;
 mod lifecycle;
 mod lists;
 mod modify;
 mod repeats;
 mod rules;
+mod settle;
+mod shown;
 mod sorted;

@@ -42,7 +42,12 @@ async fn modify(fixture: &Fixture, order: &Order, quantity: i64) -> Result<Order
 }
 
 async fn cancel(fixture: &Fixture, order: &Order) -> Result<Order, Error> {
-    let request = OrderRequest { cid: "ana".to_owned(), oid: order.oid.clone(), request: None };
+    let request = OrderRequest {
+        cid: "ana".to_owned(),
+        oid: order.oid.clone(),
+        request: None,
+        ..OrderRequest::default()
+    };
     answer(fixture.shop().cancel_order(request).await)
 }
 

@@ -1,6 +1,7 @@
 //! The shape of transactions; the portals' crates test their effects over the real state
 //! machine.
 
+use proto::portal::LineChange;
 use proto::store::{guard::Condition, operation::Action};
 
 use super::*;
@@ -16,11 +17,18 @@ pub(crate) fn pid(text: &str) -> Pid {
 }
 
 fn requested(lines: &[(&str, i64)]) -> Vec<RequestedLine> {
-    lines.iter().map(|(text, quantity)| RequestedLine { pid: pid(text), quantity: *quantity }).collect()
+    lines.iter().map(|(text, quantity)| RequestedLine::of(pid(text), *quantity)).collect()
 }
 
 fn line_changes(lines: &[(&str, i64)]) -> Vec<LineChange> {
-    lines.iter().map(|(pid, quantity)| LineChange { pid: (*pid).to_owned(), quantity: *quantity }).collect()
+    lines
+        .iter()
+        .map(|(pid, quantity)| LineChange {
+            pid: (*pid).to_owned(),
+            quantity: *quantity,
+            ..LineChange::default()
+        })
+        .collect()
 }
 
 fn product(price: &str) -> KnownProduct {
@@ -36,6 +44,7 @@ pub(crate) fn known(lines: &[(&str, i64, &str)]) -> Known {
         quantity: *quantity,
         price: Price::parse(price).expect("a price"),
         untracked: false,
+        extra: None,
     };
     Known {
         order: OrderRecord::new(Phase::Open, lines.iter().map(line).collect()),
@@ -131,7 +140,7 @@ fn a_modification_moves_exactly_the_difference() {
             "p/{new} Some(Offset(3))".to_owned(),
         ]
     );
-    let demand = |more, holds| Demand { more, holds, takes: true };
+    let demand = |more, holds| Demand { more, holds, takes: true, expects: None };
     let changes = [(pid("more"), demand(2, 3)), (pid("less"), demand(-3, 4)), (pid("new"), demand(4, 0))];
     assert_eq!(demands(Some(&before.order), &lines, &products), HashMap::from(changes));
 }

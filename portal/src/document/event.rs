@@ -200,6 +200,9 @@ pub struct Facts {
     /// Of the shop: for how many days events are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feed_days: Option<u32>,
+    /// Of the shop: with how many decimals totals are shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decimals: Option<u32>,
 }
 
 impl Facts {
@@ -224,9 +227,9 @@ impl Facts {
     /// Those of the shop.
     #[must_use]
     pub fn of_shop(shop: &ShopRecord) -> Facts {
-        let (hold_ms, currency, feed_days) =
-            (Some(shop.hold_ms), Some(shop.currency.clone()), Some(shop.feed_days()));
-        Facts { hold_ms, currency, feed_days, ..Facts::default() }
+        let (hold_ms, currency) = (Some(shop.hold_ms), Some(shop.currency.clone()));
+        let (feed_days, decimals) = (Some(shop.feed_days()), Some(shop.decimals()));
+        Facts { hold_ms, currency, feed_days, decimals, ..Facts::default() }
     }
 
     /// Both without what is the same in them.
@@ -245,6 +248,7 @@ impl Facts {
         differ(&mut before.hold_ms, &mut after.hold_ms);
         differ(&mut before.currency, &mut after.currency);
         differ(&mut before.feed_days, &mut after.feed_days);
+        differ(&mut before.decimals, &mut after.decimals);
         (before, after)
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod event;
+pub mod extra;
 pub mod feed;
 pub mod order;
 pub mod order_move;

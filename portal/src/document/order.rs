@@ -6,6 +6,8 @@
 //! From version 2 of the store's state machine on it has `"created_ms"` and `"changed_ms"` as well, by the log's time: the store stamps
 //! them. Orders of before have none until they are changed, and never the first.
 //!
+//! The order and each line may have `"extra":{…}`, data of staff and shops ([`super::extra`]).
+//!
 //! An order that staff changed has a member more, `"staff":[…]`, with the last of their notes ([`super::staff_note`]); one that was
 //! imported has `"imported":true`, and the times that it came with.
 //!
@@ -19,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use proto::portal::{Order, OrderLine, OrderState, OrderSummary, StaffOrderSummary};
 use proto::store::Record;
 
+use super::extra::{Extra, text_of};
+use super::shop::ShopRecord;
 use super::staff_note::StaffNote;
 use super::{read, write};
 use crate::error::Error;
@@ -130,6 +134,9 @@ pub struct Line {
     /// It takes no stock, since the product was not tracked when the line was added; other lines have no such member.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untracked: bool,
+    /// Data of staff and shops, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Extra>,
 }
 
 impl Line {
@@ -163,6 +170,9 @@ pub struct OrderRecord {
     /// What staff did to it, the oldest first; orders that no staff changed, and those of earlier versions, have no such member.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub staff: Vec<StaffNote>,
+    /// Data of staff and shops, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Extra>,
 }
 
 /// Which client's open order holds a product, as stored.
@@ -180,14 +190,15 @@ impl OrderRecord {
         let subtotals = lines.iter().map(|line| line.price.times(line.quantity));
         let total = subtotals.fold(Total::ZERO, Total::plus);
         let (created_ms, changed_ms, imported, staff) = (None, None, false, Vec::new());
-        OrderRecord { phase, lines, total, created_ms, changed_ms, imported, staff }
+        OrderRecord { phase, lines, total, created_ms, changed_ms, imported, staff, extra: None }
     }
 
     /// The same order with other lines.
     #[must_use]
     pub fn with_lines(&self, lines: Vec<Line>) -> OrderRecord {
         let (created_ms, imported, staff) = (self.created_ms, self.imported, self.staff.clone());
-        OrderRecord { created_ms, imported, staff, ..OrderRecord::new(self.phase, lines) }
+        let extra = self.extra.clone();
+        OrderRecord { created_ms, imported, staff, extra, ..OrderRecord::new(self.phase, lines) }
     }
 
     /// When the version in this record was made: of an order of earlier versions as its portal's clock said.
@@ -222,9 +233,9 @@ impl OrderRecord {
         write(self)
     }
 
-    /// What its client is shown. `hold_ms`: for how long after its last change the shop lets it be open; `None`: for ever.
+    /// What its client is shown, by the rules of this shop.
     #[must_use]
-    pub fn shown(&self, cid: &Cid, oid: &Oid, record: &Record, hold_ms: Option<i64>) -> Order {
+    pub fn shown(&self, cid: &Cid, oid: &Oid, record: &Record, shop: &ShopRecord) -> Order {
         let lines = self.lines.iter().map(|line| OrderLine {
             pid: line.pid.clone(),
             description: line.description.clone(),
@@ -232,6 +243,7 @@ impl OrderRecord {
             price: line.price.to_string(),
             subtotal: line.price.times(line.quantity).to_string(),
             untracked: line.untracked,
+            extra: text_of(line.extra.as_ref()),
         });
         Order {
             oid: oid.to_string(),
@@ -243,25 +255,39 @@ impl OrderRecord {
             version: record.version,
             changed_ms: self.changed_ms(record),
             created_ms: self.created_ms.unwrap_or_default(),
-            expires_ms: hold_ms
+            expires_ms: shop
+                .hold_ms()
                 .filter(|_| self.phase == Phase::Open)
                 .map_or(0, |hold_ms| self.changed_ms(record).saturating_add(hold_ms)),
             imported: self.imported,
             staff: self.staff.iter().map(StaffNote::shown).collect(),
+            extra: text_of(self.extra.as_ref()),
+            total_shown: self.total.rounded_text(shop.decimals()),
         }
     }
 
-    /// What the list of all clients' orders shows of it.
+    /// What the list of all clients' orders shows of it, but for the total as people are shown it.
     #[must_use]
     pub fn staff_summary(&self, cid: &Cid, oid: &Oid, record: &Record) -> StaffOrderSummary {
-        let OrderSummary { oid, total, state, lines } = self.summary(oid);
+        let OrderSummary { oid, total, state, lines, total_shown } = self.summary(oid);
         let (changed_ms, etag) = (self.changed_ms(record), record.offset());
         let created_ms = self.created_ms.unwrap_or_default();
         let (cid, listed_ms) = (cid.to_string(), record.timestamp_ms.max(0));
-        StaffOrderSummary { cid, oid, state, lines, total, changed_ms, etag, created_ms, listed_ms }
+        StaffOrderSummary {
+            cid,
+            oid,
+            state,
+            lines,
+            total,
+            changed_ms,
+            etag,
+            created_ms,
+            listed_ms,
+            total_shown,
+        }
     }
 
-    /// What its client's list shows of it.
+    /// What its client's list shows of it, but for the total as people are shown it.
     #[must_use]
     pub fn summary(&self, oid: &Oid) -> OrderSummary {
         OrderSummary {
@@ -269,6 +295,7 @@ impl OrderRecord {
             total: self.total.to_string(),
             state: self.phase.shown().into(),
             lines: u32::try_from(self.lines.len()).unwrap_or(u32::MAX),
+            total_shown: String::new(),
         }
     }
 }
@@ -281,8 +308,14 @@ mod tests {
     #[test]
     fn an_order_is_stored_as_documented() {
         let price = Price::parse("2.55").expect("a price");
-        let line =
-            Line { pid: "maca".into(), description: "Maçã".into(), quantity: 2, price, untracked: false };
+        let line = Line {
+            pid: "maca".into(),
+            description: "Maçã".into(),
+            quantity: 2,
+            price,
+            untracked: false,
+            extra: None,
+        };
         let untracked =
             OrderRecord::new(Phase::Open, vec![Line { untracked: true, ..line.clone() }]).to_bytes();
         assert!(
@@ -303,6 +336,21 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&noted.to_bytes()), stored);
         let record = Record { data: stored.into(), ..Record::default() };
         assert_eq!(OrderRecord::read(b"o/{ana}/x", &record), Ok(noted));
+    }
+
+    #[test]
+    fn data_of_staff_and_shops_are_stored_as_documented_and_stay() {
+        let stored = concat!(
+            r#"{"state":"open","lines":[{"pid":"maca","description":"Maçã","quantity":2,"price":"2.55","extra":{"n":1.0}}],"#,
+            r#""total":"5.10","extra":{"note":"gate 2","a":{"b":[]}}}"#
+        );
+        let record = Record { data: stored.into(), ..Record::default() };
+        let order = OrderRecord::read(b"o/{ana}/x", &record).expect("an order");
+        assert_eq!(String::from_utf8_lossy(&order.to_bytes()), stored);
+        assert_eq!(order.with_lines(Vec::new()).extra, order.extra);
+        let text = r#"{"state":"open","lines":[],"total":"0.00","extra":[]}"#;
+        let record = Record { data: text.into(), ..Record::default() };
+        assert!(matches!(OrderRecord::read(b"o/{ana}/x", &record), Err(Error::Damaged { .. })));
     }
 
     #[test]

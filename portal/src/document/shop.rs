@@ -1,7 +1,7 @@
 //! The shop's own record (`shop`): the version of the forms of its records, and the rules that all portals go by.
 //!
 //! ```json
-//! {"schema":3,"orders_listed":true,"hold_ms":1800000,"currency":"BRL","feed_days":90}
+//! {"schema":3,"orders_listed":true,"hold_ms":1800000,"currency":"BRL","feed_days":90,"decimals":3}
 //! ```
 //!
 //! A shop without the record is of version 1, without rules. The first portal of a later program raises the version before it serves
@@ -16,12 +16,16 @@ use proto::store::Record;
 use super::rules::is_zero;
 use super::{read, write};
 use crate::error::Error;
-use crate::limits::{CURRENCY_LETTERS, FEED_DAYS_DEFAULT, FEED_DAYS_MAX, HOLD_MINUTES_MAX};
+use crate::limits::{
+    CURRENCY_LETTERS, DECIMALS_DEFAULT, DECIMALS_MAX, FEED_DAYS_DEFAULT, FEED_DAYS_MAX, HOLD_MINUTES_MAX,
+};
+use crate::money::Total;
 
 /// The key of the record.
 pub const KEY: &[u8] = b"shop";
 /// The version that this program writes. 1: everything before the record was. 2: orders have rows in the list by time. 3: each
-/// operation leaves an event in the feed.
+/// operation leaves an event in the feed; orders and their lines may have `extra`, and the shop `decimals`: programs before read both records
+/// strictly and would call them damaged.
 pub const SCHEMA_VERSION: u32 = 3;
 
 const MINUTE_MS: i64 = 60_000;
@@ -44,6 +48,9 @@ pub struct ShopRecord {
     /// Days that events are kept; 0: as many as by default.
     #[serde(default, skip_serializing_if = "is_no_days")]
     pub feed_days: u32,
+    /// With how many decimals totals are shown; `None`: it is not said, and there are [`DECIMALS_DEFAULT`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decimals: Option<u32>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
@@ -69,7 +76,8 @@ struct Versioned {
 impl Default for ShopRecord {
     /// That of a shop without the record.
     fn default() -> ShopRecord {
-        ShopRecord { schema: 1, orders_listed: false, hold_ms: 0, currency: String::new(), feed_days: 0 }
+        let (hold_ms, currency, feed_days, decimals) = (0, String::new(), 0, None);
+        ShopRecord { schema: 1, orders_listed: false, hold_ms, currency, feed_days, decimals }
     }
 }
 
@@ -98,7 +106,7 @@ impl ShopRecord {
     /// # Errors
     /// INVALID_ARGUMENT, with the member that is wrong.
     pub fn with_rules(&self, asked: &UpdateShopRequest) -> Result<ShopRecord, Error> {
-        let UpdateShopRequest { hold_minutes, currency, feed_days, .. } = asked;
+        let UpdateShopRequest { hold_minutes, currency, feed_days, decimals, .. } = asked;
         if *hold_minutes > HOLD_MINUTES_MAX {
             let why = format!("{hold_minutes} is not within 0 (never) and {HOLD_MINUTES_MAX} (a year)");
             return Err(Error::invalid("hold_minutes", why));
@@ -112,8 +120,13 @@ impl ShopRecord {
             let why = format!("{feed_days} is not within 0 ({FEED_DAYS_DEFAULT} days) and {FEED_DAYS_MAX}");
             return Err(Error::invalid("feed_days", why));
         }
+        if let Some(decimals) = decimals.filter(|decimals| *decimals > DECIMALS_MAX) {
+            let why = format!("{decimals} is not within 0 and {DECIMALS_MAX}");
+            return Err(Error::invalid("decimals", why));
+        }
         let hold_ms = i64::from(*hold_minutes) * MINUTE_MS;
-        Ok(ShopRecord { hold_ms, currency: currency.clone(), feed_days: *feed_days, ..self.clone() })
+        let (currency, feed_days, decimals) = (currency.clone(), *feed_days, *decimals);
+        Ok(ShopRecord { hold_ms, currency, feed_days, decimals, ..self.clone() })
     }
 
     /// For how long after its last change an order may be open, milliseconds; `None`: for ever.
@@ -128,12 +141,25 @@ impl ShopRecord {
         if self.feed_days == 0 { FEED_DAYS_DEFAULT } else { self.feed_days }
     }
 
+    /// With how many decimals totals are shown.
+    #[must_use]
+    pub fn decimals(&self) -> u32 {
+        self.decimals.unwrap_or(DECIMALS_DEFAULT)
+    }
+
+    /// A total as people are shown it.
+    #[must_use]
+    pub fn total_shown(&self, total: &str) -> String {
+        Total::parse(total).map_or_else(|_| total.to_owned(), |total| total.rounded_text(self.decimals()))
+    }
+
     /// What staff are shown; `etag` is the offset of the record.
     #[must_use]
     pub fn shown(&self, etag: u64) -> ShopRules {
-        let ShopRecord { schema, orders_listed, hold_ms, currency, .. } = self.clone();
+        let ShopRecord { schema, orders_listed, hold_ms, currency, decimals, .. } = self.clone();
         let hold_minutes = u32::try_from(hold_ms.div_euclid(MINUTE_MS)).unwrap_or(HOLD_MINUTES_MAX);
-        ShopRules { hold_minutes, currency, feed_days: self.feed_days(), schema, orders_listed, etag }
+        let feed_days = self.feed_days();
+        ShopRules { hold_minutes, currency, feed_days, schema, orders_listed, etag, decimals }
     }
 }
 
@@ -147,11 +173,15 @@ mod tests {
 
     #[test]
     fn the_shop_is_stored_as_documented() {
-        let currency = "BRL".to_owned();
-        let shop = ShopRecord { schema: 3, orders_listed: true, hold_ms: 1_800_000, currency, feed_days: 90 };
+        let (hold_ms, currency) = (1_800_000, "BRL".to_owned());
+        let shop =
+            ShopRecord { schema: 3, orders_listed: true, hold_ms, currency, feed_days: 90, decimals: None };
         let text = r#"{"schema":3,"orders_listed":true,"hold_ms":1800000,"currency":"BRL","feed_days":90}"#;
         assert_eq!(String::from_utf8_lossy(&shop.to_bytes()), text);
         assert_eq!(ShopRecord::read(Some(&stored(text))), Ok(shop));
+        let decimals = ShopRecord { schema: 3, decimals: Some(0), ..ShopRecord::default() };
+        assert_eq!(String::from_utf8_lossy(&decimals.to_bytes()), r#"{"schema":3,"decimals":0}"#);
+        assert_eq!(ShopRecord::read(Some(&stored(r#"{"schema":3,"decimals":0}"#))), Ok(decimals));
         let bare = ShopRecord::default();
         assert_eq!(String::from_utf8_lossy(&bare.to_bytes()), r#"{"schema":1}"#);
         assert_eq!(ShopRecord::read(None), Ok(bare));
@@ -178,7 +208,12 @@ mod tests {
         let set = shop.with_rules(&asked(30, "BRL")).expect("rules");
         assert_eq!((set.hold_ms(), set.currency.as_str(), set.schema), (Some(1_800_000), "BRL", 1));
         assert_eq!(set.with_rules(&asked(0, "")).expect("no rules"), shop);
+        let fine = UpdateShopRequest { decimals: Some(3), ..asked(0, "BRL") };
+        let fine = shop.with_rules(&fine).expect("decimals");
+        assert_eq!((fine.decimals(), fine.total_shown("4.3455").as_str()), (3, "4.346"));
+        assert_eq!((shop.decimals(), shop.total_shown("4.3455").as_str()), (2, "4.35"));
         for (bad, field) in [
+            (UpdateShopRequest { decimals: Some(DECIMALS_MAX + 1), ..asked(1, "") }, "decimals"),
             (asked(HOLD_MINUTES_MAX + 1, ""), "hold_minutes"),
             (asked(1, "R$"), "currency"),
             (asked(1, "brl"), "currency"),

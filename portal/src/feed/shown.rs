@@ -63,7 +63,7 @@ pub(super) fn damaged(group: Group, place: Place, key: &[u8], error: &Error) -> 
 }
 
 fn facts(facts: &Facts) -> Option<EventFacts> {
-    let Facts { state, total, description, price, rules, hold_ms, currency, feed_days } = facts;
+    let Facts { state, total, description, price, rules, hold_ms, currency, feed_days, decimals } = facts;
     let minutes = |ms: &i64| u32::try_from(ms.div_euclid(MINUTE_MS)).unwrap_or(u32::MAX);
     let shown = EventFacts {
         state: state.map_or_else(Default::default, Phase::shown).into(),
@@ -74,6 +74,7 @@ fn facts(facts: &Facts) -> Option<EventFacts> {
         hold_minutes: hold_ms.as_ref().map(minutes),
         currency: currency.clone(),
         feed_days: *feed_days,
+        decimals: *decimals,
     };
     (*facts != Facts::default()).then_some(shown)
 }

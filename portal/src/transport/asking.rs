@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(sent.uri(), "/v1/clients/ana%20maria/orders/7");
         assert_eq!(
             (sent.headers()[IF_MATCH].as_bytes(), sent.body().as_slice()),
-            (&b"\"9\""[..], &b"{\"lines\":[]}"[..])
+            (&b"\"9\""[..], &b"{\"extra\":null,\"lines\":[]}"[..])
         );
         assert_eq!(sent.headers()[IDEMPOTENCY_KEY], "\"r-1\"");
         let list = Resource::new(Method::Get, "/v1/clients/{cid}/orders").with(PAGE);

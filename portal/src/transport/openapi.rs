@@ -283,6 +283,7 @@ fn schema_of(message: &str, field: &FieldDescriptorProto) -> Value {
     match (field.label(), field.r#type()) {
         (Label::Repeated, _) => json!({ "type": "array", "items": one }),
         (_, Type::Message) => json!({ "anyOf": [one, { "type": "null" }] }),
+        _ if field.proto3_optional() => json!({ "anyOf": [one, { "type": "null" }] }),
         _ => one,
     }
 }

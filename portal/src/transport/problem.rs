@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 use tonic_types::PreconditionViolation;
 
-use crate::error::{Error, Short};
+use crate::error::{Error, Repriced, Short};
 use crate::status::{Fields, bounded, metadata};
 
 /// The media type.
@@ -59,6 +59,12 @@ pub fn problem(error: Error) -> Value {
             });
             members.insert("short".to_owned(), short.collect());
         }
+        Error::PriceChanged { changed, .. } => {
+            let changed = changed.iter().map(|Repriced { pid, expected, price }| {
+                json!({ "pid": pid, "expected": expected, "price": price })
+            });
+            members.insert("changed".to_owned(), changed.collect());
+        }
         Error::Held { by, .. } => {
             members.insert("by".to_owned(), json!(by));
         }
@@ -93,8 +99,13 @@ impl Error {
             let says = ["left", "wanted", "holds"].map(|name| format!("{name}={}", one[name]));
             violation(&one["pid"], says.join(" "))
         });
-        let by = problem.get("by").and_then(Value::as_array).into_iter().flatten();
-        let violations: Option<Vec<_>> = short.chain(by.map(|oid| violation(oid, String::new()))).collect();
+        let list = |name: &str| problem.get(name).and_then(Value::as_array).into_iter().flatten();
+        let changed = list("changed").map(|one| {
+            let says = ["expected", "price"].map(|name| format!("{name}={}", text(&one[name])));
+            violation(&one["pid"], says.join(" "))
+        });
+        let by = list("by").map(|oid| violation(oid, String::new()));
+        let violations: Option<Vec<_>> = short.chain(changed).chain(by).collect();
         Fields { metadata, violations: violations? }.error(reason)
     }
 }

@@ -353,8 +353,11 @@ impl Person {
     /// Some lines, each of at least `least`: a new order has nothing that a 0 could take out.
     fn lines(&mut self, least: i64) -> Vec<LineChange> {
         let count = self.random.usize(1..4);
-        let line =
-            |_| LineChange { pid: pid(self.random.usize(..PRODUCTS)), quantity: self.random.i64(least..6) };
+        let line = |_| LineChange {
+            pid: pid(self.random.usize(..PRODUCTS)),
+            quantity: self.random.i64(least..6),
+            ..LineChange::default()
+        };
         (0..count).map(line).collect()
     }
 
@@ -377,7 +380,12 @@ impl Person {
         let order = self
             .settled(|one| {
                 let (cid, lines) = (cid.clone(), lines.clone());
-                let request = CreateOrderRequest { cid, lines, request: Some(one.id.clone()) };
+                let request = CreateOrderRequest {
+                    cid,
+                    lines,
+                    request: Some(one.id.clone()),
+                    ..CreateOrderRequest::default()
+                };
                 async move { one.portals.shop.create_order(one.of(request)).await }
             })
             .await?;
@@ -392,8 +400,14 @@ impl Person {
         let order = self
             .settled(|one| {
                 let (cid, oid, lines) = (cid.clone(), oid.clone(), lines.clone());
-                let request =
-                    ModifyOrderRequest { cid, oid, lines, if_match: 0, request: Some(one.id.clone()) };
+                let request = ModifyOrderRequest {
+                    cid,
+                    oid,
+                    lines,
+                    if_match: 0,
+                    request: Some(one.id.clone()),
+                    ..ModifyOrderRequest::default()
+                };
                 async move { one.portals.shop.modify_order(one.of(request)).await }
             })
             .await?;
@@ -406,8 +420,12 @@ impl Person {
         let expected = Known { state, ..self.known(&oid) };
         let order = self
             .settled(|one| {
-                let request =
-                    OrderRequest { cid: cid.clone(), oid: oid.clone(), request: Some(one.id.clone()) };
+                let request = OrderRequest {
+                    cid: cid.clone(),
+                    oid: oid.clone(),
+                    request: Some(one.id.clone()),
+                    ..OrderRequest::default()
+                };
                 async move {
                     match state {
                         OrderState::Cancelled => one.portals.shop.cancel_order(one.of(request)).await,

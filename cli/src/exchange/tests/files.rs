@@ -280,6 +280,7 @@ const SEPARATORS: [Separator; 3] = [Separator::Comma, Separator::Semicolon, Sepa
 const ODD: &str = "[a-z\",;\\\\\t\r\n{}\u{e3}\u{1f34e} ]{0,12}";
 
 fn order_of(texts: &(String, String), lines: Vec<(i64, bool)>, state: usize) -> ImportOrderRequest {
+    let extra = format!("{{\"note\":{},\"n\":1.0}}", serde_json::to_string(&texts.1).unwrap());
     let line = |(at, (quantity, untracked)): (usize, (i64, bool))| ImportedLine {
         pid: format!("p{at}"),
         description: format!("x{}", texts.0.replace(char::is_control, " ")),
@@ -287,9 +288,11 @@ fn order_of(texts: &(String, String), lines: Vec<(i64, bool)>, state: usize) -> 
         price: "1.25".into(),
         untracked,
         product_removed: false,
+        extra: if at == 1 { extra.clone() } else { String::new() },
     };
     let reason = texts.1.replace(char::is_control, " ").trim().to_owned();
     let note = ImportedNote { did: "modified".into(), reason, by: String::new(), at_ms: 7 };
+    let has_none = state == 0;
     let state = proto::json::state::named(proto::json::state::words()[state]).unwrap();
     ImportOrderRequest {
         cid: "ana".into(),
@@ -301,6 +304,7 @@ fn order_of(texts: &(String, String), lines: Vec<(i64, bool)>, state: usize) -> 
         staff: vec![note],
         client_removed: false,
         request: None,
+        extra: if has_none { String::new() } else { extra.clone() },
     }
 }
 

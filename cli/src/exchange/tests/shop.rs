@@ -27,6 +27,7 @@ use crate::reach::portals::Portals;
 use crate::reach::request::request_id;
 use crate::shop::orders as shopping;
 use crate::show::out::Out;
+use crate::verb::call::GivenLine;
 
 /// A shop, and a folder for files.
 struct Shop {
@@ -154,9 +155,9 @@ async fn full() -> Shop {
     for (at, cid) in ["ana", "an", "ana/b", "gone", "gone", "ana", "ana", "an"].into_iter().enumerate() {
         let pids: &[(&str, i64)] =
             if at == 0 { &[("late", 9), ("work", 2)] } else { &[("fig", 2), ("old", 1)] };
-        let pids: Vec<(String, i64)> =
-            pids.iter().map(|(pid, quantity)| ((*pid).to_owned(), *quantity)).collect();
-        let lines = shopping::lines(&pids);
+        let given: Vec<GivenLine> =
+            pids.iter().map(|(pid, quantity)| GivenLine::of(pid, *quantity)).collect();
+        let lines = shopping::lines(&given);
         let order = shopping::create(&till, cid, lines, request_id(None), true).await.unwrap();
         made.push((cid, order.oid));
     }
@@ -178,7 +179,7 @@ async fn move_on(shop: &Shop, made: &[(&'static str, String)]) {
             orders::cancel(admin, meant(cid, oid)).await.unwrap();
             continue;
         }
-        orders::confirm(admin, meant(cid, oid)).await.unwrap();
+        orders::confirm(admin, meant(cid, oid), "").await.unwrap();
         for (least, step) in [(3, Move::Pay), (4, Move::Pack), (5, Move::Send)] {
             if at >= least {
                 orders::advance(admin, meant(cid, oid), step).await.unwrap();

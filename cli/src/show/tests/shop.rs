@@ -66,6 +66,7 @@ fn order() -> Order {
         price: price.into(),
         subtotal: subtotal.into(),
         untracked: false,
+        extra: String::new(),
     };
     Order {
         oid: OID.into(),
@@ -143,6 +144,7 @@ fn orders_are_shown_with_their_totals() {
         state: state.into(),
         lines: 3,
         total: total.into(),
+        total_shown: String::new(),
     };
     let listed = [
         summary(OID, OrderState::Open, "237.735"),
@@ -150,6 +152,10 @@ fn orders_are_shown_with_their_totals() {
     ];
     answers("orders", &shop::orders(&listed));
     answers("orders-of-cents", &shop::orders(&listed[1..]));
+    let extra = r#"{"note":"leave it at the gate behind the bakery","floor":3}"#.to_owned();
+    let mut with_data = Order { extra, total_shown: "237.735".into(), ..order() };
+    with_data.lines[1].extra = r#"{"cut":"in slices","wrapped":true}"#.into();
+    answers("order-with-data", &shop::order("changed ", &with_data));
 }
 
 #[test]
@@ -188,6 +194,7 @@ fn orders_are_shown_to_staff_with_their_clients_and_what_staff_did() {
         etag: 1_284_663,
         created_ms: 1_795_947_300_000,
         listed_ms: 1_795_962_000_000,
+        total_shown: String::new(),
     };
     let listed = [
         summary("ana", OID, OrderState::Open),
@@ -203,10 +210,11 @@ fn the_shops_rules_are_shown_and_an_order_says_until_when_it_is_held() {
     let rules = ShopRules {
         hold_minutes: 30,
         currency: "BRL".into(),
-        schema: 2,
+        schema: 3,
         orders_listed: true,
         etag: 1_284_663,
         feed_days: 30,
+        decimals: Some(0),
     };
     answers("shop-rules", &rules_of_shop::view("set", &rules));
     let none = ShopRules { schema: 1, ..ShopRules::default() };

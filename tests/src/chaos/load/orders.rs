@@ -54,7 +54,8 @@ pub(super) async fn run(mut client: Client, mut shop: ShopClient<Channel>, at: u
         let _inside = shared.gate.enter().await;
         match last.take().filter(|_| client.rng.u8(..100) < 20) {
             Some(oid) => {
-                let request = OrderRequest { cid: cid.clone(), oid, request: request_id() };
+                let request =
+                    OrderRequest { cid: cid.clone(), oid, request: request_id(), ..OrderRequest::default() };
                 cancel(&client, &mut shop, request).await;
             }
             None => last = create(&mut client, &mut shop, &cid).await,
@@ -64,7 +65,12 @@ pub(super) async fn run(mut client: Client, mut shop: ShopClient<Channel>, at: u
 
 async fn create(client: &mut Client, shop: &mut ShopClient<Channel>, cid: &str) -> Option<String> {
     let lines = lines(&[(&pid(client.rng.u64(..PRODUCTS)), 1)]);
-    let request = CreateOrderRequest { cid: cid.to_owned(), lines, request: request_id() };
+    let request = CreateOrderRequest {
+        cid: cid.to_owned(),
+        lines,
+        request: request_id(),
+        ..CreateOrderRequest::default()
+    };
     let tries = if client.settles { TRIES } else { 1 };
     let mut ended = Ended::Refused;
     let mut made = None;

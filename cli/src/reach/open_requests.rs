@@ -1,0 +1,372 @@
+//! Requests of a tool whose outcome is open, each in a file of its own beside the history of commands.
+//!
+//! ```text
+//!   begin: a file with the command ─► sending: the message behind it ─► the answer: the file goes
+//!                                                                  └─► no answer, Ctrl-C, kill -9: it stays, and is told at the next start
+//! ```
+//!
+//! Promises: at a person's prompt the file is there before anything is sent; elsewhere it is made when the outcome turned out to be unknown. A
+//! command that is repeated under its id sends the message that it sent, whatever it would be made of by now. Files are
+//! their owner's alone, bounded in size and in number, and locked by the process that waits for the answer, so that no other tells of
+//! it. Where no file can be written there is only less to tell later.
+//!
+//! Leaves out: whether the request was done; the store knows ([`portal::settle`]).
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prost::Message;
+use proto::portal::RequestId;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Files that are kept; of more the oldest go.
+const FILES_MAX: usize = 64;
+/// Largest file that is read, and largest message that is kept.
+const FILE_BYTES_MAX: u64 = 2 << 20;
+const MESSAGE_BYTES_MAX: usize = 512 << 10;
+
+/// A command that was begun under a request id.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Begun {
+    /// The id.
+    pub id: String,
+    /// When, milliseconds since 1970.
+    pub begun_ms: i64,
+    /// Of which tool: `admin` or `shop`.
+    pub tool: String,
+    /// Which cluster was meant; empty: it was not known.
+    pub cluster: String,
+    /// In whose name; empty: nobody's.
+    pub cid: String,
+    /// The command without its id.
+    pub words: Vec<String>,
+}
+
+/// What was sent for it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Sent {
+    /// The type of the message.
+    kind: String,
+    /// The client that it is about; empty: none.
+    pub cid: String,
+    /// The product; empty: none.
+    pub pid: String,
+    /// Its bytes; none: it was too large.
+    message: Option<Vec<u8>>,
+}
+
+/// A request whose outcome is open.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenRequest {
+    /// The command.
+    pub begun: Begun,
+    /// What was sent; `None`: nothing that is known.
+    pub sent: Option<Sent>,
+}
+
+/// The command that runs.
+struct Running {
+    begun: Begun,
+    /// The last message that was sent for it.
+    sent: Option<Sent>,
+    /// What was sent for it at an earlier time.
+    before: Option<Sent>,
+    /// It is a repetition: what became of it before is open until there is an answer.
+    is_repeated: bool,
+    /// Locked while the answer is waited for; `None`: there is none yet.
+    file: Option<File>,
+}
+
+/// The open requests of a tool.
+#[derive(Default)]
+pub struct OpenRequests {
+    /// `None`: nothing is kept.
+    folder: Option<PathBuf>,
+    tool: &'static str,
+    cluster: String,
+    /// A person types: files are made before anything is sent.
+    is_person: bool,
+    running: Mutex<Option<Running>>,
+}
+
+impl OpenRequests {
+    /// Those of a tool and a cluster, beside this history; `None`: nothing is kept.
+    #[must_use]
+    pub fn beside(
+        history: Option<PathBuf>,
+        tool: &'static str,
+        cluster: String,
+        is_person: bool,
+    ) -> Arc<OpenRequests> {
+        let folder = history.map(|path| {
+            let mut name = path.into_os_string();
+            name.push(".requests");
+            PathBuf::from(name)
+        });
+        if let Some(folder) = &folder {
+            crate::private::keep(folder);
+        }
+        Arc::new(OpenRequests { folder, tool, cluster, is_person, running: Mutex::new(None) })
+    }
+
+    /// A command begins, in the name of this client if any.
+    pub fn begin(&self, id: &str, words: &[String], cid: &str) {
+        let begun = Begun {
+            id: id.to_owned(),
+            begun_ms: store_client::now_ms(),
+            tool: self.tool.to_owned(),
+            cluster: self.cluster.clone(),
+            cid: cid.to_owned(),
+            words: words.to_vec(),
+        };
+        let before = self.find(id);
+        let is_same = |one: &OpenRequest| (&one.begun.words, &one.begun.cid) == (&begun.words, &begun.cid);
+        // Another command under the id is refused if that one was done, and its file is not this one's.
+        let (is_repeated, same) = (before.is_some(), before.filter(is_same));
+        let mut running = Running { begun, sent: None, before: None, is_repeated, file: None };
+        if let Some(same) = same {
+            running.file = self.path(id).and_then(|path| locked(&path));
+            running.before = same.sent;
+        } else if self.is_person && !is_repeated {
+            running.file = self.create(&running);
+        }
+        *self.running.lock() = Some(running);
+    }
+
+    /// A message is about to be sent: this one, or the one that was sent for the same command before.
+    pub fn sending<M: Message + Default + Serialize>(&self, request: &RequestId, message: M) -> M {
+        let mut running = self.running.lock();
+        let Some(running) = running.as_mut().filter(|running| running.begun.id == request.id) else {
+            return message;
+        };
+        let kind = std::any::type_name::<M>().rsplit("::").next().unwrap_or_default();
+        if let Some(before) = running.before.as_ref().filter(|before| before.kind == kind)
+            && let Some(again) = before.message.as_ref().and_then(|bytes| M::decode(bytes.as_slice()).ok())
+        {
+            return again;
+        }
+        let json = serde_json::to_value(&message).unwrap_or_default();
+        let member = |name: &str| json.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let bytes = message.encode_to_vec();
+        let sent = Sent {
+            kind: kind.to_owned(),
+            cid: member("cid"),
+            pid: member("pid"),
+            message: (bytes.len() <= MESSAGE_BYTES_MAX).then_some(bytes),
+        };
+        if let Some(file) = &mut running.file {
+            write_line(file, &sent);
+        }
+        running.sent = Some(sent);
+        message
+    }
+
+    /// The command that runs has ended: whether its outcome is open, and whether anybody answered at all.
+    pub fn ended(&self, is_open: bool, is_answered: bool) {
+        let Some(mut running) = self.running.lock().take() else { return };
+        if is_open || (running.is_repeated && !is_answered) {
+            if running.file.is_none() && !running.is_repeated {
+                running.file = self.create(&running);
+            }
+        } else if running.file.take().is_some() {
+            self.forget(&running.begun.id);
+        }
+    }
+
+    /// Nobody waits for the answer any more: the id of the command that ran, if it has one.
+    pub fn interrupted(&self) -> Option<String> {
+        let running = self.running.lock().take()?;
+        Some(running.begun.id)
+    }
+
+    /// Those that no process waits for, the oldest first.
+    #[must_use]
+    pub fn left(&self) -> Vec<OpenRequest> {
+        let files = self.files().into_iter().filter(|path| !is_locked(path));
+        let mut left: Vec<OpenRequest> = files.filter_map(|path| read(&path)).collect();
+        left.retain(|one| self.is_ours(&one.begun));
+        left.sort_by_key(|one| one.begun.begun_ms);
+        left
+    }
+
+    /// The one of this id.
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<OpenRequest> {
+        read(&self.path(id)?).filter(|one| one.begun.id == id && self.is_ours(&one.begun))
+    }
+
+    /// Its outcome is known.
+    pub fn forget(&self, id: &str) {
+        if let Some(path) = self.path(id) {
+            // One that stays is told once more, and settled once more.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    fn is_ours(&self, begun: &Begun) -> bool {
+        let is_cluster = [&begun.cluster, &self.cluster].iter().any(|name| name.is_empty());
+        begun.tool == self.tool && (is_cluster || begun.cluster == self.cluster)
+    }
+
+    /// Ids may be any text: files have names of their digests.
+    fn path(&self, id: &str) -> Option<PathBuf> {
+        let digest = u128::from_be_bytes(proto::hash::digest(&[id.as_bytes()]));
+        self.folder.as_ref().map(|folder| folder.join(format!("{digest:032x}.json")))
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let Some(Ok(entries)) = self.folder.as_ref().map(std::fs::read_dir) else { return Vec::new() };
+        let paths = entries.flatten().map(|entry| entry.path());
+        paths.filter(|path| path.extension().is_some_and(|ending| ending == "json")).collect()
+    }
+
+    fn create(&self, running: &Running) -> Option<File> {
+        let (folder, path) = (self.folder.as_ref()?, self.path(&running.begun.id)?);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).ok()?;
+        self.make_room();
+        let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(&path);
+        let mut file = file.ok().filter(|file| file.try_lock().is_ok())?;
+        write_line(&mut file, &running.begun);
+        if let Some(sent) = &running.sent {
+            write_line(&mut file, sent);
+        }
+        Some(file)
+    }
+
+    /// The oldest go that nobody waits for, while there are too many.
+    fn make_room(&self) {
+        let made = |path: &PathBuf| path.metadata().and_then(|found| found.modified()).ok();
+        let mut files: Vec<PathBuf> = self.files();
+        let over = (files.len() + 1).saturating_sub(FILES_MAX);
+        files.sort_by_key(made);
+        for path in files.iter().filter(|path| !is_locked(path)).take(over) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// In one write, so that a line is there whole or not at all. A full disk only leaves less to tell later.
+fn write_line(file: &mut File, line: &impl Serialize) {
+    let Ok(mut text) = serde_json::to_vec(line) else { return };
+    text.push(b'\n');
+    let _ = file.write_all(&text);
+}
+
+/// The file, locked by this process from now on; `None`: it is gone, or another process waits for its answer.
+fn locked(path: &Path) -> Option<File> {
+    let file = OpenOptions::new().append(true).open(path).ok()?;
+    file.try_lock().is_ok().then_some(file)
+}
+
+fn is_locked(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// What a file says; `None`: nothing that a tool wrote whole.
+fn read(path: &Path) -> Option<OpenRequest> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
+    let mut lines = text.lines();
+    let begun = serde_json::from_str(lines.next()?).ok()?;
+    let sent = lines.filter_map(|line| serde_json::from_str(line).ok()).next_back();
+    Some(OpenRequest { begun, sent })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use proto::portal::UpdateShopRequest;
+
+    use super::*;
+
+    fn requests(folder: &Path, is_person: bool) -> Arc<OpenRequests> {
+        OpenRequests::beside(Some(folder.join("history")), "admin", "5".to_owned(), is_person)
+    }
+
+    fn words(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    fn id(id: &str) -> RequestId {
+        RequestId { id: id.to_owned(), created_ms: 7 }
+    }
+
+    fn message(if_match: u64, request: &str) -> UpdateShopRequest {
+        UpdateShopRequest { hold_minutes: 30, if_match, request: Some(id(request)), ..Default::default() }
+    }
+
+    #[test]
+    fn a_request_is_kept_before_it_is_sent_and_goes_with_its_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = requests(folder.path(), true);
+        one.begin("a/../b", &words("set-shop --hold-minutes 30"), "");
+        let other = requests(folder.path(), true);
+        assert!(other.find("a/../b").is_some() && other.left().is_empty(), "somebody waits for it");
+        one.sending(&id("a/../b"), message(9, "a/../b"));
+        let kept = folder.path().join("history.requests");
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let file = std::fs::read_dir(&kept).unwrap().next().unwrap().unwrap().path();
+        assert_eq!((mode(&kept), mode(&file)), (0o700, 0o600));
+        one.ended(false, true);
+        assert_eq!(other.find("a/../b"), None);
+        // As if its process had been killed.
+        one.begin("r2", &words("delete-client ana"), "");
+        drop(one);
+        let left = other.left();
+        assert_eq!((left.len(), left[0].begun.words.join(" ").as_str()), (1, "delete-client ana"));
+        let elsewhere = OpenRequests::beside(Some(folder.path().join("history")), "shop", "5".into(), true);
+        assert_eq!(elsewhere.left(), []);
+        other.forget("r2");
+        assert_eq!(other.left(), []);
+    }
+
+    #[test]
+    fn a_command_that_is_repeated_under_its_id_sends_what_it_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = || requests(folder.path(), false);
+        let line = words("set-shop --hold-minutes 30");
+        let first = script();
+        first.begin("r1", &line, "");
+        assert_eq!(first.sending(&id("r1"), message(9, "r1")), message(9, "r1"));
+        assert!(first.find("r1").is_none(), "a script's request is kept when its outcome is unknown");
+        first.ended(true, false);
+        let again = script();
+        again.begin("r1", &line, "");
+        assert_eq!(again.sending(&id("r1"), message(12, "r1")), message(9, "r1"));
+        again.ended(false, false);
+        assert!(again.find("r1").is_some(), "nobody answered: it is as open as before");
+        // Another command under the id is its own, and leaves the file alone.
+        again.begin("r1", &words("set-shop --currency BRL"), "");
+        assert_eq!(again.sending(&id("r1"), message(12, "r1")), message(12, "r1"));
+        again.ended(false, true);
+        again.begin("r1", &line, "");
+        again.ended(false, true);
+        assert!(again.find("r1").is_none());
+    }
+
+    #[test]
+    fn files_are_bounded_in_number_and_what_no_tool_wrote_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let all = requests(folder.path(), true);
+        for at in 0..FILES_MAX + 5 {
+            all.begin(&format!("r{at}"), &words("x"), "");
+            all.interrupted();
+        }
+        assert_eq!(all.left().len(), FILES_MAX);
+        let odd = folder.path().join("history.requests/odd.json");
+        for text in ["", "{\"id\":", "[]\n"] {
+            std::fs::write(&odd, text).unwrap();
+            assert!(all.left().len() <= FILES_MAX);
+        }
+        let nowhere = OpenRequests::beside(None, "admin", String::new(), true);
+        nowhere.begin("r", &words("x"), "");
+        nowhere.ended(true, false);
+        assert_eq!(nowhere.left(), []);
+    }
+}
