@@ -98,8 +98,8 @@ fn parameters(operation: &Registered) -> Value {
             Of::Text => json!({ "type": "string", "pattern": PLAIN }),
             Of::Number => json!({ "type": "integer", "minimum": 0, "maximum": crate::limits::PAGE_MAX }),
             Of::Time => json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": i64::MAX }),
-            Of::State => json!({ "type": "string", "enum": state::words() }),
-            Of::Word(words) => json!({ "type": "string", "enum": words }),
+            Of::State => said_or_not(&state::words()),
+            Of::Word(words) => said_or_not(words),
             Of::Flag => json!({ "type": "boolean" }),
         };
         json!({ "name": parameter.name, "in": "query", "schema": schema })
@@ -115,6 +115,12 @@ fn parameters(operation: &Registered) -> Value {
         json!({ "name": IDEMPOTENCY_KEY, "in": "header", "description": says, "schema": schema })
     });
     in_path.chain(in_query).chain(if_match).chain(key).collect()
+}
+
+/// One of these words, or none: an empty parameter says nothing.
+fn said_or_not(words: &[&str]) -> Value {
+    let all: Vec<&str> = words.iter().copied().chain([""]).collect();
+    json!({ "type": "string", "enum": all })
 }
 
 /// What is left for the body: the members that are nowhere else; `None`: there are none.
