@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use client_portal::operations::{CreateOrder, GetProduct, ListOrders};
@@ -247,6 +247,27 @@ async fn a_portal_that_is_told_so_takes_no_requests_from_the_broker() {
     cluster.kill("client-1");
     cluster.run("client-1");
     assert!(caller.call::<ListOrders>(list(), PATIENCE).await.unwrap().into_inner().orders.is_empty());
+}
+
+/// With Nagle's algorithm on the caller's side each but the first few would take the 40 ms by which the broker's TCP delays an
+/// acknowledgement. What else the machine does may make some of them slow, not all.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_one_after_another_do_not_wait_for_acknowledgements_of_tcp() {
+    for embedded in [false, true] {
+        let cluster = open(1, embedded).await;
+        let caller = Caller::new(place(&cluster));
+        let mut times = Vec::new();
+        for _ in 0..100 {
+            let begun = Instant::now();
+            let request = ShopGetProductRequest { cid: "ana".into(), pid: "fig".into() };
+            caller.call::<GetProduct>(request, PATIENCE).await.unwrap();
+            times.push(begun.elapsed());
+        }
+        times.drain(..50);
+        times.sort();
+        let of_the_fastest = times[times.len() / 5];
+        assert!(of_the_fastest < Duration::from_millis(35), "{times:?}");
+    }
 }
 
 /// Each write is repeated under its id over each other transport: one effect, one answer.
