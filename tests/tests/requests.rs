@@ -11,16 +11,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use client_portal::operations::{CreateOrder, GetProduct, ListOrders};
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
-use feira_tests::http1;
 use feira_tests::shop::{insert_client, insert_product, lines, patient, request_id};
 use feira_tests::shopper::place;
 use feira_tests::wait;
-use portal::operation::Operation as _;
-use portal::transport::asking;
 use portal::transport::mqtt_calling::Caller;
-use proto::portal::{
-    CreateOrderRequest, InsertProductRequest, ListOrdersRequest, Order, ShopGetProductRequest,
-};
+use proto::portal::{CreateOrderRequest, InsertProductRequest, ListOrdersRequest, ShopGetProductRequest};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
@@ -268,31 +263,6 @@ async fn requests_one_after_another_do_not_wait_for_acknowledgements_of_tcp() {
         let of_the_fastest = times[times.len() / 5];
         assert!(of_the_fastest < Duration::from_millis(35), "{times:?}");
     }
-}
-
-/// Each write is repeated under its id over each other transport: one effect, one answer.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_repeated_over_another_transport_changes_nothing_twice() {
-    let cluster = open(3, false).await;
-    let caller = Caller::new(place(&cluster));
-    let message =
-        CreateOrderRequest { cid: "ana".into(), lines: lines(&[("fig", 4)]), request: request_id() };
-    let made = cluster.shop(1).create_order(message.clone()).await.unwrap().into_inner();
-    let over_mqtt = caller.call::<CreateOrder>(message.clone(), PATIENCE).await.unwrap().into_inner();
-    assert_eq!(over_mqtt, made);
-    let id = message.request.clone();
-    let asked = asking::request(CreateOrder::RESOURCE, &message, id.as_ref()).unwrap();
-    let headers: Vec<(&str, &str)> =
-        asked.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-    let line = format!("{} {}", asked.method(), asked.uri());
-    let body = std::str::from_utf8(asked.body()).unwrap();
-    let answer = http1::ask(cluster.address("client-2"), &line, &headers, body);
-    let over_http: Order = serde_json::from_str(&answer.body).unwrap();
-    assert_eq!((answer.status, over_http), (201, made));
-    let product = ShopGetProductRequest { cid: "ana".into(), pid: "fig".into() };
-    let product = caller.call::<GetProduct>(product, PATIENCE).await.unwrap().into_inner();
-    assert_eq!(product.stock.unwrap().held, 4);
-    cluster.assert_audited().await;
 }
 
 /// The caller repeats what nobody answers: a portal that dies takes with it what the broker gave it.
