@@ -32,7 +32,7 @@ class Mqtt:
         self.client.on_message = self._heard
         self.client.on_connect = lambda client, *_: client.subscribe(self.answers_to, qos=1)
         self.client.on_subscribe = lambda *_: granted.set()
-        # Without it each request waits 40 ms for the acknowledgement of the last packet (findings/paho-mqtt-nagle.sh).
+        # Without it each request waits 40 ms for the acknowledgement of the last packet (findings/rumqttc-nagle.sh: paho-mqtt does it too).
         self.client.on_socket_open = lambda _client, _userdata, sock: sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.client.connect(host, port)
         self.client.loop_start()

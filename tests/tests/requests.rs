@@ -14,6 +14,8 @@ use feira_tests::cluster::{Cluster, Options, PATIENCE};
 use feira_tests::shop::{insert_client, insert_product, lines, patient, request_id};
 use feira_tests::shopper::place;
 use feira_tests::wait;
+use nix::sys::signal::Signal;
+use portal::transport::mqtt::UNDER_WAY_MAX;
 use portal::transport::mqtt_calling::Caller;
 use proto::portal::{CreateOrderRequest, InsertProductRequest, ListOrdersRequest, ShopGetProductRequest};
 use rumqttc::v5::mqttbytes::QoS;
@@ -43,6 +45,7 @@ struct Stranger {
     number: u8,
     early: HashMap<Bytes, Answer>,
     retains: bool,
+    qos: QoS,
 }
 
 const ANSWERS: &str = "strangers/answers";
@@ -74,7 +77,7 @@ impl Stranger {
             }
         });
         is_granted.recv().await.unwrap();
-        Stranger { client, answers, number: 0, early: HashMap::new(), retains: false }
+        Stranger { client, answers, number: 0, early: HashMap::new(), retains: false, qos: QoS::AtLeastOnce }
     }
 
     /// Publishes a request; its correlation.
@@ -103,10 +106,7 @@ impl Stranger {
     async fn publish_with(&self, operation: &str, properties: PublishProperties, body: &str) {
         let topic = format!("feira/test/shop/{operation}");
         let body = body.to_owned();
-        self.client
-            .publish_with_properties(topic, QoS::AtLeastOnce, self.retains, body, properties)
-            .await
-            .unwrap();
+        self.client.publish_with_properties(topic, self.qos, self.retains, body, properties).await.unwrap();
     }
 
     async fn answer(&mut self, correlation: &Bytes) -> Answer {
@@ -242,6 +242,48 @@ async fn a_portal_that_is_told_so_takes_no_requests_from_the_broker() {
     cluster.kill("client-1");
     cluster.run("client-1");
     assert!(caller.call::<ListOrders>(list(), PATIENCE).await.unwrap().into_inner().orders.is_empty());
+}
+
+/// A broker hands out so many of QoS 1 at a time as the portal takes; those of QoS 0 it holds back for nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_requests_at_a_time_than_a_portal_takes_are_told_so_and_the_next_are_served() {
+    for embedded in [false, true] {
+        let cluster = open(1, embedded).await;
+        let mut stranger = Stranger::connect(&cluster).await;
+        // Nobody answers the portal: requests pile up in it.
+        cluster.nodes().iter().for_each(|node| cluster.signal(node, Signal::SIGSTOP));
+        let many = u8::try_from(UNDER_WAY_MAX).unwrap() + 40;
+        stranger.qos = QoS::AtMostOnce;
+        let mut asked = Vec::new();
+        for _ in 0..many {
+            asked.push(stranger.publish("browse-products", &[("cid", "ana")], "").await);
+        }
+        let mut overloaded = 0;
+        for correlation in asked {
+            let (status, problem) = stranger.answer(&correlation).await;
+            match problem["reason"].as_str() {
+                Some("OVERLOADED") => {
+                    assert_eq!(status, "429", "{problem}");
+                    overloaded += 1;
+                }
+                _ => assert_eq!((status.as_str(), &problem["reason"]), ("503", &json!("STORE_UNAVAILABLE"))),
+            }
+        }
+        assert!((1..=40).contains(&overloaded), "as many as were too many: {overloaded}");
+        cluster.nodes().iter().for_each(|node| cluster.signal(node, Signal::SIGCONT));
+        stranger.qos = QoS::AtLeastOnce;
+        let order = r#"{"lines":[{"pid":"fig","quantity":2}]}"#;
+        let made = wait::until("an order after all that", PATIENCE, || async {
+            let mut stranger = Stranger::connect(&cluster).await;
+            match stranger.ask("create-order", &[("cid", "ana"), ("request-id", "r")], order).await {
+                (status, made) if status == "201" => Ok(made),
+                refused => Err(format!("{refused:?}")),
+            }
+        })
+        .await;
+        assert_eq!(made["total"], json!("3.00"));
+        cluster.assert_audited().await;
+    }
 }
 
 /// With Nagle's algorithm on the caller's side each but the first few would take the 40 ms by which the broker's TCP delays an

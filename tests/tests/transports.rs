@@ -216,12 +216,32 @@ async fn a_write_that_nobody_answered_is_settled_over_another_transport() {
     market.cluster.assert_audited().await;
 }
 
-/// As a cascade that was interrupted, a hand at the store, an earlier and a later program leave the shop's records.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_shops_records_forbid_is_refused_alike_over_each_transport() {
+async fn a_store_without_room_refuses_writes_over_each_transport_and_reads_go_on() {
+    let mut market = Market::open(Via::Mosquitto).await;
+    let reserve = [("FEIRA_STORE__DISK_RESERVE_BYTES", "17592186044416")];
+    for node in market.cluster.nodes() {
+        market.cluster.stop(&node);
+        market.cluster.run_with(&node, &reserve);
+    }
+    market.cluster.leader().await;
+    market.cluster.wait_until_live().await;
+    // Which node said so is in the words.
+    let refusals = market.refused_over_each::<CreateOrder>(&creating("ana", &[("fig", 1)])).await;
+    let class = (Code::Unavailable, "STORE_OUT_OF_SPACE");
+    assert!(refusals.iter().all(|one| one.class() == class), "{refusals:?}");
+    for via in market.ways {
+        let request = BrowseProductsRequest { cid: "ana".into(), ..BrowseProductsRequest::default() };
+        let page = market.shop(via).browse_products(patient(request)).await.unwrap().into_inner();
+        assert_eq!(page.products.len(), 2, "{via:?}");
+    }
+    assert_eq!(market.figs().await, (100, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_order_or_a_request_id_may_not_be_is_refused_alike_over_each_transport() {
     with_each_broker(async |market: Market| {
         let store = market.cluster.store();
-        let put = async |txn: Txn| assert!(store.txn(txn, None).await.unwrap().success);
         let empty = market.repeated::<CreateOrder>(Via::Grpc, &creating("ana", &[])).await;
         let refusal = market.refused_alike::<ConfirmOrder>(&of(&empty)).await;
         assert_eq!(refusal.class(), (Code::FailedPrecondition, "ORDER_EMPTY"));
@@ -251,6 +271,18 @@ async fn what_the_shops_records_forbid_is_refused_alike_over_each_transport() {
         let refusal = market.refused_alike::<CreateOrder>(&closed).await;
         assert_eq!(refusal.class(), (Code::Aborted, "REQUEST_ID_CLOSED"));
 
+        market.cluster.assert_audited().await;
+    })
+    .await;
+}
+
+/// As a cascade that was interrupted, a hand at the store, an earlier and a later program leave the shop's records.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_shops_records_forbid_is_refused_alike_over_each_transport() {
+    with_each_broker(async |market: Market| {
+        let store = market.cluster.store();
+        let put = async |txn: Txn| assert!(store.txn(txn, None).await.unwrap().success);
+        let made = market.repeated::<CreateOrder>(Via::Grpc, &creating("ana", &[])).await;
         put(Txn::new().put("p/{odd}", 0, "not JSON")).await;
         let odd = creating("ana", &[("odd", 1)]);
         let refusal = market.refused_alike::<CreateOrder>(&odd).await;
@@ -263,7 +295,7 @@ async fn what_the_shops_records_forbid_is_refused_alike_over_each_transport() {
             ((Code::FailedPrecondition, "CLOSING"), "product")
         );
         put(Txn::new().set_json("c/{ana}", 0, "/state", "\"closing\"")).await;
-        let refusal = market.refused_alike::<CancelOrder>(&of(&empty)).await;
+        let refusal = market.refused_alike::<CancelOrder>(&of(&made)).await;
         assert_eq!(
             (refusal.class(), refusal.says("kind")),
             ((Code::FailedPrecondition, "CLOSING"), "client")
@@ -287,7 +319,7 @@ async fn what_the_shops_records_forbid_is_refused_alike_over_each_transport() {
             shop.get_product(patient(request)).await.map(drop)
         })
         .await;
-        let get = GetOrderRequest { cid: "ana".into(), oid: empty.oid };
+        let get = GetOrderRequest { cid: "ana".into(), oid: made.oid };
         assert_eq!(refused(market.shop(Via::Http).get_order(patient(get)).await).says("schema"), "99");
     })
     .await;
