@@ -36,6 +36,7 @@ class Market:
         # One line, when everything serves.
         said = self.up.stdout.readline()
         if not said:
+            self.up.kill()
             raise SystemExit(f"feira up did not come up; its logs are in {folder}")
         parts = json.loads(said)["parts"]
         at = lambda beginning: [part["address"] for part in parts if part["part"].startswith(beginning)]

@@ -288,7 +288,8 @@ fn schema_of(message: &str, field: &FieldDescriptorProto) -> Value {
         }
         Type::Bool => json!({ "type": "boolean" }),
         Type::Int64 | Type::Int32 => json!({ "type": "integer", "format": "int64" }),
-        Type::Uint64 | Type::Uint32 => json!({ "type": "integer", "format": "int64", "minimum": 0 }),
+        Type::Uint64 => json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }),
+        Type::Uint32 => json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
         Type::String => text_asked(message, field.name()),
         _ => json!({ "type": "string" }),
     };
