@@ -33,6 +33,7 @@ use store_keys::KeyFile;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::broker_socket::prompt;
 use crate::coherence::{Input, Output};
 use crate::config::{Bus, Login};
 use crate::handle::Portal;
@@ -97,6 +98,7 @@ pub async fn run(portal: Arc<Portal>, bus: Bus) {
     let mut options =
         MqttOptions::new(format!("feira-{}", uuid::Uuid::new_v4().simple()), bus.host, bus.port);
     options
+        .set_network_options(prompt())
         .set_clean_start(true)
         .set_session_expiry_interval(Some(0))
         .set_keep_alive(KEEP_ALIVE)

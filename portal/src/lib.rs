@@ -21,6 +21,7 @@
 
 mod admitted;
 pub mod attempt;
+mod broker_socket;
 pub mod bus;
 pub mod cache;
 pub mod change;

@@ -1,6 +1,7 @@
 //! The shoppers' portal over each of its transports, with the calls of a gRPC client: a suite that knows one of them knows all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use client_portal::operations::{
     BrowseProducts, CancelOrder, ConfirmOrder, CreateOrder, GetOrder, GetProduct, ListOrders, ModifyOrder,
@@ -63,7 +64,10 @@ impl Drop for Told {
 
 /// One portal, asked in one way; over a broker, whichever it chooses.
 #[derive(Clone)]
-pub struct Shop(Way);
+pub struct Shop {
+    way: Way,
+    patience: Duration,
+}
 
 #[derive(Clone)]
 enum Way {
@@ -76,25 +80,37 @@ impl Shop {
     /// This portal of a cluster.
     #[must_use]
     pub fn new(via: Via, cluster: &Cluster, name: &str) -> Shop {
-        Shop(match via {
+        let way = match via {
             Via::Grpc => Way::Grpc(cluster.channel(name)),
             Via::Http => Way::Http(cluster.channel(name)),
             Via::Mosquitto | Via::EmbeddedBroker => Way::Mqtt(Arc::new(Caller::new(place(cluster)))),
-        })
+        };
+        Shop { way, patience: PATIENCE }
     }
 
-    async fn call<O: Operation>(
+    /// Waits for an answer no longer than this.
+    #[must_use]
+    pub fn within(self, patience: Duration) -> Shop {
+        Shop { patience, ..self }
+    }
+
+    /// Any operation.
+    ///
+    /// # Errors
+    /// What the portal says.
+    pub async fn call<O: Operation>(
         &self,
         request: Request<O::Request>,
     ) -> Result<Response<O::Response>, Status> {
+        // The caller over a broker keeps the time itself, and says more of it.
         let asking = async {
-            match self.0.clone() {
+            match self.way.clone() {
                 Way::Grpc(channel) => over_grpc::<O, _>(channel, client_portal::SERVICE, request).await,
                 Way::Http(channel) => over_http::<O, _>(channel, request.into_inner()).await,
-                Way::Mqtt(caller) => caller.call::<O>(request.into_inner(), PATIENCE).await,
+                Way::Mqtt(caller) => caller.call::<O>(request.into_inner(), self.patience).await,
             }
         };
-        answered_within(PATIENCE, asking).await
+        answered_within(self.patience + Duration::from_secs(1), asking).await
     }
 
     /// CreateOrder.

@@ -13,6 +13,7 @@ use feira_tests::peer::{begin, hello};
 use feira_tests::shop::{
     Refusal, insert_client, insert_product, lines, order, patient, refusal, refused, request_id,
 };
+use feira_tests::shopper::{Shop, Via};
 use feira_tests::wait;
 use futures::StreamExt;
 use nix::sys::signal::Signal;
@@ -321,8 +322,12 @@ async fn an_order_is_full_at_two_thousand_lines() {
     };
     let full = shop.modify_order(patient(change(&wanted[1_000..2_000]))).await.unwrap().into_inner();
     assert_eq!((full.lines.len(), full.total.as_str()), (2_000, "2000.00"));
-    let over = refusal(shop.modify_order(patient(change(&wanted[2_000..]))).await);
-    assert_eq!((over.class(), over.says("lines")), ((Code::FailedPrecondition, "ORDER_FULL"), "2001"));
+    for via in [Via::Grpc, Via::Http, Via::Mosquitto] {
+        let mut shop = Shop::new(via, &cluster, "client-1");
+        let over = refusal(shop.modify_order(patient(change(&wanted[2_000..]))).await);
+        let class = (Code::FailedPrecondition, "ORDER_FULL");
+        assert_eq!((over.class(), over.says("lines")), (class, "2001"), "{via:?}");
+    }
     let many = refusal(
         shop.create_order(patient(CreateOrderRequest {
             cid: "ana".into(),

@@ -9,19 +9,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use client_portal::operations::{CreateOrder, GetProduct, ListOrders, Settle};
+use client_portal::operations::{CreateOrder, ListOrders, Settle};
 use feira_tests::cluster::{Cluster, Options, PATIENCE};
 use feira_tests::http1;
 use feira_tests::shop::{insert_client, insert_product, lines, patient, request_id};
 use feira_tests::shopper::place;
 use feira_tests::wait;
+use nix::sys::signal::Signal;
 use portal::operation::Operation as _;
 use portal::transport::asking;
+use portal::transport::mqtt::UNDER_WAY_MAX;
 use portal::transport::mqtt_calling::Caller;
-use proto::portal::{
-    CreateOrderRequest, InsertProductRequest, ListOrdersRequest, Order, SettleRequest, Settled,
-    ShopGetProductRequest,
-};
+use proto::portal::{CreateOrderRequest, InsertProductRequest, ListOrdersRequest, SettleRequest, Settled};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
@@ -49,6 +48,7 @@ struct Stranger {
     number: u8,
     early: HashMap<Bytes, Answer>,
     retains: bool,
+    qos: QoS,
 }
 
 const ANSWERS: &str = "strangers/answers";
@@ -80,7 +80,7 @@ impl Stranger {
             }
         });
         is_granted.recv().await.unwrap();
-        Stranger { client, answers, number: 0, early: HashMap::new(), retains: false }
+        Stranger { client, answers, number: 0, early: HashMap::new(), retains: false, qos: QoS::AtLeastOnce }
     }
 
     /// Publishes a request; its correlation.
@@ -109,10 +109,7 @@ impl Stranger {
     async fn publish_with(&self, operation: &str, properties: PublishProperties, body: &str) {
         let topic = format!("feira/test/shop/{operation}");
         let body = body.to_owned();
-        self.client
-            .publish_with_properties(topic, QoS::AtLeastOnce, self.retains, body, properties)
-            .await
-            .unwrap();
+        self.client.publish_with_properties(topic, self.qos, self.retains, body, properties).await.unwrap();
     }
 
     async fn answer(&mut self, correlation: &Bytes) -> Answer {
@@ -250,33 +247,46 @@ async fn a_portal_that_is_told_so_takes_no_requests_from_the_broker() {
     assert!(caller.call::<ListOrders>(list(), PATIENCE).await.unwrap().into_inner().orders.is_empty());
 }
 
-/// Each write is repeated under its id over each other transport: one effect, one answer.
+/// A broker hands out so many of QoS 1 at a time as the portal takes; those of QoS 0 it holds back for nobody.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_repeated_over_another_transport_changes_nothing_twice() {
-    let cluster = open(3, false).await;
-    let caller = Caller::new(place(&cluster));
-    let message = CreateOrderRequest {
-        cid: "ana".into(),
-        lines: lines(&[("fig", 4)]),
-        request: request_id(),
-        ..CreateOrderRequest::default()
-    };
-    let made = cluster.shop(1).create_order(message.clone()).await.unwrap().into_inner();
-    let over_mqtt = caller.call::<CreateOrder>(message.clone(), PATIENCE).await.unwrap().into_inner();
-    assert_eq!(over_mqtt, made);
-    let id = message.request.clone();
-    let asked = asking::request(CreateOrder::RESOURCE, &message, id.as_ref()).unwrap();
-    let headers: Vec<(&str, &str)> =
-        asked.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
-    let line = format!("{} {}", asked.method(), asked.uri());
-    let body = std::str::from_utf8(asked.body()).unwrap();
-    let answer = http1::ask(cluster.address("client-2"), &line, &headers, body);
-    let over_http: Order = serde_json::from_str(&answer.body).unwrap();
-    assert_eq!((answer.status, over_http), (201, made));
-    let product = ShopGetProductRequest { cid: "ana".into(), pid: "fig".into() };
-    let product = caller.call::<GetProduct>(product, PATIENCE).await.unwrap().into_inner();
-    assert_eq!(product.stock.unwrap().held, 4);
-    cluster.assert_audited().await;
+async fn more_requests_at_a_time_than_a_portal_takes_are_told_so_and_the_next_are_served() {
+    for embedded in [false, true] {
+        let cluster = open(1, embedded).await;
+        let mut stranger = Stranger::connect(&cluster).await;
+        // Nobody answers the portal: requests pile up in it.
+        cluster.nodes().iter().for_each(|node| cluster.signal(node, Signal::SIGSTOP));
+        let many = u8::try_from(UNDER_WAY_MAX).unwrap() + 40;
+        stranger.qos = QoS::AtMostOnce;
+        let mut asked = Vec::new();
+        for _ in 0..many {
+            asked.push(stranger.publish("browse-products", &[("cid", "ana")], "").await);
+        }
+        let mut overloaded = 0;
+        for correlation in asked {
+            let (status, problem) = stranger.answer(&correlation).await;
+            match problem["reason"].as_str() {
+                Some("OVERLOADED") => {
+                    assert_eq!(status, "429", "{problem}");
+                    overloaded += 1;
+                }
+                _ => assert_eq!((status.as_str(), &problem["reason"]), ("503", &json!("STORE_UNAVAILABLE"))),
+            }
+        }
+        assert!((1..=40).contains(&overloaded), "as many as were too many: {overloaded}");
+        cluster.nodes().iter().for_each(|node| cluster.signal(node, Signal::SIGCONT));
+        stranger.qos = QoS::AtLeastOnce;
+        let order = r#"{"lines":[{"pid":"fig","quantity":2}]}"#;
+        let made = wait::until("an order after all that", PATIENCE, || async {
+            let mut stranger = Stranger::connect(&cluster).await;
+            match stranger.ask("create-order", &[("cid", "ana"), ("request-id", "r")], order).await {
+                (status, made) if status == "201" => Ok(made),
+                refused => Err(format!("{refused:?}")),
+            }
+        })
+        .await;
+        assert_eq!(made["total"], json!("3.00"));
+        cluster.assert_audited().await;
+    }
 }
 
 /// What was asked over one transport is settled over each: done, or never to be.

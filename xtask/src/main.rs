@@ -19,6 +19,7 @@ mod mutations;
 mod package;
 mod peers;
 mod steps;
+mod strangers;
 
 // The rules of the house belong to the tests, which run them on every `cargo test`; here they run without building
 // the workspace. The file is a module of both crates, since neither may depend on the other (one layer).
@@ -27,6 +28,7 @@ mod steps;
 mod tidy;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -34,6 +36,7 @@ use clap::{Parser, Subcommand};
 
 use crate::command::{cargo, root, run};
 use crate::steps::{Selection, Step};
+use crate::strangers::What;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Chores for people and CI", version)]
@@ -44,7 +47,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Everything that must pass: setup, fmt, clippy, build, features, test, mutations, doc, in this order
+    /// Everything that must pass: setup, fmt, clippy, build, features, test, mutations, doc, strangers, in this order
     Test {
         /// Run only this step (may be given more than once)
         #[arg(long, value_enum, value_name = "STEP")]
@@ -108,6 +111,24 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Clients of other people's making, in Python, that know the schemas and the pages only; with each broker (needs PyPI)
+    Strangers {
+        /// The program; without it feira is built
+        #[arg(long, value_name = "PATH")]
+        feira: Option<PathBuf>,
+    },
+    /// Both portals, judged by the descriptions that they serve (needs PyPI)
+    Schemathesis {
+        /// Requests of each operation, at most
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        examples: u32,
+        /// The same requests again
+        #[arg(long, default_value_t = 1, value_name = "SEED")]
+        seed: u64,
+        /// The program; without it feira is built
+        #[arg(long, value_name = "PATH")]
+        feira: Option<PathBuf>,
+    },
     /// feira beside etcd, PostgreSQL and Redis, in turns, on this machine (docs/BENCHMARKS.md)
     #[command(disable_help_flag = true)]
     BenchPeers {
@@ -136,6 +157,10 @@ fn main() -> ExitCode {
         Chore::Kills { rounds, seed } => kills(rounds, seed),
         Chore::Inputs { seconds, seed, door } => inputs(seconds, seed, door.as_deref()),
         Chore::Chaos { arguments } => chaos::chaos(&arguments),
+        Chore::Strangers { feira } => strangers::serve(What::Suite, feira),
+        Chore::Schemathesis { examples, seed, feira } => {
+            strangers::serve(What::Schemathesis { examples, seed }, feira)
+        }
         Chore::BenchPeers { profile, arguments } => peers::bench(&profile, &arguments),
     };
     match done {

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use crate::command::{cargo, output, run};
 use crate::mosquitto;
 use crate::mutations::{Mutations, hunt_all};
+use crate::strangers::{self, What};
 
 /// One step. The order here is the order in which they run: what fails fast comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,6 +29,8 @@ pub(crate) enum Step {
     Mutations,
     /// The documentation builds without a warning
     Doc,
+    /// Clients of other people's making, in Python, are served (needs PyPI)
+    Strangers,
 }
 
 /// Which steps to run.
@@ -102,6 +105,7 @@ fn run_step(step: Step) -> anyhow::Result<()> {
             command.env("RUSTDOCFLAGS", "-D warnings");
             run(command.args(["doc", "--workspace", "--no-deps", "--locked"]))
         }
+        Step::Strangers => strangers::serve(What::Quick, Some(strangers::built()?)),
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use crate::broker_socket::prompt;
 use crate::config::{Bus, Login};
 use crate::event_place::{Cursor, Place};
 
@@ -203,7 +204,8 @@ impl Connection {
             .set_clean_start(true)
             .set_session_expiry_interval(Some(0))
             .set_keep_alive(KEEP_ALIVE)
-            .set_connection_timeout(CONNECT_SECONDS_MAX);
+            .set_connection_timeout(CONNECT_SECONDS_MAX)
+            .set_network_options(prompt());
         if let Some(Login { user, password }) = &bus.login {
             options.set_credentials(user.clone(), password.clone());
         }

@@ -47,6 +47,7 @@ use tokio::time::timeout;
 
 use super::body::{Member, is_json, made_ms, merged, object};
 use super::problem::{MEDIA_TYPE, problem};
+use crate::broker_socket::prompt;
 use crate::config::{Bus, Login};
 use crate::error::Error;
 use crate::handle::Portal;
@@ -170,6 +171,7 @@ fn options(bus: &Bus) -> MqttOptions {
     let id = format!("feira-requests-{}", uuid::Uuid::new_v4().simple());
     let mut options = MqttOptions::new(id, bus.host.clone(), bus.port);
     options
+        .set_network_options(prompt())
         .set_clean_start(true)
         .set_session_expiry_interval(Some(0))
         .set_keep_alive(KEEP_ALIVE)

@@ -29,6 +29,7 @@ use tonic::{Response, Status};
 
 use super::asking;
 use super::mqtt::{PACKET_BYTES_MAX, REQUEST_CREATED, REQUEST_ID, STATUS, topic};
+use crate::broker_socket::prompt;
 use crate::config::Login;
 use crate::error::Error;
 use crate::lost_connection::forget;
@@ -116,6 +117,7 @@ impl Caller {
         let answers_to = format!("{ANSWERS}/{id}");
         let mut options = MqttOptions::new(id, place.host.clone(), place.port);
         options
+            .set_network_options(prompt())
             .set_clean_start(true)
             .set_session_expiry_interval(Some(0))
             .set_keep_alive(KEEP_ALIVE)

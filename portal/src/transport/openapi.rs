@@ -15,14 +15,19 @@ use serde_json::{Map, Value, json};
 
 use super::problem::MEDIA_TYPE;
 use super::resource::{IDEMPOTENCY_KEY, Of, Resource};
-use crate::limits::{DESCRIPTION_BYTES_MAX, ID_BYTES_MAX, REQUEST_ID_BYTES_MAX, STOCK_QUANTITY_MAX};
+use crate::limits::{
+    CURRENCY_LETTERS, DESCRIPTION_BYTES_MAX, ID_BYTES_MAX, REQUEST_ID_BYTES_MAX, STAFF_NAME_BYTES_MAX,
+    STAFF_REASON_BYTES_MAX, STOCK_QUANTITY_MAX,
+};
 use crate::operation::{Effect, Registered};
 use crate::session::SESSION_HEADER;
 
 /// Text without control characters. What bounds it counts bytes, which no schema can say: it has no more characters than that.
-const PLAIN: &str = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$";
+const PLAIN: &str = "^[^\\u0000-\\u001F\\u007F-\\u009F\\u2028\\u2029]*$";
 /// The same, and not only blanks.
-const SOME: &str = "^(?=.*\\S)[^\\u0000-\\u001F\\u007F-\\u009F]*$";
+const SOME: &str = "^(?=.*\\S)[^\\u0000-\\u001F\\u007F-\\u009F\\u2028\\u2029]*$";
+/// A currency (ISO 4217), or none.
+const CURRENCY: &str = "^([A-Z]{3})?$";
 /// Where the schemas are in the document.
 const SCHEMAS: &str = "#/components/schemas";
 const PACKAGE: &str = ".feira.portal.v1.";
@@ -98,8 +103,8 @@ fn parameters(operation: &Registered) -> Value {
             Of::Text => json!({ "type": "string", "pattern": PLAIN }),
             Of::Number => json!({ "type": "integer", "minimum": 0, "maximum": crate::limits::PAGE_MAX }),
             Of::Time => json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": i64::MAX }),
-            Of::State => json!({ "type": "string", "enum": state::words() }),
-            Of::Word(words) => json!({ "type": "string", "enum": words }),
+            Of::State => said_or_not(&state::words()),
+            Of::Word(words) => said_or_not(words),
             Of::Flag => json!({ "type": "boolean" }),
         };
         json!({ "name": parameter.name, "in": "query", "schema": schema })
@@ -115,6 +120,12 @@ fn parameters(operation: &Registered) -> Value {
         json!({ "name": IDEMPOTENCY_KEY, "in": "header", "description": says, "schema": schema })
     });
     in_path.chain(in_query).chain(if_match).chain(key).collect()
+}
+
+/// One of these words, or none: an empty parameter says nothing.
+fn said_or_not(words: &[&str]) -> Value {
+    let all: Vec<&str> = words.iter().copied().chain([""]).collect();
+    json!({ "type": "string", "enum": all })
 }
 
 /// What is left for the body: the members that are nowhere else; `None`: there are none.
@@ -138,7 +149,7 @@ fn components(schemas: &Schemas) -> Map<String, Value> {
     let mut all: Map<String, Value> =
         messages.map(|(name, message)| (name.clone(), message.schema(|_| false))).collect();
     // The messages that requests are made of: they take no member that is not known.
-    for name in ["ImportedLine", "ImportedNote", "LineChange"] {
+    for name in ["ImportedLine", "ImportedNote", "LineChange", "StockRules"] {
         if let (Some(part), Some(schema)) = (schemas.messages.get(name), all.get_mut(name)) {
             schema["additionalProperties"] = false.into();
             schema["required"] = part.required.iter().copied().collect();
@@ -277,7 +288,9 @@ fn schema_of(message: &str, field: &FieldDescriptorProto) -> Value {
         }
         Type::Bool => json!({ "type": "boolean" }),
         Type::Int64 | Type::Int32 => json!({ "type": "integer", "format": "int64" }),
-        Type::Uint64 | Type::Uint32 => json!({ "type": "integer", "format": "int64", "minimum": 0 }),
+        Type::Uint64 => json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX }),
+        Type::Uint32 => json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
+        Type::String => text_asked(message, field.name()),
         _ => json!({ "type": "string" }),
     };
     match (field.label(), field.r#type()) {
@@ -286,6 +299,25 @@ fn schema_of(message: &str, field: &FieldDescriptorProto) -> Value {
         _ if field.proto3_optional() => json!({ "anyOf": [one, { "type": "null" }] }),
         _ => one,
     }
+}
+
+/// Text that a request has, with its bounds; of answers it is any.
+fn text_asked(message: &str, field: &str) -> Value {
+    let (least, most, pattern) = match (message, field) {
+        // Made from the name if it is empty.
+        ("InsertClientRequest", "cid") | ("InsertProductRequest", "pid") => (0, ID_BYTES_MAX, PLAIN),
+        ("ImportOrderRequest", "cid" | "oid") | ("ImportedLine" | "LineChange", "pid") => {
+            (1, ID_BYTES_MAX, PLAIN)
+        }
+        ("StaffModifyOrderRequest" | "StaffOrderRequest" | "StaffReturnRequest", "reason") => {
+            (1, STAFF_REASON_BYTES_MAX, SOME)
+        }
+        ("StaffMoveRequest", "reason") => (0, STAFF_REASON_BYTES_MAX, PLAIN),
+        (_, "by") if message.ends_with("Request") => (0, STAFF_NAME_BYTES_MAX, PLAIN),
+        ("UpdateShopRequest", "currency") => (0, CURRENCY_LETTERS, CURRENCY),
+        _ => return json!({ "type": "string" }),
+    };
+    json!({ "type": "string", "minLength": least, "maxLength": most, "pattern": pattern })
 }
 
 /// What is in a document: more than the members that are named, whatever people give.

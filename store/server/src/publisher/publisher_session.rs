@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use prost::Message as _;
 use proto::store::Nonce;
+use rumqttc::NetworkOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
@@ -95,6 +96,10 @@ impl PublisherSession {
             split_address(broker).ok_or_else(|| Lost(format!("{broker:?} is not host:port")))?;
         let name = format!("feira-{}-store-{}-{:x}", me.cluster, me.member.node.0, fastrand::u32(..));
         let mut options = MqttOptions::new(name, host, port);
+        // Events go out at once, not when the broker has acknowledged what was sent before.
+        let mut socket = NetworkOptions::new();
+        socket.set_tcp_nodelay(true);
+        options.set_network_options(socket);
         options.set_keep_alive(Duration::from_secs(KEEP_ALIVE_S)).set_clean_start(true);
         options.set_max_packet_size(Some(PACKET_BYTES_MAX));
         if let Some(Login { user, password }) = login {
