@@ -15,6 +15,8 @@
 
 pub mod asking;
 pub mod books;
+pub mod duel;
+pub mod harm;
 pub mod journal;
 pub mod judge;
 pub mod nemesis;
@@ -39,6 +41,7 @@ use proto::portal::PortalStatusResponse;
 use tokio::task::JoinSet;
 
 use self::asking::Asker;
+use self::harm::ALL;
 use self::nemesis::Nemesis;
 use self::report::{Counted, PORTALS, Report};
 use self::shared::Shared;
@@ -93,9 +96,11 @@ pub async fn run(settings: &Settings) -> Report {
     let callers = callers(settings, &cluster, broker.address, &shared, &cids, (&mut rng, &strangers));
     let mut nemesis = Nemesis::new(settings.seed);
     let mut report = Report { seed: settings.seed, ..Report::default() };
-    while begun.elapsed() < settings.time {
+    let duellist = admins(&cluster, "duellist", None);
+    // Each kind of harm once at least.
+    while begun.elapsed() < settings.time || report.harms.len() < ALL.len() {
         nemesis.calm().await;
-        let harm = nemesis.strike(&mut broker, &wire, &cluster).await;
+        let harm = nemesis.strike(&mut broker, &wire, &cluster, (&duellist, &shared)).await;
         eprintln!("{:.1} s: {harm}", begun.elapsed().as_secs_f64());
         report.harms.push(harm);
         cluster.all_run();

@@ -1,45 +1,18 @@
 //! The source of harm to the broker and to what connects it, which it takes back. The harm and its times are chosen by the seed.
 
-use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use super::asking::Asker;
+use super::duel::duels;
+use super::harm::{ALL, Fault, Harm};
 use super::report::PORTALS;
+use super::shared::Shared;
 use super::wire::Wire;
 use crate::cluster::Cluster;
 use crate::mosquitto::Mosquitto;
 use crate::wait;
-
-/// One kind of harm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    /// kill -9 of the broker, and a start.
-    Kill,
-    /// SIGSTOP of the broker for 0.2 to 5 s, then SIGCONT.
-    Stop,
-    /// Connections of portals and nodes to the broker are dropped.
-    Drop,
-    /// They are silent for a time.
-    Silence,
-    /// SIGSTOP of one portal for a time, then SIGCONT: what the bus and the store told it meanwhile comes at once.
-    StopPortal,
-}
-
-/// All of them.
-pub const ALL: [Fault; 5] = [Fault::Kill, Fault::Stop, Fault::Drop, Fault::Silence, Fault::StopPortal];
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Fault::Kill => "kill",
-            Fault::Stop => "stop",
-            Fault::Drop => "drop",
-            Fault::Silence => "silence",
-            Fault::StopPortal => "stop-portal",
-        })
-    }
-}
 
 /// Chooses and does harm.
 #[derive(Debug)]
@@ -49,23 +22,8 @@ pub struct Nemesis {
     left: Vec<Fault>,
 }
 
-/// What was harmed.
-#[derive(Clone, Copy, Debug)]
-pub struct Harm {
-    /// How.
-    pub fault: Fault,
-    /// For how long.
-    pub lasted: Duration,
-    /// Connections that were dropped or silent.
-    pub connections: u64,
-}
-
-impl fmt::Display for Harm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Harm { fault, lasted, connections } = self;
-        write!(f, "{fault} for {} ms, {connections} connections", lasted.as_millis())
-    }
-}
+/// Who writes in duels, at both administrators' portals.
+pub type Duellist<'d> = (&'d Asker, &'d Shared);
 
 impl Nemesis {
     /// By this seed.
@@ -84,20 +42,29 @@ impl Nemesis {
     }
 
     /// Does harm, and takes it back.
-    pub async fn strike(&mut self, broker: &mut Mosquitto, wire: &Wire, cluster: &Cluster) -> Harm {
+    ///
+    /// # Panics
+    /// The broker does not start again.
+    pub async fn strike(
+        &mut self,
+        broker: &mut Mosquitto,
+        wire: &Wire,
+        cluster: &Cluster,
+        duellist: Duellist<'_>,
+    ) -> Harm {
         if self.left.is_empty() {
             self.left = ALL.to_vec();
             self.rng.shuffle(&mut self.left);
         }
         let fault = self.left.pop().unwrap_or(Fault::Kill);
         let lasted = self.time(match fault {
-            Fault::Kill => 50..1_500,
+            Fault::Kill => 50..4_000,
             Fault::Stop => 200..5_000,
-            Fault::Drop => 0..1,
+            Fault::Drop | Fault::Duel => 0..1,
             Fault::Silence => 200..3_000,
             Fault::StopPortal => 50..1_500,
         });
-        let mut connections = 0;
+        let (mut connections, begun) = (0, Instant::now());
         match fault {
             Fault::Kill => {
                 broker.kill();
@@ -122,7 +89,8 @@ impl Nemesis {
                 wait::pass(lasted).await;
                 cluster.signal(portal, Signal::SIGCONT);
             }
+            Fault::Duel => duels(cluster, duellist.0, duellist.1, &mut self.rng).await,
         }
-        Harm { fault, lasted, connections }
+        Harm { fault, lasted: begun.elapsed(), connections }
     }
 }

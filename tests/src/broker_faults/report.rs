@@ -7,8 +7,8 @@ use std::time::Duration;
 use proto::portal::PortalStatusResponse;
 
 use super::books::Books;
+use super::harm::{ALL, Fault, Harm};
 use super::judge::Verdict;
-use super::nemesis::{ALL, Fault, Harm};
 use super::stranger::Taken;
 use super::tally::Counts;
 

@@ -100,3 +100,9 @@ pub fn is_scarce(pid: &str) -> bool {
 pub fn is_ruled(pid: &str) -> bool {
     pid == "fruit-02"
 }
+
+/// Only duels change the second half of the products: whatever a cache has of them stays to be seen.
+#[must_use]
+pub fn is_duelled(pid: &str) -> bool {
+    pids().iter().position(|one| one == pid).is_some_and(|at| at >= PRODUCTS / 2)
+}

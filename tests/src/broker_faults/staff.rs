@@ -15,7 +15,7 @@ use proto::portal::{
 
 use super::asking::{Asker, Outcome, Via};
 use super::journal::{Entry, Key, Kind, Span};
-use super::shared::{Shared, is_ruled, is_scarce, pids};
+use super::shared::{Shared, is_duelled, is_ruled, is_scarce, pids};
 use crate::shop::request_id;
 use crate::wait;
 
@@ -84,7 +84,11 @@ impl Staff {
             match (self.is_looking, self.rng.u8(..100)) {
                 (true, 0..60) | (false, 0..15) => self.look_at_product(&pid).await,
                 (true, 60..95) | (false, 15..25) => self.look_at_client(&cid).await,
-                (_, 25..65) | (true, _) => self.reprice(&pid).await,
+                (_, 25..65) | (true, _) if !is_duelled(&pid) => {
+                    let via = self.asker.way(&mut self.rng);
+                    let version = reprice((&self.asker, &self.shared, &mut self.rng), via, &pid).await;
+                    self.saw(version);
+                }
                 (_, 65..85) => self.change_client(&cid).await,
                 (_, _) => self.adjust(&pid).await,
             }
@@ -97,40 +101,17 @@ impl Staff {
     where
         O::Request: Debug,
     {
-        let (via, to) = (self.asker.way(&mut self.rng), (&self.shared.journal, &self.shared.tally));
-        let (outcome, span) = self.asker.settle::<O>(&mut self.rng, via, &request, to).await;
-        match outcome {
-            Outcome::Done(answer) => (Some(answer), span),
-            Outcome::Refused(_) => (None, span),
-            Outcome::Unknown => {
-                let what =
-                    format!("{}: nobody learnt what became of {}: {request:?}", self.asker.name, O::NAME);
-                self.shared.journal.wrong(what);
-                (None, span)
-            }
-        }
+        let via = self.asker.way(&mut self.rng);
+        change::<O>((&self.asker, &self.shared, &mut self.rng), via, request).await
+    }
+
+    fn saw(&mut self, version: u64) {
+        self.floor = self.floor.map(|floor| floor.max(version));
     }
 
     fn wrote(&mut self, key: Key, span: Span, version: u64, content: Option<String>) {
-        self.floor = self.floor.map(|floor| floor.max(version));
+        self.saw(version);
         self.shared.journal.note([Entry::Wrote { key, span, version, content }]);
-    }
-
-    async fn reprice(&mut self, pid: &str) {
-        let price = self.shared.price();
-        let quantity_max = 5 + self.rng.i64(0..20);
-        let rules = is_ruled(pid).then(|| StockRules { quantity_max, ..StockRules::default() });
-        let data = format!(r#"{{"description":"{pid}","price":"{price}"}}"#);
-        let request = UpdateProductRequest {
-            pid: pid.to_owned(),
-            data,
-            rules,
-            request: request_id(),
-            ..Default::default()
-        };
-        if let (Some(product), span) = self.change::<UpdateProduct>(request).await {
-            self.wrote(Key::new(Kind::Product, pid), span, product.etag, Some(product.price));
-        }
     }
 
     fn client_data(&self, cid: &str) -> (String, String) {
@@ -182,8 +163,48 @@ impl Staff {
         let (key, version, floor) = (Key::new(Kind::Client, cid), client.etag, self.floor);
         let who = format!("{} over {via}", self.asker.name);
         self.shared.journal.note([Entry::Read { key, span, version, content, floor, who }]);
-        self.floor = floor.map(|floor| floor.max(version));
+        self.saw(version);
     }
+}
+
+/// Who has something changed, and by which choices.
+type By<'s> = (&'s Asker, &'s Shared, &'s mut fastrand::Rng);
+
+/// Has a change done; `None`: it was refused, or nobody learnt.
+async fn change<O: Operation>(
+    (asker, shared, rng): By<'_>,
+    via: Via,
+    request: O::Request,
+) -> (Option<O::Response>, Span)
+where
+    O::Request: Debug,
+{
+    let (outcome, span) = asker.settle::<O>(rng, via, &request, (&shared.journal, &shared.tally)).await;
+    match outcome {
+        Outcome::Done(answer) => (Some(answer), span),
+        Outcome::Refused(_) => (None, span),
+        Outcome::Unknown => {
+            let what = format!("{}: nobody learnt what became of {}: {request:?}", asker.name, O::NAME);
+            shared.journal.wrong(what);
+            (None, span)
+        }
+    }
+}
+
+/// Gives a product another price, and now and then another rule; its version, or 0 if nothing was changed.
+pub async fn reprice((asker, shared, rng): By<'_>, via: Via, pid: &str) -> u64 {
+    let price = shared.price();
+    let quantity_max = 5 + rng.i64(0..20);
+    let rules = is_ruled(pid).then(|| StockRules { quantity_max, ..StockRules::default() });
+    let data = format!(r#"{{"description":"{pid}","price":"{price}"}}"#);
+    let (pid, request) = (pid.to_owned(), request_id());
+    let asked = UpdateProductRequest { pid: pid.clone(), data, rules, request, ..Default::default() };
+    let (Some(product), span) = change::<UpdateProduct>((asker, shared, rng), via, asked).await else {
+        return 0;
+    };
+    let (key, version, content) = (Key::new(Kind::Product, &pid), product.etag, Some(product.price));
+    shared.journal.note([Entry::Wrote { key, span, version, content }]);
+    version
 }
 
 /// What the callers wrote into a client's document.

@@ -134,13 +134,15 @@ pub async fn disturb(broker: SocketAddr, shared: Arc<Shared>, rng: fastrand::Rng
 impl Stranger {
     /// Publishes one message; `None`: the broker did not take it.
     async fn publish(&mut self, client: &AsyncClient, events: &mut EventLoop) -> Option<()> {
-        let place = self.rng.choice(PLACES)?;
         let sort =
             if self.rng.u8(..8) == 0 { Sort::Oversized } else { self.rng.choice(&SORTS[1..]).copied()? };
-        let (topic, payload) = (self.topic(place), self.payload(sort));
+        // mosquitto 2.0.11 sends nothing more on a connection for which it has held back a few messages as too large. A portal makes that
+        // of the changes anew; nothing tells it that requests, or a caller that answers, are no longer heard.
+        let place = self.rng.choice(if sort == Sort::Oversized { &PLACES[..2] } else { &PLACES })?;
+        let (topic, payload) = (self.topic(*place), self.payload(sort));
         let is_retained = self.rng.u8(..4) == 0;
         let properties = PublishProperties {
-            response_topic: (place == Place::Requests).then(|| self.response_topic()).flatten(),
+            response_topic: (*place == Place::Requests).then(|| self.response_topic()).flatten(),
             correlation_data: Some(Bytes::from(vec![7; self.rng.usize(..40)])),
             ..PublishProperties::default()
         };
@@ -150,7 +152,7 @@ impl Stranger {
             .ok()?;
         tokio::time::timeout(TAKEN_WITHIN, self.acknowledged(events)).await.ok()??;
         let mut taken = self.taken.lock();
-        let (all, retained) = taken.0.entry((place, sort)).or_default();
+        let (all, retained) = taken.0.entry((*place, sort)).or_default();
         *all += 1;
         *retained += u64::from(is_retained);
         Some(())
