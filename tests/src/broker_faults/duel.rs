@@ -1,5 +1,6 @@
 //! Duels for one record: a portal is stopped while it waits for the answer of its write, and another portal writes the same meanwhile. When
-//! it goes on, the answer and the news of the later write are there at once, and whichever it takes first, the later one holds.
+//! it goes on, the answer and the news of the later write are there at once, and whichever it takes first, the later one holds. Then both
+//! writes are repeated under their ids, over both portals: the answers are those of then, and neither brings the past back.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use nix::sys::signal::Signal;
 use super::asking::{Asker, Via};
 use super::report::PORTALS;
 use super::shared::{Shared, is_duelled, pids};
-use super::staff::reprice;
+use super::staff::{price, repeat, reprice};
 use crate::cluster::Cluster;
 use crate::wait;
 
@@ -23,16 +24,24 @@ pub async fn duels(cluster: &Cluster, asker: &Asker, shared: &Shared, rng: &mut 
     for pid in pids().iter().filter(|pid| is_duelled(pid)) {
         let (here, there) = if rng.bool() { (0, 1) } else { (1, 0) };
         let (mut one, mut other) = (rng.fork(), rng.fork());
-        let first = reprice((asker, shared, &mut one), Via::Grpc(here), pid);
+        let asked = [price(shared, rng, pid), price(shared, rng, pid)];
+        let first = reprice((asker, shared, &mut one), Via::Grpc(here), asked[0].clone());
         let ahead = Duration::from_millis(rng.u64(..AHEAD_MS_MAX));
         let after = Duration::from_millis(rng.u64(..STOPPED_MS_MAX));
         let second = async {
             wait::pass(ahead).await;
             cluster.signal(PORTALS[here], Signal::SIGSTOP);
-            reprice((asker, shared, &mut other), Via::Grpc(there), pid).await;
+            let version = reprice((asker, shared, &mut other), Via::Grpc(there), asked[1].clone()).await;
             wait::pass(after).await;
             cluster.signal(PORTALS[here], Signal::SIGCONT);
+            version
         };
-        tokio::join!(first, second);
+        let versions = tokio::join!(first, second);
+        for (asked, version) in asked.iter().zip([versions.0, versions.1]).filter(|(_, version)| *version > 0)
+        {
+            for via in [Via::Http(here), Via::Grpc(there)] {
+                repeat((asker, shared, rng), via, asked.clone(), version).await;
+            }
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! What callers asked and heard, from outside: reads, acknowledged writes and those whose outcome nobody learnt, each with its times.
+//! The callers' journal: what they asked and heard, reads, acknowledged writes and those whose outcome nobody learnt, each with its
+//! times.
 
 use std::time::Instant;
 

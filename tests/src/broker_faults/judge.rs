@@ -270,8 +270,7 @@ fn judge_price(
     if !had || current != Some(price) {
         verdict.broke(Promise::Price, || {
             format!(
-                "order {oid} of {who} has {pid} for {price} at offset {version}, where it was {current:?} DEBUG {:?} span {:?} had {had}",
-                of.versions.iter().filter(|v| v.at <= version).rev().take(3).map(|v| (v.at, v.content.clone(), v.span.returned.saturating_duration_since(span.called), span.called.saturating_duration_since(v.span.returned))).collect::<Vec<_>>(), span.returned - span.called
+                "order {oid} of {who} has {pid} for {price} at offset {version}, where it was {current:?}"
             )
         });
     }

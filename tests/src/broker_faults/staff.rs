@@ -86,7 +86,8 @@ impl Staff {
                 (true, 60..95) | (false, 15..25) => self.look_at_client(&cid).await,
                 (_, 25..65) | (true, _) if !is_duelled(&pid) => {
                     let via = self.asker.way(&mut self.rng);
-                    let version = reprice((&self.asker, &self.shared, &mut self.rng), via, &pid).await;
+                    let asked = price(&self.shared, &mut self.rng, &pid);
+                    let version = reprice((&self.asker, &self.shared, &mut self.rng), via, asked).await;
                     self.saw(version);
                 }
                 (_, 65..85) => self.change_client(&cid).await,
@@ -168,7 +169,7 @@ impl Staff {
 }
 
 /// Who has something changed, and by which choices.
-type By<'s> = (&'s Asker, &'s Shared, &'s mut fastrand::Rng);
+pub type By<'s> = (&'s Asker, &'s Shared, &'s mut fastrand::Rng);
 
 /// Has a change done; `None`: it was refused, or nobody learnt.
 async fn change<O: Operation>(
@@ -191,20 +192,33 @@ where
     }
 }
 
-/// Gives a product another price, and now and then another rule; its version, or 0 if nothing was changed.
-pub async fn reprice((asker, shared, rng): By<'_>, via: Via, pid: &str) -> u64 {
+/// A request that gives a product another price, and now and then another rule.
+pub fn price(shared: &Shared, rng: &mut fastrand::Rng, pid: &str) -> UpdateProductRequest {
     let price = shared.price();
     let quantity_max = 5 + rng.i64(0..20);
     let rules = is_ruled(pid).then(|| StockRules { quantity_max, ..StockRules::default() });
     let data = format!(r#"{{"description":"{pid}","price":"{price}"}}"#);
-    let (pid, request) = (pid.to_owned(), request_id());
-    let asked = UpdateProductRequest { pid: pid.clone(), data, rules, request, ..Default::default() };
-    let (Some(product), span) = change::<UpdateProduct>((asker, shared, rng), via, asked).await else {
-        return 0;
-    };
+    UpdateProductRequest { pid: pid.to_owned(), data, rules, request: request_id(), ..Default::default() }
+}
+
+/// Has a product changed; its version, or 0 if nothing was changed.
+pub async fn reprice(by: By<'_>, via: Via, asked: UpdateProductRequest) -> u64 {
+    let (shared, pid) = (by.1, asked.pid.clone());
+    let (Some(product), span) = change::<UpdateProduct>(by, via, asked).await else { return 0 };
     let (key, version, content) = (Key::new(Kind::Product, &pid), product.etag, Some(product.price));
     shared.journal.note([Entry::Wrote { key, span, version, content }]);
     version
+}
+
+/// Repeats a change of a product that was done as this version: it is answered as it was then.
+pub async fn repeat((asker, shared, _): By<'_>, via: Via, asked: UpdateProductRequest, version: u64) {
+    let to = (&shared.journal, &shared.tally);
+    if let (Outcome::Done(product), _) = asker.ask::<UpdateProduct>(via, asked, to).await {
+        shared.tally.count_repeated();
+        if product.etag != version {
+            shared.journal.wrong(format!("over {via}: {product:?}, which was done as version {version}"));
+        }
+    }
 }
 
 /// What the callers wrote into a client's document.
