@@ -109,7 +109,7 @@ async fn pages_of_orders(cluster: &Cluster) {
     let (mut shop, mut times, mut shown) = (shop.max_decoding_message_size(64 << 20), Vec::new(), Vec::new());
     let mut after = String::new();
     loop {
-        let request = ListOrdersRequest { cid: "ana".into(), limit: 100, after, ..Default::default() };
+        let request = ListOrdersRequest { cid: "ana".into(), limit: 100, after };
         let begun = Instant::now();
         let page = shop.list_orders(patient(request)).await.unwrap().into_inner();
         times.push(begun.elapsed());

@@ -89,7 +89,7 @@ impl Nemesis {
                 wait::pass(lasted).await;
                 cluster.signal(portal, Signal::SIGCONT);
             }
-            Fault::Duel => duels(cluster, duellist.0, duellist.1, &mut self.rng).await,
+            Fault::Duel => Box::pin(duels(cluster, duellist.0, duellist.1, &mut self.rng)).await,
         }
         Harm { fault, lasted: begun.elapsed(), connections }
     }
