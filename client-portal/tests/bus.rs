@@ -64,9 +64,13 @@ struct Broker {
 
 impl Broker {
     fn start() -> Broker {
+        Broker::start_with("max_queued_messages 0\n")
+    }
+
+    fn start_with(more: &str) -> Broker {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = TempDir::new().unwrap();
-        let config = format!("listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n");
+        let config = format!("listener {port} 127.0.0.1\nallow_anonymous true\n{more}");
         std::fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
         let child = Broker::spawn(&folder);
         Broker { child, port, folder }
@@ -193,7 +197,11 @@ struct Scene {
 
 impl Scene {
     async fn begin() -> Scene {
-        let (store, broker) = (MemoryStore::new(), Broker::start());
+        Scene::begin_at(Broker::start()).await
+    }
+
+    async fn begin_at(broker: Broker) -> Scene {
+        let store = MemoryStore::new();
         let capacity = Capacity { entries: NonZeroUsize::new(100).unwrap(), bytes: 1 << 20 };
         let portal = Portal::new("test", Arc::new(store.clone()), capacity, 1_000);
         let bus = Bus {
@@ -298,6 +306,22 @@ async fn a_broker_that_is_stopped_ends_the_lease_and_what_it_held_back_harms_nob
     scene.broker.signal(Signal::SIGCONT);
     scene.wait_for_heartbeats().await;
     scene.write_and_watch("after").await;
+}
+
+/// mosquitto 2.0.11 counts what it holds back as too large as under way for ever, and sends nothing more when as many are as may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_sends_nothing_more_is_connected_to_anew_and_the_cache_comes_back() {
+    let scene = Scene::begin_at(Broker::start_with("max_queued_messages 1\nmax_inflight_messages 4\n")).await;
+    let stranger = Stranger::connect(scene.broker.port);
+    for _ in 0..4 {
+        // More than a portal takes.
+        stranger.publish(changes().name(), vec![0xff; 3 << 19]).await;
+    }
+    scene.wait_for_another_state().await;
+    scene.write_and_watch("meanwhile").await;
+    scene.wait_for_heartbeats().await;
+    scene.write_and_watch("after").await;
+    assert_eq!(scene.portal.status().ignored, 0, "none of it came to the portal");
 }
 
 /// Somebody else on the broker: publishes what it likes.

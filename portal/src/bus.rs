@@ -13,10 +13,14 @@
 //! ours can be (MQTT 5, 3.1.2.11.4: it discards them, and the connection goes on). A message that is malformed, of another
 //! cluster of our name, or not proven by the cluster's bus key is counted, told of now and then, and ignored.
 //!
+//! A broker can stop sending on a connection that stands: of each message that it holds back as too large mosquitto 2.0.11 goes on counting
+//! one of those that may be under way, until none may. So a connection is made anew when leaders are asked on it and nothing that the
+//! cluster wrote has come for [`SILENCE_MS_MAX`].
+//!
 //! Promises: none that correctness rests on. A fault here costs hits, never truth.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -30,7 +34,7 @@ use store_client::Store;
 use store_client::backoff::Backoff;
 use store_client::bus::{Direction, Foreign, Seals, Topic};
 use store_keys::KeyFile;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::broker_socket::prompt;
@@ -54,6 +58,8 @@ const BARRIER_PAUSE_MS: u64 = 100;
 const REPAIR_MS_MAX: u64 = 1_000;
 /// Of more keys than this a cache that begins anew forgets little else.
 const REPAIR_KEYS_MAX: usize = 16_384;
+/// A connection on which nothing of the cluster's comes for so long, though leaders are asked every 300 ms, is made anew.
+const SILENCE_MS_MAX: u64 = 5_000;
 /// Largest packet taken from the bus, bytes: what `mosquitto.conf` and the embedded broker take from a publisher, and
 /// thus the largest transaction's keys.
 const PACKET_BYTES_MAX: u32 = 1 << 20;
@@ -90,6 +96,10 @@ struct Link {
     /// What proves that the cluster wrote a message.
     seals: Seals<KeyFile>,
     connected: AtomicBool,
+    /// When something that the cluster wrote came last, or the subscription was granted.
+    heard_ms: AtomicU64,
+    /// Nothing has come for too long.
+    silent: Notify,
     commands: mpsc::Sender<Command>,
 }
 
@@ -111,7 +121,16 @@ pub async fn run(portal: Arc<Portal>, bus: Bus) {
     let (commands, to_do) = mpsc::channel(COMMANDS_MAX);
     let groups = groups(&portal, &bus.cluster);
     let connected = AtomicBool::new(false);
-    let link = Arc::new(Link { portal, groups, client, seals: Seals::new(bus.keys), connected, commands });
+    let link = Arc::new(Link {
+        portal,
+        groups,
+        client,
+        seals: Seals::new(bus.keys),
+        connected,
+        heard_ms: AtomicU64::new(0),
+        silent: Notify::new(),
+        commands,
+    });
     let mut tasks = JoinSet::new();
     tasks.spawn(control(link.clone(), to_do));
     tasks.spawn(send_nonces(link.clone()));
@@ -146,9 +165,18 @@ async fn poll(link: &Link, mut events: EventLoop) {
     let mut granted: Option<Instant> = None;
     let mut failures = 0u32;
     loop {
-        match events.poll().await {
-            Ok(Event::Outgoing(_)) => continue,
-            Ok(Event::Incoming(packet)) => {
+        // Silence is told of a connection that is given up then: nothing of it is lost with the poll.
+        let event = tokio::select! {
+            event = events.poll() => Some(event),
+            () = link.silent.notified() => None,
+        };
+        match event {
+            None => {
+                failures = failures.saturating_add(1);
+                tracing::warn!("the broker brings nothing of this cluster any more; connecting anew");
+            }
+            Some(Ok(Event::Outgoing(_))) => continue,
+            Some(Ok(Event::Incoming(packet))) => {
                 let is_granted = matches!(packet, Packet::SubAck(_));
                 let left = matches!(packet, Packet::Disconnect(_));
                 if link.take(packet) {
@@ -163,11 +191,11 @@ async fn poll(link: &Link, mut events: EventLoop) {
                 let why = if left { "it ended the connection" } else { "it refused what was asked of it" };
                 unusable(link, why, failures);
             }
-            Err(error) if link.connected.load(Ordering::Relaxed) => {
+            Some(Err(error)) if link.connected.load(Ordering::Relaxed) => {
                 tracing::warn!(%error, "connection to the broker lost; reading the store");
                 failures = failures.saturating_add(1);
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 failures = failures.saturating_add(1);
                 let why = match error {
                     ConnectionError::Timeout(_) => format!("no answer within {CONNECT_SECONDS_MAX} s"),
@@ -205,6 +233,7 @@ impl Link {
                     return false;
                 }
                 tracing::info!("subscribed to changes");
+                self.hear();
                 self.step_all(|| Input::Subscribed)
             }
             Packet::Publish(publish) => {
@@ -223,7 +252,12 @@ impl Link {
     /// The message of a delivery, if the cluster wrote it for this topic.
     fn open(&self, topic: &Topic, payload: Bytes) -> Result<BusMessage, Foreign> {
         let content = self.seals.open(topic, payload)?;
+        self.hear();
         BusMessage::decode(content).map_err(|_| Foreign::Malformed)
+    }
+
+    fn hear(&self) {
+        self.heard_ms.store(self.portal.now_ms(), Ordering::Relaxed);
     }
 
     fn lost(&self) {
@@ -350,17 +384,24 @@ async fn send_nonces(link: Arc<Link>) {
         if !link.connected.load(Ordering::Relaxed) {
             continue;
         }
+        let mut has_asked = false;
         for of in &link.groups {
             let log_id = link.portal.cache().log_id(of.group);
             if log_id == 0 {
                 continue; // No barrier read has said yet whose leader to ask.
             }
+            has_asked = true;
             let nonce = *uuid::Uuid::new_v4().as_bytes();
             link.step(of.group, Input::NonceSent { nonce, at_ms: link.portal.now_ms() });
             let message = Nonce { nonce: Bytes::copy_from_slice(&nonce), log_id }.encode_to_vec();
             let sealed = link.seals.seal(&of.nonces, message);
             // A full queue loses it: the next one will do.
             let _ = link.client.try_publish(of.nonces.name(), QoS::AtMostOnce, false, sealed);
+        }
+        let silence_ms = link.portal.now_ms().saturating_sub(link.heard_ms.load(Ordering::Relaxed));
+        if has_asked && silence_ms > SILENCE_MS_MAX {
+            link.hear();
+            link.silent.notify_one();
         }
     }
 }

@@ -10,11 +10,11 @@
 use std::time::{Duration, Instant};
 
 use feira_tests::cluster::{Cluster, Options};
-use feira_tests::shop::patient;
+use feira_tests::shop::{insert_client, insert_product, order, patient};
 use futures::StreamExt as _;
 use portal::Config;
 use proto::portal::admin_client::AdminClient;
-use proto::portal::{InsertProductRequest, ListRequest, ListSort, Product};
+use proto::portal::{InsertProductRequest, ListOrdersRequest, ListRequest, ListSort, Product};
 use serde_json::json;
 use tokio::sync::oneshot;
 use tonic::transport::Channel;
@@ -83,11 +83,50 @@ async fn page(admin: &mut AdminClient<Channel>, request: &ListRequest) -> (Vec<P
 
 fn told(what: &str, mut times: Vec<Duration>, shown: usize) {
     times.sort_unstable();
-    let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
+    let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
+    let (median, most, longest) = (at(50), at(95), at(100));
     eprintln!(
-        "{what}: median {median:.1?}, longest {longest:.1?} of {}; {shown} products shown in all",
+        "{what}: median {median:.1?}, 95th of a hundred {most:.1?}, longest {longest:.1?} of {}; {shown} shown in all",
         times.len()
     );
+}
+
+/// Orders of the client who has many.
+const ORDERS: usize = 10_000;
+
+/// One client's orders, page by page from the first to the last, at a portal that has seen none of them: by tenths of the way.
+async fn pages_of_orders(cluster: &Cluster) {
+    insert_client(&mut cluster.admin(1), "ana").await.unwrap();
+    insert_product(&mut cluster.admin(1), "fig", 1_000_000, "1.50").await.unwrap();
+    let shop = cluster.shop(1);
+    let each = (0..ORDERS).map(|_| {
+        let mut shop = shop.clone();
+        async move { order(&mut shop, "ana", &[("fig", 1)]).await.unwrap() }
+    });
+    let begun = Instant::now();
+    futures::stream::iter(each).buffer_unordered(64).for_each(|_| async {}).await;
+    eprintln!("{ORDERS} orders made in {:.1?}", begun.elapsed());
+    let (mut shop, mut times, mut shown) = (shop.max_decoding_message_size(64 << 20), Vec::new(), Vec::new());
+    let mut after = String::new();
+    loop {
+        let request = ListOrdersRequest { cid: "ana".into(), limit: 100, after };
+        let begun = Instant::now();
+        let page = shop.list_orders(patient(request)).await.unwrap().into_inner();
+        times.push(begun.elapsed());
+        shown.push(page.orders.len());
+        after = page.next;
+        if after.is_empty() {
+            break;
+        }
+    }
+    let tenth = times.len().div_ceil(10);
+    for (at, (times, shown)) in times.chunks(tenth).zip(shown.chunks(tenth)).enumerate() {
+        told(
+            &format!("orders of one client, tenth {} of the pages", at + 1),
+            times.to_vec(),
+            shown.iter().sum(),
+        );
+    }
 }
 
 #[tokio::main]
@@ -132,6 +171,7 @@ async fn main() {
             told(&format!("pages by {name}, words {words:?}, category {category:?}"), times, shown);
         }
     }
+    pages_of_orders(&cluster).await;
     let begun = Instant::now();
     let output = cluster.tool(&["admin", "reindex"]);
     eprintln!("{} in {:.1?}", String::from_utf8_lossy(&output.stdout).trim(), begun.elapsed());

@@ -2,6 +2,7 @@
 //! house ([`tidy`]). The tests themselves are in `tests/tests/`, one file for each part of the promises.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+pub mod broker_faults;
 pub mod caller;
 pub mod chaos;
 pub mod cluster;

@@ -20,8 +20,8 @@ pub struct Mosquitto {
     _port: Port,
     /// Its configuration and its log.
     folder: PathBuf,
-    /// It takes no packet that is larger.
-    packet_bytes_max: Option<u32>,
+    /// Lines of the configuration that take the place of the shipped ones of the same name.
+    settings: Vec<String>,
 }
 
 impl Mosquitto {
@@ -31,19 +31,21 @@ impl Mosquitto {
     /// If mosquitto is not installed (`cargo xtask test` installs it) or does not listen.
     #[must_use]
     pub fn start(folder: &Path) -> Mosquitto {
-        Mosquitto::start_with(folder, None)
+        Mosquitto::start_with(folder, &[])
     }
 
-    /// The same, with another limit on packets.
+    /// The same, with these lines of the configuration instead of the shipped ones of the same name.
     ///
     /// # Panics
     /// As [`Mosquitto::start`].
     #[must_use]
-    pub fn start_with(folder: &Path, packet_bytes_max: Option<u32>) -> Mosquitto {
+    pub fn start_with(folder: &Path, settings: &[&str]) -> Mosquitto {
         let port = Port::lease();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
+        let listener = format!("listener {} 127.0.0.1", port.number);
+        let settings = [&[listener.as_str()], settings].concat().iter().map(ToString::to_string).collect();
         let mut mosquitto =
-            Mosquitto { process: None, address, _port: port, folder: folder.to_owned(), packet_bytes_max };
+            Mosquitto { process: None, address, _port: port, folder: folder.to_owned(), settings };
         mosquitto.start_again();
         mosquitto
     }
@@ -55,14 +57,10 @@ impl Mosquitto {
     pub fn start_again(&mut self) {
         let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../mosquitto.conf");
         let shipped = std::fs::read_to_string(shipped).expect("the repository has mosquitto.conf");
-        let limit = self.packet_bytes_max.map(|bytes| format!("max_packet_size {bytes}"));
-        let replaced: &[&str] =
-            if limit.is_some() { &["listener ", "max_packet_size "] } else { &["listener "] };
-        let is_kept = |line: &&str| !replaced.iter().any(|start| line.trim_start().starts_with(start));
-        let kept = shipped.lines().filter(is_kept);
-        let listener = format!("listener {} 127.0.0.1", self.address.port());
-        let text: Vec<&str> =
-            std::iter::once(listener.as_str()).chain(limit.as_deref()).chain(kept).collect();
+        let name = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
+        let replaced: Vec<String> = self.settings.iter().map(|line| name(line)).collect();
+        let kept = shipped.lines().filter(|line| !replaced.contains(&name(line)));
+        let text: Vec<&str> = self.settings.iter().map(String::as_str).chain(kept).collect();
         let path = self.folder.join("mosquitto.conf");
         std::fs::write(&path, text.join("\n")).expect("the test's folder can be written");
         let mut command = Command::new("mosquitto");

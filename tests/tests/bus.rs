@@ -99,7 +99,7 @@ async fn an_oversized_nonce_leaves_the_publisher_connected_on_the_embedded_broke
 #[tokio::test]
 async fn a_change_that_the_broker_does_not_take_is_a_gap_and_what_follows_is_published() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Mosquitto::start_with(folder.path(), Some(64 << 10));
+    let broker = Mosquitto::start_with(folder.path(), &["max_packet_size 65536"]);
     let shared_broker = Some(broker.address);
     let cluster =
         Cluster::start(feira_tests::feira!(), Options { nodes: 1, shared_broker, ..Options::default() })

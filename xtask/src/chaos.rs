@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`: builds the program and the chaos runner as they are shipped, and runs it.
+//! `cargo xtask chaos` and `cargo xtask broker-faults`: builds the program and the runner as they are shipped, and runs it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,14 +8,27 @@ use anyhow::{Context, bail};
 
 use crate::command::{cargo, run};
 
-/// Runs `chaos` with these arguments, in the caller's folder.
-pub(crate) fn chaos(arguments: &[OsString]) -> anyhow::Result<()> {
-    let packages = ["--package", "feira", "--package", "feira-tests", "--bin", "feira", "--bin", "chaos"];
+/// The runners of the tests' package.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Runner {
+    /// Faults of the store's nodes.
+    Chaos,
+    /// Faults of the broker.
+    BrokerFaults,
+}
+
+/// Runs one of them with these arguments, in the caller's folder.
+pub(crate) fn chaos(runner: Runner, arguments: &[OsString]) -> anyhow::Result<()> {
+    let name = match runner {
+        Runner::Chaos => "chaos",
+        Runner::BrokerFaults => "broker_faults",
+    };
+    let packages = ["--package", "feira", "--package", "feira-tests", "--bin", "feira", "--bin", name];
     // Without the tests' fail points: what is measured is what is shipped.
     let build = ["build", "--release", "--locked", "--no-default-features"];
     run(cargo().args(build).args(packages))?;
     let folder = release()?;
-    let mut command = Command::new(folder.join("chaos"));
+    let mut command = Command::new(folder.join(name));
     run(command.arg("--feira").arg(folder.join("feira")).args(arguments))
 }
 

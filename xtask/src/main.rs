@@ -34,6 +34,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
+use crate::chaos::Runner;
 use crate::command::{cargo, root, run};
 use crate::steps::{Selection, Step};
 use crate::strangers::What;
@@ -129,6 +130,13 @@ enum Chore {
         #[arg(long, value_name = "PATH")]
         feira: Option<PathBuf>,
     },
+    /// A real mosquitto that is killed, stopped, cut off and beset, under a load on five portals that is judged from outside
+    #[command(disable_help_flag = true)]
+    BrokerFaults {
+        /// --seconds N [--seed S] and what --help says
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// feira beside etcd, PostgreSQL and Redis, in turns, on this machine (docs/BENCHMARKS.md)
     #[command(disable_help_flag = true)]
     BenchPeers {
@@ -156,7 +164,8 @@ fn main() -> ExitCode {
         Chore::Mutations(asked) => mutations::hunt_all(&asked),
         Chore::Kills { rounds, seed } => kills(rounds, seed),
         Chore::Inputs { seconds, seed, door } => inputs(seconds, seed, door.as_deref()),
-        Chore::Chaos { arguments } => chaos::chaos(&arguments),
+        Chore::Chaos { arguments } => chaos::chaos(Runner::Chaos, &arguments),
+        Chore::BrokerFaults { arguments } => chaos::chaos(Runner::BrokerFaults, &arguments),
         Chore::Strangers { feira } => strangers::serve(What::Suite, feira),
         Chore::Schemathesis { examples, seed, feira } => {
             strangers::serve(What::Schemathesis { examples, seed }, feira)
