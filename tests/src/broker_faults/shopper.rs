@@ -193,14 +193,19 @@ impl Shopper {
         let line = |pid: String| LineChange {
             quantity: 1 + self.rng.i64(0..if is_scarce(&pid) { 4 } else { 9 }),
             pid,
+            ..LineChange::default()
         };
         pids.into_iter().take(count).map(line).collect()
     }
 
     async fn create(&mut self) {
         let (lines, request) = (self.lines(3), request_id());
-        let asked =
-            CreateOrderRequest { cid: self.cid.clone(), lines: lines.clone(), request: request.clone() };
+        let asked = CreateOrderRequest {
+            cid: self.cid.clone(),
+            lines: lines.clone(),
+            request: request.clone(),
+            ..Default::default()
+        };
         match self.change::<CreateOrder>(asked).await {
             Ok(made) => {
                 let moved: Vec<String> = lines.iter().map(|line| line.pid.clone()).collect();
@@ -227,7 +232,14 @@ impl Shopper {
             .iter_mut()
             .for_each(|line| line.quantity += i64::from(known.get(&line.pid) == Some(&line.quantity)));
         let (cid, request) = (self.cid.clone(), request_id());
-        let asked = ModifyOrderRequest { cid, oid: oid.clone(), lines: lines.clone(), if_match: 0, request };
+        let asked = ModifyOrderRequest {
+            cid,
+            oid: oid.clone(),
+            lines: lines.clone(),
+            if_match: 0,
+            request,
+            ..Default::default()
+        };
         match self.change::<ModifyOrder>(asked).await {
             Ok(made) => {
                 let moved: Vec<String> = lines.iter().map(|line| line.pid.clone()).collect();
@@ -243,7 +255,12 @@ impl Shopper {
     async fn finish<O: Operation<Request = OrderRequest, Response = Order>>(&mut self, wanted: OrderState) {
         let Some((oid, lines)) = self.known() else { return };
         let Some(before) = self.shared.orders.lock().get(&oid).cloned() else { return };
-        let request = OrderRequest { cid: self.cid.clone(), oid: oid.clone(), request: request_id() };
+        let request = OrderRequest {
+            cid: self.cid.clone(),
+            oid: oid.clone(),
+            request: request_id(),
+            ..Default::default()
+        };
         match self.change::<O>(request).await {
             Ok(made) if before.state == OrderState::Open && made.0.state() == wanted => {
                 let moved: Vec<String> = lines.into_keys().collect();
