@@ -505,6 +505,9 @@ impl<'a> Change<'a> {
         self.list(before, &order, stamps);
         let event = self.event(before, &order, did);
         let put = self.txn.put(key::order(self.cid, self.oid), self.timestamp_ms, bytes);
+        if did == Some(Did::Expired) && mutant!(ExpiryUntold) {
+            return Ok(put.stamped(stamps).returning_after());
+        }
         Ok(event.append_to(put.stamped(stamps).returning_after(), self.cid.encoded()))
     }
 

@@ -67,3 +67,33 @@ pub fn ask(address: &str, line: &str, headers: &[(&str, &str)], body: &str) -> A
         body: body.to_owned(),
     }
 }
+
+/// Asks for what has no end, and reads until `enough` of it has come; what came, head and all.
+///
+/// # Panics
+/// It ends before, or nothing comes for 20 s.
+#[must_use]
+pub fn read_some(
+    address: &str,
+    line: &str,
+    headers: &[(&str, &str)],
+    enough: impl Fn(&str) -> bool,
+) -> String {
+    let mut stream = TcpStream::connect(address).expect("somebody listens");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+    let mut text = format!("{line} HTTP/1.1\r\nhost: {address}\r\n");
+    for (name, value) in headers {
+        text += &format!("{name}: {value}\r\n");
+    }
+    stream.write_all((text + "\r\n").as_bytes()).expect("it listens");
+    let (mut read, mut part) = (Vec::new(), [0; 4_096]);
+    loop {
+        let so_far = String::from_utf8_lossy(&read).into_owned();
+        if enough(&so_far) {
+            return so_far;
+        }
+        let length = stream.read(&mut part).unwrap_or_else(|error| panic!("{error}: {so_far}"));
+        assert!(length > 0, "it ended: {so_far}");
+        read.extend_from_slice(&part[..length]);
+    }
+}

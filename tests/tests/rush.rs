@@ -2,11 +2,16 @@
 //! is one transaction, and nobody is starved.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use feira_tests::cluster::{Cluster, Options};
-use feira_tests::shop::{insert_client, insert_product, order, product};
+use feira_tests::shop::{insert_client, insert_product, lines, order, patient, product};
+use feira_tests::shopper::{Shop, Via};
 use proto::portal::shop_client::ShopClient;
+use proto::portal::{CreateOrderRequest, RequestId};
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -58,5 +63,54 @@ async fn sixty_four_clients_buy_one_product_until_it_is_gone() {
     let after = cluster.portal_status("client-1").await.unwrap().transactions;
     let orders = u64::try_from(STOCK).unwrap() + CLIENTS as u64;
     assert_eq!(after - before, orders, "an order is one transaction");
+    cluster.assert_audited().await;
+}
+
+/// The last one: a hundred requests want it, each sent twice at once, over three transports of two portals.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_one_is_sold_once_and_whoever_asks_again_is_answered_the_same() {
+    const REQUESTS: usize = 100;
+    let options = Options { client_portals: 2, ..Options::default() };
+    let cluster = Cluster::start(feira_tests::feira!(), options).await;
+    insert_client(&mut cluster.admin(1), "ana").await.unwrap();
+    insert_product(&mut cluster.admin(1), "pumpkin", 1, "12.50").await.unwrap();
+    let ways = [Via::Grpc, Via::Http, Via::Mosquitto];
+    let shops: Vec<Shop> = (0..6)
+        .map(|at| Shop::new(ways[at % 3], &cluster, if at < 3 { "client-1" } else { "client-2" }))
+        .collect();
+    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let ask = |request: usize, shop: &Shop| {
+        let (mut shop, under_way, most) = (shop.clone(), Arc::clone(&under_way), Arc::clone(&most));
+        let message = CreateOrderRequest {
+            cid: "ana".to_owned(),
+            lines: lines(&[("pumpkin", 1)]),
+            request: Some(RequestId { id: format!("want-{request}"), created_ms: 0 }),
+            ..CreateOrderRequest::default()
+        };
+        tokio::spawn(async move {
+            most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let answer = shop.create_order(patient(message)).await;
+            under_way.fetch_sub(1, Ordering::SeqCst);
+            (request, answer.map(|order| order.into_inner().oid).map_err(|status| status.code()))
+        })
+    };
+    // The same id goes to two portals, by two transports.
+    let twice = (0..REQUESTS).flat_map(|request| [(request, request % 6), (request, (request + 4) % 6)]);
+    let asked: Vec<_> = twice.map(|(request, shop)| ask(request, &shops[shop])).collect();
+    let mut answers: BTreeMap<usize, Vec<Result<String, Code>>> = BTreeMap::new();
+    for one in asked {
+        let (request, answer) = one.await.unwrap();
+        answers.entry(request).or_default().push(answer);
+    }
+    assert!(most.load(Ordering::SeqCst) >= 2, "some were under way at once");
+    let (sold, refused): (Vec<_>, Vec<_>) = answers.values().partition(|both| both[0].is_ok());
+    assert_eq!((sold.len(), refused.len()), (1, REQUESTS - 1), "{answers:?}");
+    assert_eq!(sold[0][0], sold[0][1], "both are answered with the one order");
+    assert!(
+        refused.iter().all(|both| both.iter().all(|one| *one == Err(Code::FailedPrecondition))),
+        "{refused:?}"
+    );
+    let stock = product(&mut cluster.admin(1), "pumpkin").await.unwrap().stock.unwrap();
+    assert_eq!((stock.available, stock.held), (0, 1));
     cluster.assert_audited().await;
 }

@@ -273,7 +273,10 @@ async fn next(portal: &Portal, group: Group, from: Place) -> Result<super::Part,
 }
 
 /// Moves the events that were appended while a member of the store ran a program of before.
-async fn place_early(portal: &Portal, group: Group) -> Result<(), Error> {
+///
+/// # Errors
+/// UNAVAILABLE; a key is no event's.
+pub async fn place_early(portal: &Portal, group: Group) -> Result<(), Error> {
     loop {
         let page = portal.scan_of(group, event_place::early(), EARLY_PAGE).await?;
         if page.records.is_empty() {

@@ -145,6 +145,9 @@ mutations! {
     // The holds of open orders.
     HoldUnguarded "hold-unguarded" "an order expires whatever has become of it since it was looked at",
     HoldByPortalClock "hold-by-portal-clock" "an order expires when a portal's own clock says so",
+    // The feed of events.
+    ExpiryUntold "expiry-untold" "an order that expires leaves no event",
+    EarlyPassedOver "early-passed-over" "a reader of the feed goes on though events have not come to their places",
     // The link of a handle (store_client).
     UnnamedAgain "unnamed-again" "a write without identity is sent again after its stream broke",
     LostForgotten "lost-forgotten" "a write whose stream broke under it counts as never sent",

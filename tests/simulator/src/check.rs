@@ -15,6 +15,7 @@ use store_core::{Checkpoint, Divergence};
 use store_engine::{Job, RequestId};
 
 use crate::driver::Driver;
+use crate::feed;
 use crate::history::{Action, Operation, Result};
 use crate::holds;
 use crate::oracle::check_stock;
@@ -196,6 +197,8 @@ impl World {
         check_stock(driver.member.node, &driver.table);
         self.check_orders(&driver.table);
         holds::check_rows(&versions(&driver.table, b"o/"), &versions(&driver.table, b"i/o/"));
+        let (orders, events) = (versions(&driver.table, b"o/"), versions(&driver.table, b"f/"));
+        self.score.borrow_mut().events += feed::check(&orders, &events, &self.heard.borrow());
         let notes = self.notes.borrow();
         for operation in notes.iter() {
             ensure(operation.result != Result::Unknown, "every unknown is settled", || {

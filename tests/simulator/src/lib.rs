@@ -39,6 +39,7 @@ mod driver;
 mod electorate;
 mod fault_injection;
 pub mod faults;
+mod feed;
 mod fetching;
 mod handle;
 mod hangs;

@@ -31,6 +31,8 @@ pub struct Score {
     pub repairs: u64,
     /// Open orders that the shop cancelled by its rules.
     pub expired: u64,
+    /// Events in the feed.
+    pub events: u64,
 }
 
 impl AddAssign for Score {
@@ -48,5 +50,6 @@ impl AddAssign for Score {
         self.gaps += other.gaps;
         self.repairs += other.repairs;
         self.expired += other.expired;
+        self.events += other.events;
     }
 }

@@ -89,7 +89,7 @@ impl Tally {
                 ));
             }
         }
-        let Score { hits, misses, bypasses, gaps, repairs, expired, .. } = self.score;
+        let Score { hits, misses, bypasses, gaps, repairs, expired, events, .. } = self.score;
         let caches = [
             ("cache hits", hits),
             ("cache misses", misses),
@@ -97,6 +97,7 @@ impl Tally {
             ("gaps", gaps),
             ("gaps repaired", repairs),
             ("orders expired", expired),
+            ("events in the feed", events),
         ];
         for (name, count) in caches {
             if count < CACHES_MIN * self.seeds {
@@ -137,7 +138,7 @@ impl fmt::Display for Tally {
         for (name, count) in parts {
             writeln!(f, "{name:<24}{count:>10}{:>6}", percent(count, asked))?;
         }
-        let Score { hits, misses, bypasses, gaps, repairs, expired, .. } = self.score;
+        let Score { hits, misses, bypasses, gaps, repairs, expired, events, .. } = self.score;
         for (name, count) in [("cache hits", hits), ("cache misses", misses), ("reads past caches", bypasses)]
         {
             writeln!(f, "{name:<24}{count:>10}{:>6}", percent(count, hits + misses + bypasses))?;
@@ -145,6 +146,7 @@ impl fmt::Display for Tally {
         writeln!(f, "{:<24}{gaps:>10}", "gaps on the bus")?;
         writeln!(f, "{:<24}{repairs:>10}", "of these, repaired")?;
         writeln!(f, "{:<24}{expired:>10}", "orders expired")?;
+        writeln!(f, "{:<24}{events:>10}", "events in the feed")?;
         writeln!(f, "{:<24}{:>10}", "events", self.events)?;
         let hours = self.simulated_us / SECOND / 36;
         write!(f, "{:<24}{:>7}.{:02} h", "simulated", hours / 100, hours % 100)

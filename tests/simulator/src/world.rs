@@ -22,6 +22,7 @@ use crate::clocks::Clocks;
 use crate::counters;
 use crate::driver::{Driver, first_member};
 use crate::faults::Kind;
+use crate::feed;
 use crate::handle::{DEADLINE_US, DEADLINE_US_SHORT, Handle, SimStore};
 use crate::holds;
 use crate::kv_service::StreamId;
@@ -52,6 +53,8 @@ const PULSES: u32 = 3;
 const CACHED_PORTALS: u32 = 3;
 /// Portals that sweep.
 const SWEEPERS: u32 = 2;
+/// Readers of the feed.
+const EVENT_READERS: u32 = 2;
 /// Portals of each kind.
 const PORTALS: usize = 2;
 
@@ -177,6 +180,8 @@ pub(crate) struct World {
     pub(crate) books: Books,
     /// What the client was told whose writes have no identity.
     pub(crate) unnamed: unnamed::Told,
+    /// What readers of the feed were given.
+    pub(crate) heard: feed::AllHeard,
     pub(crate) score: Rc<RefCell<Score>>,
     pub(crate) random: fastrand::Rng,
     pub(crate) trace: Trace,
@@ -236,6 +241,7 @@ impl World {
             notes: Notes::default(),
             books: Books::default(),
             unnamed: unnamed::Told::default(),
+            heard: feed::AllHeard::default(),
             score: Rc::default(),
             random: fastrand::Rng::with_seed(plan.seed),
             trace: Trace::new(watch),
@@ -313,6 +319,7 @@ impl World {
         }
         self.open_cached_portals(random, faults_until);
         self.begin_sweeping(random, faults_until);
+        self.begin_reading_events(random, faults_until);
         let shopping = Shopping {
             portals: self.portals_of_the_shop(),
             sleeper: self.tasks.sleeper(),
@@ -375,6 +382,16 @@ impl World {
             let mut random = random(960 + number);
             let portal = self.tasks.inside(|| holds::portal(number, store, &mut random));
             self.tasks.spawn(holds::sweep(portal, sleeper, random, until));
+        }
+    }
+
+    /// Readers of the feed, over portals of their own.
+    fn begin_reading_events(&mut self, random: impl Fn(u32) -> fastrand::Rng, until: Micros) {
+        for number in 0..EVENT_READERS {
+            let (store, sleeper) = (self.store(DEADLINE_US), self.tasks.sleeper());
+            let portal = self.tasks.inside(|| cold(&format!("reader of events {number}"), store));
+            let heard = Rc::clone(&self.heard);
+            self.tasks.spawn(feed::read(portal, heard, sleeper, random(980 + number), until));
         }
     }
 
