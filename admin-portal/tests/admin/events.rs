@@ -323,6 +323,19 @@ async fn old_events_are_dropped_and_a_reader_who_has_missed_some_is_told() {
 }
 
 #[tokio::test]
+async fn events_of_a_log_come_in_its_order_whatever_their_times() {
+    let fixture = shop().await;
+    let mut txn = Txn::new();
+    for (offset, at_ms) in [(1_000u64, 9), (1_001, 3), (1_002, 7)] {
+        let event = format!(r#"{{"did":"updated","of":"client","portal":"p","at_ms":{at_ms}}}"#);
+        txn = txn.put(Place { offset, index: 0 }.key("ana"), 1, event);
+    }
+    assert!(fixture.store.txn(txn, None).await.unwrap().success);
+    let offsets: Vec<u64> = all(&fixture).await.into_iter().map(|event| event.offset).collect();
+    assert!(offsets.is_sorted() && offsets.ends_with(&[1_000, 1_001, 1_002]), "{offsets:?}");
+}
+
+#[tokio::test]
 async fn a_damaged_event_is_told_as_such_and_the_feed_goes_on() {
     let fixture = shop().await;
     let end =
