@@ -49,7 +49,7 @@ fn ending(order: &Order) -> StaffOrderRequest {
 }
 
 fn modifying(order: &Order, wanted: &[(&str, i64)]) -> StaffModifyOrderRequest {
-    let StaffOrderRequest { cid, oid, reason, by, if_match, request } = ending(order);
+    let StaffOrderRequest { cid, oid, reason, by, if_match, request, .. } = ending(order);
     StaffModifyOrderRequest {
         cid,
         oid,
@@ -450,7 +450,7 @@ async fn all_the_way(shards: u64) {
     let (mut admin, mut other, mut shop) = (cluster.admin(1), cluster.admin(2), cluster.shop(1));
     let made = order(&mut shop, "ana", &[("fig", 2), ("kiwi", 3)]).await.unwrap();
     let moving = || {
-        let StaffOrderRequest { cid, oid, reason, by, if_match, request } = ending(&made);
+        let StaffOrderRequest { cid, oid, reason, by, if_match, request, .. } = ending(&made);
         StaffMoveRequest { cid, oid, reason, by, if_match, request }
     };
     let early = refusal(admin.send_order(patient(moving())).await);
