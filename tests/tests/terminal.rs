@@ -393,7 +393,7 @@ async fn an_interrupted_command_closes_nothing_and_can_be_repeated() {
     cluster.signal("admin-1", Signal::SIGSTOP);
     tool.say(&format!("insert-client ana {{}}{ENTER}"));
     hears_words(&tool, "s left: ");
-    tool.say(CTRL_C);
+    tool.signal(Signal::SIGINT);
     hears_words(&tool, "interrupted: what was sent may still be done");
     hears_words(&tool, "repeats it, and it is done once at most");
     prompted(&tool, "admin> ", shown);
