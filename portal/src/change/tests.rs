@@ -1,6 +1,7 @@
 //! The shape of transactions; the portals' crates test their effects over the real state
 //! machine.
 
+use proto::portal::LineChange;
 use proto::store::{guard::Condition, operation::Action};
 
 use super::*;
