@@ -1,4 +1,4 @@
-//! What a request says that its person was shown of an order, and that must still be so. Pure.
+//! The expectation of a request: what its person was shown of an order, and must still be so. Pure.
 //!
 //! Promise: prices and totals are compared by value. A total is as shown if it is the exact one, or the one that people are shown of it,
 //! rounded.

@@ -1,4 +1,4 @@
-//! What became of a request whose answer did not come: done, refused, or not done and never to be.
+//! The outcome of a request whose answer did not come: done, refused, or not done and never to be.
 //!
 //! Promises: the store decides, in its log, and asking closes the id unless its success is remembered: whatever is still on its way
 //! under it is refused from then on. Asking again is answered alike. Where the store cannot be asked nothing is closed, and nothing is known.

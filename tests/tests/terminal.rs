@@ -282,6 +282,19 @@ async fn lines_typed_while_a_command_runs_are_all_run() {
     assert!(tool.ends_within(PATIENCE).success());
 }
 
+/// What was said, whatever the lines that it was wrapped into.
+fn in_one_line(tool: &Dialogue) -> String {
+    tool.said().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Waits for words that may be wrapped into lines.
+fn hears_words(tool: &Dialogue, words: &str) {
+    wait::until_blocking(&format!("{words:?}"), PATIENCE, || {
+        let said = in_one_line(tool);
+        if said.contains(words) { Ok(()) } else { Err(said) }
+    });
+}
+
 /// Kills a tool while nobody answers it: it has sent what a file tells of.
 fn killed_before_its_answer(cluster: &Cluster, portal: &str, arguments: &[&str], line: &str) -> String {
     let history = cluster.path().join("history");
@@ -315,15 +328,19 @@ async fn a_request_that_was_open_when_the_shoppers_tool_was_killed_is_told_and_s
     let id = killed_before_its_answer(&cluster, "client-1", &shop, "create-order fig=2@2.0");
     let history = cluster.path().join("history");
     let mut tool = repl(&cluster, &shop, &history);
-    tool.hears("not answered, since ", PATIENCE);
-    tool.hears("create-order fig=2@2.0", PATIENCE);
-    tool.hears(&format!("settle {id} tells what became of it"), PATIENCE);
+    hears_words(&tool, "not answered, since ");
+    hears_words(&tool, "create-order fig=2@2.0");
+    hears_words(&tool, &format!("settle {id} tells what became of it"));
     let shown = prompted(&tool, "ana> ", 0);
     tool.say(&format!("settle {id}{ENTER}"));
-    tool.hears(&format!("the request {id} was "), PATIENCE);
+    hears_words(&tool, &format!("the request {id} was "));
     prompted(&tool, "ana> ", shown);
-    let is_done = tool.said().contains(&format!("the request {id} was done: order "));
-    assert!(is_done || tool.said().contains("was not done, and now it never will be"), "{}", tool.said());
+    let is_done = in_one_line(&tool).contains(&format!("the request {id} was done: order "));
+    assert!(
+        is_done || in_one_line(&tool).contains("was not done, and now it never will be"),
+        "{}",
+        tool.said()
+    );
     tool.say(&format!("exit{ENTER}"));
     assert!(tool.ends_within(PATIENCE).success());
     // The same command under the id is the same order, or refused for good.
@@ -335,7 +352,7 @@ async fn a_request_that_was_open_when_the_shoppers_tool_was_killed_is_told_and_s
     assert_eq!(orders.as_array().unwrap().len(), usize::from(is_done), "{orders}");
     let mut tool = repl(&cluster, &shop, &history);
     prompted(&tool, "ana> ", 0);
-    assert!(!tool.said().contains("not answered"), "it is settled: {}", tool.said());
+    assert!(!in_one_line(&tool).contains("not answered"), "it is settled: {}", tool.said());
     tool.say(CTRL_D);
     tool.ends_within(PATIENCE);
     cluster.assert_audited().await;
@@ -349,13 +366,17 @@ async fn a_request_that_was_open_when_the_tool_of_staff_was_killed_is_told_and_s
     let id = killed_before_its_answer(&cluster, "admin-1", &["admin"], product);
     let history = cluster.path().join("history");
     let mut tool = repl(&cluster, &["admin"], &history);
-    tool.hears(&format!("{product} --request {id} repeats it"), PATIENCE);
+    hears_words(&tool, &format!("{product} --request {id} repeats it"));
     let shown = prompted(&tool, "admin> ", 0);
     tool.say(&format!("settle {id} --pid fig{ENTER}"));
-    tool.hears(&format!("the request {id} was "), PATIENCE);
+    hears_words(&tool, &format!("the request {id} was "));
     prompted(&tool, "admin> ", shown);
-    let is_done = tool.said().contains(&format!("the request {id} was done"));
-    assert!(is_done || tool.said().contains("was not done, and now it never will be"), "{}", tool.said());
+    let is_done = in_one_line(&tool).contains(&format!("the request {id} was done"));
+    assert!(
+        is_done || in_one_line(&tool).contains("was not done, and now it never will be"),
+        "{}",
+        tool.said()
+    );
     assert_eq!(cluster.tool(&["admin", "get-product", "fig"]).status.success(), is_done);
     let again = cluster.tool(&["admin", "-c", &format!("{product} --request {id}")]);
     assert_eq!(again.status.success(), is_done, "{again:?}");
@@ -371,10 +392,10 @@ async fn an_interrupted_command_closes_nothing_and_can_be_repeated() {
     let shown = prompted(&tool, "admin> ", 0);
     cluster.signal("admin-1", Signal::SIGSTOP);
     tool.say(&format!("insert-client ana {{}}{ENTER}"));
-    taken(&cluster.path().join("history"), "insert-client ana {}");
-    tool.say(CTRL_C);
-    tool.hears("interrupted: what was sent may still be done", PATIENCE);
-    tool.hears("repeats it, and it is done once at most", PATIENCE);
+    hears_words(&tool, "s left: ");
+    tool.signal(Signal::SIGINT);
+    hears_words(&tool, "interrupted: what was sent may still be done");
+    hears_words(&tool, "repeats it, and it is done once at most");
     prompted(&tool, "admin> ", shown);
     cluster.signal("admin-1", Signal::SIGCONT);
     let said = tool.said().replace(['\r', '\n'], " ");

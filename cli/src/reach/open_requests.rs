@@ -76,6 +76,8 @@ struct Running {
     sent: Option<Sent>,
     /// What was sent for it at an earlier time.
     before: Option<Sent>,
+    /// A person named the id.
+    is_given: bool,
     /// It is a repetition: what became of it before is open until there is an answer.
     is_repeated: bool,
     /// Locked while the answer is waited for; `None`: there is none yet.
@@ -114,8 +116,8 @@ impl OpenRequests {
         Arc::new(OpenRequests { folder, tool, cluster, is_person, running: Mutex::new(None) })
     }
 
-    /// A command begins, in the name of this client if any.
-    pub fn begin(&self, id: &str, words: &[String], cid: &str) {
+    /// A command begins, in the name of this client if any; `is_given`: a person named the id, which may be an old one.
+    pub fn begin(&self, (id, is_given): (&str, bool), words: &[String], cid: &str) {
         let begun = Begun {
             id: id.to_owned(),
             begun_ms: store_client::now_ms(),
@@ -128,7 +130,7 @@ impl OpenRequests {
         let is_same = |one: &OpenRequest| (&one.begun.words, &one.begun.cid) == (&begun.words, &begun.cid);
         // Another command under the id is refused if that one was done, and its file is not this one's.
         let (is_repeated, same) = (before.is_some(), before.filter(is_same));
-        let mut running = Running { begun, sent: None, before: None, is_repeated, file: None };
+        let mut running = Running { begun, sent: None, before: None, is_given, is_repeated, file: None };
         if let Some(same) = same {
             running.file = self.path(id).and_then(|path| locked(&path));
             running.before = same.sent;
@@ -176,6 +178,12 @@ impl OpenRequests {
         } else if running.file.take().is_some() {
             self.forget(&running.begun.id);
         }
+    }
+
+    /// Whether the command that runs has this id from a person.
+    #[must_use]
+    pub fn is_given(&self, id: &str) -> bool {
+        self.running.lock().as_ref().is_some_and(|running| running.is_given && running.begun.id == id)
     }
 
     /// Nobody waits for the answer any more: the id of the command that ran, if it has one.
@@ -305,7 +313,7 @@ mod tests {
     fn a_request_is_kept_before_it_is_sent_and_goes_with_its_answer() {
         let folder = tempfile::tempdir().unwrap();
         let one = requests(folder.path(), true);
-        one.begin("a/../b", &words("set-shop --hold-minutes 30"), "");
+        one.begin(("a/../b", false), &words("set-shop --hold-minutes 30"), "");
         let other = requests(folder.path(), true);
         assert!(other.find("a/../b").is_some() && other.left().is_empty(), "somebody waits for it");
         one.sending(&id("a/../b"), message(9, "a/../b"));
@@ -316,7 +324,7 @@ mod tests {
         one.ended(false, true);
         assert_eq!(other.find("a/../b"), None);
         // As if its process had been killed.
-        one.begin("r2", &words("delete-client ana"), "");
+        one.begin(("r2", false), &words("delete-client ana"), "");
         drop(one);
         let left = other.left();
         assert_eq!((left.len(), left[0].begun.words.join(" ").as_str()), (1, "delete-client ana"));
@@ -332,20 +340,21 @@ mod tests {
         let script = || requests(folder.path(), false);
         let line = words("set-shop --hold-minutes 30");
         let first = script();
-        first.begin("r1", &line, "");
+        first.begin(("r1", false), &line, "");
+        assert!(!first.is_given("r1"));
         assert_eq!(first.sending(&id("r1"), message(9, "r1")), message(9, "r1"));
         assert!(first.find("r1").is_none(), "a script's request is kept when its outcome is unknown");
         first.ended(true, false);
         let again = script();
-        again.begin("r1", &line, "");
+        again.begin(("r1", false), &line, "");
         assert_eq!(again.sending(&id("r1"), message(12, "r1")), message(9, "r1"));
         again.ended(false, false);
         assert!(again.find("r1").is_some(), "nobody answered: it is as open as before");
         // Another command under the id is its own, and leaves the file alone.
-        again.begin("r1", &words("set-shop --currency BRL"), "");
+        again.begin(("r1", false), &words("set-shop --currency BRL"), "");
         assert_eq!(again.sending(&id("r1"), message(12, "r1")), message(12, "r1"));
         again.ended(false, true);
-        again.begin("r1", &line, "");
+        again.begin(("r1", false), &line, "");
         again.ended(false, true);
         assert!(again.find("r1").is_none());
     }
@@ -355,7 +364,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let all = requests(folder.path(), true);
         for at in 0..FILES_MAX + 5 {
-            all.begin(&format!("r{at}"), &words("x"), "");
+            all.begin((&format!("r{at}"), false), &words("x"), "");
             all.interrupted();
         }
         assert_eq!(all.left().len(), FILES_MAX);
@@ -365,7 +374,7 @@ mod tests {
             assert!(all.left().len() <= FILES_MAX);
         }
         let nowhere = OpenRequests::beside(None, "admin", String::new(), true);
-        nowhere.begin("r", &words("x"), "");
+        nowhere.begin(("r", false), &words("x"), "");
         nowhere.ended(true, false);
         assert_eq!(nowhere.left(), []);
     }

@@ -36,9 +36,6 @@ const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// How often a portal that has not answered yet is asked why, if somebody waits who sees it.
 const ASK_WHY: Duration = Duration::from_secs(1);
 
-/// An id that is no older than this was made for the call that runs, which may have waited for a person.
-const MADE_NOW_MS: i64 = 3_600_000;
-
 /// The portals of one kind.
 pub struct Portals {
     places: Places,
@@ -148,6 +145,11 @@ impl Portals {
         self.call(call, |channel| rpc(channel, message.clone())).await
     }
 
+    /// Whether an id was made for the call that runs, and says when; one that a person named may be old.
+    fn is_made_now(&self, request: &RequestId) -> bool {
+        request.created_ms > 0 && !self.open.is_given(&request.id)
+    }
+
     /// What a refusal means to the person whose call it was.
     async fn refusal(&self, at: usize, call: Call<'_>, status: &Status) -> Failure {
         let (address, channel) = &self.places.all[at];
@@ -155,18 +157,15 @@ impl Portals {
             None if status.code() == Code::Unimplemented => {
                 stranger::failure(self.places.kind, address, channel.clone()).await
             }
-            Some(Error::RequestExpired { age_ms, .. }) if call.request.is_some_and(is_made_now) => {
+            Some(Error::RequestExpired { age_ms, .. })
+                if call.request.is_some_and(|request| self.is_made_now(request)) =>
+            {
                 Failure::wrong_clock(age_ms, &format!("{} {address}", self.places.kind))
             }
             _ => Failure::of_status(status),
         };
         failure.by(format!("{} {address}", self.places.kind))
     }
-}
-
-/// Whether an id was made just now, as far as this machine's clock says; one that is repeated may be old.
-fn is_made_now(request: &RequestId) -> bool {
-    request.created_ms > 0 && store_client::now_ms().saturating_sub(request.created_ms) < MADE_NOW_MS
 }
 
 /// One attempt. While a person waits for it, the portal is asked what it waits for itself.

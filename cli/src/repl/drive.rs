@@ -15,6 +15,7 @@ use crate::show::answer::{Answer, counted};
 use crate::show::out::{Out, Switches};
 use crate::verb::call::{Call, parse, unknown_verb};
 use crate::verb::help;
+use crate::verb::shared::REQUEST;
 use crate::verb::spec::Menu;
 use crate::verb::words::{commands, words};
 
@@ -252,9 +253,10 @@ fn begun<S: Session>(
     call: &mut Call<S::Operation>,
     words: &[String],
 ) -> Option<Arc<OpenRequests>> {
+    let is_given = call.has(REQUEST.name);
     let id = call.request(new_id)?.to_owned();
     let cid = session.in_name_of(call).unwrap_or_default();
-    session.open().begin(&id, &unanswered::without_id(words), cid);
+    session.open().begin((&id, is_given), &unanswered::without_id(words), cid);
     Some(Arc::clone(session.open()))
 }
 

@@ -81,15 +81,15 @@ mod tests {
         let ids = Ids::default();
         ids.add(Kind::Pid, "banana");
         let wanted = |line| wanted(&shop::MENU, &ids, line);
-        assert_eq!(wanted("modify-order "), "OID PID=QUANTITY…");
-        assert_eq!(wanted("modify-order 7 "), "PID=QUANTITY…");
+        assert_eq!(wanted("modify-order "), "OID [PID=QUANTITY…]");
+        assert_eq!(wanted("modify-order 7 "), "[PID=QUANTITY…]");
         assert_eq!(wanted("modify-order 7 banana"), "=QUANTITY");
         assert_eq!(wanted("modify-order banana"), "");
         assert_eq!(wanted("create-order banan"), "");
         assert_eq!(wanted("create-order banana=3 banana"), "=QUANTITY");
         assert_eq!(wanted("modify-order"), "");
-        assert_eq!(wanted("modify-order 'a b' "), "PID=QUANTITY…");
-        assert_eq!(wanted("products; modify-order "), "OID PID=QUANTITY…");
+        assert_eq!(wanted("modify-order 'a b' "), "[PID=QUANTITY…]");
+        assert_eq!(wanted("products; modify-order "), "OID [PID=QUANTITY…]");
         assert_eq!(wanted("nonsense "), "");
     }
 }

@@ -82,11 +82,11 @@ mod tests {
 
     #[test]
     fn what_was_not_answered_is_told_as_it_can_be_repeated() {
-        let words = words("insert-client 'name=Ana Maria' note='a\\'b'").unwrap();
+        let words = words("insert-client 'name=Ana Maria' \"note=a'b\"").unwrap();
         let begun = Begun { id: "r 1".into(), begun_ms: 1_795_962_000_000, words, ..Begun::default() };
         let told = lines(&OpenRequest { begun: begun.clone(), sent: None });
         assert!(told[0].starts_with("not answered, since 2026-11-2"), "{}", told[0]);
-        let again = "insert-client 'name=Ana Maria' 'note=a'\\''b' --request 'r 1' repeats it";
+        let again = r"insert-client 'name=Ana Maria' 'note=a'\''b' --request 'r 1' repeats it";
         assert!(told[1].contains(again), "{}", told[1]);
         assert!(told[1].contains("settle 'r 1' tells"), "{}", told[1]);
         let long = Begun { words: vec!["x".repeat(700)], ..begun };

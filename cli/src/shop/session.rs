@@ -53,7 +53,8 @@ impl ShopSession {
     /// The same, which keeps its requests there until they are answered.
     #[must_use]
     pub fn keeping(self, open: Arc<OpenRequests>) -> ShopSession {
-        ShopSession { open, ..self }
+        let portals = self.portals.keeping(&open);
+        ShopSession { portals, open, ..self }
     }
 
     /// Fetches ids for completion. Failing to is no matter: there is less to complete with.

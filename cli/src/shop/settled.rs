@@ -1,4 +1,4 @@
-//! What became of a request, as people and programs see it.
+//! The outcome of a request as people and programs see it.
 
 use portal::settle::{DONE, NOT_DONE, REFUSED};
 use proto::portal::Settled;

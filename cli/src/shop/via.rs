@@ -14,6 +14,7 @@ use tonic::{Code, Request, Status};
 
 use crate::config::load::Loaded;
 use crate::failure::{Failure, Kind};
+use crate::reach::open_requests::OpenRequests;
 use crate::reach::places::Call;
 use crate::reach::portals::Portals;
 use crate::role::login::login;
@@ -167,6 +168,16 @@ impl Asks for Asking {
 }
 
 impl Asking {
+    /// The same, which keeps its requests there until they are answered. Over a broker a command alone is kept.
+    #[must_use]
+    pub fn keeping(self, open: &Arc<OpenRequests>) -> Asking {
+        match self {
+            Asking::Grpc(portals) => Asking::Grpc(portals.keeping(Arc::clone(open))),
+            Asking::Http(portals) => Asking::Http(portals.keeping(Arc::clone(open))),
+            Asking::Mqtt(broker) => Asking::Mqtt(broker),
+        }
+    }
+
     /// The portals, where the caller knows them.
     ///
     /// # Errors

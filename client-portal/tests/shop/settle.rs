@@ -1,4 +1,4 @@
-//! What became of a request: done, refused, or not done and never to be.
+//! The outcome of a request, settled: done, refused, or not done and never to be.
 
 use portal::Error;
 use proto::portal::{CreateOrderRequest, ModifyOrderRequest, SettleRequest, Settled};

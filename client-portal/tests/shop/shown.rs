@@ -1,4 +1,4 @@
-//! What a client was shown, named in a request: the price of a line, the total of an order that is confirmed. If it is another now,
+//! The prices and totals that a client was shown, named in a request: the price of a line, the total of an order that is confirmed. If it is another now,
 //! nothing is done, and both are told.
 
 use portal::Error;
