@@ -50,6 +50,7 @@ mod kv_service;
 mod linear;
 mod network;
 mod nodes;
+mod opening;
 mod operator;
 mod oracle;
 mod peer_connections;

@@ -3,28 +3,23 @@
 //! Promises: the same plan gives the same run, event for event (`trace`). Leaves out what faults do (`fault_injection`), and
 //! what must be true at the end (`check`).
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::channel::oneshot;
-use portal::Portal;
-use portal::session::KeptSession;
 use proto::store::{BusMessage, Member as WireMember, Membership, PipelineRequest, PipelineResponse};
 use store_client::link;
 use store_core::{MemberChange, NodeId, Role};
 use store_engine::{Answer, Job};
 
-use crate::bus::{self, Bus};
+use crate::bus::Bus;
 use crate::clocks::Clocks;
-use crate::counters;
 use crate::driver::{Driver, first_member};
 use crate::faults::Kind;
 use crate::feed;
-use crate::handle::{DEADLINE_US, DEADLINE_US_SHORT, Handle, SimStore};
-use crate::holds;
+use crate::handle::{Handle, SimStore};
 use crate::kv_service::StreamId;
 use crate::network::{Body, Heard, Network, Packet};
 use crate::operator::Operator;
@@ -32,11 +27,9 @@ use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::proofs::Opened;
 use crate::pulse::{self, Pulse};
-use crate::readers;
-use crate::registers::{Notes, Writer};
-use crate::roaming;
+use crate::registers::Notes;
 use crate::score::Score;
-use crate::shop::{Books, Person, Portals, Shopping, cold, shopper_name};
+use crate::shop::Books;
 use crate::stage::Stage;
 use crate::tasks::Tasks;
 use crate::time::{Agenda, MS, Micros, NodeClock, Now};
@@ -47,16 +40,6 @@ use crate::unnamed;
 const SWEEP_US: Micros = 100 * MS;
 /// Between two turns of tokio's clock.
 const CLOCK_US: Micros = 10 * MS;
-/// Clients that write while a disk hangs.
-const PULSES: u32 = 3;
-/// Portals that are connected to the bus.
-const CACHED_PORTALS: u32 = 3;
-/// Portals that sweep.
-const SWEEPERS: u32 = 2;
-/// Readers of the feed.
-const EVENT_READERS: u32 = 2;
-/// Portals of each kind.
-const PORTALS: usize = 2;
 
 /// What happens.
 pub(crate) enum Event {
@@ -280,128 +263,11 @@ impl World {
         self.agenda.add(CLOCK_US, Event::TurnClock);
     }
 
-    fn store(&mut self, patience: Micros) -> SimStore {
+    pub(crate) fn store(&mut self, patience: Micros) -> SimStore {
         let handle = Handle::new(patience, self.now.clone());
         let store = handle.store();
         self.handles.push(handle);
         store
-    }
-
-    /// Spawns the clients.
-    fn open_shop(&mut self) {
-        let Plan { writers, shoppers, operations, faults_until, seed, .. } = self.plan;
-        let share = operations / (writers + shoppers + 1);
-        let random = |number: u32| fastrand::Rng::with_seed(seed.rotate_left(17) ^ u64::from(number));
-        for session in 0..writers {
-            // Some give up early, so that there are outcomes that only the log can tell.
-            let patience = if session % 2 == 0 { DEADLINE_US_SHORT } else { DEADLINE_US };
-            let store = self.store(patience);
-            let writer = Writer {
-                session,
-                store,
-                sleeper: self.tasks.sleeper(),
-                random: random(session),
-                notes: Rc::clone(&self.notes),
-                score: Rc::clone(&self.score),
-            };
-            self.tasks.spawn(writer.run(share + 1, faults_until));
-        }
-        let counting = Rc::new(self.store(DEADLINE_US));
-        self.tasks.spawn(counters::count(counting, self.tasks.sleeper(), random(900), faults_until));
-        let (store, told) = (self.store(DEADLINE_US), Rc::clone(&self.unnamed));
-        self.tasks.spawn(unnamed::append(store, told, self.tasks.sleeper(), random(902), faults_until));
-        let staying = Handle::staying(DEADLINE_US, self.now.clone());
-        let (store, sleeper) = (staying.store(), self.tasks.sleeper());
-        self.handles.push(staying);
-        self.tasks.spawn(readers::read(store, sleeper, random(901), faults_until));
-        if self.plan.swarm.contains(&Kind::DiskHangs) {
-            self.begin_pulses(random, faults_until);
-        }
-        self.open_cached_portals(random, faults_until);
-        self.begin_sweeping(random, faults_until);
-        self.begin_reading_events(random, faults_until);
-        let shopping = Shopping {
-            portals: self.portals_of_the_shop(),
-            sleeper: self.tasks.sleeper(),
-            score: Rc::clone(&self.score),
-            books: Rc::clone(&self.books),
-            is_open: Rc::new(Cell::new(false)),
-        };
-        let person = |name: String, number: u32| Person {
-            name,
-            shopping: shopping.clone(),
-            random: random(1_000 + number),
-            requests: 0,
-            session: KeptSession::default(),
-        };
-        self.tasks.spawn(person("staff".to_owned(), 0).staff(shoppers, share / 4 + 1, faults_until));
-        let rest = operations - writers * share - share / 4;
-        for shopper in 0..shoppers {
-            let shopper =
-                person(shopper_name(shopper), 1 + shopper).shopper(rest / shoppers + 1, faults_until);
-            self.tasks.spawn(shopper);
-        }
-        self.run_tasks();
-    }
-
-    /// Shoppers go from portals with warm caches to others with warm caches, and to cold ones; staff to cold ones only.
-    fn portals_of_the_shop(&mut self) -> Vec<Portals> {
-        let mut shops: Vec<Arc<Portal>> =
-            self.bus.portals.iter().map(|one| Arc::clone(&one.portal)).collect();
-        for number in 0..PORTALS {
-            let store = self.store(DEADLINE_US);
-            shops.push(self.tasks.inside(|| cold(&format!("client portal {number}"), store)));
-        }
-        let mut portals = Vec::new();
-        for (number, shop) in shops.into_iter().enumerate() {
-            let store = self.store(DEADLINE_US);
-            portals.push(self.tasks.inside(|| Portals::new(number, shop, store)));
-        }
-        portals
-    }
-
-    /// Opens portals that are connected to the bus, and has the records change that they cache.
-    fn open_cached_portals(&mut self, random: impl Fn(u32) -> fastrand::Rng, faults_until: Micros) {
-        let store = self.store(DEADLINE_US);
-        self.tasks.spawn(bus::change(store, self.tasks.sleeper(), random(903), faults_until));
-        for number in 0..CACHED_PORTALS {
-            let store = self.store(DEADLINE_US);
-            // What it reads may have changed before it comes; of what it writes the answer may be given up.
-            let is_far = !self.plan.swarm.is_empty();
-            self.handles.iter_mut().last().expect("one was just made").is_far = is_far;
-            self.open_cached_portal(store, random(920 + number), faults_until);
-        }
-        let portals = self.bus.portals.iter().map(|one| Arc::clone(&one.portal)).collect();
-        self.tasks.spawn(roaming::roam(portals, self.tasks.sleeper(), random(940), faults_until));
-    }
-
-    /// Portals that do nothing but tend the shop, with clocks that are off.
-    fn begin_sweeping(&mut self, random: impl Fn(u32) -> fastrand::Rng, until: Micros) {
-        for number in 0..SWEEPERS {
-            let (store, sleeper) = (self.store(DEADLINE_US), self.tasks.sleeper());
-            let mut random = random(960 + number);
-            let portal = self.tasks.inside(|| holds::portal(number, store, &mut random));
-            self.tasks.spawn(holds::sweep(portal, sleeper, random, until));
-        }
-    }
-
-    /// Readers of the feed, over portals of their own.
-    fn begin_reading_events(&mut self, random: impl Fn(u32) -> fastrand::Rng, until: Micros) {
-        for number in 0..EVENT_READERS {
-            let (store, sleeper) = (self.store(DEADLINE_US), self.tasks.sleeper());
-            let portal = self.tasks.inside(|| cold(&format!("reader of events {number}"), store));
-            let heard = Rc::clone(&self.heard);
-            self.tasks.spawn(feed::read(portal, heard, sleeper, random(980 + number), until));
-        }
-    }
-
-    /// Clients that write now and then while a disk hangs: whether the shop stands still is seen by them.
-    fn begin_pulses(&mut self, random: impl Fn(u32) -> fastrand::Rng, until: Micros) {
-        for number in 0..PULSES {
-            let (store, sleeper) = (self.store(DEADLINE_US_SHORT), self.tasks.sleeper());
-            let (pulse, random) = (Rc::clone(&self.pulse), random(910 + number));
-            self.tasks.spawn(pulse::heartbeat((number, store), pulse, sleeper, random, until));
-        }
     }
 
     /// Clients that have not finished.
@@ -490,7 +356,7 @@ impl World {
         }
     }
 
-    fn run_tasks(&mut self) {
+    pub(crate) fn run_tasks(&mut self) {
         self.tasks.run();
         while self.empty_mailbox() {
             self.tasks.run();
