@@ -249,3 +249,48 @@ fn a_quantity_outside_the_products_bounds_has_the_store_show_the_product() {
         }
     }
 }
+
+/// As many lines as an open order has room for, of ids that are as long as ids get, or short.
+fn fullest(cid: &Cid, oid: &Oid, pid: impl Fn(usize) -> String) -> Known {
+    let price = Price::parse("1.00").expect("a price");
+    let line = |at: usize| Line {
+        pid: pid(at),
+        description: "d".repeat(256),
+        quantity: 1,
+        price,
+        untracked: false,
+        extra: None,
+    };
+    let of = |count: usize| Known {
+        order: OrderRecord::new(Phase::Open, (0..count).map(line).collect()),
+        offset: 7,
+        timestamp_ms: 1,
+    };
+    let fits = |count: usize| {
+        // What is put by a modification of nothing is refused if the order has no room for what cancels it.
+        Change::by_client(cid, oid, 1).modify(&of(count), &[], &Products::new()).is_ok()
+    };
+    let (mut fitting, mut too_many) = (1, ORDER_LINES_MAX + 1);
+    while too_many - fitting > 1 {
+        let middle = fitting.midpoint(too_many);
+        *(if fits(middle) { &mut fitting } else { &mut too_many }) = middle;
+    }
+    of(fitting)
+}
+
+#[test]
+fn the_fullest_order_of_the_longest_ids_can_be_ended_by_anybody_with_its_event() {
+    let cid = Cid::parse("cid", &"%".repeat(128)).expect("an id");
+    let oid = Oid::derive(&cid, b"r");
+    let reason = StaffReason::parse(&"\"".repeat(500), &"\"".repeat(128)).expect("a reason");
+    let teller = Teller { portal: &"p".repeat(64), is_one_group: true };
+    for pid in [|at: usize| format!("{}{at:04}", "%".repeat(124)), |at: usize| format!("{at:04}")] {
+        let known = fullest(&cid, &oid, pid);
+        let by_staff = Change::by_staff(&cid, &oid, i64::MAX, &reason).told_by(teller).cancel(&known);
+        let rules = (key::shop(), u64::MAX);
+        let expired = Change::by_shop(&cid, &oid, i64::MAX).told_by(teller).expire(&known, i64::MAX, rules);
+        for txn in [by_staff.expect("it fits"), expired.expect("it fits")] {
+            assert_eq!(proto::check::txn(&txn), Ok(()), "{} lines", known.order.lines.len());
+        }
+    }
+}

@@ -49,6 +49,8 @@ const DAY_MS: i64 = 24 * 3_600 * 1_000;
 const SETTLED: Duration = Duration::from_secs(5);
 /// Early events that are moved at a time.
 const EARLY_PAGE: u32 = 200;
+/// Their bytes, about.
+const EARLY_BYTES: usize = 256 << 10;
 
 const _: () = assert!(2 * GIVE_UP.as_millis() < LEASE_MS as u128);
 
@@ -160,16 +162,36 @@ impl Kept {
         Ok(())
     }
 
-    /// Writes the record, with what else is done in the same transaction; false: another is the keeper.
-    async fn write(&mut self, portal: &Portal, more: impl FnOnce(Txn) -> Txn) -> Result<bool, Error> {
+    /// Writes the record, with what else is done in the same transaction.
+    async fn write(&mut self, portal: &Portal, more: impl FnOnce(Txn) -> Txn) -> Result<Written, Error> {
         let began = Instant::now();
         let txn = Txn::new().guard_offset(KEY, self.offset);
         let answer: TxnResponse = send_step(portal, more(put(txn, portal, &self.record))).await?;
         if answer.success {
             (self.offset, self.is_behind, self.written) = (answer.offset(), false, began);
+            return Ok(Written::Done);
         }
-        Ok(answer.success)
+        // It may be too early by the log's time; or the write before this one was done, and its answer lost.
+        let record = portal.read_through(&KEY.into()).await?.record;
+        match (FeedRecord::read(record.as_ref())?, record) {
+            (Some(stored), Some(record)) if stored.keeper == self.record.keeper => {
+                (self.offset, self.record) = (record.offset(), stored);
+                Ok(Written::NotDone)
+            }
+            _ => Ok(Written::NotTheKeeper),
+        }
     }
+}
+
+/// What came of a write of the record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Written {
+    /// It was done.
+    Done,
+    /// It was not, and the record is still this keeper's, who goes on from what it says.
+    NotDone,
+    /// Another is the keeper.
+    NotTheKeeper,
 }
 
 /// Keeps the feed until another does. What fails is tried again for as long as the lease may be this keeper's.
@@ -216,14 +238,14 @@ async fn round(
     }
     let age = kept.written.elapsed();
     let is_due = age >= RENEW || (kept.is_behind && age >= WRITE);
-    if is_due && !kept.write(portal, |txn| txn).await? {
+    if is_due && kept.write(portal, |txn| txn).await? == Written::NotTheKeeper {
         return Ok(Round::NotTheKeeper);
     }
     // What was not read yet is not dropped.
     if !found && kept.dropped.is_none_or(|dropped| dropped.elapsed() >= DROP) {
         kept.dropped = Some(Instant::now());
         for group in groups {
-            if !drop_old(portal, kept, group).await? {
+            if drop_old(portal, kept, group).await? == Written::NotTheKeeper {
                 return Ok(Round::NotTheKeeper);
             }
         }
@@ -275,29 +297,35 @@ async fn next(portal: &Portal, group: Group, from: Place) -> Result<super::Part,
 /// Moves the events that were appended while a member of the store ran a program of before.
 ///
 /// # Errors
-/// UNAVAILABLE; a key is no event's.
+/// UNAVAILABLE.
 pub async fn place_early(portal: &Portal, group: Group) -> Result<(), Error> {
     loop {
         let page = portal.scan_of(group, event_place::early(), EARLY_PAGE).await?;
-        if page.records.is_empty() {
-            return Ok(());
-        }
-        let mut txn = Txn::new();
+        let (mut txn, mut bytes) = (Txn::new(), 0);
         for one in &page.records {
-            let (Some(record), Some((place, id))) = (&one.record, event_place::placed_early(&one.key)) else {
-                return Err(Error::damaged(&one.key, "is no key of an event"));
+            // What is no event's key is nobody's to move, and stands in nobody's way.
+            let Some((record, (place, id))) = one.record.as_ref().zip(event_place::placed_early(&one.key))
+            else {
+                continue;
             };
+            bytes += record.data.len();
+            if bytes > EARLY_BYTES && !txn.operations.is_empty() {
+                break;
+            }
             let key = one.key.clone();
             txn = txn.guard_offset(key.clone(), record.offset()).delete(key);
             txn = txn.put(place.key(id), record.timestamp_ms, record.data.clone());
+        }
+        if txn.operations.is_empty() {
+            return Ok(());
         }
         // Another portal may have moved some: what is left is looked at again.
         send_step(portal, txn).await?;
     }
 }
 
-/// Drops the oldest events of a group, if they are too old or too many; false: another is the keeper.
-async fn drop_old(portal: &Portal, kept: &mut Kept, group: Group) -> Result<bool, Error> {
+/// Drops the oldest events of a group, if they are too old or too many.
+async fn drop_old(portal: &Portal, kept: &mut Kept, group: Group) -> Result<Written, Error> {
     let days = portal.feed_days();
     let keeps_ms = i64::from(days).saturating_mul(DAY_MS);
     // Mostly the oldest is to stay.
@@ -330,7 +358,7 @@ async fn drop_old(portal: &Portal, kept: &mut Kept, group: Group) -> Result<bool
             keys.push(one.key.clone());
         }
         if keys.is_empty() {
-            return Ok(true);
+            return Ok(Written::Done);
         }
         let dropped = keys.len();
         *kept.of(group) = after;
@@ -340,11 +368,14 @@ async fn drop_old(portal: &Portal, kept: &mut Kept, group: Group) -> Result<bool
             }
             keys.into_iter().fold(txn, Txn::delete)
         });
-        if !written.await? {
+        let written = written.await;
+        if written.is_err() {
+            // Whether it was done the next write finds out, by the version of the record.
             *kept.of(group) = feed;
-            // It may be too early by the log's time, and still this portal's: the next renewal tells.
-            return Ok(latest_ms.is_some());
         }
-        tracing::debug!(group, dropped, "old events were dropped");
+        match written? {
+            Written::Done => tracing::debug!(group, dropped, "old events were dropped"),
+            other => return Ok(other),
+        }
     }
 }
