@@ -25,16 +25,22 @@ pub(crate) async fn list_events(
     portal.events(&cursor, limit, Duration::from_millis(wait_ms.into()), &Wanted { cid, pid, oid }).await
 }
 
-/// The first page comes at once, and says where the reader stands; further ones without events say nothing, and are left out.
+/// The first page comes at once, and says where the reader stands. Further ones without events come only if he stands elsewhere since, so that a
+/// filter keeps nobody from going on.
 pub(crate) async fn watch_events(
     portal: &Arc<Portal>,
     input: WatchEventsRequest,
 ) -> Result<EventStream, Error> {
     let WatchEventsRequest { after, cid, pid, oid } = input;
     let pages = portal.watch_events(&after, Wanted { cid, pid, oid }).await?;
-    let says = |(nth, page): (usize, Result<ListEventsResponse, Error>)| {
-        let is_told = nth == 0 || page.as_ref().map_or(true, |page| !page.events.is_empty());
+    let mut told: Option<String> = None;
+    let says = move |page: Result<ListEventsResponse, Error>| {
+        let is_told = match &page {
+            Ok(page) => !page.events.is_empty() || told.as_ref() != Some(&page.next),
+            Err(_) => true,
+        };
+        told = page.as_ref().ok().map(|page| page.next.clone());
         futures::future::ready(is_told.then(|| page.map_err(Status::from)))
     };
-    Ok(pages.enumerate().filter_map(says).boxed())
+    Ok(pages.filter_map(says).boxed())
 }

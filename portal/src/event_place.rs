@@ -69,10 +69,10 @@ impl Place {
         Range::Between(Bytes::from(format!("f/{}0", self.text())), Bytes::from_static(END))
     }
 
-    /// The keys of the events up to this place, those that are early too.
+    /// The keys of the events up to this place.
     #[must_use]
     pub fn up_to(self) -> Range {
-        Range::Between(Bytes::from_static(KEYS), Bytes::from(format!("f/{}0", self.text())))
+        Range::Between(Bytes::from_static(BEGIN), Bytes::from(format!("f/{}0", self.text())))
     }
 }
 

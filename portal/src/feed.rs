@@ -17,13 +17,16 @@ mod publisher;
 pub mod reader;
 mod shown;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use prost::Message as _;
 use proto::portal::{Event, ListEventsResponse};
-use proto::store::{Freshness, KeyRecord};
+use proto::store::Freshness;
 use store_client::{Group, Page, Range};
 use store_core::mutant;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
 use crate::document::event::EventRecord;
@@ -31,10 +34,12 @@ use crate::document::feed::{FeedRecord, KEY};
 use crate::error::Error;
 use crate::event_place::{self, Cursor, NOW, Place};
 use crate::handle::Portal;
-use crate::limits::{FILTERED_PAGES_MAX, PAGE_DEFAULT, PAGE_MAX};
+use crate::limits::{FEED_READERS_MAX, FILTERED_PAGES_MAX, PAGE_DEFAULT, PAGE_MAX};
 
 /// Between two looks of somebody who waits for an event.
 const LOOK: Duration = Duration::from_millis(100);
+/// Bytes of a page of events over all groups, beyond its first: callers decode 4 MiB.
+const PAGE_BYTES: usize = 2 << 20;
 
 /// Which events are wanted; empty: all.
 #[derive(Clone, Debug, Default)]
@@ -95,10 +100,23 @@ impl Portal {
             return Err(Error::invalid("limit", format!("{limit} is more than {PAGE_MAX}")));
         }
         let limit = if limit == 0 { PAGE_DEFAULT } else { limit };
+        // Whoever waits looks again and again.
+        let _place = if wait.is_zero() { None } else { Some(self.reader_place()?) };
+        self.events_within(after, limit, wait, wanted).await
+    }
+
+    /// The same, of somebody who has a place.
+    async fn events_within(
+        &self,
+        after: &Cursor,
+        limit: u32,
+        wait: Duration,
+        wanted: &Wanted,
+    ) -> Result<ListEventsResponse, Error> {
         let (began, mut cursor) = (Instant::now(), after.clone());
         let mut pages = 0;
         loop {
-            let (events, more) = self.events_now(&mut cursor, limit, wanted).await?;
+            let (events, more) = self.events_now(&mut cursor, limit, wanted, pages == 0).await?;
             pages += 1;
             let is_over = if more { pages >= FILTERED_PAGES_MAX } else { began.elapsed() >= wait };
             if !events.is_empty() || is_over {
@@ -110,20 +128,33 @@ impl Portal {
         }
     }
 
-    /// One look at each group: what is wanted of it, and whether there is more. The cursor goes behind what was looked at.
+    /// One of the places of those to whom events are told as they come.
+    fn reader_place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.shared.feed_readers).try_acquire_owned().map_err(|_| {
+            let why = format!(
+                "as many readers of events as a portal has ({FEED_READERS_MAX}) are there; ask another portal"
+            );
+            Error::Overloaded { why, own: false }
+        })
+    }
+
+    /// One look at each group: what is wanted of it, and whether there is more. The cursor goes behind what was looked at; that of each event
+    /// is where a reader goes on who has worked off the page so far.
     async fn events_now(
         &self,
         cursor: &mut Cursor,
         limit: u32,
         wanted: &Wanted,
+        is_first: bool,
     ) -> Result<(Vec<Event>, bool), Error> {
         // What a filter passes over costs little: it is looked at in large pages.
         let page = if wanted.is_all() { limit } else { PAGE_MAX };
         let of_group = |group| self.feed_part(group, cursor.of(group), page);
         let parts = try_join_all(self.store().groups().into_iter().map(of_group)).await?;
-        self.still_kept(cursor, &parts).await?;
-        let mut more = false;
-        let mut events = Vec::new();
+        if is_first || parts.iter().any(|part| !part.events.is_empty()) {
+            self.still_kept(cursor, &parts).await?;
+        }
+        let (mut more, mut end, mut events) = (false, cursor.clone(), Vec::new());
         for Part { group, events: of_group, last, more: has_more } in parts {
             let taken = of_group.into_iter().filter(|(_, event, _)| wanted.takes(event));
             let mut taken: Vec<(Place, Event)> = taken.map(|(place, event, _)| (place, event)).collect();
@@ -131,19 +162,31 @@ impl Portal {
             taken.truncate(limit as usize);
             let seen = if is_cut { taken.last().map(|(place, _)| *place) } else { last };
             if let Some(seen) = seen {
-                cursor.saw(group, seen);
+                end.saw(group, seen);
             }
             more |= has_more || is_cut;
             // Before the store stamped events their times were their portals', and could fall.
             let mut latest_ms = i64::MIN;
-            for (_, event) in taken {
+            for (place, event) in taken {
                 latest_ms = latest_ms.max(event.at_ms);
-                events.push((latest_ms, event));
+                events.push((latest_ms, place, event));
             }
         }
         // By time over the groups. Stable: those of a group stay in the order of its log.
-        events.sort_by_key(|(latest_ms, _)| *latest_ms);
-        Ok((events.into_iter().map(|(_, event)| event).collect(), more))
+        events.sort_by_key(|(latest_ms, ..)| *latest_ms);
+        let (mut page, mut bytes) = (Vec::with_capacity(events.len()), 0);
+        for (_, place, mut event) in events {
+            bytes += event.encoded_len();
+            if bytes > PAGE_BYTES && !page.is_empty() {
+                // The cursor is that of the last one.
+                return Ok((page, true));
+            }
+            cursor.saw(event.group, place);
+            event.cursor = cursor.to_string();
+            page.push(event);
+        }
+        *cursor = end;
+        Ok((page, more))
     }
 
     /// The events of a group behind a place.
@@ -154,16 +197,18 @@ impl Portal {
         limit: u32,
     ) -> Result<Part, Error> {
         let range = after.map_or_else(event_place::all, Place::rest);
-        let page = self.scan_of(group, range, limit).await?;
-        if !page.records.is_empty() {
-            self.is_in_order(group).await?;
+        let is_event = |key: &[u8]| event_place::placed(key).is_some();
+        let mut page = self.scan_of(group, &range, limit, is_event).await?;
+        if !page.records.is_empty() && self.comes_to_order(group).await? {
+            // What was early may have been moved after the page was read.
+            page = self.scan_of(group, &range, limit, is_event).await?;
         }
         let (mut events, mut last) = (Vec::with_capacity(page.records.len()), None);
         for one in &page.records {
             let Some(record) = &one.record else { continue };
             // No portal writes such a key, and it has no place to be told at.
             let Some((place, id)) = event_place::placed(&one.key) else { continue };
-            let Ok(id) = proto::keys::decode_id(id) else { continue };
+            let id = proto::keys::decode_id(id).unwrap_or_else(|_| id.to_owned());
             let event = match EventRecord::read(&one.key, &record.data) {
                 Ok(event) => shown::shown(group, place, &id, event),
                 Err(error) => shown::damaged(group, place, &one.key, &error),
@@ -175,24 +220,41 @@ impl Portal {
         Ok(Part { group, events, last, more: page.next.is_some() })
     }
 
-    async fn scan_of(&self, group: Group, range: Range, limit: u32) -> Result<Page, Error> {
-        Ok(self.store().scan_group(group, range, limit, None, Freshness::linearizable()).await?)
+    /// A page of a group's records; of pages without anything usable the next.
+    async fn scan_of(
+        &self,
+        group: Group,
+        range: &Range,
+        limit: u32,
+        is_usable: impl Fn(&[u8]) -> bool,
+    ) -> Result<Page, Error> {
+        let mut after = None;
+        loop {
+            let scan = self.store().scan_group(group, range.clone(), limit, after, Freshness::linearizable());
+            let page = scan.await?;
+            let has_some = page.records.iter().any(|one| is_usable(&one.key));
+            match &page.next {
+                Some(next) if !has_some => after = Some(next.clone()),
+                _ => return Ok(page),
+            }
+        }
     }
 
-    /// Where there are events in their places, all members place them: no more come early. Those that came before must have been moved.
-    async fn is_in_order(&self, group: Group) -> Result<(), Error> {
+    /// Where there are events in their places, all members place them: no more come early. Those that came before must have been moved. True:
+    /// that was not known before.
+    async fn comes_to_order(&self, group: Group) -> Result<bool, Error> {
         let known = &self.shared.feeds_in_order;
         if known.lock().contains(&group) {
-            return Ok(());
+            return Ok(false);
         }
-        let early = self.scan_of(group, event_place::early(), PAGE_DEFAULT).await?;
         // What is no event's key stands in nobody's way.
-        let is_event = |one: &KeyRecord| event_place::placed_early(&one.key).is_some();
-        if early.records.iter().any(is_event) && !mutant!(EarlyPassedOver) {
+        let is_event = |key: &[u8]| event_place::placed_early(key).is_some();
+        let early = self.scan_of(group, &event_place::early(), PAGE_DEFAULT, is_event).await?;
+        if early.records.iter().any(|one| is_event(&one.key)) && !mutant!(EarlyPassedOver) {
             return Err(Error::NotListed);
         }
         known.lock().insert(group);
-        Ok(())
+        Ok(true)
     }
 
     /// Looked at after the events themselves: what was there then was not dropped before.
@@ -209,7 +271,7 @@ impl Portal {
         if parts.iter().find(is_gone).is_none() {
             return Ok(());
         }
-        let mut oldest = Cursor::default();
+        let mut oldest = cursor.clone();
         for part in parts {
             oldest.saw(part.group, Place::behind(feed.first(part.group).saturating_sub(1)));
         }
@@ -220,7 +282,7 @@ impl Portal {
     pub(crate) async fn feed_end(&self) -> Result<Cursor, Error> {
         let mut cursor = Cursor::default();
         for group in self.store().groups() {
-            let page = self.scan_of(group, event_place::all(), 1).await?;
+            let page = self.scan_of(group, &event_place::all(), 1, |_| true).await?;
             for (group, applied) in &page.applied {
                 cursor.saw(*group, Place::behind(applied.offset));
             }

@@ -45,8 +45,11 @@ const GIVE_UP: Duration = Duration::from_secs(6);
 /// Between two looks for events that are too old.
 const DROP: Duration = Duration::from_secs(10);
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
-/// After this no portal of an earlier program serves any more: it has seen the shop's record (a look, and a cache lease).
-const SETTLED: Duration = Duration::from_secs(5);
+/// After this no portal of an earlier program serves any more: it has seen the shop's record, which was raised before (a look, and the longest cache
+/// lease that can be configured).
+const SETTLED: Duration = Duration::from_secs(65);
+/// Nothing more is published when the lease is this old, before it is renewed.
+const PUBLISH: Duration = Duration::from_secs(2);
 /// Early events that are moved at a time.
 const EARLY_PAGE: u32 = 200;
 /// Their bytes, about.
@@ -228,6 +231,8 @@ async fn round(
     kept: &mut Kept,
     mut publisher: Option<&mut Publisher>,
 ) -> Result<Round, Error> {
+    // A later program's events are not this one's to tell or to drop.
+    portal.may_serve(true).await?;
     let mut found = false;
     let groups = portal.store().groups();
     for group in &groups {
@@ -241,8 +246,7 @@ async fn round(
     if is_due && kept.write(portal, |txn| txn).await? == Written::NotTheKeeper {
         return Ok(Round::NotTheKeeper);
     }
-    // What was not read yet is not dropped.
-    if !found && kept.dropped.is_none_or(|dropped| dropped.elapsed() >= DROP) {
+    if kept.dropped.is_none_or(|dropped| dropped.elapsed() >= DROP) {
         kept.dropped = Some(Instant::now());
         for group in groups {
             if drop_old(portal, kept, group).await? == Written::NotTheKeeper {
@@ -266,7 +270,10 @@ async fn follow(
     let from = if publisher.is_some() { feed.published } else { feed.read };
     let part = next(portal, group, from).await?;
     let acknowledged = match publisher {
-        Some(publisher) => publisher.publish(group, feed.published, &part.events).await,
+        Some(publisher) => {
+            let until = kept.written + PUBLISH;
+            publisher.publish(group, feed.published, &part.events, until).await
+        }
         None => 0,
     };
     let of_group = kept.of(group);
@@ -300,7 +307,8 @@ async fn next(portal: &Portal, group: Group, from: Place) -> Result<super::Part,
 /// UNAVAILABLE.
 pub async fn place_early(portal: &Portal, group: Group) -> Result<(), Error> {
     loop {
-        let page = portal.scan_of(group, event_place::early(), EARLY_PAGE).await?;
+        let is_event = |key: &[u8]| event_place::placed_early(key).is_some();
+        let page = portal.scan_of(group, &event_place::early(), EARLY_PAGE, is_event).await?;
         let (mut txn, mut bytes) = (Txn::new(), 0);
         for one in &page.records {
             // What is no event's key is nobody's to move, and stands in nobody's way.
@@ -332,7 +340,9 @@ async fn drop_old(portal: &Portal, kept: &mut Kept, group: Group) -> Result<Writ
     let mut limit = 1;
     loop {
         let feed = *kept.of(group);
-        let page = portal.scan_of(group, feed.read.up_to(), limit).await?;
+        // What was not read yet is not dropped.
+        let is_event = |key: &[u8]| event_place::placed(key).is_some();
+        let page = portal.scan_of(group, &feed.read.up_to(), limit, is_event).await?;
         limit = FEED_DROPPED_MAX;
         let mut over = feed.bytes.saturating_sub(FEED_BYTES_MAX);
         let old_ms = portal.log_time_ms().saturating_sub(keeps_ms);
@@ -340,8 +350,9 @@ async fn drop_old(portal: &Portal, kept: &mut Kept, group: Group) -> Result<Writ
         for one in &page.records {
             let Some(record) = &one.record else { continue };
             let Some((place, _)) = event_place::placed(&one.key) else { continue };
-            // A damaged one goes with those beside it.
-            let at_ms = EventRecord::read(&one.key, &record.data).map_or(0, |event| event.at_ms);
+            // Of a damaged one its portal's time.
+            let read = EventRecord::read(&one.key, &record.data);
+            let at_ms = read.map_or(record.timestamp_ms, |event| event.at_ms);
             let bytes = (one.key.len() + record.data.len()) as u64;
             if over == 0 {
                 if at_ms > old_ms {

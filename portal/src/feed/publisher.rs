@@ -6,8 +6,10 @@
 //!     user property previous: 1:16.4
 //! ```
 //!
-//! Promises: the events of a group are published in their order, each at least once, and each names the one before it: who hears one whose `previous` he
-//! has not heard has missed some, and reads them from a portal (ListEvents). Only what the broker has acknowledged counts as published.
+//! Promises: a keeper publishes the events of a group in their order, each at least once, and each names the one before it: who hears one whose `previous` he
+//! has not heard has missed some, and reads them from a portal (ListEvents). Only what the broker has taken counts as published; an event over which it ends one
+//! connection after the other, since it is too large for it, is passed over, and the next one names it. A keeper that was stopped, and is none
+//! any more, may repeat a few older ones.
 //!
 //! Source: MQTT 5.0, 4.3.2 (QoS 1), 3.3.1.3 (retain).
 
@@ -31,7 +33,7 @@ use crate::event_place::{Cursor, Place};
 const PREVIOUS: &str = "previous";
 /// Messages that the broker has not acknowledged yet, at most.
 const WINDOW: usize = 64;
-/// An event over which so many connections were lost, one after the other, is passed over.
+/// An event over which the broker ended so many connections, one after the other, is passed over.
 const LIVES_MAX: u32 = 5;
 /// An acknowledgement is waited for so long.
 const ACK_MAX: Duration = Duration::from_secs(2);
@@ -56,8 +58,10 @@ pub(super) struct Publisher {
     not_before: Instant,
     /// The group's last place that was told, retained.
     told: Vec<(Group, Place)>,
-    /// The event over which connections were lost, one after the other, and how many.
+    /// The event over which the broker ended connections, one after the other, and how many.
     stuck: (Group, Place, u32),
+    /// What it said last when it took nothing.
+    refused: Option<PubAckReason>,
 }
 
 /// One connection, which is given up when a message was not acknowledged in time: an acknowledgement is of a message of this one.
@@ -75,6 +79,8 @@ struct Seen {
     is_up: bool,
     /// Messages that the broker has acknowledged, which it does in their order (MQTT 5.0, 4.6).
     acknowledged: usize,
+    /// It said why it did not take the next one.
+    refused: Option<PubAckReason>,
 }
 
 impl Publisher {
@@ -88,6 +94,7 @@ impl Publisher {
             not_before: Instant::now(),
             told: Vec::new(),
             stuck: (0, Place::default(), 0),
+            refused: None,
         }
     }
 
@@ -110,34 +117,40 @@ impl Publisher {
     fn give_up(&mut self) {
         if let Some(connection) = self.connection.take() {
             self.not_before = Instant::now() + self.backoff.after(connection.began.elapsed());
+            // The broker may have forgotten what was retained.
+            self.told.clear();
         }
     }
 
     /// Publishes a group's events in order, the first of which follows on `before`; how many of them the broker has acknowledged: all,
-    /// unless the connection was lost.
+    /// unless the connection was lost, or `until` has come.
     pub(super) async fn publish(
         &mut self,
         group: Group,
         before: Place,
         events: &[(Place, Event, u64)],
+        until: Instant,
     ) -> usize {
         let (mut previous, mut done) = (before, 0);
         for window in events.chunks(WINDOW) {
+            if Instant::now() >= until {
+                return done;
+            }
             let messages = window.iter().map(|(place, event, _)| {
                 let follows = (previous != Place::default()).then(|| cursor(group, previous));
                 previous = *place;
                 Message::of(&self.topic, event, follows)
             });
             let messages: Vec<Message> = messages.collect();
-            let acknowledged = self.send(messages).await;
+            let (acknowledged, lost_over_it) = self.send(messages).await;
             done += acknowledged;
             if let Some((lost, ..)) = window.get(acknowledged) {
-                return done + usize::from(self.is_stuck(group, *lost));
+                return done + usize::from(lost_over_it && self.is_stuck(group, *lost));
             }
         }
         if previous != Place::default() && !self.told.contains(&(group, previous)) {
             let message = Message::last(&self.topic, group, cursor(group, previous));
-            if self.send(vec![message]).await == 1 {
+            if self.send(vec![message]).await.0 == 1 {
                 self.told.retain(|(told, _)| *told != group);
                 self.told.push((group, previous));
             }
@@ -159,15 +172,27 @@ impl Publisher {
         lives >= LIVES_MAX
     }
 
-    /// Publishes messages, and waits for the broker; how many it has acknowledged. If not all, the connection is given up.
-    async fn send(&mut self, messages: Vec<Message>) -> usize {
-        let Some(connection) = &mut self.connection else { return 0 };
+    /// Publishes messages, and waits for the broker; how many it has acknowledged, and whether it ended the connection over the next one. If
+    /// not all, the connection is given up: a broker that is slow, or lets this portal publish nothing, is tried again and again.
+    async fn send(&mut self, messages: Vec<Message>) -> (usize, bool) {
+        let Some(connection) = &mut self.connection else { return (0, false) };
         let count = messages.len();
         let acknowledged = connection.send(messages).await;
+        let refused = connection.seen.borrow().refused;
+        let was_ended = connection.seen.has_changed().is_err() && refused.is_none();
         if acknowledged < count {
+            if let Some(reason) = refused.filter(|_| self.refused != refused) {
+                tracing::warn!(
+                    ?reason,
+                    "the broker does not let this portal publish events; it is tried again and again"
+                );
+            }
+            self.refused = refused;
             self.give_up();
+        } else {
+            self.refused = None;
         }
-        acknowledged
+        (acknowledged, was_ended)
     }
 }
 
@@ -247,7 +272,8 @@ async fn poll(mut events: EventLoop, tell: watch::Sender<Seen>) {
             Ok(Polled::Incoming(Packet::ConnAck(_))) => tell.send_modify(|seen| seen.is_up = true),
             Ok(Polled::Incoming(Packet::PubAck(ack))) => {
                 if !matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers) {
-                    tracing::warn!(reason = ?ack.reason, "the broker does not take an event");
+                    tell.send_modify(|seen| seen.refused = Some(ack.reason));
+                    return;
                 }
                 tell.send_modify(|seen| seen.acknowledged += 1);
             }

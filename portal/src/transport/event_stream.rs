@@ -6,8 +6,8 @@
 //!   data: {"cursor":"1:18.4","did":"created", …}
 //! ```
 //!
-//! Who asks again with the id of the last event that he has (browsers do that by themselves) is given what follows. A line `: …` says now and then that
-//! the portal is there. What ends the stream is its last event, `error`, with problem details as its data.
+//! Who asks again with the id of the last event that he has (browsers do that by themselves) is given what follows. An `id` without data comes now and then: it says
+//! that the portal is there, and where the reader stands. What ends the stream is its last event, `error`, with problem details as its data.
 //!
 //! Source: the HTML standard, 9.2 (server-sent events).
 
@@ -84,17 +84,17 @@ async fn stream(portal: &Arc<Portal>, request: Request) -> Result<Response, Erro
     Ok(response)
 }
 
-/// A page of events; an empty one says that the portal is there.
+/// A page of events. At its end is where to go on from, which a browser keeps, without an event: who asked for few, or from now on, has it too.
 fn told(page: &ListEventsResponse) -> Bytes {
-    if page.events.is_empty() {
-        return Bytes::from_static(b": nothing new\n\n");
-    }
     let mut text = Vec::new();
     for event in &page.events {
         text.extend_from_slice(format!("id: {}\ndata: ", event.cursor).as_bytes());
         // JSON without indentation has no line's end in it.
         text.extend_from_slice(&serde_json::to_vec(event).expect("our answers are JSON"));
         text.extend_from_slice(b"\n\n");
+    }
+    if page.events.last().is_none_or(|last| last.cursor != page.next) {
+        text.extend_from_slice(format!("id: {}\n\n", page.next).as_bytes());
     }
     text.into()
 }
