@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueEnum, value_parser};
 
+use crate::shop::via::Way;
+
 /// What stands below the help.
 pub const AFTER: &str = "Such as: feira bench put --clients 1,64, feira bench order --hot --rate 2000. Its records stay: keys under \
                          bench/, clients and products whose ids begin with bench-. Measure a shop of its own, not one that sells.";
@@ -66,4 +68,7 @@ pub struct Bench {
     /// Orders of one product only, which all clients want
     #[arg(long)]
     pub hot: bool,
+    /// The way in which portal-order asks: grpc, http or mqtt (at the broker of the configuration)
+    #[arg(long, value_enum, default_value_t)]
+    pub via: Way,
 }

@@ -8,6 +8,7 @@ use super::plan::Plan;
 use super::records::Records;
 use super::shop::Shop;
 use super::unary::Unary;
+use crate::config::load::Loaded;
 use crate::config::shape::Config;
 use crate::failure::Failure;
 use crate::kv::send::failure_of;
@@ -33,7 +34,8 @@ impl Load {
     ///
     /// # Errors
     /// The cluster cannot be reached, or a record not be made.
-    pub async fn prepared(plan: &Plan, config: &Config) -> Result<Load, Failure> {
+    pub async fn prepared(plan: &Plan, loaded: &Loaded) -> Result<Load, Failure> {
+        let config = &loaded.config;
         let patience = Duration::from_secs(config.tool.patience_seconds);
         let store = || whose::store_of_any_version(config, patience);
         let failed = |error| failure_of(&error, None);
@@ -55,7 +57,7 @@ impl Load {
                 let admin: Vec<String> =
                     config.admin_portals.iter().map(|portal| portal.listen.clone()).collect();
                 let admin = Portals::new("admin portal", &admin, config.whose(), patience, None)?;
-                let shop = Shop::new(config, plan.clients_max(), plan.products(), patience)?;
+                let shop = Shop::new(loaded, plan)?;
                 shop.prepare(&admin).await?;
                 Load::PortalOrder(shop)
             }

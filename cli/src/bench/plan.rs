@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::args::{Bench, Work};
 use crate::failure::Failure;
+use crate::shop::via::Way;
 
 /// Numbers of clients in one measurement.
 const COUNTS_MAX: usize = 16;
@@ -35,6 +36,8 @@ pub struct Plan {
     pub rate: Option<u64>,
     /// Orders of one product only.
     pub hot: bool,
+    /// The way in which portals are asked for orders.
+    pub via: Way,
 }
 
 impl Plan {
@@ -71,6 +74,12 @@ impl Plan {
             );
             return Err(Failure::usage(message).next("give fewer --clients, or fewer --bytes"));
         }
+        if args.via != Way::Grpc && args.work != Work::PortalOrder {
+            return Err(Failure::usage(format!(
+                "--via is about portals, and {} asks none",
+                args.work.word()
+            )));
+        }
         if args.hot && !matches!(args.work, Work::Order | Work::PortalOrder) {
             return Err(Failure::usage(format!(
                 "--hot is about products, and {} has none",
@@ -87,6 +96,7 @@ impl Plan {
             keys: args.keys,
             rate: args.rate,
             hot: args.hot,
+            via: args.via,
         })
     }
 
@@ -111,12 +121,13 @@ impl Plan {
             Work::Order | Work::PortalOrder if self.hot => "of one product".to_owned(),
             Work::Order | Work::PortalOrder => format!("of one product of {}", self.products()),
         };
+        let way = if self.via == Way::Grpc { String::new() } else { format!(" via {}", self.via.word()) };
         let pace = match self.rate {
             None => "closed loop".to_owned(),
             Some(rate) => format!("{rate} due a second"),
         };
         format!(
-            "{} {what}; {pace}; rounds: {} of {} s after {} s of warm-up",
+            "{} {what}{way}; {pace}; rounds: {} of {} s after {} s of warm-up",
             self.work.word(),
             self.rounds,
             self.span.as_secs(),

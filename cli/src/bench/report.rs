@@ -156,6 +156,7 @@ fn document(plan: &Plan, all: &[Series]) -> Value {
         "keys": is_of_keys.then_some(plan.keys),
         "products": is_of_orders.then(|| plan.products()),
         "hot": plan.hot,
+        "via": plan.via.word(),
         "rate": plan.rate,
         "seconds": plan.span.as_secs(),
         "warm_up_seconds": plan.warm_up.as_secs(),
@@ -240,6 +241,7 @@ fn milliseconds(us: u64) -> String {
 mod tests {
     use super::super::machine::Machine;
     use super::*;
+    use crate::shop::via::Way;
 
     fn plan() -> Plan {
         Plan {
@@ -252,6 +254,7 @@ mod tests {
             keys: 10_000,
             rate: None,
             hot: false,
+            via: Way::Grpc,
         }
     }
 

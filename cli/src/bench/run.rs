@@ -25,7 +25,7 @@ pub async fn run(args: &Bench, loaded: &Loaded, out: &Out) -> Result<(), Failure
     let plan = Plan::of(args)?;
     let mut waiting = Waiting::on_terminal(!out.quiet);
     waiting.show("making the records that are needed");
-    let prepared = Load::prepared(&plan, &loaded.config).await;
+    let prepared = Load::prepared(&plan, loaded).await;
     waiting.clear();
     let load = Arc::new(prepared?);
     let mut all: Vec<Series> =

@@ -3,51 +3,81 @@
 
 use std::time::Duration;
 
+use client_portal::operations::CreateOrder;
 use futures::{StreamExt, TryStreamExt, stream};
+use portal::transport::calling::over_http;
+use portal::transport::mqtt_calling::Caller;
 use proto::portal::shop_client::ShopClient;
 use proto::portal::{CreateOrderRequest, LineChange};
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::orders::{SHOPPERS, STOCK};
+use super::plan::Plan;
 use super::reason;
 use super::unary::CONNECTIONS_MAX;
 use crate::admin::{clients, products};
-use crate::config::shape::Config;
+use crate::config::load::Loaded;
 use crate::failure::Failure;
 use crate::reach::named_channel::{self, NamedChannel};
 use crate::reach::nodes;
 use crate::reach::portals::Portals;
 use crate::reach::request::request_id;
+use crate::shop::via::{Way, place};
 
 /// Clients and products under way at once beforehand.
 const IN_FLIGHT: usize = 32;
 
+/// Connections to the broker, at most: over each many requests are under way.
+const BROKER_CONNECTIONS_MAX: usize = 16;
+
 /// The shop.
 pub struct Shop {
-    /// To the client portals in turn; a client has its own while there are enough.
-    channels: Vec<NamedChannel>,
+    doors: Doors,
     /// How many products are ordered, each as often.
     products: u64,
     /// An operation is given up after it.
     patience: Duration,
 }
 
+/// Connections, which callers use in turn; a caller has its own while there are enough.
+enum Doors {
+    /// To the client portals in turn.
+    Grpc(Vec<NamedChannel>),
+    Http(Vec<NamedChannel>),
+    /// To the broker.
+    Mqtt(Vec<Caller>),
+}
+
 impl Shop {
-    /// A shop for so many callers at most.
+    /// A shop for as many callers as the plan has.
     ///
     /// # Errors
     /// No client portal is configured, or an address is none.
-    pub fn new(config: &Config, callers: usize, products: u64, patience: Duration) -> Result<Shop, Failure> {
+    pub fn new(loaded: &Loaded, plan: &Plan) -> Result<Shop, Failure> {
+        let config = &loaded.config;
         let portals = &config.client_portals;
         if portals.is_empty() {
             return Err(Failure::usage("no client portal is configured"));
         }
-        let all = portals.iter().cycle().take(callers.min(CONNECTIONS_MAX));
-        let connected =
-            all.map(|portal| Ok(named_channel::open(nodes::channel(&portal.listen)?, config.whose())));
-        let channels = connected.collect::<Result<Vec<NamedChannel>, Failure>>()?;
-        Ok(Shop { channels, products, patience })
+        let callers = plan.clients_max();
+        let channels = || {
+            let all = portals.iter().cycle().take(callers.min(CONNECTIONS_MAX));
+            let connected =
+                all.map(|portal| Ok(named_channel::open(nodes::channel(&portal.listen)?, config.whose())));
+            connected.collect::<Result<Vec<NamedChannel>, Failure>>()
+        };
+        let doors = match plan.via {
+            Way::Grpc => Doors::Grpc(channels()?),
+            Way::Http => Doors::Http(channels()?),
+            Way::Mqtt => {
+                let place = place(&config.broker.listen, loaded)?;
+                let count = callers.min(BROKER_CONNECTIONS_MAX);
+                Doors::Mqtt((0..count).map(|_| Caller::new(place.clone())).collect())
+            }
+        };
+        let patience = Duration::from_secs(config.tool.patience_seconds);
+        Ok(Shop { doors, products: plan.products(), patience })
     }
 
     /// Makes clients and products, as far as an earlier run has not.
@@ -80,7 +110,6 @@ impl Shop {
     /// # Errors
     /// The reason in a word.
     pub async fn order(&self, caller: usize) -> Result<(), String> {
-        let channel = self.channels[caller % self.channels.len()].clone();
         let line =
             LineChange { pid: pid(fastrand::u64(..self.products)), quantity: 1, ..LineChange::default() };
         let request = CreateOrderRequest {
@@ -89,7 +118,21 @@ impl Shop {
             request: Some(request_id(None)),
             ..CreateOrderRequest::default()
         };
-        match timeout(self.patience, ShopClient::new(channel).create_order(request)).await {
+        let asking = async {
+            match &self.doors {
+                Doors::Grpc(channels) => {
+                    let channel = channels[caller % channels.len()].clone();
+                    ShopClient::new(channel).create_order(request).await
+                }
+                Doors::Http(channels) => {
+                    over_http::<CreateOrder, _>(channels[caller % channels.len()].clone(), request).await
+                }
+                Doors::Mqtt(callers) => {
+                    callers[caller % callers.len()].call::<CreateOrder>(request, self.patience).await
+                }
+            }
+        };
+        match timeout(self.patience, asking).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(status)) => Err(reason::of_status(&status)),
             Err(_) => Err(reason::NO_ANSWER.to_owned()),

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use client_portal::{SERVICE, TOPICS};
 use portal::config::Login;
 use portal::error::Error;
@@ -48,7 +49,7 @@ impl<A: Asks + Send + Sync> Asks for Arc<A> {
 }
 
 /// One of the kinds of communication.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 pub enum Way {
     /// gRPC.
     #[default]
@@ -57,6 +58,18 @@ pub enum Way {
     Http,
     /// Requests over the broker.
     Mqtt,
+}
+
+impl Way {
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Way::Grpc => "grpc",
+            Way::Http => "http",
+            Way::Mqtt => "mqtt",
+        }
+    }
 }
 
 /// What the option says: a kind, and where, if not where the configuration says.
@@ -119,19 +132,9 @@ impl OverBroker {
     /// # Errors
     /// An address that is none; a password's file that cannot be read.
     pub fn new(address: Option<&str>, loaded: &Loaded) -> Result<OverBroker, Failure> {
-        let config = &loaded.config;
-        let address = address.unwrap_or(&config.broker.listen).to_owned();
-        let (host, port) = store_server::split_address(&address)
-            .ok_or_else(|| Failure::usage(format!("{address:?} is not HOST:PORT")))?;
-        let place = Place {
-            host: host.to_owned(),
-            port,
-            login: login(loaded)?.map(|(user, password)| Login { user, password }),
-            cluster: config.cluster.clone(),
-            cluster_id: config.whose().map(|id| id.to_string()),
-            service: TOPICS.to_owned(),
-        };
-        let patience = Duration::from_secs(config.tool.patience_seconds);
+        let address = address.unwrap_or(&loaded.config.broker.listen).to_owned();
+        let place = place(&address, loaded)?;
+        let patience = Duration::from_secs(loaded.config.tool.patience_seconds);
         Ok(OverBroker { caller: Caller::new(place), address, patience })
     }
 
@@ -152,6 +155,23 @@ impl OverBroker {
             _ => silent.next("see feira status, or ask without --via"),
         }
     }
+}
+
+/// Where requests of shoppers go at the broker of this address.
+///
+/// # Errors
+/// An address that is none; a password's file that cannot be read.
+pub fn place(address: &str, loaded: &Loaded) -> Result<Place, Failure> {
+    let (host, port) = store_server::split_address(address)
+        .ok_or_else(|| Failure::usage(format!("{address:?} is not HOST:PORT")))?;
+    Ok(Place {
+        host: host.to_owned(),
+        port,
+        login: login(loaded)?.map(|(user, password)| Login { user, password }),
+        cluster: loaded.config.cluster.clone(),
+        cluster_id: loaded.config.whose().map(|id| id.to_string()),
+        service: TOPICS.to_owned(),
+    })
 }
 
 impl Asks for Asking {

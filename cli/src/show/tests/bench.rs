@@ -9,6 +9,7 @@ use crate::bench::measure::Round;
 use crate::bench::plan::Plan;
 use crate::bench::report::{Series, report};
 use crate::bench::tally::Tally;
+use crate::shop::via::Way;
 
 /// A round with that many operations in five seconds, which take a millisecond and more, each somewhat longer than the last.
 fn round(operations: u64, cpu_ms: u64, sync_us: u64) -> Round {
@@ -40,6 +41,7 @@ fn a_measurement_fits() {
         keys: 10_000,
         rate: Some(20_000),
         hot: false,
+        via: Way::Grpc,
     };
     let mut late = round(100_000, 9_870, 1_240);
     late.overdue = 1_234;
