@@ -126,12 +126,14 @@ async fn a_change_that_the_broker_does_not_take_is_a_gap_and_what_follows_is_pub
     assert!(!leader.contains("the broker is lost"), "the publisher's connection stands: {leader}");
 }
 
-/// Everything on our topics for a while, as anybody on the broker can record it.
+/// Everything on the topics of caches for a while, as anybody on the broker can record it.
 async fn recorded(broker: SocketAddr, enough: usize) -> Vec<(String, Sealed)> {
     let mut options = MqttOptions::new("recorder", broker.ip().to_string(), broker.port());
     options.set_clean_start(true);
     let (recorder, mut events) = AsyncClient::new(options, 8);
-    recorder.subscribe("feira/#", QoS::AtLeastOnce).await.unwrap();
+    for filter in ["feira/+/changes/#", "feira/+/nonce/#"] {
+        recorder.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
+    }
     let mut all = Vec::new();
     while all.len() < enough {
         let event = tokio::time::timeout(PATIENCE, events.poll()).await.unwrap().unwrap();
