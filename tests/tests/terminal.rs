@@ -330,7 +330,7 @@ async fn a_request_that_was_open_when_the_shoppers_tool_was_killed_is_told_and_s
     let mut tool = repl(&cluster, &shop, &history);
     hears_words(&tool, "not answered, since ");
     hears_words(&tool, "create-order fig=2@2.0");
-    hears_words(&tool, &format!("settle {id} tells what became of it"));
+    hears_words(&tool, &format!("settle {id} --cid ana tells what became of it"));
     let shown = prompted(&tool, "ana> ", 0);
     tool.say(&format!("settle {id}{ENTER}"));
     hears_words(&tool, &format!("the request {id} was "));
