@@ -395,7 +395,7 @@ async fn an_interrupted_command_closes_nothing_and_can_be_repeated() {
     hears_words(&tool, "s left: ");
     tool.signal(Signal::SIGINT);
     hears_words(&tool, "interrupted: what was sent may still be done");
-    hears_words(&tool, "repeats it, and it is done once at most");
+    hears_words(&tool, "repeats it: it is done once at most");
     prompted(&tool, "admin> ", shown);
     cluster.signal("admin-1", Signal::SIGCONT);
     let said = tool.said().replace(['\r', '\n'], " ");

@@ -171,3 +171,16 @@ async fn a_cascade_that_took_up_an_earlier_one_is_begun_too() {
         assert_eq!(settle(&fixture, of_client("ana", request)).await.unwrap(), "begun");
     }
 }
+
+/// So whoever hears nothing is told that it may be closed, and asks again.
+#[tokio::test]
+async fn a_settling_whose_answer_is_lost_may_have_closed_the_request() {
+    let fixture = Fixture::open().await;
+    fixture.store.plan(Some(Fault::LoseAnswer));
+    let lost = settle(&fixture, of_shop(timed("r1"))).await;
+    assert!(matches!(lost, Err(Error::Unavailable { .. })), "{lost:?}");
+    let rules = UpdateShopRequest { hold_minutes: 30, request: timed("r1"), ..UpdateShopRequest::default() };
+    let refused = answer(fixture.admin().update_shop(rules).await);
+    assert_eq!(refused, Err(Error::RequestClosed { request: "r1".to_owned() }));
+    assert_eq!(settle(&fixture, of_shop(timed("r1"))).await.unwrap(), "not_done");
+}

@@ -242,7 +242,10 @@ async fn run_command<S: Session>(session: &mut S, words: &[String], out: &Out) -
         let is_answered = kind.is_none_or(|kind| matches!(kind, Kind::Refused | Kind::Conflict));
         let unsent = open.ended(kind == Some(Kind::Unknown), is_answered);
         if let Some((id, matter)) = unsent {
-            ran = ran.map_err(|failure| failure.next(still_open(&id, &matter)));
+            ran = ran.map_err(|failure| match failure.kind {
+                Kind::Unreachable | Kind::Unknown => failure,
+                Kind::Refused | Kind::Usage | Kind::Conflict => failure.next(still_open(&id, &matter)),
+            });
         }
     }
     match ran? {
