@@ -446,7 +446,7 @@ mod tests {
                 }
             });
             began.wait();
-            for _ in 0..2_000 {
+            for _ in 0..300 {
                 let one = requests(folder.path(), true);
                 one.begin(("r1", false), &words("x"), "");
                 let is_kept = one.find("r1").is_some();
