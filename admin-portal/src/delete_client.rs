@@ -22,6 +22,7 @@ use portal::document::{OPEN_ORDERS, STATE, State, write};
 use portal::error::Kind;
 use portal::id::Cid;
 use portal::index::{self, Row};
+use portal::settle::CLOSE;
 use portal::{Error, Portal, key};
 use proto::portal::{DeleteClientRequest, DeleteResponse};
 use proto::store::failed_guard::Reason;
@@ -50,7 +51,7 @@ pub(crate) async fn delete_client(
     let cid = portal.cid("cid", &input.cid).await?;
     let (mut continued, mut changed) = (false, Changed::default());
     if input.cascade {
-        continued = !close(portal, &cid, input.if_match, request.part("close")).await?;
+        continued = !close(portal, &cid, input.if_match, request.part(CLOSE)).await?;
         changed = holders::cancel_all(portal, &cid).await?;
     }
     let at = key::client(&cid);

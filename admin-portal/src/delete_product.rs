@@ -18,6 +18,7 @@ use portal::document::{OPEN_ORDERS, STATE, State};
 use portal::error::Kind;
 use portal::id::Pid;
 use portal::index::{self, Row};
+use portal::settle::CLOSE;
 use portal::{Error, Portal, key};
 use proto::portal::{DeleteProductRequest, DeleteResponse};
 use proto::store::failed_guard::Reason;
@@ -48,7 +49,7 @@ pub(crate) async fn delete_product(
     let pid = portal.pid("pid", &input.pid).await?;
     let (mut continued, mut changed) = (false, Changed::default());
     if input.cascade {
-        continued = !close(portal, &pid, input.if_match, request.part("close")).await?;
+        continued = !close(portal, &pid, input.if_match, request.part(CLOSE)).await?;
         changed = holders::remove_all(portal, &pid).await?;
     }
     let mut attempts = Attempts::new(portal, request);

@@ -34,6 +34,8 @@ const PAUSE_DOUBLINGS_MAX: u32 = 6;
 pub struct Request {
     /// 1 to 64 bytes.
     id: String,
+    /// The id that its user knows: of a part, the whole's.
+    known_as: String,
     /// When it was made, milliseconds since 1970; 0 if a person chose it.
     created_ms: i64,
     /// Of the operation's name and arguments.
@@ -67,9 +69,9 @@ impl Request {
         }
         if given.id.is_empty() {
             let id = uuid::Uuid::now_v7().simple().to_string();
-            return Ok(Request { id, created_ms: store_client::now_ms(), digest });
+            return Ok(Request { known_as: id.clone(), id, created_ms: store_client::now_ms(), digest });
         }
-        Ok(Request { id: given.id, created_ms: given.created_ms, digest })
+        Ok(Request { known_as: given.id.clone(), id: given.id, created_ms: given.created_ms, digest })
     }
 
     /// The id's bytes.
@@ -84,7 +86,8 @@ impl Request {
     pub fn part(&self, name: &str) -> Request {
         let id = u128::from_be_bytes(proto::hash::digest(&[b"part", self.id.as_bytes(), name.as_bytes()]));
         let digest = proto::hash::digest(&[&self.digest, name.as_bytes()]);
-        Request { id: format!("{id:032x}"), created_ms: self.created_ms, digest }
+        let known_as = self.known_as.clone();
+        Request { id: format!("{id:032x}"), known_as, created_ms: self.created_ms, digest }
     }
 
     /// Its name in the store, at this attempt.
@@ -93,7 +96,7 @@ impl Request {
     }
 
     fn error(&self, error: store_client::Error) -> Error {
-        let request = self.id.clone();
+        let request = self.known_as.clone();
         match error {
             store_client::Error::Refused { reason: Refusal::IdReused, .. } => {
                 Error::RequestReused { request }

@@ -49,7 +49,8 @@ pub fn evaluate(cid: &Cid, oid: &Oid, demands: &Demands, refused: &TxnResponse) 
             None => {}
         }
     }
-    if !changed.is_empty() {
+    // If the order has moved, what its lines cost is not known: a line that is there keeps its price.
+    if !changed.is_empty() && again.is_none() {
         return Ok(Refused::For(Error::PriceChanged { changed, more: 0 }));
     }
     let mut short = Vec::new();
@@ -194,6 +195,23 @@ mod tests {
             matches!(evaluated(&moved(true)), Ok(Refused::Again(None))),
             "what is remembered is not what is"
         );
+    }
+
+    /// A line that is there keeps its price: what a new one costs may be no matter to the order as it is.
+    #[test]
+    fn another_price_is_no_refusal_if_the_order_has_moved() {
+        let (cid, oid) = (cid(), Oid::derive(&cid(), b"r"));
+        let product = String::from_utf8(write(&ruled(Rules::default()).product)).expect("JSON");
+        let order = String::from_utf8(known(&[("x", 1, "9.99")]).order.to_bytes()).expect("JSON");
+        let expects = crate::money::Price::parse("9.99").ok();
+        let demands = HashMap::from([(pid("x"), Demand { more: 1, holds: 0, takes: true, expects })]);
+        let priced = refusal(key::product(&pid("x")), Reason::WrongOffset, Some(&product), false);
+        let told = evaluate(&cid, &oid, &demands, &priced).expect("a meaning");
+        assert!(matches!(told, Refused::For(Error::PriceChanged { .. })), "{told:?}");
+        let mut both = refusal(key::order(&cid, &oid), Reason::WrongOffset, Some(&order), false);
+        both.failed.extend(priced.failed);
+        let told = evaluate(&cid, &oid, &demands, &both).expect("a meaning");
+        assert!(matches!(told, Refused::Again(Some(Known { offset: 9, .. }))), "{told:?}");
     }
 
     #[test]

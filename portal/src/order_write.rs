@@ -313,7 +313,7 @@ impl<'p> OrderWrite<'p> {
             }
             Refused::For(error) => Err(error),
             Refused::Again(Some(known)) => {
-                self.refuse_version(&known)?;
+                self.refuse_version(&known).await?;
                 self.known = Some(known);
                 self.attempts.again(&answer).await?;
                 Ok(None)
@@ -328,13 +328,19 @@ impl<'p> OrderWrite<'p> {
     }
 
     /// Refuses a version that the store itself has just shown.
-    fn refuse_version(&self, known: &Known) -> Result<(), Error> {
+    async fn refuse_version(&self, known: &Known) -> Result<(), Error> {
         let id = self.named.oid.to_string();
         if self.if_match != 0 && known.offset != self.if_match {
             return Err(Error::Changed { kind: Kind::Order, id, etag: known.offset });
         }
         if self.accepts(known.order.phase) {
-            return self.not_as_shown(known).map_or(Ok(()), Err);
+            let refusal = self.not_as_shown(known);
+            if let Some(Error::TotalChanged { .. }) = refusal {
+                // A total that is not the exact one is as shown by the shop's decimals of now, not by those last seen.
+                self.portal.shop().await?;
+                return self.not_as_shown(known).map_or(Ok(()), Err);
+            }
+            return refusal.map_or(Ok(()), Err);
         }
         let state = known.order.phase.word().to_owned();
         Err(match self.moving {

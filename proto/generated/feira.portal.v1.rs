@@ -271,7 +271,9 @@ pub struct RequestId {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Settled {
     /// `done`; `refused`: nothing was done; `not_done`: it never ran; both never will be done from now on. `expired`: it is older than what
-    /// is remembered, nobody knows any more, and it never runs again.
+    /// is remembered, nobody knows any more, and it never runs again. `begun`: a deletion with cascade that did not come to its end: delete again.
+    /// An id whose time is not said (created_ms 0) is known and closed only within what is remembered, a day: `not_remembered`
+    /// (it did not run within that), and `refused`.
     #[prost(string, tag = "1")]
     pub outcome: ::prost::alloc::string::String,
     /// Of a change of an order that was done: the order as it was answered then, unless that was too large to be remembered.
@@ -794,21 +796,25 @@ pub mod portal_server {
 #[serde(deny_unknown_fields)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetShopRequest {}
-/// What the request was about: a client or one of its orders, a product or its stock; neither: the shop's rules.
+/// What the request was about, one of three: requests are remembered there, and are not found elsewhere.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[serde(deny_unknown_fields)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StaffSettleRequest {
+    /// A client, or one of its orders.
     #[prost(string, tag = "1")]
     pub cid: ::prost::alloc::string::String,
-    /// Not together with a client.
+    /// A product, or its stock.
     #[prost(string, tag = "2")]
     pub pid: ::prost::alloc::string::String,
     /// The id of the request that is to be settled.
     #[prost(message, optional, tag = "3")]
     #[serde(skip)]
     pub request: ::core::option::Option<RequestId>,
+    /// The shop's rules.
+    #[prost(bool, tag = "4")]
+    pub shop: bool,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -2240,7 +2246,8 @@ pub mod admin_client {
             self.inner.unary(req, path, codec).await
         }
         /// What became of an earlier request, whose id is this request's own id. Closes the id unless it was done. Of a deletion with cascade:
-        /// whether it came to its end; one that was begun stays begun, and the same request, or another, goes on with it.
+        /// whether it came to its end. One that was begun and did not is `begun`: what it deletes takes nothing new, and a deletion with
+        /// another id goes on with it. One that was not begun never will be.
         pub async fn settle(
             &mut self,
             request: impl tonic::IntoRequest<super::StaffSettleRequest>,
@@ -2442,7 +2449,8 @@ pub mod admin_server {
             request: tonic::Request<super::ReindexRequest>,
         ) -> std::result::Result<tonic::Response<super::ReindexResponse>, tonic::Status>;
         /// What became of an earlier request, whose id is this request's own id. Closes the id unless it was done. Of a deletion with cascade:
-        /// whether it came to its end; one that was begun stays begun, and the same request, or another, goes on with it.
+        /// whether it came to its end. One that was begun and did not is `begun`: what it deletes takes nothing new, and a deletion with
+        /// another id goes on with it. One that was not begun never will be.
         async fn settle(
             &self,
             request: tonic::Request<super::StaffSettleRequest>,

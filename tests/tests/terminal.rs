@@ -330,7 +330,7 @@ async fn a_request_that_was_open_when_the_shoppers_tool_was_killed_is_told_and_s
     let mut tool = repl(&cluster, &shop, &history);
     hears_words(&tool, "not answered, since ");
     hears_words(&tool, "create-order fig=2@2.0");
-    hears_words(&tool, &format!("settle {id} tells what became of it"));
+    hears_words(&tool, &format!("settle {id} --cid ana tells what became of it"));
     let shown = prompted(&tool, "ana> ", 0);
     tool.say(&format!("settle {id}{ENTER}"));
     hears_words(&tool, &format!("the request {id} was "));
@@ -395,7 +395,7 @@ async fn an_interrupted_command_closes_nothing_and_can_be_repeated() {
     hears_words(&tool, "s left: ");
     tool.signal(Signal::SIGINT);
     hears_words(&tool, "interrupted: what was sent may still be done");
-    hears_words(&tool, "repeats it, and it is done once at most");
+    hears_words(&tool, "repeats it: it is done once at most");
     prompted(&tool, "admin> ", shown);
     cluster.signal("admin-1", Signal::SIGCONT);
     let said = tool.said().replace(['\r', '\n'], " ");

@@ -19,6 +19,7 @@ mod products;
 mod reindex;
 mod rules;
 mod services;
+mod settle;
 mod shop;
 mod sorted;
 mod stock;

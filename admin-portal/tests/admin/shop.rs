@@ -6,8 +6,8 @@ use portal::error::Kind;
 use portal::key;
 use portal::money::Total;
 use proto::portal::{
-    AdjustStockRequest, GetClientRequest, GetShopRequest, InsertProductRequest, ShopRules,
-    StaffGetOrderRequest, StaffListOrdersRequest, StaffSettleRequest, UpdateShopRequest,
+    GetClientRequest, GetShopRequest, ShopRules, StaffGetOrderRequest, StaffListOrdersRequest,
+    UpdateShopRequest,
 };
 use proto::store::Txn;
 use store_client::Store;
@@ -125,32 +125,4 @@ async fn a_damaged_record_of_the_shop_is_named() {
     let ask = async || answer(fixture.admin().get_shop(GetShopRequest {}).await);
     let refused = fixture.until("the portal sees it", async || ask().await.err()).await;
     assert!(matches!(&refused, Error::Damaged { key, .. } if key == "shop"), "{refused}");
-}
-
-#[tokio::test]
-async fn a_request_of_staff_is_settled_by_what_it_was_about() {
-    let fixture = Fixture::open().await;
-    set(&fixture, UpdateShopRequest { request: id("r1"), ..rules(30, "BRL") }).await.unwrap();
-    fixture.insert_client("ana").await;
-    fixture.insert_product("a", 10).await;
-    let adjust = AdjustStockRequest { pid: "a".into(), amount: 1, request: id("r2"), ..Default::default() };
-    answer(fixture.admin().adjust_stock(adjust.clone()).await).unwrap();
-    let settle = async |cid: &str, pid: &str, request: &str| {
-        let asked = StaffSettleRequest { cid: cid.into(), pid: pid.into(), request: id(request) };
-        answer(fixture.admin().settle(asked).await).map(|settled| settled.outcome)
-    };
-    assert_eq!(settle("", "", "r1").await.unwrap(), "done");
-    assert_eq!(settle("", "a", "r2").await.unwrap(), "done");
-    assert_eq!(settle("ana", "", "r3").await.unwrap(), "not_done");
-    assert_eq!(settle("", "b", "r4").await.unwrap(), "not_done");
-    let insert = InsertProductRequest {
-        pid: "b".into(),
-        data: r#"{"description":"B","quantity":1,"price":"1"}"#.into(),
-        request: id("r4"),
-        ..Default::default()
-    };
-    let refused = answer(fixture.admin().insert_product(insert).await);
-    assert_eq!(refused, Err(Error::RequestClosed { request: "r4".to_owned() }));
-    is_invalid(settle("ana", "a", "r5").await, "pid");
-    is_invalid(settle("ana", "", "").await, "request.id");
 }

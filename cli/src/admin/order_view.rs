@@ -4,6 +4,7 @@ use proto::portal::{Order, StaffOrderSummary};
 
 use crate::shop::view::{self, rounded, state};
 use crate::show::answer::Answer;
+use crate::show::document::document;
 use crate::show::moment;
 use crate::show::table::{Column, Table};
 use crate::show::written::id;
@@ -49,6 +50,6 @@ pub fn orders(orders: &[StaffOrderSummary]) -> Answer {
             order.etag.to_string(),
         ]);
     }
-    let documents = orders.iter().map(|order| serde_json::to_value(order).expect("our messages are JSON"));
+    let documents = orders.iter().map(document);
     Answer::table(format!("orders: {}", orders.len()), documents.collect(), table)
 }

@@ -10,6 +10,7 @@ use crate::reach::places::{Call as Reach, READ};
 use crate::reach::portals::Portals;
 use crate::reach::request::request_id;
 use crate::show::answer::{Answer, counted};
+use crate::show::document::document;
 use crate::verb::admin::Admin;
 use crate::verb::call::Call;
 use crate::verb::shared::{CURRENCY, DECIMALS, FEED_DAYS, HOLD_MINUTES, NO_CURRENCY};
@@ -69,7 +70,7 @@ fn decimals_of(shop: &ShopRules) -> u32 {
 /// The rules, under a line.
 #[must_use]
 pub fn view(head: &str, shop: &ShopRules) -> Answer {
-    let document = serde_json::to_value(shop).expect("our messages are JSON");
+    let document = document(shop);
     let held = match shop.hold_minutes {
         0 => "until they are cancelled".to_owned(),
         minutes => format!("for {} after the last change", counted(u64::from(minutes), "minute")),

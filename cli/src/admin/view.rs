@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::document::{Members, members_of};
 use crate::show::answer::{Answer, counted};
+use crate::show::document::document;
 use crate::show::table::{Column, Table};
 use crate::show::written::id;
 use crate::verb::words::quoted;
@@ -73,7 +74,7 @@ fn in_a_cell(fields: &[(String, String)]) -> String {
 /// A client as a document.
 #[must_use]
 pub fn client_document(client: &Client) -> Value {
-    serde_json::to_value(client).expect("our messages are JSON")
+    document(client)
 }
 
 /// One client.
@@ -118,7 +119,7 @@ pub fn clients(clients: &[Client]) -> Answer {
 /// A product as a document, with what is left of it as `quantity` too, as in the data that people send.
 #[must_use]
 pub fn product_document(product: &Product) -> Value {
-    let mut document = serde_json::to_value(product).expect("our messages are JSON");
+    let mut document = document(product);
     document["quantity"] = product.stock.unwrap_or_default().available.into();
     document
 }

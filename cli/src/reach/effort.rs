@@ -14,6 +14,7 @@ use portal::error::Error;
 use tokio::time::Instant;
 use tonic::{Code, ConnectError, Status};
 
+use super::matter::Matter;
 use super::places::{Call, Places};
 use crate::failure::Failure;
 use crate::show::waiting::Waiting;
@@ -172,10 +173,10 @@ impl<'a> Effort<'a> {
         };
         match self.call.request {
             Some(request) if self.lost => {
-                let id = &request.id;
                 let mut unknown = why.of("outcome unknown");
                 unknown.kind = crate::failure::Kind::Unknown;
-                unknown.next(format!("settle {id} tells whether it was done, and closes it; the command with --request {id} repeats it: it is done once at most"))
+                // Whoever knows the message says what it is about.
+                unknown.next(Matter::default().ways_on(&request.id))
             }
             _ => why,
         }

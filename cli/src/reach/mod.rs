@@ -2,6 +2,7 @@
 
 pub mod effort;
 pub mod joint;
+pub mod matter;
 pub mod named_channel;
 pub mod nodes;
 pub mod open_requests;

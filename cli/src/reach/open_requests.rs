@@ -22,7 +22,9 @@ use parking_lot::Mutex;
 use prost::Message;
 use proto::portal::RequestId;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
+use super::matter::{Matter, kind};
+use crate::verb::key::bytes_of_hex;
 
 /// Files that are kept; of more the oldest go.
 const FILES_MAX: usize = 64;
@@ -53,11 +55,32 @@ pub struct Sent {
     /// The type of the message.
     kind: String,
     /// The client that it is about; empty: none.
-    pub cid: String,
+    cid: String,
     /// The product; empty: none.
-    pub pid: String,
-    /// Its bytes; none: it was too large.
-    message: Option<Vec<u8>>,
+    pid: String,
+    /// Its bytes, in hexadecimal; none: it was too large.
+    message: Option<String>,
+}
+
+impl Sent {
+    fn of<M: Message + Serialize>(message: &M) -> Sent {
+        let Matter { cid, pid, .. } = Matter::of_message(message);
+        let bytes = message.encode_to_vec();
+        let hex = || bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let message = (bytes.len() <= MESSAGE_BYTES_MAX).then(hex);
+        Sent { kind: kind::<M>().to_owned(), cid, pid, message }
+    }
+
+    /// The message, if it is of this type and was kept.
+    fn message<M: Message + Default>(&self) -> Option<M> {
+        let hex = self.message.as_ref().filter(|_| self.kind == kind::<M>())?;
+        M::decode(bytes_of_hex(hex)?.as_slice()).ok()
+    }
+
+    /// What it is about.
+    fn matter(&self) -> Matter {
+        Matter::of(&self.kind, &self.cid, &self.pid)
+    }
 }
 
 /// A request whose outcome is open.
@@ -67,6 +90,14 @@ pub struct OpenRequest {
     pub begun: Begun,
     /// What was sent; `None`: nothing that is known.
     pub sent: Option<Sent>,
+}
+
+impl OpenRequest {
+    /// What it is about, as far as that is known.
+    #[must_use]
+    pub fn matter(&self) -> Matter {
+        self.sent.as_ref().map_or_else(|| Matter::of_client(&self.begun.cid), Sent::matter)
+    }
 }
 
 /// The command that runs.
@@ -80,8 +111,19 @@ struct Running {
     is_given: bool,
     /// It is a repetition: what became of it before is open until there is an answer.
     is_repeated: bool,
+    /// A message for it was on its way in this run: what ends it now is the answer. What ends it before that is this tool's own word.
+    is_sent: bool,
     /// Locked while the answer is waited for; `None`: there is none yet.
     file: Option<File>,
+}
+
+impl Running {
+    /// The id, and what it is about.
+    fn named(self) -> (String, Matter) {
+        let one = OpenRequest { begun: self.begun, sent: self.sent.or(self.before) };
+        let matter = one.matter();
+        (one.begun.id, matter)
+    }
 }
 
 /// The open requests of a tool.
@@ -130,7 +172,8 @@ impl OpenRequests {
         let is_same = |one: &OpenRequest| (&one.begun.words, &one.begun.cid) == (&begun.words, &begun.cid);
         // Another command under the id is refused if that one was done, and its file is not this one's.
         let (is_repeated, same) = (before.is_some(), before.filter(is_same));
-        let mut running = Running { begun, sent: None, before: None, is_given, is_repeated, file: None };
+        let mut running =
+            Running { begun, sent: None, before: None, is_given, is_repeated, is_sent: false, file: None };
         if let Some(same) = same {
             running.file = self.path(id).and_then(|path| locked(&path));
             running.before = same.sent;
@@ -146,21 +189,11 @@ impl OpenRequests {
         let Some(running) = running.as_mut().filter(|running| running.begun.id == request.id) else {
             return message;
         };
-        let kind = std::any::type_name::<M>().rsplit("::").next().unwrap_or_default();
-        if let Some(before) = running.before.as_ref().filter(|before| before.kind == kind)
-            && let Some(again) = before.message.as_ref().and_then(|bytes| M::decode(bytes.as_slice()).ok())
-        {
+        running.is_sent = true;
+        if let Some(again) = running.before.as_ref().and_then(Sent::message) {
             return again;
         }
-        let json = serde_json::to_value(&message).unwrap_or_default();
-        let member = |name: &str| json.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let bytes = message.encode_to_vec();
-        let sent = Sent {
-            kind: kind.to_owned(),
-            cid: member("cid"),
-            pid: member("pid"),
-            message: (bytes.len() <= MESSAGE_BYTES_MAX).then_some(bytes),
-        };
+        let sent = Sent::of(&message);
         if let Some(file) = &mut running.file {
             write_line(file, &sent);
         }
@@ -168,16 +201,19 @@ impl OpenRequests {
         message
     }
 
-    /// The command that runs has ended: whether its outcome is open, and whether anybody answered at all.
-    pub fn ended(&self, is_open: bool, is_answered: bool) {
-        let Some(mut running) = self.running.lock().take() else { return };
-        if is_open || (running.is_repeated && !is_answered) {
+    /// The command that runs has ended: whether its outcome is open, and whether anybody answered at all. What it is about, if it
+    /// repeats one that is as open as before, though this time nothing was sent.
+    pub fn ended(&self, is_open: bool, is_answered: bool) -> Option<(String, Matter)> {
+        let mut running = self.running.lock().take()?;
+        let is_unsent = running.is_repeated && !running.is_sent;
+        if is_open || is_unsent || (running.is_repeated && !is_answered) {
             if running.file.is_none() && !running.is_repeated {
                 running.file = self.create(&running);
             }
         } else if running.file.take().is_some() {
             self.forget(&running.begun.id);
         }
+        is_unsent.then(|| running.named())
     }
 
     /// Whether the command that runs has this id from a person.
@@ -186,10 +222,10 @@ impl OpenRequests {
         self.running.lock().as_ref().is_some_and(|running| running.is_given && running.begun.id == id)
     }
 
-    /// Nobody waits for the answer any more: the id of the command that ran, if it has one.
-    pub fn interrupted(&self) -> Option<String> {
+    /// Nobody waits for the answer any more: the id of the command that ran, if it has one, and what it is about.
+    pub fn interrupted(&self) -> Option<(String, Matter)> {
         let running = self.running.lock().take()?;
-        Some(running.begun.id)
+        Some(running.named())
     }
 
     /// Those that no process waits for, the oldest first.
@@ -206,6 +242,14 @@ impl OpenRequests {
     #[must_use]
     pub fn find(&self, id: &str) -> Option<OpenRequest> {
         read(&self.path(id)?).filter(|one| one.begun.id == id && self.is_ours(&one.begun))
+    }
+
+    /// The outcome of a request about this is known: that of another matter under the same id is as open as before.
+    pub fn settled(&self, id: &str, matter: &Matter) {
+        let kept = self.find(id).map(|one| one.matter());
+        if kept.is_none_or(|kept| !kept.is_known() || kept == *matter) {
+            self.forget(id);
+        }
     }
 
     /// Its outcome is known.
@@ -238,7 +282,8 @@ impl OpenRequests {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).ok()?;
         self.make_room();
         let file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(&path);
-        let mut file = file.ok().filter(|file| file.try_lock().is_ok())?;
+        // Another tool that starts looks for a moment whether it is locked: this waits for that.
+        let mut file = file.ok().filter(|file| file.lock().is_ok())?;
         write_line(&mut file, &running.begun);
         if let Some(sent) = &running.sent {
             write_line(&mut file, sent);
@@ -350,13 +395,69 @@ mod tests {
         assert_eq!(again.sending(&id("r1"), message(12, "r1")), message(9, "r1"));
         again.ended(false, false);
         assert!(again.find("r1").is_some(), "nobody answered: it is as open as before");
+        // What this tool says before anything is sent is no answer to what was sent then.
+        again.begin(("r1", false), &line, "");
+        let left = again.ended(false, true).expect("it is as open as before");
+        assert_eq!(left.1.settling(&left.0), "settle r1 --shop");
+        assert!(again.find("r1").is_some());
         // Another command under the id is its own, and leaves the file alone.
         again.begin(("r1", false), &words("set-shop --currency BRL"), "");
         assert_eq!(again.sending(&id("r1"), message(12, "r1")), message(12, "r1"));
         again.ended(false, true);
         again.begin(("r1", false), &line, "");
-        again.ended(false, true);
+        again.sending(&id("r1"), message(12, "r1"));
+        assert_eq!(again.ended(false, true), None);
         assert!(again.find("r1").is_none());
+    }
+
+    #[test]
+    fn the_largest_message_that_is_kept_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let sends = |bytes: usize| {
+            let one = requests(folder.path(), true);
+            one.begin(("r1", false), &words("update-client ana"), "");
+            let data = "\u{1f34c}".repeat(bytes / 4);
+            let message =
+                proto::portal::UpdateClientRequest { cid: "ana".into(), data, ..Default::default() };
+            one.sending(&id("r1"), message);
+            drop(one);
+            let left = requests(folder.path(), true).find("r1").expect("a file");
+            assert_eq!(left.matter(), Matter::of_client("ana"));
+            requests(folder.path(), true).forget("r1");
+            left.sent
+                .and_then(|sent| sent.message::<proto::portal::UpdateClientRequest>())
+                .map(|sent| sent.data.len())
+        };
+        let fits = MESSAGE_BYTES_MAX - 16;
+        assert_eq!((sends(fits), sends(MESSAGE_BYTES_MAX)), (Some(fits), None));
+    }
+
+    /// As when another tool starts in the same moment.
+    #[test]
+    fn a_look_at_a_new_file_does_not_keep_its_tool_from_keeping_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = requests(folder.path(), true).path("r1").unwrap();
+        let (began, is_over) = (std::sync::Barrier::new(2), std::sync::atomic::AtomicBool::new(false));
+        std::thread::scope(|all| {
+            all.spawn(|| {
+                began.wait();
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    is_locked(&path);
+                }
+            });
+            began.wait();
+            for _ in 0..300 {
+                let one = requests(folder.path(), true);
+                one.begin(("r1", false), &words("x"), "");
+                let is_kept = one.find("r1").is_some();
+                one.ended(false, true);
+                if !is_kept {
+                    is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+                    panic!("it is not kept");
+                }
+            }
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 
     #[test]

@@ -22,11 +22,12 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Response, Status};
 
 use super::effort::{Attempt, Effort, classify};
+use super::matter::Matter;
 use super::named_channel::{self, NamedChannel};
 use super::open_requests::OpenRequests;
 use super::places::{Call, Places};
 use super::stranger;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::show::out::Out;
 
 /// One attempt; a portal that is stopped by a debugger or a SIGSTOP is given up after it.
@@ -138,11 +139,15 @@ impl Portals {
         M: Message + Clone + Default + Serialize,
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let message = match call.request {
-            Some(request) => self.open.sending(request, message),
-            None => message,
+        let Some(request) = call.request else {
+            return self.call(call, |channel| rpc(channel, message.clone())).await;
         };
-        self.call(call, |channel| rpc(channel, message.clone())).await
+        let message = self.open.sending(request, message);
+        let called = self.call(call, |channel| rpc(channel, message.clone())).await;
+        called.map_err(|failure| match failure.kind {
+            Kind::Unknown => failure.next(Matter::of_message(&message).ways_on(&request.id)),
+            _ => failure,
+        })
     }
 
     /// Whether an id was made for the call that runs, and says when; one that a person named may be old.

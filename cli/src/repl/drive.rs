@@ -9,6 +9,7 @@ use super::lines::{Given, Line, Lines};
 use super::mode::Interrupts;
 use super::unanswered;
 use crate::failure::{Failure, Kind};
+use crate::reach::matter::Matter;
 use crate::reach::open_requests::OpenRequests;
 use crate::reach::request::new_id;
 use crate::show::answer::{Answer, counted};
@@ -160,14 +161,20 @@ impl Tally {
 }
 
 /// A person does not want to wait for an answer any longer. The id stays open: nobody asked to close it.
-fn given_up(id: Option<String>) -> Failure {
+fn given_up(open: Option<(String, Matter)>) -> Failure {
     let failure = Failure::unknown("interrupted: what was sent may still be done");
-    match id {
-        Some(id) => failure.next(format!(
-            "settle {id} tells whether it was, and closes it; the command with --request {id} repeats it, and it is done once at most"
-        )),
+    match open {
+        Some((id, matter)) => failure.next(matter.ways_on(&id)),
         None => failure.next("look whether it was, before you repeat it"),
     }
+}
+
+/// A repetition that was not sent says nothing of what was sent before it.
+fn still_open(id: &str, matter: &Matter) -> String {
+    format!(
+        "nothing was sent this time; of what was sent before, {} tells what became of it, and closes it",
+        matter.settling(id)
+    )
 }
 
 /// Whether a line turns vertical tables on or off, as in psql; it is no command of the table of verbs.
@@ -229,11 +236,17 @@ async fn run_command<S: Session>(session: &mut S, words: &[String], out: &Out) -
     let mut call = parse(session.menu(), words)?;
     let about = call.get("COMMAND").map(str::to_owned);
     let open = begun(session, &mut call, words);
-    let ran = session.run(call).await;
+    let mut ran = session.run(call).await;
     if let Some(open) = open {
         let kind = ran.as_ref().err().map(|failure| failure.kind);
         let is_answered = kind.is_none_or(|kind| matches!(kind, Kind::Refused | Kind::Conflict));
-        open.ended(kind == Some(Kind::Unknown), is_answered);
+        let unsent = open.ended(kind == Some(Kind::Unknown), is_answered);
+        if let Some((id, matter)) = unsent {
+            ran = ran.map_err(|failure| match failure.kind {
+                Kind::Unreachable | Kind::Unknown => failure,
+                Kind::Refused | Kind::Usage | Kind::Conflict => failure.next(still_open(&id, &matter)),
+            });
+        }
     }
     match ran? {
         Step::Show(answer) => {

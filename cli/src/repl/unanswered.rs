@@ -42,8 +42,8 @@ fn lines(one: &OpenRequest) -> [String; 2] {
     [
         format!("not answered, since {when}: {shown}{cut}"),
         format!(
-            "  settle {} tells what became of it, and closes it; {repeat}, and it is done once at most",
-            quoted(&id)
+            "  {} tells what became of it, and closes it; {repeat}, and it is done once at most",
+            one.matter().settling(&one.begun.id)
         ),
     ]
 }

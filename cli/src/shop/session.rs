@@ -14,6 +14,7 @@ use super::{orders, settled, view};
 use crate::admin::paging::Part;
 use crate::admin::{cache, view as things};
 use crate::failure::{Failure, Reader};
+use crate::reach::matter::Matter;
 use crate::reach::open_requests::OpenRequests;
 use crate::reach::places::READ;
 use crate::reach::request::request_id;
@@ -124,11 +125,12 @@ impl ShopSession {
             (None, Some(cid)) => cid,
             _ => self.cid(call)?.to_owned(),
         };
+        let matter = Matter::of_client(&cid);
         let request = Some(request_id(Some(id)));
         let settled = self.portals.ask::<Settle>(READ, SettleRequest { cid, request }).await;
-        let settled = settled.map_err(|failure| settled::not_known(failure, id))?;
-        self.open.forget(id);
-        Ok(settled::answer(id, &settled, settled.order.as_ref().map(|order| view::order("", order))))
+        let settled = settled.map_err(|failure| settled::not_known(failure, id, &matter))?;
+        self.open.settled(id, &matter);
+        Ok(settled::answer(id, &matter, &settled, settled.order.as_ref().map(|order| view::order("", order))))
     }
 
     async fn show(&self, call: &Call<Shop>) -> Result<Answer, Failure> {

@@ -15,6 +15,7 @@ use tonic::{Code, Request, Status};
 
 use crate::config::load::Loaded;
 use crate::failure::{Failure, Kind};
+use crate::reach::matter::Matter;
 use crate::reach::open_requests::OpenRequests;
 use crate::reach::places::Call;
 use crate::reach::portals::Portals;
@@ -124,6 +125,8 @@ pub struct OverBroker {
     /// The broker.
     address: String,
     patience: Duration,
+    /// Where requests are kept until they are answered.
+    open: Arc<OpenRequests>,
 }
 
 impl OverBroker {
@@ -135,11 +138,11 @@ impl OverBroker {
         let address = address.unwrap_or(&loaded.config.broker.listen).to_owned();
         let place = place(&address, loaded)?;
         let patience = Duration::from_secs(loaded.config.tool.patience_seconds);
-        Ok(OverBroker { caller: Caller::new(place), address, patience })
+        Ok(OverBroker { caller: Caller::new(place), address, patience, open: Arc::default() })
     }
 
     /// What a status means to the person whose call it was.
-    fn failure(&self, call: Call<'_>, status: &Status) -> Failure {
+    fn failure(&self, call: Call<'_>, matter: &Matter, status: &Status) -> Failure {
         let by = format!("client portal over the broker at {}", self.address);
         if Error::from_status(status).is_some() {
             return Failure::of_status(status).by(by);
@@ -149,8 +152,7 @@ impl OverBroker {
             Some(request) if status.code() == Code::DeadlineExceeded => {
                 let mut unknown = silent.of("outcome unknown");
                 unknown.kind = Kind::Unknown;
-                let id = &request.id;
-                unknown.next(format!("settle {id} tells whether it was done, and closes it; the command with --request {id} repeats it: it is done once at most"))
+                unknown.next(matter.ways_on(&request.id))
             }
             _ => silent.next("see feira status, or ask without --via"),
         }
@@ -179,22 +181,29 @@ impl Asks for Asking {
         match self {
             Asking::Grpc(portals) => portals.ask::<O>(call, message).await,
             Asking::Http(portals) => portals.send(call, message, over_http::<O, _>).await,
-            Asking::Mqtt(broker) => match broker.caller.call::<O>(message, broker.patience).await {
-                Ok(answer) => Ok(answer.into_inner()),
-                Err(status) => Err(broker.failure(call, &status)),
-            },
+            Asking::Mqtt(broker) => {
+                let message = match call.request {
+                    Some(request) => broker.open.sending(request, message),
+                    None => message,
+                };
+                let matter = Matter::of_message(&message);
+                match broker.caller.call::<O>(message, broker.patience).await {
+                    Ok(answer) => Ok(answer.into_inner()),
+                    Err(status) => Err(broker.failure(call, &matter, &status)),
+                }
+            }
         }
     }
 }
 
 impl Asking {
-    /// The same, which keeps its requests there until they are answered. Over a broker a command alone is kept.
+    /// The same, which keeps its requests there until they are answered.
     #[must_use]
     pub fn keeping(self, open: &Arc<OpenRequests>) -> Asking {
         match self {
             Asking::Grpc(portals) => Asking::Grpc(portals.keeping(Arc::clone(open))),
             Asking::Http(portals) => Asking::Http(portals.keeping(Arc::clone(open))),
-            Asking::Mqtt(broker) => Asking::Mqtt(broker),
+            Asking::Mqtt(broker) => Asking::Mqtt(OverBroker { open: Arc::clone(open), ..broker }),
         }
     }
 

@@ -11,6 +11,7 @@ use portal::money::Total;
 
 use crate::admin::view::fields_of;
 use crate::show::answer::Answer;
+use crate::show::document::document;
 use crate::show::moment;
 use crate::show::table::{Column, Table};
 use crate::show::written::{id, in_line};
@@ -58,7 +59,7 @@ pub fn state(state: i32) -> &'static str {
 /// An order as a document.
 #[must_use]
 pub fn order_document(order: &Order) -> Value {
-    serde_json::to_value(order).expect("our messages are JSON")
+    document(order)
 }
 
 /// One order: lines and total.
@@ -175,7 +176,7 @@ pub fn orders(orders: &[OrderSummary]) -> Answer {
         ];
         row.extend(is_fine.then(|| exactly(&order.total, &order.total_shown).unwrap_or_default().to_owned()));
         table.rows.push(row);
-        documents.push(serde_json::to_value(order).expect("our messages are JSON"));
+        documents.push(document(order));
     }
     Answer::table(format!("orders: {}", orders.len()), documents.into(), table)
 }

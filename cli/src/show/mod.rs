@@ -2,6 +2,7 @@
 //! error.
 
 pub mod answer;
+pub mod document;
 pub mod moment;
 pub mod out;
 pub mod screen;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::view::{by, changes};
 use crate::failure::Failure;
 use crate::show::answer::{Answer, counted};
+use crate::show::document::document;
 use crate::show::moment;
 use crate::show::table::{Column, Table};
 
@@ -41,7 +42,7 @@ pub fn order(oid: &str, events: &[Event]) -> Result<Answer, Failure> {
             event.offset.to_string(),
             changes(event),
         ]);
-        let mut step: Value = serde_json::to_value(event).expect("our messages are JSON");
+        let mut step: Value = document(event);
         step["after_ms"] = after_ms.into();
         steps.push(step);
     }

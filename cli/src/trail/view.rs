@@ -4,6 +4,7 @@ use proto::portal::{Event, EventFacts, StockMovement};
 
 use crate::shop::view::state;
 use crate::show::answer::{Answer, counted};
+use crate::show::document::document;
 use crate::show::moment;
 use crate::show::table::{Column, Table};
 use crate::show::written::id;
@@ -29,7 +30,7 @@ pub fn events(events: &[Event]) -> Answer {
             event.cursor.clone(),
         ]);
     }
-    let documents = events.iter().map(|event| serde_json::to_value(event).expect("our messages are JSON"));
+    let documents = events.iter().map(document);
     Answer::table(format!("events: {}", counted(events.len() as u64, "event")), documents.collect(), table)
 }
 

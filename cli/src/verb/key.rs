@@ -69,7 +69,9 @@ fn looks_like_integer(word: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn bytes_of_hex(hex: &str) -> Option<Vec<u8>> {
+/// The bytes of pairs of hexadecimal digits; `None`: they are none.
+#[must_use]
+pub fn bytes_of_hex(hex: &str) -> Option<Vec<u8>> {
     if hex.is_empty() || !hex.len().is_multiple_of(2) || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }

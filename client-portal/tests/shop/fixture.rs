@@ -70,7 +70,7 @@ impl Fixture {
         status.into_inner().transactions
     }
 
-    async fn done(&self, txn: Txn) {
+    pub(crate) async fn done(&self, txn: Txn) {
         assert!(self.store.txn(txn, None).await.unwrap().success);
     }
 

@@ -1,12 +1,14 @@
 //! The outcome of a request, settled: done, refused, or not done and never to be.
 
 use portal::Error;
-use proto::portal::{CreateOrderRequest, ModifyOrderRequest, SettleRequest, Settled};
+use proto::portal::{CreateOrderRequest, ModifyOrderRequest, RequestId, SettleRequest, Settled};
 
 use crate::fixture::{Fixture, answer, change, creation, id, lines};
 
 async fn settle(fixture: &Fixture, cid: &str, request: &str) -> Result<Settled, Error> {
-    let asked = SettleRequest { cid: cid.to_owned(), request: id(request) };
+    // Of an id that says when it was made.
+    let request = Some(RequestId { id: request.to_owned(), created_ms: store_client::now_ms() });
+    let asked = SettleRequest { cid: cid.to_owned(), request };
     answer(fixture.shop().settle(asked).await)
 }
 

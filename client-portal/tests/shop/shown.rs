@@ -2,9 +2,13 @@
 //! nothing is done, and both are told.
 
 use portal::Error;
+use portal::document::shop::{SCHEMA_VERSION, ShopRecord};
+use portal::document::write;
 use portal::error::Repriced;
+use portal::key;
 use portal::money::{Price, Total};
 use proto::portal::{CreateOrderRequest, LineChange, ModifyOrderRequest, Order, OrderRequest};
+use proto::store::Txn;
 
 use crate::fixture::{Fixture, answer, change, creation, id, naming};
 
@@ -109,6 +113,18 @@ async fn a_confirmation_of_another_total_than_was_shown_is_refused() {
     answer(fixture.shop().confirm_order(confirming(&order, "0.3450")).await).unwrap();
     assert!(answer(fixture.shop().confirm_order(confirming(&order, "1")).await).is_err());
     fixture.audit().await;
+}
+
+/// What the shop said last is a while old; the store is asked before a total is refused by it.
+#[tokio::test]
+async fn a_total_is_as_shown_by_the_decimals_that_the_shop_has_now() {
+    let fixture = open().await;
+    let order = answer(fixture.shop().create_order(creation("ana", &[("fig", 1)])).await).unwrap();
+    assert_eq!(order.total_shown, "2.50");
+    let shop = ShopRecord { schema: SCHEMA_VERSION, decimals: Some(0), ..ShopRecord::default() };
+    fixture.done(Txn::new().put(key::shop(), 1, write(&shop))).await;
+    let confirmed = answer(fixture.shop().confirm_order(confirming(&order, "3")).await).unwrap();
+    assert_eq!(confirmed.total_shown, "3");
 }
 
 #[tokio::test]

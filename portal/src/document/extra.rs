@@ -2,7 +2,7 @@
 //!
 //! Promises: what people send is checked as clients' data are (one object, no member twice at any depth), and is small and flat. It is kept
 //! digit for digit and in its order, without the blanks between its parts: equal texts have equal bytes, and what was exported is
-//! what is imported. An object without members is none.
+//! what is imported. Programs can read all of its numbers and texts. An object without members is none.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -28,6 +28,9 @@ impl Extra {
                 format!("nested too deeply; at most {EXTRA_DEPTH_MAX} levels"),
             ));
         }
+        // A number that no program holds, or half a character: whoever reads it as a value could not.
+        serde_json::from_str::<serde_json::Value>(text)
+            .map_err(|error| Error::invalid(field, format!("programs cannot read all of it: {error}")))?;
         let compact = compact(text);
         if compact.len() > bytes_max {
             let why = format!("{} bytes without blanks; it has at most {bytes_max}", compact.len());
@@ -146,8 +149,8 @@ mod tests {
     #[test]
     fn data_are_kept_digit_for_digit_without_blanks_between_their_parts() {
         let text =
-            "{ \"b\" : 1.10,\n\"a\":[ 1e400, \"é \\\" { } \\\\\" ],\t\"note\":\"leave it  at the door\"}";
-        let kept = r#"{"b":1.10,"a":[1e400,"é \" { } \\"],"note":"leave it  at the door"}"#;
+            "{ \"b\" : 1.10,\n\"a\":[ 1e300, \"é \\\" { } \\\\\" ],\t\"note\":\"leave it  at the door\"}";
+        let kept = r#"{"b":1.10,"a":[1e300,"é \" { } \\"],"note":"leave it  at the door"}"#;
         let extra = set(text).expect("members");
         assert_eq!(extra.as_str(), kept);
         assert_eq!(set(kept), Some(extra.clone()));
@@ -169,7 +172,17 @@ mod tests {
     fn what_is_no_small_flat_object_is_refused_with_its_field() {
         let deep = format!("{}1{}", r#"{"a":"#.repeat(9), "}".repeat(9));
         let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(EXTRA_LINE_BYTES_MAX - 7));
-        for bad in ["[]", "null", "7", "{\"a\":1", r#"{"a":{"b":1,"b":2}}"#, deep.as_str(), long.as_str()] {
+        for bad in [
+            "[]",
+            "null",
+            "7",
+            "{\"a\":1",
+            r#"{"a":{"b":1,"b":2}}"#,
+            r#"{"a":[1e400]}"#,
+            r#"{"a":"\ud800"}"#,
+            deep.as_str(),
+            long.as_str(),
+        ] {
             let refused = ExtraChange::of_line("lines[3].extra", bad);
             let Err(Error::Invalid { field, .. }) = &refused else { panic!("{bad}: {refused:?}") };
             assert!(field.starts_with("lines[3].extra"), "{bad}: {field}");
