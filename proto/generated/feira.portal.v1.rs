@@ -957,6 +957,7 @@ pub struct Event {
 pub struct EventFacts {
     /// An order's state and total.
     #[prost(enumeration = "OrderState", tag = "1")]
+    #[serde(with = "crate::json::wanted_state")]
     pub state: i32,
     #[prost(string, tag = "2")]
     pub total: ::prost::alloc::string::String,

@@ -24,8 +24,8 @@ pub const DOCUMENTS: [&str; 15] = [
 pub const STATES: [&str; 4] =
     ["ImportOrderRequest.state", "Order.state", "OrderSummary.state", "StaffOrderSummary.state"];
 
-/// Fields whose JSON form is the word for the state that is wanted, and empty for any.
-pub const WANTED_STATES: [&str; 1] = ["StaffListOrdersRequest.state"];
+/// Fields whose JSON form is the word for the state of an order, and empty for none: any is wanted, or it did not change.
+pub const WANTED_STATES: [&str; 2] = ["EventFacts.state", "StaffListOrdersRequest.state"];
 
 /// Fields whose JSON form is the word for the order of a list, and empty for that by id.
 pub const SORTS: [&str; 2] = ["BrowseProductsRequest.sort", "ListRequest.sort"];
