@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Promises: `published` is written after the broker has acknowledged what it names, so that whoever takes over repeats and never skips. What is dropped
-//! before a broker could be told of it shows as a gap there. An event is
+//! before a broker could be told of it, or is too large for it, shows as a gap there. An event is
 //! dropped only when the log's own time says that it is old enough, or the feed is beyond its bytes, the oldest first, after it was read, in one
 //! transaction with `first`: a reader is told. Two that both think that they keep the feed harm nothing: each change guards the version of the
 //! record, and what both publish is the same.
