@@ -2160,7 +2160,7 @@ pub mod kv_server {
 /// The payload of an entry of kind command.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Command {
-    #[prost(oneof = "command::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "command::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub kind: ::core::option::Option<command::Kind>,
 }
 /// Nested message and enum types in `Command`.
@@ -2183,6 +2183,12 @@ pub mod command {
         Finish(super::FinishCommand),
         #[prost(message, tag = "8")]
         Forget(super::ForgetCommand),
+        #[prost(message, tag = "9")]
+        Freeze(super::FreezeCommand),
+        #[prost(message, tag = "10")]
+        Cut(super::CutCommand),
+        #[prost(message, tag = "11")]
+        Thaw(super::ThawCommand),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2337,6 +2343,44 @@ pub struct AuditCommand {
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub prefixes: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
+/// The group stands still from here on, for a consistent view of all groups (docs/PROTOCOL.md, 11): it prepares, decides and
+/// executes nothing, until it is thawed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeCommand {
+    /// 16 random bytes: of which cut.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: ::prost::bytes::Bytes,
+    /// The ring that the cut is of.
+    #[prost(uint64, tag = "2")]
+    pub ring_version: u64,
+}
+/// If the freeze is in force, each replica takes a read transaction where it applies this, as for an audit.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CutCommand {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: ::prost::bytes::Bytes,
+    /// The offset of the entry by which the freeze came into force: it is meant and no other of the same id.
+    #[prost(uint64, tag = "2")]
+    pub frozen_at: u64,
+    /// Which keys an auditor wants to see.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub prefixes: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// The freeze of this id ends, if it is in force.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ThawCommand {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: ::prost::bytes::Bytes,
+}
+/// The freeze in force.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Frozen {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: ::prost::bytes::Bytes,
+    /// The offset of its entry.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+}
 /// The state-machine version from here on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RaiseVersion {
@@ -2475,6 +2519,9 @@ pub struct AppliedState {
     /// Decisions that are not forgotten.
     #[prost(uint64, tag = "20")]
     pub decided_count: u64,
+    /// Absent: the group goes on.
+    #[prost(message, optional, tag = "21")]
+    pub frozen: ::core::option::Option<Frozen>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Hello {
@@ -3406,13 +3453,17 @@ pub struct TraceEvent {
     #[prost(string, tag = "11")]
     pub detail: ::prost::alloc::string::String,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BackupRequest {
     #[prost(message, optional, tag = "1")]
     pub route: ::core::option::Option<Route>,
     /// The state must hold everything up to this offset; waited for, some seconds. 0: as it is.
     #[prost(uint64, tag = "2")]
     pub min_offset: u64,
+    /// The state where this replica applied the entry of this cut, if that view is still here (NOT_FOUND: it is not). Empty: none is
+    /// meant.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub cut: ::prost::bytes::Bytes,
 }
 /// The first says whose state it is and of which position; all have the next chunk of it. The last chunk is one that ends
 /// the state and says how much it was: a stream without it was cut off.
@@ -3696,6 +3747,47 @@ pub struct StartAuditResponse {
     #[prost(message, optional, tag = "2")]
     pub position: ::core::option::Option<Position>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeRequest {
+    #[prost(message, optional, tag = "1")]
+    pub route: ::core::option::Option<Route>,
+    /// 16 random bytes, the same for all groups.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub id: ::prost::bytes::Bytes,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FreezeResponse {
+    /// By which the cut names this freeze.
+    #[prost(uint64, tag = "1")]
+    pub offset: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CutRequest {
+    #[prost(message, optional, tag = "1")]
+    pub route: ::core::option::Option<Route>,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub id: ::prost::bytes::Bytes,
+    /// What the answer to the freeze said.
+    #[prost(uint64, tag = "3")]
+    pub frozen_at: u64,
+    /// What an auditor will ask for; may be none.
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub prefixes: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CutResponse {
+    #[prost(message, optional, tag = "1")]
+    pub position: ::core::option::Option<Position>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ThawRequest {
+    #[prost(message, optional, tag = "1")]
+    pub route: ::core::option::Option<Route>,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub id: ::prost::bytes::Bytes,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ThawResponse {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditRequest {
     #[prost(message, optional, tag = "1")]
@@ -4153,6 +4245,76 @@ pub mod cluster_client {
                 .insert(GrpcMethod::new("feira.store.v1.Cluster", "StartAudit"));
             self.inner.unary(req, path, codec).await
         }
+        /// The leader has its group stand still for a consistent view of all groups, of which `id` is chosen by the caller
+        /// (docs/PROTOCOL.md, 11). Answered when no transaction over several groups is prepared any more (*drained*). FROZEN: it was
+        /// not in time, or another view is under way. The leader ends a freeze by itself after two seconds.
+        pub async fn freeze(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FreezeRequest>,
+        ) -> std::result::Result<tonic::Response<super::FreezeResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.store.v1.Cluster/Freeze",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.store.v1.Cluster", "Freeze"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The leader writes the entry at which each replica takes its consistent view, for Audit and Backup by the same id. To be asked
+        /// for only when all groups have answered that they are drained. NOT_HERE: that freeze is not in force any more, and the
+        /// views of the other groups are not of one moment with any of this one.
+        pub async fn cut(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CutRequest>,
+        ) -> std::result::Result<tonic::Response<super::CutResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.store.v1.Cluster/Cut",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.store.v1.Cluster", "Cut"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The leader ends a freeze, if it is in force.
+        pub async fn thaw(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ThawRequest>,
+        ) -> std::result::Result<tonic::Response<super::ThawResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/feira.store.v1.Cluster/Thaw",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("feira.store.v1.Cluster", "Thaw"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Changes the membership, by joint consensus, while writes go on. Only the leader does; answered when the whole change
         /// is committed. After an unknown outcome, or any failure, the same request may be sent again: a change in force already
         /// is answered with `changed` false.
@@ -4314,6 +4476,25 @@ pub mod cluster_server {
             tonic::Response<super::StartAuditResponse>,
             tonic::Status,
         >;
+        /// The leader has its group stand still for a consistent view of all groups, of which `id` is chosen by the caller
+        /// (docs/PROTOCOL.md, 11). Answered when no transaction over several groups is prepared any more (*drained*). FROZEN: it was
+        /// not in time, or another view is under way. The leader ends a freeze by itself after two seconds.
+        async fn freeze(
+            &self,
+            request: tonic::Request<super::FreezeRequest>,
+        ) -> std::result::Result<tonic::Response<super::FreezeResponse>, tonic::Status>;
+        /// The leader writes the entry at which each replica takes its consistent view, for Audit and Backup by the same id. To be asked
+        /// for only when all groups have answered that they are drained. NOT_HERE: that freeze is not in force any more, and the
+        /// views of the other groups are not of one moment with any of this one.
+        async fn cut(
+            &self,
+            request: tonic::Request<super::CutRequest>,
+        ) -> std::result::Result<tonic::Response<super::CutResponse>, tonic::Status>;
+        /// The leader ends a freeze, if it is in force.
+        async fn thaw(
+            &self,
+            request: tonic::Request<super::ThawRequest>,
+        ) -> std::result::Result<tonic::Response<super::ThawResponse>, tonic::Status>;
         /// Changes the membership, by joint consensus, while writes go on. Only the leader does; answered when the whole change
         /// is committed. After an unknown outcome, or any failure, the same request may be sent again: a change in force already
         /// is answered with `changed` false.
@@ -4682,6 +4863,135 @@ pub mod cluster_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StartAuditSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.store.v1.Cluster/Freeze" => {
+                    #[allow(non_camel_case_types)]
+                    struct FreezeSvc<T: Cluster>(pub Arc<T>);
+                    impl<T: Cluster> tonic::server::UnaryService<super::FreezeRequest>
+                    for FreezeSvc<T> {
+                        type Response = super::FreezeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FreezeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Cluster>::freeze(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FreezeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.store.v1.Cluster/Cut" => {
+                    #[allow(non_camel_case_types)]
+                    struct CutSvc<T: Cluster>(pub Arc<T>);
+                    impl<T: Cluster> tonic::server::UnaryService<super::CutRequest>
+                    for CutSvc<T> {
+                        type Response = super::CutResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CutRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Cluster>::cut(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/feira.store.v1.Cluster/Thaw" => {
+                    #[allow(non_camel_case_types)]
+                    struct ThawSvc<T: Cluster>(pub Arc<T>);
+                    impl<T: Cluster> tonic::server::UnaryService<super::ThawRequest>
+                    for ThawSvc<T> {
+                        type Response = super::ThawResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ThawRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Cluster>::thaw(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ThawSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

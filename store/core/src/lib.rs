@@ -146,6 +146,7 @@ pub mod checkpoints;
 mod comparison;
 mod config;
 pub mod coordinate;
+pub mod cut;
 mod disk;
 mod election;
 mod follower;

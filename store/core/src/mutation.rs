@@ -39,7 +39,7 @@ macro_rules! mutations {
             #[must_use]
             pub const fn is_of_groups(self) -> bool {
                 let first = Mutation::EscrowIgnoresPending as u8;
-                first <= self as u8 && self as u8 <= Mutation::AbsentWithoutOffset as u8
+                first <= self as u8 && self as u8 <= Mutation::FrozenTakesLocal as u8
             }
 
             /// Its name in tables and arguments.
@@ -130,6 +130,12 @@ mutations! {
     AnswersBeforeFirstEntry "answers-before-first-entry" "a new leader answers for earlier epochs before its first entry is applied",
     ForgetBeforeFinished "forget-before-finished" "a decision is forgotten when one branch is finished",
     AbsentWithoutOffset "absent-without-offset" "a decision commits whatever prepare of its transaction asks",
+    // The cut of all groups.
+    CutWithoutDrain "cut-without-drain" "a frozen group says that it is drained while branches are prepared",
+    CutWhenOwnDrained "cut-when-own-drained" "a group is cut when it is drained, and the others may not be",
+    CutIgnoresThaw "cut-ignores-thaw" "a cut is taken though its freeze is over",
+    FrozenDecides "frozen-decides" "a frozen group decides transactions over several groups",
+    FrozenTakesLocal "frozen-takes-local" "a frozen group executes transactions of its own",
     // States that differ.
     QuarantineNobody "quarantine-nobody" "a leader tells nobody that a majority has another state",
     QuarantineByLeader "quarantine-by-leader" "a leader takes its own state for that of the majority",

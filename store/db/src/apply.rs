@@ -21,6 +21,7 @@ use store_core::types::{self, Entry, EntryKind};
 
 use crate::applying::Applying;
 use crate::cross;
+use crate::cut;
 use crate::error::Error;
 use crate::limits::{REPLIES_BYTES_MAX, STATE_MACHINE_VERSION};
 use crate::parts::{fits, misplaced, misplaced_tag, unknown_part};
@@ -43,7 +44,7 @@ pub enum Reply {
     PublishMark(u64),
     /// A consistent view is to be taken here, before the next entry is applied.
     Audit {
-        /// The audit's id.
+        /// The id of the audit or of the cut.
         id: Bytes,
         /// Which keys the auditor wants.
         prefixes: Vec<Bytes>,
@@ -58,6 +59,8 @@ pub enum Reply {
     Finished(Vec<FinishAck>),
     /// Decisions were forgotten.
     Forgotten,
+    /// The group stands still, or goes on again.
+    Frozen,
 }
 
 impl Reply {
@@ -142,6 +145,11 @@ impl<W: Write> Applying<'_, W> {
         let command = Command::decode(entry.payload.clone());
         let command =
             command.map_err(|error| not_understood(entry.position, format!("a command: {error}")))?;
+        if self.state.frozen.is_some()
+            && let Some(reply) = cut::refusal(command.kind.as_ref())
+        {
+            return Ok(reply);
+        }
         match command.kind {
             Some(Kind::Txn(command)) => self.txn(entry.position, command),
             Some(Kind::Outcome(command)) => self.outcome(&command),
@@ -162,6 +170,12 @@ impl<W: Write> Applying<'_, W> {
                 }
                 None => alone(),
             }),
+            Some(Kind::Freeze(command)) => Ok(cut::begin(self.state, self.at.offset, command)),
+            Some(Kind::Cut(command)) => Ok(cut::take(self.state, command)),
+            Some(Kind::Thaw(command)) => {
+                cut::end(self.state, &command);
+                Ok(Reply::Frozen)
+            }
             Some(Kind::RaiseVersion(raise)) if raise.version <= STATE_MACHINE_VERSION => {
                 self.state.state_machine_version = self.state.state_machine_version.max(raise.version);
                 Ok(Reply::None)

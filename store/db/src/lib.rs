@@ -5,6 +5,7 @@
 //!                           │
 //!                           ├─ txn: guards, operations over an overlay; json: values inside data
 //!                           ├─ cross: branches of transactions over several groups; locks, escrow: what they keep
+//!                           ├─ cut: the freeze of the group, for one view of all groups
 //!                           ▼
 //!   one write transaction: records · remembered replies · change feed · where the database stands
 //!                           │
@@ -30,6 +31,7 @@ mod applying;
 pub mod changes;
 pub mod checkpoints;
 pub mod cross;
+pub mod cut;
 mod effects;
 mod error;
 mod escrow;

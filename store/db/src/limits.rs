@@ -7,13 +7,17 @@ use proto::check::{APPEND_SUFFIX_BYTES, DATA_BYTES_MAX, KEY_BYTES_MAX, TXN_BYTES
 
 /// The last version of the rules by which entries can be applied here. A group begins with [`VERSION_FIRST`], and its leader raises
 /// it by an entry when every member can run more.
-pub const STATE_MACHINE_VERSION: u32 = 3;
+pub const STATE_MACHINE_VERSION: u32 = 4;
 /// The version that every log begins with, whatever program applies it.
 pub const VERSION_FIRST: u32 = 1;
 /// The version from which on transactions see log time.
 pub const VERSION_OF_TIMES: u32 = 2;
 /// The version from which on an append may have its offset within its key.
 pub const VERSION_OF_PLACED_APPENDS: u32 = 3;
+/// The version from which on a group can stand still for a cut of all groups.
+pub const VERSION_OF_CUTS: u32 = 4;
+/// Bytes of a cut's id.
+pub const CUT_ID_BYTES: usize = 16;
 
 /// Bytes of a key of the table: LMDB's own limit.
 pub const TABLE_KEY_BYTES_MAX: usize = 511;

@@ -62,7 +62,8 @@ pub fn export(read: &impl Read, sink: &mut dyn FnMut(Bytes) -> Result<(), Error>
     sink(end_of(rows, &hasher))
 }
 
-/// Hands the chunks of an exported state on, all rows as they are but the one that says where the state stands.
+/// Hands the chunks of an exported state on, all rows as they are but the one that says where the state stands, and those of a space
+/// that are left out.
 pub struct Rewrite<F> {
     /// Checks what comes in.
     checker: Checker,
@@ -70,12 +71,14 @@ pub struct Rewrite<F> {
     hasher: Xxh3,
     /// The new row, from the old one.
     change: F,
+    /// Whose rows are left out.
+    without: Space,
 }
 
 impl<F: FnMut(&AppliedState) -> AppliedState> Rewrite<F> {
-    /// Calls `change` with where the state stands, and writes what it returns in its place.
-    pub fn new(change: F) -> Rewrite<F> {
-        Rewrite { checker: Checker::default(), hasher: Xxh3::new(), change }
+    /// Calls `change` with where the state stands, and writes what it returns in its place; leaves out the rows of `without`.
+    pub fn new(without: Space, change: F) -> Rewrite<F> {
+        Rewrite { checker: Checker::default(), hasher: Xxh3::new(), change, without }
     }
 
     /// Takes the next chunk; what takes its place.
@@ -85,11 +88,12 @@ impl<F: FnMut(&AppliedState) -> AppliedState> Rewrite<F> {
     pub fn chunk(&mut self, chunk: &[u8]) -> Result<Bytes, Error> {
         let rows = self.checker.take(chunk)?;
         if self.checker.ended {
-            let count = self.checker.rows.iter().sum();
-            return Ok(end_of(count, &self.hasher));
+            let count: u64 = self.checker.rows.iter().sum();
+            let left_out = self.checker.rows[usize::from(self.without.number())];
+            return Ok(end_of(count - left_out, &self.hasher));
         }
         let mut written = begun(ROWS);
-        for row in &rows {
+        for row in rows.iter().filter(|row| row.space != self.without) {
             if (row.space, row.key) == (Space::State, state::APPLIED) {
                 let old = self.checker.state.as_ref().expect("the checker has just read it");
                 push_row(&mut written, row.space, row.key, &(self.change)(old).encode_to_vec());

@@ -275,6 +275,7 @@ impl<D: Disk, T: Table> Applier<D, T> {
             store_db::Reply::None
             | store_db::Reply::PublishMark(_)
             | store_db::Reply::Forgotten
+            | store_db::Reply::Frozen
             | store_db::Reply::Audit { .. } => Reply::Done { position },
         };
         outs.push(ApplierOut::Answer { request_id, reply });
@@ -329,5 +330,6 @@ pub(crate) fn standing(state: &AppliedState) -> Applied {
         last_change: Offset(state.last_change),
         state_hash: state.state_hash,
         version: state.state_machine_version,
+        is_frozen: state.frozen.is_some(),
     }
 }

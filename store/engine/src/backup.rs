@@ -13,6 +13,8 @@
 //! - Log time goes on from the moment of the restore, if that is later. Remembered answers come along with
 //!   the state: a repeated request is answered and not done twice, as long as it is remembered; one made so long ago
 //!   that it may have been forgotten is refused.
+//! - It stands still for nobody. Decisions on transactions over several groups that were not forgotten are left out: where nothing is
+//!   prepared, which is so in every group of one cut, all of them are done with.
 //!
 //! Leaves out: where files and folders are, and how a backup travels (`store/server`, `cli`).
 
@@ -20,7 +22,7 @@ use bytes::Bytes;
 use proto::store::{AppliedState, Membership};
 use store_core::limits::{EPOCH_MAX, OFFSET_MAX};
 use store_core::{Incarnation, Member, Offset, Position};
-use store_db::{state, transfer};
+use store_db::{Space, state, transfer};
 use store_log::{BootId, Disk, DiskFile, Identity, Origin, SnapshotFile, SnapshotInfo, SnapshotReader};
 
 use crate::convert::{self, position_in, position_out};
@@ -148,7 +150,8 @@ impl<F: DiskFile> Backup<F> {
         let state_machine_version = self.file.info.state_machine_version;
         let info = SnapshotInfo { number: NUMBER, position, log_time_ms, state_machine_version };
         store_log::restore(disk, identity, incarnation, boot_id, info, |writer| {
-            let mut rewrite = transfer::Rewrite::new(|old| adopted(old, members, beginning));
+            let mut rewrite =
+                transfer::Rewrite::new(Space::Decisions, |old| adopted(old, members, beginning));
             each_chunk(&self.reader, &mut |chunk| {
                 let chunk: Bytes = rewrite.chunk(chunk)?;
                 Ok(frame(writer, &chunk)?)
@@ -175,6 +178,8 @@ fn adopted(old: &AppliedState, members: &Membership, beginning: Beginning) -> Ap
         membership: Some(members.clone()),
         membership_offset: beginning.position.offset.0,
         log_id: 0,
+        frozen: None,
+        decided_count: 0,
         ..old.clone()
     };
     new.log_id = state::log_id(&new);

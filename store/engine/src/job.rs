@@ -214,6 +214,8 @@ pub struct Applied {
     pub state_hash: u64,
     /// The version of the rules by which entries are applied from here on.
     pub version: u32,
+    /// The group stands still for a consistent view of all groups.
+    pub is_frozen: bool,
 }
 
 /// What an imported snapshot holds besides records.

@@ -69,7 +69,7 @@ fn backed_up_as(offset: u64) -> (Memory, SimDisk) {
             };
             let origin = Origin { cluster: ClusterId::new(b"old").unwrap(), group: GroupId(1) };
             let mut writer = BackupWriter::create(disk.clone(), "shop", &origin, info).unwrap();
-            let mut rewrite = transfer::Rewrite::new(|old| AppliedState {
+            let mut rewrite = transfer::Rewrite::new(Space::Decisions, |old| AppliedState {
                 applied: Some(proto::store::Position { epoch: 3, offset }),
                 ..old.clone()
             });

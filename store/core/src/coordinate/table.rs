@@ -116,6 +116,13 @@ impl<C: Contents> Coordinator<C> {
         (self.preparing, self.open.len())
     }
 
+    /// Transactions that are not decided, as far as this leader knows. Walks over all that are not ended.
+    #[must_use]
+    pub fn undecided(&self) -> usize {
+        let is_undecided = |open: &&Open<C>| matches!(open, Open::Preparing { .. } | Open::Appended { .. });
+        self.open.values().filter(is_undecided).count()
+    }
+
     fn lose(&mut self, out: &mut Vec<Output<C>>) {
         for open in core::mem::take(&mut self.open).into_values() {
             match open {

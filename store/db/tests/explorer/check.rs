@@ -1,13 +1,14 @@
 //! The promises that are checked after every step, and the healing after every walk.
 
 use store_core::coordinate::Input;
+use store_core::cut::THAW_TICKS;
 use store_db::{Read as _, Space, Table as _, cross, query};
 
 use super::scene::Want;
 use super::{Seen, World};
 
 impl World {
-    fn stored(&self, key: usize) -> i64 {
+    pub(super) fn stored(&self, key: usize) -> i64 {
         let group = &self.groups[self.scene.groups[key]];
         let record = group.table.read(|read| query::get(read, &self.keys[key])).unwrap().expect("a record");
         let text = String::from_utf8(record.data.to_vec()).unwrap();
@@ -55,6 +56,9 @@ impl World {
         }
         self.strays.clear();
         self.facts.clear();
+        self.drivers.clear();
+        // Nobody thaws but the new leaders themselves.
+        (0..self.groups.len()).for_each(|group| self.pass_time(group, 2 * THAW_TICKS));
         for _ in 0..200 {
             for group in 0..self.groups.len() {
                 while !self.groups[group].log.is_empty() {
@@ -63,6 +67,7 @@ impl World {
                 }
                 let at = self.groups[group].leaders.len() - 1;
                 self.lead(group, at, Input::Resend);
+                self.pass_time(group, 2 * THAW_TICKS);
                 for _ in 0..4 {
                     self.ask(group, seen);
                 }
@@ -79,7 +84,10 @@ impl World {
     }
 
     fn is_clear(&self) -> bool {
-        self.rows_left().is_empty() && self.groups.iter().all(|group| group.log.is_empty())
+        let is_still = |group| self.frozen(group).is_some();
+        self.rows_left().is_empty()
+            && self.groups.iter().all(|group| group.log.is_empty())
+            && !(0..self.groups.len()).any(is_still)
     }
 
     fn rows_left(&self) -> Vec<(usize, Space)> {

@@ -8,13 +8,15 @@
 //!   the order of their decisions;
 //! - guards and minima hold at the decision; a refusal is true when it is made;
 //! - a request is executed once, and never after it was told "not done", or "refused" of that attempt;
-//! - what was called aborted never commits, and the other way round.
+//! - what was called aborted never commits, and the other way round;
+//! - the values of a consistent cut are those of one moment since it was begun.
 //!
 //! And after every walk: with new leaders that have no memory, questions, finishes and forgets alone leave no lock, no addition
 //! that waits and no row, and the right values.
 #![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub)]
 
 mod check;
+mod cuts;
 pub mod model;
 pub mod scene;
 mod world;
@@ -53,12 +55,14 @@ pub struct Seen {
     pub aborted: u64,
     pub locked: u64,
     pub leader_changes: u64,
+    pub cuts: u64,
+    pub void: u64,
 }
 
 /// Walks through one scene, and brings everything to its end. Panics at the first broken promise.
 pub fn walk(scene: &scene::Scene, seed: u64, seen: &mut Seen) {
     let mut world = World::new(scene.clone(), seed);
-    let steps = 20 + world.random.below(120);
+    let steps = (20 + world.random.below(120)) * if scene.cuts { 4 } else { 1 };
     for _ in 0..steps {
         world.step(seen);
         world.check();

@@ -10,6 +10,8 @@ use super::scene::{Scene, Want};
 pub struct Model {
     /// The value of each key.
     pub values: Vec<i64>,
+    /// All that they were, the present ones last.
+    pub history: Vec<Vec<i64>>,
     /// How often each request was executed.
     executed: BTreeMap<usize, u32>,
     /// The highest attempt of each request that was told to be refused.
@@ -31,6 +33,7 @@ impl Model {
     pub fn new(scene: &Scene) -> Model {
         Model {
             values: scene.values.clone(),
+            history: vec![scene.values.clone()],
             executed: BTreeMap::new(),
             refused: BTreeMap::new(),
             not_done: BTreeSet::new(),
@@ -66,6 +69,7 @@ impl Model {
                 Want::Is(_) => {}
             }
         }
+        self.history.push(self.values.clone());
     }
 
     pub fn told_refused(&mut self, request: usize, attempt: u32) {

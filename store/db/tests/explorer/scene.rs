@@ -1,5 +1,5 @@
-//! Scenes: keys, their groups, and the requests that meet on them. They are those of docs/PROTOCOL.md, 10, that need no range to
-//! move and no consistent view.
+//! Scenes: keys, their groups, and the requests that meet on them. They are those of docs/PROTOCOL.md, 10 and 11, that need no range
+//! to move.
 
 use bytes::Bytes;
 use proto::store::{Branch, Identity, Owned, Txn};
@@ -37,6 +37,8 @@ pub struct Scene {
     pub tries: Vec<Try>,
     pub leader_changes: usize,
     pub outcomes: bool,
+    /// Drivers of cuts go about.
+    pub cuts: bool,
 }
 
 fn a_try(request: usize, attempt: u32, tag: usize, wants: &[(usize, Want)]) -> Try {
@@ -45,12 +47,12 @@ fn a_try(request: usize, attempt: u32, tag: usize, wants: &[(usize, Want)]) -> T
 
 /// All of them.
 pub fn all() -> Vec<Scene> {
-    [requests(), numbers(), guards(), vec![everything()]].concat()
+    [requests(), numbers(), guards(), vec![everything()], cuts()].concat()
 }
 
 fn scene(name: &'static str, values: &[i64], groups: &[usize], tries: Vec<Try>) -> Scene {
     let (values, groups) = (values.to_vec(), groups.to_vec());
-    Scene { name, values, groups, tries, leader_changes: 3, outcomes: true }
+    Scene { name, values, groups, tries, leader_changes: 3, outcomes: true, cuts: false }
 }
 
 fn order(request: usize, attempt: u32) -> Try {
@@ -141,6 +143,30 @@ fn everything() -> Scene {
         a_try(3, 1, 1, &[(1, Put(1)), stock(2, -2, 0), (0, Add(1, 0))]),
     ];
     scene("all", &[0, 1, 1, 0], &[0, 1, 2, 3], tries)
+}
+
+/// Consistent cuts while units go from group to group, which are always as many, and single groups change by themselves.
+fn cuts() -> Vec<Scene> {
+    let moves = |request, from, to| a_try(request, 1, from, &[stock(from, -1, 0), stock(to, 1, 0)]);
+    let audit = vec![
+        moves(0, 0, 1),
+        moves(1, 1, 0),
+        a_try(2, 1, 0, &[(0, Add(1, 0)), stock(1, -1, 0)]),
+        a_try(3, 1, 0, &[(0, Put(4))]),
+        a_try(4, 1, 1, &[(1, Add(2, 0))]),
+    ];
+    let audit3 = vec![
+        moves(0, 0, 1),
+        moves(1, 1, 2),
+        moves(2, 2, 0),
+        a_try(3, 1, 0, &[stock(0, -1, 0), stock(1, -1, 0), (2, Add(2, 0))]),
+        moves(4, 0, 2),
+    ];
+    let scenes = [scene("audit", &[2, 2], &[0, 1], audit), scene("audit3", &[2, 2, 2], &[0, 1, 2], audit3)];
+    scenes
+        .into_iter()
+        .map(|scene| Scene { cuts: true, outcomes: false, leader_changes: 2, ..scene })
+        .collect()
 }
 
 impl Scene {

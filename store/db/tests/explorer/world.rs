@@ -8,12 +8,14 @@ use proto::store::prepare_answer::Verdict;
 use proto::store::{
     Branch, Command, CrossId, CrossRefusal, Decide, DecidedBranch, FailedGuard, FailureReason, FinishAck,
     FinishCommand, Finishing, ForgetCommand, IndexedResult, Membership, OutcomeCommand, Owned, PrepareAnswer,
-    PrepareCommand, TxnCommand,
+    PrepareCommand, RaiseVersion, TxnCommand,
 };
 use store_core::coordinate::{self, Arc, Coordinator, Hindrance, Input, Output, Standing};
+use store_core::cut::{CutId, FreezeInput, FreezeLeader};
 use store_core::types::{Entry, EntryKind, Epoch, Position};
 use store_db::{Memory, Recent, Reply, Table as _, apply, cross, state};
 
+use super::cuts::Driver;
 use super::model::Model;
 use super::scene::Scene;
 use super::{Random, Seen};
@@ -40,6 +42,10 @@ pub(super) enum Purpose {
     Prepare(Vec<Branch>),
     Finish,
     Forget(CrossId),
+    Freeze(CutId),
+    /// Of which driver.
+    Cut(CutId),
+    Thaw,
 }
 
 #[derive(Clone, Debug)]
@@ -62,11 +68,13 @@ pub(super) struct Group {
     pub(super) table: Memory,
     recent: Recent,
     offset: u64,
-    epoch: u64,
+    pub(super) epoch: u64,
     /// Appended, not yet applied.
     pub(super) log: Vec<Pending>,
     /// One an epoch, the present one last; those before it do not know that they are deposed.
     pub(super) leaders: Vec<Coordinator<Shop>>,
+    /// The same leaders' part in cuts.
+    pub(super) freezers: Vec<FreezeLeader>,
 }
 
 pub struct World {
@@ -83,6 +91,8 @@ pub struct World {
     begun: Vec<usize>,
     /// Entries of deposed leaders, that somebody may carry to their successors.
     pub(super) strays: Vec<(usize, Pending)>,
+    /// Those who want cuts.
+    pub(super) drivers: Vec<Driver>,
 }
 
 fn to_core(id: CrossId) -> coordinate::CrossId {
@@ -107,6 +117,7 @@ impl World {
             epoch: 1,
             log: Vec::new(),
             leaders: Vec::new(),
+            freezers: Vec::new(),
         });
         let mut world = World {
             groups: groups.collect(),
@@ -118,6 +129,7 @@ impl World {
             changes_left: scene.leader_changes,
             begun: vec![0; scene.tries.len()],
             strays: Vec::new(),
+            drivers: Vec::new(),
             scene,
         };
         for group in 0..world.groups.len() {
@@ -132,10 +144,18 @@ impl World {
                     world.write_command(group, 1, kind);
                 }
             }
+            if world.scene.cuts {
+                let version = store_db::limits::STATE_MACHINE_VERSION;
+                world.write_command(group, 1, Kind::RaiseVersion(RaiseVersion { version }));
+            }
             let mut leader = Coordinator::new(group as u64 + 1);
             leader.step(Input::Lead(Epoch(1)));
             leader.step(Input::Ready(Vec::new()));
             world.groups[group].leaders.push(leader);
+            let mut freezer = FreezeLeader::default();
+            freezer.step(FreezeInput::Lead(Epoch(1)));
+            freezer.step(FreezeInput::Ready);
+            world.groups[group].freezers.push(freezer);
         }
         world
     }
@@ -157,7 +177,7 @@ impl World {
         }
     }
 
-    fn append(&mut self, group: usize, epoch: u64, kind: Kind, purpose: Purpose) {
+    pub(super) fn append(&mut self, group: usize, epoch: u64, kind: Kind, purpose: Purpose) {
         let pending = Pending { epoch, kind: Some(kind), purpose };
         if self.groups[group].epoch == epoch {
             self.groups[group].log.push(pending);
@@ -170,6 +190,9 @@ impl World {
 
     pub fn step(&mut self, seen: &mut Seen) {
         let group = self.random.below(self.groups.len());
+        if self.scene.cuts && self.random.one_in(3) {
+            return self.cut_step(group, seen);
+        }
         let is_disturbed = !self.is_calm || self.random.one_in(5);
         match self.random.below(100) {
             0..12 => self.begin(),
@@ -207,9 +230,13 @@ impl World {
             let kind = Kind::Txn(TxnCommand { txn, identity, decide: None });
             return self.append(group, epoch, kind, Purpose::Local(number));
         }
+        let at = self.groups[group].leaders.len() - 1;
+        // Whoever waits for its transactions to end may begin some all the same: a deposed leader does.
+        if !self.groups[group].freezers[at].may_begin() && !self.random.one_in(4) {
+            return;
+        }
         let mut parts = parts.into_iter();
         let own = (number, parts.next().unwrap().1);
-        let at = self.groups[group].leaders.len() - 1;
         self.lead(group, at, Input::Begin { request: number as u64, own, parts: parts.collect() });
     }
 
@@ -354,6 +381,9 @@ impl World {
             }
             Verdict::Failed(failed) => Input::Failed(to_core(id), failed.failed),
             Verdict::Locked(_) => Input::Hindered(to_core(id), Hindrance::Locked),
+            Verdict::Refused(why) if why.reason() == FailureReason::Frozen => {
+                Input::Hindered(to_core(id), Hindrance::Frozen)
+            }
             Verdict::Refused(_) => Input::Hindered(to_core(id), Hindrance::WrongRoute),
         };
         self.lead(group, at, input);
@@ -382,6 +412,7 @@ impl World {
                 let found = found.iter().map(|(id, row)| (to_core(*id), branches(row))).collect();
                 if hears {
                     self.lead(group, at, Input::Ready(found));
+                    self.freezer(group, at, FreezeInput::Ready);
                 }
             }
             Purpose::Decision(id, number, groups) => {
@@ -412,6 +443,13 @@ impl World {
                 let Reply::Finished(acks) = reply else { panic!("{reply:?}") };
                 acks.into_iter().for_each(|ack| self.tell(Fact::Ack { ack }));
             }
+            Purpose::Freeze(id) => {
+                if hears && !matches!(reply, Reply::Frozen) {
+                    self.freezer(group, at, FreezeInput::NotAppended(id));
+                }
+            }
+            Purpose::Cut(id) => self.heard_cut(group, id, &reply),
+            Purpose::Thaw => assert_eq!(reply, Reply::Frozen, "a thaw does no harm"),
             Purpose::Forget(id) => {
                 if hears {
                     self.lead(group, at, Input::Forgotten(to_core(id)));
@@ -546,6 +584,9 @@ impl World {
         let mut leader = Coordinator::new(group as u64 + 1);
         leader.step(Input::Lead(Epoch(epoch)));
         of.leaders.push(leader);
+        let mut freezer = FreezeLeader::default();
+        freezer.step(FreezeInput::Lead(Epoch(epoch)));
+        of.freezers.push(freezer);
     }
 
     /// Somebody carries what a deposed leader appended to its successor.
