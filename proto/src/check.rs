@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 
 use crate::hash::hashed_part;
 use crate::store::{
-    Append, ChangesRequest, DeleteRequest, DeleteVersionRequest, Freshness, GetRequest, Guard, Identity,
-    Operation, OutcomeRequest, Returning, Route, ScanRequest, SetRequest, StartAuditRequest,
+    Append, ChangesRequest, CutRequest, DeleteRequest, DeleteVersionRequest, Freshness, GetRequest, Guard,
+    Identity, Operation, OutcomeRequest, Returning, Route, ScanRequest, SetRequest, StartAuditRequest,
     TestAndSetRequest, Txn, TxnRequest, freshness, guard::Condition, identity::Id, operation::Action,
     scan_request,
 };
@@ -202,6 +202,19 @@ pub fn start_audit(request: &StartAuditRequest) -> Checked {
     let count = request.prefixes.len();
     ensure((1..=AUDIT_PREFIXES_MAX).contains(&count), "prefixes", || {
         format!("are {count}; 1 to {AUDIT_PREFIXES_MAX} are allowed")
+    })?;
+    request.prefixes.iter().try_for_each(|prefix| bound("prefixes", prefix))
+}
+
+/// Checks a request for a cut.
+///
+/// # Errors
+/// The first field that breaks a rule.
+pub fn cut(request: &CutRequest) -> Checked {
+    route(request.route.as_ref())?;
+    let count = request.prefixes.len();
+    ensure(count <= AUDIT_PREFIXES_MAX, "prefixes", || {
+        format!("are {count}; at most {AUDIT_PREFIXES_MAX} are allowed")
     })?;
     request.prefixes.iter().try_for_each(|prefix| bound("prefixes", prefix))
 }

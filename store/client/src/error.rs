@@ -40,7 +40,8 @@ pub enum Cause {
     ClocksApart,
     /// The replicas have different states, and nobody can say which is right.
     Diverged,
-    /// A transaction over several groups that is not decided yet, in the way for as long as was waited.
+    /// A transaction over several groups that is not decided yet, or a group that stands still for a consistent view of all, in the
+    /// way for as long as was waited.
     Locked,
 }
 

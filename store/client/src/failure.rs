@@ -21,7 +21,7 @@
 //! | OUT_OF_SPACE | RESOURCE_EXHAUSTED | RetryInfo | no | Retry(OutOfSpace) |
 //! | WRONG_CLUSTER | FAILED_PRECONDITION | | no, and never there | Retry(Away) |
 //! | LOCKED | ABORTED | RetryInfo | no | Retry(Locked) |
-//! | FROZEN | UNAVAILABLE | RetryInfo | no | Retry(Away) |
+//! | FROZEN | UNAVAILABLE | RetryInfo | no | Retry(Locked) |
 //! | UPGRADING | UNAVAILABLE | RetryInfo | no | Retry(Away) |
 //! | UNPROVEN | UNAUTHENTICATED | BadRequest (field) | no | Refused(Invalid) |
 //!
@@ -192,11 +192,10 @@ pub fn error_from(failure: &Failure) -> Error {
         | FailureReason::WrongRoute
         | FailureReason::WrongCluster
         | FailureReason::NotServing
-        | FailureReason::Frozen
         | FailureReason::Upgrading
         | FailureReason::TransferGivenUp
         | FailureReason::ChangeNotYet => retry(Cause::Away),
-        FailureReason::Locked => retry(Cause::Locked),
+        FailureReason::Locked | FailureReason::Frozen => retry(Cause::Locked),
         FailureReason::Overloaded => retry(Cause::Busy),
         FailureReason::OutOfSpace => retry(Cause::OutOfSpace),
         FailureReason::ClocksApart => retry(Cause::ClocksApart),

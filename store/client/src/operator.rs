@@ -113,6 +113,9 @@ calls! {
     show_log "ShowLog" ShowLogRequest wire::ShowLogResponse;
     start_audit "StartAudit" StartAuditRequest wire::StartAuditResponse;
     audit "Audit" AuditRequest Streaming<wire::AuditResponse>;
+    freeze "Freeze" FreezeRequest wire::FreezeResponse;
+    cut "Cut" CutRequest wire::CutResponse;
+    thaw "Thaw" ThawRequest wire::ThawResponse;
     change_members "ChangeMembers" ChangeMembersRequest wire::ChangeMembersResponse;
     resync "Resync" ResyncRequest wire::ResyncResponse;
     backup "Backup" BackupRequest Streaming<wire::BackupResponse>;

@@ -42,6 +42,13 @@ macro_rules! mutations {
                 first <= self as u8 && self as u8 <= Mutation::FrozenTakesLocal as u8
             }
 
+            /// Whether it is one of them that only a cut of all groups shows.
+            #[must_use]
+            pub const fn is_of_cuts(self) -> bool {
+                let first = Mutation::CutWithoutDrain as u8;
+                first <= self as u8 && self as u8 <= Mutation::FrozenTakesLocal as u8
+            }
+
             /// Its name in tables and arguments.
             #[must_use]
             pub const fn name(self) -> &'static str {

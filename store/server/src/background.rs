@@ -20,6 +20,7 @@ use store_engine::{Job, Pause, Snapshots, convert};
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
+use crate::backup::Taker;
 use crate::error::Error;
 use crate::queues::ToApplier;
 use crate::shared::{Disk, Shared};
@@ -42,6 +43,14 @@ const SYNC_S: u64 = 30;
 /// Where an auditor's answers go.
 pub(crate) type Auditor = Sender<Result<AuditResponse, Status>>;
 
+/// Who wants to see a consistent view.
+pub(crate) enum Viewer {
+    /// Its records of some prefixes.
+    Audit(Auditor),
+    /// All of it.
+    Backup(Taker),
+}
+
 /// The background work of one replica.
 #[derive(Clone)]
 pub(crate) struct BackgroundJobs {
@@ -56,20 +65,20 @@ pub(crate) struct BackgroundJobs {
 /// The consistent views of audits.
 #[derive(Default)]
 pub(crate) struct Audits {
-    open: Mutex<VecDeque<(Bytes, SyncSender<Auditor>)>>,
+    open: Mutex<VecDeque<(Bytes, SyncSender<Viewer>)>>,
     /// Raised when another one is open.
     opened: watch::Sender<u64>,
 }
 
 impl Audits {
-    /// Hands an auditor to the consistent view of `id`; waits for it to be applied here, bounded.
-    pub(crate) async fn audit(&self, id: &Bytes, auditor: Auditor, wait: Duration) -> Result<(), Status> {
+    /// Hands a viewer to the consistent view of `id`; waits for it to be applied here, bounded.
+    pub(crate) async fn view(&self, id: &Bytes, viewer: Viewer, wait: Duration) -> Result<(), Status> {
         let mut opened = self.opened.subscribe();
         let until = tokio::time::Instant::now() + wait;
         loop {
             let view = self.open.lock().iter().find(|(open, _)| open == id).map(|(_, ask)| ask.clone());
             if let Some(ask) = view {
-                return ask.try_send(auditor).map_err(|refused| {
+                return ask.try_send(viewer).map_err(|refused| {
                     status_from(&match refused {
                         TrySendError::Full(_) => failure(
                             FailureReason::Overloaded,
@@ -85,7 +94,7 @@ impl Audits {
         }
     }
 
-    fn add(&self, id: Bytes) -> Receiver<Auditor> {
+    fn add(&self, id: Bytes) -> Receiver<Viewer> {
         let (ask, requests) = sync_channel(AUDITORS_MAX);
         let mut open = self.open.lock();
         if open.len() >= AUDITS_MAX {
@@ -111,7 +120,7 @@ fn gone() -> proto::store::Failure {
     failure(
         FailureReason::NotHere,
         format!(
-            "this replica has no consistent view of that audit: it goes {AUDIT_UNASKED_S} s after it was asked for last"
+            "this replica has no consistent view of that audit or cut: it goes {AUDIT_UNASKED_S} s after it was asked for last"
         ),
     )
 }
@@ -190,9 +199,14 @@ impl BackgroundJobs {
         let read = self.shared.table.read_settled(|read| {
             let requests = self.audits.add(id.clone());
             drop(resume);
-            while let Some(auditor) = next(&requests, until) {
-                let mut view = AuditView { auditor, position, records: Vec::new(), bytes: 0, until };
-                view.send_all(read, prefixes, state_hash)?;
+            while let Some(viewer) = next(&requests, until) {
+                match viewer {
+                    Viewer::Audit(auditor) => {
+                        let mut view = AuditView { auditor, position, records: Vec::new(), bytes: 0, until };
+                        view.send_all(read, prefixes, state_hash)?;
+                    }
+                    Viewer::Backup(taker) => taker.send(read),
+                }
             }
             Ok(())
         });
@@ -203,7 +217,7 @@ impl BackgroundJobs {
     }
 }
 
-fn next(requests: &Receiver<Auditor>, until: Instant) -> Option<Auditor> {
+fn next(requests: &Receiver<Viewer>, until: Instant) -> Option<Viewer> {
     // Too late, or nobody can ask any more.
     let patience = Duration::from_secs(AUDIT_UNASKED_S);
     requests.recv_timeout(until.saturating_duration_since(Instant::now()).min(patience)).ok()

@@ -1,7 +1,7 @@
 //! `Cluster.Backup`: the whole state of this node at one position, streamed while everything goes on. And a cluster
 //! founded from a backup: the counterpart of [`crate::bootstrap`].
 //!
-//! A thread of its own opens one read transaction and exports its view, so the backup is one state of the replica,
+//! A thread of its own opens one read transaction and exports its view (that of a cut is open already), so the backup is one state of the replica,
 //! whatever is applied meanwhile; at a bounded rate, since the node has other work. Under an open consistent view every
 //! replaced page takes new room in the table: so few backups run at once, and one whose caller does not read is given up.
 
@@ -10,15 +10,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use proto::store::{BackupRequest, BackupResponse, FailureReason, Membership};
+use proto::store::{BackupRequest, BackupResponse, Failure, FailureReason, Membership};
 use store_client::failure::{failure, status_from};
 use store_core::{Incarnation, NodeId};
-use store_db::{Table as _, state, transfer};
+use store_db::{Read, Table as _, state, transfer};
 use store_engine::backup::{Backup, Beginning};
 use store_log::{ClusterId, Identity, RealDisk, RealFile};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
+use crate::background::{Audits, Viewer};
 use crate::bootstrap::{InitialMember, membership};
 use crate::config::{check_cluster, check_shard, group_folder, wrong};
 use crate::error::Error;
@@ -42,12 +43,14 @@ const WAIT_S: u64 = 10;
 #[derive(Clone)]
 pub(crate) struct Backups {
     shared: Arc<Shared>,
+    /// The consistent views of cuts.
+    views: Arc<Audits>,
     places: Arc<Semaphore>,
 }
 
 impl Backups {
-    pub(crate) fn new(shared: Arc<Shared>) -> Backups {
-        Backups { shared, places: Arc::new(Semaphore::new(BACKUPS_MAX)) }
+    pub(crate) fn new(shared: Arc<Shared>, views: Arc<Audits>) -> Backups {
+        Backups { shared, views, places: Arc::new(Semaphore::new(BACKUPS_MAX)) }
     }
 
     /// Begins one.
@@ -60,6 +63,13 @@ impl Backups {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
             refuse(FailureReason::Overloaded, format!("{BACKUPS_MAX} backups are sent already"))
         })?;
+        let (sender, chunks) = thread_to_stream::channel(BUFFERED);
+        let taker = Taker { shared: Arc::clone(&self.shared), sender, _place: place };
+        if !request.cut.is_empty() {
+            let wait = Duration::from_secs(WAIT_S);
+            self.views.view(&request.cut, Viewer::Backup(taker), wait).await?;
+            return Ok(chunks);
+        }
         let mut applied = self.shared.applied.subscribe();
         let there = applied.wait_for(|applied| applied.position.offset.0 >= request.min_offset);
         let waited = tokio::time::timeout(Duration::from_secs(WAIT_S), there).await;
@@ -70,11 +80,15 @@ impl Backups {
                 format!("this replica stands at {at} and did not get to offset {wanted} in {WAIT_S} s");
             return Err(refuse(FailureReason::NotServing, message));
         }
-        let (sender, chunks) = thread_to_stream::channel(BUFFERED);
-        let shared = Arc::clone(&self.shared);
         let work = move || {
-            let _place = place;
-            send(&shared, &sender);
+            let shared = Arc::clone(&taker.shared);
+            let read = shared.table.read_settled(|read| {
+                taker.send(read);
+                Ok(())
+            });
+            if let Err(error) = read {
+                tracing::warn!(%error, "a backup could not be read");
+            }
         };
         let spawned = thread::Builder::new().name("feira-backup".to_owned()).spawn(work);
         spawned.map_err(|error| Status::internal(format!("no thread for the backup: {error}")))?;
@@ -82,10 +96,43 @@ impl Backups {
     }
 }
 
-fn send(shared: &Shared, sender: &Sender<Result<BackupResponse, Status>>) {
-    let begun = Instant::now();
-    let (mut given_up, mut quarantined) = (false, None);
-    let sent = shared.table.read_settled(|read| {
+/// Somebody who takes a backup, and a place among those who may at once.
+pub(crate) struct Taker {
+    shared: Arc<Shared>,
+    sender: Sender<Result<BackupResponse, Status>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Taker {
+    /// Sends all of a consistent view. Whatever stops that ends this backup only.
+    pub(crate) fn send(&self, read: &impl Read) {
+        let (mut given_up, mut quarantined) = (false, None);
+        match self.export(read, &mut given_up, &mut quarantined) {
+            Err(_) if quarantined.is_some() => {
+                tracing::warn!("a backup was given up: this replica was quarantined meanwhile");
+                if let Some(failure) = quarantined {
+                    // A taker that does not hear it misses the end of the state, and knows by that.
+                    self.sender.send(Err(status_from(&failure)), Instant::now());
+                }
+            }
+            Ok(()) => tracing::info!("a backup was sent"),
+            Err(_) if given_up => {
+                tracing::warn!("a backup was given up: its caller has gone or takes too long");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a backup could not be read");
+                self.sender.send(Err(Status::internal(error.to_string())), Instant::now());
+            }
+        }
+    }
+
+    fn export(
+        &self,
+        read: &impl Read,
+        given_up: &mut bool,
+        quarantined: &mut Option<Failure>,
+    ) -> Result<(), store_db::Error> {
+        let (begun, shared) = (Instant::now(), &self.shared);
         let state = state::read(read)?;
         let mut next = BackupResponse {
             cluster: shared.me.cluster.clone().into(),
@@ -100,12 +147,12 @@ fn send(shared: &Shared, sender: &Sender<Result<BackupResponse, Status>>) {
             bytes += chunk.len();
             let part = BackupResponse { chunk, ..std::mem::take(&mut next) };
             // A state that turned out to be wrong meanwhile must not become a whole backup.
-            quarantined = quarantine::check(shared).err();
+            *quarantined = quarantine::check(shared).err();
             let until = Instant::now() + Duration::from_secs(STALL_S);
-            given_up = quarantined.is_some()
+            *given_up = quarantined.is_some()
                 || begun.elapsed().as_secs() > BACKUP_S_MAX
-                || !sender.send(Ok(part), until);
-            if given_up {
+                || !self.sender.send(Ok(part), until);
+            if *given_up {
                 // Only this backup ends.
                 return Err(store_db::Error::Damaged { what: "the backup was given up".to_owned() });
             }
@@ -113,21 +160,6 @@ fn send(shared: &Shared, sender: &Sender<Result<BackupResponse, Status>>) {
             thread::sleep(Duration::from_secs_f64(due).saturating_sub(begun.elapsed()));
             Ok(())
         })
-    });
-    match sent {
-        Err(_) if quarantined.is_some() => {
-            tracing::warn!("a backup was given up: this replica was quarantined meanwhile");
-            if let Some(failure) = quarantined {
-                // A taker that does not hear it misses the end of the state, and knows by that.
-                sender.send(Err(status_from(&failure)), Instant::now());
-            }
-        }
-        Ok(()) => tracing::info!("a backup was sent"),
-        Err(_) if given_up => tracing::warn!("a backup was given up: its caller has gone or takes too long"),
-        Err(error) => {
-            tracing::warn!(%error, "a backup could not be read");
-            sender.send(Err(Status::internal(error.to_string())), Instant::now());
-        }
     }
 }
 

@@ -14,14 +14,18 @@ use proto::store::cluster_server::Cluster;
 use proto::store::command::Kind;
 use proto::store::{
     AuditCommand, AuditRequest, AuditResponse, BackupRequest, BackupResponse, ChangeMembersRequest,
-    ChangeMembersResponse, Failure, FailureReason, HoldCommitRequest, HoldCommitResponse, LogLine,
-    ResyncRequest, ResyncResponse, Role, Route, ShowLogRequest, ShowLogResponse, StartAuditRequest,
-    StartAuditResponse, StatusRequest, StatusResponse, TraceRequest, TraceResponse,
-    TransferLeadershipRequest, TransferLeadershipResponse, VoterStatus,
+    ChangeMembersResponse, CutCommand, CutRequest, CutResponse, Failure, FailureReason, FreezeRequest,
+    FreezeResponse, HoldCommitRequest, HoldCommitResponse, LogLine, ResyncRequest, ResyncResponse, Role,
+    Route, ShowLogRequest, ShowLogResponse, StartAuditRequest, StartAuditResponse, StatusRequest,
+    StatusResponse, ThawRequest, ThawResponse, TraceRequest, TraceResponse, TransferLeadershipRequest,
+    TransferLeadershipResponse, VoterStatus,
 };
 use store_client::failure::{failure, invalid, not_leader, status_from};
 use store_client::operator::proof_of;
+use store_core::cut::CutId;
 use store_core::{ChangeRefusal, NodeId, Offset};
+use store_db::cut;
+use store_db::limits::VERSION_OF_CUTS;
 use store_engine::front::{NodeResponse, command_of};
 use store_engine::{Answer, Job, Reply, convert, states};
 use store_keys::operator::{Call, CallRefused, Challenges};
@@ -29,8 +33,9 @@ use store_keys::{End, Purpose};
 use store_log::{LogReader, RealFile};
 use tonic::{Request, Response, Status};
 
-use crate::background::Audits;
+use crate::background::{Audits, Viewer};
 use crate::backup::Backups;
+use crate::cross::Cross;
 use crate::describe;
 use crate::forward::Forward;
 use crate::members;
@@ -47,13 +52,15 @@ const LINES_BYTES_MAX: usize = 8 << 20;
 const AUDIT_WAIT_S: u64 = 5;
 /// Answers between an audit's consistent view and the connection.
 const AUDIT_BUFFERED: usize = 4;
-/// Bytes of an audit's id.
+/// Bytes of the id of an audit or a cut.
 const AUDIT_ID_BYTES: usize = 16;
 
 /// The service.
 #[derive(Clone)]
 pub(crate) struct ClusterService {
     shared: Arc<Shared>,
+    /// `None`: there is no other group.
+    cross: Option<Arc<Cross>>,
     audits: Arc<Audits>,
     backups: Backups,
     log: LogReader<RealFile>,
@@ -64,12 +71,31 @@ pub(crate) struct ClusterService {
 impl ClusterService {
     pub(crate) fn new(
         shared: Arc<Shared>,
+        cross: Option<Arc<Cross>>,
         audits: Arc<Audits>,
         log: LogReader<RealFile>,
         challenges: Challenges,
     ) -> ClusterService {
-        let backups = Backups::new(Arc::clone(&shared));
-        ClusterService { shared, audits, backups, log, challenges: Arc::new(Mutex::new(challenges)) }
+        let backups = Backups::new(Arc::clone(&shared), Arc::clone(&audits));
+        ClusterService { shared, cross, audits, backups, log, challenges: Arc::new(Mutex::new(challenges)) }
+    }
+
+    /// The part of this node in a cut, and the number of the cut's id; refused unless it leads one of several groups whose members
+    /// all run a program that knows cuts.
+    fn still(&self, route: Option<&Route>, id: &[u8]) -> Result<(&Arc<Cross>, CutId), Status> {
+        self.validate(route)?;
+        let refuse = |failure: Failure| status_from(&failure);
+        let id = cut::id_of(id)
+            .ok_or_else(|| refuse(invalid("id", format!("has {} bytes, not {AUDIT_ID_BYTES}", id.len()))))?;
+        let alone = || refuse(invalid("route", "is of the only group, which needs no cut: it has one log"));
+        let cross = self.cross.as_ref().ok_or_else(alone)?;
+        self.lead()?;
+        if self.shared.applied.borrow().version < VERSION_OF_CUTS {
+            let message =
+                "a consistent view of all groups is taken when every member of the group runs this program";
+            return Err(refuse(failure(FailureReason::Upgrading, message)));
+        }
+        Ok((cross, id))
     }
 
     /// Refuses a caller without an operator's proof of this cluster; the request of one with it.
@@ -334,7 +360,8 @@ impl Cluster for ClusterService {
         }
         quarantine::check(&self.shared).map_err(|refused| status_from(&refused))?;
         let (auditor, answers) = thread_to_stream::channel(AUDIT_BUFFERED);
-        self.audits.audit(&request.id, auditor, Duration::from_secs(AUDIT_WAIT_S)).await?;
+        let wait = Duration::from_secs(AUDIT_WAIT_S);
+        self.audits.view(&request.id, Viewer::Audit(auditor), wait).await?;
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -342,6 +369,37 @@ impl Cluster for ClusterService {
         let request = self.proven("Backup", request)?;
         self.validate(request.route.as_ref())?;
         Ok(Response::new(Box::pin(self.backups.begin(request).await?)))
+    }
+
+    async fn freeze(&self, request: Request<FreezeRequest>) -> Result<Response<FreezeResponse>, Status> {
+        let request = self.proven("Freeze", request)?;
+        let (cross, id) = self.still(request.route.as_ref(), &request.id)?;
+        let offset = cross.freeze(id).await.map_err(|failure| status_from(&failure))?;
+        Ok(Response::new(FreezeResponse { offset }))
+    }
+
+    async fn cut(&self, request: Request<CutRequest>) -> Result<Response<CutResponse>, Status> {
+        let request = self.proven("Cut", request)?;
+        check::cut(&request)
+            .map_err(|violation| status_from(&invalid(violation.field, violation.problem)))?;
+        self.still(request.route.as_ref(), &request.id)?;
+        let CutRequest { id, frozen_at, prefixes, .. } = request;
+        let command = command_of(Kind::Cut(CutCommand { id, frozen_at, prefixes }));
+        let told = self.shared.ask(Ask::Audit(command)).await;
+        let reply = told.and_then(|told| self.shared.reply_of(told));
+        match reply.map_err(|failure| status_from(&failure))? {
+            Reply::Done { position } => {
+                Ok(Response::new(CutResponse { position: Some(convert::position_out(position)) }))
+            }
+            other => Err(Status::internal(format!("a cut was answered with {other:?}"))),
+        }
+    }
+
+    async fn thaw(&self, request: Request<ThawRequest>) -> Result<Response<ThawResponse>, Status> {
+        let request = self.proven("Thaw", request)?;
+        let (cross, id) = self.still(request.route.as_ref(), &request.id)?;
+        cross.thaw(id).await.map_err(|failure| status_from(&failure))?;
+        Ok(Response::new(ThawResponse {}))
     }
 
     async fn trace(&self, request: Request<TraceRequest>) -> Result<Response<Self::TraceStream>, Status> {

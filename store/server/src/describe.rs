@@ -125,9 +125,18 @@ fn command(payload: &Bytes) -> (&'static str, String) {
         Some(Kind::Forget(forget)) => {
             ("forget", forget.ids.iter().map(|id| cross(Some(*id))).collect::<Vec<_>>().join("; "))
         }
+        Some(Kind::Freeze(freeze)) => ("freeze", cut_name(&freeze.id)),
+        Some(Kind::Cut(cut)) => ("cut", format!("{}, frozen at {}", cut_name(&cut.id), cut.frozen_at)),
+        Some(Kind::Thaw(thaw)) => ("thaw", cut_name(&thaw.id)),
         Some(Kind::RaiseVersion(raise)) => ("raise-version", format!("state machine {}", raise.version)),
         None => ("command", "of a newer release".to_owned()),
     }
+}
+
+/// The beginning of the id of a cut.
+fn cut_name(id: &[u8]) -> String {
+    let hex: String = id.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("cut {hex}")
 }
 
 /// The name of a transaction over several groups.

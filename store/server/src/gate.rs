@@ -8,7 +8,7 @@
 //! Leaves out: the locks themselves (`store_db::cross`), which know pointers; here a key is one thing.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -90,6 +90,8 @@ pub(crate) struct Gate {
     kept: Mutex<HashMap<Bytes, Reservation>>,
     /// How many, for who only wants to know that there are none.
     count: AtomicUsize,
+    /// The group stands still for a consistent view of all groups.
+    is_still: AtomicBool,
 }
 
 impl Gate {
@@ -135,6 +137,16 @@ impl Gate {
         let mut kept = self.kept.lock();
         kept.retain(|_, one| one.who != *who);
         self.count.store(kept.len(), Ordering::Relaxed);
+    }
+
+    /// The group stands still, or goes on.
+    pub(crate) fn stand_still(&self, is_still: bool) {
+        self.is_still.store(is_still, Ordering::Relaxed);
+    }
+
+    /// Whether the group stands still. What passes a moment too early is refused where it is applied.
+    pub(crate) fn is_still(&self) -> bool {
+        self.is_still.load(Ordering::Relaxed)
     }
 
     /// Whether nothing is kept.

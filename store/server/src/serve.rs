@@ -189,11 +189,11 @@ fn spawn_server(
     let shared = &running.shared;
     let cross = Cross::start(shared, &Handle::current());
     let cross = cross.map_err(|failure| Error::Serve(failure.message))?;
-    let kv =
-        KvServer::new(KvService::new(Arc::clone(shared), cross)).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let kv = KvService::new(Arc::clone(shared), cross.clone());
+    let kv = KvServer::new(kv).max_decoding_message_size(REQUEST_BYTES_MAX);
     let audits = Arc::clone(&running.audits);
     let challenges = Challenges::new(random()?);
-    let cluster = ClusterService::new(Arc::clone(shared), audits, running.log.clone(), challenges);
+    let cluster = ClusterService::new(Arc::clone(shared), cross, audits, running.log.clone(), challenges);
     let cluster = ClusterServer::new(cluster).max_decoding_message_size(REQUEST_BYTES_MAX);
     let replication = ReplicationService::new(Arc::clone(peers), Arc::clone(&running.snapshots));
     let replication = ReplicationServer::new(replication)

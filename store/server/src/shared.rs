@@ -462,6 +462,11 @@ impl Standing for Shared {
     }
 
     fn check_waiting(&self, txn: &Txn, identity: Option<&RequestIdentity>) -> Result<(), Failure> {
+        if self.gate.is_still() {
+            let message =
+                "the group stands still for a consistent view of all groups: a moment later it goes on";
+            return Err(failure(FailureReason::Frozen, message));
+        }
         if self.gate.is_open() || self.gate.admits(identity.and_then(Who::named).as_ref(), txn) {
             return Ok(());
         }
@@ -488,7 +493,7 @@ impl Standing for Shared {
 pub(crate) enum Ask {
     /// An encoded command.
     Write(bytes::Bytes),
-    /// The encoded command of an audit.
+    /// The encoded command of an audit or of a cut: taken also where clients' writes are not.
     Audit(bytes::Bytes),
     /// That this replica's table is replaced.
     Resync,

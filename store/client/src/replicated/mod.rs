@@ -194,7 +194,7 @@ impl Store for Replicated {
     }
 
     /// What a transaction over several groups is in the way of is asked again for as long as an operation may take: such a lock
-    /// is held for about a millisecond.
+    /// is held for about a millisecond. So is a group that stands still for a consistent view of all groups.
     async fn txn(&self, txn: Txn, identity: Option<Identity>) -> Result<TxnResponse, Error> {
         if !self.inner.config.is_one_of_several {
             return pipeline::txn(self, txn, identity).await;
@@ -223,8 +223,17 @@ impl Store for Replicated {
         }
     }
 
+    /// A group that stands still for a consistent view of all groups is asked again, for as long as an operation may take.
     async fn outcome(&self, tag: Bytes, identity: Identity) -> Result<OutcomeResponse, Error> {
-        pipeline::outcome(self, tag, identity).await
+        let until = Instant::now() + self.inner.config.deadline;
+        loop {
+            let answer = pipeline::outcome(self, tag.clone(), identity.clone()).await;
+            let again = matches!(&answer, Err(Error::Retry { cause: Cause::Locked, .. }));
+            if !again || Instant::now() >= until {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_micros(fastrand::u64(LOCKED_US..=LOCKED_US_MAX))).await;
+        }
     }
 
     async fn changes(

@@ -38,7 +38,9 @@ impl World {
                 self.look(group, at);
             }
             _ => {
-                let ticks = if self.random.one_in(12) { THAW_TICKS } else { 5 };
+                // In some walks drivers are slow, and leaders thaw while a cut is under way.
+                let often = if self.is_slow { 2 } else { 15 };
+                let ticks = if self.random.one_in(often) { THAW_TICKS } else { 5 };
                 self.pass_time(group, ticks);
             }
         }

@@ -87,6 +87,8 @@ pub struct World {
     pub(super) changes_left: usize,
     /// Disturbances are rare in this walk, so that much comes to its end.
     is_calm: bool,
+    /// Much time goes by while somebody makes a cut.
+    pub(super) is_slow: bool,
     /// How often each try was begun.
     begun: Vec<usize>,
     /// Entries of deposed leaders, that somebody may carry to their successors.
@@ -125,6 +127,7 @@ impl World {
             random: Random::new(seed),
             facts: Vec::new(),
             is_calm: seed.is_multiple_of(2),
+            is_slow: seed.is_multiple_of(3),
             model: Model::new(&scene),
             changes_left: scene.leader_changes,
             begun: vec![0; scene.tries.len()],

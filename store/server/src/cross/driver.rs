@@ -21,6 +21,7 @@ use store_client::{Sharded, now_ms};
 use store_core::coordinate::{
     self, Branch, Coordinator, CrossId, Hindrance, Input, Output, Standing as Said,
 };
+use store_core::cut::CutId;
 use store_core::ring::Ring;
 use store_db::{Table as _, cross};
 use store_engine::front::{NodeResponse, Standing as _, check_clock, check_times, command_of};
@@ -31,6 +32,7 @@ use tokio::sync::oneshot;
 use super::lane::{self, Lane, Wanted};
 use super::payload::{Outgoing, Own, Payload, id_on_wire, in_core, on_wire};
 use super::split::split;
+use super::still::{self, Still};
 use super::watch;
 use crate::gate::Who;
 use crate::shared::{Ask, Shared};
@@ -78,6 +80,8 @@ pub(crate) struct Cross {
     lanes: Vec<Lane>,
     /// The handle on the other groups' leaders.
     groups: Sharded,
+    /// The part in consistent cuts.
+    still: Arc<Still>,
     runtime: Handle,
 }
 
@@ -101,6 +105,7 @@ impl Cross {
             waited: Mutex::default(),
             lanes,
             groups,
+            still: Still::new(Arc::clone(shared), runtime.clone()),
             runtime: runtime.clone(),
         });
         for (slot, end) in ends.into_iter().enumerate() {
@@ -114,6 +119,9 @@ impl Cross {
             groups: cross.groups.clone(),
         };
         runtime.spawn(watch::run(stepper(&cross), watched));
+        let of = Arc::downgrade(&cross);
+        let undecided = move || of.upgrade().map(|cross| cross.coordinator.lock().undecided());
+        runtime.spawn(still::run(Arc::clone(&cross.still), undecided));
         Ok(Some(cross))
     }
 
@@ -139,7 +147,9 @@ impl Cross {
         let parts: Vec<Arc<Outgoing>> = others.into_iter().map(outgoing).collect();
         let mut silent = 0;
         for tries in 0.. {
-            let outcome = if self.shared.gate.admits(Some(&who), &own.txn) {
+            let outcome = if !self.still.may_begin() {
+                Outcome::GivenUp(Hindrance::Frozen)
+            } else if self.shared.gate.admits(Some(&who), &own.txn) {
                 let own = Own { request: 0, part: own.clone(), identity: identity.clone(), who: who.clone() };
                 self.once(own, &parts).await
             } else {
@@ -226,6 +236,16 @@ impl Cross {
             answers[place] = answer;
         }
         Response::Prepare(PrepareResponse { answers })
+    }
+
+    /// Has the group stand still for a consistent cut, until nothing is prepared in it; the offset of that freeze.
+    pub(crate) async fn freeze(&self, id: CutId) -> Result<u64, Failure> {
+        Ok(self.still.freeze(id).await?.offset)
+    }
+
+    /// Has the group go on.
+    pub(crate) async fn thaw(&self, id: CutId) -> Result<(), Failure> {
+        still::thaw(&self.shared, id).await
     }
 
     /// Branches are to be ended: who waited with one that commits waits no more.
@@ -357,6 +377,9 @@ impl Cross {
             Ok(NodeResponse::Reply(Reply::Locked(_))) => {
                 self.shared.gate.keep(&who, &own);
                 (false, Outcome::GivenUp(Hindrance::Locked))
+            }
+            Ok(NodeResponse::Reply(Reply::Refused { reason: FailureReason::Frozen, .. })) => {
+                (false, Outcome::GivenUp(Hindrance::Frozen))
             }
             Ok(NodeResponse::Reply(Reply::Refused { reason, message, .. })) => {
                 let refused = if self.leads_in(id) {

@@ -11,6 +11,8 @@
 //! Promises: those of the coordinator. What was given up was never executed and is tried again, under the same request id, for as
 //! long as a request may take. A decision whose fate is not known here is settled by a later entry of the same log.
 //!
+//! A group that is asked to stand still for a consistent cut begins none, and its leader sees to it that it goes on again (`still`).
+//!
 //! Leaves out: what a participant and a decision do in the log (`store_db::cross`), and the choice among waiting transactions: one
 //! that finds another in the way tries again a moment later.
 
@@ -18,6 +20,7 @@ mod driver;
 mod lane;
 mod payload;
 mod split;
+mod still;
 mod watch;
 
 pub(crate) use self::driver::Cross;

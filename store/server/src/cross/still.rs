@@ -1,0 +1,213 @@
+//! The leader's part in a consistent cut, driven: between drivers, log and what is applied ([`store_core::cut`]).
+//!
+//! Promises: a request for a freeze is answered in bounded time, whatever happens. A freeze in force is looked at by every leader, also
+//! one that began no cut, and ended. While nothing is frozen it costs a look at one flag, twenty times a second.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use proto::store::command::Kind;
+use proto::store::{Failure, FailureReason, FreezeCommand, ThawCommand};
+use store_client::failure::failure;
+use store_core::cut::{ASK_TICKS_MAX, CutId, Freeze, FreezeInput, FreezeLeader, FreezeOutput, Refusal};
+use store_core::{Epoch, Role};
+use store_db::{Table as _, cut, state};
+use store_engine::Reply;
+use store_engine::front::command_of;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+
+use crate::shared::{Ask, Shared};
+
+/// Between two looks while nothing is frozen and nobody asks for it.
+const LOOK: Duration = Duration::from_millis(50);
+/// A tick of [`store_core::cut`].
+const TICK: Duration = Duration::from_millis(10);
+/// Ticks that are made up for after a pause of the process.
+const TICKS_AT_ONCE: u32 = ASK_TICKS_MAX;
+
+type Waiting = (CutId, oneshot::Sender<Result<Freeze, Refusal>>);
+
+/// The part of one node in cuts.
+pub(super) struct Still {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    leader: Mutex<FreezeLeader>,
+    /// Drivers that wait.
+    waiting: Mutex<Vec<Waiting>>,
+    /// Somebody waits.
+    asked: Notify,
+    /// Transactions over several groups may begin.
+    may_begin: AtomicBool,
+}
+
+impl Still {
+    pub(super) fn new(shared: Arc<Shared>, runtime: Handle) -> Arc<Still> {
+        Arc::new(Still {
+            shared,
+            runtime,
+            leader: Mutex::default(),
+            waiting: Mutex::default(),
+            asked: Notify::new(),
+            may_begin: AtomicBool::new(true),
+        })
+    }
+
+    /// Whether transactions over several groups may begin here.
+    pub(super) fn may_begin(&self) -> bool {
+        self.may_begin.load(Ordering::Relaxed)
+    }
+
+    /// Has the group stand still for a cut; answered when nothing is prepared in it any more.
+    pub(super) async fn freeze(self: &Arc<Self>, id: CutId) -> Result<Freeze, Failure> {
+        let (sender, answer) = oneshot::channel();
+        self.waiting.lock().push((id, sender));
+        self.step(FreezeInput::Ask(id));
+        self.asked.notify_one();
+        match answer.await {
+            Ok(Ok(freeze)) => Ok(freeze),
+            Ok(Err(Refusal::Busy)) => {
+                let message = "the group stands still for another consistent view: try again a moment later";
+                Err(failure(FailureReason::Frozen, message))
+            }
+            Ok(Err(Refusal::Late)) => {
+                let message = "a transaction over several groups that is prepared here was not decided and ended in time";
+                Err(failure(FailureReason::Frozen, message))
+            }
+            Ok(Err(Refusal::NotLeader)) | Err(_) => {
+                let view = *self.shared.role.borrow();
+                let hint = self.shared.leader_hint(view.leader, view.epoch);
+                Err(store_client::failure::not_leader(hint))
+            }
+        }
+    }
+
+    fn step(self: &Arc<Self>, input: FreezeInput) {
+        let (outputs, may_begin) = {
+            let mut leader = self.leader.lock();
+            (leader.step(input), leader.may_begin())
+        };
+        self.may_begin.store(may_begin, Ordering::Relaxed);
+        outputs.into_iter().for_each(|output| self.carry(output));
+    }
+
+    fn carry(self: &Arc<Self>, output: FreezeOutput) {
+        match output {
+            FreezeOutput::AppendFreeze(id) => {
+                let ring_version = self.shared.me.route.ring_version;
+                let kind = Kind::Freeze(FreezeCommand { id: bytes_of(id), ring_version });
+                let still = Arc::clone(self);
+                self.runtime.spawn(async move {
+                    let told = still.shared.ask(Ask::Audit(command_of(kind))).await;
+                    let reply = told.and_then(|told| still.shared.reply_of(told));
+                    // What may have been appended shows in the table.
+                    let is_lost = matches!(&reply, Err(why) if why.reason() != FailureReason::UnknownOutcome);
+                    if is_lost {
+                        still.step(FreezeInput::NotAppended(id));
+                    }
+                });
+            }
+            FreezeOutput::AppendThaw(id) => {
+                tracing::warn!("the group has stood still for too long for a consistent view: it goes on");
+                let still = Arc::clone(self);
+                self.runtime.spawn(async move {
+                    // If it is lost, it is asked for again.
+                    let _ = thaw(&still.shared, id).await;
+                });
+            }
+            FreezeOutput::Drained(freeze) => self.answer(freeze.id, Ok(freeze)),
+            FreezeOutput::Refuse(id, refusal) => self.answer(id, Err(refusal)),
+        }
+    }
+
+    fn answer(&self, id: CutId, answer: Result<Freeze, Refusal>) {
+        let mut waiting = self.waiting.lock();
+        let (told, others) = std::mem::take(&mut *waiting).into_iter().partition(|(of, _)| *of == id);
+        *waiting = others;
+        drop(waiting);
+        for (_, waits) in Vec::<Waiting>::from(told) {
+            // A driver may have gone.
+            let _ = waits.send(answer);
+        }
+    }
+
+    /// What is applied, if there is anything to be seen; `undecided`: of this leader.
+    fn look(self: &Arc<Self>, undecided: usize) {
+        let is_frozen = self.shared.applied.borrow().is_frozen;
+        self.shared.gate.stand_still(is_frozen && self.shared.role.borrow().role == Role::Leader);
+        if !is_frozen && self.is_idle() {
+            return;
+        }
+        match self.shared.table.read(|read| state::read(read)) {
+            Ok(state) => {
+                let (frozen, prepared) = (cut::freeze(&state), state.prepared_count);
+                self.step(FreezeInput::See { frozen, prepared, undecided });
+            }
+            Err(error) => tracing::error!(%error, "whether the group stands still cannot be read"),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.leader.lock().is_idle()
+    }
+}
+
+/// Looks until the node ends; `undecided`: how many transactions of this leader are not decided.
+pub(super) async fn run(still: Arc<Still>, undecided: impl Fn() -> Option<usize>) {
+    let (mut role, mut applied) = (still.shared.role.subscribe(), still.shared.applied.subscribe());
+    let mut stopping = still.shared.stopping.subscribe();
+    let mut leads: Option<(Epoch, bool)> = None;
+    let mut ticked = Instant::now();
+    loop {
+        let is_idle = still.is_idle();
+        tokio::select! {
+            () = tokio::time::sleep(if is_idle { LOOK } else { TICK }) => {}
+            () = still.asked.notified() => {}
+            changed = role.changed() => if changed.is_err() { return },
+            _ = applied.changed(), if !is_idle => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        }
+        let Some(undecided) = undecided() else { return };
+        follow(&still, &mut leads);
+        still.look(undecided);
+        let ticks = u32::try_from(ticked.elapsed().as_millis() / TICK.as_millis()).unwrap_or(u32::MAX);
+        if ticks > 0 {
+            ticked = Instant::now();
+            // What was seen for the first time just now has stood still since then.
+            let ticks = if is_idle { 0 } else { ticks.min(TICKS_AT_ONCE) };
+            (0..ticks).for_each(|_| still.step(FreezeInput::Tick));
+        }
+    }
+}
+
+/// What has become of this node's leadership.
+fn follow(still: &Arc<Still>, leads: &mut Option<(Epoch, bool)>) {
+    let view = *still.shared.role.borrow();
+    let now = (view.role == Role::Leader).then_some(view.epoch);
+    if now != leads.map(|(epoch, _)| epoch) {
+        *leads = now.map(|epoch| (epoch, false));
+        still.step(now.map_or(FreezeInput::Lost, FreezeInput::Lead));
+    }
+    if let Some((epoch, is_ready @ false)) = leads
+        && still.shared.applied.borrow().position.epoch == *epoch
+    {
+        *is_ready = true;
+        still.step(FreezeInput::Ready);
+    }
+}
+
+/// Has the group go on.
+pub(super) async fn thaw(shared: &Shared, id: CutId) -> Result<(), Failure> {
+    let command = command_of(Kind::Thaw(ThawCommand { id: bytes_of(id) }));
+    let told = shared.ask(Ask::Audit(command)).await;
+    match told.and_then(|told| shared.reply_of(told))? {
+        Reply::Done { .. } => Ok(()),
+        other => Err(failure(FailureReason::Unspecified, format!("a thaw was answered with {other:?}"))),
+    }
+}
+
+fn bytes_of(id: CutId) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(&id.to_be_bytes())
+}
