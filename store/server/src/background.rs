@@ -20,10 +20,10 @@ use store_engine::{Job, Pause, Snapshots, convert};
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
-use crate::backup::Taker;
 use crate::error::Error;
 use crate::queues::ToApplier;
 use crate::shared::{Disk, Shared};
+use crate::taker::Taker;
 use crate::thread_to_stream::Sender;
 
 /// An audit's consistent view is kept for so long, for auditors that are slow.

@@ -8,15 +8,15 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use proto::store::{BackupRequest, BackupResponse, Failure, FailureReason, Membership};
+use proto::store::{BackupRequest, BackupResponse, FailureReason, Membership};
 use store_client::failure::{failure, status_from};
 use store_core::{Incarnation, NodeId};
-use store_db::{Read, Table as _, state, transfer};
+use store_db::Table as _;
 use store_engine::backup::{Backup, Beginning};
 use store_log::{ClusterId, Identity, RealDisk, RealFile};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tonic::Status;
 
 use crate::background::{Audits, Viewer};
@@ -26,16 +26,13 @@ use crate::error::Error;
 use crate::quarantine;
 use crate::shard::Shard;
 use crate::shared::Shared;
-use crate::thread_to_stream::{self, Receiver, Sender};
+use crate::taker::Taker;
+use crate::thread_to_stream::{self, Receiver};
 
 /// Backups that a node sends at once.
 const BACKUPS_MAX: usize = 2;
 /// Chunks that wait for the stream.
 const BUFFERED: usize = 4;
-/// A caller who takes nothing for so long is given up.
-const STALL_S: u64 = 30;
-/// And a backup that takes longer than this.
-const BACKUP_S_MAX: u64 = 6 * 3_600;
 /// How long the offset asked for may take to be applied.
 const WAIT_S: u64 = 10;
 
@@ -64,7 +61,7 @@ impl Backups {
             refuse(FailureReason::Overloaded, format!("{BACKUPS_MAX} backups are sent already"))
         })?;
         let (sender, chunks) = thread_to_stream::channel(BUFFERED);
-        let taker = Taker { shared: Arc::clone(&self.shared), sender, _place: place };
+        let taker = Taker::new(Arc::clone(&self.shared), sender, place);
         if !request.cut.is_empty() {
             let wait = Duration::from_secs(WAIT_S);
             self.views.view(&request.cut, Viewer::Backup(taker), wait).await?;
@@ -80,8 +77,8 @@ impl Backups {
                 format!("this replica stands at {at} and did not get to offset {wanted} in {WAIT_S} s");
             return Err(refuse(FailureReason::NotServing, message));
         }
+        let shared = Arc::clone(&self.shared);
         let work = move || {
-            let shared = Arc::clone(&taker.shared);
             let read = shared.table.read_settled(|read| {
                 taker.send(read);
                 Ok(())
@@ -93,73 +90,6 @@ impl Backups {
         let spawned = thread::Builder::new().name("feira-backup".to_owned()).spawn(work);
         spawned.map_err(|error| Status::internal(format!("no thread for the backup: {error}")))?;
         Ok(chunks)
-    }
-}
-
-/// Somebody who takes a backup, and a place among those who may at once.
-pub(crate) struct Taker {
-    shared: Arc<Shared>,
-    sender: Sender<Result<BackupResponse, Status>>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Taker {
-    /// Sends all of a consistent view. Whatever stops that ends this backup only.
-    pub(crate) fn send(&self, read: &impl Read) {
-        let (mut given_up, mut quarantined) = (false, None);
-        match self.export(read, &mut given_up, &mut quarantined) {
-            Err(_) if quarantined.is_some() => {
-                tracing::warn!("a backup was given up: this replica was quarantined meanwhile");
-                if let Some(failure) = quarantined {
-                    // A taker that does not hear it misses the end of the state, and knows by that.
-                    self.sender.send(Err(status_from(&failure)), Instant::now());
-                }
-            }
-            Ok(()) => tracing::info!("a backup was sent"),
-            Err(_) if given_up => {
-                tracing::warn!("a backup was given up: its caller has gone or takes too long");
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a backup could not be read");
-                self.sender.send(Err(Status::internal(error.to_string())), Instant::now());
-            }
-        }
-    }
-
-    fn export(
-        &self,
-        read: &impl Read,
-        given_up: &mut bool,
-        quarantined: &mut Option<Failure>,
-    ) -> Result<(), store_db::Error> {
-        let (begun, shared) = (Instant::now(), &self.shared);
-        let state = state::read(read)?;
-        let mut next = BackupResponse {
-            cluster: shared.me.cluster.clone().into(),
-            group: shared.me.route.group,
-            position: Some(state::applied(&state)),
-            log_time_ms: state.log_time_ms,
-            state_machine_version: state.state_machine_version,
-            ..BackupResponse::default()
-        };
-        let mut bytes = 0;
-        transfer::export(read, &mut |chunk| {
-            bytes += chunk.len();
-            let part = BackupResponse { chunk, ..std::mem::take(&mut next) };
-            // A state that turned out to be wrong meanwhile must not become a whole backup.
-            *quarantined = quarantine::check(shared).err();
-            let until = Instant::now() + Duration::from_secs(STALL_S);
-            *given_up = quarantined.is_some()
-                || begun.elapsed().as_secs() > BACKUP_S_MAX
-                || !self.sender.send(Ok(part), until);
-            if *given_up {
-                // Only this backup ends.
-                return Err(store_db::Error::Damaged { what: "the backup was given up".to_owned() });
-            }
-            let due = bytes as f64 / shared.config.snapshot_bytes_per_second as f64;
-            thread::sleep(Duration::from_secs_f64(due).saturating_sub(begun.elapsed()));
-            Ok(())
-        })
     }
 }
 

@@ -61,6 +61,7 @@ mod shard;
 mod shared;
 mod stages;
 mod stop;
+mod taker;
 mod thread_to_stream;
 mod too_large;
 mod trace;

@@ -9,7 +9,7 @@ use super::world::Purpose;
 use super::{Seen, World};
 
 /// Cuts that are begun in one walk.
-const CUTS_MAX: u128 = 6;
+const CUTS_MAX: u128 = 12;
 
 /// Somebody who wants a cut: one attempt.
 pub struct Driver {
@@ -17,6 +17,7 @@ pub struct Driver {
     round: Round<u64>,
     /// What it is to do yet, in any order; what was done may be done again.
     wants: Vec<RoundOutput>,
+    is_over: bool,
     /// How many states the store has had when it began.
     since: usize,
     /// The stored values of each group's keys where it was cut.
@@ -32,14 +33,14 @@ impl World {
     pub fn cut_step(&mut self, group: usize, seen: &mut Seen) {
         match self.random.below(10) {
             0..1 => self.begin_cut(),
-            1..6 => self.drive(seen),
-            6..9 => {
+            1..5 => self.drive(seen),
+            5..8 => {
                 let at = self.some_leader(group);
                 self.look(group, at);
             }
             _ => {
                 // In some walks drivers are slow, and leaders thaw while a cut is under way.
-                let often = if self.is_slow { 2 } else { 15 };
+                let often = if self.is_slow { 8 } else { 40 };
                 let ticks = if self.random.one_in(often) { THAW_TICKS } else { 5 };
                 self.pass_time(group, ticks);
             }
@@ -58,28 +59,29 @@ impl World {
 
     fn begin_cut(&mut self) {
         let id = self.drivers.last().map_or(1, |driver| driver.id + 1);
-        // Two at once are in each other's way, which is rare enough.
-        if id > CUTS_MAX || (!self.drivers.is_empty() && !self.random.one_in(3)) {
+        // Two at once are in each other's way; and whoever is gone leaves a group that stands still.
+        let is_busy = self.drivers.iter().any(|driver| !driver.is_over || !driver.wants.is_empty());
+        let is_still = (0..self.groups.len()).any(|group| self.frozen(group).is_some());
+        if id > CUTS_MAX || ((is_busy || is_still) && !self.random.one_in(20)) {
             return;
         }
         let (round, wants) = Round::begin(self.groups.len());
         let since = self.model.history.len() - 1;
         let taken = vec![Vec::new(); self.groups.len()];
-        self.drivers.push(Driver { id, round, wants, since, taken });
+        self.drivers.push(Driver { id, round, wants, is_over: false, since, taken });
     }
 
     /// A driver does one of the things that it has to do, or never does: then it has died.
     fn drive(&mut self, seen: &mut Seen) {
-        if self.drivers.is_empty() {
+        let busy: Vec<usize> =
+            (0..self.drivers.len()).filter(|number| !self.drivers[*number].wants.is_empty()).collect();
+        if busy.is_empty() || (self.is_slow && self.random.one_in(2)) {
             return;
         }
-        let number = self.random.below(self.drivers.len());
-        if self.drivers[number].wants.is_empty() {
-            return;
-        }
+        let number = busy[self.random.below(busy.len())];
         let wanted = self.random.below(self.drivers[number].wants.len());
         let id = self.drivers[number].id;
-        let is_again = self.random.one_in(5);
+        let is_again = self.random.one_in(12);
         let wants = &mut self.drivers[number].wants;
         let wanted = if is_again { wants[wanted] } else { wants.swap_remove(wanted) };
         match wanted {
@@ -150,6 +152,7 @@ impl World {
     fn tell_driver(&mut self, id: CutId, input: RoundInput<u64>) {
         if let Some(driver) = self.drivers.iter_mut().find(|driver| driver.id == id) {
             let wants = driver.round.step(input);
+            driver.is_over |= wants.iter().any(|it| matches!(it, RoundOutput::Taken | RoundOutput::Void));
             driver.wants.extend(wants);
         }
     }

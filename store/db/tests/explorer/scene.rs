@@ -145,24 +145,27 @@ fn everything() -> Scene {
     scene("all", &[0, 1, 1, 0], &[0, 1, 2, 3], tries)
 }
 
-/// Consistent cuts while units go from group to group, which are always as many, and single groups change by themselves.
+/// Consistent cuts while units go from group to group, which are always as many, and single groups change by themselves. Each is
+/// asked for again and again, as another request.
 fn cuts() -> Vec<Scene> {
-    let moves = |request, from, to| a_try(request, 1, from, &[stock(from, -1, 0), stock(to, 1, 0)]);
-    let audit = vec![
-        moves(0, 0, 1),
-        moves(1, 1, 0),
-        a_try(2, 1, 0, &[(0, Add(1, 0)), stock(1, -1, 0)]),
-        a_try(3, 1, 0, &[(0, Put(4))]),
-        a_try(4, 1, 1, &[(1, Add(2, 0))]),
+    let moves = |from, to| a_try(0, 1, from, &[stock(from, -1, 0), stock(to, 1, 0)]);
+    let audit = [
+        moves(0, 1),
+        moves(1, 0),
+        a_try(0, 1, 0, &[(0, Add(1, 0)), (1, Add(-1, 0))]),
+        a_try(0, 1, 0, &[(0, Put(4))]),
+        a_try(0, 1, 1, &[(1, Add(2, 0))]),
     ];
-    let audit3 = vec![
-        moves(0, 0, 1),
-        moves(1, 1, 2),
-        moves(2, 2, 0),
-        a_try(3, 1, 0, &[stock(0, -1, 0), stock(1, -1, 0), (2, Add(2, 0))]),
-        moves(4, 0, 2),
+    let three = a_try(0, 1, 0, &[stock(0, -1, 0), stock(1, -1, 0), (2, Add(2, 0))]);
+    let audit3 = [moves(0, 1), moves(1, 2), moves(2, 0), three, moves(0, 2)];
+    let often = |tries: &[Try]| {
+        let tries = tries.iter().cycle().take(8 * tries.len()).cloned();
+        tries.enumerate().map(|(request, of)| Try { request, ..of }).collect()
+    };
+    let scenes = [
+        scene("audit", &[3, 3], &[0, 1], often(&audit)),
+        scene("audit3", &[3, 3, 3], &[0, 1, 2], often(&audit3)),
     ];
-    let scenes = [scene("audit", &[2, 2], &[0, 1], audit), scene("audit3", &[2, 2, 2], &[0, 1, 2], audit3)];
     scenes
         .into_iter()
         .map(|scene| Scene { cuts: true, outcomes: false, leader_changes: 2, ..scene })

@@ -193,7 +193,7 @@ impl World {
 
     pub fn step(&mut self, seen: &mut Seen) {
         let group = self.random.below(self.groups.len());
-        if self.scene.cuts && self.random.one_in(3) {
+        if self.scene.cuts && self.random.below(5) < 2 {
             return self.cut_step(group, seen);
         }
         let is_disturbed = !self.is_calm || self.random.one_in(5);
