@@ -202,7 +202,7 @@ pub enum Command {
 /// A backup.
 #[derive(Args, Debug, Clone)]
 pub struct Backup {
-    /// The file to write; it gets its name when it is whole
+    /// The file to write, or of a ring of several shards the folder; it gets its name when it is whole
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Take it from this node; if left out, from one that does not lead
@@ -216,7 +216,7 @@ pub struct Backup {
 /// A new cluster from a backup.
 #[derive(Args, Debug, Clone)]
 pub struct Restore {
-    /// The backup; a snap.X of a node's folder is one too
+    /// The backup: a file, or of a ring of several shards the folder; a snap.X of a node's folder is one too
     pub file: PathBuf,
     /// Only read and check the file, all of it
     #[arg(long)]

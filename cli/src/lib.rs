@@ -18,6 +18,7 @@ pub mod audit;
 pub mod backup;
 pub mod bench;
 pub mod config;
+pub mod cut;
 pub mod demo;
 pub mod document;
 pub mod exchange;

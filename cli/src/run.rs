@@ -72,6 +72,9 @@ pub async fn run(cli: Cli, out: &Out) -> Result<(), Failure> {
             Ok(())
         }
         // Where no configuration is, it writes the one that it restores by.
+        Command::Restore(args) if args.file.is_dir() => {
+            shown(backup::restore_ring::run(&load_or_defaults(&sources)?, &args), out)
+        }
         Command::Restore(args) => shown(backup::restore::run(&load_or_defaults(&sources)?, &args), out),
         command => {
             let loaded = of_shard(named(load(&sources)?)?, cli.shared.shard, &command)?;
@@ -99,20 +102,8 @@ fn of_shard(mut loaded: Loaded, shard: Option<u64>, command: &Command) -> Result
         }
         None if is_of_one && shards.len() > 1 => Err(Failure::usage("each shard has members of its own")
             .next(format!("say which: --shard 1 to {last}"))),
-        None => single_only(loaded, command),
+        None => Ok(loaded),
     }
-}
-
-/// Refuses what needs one consistent view of all shards.
-fn single_only(loaded: Loaded, command: &Command) -> Result<Loaded, Failure> {
-    if loaded.config.store.shard_count() == 1
-        || !matches!(command, Command::Audit(AuditArgs { caches: false, trail: None }) | Command::Backup(_))
-    {
-        return Ok(loaded);
-    }
-    Err(Failure::usage(
-        "not yet for a ring of several shards: it would need one consistent view of all of them",
-    ))
 }
 
 async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(), Failure> {
@@ -149,6 +140,9 @@ async fn with_config(command: Command, loaded: &Loaded, out: &Out) -> Result<(),
         }
         Command::Snapshot(Snapshot::Verify { node }) => log::snapshot::verify(loaded, node, out),
         Command::Config(_) => show_config(loaded, out),
+        Command::Backup(args) if loaded.config.store.shard_count() > 1 => {
+            shown(backup::ring::run(loaded, &args).await, out)
+        }
         Command::Backup(args) => shown(backup::take::run(loaded, &args).await, out),
         Command::Key(Key::Make) => shown(key::make::make(loaded), out),
         Command::Key(Key::Export { out: to, .. }) => shown(key::make::export(loaded, to), out),

@@ -1,4 +1,4 @@
-//! The rules of the shop, checked on one consistent view of all records. Pure.
+//! The rules of the shop, checked on one consistent view of all records, of all groups. Pure.
 //!
 //! - *conserved*: for every product initial + adjusted = available + held + sold, and the last two not below zero;
 //! - *least*: available is not below the record's own least, and that is what the product's rules say; 0 without rules or product;
@@ -24,6 +24,7 @@ use portal::document::{event, feed};
 use portal::key::{oid_in, order_in};
 use portal::order_row::{OrderRow, Place, ROWS};
 use proto::store::{KeyRecord, Record};
+use store_client::Group;
 
 use super::events::Events;
 use super::rows::Rows;
@@ -107,8 +108,8 @@ pub struct Summary {
 }
 
 impl Books {
-    /// Enters a record.
-    pub fn enter(&mut self, entry: &KeyRecord) {
+    /// Enters a record of a group.
+    pub fn enter(&mut self, group: Group, entry: &KeyRecord) {
         let Some(record) = &entry.record else { return };
         let key = String::from_utf8_lossy(&entry.key).into_owned();
         if key.as_bytes() == shop::KEY {
@@ -120,7 +121,7 @@ impl Books {
         if entry.key == feed::KEY || entry.key.starts_with(event::KEYS) {
             let is_feed = entry.key == feed::KEY;
             let entered =
-                if is_feed { self.events.keep(record) } else { self.events.enter(&entry.key, record) };
+                if is_feed { self.events.keep(record) } else { self.events.enter(group, &entry.key, record) };
             return self.problems.extend(entered.err().map(|error| error.to_string()));
         }
         let letter = key.chars().next().unwrap_or('?');
@@ -149,7 +150,7 @@ impl Books {
                 self.order(&entry.key, &id, &order);
                 self.wants_row(&entry.key, &order, record);
                 if let Some(oid) = oid_in(&entry.key) {
-                    self.events.expect(&oid.to_string(), record);
+                    self.events.expect(group, &oid.to_string(), record);
                 }
             }),
             'h' => {
@@ -400,26 +401,26 @@ mod tests {
             let json = |value| String::from_utf8(value).unwrap();
             let mut books = Books::default();
             let order = OrderRecord::new(self.phase, vec![line]);
-            books.enter(&entry(key::order(&self.cid, &self.oid), json(order.to_bytes())));
-            books.enter(&entry(key::stock(&self.pid), json(portal::document::write(&self.stock))));
+            books.enter(1, &entry(key::order(&self.cid, &self.oid), json(order.to_bytes())));
+            books.enter(1, &entry(key::stock(&self.pid), json(portal::document::write(&self.stock))));
             let rules = self.rules;
             let product = format!(
                 r#"{{"state":"active","description":"Banana","price":"1.00","extra":{{}},"rules":{rules}}}"#
             );
-            books.enter(&entry(key::product(&self.pid), product));
+            books.enter(1, &entry(key::product(&self.pid), product));
             let (state, open_orders) = (self.client, self.open_orders);
             let client = format!(r#"{{"state":"{state}","open_orders":{open_orders},"data":{{}}}}"#);
-            books.enter(&entry(key::client(&self.cid), client));
+            books.enter(1, &entry(key::client(&self.cid), client));
             if self.listed {
-                books.enter(&entry(key::holder(&self.pid, &self.oid), r#"{"cid":"ana"}"#.to_owned()));
+                books.enter(1, &entry(key::holder(&self.pid, &self.oid), r#"{"cid":"ana"}"#.to_owned()));
             }
             if let Some(phase) = self.row {
                 let row = OrderRow::of(&order, 0);
                 let row = OrderRow { lines: row.lines + self.row_lines, ..row };
                 let at = Place::of(phase, 0, &self.cid, &self.oid).key();
-                books.enter(&entry(at, json(row.to_bytes())));
+                books.enter(1, &entry(at, json(row.to_bytes())));
             }
-            books.enter(&entry(shop::KEY.into(), r#"{"schema":2,"orders_listed":true}"#.to_owned()));
+            books.enter(1, &entry(shop::KEY.into(), r#"{"schema":2,"orders_listed":true}"#.to_owned()));
             books.first_difference()
         }
 
@@ -486,7 +487,7 @@ mod tests {
         let mut books = Books::default();
         let cid = Cid::parse("cid", "ana").unwrap();
         let gone = String::from_utf8(portal::document::write(&ClientRecord::gone())).unwrap();
-        books.enter(&entry(key::client(&cid), gone));
+        books.enter(1, &entry(key::client(&cid), gone));
         assert!(books.first_difference().unwrap().starts_with("gone: client ana was removed"));
         assert!(broken(|s| s.phase = Phase::Cancelled).starts_with("held: product banana"));
     }

@@ -9,16 +9,17 @@ use portal::document::feed::{FeedRecord, GroupFeed};
 use portal::error::Error;
 use portal::event_place::{placed, placed_early};
 use proto::store::Record;
+use store_client::Group;
 
 use crate::verb::key::shown;
 
 /// The events of one consistent view, and the orders that should have one.
 #[derive(Debug, Default)]
 pub struct Events {
-    /// Orders by the offset of their version, and ids that events have there; what is in both is in neither.
-    unmatched: BTreeMap<(u64, String), Side>,
-    /// How far the feed is kept; `None`: nobody has kept it yet.
-    feed: Option<GroupFeed>,
+    /// Orders by group and offset of their version, and ids that events have there; what is in both is in neither.
+    unmatched: BTreeMap<(Group, u64, String), Side>,
+    /// How far the feed of each group is kept; none: nobody has kept it yet.
+    feeds: BTreeMap<Group, GroupFeed>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,22 +29,22 @@ enum Side {
 }
 
 impl Events {
-    /// Enters an order.
-    pub fn expect(&mut self, oid: &str, record: &Record) {
-        self.meet(record.offset(), oid, Side::Order);
+    /// Enters an order of a group.
+    pub fn expect(&mut self, group: Group, oid: &str, record: &Record) {
+        self.meet(group, record.offset(), oid, Side::Order);
     }
 
-    /// Enters an event.
+    /// Enters an event of a group.
     ///
     /// # Errors
     /// It is damaged.
-    pub fn enter(&mut self, key: &[u8], record: &Record) -> Result<(), Error> {
+    pub fn enter(&mut self, group: Group, key: &[u8], record: &Record) -> Result<(), Error> {
         let event = EventRecord::read(key, &record.data)?;
         let place = placed(key).or_else(|| placed_early(key)).map(|(place, _)| place);
         let place =
             place.ok_or_else(|| Error::damaged(key, format!("the key {} is no event's", shown(key))))?;
         if let Some(oid) = event.oid {
-            self.meet(place.offset, &oid, Side::Event);
+            self.meet(group, place.offset, &oid, Side::Event);
         }
         Ok(())
     }
@@ -54,12 +55,12 @@ impl Events {
     /// It is damaged.
     pub fn keep(&mut self, record: &Record) -> Result<(), Error> {
         let record = FeedRecord::read(Some(record))?;
-        self.feed = record.and_then(|record| record.groups.into_values().next());
+        self.feeds = record.map(|record| record.groups).unwrap_or_default();
         Ok(())
     }
 
-    fn meet(&mut self, offset: u64, oid: &str, side: Side) {
-        let at = (offset, oid.to_owned());
+    fn meet(&mut self, group: Group, offset: u64, oid: &str, side: Side) {
+        let at = (group, offset, oid.to_owned());
         match self.unmatched.remove(&at) {
             Some(other) if other != side => {}
             _ => drop(self.unmatched.insert(at, side)),
@@ -69,11 +70,17 @@ impl Events {
     /// The first order without its event, in words. (Events without an order at their offset are of its earlier versions.)
     #[must_use]
     pub fn first_difference(&self) -> Option<String> {
-        let feed = self.feed.filter(|feed| feed.since > 0)?;
+        self.feeds.iter().find_map(|(group, feed)| self.first_difference_of(*group, feed))
+    }
+
+    fn first_difference_of(&self, group: Group, feed: &GroupFeed) -> Option<String> {
+        if feed.since == 0 {
+            return None;
+        }
         let from = feed.first.max(feed.since + 1);
-        let mut lacking =
-            self.unmatched.range((from, String::new())..).filter(|(_, side)| **side == Side::Order);
-        let ((offset, oid), _) = lacking.next()?;
+        let kept = (group, from, String::new())..(group + 1, 0, String::new());
+        let mut lacking = self.unmatched.range(kept).filter(|(_, side)| **side == Side::Order);
+        let ((_, offset, oid), _) = lacking.next()?;
         Some(format!("change-has-event: order {oid} was changed at offset {offset}, and no event says so"))
     }
 }
@@ -94,7 +101,7 @@ mod tests {
     fn event(events: &mut Events, offset: u64, oid: &str) {
         let data = format!(r#"{{"did":"created","portal":"p","at_ms":1,"oid":"{oid}"}}"#);
         let key = Place { offset, index: 3 }.key("ana");
-        events.enter(&key, &at(offset, &data)).unwrap();
+        events.enter(1, &key, &at(offset, &data)).unwrap();
     }
 
     fn kept(events: &mut Events, since: u64, first: u64) {
@@ -108,10 +115,10 @@ mod tests {
     fn an_order_whose_last_change_no_event_tells_is_named() {
         let orders = |since, first| {
             let mut events = Events::default();
-            events.expect("a", &at(20, "{}"));
+            events.expect(1, "a", &at(20, "{}"));
             event(&mut events, 20, "a");
             event(&mut events, 12, "a");
-            events.expect("b", &at(30, "{}"));
+            events.expect(1, "b", &at(30, "{}"));
             event(&mut events, 30, "c");
             kept(&mut events, since, first);
             events.first_difference()

@@ -23,7 +23,7 @@ pub async fn books_of(store: &dyn Store) -> Result<Books, Error> {
         loop {
             let range = Range::Prefix(Bytes::from_static(prefix));
             let page = store.scan(range, PAGE, after, Freshness::linearizable()).await?;
-            page.records.iter().for_each(|record| books.enter(record));
+            page.records.iter().for_each(|record| books.enter(store.group_of(&record.key), record));
             after = page.next;
             if after.is_none() {
                 break;

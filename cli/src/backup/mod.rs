@@ -1,10 +1,14 @@
-//! `feira backup` and `feira restore`: the whole state of the store in one file, and a new cluster that begins with it.
+//! `feira backup` and `feira restore`: the whole state of the store in one file, or of several shards in one folder, and a new
+//! cluster that begins with it.
 //!
-//! Promises: a file has its name only when it is whole, checked and durable; a cluster's folder is there whole or not
+//! Promises: a file or folder has its name only when it is whole, checked and durable; a cluster's folder is there whole or not
 //! at all. Leaves out: how the state is read while writes go on (`store_server`), and what is in the file
 //! (`store_engine::backup`).
 
+mod manifest;
 pub mod restore;
+pub mod restore_ring;
+pub mod ring;
 pub mod take;
 
 use std::path::Path;

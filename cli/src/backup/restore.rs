@@ -16,7 +16,7 @@ use crate::config::load::{Loaded, load_as_written};
 use crate::failure::Failure;
 use crate::key::make::folders_here;
 use crate::key::place::{self, Replaced};
-use crate::show::answer::Answer;
+use crate::show::answer::{Answer, counted};
 use crate::up::bootstrap::check_count;
 use crate::up::founded::{self, Founded, FoundedNode};
 use crate::up::prepare::write_default;
@@ -28,10 +28,15 @@ use crate::up::prepare::write_default;
 pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
     let folder = loaded.folder();
     if !asked.verify_only {
-        check_place(loaded, &folder)?;
+        check_place(loaded, &folder, 1)?;
     }
     let source = Source::open(&asked.file).map_err(|error| unusable(&asked.file, &error))?;
     let (of, contents) = (source.backup().file.info, &source.backup().contents);
+    if contents.state.owned.is_some_and(|owned| owned.after != owned.up_to) {
+        let (file, group) = (asked.file.display(), source.backup().origin.group.0);
+        return Err(Failure::refused(format!("{file} is the state of shard {group} of a ring, and not of a whole store"))
+            .next("a ring of several shards is restored from the folder that feira backup makes: feira restore FOLDER"));
+    }
     let cluster = source.backup().origin.cluster.to_string();
     let records = contents.rows[usize::from(Space::Records.number())];
     let file = asked.file.display().to_string();
@@ -45,15 +50,19 @@ pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
     if asked.verify_only {
         return Ok(Answer::line(head, document));
     }
-    let replaced = make(loaded, &source, &folder)?;
+    let replaced = make(loaded, &|_| &source, &folder)?;
     let begins = source.beginning().position;
     document["folder"] = folder.display().to_string().into();
     document["begins_after"] = json!({ "epoch": begins.epoch.0, "offset": begins.offset.0 });
-    let mut answer = Answer::line(head, document);
-    answer.notes.push(format!(
+    let answer = Answer::line(head, document).noting(Some(format!(
         "the new cluster is in {}; its log begins after {begins}; start it with feira up",
         folder.display()
-    ));
+    )));
+    Ok(noted(answer, loaded, replaced))
+}
+
+/// What is to be known of a restored cluster, whatever its form.
+pub(super) fn noted(mut answer: Answer, loaded: &Loaded, replaced: Replaced) -> Answer {
     answer.notes.push("the old cluster must not serve any more: they do not know of each other".to_owned());
     answer.notes.push(format!(
         "it has a key of its own: {}; portals and tools elsewhere need a copy{}",
@@ -63,15 +72,25 @@ pub fn run(loaded: &Loaded, asked: &args::Restore) -> Result<Answer, Failure> {
             .map(|kept| format!("; the old cluster's is now {}", kept.display()))
             .unwrap_or_default()
     ));
-    Ok(answer)
+    answer
 }
 
 /// Refuses a place where something is, nodes whose folders are elsewhere, and a number of them that cannot be.
-fn check_place(loaded: &Loaded, folder: &Path) -> Result<(), Failure> {
+pub(super) fn check_place(loaded: &Loaded, folder: &Path, shards: usize) -> Result<(), Failure> {
     check_count(&loaded.config.store)?;
-    if loaded.config.store.shard_count() > 1 {
-        return Err(Failure::usage("a backup is of a ring of one shard, and the configuration has several")
-            .next("restore it with a configuration of one shard (store.nodes.shard left out)"));
+    let wanted = loaded.config.store.shard_count();
+    if wanted != shards {
+        let of = counted(u64::try_from(shards).unwrap_or(u64::MAX), "shard");
+        let next = match shards {
+            1 => "restore it with a configuration of one shard (store.nodes.shard left out)".to_owned(),
+            _ => format!(
+                "restore it with a configuration of as many shards: each of store.nodes names its own, 1 to {shards}"
+            ),
+        };
+        return Err(Failure::usage(format!(
+            "the backup is of a ring of {of}, and the configuration has {wanted}"
+        ))
+        .next(next));
     }
     check_beside(loaded, folder)?;
     if let Some(node) =
@@ -109,29 +128,34 @@ fn check_beside(loaded: &Loaded, folder: &Path) -> Result<(), Failure> {
     .next("give the restored cluster a configuration of its own, in another folder: feira --config other/feira.toml restore FILE"))
 }
 
-/// What became of the key file that stood beside the configuration.
-fn make(loaded: &Loaded, source: &Source, folder: &Path) -> Result<Replaced, Failure> {
+/// Makes the folders of all nodes, each with the state of its shard; what became of the key file that stood beside the configuration.
+pub(super) fn make<'a>(
+    loaded: &Loaded,
+    source_of: &dyn Fn(u64) -> &'a Source,
+    folder: &Path,
+) -> Result<Replaced, Failure> {
     let atomic_write = UnfinishedFolder::beside(folder, ".restoring")?;
-    let nodes = &loaded.config.store.nodes;
-    let cluster = &loaded.config.cluster;
-    let initial_members = initial_members(nodes.iter().map(|node| (node.id, node.reached_at().to_owned())));
-    for node in nodes {
-        let found = source.found(
-            cluster,
-            node.shard_of(1),
-            node.id,
-            &node.folder_in(&atomic_write.path),
-            &initial_members,
-        );
-        found.map_err(|e| Failure::refused(format!("node {}: {e}; nothing was restored", node.id)))?;
+    let (store, cluster) = (&loaded.config.store, &loaded.config.cluster);
+    let nodes = &store.nodes;
+    let mut founded_nodes = Vec::new();
+    for shard in store.shards() {
+        let of_shard = || store.of_shard(shard);
+        let initial_members = initial_members(of_shard().map(|node| (node.id, node.reached_at().to_owned())));
+        for node in of_shard() {
+            let place = node.folder_in(&atomic_write.path);
+            let of = node.shard_of(store.shard_count());
+            let found = source_of(shard).found(cluster, of, node.id, &place, &initial_members);
+            found.map_err(|e| Failure::refused(format!("node {}: {e}; nothing was restored", node.id)))?;
+        }
+        founded_nodes.extend(initial_members.into_iter().map(|member| FoundedNode::of(member, shard)));
     }
     // Another cluster than the one that was backed up: whoever holds that one's key has no say here.
     let key = place::random()?;
     for node in nodes {
         place::write(&place::in_folder(&node.folder_in(&atomic_write.path)), &key)?;
     }
-    let nodes = initial_members.into_iter().map(|member| FoundedNode::of(member, 1)).collect();
-    founded::write(&atomic_write.path, &Founded { cluster: cluster.clone(), complete: true, nodes })?;
+    let founded = Founded { cluster: cluster.clone(), complete: true, nodes: founded_nodes };
+    founded::write(&atomic_write.path, &founded)?;
     write_default(loaded)?;
     // The key first: a restore that was killed between them is made again; a cluster with another one's key beside it is none.
     let replaced = place::replace(place::path_of_cluster(loaded), &key)?;

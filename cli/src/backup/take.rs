@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use proto::store::{BackupRequest, BackupResponse};
 use serde_json::json;
 use store_core::{Epoch, GroupId, Offset, Position};
@@ -26,7 +27,7 @@ use crate::show::answer::Answer;
 /// A node that sends nothing for so long is given up; the first chunk may have to wait for what is to be in it.
 const CHUNK_MAX: Duration = Duration::from_secs(30);
 /// The name of the file in its folder aside.
-const NAME: &str = "backup";
+pub(super) const NAME: &str = "backup";
 
 /// Takes a backup.
 ///
@@ -44,7 +45,7 @@ pub async fn run(loaded: &Loaded, asked: &args::Backup) -> Result<Answer, Failur
     }
     let (node, min_offset) = choose(&loaded.config, asked.from).await?;
     let atomic_write = folder_beside(out)?;
-    receive(loaded, node, min_offset, &atomic_write.path).await?;
+    receive(loaded, node, What::From(min_offset), &atomic_write.path).await?;
     let backup = opened(&atomic_write.path)?;
     publish(&atomic_write.path.join(NAME), out)?;
     let (file, contents) = (backup.file, &backup.contents);
@@ -95,8 +96,21 @@ async fn choose(config: &Config, from: Option<u64>) -> Result<(&Node, u64), Fail
     Ok((node, min_offset))
 }
 
+/// Which state is wanted.
+pub(super) enum What {
+    /// One that holds everything up to this offset.
+    From(u64),
+    /// That of a cut.
+    Cut(Bytes),
+}
+
 /// Writes what the node sends to the file aside.
-async fn receive(loaded: &Loaded, node: &Node, min_offset: u64, atomic_write: &Path) -> Result<(), Failure> {
+pub(super) async fn receive(
+    loaded: &Loaded,
+    node: &Node,
+    what: What,
+    atomic_write: &Path,
+) -> Result<(), Failure> {
     let lost = |what: String| Failure::unreachable(format!("node {}: {what}; no file was written", node.id));
     let late = |_| lost(format!("it sent nothing for {CHUNK_MAX:?}"));
     let refused = |status: tonic::Status| {
@@ -105,7 +119,11 @@ async fn receive(loaded: &Loaded, node: &Node, min_offset: u64, atomic_write: &P
         let message = format!("node {}: {}; no file was written", node.id, failure.message);
         failure.retold(message).saying(sentence)
     };
-    let request = BackupRequest { route: nodes::route(node), min_offset };
+    let (min_offset, cut) = match what {
+        What::From(offset) => (offset, Bytes::new()),
+        What::Cut(id) => (0, id),
+    };
+    let request = BackupRequest { route: nodes::route(node), min_offset, cut };
     let mut client = nodes::operator(loaded, node)?;
     let opened = tokio::time::timeout(CHUNK_MAX, client.backup(request)).await;
     let mut parts = opened.map_err(late)?.map_err(refused)?.into_inner();
@@ -151,15 +169,21 @@ fn write(mut writer: Writer, part: &BackupResponse) -> Result<Writer, store_engi
 
 /// The folder `FILE.part`.
 fn folder_beside(out: &Path) -> Result<UnfinishedFolder, Failure> {
-    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
-        return Err(Failure::refused(format!("there is no folder {}", parent.display())));
-    }
+    check_parent(out)?;
     UnfinishedFolder::beside(out, ".part")
 }
 
+/// Refuses a place in no folder.
+pub(super) fn check_parent(out: &Path) -> Result<(), Failure> {
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match parent.filter(|parent| !parent.is_dir()) {
+        Some(parent) => Err(Failure::refused(format!("there is no folder {}", parent.display()))),
+        None => Ok(()),
+    }
+}
+
 /// Reads back what was written, all of it.
-fn opened(folder: &Path) -> Result<Backup<RealFile>, Failure> {
+pub(super) fn opened(folder: &Path) -> Result<Backup<RealFile>, Failure> {
     let disk = RealDisk::peek(folder).map_err(|error| unusable(folder, &error.into()))?;
     Backup::open(&disk, NAME).map_err(|error| unusable(folder, &error))
 }

@@ -98,7 +98,7 @@ impl Shop {
         for prefix in crate::audit::books::PREFIXES {
             let range = Range::Prefix(bytes::Bytes::from_static(prefix));
             let page = self.store.scan(range, 1_000, None, Freshness::linearizable()).await.unwrap();
-            page.records.iter().for_each(|one| books.enter(one));
+            page.records.iter().for_each(|one| books.enter(1, one));
         }
         assert_eq!(books.first_difference(), None);
     }

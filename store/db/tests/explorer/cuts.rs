@@ -188,5 +188,9 @@ impl World {
             other => panic!("{other:?}"),
         };
         self.tell_driver(id, input);
+        // A driver stops for long after the first of its cuts.
+        if self.is_slow && self.random.one_in(2) {
+            self.pass_time(group, THAW_TICKS);
+        }
     }
 }

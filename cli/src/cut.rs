@@ -1,0 +1,174 @@
+//! One consistent view of all shards, at one moment while orders go on: asked for from the shards' leaders, and tried again while
+//! something is in its way (docs/PROTOCOL.md, 11).
+//!
+//! Promises: [`take`] returns a cut that is one, or says why there is none; in both cases every shard goes on. If this process ends on
+//! the way, every shard goes on by itself a moment later. Leaves out: what is decided ([`store_core::cut`]), and what is read at
+//! the cut.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use proto::store::{CutRequest, FreezeRequest, Position, StatusResponse, ThawRequest};
+use store_core::cut::{Round, RoundInput, RoundOutput};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::config::load::Loaded;
+use crate::config::shape::Node;
+use crate::failure::Failure;
+use crate::reach::nodes;
+
+/// Attempts, and how long they may take together: an election, and a freeze of somebody else who is gone, must have room.
+const ATTEMPTS_MAX: u32 = 40;
+const ATTEMPTS_FOR: Duration = Duration::from_secs(20);
+/// A leader that does not answer within this is gone.
+const CALL_MAX: Duration = Duration::from_secs(3);
+/// Between two attempts, at most and at least half of it.
+const PAUSE_MS: u64 = 400;
+/// What no other attempt would be answered otherwise.
+const FINAL: [&str; 3] = ["INVALID", "UNPROVEN", "WRONG_CLUSTER"];
+
+/// One view of all shards.
+pub struct Taken {
+    /// By which the shards' replicas know it.
+    pub id: Bytes,
+    /// The shards, by number.
+    pub shards: Vec<Shard>,
+}
+
+/// One shard at the cut.
+pub struct Shard {
+    /// Its number, which is its group's.
+    pub number: u64,
+    /// The configuration with its nodes only, those that joined among them.
+    pub loaded: Loaded,
+    /// What each node said of itself before.
+    pub statuses: Vec<Result<StatusResponse, Failure>>,
+    /// The entry at which its replicas have the view.
+    pub position: Position,
+}
+
+/// Takes a cut. `prefixes` are what an auditor will ask for.
+///
+/// # Errors
+/// Nobody leads a shard, or something was in the way for as long as is waited.
+pub async fn take(loaded: &Loaded, prefixes: &[&'static [u8]]) -> Result<Taken, Failure> {
+    let mut shards: Vec<Shard> = Vec::new();
+    for number in loaded.config.store.shards() {
+        let (config, statuses) = nodes::of_group(&loaded.config.of_shard(number)).await;
+        let loaded = Loaded { config, ..loaded.clone() };
+        shards.push(Shard { number, loaded, statuses, position: Position::default() });
+    }
+    let prefixes: Vec<Bytes> = prefixes.iter().map(|prefix| Bytes::from_static(prefix)).collect();
+    let deadline = Instant::now() + ATTEMPTS_FOR;
+    for tries in 1.. {
+        let id = Bytes::copy_from_slice(&fastrand::u128(..).to_be_bytes());
+        match attempt(&shards, &id, &prefixes).await {
+            Ok(positions) => {
+                for (shard, position) in shards.iter_mut().zip(positions) {
+                    shard.position = position;
+                }
+                return Ok(Taken { id, shards });
+            }
+            Err(failure) => {
+                let is_final = FINAL.contains(&failure.reason.as_str());
+                if is_final || tries >= ATTEMPTS_MAX || Instant::now() >= deadline {
+                    let why = failure.message.clone();
+                    return Err(failure
+                        .retold(format!(
+                            "no view of all shards at one moment could be taken, {tries} times: {why}"
+                        ))
+                        .next("the shop goes on; see feira status, and try again"));
+                }
+            }
+        }
+        sleep(Duration::from_millis(fastrand::u64(PAUSE_MS / 2..=PAUSE_MS))).await;
+    }
+    unreachable!("the attempts end in one of the returns above")
+}
+
+/// What became of one call.
+enum Told {
+    Heard(RoundInput<Position>),
+    Failed(usize, Failure),
+    /// A thaw: if it is lost, the leader thaws by itself.
+    Nothing,
+}
+
+async fn attempt(shards: &[Shard], id: &Bytes, prefixes: &[Bytes]) -> Result<Vec<Position>, Failure> {
+    let leaders = shards.iter().map(|shard| async {
+        let leading = nodes::leading(&shard.loaded.config, nodes::statuses(&shard.loaded.config).await);
+        leading.map(|(node, _)| node.clone()).map_err(|failure| of_shard(shard, failure))
+    });
+    let leaders: Vec<Node> =
+        futures::future::join_all(leaders).await.into_iter().collect::<Result<_, _>>()?;
+    let (mut round, begun) = Round::begin(shards.len());
+    let mut calls: FuturesUnordered<BoxFuture<'_, Told>> = FuturesUnordered::new();
+    let (mut is_taken, mut why) = (false, None);
+    let mut wanted = begun;
+    loop {
+        for output in wanted {
+            match output {
+                RoundOutput::Taken => is_taken = true,
+                RoundOutput::Void => {}
+                RoundOutput::Freeze(at) | RoundOutput::Cut(at, _) | RoundOutput::Thaw(at) => {
+                    calls.push(Box::pin(call(&shards[at], &leaders[at], output, id.clone(), prefixes)));
+                }
+            }
+        }
+        let Some(told) = calls.next().await else { break };
+        wanted = match told {
+            Told::Heard(input) => round.step(input),
+            Told::Failed(at, failure) => {
+                why.get_or_insert(of_shard(&shards[at], failure));
+                round.step(RoundInput::Refused(at))
+            }
+            Told::Nothing => Vec::new(),
+        };
+    }
+    if is_taken {
+        return Ok(round.positions());
+    }
+    Err(why.unwrap_or_else(|| Failure::unreachable("a shard stood still, went on, and stood still again")))
+}
+
+fn of_shard(shard: &Shard, failure: Failure) -> Failure {
+    let number = shard.number;
+    failure.of(format!("shard {number}"))
+}
+
+/// One call to the leader of a shard.
+async fn call(shard: &Shard, leader: &Node, wanted: RoundOutput, id: Bytes, prefixes: &[Bytes]) -> Told {
+    let asked = async {
+        let mut operator = nodes::operator(&shard.loaded, leader)?;
+        let route = nodes::route(leader);
+        let refused = |status: tonic::Status| Failure::of_status(&status);
+        Ok(match wanted {
+            RoundOutput::Freeze(at) => {
+                let answer = operator.freeze(FreezeRequest { route, id }).await.map_err(refused)?;
+                Told::Heard(RoundInput::Drained(at, answer.into_inner().offset))
+            }
+            RoundOutput::Cut(at, frozen_at) => {
+                let prefixes = prefixes.to_vec();
+                let request = CutRequest { route, id, frozen_at, prefixes };
+                let answer = operator.cut(request).await.map_err(refused)?;
+                Told::Heard(RoundInput::Taken(at, answer.into_inner().position.unwrap_or_default()))
+            }
+            RoundOutput::Thaw(_) => {
+                operator.thaw(ThawRequest { route, id }).await.map_err(refused)?;
+                Told::Nothing
+            }
+            RoundOutput::Taken | RoundOutput::Void => Told::Nothing,
+        })
+    };
+    let told = timeout(CALL_MAX, asked).await.unwrap_or_else(|_| {
+        Err(Failure::unreachable(format!("node {} did not answer within {CALL_MAX:?}", leader.id)))
+    });
+    match (told, wanted) {
+        (Ok(told), _) => told,
+        (Err(failure), RoundOutput::Freeze(at) | RoundOutput::Cut(at, _)) => Told::Failed(at, failure),
+        (Err(_), _) => Told::Nothing,
+    }
+}
