@@ -12,6 +12,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use proto::store::{CutRequest, FreezeRequest, Position, StatusResponse, ThawRequest};
+use store_client::operator::Operator;
 use store_core::cut::{Round, RoundInput, RoundOutput};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -25,6 +26,8 @@ const ATTEMPTS_MAX: u32 = 40;
 const ATTEMPTS_FOR: Duration = Duration::from_secs(20);
 /// A leader that does not answer within this is gone.
 const CALL_MAX: Duration = Duration::from_secs(3);
+/// And when the views are there, nobody is waited for longer than this.
+const THAW_MAX: Duration = Duration::from_millis(500);
 /// Between two attempts, at most and at least half of it.
 const PAUSE_MS: u64 = 400;
 /// What no other attempt would be answered otherwise.
@@ -104,6 +107,9 @@ async fn attempt(shards: &[Shard], id: &Bytes, prefixes: &[Bytes]) -> Result<Vec
     });
     let leaders: Vec<Node> =
         futures::future::join_all(leaders).await.into_iter().collect::<Result<_, _>>()?;
+    // One connection each, for all of its calls: the shop stands still meanwhile.
+    let operators = shards.iter().zip(&leaders).map(|(shard, leader)| nodes::operator(&shard.loaded, leader));
+    let operators: Vec<Operator> = operators.collect::<Result<_, _>>()?;
     let (mut round, begun) = Round::begin(shards.len());
     let mut calls: FuturesUnordered<BoxFuture<'_, Told>> = FuturesUnordered::new();
     let (mut is_taken, mut why) = (false, None);
@@ -114,9 +120,15 @@ async fn attempt(shards: &[Shard], id: &Bytes, prefixes: &[Bytes]) -> Result<Vec
                 RoundOutput::Taken => is_taken = true,
                 RoundOutput::Void => {}
                 RoundOutput::Freeze(at) | RoundOutput::Cut(at, _) | RoundOutput::Thaw(at) => {
-                    calls.push(Box::pin(call(&shards[at], &leaders[at], output, id.clone(), prefixes)));
+                    let operator = operators[at].clone();
+                    calls.push(Box::pin(call(operator, &leaders[at], output, id.clone(), prefixes)));
                 }
             }
+        }
+        if is_taken {
+            // The views are not kept for long: whoever does not answer thaws by itself.
+            let _ = timeout(THAW_MAX, async { while calls.next().await.is_some() {} }).await;
+            return Ok(round.positions());
         }
         let Some(told) = calls.next().await else { break };
         wanted = match told {
@@ -128,9 +140,6 @@ async fn attempt(shards: &[Shard], id: &Bytes, prefixes: &[Bytes]) -> Result<Vec
             Told::Nothing => Vec::new(),
         };
     }
-    if is_taken {
-        return Ok(round.positions());
-    }
     Err(why.unwrap_or_else(|| Failure::unreachable("a shard stood still, went on, and stood still again")))
 }
 
@@ -140,9 +149,14 @@ fn of_shard(shard: &Shard, failure: Failure) -> Failure {
 }
 
 /// One call to the leader of a shard.
-async fn call(shard: &Shard, leader: &Node, wanted: RoundOutput, id: Bytes, prefixes: &[Bytes]) -> Told {
+async fn call(
+    mut operator: Operator,
+    leader: &Node,
+    wanted: RoundOutput,
+    id: Bytes,
+    prefixes: &[Bytes],
+) -> Told {
     let asked = async {
-        let mut operator = nodes::operator(&shard.loaded, leader)?;
         let route = nodes::route(leader);
         let refused = |status: tonic::Status| Failure::of_status(&status);
         Ok(match wanted {

@@ -66,11 +66,11 @@ async fn products_of_a_ring_are_sorted_and_found_over_every_door() {
     let told = String::from_utf8_lossy(&shown.stderr).into_owned();
     assert!(told.contains("--after p/000000000002.500000/{p10} or"), "{told}");
     // A row that is lost is found, and made anew.
-    cluster.assert_books_of_ring().await;
+    cluster.assert_audited().await;
     let row = "i/p/p/000000000001.500000/{p05}";
     let lost = Txn::new().delete(row.as_bytes().to_vec());
     assert!(cluster.ring().txn(lost, None).await.unwrap().success);
     let done = listed(&["admin", "reindex", "--json"]);
     assert_eq!((&done["written"], &done["removed"]), (&json!(1), &json!(0)), "{done}");
-    cluster.assert_books_of_ring().await;
+    cluster.assert_audited().await;
 }

@@ -50,7 +50,7 @@ async fn the_tools_show_every_shard_and_work_over_all_of_them() {
 }
 
 #[tokio::test]
-async fn what_is_of_one_shard_or_needs_one_view_of_all_says_so() {
+async fn what_is_of_one_shard_says_so() {
     let options = Options { shards: 2, nodes: 1, ..Options::default() };
     let cluster = Cluster::start(feira_tests::feira!(), options).await;
     let refused = |arguments: &[&str]| {
@@ -60,8 +60,7 @@ async fn what_is_of_one_shard_or_needs_one_view_of_all_says_so() {
     };
     assert!(refused(&["member", "list"]).contains("--shard 1 to 2"));
     assert!(refused(&["--shard", "3", "member", "list"]).contains("the shards are 1 to 2"));
-    assert!(refused(&["audit"]).contains("one consistent view"));
-    assert!(refused(&["backup", "--out", "b"]).contains("one consistent view"));
+    assert!(refused(&["backup", "--out", "b", "--from", "1"]).contains("for a ring of one shard"));
     assert!(refused(&["--shard", "1", "kv", "get", "1"]).contains("not for one shard"));
     assert!(refused(&["kv", "--store", "127.0.0.1:1", "get", "1"]).contains("--config"));
     let members = cluster.tool(&["--shard", "2", "member", "list"]);

@@ -2,14 +2,13 @@
 //!
 //! [`read`] has the leader write an audit entry and reads from each replica what it held where it applied that
 //! entry; [`books`] and [`rows`] check the consistent view (pure); [`run`] is the command. Exit code 1 and the first difference, if
-//! there is one. [`quiet`] sums up a ring of shards that nobody changes; [`caches`] asks
+//! there is one. A ring of several shards is judged at one moment ([`crate::cut`]). [`caches`] asks
 //! the portals what their samplers found.
 
 pub mod books;
 pub mod caches;
 pub mod events;
 mod minority;
-pub mod quiet;
 pub mod read;
 pub mod rows;
 pub mod run;

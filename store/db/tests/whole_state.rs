@@ -13,8 +13,8 @@ use proto::store::failed_guard::Reason::TooEarly;
 use proto::store::scan_request::Range;
 use proto::store::{
     AuditCommand, Branch, Command, CrossId, Decide, DecidedBranch, FinishCommand, Finishing, ForgetCommand,
-    Identity, KeyRange, Member, Membership, OutcomeCommand, Owned, PrepareCommand, PublishMark, Quote,
-    RaiseVersion, Txn, TxnCommand,
+    FreezeCommand, Identity, KeyRange, Member, Membership, OutcomeCommand, Owned, PrepareCommand,
+    PublishMark, Quote, RaiseVersion, ThawCommand, Txn, TxnCommand,
 };
 use store_core::types::{Entry, EntryKind, Position};
 use store_db::changes::{self, Feed};
@@ -125,6 +125,8 @@ fn kind() -> impl Strategy<Value = Kind> {
         6 => cross(),
         1 => (key(), identity()).prop_map(|(tag, identity)| Kind::Outcome(OutcomeCommand { tag, identity })),
         1 => (0..9u64).prop_map(|offset| Kind::PublishMark(PublishMark { offset })),
+        1 => (0..2u8).prop_map(|id| Kind::Freeze(FreezeCommand { id: vec![id; 16].into(), ring_version: 0 })),
+        2 => (0..2u8).prop_map(|id| Kind::Thaw(ThawCommand { id: vec![id; 16].into() })),
         1 => (1..=STATE_MACHINE_VERSION).prop_map(|version| Kind::RaiseVersion(RaiseVersion { version })),
     ]
 }

@@ -1,6 +1,5 @@
 //! The states of a cluster that tests wait for: replicas that are equal, books that are right, caches that are live.
 
-use feira::audit;
 use proto::portal::portal_client::PortalClient;
 use proto::portal::{PortalStatusRequest, PortalStatusResponse};
 
@@ -36,23 +35,8 @@ impl Cluster {
     pub async fn assert_audited(&self) {
         // A node that was restarted may not serve yet, and an audit wants them all.
         self.wait_until_equal().await;
-        if self.shards().count() > 1 {
-            return self.assert_books_of_ring().await;
-        }
         let audit = self.tool(&["audit"]);
         assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stderr));
-    }
-
-    /// The books of a shop on a ring of several shards are right, while nobody asks: then what all shards have is one consistent
-    /// view.
-    ///
-    /// # Panics
-    /// If they are not, or cannot be read.
-    pub async fn assert_books_of_ring(&self) {
-        let store = self.ring_within(PATIENCE);
-        let books = audit::quiet::books_of(&*store).await;
-        let books = books.unwrap_or_else(|error| panic!("the records of the shop cannot be read: {error}"));
-        assert_eq!(books.first_difference(), None, "the books");
     }
 
     /// What a portal says of its cache.

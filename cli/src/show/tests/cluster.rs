@@ -232,6 +232,12 @@ fn audits_and_imports_are_shown() {
         "audit",
         &audit::run::answer("e112:123456789", &Books::default(), &[replica(1), replica(2), replica(3)]),
     );
+    let shards = [[replica(1), replica(2)], [replica(3), replica(4)]];
+    let right = (1..).zip(&shards).map(|(shard, replicas)| {
+        let at = format!("e1{shard}:123456789");
+        audit::run::Right { shard, at, replicas }
+    });
+    answers("audit-ring", &audit::run::answer_of_ring(&Books::default(), &right.collect::<Vec<_>>()));
     let file = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n\
                 536365,85123A,WHITE HANGING HEART T-LIGHT HOLDER,6,12/1/2010 8:26,2.55,17850,United Kingdom\n\
                 C536366,85123A,WHITE HANGING HEART T-LIGHT HOLDER,-6,12/1/2010 8:26,2.55,17850,United Kingdom\n\

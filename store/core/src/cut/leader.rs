@@ -26,6 +26,8 @@ pub enum FreezeInput {
         /// Transactions that this leader has begun and that are not decided.
         undecided: usize,
     },
+    /// The driver of a cut has given it up, and an entry that ends its freeze follows.
+    GivenUp(CutId),
     /// The log has not taken the entry of a freeze.
     NotAppended(CutId),
     /// Time goes by.
@@ -97,6 +99,11 @@ impl FreezeLeader {
             FreezeInput::NotAppended(id) => {
                 if let Some(asked) = self.asked.as_mut().filter(|asked| asked.id == id) {
                     asked.is_appended = false;
+                }
+            }
+            FreezeInput::GivenUp(id) => {
+                if self.asked.take_if(|asked| asked.id == id).is_some() {
+                    out.push(FreezeOutput::Refuse(id, Refusal::Late));
                 }
             }
             FreezeInput::Tick => self.tick(&mut out),

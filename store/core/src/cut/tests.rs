@@ -97,6 +97,11 @@ fn a_request_ends_with_a_word_whatever_happens() {
     late.step(see(Some(FROZEN), 1, 0));
     let ended = [FreezeOutput::Refuse(CUT, Refusal::Late), FreezeOutput::AppendThaw(CUT)];
     assert_eq!(ticks(&mut late, ASK_TICKS_MAX), ended);
+    let mut given_up = leader();
+    given_up.step(FreezeInput::Ask(CUT));
+    assert_eq!(given_up.step(FreezeInput::GivenUp(CUT + 1)), [], "another's");
+    assert_eq!(given_up.step(FreezeInput::GivenUp(CUT)), refused(Refusal::Late));
+    assert_eq!(given_up.step(see(None, 0, 0)), [], "nothing is frozen for it");
     let mut overtaken = leader();
     overtaken.step(FreezeInput::Ask(CUT));
     let other = Some(Freeze { id: CUT + 1, offset: 3 });

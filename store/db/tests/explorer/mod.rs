@@ -17,6 +17,7 @@
 
 mod check;
 mod cuts;
+mod disturb;
 pub mod model;
 pub mod scene;
 mod world;

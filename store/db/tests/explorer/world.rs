@@ -7,8 +7,8 @@ use proto::store::outcome_response::Verdict as Outcome;
 use proto::store::prepare_answer::Verdict;
 use proto::store::{
     Branch, Command, CrossId, CrossRefusal, Decide, DecidedBranch, FailedGuard, FailureReason, FinishAck,
-    FinishCommand, Finishing, ForgetCommand, IndexedResult, Membership, OutcomeCommand, Owned, PrepareAnswer,
-    PrepareCommand, RaiseVersion, TxnCommand,
+    FinishCommand, Finishing, ForgetCommand, IndexedResult, Membership, Owned, PrepareAnswer, PrepareCommand,
+    RaiseVersion, TxnCommand,
 };
 use store_core::coordinate::{self, Arc, Coordinator, Hindrance, Input, Output, Standing};
 use store_core::cut::{CutId, FreezeInput, FreezeLeader};
@@ -50,9 +50,9 @@ pub(super) enum Purpose {
 
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
-    epoch: u64,
-    kind: Option<Kind>,
-    purpose: Purpose,
+    pub(super) epoch: u64,
+    pub(super) kind: Option<Kind>,
+    pub(super) purpose: Purpose,
 }
 
 /// A fact that anybody may hear, at any time, again and again.
@@ -407,17 +407,8 @@ impl World {
         let hears = epoch == self.groups[group].epoch;
         let at = usize::try_from(epoch).unwrap() - 1;
         match purpose {
-            Purpose::First => {
-                let found = self.groups[group].table.read(cross::decisions).unwrap();
-                let branches = |row: &proto::store::Decision| {
-                    row.branches.iter().map(|branch| (arc(branch.range), branch.offset)).collect()
-                };
-                let found = found.iter().map(|(id, row)| (to_core(*id), branches(row))).collect();
-                if hears {
-                    self.lead(group, at, Input::Ready(found));
-                    self.freezer(group, at, FreezeInput::Ready);
-                }
-            }
+            Purpose::First if hears => self.first_applied(group, at),
+            Purpose::First => {}
             Purpose::Decision(id, number, groups) => {
                 self.decided(group, id, number, &groups, &reply, seen);
                 if hears && id.epoch == epoch {
@@ -459,6 +450,17 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The first entry of a leader is applied, and it leads.
+    fn first_applied(&mut self, group: usize, at: usize) {
+        let found = self.groups[group].table.read(cross::decisions).unwrap();
+        let branches = |row: &proto::store::Decision| {
+            row.branches.iter().map(|branch| (arc(branch.range), branch.offset)).collect()
+        };
+        let found = found.iter().map(|(id, row)| (to_core(*id), branches(row))).collect();
+        self.lead(group, at, Input::Ready(found));
+        self.freezer(group, at, FreezeInput::Ready);
     }
 
     fn decided(
@@ -560,59 +562,6 @@ impl World {
         }
         let finishing = Finishing { id: Some(id), offset, range: Some(self.scene.arc(group)), commit };
         self.tell(Fact::Finish { to: group, finishing });
-    }
-
-    fn hinder(&mut self, group: usize) {
-        let at = self.random.below(self.groups[group].leaders.len());
-        let number = 1 + self.random.below(4) as u64;
-        let id = coordinate::CrossId { group: group as u64 + 1, epoch: Epoch(at as u64 + 1), number };
-        self.lead(group, at, Input::Hindered(id, Hindrance::Silent));
-    }
-
-    /// A new leader has some of the entries that were appended, and an empty one of its own behind them.
-    pub(super) fn change_leader(&mut self, group: usize, seen: &mut Seen) {
-        if self.changes_left == 0 {
-            return;
-        }
-        self.changes_left -= 1;
-        seen.leader_changes += 1;
-        let count = self.groups[group].log.len();
-        let kept = self.random.below(count + 1);
-        let lost = self.groups[group].log.split_off(kept);
-        self.strays.extend(lost.into_iter().map(|pending| (group, pending)));
-        let of = &mut self.groups[group];
-        of.epoch += 1;
-        let epoch = of.epoch;
-        of.log.push(Pending { epoch, kind: None, purpose: Purpose::First });
-        let mut leader = Coordinator::new(group as u64 + 1);
-        leader.step(Input::Lead(Epoch(epoch)));
-        of.leaders.push(leader);
-        let mut freezer = FreezeLeader::default();
-        freezer.step(FreezeInput::Lead(Epoch(epoch)));
-        of.freezers.push(freezer);
-    }
-
-    /// Somebody carries what a deposed leader appended to its successor.
-    fn carry_stray(&mut self) {
-        if self.strays.is_empty() {
-            return;
-        }
-        let at = self.random.below(self.strays.len());
-        let (group, stray) = self.strays.swap_remove(at);
-        let is_first = matches!(stray.purpose, Purpose::First);
-        if let Some(kind) = stray.kind.filter(|_| !is_first) {
-            self.append(group, self.groups[group].epoch, kind, stray.purpose);
-        }
-    }
-
-    fn ask_outcome(&mut self) {
-        let number = self.random.below(self.scene.tries.len());
-        let of = &self.scene.tries[number];
-        let (tag, request) = (self.keys[of.tag].clone(), of.request);
-        let group = self.scene.groups[of.tag];
-        let identity = Some(self.scene.identity(number));
-        let kind = Kind::Outcome(OutcomeCommand { tag, identity });
-        self.append(group, self.groups[group].epoch, kind, Purpose::Outcome(request));
     }
 
     fn heard_outcome(&mut self, request: usize, reply: &Reply) {

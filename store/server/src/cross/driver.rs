@@ -245,7 +245,7 @@ impl Cross {
 
     /// Has the group go on.
     pub(crate) async fn thaw(&self, id: CutId) -> Result<(), Failure> {
-        still::thaw(&self.shared, id).await
+        self.still.thaw(id).await
     }
 
     /// Branches are to be ended: who waited with one that commits waits no more.

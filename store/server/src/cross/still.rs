@@ -84,6 +84,12 @@ impl Still {
         }
     }
 
+    /// Has the group go on, or not stand still for a cut that waits for it.
+    pub(super) async fn thaw(self: &Arc<Self>, id: CutId) -> Result<(), Failure> {
+        self.step(FreezeInput::GivenUp(id));
+        thaw(&self.shared, id).await
+    }
+
     fn step(self: &Arc<Self>, input: FreezeInput) {
         let (outputs, may_begin) = {
             let mut leader = self.leader.lock();
@@ -198,8 +204,8 @@ fn follow(still: &Arc<Still>, leads: &mut Option<(Epoch, bool)>) {
     }
 }
 
-/// Has the group go on.
-pub(super) async fn thaw(shared: &Shared, id: CutId) -> Result<(), Failure> {
+/// Appends the entry that ends a freeze.
+async fn thaw(shared: &Shared, id: CutId) -> Result<(), Failure> {
     let command = command_of(Kind::Thaw(ThawCommand { id: bytes_of(id) }));
     let told = shared.ask(Ask::Audit(command)).await;
     match told.and_then(|told| shared.reply_of(told))? {
