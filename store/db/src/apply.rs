@@ -21,7 +21,7 @@ use store_core::types::{self, Entry, EntryKind};
 
 use crate::applying::Applying;
 use crate::cross;
-use crate::cut;
+use crate::cut::{self, Still};
 use crate::error::Error;
 use crate::limits::{REPLIES_BYTES_MAX, STATE_MACHINE_VERSION};
 use crate::parts::{fits, misplaced, misplaced_tag, unknown_part};
@@ -146,9 +146,12 @@ impl<W: Write> Applying<'_, W> {
         let command =
             command.map_err(|error| not_understood(entry.position, format!("a command: {error}")))?;
         if self.state.frozen.is_some()
-            && let Some(reply) = cut::refusal(command.kind.as_ref())
+            && let Some(still) = cut::refusal(command.kind.as_ref())
         {
-            return Ok(reply);
+            return Ok(match still {
+                Still::Unprepared(answers) => Reply::Prepared(answers),
+                Still::Refused(refused) => Reply::Refused(refused),
+            });
         }
         match command.kind {
             Some(Kind::Txn(command)) => self.txn(entry.position, command),
@@ -170,8 +173,14 @@ impl<W: Write> Applying<'_, W> {
                 }
                 None => alone(),
             }),
-            Some(Kind::Freeze(command)) => Ok(cut::begin(self.state, self.at.offset, command)),
-            Some(Kind::Cut(command)) => Ok(cut::take(self.state, command)),
+            Some(Kind::Freeze(command)) => Ok(match cut::begin(self.state, self.at.offset, command) {
+                Ok(()) => Reply::Frozen,
+                Err(refused) => Reply::Refused(refused),
+            }),
+            Some(Kind::Cut(command)) => Ok(match cut::check(self.state, &command) {
+                Ok(()) => Reply::Audit { id: command.id, prefixes: command.prefixes },
+                Err(refused) => Reply::Refused(refused),
+            }),
             Some(Kind::Thaw(command)) => {
                 cut::end(self.state, &command);
                 Ok(Reply::Frozen)

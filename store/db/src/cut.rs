@@ -17,7 +17,6 @@ use store_core::cut::Freeze;
 use store_core::mutant;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::apply::Reply;
 use crate::limits::{CUT_ID_BYTES, VERSION_OF_CUTS};
 use crate::replies::Refused;
 
@@ -36,13 +35,21 @@ pub fn id_of(id: &[u8]) -> Option<u128> {
     id.try_into().ok().map(u128::from_be_bytes)
 }
 
-/// What an entry of a frozen group answers that has no effect; `None`: it has one. Besides commands the log has empty entries and
+/// What is answered to a command of a frozen group that has no effect.
+pub(crate) enum Still {
+    /// Each branch of a prepare, by itself.
+    Unprepared(Vec<PrepareAnswer>),
+    /// Anything else.
+    Refused(Refused),
+}
+
+/// Why a command of a frozen group has no effect; `None`: it has one. Besides commands the log has empty entries and
 /// memberships: they have their effects always, or no leader could begin and no change of members end.
-pub(crate) fn refusal(kind: Option<&Kind>) -> Option<Reply> {
+pub(crate) fn refusal(kind: Option<&Kind>) -> Option<Still> {
     match kind {
-        Some(Kind::Prepare(command)) => Some(Reply::Prepared(unprepared(command))),
+        Some(Kind::Prepare(command)) => Some(Still::Unprepared(unprepared(command))),
         kind if passes(kind) => None,
-        _ => Some(Reply::Refused(frozen())),
+        _ => Some(Still::Refused(frozen())),
     }
 }
 
@@ -79,8 +86,8 @@ fn unprepared(command: &PrepareCommand) -> Vec<PrepareAnswer> {
 }
 
 /// Freezes the group. One that is frozen for the same cut stays so, since when it was.
-pub(crate) fn begin(state: &mut AppliedState, offset: u64, command: FreezeCommand) -> Reply {
-    let invalid = |message: &str| Reply::Refused(Refused::new(FailureReason::Invalid, message));
+pub(crate) fn begin(state: &mut AppliedState, offset: u64, command: FreezeCommand) -> Result<(), Refused> {
+    let invalid = |message: &str| Err(Refused::new(FailureReason::Invalid, message));
     let Some(owned) = &state.owned else {
         return invalid("there is no other group: this one was not founded as one of several");
     };
@@ -90,29 +97,29 @@ pub(crate) fn begin(state: &mut AppliedState, offset: u64, command: FreezeComman
     if owned.ring_version != command.ring_version {
         let message =
             format!("the group has ring version {}, not {}", owned.ring_version, command.ring_version);
-        return Reply::Refused(Refused::new(FailureReason::WrongRoute, message));
+        return Err(Refused::new(FailureReason::WrongRoute, message));
     }
     match &state.frozen {
-        Some(known) if known.id != command.id => Reply::Refused(frozen()),
-        Some(_) => Reply::Frozen,
+        Some(known) if known.id != command.id => Err(frozen()),
+        Some(_) => Ok(()),
         None => {
             set(state, Some(Frozen { id: command.id, offset }));
-            Reply::Frozen
+            Ok(())
         }
     }
 }
 
-/// Where the consistent view is taken, if the freeze that is meant is in force and nothing is prepared.
-pub(crate) fn take(state: &AppliedState, command: CutCommand) -> Reply {
+/// Whether the consistent view is taken: the freeze that is meant is in force, and nothing is prepared.
+pub(crate) fn check(state: &AppliedState, command: &CutCommand) -> Result<(), Refused> {
     let is_meant =
         |known: &Frozen| known.id == command.id && known.offset == command.frozen_at && known.offset > 0;
     let is_in_force = state.frozen.as_ref().is_some_and(is_meant) || mutant!(CutIgnoresThaw);
     let is_drained = state.prepared_count == 0 || mutant!(CutWithoutDrain) || mutant!(CutIgnoresThaw);
     if is_in_force && is_drained {
-        return Reply::Audit { id: command.id, prefixes: command.prefixes };
+        return Ok(());
     }
     let message = "the freeze of this cut is not in force any more: the whole cut is void";
-    Reply::Refused(Refused::new(FailureReason::NotHere, message))
+    Err(Refused::new(FailureReason::NotHere, message))
 }
 
 /// Ends a freeze, if it is in force.

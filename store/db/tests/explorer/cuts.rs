@@ -79,6 +79,10 @@ impl World {
             return;
         }
         let number = busy[self.random.below(busy.len())];
+        let has_begun = self.drivers[number].taken.iter().any(|of_group| !of_group.is_empty());
+        if self.is_slow && has_begun && !self.random.one_in(6) {
+            return;
+        }
         let wanted = self.random.below(self.drivers[number].wants.len());
         let id = self.drivers[number].id;
         let is_again = self.random.one_in(12);
@@ -189,7 +193,7 @@ impl World {
         };
         self.tell_driver(id, input);
         // A driver stops for long after the first of its cuts.
-        if self.is_slow && self.random.one_in(2) {
+        if self.is_slow && !self.random.one_in(4) {
             self.pass_time(group, THAW_TICKS);
         }
     }

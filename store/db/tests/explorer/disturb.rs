@@ -1,4 +1,4 @@
-//! What disturbs: leaders that give up and change, entries that are carried on, requests for outcomes.
+//! Disturbances: leaders that give up and change, entries that are carried on, requests for outcomes.
 
 use proto::store::OutcomeCommand;
 use proto::store::command::Kind;
