@@ -227,7 +227,10 @@ async fn call(cluster: &Cluster, node: &str, method: &str, proof: &[u8]) -> Resu
         }
         "Audit" => client.audit(with(AuditRequest { route, id: vec![1; 16].into() }, proof)).await.map(drop),
         "Resync" => client.resync(with(ResyncRequest { route }, proof)).await.map(drop),
-        "Backup" => client.backup(with(BackupRequest { route, min_offset: 0 }, proof)).await.map(drop),
+        "Backup" => client.backup(with(BackupRequest { route, ..Default::default() }, proof)).await.map(drop),
+        "Freeze" => client.freeze(with(FreezeRequest { route, ..Default::default() }, proof)).await.map(drop),
+        "Cut" => client.cut(with(CutRequest { route, ..Default::default() }, proof)).await.map(drop),
+        "Thaw" => client.thaw(with(ThawRequest { route, ..Default::default() }, proof)).await.map(drop),
         "Trace" => client.trace(with(TraceRequest { route, from_start: false }, proof)).await.map(drop),
         "ShowLog" => client.show_log(with(show_log(), proof)).await.map(drop),
         _ => {
@@ -255,7 +258,10 @@ async fn prove_for(cluster: &Cluster, node: &str, key: &ClusterKey, purpose: Pur
     prove(&key.keys(purpose), &call, status.challenge[..].try_into().unwrap(), &[5; 16]).to_vec()
 }
 
-const METHODS: [&str; 9] = [
+const METHODS: [&str; 12] = [
+    "Freeze",
+    "Cut",
+    "Thaw",
     "Trace",
     "TransferLeadership",
     "HoldCommit",

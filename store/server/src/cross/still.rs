@@ -130,10 +130,11 @@ impl Still {
 
     fn answer(&self, id: CutId, answer: Result<Freeze, Refusal>) {
         let mut waiting = self.waiting.lock();
-        let (told, others) = std::mem::take(&mut *waiting).into_iter().partition(|(of, _)| *of == id);
+        let all = std::mem::take(&mut *waiting);
+        let (told, others): (Vec<Waiting>, Vec<Waiting>) = all.into_iter().partition(|(of, _)| *of == id);
         *waiting = others;
         drop(waiting);
-        for (_, waits) in Vec::<Waiting>::from(told) {
+        for (_, waits) in told {
             // A driver may have gone.
             let _ = waits.send(answer);
         }
