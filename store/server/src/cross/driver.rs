@@ -28,6 +28,7 @@ use store_engine::{Answer, Reply};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::forgets::{self, Forgets};
 use super::lane::{self, Lane, Wanted};
 use super::payload::{Outgoing, Own, Payload, id_on_wire, in_core, on_wire};
 use super::split::split;
@@ -76,6 +77,8 @@ pub(crate) struct Cross {
     waited: Mutex<HashMap<CrossId, Who>>,
     /// One a slot.
     lanes: Vec<Lane>,
+    /// Decisions that are to be forgotten.
+    forgets: Forgets,
     /// The handle on the other groups' leaders.
     groups: Sharded,
     runtime: Handle,
@@ -91,6 +94,7 @@ impl Cross {
         let deadline = Duration::from_millis(PARTICIPANT_MS_MAX);
         let groups = forward.new_handle(shared.keys.borrow().id(), deadline)?;
         let (lanes, ends): (Vec<Lane>, Vec<lane::End>) = ring.slots().iter().map(|_| lane::lane()).unzip();
+        let (forgets, forgotten) = forgets::queue();
         let group = shared.me.route.group;
         let cross = Arc::new(Cross {
             shared: Arc::clone(shared),
@@ -100,6 +104,7 @@ impl Cross {
             waiting: Mutex::default(),
             waited: Mutex::default(),
             lanes,
+            forgets,
             groups,
             runtime: runtime.clone(),
         });
@@ -107,6 +112,7 @@ impl Cross {
             let shard = cross.groups.shard(slot).clone();
             runtime.spawn(lane::run(stepper(&cross), shard, end));
         }
+        runtime.spawn(forgets::run(Arc::downgrade(&cross), forgotten));
         let watched = watch::Watched {
             shared: Arc::clone(shared),
             ring: cross.ring.clone(),
@@ -307,9 +313,7 @@ impl Cross {
                 let range = coordinate::Arc { after, up_to };
                 self.lanes[part.slot].want(Wanted::Finish { id, offset: 0, range, commit: false });
             }
-            Output::AppendForget(id) => {
-                self.runtime.spawn(Arc::clone(self).forget(id));
-            }
+            Output::AppendForget(id) => self.forgets.want(id),
             Output::GiveUp(request, hindrance) => self.complete(request, Outcome::GivenUp(hindrance)),
             Output::AnswerUnknown(request) => self.complete(request, Outcome::Unknown),
         }
@@ -398,12 +402,13 @@ impl Cross {
         }
     }
 
-    async fn forget(self: Arc<Self>, id: CrossId) {
-        let command = ForgetCommand { ids: vec![id_on_wire(id)] };
+    /// Appends one entry that forgets these decisions.
+    pub(super) async fn forget(self: Arc<Self>, ids: Vec<CrossId>) {
+        let command = ForgetCommand { ids: ids.iter().map(|id| id_on_wire(*id)).collect() };
         let told = self.shared.ask_for_ever(Ask::Write(command_of(Kind::Forget(command)))).await;
         // What was not appended is asked for again.
         if let Ok(NodeResponse::Reply(Reply::Done { .. })) = told {
-            self.step(Input::Forgotten(id));
+            ids.into_iter().for_each(|id| self.step(Input::Forgotten(id)));
         }
     }
 
